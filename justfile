@@ -13,6 +13,11 @@ lint:
     cargo clippy --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
+# The documentation as a book, target/book, and a check of its links (needs mdbook).
+book:
+    mdbook build
+    python3 .ci/book_links.py target/book
+
 # Licences, banned crates, duplicates of the network stack.
 deny:
     cargo deny check bans licenses sources
@@ -20,6 +25,11 @@ deny:
 # Real peers by name: sdk, claude, radosgw, crash, leak (installs its programs under target/peers).
 peers PART:
     bash tests/peers/run.sh {{PART}}
+
+# Makes docs/pictures anew from the binary: the page in a browser, the demo in a terminal, the way of a request.
+pictures:
+    cargo build
+    bash tests/peers/run.sh pictures
 
 # Resumable parts, each under an hour: spool-sim, simulation, truth, closed, properties, mutations, crash, faults, leak,
 # fuzz. Other parts: `alerts` (SigNoz's form of the rules too; starts anew each time), `release` (the production build),

@@ -178,8 +178,8 @@ impl ReceiverSettings {
     pub fn largest_request(&self) -> usize {
         let Self::Otlp(settings) = self;
         let grpc = settings.grpc.iter().map(|grpc| &grpc.limits);
-        let all = grpc.chain(settings.http.iter().map(|http| &http.limits));
-        all.map(|limits| limits.wire.max(limits.inflated)).max().unwrap_or(0)
+        let ports = grpc.chain(settings.http.iter().map(|http| &http.limits));
+        ports.map(|limits| limits.wire.max(limits.inflated)).max().unwrap_or(0)
     }
 
     /// Warnings about valid settings.

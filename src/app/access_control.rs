@@ -20,8 +20,8 @@ pub(super) fn is_trusted(guarded: bool, extensions: &Extensions) -> bool {
 
 /// Lets unknown clients read, and refuses everything else.
 pub(super) async fn refuse_untrusted_changes(State(guarded): State<bool>, request: Request, next: Next) -> Response {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if reads || is_trusted(guarded, request.extensions()) {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if is_read || is_trusted(guarded, request.extensions()) {
         return next.run(request).await;
     }
     let text = "only clients on this machine may make changes: to allow others, set `extensions.admin.auth` or `tls.client_ca_file`\n";

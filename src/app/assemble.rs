@@ -1,6 +1,6 @@
 //! Turns valid settings into a [`GatewayBlueprint`]: components, listeners and the engine's plan. Nothing is spawned or
 //! bound here. Single kinds of components are built in `processors`, `exporters` and `extensions`; keys are read in
-//! `keys`; `running` starts the result.
+//! `gateway_keys`; `running` starts the result.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::app::alert_sender::{self, AlertSender as Alerting};
+use crate::app::alert_sender::{self, AlertSender};
 use crate::app::build::{
     BackgroundTask, GatewayBlueprint, GatewayComponents, GatewayResources, GatewaySettings, InletCell, Listener,
 };
@@ -54,12 +54,12 @@ const SENT_ALERTS_FILE: &str = "alerts-sent.json";
 ///
 /// # Errors
 /// A key file, a client or an address can't be used.
-pub async fn build_blueprint(valid: ValidSettings, seams: &GatewayDeps) -> Result<GatewayBlueprint, StartError> {
-    let keys = GatewayKeys::read(&valid, &*seams.rng).await?;
-    build_blueprint_with_keys(valid, keys, seams, ReloadResources::default())
+pub async fn build_blueprint(valid: ValidSettings, deps: &GatewayDeps) -> Result<GatewayBlueprint, StartError> {
+    let keys = GatewayKeys::read(&valid, &*deps.rng).await?;
+    build_blueprint_with_keys(valid, keys, deps, ReloadResources::default())
 }
 
-/// Resources that a gateway keeps when it reloads its configuration.
+/// Resources that a process keeps when it reloads its configuration. A round is the time between two reloads.
 #[derive(Clone, Default)]
 pub struct ReloadResources {
     /// The ports held over from the previous round.
@@ -75,64 +75,71 @@ pub struct ReloadResources {
 pub fn build_blueprint_with_keys(
     mut valid: ValidSettings,
     keys: GatewayKeys,
-    seams: &GatewayDeps,
-    round: ReloadResources,
+    deps: &GatewayDeps,
+    reload_resources: ReloadResources,
 ) -> Result<GatewayBlueprint, StartError> {
-    let GatewayKeys { spool: keys, pseudonyms, signers } = keys;
+    let GatewayKeys { spool: spool_keys, pseudonyms, signers } = keys;
     let shutdown = valid.limits.shutdown.0;
-    let (memory, share) = determine_memory_limits(&mut valid);
-    let settings =
-        GatewaySettings { drain_requests: shutdown, drain_outlets: shutdown, memory, ..GatewaySettings::default() };
+    let (memory_limit, request_memory) = determine_memory_limits(&mut valid);
+    let settings = GatewaySettings {
+        drain_requests: shutdown,
+        drain_outlets: shutdown,
+        memory: memory_limit,
+        ..GatewaySettings::default()
+    };
     let spool = valid.spool.clone();
     let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| StartError::new(error.0))?);
     let ids = Arc::new(RedactionIdPolicy::new(collect_detectors(&valid)?, pseudonyms));
     let proxies = Arc::new(ProxyRules::from_env(&env::var)?);
-    let echoing = EchoFinder {
-        memory: Arc::new(FingerprintCache::new(&*seams.rng)),
+    let echo_finder = EchoFinder {
+        memory: Arc::new(FingerprintCache::new(&*deps.rng)),
         max_error_text: min_error_text_len(&valid),
         max_scan: min_scan_len(&valid),
     };
-    let past = HistorySetup::new(&valid, &keys);
-    let build = Box::new(move |site: &GatewayResources| {
+    let history_setup = HistorySetup::new(&valid, &spool_keys);
+    let build = Box::new(move |resources: &GatewayResources| {
         GatewayAssembler {
-            site,
+            resources,
             vocabulary,
             ids,
-            echo_detection: echoing,
+            echo_finder,
             proxies,
             signers,
-            reload_resources: round,
-            past,
-            share,
+            reload_resources,
+            history_setup,
+            request_memory,
         }
         .build(valid)
     });
-    Ok(GatewayBlueprint { spool, keys, settings, build })
+    Ok(GatewayBlueprint { spool, keys: spool_keys, settings, build })
 }
 
-/// Determines the memory limit and the share of requests, and lowers the receivers' limits to requests that fit into
-/// it.
+/// Determines the memory limit and the requests' share of it, and lowers the receivers' limits to requests that fit
+/// into that share.
 fn determine_memory_limits(valid: &mut ValidSettings) -> (Option<MemoryLimit>, RequestMemory) {
     // The memory that the system gives, independent of a configured limit.
-    let found = MemoryLimit::find();
-    let given = found.as_ref().map(|given| given.bytes);
-    let limit = MemoryLimit::with_configured(found, valid.limits.memory.map(|memory| memory.0));
+    let system_limit = MemoryLimit::find();
+    let system_bytes = system_limit.as_ref().map(|limit| limit.bytes);
+    let limit = MemoryLimit::with_configured(system_limit, valid.limits.memory.map(|memory| memory.0));
     let percent = valid.limits.memory_percentage.unwrap_or(100);
     let limit = limit.map(|limit| limit.scaled_to(percent, MIN_MEMORY.0));
-    let share = RequestMemory::compute(limit.as_ref(), valid.limits.in_flight.map(|in_flight| in_flight.0), given);
-    let largest = usize::try_from(share.largest).unwrap_or(usize::MAX);
-    let lowered = valid.receivers.iter_mut().filter_map(|placed| {
-        let ReceiverSettings::Otlp(settings) = &mut placed.value;
-        settings.cap_request_size(largest).then(|| placed.id.to_string())
+    let request_memory =
+        RequestMemory::compute(limit.as_ref(), valid.limits.in_flight.map(|in_flight| in_flight.0), system_bytes);
+    let largest = usize::try_from(request_memory.largest).unwrap_or(usize::MAX);
+    let lowered = valid.receivers.iter_mut().filter_map(|component| {
+        let ReceiverSettings::Otlp(settings) = &mut component.value;
+        settings.cap_request_size(largest).then(|| component.id.to_string())
     });
     let lowered: Vec<String> = lowered.collect();
     if let Some(limit) = &limit {
         let (bytes, set_by) = (limit.bytes, limit.origin.text());
-        tracing::info!(bytes, set_by, in_flight = share.in_flight, "memory");
-        if let Some(asked) = valid.limits.in_flight.map(|asked| asked.0).filter(|asked| *asked > share.in_flight) {
+        tracing::info!(bytes, set_by, in_flight = request_memory.in_flight, "memory");
+        if let Some(asked) =
+            valid.limits.in_flight.map(|asked| asked.0).filter(|asked| *asked > request_memory.in_flight)
+        {
             tracing::warn!(
                 asked,
-                in_flight = share.in_flight,
+                in_flight = request_memory.in_flight,
                 "limits.in_flight exceeds the available memory; using a lower value"
             );
         }
@@ -144,12 +151,12 @@ fn determine_memory_limits(valid: &mut ValidSettings) -> (Option<MemoryLimit>, R
             );
         }
     }
-    (limit, share)
+    (limit, request_memory)
 }
 
 /// The redaction rules for ids and index columns: those of every redact processor, or the built-in rules without one.
 pub(super) fn collect_detectors(valid: &ValidSettings) -> Result<Vec<Arc<Detector>>, StartError> {
-    let configured = valid.processors.iter().filter_map(|placed| match &placed.value {
+    let configured = valid.processors.iter().filter_map(|component| match &component.value {
         ProcessorSettings::Redact(settings) => Some(Arc::clone(&settings.detector)),
         _ => None,
     });
@@ -164,7 +171,7 @@ pub(super) fn collect_detectors(valid: &ValidSettings) -> Result<Vec<Arc<Detecto
 
 /// The length of error text, in bytes, that every redact processor leaves uncut.
 pub(super) fn min_error_text_len(valid: &ValidSettings) -> usize {
-    let limits = valid.processors.iter().filter_map(|placed| match &placed.value {
+    let limits = valid.processors.iter().filter_map(|component| match &component.value {
         ProcessorSettings::Redact(settings) => Some(settings.max_error_text),
         _ => None,
     });
@@ -173,7 +180,7 @@ pub(super) fn min_error_text_len(valid: &ValidSettings) -> usize {
 
 /// The length of text, in bytes, that every redact processor searches.
 pub(super) fn min_scan_len(valid: &ValidSettings) -> usize {
-    let limits = valid.processors.iter().filter_map(|placed| match &placed.value {
+    let limits = valid.processors.iter().filter_map(|component| match &component.value {
         ProcessorSettings::Redact(settings) => Some(settings.max_scan),
         _ => None,
     });
@@ -181,86 +188,91 @@ pub(super) fn min_scan_len(valid: &ValidSettings) -> usize {
 }
 
 struct GatewayAssembler<'s> {
-    site: &'s GatewayResources,
+    resources: &'s GatewayResources,
     vocabulary: Arc<Vocabulary>,
     /// The policy for ids, shared so that an id has one form everywhere.
     ids: Arc<RedactionIdPolicy>,
     /// The memory of stripped content, shared by all vaults.
-    echo_detection: EchoFinder,
+    echo_finder: EchoFinder,
     proxies: Arc<ProxyRules>,
     /// The signing keys of the vaults, by vault id.
     signers: HashMap<Arc<str>, Arc<SigningKey>>,
     reload_resources: ReloadResources,
-    past: HistorySetup,
-    /// The share of memory for requests.
-    share: RequestMemory,
+    history_setup: HistorySetup,
+    request_memory: RequestMemory,
 }
 
 impl GatewayAssembler<'_> {
     fn build(self, valid: ValidSettings) -> Result<GatewayComponents, StartError> {
-        self.site.seams.meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
-        let way = InletCell::default();
-        let mut processors =
-            BuiltProcessors::build(&self.processor_parts(&valid.spool.directory), valid.processors, &valid.pipelines)?;
-        let pointed = valid.exporters.iter().filter_map(ExporterDestination::from_exporter).collect();
-        let deps = self.exporter_deps();
-        let (exporters, mut outlets) = build_exporters(valid.exporters, &deps)?;
+        self.resources.deps.meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
+        let inlet = InletCell::default();
+        let mut processors = BuiltProcessors::build(
+            &self.processor_resources(&valid.spool.directory),
+            valid.processors,
+            &valid.pipelines,
+        )?;
+        let destinations = valid.exporters.iter().filter_map(ExporterDestination::from_exporter).collect();
+        let exporter_deps = self.exporter_deps();
+        let (exporters, mut outlets) = build_exporters(valid.exporters, &exporter_deps)?;
         let plan = EnginePlan {
             pipelines: self.plan_pipelines(&valid.pipelines, &processors.by_id, &exporters),
             limits: self.engine_limits(&valid.limits),
         };
-        let alerts = parent_folder(&valid.spool.directory).join(SENT_ALERTS_FILE);
-        let alerting = self.build_alert_sender(&valid.extensions, processors.combined_board(), alerts)?;
+        let sent_alerts_file = parent_folder(&valid.spool.directory).join(SENT_ALERTS_FILE);
+        let alert_sender =
+            self.build_alert_sender(&valid.extensions, processors.combined_catalog(), sent_alerts_file)?;
         let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
-        for ConfiguredComponent { id, value: what } in valid.receivers {
-            let ReceiverSettings::Otlp(settings) = what;
+        for ConfiguredComponent { id, value } in valid.receivers {
+            let ReceiverSettings::Otlp(settings) = value;
             listeners.push(Box::new(
                 otlp::OtlpReceiver::build(id_text(&id), settings).with_sockets(self.reload_resources.sockets.clone()),
             ));
         }
-        let ports = ExtensionListeners {
-            site: self.site,
-            history: &self.past,
+        let extension_listeners = ExtensionListeners {
+            resources: self.resources,
+            history: &self.history_setup,
             processors: &processors,
-            inlet: &way,
-            pipelines: valid.pipelines.iter().map(|line| line.id.to_string()).collect(),
-            alerting: alerting.as_ref(),
+            inlet: &inlet,
+            pipelines: valid.pipelines.iter().map(|pipeline| pipeline.id.to_string()).collect(),
+            alert_sender: alert_sender.as_ref(),
             admin_certificates: &valid.admin_certificates,
             sockets: self.reload_resources.sockets.as_ref(),
             reload_requested: self.reload_resources.reload_requested.as_ref(),
         };
-        listeners.extend(valid.extensions.into_iter().map(|placed| ports.build_listener(placed.value)));
+        listeners
+            .extend(valid.extensions.into_iter().map(|component| extension_listeners.build_listener(component.value)));
         let vaults = std::mem::take(&mut processors.vaults);
         wait_for_puts(&vaults, &plan, &mut outlets)?;
-        let kept = vaults.iter().filter(|vault| vault.uploader.is_some());
-        let consumers = kept.flat_map(|vault| [Some(vault.id.clone()), vault.put_holder.clone()]).flatten().collect();
-        let mut companions: Vec<Arc<dyn BackgroundTask>> =
+        let with_uploader = vaults.iter().filter(|vault| vault.uploader.is_some());
+        let consumers =
+            with_uploader.flat_map(|vault| [Some(vault.id.clone()), vault.put_holder.clone()]).flatten().collect();
+        let mut background_tasks: Vec<Arc<dyn BackgroundTask>> =
             vaults.into_iter().filter_map(|vault| vault.uploader).collect();
-        companions.append(&mut processors.refresh_tasks);
-        companions.extend(own_metrics::build_export_tasks(valid.own_metrics, &deps, &*self.site.seams.rng)?);
-        let connect = |placed| self.build_connector(placed, &valid.pipelines, &processors.trackers, &way);
-        companions.extend(valid.connectors.into_iter().filter_map(connect));
-        companions
-            .extend(self.past.has_admin_port.then(|| self.past.build_recorder(self.site, processors.combined_board())));
-        companions.extend(alerting.map(|alerting| alerting as Arc<dyn BackgroundTask>));
-        Ok(GatewayComponents {
-            plan,
-            outlets,
-            consumers,
-            destinations: pointed,
-            background_tasks: companions,
-            listeners,
-            inlet: way,
-        })
+        background_tasks.append(&mut processors.refresh_tasks);
+        background_tasks.extend(own_metrics::build_export_tasks(
+            valid.own_metrics,
+            &exporter_deps,
+            &*self.resources.deps.rng,
+        )?);
+        let build_connector =
+            |component| self.build_connector(component, &valid.pipelines, &processors.trackers, &inlet);
+        background_tasks.extend(valid.connectors.into_iter().filter_map(build_connector));
+        background_tasks.extend(
+            self.history_setup
+                .has_admin_port
+                .then(|| self.history_setup.build_recorder(self.resources, processors.combined_catalog())),
+        );
+        background_tasks.extend(alert_sender.map(|alert_sender| alert_sender as Arc<dyn BackgroundTask>));
+        Ok(GatewayComponents { plan, outlets, consumers, destinations, background_tasks, listeners, inlet })
     }
 
-    /// The parts that processors are built from; `spool` is the spool's folder.
-    fn processor_parts<'p>(&'p self, spool: &'p Path) -> ProcessorResources<'p> {
+    /// The resources that processors are built from; `spool` is the spool's folder.
+    fn processor_resources<'p>(&'p self, spool: &'p Path) -> ProcessorResources<'p> {
         ProcessorResources {
-            site: self.site,
+            resources: self.resources,
             vocabulary: &self.vocabulary,
             ids: &self.ids,
-            echo_detection: &self.echo_detection,
+            echo_finder: &self.echo_finder,
             proxies: &self.proxies,
             signers: &self.signers,
             spool,
@@ -269,29 +281,30 @@ impl GatewayAssembler<'_> {
 
     fn exporter_deps(&self) -> ExporterDeps {
         ExporterDeps {
-            tasks: Arc::clone(&self.site.tasks),
-            clock: Arc::clone(&self.site.seams.clock),
+            tasks: Arc::clone(&self.resources.tasks),
+            clock: Arc::clone(&self.resources.deps.clock),
             proxies: Arc::clone(&self.proxies),
-            meter: self.site.seams.meter.clone(),
+            meter: self.resources.deps.meter.clone(),
         }
     }
 
-    /// The pipelines with their components. If the admin port shows history, each pipeline ends with a [`Watch`] for
-    /// failing spans.
+    /// The pipelines with their components. If the admin port shows history, each pipeline ends with a
+    /// [`FailedSpanRecorder`].
     fn plan_pipelines(
         &self,
         pipelines: &[PipelineConfig],
         processors: &HashMap<ComponentId, Arc<dyn Processor>>,
         exporters: &HashMap<ComponentId, Arc<dyn Exporter>>,
     ) -> Vec<PipelinePlan> {
-        let watch = || Arc::new(FailedSpanRecorder::new(Arc::clone(&self.past.failures))) as Arc<dyn Processor>;
-        let watch = self.past.has_admin_port.then(watch);
+        let recorder =
+            || Arc::new(FailedSpanRecorder::new(Arc::clone(&self.history_setup.failures))) as Arc<dyn Processor>;
+        let recorder = self.history_setup.has_admin_port.then(recorder);
         let plan = |pipeline: &PipelineConfig| PipelinePlan {
             id: id_text(&pipeline.id),
             signal: pipeline.signal,
             receivers: pipeline.receivers.iter().map(|(id, _)| id_text(id)).collect(),
             processors: (pipeline.processors.iter().filter_map(|(id, _)| processors.get(id).cloned()))
-                .chain(watch.clone())
+                .chain(recorder.clone())
                 .collect(),
             exporters: pipeline.exporters.iter().filter_map(|(id, _)| exporters.get(id).cloned()).collect(),
         };
@@ -300,7 +313,7 @@ impl GatewayAssembler<'_> {
 
     fn engine_limits(&self, limits: &limits::LimitsConfig) -> EngineLimits {
         EngineLimits {
-            in_flight_bytes: usize::try_from(self.share.in_flight).unwrap_or(usize::MAX),
+            in_flight_bytes: usize::try_from(self.request_memory.in_flight).unwrap_or(usize::MAX),
             admission_wait: limits.admission_wait.0,
             max_item_bytes: usize::try_from(limits.max_item_size.0).unwrap_or(usize::MAX),
             accounts: limits.account_rates(),
@@ -308,39 +321,39 @@ impl GatewayAssembler<'_> {
         }
     }
 
-    /// The companion that runs a connector: it takes the results of the trackers in pipelines that export to it, and
-    /// sends them to the pipelines that receive from it.
+    /// The task of a `runs` connector: it takes the results of the trackers in pipelines that export to it, and sends
+    /// them to the pipelines that receive from it. `None` for other connectors.
     fn build_connector(
         &self,
-        ConfiguredComponent { id, value: what }: ConfiguredComponent<ConnectorSettings>,
+        ConfiguredComponent { id, value }: ConfiguredComponent<ConnectorSettings>,
         pipelines: &[PipelineConfig],
-        runs: &[(ComponentId, Arc<RunTracker>)],
-        way: &InletCell,
+        trackers: &[(ComponentId, Arc<RunTracker>)],
+        inlet: &InletCell,
     ) -> Option<Arc<dyn BackgroundTask>> {
-        let ConnectorSettings::Runs(settings) = what else { return None };
-        let has =
+        let ConnectorSettings::Runs(settings) = value else { return None };
+        let contains =
             |list: &[(ComponentId, SourcePosition)], wanted: &ComponentId| list.iter().any(|(id, _)| id == wanted);
-        let from = || pipelines.iter().filter(|pipeline| has(&pipeline.exporters, &id));
-        let feeds = |runs: &ComponentId| from().any(|pipeline| has(&pipeline.processors, runs));
-        let sources = runs.iter().filter(|(runs, _)| feeds(runs));
-        let sources = sources.map(|(_, runs)| Arc::<RunTracker>::clone(runs) as Arc<dyn RequestSource>).collect();
-        let to = pipelines.iter().filter(|pipeline| has(&pipeline.receivers, &id));
-        let mut signals: Vec<Signal> = to.map(|pipeline| pipeline.signal).collect();
+        let exporting = || pipelines.iter().filter(|pipeline| contains(&pipeline.exporters, &id));
+        let is_source = |tracker: &ComponentId| exporting().any(|pipeline| contains(&pipeline.processors, tracker));
+        let sources = trackers.iter().filter(|(id, _)| is_source(id));
+        let sources = sources.map(|(_, tracker)| Arc::<RunTracker>::clone(tracker) as Arc<dyn RequestSource>).collect();
+        let receiving = pipelines.iter().filter(|pipeline| contains(&pipeline.receivers, &id));
+        let mut signals: Vec<Signal> = receiving.map(|pipeline| pipeline.signal).collect();
         signals.sort_unstable_by_key(|signal| signal.as_str());
         signals.dedup();
-        let (clock, meter) = (Arc::clone(&self.site.seams.clock), &self.site.seams.meter);
+        let (clock, meter) = (Arc::clone(&self.resources.deps.clock), &self.resources.deps.meter);
         let connector = connectors::runs::RunsConnector::build(id_text(&id), settings, sources, signals, clock, meter);
-        Some(Arc::new(RunsConnectorTask { connector, inlet: Arc::clone(way) }))
+        Some(Arc::new(RunsConnectorTask { connector, inlet: Arc::clone(inlet) }))
     }
 
     /// The sender of alerts, if a webhook is configured.
     fn build_alert_sender(
         &self,
         extensions: &[ConfiguredComponent<ExtensionSettings>],
-        board: Arc<dyn RunCatalog>,
+        catalog: Arc<dyn RunCatalog>,
         file: PathBuf,
-    ) -> Result<Option<Arc<Alerting>>, StartError> {
-        let asked = extensions.iter().find_map(|placed| match &placed.value {
+    ) -> Result<Option<Arc<AlertSender>>, StartError> {
+        let webhook_and_links = extensions.iter().find_map(|component| match &component.value {
             ExtensionSettings::Admin(settings) => {
                 let links = pages::alert_message::MessageLinks {
                     trace: settings.trace_link.clone(),
@@ -350,17 +363,17 @@ impl GatewayAssembler<'_> {
             }
             ExtensionSettings::HealthCheck(_) => None,
         });
-        let Some((webhook, links)) = asked else { return Ok(None) };
+        let Some((webhook, links)) = webhook_and_links else { return Ok(None) };
         let parts = alert_sender::AlertSenderParts {
-            board,
+            catalog,
             ids: self.ids.clone(),
             links,
-            history: Arc::clone(&self.past.history),
-            seams: self.site.seams.clone(),
-            tasks: Arc::clone(&self.site.tasks),
+            history: Arc::clone(&self.history_setup.history),
+            deps: self.resources.deps.clone(),
+            tasks: Arc::clone(&self.resources.tasks),
             proxies: Arc::clone(&self.proxies),
             file,
         };
-        Alerting::build(webhook, parts).map(|alerting| Some(Arc::new(alerting)))
+        AlertSender::build(webhook, parts).map(|sender| Some(Arc::new(sender)))
     }
 }

@@ -23,10 +23,10 @@ use telemetry::{Health, Meter};
 #[derive(Clone)]
 pub struct GatewayResources {
     /// Clock, randomness, disk, metrics and health.
-    pub seams: GatewayDeps,
+    pub deps: GatewayDeps,
     /// The open spool.
     pub spool: Arc<Spool>,
-    /// Spawns tasks, for exporters and companions once they run.
+    /// Spawns tasks, for exporters and background tasks once they run.
     pub tasks: Arc<dyn Spawn>,
 }
 
@@ -41,7 +41,7 @@ pub struct GatewaySettings {
     pub checkpoint_interval: Duration,
     /// How long a shutdown waits for open requests.
     pub drain_requests: Duration,
-    /// How long a shutdown waits for exporters and companions.
+    /// How long a shutdown waits for exporters and background tasks.
     pub drain_outlets: Duration,
     /// The memory limit; with `None`, memory is not watched.
     pub memory: Option<MemoryLimit>,

@@ -1,7 +1,7 @@
 //! Accepts a Collector's configuration by removing the parts that tollgate serves in another way, with a note for each,
 //! so that such a file loads and its owner learns the replacement. A part is removed only if no data changes by it; a
-//! processor that would change data stays and is reported as unknown. Keys inside components are handled in `keys`,
-//! suggestions for unknown components in `replacements`.
+//! processor that would change data stays and is reported as unknown. Keys inside components are handled in
+//! `component_keys`, suggestions for unknown components in `replacements`.
 
 mod component_keys;
 mod replacements;
@@ -32,14 +32,14 @@ const EXTENSIONS: [(&str, &str); 5] = [
     (MEMORY_LIMITER, ""),
 ];
 
-/// Removes those parts from `file` and returns a note for each.
+/// Removes the parts that tollgate serves in another way, and returns a note for each.
 pub(super) fn remove_unused_parts(file: &mut ConfigFile) -> Vec<Problem> {
     let mut notes = Vec::new();
-    for (section, parts, known) in
+    for (section, parts, table) in
         [("processors", &mut file.processors, &PROCESSORS[..]), ("extensions", &mut file.extensions, &EXTENSIONS[..])]
     {
         parts.retain(|part| {
-            let Some(why) = find_reason(&part.id, known) else { return true };
+            let Some(why) = find_reason(&part.id, table) else { return true };
             if part.id.kind == MEMORY_LIMITER {
                 let path = format!("{section}.{}", part.id);
                 notes.push(memory_limiter::convert_memory_limiter(path, part.at, &part.body, &mut file.limits));
@@ -71,12 +71,12 @@ pub(super) fn remove_unused_parts(file: &mut ConfigFile) -> Vec<Problem> {
     component_keys::remove_telemetry_keys(&mut file.telemetry, &mut notes);
     if let NodeValue::Map(entries) = &mut file.telemetry.value {
         entries.retain(|(key, _)| {
-            let ours = !["traces", "resource"].contains(&key.name.as_str());
-            if !ours {
-                let what = "is not used: tollgate sends no traces about itself and sets its own resource attributes";
-                notes.push(Problem::warning(Some(key.at), format!("service.telemetry.{}", key.name), what));
+            let is_kept = !["traces", "resource"].contains(&key.name.as_str());
+            if !is_kept {
+                let message = "is not used: tollgate sends no traces about itself and sets its own resource attributes";
+                notes.push(Problem::warning(Some(key.at), format!("service.telemetry.{}", key.name), message));
             }
-            ours
+            is_kept
         });
         let metrics = entries.iter_mut().find(|(key, _)| key.name == "metrics");
         metrics.into_iter().for_each(|(_, metrics)| collector_metrics::adapt_metrics(metrics, &mut notes));
@@ -84,6 +84,6 @@ pub(super) fn remove_unused_parts(file: &mut ConfigFile) -> Vec<Problem> {
     notes
 }
 
-fn find_reason(id: &ComponentId, known: &[(&str, &'static str)]) -> Option<&'static str> {
-    known.iter().find(|(kind, _)| *kind == id.kind).map(|(_, why)| *why)
+fn find_reason(id: &ComponentId, table: &[(&str, &'static str)]) -> Option<&'static str> {
+    table.iter().find(|(kind, _)| *kind == id.kind).map(|(_, why)| *why)
 }

@@ -1,4 +1,5 @@
-//! Runs connectors as companions that send through the engine's inlet. The connectors are in the crate `connectors`.
+//! Runs connectors as background tasks that send through the engine's inlet. The connectors are in the crate
+//! `connectors`.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use connectors::runs::RunsConnector;
 
 use super::build::{BackgroundTask, InletCell};
 
-/// The `runs` connector as a companion.
+/// The `runs` connector as a background task.
 pub(super) struct RunsConnectorTask {
     pub(super) connector: RunsConnector,
     /// The engine's inlet.
@@ -23,7 +24,7 @@ impl BackgroundTask for RunsConnectorTask {
 
     fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            // Always set: the engine is there before companions run.
+            // Always set: the engine exists before background tasks run.
             if let Some(inlet) = self.inlet.get() {
                 self.connector.run(inlet, stop).await;
             }

@@ -25,7 +25,7 @@ const FILE_HEADER: &str = "\
 
 ";
 
-/// Changes to the components' own defaults: component, line, replacement.
+/// Changes to the components' own defaults: component or section, line, replacement.
 const OPTION_OVERRIDES: &[(&str, &str, &str)] = &[
     (
         "vault",
@@ -87,15 +87,15 @@ pub fn generate() -> String {
     out
 }
 
-/// Writes `name:` and its options; as comments unless the component is `part` of the default.
-fn write_component(out: &mut String, name: &str, summary: &str, documented: &DocumentedValue, part: bool) {
+/// Writes `name:` and its options; as comments unless the component is used by the default configuration.
+fn write_component(out: &mut String, name: &str, summary: &str, documented: &DocumentedValue, is_used: bool) {
     let body = render_with_overrides(name, documented, 4);
     let head = if body.lines().all(|line| line.trim_start().starts_with('#')) {
         format!("  # {summary}\n  {name}: {{}}\n{body}")
     } else {
         format!("  # {summary}\n  {name}:\n{body}")
     };
-    if part {
+    if is_used {
         out.push_str(&head);
         return;
     }
@@ -116,16 +116,16 @@ fn render_with_overrides(name: &str, documented: &DocumentedValue, indent: usize
 
 fn render_service() -> String {
     let list = |names: Vec<&str>| format!("[{}]", names.join(", "));
-    let steps = ProcessorKind::ALL.iter().filter(|kind| kind.step() != StepRole::Last);
-    let all = list(steps.map(|kind| kind.name()).collect());
+    let kinds = ProcessorKind::ALL.iter().filter(|kind| kind.step() != StepRole::Last);
+    let processors = list(kinds.map(|kind| kind.name()).collect());
     let exporters = list(DEFAULT_EXPORTERS.iter().map(|kind| kind.name()).collect());
     let extensions = list(DEFAULT_EXTENSIONS.iter().map(|kind| kind.name()).collect());
     let mut telemetry = String::new();
     DocumentedValue::from_value(&TelemetryConfig::default()).write(&mut telemetry, 4, true);
     format!(
         "service:\n  extensions: {extensions}\n  telemetry:\n{telemetry}  pipelines:\n\
-         \x20   traces: {{ receivers: [otlp], processors: {all}, exporters: {exporters} }}\n\
-         \x20   logs: {{ receivers: [otlp], processors: {all}, exporters: {exporters} }}\n\
+         \x20   traces: {{ receivers: [otlp], processors: {processors}, exporters: {exporters} }}\n\
+         \x20   logs: {{ receivers: [otlp], processors: {processors}, exporters: {exporters} }}\n\
          \x20   metrics: {{ receivers: [otlp], processors: [redact], exporters: {exporters} }}\n"
     )
 }

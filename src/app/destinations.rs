@@ -1,7 +1,7 @@
 //! Records in the spool's folder where each exporter last pointed. The spool knows an exporter by its name only, and
 //! data waiting for one back end must not go to another because the name points elsewhere now. Data for a former host
-//! or port is held under a consumer name that no exporter can have, until the configuration allows it (`moved_from`),
-//! the exporter points there again, or the operator moves it (`cli/spool_move`). The hold is durable before the new
+//! or port is held under a consumer name that no exporter can have, until `moved_from` names that destination, the
+//! exporter points there again, or the operator moves the data (`cli/spool_move`). The hold is durable before the new
 //! destination is recorded, so a crash holds data and never sends it. The file has hosts and ports, no secrets.
 
 use std::collections::BTreeMap;
@@ -35,19 +35,19 @@ pub struct ExporterDestination {
 
 impl ExporterDestination {
     /// The destination of an exporter; `None` if it has none outside this machine.
-    pub fn from_exporter(placed: &ConfiguredComponent<ExporterSettings>) -> Option<Self> {
-        let (to, moved_from) = placed.value.spec().profile().destination?;
-        Some(Self { exporter: id_text(&placed.id), destination: to, moved_from: moved_from.to_vec() })
+    pub fn from_exporter(component: &ConfiguredComponent<ExporterSettings>) -> Option<Self> {
+        let (destination, moved_from) = component.value.spec().profile().destination?;
+        Some(Self { exporter: id_text(&component.id), destination, moved_from: moved_from.to_vec() })
     }
 
-    /// Whether data that waited for `place` goes to the present destination.
-    fn accepts_data_for(&self, place: &str) -> bool {
-        self.destination == place || self.moved_from.iter().any(|former| former == place)
+    /// Whether data that waited for `destination` goes to the present destination.
+    fn accepts_data_for(&self, destination: &str) -> bool {
+        self.destination == destination || self.moved_from.iter().any(|former| former == destination)
     }
 
-    /// The consumer name that holds data for `place`.
-    fn held_consumer_name(&self, place: &str) -> Arc<str> {
-        format!("{HELD_PREFIX}{}@{place}", self.exporter).into()
+    /// The consumer name that holds data for `destination`.
+    fn held_consumer_name(&self, destination: &str) -> Arc<str> {
+        format!("{HELD_PREFIX}{}@{destination}", self.exporter).into()
     }
 }
 
@@ -56,50 +56,52 @@ pub fn parse_held_consumer(consumer: &str) -> Option<(&str, &str)> {
     consumer.strip_prefix(HELD_PREFIX)?.rsplit_once('@')
 }
 
-/// Holds the data of exporters that point elsewhere now, releases held data that may go on, and records all
-/// destinations. It has to run before anything is sent.
+/// Holds the data of exporters that point elsewhere now, releases held data that an exporter accepts again, and
+/// records all destinations. It has to run before anything is sent.
 ///
 /// # Errors
 /// Data of an exporter can't be held.
 pub(super) fn update_destinations(
     spool: &Spool,
     committer: &mut Committer,
-    pointed: &[ExporterDestination],
+    exporters: &[ExporterDestination],
 ) -> Result<(), StartError> {
     let path = spool.settings().directory.join(DESTINATIONS_FILE);
-    let before = read(&path).unwrap_or_else(|why| {
+    let recorded = read(&path).unwrap_or_else(|why| {
         tracing::warn!(
             why = why.to_string(),
             "the record of exporters' former destinations can't be read; waiting data is sent to the present ones"
         );
         BTreeMap::new()
     });
-    let (mut now, mut moved) = (before.clone(), 0);
-    for exporter in pointed {
-        if let Some(was) = before.get(&*exporter.exporter).filter(|was| !exporter.accepts_data_for(was)) {
-            moved += spool.transfer_all(&exporter.exporter, &exporter.held_consumer_name(was));
+    let (mut updated, mut moved) = (recorded.clone(), 0);
+    for exporter in exporters {
+        if let Some(former) = recorded.get(&*exporter.exporter).filter(|former| !exporter.accepts_data_for(former)) {
+            moved += spool.transfer_all(&exporter.exporter, &exporter.held_consumer_name(former));
             if spool.pending_bytes(&exporter.exporter) > 0 {
                 let (id, to) = (&exporter.exporter, &exporter.destination);
                 return Err(StartError::new(format!(
-                    "`{id}` now points to {to}, and the data waiting for {was} can't be held: give the exporter another name"
+                    "`{id}` now points to {to}, and the data waiting for {former} can't be held: give the exporter another name"
                 )));
             }
         }
-        for place in [&exporter.destination].into_iter().chain(&exporter.moved_from) {
-            let records = spool.transfer_all(&exporter.held_consumer_name(place), &exporter.exporter);
+        for accepted in [&exporter.destination].into_iter().chain(&exporter.moved_from) {
+            let records = spool.transfer_all(&exporter.held_consumer_name(accepted), &exporter.exporter);
             if records > 0 {
                 let (exporter, to) = (&*exporter.exporter, &*exporter.destination);
-                tracing::info!(exporter, records, formerly = &**place, to, "held data is released to the exporter");
+                tracing::info!(exporter, records, formerly = &**accepted, to, "held data is released to the exporter");
             }
             moved += records;
         }
-        now.insert(exporter.exporter.to_string(), exporter.destination.clone());
+        updated.insert(exporter.exporter.to_string(), exporter.destination.clone());
     }
-    now.retain(|id, _| pointed.iter().any(|known| *known.exporter == **id) || spool.pending_bytes(id) > 0);
-    let kept = moved == 0 || committer.sync_progress();
-    let written = if kept && now != before { write(&path, &now) } else { Ok(()) };
-    if let Some(why) =
-        written.err().map(|why| why.to_string()).or((!kept).then(|| "the spool's progress can't be written".to_owned()))
+    updated.retain(|id, _| exporters.iter().any(|exporter| *exporter.exporter == **id) || spool.pending_bytes(id) > 0);
+    let is_durable = moved == 0 || committer.sync_progress();
+    let written = if is_durable && updated != recorded { write(&path, &updated) } else { Ok(()) };
+    if let Some(why) = written
+        .err()
+        .map(|why| why.to_string())
+        .or((!is_durable).then(|| "the spool's progress can't be written".to_owned()))
     {
         tracing::warn!(
             why,
@@ -110,9 +112,12 @@ pub(super) fn update_destinations(
 }
 
 /// Logs that a consumer's data is held and how to release it. Returns false for other consumers.
-pub(super) fn log_held_data(consumer: &ConsumerStatus, pointed: &[ExporterDestination]) -> bool {
+pub(super) fn log_held_data(consumer: &ConsumerStatus, exporters: &[ExporterDestination]) -> bool {
     let Some((exporter, formerly)) = parse_held_consumer(&consumer.name) else { return false };
-    let to = pointed.iter().find(|known| *known.exporter == *exporter).map_or("nowhere", |known| &known.destination);
+    let to = exporters
+        .iter()
+        .find(|candidate| *candidate.exporter == *exporter)
+        .map_or("nowhere", |candidate| &candidate.destination);
     tracing::warn!(
         consumer = &*consumer.name,
         exporter,
@@ -127,16 +132,16 @@ pub(super) fn log_held_data(consumer: &ConsumerStatus, pointed: &[ExporterDestin
 
 /// Exporters that point elsewhere than when they last ran, with a description of each change. Only reads the file.
 pub fn find_changed_destinations(valid: &ValidSettings) -> Vec<(ComponentId, String)> {
-    let Ok(before) = read(&valid.spool.directory.join(DESTINATIONS_FILE)) else { return Vec::new() };
-    let change = |placed: &ConfiguredComponent<ExporterSettings>| {
-        let pointed = ExporterDestination::from_exporter(placed)?;
-        let was = before.get(&*pointed.exporter).filter(|was| !pointed.accepts_data_for(was))?;
-        let to = pointed.destination;
-        let what = format!(
-            "now points to {to}, but to {was} at its last run: data still waiting for {was} will be held; to send it to {to}, \
-             add `moved_from: ['{was}']`"
+    let Ok(recorded) = read(&valid.spool.directory.join(DESTINATIONS_FILE)) else { return Vec::new() };
+    let change = |component: &ConfiguredComponent<ExporterSettings>| {
+        let exporter = ExporterDestination::from_exporter(component)?;
+        let former = recorded.get(&*exporter.exporter).filter(|former| !exporter.accepts_data_for(former))?;
+        let to = exporter.destination;
+        let message = format!(
+            "now points to {to}, but to {former} at its last run: data still waiting for {former} will be held; to send it to {to}, \
+             add `moved_from: ['{former}']`"
         );
-        Some((placed.id.clone(), what))
+        Some((component.id.clone(), message))
     };
     valid.exporters.iter().filter_map(change).collect()
 }
@@ -150,16 +155,16 @@ struct DestinationsFileError {
 }
 
 fn read(path: &Path) -> Result<BTreeMap<String, String>, DestinationsFileError> {
-    let cant = |why| DestinationsFileError { path: path.to_owned(), why };
+    let file_error = |why| DestinationsFileError { path: path.to_owned(), why };
     match std::fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|error| cant(error.into())),
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| file_error(error.into())),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(error) => Err(cant(error)),
+        Err(error) => Err(file_error(error)),
     }
 }
 
-fn write(path: &Path, places: &BTreeMap<String, String>) -> Result<(), DestinationsFileError> {
-    let cant = |why| DestinationsFileError { path: path.to_owned(), why };
-    let text = serde_json::to_vec(places).map_err(|error| cant(error.into()))?;
-    files::replace_file(path, &text).map_err(cant)
+fn write(path: &Path, destinations: &BTreeMap<String, String>) -> Result<(), DestinationsFileError> {
+    let file_error = |why| DestinationsFileError { path: path.to_owned(), why };
+    let text = serde_json::to_vec(destinations).map_err(|error| file_error(error.into()))?;
+    files::replace_file(path, &text).map_err(file_error)
 }

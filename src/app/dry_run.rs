@@ -80,7 +80,7 @@ pub struct DryRun {
     pipelines: Vec<DryRunPipeline>,
     ticketers: HashMap<Arc<str>, Box<dyn Ticketer>>,
     vocabulary: Arc<Vocabulary>,
-    seams: GatewayDeps,
+    deps: GatewayDeps,
     max_item_bytes: usize,
     /// The rate tables of a `cost` processor, if there is one.
     rate_tables: Option<Arc<ActiveRates>>,
@@ -153,16 +153,16 @@ pub enum DryRunError {
 /// The pipelines with their steps and rules.
 fn build_pipelines(
     pipelines: &[PipelineConfig],
-    made: &HashMap<ComponentId, DryRunStep>,
+    steps: &HashMap<ComponentId, DryRunStep>,
     rules: &HashMap<ComponentId, Arc<Detector>>,
 ) -> Vec<DryRunPipeline> {
-    let line = |line: &PipelineConfig| DryRunPipeline {
-        id: id_text(&line.id),
-        signal: line.signal,
-        steps: line.processors.iter().filter_map(|(id, _)| made.get(id).cloned()).collect(),
-        rules: line.processors.iter().find_map(|(id, _)| rules.get(id).cloned()),
+    let build = |pipeline: &PipelineConfig| DryRunPipeline {
+        id: id_text(&pipeline.id),
+        signal: pipeline.signal,
+        steps: pipeline.processors.iter().filter_map(|(id, _)| steps.get(id).cloned()).collect(),
+        rules: pipeline.processors.iter().find_map(|(id, _)| rules.get(id).cloned()),
     };
-    pipelines.iter().map(line).collect()
+    pipelines.iter().map(build).collect()
 }
 
 impl DryRun {
@@ -170,91 +170,95 @@ impl DryRun {
     ///
     /// # Errors
     /// A rate table or word list can't be read, or a recogniser's client can't be built.
-    pub fn new(valid: ValidSettings, seams: GatewayDeps) -> Result<Self, DryRunError> {
+    pub fn new(valid: ValidSettings, deps: GatewayDeps) -> Result<Self, DryRunError> {
         let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| DryRunError::Vocabulary(error.0))?);
         let key = gateway_keys::find_pseudonym_key(&valid);
         let temporary_pseudonyms = key.is_none();
         let max_item_bytes = usize::try_from(valid.limits.max_item_size.0).unwrap_or(usize::MAX);
-        let pseudonyms = Pseudonymizer::new(&key.unwrap_or_else(|| random_key(&*seams.rng)));
+        let pseudonyms = Pseudonymizer::new(&key.unwrap_or_else(|| random_key(&*deps.rng)));
         let ids = Arc::new(RedactionIdPolicy::new(collect_detectors(&valid)?, pseudonyms));
-        let echoing = EchoFinder {
-            memory: Arc::new(FingerprintCache::new(&*seams.rng)),
+        let echo_finder = EchoFinder {
+            memory: Arc::new(FingerprintCache::new(&*deps.rng)),
             max_error_text: min_error_text_len(&valid),
             max_scan: min_scan_len(&valid),
         };
-        let mut outside = None;
-        let mut made: HashMap<ComponentId, DryRunStep> = HashMap::new();
-        let (mut runs, mut shelf) = (Vec::<Arc<RunTracker>>::new(), None);
+        let mut recogniser_runtime = None;
+        let mut steps: HashMap<ComponentId, DryRunStep> = HashMap::new();
+        let (mut trackers, mut rate_tables) = (Vec::<Arc<RunTracker>>::new(), None);
         let mut rules: HashMap<ComponentId, Arc<Detector>> = HashMap::new();
-        for ConfiguredComponent { id, value: what } in valid.processors {
-            let (name, meter, words) = (id_text(&id), &seams.meter, Arc::clone(&vocabulary));
-            let processor: Arc<dyn Processor> = match what {
+        for ConfiguredComponent { id, value } in valid.processors {
+            let (name, meter, vocabulary) = (id_text(&id), &deps.meter, Arc::clone(&vocabulary));
+            let processor: Arc<dyn Processor> = match value {
                 ProcessorSettings::Normalize(settings) => {
-                    Arc::new(NormalizeProcessor::new(name, &settings, words, meter))
+                    Arc::new(NormalizeProcessor::new(name, &settings, vocabulary, meter))
                 }
                 ProcessorSettings::Cost(mut settings) => {
-                    let holders =
-                        valid.pipelines.iter().filter(|line| line.processors.iter().any(|(held, _)| *held == id));
-                    settings.signals = holders.map(|line| line.signal).collect();
-                    let cost = CostProcessor::new(name, &settings, words, meter)?;
-                    shelf.get_or_insert_with(|| cost.shelf());
+                    let holders = valid
+                        .pipelines
+                        .iter()
+                        .filter(|pipeline| pipeline.processors.iter().any(|(processor_id, _)| *processor_id == id));
+                    settings.signals = holders.map(|pipeline| pipeline.signal).collect();
+                    let cost = CostProcessor::new(name, &settings, vocabulary, meter)?;
+                    rate_tables.get_or_insert_with(|| cost.shelf());
                     Arc::new(cost)
                 }
                 ProcessorSettings::Runs(settings) => {
-                    let tracker = Arc::new(RunTracker::new(name, settings, words, ids.clone(), meter));
-                    runs.push(Arc::clone(&tracker));
+                    let tracker = Arc::new(RunTracker::new(name, settings, vocabulary, ids.clone(), meter));
+                    trackers.push(Arc::clone(&tracker));
                     tracker
                 }
                 ProcessorSettings::Vault(settings) => {
-                    let site = vault::VaultServices {
-                        vocabulary: words,
+                    let services = vault::VaultServices {
+                        vocabulary,
                         ids: ids.clone(),
-                        clock: Arc::clone(&seams.clock),
-                        rng: Arc::clone(&seams.rng),
+                        clock: Arc::clone(&deps.clock),
+                        rng: Arc::clone(&deps.rng),
                         meter: meter.clone(),
-                        echo_finder: echoing.clone(),
+                        echo_finder: echo_finder.clone(),
                     };
-                    Arc::new(vault::build_processor(&name, &settings, &site))
+                    Arc::new(vault::build_processor(&name, &settings, &services))
                 }
                 ProcessorSettings::Attributes(settings) => Arc::new(AttributesProcessor::new(name, settings)),
                 ProcessorSettings::Resource(settings) => Arc::new(ResourceProcessor::new(name, settings)),
                 ProcessorSettings::Filter(settings) => {
                     let filter = FilterProcessor::new(Arc::clone(&name), settings, meter);
-                    made.insert(id, DryRunStep::Filter(name, Arc::new(filter)));
+                    steps.insert(id, DryRunStep::Filter(name, Arc::new(filter)));
                     continue;
                 }
                 ProcessorSettings::Redact(settings) => {
                     rules.insert(id.clone(), Arc::clone(&settings.detector));
-                    let asks = settings.recogniser.clone();
-                    let redact = RedactProcessor::new(Arc::clone(&name), settings, words, ids.clone(), meter);
-                    match asks {
+                    let recogniser_settings = settings.recogniser.clone();
+                    let redact = RedactProcessor::new(Arc::clone(&name), settings, vocabulary, ids.clone(), meter);
+                    match recogniser_settings {
                         None => Arc::new(redact),
-                        Some(asks) => {
-                            let presidio = build_recogniser(name, asks, &seams, &mut outside)?;
+                        Some(recogniser_settings) => {
+                            let presidio = build_recogniser(name, recogniser_settings, &deps, &mut recogniser_runtime)?;
                             Arc::new(redact.with_recogniser(Arc::new(presidio), meter))
                         }
                     }
                 }
             };
-            made.insert(id, DryRunStep::Process(processor));
+            steps.insert(id, DryRunStep::Process(processor));
         }
         // With several rate tables any will do, since only one request is shown.
-        runs.iter().for_each(|runs| shelf.iter().for_each(|shelf| runs.set_rate_tables(Arc::clone(shelf))));
-        let lines = build_pipelines(&valid.pipelines, &made, &rules);
-        let ticketer = |step: &DryRunStep| match step {
+        if let Some(tables) = &rate_tables {
+            trackers.iter().for_each(|tracker| tracker.set_rate_tables(Arc::clone(tables)));
+        }
+        let pipelines = build_pipelines(&valid.pipelines, &steps, &rules);
+        let step_ticketer = |step: &DryRunStep| match step {
             DryRunStep::Process(step) => step.ticketer(),
             DryRunStep::Filter(..) => None,
         };
-        let tickets = made.values().filter_map(|step| Some((Arc::clone(step.id()), ticketer(step)?))).collect();
+        let ticketers = steps.values().filter_map(|step| Some((Arc::clone(step.id()), step_ticketer(step)?))).collect();
         Ok(Self {
-            pipelines: lines,
-            ticketers: tickets,
+            pipelines,
+            ticketers,
             vocabulary,
-            seams,
+            deps,
             max_item_bytes,
-            rate_tables: shelf,
+            rate_tables,
             temporary_pseudonyms,
-            recogniser_runtime: outside,
+            recogniser_runtime,
         })
     }
 
@@ -271,16 +275,17 @@ impl DryRun {
     /// Why no pipeline was found for a request of `signal`.
     fn missing_pipeline(&self, signal: Signal, pipeline: Option<&str>) -> DryRunError {
         let Some(wanted) = pipeline else { return DryRunError::NoPipeline(signal.as_str()) };
-        match self.pipelines.iter().find(|line| *line.id == *wanted) {
-            Some(line) => DryRunError::OtherSignal(Arc::clone(&line.id), signal.as_str()),
+        match self.pipelines.iter().find(|known| *known.id == *wanted) {
+            Some(known) => DryRunError::OtherSignal(Arc::clone(&known.id), signal.as_str()),
             None => {
-                let known = self.pipelines.iter().map(|line| format!("`{}`", line.id)).collect();
-                DryRunError::UnknownPipeline(wanted.to_owned(), known)
+                let known_ids = self.pipelines.iter().map(|known| format!("`{}`", known.id)).collect();
+                DryRunError::UnknownPipeline(wanted.to_owned(), known_ids)
             }
         }
     }
 
-    /// Processes one protobuf request with `pipeline`, or with the first pipeline of its signal that has processors.
+    /// Processes one protobuf request with the pipeline `wanted_id`, or with the first one of its signal by id,
+    /// preferably one that has processors.
     ///
     /// # Errors
     /// No pipeline takes the signal, or a step refuses the request. Messages hold no payload.
@@ -288,26 +293,27 @@ impl DryRun {
         &mut self,
         signal: Signal,
         wire: Bytes,
-        pipeline: Option<&str>,
+        wanted_id: Option<&str>,
     ) -> Result<DryRunResult, DryRunError> {
-        let fits = |line: &&DryRunPipeline| line.signal == signal && pipeline.is_none_or(|id| *line.id == *id);
-        let found = self.pipelines.iter().filter(fits);
-        let line = found.max_by_key(|line| (!line.steps.is_empty(), std::cmp::Reverse(&line.id)));
-        let line = line.ok_or_else(|| self.missing_pipeline(signal, pipeline))?;
+        let is_candidate =
+            |pipeline: &&DryRunPipeline| pipeline.signal == signal && wanted_id.is_none_or(|id| *pipeline.id == *id);
+        let candidates = self.pipelines.iter().filter(is_candidate);
+        let pipeline = candidates.max_by_key(|pipeline| (!pipeline.steps.is_empty(), std::cmp::Reverse(&pipeline.id)));
+        let pipeline = pipeline.ok_or_else(|| self.missing_pipeline(signal, wanted_id))?;
         let payload = Payload::parse(signal, wire)?;
         let refused = payload.items().map(|item| refusal_reason(&payload, item, self.max_item_bytes)).collect();
         let origin = BatchOrigin {
             account: "default".into(),
             receiver: "explain".into(),
             trust: Trust::ThirdParty,
-            received: self.seams.clock.now(),
-            id: self.seams.rng.id(),
+            received: self.deps.clock.now(),
+            id: self.deps.rng.id(),
             repeat: false,
         };
         let mut batch = Batch::new(Arc::new(origin), payload.clone());
         let mut answers: Option<InquiryAnswer> = None;
         let mut dropped: Vec<Option<DropReason>> = Vec::new();
-        for step in &line.steps {
+        for step in &pipeline.steps {
             let step = match step {
                 DryRunStep::Process(step) => step,
                 DryRunStep::Filter(id, filter) => {
@@ -315,17 +321,17 @@ impl DryRun {
                     continue;
                 }
             };
-            let kept_back = |reason: Reason| DryRunError::Refused(Arc::clone(step.id()), reason.text());
-            if let Some(outside) = &self.recogniser_runtime
+            let refusal = |reason: Reason| DryRunError::Refused(Arc::clone(step.id()), reason.text());
+            if let Some(runtime) = &self.recogniser_runtime
                 && let Some(inquiry) = step.inquire(&mut batch)
             {
-                batch.answer = Some(outside.block_on(inquiry).map_err(kept_back)?);
+                batch.answer = Some(runtime.block_on(inquiry).map_err(refusal)?);
                 answers.clone_from(&batch.answer);
             }
-            step.process(&mut batch).map_err(kept_back)?;
+            step.process(&mut batch).map_err(refusal)?;
         }
         for effect in &batch.effects {
-            for step in &line.steps {
+            for step in &pipeline.steps {
                 match step {
                     DryRunStep::Process(step) if *step.id() == effect.processor => step.apply(effect),
                     _ => {}
@@ -348,25 +354,25 @@ impl DryRun {
         }
         let after = Payload::parse(signal, Bytes::from(encoded.bytes))?;
         Ok(DryRunResult {
-            pipeline: Arc::clone(&line.id),
-            steps: line.steps.iter().map(|step| Arc::clone(step.id())).collect(),
+            pipeline: Arc::clone(&pipeline.id),
+            steps: pipeline.steps.iter().map(|step| Arc::clone(step.id())).collect(),
             refused,
             before: payload,
             after,
             dropped,
-            rules: line.rules.clone(),
+            rules: pipeline.rules.clone(),
             answers: answers.and_then(|answers| answers.downcast::<RecogniserAnswers>().ok()),
             facts: batch.facts.and_then(|facts| facts.downcast::<Facts>().ok()),
         })
     }
 }
 
-/// Adds the items that a filter drops. Items that an earlier filter dropped keep their first verdict.
-fn record_dropped(dropped: &mut Vec<Option<DropReason>>, by: &Arc<str>, verdicts: &[Option<&str>]) {
+/// Adds the items that `filter` drops. Items that an earlier filter dropped keep their first reason.
+fn record_dropped(dropped: &mut Vec<Option<DropReason>>, filter: &Arc<str>, verdicts: &[Option<&str>]) {
     dropped.resize(dropped.len().max(verdicts.len()), None);
-    for (one, rule) in dropped.iter_mut().zip(verdicts) {
-        if let (None, Some(rule)) = (&one, rule) {
-            *one = Some(DropReason { filter: Arc::clone(by), rule: (*rule).to_owned() });
+    for (reason, rule) in dropped.iter_mut().zip(verdicts) {
+        if let (None, Some(rule)) = (&reason, rule) {
+            *reason = Some(DropReason { filter: Arc::clone(filter), rule: (*rule).to_owned() });
         }
     }
 }
@@ -378,17 +384,17 @@ fn record_dropped(dropped: &mut Vec<Option<DropReason>>, by: &Arc<str>, verdicts
 pub fn build_recogniser(
     id: Arc<str>,
     settings: recogniser::Settings,
-    seams: &GatewayDeps,
-    outside: &mut Option<Runtime>,
+    deps: &GatewayDeps,
+    runtime: &mut Option<Runtime>,
 ) -> Result<PresidioClient, DryRunError> {
-    if outside.is_none() {
-        *outside = Some(tasks::build_runtime(1).map_err(|error| DryRunError::NoThreads(error.kind()))?);
+    if runtime.is_none() {
+        *runtime = Some(tasks::build_runtime(1).map_err(|error| DryRunError::NoThreads(error.kind()))?);
     }
-    let deps = recogniser::ClientDependencies {
-        tasks: Tasks::new(&seams.meter),
-        clock: Arc::clone(&seams.clock),
+    let client_deps = recogniser::ClientDependencies {
+        tasks: Tasks::new(&deps.meter),
+        clock: Arc::clone(&deps.clock),
         proxies: Arc::new(ProxyRules::from_env(&env::var)?),
-        meter: seams.meter.clone(),
+        meter: deps.meter.clone(),
     };
-    Ok(PresidioClient::build(id, settings, deps)?)
+    Ok(PresidioClient::build(id, settings, client_deps)?)
 }

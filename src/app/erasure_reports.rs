@@ -1,6 +1,7 @@
 //! `POST /-/erasures`: an eraser reports the newest digest of its erasure chain, and the gateway's next digests name
 //! it. The gateway may only write to the store, so it can't look for erasures itself (docs/vault.md). The digest must
-//! be signed by one of `erasure_keys`; the answer is sent once it is on disk. `strangers` decides who may post.
+//! be signed by one of `erasure_keys`; the answer is sent once the report is on disk. `access_control` decides who may
+//! post.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,11 +48,11 @@ impl ErasureReport {
 }
 
 /// The route for reports.
-pub(super) fn router(desks: Vec<Arc<ErasureReportTarget>>) -> Router {
-    Router::new().route(REPORT_PATH, post(accept_report)).with_state(Arc::<[_]>::from(desks))
+pub(super) fn router(targets: Vec<Arc<ErasureReportTarget>>) -> Router {
+    Router::new().route(REPORT_PATH, post(accept_report)).with_state(Arc::<[_]>::from(targets))
 }
 
-async fn accept_report(State(desks): State<Arc<[Arc<ErasureReportTarget>]>>, body: Bytes) -> Response {
+async fn accept_report(State(targets): State<Arc<[Arc<ErasureReportTarget>]>>, body: Bytes) -> Response {
     let report: Option<ErasureReport> = serde_json::from_slice(&body).ok();
     let decoded =
         report.and_then(|report| STANDARD.decode(report.digest).ok().zip(STANDARD.decode(report.signature).ok()));
@@ -60,19 +61,19 @@ async fn accept_report(State(desks): State<Arc<[Arc<ErasureReportTarget>]>>, bod
             .into_response();
     };
     let mut refused = "no vault of this gateway has `erasure_keys`";
-    for desk in desks.iter().filter(|desk| !desk.keys.is_empty()) {
-        let head = match ErasureHead::verify(&digest, &signature, &desk.keys) {
+    for target in targets.iter().filter(|target| !target.keys.is_empty()) {
+        let head = match ErasureHead::verify(&digest, &signature, &target.keys) {
             Ok(head) => head,
             Err(why) => {
                 refused = why;
                 continue;
             }
         };
-        let Some(kept) = desk.inbox.report(head) else {
+        let Some(synced) = target.inbox.report(head) else {
             return (StatusCode::SERVICE_UNAVAILABLE, "too many reports are waiting: try again later\n")
                 .into_response();
         };
-        return match tokio::time::timeout(SYNC_TIMEOUT, kept).await {
+        return match tokio::time::timeout(SYNC_TIMEOUT, synced).await {
             Ok(Ok(())) => (StatusCode::OK, "accepted: the next digest will name it\n").into_response(),
             _ => (StatusCode::SERVICE_UNAVAILABLE, "the report is not on disk yet: send it again\n").into_response(),
         };

@@ -33,21 +33,21 @@ pub fn build_exporter(
 /// Builds all exporters.
 ///
 /// # Errors
-/// See [`exporter`].
+/// See [`build_exporter`].
 pub(super) fn build_exporters(
-    placed: Vec<ConfiguredComponent<ExporterSettings>>,
+    components: Vec<ConfiguredComponent<ExporterSettings>>,
     deps: &ExporterDeps,
 ) -> Result<(ExportersById, OutletSettingsById), StartError> {
     let (mut exporters, mut outlets) = (HashMap::new(), OutletSettingsById::new());
-    for ConfiguredComponent { id, value: what } in placed {
-        outlets.extend(what.spec().profile().outlet.map(|outlet| (id_text(&id), outlet.clone())));
-        let exporter = build_exporter(&id, &what, deps.clone())?;
+    for ConfiguredComponent { id, value: settings } in components {
+        outlets.extend(settings.spec().profile().outlet.map(|outlet| (id_text(&id), outlet.clone())));
+        let exporter = build_exporter(&id, &settings, deps.clone())?;
         exporters.insert(id, exporter);
     }
     Ok((exporters, outlets))
 }
 
-/// Makes the exporters behind each vault with `forward: after_put` wait until the content is in the store.
+/// Makes the exporters in pipelines with a vault that has `forward: after_put` wait until the content is in the store.
 ///
 /// # Errors
 /// An exporter has `ack: offered`, so it keeps no data that could wait.
@@ -57,9 +57,10 @@ pub(super) fn wait_for_puts(
     outlets: &mut OutletSettingsById,
 ) -> Result<(), StartError> {
     for vault in vaults {
-        let Some(waits) = &vault.put_holder else { continue };
-        let behind = plan.pipelines.iter().filter(|plan| plan.processors.iter().any(|step| *step.id() == vault.id));
-        for exporter in behind.flat_map(|plan| &plan.exporters) {
+        let Some(put_holder) = &vault.put_holder else { continue };
+        let with_vault =
+            plan.pipelines.iter().filter(|pipeline| pipeline.processors.iter().any(|step| *step.id() == vault.id));
+        for exporter in with_vault.flat_map(|pipeline| &pipeline.exporters) {
             let outlet: &mut OutletSettings = outlets.entry(Arc::clone(exporter.id())).or_default();
             if outlet.ack == AckMode::Offered {
                 let id = exporter.id();
@@ -68,8 +69,8 @@ pub(super) fn wait_for_puts(
                     vault.id
                 )));
             }
-            if !outlet.waits_for.contains(waits) {
-                outlet.waits_for.push(Arc::clone(waits));
+            if !outlet.waits_for.contains(put_holder) {
+                outlet.waits_for.push(Arc::clone(put_holder));
             }
         }
     }

@@ -1,5 +1,5 @@
 //! [`ExtensionListeners`] builds the listeners of extensions: the admin port with its pages and API, and the health
-//! check. The pages are in `pages` and `runs/api`, access control in `telemetry/admin` and `strangers`.
+//! check. The pages are in `pages` and `runs/api`, access control in `telemetry/admin` and `access_control`.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use axum::routing::post;
 use http::StatusCode;
 use tokio::sync::Notify;
 
-use crate::app::alert_sender::{self, AlertSender as Alerting};
+use crate::app::alert_sender::{self, AlertSender};
 use crate::app::build::{GatewayResources, InletCell, Listener};
 use crate::app::erasure_reports;
 use crate::app::history_setup::HistorySetup;
@@ -24,14 +24,14 @@ use telemetry::admin::{self, AdminState};
 
 /// The resources that extensions show or are opened with.
 pub(super) struct ExtensionListeners<'p> {
-    pub(super) site: &'p GatewayResources,
+    pub(super) resources: &'p GatewayResources,
     pub(super) history: &'p HistorySetup,
     pub(super) processors: &'p BuiltProcessors,
     pub(super) inlet: &'p InletCell,
     /// The ids of all pipelines.
     pub(super) pipelines: Arc<[String]>,
     /// The sender of alerts.
-    pub(super) alerting: Option<&'p Arc<Alerting>>,
+    pub(super) alert_sender: Option<&'p Arc<AlertSender>>,
     /// The admin port's certificates, read before.
     pub(super) admin_certificates: &'p LastGoodValue<server_tls::BuiltServerConfig>,
     /// The ports held over from the previous round.
@@ -47,7 +47,7 @@ impl ExtensionListeners<'_> {
         Box::new(match settings {
             ExtensionSettings::Admin(settings) => self.build_admin(settings, sockets),
             ExtensionSettings::HealthCheck(settings) => {
-                let router = admin::health_router(self.site.seams.health.clone(), &settings.path);
+                let router = admin::health_router(self.resources.deps.health.clone(), &settings.path);
                 WebListener {
                     name: "health_check",
                     endpoint: settings.endpoint,
@@ -61,52 +61,50 @@ impl ExtensionListeners<'_> {
     }
 
     fn build_admin(&self, settings: admin::AdminSettings, sockets: Option<RetainedSockets>) -> WebListener {
-        let seams = &self.site.seams;
-        let (meter, health) = (seams.meter.clone(), seams.health.clone());
+        let deps = &self.resources.deps;
+        let (meter, health) = (deps.meter.clone(), deps.health.clone());
         let (allowed_hosts, auth) = (settings.allowed_hosts, settings.auth);
-        let pages = AdminState { meter, health, allowed_hosts, auth, money: runs::amounts::format_dollars };
-        let guarded = pages.auth.is_some();
+        let admin_state = AdminState { meter, health, allowed_hosts, auth, money: runs::amounts::format_dollars };
+        let guarded = admin_state.auth.is_some();
         let tls = settings
             .tls
             .as_ref()
             .map(|port| server_tls::ServerTlsSettings::from(port).sharing_last_good(self.admin_certificates));
         let tap = tap::TapState {
             inlet: Arc::clone(self.inlet),
-            clock: Arc::clone(&seams.clock),
-            tasks: Arc::clone(&self.site.tasks),
+            clock: Arc::clone(&deps.clock),
+            tasks: Arc::clone(&self.resources.tasks),
             guarded,
             pipelines: Arc::clone(&self.pipelines),
         };
-        let past = self.history.build_pages(self.site, self.processors.combined_board(), settings.trace_link);
+        let history_pages =
+            self.history.build_pages(self.resources, self.processors.combined_catalog(), settings.trace_link);
         let routes = self
             .api_router()
             .merge(tap::router(tap))
-            .merge(alert_sender::routes::router(self.alerting.cloned()))
+            .merge(alert_sender::routes::router(self.alert_sender.cloned()))
             .merge(self.reload_requested.cloned().map_or_else(Router::new, reload_route))
             .merge(erasure_reports::router(self.processors.erasure_targets.clone()))
-            .merge(pages::router(Arc::new(past)))
+            .merge(pages::router(Arc::new(history_pages)))
             .layer(middleware::from_fn_with_state(guarded, access_control::refuse_untrusted_changes));
-        let router = admin::router(Arc::new(pages), routes);
+        let router = admin::router(Arc::new(admin_state), routes);
         WebListener { name: "admin", endpoint: settings.endpoint, router, idle_timeout: IDLE_TIMEOUT, sockets, tls }
     }
 
     fn api_router(&self) -> Router {
-        let runs = self.processors.trackers.iter().map(|(_, runs)| Arc::clone(runs)).collect();
-        let humans = ReportedOutcomes {
-            trackers: runs,
-            inlet: Arc::clone(self.inlet),
-            clock: Arc::clone(&self.site.seams.clock),
-        };
-        let tasks = Arc::clone(&self.site.tasks);
-        runs::api::router(RunsApi { board: self.processors.combined_board(), judge: Arc::new(humans), tasks })
+        let trackers = self.processors.trackers.iter().map(|(_, tracker)| Arc::clone(tracker)).collect();
+        let outcomes =
+            ReportedOutcomes { trackers, inlet: Arc::clone(self.inlet), clock: Arc::clone(&self.resources.deps.clock) };
+        let tasks = Arc::clone(&self.resources.tasks);
+        runs::api::router(RunsApi { board: self.processors.combined_catalog(), judge: Arc::new(outcomes), tasks })
     }
 }
 
 /// The route `POST /-/reload`.
-fn reload_route(again: Arc<Notify>) -> Router {
-    let told = move || async move {
-        again.notify_one();
+fn reload_route(reload_requested: Arc<Notify>) -> Router {
+    let request_reload = move || async move {
+        reload_requested.notify_one();
         (StatusCode::ACCEPTED, "reloading the configuration; see the log for the result\n")
     };
-    Router::new().route("/-/reload", post(told))
+    Router::new().route("/-/reload", post(request_reload))
 }

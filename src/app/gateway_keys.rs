@@ -80,8 +80,8 @@ async fn read_signing_keys(
     rng: &dyn Rng,
 ) -> Result<HashMap<Arc<str>, Arc<SigningKey>>, StartError> {
     let mut signers = HashMap::new();
-    for ConfiguredComponent { id, value: what } in &valid.processors {
-        if let ProcessorSettings::Vault(settings) = what
+    for ConfiguredComponent { id, value } in &valid.processors {
+        if let ProcessorSettings::Vault(settings) = value
             && settings.store.is_some()
         {
             let key = match settings.sealed_key() {
@@ -143,8 +143,8 @@ pub fn read_pseudonymizer(valid: &ValidSettings, rng: &dyn Rng) -> Result<Pseudo
 /// The key for pseudonyms if the gateway has one. Generates nothing.
 pub fn find_pseudonym_key(valid: &ValidSettings) -> Option<Secret> {
     // An unreadable file is treated as a missing one; the caller prints a note about pseudonyms in both cases.
-    let found = || keyfile::read(&key_file_path(&PSEUDONYM_KEY, &valid.spool.directory)).ok().flatten();
-    valid.pseudonym_key.clone().or_else(found)
+    let read_file = || keyfile::read(&key_file_path(&PSEUDONYM_KEY, &valid.spool.directory)).ok().flatten();
+    valid.pseudonym_key.clone().or_else(read_file)
 }
 
 fn key_file_path(kind: &KeyFileKind, spool: &Path) -> PathBuf {
@@ -154,9 +154,10 @@ fn key_file_path(kind: &KeyFileKind, spool: &Path) -> PathBuf {
 /// Reads the key file beside the spool, or generates it if that is allowed.
 fn read_or_create_key(kind: &KeyFileKind, spool: &Path, make: impl FnOnce() -> Secret) -> Result<Secret, StartError> {
     let path = key_file_path(kind, spool);
-    let here = is_on_other_volume(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
+    let is_elsewhere =
+        is_on_other_volume(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
     if let Some(key) = keyfile::read(&path).map_err(|error| StartError::config(error.to_string()))? {
-        if here? {
+        if is_elsewhere? {
             tracing::warn!(path = %path.display(), "the key file is not on the spool's volume, so one may be lost without the other: set {}", kind.setting);
         }
         return Ok(key);
@@ -173,10 +174,10 @@ fn read_or_create_key(kind: &KeyFileKind, spool: &Path, make: impl FnOnce() -> S
 pub fn find_key_problems(valid: &ValidSettings) -> Vec<(&'static str, String)> {
     let spool = &valid.spool.directory;
     let mut found = Vec::new();
-    let given = [(&SPOOL_KEY, !valid.spool_keys.is_empty()), (&PSEUDONYM_KEY, valid.pseudonym_key.is_some())];
-    for (kind, _) in given.into_iter().filter(|(_, given)| !given) {
+    let kinds = [(&SPOOL_KEY, !valid.spool_keys.is_empty()), (&PSEUDONYM_KEY, valid.pseudonym_key.is_some())];
+    for (kind, _) in kinds.into_iter().filter(|(_, configured)| !configured) {
         let path = key_file_path(kind, spool);
-        let judged = match keyfile::read(&path) {
+        let result = match keyfile::read(&path) {
             Ok(None) => check_may_create(kind, spool).map_err(|error| error.text),
             Ok(Some(key)) if kind.setting == SPOOL_KEY.setting => {
                 parse_spool_key(valid, &key).map(drop).map_err(|error| error.text)
@@ -184,7 +185,7 @@ pub fn find_key_problems(valid: &ValidSettings) -> Vec<(&'static str, String)> {
             Ok(Some(_)) => Ok(()),
             Err(error) => Err(error.to_string()),
         };
-        found.extend(judged.err().map(|why| (kind.setting, why)));
+        found.extend(result.err().map(|why| (kind.setting, why)));
     }
     found
 }
@@ -192,7 +193,8 @@ pub fn find_key_problems(valid: &ValidSettings) -> Vec<(&'static str, String)> {
 /// Checks whether a key may be generated beside the spool.
 fn check_may_create(kind: &KeyFileKind, spool: &Path) -> Result<(), StartError> {
     let path = key_file_path(kind, spool);
-    let here = is_on_other_volume(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
+    let is_elsewhere =
+        is_on_other_volume(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())));
     if is_spool_used(spool).map_err(|error| StartError::new(format!("{}: {error}", spool.display())))? {
         return Err(StartError::config(format!(
             "the spool {} was used before, but the key file {} is missing: restore it, or set {}; a new key can't \
@@ -202,7 +204,7 @@ fn check_may_create(kind: &KeyFileKind, spool: &Path) -> Result<(), StartError> 
             kind.setting
         )));
     }
-    if here? {
+    if is_elsewhere? {
         return Err(StartError::config(format!(
             "no key is configured, and {} is not on the spool's volume, so a key generated there could be lost without the spool: set {}",
             parent_folder(spool).display(),
@@ -237,8 +239,8 @@ fn is_on_other_volume(spool: &Path) -> std::io::Result<bool> {
         Err(error) => Err(error),
     };
     // A spool folder that does not exist yet will be created on its parent's volume.
-    let Some(inside) = device(spool)? else { return Ok(false) };
-    Ok(device(parent_folder(spool))?.is_some_and(|outside| outside != inside))
+    let Some(spool_device) = device(spool)? else { return Ok(false) };
+    Ok(device(parent_folder(spool))?.is_some_and(|folder_device| folder_device != spool_device))
 }
 
 fn signing_key_error(path: &Path, why: &str) -> StartError {
@@ -304,8 +306,8 @@ pub fn find_signing_key_problem(settings: &vault::VaultSettings, spool: &Path, r
     if let Some((path, _)) = settings.sealed_key() {
         return Ciphertext::read(path).err().map(|why| signing_key_error(path, &why.to_string()).text);
     }
-    let there = settings.signing_key.is_some() || parent_folder(spool).join("signing.key").exists();
-    there.then(|| read_signing_key(settings, spool, rng).err()).flatten().map(|error| error.text)
+    let exists = settings.signing_key.is_some() || parent_folder(spool).join("signing.key").exists();
+    exists.then(|| read_signing_key(settings, spool, rng).err()).flatten().map(|error| error.text)
 }
 
 /// The text of a signing key file: the public key as a comment, then the key.

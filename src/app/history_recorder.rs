@@ -21,7 +21,7 @@ use net::{Spawn, spawn::run_blocking};
 use pages::SharedHistoryStore;
 use pipeline::spool::SpoolKey;
 use runs::fair_eviction::split_fairly;
-use runs::{RunCatalog, RunDetail, json as shape};
+use runs::{RunCatalog, RunDetail, json as run_json};
 
 /// Time between two updates.
 const UPDATE_INTERVAL: Duration = Duration::from_secs(2);
@@ -40,13 +40,13 @@ const MAX_UNWRITTEN: usize = 4096;
 
 /// Records the history of runs and failing spans.
 pub(super) struct HistoryRecorder {
-    pub(super) board: Arc<dyn RunCatalog>,
+    pub(super) catalog: Arc<dyn RunCatalog>,
     pub(super) history: Arc<RunHistory>,
     pub(super) failures: Arc<FailedSpans>,
     pub(super) store: SharedHistoryStore,
     pub(super) file: PathBuf,
     pub(super) keys: Vec<SpoolKey>,
-    pub(super) seams: GatewayDeps,
+    pub(super) deps: GatewayDeps,
     pub(super) tasks: Arc<dyn Spawn>,
     pub(super) is_failing: AtomicBool,
     /// Changes that could not be written yet.
@@ -57,21 +57,21 @@ pub(super) struct HistoryRecorder {
 
 impl HistoryRecorder {
     fn now(&self) -> u64 {
-        self.seams.clock.now().0
+        self.deps.clock.now().0
     }
 
-    /// The JSON of some finished runs with their calls, by position in `news`.
-    fn fetch_details(&self, news: &[Arc<RunRecord>]) -> HashMap<usize, String> {
-        let over = (0..).zip(news).filter(|(_, entry)| !entry.is_live());
-        let over = over.map(|(place, entry)| (&*entry.account, (entry.at, place), 1, (place, entry)));
-        let (mut details, mut left) = (HashMap::new(), MAX_DETAIL_BYTES);
-        for (place, entry) in split_fairly(over, MAX_DETAILED_RUNS).0 {
+    /// The JSON of some finished runs with their calls, by position in `changed`.
+    fn fetch_details(&self, changed: &[Arc<RunRecord>]) -> HashMap<usize, String> {
+        let finished = (0..).zip(changed).filter(|(_, entry)| !entry.is_live());
+        let finished = finished.map(|(index, entry)| (&*entry.account, (entry.at, index), 1, (index, entry)));
+        let (mut details, mut remaining_bytes) = (HashMap::new(), MAX_DETAIL_BYTES);
+        for (index, entry) in split_fairly(finished, MAX_DETAILED_RUNS).0 {
             let detail =
-                self.board.find_run_of_account(&entry.account, &entry.run).filter(|detail| detail.steps.is_some());
+                self.catalog.find_run_of_account(&entry.account, &entry.run).filter(|detail| detail.steps.is_some());
             let Some(text) = detail.map(detail_text) else { continue };
-            let Some(rest) = left.checked_sub(text.len()) else { continue };
-            left = rest;
-            details.insert(place, text);
+            let Some(rest) = remaining_bytes.checked_sub(text.len()) else { continue };
+            remaining_bytes = rest;
+            details.insert(index, text);
         }
         details
     }
@@ -80,20 +80,20 @@ impl HistoryRecorder {
     pub(super) fn update(&self) {
         let now = self.now();
         self.retry_open(now);
-        self.history.update_from_tracker(&*self.board, now);
+        self.history.update_from_tracker(&*self.catalog, now);
         self.history.evict_old(now);
-        let (news, gone) = self.history.take_changes();
+        let (changed, removed) = self.history.take_changes();
         self.failures.evict_old(now);
         let (counts, samples) = self.failures.take_changes();
-        let mut details = self.fetch_details(&news);
-        let runs = (0..).zip(news).map(|(place, entry)| (entry, details.remove(&place))).collect();
-        let owed = std::mem::take(&mut *self.unwritten.lock());
-        let write = HistoryWrite { runs, removed: gone, counts, samples }.merge_older(owed);
+        let mut details = self.fetch_details(&changed);
+        let runs = (0..).zip(changed).map(|(index, entry)| (entry, details.remove(&index))).collect();
+        let older = std::mem::take(&mut *self.unwritten.lock());
+        let write = HistoryWrite { runs, removed, counts, samples }.merge_older(older);
         if write.is_empty() {
             return;
         }
-        let mut shelf = self.store.lock();
-        let Some(store) = shelf.as_mut() else {
+        let mut store_slot = self.store.lock();
+        let Some(store) = store_slot.as_mut() else {
             *self.unwritten.lock() = write.keep_newest(MAX_UNWRITTEN);
             return;
         };
@@ -110,12 +110,12 @@ impl HistoryRecorder {
 
     /// Opens the file and restores its history.
     fn open(&self, now: u64) -> Result<(), StoreError> {
-        let opened = HistoryStore::open(&self.file, &self.keys, &self.seams.rng, now);
+        let opened = HistoryStore::open(&self.file, &self.keys, &self.deps.rng, now);
         self.reopen_at
             .store(if opened.is_ok() { 0 } else { now.saturating_add(REOPEN_INTERVAL_NS) }, Ordering::Relaxed);
         let opened = opened?;
-        if let Some(aside) = &opened.moved_aside {
-            tracing::warn!(moved_to = %aside.display(), "the history file was damaged or has another version; it was moved away and a new one was created");
+        if let Some(moved_to) = &opened.moved_aside {
+            tracing::warn!(moved_to = %moved_to.display(), "the history file was damaged or has another version; it was moved away and a new one was created");
         }
         self.history.restore(opened.runs);
         self.failures.restore(opened.counts, opened.samples);
@@ -124,8 +124,8 @@ impl HistoryRecorder {
     }
 
     fn retry_open(&self, now: u64) {
-        let again = self.reopen_at.load(Ordering::Relaxed);
-        if again != 0 && now >= again && self.open(now).is_ok() {
+        let reopen_at = self.reopen_at.load(Ordering::Relaxed);
+        if reopen_at != 0 && now >= reopen_at && self.open(now).is_ok() {
             tracing::info!("history is saved to disk again");
         }
     }
@@ -135,7 +135,7 @@ fn detail_text(mut detail: RunDetail) -> String {
     if let Some(steps) = &mut detail.steps {
         steps.truncate(MAX_STEPS);
     }
-    shape::detail(&detail).to_string()
+    run_json::detail(&detail).to_string()
 }
 
 impl BackgroundTask for HistoryRecorder {
@@ -154,14 +154,14 @@ impl BackgroundTask for HistoryRecorder {
     fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             loop {
-                let clock = Arc::clone(&self.seams.clock);
-                let ended = tokio::select! {
+                let clock = Arc::clone(&self.deps.clock);
+                let stopping = tokio::select! {
                     _ = stop.wait_for(|stop| *stop) => true,
                     () = clock.sleep(UPDATE_INTERVAL) => false,
                 };
-                let this = Arc::clone(&self);
-                run_blocking(&*self.tasks, "history", move || this.update()).await;
-                if ended {
+                let recorder = Arc::clone(&self);
+                run_blocking(&*self.tasks, "history", move || recorder.update()).await;
+                if stopping {
                     // After a reload, the next round opens the file itself.
                     *self.store.lock() = None;
                     self.reopen_at.store(0, Ordering::Relaxed);

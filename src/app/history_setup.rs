@@ -40,11 +40,11 @@ pub(super) struct HistorySetup {
 
 impl HistorySetup {
     pub(super) fn new(valid: &ValidSettings, keys: &[SpoolKey]) -> Self {
-        let vault = valid.processors.iter().find_map(|placed| match &placed.value {
+        let vault = valid.processors.iter().find_map(|component| match &component.value {
             ProcessorSettings::Vault(settings) => settings.store.as_ref().map(|store| store.spec().location()),
             _ => None,
         });
-        let ceiling = valid.processors.iter().find_map(|placed| match &placed.value {
+        let ceiling = valid.processors.iter().find_map(|component| match &component.value {
             ProcessorSettings::Runs(settings) => Some(settings.iteration_ceiling),
             _ => None,
         });
@@ -54,7 +54,10 @@ impl HistorySetup {
             store: SharedHistoryStore::default(),
             file: parent_folder(&valid.spool.directory).join(HISTORY_FILE),
             keys: keys.to_vec(),
-            has_admin_port: valid.extensions.iter().any(|placed| matches!(placed.value, ExtensionSettings::Admin(_))),
+            has_admin_port: valid
+                .extensions
+                .iter()
+                .any(|component| matches!(component.value, ExtensionSettings::Admin(_))),
             vault,
             has_trackers: ceiling.is_some(),
             iteration_ceiling: ceiling.unwrap_or(0),
@@ -64,43 +67,43 @@ impl HistorySetup {
     /// The pages of this gateway.
     pub(super) fn build_pages(
         &self,
-        site: &GatewayResources,
-        board: Arc<dyn RunCatalog>,
+        resources: &GatewayResources,
+        catalog: Arc<dyn RunCatalog>,
         link: Option<TraceLink>,
     ) -> AdminPages {
-        let seams = &site.seams;
+        let deps = &resources.deps;
         AdminPages {
             history: Arc::clone(&self.history),
             failures: Arc::clone(&self.failures),
             history_store: Arc::clone(&self.store),
-            board,
+            board: catalog,
             tracked: self.has_trackers,
             iteration_ceiling: self.iteration_ceiling,
             link,
             vault: self.vault.clone(),
-            meter: seams.meter.clone(),
-            health: seams.health.clone(),
-            clock: Arc::clone(&seams.clock),
-            tasks: Arc::clone(&site.tasks),
+            meter: deps.meter.clone(),
+            health: deps.health.clone(),
+            clock: Arc::clone(&deps.clock),
+            tasks: Arc::clone(&resources.tasks),
             several_accounts: AtomicBool::new(false),
         }
     }
 
-    /// The companion that records the history.
+    /// The background task that records the history.
     pub(super) fn build_recorder(
         &self,
-        site: &GatewayResources,
-        board: Arc<dyn RunCatalog>,
+        resources: &GatewayResources,
+        catalog: Arc<dyn RunCatalog>,
     ) -> Arc<dyn BackgroundTask> {
         Arc::new(HistoryRecorder {
-            board,
+            catalog,
             history: Arc::clone(&self.history),
             failures: Arc::clone(&self.failures),
             store: Arc::clone(&self.store),
             file: self.file.clone(),
             keys: self.keys.clone(),
-            seams: site.seams.clone(),
-            tasks: Arc::clone(&site.tasks),
+            deps: resources.deps.clone(),
+            tasks: Arc::clone(&resources.tasks),
             is_failing: AtomicBool::new(false),
             unwritten: Mutex::new(HistoryWrite::default()),
             reopen_at: AtomicU64::new(0),

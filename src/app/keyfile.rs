@@ -1,6 +1,6 @@
 //! Reads key files and generates missing ones. A new file has mode 0600, is written completely or not at all, and never
 //! overwrites another; if two processes generate it at once, both use the one that was written first. The text is a
-//! [`Secret`]. `keys` defines which keys there are.
+//! [`Secret`]. `gateway_keys` defines which keys there are.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -15,7 +15,7 @@ use kernel::files;
 use kernel::rng::Rng;
 use kernel::secret::Secret;
 
-/// The number of bytes of a key file that are read.
+/// The most bytes of a key file that are read.
 const MAX_KEY_BYTES: u64 = 64 << 10;
 
 /// The text of a key file, and whether the file is new.
@@ -60,8 +60,8 @@ pub fn read(path: &Path) -> Result<Option<Secret>, KeyFileError> {
         Err(error) => return Err(unusable_error(path, error)),
     };
     let metadata = file.metadata().map_err(|error| unusable_error(path, error))?;
-    let others = metadata.mode() & 0o077;
-    if others != 0 {
+    let access_by_others = metadata.mode() & 0o077;
+    if access_by_others != 0 {
         tracing::warn!(path = %path.display(), "users other than the owner may access the key file: set its mode to 0600");
     }
     // Reserve the whole size: a growing string would leave copies of the key behind.
@@ -86,15 +86,16 @@ pub fn is_open_to_all(path: &Path) -> Result<bool, KeyFileError> {
 
 /// A warning if users other than the owner have access to the file; `None` if it does not exist.
 pub fn warn_if_open_to_others(path: &Path) -> Option<String> {
-    let others = std::fs::metadata(path).ok()?.mode() & 0o077;
-    (others != 0).then(|| format!("users other than the owner may access {}: set its mode to 0600", path.display()))
+    let access_by_others = std::fs::metadata(path).ok()?.mode() & 0o077;
+    (access_by_others != 0)
+        .then(|| format!("users other than the owner may access {}: set its mode to 0600", path.display()))
 }
 
 /// A warning if every user of the machine has access to the file. Group access is accepted, because a group may be how
 /// this process may read a file of another user.
 pub fn warn_if_open_to_all(path: &Path) -> Option<String> {
-    let all = is_open_to_all(path).unwrap_or_default();
-    all.then(|| {
+    let is_open = is_open_to_all(path).unwrap_or_default();
+    is_open.then(|| {
         format!("every user of this machine may access {}: set its mode to 0600, or 0640 for a group", path.display())
     })
 }
@@ -108,11 +109,11 @@ pub fn read_or_create(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyF
         return Ok(KeyFile { key, created: false });
     }
     let key = make();
-    let mut line = Zeroizing::new(String::with_capacity(key.expose().len().saturating_add(1)));
-    line.push_str(key.expose());
-    line.push('\n');
+    let mut text = Zeroizing::new(String::with_capacity(key.expose().len().saturating_add(1)));
+    text.push_str(key.expose());
+    text.push('\n');
     let written =
-        files::make_folders(files::parent_folder(path)).and_then(|()| files::write_new(path, line.as_bytes()));
+        files::make_folders(files::parent_folder(path)).and_then(|()| files::write_new(path, text.as_bytes()));
     let created = match written {
         Ok(()) => true,
         // Another process created the file first; its key is used.

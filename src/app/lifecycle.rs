@@ -23,31 +23,32 @@ pub enum GatewayOutcome {
 }
 
 impl RunningGateway {
-    /// Starts a gateway, calls `ready` when it runs, shuts it down after `stop`, and abandons the shutdown after `now`.
+    /// Starts a gateway, calls `ready` when it runs, shuts it down after `stop`, and abandons the shutdown after
+    /// `abort`.
     ///
     /// # Errors
     /// The gateway could not start.
     pub async fn run_until_stopped(
         blueprint: GatewayBlueprint,
-        seams: GatewayDeps,
+        deps: GatewayDeps,
         ready: impl FnOnce(&Self),
         stop: impl Future<Output = ()>,
-        now: impl Future<Output = StopSignal>,
+        abort: impl Future<Output = StopSignal>,
     ) -> Result<GatewayOutcome, StartError> {
         let mut stop = pin!(stop);
-        let app = tokio::select! {
-            started = Self::start(blueprint, seams) => started?,
+        let gateway = tokio::select! {
+            started = Self::start(blueprint, deps) => started?,
             () = &mut stop => {
                 tracing::info!("stopped by a signal before it was ready");
                 return Ok(GatewayOutcome::StoppedBeforeReady);
             }
         };
-        ready(&app);
+        ready(&gateway);
         tokio::select! {
-            ended = app.run_until(stop) => Ok(GatewayOutcome::Completed(ended)),
-            by = now => {
+            report = gateway.run_until(stop) => Ok(GatewayOutcome::Completed(report)),
+            signal = abort => {
                 tracing::warn!("second stop signal: exiting at once; accepted data is in the spool");
-                Ok(GatewayOutcome::Aborted(by))
+                Ok(GatewayOutcome::Aborted(signal))
             }
         }
     }

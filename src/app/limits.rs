@@ -1,4 +1,4 @@
-//! `limits:` as a user writes it, and the checks that need no look at the machine. `memory` reads the machine's memory;
+//! `limits:` as a user writes it, and the checks that don't depend on the machine. `memory` reads the machine's memory;
 //! `pipeline/inlet` enforces the limits.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +68,7 @@ impl Default for AccountRateConfig {
 
 impl AccountRateConfig {
     fn check(&self, path: &str, problems: &mut Vec<FieldProblem>) {
-        let mut problem = |key: &str, what: &str| problems.push(FieldProblem::new(format!("{path}{key}"), what));
+        let mut problem = |key: &str, message: &str| problems.push(FieldProblem::new(format!("{path}{key}"), message));
         if self.requests_per_second.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
             problem(".requests_per_second", "must be more than zero");
         }
@@ -107,7 +107,7 @@ impl Default for LimitsConfig {
 impl LimitsConfig {
     /// Checks the limits. Every request that a receiver accepts must fit, or its client would retry forever.
     pub(super) fn check(&self, receivers: &[ConfiguredComponent<ReceiverSettings>]) -> Result<(), Vec<FieldProblem>> {
-        let largest = receivers.iter().map(|placed| placed.value.largest_request()).max().unwrap_or(0) as u64;
+        let largest = receivers.iter().map(|component| component.value.largest_request()).max().unwrap_or(0) as u64;
         let mut problems = Vec::new();
         if self.max_item_size.0 == 0 {
             problems.push(FieldProblem::new("max_item_size", "must be more than zero"));
@@ -116,7 +116,7 @@ impl LimitsConfig {
             rate.check("per_account", &mut problems);
         }
         self.accounts.iter().for_each(|(account, rate)| rate.check(&format!("accounts.{account}"), &mut problems));
-        // Twice the size: the request as received and as parsed. Inflating takes memory besides.
+        // Twice the size: the request as received and as parsed. Inflating takes extra memory.
         let needed = largest.saturating_mul(2).saturating_add(INFLATE_BYTES).saturating_mul(WORKING_FACTOR as u64);
         if self.memory.is_some_and(|memory| memory < MIN_MEMORY) {
             problems.push(FieldProblem::new("memory", format!("must be at least {MIN_MEMORY}")));
@@ -133,16 +133,15 @@ impl LimitsConfig {
             return if problems.is_empty() { Ok(()) } else { Err(problems) };
         }
         let (needed, largest) = (ByteSize(needed.next_multiple_of(1 << 20)), ByteSize(largest));
-        let what = format!(
+        let message = format!(
             "too small for requests of {largest}, which the receivers accept: set at least {needed}, or lower their \
              `max_recv_msg_size_mib`, `max_request_body_size` and `max_wire_size`"
         );
-        problems.push(FieldProblem::new("in_flight", what));
+        problems.push(FieldProblem::new("in_flight", message));
         Err(problems)
     }
 
-    /// Accounts with a limit that no receiver has. Unknown if a tokens file is configured, which may name accounts
-    /// later.
+    /// Accounts with a limit that no receiver has. Empty if a tokens file is configured, which may name accounts later.
     pub(super) fn find_unknown_accounts(
         &self,
         receivers: &[ConfiguredComponent<ReceiverSettings>],
@@ -158,15 +157,15 @@ impl LimitsConfig {
             names.truncate(MAX_LISTED_ACCOUNTS);
             names.push("…");
         }
-        let nobody = self.accounts.keys().filter(|account| !known.contains(account.as_str()));
-        let told = |account: &String| {
-            let what = format!(
+        let unknown = self.accounts.keys().filter(|account| !known.contains(account.as_str()));
+        let problem = |account: &String| {
+            let message = format!(
                 "no receiver has this account, so the limit has no effect; known accounts: {}",
                 names.join(", ")
             );
-            FieldProblem::new(format!("accounts.{account}"), what)
+            FieldProblem::new(format!("accounts.{account}"), message)
         };
-        nobody.map(told).collect()
+        unknown.map(problem).collect()
     }
 
     /// The rate limits of accounts, for the engine.

@@ -34,11 +34,11 @@ impl Listener for OtlpReceiver {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>> {
         let id = Arc::clone(pipeline::Receiver::id(&*self));
         Box::pin(async move {
-            let placed = |error| match error {
+            let to_start_error = |error| match error {
                 otlp::ReceiverOpenError::Port(port) => bind_error(port, &format!("receivers.{id}.protocols")),
                 other => other.into(),
             };
-            let bound = OtlpReceiver::bind(*self).await.map_err(placed)?;
+            let bound = OtlpReceiver::bind(*self).await.map_err(to_start_error)?;
             Ok(Box::new(BoundReceiver { id, bound }) as Box<dyn BoundListener>)
         })
     }
@@ -58,15 +58,18 @@ struct BoundReceiver {
 impl BoundListener for BoundReceiver {
     fn addresses(&self) -> Vec<(String, SocketAddr)> {
         let ports = [("grpc", self.bound.grpc()), ("http", self.bound.http())];
-        ports.into_iter().filter_map(|(word, at)| Some((format!("{} {word}", self.id), at?))).collect()
+        ports
+            .into_iter()
+            .filter_map(|(transport, address)| Some((format!("{} {transport}", self.id), address?)))
+            .collect()
     }
 
-    fn serve(self: Box<Self>, serve: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>> {
+    fn serve(self: Box<Self>, resources: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>> {
         Box::pin(async move {
-            let door = serve.inlet.for_receiver(&self.id);
-            let tasks = Arc::clone(&serve.tasks);
-            let running = self.bound.serve(door, serve.tasks, &serve.meter).await;
-            let running = running.follow_readiness(serve.health.watch_readiness(), &*tasks);
+            let inlet = resources.inlet.for_receiver(&self.id);
+            let tasks = Arc::clone(&resources.tasks);
+            let running = self.bound.serve(inlet, resources.tasks, &resources.meter).await;
+            let running = running.follow_readiness(resources.health.watch_readiness(), &*tasks);
             Box::new(running) as Box<dyn ServingListener>
         })
     }
@@ -97,12 +100,12 @@ pub struct WebListener {
 impl Listener for WebListener {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>> {
         Box::pin(async move {
-            let Self { name, endpoint, router, idle_timeout: rest, sockets, tls } = *self;
+            let Self { name, endpoint, router, idle_timeout, sockets, tls } = *self;
             let tls = tls.map(ServerTls::read).transpose();
             let tls = tls.map_err(|why| StartError::new(format!("extensions.{name}.{why}")))?.map(Arc::new);
             let bound = listen::bind_reusing(sockets.as_ref(), &endpoint).await;
             let bound = bound.map_err(|error| bind_error(error, &format!("extensions.{name}")))?.with_tls(tls.clone());
-            Ok(Box::new(BoundWebListener { name, router, idle_timeout: rest, bound, tls }) as Box<dyn BoundListener>)
+            Ok(Box::new(BoundWebListener { name, router, idle_timeout, bound, tls }) as Box<dyn BoundListener>)
         })
     }
 }
@@ -120,10 +123,11 @@ impl BoundListener for BoundWebListener {
         self.bound.address().map(|at| (self.name.to_owned(), at)).into_iter().collect()
     }
 
-    fn serve(self: Box<Self>, serve: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>> {
+    fn serve(self: Box<Self>, resources: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>> {
         Box::pin(async move {
-            let reload = self.tls.map(|tls| watch_certificates(self.name, tls, &serve.meter, &serve.tasks));
-            let serving = serve_pages(self.bound, self.router, self.name, self.idle_timeout, &serve.meter, serve.tasks);
+            let reload = self.tls.map(|tls| watch_certificates(self.name, tls, &resources.meter, &resources.tasks));
+            let serving =
+                serve_pages(self.bound, self.router, self.name, self.idle_timeout, &resources.meter, resources.tasks);
             Box::new(ServingWebListener { serving, _reload: reload }) as Box<dyn ServingListener>
         })
     }
@@ -138,14 +142,14 @@ pub fn serve_pages(
     bound: listen::BoundPort,
     router: Router,
     name: &'static str,
-    rest: Duration,
+    idle_timeout: Duration,
     meter: &Meter,
     tasks: Arc<dyn Spawn>,
 ) -> RunningPort {
     let settings = listen::PortSettings {
         max_connections: MAX_CONNECTIONS,
-        first_request: rest,
-        idle: rest,
+        first_request: idle_timeout,
+        idle: idle_timeout,
         mark_local_clients: true,
         ..listen::PortSettings::default()
     };
@@ -166,31 +170,31 @@ fn watch_certificates(
     tasks: &Arc<dyn Spawn>,
 ) -> watch::Sender<()> {
     let failures = meter.counter(&names::RECEIVER_RELOAD_FAILURES, &[("receiver", name)]);
-    let (service, mut over) = watch::channel(());
-    let own = Arc::clone(tasks);
-    let look = async move {
-        let mut told = None;
+    let (stop, mut stopped) = watch::channel(());
+    let blocking_tasks = Arc::clone(tasks);
+    let watch = async move {
+        let mut last_error = None;
         loop {
             tokio::select! {
-                _ = over.changed() => return,
+                _ = stopped.changed() => return,
                 () = tokio::time::sleep(tls.interval()) => {}
             }
             let tls = Arc::clone(&tls);
-            match run_blocking(&*own, "reload", move || tls.reload()).await {
+            match run_blocking(&*blocking_tasks, "reload", move || tls.reload()).await {
                 Some(Err(why)) => {
                     failures.increment(1);
-                    if told.as_ref() != Some(&why) {
-                        let line = why.to_string();
+                    if last_error.as_ref() != Some(&why) {
+                        let text = why.to_string();
                         tracing::error!(
                             port = name,
-                            why = line,
+                            why = text,
                             "a changed TLS file can't be used; the previous one stays in use"
                         );
-                        told = Some(why);
+                        last_error = Some(why);
                     }
                 }
                 Some(Ok(changed)) => {
-                    told = None;
+                    last_error = None;
                     if changed {
                         tracing::info!(port = name, "certificates were reloaded");
                     }
@@ -199,8 +203,8 @@ fn watch_certificates(
             }
         }
     };
-    tasks.spawn("reload", Box::pin(look));
-    service
+    tasks.spawn("reload", Box::pin(watch));
+    stop
 }
 
 impl ServingListener for ServingWebListener {

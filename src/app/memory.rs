@@ -20,7 +20,7 @@ mod tests;
 
 /// Time between two measurements. Requests can't take much more than the byte budget within it.
 const MEASURE_INTERVAL: Duration = Duration::from_millis(100);
-/// The least time between two log lines.
+/// The least time between two log lines; a return to normal is always logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// The default share of the limit for requests in flight, in percent.
 const DEFAULT_SHARE_PERCENT: u64 = 40;
@@ -86,19 +86,19 @@ impl MemoryLimit {
         Self::find_in(Path::new("/proc"), Path::new("/sys/fs/cgroup"))
     }
 
-    /// The configured limit, unless the system's (`given`) is lower, in which case the kernel would kill the process
-    /// first. Without a configured limit, the system's.
-    pub fn with_configured(given: Option<Self>, configured: Option<u64>) -> Option<Self> {
-        let Some(bytes) = configured else { return given };
-        if let Some(given) = given.filter(|given| given.bytes < bytes) {
-            let (set_by, limit) = (given.origin.text(), given.bytes);
+    /// The configured limit, unless the `system`'s is lower, in which case the kernel would kill the process first.
+    /// Without a configured limit, the system's.
+    pub fn with_configured(system: Option<Self>, configured: Option<u64>) -> Option<Self> {
+        let Some(bytes) = configured else { return system };
+        if let Some(system) = system.filter(|system| system.bytes < bytes) {
+            let (set_by, limit) = (system.origin.text(), system.bytes);
             tracing::warn!(
                 configured = bytes,
                 limit,
                 set_by,
                 "`limits.memory` exceeds the available memory; the lower limit is used"
             );
-            return Some(given);
+            return Some(system);
         }
         Some(Self { bytes, origin: LimitOrigin::Configured, usage_source: UsageSource::Resident })
     }
@@ -111,20 +111,20 @@ impl MemoryLimit {
             let (controllers, path) = rest.split_once(':')?;
             match controllers {
                 "" => Some((Vec::from([cgroups.to_owned(), cgroups.join("unified")]), path, true)),
-                _ if controllers.split(',').any(|one| one == "memory") => {
+                _ if controllers.split(',').any(|name| name == "memory") => {
                     Some((vec![cgroups.join("memory")], path, false))
                 }
                 _ => None,
             }
         });
         let tightest = groups
-            .flat_map(|(roots, path, second)| {
-                roots.into_iter().flat_map(move |root| read_group_limits(&root, path, second))
+            .flat_map(|(roots, path, is_v2)| {
+                roots.into_iter().flat_map(move |root| read_group_limits(&root, path, is_v2))
             })
             .min_by_key(|(bytes, _)| *bytes);
         match (tightest, machine) {
-            (Some((bytes, used)), machine) if machine.is_none_or(|machine| bytes < machine) => {
-                Some(Self { bytes, origin: LimitOrigin::Cgroup, usage_source: used })
+            (Some((bytes, usage_source)), machine) if machine.is_none_or(|machine| bytes < machine) => {
+                Some(Self { bytes, origin: LimitOrigin::Cgroup, usage_source })
             }
             (_, machine) => {
                 Some(Self { bytes: machine?, origin: LimitOrigin::Machine, usage_source: UsageSource::Resident })
@@ -152,31 +152,31 @@ impl MemoryLimit {
 
     /// Bytes in use that the system can't reclaim.
     pub fn used(&self) -> Option<u64> {
-        let (folder, now, cached) = match &self.usage_source {
+        let (folder, usage_file, cache_names) = match &self.usage_source {
             UsageSource::Resident => return process::resident_bytes(),
             UsageSource::V2(folder) => (folder, "memory.current", ["inactive_file", "active_file", "slab_reclaimable"]),
             UsageSource::V1(folder) => {
                 (folder, "memory.usage_in_bytes", ["total_inactive_file", "total_active_file", ""])
             }
         };
-        let taken = read_number(&folder.join(now))?;
+        let in_use = read_number(&folder.join(usage_file))?;
         let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
-        let of = |name: &&str| {
+        let reclaimable = |name: &&str| {
             let line = stat.lines().find_map(|line| line.strip_prefix(*name)?.strip_prefix(' '));
             line.and_then(|value| value.trim().parse::<u64>().ok()).unwrap_or(0)
         };
-        let cached: u64 = cached.iter().filter(|name| !name.is_empty()).map(of).sum();
-        Some(taken.saturating_sub(cached))
+        let reclaimable_bytes: u64 = cache_names.iter().filter(|name| !name.is_empty()).map(reclaimable).sum();
+        Some(in_use.saturating_sub(reclaimable_bytes))
     }
 
     /// The level for `used` bytes; the previous level decides which threshold applies.
-    fn level(&self, used: u64, before: MemoryLevel) -> MemoryLevel {
-        let at = |percent: u64| used >= percent_of(self.bytes, percent);
-        let critical = if before == MemoryLevel::Critical { CRITICAL_PERCENT.1 } else { CRITICAL_PERCENT.0 };
-        let short = if before == MemoryLevel::Normal { SHORT_PERCENT.0 } else { SHORT_PERCENT.1 };
-        if at(critical) {
+    fn level(&self, used: u64, previous: MemoryLevel) -> MemoryLevel {
+        let reaches = |percent: u64| used >= percent_of(self.bytes, percent);
+        let critical = if previous == MemoryLevel::Critical { CRITICAL_PERCENT.1 } else { CRITICAL_PERCENT.0 };
+        let short = if previous == MemoryLevel::Normal { SHORT_PERCENT.0 } else { SHORT_PERCENT.1 };
+        if reaches(critical) {
             MemoryLevel::Critical
-        } else if at(short) {
+        } else if reaches(short) {
             MemoryLevel::Short
         } else {
             MemoryLevel::Normal
@@ -185,27 +185,27 @@ impl MemoryLimit {
 }
 
 fn percent_of(bytes: u64, percent: u64) -> u64 {
-    let whole = u128::from(bytes) * u128::from(percent) / 100;
-    u64::try_from(whole).unwrap_or(u64::MAX)
+    let result = u128::from(bytes) * u128::from(percent) / 100;
+    u64::try_from(result).unwrap_or(u64::MAX)
 }
 
 /// Limits of the group at `path` and all groups above it. In a container the process's own group is often mounted as
 /// the root, under another path than the kernel reports; folders that do not exist are skipped.
-fn read_group_limits(root: &Path, path: &str, second: bool) -> Vec<(u64, UsageSource)> {
+fn read_group_limits(root: &Path, path: &str, is_v2: bool) -> Vec<(u64, UsageSource)> {
     let inside: PathBuf = path.split('/').filter(|name| !name.is_empty() && *name != "..").collect();
     let folder = root.join(inside);
-    let all = folder.ancestors().take_while(|folder| folder.starts_with(root));
-    let found = all.filter_map(|folder| {
-        let of = |name: &str| read_number(&folder.join(name));
-        let (limit, used) = if second {
+    let folders = folder.ancestors().take_while(|folder| folder.starts_with(root));
+    let limits = folders.filter_map(|folder| {
+        let read = |name: &str| read_number(&folder.join(name));
+        let (limit, usage_source) = if is_v2 {
             // Above `memory.high` the kernel slows all processes down until memory is freed.
-            ([of("memory.max"), of("memory.high")].into_iter().flatten().min()?, UsageSource::V2(folder.to_owned()))
+            ([read("memory.max"), read("memory.high")].into_iter().flatten().min()?, UsageSource::V2(folder.to_owned()))
         } else {
-            (of("memory.limit_in_bytes")?, UsageSource::V1(folder.to_owned()))
+            (read("memory.limit_in_bytes")?, UsageSource::V1(folder.to_owned()))
         };
-        (limit < NO_LIMIT).then_some((limit, used))
+        (limit < NO_LIMIT).then_some((limit, usage_source))
     });
-    found.collect()
+    limits.collect()
 }
 
 /// Reads a file with one number; `None` for `max`.
@@ -230,43 +230,47 @@ pub struct RequestMemory {
 }
 
 impl RequestMemory {
-    /// 40 % of the limit, or the configured value up to 60 % of the system's memory (`given`). A request needs twice
-    /// its size (as received and as parsed) and the overhead of inflating, times the working factor.
-    pub fn compute(limit: Option<&MemoryLimit>, configured: Option<u64>, given: Option<u64>) -> Self {
+    /// 40 % of the limit up to 768 MiB, or the configured value up to 60 % of the system's memory (`system_bytes`), but
+    /// enough for a request of 1 MiB. A request needs twice its size (as received and as parsed) and the overhead of
+    /// inflating, times the working factor.
+    pub fn compute(limit: Option<&MemoryLimit>, configured: Option<u64>, system_bytes: Option<u64>) -> Self {
         let factor = WORKING_FACTOR as u64;
-        let least = (MIN_REQUEST_BYTES * 2 + INFLATE_BYTES) * factor;
-        let usual = limit.map_or(MAX_IN_FLIGHT_BYTES, |limit| {
+        let minimum = (MIN_REQUEST_BYTES * 2 + INFLATE_BYTES) * factor;
+        let default = limit.map_or(MAX_IN_FLIGHT_BYTES, |limit| {
             percent_of(limit.bytes, DEFAULT_SHARE_PERCENT).min(MAX_IN_FLIGHT_BYTES)
         });
         // A larger share would only get the process killed.
-        let most = given.map_or(u64::MAX, |given| percent_of(given, MAX_SHARE_PERCENT));
-        let in_flight = configured.map_or(usual, |configured| configured.min(most)).max(least);
+        let maximum = system_bytes.map_or(u64::MAX, |system_bytes| percent_of(system_bytes, MAX_SHARE_PERCENT));
+        let in_flight = configured.map_or(default, |configured| configured.min(maximum)).max(minimum);
         Self { in_flight, largest: (in_flight / factor).saturating_sub(INFLATE_BYTES) / 2 }
     }
 }
 
 /// Measures memory forever and publishes the level to `pressure`, metrics, log and readiness.
-pub(super) async fn watch_memory(limit: MemoryLimit, pressure: Arc<MemoryPressure>, seams: GatewayDeps) {
-    let (used, short) = (seams.meter.gauge(&names::MEMORY_USED, &[]), seams.meter.gauge(&names::MEMORY_PRESSURE, &[]));
-    seams.meter.gauge(&names::MEMORY_LIMIT, &[]).set(limit.bytes as f64);
-    let mut told: Option<Duration> = None;
+pub(super) async fn watch_memory(limit: MemoryLimit, pressure: Arc<MemoryPressure>, deps: GatewayDeps) {
+    let (used_gauge, pressure_gauge) =
+        (deps.meter.gauge(&names::MEMORY_USED, &[]), deps.meter.gauge(&names::MEMORY_PRESSURE, &[]));
+    deps.meter.gauge(&names::MEMORY_LIMIT, &[]).set(limit.bytes as f64);
+    let mut last_logged: Option<Duration> = None;
     loop {
         if let Some(bytes) = limit.used() {
-            let before = pressure.level();
-            let now = limit.level(bytes, before);
-            pressure.set(now);
-            used.set(bytes as f64);
-            short.set(f64::from(now as u8));
-            if now != before {
-                seams.health.set("memory", (now == MemoryLevel::Critical).then_some("memory is short"));
-                let at = seams.clock.monotonic();
-                if told.is_none_or(|last| at.saturating_sub(last) >= LOG_INTERVAL) || now == MemoryLevel::Normal {
-                    told = Some(at);
-                    log_memory_level(&limit, bytes, now);
+            let previous = pressure.level();
+            let level = limit.level(bytes, previous);
+            pressure.set(level);
+            used_gauge.set(bytes as f64);
+            pressure_gauge.set(f64::from(level as u8));
+            if level != previous {
+                deps.health.set("memory", (level == MemoryLevel::Critical).then_some("memory is short"));
+                let time = deps.clock.monotonic();
+                if last_logged.is_none_or(|logged| time.saturating_sub(logged) >= LOG_INTERVAL)
+                    || level == MemoryLevel::Normal
+                {
+                    last_logged = Some(time);
+                    log_memory_level(&limit, bytes, level);
                 }
             }
         }
-        seams.clock.sleep(MEASURE_INTERVAL).await;
+        deps.clock.sleep(MEASURE_INTERVAL).await;
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn convert_memory_limiter(
     limits: &mut TreeNode,
 ) -> Problem {
     let number = |key: &str| body.get(key).and_then(|(_, node)| parse_number(node)).filter(|number| *number > 0);
-    let meant = match (number("limit_mib"), number("limit_percentage")) {
+    let converted = match (number("limit_mib"), number("limit_percentage")) {
         (Some(limit), _) => {
             let spike = number("spike_limit_mib").unwrap_or(limit * DEFAULT_SPIKE_PERCENT / 100);
             Some(ConvertedLimit::Memory(ByteSize::mib(convert_limit(limit, spike))))
@@ -36,15 +36,15 @@ pub(super) fn convert_memory_limiter(
         }
         (None, None) => None,
     };
-    let told = |what: String| Problem::warning(Some(at), path.clone(), what);
-    let Some(meant) = meant else {
-        return told("`memory_limiter` sets no limit: the cgroup's limit is used (see `limits.memory`)".to_owned());
+    let note = |message: String| Problem::warning(Some(at), path.clone(), message);
+    let Some(converted) = converted else {
+        return note("`memory_limiter` sets no limit: the cgroup's limit is used (see `limits.memory`)".to_owned());
     };
     if ["memory", "memory_percentage"].iter().any(|key| limits.get(key).is_some()) {
-        return told("`memory_limiter` is not used: `limits` already sets the memory limit".to_owned());
+        return note("`memory_limiter` is not used: `limits` already sets the memory limit".to_owned());
     }
-    let raised = matches!(meant, ConvertedLimit::Memory(size) if size < MIN_MEMORY);
-    let (key, value, shown) = match meant {
+    let raised = matches!(converted, ConvertedLimit::Memory(size) if size < MIN_MEMORY);
+    let (key, value, shown) = match converted {
         ConvertedLimit::Memory(size) => {
             let size = size.max(MIN_MEMORY).to_string();
             ("memory", NodeValue::Str(size.clone()), size)
@@ -58,7 +58,7 @@ pub(super) fn convert_memory_limiter(
         value => *value = NodeValue::Map(vec![entry]),
     }
     let raised = if raised { ", the minimum for the gateway" } else { "" };
-    told(format!(
+    note(format!(
         "`memory_limiter` became `limits.{key}: {shown}`{raised}: from {} % of it on, clients are asked to retry later",
         SHORT_PERCENT.0
     ))

@@ -1,5 +1,5 @@
-//! A running gateway: `RunningGateway::start_gateway`, [`RunningGateway::run_until`] and shutdown. Nothing is
-//! admitted before state is rebuilt, and no port is bound before everything that can fail was built. At shutdown, open
+//! A running gateway: [`RunningGateway::start`], [`RunningGateway::run_until`] and shutdown. Nothing is admitted before
+//! state is rebuilt, and no port is bound before everything that can fail was built. At shutdown, open
 //! requests are answered, then workers end, then outlets get a deadline, then state is saved and the spool closed;
 //! undelivered data stays in the spool. If the spool can't be written, the process ends with an error. Configuration is
 //! in the crate `config`, the engine in `pipeline`.

@@ -1,6 +1,6 @@
-//! Detects listeners of one configuration that want the same port or unix socket. Reported when the file is read, this
-//! is one line; at start it would be a restart loop. It is reported only if the ports conflict on any machine, however
-//! names resolve. `net/socket` reports ports that other processes have.
+//! Detects listeners of one configuration that want the same port or unix socket. When the file is read, a conflict
+//! costs one message; at start it would cause a restart loop. Only conflicts that exist on every machine are reported,
+//! however names resolve. `net/socket` reports ports that other processes have.
 
 use std::net::IpAddr;
 
@@ -22,20 +22,20 @@ fn configured_ports<'a>(
     extensions: &'a [ConfiguredComponent<ExtensionConfig>],
     used: &impl Fn(&str, &ComponentId) -> bool,
 ) -> impl Iterator<Item = ConfiguredPort<'a>> {
-    let receivers = receivers.iter().filter(|placed| used("receivers", &placed.id));
+    let receivers = receivers.iter().filter(|component| used("receivers", &component.id));
     let receivers = receivers.flat_map(|ConfiguredComponent { id, value: ReceiverConfig::Otlp(otlp) }| {
         let grpc = otlp.protocols.grpc.as_ref();
         let grpc = grpc.map(|grpc| ("protocols.grpc.endpoint", grpc.transport.endpoint(&grpc.endpoint)));
         let http = otlp.protocols.http.as_ref();
         let http = http.map(|http| ("protocols.http.endpoint", http.transport.endpoint(&http.endpoint)));
-        let of = move |(field, at): (_, Result<_, _>)| {
-            Some(ConfiguredPort { section: "receivers", id, field, endpoint: at.ok()? })
+        let to_port = move |(field, endpoint): (_, Result<_, _>)| {
+            Some(ConfiguredPort { section: "receivers", id, field, endpoint: endpoint.ok()? })
         };
-        grpc.into_iter().chain(http).filter_map(of)
+        grpc.into_iter().chain(http).filter_map(to_port)
     });
-    let extensions = extensions.iter().filter(|placed| used("extensions", &placed.id));
-    let extensions = extensions.filter_map(|ConfiguredComponent { id, value: what }| {
-        let endpoint = match what {
+    let extensions = extensions.iter().filter(|component| used("extensions", &component.id));
+    let extensions = extensions.filter_map(|ConfiguredComponent { id, value }| {
+        let endpoint = match value {
             ExtensionConfig::Admin(admin) => &admin.endpoint,
             ExtensionConfig::HealthCheck(health) => &health.endpoint,
         };
@@ -50,18 +50,18 @@ pub(super) fn find_port_conflicts<'a>(
     extensions: &'a [ConfiguredComponent<ExtensionConfig>],
     used: &impl Fn(&str, &ComponentId) -> bool,
 ) -> Vec<(ConfiguredPort<'a>, String)> {
-    let (mut seen, mut found): (Vec<ConfiguredPort<'_>>, _) = (Vec::new(), Vec::new());
+    let (mut distinct, mut conflicts): (Vec<ConfiguredPort<'_>>, _) = (Vec::new(), Vec::new());
     for port in configured_ports(receivers, extensions, used) {
-        match seen.iter().find(|other| is_conflict(&other.endpoint, &port.endpoint)) {
-            Some(other) => {
-                let what = if port.endpoint.socket().is_some() { "socket" } else { "port" };
-                let has = format!("{}.{}.{}", other.section, other.id, other.field);
-                found.push((port, format!("uses the same {what} as `{has}`: give each listener its own")));
+        match distinct.iter().find(|earlier| is_conflict(&earlier.endpoint, &port.endpoint)) {
+            Some(earlier) => {
+                let kind = if port.endpoint.socket().is_some() { "socket" } else { "port" };
+                let field = format!("{}.{}.{}", earlier.section, earlier.id, earlier.field);
+                conflicts.push((port, format!("uses the same {kind} as `{field}`: give each listener its own")));
             }
-            None => seen.push(port),
+            None => distinct.push(port),
         }
     }
-    found
+    conflicts
 }
 
 fn is_conflict(one: &Endpoint, other: &Endpoint) -> bool {
@@ -73,7 +73,7 @@ fn is_conflict(one: &Endpoint, other: &Endpoint) -> bool {
         && one.port() != 0
         && match (ip(one), ip(other)) {
             (Some(one), Some(other)) => one == other || binds_address_of(one, other) || binds_address_of(other, one),
-            (Some(all), None) | (None, Some(all)) => binds_all_addresses(all),
+            (Some(known), None) | (None, Some(known)) => binds_all_addresses(known),
             (None, None) => one.host().eq_ignore_ascii_case(other.host()),
         }
 }

@@ -75,14 +75,14 @@ pub fn second_signal() -> io::Result<impl Future<Output = StopSignal> + Send> {
 fn nth_signal(count: u32) -> io::Result<impl Future<Output = StopSignal> + Send> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(async move {
-        let mut last = StopSignal::Terminate;
+        let mut received = StopSignal::Terminate;
         for _ in 0..count {
-            last = tokio::select! {
+            received = tokio::select! {
                 _ = term.recv() => StopSignal::Terminate,
                 _ = int.recv() => StopSignal::Interrupt,
             };
         }
-        last
+        received
     })
 }
 
@@ -94,7 +94,7 @@ pub fn cpu_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     // The process name is in brackets and may contain anything. User and system time are fields 12 and 13 after it.
     let (_, fields) = stat.rsplit_once(')')?;
-    let ticks = |at: usize| fields.split_whitespace().nth(at)?.parse::<u64>().ok();
+    let ticks = |index: usize| fields.split_whitespace().nth(index)?.parse::<u64>().ok();
     Some((ticks(11)? + ticks(12)?) as f64 / TICKS_PER_SECOND)
 }
 

@@ -35,12 +35,12 @@ use tracker::RunTracker;
 
 /// The resources that processors are built from.
 pub(super) struct ProcessorResources<'p> {
-    pub(super) site: &'p GatewayResources,
+    pub(super) resources: &'p GatewayResources,
     pub(super) vocabulary: &'p Arc<Vocabulary>,
     /// The policy for ids, shared so that an id has one form everywhere.
     pub(super) ids: &'p Arc<RedactionIdPolicy>,
     /// The memory of stripped content, shared by all vaults.
-    pub(super) echo_detection: &'p EchoFinder,
+    pub(super) echo_finder: &'p EchoFinder,
     pub(super) proxies: &'p Arc<ProxyRules>,
     /// The signing keys of the vaults, by vault id.
     pub(super) signers: &'p HashMap<Arc<str>, Arc<SigningKey>>,
@@ -63,40 +63,45 @@ pub(super) struct BuiltProcessors {
 }
 
 impl BuiltProcessors {
-    /// Builds every processor in `placed`.
+    /// Builds every processor in `components`.
     ///
     /// # Errors
     /// The first processor that can't be used as configured.
     pub(super) fn build(
         parts: &ProcessorResources<'_>,
-        placed: Vec<ConfiguredComponent<ProcessorSettings>>,
+        components: Vec<ConfiguredComponent<ProcessorSettings>>,
         pipelines: &[PipelineConfig],
     ) -> Result<Self, StartError> {
-        let mut made = Self::default();
-        for ConfiguredComponent { id, value: what } in placed {
-            let holders = pipelines.iter().filter(|pipeline| pipeline.processors.iter().any(|(held, _)| *held == id));
+        let mut built = Self::default();
+        for ConfiguredComponent { id, value: settings } in components {
+            let holders = pipelines
+                .iter()
+                .filter(|pipeline| pipeline.processors.iter().any(|(processor_id, _)| *processor_id == id));
             let signals = holders.map(|pipeline| pipeline.signal).collect();
-            let processor = made.build_processor(parts, &id, what, signals)?;
-            made.by_id.insert(id, processor);
+            let processor = built.build_processor(parts, &id, settings, signals)?;
+            built.by_id.insert(id, processor);
         }
-        made.assign_rate_tables(pipelines);
-        Ok(made)
+        built.assign_rate_tables(pipelines);
+        Ok(built)
     }
 
     /// All trackers combined.
-    pub(super) fn combined_board(&self) -> Arc<dyn RunCatalog> {
-        let boards =
-            self.trackers.iter().map(|(_, runs)| Arc::<RunTracker>::clone(runs) as Arc<dyn RunCatalog>).collect();
-        Arc::new(CombinedRunCatalog(boards))
+    pub(super) fn combined_catalog(&self) -> Arc<dyn RunCatalog> {
+        let catalogs =
+            self.trackers.iter().map(|(_, tracker)| Arc::<RunTracker>::clone(tracker) as Arc<dyn RunCatalog>).collect();
+        Arc::new(CombinedRunCatalog(catalogs))
     }
 
     /// Gives each tracker the rate tables of the `cost` step in its pipeline, by which it identifies models.
     fn assign_rate_tables(&self, pipelines: &[PipelineConfig]) {
-        for (id, runs) in &self.trackers {
-            let holders = pipelines.iter().filter(|line| line.processors.iter().any(|(held, _)| held == id));
-            let mut shelves =
-                holders.flat_map(|line| &line.processors).filter_map(|(held, _)| self.rate_tables.get(held));
-            shelves.next().into_iter().for_each(|shelf| runs.set_rate_tables(Arc::clone(shelf)));
+        for (id, tracker) in &self.trackers {
+            let holders = pipelines
+                .iter()
+                .filter(|pipeline| pipeline.processors.iter().any(|(processor_id, _)| processor_id == id));
+            let mut tables = holders
+                .flat_map(|pipeline| &pipeline.processors)
+                .filter_map(|(processor_id, _)| self.rate_tables.get(processor_id));
+            tables.next().into_iter().for_each(|active_rates| tracker.set_rate_tables(Arc::clone(active_rates)));
         }
     }
 
@@ -107,7 +112,7 @@ impl BuiltProcessors {
         settings: ProcessorSettings,
         signals: Vec<Signal>,
     ) -> Result<Arc<dyn Processor>, StartError> {
-        let (id, meter) = (id_text(component), &parts.site.seams.meter);
+        let (id, meter) = (id_text(component), &parts.resources.deps.meter);
         let vocabulary = Arc::clone(parts.vocabulary);
         Ok(match settings {
             ProcessorSettings::Normalize(settings) => {
@@ -117,9 +122,9 @@ impl BuiltProcessors {
                 self.build_cost(parts, component, cost::CostSettings { signals, ..settings })?
             }
             ProcessorSettings::Runs(settings) => {
-                let runs = Arc::new(RunTracker::new(id, settings, vocabulary, parts.ids.clone(), meter));
-                self.trackers.push((component.clone(), Arc::clone(&runs)));
-                runs
+                let tracker = Arc::new(RunTracker::new(id, settings, vocabulary, parts.ids.clone(), meter));
+                self.trackers.push((component.clone(), Arc::clone(&tracker)));
+                tracker
             }
             ProcessorSettings::Vault(settings) => self.build_vault(parts, id, &settings)?,
             ProcessorSettings::Attributes(settings) => Arc::new(AttributesProcessor::new(id, settings)),
@@ -135,15 +140,17 @@ impl BuiltProcessors {
         component: &ComponentId,
         settings: cost::CostSettings,
     ) -> Result<Arc<dyn Processor>, StartError> {
-        let (seams, vocabulary) = (&parts.site.seams, Arc::clone(parts.vocabulary));
-        let cost = CostProcessor::new(id_text(component), &settings, vocabulary, &seams.meter)
+        let (deps, vocabulary) = (&parts.resources.deps, Arc::clone(parts.vocabulary));
+        let cost = CostProcessor::new(id_text(component), &settings, vocabulary, &deps.meter)
             .map_err(|error| StartError::new(error.0))?;
         cost.warnings().iter().for_each(|warning| tracing::warn!("price overlay: {warning}"));
         let cost = Arc::new(cost.with_ids(parts.ids.clone()));
         self.rate_tables.insert(component.clone(), cost.shelf());
         if let Some(refresh) = settings.refresh.clone() {
-            let (proxies, made, folder) = (Arc::clone(parts.proxies), Arc::clone(&cost), parent_folder(parts.spool));
-            let task = RatesRefreshTask::build(made, settings, refresh, (seams, &parts.site.tasks), proxies, folder)?;
+            let (proxies, processor, folder) =
+                (Arc::clone(parts.proxies), Arc::clone(&cost), parent_folder(parts.spool));
+            let task =
+                RatesRefreshTask::build(processor, settings, refresh, (deps, &parts.resources.tasks), proxies, folder)?;
             self.refresh_tasks.push(Arc::new(task));
         }
         Ok(cost)
@@ -155,10 +162,17 @@ impl BuiltProcessors {
         id: Arc<str>,
         settings: &vault::VaultSettings,
     ) -> Result<Arc<dyn Processor>, StartError> {
-        let (echoing, keeping) = (parts.echo_detection.clone(), (parts.spool, parts.signers.get(&id).cloned()));
+        let (echo_finder, spool_and_key) = (parts.echo_finder.clone(), (parts.spool, parts.signers.get(&id).cloned()));
         let vocabulary = Arc::clone(parts.vocabulary);
-        let (processor, vault) =
-            vaults::build_vault(parts.site, id, settings, vocabulary, parts.ids.clone(), echoing, keeping)?;
+        let (processor, vault) = vaults::build_vault(
+            parts.resources,
+            id,
+            settings,
+            vocabulary,
+            parts.ids.clone(),
+            echo_finder,
+            spool_and_key,
+        )?;
         self.erasure_targets.extend(vault.erasure_target.clone());
         self.vaults.push(vault);
         Ok(processor)
@@ -170,28 +184,30 @@ fn build_redactor(
     id: Arc<str>,
     settings: redact::RedactSettings,
 ) -> Result<Arc<dyn Processor>, StartError> {
-    let (meter, asks) = (&parts.site.seams.meter, settings.recogniser.clone());
+    let (meter, recogniser_settings) = (&parts.resources.deps.meter, settings.recogniser.clone());
     let redact =
         RedactProcessor::new(Arc::clone(&id), settings, Arc::clone(parts.vocabulary), parts.ids.clone(), meter);
-    Ok(match asks {
+    Ok(match recogniser_settings {
         None => Arc::new(redact),
-        Some(asks) => Arc::new(redact.with_recogniser(build_recogniser(parts, &id, asks)?, meter)),
+        Some(recogniser_settings) => {
+            Arc::new(redact.with_recogniser(build_recogniser(parts, &id, recogniser_settings)?, meter))
+        }
     })
 }
 
 fn build_recogniser(
     parts: &ProcessorResources<'_>,
     id: &Arc<str>,
-    asks: recogniser::Settings,
+    settings: recogniser::Settings,
 ) -> Result<Arc<dyn TextRecogniser>, StartError> {
-    let deps = recogniser::ClientDependencies {
-        tasks: Arc::clone(&parts.site.tasks),
-        clock: Arc::clone(&parts.site.seams.clock),
+    let client_deps = recogniser::ClientDependencies {
+        tasks: Arc::clone(&parts.resources.tasks),
+        clock: Arc::clone(&parts.resources.deps.clock),
         proxies: Arc::clone(parts.proxies),
-        meter: parts.site.seams.meter.clone(),
+        meter: parts.resources.deps.meter.clone(),
     };
     let place = format!("processors.{id}.recogniser");
-    let made =
-        PresidioClient::build(Arc::clone(id), asks, deps).map_err(|why| StartError::from(why).with_place(place))?;
-    Ok(Arc::new(made))
+    let client = PresidioClient::build(Arc::clone(id), settings, client_deps)
+        .map_err(|why| StartError::from(why).with_place(place))?;
+    Ok(Arc::new(client))
 }

@@ -1,7 +1,7 @@
-//! Fetches newer rate tables while the gateway runs, outside the path that prices calls. If anything fails, the last
-//! good table stays in use and the failure is logged; that table is also kept on disk for the next start. Fetches run
-//! one at a time, bounded in time and size. `rates/refresh` decides whether a table is accepted; settings are in
-//! `processors/cost/config`.
+//! Fetches newer rate tables while the gateway runs, without delaying the pricing of calls. If a check fails, the last
+//! accepted table stays in use and the failure is logged. An accepted table is also saved on disk; the next start loads
+//! it only if a pin is configured. Checks run one at a time; downloads are bounded in time, tables in size.
+//! `rates/refresh` decides whether a table is accepted; settings are in `processors/cost/config`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,16 +27,16 @@ use rates::{AcceptedTable, FindingSeverity, RatesError, RefreshOutcome, TablePin
 use telemetry::names;
 
 /// The largest table, in bytes.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_TABLE_BYTES: usize = 64 << 20;
 /// The largest signature, in bytes.
-const MAX_SIGNATURE: usize = 4 << 10;
-/// Time limit for one answer.
+const MAX_SIGNATURE_BYTES: usize = 4 << 10;
+/// Time limit for one download.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// Without a successful check for this long, an extra error is logged.
 const STALE_AFTER: Duration = Duration::from_secs(7 * 86_400);
-/// The most log lines about one refusal.
-const MAX_LINES: usize = 20;
-/// File beside the spool with the last good table.
+/// The most lines that one list of errors or warnings adds to the log.
+const MAX_LOG_LINES: usize = 20;
+/// File beside the spool with the last accepted table.
 const LAST_GOOD_FILE: &str = "rates-last-good";
 
 /// A table and its signature as fetched.
@@ -47,7 +47,7 @@ struct FetchedTable {
     etag: Option<String>,
 }
 
-/// Why a newer rate table is not in use.
+/// Why a check of the source failed.
 #[derive(Debug, thiserror::Error)]
 enum RefreshError {
     /// The table's file or address, and the fault.
@@ -61,7 +61,7 @@ enum RefreshError {
 }
 
 impl RefreshError {
-    fn at(source: impl std::fmt::Display, why: SourceError) -> Self {
+    fn of_source(source: impl std::fmt::Display, why: SourceError) -> Self {
         Self::Source(source.to_string(), why)
     }
 }
@@ -93,7 +93,7 @@ pub(super) struct RatesRefreshTask {
     cost: Arc<CostProcessor>,
     refresh: RefreshSettings,
     settings: CostSettings,
-    seams: GatewayDeps,
+    deps: GatewayDeps,
     tasks: Arc<dyn Spawn>,
     client: Option<HttpClient>,
     last_good_path: PathBuf,
@@ -107,7 +107,7 @@ struct RefreshState {
 }
 
 impl RatesRefreshTask {
-    /// The task for a processor whose settings ask for refreshing. `beside` is the folder for the last good table.
+    /// The task for a processor whose settings ask for refreshing; it saves the last accepted table in `folder`.
     ///
     /// # Errors
     /// There are no root certificates to verify the source with.
@@ -115,9 +115,9 @@ impl RatesRefreshTask {
         cost: Arc<CostProcessor>,
         settings: CostSettings,
         refresh: RefreshSettings,
-        (seams, tasks): (&GatewayDeps, &Arc<dyn Spawn>),
+        (deps, tasks): (&GatewayDeps, &Arc<dyn Spawn>),
         proxies: Arc<ProxyRules>,
-        beside: &Path,
+        folder: &Path,
     ) -> Result<Self, TlsError> {
         let client = match &refresh.from {
             RefreshSource::File(_) => None,
@@ -127,48 +127,48 @@ impl RatesRefreshTask {
                 Some(HttpClient::build(&settings, proxies, Arc::clone(tasks))?)
             }
         };
-        let good = beside.join(LAST_GOOD_FILE);
         Ok(Self {
             cost,
             refresh,
             settings,
-            seams: seams.clone(),
+            deps: deps.clone(),
             tasks: Arc::clone(tasks),
             client,
-            last_good_path: good,
+            last_good_path: folder.join(LAST_GOOD_FILE),
             state: Mutex::default(),
         })
     }
 
     fn now(&self) -> UnixNanos {
-        self.seams.clock.now()
+        self.deps.clock.now()
     }
 
-    /// Checks the source once, and takes a newer table.
+    /// Checks the source once, and adopts a newer table.
     pub(super) async fn check_source(self: &Arc<Self>) {
-        let meter = &self.seams.meter;
+        let meter = &self.deps.meter;
         let fetched = match &self.refresh.from {
             RefreshSource::File(path) => self.read_file(path.clone()).await,
             RefreshSource::Url(url) => self.fetch_url(url).await,
         };
-        let outcome = match fetched {
+        let result = match fetched {
+            // Not modified since the last fetch.
             Ok(None) => Ok("same"),
             Err(why) => Err(why),
             Ok(Some(fetched)) => {
-                let this = Arc::clone(self);
-                let judged = run_blocking(&*self.tasks, "rates", move || this.verify_table(&fetched, true)).await;
-                judged.unwrap_or(Err(RefreshError::Interrupted))
+                let task = Arc::clone(self);
+                let verified = run_blocking(&*self.tasks, "rates", move || task.verify_table(&fetched, true)).await;
+                verified.unwrap_or(Err(RefreshError::Interrupted))
             }
         };
-        let failed = meter.gauge(&names::RATES_REFRESH_FAILED, &[]);
-        match outcome {
-            Ok(word) => {
-                failed.set(0.0);
+        let failed_gauge = meter.gauge(&names::RATES_REFRESH_FAILED, &[]);
+        match result {
+            Ok(outcome) => {
+                failed_gauge.set(0.0);
                 self.cost.confirm_tables(self.now());
-                meter.counter(&names::RATES_REFRESHES, &[("outcome", word)]).increment(1);
+                meter.counter(&names::RATES_REFRESHES, &[("outcome", outcome)]).increment(1);
             }
             Err(why) => {
-                failed.set(1.0);
+                failed_gauge.set(1.0);
                 meter.counter(&names::RATES_REFRESHES, &[("outcome", "refused")]).increment(1);
                 self.log_failure(&why.to_string());
             }
@@ -177,7 +177,7 @@ impl RatesRefreshTask {
 
     fn log_failure(&self, why: &str) {
         let table = self.cost.table();
-        for line in why.lines().take(MAX_LINES) {
+        for line in why.lines().take(MAX_LOG_LINES) {
             tracing::warn!(in_use = &**table.stamp(), "the newer rate table is rejected: {line}");
         }
         let age = self.cost.table_age(self.now());
@@ -192,79 +192,80 @@ impl RatesRefreshTask {
     async fn read_file(&self, path: PathBuf) -> Result<Option<FetchedTable>, RefreshError> {
         let signed = self.refresh.pin.is_signed();
         let work = move || {
-            let table = read_capped(&path, MAX_BYTES)?;
-            let signature = if signed { Some(read_capped(&signature_path(&path), MAX_SIGNATURE)?) } else { None };
+            let table = read_capped(&path, MAX_TABLE_BYTES)?;
+            let signature = if signed { Some(read_capped(&signature_path(&path), MAX_SIGNATURE_BYTES)?) } else { None };
             Ok(Some(FetchedTable { table, signature, etag: None }))
         };
         run_blocking(&*self.tasks, "rates", work).await.unwrap_or_else(|| Err(RefreshError::Interrupted))
     }
 
     async fn fetch_url(&self, url: &str) -> Result<Option<FetchedTable>, RefreshError> {
-        let tag = self.state.lock().etag.clone();
-        let Some((table, tag)) = self.fetch(url, MAX_BYTES, tag.as_deref()).await? else { return Ok(None) };
+        let etag = self.state.lock().etag.clone();
+        let Some((table, etag)) = self.fetch(url, MAX_TABLE_BYTES, etag.as_deref()).await? else { return Ok(None) };
         let signature = if self.refresh.pin.is_signed() {
-            self.fetch(&format!("{url}.sig"), MAX_SIGNATURE, None).await?.map(|(bytes, _)| bytes)
+            self.fetch(&format!("{url}.sig"), MAX_SIGNATURE_BYTES, None).await?.map(|(bytes, _)| bytes)
         } else {
             None
         };
-        Ok(Some(FetchedTable { table, signature, etag: tag }))
+        Ok(Some(FetchedTable { table, signature, etag }))
     }
 
-    /// Fetches `url`; `None` if it was not modified.
+    /// Fetches the body of `url` and its ETag; `None` if it was not modified since `etag`.
     async fn fetch(
         &self,
         url: &str,
         cap: usize,
-        tag: Option<&str>,
+        etag: Option<&str>,
     ) -> Result<Option<(Bytes, Option<String>)>, RefreshError> {
-        let failed = |why| RefreshError::at(url, why);
+        let source_error = |why| RefreshError::of_source(url, why);
         let client = self.client.as_ref().ok_or(RefreshError::Interrupted)?;
         let mut request = Request::get(url).header(header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")));
-        if let Some(tag) = tag {
-            request = request.header(header::IF_NONE_MATCH, tag);
+        if let Some(etag) = etag {
+            request = request.header(header::IF_NONE_MATCH, etag);
         }
         let request =
-            request.body(upload_body(Bytes::new(), Bytes::new())).map_err(|_| failed(SourceError::InvalidUrl))?;
+            request.body(upload_body(Bytes::new(), Bytes::new())).map_err(|_| source_error(SourceError::InvalidUrl))?;
         let fetch = async {
-            let answer = client.send(request).await.map_err(|error| failed(error.into()))?;
+            let answer = client.send(request).await.map_err(|error| source_error(error.into()))?;
             let status = answer.status();
-            let tag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+            let etag = answer.headers().get(header::ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
             if status == StatusCode::NOT_MODIFIED {
                 return Ok(None);
             }
             if status != StatusCode::OK {
-                return Err(failed(SourceError::Status(status.as_u16())));
+                return Err(source_error(SourceError::Status(status.as_u16())));
             }
-            let (bytes, _) = read_response(answer.into_body(), cap).await.map_err(|_| failed(SourceError::CutOff))?;
-            Ok(Some((bytes, tag)))
+            let (bytes, _) =
+                read_response(answer.into_body(), cap).await.map_err(|_| source_error(SourceError::CutOff))?;
+            Ok(Some((bytes, etag)))
         };
-        tokio::time::timeout(FETCH_TIMEOUT, fetch).await.map_err(|_| failed(SourceError::TimedOut))?
+        tokio::time::timeout(FETCH_TIMEOUT, fetch).await.map_err(|_| source_error(SourceError::TimedOut))?
     }
 
-    /// Verifies a table and takes it if it is acceptable; with `keep`, also stores it on disk.
-    fn verify_table(&self, fetched: &FetchedTable, keep: bool) -> Result<&'static str, RefreshError> {
+    /// Verifies a table and adopts it if it is acceptable; with `save`, also saves it on disk.
+    fn verify_table(&self, fetched: &FetchedTable, save: bool) -> Result<&'static str, RefreshError> {
         let name = match &self.refresh.from {
             RefreshSource::File(path) => path.display().to_string(),
             RefreshSource::Url(url) => url.clone(),
         };
-        let failed = |why| RefreshError::at(&name, why);
+        let source_error = |why| RefreshError::of_source(&name, why);
         let signature = fetched.signature.as_deref();
-        self.refresh.pin.check(&fetched.table, signature).map_err(|why| failed(SourceError::Pin(why)))?;
-        let text = std::str::from_utf8(&fetched.table).map_err(|_| failed(SourceError::NotText))?;
+        self.refresh.pin.check(&fetched.table, signature).map_err(|why| source_error(SourceError::Pin(why)))?;
+        let text = std::str::from_utf8(&fetched.table).map_err(|_| source_error(SourceError::NotText))?;
         let mut state = self.state.lock();
         let refresher = match &mut state.refresher {
             Some(refresher) => refresher,
-            none => none.insert(self.build_refresher()?),
+            empty => empty.insert(self.build_refresher()?),
         };
-        let offer = refresher.offer_table(&name, text)?;
+        let outcome = refresher.offer_table(&name, text)?;
         state.etag.clone_from(&fetched.etag);
         drop(state);
-        match offer {
+        match outcome {
             RefreshOutcome::Unchanged => Ok("same"),
-            RefreshOutcome::Accepted(taken) => {
-                self.adopt_table(*taken);
-                if keep {
-                    self.store_table(fetched);
+            RefreshOutcome::Accepted(accepted) => {
+                self.adopt_table(*accepted);
+                if save {
+                    self.save_table(fetched);
                 }
                 Ok("taken")
             }
@@ -275,33 +276,33 @@ impl RatesRefreshTask {
         Ok(TableRefresher::new(self.settings.load_base()?, self.settings.load_overlays()?, self.refresh.accept.clone()))
     }
 
-    fn adopt_table(&self, taken: AcceptedTable) {
-        let changes = taken.findings.iter().filter(|finding| finding.severity == FindingSeverity::Change).count();
-        self.cost.replace_tables(taken.rates, self.now());
+    fn adopt_table(&self, accepted: AcceptedTable) {
+        let changes = accepted.findings.iter().filter(|finding| finding.severity == FindingSeverity::Change).count();
+        self.cost.replace_tables(accepted.rates, self.now());
         let table = self.cost.table();
         tracing::info!(rates = &**table.stamp(), changes, "a newer rate table is in use");
-        self.cost.warnings().iter().take(MAX_LINES).for_each(|warning| tracing::warn!("price overlay: {warning}"));
-        let warnings = taken.findings.iter().filter(|finding| finding.severity == FindingSeverity::Warning);
-        for warning in warnings.take(MAX_LINES) {
+        self.cost.warnings().iter().take(MAX_LOG_LINES).for_each(|warning| tracing::warn!("price overlay: {warning}"));
+        let warnings = accepted.findings.iter().filter(|finding| finding.severity == FindingSeverity::Warning);
+        for warning in warnings.take(MAX_LOG_LINES) {
             tracing::warn!("rate table: {}: {}", warning.place, warning.description);
         }
-        if !taken.kept_models.is_empty() {
+        if !accepted.kept_models.is_empty() {
             tracing::warn!(
-                models = taken.kept_models.len(),
+                models = accepted.kept_models.len(),
                 "the newer rate table lacks some models; their previous entries are kept"
             );
         }
     }
 
-    fn store_table(&self, fetched: &FetchedTable) {
-        let write = || {
+    fn save_table(&self, fetched: &FetchedTable) {
+        let save = || {
             files::replace_file(&self.last_good_path, &fetched.table)?;
             match &fetched.signature {
                 Some(signature) => files::replace_file(&signature_path(&self.last_good_path), signature),
                 None => Ok(()),
             }
         };
-        if let Err(error) = write() {
+        if let Err(error) = save() {
             tracing::warn!(path = %self.last_good_path.display(), kind = %error.kind(), "the last good rate table can't be saved for the next start");
         }
     }
@@ -311,12 +312,10 @@ impl RatesRefreshTask {
         let spread = u64::try_from(self.refresh.every.as_millis() / 20).unwrap_or(u64::MAX).max(1);
         self.refresh.every + Duration::from_millis(u64::from_le_bytes(self.random_bytes()) % spread)
     }
-}
 
-impl RatesRefreshTask {
     fn random_bytes(&self) -> [u8; 8] {
         let mut bytes = [0; 8];
-        self.seams.rng.fill(&mut bytes);
+        self.deps.rng.fill(&mut bytes);
         bytes
     }
 }
@@ -326,14 +325,15 @@ impl BackgroundTask for RatesRefreshTask {
         "rates"
     }
 
-    /// Loads the last good table of an earlier run, if it still satisfies the configured pin.
+    /// Loads the last accepted table of an earlier run, if it satisfies the configured pin.
     fn prepare(&self) -> Result<(), StartError> {
-        let Ok(table) = read_capped(&self.last_good_path, MAX_BYTES) else { return Ok(()) };
-        let signature = read_capped(&signature_path(&self.last_good_path), MAX_SIGNATURE).ok();
-        // An unpinned copy is no better than its source, which is checked first thing.
-        if self.refresh.pin != TablePin::None
-            && let Err(why) = self.verify_table(&FetchedTable { table, signature, etag: None }, false)
-        {
+        // Without a pin, nothing shows that the saved table is unchanged, and `run` checks the source at once.
+        if self.refresh.pin == TablePin::None {
+            return Ok(());
+        }
+        let Ok(table) = read_capped(&self.last_good_path, MAX_TABLE_BYTES) else { return Ok(()) };
+        let signature = read_capped(&signature_path(&self.last_good_path), MAX_SIGNATURE_BYTES).ok();
+        if let Err(why) = self.verify_table(&FetchedTable { table, signature, etag: None }, false) {
             tracing::warn!(
                 "the rate table of the last run is not used: {}",
                 why.to_string().lines().next().unwrap_or_default()
@@ -364,10 +364,10 @@ fn signature_path(path: &Path) -> PathBuf {
 }
 
 fn read_capped(path: &Path, cap: usize) -> Result<Bytes, RefreshError> {
-    let failed = |why| RefreshError::at(path.display(), why);
-    let length = fs::metadata(path).map_err(|error| failed(SourceError::Unreadable(error.kind())))?.len();
+    let source_error = |why| RefreshError::of_source(path.display(), why);
+    let length = fs::metadata(path).map_err(|error| source_error(SourceError::Unreadable(error.kind())))?.len();
     if length > cap as u64 {
-        return Err(failed(SourceError::TooLarge));
+        return Err(source_error(SourceError::TooLarge));
     }
-    fs::read(path).map(Bytes::from).map_err(|error| failed(SourceError::Unreadable(error.kind())))
+    fs::read(path).map(Bytes::from).map_err(|error| source_error(SourceError::Unreadable(error.kind())))
 }

@@ -1,8 +1,8 @@
 //! Reads the files that a start would need while another configuration still runs, because once the running round has
 //! ended, an unusable certificate, key or table leaves no gateway at all. Nothing is created or bound, and the only
 //! connection is to the KMS of an encrypted key. All faults are reported at once; what was read or decrypted is kept
-//! for the start (`net/kept`). Findings that prevent no start, such as dates of certificates, are in `external_checks`;
-//! ports can be tried by a start only.
+//! for the start (`net/last_good`). Findings that prevent no start, such as dates of certificates, are in
+//! `external_checks`; only a start can try the ports.
 
 use std::sync::Arc;
 
@@ -45,28 +45,28 @@ pub fn find_start_faults(valid: &ValidSettings, clock: &Arc<dyn Clock>) -> Vec<S
     let mut faults: Vec<String> =
         volume::find_write_problem(spool).map(|why| format!("spool.directory: {why}")).into_iter().collect();
     faults.extend(gateway_keys::find_key_problems(valid).into_iter().map(|(setting, why)| format!("{setting}: {why}")));
-    for ConfiguredComponent { id, value: what } in &valid.receivers {
-        let ReceiverSettings::Otlp(settings) = what;
+    for ConfiguredComponent { id, value } in &valid.receivers {
+        let ReceiverSettings::Otlp(settings) = value;
         faults.extend(check_receiver(settings).map(|why| format!("receivers.{id}: {why}")));
     }
-    for ConfiguredComponent { id, value: what } in &valid.processors {
-        let wrong = check_processor(id, what, valid, &deps).err();
-        faults.extend(wrong.map(|why| format!("processors.{id}: {why}")));
+    for ConfiguredComponent { id, value } in &valid.processors {
+        let fault = check_processor(id, value, valid, &deps).err();
+        faults.extend(fault.map(|why| format!("processors.{id}: {why}")));
     }
-    for ConfiguredComponent { id, value: what } in &valid.exporters {
-        match what.spec().profile().target {
+    for ConfiguredComponent { id, value } in &valid.exporters {
+        match value.spec().profile().target {
             ExportTarget::Server { .. } => {
-                faults.extend(build_exporter(id, what, deps.clone()).err().map(|error| error.text))
+                faults.extend(build_exporter(id, value, deps.clone()).err().map(|error| error.text))
             }
-            // Building one would open the file that the running round still has open.
+            // Building a file exporter would open the file that the running round still has open.
             ExportTarget::File { .. } | ExportTarget::Output => {}
         }
     }
     faults.extend(
         own_metrics::build_export_tasks(valid.own_metrics.clone(), &deps, &SystemRng).err().map(|error| error.text),
     );
-    for ConfiguredComponent { id, value: what } in &valid.extensions {
-        let ExtensionSettings::Admin(admin) = what else { continue };
+    for ConfiguredComponent { id, value } in &valid.extensions {
+        let ExtensionSettings::Admin(admin) = value else { continue };
         let port = admin
             .tls
             .as_ref()
@@ -93,20 +93,20 @@ fn check_processor(
     match settings {
         ProcessorSettings::Vault(settings) => check_vault(settings, valid),
         ProcessorSettings::Cost(settings) => {
-            let words = Arc::new(Vocabulary::builtin().map_err(|error| StartError::new(error.0))?);
-            CostProcessor::new(id_text(id), settings, words, &deps.meter)
+            let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| StartError::new(error.0))?);
+            CostProcessor::new(id_text(id), settings, vocabulary, &deps.meter)
                 .map(drop)
                 .map_err(|error| StartError::new(error.0))
         }
         ProcessorSettings::Redact(settings) => {
-            let Some(asks) = settings.recogniser.clone() else { return Ok(()) };
+            let Some(recogniser_settings) = settings.recogniser.clone() else { return Ok(()) };
             let ExporterDeps { tasks, clock, proxies, meter } = deps.clone();
-            let made = PresidioClient::build(
+            let client = PresidioClient::build(
                 id_text(id),
-                asks,
+                recogniser_settings,
                 recogniser::ClientDependencies { tasks, clock, proxies, meter },
             );
-            made.map(drop).map_err(|why| StartError::from(why).with_place("recogniser"))
+            client.map(drop).map_err(|why| StartError::from(why).with_place("recogniser"))
         }
         _ => Ok(()),
     }
@@ -118,17 +118,17 @@ fn check_vault(settings: &vault::VaultSettings, valid: &ValidSettings) -> Result
         return Err(StartError::new(format!("store.{}: {why}", store.key())));
     }
     store.check_files()?;
-    let wrong = gateway_keys::find_signing_key_problem(settings, &valid.spool.directory, &SystemRng);
-    let asked = || {
+    let key_problem = gateway_keys::find_signing_key_problem(settings, &valid.spool.directory, &SystemRng);
+    let decryption_problem = || {
         let (path, sealed) = settings.sealed_key()?;
         Handle::current().block_on(gateway_keys::decrypt_signing_key(path, sealed)).err().map(|error| error.text)
     };
-    wrong.or_else(asked).map_or(Ok(()), |why| Err(StartError::new(format!("signing_key: {why}"))))
+    key_problem.or_else(decryption_problem).map_or(Ok(()), |why| Err(StartError::new(format!("signing_key: {why}"))))
 }
 
 /// Whether [`find_start_faults`] would make a network request, which the other side may count.
 pub fn needs_network(valid: &ValidSettings) -> bool {
-    valid.processors.iter().any(|placed| match &placed.value {
+    valid.processors.iter().any(|component| match &component.value {
         ProcessorSettings::Vault(settings) if settings.store.is_some() => {
             settings.sealed_key().is_some_and(|(_, sealed)| sealed.decrypted.last().is_none())
         }

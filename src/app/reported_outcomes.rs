@@ -32,7 +32,8 @@ impl OutcomeStore for ReportedOutcomes {
     ) -> BoxFuture<'a, Result<(), OutcomeError>> {
         Box::pin(async move {
             let now = self.clock.now();
-            let mut effects = self.trackers.iter().filter_map(|runs| runs.outcome_effect(account, id, outcome, now));
+            let mut effects =
+                self.trackers.iter().filter_map(|tracker| tracker.outcome_effect(account, id, outcome, now));
             let effect = effects.next().ok_or(OutcomeError::UnknownRun)?;
             let Some(inlet) = self.inlet.get() else { return Err(OutcomeError::NotStoredNow) };
             let submission = Submission {
@@ -44,8 +45,8 @@ impl OutcomeStore for ReportedOutcomes {
                 transport: "http",
                 trust: Trust::Internal,
             };
-            let made = InternalInput { effects: vec![effect], clearance: Clearance::RECEIVED };
-            match inlet.submit_internal(submission, made).await {
+            let input = InternalInput { effects: vec![effect], clearance: Clearance::RECEIVED };
+            match inlet.submit_internal(submission, input).await {
                 Answer::Accepted => Ok(()),
                 _ => Err(OutcomeError::NotStoredNow),
             }

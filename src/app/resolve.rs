@@ -48,26 +48,29 @@ pub struct ResolvedConfig {
 /// Reads a configuration. `data_dir` is the folder for the spool if the file doesn't set one.
 pub fn resolve_config(name: &str, text: &str, lookup: &dyn SubstitutionLookup, data_dir: &Path) -> ResolvedConfig {
     let ParsedConfig { source, file, mut problems, unresolved } = file::read(name, text, lookup);
-    let known = problems.len();
+    let read_count = problems.len();
     let found = file.and_then(|mut file| {
         problems.extend(collector_compat::remove_unused_parts(&mut file));
         problems.extend(graph::check_references(&file, &unknown_type_hint));
         let typed = type_components(file, &mut problems);
         let mut valid = validate_settings(&typed, data_dir, &mut problems)?;
-        for ConfiguredComponent { value: what, .. } in &mut valid.processors {
-            what.set_configuration_text(text);
+        for ConfiguredComponent { value, .. } in &mut valid.processors {
+            value.set_configuration_text(text);
         }
         Some((typed, valid))
     });
-    let mut at = 0;
+    // Problems at the position of an unresolved `${…}` follow from it. Problems found while reading are always kept.
+    let mut index = 0;
     problems.retain(|problem| {
-        at += 1;
-        at <= known || problem.at.is_none_or(|at| !unresolved.contains(&at))
+        index += 1;
+        index <= read_count || problem.at.is_none_or(|at| !unresolved.contains(&at))
     });
     sort_and_dedup(&mut problems);
-    let errors = problems.iter().any(|problem| problem.severity == ProblemSeverity::Error);
+    let has_errors = problems.iter().any(|problem| problem.severity == ProblemSeverity::Error);
     match found {
-        Some(found) if !errors => ResolvedConfig { source, warnings: problems, result: Ok(found), usable_parts: None },
+        Some(found) if !has_errors => {
+            ResolvedConfig { source, warnings: problems, result: Ok(found), usable_parts: None }
+        }
         mut found => {
             if let Some((_, valid)) = &mut found {
                 valid.placeholders.components = true;
@@ -108,22 +111,22 @@ impl ComponentTyper<'_> {
         section: &str,
         sections: &[ComponentSection],
         parse: impl Fn(&str) -> Option<K>,
-        typed: impl Fn(K, &TreeNode, &str) -> (Option<C>, Vec<Problem>),
+        type_body: impl Fn(K, &TreeNode, &str) -> (Option<C>, Vec<Problem>),
     ) -> Vec<ConfiguredComponent<C>> {
-        let mut all = Vec::new();
+        let mut components = Vec::new();
         for ComponentSection { id, at, body } in sections {
             let path = format!("{section}.{id}");
             let Some(kind) = parse(&id.kind) else {
-                let what = format!("`{}` is not a known type of {}", id.kind, section.trim_end_matches('s'));
+                let message = format!("`{}` is not a known type of {}", id.kind, section.trim_end_matches('s'));
                 let hint = unknown_type_hint(section, &id.kind).unwrap_or_default();
-                self.problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
+                self.problems.push(Problem::error(Some(*at), path, message).with_hint(hint));
                 continue;
             };
-            let (what, problems) = typed(kind, body, &path);
-            all.extend(what.map(|what| ConfiguredComponent { id: id.clone(), value: what }));
+            let (config, problems) = type_body(kind, body, &path);
+            components.extend(config.map(|config| ConfiguredComponent { id: id.clone(), value: config }));
             self.problems.extend(problems);
         }
-        all
+        components
     }
 }
 
@@ -156,8 +159,8 @@ fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Pr
     checks.report_notes("processors", &file.processors, &used.processors, ProcessorSettings::notes);
     checks.report_notes("exporters", &file.exporters, &used.exporters, |settings| settings.spec().profile().notes);
     checks.report_notes("extensions", &file.extensions, &used.extensions, ExtensionSettings::notes);
-    let beside = data_dir.join("spool");
-    let spool = checks.settings_or_report("spool", &file.spool, typed.spool.settings(&beside));
+    let default_folder = data_dir.join("spool");
+    let spool = checks.settings_or_report("spool", &file.spool, typed.spool.settings(&default_folder));
     if let Some(spool) = &spool {
         checks.check_vault_folders(typed, &used.processors, &spool.directory);
     }
@@ -168,10 +171,10 @@ fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Pr
     checks.check_limits(typed, &used.receivers);
     let kind_of = |section: &ComponentSection| Some((section.id.clone(), ConnectorKind::parse(&section.id.kind)?));
     let kinds: Vec<_> = file.connectors.iter().filter_map(kind_of).collect();
-    let joined = join_forwarded_pipelines(file, &kinds, checks.problems);
-    let wrong = check_across_pipelines(file, &joined, &kinds, &used, problems);
-    problems.extend(wrong);
-    let stands_in = PlaceholderSettings { spool: spool.is_none(), keys: spool_keys.is_none(), components: false };
+    let pipelines = join_forwarded_pipelines(file, &kinds, checks.problems);
+    let found = check_across_pipelines(file, &pipelines, &kinds, &used, problems);
+    problems.extend(found);
+    let placeholders = PlaceholderSettings { spool: spool.is_none(), keys: spool_keys.is_none(), components: false };
     let UsedComponents { receivers, processors, exporters, connectors, extensions } = used;
     Some(ValidSettings {
         receivers,
@@ -179,15 +182,15 @@ fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Pr
         exporters,
         connectors,
         extensions,
-        spool: spool.or_else(|| spool::SpoolConfig::default().settings(&beside).ok())?,
+        spool: spool.or_else(|| spool::SpoolConfig::default().settings(&default_folder).ok())?,
         spool_keys: spool_keys.unwrap_or_default(),
         pseudonym_key: typed.pseudonyms.key.clone(),
         limits: typed.limits.clone(),
         log_level: typed.telemetry.logs.level,
         own_metrics: own_metrics.unwrap_or_default(),
-        pipelines: joined,
+        pipelines,
         admin_certificates: LastGoodValue::default(),
-        placeholders: stands_in,
+        placeholders,
     })
 }
 
@@ -211,43 +214,44 @@ fn ids_in_pipelines(
 /// Problems across pipelines: references, order, and data that third parties would get.
 fn check_across_pipelines(
     file: &ConfigFile,
-    joined: &[PipelineConfig],
+    pipelines: &[PipelineConfig],
     kinds: &[(ComponentId, ConnectorKind)],
     used: &UsedComponents,
     problems: &[Problem],
 ) -> Vec<Problem> {
     let step = |section: &ComponentSection| Some((section.id.clone(), ProcessorKind::parse(&section.id.kind)?.step()));
     let steps = file.processors.iter().filter_map(step).collect::<HashMap<_, _>>();
-    let joins = kinds.iter().filter_map(|(id, kind)| Some((id.clone(), (kind.required_step()?, kind.signals()))));
-    let joins = joins.collect::<HashMap<_, _>>();
+    let connectors = kinds.iter().filter_map(|(id, kind)| Some((id.clone(), (kind.required_step()?, kind.signals()))));
+    let connectors = connectors.collect::<HashMap<_, _>>();
     // If the processor has other faults, only the text of this setting is available.
-    let says = |section: &ComponentSection, key: &str, word: &str| {
-        section.body.get(key).is_some_and(|(_, node)| matches!(&node.value, NodeValue::Str(said) if said == word))
+    let has_text = |section: &ComponentSection, key: &str, word: &str| {
+        section.body.get(key).is_some_and(|(_, node)| matches!(&node.value, NodeValue::Str(text) if text == word))
     };
-    let of = |wanted: fn(&ProcessorSettings) -> bool, key: &str, word: &str| -> HashSet<ComponentId> {
-        let settled = |section: &ComponentSection| used.processors.iter().find(|placed| placed.id == section.id);
-        let is = |section: &&ComponentSection| match settled(section) {
-            Some(placed) => wanted(&placed.value),
-            None => section.id.kind == "redact" && says(section, key, word),
+    let ids_with = |predicate: fn(&ProcessorSettings) -> bool, key: &str, word: &str| -> HashSet<ComponentId> {
+        let settings_of =
+            |section: &ComponentSection| used.processors.iter().find(|component| component.id == section.id);
+        let matches = |section: &&ComponentSection| match settings_of(section) {
+            Some(component) => predicate(&component.value),
+            None => section.id.kind == "redact" && has_text(section, key, word),
         };
-        file.processors.iter().filter(is).map(|section| section.id.clone()).collect()
+        file.processors.iter().filter(matches).map(|section| section.id.clone()).collect()
     };
-    let audits = of(ProcessorSettings::is_audit_only, "mode", "audit");
-    let allows = of(ProcessorSettings::allows_content, "content", "allow");
-    let known = ComponentFacts {
+    let audit_only = ids_with(ProcessorSettings::is_audit_only, "mode", "audit");
+    let content_allowed = ids_with(ProcessorSettings::allows_content, "content", "allow");
+    let facts = ComponentFacts {
         steps: &steps,
-        audit_only: &audits,
-        content_allowed: &allows,
+        audit_only: &audit_only,
+        content_allowed: &content_allowed,
         third_party: &find_third_parties(file, &used.exporters),
         missing_endpoints: &find_missing_endpoints(&used.exporters, problems),
-        connectors: &joins,
+        connectors: &connectors,
     };
-    graph::check_pipelines(&ConfigFile { pipelines: joined.to_vec(), ..file.clone() }, &known)
+    graph::check_pipelines(&ConfigFile { pipelines: pipelines.to_vec(), ..file.clone() }, &facts)
 }
 
 fn find_third_parties(file: &ConfigFile, exporters: &[ConfiguredComponent<ExporterSettings>]) -> HashSet<ComponentId> {
     let known_trust = |id: &ComponentId| {
-        exporters.iter().find(|known| known.id == *id).map(|known| known.value.spec().profile().trust)
+        exporters.iter().find(|exporter| exporter.id == *id).map(|exporter| exporter.value.spec().profile().trust)
     };
     // If the exporter has other faults, only the text of this setting is available.
     let says_internal = |section: &ComponentSection| {
@@ -271,17 +275,17 @@ fn find_missing_endpoints(
     exporters: &[ConfiguredComponent<ExporterSettings>],
     problems: &[Problem],
 ) -> HashSet<(ComponentId, Signal)> {
-    let faulty = |placed: &&ConfiguredComponent<ExporterSettings>| {
-        let path = format!("exporters.{}", placed.id);
-        let within = |rest: &str| rest.is_empty() || rest.starts_with('.');
+    let has_errors = |exporter: &&ConfiguredComponent<ExporterSettings>| {
+        let path = format!("exporters.{}", exporter.id);
+        let is_field = |rest: &str| rest.is_empty() || rest.starts_with('.');
         let errors = problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
-        errors.filter_map(|problem| problem.path.strip_prefix(&path)).any(within)
+        errors.filter_map(|problem| problem.path.strip_prefix(&path)).any(is_field)
     };
     (exporters.iter())
-        .filter(|placed| !faulty(placed))
-        .flat_map(|placed| Signal::ALL.map(|signal| (placed, signal)))
-        .filter(|(placed, signal)| !placed.value.spec().accepts_signal(*signal))
-        .map(|(placed, signal)| (placed.id.clone(), signal))
+        .filter(|exporter| !has_errors(exporter))
+        .flat_map(|exporter| Signal::ALL.map(|signal| (exporter, signal)))
+        .filter(|(exporter, signal)| !exporter.value.spec().accepts_signal(*signal))
+        .map(|(exporter, signal)| (exporter.id.clone(), signal))
         .collect()
 }
 
@@ -298,9 +302,13 @@ fn join_forwarded_pipelines(
         Err(problem) => {
             problems.push(problem);
             // Pipelines without a `forward` connector are usable all the same.
-            let apart = |ids: &[(ComponentId, SourcePosition)]| !ids.iter().any(|(id, _)| forwards.contains(id));
-            let whole = file.pipelines.iter().filter(|one| apart(&one.receivers) && apart(&one.exporters));
-            whole.cloned().collect()
+            let has_no_forward =
+                |ids: &[(ComponentId, SourcePosition)]| !ids.iter().any(|(id, _)| forwards.contains(id));
+            let usable = file
+                .pipelines
+                .iter()
+                .filter(|pipeline| has_no_forward(&pipeline.receivers) && has_no_forward(&pipeline.exporters));
+            usable.cloned().collect()
         }
     }
 }
@@ -313,31 +321,38 @@ impl SettingsChecker<'_> {
     /// The settings of every used component.
     fn validate_components(&mut self, typed: &TypedConfig) -> UsedComponents {
         let file = &typed.file;
-        let (from, to) = (ids_in_pipelines(file, |p| &p.receivers), ids_in_pipelines(file, |p| &p.exporters));
-        let through = ids_in_pipelines(file, |p| &p.processors);
-        let joining = from.union(&to).copied().collect();
+        let (receivers, exporters) =
+            (ids_in_pipelines(file, |p| &p.receivers), ids_in_pipelines(file, |p| &p.exporters));
+        let processors = ids_in_pipelines(file, |p| &p.processors);
+        let connectors = receivers.union(&exporters).copied().collect();
         let enabled = file.enabled.iter().map(|(id, _)| id).collect();
         UsedComponents {
             receivers: self.validate_all(
                 "receivers",
                 &file.receivers,
                 &typed.receivers,
-                &from,
+                &receivers,
                 ReceiverConfig::settings,
             ),
             processors: self.validate_all(
                 "processors",
                 &file.processors,
                 &typed.processors,
-                &through,
+                &processors,
                 ProcessorConfig::settings,
             ),
-            exporters: self.validate_all("exporters", &file.exporters, &typed.exporters, &to, ExporterConfig::settings),
+            exporters: self.validate_all(
+                "exporters",
+                &file.exporters,
+                &typed.exporters,
+                &exporters,
+                ExporterConfig::settings,
+            ),
             connectors: self.validate_all(
                 "connectors",
                 &file.connectors,
                 &typed.connectors,
-                &joining,
+                &connectors,
                 ConnectorConfig::settings,
             ),
             extensions: self.validate_all(
@@ -353,18 +368,18 @@ impl SettingsChecker<'_> {
     /// Reports listeners that want the same port.
     fn report_port_conflicts(&mut self, typed: &TypedConfig) {
         let file = &typed.file;
-        let listening = ids_in_pipelines(file, |p| &p.receivers);
+        let used_receivers = ids_in_pipelines(file, |p| &p.receivers);
         let used = |section: &str, id: &ComponentId| match section {
-            "receivers" => listening.contains(id),
+            "receivers" => used_receivers.contains(id),
             _ => file.enabled.iter().any(|(enabled, _)| enabled == id),
         };
-        for (port, what) in port_conflicts::find_port_conflicts(&typed.receivers, &typed.extensions, &used) {
+        for (port, message) in port_conflicts::find_port_conflicts(&typed.receivers, &typed.extensions, &used) {
             let sections = if port.section == "receivers" { &file.receivers } else { &file.extensions };
             let written = sections.iter().filter(|section| section.id == *port.id);
-            let wrong = || vec![FieldProblem::new(port.field, what.as_str())];
+            let problems = || vec![FieldProblem::new(port.field, message.as_str())];
             let path = format!("{}.{}", port.section, port.id);
             written.for_each(|written| {
-                self.report_problems(ProblemSeverity::Error, &path, &written.body, written.at, wrong())
+                self.report_problems(ProblemSeverity::Error, &path, &written.body, written.at, problems())
             });
         }
     }
@@ -376,14 +391,14 @@ impl SettingsChecker<'_> {
         processors: &[ConfiguredComponent<ProcessorSettings>],
         spool: &Path,
     ) {
-        for placed in processors {
-            let ProcessorSettings::Vault(vault) = &placed.value else { continue };
+        for component in processors {
+            let ProcessorSettings::Vault(vault) = &component.value else { continue };
             let folder = vault.store.as_ref().map(StoreSettings::spec).and_then(|store| store.folder());
-            let written = typed.file.processors.iter().find(|section| section.id == placed.id);
+            let written = typed.file.processors.iter().find(|section| section.id == component.id);
             if let Some(written) = written.filter(|_| folder == Some(spool)) {
-                let what = "is the folder of the spool: give the vault a folder of its own";
-                let problems = vec![FieldProblem::new("store.directory", what)];
-                let path = format!("processors.{}", placed.id);
+                let message = "is the folder of the spool: give the vault a folder of its own";
+                let problems = vec![FieldProblem::new("store.directory", message)];
+                let path = format!("processors.{}", component.id);
                 self.report_problems(ProblemSeverity::Error, &path, &written.body, written.at, problems);
             }
         }
@@ -391,10 +406,10 @@ impl SettingsChecker<'_> {
 
     /// Reports a key that could be guessed: with it, anyone could compute the pseudonyms of known users.
     fn check_pseudonym_key(&mut self, typed: &TypedConfig) {
-        let short = |key: &Secret| key.expose().trim().len() < MIN_PSEUDONYM_KEY_BYTES;
-        if typed.pseudonyms.key.as_ref().is_some_and(short) {
-            let what = "must have at least 16 bytes: create a key with `openssl rand -base64 32`";
-            let (node, problems) = (&typed.file.pseudonyms, vec![FieldProblem::new("key", what)]);
+        let is_short = |key: &Secret| key.expose().trim().len() < MIN_PSEUDONYM_KEY_BYTES;
+        if typed.pseudonyms.key.as_ref().is_some_and(is_short) {
+            let message = "must have at least 16 bytes: create a key with `openssl rand -base64 32`";
+            let (node, problems) = (&typed.file.pseudonyms, vec![FieldProblem::new("key", message)]);
             self.report_problems(ProblemSeverity::Error, "pseudonyms", node, node.at, problems);
         }
     }
@@ -403,12 +418,12 @@ impl SettingsChecker<'_> {
     fn check_limits(&mut self, typed: &TypedConfig, receivers: &[ConfiguredComponent<ReceiverSettings>]) {
         let file = &typed.file;
         self.settings_or_report("limits", &file.limits, typed.limits.check(receivers));
-        let listening = ids_in_pipelines(file, |p| &p.receivers);
-        let whole = |section: &ComponentSection| receivers.iter().any(|placed| placed.id == section.id);
+        let used_receivers = ids_in_pipelines(file, |p| &p.receivers);
+        let is_valid = |section: &ComponentSection| receivers.iter().any(|receiver| receiver.id == section.id);
         // The accounts of an invalid receiver are unknown.
-        if file.receivers.iter().all(|section| !listening.contains(&section.id) || whole(section)) {
-            let nobody = typed.limits.find_unknown_accounts(receivers);
-            self.report_problems(ProblemSeverity::Warning, "limits", &file.limits, file.limits.at, nobody);
+        if file.receivers.iter().all(|section| !used_receivers.contains(&section.id) || is_valid(section)) {
+            let unknown = typed.limits.find_unknown_accounts(receivers);
+            self.report_problems(ProblemSeverity::Warning, "limits", &file.limits, file.limits.at, unknown);
         }
     }
 
@@ -424,7 +439,7 @@ impl SettingsChecker<'_> {
     /// Reports field problems at their positions, except for fields that already have a typing error.
     fn report_problems(
         &mut self,
-        gravity: ProblemSeverity,
+        severity: ProblemSeverity,
         path: &str,
         node: &TreeNode,
         at: SourcePosition,
@@ -432,25 +447,29 @@ impl SettingsChecker<'_> {
     ) {
         let inside = format!("{path}.");
         let mistyped: Vec<SourcePosition> = (self.problems.iter())
-            .filter(|known| known.path == path || known.path.starts_with(&inside))
-            .filter_map(|known| known.at)
+            .filter(|problem| problem.path == path || problem.path.starts_with(&inside))
+            .filter_map(|problem| problem.at)
             .collect();
-        for FieldProblem { path: field, message: what } in problems {
-            let found = if field.is_empty() || node.entries().is_empty() { at } else { node.nearest_position(&field) };
-            let absent = found == at || found == node.at;
-            if mistyped.contains(&found) || (absent && !mistyped.is_empty()) {
+        for FieldProblem { path: field, message } in problems {
+            let position =
+                if field.is_empty() || node.entries().is_empty() { at } else { node.nearest_position(&field) };
+            let is_absent = position == at || position == node.at;
+            if mistyped.contains(&position) || (is_absent && !mistyped.is_empty()) {
                 continue;
             }
-            let full = if field.is_empty() { path.to_owned() } else { format!("{path}.{field}") };
+            let full_path = if field.is_empty() { path.to_owned() } else { format!("{path}.{field}") };
             // A faulty field was left out with the map around it, which therefore only seems to be missing.
-            let (below, item) = (format!("{full}."), format!("{full}["));
-            let absent = ["is missing", "must have at least one ", "has no credentials"];
-            if absent.iter().any(|start| what.starts_with(start))
-                && self.problems.iter().any(|known| known.path.starts_with(&below) || known.path.starts_with(&item))
+            let (below, item) = (format!("{full_path}."), format!("{full_path}["));
+            let absence_texts = ["is missing", "must have at least one ", "has no credentials"];
+            if absence_texts.iter().any(|start| message.starts_with(start))
+                && self
+                    .problems
+                    .iter()
+                    .any(|problem| problem.path.starts_with(&below) || problem.path.starts_with(&item))
             {
                 continue;
             }
-            self.problems.push(Problem { severity: gravity, ..Problem::error(Some(found), full, what) });
+            self.problems.push(Problem { severity, ..Problem::error(Some(position), full_path, message) });
         }
     }
 
@@ -458,18 +477,18 @@ impl SettingsChecker<'_> {
         &mut self,
         section: &str,
         sections: &[ComponentSection],
-        all: &[ConfiguredComponent<S>],
+        components: &[ConfiguredComponent<S>],
         notes: impl Fn(&S) -> &[FieldProblem],
     ) {
-        for placed in all {
-            let Some(written) = sections.iter().find(|section| section.id == placed.id) else { continue };
-            let path = format!("{section}.{}", placed.id);
+        for component in components {
+            let Some(written) = sections.iter().find(|section| section.id == component.id) else { continue };
+            let path = format!("{section}.{}", component.id);
             self.report_problems(
                 ProblemSeverity::Warning,
                 &path,
                 &written.body,
                 written.at,
-                notes(&placed.value).to_vec(),
+                notes(&component.value).to_vec(),
             );
         }
     }
@@ -482,20 +501,20 @@ impl SettingsChecker<'_> {
         used: &HashSet<&ComponentId>,
         settings: impl Fn(&C) -> Result<S, Vec<FieldProblem>>,
     ) -> Vec<ConfiguredComponent<S>> {
-        let mut all = Vec::new();
-        for placed in configs.iter().filter(|placed| used.contains(&placed.id)) {
-            let Some(written) = sections.iter().find(|section| section.id == placed.id) else { continue };
-            match settings(&placed.value) {
-                Ok(what) => all.push(ConfiguredComponent { id: placed.id.clone(), value: what }),
+        let mut valid = Vec::new();
+        for component in configs.iter().filter(|component| used.contains(&component.id)) {
+            let Some(written) = sections.iter().find(|section| section.id == component.id) else { continue };
+            match settings(&component.value) {
+                Ok(settings) => valid.push(ConfiguredComponent { id: component.id.clone(), value: settings }),
                 Err(problems) => self.report_problems(
                     ProblemSeverity::Error,
-                    &format!("{section}.{}", placed.id),
+                    &format!("{section}.{}", component.id),
                     &written.body,
                     written.at,
                     problems,
                 ),
             }
         }
-        all
+        valid
     }
 }

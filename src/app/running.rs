@@ -1,4 +1,4 @@
-//! [`RunningGateway`]: a running gateway; its start and its tasks, in the order that the head of `app` gives. Its end
+//! [`RunningGateway`]: a running gateway; its start and its tasks, in the order that `app/mod.rs` describes. Its end
 //! is in `shutdown`, its whole life in `lifecycle`.
 
 use std::net::SocketAddr;
@@ -41,7 +41,7 @@ const BACKLOG_FULL: &str = "the backlog has reached its `max_pending`";
 /// A running gateway. Dropping it without [`RunningGateway::shutdown`] is equivalent to a crash: no accepted data is
 /// lost.
 pub struct RunningGateway {
-    pub(super) seams: GatewayDeps,
+    pub(super) deps: GatewayDeps,
     pub(super) settings: GatewaySettings,
     pub(super) tasks: Arc<Tasks>,
     pub(super) spool: Arc<Spool>,
@@ -56,13 +56,13 @@ pub struct RunningGateway {
     pub(super) lasting_listeners: Vec<Box<dyn ServingListener>>,
     pub(super) addresses: Vec<(String, SocketAddr)>,
     pub(super) stops: ShutdownSignals,
-    /// Outlets and companions.
+    /// Outlets and background tasks.
     pub(super) finishing_tasks: TaskGroup,
 }
 
 /// The stop signals, in the order in which they are sent.
 pub(super) struct ShutdownSignals {
-    /// Makes outlets and companions finish.
+    /// Makes outlets and background tasks finish.
     pub(super) finish: watch::Sender<bool>,
     /// Ends all remaining tasks.
     pub(super) end: watch::Sender<bool>,
@@ -73,42 +73,42 @@ impl RunningGateway {
     ///
     /// # Errors
     /// The gateway can't start; no task is left running.
-    pub async fn start(blueprint: GatewayBlueprint, seams: GatewayDeps) -> Result<Self, StartError> {
+    pub async fn start(blueprint: GatewayBlueprint, deps: GatewayDeps) -> Result<Self, StartError> {
         let GatewayBlueprint { spool: spool_settings, keys, settings, build } = blueprint;
-        let tasks = Tasks::new(&seams.meter);
+        let tasks = Tasks::new(&deps.meter);
         // The first round sets the start time, so that totals continue over reloads.
-        seams.meter.began(seams.clock.now());
-        seams.health.begin_round();
+        deps.meter.began(deps.clock.now());
+        deps.health.begin_round();
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&tasks);
         let (spool, mut committer) = {
-            let (seams, settings, keys) = (seams.clone(), spool_settings.clone(), keys.clone());
+            let (deps, settings, keys) = (deps.clone(), spool_settings.clone(), keys.clone());
             let open = move || {
-                Spool::open(seams.disk, &settings, &keys, seams.clock, seams.rng, &seams.meter).map_err(|error| {
+                Spool::open(deps.disk, &settings, &keys, deps.clock, deps.rng, &deps.meter).map_err(|error| {
                     let fault = if error.exit_code() == 78 { StartFault::Configuration } else { StartFault::Machine };
                     StartError::new(error.to_string()).with_fault(fault)
                 })
             };
             run_start_step(&spawn, open).await??
         };
-        let site = GatewayResources { seams: seams.clone(), spool: Arc::clone(&spool), tasks: Arc::clone(&spawn) };
-        let built = build(&site)?;
-        let pointed = Arc::new(built.destinations);
+        let resources = GatewayResources { deps: deps.clone(), spool: Arc::clone(&spool), tasks: Arc::clone(&spawn) };
+        let built = build(&resources)?;
+        let destinations = Arc::new(built.destinations);
         let queue = Arc::new(JobQueue::new(settings.worker_queue));
         let workers: Arc<dyn Workers> = Arc::<JobQueue>::clone(&queue);
-        let GatewayDeps { clock, rng, meter, disk, .. } = seams.clone();
+        let GatewayDeps { clock, rng, meter, disk, .. } = deps.clone();
         let (offload, errands) = (Arc::<Tasks>::clone(&tasks), Arc::<Tasks>::clone(&tasks));
         let context = EngineContext { spool: Arc::clone(&spool), clock, rng, meter, offload, workers, errands };
         let engine = Arc::new(Engine::new(&built.plan, &built.outlets, &built.consumers, context));
-        // Only set here, since there is one engine.
+        // Nothing else sets it, so this can't fail.
         drop(built.inlet.set(Arc::clone(&engine.inlet)));
-        let checkpoint_seams = checkpoint::CheckpointContext {
+        let checkpoint_context = checkpoint::CheckpointContext {
             disk,
-            clock: Arc::clone(&seams.clock),
-            rng: Arc::clone(&seams.rng),
-            meter: seams.meter.clone(),
+            clock: Arc::clone(&deps.clock),
+            rng: Arc::clone(&deps.rng),
+            meter: deps.meter.clone(),
         };
         let checkpoints = CheckpointStore::open(
-            &checkpoint_seams,
+            &checkpoint_context,
             &spool_settings.directory.join(CHECKPOINT_FOLDER),
             &keys,
             Arc::clone(&spool),
@@ -121,15 +121,15 @@ impl RunningGateway {
         // This comes after the last step that can refuse the start: a round that never ran must leave the spool
         // unchanged for the previous one, which runs again.
         let committer = {
-            let (spool, pointed) = (Arc::clone(&spool), Arc::clone(&pointed));
-            let settle =
-                move || destinations::update_destinations(&spool, &mut committer, &pointed).map(|()| committer);
-            run_start_step(&spawn, settle).await??
+            let (spool, destinations) = (Arc::clone(&spool), Arc::clone(&destinations));
+            let update =
+                move || destinations::update_destinations(&spool, &mut committer, &destinations).map(|()| committer);
+            run_start_step(&spawn, update).await??
         };
-        warn_of_orphans(&spool, &pointed);
-        let app = Self {
+        warn_of_orphans(&spool, &destinations);
+        let gateway = Self {
             addresses: bound.iter().flat_map(|listener| listener.addresses()).collect(),
-            seams,
+            deps,
             settings,
             tasks,
             spool,
@@ -144,7 +144,7 @@ impl RunningGateway {
             stops: ShutdownSignals { finish: watch::Sender::new(false), end: watch::Sender::new(false) },
             finishing_tasks: TaskGroup::new(),
         };
-        app.run(committer, built.background_tasks, bound).await
+        gateway.run(committer, built.background_tasks, bound).await
     }
 
     /// The bound addresses, with labels.
@@ -166,44 +166,48 @@ impl RunningGateway {
     async fn run(
         mut self,
         committer: Committer,
-        companions: Vec<Arc<dyn BackgroundTask>>,
+        background_tasks: Vec<Arc<dyn BackgroundTask>>,
         bound: Vec<Box<dyn BoundListener>>,
     ) -> Result<Self, StartError> {
-        let thread = |error: std::io::Error| StartError::new(format!("can't start a thread: {error}"));
-        let (last, engine) = (Arc::clone(&self.end_committer), Arc::clone(&self.engine));
-        let commit = move || run_committer(committer, &last, &engine);
-        self.committer = Some(self.tasks.spawn_thread("commit", commit).map_err(thread)?);
+        let thread_error = |error: std::io::Error| StartError::new(format!("can't start a thread: {error}"));
+        let (ending, engine) = (Arc::clone(&self.end_committer), Arc::clone(&self.engine));
+        let commit = move || run_committer(committer, &ending, &engine);
+        self.committer = Some(self.tasks.spawn_thread("commit", commit).map_err(thread_error)?);
         for _ in 0..self.settings.workers.max(1) {
             let queue = Arc::clone(&self.queue);
-            self.workers.push(self.tasks.spawn_thread("worker", move || queue.run_jobs()).map_err(thread)?);
+            self.workers.push(self.tasks.spawn_thread("worker", move || queue.run_jobs()).map_err(thread_error)?);
         }
-        self.spawn_supervised(companions);
+        self.spawn_supervised(background_tasks);
         self.spawn_until_end(
             "tick",
-            run_every_second(Arc::clone(&self.engine), Arc::clone(&self.spool), self.seams.clone()),
+            run_every_second(Arc::clone(&self.engine), Arc::clone(&self.spool), self.deps.clone()),
             None,
         );
         if let Some(limit) = self.settings.memory.clone() {
             let pressure = Arc::clone(self.engine.inlet.budget().pressure());
-            self.spawn_until_end("memory", memory::watch_memory(limit, pressure, self.seams.clone()), None);
+            self.spawn_until_end("memory", memory::watch_memory(limit, pressure, self.deps.clone()), None);
         }
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&self.tasks);
-        let every = self.settings.checkpoint_interval;
-        let clock = Arc::clone(&self.seams.clock);
-        self.spawn_until_end("checkpoint", run_checkpoints(Arc::clone(&self.checkpoints), clock, spawn, every), None);
+        let interval = self.settings.checkpoint_interval;
+        let clock = Arc::clone(&self.deps.clock);
+        self.spawn_until_end(
+            "checkpoint",
+            run_checkpoints(Arc::clone(&self.checkpoints), clock, spawn, interval),
+            None,
+        );
         let spawn: Arc<dyn Spawn> = Arc::<Tasks>::clone(&self.tasks);
-        let serve = ListenerResources {
+        let resources = ListenerResources {
             inlet: Arc::clone(&self.engine.inlet),
             tasks: spawn,
-            meter: self.seams.meter.clone(),
-            health: self.seams.health.clone(),
+            meter: self.deps.meter.clone(),
+            health: self.deps.health.clone(),
         };
         for listener in bound {
-            let lasts = listener.stays_until_end();
-            let serving = listener.serve(serve.clone()).await;
-            if lasts { self.lasting_listeners.push(serving) } else { self.receivers.push(serving) }
+            let stays_until_end = listener.stays_until_end();
+            let serving = listener.serve(resources.clone()).await;
+            if stays_until_end { self.lasting_listeners.push(serving) } else { self.receivers.push(serving) }
         }
-        self.seams.health.set(GATEWAY, None);
+        self.deps.health.set(GATEWAY, None);
         Ok(self)
     }
 
@@ -234,9 +238,9 @@ async fn run_start_step<T: Send + 'static>(
 }
 
 /// Warns about records of consumers that are no longer configured, because such records would wait forever.
-fn warn_of_orphans(spool: &Spool, pointed: &[ExporterDestination]) {
+fn warn_of_orphans(spool: &Spool, exporters: &[ExporterDestination]) {
     for consumer in spool.status().consumers {
-        if !consumer.configured && consumer.records > 0 && !destinations::log_held_data(&consumer, pointed) {
+        if !consumer.configured && consumer.records > 0 && !destinations::log_held_data(&consumer, exporters) {
             tracing::warn!(
                 consumer = &*consumer.name,
                 records = consumer.records,
@@ -250,13 +254,13 @@ fn warn_of_orphans(spool: &Spool, pointed: &[ExporterDestination]) {
 async fn restore_state(
     spawn: &Arc<dyn Spawn>,
     checkpoints: &Arc<CheckpointStore>,
-    companions: &[Arc<dyn BackgroundTask>],
+    background_tasks: &[Arc<dyn BackgroundTask>],
 ) -> Result<(), StartError> {
-    let (checkpoints, companions) = (Arc::clone(checkpoints), companions.to_vec());
+    let (checkpoints, background_tasks) = (Arc::clone(checkpoints), background_tasks.to_vec());
     let work = move || {
         let restored = checkpoints.restore().map_err(|error| StartError::new(error.to_string()))?;
         tracing::info!(checkpoint = restored.file, replayed = restored.replayed, "state rebuilt");
-        companions.iter().try_for_each(|companion| companion.prepare())
+        background_tasks.iter().try_for_each(|task| task.prepare())
     };
     run_start_step(spawn, work).await?
 }
@@ -281,22 +285,22 @@ impl Drop for FailOnPanic<'_> {
 }
 
 /// The main loop of the committer thread.
-fn run_committer(mut committer: Committer, last: &AtomicBool, engine: &Engine) {
-    let _fail = FailOnPanic(engine);
+fn run_committer(mut committer: Committer, end: &AtomicBool, engine: &Engine) {
+    let _fail_on_panic = FailOnPanic(engine);
     let mut idle_steps = 0;
     loop {
-        let ending = last.load(Ordering::SeqCst);
-        if ending {
+        let is_ending = end.load(Ordering::SeqCst);
+        if is_ending {
             committer.stop_repacking();
         }
-        let step = committer.step(if ending { Duration::ZERO } else { COMMIT_IDLE });
+        let step = committer.step(if is_ending { Duration::ZERO } else { COMMIT_IDLE });
         if let Some(reason) = step.poisoned {
             engine.sequencer.report_failure(reason);
         }
-        let progress = step.committed + step.failed > 0;
-        idle_steps = if ending && !progress { idle_steps + 1 } else { 0 };
+        let has_progress = step.committed + step.failed > 0;
+        idle_steps = if is_ending && !has_progress { idle_steps + 1 } else { 0 };
         // With a full disk, transactions may never be committed; their clients are asked to retry.
-        if ending && (step.waiting == 0 || idle_steps > 2) && !progress {
+        if is_ending && (step.waiting == 0 || idle_steps > 2) && !has_progress {
             if !committer.close() {
                 tracing::warn!("the spool's progress is not durable; some records may be delivered again");
             }
@@ -306,22 +310,22 @@ fn run_committer(mut committer: Committer, last: &AtomicBool, engine: &Engine) {
 }
 
 /// Every second: timers of processors, gauges, readiness.
-async fn run_every_second(engine: Arc<Engine>, spool: Arc<Spool>, seams: GatewayDeps) {
-    let began = seams.clock.monotonic();
-    let cpu = seams.meter.gauge(&names::CPU, &[]);
-    let (rss, uptime) = (seams.meter.gauge(&names::RSS, &[]), seams.meter.gauge(&names::UPTIME, &[]));
+async fn run_every_second(engine: Arc<Engine>, spool: Arc<Spool>, deps: GatewayDeps) {
+    let began = deps.clock.monotonic();
+    let cpu = deps.meter.gauge(&names::CPU, &[]);
+    let (rss, uptime) = (deps.meter.gauge(&names::RSS, &[]), deps.meter.gauge(&names::UPTIME, &[]));
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         engine.tick();
         rss.set(process::resident_bytes().unwrap_or(0) as f64);
         cpu.set(process::cpu_seconds().unwrap_or(0.0));
         logging::report_left_out();
-        uptime.set(seams.clock.monotonic().saturating_sub(began).as_secs_f64());
+        uptime.set(deps.clock.monotonic().saturating_sub(began).as_secs_f64());
         let status = spool.status();
-        let trouble = status.poisoned.or(status.refusing).map(Reason::text);
-        seams.health.set("spool", trouble);
-        for (exporter, crowded) in engine.delivery.bound_states() {
-            seams.health.set(&format!("exporter {exporter}"), crowded.then_some(BACKLOG_FULL));
+        let problem = status.poisoned.or(status.refusing).map(Reason::text);
+        deps.health.set("spool", problem);
+        for (exporter, is_full) in engine.delivery.bound_states() {
+            deps.health.set(&format!("exporter {exporter}"), is_full.then_some(BACKLOG_FULL));
         }
     }
 }
@@ -333,24 +337,24 @@ async fn run_checkpoints(
     checkpoints: Arc<CheckpointStore>,
     clock: Arc<dyn Clock>,
     tasks: Arc<dyn Spawn>,
-    every: Duration,
+    interval: Duration,
 ) {
-    let (mut rest, mut failing) = (Duration::ZERO, false);
+    let (mut pause, mut is_failing) = (Duration::ZERO, false);
     loop {
-        tokio::time::sleep(rest).await;
+        tokio::time::sleep(pause).await;
         let began = clock.monotonic();
         let checkpoints = Arc::clone(&checkpoints);
         let written = run_blocking(&*tasks, "checkpoint", move || checkpoints.write()).await;
-        let before = std::mem::replace(&mut failing, matches!(written, Some(Err(_))));
+        let was_failing = std::mem::replace(&mut is_failing, matches!(written, Some(Err(_))));
         match written {
-            Some(Err(error)) if !before => tracing::error!(
+            Some(Err(error)) if !was_failing => tracing::error!(
                 kind = %error.kind(),
                 "the checkpoint can't be written; retrying every second; until it succeeds, the spool keeps the records that the checkpoint would replace"
             ),
-            Some(Ok(())) if before => tracing::info!("the checkpoint is written again"),
+            Some(Ok(())) if was_failing => tracing::info!("the checkpoint is written again"),
             _ => {}
         }
-        rest = if failing { every.min(CHECKPOINT_RETRY) } else { every };
-        rest = rest.max(clock.monotonic().saturating_sub(began) * 20);
+        pause = if is_failing { interval.min(CHECKPOINT_RETRY) } else { interval };
+        pause = pause.max(clock.monotonic().saturating_sub(began) * 20);
     }
 }

@@ -1,4 +1,4 @@
-//! The shutdown of a gateway, in the order that the head of `app` gives. Every wait is bounded, also if a volume hangs.
+//! The shutdown of a gateway, in the order that `app/mod.rs` describes. Every wait is bounded, also if a volume hangs.
 //! Signals are handled in `lifecycle`.
 
 use std::sync::Arc;
@@ -48,25 +48,25 @@ impl RunningGateway {
 
     /// Shuts the gateway down in order.
     pub async fn shutdown(mut self) -> ShutdownReport {
-        if self.seams.health.has_next_round() {
+        if self.deps.health.has_next_round() {
             tracing::info!("reloading: the gateway restarts with the new configuration; ports stay open");
         } else {
             tracing::info!("shutting down");
         }
-        self.seams.health.set(GATEWAY, Some(Reason::ShuttingDown.text()));
-        let failed = self.engine.sequencer.watch_failure().borrow().is_some();
-        let grace = |usual: Duration| if failed { Duration::ZERO } else { usual };
-        let (requests, outlets) = (grace(self.settings.drain_requests), grace(self.settings.drain_outlets));
+        self.deps.health.set(GATEWAY, Some(Reason::ShuttingDown.text()));
+        let is_failed = self.engine.sequencer.watch_failure().borrow().is_some();
+        let grace = |configured: Duration| if is_failed { Duration::ZERO } else { configured };
+        let (request_grace, outlet_grace) = (grace(self.settings.drain_requests), grace(self.settings.drain_outlets));
         let receivers = std::mem::take(&mut self.receivers);
-        join_all(receivers.into_iter().map(|listener| listener.drain(requests))).await;
+        join_all(receivers.into_iter().map(|listener| listener.drain(request_grace))).await;
         // All connections are answered or closed; now the requests they left behind are processed.
         self.engine.inlet.close();
-        let _ = tokio::time::timeout(requests, self.engine.inlet.wait_until_drained()).await;
+        let _ = tokio::time::timeout(request_grace, self.engine.inlet.wait_until_drained()).await;
         self.queue.close();
         let workers = std::mem::take(&mut self.workers);
-        self.join_threads(workers, requests).await;
+        self.join_threads(workers, request_grace).await;
         self.stops.finish.send_replace(true);
-        self.finishing_tasks.wait_until_empty(outlets).await;
+        self.finishing_tasks.wait_until_empty(outlet_grace).await;
         self.stops.end.send_replace(true);
         self.write_last_checkpoint().await;
         self.end_committer.store(true, Ordering::SeqCst);
@@ -75,13 +75,13 @@ impl RunningGateway {
         self.join_threads(committer, self.settings.drain_requests).await;
         // Clients of the tap must not delay the end.
         self.engine.sequencer.tap().close();
-        let lasting = std::mem::take(&mut self.lasting_listeners);
-        join_all(lasting.into_iter().map(|listener| listener.drain(FINAL_GRACE))).await;
-        let (ended, tasks) = (self.build_report(), Arc::clone(&self.tasks));
+        let lasting_listeners = std::mem::take(&mut self.lasting_listeners);
+        join_all(lasting_listeners.into_iter().map(|listener| listener.drain(FINAL_GRACE))).await;
+        let (report, tasks) = (self.build_report(), Arc::clone(&self.tasks));
         // Connections of exporters close when the engine is dropped.
         drop(self);
         tasks.all().wait_until_empty(FINAL_GRACE).await;
-        ended
+        report
     }
 
     async fn write_last_checkpoint(&self) {
@@ -100,24 +100,24 @@ impl RunningGateway {
 
     /// Joins threads without blocking this one.
     async fn join_threads(&self, threads: impl IntoIterator<Item = JoinHandle<()>>, grace: Duration) {
-        let all = async {
+        let join = async {
             for thread in threads {
                 let _ = run_blocking(&*self.tasks, "join", move || thread.join().is_ok()).await;
             }
         };
-        if tokio::time::timeout(grace.max(FINAL_GRACE), all).await.is_err() {
+        if tokio::time::timeout(grace.max(FINAL_GRACE), join).await.is_err() {
             tracing::error!("a thread did not end in time");
         }
     }
 
     fn build_report(&self) -> ShutdownReport {
         let status = self.spool.status();
-        let mut left = 0;
+        let mut records_left = 0;
         for consumer in status.consumers.iter().filter(|consumer| consumer.records > 0) {
-            left += consumer.records;
+            records_left += consumer.records;
             tracing::info!(consumer = &*consumer.name, records = consumer.records, "records are waiting in the spool");
         }
         let failed = *self.engine.sequencer.watch_failure().borrow();
-        ShutdownReport { failed: failed.or(status.poisoned), records_left: left }
+        ShutdownReport { failed: failed.or(status.poisoned), records_left }
     }
 }

@@ -1,7 +1,7 @@
-//! Runs outlets and companions, and handles their panics. Clients would go on getting OKs, and data that is no longer
-//! delivered would show only once the spool is full. An outlet restarts at its cursor after a pause, so requests in
-//! flight are sent again. A companion that panicked makes the gateway unready, under its name. Panics of other tasks
-//! are counted and logged in `tasks`.
+//! Runs outlets and background tasks, and handles their panics. Otherwise clients would still get OKs, and the missing
+//! delivery would show only once the spool is full. An outlet restarts at its cursor after a pause, so requests in
+//! flight are sent again. A background task that panicked makes the gateway unready, under its name. Panics of other
+//! tasks are counted and logged in `tasks`.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -13,51 +13,51 @@ use super::RunningGateway;
 use super::build::BackgroundTask;
 use telemetry::names;
 
-/// Pause before an outlet restarts; it doubles from the first to the second value.
+/// The first and the longest pause before an outlet restarts; it doubles with each restart.
 const RESTART_PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
-/// The `/readyz` message about a companion that panicked.
+/// The `/readyz` message about a background task that panicked.
 const TASK_PANICKED: &str = "panicked and has stopped; restart tollgate";
 
 impl RunningGateway {
-    /// Runs outlets and companions until they are asked to finish.
-    pub(super) fn spawn_supervised(&self, companions: Vec<Arc<dyn BackgroundTask>>) {
+    /// Runs outlets and background tasks until they are asked to finish.
+    pub(super) fn spawn_supervised(&self, background_tasks: Vec<Arc<dyn BackgroundTask>>) {
         for outlet in &self.engine.outlets {
             let (outlet, finish) = (Arc::clone(outlet), self.stops.finish.subscribe());
-            let (clock, panics) = (Arc::clone(&self.seams.clock), self.panic_counter("outlet"));
-            let task = async move {
-                let mut rest = RESTART_PAUSE.0;
+            let (clock, count_panic) = (Arc::clone(&self.deps.clock), self.panic_counter("outlet"));
+            let run_outlet = async move {
+                let mut pause = RESTART_PAUSE.0;
                 loop {
                     let run = AssertUnwindSafe(Arc::clone(&outlet).run(finish.clone()));
                     if run.catch_unwind().await.is_ok() {
                         return;
                     }
-                    panics();
+                    count_panic();
                     tracing::error!(exporter = &**outlet.id(), "an outlet panicked; it restarts at its cursor");
                     if *finish.borrow() {
                         return;
                     }
-                    clock.sleep(rest).await;
-                    rest = (rest * 2).min(RESTART_PAUSE.1);
+                    clock.sleep(pause).await;
+                    pause = (pause * 2).min(RESTART_PAUSE.1);
                 }
             };
-            self.spawn_until_end("outlet", task, Some(self.finishing_tasks.add_member()));
+            self.spawn_until_end("outlet", run_outlet, Some(self.finishing_tasks.add_member()));
         }
-        for companion in companions {
-            let (name, run) = (companion.name(), companion.run(self.stops.finish.subscribe()));
-            let (health, panics) = (self.seams.health.clone(), self.panic_counter(name));
-            let task = async move {
+        for background_task in background_tasks {
+            let (name, run) = (background_task.name(), background_task.run(self.stops.finish.subscribe()));
+            let (health, count_panic) = (self.deps.health.clone(), self.panic_counter(name));
+            let run_task = async move {
                 if AssertUnwindSafe(run).catch_unwind().await.is_err() {
-                    panics();
+                    count_panic();
                     tracing::error!(task = name, "a background task panicked and has stopped; restart tollgate");
                     health.set(name, Some(TASK_PANICKED));
                 }
             };
-            self.spawn_until_end(name, task, Some(self.finishing_tasks.add_member()));
+            self.spawn_until_end(name, run_task, Some(self.finishing_tasks.add_member()));
         }
     }
 
     fn panic_counter(&self, place: &'static str) -> impl Fn() + Send + use<> {
-        let counter = self.seams.meter.counter(&names::PANICS, &[("place", place)]);
+        let counter = self.deps.meter.counter(&names::PANICS, &[("place", place)]);
         move || counter.increment(1)
     }
 }

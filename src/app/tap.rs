@@ -1,6 +1,6 @@
 //! `/api/tap` on the admin port streams committed requests until the client disconnects. It is open only to clients on
-//! this machine, or with a password, a token or a certificate. It shows only what third parties may see, without
-//! unknown fields of the schema. Text is formatted off the socket threads, and the stream reports what was left out.
+//! this machine, or with a password, a token or a certificate. It shows only data that third parties may see, without
+//! fields unknown to the OTLP schema. Text is formatted off the socket threads; the stream reports omitted requests.
 //! Queues are in `pipeline/tap`; the guard of all pages is in `telemetry/admin`.
 
 use std::convert::Infallible;
@@ -60,42 +60,42 @@ struct TapQuery {
 }
 
 /// The route `/api/tap`.
-pub(super) fn router(site: TapState) -> Router {
-    Router::new().route("/api/tap", get(get_tap)).with_state(site)
+pub(super) fn router(state: TapState) -> Router {
+    Router::new().route("/api/tap", get(get_tap)).with_state(state)
 }
 
-async fn get_tap(State(site): State<TapState>, Query(asked): Query<TapQuery>, request: Request) -> Response {
-    if !is_trusted(site.guarded, request.extensions()) {
+async fn get_tap(State(state): State<TapState>, Query(query): Query<TapQuery>, request: Request) -> Response {
+    if !is_trusted(state.guarded, request.extensions()) {
         let text = "only clients on this machine may use the tap: to allow others, set `extensions.admin.auth` or `tls.client_ca_file`\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
-    let signal = match asked.signal.as_deref().map(Signal::from_name) {
+    let signal = match query.signal.as_deref().map(Signal::from_name) {
         Some(None) => return (StatusCode::BAD_REQUEST, "`signal` must be traces, metrics or logs\n").into_response(),
-        found => found.flatten(),
+        signal => signal.flatten(),
     };
-    if let Some(wanted) = &asked.pipeline
-        && !site.pipelines.contains(wanted)
+    if let Some(pipeline) = &query.pipeline
+        && !state.pipelines.contains(pipeline)
     {
-        let known = site.pipelines.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+        let known = state.pipelines.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
         let text = format!("there is no pipeline of this id; the configuration has: {known}\n");
         return (StatusCode::BAD_REQUEST, text).into_response();
     }
-    let wanted = TapFilter { pipeline: asked.pipeline.clone(), signal };
-    let Some(inlet) = site.inlet.get() else {
+    let filter = TapFilter { pipeline: query.pipeline.clone(), signal };
+    let Some(inlet) = state.inlet.get() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the gateway is still starting: try again\n").into_response();
     };
-    let Some(look) = inlet.tap().connect_client(wanted) else {
+    let Some(subscription) = inlet.tap().connect_client(filter) else {
         return (StatusCode::TOO_MANY_REQUESTS, "too many clients use the tap: try again later\n").into_response();
     };
-    let lines = wants_json(request.headers());
-    let kind = if lines { "application/x-ndjson" } else { "text/plain; charset=utf-8" };
-    let left = asked.limit.unwrap_or(u64::MAX);
-    let view = TapStream { site, subscription: look, service: asked.service, json_lines: lines, remaining: left };
+    let json_lines = wants_json(request.headers());
+    let content_type = if json_lines { "application/x-ndjson" } else { "text/plain; charset=utf-8" };
+    let remaining = query.limit.unwrap_or(u64::MAX);
+    let view = TapStream { state, subscription, service: query.service, json_lines, remaining };
     let parts = stream::unfold(view, |mut view| async move {
         let part = view.next().await?;
         Some((Ok::<_, Infallible>(part), view))
     });
-    ([(header::CONTENT_TYPE, kind)], Body::from_stream(parts)).into_response()
+    ([(header::CONTENT_TYPE, content_type)], Body::from_stream(parts)).into_response()
 }
 
 fn wants_json(headers: &HeaderMap) -> bool {
@@ -104,7 +104,7 @@ fn wants_json(headers: &HeaderMap) -> bool {
 
 /// The stream of one client.
 struct TapStream {
-    site: TapState,
+    state: TapState,
     subscription: TapSubscription,
     service: Option<String>,
     /// Whether to write JSON lines instead of text.
@@ -120,7 +120,7 @@ impl TapStream {
             let tapped = tokio::select! {
                 biased;
                 tapped = self.subscription.next() => tapped?,
-                () = self.site.clock.sleep(REPORT_INTERVAL) => {
+                () = self.state.clock.sleep(REPORT_INTERVAL) => {
                     // Requests are counted as left out even if none is shown.
                     let text = format_left_out(self.subscription.take_left_out(), self.json_lines);
                     if text.is_empty() {
@@ -130,11 +130,11 @@ impl TapStream {
                 }
             };
             let left_out = self.subscription.take_left_out();
-            let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.site.clock.now().0));
+            let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.state.clock.now().0));
             let time = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();
-            let (service, lines) = (self.service.clone(), self.json_lines);
-            let write = move || format_request(&tapped, service.as_deref(), &time, lines);
-            let shown = run_blocking(&*self.site.tasks, "tap", write).await?;
+            let (service, json_lines) = (self.service.clone(), self.json_lines);
+            let write = move || format_request(&tapped, service.as_deref(), &time, json_lines);
+            let shown = run_blocking(&*self.state.tasks, "tap", write).await?;
             self.remaining = self.remaining.saturating_sub(u64::from(shown.is_some()));
             let mut text = format_left_out(left_out, self.json_lines);
             text.push_str(&shown.unwrap_or_default());
@@ -147,15 +147,15 @@ impl TapStream {
 }
 
 /// Formats one request; `None` if nothing in it matches `service`.
-fn format_request(tapped: &TappedRequest, service: Option<&str>, time: &str, lines: bool) -> Option<String> {
+fn format_request(tapped: &TappedRequest, service: Option<&str>, time: &str, json_lines: bool) -> Option<String> {
     let (signal, pipeline, account) = (tapped.label.signal, &tapped.label.pipeline, &tapped.account);
-    let whole = Payload::parse(signal, tapped.body.clone()).ok()?;
+    let full = Payload::parse(signal, tapped.body.clone()).ok()?;
     let payload = match service {
-        None => whole,
+        None => full,
         Some(service) => {
-            let of = |node| whole.get_str(whole.resource(node), "service.name") == Some(service);
-            let keep: Vec<bool> = whole.items().map(of).collect();
-            whole.subset(&|item| keep.get(item) == Some(&true))
+            let matches_service = |node| full.get_str(full.resource(node), "service.name") == Some(service);
+            let keep: Vec<bool> = full.items().map(matches_service).collect();
+            full.subset(&|item| keep.get(item) == Some(&true))
         }
     };
     let items = payload.item_count() as u64;
@@ -163,7 +163,7 @@ fn format_request(tapped: &TappedRequest, service: Option<&str>, time: &str, lin
         return None;
     }
     let body = Bytes::from(payload.encode(UnknownFields::Drop).ok()?.bytes);
-    if !lines {
+    if !json_lines {
         let request = ExportRequest { signal, account: Arc::clone(account), body, items };
         return Some(format!("{time} {pipeline} account={account} {}", debug::render_normal(&request)?));
     }
@@ -176,11 +176,11 @@ fn format_request(tapped: &TappedRequest, service: Option<&str>, time: &str, lin
 }
 
 /// The line that reports requests that were not shown.
-fn format_left_out(LeftOutCounts { slow, withheld }: LeftOutCounts, lines: bool) -> String {
+fn format_left_out(LeftOutCounts { slow, withheld }: LeftOutCounts, json_lines: bool) -> String {
     if (slow, withheld) == (0, 0) {
         return String::new();
     }
-    if lines {
+    if json_lines {
         return format!("{}\n", json!({"left_out": slow, "withheld": withheld}));
     }
     let mut text = String::new();

@@ -36,9 +36,9 @@ pub fn build_runtime(threads: usize) -> io::Result<Runtime> {
 /// Runs `work`, then ends the runtime. A thread that hangs in the operating system (on a lost volume) delays the exit
 /// by `grace` at most.
 pub fn run_to_end<T>(runtime: Runtime, grace: Duration, work: impl Future<Output = T>) -> T {
-    let done = runtime.block_on(work);
+    let output = runtime.block_on(work);
     runtime.shutdown_timeout(grace);
-    done
+    output
 }
 
 /// Spawns tasks and threads, and counts those still running. Create it within a runtime to use it from any thread.
@@ -71,8 +71,8 @@ impl TaskGroup {
     /// Waits until no member is left, for at most `grace`. Returns false if some are left.
     pub async fn wait_until_empty(&self, grace: Duration) -> bool {
         let mut open = self.0.subscribe();
-        let none = open.wait_for(|open| *open == 0);
-        tokio::time::timeout(grace, none).await.is_ok_and(|ended| ended.is_ok())
+        let empty = open.wait_for(|open| *open == 0);
+        tokio::time::timeout(grace, empty).await.is_ok_and(|ended| ended.is_ok())
     }
 
     /// Number of running members.

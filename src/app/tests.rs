@@ -99,7 +99,7 @@ async fn start(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> RunningGatewa
 async fn a_gateway_starts_delivers_and_stops() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
     let app = start(folder.path(), &sink, Extras::default()).await;
-    assert!(app.seams.health.is_ready());
+    assert!(app.deps.health.is_ready());
     let inlet = Arc::clone(&app.engine().inlet);
     let answers: Vec<_> = (0..50).map(|n| submit(&inlet, spans(&[format!("item{n}")]))).collect();
     for answer in answers {
@@ -381,12 +381,12 @@ async fn an_exporter_that_has_too_much_waiting_is_named() {
     let told = "the data pending for exporter `x` has reached its `max_pending`";
     assert!(answer.starts_with("HTTP/1.1 503") && answer.contains(told), "{answer}");
     assert!(answer.to_lowercase().contains("retry-after: 10"), "{answer}");
-    until(|| !app.seams.health.is_ready()).await;
+    until(|| !app.deps.health.is_ready()).await;
     let answer = http(admin_at, "GET /readyz HTTP/1.1", b"").await;
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.contains("exporter x: the backlog has reached its `max_pending`"), "{answer}");
     assert!(!answer.contains("spool"), "{answer}");
-    assert!(app.seams.health.is_running(), "no reason to restart it");
+    assert!(app.deps.health.is_running(), "no reason to restart it");
     let page = http(admin_at, "GET /metrics HTTP/1.1", b"").await;
     assert!(page.contains(r#"transport="http",reason="pending_full"} 1"#), "{page}");
     assert!(page.contains(r#"tollgate_exporter_pending_full{exporter="x"} 1"#), "{page}");
@@ -477,8 +477,9 @@ service: { pipelines: { logs: { receivers: [otlp], exporters: [otlp/slow, debug]
     let GatewayBlueprint { spool, keys, build, .. } = assemble::build_blueprint(valid, &seams).await.unwrap();
     let GatewayDeps { disk, clock, rng, meter, .. } = seams.clone();
     let (spool, _committer) = Spool::open(disk, &spool, &keys, clock, rng, &meter).unwrap();
-    let built =
-        build(&GatewayResources { tasks: Tasks::new(&meter), seams, spool }).map_err(|why| panic!("{why}")).unwrap();
+    let built = build(&GatewayResources { tasks: Tasks::new(&meter), deps: seams, spool })
+        .map_err(|why| panic!("{why}"))
+        .unwrap();
     let consumers = |id: &str| built.outlets.get(id).map(|outlet| outlet.consumers);
     assert_eq!((consumers("otlp/slow"), consumers("debug")), (Some(3), None));
 }

@@ -1,4 +1,4 @@
-//! Builds one `vault` processor and its companions: the uploader and the inbox for erasures. The construction is in
+//! Builds one `vault` processor with its uploader and its inbox for erasures. The construction is in
 //! `processors/vault/build`, the uploader in `vault/uploader`.
 
 use std::path::Path;
@@ -23,7 +23,7 @@ use processors::vault::{self, EchoFinder, ForwardPolicy, VaultSettings};
 pub(super) struct BuiltVault {
     /// The processor's id, which is also its holder name in the spool.
     pub(super) id: Arc<str>,
-    /// The holder that exporters behind the vault wait for, if they wait.
+    /// The holder that exporters of the same pipelines wait for, if they wait.
     pub(super) put_holder: Option<Arc<str>>,
     /// Writes to the store.
     pub(super) uploader: Option<Arc<dyn BackgroundTask>>,
@@ -33,37 +33,38 @@ pub(super) struct BuiltVault {
 
 /// Builds a vault. Its folder is created and its certificates are read now, so that faults are reported at start.
 pub(super) fn build_vault(
-    site: &GatewayResources,
+    resources: &GatewayResources,
     id: Arc<str>,
     settings: &VaultSettings,
     vocabulary: Arc<Vocabulary>,
     ids: Arc<dyn IdPolicy>,
-    echoing: EchoFinder,
+    echo_finder: EchoFinder,
     (spool, key): (&Path, Option<Arc<SigningKey>>),
 ) -> Result<(Arc<dyn Processor>, BuiltVault), StoreUnusable> {
     if let Some(store) = &settings.store {
         store.spec().prepare()?;
     }
-    let seams = &site.seams;
-    let journal = SpoolJournal::new(Arc::clone(&site.spool), Arc::clone(&site.tasks), Arc::clone(&id), spool);
-    let needs = vault::VaultServices {
+    let deps = &resources.deps;
+    let journal = SpoolJournal::new(Arc::clone(&resources.spool), Arc::clone(&resources.tasks), Arc::clone(&id), spool);
+    let services = vault::VaultServices {
         vocabulary,
         ids,
-        clock: Arc::clone(&seams.clock),
-        rng: Arc::clone(&seams.rng),
-        meter: seams.meter.clone(),
-        echo_finder: echoing,
+        clock: Arc::clone(&deps.clock),
+        rng: Arc::clone(&deps.rng),
+        meter: deps.meter.clone(),
+        echo_finder,
     };
-    let made = vault::build(&id, settings, &needs, Arc::new(journal), key);
-    let inbox = made.uploader.as_ref().map(Uploader::erasure_inbox);
-    let erasures = inbox.map(|inbox| Arc::new(ErasureReportTarget { keys: settings.erasure_keys.clone(), inbox }));
+    let built = vault::build(&id, settings, &services, Arc::new(journal), key);
+    let inbox = built.uploader.as_ref().map(Uploader::erasure_inbox);
+    let erasure_target =
+        inbox.map(|inbox| Arc::new(ErasureReportTarget { keys: settings.erasure_keys.clone(), inbox }));
     let uploader =
-        made.uploader.map(|uploader| Arc::new(UploaderTask(Mutex::new(Some(uploader)))) as Arc<dyn BackgroundTask>);
-    let waits = (settings.forward == ForwardPolicy::AfterPut && uploader.is_some()).then(|| put_holder(&id));
-    Ok((made.processor, BuiltVault { id, put_holder: waits, uploader, erasure_target: erasures }))
+        built.uploader.map(|uploader| Arc::new(UploaderTask(Mutex::new(Some(uploader)))) as Arc<dyn BackgroundTask>);
+    let put_holder = (settings.forward == ForwardPolicy::AfterPut && uploader.is_some()).then(|| put_holder(&id));
+    Ok((built.processor, BuiltVault { id, put_holder, uploader, erasure_target }))
 }
 
-/// The uploader as a companion; it can run once.
+/// The uploader as a background task; it can run once.
 struct UploaderTask(Mutex<Option<Uploader>>);
 
 impl BackgroundTask for UploaderTask {

@@ -1,6 +1,6 @@
-//! Checks the volume a folder is on, because an OK promises that the spool survives, and a volume in memory does not
-//! survive a restart. It only reads; if the system doesn't answer, the volume counts as fine. `pipeline/disk` handles
-//! space while running.
+//! Checks the volume a folder is on: whether it can be written, has space, and survives a restart, as an OK to a client
+//! promises. It only reads; if the system doesn't answer, the volume counts as fine. `pipeline/disk` handles space while
+//! running.
 
 use std::path::Path;
 
@@ -41,23 +41,21 @@ pub fn warn_if_in_memory(directory: &Path) -> Option<String> {
 
 /// Why files can't be created in `directory`, which need not exist yet; `None` if they can. Creates nothing.
 pub fn find_write_problem(directory: &Path) -> Option<String> {
-    let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
-    let nearest = directory.ancestors().map(here).find(|path| path.symlink_metadata().is_ok())?;
+    let nearest = ancestors(directory).find(|path| path.symlink_metadata().is_ok())?;
     if !nearest.is_dir() {
         return Some(format!("{} is not a folder", nearest.display()));
     }
     // For root the access check succeeds, but creating a file fails all the same.
-    if rustix::fs::statfs(&nearest).is_ok_and(|volume| KERNEL_FILE_SYSTEMS.contains(&i128::from(volume.f_type))) {
+    if rustix::fs::statfs(nearest).is_ok_and(|volume| KERNEL_FILE_SYSTEMS.contains(&i128::from(volume.f_type))) {
         return Some(format!("{} is a kernel file system, in which no file can be created", nearest.display()));
     }
     let wanted = Access::WRITE_OK | Access::EXEC_OK;
-    rustix::fs::access(&nearest, wanted).err().map(|error| format!("can't write in {}: {error}", nearest.display()))
+    rustix::fs::access(nearest, wanted).err().map(|error| format!("can't write in {}: {error}", nearest.display()))
 }
 
 /// Bytes free for an ordinary user on the volume of `directory`; `None` if the system doesn't report it.
 pub fn free_bytes(directory: &Path) -> Option<u64> {
-    let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
-    let volume = directory.ancestors().find_map(|path| rustix::fs::statvfs(here(path)).ok())?;
+    let volume = ancestors(directory).find_map(|path| rustix::fs::statvfs(path).ok())?;
     volume.f_bavail.checked_mul(volume.f_frsize)
 }
 
@@ -70,12 +68,19 @@ pub fn describe_shortage(free: u64, needed: u64) -> String {
 /// Total size of the files directly in `directory`, in bytes.
 pub fn used_bytes(directory: &Path) -> u64 {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).filter(|found| found.is_file()).map(|found| found.len()).sum()
+    entries
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(|metadata| metadata.is_file())
+        .map(|metadata| metadata.len())
+        .sum()
 }
 
 fn is_in_memory(directory: &Path) -> bool {
-    // The last ancestor of a relative path is the empty path.
-    let here = |path: &Path| if path.as_os_str().is_empty() { Path::new(".").to_owned() } else { path.to_owned() };
-    let volume = directory.ancestors().find_map(|path| rustix::fs::statfs(here(path)).ok());
+    let volume = ancestors(directory).find_map(|path| rustix::fs::statfs(path).ok());
     volume.is_some_and(|volume| MEMORY_FILE_SYSTEMS.contains(&i128::from(volume.f_type)))
+}
+
+/// The folder and all folders above it. The last one of a relative path is `.`, not the empty path.
+fn ancestors(directory: &Path) -> impl Iterator<Item = &Path> {
+    directory.ancestors().map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path })
 }

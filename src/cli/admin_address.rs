@@ -1,7 +1,7 @@
-//! [`AdminPortArgs`]: the options that locate the admin port, and [`with`], which runs a command against it. With
-//! `--config`, the command means the gateway of that file. `--admin` and its environment variable take precedence, and
-//! then the file is not read. Credentials of a file are sent to the port in that file only, and are never printed.
-//! `ask` makes the requests.
+//! [`AdminPortArgs`]: the options that locate the admin port, and [`run_with_client`], which runs a command against it.
+//! With `--config`, the command means the gateway of that file. `--admin` and its environment variable take precedence,
+//! and then the file is not read. Credentials of a file are sent to the port in that file only, and are never printed.
+//! `admin_client` makes the requests.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -44,15 +44,15 @@ pub(super) struct AdminPortArgs {
 /// Runs `work` with a client for the selected gateway.
 pub(super) fn run_with_client<W, F>(
     common: &CommonArgs,
-    at: &AdminPortArgs,
+    admin_port: &AdminPortArgs,
     work: W,
 ) -> Result<ExitStatus, CommandError>
 where
     W: FnOnce(AdminClient) -> F,
     F: Future<Output = Result<(), CommandError>>,
 {
-    let place = at.resolve(common)?;
-    block_on(async { work(AdminClient::for_gateway(place)?).await })?;
+    let port = admin_port.resolve(common)?;
+    block_on(async { work(AdminClient::for_gateway(port)?).await })?;
     Ok(ExitStatus::Success)
 }
 
@@ -62,7 +62,7 @@ impl AdminPortArgs {
     /// # Errors
     /// The configuration can't be read, or has no reachable admin port.
     pub(super) fn resolve(&self, common: &CommonArgs) -> Result<AdminPort, CommandError> {
-        let of_file = match (&self.admin, &common.config) {
+        let configured_port = match (&self.admin, &common.config) {
             (None, Some(path)) => {
                 let loaded = load_config(common, FileCreation::Nothing)?;
                 Some(
@@ -74,7 +74,7 @@ impl AdminPortArgs {
         };
         let token = env::var("TOLLGATE_ADMIN_TOKEN").map(|token| Secret::new(format!("Bearer {token}")));
         let login = env::var("TOLLGATE_ADMIN_USER").zip(env::var("TOLLGATE_ADMIN_PASSWORD"));
-        let given = token.or_else(|| login.map(|(user, password)| basic_auth(&user, &password)));
+        let requested_credential = token.or_else(|| login.map(|(user, password)| basic_auth(&user, &password)));
         let base = match (&self.admin, common.listen) {
             (Some(admin), _) => admin.clone(),
             (None, None) => DEFAULT_ADMIN_URL.to_owned(),
@@ -84,14 +84,17 @@ impl AdminPortArgs {
                 format!("http://{page}")
             }
         };
-        let mut place =
-            of_file.unwrap_or_else(|| AdminPort { base, tls: tls::ClientTlsSettings::default(), authorization: None });
-        place.authorization = given.or(place.authorization);
-        place.tls.identity = self.admin_cert.clone().zip(self.admin_key.clone());
+        let mut port = configured_port.unwrap_or_else(|| AdminPort {
+            base,
+            tls: tls::ClientTlsSettings::default(),
+            authorization: None,
+        });
+        port.authorization = requested_credential.or(port.authorization);
+        port.tls.identity = self.admin_cert.clone().zip(self.admin_key.clone());
         if let Some(ca) = &self.admin_ca {
-            (place.tls.ca_file, place.tls.system_roots_too) = (Some(ca.clone()), false);
+            (port.tls.ca_file, port.tls.system_roots_too) = (Some(ca.clone()), false);
         }
-        Ok(place)
+        Ok(port)
     }
 }
 
@@ -108,12 +111,12 @@ fn configured_admin_port(loaded: &LoadedConfig) -> Result<AdminPort, CommandErro
         None => ("http", tls::ClientTlsSettings::default()),
         Some(port) => ("https", trust_port_certificate(&port.cert_file, &host)),
     };
-    let written = loaded.typed.extensions.iter().find_map(|placed| match &placed.value {
+    let auth_config = loaded.typed.extensions.iter().find_map(|placed| match &placed.value {
         ExtensionConfig::Admin(config) if placed.id == *id => Some(&config.auth),
         _ => None,
     });
     let base = format!("{scheme}://{host}:{}", settings.endpoint.port());
-    Ok(AdminPort { base, tls, authorization: written.and_then(port_credential) })
+    Ok(AdminPort { base, tls, authorization: auth_config.and_then(port_credential) })
 }
 
 /// The host to connect to from this machine, in URL form.
@@ -133,7 +136,7 @@ fn connect_host(endpoint: &Endpoint) -> Result<String, CommandError> {
     Ok(if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() })
 }
 
-/// Trusts the port's own certificate and its issuer in the same file, also if its name differs from `host`, as it may
+/// Trusts the certificates in the port's own file. The certificate may be for another name than `host`, as is usual
 /// when connecting from this machine.
 fn trust_port_certificate(certificate: &PathBuf, host: &str) -> tls::ClientTlsSettings {
     let names = server_tls::certificate_host_names(certificate);

@@ -1,5 +1,6 @@
 //! [`AdminClient`]: an HTTP client for the admin port of a running gateway, used by commands that show what its pages
-//! show. Answers are bounded in time and size; a token is never printed. `place` finds the port.
+//! show. Answers are bounded in time and size, streams only until they begin and in the length of a line. A token is
+//! never printed. `admin_address` finds the port.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub(super) fn basic_auth(user: &str, password: &str) -> Secret {
     Secret::new(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
 }
 
-/// Percent-encodes a word for a path or query.
+/// Percent-encodes text for a path or query.
 pub(super) fn percent_encode(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
@@ -70,8 +71,8 @@ impl AdminClient {
     ///
     /// # Errors
     /// The address is invalid, or TLS can't be set up.
-    pub(super) fn for_gateway(place: AdminPort) -> Result<Self, CommandError> {
-        let AdminPort { base, tls, authorization } = place;
+    pub(super) fn for_gateway(port: AdminPort) -> Result<Self, CommandError> {
+        let AdminPort { base, tls, authorization } = port;
         Ok(Self { refused_hint: NO_GATEWAY_HINT, ..Self::with_tls(&base, tls, authorization, ProxyRules::direct())? })
     }
 
@@ -89,7 +90,7 @@ impl AdminClient {
         authorization: Option<Secret>,
         proxies: ProxyRules,
     ) -> Result<Self, CommandError> {
-        let url = address::parse_url(base).map_err(|what| format!("the address is not valid: {what}"))?;
+        let url = address::parse_url(base).map_err(|why| format!("the address is not valid: {why}"))?;
         let tls = url.tls.then_some(tls);
         let tasks: Arc<dyn Spawn> = Tasks::new(&Meter::new());
         let client = HttpClient::build(&client::ClientSettings { tls, http2_only: false }, Arc::new(proxies), tasks)?;
@@ -107,7 +108,7 @@ impl AdminClient {
     /// Posts JSON to `path`.
     ///
     /// # Errors
-    /// See [`Asker::get`].
+    /// See [`AdminClient::get`].
     pub(super) async fn post(&self, path: &str, json: String) -> Result<String, CommandError> {
         self.send(Method::POST, path, "application/json", Some(json)).await
     }
@@ -115,45 +116,45 @@ impl AdminClient {
     /// Sends DELETE to `path`.
     ///
     /// # Errors
-    /// See [`Asker::get`].
+    /// See [`AdminClient::get`].
     pub(super) async fn delete(&self, path: &str) -> Result<String, CommandError> {
         self.send(Method::DELETE, path, "application/json", None).await
     }
 
-    /// Gets `path` as a stream, and passes complete lines to `each` until the stream ends.
+    /// Gets `path` as a stream, and passes complete lines to `on_lines` until the stream ends.
     ///
     /// # Errors
-    /// See [`Asker::get`]; or the error of `each`, which ends the stream.
+    /// See [`AdminClient::get`]; or the error of `on_lines`, which ends the stream.
     pub(super) async fn stream_lines(
         &self,
         path: &str,
         accept: &str,
-        each: impl Fn(&str) -> Result<(), CommandError>,
+        on_lines: impl Fn(&str) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
-        let asked = self.client.send(self.build_request(Method::GET, path, accept, None)?);
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, asked).await;
+        let sending = self.client.send(self.build_request(Method::GET, path, accept, None)?);
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, sending).await;
         let answer = answer.map_err(|_| format!("{}: no answer in time", self.base))?;
         let answer = answer.map_err(|error| self.connection_error(&error))?;
         let status = answer.status();
         let mut body = answer.into_body();
         if !status.is_success() {
-            let said = tokio::time::timeout(ANSWER_TIMEOUT, read_response(body, MAX_ANSWER_BYTES))
+            let error_body = tokio::time::timeout(ANSWER_TIMEOUT, read_response(body, MAX_ANSWER_BYTES))
                 .await
                 .ok()
                 .and_then(Result::ok);
-            let text = said.map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+            let text = error_body.map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
             return Err(CommandError::Failed(self.status_error(status, path, &text)));
         }
-        let mut rest: Vec<u8> = Vec::new();
+        let mut pending: Vec<u8> = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|_| format!("{}: the connection was cut off", self.base))?;
-            let new = frame.data_ref().map_or(&[][..], |data| data);
-            // The bytes kept from before contain no line end.
-            let whole = memchr::memrchr(b'\n', new).map_or(0, |at| rest.len() + at + 1);
-            rest.extend_from_slice(new);
-            let lines: Vec<u8> = rest.drain(..whole).collect();
-            each(&String::from_utf8_lossy(&lines))?;
-            if rest.len() > MAX_ANSWER_BYTES {
+            let received = frame.data_ref().map_or(&[][..], |data| data);
+            // The pending bytes contain no line end.
+            let complete = memchr::memrchr(b'\n', received).map_or(0, |at| pending.len() + at + 1);
+            pending.extend_from_slice(received);
+            let lines: Vec<u8> = pending.drain(..complete).collect();
+            on_lines(&String::from_utf8_lossy(&lines))?;
+            if pending.len() > MAX_ANSWER_BYTES {
                 return Err(CommandError::Failed(format!("{}{path}: a line is too large", self.base)));
             }
         }
@@ -205,7 +206,7 @@ impl AdminClient {
         json: Option<String>,
     ) -> Result<String, CommandError> {
         let request = self.build_request(method, path, accept, json)?;
-        let asked = async {
+        let exchange = async {
             let answer = self.client.send(request).await.map_err(|error| self.connection_error(&error))?;
             let status = answer.status();
             let (bytes, _) = read_response(answer.into_body(), MAX_ANSWER_BYTES)
@@ -218,18 +219,22 @@ impl AdminClient {
                 Err(CommandError::Failed(self.status_error(status, path, &text)))
             }
         };
-        tokio::time::timeout(ANSWER_TIMEOUT, asked).await.map_err(|_| format!("{}: no answer in time", self.base))?
+        tokio::time::timeout(ANSWER_TIMEOUT, exchange).await.map_err(|_| format!("{}: no answer in time", self.base))?
     }
 }
 
 impl AdminClient {
     /// The reason in an error answer; empty if the answer repeats the credentials, as those of some proxies do.
     fn error_reason(&self, text: &str) -> String {
-        let sent = self.authorization.as_ref().and_then(|sent| sent.expose().split_once(' ')).map(|(_, rest)| rest);
-        let plain = sent.and_then(|sent| String::from_utf8(STANDARD.decode(sent).ok()?).ok());
-        let password = plain.as_deref().and_then(|plain| plain.split_once(':')).map(|(_, password)| password);
+        let credential = self
+            .authorization
+            .as_ref()
+            .and_then(|credential| credential.expose().split_once(' '))
+            .map(|(_, rest)| rest);
+        let decoded = credential.and_then(|credential| String::from_utf8(STANDARD.decode(credential).ok()?).ok());
+        let password = decoded.as_deref().and_then(|decoded| decoded.split_once(':')).map(|(_, password)| password);
         let repeats = |secret: &str| secret.len() >= 4 && text.contains(secret);
-        if [sent, password].into_iter().flatten().any(repeats) {
+        if [credential, password].into_iter().flatten().any(repeats) {
             return String::new();
         }
         parse_reason(text)
@@ -238,8 +243,8 @@ impl AdminClient {
 
 /// The reason in an error answer.
 fn parse_reason(text: &str) -> String {
-    let said = serde_json::from_str::<Value>(text).ok();
-    let said = said.and_then(|value| value.get("error")?.as_str().map(str::to_owned));
-    let said = said.unwrap_or_else(|| text.lines().next().unwrap_or("").to_owned());
-    kernel::terminal::escape_unsafe(said.get(..said.floor_char_boundary(300)).unwrap_or(""))
+    let reason = serde_json::from_str::<Value>(text).ok();
+    let reason = reason.and_then(|value| value.get("error")?.as_str().map(str::to_owned));
+    let reason = reason.unwrap_or_else(|| text.lines().next().unwrap_or("").to_owned());
+    kernel::terminal::escape_unsafe(reason.get(..reason.floor_char_boundary(300)).unwrap_or(""))
 }

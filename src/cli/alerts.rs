@@ -1,5 +1,6 @@
 //! `tollgate alerts list`, `test`, `mute` and `unmute`: the alerts of a running gateway and its webhook. Control
-//! characters are removed from names; the webhook's address and key are never printed. `app/notify` sends the messages.
+//! characters are removed from names; the webhook's address and key are never printed. `app/alert_sender` sends
+//! the messages.
 
 use std::fmt::Write as _;
 
@@ -29,7 +30,7 @@ pub(super) enum AlertsCommand {
 #[derive(Args)]
 pub(super) struct ListAlertsArgs {
     #[command(flatten)]
-    at: AdminPortArgs,
+    admin_port: AdminPortArgs,
     /// Prints the API's JSON.
     #[arg(long)]
     json: bool,
@@ -38,7 +39,7 @@ pub(super) struct ListAlertsArgs {
 #[derive(Args)]
 pub(super) struct TestAlertArgs {
     #[command(flatten)]
-    at: AdminPortArgs,
+    admin_port: AdminPortArgs,
 }
 
 #[derive(Args)]
@@ -52,7 +53,7 @@ pub(super) struct MuteArgs {
     #[arg(long)]
     tenant: Option<String>,
     #[command(flatten)]
-    at: AdminPortArgs,
+    admin_port: AdminPortArgs,
 }
 
 #[derive(Args)]
@@ -63,16 +64,22 @@ pub(super) struct UnmuteArgs {
     #[arg(long)]
     tenant: Option<String>,
     #[command(flatten)]
-    at: AdminPortArgs,
+    admin_port: AdminPortArgs,
 }
 
 /// Runs a subcommand of `alerts`.
 pub(super) fn run(common: &CommonArgs, command: &AlertsCommand) -> Result<ExitStatus, CommandError> {
     match command {
-        AlertsCommand::List(options) => run_with_client(common, &options.at, |gateway| list_alerts(gateway, options)),
-        AlertsCommand::Test(options) => run_with_client(common, &options.at, send_test),
-        AlertsCommand::Mute(options) => run_with_client(common, &options.at, |gateway| mute_rule(gateway, options)),
-        AlertsCommand::Unmute(options) => run_with_client(common, &options.at, |gateway| unmute_rule(gateway, options)),
+        AlertsCommand::List(options) => {
+            run_with_client(common, &options.admin_port, |gateway| list_alerts(gateway, options))
+        }
+        AlertsCommand::Test(options) => run_with_client(common, &options.admin_port, send_test),
+        AlertsCommand::Mute(options) => {
+            run_with_client(common, &options.admin_port, |gateway| mute_rule(gateway, options))
+        }
+        AlertsCommand::Unmute(options) => {
+            run_with_client(common, &options.admin_port, |gateway| unmute_rule(gateway, options))
+        }
     }
 }
 
@@ -91,8 +98,8 @@ async fn send_test(gateway: AdminClient) -> Result<(), CommandError> {
 }
 
 async fn mute_rule(gateway: AdminClient, options: &MuteArgs) -> Result<(), CommandError> {
-    let asked = json!({"for": options.r#for, "tenant": options.tenant});
-    let answer = gateway.post(&mute_path(&options.rule), asked.to_string()).await?;
+    let request = json!({"for": options.r#for, "tenant": options.tenant});
+    let answer = gateway.post(&mute_path(&options.rule), request.to_string()).await?;
     print_mutes(&answer)
 }
 

@@ -1,6 +1,6 @@
-//! [`KmsIdentityArgs`], the options for auditors' keys that are encrypted with AWS KMS, and [`keys`], which reads all
-//! auditors' keys given to a command. All commands that open content share them. Decrypted keys stay in memory.
-//! `vault/kms` calls KMS; `opening_log` records what is opened.
+//! [`KmsIdentityArgs`], the options for auditors' keys that are encrypted with AWS KMS, and [`read_identities`], which
+//! reads all auditors' keys given to a command. All commands that open content share them. Decrypted keys stay in
+//! memory. `vault/kms` calls KMS; `opening_log` records what is opened.
 
 use std::path::{Path, PathBuf};
 
@@ -45,26 +45,26 @@ fn parse_key_value(text: &str) -> Result<(String, String), CommandError> {
 /// No key was given, or a file can't be read or decrypted, or has no key. Messages never contain a file's contents.
 pub(super) async fn read_identities(
     files: &[PathBuf],
-    sealed: &KmsIdentityArgs,
-    reach: &StoreAccessArgs,
+    kms: &KmsIdentityArgs,
+    store_access: &StoreAccessArgs,
 ) -> Result<(Vec<PathBuf>, Vec<Identity>), CommandError> {
-    let none = files.is_empty() && !sealed.identity_kms.is_empty();
-    let mut keys = if none { Vec::new() } else { identities(files)? };
+    let kms_only = files.is_empty() && !kms.identity_kms.is_empty();
+    let mut keys = if kms_only { Vec::new() } else { identities(files)? };
     let settings = KmsSettings {
-        region: sealed.kms_region.as_deref().or(reach.region()).unwrap_or_default().to_owned(),
-        endpoint: sealed.kms_endpoint.clone(),
-        key_id: sealed.kms_key_id.clone(),
-        encryption_context: sealed.kms_encryption_context.iter().cloned().collect(),
+        region: kms.kms_region.as_deref().or(store_access.region()).unwrap_or_default().to_owned(),
+        endpoint: kms.kms_endpoint.clone(),
+        key_id: kms.kms_key_id.clone(),
+        encryption_context: kms.kms_encryption_context.iter().cloned().collect(),
         // AWS' own KMS is trusted by the system's certificates.
-        ca_file: sealed.kms_endpoint.as_ref().and(reach.ca_file()).map(Path::to_owned),
+        ca_file: kms.kms_endpoint.as_ref().and(store_access.ca_file()).map(Path::to_owned),
     };
-    for path in &sealed.identity_kms {
-        let say = |why: &dyn std::fmt::Display| format!("the identity file {}: {why}", path.display());
-        let ciphertext = Ciphertext::read(path).map_err(|why| say(&why))?;
-        let text = decrypt(&settings, &ciphertext).await.map_err(|why| say(&why))?;
+    for path in &kms.identity_kms {
+        let with_path = |why: &dyn std::fmt::Display| format!("the identity file {}: {why}", path.display());
+        let ciphertext = Ciphertext::read(path).map_err(|why| with_path(&why))?;
+        let text = decrypt(&settings, &ciphertext).await.map_err(|why| with_path(&why))?;
         keys.extend(identities_in(path, text.expose())?);
     }
-    Ok((files.iter().chain(&sealed.identity_kms).cloned().collect(), keys))
+    Ok((files.iter().chain(&kms.identity_kms).cloned().collect(), keys))
 }
 
 impl KmsIdentityArgs {

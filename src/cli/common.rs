@@ -33,8 +33,8 @@ pub struct CommonArgs {
 impl CommonArgs {
     /// The requested data directory. An empty environment variable counts as unset.
     pub(super) fn data_dir(&self) -> Option<PathBuf> {
-        let of_environment = || env::var("TOLLGATE_DATA_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);
-        self.data_dir.clone().or_else(of_environment)
+        let from_environment = || env::var("TOLLGATE_DATA_DIR").filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.data_dir.clone().or_else(from_environment)
     }
 }
 
@@ -55,8 +55,8 @@ fn reject_file(text: &str) -> Result<Never, CommandError> {
 
 /// Parses `FILE`, or `file:FILE` as the Collector's operator writes it.
 fn parse_config_path(text: &str) -> Result<PathBuf, CommandError> {
-    let other = ["env:", "yaml:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme));
-    if other {
+    let is_other_scheme = ["env:", "yaml:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme));
+    if is_other_scheme {
         return Err(CommandError::Usage("only files are supported: write `FILE` or `file:FILE`".to_owned()));
     }
     Ok(PathBuf::from(text.strip_prefix("file:").unwrap_or(text)))

@@ -32,11 +32,11 @@ pub(super) struct LoadedConfig {
     pub(super) typed: TypedConfig,
     /// The validated settings.
     pub(super) valid: ValidSettings,
-    /// Whether it is the embedded default.
+    /// Whether this is the embedded default.
     pub(super) embedded: bool,
-    /// The recipient of the embedded default, if its secret key was not kept because the command creates no files.
+    /// The recipient of the embedded default, if its secret key was not stored because the command creates no files.
     pub(super) temporary_recipient: Option<String>,
-    /// Its text and the digests of files it names.
+    /// The configuration's text and the digests of the files that it names.
     pub(super) snapshot: ConfigSnapshot,
 }
 
@@ -125,12 +125,12 @@ impl ConfigMessages {
 
     fn from_problems(source: &MaskedSource, problems: &[Problem]) -> Self {
         let line = |problem: &Problem| {
-            let place = problem.at.map_or_else(String::new, |at| format!(" (line {})", at.line));
+            let position = problem.at.map_or_else(String::new, |at| format!(" (line {})", at.line));
             let hint = if problem.hint.is_empty() { String::new() } else { format!(": {}", problem.hint) };
-            format!("{problem}{place}{hint}")
+            format!("{problem}{position}{hint}")
         };
-        let shown = source.render(problems, use_colour_on_stderr()).trim_end().to_owned();
-        Self { rendered: shown, lines: problems.iter().map(line).collect() }
+        let rendered = source.render(problems, use_colour_on_stderr()).trim_end().to_owned();
+        Self { rendered, lines: problems.iter().map(line).collect() }
     }
 }
 
@@ -138,23 +138,23 @@ impl ConfigMessages {
 ///
 /// # Errors
 /// [`CommandError::Problems`] if it can't be used.
-pub(super) fn load_config(common: &CommonArgs, make: FileCreation) -> Result<LoadedConfig, CommandError> {
-    print_messages(load_and_check(common, (make, FileLookup::Read), |_, _| Vec::new()))
+pub(super) fn load_config(common: &CommonArgs, creation: FileCreation) -> Result<LoadedConfig, CommandError> {
+    print_messages(load_and_check(common, (creation, FileLookup::Read), |_, _| Vec::new()))
 }
 
-/// Like [`load`], but returns warnings and problems instead of printing them.
+/// Like [`load_config`], but returns warnings and problems instead of printing them.
 pub(super) fn load_with_messages(
     common: &CommonArgs,
-    make: FileCreation,
+    creation: FileCreation,
 ) -> Result<(LoadedConfig, ConfigMessages), ConfigMessages> {
-    load_and_check(common, (make, FileLookup::Read), |_, _| Vec::new())
+    load_and_check(common, (creation, FileLookup::Read), |_, _| Vec::new())
 }
 
-/// Like [`load`], for a configuration of another machine: the files that it names are not read, and their absence is
-/// not an error.
+/// Like [`load_config`], for a configuration of another machine: the files that it names are not read, and their
+/// absence is not an error.
 ///
 /// # Errors
-/// See [`load`].
+/// See [`load_config`].
 pub(super) fn load_without_files(common: &CommonArgs) -> Result<LoadedConfig, CommandError> {
     print_messages(load_and_check(common, (FileCreation::Nothing, FileLookup::OnOtherMachine), |_, _| Vec::new()))
 }
@@ -162,12 +162,12 @@ pub(super) fn load_without_files(common: &CommonArgs) -> Result<LoadedConfig, Co
 /// A further check of the settings.
 type ExtraCheck = fn(&TypedConfig, &ValidSettings) -> Vec<Problem>;
 
-/// Like [`load`], with a further check; all problems are reported at once.
+/// Like [`load_config`], with a further check; all problems are reported at once.
 ///
 /// # Errors
-/// See [`load`].
-pub(super) fn load_with_check(common: &CommonArgs, look: ExtraCheck) -> Result<LoadedConfig, CommandError> {
-    print_messages(load_and_check(common, (FileCreation::Nothing, FileLookup::Read), look))
+/// See [`load_config`].
+pub(super) fn load_with_check(common: &CommonArgs, extra_check: ExtraCheck) -> Result<LoadedConfig, CommandError> {
+    print_messages(load_and_check(common, (FileCreation::Nothing, FileLookup::Read), extra_check))
 }
 
 fn print_messages(
@@ -182,8 +182,8 @@ fn print_messages(
 
 fn load_and_check(
     common: &CommonArgs,
-    (make, files): (FileCreation, FileLookup),
-    look: ExtraCheck,
+    (creation, files): (FileCreation, FileLookup),
+    extra_check: ExtraCheck,
 ) -> Result<(LoadedConfig, ConfigMessages), ConfigMessages> {
     let text = read_text(common).map_err(ConfigMessages::from_error)?;
     let name =
@@ -195,23 +195,28 @@ fn load_and_check(
     } else {
         directory.unwrap_or_else(|_| PathBuf::from("."))
     };
-    // This comes before parsing, so that a change in between is detected.
-    let said =
+    // The snapshot is taken before parsing, so that a later change of a named file is detected.
+    let snapshot =
         if files == FileLookup::Read { ConfigSnapshot::with_files(text) } else { ConfigSnapshot::text_only(text) };
-    let text = &said.text;
+    let text = &snapshot.text;
     let tryout =
-        if embedded { Some(tryout_recipient(&directory, make).map_err(ConfigMessages::from_error)?) } else { None };
-    let kept = directory.join(TRYOUT_KEY).exists();
-    let temporary_recipient = tryout.clone().filter(|_| !kept);
+        if embedded { Some(tryout_recipient(&directory, creation).map_err(ConfigMessages::from_error)?) } else { None };
+    let key_exists = directory.join(TRYOUT_KEY).exists();
+    let temporary_recipient = tryout.clone().filter(|_| !key_exists);
     let lookup = DefaultLookup { directory: &directory, tryout, files };
-    let ResolvedConfig { source, mut warnings, result, usable_parts: faulty } =
+    let ResolvedConfig { source, mut warnings, result, usable_parts } =
         resolve_config(&name, text, &lookup, &directory);
-    let seen = result.as_ref().ok().or(faulty.as_deref()).map(|(typed, valid)| look(typed, valid)).unwrap_or_default();
-    let (errors, more): (Vec<_>, Vec<_>) =
-        seen.into_iter().partition(|problem| problem.severity == ProblemSeverity::Error);
-    warnings.extend(more);
+    let extra_problems = result
+        .as_ref()
+        .ok()
+        .or(usable_parts.as_deref())
+        .map(|(typed, valid)| extra_check(typed, valid))
+        .unwrap_or_default();
+    let (errors, extra_warnings): (Vec<_>, Vec<_>) =
+        extra_problems.into_iter().partition(|problem| problem.severity == ProblemSeverity::Error);
+    warnings.extend(extra_warnings);
     let result = match result {
-        Ok(found) if errors.is_empty() => Ok(found),
+        Ok(usable) if errors.is_empty() => Ok(usable),
         Ok(_) => Err(Vec::new()),
         Err(problems) => Err(problems),
     };
@@ -223,25 +228,25 @@ fn load_and_check(
     });
     match result {
         Ok((typed, valid)) => {
-            let told =
+            let messages =
                 if embedded { ConfigMessages::default() } else { ConfigMessages::from_problems(&source, &warnings) };
-            Ok((LoadedConfig { typed, valid, embedded, temporary_recipient, snapshot: said }, told))
+            Ok((LoadedConfig { typed, valid, embedded, temporary_recipient, snapshot }, messages))
         }
         Err(problems) => {
-            let mut told = ConfigMessages::from_problems(&source, &problems);
-            told.rendered.push_str(&format!("\n{}: {}", source.name(), count_problems(&problems)));
-            Err(told)
+            let mut messages = ConfigMessages::from_problems(&source, &problems);
+            messages.rendered.push_str(&format!("\n{}: {}", source.name(), count_problems(&problems)));
+            Err(messages)
         }
     }
 }
 
 /// `2 problems, 1 warning`; warnings are counted apart because they need no correction.
 fn count_problems(problems: &[Problem]) -> String {
-    let of = |gravity, name: &str| {
-        let count = problems.iter().filter(|problem| problem.severity == gravity).count();
+    let counted = |severity, name: &str| {
+        let count = problems.iter().filter(|problem| problem.severity == severity).count();
         (count > 0).then(|| format_count(count, name))
     };
-    [of(ProblemSeverity::Error, "problem"), of(ProblemSeverity::Warning, "warning")]
+    [counted(ProblemSeverity::Error, "problem"), counted(ProblemSeverity::Warning, "warning")]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
@@ -273,10 +278,10 @@ impl SubstitutionLookup for DefaultLookup<'_> {
 }
 
 /// The public key of the try-out auditor. Its secret key is kept in the data directory, for trying out only.
-fn tryout_recipient(directory: &Path, make: FileCreation) -> Result<String, CommandError> {
+fn tryout_recipient(directory: &Path, creation: FileCreation) -> Result<String, CommandError> {
     let new = || Secret::new(age::x25519::Identity::generate().to_string().expose_secret().to_owned());
     let path = directory.join(TRYOUT_KEY);
-    let key = match make {
+    let key = match creation {
         FileCreation::Nothing if !path.exists() => new(),
         _ => keyfile::read_or_create(&path, new).map_err(|error| error.to_string())?.key,
     };

@@ -81,7 +81,7 @@ pub(super) struct PolicyArgs {
 
 /// The vaults of a configuration that can be tested, and its accounts.
 struct ConfiguredVaults {
-    all: Vec<ConfiguredVault>,
+    vaults: Vec<ConfiguredVault>,
     accounts: KnownAccounts,
 }
 
@@ -99,42 +99,42 @@ struct KnownAccounts {
     /// Accounts of the configuration and of readable tokens files.
     names: BTreeSet<String>,
     /// Tokens files that were read; they may name more accounts later.
-    files: Vec<String>,
+    tokens_files: Vec<String>,
     /// Why accounts may be missing.
-    unknown: Vec<String>,
+    incomplete_because: Vec<String>,
 }
 
 impl KnownAccounts {
     fn from_receivers<'s>(receivers: impl Iterator<Item = &'s otlp::OtlpReceiverSettings>) -> Self {
-        let mut all = Self::default();
+        let mut accounts = Self::default();
         for receiver in receivers {
-            all.names.extend(receiver.accounts().iter().map(ToString::to_string));
+            accounts.names.extend(receiver.accounts().iter().map(ToString::to_string));
             match receiver.file_accounts() {
                 Ok(names) => {
-                    all.names.extend(names.iter().map(ToString::to_string));
-                    all.files.extend(receiver.tokens_file().map(|path| path.display().to_string()));
+                    accounts.names.extend(names.iter().map(ToString::to_string));
+                    accounts.tokens_files.extend(receiver.tokens_file().map(|path| path.display().to_string()));
                 }
-                Err(why) => all.unknown.push(why.to_string()),
+                Err(why) => accounts.incomplete_because.push(why.to_string()),
             }
         }
-        all
+        accounts
     }
 
-    /// A warning for each reason that accounts may lack a rule.
+    /// A warning for each reason why accounts may lack a lifecycle rule.
     fn uncovered_warnings(&self) -> Vec<String> {
         let line = |why: &String| {
             format!(
                 "{why}: accounts named only in this file get no lifecycle rule, so their payload is never archived and never expires"
             )
         };
-        self.unknown.iter().map(line).collect()
+        self.incomplete_because.iter().map(line).collect()
     }
 }
 
 /// All vaults that can be tested, or only the requested one.
 fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ConfiguredVaults, CommandError> {
     let valid = load_config(common, FileCreation::Nothing)?.valid;
-    let of = |placed: &ConfiguredComponent<ProcessorSettings>| {
+    let to_vault = |placed: &ConfiguredComponent<ProcessorSettings>| {
         let ProcessorSettings::Vault(vault) = &placed.value else { return None };
         let s3 = vault.store.as_ref()?.spec().s3_settings().cloned();
         let sealed = vault.sealed_key().map(|(path, sealed)| (path.to_owned(), sealed.clone()));
@@ -144,15 +144,15 @@ fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ConfiguredVaul
             kms_signing_key: sealed,
         })
     };
-    let mut all: Vec<_> = valid.processors.iter().filter_map(of).collect();
-    if all.is_empty() {
+    let mut vaults: Vec<_> = valid.processors.iter().filter_map(to_vault).collect();
+    if vaults.is_empty() {
         return Err(NO_S3_VAULT.into());
     }
     if let Some(only) = only {
-        let there = vault_ids(&all);
-        all.retain(|vault| vault.id == only);
-        if all.is_empty() {
-            let why = format!("--vault {only}: the configuration has no such vault in S3; it has {there}");
+        let known_ids = vault_ids(&vaults);
+        vaults.retain(|vault| vault.id == only);
+        if vaults.is_empty() {
+            let why = format!("--vault {only}: the configuration has no such vault in S3; it has {known_ids}");
             return Err(CommandError::Failed(why));
         }
     }
@@ -160,7 +160,7 @@ fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ConfiguredVaul
         let ReceiverSettings::Otlp(otlp) = &placed.value;
         otlp
     }));
-    Ok(ConfiguredVaults { all, accounts })
+    Ok(ConfiguredVaults { vaults, accounts })
 }
 
 fn vault_ids(vaults: &[ConfiguredVault]) -> String {
@@ -169,27 +169,27 @@ fn vault_ids(vaults: &[ConfiguredVault]) -> String {
 
 /// Runs `vault doctor`.
 pub(super) fn run_doctor(common: &CommonArgs, options: &DoctorArgs) -> Result<ExitStatus, CommandError> {
-    let vaults = load_vaults(common, options.vault.as_deref())?;
-    let several = vaults.all.len() > 1;
+    let configured = load_vaults(common, options.vault.as_deref())?;
+    let has_several = configured.vaults.len() > 1;
     let mut checks: Vec<(String, ProbeCheck)> = Vec::new();
-    let tried = block_on(async {
-        for ConfiguredVault { id, s3, kms_signing_key: sealed } in vaults.all {
+    let completed = block_on(async {
+        for ConfiguredVault { id, s3, kms_signing_key: sealed } in configured.vaults {
             if let Some((path, sealed)) = &sealed {
                 checks.push((id.clone(), check_signing_key(path, sealed).await));
             }
             let Some(settings) = s3 else { continue };
             let name = kernel::hex::encode(&SystemRng.id());
             let store = S3Store::new(settings);
-            let found =
+            let probe_checks =
                 probe_permissions(&store, &name, SystemClock::new().now()).await.map_err(|error| error.to_string())?;
-            checks.extend(found.into_iter().map(|check| (id.clone(), check)));
+            checks.extend(probe_checks.into_iter().map(|check| (id.clone(), check)));
         }
         Ok(())
     });
     let mut shown = String::new();
-    let mut before = None;
+    let mut previous_id = None;
     for (id, check) in &checks {
-        if several && !options.json && before.replace(id) != Some(id) {
+        if has_several && !options.json && previous_id.replace(id) != Some(id) {
             shown.push_str(&format!("{id}:\n"));
         }
         shown.push_str(&if options.json { as_json(id, check) } else { as_line(check) });
@@ -197,7 +197,7 @@ pub(super) fn run_doctor(common: &CommonArgs, options: &DoctorArgs) -> Result<Ex
     let failed = checks.iter().filter(|(_, check)| check.verdict == ProbeVerdict::Fails).count();
     let weak = checks.iter().filter(|(_, check)| check.verdict == ProbeVerdict::Weak).count();
     output::print(&shown)?;
-    tried?;
+    completed?;
     if failed > 0 {
         return Err(CommandError::Failed(format!("{failed} of {} checks failed", checks.len())));
     }
@@ -210,17 +210,17 @@ pub(super) fn run_doctor(common: &CommonArgs, options: &DoctorArgs) -> Result<Ex
 
 /// Tests whether KMS decrypts the signing key.
 async fn check_signing_key(path: &Path, sealed: &SealedKey) -> ProbeCheck {
-    let what = "KMS decrypts the signing key".to_owned();
+    let property = "KMS decrypts the signing key".to_owned();
     match gateway_keys::decrypt_signing_key(path, sealed).await {
         Ok(key) => ProbeCheck {
-            property: what,
+            property,
             verdict: ProbeVerdict::Holds,
             answer: key.public().to_string(),
             remedy: String::new(),
         },
         Err(error) => {
             let remedy = "the gateway does not start without this key: check `signing_key_kms`".to_owned();
-            ProbeCheck { property: what, verdict: ProbeVerdict::Fails, answer: error.text, remedy }
+            ProbeCheck { property, verdict: ProbeVerdict::Fails, answer: error.text, remedy }
         }
     }
 }
@@ -249,29 +249,29 @@ fn as_line(check: &ProbeCheck) -> String {
 /// Runs `vault policy`: prints one document, ready to apply. If the rules leave out accounts that are unknown on this
 /// machine, the exit code is 1, unless `--account` names them.
 pub(super) fn run_policy(common: &CommonArgs, options: &PolicyArgs) -> Result<ExitStatus, CommandError> {
-    let ConfiguredVaults { mut all, mut accounts } = load_vaults(common, options.vault.as_deref())?;
-    all.retain(|vault| vault.s3.is_some());
-    let settings = match &all[..] {
+    let ConfiguredVaults { mut vaults, mut accounts } = load_vaults(common, options.vault.as_deref())?;
+    vaults.retain(|vault| vault.s3.is_some());
+    let settings = match &vaults[..] {
         [] => return Err(NO_S3_VAULT.into()),
         [ConfiguredVault { s3: Some(settings), .. }] => settings,
         _ => {
-            let why = format!("the configuration has several vaults in S3; give --vault: {}", vault_ids(&all));
+            let why = format!("the configuration has several vaults in S3; give --vault: {}", vault_ids(&vaults));
             return Err(CommandError::Failed(why));
         }
     };
     accounts.names.extend(options.account.iter().cloned());
     let names: Vec<String> = accounts.names.iter().cloned().collect();
     let (policy, uncovered) = (AwsPolicies::new(settings), accounts.uncovered_warnings());
-    let by_account = matches!(options.format, PolicyFormat::Lifecycle | PolicyFormat::Terraform);
-    if by_account {
+    let is_by_account = matches!(options.format, PolicyFormat::Lifecycle | PolicyFormat::Terraform);
+    if is_by_account {
         output::print_notes("NOT COVERED", &uncovered);
-        let later = |file: &String| {
+        let coverage_note = |file: &String| {
             format!("the rules cover the accounts now in {file}: print and apply them again when an account is added")
         };
-        output::print_notes("note", &accounts.files.iter().map(later).collect::<Vec<_>>());
+        output::print_notes("note", &accounts.tokens_files.iter().map(coverage_note).collect::<Vec<_>>());
     }
     let printed = print_policy(options, &policy, &names, &uncovered)?;
-    if by_account && !uncovered.is_empty() && options.account.is_empty() {
+    if is_by_account && !uncovered.is_empty() && options.account.is_empty() {
         return Err(
             "rules are missing: run this command on the gateway's machine, or name the accounts with --account".into(),
         );
@@ -294,8 +294,9 @@ fn print_policy(
         PolicyFormat::Lifecycle => policy.lifecycle(accounts),
         PolicyFormat::KeyLifecycle => policy.key_lifecycle(),
         PolicyFormat::Terraform => {
-            let not: String = uncovered.iter().map(|why| format!("# NOT COVERED: {}\n", escape_unsafe(why))).collect();
-            return output::print_result(&(not + &policy.terraform(accounts, options.restore)));
+            let comments: String =
+                uncovered.iter().map(|why| format!("# NOT COVERED: {}\n", escape_unsafe(why))).collect();
+            return output::print_result(&(comments + &policy.terraform(accounts, options.restore)));
         }
     };
     output::print_result(&(serde_json::to_string_pretty(&value).unwrap_or_default() + "\n"))

@@ -3,7 +3,7 @@
 
 use clap::{Arg, ArgAction, Command};
 
-/// The shown options of a command, by its path of names without the program's.
+/// The options to show in a command's help. `path` has the names of the command and its parents, without the program.
 fn effective_options(path: &[&str]) -> &'static [&'static str] {
     match path {
         [] | ["run" | "validate" | "check" | "print-config"] => &["config", "data_dir", "listen"],
@@ -18,10 +18,10 @@ fn effective_options(path: &[&str]) -> &'static [&'static str] {
 /// Hides the options that have no effect from the help of each command.
 pub(super) fn hide_ineffective_options(command: Command) -> Command {
     let globals: Vec<Arg> = command.get_arguments().filter(|arg| arg.is_global_set()).cloned().collect();
-    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-    names
-        .into_iter()
-        .fold(command, |command, name| command.mut_subcommand(&name, |sub| hide_in_subcommand(sub, &globals, &[&name])))
+    let names: Vec<String> = command.get_subcommands().map(|subcommand| subcommand.get_name().to_owned()).collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(&name, |subcommand| hide_in_subcommand(subcommand, &globals, &[&name]))
+    })
 }
 
 fn hide_in_subcommand(command: Command, globals: &[Arg], path: &[&str]) -> Command {
@@ -42,17 +42,18 @@ pub(super) fn without_hidden_options(mut command: Command) -> Command {
     copy_visible(&command)
 }
 
-/// clap takes names for the life of the process; the process ends after printing the completions.
+/// clap needs names that live as long as the process; the process ends after printing the completions.
 fn leak(name: &str) -> &'static str {
     Box::leak(name.to_owned().into_boxed_str())
 }
 
 fn copy_visible(command: &Command) -> Command {
-    let builtin = |arg: &Arg| {
+    let is_builtin = |arg: &Arg| {
         matches!(arg.get_action(), ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version)
     };
-    let visible = command.get_arguments().filter(|arg| !arg.is_hide_set() && !builtin(arg));
-    // Relations between options are not completed, and may name hidden ones.
+    let visible = command.get_arguments().filter(|arg| !arg.is_hide_set() && !is_builtin(arg));
+    // Conflicts and requirements between options are not copied: completions don't use them, and they may name hidden
+    // options.
     let copies = visible.map(|arg| {
         let mut copy = Arg::new(arg.get_id().clone()).action(arg.get_action().clone()).global(false);
         copy = copy.value_hint(arg.get_value_hint()).value_parser(arg.get_value_parser().clone());

@@ -37,7 +37,7 @@ pub(super) fn validate(common: &CommonArgs, options: ValidateArgs) -> Result<Exi
     }
     external_checks::list_skipped_checks(&loaded.valid)
         .iter()
-        .for_each(|what| print_to_stderr(&format!("note: {what}")));
+        .for_each(|note| print_to_stderr(&format!("note: {note}")));
     let pipelines = format_count(loaded.typed.file.pipelines.len(), "pipeline");
     let name = common.config.as_ref().map_or("the embedded default".to_owned(), |path| path.display().to_string());
     let profiles = loaded.valid.processors.iter().filter_map(|placed| Some((&placed.id, placed.value.privacy()?)));

@@ -17,8 +17,8 @@ impl ListenAddress {
     /// The text of the embedded default with these ports.
     pub(super) fn apply_to(self, text: &str) -> String {
         let mut text = text.to_owned();
-        for (usual, address) in DEFAULT_ENDPOINTS.into_iter().zip(self.ports()) {
-            text = text.replace(usual, &format!("endpoint: \"{address}\"\n"));
+        for (default_endpoint, address) in DEFAULT_ENDPOINTS.into_iter().zip(self.ports()) {
+            text = text.replace(default_endpoint, &format!("endpoint: \"{address}\"\n"));
         }
         text
     }
@@ -30,18 +30,18 @@ impl ListenAddress {
     }
 
     fn ports(self) -> [SocketAddr; 3] {
-        let (host, first) = (self.0.ip(), self.0.port());
+        let (host, first_port) = (self.0.ip(), self.0.port());
         let page = if host.is_loopback() { host } else { IpAddr::V4(Ipv4Addr::LOCALHOST) };
         // Port 0 stays 0, so that the system chooses each of them.
-        let port = |nth: u16| if first == 0 { 0 } else { first.saturating_add(nth) };
+        let port = |offset: u16| if first_port == 0 { 0 } else { first_port.saturating_add(offset) };
         [SocketAddr::new(host, port(0)), SocketAddr::new(host, port(1)), SocketAddr::new(page, port(2))]
     }
 }
 
 /// Parses the `HOST:PORT` of the command line.
 pub(super) fn parse_listen_address(text: &str) -> Result<ListenAddress, CommandError> {
-    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    let address: Option<SocketAddr> = local.as_deref().unwrap_or(text).parse().ok();
+    let loopback = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let address: Option<SocketAddr> = loopback.as_deref().unwrap_or(text).parse().ok();
     match address {
         Some(address) if address.port() <= u16::MAX - 2 => Ok(ListenAddress(address)),
         Some(_) => Err(CommandError::Usage("the next two ports are used too: use a port of at most 65533".to_owned())),

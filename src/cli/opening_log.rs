@@ -1,6 +1,6 @@
-//! The log of an auditor's openings: what was opened, when, with which keys. Reading evidence may itself have to be
-//! accounted for. A line is written and synced before anything is opened; if that fails, nothing is opened. The log can
-//! be disabled explicitly. It contains no content and no secret keys. KMS keeps a log of its own.
+//! The log of an auditor's openings: what was opened, when, with which keys. Auditors may have to account for their own
+//! reading. A line is written and synced before anything is opened; if that fails, nothing is opened. The log can
+//! be disabled explicitly. It contains no content and no secret keys. KMS has a log of its own.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -28,19 +28,19 @@ impl OpeningLog {
     /// # Errors
     /// The file can't be opened; the message says how to do without it.
     pub(super) fn open_requested(
-        given: Option<&Path>,
+        requested: Option<&Path>,
         identities: &[PathBuf],
         store: &str,
         auditors: &[age::x25519::Identity],
     ) -> Result<Self, CommandError> {
-        let beside = || {
+        let default_path = || {
             let mut name = identities.first()?.clone().into_os_string();
             name.push(".openings.jsonl");
             Some(PathBuf::from(name))
         };
-        let path = match given {
+        let path = match requested {
             Some(path) => Some(path.to_owned()).filter(|path| path.as_os_str() != "none"),
-            None => beside(),
+            None => default_path(),
         };
         let log = Self::open(path.as_deref(), store, auditors);
         log.map_err(|why| {
@@ -72,14 +72,14 @@ impl OpeningLog {
     ///
     /// # Errors
     /// The line can't be written, so nothing may be opened.
-    pub(super) fn record_opening(&self, command: &str, what: &str) -> Result<(), CommandError> {
+    pub(super) fn record_opening(&self, command: &str, content: &str) -> Result<(), CommandError> {
         let Some(file) = &self.file else { return Ok(()) };
         let time = rfc3339(SystemClock::new().now());
         let line =
-            json!({"time": time, "command": command, "what": what, "store": self.store, "auditors": self.auditors});
+            json!({"time": time, "command": command, "what": content, "store": self.store, "auditors": self.auditors});
         let mut file = file.lock();
-        let wrote = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
-        wrote.map_err(|error| {
+        let written = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
+        written.map_err(|error| {
             CommandError::Failed(format!("the log of openings can't be written, so nothing was opened: {error}"))
         })
     }

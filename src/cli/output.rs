@@ -14,15 +14,15 @@ pub(super) fn report_error(error: &CommandError) -> ExitStatus {
     report_error_as(error, str::to_owned)
 }
 
-/// Like [`report`], without control characters, because anyone can choose names in a vault.
+/// Like [`report_error`], without control characters, because anyone can choose names in a vault.
 pub(super) fn report_error_clean(error: &CommandError) -> ExitStatus {
     report_error_as(error, |text| text.lines().map(escape_unsafe).collect::<Vec<_>>().join("\n"))
 }
 
-fn report_error_as(error: &CommandError, shown: impl FnOnce(&str) -> String) -> ExitStatus {
+fn report_error_as(error: &CommandError, format: impl FnOnce(&str) -> String) -> ExitStatus {
     match error {
         CommandError::Problems(problems) => print_to_stderr(problems),
-        other => print_to_stderr(&format!("error: {}", shown(&other.to_string()))),
+        error => print_to_stderr(&format!("error: {}", format(&error.to_string()))),
     }
     error.exit_status()
 }
@@ -37,9 +37,9 @@ pub(super) fn print_result(text: &str) -> Result<ExitStatus, CommandError> {
 }
 
 /// Prints notes beside the result to stderr. Write errors are ignored, since stderr may be closed.
-pub(super) fn print_notes<'w>(what: &str, whys: impl IntoIterator<Item = &'w String>) {
+pub(super) fn print_notes<'w>(label: &str, notes: impl IntoIterator<Item = &'w String>) {
     let mut stderr = io::stderr().lock();
-    whys.into_iter().for_each(|why| drop(writeln!(stderr, "{what}: {}", escape_unsafe(why))));
+    notes.into_iter().for_each(|note| drop(writeln!(stderr, "{label}: {}", escape_unsafe(note))));
 }
 
 /// Writes to stdout. If the reader has gone away, the process exits with 0, like standard tools.
@@ -65,8 +65,8 @@ pub(super) fn print_to_stderr(text: &str) {
     drop(written);
 }
 
-fn write_output(mut to: impl Write, text: &str) -> Result<(), CommandError> {
-    match to.write_all(text.as_bytes()).and_then(|()| to.flush()) {
+fn write_output(mut output: impl Write, text: &str) -> Result<(), CommandError> {
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => written.map_err(|error| CommandError::Failed(format!("can't write: {error}"))),
     }

@@ -11,7 +11,7 @@ use config::file::{ComponentSection, PipelineConfig};
 use config::schema::DocumentedValue;
 use config::{ComponentId, SourcePosition};
 
-/// The variable that a printed configuration expects the auditor's public key in, if there is no key yet.
+/// The reference that a printed configuration has for the auditor's public key, if there is no key yet.
 const AUDITOR_REFERENCE: &str = "${env:AUDITOR_PUBLIC_KEY}";
 
 const AUDITOR_COMMENT: &str = "\
@@ -43,20 +43,21 @@ pub(super) fn print_config(common: &CommonArgs, comments: bool) -> Result<ExitSt
         printer.print_body(&format!("{name}:"), 2, &value);
     }
     printer.print_service(&typed);
-    let heads = [(AUDITOR_COMMENT, unknown_auditor), (REDACTED_COMMENT, printer.redacted)];
-    let head: String = heads.iter().filter(|(_, shown)| *shown).map(|(head, _)| *head).collect();
-    print_result(&format!("{head}{}", printer.text))
+    let header_comments = [(AUDITOR_COMMENT, unknown_auditor), (REDACTED_COMMENT, printer.redacted)];
+    let header: String =
+        header_comments.iter().filter(|(_, is_shown)| *is_shown).map(|(comment, _)| *comment).collect();
+    print_result(&format!("{header}{}", printer.text))
 }
 
-/// Replaces the recipient whose secret key does not exist. Returns whether a vault had it.
+/// Replaces the recipient whose secret key was not stored. Returns whether a vault had this recipient.
 fn replace_recipient(typed: &mut TypedConfig, recipient: &str) -> bool {
     let vaults = typed.processors.iter_mut().filter_map(|placed| match &mut placed.value {
         ProcessorConfig::Vault(vault) => Some(&mut vault.recipients),
         _ => None,
     });
     let mut replaced = false;
-    for one in vaults.flatten().filter(|one| *one == recipient) {
-        AUDITOR_REFERENCE.clone_into(one);
+    for vault_recipient in vaults.flatten().filter(|vault_recipient| *vault_recipient == recipient) {
+        AUDITOR_REFERENCE.clone_into(vault_recipient);
         replaced = true;
     }
     replaced
@@ -64,9 +65,9 @@ fn replace_recipient(typed: &mut TypedConfig, recipient: &str) -> bool {
 
 fn documented<C>(
     components: &[ConfiguredComponent<C>],
-    of: impl Fn(&C) -> DocumentedValue,
+    to_documented: impl Fn(&C) -> DocumentedValue,
 ) -> Vec<(&ComponentId, DocumentedValue)> {
-    components.iter().map(|placed| (&placed.id, of(&placed.value))).collect()
+    components.iter().map(|placed| (&placed.id, to_documented(&placed.value))).collect()
 }
 
 struct ConfigPrinter {
@@ -95,11 +96,11 @@ impl ConfigPrinter {
         }
     }
 
-    fn print_body(&mut self, head: &str, indent: usize, value: &DocumentedValue) {
+    fn print_body(&mut self, key: &str, indent: usize, value: &DocumentedValue) {
         let mut body = String::new();
         value.write(&mut body, indent, self.comments);
-        let empty = body.lines().all(|line| line.trim_start().starts_with('#'));
-        self.text.push_str(&format!("{head}{}\n{body}", if empty { " {}" } else { "" }));
+        let is_empty = body.lines().all(|line| line.trim_start().starts_with('#'));
+        self.text.push_str(&format!("{key}{}\n{body}", if is_empty { " {}" } else { "" }));
     }
 
     fn print_service(&mut self, typed: &TypedConfig) {

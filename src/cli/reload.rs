@@ -1,9 +1,9 @@
 //! [`ReloadWatcher`]: decides when a running gateway reloads its configuration (SIGHUP, a changed file, the admin
 //! port), and loads it. A configuration that has problems, or whose certificates, keys, tokens or tables can't be used,
-//! is reported and counted, and the present one runs on. A changed file, or a file named by `${file:…}`, is taken only
-//! after it was the same twice in a row, because a copy may be half done. Each change is taken once, and a change back
-//! to the running text does nothing. If the files named by a refused configuration are repaired, it is taken as soon as
-//! it is usable, since it may, for example, close a port. `run` applies the result.
+//! is reported and counted, and the present one runs on. A changed file, or a file named by `${file:…}`, is loaded only
+//! after two checks in a row found the same contents, because a copy may be half done. Each change is loaded once, and
+//! a change back to the running text does nothing. If the files named by a refused configuration are repaired, that
+//! configuration is loaded as soon as it is usable. `run` applies the result.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Arc;
@@ -29,7 +29,8 @@ use telemetry::{Counter, names};
 
 /// How often a watched file is checked, unless checking takes long.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Every how many checks of a refused configuration a network request is allowed, which may be recorded or billed.
+/// Of the checks of a refused configuration, one in this many may send network requests, which may be recorded or
+/// billed.
 const NETWORK_CHECK_EVERY: u32 = 10;
 
 /// Waits for reloads of one gateway.
@@ -38,7 +39,7 @@ pub(super) struct ReloadWatcher {
     watch: bool,
     sighup: Signal,
     reload_requested: Arc<Notify>,
-    /// The configuration as last read, even if it was unusable or could not run. `None` if it could not be read.
+    /// The configuration as last read, even if it was unusable. `None` if it could not be read, or was never read.
     last_read: Option<ConfigSnapshot>,
     /// The settings of a configuration that was refused because of files it names.
     refused: Option<Arc<ValidSettings>>,
@@ -53,21 +54,11 @@ impl ReloadWatcher {
     ///
     /// # Errors
     /// The operating system refuses the signal handler.
-    pub(super) fn new(common: CommonArgs, watch: bool, seams: &GatewayDeps) -> io::Result<Self> {
-        let (hang_up, asked) = (signal(SignalKind::hangup())?, Arc::default());
-        let (clock, failures) = (Arc::clone(&seams.clock), seams.meter.counter(&names::CONFIG_RELOAD_FAILURES, &[]));
-        let tasks = Tasks::new(&seams.meter);
-        Ok(Self {
-            common,
-            watch,
-            sighup: hang_up,
-            reload_requested: asked,
-            last_read: None,
-            refused: None,
-            clock,
-            tasks,
-            failures,
-        })
+    pub(super) fn new(common: CommonArgs, watch: bool, deps: &GatewayDeps) -> io::Result<Self> {
+        let (sighup, reload_requested) = (signal(SignalKind::hangup())?, Arc::default());
+        let (clock, failures) = (Arc::clone(&deps.clock), deps.meter.counter(&names::CONFIG_RELOAD_FAILURES, &[]));
+        let tasks = Tasks::new(&deps.meter);
+        Ok(Self { common, watch, sighup, reload_requested, last_read: None, refused: None, clock, tasks, failures })
     }
 
     /// Counts a configuration that could not be run.
@@ -83,19 +74,19 @@ impl ReloadWatcher {
     /// Completes with the next usable configuration; `running` is the present one.
     pub(super) async fn next(&mut self, running: &ConfigSnapshot) -> LoadedConfig {
         loop {
-            let look = ChangeCheck {
+            let check = ChangeCheck {
                 common: self.common.clone(),
                 last_read: self.last_read.as_ref().unwrap_or(running).clone(),
                 refused: self.refused.clone(),
                 clock: Arc::clone(&self.clock),
             };
-            let watched = wait_for_change(look, self.watch, &self.tasks);
+            let change = wait_for_change(check, self.watch, &self.tasks);
             tokio::select! {
                 _ = self.sighup.recv() => tracing::info!("SIGHUP received: reloading the configuration"),
                 () = self.reload_requested.notified() => tracing::info!("reload requested through the admin port: reloading the configuration"),
-                found = watched => match found {
-                    ConfigChange::Changed(said) if said == *running => {
-                        (self.last_read, self.refused) = (Some(said), None);
+                found = change => match found {
+                    ConfigChange::Changed(snapshot) if snapshot == *running => {
+                        (self.last_read, self.refused) = (Some(snapshot), None);
                         tracing::info!("the file matches the running configuration again: nothing to reload");
                         continue;
                     }
@@ -116,7 +107,7 @@ impl ReloadWatcher {
     async fn load_usable(&mut self) -> Option<LoadedConfig> {
         let (common, clock) = (self.common.clone(), Arc::clone(&self.clock));
         let read = move || {
-            let seen = read_snapshot(&common).ok();
+            let snapshot = read_snapshot(&common).ok();
             let (loaded, faults) = match load_with_messages(&common, FileCreation::TryoutKey) {
                 Ok((loaded, warnings)) => {
                     print_problems(&warnings);
@@ -135,10 +126,10 @@ impl ReloadWatcher {
                     (None, problems.lines)
                 }
             };
-            (seen, loaded, faults)
+            (snapshot, loaded, faults)
         };
-        let (seen, loaded, faults) = run_blocking(&*self.tasks, "reload", read).await.unwrap_or_default();
-        (self.last_read, self.refused) = (seen, None);
+        let (snapshot, loaded, faults) = run_blocking(&*self.tasks, "reload", read).await.unwrap_or_default();
+        (self.last_read, self.refused) = (snapshot, None);
         if faults.is_empty() && loaded.is_some() {
             return loaded;
         }
@@ -150,9 +141,9 @@ impl ReloadWatcher {
 
 /// Prints problems with their positions to a terminal. Otherwise they are only logged, so that the log stays one JSON
 /// object per line.
-fn print_problems(told: &ConfigMessages) {
-    if io::stderr().is_terminal() && !told.rendered.is_empty() {
-        print_to_stderr(&told.rendered);
+fn print_problems(messages: &ConfigMessages) {
+    if io::stderr().is_terminal() && !messages.rendered.is_empty() {
+        print_to_stderr(&messages.rendered);
     }
 }
 
@@ -177,12 +168,12 @@ struct ChangeCheck {
 }
 
 impl ChangeCheck {
-    fn find_change(&self, ask: bool) -> Option<ConfigChange> {
-        let said = read_snapshot(&self.common).ok()?;
-        if said != self.last_read {
-            return Some(ConfigChange::Changed(said));
+    fn find_change(&self, allow_network: bool) -> Option<ConfigChange> {
+        let snapshot = read_snapshot(&self.common).ok()?;
+        if snapshot != self.last_read {
+            return Some(ConfigChange::Changed(snapshot));
         }
-        let refused = self.refused.as_ref().filter(|refused| ask || !reload_check::needs_network(refused))?;
+        let refused = self.refused.as_ref().filter(|refused| allow_network || !reload_check::needs_network(refused))?;
         // The faults were logged when the configuration was refused; don't repeat them every second.
         let faults = with_default(NoSubscriber::default(), || reload_check::find_start_faults(refused, &self.clock));
         faults.is_empty().then_some(ConfigChange::BecameUsable)
@@ -190,25 +181,25 @@ impl ChangeCheck {
 }
 
 /// Completes when two checks in a row find the same change.
-async fn wait_for_change(look: ChangeCheck, watch: bool, tasks: &Tasks) -> ConfigChange {
+async fn wait_for_change(check: ChangeCheck, watch: bool, tasks: &Tasks) -> ConfigChange {
     if !watch {
         return std::future::pending().await;
     }
-    let (mut last, mut rest, mut looks, clock) = (None, CHECK_INTERVAL, 0, Arc::clone(&look.clock));
+    let (mut previous, mut pause, mut check_count, clock) = (None, CHECK_INTERVAL, 0, Arc::clone(&check.clock));
     loop {
-        tokio::time::sleep(rest).await;
-        looks += 1;
-        let (look, began, ask) = (look.clone(), clock.monotonic(), looks % NETWORK_CHECK_EVERY == 0);
-        let now = run_blocking(tasks, "reload", move || look.find_change(ask)).await.flatten();
+        tokio::time::sleep(pause).await;
+        check_count += 1;
+        let (check, began, allow_network) = (check.clone(), clock.monotonic(), check_count % NETWORK_CHECK_EVERY == 0);
+        let found = run_blocking(tasks, "reload", move || check.find_change(allow_network)).await.flatten();
         // With large tables or slow volumes checks are expensive, and a configuration may stay refused for days.
-        rest = CHECK_INTERVAL.max(clock.monotonic().saturating_sub(began) * 20);
-        if ask {
+        pause = CHECK_INTERVAL.max(clock.monotonic().saturating_sub(began) * 20);
+        if allow_network {
             // A hanging KMS must not delay the next check for long, because the file itself may be corrected meanwhile.
-            rest = rest.min(CHECK_INTERVAL * NETWORK_CHECK_EVERY);
+            pause = pause.min(CHECK_INTERVAL * NETWORK_CHECK_EVERY);
         }
-        match (now, last) {
-            (Some(now), Some(before)) if now == before => return now,
-            (now, _) => last = now,
+        match (found, previous) {
+            (Some(found), Some(previous)) if found == previous => return found,
+            (found, _) => previous = found,
         }
     }
 }

@@ -25,7 +25,7 @@ enum ReportFormat {
 #[derive(Args)]
 pub(super) struct ReportArgs {
     #[command(flatten)]
-    at: AdminPortArgs,
+    admin_port: AdminPortArgs,
     /// How far back to look: `90m`, `24h`, `2d`.
     #[arg(long, default_value = "24h", value_name = "TIME", value_parser = check_since)]
     since: String,
@@ -53,14 +53,14 @@ pub(super) struct ReportArgs {
     post: bool,
 }
 
-/// The server parses the text again; here a wrong one ends the command as wrong usage.
+/// Checks the text here, so that a malformed one is a usage error; the server parses it again.
 fn check_since(text: &str) -> Result<String, CommandError> {
     let usage = || CommandError::Usage("must be a time such as `90m`, `24h` or `2d`".to_owned());
     parse_duration(text).map(|_| text.to_owned()).ok_or_else(usage)
 }
 
 pub(super) fn run(common: &CommonArgs, options: &ReportArgs) -> Result<ExitStatus, CommandError> {
-    run_with_client(common, &options.at, |gateway| print_report(gateway, options))
+    run_with_client(common, &options.admin_port, |gateway| print_report(gateway, options))
 }
 
 async fn print_report(gateway: AdminClient, options: &ReportArgs) -> Result<(), CommandError> {
@@ -89,11 +89,13 @@ async fn print_issue_comment(gateway: &AdminClient, options: &ReportArgs, issue:
 }
 
 /// Posts the comment to the issue.
-async fn post_to_jira(issue: &str, text: &str) -> Result<(), CommandError> {
-    let needed = |name: &str| env::var(name).filter(|value| !value.is_empty()).ok_or(format!("{name} is not set"));
-    let (base, user, token) = (needed("JIRA_BASE_URL")?, needed("JIRA_USER")?, needed("JIRA_API_TOKEN")?);
+async fn post_to_jira(issue: &str, comment: &str) -> Result<(), CommandError> {
+    let required_var =
+        |name: &str| env::var(name).filter(|value| !value.is_empty()).ok_or(format!("{name} is not set"));
+    let (base, user, token) =
+        (required_var("JIRA_BASE_URL")?, required_var("JIRA_USER")?, required_var("JIRA_API_TOKEN")?);
     let proxies = ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?;
     let jira = AdminClient::new(&base, Some(basic_auth(&user, &token)), proxies)?;
     let path = format!("/rest/api/2/issue/{}/comment", percent_encode(issue));
-    jira.post(&path, json!({"body": text}).to_string()).await.map(drop)
+    jira.post(&path, json!({"body": comment}).to_string()).await.map(drop)
 }

@@ -44,29 +44,30 @@ pub(super) fn run(common: &CommonArgs, options: RunArgs) -> Result<ExitStatus, C
     logging::init(loaded.valid.log_level);
     warn_expiring_certificates(&loaded.valid, SystemClock::new().now());
     let runtime = tasks::build_runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
-    let rounds = run_rounds(common.clone(), options, loaded);
+    let running_rounds = run_rounds(common.clone(), options, loaded);
     // The error is reported before waiting for hanging threads.
-    Ok(tasks::run_to_end(runtime, EXIT_GRACE, async { rounds.await.unwrap_or_else(|error| report_error(&error)) }))
+    Ok(tasks::run_to_end(runtime, EXIT_GRACE, async {
+        running_rounds.await.unwrap_or_else(|error| report_error(&error))
+    }))
 }
 
 /// Runs rounds of one gateway, each with the latest usable configuration.
 async fn run_rounds(common: CommonArgs, options: RunArgs, loaded: LoadedConfig) -> Result<ExitStatus, CommandError> {
-    let (stop, now) = match (process::stop_signal(), process::second_signal()) {
-        (Ok(stop), Ok(now)) => (stop, now),
+    let (stop, second_signal) = match (process::stop_signal(), process::second_signal()) {
+        (Ok(stop), Ok(second_signal)) => (stop, second_signal),
         (Err(error), _) | (_, Err(error)) => return Err(signal_error(&error)),
     };
-    let (mut stop, mut now) = (pin!(stop), pin!(now));
-    let seams = GatewayDeps::system();
-    let mut reloads =
-        ReloadWatcher::new(common.clone(), options.watch, &seams).map_err(|error| signal_error(&error))?;
-    let round = ReloadResources {
+    let (mut stop, mut second_signal) = (pin!(stop), pin!(second_signal));
+    let deps = GatewayDeps::system();
+    let mut reloads = ReloadWatcher::new(common.clone(), options.watch, &deps).map_err(|error| signal_error(&error))?;
+    let resources = ReloadResources {
         sockets: Some(RetainedSockets::default()),
         reload_requested: Some(reloads.reload_requested()),
     };
-    let sockets = round.sockets.clone().unwrap_or_default();
+    let sockets = resources.sockets.clone().unwrap_or_default();
     // The previous round's settings and keys are kept until the next one runs, because files and variables that it
     // names may be gone.
-    let (mut loaded, mut before, mut kept) =
+    let (mut loaded, mut previous, mut kept_keys) =
         (loaded, None::<(ValidSettings, ConfigSnapshot, GatewayKeys)>, None::<GatewayKeys>);
     loop {
         let embedded = loaded.embedded;
@@ -75,62 +76,64 @@ async fn run_rounds(common: CommonArgs, options: RunArgs, loaded: LoadedConfig) 
             tracing::warn!("{warning}");
         }
         sockets.begin_round();
-        let (said, running) = (loaded.snapshot.clone(), loaded.valid.clone());
-        let Some(keys) = round_keys(&running, kept.take(), &seams, stop.as_mut()).await else {
+        let (snapshot, settings) = (loaded.snapshot.clone(), loaded.valid.clone());
+        let Some(keys) = round_keys(&settings, kept_keys.take(), &deps, stop.as_mut()).await else {
             return Ok(ExitStatus::Success);
         };
-        let made = keys.and_then(|keys| {
-            let blueprint = assemble::build_blueprint_with_keys(loaded.valid, keys.clone(), &seams, round.clone())?;
+        let prepared = keys.and_then(|keys| {
+            let blueprint = assemble::build_blueprint_with_keys(loaded.valid, keys.clone(), &deps, resources.clone())?;
             Ok((blueprint, keys))
         });
-        let started = match made {
+        let started = match prepared {
             Ok((blueprint, keys)) => {
                 // A starting round owns the spool already, so until it runs only a stop signal ends it.
-                let runs = Notify::new();
-                let former = &mut before;
-                let ready = |app: &RunningGateway| {
+                let ready_notify = Notify::new();
+                let previous_round = &mut previous;
+                let on_ready = |app: &RunningGateway| {
                     // From here there is no way back, so the previous keys are dropped at once.
-                    *former = None;
-                    runs.notify_one();
+                    *previous_round = None;
+                    ready_notify.notify_one();
                     sockets.close_unused();
                     log_startup(app, embedded, &spool);
                 };
-                let next = Mutex::new(None);
-                let ended = async {
-                    let found = async {
-                        runs.notified().await;
-                        reloads.next(&said).await
+                let next_config = Mutex::new(None);
+                let until_end = async {
+                    let reloaded = async {
+                        ready_notify.notified().await;
+                        reloads.next(&snapshot).await
                     };
                     tokio::select! {
                         () = &mut stop => {}
-                        found = found => *next.lock() = Some(found),
+                        reloaded = reloaded => *next_config.lock() = Some(reloaded),
                     }
-                    end_round(next.lock().is_some(), &sockets, &seams);
+                    end_round(next_config.lock().is_some(), &sockets, &deps);
                 };
-                let lived = RunningGateway::run_until_stopped(blueprint, seams.clone(), ready, ended, &mut now).await;
-                lived.map(|life| (life, next.into_inner(), keys))
+                let outcome =
+                    RunningGateway::run_until_stopped(blueprint, deps.clone(), on_ready, until_end, &mut second_signal)
+                        .await;
+                outcome.map(|outcome| (outcome, next_config.into_inner(), keys))
             }
             Err(error) => Err(error),
         };
-        match (started, before.take()) {
-            (Ok((GatewayOutcome::Completed(ended), Some(next), keys)), _) if ended.failed.is_none() => {
-                before = Some((running, said, keys));
-                loaded = next;
+        match (started, previous.take()) {
+            (Ok((GatewayOutcome::Completed(ended), Some(next_config), keys)), _) if ended.failed.is_none() => {
+                previous = Some((settings, snapshot, keys));
+                loaded = next_config;
             }
             (Ok((GatewayOutcome::Completed(ended), None, _)), _) if ended.failed.is_none() => {
                 return Ok(ExitStatus::Success);
             }
             (Ok((GatewayOutcome::StoppedBeforeReady, ..)), _) => return Ok(ExitStatus::Success),
-            (Ok((GatewayOutcome::Aborted(by), ..)), _) => return Ok(ExitStatus::StoppedBySignal(by)),
+            (Ok((GatewayOutcome::Aborted(signal), ..)), _) => return Ok(ExitStatus::StoppedBySignal(signal)),
             (Ok(_), _) => return Ok(ExitStatus::Failed),
             // The new configuration can't be run, so the previous one runs again.
-            (Err(error), Some((valid, said, keys))) => {
+            (Err(error), Some((valid, snapshot, keys))) => {
                 reloads.count_failure();
                 tracing::error!(
                     error = error.text,
                     "the new configuration can't be started; restarting the previous one"
                 );
-                (loaded, kept) = (LoadedConfig { valid, snapshot: said, ..loaded }, Some(keys));
+                (loaded, kept_keys) = (LoadedConfig { valid, snapshot, ..loaded }, Some(keys));
             }
             (Err(error), None) => return Err(add_listen_hint(error, embedded).into()),
         }
@@ -148,26 +151,27 @@ fn add_listen_hint(error: StartError, embedded: bool) -> StartError {
 }
 
 /// Keeps the ports open for another round, or closes them.
-fn end_round(another: bool, sockets: &RetainedSockets, seams: &GatewayDeps) {
-    if another { seams.health.announce_next_round() } else { sockets.close() }
+fn end_round(has_next_round: bool, sockets: &RetainedSockets, deps: &GatewayDeps) {
+    if has_next_round { deps.health.announce_next_round() } else { sockets.close() }
 }
 
 fn signal_error(error: &io::Error) -> CommandError {
     CommandError::Failed(format!("can't handle signals: {error}"))
 }
 
-/// The keys of a round: those it had, or newly read ones. `None` if a stop signal came while a KMS was slow.
+/// The keys of a round: the kept keys of a previous round that runs again, or newly read ones. `None` if a stop signal
+/// came while the keys were read.
 async fn round_keys(
     valid: &ValidSettings,
-    had: Option<GatewayKeys>,
-    seams: &GatewayDeps,
+    kept_keys: Option<GatewayKeys>,
+    deps: &GatewayDeps,
     stop: impl Future<Output = ()>,
 ) -> Option<Result<GatewayKeys, StartError>> {
-    if let Some(keys) = had {
+    if let Some(keys) = kept_keys {
         return Some(Ok(keys));
     }
     tokio::select! {
-        keys = GatewayKeys::read(valid, &*seams.rng) => Some(keys),
+        keys = GatewayKeys::read(valid, &*deps.rng) => Some(keys),
         () = stop => None,
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn runtime_threads() -> usize {
 /// # Errors
 /// The error of `work`, or the runtime can't be started.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
-    // Only the first call can succeed; a second one changes nothing.
+    // Only the first call of a process succeeds; the provider is then already installed for later calls.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     tasks::build_runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?.block_on(work)
 }

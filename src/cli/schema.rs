@@ -1,6 +1,6 @@
 //! Generates the JSON schema of a configuration file for `tollgate schema` and `config/schema.json`, with which editors
-//! complete and check. It is generated from the types that read the file; a test compares it with the committed one.
-//! Checks that involve several values are in `validate`.
+//! complete and check files. It is generated from the types that read the file; a test compares it with the committed
+//! one. Checks that involve several values are in `app/resolve`.
 
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};

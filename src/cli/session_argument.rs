@@ -1,5 +1,5 @@
-//! [`session_argument`] parses a session argument. A line printed by `vault find --sessions` can be passed unchanged to
-//! any command that takes a session.
+//! [`parse_session_argument`] parses a session argument. A line printed by `vault find --sessions` can be passed
+//! unchanged to any command that takes a session.
 
 /// Session and account of an argument: an id, or a line of `find --sessions` (session, account and `UNSIGNED`,
 /// separated by tabs). `account` takes precedence over the account in the line.

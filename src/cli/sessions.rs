@@ -1,5 +1,5 @@
-//! `tollgate vault find`, and running `diff`, `export` and `replay` on a session. `find` needs no key and opens
-//! nothing; the others print what the caller's keys opened. The work is in `audit/read`.
+//! `tollgate vault find`, and the part that `diff`, `export` and `replay` share ([`run_session`]). `find` needs no key
+//! and opens nothing; the others print what the caller's keys opened. The work is in `audit/read`.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -95,7 +95,7 @@ pub(super) struct FindArgs {
     #[arg(long, value_name = "DIR")]
     parquet: Option<PathBuf>,
     #[command(flatten)]
-    reach: StoreAccessArgs,
+    store_access: StoreAccessArgs,
 }
 
 /// Options that select a session and the keys that open it.
@@ -121,7 +121,7 @@ pub(super) struct SessionArgs {
     #[arg(long, requires = "key")]
     unsigned: bool,
     #[command(flatten)]
-    from: VaultArgs,
+    vault: VaultArgs,
 }
 
 fn parse_size(text: &str) -> Result<ContentLimit, CommandError> {
@@ -140,8 +140,8 @@ pub(super) enum ExportFormatArg {
 }
 
 impl From<ExportFormatArg> for ExportFormat {
-    fn from(form: ExportFormatArg) -> Self {
-        match form {
+    fn from(format: ExportFormatArg) -> Self {
+        match format {
             ExportFormatArg::Messages => Self::Messages,
             ExportFormatArg::Jsonl => Self::Jsonl,
         }
@@ -149,10 +149,10 @@ impl From<ExportFormatArg> for ExportFormat {
 }
 
 /// Runs `vault find`. The exit code is 1 if the answer is incomplete: something that the index or a signed digest names
-/// is missing or can't be read. With keys, unsigned objects don't count, nor does what is older than everything
-/// present, unless `--since` asks for it.
+/// is missing or can't be read. With keys, unsigned objects don't count. Objects older than all present ones count
+/// only with `--since`.
 pub(super) fn run_find(options: FindArgs) -> Result<ExitStatus, CommandError> {
-    let location = options.store.as_ref().map(|store| options.reach.location(store, options.keys.as_deref()));
+    let location = options.store.as_ref().map(|store| options.store_access.location(store, options.keys.as_deref()));
     let now = SystemClock::new().now();
     let FindArgs { session, trace, span, user, tool, action, model, issue, commit, failed, account, tenant, .. } =
         options;
@@ -162,9 +162,9 @@ pub(super) fn run_find(options: FindArgs) -> Result<ExitStatus, CommandError> {
     };
     let keys = read_public_keys(&options.key)?;
     let (since, until) = (options.since.map(|at| at.to_text(now)), options.until.map(|at| at.to_text(now)));
-    let private = [("--session", &session), ("--user", &user)].into_iter();
-    let private: Vec<String> =
-        private.filter_map(|(option, id)| pseudonym_hint(option, id.as_deref()?, OTHER_OPTIONS)).collect();
+    let pseudonym_hints = [("--session", &session), ("--user", &user)].into_iter();
+    let pseudonym_hints: Vec<String> =
+        pseudonym_hints.filter_map(|(option, id)| pseudonym_hint(option, id.as_deref()?, OTHER_OPTIONS)).collect();
     let query = IndexQuery {
         account,
         tenant,
@@ -181,65 +181,66 @@ pub(super) fn run_find(options: FindArgs) -> Result<ExitStatus, CommandError> {
         since,
         until,
     };
-    let (mut whole, bounded) = (true, query.since.is_some());
+    let (mut is_complete, has_start) = (true, query.since.is_some());
     block_on(async {
         let vault = location.as_ref().map(Vault::from_location).transpose()?;
         let mut out = Vec::new();
-        let mut broken = Ok(());
-        let mut each = |row: &IndexRow, unsigned: bool| {
-            if options.sessions || broken.is_err() {
+        let mut printed = Ok(());
+        let mut add_line = |row: &IndexRow, unsigned: bool| {
+            if options.sessions || printed.is_err() {
                 return;
             }
             let line = if options.json { row_json(row, unsigned) } else { row_text(row, unsigned) };
             out.extend(line.as_bytes());
             out.push(b'\n');
             if out.len() > 1 << 16 {
-                broken = print_bytes(&std::mem::take(&mut out));
+                printed = print_bytes(&std::mem::take(&mut out));
             }
         };
         let signed = match &vault {
             Some(vault) => read_signed_objects(vault, &keys, query.account.as_deref()).await?,
             None => None,
         };
-        let mut alone = |row: &IndexRow| each(row, false);
-        let (found, others) = match (&options.parquet, &vault, &signed) {
+        let mut add_unmarked = |row: &IndexRow| add_line(row, false);
+        let (found, unsigned) = match (&options.parquet, &vault, &signed) {
             (Some(folder), Some(vault), Some(signed)) => {
-                find_signed_in_tables(folder, vault, &query, signed, &mut each).await?
+                find_signed_in_tables(folder, vault, &query, signed, &mut add_line).await?
             }
             (Some(folder), vault, _) => {
-                (find_in_tables(folder, vault.as_ref(), &query, &mut alone).await?, FindResult::default())
+                (find_in_tables(folder, vault.as_ref(), &query, &mut add_unmarked).await?, FindResult::default())
             }
-            (None, Some(vault), Some(signed)) => find_signed(vault, &query, signed, &mut each).await?,
-            (None, Some(vault), None) => (find(vault, &query, &mut alone).await?, FindResult::default()),
+            (None, Some(vault), Some(signed)) => find_signed(vault, &query, signed, &mut add_line).await?,
+            (None, Some(vault), None) => (find(vault, &query, &mut add_unmarked).await?, FindResult::default()),
             (None, None, _) => return Err(CommandError::Failed("--store or --parquet is required".to_owned())),
         };
-        broken?;
-        let own = found.sessions.iter().map(|one| (one, ""));
-        let planted = others.sessions.difference(&found.sessions).map(|one| (one, "\tUNSIGNED"));
-        for ((session, account), mark) in own.chain(planted).filter(|_| options.sessions) {
+        printed?;
+        let found_sessions = found.sessions.iter().map(|session| (session, ""));
+        let unsigned_sessions = unsigned.sessions.difference(&found.sessions).map(|session| (session, "\tUNSIGNED"));
+        for ((session, account), mark) in found_sessions.chain(unsigned_sessions).filter(|_| options.sessions) {
             out.extend(escape_unsafe(&format!("{session}\t{account}{mark}")).as_bytes());
             out.push(b'\n');
         }
         print_bytes(&out)?;
-        output::print_notes("not read", found.unreadable.iter().chain(&others.unreadable).chain(&found.older_missing));
-        let cut = "more sessions than fit in memory: search fewer days or a single tenant".to_owned();
-        let more = options.sessions && (found.more_sessions || others.more_sessions);
-        output::print_notes("not listed", more.then_some(&cut));
+        let unread = found.unreadable.iter().chain(&unsigned.unreadable).chain(&found.older_missing);
+        output::print_notes("not read", unread);
+        let cut_note = "more sessions than fit in memory: search fewer days or a single tenant".to_owned();
+        let is_cut = options.sessions && (found.more_sessions || unsigned.more_sessions);
+        output::print_notes("not listed", is_cut.then_some(&cut_note));
         // Unsigned lines do not make the answer incomplete.
-        let listed = !(options.sessions && found.more_sessions);
-        whole = found.unreadable.is_empty() && !(bounded && found.older_missing.is_some()) && listed;
+        let all_listed = !(options.sessions && found.more_sessions);
+        is_complete = found.unreadable.is_empty() && !(has_start && found.older_missing.is_some()) && all_listed;
         if !options.json && !options.sessions {
-            print_counts(found.lines + others.lines, found.sessions.union(&others.sessions).count());
+            print_counts(found.lines + unsigned.lines, found.sessions.union(&unsigned.sessions).count());
         }
-        print_signature_note(keys.is_empty(), usize::try_from(others.lines).unwrap_or(usize::MAX));
+        print_signature_note(keys.is_empty(), usize::try_from(unsigned.lines).unwrap_or(usize::MAX));
         output::print_notes("note", table_note(options.parquet.is_some(), !keys.is_empty()).as_ref());
-        if found.lines + others.lines == 0 {
-            output::print_notes("hint", &private);
+        if found.lines + unsigned.lines == 0 {
+            output::print_notes("hint", &pseudonym_hints);
             output::print_notes("hint", vault.is_some().then_some(&PENDING_HINT.to_owned()));
         }
         Ok(())
     })?;
-    Ok(if whole { ExitStatus::Success } else { ExitStatus::Failed })
+    Ok(if is_complete { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
 /// The hint that recent data is not in the index yet.
@@ -286,15 +287,15 @@ async fn read_signed_objects(
 }
 
 /// The note about tables when keys are given: without it, a caller would take unmarked lines for signed.
-fn table_note(tables: bool, keys: bool) -> Option<String> {
+fn table_note(reads_tables: bool, has_keys: bool) -> Option<String> {
     let note = "lines from tables are copies and are not checked against signatures: anyone with write access to their folder can forge them. Without \
                 --parquet, every line is checked against its signed object";
-    (tables && keys).then(|| note.to_owned())
+    (reads_tables && has_keys).then(|| note.to_owned())
 }
 
 /// Prints whether signatures were checked, and how many lines have none.
-fn print_signature_note(not: bool, unsigned: usize) {
-    let text = match (not, unsigned) {
+fn print_signature_note(unchecked: bool, unsigned: usize) {
+    let text = match (unchecked, unsigned) {
         (true, _) => "signatures were not checked: pass --key to mark unsigned lines".to_owned(),
         (false, 0) => return,
         (false, count) => {
@@ -313,17 +314,17 @@ fn print_counts(lines: u64, sessions: usize) {
 }
 
 /// Reads the session and calls `write` to print it. Anything that could not be read is reported, unless `write` does so
-/// (`tells`), and makes the exit code 1, unless it was erased on request or was never signed.
+/// (`writes_unreadable`), and makes the exit code 1, unless it was erased on request or was never signed.
 pub(super) fn run_session(
     session: SessionArgs,
-    tells: bool,
+    writes_unreadable: bool,
     write: impl FnOnce(&mut ReplayedSession, &mut Vec<u8>) -> Result<io::Result<()>, ReadError>,
 ) -> Result<ExitStatus, CommandError> {
-    let SessionArgs { session, account, tenant, content, key, unsigned, from } = session;
+    let SessionArgs { session, account, tenant, content, key, unsigned, vault: vault_args } = session;
     let (session, account) = parse_session_argument(&session, account.as_deref());
     let keys = read_public_keys(&key)?;
     block_on(async {
-        let (vault, auditors, log) = open_with_auditors(&from).await?;
+        let (vault, auditors, log) = open_with_auditors(&vault_args).await?;
         log.record_opening("session", &session)?;
         let mut opener = FragmentOpener::new(&vault, auditors);
         let signed = read_signed_objects(&vault, &keys, account.as_deref()).await?;
@@ -335,7 +336,7 @@ pub(super) fn run_session(
         print_signature_note(keys.is_empty(), replay.unsigned());
         output::print_notes("read from another location", opener.alternative_reads());
         output::print_notes("not read", replay.older_missing());
-        if !tells || replay.is_truncated() {
+        if !writes_unreadable || replay.is_truncated() {
             output::print_notes("not read", replay.unreadable());
         }
         Ok(if replay.is_partial() { ExitStatus::Failed } else { ExitStatus::Success })

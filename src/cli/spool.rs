@@ -1,6 +1,6 @@
 //! `tollgate spool list|peek|drop|replay|reassign`: inspects, moves or drops the data waiting for each consumer. `list`
-//! takes no lock and changes nothing, even if there is no spool or key. `drop` needs the gateway stopped, says how much
-//! it would drop, and requires `--yes`. The spool is in `pipeline/spool`.
+//! takes no lock and creates nothing, even if there is no spool or key; the others need the gateway stopped. `drop`
+//! requires `--yes`, and otherwise says how much it would drop. The spool is in `pipeline/spool`.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ pub(super) enum SpoolCommand {
 pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStatus, CommandError> {
     let loaded = load_config(common, FileCreation::Nothing)?;
     logging::init(logging::LogLevel::Warn);
-    let seams = GatewayDeps::system();
+    let deps = GatewayDeps::system();
     let directory = loaded.valid.spool.directory.clone();
     if !directory.is_dir() {
         return Err(SpoolOpenError::no_spool(&directory).into());
@@ -73,18 +73,18 @@ pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStat
     let keys = read_existing_spool_keys(&loaded.valid).map_err(|error| CommandError::Config(error.text))?;
     let status = Spool::peek(&RealDisk, &loaded.valid.spool, &keys)?;
     match command {
-        SpoolCommand::List => print_result(&format_status(&status, seams.clock.now())),
+        SpoolCommand::List => print_result(&format_status(&status, deps.clock.now())),
         SpoolCommand::Peek { consumer, limit, json } => {
             check_consumer(&status, &consumer)?;
-            let now = seams.clock.now();
-            with_open_spool(&loaded, seams, &keys, |spool, _| {
+            let now = deps.clock.now();
+            with_open_spool(&loaded, deps, &keys, |spool, _| {
                 spool_move::print_records(spool, &consumer, limit, json, now)
             })
         }
-        SpoolCommand::Replay { to } => move_all(&loaded, seams, &keys, spool_move::QUARANTINE_CONSUMER, to.as_deref()),
+        SpoolCommand::Replay { to } => move_all(&loaded, deps, &keys, spool_move::QUARANTINE_CONSUMER, to.as_deref()),
         SpoolCommand::Reassign { from, to } => {
             find_waiting(&status, &from)?;
-            move_all(&loaded, seams, &keys, &from, Some(&to))
+            move_all(&loaded, deps, &keys, &from, Some(&to))
         }
         SpoolCommand::Drop { consumer, yes } => {
             let waiting = find_waiting(&status, &consumer)?;
@@ -95,9 +95,9 @@ pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStat
                 ));
                 return Ok(ExitStatus::Usage);
             }
-            let clock: Arc<dyn Clock> = Arc::clone(&seams.clock);
+            let clock: Arc<dyn Clock> = Arc::clone(&deps.clock);
             let spool = &loaded.valid.spool;
-            let (spool, committer) = Spool::open(seams.disk, spool, &keys, clock, seams.rng, &seams.meter)?;
+            let (spool, committer) = Spool::open(deps.disk, spool, &keys, clock, deps.rng, &deps.meter)?;
             let dropped = spool.drop_pending(&consumer, None);
             if !committer.close() {
                 return Err(
@@ -109,56 +109,57 @@ pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStat
     }
 }
 
-/// The status of a consumer with waiting data. If there is none, the error lists the consumers that have some.
 /// Refuses a consumer that the spool does not have. The quarantine has no consumer while it is empty.
 fn check_consumer(status: &SpoolStatus, consumer: &str) -> Result<(), CommandError> {
-    let known = || status.consumers.iter().map(|known| &*known.name);
-    if consumer == spool_move::QUARANTINE_CONSUMER || known().any(|name| name == consumer) {
+    let names = || status.consumers.iter().map(|entry| &*entry.name);
+    if consumer == spool_move::QUARANTINE_CONSUMER || names().any(|name| name == consumer) {
         return Ok(());
     }
-    let known = known().collect::<Vec<_>>().join(", ");
-    Err(CommandError::Failed(format!("the spool has no consumer `{consumer}`; it has: {known}")))
+    let names = names().collect::<Vec<_>>().join(", ");
+    Err(CommandError::Failed(format!("the spool has no consumer `{consumer}`; it has: {names}")))
 }
 
+/// The status of a consumer with waiting data. If it has none, the error lists the consumers that have some.
 fn find_waiting<'a>(status: &'a SpoolStatus, consumer: &str) -> Result<&'a ConsumerStatus, CommandError> {
-    let holding: Vec<&ConsumerStatus> = status.consumers.iter().filter(|known| known.records > 0).collect();
-    if let Some(found) = holding.iter().find(|known| *known.name == *consumer) {
+    let waiting: Vec<&ConsumerStatus> =
+        status.consumers.iter().filter(|status_entry| status_entry.records > 0).collect();
+    if let Some(found) = waiting.iter().find(|status_entry| *status_entry.name == *consumer) {
         return Ok(found);
     }
-    let names: Vec<&str> = holding.iter().map(|known| &*known.name).collect();
-    let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    Err(CommandError::Failed(format!("no data is waiting for `{consumer}`; consumers with waiting data: {there}")))
+    let names: Vec<&str> = waiting.iter().map(|status_entry| &*status_entry.name).collect();
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Err(CommandError::Failed(format!("no data is waiting for `{consumer}`; consumers with waiting data: {names}")))
 }
 
 fn with_open_spool(
     loaded: &LoadedConfig,
-    seams: GatewayDeps,
+    deps: GatewayDeps,
     keys: &[SpoolKey],
     work: impl FnOnce(&Spool, Committer) -> Result<ExitStatus, CommandError>,
 ) -> Result<ExitStatus, CommandError> {
-    let (spool, committer) = Spool::open(seams.disk, &loaded.valid.spool, keys, seams.clock, seams.rng, &seams.meter)?;
+    let (spool, committer) = Spool::open(deps.disk, &loaded.valid.spool, keys, deps.clock, deps.rng, &deps.meter)?;
     work(&spool, committer)
 }
 
 fn move_all(
     loaded: &LoadedConfig,
-    seams: GatewayDeps,
+    deps: GatewayDeps,
     keys: &[SpoolKey],
     from: &str,
     to: Option<&str>,
 ) -> Result<ExitStatus, CommandError> {
-    let known: Vec<Arc<str>> = loaded.valid.exporters.iter().map(|placed| id_text(&placed.id)).collect();
-    if let Some(to) = to.filter(|to| !known.iter().any(|id| **id == **to)) {
-        let there = known.join(", ");
+    let exporters: Vec<Arc<str>> = loaded.valid.exporters.iter().map(|placed| id_text(&placed.id)).collect();
+    if let Some(to) = to.filter(|to| !exporters.iter().any(|id| **id == **to)) {
+        let exporter_list = exporters.join(", ");
         return Err(CommandError::Failed(format!(
-            "`{to}` is not an exporter of the configuration; exporters: {there}"
+            "`{to}` is not an exporter of the configuration; exporters: {exporter_list}"
         )));
     }
     if to == Some(from) {
         return Err(CommandError::Failed(format!("the data is already waiting for `{from}`")));
     }
-    with_open_spool(loaded, seams, keys, |spool, committer| {
-        spool_move::move_records(spool, committer, from, to, &known)
+    with_open_spool(loaded, deps, keys, |spool, committer| {
+        spool_move::move_records(spool, committer, from, to, &exporters)
     })
 }
 

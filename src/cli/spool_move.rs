@@ -1,8 +1,8 @@
 //! `tollgate spool peek`, `reassign` and `replay`: shows waiting data, or moves it to another exporter, for data that a
 //! back end refused or whose exporter was removed. The gateway must be stopped. Moving changes only the holder of a
 //! record, so a full spool does not prevent it. If the new holder has or had the record under its own name, a copy is
-//! committed first, so a crash duplicates data and never loses it. Clearance moves along and is checked at each send.
-//! `peek` shows content only with `--json`. `list` and `drop` are in `spool`.
+//! committed first, so a crash duplicates data and never loses it. A record keeps its clearance, which is checked at
+//! each send. `peek` shows content only with `--json`. `list` and `drop` are in `spool`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +21,9 @@ use pipeline::spool::{
     Committer, RecordKind, RecordSeq, Spool, SpoolRecord, StoredRecord, Transaction, bytes_to_reserve,
 };
 
-/// The most records read at once.
+/// Maximum number of records read at once.
 const MAX_RECORDS_READ: usize = 64;
-/// The most bytes read at once.
+/// Maximum number of bytes read at once.
 const MAX_BYTES_READ: usize = 16 << 20;
 /// Committer steps without progress after which committing fails.
 const MAX_IDLE_STEPS: usize = 100;
@@ -85,11 +85,11 @@ pub(super) fn move_records(
     committer: Committer,
     from: &str,
     to: Option<&str>,
-    known: &[Arc<str>],
+    exporters: &[Arc<str>],
 ) -> Result<ExitStatus, CommandError> {
     let mut committer = committer;
-    let holder: Arc<str> = from.into();
-    let (mut after, mut moved, mut left) = (None, 0_u64, 0_u64);
+    let old_holder: Arc<str> = from.into();
+    let (mut after, mut moved, mut not_moved) = (None, 0_u64, 0_u64);
     loop {
         let records = match spool.read(from, after, MAX_BYTES_READ, MAX_RECORDS_READ) {
             Ok(records) if records.is_empty() => break,
@@ -98,11 +98,11 @@ pub(super) fn move_records(
         };
         after = records.last().map(|record| record.seq);
         for record in records {
-            let Some((next, transaction)) = copy_for_exporter(&record, to, known) else {
-                left += 1;
+            let Some((new_holder, transaction)) = copy_for_exporter(&record, to, exporters) else {
+                not_moved += 1;
                 continue;
             };
-            if !spool.transfer_record(&holder, &next, record.seq) {
+            if !spool.transfer_record(&old_holder, &new_holder, record.seq) {
                 if let Err(why) = commit_transaction(spool, &mut committer, transaction) {
                     return Err(CommandError::Failed(format!(
                         "{} moved, then moving failed: {why}",
@@ -117,43 +117,49 @@ pub(super) fn move_records(
     if !committer.close() {
         return Err("the spool's progress could not be written; some records may be delivered twice".into());
     }
-    if left > 0 {
+    if not_moved > 0 {
         print_to_stderr(&format!(
             "{} not moved: they are not telemetry, or the exporter whose back end refused them is not configured (use --to)",
-            format_count(left, "record")
+            format_count(not_moved, "record")
         ));
     }
     print_result(&format!("{} of `{from}` moved\n", format_count(moved, "record")))
 }
 
 /// The record's new holder, and a copy of the record for it; `None` if the record can't be moved.
-fn copy_for_exporter(record: &StoredRecord, to: Option<&str>, known: &[Arc<str>]) -> Option<(Arc<str>, Transaction)> {
+fn copy_for_exporter(
+    record: &StoredRecord,
+    to: Option<&str>,
+    exporters: &[Arc<str>],
+) -> Option<(Arc<str>, Transaction)> {
     if record.kind != RecordKind::Forward {
         return None;
     }
-    let (mut label, otlp) = ForwardLabel::split(&record.body)?;
+    let (mut label, telemetry) = ForwardLabel::split(&record.body)?;
     let refused = label.refused.take();
-    let wanted = to.or(refused.as_ref().map(|(who, _)| who.as_str()))?;
-    let holder = known.iter().find(|known| ***known == *wanted)?;
-    let mut body = otlp.to_vec();
+    let exporter = to.or(refused.as_ref().map(|(refused_by, _)| refused_by.as_str()))?;
+    let new_holder = exporters.iter().find(|known| ***known == *exporter)?;
+    let mut body = telemetry.to_vec();
     label.append_to(&mut body);
-    let moved = SpoolRecord { kind: RecordKind::Forward, holders: Arc::new([Arc::clone(holder)]), body: body.into() };
-    Some((Arc::clone(holder), Transaction { account: Arc::clone(&record.account), records: vec![moved] }))
+    let copy =
+        SpoolRecord { kind: RecordKind::Forward, holders: Arc::new([Arc::clone(new_holder)]), body: body.into() };
+    Some((Arc::clone(new_holder), Transaction { account: Arc::clone(&record.account), records: vec![copy] }))
 }
 
 /// Commits one transaction at once.
 fn commit_transaction(spool: &Spool, committer: &mut Committer, transaction: Transaction) -> Result<(), CommandError> {
     let bytes = transaction.records.iter().map(|record| record.body.len() as u64).sum();
-    let full = |reason: Reason| CommandError::Failed(reason.text().to_owned());
-    let reservation = spool.reserve_to_drain(bytes_to_reserve(transaction.records.len(), bytes)).map_err(full)?;
-    let told: Arc<Mutex<Option<Result<(), Reason>>>> = Arc::default();
-    let tell = Arc::clone(&told);
-    let on_commit = move |result: Result<&[RecordSeq], Reason>| *tell.lock() = Some(result.map(drop));
+    let commit_error = |reason: Reason| CommandError::Failed(reason.text().to_owned());
+    let reservation =
+        spool.reserve_to_drain(bytes_to_reserve(transaction.records.len(), bytes)).map_err(commit_error)?;
+    let committed: Arc<Mutex<Option<Result<(), Reason>>>> = Arc::default();
+    let result_slot = Arc::clone(&committed);
+    let on_commit = move |result: Result<&[RecordSeq], Reason>| *result_slot.lock() = Some(result.map(drop));
     spool.enqueue(transaction, reservation, Box::new(on_commit));
     for _ in 0..MAX_IDLE_STEPS {
         committer.step(Duration::ZERO);
-        if let Some(result) = told.lock().take() {
-            return result.map_err(full);
+        if let Some(result) = committed.lock().take() {
+            return result.map_err(commit_error);
         }
     }
     Err("the spool can't be written".into())

@@ -20,7 +20,7 @@ use kernel::terminal::escape_json;
 #[derive(Args)]
 pub(super) struct TapArgs {
     #[command(flatten)]
-    at: AdminPortArgs,
+    admin_port: AdminPortArgs,
     /// Only requests of this pipeline, e.g. `traces/agents`.
     #[arg(long, value_name = "ID")]
     pipeline: Option<String>,
@@ -39,29 +39,29 @@ pub(super) struct TapArgs {
 }
 
 pub(super) fn run(common: &CommonArgs, options: &TapArgs) -> Result<ExitStatus, CommandError> {
-    run_with_client(common, &options.at, |gateway| stream_requests(gateway, options))
+    run_with_client(common, &options.admin_port, |gateway| stream_requests(gateway, options))
 }
 
 async fn stream_requests(gateway: AdminClient, options: &TapArgs) -> Result<(), CommandError> {
     let limit = options.limit.map(|limit| limit.to_string());
-    let asked = [
+    let parameters = [
         ("pipeline", &options.pipeline),
         ("signal", &options.signal),
         ("service", &options.service),
         ("limit", &limit),
     ];
-    let asked = asked.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-    let asked: Vec<String> = asked.map(|(name, value)| format!("{name}={}", percent_encode(value))).collect();
+    let parameters = parameters.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let parameters: Vec<String> = parameters.map(|(name, value)| format!("{name}={}", percent_encode(value))).collect();
     let accept = if options.json { "application/x-ndjson" } else { "text/plain" };
-    let path = format!("/api/tap?{}", asked.join("&"));
+    let path = format!("/api/tap?{}", parameters.join("&"));
     let (requests, terminal) = (Cell::new(0), io::stdout().is_terminal());
-    let each = |lines: &str| {
+    let print_lines = |lines: &str| {
         requests.set(requests.get() + lines.lines().filter(|line| is_request_start(line)).count() as u64);
         output::print(&escape_for_terminal(lines, options.json && terminal))
     };
-    let shown = gateway.stream_lines(&path, accept, each);
+    let streaming = gateway.stream_lines(&path, accept, print_lines);
     tokio::select! {
-        shown = shown => shown,
+        streaming = streaming => streaming,
         _ = tokio::signal::ctrl_c() => return Ok(()),
     }?;
     if options.limit.is_none_or(|limit| requests.get() < limit) {
@@ -73,9 +73,9 @@ async fn stream_requests(gateway: AdminClient, options: &TapArgs) -> Result<(), 
 /// Whether a line begins a request, as opposed to continuing one or reporting left-out requests.
 fn is_request_start(line: &str) -> bool {
     let mut words = line.split(' ');
-    let text = line.starts_with(|first: char| first.is_ascii_digit())
+    let is_text_start = line.starts_with(|first: char| first.is_ascii_digit())
         && words.nth(2).is_some_and(|account| account.starts_with("account="));
-    text || (line.starts_with('{') && !line.starts_with("{\"left_out\""))
+    is_text_start || (line.starts_with('{') && !line.starts_with("{\"left_out\""))
 }
 
 /// Escapes terminal control characters in JSON, which is equivalent JSON. Plain text was made safe by the gateway.

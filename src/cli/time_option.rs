@@ -19,23 +19,29 @@ pub(super) fn parse_time_option(text: &str) -> Result<TimeOption, CommandError> 
     if let Some(ago) = parse_duration(text) {
         return Ok(TimeOption::Relative(ago));
     }
-    let shape = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
-    let shaped: Vec<u8> = text.bytes().map(shape).collect();
-    let shape = shaped == b"0000-00-00" || (shaped.starts_with(b"0000-00-00T00:00:00") && text.ends_with('Z'));
-    if shape && is_valid_time(text) {
+    let digit_to_zero = |byte: u8| if byte.is_ascii_digit() { b'0' } else { byte };
+    let shaped: Vec<u8> = text.bytes().map(digit_to_zero).collect();
+    let is_time = shaped == b"0000-00-00" || (shaped.starts_with(b"0000-00-00T00:00:00") && text.ends_with('Z'));
+    if is_time && is_valid_time(text) {
         return Ok(TimeOption::Absolute(text.trim_end_matches('Z').to_owned()));
     }
     Err(CommandError::Usage("must be a time such as `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z`".to_owned()))
 }
 
-/// Whether the fields of a well-formed time are in range. An invalid month, say, would silently match nothing or
-/// everything.
+/// Whether the fields of a well-formed time are in range. For example, an invalid month would silently match
+/// nothing or everything.
 fn is_valid_time(text: &str) -> bool {
     let number = |from: usize| text.get(from..from + 2).and_then(|digits| digits.parse::<u8>().ok());
-    let within = |from: usize, least: u8, most: u8| number(from).is_none_or(|number| (least..=most).contains(&number));
+    let in_range =
+        |from: usize, least: u8, most: u8| number(from).is_none_or(|number| (least..=most).contains(&number));
     let rest = text.get(19..).map_or("", |rest| rest.trim_end_matches('Z'));
-    let fraction = rest.is_empty() || rest.strip_prefix('.').is_some_and(|digits| digits.parse::<u64>().is_ok());
-    within(5, 1, 12) && within(8, 1, 31) && within(11, 0, 23) && within(14, 0, 59) && within(17, 0, 60) && fraction
+    let fraction_ok = rest.is_empty() || rest.strip_prefix('.').is_some_and(|digits| digits.parse::<u64>().is_ok());
+    in_range(5, 1, 12)
+        && in_range(8, 1, 31)
+        && in_range(11, 0, 23)
+        && in_range(14, 0, 59)
+        && in_range(17, 0, 60)
+        && fraction_ok
 }
 
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {

@@ -1,6 +1,6 @@
 //! `tollgate top`: shows the gateway's first page in a terminal and refreshes it. Without a terminal it prints no
-//! escape codes; control characters are removed from names. If the gateway is unreachable, that is shown and it is
-//! queried again. A reader that goes away ends the command quietly. `history/figures` computes the figures.
+//! escape codes; control characters are removed from names. If the gateway is unreachable, the error is shown and the
+//! gateway is queried again. A reader that goes away ends the command quietly. `history/figures` computes the figures.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const CLEAR_SCREEN: &str = "\x1b[H\x1b[J";
 #[derive(Args)]
 pub(super) struct TopArgs {
     #[command(flatten)]
-    at: AdminPortArgs,
+    admin_port: AdminPortArgs,
     /// Time window: `1h`, `6h` or `24h`.
     #[arg(long, default_value = "24h", value_parser = ["1h", "6h", "24h"])]
     window: String,
@@ -47,7 +47,7 @@ fn parse_interval(text: &str) -> Result<Duration, CommandError> {
 }
 
 pub(super) fn run(common: &CommonArgs, options: &TopArgs) -> Result<ExitStatus, CommandError> {
-    run_with_client(common, &options.at, |gateway| refresh_screen(gateway, options))
+    run_with_client(common, &options.admin_port, |gateway| refresh_screen(gateway, options))
 }
 
 async fn refresh_screen(gateway: AdminClient, options: &TopArgs) -> Result<(), CommandError> {
@@ -102,41 +102,41 @@ fn to_number(value: &Value) -> u64 {
 }
 
 /// Writes one figure with its change since yesterday.
-fn write_figure(out: &mut String, title: &str, number: &Value, as_text: &dyn Fn(&Value) -> String) {
-    let value = if number["value"].is_null() { "-".to_owned() } else { as_text(&number["value"]) };
-    let change = number["change"].as_f64();
+fn write_figure(out: &mut String, title: &str, figure: &Value, as_text: &dyn Fn(&Value) -> String) {
+    let value = if figure["value"].is_null() { "-".to_owned() } else { as_text(&figure["value"]) };
+    let change = figure["change"].as_f64();
     let change = change.map_or("-".to_owned(), |change| format!("{:+.0} % vs. yesterday", change * 100.0));
     // Writing to a String can't fail.
     let _ = writeln!(out, "  {title:<20} {value:>12}   {change}");
 }
 
 /// Formats the whole screen.
-pub(super) fn format_screen(all: &Value, colour: bool) -> String {
+pub(super) fn format_screen(overview: &Value, colour: bool) -> String {
     let paint = |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     let mut out = String::new();
-    let window = all["window"].as_str().unwrap_or("");
-    let (runs, live) = (to_number(&all["runs"]), to_number(&all["live_runs"]));
+    let window = overview["window"].as_str().unwrap_or("");
+    let (runs, live) = (to_number(&overview["runs"]), to_number(&overview["live_runs"]));
     let head = format!(
         "tollgate  last {window}  {}, {live} live now  {}",
         format_count(runs, "run"),
-        format_money(&all["cost_usd"])
+        format_money(&overview["cost_usd"])
     );
     let _ = writeln!(out, "{}\n", paint("1", &head));
-    write_figure(&mut out, "iterations per run", &all["iterations_per_run"], &|value| {
+    write_figure(&mut out, "iterations per run", &overview["iterations_per_run"], &|value| {
         format!("{:.2}", value.as_f64().unwrap_or(0.0))
     });
-    write_figure(&mut out, "p95 time per run", &all["p95_seconds_per_run"], &format_seconds);
-    write_figure(&mut out, "failure rate", &all["failure_rate"], &|value| {
+    write_figure(&mut out, "p95 time per run", &overview["p95_seconds_per_run"], &format_seconds);
+    write_figure(&mut out, "failure rate", &overview["failure_rate"], &|value| {
         format!("{:.1} %", value.as_f64().unwrap_or(0.0) * 100.0)
     });
-    write_figure(&mut out, "cost per run", &all["cost_usd_per_run"], &format_money);
+    write_figure(&mut out, "cost per run", &overview["cost_usd_per_run"], &format_money);
     let none = Vec::new();
-    let list = |key: &str| all[key].as_array().unwrap_or(&none);
-    for alert in list("alerts").iter().filter(|alert| alert["state"] == "firing").take(MAX_ROWS) {
+    let rows = |key: &str| overview[key].as_array().unwrap_or(&none);
+    for alert in rows("alerts").iter().filter(|alert| alert["state"] == "firing").take(MAX_ROWS) {
         let measured = escape_unsafe(alert["measured"].as_str().unwrap_or(""));
         let [severity, rule, run] = ["severity", "rule", "run_id"].map(|key| format_name(&alert[key]));
-        let said = format!("{severity} {rule}: {measured}  {run}");
-        let _ = writeln!(out, "  {}", paint("31", &said));
+        let alert_text = format!("{severity} {rule}: {measured}  {run}");
+        let _ = writeln!(out, "  {}", paint("31", &alert_text));
     }
     for (title, key) in [("most expensive runs", "most_expensive"), ("longest runs", "longest")] {
         let heading = format!(
@@ -144,9 +144,9 @@ pub(super) fn format_screen(all: &Value, colour: bool) -> String {
             "state", "cost", "time", "iter", "tools", "tenant"
         );
         let _ = writeln!(out, "{}", paint("1", &heading));
-        let links = list(&format!("{key}_trace_urls"));
-        for (at, run) in list(key).iter().take(MAX_ROWS).enumerate() {
-            let link = links.get(at).filter(|link| link.is_string()).unwrap_or(&run["trace_id"]);
+        let links = rows(&format!("{key}_trace_urls"));
+        for (index, run) in rows(key).iter().take(MAX_ROWS).enumerate() {
+            let link = links.get(index).filter(|link| link.is_string()).unwrap_or(&run["trace_id"]);
             let _ = writeln!(
                 out,
                 "{:<26} {:<8} {:>10} {:>9} {:>6} {:>6}  {:<16} {}",
@@ -165,7 +165,7 @@ pub(super) fn format_screen(all: &Value, colour: bool) -> String {
         [("cost by tenant", "by_tenant"), ("cost by model", "by_model"), ("cost by feature", "by_feature")]
     {
         let _ = writeln!(out, "{}", paint("1", &format!("\n{title}")));
-        for share in list(key).iter().take(MAX_ROWS) {
+        for share in rows(key).iter().take(MAX_ROWS) {
             let _ = writeln!(
                 out,
                 "{:<26} {:>10} {:>13}",

@@ -1,6 +1,6 @@
 //! Tests of the generated configuration, the examples, and every configuration error as a user sees it.
 
-use crate::sources::{check_generated, root};
+use crate::sources::{blocks_of, check_generated, manual, root};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -286,7 +286,7 @@ fn a_collectors_tuning_is_told_and_no_error() {
 }
 
 /// Supplies the variables and files that the manual's blocks name.
-struct Manual;
+pub(crate) struct Manual;
 
 impl SubstitutionLookup for Manual {
     fn var(&self, name: &str) -> Option<String> {
@@ -339,26 +339,15 @@ fn completed(block: &str) -> String {
 /// test: a password in the README was one letter too short.)
 #[test]
 fn the_manuals_configurations_load() {
-    let (mut folders, mut pages) = (vec![root().join("docs")], vec![root().join("README.md")]);
-    while let Some(folder) = folders.pop() {
-        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ending| ending == "md") {
-                pages.push(path);
-            }
-        }
-    }
     let mut seen = 0;
-    for path in pages {
-        let text = fs::read_to_string(&path).unwrap();
-        for block in text.split("\n```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
+    for page in manual() {
+        for block in blocks_of("yaml", &page.text) {
             // a table of prices, which `overlays` names
             if block.starts_with("# contract.yaml") {
                 continue;
             }
-            let whole = completed(block);
-            let read = resolve::resolve_config(&path.display().to_string(), &whole, &Manual, Path::new("/tmp/data"));
+            let whole = completed(&block);
+            let read = resolve::resolve_config(&page.path, &whole, &Manual, Path::new("/tmp/data"));
             if let Err(problems) = &read.result {
                 panic!("{}\n{whole}", read.source.render(problems, false));
             }

@@ -12,6 +12,7 @@ mod fuzz;
 mod gateway;
 mod kms;
 mod leak;
+mod manual;
 mod memory;
 mod operations;
 mod otlp;

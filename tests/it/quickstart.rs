@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::process::Command;
+
+use crate::manual::run_script;
+use crate::sources::{File, blocks_of};
 
 /// A free port with two more free ones above it.
 fn ports() -> u16 {
@@ -19,8 +21,7 @@ fn ports() -> u16 {
 /// Each block does what the page says, on other ports. The test takes the seconds that the page waits for the vault.
 #[test]
 fn the_page_for_newcomers_works() {
-    let page = fs::read_to_string(fixtures::at("docs/quickstart.md")).unwrap();
-    let blocks: Vec<&str> = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let blocks = blocks_of("sh", &File::read("docs/quickstart.md").text);
     assert_eq!(blocks.len(), 4);
     let (folder, port) = (tempfile::tempdir().unwrap(), ports());
     let script = blocks.concat().replace("127.0.0.1:4318", &format!("127.0.0.1:{}", port + 1));
@@ -31,11 +32,9 @@ fn the_page_for_newcomers_works() {
         &format!("tollgate --data-dir data --listen 127.0.0.1:{port} print-config"),
     );
     let script = format!("trap 'kill $GATEWAY 2> /dev/null' EXIT\n{script}");
-    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_tollgate")).parent().unwrap().display().to_string();
-    let path = format!("{binary}:{}", std::env::var("PATH").unwrap_or_default());
     // the page's telemetry must be current: old telemetry raises an alarm
     assert!(script.contains("BEGAN=$(($(date +%s) - 2))") && !script.contains("UnixNano\": \"1"), "{script}");
-    let run = Command::new("bash").args(["-c", &script]).current_dir(&folder).env("PATH", path).output().unwrap();
+    let run = run_script(&script, folder.path());
     let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     for wanted in [
         "traces: 1 span, ",

@@ -28,7 +28,7 @@ fn metrics() {
         "Which metrics does tollgate export, and what does each mean? All are on `/metrics` of the admin port, in the \
          OpenMetrics\nformat, and can be pushed by OTLP (`service.telemetry.metrics`).",
     );
-    page.push_str("```sh\ncurl -s http://127.0.0.1:8888/metrics | grep tollgate_spool\n```\n\n| metric | kind | meaning |\n|---|---|---|\n");
+    page.push_str("```console\n$ curl -s http://127.0.0.1:8888/metrics | grep tollgate_spool\n```\n\n| metric | kind | meaning |\n|---|---|---|\n");
     for metric in telemetry::names::ALL {
         let _ = writeln!(
             page,
@@ -267,20 +267,24 @@ fn attributes() {
     assert!(gone.is_empty(), "in the page, but not in the product: {gone:?}");
 }
 
-/// Links between pages lead to a page, and to a heading of it; the book's summary lists every page.
+/// Links between pages lead to a page, and to a heading of it; pictures exist; the book's summary lists every page. Pages
+/// of `docs` link to nothing outside of it, which the book would not have.
 #[test]
 fn links_lead_somewhere() {
     let mut pages = Vec::new();
     files(&root().join("docs"), ".md", &mut pages);
     for name in ["README.md", "ARCHITECTURE.md", "SECURITY.md", "STYLE.md"] {
-        pages.push(File { path: name.to_owned(), text: fs::read_to_string(root().join(name)).unwrap() });
+        pages.push(File::read(name));
     }
-    let summary = fs::read_to_string(root().join("docs/SUMMARY.md")).unwrap();
+    let docs = root().join("docs").canonicalize().unwrap();
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
     let (mut broken, mut links) = (Vec::new(), 0);
     for page in &pages {
         let place = root().join(&page.path);
         let prose: String = page.text.split("```").step_by(2).collect();
-        for target in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        let links_of_page = prose.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let pictures = ["src=\"", "srcset=\""].into_iter().flat_map(|name| prose.split(name).skip(1));
+        for target in links_of_page.chain(pictures.filter_map(|rest| rest.split('"').next())) {
             if target.contains("://") || target.starts_with("mailto:") {
                 continue;
             }
@@ -288,10 +292,13 @@ fn links_lead_somewhere() {
             let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
             let file = if path.is_empty() { place.clone() } else { place.parent().unwrap().join(path) };
             let there = fs::read_to_string(&file).unwrap_or_default();
+            let is_inside = file.canonicalize().is_ok_and(|file| file.starts_with(&docs));
             if !file.exists()
                 || (!anchor.is_empty() && file.extension().is_some_and(|e| e == "md") && !has_anchor(&there, anchor))
             {
                 broken.push(format!("{}: {target}", page.path));
+            } else if page.path.starts_with("docs/") && !is_inside {
+                broken.push(format!("{}: {target} is not in `docs`", page.path));
             }
         }
         let inside = page.path.strip_prefix("docs/").filter(|name| *name != "SUMMARY.md");

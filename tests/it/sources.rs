@@ -1,5 +1,5 @@
-//! The repository's own files, for tests that read them: [`files`], [`product`], and [`check_generated`] for files that a
-//! test writes.
+//! The repository's own files, for tests that read them: [`files`], [`product`], [`manual`] with the [`blocks`] of its
+//! pages, and [`check_generated`] for files that a test writes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +8,12 @@ use std::path::{Path, PathBuf};
 pub(crate) struct File {
     pub(crate) path: String,
     pub(crate) text: String,
+}
+
+impl File {
+    pub(crate) fn read(path: &str) -> Self {
+        Self { path: path.to_owned(), text: fs::read_to_string(root().join(path)).unwrap() }
+    }
 }
 
 /// The repository's folder.
@@ -40,6 +46,49 @@ pub(crate) fn product() -> Vec<File> {
         !tests && !support && !file.path.starts_with("crates/otlp/src/gen/")
     });
     all
+}
+
+/// The manual: README.md and the pages of `docs`.
+pub(crate) fn manual() -> Vec<File> {
+    let mut pages = vec![File::read("README.md")];
+    files(&root().join("docs"), ".md", &mut pages);
+    pages
+}
+
+/// A code block of a page.
+pub(crate) struct Block {
+    /// The words behind its opening fence, such as `sh`.
+    pub(crate) kind: String,
+    /// Its lines, without the indent of a block that is within a list.
+    pub(crate) text: String,
+}
+
+/// The code blocks of a page.
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
+    let (mut found, mut open): (Vec<Block>, Option<usize>) = (Vec::new(), None);
+    for line in page.lines() {
+        let fence = line.trim_start().strip_prefix("```");
+        match (fence, open) {
+            (Some(kind), None) => {
+                open = Some(line.len() - line.trim_start().len());
+                found.push(Block { kind: kind.trim().to_owned(), text: String::new() });
+            }
+            (Some(_), Some(_)) => open = None,
+            (None, Some(indent)) => {
+                let block = found.last_mut().unwrap();
+                block.text.push_str(line.get(indent..).unwrap_or_default());
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block has no end:\n{}", found.last().unwrap().text);
+    found
+}
+
+/// The text of the blocks of this kind, in their order.
+pub(crate) fn blocks_of(kind: &str, page: &str) -> Vec<String> {
+    blocks(page).into_iter().filter(|block| block.kind == kind).map(|block| block.text).collect()
 }
 
 /// Compares the file `path` with its generated text; with `TOLLGATE_UPDATE`, writes it first.

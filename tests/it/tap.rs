@@ -11,6 +11,8 @@ use otlp::{Signal, json};
 use tollgate::app::RunningGateway;
 
 use super::gateway;
+use crate::manual::{check_shown, examples};
+use crate::sources::{File, blocks_of};
 use fakes::tls::{Authority, pem_file};
 
 /// A pipeline for third parties and one that does not redact; an admin port.
@@ -255,33 +257,12 @@ async fn tap_tells_what_is_withheld() {
     app.shutdown().await;
 }
 
-/// Whether `line` matches `pattern`, in which `…` matches anything.
-fn says(pattern: &str, line: &str) -> bool {
-    let mut parts = pattern.split('…');
-    let Some(mut rest) = line.strip_prefix(parts.next().unwrap()) else { return false };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, between)) = parts.split_last() else { return rest.is_empty() };
-    for part in between {
-        let Some(at) = rest.find(part) else { return false };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
-}
-
 /// The commands shown in docs/operations.md produce the output shown.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_manuals_examples_run() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(root.join("docs/operations.md")).unwrap();
-    let block = text.split("```console\n").nth(1).unwrap().split("```").next().unwrap();
-    let examples: Vec<(&str, Vec<&str>)> = block
-        .split("$ tollgate ")
-        .skip(1)
-        .map(|example| {
-            let mut lines = example.lines();
-            (lines.next().unwrap(), lines.collect())
-        })
-        .collect();
+    let block = blocks_of("console", &File::read("docs/operations.md").text).remove(0);
+    let examples = examples(&block);
     for wanted in ["tap ", "schema", "completions ", "explain ", "test "] {
         assert!(
             examples.iter().any(|(command, _)| format!("{command} ").starts_with(wanted)),
@@ -313,10 +294,7 @@ async fn the_manuals_examples_run() {
         let output = tokio::task::spawn_blocking(run).await.unwrap();
         let shown = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{command}: {shown}");
-        let mut lines = shown.lines();
-        for pattern in expected.iter().filter(|pattern| **pattern != "…") {
-            assert!(lines.any(|line| says(pattern, line)), "{command}: no line `{pattern}` in\n{shown}");
-        }
+        check_shown(command, &expected, &shown);
     }
     app.shutdown().await;
 }

@@ -207,7 +207,7 @@ fn lines_fit_in_120_columns() {
     files(&root().join("docs"), ".md", &mut documents);
     documents.retain(|file| !file.text.contains("<!-- Made by a test"));
     for name in ["README.md", "CHANGELOG.md", "ARCHITECTURE.md", "SECURITY.md", "STYLE.md"] {
-        documents.push(File { path: name.to_owned(), text: fs::read_to_string(root().join(name)).unwrap() });
+        documents.push(File::read(name));
     }
     let mut broken = Vec::new();
     for (file, is_document) in

@@ -38,19 +38,20 @@ pub fn parse_url(text: &str) -> Result<Url<'_>, String> {
         return Err("contains white space, `\\` or a non-ASCII character: percent-encode it (`%20`), and write a host as `xn--…`"
             .to_owned());
     }
-    let (authority, tail) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
+    let (authority, path_and_query) = rest.find(['/', '?']).map_or((rest, ""), |at| rest.split_at(at));
     if authority.contains('@') {
         return Err(
             "contains a user name before the host: put credentials under their own key, such as `headers`".to_owned()
         );
     }
-    let (name, number) = split_host_port(authority)?;
-    if name.is_empty() {
+    let (host, port) = split_host_port(authority)?;
+    if host.is_empty() {
         return Err("has no host".to_owned());
     }
-    let host = check_host(name)?;
-    let port = number.map(parse_port).transpose()?;
-    let (path, query) = tail.split_once('?').map_or((tail, None), |(path, query)| (path, Some(query)));
+    let host = check_host(host)?;
+    let port = port.map(parse_port).transpose()?;
+    let (path, query) =
+        path_and_query.split_once('?').map_or((path_and_query, None), |(path, query)| (path, Some(query)));
     Ok(Url { tls, host, port, path, query })
 }
 
@@ -64,8 +65,8 @@ pub(super) fn split_host_port(authority: &str) -> Result<(&str, Option<&str>), S
     if bracketed.is_empty() && rest.matches(':').count() > 1 {
         return Err("an IPv6 address must be in brackets: `[::1]:4317`".to_owned());
     }
-    let Some((name, number)) = rest.split_once(':') else { return Ok((authority, None)) };
-    Ok((if bracketed.is_empty() { name } else { bracketed }, Some(number)))
+    let Some((name, port)) = rest.split_once(':') else { return Ok((authority, None)) };
+    Ok((if bracketed.is_empty() { name } else { bracketed }, Some(port)))
 }
 
 /// Checks a host: a name, an IPv4 address in four parts, or an IPv6 address in brackets, which are removed from the
@@ -82,10 +83,10 @@ pub fn check_host(text: &str) -> Result<&str, String> {
         return Err("the host may contain only letters, digits, `.`, `-` and `_`".to_owned());
     }
     // Resolvers accept `127.1`, `0x7f.0.0.1`, `010.0.0.1` and `2130706433` as IPv4 addresses.
-    let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
-    let hexadecimal = last.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"));
-    let number = hexadecimal || (!last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()));
-    if number && text.parse::<Ipv4Addr>().is_err() {
+    let last_label = text.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+    let hexadecimal = last_label.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"));
+    let is_number = hexadecimal || (!last_label.is_empty() && last_label.bytes().all(|byte| byte.is_ascii_digit()));
+    if is_number && text.parse::<Ipv4Addr>().is_err() {
         return Err(
             "the host is a number: write an IPv4 address in four parts from 0 to 255, such as `10.0.0.1`".to_owned()
         );
@@ -104,16 +105,17 @@ pub fn parse_port(text: &str) -> Result<u16, String> {
     }
 }
 
-/// Parses a port to listen on: as [`port`], but also allows 0, with which the system chooses a port.
+/// Parses a port to listen on: as [`parse_port`], but also allows 0, with which the system chooses a port.
 pub(super) fn parse_listen_port(text: &str) -> Result<u16, String> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     // The standard library's parser would drop leading zeros and accept `+80`.
-    let plain = digits && (text == "0" || !text.starts_with('0'));
-    if let Some(port) = plain.then(|| text.parse().ok()).flatten() {
+    let is_canonical = is_digits && (text == "0" || !text.starts_with('0'));
+    if let Some(port) = is_canonical.then(|| text.parse().ok()).flatten() {
         return Ok(port);
     }
     // Anything but digits may be the password of an address whose `@` is missing.
-    let shown = if digits && text.len() <= 10 { format!("`{text}`") } else { "the text after the last `:`".to_owned() };
+    let shown =
+        if is_digits && text.len() <= 10 { format!("`{text}`") } else { "the text after the last `:`".to_owned() };
     Err(if text.is_empty() {
         "the port is empty: write a number from 1 to 65535 after the `:`, or remove the `:`".to_owned()
     } else {

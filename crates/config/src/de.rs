@@ -39,14 +39,14 @@ pub fn deserialize_partial<T: DeserializeOwned>(node: &TreeNode, path: &str) -> 
             Ok(value) => return (Some(value), problems),
             Err(error) => error,
         };
-        let missing = matches!(error.0.kind, TypeErrorKind::MissingField(_));
-        let prune = error.0.prune_offset;
+        let is_missing_field = matches!(error.0.kind, TypeErrorKind::MissingField(_));
+        let prune_offset = error.0.prune_offset;
         // A field can be missing because its invalid value was pruned. That is not reported again; its map is pruned
         // too.
-        if !missing || problems.is_empty() {
+        if !is_missing_field || problems.is_empty() {
             problems.push(error.into_problem(node, path));
         }
-        match prune {
+        match prune_offset {
             Some(offset) if pruned.insert(offset) => {}
             _ => break,
         }
@@ -83,9 +83,9 @@ impl TypeError {
         Self::new(TypeErrorKind::Other { what: what.into(), hint: hint.into() })
     }
 
-    fn with_context(mut self, at: SourcePosition, prune: usize, name: Option<&str>) -> Self {
+    fn with_context(mut self, at: SourcePosition, prune_offset: usize, name: Option<&str>) -> Self {
         self.0.at.get_or_insert(at);
-        self.0.prune_offset.get_or_insert(prune);
+        self.0.prune_offset.get_or_insert(prune_offset);
         if let Some(name) = name {
             self.0.path.push(name.to_owned());
         }
@@ -93,18 +93,18 @@ impl TypeError {
     }
 
     fn into_problem(self, node: &TreeNode, path: &str) -> Problem {
-        let mut full = path.to_owned();
+        let mut full_path = path.to_owned();
         for part in self.0.path.iter().rev() {
-            if !full.is_empty() && !part.starts_with('[') {
-                full.push('.');
+            if !full_path.is_empty() && !part.starts_with('[') {
+                full_path.push('.');
             }
-            full.push_str(part);
+            full_path.push_str(part);
         }
         let at = Some(self.0.at.unwrap_or(node.at));
         match self.0.kind {
             TypeErrorKind::UnknownName { what, name, expected } => {
                 // An alias may be the empty text, which is no useful suggestion.
-                let expected: Vec<&str> = expected.iter().copied().filter(|one| !one.is_empty()).collect();
+                let expected: Vec<&str> = expected.iter().copied().filter(|name| !name.is_empty()).collect();
                 let near = find_nearest(&name, expected.iter().copied());
                 let hint = match near {
                     Some(near) => format!("did you mean `{near}`?"),
@@ -116,12 +116,12 @@ impl TypeError {
                     ("key", _) | (_, Some(_)) => format!("unknown {what} `{name}`"),
                     _ => format!("unknown {what}"),
                 };
-                Problem::error(at, full, what).with_hint(hint)
+                Problem::error(at, full_path, what).with_hint(hint)
             }
             TypeErrorKind::MissingField(field) => {
-                Problem::error(at, full, format!("`{field}` is missing")).with_hint(format!("add `{field}: …`"))
+                Problem::error(at, full_path, format!("`{field}` is missing")).with_hint(format!("add `{field}: …`"))
             }
-            TypeErrorKind::Other { what, hint } => Problem::error(at, full, what).with_hint(hint),
+            TypeErrorKind::Other { what, hint } => Problem::error(at, full_path, what).with_hint(hint),
         }
     }
 }
@@ -201,7 +201,7 @@ impl de::Error for TypeError {
 /// How to write a map with these fields in place of a scalar. A switch alone becomes the first field, if that is a
 /// switch.
 fn describe_fields(value: &NodeValue, fields: &[&str]) -> String {
-    let switch = match value {
+    let switch_state = match value {
         NodeValue::Bool(on) => Some(*on),
         NodeValue::Str(text) => match text.trim().to_ascii_lowercase().as_str() {
             "on" | "yes" | "true" => Some(true),
@@ -210,7 +210,7 @@ fn describe_fields(value: &NodeValue, fields: &[&str]) -> String {
         },
         _ => None,
     };
-    match (fields.first(), switch) {
+    match (fields.first(), switch_state) {
         (Some(field @ (&"on" | &"enabled")), Some(on)) => format!("write `{{ {field}: {on} }}`"),
         (Some(field), _) => {
             let shown: Vec<&str> = fields.iter().copied().take(MAX_NAMED_FIELDS).collect();
@@ -237,7 +237,7 @@ impl<'t> NodeDeserializer<'t> {
     }
 
     /// Visits a number or boolean that is written as text, as values from the environment are.
-    fn retyped<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
+    fn visit_retyped<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
         if let NodeValue::Str(text) = &self.node.value {
             let text = text.trim();
             if let Ok(number) = text.parse::<u64>() {
@@ -249,8 +249,8 @@ impl<'t> NodeDeserializer<'t> {
             if let Ok(number) = text.parse::<f64>() {
                 return visitor.visit_f64(number);
             }
-            if let Ok(truth) = text.parse::<bool>() {
-                return visitor.visit_bool(truth);
+            if let Ok(flag) = text.parse::<bool>() {
+                return visitor.visit_bool(flag);
             }
         }
         self.deserialize_any(visitor)
@@ -260,7 +260,7 @@ impl<'t> NodeDeserializer<'t> {
 macro_rules! retyped {
     ($($method:ident)*) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, TypeError> {
-            self.retyped(visitor)
+            self.visit_retyped(visitor)
         })*
     };
 }
@@ -368,13 +368,14 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 
 struct MapEntries<'t> {
     entries: std::slice::Iter<'t, (MapKey, TreeNode)>,
-    value: Option<&'t (MapKey, TreeNode)>,
+    /// The entry whose key was read and whose value follows.
+    current: Option<&'t (MapKey, TreeNode)>,
     pruned: &'t HashSet<usize>,
 }
 
 impl<'t> MapEntries<'t> {
     fn new(entries: &'t [(MapKey, TreeNode)], pruned: &'t HashSet<usize>) -> Self {
-        Self { entries: entries.iter(), value: None, pruned }
+        Self { entries: entries.iter(), current: None, pruned }
     }
 }
 
@@ -384,14 +385,14 @@ impl<'de> MapAccess<'de> for MapEntries<'_> {
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, TypeError> {
         let pruned = self.pruned;
         let Some(entry) = self.entries.find(|(key, _)| !pruned.contains(&key.at.offset)) else { return Ok(None) };
-        self.value = Some(entry);
+        self.current = Some(entry);
         let key = &entry.0;
         let name: de::value::StrDeserializer<'_, TypeError> = key.name.as_str().into_deserializer();
         seed.deserialize(name).map(Some).map_err(|error| error.with_context(key.at, key.at.offset, None))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, TypeError> {
-        let Some((key, node)) = self.value.take() else { return Err(de::Error::custom("a value without its key")) };
+        let Some((key, node)) = self.current.take() else { return Err(de::Error::custom("a value without its key")) };
         let at = if node.at.len > 0 && node.entries().is_empty() { node.at } else { key.at };
         seed.deserialize(NodeDeserializer { node, pruned: self.pruned })
             .map_err(|error| error.with_context(at, key.at.offset, Some(&key.name)))

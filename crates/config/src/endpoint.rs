@@ -17,7 +17,7 @@ pub struct Endpoint {
     socket: Option<PathBuf>,
 }
 
-/// The longest path of a unix socket that all supported kernels accept, in bytes.
+/// Maximum length of a unix socket's path that all supported kernels accept, in bytes.
 const MAX_SOCKET_PATH: usize = 107;
 
 impl Endpoint {

@@ -8,7 +8,7 @@ use super::problem::{Problem, SourcePosition};
 use super::shell_syntax::{find_bare_variable, find_home_shorthand};
 use super::tree::{NodeValue, TreeNode};
 
-/// The largest file that `${file:…}` reads, in bytes.
+/// Maximum size of a file that `${file:…}` reads, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A variable of the process environment, if set and UTF-8. Only this function reads the environment.
@@ -186,8 +186,8 @@ fn resolve_reference(reference: &str, lookup: &dyn SubstitutionLookup) -> Result
         return Err(Some(("`${…}` without `env:` or `file:`".to_owned(), hint)));
     };
     let (name, default) = name.split_once(":-").map_or((name, None), |(name, default)| (name, Some(default)));
-    let valid = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !valid {
+    let is_valid = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !is_valid {
         return Err(Some((
             "not the name of an environment variable".to_owned(),
             "a name may contain only letters, digits and `_`".to_owned(),

@@ -90,10 +90,10 @@ pub fn read(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedCo
             return ParsedConfig { source, file: None, problems: vec![problem], unresolved: Vec::new() };
         }
     };
-    let mut keys = Vec::new();
-    root.collect_shown_keys(&mut keys);
-    keys.extend(snippet::visible_ranges(&root, text));
-    let source = MaskedSource::new(name, text, &keys);
+    let mut shown = Vec::new();
+    root.collect_shown_keys(&mut shown);
+    shown.extend(snippet::visible_ranges(&root, text));
+    let source = MaskedSource::new(name, text, &shown);
     let (mut problems, unresolved) = env::resolve_substitutions(&mut root, lookup);
     let file = Some(ShapeParser { problems: &mut problems }.parse_file(&root));
     ParsedConfig { source, file, problems, unresolved }
@@ -117,8 +117,8 @@ impl ShapeParser<'_> {
     fn parse_file(&mut self, root: &TreeNode) -> ConfigFile {
         self.check_keys(root, "", &TOP_LEVEL_KEYS);
         let empty = TreeNode::null(root.at);
-        let part = |name: &str| root.get(name).map_or(&empty, |(_, node)| node).clone();
-        let service = part("service");
+        let node_at = |name: &str| root.get(name).map_or(&empty, |(_, node)| node).clone();
+        let service = node_at("service");
         self.check_keys(&service, "service", &["extensions", "pipelines", "telemetry"]);
         let pipelines = match service.get("pipelines") {
             Some((_, node)) => self.parse_pipelines(node),
@@ -135,21 +135,21 @@ impl ShapeParser<'_> {
         };
         let enabled = service.get("extensions").map(|(_, node)| self.parse_references(node, "service.extensions"));
         ConfigFile {
-            receivers: self.parse_sections(&part("receivers"), "receivers"),
-            processors: self.parse_sections(&part("processors"), "processors"),
-            exporters: self.parse_sections(&part("exporters"), "exporters"),
-            connectors: self.parse_sections(&part("connectors"), "connectors"),
-            extensions: self.parse_sections(&part("extensions"), "extensions"),
+            receivers: self.parse_sections(&node_at("receivers"), "receivers"),
+            processors: self.parse_sections(&node_at("processors"), "processors"),
+            exporters: self.parse_sections(&node_at("exporters"), "exporters"),
+            connectors: self.parse_sections(&node_at("connectors"), "connectors"),
+            extensions: self.parse_sections(&node_at("extensions"), "extensions"),
             enabled: enabled.unwrap_or_default(),
             pipelines,
             telemetry: service.get("telemetry").map_or(empty.clone(), |(_, node)| node.clone()),
-            spool: part("spool"),
-            pseudonyms: part("pseudonyms"),
-            limits: part("limits"),
+            spool: node_at("spool"),
+            pseudonyms: node_at("pseudonyms"),
+            limits: node_at("limits"),
         }
     }
 
-    /// Reports keys of `node` that are not in `known`, or that `node` is not a map.
+    /// Reports each key of `node` that is not in `known`; if `node` is not a map, reports that.
     fn check_keys(&mut self, node: &TreeNode, path: &str, known: &[&str]) {
         if !matches!(node.value, NodeValue::Map(_) | NodeValue::Null) {
             self.report_error(node.at, path, "expected a map", "");
@@ -199,17 +199,18 @@ impl ShapeParser<'_> {
                     let signal = self.parse_signal(key, &id, &path);
                     (id, signal)
                 }
-                // the name is reported; the pipeline is still read, so that errors inside it are reported too
+                // The name is reported; the pipeline is still read, so that errors inside it are reported too
                 None => {
                     let signal = key.name.split('/').next().and_then(Signal::from_name).unwrap_or(Signal::Traces);
                     (ComponentId { kind: key.name.clone(), name: String::new() }, signal)
                 }
             };
             self.check_keys(body, &path, &["receivers", "processors", "exporters"]);
-            let mut list = |name: &str| {
+            let mut references = |name: &str| {
                 body.get(name).map(|(_, node)| self.parse_references(node, &join_path(&path, name))).unwrap_or_default()
             };
-            let (receivers, processors, exporters) = (list("receivers"), list("processors"), list("exporters"));
+            let (receivers, processors, exporters) =
+                (references("receivers"), references("processors"), references("exporters"));
             for (name, list) in [("receivers", &receivers), ("exporters", &exporters)] {
                 if list.is_empty() {
                     self.report_error(key.at, path.clone(), format!("no {name}"), "");

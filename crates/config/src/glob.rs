@@ -4,20 +4,22 @@
 /// Whether `pattern`, in which `*` matches any characters, matches the whole of `text`. It backtracks to the last star
 /// only, so the cost is at most the product of both lengths.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut to, mut star) = (0, 0, None);
-    while to < text.len() {
-        match pattern.get(at) {
+    let (mut pattern_at, mut text_at) = (0, 0);
+    // The position of the last star, and the end of the text that it matches so far.
+    let mut last_star = None;
+    while text_at < text.len() {
+        match pattern.get(pattern_at) {
             Some(b'*') => {
-                star = Some((at, to));
-                at += 1;
+                last_star = Some((pattern_at, text_at));
+                pattern_at += 1;
             }
-            Some(known) if text.get(to) == Some(known) => (at, to) = (at + 1, to + 1),
+            Some(byte) if text.get(text_at) == Some(byte) => (pattern_at, text_at) = (pattern_at + 1, text_at + 1),
             _ => {
-                let Some((from, seen)) = star else { return false };
-                star = Some((from, seen + 1));
-                (at, to) = (from + 1, seen + 1);
+                let Some((star_at, star_end)) = last_star else { return false };
+                last_star = Some((star_at, star_end + 1));
+                (pattern_at, text_at) = (star_at + 1, star_end + 1);
             }
         }
     }
-    pattern.get(at..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
+    pattern.get(pattern_at..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
 }

@@ -1,6 +1,6 @@
 //! Checks across components: references, the order of processors, and the clearance and destination of every path.
-//! Deciding what may leave when the file is loaded lets the error name the path and the missing step. Processors are
-//! known only by their [`StepRole`]. The outlet (`pipeline`) checks clearance again before each send.
+//! What may leave is decided when the file is loaded, so that the error can name the path and the missing step.
+//! Processors are known only by their [`StepRole`]. The outlet (`pipeline`) checks clearance again before each send.
 
 use std::collections::{HashMap, HashSet};
 
@@ -69,12 +69,12 @@ pub fn check_references(file: &ConfigFile, hint: UnknownTypeHint<'_>) -> Vec<Pro
     let mut references = ReferenceCheck { hint, problems: &mut problems };
     for pipeline in &file.pipelines {
         let path = format!("service.pipelines.{}", pipeline.id);
-        for (kind, uses, sections, more) in [
+        for (kind, uses, sections, connectors) in [
             ("receivers", &pipeline.receivers, &file.receivers, &file.connectors[..]),
             ("processors", &pipeline.processors, &file.processors, &[][..]),
             ("exporters", &pipeline.exporters, &file.exporters, &file.connectors[..]),
         ] {
-            references.report_missing(kind, &format!("{path}.{kind}"), uses, sections, more);
+            references.report_missing(kind, &format!("{path}.{kind}"), uses, sections, connectors);
         }
     }
     references.report_missing("extensions", "service.extensions", &file.enabled, &file.extensions, &[]);
@@ -95,9 +95,9 @@ impl ReferenceCheck<'_> {
         path: &str,
         uses: &[(ComponentId, SourcePosition)],
         sections: &[ComponentSection],
-        more: &[ComponentSection],
+        connectors: &[ComponentSection],
     ) {
-        let all = || sections.iter().chain(more);
+        let all = || sections.iter().chain(connectors);
         for (id, at) in uses.iter().filter(|(id, _)| !all().any(|section| section.id == *id)) {
             // The section with the misspelt type is reported where it is defined.
             let misspelt = |section: &&ComponentSection| {
@@ -141,9 +141,9 @@ impl ReferenceCheck<'_> {
                 }
             }
         }
-        let enabled = |section: &ComponentSection| file.enabled.iter().any(|(id, _)| *id == section.id);
-        let known = |section: &ComponentSection| (self.hint)("extensions", &section.id.kind).is_none();
-        for section in file.extensions.iter().filter(|section| !enabled(section) && known(section)) {
+        let is_enabled = |section: &ComponentSection| file.enabled.iter().any(|(id, _)| *id == section.id);
+        let has_known_type = |section: &ComponentSection| (self.hint)("extensions", &section.id.kind).is_none();
+        for section in file.extensions.iter().filter(|section| !is_enabled(section) && has_known_type(section)) {
             let what = format!("`{}` is not in `service.extensions` and will not run", section.id);
             self.problems.push(Problem::warning(Some(section.at), format!("extensions.{}", section.id), what));
         }
@@ -151,25 +151,25 @@ impl ReferenceCheck<'_> {
 }
 
 /// Checks order, clearance and destinations of every pipeline, and that no receiver's data is tracked twice.
-pub fn check_pipelines(file: &ConfigFile, known: &ComponentFacts<'_>) -> Vec<Problem> {
+pub fn check_pipelines(file: &ConfigFile, facts: &ComponentFacts<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     for pipeline in &file.pipelines {
-        check_order(pipeline, known, &mut problems);
-        check_clearance(pipeline, known, &mut problems);
-        warn_allowed_content(pipeline, known, &mut problems);
-        check_destinations(pipeline, known, &mut problems);
+        check_order(pipeline, facts, &mut problems);
+        check_clearance(pipeline, facts, &mut problems);
+        warn_allowed_content(pipeline, facts, &mut problems);
+        check_destinations(pipeline, facts, &mut problems);
     }
-    check_shared_receivers(file, known, &mut problems);
-    connectors::check_connectors(file, known, &mut problems);
+    check_shared_receivers(file, facts, &mut problems);
+    connectors::check_connectors(file, facts, &mut problems);
     problems
 }
 
-fn check_order(pipeline: &PipelineConfig, known: &ComponentFacts<'_>, problems: &mut Vec<Problem>) {
+fn check_order(pipeline: &PipelineConfig, facts: &ComponentFacts<'_>, problems: &mut Vec<Problem>) {
     let path = format!("service.pipelines.{}.processors", pipeline.id);
-    let mut last: Option<(StepRole, &ComponentId)> = None;
+    let mut latest: Option<(StepRole, &ComponentId)> = None;
     for (id, at) in &pipeline.processors {
-        let Some(step) = known.steps.get(id) else { continue };
-        match last {
+        let Some(step) = facts.steps.get(id) else { continue };
+        match latest {
             Some((before, other)) if before == *step && before != StepRole::Last => {
                 let what = format!("`{other}` and `{id}` do the same step; a pipeline has at most one of each");
                 problems.push(Problem::error(Some(*at), path.clone(), what));
@@ -181,19 +181,19 @@ fn check_order(pipeline: &PipelineConfig, known: &ComponentFacts<'_>, problems: 
             }
             _ => {}
         }
-        last = Some(
-            last.map_or((*step, id), |(before, other)| if before > *step { (before, other) } else { (*step, id) }),
+        latest = Some(
+            latest.map_or((*step, id), |(before, other)| if before > *step { (before, other) } else { (*step, id) }),
         );
     }
 }
 
 /// A hint with a complete list of processors that contains the missing steps, so that applying it causes no new error.
-fn suggest_missing_steps(pipeline: &PipelineConfig, known: &ComponentFacts<'_>, missing: &[StepRole]) -> String {
+fn suggest_missing_steps(pipeline: &PipelineConfig, facts: &ComponentFacts<'_>, missing: &[StepRole]) -> String {
     let mut steps: Vec<(Option<StepRole>, String)> =
-        pipeline.processors.iter().map(|(id, _)| (known.steps.get(id).copied(), id.to_string())).collect();
+        pipeline.processors.iter().map(|(id, _)| (facts.steps.get(id).copied(), id.to_string())).collect();
     let mut bodies = Vec::new();
     for step in missing {
-        let configured = known.steps.iter().filter(|(id, other)| *other == step && !known.audit_only.contains(id));
+        let configured = facts.steps.iter().filter(|(id, other)| *other == step && !facts.audit_only.contains(id));
         let configured = configured.min_by_key(|(id, _)| *id);
         let name = configured.map_or_else(|| step.name().to_owned(), |(id, _)| id.to_string());
         if configured.is_none() {
@@ -204,8 +204,8 @@ fn suggest_missing_steps(pipeline: &PipelineConfig, known: &ComponentFacts<'_>, 
                 step => format!("`{}: {{}}`", step.name()),
             });
         }
-        let at = steps.iter().position(|(other, _)| other.is_some_and(|other| other > *step));
-        steps.insert(at.unwrap_or(steps.len()), (Some(*step), name));
+        let position = steps.iter().position(|(other, _)| other.is_some_and(|other| other > *step));
+        steps.insert(position.unwrap_or(steps.len()), (Some(*step), name));
     }
     let names: Vec<String> = steps.into_iter().map(|(_, name)| name).collect();
     let add =
@@ -213,68 +213,73 @@ fn suggest_missing_steps(pipeline: &PipelineConfig, known: &ComponentFacts<'_>, 
     format!("{add}write `processors: [{}]` in the pipeline", names.join(", "))
 }
 
-fn check_clearance(pipeline: &PipelineConfig, known: &ComponentFacts<'_>, problems: &mut Vec<Problem>) {
+fn check_clearance(pipeline: &PipelineConfig, facts: &ComponentFacts<'_>, problems: &mut Vec<Problem>) {
     // An unknown processor is reported on its own. If its name is close to a step's name, that step is not also
     // missing.
-    let meant = |id: &ComponentId, step: StepRole| {
+    let is_misspelt = |id: &ComponentId, step: StepRole| {
         let steps = [StepRole::Normalize, StepRole::Cost, StepRole::Runs, StepRole::Vault, StepRole::Redact]
             .map(StepRole::name);
-        !known.steps.contains_key(id) && find_nearest(&id.kind, steps) == Some(step.name())
+        !facts.steps.contains_key(id) && find_nearest(&id.kind, steps) == Some(step.name())
     };
-    let does = |id: &ComponentId, step: StepRole| {
-        meant(id, step) || (known.steps.get(id) == Some(&step) && !known.audit_only.contains(id))
+    let performs = |id: &ComponentId, step: StepRole| {
+        is_misspelt(id, step) || (facts.steps.get(id) == Some(&step) && !facts.audit_only.contains(id))
     };
-    let allowed = |id: &ComponentId| allows_content(known, id, pipeline.signal);
-    let has = |step: StepRole| {
-        pipeline.processors.iter().any(|(id, _)| does(id, step) || (step == StepRole::Vault && allowed(id)))
+    let lets_content_pass = |id: &ComponentId| allows_content(facts, id, pipeline.signal);
+    let has_step = |step: StepRole| {
+        pipeline
+            .processors
+            .iter()
+            .any(|(id, _)| performs(id, step) || (step == StepRole::Vault && lets_content_pass(id)))
     };
     // `redact` drops content keys on metrics, so metrics need no vault step. Output of connectors has no content.
     let needed: &[StepRole] =
-        if pipeline.signal == Signal::Metrics || connectors::is_fed_by_connectors_only(pipeline, known) {
+        if pipeline.signal == Signal::Metrics || connectors::is_fed_by_connectors_only(pipeline, facts) {
             &[StepRole::Redact]
         } else {
             &[StepRole::Vault, StepRole::Redact]
         };
-    let missing: Vec<StepRole> = needed.iter().copied().filter(|step| !has(*step)).collect();
-    let absent: Vec<&str> = missing.iter().map(|step| step.name()).collect();
-    if absent.is_empty() {
+    let missing: Vec<StepRole> = needed.iter().copied().filter(|step| !has_step(*step)).collect();
+    let missing_names: Vec<&str> = missing.iter().map(|step| step.name()).collect();
+    if missing_names.is_empty() {
         return;
     }
-    for (id, at) in pipeline.exporters.iter().filter(|(id, _)| known.third_party.contains(id)) {
+    for (id, at) in pipeline.exporters.iter().filter(|(id, _)| facts.third_party.contains(id)) {
         let path = format!("service.pipelines.{}.exporters", pipeline.id);
-        let way = describe_path(pipeline, id);
-        if let Some((audit, _)) = pipeline.processors.iter().find(|(id, _)| known.audit_only.contains(id)) {
-            let what = format!("`{id}` is a third party, but `{audit}` on the path {way} only counts (`mode: audit`)");
+        let shown_path = describe_path(pipeline, id);
+        if let Some((audit, _)) = pipeline.processors.iter().find(|(id, _)| facts.audit_only.contains(id)) {
+            let what =
+                format!("`{id}` is a third party, but `{audit}` on the path {shown_path} only counts (`mode: audit`)");
             let hint =
                 format!("set `mode: enforce` on `{audit}`, or `trust: internal` on `{id}` if it may see everything");
             problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
             continue;
         }
-        let what = format!("`{id}` is a third party, but the path {way} has no step: {}", absent.join(", "));
-        let allow = if absent.contains(&StepRole::Vault.name()) {
+        let what =
+            format!("`{id}` is a third party, but the path {shown_path} has no step: {}", missing_names.join(", "));
+        let allow = if missing_names.contains(&StepRole::Vault.name()) {
             ", or set `content: allow` on `redact` if content may go there, redacted"
         } else {
             ""
         };
-        let steps = suggest_missing_steps(pipeline, known, &missing);
+        let steps = suggest_missing_steps(pipeline, facts, &missing);
         let hint = format!("{steps}{allow}, or set `trust: internal` on `{id}` if it may see everything");
         problems.push(Problem::error(Some(*at), path, what).with_hint(hint));
     }
 }
 
 /// Whether a processor lets content pass. Metrics carry no content.
-fn allows_content(known: &ComponentFacts<'_>, id: &ComponentId, signal: Signal) -> bool {
-    known.content_allowed.contains(id) && !known.audit_only.contains(id) && signal != Signal::Metrics
+fn allows_content(facts: &ComponentFacts<'_>, id: &ComponentId, signal: Signal) -> bool {
+    facts.content_allowed.contains(id) && !facts.audit_only.contains(id) && signal != Signal::Metrics
 }
 
 /// Warns about content that goes to third parties because the configuration allows it.
-fn warn_allowed_content(pipeline: &PipelineConfig, known: &ComponentFacts<'_>, problems: &mut Vec<Problem>) {
-    let vault = pipeline.processors.iter().any(|(id, _)| known.steps.get(id) == Some(&StepRole::Vault));
+fn warn_allowed_content(pipeline: &PipelineConfig, facts: &ComponentFacts<'_>, problems: &mut Vec<Problem>) {
+    let has_vault = pipeline.processors.iter().any(|(id, _)| facts.steps.get(id) == Some(&StepRole::Vault));
     for (redact, at) in
-        pipeline.processors.iter().filter(|(id, _)| allows_content(known, id, pipeline.signal) && !vault)
+        pipeline.processors.iter().filter(|(id, _)| allows_content(facts, id, pipeline.signal) && !has_vault)
     {
-        let third = pipeline.exporters.iter().filter(|(id, _)| known.third_party.contains(id));
-        let names: Vec<String> = third.map(|(id, _)| format!("`{id}`")).collect();
+        let third_parties = pipeline.exporters.iter().filter(|(id, _)| facts.third_party.contains(id));
+        let names: Vec<String> = third_parties.map(|(id, _)| format!("`{id}`")).collect();
         if !names.is_empty() {
             let what = format!("`{redact}` has `content: allow`: {} will get content, redacted", names.join(", "));
             let path = format!("service.pipelines.{}.processors", pipeline.id);
@@ -284,10 +289,10 @@ fn warn_allowed_content(pipeline: &PipelineConfig, known: &ComponentFacts<'_>, p
 }
 
 /// Every exporter needs an endpoint for each signal it receives; otherwise the data would stay in the spool forever.
-fn check_destinations(pipeline: &PipelineConfig, known: &ComponentFacts<'_>, problems: &mut Vec<Problem>) {
+fn check_destinations(pipeline: &PipelineConfig, facts: &ComponentFacts<'_>, problems: &mut Vec<Problem>) {
     let signal = pipeline.signal.as_str();
     for (id, at) in &pipeline.exporters {
-        if known.missing_endpoints.contains(&(id.clone(), pipeline.signal)) {
+        if facts.missing_endpoints.contains(&(id.clone(), pipeline.signal)) {
             let path = format!("service.pipelines.{}.exporters", pipeline.id);
             let what =
                 format!("`{id}` has no endpoint for {signal}, but is on the path {}", describe_path(pipeline, id));
@@ -307,10 +312,10 @@ pub(super) fn describe_path(pipeline: &PipelineConfig, exporter: &ComponentId) -
 
 /// Pipelines that share a receiver and a signal must begin with the same stateful steps, so that a record is priced,
 /// tracked and vaulted once.
-fn check_shared_receivers(file: &ConfigFile, known: &ComponentFacts<'_>, problems: &mut Vec<Problem>) {
-    let stateful = |pipeline: &PipelineConfig| {
+fn check_shared_receivers(file: &ConfigFile, facts: &ComponentFacts<'_>, problems: &mut Vec<Problem>) {
+    let stateful_prefix = |pipeline: &PipelineConfig| {
         let last = pipeline.processors.iter().rposition(|(id, _)| {
-            matches!(known.steps.get(id), Some(StepRole::Cost | StepRole::Runs | StepRole::Vault))
+            matches!(facts.steps.get(id), Some(StepRole::Cost | StepRole::Runs | StepRole::Vault))
         });
         let prefix = pipeline.processors.iter().take(last.map_or(0, |at| at + 1));
         prefix.map(|(id, _)| id.clone()).collect::<Vec<_>>()
@@ -319,11 +324,11 @@ fn check_shared_receivers(file: &ConfigFile, known: &ComponentFacts<'_>, problem
         let first = file.pipelines.iter().take(index).find(|first| {
             first.signal == second.signal
                 && first.receivers.iter().any(|(id, _)| second.receivers.iter().any(|(other, _)| id == other))
-                && !stateful(first).is_empty()
-                && !stateful(second).is_empty()
-                && stateful(first) != stateful(second)
+                && !stateful_prefix(first).is_empty()
+                && !stateful_prefix(second).is_empty()
+                && stateful_prefix(first) != stateful_prefix(second)
                 // An unknown step may be the one that differs, and is reported elsewhere.
-                && ![*first, second].iter().any(|one| one.processors.iter().any(|(id, _)| !known.steps.contains_key(id)))
+                && ![*first, second].iter().any(|pipeline| pipeline.processors.iter().any(|(id, _)| !facts.steps.contains_key(id)))
         });
         if let Some(first) = first {
             let what = format!("`{}` and `{}` get the same data but track it differently", first.id, second.id);

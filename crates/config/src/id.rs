@@ -19,9 +19,9 @@ impl ComponentId {
     /// A fixed text that says which of these rules is broken.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (kind, name) = text.split_once('/').unwrap_or((text, ""));
-        let valid = kind.starts_with(|first: char| first.is_ascii_lowercase())
+        let is_valid_type = kind.starts_with(|first: char| first.is_ascii_lowercase())
             && kind.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        if !valid {
+        if !is_valid_type {
             return Err(
                 "a component's type must start with a lower case letter and contain only lower case letters, digits and `_`",
             );

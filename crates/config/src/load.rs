@@ -1,6 +1,6 @@
-//! Parses YAML into a positioned [`TreeNode`] tree and into typed data files; the only file that knows the YAML crate.
-//! Duplicate keys, merge keys and alias bombs are refused; `yes` and `on` stay text; errors quote no value.
-//! Substitution of `${…}` is in `env`, typing in `de`.
+//! Parses YAML: a configuration into a [`TreeNode`] tree with positions, a data file into its type; the only file that
+//! knows the YAML crate. Duplicate keys, merge keys and alias bombs are refused; `yes` and `on` stay text; errors quote
+//! no value. Substitution of `${…}` is in `env`, typing in `de`.
 
 use std::fmt;
 
@@ -14,9 +14,9 @@ use super::yaml_syntax::{SyntaxFault, describe_fault, find_document_mark, locate
 
 /// The remedy for a file without content.
 const EMPTY_HINT: &str = "`tollgate print-config --comments` prints a configuration to start from";
-/// The most nodes a configuration file may have; each use of an alias counts again.
+/// Maximum number of nodes in a configuration file; each use of an alias counts again.
 const MAX_NODES: usize = 100_000;
-/// The most nodes a data file (rules, rates, dialects) may have.
+/// Maximum number of nodes in a data file (rules, rates, dialects).
 const MAX_DATA_NODES: usize = 2_000_000;
 
 fn options(max_nodes: usize) -> Options {

@@ -35,7 +35,7 @@ fn ten_seconds() -> TimeSpan {
 }
 
 impl PortTls {
-    /// Adds a problem for each invalid setting; `path` is the position of these settings in the component.
+    /// Adds a problem for each invalid setting; `path` is the path of these settings inside the component.
     pub fn check(&self, path: &str, problems: &mut Vec<FieldProblem>) {
         if self.reload_interval.0.is_zero() {
             problems.push(FieldProblem::new(format!("{path}.reload_interval"), "must be more than zero"));

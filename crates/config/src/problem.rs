@@ -82,12 +82,12 @@ impl Problem {
         Self { severity: ProblemSeverity::Warning, ..Self::error(at, path, what) }
     }
 
-    /// The subject of a message that begins with its verb (`is missing`): the field that the path ends with.
+    /// The subject that a message lacks if it begins with its verb (`is missing`): the field that the path ends with.
     fn missing_subject(&self) -> Option<&str> {
         let verb = self.message.split(' ').next()?;
-        let begins = ["is", "must", "has", "contains", "requires", "needs", "equals", "uses", "now", "belongs"];
+        let verbs = ["is", "must", "has", "contains", "requires", "needs", "equals", "uses", "now", "belongs"];
         let field = self.path.rsplit('.').next().filter(|field| !field.is_empty())?;
-        begins.contains(&verb).then_some(field)
+        verbs.contains(&verb).then_some(field)
     }
 
     /// Returns the problem with `hint` set.
@@ -162,17 +162,17 @@ impl MaskedSource {
             let snippet = Snippet::source(self.masked.as_str()).path(self.name.as_str()).annotation(annotation);
             return renderer.render(&[level.primary_title(title.as_str()).element(snippet)]);
         }
-        let place = problem.at.map_or(String::new(), |at| format!(":{}:{}", at.line, at.column));
+        let position = problem.at.map_or(String::new(), |at| format!(":{}:{}", at.line, at.column));
         let hint = if problem.hint.is_empty() { String::new() } else { format!("\n  = help: {}", problem.hint) };
         let word = if problem.severity == ProblemSeverity::Error { "error" } else { "warning" };
-        format!("{word}: {title}\n --> {}{place}{hint}", self.name)
+        format!("{word}: {title}\n --> {}{position}{hint}", self.name)
     }
 }
 
-/// Replaces every byte that is neither white space nor YAML structure by `*`, so that unknown text stays hidden.
+/// Replaces each byte that is neither white space nor YAML structure with `*`, so that unknown text stays hidden.
 fn mask_all(text: &[u8]) -> Vec<u8> {
-    let structure = |byte: u8| byte.is_ascii_whitespace() || b":{}[],-".contains(&byte);
-    text.iter().map(|byte| if structure(*byte) { *byte } else { b'*' }).collect()
+    let is_structure = |byte: u8| byte.is_ascii_whitespace() || b":{}[],-".contains(&byte);
+    text.iter().map(|byte| if is_structure(*byte) { *byte } else { b'*' }).collect()
 }
 
 /// The candidate most similar to `word`, if it is similar enough for `word` to be a typing error.
@@ -184,7 +184,7 @@ pub fn find_nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str
             let distance = strsim::damerau_levenshtein(&word, candidate);
             (distance, strsim::jaro_winkler(&word, candidate), candidate)
         })
-        .filter(|(distance, likeness, _)| *distance <= 2 || *likeness > 0.85)
+        .filter(|(distance, similarity, _)| *distance <= 2 || *similarity > 0.85)
         .min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))
         .map(|(_, _, candidate)| candidate)
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::tree::TreeNode;
 
-/// The mark that a secret serialises as.
+/// What a secret serialises as.
 const REDACTED: &str = "[redacted]";
 
 /// Columns after which comments are wrapped.
@@ -37,7 +37,7 @@ impl DocumentedValue {
         YamlWriter { root: &self.schema, comments }.write_object(out, &self.schema, &self.value, indent);
     }
 
-    /// Replaces each redacted secret by the reference that is written in the file in its place, such as
+    /// Replaces each redacted secret with the reference that is written in the file in its place, such as
     /// `${env:API_KEY}`. Returns whether a secret is still redacted, because it is written in the file itself.
     pub fn restore_references(&mut self, written: &TreeNode) -> bool {
         restore_in_value(&mut self.value, Some(written))
@@ -74,9 +74,10 @@ fn find_shown_reference(node: &TreeNode) -> Option<&str> {
     let written = node.reference.as_deref()?;
     let (before, rest) = written.split_once("${")?;
     let (reference, after) = rest.split_once('}')?;
-    let scheme = before.strip_suffix(' ').is_some_and(|word| word.bytes().all(|byte| byte.is_ascii_alphabetic()));
-    let bare = after.is_empty() && !reference.contains(":-") && (before.is_empty() || (scheme && before.len() <= 8));
-    bare.then_some(written)
+    let is_scheme = before.strip_suffix(' ').is_some_and(|word| word.bytes().all(|byte| byte.is_ascii_alphabetic()));
+    let is_safe =
+        after.is_empty() && !reference.contains(":-") && (before.is_empty() || (is_scheme && before.len() <= 8));
+    is_safe.then_some(written)
 }
 
 struct YamlWriter<'s> {
@@ -91,10 +92,10 @@ impl<'s> YamlWriter<'s> {
             let found = target.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
             return found.map_or(schema, |found| self.resolve(found));
         }
-        let some = schema.get("anyOf").and_then(Value::as_array).and_then(|members| {
+        let non_null = schema.get("anyOf").and_then(Value::as_array).and_then(|members| {
             members.iter().find(|member| member.get("type").and_then(Value::as_str) != Some("null"))
         });
-        some.map_or(schema, |member| self.resolve(member))
+        non_null.map_or(schema, |member| self.resolve(member))
     }
 
     fn write_object(&self, out: &mut String, schema: &'s Value, value: &Value, indent: usize) {
@@ -124,8 +125,8 @@ impl<'s> YamlWriter<'s> {
     }
 
     fn write_comment(&self, out: &mut String, schema: &'s Value, indent: usize) {
-        let own = schema.get("description").and_then(Value::as_str);
-        let Some(text) = own.or_else(|| self.resolve(schema).get("description").and_then(Value::as_str)) else {
+        let own_text = schema.get("description").and_then(Value::as_str);
+        let Some(text) = own_text.or_else(|| self.resolve(schema).get("description").and_then(Value::as_str)) else {
             return;
         };
         let pad = " ".repeat(indent);
@@ -163,12 +164,12 @@ fn format_scalar(value: &Value) -> String {
 /// Writes text plainly if YAML reads it back as the same text, otherwise as a JSON string (which is valid YAML).
 fn format_text(text: &str) -> String {
     // YAML readers take `1e5` and `0x1f` for numbers, but not `10s` or `127.0.0.1:4317`.
-    let unit = text.starts_with(|c: char| c.is_ascii_digit())
+    let is_digit_word = text.starts_with(|c: char| c.is_ascii_digit())
         && !text.starts_with('0')
         && (text.ends_with(|c: char| c.is_ascii_alphabetic()) || text.matches('.').count() > 1);
-    let plain = (unit || text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/'))
+    let is_plain = (is_digit_word || text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/'))
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./-:".contains(&byte))
         && !text.ends_with(':')
         && !matches!(text, "true" | "false" | "null" | "yes" | "no" | "on" | "off");
-    if plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
+    if is_plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
 }

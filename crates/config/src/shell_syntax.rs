@@ -28,8 +28,8 @@ pub(super) fn find_bare_variable(path: &str, written: &str) -> Option<ExpansionF
         }
         let end = after.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'));
         let (name, tail) = after.split_at_checked(end.unwrap_or(after.len()))?;
-        let begins = name.len() > 1 && !name.starts_with(|c: char| c.is_ascii_digit());
-        if begins && !before.is_alphanumeric() && !tail.starts_with(char::is_alphanumeric) {
+        let is_variable = name.len() > 1 && !name.starts_with(|c: char| c.is_ascii_digit());
+        if is_variable && !before.is_alphanumeric() && !tail.starts_with(char::is_alphanumeric) {
             let hint = format!("write `${{env:{name}}}` for the variable, or `$$` for a plain dollar sign");
             return Some((format!("`${name}` without braces is not replaced"), hint));
         }
@@ -38,12 +38,12 @@ pub(super) fn find_bare_variable(path: &str, written: &str) -> Option<ExpansionF
     None
 }
 
-/// Reports a path that begins with `~`.
+/// The fault of a value that begins with `~`, if it looks like a path.
 pub(super) fn find_home_shorthand(path: &str, value: &str) -> Option<ExpansionFault> {
     let user = value.strip_prefix('~')?.split('/').next().unwrap_or_default();
-    let plain = user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-    let home = plain && (value.contains('/') || user.is_empty()) && !is_free_text(path);
-    home.then(|| {
+    let is_user_name = user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    let is_home = is_user_name && (value.contains('/') || user.is_empty()) && !is_free_text(path);
+    is_home.then(|| {
         let hint = "write `${env:HOME}/…`, or the whole path".to_owned();
         ("`~` is not replaced by the home directory".to_owned(), hint)
     })

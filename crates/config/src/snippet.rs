@@ -1,7 +1,7 @@
-//! Chooses the values of a file that a snippet may show beside an error ([`places`]): numbers, booleans, patterns,
-//! public keys, hosts and ports of addresses, words of fixed lists, names of variables, paths, names, and comments in
-//! plain words. A value below a key that may name a secret, or is a misspelling of one, stays masked, even when an
-//! alias uses it elsewhere. Any value not recognised here is masked. The masking itself is in `problem`.
+//! Chooses the values of a file that a snippet may show beside an error ([`visible_ranges`]): numbers, booleans,
+//! patterns, public keys, hosts and ports of addresses, words of fixed lists, names of variables, paths, names, and
+//! comments in plain words. A value below a key that may name a secret, or is a misspelling of one, stays masked, even
+//! when an alias uses it elsewhere. Any value not recognised here is masked. The masking itself is in `problem`.
 
 use std::ops::Range;
 
@@ -81,13 +81,13 @@ const OPERATOR_NAME_KEYS: [&str; 7] = ["name", "bucket", "prefix", "writer", "ac
 
 /// The ranges of `text` below `root` that a snippet may show.
 pub(super) fn visible_ranges(root: &TreeNode, text: &str) -> Vec<SourcePosition> {
-    let mut looking = VisibleRanges { text, shown: Vec::new(), hidden: Vec::new(), scalars: Vec::new() };
-    looking.visit_node(root, "", false);
-    looking.show_comments();
-    let VisibleRanges { mut shown, hidden, .. } = looking;
+    let mut ranges = VisibleRanges { text, shown: Vec::new(), hidden: Vec::new(), scalars: Vec::new() };
+    ranges.visit_node(root, "", false);
+    ranges.show_comments();
+    let VisibleRanges { mut shown, hidden, .. } = ranges;
     // An alias may be used below another key than its anchor.
     shown.retain(|at| {
-        !hidden.iter().any(|other| at.offset < other.end && other.start < at.offset.saturating_add(at.len))
+        !hidden.iter().any(|range| at.offset < range.end && range.start < at.offset.saturating_add(at.len))
     });
     shown
 }
@@ -99,18 +99,19 @@ pub(super) fn visible_syntax(text: &str) -> Vec<SourcePosition> {
     quotes.chain(find_keys(text)).collect()
 }
 
-/// Keys in a text that is not valid YAML: lower-case words with `: ` or a line end behind, where an entry can begin.
+/// Keys in a text that is not valid YAML: lower-case words followed by `: ` or `:` and a line end, where an entry can
+/// begin.
 fn find_keys(text: &str) -> Vec<SourcePosition> {
     let mut found = Vec::new();
     for (end, _) in text.match_indices(':') {
         let after = text.get(end.saturating_add(1)..).unwrap_or_default();
         let before = text.get(..end).unwrap_or_default();
-        let name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_/.-".contains(c);
-        let start = before.trim_end_matches(name).len();
+        let is_name_char = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_/.-".contains(c);
+        let start = before.trim_end_matches(is_name_char).len();
         let len = end.saturating_sub(start);
         let opening = before.get(..start).unwrap_or_default().trim_end_matches([' ', '\t']);
-        let begins = opening.is_empty() || opening.ends_with(['\n', '{', ',', '-']);
-        if begins && (1..=40).contains(&len) && (after.is_empty() || after.starts_with([' ', '\n', '\r'])) {
+        let is_entry_start = opening.is_empty() || opening.ends_with(['\n', '{', ',', '-']);
+        if is_entry_start && (1..=40).contains(&len) && (after.is_empty() || after.starts_with([' ', '\n', '\r'])) {
             found.push(SourcePosition { offset: start, len, ..SourcePosition::default() });
         }
     }
@@ -151,19 +152,19 @@ impl VisibleRanges<'_> {
         let Some(raw) = self.text.get(at.offset..end) else { return };
         let quoted = |quote: char| raw.strip_prefix(quote).and_then(|raw| raw.strip_suffix(quote));
         let inner = quoted('"').or_else(|| quoted('\'')).unwrap_or(raw);
-        let skipped = usize::from(inner.len() != raw.len());
-        let plain = inner == value;
-        if plain && is_public_key(inner) {
+        let quote_len = usize::from(inner.len() != raw.len());
+        let is_unescaped = inner == value;
+        if is_unescaped && is_public_key(inner) {
             return self.show(at, 0..at.len);
         }
         if secret {
             return self.hide(at);
         }
-        let inside = |range: &Range<usize>| range.start.saturating_add(skipped)..range.end.saturating_add(skipped);
+        let in_node = |range: &Range<usize>| range.start.saturating_add(quote_len)..range.end.saturating_add(quote_len);
         let parts = match key {
             // The default of a variable may be a secret, because the variable may hold one.
             _ if PATTERN_KEYS.contains(&key) && !raw.contains('\n') && !raw.contains("${") => whole_range(inner),
-            _ if !plain => Vec::new(),
+            _ if !is_unescaped => Vec::new(),
             _ if ADDRESS_KEYS.contains(&key) || key.ends_with("_endpoint") => address_ranges(inner, true),
             _ if CALLBACK_KEYS.contains(&key) => address_ranges(inner, false),
             _ if is_measure(inner) || is_word(key, inner) || is_switch(inner) => whole_range(inner),
@@ -172,8 +173,8 @@ impl VisibleRanges<'_> {
             _ => Vec::new(),
         };
         let names = find_variables(inner);
-        parts.iter().chain(&names).for_each(|range| self.show(at, inside(range)));
-        if skipped > 0 && !(parts.is_empty() && names.is_empty()) {
+        parts.iter().chain(&names).for_each(|range| self.show(at, in_node(range)));
+        if quote_len > 0 && !(parts.is_empty() && names.is_empty()) {
             self.show(at, 0..1);
             self.show(at, at.len.saturating_sub(1)..at.len);
         }
@@ -182,25 +183,26 @@ impl VisibleRanges<'_> {
     /// Shows comments of plain words. A comment is masked if its line contains a word for a secret, or if it looks like
     /// configuration. If the file has block scalars, in which `#` starts no comment, all comments are masked.
     fn show_comments(&mut self) {
-        let own_lines = |line: &str| line.trim_end().trim_end_matches(['+', '-']).ends_with(['|', '>']);
-        if self.text.lines().any(own_lines) {
+        let starts_block_scalar = |line: &str| line.trim_end().trim_end_matches(['+', '-']).ends_with(['|', '>']);
+        if self.text.lines().any(starts_block_scalar) {
             return;
         }
         let (mut offset, mut found) = (0_usize, Vec::new());
         for (line, text) in self.text.split_inclusive('\n').enumerate() {
-            let begins = |at: usize| {
-                let whole = offset.saturating_add(at);
+            let starts_comment = |at: usize| {
+                let file_offset = offset.saturating_add(at);
                 text.get(..at).is_some_and(|before| before.is_empty() || before.ends_with([' ', '\t']))
-                    && !self.scalars.iter().any(|scalar| scalar.contains(&whole))
+                    && !self.scalars.iter().any(|scalar| scalar.contains(&file_offset))
             };
             let lower = text.to_ascii_lowercase();
-            let secret = SECRET_KEY_PARTS.iter().any(|part| lower.contains(part));
-            let comment = text.match_indices('#').filter(|_| !secret).map(|(at, _)| at).find(|at| begins(*at));
+            let has_secret_word = SECRET_KEY_PARTS.iter().any(|part| lower.contains(part));
+            let comment =
+                text.match_indices('#').filter(|_| !has_secret_word).map(|(at, _)| at).find(|at| starts_comment(*at));
             if let Some((at, words)) = comment.and_then(|at| Some((at, text.get(at..)?.trim_end())))
                 && is_prose(words)
             {
-                let place = SourcePosition { offset: offset.saturating_add(at), len: words.len(), line, column: at };
-                found.push(place);
+                let position = SourcePosition { offset: offset.saturating_add(at), len: words.len(), line, column: at };
+                found.push(position);
             }
             offset = offset.saturating_add(text.len());
         }
@@ -248,12 +250,12 @@ fn is_measure(text: &str) -> bool {
 }
 
 fn is_word(key: &str, text: &str) -> bool {
-    let digits = WORD_WITH_DIGIT_KEYS.contains(&key);
-    (digits || WORD_KEYS.contains(&key))
+    let digits_allowed = WORD_WITH_DIGIT_KEYS.contains(&key);
+    (digits_allowed || WORD_KEYS.contains(&key))
         && text.len() <= 40
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphabetic() || b"_-/".contains(&byte) || (digits && byte.is_ascii_digit()))
+        && text.bytes().all(|byte| {
+            byte.is_ascii_alphabetic() || b"_-/".contains(&byte) || (digits_allowed && byte.is_ascii_digit())
+        })
 }
 
 fn is_switch(text: &str) -> bool {
@@ -267,26 +269,26 @@ fn is_path_key(key: &str) -> bool {
 }
 
 /// Whether the text consists of alphabetic words, each with at most four digits after it, separated by characters of
-/// `between`. Randomly generated text does not look like this.
-fn is_plain(text: &str, between: &str) -> bool {
-    let word = |word: &str| {
+/// `separators`. Randomly generated text does not look like this.
+fn is_plain(text: &str, separators: &str) -> bool {
+    let is_plain_word = |word: &str| {
         let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
-        let small = letters.get(1..).unwrap_or_default().bytes().all(|byte| byte.is_ascii_lowercase());
-        let cased = small || letters.bytes().all(|byte| byte.is_ascii_uppercase());
+        let is_lower_after_first = letters.get(1..).unwrap_or_default().bytes().all(|byte| byte.is_ascii_lowercase());
+        let has_usual_case = is_lower_after_first || letters.bytes().all(|byte| byte.is_ascii_uppercase());
         letters.bytes().all(|byte| byte.is_ascii_alphabetic())
-            && cased
+            && has_usual_case
             && letters.len() <= 20
             && word.len().saturating_sub(letters.len()) <= 4
     };
-    !text.is_empty() && text.len() <= 120 && text.split(|c: char| between.contains(c)).all(word)
+    !text.is_empty() && text.len() <= 120 && text.split(|c: char| separators.contains(c)).all(is_plain_word)
 }
 
 /// Whether a comment reads as a sentence, as opposed to a single noted word or commented-out configuration.
 fn is_prose(comment: &str) -> bool {
     let words = comment.trim_start_matches('#').trim();
-    let mixed =
+    let has_letters_and_digits =
         |word: &str| word.contains(|c: char| c.is_ascii_digit()) && word.contains(|c: char| c.is_ascii_alphabetic());
-    words.split(' ').count() >= 3 && !words.split(' ').any(mixed) && is_plain(words, " _-./,;()`'!?")
+    words.split(' ').count() >= 3 && !words.split(' ').any(has_letters_and_digits) && is_plain(words, " _-./,;()`'!?")
 }
 
 /// Ranges of `${env:NAME}`. References with a default are left out, because the default may be a secret.
@@ -303,48 +305,51 @@ fn find_variables(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// The parts of an address to show: scheme, host, port, and plain words of its path if `path`. Only the scheme of an
-/// address with a user or a variable.
-fn address_ranges(text: &str, path: bool) -> Vec<Range<usize>> {
-    let begin = text.find("://").map_or(0, |at| at.saturating_add(3));
+/// The parts of an address to show: scheme, host, port, and, if `show_path`, plain words of its path. Of an address with
+/// a user or a variable only the scheme.
+fn address_ranges(text: &str, show_path: bool) -> Vec<Range<usize>> {
+    let host_start = text.find("://").map_or(0, |at| at.saturating_add(3));
     if text.contains('@') || text.contains('$') {
-        let scheme = text.get(..begin).unwrap_or_default();
+        let scheme = text.get(..host_start).unwrap_or_default();
         let known = ["http://", "https://", "ftp://", "grpc://", "tcp://"].contains(&scheme);
         return if known { whole_range(scheme) } else { Vec::new() };
     }
-    let begin = if text.starts_with("unix:") && begin == 0 { 5 } else { begin };
-    let rest = text.get(begin..).unwrap_or_default();
-    let end = begin.saturating_add(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    let place = text.get(begin..end).unwrap_or_default();
-    if !place.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]*+".contains(&byte)) {
+    let host_start = if text.starts_with("unix:") && host_start == 0 { 5 } else { host_start };
+    let rest = text.get(host_start..).unwrap_or_default();
+    let host_end = host_start.saturating_add(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let authority = text.get(host_start..host_end).unwrap_or_default();
+    if !authority.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]*+".contains(&byte)) {
         return Vec::new();
     }
     // Only digits are shown as a port: anything else may be the password of an address whose `@` is missing.
-    let name = place.rfind(']').map_or(0, |at| at.saturating_add(1));
-    let name = place.get(name..).and_then(|rest| rest.find(':')).map_or(place.len(), |at| name.saturating_add(at));
-    let port = place.get(name..).unwrap_or_default();
-    let numeric = port.len() > 1
+    let bracket_end = authority.rfind(']').map_or(0, |at| at.saturating_add(1));
+    let host_len = authority
+        .get(bracket_end..)
+        .and_then(|rest| rest.find(':'))
+        .map_or(authority.len(), |at| bracket_end.saturating_add(at));
+    let port = authority.get(host_len..).unwrap_or_default();
+    let is_port_numeric = port.len() > 1
         && port.len() <= 11
         && port.trim_start_matches([':', '+']).bytes().all(|byte| byte.is_ascii_digit());
-    let host = place.get(..name).unwrap_or_default();
-    let looks = |byte: u8| byte.is_ascii_lowercase() || byte == b'-' || byte == b'.';
-    let known = begin > 0
-        || numeric
-        || host.bytes().all(looks)
+    let host = authority.get(..host_len).unwrap_or_default();
+    let is_host_byte = |byte: u8| byte.is_ascii_lowercase() || byte == b'-' || byte == b'.';
+    let is_address = host_start > 0
+        || is_port_numeric
+        || host.bytes().all(is_host_byte)
         || host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if !known {
+    if !is_address {
         return Vec::new();
     }
-    let shown = begin.saturating_add(if numeric { place.len() } else { name });
-    let mut parts: Vec<Range<usize>> = std::iter::once(0..shown).collect();
-    if path {
-        let tail = text.get(end..).unwrap_or_default();
+    let shown_end = host_start.saturating_add(if is_port_numeric { authority.len() } else { host_len });
+    let mut parts: Vec<Range<usize>> = std::iter::once(0..shown_end).collect();
+    if show_path {
+        let tail = text.get(host_end..).unwrap_or_default();
         let tail = tail.split(['?', '#']).next().unwrap_or_default();
-        let mut at = end;
+        let mut at = host_end;
         for segment in tail.split_inclusive('/') {
             let word = segment.trim_end_matches('/');
-            let version = word.len() <= 3 && word.starts_with('v');
-            if version || (word.len() <= 16 && word.bytes().all(looks)) {
+            let is_version = word.len() <= 3 && word.starts_with('v');
+            if is_version || (word.len() <= 16 && word.bytes().all(is_host_byte)) {
                 parts.push(at..at.saturating_add(segment.len()));
             }
             at = at.saturating_add(segment.len());
@@ -352,7 +357,9 @@ fn address_ranges(text: &str, path: bool) -> Vec<Range<usize>> {
     }
     // A `?` or `#` may be the fault itself.
     parts.extend(
-        text.char_indices().filter(|(at, c)| *at >= end && "?#/".contains(*c)).map(|(at, _)| at..at.saturating_add(1)),
+        text.char_indices()
+            .filter(|(at, c)| *at >= host_end && "?#/".contains(*c))
+            .map(|(at, _)| at..at.saturating_add(1)),
     );
     parts
 }

@@ -35,8 +35,8 @@ impl ByteSize {
     /// Parses the text form; `None` if the text is not a size or exceeds 64 bits.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at_checked(digits)?;
+        let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at_checked(digits_end)?;
         let number: u64 = number.parse().ok()?;
         let (_, factor) = SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit.trim()))?;
         number.checked_mul(*factor).map(Self)
@@ -72,10 +72,10 @@ impl TimeSpan {
         }
         let mut total: u128 = 0;
         while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-            let (number, tail) = rest.split_at_checked(digits)?;
-            let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-            let (unit, tail) = tail.split_at_checked(letters)?;
+            let digits_end = rest.find(|c: char| !c.is_ascii_digit())?;
+            let (number, tail) = rest.split_at_checked(digits_end)?;
+            let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+            let (unit, tail) = tail.split_at_checked(unit_end)?;
             let factor: u128 = match unit {
                 "ns" => 1,
                 "us" | "µs" => 1_000,
@@ -150,8 +150,8 @@ macro_rules! scalar {
                         $name::parse(text).ok_or_else(|| E::custom(concat!("not ", $expecting)))
                     }
                     fn visit_u64<E: de::Error>(self, number: u64) -> Result<$name, E> {
-                        let from: fn(u64) -> Option<$name> = $number;
-                        from(number).ok_or_else(|| E::custom(concat!("not ", $expecting)))
+                        let from_number: fn(u64) -> Option<$name> = $number;
+                        from_number(number).ok_or_else(|| E::custom(concat!("not ", $expecting)))
                     }
                     fn visit_i64<E: de::Error>(self, number: i64) -> Result<$name, E> {
                         u64::try_from(number).map_err(|_| E::custom(concat!("not ", $expecting))).and_then(|n| self.visit_u64(n))

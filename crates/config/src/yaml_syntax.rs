@@ -1,6 +1,6 @@
-//! Describes syntax errors of YAML for people: what is wrong, where, and what to write, with the reader's own message
-//! last. The reader often notices a fault only at the next line; [`locate_fault`] goes back to the line that caused it.
-//! `load` parses; the text around a fault is masked by `problem`.
+//! Describes syntax errors of YAML for people: what is wrong, where, and what to write, with the YAML reader's own
+//! message last. The reader often notices a fault only at the next line; [`locate_fault`] goes back to the line that
+//! caused it. `load` parses; the text around a fault is masked by `problem`.
 
 use super::problem::SourcePosition;
 
@@ -137,11 +137,11 @@ pub(super) fn locate_in_text(text: &str, at: SourcePosition) -> SourcePosition {
     if at.offset > 0 || at.line == 0 {
         return at;
     }
-    let skipped: usize = text.split_inclusive('\n').take(at.line.saturating_sub(1)).map(str::len).sum();
-    let line = text.get(skipped..).unwrap_or_default();
+    let line_start: usize = text.split_inclusive('\n').take(at.line.saturating_sub(1)).map(str::len).sum();
+    let line = text.get(line_start..).unwrap_or_default();
     let column = at.column.saturating_sub(1);
-    let within = line.char_indices().nth(column).map_or(line.trim_end().len(), |(within, _)| within);
-    SourcePosition { offset: skipped.saturating_add(within), ..at }
+    let offset_in_line = line.char_indices().nth(column).map_or(line.trim_end().len(), |(offset, _)| offset);
+    SourcePosition { offset: line_start.saturating_add(offset_in_line), ..at }
 }
 
 /// The line `---` before the document that begins at `at`.
@@ -181,8 +181,8 @@ fn skip_back_over_space(text: &str, offset: usize) -> usize {
     offset
 }
 
-/// The last line at or before `offset` that is not an entry with a colon, among the last `most` lines with content.
-fn find_incomplete_line(text: &str, offset: usize, most: usize) -> Option<usize> {
+/// The last line at or before `offset` that is not an entry with a colon, among the last `max_lines` lines with content.
+fn find_incomplete_line(text: &str, offset: usize, max_lines: usize) -> Option<usize> {
     let mut lines = Vec::new();
     let mut start = 0_usize;
     for line in text.split_inclusive('\n') {
@@ -192,36 +192,38 @@ fn find_incomplete_line(text: &str, offset: usize, most: usize) -> Option<usize>
         lines.push((start, line));
         start = start.saturating_add(line.len());
     }
-    let content = |line: &'_ str| line.split(" #").next().unwrap_or_default().trim_end().to_owned();
-    let lines = lines.into_iter().rev().map(|(start, line)| (start, content(line)));
-    let mut lines = lines.filter(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#')).take(most);
+    let without_comment = |line: &'_ str| line.split(" #").next().unwrap_or_default().trim_end().to_owned();
+    let lines = lines.into_iter().rev().map(|(start, line)| (start, without_comment(line)));
+    let mut lines =
+        lines.filter(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#')).take(max_lines);
     lines.find_map(|(start, line)| {
         let words = line.trim_start();
-        let complete = words.starts_with('-') || words.contains(": ") || words.ends_with(':');
-        (!complete).then(|| start.saturating_add(line.len().saturating_sub(words.len())))
+        let is_complete = words.starts_with('-') || words.contains(": ") || words.ends_with(':');
+        (!is_complete).then(|| start.saturating_add(line.len().saturating_sub(words.len())))
     })
 }
 
-/// The position of the last quote or bracket before the fault that is still open there.
+/// The last quote that is still open at the end of the text (`quote`), or the last bracket that is still open at the
+/// fault.
 fn find_open(before: &str, text: &str, quote: bool) -> Option<usize> {
     // A quote is opened where a value can begin.
-    let (mut open, mut brackets, mut last) = (None::<(char, usize)>, Vec::new(), ' ');
-    let mut comment = false;
+    let (mut open_quote, mut brackets, mut previous) = (None::<(char, usize)>, Vec::new(), ' ');
+    let mut in_comment = false;
     let scanned = if quote { text } else { before };
     for (at, c) in scanned.char_indices() {
-        match (open, c) {
-            _ if comment => comment = c != '\n',
-            (Some((mark, _)), c) if c == mark && !(mark == '"' && last == '\\') => open = None,
+        match (open_quote, c) {
+            _ if in_comment => in_comment = c != '\n',
+            (Some((mark, _)), c) if c == mark && !(mark == '"' && previous == '\\') => open_quote = None,
             (Some(_), _) => {}
-            (None, '#') if last.is_whitespace() => comment = true,
-            (None, '"' | '\'') if last.is_whitespace() || "[{,:".contains(last) => open = Some((c, at)),
+            (None, '#') if previous.is_whitespace() => in_comment = true,
+            (None, '"' | '\'') if previous.is_whitespace() || "[{,:".contains(previous) => open_quote = Some((c, at)),
             (None, '[' | '{') => brackets.push(at),
             (None, ']' | '}') => drop(brackets.pop()),
             _ => {}
         }
-        last = c;
+        previous = c;
     }
-    if quote { open.map(|(_, at)| at) } else { brackets.last().copied() }
+    if quote { open_quote.map(|(_, at)| at) } else { brackets.last().copied() }
 }
 
 fn position_at(text: &str, offset: usize) -> SourcePosition {

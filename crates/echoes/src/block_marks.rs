@@ -1,6 +1,6 @@
-//! Marks the bytes of a block of content that may have to be folded. Most blocks have one or two of them, and folding
-//! byte by byte costs four times as much. Every byte that `fold::unit` does not copy unchanged is marked; the portable
-//! and the vector reader give the same marks. `fold` does the folding.
+//! Marks the bytes of a block of content that may have to be folded, because folding byte by byte costs four times as
+//! much. Most blocks have one or two marks. Every byte that `fold::fold_unit` does not copy unchanged is marked; the
+//! portable reader and the vector reader (`avx2`) give the same marks. `fold` does the folding.
 
 use super::fold;
 
@@ -15,10 +15,11 @@ pub(super) struct BlockMarks {
 }
 
 impl BlockMarks {
-    /// Marks bytes that may not fold to themselves. `after`: the byte before the block is a blank.
+    /// Marks the bytes that may have to be folded, among them every blank after a blank. `after_blank`: the byte before
+    /// the block is a blank.
     #[inline(always)]
-    pub(super) fn fold_positions(&self, after: bool) -> u64 {
-        self.to_fold | (self.blank & (self.blank << 1 | u64::from(after)))
+    pub(super) fn fold_positions(&self, after_blank: bool) -> u64 {
+        self.to_fold | (self.blank & (self.blank << 1 | u64::from(after_blank)))
     }
 
     #[inline(always)]
@@ -26,33 +27,33 @@ impl BlockMarks {
         self.blank >> (at & 63) & 1 == 1
     }
 
-    /// Number of consecutive blanks from `at` on.
     #[inline(always)]
-    pub(super) fn blanks_at(&self, at: usize) -> usize {
+    pub(super) fn count_blanks_from(&self, at: usize) -> usize {
         (self.blank >> (at & 63)).trailing_ones() as usize
     }
 }
 
-/// First bytes of multi-byte white space and zero-width characters, except 0xc2.
+/// Whether a byte may begin a wide character: white space, or a character without a width, of three bytes. (Those of
+/// two bytes begin with 0xc2, which is always marked.)
 #[inline(always)]
-fn is_lead(byte: u8) -> bool {
+fn is_wide_lead(byte: u8) -> bool {
     matches!(byte, 0xe1..=0xe3 | 0xef)
 }
 
-/// Returns those `leads` that begin such a character. Most blocks have none. A lead in the last two bytes of a block
-/// always counts, because the character may go on in the next one.
+/// Returns those `leads` that begin a wide character; in most blocks, none does. A lead in the last two bytes of a
+/// block always counts, because its character may continue in the next block.
 #[inline(always)]
 fn mark_wide_leads(block: &[u8; BLOCK], mut leads: u64) -> u64 {
-    let mut out = 0;
+    let mut marks = 0;
     while leads != 0 {
         let at = leads.trailing_zeros() as usize;
-        let text = block.get(at..).unwrap_or_default();
-        if text.len() < 3 || fold::match_wide_character(text).is_some() {
-            out |= leads & leads.wrapping_neg();
+        let character = block.get(at..).unwrap_or_default();
+        if character.len() < 3 || fold::match_wide_character(character).is_some() {
+            marks |= leads & leads.wrapping_neg();
         }
         leads &= leads - 1;
     }
-    out
+    marks
 }
 
 /// Reads blocks with the instructions of this machine.
@@ -71,11 +72,11 @@ pub(super) struct PortableReader;
 impl BlockReader for PortableReader {
     #[inline(always)]
     fn mark_block(self, block: &[u8; BLOCK]) -> BlockMarks {
-        let odd = |byte: u8| {
+        let is_folded = |byte: u8| {
             (byte < b' ') | (byte == b'\\') | (byte == 0xc2) | (byte == b'%') | (byte == b'&') | (byte == b'+')
         };
-        let wide = mark_wide_leads(block, bit_mask(block, is_lead));
-        BlockMarks { blank: bit_mask(block, |byte| byte == b' '), to_fold: bit_mask(block, odd) | wide }
+        let wide = mark_wide_leads(block, bit_mask(block, is_wide_lead));
+        BlockMarks { blank: bit_mask(block, |byte| byte == b' '), to_fold: bit_mask(block, is_folded) | wide }
     }
 
     #[inline(always)]
@@ -84,17 +85,18 @@ impl BlockReader for PortableReader {
     }
 }
 
-/// Sets one bit for each byte that satisfies `is`.
+/// Sets one bit for each byte that `is_marked`.
 #[inline(always)]
-fn bit_mask(block: &[u8; BLOCK], is: impl Fn(u8) -> bool) -> u64 {
+fn bit_mask(block: &[u8; BLOCK], is_marked: impl Fn(u8) -> bool) -> u64 {
     let mut bytes = [0_u8; BLOCK];
     for (mark, byte) in bytes.iter_mut().zip(block) {
-        *mark = if is(*byte) { 0xff } else { 0 };
+        *mark = if is_marked(*byte) { 0xff } else { 0 };
     }
     let (words, _) = bytes.as_chunks::<8>();
-    let eight =
+    // Keeps bit `i` of byte `i`; the product then has the sum of all bytes, which is the mask, in its top byte
+    let pack_bits =
         |word: &[u8; 8]| (u64::from_le_bytes(*word) & 0x8040_2010_0804_0201).wrapping_mul(0x0101_0101_0101_0101) >> 56;
-    words.iter().rev().fold(0, |bits, word| bits << 8 | eight(word))
+    words.iter().rev().fold(0, |bits, word| bits << 8 | pack_bits(word))
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::fold::ContentFolder;
 use kernel::rng::Rng;
 
-/// Bytes under one fingerprint. Those of content are adjacent and do not overlap.
-pub(super) const WIDTH: usize = 4;
-/// Consecutive fingerprints that count as a match: 20 bytes, which any range of 23 bytes contains.
-pub(super) const RUN: usize = 5;
-/// Bytes under [`RUN`] fingerprints.
-pub(super) const SPAN: usize = RUN * WIDTH;
+/// Number of bytes that one fingerprint covers.
+pub(super) const FINGERPRINT_BYTES: usize = 4;
+/// Length of a *run*: consecutive fingerprints of content. A text that contains a run repeats content.
+pub(super) const RUN_LENGTH: usize = 5;
+/// Number of bytes that a run covers.
+pub(super) const RUN_BYTES: usize = RUN_LENGTH * FINGERPRINT_BYTES;
 
-/// Sets the case bit of ASCII letters, and of the two bytes of a Latin-1 letter.
-const CASE: u32 = 0x2020_2020;
-/// The top bit of each byte.
-const HIGH: u32 = 0x8080_8080;
+/// The bit of each byte that differs between upper and lower case: in ASCII, and in the second byte of a Latin-1
+/// letter.
+const CASE_BITS: u32 = 0x2020_2020;
+const TOP_BITS: u32 = 0x8080_8080;
 
 /// The random key of the fingerprints.
 pub struct FingerprintKey {
@@ -27,40 +27,40 @@ pub struct FingerprintKey {
 impl FingerprintKey {
     /// Draws a new key.
     pub fn new(rng: &dyn Rng) -> Self {
-        let (mut add, mut times) = ([0; 4], [0; 4]);
-        rng.fill(&mut add);
-        rng.fill(&mut times);
-        Self { addend: u32::from_le_bytes(add), multiplier: u32::from_le_bytes(times) | 1 }
+        let (mut addend, mut multiplier) = ([0; 4], [0; 4]);
+        rng.fill(&mut addend);
+        rng.fill(&mut multiplier);
+        Self { addend: u32::from_le_bytes(addend), multiplier: u32::from_le_bytes(multiplier) | 1 }
     }
 
-    /// Hashes four bytes: the upper bits of the product depend on every bit of both factors. The first byte of a
-    /// two-byte letter loses its last bit, because Cyrillic and Greek letters differ there between upper and lower
-    /// case.
+    /// Hashes four bytes: the upper bits of the product depend on every bit of both factors. In the first byte of a
+    /// multi-byte character the lowest bit is ignored, because upper and lower case differ there in Cyrillic and Greek.
     #[inline(always)]
-    fn fingerprint(&self, bytes: &[u8; WIDTH]) -> u16 {
+    fn fingerprint(&self, bytes: &[u8; FINGERPRINT_BYTES]) -> u16 {
         let bytes = u32::from_le_bytes(*bytes);
-        let first = bytes & (bytes << 1) & HIGH;
-        (((bytes | CASE | (first >> 7)) ^ self.addend).wrapping_mul(self.multiplier) >> 16) as u16
+        // The top two bits of a character's first byte are set
+        let first_bytes = bytes & (bytes << 1) & TOP_BITS;
+        (((bytes | CASE_BITS | (first_bytes >> 7)) ^ self.addend).wrapping_mul(self.multiplier) >> 16) as u16
     }
 
-    /// One fingerprint for every four bytes, for content.
+    /// Fingerprints of content: one for every four bytes, without overlap.
     fn content_fingerprints(&self, text: &[u8]) -> Arc<[u16]> {
-        let mut out = Vec::with_capacity(text.len() / WIDTH + 1);
+        let mut fingerprints = Vec::with_capacity(text.len() / FINGERPRINT_BYTES + 1);
         ContentFolder::new().fold_text(
             text,
             #[inline(always)]
             |part| {
-                let (blocks, _) = part.as_chunks::<WIDTH>();
-                out.extend(blocks.iter().map(|block| self.fingerprint(block)));
-                blocks.len() * WIDTH
+                let (chunks, _) = part.as_chunks::<FINGERPRINT_BYTES>();
+                fingerprints.extend(chunks.iter().map(|bytes| self.fingerprint(bytes)));
+                chunks.len() * FINGERPRINT_BYTES
             },
         );
-        out.into()
+        fingerprints.into()
     }
 
-    /// One fingerprint at every byte, for a text that is searched for content.
+    /// Fingerprints of a text that is searched for content: one at every byte.
     pub(super) fn text_fingerprints(&self, text: &[u8]) -> Vec<u16> {
-        text.array_windows::<WIDTH>().map(|bytes| self.fingerprint(bytes)).collect()
+        text.array_windows::<FINGERPRINT_BYTES>().map(|bytes| self.fingerprint(bytes)).collect()
     }
 }
 
@@ -71,7 +71,7 @@ pub struct ContentFingerprints(Vec<Arc<[u16]>>);
 impl ContentFingerprints {
     /// Adds a text, if it is long enough to be matched.
     pub fn add(&mut self, key: &FingerprintKey, text: &str) {
-        if text.len() >= SPAN {
+        if text.len() >= RUN_BYTES {
             self.0.push(key.content_fingerprints(text.as_bytes()));
         }
     }

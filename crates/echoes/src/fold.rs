@@ -2,26 +2,25 @@
 //! A run of Unicode white space becomes one blank, zero-width characters vanish, and escapes are decoded: JSON (`\n`,
 //! `\"`, `\u00e9`, `\u003c` …, nested to any depth), Python, HTML (`&lt;`) and URLs (`%20`, `+`).
 //!
-//! Content and the texts that may quote it use the same rule ([`unit`]). Folding is linear. Most bytes fold to
-//! themselves and are copied in blocks; `block_marks` finds the bytes that need a decision. `folded_forms` maps folded
-//! bytes back to the text, and `fingerprints` computes the fingerprints.
+//! Content and the texts that may quote it use the same rule ([`fold_unit`]). Folding is linear. Most bytes fold to
+//! themselves and are copied in blocks; `block_marks` finds the others. `folded_forms` maps folded bytes back to the
+//! text, and `fingerprints` computes the fingerprints.
 
 use super::block_marks::{BLOCK, BlockReader, PortableReader};
 
-/// The most backslashes in one escape: enough for text inside JSON nested five times.
-const BACKSLASHES: usize = 32;
-/// The most times that an ampersand may have been escaped.
-const AMPERSANDS: usize = 4;
+/// Limit for the backslashes of one escape: enough for text inside JSON nested five times.
+const MAX_BACKSLASHES: usize = 32;
+/// Limit for repeated escaping of one ampersand (`&amp;amp;`).
+const MAX_AMPERSAND_ESCAPES: usize = 4;
 
 /// The folded form of a few bytes.
 pub(super) enum FoldedUnit {
     /// White space.
     Blank,
-    /// Nothing, such as the backslash of an escape.
+    /// No output, as for the backslash of an escape.
     Nothing,
     /// A one-byte character, or one byte of a longer character.
     Byte(u8),
-    /// A character.
     Char(char),
 }
 
@@ -58,7 +57,7 @@ pub(super) fn match_wide_character(text: &[u8]) -> Option<(usize, FoldedUnit)> {
     }
 }
 
-/// `%E2%80%89`
+/// Matches the percent form of a wide character, such as `%E2%80%89`. `first` is its first byte.
 fn match_wide_percent(first: u8, text: &[u8]) -> Option<(usize, FoldedUnit)> {
     if !matches!(first, 0xc2 | 0xe1..=0xe3 | 0xef) {
         return None;
@@ -69,7 +68,7 @@ fn match_wide_percent(first: u8, text: &[u8]) -> Option<(usize, FoldedUnit)> {
         let [b'%', digits @ ..] = triplet else { break };
         *byte = u8::try_from(parse_hex(digits)?).ok()?;
     }
-    match_wide_character(&bytes).map(|(length, put)| (length * 3, put))
+    match_wide_character(&bytes).map(|(length, unit)| (length * 3, unit))
 }
 
 /// Length of the white space at the start of a text, raw or escaped; 0 if the text starts with something else.
@@ -92,7 +91,7 @@ fn fold_code_point(code: u32) -> FoldedUnit {
         Some(..=' ' | '+') => FoldedUnit::Blank,
         Some('\\') | None => FoldedUnit::Nothing,
         Some(char) => match match_wide_character(char.encode_utf8(&mut [0; 4]).as_bytes()) {
-            Some((_, put)) => put,
+            Some((_, unit)) => unit,
             None => FoldedUnit::Char(char),
         },
     }
@@ -108,11 +107,11 @@ fn parse_hex(digits: &[u8]) -> Option<u32> {
 
 /// Reads an escape after any number of backslashes.
 fn fold_escape(text: &[u8]) -> (usize, FoldedUnit) {
-    let slashes = text.iter().take(BACKSLASHES).take_while(|byte| **byte == b'\\').count();
+    let slashes = text.iter().take(MAX_BACKSLASHES).take_while(|byte| **byte == b'\\').count();
     match text.get(slashes..) {
         Some([b'n' | b'r' | b't', ..]) => (slashes + 1, FoldedUnit::Blank),
         Some([b'u', rest @ ..]) => match fold_unicode_escape(rest) {
-            Some((length, put)) => (slashes + 1 + length, put),
+            Some((length, unit)) => (slashes + 1 + length, unit),
             None => (slashes, FoldedUnit::Nothing),
         },
         Some([b'x', high, low, ..]) => match parse_hex(&[*high, *low]).and_then(|byte| u8::try_from(byte).ok()) {
@@ -123,12 +122,12 @@ fn fold_escape(text: &[u8]) -> (usize, FoldedUnit) {
     }
 }
 
-/// `00e9`, `d83d\ude00`
+/// Folds the digits after `\u`: `00e9`, or a surrogate pair, `d83d\ude00`.
 fn fold_unicode_escape(rest: &[u8]) -> Option<(usize, FoldedUnit)> {
     let (first, rest) = rest.split_first_chunk::<4>()?;
     let code = parse_hex(first)?;
     if (0xd800..0xdc00).contains(&code) {
-        let slashes = rest.iter().take(BACKSLASHES).take_while(|byte| **byte == b'\\').count();
+        let slashes = rest.iter().take(MAX_BACKSLASHES).take_while(|byte| **byte == b'\\').count();
         if let Some([b'u', rest @ ..]) = rest.get(slashes..)
             && let Some(low) =
                 rest.first_chunk::<4>().and_then(|low| parse_hex(low)).filter(|low| low >> 10 == 0xdc00 >> 10)
@@ -143,15 +142,17 @@ fn fold_unicode_escape(rest: &[u8]) -> Option<(usize, FoldedUnit)> {
 fn fold_entity(text: &[u8]) -> (usize, FoldedUnit) {
     const NAMES: [(&[u8], char); 6] =
         [(b"lt;", '<'), (b"gt;", '>'), (b"quot;", '"'), (b"apos;", '\''), (b"nbsp;", ' '), (b"#x27;", '\'')];
+    // The length includes the ampersand before `text`
     let (mut rest, mut length) = (text, 1);
-    for _ in 0..AMPERSANDS {
+    for _ in 0..MAX_AMPERSAND_ESCAPES {
         let Some(inner) = rest.strip_prefix(b"amp;") else { break };
         (rest, length) = (inner, length + 4);
     }
     if let Some((name, char)) = NAMES.iter().find(|(name, _)| rest.starts_with(name)) {
         return (length + name.len(), fold_code_point(u32::from(*char)));
     }
-    fold_numeric_entity(rest).map_or((length, FoldedUnit::Byte(b'&')), |(more, put)| (length + more, put))
+    fold_numeric_entity(rest)
+        .map_or((length, FoldedUnit::Byte(b'&')), |(entity_length, unit)| (length + entity_length, unit))
 }
 
 /// `#39;`, `#xe9;`
@@ -160,19 +161,19 @@ fn fold_numeric_entity(text: &[u8]) -> Option<(usize, FoldedUnit)> {
     let end = rest.iter().take(8).position(|byte| *byte == b';')?;
     let digits = rest.get(..end)?;
     let code = match digits {
-        [b'x' | b'X', hexes @ ..] if !hexes.is_empty() => parse_hex(hexes)?,
+        [b'x' | b'X', hex_digits @ ..] if !hex_digits.is_empty() => parse_hex(hex_digits)?,
         [_, ..] => std::str::from_utf8(digits).ok()?.parse().ok()?,
         [] => return None,
     };
     Some((end + 2, fold_code_point(code)))
 }
 
-/// Number of folded bytes after which the reader is called.
-pub(super) const PART: usize = 4096;
+/// Folded text is passed on whenever there are so many bytes of it.
+pub(super) const PART_BYTES: usize = 4096;
 
 /// Folds content, part by part.
 pub(super) struct ContentFolder {
-    out: [u8; PART + 2 * BLOCK],
+    out: [u8; PART_BYTES + 2 * BLOCK],
     length: usize,
     /// Whether the last folded byte is a blank.
     after_blank: bool,
@@ -180,24 +181,24 @@ pub(super) struct ContentFolder {
 
 impl ContentFolder {
     pub(super) fn new() -> Self {
-        Self { out: [0; PART + 2 * BLOCK], length: 0, after_blank: false }
+        Self { out: [0; PART_BYTES + 2 * BLOCK], length: 0, after_blank: false }
     }
 
-    /// Passes the folded text to `read` in parts. `read` returns how many bytes of the part it has consumed; the rest
-    /// comes again at the start of the next part.
-    pub(super) fn fold_text(&mut self, text: &[u8], read: impl FnMut(&[u8]) -> usize) {
+    /// Passes the folded text to `consume` in parts. `consume` returns how many bytes of the part it has consumed; the
+    /// others are repeated at the start of the next part.
+    pub(super) fn fold_text(&mut self, text: &[u8], consume: impl FnMut(&[u8]) -> usize) {
         #[cfg(target_arch = "x86_64")]
         if let Some(vectors) = pulp::x86::V3::try_new() {
-            return self.fold_with_reader(vectors, text, read);
+            return self.fold_with_reader(vectors, text, consume);
         }
-        self.fold_with_reader(PortableReader, text, read);
+        self.fold_with_reader(PortableReader, text, consume);
     }
 
     pub(super) fn fold_with_reader(
         &mut self,
         reader: impl BlockReader,
         text: &[u8],
-        mut read: impl FnMut(&[u8]) -> usize,
+        mut consume: impl FnMut(&[u8]) -> usize,
     ) {
         reader.run(
             #[inline(always)]
@@ -205,52 +206,54 @@ impl ContentFolder {
                 let mut rest = text;
                 while rest.len() >= 2 * BLOCK {
                     rest = self.fold_block(reader, rest, rest);
-                    if self.length >= PART {
-                        self.flush(&mut read);
+                    if self.length >= PART_BYTES {
+                        self.flush(&mut consume);
                     }
                 }
-                // The end is copied to a padded buffer, because a block may be read past the text
-                let mut end = [b'.'; 4 * BLOCK];
-                if let Some(room) = end.get_mut(..rest.len()) {
-                    room.copy_from_slice(rest);
+                // The rest is copied to a padded buffer, because a block may be read past the text
+                let mut padded = [b'.'; 4 * BLOCK];
+                if let Some(start) = padded.get_mut(..rest.len()) {
+                    start.copy_from_slice(rest);
                 }
                 let (mut at, length) = (0, rest.len());
                 while at < length {
-                    let inner = end.get(at..length).unwrap_or_default();
-                    at = length - self.fold_block(reader, inner, end.get(at..).unwrap_or_default()).len();
+                    let remaining = padded.get(at..length).unwrap_or_default();
+                    at = length - self.fold_block(reader, remaining, padded.get(at..).unwrap_or_default()).len();
                 }
-                self.flush(&mut read);
+                self.flush(&mut consume);
             },
         );
     }
 
     #[inline(always)]
-    fn flush(&mut self, read: &mut impl FnMut(&[u8]) -> usize) {
-        let done = read(self.out.get(..self.length).unwrap_or_default()).min(self.length);
-        self.out.copy_within(done..self.length, 0);
-        self.length -= done;
+    fn flush(&mut self, consume: &mut impl FnMut(&[u8]) -> usize) {
+        let consumed = consume(self.out.get(..self.length).unwrap_or_default()).min(self.length);
+        self.out.copy_within(consumed..self.length, 0);
+        self.length -= consumed;
     }
 
-    /// Folds up to one block of `text` and returns the rest. `padded` is the same text with extra bytes behind it.
+    /// Folds up to one block of `text` and returns the rest. `padded` begins with `text` and has at least two blocks,
+    /// because whole blocks are copied.
     #[inline(always)]
     fn fold_block<'t>(&mut self, reader: impl BlockReader, text: &'t [u8], padded: &[u8]) -> &'t [u8] {
         let Some(block) = padded.first_chunk::<BLOCK>() else { return &[] };
         let marks = reader.mark_block(block);
-        let whole = text.len().min(BLOCK);
-        let mut to = FoldOutput { out: &mut self.out, length: self.length, after_blank: self.after_blank };
-        let breaks = marks.fold_positions(to.after_blank);
+        let block_length = text.len().min(BLOCK);
+        let mut output = FoldOutput { out: &mut self.out, length: self.length, after_blank: self.after_blank };
+        let to_fold = marks.fold_positions(output.after_blank);
         let mut at = 0;
-        while at < whole {
-            let same = ((breaks >> (at & 63)).trailing_zeros() as usize).min(whole - at);
-            if same > 0 {
-                to.copy(padded.get(at..).unwrap_or_default(), same);
-                at += same;
-                to.after_blank = marks.is_blank(at - 1);
-                if at >= whole {
+        while at < block_length {
+            let unchanged = ((to_fold >> (at & 63)).trailing_zeros() as usize).min(block_length - at);
+            if unchanged > 0 {
+                output.copy(padded.get(at..).unwrap_or_default(), unchanged);
+                at += unchanged;
+                output.after_blank = marks.is_blank(at - 1);
+                if at >= block_length {
                     break;
                 }
             }
-            let (length, put) = match text.get(at..).unwrap_or_default() {
+            // The most frequent units come first; `fold_unit` would give the same
+            let (length, unit) = match text.get(at..).unwrap_or_default() {
                 [b' ', ..] => (1, FoldedUnit::Blank),
                 [b'\\', b'n', ..] => (2, FoldedUnit::Blank),
                 [b'\\', b'"', ..] => (1, FoldedUnit::Nothing),
@@ -258,51 +261,51 @@ impl ContentFolder {
                 [first, ..] => fold_unit(text.get(at..).unwrap_or_default()).unwrap_or((1, FoldedUnit::Byte(*first))),
                 [] => break,
             };
-            to.push_unit(&put);
+            output.push_unit(&unit);
             at += length;
-            if to.after_blank && at < whole {
-                at += marks.blanks_at(at).min(whole - at);
+            if output.after_blank && at < block_length {
+                at += marks.count_blanks_from(at).min(block_length - at);
             }
         }
-        (self.length, self.after_blank) = (to.length, to.after_blank);
+        (self.length, self.after_blank) = (output.length, output.after_blank);
         text.get(at..).unwrap_or_default()
     }
 }
 
 /// The output buffer for folded bytes.
 struct FoldOutput<'o> {
-    out: &'o mut [u8; PART + 2 * BLOCK],
+    out: &'o mut [u8; PART_BYTES + 2 * BLOCK],
     length: usize,
     after_blank: bool,
 }
 
 impl FoldOutput<'_> {
     #[inline(always)]
-    fn push_unit(&mut self, put: &FoldedUnit) {
-        match put {
+    fn push_unit(&mut self, unit: &FoldedUnit) {
+        match unit {
             FoldedUnit::Blank if self.after_blank => return,
             FoldedUnit::Blank => self.push(b' '),
             FoldedUnit::Nothing => return,
             FoldedUnit::Byte(byte) => self.push(*byte),
             FoldedUnit::Char(char) => char.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| self.push(byte)),
         }
-        self.after_blank = matches!(put, FoldedUnit::Blank);
+        self.after_blank = matches!(unit, FoldedUnit::Blank);
     }
 
     #[inline(always)]
     fn push(&mut self, byte: u8) {
-        if let Some(room) = self.out.get_mut(self.length) {
-            *room = byte;
+        if let Some(next) = self.out.get_mut(self.length) {
+            *next = byte;
             self.length += 1;
         }
     }
 
-    /// Appends the first `length` bytes of `from`. A whole block is copied; the next write overwrites the excess.
+    /// Appends the first `length` bytes of `source`. A whole block is copied; the next write overwrites the excess.
     #[inline(always)]
-    fn copy(&mut self, from: &[u8], length: usize) {
-        let room = self.out.get_mut(self.length..).and_then(|room| room.first_chunk_mut::<BLOCK>());
-        if let (Some(room), Some(from)) = (room, from.first_chunk::<BLOCK>()) {
-            *room = *from;
+    fn copy(&mut self, source: &[u8], length: usize) {
+        let target = self.out.get_mut(self.length..).and_then(|target| target.first_chunk_mut::<BLOCK>());
+        if let (Some(target), Some(source)) = (target, source.first_chunk::<BLOCK>()) {
+            *target = *source;
             self.length += length;
         }
     }

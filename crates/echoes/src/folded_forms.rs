@@ -1,5 +1,5 @@
-//! The folded forms of a text that may quote content: as it is, and in lower case where that differs. Every byte of a
-//! form records its position in the original text. The folding rule is in `fold`, matching in `search`.
+//! The folded forms of a text that may quote content: one as the text is, and one in lower case if that differs. For
+//! every byte of a form, its position in the text is recorded. The folding rule is in `fold`, matching in `search`.
 
 use std::ops::Range;
 
@@ -13,60 +13,62 @@ pub(super) struct FoldedForm {
 }
 
 impl FoldedForm {
-    /// The range of the text from which `at..end` of the form was made.
-    pub(super) fn source_range(&self, at: usize, end: usize) -> Range<usize> {
-        let place = |at: usize| self.positions.get(at).or(self.positions.last()).map_or(0, |from| *from as usize);
-        place(at)..place(end)
+    /// The range of the text from which the bytes `start..end` of the form were made.
+    pub(super) fn source_range(&self, start: usize, end: usize) -> Range<usize> {
+        let source = |at: usize| self.positions.get(at).or(self.positions.last()).map_or(0, |source| *source as usize);
+        source(start)..source(end)
     }
 
-    fn fold(text: &str, lower: bool) -> Self {
-        let room = text.len() + 1;
-        let mut out = Self { bytes: Vec::with_capacity(room), positions: Vec::with_capacity(room) };
-        let (mut at, mut after) = (0, false);
+    fn fold(text: &str, lower_case: bool) -> Self {
+        let capacity = text.len() + 1;
+        let mut out = Self { bytes: Vec::with_capacity(capacity), positions: Vec::with_capacity(capacity) };
+        let (mut at, mut after_blank) = (0, false);
         while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
-            let (length, put) = fold_unit(rest.as_bytes()).unwrap_or_else(|| {
+            let (length, unit) = fold_unit(rest.as_bytes()).unwrap_or_else(|| {
                 let first = rest.chars().next().unwrap_or(' ');
                 (first.len_utf8(), FoldedUnit::Char(first))
             });
-            match put {
+            match unit {
                 FoldedUnit::Nothing => {}
-                FoldedUnit::Blank if after => {}
+                FoldedUnit::Blank if after_blank => {}
                 FoldedUnit::Blank => out.push(at, b" "),
                 FoldedUnit::Byte(byte) => out.push(at, &[byte]),
-                FoldedUnit::Char(char) if lower && !char.is_ascii() => {
+                FoldedUnit::Char(char) if lower_case && !char.is_ascii() => {
                     char.to_lowercase().for_each(|char| out.push_char(at, char, length));
                 }
                 FoldedUnit::Char(char) => out.push_char(at, char, length),
             }
-            after = if matches!(put, FoldedUnit::Nothing) { after } else { matches!(put, FoldedUnit::Blank) };
+            if !matches!(unit, FoldedUnit::Nothing) {
+                after_blank = matches!(unit, FoldedUnit::Blank);
+            }
             at += length;
         }
         out.positions.push(text.len() as u32);
         out
     }
 
-    fn push(&mut self, from: usize, bytes: &[u8]) {
+    fn push(&mut self, position: usize, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        self.positions.resize(self.bytes.len(), from as u32);
+        self.positions.resize(self.bytes.len(), position as u32);
     }
 
-    /// Appends a character that was made from `length` bytes. If it was not an escape, each of its bytes maps to its
-    /// own position; otherwise all map to the start of the escape.
-    fn push_char(&mut self, from: usize, char: char, length: usize) {
+    /// Appends a character that was made from `source_length` bytes of the text. If it was not an escape, each of its
+    /// bytes maps to its own position; otherwise all map to the start of the escape.
+    fn push_char(&mut self, position: usize, char: char, source_length: usize) {
         let mut bytes = [0; 4];
         let bytes = char.encode_utf8(&mut bytes).as_bytes();
         self.bytes.extend_from_slice(bytes);
-        let own = bytes.len() == length;
-        self.positions.extend((0..bytes.len()).map(|at| (from + if own { at } else { 0 }) as u32));
+        let is_unescaped = bytes.len() == source_length;
+        self.positions.extend((0..bytes.len()).map(|at| (position + if is_unescaped { at } else { 0 }) as u32));
     }
 }
 
 /// Returns every distinct form of `text`.
 pub(super) fn folded_forms(text: &str) -> Vec<FoldedForm> {
     let plain = FoldedForm::fold(text, false);
-    let upper = |char: char| !char.is_ascii() && char.is_uppercase();
-    let escaped = text.contains("\\u");
-    if !(escaped || text.chars().any(upper)) {
+    let is_wide_upper_case = |char: char| !char.is_ascii() && char.is_uppercase();
+    let has_escapes = text.contains("\\u");
+    if !(has_escapes || text.chars().any(is_wide_upper_case)) {
         return vec![plain];
     }
     let lower = FoldedForm::fold(text, true);

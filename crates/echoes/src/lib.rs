@@ -1,14 +1,15 @@
-//! Finds text that repeats stripped content, such as an error message that quotes the prompt, and removes the quote.
-//! Error texts, status messages, span names and log bodies are forwarded; the content that they quote must not be.
+//! Finds echoes and replaces them with `[CONTENT]`. An *echo* is a part of a forwarded text (an error text, status
+//! message, span name or log body) that repeats stripped content, such as an error message that quotes the prompt.
 //!
-//! Content is stored only as fingerprints, keyed with a key that is random in each process. No quote of at least 24
-//! characters and 4 words survives (a run of white space counts as one character, a letter of a script without blanks
-//! as two). Paths, ids, known names, stack frames and exception types stay. Time is linear in texts and content, for
-//! any input.
+//! A repetition counts only if it has at least 24 characters, 4 words and 2 tokens (parts between white space or data
+//! punctuation). A run of white space counts as one character. In scripts without blanks between words, such as
+//! Chinese, each letter counts as two characters and as one word. Paths, ids, known names, stack frames and exception
+//! types stay. Time is linear in texts and content, for any input.
 //!
-//! Content is folded once (escapes decoded, white space normalised) and gets one fingerprint for every four bytes;
-//! texts get one at every byte. So any range of 23 bytes contains at least five consecutive fingerprints of the
-//! content, wherever it begins.
+//! Content is kept only as fingerprints, under a random key of this process. It is folded first (escapes decoded, white
+//! space normalised). A content fingerprint covers four bytes, and the next one the four bytes after them. The searched
+//! texts have a fingerprint of four bytes at each byte. So a text that repeats 23 bytes of content contains at least
+//! five consecutive content fingerprints, wherever the repetition begins.
 //!
 //! `processors/vault` chooses the texts to search; `processors/redact` writes the result.
 //!
@@ -45,39 +46,39 @@ pub use words::may_quote;
 
 use search::ContentSearch;
 
-/// Texts that repeat content, each with its replacement. Has no `Debug`, because it holds telemetry text.
+/// The texts that contain echoes, each with its replacement. Has no `Debug`, because it holds telemetry text.
 #[derive(Default)]
 pub struct EchoReplacements(HashMap<Box<str>, Box<str>>);
 
 impl EchoReplacements {
-    /// Searches `texts` for the content behind `prints`. `labels` are names and ids that may stay.
+    /// Searches `texts` for content, given the fingerprints of each content text. `labels` are names and ids that may
+    /// stay.
     pub fn find<'p>(
         key: &FingerprintKey,
         texts: &[&str],
         labels: &[&str],
-        prints: impl Iterator<Item = &'p [u16]>,
+        content_fingerprints: impl Iterator<Item = &'p [u16]>,
     ) -> Self {
         let mut search = ContentSearch::new(key, texts);
-        prints.for_each(|text| search.scan(text));
-        let covered = search.covered_ranges();
-        let mended = texts.iter().zip(covered).filter_map(|(text, covered)| {
-            let mended = replacement::replace_quotes(text, &covered, labels)?;
-            Some((Box::from(*text), mended.into_boxed_str()))
+        content_fingerprints.for_each(|content| search.scan(content));
+        let replacements = texts.iter().zip(search.repeated_ranges()).filter_map(|(text, repeated)| {
+            let replacement = replacement::replace_echoes(text, &repeated, labels)?;
+            Some((Box::from(*text), replacement.into_boxed_str()))
         });
-        Self(mended.collect())
+        Self(replacements.collect())
     }
 
-    /// Returns the replacement for `text`, if it repeats content.
+    /// Returns the replacement for `text`, if it contains an echo.
     pub fn replacement_for(&self, text: &str) -> Option<&str> {
-        self.0.get(text).map(|mended| &**mended)
+        self.0.get(text).map(|replacement| &**replacement)
     }
 
-    /// Whether no text repeats content.
+    /// Whether no text contains an echo.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Number of texts that repeat content.
+    /// Number of texts that contain an echo.
     pub fn len(&self) -> usize {
         self.0.len()
     }

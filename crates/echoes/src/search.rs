@@ -1,152 +1,152 @@
-//! Searches texts for the fingerprints of content. Time is linear in both, and content is read once for all texts. A
-//! match is wrong with a probability of 2^-64 for each pair of positions. `replacement` decides what is removed.
+//! Searches texts for runs of content fingerprints. Time is linear in texts and content, and content is read once for
+//! all texts: a Bloom filter rejects most positions of the content, and a hash set of the texts' runs decides about the
+//! others. A false match has a probability of about 2^-63 for each pair of positions. `replacement` decides what is
+//! removed.
 
 use std::ops::Range;
 
-use super::fingerprints::{FingerprintKey, RUN, SPAN, WIDTH};
+use super::fingerprints::{FINGERPRINT_BYTES, FingerprintKey, RUN_BYTES, RUN_LENGTH};
 use super::folded_forms::{FoldedForm, folded_forms};
 use super::stack_frames;
 
-/// Four consecutive fingerprints of content. Every second position is looked up; each run of five contains one.
+/// Four consecutive fingerprints of content. The filter is asked at every second position of the content, and each run
+/// of five fingerprints contains such a quad.
 type FingerprintQuad = u64;
 
 #[inline(always)]
-fn pack_quad(prints: [u16; 4]) -> FingerprintQuad {
-    u64::from_le_bytes(pulp::cast(prints.map(u16::to_le)))
+fn pack_quad(fingerprints: [u16; 4]) -> FingerprintQuad {
+    u64::from_le_bytes(pulp::cast(fingerprints.map(u16::to_le)))
 }
 
-/// Combines five fingerprints into one number.
-fn hash_run(prints: [u16; 4], last: u16) -> u64 {
-    (pack_quad(prints) ^ u64::from(last).wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xd6e8_feb8_6659_fd93) | 1
+/// Hashes a run: a quad and the fingerprint after it. Never 0, because 0 is a free slot of `RunSet`.
+fn hash_run(quad: [u16; 4], last: u16) -> u64 {
+    (pack_quad(quad) ^ u64::from(last).wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xd6e8_feb8_6659_fd93) | 1
 }
 
-/// One form of the part of a text between two stack frames.
+/// One folded form of a part of a text without stack frames.
 struct SearchablePart {
-    /// Index of the text.
-    text: usize,
+    text_index: usize,
     /// Offset of the part in the text.
     offset: usize,
     form: FoldedForm,
-    prints: Vec<u16>,
+    fingerprints: Vec<u16>,
 }
 
 impl SearchablePart {
-    /// For each position, the core that content would have if it began there, and the fingerprint after it.
+    /// For each position, the quad that content would have if it began there, and the fingerprint after that quad.
     fn quads(&self) -> impl Iterator<Item = ([u16; 4], Option<u16>)> {
-        const BYTES: usize = 3 * WIDTH + 1;
-        let next = self.prints.iter().skip(4 * WIDTH).copied().map(Some).chain(std::iter::repeat(None));
-        let cores =
-            self.prints.array_windows::<BYTES>().map(|[a, _, _, _, b, _, _, _, c, _, _, _, d]| [*a, *b, *c, *d]);
-        cores.zip(next)
+        const QUAD_WINDOW: usize = 3 * FINGERPRINT_BYTES + 1;
+        let fifths = self.fingerprints.iter().skip(4 * FINGERPRINT_BYTES).copied().map(Some);
+        let windows = self.fingerprints.array_windows::<QUAD_WINDOW>();
+        let quads = windows.map(|[a, _, _, _, b, _, _, _, c, _, _, _, d]| [*a, *b, *c, *d]);
+        quads.zip(fifths.chain(std::iter::repeat(None)))
     }
 }
 
-/// Filter bits for each core of the texts.
-const BITS: usize = 64;
+const FILTER_BITS_PER_QUAD: usize = 64;
 
 /// A search for content in a set of texts.
 pub(super) struct ContentSearch {
-    texts: usize,
+    text_count: usize,
     parts: Vec<SearchablePart>,
     filter: BloomFilter,
     runs: RunSet,
-    /// Positions in the current content where the filter matches.
-    hits: Vec<usize>,
+    /// Positions in the current content where the filter matches. Kept to reuse the allocation.
+    candidates: Vec<usize>,
 }
 
 impl ContentSearch {
     /// Prepares a search in `texts`.
     pub(super) fn new(key: &FingerprintKey, texts: &[&str]) -> Self {
-        let mut stretches = Vec::new();
-        for (index, text) in texts.iter().enumerate() {
+        let mut parts = Vec::new();
+        for (text_index, text) in texts.iter().enumerate() {
             for range in stack_frames::ranges_between_frames(text) {
-                let Some(part) = text.get(range.clone()).filter(|part| part.len() >= SPAN) else { continue };
-                stretches.extend(folded_forms(part).into_iter().filter(|form| form.bytes.len() >= SPAN).map(|form| {
-                    SearchablePart {
-                        text: index,
-                        offset: range.start,
-                        prints: key.text_fingerprints(&form.bytes),
-                        form,
-                    }
+                let Some(part) = text.get(range.clone()).filter(|part| part.len() >= RUN_BYTES) else { continue };
+                let forms = folded_forms(part).into_iter().filter(|form| form.bytes.len() >= RUN_BYTES);
+                parts.extend(forms.map(|form| SearchablePart {
+                    text_index,
+                    offset: range.start,
+                    fingerprints: key.text_fingerprints(&form.bytes),
+                    form,
                 }));
             }
         }
-        let all: usize = stretches.iter().map(|stretch| stretch.prints.len()).sum();
-        let bits = (all * BITS).next_power_of_two().clamp(1 << 12, 1 << 24);
+        let positions: usize = parts.iter().map(|part| part.fingerprints.len()).sum();
+        let filter_bits = (positions * FILTER_BITS_PER_QUAD).next_power_of_two().clamp(1 << 12, 1 << 24);
         let mut search = Self {
-            texts: texts.len(),
-            parts: stretches,
-            filter: BloomFilter { bits: vec![0; bits / 64], shift: 64 - bits.trailing_zeros() },
-            runs: RunSet::with_room(all),
-            hits: Vec::new(),
+            text_count: texts.len(),
+            parts,
+            filter: BloomFilter { bits: vec![0; filter_bits / 64], shift: 64 - filter_bits.trailing_zeros() },
+            runs: RunSet::with_capacity(positions),
+            candidates: Vec::new(),
         };
-        for (prints, next) in search.parts.iter().flat_map(SearchablePart::quads) {
-            search.filter.add(pack_quad(prints));
-            if let Some(next) = next {
-                search.runs.add(hash_run(prints, next));
+        for (quad, fifth) in search.parts.iter().flat_map(SearchablePart::quads) {
+            search.filter.add(pack_quad(quad));
+            if let Some(fifth) = fifth {
+                search.runs.add(hash_run(quad, fifth));
             }
         }
         search
     }
 
-    /// Matches one text of content.
+    /// Searches for one text of content, given its fingerprints.
     pub(super) fn scan(&mut self, content: &[u16]) {
         if self.parts.is_empty() {
             return;
         }
-        let mut hits = std::mem::take(&mut self.hits);
-        hits.clear();
+        let mut candidates = std::mem::take(&mut self.candidates);
+        candidates.clear();
         let filter = &self.filter;
-        let (fours, end) = content.as_chunks::<4>();
-        let mut last = 0;
-        for (at, four) in fours.iter().enumerate() {
-            let here = pack_quad(*four);
-            if filter.may_contain((last >> 32) | (here << 32)) && at > 0 {
-                hits.push(at * 4 - 2);
+        let (quads, end) = content.as_chunks::<4>();
+        let mut previous = 0;
+        for (index, quad) in quads.iter().enumerate() {
+            let quad = pack_quad(*quad);
+            // The quad between the two: the second half of the one, the first half of the other
+            if filter.may_contain((previous >> 32) | (quad << 32)) && index > 0 {
+                candidates.push(index * 4 - 2);
             }
-            if filter.may_contain(here) {
-                hits.push(at * 4);
+            if filter.may_contain(quad) {
+                candidates.push(index * 4);
             }
-            last = here;
+            previous = quad;
         }
         if let [a, b, ..] = end
-            && filter.may_contain((last >> 32) | (pack_quad([*a, *b, 0, 0]) << 32))
-            && !fours.is_empty()
+            && filter.may_contain((previous >> 32) | (pack_quad([*a, *b, 0, 0]) << 32))
+            && !quads.is_empty()
         {
-            hits.push(fours.len() * 4 - 2);
+            candidates.push(quads.len() * 4 - 2);
         }
-        hits.iter().for_each(|at| self.mark_runs_at(content, *at));
-        self.hits = hits;
+        candidates.iter().for_each(|at| self.mark_runs_at(content, *at));
+        self.candidates = candidates;
     }
 
-    /// Marks the runs around a core of content at `at`.
+    /// Marks the runs that contain the quad of content at `at`.
     fn mark_runs_at(&mut self, content: &[u16], at: usize) {
-        let begins = [at.checked_sub(1), Some(at)].into_iter().flatten();
-        for five in begins.filter_map(|at| content.get(at..at + RUN)?.first_chunk::<RUN>()) {
-            let [a, b, c, d, e] = *five;
+        let starts = [at.checked_sub(1), Some(at)].into_iter().flatten();
+        for run in starts.filter_map(|start| content.get(start..start + RUN_LENGTH)?.first_chunk::<RUN_LENGTH>()) {
+            let [a, b, c, d, e] = *run;
             self.runs.mark(hash_run([a, b, c, d], e));
         }
     }
 
-    /// Returns for each text the ranges that occur in content, in order, not overlapping.
-    pub(super) fn covered_ranges(&self) -> Vec<Vec<Range<usize>>> {
-        let mut out = vec![Vec::new(); self.texts];
+    /// Returns for each text the ranges that repeat content, in order, not overlapping.
+    pub(super) fn repeated_ranges(&self) -> Vec<Vec<Range<usize>>> {
+        let mut ranges_by_text = vec![Vec::new(); self.text_count];
         if !self.runs.any_marked {
-            return out;
+            return ranges_by_text;
         }
-        for stretch in &self.parts {
-            let runs = stretch.quads().map_while(|(core, next)| Some(hash_run(core, next?))).enumerate();
-            let hits = runs.filter(|(_, run)| self.runs.is_marked(*run));
-            let ranges = hits.map(|(at, _)| {
-                let range = stretch.form.source_range(at, at + SPAN);
-                range.start + stretch.offset..range.end + stretch.offset
+        for part in &self.parts {
+            let runs = part.quads().map_while(|(quad, fifth)| Some(hash_run(quad, fifth?))).enumerate();
+            let repeated = runs.filter(|(_, run)| self.runs.is_marked(*run)).map(|(at, _)| {
+                let range = part.form.source_range(at, at + RUN_BYTES);
+                range.start + part.offset..range.end + part.offset
             });
-            if let Some(covered) = out.get_mut(stretch.text) {
-                covered.extend(ranges);
+            if let Some(ranges) = ranges_by_text.get_mut(part.text_index) {
+                ranges.extend(repeated);
             }
         }
-        out.iter_mut().for_each(merge_ranges);
-        out
+        ranges_by_text.iter_mut().for_each(merge_ranges);
+        ranges_by_text
     }
 }
 
@@ -160,8 +160,8 @@ struct RunSet {
 }
 
 impl RunSet {
-    fn with_room(runs: usize) -> Self {
-        // At least a fifth stays free
+    fn with_capacity(runs: usize) -> Self {
+        // At least a fifth of the slots stays free
         let slots = (runs + runs / 4 + 1).next_power_of_two().max(64);
         Self {
             slots: vec![0; slots],
@@ -171,40 +171,39 @@ impl RunSet {
         }
     }
 
-    /// Returns the slot of a run, or the free one it would get, and whether it is present.
-    fn slot(&self, run: u64) -> (usize, bool) {
-        let mut at = (run >> self.shift) as usize;
+    /// Returns the index of a run's slot, or of the free slot that the run would get.
+    fn find_slot(&self, run: u64) -> usize {
+        let mut index = (run >> self.shift) as usize;
         loop {
-            match self.slots.get(at) {
-                Some(0) => return (at, false),
-                Some(known) if *known == run => return (at, true),
-                Some(_) => at += 1,
-                None => at = 0,
+            match self.slots.get(index) {
+                Some(slot) if *slot == 0 || *slot == run => return index,
+                Some(_) => index += 1,
+                None => index = 0,
             }
         }
     }
 
     fn add(&mut self, run: u64) {
-        let (at, _) = self.slot(run);
-        if let Some(slot) = self.slots.get_mut(at) {
+        let index = self.find_slot(run);
+        if let Some(slot) = self.slots.get_mut(index) {
             *slot = run;
         }
     }
 
     fn mark(&mut self, run: u64) {
-        let (at, known) = self.slot(run);
-        if known {
-            set_bit(&mut self.marked, at);
+        let index = self.find_slot(run);
+        if self.slots.get(index) == Some(&run) {
+            set_bit(&mut self.marked, index);
             self.any_marked = true;
         }
     }
 
     fn is_marked(&self, run: u64) -> bool {
-        get_bit(&self.marked, self.slot(run).0)
+        get_bit(&self.marked, self.find_slot(run))
     }
 }
 
-/// A Bloom filter of the cores of the texts, with two bits for each.
+/// A Bloom filter of the quads of the texts, with two bits for each.
 struct BloomFilter {
     bits: Vec<u64>,
     shift: u32,
@@ -212,22 +211,22 @@ struct BloomFilter {
 
 impl BloomFilter {
     #[inline(always)]
-    fn bit_positions(&self, core: FingerprintQuad) -> (usize, usize) {
-        let one = core.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift;
-        let two = core.rotate_left(23).wrapping_mul(0xc2b2_ae3d_27d4_eb4f) >> self.shift;
-        (one as usize, two as usize)
+    fn bit_positions(&self, quad: FingerprintQuad) -> (usize, usize) {
+        let first = quad.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> self.shift;
+        let second = quad.rotate_left(23).wrapping_mul(0xc2b2_ae3d_27d4_eb4f) >> self.shift;
+        (first as usize, second as usize)
     }
 
-    fn add(&mut self, core: FingerprintQuad) {
-        let (one, two) = self.bit_positions(core);
-        set_bit(&mut self.bits, one);
-        set_bit(&mut self.bits, two);
+    fn add(&mut self, quad: FingerprintQuad) {
+        let (first, second) = self.bit_positions(quad);
+        set_bit(&mut self.bits, first);
+        set_bit(&mut self.bits, second);
     }
 
     #[inline(always)]
-    fn may_contain(&self, core: FingerprintQuad) -> bool {
-        let (one, two) = self.bit_positions(core);
-        get_bit(&self.bits, one) && get_bit(&self.bits, two)
+    fn may_contain(&self, quad: FingerprintQuad) -> bool {
+        let (first, second) = self.bit_positions(quad);
+        get_bit(&self.bits, first) && get_bit(&self.bits, second)
     }
 }
 
@@ -245,12 +244,12 @@ fn get_bit(bits: &[u64], at: usize) -> bool {
 /// Sorts ranges and joins those that overlap or touch.
 fn merge_ranges(ranges: &mut Vec<Range<usize>>) {
     ranges.sort_unstable_by_key(|range| (range.start, range.end));
-    let mut kept: Vec<Range<usize>> = Vec::with_capacity(ranges.len().min(16));
+    let mut merged: Vec<Range<usize>> = Vec::with_capacity(ranges.len().min(16));
     for range in ranges.drain(..) {
-        match kept.last_mut() {
+        match merged.last_mut() {
             Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
-            _ => kept.push(range),
+            _ => merged.push(range),
         }
     }
-    *ranges = kept;
+    *ranges = merged;
 }

@@ -3,27 +3,27 @@
 
 use std::ops::Range;
 
-/// Returns each line of `text`, with its line break, and whether it is a frame.
+/// Returns the range of each line of `text`, with its line break, and whether it is a frame.
 pub fn classify_lines(text: &str) -> impl Iterator<Item = (Range<usize>, bool)> {
-    let mut at = 0;
+    let mut next_start = 0;
     text.split_inclusive('\n').map(move |line| {
-        let range = at..at + line.len();
-        at = range.end;
+        let range = next_start..next_start + line.len();
+        next_start = range.end;
         (range, is_frame(line))
     })
 }
 
 /// Returns the ranges of `text` between frames.
 pub(super) fn ranges_between_frames(text: &str) -> Vec<Range<usize>> {
-    let mut out: Vec<Range<usize>> = Vec::new();
-    for (range, frame) in classify_lines(text) {
-        match out.last_mut() {
-            _ if frame => {}
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for (range, is_frame) in classify_lines(text) {
+        match ranges.last_mut() {
+            _ if is_frame => {}
             Some(last) if last.end == range.start => last.end = range.end,
-            _ => out.push(range),
+            _ => ranges.push(range),
         }
     }
-    out
+    ranges
 }
 
 /// Heading lines that are the same in every trace.
@@ -33,13 +33,13 @@ const HEADINGS: [&str; 4] = [
     "The above exception was the direct cause of the following exception:",
     "stack backtrace:",
 ];
-/// Longest line that can be a frame, in bytes.
-const LONGEST: usize = 1024;
+/// A longer line is no frame.
+const MAX_LINE_BYTES: usize = 1024;
 
 /// Whether a line is a stack frame or the heading of a trace.
 pub fn is_frame(line: &str) -> bool {
     let line = line.trim();
-    if line.len() > LONGEST {
+    if line.len() > MAX_LINE_BYTES {
         return false;
     }
     HEADINGS.contains(&line)
@@ -54,47 +54,48 @@ fn is_python_frame(line: &str) -> bool {
     let Some((path, rest)) = line.strip_prefix("File \"").and_then(|rest| rest.split_once("\", line ")) else {
         return false;
     };
-    let (number, place) = rest.split_once(',').unwrap_or((rest, ""));
-    let name = place.trim().strip_prefix("in ").unwrap_or_default();
-    is_line_number(number) && is_path(path) && (place.is_empty() || is_name(name))
+    let (number, function) = rest.split_once(',').unwrap_or((rest, ""));
+    let name = function.trim().strip_prefix("in ").unwrap_or_default();
+    is_line_number(number) && is_path(path) && (function.is_empty() || is_name(name))
 }
 
-/// `name (path:1:2)`, `path:1:2`, `async Object.<anonymous> (path:1:2)`, `new X (native)`
+/// After `at `: `name (path:1:2)`, `path:1:2`, `async Object.<anonymous> (path:1:2)`, `new X (native)`. The second form
+/// also matches the second line of a Rust frame, `at /path/main.rs:1:2`.
 fn is_javascript_frame(rest: &str) -> bool {
-    let Some((name, place)) = rest.rsplit_once(" (") else { return is_source_location(rest) };
-    let name = ["async ", "new "].iter().fold(name, |name, word| name.strip_prefix(word).unwrap_or(name));
+    let Some((name, location)) = rest.rsplit_once(" (") else { return is_source_location(rest) };
+    let name = ["async ", "new "].iter().fold(name, |name, prefix| name.strip_prefix(prefix).unwrap_or(name));
     let name = name.split_once(" [as ").map_or(name, |(name, _)| name);
-    let Some(place) = place.strip_suffix(')') else { return false };
-    is_name(name) && (is_source_location(place) || matches!(place, "native" | "<anonymous>"))
+    let Some(location) = location.strip_suffix(')') else { return false };
+    is_name(name) && (is_source_location(location) || matches!(location, "native" | "<anonymous>"))
 }
 
-/// `com.example.Name.method(Name.java:12)`, `Name.Method(String a) in path:line 12`
+/// After `at `, Java or .NET: `com.example.Name.method(Name.java:12)`, `Name.Method(String a) in path:line 12`
 fn is_java_frame(rest: &str) -> bool {
-    let Some((name, place)) = rest.split_once('(') else { return false };
-    let Some((place, tail)) = place.split_once(')') else { return false };
-    let tail = tail.strip_prefix(" in ").and_then(|tail| tail.rsplit_once(":line "));
-    let source = place.split_once(':').is_some_and(|(file, line)| is_name(file) && is_line_number(line));
-    let source = source || matches!(place, "Native Method" | "Unknown Source");
-    let dotnet = tail.is_some_and(|(path, line)| is_path(path) && is_line_number(line));
-    is_name(name) && (source || dotnet)
+    let Some((name, rest)) = rest.split_once('(') else { return false };
+    let Some((in_brackets, rest)) = rest.split_once(')') else { return false };
+    let is_java = matches!(in_brackets, "Native Method" | "Unknown Source")
+        || in_brackets.split_once(':').is_some_and(|(file, line)| is_name(file) && is_line_number(line));
+    let dotnet_location = rest.strip_prefix(" in ").and_then(|rest| rest.rsplit_once(":line "));
+    let is_dotnet = dotnet_location.is_some_and(|(path, line)| is_path(path) && is_line_number(line));
+    is_name(name) && (is_java || is_dotnet)
 }
 
 /// `/path/main.go:12 +0x1d`. The other line of a Go frame, `main.run(0x1, 0x2)`, needs no match: it is a single word.
 fn is_go_frame(line: &str) -> bool {
-    let (place, offset) = line.split_once(" +0x").unwrap_or((line, "0"));
-    is_source_location(place) && place.contains('/') && offset.bytes().all(|byte| byte.is_ascii_hexdigit())
+    let (location, offset) = line.split_once(" +0x").unwrap_or((line, "0"));
+    is_source_location(location) && location.contains('/') && offset.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// `12: core::panicking::panic`, `at /path/main.rs:1:2`
+/// `12: core::panicking::panic`
 fn is_rust_frame(line: &str) -> bool {
     line.split_once(": ").is_some_and(|(number, name)| is_line_number(number) && name.contains("::") && is_name(name))
 }
 
 /// `path:1` or `path:1:2`
-fn is_source_location(place: &str) -> bool {
-    let Some((path, last)) = place.rsplit_once(':') else { return false };
+fn is_source_location(text: &str) -> bool {
+    let Some((path, last_number)) = text.rsplit_once(':') else { return false };
     let path = path.rsplit_once(':').filter(|(_, line)| is_line_number(line)).map_or(path, |(path, _)| path);
-    is_line_number(last) && is_path(path)
+    is_line_number(last_number) && is_path(path)
 }
 
 fn is_line_number(text: &str) -> bool {

@@ -442,9 +442,9 @@ fn memory_is_bounded() {
         let mut prints = ContentFingerprints::default();
         prints.add(wide.key(), &noise(100_000));
         wide.add_session_content(session("one"), &prints);
-        assert!(wide.bytes() <= fingerprint_cache::SESSION);
+        assert!(wide.bytes() <= fingerprint_cache::MAX_SESSION_BYTES);
     }
-    assert!(wide.bytes() > fingerprint_cache::SESSION / 2);
+    assert!(wide.bytes() > fingerprint_cache::MAX_SESSION_BYTES / 2);
 }
 
 /// Of a text longer than a session's memory, the beginning is kept while there is room.
@@ -466,7 +466,8 @@ fn memory_of_a_long_text() {
     assert!(long.len() > 5 << 20);
     remember(&long);
     assert!(
-        memory.bytes() <= fingerprint_cache::SESSION && memory.bytes() > fingerprint_cache::SESSION / 2,
+        memory.bytes() <= fingerprint_cache::MAX_SESSION_BYTES
+            && memory.bytes() > fingerprint_cache::MAX_SESSION_BYTES / 2,
         "{}",
         memory.bytes()
     );
@@ -477,7 +478,7 @@ fn memory_of_a_long_text() {
     assert!(found(&format!("bad: {}", words(1_000_000, 10))));
     for n in 2..30 {
         remember(&words(n * 1_000_000, 20_000));
-        assert!(memory.bytes() <= fingerprint_cache::SESSION);
+        assert!(memory.bytes() <= fingerprint_cache::MAX_SESSION_BYTES);
     }
     assert!(!found(&quote), "the oldest goes first");
 }

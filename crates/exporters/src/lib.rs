@@ -1,6 +1,6 @@
-//! Exporters: components that send telemetry on. Each makes one attempt per request and receives only telemetry that
-//! was cleared for its `trust`; exporters never import each other. Queueing, retries and metrics are in
-//! `pipeline/outlet`, clearance in `pipeline/clearance`.
+//! Exporters: components that send telemetry. Each makes one attempt per request and receives only telemetry that was
+//! cleared for its `trust`; exporters never import each other. `pipeline/outlet` has queueing, retries and the metrics
+//! of deliveries, `pipeline/clearance` the clearance.
 
 pub mod cumulative;
 pub mod debug;

@@ -1,8 +1,8 @@
 //! The only place where a back end's response, gRPC or HTTP, becomes an outcome. A wrong retry loops; a wrong refusal
 //! loses data.
-//! Only statuses that OTLP calls retryable count as a passing failure. A refused credential or address, or a web page
-//! in place of a response, keeps the data and raises an alarm (`DenialCount`). No text of a back end is passed on.
-//! `pipeline/outlet` backs off.
+//! Only statuses that OTLP calls retryable, and responses that were cut off, count as a passing failure. A refused
+//! credential or address, or a web page in place of a response, keeps the data and sets `tollgate_exporter_denied`. No
+//! text of a back end is passed on. `pipeline/outlet` backs off.
 
 use std::num::IntErrorKind;
 use std::time::Duration;
@@ -18,23 +18,23 @@ use pipeline::{MAX_RETRY_AFTER, Outcome, Reason};
 /// Largest response that is read, in bytes (OTLP's recommendation).
 pub const MAX_RESPONSE_BYTES: usize = 4 << 20;
 
-/// The back end could not be reached, or not in time.
-pub const UNREACHABLE: Outcome = Outcome::Retry { after: None, reason: Reason::Unavailable };
+/// To be retried: the request could not be sent, or its response did not arrive.
+pub const UNAVAILABLE: Outcome = Outcome::Retry { after: None, reason: Reason::Unavailable };
 
 /// The outcome of an OTLP/HTTP response: status, headers and as much of the body as was read.
 pub fn http_outcome(
     status: StatusCode,
     headers: &HeaderMap,
     body: Result<&[u8], ResponseReadError>,
-    protobuf: bool,
+    is_protobuf: bool,
     now: UnixNanos,
 ) -> Outcome {
     match http_retry_rule(status.as_u16()) {
-        RetryRule::Done if is_web_page(headers, body, protobuf) => {
+        RetryRule::Done if is_web_page(headers, body, is_protobuf) => {
             Outcome::Retry { after: None, reason: Reason::Denied }
         }
         RetryRule::Done => match body {
-            Ok(body) if protobuf => accepted_body_outcome(body),
+            Ok(body) if is_protobuf => accepted_body_outcome(body),
             Ok(_) => Outcome::Accepted,
             Err(error) => unread_body_outcome(error),
         },
@@ -55,16 +55,19 @@ pub fn http_outcome(
 
 /// Whether the response is a web page (a proxy's login, a front end behind a wrong path). Then the back end has not
 /// accepted anything, whatever the status says. A response in another non-OTLP format does not count as a page.
-fn is_web_page(headers: &HeaderMap, body: Result<&[u8], ResponseReadError>, protobuf: bool) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().trim_ascii_start()).unwrap_or_default();
-    let html = [&b"text/html"[..], b"application/xhtml"];
-    let says_so = html.iter().any(|html| kind.get(..html.len()).is_some_and(|head| head.eq_ignore_ascii_case(html)));
+fn is_web_page(headers: &HeaderMap, body: Result<&[u8], ResponseReadError>, is_protobuf: bool) -> bool {
+    let content_type =
+        headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes().trim_ascii_start()).unwrap_or_default();
+    let html_types = [&b"text/html"[..], b"application/xhtml"];
+    let is_labelled_html = html_types
+        .iter()
+        .any(|html| content_type.get(..html.len()).is_some_and(|start| start.eq_ignore_ascii_case(html)));
     // No protobuf message begins with `<` (it would end a group), but one may begin with white space. Many servers
     // label every response as HTML, even an empty one or `OK`.
     match body {
-        Ok(body) if protobuf && !says_so => body.first() == Some(&b'<'),
+        Ok(body) if is_protobuf && !is_labelled_html => body.first() == Some(&b'<'),
         Ok(body) => body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start().first() == Some(&b'<'),
-        Err(_) => says_so,
+        Err(_) => is_labelled_html,
     }
 }
 
@@ -72,18 +75,18 @@ fn is_web_page(headers: &HeaderMap, body: Result<&[u8], ResponseReadError>, prot
 /// message.
 pub fn grpc_outcome(
     status: StatusCode,
-    end: Option<&tonic::Status>,
+    grpc_status: Option<&tonic::Status>,
     message: Result<&[u8], ResponseReadError>,
 ) -> Outcome {
-    let Some(end) = end else {
+    let Some(grpc_status) = grpc_status else {
         return match (message, status) {
             (Err(error), StatusCode::OK) => unread_body_outcome(error),
             _ => code_outcome(http_status_to_code(status), None),
         };
     };
-    match GrpcCode::from_number(end.code().into()) {
+    match GrpcCode::from_number(grpc_status.code().into()) {
         GrpcCode::Ok => message.map_or_else(unread_body_outcome, accepted_body_outcome),
-        other => code_outcome(other, read_retry_info(end.details()).ok().flatten()),
+        code => code_outcome(code, read_retry_info(grpc_status.details()).ok().flatten()),
     }
 }
 
@@ -133,7 +136,7 @@ fn accepted_body_outcome(body: &[u8]) -> Outcome {
 fn unread_body_outcome(error: ResponseReadError) -> Outcome {
     match error {
         ResponseReadError::TooLarge => Outcome::Partial { rejected: 0, reason: Reason::BadData },
-        ResponseReadError::Truncated => UNREACHABLE,
+        ResponseReadError::Truncated => UNAVAILABLE,
     }
 }
 

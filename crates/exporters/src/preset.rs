@@ -65,10 +65,10 @@ impl Preset {
     ///
     /// # Errors
     /// Every problem: the key and what is wrong, never the value.
-    pub fn resolve(self, asked: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetProblem>> {
+    pub fn resolve(self, keys: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetProblem>> {
         match self {
-            Self::Honeycomb => resolve_honeycomb(asked),
-            Self::Signoz => resolve_signoz(asked),
+            Self::Honeycomb => resolve_honeycomb(keys),
+            Self::Signoz => resolve_signoz(keys),
         }
     }
 }
@@ -79,12 +79,12 @@ fn is_classic(key: &str) -> bool {
     key.starts_with("hcaic_") || (key.len() == 32 && key.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-fn resolve_honeycomb(asked: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetProblem>> {
+fn resolve_honeycomb(keys: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetProblem>> {
     let mut problems = Vec::new();
-    if asked.ingestion_key.is_some() {
+    if keys.ingestion_key.is_some() {
         problems.push(("ingestion_key", "belongs to the preset `signoz`: use `api_key` with `honeycomb`"));
     }
-    let base = match asked.region.unwrap_or("us") {
+    let base_url = match keys.region.unwrap_or("us") {
         "us" => "https://api.honeycomb.io:443",
         "eu" => "https://api.eu1.honeycomb.io:443",
         _ => {
@@ -92,40 +92,36 @@ fn resolve_honeycomb(asked: PresetKeys<'_>) -> Result<PresetSettings, Vec<Preset
             ""
         }
     };
-    let Some(key) = asked.api_key.filter(|key| !key.is_empty()) else {
+    let Some(key) = keys.api_key.filter(|key| !key.is_empty()) else {
         problems.push(("api_key", "the preset `honeycomb` needs an API key"));
         return Err(problems);
     };
     let mut headers = vec![PresetHeader { name: "x-honeycomb-team", value: key.clone(), only_signal: None }];
-    let classic = is_classic(key.expose());
-    if let Some(dataset) = asked.dataset {
+    let is_classic_key = is_classic(key.expose());
+    if let Some(dataset) = keys.dataset {
         // Without Classic, Honeycomb takes the dataset from the service name; the header only names it for logs
         // without one.
-        let only = (!classic).then_some(Signal::Logs);
-        headers.push(PresetHeader {
-            name: "x-honeycomb-dataset",
-            value: Secret::new(dataset.to_owned()),
-            only_signal: only,
-        });
-    } else if classic {
+        let only_signal = (!is_classic_key).then_some(Signal::Logs);
+        headers.push(PresetHeader { name: "x-honeycomb-dataset", value: Secret::new(dataset.to_owned()), only_signal });
+    } else if is_classic_key {
         problems.push(("dataset", "a Honeycomb Classic key needs a dataset"));
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    let base = (!asked.own_endpoint).then(|| base.to_owned());
-    Ok(PresetSettings { base_url: base, headers, accepts_zstd: true, max_request_bytes: 5_000_000 })
+    let base_url = (!keys.own_endpoint).then(|| base_url.to_owned());
+    Ok(PresetSettings { base_url, headers, accepts_zstd: true, max_request_bytes: 5_000_000 })
 }
 
-fn resolve_signoz(asked: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetProblem>> {
+fn resolve_signoz(keys: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetProblem>> {
     let mut problems = Vec::new();
-    if asked.api_key.is_some() {
+    if keys.api_key.is_some() {
         problems.push(("api_key", "belongs to the preset `honeycomb`: use `ingestion_key` with `signoz`"));
     }
-    if asked.dataset.is_some() {
+    if keys.dataset.is_some() {
         problems.push(("dataset", "belongs to the preset `honeycomb`"));
     }
-    let base = match (asked.region, asked.own_endpoint) {
+    let base_url = match (keys.region, keys.own_endpoint) {
         (Some(region @ ("us" | "eu" | "in" | "in2")), false) => {
             Some(format!("https://ingest.{region}.signoz.cloud:443"))
         }
@@ -146,8 +142,8 @@ fn resolve_signoz(asked: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetPro
             None
         }
     };
-    let key = asked.ingestion_key.filter(|key| !key.is_empty());
-    if key.is_none() && !asked.own_endpoint {
+    let key = keys.ingestion_key.filter(|key| !key.is_empty());
+    if key.is_none() && !keys.own_endpoint {
         problems.push(("ingestion_key", "SigNoz Cloud needs an ingestion key"));
     }
     if !problems.is_empty() {
@@ -155,5 +151,5 @@ fn resolve_signoz(asked: PresetKeys<'_>) -> Result<PresetSettings, Vec<PresetPro
     }
     let headers =
         key.map(|key| PresetHeader { name: "signoz-ingestion-key", value: key.clone(), only_signal: None }).into_iter();
-    Ok(PresetSettings { base_url: base, headers: headers.collect(), accepts_zstd: true, max_request_bytes: 4 << 20 })
+    Ok(PresetSettings { base_url, headers: headers.collect(), accepts_zstd: true, max_request_bytes: 4 << 20 })
 }

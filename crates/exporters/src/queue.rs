@@ -1,7 +1,7 @@
 //! `sending_queue` and `retry_on_failure` in the Collector's spelling, translated to settings of the exporter's
-//! outlet: the spool is the queue, the outlet is the batcher. A Collector stanza can therefore be pasted in.
-//! A key that works differently here is accepted with a note that says so, and a size that counts items is never read
-//! as bytes. The outlet is in `pipeline/outlet`.
+//! outlet (`pipeline/outlet`): the spool is the queue, the outlet is the batcher. A Collector stanza can therefore be
+//! pasted in. A key that works differently here is accepted with a note that says so, and a size that counts items is
+//! never read as bytes.
 
 use std::time::Duration;
 
@@ -153,13 +153,13 @@ impl SendingQueue {
         if self.read_ahead.0 == 0 {
             problem("sending_queue.read_ahead", "must be more than zero");
         }
-        let (min, max) = match self.batch.is_in_bytes() {
+        let (min_size, max_size) = match self.batch.is_in_bytes() {
             true => (self.batch.min_size.map(|size| size.0), self.batch.max_size.map(|size| size.0)),
             false => (None, None),
         };
         // As in the Collector, 0 means no limit.
-        let max = max.filter(|max| *max > 0);
-        if max.zip(min).is_some_and(|(max, min)| min > max) {
+        let max_size = max_size.filter(|max| *max > 0);
+        if max_size.zip(min_size).is_some_and(|(max, min)| min > max) {
             problem("sending_queue.batch.max_size", "must be at least `min_size`");
         }
         if retry.initial_interval.0.is_zero() {
@@ -169,35 +169,36 @@ impl SendingQueue {
             problem("retry_on_failure.max_interval", "must be at least `initial_interval`");
         }
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
-        let standard = OutletSettings::default();
+        let defaults = OutletSettings::default();
         let settings = OutletSettings {
             consumers: self.num_consumers as usize,
             linger: self.batch.flush_timeout.0,
-            merge_bytes: min.map_or(standard.merge_bytes, bytes),
+            merge_bytes: min_size.map_or(defaults.merge_bytes, bytes),
             window_bytes: bytes(self.read_ahead.0),
             retry_initial: retry.initial_interval.0,
             retry_max: retry.max_interval.0,
-            ..standard
+            ..defaults
         };
-        (settings, max)
+        (settings, max_size)
     }
 
     /// Notes on keys that work differently in the Collector.
     pub fn notes(&self) -> Vec<FieldProblem> {
         let batch = &self.batch;
-        let items = "is not used: tollgate measures batches in bytes; set `sizer: bytes` and give the size in bytes";
-        let spool = "is not used: all data waits in the spool, which is encrypted and synced to disk";
+        let not_bytes =
+            "is not used: tollgate measures batches in bytes; set `sizer: bytes` and give the size in bytes";
+        let spooled = "is not used: all data waits in the spool, which is encrypted and synced to disk";
         collect_notes(
             "sending_queue",
             [
-                ("enabled", self.enabled == Some(false), spool),
+                ("enabled", self.enabled == Some(false), spooled),
                 (
                     "queue_size",
                     self.queue_size.is_some(),
                     "is not used: `spool.max_size` limits the waiting data, in bytes",
                 ),
                 ("sizer", self.sizer.is_some(), "is not used: `spool.max_size` limits the waiting data, in bytes"),
-                ("storage", self.storage.is_some(), spool),
+                ("storage", self.storage.is_some(), spooled),
                 (
                     "wait_for_result",
                     self.wait_for_result == Some(true),
@@ -208,8 +209,8 @@ impl SendingQueue {
                     self.block_on_overflow == Some(true),
                     "is not used: a full spool refuses requests at once",
                 ),
-                ("batch.min_size", batch.min_size.is_some() && !batch.is_in_bytes(), items),
-                ("batch.max_size", batch.max_size.is_some() && !batch.is_in_bytes(), items),
+                ("batch.min_size", batch.min_size.is_some() && !batch.is_in_bytes(), not_bytes),
+                ("batch.max_size", batch.max_size.is_some() && !batch.is_in_bytes(), not_bytes),
             ],
         )
     }
@@ -218,18 +219,18 @@ impl SendingQueue {
 impl RetryOnFailure {
     /// Notes on keys that work differently in the Collector.
     pub fn notes(&self) -> Vec<FieldProblem> {
-        let ends = self.max_elapsed_time.is_some_and(|time| time.0 > Duration::ZERO);
-        let until = "is not used: accepted data is retried until the back end accepts it or refuses it for good";
-        let other = |written: Option<f64>, ours: f64| written.is_some_and(|written| (written - ours).abs() > 1e-9);
+        let has_end = self.max_elapsed_time.is_some_and(|time| time.0 > Duration::ZERO);
+        let no_end = "is not used: accepted data is retried until the back end accepts it or refuses it for good";
+        let differs = |written: Option<f64>, ours: f64| written.is_some_and(|written| (written - ours).abs() > 1e-9);
         collect_notes(
             "retry_on_failure",
             [
-                ("enabled", self.enabled == Some(false), until),
-                ("max_elapsed_time", ends, until),
-                ("multiplier", other(self.multiplier, 1.5), "is not used: each wait is 1.5 times the previous one"),
+                ("enabled", self.enabled == Some(false), no_end),
+                ("max_elapsed_time", has_end, no_end),
+                ("multiplier", differs(self.multiplier, 1.5), "is not used: each wait is 1.5 times the previous one"),
                 (
                     "randomization_factor",
-                    other(self.randomization_factor, 0.25),
+                    differs(self.randomization_factor, 0.25),
                     "is not used: waits vary by up to a quarter",
                 ),
             ],
@@ -237,7 +238,8 @@ impl RetryOnFailure {
     }
 }
 
-fn collect_notes<const N: usize>(stanza: &str, all: [(&str, bool, &str); N]) -> Vec<FieldProblem> {
-    let told = all.into_iter().filter(|(_, told, _)| *told);
-    told.map(|(key, _, what)| FieldProblem::new(format!("{stanza}.{key}"), what)).collect()
+/// The notes of `(key, whether the note applies, text)`.
+fn collect_notes<const N: usize>(stanza: &str, candidates: [(&str, bool, &str); N]) -> Vec<FieldProblem> {
+    let notes = candidates.into_iter().filter(|(_, applies, _)| *applies);
+    notes.map(|(key, _, what)| FieldProblem::new(format!("{stanza}.{key}"), what)).collect()
 }

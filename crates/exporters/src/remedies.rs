@@ -1,4 +1,4 @@
-//! What an operator can do about a back end's refusal, by its status. `outcome` decides what becomes of the data.
+//! What an operator can do about a back end's refusal, by its status. `outcome` decides whether the data is retried.
 
 use http::StatusCode;
 use tonic::Code;

@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 
 use super::cumulative::{ConversionLock, CumulativeConverter, PendingTotals};
-use super::outcome::UNREACHABLE;
+use super::outcome::UNAVAILABLE;
 use super::stanza::{Compression, RemoteSettings};
 use kernel::clock::Clock;
 use net::client::{self, ClientError, UploadBody};
@@ -27,7 +27,7 @@ use telemetry::Meter;
 
 /// Larger bodies are compressed on a blocking thread instead of the reactor.
 const MAX_INLINE_COMPRESSION: usize = 64 * 1024;
-/// How long after a refusal an encoding is tried again; the refusal may have been a passing fault of a proxy.
+/// How long after a refusal the configured encoding is tried again: a proxy may have had a passing fault.
 const ENCODING_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Shared services that exporters are built with.
@@ -35,7 +35,7 @@ const ENCODING_RETRY_AFTER: Duration = Duration::from_secs(3600);
 pub struct ExporterDeps {
     /// Spawns connection and compression tasks.
     pub tasks: Arc<dyn Spawn>,
-    /// Used for dates in Retry-After, and for totals and renewals.
+    /// The source of time.
     pub clock: Arc<dyn Clock>,
     /// Proxies for outgoing connections.
     pub proxies: Arc<ProxyRules>,
@@ -55,9 +55,10 @@ pub struct RemoteExporter {
     pub deps: ExporterDeps,
     /// The encoding that the configuration asks for.
     configured_encoding: ContentEncoding,
+    /// The rank (see [`encoding_rank`]) of the encoding in use.
     encoding: AtomicU8,
-    /// When the back end last refused an encoding, in seconds of the monotonic clock; `u64::MAX`: never since the
-    /// encoding was last reset.
+    /// When the back end last refused an encoding, in seconds of the monotonic clock; `u64::MAX`: not since the
+    /// configured encoding was last tried again.
     refused_at: AtomicU64,
     last_failure: Mutex<Option<AttemptFailure>>,
     cumulative: Option<CumulativeConverter>,
@@ -69,7 +70,7 @@ pub enum OutgoingRequest<'r> {
     Unchanged,
     /// Deltas replaced by totals.
     Totals(CumulativeRequest<'r>),
-    /// Nothing is sent now; the outcome of the request.
+    /// The conversion failed; the outcome of the request.
     NotSent(Outcome),
 }
 
@@ -77,7 +78,7 @@ impl OutgoingRequest<'_> {
     /// The request to put on the wire in place of `request`.
     ///
     /// # Errors
-    /// The outcome of a request that is not sent: nothing can be sent now, or no total is left to send.
+    /// The outcome of a request that is not sent: `Accepted` if the conversion dropped all points, else a retry.
     pub fn request_to_send<'a>(&'a self, request: &'a ExportRequest) -> Result<&'a ExportRequest, Outcome> {
         match self {
             Self::Unchanged => Ok(request),
@@ -102,7 +103,7 @@ pub struct CumulativeRequest<'r> {
     /// The request to send; an empty body means that there is nothing to send.
     pub request: ExportRequest,
     pending: PendingTotals,
-    _turn: ConversionLock,
+    _lock: ConversionLock,
 }
 
 impl CumulativeRequest<'_> {
@@ -127,28 +128,27 @@ impl RemoteExporter {
         destinations: &[&Uri],
         deps: ExporterDeps,
     ) -> Result<Self, TlsError> {
-        let encrypted = destinations.iter().any(|uri| uri.scheme() == Some(&Scheme::HTTPS));
-        let settings = client::ClientSettings { tls: encrypted.then(|| common.tls.clone()), http2_only };
+        let has_tls = destinations.iter().any(|uri| uri.scheme() == Some(&Scheme::HTTPS));
+        let settings = client::ClientSettings { tls: has_tls.then(|| common.tls.clone()), http2_only };
         let (proxies, tasks, clock) = (Arc::clone(&deps.proxies), Arc::clone(&deps.tasks), Arc::clone(&deps.clock));
         let client = Arc::new(ReloadingClient::build(settings, proxies, tasks, clock)?);
-        let first = match (common.compression, common.accepts_zstd) {
+        let configured_encoding = match (common.compression, common.accepts_zstd) {
             (Compression::Zstd, _) | (Compression::Auto, true) => ContentEncoding::Zstd,
             (Compression::Gzip, _) | (Compression::Auto, false) => ContentEncoding::Gzip,
             (Compression::None, _) => ContentEncoding::Identity,
         };
-        let encoding = AtomicU8::new(encoding_rank(first));
+        let encoding = AtomicU8::new(encoding_rank(configured_encoding));
         let cumulative = common
             .cumulative
             .map(|settings| CumulativeConverter::new(settings, &id, Arc::clone(&deps.clock), &deps.meter));
-        let refused = AtomicU64::new(u64::MAX);
         Ok(Self {
             id,
             common,
             client,
             deps,
-            configured_encoding: first,
+            configured_encoding,
             encoding,
-            refused_at: refused,
+            refused_at: AtomicU64::new(u64::MAX),
             last_failure: Mutex::default(),
             cumulative,
         })
@@ -164,18 +164,18 @@ impl RemoteExporter {
 
     /// Converts a metrics request to totals if `deltatocumulative` is configured.
     pub async fn convert_to_totals(&self, request: &ExportRequest) -> OutgoingRequest<'_> {
-        let totals = self.cumulative.as_ref().filter(|_| request.signal == Signal::Metrics);
-        let Some(totals) = totals else { return OutgoingRequest::Unchanged };
-        let turn = totals.acquire_turn().await;
-        let (own, account, body) = (totals.clone(), Arc::clone(&request.account), request.body.clone());
-        let convert = move || own.convert(&account, &body);
+        let converter = self.cumulative.as_ref().filter(|_| request.signal == Signal::Metrics);
+        let Some(converter) = converter else { return OutgoingRequest::Unchanged };
+        let lock = converter.acquire_turn().await;
+        let (owned, account, body) = (converter.clone(), Arc::clone(&request.account), request.body.clone());
+        let convert = move || owned.convert(&account, &body);
         match run_blocking(&*self.deps.tasks, "totals", convert).await {
             None => OutgoingRequest::NotSent(Outcome::Retry { after: None, reason: Reason::Lost }),
             Some(None) => OutgoingRequest::Unchanged,
             Some(Some((body, pending))) => {
                 let (signal, account, items) = (request.signal, Arc::clone(&request.account), request.items);
                 let request = ExportRequest { signal, account, body, items };
-                OutgoingRequest::Totals(CumulativeRequest { converter: totals, request, pending, _turn: turn })
+                OutgoingRequest::Totals(CumulativeRequest { converter, request, pending, _lock: lock })
             }
         }
     }
@@ -194,9 +194,9 @@ impl RemoteExporter {
 
     /// The encoding to use for the next request.
     pub fn encoding(&self) -> ContentEncoding {
-        let refused = self.refused_at.load(Ordering::Relaxed);
-        if self.deps.clock.monotonic().as_secs() >= refused.saturating_add(ENCODING_RETRY_AFTER.as_secs())
-            && self.refused_at.compare_exchange(refused, u64::MAX, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let refused_at = self.refused_at.load(Ordering::Relaxed);
+        if self.deps.clock.monotonic().as_secs() >= refused_at.saturating_add(ENCODING_RETRY_AFTER.as_secs())
+            && self.refused_at.compare_exchange(refused_at, u64::MAX, Ordering::Relaxed, Ordering::Relaxed).is_ok()
         {
             self.encoding.fetch_max(encoding_rank(self.configured_encoding), Ordering::Relaxed);
         }
@@ -207,13 +207,13 @@ impl RemoteExporter {
         }
     }
 
-    /// Records that the back end refused the encoding `used`. Returns true if a weaker encoding will be tried, which
-    /// happens only with `compression: auto` and lasts an hour.
-    pub fn step_down(&self, used: ContentEncoding) -> bool {
-        if self.common.compression != Compression::Auto || used == ContentEncoding::Identity {
+    /// Falls back from an encoding that the back end refused to the next weaker one, for an hour. Returns false without
+    /// `compression: auto`, or if there is no weaker one.
+    pub fn fall_back_encoding(&self, refused: ContentEncoding) -> bool {
+        if self.common.compression != Compression::Auto || refused == ContentEncoding::Identity {
             return false;
         }
-        let (from, to) = (encoding_rank(used), encoding_rank(used).saturating_sub(1));
+        let (from, to) = (encoding_rank(refused), encoding_rank(refused).saturating_sub(1));
         if self.encoding.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             self.refused_at.store(self.deps.clock.monotonic().as_secs(), Ordering::Relaxed);
         }
@@ -222,10 +222,10 @@ impl RemoteExporter {
 
     /// Switches from gzip to zstd if the back end's response advertises zstd.
     pub fn note_advertised_encodings(&self, headers: &HeaderMap, name: &str) {
-        let auto = self.common.compression == Compression::Auto && self.encoding() == ContentEncoding::Gzip;
-        let takes =
+        let may_switch = self.common.compression == Compression::Auto && self.encoding() == ContentEncoding::Gzip;
+        let accepts_zstd =
             |value: &str| value.split(',').any(|token| ContentEncoding::parse(token) == Some(ContentEncoding::Zstd));
-        if auto && headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(takes) {
+        if may_switch && headers.get(name).and_then(|value| value.to_str().ok()).is_some_and(accepts_zstd) {
             self.encoding.store(encoding_rank(ContentEncoding::Zstd), Ordering::Relaxed);
         }
     }
@@ -245,10 +245,10 @@ impl RemoteExporter {
     /// Adds the configured headers.
     pub fn add_headers(&self, signal: Signal, account: &str, to: &mut HeaderMap) {
         to.insert(http::header::USER_AGENT, HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION"))));
-        let all = self.common.headers.iter().filter(|(_, _, only)| only.is_none_or(|only| only == signal));
-        let all = all.map(|(name, secret, _)| (name, secret));
+        let shared = self.common.headers.iter().filter(|(_, _, only)| only.is_none_or(|only| only == signal));
+        let shared = shared.map(|(name, secret, _)| (name, secret));
         let own = self.common.account_headers.get(account).into_iter().flatten().map(|(name, secret)| (name, secret));
-        for (name, secret) in all.chain(own) {
+        for (name, secret) in shared.chain(own) {
             if let Ok(mut value) = HeaderValue::from_str(secret.expose()) {
                 value.set_sensitive(true);
                 to.insert(name.clone(), value);
@@ -256,16 +256,16 @@ impl RemoteExporter {
         }
     }
 
-    /// Logs a failed `outcome`; `status` is an HTTP status or a gRPC code.
-    pub fn log_outcome(&self, outcome: &Outcome, status: AttemptFailure) {
-        let failed = matches!(outcome, Outcome::Retry { .. } | Outcome::Refused { .. });
-        self.log_failure(failed.then_some(status));
+    /// Logs `failure` if `outcome` is a retry or a refusal; otherwise records that the attempt succeeded.
+    pub fn log_outcome(&self, outcome: &Outcome, failure: AttemptFailure) {
+        let has_failed = matches!(outcome, Outcome::Retry { .. } | Outcome::Refused { .. });
+        self.log_failure(has_failed.then_some(failure));
     }
 
     /// Logs a connection error; returns the outcome of its request.
     pub fn log_connection_error(&self, error: &ClientError) -> Outcome {
         self.log_failure(Some(AttemptFailure { reason: error.to_string(), remedy: error.remedy }));
-        UNREACHABLE
+        UNAVAILABLE
     }
 
     /// Logs why deliveries fail, once until the reason changes or a delivery succeeds. `failure` is tollgate's own text
@@ -286,6 +286,7 @@ impl RemoteExporter {
     }
 }
 
+/// The higher the rank, the stronger the compression. `RemoteExporter::encoding` has the reverse.
 fn encoding_rank(encoding: ContentEncoding) -> u8 {
     match encoding {
         ContentEncoding::Zstd => 2,

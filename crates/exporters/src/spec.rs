@@ -25,7 +25,7 @@ pub enum BuildError {
     Endpoint,
 }
 
-/// Where an exporter writes; `validate`, `check` and the start of the gateway examine it beforehand.
+/// Where an exporter writes. `validate`, `check` and the start of the gateway examine the target beforehand.
 pub enum ExportTarget<'s> {
     /// A server on the network.
     Server {
@@ -47,7 +47,7 @@ pub enum ExportTarget<'s> {
 
 /// What the gateway needs to know about any exporter. It is a struct so that an exporter can't leave out a field.
 pub struct ExporterProfile<'s> {
-    /// How far the exporter is trusted.
+    /// Which telemetry the exporter may receive.
     pub trust: Trust,
     /// Where the exporter writes.
     pub target: ExportTarget<'s>,
@@ -66,11 +66,11 @@ impl<'s> ExporterProfile<'s> {
         Self { trust, target, destination: None, outlet: None, notes: &[] }
     }
 
-    /// The profile of an exporter that sends OTLP to a server at `urls`; `http`: the first URL answers HTTP/1.1.
-    pub fn remote(trust: Trust, common: &'s RemoteSettings, urls: &[&'s Uri], http: bool) -> Self {
+    /// The profile of an exporter that sends OTLP to a server at `urls`, the first of which may answer HTTP/1.1.
+    pub fn remote(trust: Trust, common: &'s RemoteSettings, urls: &[&'s Uri], answers_http1: bool) -> Self {
         Self {
             trust,
-            target: ExportTarget::Server { tls: &common.tls, http: urls.first().copied().filter(|_| http) },
+            target: ExportTarget::Server { tls: &common.tls, http: urls.first().copied().filter(|_| answers_http1) },
             destination: Some((destination_of_urls(urls.iter().copied()), &common.moved_from)),
             outlet: Some(&common.outlet),
             notes: &common.notes,

@@ -272,8 +272,8 @@ impl RemoteConfigKeys<'_> {
                 (!self.has_header(name)).then(|| (HeaderName::from_static(name), value, only))
             })
             .collect();
-        let own = check_headers("headers", self.headers, problems);
-        headers.extend(own.into_iter().map(|(name, value)| (name, value, None)));
+        let own_headers = check_headers("headers", self.headers, problems);
+        headers.extend(own_headers.into_iter().map(|(name, value)| (name, value, None)));
         let account_headers = (self.account_headers.iter())
             .map(|(account, headers)| {
                 (account.clone(), check_headers(&format!("account_headers.{account}"), headers, problems))
@@ -282,7 +282,7 @@ impl RemoteConfigKeys<'_> {
         if self.timeout.0.is_zero() {
             problems.push(FieldProblem::new("timeout", "must be more than zero"));
         }
-        let (outlet, split) = self.queue.outlet_settings(self.retry, problems);
+        let (outlet, batch_max) = self.queue.outlet_settings(self.retry, problems);
         if self.max_pending.is_some_and(|bound| bound.0 == 0) {
             problems.push(FieldProblem::new("max_pending", "must be more than zero"));
         }
@@ -301,13 +301,15 @@ impl RemoteConfigKeys<'_> {
         let ordered = self.ordered || cumulative.is_some();
         let outlet = OutletSettings { ack: self.ack, max_pending, on_full: self.on_full, ordered, ..outlet };
         let size = self.max_request_size.map_or(preset.max_request_bytes, |size| size.0);
-        let size = split.map_or(size, |split| split.min(size));
+        let size = batch_max.map_or(size, |batch_max| batch_max.min(size));
         if size < 1024 {
             problems.push(FieldProblem::new("max_request_size", "must be at least 1 KiB"));
         }
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         let moved_from = self.moved_from.iter().enumerate();
-        let moved_from = moved_from.filter_map(|(at, place)| check_former_destination(at, place, problems)).collect();
+        let moved_from = moved_from
+            .filter_map(|(index, destination)| check_former_destination(index, destination, problems))
+            .collect();
         RemoteSettings {
             preset_url: preset.base_url,
             headers,
@@ -332,29 +334,29 @@ impl RemoteConfigKeys<'_> {
     }
 
     fn resolve_preset(&self, problems: &mut Vec<FieldProblem>) -> super::preset::PresetSettings {
-        let nothing = super::preset::PresetSettings { max_request_bytes: MAX_REQUEST, ..Default::default() };
+        let no_preset = super::preset::PresetSettings { max_request_bytes: MAX_REQUEST, ..Default::default() };
         let Some(preset) = self.preset else {
-            let asked = self.preset_keys;
-            for (key, given) in [
-                ("region", asked.region.is_some()),
-                ("api_key", asked.api_key.is_some()),
-                ("ingestion_key", asked.ingestion_key.is_some()),
-                ("dataset", asked.dataset.is_some()),
+            let keys = self.preset_keys;
+            for (key, is_set) in [
+                ("region", keys.region.is_some()),
+                ("api_key", keys.api_key.is_some()),
+                ("ingestion_key", keys.ingestion_key.is_some()),
+                ("dataset", keys.dataset.is_some()),
             ] {
-                if given {
+                if is_set {
                     problems.push(FieldProblem::new(
                         key,
                         "requires a `preset`; without one, put credentials under `headers`",
                     ));
                 }
             }
-            return nothing;
+            return no_preset;
         };
         match preset.resolve(self.preset_keys) {
             Ok(resolved) => resolved,
-            Err(found) => {
-                problems.extend(found.into_iter().map(|(key, what)| FieldProblem::new(key, what)));
-                nothing
+            Err(preset_problems) => {
+                problems.extend(preset_problems.into_iter().map(|(key, what)| FieldProblem::new(key, what)));
+                no_preset
             }
         }
     }
@@ -388,23 +390,24 @@ fn check_headers(
     headers
 }
 
-/// Validates an entry of `moved_from`, which has the form that [`destination`] returns.
-fn check_former_destination(at: usize, place: &str, problems: &mut Vec<FieldProblem>) -> Option<String> {
-    let place = place.trim().to_ascii_lowercase();
-    let port = |text: &str| text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let plain = !place.contains(|c: char| c.is_whitespace() || c == '/') && place.split(',').all(port);
-    if !plain {
+/// Validates an entry of `moved_from`, which has the form that [`destination_of_urls`] returns.
+fn check_former_destination(index: usize, destination: &str, problems: &mut Vec<FieldProblem>) -> Option<String> {
+    let destination = destination.trim().to_ascii_lowercase();
+    let has_port = |text: &str| text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let is_valid =
+        !destination.contains(|c: char| c.is_whitespace() || c == '/') && destination.split(',').all(has_port);
+    if !is_valid {
         problems.push(FieldProblem::new(
-            format!("moved_from.{at}"),
+            format!("moved_from.{index}"),
             "must be `host:port`, as `spool list` prints it after the `@`",
         ));
     }
-    plain.then_some(place)
+    is_valid.then_some(destination)
 }
 
 /// Whether the protocol itself sets this header.
 fn is_protocol_header(name: &HeaderName) -> bool {
-    const OURS: [&str; 9] = [
+    const PROTOCOL_HEADERS: [&str; 9] = [
         "host",
         "te",
         "content-type",
@@ -415,7 +418,7 @@ fn is_protocol_header(name: &HeaderName) -> bool {
         "grpc-encoding",
         "grpc-timeout",
     ];
-    OURS.contains(&name.as_str())
+    PROTOCOL_HEADERS.contains(&name.as_str())
 }
 
 impl ClientTlsConfig {
@@ -447,18 +450,18 @@ impl ClientTlsConfig {
         if self.reload_interval.is_some_and(|every| every.0.is_zero()) {
             problems.push(FieldProblem::new("tls.reload_interval", "must be more than zero"));
         }
-        let usual = tls::ClientTlsSettings::default();
-        let reload_interval = self.reload_interval.map_or(usual.reload_interval, |every| every.0);
+        let defaults = tls::ClientTlsSettings::default();
+        let reload_interval = self.reload_interval.map_or(defaults.reload_interval, |every| every.0);
         let system_roots_too = self.include_system_ca_certs_pool;
-        tls::ClientTlsSettings { ca_file, system_roots_too, identity, server_name, reload_interval, ..usual }
+        tls::ClientTlsSettings { ca_file, system_roots_too, identity, server_name, reload_interval, ..defaults }
     }
 }
 
 impl RemoteSettings {
     /// Adds a note if `url` would carry keys and data in plain text over a network to a third party.
     pub fn note_plain_text(&mut self, trust: Trust, field: &str, url: &Uri) {
-        let plain = url.scheme() == Some(&Scheme::HTTP);
-        if plain && trust == Trust::ThirdParty && !url.host().is_some_and(is_local_host) {
+        let is_plain_text = url.scheme() == Some(&Scheme::HTTP);
+        if is_plain_text && trust == Trust::ThirdParty && !url.host().is_some_and(is_local_host) {
             let what = "keys and data are sent in plain text to a third party: use `https://`, or set `trust: internal` \
                         if the back end and the network to it are your own";
             self.notes.push(FieldProblem::new(field, what));
@@ -470,21 +473,21 @@ impl RemoteSettings {
     /// # Errors
     /// A message that quotes nothing of the address except digits of its port.
     pub fn parse_url(&self, text: &str, scheme_needed: bool) -> Result<Uri, String> {
-        let bare = !text.contains("://");
-        if bare && scheme_needed {
+        let has_no_scheme = !text.contains("://");
+        if has_no_scheme && scheme_needed {
             return Err("must start with `https://` or `http://`".to_owned());
         }
-        let full = match (bare, self.insecure) {
+        let full = match (has_no_scheme, self.insecure) {
             (true, true) => format!("http://{text}"),
             (true, false) => format!("https://{text}"),
             (false, _) => text.to_owned(),
         };
-        let plain = !address::parse_url(&full)?.tls;
+        let is_plain_text = !address::parse_url(&full)?.tls;
         let uri: Uri = full.parse().map_err(|_| "is not a valid URL")?;
-        if plain && self.has_tls_files {
+        if is_plain_text && self.has_tls_files {
             return Err("uses plain text, but `tls` names certificates: use `https://`, or remove them".to_owned());
         }
-        if !plain && self.insecure {
+        if !is_plain_text && self.insecure {
             return Err("uses `https`, but `tls.insecure` asks for plain text: remove one of the two".to_owned());
         }
         Ok(uri)
@@ -494,18 +497,18 @@ impl RemoteSettings {
 /// The destination of these URLs: `host:port`, several joined with commas. Scheme and path do not make a different
 /// destination.
 pub fn destination_of_urls<'u>(urls: impl Iterator<Item = &'u Uri>) -> String {
-    let place = |url: &Uri| {
+    let destination = |url: &Uri| {
         let port = url.port_u16().unwrap_or(if url.scheme() == Some(&Scheme::HTTP) { 80 } else { 443 });
         format!("{}:{port}", url.host().unwrap_or_default().to_ascii_lowercase())
     };
-    let places: BTreeSet<String> = urls.map(place).collect();
-    places.into_iter().collect::<Vec<_>>().join(",")
+    let destinations: BTreeSet<String> = urls.map(destination).collect();
+    destinations.into_iter().collect::<Vec<_>>().join(",")
 }
 
 /// Appends `path` to the path of `base`.
 pub fn with_path(base: &Uri, path: &str) -> Option<Uri> {
     let mut parts = base.clone().into_parts();
-    let own = base.path().trim_end_matches('/');
-    parts.path_and_query = Some(PathAndQuery::try_from(format!("{own}{path}")).ok()?);
+    let base_path = base.path().trim_end_matches('/');
+    parts.path_and_query = Some(PathAndQuery::try_from(format!("{base_path}{path}")).ok()?);
     Uri::from_parts(parts).ok()
 }

@@ -16,20 +16,22 @@ mod route_words;
 pub(super) const REMOVED_MARK: &str = "[…]";
 /// Maximum size of the result, bytes.
 const MAX_ADDRESS_BYTES: usize = 2 << 10;
-/// Maximum size of a scheme, a piece and a host, bytes.
-const SCHEME: usize = 32;
-const PIECE: usize = 64;
-const HOST: usize = 255;
+/// Maximum size of a scheme, a piece (path segment, parameter name or value) and a host, bytes.
+const MAX_SCHEME_BYTES: usize = 32;
+const MAX_PIECE_BYTES: usize = 64;
+const MAX_HOST_BYTES: usize = 255;
 /// Maximum length of an unknown word in letters: a longer one may be several words run together.
 const MAX_UNKNOWN_WORD_LETTERS: usize = 12;
-/// Maximum number of words in a piece, known words included; a piece with more words than the second number may have
-/// one unknown word at most.
-const MAX_PIECE_WORDS: (usize, usize) = (6, 4);
+/// Maximum number of words in a piece, known words included.
+const MAX_PIECE_WORDS: usize = 6;
+/// A piece with more words than this may have at most one unknown word.
+const MAX_FREE_WORDS: usize = 4;
 /// Maximum number of unknown words in a path and its parameters. More could be a sentence, and then no unknown word
 /// stays.
 const MAX_UNKNOWN_WORDS: usize = 4;
-/// So many words joined by dashes are a sentence: in one label of a host, in the whole host.
-const MAX_HOST_WORDS: (usize, usize) = (5, 12);
+/// A host with this many words in one label, or this many in total, is a sentence.
+const SENTENCE_LABEL_WORDS: usize = 5;
+const SENTENCE_HOST_WORDS: usize = 12;
 /// Schemes whose addresses are content as a whole.
 const OPAQUE_SCHEMES: [&str; 6] = ["data", "javascript", "vbscript", "blob", "mailto", "tel"];
 
@@ -69,10 +71,10 @@ struct RouteWriter {
 }
 
 impl RouteWriter {
-    fn new(text: &str, unknown_stay: bool) -> Self {
+    fn new(text: &str, keep_unknown_words: bool) -> Self {
         Self {
             out: String::with_capacity(text.len().min(MAX_ADDRESS_BYTES)),
-            keep_unknown_words: unknown_stay,
+            keep_unknown_words,
             unknown_words_kept: 0,
         }
     }
@@ -89,8 +91,8 @@ impl RouteWriter {
     fn write_address(&mut self, text: &str) {
         let (before, fragment) = split_at_mark(text, '#');
         let (path, parameters) = split_at_mark(before, '?');
-        let opaque = |scheme: &str| OPAQUE_SCHEMES.iter().any(|one| scheme.trim().eq_ignore_ascii_case(one));
-        if path.split_once(':').is_some_and(|(scheme, _)| opaque(scheme)) {
+        let is_opaque_scheme = |scheme: &str| OPAQUE_SCHEMES.iter().any(|one| scheme.trim().eq_ignore_ascii_case(one));
+        if path.split_once(':').is_some_and(|(scheme, _)| is_opaque_scheme(scheme)) {
             self.out.push_str(REMOVED_MARK);
             return;
         }
@@ -136,8 +138,8 @@ impl RouteWriter {
         });
     }
 
-    /// Applies `each` to the pieces between `mark`, until the result is too long.
-    fn write_joined(&mut self, text: &str, mark: char, mut each: impl FnMut(&mut Self, &str)) {
+    /// Writes the pieces between `mark` with `write_part`, until the result is too long.
+    fn write_joined(&mut self, text: &str, mark: char, mut write_part: impl FnMut(&mut Self, &str)) {
         for (index, part) in text.split(mark).enumerate() {
             if index > 0 {
                 self.out.push(mark);
@@ -145,62 +147,62 @@ impl RouteWriter {
             if self.out.len() > MAX_ADDRESS_BYTES {
                 return;
             }
-            each(self, part);
+            write_part(self, part);
         }
     }
 
     /// Writes a piece, or [`REMOVED_MARK`] if it may not stay.
-    fn write_piece(&mut self, text: &str, place: PiecePosition) {
-        let unknown = if is_template(text) { Some(0) } else { count_unknown_words(text, place) };
+    fn write_piece(&mut self, text: &str, position: PiecePosition) {
+        let unknown = if is_template(text) { Some(0) } else { count_unknown_words(text, position) };
         let stays =
-            unknown.filter(|unknown| *unknown == 0 || (place == PiecePosition::Name && self.keep_unknown_words));
+            unknown.filter(|unknown| *unknown == 0 || (position == PiecePosition::Name && self.keep_unknown_words));
         self.unknown_words_kept += stays.unwrap_or(0);
         self.out.push_str(if stays.is_some() { text } else { REMOVED_MARK });
     }
 }
 
 fn split_at_mark(text: &str, mark: char) -> (&str, Option<&str>) {
-    text.split_once(mark).map_or((text, None), |(before, behind)| (before, Some(behind)))
+    text.split_once(mark).map_or((text, None), |(before, after)| (before, Some(after)))
 }
 
 fn is_scheme(text: &str) -> bool {
     !text.is_empty()
-        && text.len() <= SCHEME
+        && text.len() <= MAX_SCHEME_BYTES
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 fn is_host(text: &str) -> bool {
-    let count = |text: &str| letter_runs(text).filter(|word| word.len() > 1).count();
-    text.len() <= HOST
-        && text.split('.').all(|label| count(label) < MAX_HOST_WORDS.0)
-        && count(text) < MAX_HOST_WORDS.1
+    let count_words = |text: &str| letter_runs(text).filter(|word| word.len() > 1).count();
+    text.len() <= MAX_HOST_BYTES
+        && text.split('.').all(|label| count_words(label) < SENTENCE_LABEL_WORDS)
+        && count_words(text) < SENTENCE_HOST_WORDS
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
 }
 
 /// Returns true for a route template (`{id}`, `:id`, `<int:id>`, `*`) or a placeholder.
 fn is_template(text: &str) -> bool {
-    let inner = |open: char, close: char| text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
-    let name = |name: &str| count_unknown_words(name, PiecePosition::Name).is_some();
+    let between = |open: char, close: char| text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close));
+    let is_name = |name: &str| count_unknown_words(name, PiecePosition::Name).is_some();
     // `[EMAIL]`, `[PERSON:h-0123456789abcdef]`
-    let placeholder = |text: &str| {
+    let is_placeholder = |text: &str| {
         let (name, pseudonym) = split_at_mark(text, ':');
-        let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        text.len() <= PIECE
+        let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        text.len() <= MAX_PIECE_BYTES
             && !name.is_empty()
-            && letter_runs(name).count() < MAX_HOST_WORDS.0
+            && letter_runs(name).count() < SENTENCE_LABEL_WORDS
             && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
-            && pseudonym.is_none_or(|text| text.strip_prefix("h-").is_some_and(hex))
+            && pseudonym.is_none_or(|text| text.strip_prefix("h-").is_some_and(is_hex))
     };
     text == REMOVED_MARK
         || text.bytes().all(|byte| byte == b'*')
-        || inner('[', ']').is_some_and(placeholder)
-        || inner('{', '}').is_some_and(name)
-        || inner('<', '>').is_some_and(name)
-        || text.strip_prefix(':').is_some_and(name)
+        || between('[', ']').is_some_and(is_placeholder)
+        || between('{', '}').is_some_and(is_name)
+        || between('<', '>').is_some_and(is_name)
+        || text.strip_prefix(':').is_some_and(is_name)
 }
 
 /// The number of unknown words in a piece. `None`: the piece never stays, whatever the rest of the address holds.
-fn count_unknown_words(text: &str, place: PiecePosition) -> Option<usize> {
+fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
     let decoded;
     let text = match text.contains('%') {
         true => {
@@ -213,30 +215,31 @@ fn count_unknown_words(text: &str, place: PiecePosition) -> Option<usize> {
         return Some(0);
     }
     // Names may be `ids[]`; names and values may be `models/gemini:generateContent` or `claude@20250929`.
-    let marks: &[char] = if place == PiecePosition::Name { &['[', ']', ':', '@', '$', ','] } else { &[':', '@', ','] };
+    let marks: &[char] =
+        if position == PiecePosition::Name { &['[', ']', ':', '@', '$', ','] } else { &[':', '@', ','] };
     let in_alphabet =
         text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b) || marks.contains(&b.into()));
     // `user:password@…`
-    let named = text.split_once('@').is_some_and(|(before, _)| before.contains(':'));
-    let mixed = text.bytes().any(|byte| !byte.is_ascii_lowercase());
-    if text.len() > PIECE || !in_alphabet || named || (mixed && is_encoded_text(text)) {
+    let has_credentials = text.split_once('@').is_some_and(|(before, _)| before.contains(':'));
+    let not_all_lowercase = text.bytes().any(|byte| !byte.is_ascii_lowercase());
+    if text.len() > MAX_PIECE_BYTES || !in_alphabet || has_credentials || (not_all_lowercase && is_encoded_text(text)) {
         return None;
     }
-    let (mut all, mut unknown) = (0, 0);
+    let (mut words, mut unknown) = (0, 0);
     for part in text.split(marks).filter(|part| !is_opaque(part)) {
         for part in part.split(['-', '_', '.', '~']).filter(|part| !is_opaque(part)) {
-            let digits = part.bytes().any(|byte| byte.is_ascii_digit());
+            let has_digit = part.bytes().any(|byte| byte.is_ascii_digit());
             for word in letter_runs(part) {
-                let known = is_common(word) || (word.len() == 1 && (digits || text.len() == 1));
-                all += 1;
-                unknown += usize::from(!known && (word.len() > 1 || place == PiecePosition::Value));
+                let known = is_common(word) || (word.len() == 1 && (has_digit || text.len() == 1));
+                words += 1;
+                unknown += usize::from(!known && (word.len() > 1 || position == PiecePosition::Value));
                 if !known && word.len() > MAX_UNKNOWN_WORD_LETTERS {
                     return None;
                 }
             }
         }
     }
-    (all <= MAX_PIECE_WORDS.1 || (all <= MAX_PIECE_WORDS.0 && unknown < 2)).then_some(unknown)
+    (words <= MAX_FREE_WORDS || (words <= MAX_PIECE_WORDS && unknown < 2)).then_some(unknown)
 }
 
 fn is_common(word: &str) -> bool {
@@ -253,11 +256,11 @@ pub fn is_route(text: &str) -> bool {
 
 /// Runs of letters, also split where a capital follows a small letter.
 pub fn letter_runs(text: &str) -> impl Iterator<Item = &str> {
-    let is_one = |one: &u8, other: &u8| {
-        let letters = one.is_ascii_alphabetic() && other.is_ascii_alphabetic();
-        letters && !(one.is_ascii_lowercase() && other.is_ascii_uppercase())
+    let same_run = |byte: &u8, next: &u8| {
+        let letters = byte.is_ascii_alphabetic() && next.is_ascii_alphabetic();
+        letters && !(byte.is_ascii_lowercase() && next.is_ascii_uppercase())
     };
-    let runs = text.as_bytes().chunk_by(is_one).filter_map(|run| std::str::from_utf8(run).ok());
+    let runs = text.as_bytes().chunk_by(same_run).filter_map(|run| std::str::from_utf8(run).ok());
     runs.filter(|run| run.bytes().all(|byte| byte.is_ascii_alphabetic()))
 }
 
@@ -265,11 +268,11 @@ pub fn letter_runs(text: &str) -> impl Iterator<Item = &str> {
 fn decode_percent_escapes(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some((before, behind)) = rest.split_once('%') {
+    while let Some((before, after)) = rest.split_once('%') {
         out.push_str(before);
-        let byte = u8::from_str_radix(behind.get(..2)?, 16).ok().filter(u8::is_ascii_graphic)?;
+        let byte = u8::from_str_radix(after.get(..2)?, 16).ok().filter(u8::is_ascii_graphic)?;
         out.push(char::from(byte));
-        rest = behind.get(2..)?;
+        rest = after.get(2..)?;
     }
     out.push_str(rest);
     Some(out)

@@ -2,8 +2,8 @@
 //! `llm_output="…"`, `Could not parse LLM output: …`) or as a dialogue (`Human: …` above `AI: …`). Services without
 //! instrumentation log such text.
 //!
-//! One linear search per text. A plain label or number behind the words is not content. Structure in text is handled in
-//! `texts`; the announcing words are listed in `config/dialects.yaml`.
+//! One linear search per text. A plain label or number after the words is not content. `structured_text` handles
+//! structure in text; the announcing words are listed in `config/dialects.yaml`.
 
 use std::ops::Range;
 
@@ -18,9 +18,16 @@ mod tests;
 /// Finds announced content in plain text.
 pub(super) struct AnnouncementFinder {
     search: AhoCorasick,
-    /// Patterns below the first bound are announcing words, patterns below the second are human speakers, the rest are
-    /// machine speakers.
-    bounds: [usize; 2],
+    /// Indexes of patterns below this are announcing words.
+    words_end: usize,
+    /// Indexes of patterns from `words_end` up to this are human speakers, all higher ones machine speakers.
+    people_end: usize,
+}
+
+/// The positions of announcing words (or of a dialogue's first speaker) and of the content that they announce.
+struct Announcement {
+    words: Range<usize>,
+    content: Range<usize>,
 }
 
 /// A text split into the announced content and the rest.
@@ -43,44 +50,46 @@ impl AnnouncementFinder {
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::LeftmostLongest)
             .build(words.iter().chain(people).chain(machines))?;
-        Ok(Self { search, bounds: [words.len(), words.len() + people.len()] })
+        Ok(Self { search, words_end: words.len(), people_end: words.len() + people.len() })
     }
 
     /// Splits `text`. `None` if nothing is announced in it.
     pub(super) fn split(&self, text: &str) -> Option<AnnouncementSplit> {
-        let mut taken: Vec<(Range<usize>, Range<usize>)> = Vec::new();
+        let mut announcements: Vec<Announcement> = Vec::new();
         // The first speaker: whether it is a machine, and its position.
         let mut speaker: Option<(bool, Range<usize>)> = None;
-        let [words, people] = self.bounds;
         let mut from = 0;
         for found in self.search.find_iter(text).filter(|found| !is_word_end(text, found.start())) {
             if found.start() < from {
                 continue;
             }
             let pattern = found.pattern().as_usize();
-            if pattern >= words {
-                let behind = text.get(found.end()..).unwrap_or_default();
-                if !behind.trim_start_matches('*').starts_with(':') {
+            if pattern >= self.words_end {
+                let after = text.get(found.end()..).unwrap_or_default();
+                if !after.trim_start_matches('*').starts_with(':') {
                     continue;
                 }
-                let machine = pattern >= people;
+                let is_machine = pattern >= self.people_end;
                 // A logger's prefix may precede the first speaker; every other speaker must begin a line.
                 match speaker.take() {
-                    Some((before, first)) if before != machine && is_line_start(text, found.start()) => {
-                        taken.retain(|(_, value)| value.end <= first.start);
-                        taken.push((first.clone(), first.start..text.len()));
+                    Some((first_is_machine, first))
+                        if first_is_machine != is_machine && is_line_start(text, found.start()) =>
+                    {
+                        announcements.retain(|announcement| announcement.content.end <= first.start);
+                        let content = first.start..text.len();
+                        announcements.push(Announcement { words: first, content });
                         break;
                     }
-                    first => speaker = first.or(Some((machine, found.range()))),
+                    first => speaker = first.or(Some((is_machine, found.range()))),
                 }
                 continue;
             }
-            if let Some(value) = announced_value(text, found.end()) {
-                from = value.end;
-                taken.push((found.range(), value));
+            if let Some(content) = announced_value(text, found.end()) {
+                from = content.end;
+                announcements.push(Announcement { words: found.range(), content });
             }
         }
-        self::remove_announced(text, &taken)
+        remove_announced(text, &announcements)
     }
 }
 
@@ -99,26 +108,28 @@ fn is_line_start(text: &str, at: usize) -> bool {
 /// after `=` up to the next `word=`, `&` or `;`, any other value to the end of the text. `None` if the value is empty,
 /// a label or a number.
 fn announced_value(text: &str, from: usize) -> Option<Range<usize>> {
-    let behind = text.get(from..)?;
+    let after = text.get(from..)?;
     // `"prompt": …` in structure that could not be parsed.
-    let behind = behind.strip_prefix(['"', '\'']).unwrap_or(behind).trim_start_matches([' ', '\t']);
-    let assigned = behind.starts_with('=');
-    let bare = behind.strip_prefix([':', '=']);
-    bare.is_some().then_some(()).or_else(|| behind.starts_with(['`', '"', '\'', '{', '[']).then_some(()))?;
-    let said = bare.unwrap_or(behind).trim_start();
-    let start = text.len() - said.len();
-    let quote = said.chars().next().filter(|first| matches!(first, '"' | '\'' | '`'));
+    let after = after.strip_prefix(['"', '\'']).unwrap_or(after).trim_start_matches([' ', '\t']);
+    let assigned = after.starts_with('=');
+    let separated = after.strip_prefix([':', '=']);
+    if separated.is_none() && !after.starts_with(['`', '"', '\'', '{', '[']) {
+        return None;
+    }
+    let value = separated.unwrap_or(after).trim_start();
+    let start = text.len() - value.len();
+    let quote = value.chars().next().filter(|first| matches!(first, '"' | '\'' | '`'));
     let inside = match quote {
-        Some(quote) => start + 1..start + 1 + closing_quote(said.get(1..)?, quote),
-        None if assigned => start..start + assignment_end(said),
+        Some(quote) => start + 1..start + 1 + closing_quote(value.get(1..)?, quote),
+        None if assigned => start..start + assignment_end(value),
         None => start..text.len(),
     };
     let words = text.get(inside.clone())?.trim();
     // A measurement such as `200 OK` or `95% of 200 files`.
-    let measure = words.starts_with(|c: char| c.is_ascii_digit())
+    let is_measurement = words.starts_with(|c: char| c.is_ascii_digit())
         && words.len() <= label_shape::LABEL_BYTES
         && words.split_whitespace().nth(MAX_MEASUREMENT_WORDS).is_none();
-    (!words.is_empty() && !measure && words != CONTENT && !label_shape::is_label(words)).then_some(inside)
+    (!words.is_empty() && !is_measurement && words != CONTENT && !label_shape::is_label(words)).then_some(inside)
 }
 
 /// Maximum number of words in a measurement.
@@ -155,22 +166,22 @@ fn closing_quote(text: &str, quote: char) -> usize {
     text.len()
 }
 
-fn remove_announced(text: &str, taken: &[(Range<usize>, Range<usize>)]) -> Option<AnnouncementSplit> {
-    let (words, _) = taken.first()?;
+fn remove_announced(text: &str, announcements: &[Announcement]) -> Option<AnnouncementSplit> {
+    let Announcement { words, .. } = announcements.first()?;
     let mut split = AnnouncementSplit {
         rest: String::new(),
         announced_by: text.get(words.clone())?.to_ascii_lowercase(),
         removed: String::new(),
     };
     let mut from = 0;
-    for (_, value) in taken {
-        split.rest.push_str(text.get(from..value.start)?);
+    for Announcement { content, .. } in announcements {
+        split.rest.push_str(text.get(from..content.start)?);
         split.rest.push_str(CONTENT);
         if !split.removed.is_empty() {
             split.removed.push('\n');
         }
-        split.removed.push_str(text.get(value.clone())?);
-        from = value.end;
+        split.removed.push_str(text.get(content.clone())?);
+        from = content.end;
     }
     split.rest.push_str(text.get(from..)?);
     Some(split)

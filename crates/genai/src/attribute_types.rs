@@ -13,11 +13,11 @@ use super::label_shape;
 use super::value_paths;
 
 /// Maximum size of a text read as a list, bytes.
-const BYTES: usize = 4096;
+const MAX_LIST_BYTES: usize = 4096;
 /// Maximum size of a text read as a number, bytes.
-const NUMBER: usize = 40;
+const MAX_NUMBER_BYTES: usize = 40;
 
-/// The conventional type of a value.
+/// The conventional type of a value; [`AttributeType::Texts`] is a list of texts.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum AttributeType {
@@ -84,8 +84,9 @@ fn read_whole_number(value: Value<'_>) -> Option<i64> {
 
 fn read_decimal(text: &str) -> Option<f64> {
     let text = text.trim();
-    let digits = text.len() <= NUMBER && text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'));
-    text.parse().ok().filter(|number: &f64| digits && number.is_finite())
+    let is_number = text.len() <= MAX_NUMBER_BYTES
+        && text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'));
+    text.parse().ok().filter(|number: &f64| is_number && number.is_finite())
 }
 
 /// Reads `["stop"]`, `['stop']` in Python's notation, or a single label.
@@ -94,7 +95,9 @@ fn parse_labels(text: &str) -> Option<Vec<String>> {
         return (!label_shape::is_empty_value(Value::Str(text)) && label_shape::is_label(text))
             .then(|| vec![text.to_owned()]);
     }
-    let Json::Array(list) = value_paths::parse(Value::Str(text)).filter(|_| text.len() <= BYTES)? else { return None };
+    let Json::Array(list) = value_paths::parse(Value::Str(text)).filter(|_| text.len() <= MAX_LIST_BYTES)? else {
+        return None;
+    };
     all_labels(list.iter().filter(|item| !item.is_null()).map(value_paths::scalar_text))
 }
 

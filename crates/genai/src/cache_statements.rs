@@ -25,8 +25,8 @@ fn shorten_command(text: &str) -> String {
     if !is_command(command) {
         return REMOVED_MARK.to_owned();
     }
-    let counted = rest.strip_suffix(" other arguments]").and_then(|rest| rest.rsplit_once('['));
-    let rest = match counted {
+    let masked_rest = rest.strip_suffix(" other arguments]").and_then(|rest| rest.rsplit_once('['));
+    let rest = match masked_rest {
         Some((before, count)) if count.bytes().all(|byte| byte.is_ascii_digit()) => before,
         _ => rest,
     };
@@ -42,9 +42,11 @@ pub(super) fn is_cache_statement(text: &str) -> bool {
     const SQL: [&str; 8] = ["SELECT", "DELETE", "REPLACE", "EXEC", "COPY", "MOVE", "LOAD", "SAVE"];
     let mut words = text.split_whitespace();
     let first = words.next().unwrap_or_default();
-    let is = |word: &str, other: &str| word.eq_ignore_ascii_case(other);
-    let sets = is(first, "SET") && words.nth(1).is_some_and(|word| is(word, "TO") || word.starts_with('='));
-    !first.is_empty() && is_command(first) && !sets && !SQL.iter().any(|word| is(first, word))
+    let equals = |word: &str, other: &str| word.eq_ignore_ascii_case(other);
+    // `SET timezone TO …` and `SET x = …` are SQL.
+    let is_sql_set =
+        equals(first, "SET") && words.nth(1).is_some_and(|word| equals(word, "TO") || word.starts_with('='));
+    !first.is_empty() && is_command(first) && !is_sql_set && !SQL.iter().any(|word| equals(first, word))
 }
 
 /// Returns true if a word is a known cache command.

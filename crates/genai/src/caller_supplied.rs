@@ -27,9 +27,9 @@ impl CallerSuppliedKeys {
         self.schema_properties.is_empty() && self.template_fields.is_empty()
     }
 
-    /// Returns true if a text (or a number, if `number`) under `key` is caller-supplied.
-    pub(super) fn contains_key(&self, key: &str, number: bool) -> bool {
-        self.schema_properties.contains(key) || (!number && self.template_fields.contains(key))
+    /// Returns true if a text under `key` (with `is_number`: a number) is caller-supplied.
+    pub(super) fn contains_key(&self, key: &str, is_number: bool) -> bool {
+        self.schema_properties.contains(key) || (!is_number && self.template_fields.contains(key))
     }
 }
 
@@ -37,14 +37,12 @@ impl CallerSuppliedKeys {
 pub(super) fn read_supplied_keys(schema: Option<&str>, template: Option<&str>) -> CallerSuppliedKeys {
     let schema = schema.and_then(|text| serde_json::from_str::<JsonSchemaProperties>(text).ok());
     let properties = schema.map(|schema| schema.properties).unwrap_or_default();
-    let mut names =
+    let mut keys =
         CallerSuppliedKeys { schema_properties: properties.into_keys().collect(), template_fields: HashSet::new() };
     let fields = template.unwrap_or("").split('{').skip(1).filter_map(|rest| rest.split_once('}'));
     for (field, _) in fields {
         let end = field.find(['.', '[', '!', ':', '=']).unwrap_or(field.len());
-        names
-            .template_fields
-            .extend(field.get(..end).map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
+        keys.template_fields.extend(field.get(..end).map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned));
     }
-    names
+    keys
 }

@@ -12,7 +12,7 @@ use otlp::Value;
 /// The evidence that an entry needs to count as content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequiredEvidence {
-    /// None.
+    /// The key alone is enough.
     NoEvidence,
     /// A neighbour that marks a model call, or the shape of a chat.
     ModelCall,
@@ -34,9 +34,9 @@ pub struct ChatEvidence {
 }
 
 impl ChatEvidence {
-    /// Returns true if these marks satisfy `doubt`.
-    pub fn satisfies(self, doubt: RequiredEvidence) -> bool {
-        match doubt {
+    /// Returns true if this evidence satisfies `required`.
+    pub fn satisfies(self, required: RequiredEvidence) -> bool {
+        match required {
             RequiredEvidence::NoEvidence => true,
             RequiredEvidence::ModelCall => self.model_call || self.chat_shape,
             RequiredEvidence::ChatShape => self.chat_shape,
@@ -46,7 +46,7 @@ impl ChatEvidence {
 }
 
 /// Maximum number of list elements checked.
-const ELEMENTS: usize = 8;
+const MAX_ELEMENTS: usize = 8;
 /// Keys of a message's content, beside its role.
 const MESSAGE_CONTENT_KEYS: [&str; 4] = ["content", "parts", "tool_calls", "text"];
 /// First keys of message parts in APIs whose parts have no type (Gemini, Bedrock).
@@ -65,7 +65,7 @@ const UNTYPED_PART_KEYS: [&str; 8] = [
 pub(super) fn is_message_value(value: Value<'_>) -> bool {
     match value {
         Value::Str(text) => is_message_text(text),
-        Value::List(_) => value.items().take(ELEMENTS).any(is_message),
+        Value::List(_) => value.items().take(MAX_ELEMENTS).any(is_message),
         _ => is_message(value),
     }
 }
@@ -81,8 +81,8 @@ pub(super) fn is_message_text(text: &str) -> bool {
     // `"role": "user"`, `'role': 'user'`, `Message(role='user')`
     let has = |key: &str| {
         text.match_indices(key).any(|(at, _)| {
-            let (before, behind) = (text.get(..at).unwrap_or(""), text.get(at + key.len()..).unwrap_or(""));
-            before.ends_with(['"', '\'', '(', ' ', ',']) && behind.starts_with(['"', '\'', '=', '\\'])
+            let (before, after) = (text.get(..at).unwrap_or(""), text.get(at + key.len()..).unwrap_or(""));
+            before.ends_with(['"', '\'', '(', ' ', ',']) && after.starts_with(['"', '\'', '=', '\\'])
         })
     };
     text.starts_with(['[', '{'])
@@ -96,7 +96,7 @@ pub(super) fn is_part_list_value(value: Value<'_>, types: &HashSet<Box<str>>) ->
         |(key, value): (&str, Value<'_>)| is_type(key) && value.as_str().is_some_and(|text| types.contains(text));
     let is_part =
         |part: Value<'_>| part.entries().any(|(key, value)| UNTYPED_PART_KEYS.contains(&key) || typed((key, value)));
-    matches!(value, Value::List(_)) && value.items().take(ELEMENTS).any(is_part)
+    matches!(value, Value::List(_)) && value.items().take(MAX_ELEMENTS).any(is_part)
 }
 
 /// Returns true if structure in text is a list of message parts.
@@ -105,19 +105,20 @@ pub(super) fn is_part_list_text(text: &str, types: &HashSet<Box<str>>) -> bool {
     let Some(map) = inside(text, '[').and_then(|list| inside(&list, '{')) else { return false };
     let first = next_word(&map);
     // `"type":` as a whole key, not as part of a longer word.
-    let whole = |(at, key): (usize, &str)| {
-        let before = map.as_bytes().get(at.checked_sub(1)?).is_some_and(|byte| matches!(byte, b'"' | b'\''));
-        map.get(at + key.len()..).filter(|behind| before && behind.starts_with(['"', '\'', '\\']))
+    let after_whole_key = |(at, key): (usize, &str)| {
+        let opening_quote = map.as_bytes().get(at.checked_sub(1)?).is_some_and(|byte| matches!(byte, b'"' | b'\''));
+        map.get(at + key.len()..).filter(|after| opening_quote && after.starts_with(['"', '\'', '\\']))
     };
-    let typed = ["type", "kind"].into_iter().flat_map(|key| map.match_indices(key));
-    UNTYPED_PART_KEYS.contains(&first) || typed.filter_map(whole).any(|behind| types.contains(next_word(behind)))
+    let type_keys = ["type", "kind"].into_iter().flat_map(|key| map.match_indices(key));
+    UNTYPED_PART_KEYS.contains(&first)
+        || type_keys.filter_map(after_whole_key).any(|after| types.contains(next_word(after)))
 }
 
 /// The next word, after quotes, blanks and `:` or `=`.
 fn next_word(text: &str) -> &str {
     /// Maximum size of a type, bytes.
-    const LONGEST: usize = 64;
-    let text = text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default();
+    const MAX_TYPE_BYTES: usize = 64;
+    let text = text.get(..text.floor_char_boundary(MAX_TYPE_BYTES)).unwrap_or_default();
     let text = text.trim_start_matches(['"', '\'', '\\', ' ', ':', '=']);
     text.split(['"', '\'', '\\', ',', '}']).next().unwrap_or_default()
 }
@@ -188,32 +189,33 @@ fn matches_any(word: &str, words: &[&str]) -> bool {
     words.iter().any(|one| one.eq_ignore_ascii_case(word))
 }
 
-/// The evidence from the entries of one map (values as returned by [`said`]). `types`: types of chat pieces; `is_mark`:
-/// returns true for a key that marks a model call. Keys match in any case.
+/// The evidence from the entries of one map (values as returned by [`entry_text`]). `types`: types of chat pieces;
+/// `is_mark`: returns true for a key that marks a model call. Keys match in any case.
 pub(super) fn collect_evidence<'k>(
     entries: impl Iterator<Item = (&'k str, &'k str)>,
     types: &HashSet<Box<str>>,
     mut is_mark: impl FnMut(&'k str) -> bool,
 ) -> ChatEvidence {
-    let (mut marks, mut has) = (ChatEvidence::default(), [false; 8]);
-    let [role, said, delta, chunk, name, arguments, uri, resource] = &mut has;
+    let (mut evidence, mut has) = (ChatEvidence::default(), [false; 8]);
+    let [role, content, delta, chunk_index, name, arguments, uri, resource] = &mut has;
     for (key, text) in entries {
         *role |= matches_any(key, &["role"]) && matches_any(text, &ROLES);
         *delta |= key == "delta" && !text.is_empty();
-        *chunk |= matches!(key, "index" | "item_id" | "output_index");
+        *chunk_index |= matches!(key, "index" | "item_id" | "output_index");
         *name |= matches_any(key, &["name"]);
         *arguments |= matches_any(key, &["arguments"]);
         *uri |= key == "uri";
         // MCP resource contents, whose type may be left out.
         *resource |= matches!(key, "mimeType" | "mime_type" | "text" | "blob");
-        *said |= matches_any(key, &MESSAGE_CONTENT_KEYS);
-        marks.chat_shape |= (is_type(key) && types.contains(text))
+        *content |= matches_any(key, &MESSAGE_CONTENT_KEYS);
+        evidence.chat_shape |= (is_type(key) && types.contains(text))
             || (STOP_REASON_KEYS.contains(&key) && matches_any(text, &STOP_REASONS));
-        marks.model_call |= is_mark(key);
+        evidence.model_call |= is_mark(key);
     }
-    marks.chat_shape |= (*role && *said) || (*delta && *chunk) || (*name && *arguments) || (*uri && *resource);
-    marks.speaker_role = *role;
-    marks
+    evidence.chat_shape |=
+        (*role && *content) || (*delta && *chunk_index) || (*name && *arguments) || (*uri && *resource);
+    evidence.speaker_role = *role;
+    evidence
 }
 
 /// Maximum size of a key searched for in text, bytes.
@@ -223,8 +225,8 @@ const MAX_KEY_BYTES: usize = 128;
 pub(super) fn mentions_listed_key(text: &str, mut is_listed: impl FnMut(&str) -> bool) -> bool {
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
     let mut rest = text;
-    while let Some((before, behind)) = rest.find([':', '=']).and_then(|at| rest.split_at_checked(at)) {
-        rest = behind.get(1..).unwrap_or_default();
+    while let Some((before, from_mark)) = rest.find([':', '=']).and_then(|at| rest.split_at_checked(at)) {
+        rest = from_mark.get(1..).unwrap_or_default();
         let before = before.trim_end_matches(['"', '\'', '\\', ' ']);
         let key = before.rsplit(|c| !is_name(c)).next().unwrap_or_default();
         if !key.is_empty() && key.len() <= MAX_KEY_BYTES && has_content_value(rest) && is_listed(key) {
@@ -237,10 +239,11 @@ pub(super) fn mentions_listed_key(text: &str, mut is_listed: impl FnMut(&str) ->
 /// Returns true if the value that begins here is more than a number, a boolean or `None`.
 fn has_content_value(text: &str) -> bool {
     /// Maximum size of a number, bytes.
-    const LONGEST: usize = 64;
-    let text = text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default().trim_start_matches([' ', '=']);
+    const MAX_NUMBER_BYTES: usize = 64;
+    let text =
+        text.get(..text.floor_char_boundary(MAX_NUMBER_BYTES)).unwrap_or_default().trim_start_matches([' ', '=']);
     let word = text.split([',', '}', ']', ')', ';', ' ', ':', '\n', '=']).next().unwrap_or_default().trim();
-    let void = matches!(word, "" | "null" | "None" | "true" | "false" | "True" | "False");
-    let bracket = text.starts_with(['{', '[', '(']);
-    bracket || !(void || word.bytes().all(|byte| byte.is_ascii_digit() || b".-+eE".contains(&byte)))
+    let is_empty = matches!(word, "" | "null" | "None" | "true" | "false" | "True" | "False");
+    let is_structure = text.starts_with(['{', '[', '(']);
+    is_structure || !(is_empty || word.bytes().all(|byte| byte.is_ascii_digit() || b".-+eE".contains(&byte)))
 }

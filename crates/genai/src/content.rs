@@ -5,8 +5,9 @@
 //! URLs, ids, credentials, span names, status messages) is not a place. On an agent's item of a tool, however, error
 //! text and status message are the tool's output and therefore content.
 //!
-//! The first matching rule decides for an attribute: credential, error text, the event's own list, the dialect's list,
-//! the list for all items, personal id or metadata, the value's shape.
+//! The first matching rule decides for an attribute: a key that is prose, credential, error text, the event's own list,
+//! the dialect's list, text that is always kept for redaction, the lists for all items, personal id or metadata, the
+//! event's part, the guesses for agent items, the value's shape.
 
 use std::collections::HashMap;
 
@@ -98,28 +99,21 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         let mut out = FoundContent::default();
         let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event_name, reader.body));
         let event = log.and_then(|(name, _)| self.event_rule(name, dialect));
-        let marks = self.collect_evidence(&mut reader.memo, node, agent);
+        let evidence = self.collect_evidence(&mut reader.memo, node, agent);
         let set = dialect.map(|dialect| dialect.set);
         let (systems, caches) = &self.vocabulary.caches;
         let is_cache = |name: &str| caches.iter().any(|cache| name.to_lowercase().contains(cache));
-        let system = systems.iter().filter_map(|slot| reader.value(*slot)?.as_str()).map(is_cache).max();
-        let statement: Shortener = match system {
+        let names_cache = systems.iter().filter_map(|slot| reader.value(*slot)?.as_str()).map(is_cache).max();
+        let shorten_statement: Shortener = match names_cache {
             Some(true) if agent => |_, text| cache_statements::shorten_statement(text),
             None if agent => |_, text| {
                 cache_statements::is_cache_statement(text).then(|| cache_statements::shorten_statement(text)).flatten()
             },
             _ => |_, _| None,
         };
-        let rules = AttributeRules {
-            agent,
-            tool,
-            shorten_statement: statement,
-            unlisted: self.unlisted,
-            dialect: set,
-            event,
-            evidence: marks,
-        };
-        let named = if agent { reader.caller_supplied_keys() } else { CallerSuppliedKeys::default() };
+        let rules =
+            AttributeRules { agent, tool, shorten_statement, unlisted: self.unlisted, dialect: set, event, evidence };
+        let supplied_keys = if agent { reader.caller_supplied_keys() } else { CallerSuppliedKeys::default() };
         if let Some(name) = reader.span_name_template().filter(|_| agent) {
             out.embedded.name = Some(name.to_owned());
             out.push(node, ContentLocation::Name, Some((ContentPart::Other, ContentBasis::Listed)));
@@ -131,8 +125,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         }
         for attr in &reader.attrs {
             let class = reader.memo.class(attr.code);
-            let part = self.classify_caller_supplied(class, attr, &named);
-            self.find_in_attribute(node, attr.id, class, attr.value, rules, part, &mut out);
+            let fallback = self.classify_caller_supplied(class, attr, &supplied_keys);
+            self.find_in_attribute(node, attr.id, class, attr.value, rules, fallback, &mut out);
         }
         if let Some(body) = log.and_then(|(_, body)| body) {
             // A body counts as the event's name only if the record also names the event elsewhere, or a list knows the
@@ -152,8 +146,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                 _ => continue,
             };
             let own = self.collect_evidence(memo, child, agent);
-            let marks = ChatEvidence { model_call: rules.evidence.model_call || own.model_call, ..own };
-            self.find_in_attributes(memo, child, AttributeRules { event, evidence: marks, ..rules }, &mut out);
+            let evidence = ChatEvidence { model_call: rules.evidence.model_call || own.model_call, ..own };
+            self.find_in_attributes(memo, child, AttributeRules { event, evidence, ..rules }, &mut out);
         }
         out
     }
@@ -163,12 +157,15 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         &self,
         class: &KeyClass,
         attr: &ItemAttribute<'p>,
-        named: &CallerSuppliedKeys,
+        supplied_keys: &CallerSuppliedKeys,
     ) -> Option<(ContentPart, ContentBasis)> {
-        let number = matches!(attr.value, Value::Int(_) | Value::Double(_));
-        let plain = !named.is_empty() && class.is_unknown() && (number || attr.value.as_str().is_some());
-        let key = self.payload.attribute(attr.id).filter(|_| plain && !label_shape::is_empty_value(attr.value))?.key;
-        named.contains_key(key, number).then_some((ContentPart::Other, ContentBasis::Guessed))
+        let is_number = matches!(attr.value, Value::Int(_) | Value::Double(_));
+        let is_candidate = !supplied_keys.is_empty()
+            && class.is_unknown()
+            && (is_number || attr.value.as_str().is_some())
+            && !label_shape::is_empty_value(attr.value);
+        let key = self.payload.attribute(attr.id).filter(|_| is_candidate)?.key;
+        supplied_keys.contains_key(key, is_number).then_some((ContentPart::Other, ContentBasis::Guessed))
     }
 
     /// Finds the content of a resource or scope.
@@ -179,7 +176,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         agent: bool,
     ) -> FoundContent {
         let mut out = FoundContent::default();
-        let marks = self.collect_evidence(memo, node, agent);
+        let evidence = self.collect_evidence(memo, node, agent);
         let rules = AttributeRules {
             agent,
             tool: false,
@@ -187,7 +184,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             unlisted: self.unlisted,
             dialect: None,
             event: None,
-            evidence: marks,
+            evidence,
         };
         self.find_in_attributes(memo, node, rules, &mut out);
         out
@@ -195,24 +192,24 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
 
     /// Evidence of a model call or chat on a node. Computed only if the node has an ambiguous key.
     fn collect_evidence(&self, memo: &mut KeyClassCache<'v, 'p>, node: NodeId, agent: bool) -> ChatEvidence {
-        let mut is = |key: &'p str, of: fn(&KeyClass) -> bool| {
+        let mut has_class = |key: &'p str, test: fn(&KeyClass) -> bool| {
             let code = memo.code(key);
-            of(memo.class(code))
+            test(memo.class(code))
         };
         let mut keys = self.payload.attributes(node).map(|attribute| attribute.key);
-        let doubtful: fn(&KeyClass) -> bool = match agent {
+        let needs_evidence: fn(&KeyClass) -> bool = match agent {
             true => |class| class.needs_chat_shape() || class.needs_speaker_role(),
             false => |class| class.is_ambiguous() || class.needs_chat_shape() || class.needs_speaker_role(),
         };
-        if !keys.any(|key| is(key, doubtful)) {
+        if !keys.any(|key| has_class(key, needs_evidence)) {
             return ChatEvidence { model_call: agent, ..ChatEvidence::default() };
         }
         let attributes = self.payload.attributes(node);
         let entries = attributes.map(|attribute| (attribute.key, chat_evidence::entry_text(attribute.value)));
-        let marks = chat_evidence::collect_evidence(entries, &self.vocabulary.keys.chat_types, |key| {
-            is(key, KeyClass::marks_call)
+        let evidence = chat_evidence::collect_evidence(entries, &self.vocabulary.keys.chat_types, |key| {
+            has_class(key, KeyClass::marks_call)
         });
-        ChatEvidence { model_call: agent || marks.model_call, ..marks }
+        ChatEvidence { model_call: agent || evidence.model_call, ..evidence }
     }
 
     fn find_in_attributes(
@@ -228,7 +225,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         }
     }
 
-    /// `named`: the classification to use if no rule applies.
+    /// `fallback`: the classification to use if no rule applies.
     #[expect(clippy::too_many_arguments, reason = "an attribute and what holds for it")]
     fn find_in_attribute(
         &self,
@@ -237,12 +234,12 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         class: &KeyClass,
         value: Value<'_>,
         rules: AttributeRules,
-        named: Option<(ContentPart, ContentBasis)>,
+        fallback: Option<(ContentPart, ContentBasis)>,
         out: &mut FoundContent,
     ) {
         let at = ContentLocation::Attribute(id);
-        let said = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_) | Value::Bytes(_));
-        if class.role == KeyRole::ErrorText && said && !label_shape::is_empty_value(value) {
+        let may_hold_text = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_) | Value::Bytes(_));
+        if class.role == KeyRole::ErrorText && may_hold_text && !label_shape::is_empty_value(value) {
             // Bytes cannot be redacted, so they go to the vault.
             let bytes = || Some(ContentPart::Other).filter(|_| rules.agent && matches!(value, Value::Bytes(_)));
             match class.tool_error_part(value).filter(|_| rules.tool).or_else(bytes) {
@@ -256,7 +253,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             }
             return;
         }
-        match classify_value(class, value, rules).or(named) {
+        match classify_value(class, value, rules).or(fallback) {
             // An address is a text or a list of texts; any other value under the key means something else.
             None if class.is_address() && rules.agent && !are_texts(value) => {
                 let found =
@@ -282,20 +279,20 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         node: NodeId,
         id: AttrId,
         value: Value<'_>,
-        (name, shown): (&str, Shortener),
+        (suffix, shorten): (&str, Shortener),
         out: &mut FoundContent,
     ) {
         let Some(key) = self.payload.attribute(id).map(|attribute| attribute.key) else { return };
-        let mut taken = RemovedContent::default();
+        let mut removed = RemovedContent::default();
         let texts = value.as_str().into_iter().chain(value.items().filter_map(|item| item.as_str()));
-        for text in texts.filter(|text| !taken.texts.contains_key(*text)).collect::<Vec<_>>() {
-            if let Some(rest) = shown(key, text) {
-                taken.parts.push((ContentPart::Other, name.to_owned(), serde_json::Value::from(text).to_string()));
-                taken.texts.insert(text.to_owned(), rest);
+        for text in texts.filter(|text| !removed.texts.contains_key(*text)).collect::<Vec<_>>() {
+            if let Some(rest) = shorten(key, text) {
+                removed.parts.push((ContentPart::Other, suffix.to_owned(), serde_json::Value::from(text).to_string()));
+                removed.texts.insert(text.to_owned(), rest);
             }
         }
-        if !taken.parts.is_empty() {
-            out.add_embedded(node, Some(id), key, taken);
+        if !removed.parts.is_empty() {
+            out.add_embedded(node, Some(id), key, removed);
         }
     }
 
@@ -314,9 +311,9 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                 let at = attribute.map_or(ContentLocation::Body, ContentLocation::Attribute);
                 out.push(node, at, Some((ContentPart::Other, ContentBasis::Listed)));
             }
-            SearchOutcome::Parts(taken) => {
+            SearchOutcome::Parts(removed) => {
                 let key = attribute.and_then(|id| self.payload.attribute(id)).map_or("", |attribute| attribute.key);
-                out.add_embedded(node, attribute, key, taken);
+                out.add_embedded(node, attribute, key, removed);
             }
         }
     }
@@ -337,35 +334,34 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
 }
 
 impl FoundContent {
-    fn add_embedded(&mut self, node: NodeId, attribute: Option<AttrId>, of: &str, taken: RemovedContent) {
-        for (part, key, value) in taken.parts {
+    fn add_embedded(&mut self, node: NodeId, attribute: Option<AttrId>, attribute_key: &str, removed: RemovedContent) {
+        for (part, key, value) in removed.parts {
             let at = ContentLocation::Embedded(u32::try_from(self.embedded.parts.len()).unwrap_or(u32::MAX));
             self.content.push(ContentPlace { node, at, part, basis: ContentBasis::Listed });
-            self.embedded.parts.push(EmbeddedContentPart { key: format!("{of}#{key}"), value });
+            self.embedded.parts.push(EmbeddedContentPart { key: format!("{attribute_key}#{key}"), value });
         }
-        self.embedded.edits.push(EmbeddedContentEdit { node, attribute, keys: taken.keys, texts: taken.texts });
+        self.embedded.edits.push(EmbeddedContentEdit { node, attribute, keys: removed.keys, texts: removed.texts });
     }
 
-    /// Moves the results into an item: before the item's own places if `first`, otherwise replacing them.
-    pub(super) fn move_into(mut self, item: &mut ItemFacts, first: bool) {
-        if first {
+    /// Moves the results into an item: before the item's own places if `prepend`, otherwise replacing them.
+    pub(super) fn move_into(mut self, item: &mut ItemFacts, prepend: bool) {
+        if prepend {
             item.errors.append(&mut self.errors);
         } else {
             (item.content, item.errors, item.embedded) = (Vec::new(), self.errors, None);
             item.tool_failed = self.tool_failed;
         }
-        let empty = self.embedded.parts.is_empty() && self.embedded.name.is_none();
-        if !empty {
-            let inside = item.embedded.get_or_insert_default();
-            let by = u32::try_from(inside.parts.len()).unwrap_or(u32::MAX);
+        if !self.embedded.parts.is_empty() || self.embedded.name.is_some() {
+            let embedded = item.embedded.get_or_insert_default();
+            let own_parts = u32::try_from(embedded.parts.len()).unwrap_or(u32::MAX);
             for place in &mut self.content {
                 if let ContentLocation::Embedded(at) = &mut place.at {
-                    *at = at.saturating_add(by);
+                    *at = at.saturating_add(own_parts);
                 }
             }
-            inside.parts.append(&mut self.embedded.parts);
-            inside.edits.append(&mut self.embedded.edits);
-            inside.name = self.embedded.name.or(inside.name.take());
+            embedded.parts.append(&mut self.embedded.parts);
+            embedded.edits.append(&mut self.embedded.edits);
+            embedded.name = self.embedded.name.or(embedded.name.take());
         }
         item.content.splice(0..0, self.content);
     }
@@ -386,18 +382,18 @@ fn are_texts(value: Value<'_>) -> bool {
 
 /// The part that an attribute holds, and why. `None`: the attribute is not content.
 fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> Option<(ContentPart, ContentBasis)> {
-    if class.key_is_prose.0 || (rules.agent && class.key_is_prose.1) {
+    if class.key_is_prose.on_any_item || (rules.agent && class.key_is_prose.on_agent_item) {
         return Some((ContentPart::Other, ContentBasis::Key));
     }
     if matches!(class.role, KeyRole::Secret | KeyRole::ErrorText) || label_shape::is_empty_value(value) {
         return None;
     }
-    let number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
-    let set = rules.event.and_then(|event| event.set);
-    let keeps = |listed: &ListedKey| {
+    let is_number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
+    let event_set = rules.event.and_then(|event| event.set);
+    let is_kept = |listed: &ListedKey| {
         // Keep ids and names within a family of content keys, and numbers under wildcard keys of no particular part.
         (listed.is_label_key && label_shape::is_label_value(value))
-            || (number && listed.by_wildcard && listed.part == ContentPart::Other)
+            || (is_number && listed.by_wildcard && listed.part == ContentPart::Other)
     };
     // A content key of no particular part takes the part of its event.
     let part = |listed: &ListedKey| match rules.event.filter(|event| event.set.is_none()) {
@@ -406,23 +402,23 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
         Some(event) if event.part == ContentPart::ToolResult && listed.part == ContentPart::Output => event.part,
         _ => listed.part,
     };
-    if let Some(listed) = [set, rules.dialect].into_iter().flatten().find_map(|set| class.listed_content(set)) {
-        return (!keeps(&listed)).then_some((part(&listed), ContentBasis::Listed));
+    if let Some(listed) = [event_set, rules.dialect].into_iter().flatten().find_map(|set| class.listed_content(set)) {
+        return (!is_kept(&listed)).then_some((part(&listed), ContentBasis::Listed));
     }
     if class.role == KeyRole::Redact {
         return None;
     }
-    let marked = rules.evidence.model_call || rules.evidence.chat_shape;
-    let sure = marked || !class.is_ambiguous() || chat_evidence::is_message_value(value);
-    if let Some(listed) = class.listed_content(GLOBAL).filter(|_| sure) {
-        return (!keeps(&listed) && (rules.agent || !number)).then_some((part(&listed), ContentBasis::Listed));
+    let in_call = rules.evidence.model_call || rules.evidence.chat_shape;
+    let is_certain = in_call || !class.is_ambiguous() || chat_evidence::is_message_value(value);
+    if let Some(listed) = class.listed_content(GLOBAL).filter(|_| is_certain) {
+        return (!is_kept(&listed) && (rules.agent || !is_number)).then_some((part(&listed), ContentBasis::Listed));
     }
     let chat = [(CHAT, rules.evidence.chat_shape), (SPOKEN, rules.evidence.speaker_role)];
-    let mut chat = chat.into_iter().filter(|(_, sure)| *sure && !number);
-    if let Some(listed) = chat.find_map(|(set, _)| class.listed_content(set)) {
+    let mut applicable = chat.into_iter().filter(|(_, has_evidence)| *has_evidence && !is_number);
+    if let Some(listed) = applicable.find_map(|(set, _)| class.listed_content(set)) {
         return Some((part(&listed), ContentBasis::Listed));
     }
-    if number || class.fits_label(value) || class.role == KeyRole::Pii {
+    if is_number || class.fits_label(value) || class.role == KeyRole::Pii {
         return None;
     }
     if let Some(event) = rules.event.filter(|event| event.set.is_none()) {
@@ -433,8 +429,8 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
     if let Some(listed) = guessed.filter(|_| rules.unlisted != UnlistedTextPolicy::Keep) {
         return Some((listed.part, ContentBasis::Guessed));
     }
-    let read = class.is_read_by_dialect() || class.is_label_of(rules.dialect);
-    if read && rules.unlisted == UnlistedTextPolicy::Text && label_shape::is_label_value(value) {
+    let known_to_dialect = class.is_read_by_dialect() || class.is_label_of(rules.dialect);
+    if known_to_dialect && rules.unlisted == UnlistedTextPolicy::Text && label_shape::is_label_value(value) {
         return None;
     }
     classify_unlisted(class, value, rules)
@@ -442,18 +438,18 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
 
 /// Classifies text of an agent's item that no list names, or that is not a label although its key holds labels.
 fn classify_unlisted(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> Option<(ContentPart, ContentBasis)> {
-    let unknown = class.is_unlisted();
-    let goes = match rules.unlisted {
+    let unlisted = class.is_unlisted();
+    let is_content = match rules.unlisted {
         UnlistedTextPolicy::Text => !opaque::is_opaque_value(value),
-        UnlistedTextPolicy::All => unknown || !label_shape::is_label_value(value),
+        UnlistedTextPolicy::All => unlisted || !label_shape::is_label_value(value),
         UnlistedTextPolicy::Keep => false,
     };
-    let basis = match (rules.unlisted, unknown) {
+    let basis = match (rules.unlisted, unlisted) {
         (UnlistedTextPolicy::All, _) => ContentBasis::Guessed,
         (_, true) => ContentBasis::Unlisted,
         (_, false) => ContentBasis::LongLabel,
     };
-    (rules.agent && goes).then_some((ContentPart::Other, basis))
+    (rules.agent && is_content).then_some((ContentPart::Other, basis))
 }
 
 /// The part that a log's body holds. `name` is the event's name, which many clients repeat in the body.
@@ -473,11 +469,11 @@ fn classify_body(
         let stem = body.as_str().and_then(|text| text.strip_suffix(name));
         !name.is_empty() && stem.is_some_and(|stem| stem.is_empty() || is_prefix(stem))
     };
-    let number = matches!(body, Value::Bool(_) | Value::Int(_) | Value::Double(_));
+    let is_number = matches!(body, Value::Bool(_) | Value::Int(_) | Value::Double(_));
     let basis = match rules.unlisted {
         UnlistedTextPolicy::Text if opaque::is_opaque_value(body) || is_name() => None,
         UnlistedTextPolicy::Text => Some(ContentBasis::Unlisted),
-        UnlistedTextPolicy::All => Some(ContentBasis::Guessed).filter(|_| !number),
+        UnlistedTextPolicy::All => Some(ContentBasis::Guessed).filter(|_| !is_number),
         UnlistedTextPolicy::Keep => None,
     };
     basis.filter(|_| rules.agent).map(|basis| (ContentPart::Other, basis))

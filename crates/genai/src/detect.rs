@@ -11,17 +11,18 @@ use super::pattern::NamePatterns;
 use super::schema;
 use super::vocabulary::{Vocabulary, VocabularyCompiler};
 
-/// Maximum number of words in a scope name that a pattern may match.
-const SCOPE_WORDS: usize = 6;
+/// A scope name with more words than this is no instrumentation's, even if a pattern matches it.
+const MAX_SCOPE_WORDS: usize = 6;
 
-/// A compiled [`schema_properties::DetectionClause`]: all conditions given must hold.
+/// A compiled [`schema::ClauseDefinition`]: all conditions given must hold.
 pub(super) struct DetectionClause {
     scope: NamePatterns,
     not_scope: NamePatterns,
     schema: NamePatterns,
     resource: Vec<(SlotIndex, NamePatterns)>,
+    /// Marker bits: an item has a list's bit if it has a key of the list.
     has: u128,
-    /// One mark for each further list; all of them must be present.
+    /// One bit for each `also` list; all of them must be set.
     also: u128,
     lacks: u128,
     equals: Vec<(SlotIndex, Vec<String>)>,
@@ -128,9 +129,9 @@ pub(super) fn detect_dialect(reader: &ItemReader<'_, '_>) -> Option<usize> {
 /// The current item's dialect and the conditions of the clause that matched.
 pub(super) fn explain_dialect(reader: &ItemReader<'_, '_>) -> DialectReason {
     for (dialect, clause) in &reader.possible_clauses {
-        let Some(known) = reader.vocabulary.dialects.get(*dialect) else { continue };
-        if let Some(clause) = known.clauses.get(*clause).filter(|clause| clause.matches_item(reader)) {
-            return DialectReason { dialect: Some(known.name), conditions: clause.describe_match(reader) };
+        let Some(candidate) = reader.vocabulary.dialects.get(*dialect) else { continue };
+        if let Some(clause) = candidate.clauses.get(*clause).filter(|clause| clause.matches_item(reader)) {
+            return DialectReason { dialect: Some(candidate.name), conditions: clause.describe_match(reader) };
         }
     }
     DialectReason { dialect: None, conditions: Vec::new() }
@@ -139,9 +140,9 @@ pub(super) fn explain_dialect(reader: &ItemReader<'_, '_>) -> DialectReason {
 impl Vocabulary {
     /// Returns true if a dialect's instrumentation has a scope of this name.
     pub fn is_known_scope(&self, name: &str) -> bool {
-        let few = letter_runs(name).nth(SCOPE_WORDS).is_none();
+        let has_few_words = letter_runs(name).nth(MAX_SCOPE_WORDS).is_none();
         let mut clauses = self.dialects.iter().flat_map(|dialect| &dialect.clauses);
-        few && clauses.any(|clause| clause.scope.matches(name))
+        has_few_words && clauses.any(|clause| clause.scope.matches(name))
     }
 }
 

@@ -72,9 +72,9 @@ pub enum ContentLocation {
     Body,
     /// The message of the span's status.
     Status,
-    /// The name of the span, which is replaced by `Inside::name`.
+    /// The name of the span, which is replaced by [`EmbeddedContent::name`].
     Name,
-    /// A listed part of a value that otherwise stays: the index in `Inside::parts`.
+    /// A listed part of a value that otherwise stays: the index in [`EmbeddedContent::parts`].
     Embedded(u32),
 }
 

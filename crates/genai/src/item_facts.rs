@@ -1,5 +1,5 @@
-//! Reads the facts of one item from its dialect's sources. Facts that need the whole request are settled in
-//! `request_facts`; content is found in `content`.
+//! Reads the facts of one item from its dialect's sources. `request_facts` settles the facts that need the
+//! whole payload, `content` finds content.
 
 use kernel::hex;
 use otlp::{NodeId, NodeKind, Value};
@@ -29,8 +29,9 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, dialect: Opti
     read_identity(reader, sources, &mut facts);
     if let Some(dialect) = dialect.filter(|_| reader.kind != NodeKind::DataPoint) {
         read_call(reader, dialect, &mut facts);
-        let rows = reader.vocabulary.extract.iter().filter(|one| one.dialect.is_none_or(|name| name == dialect.name));
-        facts.extracted = rows.filter_map(|one| Some((one.to, reader.extract_value(one)?))).collect();
+        let rules =
+            reader.vocabulary.extract.iter().filter(|rule| rule.dialect.is_none_or(|name| name == dialect.name));
+        facts.extracted = rules.filter_map(|rule| Some((rule.to, reader.extract_value(rule)?))).collect();
         facts.converted = reader.converted_attributes();
         read_outcome(reader, dialect, &mut facts);
         facts.sold_by_other_unit &= !facts.failed;
@@ -201,22 +202,22 @@ fn apply_rule(reader: &ItemReader<'_, '_>, rule: &CallRule, facts: &mut ItemFact
     facts.is_turn = rule.turn;
     facts.failed |= rule.failed;
     facts.decision.clone_from(&rule.decision);
-    let word = facts.operation.as_deref();
+    let operation = facts.operation.as_deref();
     facts.guessed = facts.call == ItemRole::Model
         && rule.usage
-        && word.is_some_and(|word| !reader.vocabulary.known_operations.contains(word));
+        && operation.is_some_and(|operation| !reader.vocabulary.known_operations.contains(operation));
     facts.sold_by_other_unit = rule.role == ItemRoleName::Model
         && facts.call == ItemRole::ModelCopy
-        && word.is_some_and(|word| reader.vocabulary.media.contains(word));
-    let span = reader.kind == NodeKind::Span && !rule.on_two_signals;
-    facts.no_usage = rule.role == ItemRoleName::Model && facts.call == ItemRole::ModelCopy && span;
+        && operation.is_some_and(|operation| reader.vocabulary.media.contains(operation));
+    let is_single_span = reader.kind == NodeKind::Span && !rule.on_two_signals;
+    facts.no_usage = rule.role == ItemRoleName::Model && facts.call == ItemRole::ModelCopy && is_single_span;
     facts.copy = rule.role == ItemRoleName::Copy && facts.usage.has_billed_tokens();
     facts.counts_if_no_span = rule.if_no_span && facts.usage.is_reported();
-    let alone = rule.bill_unless.is_some_and(|slot| match reader.value(slot) {
+    let is_only_carrier = rule.bill_unless.is_some_and(|slot| match reader.value(slot) {
         None => true,
         Some(value) => value.as_count() == Some(0),
     });
-    facts.billable = facts.call == ItemRole::Model || (alone && facts.usage.is_reported());
+    facts.billable = facts.call == ItemRole::Model || (is_only_carrier && facts.usage.is_reported());
 }
 
 fn default_operation(call: ItemRole) -> Option<&'static str> {
@@ -239,33 +240,33 @@ fn read_operation(reader: &ItemReader<'_, '_>, sources: &SourceList) -> Option<S
 }
 
 fn read_provider(reader: &ItemReader<'_, '_>, dialect: &Dialect) -> Option<String> {
-    let mut told = false;
+    let mut is_reported = false;
     for name in dialect.sources.provider.iter().filter_map(|source| reader.text_at(source)) {
-        told = true;
+        is_reported = true;
         let name = Some(name).filter(|name| name.len() <= label_shape::LABEL_BYTES);
         if let Some(provider) = name.and_then(|name| reader.vocabulary.current_provider_name(&name)) {
             return Some(provider);
         }
     }
-    if told { None } else { dialect.default_provider.clone() }
+    if is_reported { None } else { dialect.default_provider.clone() }
 }
 
 /// Problems found in the counts of an item.
 #[derive(Default)]
 struct CountFaults {
-    bad: bool,
-    conflict: bool,
+    invalid: bool,
+    conflicting: bool,
 }
 
 fn read_count(reader: &ItemReader<'_, '_>, list: &SourceList, faults: &mut CountFaults) -> Option<u64> {
     match reader.count(list) {
         ReportedCount::Number(number) => {
-            faults.conflict |= list.len() > 1 && reader.contradicts(list, number);
+            faults.conflicting |= list.len() > 1 && reader.contradicts(list, number);
             Some(number)
         }
         ReportedCount::Absent => None,
         ReportedCount::Invalid => {
-            faults.bad = true;
+            faults.invalid = true;
             None
         }
     }
@@ -274,18 +275,18 @@ fn read_count(reader: &ItemReader<'_, '_>, list: &SourceList, faults: &mut Count
 /// Reads counts that are often only found inside content, such as cache lifetimes. Parsing content is expensive, so
 /// this is done for calls only.
 fn read_embedded_counts(reader: &ItemReader<'_, '_>, sources: &UsageSources, usage: &mut TokenUsage) {
-    let mut faults = CountFaults { bad: usage.invalid_count, conflict: usage.conflicting_counts };
+    let mut faults = CountFaults { invalid: usage.invalid_count, conflicting: usage.conflicting_counts };
     usage.cache_write_5m = read_count(reader, &sources.cache_write_5m, &mut faults);
     usage.cache_write_1h = read_count(reader, &sources.cache_write_1h, &mut faults);
-    let inside = [
+    let embedded = [
         (&mut usage.cache_read, &sources.cache_read_inside),
         (&mut usage.cache_write, &sources.cache_write_inside),
         (&mut usage.reasoning, &sources.reasoning_inside),
     ];
-    for (count, places) in inside {
-        *count = count.or_else(|| read_count(reader, places, &mut faults));
+    for (count, list) in embedded {
+        *count = count.or_else(|| read_count(reader, list, &mut faults));
     }
-    (usage.invalid_count, usage.conflicting_counts) = (faults.bad, faults.conflict);
+    (usage.invalid_count, usage.conflicting_counts) = (faults.invalid, faults.conflicting);
 }
 
 fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage {
@@ -308,34 +309,34 @@ fn read_usage(reader: &ItemReader<'_, '_>, sources: &UsageSources) -> TokenUsage
         input_video: read(&sources.input_video),
         ..TokenUsage::default()
     };
-    TokenUsage { invalid_count: faults.bad, conflicting_counts: faults.conflict, ..usage }
+    TokenUsage { invalid_count: faults.invalid, conflicting_counts: faults.conflicting, ..usage }
 }
 
 fn read_price_context(reader: &ItemReader<'_, '_>, sources: &Sources) -> Option<Box<PriceContext>> {
-    let lower = |list| reader.label(list).map(|text| text.to_lowercase());
-    let times = |list| match reader.count(list) {
+    let lower_label = |list| reader.label(list).map(|text| text.to_lowercase());
+    let count = |list| match reader.count(list) {
         ReportedCount::Number(number) => number,
         ReportedCount::Invalid | ReportedCount::Absent => 0,
     };
     let context = PriceContext {
-        service_tier: lower(&sources.service_tier),
-        speed: lower(&sources.speed),
-        inference_geo: lower(&sources.inference_geo),
-        server_address: lower(&sources.server_address),
-        web_searches: times(&sources.web_searches),
-        file_searches: times(&sources.file_searches),
+        service_tier: lower_label(&sources.service_tier),
+        speed: lower_label(&sources.speed),
+        inference_geo: lower_label(&sources.inference_geo),
+        server_address: lower_label(&sources.server_address),
+        web_searches: count(&sources.web_searches),
+        file_searches: count(&sources.file_searches),
     };
     (context != PriceContext::default()).then(|| Box::new(context))
 }
 
 fn is_decimal(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    digits.starts_with(|c: char| c.is_ascii_digit()) && digits.chars().all(|c| c.is_ascii_digit() || c == '.')
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    unsigned.starts_with(|c: char| c.is_ascii_digit()) && unsigned.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
-/// Whether a response id is usable: not a word for "none", and not made of punctuation or zeros only.
+/// Returns true if a response id is usable: not a word for "none", and not made of punctuation or zeros only.
 fn is_usable_id(id: &str) -> bool {
-    const NONE: [&str; 20] = [
+    const NONE_WORDS: [&str; 20] = [
         "none",
         "null",
         "nil",
@@ -358,8 +359,8 @@ fn is_usable_id(id: &str) -> bool {
         "false",
     ];
     let word = id.trim_matches(|c: char| !c.is_alphanumeric());
-    let zeros = id.chars().all(|c| c == '0' || !c.is_alphanumeric());
-    !zeros && !NONE.iter().any(|none| word.eq_ignore_ascii_case(none))
+    let only_zeros = id.chars().all(|c| c == '0' || !c.is_alphanumeric());
+    !only_zeros && !NONE_WORDS.iter().any(|none| word.eq_ignore_ascii_case(none))
 }
 
 /// The kind of a response id (`chatcmpl`, `msg`; empty if the id has no such prefix). Two different ids of the same
@@ -396,21 +397,22 @@ fn read_outcome(reader: &ItemReader<'_, '_>, dialect: &Dialect, facts: &mut Item
         value.as_count().and_then(|code| u16::try_from(code).ok()).filter(|code| (100..=599).contains(code))
     });
     let success = reader.values(&sources.success).find_map(|(_, value)| parse_success(value));
-    let exited = !matches!(reader.count(&sources.exit_code), ReportedCount::Absent | ReportedCount::Number(0));
-    let mut said = false;
+    let failed_exit = !matches!(reader.count(&sources.exit_code), ReportedCount::Absent | ReportedCount::Number(0));
+    let mut has_error = false;
     for (source, value) in reader.values(&sources.error) {
         match parse_truth(value) {
-            Some(truth) => said |= truth,
-            None => said = true,
+            Some(truth) => has_error |= truth,
+            None => has_error = true,
         }
         // A word in a tool's output is not an error type.
-        let said = tool && reader.vocabulary.is_tool_error(source.slot, value);
-        let label = text_of(value).filter(|text| parse_truth(value).is_none() && !said && label_shape::is_label(text));
+        let is_tool_output = tool && reader.vocabulary.is_tool_error(source.slot, value);
+        let label = text_of(value)
+            .filter(|text| parse_truth(value).is_none() && !is_tool_output && label_shape::is_label(text));
         facts.error = facts.error.take().or(label);
     }
-    let stopped = facts.finish.as_deref().is_some_and(|finish| FAILED_STOPS.contains(&finish));
-    let status = reader.kind == NodeKind::Span && reader.payload.status_code(facts.node) == 2;
-    facts.failed |= said || stopped || status || exited || success == Some(false);
+    let failed_stop = facts.finish.as_deref().is_some_and(|finish| FAILED_STOPS.contains(&finish));
+    let error_status = reader.kind == NodeKind::Span && reader.payload.status_code(facts.node) == 2;
+    facts.failed |= has_error || failed_stop || error_status || failed_exit || success == Some(false);
 }
 
 /// Reads success from a boolean or a word.

@@ -17,11 +17,13 @@ use super::value_paths;
 use super::vocabulary::{ExtractRule, Vocabulary};
 
 /// Maximum size of an id carried unchanged, bytes; a longer id is cut and its digest appended.
-const ID_BYTES: usize = 512;
+const MAX_ID_BYTES: usize = 512;
 /// Maximum size of a log body's JSON text that is parsed, bytes.
-const BODY_BYTES: usize = 1 << 20;
+const MAX_BODY_BYTES: usize = 1 << 20;
 /// Maximum size of a log body that may be an event's name, bytes.
-const NAME_BYTES: usize = 128;
+const MAX_NAME_BYTES: usize = 128;
+/// Maximum size of a fact that is a label, bytes.
+const MAX_LABEL_BYTES: usize = 256;
 
 /// One attribute of the current item.
 #[derive(Clone, Copy)]
@@ -62,8 +64,8 @@ impl<'p> SlotValues<'p> {
     }
 
     fn set(&mut self, slot: SlotIndex, value: Value<'p>) {
-        if let Some(place) = self.values.get_mut(slot as usize) {
-            *place = Some(value);
+        if let Some(entry) = self.values.get_mut(slot as usize) {
+            *entry = Some(value);
             self.touched.push(slot);
         }
     }
@@ -161,13 +163,14 @@ impl<'v, 'p> ItemReader<'v, 'p> {
                 }
                 self.enter_body();
                 let attribute = self.slots.get(self.vocabulary.event_name).and_then(|value| value.as_str());
-                let body = self.body.and_then(|body| body.as_str()).filter(|body| body.len() <= NAME_BYTES);
+                let body = self.body.and_then(|body| body.as_str()).filter(|body| body.len() <= MAX_NAME_BYTES);
                 // The attribute comes first: some emitters put a line of source code into the field.
                 let field = payload.text(node, TextField::EventName);
                 // If the field holds the same name in a longer form, the field wins: its prefix may name the emitter.
-                let long = attribute.and_then(|short| field.strip_suffix(short)?.strip_suffix('.')).map(|_| field);
+                let long_field =
+                    attribute.and_then(|short| field.strip_suffix(short)?.strip_suffix('.')).map(|_| field);
                 self.has_event_name = !field.is_empty() || attribute.is_some();
-                let candidates = [long, attribute, Some(field), body];
+                let candidates = [long_field, attribute, Some(field), body];
                 self.event_name = candidates.into_iter().flatten().find(|name| !name.is_empty()).unwrap_or("");
             }
             NodeKind::DataPoint => {
@@ -185,11 +188,11 @@ impl<'v, 'p> ItemReader<'v, 'p> {
 
     /// Reads the top-level entries of a map body, or of a JSON object in a text body, like attributes, unless an
     /// attribute has the same key. They only set marks of described dialects: a key "completion" in a log line does not
-    /// make the item an agent's.
+    /// make the item an agent's. Then reads the log lines that are wrapped in the body or an attribute.
     fn enter_body(&mut self) {
         match self.body {
             Some(body @ Value::Map(_)) => body.entries().for_each(|(key, value)| self.enter_entry(key, value)),
-            Some(Value::Str(text)) if text.starts_with('{') && text.len() <= BODY_BYTES => {
+            Some(Value::Str(text)) if text.starts_with('{') && text.len() <= MAX_BODY_BYTES => {
                 for (key, value) in json_body::top_level_entries(text) {
                     self.enter_entry(key, value);
                 }
@@ -198,17 +201,17 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         }
         let body = self.body.map(|body| (body, true));
         let attributes = self.attrs.iter().map(|attr| (attr.value, false));
-        let structured = |value: &Value<'_>| match value {
+        let may_be_structure = |value: &Value<'_>| match value {
             Value::Map(_) => true,
-            Value::Str(text) => text.len() <= BODY_BYTES && memchr::memchr(b'{', text.as_bytes()).is_some(),
+            Value::Str(text) => text.len() <= MAX_BODY_BYTES && memchr::memchr(b'{', text.as_bytes()).is_some(),
             _ => false,
         };
         let values: Vec<(Value<'p>, bool)> =
-            body.into_iter().chain(attributes).filter(|(value, _)| structured(value)).collect();
-        for (value, body) in values {
+            body.into_iter().chain(attributes).filter(|(value, _)| may_be_structure(value)).collect();
+        for (value, is_body) in values {
             // The body's own entries were read above, unless a logger's prefix precedes them.
-            let read = body && value.as_str().is_none_or(|text| text.starts_with('{'));
-            for map in self.vocabulary.wrapped.collect_maps(value).into_iter().skip(usize::from(read)) {
+            let is_read = is_body && value.as_str().is_none_or(|text| text.starts_with('{'));
+            for map in self.vocabulary.wrapped.collect_maps(value).into_iter().skip(usize::from(is_read)) {
                 if self.is_wrapped_line(&map) {
                     map.iter().for_each(|(key, value)| self.enter_entry(key, *value));
                 }
@@ -221,10 +224,10 @@ impl<'v, 'p> ItemReader<'v, 'p> {
             let code = self.memo.code(key);
             let class = self.memo.class(code);
             let wrapped = &self.vocabulary.wrapped;
-            let says = |(slot, values): &(SlotIndex, Vec<String>)| {
+            let has_known_value = |(slot, values): &(SlotIndex, Vec<String>)| {
                 class.slot == Some(*slot) && value.as_str().is_some_and(|text| values.iter().any(|known| known == text))
             };
-            class.marks & wrapped.marks != 0 || wrapped.equals.iter().any(says)
+            class.marks & wrapped.marks != 0 || wrapped.equals.iter().any(has_known_value)
         })
     }
 
@@ -263,9 +266,9 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         self.schema_url = self.payload.text(scope, TextField::SchemaUrl);
         let mut possible = std::mem::take(&mut self.possible_clauses);
         possible.clear();
-        for (at, dialect) in self.vocabulary.dialects.iter().enumerate() {
+        for (index, dialect) in self.vocabulary.dialects.iter().enumerate() {
             let clauses = dialect.clauses.iter().enumerate().filter(|(_, clause)| clause.matches_scope(self));
-            possible.extend(clauses.map(|(clause, _)| (at, clause)));
+            possible.extend(clauses.map(|(clause, _)| (index, clause)));
         }
         self.possible_clauses = possible;
     }
@@ -297,8 +300,8 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         let (_, template, message) = self.vocabulary.caller_key_slots;
         let text = |slot| self.value(slot).and_then(|value| value.as_str());
         let template = text(template)?;
-        let filled = self.kind == NodeKind::Span && text(message)? == self.name && template != self.name;
-        filled.then_some(if label_shape::is_known_label(template) { template } else { kernel::CONTENT })
+        let is_filled_in = self.kind == NodeKind::Span && text(message)? == self.name && template != self.name;
+        is_filled_in.then_some(if label_shape::is_known_label(template) { template } else { kernel::CONTENT })
     }
 
     /// The scalar at a path inside an attribute's structure or JSON text. The attribute is parsed once per item.
@@ -333,14 +336,14 @@ impl<'v, 'p> ItemReader<'v, 'p> {
     }
 
     /// A number or text extracted from content, converted to its type in the conventions if it has one. `None` if the
-    /// target attribute is already present.
-    pub(super) fn extract_value(&self, row: &ExtractRule) -> Option<OwnedValue> {
-        let there = |slot| self.value(slot).is_some_and(|value| !label_shape::is_empty_value(value));
-        let itself = row.from.iter().any(|source| source.slot == row.slot);
-        if !itself && there(row.slot) {
+    /// target attribute is already present and not itself a source.
+    pub(super) fn extract_value(&self, rule: &ExtractRule) -> Option<OwnedValue> {
+        let is_present = |slot| self.value(slot).is_some_and(|value| !label_shape::is_empty_value(value));
+        let reads_target = rule.from.iter().any(|source| source.slot == rule.slot);
+        if !reads_target && is_present(rule.slot) {
             return None;
         }
-        row.from.iter().find_map(|source| {
+        rule.from.iter().find_map(|source| {
             let value = self.source_value(source)?;
             let found = match value {
                 _ if !source.json.is_empty() => self.scalar_inside(source, value)?,
@@ -349,7 +352,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
                 Value::Double(number) => number.into(),
                 _ => return None,
             };
-            match row.kind {
+            match rule.kind {
                 Some(kind) => kind.convert_json(&found),
                 None => found.as_i64().map(OwnedValue::Int).or_else(|| Some(OwnedValue::Str(found.as_str()?.into()))),
             }
@@ -364,8 +367,8 @@ impl<'v, 'p> ItemReader<'v, 'p> {
 
     /// The text of the first source that has one on the item, else on the resource.
     pub(super) fn item_or_resource_text(&self, sources: &SourceList) -> Option<String> {
-        let everywhere = || sources.iter().find_map(|source| text_of(self.resource_value(source.slot)?));
-        self.text(sources).or_else(everywhere)
+        let on_resource = || sources.iter().find_map(|source| text_of(self.resource_value(source.slot)?));
+        self.text(sources).or_else(on_resource)
     }
 
     /// The text of the first source that has one, if it can be a label: at most 256 bytes, on one line.
@@ -378,7 +381,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         sources
             .find_map(|source| self.text_at(source))
             .map(|text| text.trim().to_owned())
-            .filter(|text| !text.is_empty() && text.len() <= 2 * NAME_BYTES && !text.contains(['\n', '\r']))
+            .filter(|text| !text.is_empty() && text.len() <= MAX_LABEL_BYTES && !text.contains(['\n', '\r']))
     }
 
     /// The values of all sources that are present.
@@ -410,8 +413,8 @@ impl<'v, 'p> ItemReader<'v, 'p> {
     /// Returns true if another source of the list reports a different number.
     pub(super) fn contradicts(&self, sources: &SourceList, number: u64) -> bool {
         let plain = sources.iter().filter(|source| source.json.is_empty());
-        let mut said = plain.filter_map(|source| self.source_value(source)?.as_count());
-        said.any(|other| u64::try_from(other) != Ok(number))
+        let mut counts = plain.filter_map(|source| self.source_value(source)?.as_count());
+        counts.any(|count| u64::try_from(count) != Ok(number))
     }
 }
 
@@ -438,10 +441,10 @@ fn truncate_with_digest(text: String) -> String {
 /// The form of an id that facts carry: unchanged, or cut at 512 bytes with the SHA-256 digest of the whole appended.
 pub fn bounded_id(text: &str) -> Cow<'_, str> {
     use sha2::{Digest, Sha256};
-    if text.len() <= ID_BYTES {
+    if text.len() <= MAX_ID_BYTES {
         return text.into();
     }
-    let cut = (0..=ID_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let cut = (0..=MAX_ID_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let mut out = text.get(..cut).unwrap_or("").to_owned();
     hex::push(&mut out, &Sha256::digest(text.as_bytes()));
     out.into()

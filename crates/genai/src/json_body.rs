@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use otlp::Value;
 
 /// Maximum number of entries read.
-const ENTRIES: usize = 256;
+const MAX_ENTRIES: usize = 256;
 
 /// Entries of one object whose value is a string without escapes, a number or a boolean.
 type ScalarEntries<'a> = Vec<(&'a str, Value<'a>)>;
@@ -21,16 +21,17 @@ pub(super) fn top_level_entries(text: &str) -> ScalarEntries<'_> {
 /// The entries of the top-level object and of objects up to `levels` below it, in order.
 pub(super) fn collect_maps(text: &str, levels: usize) -> Vec<ScalarEntries<'_>> {
     let mut maps = Vec::new();
-    let mut left = ENTRIES;
+    let mut entries_left = MAX_ENTRIES;
     let mut json = serde_json::Deserializer::from_str(text);
-    let walk = EntryCollector { maps: &mut maps, entries_left: &mut left, levels, is_top_level: true };
-    let whole = walk.deserialize(&mut json).is_ok() && json.end().is_ok();
-    if whole { maps } else { Vec::new() }
+    let collector = EntryCollector { maps: &mut maps, entries_left: &mut entries_left, levels, is_top_level: true };
+    let is_whole = collector.deserialize(&mut json).is_ok() && json.end().is_ok();
+    if is_whole { maps } else { Vec::new() }
 }
 
 struct EntryCollector<'m, 'a> {
     maps: &'m mut Vec<ScalarEntries<'a>>,
     entries_left: &'m mut usize,
+    /// Levels of objects below this value that are read.
     levels: usize,
     is_top_level: bool,
 }
@@ -88,7 +89,7 @@ impl<'de> Visitor<'de> for EntryCollector<'_, 'de> {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(None);
         }
-        let at = self.maps.len();
+        let map_index = self.maps.len();
         self.maps.push(Vec::new());
         // An object inside the top-level one is one level down.
         let levels = if self.is_top_level { self.levels } else { self.levels - 1 };
@@ -102,7 +103,7 @@ impl<'de> Visitor<'de> for EntryCollector<'_, 'de> {
             let value = map.next_value_seed(inner)?;
             if let (Some(key), Some(value), true) = (key, value, *self.entries_left > 0) {
                 *self.entries_left -= 1;
-                self.maps.get_mut(at).into_iter().for_each(|entries| entries.push((key, value)));
+                self.maps.get_mut(map_index).into_iter().for_each(|entries| entries.push((key, value)));
             }
         }
         Ok(None)

@@ -54,7 +54,7 @@ pub enum KeyRole {
     Pii,
     /// Text that is redacted and capped, but never removed as a whole.
     Redact,
-    /// Error text: treated like `KeyRole::RedactProcessor`, with a cap of its own.
+    /// Error text: treated like [`KeyRole::Redact`], with a cap of its own.
     ErrorText,
     /// A credential, which is dropped.
     Secret,
@@ -102,8 +102,8 @@ pub(super) struct KeyClass {
     content: Vec<(KeySetId, ContentPart, PatternWeight)>,
     /// Dialects in which the key holds labels.
     labels: Vec<KeySetId>,
-    /// The key itself is prose rather than a name: on any item, on an agent's item.
-    pub(super) key_is_prose: (bool, bool),
+    /// Whether the key itself is prose rather than a name.
+    pub(super) key_is_prose: label_shape::KeyProse,
 }
 
 impl KeyClass {
@@ -143,14 +143,14 @@ impl KeyClass {
             return Self { key_is_prose: label_shape::judge_key_prose(key), ..exact };
         }
         let forms = [key.to_ascii_lowercase(), to_snake_case(key)];
-        let mut other = forms.iter().map(|form| Self::from_facts(facts.find(form)));
-        let other = other.find(|class| !class.is_unknown() || !class.content.is_empty()).unwrap_or_default();
+        let mut normalised = forms.iter().map(|form| Self::from_facts(facts.find(form)));
+        let normalised = normalised.find(|class| !class.is_unknown() || !class.content.is_empty()).unwrap_or_default();
         Self {
             slot: None,
             marks: exact.marks,
             read_by_dialect: false,
             key_is_prose: label_shape::judge_key_prose(key),
-            ..other
+            ..normalised
         }
     }
 
@@ -164,12 +164,12 @@ impl KeyClass {
     pub(super) fn fits_label(&self, value: Value<'_>) -> bool {
         let listed = self.role == KeyRole::Label && self.label_weight > pattern::WILDCARD_WEIGHT;
         // A value that can be converted to the conventional type is written in that type.
-        let mended = || self.kind.is_some_and(|kind| kind.convert(value).is_some());
+        let is_convertible = || self.kind.is_some_and(|kind| kind.convert(value).is_some());
         listed
             && match (self.identity, self.without_blanks) {
                 (true, _) => label_shape::is_known_label_value(value),
-                (false, true) => label_shape::is_label_value(value) || mended(),
-                (false, false) => label_shape::is_name_value(value) || mended(),
+                (false, true) => label_shape::is_label_value(value) || is_convertible(),
+                (false, false) => label_shape::is_name_value(value) || is_convertible(),
             }
     }
 
@@ -399,7 +399,7 @@ impl<'v, 'p> KeyClassCache<'v, 'p> {
         code
     }
 
-    /// The class behind a code.
+    /// The class of a code.
     pub(super) fn class(&self, code: u32) -> &KeyClass {
         let code = code as usize;
         let known = self.keys.classes.get(code);

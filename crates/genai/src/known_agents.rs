@@ -2,8 +2,8 @@
 //! items of known agent services like an agent's (`docs/decisions/0001-agent-items-and-content.md`). Clients send the
 //! spans of one run in many requests and in any order, so the decision may not depend on how the spans were batched.
 //!
-//! The content of adopted items is searched again; that of all other items stays as it was read. The memory of traces
-//! and services is kept by the vault step.
+//! Items without a dialect are searched for content again; items with one only if unlisted text is treated differently
+//! than in the first reading. The vault step keeps the memory of traces and services.
 
 use std::collections::{HashMap, HashSet};
 
@@ -46,8 +46,8 @@ const DEFAULT_SERVICE_NAME: &str = "unknown_service";
 /// The service of a resource, if the resource identifies one.
 fn identify_service(payload: &Payload, resource: NodeId) -> Option<ServiceIdentity<'_>> {
     let text = |key: &str| {
-        let mut same = payload.attributes(resource).filter(|attribute| attribute.key == key);
-        same.find_map(|attribute| attribute.value.as_str()).unwrap_or_default()
+        let mut attributes = payload.attributes(resource).filter(|attribute| attribute.key == key);
+        attributes.find_map(|attribute| attribute.value.as_str()).unwrap_or_default()
     };
     let (name, instance) = (text("service.name"), text("service.instance.id"));
     let unnamed = name.starts_with(DEFAULT_SERVICE_NAME);
@@ -83,7 +83,9 @@ pub struct KnownAgents<'k> {
 struct AgentMatcher<'k, 'p> {
     payload: &'p Payload,
     known: &'k KnownAgents<'k>,
+    /// Whether each trace seen so far is an agent's.
     agent_traces: HashMap<&'p [u8], bool>,
+    /// Whether each resource seen so far is that of an agent service.
     resources: HashMap<NodeId, bool>,
     /// Services of the agent items in this payload.
     agent_services: HashSet<ServiceIdentity<'p>>,
@@ -122,23 +124,24 @@ pub fn mark_known_agents(
     unlisted: UnlistedTextPolicy,
     known: &KnownAgents<'_>,
 ) -> Option<Facts> {
-    let anew = unlisted != UnlistedTextPolicy::Text;
-    if payload.signal() == Signal::Metrics || (!anew && facts.items.iter().all(|item| item.agent)) {
+    // `read_facts` used the policy `Text`.
+    let policy_differs = unlisted != UnlistedTextPolicy::Text;
+    if payload.signal() == Signal::Metrics || (!policy_differs && facts.items.iter().all(|item| item.agent)) {
         return None;
     }
-    let mut adopting = AgentMatcher::new(payload, facts, known);
-    let found: Vec<(bool, bool)> = facts.items.iter().map(|item| adopting.match_item(item)).collect();
-    let news = facts.items.iter().zip(&found).any(|(item, (trace, service))| !item.agent && (*trace || *service));
-    let again = anew && facts.has_agent_items;
-    if !(news || again) {
+    let mut matcher = AgentMatcher::new(payload, facts, known);
+    let matches: Vec<(bool, bool)> = facts.items.iter().map(|item| matcher.match_item(item)).collect();
+    let finds_agent_items =
+        facts.items.iter().zip(&matches).any(|(item, (trace, service))| !item.agent && (*trace || *service));
+    if !finds_agent_items && !(policy_differs && facts.has_agent_items) {
         return None;
     }
     let mut entries: Vec<ItemWithDialect<'_>> = Vec::with_capacity(facts.items.len());
-    for (item, (trace, service)) in facts.items.iter().zip(found) {
+    for (item, (trace, service)) in facts.items.iter().zip(matches) {
         let mut item = item.clone();
         item.agent |= trace;
         item.of_agent_service = service;
-        // The places on resources and scopes are assigned again by `rest`.
+        // The places on resources and scopes are assigned again by `find_remaining_content`.
         let shared = [payload.resource(item.node), payload.scope(item.node)];
         item.content.retain(|place| !shared.contains(&place.node));
         let dialect = item.dialect.and_then(|name| vocabulary.dialects.iter().find(|dialect| dialect.name == name));
@@ -146,7 +149,7 @@ pub fn mark_known_agents(
     }
     let mut reader = ItemReader::new(vocabulary, payload);
     let finder = ContentFinder::new(vocabulary, payload, unlisted);
-    for entry in entries.iter_mut().filter(|_| anew) {
+    for entry in entries.iter_mut().filter(|_| policy_differs) {
         let Some(dialect) = entry.dialect else { continue };
         reader.enter_item(entry.facts.node);
         let tool = item_facts::is_tool(&reader, &entry.facts, dialect);
@@ -156,6 +159,6 @@ pub fn mark_known_agents(
     }
     find_remaining_content(&mut reader, &finder, &mut entries);
     let items: Vec<ItemFacts> = entries.into_iter().map(|entry| entry.facts).collect();
-    let agent = items.iter().any(|item| item.agent);
-    Some(Facts { items, has_agent_items: agent, late_prices: facts.late_prices.clone() })
+    let has_agent_items = items.iter().any(|item| item.agent);
+    Some(Facts { items, has_agent_items, late_prices: facts.late_prices.clone() })
 }

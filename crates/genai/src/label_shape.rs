@@ -1,6 +1,6 @@
 //! Decides whether a text has the shape of a label, and compares versions. On an agent's item, unlisted text without
-//! the shape of a label is content (`docs/decisions/0001-agent-items-and-content.md`). Numbers and generated ids are
-//! recognised in `opaque`.
+//! the shape of a label is content (`docs/decisions/0001-agent-items-and-content.md`). `opaque` recognises numbers and
+//! generated ids.
 
 use otlp::Value;
 
@@ -9,20 +9,30 @@ pub(super) const LABEL_BYTES: usize = 128;
 /// Maximum size of a value under a key known to hold labels (names may contain blanks), bytes.
 const KNOWN_LABEL_BYTES: usize = 256;
 /// Maximum number of list elements under a key known to hold labels.
-const KNOWN_LABELS: usize = 64;
+const MAX_KNOWN_LABELS: usize = 64;
 /// Maximum number of letters of a label in a script without blanks: more are a sentence.
-const UNSPACED_LETTERS: usize = 4;
+const MAX_UNSPACED_LETTERS: usize = 4;
 /// Maximum number of non-Latin letters of a label.
-const FOREIGN_LETTERS: usize = 16;
+const MAX_FOREIGN_LETTERS: usize = 16;
 /// This many words joined by `+` or `%20` are a sentence.
-const JOINED_WORDS: usize = 3;
-/// Maximum size of an attribute key that is a name, bytes; and the number of words that makes a key prose.
-const KEY_NAME_LIMITS: (usize, usize) = (256, 4);
+const SENTENCE_JOINED_WORDS: usize = 3;
+/// Maximum size of an attribute key that is a name, bytes.
+const MAX_KEY_BYTES: usize = 256;
+/// Maximum number of words in an attribute key that is a name.
+const MAX_KEY_WORDS: usize = 3;
 
-/// Whether an attribute key is prose rather than a name: on any item, on an agent's item.
-pub(super) fn judge_key_prose(key: &str) -> (bool, bool) {
-    let long = key.len() > KEY_NAME_LIMITS.0;
-    (long, long || key.split_whitespace().nth(KEY_NAME_LIMITS.1 - 1).is_some() || (!key.is_ascii() && is_prose(key)))
+/// Whether an attribute key is prose rather than a name.
+#[derive(Clone, Copy, Default)]
+pub(super) struct KeyProse {
+    pub(super) on_any_item: bool,
+    pub(super) on_agent_item: bool,
+}
+
+pub(super) fn judge_key_prose(key: &str) -> KeyProse {
+    let is_long = key.len() > MAX_KEY_BYTES;
+    let has_many_words = || key.split_whitespace().nth(MAX_KEY_WORDS).is_some();
+    let on_agent_item = is_long || has_many_words() || (!key.is_ascii() && is_prose(key));
+    KeyProse { on_any_item: is_long, on_agent_item }
 }
 
 /// Placeholders that clients write where content capture was switched off.
@@ -40,7 +50,7 @@ pub(super) fn is_label(text: &str) -> bool {
             || (!text.bytes().any(|byte| byte.is_ascii_whitespace())
                 && !looks_like_json(text)
                 && !is_prose(text)
-                && has_few_words(text, MARKED_WORDS.1)))
+                && has_few_words(text, MAX_JOINED_LABEL_WORDS)))
 }
 
 /// Detects prose that contains no ASCII blank: other blanks, scripts without blanks, words joined as in URL-encoded
@@ -58,7 +68,7 @@ fn is_prose(text: &str) -> bool {
         // The ranges cover Latin with its extensions. Characters that are not letters do not count.
         foreign += usize::from(c.is_alphabetic() && !matches!(c, '\u{80}'..='\u{24f}' | '\u{1e00}'..='\u{1eff}'));
     }
-    unspaced > UNSPACED_LETTERS || foreign > FOREIGN_LETTERS || is_joined(text)
+    unspaced > MAX_UNSPACED_LETTERS || foreign > MAX_FOREIGN_LETTERS || is_joined(text)
 }
 
 /// Returns true for letters and punctuation of scripts that put no blanks between words: Thai, Lao, Tibetan, Burmese,
@@ -75,16 +85,16 @@ fn is_joined(text: &str) -> bool {
     if memchr::memchr2(b'+', b'%', text.as_bytes()).is_none() {
         return false;
     }
-    let foreign = |escape: &str| matches!(escape.bytes().next(), Some(b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F'));
-    if text.split('%').skip(1).filter(|escape| foreign(escape)).count() > 3 * UNSPACED_LETTERS {
+    let is_foreign_byte = |escape: &str| matches!(escape.bytes().next(), Some(b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F'));
+    if text.split('%').skip(1).filter(|escape| is_foreign_byte(escape)).count() > 3 * MAX_UNSPACED_LETTERS {
         return true;
     }
-    let word = |word: &&str| {
+    let is_word = |word: &&str| {
         let word = word.trim_matches(|c: char| !c.is_alphabetic());
         !word.is_empty() && word.chars().all(|c| c.is_alphabetic() || matches!(c, '\'' | '-' | '='))
     };
     let joined = text.split("%20").flat_map(|piece| piece.split('+'));
-    joined.filter(word).count() >= JOINED_WORDS
+    joined.filter(is_word).count() >= SENTENCE_JOINED_WORDS
 }
 
 /// Returns true if a value is empty or a placeholder, so that there is nothing to vault.
@@ -120,41 +130,44 @@ fn is_label_list(text: &str) -> bool {
             .is_ok_and(|list| list.iter().all(|one| is_label(one)))
 }
 
-/// Maximum number of words and bytes of a name that is accepted without further evidence.
-const NAME_LIMITS: (usize, usize) = (3, 64);
+/// Maximum number of words and bytes of a name with blanks that is accepted without further evidence.
+const MAX_NAME_WORDS: usize = 3;
+const MAX_NAME_BYTES: usize = 64;
 /// Maximum number of names with blanks in a list.
-const SPACED_NAMES: usize = 8;
-/// Maximum number of words joined by punctuation: in a name (`mcp__ticket_server__list_open_tickets`), and in a label,
-/// which may be a host (`internal-agents-prod-alb-123.us-east-1.elb.amazonaws.com`).
-const MARKED_WORDS: (usize, usize) = (10, 12);
+const MAX_SPACED_NAMES: usize = 8;
+/// Maximum number of words joined by punctuation in a name (`mcp__ticket_server__list_open_tickets`).
+const MAX_JOINED_NAME_WORDS: usize = 10;
+/// The same in a label, which may be a host (`internal-agents-prod-alb-123.us-east-1.elb.amazonaws.com`).
+const MAX_JOINED_LABEL_WORDS: usize = 12;
 
 /// Returns true for a label, or a name of a few words.
 fn is_name(text: &str) -> bool {
-    let few = text.len() <= NAME_LIMITS.1 && is_short_name(text, NAME_LIMITS.0);
-    (is_label(text) && is_short_name(text, 1)) || (is_known_label(text) && (few || is_label_list(text)))
+    let is_short = text.len() <= MAX_NAME_BYTES && is_short_name(text, MAX_NAME_WORDS);
+    (is_label(text) && is_short_name(text, 1)) || (is_known_label(text) && (is_short || is_label_list(text)))
 }
 
 /// Returns true if a name has at most `words` words separated by blanks, and few joined by punctuation; in scripts
 /// without blanks, a few letters.
 pub fn is_short_name(text: &str, words: usize) -> bool {
     text.split_whitespace().nth(words).is_none()
-        && has_few_words(text, MARKED_WORDS.0)
+        && has_few_words(text, MAX_JOINED_NAME_WORDS)
         && !text.split_whitespace().any(is_prose)
 }
 
-/// Returns true if punctuation joins at most `most` words. The segments of a path are checked one by one.
-fn has_few_words(text: &str, most: usize) -> bool {
+/// Returns true if punctuation joins at most `max_words` words. The segments of a path are checked one by one.
+fn has_few_words(text: &str, max_words: usize) -> bool {
     // The parts of a UUID are not words.
-    let word = |word: &&str| word.chars().nth(1).is_some() && word.chars().all(char::is_alphabetic);
+    let is_word = |word: &&str| word.chars().nth(1).is_some() && word.chars().all(char::is_alphabetic);
     let is_mark = |c: char| c.is_whitespace() || "_-+.,;:|=()".contains(c);
-    text.split(['/', '\\']).all(|part| part.len() < most || part.split(is_mark).filter(word).nth(most).is_none())
+    text.split(['/', '\\'])
+        .all(|part| part.len() < max_words || part.split(is_mark).filter(is_word).nth(max_words).is_none())
 }
 
 /// Returns true if a value fits a key known to hold names: a name or a short list of names.
 pub(super) fn is_name_value(value: Value<'_>) -> bool {
-    let spaced = |item: &Value<'_>| item.as_str().is_some_and(|text| text.contains(char::is_whitespace));
+    let has_blank = |item: &Value<'_>| item.as_str().is_some_and(|text| text.contains(char::is_whitespace));
     are_labels(value, is_name)
-        && !matches!(value, Value::List(_) if value.items().filter(spaced).nth(SPACED_NAMES).is_some())
+        && !matches!(value, Value::List(_) if value.items().filter(has_blank).nth(MAX_SPACED_NAMES).is_some())
 }
 
 /// Returns true if a value fits a key known to hold ids: blanks are allowed.
@@ -167,7 +180,7 @@ fn are_labels(value: Value<'_>, is_text: fn(&str) -> bool) -> bool {
     match value {
         Value::Str(text) => is_text(text),
         Value::List(_) => {
-            value.items().take(KNOWN_LABELS + 1).count() <= KNOWN_LABELS
+            value.items().take(MAX_KNOWN_LABELS + 1).count() <= MAX_KNOWN_LABELS
                 && value.items().all(|item| !matches!(item, Value::List(_)) && are_labels(item, is_text))
         }
         Value::Bytes(_) | Value::Map(_) => is_empty_value(value),
@@ -177,8 +190,8 @@ fn are_labels(value: Value<'_>, is_text: fn(&str) -> bool) -> bool {
 
 fn looks_like_json(text: &str) -> bool {
     let text = text.trim();
-    let pair = (text.as_bytes().first(), text.as_bytes().last());
-    text.len() > 2 && matches!(pair, (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')))
+    let ends = (text.as_bytes().first(), text.as_bytes().last());
+    text.len() > 2 && matches!(ends, (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')))
 }
 
 /// Returns true if `version` satisfies `rule` (`>=1.2`, `<=0.1.12`, `<2`, `>1`, `0.30.x`, exact). An unreadable version
@@ -186,14 +199,14 @@ fn looks_like_json(text: &str) -> bool {
 pub(super) fn version_satisfies(rule: &str, version: &str) -> bool {
     let split = rule.find(|c: char| c.is_ascii_digit()).unwrap_or(rule.len());
     let Some((operator, bound)) = rule.split_at_checked(split) else { return false };
-    let Some(have) = version_numbers(version) else { return false };
+    let Some(numbers) = version_numbers(version) else { return false };
     if let Some(stem) = bound.strip_suffix(".x") {
-        return version_numbers(stem).is_some_and(|stem| have.starts_with(&stem));
+        return version_numbers(stem).is_some_and(|stem| numbers.starts_with(&stem));
     }
     let Some(bound) = version_numbers(bound) else { return false };
-    let length = have.len().max(bound.len());
+    let length = numbers.len().max(bound.len());
     let pad = |list: &[u64]| -> Vec<u64> { list.iter().copied().chain(std::iter::repeat(0)).take(length).collect() };
-    let order = pad(&have).cmp(&pad(&bound));
+    let order = pad(&numbers).cmp(&pad(&bound));
     match operator {
         ">=" => order.is_ge(),
         "<=" => order.is_le(),

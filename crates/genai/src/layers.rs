@@ -1,9 +1,8 @@
-//! Detects the layers of one model call within a request: an instrumentation's span around a vendor SDK's span, with
+//! Detects the layers of one model call within a payload: an instrumentation's span around a vendor SDK's span, with
 //! chains, retry helpers or HTTP spans between them. The innermost layer is billed.
 //!
-//! Two spans are the same call only if their tokens are equal, their models are compatible and they do not carry
-//! different response ids. Walks to ancestors are bounded. Layers that arrive in other requests are handled in
-//! `processors/cost`.
+//! Two spans are the same call only if their token counts match ([`CallTokenCounts::matches_inner`]), their models are
+//! compatible and they do not carry different response ids. `processors/cost` handles layers of other payloads.
 
 use std::collections::HashMap;
 
@@ -17,51 +16,50 @@ use super::item_reader::SpanIndex;
 use super::request_facts::ItemWithDialect;
 use super::usage::{input_forms, split_tokens};
 
-/// Marks outer layers as copies. A model call above others, with no other span with tokens between them, is an outer
-/// layer if its counts equal those of one inner call, and a roll-up if they equal the sum of the inner calls; the inner
-/// calls are billed. Comparing inputs and models keeps an outer call apart from an inner one that merely has the same
-/// short output.
+/// Marks outer layers and roll-ups as copies: the calls inside them are billed. A model call above others, with no span
+/// with tokens between them, is an outer layer if its counts match one inner call, and a roll-up (a call that reports
+/// the sum of others) if they match the sum. Inputs and models are compared because short outputs are often equal.
 pub(super) fn mark_outer_layers(
     payload: &Payload,
     entries: &mut [ItemWithDialect<'_>],
     nodes: &[NodeId],
     spans: &SpanIndex<'_>,
 ) {
-    let mut below: HashMap<usize, Vec<usize>> = HashMap::new();
-    let model = |entry: &ItemWithDialect<'_>| entry.facts.call == ItemRole::Model;
-    let tokens = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.is_reported());
-    for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| model(entry)) {
+    let mut inner_calls: HashMap<usize, Vec<usize>> = HashMap::new();
+    let is_model = |entry: &ItemWithDialect<'_>| entry.facts.call == ItemRole::Model;
+    let has_tokens = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.is_reported());
+    for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| is_model(entry)) {
         // A call inside a tool or an agent is a separate call.
-        let inside = |at: &usize| {
+        let same_call = |at: &usize| {
             let call = entries.get(*at).map(|entry| entry.facts.call);
             !matches!(call, None | Some(ItemRole::Tool | ItemRole::Agent))
         };
-        let above = spans.ancestors(payload, nodes, entry.facts.node).take_while(inside).find(tokens);
-        if let Some(above) = above.filter(|above| *above != at && entries.get(*above).is_some_and(model)) {
-            below.entry(above).or_default().push(at);
+        let above = spans.ancestors(payload, nodes, entry.facts.node).take_while(same_call).find(has_tokens);
+        if let Some(above) = above.filter(|above| *above != at && entries.get(*above).is_some_and(is_model)) {
+            inner_calls.entry(above).or_default().push(at);
         }
     }
-    let mut found = Vec::new();
-    for (at, inner) in below {
+    let mut outer_calls = Vec::new();
+    for (at, inner) in inner_calls {
         let Some(outer) = entries.get(at).map(|entry| CallLayer::from_facts(&entry.facts)) else { continue };
         let inner: Vec<CallLayer<'_>> =
             inner.iter().filter_map(|at| Some(CallLayer::from_facts(&entries.get(*at)?.facts))).collect();
         let same = |inner: &&CallLayer<'_>| outer.has_compatible_model(inner) && !outer.is_different_call(inner);
-        let copy = inner.iter().filter(same).any(|inner| outer.counts.matches_inner(&inner.counts));
-        let sum = || {
-            let all = inner.iter().fold(CallTokenCounts::default(), |sum, layer| sum.sum_with(&layer.counts));
+        let is_copy = inner.iter().filter(same).any(|inner| outer.counts.matches_inner(&inner.counts));
+        let is_roll_up = || {
+            let total = inner.iter().fold(CallTokenCounts::default(), |sum, layer| sum.sum_with(&layer.counts));
             inner.len() > 1
                 && inner.iter().any(|inner| outer.has_compatible_model(inner))
-                && outer.counts.matches_inner(&all)
+                && outer.counts.matches_inner(&total)
         };
-        if copy || sum() {
-            found.push((at, copy));
+        if is_copy || is_roll_up() {
+            outer_calls.push((at, is_copy));
         }
     }
-    for (at, copy) in found {
+    for (at, is_copy) in outer_calls {
         if let Some(facts) = entries.get_mut(at).map(|entry| &mut entry.facts) {
             facts.call = ItemRole::ModelCopy;
-            (facts.billable, facts.copy) = (false, copy);
+            (facts.billable, facts.copy) = (false, is_copy);
         }
     }
 }
@@ -92,10 +90,10 @@ impl<'f> CallLayer<'f> {
 
     /// Returns true if the models are compatible: one layer reports none, or they have one in common.
     fn has_compatible_model(&self, other: &Self) -> bool {
-        let told = |layer: &Self| layer.models.iter().any(Option::is_some);
-        let mut own = self.models.iter().flatten();
-        let same = |one: &&str, other: &&str| one.eq_ignore_ascii_case(other);
-        !told(self) || !told(other) || own.any(|one| other.models.iter().flatten().any(|other| same(one, other)))
+        let reports_model = |layer: &Self| layer.models.iter().any(Option::is_some);
+        let in_other =
+            |model: &&str| other.models.iter().flatten().any(|other_model| model.eq_ignore_ascii_case(other_model));
+        !reports_model(self) || !reports_model(other) || self.models.iter().flatten().any(in_other)
     }
 }
 
@@ -139,10 +137,10 @@ pub fn model_stem(model: &str) -> &str {
     stem
 }
 
-/// The size of a call in tokens. Layers may report the input with or without cached tokens, so all forms are kept.
+/// A call's token counts. Layers may report the input with or without cached tokens, so all forms of it are kept.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct CallTokenCounts {
-    /// Input as reported, in total, and without cached tokens.
+    /// Three forms of the input: the reported count, the total, and the count without cached tokens.
     input: [Option<u64>; 3],
     output: Option<u64>,
 }
@@ -157,8 +155,8 @@ impl CallTokenCounts {
     /// added since. `None` if it is not the same answer, or did not grow.
     pub fn growth_since(&self, earlier: &Self) -> Option<(u64, Self)> {
         let (before, now) = (earlier.output?, self.output?);
-        let same = self.input.iter().flatten().any(|input| earlier.input.contains(&Some(*input)));
-        (same && now > before).then(|| (before, Self { input: [None; 3], output: Some(now - before) }))
+        let same_input = self.input.iter().flatten().any(|input| earlier.input.contains(&Some(*input)));
+        (same_input && now > before).then(|| (before, Self { input: [None; 3], output: Some(now - before) }))
     }
 
     /// The sum of both counts.
@@ -172,19 +170,20 @@ impl CallTokenCounts {
         Self { input: [add(a, d), add(b, e), add(c, f)], output: add(self.output, more.output) }
     }
 
-    /// Returns true if an outer layer with these counts can wrap a call (or calls) with the `inner` counts.
+    /// Returns true if an outer layer with these counts can wrap a call (or calls) with the `inner` counts: the outputs
+    /// are equal, and so is one form of the input, if both report an input.
     pub fn matches_inner(&self, inner: &Self) -> bool {
-        let told = |input: &[Option<u64>; 3]| input.iter().any(Option::is_some);
-        let silent = !told(&self.input) || !told(&inner.input);
-        let same = self.input.iter().flatten().any(|input| inner.input.contains(&Some(*input)));
-        self.output == inner.output && (same || (silent && self.output.is_some()))
+        let reports_input = |counts: &Self| counts.input.iter().any(Option::is_some);
+        let input_missing = !reports_input(self) || !reports_input(inner);
+        let same_input = self.input.iter().flatten().any(|input| inner.input.contains(&Some(*input)));
+        self.output == inner.output && (same_input || (input_missing && self.output.is_some()))
     }
 
     /// Returns true if these counts have more than twice the input or output of `other`. A roll-up may include calls
     /// that reported nothing, but most calls report their tokens.
     pub fn is_more_than_double(&self, other: &Self) -> bool {
-        let input = |counts: &Self| counts.input.iter().flatten().copied().max().unwrap_or(0);
-        let more = |one: u64, other: u64| one > other.saturating_mul(2);
-        more(input(self), input(other)) || more(self.output.unwrap_or(0), other.output.unwrap_or(0))
+        let max_input = |counts: &Self| counts.input.iter().flatten().copied().max().unwrap_or(0);
+        let is_double = |count: u64, other: u64| count > other.saturating_mul(2);
+        is_double(max_input(self), max_input(other)) || is_double(self.output.unwrap_or(0), other.output.unwrap_or(0))
     }
 }

@@ -2,7 +2,7 @@
 //! [`read_facts`] reads one payload with it, so that normalize, cost, runs and vault agree on what an item is.
 //!
 //! This crate only reads payloads, it never edits them. A new dialect is a change of `config/dialects.yaml`, not of
-//! code. Prices live in the crate `rates`; content is stripped in `processors/vault`.
+//! code. Prices live in the crate `rates`; `processors/vault` strips content.
 
 mod address;
 mod announcements;
@@ -86,12 +86,8 @@ pub fn read_facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
     if payload.signal() != Signal::Metrics {
         find_remaining_content(&mut reader, &finder, &mut entries);
     }
-    let agent = entries.iter().any(|entry| entry.facts.agent);
-    Facts {
-        items: entries.into_iter().map(|entry| entry.facts).collect(),
-        has_agent_items: agent,
-        late_prices: Vec::new(),
-    }
+    let has_agent_items = entries.iter().any(|entry| entry.facts.agent);
+    Facts { items: entries.into_iter().map(|entry| entry.facts).collect(), has_agent_items, late_prices: Vec::new() }
 }
 
 /// Finds content in items without a dialect, and in resources and scopes.
@@ -131,23 +127,23 @@ pub struct DialectReason {
 /// it.
 pub fn explain_dialects(vocabulary: &Vocabulary, payload: &Payload) -> Vec<DialectReason> {
     let mut reader = ItemReader::new(vocabulary, payload);
-    let each = payload.items().map(|node| {
+    let reasons = payload.items().map(|node| {
         reader.enter_item(node);
         detect::explain_dialect(&reader)
     });
-    each.collect()
+    reasons.collect()
 }
 
 /// The facts of a batch, cached beside its payload for the next step. Type-erased, because the engine carries the cache
 /// without knowing this crate.
 pub type CachedFacts = Option<Arc<dyn Any + Send + Sync>>;
 
-/// Returns the facts cached in `kept`; on the first call, reads the payload and fills the cache.
-pub fn cached_facts(vocabulary: &Vocabulary, payload: &Payload, kept: &mut CachedFacts) -> Arc<Facts> {
-    if let Some(facts) = kept.clone().and_then(|facts| facts.downcast::<Facts>().ok()) {
+/// Returns the facts cached in `cache`; on the first call, reads the payload and fills the cache.
+pub fn cached_facts(vocabulary: &Vocabulary, payload: &Payload, cache: &mut CachedFacts) -> Arc<Facts> {
+    if let Some(facts) = cache.clone().and_then(|facts| facts.downcast::<Facts>().ok()) {
         return facts;
     }
     let facts = Arc::new(read_facts(vocabulary, payload));
-    *kept = Some(Arc::<Facts>::clone(&facts));
+    *cache = Some(Arc::<Facts>::clone(&facts));
     facts
 }

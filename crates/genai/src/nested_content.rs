@@ -2,7 +2,7 @@
 //! example, an ordinary service logs `{"prompt": …}`; the prompt is removed and the line stays.
 //!
 //! The cheap test comes first; the search is bounded in bytes and depth; a value that cannot be searched is content as
-//! a whole. Keys are judged by the same lists as attributes. The walk through text is in `texts`.
+//! a whole. Keys are judged by the same lists as attributes. `structured_text` walks through text.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,14 +11,14 @@ use otlp::Value;
 
 use super::chat_evidence;
 use super::facts::ContentPart;
-use super::keys::{CHAT, GLOBAL, KeyClass, KeyClassifier, KeySetId, SPOKEN};
+use super::keys::{CHAT, GLOBAL, KeyClassifier, KeySetId, SPOKEN};
 use super::label_shape;
 use super::structured_text::{self, ChatEvidence, RequiredEvidence, StructureLeaf, StructureVisitor, WalkOutcome};
 
 /// Maximum size of a text that is searched, bytes.
-const BYTES: usize = 4 << 20;
+const MAX_SEARCHED_BYTES: usize = 4 << 20;
 /// A text up to this size cannot announce content or hold structure with content, bytes.
-const SHORT: usize = 8;
+const MAX_HARMLESS_BYTES: usize = 8;
 
 /// The result of searching a value.
 pub(super) enum SearchOutcome {
@@ -62,45 +62,49 @@ impl<'v> NestedContentFinder<'v> {
         if !may_hold_content(value) {
             return SearchOutcome::Nothing;
         }
-        let find = |sure| NestedSearch {
+        let new_search = |removed_keys| NestedSearch {
             nested: self,
             lists,
-            taken: RemovedContent::default(),
+            removed: RemovedContent::default(),
             parts_before: 0,
             take_whole: false,
-            removed_keys: sure,
+            removed_keys,
             kept_keys: BTreeSet::new(),
         };
-        let mut found = find(BTreeSet::new());
-        let mut readable = found.search_value(value);
+        let mut search = new_search(BTreeSet::new());
+        let mut readable = search.search_value(value);
         // Entries are removed by key. If an entry under a removed key would have stayed, search again and take every
         // entry with that key, so that the vault keeps all that is removed.
-        if readable && found.taken.keys.iter().any(|key| found.kept_keys.contains(key)) {
-            found = find(found.taken.keys);
-            readable = found.search_value(value);
+        if readable && search.removed.keys.iter().any(|key| search.kept_keys.contains(key)) {
+            search = new_search(search.removed.keys);
+            readable = search.search_value(value);
         }
-        let find = found;
-        match readable && !find.take_whole {
-            false => SearchOutcome::Whole,
-            true if find.taken.parts.is_empty() => SearchOutcome::Nothing,
-            true => SearchOutcome::Parts(find.taken),
+        if !readable || search.take_whole {
+            SearchOutcome::Whole
+        } else if search.removed.parts.is_empty() {
+            SearchOutcome::Nothing
+        } else {
+            SearchOutcome::Parts(search.removed)
         }
     }
 }
 
-/// The only cost of a value that cannot hold content.
+/// Returns false if a value cannot hold content; this check is then its only cost.
 fn may_hold_content(value: Value<'_>) -> bool {
     match value {
-        Value::Str(text) => text.len() > SHORT,
+        Value::Str(text) => text.len() > MAX_HARMLESS_BYTES,
         Value::Map(_) | Value::List(_) => true,
         _ => false,
     }
 }
 
+/// The text cannot be searched.
+struct Unsearchable;
+
 struct NestedSearch<'n, 'v> {
     nested: &'n NestedContentFinder<'v>,
     lists: ActiveKeyLists,
-    taken: RemovedContent,
+    removed: RemovedContent,
     /// Number of parts found before the current text.
     parts_before: usize,
     /// An unreadable text mentions a content key.
@@ -118,26 +122,26 @@ impl NestedSearch<'_, '_> {
             Value::Str(text) => self.search_text(text),
             Value::List(_) => value.items().all(|item| self.search_value(item)),
             Value::Map(_) => {
-                let mut marks = None;
-                value.entries().all(|(key, entry)| self.search_map_entry(value, &mut marks, key, entry))
+                let mut evidence = None;
+                value.entries().all(|(key, entry)| self.search_map_entry(value, &mut evidence, key, entry))
             }
             _ => true,
         }
     }
 
-    /// `marks`: cached evidence from the entries of `map`.
+    /// `evidence`: cached evidence from the entries of `map`.
     fn search_map_entry(
         &mut self,
         map: Value<'_>,
-        marks: &mut Option<ChatEvidence>,
+        evidence: &mut Option<ChatEvidence>,
         key: &str,
         value: Value<'_>,
     ) -> bool {
         if label_shape::is_empty_value(value) {
             return true;
         }
-        let part = if self.removed_keys.contains(key) { Some(ContentPart::Other) } else { None };
-        let part = part.or_else(|| self.entry_part(map, marks, key, value));
+        let part = self.removed_keys.contains(key).then_some(ContentPart::Other);
+        let part = part.or_else(|| self.entry_part(map, evidence, key, value));
         let Some(part) = part else {
             if self.listed_part(key, false, false).is_some() {
                 self.kept_keys.insert(key.to_owned());
@@ -146,8 +150,8 @@ impl NestedSearch<'_, '_> {
         };
         let mut json = String::new();
         value.write_json(&mut json);
-        self.taken.parts.push((part, key.to_owned(), json));
-        self.taken.keys.insert(key.to_owned());
+        self.removed.parts.push((part, key.to_owned(), json));
+        self.removed.keys.insert(key.to_owned());
         true
     }
 
@@ -155,53 +159,49 @@ impl NestedSearch<'_, '_> {
     fn entry_part(
         &self,
         map: Value<'_>,
-        marks: &mut Option<ChatEvidence>,
+        evidence: &mut Option<ChatEvidence>,
         key: &str,
         value: Value<'_>,
     ) -> Option<ContentPart> {
-        let number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
-        let part = self.listed_part(key, label_shape::is_label_value(value), number)?;
+        let is_number = matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
+        let part = self.listed_part(key, label_shape::is_label_value(value), is_number)?;
         let types = &self.nested.keys.chat_types;
-        let speaks = |chat: bool| {
-            chat_evidence::is_message_value(value) || (chat && chat_evidence::is_part_list_value(value, types))
+        let is_evidence = |parts_suffice: bool| {
+            chat_evidence::is_message_value(value) || (parts_suffice && chat_evidence::is_part_list_value(value, types))
         };
-        let doubt = self.required_evidence_for(key, speaks);
+        let required = self.required_evidence_for(key, is_evidence);
         let texts = || map.entries().map(|(key, value)| (key, chat_evidence::entry_text(value)));
-        let sure = doubt == RequiredEvidence::NoEvidence
-            || marks.get_or_insert_with(|| self.evidence_from(texts())).satisfies(doubt);
-        sure.then_some(part)
+        let is_content = required == RequiredEvidence::NoEvidence
+            || evidence.get_or_insert_with(|| self.evidence_from(texts())).satisfies(required);
+        is_content.then_some(part)
     }
 
     fn search_text(&mut self, text: &str) -> bool {
-        let rest = match structured_text::may_contain_structure(text) {
-            false => Some(None),
+        let searched = match structured_text::may_contain_structure(text) {
+            false => Ok(None),
             true => self.search_structure(text),
         };
-        let Some(rest) = rest else { return false };
-        let said = self.remove_announced(rest.as_deref().unwrap_or(text));
-        if let Some(rest) = said.or(rest) {
-            self.taken.texts.insert(text.to_owned(), rest);
+        let Ok(structure_rest) = searched else { return false };
+        let announced_rest = self.remove_announced(structure_rest.as_deref().unwrap_or(text));
+        if let Some(rest) = announced_rest.or(structure_rest) {
+            self.removed.texts.insert(text.to_owned(), rest);
         }
         true
     }
 
-    /// Searches a text with structure. Returns the rest if content was removed; outer `None`: the text cannot be
-    /// searched.
-    fn search_structure(&mut self, text: &str) -> Option<Option<String>> {
-        if text.len() > BYTES {
-            return (!structured_text::may_be_structure(text) && !self.mentions_content_key(text)).then_some(None);
+    /// Searches a text with structure. Returns the rest if content was removed, `None` if nothing was.
+    fn search_structure(&mut self, text: &str) -> Result<Option<String>, Unsearchable> {
+        let stays = |search: &Self| !structured_text::may_be_structure(text) && !search.mentions_content_key(text);
+        if text.len() > MAX_SEARCHED_BYTES {
+            return if stays(self) { Ok(None) } else { Err(Unsearchable) };
         }
-        self.parts_before = self.taken.parts.len();
+        self.parts_before = self.removed.parts.len();
         match structured_text::rewrite_embedded(text, self) {
-            WalkOutcome::Unchanged => Some(None),
-            WalkOutcome::Changed(rest) => Some(Some(rest)),
-            WalkOutcome::NotStructure => None,
+            WalkOutcome::Unchanged => Ok(None),
+            WalkOutcome::Changed(rest) => Ok(Some(rest)),
             // Prose with many brackets stays.
-            WalkOutcome::TooDeep => {
-                let nothing = self.taken.parts.len() == self.parts_before;
-                (nothing && !structured_text::may_be_structure(text) && !self.mentions_content_key(text))
-                    .then_some(None)
-            }
+            WalkOutcome::TooDeep if self.removed.parts.len() == self.parts_before && stays(self) => Ok(None),
+            WalkOutcome::NotStructure | WalkOutcome::TooDeep => Err(Unsearchable),
         }
     }
 
@@ -214,29 +214,31 @@ impl NestedSearch<'_, '_> {
             return None;
         }
         let json = serde_json::Value::from(split.removed).to_string();
-        self.taken.parts.push((ContentPart::Other, split.announced_by, json));
+        self.removed.parts.push((ContentPart::Other, split.announced_by, json));
         Some(split.rest)
     }
 
     /// Returns true if an unreadable text mentions a content key.
     fn mentions_content_key(&self, text: &str) -> bool {
-        let sure = |key: &str| self.required_evidence_for(key, |_| false) == RequiredEvidence::NoEvidence;
-        chat_evidence::mentions_listed_key(text, |key| self.listed_part(key, false, false).is_some() && sure(key))
+        let needs_no_evidence = |key: &str| self.required_evidence_for(key, |_| false) == RequiredEvidence::NoEvidence;
+        chat_evidence::mentions_listed_key(text, |key| {
+            self.listed_part(key, false, false).is_some() && needs_no_evidence(key)
+        })
     }
 
-    /// The evidence that an entry needs. `speaks` returns true if the value itself is evidence; its argument says
+    /// The evidence that an entry needs. `is_evidence` returns true if the value itself is evidence; its argument says
     /// whether a list of message parts is enough.
-    fn required_evidence_for(&self, key: &str, speaks: impl FnOnce(bool) -> bool) -> RequiredEvidence {
+    fn required_evidence_for(&self, key: &str, is_evidence: impl FnOnce(bool) -> bool) -> RequiredEvidence {
         let class = self.nested.keys.classify(key);
         if class.needs_speaker_role() {
             return RequiredEvidence::SpeakerRole;
         }
-        let doubt = match class.needs_chat_shape() {
+        let required = match class.needs_chat_shape() {
             true => RequiredEvidence::ChatShape,
             false if !self.lists.agent && class.is_ambiguous() => RequiredEvidence::ModelCall,
             false => return RequiredEvidence::NoEvidence,
         };
-        if speaks(doubt == RequiredEvidence::ChatShape) { RequiredEvidence::NoEvidence } else { doubt }
+        if is_evidence(required == RequiredEvidence::ChatShape) { RequiredEvidence::NoEvidence } else { required }
     }
 
     fn evidence_from<'k>(&self, entries: impl Iterator<Item = (&'k str, &'k str)>) -> ChatEvidence {
@@ -246,12 +248,13 @@ impl NestedSearch<'_, '_> {
     }
 
     /// The part that an entry holds, if it is content.
-    fn listed_part(&self, key: &str, label: bool, number: bool) -> Option<ContentPart> {
+    fn listed_part(&self, key: &str, is_label: bool, is_number: bool) -> Option<ContentPart> {
         let class = self.nested.keys.classify(key);
-        let sets = [self.lists.dialect, Some(GLOBAL), Some(CHAT).filter(|_| !number), Some(SPOKEN).filter(|_| !number)];
+        let sets =
+            [self.lists.dialect, Some(GLOBAL), Some(CHAT).filter(|_| !is_number), Some(SPOKEN).filter(|_| !is_number)];
         let listed = sets.into_iter().flatten().find_map(|set| class.listed_content(set))?;
-        let keeps = (listed.is_label_key && label) || (number && (!self.lists.agent || listed.by_wildcard));
-        (!keeps).then_some(listed.part)
+        let is_kept = (listed.is_label_key && is_label) || (is_number && (!self.lists.agent || listed.by_wildcard));
+        (!is_kept).then_some(listed.part)
     }
 }
 
@@ -260,16 +263,17 @@ impl StructureVisitor for NestedSearch<'_, '_> {
         self.listed_part(key, false, false).is_some()
     }
 
-    fn on_unparsable(&mut self, rest: &str, hard: bool) {
-        self.take_whole =
-            self.take_whole || (hard && self.taken.parts.len() > self.parts_before) || self.mentions_content_key(rest);
+    fn on_unparsable(&mut self, rest: &str, bounds_uncertain: bool) {
+        self.take_whole = self.take_whole
+            || (bounds_uncertain && self.removed.parts.len() > self.parts_before)
+            || self.mentions_content_key(rest);
     }
 
     fn required_evidence(&mut self, key: &str, leaf: &StructureLeaf<'_>, raw: &str) -> RequiredEvidence {
         let text = if let StructureLeaf::Text(text) = leaf { text } else { raw };
         let types = &self.nested.keys.chat_types;
-        self.required_evidence_for(key, |chat| {
-            chat_evidence::is_message_text(text) || (chat && chat_evidence::is_part_list_text(text, types))
+        self.required_evidence_for(key, |parts_suffice| {
+            chat_evidence::is_message_text(text) || (parts_suffice && chat_evidence::is_part_list_text(text, types))
         })
     }
 
@@ -278,14 +282,14 @@ impl StructureVisitor for NestedSearch<'_, '_> {
     }
 
     fn removes_entry(&mut self, key: &str, leaf: &StructureLeaf<'_>, raw: &str) -> bool {
-        let (label, number) = match leaf {
+        let (is_label, is_number) = match leaf {
             StructureLeaf::Text(text) if text.is_empty() || label_shape::is_placeholder(text) => return false,
             StructureLeaf::Text(text) => (label_shape::is_label(text), false),
             StructureLeaf::Word("null" | "None" | "") => return false,
             StructureLeaf::Word(_) => (true, true),
             StructureLeaf::Nested => (false, false),
         };
-        let Some(part) = self.listed_part(key, label, number) else { return false };
+        let Some(part) = self.listed_part(key, is_label, is_number) else { return false };
         let json = match serde_json::from_str::<serde::de::IgnoredAny>(raw) {
             Ok(_) => raw.to_owned(),
             // The value is in Python notation or truncated.
@@ -294,7 +298,7 @@ impl StructureVisitor for NestedSearch<'_, '_> {
                 _ => serde_json::Value::from(raw).to_string(),
             },
         };
-        self.taken.parts.push((part, key.to_owned(), json));
+        self.removed.parts.push((part, key.to_owned(), json));
         true
     }
 

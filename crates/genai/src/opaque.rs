@@ -1,5 +1,5 @@
 //! Recognises opaque values, which hold no words: numbers, dates, hashes and generated ids. On an agent's item such a
-//! value under an unlisted key is forwarded at once; any other value has to repeat across sessions first. Text encoded
+//! value under an unlisted key is forwarded at once; any other text must first repeat across sessions. Text encoded
 //! as hexadecimal or base64 is still text, and a name followed by a number is still a name.
 
 use std::sync::LazyLock;
@@ -19,14 +19,17 @@ mod tests;
 
 /// Maximum number of list elements: a longer list may encode letters.
 const MAX_LIST_ELEMENTS: usize = 8;
-/// Minimum length of a generated id in characters, and the maximum number of characters per digit.
-const GENERATED_ID_LENGTHS: (usize, usize) = (12, 8);
+/// Minimum length of a generated id, in characters.
+const MIN_GENERATED_ID: usize = 12;
+/// A generated id with digits has at least one digit per this many characters.
+const MAX_CHARS_PER_DIGIT: usize = 8;
 /// Minimum length of a generated id without digits, in characters.
 const MIN_LETTERS_ONLY_ID: usize = 20;
 /// This many lower-case letters in a row are a word.
 const MIN_WORD_LETTERS: usize = 5;
-/// Minimum length for recognising encoded text, in characters: of a whole value, of a piece.
-const MIN_ENCODED_LENGTHS: (usize, usize) = (8, 16);
+/// Minimum length of a whole value, and of a piece of one, to be recognised as encoded text, in characters.
+const MIN_ENCODED_VALUE: usize = 8;
+const MIN_ENCODED_PIECE: usize = 16;
 
 /// Returns true for a number, a date, a hash or a generated id, or a short list of them.
 pub(super) fn is_opaque_value(value: Value<'_>) -> bool {
@@ -55,16 +58,17 @@ fn opaque_kind(text: &str) -> Option<OpaqueKind> {
     if text.len() > LABEL_BYTES || !text.is_ascii() {
         return None;
     }
-    let behind = text.split_once(['_', '-', ':']).filter(|(prefix, _)| PREFIXES.contains(prefix));
-    unprefixed_kind(text, false).or_else(|| behind.and_then(|(_, rest)| unprefixed_kind(rest, true)))
+    let prefixed = text.split_once(['_', '-', ':']).filter(|(prefix, _)| PREFIXES.contains(prefix));
+    unprefixed_kind(text, false).or_else(|| prefixed.and_then(|(_, rest)| unprefixed_kind(rest, true)))
 }
 
-fn unprefixed_kind(text: &str, prefixed: bool) -> Option<OpaqueKind> {
-    let address = || text.contains("::") || text.matches(':').count() == 7 || text.starts_with('[');
+/// `had_prefix`: a prefix in front of `text` was removed.
+fn unprefixed_kind(text: &str, had_prefix: bool) -> Option<OpaqueKind> {
+    let may_be_address = || text.contains("::") || text.matches(':').count() == 7 || text.starts_with('[');
     let is_address =
-        || address() && (parses_as::<std::net::Ipv6Addr>(text) || parses_as::<std::net::SocketAddrV6>(text));
+        || may_be_address() && (parses_as::<std::net::Ipv6Addr>(text) || parses_as::<std::net::SocketAddrV6>(text));
     let kind = match_form(text)
-        .or_else(|| is_generated(text, prefixed).then_some(OpaqueKind::Id))
+        .or_else(|| is_generated(text, had_prefix).then_some(OpaqueKind::Id))
         .or_else(|| is_address().then_some(OpaqueKind::Number))?;
     (kind == OpaqueKind::Word || !is_encoded_text(text)).then_some(kind)
 }
@@ -87,33 +91,33 @@ fn match_form(text: &str) -> Option<OpaqueKind> {
 
 /// Returns true for a generated id: a mix of letters and digits that words do not have. After a prefix such as `call_`
 /// letters alone can be an id.
-fn is_generated(text: &str, prefixed: bool) -> bool {
-    let alphabet = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-    if !alphabet || text.len() < GENERATED_ID_LENGTHS.0 {
+fn is_generated(text: &str, had_prefix: bool) -> bool {
+    let in_alphabet = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    if !in_alphabet || text.len() < MIN_GENERATED_ID {
         return false;
     }
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
     let class = |byte: &u8| (byte.is_ascii_digit(), byte.is_ascii_uppercase(), byte.is_ascii_lowercase());
     let changes = text.as_bytes().chunk_by(|one, other| class(one) == class(other)).count();
-    let enough = if digits == 0 {
-        prefixed && text.len() >= MIN_LETTERS_ONLY_ID
+    let enough_digits = if digits == 0 {
+        had_prefix && text.len() >= MIN_LETTERS_ONLY_ID
     } else {
-        digits * GENERATED_ID_LENGTHS.1 >= text.len()
+        digits * MAX_CHARS_PER_DIGIT >= text.len()
     };
     // In random text over 62 characters three in five characters begin a run.
     let mixed = 2 * changes > text.len() || (3 * changes > text.len() && digits > 2);
-    enough && letters > 0 && mixed && !has_word(text) && 4 * count_word_letters(text) < 3 * letters.max(2)
+    enough_digits && letters > 0 && mixed && !has_word(text) && 4 * count_word_letters(text) < 3 * letters.max(2)
 }
 
 /// Returns true if some letters in a row form a word: five lower-case letters, more than ten capitals, or a whole piece
 /// between separators.
 fn has_word(text: &str) -> bool {
-    let lower = text.split(|c: char| !c.is_ascii_lowercase()).any(|run| run.len() >= MIN_WORD_LETTERS);
-    let upper = text.split(|c: char| !c.is_ascii_uppercase()).any(|run| run.len() > 2 * MIN_WORD_LETTERS);
+    let lower_word = text.split(|c: char| !c.is_ascii_lowercase()).any(|run| run.len() >= MIN_WORD_LETTERS);
+    let upper_word = text.split(|c: char| !c.is_ascii_uppercase()).any(|run| run.len() > 2 * MIN_WORD_LETTERS);
     // In `John_Smith_1985` each word is a whole piece.
     let is_piece = |piece: &str| piece.len() > 2 && count_word_letters(piece) == piece.len();
-    lower || upper || text.split(['-', '_']).any(is_piece)
+    lower_word || upper_word || text.split(['-', '_']).any(is_piece)
 }
 
 /// Number of letters in word-like runs (`Xyz`, `xyz`, `XYZ`) of at least three. In random text over 62 characters half
@@ -124,7 +128,7 @@ fn count_word_letters(text: &str) -> usize {
         let joined = one.is_ascii_uppercase() || other.is_ascii_lowercase();
         one.is_ascii_alphabetic() && other.is_ascii_alphabetic() && joined
     });
-    let of_run = |run: &[u8]| {
+    let word_lengths = |run: &[u8]| {
         let capitals = run.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
         match run.len() - capitals {
             0 => [capitals, 0],
@@ -132,16 +136,16 @@ fn count_word_letters(text: &str) -> usize {
         }
     };
     let letters = runs.filter(|run| run.iter().all(u8::is_ascii_alphabetic));
-    letters.flat_map(of_run).filter(|length| *length > 2).sum()
+    letters.flat_map(word_lengths).filter(|length| *length > 2).sum()
 }
 
 /// Returns true if hexadecimal or base64 digits decode to text.
 pub(super) fn is_encoded_text(text: &str) -> bool {
     let bare = text.trim_start_matches("0x").trim_end_matches('=');
-    let whole = (bare.len() >= MIN_ENCODED_LENGTHS.0).then_some(bare);
-    let pieces = bare.split(|c: char| !c.is_ascii_alphanumeric()).filter(|piece| piece.len() >= MIN_ENCODED_LENGTHS.1);
+    let whole = (bare.len() >= MIN_ENCODED_VALUE).then_some(bare);
+    let pieces = bare.split(|c: char| !c.is_ascii_alphanumeric()).filter(|piece| piece.len() >= MIN_ENCODED_PIECE);
     let joined: String = bare.chars().filter(char::is_ascii_hexdigit).collect();
-    let grouped = joined.len() >= MIN_ENCODED_LENGTHS.0
+    let grouped = joined.len() >= MIN_ENCODED_VALUE
         && bare.bytes().all(|byte| byte.is_ascii_hexdigit() || !byte.is_ascii_alphanumeric());
     whole.into_iter().chain(pieces).any(|digits| is_hex_text(digits) || is_base64_text(digits))
         || (grouped && is_hex_text(&joined))
@@ -166,6 +170,6 @@ fn is_base64_text(digits: &str) -> bool {
 /// Returns true if the bytes are printable and at least half of them are letters and blanks.
 fn is_words(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
-    let (all, letters) = (text.chars().count(), text.chars().filter(|c| c.is_alphabetic() || *c == ' ').count());
-    all > 3 && !text.chars().any(|c| c.is_control() && !c.is_whitespace()) && 2 * letters >= all
+    let (chars, letters) = (text.chars().count(), text.chars().filter(|c| c.is_alphabetic() || *c == ' ').count());
+    chars > 3 && !text.chars().any(|c| c.is_control() && !c.is_whitespace()) && 2 * letters >= chars
 }

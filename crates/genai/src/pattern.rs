@@ -71,7 +71,7 @@ fn flush_literal(literal: &mut String, tokens: &mut Vec<PatternToken>) {
 
 /// Weight of a literal key.
 pub(super) const LITERAL_WEIGHT: u8 = 3;
-/// Weight of a pattern with a star.
+/// Weight of a pattern with a star. A pattern with `{i}` only is between the two.
 pub(super) const WILDCARD_WEIGHT: u8 = 1;
 
 /// How specific `pattern` is.
@@ -87,15 +87,15 @@ pub(super) fn pattern_weight(pattern: &str) -> u8 {
 /// a right one.
 fn matches_tokens(tokens: &[PatternToken], key: &[u8]) -> bool {
     let mut parts = tokens.split(|token| *token == PatternToken::Star);
-    let starred = tokens.contains(&PatternToken::Star);
+    let has_star = tokens.contains(&PatternToken::Star);
     let Some(mut rest) = parts.next().and_then(|first| match_at_start(first, key)) else { return false };
-    if !starred {
+    if !has_star {
         return rest.is_empty();
     }
     let mut parts = parts.peekable();
     while let Some(part) = parts.next() {
-        let last = parts.peek().is_none();
-        match match_anywhere(part, rest, last) {
+        let is_last = parts.peek().is_none();
+        match match_anywhere(part, rest, is_last) {
             Some(after) => rest = after,
             None => return false,
         }
@@ -118,10 +118,10 @@ fn match_at_start<'k>(tokens: &[PatternToken], mut key: &'k [u8]) -> Option<&'k 
     Some(key)
 }
 
-/// Matches the tokens anywhere in `key` and returns the rest; the `last` tokens must match at the end.
-fn match_anywhere<'k>(tokens: &[PatternToken], key: &'k [u8], last: bool) -> Option<&'k [u8]> {
+/// Matches the tokens anywhere in `key` and returns the rest; with `is_last`, they must match at its end.
+fn match_anywhere<'k>(tokens: &[PatternToken], key: &'k [u8], is_last: bool) -> Option<&'k [u8]> {
     if tokens.is_empty() {
-        return Some(if last { &[] } else { key });
+        return Some(if is_last { &[] } else { key });
     }
     let mut from = 0;
     loop {
@@ -132,13 +132,13 @@ fn match_anywhere<'k>(tokens: &[PatternToken], key: &'k [u8], last: bool) -> Opt
         };
         let after = match_at_start(tokens, tail.get(skip..)?);
         match after {
-            Some(after) if !last || after.is_empty() => return Some(after),
+            Some(after) if !is_last || after.is_empty() => return Some(after),
             _ => from = from.checked_add(skip)?.checked_add(1)?,
         }
     }
 }
 
-/// Patterns with values, looked up by literal, else by the key's first segment.
+/// Patterns with values. Literals are looked up by the whole key, other patterns by the key's first segment.
 pub(super) struct PatternMap<T> {
     literals: HashMap<Box<str>, Vec<T>>,
     by_segment: HashMap<Box<str>, Vec<WildcardEntry<T>>>,
@@ -168,8 +168,8 @@ impl<T: Clone> PatternMap<T> {
             Some((segment, _)) => self.by_segment.entry(segment.into()).or_default(),
             None => &mut self.without_segment,
         };
-        match list.iter_mut().find(|wild| wild.pattern == pattern) {
-            Some(wild) => wild.values.push(value),
+        match list.iter_mut().find(|entry| entry.pattern == pattern) {
+            Some(entry) => entry.values.push(value),
             None => list.push(WildcardEntry { pattern, values: vec![value] }),
         }
     }
@@ -181,9 +181,9 @@ impl<T: Clone> PatternMap<T> {
     /// The values of every pattern that matches `key`.
     pub(super) fn find(&self, key: &str) -> impl Iterator<Item = &T> {
         let segment = key.split_once('.').map_or(key, |(segment, _)| segment);
-        let wild = self.by_segment.get(segment).into_iter().flatten().chain(&self.without_segment);
+        let wildcards = self.by_segment.get(segment).into_iter().flatten().chain(&self.without_segment);
         let literal = self.literals.get(key).into_iter().flatten();
-        literal.chain(wild.filter(move |wild| wild.pattern.matches(key)).flat_map(|wild| &wild.values))
+        literal.chain(wildcards.filter(move |entry| entry.pattern.matches(key)).flat_map(|entry| &entry.values))
     }
 }
 

@@ -1,8 +1,8 @@
-//! Settles the facts that need the whole request: models inherited from ancestors, roll-ups, turn ends that are the
+//! Settles the facts that need the whole payload: models inherited from ancestors, roll-ups, turn ends that are the
 //! only carrier of tokens, copies beside a call, and which items belong to an agent.
 //!
-//! Linear in the request, apart from walks to at most 64 ancestors. Traces known from earlier requests are handled in
-//! `known_agents`, layers around a call in `layers`.
+//! Linear in the payload, apart from walks to at most 64 ancestors. `known_agents` handles traces known from earlier
+//! requests, `layers` the layers around a call.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,8 +21,8 @@ pub(super) struct ItemWithDialect<'v> {
 
 /// Settles all facts that depend on other items of the payload.
 pub(super) fn settle_request_facts(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
-    let call = |entry: &ItemWithDialect<'_>| matches!(entry.facts.call, ItemRole::Model | ItemRole::ModelCopy);
-    if payload.signal() == Signal::Traces && entries.iter().any(call) {
+    let is_call = |entry: &ItemWithDialect<'_>| matches!(entry.facts.call, ItemRole::Model | ItemRole::ModelCopy);
+    if payload.signal() == Signal::Traces && entries.iter().any(is_call) {
         let nodes: Vec<NodeId> = entries.iter().map(|entry| entry.facts.node).collect();
         let spans = SpanIndex::new(payload, nodes.iter().copied());
         mark_outer_layers(payload, entries, &nodes, &spans);
@@ -38,32 +38,33 @@ pub(super) fn settle_request_facts(payload: &Payload, entries: &mut [ItemWithDia
 /// Marks roll-ups as copies. In a generic (undescribed) dialect every span above one with tokens is a roll-up. A span
 /// with an unknown operation is a roll-up too, unless it has more than twice the tokens of the spans below it.
 fn mark_rollups(payload: &Payload, entries: &mut [ItemWithDialect<'_>], nodes: &[NodeId], spans: &SpanIndex<'_>) {
-    let mut rolled = vec![false; entries.len()];
-    let mut below: HashMap<usize, CallTokenCounts> = HashMap::new();
-    let guesses = entries.iter().any(|entry| entry.facts.guessed);
+    let mut is_above_tokens = vec![false; entries.len()];
+    let mut sums_below: HashMap<usize, CallTokenCounts> = HashMap::new();
+    let has_guesses = entries.iter().any(|entry| entry.facts.guessed);
     for (at, entry) in entries.iter().enumerate() {
         if !entry.facts.usage.is_reported() || payload.kind(entry.facts.node) != NodeKind::Span {
             continue;
         }
         let ancestors = || spans.ancestors(payload, nodes, entry.facts.node).filter(|ancestor| *ancestor != at);
-        let told = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.is_reported());
-        if guesses && let Some(above) = ancestors().find(told) {
-            let sum = below.entry(above).or_default();
+        let has_tokens = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.is_reported());
+        if has_guesses && let Some(above) = ancestors().find(has_tokens) {
+            let sum = sums_below.entry(above).or_default();
             *sum = sum.sum_with(&CallTokenCounts::from_facts(&entry.facts));
         }
         for ancestor in ancestors() {
-            match rolled.get_mut(ancestor) {
+            match is_above_tokens.get_mut(ancestor) {
                 // The ancestors of a marked span were marked together with it.
                 Some(true) | None => break,
                 Some(mark) => *mark = true,
             }
         }
     }
-    for (at, (entry, rolled)) in entries.iter_mut().zip(rolled).enumerate() {
-        let held =
-            || below.get(&at).is_some_and(|sum| !CallTokenCounts::from_facts(&entry.facts).is_more_than_double(sum));
-        let leaves_only = entry.dialect.is_some_and(|dialect| dialect.leaves_only) || (entry.facts.guessed && held());
-        if rolled && leaves_only && entry.facts.call == ItemRole::Model {
+    for (at, (entry, is_above_tokens)) in entries.iter_mut().zip(is_above_tokens).enumerate() {
+        let fits_sum = || {
+            sums_below.get(&at).is_some_and(|sum| !CallTokenCounts::from_facts(&entry.facts).is_more_than_double(sum))
+        };
+        let is_rollup = entry.dialect.is_some_and(|dialect| dialect.leaves_only) || (entry.facts.guessed && fits_sum());
+        if is_above_tokens && is_rollup && entry.facts.call == ItemRole::Model {
             entry.facts.call = ItemRole::ModelCopy;
             entry.facts.billable = false;
         }
@@ -77,21 +78,22 @@ fn clear_no_usage(payload: &Payload, entries: &mut [ItemWithDialect<'_>], nodes:
         return;
     }
     let facts = |at: &usize| entries.get(*at).map(|entry| &entry.facts);
-    let model = |at: &usize| facts(at).is_some_and(|facts| matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy));
+    let is_model =
+        |at: &usize| facts(at).is_some_and(|facts| matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy));
     // A call inside a tool or an agent is a separate call.
-    let inside = |at: &usize| facts(at).is_some_and(|facts| !matches!(facts.call, ItemRole::Tool | ItemRole::Agent));
-    let tells = |at: &usize| model(at) && facts(at).is_some_and(|facts| facts.usage.is_reported());
-    let mut told = HashSet::new();
-    for (at, entry) in entries.iter().enumerate().filter(|(at, _)| model(at)) {
+    let same_call = |at: &usize| facts(at).is_some_and(|facts| !matches!(facts.call, ItemRole::Tool | ItemRole::Agent));
+    let has_tokens = |at: &usize| is_model(at) && facts(at).is_some_and(|facts| facts.usage.is_reported());
+    let mut cleared = HashSet::new();
+    for (at, entry) in entries.iter().enumerate().filter(|(at, _)| is_model(at)) {
         let above =
-            || spans.ancestors(payload, nodes, entry.facts.node).take_while(inside).filter(|above| *above != at);
-        if entry.facts.no_usage && above().any(|above| tells(&above)) {
-            told.insert(at);
-        } else if entry.facts.no_usage || tells(&at) {
-            told.extend(above().filter(|above| facts(above).is_some_and(|facts| facts.no_usage)));
+            || spans.ancestors(payload, nodes, entry.facts.node).take_while(same_call).filter(|above| *above != at);
+        if entry.facts.no_usage && above().any(|above| has_tokens(&above)) {
+            cleared.insert(at);
+        } else if entry.facts.no_usage || has_tokens(&at) {
+            cleared.extend(above().filter(|above| facts(above).is_some_and(|facts| facts.no_usage)));
         }
     }
-    for at in told {
+    for at in cleared {
         if let Some(entry) = entries.get_mut(at) {
             entry.facts.no_usage = false;
         }
@@ -103,35 +105,35 @@ const MAX_COMPARED_CALLS: usize = 64;
 
 /// Marks copies beside a call. A vendor's SDK may trace a call next to the instrumentation's span, even in a separate
 /// trace. Two spans with the same model and tokens that overlap in time are one call, unless both carry a response id.
-/// The span with the response id is billed.
+/// The instrumentation's span is billed if it has a response id, otherwise the SDK's.
 fn mark_sibling_copies(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
     type CallSignature<'a> = (Option<&'a str>, Option<u64>, Option<u64>);
     fn call_signature(facts: &ItemFacts) -> CallSignature<'_> {
         (facts.request_model.as_deref(), facts.usage.input, facts.usage.output)
     }
     let calls = || entries.iter().enumerate().filter(|(_, entry)| entry.facts.call == ItemRole::Model);
-    let mut inner: HashMap<CallSignature<'_>, Vec<usize>> = HashMap::new();
+    let mut sdk_calls: HashMap<CallSignature<'_>, Vec<usize>> = HashMap::new();
     for (at, entry) in calls().filter(|(_, entry)| entry.facts.from_vendor_sdk) {
-        inner.entry(call_signature(&entry.facts)).or_default().push(at);
+        sdk_calls.entry(call_signature(&entry.facts)).or_default().push(at);
     }
-    if inner.is_empty() {
+    if sdk_calls.is_empty() {
         return;
     }
-    let meets = |one: &ItemFacts, other: &ItemFacts| {
+    let overlaps = |one: &ItemFacts, other: &ItemFacts| {
         payload.time(one.node) <= payload.end_time(other.node) && payload.time(other.node) <= payload.end_time(one.node)
     };
     let mut copies = Vec::new();
     for (at, entry) in calls().filter(|(_, entry)| !entry.facts.from_vendor_sdk) {
-        let (facts, known) = (&entry.facts, entry.facts.response_id.is_some());
-        let same = |other: &usize| {
+        let (facts, has_id) = (&entry.facts, entry.facts.response_id.is_some());
+        let is_same_call = |other: &usize| {
             let other = entries.get(*other).map(|entry| &entry.facts);
-            other.is_some_and(|other| meets(facts, other) && !(known && other.response_id.is_some()))
+            other.is_some_and(|other| overlaps(facts, other) && !(has_id && other.response_id.is_some()))
         };
-        let Some(others) = inner.get_mut(&call_signature(facts)) else { continue };
+        let Some(candidates) = sdk_calls.get_mut(&call_signature(facts)) else { continue };
         // Each SDK call matches at most one instrumentation span.
-        if let Some(found) = others.iter().take(MAX_COMPARED_CALLS).position(same) {
-            let other = others.swap_remove(found);
-            copies.push(if known { other } else { at });
+        if let Some(found) = candidates.iter().take(MAX_COMPARED_CALLS).position(is_same_call) {
+            let sdk_call = candidates.swap_remove(found);
+            copies.push(if has_id { sdk_call } else { at });
         }
     }
     for at in copies {
@@ -146,39 +148,39 @@ fn inherit_models(payload: &Payload, entries: &mut [ItemWithDialect<'_>], nodes:
     for at in 0..entries.len() {
         let Some(entry) = entries.get(at) else { continue };
         let facts = &entry.facts;
-        let call = matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy);
+        let is_call = matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy);
         let inherits = entry.dialect.is_some_and(|dialect| dialect.inherit);
-        let model = facts.request_model.is_none() && facts.response_model.is_none();
-        if !call || !inherits || !(model || facts.provider.is_none()) {
+        let lacks_model = facts.request_model.is_none() && facts.response_model.is_none();
+        if !is_call || !inherits || !(lacks_model || facts.provider.is_none()) {
             continue;
         }
-        let mut found = (None, None);
+        let (mut model, mut provider) = (None, None);
         for ancestor in spans.ancestors(payload, nodes, facts.node) {
             let Some(above) = entries.get(ancestor).map(|entry| &entry.facts) else { break };
-            found.0 = found.0.or_else(|| above.request_model.clone());
-            found.1 = found.1.or_else(|| above.provider.clone());
-            if found.0.is_some() && found.1.is_some() {
+            model = model.or_else(|| above.request_model.clone());
+            provider = provider.or_else(|| above.provider.clone());
+            if model.is_some() && provider.is_some() {
                 break;
             }
         }
         if let Some(entry) = entries.get_mut(at) {
-            if model {
-                entry.facts.request_model = found.0;
+            if lacks_model {
+                entry.facts.request_model = model;
             }
-            entry.facts.provider = entry.facts.provider.take().or(found.1);
+            entry.facts.provider = entry.facts.provider.take().or(provider);
         }
     }
 }
 
-/// A turn end is billable only if the request holds no model call of the same trace.
+/// A turn end is billable only if the payload holds no model call of the same trace.
 fn settle_turn_ends(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
-    let alone = |facts: &ItemFacts| facts.billable && facts.call == ItemRole::TurnEnd;
-    if !entries.iter().any(|entry| alone(&entry.facts)) {
+    let is_billable_end = |facts: &ItemFacts| facts.billable && facts.call == ItemRole::TurnEnd;
+    if !entries.iter().any(|entry| is_billable_end(&entry.facts)) {
         return;
     }
     let calls = entries.iter().filter(|entry| entry.facts.call == ItemRole::Model);
     let traces: HashSet<&[u8]> = calls.map(|entry| payload.trace_id(entry.facts.node)).collect();
-    for entry in entries.iter_mut().filter(|entry| alone(&entry.facts)) {
+    for entry in entries.iter_mut().filter(|entry| is_billable_end(&entry.facts)) {
         entry.facts.billable = !traces.contains(payload.trace_id(entry.facts.node));
     }
 }
@@ -196,7 +198,7 @@ fn mark_agent_items(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
     }
     for entry in entries.iter_mut().filter(|entry| !entry.facts.agent) {
         let facts = &mut entry.facts;
-        let session = facts.session.as_ref().is_some_and(|session| sessions.contains(session));
-        facts.agent = session || traces.contains(payload.trace_id(facts.node));
+        let in_session = facts.session.as_ref().is_some_and(|session| sessions.contains(session));
+        facts.agent = in_session || traces.contains(payload.trace_id(facts.node));
     }
 }

@@ -314,7 +314,7 @@ pub(super) struct InclusionDefinition {
     /// None of these attributes is present.
     #[serde(default)]
     pub(super) lacks: NameList,
-    /// Absent = not known: the numbers and the provider decide.
+    /// The answer: whether the count is included. Absent = not known: the numbers and the provider decide.
     #[serde(default)]
     pub(super) value: Option<bool>,
 }

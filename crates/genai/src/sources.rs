@@ -1,9 +1,9 @@
 //! The attribute slots from which the facts and tokens of a dialect are read. Sources are tried in order and the first
 //! one present wins.
 //!
-//! Facts about who an item belongs to are looked up in the dialect's list and then in the list for all dialects. Facts
-//! that decide the price use only the dialect's own list if it has one, because a foreign key may mean a different
-//! number.
+//! Most facts are looked up in the dialect's list and then in the list for all dialects. Run, operation, provider,
+//! models, response id and cost use only the dialect's own list if it has one, because a foreign key may mean
+//! something else.
 
 use super::facts::TokenUsage;
 use super::keys::SlotIndex;
@@ -18,22 +18,20 @@ pub(super) struct FactSource {
     pub(super) on_resource: bool,
     /// Accept text values only.
     pub(super) text: bool,
-    /// Path into the attribute's JSON text, or a single step `^words`: see [`super::inside::line`].
+    /// Path into the attribute's JSON text, or a single step `^words`: see [`super::value_paths::header_number`].
     pub(super) json: Vec<KeyPattern>,
 }
 
 impl FactSource {
-    /// Parses `key`, `resource:key`, `text:key` or `key#a.b`.
-    pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, place: &str) -> Self {
-        let (on_resource, place) = place.strip_prefix("resource:").map_or((false, place), |key| (true, key));
-        let (text, place) = place.strip_prefix("text:").map_or((false, place), |key| (true, key));
-        let (key, path) = place.split_once('#').unwrap_or((place, ""));
+    /// Parses `key`, `resource:key`, `text:key`, `key#a.b` or `key#^words`.
+    pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, source: &str) -> Self {
+        let (on_resource, source) = source.strip_prefix("resource:").map_or((false, source), |rest| (true, rest));
+        let (text, source) = source.strip_prefix("text:").map_or((false, source), |rest| (true, rest));
+        let (key, path) = source.split_once('#').unwrap_or((source, ""));
         let json = path.split('.').filter(|step| !step.is_empty()).map(KeyPattern::new).collect();
         Self { slot: compiler.slot_for_key(key), on_resource, text, json }
     }
-}
 
-impl FactSource {
     /// Returns true if the source is a whole attribute of the item.
     pub(super) fn is_plain(&self) -> bool {
         !self.on_resource && !self.text && self.json.is_empty()
@@ -58,9 +56,9 @@ macro_rules! sources {
             pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, own: &FactSourceLists, all: Option<&FactSourceLists>) -> Self {
                 Self {
                     $($all: {
-                        let mut places = compile_list(compiler, &own.$all);
-                        places.extend(all.map(|all| compile_list(compiler, &all.$all)).unwrap_or_default());
-                        places
+                        let mut sources = compile_list(compiler, &own.$all);
+                        sources.extend(all.map(|all| compile_list(compiler, &all.$all)).unwrap_or_default());
+                        sources
                     },)*
                     $($own: match all {
                         Some(all) if own.$own.is_empty() => compile_list(compiler, &all.$own),
@@ -137,10 +135,10 @@ impl InclusionRule {
     }
 
     fn matches_emitter(&self, emitter: Emitter<'_>) -> bool {
-        let provider = |pattern: &KeyPattern| emitter.provider.is_some_and(|name| pattern.matches(name));
+        let matches_provider = |pattern: &KeyPattern| emitter.provider.is_some_and(|name| pattern.matches(name));
         self.scope.as_ref().is_none_or(|pattern| pattern.matches(emitter.scope))
             && self.version.as_ref().is_none_or(|bound| label_shape::version_satisfies(bound, emitter.version))
-            && self.provider.as_ref().is_none_or(provider)
+            && self.provider.as_ref().is_none_or(matches_provider)
             && (self.has == 0 || self.has & emitter.marks != 0)
             && self.lacks & emitter.marks == 0
     }
@@ -153,12 +151,12 @@ fn first_match(rules: &[InclusionRule], emitter: Emitter<'_>, default: Option<bo
 
 impl UsageSources {
     pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, keys: &UsageSourceLists) -> Self {
-        let mut rules = |list: &[schema::InclusionDefinition]| {
+        let mut compile_rules = |list: &[schema::InclusionDefinition]| {
             list.iter().map(|rule| InclusionRule::compile(compiler, rule)).collect()
         };
         Self {
-            inclusion: rules(&keys.inclusion),
-            reasoning_inclusion: rules(&keys.reasoning_inclusion),
+            inclusion: compile_rules(&keys.inclusion),
+            reasoning_inclusion: compile_rules(&keys.reasoning_inclusion),
             input: compile_list(compiler, &keys.input),
             output: compile_list(compiler, &keys.output),
             cache_read: compile_list(compiler, &keys.cache_read),
@@ -191,10 +189,11 @@ impl UsageSources {
 
     /// Reasoning tokens that only show as a difference between the total and input plus output.
     pub(super) fn hidden_reasoning(&self, usage: &TokenUsage, provider: Option<&str>) -> Option<u64> {
-        let fits = self.reasoning_in_total.as_ref().zip(provider).is_some_and(|(pattern, name)| pattern.matches(name));
+        let is_in_total =
+            self.reasoning_in_total.as_ref().zip(provider).is_some_and(|(pattern, name)| pattern.matches(name));
         let (input, output, total) = (usage.input?, usage.output?, usage.total?);
-        let rest = total.checked_sub(input)?.checked_sub(output)?;
-        (fits && usage.reasoning.is_none() && rest > 0).then_some(rest)
+        let hidden = total.checked_sub(input)?.checked_sub(output)?;
+        (is_in_total && usage.reasoning.is_none() && hidden > 0).then_some(hidden)
     }
 
     /// Whether the reported output includes reasoning.

@@ -1,9 +1,9 @@
 //! Strings as JSON and Python write them, with quotes and escapes. Linear; a backslash sequence that is not an escape
-//! stands for its character. The structure around strings is parsed in `texts`.
+//! stands for its character. `structured_text` parses the structure around strings.
 
 use std::borrow::Cow;
 
-/// Removes a string's quotes. A truncated string has only the opening quote.
+/// Removes a string's quotes (a truncated string has only the opening one), or the `=` after a name without quotes.
 pub(super) fn strip_quotes(raw: &str) -> &str {
     let Some(quote) = raw.chars().next().filter(|first| matches!(first, '"' | '\'')) else {
         return raw.trim().trim_end_matches('=').trim_end();
@@ -19,10 +19,10 @@ pub fn unescape(raw: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(raw.len());
     let mut chars = raw.chars();
-    let mut high: Option<u32> = None;
+    let mut high_surrogate: Option<u32> = None;
     loop {
         // up to the next escape all is copied at once, unless half a surrogate pair waits for its other half
-        if high.is_none() {
+        if high_surrogate.is_none() {
             let rest = chars.as_str();
             let (plain, escape) = rest.split_at(next_escape(rest));
             out.push_str(plain);
@@ -44,11 +44,11 @@ pub fn unescape(raw: &str) -> Cow<'_, str> {
             },
             c => u32::from(c),
         };
-        match (high.take(), code) {
-            (None, 0xd800..=0xdbff) => high = Some(code),
-            (Some(first), 0xdc00..=0xdfff) => {
-                let both = 0x10000 + ((first - 0xd800) << 10) + (code - 0xdc00);
-                out.push(char::from_u32(both).unwrap_or(char::REPLACEMENT_CHARACTER));
+        match (high_surrogate.take(), code) {
+            (None, 0xd800..=0xdbff) => high_surrogate = Some(code),
+            (Some(high), 0xdc00..=0xdfff) => {
+                let combined = 0x10000 + ((high - 0xd800) << 10) + (code - 0xdc00);
+                out.push(char::from_u32(combined).unwrap_or(char::REPLACEMENT_CHARACTER));
             }
             (_, code) => out.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)),
         }

@@ -17,7 +17,7 @@ use super::string_escapes::{escape, strip_quotes};
 const MAX_DEPTH: usize = 64;
 /// Maximum nesting of structured texts inside structured texts.
 const MAX_TEXT_LEVELS: usize = 3;
-/// Maximum number of entries of a map examined for marks.
+/// Maximum number of entries of a map examined for evidence.
 const MAX_MAP_ENTRIES: usize = 1024;
 
 /// The value at a place in the structure.
@@ -48,9 +48,9 @@ pub trait StructureVisitor {
     fn map_evidence(&mut self, _entries: &[(Cow<'_, str>, Cow<'_, str>)]) -> ChatEvidence {
         ChatEvidence::default()
     }
-    /// Called when part of a text could not be parsed. `rest` is the text that stays. `hard`: an entry may have ended
-    /// elsewhere than assumed. Only `search` calls this.
-    fn on_unparsable(&mut self, _rest: &str, _hard: bool) {}
+    /// Called when part of a text could not be parsed. `rest` is the text that stays.
+    /// `bounds_uncertain`: an entry may have ended elsewhere than assumed. Only [`rewrite_embedded`] calls this.
+    fn on_unparsable(&mut self, _rest: &str, _bounds_uncertain: bool) {}
     /// The replacement for a key, if it changes.
     fn replace_key(&mut self, _key: &str) -> Option<String> {
         None
@@ -77,13 +77,13 @@ pub enum WalkOutcome {
     TooDeep,
 }
 
-/// Returns true if a text may be structure. This is the only cost of any other text.
+/// Returns true if a text may be structure. This check is the only cost of other texts.
 pub fn may_be_structure(text: &str) -> bool {
     let first = text.bytes().find(|byte| !byte.is_ascii_whitespace());
     text.len() > 4 && matches!(first, Some(b'{' | b'['))
 }
 
-/// Returns true if a text may hold entries somewhere, even behind other text. This is the only cost of any other text.
+/// Returns true if a text may hold entries somewhere, even after other text. This check is the only cost if not.
 pub fn may_contain_structure(text: &str) -> bool {
     let Some(inside) = find_structure(text, 0).and_then(|at| text.get(at..)) else { return false };
     may_be_structure(inside)
@@ -95,11 +95,11 @@ pub fn may_contain_structure(text: &str) -> bool {
 /// The position of the next structure: `{`, `[`, the bracket of `Name(`, or the quote before one of them.
 fn find_structure(text: &str, from: usize) -> Option<usize> {
     let bytes = text.as_bytes();
-    let named = |at: &usize| {
+    let opens = |at: &usize| {
         let before = at.checked_sub(1).and_then(|at| bytes.get(at));
         bytes.get(*at) != Some(&b'(') || before.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
     };
-    let at = from + memchr::memchr3_iter(b'{', b'[', b'(', bytes.get(from..)?).find(|at| named(&(from + at)))?;
+    let at = from + memchr::memchr3_iter(b'{', b'[', b'(', bytes.get(from..)?).find(|at| opens(&(from + at)))?;
     let quotes = bytes.get(from..at)?.iter().rev().take_while(|byte| matches!(byte, b'"' | b'\'' | b'\\')).count();
     Some(at - quotes)
 }
@@ -121,38 +121,38 @@ pub fn rewrite_embedded(text: &str, visit: &mut impl StructureVisitor) -> WalkOu
     rewrite_at(text, visit, 0, true)
 }
 
-fn rewrite_at(text: &str, visit: &mut impl StructureVisitor, level: usize, search: bool) -> WalkOutcome {
+fn rewrite_at(text: &str, visit: &mut impl StructureVisitor, level: usize, skip_prose: bool) -> WalkOutcome {
     let mut walk = StructureWalk {
         text,
         at: 0,
         out: String::new(),
         depth: 0,
         level,
-        skip_prose: search,
+        skip_prose,
         changed: false,
         malformed: false,
         too_deep: false,
     };
-    let mut hard = false;
+    let mut bounds_uncertain = false;
     loop {
-        if search {
+        if skip_prose {
             walk.copy_prose();
         }
         walk.copy_space();
         match walk.peek() {
             None => break,
             Some(b'{' | b'[') if walk.walk_value("", visit).is_some() => {}
-            Some(b'(' | b'"' | b'\'') if search && walk.walk_value("", visit).is_some() => {}
+            Some(b'(' | b'"' | b'\'') if skip_prose && walk.walk_value("", visit).is_some() => {}
             _ if walk.too_deep => return WalkOutcome::TooDeep,
-            Some(_) if search => {
-                (walk.depth, hard) = (0, true);
+            Some(_) if skip_prose => {
+                (walk.depth, bounds_uncertain) = (0, true);
                 walk.copy_char();
             }
             _ => return WalkOutcome::NotStructure,
         }
     }
-    if search && (hard || walk.malformed) {
-        visit.on_unparsable(&walk.out, hard);
+    if skip_prose && (bounds_uncertain || walk.malformed) {
+        visit.on_unparsable(&walk.out, bounds_uncertain);
     }
     if walk.changed { WalkOutcome::Changed(walk.out) } else { WalkOutcome::Unchanged }
 }
@@ -171,11 +171,11 @@ struct StructureWalk<'t> {
     too_deep: bool,
 }
 
-/// A map being walked: its closing bracket, the position of its entries, and its marks once computed.
+/// The brackets being walked: the closing one, the position of the members, and their evidence once computed.
 struct MapMembers {
     close: u8,
     from: usize,
-    marks: Option<ChatEvidence>,
+    evidence: Option<ChatEvidence>,
 }
 
 impl<'t> StructureWalk<'t> {
@@ -203,12 +203,12 @@ impl<'t> StructureWalk<'t> {
         }
     }
 
-    /// Handles `('key', value)`: the value under a listed key is removed.
+    /// Removes the value of `('key', value)` if the visitor wants that. Returns false if the value stays.
     fn walk_pair(&mut self, visit: &mut impl StructureVisitor) -> bool {
         let from = self.at;
         self.at += 1;
-        let taken = self.removed_pair_end(visit);
-        match taken {
+        let value_start = self.removed_pair_end(visit);
+        match value_start {
             Some(to) => {
                 self.changed = true;
                 self.out.push_str(self.slice(from, to));
@@ -216,7 +216,7 @@ impl<'t> StructureWalk<'t> {
             }
             None => self.at = from,
         }
-        taken.is_some()
+        value_start.is_some()
     }
 
     /// The position after the key and its comma, if the value is to be removed.
@@ -227,18 +227,18 @@ impl<'t> StructureWalk<'t> {
         self.skip_space();
         self.peek().filter(|byte| *byte == b',' && visit.is_listed(&key))?;
         self.at += 1;
-        let comma = self.at;
+        let after_comma = self.at;
         self.skip_space();
         let (start, leaf) = (self.at, self.skip_value());
         let raw = self.slice(start, self.at);
         self.skip_space();
         self.at += usize::from(self.peek() == Some(b','));
         self.skip_space();
-        let ends = self.peek().is_none_or(|byte| byte == b')');
-        let sure = visit.required_evidence(&key, &leaf, raw) == RequiredEvidence::NoEvidence;
-        let takes = ends && sure && visit.removes_entry(&key, &leaf, raw);
+        let is_pair = self.peek().is_none_or(|byte| byte == b')');
+        let needs_no_evidence = visit.required_evidence(&key, &leaf, raw) == RequiredEvidence::NoEvidence;
+        let is_removed = is_pair && needs_no_evidence && visit.removes_entry(&key, &leaf, raw);
         self.at += usize::from(self.peek().is_some());
-        takes.then_some(comma)
+        is_removed.then_some(after_comma)
     }
 
     /// Walks the members between brackets: entries of a map, elements of a list, arguments of a call.
@@ -251,10 +251,10 @@ impl<'t> StructureWalk<'t> {
         let open = self.slice(self.at, self.at + 1);
         self.out.push_str(open);
         self.at += 1;
-        let mut map = MapMembers { close, from: self.at, marks: None };
-        let mut kept = false;
+        let mut map = MapMembers { close, from: self.at, evidence: None };
+        let mut any_kept = false;
         loop {
-            let mark = self.out.len();
+            let length_before = self.out.len();
             self.copy_space();
             match self.peek() {
                 None => break,
@@ -264,18 +264,18 @@ impl<'t> StructureWalk<'t> {
                     self.at += 1;
                     break;
                 }
-                Some(_) if kept => self.out.insert(mark, ','),
+                Some(_) if any_kept => self.out.insert(length_before, ','),
                 Some(_) => {}
             }
             match self.walk_member(&mut map, parent, visit)? {
-                true => kept = true,
-                false => self.out.truncate(mark),
+                true => any_kept = true,
+                false => self.out.truncate(length_before),
             }
-            let mark = self.out.len();
+            let length_before = self.out.len();
             self.copy_space();
             match self.peek() {
                 Some(b',') => {
-                    self.out.truncate(mark);
+                    self.out.truncate(length_before);
                     self.at += 1;
                 }
                 Some(byte) if byte == close => {}
@@ -291,10 +291,7 @@ impl<'t> StructureWalk<'t> {
     fn walk_member(&mut self, map: &mut MapMembers, parent: &str, visit: &mut impl StructureVisitor) -> Option<bool> {
         let from = self.at;
         let name = match self.peek() {
-            Some(b'"' | b'\'') => {
-                let raw = self.read_string();
-                Some(raw)
-            }
+            Some(b'"' | b'\'') => Some(self.read_string()),
             Some(b'{' | b'[' | b'(') => None,
             Some(b'<') if self.angle_word_len() > 0 => {
                 let name = self.slice(self.at, self.at + self.angle_word_len());
@@ -304,13 +301,13 @@ impl<'t> StructureWalk<'t> {
             _ => Some(self.read_word()),
         };
         self.skip_space();
-        let called = name.and_then(|name| name.trim_end().strip_suffix('=')).filter(|_| map.close != b'}');
+        let keyword = name.and_then(|name| name.trim_end().strip_suffix('=')).filter(|_| map.close != b'}');
         let key = match self.peek() {
             Some(b':') if map.close == b'}' => {
                 self.at += 1;
                 name
             }
-            _ => called,
+            _ => keyword,
         };
         let Some(key) = key else {
             self.at = from;
@@ -330,9 +327,10 @@ impl<'t> StructureWalk<'t> {
         if visit.is_listed(&key) {
             let (start, leaf) = (self.at, self.skip_value());
             let raw = self.slice(start, self.at);
-            let doubt = visit.required_evidence(&key, &leaf, raw);
-            let sure = doubt == RequiredEvidence::NoEvidence || self.marks(map, visit).satisfies(doubt);
-            if sure && visit.removes_entry(&key, &leaf, raw) {
+            let required = visit.required_evidence(&key, &leaf, raw);
+            let has_evidence =
+                required == RequiredEvidence::NoEvidence || self.map_evidence(map, visit).satisfies(required);
+            if has_evidence && visit.removes_entry(&key, &leaf, raw) {
                 self.changed = true;
                 return Some(false);
             }
@@ -342,11 +340,11 @@ impl<'t> StructureWalk<'t> {
     }
 
     /// The evidence from the entries of this map, computed once.
-    fn marks(&mut self, map: &mut MapMembers, visit: &mut impl StructureVisitor) -> ChatEvidence {
-        if let Some(marks) = map.marks {
-            return marks;
+    fn map_evidence(&mut self, map: &mut MapMembers, visit: &mut impl StructureVisitor) -> ChatEvidence {
+        if let Some(evidence) = map.evidence {
+            return evidence;
         }
-        let (from, mut entries) = (std::mem::replace(&mut self.at, map.from), Vec::new());
+        let (position, mut entries) = (std::mem::replace(&mut self.at, map.from), Vec::new());
         while let Some(byte) = self.peek().filter(|byte| *byte != map.close && entries.len() < MAX_MAP_ENTRIES) {
             if byte.is_ascii_whitespace() || byte == b',' {
                 self.at += 1;
@@ -361,18 +359,18 @@ impl<'t> StructureWalk<'t> {
             let leaf = self.skip_value();
             if colon || name.trim_end().ends_with('=') {
                 let key = unescape(strip_quotes(name));
-                let said = match leaf {
+                let text = match leaf {
                     StructureLeaf::Text(text) if chat_evidence::is_evidence_key(&key) => text,
                     StructureLeaf::Nested => chat_evidence::STRUCTURE_STAND_IN.into(),
                     StructureLeaf::Text(_) | StructureLeaf::Word(_) => "".into(),
                 };
-                entries.push((key, said));
+                entries.push((key, text));
             }
             // An unexpected character was found: move on by at least one byte.
             self.at = self.at.max(start + 1);
         }
-        self.at = from;
-        *map.marks.insert(visit.map_evidence(&entries))
+        self.at = position;
+        *map.evidence.insert(visit.map_evidence(&entries))
     }
 
     /// Walks a word without quotes (`12:30` and `<a: b>` count as one word), or a call with its arguments.
@@ -388,21 +386,22 @@ impl<'t> StructureWalk<'t> {
             self.at += 1;
         }
         let word = self.slice(from, self.at);
-        let stands = parts == 1 || self.depth > 0;
+        // At the top level a text with colons is prose.
+        let is_value = parts == 1 || self.depth > 0;
         match self.peek() {
             // `Message(role='user')`
             Some(b'(') => {
                 self.put_word(key, word, visit);
-                return self.walk_value(key, visit).filter(|()| stands);
+                return self.walk_value(key, visit).filter(|()| is_value);
             }
             // `b'…'`
             Some(b'"' | b'\'') if word.len() <= 2 => {
                 self.out.push_str(word);
                 let raw = self.read_string();
                 self.leaf(key, raw, visit);
-                return Some(()).filter(|()| stands);
+                return Some(()).filter(|()| is_value);
             }
-            _ if word.trim().is_empty() || !stands => return None,
+            _ if word.trim().is_empty() || !is_value => return None,
             _ => {}
         }
         self.put_word(key, word, visit);
@@ -425,8 +424,8 @@ impl<'t> StructureWalk<'t> {
     }
 
     fn leaf_text(&mut self, key: &str, raw: &str, text: Cow<'_, str>, visit: &mut impl StructureVisitor) {
-        let holds = if self.skip_prose { may_contain_structure(&text) } else { may_be_structure(&text) };
-        let inner = match holds && self.level < MAX_TEXT_LEVELS {
+        let may_hold_structure = if self.skip_prose { may_contain_structure(&text) } else { may_be_structure(&text) };
+        let inner = match may_hold_structure && self.level < MAX_TEXT_LEVELS {
             true => rewrite_at(&text, visit, self.level + 1, self.skip_prose),
             false => WalkOutcome::NotStructure,
         };
@@ -437,7 +436,7 @@ impl<'t> StructureWalk<'t> {
             WalkOutcome::Changed(new) => Some(new),
             WalkOutcome::Unchanged => None,
             WalkOutcome::NotStructure | WalkOutcome::TooDeep => {
-                if self.skip_prose && holds {
+                if self.skip_prose && may_hold_structure {
                     visit.on_unparsable(&text, self.level < MAX_TEXT_LEVELS);
                 }
                 visit.replace_text(key, &text)

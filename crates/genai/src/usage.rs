@@ -94,7 +94,7 @@ impl PricingFlags {
     }
 }
 
-fn none(count: &u64) -> bool {
+fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
@@ -103,43 +103,43 @@ fn none(count: &u64) -> bool {
 #[serde(default)]
 pub struct TokenSplit {
     /// Text input, neither read from nor written to a cache.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub input: u64,
     /// Audio input.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub input_audio: u64,
     /// Images in the input.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub input_image: u64,
     /// Video in the input.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub input_video: u64,
     /// Input read from a cache, without audio.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub cache_read: u64,
     /// Audio read from a cache.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub cache_read_audio: u64,
     /// Input written to a cache for a lifetime that was not reported.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub cache_write: u64,
     /// Input written to a cache for 5 minutes.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub cache_write_5m: u64,
     /// Input written to a cache for 1 hour.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub cache_write_1h: u64,
     /// Output without audio and images, reasoning included.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub output: u64,
     /// Audio output.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub output_audio: u64,
     /// Images in the output.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub output_image: u64,
     /// The part of the output that was reasoning.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub reasoning: u64,
     /// Assumptions made while the counts were made disjoint.
     #[serde(skip)]
@@ -168,9 +168,9 @@ impl TokenSplit {
 
     /// The coarser buckets used in attributes and index rows.
     pub fn buckets(&self) -> CallTokenBuckets {
-        let heard = self.input_audio.saturating_add(self.input_image).saturating_add(self.input_video);
+        let media = self.input_audio.saturating_add(self.input_image).saturating_add(self.input_video);
         CallTokenBuckets {
-            input: self.input.saturating_add(heard),
+            input: self.input.saturating_add(media),
             cache_read: self.cache_read.saturating_add(self.cache_read_audio),
             cache_write_5m: self.cache_write.saturating_add(self.cache_write_5m),
             cache_write_1h: self.cache_write_1h,
@@ -217,13 +217,13 @@ pub fn split_tokens(item: &ItemFacts) -> Result<TokenSplit, BadUsage> {
     let (input, output) = (usage.input.unwrap_or(0), usage.output.unwrap_or(0));
     let (read, reasoning) = (usage.cache_read.unwrap_or(0), usage.reasoning.unwrap_or(0));
     let (short, long) = (usage.cache_write_5m.unwrap_or(0), usage.cache_write_1h.unwrap_or(0));
-    let told = short.checked_add(long).ok_or(BadUsage)?;
-    let unspecified = usage.cache_write.unwrap_or(0).saturating_sub(told);
-    if usage.cache_write.is_some_and(|all| all < told) {
+    let with_lifetime = short.checked_add(long).ok_or(BadUsage)?;
+    let unspecified = usage.cache_write.unwrap_or(0).saturating_sub(with_lifetime);
+    if usage.cache_write.is_some_and(|all| all < with_lifetime) {
         // The parts exceed their reported sum: the parts are used.
         flags.add(PricingFlags::USAGE_CONFLICT);
     }
-    let write = told.checked_add(unspecified).ok_or(BadUsage)?;
+    let write = with_lifetime.checked_add(unspecified).ok_or(BadUsage)?;
     let cached = read.checked_add(write).ok_or(BadUsage)?;
     if [input, output, read, write, reasoning].into_iter().any(|count| count > MAX_TOKENS) {
         return Err(BadUsage);
@@ -231,23 +231,23 @@ pub fn split_tokens(item: &ItemFacts) -> Result<TokenSplit, BadUsage> {
     if usage.input.is_none() != usage.output.is_none() && !has_no_output(item) {
         flags.add(PricingFlags::PARTIAL_USAGE);
     }
-    let spoken = if excludes_reasoning(item, cached, &mut flags) {
+    let full_output = if excludes_reasoning(item, cached, &mut flags) {
         output.checked_add(reasoning).ok_or(BadUsage)?
     } else {
         output
     };
-    let exclusive = usage.input.is_none() || excludes_cached(item, cached, spoken, &mut flags);
+    let exclusive = usage.input.is_none() || excludes_cached(item, cached, full_output, &mut flags);
     let uncached = if exclusive { input } else { input.checked_sub(cached).ok_or(BadUsage)? };
-    let mut room =
+    let mut pool =
         InputTokenPool { uncached, read, write: if exclusive { 0 } else { write }, excludes_cached: exclusive };
-    let MediaTokens { input: [audio, image, video], output: [audio_out, image_out], read_audio, overflowed: assumed } =
-        MediaTokens::distribute(usage, &mut room).ok_or(BadUsage)?;
-    if assumed {
+    let MediaTokens { input: [audio, image, video], output: [audio_out, image_out], read_audio, overflowed } =
+        MediaTokens::distribute(usage, &mut pool).ok_or(BadUsage)?;
+    if overflowed {
         flags.add(PricingFlags::PARTS_ASSUMED);
     }
     let rest = |whole: u64, parts: &[u64]| parts.iter().try_fold(whole, |rest, part| rest.checked_sub(*part));
     Ok(TokenSplit {
-        input: room.uncached,
+        input: pool.uncached,
         input_audio: audio,
         input_image: image,
         input_video: video,
@@ -256,7 +256,7 @@ pub fn split_tokens(item: &ItemFacts) -> Result<TokenSplit, BadUsage> {
         cache_write: unspecified,
         cache_write_5m: short,
         cache_write_1h: long,
-        output: rest(spoken, &[audio_out, image_out]).ok_or(BadUsage)?,
+        output: rest(full_output, &[audio_out, image_out]).ok_or(BadUsage)?,
         output_audio: audio_out,
         output_image: image_out,
         reasoning,
@@ -277,26 +277,26 @@ struct MediaTokens {
 
 impl MediaTokens {
     /// Distributes the non-text tokens. Audio follows the input: if the reported input includes cached tokens, so does
-    /// the reported audio. The rest of `room` is text.
-    fn distribute(usage: &TokenUsage, room: &mut InputTokenPool) -> Option<Self> {
-        let told = usage.cache_read_audio.unwrap_or(0);
+    /// the reported audio. The rest of `pool` is text.
+    fn distribute(usage: &TokenUsage, pool: &mut InputTokenPool) -> Option<Self> {
+        let cached_audio = usage.cache_read_audio.unwrap_or(0);
         let audio = usage.input_audio.unwrap_or(0);
-        let heard = if room.excludes_cached { audio } else { audio.checked_sub(told)? };
-        room.read = room.read.checked_sub(told)?;
-        let before = room.read;
-        let fits = room.take(heard)?;
+        let uncached_audio = if pool.excludes_cached { audio } else { audio.checked_sub(cached_audio)? };
+        pool.read = pool.read.checked_sub(cached_audio)?;
+        let read_before = pool.read;
+        let audio_taken = pool.take(uncached_audio)?;
         // An emitter that reports cached audio reports all of it, so a remainder is an error.
-        if usage.cache_read_audio.is_some() && fits < heard {
+        if usage.cache_read_audio.is_some() && audio_taken < uncached_audio {
             return None;
         }
-        let read_audio = told.checked_add(before.checked_sub(room.read)?)?;
-        let (seen, watched) = (usage.input_image.unwrap_or(0), usage.input_video.unwrap_or(0));
-        let (image, video) = (room.take(seen)?, room.take(watched)?);
+        let read_audio = cached_audio.checked_add(read_before.checked_sub(pool.read)?)?;
+        let (images, videos) = (usage.input_image.unwrap_or(0), usage.input_video.unwrap_or(0));
+        let (images_taken, videos_taken) = (pool.take(images)?, pool.take(videos)?);
         Some(Self {
-            input: [fits, image, video],
+            input: [audio_taken, images_taken, videos_taken],
             output: [usage.output_audio.unwrap_or(0), usage.output_image.unwrap_or(0)],
             read_audio,
-            overflowed: fits < heard || image < seen || video < watched,
+            overflowed: audio_taken < uncached_audio || images_taken < images || videos_taken < videos,
         })
     }
 }
@@ -311,7 +311,7 @@ struct InputTokenPool {
 }
 
 impl InputTokenPool {
-    /// Takes `part` from the room and returns how much of it is uncached. The rest counts as part of the cache reads,
+    /// Takes `part` from the pool and returns how much of it is uncached. The rest counts as part of the cache reads,
     /// then of the cache writes.
     fn take(&mut self, part: u64) -> Option<u64> {
         let fits = part.min(self.uncached);
@@ -338,12 +338,12 @@ fn excludes_reasoning(item: &ItemFacts, cached: u64, flags: &mut PricingFlags) -
     }
     let sum = input.saturating_add(output).saturating_add(reasoning);
     // The total may count the cached tokens instead of reasoning.
-    let counted = reasoning > 0 && reasoning != cached && usage.total == Some(sum);
-    let apart = reasoning > output || counted;
-    if apart {
+    let total_counts_both = reasoning > 0 && reasoning != cached && usage.total == Some(sum);
+    let excludes = reasoning > output || total_counts_both;
+    if excludes {
         flags.add(PricingFlags::INCLUSION_CONFLICT);
     }
-    apart
+    excludes
 }
 
 /// Operations without output: embeddings, rankings and the like.
@@ -446,10 +446,10 @@ pub struct PriceBasis {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reported: Option<String>,
     /// Number of web searches.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub web_searches: u64,
     /// Number of file searches.
-    #[serde(skip_serializing_if = "none")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub file_searches: u64,
     /// Cached tokens were assumed to be excluded from the reported input, because nothing reported says otherwise.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -469,15 +469,15 @@ impl PriceBasis {
         let Some(provider) = provider.filter(|_| self.provider.is_none()) else { return };
         self.provider = Some(provider.to_owned());
         let assumed = self.flags.iter().any(|flag| flag == "assumed");
-        let was = assumed && self.exclusive;
-        let is = assumed && matches!(provider, "anthropic" | "aws.bedrock");
+        let was_exclusive = assumed && self.exclusive;
+        let is_exclusive = assumed && matches!(provider, "anthropic" | "aws.bedrock");
         let cached = self.units.cache_read.saturating_add(self.units.total_cache_writes());
-        if is && !was {
+        if is_exclusive && !was_exclusive {
             self.units.input = self.units.input.saturating_add(cached);
-        } else if was && !is {
+        } else if was_exclusive && !is_exclusive {
             self.units.input = self.units.input.saturating_sub(cached);
         }
-        self.exclusive = is;
+        self.exclusive = is_exclusive;
     }
 
     /// The basis of `item`, called at `time` (Unix ns). `None` if the counts are impossible.

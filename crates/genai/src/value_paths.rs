@@ -1,8 +1,7 @@
 //! Reads numbers and ids inside a value: structure, JSON text, or the text of a Python dict. Some emitters report them
 //! only inside content, and the content goes to the vault.
 //!
-//! Bounded in bytes and depth; unreadable text yields nothing. Log bodies are read in `json_body`, top-level entries
-//! only.
+//! Bounded in bytes and depth; unreadable text yields nothing. `json_body` reads the entries of log bodies.
 
 use serde_json::{Map, Value as Json};
 
@@ -11,16 +10,16 @@ use otlp::Value;
 use super::pattern::KeyPattern;
 
 /// Maximum size of a text that is parsed, bytes.
-const BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 /// Maximum number of list elements searched.
-const ELEMENTS: usize = 64;
+const MAX_ELEMENTS: usize = 64;
 /// Maximum nesting depth of a Python text.
-const DEPTH: usize = 32;
+const MAX_DEPTH: usize = 32;
 
 /// Parses the structure of a value, if it has one.
 pub(super) fn parse(value: Value<'_>) -> Option<Json> {
     match value {
-        Value::Str(text) if text.len() <= BYTES => serde_json::from_str(text).ok().or_else(|| parse_python(text)),
+        Value::Str(text) if text.len() <= MAX_BYTES => serde_json::from_str(text).ok().or_else(|| parse_python(text)),
         Value::Map(_) | Value::List(_) => {
             let mut text = String::new();
             value.write_json(&mut text);
@@ -31,7 +30,7 @@ pub(super) fn parse(value: Value<'_>) -> Option<Json> {
 }
 
 /// The scalar at `path`. Where several keys match a step, the first one below which the rest of the path resolves is
-/// used. A last step `~name` reads `name=123` from a Python `repr` of an answer, behind the last `usage=`.
+/// used. A last step `~name` reads `name=123` from a Python `repr` of an answer, after the last `usage=`.
 pub(super) fn scalar_at_path(json: &Json, path: &[KeyPattern]) -> Option<Json> {
     let Some((step, rest)) = path.split_first() else { return Some(json).filter(|json| is_scalar(json)).cloned() };
     match (json, step.literal()) {
@@ -40,7 +39,7 @@ pub(super) fn scalar_at_path(json: &Json, path: &[KeyPattern]) -> Option<Json> {
             map.iter().filter(|(key, _)| step.matches(key)).find_map(|(_, below)| scalar_at_path(below, rest))
         }
         // A star also matches any list element.
-        (Json::Array(list), None) => list.iter().take(ELEMENTS).find_map(|below| scalar_at_path(below, rest)),
+        (Json::Array(list), None) => list.iter().take(MAX_ELEMENTS).find_map(|below| scalar_at_path(below, rest)),
         (Json::String(text), Some(key)) if rest.is_empty() => number_in_repr(text, key.strip_prefix('~')?),
         _ => None,
     }
@@ -50,8 +49,8 @@ pub(super) fn scalar_at_path(json: &Json, path: &[KeyPattern]) -> Option<Json> {
 /// output. Later lines are the tool's own output and may say anything.
 pub(super) fn header_number(text: &str, words: &str) -> Option<Json> {
     const MAX_HEADER_LINES: usize = 4;
-    let said = text.lines().take(MAX_HEADER_LINES).find_map(|line| line.strip_prefix(words))?;
-    said.trim().parse::<i64>().ok().map(Json::from)
+    let number = text.lines().take(MAX_HEADER_LINES).find_map(|line| line.strip_prefix(words))?;
+    number.trim().parse::<i64>().ok().map(Json::from)
 }
 
 /// Reads a whole number that `repr` wrote as `name=123`.
@@ -59,8 +58,8 @@ fn number_in_repr(text: &str, name: &str) -> Option<Json> {
     let usage = text.rsplit_once("usage=")?.1;
     let mut found = usage.match_indices(name).map(|(at, _)| usage.split_at(at));
     let value = found.find_map(|(before, from)| {
-        let whole = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
-        from.strip_prefix(name)?.strip_prefix('=').filter(|_| whole)
+        let is_whole_name = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+        from.strip_prefix(name)?.strip_prefix('=').filter(|_| is_whole_name)
     })?;
     let digits = value.split(|c: char| !c.is_ascii_digit()).next().filter(|digits| !digits.is_empty())?;
     digits.parse::<u64>().ok().map(Json::from)
@@ -93,8 +92,8 @@ pub(super) fn whole_number(json: &Json) -> Option<i64> {
 /// Parses `{'a': 1, "b": None, 'c': [True, (1, 2)]}`, as Python's `str` writes dicts and lists.
 fn parse_python(text: &str) -> Option<Json> {
     let mut parser = PythonParser { rest: text.trim(), depth: 0 };
-    let looks = parser.rest.starts_with(['{', '[', '(']);
-    let json = looks.then(|| parser.parse_value())??;
+    let may_be_python = parser.rest.starts_with(['{', '[', '(']);
+    let json = may_be_python.then(|| parser.parse_value())??;
     parser.rest.trim().is_empty().then_some(json)
 }
 
@@ -116,18 +115,18 @@ impl PythonParser<'_> {
         }
     }
 
-    fn parse_collection(&mut self, close: char, dict: bool) -> Option<Json> {
+    fn parse_collection(&mut self, close: char, is_dict: bool) -> Option<Json> {
         self.depth += 1;
         self.eat_any()?;
         let (mut map, mut list) = (Map::new(), Vec::new());
-        while self.depth <= DEPTH {
+        while self.depth <= MAX_DEPTH {
             self.rest = self.rest.trim_start();
             if self.eat(close) {
                 self.depth -= 1;
-                return Some(if dict { Json::Object(map) } else { Json::Array(list) });
+                return Some(if is_dict { Json::Object(map) } else { Json::Array(list) });
             }
             let value = self.parse_value()?;
-            if dict {
+            if is_dict {
                 self.rest = self.rest.trim_start();
                 self.eat(':').then_some(())?;
                 let key = scalar_text(&value)?;
@@ -136,8 +135,9 @@ impl PythonParser<'_> {
                 list.push(value);
             }
             self.rest = self.rest.trim_start();
-            let more = self.eat(',') || self.rest.starts_with(close);
-            more.then_some(())?;
+            if !self.eat(',') && !self.rest.starts_with(close) {
+                return None;
+            }
         }
         None
     }

@@ -15,7 +15,7 @@ use super::label_shape;
 pub struct VaultedTexts(HashSet<Box<str>>);
 
 /// Maximum number of list elements checked.
-const ELEMENTS: usize = 64;
+const MAX_ELEMENTS: usize = 64;
 
 impl VaultedTexts {
     /// Collects the texts of the content places in `payload`.
@@ -35,7 +35,7 @@ impl VaultedTexts {
             let ContentLocation::Attribute(id) = place.at else { continue };
             let Some(attribute) = payload.attribute(id) else { continue };
             add(attribute.value);
-            attribute.value.items().take(ELEMENTS).for_each(&mut add);
+            attribute.value.items().take(MAX_ELEMENTS).for_each(&mut add);
         }
         Self(texts)
     }

@@ -42,7 +42,7 @@ pub struct Vocabulary {
     /// Attributes that list other attributes as content: a JSON schema, a message template, the filled-in template.
     pub(super) caller_key_slots: (SlotIndex, SlotIndex, SlotIndex),
     pub(super) wrapped: WrappedLineFinder,
-    /// Attributes that name a system, and name parts of systems that are caches.
+    /// Attributes that name an item's system, and substrings of the names of systems that are caches.
     pub(super) caches: (Vec<SlotIndex>, HashSet<String>),
     /// Facts inside content, and the attributes they are written to.
     pub(super) extract: Vec<ExtractRule>,
@@ -90,7 +90,7 @@ pub(super) struct EventRule {
     pub(super) body: bool,
 }
 
-/// A compiled [`schema_properties::ExtractRule`].
+/// A compiled [`schema::ExtractDefinition`].
 pub(super) struct ExtractRule {
     pub(super) dialect: Option<&'static str>,
     pub(super) from: SourceList,
@@ -100,7 +100,7 @@ pub(super) struct ExtractRule {
     pub(super) kind: Option<AttributeType>,
 }
 
-/// A compiled [`schema::CallRule`].
+/// A compiled [`schema::CallRuleDefinition`].
 pub(super) struct CallRule {
     pub(super) role: schema::ItemRoleName,
     pub(super) span: NamePatterns,
@@ -305,11 +305,12 @@ fn fact_source_keys<const N: usize>(
     data: &DialectsFile,
     fields: impl Fn(&schema::FactSourceLists) -> [&NameList; N],
 ) -> impl Iterator<Item = String> {
-    let all = std::iter::once(&data.identity).chain(data.dialects.iter().map(|dialect| &dialect.fields));
-    all.flat_map(move |one| fields(one).map(Clone::clone))
+    let lists = std::iter::once(&data.identity).chain(data.dialects.iter().map(|dialect| &dialect.fields));
+    lists
+        .flat_map(move |list| fields(list).map(Clone::clone))
         .flatten()
-        .filter(|place| !place.contains('#') && !place.starts_with('@') && !place.starts_with("text:"))
-        .map(|place| place.strip_prefix("resource:").map(str::to_owned).unwrap_or(place))
+        .filter(|source| !source.contains('#') && !source.starts_with('@') && !source.starts_with("text:"))
+        .map(|source| source.strip_prefix("resource:").map(str::to_owned).unwrap_or(source))
 }
 
 /// Collects keys while lists are compiled.
@@ -317,8 +318,11 @@ pub(super) struct VocabularyCompiler<'d> {
     lists: &'d BTreeMap<String, NameList>,
     facts: PatternMap<KeyFact>,
     slots: HashMap<String, SlotIndex>,
+    /// The highest id of a list so far.
     sets: KeySetId,
+    /// The number of marker bits so far.
     marks: u32,
+    /// The first problem.
     problem: Option<String>,
 }
 
@@ -348,16 +352,16 @@ impl<'d> VocabularyCompiler<'d> {
         let identity = Sources::compile(&mut self, &data.identity, None);
         let events = self.compile_events(&data.events);
         let kinds = self.add_types(&data.types);
-        let extract = data.extract.iter().map(|one| ExtractRule {
-            dialect: one.dialect.as_deref().map(intern_dialect_name),
-            from: self.expand_lists(&one.from).iter().map(|from| FactSource::compile(&mut self, from)).collect(),
-            to: intern_dialect_name(&one.to),
-            slot: self.slot_for_key(&one.to),
-            kind: kinds.get(&one.to).copied(),
+        let extract = data.extract.iter().map(|rule| ExtractRule {
+            dialect: rule.dialect.as_deref().map(intern_name),
+            from: self.expand_lists(&rule.from).iter().map(|from| FactSource::compile(&mut self, from)).collect(),
+            to: intern_name(&rule.to),
+            slot: self.slot_for_key(&rule.to),
+            kind: kinds.get(&rule.to).copied(),
         });
         let extract = extract.collect();
         let named = &data.named_by;
-        let named_by =
+        let caller_key_slots =
             (self.slot_for_key(&named.schema), self.slot_for_key(&named.template), self.slot_for_key(&named.message));
         let mut order: Vec<&schema::DialectDefinition> = data.dialects.iter().collect();
         order.sort_by_key(|dialect| dialect.priority);
@@ -369,8 +373,9 @@ impl<'d> VocabularyCompiler<'d> {
             }
             dialects.push(self.compile_dialect(dialect, &data.identity));
         }
-        let guessed = dialects.iter().filter(|dialect| dialect.leaves_only);
-        let guessed = guessed.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
+        let generic = dialects.iter().filter(|dialect| dialect.leaves_only);
+        let generic_marks =
+            generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let lower = |text: &String| text.to_lowercase();
         let chat_types = self.expand_lists(&data.keys.chat_types).into_iter().map(String::into_boxed_str).collect();
         let announced = AnnouncementFinder::new(&data.keys.announce, &data.keys.people, &data.keys.machines);
@@ -390,10 +395,10 @@ impl<'d> VocabularyCompiler<'d> {
             span_name,
             log_body,
             dialects,
-            described_marks: !guessed,
+            described_marks: !generic_marks,
             events,
             identity,
-            caller_key_slots: named_by,
+            caller_key_slots,
             wrapped,
             caches,
             extract,
@@ -414,12 +419,12 @@ impl<'d> VocabularyCompiler<'d> {
         for key in self.expand_lists(&data.labels) {
             self.facts.insert(&key, KeyFact::Label(set));
         }
-        let (any, named) = match data.content.events.split_last() {
+        let (any_event, named) = match data.content.events.split_last() {
             Some((last, named)) if last.name == "*" => (Some(last), named),
             _ => (None, data.content.events.as_slice()),
         };
         Dialect {
-            name: intern_dialect_name(&data.name),
+            name: intern_name(&data.name),
             clauses: data.detect.iter().map(|clause| DetectionClause::compile(self, clause)).collect(),
             event_prefix: data.event_prefix.clone(),
             calls: data.calls.iter().map(|rule| self.compile_call_rule(rule)).collect(),
@@ -431,7 +436,8 @@ impl<'d> VocabularyCompiler<'d> {
             sources: Sources::compile(self, &data.fields, Some(identity)),
             usage: UsageSources::compile(self, &data.usage),
             set,
-            any_event: any.and_then(|event| self.compile_events(std::slice::from_ref(event)).find("").next().copied()),
+            any_event: any_event
+                .and_then(|event| self.compile_events(std::slice::from_ref(event)).find("").next().copied()),
             events: self.compile_events(named),
         }
     }
@@ -473,8 +479,8 @@ impl<'d> VocabularyCompiler<'d> {
     /// Adds the labels of the semantic conventions, except keys that hold content here.
     fn add_registry(&mut self, registry: &BTreeMap<String, schema::LabelShape>) {
         for (key, shape) in registry {
-            let content = self.facts.find(key).any(|fact| matches!(fact, KeyFact::Content(GLOBAL, ..)));
-            if !content {
+            let is_content = self.facts.find(key).any(|fact| matches!(fact, KeyFact::Content(GLOBAL, ..)));
+            if !is_content {
                 self.facts.insert(key, KeyFact::Role(KeyRole::Label, pattern_weight(key)));
                 if shape.is_strict() {
                     self.facts.insert(key, KeyFact::Strict);
@@ -589,8 +595,9 @@ impl<'d> VocabularyCompiler<'d> {
     }
 }
 
-/// Interns a dialect name for the life of the program: there are only a few dozen, and all facts carry them.
-fn intern_dialect_name(name: &str) -> &'static str {
+/// Interns the name of a dialect or target attribute for the life of the program: there are only a few dozen, and all
+/// facts carry them.
+fn intern_name(name: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut names = NAMES.lock();
     if let Some(known) = names.get(name) {

@@ -1,8 +1,7 @@
 //! Finds an agent's log line that a logger wrapped, one or two levels down in a record's body or in an attribute, such
 //! as `{"level": "info", "data": {"event": "agent_decision", …}}`.
 //!
-//! Text without one of the known words is not parsed, and nothing is copied. The keys are interpreted in `keys` and
-//! `detect`.
+//! Text without one of the known words is not parsed, and nothing is copied. `item_reader` reads the lines found.
 
 use aho_corasick::AhoCorasick;
 
@@ -14,13 +13,13 @@ use super::schema;
 use super::vocabulary::{Dialect, VocabularyCompiler};
 
 /// Number of levels searched below the body or attribute.
-const LEVELS: usize = 2;
+const MAX_LEVELS: usize = 2;
 /// Maximum number of entries searched.
-const ENTRIES: usize = 256;
+const MAX_ENTRIES: usize = 256;
 
 /// How wrapped lines are recognised, from the dialects with `nested`.
 pub(super) struct WrappedLineFinder {
-    /// Their marker bits.
+    /// Marker bits of these dialects.
     pub(super) marks: u128,
     /// Entries with one of these values.
     pub(super) equals: Vec<(SlotIndex, Vec<String>)>,
@@ -36,8 +35,8 @@ impl WrappedLineFinder {
     ) -> Self {
         let nested: Vec<&schema::DialectDefinition> = data.iter().filter(|dialect| dialect.nested).collect();
         let clauses = || nested.iter().flat_map(|dialect| &dialect.detect);
-        let is = |dialect: &&Dialect| nested.iter().any(|one| one.name == dialect.name);
-        let marks = dialects.iter().filter(is).flat_map(|dialect| &dialect.clauses);
+        let is_nested = |dialect: &&Dialect| nested.iter().any(|one| one.name == dialect.name);
+        let marks = dialects.iter().filter(is_nested).flat_map(|dialect| &dialect.clauses);
         let words = clauses().flat_map(|clause| clause.has.iter().chain(clause.equals.values().flatten()));
         Self {
             marks: marks.fold(0, |marks, clause| marks | clause.marks()),
@@ -52,13 +51,13 @@ impl WrappedLineFinder {
         let mut out = Vec::new();
         match value {
             Value::Map(_) => {
-                let mut left = ENTRIES;
-                collect_nested_maps(value, LEVELS, &mut left, &mut out);
+                let mut entries_left = MAX_ENTRIES;
+                collect_nested_maps(value, MAX_LEVELS, &mut entries_left, &mut out);
             }
             Value::Str(text) if self.words.as_ref().is_some_and(|words| words.is_match(text)) => {
                 // A logger's level and time may precede the object.
                 let json = text.find('{').zip(text.rfind('}')).and_then(|(from, to)| text.get(from..=to));
-                out = json_body::collect_maps(json.unwrap_or(text), LEVELS);
+                out = json_body::collect_maps(json.unwrap_or(text), MAX_LEVELS);
             }
             _ => {}
         }
@@ -69,13 +68,13 @@ impl WrappedLineFinder {
 fn collect_nested_maps<'p>(
     value: Value<'p>,
     levels: usize,
-    left: &mut usize,
+    entries_left: &mut usize,
     out: &mut Vec<Vec<(&'p str, Value<'p>)>>,
 ) {
-    let entries: Vec<(&str, Value<'_>)> = value.entries().take(*left).collect();
-    *left -= entries.len();
+    let entries: Vec<(&str, Value<'_>)> = value.entries().take(*entries_left).collect();
+    *entries_left -= entries.len();
     let inner = entries.iter().map(|(_, entry)| *entry).filter(|entry| levels > 0 && matches!(entry, Value::Map(_)));
     let inner: Vec<Value<'p>> = inner.collect();
     out.push(entries);
-    inner.into_iter().for_each(|entry| collect_nested_maps(entry, levels - 1, left, out));
+    inner.into_iter().for_each(|entry| collect_nested_maps(entry, levels - 1, entries_left, out));
 }

@@ -1,5 +1,5 @@
-//! [`RunRecord`]: one run as history keeps it. Names and ids are those that the tracker shows, so a third party may see
-//! all of them; counts and cost are exact. The tracker's own view is in the crate `runs`.
+//! [`RunRecord`]: one run as history keeps it, an entry of the history. Names and ids are those that the tracker shows,
+//! so a third party may see all of them; counts and cost are exact. The tracker's own view is in the crate `runs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use runs::{RunState, RunTotals, RunView, total_input_tokens};
 
-/// Maximum number of models, tools, fallbacks or denials kept per run.
+/// Maximum number of models, tenants, tools, troubles, fallbacks or denials kept per run.
 const MAX_PARTS: usize = 24;
 
 /// One model's or tenant's part of a run.
@@ -183,8 +183,8 @@ impl RunRecord {
     }
 }
 
-fn collect_models(all: &BTreeMap<String, runs::ModelTotals>) -> Vec<RunModelUsage> {
-    let part = |(name, model): (&String, &runs::ModelTotals)| RunModelUsage {
+fn collect_models(totals: &BTreeMap<String, runs::ModelTotals>) -> Vec<RunModelUsage> {
+    let usage = |(name, model): (&String, &runs::ModelTotals)| RunModelUsage {
         name: name.as_str().into(),
         calls: model.calls,
         input: total_input_tokens(&model.tokens),
@@ -193,32 +193,33 @@ fn collect_models(all: &BTreeMap<String, runs::ModelTotals>) -> Vec<RunModelUsag
         unpriced: model.unpriced,
         no_usage: model.no_usage,
     };
-    all.iter().take(MAX_PARTS).map(part).collect()
+    totals.iter().take(MAX_PARTS).map(usage).collect()
 }
 
 fn collect_tools(totals: &RunTotals) -> Vec<RunToolUsage> {
-    let part = |(name, tool): (&String, &runs::ToolTotals)| RunToolUsage {
+    let usage = |(name, tool): (&String, &runs::ToolTotals)| RunToolUsage {
         name: name.as_str().into(),
         calls: tool.ok + tool.failed + tool.denied,
         failed: tool.failed,
         denied: tool.denied,
     };
-    totals.tools.iter().take(MAX_PARTS).map(part).collect()
+    totals.tools.iter().take(MAX_PARTS).map(usage).collect()
 }
 
 fn collect_troubles(totals: &RunTotals) -> Vec<([Arc<str>; 2], u64)> {
-    let words = |one: &runs::ModelCallTrouble| [&one.reason, &one.provider].map(|word| Arc::from(word.as_str()));
-    totals.troubles.iter().take(MAX_PARTS).map(|(one, count)| (words(one), *count)).collect()
+    let words =
+        |trouble: &runs::ModelCallTrouble| [&trouble.reason, &trouble.provider].map(|word| Arc::from(word.as_str()));
+    totals.troubles.iter().take(MAX_PARTS).map(|(trouble, count)| (words(trouble), *count)).collect()
 }
 
 fn collect_fallbacks(totals: &RunTotals) -> Vec<([Arc<str>; 4], u64)> {
-    let words = |one: &runs::ModelFallback| {
-        [&one.reason, &one.provider, &one.from, &one.to].map(|word| Arc::from(word.as_str()))
+    let words = |fallback: &runs::ModelFallback| {
+        [&fallback.reason, &fallback.provider, &fallback.from, &fallback.to].map(|word| Arc::from(word.as_str()))
     };
-    totals.fallbacks.iter().take(MAX_PARTS).map(|(one, count)| (words(one), *count)).collect()
+    totals.fallbacks.iter().take(MAX_PARTS).map(|(fallback, count)| (words(fallback), *count)).collect()
 }
 
 fn collect_denials(totals: &RunTotals) -> Vec<(Arc<str>, Arc<str>, u64)> {
     let denials = totals.denials.iter().take(MAX_PARTS);
-    denials.map(|(one, count)| (one.tool.as_str().into(), one.source.as_str().into(), *count)).collect()
+    denials.map(|(denial, count)| (denial.tool.as_str().into(), denial.source.as_str().into(), *count)).collect()
 }

@@ -1,8 +1,10 @@
 //! [`FailedSpans`]: failing spans, counted by their grouping key in five-minute slots, with some complete samples of
-//! each kind. Only stripped and redacted spans get in. There are at most [`MAX_COUNTS`] counts plus one `other` per
-//! account and slot, and [`MAX_KINDS`] kinds with the latest [`MAX_SAMPLES_PER_KIND`] samples each, for 48 hours. If
-//! there is no room, the account with most counts gives up: its new kinds, or its oldest if others need room, are
-//! merged into its `other`. `failure_recorder` selects the spans, `report` groups them.
+//! each kind (account and grouping key). Only stripped and redacted spans get in. There are at most [`MAX_COUNTS`]
+//! counts plus one `other` per account and slot, and [`MAX_KINDS`] kinds with the latest [`MAX_SAMPLES_PER_KIND`]
+//! samples each, for 48 hours. If there is no room for a count, the oldest count of the account with most is merged
+//! into that account's
+//! `other`; if the new count's account has most, the new count is. `failure_recorder` selects the spans, `report`
+//! groups them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -52,7 +54,7 @@ pub struct FailureSample {
     pub attributes: Vec<(Box<str>, Box<str>)>,
 }
 
-/// Number of failed spans of one kind in a slot.
+/// Number of failed spans of one kind in one slot.
 pub struct FailureCount {
     /// Account of the credential that sent them; "" = unknown.
     pub account: Arc<str>,
@@ -68,7 +70,8 @@ pub struct FailureCount {
 pub(super) struct BatchFailures {
     pub(super) account: Arc<str>,
     pub(super) batch: [u8; 16],
-    pub(super) at: u64,
+    /// Time of arrival, unix ns.
+    pub(super) received: u64,
     pub(super) counts: HashMap<FailureKey, u64>,
     pub(super) samples: Vec<FailureSample>,
 }
@@ -85,11 +88,13 @@ struct CachedSample {
 struct FailedSpansState {
     /// Counts by account.
     counts: BTreeMap<Arc<str>, BTreeMap<SlotKey, u64>>,
-    /// Number of counts.
+    /// Number of counts of all accounts.
     count_total: usize,
+    /// Counts that are not written yet.
     changed: BTreeSet<(Arc<str>, SlotKey)>,
+    /// Samples by kind, oldest first.
     samples: HashMap<(Arc<str>, FailureKey), VecDeque<CachedSample>>,
-    batches: VecDeque<[u8; 16]>,
+    recent_batches: VecDeque<[u8; 16]>,
 }
 
 /// See the module.
@@ -98,20 +103,20 @@ pub struct FailedSpans(Mutex<FailedSpansState>);
 
 impl FailedSpans {
     /// Adds the failed spans of a committed batch.
-    pub(super) fn add_batch(&self, noticed: &BatchFailures) {
+    pub(super) fn add_batch(&self, failures: &BatchFailures) {
         let mut inner = self.0.lock();
-        if inner.batches.contains(&noticed.batch) {
+        if inner.recent_batches.contains(&failures.batch) {
             return;
         }
-        inner.batches.push_back(noticed.batch);
-        let excess = inner.batches.len().saturating_sub(MAX_BATCHES);
-        inner.batches.drain(..excess);
-        let slot = noticed.at - noticed.at % SLOT_LENGTH;
-        for (key, count) in &noticed.counts {
-            let (place, _) = inner.add_or_merge(&noticed.account, (slot, key.clone()), *count);
-            inner.changed.insert((Arc::clone(&noticed.account), place));
+        inner.recent_batches.push_back(failures.batch);
+        let excess = inner.recent_batches.len().saturating_sub(MAX_BATCHES);
+        inner.recent_batches.drain(..excess);
+        let slot = failures.received - failures.received % SLOT_LENGTH;
+        for (key, count) in &failures.counts {
+            let (added_key, _) = inner.add_or_merge(&failures.account, (slot, key.clone()), *count);
+            inner.changed.insert((Arc::clone(&failures.account), added_key));
         }
-        for sample in &noticed.samples {
+        for sample in &failures.samples {
             inner.add_sample(CachedSample { sample: Arc::new(sample.clone()), is_written: false });
         }
         inner.trim_kinds();
@@ -121,12 +126,12 @@ impl FailedSpans {
     pub fn restore(&self, counts: Vec<FailureCount>, samples: Vec<FailureSample>) {
         let mut inner = self.0.lock();
         for FailureCount { account, key, slot, count } in counts {
-            let told = (slot, key);
-            let (place, known) = inner.add_or_merge(&account, told.clone(), count);
-            if known || place != told {
-                // The file has this count under another key.
-                inner.changed.insert((Arc::clone(&account), told));
-                inner.changed.insert((account, place));
+            let stored_key = (slot, key);
+            let (added_key, existed) = inner.add_or_merge(&account, stored_key.clone(), count);
+            if existed || added_key != stored_key {
+                // The file has this count under another key or in several rows.
+                inner.changed.insert((Arc::clone(&account), stored_key));
+                inner.changed.insert((account, added_key));
             }
         }
         for sample in samples {
@@ -139,28 +144,28 @@ impl FailedSpans {
     pub fn take_changes(&self) -> (Vec<FailureCount>, Vec<Arc<FailureSample>>) {
         let mut inner = self.0.lock();
         let changed = std::mem::take(&mut inner.changed);
-        let group = |(account, place): (Arc<str>, SlotKey)| {
-            let count = inner.counts.get(&account).and_then(|own| own.get(&place)).copied().unwrap_or(0);
-            FailureCount { account, key: place.1, slot: place.0, count }
+        let current_count = |(account, slot_key): (Arc<str>, SlotKey)| {
+            let count = inner.counts.get(&account).and_then(|counts| counts.get(&slot_key)).copied().unwrap_or(0);
+            FailureCount { account, key: slot_key.1, slot: slot_key.0, count }
         };
-        let groups = changed.into_iter().map(group).collect();
-        let mut fresh = Vec::new();
-        for held in inner.samples.values_mut().flatten().filter(|held| !held.is_written) {
-            held.is_written = true;
-            fresh.push(Arc::clone(&held.sample));
+        let counts = changed.into_iter().map(current_count).collect();
+        let mut new_samples = Vec::new();
+        for cached in inner.samples.values_mut().flatten().filter(|cached| !cached.is_written) {
+            cached.is_written = true;
+            new_samples.push(Arc::clone(&cached.sample));
         }
-        (groups, fresh)
+        (counts, new_samples)
     }
 
-    /// Removes data that is older than 48 hours.
+    /// Removes counts that are older than 48 hours, and kinds whose latest sample is.
     pub fn evict_old(&self, now: u64) {
         let before = now.saturating_sub(RETENTION);
         let mut inner = self.0.lock();
-        inner.counts.values_mut().for_each(|own| own.retain(|(slot, _), _| *slot >= before));
-        inner.counts.retain(|_, own| !own.is_empty());
+        inner.counts.values_mut().for_each(|counts| counts.retain(|(slot, _), _| *slot >= before));
+        inner.counts.retain(|_, counts| !counts.is_empty());
         inner.count_total = inner.counts.values().map(BTreeMap::len).sum();
         inner.changed.retain(|(_, (slot, _))| *slot >= before);
-        inner.samples.retain(|_, kept| kept.back().is_some_and(|held| held.sample.at >= before));
+        inner.samples.retain(|_, samples| samples.back().is_some_and(|cached| cached.sample.at >= before));
     }
 
     /// Counts of slots that end after `from`.
@@ -173,57 +178,58 @@ impl FailedSpans {
     /// Samples after `from`, latest first.
     pub fn samples(&self, from: u64) -> Vec<Arc<FailureSample>> {
         let inner = self.0.lock();
-        let kept = inner.samples.values().flatten().map(|held| &held.sample);
-        let mut all: Vec<Arc<FailureSample>> = kept.filter(|sample| sample.at > from).map(Arc::clone).collect();
-        all.sort_by_key(|sample| std::cmp::Reverse(sample.at));
-        all
+        let samples = inner.samples.values().flatten().map(|cached| &cached.sample);
+        let mut recent: Vec<Arc<FailureSample>> = samples.filter(|sample| sample.at > from).map(Arc::clone).collect();
+        recent.sort_by_key(|sample| std::cmp::Reverse(sample.at));
+        recent
     }
 }
 
 impl FailedSpansState {
-    /// Adds a count. Returns the key under which it was added, and whether that existed.
-    fn add_or_merge(&mut self, account: &Arc<str>, mut place: SlotKey, count: u64) -> (SlotKey, bool) {
-        let known = self.counts.get(account).is_some_and(|own| own.contains_key(&place));
-        if !known && self.count_total >= MAX_COUNTS && !self.make_room(account) {
-            place.1 = other_key();
+    /// Adds a count. Returns the key under which it was added, and whether that key existed.
+    fn add_or_merge(&mut self, account: &Arc<str>, mut key: SlotKey, count: u64) -> (SlotKey, bool) {
+        let is_known = self.counts.get(account).is_some_and(|counts| counts.contains_key(&key));
+        if !is_known && self.count_total >= MAX_COUNTS && !self.make_room(account) {
+            key.1 = other_key();
         }
-        let known = self.add_count(account, &place, count);
-        (place, known)
+        let existed = self.add_count(account, &key, count);
+        (key, existed)
     }
 
-    fn add_count(&mut self, account: &Arc<str>, place: &SlotKey, count: u64) -> bool {
-        let own = self.counts.entry(Arc::clone(account)).or_default();
-        let known = own.contains_key(place);
-        let sum = own.entry(place.clone()).or_default();
+    /// Adds a count under this key. Returns whether the key existed.
+    fn add_count(&mut self, account: &Arc<str>, key: &SlotKey, count: u64) -> bool {
+        let counts = self.counts.entry(Arc::clone(account)).or_default();
+        let existed = counts.contains_key(key);
+        let sum = counts.entry(key.clone()).or_default();
         *sum = sum.saturating_add(count);
-        self.count_total += usize::from(!known);
-        known
+        self.count_total += usize::from(!existed);
+        existed
     }
 
-    /// Merges the oldest count of the account with most into its `other`, if it holds more than this one. Returns
-    /// whether there is room now.
+    /// Merges the oldest count of the account with most into that account's `other`, if that account has at least two
+    /// more than `account`. Returns whether there is room now.
     fn make_room(&mut self, account: &Arc<str>) -> bool {
-        let own = self.counts.get(account).map_or(0, BTreeMap::len);
-        let most = self.counts.iter().max_by_key(|(_, counts)| counts.len());
-        let Some((name, counts)) = most.filter(|(_, counts)| counts.len() > own + 1) else { return false };
+        let own_len = self.counts.get(account).map_or(0, BTreeMap::len);
+        let fullest = self.counts.iter().max_by_key(|(_, counts)| counts.len());
+        let Some((fullest, counts)) = fullest.filter(|(_, counts)| counts.len() > own_len + 1) else { return false };
         let other = other_key();
         let Some(oldest) = counts.keys().find(|(_, key)| *key != other).cloned() else { return false };
-        let name = Arc::clone(name);
-        let count = self.counts.get_mut(&name).and_then(|counts| counts.remove(&oldest)).unwrap_or(0);
+        let fullest = Arc::clone(fullest);
+        let count = self.counts.get_mut(&fullest).and_then(|counts| counts.remove(&oldest)).unwrap_or(0);
         self.count_total = self.count_total.saturating_sub(1);
-        let place = (oldest.0, other);
-        self.add_count(&name, &place, count);
-        self.changed.extend([(Arc::clone(&name), oldest), (name, place)]);
+        let merged = (oldest.0, other);
+        self.add_count(&fullest, &merged, count);
+        self.changed.extend([(Arc::clone(&fullest), oldest), (fullest, merged)]);
         true
     }
 
-    fn add_sample(&mut self, held: CachedSample) {
-        let sample = &held.sample;
-        let kept = self.samples.entry((Arc::clone(&sample.account), sample.key.clone())).or_default();
-        let place = kept.partition_point(|one| one.sample.at <= sample.at);
-        kept.insert(place, held);
-        let excess = kept.len().saturating_sub(MAX_SAMPLES_PER_KIND);
-        kept.drain(..excess);
+    fn add_sample(&mut self, new: CachedSample) {
+        let sample = &new.sample;
+        let samples = self.samples.entry((Arc::clone(&sample.account), sample.key.clone())).or_default();
+        let index = samples.partition_point(|known| known.sample.at <= sample.at);
+        samples.insert(index, new);
+        let excess = samples.len().saturating_sub(MAX_SAMPLES_PER_KIND);
+        samples.drain(..excess);
     }
 
     /// Removes kinds beyond [`MAX_KINDS`].
@@ -231,10 +237,10 @@ impl FailedSpansState {
         if self.samples.len() <= MAX_KINDS {
             return;
         }
-        let latest = |kept: &VecDeque<CachedSample>| kept.back().map_or(0, |held| held.sample.at);
-        let all = self.samples.iter().map(|(place, kept)| (&*place.0, latest(kept), 1, place));
-        let gone: Vec<(Arc<str>, FailureKey)> = split_fairly(all, MAX_KINDS).1.into_iter().cloned().collect();
-        gone.iter().for_each(|place| drop(self.samples.remove(place)));
+        let latest = |samples: &VecDeque<CachedSample>| samples.back().map_or(0, |cached| cached.sample.at);
+        let kinds = self.samples.iter().map(|(kind, samples)| (&*kind.0, latest(samples), 1, kind));
+        let evicted: Vec<(Arc<str>, FailureKey)> = split_fairly(kinds, MAX_KINDS).1.into_iter().cloned().collect();
+        evicted.iter().for_each(|kind| drop(self.samples.remove(kind)));
     }
 }
 

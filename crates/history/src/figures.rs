@@ -1,7 +1,8 @@
-//! [`figures`]: aggregates of the runs in a window, next to the same window a day before; [`changes`]: aggregates by
-//! commit or issue. A finished run belongs to the window of its last event; a live run belongs to the window that ends
-//! now, with everything it did so far. [`RunSums::from_run`] alone defines how much a run adds to a sum. Counts and
-//! cost are exact. An average over no runs is `None`, never zero. Pages are made in `pages`.
+//! [`compute_figures`]: aggregates of the runs in a window, with those of the same window a day before;
+//! [`compute_changes`]: aggregates by commit or issue. A finished run belongs to the window of its last event; a live
+//! run belongs to the window that ends now, with everything it did so far. [`RunSums::from_run`] alone defines how much
+//! a run adds to a sum. Counts and cost are exact. An average over no runs is `None`, never zero. Pages are made in
+//! `pages`.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +13,7 @@ use super::usage::CallsWithoutUsage;
 
 /// One day, ns.
 pub const DAY: u64 = 24 * 3_600_000_000_000;
-/// Steps of a sparkline.
+/// Steps of a sparkline, the series of values through a window.
 const SPARKLINE_STEPS: usize = 24;
 /// Names in a table; the others are added up as `other`.
 const MAX_NAMES: usize = 10;
@@ -55,8 +56,8 @@ impl TimeWindow {
 
     fn step_index(&self, at: u64) -> Option<usize> {
         let length = u128::from(self.to.saturating_sub(self.from));
-        let into = u128::from(at.checked_sub(self.from)?.checked_sub(1)?);
-        let step = (into * SPARKLINE_STEPS as u128).checked_div(length)?;
+        let elapsed = u128::from(at.checked_sub(self.from)?.checked_sub(1)?);
+        let step = (elapsed * SPARKLINE_STEPS as u128).checked_div(length)?;
         usize::try_from(step).ok().filter(|step| *step < SPARKLINE_STEPS)
     }
 }
@@ -75,8 +76,8 @@ pub struct WindowMetric {
 impl WindowMetric {
     /// Relative change since the day before; `None` if there was nothing then.
     pub fn change(&self) -> Option<f64> {
-        let (value, before) = (self.value?, self.yesterday?);
-        (before > 0.0).then(|| value / before - 1.0)
+        let (value, yesterday) = (self.value?, self.yesterday?);
+        (yesterday > 0.0).then(|| value / yesterday - 1.0)
     }
 }
 
@@ -139,16 +140,16 @@ impl RunSums {
     }
 
     /// The numbers of one model's or other tenant's part of a run.
-    fn from_part(run: &RunRecord, model: &RunModelUsage) -> Self {
+    fn from_part(run: &RunRecord, part: &RunModelUsage) -> Self {
         Self {
             iterations: 0,
             tool_calls: 0,
             tool_failures: 0,
-            calls: model.calls,
-            input: model.input,
-            output: model.output,
-            atto: model.atto,
-            unpriced: model.unpriced,
+            calls: part.calls,
+            input: part.input,
+            output: part.output,
+            atto: part.atto,
+            unpriced: part.unpriced,
             ..Self::from_run(run)
         }
     }
@@ -338,61 +339,57 @@ impl RunTally {
 
 /// Computes the figures of `runs` in `window`.
 pub fn compute_figures(runs: &[Arc<RunRecord>], window: TimeWindow) -> WindowFigures {
-    let (mut now, mut before) = (RunTally::default(), RunTally::default());
+    let (mut current, mut day_before) = (RunTally::default(), RunTally::default());
     let mut steps: Vec<RunTally> = (0..SPARKLINE_STEPS).map(|_| RunTally::default()).collect();
     let (yesterday, end) = (window.day_before(), window.to);
-    let mut inside: Vec<&Arc<RunRecord>> = Vec::new();
+    let mut counted: Vec<&Arc<RunRecord>> = Vec::new();
     for run in runs {
         if let Some(at) = window.counting_time(run) {
-            now.add(run, end);
-            inside.push(run);
+            current.add(run, end);
+            counted.push(run);
             window.step_index(at).and_then(|step| steps.get_mut(step)).into_iter().for_each(|step| step.add(run, end));
         } else if yesterday.contains(run.at) {
-            before.add(run, end);
+            day_before.add(run, end);
         }
     }
-    let number = |value: Option<f64>, before: Option<f64>, course: Vec<Option<f64>>| WindowMetric {
-        value,
-        yesterday: before,
-        series: course,
-    };
-    let course = |of: fn(&RunTally) -> Option<f64>| steps.iter().map(of).collect();
-    let iterations = number(now.iterations(), before.iterations(), course(RunTally::iterations));
-    let failure = number(now.failure(), before.failure(), course(RunTally::failure));
-    let cost = number(now.cost(), before.cost(), course(RunTally::cost));
-    let p95 = number(now.p95(), before.p95(), steps.iter_mut().map(RunTally::p95).collect());
+    let metric = |value, yesterday, series| WindowMetric { value, yesterday, series };
+    let series = |value: fn(&RunTally) -> Option<f64>| steps.iter().map(value).collect();
+    let iterations = metric(current.iterations(), day_before.iterations(), series(RunTally::iterations));
+    let failure = metric(current.failure(), day_before.failure(), series(RunTally::failure));
+    let cost = metric(current.cost(), day_before.cost(), series(RunTally::cost));
+    let p95 = metric(current.p95(), day_before.p95(), steps.iter_mut().map(RunTally::p95).collect());
     let shares =
-        |name: fn(&RunRecord) -> &Option<Arc<str>>| top_shares(inside.iter().map(|run| share_of_run(run, name(run))));
+        |name: fn(&RunRecord) -> &Option<Arc<str>>| top_shares(counted.iter().map(|run| share_of_run(run, name(run))));
     WindowFigures {
         window,
-        sum: now.sum,
-        yesterday: before.sum,
-        most_iterations: inside.iter().map(|run| run.iterations).max().unwrap_or(0),
+        sum: current.sum,
+        yesterday: day_before.sum,
+        most_iterations: counted.iter().map(|run| run.iterations).max().unwrap_or(0),
         iterations,
         p95,
         failure,
         cost,
-        by_tenant: top_shares(inside.iter().flat_map(|run| tenant_shares(run))),
-        by_model: top_shares(inside.iter().flat_map(|run| model_shares(run))),
+        by_tenant: top_shares(counted.iter().flat_map(|run| tenant_shares(run))),
+        by_model: top_shares(counted.iter().flat_map(|run| model_shares(run))),
         by_feature: shares(|run| &run.feature),
-        tools: top_tools(&inside),
-        denials: top_denials(&inside),
-        troubles: top_troubles(&inside),
-        failed_calls: inside.iter().map(|run| run.failed_calls).sum(),
-        fallbacks: top_fallbacks(&inside),
-        no_usage: CallsWithoutUsage::from_runs(inside.iter().map(|run| &***run)),
-        longest: first_runs(&inside, |run| Reverse((run.elapsed(end), run.at))),
-        most_expensive: first_runs(&inside, |run| Reverse((run.atto, run.at))),
+        tools: top_tools(&counted),
+        denials: top_denials(&counted),
+        troubles: top_troubles(&counted),
+        failed_calls: counted.iter().map(|run| run.failed_calls).sum(),
+        fallbacks: top_fallbacks(&counted),
+        no_usage: CallsWithoutUsage::from_runs(counted.iter().map(|run| &***run)),
+        longest: first_runs(&counted, |run| Reverse((run.elapsed(end), run.at))),
+        most_expensive: first_runs(&counted, |run| Reverse((run.atto, run.at))),
     }
 }
 
-fn first_runs<K: Ord>(runs: &[&Arc<RunRecord>], by: impl Fn(&RunRecord) -> K) -> Vec<Arc<RunRecord>> {
+fn first_runs<K: Ord>(runs: &[&Arc<RunRecord>], rank: impl Fn(&RunRecord) -> K) -> Vec<Arc<RunRecord>> {
     let mut runs: Vec<&Arc<RunRecord>> = runs.to_vec();
     if runs.len() > MAX_RUN_ROWS {
-        runs.select_nth_unstable_by_key(MAX_RUN_ROWS, |run| by(run));
+        runs.select_nth_unstable_by_key(MAX_RUN_ROWS, |run| rank(run));
         runs.truncate(MAX_RUN_ROWS);
     }
-    runs.sort_by_key(|run| by(run));
+    runs.sort_by_key(|run| rank(run));
     runs.into_iter().map(Arc::clone).collect()
 }
 
@@ -406,14 +403,14 @@ fn share_of_run(run: &RunRecord, name: &Option<Arc<str>>) -> CostShare {
 }
 
 fn tenant_shares(run: &RunRecord) -> impl Iterator<Item = CostShare> + '_ {
-    let own = CostShare { sum: RunSums::from_own_part(run), ..share_of_run(run, &run.tenant) };
-    let other = |other: &RunModelUsage| CostShare {
+    let own_share = CostShare { sum: RunSums::from_own_part(run), ..share_of_run(run, &run.tenant) };
+    let share_of_other = |other: &RunModelUsage| CostShare {
         account: run.account.to_string(),
         name: other.name.to_string(),
         names: 1,
         sum: RunSums::from_part(run, other),
     };
-    std::iter::once(own).chain(run.others.iter().map(other))
+    std::iter::once(own_share).chain(run.others.iter().map(share_of_other))
 }
 
 fn model_shares(run: &RunRecord) -> impl Iterator<Item = CostShare> + '_ {
@@ -425,14 +422,14 @@ fn model_shares(run: &RunRecord) -> impl Iterator<Item = CostShare> + '_ {
     })
 }
 
-/// Sums by name, most expensive first; rows beyond ten are added up as `other`; unnamed runs come last.
+/// Sums by name, most expensive first; names beyond ten are added up as `other`; runs without a name come last.
 fn top_shares(shares: impl Iterator<Item = CostShare>) -> Vec<CostShare> {
     let mut by_name: HashMap<(String, String), CostShare> = HashMap::new();
-    // Names that the tracker had to merge into `other` are added to the `other` row here.
     let mut other = CostShare { name: runs::OTHER.to_owned(), ..CostShare::default() };
     for share in shares {
-        let given_up = share.name == runs::OTHER;
-        let key = if given_up { Default::default() } else { (share.account.clone(), share.name.clone()) };
+        // Names that the tracker had to merge into `other` are added to the row `other` below.
+        let was_merged = share.name == runs::OTHER;
+        let key = if was_merged { Default::default() } else { (share.account.clone(), share.name.clone()) };
         match by_name.get_mut(&key) {
             Some(sum) => {
                 sum.add(&share);
@@ -444,12 +441,12 @@ fn top_shares(shares: impl Iterator<Item = CostShare>) -> Vec<CostShare> {
         }
     }
     let unnamed = by_name.remove(&(String::new(), UNATTRIBUTED.to_owned()));
-    let given_up = by_name.remove(&Default::default());
+    let merged = by_name.remove(&Default::default());
     let mut rows: Vec<CostShare> = by_name.into_values().collect();
-    let place = |share: &CostShare| (Reverse(share.sum.atto), Reverse(share.sum.runs));
-    rows.sort_by(|a, b| (place(a), &a.name, &a.account).cmp(&(place(b), &b.name, &b.account)));
+    let rank = |share: &CostShare| (Reverse(share.sum.atto), Reverse(share.sum.runs));
+    rows.sort_by(|a, b| (rank(a), &a.name, &a.account).cmp(&(rank(b), &b.name, &b.account)));
     let rest = rows.split_off(rows.len().min(MAX_NAMES));
-    rest.iter().chain(&given_up).for_each(|share| other.add(share));
+    rest.iter().chain(&merged).for_each(|share| other.add(share));
     rows.extend((other.names > 0).then_some(other));
     rows.extend(unnamed);
     rows
@@ -457,14 +454,14 @@ fn top_shares(shares: impl Iterator<Item = CostShare>) -> Vec<CostShare> {
 
 fn top_tools(runs: &[&Arc<RunRecord>]) -> Vec<ToolFigures> {
     let mut by_name: HashMap<&str, ToolFigures> = HashMap::new();
-    for part in runs.iter().flat_map(|run| &run.tools) {
-        let tool = by_name.entry(&part.name).or_default();
-        tool.calls += part.calls;
-        tool.failed += part.failed;
-        tool.denied += part.denied;
+    for usage in runs.iter().flat_map(|run| &run.tools) {
+        let tool = by_name.entry(&usage.name).or_default();
+        tool.calls += usage.calls;
+        tool.failed += usage.failed;
+        tool.denied += usage.denied;
     }
-    let named = by_name.into_iter().map(|(name, tool)| ToolFigures { name: name.to_owned(), ..tool });
-    let mut rows: Vec<ToolFigures> = named.filter(|tool| tool.failed + tool.denied > 0).collect();
+    let tools = by_name.into_iter().map(|(name, tool)| ToolFigures { name: name.to_owned(), ..tool });
+    let mut rows: Vec<ToolFigures> = tools.filter(|tool| tool.failed + tool.denied > 0).collect();
     rows.sort_by(|a, b| {
         (Reverse(a.failed), Reverse(a.denied), &a.name).cmp(&(Reverse(b.failed), Reverse(b.denied), &b.name))
     });

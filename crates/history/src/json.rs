@@ -1,5 +1,5 @@
 //! The JSON of the history API. Money is decimal text in USD, times are RFC 3339 or null, durations are seconds.
-//! `schema` is raised when a field is removed or changes its meaning. The tracker's JSON is in `runs/json`.
+//! `schema` is raised when a field is removed or changes its meaning. The tracker's JSON is in `runs::json`.
 
 use serde_json::{Value, json};
 
@@ -14,19 +14,19 @@ pub(super) fn time_json(at: u64) -> Value {
     if at == 0 { Value::Null } else { rfc3339(UnixNanos(at)).into() }
 }
 
-fn metric_json(number: &WindowMetric) -> Value {
-    json!({"value": number.value, "yesterday": number.yesterday, "change": number.change(), "course": number.series})
+fn metric_json(metric: &WindowMetric) -> Value {
+    json!({"value": metric.value, "yesterday": metric.yesterday, "change": metric.change(), "course": metric.series})
 }
 
 fn shares_json(shares: &[CostShare]) -> Vec<Value> {
-    let one = |share: &CostShare| {
+    let row = |share: &CostShare| {
         let account = Some(&share.account).filter(|account| !account.is_empty());
         json!({"name": share.name, "account": account, "names": share.names,
             "runs": share.sum.runs, "live": share.sum.live, "failed": share.sum.failed, "model_calls": share.sum.calls,
             "input_tokens": share.sum.input, "output_tokens": share.sum.output,
             "cost_usd": cost(share.sum.atto, share.sum.unpriced), "unpriced_calls": share.sum.unpriced})
     };
-    shares.iter().map(one).collect()
+    shares.iter().map(row).collect()
 }
 
 /// The JSON of a sum.
@@ -46,7 +46,7 @@ pub(super) fn sums_json(sum: &RunSums) -> Value {
     })
 }
 
-/// One run as history keeps it; a live one up to `now`.
+/// One run as history keeps it; the duration of a live run is up to `now`.
 pub fn run_json(run: &RunRecord, now: u64) -> Value {
     let text = |text: &str| if text.is_empty() { Value::Null } else { text.into() };
     json!({
@@ -131,13 +131,13 @@ pub fn figures_json(figures: &WindowFigures) -> Value {
     })
 }
 
-/// Runs by commit or issue.
-pub fn changes_json(by: &str, all: &[ChangeFigures]) -> Value {
-    let one = |one: &ChangeFigures| {
-        json!({"name": one.name, "service": one.service, "first": time_json(one.first), "last": time_json(one.last), "runs": one.sum.runs,
-            "live": one.sum.live,
-            "iterations_per_run": one.iterations, "p95_seconds_per_run": one.p95, "failure_rate": one.failure,
-            "cost_usd_per_run": one.cost, "cost_usd": cost(one.sum.atto, one.sum.unpriced), "tool_failure_rate": one.tool_failure})
+/// Runs by commit or issue (`by`).
+pub fn changes_json(by: &str, changes: &[ChangeFigures]) -> Value {
+    let row = |change: &ChangeFigures| {
+        json!({"name": change.name, "service": change.service, "first": time_json(change.first), "last": time_json(change.last), "runs": change.sum.runs,
+            "live": change.sum.live,
+            "iterations_per_run": change.iterations, "p95_seconds_per_run": change.p95, "failure_rate": change.failure,
+            "cost_usd_per_run": change.cost, "cost_usd": cost(change.sum.atto, change.sum.unpriced), "tool_failure_rate": change.tool_failure})
     };
-    json!({"schema": SCHEMA, "by": by, "changes": all.iter().map(one).collect::<Vec<_>>()})
+    json!({"schema": SCHEMA, "by": by, "changes": changes.iter().map(row).collect::<Vec<_>>()})
 }

@@ -2,9 +2,9 @@
 //! [`FailedSpans`] (failing spans, counted and sampled) and [`HistoryStore`], the file in which they survive a restart.
 //! The tracker keeps only the latest runs; a comparison with yesterday, a nightly report and a run's page on the next
 //! morning need more. Only data that a third party may see is kept: names that passed the id policy, spans that were
-//! stripped and redacted. Memory and disk are bounded: the account with most data loses its oldest. Of a batch's
-//! processing only the check for failed spans is here. The gateway starts whatever is wrong with the file. Runs are
-//! identified in the crate `tracker`, HTML is made in `pages`, and `app/remember` decides when to write.
+//! stripped and redacted. Memory and disk are bounded: the account with most data loses its oldest. The gateway starts
+//! whatever is wrong with the file. Batches pass only the check for failed spans here. Runs are identified in the crate
+//! `tracker`, HTML is made in `pages`, and `src/app/history_recorder.rs` decides when to write.
 
 mod entry;
 mod failure_recorder;

@@ -1,6 +1,6 @@
 //! [`RunHistory`]: the runs of the last 48 hours in memory. At most [`MAX_RUNS`] are kept; beyond that the account with
 //! most runs loses its oldest. There is one entry per run, with its latest state. Runs whose own times are further back
-//! are counted, not kept. Changes wait, by key, until they are written.
+//! are counted, not kept. Keys of changed runs wait until the changes are written.
 //! The tracker is queried in `tracker_query`, aggregates are in `figures`, the file is in `store`.
 
 use std::cmp::Reverse;
@@ -31,12 +31,13 @@ pub(super) struct CachedRun {
 #[derive(Default)]
 pub struct RunHistory {
     pub(super) runs: RwLock<HashMap<String, CachedRun>>,
-    /// Keys of runs whose latest state is not yet written, including removed runs.
+    /// Keys of runs whose latest state is not written yet, including removed runs.
     changed: Mutex<BTreeSet<String>>,
     /// Time of the last query of the tracker. The lock is held during a query, so that an older answer never replaces a
     /// newer one.
     pub(super) last_query: Mutex<u64>,
     next_order: AtomicU64,
+    /// See [`Self::left_out`].
     evicted: AtomicU64,
     too_old: AtomicU64,
 }
@@ -44,12 +45,12 @@ pub struct RunHistory {
 impl RunHistory {
     /// Stores the views of the tracker; returns the entries that are new or have changed.
     pub fn store_views<'v>(&self, views: impl IntoIterator<Item = &'v RunView>, now: u64) -> Vec<Arc<RunRecord>> {
-        let (mut changed, mut old) = (Vec::new(), 0);
+        let (mut changed, mut too_old) = (Vec::new(), 0);
         let mut runs = self.runs.write();
         for view in views {
             let mut entry = RunRecord::from_view(view, now);
             if entry.at.saturating_add(RETENTION) < now {
-                old += 1;
+                too_old += 1;
                 continue;
             }
             let key = entry.key();
@@ -72,7 +73,7 @@ impl RunHistory {
         }
         drop(runs);
         self.changed.lock().extend(changed.iter().map(|entry| entry.key()));
-        self.too_old.fetch_max(old, Ordering::Relaxed);
+        self.too_old.fetch_max(too_old, Ordering::Relaxed);
         changed
     }
 
@@ -97,39 +98,42 @@ impl RunHistory {
     pub fn evict_old(&self, now: u64) {
         let before = now.saturating_sub(RETENTION);
         let mut runs = self.runs.write();
-        runs.retain(|_, kept| kept.entry.at >= before);
+        runs.retain(|_, cached| cached.entry.at >= before);
         if runs.len() <= MAX_RUNS {
             return;
         }
-        let all = runs.iter().map(|(key, kept)| (&*kept.entry.account, (kept.entry.at, kept.order), 1, key));
-        let gone: Vec<String> = split_fairly(all, MAX_RUNS).1.into_iter().cloned().collect();
+        let candidates =
+            runs.iter().map(|(key, cached)| (&*cached.entry.account, (cached.entry.at, cached.order), 1, key));
+        let evicted: Vec<String> = split_fairly(candidates, MAX_RUNS).1.into_iter().cloned().collect();
         let mut changed = self.changed.lock();
-        gone.iter().for_each(|key| {
+        evicted.iter().for_each(|key| {
             runs.remove(key);
             // Only memory is bounded here; the file keeps the run.
             changed.remove(key);
         });
         drop(changed);
-        self.evicted.fetch_add(gone.len() as u64, Ordering::Relaxed);
+        self.evicted.fetch_add(evicted.len() as u64, Ordering::Relaxed);
     }
 
-    /// At most `most` live runs that the tracker has not shown for `patience` ns: of each account the longest unseen
+    /// At most `limit` live runs that the tracker has not shown for `min_unseen` ns: of each account the longest unseen
     /// ones.
-    pub fn longest_unseen(&self, now: u64, patience: u64, most: usize) -> Vec<Arc<RunRecord>> {
+    pub fn longest_unseen(&self, now: u64, min_unseen: u64, limit: usize) -> Vec<Arc<RunRecord>> {
         let runs = self.runs.read();
-        let unseen = runs.values().filter(|kept| kept.entry.is_live() && kept.last_seen.saturating_add(patience) < now);
-        let unseen = unseen.map(|kept| (&*kept.entry.account, Reverse((kept.last_seen, kept.order)), 1, kept));
-        split_fairly(unseen, most).0.into_iter().map(|kept| Arc::clone(&kept.entry)).collect()
+        let unseen_runs =
+            runs.values().filter(|cached| cached.entry.is_live() && cached.last_seen.saturating_add(min_unseen) < now);
+        let unseen_runs =
+            unseen_runs.map(|cached| (&*cached.entry.account, Reverse((cached.last_seen, cached.order)), 1, cached));
+        split_fairly(unseen_runs, limit).0.into_iter().map(|cached| Arc::clone(&cached.entry)).collect()
     }
 
     /// Marks a live run that the tracker no longer knows as evicted.
     pub fn mark_evicted(&self, entry: &RunRecord, now: u64) -> Arc<RunRecord> {
-        let lost = Arc::new(RunRecord { state: RunState::Evicted.as_str().into(), ..entry.clone() });
-        self.changed.lock().insert(lost.key());
+        let evicted = Arc::new(RunRecord { state: RunState::Evicted.as_str().into(), ..entry.clone() });
+        self.changed.lock().insert(evicted.key());
         self.runs
             .write()
-            .insert(lost.key(), CachedRun { entry: Arc::clone(&lost), last_seen: now, order: self.take_order() });
-        lost
+            .insert(evicted.key(), CachedRun { entry: Arc::clone(&evicted), last_seen: now, order: self.take_order() });
+        evicted
     }
 
     /// Removes runs that were merged into others.
@@ -143,38 +147,41 @@ impl RunHistory {
     /// Changes since the last call, to be written: current entries, and keys of removed runs.
     pub fn take_changes(&self) -> (Vec<Arc<RunRecord>>, Vec<String>) {
         let changed = std::mem::take(&mut *self.changed.lock());
-        let (mut entries, mut gone, runs) = (Vec::new(), Vec::new(), self.runs.read());
+        let (mut entries, mut removed, runs) = (Vec::new(), Vec::new(), self.runs.read());
         for key in changed {
             match runs.get(&key) {
-                Some(kept) => entries.push(Arc::clone(&kept.entry)),
-                None => gone.push(key),
+                Some(cached) => entries.push(Arc::clone(&cached.entry)),
+                None => removed.push(key),
             }
         }
-        (entries, gone)
+        (entries, removed)
     }
 
     /// All runs, in no order.
     pub fn all_runs(&self) -> Vec<Arc<RunRecord>> {
-        self.runs.read().values().map(|kept| Arc::clone(&kept.entry)).collect()
+        self.runs.read().values().map(|cached| Arc::clone(&cached.entry)).collect()
     }
 
     /// One run by account and id.
     pub fn find_run(&self, account: &str, run: &str) -> Option<Arc<RunRecord>> {
         let runs = self.runs.read();
-        let is_it = |kept: &&CachedRun| *kept.entry.run == *run && *kept.entry.account == *account;
-        runs.values().filter(is_it).max_by_key(|kept| kept.entry.at).map(|kept| Arc::clone(&kept.entry))
+        let is_wanted = |cached: &&CachedRun| *cached.entry.run == *run && *cached.entry.account == *account;
+        runs.values().filter(is_wanted).max_by_key(|cached| cached.entry.at).map(|cached| Arc::clone(&cached.entry))
     }
 
     /// Accounts that have a run of this id.
     pub fn accounts_with_run(&self, run: &str) -> Vec<String> {
         let runs = self.runs.read();
-        runs.values().filter(|kept| *kept.entry.run == *run).map(|kept| kept.entry.account.to_string()).collect()
+        runs.values()
+            .filter(|cached| *cached.entry.run == *run)
+            .map(|cached| cached.entry.account.to_string())
+            .collect()
     }
 
     /// Whether the entry of this view is stored already.
     pub fn is_stored(&self, view: &RunView, now: u64) -> bool {
         let entry = RunRecord::from_view(view, now);
-        self.runs.read().get(&entry.key()).is_some_and(|kept| *kept.entry == entry)
+        self.runs.read().get(&entry.key()).is_some_and(|cached| *cached.entry == entry)
     }
 
     /// Numbers of runs left out: because there were too many in total, and in one query because their times were more

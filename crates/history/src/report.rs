@@ -1,7 +1,6 @@
-//! [`report`]: failing spans of a period in groups, with samples and their issues, for an agent or a person who reads
-//! it in the morning; [`JiraComment`]: the comment on a ticket.
-//! Groups are ordered by count, then by name; `schema` is as in `runs/json`. In Markdown every text is escaped or in
-//! code.
+//! [`build_report`]: failing spans of a period in groups, with samples and issues, for an agent or a person who reads
+//! the report in the morning; [`JiraComment`]: the comment on a ticket.
+//! Groups are ordered by count, then by name; `schema` is as in `runs::json`. In Markdown every text is escaped.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +21,8 @@ use runs::json::SCHEMA;
 /// Attributes by which failures can be grouped, in the order of [`super::FailureKey`].
 pub const GROUPINGS: [&str; 7] =
     ["exception.slug", "build.commit_sha", "service.name", "error.type", "name", "tenant.id", "work_tracker.issue_id"];
-/// Index of the issue in [`BY`].
+/// Indexes of the span's name and of the issue in [`GROUPINGS`].
+const SPAN_NAME: usize = 4;
 const ISSUE: usize = 6;
 
 /// A name that is not in [`GROUPINGS`].
@@ -53,14 +53,14 @@ impl ReportParameters {
     /// # Errors
     /// A name is not in [`GROUPINGS`].
     pub fn parse_grouping(names: &str) -> Result<Vec<usize>, UnknownGrouping> {
-        let place = |name: &str| {
+        let index = |name: &str| {
             let known = GROUPINGS.iter().position(|known| *known == name.trim());
             known.ok_or(UnknownGrouping)
         };
-        let mut places: Vec<usize> = names.split(',').map(place).collect::<Result<_, _>>()?;
+        let mut indexes: Vec<usize> = names.split(',').map(index).collect::<Result<_, _>>()?;
         let mut seen = BTreeSet::new();
-        places.retain(|place| seen.insert(*place));
-        Ok(places)
+        indexes.retain(|index| seen.insert(*index));
+        Ok(indexes)
     }
 }
 
@@ -90,7 +90,7 @@ pub struct FailureReport {
     pub largest: Vec<FailureGroup>,
     /// Sum over the runs of the period, live ones up to now.
     pub sum: RunSums,
-    /// Their model calls whose client reported no usage.
+    /// The model calls of these runs whose client reported no usage.
     pub no_usage: CallsWithoutUsage,
 }
 
@@ -98,18 +98,18 @@ pub struct FailureReport {
 pub fn build_report(
     failures: &FailedSpans,
     runs: &[Arc<RunRecord>],
-    asked: ReportParameters,
+    parameters: ReportParameters,
     now: u64,
 ) -> FailureReport {
-    let from = now.saturating_sub(asked.since.min(RETENTION));
-    let values = |key: &FailureKey| -> Vec<Arc<str>> {
-        asked.by.iter().filter_map(|place| key.get(*place)).map(Arc::clone).collect()
+    let from = now.saturating_sub(parameters.since.min(RETENTION));
+    let group_values = |key: &FailureKey| -> Vec<Arc<str>> {
+        parameters.by.iter().filter_map(|index| key.get(*index)).map(Arc::clone).collect()
     };
     let mut groups: BTreeMap<Vec<Arc<str>>, FailureGroup> = BTreeMap::new();
     let mut spans = 0;
     for (key, count) in failures.counts(from) {
         spans += count;
-        let values = values(&key);
+        let values = group_values(&key);
         let group = groups.entry(values.clone());
         let group =
             group.or_insert_with(|| FailureGroup { values, count: 0, issues: BTreeSet::new(), samples: Vec::new() });
@@ -117,32 +117,32 @@ pub fn build_report(
         group.issues.extend(key.get(ISSUE).filter(|issue| !issue.is_empty()).cloned());
     }
     for sample in failures.samples(from) {
-        let group = groups.get_mut(&values(&sample.key)).filter(|group| group.samples.len() < asked.samples);
+        let group = groups.get_mut(&group_values(&sample.key)).filter(|group| group.samples.len() < parameters.samples);
         group.into_iter().for_each(|group| group.samples.push(Arc::clone(&sample)));
     }
-    let count = groups.len();
+    let group_count = groups.len();
     let mut largest: Vec<FailureGroup> = groups.into_values().collect();
     largest.sort_by(|a, b| (Reverse(a.count), &a.values).cmp(&(Reverse(b.count), &b.values)));
-    largest.truncate(asked.limit);
+    largest.truncate(parameters.limit);
     let window = TimeWindow { from, to: now };
-    let inside = || runs.iter().filter(|run| window.counting_time(run).is_some()).map(AsRef::as_ref);
-    let (sum, no_usage) = (RunSums::sum_runs(inside()), CallsWithoutUsage::from_runs(inside()));
-    FailureReport { parameters: asked, at: now, spans, groups: count, largest, sum, no_usage }
+    let counted_runs = || runs.iter().filter(|run| window.counting_time(run).is_some()).map(AsRef::as_ref);
+    let (sum, no_usage) = (RunSums::sum_runs(counted_runs()), CallsWithoutUsage::from_runs(counted_runs()));
+    FailureReport { parameters, at: now, spans, groups: group_count, largest, sum, no_usage }
 }
 
 impl FailureReport {
-    fn names(&self) -> Vec<&'static str> {
-        self.parameters.by.iter().filter_map(|place| GROUPINGS.get(*place)).copied().collect()
+    fn grouping_names(&self) -> Vec<&'static str> {
+        self.parameters.by.iter().filter_map(|index| GROUPINGS.get(*index)).copied().collect()
     }
 }
 
 /// The report as JSON (schema: docs/runs.md). `link` returns the URL of a sample's trace.
 pub fn report_json(report: &FailureReport, link: &dyn Fn(&FailureSample) -> Option<String>) -> Value {
-    let names = report.names();
+    let names = report.grouping_names();
     let sample = |sample: &Arc<FailureSample>| {
-        let named = GROUPINGS.iter().zip(&sample.key).filter(|(_, value)| !value.is_empty());
+        let grouping_values = GROUPINGS.iter().zip(&sample.key).filter(|(_, value)| !value.is_empty());
         let mut fields: Map<String, Value> =
-            named.map(|(name, value)| ((*name).to_owned(), Value::from(&**value))).collect();
+            grouping_values.map(|(name, value)| ((*name).to_owned(), Value::from(&**value))).collect();
         let attributes: Map<String, Value> =
             sample.attributes.iter().map(|(key, value)| (key.to_string(), Value::from(&**value))).collect();
         fields.insert("time".into(), time_json(sample.at));
@@ -176,24 +176,24 @@ pub fn report_json(report: &FailureReport, link: &dyn Fn(&FailureSample) -> Opti
 
 /// Escapes text for a line of Markdown.
 fn escape_markdown(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
+    let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '\n' | '\r' | '\t' => out.push(' '),
+            '\n' | '\r' | '\t' => escaped.push(' '),
             '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '!' | '~' | '&' => {
-                out.push('\\');
-                out.push(c);
+                escaped.push('\\');
+                escaped.push(c);
             }
             c if c.is_control() || is_direction_mark(c) => {}
-            '/' if out.ends_with(":/") => {
+            '/' if escaped.ends_with(":/") => {
                 // A zero-width space keeps addresses, and mentions below, from becoming links.
-                out.push_str("\u{200b}/");
+                escaped.push_str("\u{200b}/");
             }
-            '@' => out.push_str("@\u{200b}"),
-            c => out.push(c),
+            '@' => escaped.push_str("@\u{200b}"),
+            c => escaped.push(c),
         }
     }
-    out
+    escaped
 }
 
 /// Characters that change the direction of text, or are invisible.
@@ -203,8 +203,8 @@ pub(super) fn is_direction_mark(c: char) -> bool {
 
 /// The exact cost; unpriced calls are mentioned, never counted as zero.
 fn format_cost(sum: &RunSums) -> String {
-    let exact = runs::amounts::cost_if_priced(sum.atto, sum.unpriced).map(runs::amounts::format_exact_usd);
-    let cost = exact.unwrap_or_else(|| runs::amounts::NO_PRICE.to_owned());
+    let exact_cost = runs::amounts::cost_if_priced(sum.atto, sum.unpriced).map(runs::amounts::format_exact_usd);
+    let cost = exact_cost.unwrap_or_else(|| runs::amounts::NO_PRICE.to_owned());
     match sum.unpriced {
         0 => cost,
         calls => format!("{cost}, {} without a price", format_count(calls, "call")),
@@ -213,7 +213,7 @@ fn format_cost(sum: &RunSums) -> String {
 
 /// The report as Markdown.
 pub fn report_markdown(report: &FailureReport, link: &dyn Fn(&FailureSample) -> Option<String>) -> String {
-    let names = report.names();
+    let names = report.grouping_names();
     let hours = report.parameters.since as f64 / 3.6e12;
     let mut out = format!(
         "# Failures of the last {hours:.1} h\n\n{} in {}",
@@ -246,7 +246,7 @@ pub fn report_markdown(report: &FailureReport, link: &dyn Fn(&FailureSample) -> 
             let _ = writeln!(out, "Issues: {}\n", issues.join(", "));
         }
         for sample in &group.samples {
-            let name = sample.key.get(4).map_or("", |name| &**name);
+            let name = sample.key.get(SPAN_NAME).map_or("", |name| &**name);
             let at = time_json(sample.at);
             let trace = link(sample).map_or_else(
                 || escape_markdown(&sample.trace),
@@ -290,14 +290,14 @@ impl JiraComment {
         link: &dyn Fn(&RunRecord) -> Option<String>,
         vault: &dyn Fn(&RunRecord) -> Option<String>,
     ) -> Self {
-        let mut of_issue: Vec<&Arc<RunRecord>> =
+        let mut issue_runs: Vec<&Arc<RunRecord>> =
             runs.iter().filter(|run| run.issue.as_deref() == Some(issue)).collect();
-        of_issue.sort_by_key(|run| run.start);
+        issue_runs.sort_by_key(|run| run.start);
         let mut sessions: BTreeMap<&str, Vec<&RunRecord>> = BTreeMap::new();
-        of_issue.iter().for_each(|run| sessions.entry(&run.session).or_default().push(run));
+        issue_runs.iter().for_each(|run| sessions.entry(&run.session).or_default().push(run));
         let mut text = format!(
             "tollgate: {} in {} for {}\n",
-            format_count(of_issue.len(), "agent run"),
+            format_count(issue_runs.len(), "agent run"),
             format_count(sessions.len(), "session"),
             escape_jira(issue)
         );
@@ -316,18 +316,18 @@ impl JiraComment {
             if let Some(url) = most_expensive.and_then(|run| link(run)) {
                 let _ = writeln!(text, "** trace: {url}");
             }
-            if let Some(place) = most_expensive.and_then(|run| vault(run)) {
-                let _ = writeln!(text, "** s3_uri: {place}");
+            if let Some(location) = most_expensive.and_then(|run| vault(run)) {
+                let _ = writeln!(text, "** s3_uri: {location}");
             }
         }
-        Self { issue: issue.to_owned(), text, runs: of_issue.len() }
+        Self { issue: issue.to_owned(), text, runs: issue_runs.len() }
     }
 }
 
 /// Escapes text for Jira's markup.
 fn escape_jira(text: &str) -> String {
-    let shown = text.chars().filter(|c| !c.is_control() && !is_direction_mark(*c));
-    shown
+    let visible = text.chars().filter(|c| !c.is_control() && !is_direction_mark(*c));
+    visible
         .flat_map(|c| {
             matches!(c, '{' | '}' | '[' | ']' | '*' | '|' | '!' | '\\').then_some('\\').into_iter().chain([c])
         })

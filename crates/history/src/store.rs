@@ -1,8 +1,9 @@
 //! [`HistoryStore`]: the SQLite file in which the last 48 hours survive a restart, so that a restart at night does not
-//! cost the morning's report. It holds only data that a third party may see; samples are sealed as well. It is at most
-//! 256 MiB; beyond that the account with most data loses its oldest. A full disk deletes nothing. A file that is
-//! damaged, newer or foreign is moved aside, never overwritten; any other file stays. Only pages depend on its
-//! contents. `app/remember` decides when to write.
+//! cost the morning's report. The file holds only data that a third party may see; samples are encrypted as well. It is
+//! at most 256 MiB; beyond that the account with most data loses its oldest. A full disk deletes nothing. A file that
+//! is damaged, of another version or foreign is moved aside, never overwritten; a file that can't be opened for any
+//! other reason stays. Only pages and reports depend on its contents. `src/app/history_recorder.rs` decides when to
+//! write.
 
 use std::fs;
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,6 +15,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, params};
 use super::entry::RunRecord;
 use super::failures::{FailureCount, FailureKey, FailureSample, MAX_SAMPLES};
 use super::memory::{MAX_RUNS, RETENTION};
+use super::report::GROUPINGS;
 use super::seal::SampleSealer;
 use super::write::HistoryWrite;
 use kernel::hex;
@@ -23,14 +25,14 @@ use pipeline::spool::SpoolKey;
 /// The file's application id: "toll".
 const APPLICATION: i64 = 0x746f_6c6c;
 const VERSION: i64 = 1;
-/// Pages of 4 KiB: 256 MiB.
+/// Maximum number of pages of 4 KiB: 256 MiB.
 const MAX_PAGES: i64 = 65_536;
-/// Number of runs beyond the maximum before the file is trimmed.
-const SLACK: usize = 2000;
+/// The file is trimmed once it holds this many runs more than the maximum.
+const EXCESS_RUNS: usize = 2000;
 /// Compression level of details.
 const COMPRESSION_LEVEL: i32 = 3;
-/// Largest detail, in bytes of JSON.
-const MAX_DETAIL: usize = 4 << 20;
+/// Largest detail (the JSON of a run with its steps), bytes.
+const MAX_DETAIL_BYTES: usize = 4 << 20;
 
 /// Must be set before the first read: otherwise the WAL index is a memory-mapped file, and a mapped file on a full disk
 /// kills the process (SIGBUS). <https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory>
@@ -88,9 +90,9 @@ pub enum StoreError {
 /// An open file.
 pub struct HistoryStore {
     pub(super) db: Connection,
-    seal: Option<SampleSealer>,
-    /// Maximum number of pages.
-    pub(super) pages: i64,
+    /// `None`: samples are not written.
+    sealer: Option<SampleSealer>,
+    pub(super) max_pages: i64,
 }
 
 /// An opened file and its contents.
@@ -103,29 +105,28 @@ pub struct OpenedHistory {
     pub counts: Vec<FailureCount>,
     /// Samples of failing spans.
     pub samples: Vec<FailureSample>,
-    /// New path of an unusable file that was moved aside.
+    /// New path of a damaged or foreign file that was moved aside.
     pub moved_aside: Option<PathBuf>,
 }
 
-/// Times are stored in ms, because SQLite's integers are signed.
+/// Times are stored in ms, because SQLite's integers are signed: not all `u64` of ns would fit.
 fn to_millis(ns: u64) -> i64 {
     i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX)
 }
 
 impl HistoryStore {
-    /// Opens or creates the file. `keys`: the spool's keys, of which the first one seals.
+    /// Opens or creates the file. `keys`: the spool's keys; a new file's samples are sealed with the first one.
     ///
     /// # Errors
     /// The file can be neither opened nor created now ([`StoreError::Unusable`], [`StoreError::NotMoved`]).
     pub fn open(path: &Path, keys: &[SpoolKey], rng: &Arc<dyn Rng>, now: u64) -> Result<OpenedHistory, StoreError> {
         let unusable = |source| StoreError::Unusable { path: path.to_owned(), source };
         match Self::load_file(path, keys, rng, now) {
-            Err(error) if is_unusable(&error) => {
+            Err(error) if is_damaged_or_foreign(&error) => {
                 let aside = move_aside(path, now)?;
                 let opened = Self::load_file(path, keys, rng, now).map_err(unusable)?;
                 Ok(OpenedHistory { moved_aside: aside, ..opened })
             }
-            // A full disk, no permission, or another process that has it open: the file may be intact.
             loaded => loaded.map_err(unusable),
         }
     }
@@ -136,104 +137,107 @@ impl HistoryStore {
         rng: &Arc<dyn Rng>,
         now: u64,
     ) -> Result<OpenedHistory, rusqlite::Error> {
-        let mut store = Self { db: open_checked(path)?, seal: None, pages: MAX_PAGES };
-        let known = store.set_up_seal(keys, rng)?;
+        let mut store = Self { db: open_checked(path)?, sealer: None, max_pages: MAX_PAGES };
+        let are_samples_readable = store.set_up_sealer(keys, rng)?;
         let (runs, counts) = (store.read_runs(now)?, store.read_counts(now)?);
-        let samples = if known { store.read_samples(now)? } else { Vec::new() };
-        if !known {
+        let samples = if are_samples_readable { store.read_samples(now)? } else { Vec::new() };
+        if !are_samples_readable {
             store.db.execute("DELETE FROM samples", [])?;
         }
         Ok(OpenedHistory { store, runs, counts, samples, moved_aside: None })
     }
 
-    /// Sets up the seal. Returns whether the stored samples are readable; otherwise a new salt is stored.
-    fn set_up_seal(&mut self, keys: &[SpoolKey], rng: &Arc<dyn Rng>) -> Result<bool, rusqlite::Error> {
-        let value = |name: &str| -> Result<Option<Vec<u8>>, rusqlite::Error> {
+    /// Sets up the sealer. Returns whether the stored samples are readable; otherwise a new salt is stored.
+    fn set_up_sealer(&mut self, keys: &[SpoolKey], rng: &Arc<dyn Rng>) -> Result<bool, rusqlite::Error> {
+        let stored_value = |name: &str| -> Result<Option<Vec<u8>>, rusqlite::Error> {
             self.db.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
         };
-        let salt = value("salt")?.and_then(|salt| <[u8; 32]>::try_from(salt).ok());
-        let id = value("key")?;
-        let of_id = |key: &&SpoolKey| id.as_deref() == Some(key.id().as_bytes());
-        if let (Some(salt), Some(key)) = (salt, keys.iter().find(of_id)) {
-            self.seal = SampleSealer::new(key, &salt, Arc::clone(rng));
+        let salt = stored_value("salt")?.and_then(|salt| <[u8; 32]>::try_from(salt).ok());
+        let key_id = stored_value("key")?;
+        let has_id = |key: &&SpoolKey| key_id.as_deref() == Some(key.id().as_bytes());
+        if let (Some(salt), Some(key)) = (salt, keys.iter().find(has_id)) {
+            self.sealer = SampleSealer::new(key, &salt, Arc::clone(rng));
             return Ok(true);
         }
         let Some(key) = keys.first() else { return Ok(false) };
         let mut salt = [0; 32];
         rng.fill(&mut salt);
-        let put = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
-        self.db.execute(put, params!["salt", salt.as_slice()])?;
-        self.db.execute(put, params!["key", key.id().as_bytes()])?;
-        self.seal = SampleSealer::new(key, &salt, Arc::clone(rng));
+        let insert = "INSERT OR REPLACE INTO meta VALUES (?1, ?2)";
+        self.db.execute(insert, params!["salt", salt.as_slice()])?;
+        self.db.execute(insert, params!["key", key.id().as_bytes()])?;
+        self.sealer = SampleSealer::new(key, &salt, Arc::clone(rng));
         Ok(false)
     }
 
     fn read_runs(&self, now: u64) -> Result<Vec<RunRecord>, rusqlite::Error> {
-        let mut rows = self.db.prepare("SELECT entry FROM runs WHERE at >= ?1 ORDER BY rowid")?;
-        let found = rows.query_map([to_millis(now.saturating_sub(RETENTION))], |row| row.get::<_, Vec<u8>>(0))?;
+        let mut statement = self.db.prepare("SELECT entry FROM runs WHERE at >= ?1 ORDER BY rowid")?;
+        let entries =
+            statement.query_map([to_millis(now.saturating_sub(RETENTION))], |row| row.get::<_, Vec<u8>>(0))?;
         // Skips entries of another version.
-        found.filter_map(|row| row.map(|bytes| serde_json::from_slice(&bytes).ok()).transpose()).collect()
+        entries.filter_map(|row| row.map(|bytes| serde_json::from_slice(&bytes).ok()).transpose()).collect()
     }
 
     fn read_counts(&self, now: u64) -> Result<Vec<FailureCount>, rusqlite::Error> {
-        let mut rows = self.db.prepare("SELECT slot, key, count FROM failures WHERE slot >= ?1")?;
-        let found = rows.query_map([to_millis(now.saturating_sub(RETENTION))], |row| {
+        let mut statement = self.db.prepare("SELECT slot, key, count FROM failures WHERE slot >= ?1")?;
+        let counts = statement.query_map([to_millis(now.saturating_sub(RETENTION))], |row| {
             let (slot, key, count): (i64, String, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let group = parse_count_key(&key).map(|(key, account)| FailureCount {
+            let stored_count = parse_count_key(&key).map(|(key, account)| FailureCount {
                 account,
                 key,
                 slot: u64::try_from(slot).unwrap_or(0).saturating_mul(1_000_000),
                 count: u64::try_from(count).unwrap_or(0),
             });
-            Ok(group)
+            Ok(stored_count)
         })?;
-        found.filter_map(Result::transpose).collect()
+        counts.filter_map(Result::transpose).collect()
     }
 
     fn read_samples(&self, now: u64) -> Result<Vec<FailureSample>, rusqlite::Error> {
-        let mut rows = self.db.prepare("SELECT sealed FROM samples WHERE at >= ?1 ORDER BY id")?;
-        let found = rows.query_map([to_millis(now.saturating_sub(RETENTION))], |row| row.get::<_, Vec<u8>>(0))?;
-        let open = |sealed: Vec<u8>| serde_json::from_slice(&self.seal.as_ref()?.open(&sealed)?).ok();
-        found.filter_map(|row| row.map(open).transpose()).collect()
+        let mut statement = self.db.prepare("SELECT sealed FROM samples WHERE at >= ?1 ORDER BY id")?;
+        let sealed_samples =
+            statement.query_map([to_millis(now.saturating_sub(RETENTION))], |row| row.get::<_, Vec<u8>>(0))?;
+        let open = |sealed: Vec<u8>| serde_json::from_slice(&self.sealer.as_ref()?.open(&sealed)?).ok();
+        sealed_samples.filter_map(|row| row.map(open).transpose()).collect()
     }
 
     /// Writes in one transaction, and deletes what is older than 48 hours. If the file's size limit is reached, deletes
-    /// a tenth and tries again.
+    /// at least a tenth and tries again.
     ///
     /// # Errors
     /// [`StoreError::NotWritten`]; then nothing was written or deleted.
     pub fn write(&mut self, write: &HistoryWrite, now: u64) -> Result<(), StoreError> {
-        let rows = HistoryRows::from_write(write, self.seal.as_ref());
+        let rows = HistoryRows::from_write(write, self.sealer.as_ref());
         match self.write_rows(&rows, None, now) {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) && self.is_near_limit(rows.bytes) => {
                 Ok(self.write_rows(&rows, Some(rows.bytes.saturating_mul(2)), now)?)
             }
-            done => Ok(done?),
+            result => Ok(result?),
         }
     }
 
     /// Whether this many bytes may exceed the file's size limit. A full disk gives the same error, but deleting runs
     /// would not help there.
     fn is_near_limit(&self, bytes: i64) -> bool {
-        let number = |what: &str| self.db.query_row(&format!("PRAGMA {what}"), [], |row| row.get::<_, i64>(0)).ok();
-        let used = || Some((number("page_count")?, number("freelist_count")?, number("page_size")?));
-        let room = used().map(|(pages, free, size)| (self.pages - pages + free).saturating_mul(size));
+        let read = |pragma: &str| self.db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0)).ok();
+        let page_figures = || Some((read("page_count")?, read("freelist_count")?, read("page_size")?));
+        let room = page_figures().map(|(used, free, size)| (self.max_pages - used + free).saturating_mul(size));
         room.is_some_and(|room| room < bytes.saturating_mul(3).saturating_add(1 << 20))
     }
 
-    /// `room`: bytes to free before writing, if that is more than a tenth of the contents; `None`: free nothing.
+    /// `room`: delete this many bytes of runs before writing, or a tenth of the runs if that is more, and a tenth of
+    /// the samples; `None`: delete none.
     fn write_rows(&mut self, rows: &HistoryRows, room: Option<i64>, now: u64) -> Result<(), rusqlite::Error> {
-        let old = to_millis(now.saturating_sub(RETENTION));
+        let oldest = to_millis(now.saturating_sub(RETENTION));
         let transaction = self.db.transaction()?;
-        transaction.execute("DELETE FROM runs WHERE at < ?1", [old])?;
-        transaction.execute("DELETE FROM failures WHERE slot < ?1", [old])?;
-        transaction.execute("DELETE FROM samples WHERE at < ?1", [old])?;
+        transaction.execute("DELETE FROM runs WHERE at < ?1", [oldest])?;
+        transaction.execute("DELETE FROM failures WHERE slot < ?1", [oldest])?;
+        transaction.execute("DELETE FROM samples WHERE at < ?1", [oldest])?;
         if let Some(room) = room {
             make_room(&transaction, "runs", EACH_RUN, room)?;
             make_room(&transaction, "samples", EACH_SAMPLE, 0)?;
         }
         rows.put(&transaction)?;
-        limit_rows(&transaction, "runs", EACH_RUN, MAX_RUNS, SLACK)?;
+        limit_rows(&transaction, "runs", EACH_RUN, MAX_RUNS, EXCESS_RUNS)?;
         limit_rows(&transaction, "samples", EACH_SAMPLE, MAX_SAMPLES, 0)?;
         transaction.commit()
     }
@@ -242,7 +246,7 @@ impl HistoryStore {
     pub fn read_detail(&self, entry: &RunRecord) -> Option<String> {
         let query = "SELECT detail FROM runs WHERE key = ?1";
         let packed: Option<Vec<u8>> = self.db.query_row(query, [entry.key()], |row| row.get(0)).ok()?;
-        String::from_utf8(zstd::bulk::decompress(&packed?, MAX_DETAIL).ok()?).ok()
+        String::from_utf8(zstd::bulk::decompress(&packed?, MAX_DETAIL_BYTES).ok()?).ok()
     }
 }
 
@@ -252,116 +256,130 @@ type StoredRunRow = (String, i64, Vec<u8>, Option<Vec<u8>>);
 /// Rows as they are written.
 struct HistoryRows {
     runs: Vec<StoredRunRow>,
+    /// Keys of runs to delete.
     removed: Vec<String>,
+    /// Start of the slot (milliseconds), key, count.
     counts: Vec<(i64, String, i64)>,
+    /// Milliseconds, encrypted sample, account.
     samples: Vec<(i64, Vec<u8>, Arc<str>)>,
     /// Lower bound of the bytes needed.
     bytes: i64,
 }
 
 impl HistoryRows {
-    fn from_write(write: &HistoryWrite, seal: Option<&SampleSealer>) -> Self {
-        let run = |(entry, detail): &(Arc<RunRecord>, Option<String>)| {
-            let detail = detail.as_ref().filter(|detail| detail.len() <= MAX_DETAIL);
+    fn from_write(write: &HistoryWrite, sealer: Option<&SampleSealer>) -> Self {
+        let run_row = |(entry, detail): &(Arc<RunRecord>, Option<String>)| {
+            let detail = detail.as_ref().filter(|detail| detail.len() <= MAX_DETAIL_BYTES);
             let detail = detail.and_then(|detail| zstd::bulk::compress(detail.as_bytes(), COMPRESSION_LEVEL).ok());
             (entry.key(), to_millis(entry.at), serde_json::to_vec(&**entry).unwrap_or_default(), detail)
         };
-        let count = |group: &FailureCount| {
-            (to_millis(group.slot), count_key(group), i64::try_from(group.count).unwrap_or(i64::MAX))
+        let count_row = |count: &FailureCount| {
+            (to_millis(count.slot), count_key(count), i64::try_from(count.count).unwrap_or(i64::MAX))
         };
-        let sample = |one: &Arc<FailureSample>| {
-            let sealed = seal?.seal(&serde_json::to_vec(&**one).ok()?)?;
-            Some((to_millis(one.at), sealed, Arc::clone(&one.account)))
+        let sample_row = |sample: &Arc<FailureSample>| {
+            let sealed = sealer?.seal(&serde_json::to_vec(&**sample).ok()?)?;
+            Some((to_millis(sample.at), sealed, Arc::clone(&sample.account)))
         };
-        let runs: Vec<_> = write.runs.iter().map(run).collect();
-        let counts: Vec<_> = write.counts.iter().map(count).collect();
-        let samples: Vec<_> = write.samples.iter().filter_map(sample).collect();
+        let runs: Vec<_> = write.runs.iter().map(run_row).collect();
+        let counts: Vec<_> = write.counts.iter().map(count_row).collect();
+        let samples: Vec<_> = write.samples.iter().filter_map(sample_row).collect();
         let bytes =
-            runs.iter().map(|(key, _, body, detail)| key.len() + body.len() + detail.as_ref().map_or(0, Vec::len));
+            runs.iter().map(|(key, _, entry, detail)| key.len() + entry.len() + detail.as_ref().map_or(0, Vec::len));
         let bytes = bytes.chain(counts.iter().map(|(_, key, _)| key.len()));
         let bytes: usize = bytes.chain(samples.iter().map(|(_, sealed, _)| sealed.len())).sum();
         Self { runs, removed: write.removed.clone(), counts, samples, bytes: i64::try_from(bytes).unwrap_or(i64::MAX) }
     }
 
     fn put(&self, db: &Connection) -> Result<(), rusqlite::Error> {
-        let mut gone = db.prepare("DELETE FROM runs WHERE key = ?1")?;
+        let mut delete_run = db.prepare("DELETE FROM runs WHERE key = ?1")?;
         for key in &self.removed {
-            gone.execute([key])?;
+            delete_run.execute([key])?;
         }
-        let mut run = db.prepare(
+        let mut insert_run = db.prepare(
             "INSERT INTO runs (key, at, entry, detail) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key) DO UPDATE SET
              at = excluded.at, entry = excluded.entry, detail = COALESCE(excluded.detail, detail)",
         )?;
-        for (key, at, body, detail) in &self.runs {
-            run.execute(params![key, at, body, detail])?;
+        for (key, at, entry, detail) in &self.runs {
+            insert_run.execute(params![key, at, entry, detail])?;
         }
-        let mut count = db.prepare("INSERT OR REPLACE INTO failures VALUES (?1, ?2, ?3)")?;
-        let mut gone = db.prepare("DELETE FROM failures WHERE slot = ?1 AND key = ?2")?;
-        for (slot, key, number) in &self.counts {
-            if *number == 0 {
-                gone.execute(params![slot, key])?
+        let mut insert_count = db.prepare("INSERT OR REPLACE INTO failures VALUES (?1, ?2, ?3)")?;
+        let mut delete_count = db.prepare("DELETE FROM failures WHERE slot = ?1 AND key = ?2")?;
+        for (slot, key, count) in &self.counts {
+            if *count == 0 {
+                delete_count.execute(params![slot, key])?
             } else {
-                count.execute(params![slot, key, number])?
+                insert_count.execute(params![slot, key, count])?
             };
         }
-        let mut sample = db.prepare("INSERT INTO samples (at, sealed, account) VALUES (?1, ?2, ?3)")?;
+        let mut insert_sample = db.prepare("INSERT INTO samples (at, sealed, account) VALUES (?1, ?2, ?3)")?;
         for (at, sealed, account) in &self.samples {
-            sample.execute(params![at, sealed, &**account])?;
+            insert_sample.execute(params![at, sealed, &**account])?;
         }
         Ok(())
     }
 }
 
-/// Key of a count in the file: its values and the account.
-fn count_key(group: &FailureCount) -> String {
+/// Key of a count in the file: its grouping values and the account.
+fn count_key(count: &FailureCount) -> String {
     // Without an account the key is as older versions wrote it.
-    let account = (!group.account.is_empty()).then_some(&group.account);
-    serde_json::to_string(&group.key.iter().chain(account).collect::<Vec<_>>()).unwrap_or_default()
+    let account = (!count.account.is_empty()).then_some(&count.account);
+    serde_json::to_string(&count.key.iter().chain(account).collect::<Vec<_>>()).unwrap_or_default()
 }
 
-fn parse_count_key(name: &str) -> Option<(FailureKey, Arc<str>)> {
-    let mut words: Vec<Arc<str>> = serde_json::from_str(name).ok()?;
-    let account = if words.len() > 7 { words.pop()? } else { "".into() };
-    Some((FailureKey::try_from(words).ok()?, account))
+/// The grouping values and the account of a count's key.
+fn parse_count_key(text: &str) -> Option<(FailureKey, Arc<str>)> {
+    let mut values: Vec<Arc<str>> = serde_json::from_str(text).ok()?;
+    let account = if values.len() > GROUPINGS.len() { values.pop()? } else { "".into() };
+    Some((FailureKey::try_from(values).ok()?, account))
 }
 
-/// Deletes a tenth of the bytes, or `room` bytes if that is more: the oldest rows of the accounts that take most.
+/// Deletes a tenth of the bytes, or `room` bytes if that is more: the oldest rows of the accounts that use most bytes.
+/// Each row is ranked by the bytes that its account uses up to this row, latest rows first.
 fn make_room(db: &Connection, table: &str, each: &str, room: i64) -> Result<(), rusqlite::Error> {
-    let used = format!(
+    let with_bytes_used = format!(
         "SELECT id, size, SUM(size) OVER (PARTITION BY account ORDER BY at DESC, id DESC) AS used FROM ({each})"
     );
-    let before = format!("SELECT id, SUM(size) OVER (ORDER BY used DESC, id) - size AS before FROM ({used})");
-    let gone = format!("SELECT id FROM ({before}) WHERE before < MAX(?1, (SELECT SUM(size) / 10 FROM ({each})))");
-    db.execute(&format!("DELETE FROM {table} WHERE rowid IN ({gone})"), [room]).map(drop)
+    let with_bytes_before =
+        format!("SELECT id, SUM(size) OVER (ORDER BY used DESC, id) - size AS before FROM ({with_bytes_used})");
+    let excess =
+        format!("SELECT id FROM ({with_bytes_before}) WHERE before < MAX(?1, (SELECT SUM(size) / 10 FROM ({each})))");
+    db.execute(&format!("DELETE FROM {table} WHERE rowid IN ({excess})"), [room]).map(drop)
 }
 
-/// Deletes the rows beyond `most`, once they are more than `slack`: the oldest of the accounts that have most.
-fn limit_rows(db: &Connection, table: &str, each: &str, most: usize, slack: usize) -> Result<(), rusqlite::Error> {
+/// Deletes the rows beyond `max_rows`, once they are more than `max_excess`: the oldest of the accounts that have most.
+fn limit_rows(
+    db: &Connection,
+    table: &str,
+    each: &str,
+    max_rows: usize,
+    max_excess: usize,
+) -> Result<(), rusqlite::Error> {
     let count: i64 = db.query_row(&format!("SELECT COUNT(*) FROM {table}"), [], |row| row.get(0))?;
-    let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-    if count <= number(most).saturating_add(number(slack)) {
+    let to_i64 = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    if count <= to_i64(max_rows).saturating_add(to_i64(max_excess)) {
         return Ok(());
     }
-    let rank = format!(
+    let ranked = format!(
         "SELECT id, at, ROW_NUMBER() OVER (PARTITION BY account ORDER BY at DESC, id DESC) AS place FROM ({each})"
     );
-    let gone = format!("SELECT id FROM ({rank}) ORDER BY place DESC, at, id LIMIT ?1");
-    db.execute(&format!("DELETE FROM {table} WHERE rowid IN ({gone})"), [count.saturating_sub(number(most))]).map(drop)
+    let excess = format!("SELECT id FROM ({ranked}) ORDER BY place DESC, at, id LIMIT ?1");
+    db.execute(&format!("DELETE FROM {table} WHERE rowid IN ({excess})"), [count.saturating_sub(to_i64(max_rows))])
+        .map(drop)
 }
 
-/// Whether an error means that the file is damaged, of another version, or foreign.
-pub(super) fn is_unusable(error: &rusqlite::Error) -> bool {
+/// Whether an error means that the file is damaged, of another version, or foreign. Otherwise it may be intact.
+pub(super) fn is_damaged_or_foreign(error: &rusqlite::Error) -> bool {
     let damaged = [Some(ErrorCode::DatabaseCorrupt), Some(ErrorCode::NotADatabase)];
     damaged.contains(&error.sqlite_error_code()) || matches!(error, rusqlite::Error::InvalidQuery)
 }
 
-/// Interprets the result of SQLite's check. A page that could not be read may be intact, so that counts as an I/O
-/// error.
-pub(super) fn interpret_check(said: &str) -> Result<(), rusqlite::Error> {
-    let unread = said.split("unable to get the page. error code=").nth(1);
-    let code = unread.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
+/// Interprets the result of SQLite's check. A page that could not be read may be intact, so a read failure counts as an
+/// I/O error.
+pub(super) fn interpret_check(result: &str) -> Result<(), rusqlite::Error> {
+    let code_text = result.split("unable to get the page. error code=").nth(1);
+    let code = code_text.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
     match code {
-        _ if said == "ok" => Ok(()),
+        _ if result == "ok" => Ok(()),
         Some(code) => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None)),
         None => Err(rusqlite::Error::InvalidQuery),
     }
@@ -373,8 +391,8 @@ fn open_checked(path: &Path) -> Result<Connection, rusqlite::Error> {
     drop(fs::OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path));
     let db = Connection::open(path)?;
     db.execute_batch(EXCLUSIVE_LOCK)?;
-    let number = |what: &str| db.query_row(&format!("PRAGMA {what}"), [], |row| row.get::<_, i64>(0));
-    let (application, version) = (number("application_id")?, number("user_version")?);
+    let read = |pragma: &str| db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
+    let (application, version) = (read("application_id")?, read("user_version")?);
     let tables: i64 = db.query_row("SELECT COUNT(*) FROM sqlite_master", [], |row| row.get(0))?;
     if tables > 0 && (application != APPLICATION || version != VERSION) {
         return Err(rusqlite::Error::InvalidQuery);
@@ -387,8 +405,8 @@ fn open_checked(path: &Path) -> Result<Connection, rusqlite::Error> {
         db.execute_batch(&format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}"))?;
     }
     db.execute_batch(TABLES)?;
-    let told = "SELECT COUNT(*) FROM pragma_table_info('samples') WHERE name = 'account'";
-    if db.query_row(told, [], |row| row.get::<_, i64>(0))? == 0 {
+    let count_account_columns = "SELECT COUNT(*) FROM pragma_table_info('samples') WHERE name = 'account'";
+    if db.query_row(count_account_columns, [], |row| row.get::<_, i64>(0))? == 0 {
         db.execute_batch("ALTER TABLE samples ADD COLUMN account TEXT NOT NULL DEFAULT ''")?;
     }
     Ok(db)
@@ -396,14 +414,14 @@ fn open_checked(path: &Path) -> Result<Connection, rusqlite::Error> {
 
 /// Moves the file and its companions aside; returns the new path.
 fn move_aside(path: &Path, now: u64) -> Result<Option<PathBuf>, StoreError> {
-    let with = |path: &Path, ending: &str| {
+    let append = |path: &Path, suffix: &str| {
         let mut name = path.as_os_str().to_owned();
-        name.push(ending);
+        name.push(suffix);
         PathBuf::from(name)
     };
-    let aside = with(path, &format!(".aside-{}", hex::encode(&(now / 1_000_000).to_be_bytes())));
-    for ending in ["", "-wal", "-shm", "-journal"] {
-        let (from, to) = (with(path, ending), with(&aside, ending));
+    let aside = append(path, &format!(".aside-{}", hex::encode(&(now / 1_000_000).to_be_bytes())));
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let (from, to) = (append(path, suffix), append(&aside, suffix));
         match fs::rename(&from, &to) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             moved => moved.map_err(|source| StoreError::NotMoved { path: from, source })?,

@@ -273,7 +273,7 @@ fn the_report_groups() {
     let noticed = |batch: u8, at: u64, count: u64| failures::BatchFailures {
         account: "default".into(),
         batch: [batch; 16],
-        at,
+        received: at,
         counts: [(sample(at).key, count)].into(),
         samples: (0..3).map(|number| sample(at + number)).collect(),
     };
@@ -312,7 +312,13 @@ fn markdown_means_nothing() {
     hostile.status = "](javascript:x) <b>\u{202e}|\n# Title https://evil.example @team".into();
     let key = hostile.key.clone();
     let (account, counts) = ("default".into(), [(key, 1)].into());
-    failures.add_batch(&failures::BatchFailures { account, batch: [9; 16], at: NOW, counts, samples: vec![hostile] });
+    failures.add_batch(&failures::BatchFailures {
+        account,
+        batch: [9; 16],
+        received: NOW,
+        counts,
+        samples: vec![hostile],
+    });
     let text = report_markdown(&build_report(&failures, &[], ReportParameters::defaults(), NOW), &|_| None);
     assert!(text.contains("\\]\u{28}javascript:x) \\<b\\>\\| \\# Title"), "{text}");
     assert!(!text.contains('\u{202e}') && !text.contains("https://evil") && !text.contains("@team"), "{text}");

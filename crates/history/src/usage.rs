@@ -1,10 +1,11 @@
 //! [`CallsWithoutUsage`]: model calls whose client reported no usage, by model and service. Such calls have no price,
 //! so an operator must learn which client to change. The counts come from the same entries as all other figures, so
-//! these calls are a part of `unpriced`. `genai` decides which calls these are; `pages` shows them.
+//! these calls are also part of `unpriced`. `genai` decides which calls these are; `pages` shows them.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use runs::amounts::format_count;
 use serde_json::{Value, json};
 
 use super::entry::RunRecord;
@@ -43,16 +44,16 @@ impl CallsWithoutUsage {
         Self { calls, rows, left_out }
     }
 
-    /// A sentence with a hint what to switch on; `None` if there are no such calls. `shown` formats a name.
-    pub fn sentence(&self, shown: impl Fn(&str) -> String) -> Option<String> {
+    /// A sentence with a hint what to switch on; `None` if there are no such calls. `format_name` formats a name.
+    pub fn sentence(&self, format_name: impl Fn(&str) -> String) -> Option<String> {
         let calls = match self.calls {
             0 => return None,
             1 => "1 model call was answered without usage, so it has no price".to_owned(),
             calls => format!("{} model calls were answered without usage, so they have no price", format_count(calls)),
         };
         let row = |(model, service, calls): &(String, String, u64)| {
-            let model = if model.is_empty() { "model not reported".to_owned() } else { shown(model) };
-            let service = if service.is_empty() { String::new() } else { format!(" in {}", shown(service)) };
+            let model = if model.is_empty() { "model not reported".to_owned() } else { format_name(model) };
+            let service = if service.is_empty() { String::new() } else { format!(" in {}", format_name(service)) };
             format!("{model}{service} ({})", format_count(*calls))
         };
         let mut rows: Vec<String> = self.rows.iter().map(row).collect();
@@ -66,8 +67,4 @@ impl CallsWithoutUsage {
         let hint = if self.calls > 0 { rates::NO_USAGE_HINT.into() } else { Value::Null };
         json!({"calls": self.calls, "largest": self.rows.iter().map(row).collect::<Vec<_>>(), "hint": hint})
     }
-}
-
-fn format_count(number: u64) -> String {
-    runs::amounts::format_count(number)
 }

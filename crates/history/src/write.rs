@@ -1,6 +1,7 @@
-//! [`HistoryWrite`]: data to be written in one transaction, and the part of it that waits while the file can't be
-//! written. Only the latest state of a run or a count waits; beyond the bound the account with most data loses its
-//! oldest. The file is in `store`.
+//! [`HistoryWrite`]: data to be written in one transaction; a part of it waits while the file can't be written. Only
+//! the latest state of a run or a count waits; beyond the bound the account with most data loses its oldest. The file
+//! is in
+//! `store`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use super::entry::RunRecord;
 use super::failures::{FailureCount, FailureSample};
 use runs::fair_eviction::split_fairly;
 
-/// Bytes of run details (JSON) that may wait.
-const MAX_WAITING: usize = 16 << 20;
+/// Maximum bytes of run details (JSON) that wait.
+const MAX_WAITING_DETAIL_BYTES: usize = 16 << 20;
 
 /// Data to be written in one transaction.
 #[derive(Default)]
@@ -32,55 +33,55 @@ impl HistoryWrite {
         if older.is_empty() {
             return self;
         }
-        let is_again = |key: &String| self.runs.iter().any(|(entry, _)| entry.key() == *key);
-        let mut gone = older.removed;
-        gone.retain(|key| !is_again(key));
-        gone.extend(self.removed);
+        let is_current = |key: &String| self.runs.iter().any(|(entry, _)| entry.key() == *key);
+        let mut removed = older.removed;
+        removed.retain(|key| !is_current(key));
+        removed.extend(self.removed);
         let mut runs: Vec<(Arc<RunRecord>, Option<String>)> = Vec::new();
-        let mut places = HashMap::new();
-        let older_runs = older.runs.into_iter().filter(|(entry, _)| !gone.contains(&entry.key()));
+        let mut run_indexes = HashMap::new();
+        let older_runs = older.runs.into_iter().filter(|(entry, _)| !removed.contains(&entry.key()));
         for (entry, detail) in older_runs.chain(self.runs) {
-            let place = *places.entry(entry.key()).or_insert(runs.len());
-            match runs.get_mut(place) {
+            let index = *run_indexes.entry(entry.key()).or_insert(runs.len());
+            match runs.get_mut(index) {
                 Some(known) => *known = (entry, detail.or_else(|| known.1.take())),
                 None => runs.push((entry, detail)),
             }
         }
         let mut counts: Vec<FailureCount> = Vec::new();
-        let mut places = HashMap::new();
-        for group in older.counts.into_iter().chain(self.counts) {
-            let name = (Arc::clone(&group.account), group.slot, group.key.clone());
-            let place = *places.entry(name).or_insert(counts.len());
-            match counts.get_mut(place) {
-                Some(known) => *known = group,
-                None => counts.push(group),
+        let mut count_indexes = HashMap::new();
+        for count in older.counts.into_iter().chain(self.counts) {
+            let count_key = (Arc::clone(&count.account), count.slot, count.key.clone());
+            let index = *count_indexes.entry(count_key).or_insert(counts.len());
+            match counts.get_mut(index) {
+                Some(known) => *known = count,
+                None => counts.push(count),
             }
         }
         let mut samples = older.samples;
         samples.extend(self.samples);
-        Self { runs, removed: gone, counts, samples }
+        Self { runs, removed, counts, samples }
     }
 
-    /// The part that waits for a later write: `most` of each kind, and 16 MiB of details.
-    pub fn keep_newest(self, most: usize) -> Self {
-        let Self { mut runs, removed: mut gone, mut counts, mut samples } = self;
-        gone.truncate(most);
-        let ranks = (0..).zip(&runs).map(|(place, (run, _))| (&*run.account, (run.at, place), 1, place));
-        let over = split_fairly(ranks, most).1;
-        remove_at(&mut runs, over);
+    /// The part that waits for a later write: `max_rows` of each kind, and 16 MiB of details.
+    pub fn keep_newest(self, max_rows: usize) -> Self {
+        let Self { mut runs, mut removed, mut counts, mut samples } = self;
+        removed.truncate(max_rows);
+        let ranks = (0..).zip(&runs).map(|(index, (run, _))| (&*run.account, (run.at, index), 1, index));
+        let excess = split_fairly(ranks, max_rows).1;
+        remove_at(&mut runs, excess);
         let details = (0..)
             .zip(&runs)
-            .filter_map(|(place, (run, detail))| Some((&*run.account, (run.at, place), detail.as_ref()?.len(), place)));
-        for place in split_fairly(details, MAX_WAITING).1 {
-            runs.get_mut(place).into_iter().for_each(|(_, detail)| *detail = None);
+            .filter_map(|(index, (run, detail))| Some((&*run.account, (run.at, index), detail.as_ref()?.len(), index)));
+        for index in split_fairly(details, MAX_WAITING_DETAIL_BYTES).1 {
+            runs.get_mut(index).into_iter().for_each(|(_, detail)| *detail = None);
         }
-        let ranks = (0..).zip(&counts).map(|(place, group)| (&*group.account, (group.slot, place), 1, place));
-        let over = split_fairly(ranks, most).1;
-        remove_at(&mut counts, over);
-        let ranks = (0..).zip(&samples).map(|(place, one)| (&*one.account, (one.at, place), 1, place));
-        let over = split_fairly(ranks, most).1;
-        remove_at(&mut samples, over);
-        Self { runs, removed: gone, counts, samples }
+        let ranks = (0..).zip(&counts).map(|(index, count)| (&*count.account, (count.slot, index), 1, index));
+        let excess = split_fairly(ranks, max_rows).1;
+        remove_at(&mut counts, excess);
+        let ranks = (0..).zip(&samples).map(|(index, sample)| (&*sample.account, (sample.at, index), 1, index));
+        let excess = split_fairly(ranks, max_rows).1;
+        remove_at(&mut samples, excess);
+        Self { runs, removed, counts, samples }
     }
 
     /// Whether there is nothing to write.
@@ -89,9 +90,9 @@ impl HistoryWrite {
     }
 }
 
-/// Removes the elements at `places`.
-fn remove_at<T>(all: &mut Vec<T>, mut places: Vec<usize>) {
-    places.sort_unstable();
+/// Removes the elements at `indexes`.
+fn remove_at<T>(elements: &mut Vec<T>, mut indexes: Vec<usize>) {
+    indexes.sort_unstable();
     let mut next = 0..;
-    all.retain(|_| next.next().is_none_or(|place| places.binary_search(&place).is_err()));
+    elements.retain(|_| next.next().is_none_or(|index| indexes.binary_search(&index).is_err()));
 }

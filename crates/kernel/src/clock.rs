@@ -1,5 +1,5 @@
-//! The only file that reads time, and the engine's timers, so that simulations and golden tests can drive time by
-//! hand. Wall time may jump; [`Clock::monotonic`] never goes back. `calendar` formats dates.
+//! The only file that reads time, and the timers, so that simulations and golden tests can drive time by hand. Wall
+//! time may jump; [`Clock::monotonic`] never goes back. `calendar` formats dates.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -74,8 +74,8 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads time")]
     fn now(&self) -> UnixNanos {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        UnixNanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
     }
 
     fn monotonic(&self) -> Duration {
@@ -85,9 +85,9 @@ impl Clock for SystemClock {
 
 /// A clock that moves only when a test advances it, and its timers with it; for tests and simulations.
 pub struct ManualClock {
-    /// Monotonic time, which begins at `start`; timers use it.
+    /// `start` plus the time that passed; timers use it.
     now: AtomicU64,
-    /// How far the wall clock is ahead of monotonic time; negative if it is behind.
+    /// How far the wall clock is ahead of `now`; negative if it is behind.
     skew: AtomicI64,
     start: u64,
     timers: Mutex<ManualTimers>,
@@ -96,7 +96,8 @@ pub struct ManualClock {
 
 #[derive(Default)]
 struct ManualTimers {
-    next: u64,
+    /// Number of timers made so far.
+    count: u64,
     /// The sleeping timers, by time and number.
     sleeping: BTreeMap<(u64, u64), Option<Waker>>,
 }
@@ -154,8 +155,8 @@ impl Clock for ManualClock {
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
         let at = UnixNanos(self.now.load(Ordering::SeqCst)).plus(span).0;
         let mut timers = self.timers.lock();
-        timers.next += 1;
-        let key = (at, timers.next);
+        timers.count += 1;
+        let key = (at, timers.count);
         timers.sleeping.insert(key, None);
         Box::pin(ManualSleep { key, clock: Weak::clone(&self.weak_self) })
     }

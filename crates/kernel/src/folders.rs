@@ -7,8 +7,8 @@ const RESERVED: [&str; 6] = ["keys", "index", "chain", "packed", "sessions", "ho
 
 /// The folder of a session, from ids in their shown form.
 pub fn session_folder(account: &str, tenant: &str, session: &str) -> String {
-    let name = |id: &str| crate::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned());
-    format!("{}/{}/{}/", account_segment(account), name(tenant), name(session))
+    let segment = |id: &str| crate::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned());
+    format!("{}/{}/{}/", account_segment(account), segment(tenant), segment(session))
 }
 
 /// The folder name of an account. Accounts come from the configuration, not from clients, and are never pseudonyms.

@@ -1,5 +1,5 @@
-//! The only type that holds keys and tokens. `Debug`, `Display` and serialisation give `[redacted]`; the memory is
-//! wiped on drop. Payload text has no type with `Debug` at all.
+//! [`Secret`]: the only type that holds keys and tokens. `Debug`, `Display` and serialisation give `[redacted]`; the
+//! memory is wiped on drop. Payload text has no type with `Debug` at all.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-/// The mark that is printed and serialised in place of a secret.
+/// What is printed and serialised in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
 /// A secret string, wiped on drop and printed as `[redacted]`.
@@ -53,7 +53,7 @@ impl Serialize for Secret {
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let secret = String::deserialize(deserializer).map(Self::new)?;
-        // A printed configuration would otherwise be valid, and the mark would be sent as a credential.
+        // A printed configuration would otherwise be valid, and `[redacted]` would be sent as a credential.
         if secret.expose().trim() == REDACTED {
             return Err(D::Error::custom(
                 "`[redacted]` is what `print-config` writes in place of a secret: put `${env:NAME}` or `${file:PATH}` back",

@@ -1,5 +1,5 @@
-//! Makes texts safe for a terminal: text written by a client must not control the terminal that shows it, so C0, C1,
-//! DEL and direction marks are shown as escapes. Also forms plurals for counts.
+//! Makes texts safe for a terminal: text written by a client must not control the terminal that shows it, so control
+//! characters, direction marks and invisible marks are shown as escapes. Also forms plurals for counts.
 
 /// Whether a terminal might act on `c`, or show nothing for it: control characters, direction marks, invisible marks.
 pub fn is_unsafe(c: char) -> bool {
@@ -8,7 +8,7 @@ pub fn is_unsafe(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Replaces such characters in a line of text by `\u{…}`; tabs stay.
+/// Replaces unsafe characters ([`is_unsafe`]) in a line of text with `\u{…}`; tabs stay.
 pub fn escape_unsafe(text: &str) -> String {
     text.chars()
         .flat_map(|c| match c {
@@ -23,27 +23,27 @@ pub fn escape_unsafe(text: &str) -> String {
 /// makes are reversed.
 pub fn unescape_unsafe(text: &str) -> String {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some((before, behind)) = rest.split_once("\\u{") {
-        let shown = behind.split_once('}').and_then(|(digits, behind)| {
+    while let Some((before, after)) = rest.split_once("\\u{") {
+        let escaped = after.split_once('}').and_then(|(digits, after)| {
             let c = u32::from_str_radix(digits, 16).ok().and_then(char::from_u32)?;
-            is_unsafe(c).then_some((c, behind))
+            is_unsafe(c).then_some((c, after))
         });
         out.push_str(before);
-        rest = match shown {
-            Some((c, behind)) => {
+        rest = match escaped {
+            Some((c, after)) => {
                 out.push(c);
-                behind
+                after
             }
             None => {
                 out.push_str("\\u{");
-                behind
+                after
             }
         };
     }
     out + rest
 }
 
-/// Replaces such characters in JSON (or lines of it) by `\uXXXX`, which does not change its meaning.
+/// Replaces unsafe characters in JSON (or lines of it) with `\uXXXX`, which does not change its meaning.
 pub fn escape_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {

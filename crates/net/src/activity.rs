@@ -40,7 +40,7 @@ struct ConnectionLoad {
 pub(super) struct PortConnections {
     /// Sequence numbers for new connections and the starts of idle periods.
     order: AtomicU64,
-    all: Mutex<HashMap<u64, ConnectionActivity>>,
+    connections: Mutex<HashMap<u64, ConnectionActivity>>,
 }
 
 impl PortConnections {
@@ -48,22 +48,24 @@ impl PortConnections {
         self.order.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Asks the eighth of the idle connections that were idle longest to leave. False if none is idle and none is
+    /// Asks an eighth of the idle connections to leave, those that were idle longest. False if none is idle and none is
     /// about to leave.
     pub(super) fn ask_idle_to_leave(&self) -> bool {
-        let all = self.all.lock();
-        let works = all.values().map(|one| (*one.load.borrow(), one));
-        let (leaving, mut resting): (Vec<_>, Vec<_>) =
-            works.filter(|(work, _)| work.in_progress == 0).partition(|(work, _)| work.asked_to_leave);
-        resting.sort_unstable_by_key(|(work, _)| work.idle_since);
-        let many = (resting.len() / 8).clamp(1, MAX_LEAVING);
-        let told = resting.iter().take(many).filter(|(_, one)| one.ask_to_leave()).count();
-        told + leaving.len() > 0
+        let connections = self.connections.lock();
+        let loads = connections.values().map(|connection| (*connection.load.borrow(), connection));
+        let (leaving, mut idle): (Vec<_>, Vec<_>) =
+            loads.filter(|(load, _)| load.in_progress == 0).partition(|(load, _)| load.asked_to_leave);
+        idle.sort_unstable_by_key(|(load, _)| load.idle_since);
+        let max_asked = (idle.len() / 8).clamp(1, MAX_LEAVING);
+        let asked = idle.iter().take(max_asked).filter(|(_, connection)| connection.ask_to_leave()).count();
+        asked + leaving.len() > 0
     }
 
     /// Whether a connection that was asked to leave is about to close. One that received a request first is not.
     pub(super) fn has_leaving(&self) -> bool {
-        self.all.lock().values().map(|one| *one.load.borrow()).any(|work| work.asked_to_leave && work.in_progress == 0)
+        let connections = self.connections.lock();
+        let mut loads = connections.values().map(|connection| *connection.load.borrow());
+        loads.any(|load| load.asked_to_leave && load.in_progress == 0)
     }
 }
 
@@ -71,11 +73,10 @@ impl PortConnections {
 #[derive(Clone)]
 pub(super) struct ConnectionActivity {
     load: watch::Sender<ConnectionLoad>,
-    connections: Arc<PortConnections>,
+    port: Arc<PortConnections>,
 }
 
-/// The side that waits until the connection is idle. It also holds the other side, so that a connection that is
-/// closing does not look idle.
+/// The side that waits until the connection is idle. It also holds the other side, so that the channel stays open.
 pub(super) struct IdleWatcher {
     load: watch::Receiver<ConnectionLoad>,
     activity: ConnectionActivity,
@@ -95,48 +96,48 @@ pub(super) enum CloseReason {
 }
 
 /// Creates both sides of a new connection, which begins idle.
-pub(super) fn track_connection(room: &Arc<PortConnections>) -> (ConnectionActivity, IdleWatcher) {
-    let name = room.next_sequence();
-    let (work, watched) = watch::channel(ConnectionLoad { idle_since: name, ..ConnectionLoad::default() });
-    let activity = ConnectionActivity { load: work, connections: Arc::clone(room) };
-    room.all.lock().insert(name, activity.clone());
-    (activity.clone(), IdleWatcher { load: watched, activity, key: name })
+pub(super) fn track_connection(port: &Arc<PortConnections>) -> (ConnectionActivity, IdleWatcher) {
+    let key = port.next_sequence();
+    let (sender, receiver) = watch::channel(ConnectionLoad { idle_since: key, ..ConnectionLoad::default() });
+    let activity = ConnectionActivity { load: sender, port: Arc::clone(port) };
+    port.connections.lock().insert(key, activity.clone());
+    (activity.clone(), IdleWatcher { load: receiver, activity, key })
 }
 
 impl ConnectionActivity {
     /// Records that a request arrived.
     pub(super) fn begin_request(&self, version: Version) -> RequestInProgress {
         self.load
-            .send_modify(|work| (work.had_request, work.can_close_gracefully) = (true, version >= Version::HTTP_2));
-        let mut hand = RequestInProgress { activity: self.clone(), is_counted: false };
-        hand.set_counted(true);
-        hand
+            .send_modify(|load| (load.had_request, load.can_close_gracefully) = (true, version >= Version::HTTP_2));
+        let mut request = RequestInProgress { activity: self.clone(), is_counted: false };
+        request.set_counted(true);
+        request
     }
 
     /// Asks the connection to leave, and returns whether it was asked: not if it has requests in progress.
     fn ask_to_leave(&self) -> bool {
-        self.load.send_if_modified(|work| {
-            work.asked_to_leave = work.in_progress == 0;
-            work.asked_to_leave
+        self.load.send_if_modified(|load| {
+            load.asked_to_leave = load.in_progress == 0;
+            load.asked_to_leave
         })
     }
 }
 
-/// A request in progress; dropping it ends that.
+/// A request in progress; dropping it ends the request.
 pub(super) struct RequestInProgress {
     activity: ConnectionActivity,
     is_counted: bool,
 }
 
 impl RequestInProgress {
-    fn set_counted(&mut self, held: bool) {
-        if self.is_counted != held {
-            self.is_counted = held;
-            let change = |hands: usize| if held { hands.saturating_add(1) } else { hands.saturating_sub(1) };
-            self.activity.load.send_modify(|work| {
-                work.in_progress = change(work.in_progress);
-                if work.in_progress == 0 {
-                    work.idle_since = self.activity.connections.next_sequence();
+    fn set_counted(&mut self, counted: bool) {
+        if self.is_counted != counted {
+            self.is_counted = counted;
+            self.activity.load.send_modify(|load| {
+                load.in_progress =
+                    if counted { load.in_progress.saturating_add(1) } else { load.in_progress.saturating_sub(1) };
+                if load.in_progress == 0 {
+                    load.idle_since = self.activity.port.next_sequence();
                 }
             });
         }
@@ -144,9 +145,9 @@ impl RequestInProgress {
 
     /// The response is ready. From now on the request counts as in progress only while the response body has no data
     /// ready.
-    pub(super) fn track_response(mut self, answer: Response<ReplyBody>) -> Response<TrackedResponseBody> {
+    pub(super) fn track_response(mut self, response: Response<ReplyBody>) -> Response<TrackedResponseBody> {
         self.set_counted(false);
-        answer.map(|body| TrackedResponseBody { body, request: self })
+        response.map(|body| TrackedResponseBody { body, request: self })
     }
 }
 
@@ -185,34 +186,34 @@ impl Body for TrackedResponseBody {
 }
 
 impl IdleWatcher {
-    /// Completes when no request came within `first`, when none was in progress for `idle` after a request, or when
-    /// the connection is asked to leave.
+    /// Completes when no request came within `first`, when after a first request none was in progress for `idle`, or
+    /// when the connection is asked to leave.
     pub(super) async fn wait_for_close_reason(&mut self, first: Duration, idle: Duration) -> CloseReason {
-        let mut told = self.load.clone();
-        let rested = async {
-            if tokio::time::timeout(first, self.load.wait_for(|work| work.had_request)).await.is_err() {
+        let mut leave_requests = self.load.clone();
+        let idle_too_long = async {
+            if tokio::time::timeout(first, self.load.wait_for(|load| load.had_request)).await.is_err() {
                 return CloseReason::Silent;
             }
             self.wait_until_idle_for(idle).await;
             CloseReason::Idle
         };
         tokio::select! {
-            rest = rested => rest,
-            _ = told.wait_for(|work| work.asked_to_leave) => CloseReason::Crowded,
+            reason = idle_too_long => reason,
+            _ = leave_requests.wait_for(|load| load.asked_to_leave) => CloseReason::Crowded,
         }
     }
 
     /// Completes when the connection is asked to leave.
     pub(super) async fn wait_until_crowded(&mut self) {
-        let _ = self.load.wait_for(|work| work.asked_to_leave).await;
+        let _ = self.load.wait_for(|load| load.asked_to_leave).await;
     }
 
     /// Completes when the connection can be closed gracefully without losing a request: a request is in progress, or
     /// the protocol (HTTP/2) still answers requests sent meanwhile.
     pub(super) fn wait_until_closable(&self) -> impl Future<Output = ()> + use<> {
-        let mut work = self.load.clone();
+        let mut load = self.load.clone();
         async move {
-            let _ = work.wait_for(|work| work.had_request && (work.can_close_gracefully || work.in_progress > 0)).await;
+            let _ = load.wait_for(|load| load.had_request && (load.can_close_gracefully || load.in_progress > 0)).await;
         }
     }
 
@@ -224,10 +225,10 @@ impl IdleWatcher {
     /// Completes when no request was in progress for `span`.
     pub(super) async fn wait_until_idle_for(&mut self, span: Duration) {
         loop {
-            let resting = self.is_idle();
-            // An error is impossible here: `held` keeps the sender alive.
+            let is_idle = self.is_idle();
+            // An error is impossible here: `activity` keeps the sender alive.
             let changed = self.load.changed();
-            if !resting {
+            if !is_idle {
                 let _ = changed.await;
             } else if tokio::time::timeout(span, changed).await.is_err() {
                 return;
@@ -238,6 +239,6 @@ impl IdleWatcher {
 
 impl Drop for IdleWatcher {
     fn drop(&mut self) {
-        self.activity.connections.all.lock().remove(&self.key);
+        self.activity.port.connections.lock().remove(&self.key);
     }
 }

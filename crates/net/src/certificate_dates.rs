@@ -33,36 +33,40 @@ impl TlsFileProblem {
 /// How long before its end a certificate causes a warning.
 const EXPIRY_WARNING: Duration = Duration::from_secs(14 * DAY);
 
-/// Problems with the dates of the own certificates (key `shown`) and of the trusted ones (key `trusted`).
+/// Problems with the dates of the own certificates (under the key `own`) and of the trusted ones (under `trusted`).
 pub(super) fn find_date_problems(
     files: &PemFiles,
-    shown: &'static str,
+    own: &'static str,
     trusted: &'static str,
     now: u64,
 ) -> Vec<TlsFileProblem> {
     // files that can't be read are reported when the TLS configuration is built from them
-    let all = |key| files.certificates(key).ok().flatten().unwrap_or_default();
-    let line = |key, what: &str| format!("{}: {what}", files.path(key).display());
+    let certificates = |key| files.certificates(key).ok().flatten().unwrap_or_default();
+    let message = |key, what: &str| format!("{}: {what}", files.path(key).display());
     let at = |wait| UnixTime::since_unix_epoch(Duration::from_secs(now).saturating_add(wait));
     let mut found = Vec::new();
-    let certificates = all(shown);
-    let first = |wait| certificates.iter().find_map(|one| check_validity(one, at(wait)).err());
-    if let Some(error) = first(Duration::ZERO) {
-        found.push(TlsFileProblem::error((shown, line(shown, &describe_error(&error, now)))));
-    } else if let Some(error) = first(EXPIRY_WARNING) {
+    let own_certificates = certificates(own);
+    let first_error =
+        |wait| own_certificates.iter().find_map(|certificate| check_validity(certificate, at(wait)).err());
+    if let Some(error) = first_error(Duration::ZERO) {
+        found.push(TlsFileProblem::error((own, message(own, &describe_error(&error, now)))));
+    } else if let Some(error) = first_error(EXPIRY_WARNING) {
         found.push(TlsFileProblem {
-            key: shown,
-            message: line(shown, &describe_error(&error, now)),
+            key: own,
+            message: message(own, &describe_error(&error, now)),
             gravity: ProblemSeverity::Warning,
         });
     }
-    // a certificate that can't be parsed has an older version without extensions, and is trusted anyway
-    let over = |one| check_validity(one, at(Duration::ZERO)).err().filter(is_date_error);
-    let over: Option<Vec<Error>> = all(trusted).iter().map(over).collect();
-    if let Some(error) = over.as_deref().and_then(<[Error]>::first) {
-        let what = describe_error(error, now);
-        let what =
-            line(trusted, &format!("{what}, and no other certificate in the file is valid; they are still trusted"));
+    // A certificate that can't be parsed counts as valid: it has an older version, and is trusted anyway.
+    let date_error = |certificate| check_validity(certificate, at(Duration::ZERO)).err().filter(is_date_error);
+    // `None` if at least one certificate is valid.
+    let date_errors: Option<Vec<Error>> = certificates(trusted).iter().map(date_error).collect();
+    if let Some(error) = date_errors.as_deref().and_then(<[Error]>::first) {
+        let error = describe_error(error, now);
+        let what = message(
+            trusted,
+            &format!("{error}, and no other certificate in the file is valid; they are still trusted"),
+        );
         found.push(TlsFileProblem { key: trusted, message: what, gravity: ProblemSeverity::Warning });
     }
     found

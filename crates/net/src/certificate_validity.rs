@@ -15,7 +15,7 @@ pub(super) fn describe_unparsable(certificate: &CertificateDer<'_>) -> Option<St
 /// Checks that a certificate can be parsed and is valid at `time`.
 pub(super) fn check_validity(certificate: &CertificateDer<'_>, time: UnixTime) -> Result<(), Error> {
     let parsed = EndEntityCert::try_from(certificate)?;
-    // webpki checks dates first; other failures, such as the missing trust anchor, do not matter here.
+    // webpki checks dates first. Without trusted roots a valid certificate fails too, but with another error.
     match parsed.verify_for_usage(&[], &[], &[], time, KeyUsage::server_auth(), None, None) {
         Err(error) if is_date_error(&error) => Err(error),
         _ => Ok(()),

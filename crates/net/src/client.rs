@@ -29,13 +29,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an unused connection is kept.
 const POOL_IDLE: Duration = Duration::from_secs(90);
 const POOL_PER_HOST: usize = 8;
-/// Interval of HTTP/2 pings to a silent server while a request waits, and how long one may stay unanswered.
-const PING: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+/// Interval of HTTP/2 pings to a silent server while a request waits.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a ping may stay unanswered.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A request body in two parts, a prefix and the rest, so that the rest need not be copied.
 pub type UploadBody = Full<Chain<Bytes, Bytes>>;
 
-/// Joins `head` and `body`.
+/// A request body of `head` and then `body`.
 pub fn upload_body(head: Bytes, body: Bytes) -> UploadBody {
     Full::new(head.chain(body))
 }
@@ -133,8 +135,8 @@ impl HttpClient {
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_PER_HOST)
             .http2_only(settings.http2_only)
-            .http2_keep_alive_interval(PING.0)
-            .http2_keep_alive_timeout(PING.1)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
             .build(connector);
         Ok(Self { inner, proxies, tunnelled: settings.http2_only })
     }
@@ -173,16 +175,16 @@ pub enum ResponseReadError {
     Truncated,
 }
 
-/// Reads a response's body up to `cap` bytes, and its trailers.
+/// Reads a response's body up to `max_bytes` bytes, and its trailers.
 ///
 /// # Errors
 /// See [`ResponseReadError`].
-pub async fn read_response(mut body: Incoming, cap: usize) -> Result<(Bytes, HeaderMap), ResponseReadError> {
+pub async fn read_response(mut body: Incoming, max_bytes: usize) -> Result<(Bytes, HeaderMap), ResponseReadError> {
     let (mut rope, mut trailers) = (Rope::default(), HeaderMap::new());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| ResponseReadError::Truncated)?;
         match frame.into_data() {
-            Ok(data) if rope.len().saturating_add(data.len()) > cap => return Err(ResponseReadError::TooLarge),
+            Ok(data) if rope.len().saturating_add(data.len()) > max_bytes => return Err(ResponseReadError::TooLarge),
             Ok(data) => rope.push(data),
             Err(frame) => trailers.extend(frame.into_trailers().unwrap_or_default()),
         }

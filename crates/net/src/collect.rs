@@ -122,7 +122,7 @@ impl<C: BodyBudget> BodyCollector<'_, C> {
     /// early, and may remove a prefix.
     ///
     /// # Errors
-    /// `TooLarge` above the wire limit, `NoRoom`, `TimedOut`, `Disconnected`, `MalformedOtlp`, or an error of `check`.
+    /// `TooLarge` above the wire limit, `NoRoom`, `TimedOut`, `Disconnected`, `Malformed`, or an error of `check`.
     pub async fn read_body<B, F>(&self, body: &mut B, permit: &mut C::Permit, mut check: F) -> CollectResult<Rope, C>
     where
         B: Body<Data = Bytes, Error: Into<BodySourceError>> + Unpin,
@@ -143,11 +143,11 @@ impl<C: BodyBudget> BodyCollector<'_, C> {
         self.limits.run_within(read).await
     }
 
-    /// Inflates a gathered body. `permit` must hold the charge of `rope`; the result's permit holds the inflated
+    /// Inflates a collected body. `permit` must hold the charge of `rope`; the result's permit holds the inflated
     /// bytes.
     ///
     /// # Errors
-    /// `MalformedOtlp` if the body is cut off or damaged, `TooLarge` above the inflated limit, `NoRoom`.
+    /// `Malformed` if the body is cut off or damaged, `TooLarge` above the inflated limit, `NoRoom`.
     pub async fn inflate(
         &self,
         encoding: ContentEncoding,
@@ -163,12 +163,17 @@ impl<C: BodyBudget> BodyCollector<'_, C> {
         }
         let mut inflater = Inflater::new(encoding, rope, self.limits.inflated)
             .map_err(|error| CollectError::Body(to_body_error(error)))?;
-        let (mut room, mut window) = (inflater.size_hint().clamp(4 * 1024, INFLATE_STEP_BYTES - 1) + 1, 0_usize);
+        // zstd also keeps a window of up to `ZSTD_WINDOW` bytes, which is charged as it fills.
+        let (mut room, mut charged_window) =
+            (inflater.size_hint().clamp(4 * 1024, INFLATE_STEP_BYTES - 1) + 1, 0_usize);
         loop {
-            let history =
-                if encoding == ContentEncoding::Zstd { room.min(ZSTD_WINDOW.saturating_sub(window)) } else { 0 };
-            self.charge(&mut permit, room.saturating_add(history)).await?;
-            window = window.saturating_add(history);
+            let window_growth = if encoding == ContentEncoding::Zstd {
+                room.min(ZSTD_WINDOW.saturating_sub(charged_window))
+            } else {
+                0
+            };
+            self.charge(&mut permit, room.saturating_add(window_growth)).await?;
+            charged_window = charged_window.saturating_add(window_growth);
             let step;
             (inflater, step) = self.inflate_step(inflater, room, wire).await?;
             if step == InflateStep::Done {
@@ -185,8 +190,8 @@ impl<C: BodyBudget> BodyCollector<'_, C> {
 
     /// Combines `bytes` with their charge and returns the rest of `permit` to the budget.
     fn return_excess(&self, bytes: Bytes, mut permit: C::Permit) -> CollectedBody<C::Permit> {
-        let more = self.budget.charged_bytes(&permit).saturating_sub(bytes.len());
-        self.budget.release(&mut permit, more);
+        let excess = self.budget.charged_bytes(&permit).saturating_sub(bytes.len());
+        self.budget.release(&mut permit, excess);
         CollectedBody { bytes, permit }
     }
 
@@ -197,13 +202,13 @@ impl<C: BodyBudget> BodyCollector<'_, C> {
         wire: usize,
     ) -> CollectResult<(Inflater, InflateStep), C> {
         // Millions of empty gzip members produce no output but still cost time, so the size as sent counts too.
-        let inline = wire <= MAX_INLINE_INFLATE && inflater.output_len().saturating_add(room) <= MAX_INLINE_INFLATE;
+        let run_inline = wire <= MAX_INLINE_INFLATE && inflater.output_len().saturating_add(room) <= MAX_INLINE_INFLATE;
         let work = move || {
             let step = inflater.step(room);
             (inflater, step)
         };
-        let done = if inline { Some(work()) } else { run_blocking(self.tasks, "inflate", work).await };
-        let Some((inflater, step)) = done else { return Err(BodyError::Lost.into()) };
+        let result = if run_inline { Some(work()) } else { run_blocking(self.tasks, "inflate", work).await };
+        let Some((inflater, step)) = result else { return Err(BodyError::Lost.into()) };
         step.map(|step| (inflater, step)).map_err(|error| to_body_error(error).into())
     }
 
@@ -211,8 +216,8 @@ impl<C: BodyBudget> BodyCollector<'_, C> {
         if rope.len() > self.limits.inflated {
             return Err(BodyError::TooLarge.into());
         }
-        let copied = if rope.is_split() { rope.len() } else { 0 };
-        self.charge(&mut permit, copied).await?;
+        let copied_bytes = if rope.is_split() { rope.len() } else { 0 };
+        self.charge(&mut permit, copied_bytes).await?;
         Ok(self.return_excess(rope.into_bytes(), permit))
     }
 }
@@ -244,19 +249,19 @@ pub struct BodyFrames<'a, B> {
 
 impl<'a, B: Body<Data = Bytes, Error: Into<BodySourceError>> + Unpin> BodyFrames<'a, B> {
     /// Starts to read a body.
-    pub fn new(body: &'a mut B, limits: &'a BodyLimits, places: &'a SlowUploads) -> Self {
-        Self { body, limits, bytes_seen: 0, speed: UploadSpeedMeter::begin(places) }
+    pub fn new(body: &'a mut B, limits: &'a BodyLimits, slow_uploads: &'a SlowUploads) -> Self {
+        Self { body, limits, bytes_seen: 0, speed: UploadSpeedMeter::begin(slow_uploads) }
     }
 
     /// The next piece; `None` at the end. A slow body is ended while `crowded` says that another request waits for the
     /// bytes it holds.
     ///
     /// # Errors
-    /// `TooLarge` above the wire limit, `TimedOut`, `Disconnected`, `MalformedOtlp` if the framing is broken.
+    /// `TooLarge` above the wire limit, `TimedOut`, `Disconnected`, `Malformed` if the framing is broken.
     pub async fn next(&mut self, crowded: impl Fn() -> bool) -> Result<Option<Bytes>, BodyError> {
-        let holds = self.bytes_seen > 0;
+        let holds_bytes = self.bytes_seen > 0;
         loop {
-            let next = self.speed.wait_unless_slow(self.body.frame(), || holds && crowded());
+            let next = self.speed.wait_unless_slow(self.body.frame(), || holds_bytes && crowded());
             let Ok(Some(frame)) = tokio::time::timeout(self.limits.idle, next).await else {
                 return Err(BodyError::TimedOut);
             };
@@ -295,16 +300,16 @@ fn classify_read_error(error: &(dyn Error + 'static)) -> BodyError {
 /// Reads and drops up to `bytes` bytes for up to `time`: an HTTP/1.1 client that is still sending would otherwise get
 /// a connection reset instead of the response.
 pub async fn discard<B: Body + Unpin>(body: &mut B, bytes: usize, time: Duration) {
-    let drain = async {
+    let read_all = async {
         let mut left = bytes;
         while let Some(Ok(frame)) = body.frame().await {
             let Ok(data) = frame.into_data() else { continue };
-            let n = bytes::Buf::remaining(&data);
-            if n > left {
+            let received = bytes::Buf::remaining(&data);
+            if received > left {
                 break;
             }
-            left = left.saturating_sub(n);
+            left = left.saturating_sub(received);
         }
     };
-    let _ = tokio::time::timeout(time, drain).await;
+    let _ = tokio::time::timeout(time, read_all).await;
 }

@@ -14,7 +14,7 @@ use super::rope::{Rope, RopeReader};
 const ZSTD_WINDOW_LOG: u32 = 23;
 /// Largest zstd window, in bytes.
 pub const ZSTD_WINDOW: usize = 1 << ZSTD_WINDOW_LOG;
-/// No supported coding expands one byte to more than this.
+/// A declared size above this many times the compressed size is not believed.
 const LARGEST_RATIO: usize = 1100;
 
 /// Unused capacity below this is not worth a copy.
@@ -88,17 +88,17 @@ enum BodyDecoder {
 pub struct Inflater {
     source: BodyDecoder,
     out: Vec<u8>,
-    cap: usize,
-    hint: usize,
+    max_bytes: usize,
+    size_hint: usize,
 }
 
 impl Inflater {
-    /// Starts to inflate `body`; the result may have up to `cap` bytes.
+    /// Starts to inflate `body`; the result may have up to `max_bytes` bytes.
     ///
     /// # Errors
     /// [`InflateError::Damaged`] if the decoder can't be created.
-    pub fn new(encoding: ContentEncoding, mut body: Rope, cap: usize) -> Result<Self, InflateError> {
-        let hint = declared_size(encoding, &mut body).min(cap);
+    pub fn new(encoding: ContentEncoding, mut body: Rope, max_bytes: usize) -> Result<Self, InflateError> {
+        let size_hint = declared_size(encoding, &mut body).min(max_bytes);
         let reader = body.into_reader();
         let source = match encoding {
             ContentEncoding::Identity => BodyDecoder::Identity(reader),
@@ -106,12 +106,12 @@ impl Inflater {
             ContentEncoding::Deflate => BodyDecoder::Deflate(ZlibDecoder::new(reader)),
             ContentEncoding::Zstd => BodyDecoder::Zstd(zstd_decoder(reader).map_err(|_| InflateError::Damaged)?),
         };
-        Ok(Self { source, out: Vec::new(), cap, hint })
+        Ok(Self { source, out: Vec::new(), max_bytes, size_hint })
     }
 
     /// An estimate of the inflated size, based on the size that the sender declared.
     pub fn size_hint(&self) -> usize {
-        self.hint
+        self.size_hint
     }
 
     /// Produces up to `room` more bytes.
@@ -119,27 +119,28 @@ impl Inflater {
     /// # Errors
     /// See [`InflateError`].
     pub fn step(&mut self, room: usize) -> Result<InflateStep, InflateError> {
-        let left = self.cap.saturating_sub(self.out.len());
-        let want = room.min(left.saturating_add(1));
+        let left = self.max_bytes.saturating_sub(self.out.len());
+        // One byte more than allowed shows that the body is too large.
+        let wanted = room.min(left.saturating_add(1));
         if self.out.capacity() == 0 {
             // This reserves address space only; the system provides a page when it is first written.
-            self.out.reserve_exact(self.hint.max(want).min(self.cap).saturating_add(1));
+            self.out.reserve_exact(self.size_hint.max(wanted).min(self.max_bytes).saturating_add(1));
         }
-        let limit = u64::try_from(want).unwrap_or(u64::MAX);
-        let made = match &mut self.source {
+        let limit = u64::try_from(wanted).unwrap_or(u64::MAX);
+        let produced = match &mut self.source {
             BodyDecoder::Identity(reader) => reader.take(limit).read_to_end(&mut self.out),
             BodyDecoder::Gzip(reader) => reader.take(limit).read_to_end(&mut self.out),
             BodyDecoder::Deflate(reader) => reader.take(limit).read_to_end(&mut self.out),
             BodyDecoder::Zstd(reader) => reader.take(limit).read_to_end(&mut self.out),
         }
         .map_err(|_| InflateError::Damaged)?;
-        if self.out.len() > self.cap {
+        if self.out.len() > self.max_bytes {
             return Err(InflateError::TooLarge);
         }
-        if made == want { Ok(InflateStep::More) } else { self.check_end() }
+        if produced == wanted { Ok(InflateStep::More) } else { self.check_end() }
     }
 
-    /// A decoder that stopped before the end of its input has read data that is not in its coding.
+    /// Checks that the whole input was read: what follows the end of the stream is not in this coding.
     fn check_end(&mut self) -> Result<InflateStep, InflateError> {
         use std::io::BufRead as _;
         let rest = match &mut self.source {
@@ -147,8 +148,8 @@ impl Inflater {
             BodyDecoder::Gzip(reader) => reader.get_mut(),
             BodyDecoder::Identity(_) | BodyDecoder::Zstd(_) => return Ok(InflateStep::Done),
         };
-        let empty = rest.fill_buf().is_ok_and(<[u8]>::is_empty);
-        if empty { Ok(InflateStep::Done) } else { Err(InflateError::Damaged) }
+        let is_empty = rest.fill_buf().is_ok_and(<[u8]>::is_empty);
+        if is_empty { Ok(InflateStep::Done) } else { Err(InflateError::Damaged) }
     }
 
     /// Number of bytes produced so far.
@@ -196,7 +197,7 @@ fn declared_size(encoding: ContentEncoding, body: &mut Rope) -> usize {
 pub fn compress(encoding: ContentEncoding, body: &Bytes) -> io::Result<Bytes> {
     use io::Write as _;
     let out = Vec::with_capacity((body.len() / 3).max(256));
-    let done = match encoding {
+    let compressed = match encoding {
         ContentEncoding::Identity => return Ok(body.clone()),
         ContentEncoding::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
@@ -215,5 +216,5 @@ pub fn compress(encoding: ContentEncoding, body: &Bytes) -> io::Result<Bytes> {
             encoder.finish()?
         }
     };
-    Ok(Bytes::from(done))
+    Ok(Bytes::from(compressed))
 }

@@ -1,7 +1,7 @@
 //! [`LastGoodValue`]: the last value that was built from files. If a reload fails and the previous configuration runs
-//! again, it uses this value, even if its files are gone meanwhile. The value is shared by copies of one
-//! configuration's settings only; a configuration that is read anew starts from its files. The value does not count
-//! when settings are compared. `server_tls` and `reloading_client` handle files that change during use.
+//! again, it uses this value, even if its files are gone meanwhile. Only copies of one configuration's
+//! settings share the value; a configuration that is read anew starts from its files. Comparing settings ignores the
+//! value. `server_tls` and `reloading_client` handle files that change during use.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ pub struct LastGoodValue<T>(Arc<Mutex<Option<T>>>);
 
 impl<T: Clone> LastGoodValue<T> {
     /// Stores the current value.
-    pub fn store(&self, made: T) {
-        *self.0.lock() = Some(made);
+    pub fn store(&self, value: T) {
+        *self.0.lock() = Some(value);
     }
 
     /// The value that was stored last, if any.
@@ -26,11 +26,11 @@ impl<T: Clone> LastGoodValue<T> {
     ///
     /// # Errors
     /// Building the value failed, and no value was ever stored.
-    pub fn or_last_good<E: fmt::Display>(&self, made: Result<T, E>) -> Result<T, E> {
-        let why = match made {
-            Ok(made) => {
-                self.store(made.clone());
-                return Ok(made);
+    pub fn or_last_good<E: fmt::Display>(&self, built: Result<T, E>) -> Result<T, E> {
+        let why = match built {
+            Ok(value) => {
+                self.store(value.clone());
+                return Ok(value);
             }
             Err(why) => why,
         };

@@ -1,9 +1,9 @@
 //! The accept loop of every server in tollgate: bind, accept, serve HTTP/1.1 and HTTP/2 on one socket, drain. Neither
 //! hyper nor tonic closes a client that connects and stays silent. At most [`PortSettings::max_connections`] are open;
-//! beyond that the longest idle connections make room, else slow uploads. A connection is closed without a first
-//! request by the deadline, and when it is idle longer than `PortSettings::is_idle`, even if it answers pings. Unread
-//! bytes are outside the byte budget; [`max_unread_bytes`] limits them. [`RequestHandler`] answers requests, `activity`
-//! tracks idle connections, `server_tls` has certificates.
+//! beyond that the longest idle connections make room, else slow uploads. A connection is closed if no first request
+//! came by the deadline, and when it is idle longer than [`PortSettings::idle`], even if it answers pings. Bytes that
+//! no handler read yet are outside the byte budget; [`max_unread_bytes`] limits them. [`RequestHandler`] answers
+//! requests, `activity` tracks idle connections, `server_tls` has certificates.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -38,7 +38,7 @@ struct FlowControlWindow {
     /// HTTP/2 flow-control windows.
     stream: u32,
     connection: u32,
-    /// Largest HTTP/2 frame: half a frame may be buffered until the rest arrives.
+    /// Largest HTTP/2 frame; an incomplete one is buffered until the rest arrives.
     frame: u32,
     /// HTTP/1.1 read buffer; also limits the size of a request's head.
     read: usize,
@@ -50,7 +50,7 @@ const WIDE_WINDOW: FlowControlWindow =
 /// HTTP/2's defaults; a connection's window can't be smaller.
 const NARROW_WINDOW: FlowControlWindow =
     FlowControlWindow { stream: 65_535, connection: 65_535, frame: 16_384, read: 64 * 1024 };
-/// Number of connections of a port with [`WIDE`] windows; further ones get [`NARROW_WINDOW`] windows.
+/// Number of connections of a port with [`WIDE_WINDOW`]; further ones get [`NARROW_WINDOW`].
 const WIDE_CONNECTIONS: usize = 32;
 const MAX_STREAMS: u32 = 256;
 /// Maximum header bytes of one request.
@@ -62,23 +62,25 @@ const CLOSE_WAIT: Duration = Duration::from_millis(200);
 /// When the port drains: how long a connected client may still send its first bytes, and an HTTP/1 client its next
 /// request, because they may already be on their way.
 const DRAIN_WAIT: Duration = Duration::from_millis(500);
-/// How often, and how long each time, the accept loop waits for a place from connections that were asked to make room.
-/// An idle HTTP/1.1 connection is gone after [`HTTP1_CLOSE_WAIT`]; HTTP/2 takes the client's answer, or [`CLOSE_WAIT`].
-const ROOM_CHECKS: (usize, Duration) = (5, Duration::from_millis(100));
+/// How often the accept loop waits for a slot of connections that were asked to make room, and how long each time.
+const ROOM_CHECKS: usize = 5;
+const ROOM_CHECK_WAIT: Duration = Duration::from_millis(100);
+/// The first of these waits: by then an idle HTTP/1.1 connection is gone. HTTP/2 waits for the client's answer, up to
+/// [`CLOSE_WAIT`].
 const HTTP1_CLOSE_WAIT: Duration = Duration::from_millis(5);
 /// How long the client of an idle HTTP/2 connection may take to answer GOAWAY. Requests that crossed it are answered
 /// first.
 const GOAWAY_WAIT: Duration = Duration::from_secs(5);
 
-/// The most unread bytes that clients of a port with `connections` connections may have sent: a window and half a
+/// Maximum number of unread bytes that clients of a port with `connections` connections may have sent: a window and a
 /// frame each (an HTTP/1.1 buffer is smaller), 213 MiB with 1024 connections. It does not include the heads of
 /// requests in progress, up to `MAX_HEADERS` each.
 pub const fn max_unread_bytes(connections: usize) -> usize {
-    const fn each(window: FlowControlWindow) -> usize {
+    const fn bytes_each(window: FlowControlWindow) -> usize {
         window.connection as usize + window.frame as usize
     }
     let wide = if connections < WIDE_CONNECTIONS { connections } else { WIDE_CONNECTIONS };
-    wide * each(WIDE_WINDOW) + (connections - wide) * each(NARROW_WINDOW)
+    wide * bytes_each(WIDE_WINDOW) + (connections - wide) * bytes_each(NARROW_WINDOW)
 }
 
 /// Request extension that marks a client on this machine; set if [`PortSettings::mark_local_clients`] is on.
@@ -207,8 +209,8 @@ impl RunningPort {
         self.phase.send_replace(PortPhase::Drain);
         // The accept loop must have ended first, so that every accepted connection holds its slot.
         while self.accepting.changed().await.is_ok() {}
-        let gone = Arc::clone(&self.slots).acquire_many_owned(self.max_connections);
-        if tokio::time::timeout(grace, gone).await.is_err() {
+        let all_closed = Arc::clone(&self.slots).acquire_many_owned(self.max_connections);
+        if tokio::time::timeout(grace, all_closed).await.is_err() {
             self.phase.send_replace(PortPhase::Kill);
             let _ = self.slots.acquire_many(self.max_connections).await;
         }
@@ -219,7 +221,7 @@ struct PortState<H> {
     handler: Arc<H>,
     tls: Option<Arc<ServerTls>>,
     settings: PortSettings,
-    meters: PortMetrics,
+    metrics: PortMetrics,
     tasks: Arc<dyn Spawn>,
     wide: auto::Builder<HyperTasks>,
     narrow: auto::Builder<HyperTasks>,
@@ -249,12 +251,12 @@ impl BoundPort {
         self,
         handler: Arc<H>,
         settings: PortSettings,
-        meters: PortMetrics,
+        metrics: PortMetrics,
         tasks: Arc<dyn Spawn>,
     ) -> RunningPort {
-        let (phase, watched) = watch::channel(PortPhase::Serve);
-        let all = u32::try_from(settings.max_connections).unwrap_or(u32::MAX).min(1 << 20);
-        let slots = Arc::new(Semaphore::new(all as usize));
+        let (phase, phase_receiver) = watch::channel(PortPhase::Serve);
+        let max_connections = u32::try_from(settings.max_connections).unwrap_or(u32::MAX).min(1 << 20);
+        let slots = Arc::new(Semaphore::new(max_connections as usize));
         let requests = HyperTasks::new(Arc::clone(&tasks), "request");
         let port = PortState {
             wide: connection_builder(&settings, WIDE_WINDOW, requests.clone()),
@@ -263,7 +265,7 @@ impl BoundPort {
             handler,
             tls: self.tls,
             settings,
-            meters,
+            metrics,
             tasks: Arc::clone(&tasks),
             slots: Arc::clone(&slots),
             connections: Arc::default(),
@@ -271,14 +273,14 @@ impl BoundPort {
             accepted: AtomicU32::new(0),
         };
         let address = self.socket.address();
-        let (loops, accepting) = watch::channel(());
-        let accept = accept_connections(Arc::new(port), self.socket, watched);
+        let (accept_guard, accepting) = watch::channel(());
+        let accept = accept_connections(Arc::new(port), self.socket, phase_receiver);
         let until_ended = async move {
-            let _loops = loops;
+            let _accept_guard = accept_guard;
             accept.await;
         };
         tasks.spawn("accept", Box::pin(until_ended));
-        RunningPort { address, phase, accepting, slots, max_connections: all }
+        RunningPort { address, phase, accepting, slots, max_connections }
     }
 }
 
@@ -323,11 +325,11 @@ async fn accept_connections<H: RequestHandler>(
             continue;
         };
         let Some(slot) = port.acquire_slot().await else {
-            port.meters.over_limit.increment(1);
+            port.metrics.over_limit.increment(1);
             continue;
         };
-        let seat = activity::track_connection(&port.connections);
-        let connection = serve_connection(Arc::clone(&port), stream, phase.clone(), (slot, seat));
+        let tracking = activity::track_connection(&port.connections);
+        let connection = serve_connection(Arc::clone(&port), stream, phase.clone(), (slot, tracking));
         port.tasks.spawn("connection", Box::pin(connection));
     }
 }
@@ -341,19 +343,19 @@ async fn serve_connection<H: RequestHandler>(
     port: Arc<PortState<H>>,
     socket: ConnectionStream,
     mut phase: watch::Receiver<PortPhase>,
-    (slot, (activity, mut rest)): (OwnedSemaphorePermit, (ConnectionActivity, IdleWatcher)),
+    (slot, (activity, mut idle_watcher)): (OwnedSemaphorePermit, (ConnectionActivity, IdleWatcher)),
 ) {
-    port.meters.open.increment(1.0);
+    port.metrics.open.increment(1.0);
     let mut kill = phase.clone();
-    let near = port.settings.mark_local_clients && socket.is_local();
+    let is_local = port.settings.mark_local_clients && socket.is_local();
     let served = async {
         let Some(tls) = &port.tls else {
-            return serve_stream(&port, socket, (None, near), (activity, rest), phase).await;
+            return serve_stream(&port, socket, (None, is_local), (activity, idle_watcher), phase).await;
         };
-        let shaken = tokio::select! {
-            shaken = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(socket)) => shaken,
-            () = rest.wait_until_crowded() => {
-                port.meters.crowded.increment(1);
+        let handshake = tokio::select! {
+            result = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(socket)) => result,
+            () = idle_watcher.wait_until_crowded() => {
+                port.metrics.crowded.increment(1);
                 return;
             }
             () = async {
@@ -361,13 +363,13 @@ async fn serve_connection<H: RequestHandler>(
                 tokio::time::sleep(DRAIN_WAIT).await;
             } => return,
         };
-        match shaken {
+        match handshake {
             Ok(Ok(stream)) => {
                 let peer = ClientCertificateNames::from_connection(stream.get_ref().1).map(Arc::new);
-                serve_stream(&port, stream, (peer, near), (activity, rest), phase).await;
+                serve_stream(&port, stream, (peer, is_local), (activity, idle_watcher), phase).await;
             }
             failed => {
-                port.meters.handshake.increment(1);
+                port.metrics.handshake.increment(1);
                 let why = match failed {
                     Ok(Err(error)) => error.to_string(),
                     _ => "it took too long".to_owned(),
@@ -380,64 +382,65 @@ async fn serve_connection<H: RequestHandler>(
         () = served => {}
         () = wait_for_phase(&mut kill, PortPhase::Kill) => {}
     }
-    port.meters.open.decrement(1.0);
+    port.metrics.open.decrement(1.0);
     drop(slot);
 }
 
 async fn serve_stream<H: RequestHandler, S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     port: &PortState<H>,
     stream: S,
-    (peer, near): (Option<Arc<ClientCertificateNames>>, bool),
-    (activity, mut rest): (ConnectionActivity, IdleWatcher),
+    (peer, is_local): (Option<Arc<ClientCertificateNames>>, bool),
+    (activity, mut idle_watcher): (ConnectionActivity, IdleWatcher),
     mut phase: watch::Receiver<PortPhase>,
 ) {
-    let wide = Arc::clone(&port.wide_slots).try_acquire_owned().ok();
-    let builder = if wide.is_some() { &port.wide } else { &port.narrow };
+    let wide_slot = Arc::clone(&port.wide_slots).try_acquire_owned().ok();
+    let builder = if wide_slot.is_some() { &port.wide } else { &port.narrow };
     let aged = Arc::new(AtomicBool::new(false));
     let service = {
-        let (handler, bad) = (Arc::clone(&port.handler), port.meters.bad_head.clone());
-        let (ending, aged) = (phase.clone(), Arc::clone(&aged));
+        let (handler, bad_heads) = (Arc::clone(&port.handler), port.metrics.bad_head.clone());
+        let (phase, aged) = (phase.clone(), Arc::clone(&aged));
         hyper::service::service_fn(move |mut request: Request<Incoming>| {
-            let begun = activity.begin_request(request.version());
-            attach_client_info(&mut request, peer.as_ref(), near);
-            let last = (request.version() < Version::HTTP_2).then(|| (ending.clone(), Arc::clone(&aged)));
-            let reply = handle_or_refuse(Arc::clone(&handler), request, &bad);
+            let in_progress = activity.begin_request(request.version());
+            attach_client_info(&mut request, peer.as_ref(), is_local);
+            let http1 = (request.version() < Version::HTTP_2).then(|| (phase.clone(), Arc::clone(&aged)));
+            let reply = handle_or_refuse(Arc::clone(&handler), request, &bad_heads);
             async move {
                 let mut reply = reply.await;
-                if last.is_some_and(|(phase, aged)| *phase.borrow() != PortPhase::Serve || aged.load(Ordering::Relaxed))
+                if http1
+                    .is_some_and(|(phase, aged)| *phase.borrow() != PortPhase::Serve || aged.load(Ordering::Relaxed))
                 {
                     reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, std::convert::Infallible>(begun.track_response(reply))
+                Ok::<_, std::convert::Infallible>(in_progress.track_response(reply))
             }
         })
     };
     let mut conn = pin!(builder.serve_connection(TokioIo::new(stream), service).into_owned());
     let PortSettings { first_request, idle, .. } = port.settings;
-    let may_be_told = rest.wait_until_closable();
-    let old = async {
+    let closable = idle_watcher.wait_until_closable();
+    let too_old = async {
         let grace = port.wait_for_max_age().await;
-        // the next HTTP/1 response then carries `connection: close`
+        // The next HTTP/1 response then carries `connection: close`
         aged.store(true, Ordering::Relaxed);
-        may_be_told.await;
+        closable.await;
         grace
     };
-    let ending = tokio::select! {
+    let reason = tokio::select! {
         ended = conn.as_mut() => {
             port.count_ended(ended.err().as_ref(), &aged);
             return;
         }
-        grace = old => {
-            port.meters.aged.increment(1);
+        grace = too_old => {
+            port.metrics.aged.increment(1);
             conn.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(grace, conn).await;
             return;
         }
-        ending = rest.wait_for_close_reason(first_request, idle) => ending,
+        reason = idle_watcher.wait_for_close_reason(first_request, idle) => reason,
         () = wait_for_phase(&mut phase, PortPhase::Drain) => {
             tokio::select! {
                 _ = conn.as_mut() => return,
-                _ = tokio::time::timeout(DRAIN_WAIT, rest.wait_until_closable()) => {}
+                _ = tokio::time::timeout(DRAIN_WAIT, idle_watcher.wait_until_closable()) => {}
             }
             conn.as_mut().graceful_shutdown();
             let _ = conn.await;
@@ -445,31 +448,31 @@ async fn serve_stream<H: RequestHandler, S: AsyncRead + AsyncWrite + Unpin + Sen
         }
     };
     conn.as_mut().graceful_shutdown();
-    // a request that crossed the shutdown is answered first
-    let (count, quiet) = match ending {
-        CloseReason::Silent => (&port.meters.silent, None),
-        CloseReason::Idle => (&port.meters.idle, Some(GOAWAY_WAIT.min(idle))),
-        CloseReason::Crowded => (&port.meters.crowded, Some(CLOSE_WAIT)),
+    // A request that crossed the shutdown is answered first: the connection stays until it is quiet for that long.
+    let (counter, quiet) = match reason {
+        CloseReason::Silent => (&port.metrics.silent, None),
+        CloseReason::Idle => (&port.metrics.idle, Some(GOAWAY_WAIT.min(idle))),
+        CloseReason::Crowded => (&port.metrics.crowded, Some(CLOSE_WAIT)),
     };
-    count.increment(1);
-    let patience = async {
+    counter.increment(1);
+    let time_up = async {
         match quiet {
-            Some(time) => rest.wait_until_idle_for(time).await,
+            Some(time) => idle_watcher.wait_until_idle_for(time).await,
             None => tokio::time::sleep(CLOSE_WAIT).await,
         }
     };
     tokio::select! {
         _ = conn => {}
-        () = patience => {}
+        () = time_up => {}
     }
 }
 
 /// Attaches the client's certificate, and whether the client is on this machine, to the request.
-fn attach_client_info(request: &mut Request<Incoming>, peer: Option<&Arc<ClientCertificateNames>>, near: bool) {
+fn attach_client_info(request: &mut Request<Incoming>, peer: Option<&Arc<ClientCertificateNames>>, is_local: bool) {
     if let Some(peer) = peer {
         request.extensions_mut().insert(Arc::clone(peer));
     }
-    if near && !is_forwarded(request.headers()) {
+    if is_local && !is_forwarded(request.headers()) {
         request.extensions_mut().insert(LocalClient);
     }
 }
@@ -486,10 +489,10 @@ fn find_head_fault(request: &Request<Incoming>) -> Option<(StatusCode, &'static 
     }
     let mut hosts = headers.get_all(HOST).iter();
     let host = hosts.next();
-    let one =
+    let is_single =
         hosts.next().is_none() && host.is_none_or(|host| !host.as_bytes().iter().any(|byte| b" /,@".contains(byte)));
-    let fine = one && (host.is_some() || request.version() < Version::HTTP_11);
-    (!fine).then_some((
+    let is_valid = is_single && (host.is_some() || request.version() < Version::HTTP_11);
+    (!is_valid).then_some((
         StatusCode::BAD_REQUEST,
         "an HTTP/1.1 request must have exactly one valid `Host` field (RFC 9112, section 3.2)\n",
     ))
@@ -499,16 +502,16 @@ fn find_head_fault(request: &Request<Incoming>) -> Option<(StatusCode, &'static 
 fn handle_or_refuse<H: RequestHandler>(
     handler: Arc<H>,
     request: Request<Incoming>,
-    bad: &Counter,
+    bad_heads: &Counter,
 ) -> BoxFuture<'static, Response<ReplyBody>> {
     let Some(fault) = find_head_fault(&request) else { return handler.handle(request) };
-    bad.increment(1);
+    bad_heads.increment(1);
     Box::pin(std::future::ready(refusal_response(fault)))
 }
 
-/// A refusal, after which the connection closes: bytes behind an invalid head can't be trusted.
-fn refusal_response((status, what): (StatusCode, &'static str)) -> Response<ReplyBody> {
-    let body = Full::new(Bytes::from_static(what.as_bytes())).map_err(|never| match never {}).boxed_unsync();
+/// A refusal, after which the connection closes: bytes after an invalid head can't be trusted.
+fn refusal_response((status, text): (StatusCode, &'static str)) -> Response<ReplyBody> {
+    let body = Full::new(Bytes::from_static(text.as_bytes())).map_err(|never| match never {}).boxed_unsync();
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -523,19 +526,19 @@ impl<H> PortState<H> {
             return Some(slot);
         }
         let mut slot = pin!(Arc::clone(&self.slots).acquire_owned());
-        let mut told = false;
-        for look in 0..ROOM_CHECKS.0 {
-            told = told && self.connections.has_leaving() || self.connections.ask_idle_to_leave();
-            // `is_leaving` is checked again because a request may have crossed the ask. An HTTP/2 connection whose
+        let mut idle_leaving = false;
+        for round in 0..ROOM_CHECKS {
+            idle_leaving = idle_leaving && self.connections.has_leaving() || self.connections.ask_idle_to_leave();
+            // `has_leaving` is checked again because a request may have crossed the call. An HTTP/2 connection whose
             // upload was ended becomes idle, and is asked in the next round.
-            if !told && !self.slow_uploads.ask_to_end() {
+            if !idle_leaving && !self.slow_uploads.ask_to_end() {
                 return None;
             }
-            let wait = if told && look == 0 { HTTP1_CLOSE_WAIT } else { ROOM_CHECKS.1 };
-            let came = tokio::time::timeout(wait, slot.as_mut()).await;
+            let wait = if idle_leaving && round == 0 { HTTP1_CLOSE_WAIT } else { ROOM_CHECK_WAIT };
+            let acquired = tokio::time::timeout(wait, slot.as_mut()).await;
             self.slow_uploads.withdraw_ask();
-            if let Ok(came) = came {
-                return came.ok();
+            if let Ok(slot) = acquired {
+                return slot.ok();
             }
         }
         None
@@ -543,9 +546,9 @@ impl<H> PortState<H> {
 
     /// Counts why a connection ended by itself: after its last response, or because of an invalid head.
     fn count_ended(&self, error: Option<&ReplyBodyError>, aged: &AtomicBool) {
-        let is_head = |error: &ReplyBodyError| error.downcast_ref().is_some_and(hyper::Error::is_parse);
-        self.meters.bad_head.increment(error.is_some_and(is_head).into());
-        self.meters.aged.increment(aged.load(Ordering::Relaxed).into());
+        let is_head_fault = |error: &ReplyBodyError| error.downcast_ref().is_some_and(hyper::Error::is_parse);
+        self.metrics.bad_head.increment(error.is_some_and(is_head_fault).into());
+        self.metrics.aged.increment(aged.load(Ordering::Relaxed).into());
     }
 
     /// Completes when a connection that begins now reaches its maximum age; returns the grace for its requests in
@@ -553,8 +556,8 @@ impl<H> PortState<H> {
     async fn wait_for_max_age(&self) -> Duration {
         let Some((age, grace)) = self.settings.age else { return std::future::pending().await };
         // Multiples of the golden ratio are spread evenly, however many there are.
-        let step = self.accepted.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9);
-        let spread = f64::from(step) / f64::from(u32::MAX);
+        let position = self.accepted.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9);
+        let spread = f64::from(position) / f64::from(u32::MAX);
         tokio::time::sleep(age.mul_f64(0.9 + spread * 0.2)).await;
         grace
     }

@@ -26,22 +26,22 @@ struct PemFile {
 impl PemFiles {
     /// Reads the file under each key. A file that can't be read is reported when its contents are requested.
     pub(super) fn read<'p>(paths: impl IntoIterator<Item = (&'static str, Option<&'p PathBuf>)>) -> Self {
-        let given = paths.into_iter().filter_map(|(key, path)| Some((key, path?)));
+        let present = paths.into_iter().filter_map(|(key, path)| Some((key, path?)));
         let read = |(key, path): (_, &PathBuf)| PemFile {
             key,
             path: path.clone(),
             text: std::fs::read(path).map(Zeroizing::new).map_err(|error| error.to_string()),
         };
-        Self(given.map(read).collect())
+        Self(present.map(read).collect())
     }
 
     /// SHA-256 over all files.
     pub(super) fn digest(&self) -> [u8; 32] {
-        let mut all = Sha256::new();
+        let mut hasher = Sha256::new();
         for file in &self.0 {
-            all.update(Sha256::digest(file.text.as_deref().map_or(&[][..], |text| text)));
+            hasher.update(Sha256::digest(file.text.as_deref().map_or(&[][..], |text| text)));
         }
-        all.finalize().into()
+        hasher.finalize().into()
     }
 
     fn find_file(&self, key: &str) -> Option<&PemFile> {
@@ -62,8 +62,8 @@ impl PemFiles {
     pub(super) fn trusted_roots(&self, key: &'static str) -> Result<Option<RootCertStore>, TlsError> {
         let (Some(found), Some(file)) = (self.certificates(key)?, self.find_file(key)) else { return Ok(None) };
         let mut roots = RootCertStore::empty();
-        let bad = |_| file.unusable("a certificate that can't be used");
-        found.into_iter().try_for_each(|certificate| roots.add(certificate).map_err(bad))?;
+        let unusable = |_| file.unusable("a certificate that can't be used");
+        found.into_iter().try_for_each(|certificate| roots.add(certificate).map_err(unusable))?;
         Ok(Some(roots))
     }
 
@@ -86,7 +86,7 @@ impl PemFiles {
         PrivateKeyDer::from_pem_slice(file.text()?).map_err(|error| file.unreadable(&describe_pem_error(&error)))
     }
 
-    /// All problems of each file alone, and of the key together with the certificate.
+    /// The problems of each file alone; if there are none in `cert_file` and `key_file`, those of the pair.
     pub(super) fn find_problems(&self) -> Vec<TlsError> {
         let chain = self.certificates("cert_file");
         let key = self.find_file("key_file").map(|_| self.private_key("key_file"));
@@ -106,13 +106,13 @@ impl PemFiles {
     /// Why `cert_file` and `key_file` can't be used together.
     pub(super) fn describe_pair_error(&self, error: &rustls::Error) -> TlsError {
         let (chain, key) = (self.path("cert_file").display(), self.path("key_file").display());
-        let first = || self.certificates("cert_file").ok().flatten()?.into_iter().next();
+        let first_certificate = || self.certificates("cert_file").ok().flatten()?.into_iter().next();
         match error {
             rustls::Error::InconsistentKeys(_) => {
                 TlsError::Unusable { key: "key_file", what: format!("{key} does not match the certificate in {chain}") }
             }
             rustls::Error::InvalidCertificate(_) => {
-                let why = first().as_ref().and_then(certificate_validity::describe_unparsable);
+                let why = first_certificate().as_ref().and_then(certificate_validity::describe_unparsable);
                 let why = why.unwrap_or_else(|| "it contains a certificate that can't be used".to_owned());
                 TlsError::Unusable { key: "cert_file", what: format!("{chain}: {why}") }
             }
@@ -146,8 +146,8 @@ impl PemFile {
         TlsError::Unreadable { key: self.key, path: self.path.clone(), why: why.to_owned() }
     }
 
-    fn unusable(&self, held: &str) -> TlsError {
-        TlsError::Unusable { key: self.key, what: format!("{} contains {held}", self.path.display()) }
+    fn unusable(&self, contents: &str) -> TlsError {
+        TlsError::Unusable { key: self.key, what: format!("{} contains {contents}", self.path.display()) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, and the connector that follows them. https and gRPC go through a
-//! CONNECT tunnel, so that the proxy sees only names and ciphertext; loopback is never proxied; a proxy's password is
-//! never shown. TLS is in `tls`.
+//! CONNECT tunnel, so that of https the proxy sees only names and ciphertext; loopback is never proxied; a proxy's
+//! password is never shown. TLS is in `tls`.
 
 use std::error::Error;
 use std::io;
@@ -46,19 +46,20 @@ impl ProxyRules {
         let read = |name: &'static str| {
             let value = var(name).or_else(|| var(&name.to_ascii_lowercase())).unwrap_or_default();
             let value = value.trim().to_owned();
-            let other = value.split_once("://").is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("http"));
-            if other {
+            let has_other_scheme =
+                value.split_once("://").is_some_and(|(scheme, _)| !scheme.eq_ignore_ascii_case("http"));
+            if has_other_scheme {
                 return Err(ProxyError::Scheme(name));
             }
             // the matcher treats an unreadable value as "no proxy", and traffic would bypass the required proxy
             if value.is_empty() || is_parsable(&value) { Ok(value) } else { Err(ProxyError::Address(name)) }
         };
-        let no = var("NO_PROXY").or_else(|| var("no_proxy")).unwrap_or_default();
+        let no_proxy = var("NO_PROXY").or_else(|| var("no_proxy")).unwrap_or_default();
         let rules = Matcher::builder()
             .https(read("HTTPS_PROXY")?)
             .http(read("HTTP_PROXY")?)
             .all(read("ALL_PROXY")?)
-            .no(no)
+            .no(no_proxy)
             .build();
         Ok(Self { rules })
     }
@@ -85,12 +86,12 @@ impl ProxyRules {
 
 /// Whether the matcher can parse a proxy's address: `[http://][user:password@]host[:port]`.
 fn is_parsable(value: &str) -> bool {
-    let host_and_port = value.rsplit_once('@').map_or(value, |(_, place)| place);
+    let host_and_port = value.rsplit_once('@').map_or(value, |(_, address)| address);
     let port = host_and_port.trim_end_matches('/').rsplit_once(':').map(|(_, port)| port);
-    let numbered = port
+    let is_port_valid = port
         .is_none_or(|port| port.starts_with("//") || port.ends_with(']') || config::address::parse_port(port).is_ok());
-    let anywhere = Uri::from_static("http://tollgate.invalid");
-    numbered && Matcher::builder().all(value).build().intercept(&anywhere).is_some()
+    let any_destination = Uri::from_static("http://tollgate.invalid");
+    is_port_valid && Matcher::builder().all(value).build().intercept(&any_destination).is_some()
 }
 
 /// Connects directly, through a tunnel, or to the proxy itself.
@@ -98,7 +99,7 @@ fn is_parsable(value: &str) -> bool {
 pub(super) struct ProxyConnector {
     http: HttpConnector,
     proxies: Arc<ProxyRules>,
-    /// A proxy can't forward plain HTTP/2, so it is tunnelled like https.
+    /// Whether plain connections are tunnelled like https, because a proxy can't forward plain HTTP/2.
     tunnel_always: bool,
 }
 
@@ -127,13 +128,13 @@ impl Service<Uri> for ProxyConnector {
     }
 
     fn call(&mut self, destination: Uri) -> Self::Future {
-        let Some(rule) = self.proxy_for(&destination) else {
+        let Some(proxy) = self.proxy_for(&destination) else {
             let connecting = self.http.call(destination);
             return Box::pin(async move { Ok(ProxyConnection { io: connecting.await?, proxied: false }) });
         };
         if self.tunnel_always || destination.scheme_str() == Some("https") {
-            let mut tunnel = Tunnel::new(rule.uri().clone(), self.http.clone());
-            if let Some(auth) = rule.basic_auth() {
+            let mut tunnel = Tunnel::new(proxy.uri().clone(), self.http.clone());
+            if let Some(auth) = proxy.basic_auth() {
                 tunnel = tunnel.with_auth(auth.clone());
             }
             let destination = with_port(destination);
@@ -141,7 +142,7 @@ impl Service<Uri> for ProxyConnector {
                 async move { Ok(ProxyConnection { io: tunnel.call(destination).await?, proxied: false }) },
             );
         }
-        let connecting = self.http.call(rule.uri().clone());
+        let connecting = self.http.call(proxy.uri().clone());
         Box::pin(async move { Ok(ProxyConnection { io: connecting.await?, proxied: true }) })
     }
 }

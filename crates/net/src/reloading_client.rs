@@ -25,6 +25,7 @@ pub struct ReloadingClient {
 
 /// The result of the last check of the files.
 struct LastFileCheck {
+    /// When it began, in monotonic time.
     at: Duration,
     digest: [u8; 32],
     last_error: Option<TlsError>,
@@ -44,16 +45,16 @@ impl ReloadingClient {
         let (tls, digest) = settings.tls.as_ref().map(tls::ClientTlsSettings::read).transpose()?.unzip();
         let client = HttpClient::build_with_tls(&settings, tls, Arc::clone(&proxies), Arc::clone(&tasks))?;
         let digest = digest.unwrap_or_default();
-        let looked = Mutex::new(LastFileCheck { at: clock.monotonic(), digest, last_error: None });
-        Ok(Self { settings, proxies, tasks, clock, current: RwLock::new(Arc::new(client)), last_check: looked })
+        let last_check = Mutex::new(LastFileCheck { at: clock.monotonic(), digest, last_error: None });
+        Ok(Self { settings, proxies, tasks, clock, current: RwLock::new(Arc::new(client)), last_check })
     }
 
     /// The current client, after checking the files if that is due.
     pub async fn current_client(self: &Arc<Self>, id: &str) -> Arc<HttpClient> {
         if self.is_due() {
-            let own = Arc::clone(self);
-            let looked = run_blocking(&*self.tasks, "reload", move || own.reload_if_changed()).await;
-            match looked {
+            let client = Arc::clone(self);
+            let reloaded = run_blocking(&*self.tasks, "reload", move || client.reload_if_changed()).await;
+            match reloaded {
                 Some(Ok(true)) => tracing::info!(exporter = id, "certificates were reloaded"),
                 Some(Err(why)) => {
                     tracing::error!(
@@ -71,38 +72,38 @@ impl ReloadingClient {
     /// Whether a check of the files is due. The caller that gets true must check.
     fn is_due(&self) -> bool {
         let Some(tls) = self.settings.tls.as_ref().filter(|tls| tls.has_files()) else { return false };
-        let (mut looked, now) = (self.last_check.lock(), self.clock.monotonic());
-        let due = now.saturating_sub(looked.at) >= tls.reload_interval;
-        if due {
-            looked.at = now;
+        let (mut last_check, now) = (self.last_check.lock(), self.clock.monotonic());
+        let is_due = now.saturating_sub(last_check.at) >= tls.reload_interval;
+        if is_due {
+            last_check.at = now;
         }
-        due
+        is_due
     }
 
     /// Checks the files and returns whether the client was replaced. A repeated error is returned only once.
     fn reload_if_changed(&self) -> Result<bool, TlsError> {
         let Some(tls) = &self.settings.tls else { return Ok(false) };
-        let known = self.last_check.lock().digest;
-        let client = |config| {
+        let known_digest = self.last_check.lock().digest;
+        let build_client = |config| {
             HttpClient::build_with_tls(&self.settings, Some(config), Arc::clone(&self.proxies), Arc::clone(&self.tasks))
         };
-        let made = tls
-            .read_if_changed(known)
-            .and_then(|made| made.map(|(config, digest)| Ok((client(config)?, digest))).transpose());
-        match made {
+        let rebuilt = tls
+            .read_if_changed(known_digest)
+            .and_then(|changed| changed.map(|(config, digest)| Ok((build_client(config)?, digest))).transpose());
+        match rebuilt {
             Ok(None) => Ok(false),
             Ok(Some((client, digest))) => {
                 *self.current.write() = Arc::new(client);
-                let mut looked = self.last_check.lock();
-                (looked.digest, looked.last_error) = (digest, None);
+                let mut last_check = self.last_check.lock();
+                (last_check.digest, last_check.last_error) = (digest, None);
                 Ok(true)
             }
             Err(why) => {
-                let mut looked = self.last_check.lock();
-                if looked.last_error.as_ref() == Some(&why) {
+                let mut last_check = self.last_check.lock();
+                if last_check.last_error.as_ref() == Some(&why) {
                     return Ok(false);
                 }
-                looked.last_error = Some(why.clone());
+                last_check.last_error = Some(why.clone());
                 Err(why)
             }
         }

@@ -9,14 +9,15 @@ use std::io::{self, BufRead, Read};
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Smaller frames are copied together: a separate frame costs a header and may keep a read buffer alive.
-const SMALL: usize = 4 * 1024;
+const MIN_OWN_PIECE: usize = 4 * 1024;
 /// Capacity reserved for small frames at a time.
-const BLOCK: usize = 16 * 1024;
+const OPEN_PIECE_BYTES: usize = 16 * 1024;
 
 /// The bytes of a body, in order.
 #[derive(Default)]
 pub struct Rope {
     pieces: VecDeque<Bytes>,
+    /// The last piece, to which small frames are still added.
     open_piece: BytesMut,
     len: usize,
 }
@@ -35,19 +36,19 @@ impl Rope {
     /// Appends a frame.
     pub fn push(&mut self, frame: Bytes) {
         self.len = self.len.saturating_add(frame.len());
-        if frame.len() < SMALL {
+        if frame.len() < MIN_OWN_PIECE {
             if self.open_piece.capacity().saturating_sub(self.open_piece.len()) < frame.len() {
-                self.seal_tail();
-                self.open_piece.reserve(BLOCK);
+                self.close_open_piece();
+                self.open_piece.reserve(OPEN_PIECE_BYTES);
             }
             self.open_piece.extend_from_slice(&frame);
         } else {
-            self.seal_tail();
+            self.close_open_piece();
             self.pieces.push_back(frame);
         }
     }
 
-    fn seal_tail(&mut self) {
+    fn close_open_piece(&mut self) {
         if !self.open_piece.is_empty() {
             self.pieces.push_back(self.open_piece.split().freeze());
         }
@@ -58,7 +59,7 @@ impl Rope {
         if self.len < N {
             return None;
         }
-        self.seal_tail();
+        self.close_open_piece();
         let mut head = [0; N];
         for to in &mut head {
             *to = self.take_byte()?;
@@ -84,19 +85,19 @@ impl Rope {
 
     /// The last four bytes, as needed for a gzip trailer; fewer if the last piece is shorter.
     pub fn last_bytes(&mut self) -> &[u8] {
-        self.seal_tail();
+        self.close_open_piece();
         self.pieces.back().map_or(&[], |piece| piece.get(piece.len().saturating_sub(4)..).unwrap_or_default())
     }
 
     /// The first piece, for reading headers.
     pub fn first_piece(&mut self) -> &[u8] {
-        self.seal_tail();
+        self.close_open_piece();
         self.pieces.front().map_or(&[], |piece| piece)
     }
 
     /// All bytes as one buffer; without a copy if there is only one piece.
     pub fn into_bytes(mut self) -> Bytes {
-        self.seal_tail();
+        self.close_open_piece();
         if self.pieces.len() <= 1 {
             return self.pieces.pop_front().unwrap_or_default();
         }
@@ -109,7 +110,7 @@ impl Rope {
 
     /// A reader over the bytes; pieces are freed as they are read.
     pub fn into_reader(mut self) -> RopeReader {
-        self.seal_tail();
+        self.close_open_piece();
         RopeReader { pieces: self.pieces }
     }
 }

@@ -41,10 +41,10 @@ pub struct ServerTlsSettings {
 pub type BuiltServerConfig = (Arc<ServerConfig>, [u8; 32]);
 
 impl From<&PortTls> for ServerTlsSettings {
-    fn from(written: &PortTls) -> Self {
-        let PortTls { cert_file, key_file, client_ca_file, crl_file, reload_interval } = written.clone();
-        let kept = LastGoodValue::default();
-        Self { cert_file, key_file, client_ca_file, crl_file, reload_interval: reload_interval.0, last_good: kept }
+    fn from(settings: &PortTls) -> Self {
+        let PortTls { cert_file, key_file, client_ca_file, crl_file, reload_interval } = settings.clone();
+        let last_good = LastGoodValue::default();
+        Self { cert_file, key_file, client_ca_file, crl_file, reload_interval: reload_interval.0, last_good }
     }
 }
 
@@ -75,14 +75,14 @@ impl ServerTls {
     /// As [`ServerTls::read`]; the configuration in use stays.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let files = self.settings.files();
-        let now = files.digest();
-        if *self.files_digest.lock() == now {
+        let digest = files.digest();
+        if *self.files_digest.lock() == digest {
             return Ok(false);
         }
         let config = build_server_config(&files)?;
-        self.settings.last_good.store((Arc::clone(&config), now));
+        self.settings.last_good.store((Arc::clone(&config), digest));
         *self.current.write() = config;
-        *self.files_digest.lock() = now;
+        *self.files_digest.lock() = digest;
         Ok(true)
     }
 
@@ -123,10 +123,10 @@ pub fn certificate_host_names(cert_file: &PathBuf) -> Vec<String> {
 }
 
 impl ServerTlsSettings {
-    /// Shares the stored configuration of `kept`.
+    /// Shares the stored configuration of `last_good`.
     #[must_use]
-    pub fn sharing_last_good(self, kept: &LastGoodValue<BuiltServerConfig>) -> Self {
-        Self { last_good: kept.clone(), ..self }
+    pub fn sharing_last_good(self, last_good: &LastGoodValue<BuiltServerConfig>) -> Self {
+        Self { last_good: last_good.clone(), ..self }
     }
 
     /// The problems of the files as of `now` (Unix seconds).
@@ -143,9 +143,9 @@ impl ServerTlsSettings {
 
     fn files(&self) -> PemFiles {
         let Self { cert_file, key_file, client_ca_file, crl_file, .. } = self;
-        let given = [("cert_file", Some(cert_file)), ("key_file", Some(key_file))];
+        let required = [("cert_file", Some(cert_file)), ("key_file", Some(key_file))];
         PemFiles::read(
-            given.into_iter().chain([("client_ca_file", client_ca_file.as_ref()), ("crl_file", crl_file.as_ref())]),
+            required.into_iter().chain([("client_ca_file", client_ca_file.as_ref()), ("crl_file", crl_file.as_ref())]),
         )
     }
 }
@@ -158,8 +158,9 @@ fn build_server_config(files: &PemFiles) -> Result<Arc<ServerConfig>, TlsError> 
     let builder = match files.trusted_roots("client_ca_file")? {
         None => builder.with_no_client_auth(),
         Some(roots) => {
-            // Only the client's own certificate is checked for revocation; one whose authority has no list is refused.
-            let refused = |error: rustls::server::VerifierBuilderError| TlsError::Unusable {
+            // With lists, only the client's own certificate is checked for revocation; if its authority has no list, it
+            // is refused.
+            let unusable = |error: rustls::server::VerifierBuilderError| TlsError::Unusable {
                 key: "client_ca_file",
                 what: error.to_string(),
             };
@@ -167,7 +168,7 @@ fn build_server_config(files: &PemFiles) -> Result<Arc<ServerConfig>, TlsError> 
                 .with_crls(files.revocation_lists("crl_file")?)
                 .only_check_end_entity_revocation()
                 .build();
-            builder.with_client_cert_verifier(verifier.map_err(refused)?)
+            builder.with_client_cert_verifier(verifier.map_err(unusable)?)
         }
     };
     let mut config = builder.with_single_cert(chain, key).map_err(|error| files.describe_pair_error(&error))?;

@@ -1,7 +1,7 @@
 //! [`ListenSocket`]: a TCP or unix socket that is listened on (a sidecar needs no port), and [`ConnectionStream`], a
 //! connection of either kind. A unix socket in use by another process is never taken over; one left behind by a crash
-//! is replaced; any other file is left alone. The socket file is removed with the socket. A kept port that conflicts
-//! with a wanted one is closed. The accept loop is in `listen`.
+//! is replaced; any other file is left alone. The socket file is removed with the socket. A retained socket that
+//! conflicts with a new one is closed. The accept loop is in `listen`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -62,12 +62,12 @@ impl RetainedSockets {
     /// The kept socket of `endpoint`, or a new one.
     pub(super) async fn bind(&self, endpoint: &Endpoint) -> Result<ListenSocket, BindError> {
         let failed = |error: io::Error| BindError::new(endpoint, &error);
-        let mut known = self.0.lock().iter_mut().find(|kept| !kept.used && kept.matches(endpoint)).map(|kept| {
+        let retained = self.0.lock().iter_mut().find(|kept| !kept.used && kept.matches(endpoint)).map(|kept| {
             kept.used = true;
             kept.socket.duplicate()
         });
-        if let Some(known) = known.take() {
-            return known.map_err(failed);
+        if let Some(socket) = retained {
+            return socket.map_err(failed);
         }
         let bound = match ListenSocket::listen(endpoint).await {
             // The previous round may keep the same port at another address of this machine.
@@ -76,18 +76,18 @@ impl RetainedSockets {
             }
             bound => bound,
         };
-        let (socket, second) = bound?.with_duplicate().map_err(failed)?;
-        self.0.lock().push(RetainedSocket { endpoint: endpoint.clone(), socket: second, used: true });
+        let (socket, duplicate) = bound?.with_duplicate().map_err(failed)?;
+        self.0.lock().push(RetainedSocket { endpoint: endpoint.clone(), socket: duplicate, used: true });
         Ok(socket)
     }
 
     /// Closes kept sockets of this port that have no listener now, and returns whether there was one. A listener that
     /// wants such a socket later in this round gets a new one.
     fn close_conflicting(&self, endpoint: &Endpoint) -> bool {
-        let mut kept = self.0.lock();
-        let before = kept.len();
-        kept.retain(|kept| kept.used || kept.socket.port().is_none_or(|port| port != endpoint.port()));
-        kept.len() < before
+        let mut sockets = self.0.lock();
+        let count_before = sockets.len();
+        sockets.retain(|kept| kept.used || kept.socket.port().is_none_or(|port| port != endpoint.port()));
+        sockets.len() < count_before
     }
 }
 
@@ -96,7 +96,7 @@ impl RetainedSocket {
     fn matches(&self, endpoint: &Endpoint) -> bool {
         let same_address = match &self.socket {
             DuplicateHandle::Tcp(listener) => {
-                endpoint.socket_addr().is_some_and(|at| listener.local_addr().is_ok_and(|own| own == at))
+                endpoint.socket_addr().is_some_and(|at| listener.local_addr().is_ok_and(|local| local == at))
             }
             DuplicateHandle::Unix(..) => false,
         };
@@ -125,7 +125,8 @@ impl DuplicateHandle {
 /// The file of a unix socket; removed when dropped, if it is still the same file.
 pub(super) struct SocketFile {
     path: PathBuf,
-    id: Option<(u64, u64)>,
+    /// Device and inode.
+    identity: Option<(u64, u64)>,
 }
 
 pub(super) enum ConnectionStream {
@@ -137,9 +138,9 @@ impl ConnectionStream {
     /// Whether the client is on this machine. Other addresses of 127/8 do not count: sidecars use them to forward
     /// requests from elsewhere.
     pub(super) fn is_local(&self) -> bool {
-        let near = |ip: IpAddr| ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
+        let is_loopback = |ip: IpAddr| ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
         match self {
-            Self::Tcp(stream) => stream.peer_addr().is_ok_and(|peer| near(peer.ip().to_canonical())),
+            Self::Tcp(stream) => stream.peer_addr().is_ok_and(|peer| is_loopback(peer.ip().to_canonical())),
             Self::Unix(_) => true,
         }
     }
@@ -163,11 +164,11 @@ impl BindError {
 
 impl ListenSocket {
     fn with_duplicate(self) -> io::Result<(Self, DuplicateHandle)> {
-        let second = match self {
+        let duplicate = match self {
             Self::Tcp(listener) => DuplicateHandle::Tcp(listener.into_std()?),
             Self::Unix { listener, _file } => DuplicateHandle::Unix(listener.into_std()?, _file),
         };
-        Ok((second.duplicate()?, second))
+        Ok((duplicate.duplicate()?, duplicate))
     }
 
     pub(super) async fn listen(endpoint: &Endpoint) -> Result<Self, BindError> {
@@ -188,7 +189,7 @@ impl ListenSocket {
             let listener = listener.map_err(failed)?;
             return Ok(Self::Unix {
                 listener,
-                _file: Arc::new(SocketFile { path: path.to_owned(), id: file_identity(path) }),
+                _file: Arc::new(SocketFile { path: path.to_owned(), identity: file_identity(path) }),
             });
         }
         let listener = match endpoint.socket_addr() {
@@ -248,7 +249,7 @@ fn file_identity(path: &Path) -> Option<(u64, u64)> {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.id.is_some() && file_identity(&self.path) == self.id {
+        if self.identity.is_some() && file_identity(&self.path) == self.identity {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -319,10 +320,10 @@ impl AsyncWrite for ConnectionStream {
 
 /// Whether a proxy's header marks the request as forwarded; then the client is not the connecting peer.
 pub(super) fn is_forwarded(headers: &HeaderMap) -> bool {
-    let by_proxies = |name: &str| {
+    let is_set_by_proxies = |name: &str| {
         matches!(name, "forwarded" | "via" | "x-real-ip")
             || name.starts_with("x-forwarded-")
             || name.starts_with("x-envoy-")
     };
-    headers.keys().any(|name| by_proxies(name.as_str()))
+    headers.keys().any(|name| is_set_by_proxies(name.as_str()))
 }

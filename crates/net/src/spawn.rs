@@ -43,12 +43,12 @@ where
     T: Send + 'static,
     W: FnOnce() -> T + Send + 'static,
 {
-    let (give, take) = tokio::sync::oneshot::channel();
+    let (sender, receiver) = tokio::sync::oneshot::channel();
     tasks.spawn_blocking(
         name,
         Box::new(move || {
-            let _ = give.send(work());
+            let _ = sender.send(work());
         }),
     );
-    take.await.ok()
+    receiver.await.ok()
 }

@@ -90,9 +90,9 @@ impl ClientTlsSettings {
         if digest == known {
             return Ok(None);
         }
-        let made = (build_client_config(self, &files)?, digest);
-        self.last_good.store(made.clone());
-        Ok(Some(made))
+        let built = (build_client_config(self, &files)?, digest);
+        self.last_good.store(built.clone());
+        Ok(Some(built))
     }
 
     fn files(&self) -> PemFiles {
@@ -104,8 +104,8 @@ impl ClientTlsSettings {
 /// The problems of files given by their keys, even if the rest of the configuration is invalid.
 pub fn find_file_problems(named: &[(&'static str, Option<PathBuf>)], now: u64) -> Vec<TlsFileProblem> {
     let files = PemFiles::read(named.iter().map(|(key, path)| (*key, path.as_ref())));
-    let given = |key: &str| named.iter().any(|(name, path)| *name == key && path.is_some());
-    let trusted = if given("client_ca_file") { "client_ca_file" } else { "ca_file" };
+    let is_given = |key: &str| named.iter().any(|(name, path)| *name == key && path.is_some());
+    let trusted = if is_given("client_ca_file") { "client_ca_file" } else { "ca_file" };
     certificate_dates::combine_problems(
         certificate_dates::find_date_problems(&files, "cert_file", trusted, now),
         files.find_problems(),
@@ -115,10 +115,10 @@ pub fn find_file_problems(named: &[(&'static str, Option<PathBuf>)], now: u64) -
 
 /// Builds the configuration from the files.
 fn build_client_config(settings: &ClientTlsSettings, files: &PemFiles) -> Result<ClientConfig, TlsError> {
-    let own = files.trusted_roots("ca_file")?;
-    let system = own.is_none() || settings.system_roots_too;
-    let mut roots = own.unwrap_or_else(RootCertStore::empty);
-    if system {
+    let ca_roots = files.trusted_roots("ca_file")?;
+    let use_system_roots = ca_roots.is_none() || settings.system_roots_too;
+    let mut roots = ca_roots.unwrap_or_else(RootCertStore::empty);
+    if use_system_roots {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     }
     if roots.is_empty() {

@@ -1,7 +1,8 @@
 //! [`UploadSpeedMeter`]: measures how fast a body arrives, because a slow upload can hold memory and a connection that
 //! others wait for. A body is ended only while another client waits, and only after an interval of
-//! [`TICKS_PER_INTERVAL`] ticks in which less than [`LEAST`] bytes arrived. Time in which tollgate does not read is not
-//! counted; time is counted in ticks, never read from a clock. `collect` has the limits on pauses and total time.
+//! [`TICKS_PER_INTERVAL`] ticks in which less than [`MIN_INTERVAL_BYTES`] bytes arrived. Time in which tollgate does
+//! not read is not counted; time is counted in ticks, never read from a clock. `collect` has the limits on pauses and
+//! total time.
 
 use std::pin::pin;
 use std::task::Poll;
@@ -30,13 +31,13 @@ pub(super) struct UploadSpeedMeter<'a> {
 }
 
 impl<'a> UploadSpeedMeter<'a> {
-    /// Starts to measure a body at the port of `places`.
-    pub(super) fn begin(places: &'a SlowUploads) -> Self {
-        let mut look = tokio::time::interval(TICK);
+    /// Starts to measure a body at the port of `slow_uploads`.
+    pub(super) fn begin(slow_uploads: &'a SlowUploads) -> Self {
+        let mut ticker = tokio::time::interval(TICK);
         // A delayed tick counts once: the delay is ours, not the client's.
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        look.reset();
-        Self { ticker: look, ticks: 0, bytes: 0, slow_uploads: places, slow: None }
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticker.reset();
+        Self { ticker, ticks: 0, bytes: 0, slow_uploads, slow: None }
     }
 
     /// Counts bytes that arrived.
@@ -50,12 +51,12 @@ impl<'a> UploadSpeedMeter<'a> {
     /// Runs `work`; if it has to wait, the current tick starts again afterwards.
     pub(super) async fn run_uncounted<F: Future>(&mut self, work: F) -> F::Output {
         let mut work = pin!(work);
-        if let Poll::Ready(done) = futures_util::poll!(work.as_mut()) {
-            return done;
+        if let Poll::Ready(output) = futures_util::poll!(work.as_mut()) {
+            return output;
         }
-        let done = work.await;
+        let output = work.await;
         self.ticker.reset();
-        done
+        output
     }
 
     /// Waits for `next`; `None` if the body is slow and another client waits for its bytes or its connection.
@@ -68,17 +69,17 @@ impl<'a> UploadSpeedMeter<'a> {
         loop {
             tokio::select! {
                 biased;
-                came = next.as_mut() => return Some(came),
+                output = next.as_mut() => return Some(output),
                 _ = self.ticker.tick() => {}
             }
             self.ticks += 1;
             if self.ticks == TICKS_PER_INTERVAL {
-                let slow = self.bytes < MIN_INTERVAL_BYTES;
+                let is_slow = self.bytes < MIN_INTERVAL_BYTES;
                 self.slow =
-                    if slow { self.slow.take().or_else(|| Some(self.slow_uploads.register_slow())) } else { None };
+                    if is_slow { self.slow.take().or_else(|| Some(self.slow_uploads.register_slow())) } else { None };
                 (self.ticks, self.bytes) = (0, 0);
             }
-            if self.slow.as_ref().is_some_and(|slow| crowded() || slow.must_end()) {
+            if self.slow.as_ref().is_some_and(|guard| crowded() || guard.must_end()) {
                 return None;
             }
         }

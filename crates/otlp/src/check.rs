@@ -43,28 +43,32 @@ impl ValueFindings {
     }
 }
 
-/// The parts of a KeyValue of a common shape, and the range of its text; UTF-8 is not validated.
+/// The parts of a KeyValue of a common shape, and the range of its text (empty for a number); UTF-8 is not validated.
 #[inline(always)]
 pub(super) fn read_common_key_value(buffer: &[u8], span: ByteRange) -> Option<(KeyValueParts, ByteRange)> {
     let body = span.slice(buffer);
     let (key_start, key_end) = wire::len_field_range(body, 0, 0x0a)?;
-    let (start, end) = wire::len_field_range(body, key_end, 0x12)?;
-    if end != body.len() {
+    let (value_start, value_end) = wire::len_field_range(body, key_end, 0x12)?;
+    if value_end != body.len() {
         return None;
     }
-    let part = |start: usize, end: usize| ByteRange { start: span.start + start as u32, end: span.start + end as u32 };
-    let (shape, text) = match *body.get(start)? {
+    let in_buffer =
+        |start: usize, end: usize| ByteRange { start: span.start + start as u32, end: span.start + end as u32 };
+    // The tags of AnyValue's members: string, boolean or integer, double.
+    let (shape, text) = match *body.get(value_start)? {
         0x0a => {
-            (KeyValueShape::Text, wire::len_field_range(body, start, 0x0a).filter(|(_, text_end)| *text_end == end)?)
+            let text = wire::len_field_range(body, value_start, 0x0a).filter(|(_, end)| *end == value_end)?;
+            (KeyValueShape::Text, text)
         }
         0x10 | 0x18 => {
-            wire::read_varint(body, start + 1).filter(|(_, after)| *after == end)?;
-            (KeyValueShape::Number, (end, end))
+            wire::read_varint(body, value_start + 1).filter(|(_, end)| *end == value_end)?;
+            (KeyValueShape::Number, (value_end, value_end))
         }
-        0x21 if end - start == 9 => (KeyValueShape::Number, (end, end)),
+        0x21 if value_end - value_start == 9 => (KeyValueShape::Number, (value_end, value_end)),
         _ => return None,
     };
-    Some((KeyValueParts { key: part(key_start, key_end), value: part(start, end), shape }, part(text.0, text.1)))
+    let parts = KeyValueParts { key: in_buffer(key_start, key_end), value: in_buffer(value_start, value_end), shape };
+    Some((parts, in_buffer(text.0, text.1)))
 }
 
 /// The parts of a received KeyValue of a common shape, validated. `None`: use the general check.
@@ -72,10 +76,10 @@ pub(super) fn read_common_key_value(buffer: &[u8], span: ByteRange) -> Option<(K
 pub(super) fn check_common_key_value(buffer: &[u8], span: ByteRange) -> Option<KeyValueParts> {
     let (parts, text) = read_common_key_value(buffer, span)?;
     // Tags and short lengths are ASCII too, so one check usually covers key, tags and text.
-    let one = if parts.shape == KeyValueShape::Text { span } else { parts.key };
-    let good =
-        one.slice(buffer).is_ascii() || (wire::is_text(parts.key.slice(buffer)) && wire::is_text(text.slice(buffer)));
-    good.then_some(parts)
+    let usually_ascii = if parts.shape == KeyValueShape::Text { span } else { parts.key };
+    let is_utf8 = usually_ascii.slice(buffer).is_ascii()
+        || (wire::is_text(parts.key.slice(buffer)) && wire::is_text(text.slice(buffer)));
+    is_utf8.then_some(parts)
 }
 
 /// Validates a received KeyValue and finds its parts. `depth` is that of the enclosing value.
@@ -121,11 +125,11 @@ fn check_any_key_value(
 
 /// Validates a received AnyValue.
 #[inline]
-pub(super) fn check_any_value(buffer: &[u8], at: &RawField, depth: usize) -> Result<ValueFindings, MalformedOtlp> {
+pub(super) fn check_any_value(buffer: &[u8], value: &RawField, depth: usize) -> Result<ValueFindings, MalformedOtlp> {
     if depth > MAX_DEPTH {
-        return Err(MalformedOtlp { message: "values nest too deep", at: at.at });
+        return Err(MalformedOtlp { message: "values nest too deep", at: value.at });
     }
-    let mut cursor = FieldCursor::new(buffer, at.body, at.end);
+    let mut cursor = FieldCursor::new(buffer, value.body, value.end);
     let mut found = ValueFindings::default();
     let mut members = 0_u32;
     while let Some(field) = cursor.next()? {
@@ -135,7 +139,7 @@ pub(super) fn check_any_value(buffer: &[u8], at: &RawField, depth: usize) -> Res
             FieldRule::ValueBytes => expect_wire_type(&field, LEN)?,
             FieldRule::Number(wire) => expect_wire_type(&field, wire)?,
             FieldRule::Nested(MessageType::ArrayValue) => {
-                found.add(check_elements(buffer, &field, |value| check_any_value(buffer, value, depth + 1))?);
+                found.add(check_elements(buffer, &field, |element| check_any_value(buffer, element, depth + 1))?);
             }
             FieldRule::Nested(_) => {
                 found.add(check_elements(buffer, &field, |pair| Ok(check_key_value(buffer, pair.span(), depth)?.1))?);
@@ -150,19 +154,19 @@ pub(super) fn check_any_value(buffer: &[u8], at: &RawField, depth: usize) -> Res
     Ok(found)
 }
 
-/// Validates the elements of a list or map with `element`; they are field 1 of either.
+/// Validates each element of a list or map with `check_element`; elements are field 1 of both messages.
 fn check_elements(
     buffer: &[u8],
-    at: &RawField,
-    element: impl Fn(&RawField) -> Result<ValueFindings, MalformedOtlp>,
+    container: &RawField,
+    check_element: impl Fn(&RawField) -> Result<ValueFindings, MalformedOtlp>,
 ) -> Result<ValueFindings, MalformedOtlp> {
-    expect_wire_type(at, LEN)?;
-    let mut cursor = FieldCursor::new(buffer, at.body, at.end);
+    expect_wire_type(container, LEN)?;
+    let mut cursor = FieldCursor::new(buffer, container.body, container.end);
     let mut found = ValueFindings::default();
     while let Some(field) = cursor.next()? {
         if field.number == 1 {
             expect_wire_type(&field, LEN)?;
-            found.add(element(&field)?);
+            found.add(check_element(&field)?);
         } else {
             found.unknown = true;
         }

@@ -31,8 +31,8 @@ impl PayloadIndex {
 
     /// Stores `body`, a KeyValue, as the new form of `attr`.
     pub(super) fn store_attribute(&mut self, attr: &mut AttrRec, number: u32, body: &[u8]) {
-        let (whole, body) = self.store(number, body);
-        self.point_to_arena(attr, whole, body);
+        let (field, body) = self.store(number, body);
+        self.point_to_arena(attr, field, body);
     }
 
     /// Stores a key and a value as the new form of `attr`.
@@ -41,7 +41,7 @@ impl PayloadIndex {
         let start = self.arena.len();
         let key_len = if key.is_empty() { 0 } else { wire::field_len(1, key.len()) };
         wire::put_head(&mut self.arena, number, key_len + wire::field_len(2, value.len()));
-        let body = self.arena.len();
+        let body_start = self.arena.len();
         if !key.is_empty() {
             wire::put_bytes(&mut self.arena, 1, key);
         }
@@ -49,11 +49,11 @@ impl PayloadIndex {
         value.put(&mut self.arena);
         let end = self.arena.len();
         attr.unknown = false;
-        self.point_to_arena(attr, ByteRange::new(start, end), ByteRange::new(body, end));
+        self.point_to_arena(attr, ByteRange::new(start, end), ByteRange::new(body_start, end));
     }
 
-    /// Points `attr` at its field in the arena.
-    fn point_to_arena(&self, attr: &mut AttrRec, whole: ByteRange, body: ByteRange) {
+    /// Points `attr` at its new form in the arena: `field` is the whole field, `body` the KeyValue in it.
+    fn point_to_arena(&self, attr: &mut AttrRec, field: ByteRange, body: ByteRange) {
         (attr.key, attr.value, attr.shape) = match check::read_common_key_value(&self.arena, body) {
             Some((parts, _)) => (parts.key, parts.value, parts.shape),
             None => {
@@ -61,7 +61,7 @@ impl PayloadIndex {
                 (key, value, KeyValueShape::Any)
             }
         };
-        attr.arena = whole;
+        attr.arena = field;
         attr.state = StorageState::Arena;
     }
 
@@ -70,8 +70,8 @@ impl PayloadIndex {
         let Some(mut field) = self.fields.get(index as usize).copied() else { return };
         (field.arena, field.body) = self.store(u32::from(field.number), body);
         field.state = StorageState::Arena;
-        if let Some(place) = self.fields.get_mut(index as usize) {
-            *place = field;
+        if let Some(stored) = self.fields.get_mut(index as usize) {
+            *stored = field;
         }
     }
 
@@ -82,7 +82,7 @@ impl PayloadIndex {
         }
     }
 
-    /// Removes the slot of an attribute that is edited later.
+    /// Forgets the slot of an attribute that gets another value.
     fn remove_slot(&mut self, id: u32) {
         if let Ok(at) = self.slots.binary_search_by_key(&id, |slot| slot.attr) {
             self.slots.remove(at);
@@ -201,13 +201,13 @@ impl Payload {
     /// have no such field.
     pub fn set_text(&mut self, node: NodeId, field: TextField, text: &str) {
         let record = *self.index.node(node.0);
-        let Some(home) = text_field_location(record.kind, field).filter(|_| !record.removed) else { return };
-        let frame = if home.inner.is_some() { record.inner } else { record.frame };
+        let Some(location) = text_field_location(record.kind, field).filter(|_| !record.removed) else { return };
+        let frame = if location.inner.is_some() { record.inner } else { record.frame };
         self.set_field(
             node,
             IndexedField::Text(field),
             frame,
-            home.number,
+            location.number,
             Some(text.as_bytes()).filter(|t| !t.is_empty()),
         );
     }
@@ -242,9 +242,9 @@ impl Payload {
     }
 
     /// Sets the last occurrence of a field to `body` and removes the others; `None` removes all.
-    fn set_field(&mut self, node: NodeId, slot: IndexedField, frame: u32, number: u32, body: Option<&[u8]>) {
+    fn set_field(&mut self, node: NodeId, kind: IndexedField, frame: u32, number: u32, body: Option<&[u8]>) {
         let found: Vec<u32> = (self.index.node_fields(node.0))
-            .filter(|(_, field)| field.slot == slot && field.state != StorageState::Removed)
+            .filter(|(_, field)| field.kind == kind && field.state != StorageState::Removed)
             .map(|(index, _)| index)
             .collect();
         found.iter().for_each(|index| self.index.remove_field(*index));
@@ -254,7 +254,7 @@ impl Payload {
                 node: node.0,
                 next: NONE,
                 frame,
-                slot,
+                kind,
                 state: StorageState::Removed,
                 unknown: false,
                 number: number as u8,
@@ -273,8 +273,8 @@ impl Payload {
     /// Parents whose last item was removed are dropped on encode.
     pub fn remove_node(&mut self, node: NodeId) {
         let end = self.index.node(node.0).end;
-        let Some(below) = self.index.nodes.get_mut(node.0 as usize..end as usize) else { return };
-        for record in below.iter_mut().filter(|record| !record.removed) {
+        let Some(removed) = self.index.nodes.get_mut(node.0 as usize..end as usize) else { return };
+        for record in removed.iter_mut().filter(|record| !record.removed) {
             record.removed = true;
             self.index.items -= usize::from(is_item(record.kind));
         }
@@ -295,7 +295,7 @@ impl Payload {
     }
 }
 
-/// Whether the node represents an envelope whose attributes are in an inner message.
+/// Whether nodes of this kind represent an envelope whose attributes are in an inner message.
 fn is_in_envelope(kind: NodeKind) -> bool {
     matches!(kind, NodeKind::Resource | NodeKind::Scope)
 }

@@ -42,7 +42,7 @@ pub enum UnknownFields {
     Drop,
 }
 
-/// One change of the request: `new` replaces `at..end`.
+/// One change of the request: `new` replaces `at..end`, a range in the message `frame`.
 struct RequestChange {
     at: u32,
     end: u32,
@@ -59,15 +59,19 @@ enum ReplacementSource {
     Arena(ByteRange),
     /// A range of the encoder's own buffer.
     Scratch(ByteRange),
-    /// A range of the arena that ends with a slot's text.
-    Slot(ByteRange, SlotId, u32),
+    /// A range of the arena that ends with a slot's text, which is `width` bytes long.
+    Slot {
+        span: ByteRange,
+        slot: SlotId,
+        width: u32,
+    },
 }
 
 impl ReplacementSource {
     fn len(&self) -> usize {
         match self {
             Self::Nothing => 0,
-            Self::Arena(span) | Self::Scratch(span) | Self::Slot(span, ..) => span.len(),
+            Self::Arena(span) | Self::Scratch(span) | Self::Slot { span, .. } => span.len(),
         }
     }
 }
@@ -81,7 +85,7 @@ impl Payload {
         let mut encoder = PayloadEncoder {
             payload: self,
             drop_unknown: unknown == UnknownFields::Drop,
-            ops: Vec::new(),
+            changes: Vec::new(),
             missing_messages: Vec::new(),
             scratch: Vec::new(),
             unknown_dropped: 0,
@@ -94,7 +98,7 @@ impl Payload {
 struct PayloadEncoder<'a> {
     payload: &'a Payload,
     drop_unknown: bool,
-    ops: Vec<RequestChange>,
+    changes: Vec<RequestChange>,
     /// Fields for messages that are missing in the request: node, field.
     missing_messages: Vec<(u32, ReplacementSource)>,
     /// Bytes created by the encoder.
@@ -106,30 +110,30 @@ impl PayloadEncoder<'_> {
     /// Builds the list of changes, in order and without overlaps.
     fn collect_changes(&mut self) {
         let index = &self.payload.index;
-        let dead = self.omitted_nodes();
-        let gone = |node: u32| dead.get(node as usize).copied().unwrap_or(false);
+        let omitted = self.omitted_nodes();
+        let is_omitted = |node: u32| omitted.get(node as usize).copied().unwrap_or(false);
         if index.edited || self.drop_unknown {
-            for (id, attr) in (0..).zip(&index.attrs).filter(|(_, attr)| !gone(attr.node)) {
+            for (id, attr) in (0..).zip(&index.attrs).filter(|(_, attr)| !is_omitted(attr.node)) {
                 if let Some(new) = self.attribute_replacement(id, attr) {
                     self.record_change(attr.node, attr.frame, attr.wire, new);
                 }
             }
-            for field in index.fields.iter().filter(|field| !gone(field.node)) {
+            for field in index.fields.iter().filter(|field| !is_omitted(field.node)) {
                 if let Some(new) = self.field_replacement(field) {
                     self.record_change(field.node, field.frame, field.wire, new);
                 }
             }
         }
         if self.drop_unknown {
-            let drop = |field: &UnknownRec| RequestChange {
+            let removal = |field: &UnknownRec| RequestChange {
                 unknown: true,
                 ..RequestChange::new(field.wire, field.frame, ReplacementSource::Nothing)
             };
-            self.ops.extend(index.unknown.iter().map(drop));
+            self.changes.extend(index.unknown.iter().map(removal));
         }
-        for (node, _) in index.nodes.iter().zip(&dead).filter(|(_, dead)| **dead) {
+        for (node, _) in index.nodes.iter().zip(&omitted).filter(|(_, omitted)| **omitted) {
             if let Some(frame) = index.frames.get(node.frame as usize) {
-                self.ops.push(RequestChange::new(
+                self.changes.push(RequestChange::new(
                     ByteRange { start: frame.at, end: frame.body.end },
                     frame.parent,
                     ReplacementSource::Nothing,
@@ -139,7 +143,7 @@ impl PayloadEncoder<'_> {
         self.create_missing_messages();
         // At one position, an addition to a message that ends there precedes changes of the enclosing messages, which
         // have lower numbers. The sort is stable, so fields of one message keep their order.
-        self.ops.sort_by_key(|op| (op.at, Reverse(op.frame)));
+        self.changes.sort_by_key(|change| (change.at, Reverse(change.frame)));
         self.drop_covered_changes();
     }
 
@@ -149,54 +153,59 @@ impl PayloadEncoder<'_> {
         if !self.payload.index.removed_nodes {
             return Vec::new();
         }
-        // For each node, live items and original items, the node itself and its descendants included.
-        let item = |node: &NodeRec| (u32::from(is_item(node.kind) && !node.removed), u32::from(is_item(node.kind)));
-        let mut counts: Vec<(u32, u32)> = nodes.iter().map(item).collect();
+        // For each node: its live items and its original items, both with the node itself and its descendants.
+        let item_counts =
+            |node: &NodeRec| (u32::from(is_item(node.kind) && !node.removed), u32::from(is_item(node.kind)));
+        let mut counts: Vec<(u32, u32)> = nodes.iter().map(item_counts).collect();
         for (index, node) in nodes.iter().enumerate().rev() {
-            let (live, had) = counts.get(index).copied().unwrap_or_default();
+            let (live, original) = counts.get(index).copied().unwrap_or_default();
             if let Some(parent) = counts.get_mut(node.parent as usize) {
-                *parent = (parent.0 + live, parent.1 + had);
+                *parent = (parent.0 + live, parent.1 + original);
             }
         }
-        // Everything below a dead node is dropped, including nodes that never held items.
-        let mut dead: Vec<bool> = Vec::with_capacity(nodes.len());
-        for (node, (live, had)) in nodes.iter().zip(counts) {
-            let above = dead.get(node.parent as usize).copied().unwrap_or(false);
-            dead.push(above || node.removed || (live == 0 && had > 0));
+        // Everything below an omitted node is dropped, including nodes that never held items.
+        let mut omitted: Vec<bool> = Vec::with_capacity(nodes.len());
+        for (node, (live, original)) in nodes.iter().zip(counts) {
+            let parent_omitted = omitted.get(node.parent as usize).copied().unwrap_or(false);
+            omitted.push(parent_omitted || node.removed || (live == 0 && original > 0));
         }
-        dead
+        omitted
     }
 
     /// The bytes to write for an attribute; `None` if it is unchanged or was never on the wire.
     fn attribute_replacement(&mut self, id: u32, attr: &AttrRec) -> Option<ReplacementSource> {
         let index = &self.payload.index;
-        let clean = self.drop_unknown && attr.unknown;
+        let has_unwanted = self.drop_unknown && attr.unknown;
         match attr.state {
             StorageState::Removed => (!attr.wire.is_empty()).then_some(ReplacementSource::Nothing),
-            StorageState::Wire if clean => {
+            StorageState::Wire if has_unwanted => {
                 Some(self.strip_unknown_fields(StorageState::Wire, attr.wire, MessageType::KeyValue))
             }
-            StorageState::Arena if clean => {
+            StorageState::Arena if has_unwanted => {
                 Some(self.strip_unknown_fields(StorageState::Arena, attr.arena, MessageType::KeyValue))
             }
             StorageState::Wire => None,
             StorageState::Arena if attr.slot => {
-                let at = index.slots.binary_search_by_key(&id, |slot| slot.attr).ok()?;
-                index.slots.get(at).map(|slot| ReplacementSource::Slot(attr.arena, slot.slot, slot.width))
+                let position = index.slots.binary_search_by_key(&id, |slot| slot.attr).ok()?;
+                index.slots.get(position).map(|record| ReplacementSource::Slot {
+                    span: attr.arena,
+                    slot: record.slot,
+                    width: record.width,
+                })
             }
             StorageState::Arena => Some(ReplacementSource::Arena(attr.arena)),
         }
     }
 
-    /// The same for a text field or body.
+    /// The bytes to write for a singular field; `None` as for attributes.
     fn field_replacement(&mut self, field: &FieldRec) -> Option<ReplacementSource> {
-        let clean = self.drop_unknown && field.unknown;
+        let has_unwanted = self.drop_unknown && field.unknown;
         match field.state {
             StorageState::Removed => (!field.wire.is_empty()).then_some(ReplacementSource::Nothing),
-            StorageState::Wire if clean => {
+            StorageState::Wire if has_unwanted => {
                 Some(self.strip_unknown_fields(StorageState::Wire, field.wire, MessageType::AnyValue))
             }
-            StorageState::Arena if clean => {
+            StorageState::Arena if has_unwanted => {
                 Some(self.strip_unknown_fields(StorageState::Arena, field.arena, MessageType::AnyValue))
             }
             StorageState::Wire => None,
@@ -205,8 +214,8 @@ impl PayloadEncoder<'_> {
     }
 
     /// The whole field without unknown fields inside.
-    fn strip_unknown_fields(&mut self, state: StorageState, whole: ByteRange, msg: MessageType) -> ReplacementSource {
-        let bytes = self.payload.bytes(state, whole);
+    fn strip_unknown_fields(&mut self, state: StorageState, field: ByteRange, msg: MessageType) -> ReplacementSource {
+        let bytes = self.payload.bytes(state, field);
         let Ok(Some(head)) = FieldCursor::new(bytes, 0, bytes.len()).next() else { return ReplacementSource::Nothing };
         let body = strip_unknown(bytes, msg, head.span(), &mut self.unknown_dropped);
         let start = self.scratch.len();
@@ -217,9 +226,13 @@ impl PayloadEncoder<'_> {
     /// Records a change: at the field's position, at the end of its message, or in a message still to be created.
     fn record_change(&mut self, node: u32, frame: u32, wire: ByteRange, new: ReplacementSource) {
         if !wire.is_empty() {
-            self.ops.push(RequestChange::new(wire, frame, new));
-        } else if let Some(home) = self.payload.index.frames.get(frame as usize) {
-            self.ops.push(RequestChange::new(ByteRange { start: home.body.end, end: home.body.end }, frame, new));
+            self.changes.push(RequestChange::new(wire, frame, new));
+        } else if let Some(message) = self.payload.index.frames.get(frame as usize) {
+            self.changes.push(RequestChange::new(
+                ByteRange { start: message.body.end, end: message.body.end },
+                frame,
+                new,
+            ));
         } else {
             self.missing_messages.push((node, new));
         }
@@ -232,48 +245,48 @@ impl PayloadEncoder<'_> {
         missing.sort_by_key(|(node, _)| *node);
         for group in missing.chunk_by(|one, other| one.0 == other.0) {
             let Some(node) = group.first().map(|(node, _)| index.node(*node)) else { continue };
-            let Some(home) = index.frames.get(node.frame as usize) else { continue };
-            let number = if node.kind == NodeKind::Span { 15 } else { 1 };
+            let Some(envelope) = index.frames.get(node.frame as usize) else { continue };
+            let number = if node.kind == NodeKind::Span { 15 } else { 1 }; // Status, else Resource or Scope
             let start = self.scratch.len();
             wire::put_head(&mut self.scratch, number, group.iter().map(|(_, new)| new.len()).sum());
             let head = ReplacementSource::Scratch(ByteRange::new(start, self.scratch.len()));
-            let place = ByteRange { start: home.body.end, end: home.body.end };
-            self.ops.push(RequestChange::new(place, node.frame, head));
-            self.ops.extend(group.iter().map(|(_, new)| RequestChange::new(place, node.frame, *new)));
+            let position = ByteRange { start: envelope.body.end, end: envelope.body.end };
+            self.changes.push(RequestChange::new(position, node.frame, head));
+            self.changes.extend(group.iter().map(|(_, new)| RequestChange::new(position, node.frame, *new)));
         }
     }
 
     /// Removes changes inside ranges that are dropped or replaced as a whole.
     fn drop_covered_changes(&mut self) {
-        let mut covered = 0;
-        self.ops.retain(|op| {
-            let stays = op.at >= covered;
+        let mut covered_to = 0;
+        self.changes.retain(|change| {
+            let stays = change.at >= covered_to;
             if stays {
-                covered = op.end;
+                covered_to = change.end;
             }
             stays
         });
-        self.unknown_dropped += self.ops.iter().filter(|op| op.unknown).count() as u64;
+        self.unknown_dropped += self.changes.iter().filter(|change| change.unknown).count() as u64;
     }
 
     /// The messages with changes inside and their new lengths, in wire order.
     fn compute_lengths(&self) -> Vec<(MessageFrame, usize)> {
         let frames = &self.payload.index.frames;
         let mut deltas: Vec<Option<i64>> = vec![None; frames.len()];
-        for op in &self.ops {
-            if let Some(delta) = deltas.get_mut(op.frame as usize) {
-                *delta.get_or_insert(0) += op.new.len() as i64 - i64::from(op.end - op.at);
+        for change in &self.changes {
+            if let Some(delta) = deltas.get_mut(change.frame as usize) {
+                *delta.get_or_insert(0) += change.new.len() as i64 - i64::from(change.end - change.at);
             }
         }
         let mut lengths = Vec::new();
-        // Messages have higher numbers than those around them.
+        // A message has a higher number than the messages that enclose it.
         for (index, frame) in frames.iter().enumerate().rev() {
             let Some(Some(delta)) = deltas.get(index).copied() else { continue };
             let length = (frame.body.len() as i64 + delta).max(0) as usize;
             lengths.push((*frame, length));
             if let Some(parent) = deltas.get_mut(frame.parent as usize) {
-                let width = i64::from(frame.body.start) - self.length_at(frame) as i64;
-                *parent.get_or_insert(0) += delta + wire::varint_len(length as u64) as i64 - width;
+                let old_width = i64::from(frame.body.start) - self.length_at(frame) as i64;
+                *parent.get_or_insert(0) += delta + wire::varint_len(length as u64) as i64 - old_width;
             }
         }
         lengths.reverse();
@@ -294,8 +307,9 @@ impl PayloadEncoder<'_> {
             return Err(MalformedOtlp { message: "edited request too large", at: 0 });
         }
         let mut out = EncodeOutput { request, pos: 0, bytes: Vec::with_capacity(total), slots: Vec::new() };
-        for op in &self.ops {
-            while let Some((frame, length)) = lengths.next_if(|(frame, _)| frame.at < op.at || frame.parent == NONE) {
+        for change in &self.changes {
+            while let Some((frame, length)) = lengths.next_if(|(frame, _)| frame.at < change.at || frame.parent == NONE)
+            {
                 // The request itself has no length on the wire.
                 if frame.parent != NONE {
                     out.copy_to(self.length_at(&frame));
@@ -303,18 +317,18 @@ impl PayloadEncoder<'_> {
                     out.pos = frame.body.start as usize;
                 }
             }
-            out.copy_to(op.at as usize);
-            match op.new {
+            out.copy_to(change.at as usize);
+            match change.new {
                 ReplacementSource::Nothing => {}
                 ReplacementSource::Arena(span) => out.bytes.extend_from_slice(span.slice(arena)),
                 ReplacementSource::Scratch(span) => out.bytes.extend_from_slice(span.slice(&self.scratch)),
-                ReplacementSource::Slot(span, slot, width) => {
+                ReplacementSource::Slot { span, slot, width } => {
                     out.bytes.extend_from_slice(span.slice(arena));
                     let end = out.bytes.len();
                     out.slots.push(SlotRange { slot, range: end.saturating_sub(width as usize)..end });
                 }
             }
-            out.pos = op.end as usize;
+            out.pos = change.end as usize;
         }
         out.copy_to(request.len());
         Ok(EncodedRequest { bytes: out.bytes, slots: out.slots, unknown_dropped: self.unknown_dropped })

@@ -41,12 +41,12 @@ pub(super) struct NodeRec {
     pub(super) parent: u32,
     /// The node's message; for Resource and Scope the envelope.
     pub(super) frame: u32,
-    /// The last Resource, Scope or Status message in it.
+    /// The frame of the last Resource, Scope or Status message in it.
     pub(super) inner: u32,
     /// One past its last descendant.
     pub(super) end: u32,
     pub(super) attributes: RecordChain,
-    /// Singular fields: few.
+    /// Singular fields that have a reader.
     pub(super) fields: RecordChain,
     /// Texts of repeated fields.
     pub(super) repeated_texts: RecordChain,
@@ -103,13 +103,13 @@ pub(super) struct AttrRec {
     pub(super) value: ByteRange,
 }
 
-/// One occurrence of a singular field that readers or text edits use.
+/// One occurrence of a field that readers or text edits use.
 #[derive(Clone, Copy)]
 pub(super) struct FieldRec {
     pub(super) node: u32,
     pub(super) next: u32,
     pub(super) frame: u32,
-    pub(super) slot: IndexedField,
+    pub(super) kind: IndexedField,
     pub(super) state: StorageState,
     pub(super) unknown: bool,
     pub(super) number: u8,
@@ -196,7 +196,7 @@ impl PayloadIndex {
     pub(super) fn push_field(&mut self, field: FieldRec) -> u32 {
         let index = self.fields.len() as u32;
         let Some(node) = self.nodes.get_mut(field.node as usize) else { return NONE };
-        let chain = if field.slot == IndexedField::Other { &mut node.repeated_texts } else { &mut node.fields };
+        let chain = if field.kind == IndexedField::Other { &mut node.repeated_texts } else { &mut node.fields };
         match self.fields.get_mut(chain.last as usize) {
             Some(last) => last.next = index,
             None => chain.first = index,
@@ -208,19 +208,19 @@ impl PayloadIndex {
 
     /// Indices of a node's attributes, in order, removed ones included.
     pub(super) fn attr_ids(&self, node: u32) -> impl Iterator<Item = u32> + '_ {
-        let mut at = self.node(node).attributes.first;
+        let mut next = self.node(node).attributes.first;
         std::iter::from_fn(move || {
-            let found = self.attrs.get(at as usize)?;
-            Some(std::mem::replace(&mut at, found.next))
+            let attr = self.attrs.get(next as usize)?;
+            Some(std::mem::replace(&mut next, attr.next))
         })
     }
 
     /// A node's singular fields with their indices, in order, removed ones included.
     pub(super) fn node_fields(&self, node: u32) -> impl Iterator<Item = (u32, &FieldRec)> + '_ {
-        let mut at = self.node(node).fields.first;
+        let mut next = self.node(node).fields.first;
         std::iter::from_fn(move || {
-            let found = self.fields.get(at as usize)?;
-            Some((std::mem::replace(&mut at, found.next), found))
+            let field = self.fields.get(next as usize)?;
+            Some((std::mem::replace(&mut next, field.next), field))
         })
     }
 }

@@ -1,6 +1,6 @@
-//! The one pass over a request that validates it and fills the index. Driven by `schema`; every field is visited once;
-//! recursion follows the schema and values, whose depth is bounded; nothing is allocated per attribute. `payload`
-//! reads, `edit` edits.
+//! The one pass over a request that validates it and fills the index. `schema` decides how each field is indexed; every
+//! field is visited once. Recursion follows the schema and values, whose depth is bounded; nothing is allocated per
+//! attribute. `payload` reads the index, `edit` edits it.
 
 use super::check::{self, ValueFindings, expect_wire_type};
 use super::ids::NodeKind;
@@ -27,14 +27,14 @@ pub(super) fn index_request(signal: Signal, request: &[u8]) -> Result<PayloadInd
     if request.len() >= u32::MAX as usize {
         return Err(MalformedOtlp { message: "request too large", at: 0 });
     }
-    let mut walk = RequestIndexer { request, index: PayloadIndex::default(), bodies_seen: 0, body_repeated: false };
-    walk.index.frames.push(MessageFrame { parent: NONE, at: 0, body: ByteRange::new(0, request.len()) });
-    walk.index_message(
+    let mut indexer = RequestIndexer { request, index: PayloadIndex::default(), bodies_seen: 0, body_repeated: false };
+    indexer.index.frames.push(MessageFrame { parent: NONE, at: 0, body: ByteRange::new(0, request.len()) });
+    indexer.index_message(
         IndexingPosition { msg: MessageType::request(signal), node: NONE, frame: 0 },
         ByteRange::new(0, request.len()),
     )?;
-    walk.index.fill_lookup(request);
-    Ok(walk.index)
+    indexer.index.fill_lookup(request);
+    Ok(indexer.index)
 }
 
 struct RequestIndexer<'a> {
@@ -42,7 +42,7 @@ struct RequestIndexer<'a> {
     index: PayloadIndex,
     /// Bodies seen in the current log record.
     bodies_seen: usize,
-    /// The bodies have to be merged.
+    /// Whether the current log record repeats its body or a member in it, so that the bodies have to be merged.
     body_repeated: bool,
 }
 
@@ -55,47 +55,47 @@ struct IndexingPosition {
 }
 
 impl RequestIndexer<'_> {
-    fn index_message(&mut self, place: IndexingPosition, span: ByteRange) -> Result<(), MalformedOtlp> {
+    fn index_message(&mut self, position: IndexingPosition, span: ByteRange) -> Result<(), MalformedOtlp> {
         let request = self.request;
         let mut cursor = FieldCursor::over_range(request, span);
         while let Some(field) = cursor.next()? {
             if self.index.items > MAX_ITEMS || self.index.elements() > MAX_ELEMENTS {
                 return Err(MalformedOtlp { message: "too many items or attributes in one request", at: field.at });
             }
-            match place.msg.rule(field.number) {
-                FieldRule::Attribute => self.index_attribute(place, &field)?,
-                FieldRule::Text(slot) => {
+            match position.msg.rule(field.number) {
+                FieldRule::Attribute => self.index_attribute(position, &field)?,
+                FieldRule::Text(kind) => {
                     check::check_text(request, &field)?;
-                    self.index_field(place, slot, &field)?;
+                    self.index_field(position, kind, &field)?;
                 }
-                FieldRule::Id(slot, length) => self.index_id(place, slot, length, &field)?,
-                FieldRule::Read(slot, wire) => {
+                FieldRule::Id(kind, length) => self.index_id(position, kind, length, &field)?,
+                FieldRule::Read(kind, wire) => {
                     expect_wire_type(&field, wire)?;
-                    self.index_field(place, slot, &field)?;
+                    self.index_field(position, kind, &field)?;
                 }
                 FieldRule::Number(wire) => expect_wire_type(&field, wire)?,
                 FieldRule::Numbers(wire) => self.check_numbers(wire, &field)?,
-                FieldRule::Value => self.index_body(place, &field)?,
+                FieldRule::Value => self.index_body(position, &field)?,
                 FieldRule::Nested(msg) => {
-                    let frame = self.push_frame(place.frame, &field)?;
+                    let frame = self.push_frame(position.frame, &field)?;
                     if matches!(msg, MessageType::Resource | MessageType::Scope | MessageType::Status)
-                        && let Some(node) = self.index.nodes.get_mut(place.node as usize)
+                        && let Some(node) = self.index.nodes.get_mut(position.node as usize)
                     {
                         node.inner = frame;
                     }
-                    self.index_message(IndexingPosition { msg, node: place.node, frame }, field.span())?;
+                    self.index_message(IndexingPosition { msg, node: position.node, frame }, field.span())?;
                 }
-                FieldRule::Node(msg, kind) => self.index_node(place, msg, kind, &field)?,
+                FieldRule::Node(msg, kind) => self.index_node(position, msg, kind, &field)?,
                 FieldRule::Unknown | FieldRule::Key | FieldRule::ValueText | FieldRule::ValueBytes => {
-                    self.record_unknown(place, &field)
+                    self.record_unknown(position, &field)
                 }
             }
         }
         Ok(())
     }
 
-    fn record_unknown(&mut self, place: IndexingPosition, field: &RawField) {
-        self.index.unknown.push(UnknownRec { frame: place.frame, wire: ByteRange::new(field.at, field.end) });
+    fn record_unknown(&mut self, position: IndexingPosition, field: &RawField) {
+        self.index.unknown.push(UnknownRec { frame: position.frame, wire: ByteRange::new(field.at, field.end) });
     }
 
     fn push_frame(&mut self, parent: u32, field: &RawField) -> Result<u32, MalformedOtlp> {
@@ -107,12 +107,12 @@ impl RequestIndexer<'_> {
 
     fn index_node(
         &mut self,
-        place: IndexingPosition,
+        position: IndexingPosition,
         msg: MessageType,
         kind: NodeKind,
         field: &RawField,
     ) -> Result<(), MalformedOtlp> {
-        let frame = self.push_frame(place.frame, field)?;
+        let frame = self.push_frame(position.frame, field)?;
         let index = self.index.nodes.len() as u32;
         self.index.nodes.push(NodeRec {
             kind,
@@ -121,7 +121,7 @@ impl RequestIndexer<'_> {
             attributes_number: msg.attributes_number() as u8,
             field_count: 0,
             attribute_count: 0,
-            parent: place.node,
+            parent: position.node,
             frame,
             inner: NONE,
             end: index + 1,
@@ -144,16 +144,16 @@ impl RequestIndexer<'_> {
     }
 
     #[inline]
-    fn index_attribute(&mut self, place: IndexingPosition, field: &RawField) -> Result<(), MalformedOtlp> {
+    fn index_attribute(&mut self, position: IndexingPosition, field: &RawField) -> Result<(), MalformedOtlp> {
         expect_wire_type(field, LEN)?;
         let (parts, found) = match check::check_common_key_value(self.request, field.span()) {
             Some(parts) => (parts, ValueFindings::default()),
             None => check::check_key_value(self.request, field.span(), 0)?,
         };
         let index = self.index.push_attr(AttrRec {
-            node: place.node,
+            node: position.node,
             next: NONE,
-            frame: place.frame,
+            frame: position.frame,
             state: StorageState::Wire,
             slot: false,
             unknown: found.unknown,
@@ -177,19 +177,19 @@ impl RequestIndexer<'_> {
         let mut merged = Vec::with_capacity(field.span().len());
         merge_repeated::put_merged_key_value(&mut merged, field.span().slice(self.request));
         self.index.store_attribute(&mut attr, field.number, &merged);
-        if let Some(place) = self.index.attrs.get_mut(index as usize) {
-            *place = attr;
+        if let Some(stored) = self.index.attrs.get_mut(index as usize) {
+            *stored = attr;
         }
     }
 
     fn index_field(
         &mut self,
-        place: IndexingPosition,
-        slot: IndexedField,
+        position: IndexingPosition,
+        kind: IndexedField,
         field: &RawField,
     ) -> Result<(), MalformedOtlp> {
-        if slot != IndexedField::Other
-            && let Some(node) = self.index.nodes.get_mut(place.node as usize)
+        if kind != IndexedField::Other
+            && let Some(node) = self.index.nodes.get_mut(position.node as usize)
         {
             if node.field_count >= MAX_FIELDS {
                 return Err(MalformedOtlp { message: "a field is repeated too often", at: field.at });
@@ -197,10 +197,10 @@ impl RequestIndexer<'_> {
             node.field_count += 1;
         }
         self.index.push_field(FieldRec {
-            node: place.node,
+            node: position.node,
             next: NONE,
-            frame: place.frame,
-            slot,
+            frame: position.frame,
+            kind,
             state: StorageState::Wire,
             unknown: false,
             number: field.number as u8,
@@ -213,22 +213,22 @@ impl RequestIndexer<'_> {
 
     fn index_id(
         &mut self,
-        place: IndexingPosition,
-        slot: IndexedField,
+        position: IndexingPosition,
+        kind: IndexedField,
         length: usize,
         field: &RawField,
     ) -> Result<(), MalformedOtlp> {
         expect_wire_type(field, LEN)?;
         match field.span().len() {
             0 => Ok(()),
-            found if found == length => self.index_field(place, slot, field),
+            id_length if id_length == length => self.index_field(position, kind, field),
             _ => {
-                if matches!(slot, IndexedField::TraceId | IndexedField::SpanId)
-                    && self.index.node(place.node).kind == NodeKind::Span
+                if matches!(kind, IndexedField::TraceId | IndexedField::SpanId)
+                    && self.index.node(position.node).kind == NodeKind::Span
                 {
-                    self.index.bad_ids.push(place.node);
+                    self.index.bad_ids.push(position.node);
                 }
-                self.record_unknown(place, field);
+                self.record_unknown(position, field);
                 Ok(())
             }
         }
@@ -239,22 +239,22 @@ impl RequestIndexer<'_> {
         if field.wire != LEN {
             return expect_wire_type(field, wire);
         }
-        let bad = MalformedOtlp { message: "invalid packed numbers", at: field.at };
+        let malformed = MalformedOtlp { message: "invalid packed numbers", at: field.at };
         if wire == wire::VARINT {
             let body = field.span().slice(self.request);
             let mut pos = 0;
             while pos < body.len() {
-                (_, pos) = wire::read_varint(body, pos).ok_or_else(|| bad.clone())?;
+                (_, pos) = wire::read_varint(body, pos).ok_or_else(|| malformed.clone())?;
             }
             return Ok(());
         }
-        if field.span().len().is_multiple_of(8) { Ok(()) } else { Err(bad) }
+        if field.span().len().is_multiple_of(8) { Ok(()) } else { Err(malformed) }
     }
 
-    fn index_body(&mut self, place: IndexingPosition, field: &RawField) -> Result<(), MalformedOtlp> {
+    fn index_body(&mut self, position: IndexingPosition, field: &RawField) -> Result<(), MalformedOtlp> {
         expect_wire_type(field, LEN)?;
         let found = check::check_any_value(self.request, field, 1)?;
-        self.index_field(place, IndexedField::Body, field)?;
+        self.index_field(position, IndexedField::Body, field)?;
         if let Some(record) = self.index.fields.last_mut() {
             record.unknown = found.unknown;
         }
@@ -267,7 +267,7 @@ impl RequestIndexer<'_> {
     #[cold]
     fn merge_bodies(&mut self, node: u32) {
         let bodies: Vec<(u32, FieldRec)> = (self.index.node_fields(node))
-            .filter(|(_, field)| field.slot == IndexedField::Body)
+            .filter(|(_, field)| field.kind == IndexedField::Body)
             .map(|(index, field)| (index, *field))
             .collect();
         let mut joined = Vec::new();

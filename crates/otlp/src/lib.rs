@@ -11,7 +11,7 @@
 //! | fields of each message | `schema` |
 //! | building and structure of the index | `index_builder`, `index`, `lookup` (nodes with very many attributes) |
 //! | values: reading, JSON text, rewriting inside | `value`, `value_json`, `patch` |
-//! | received values: validation, repeated fields | `check`, `merged` |
+//! | received values: validation, repeated fields | `check`, `merge_repeated` |
 //! | whole requests as bytes: merge, split, count | `requests` |
 //! | replies: partial success, google.rpc.Status, retryable codes | `status` |
 //! | visiting integers and doubles of attributes and bodies | `numbers` |

@@ -1,8 +1,8 @@
 //! [`AttributeLookup`]: attributes by key, on nodes that have very many. A linear scan is fastest up to some dozens of
 //! attributes; with thousands (flattened lists of messages), one scan per attribute would take quadratic time.
-//! It contains only nodes with more than [`LONG`] attributes on the wire. Entries may be stale, so the key is compared
-//! again, but none is missing. Hashes have a random key, so a sender cannot cause collisions. For all other nodes,
-//! this module scans the chain of attributes.
+//! It contains only nodes with more than [`MAX_SCANNED_ATTRIBUTES`] attributes on the wire ("long" nodes). Entries of
+//! edited attributes may be stale, so the key is compared again; no attribute is missing. Hashes have a random key, so
+//! a sender cannot cause collisions. For all other nodes, this module scans the chain of attributes.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -38,14 +38,14 @@ impl AttributeLookup {
 }
 
 impl PayloadIndex {
-    /// Marks long nodes and adds their attributes; called once, after the walk.
+    /// Marks long nodes and adds their attributes; called once, after the request was indexed.
     pub(super) fn fill_lookup(&mut self, request: &[u8]) {
-        let mut any = false;
+        let mut has_long_nodes = false;
         for node in &mut self.nodes {
             node.has_lookup = node.attribute_count > MAX_SCANNED_ATTRIBUTES;
-            any |= node.has_lookup;
+            has_long_nodes |= node.has_lookup;
         }
-        if !any {
+        if !has_long_nodes {
             return;
         }
         let mut wire = Vec::new();
@@ -70,14 +70,14 @@ impl PayloadIndex {
     /// Replaces the record of an edited attribute.
     pub(super) fn put_attr(&mut self, request: &[u8], id: u32, attr: AttrRec) {
         if self.node(attr.node).has_lookup {
-            let key = |attr: &AttrRec| self.bytes(request, attr.state, attr.key).to_vec();
-            let new = key(&attr);
-            if self.attrs.get(id as usize).is_none_or(|old| key(old) != new) {
-                self.add_to_lookup(id, attr.node, &new);
+            let key_of = |attr: &AttrRec| self.bytes(request, attr.state, attr.key).to_vec();
+            let new_key = key_of(&attr);
+            if self.attrs.get(id as usize).is_none_or(|old| key_of(old) != new_key) {
+                self.add_to_lookup(id, attr.node, &new_key);
             }
         }
-        if let Some(place) = self.attrs.get_mut(id as usize) {
-            *place = attr;
+        if let Some(stored) = self.attrs.get_mut(id as usize) {
+            *stored = attr;
         }
     }
 
@@ -100,8 +100,8 @@ impl PayloadIndex {
         let has_key = |id: &u32| self.has_key(request, *id, key);
         let last = if self.node(node).has_lookup {
             let (wire, edits) = self.lookup.candidates(node, key);
-            let wire = wire.iter().rev().map(|entry| entry.2).find(has_key);
-            wire.max(edits.iter().rev().copied().find(has_key))
+            let last_wire = wire.iter().rev().map(|entry| entry.2).find(has_key);
+            last_wire.max(edits.iter().rev().copied().find(has_key))
         } else {
             self.attr_ids(node).filter(has_key).last()
         };

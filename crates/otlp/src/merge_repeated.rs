@@ -1,8 +1,8 @@
 //! Rewrites KeyValues and AnyValues that repeat singular fields or set several members of a oneof into the form in
 //! which every protobuf decoder reads them: the last one wins, messages merge. Otherwise text could hide in an
 //! occurrence that is not read.
-//! prost decodes the same value before and after; unknown fields stay; linear time at each level. `check` finds such
-//! values.
+//! Decoders read the same value before and after; unknown fields stay; each level takes linear time. `check` finds
+//! values that need this.
 
 use super::schema::{FieldRule, MessageType};
 use super::value::iter_fields;
@@ -35,29 +35,29 @@ pub(super) fn put_merged_value(out: &mut Vec<u8>, body: &[u8]) {
     let is_member = |field: &RawField| MessageType::AnyValue.rule(field.number) != FieldRule::Unknown;
     iter_fields(body).filter(|field| !is_member(field)).for_each(|field| put_raw(out, body, &field));
     let Some(last) = iter_fields(body).filter(is_member).last() else { return };
-    let element: fn(&mut Vec<u8>, &[u8]) = match MessageType::AnyValue.rule(last.number) {
+    let put_element: fn(&mut Vec<u8>, &[u8]) = match MessageType::AnyValue.rule(last.number) {
         FieldRule::Nested(MessageType::ArrayValue) => put_merged_value,
         FieldRule::Nested(_) => put_merged_key_value,
         _ => return put_raw(out, body, &last),
     };
-    let mut list = Vec::new();
+    let mut elements = Vec::new();
     for field in iter_fields(body).filter(is_member) {
         if field.number != last.number {
-            list.clear();
+            elements.clear();
             continue;
         }
-        let inner = field.span().slice(body);
-        for entry in iter_fields(inner) {
+        let container = field.span().slice(body);
+        for entry in iter_fields(container) {
             if entry.number != 1 {
-                put_raw(&mut list, inner, &entry);
+                put_raw(&mut elements, container, &entry);
                 continue;
             }
             let mut merged = Vec::new();
-            element(&mut merged, entry.span().slice(inner));
-            wire::put_bytes(&mut list, 1, &merged);
+            put_element(&mut merged, entry.span().slice(container));
+            wire::put_bytes(&mut elements, 1, &merged);
         }
     }
-    wire::put_bytes(out, last.number, &list);
+    wire::put_bytes(out, last.number, &elements);
 }
 
 fn put_raw(out: &mut Vec<u8>, body: &[u8], field: &RawField) {

@@ -1,5 +1,5 @@
-//! [`Payload::edit_numbers`]: shows every integer and double of attributes and bodies to a visitor, which may replace
-//! it by a text. A card number is just as private when a client sends it as an integer.
+//! [`Payload::edit_numbers`]: shows each integer and double of attributes and bodies to a visitor, which may replace
+//! it with a text. A card number is just as private when a client sends it as an integer.
 //! Values at every level and every occurrence are visited; measurements, times and ids of the schema are not. Nothing
 //! is allocated unless something changes. `text` visits texts; `processors/redact` decides which numbers are private.
 
@@ -36,7 +36,7 @@ impl Payload {
             let mut field = self.index.node(node).fields.first;
             while let Some(record) = self.index.fields.get(field as usize) {
                 let next = record.next;
-                if record.slot == IndexedField::Body && record.state != StorageState::Removed {
+                if record.kind == IndexedField::Body && record.state != StorageState::Removed {
                     self.edit_numbers_of_body(field, &mut visit);
                 }
                 field = next;
@@ -60,8 +60,7 @@ impl Payload {
         let node = NodeId(field.node);
         let body = self.bytes(field.state, field.body);
         let span = ByteRange::new(0, body.len());
-        let mut patcher =
-            ValuePatcher::for_numbers(body, |inside, key, _: &str| visit_number(inside, node, key, visit));
+        let mut patcher = ValuePatcher::for_numbers(body, |part, key, _: &str| visit_number(part, node, key, visit));
         patcher.walk_message(MessageType::AnyValue, span, "");
         if !patcher.patches.is_empty() {
             let mut new = Vec::with_capacity(body.len() + 16);
@@ -87,26 +86,25 @@ impl Payload {
             return;
         }
         let field = self.bytes(attr.state, if attr.state == StorageState::Wire { attr.wire } else { attr.arena });
-        let Some(head) = FieldCursor::new(field, 0, field.len()).next().ok().flatten() else { return };
-        let mut patcher =
-            ValuePatcher::for_numbers(field, |inside, key, _: &str| visit_number(inside, node, key, visit));
-        patcher.walk_message(MessageType::KeyValue, head.span(), "");
+        let Some(pair) = FieldCursor::new(field, 0, field.len()).next().ok().flatten() else { return };
+        let mut patcher = ValuePatcher::for_numbers(field, |part, key, _: &str| visit_number(part, node, key, visit));
+        patcher.walk_message(MessageType::KeyValue, pair.span(), "");
         if patcher.patches.is_empty() {
             return;
         }
         let mut new = Vec::with_capacity(field.len() + 16);
-        patch::apply_patches(field, head.span(), &patcher.patches, &mut new);
+        patch::apply_patches(field, pair.span(), &patcher.patches, &mut new);
         let (mut attr, number) = (attr, u32::from(self.index.node(attr.node).attributes_number));
         self.index.store_attribute(&mut attr, number, &new);
         self.index.put_attr(&self.request, index, attr);
     }
 }
 
-fn visit_number<F>(inside: ValuePart<'_>, node: NodeId, key: &str, visit: &mut F) -> TextEdit
+fn visit_number<F>(part: ValuePart<'_>, node: NodeId, key: &str, visit: &mut F) -> TextEdit
 where
     F: FnMut(&NumberOccurrence<'_>) -> Option<String>,
 {
-    let value = match inside {
+    let value = match part {
         ValuePart::Number(NumberValue::Int(number)) => Value::Int(number),
         ValuePart::Number(NumberValue::Double(bits)) => Value::Double(f64::from_bits(bits)),
         _ => return TextEdit::Keep,

@@ -27,8 +27,11 @@ pub(super) enum ValuePart<'a> {
     Bytes,
     /// Bytes that are not text.
     Binary(&'a [u8]),
-    /// An entry of a map, before its contents; whether it contains a number.
-    Entry(bool),
+    /// An entry of a map, before its contents.
+    Entry {
+        /// Whether it contains a number or boolean.
+        number: bool,
+    },
     /// An integer or double.
     Number(NumberValue),
 }
@@ -52,6 +55,7 @@ enum PatchReplacement {
     Nothing,
     /// The length of a message whose contents change.
     Length(usize),
+    /// A LEN field with this number and text.
     Text(u32, Vec<u8>),
 }
 
@@ -78,25 +82,25 @@ impl<'a, V: FnMut(ValuePart<'_>, &str, &str) -> TextEdit> ValuePatcher<'a, V> {
         Self { numbers_only: true, ..Self::new(buffer, false, visit) }
     }
 
-    /// Walks the body of a message of type `msg` under the innermost key `path`; returns its growth in bytes.
-    pub(super) fn walk_message(&mut self, msg: MessageType, span: ByteRange, path: &'a str) -> isize {
-        let path = match msg {
+    /// Walks the body of a message of type `msg`, whose innermost enclosing key is `key`; returns its growth in bytes.
+    pub(super) fn walk_message(&mut self, msg: MessageType, span: ByteRange, key: &'a str) -> isize {
+        let key = match msg {
             MessageType::KeyValue => wire::text_or_empty(key_value_ranges(self.buffer, span).0.slice(self.buffer)),
-            _ => path,
+            _ => key,
         };
         let mut cursor = FieldCursor::over_range(self.buffer, span);
         let mut delta = 0;
         while let Ok(Some(field)) = cursor.next() {
             delta += match msg.rule(field.number) {
-                FieldRule::Number(_) if self.numbers_only => self.patch_number(msg, &field, path),
+                FieldRule::Number(_) if self.numbers_only => self.patch_number(msg, &field, key),
                 FieldRule::Key | FieldRule::ValueText | FieldRule::ValueBytes if self.numbers_only => 0,
-                FieldRule::Nested(inner) if self.numbers_only => self.patch_inner(inner, &field, path),
-                FieldRule::Key => self.patch_text(ValuePart::Key, &field, path),
-                FieldRule::ValueText => self.patch_text(ValuePart::Text, &field, path),
-                FieldRule::ValueBytes => self.patch_text(ValuePart::Bytes, &field, path),
-                FieldRule::Value => self.patch_inner(MessageType::AnyValue, &field, path),
+                FieldRule::Nested(inner) if self.numbers_only => self.patch_inner(inner, &field, key),
+                FieldRule::Key => self.patch_text(ValuePart::Key, &field, key),
+                FieldRule::ValueText => self.patch_text(ValuePart::Text, &field, key),
+                FieldRule::ValueBytes => self.patch_text(ValuePart::Bytes, &field, key),
+                FieldRule::Value => self.patch_inner(MessageType::AnyValue, &field, key),
                 FieldRule::Nested(MessageType::KeyValue) if self.is_removed(&field) => self.remove_range(&field),
-                FieldRule::Nested(inner) => self.patch_inner(inner, &field, path),
+                FieldRule::Nested(inner) => self.patch_inner(inner, &field, key),
                 FieldRule::Unknown if self.drop_unknown => self.drop_field(&field),
                 _ => 0,
             };
@@ -104,17 +108,17 @@ impl<'a, V: FnMut(ValuePart<'_>, &str, &str) -> TextEdit> ValuePatcher<'a, V> {
         delta
     }
 
-    fn patch_inner(&mut self, msg: MessageType, field: &RawField, path: &'a str) -> isize {
-        let place = self.patches.len();
+    fn patch_inner(&mut self, msg: MessageType, field: &RawField, key: &'a str) -> isize {
+        let length_patch = self.patches.len();
         let length_at = wire::read_varint(self.buffer, field.at).map_or(field.body, |(_, pos)| pos);
         self.patches.push(BytePatch { at: length_at, end: field.body, new: PatchReplacement::Nothing });
-        let delta = self.walk_message(msg, field.span(), path);
-        if self.patches.len() == place + 1 {
+        let delta = self.walk_message(msg, field.span(), key);
+        if self.patches.len() == length_patch + 1 {
             self.patches.pop();
             return 0;
         }
         let length = field.span().len().saturating_add_signed(delta);
-        if let Some(patch) = self.patches.get_mut(place) {
+        if let Some(patch) = self.patches.get_mut(length_patch) {
             patch.new = PatchReplacement::Length(length);
         }
         delta + wire::varint_len(length as u64) as isize - (field.body - length_at) as isize
@@ -125,24 +129,24 @@ impl<'a, V: FnMut(ValuePart<'_>, &str, &str) -> TextEdit> ValuePatcher<'a, V> {
         let (key, value) = key_value_ranges(self.buffer, field.span());
         let number = matches!(Value::read(value.slice(self.buffer)), Value::Bool(_) | Value::Int(_) | Value::Double(_));
         let key = wire::text_or_empty(key.slice(self.buffer));
-        matches!((self.visit)(ValuePart::Entry(number), key, ""), TextEdit::Remove)
+        matches!((self.visit)(ValuePart::Entry { number }, key, ""), TextEdit::Remove)
     }
 
-    fn patch_text(&mut self, inside: ValuePart<'_>, field: &RawField, path: &str) -> isize {
+    fn patch_text(&mut self, part: ValuePart<'_>, field: &RawField, key: &str) -> isize {
         let bytes = field.span().slice(self.buffer);
         let new = match simdutf8::basic::from_utf8(bytes) {
             Ok("") => None,
-            Ok(text) if inside != ValuePart::Bytes || !has_controls(bytes) => match (self.visit)(inside, path, text) {
+            Ok(text) if part != ValuePart::Bytes || !has_controls(bytes) => match (self.visit)(part, key, text) {
                 TextEdit::Keep => None,
                 TextEdit::Replace(new) => Some(new.into_bytes()),
                 TextEdit::Remove => Some(Vec::new()),
             },
-            _ if inside == ValuePart::Bytes => match (self.visit)(ValuePart::Binary(bytes), path, "") {
-                TextEdit::Keep => self.patch_broken_text(inside, bytes, path),
+            _ if part == ValuePart::Bytes => match (self.visit)(ValuePart::Binary(bytes), key, "") {
+                TextEdit::Keep => self.patch_broken_text(part, bytes, key),
                 TextEdit::Replace(new) => Some(new.into_bytes()),
                 TextEdit::Remove => Some(Vec::new()),
             },
-            _ => self.patch_broken_text(inside, bytes, path),
+            _ => self.patch_broken_text(part, bytes, key),
         };
         let Some(new) = new else { return 0 };
         let delta = wire::field_len(field.number, new.len()) as isize - (field.end - field.at) as isize;
@@ -152,11 +156,11 @@ impl<'a, V: FnMut(ValuePart<'_>, &str, &str) -> TextEdit> ValuePatcher<'a, V> {
 
     /// Visits the valid runs of bytes that are not all UTF-8, so that one invalid byte cannot hide text.
     #[cold]
-    fn patch_broken_text(&mut self, inside: ValuePart<'_>, bytes: &[u8], path: &str) -> Option<Vec<u8>> {
+    fn patch_broken_text(&mut self, part: ValuePart<'_>, bytes: &[u8], key: &str) -> Option<Vec<u8>> {
         let (mut out, mut changed) = (Vec::new(), false);
         for chunk in bytes.utf8_chunks() {
             let valid = chunk.valid();
-            let edit = if valid.len() < MIN_TEXT_RUN { TextEdit::Keep } else { (self.visit)(inside, path, valid) };
+            let edit = if valid.len() < MIN_TEXT_RUN { TextEdit::Keep } else { (self.visit)(part, key, valid) };
             match edit {
                 TextEdit::Keep => out.extend_from_slice(valid.as_bytes()),
                 TextEdit::Remove => changed = true,
@@ -171,16 +175,16 @@ impl<'a, V: FnMut(ValuePart<'_>, &str, &str) -> TextEdit> ValuePatcher<'a, V> {
     }
 
     /// Visits an integer or double of a value.
-    fn patch_number(&mut self, msg: MessageType, field: &RawField, path: &str) -> isize {
+    fn patch_number(&mut self, msg: MessageType, field: &RawField, key: &str) -> isize {
         let bytes = field.span().slice(self.buffer);
-        let digits = match (msg, field.number) {
+        let number = match (msg, field.number) {
             (MessageType::AnyValue, 3) => {
                 NumberValue::Int(wire::read_varint(bytes, 0).map_or(0, |(number, _)| number) as i64)
             }
             (MessageType::AnyValue, 4) => NumberValue::Double(wire::read_fixed64(bytes)),
             _ => return 0,
         };
-        let TextEdit::Replace(new) = (self.visit)(ValuePart::Number(digits), path, "") else { return 0 };
+        let TextEdit::Replace(new) = (self.visit)(ValuePart::Number(number), key, "") else { return 0 };
         let delta = wire::field_len(1, new.len()) as isize - (field.end - field.at) as isize;
         self.patches.push(BytePatch { at: field.at, end: field.end, new: PatchReplacement::Text(1, new.into_bytes()) });
         delta

@@ -107,13 +107,13 @@ impl Payload {
     }
 
     fn ancestor(&self, node: NodeId, kind: NodeKind) -> NodeId {
-        let mut at = node;
-        while self.kind(at) != kind
-            && let Some(parent) = self.parent(at)
+        let mut ancestor = node;
+        while self.kind(ancestor) != kind
+            && let Some(parent) = self.parent(ancestor)
         {
-            at = parent;
+            ancestor = parent;
         }
-        at
+        ancestor
     }
 
     /// Live events and links of a span, exemplars of a point, or points of a metric, in wire order.
@@ -143,12 +143,12 @@ impl Payload {
         (wire::text_or_empty(self.bytes(attr.state, attr.key)), self.attribute_value(attr))
     }
 
-    /// Key and text of an attribute of the common shape, validated in one pass: between them are only tags and
-    /// lengths, which are ASCII too if the text is short.
+    /// Key and text of an attribute of shape `Text`, whose UTF-8 is validated in one pass: between them are only tags
+    /// and lengths, which are ASCII too if the text is short.
     fn key_and_text(&self, attr: &AttrRec) -> Option<(&str, &str)> {
-        let both = ByteRange { start: attr.key.start, end: attr.value.end };
-        let both = simdutf8::basic::from_utf8(self.bytes(attr.state, both)).ok()?;
-        let (key, rest) = both.split_at_checked(attr.key.len())?;
+        let span = ByteRange { start: attr.key.start, end: attr.value.end };
+        let key_and_value = simdutf8::basic::from_utf8(self.bytes(attr.state, span)).ok()?;
+        let (key, rest) = key_and_value.split_at_checked(attr.key.len())?;
         // The tag and length of the value and those of the text take one byte each.
         let text = rest.get(4..)?;
         (text.len() + 2 == attr.value.len()).then_some((key, text))
@@ -177,9 +177,9 @@ impl Payload {
     }
 
     /// The last live occurrence of a field.
-    fn field_bytes(&self, node: NodeId, slot: IndexedField) -> Option<&[u8]> {
-        let live = |field: &super::index::FieldRec| field.slot == slot && field.state != StorageState::Removed;
-        let (_, field) = self.index.node_fields(node.0).filter(|(_, field)| live(field)).last()?;
+    fn field_bytes(&self, node: NodeId, kind: IndexedField) -> Option<&[u8]> {
+        let is_live = |field: &FieldRec| field.kind == kind && field.state != StorageState::Removed;
+        let (_, field) = self.index.node_fields(node.0).filter(|(_, field)| is_live(field)).last()?;
         Some(self.bytes(field.state, field.body))
     }
 
@@ -201,11 +201,11 @@ impl Payload {
     /// Whether `node` is a span whose own trace or span id has the wrong length or is all zero, so that no back end
     /// can use it. (According to OTLP, a log record with an invalid trace id belongs to no trace.)
     pub fn has_bad_ids(&self, node: NodeId) -> bool {
-        let zero = |id: &[u8]| !id.is_empty() && id.iter().all(|byte| *byte == 0);
+        let is_zero = |id: &[u8]| !id.is_empty() && id.iter().all(|byte| *byte == 0);
         self.kind(node) == NodeKind::Span
             && (self.index.bad_ids.binary_search(&node.0).is_ok()
-                || zero(self.trace_id(node))
-                || zero(self.span_id(node)))
+                || is_zero(self.trace_id(node))
+                || is_zero(self.span_id(node)))
     }
 
     /// Size of a node on the wire as received, contents included, bytes.
@@ -244,8 +244,8 @@ impl Payload {
         self.int_field(node, IndexedField::Severity)
     }
 
-    fn int_field(&self, node: NodeId, slot: IndexedField) -> i32 {
-        wire::read_varint(self.field_bytes(node, slot).unwrap_or_default(), 0).map_or(0, |(number, _)| number as i32)
+    fn int_field(&self, node: NodeId, kind: IndexedField) -> i32 {
+        wire::read_varint(self.field_bytes(node, kind).unwrap_or_default(), 0).map_or(0, |(number, _)| number as i32)
     }
 
     /// A log record's body, if it has one.
@@ -256,7 +256,7 @@ impl Payload {
     /// Number of occurrences of a log record's body on the wire. Protobuf allows a field to be repeated;
     /// [`Payload::body`] returns the last one.
     pub fn body_count(&self, node: NodeId) -> usize {
-        let live = |field: &FieldRec| field.slot == IndexedField::Body && field.state != StorageState::Removed;
-        self.index.node_fields(node.0).filter(|(_, field)| live(field)).count()
+        let is_live = |field: &FieldRec| field.kind == IndexedField::Body && field.state != StorageState::Removed;
+        self.index.node_fields(node.0).filter(|(_, field)| is_live(field)).count()
     }
 }

@@ -15,7 +15,7 @@ use super::wire::{self, FieldCursor, LEN, RawField};
 /// Merges several requests of one signal by concatenation, as protobuf allows.
 pub fn merge(requests: &[Bytes]) -> Bytes {
     match requests {
-        [one] => one.clone(),
+        [single] => single.clone(),
         several => several.concat().into(),
     }
 }
@@ -90,11 +90,11 @@ struct RequestSplitter<'a> {
 struct SplitLevel {
     /// Its field number.
     number: u32,
-    /// The fields that every part of it starts with.
+    /// The shell: the fields that every part of the message starts with.
     repeated_fields: Vec<u8>,
     /// The contents of the current part so far.
     body: Vec<u8>,
-    /// Whether the part contains more than the shell.
+    /// Whether the current part contains more than `repeated_fields`.
     has_items: bool,
 }
 
@@ -102,7 +102,7 @@ struct SplitLevel {
 const MAX_HEAD_BYTES: usize = 6;
 
 impl RequestSplitter<'_> {
-    /// Adds the fields of a message whose shell is already written.
+    /// Adds the items and inner messages of a message whose shell (its repeated fields) is already written.
     fn split_message(&mut self, msg: MessageType, start: usize, end: usize) -> Result<(), MalformedOtlp> {
         let mut cursor = FieldCursor::new(self.buffer, start, end);
         while let Some(field) = cursor.next()? {
@@ -120,7 +120,7 @@ impl RequestSplitter<'_> {
         Ok(())
     }
 
-    /// Whether a message must be divided.
+    /// Whether a message must be divided: it does not fit and has items to divide.
     fn must_divide(&self, msg: MessageType, field: &RawField) -> Result<bool, MalformedOtlp> {
         let size = field.end - field.at;
         if size <= self.remaining_bytes() || (msg == MessageType::Metric && size <= self.empty_request_bytes()) {
@@ -185,15 +185,15 @@ impl RequestSplitter<'_> {
     /// Closes the current request and opens the same messages in a new one.
     fn finish_part(&mut self) {
         let mut inner: Option<Vec<u8>> = None;
-        let mut number = 0;
+        let mut inner_number = 0;
         for level in self.levels.iter_mut().rev() {
             let mut body = std::mem::replace(&mut level.body, level.repeated_fields.clone());
-            let filled = std::mem::take(&mut level.has_items) || inner.is_some();
+            let has_items = std::mem::take(&mut level.has_items) || inner.is_some();
             if let Some(inner) = inner.take() {
-                wire::put_bytes(&mut body, number, &inner);
+                wire::put_bytes(&mut body, inner_number, &inner);
             }
-            number = level.number;
-            inner = filled.then_some(body);
+            inner_number = level.number;
+            inner = has_items.then_some(body);
         }
         if let Some(request) = inner {
             self.parts.push(request.into());

@@ -43,8 +43,8 @@ impl Signal {
 
     /// A number of items in words: `1 span`, `2 log records`.
     pub fn format_count(self, items: u64) -> String {
-        let many = self.item_noun().replace('_', " ");
-        let one = many.strip_suffix('s').unwrap_or(&many);
-        format!("{items} {}", if items == 1 { one } else { &many })
+        let plural = self.item_noun().replace('_', " ");
+        let singular = plural.strip_suffix('s').unwrap_or(&plural);
+        format!("{items} {}", if items == 1 { singular } else { &plural })
     }
 }

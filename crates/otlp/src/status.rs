@@ -69,7 +69,7 @@ pub const CODES: [(GrpcCode, &str, RetryRule); 17] = [
 ];
 
 impl GrpcCode {
-    /// The code with this number; unknown numbers are `UnknownRunPage`, as in gRPC.
+    /// The code with this number; unknown numbers are `Unknown`, as in gRPC.
     pub fn from_number(number: i32) -> Self {
         let found = CODES.iter().find(|(code, ..)| *code as i32 == number);
         found.map_or(Self::Unknown, |(code, ..)| *code)
@@ -127,10 +127,10 @@ impl RpcStatus {
             wire::put_bytes(&mut info, 1, &duration);
             put_detail(&mut out, RETRY_INFO, &info);
         }
-        if let Some(what) = &self.violation {
+        if let Some(fault) = &self.violation {
             let (mut violation, mut request) = (Vec::new(), Vec::new());
             put_text(&mut violation, 1, "body");
-            put_text(&mut violation, 2, what);
+            put_text(&mut violation, 2, fault);
             wire::put_bytes(&mut request, 1, &violation);
             put_detail(&mut out, BAD_REQUEST, &request);
         }
@@ -154,10 +154,10 @@ impl RpcStatus {
             out.push_str("s\"}");
             separator = ",";
         }
-        if let Some(what) = &self.violation {
+        if let Some(fault) = &self.violation {
             let _ = write!(out, "{separator}{{\"@type\":\"{BAD_REQUEST}\",\"fieldViolations\":[");
             out.push_str("{\"field\":\"body\",\"description\":");
-            write_json_text(what, &mut out);
+            write_json_text(fault, &mut out);
             out.push_str("}]}");
             separator = ",";
         }
@@ -177,16 +177,16 @@ pub fn read_retry_info(status: &[u8]) -> Result<Option<Duration>, MalformedOtlp>
         if (field.number, field.wire) != (3, LEN) {
             continue;
         }
-        let (mut kind, mut value): (&[u8], &[u8]) = (&[], &[]);
+        let (mut type_url, mut value): (&[u8], &[u8]) = (&[], &[]);
         let mut any = FieldCursor::new(status, field.body, field.end);
         while let Some(field) = any.next()? {
             match (field.number, field.wire) {
-                (1, LEN) => kind = field.span().slice(status),
+                (1, LEN) => type_url = field.span().slice(status),
                 (2, LEN) => value = field.span().slice(status),
                 _ => {}
             }
         }
-        if kind.ends_with(b"/google.rpc.RetryInfo") {
+        if type_url.ends_with(b"/google.rpc.RetryInfo") {
             return retry_delay(value).map(Some);
         }
     }
@@ -211,14 +211,14 @@ fn retry_delay(info: &[u8]) -> Result<Duration, MalformedOtlp> {
             }
         }
     }
-    let positive = |number: i64| u64::try_from(number).unwrap_or_default();
-    Ok(Duration::from_secs(positive(seconds)).saturating_add(Duration::from_nanos(positive(nanos))))
+    let non_negative = |number: i64| u64::try_from(number).unwrap_or_default();
+    Ok(Duration::from_secs(non_negative(seconds)).saturating_add(Duration::from_nanos(non_negative(nanos))))
 }
 
 /// Appends an `Any` to the details of a Status.
-fn put_detail(out: &mut Vec<u8>, kind: &str, value: &[u8]) {
+fn put_detail(out: &mut Vec<u8>, type_url: &str, value: &[u8]) {
     let mut any = Vec::new();
-    put_text(&mut any, 1, kind);
+    put_text(&mut any, 1, type_url);
     wire::put_bytes(&mut any, 2, value);
     wire::put_bytes(out, 3, &any);
 }

@@ -58,15 +58,15 @@ pub enum TextPlaceKind {
     Other,
 }
 
-/// The kind of a place inside a value; `text` is the kind of its strings.
-fn place_kind(inside: ValuePart<'_>, text: TextPlaceKind) -> (TextPlaceKind, &[u8]) {
-    match inside {
+/// The kind and the binary bytes of a place inside a value; `text_kind` is the kind of its strings.
+fn place_kind(part: ValuePart<'_>, text_kind: TextPlaceKind) -> (TextPlaceKind, &[u8]) {
+    match part {
         ValuePart::Key => (TextPlaceKind::Key, &[]),
-        ValuePart::Text => (text, &[]),
+        ValuePart::Text => (text_kind, &[]),
         ValuePart::Bytes => (TextPlaceKind::BytesValue, &[]),
         ValuePart::Binary(bytes) => (TextPlaceKind::Binary, bytes),
-        ValuePart::Entry(number) => (TextPlaceKind::Entry { number }, &[]),
-        // this patcher visits texts only
+        ValuePart::Entry { number } => (TextPlaceKind::Entry { number }, &[]),
+        // Not reached: these patchers visit texts only.
         ValuePart::Number(_) => (TextPlaceKind::Other, &[]),
     }
 }
@@ -113,7 +113,7 @@ impl Payload {
         F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
     {
         let bodies: Vec<u32> = (self.index.node_fields(node.0))
-            .filter(|(_, field)| field.slot == IndexedField::Body && field.state != StorageState::Removed)
+            .filter(|(_, field)| field.kind == IndexedField::Body && field.state != StorageState::Removed)
             .map(|(index, _)| index)
             .collect();
         bodies.into_iter().for_each(|index| self.edit_field(index, &mut visit));
@@ -128,7 +128,7 @@ impl Payload {
             return;
         };
         let node = NodeId(field.node);
-        let kind = match field.slot {
+        let kind = match field.kind {
             IndexedField::Text(field) => TextPlaceKind::Field(field),
             IndexedField::Other => TextPlaceKind::Other,
             IndexedField::Body => return self.edit_body(index, visit),
@@ -154,8 +154,8 @@ impl Payload {
         let node = NodeId(field.node);
         let body = self.bytes(field.state, field.body);
         let span = ByteRange::new(0, body.len());
-        let mut patcher = ValuePatcher::new(body, false, |inside, path_key, text: &str| {
-            let (kind, bytes) = place_kind(inside, TextPlaceKind::Body);
+        let mut patcher = ValuePatcher::new(body, false, |part, path_key, text: &str| {
+            let (kind, bytes) = place_kind(part, TextPlaceKind::Body);
             visit(&TextPlace { node, kind, attribute: None, key: "", path_key, bytes }, text)
         });
         patcher.walk_message(MessageType::AnyValue, span, "");
@@ -191,29 +191,28 @@ impl Payload {
     where
         F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
     {
-        let (key, read) = self.key_and_value(attr);
-        let mut show = |kind: TextPlaceKind, text: &str| {
+        let (key, value) = self.key_and_value(attr);
+        let mut visit_text = |kind: TextPlaceKind, text: &str| {
             let place =
                 TextPlace { node: NodeId(attr.node), kind, attribute: Some(id), key, path_key: key, bytes: &[] };
             if text.is_empty() { TextEdit::Keep } else { visit(&place, text) }
         };
-        let new_key = show(TextPlaceKind::Key, key);
-        let new_text = show(TextPlaceKind::Value, read.as_str().unwrap_or_default());
-        let value = self.bytes(attr.state, attr.value);
+        let new_key = visit_text(TextPlaceKind::Key, key);
+        let new_text = visit_text(TextPlaceKind::Value, value.as_str().unwrap_or_default());
         let key = match &new_key {
             TextEdit::Keep => key,
             TextEdit::Replace(new) => new,
             TextEdit::Remove => "",
         };
-        let mut any = Vec::new();
+        let mut new_value = Vec::new();
         let value = match new_text {
             TextEdit::Keep if matches!(new_key, TextEdit::Keep) => return None,
-            TextEdit::Keep => value,
+            TextEdit::Keep => self.bytes(attr.state, attr.value),
             TextEdit::Replace(text) => {
-                OwnedValue::Str(text).put(&mut any);
-                &any
+                OwnedValue::Str(text).put(&mut new_value);
+                &new_value
             }
-            TextEdit::Remove => &any,
+            TextEdit::Remove => &new_value,
         };
         let mut new = Vec::with_capacity(key.len() + value.len() + 16);
         put_key_value(&mut new, key.as_bytes(), Some(value));
@@ -227,16 +226,16 @@ impl Payload {
     {
         let node = NodeId(attr.node);
         let field = self.bytes(attr.state, if attr.state == StorageState::Wire { attr.wire } else { attr.arena });
-        let head = FieldCursor::new(field, 0, field.len()).next().ok().flatten()?;
+        let pair = FieldCursor::new(field, 0, field.len()).next().ok().flatten()?;
         let key = wire::text_or_empty(self.bytes(attr.state, attr.key));
-        let mut patcher = ValuePatcher::new(field, false, |inside, path_key, text: &str| {
-            let (kind, bytes) = place_kind(inside, TextPlaceKind::Value);
+        let mut patcher = ValuePatcher::new(field, false, |part, path_key, text: &str| {
+            let (kind, bytes) = place_kind(part, TextPlaceKind::Value);
             visit(&TextPlace { node, kind, attribute: Some(id), key, path_key, bytes }, text)
         });
-        patcher.walk_message(MessageType::KeyValue, head.span(), key);
+        patcher.walk_message(MessageType::KeyValue, pair.span(), key);
         (!patcher.patches.is_empty()).then(|| {
             let mut new = Vec::with_capacity(field.len());
-            patch::apply_patches(field, head.span(), &patcher.patches, &mut new);
+            patch::apply_patches(field, pair.span(), &patcher.patches, &mut new);
             new
         })
     }

@@ -87,7 +87,7 @@ impl<'a> Value<'a> {
     pub fn as_count(&self) -> Option<i64> {
         match *self {
             Self::Int(number) => Some(number),
-            // 2^63 is exact as a double; everything below it in magnitude fits.
+            // The constant is 2^63, which is exact as a double; every smaller magnitude fits `i64`.
             Self::Double(number) if number.fract() == 0.0 && number.abs() < 9_223_372_036_854_775_808.0 => {
                 Some(number as i64)
             }

@@ -40,7 +40,7 @@ impl ByteRange {
     }
 }
 
-/// One field on the wire. `at..end` is the whole field, `body..end` its payload (for LEN: without the length).
+/// One field on the wire. `at..end` is the whole field, `body..end` its payload (without tag and length).
 #[derive(Clone, Copy)]
 pub(super) struct RawField {
     pub(super) number: u32,
@@ -79,6 +79,7 @@ impl<'a> FieldCursor<'a> {
     pub(super) fn next(&mut self) -> Result<Option<RawField>, MalformedOtlp> {
         let at = self.pos;
         let Some(first) = self.buffer.get(at).copied() else { return Ok(None) };
+        // The tag is a varint: the field number, then the wire type in the low three bits.
         let (number, wire, mut pos) = match first {
             8..0x80 => (u32::from(first >> 3), first & 7, at + 1),
             0..8 => return Err(malformed("bad field number", at)),
@@ -91,14 +92,14 @@ impl<'a> FieldCursor<'a> {
         let mut body = pos;
         match wire {
             LEN => {
-                let Some((length, start)) = read_varint(self.buffer, pos) else {
+                let Some((length, body_start)) = read_varint(self.buffer, pos) else {
                     return Err(malformed("bad length", at));
                 };
-                if length > (self.buffer.len() - start) as u64 {
+                if length > (self.buffer.len() - body_start) as u64 {
                     return Err(malformed("field is longer than its message", at));
                 }
-                body = start;
-                pos = start + length as usize;
+                body = body_start;
+                pos = body_start + length as usize;
             }
             VARINT => match read_varint(self.buffer, pos) {
                 Some((_, end)) => pos = end,

@@ -1,7 +1,7 @@
 //! Formats an alert as a chat message: the JSON of Slack's incoming webhooks. Names can't become links, mentions or
 //! markup, neither in Slack nor in the Markdown of chats that accept its JSON. A message links to a trace if
 //! `trace_link` is set and to a run if `public_url` is; chats are told not to fetch previews. The caller redacts
-//! names; `app/notify` sends.
+//! names; `src/app/alert_sender.rs` sends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use telemetry::admin::links::{TraceLink, TraceTarget};
 /// Longest name and longest id in a message, in characters.
 const MAX_NAME_CHARS: usize = 80;
 const MAX_ID_CHARS: usize = 200;
-/// A zero-width space.
+/// Keeps chats from reading the next character as markup, or a name as a link or mention.
 const ZERO_WIDTH_SPACE: char = '\u{200b}';
 /// The account name without `auth`, which messages leave out.
 const DEFAULT_ACCOUNT: &str = "default";
@@ -24,16 +24,15 @@ const DEFAULT_ACCOUNT: &str = "default";
 const MAX_RULES: usize = 6;
 
 /// Escapes characters that chats read as markup, links or mentions.
-fn escape_name(name: &str, longest: usize) -> String {
+fn escape_name(name: &str, max_chars: usize) -> String {
     let mut out = String::new();
-    let mut seen = name.chars().filter(|c| !kernel::terminal::is_unsafe(*c));
-    for c in seen.by_ref().take(longest) {
+    let mut safe_chars = name.chars().filter(|c| !kernel::terminal::is_unsafe(*c));
+    for c in safe_chars.by_ref().take(max_chars) {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '*' | '_' | '~' | '`' | '(' | '|' => {
-                // after a zero-width space, chats do not read the character as markup
                 out.push(ZERO_WIDTH_SPACE);
                 out.push(c);
             }
@@ -42,14 +41,13 @@ fn escape_name(name: &str, longest: usize) -> String {
                 out.push(ZERO_WIDTH_SPACE);
             }
             '/' if out.ends_with(":/") => {
-                // a zero-width space also keeps an address from becoming a link
                 out.push(ZERO_WIDTH_SPACE);
                 out.push(c);
             }
             c => out.push(c),
         }
     }
-    out.extend(seen.next().map(|_| '…'));
+    out.extend(safe_chars.next().map(|_| '…'));
     out
 }
 
@@ -65,23 +63,23 @@ pub struct MessageLinks {
 /// The run that illustrates an alert: the run itself, or the largest run of the session, tenant or feature by the
 /// alert's measure.
 pub fn example_run<'r>(alert: &Alert, runs: &'r [Arc<RunRecord>]) -> Option<&'r Arc<RunRecord>> {
-    let named = |wanted: &Option<String>, has: &Option<Arc<str>>| {
-        wanted.as_deref().is_none_or(|wanted| has.as_deref() == Some(wanted))
+    let has_name = |wanted: &Option<String>, name: &Option<Arc<str>>| {
+        wanted.as_deref().is_none_or(|wanted| name.as_deref() == Some(wanted))
     };
-    let about = |run: &&Arc<RunRecord>| match (&*alert.run, &*alert.session) {
+    let is_subject = |run: &&Arc<RunRecord>| match (&*alert.run, &*alert.session) {
         _ if *run.account != *alert.account => false,
-        ("", "") => named(&alert.tenant, &run.tenant) && named(&alert.feature, &run.feature),
+        ("", "") => has_name(&alert.tenant, &run.tenant) && has_name(&alert.feature, &run.feature),
         ("", session) => *run.session == *session,
         (id, _) => *run.run == *id,
     };
-    let most = |run: &&Arc<RunRecord>| match alert.unit() {
+    let size = |run: &&Arc<RunRecord>| match alert.unit() {
         AlertUnit::Seconds => (i128::from(run.duration), run.at),
         _ if alert.rule == "tokens_per_run_drift" => (i128::from(run.input.saturating_add(run.output)), run.at),
         _ => (run.atto, run.at),
     };
-    let subject =
+    let has_subject =
         !(alert.run.is_empty() && alert.session.is_empty() && alert.tenant.is_none() && alert.feature.is_none());
-    runs.iter().filter(|run| subject && about(run)).max_by_key(most)
+    runs.iter().filter(|run| has_subject && is_subject(run)).max_by_key(size)
 }
 
 /// Formats a link in a message.
@@ -91,10 +89,10 @@ fn format_link(url: &str, word: &str) -> String {
 
 /// The message for one alert. `run`: the run that illustrates it, if known.
 pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunRecord>) -> Value {
-    let loud = severity_emoji(alert.severity == AlertSeverity::Critical);
+    let emoji = severity_emoji(alert.severity == AlertSeverity::Critical);
     let rule = alert.rule; // a fixed name, so it needs no escaping
-    let mut about = Vec::new();
-    let named = [
+    let mut details = Vec::new();
+    let subjects = [
         ("tool", alert.tool.as_str()),
         ("tenant", alert.tenant.as_deref().unwrap_or("")),
         ("feature", alert.feature.as_deref().unwrap_or("")),
@@ -102,16 +100,16 @@ pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunRecord>
         ("session", &alert.session),
         ("account", if alert.account == DEFAULT_ACCOUNT { "" } else { &alert.account }),
     ];
-    let shown = |(word, name): &(&str, &str)| {
-        let longest = if matches!(*word, "run" | "session") { MAX_ID_CHARS } else { MAX_NAME_CHARS };
-        format!("{word} {}", escape_name(name, longest))
+    let format_subject = |(word, name): &(&str, &str)| {
+        let max_chars = if matches!(*word, "run" | "session") { MAX_ID_CHARS } else { MAX_NAME_CHARS };
+        format!("{word} {}", escape_name(name, max_chars))
     };
-    about.extend(named.iter().filter(|(_, name)| !name.is_empty()).map(shown));
+    details.extend(subjects.iter().filter(|(_, name)| !name.is_empty()).map(format_subject));
     let cost = run.filter(|_| !alert.run.is_empty()).map(|run| runs::amounts::format_cost(run.atto, run.unpriced));
-    about.extend(cost.map(|cost| format!("cost {cost}")));
-    let own = TraceTarget { trace: &alert.trace, span: "", start: alert.since, end: alert.since, service: "" };
+    details.extend(cost.map(|cost| format!("cost {cost}")));
+    let alert_target = TraceTarget { trace: &alert.trace, span: "", start: alert.since, end: alert.since, service: "" };
     let span = run.filter(|run| run.root != [0; 8]).map_or_else(String::new, |run| kernel::hex::encode(&run.root));
-    let target = run.map_or(own, |run| TraceTarget {
+    let target = run.map_or(alert_target, |run| TraceTarget {
         trace: if alert.trace.is_empty() { &run.trace } else { &alert.trace },
         span: &span,
         start: run.start,
@@ -127,37 +125,37 @@ pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunRecord>
             format!("{page}/runs/{id}?account={account}")
         }
     });
-    about.extend(trace.map(|url| format_link(&url, "trace")));
-    about.extend(page.map(|url| format_link(&url, if id.is_empty() { "page" } else { "run" })));
+    details.extend(trace.map(|url| format_link(&url, "trace")));
+    details.extend(page.map(|url| format_link(&url, if id.is_empty() { "page" } else { "run" })));
     let severity = alert.severity.as_str();
-    let head = format!("{loud} {severity}: {rule}: {}", alert.measurement_text());
-    slack_json(&head, &about.join(" · "))
+    let head = format!("{emoji} {severity}: {rule}: {}", alert.measurement_text());
+    slack_json(&head, &details.join(" · "))
 }
 
 /// The message for further alerts: only how many there are of each severity and rule.
 pub fn format_more_alerts(alerts: &[Alert], links: &MessageLinks) -> Value {
     let mut rules: BTreeMap<(std::cmp::Reverse<AlertSeverity>, &str), usize> = BTreeMap::new();
     alerts.iter().for_each(|alert| *rules.entry((std::cmp::Reverse(alert.severity), alert.rule)).or_default() += 1);
-    let named: Vec<String> = rules
+    let counts: Vec<String> = rules
         .iter()
         .take(MAX_RULES)
         .map(|((severity, rule), count)| format!("{count} {} {rule}", severity.0.as_str()))
         .collect();
     let others = if rules.len() > MAX_RULES { " and others" } else { "" };
-    let what = if let [_] = alerts { "1 more alert".to_owned() } else { format!("{} more alerts", alerts.len()) };
-    let critical = alerts.iter().any(|alert| alert.severity == AlertSeverity::Critical);
-    let head = format!("{} {what}: {}{others}", severity_emoji(critical), named.join(", "));
+    let total = if let [_] = alerts { "1 more alert".to_owned() } else { format!("{} more alerts", alerts.len()) };
+    let has_critical = alerts.iter().any(|alert| alert.severity == AlertSeverity::Critical);
+    let head = format!("{} {total}: {}{others}", severity_emoji(has_critical), counts.join(", "));
     let page =
         links.page.as_deref().map_or_else(|| "tollgate's page".to_owned(), |page| format_link(page, "tollgate's page"));
     slack_json(&head, &format!("on {page} and in `tollgate alerts list`"))
 }
 
-fn severity_emoji(critical: bool) -> &'static str {
-    if critical { ":rotating_light:" } else { ":warning:" }
+fn severity_emoji(is_critical: bool) -> &'static str {
+    if is_critical { ":rotating_light:" } else { ":warning:" }
 }
 
-fn slack_json(head: &str, about: &str) -> Value {
-    let text = if about.is_empty() { head.to_owned() } else { format!("{head}\n{about}") };
+fn slack_json(head: &str, details: &str) -> Value {
+    let text = if details.is_empty() { head.to_owned() } else { format!("{head}\n{details}") };
     json!({
         "text": text,
         "parse": "none",

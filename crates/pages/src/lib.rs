@@ -1,10 +1,10 @@
 //! The pages of the admin port: `/` (the overview), `/runs`, `/runs/{id}`, `/changes`, `/report`, and the same as
-//! JSON, with `/api/gateway`. An operator who is woken at night sees which agent is at fault, what it costs, and where
+//! JSON, and `/api/gateway`. An operator who is woken at night sees which agent is at fault, what it costs, and where
 //! its trace is.
 //! Pages are rendered on the server, without script or external resources; everything is escaped, and names are cut
 //! and cleaned. Before each response history reads the tracker, so that figures are current and include live runs; the
-//! browser refreshes pages that may change. Each number is two clicks from a trace. `telemetry/admin` has access
-//! control and security headers, `history` and `runs` have the data.
+//! browser refreshes pages that may change. Each number is at most two clicks from a trace. `telemetry/admin` has
+//! access control and security headers, `history` and `runs` have the data.
 
 pub mod alert_message;
 mod overview;
@@ -75,7 +75,7 @@ pub struct AdminPages {
 /// The routes, to be placed behind the admin port's guard.
 pub fn router(pages: Arc<AdminPages>) -> Router {
     Router::new()
-        .route("/", get(front))
+        .route("/", get(overview_page))
         .route("/runs", get(list))
         .route("/runs/{id}", get(run))
         .route("/changes", get(changes))
@@ -140,35 +140,35 @@ fn json_error(status: StatusCode, why: &str) -> Response {
 
 type PagesState = State<Arc<AdminPages>>;
 
-/// Runs `make` on a blocking thread, after updating history, so that no socket is held up.
+/// Runs `build_response` on a blocking thread, after updating history, so that no socket is held up.
 async fn respond_with(
     pages: &Arc<AdminPages>,
-    make: impl FnOnce(&AdminPages) -> Response + Send + 'static,
+    build_response: impl FnOnce(&AdminPages) -> Response + Send + 'static,
 ) -> Response {
-    let site = Arc::clone(pages);
-    let make = move || {
-        site.history.update_from_tracker(&*site.board, site.now());
-        site.check_accounts();
-        make(&site)
+    let owned = Arc::clone(pages);
+    let update_and_build = move || {
+        owned.history.update_from_tracker(&*owned.board, owned.now());
+        owned.check_accounts();
+        build_response(&owned)
     };
-    let made = run_blocking(&*pages.tasks, "page", make).await;
-    made.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
+    let response = run_blocking(&*pages.tasks, "page", update_and_build).await;
+    response.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
 
-async fn front(State(pages): PagesState, Query(asked): Query<PageQuery>, headers: HeaderMap) -> Response {
-    let program = wants_json(&headers);
-    respond_with(&pages, move |pages| match program {
-        true => json_response(&overview::overview_json(pages, &asked)),
-        false => render_refreshing_page(&overview::OverviewPage::build(pages, &asked), asked.paused.is_some()),
+async fn overview_page(State(pages): PagesState, Query(query): Query<PageQuery>, headers: HeaderMap) -> Response {
+    let as_json = wants_json(&headers);
+    respond_with(&pages, move |pages| match as_json {
+        true => json_response(&overview::overview_json(pages, &query)),
+        false => render_refreshing_page(&overview::OverviewPage::build(pages, &query), query.paused.is_some()),
     })
     .await
 }
 
-async fn list(State(pages): PagesState, Query(asked): Query<PageQuery>, headers: HeaderMap) -> Response {
-    let program = wants_json(&headers);
+async fn list(State(pages): PagesState, Query(query): Query<PageQuery>, headers: HeaderMap) -> Response {
+    let as_json = wants_json(&headers);
     respond_with(&pages, move |pages| {
-        let list = run_list::RunListPage::build(pages, &asked);
-        if program { json_response(&list.json(pages)) } else { render_refreshing_page(&list, asked.paused.is_some()) }
+        let list = run_list::RunListPage::build(pages, &query);
+        if as_json { json_response(&list.json(pages)) } else { render_refreshing_page(&list, query.paused.is_some()) }
     })
     .await
 }
@@ -176,14 +176,14 @@ async fn list(State(pages): PagesState, Query(asked): Query<PageQuery>, headers:
 async fn run(
     State(pages): PagesState,
     Path(id): Path<String>,
-    Query(asked): Query<PageQuery>,
+    Query(query): Query<PageQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let program = wants_json(&headers);
-    let paused = asked.paused.is_some();
+    let as_json = wants_json(&headers);
+    let paused = query.paused.is_some();
     respond_with(&pages, move |pages| {
-        match pages.resolve_account(asked.account, &id).map(|account| pages.run_detail(&account?, &id)) {
-            Err(accounts) if !program => {
+        match pages.resolve_account(query.account, &id).map(|account| pages.run_detail(&account?, &id)) {
+            Err(accounts) if !as_json => {
                 (StatusCode::CONFLICT, render_page(&run_page::AccountChoicePage::build(pages, &id, &accounts)))
                     .into_response()
             }
@@ -192,17 +192,17 @@ async fn run(
                 let why = "several accounts have a run with this id: add ?account= with one of ";
                 json_error(StatusCode::CONFLICT, &format!("{why}{}", names.join(", ")))
             }
-            Ok(run) => run_response(pages, run, program, paused),
+            Ok(run) => run_response(pages, run, as_json, paused),
         }
     })
     .await
 }
 
-fn run_response(pages: &AdminPages, run: Option<Value>, program: bool, paused: bool) -> Response {
+fn run_response(pages: &AdminPages, run: Option<Value>, as_json: bool, paused: bool) -> Response {
     match run {
-        None if program => json_error(StatusCode::NOT_FOUND, "no run has this id"),
+        None if as_json => json_error(StatusCode::NOT_FOUND, "no run has this id"),
         None => (StatusCode::NOT_FOUND, render_page(&run_page::UnknownRunPage)).into_response(),
-        Some(detail) if program => json_response(&detail),
+        Some(detail) if as_json => json_response(&detail),
         Some(detail) => {
             let run = run_page::RunPage::build(pages, &detail, paused);
             render_refreshing_page(&run, paused || !run.is_live())
@@ -210,18 +210,18 @@ fn run_response(pages: &AdminPages, run: Option<Value>, program: bool, paused: b
     }
 }
 
-async fn changes(State(pages): PagesState, Query(asked): Query<PageQuery>, headers: HeaderMap) -> Response {
-    let program = wants_json(&headers);
+async fn changes(State(pages): PagesState, Query(query): Query<PageQuery>, headers: HeaderMap) -> Response {
+    let as_json = wants_json(&headers);
     respond_with(&pages, move |pages| {
-        let changes = run_list::ChangesPage::build(pages, &asked);
-        if program { json_response(&changes.json()) } else { render_page(&changes) }
+        let changes = run_list::ChangesPage::build(pages, &query);
+        if as_json { json_response(&changes.json()) } else { render_page(&changes) }
     })
     .await
 }
 
-async fn report(State(pages): PagesState, Query(asked): Query<PageQuery>, headers: HeaderMap) -> Response {
-    let program = wants_json(&headers);
-    respond_with(&pages, move |pages| report::report_response(pages, &asked, program)).await
+async fn report(State(pages): PagesState, Query(query): Query<PageQuery>, headers: HeaderMap) -> Response {
+    let as_json = wants_json(&headers);
+    respond_with(&pages, move |pages| report::report_response(pages, &query, as_json)).await
 }
 
 async fn gateway(State(pages): PagesState) -> Response {
@@ -229,8 +229,8 @@ async fn gateway(State(pages): PagesState) -> Response {
 }
 
 async fn issue(State(pages): PagesState, Path(id): Path<String>, headers: HeaderMap) -> Response {
-    let program = wants_json(&headers);
-    respond_with(&pages, move |pages| report::issue_response(pages, &id, program)).await
+    let as_json = wants_json(&headers);
+    respond_with(&pages, move |pages| report::issue_response(pages, &id, as_json)).await
 }
 
 impl AdminPages {
@@ -253,45 +253,45 @@ impl AdminPages {
     /// Checks for a second account; once one was found, the result stays true.
     fn check_accounts(&self) {
         if !self.has_several_accounts() {
-            let all = self.history.all_runs();
-            let first = all.first().map(|run| &run.account);
-            self.several_accounts.store(all.iter().any(|run| Some(&run.account) != first), Ordering::Relaxed);
+            let runs = self.history.all_runs();
+            let first = runs.first().map(|run| &run.account);
+            self.several_accounts.store(runs.iter().any(|run| Some(&run.account) != first), Ordering::Relaxed);
         }
     }
 
     /// The address of a run's page.
     fn run_href(&self, account: &str, run: &str) -> String {
-        let whose = if self.has_several_accounts() {
+        let query = if self.has_several_accounts() {
             format!("?account={}", text::percent_encode(account))
         } else {
             String::new()
         };
-        format!("/runs/{}{whose}", text::percent_encode(run))
+        format!("/runs/{}{query}", text::percent_encode(run))
     }
 
-    /// The account of a run; the candidates as an error if none is given and several have this id.
+    /// The account of a run, if one has the id; if none is given and several have the id, these as an error.
     fn resolve_account(&self, account: Option<String>, id: &str) -> Result<Option<String>, BTreeSet<String>> {
         if account.is_some() {
             return Ok(account);
         }
-        let all = self.history.accounts_with_run(id).into_iter().chain(self.board.accounts_with_run(id));
-        let mut all: BTreeSet<String> = all.collect();
-        if all.len() > 1 { Err(all) } else { Ok(all.pop_first()) }
+        let accounts = self.history.accounts_with_run(id).into_iter().chain(self.board.accounts_with_run(id));
+        let mut accounts: BTreeSet<String> = accounts.collect();
+        if accounts.len() > 1 { Err(accounts) } else { Ok(accounts.pop_first()) }
     }
 
     /// A run with its calls, from the tracker or from the history file.
     fn run_detail(&self, account: &str, id: &str) -> Option<Value> {
-        let kept = self.history.find_run(account, id);
-        let live = self.board.find_run_of_account(account, id);
-        let mut value = match live.filter(|detail| detail.steps.is_some() || kept.is_none()) {
+        let record = self.history.find_run(account, id);
+        let tracked = self.board.find_run_of_account(account, id);
+        let mut value = match tracked.filter(|detail| detail.steps.is_some() || record.is_none()) {
             Some(detail) => runs::json::detail(&detail),
-            None => self.stored_run(kept.as_deref()?),
+            None => self.stored_run(record.as_deref()?),
         };
-        let trace = kept.as_deref().and_then(|run| self.trace_url(run));
-        let session: Vec<Value> = kept.iter().flat_map(|run| self.session_turns(run)).collect();
+        let trace_url = record.as_deref().and_then(|run| self.trace_url(run));
+        let turns: Vec<Value> = record.iter().flat_map(|run| self.session_turns(run)).collect();
         if let Value::Object(fields) = &mut value {
-            fields.insert("trace_url".into(), trace.map_or(Value::Null, Value::from));
-            fields.insert("session_runs".into(), session.into());
+            fields.insert("trace_url".into(), trace_url.map_or(Value::Null, Value::from));
+            fields.insert("session_runs".into(), turns.into());
         }
         Some(value)
     }
@@ -299,19 +299,18 @@ impl AdminPages {
     /// A run as stored in the history file, in the form of the tracker's JSON; without a stored form, the data in
     /// memory.
     fn stored_run(&self, run: &RunRecord) -> Value {
-        let written = self.history_store.lock().as_ref().and_then(|store| store.read_detail(run));
-        let written =
-            written.and_then(|text| serde_json::from_str::<Value>(&text).ok()).map(runs::json::upgrade_schema);
-        written.unwrap_or_else(|| history::run_json(run, self.now()))
+        let text = self.history_store.lock().as_ref().and_then(|store| store.read_detail(run));
+        let stored = text.and_then(|text| serde_json::from_str::<Value>(&text).ok()).map(runs::json::upgrade_schema);
+        stored.unwrap_or_else(|| history::run_json(run, self.now()))
     }
 
     /// Runs of the same session in order of time: its turns.
     fn session_turns(&self, run: &RunRecord) -> Vec<Value> {
         /// Maximum number of turns shown.
-        const MOST: usize = 200;
-        let mut all: Vec<Arc<RunRecord>> = self.history.all_runs();
-        all.retain(|one| one.session == run.session && one.account == run.account);
-        all.sort_by(|a, b| (a.start, &a.run).cmp(&(b.start, &b.run)));
-        all.iter().take(MOST).map(|one| history::run_json(one, self.now())).collect()
+        const MAX_TURNS: usize = 200;
+        let mut turns: Vec<Arc<RunRecord>> = self.history.all_runs();
+        turns.retain(|turn| turn.session == run.session && turn.account == run.account);
+        turns.sort_by(|a, b| (a.start, &a.run).cmp(&(b.start, &b.run)));
+        turns.iter().take(MAX_TURNS).map(|turn| history::run_json(turn, self.now())).collect()
     }
 }

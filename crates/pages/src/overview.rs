@@ -12,55 +12,56 @@ use history::{
     CostShare, FallbackCount, ModelTroubleCount, RunRecord, TimeWindow, WindowFigures, WindowMetric, compute_figures,
     figures_json,
 };
-use runs::{Alert, OTHER, json as shape};
+use runs::{Alert, OTHER, json as to_json};
 use telemetry::moved_keys::{MovedKey, VaultSummary};
 use telemetry::names::{self, MetricDefinition};
 
 /// Windows that a user can choose, with their hours.
 const WINDOWS: [(&str, u64); 3] = [("1h", 1), ("6h", 6), ("24h", 24)];
 const HOUR: u64 = 3_600_000_000_000;
-/// Growth against yesterday from which a number is bad.
+/// A number is bad if it is above this multiple of yesterday's.
 const MAX_GROWTH: f64 = 1.5;
-/// Failure rate from which the number is bad, and the factor on yesterday's rate.
+/// A failure rate is bad if it is above both this rate and this multiple of yesterday's rate.
 const MAX_FAILURE_RATE: f64 = 0.05;
 const MAX_FAILURE_GROWTH: f64 = 2.0;
-/// Minimum number of runs on either side of a comparison.
+/// Minimum number of runs, on either side of a comparison, for a number to be judged.
 const MIN_RUNS: u64 = 30;
-/// Why a number beside its threshold has no colour.
-const TOO_FEW: &str = "; too few runs to judge";
+/// Note beside a threshold that was not applied.
+const TOO_FEW_RUNS: &str = "; too few runs to judge";
 /// Share of the iteration ceiling from which a run gets a warning.
-const NEAR_CEILING: f64 = 0.8;
+const WARNING_SHARE: f64 = 0.8;
 /// Maximum number of alert groups and of live runs shown.
 const MAX_ALERT_GROUPS: usize = 12;
 const MAX_LIVE_RUNS: usize = 10;
 
 /// The requested window: its name and length in nanoseconds.
-pub(super) fn requested_window(asked: &PageQuery) -> (&'static str, u64) {
-    let known = WINDOWS.iter().find(|(word, _)| *word == asked.window).or_else(|| WINDOWS.last());
-    known.map_or(("24h", 24 * HOUR), |(word, hours)| (*word, hours * HOUR))
+pub(super) fn requested_window(query: &PageQuery) -> (&'static str, u64) {
+    let window = WINDOWS.iter().find(|(name, _)| *name == query.window).or_else(|| WINDOWS.last());
+    window.map_or(("24h", 24 * HOUR), |(name, hours)| (*name, hours * HOUR))
 }
 
 /// The overview as JSON.
-pub(super) fn overview_json(pages: &AdminPages, asked: &PageQuery) -> Value {
+pub(super) fn overview_json(pages: &AdminPages, query: &PageQuery) -> Value {
     let now = pages.now();
-    let (word, length) = requested_window(asked);
-    let figures = compute_figures(&pages.history.all_runs(), TimeWindow::last(length, now));
-    let mut all = figures_json(&figures);
-    let mut alerts = shape::alerts(&pages.board.alerts());
-    let [crowded, old] = pages.history.left_out();
-    if let Value::Object(fields) = &mut all {
-        let linked = |runs: &[Arc<RunRecord>]| runs.iter().map(|run| json!(pages.trace_url(run))).collect::<Vec<_>>();
-        fields.insert("window".into(), word.into());
-        fields.insert("longest_trace_urls".into(), linked(&figures.longest).into());
-        fields.insert("most_expensive_trace_urls".into(), linked(&figures.most_expensive).into());
+    let (window, window_nanos) = requested_window(query);
+    let figures = compute_figures(&pages.history.all_runs(), TimeWindow::last(window_nanos, now));
+    let mut overview = figures_json(&figures);
+    let mut alerts = to_json::alerts(&pages.board.alerts());
+    let [too_many, too_old] = pages.history.left_out();
+    if let Value::Object(fields) = &mut overview {
+        let trace_urls =
+            |runs: &[Arc<RunRecord>]| runs.iter().map(|run| json!(pages.trace_url(run))).collect::<Vec<_>>();
+        fields.insert("window".into(), window.into());
+        fields.insert("longest_trace_urls".into(), trace_urls(&figures.longest).into());
+        fields.insert("most_expensive_trace_urls".into(), trace_urls(&figures.most_expensive).into());
         fields.insert("alerts".into(), alerts.get_mut("alerts").map(Value::take).unwrap_or_default());
         fields.insert("ready".into(), pages.health.troubles().is_empty().into());
         let vaults = VaultSummary::from_meter(&pages.meter);
         fields.insert("privacy".into(), privacy_json(&vaults));
         fields.insert("moved_keys".into(), moved_keys_json(&vaults));
-        fields.insert("runs_omitted".into(), json!({"too_many": crowded, "too_old": old}));
+        fields.insert("runs_omitted".into(), json!({"too_many": too_many, "too_old": too_old}));
     }
-    all
+    overview
 }
 
 /// Maximum number of moved keys in JSON.
@@ -72,7 +73,7 @@ pub(super) fn gateway_json(pages: &AdminPages) -> Value {
     let troubles: Vec<Value> = pages.health.troubles().into_iter().map(trouble).collect();
     let vaults = VaultSummary::from_meter(&pages.meter);
     json!({
-        "schema": shape::SCHEMA,
+        "schema": to_json::SCHEMA,
         "ready": troubles.is_empty(),
         "problems": troubles,
         "privacy": privacy_json(&vaults),
@@ -253,17 +254,17 @@ pub(super) struct OverviewPage {
 }
 
 impl OverviewPage {
-    pub(super) fn build(pages: &AdminPages, asked: &PageQuery) -> Self {
+    pub(super) fn build(pages: &AdminPages, query: &PageQuery) -> Self {
         let now = pages.now();
-        let (word, length) = requested_window(asked);
+        let (window, window_nanos) = requested_window(query);
         let runs = pages.history.all_runs();
-        let figures = compute_figures(&runs, TimeWindow::last(length, now));
+        let figures = compute_figures(&runs, TimeWindow::last(window_nanos, now));
         let (live, live_left) = live_runs(&runs);
-        let several = pages.has_several_accounts();
+        let has_several_accounts = pages.has_several_accounts();
         let rows = |runs: &[Arc<RunRecord>]| runs.iter().map(|run| RunRow::from_run(pages, run, now)).collect();
-        let mut held = pages.board.alerts();
-        held.retain(|alert| alert.until.is_none());
-        let (alerts, alerts_left) = alert_groups(pages, &held, &runs, now);
+        let mut firing = pages.board.alerts();
+        firing.retain(|alert| alert.until.is_none());
+        let (alerts, alerts_left) = alert_groups(pages, &firing, &runs, now);
         let tools = figures.tools.iter().map(|tool| CountRow {
             name: text::clean_name(&tool.name),
             detail: format!("of {}", text::format_count(tool.calls)),
@@ -292,18 +293,18 @@ impl OverviewPage {
             version: env!("CARGO_PKG_VERSION"),
             tracked: pages.tracked,
             linked: pages.link.is_some(),
-            window: word,
-            windows: WINDOWS.iter().map(|(known, _)| (*known, *known == word)).collect(),
-            is_paused: asked.paused.is_some(),
-            refresh_href: format!("/?window={word}{}", if asked.paused.is_some() { "" } else { "&paused=1" }),
+            window,
+            windows: WINDOWS.iter().map(|(name, _)| (*name, *name == window)).collect(),
+            is_paused: query.paused.is_some(),
+            refresh_href: format!("/?window={window}{}", if query.paused.is_some() { "" } else { "&paused=1" }),
             runs: text::format_runs(figures.sum.runs, 0),
             live_runs: figures.sum.live,
             live_count: text::format_count(figures.sum.live),
             cost: text::format_cost(figures.sum.atto, figures.sum.unpriced),
             exact: text::format_exact_cost(figures.sum.atto, figures.sum.unpriced),
             unpriced: figures.sum.unpriced,
-            cards: build_cards(&figures, pages.iteration_ceiling, word),
-            highest_severity: held.iter().map(|alert| alert.severity).max().map_or("", |severity| severity.as_str()),
+            cards: build_cards(&figures, pages.iteration_ceiling, window),
+            highest_severity: firing.iter().map(|alert| alert.severity).max().map_or("", |severity| severity.as_str()),
             alerts,
             alerts_left,
             live: rows(&live),
@@ -315,9 +316,9 @@ impl OverviewPage {
             most_expensive: rows(&figures.most_expensive),
             longest: rows(&figures.longest),
             costs: vec![
-                ("tenant", cost_rows(&figures.by_tenant, "tenant", word, several)),
-                ("model", cost_rows(&figures.by_model, "model", word, several)),
-                ("feature", cost_rows(&figures.by_feature, "feature", word, several)),
+                ("tenant", cost_rows(&figures.by_tenant, "tenant", window, has_several_accounts)),
+                ("model", cost_rows(&figures.by_model, "model", window, has_several_accounts)),
+                ("feature", cost_rows(&figures.by_feature, "feature", window, has_several_accounts)),
             ],
             tools: tools.collect(),
             denials: denials.collect(),
@@ -339,20 +340,20 @@ fn fallback_context(row: &FallbackCount) -> String {
 }
 
 /// How many runs the figures leave out, and why.
-fn left_out_note([crowded, old]: [u64; 2]) -> String {
-    let mut said = String::new();
-    if crowded > 0 {
-        said.push_str(&format!(" · {} older runs were left out to limit memory", text::format_count(crowded)));
+fn left_out_note([too_many, too_old]: [u64; 2]) -> String {
+    let mut note = String::new();
+    if too_many > 0 {
+        note.push_str(&format!(" · {} older runs were left out to limit memory", text::format_count(too_many)));
     }
-    if old > 0 {
-        said.push_str(&format!(" · {} runs older than 48 hours are left out", text::format_count(old)));
+    if too_old > 0 {
+        note.push_str(&format!(" · {} runs older than 48 hours are left out", text::format_count(too_old)));
     }
-    said
+    note
 }
 
-fn describe_trend(number: &WindowMetric, word: &str) -> (String, &'static str) {
+fn describe_trend(number: &WindowMetric, window: &str) -> (String, &'static str) {
     match number.change() {
-        None => (format!("no runs in the same {word} yesterday"), ""),
+        None => (format!("no runs in the same {window} yesterday"), ""),
         Some(change) if change.abs() < 0.005 => ("same as yesterday".to_owned(), ""),
         Some(change) => {
             (format!("{} vs. yesterday", text::format_percent(change.abs())), if change > 0.0 { "up" } else { "down" })
@@ -373,37 +374,29 @@ struct CardSpec {
 }
 
 /// The four main numbers.
-fn build_cards(figures: &WindowFigures, ceiling: u64, word: &str) -> Vec<MetricCard> {
-    let slow = judge_growth(figures, &figures.p95, "p95 time per run", "time", text::format_seconds);
-    let dear = judge_growth(figures, &figures.cost, "Cost per run", "cost", text::format_dollars);
+fn build_cards(figures: &WindowFigures, ceiling: u64, window: &str) -> Vec<MetricCard> {
+    let time_spec = judge_growth(figures, &figures.p95, "p95 time per run", "time", text::format_seconds);
+    let cost_spec = judge_growth(figures, &figures.cost, "Cost per run", "cost", text::format_dollars);
     vec![
-        build_card(&figures.iterations, judge_iterations(figures, ceiling), word),
-        build_card(&figures.p95, slow, word),
-        build_card(&figures.failure, judge_failures(figures), word),
-        build_card(&figures.cost, dear, word),
+        build_card(&figures.iterations, judge_iterations(figures, ceiling), window),
+        build_card(&figures.p95, time_spec, window),
+        build_card(&figures.failure, judge_failures(figures), window),
+        build_card(&figures.cost, cost_spec, window),
     ]
 }
 
 /// Judges iterations against the ceiling: the average and the highest value of one run each have a colour.
 fn judge_iterations(figures: &WindowFigures, ceiling: u64) -> CardSpec {
-    let against = |iterations: f64| match iterations / ceiling.max(1) as f64 {
+    let judge = |iterations: f64| match iterations / ceiling.max(1) as f64 {
         share if share >= 1.0 => "bad",
-        share if share >= NEAR_CEILING => "warn",
+        share if share >= WARNING_SHARE => "warn",
         _ => "good",
     };
-    let state = figures.iterations.value.map_or("", against);
-    let near = if figures.most_iterations == 0 { "" } else { against(figures.most_iterations as f64) };
+    let state = figures.iterations.value.map_or("", judge);
+    let threshold_state = if figures.most_iterations == 0 { "" } else { judge(figures.most_iterations as f64) };
     let threshold = format!("highest in one run {} (ceiling {ceiling})", text::format_count(figures.most_iterations));
     let (title, limit) = ("Iterations per run", Some(ceiling as f64));
-    CardSpec {
-        title,
-        state,
-        threshold_state: near,
-        as_text: text::format_decimal,
-        sort: "iterations",
-        limit,
-        threshold,
-    }
+    CardSpec { title, state, threshold_state, as_text: text::format_decimal, sort: "iterations", limit, threshold }
 }
 
 /// Judges a number that must not rise much above yesterday's.
@@ -414,16 +407,17 @@ fn judge_growth(
     sort: &'static str,
     as_text: fn(f64) -> String,
 ) -> CardSpec {
-    let enough = figures.sum.runs >= MIN_RUNS && figures.yesterday.runs >= MIN_RUNS;
+    let has_enough_runs = figures.sum.runs >= MIN_RUNS && figures.yesterday.runs >= MIN_RUNS;
     let limit = number.yesterday.map(|before| before * MAX_GROWTH);
     let state = match (number.value, limit) {
-        (Some(value), Some(limit)) if enough && value > limit => "bad",
-        (Some(_), Some(_)) if enough => "good",
+        (Some(value), Some(limit)) if has_enough_runs && value > limit => "bad",
+        (Some(_), Some(_)) if has_enough_runs => "good",
         _ => "",
     };
-    let waits = || "threshold: 1.5 × yesterday (no runs yesterday)".to_owned();
-    let few = if enough || number.value.is_none() { "" } else { TOO_FEW };
-    let threshold = limit.map_or_else(waits, |limit| format!("threshold {} (1.5 × yesterday){few}", as_text(limit)));
+    let text_without_limit = || "threshold: 1.5 × yesterday (no runs yesterday)".to_owned();
+    let note = if has_enough_runs || number.value.is_none() { "" } else { TOO_FEW_RUNS };
+    let threshold =
+        limit.map_or_else(text_without_limit, |limit| format!("threshold {} (1.5 × yesterday){note}", as_text(limit)));
     CardSpec { title, state, threshold_state: "", as_text, sort, limit, threshold }
 }
 
@@ -431,26 +425,26 @@ fn judge_growth(
 fn judge_failures(figures: &WindowFigures) -> CardSpec {
     let yesterday = figures.failure.yesterday.filter(|_| figures.yesterday.finished() >= MIN_RUNS);
     let limit = yesterday.map_or(MAX_FAILURE_RATE, |before| (before * MAX_FAILURE_GROWTH).max(MAX_FAILURE_RATE));
-    let enough = figures.sum.finished() >= MIN_RUNS;
-    let (state, few) = match figures.failure.value {
-        Some(rate) if enough && rate > limit => ("bad", ""),
-        Some(_) if enough => ("good", ""),
-        Some(_) => ("", TOO_FEW),
+    let has_enough_runs = figures.sum.finished() >= MIN_RUNS;
+    let (state, note) = match figures.failure.value {
+        Some(rate) if has_enough_runs && rate > limit => ("bad", ""),
+        Some(_) if has_enough_runs => ("good", ""),
+        Some(_) => ("", TOO_FEW_RUNS),
         None => ("", ""),
     };
-    let threshold = format!("threshold {} (5 %, or 2 × yesterday){few}", text::format_percent(limit));
+    let threshold = format!("threshold {} (5 %, or 2 × yesterday){note}", text::format_percent(limit));
     let (title, limit) = ("Failure rate", Some(limit));
     CardSpec { title, state, threshold_state: "", as_text: text::format_percent, sort: "failed", limit, threshold }
 }
 
-fn build_card(number: &WindowMetric, look: CardSpec, word: &str) -> MetricCard {
-    let CardSpec { title, state, threshold_state: near, as_text, sort, limit, threshold } = look;
-    let (trend, way) = describe_trend(number, word);
+fn build_card(number: &WindowMetric, spec: CardSpec, window: &str) -> MetricCard {
+    let CardSpec { title, state, threshold_state, as_text, sort, limit, threshold } = spec;
+    let (trend, direction) = describe_trend(number, window);
     let points = number.series.iter().flatten().copied();
-    let (least, greatest) =
+    let (lowest, highest) =
         points.fold((f64::INFINITY, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
-    let course = if least.is_finite() {
-        format!("between {} and {}", as_text(least), as_text(greatest))
+    let range = if lowest.is_finite() {
+        format!("between {} and {}", as_text(lowest), as_text(highest))
     } else {
         "no runs".to_owned()
     };
@@ -459,38 +453,38 @@ fn build_card(number: &WindowMetric, look: CardSpec, word: &str) -> MetricCard {
         value: number.value.map_or_else(|| "–".to_owned(), as_text),
         state,
         trend,
-        direction: way,
+        direction,
         threshold,
-        threshold_state: near,
-        href: format!("/runs?sort={sort}&window={word}"),
-        label: format!("{title}, values over the last {word}: {course}"),
+        threshold_state,
+        href: format!("/runs?sort={sort}&window={window}"),
+        label: format!("{title}, values over the last {window}: {range}"),
         spark: Sparkline::draw(&number.series, limit),
     }
 }
 
-fn cost_rows(shares: &[CostShare], kind: &str, word: &str, several: bool) -> Vec<CostRow> {
-    let most = shares.iter().map(|share| share.sum.atto).max().unwrap_or(0).max(1);
+fn cost_rows(shares: &[CostShare], kind: &str, window: &str, has_several_accounts: bool) -> Vec<CostRow> {
+    let max_cost = shares.iter().map(|share| share.sum.atto).max().unwrap_or(0).max(1);
     let row = |share: &CostShare| {
         let sum = &share.sum;
-        let named = share.name != OTHER && share.name != history::UNATTRIBUTED;
-        let several = several && named && !share.account.is_empty();
+        let is_named = share.name != OTHER && share.name != history::UNATTRIBUTED;
+        let shows_account = has_several_accounts && is_named && !share.account.is_empty();
         let note = match share.names {
             more if more > 1 => format!(" ({} more)", text::format_count(more)),
-            _ if several => format!(" · {}", text::clean_name(&share.account)),
+            _ if shows_account => format!(" · {}", text::clean_name(&share.account)),
             _ => String::new(),
         };
         let account =
-            if several { format!("&account={}", text::percent_encode(&share.account)) } else { String::new() };
+            if shows_account { format!("&account={}", text::percent_encode(&share.account)) } else { String::new() };
         CostRow {
             name: format!("{}{note}", text::clean_name(&share.name)),
-            href: named.then(|| {
-                format!("/runs?sort=cost&window={word}&{kind}={}{account}", text::percent_encode(&share.name))
+            href: is_named.then(|| {
+                format!("/runs?sort=cost&window={window}&{kind}={}{account}", text::percent_encode(&share.name))
             }),
             runs: text::format_runs(sum.runs, sum.live),
             tokens: text::format_tokens(sum.input.saturating_add(sum.output)),
             cost: text::format_cost(sum.atto, sum.unpriced),
             exact: text::format_exact_cost(sum.atto, sum.unpriced),
-            width: format!("{:.1}", sum.atto as f64 / most as f64 * 100.0),
+            width: format!("{:.1}", sum.atto as f64 / max_cost as f64 * 100.0),
             unpriced: sum.unpriced,
         }
     };
@@ -499,11 +493,11 @@ fn cost_rows(shares: &[CostShare], kind: &str, word: &str, several: bool) -> Vec
 
 /// Groups alerts by subject, most severe first, and counts the alerts left out. A run that fires five rules is one
 /// thing to look at.
-fn alert_groups(pages: &AdminPages, held: &[Alert], runs: &[Arc<RunRecord>], now: u64) -> (Vec<AlertGroup>, usize) {
+fn alert_groups(pages: &AdminPages, firing: &[Alert], runs: &[Arc<RunRecord>], now: u64) -> (Vec<AlertGroup>, usize) {
     let mut groups: Vec<(Vec<&Alert>, Option<&Arc<RunRecord>>)> = Vec::new();
-    for alert in held {
+    for alert in firing {
         let run = alert_message::example_run(alert, runs);
-        let same = |(others, other_run): &&mut (Vec<&Alert>, Option<&Arc<RunRecord>>)| {
+        let has_same_subject = |(others, other_run): &&mut (Vec<&Alert>, Option<&Arc<RunRecord>>)| {
             let first =
                 others.first().filter(|first| first.account == alert.account && is_of_run(first) && is_of_run(alert));
             first.is_some_and(|first| match (run, other_run) {
@@ -512,7 +506,7 @@ fn alert_groups(pages: &AdminPages, held: &[Alert], runs: &[Arc<RunRecord>], now
                 _ => false,
             })
         };
-        match groups.iter_mut().find(same) {
+        match groups.iter_mut().find(has_same_subject) {
             Some((alerts, _)) => alerts.push(alert),
             None => groups.push((vec![alert], run)),
         }
@@ -521,12 +515,12 @@ fn alert_groups(pages: &AdminPages, held: &[Alert], runs: &[Arc<RunRecord>], now
         alerts.sort_by_key(|alert| std::cmp::Reverse((alert.severity, alert.since)));
     }
     groups.sort_by_key(|(alerts, _)| std::cmp::Reverse(alerts.first().map(|alert| (alert.severity, alert.since))));
-    let left = groups.iter().skip(MAX_ALERT_GROUPS).map(|(alerts, _)| alerts.len()).sum();
+    let not_shown = groups.iter().skip(MAX_ALERT_GROUPS).map(|(alerts, _)| alerts.len()).sum();
     let shown = groups
         .iter()
         .take(MAX_ALERT_GROUPS)
         .filter_map(|(alerts, run)| AlertGroup::from_alerts(pages, alerts, *run, now));
-    (shown.collect(), left)
+    (shown.collect(), not_shown)
 }
 
 /// Whether an alert is about a run or its session rather than about all runs of a tenant or feature.
@@ -575,32 +569,35 @@ fn troubles_sentence(figures: &WindowFigures) -> Option<String> {
         .then(|| format!("{count} of {all} model calls were refused, rate limited or overloaded: {rows}."))
 }
 
-/// The most expensive live runs, and the number of further ones.
+/// The most expensive live runs, and the number of those not shown.
 fn live_runs(runs: &[Arc<RunRecord>]) -> (Vec<Arc<RunRecord>>, usize) {
     let mut live: Vec<Arc<RunRecord>> = runs.iter().filter(|run| run.is_live()).map(Arc::clone).collect();
     live.sort_by_key(|run| std::cmp::Reverse((run.atto, run.at)));
-    let left = live.len().saturating_sub(MAX_LIVE_RUNS);
+    let not_shown = live.len().saturating_sub(MAX_LIVE_RUNS);
     live.truncate(MAX_LIVE_RUNS);
-    (live, left)
+    (live, not_shown)
 }
 
 /// A few figures of the gateway itself; its own page has the rest.
 fn gateway_vitals(pages: &AdminPages) -> Vec<GatewayVital> {
     let sum = |def: &'static MetricDefinition| pages.meter.values(def).iter().sum::<f64>();
-    let most = |def: &'static MetricDefinition| pages.meter.values(def).into_iter().fold(0.0, f64::max);
+    let max = |def: &'static MetricDefinition| pages.meter.values(def).into_iter().fold(0.0, f64::max);
     let mib = |bytes: f64| format!("{:.1} MiB", bytes / 1_048_576.0);
-    let whole = |number: f64| text::format_count(number.max(0.0) as u64);
+    let count_text = |number: f64| text::format_count(number.max(0.0) as u64);
     vec![
         GatewayVital {
             what: "Spool",
             value: format!("{} of {}", mib(sum(&names::SPOOL_BYTES)), mib(sum(&names::SPOOL_LIMIT_BYTES))),
         },
-        GatewayVital { what: "Oldest record", value: text::format_seconds(most(&names::SPOOL_OLDEST_SECONDS)) },
-        GatewayVital { what: "Batches waiting", value: whole(sum(&names::QUEUE_SIZE)) },
-        GatewayVital { what: "Spans sent", value: whole(sum(&names::SENT_SPANS)) },
-        GatewayVital { what: "Upload lag", value: text::format_seconds(most(&names::VAULT_UPLOAD_LAG)) },
-        GatewayVital { what: "Unpriced calls", value: whole(sum(&names::COST_UNPRICED)) },
-        GatewayVital { what: "Quarantined", value: whole(sum(&names::SET_ASIDE) + sum(&names::QUARANTINED_ITEMS)) },
+        GatewayVital { what: "Oldest record", value: text::format_seconds(max(&names::SPOOL_OLDEST_SECONDS)) },
+        GatewayVital { what: "Batches waiting", value: count_text(sum(&names::QUEUE_SIZE)) },
+        GatewayVital { what: "Spans sent", value: count_text(sum(&names::SENT_SPANS)) },
+        GatewayVital { what: "Upload lag", value: text::format_seconds(max(&names::VAULT_UPLOAD_LAG)) },
+        GatewayVital { what: "Unpriced calls", value: count_text(sum(&names::COST_UNPRICED)) },
+        GatewayVital {
+            what: "Quarantined",
+            value: count_text(sum(&names::SET_ASIDE) + sum(&names::QUARANTINED_ITEMS)),
+        },
         GatewayVital { what: "Memory", value: mib(sum(&names::RSS)) },
         GatewayVital { what: "Uptime", value: text::format_seconds(sum(&names::UPTIME)) },
     ]

@@ -40,37 +40,37 @@ fn parse_since(text: &str) -> Result<u64, ReportQueryError> {
     if span == 0 || span > RETENTION { Err(ReportQueryError::Since) } else { Ok(span) }
 }
 
-fn parse_parameters(asked: &PageQuery) -> Result<ReportParameters, ReportQueryError> {
-    let mut wanted = ReportParameters::defaults();
-    if !asked.since.is_empty() {
-        wanted.since = parse_since(&asked.since)?;
+fn parse_parameters(query: &PageQuery) -> Result<ReportParameters, ReportQueryError> {
+    let mut parameters = ReportParameters::defaults();
+    if !query.since.is_empty() {
+        parameters.since = parse_since(&query.since)?;
     }
-    if !asked.by.is_empty() {
-        wanted.by = ReportParameters::parse_grouping(&asked.by)?;
+    if !query.by.is_empty() {
+        parameters.by = ReportParameters::parse_grouping(&query.by)?;
     }
-    wanted.limit = asked.limit.unwrap_or(wanted.limit).clamp(1, MAX_GROUPS);
-    wanted.samples = asked.samples.unwrap_or(wanted.samples).min(MAX_SAMPLES);
-    Ok(wanted)
+    parameters.limit = query.limit.unwrap_or(parameters.limit).clamp(1, MAX_GROUPS);
+    parameters.samples = query.samples.unwrap_or(parameters.samples).min(MAX_SAMPLES);
+    Ok(parameters)
 }
 
-pub(super) fn report_response(pages: &AdminPages, asked: &PageQuery, program: bool) -> Response {
-    let wanted = match parse_parameters(asked) {
-        Ok(wanted) => wanted,
+pub(super) fn report_response(pages: &AdminPages, query: &PageQuery, as_json: bool) -> Response {
+    let parameters = match parse_parameters(query) {
+        Ok(parameters) => parameters,
         Err(why) => return json_error(StatusCode::BAD_REQUEST, &why.to_string()),
     };
-    let report = build_report(&pages.failures, &pages.history.all_runs(), wanted, pages.now());
+    let report = build_report(&pages.failures, &pages.history.all_runs(), parameters, pages.now());
     let link = |sample: &FailureSample| {
         let start = sample.at.saturating_sub(sample.duration);
         let service = sample.key.get(2).map_or("", |service| &**service);
         let target = TraceTarget { trace: &sample.trace, span: &sample.span, start, end: sample.at, service };
         pages.link.as_ref()?.url(&target)
     };
-    if program {
-        let mut all = report_json(&report, &link);
-        if let Value::Object(fields) = &mut all {
+    if as_json {
+        let mut value = report_json(&report, &link);
+        if let Value::Object(fields) = &mut value {
             fields.insert("moved_keys".into(), moved_keys_json(&VaultSummary::from_meter(&pages.meter)));
         }
-        return json_response(&all);
+        return json_response(&value);
     }
     let text = format!("{}{}", report_markdown(&report, &link), moved_keys_text(pages));
     ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], text).into_response()
@@ -86,24 +86,24 @@ fn moved_keys_text(pages: &AdminPages) -> String {
     if keys.is_empty() {
         return String::new();
     }
-    let mut out = format!(
+    let mut text = format!(
         "## Keys whose values moved to the vault since the gateway started\n\nNo list names these keys; {KEEP_RULE}.\n\n"
     );
     for MovedKey { key, count, keep_line: keep, .. } in keys.into_iter().take(MAX_MOVED_KEYS) {
         let keep = keep.map_or_else(String::new, |keep| format!(": `{keep}`"));
-        out.push_str(&format!("- {} × `{key}`{keep}\n", runs::amounts::format_count(count)));
+        text.push_str(&format!("- {} × `{key}`{keep}\n", runs::amounts::format_count(count)));
     }
-    out
+    text
 }
 
-pub(super) fn issue_response(pages: &AdminPages, id: &str, program: bool) -> Response {
+pub(super) fn issue_response(pages: &AdminPages, id: &str, as_json: bool) -> Response {
     let link = |run: &RunRecord| pages.trace_url(run);
-    let vault = |run: &RunRecord| Some(format!("{}/{}", pages.vault.as_deref()?, session_folder(run)));
-    let comment = JiraComment::for_issue(id, &pages.history.all_runs(), &link, &vault);
+    let vault_folder = |run: &RunRecord| Some(format!("{}/{}", pages.vault.as_deref()?, session_folder(run)));
+    let comment = JiraComment::for_issue(id, &pages.history.all_runs(), &link, &vault_folder);
     if comment.runs == 0 {
         return json_error(StatusCode::NOT_FOUND, "no run in the last 48 hours names this issue");
     }
-    if program {
+    if as_json {
         return json_response(
             &json!({"schema": SCHEMA, "issue": comment.issue, "runs": comment.runs, "comment": comment.text}),
         );

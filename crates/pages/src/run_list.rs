@@ -48,75 +48,80 @@ pub(super) struct RunListPage {
 }
 
 impl RunListPage {
-    pub(super) fn build(pages: &AdminPages, asked: &PageQuery) -> Self {
+    pub(super) fn build(pages: &AdminPages, query: &PageQuery) -> Self {
         let now = pages.now();
-        let (word, length) = requested_window(asked);
-        let sort = SORTS.iter().find(|(known, _)| *known == asked.sort).map_or("last", |(known, _)| *known);
-        let within = TimeWindow::last(length, now);
+        let (window, window_nanos) = requested_window(query);
+        let sort = SORTS.iter().find(|(name, _)| *name == query.sort).map_or("last", |(name, _)| *name);
+        let time_window = TimeWindow::last(window_nanos, now);
         let mut runs = pages.history.all_runs();
         runs.retain(|run| {
-            within.counting_time(run).is_some() && matches_filters(run, asked) && (sort != "failed" || run.is_failed())
+            time_window.counting_time(run).is_some()
+                && matches_filters(run, query)
+                && (sort != "failed" || run.is_failed())
         });
-        let all = runs.len();
+        let run_count = runs.len();
         runs.sort_by_key(|run| Reverse((sort_key(run, sort, now), run.at)));
-        let limit = asked.limit.unwrap_or(MAX_ROWS);
+        let limit = query.limit.unwrap_or(MAX_ROWS);
         runs.truncate(limit.min(MAX_JSON_ROWS));
         let filters = [
-            ("tenant", &asked.tenant),
-            ("feature", &asked.feature),
-            ("model", &asked.model),
-            ("state", &asked.state),
-            ("session", &asked.session),
-            ("account", &asked.account),
+            ("tenant", &query.tenant),
+            ("feature", &query.feature),
+            ("model", &query.model),
+            ("state", &query.state),
+            ("session", &query.session),
+            ("account", &query.account),
         ];
-        let chosen = filters.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
-        let kept: String =
-            chosen.clone().map(|(name, value)| format!("&{name}={}", text::percent_encode(value))).collect();
-        let others = chosen.clone().filter(|(name, _)| *name != "state");
-        let others: String = others.map(|(name, value)| format!("&{name}={}", text::percent_encode(value))).collect();
+        let set_filters = filters.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let filter_query: String =
+            set_filters.clone().map(|(name, value)| format!("&{name}={}", text::percent_encode(value))).collect();
+        let query_without_state = set_filters.clone().filter(|(name, _)| *name != "state");
+        let query_without_state: String =
+            query_without_state.map(|(name, value)| format!("&{name}={}", text::percent_encode(value))).collect();
         let rows: Vec<RunRow> = runs.iter().take(MAX_ROWS).map(|run| RunRow::from_run(pages, run, now)).collect();
         Self {
             page: "runs",
             version: env!("CARGO_PKG_VERSION"),
             linked: pages.link.is_some(),
-            window: word,
+            window,
             windows: ["1h", "6h", "24h"]
-                .map(|known| (known, format!("/runs?sort={sort}&window={known}{kept}"), known == word))
+                .map(|name| (name, format!("/runs?sort={sort}&window={name}{filter_query}"), name == window))
                 .into(),
-            sort: SORTS.iter().find(|(known, _)| *known == sort).map_or("latest", |(_, says)| *says),
+            sort: SORTS.iter().find(|(name, _)| *name == sort).map_or("latest", |(_, label)| *label),
             sorts: (SORTS.iter())
-                .map(|(known, says)| (*says, format!("/runs?sort={known}&window={word}{kept}"), *known == sort))
+                .map(|(name, label)| {
+                    (*label, format!("/runs?sort={name}&window={window}{filter_query}"), *name == sort)
+                })
                 .collect(),
-            filters: chosen.map(|(name, value)| (name, text::clean_name(value))).collect(),
-            clear: format!("/runs?sort={sort}&window={word}"),
+            filters: set_filters.map(|(name, value)| (name, text::clean_name(value))).collect(),
+            clear: format!("/runs?sort={sort}&window={window}"),
             states: [("all", ""), ("live", "live"), ("failed", "failed")]
-                .map(|(says, state)| {
-                    let part = if state.is_empty() { String::new() } else { format!("&state={state}") };
-                    let href = format!("/runs?sort={sort}&window={word}{others}{part}");
-                    (says, href, asked.state.as_deref().unwrap_or("") == state)
+                .map(|(label, state)| {
+                    let state_query = if state.is_empty() { String::new() } else { format!("&state={state}") };
+                    let href = format!("/runs?sort={sort}&window={window}{query_without_state}{state_query}");
+                    (label, href, query.state.as_deref().unwrap_or("") == state)
                 })
                 .into(),
-            is_paused: asked.paused.is_some(),
+            is_paused: query.paused.is_some(),
             refresh_href: format!(
-                "/runs?sort={sort}&window={word}{kept}{}",
-                if asked.paused.is_some() { "" } else { "&paused=1" }
+                "/runs?sort={sort}&window={window}{filter_query}{}",
+                if query.paused.is_some() { "" } else { "&paused=1" }
             ),
-            left: all.saturating_sub(rows.len()),
+            left: run_count.saturating_sub(rows.len()),
             rows,
-            all: text::format_count(all as u64),
+            all: text::format_count(run_count as u64),
             runs,
         }
     }
 
     pub(super) fn json(&self, pages: &AdminPages) -> Value {
-        let one = |run: &Arc<RunRecord>| {
+        let run_with_link = |run: &Arc<RunRecord>| {
             let mut value = run_json(run, pages.now());
             if let Value::Object(fields) = &mut value {
                 fields.insert("trace_url".into(), pages.trace_url(run).map_or(Value::Null, Value::from));
             }
             value
         };
-        json!({"schema": SCHEMA, "window": self.window, "runs": self.runs.iter().map(one).collect::<Vec<_>>()})
+        json!({"schema": SCHEMA, "window": self.window, "runs": self.runs.iter().map(run_with_link).collect::<Vec<_>>()})
     }
 }
 
@@ -131,16 +136,16 @@ fn sort_key(run: &RunRecord, sort: &str, now: u64) -> i128 {
     }
 }
 
-fn matches_filters(run: &RunRecord, asked: &PageQuery) -> bool {
-    let named = |wanted: &Option<String>, name: Option<&str>| {
+fn matches_filters(run: &RunRecord, query: &PageQuery) -> bool {
+    let matches = |wanted: &Option<String>, name: Option<&str>| {
         wanted.as_deref().is_none_or(|wanted| wanted == name.unwrap_or(UNATTRIBUTED))
     };
-    named(&asked.tenant, run.tenant.as_deref())
-        && named(&asked.feature, run.feature.as_deref())
-        && named(&asked.state, Some(&run.state))
-        && named(&asked.session, Some(&run.session))
-        && named(&asked.account, Some(&run.account))
-        && asked.model.as_deref().is_none_or(|model| run.models.iter().any(|part| &*part.name == model))
+    matches(&query.tenant, run.tenant.as_deref())
+        && matches(&query.feature, run.feature.as_deref())
+        && matches(&query.state, Some(&run.state))
+        && matches(&query.session, Some(&run.session))
+        && matches(&query.account, Some(&run.account))
+        && query.model.as_deref().is_none_or(|model| run.models.iter().any(|part| &*part.name == model))
 }
 
 /// Selects the attribute that runs are grouped by.
@@ -169,15 +174,15 @@ pub(super) struct ChangesPage {
 }
 
 impl ChangesPage {
-    pub(super) fn build(pages: &AdminPages, asked: &PageQuery) -> Self {
-        let (by, name): (_, GroupingAttribute) =
-            if asked.by == "issue" { ("issue", |run| &run.issue) } else { ("commit", |run| &run.commit) };
-        let all = compute_changes(&pages.history.all_runs(), TimeWindow::last(RETENTION, pages.now()), name);
+    pub(super) fn build(pages: &AdminPages, query: &PageQuery) -> Self {
+        let (by, attribute): (_, GroupingAttribute) =
+            if query.by == "issue" { ("issue", |run| &run.issue) } else { ("commit", |run| &run.commit) };
+        let all = compute_changes(&pages.history.all_runs(), TimeWindow::last(RETENTION, pages.now()), attribute);
         let rows = (all.iter().enumerate())
-            .map(|(at, one)| {
-                // issues do not follow each other in time, so only commits are compared with the previous one
-                let before = all.iter().skip(at + 1).find(|other| by == "commit" && other.service == one.service);
-                ChangeRow::compare(one, before)
+            .map(|(index, change)| {
+                // Issues do not follow each other in time, so only commits are compared with the one before.
+                let before = all.iter().skip(index + 1).find(|other| by == "commit" && other.service == change.service);
+                ChangeRow::compare(change, before)
             })
             .collect();
         Self { page: "changes", version: env!("CARGO_PKG_VERSION"), by, rows, all }
@@ -189,30 +194,30 @@ impl ChangesPage {
 }
 
 impl ChangeRow {
-    fn compare(one: &ChangeFigures, before: Option<&ChangeFigures>) -> Self {
-        let number = |what: &'static str, of: fn(&ChangeFigures) -> Option<f64>, as_text: fn(f64) -> String| {
-            let shown = of(one).map_or_else(|| "–".to_owned(), as_text);
-            let change = of(one).zip(before.and_then(of)).filter(|(_, before)| *before > 0.0);
+    fn compare(figures: &ChangeFigures, before: Option<&ChangeFigures>) -> Self {
+        let row = |name: &'static str, pick: fn(&ChangeFigures) -> Option<f64>, as_text: fn(f64) -> String| {
+            let value_text = pick(figures).map_or_else(|| "–".to_owned(), as_text);
+            let change = pick(figures).zip(before.and_then(pick)).filter(|(_, before)| *before > 0.0);
             let change = change.map(|(value, before)| value / before - 1.0).filter(|change| change.abs() >= 0.005);
-            let (text, way) = change.map_or((String::new(), ""), |change| {
+            let (text, direction) = change.map_or((String::new(), ""), |change| {
                 (text::format_percent(change.abs()), if change > 0.0 { "up" } else { "down" })
             });
-            (what, shown, text, way)
+            (name, value_text, text, direction)
         };
         Self {
-            name: text::clean_name(&one.name),
-            service: if one.service.is_empty() { "–".to_owned() } else { text::clean_name(&one.service) },
-            first: text::format_time(one.first),
-            runs: text::format_runs(one.sum.runs, one.sum.live),
+            name: text::clean_name(&figures.name),
+            service: if figures.service.is_empty() { "–".to_owned() } else { text::clean_name(&figures.service) },
+            first: text::format_time(figures.first),
+            runs: text::format_runs(figures.sum.runs, figures.sum.live),
             numbers: vec![
-                number("iterations per run", |one| one.iterations, text::format_decimal),
-                number("p95 time", |one| one.p95, text::format_seconds),
-                number("failure rate", |one| one.failure, text::format_percent),
-                number("tool failures", |one| one.tool_failure, text::format_percent),
-                number("cost per run", |one| one.cost, text::format_dollars),
+                row("iterations per run", |figures| figures.iterations, text::format_decimal),
+                row("p95 time", |figures| figures.p95, text::format_seconds),
+                row("failure rate", |figures| figures.failure, text::format_percent),
+                row("tool failures", |figures| figures.tool_failure, text::format_percent),
+                row("cost per run", |figures| figures.cost, text::format_dollars),
             ],
-            cost: text::format_cost(one.sum.atto, one.sum.unpriced),
-            exact: text::format_exact_cost(one.sum.atto, one.sum.unpriced),
+            cost: text::format_cost(figures.sum.atto, figures.sum.unpriced),
+            exact: text::format_exact_cost(figures.sum.atto, figures.sum.unpriced),
         }
     }
 }

@@ -117,15 +117,15 @@ impl RunPage {
         self.live
     }
 
-    pub(super) fn build(pages: &AdminPages, run: &Value, still: bool) -> Self {
-        let named = |key: &str| {
+    pub(super) fn build(pages: &AdminPages, run: &Value, paused: bool) -> Self {
+        let read_name = |key: &str| {
             let name = run[key].as_str().filter(|name| !name.is_empty())?;
             Some(if matches!(key, "id" | "session_id") { text::clean_id(name) } else { text::clean_name(name) })
         };
         let totals = if run["totals"].is_object() { &run["totals"] } else { run };
         let state = run["state"].as_str().unwrap_or("").to_owned();
         let (calls, known) = run["steps"].as_array().map_or((Vec::new(), false), |steps| (call_rows(steps, run), true));
-        let several = pages.has_several_accounts().then_some(("Account", "account"));
+        let account_fact = pages.has_several_accounts().then_some(("Account", "account"));
         let facts = [
             ("Session", "session_id"),
             ("Tenant", "tenant"),
@@ -138,7 +138,7 @@ impl RunPage {
             ("Prompt template", "prompt_template"),
         ];
         let mut facts: Vec<(&'static str, String)> =
-            facts.into_iter().chain(several).filter_map(|(what, key)| Some((what, named(key)?))).collect();
+            facts.into_iter().chain(account_fact).filter_map(|(label, key)| Some((label, read_name(key)?))).collect();
         let start = parse_nanos(&run["start"]).unwrap_or(0);
         facts.push(("Started (UTC)", text::format_time(start)));
         let elapsed = run["duration_seconds"].as_f64().unwrap_or(0.0);
@@ -147,7 +147,7 @@ impl RunPage {
         Self {
             page: "runs",
             version: env!("CARGO_PKG_VERSION"),
-            id: named("id").unwrap_or_default(),
+            id: read_name("id").unwrap_or_default(),
             live: state == "live",
             bad: matches!(&*state, "failed" | "killed"),
             state,
@@ -158,8 +158,8 @@ impl RunPage {
             numbers: figure_rows(run, totals, elapsed),
             tokens: token_rows(run, totals),
             turns: turn_rows(pages, run),
-            is_paused: still,
-            refresh_href: refresh_href(pages, run, still),
+            is_paused: paused,
+            refresh_href: refresh_href(pages, run, paused),
             alerts: active_alerts(pages, run),
             left: count_or_zero(&run["step_count"]).saturating_sub(calls.len() as u64),
             calls,
@@ -169,65 +169,70 @@ impl RunPage {
 }
 
 /// The address of this page with automatic refresh turned on or off.
-fn refresh_href(pages: &AdminPages, run: &Value, still: bool) -> String {
+fn refresh_href(pages: &AdminPages, run: &Value, paused: bool) -> String {
     let href = pages.run_href(run["account"].as_str().unwrap_or(""), run["id"].as_str().unwrap_or(""));
-    let more = if href.contains('?') { "&paused=1" } else { "?paused=1" };
-    if still { href } else { format!("{href}{more}") }
+    let paused_query = if href.contains('?') { "&paused=1" } else { "?paused=1" };
+    if paused { href } else { format!("{href}{paused_query}") }
 }
 
 /// The active alerts about a run or its session.
 fn active_alerts(pages: &AdminPages, run: &Value) -> Vec<(&'static str, String, String)> {
-    let mut all = pages.board.alerts();
-    all.retain(|alert| {
+    let mut alerts = pages.board.alerts();
+    alerts.retain(|alert| {
         let of_run = !alert.run.is_empty() && run["id"] == *alert.run;
         let of_session = alert.run.is_empty() && !alert.session.is_empty() && run["session_id"] == *alert.session;
         alert.until.is_none() && run["account"] == *alert.account && (of_run || of_session)
     });
-    all.iter().map(|alert| (alert.severity.as_str(), text::clean_name(alert.rule), alert.measurement_text())).collect()
+    alerts
+        .iter()
+        .map(|alert| (alert.severity.as_str(), text::clean_name(alert.rule), alert.measurement_text()))
+        .collect()
 }
 
 fn figure_rows(run: &Value, totals: &Value, elapsed: f64) -> Vec<(&'static str, String, String)> {
-    let failures = |what: &str, of: &str| match count_or_zero(&totals[of]) {
+    let count_note = |what: &str, key: &str| match count_or_zero(&totals[key]) {
         0 => String::new(),
         failed => format!("{} {what}", text::format_count(failed)),
     };
     let (cost, exact) = format_money(&totals["cost_usd"]);
-    let unpriced = failures("calls without a price", "unpriced_calls");
+    let unpriced = count_note("calls without a price", "unpriced_calls");
     let slowest = &run["slowest_step"];
     let slowest = slowest["name"].as_str().map(|name| {
         let seconds = slowest["duration_seconds"].as_f64().unwrap_or(0.0);
         format!("slowest call: {}, {}", text::clean_name(name), text::format_seconds(seconds))
     });
-    let row = &run["identical_calls_in_a_row"];
-    let (equal, tool) = (count_or_zero(&row["count"]), row["tool"].as_str());
-    let row = tool.filter(|_| equal > 2).map(|tool| format!("{equal} {} in a row", text::clean_name(tool)));
-    let mut shown = vec![
+    let streak = &run["identical_calls_in_a_row"];
+    let (identical_calls, tool) = (count_or_zero(&streak["count"]), streak["tool"].as_str());
+    let streak = tool
+        .filter(|_| identical_calls > 2)
+        .map(|tool| format!("{identical_calls} {} in a row", text::clean_name(tool)));
+    let mut figures = vec![
         ("Cost", cost, if unpriced.is_empty() { exact } else { unpriced }),
         ("Time", text::format_seconds(elapsed), slowest.unwrap_or_default()),
-        ("Iterations", text::format_count(count_or_zero(&totals["iterations"])), row.unwrap_or_default()),
+        ("Iterations", text::format_count(count_or_zero(&totals["iterations"])), streak.unwrap_or_default()),
         (
             "Model calls",
             text::format_count(count_or_zero(&totals["model_calls"])),
-            failures("failed", "failed_model_calls"),
+            count_note("failed", "failed_model_calls"),
         ),
         (
             "Tool calls",
             text::format_count(count_or_zero(&totals["tool_calls"])),
-            failures("failed", "failed_tool_calls"),
+            count_note("failed", "failed_tool_calls"),
         ),
     ];
     if let agents @ 1.. = count_or_zero(&totals["sub_agents"]) {
-        shown.push(("Sub-agents", text::format_count(agents), "their cost and calls are included".to_owned()));
+        figures.push(("Sub-agents", text::format_count(agents), "their cost and calls are included".to_owned()));
     }
-    shown
+    figures
 }
 
 /// Tokens by source.
 fn token_rows(run: &Value, totals: &Value) -> Vec<(&'static str, String)> {
     let counts = &totals["tokens"];
     if !counts.is_object() {
-        let whole = [("Input, all", "input_tokens"), ("Output", "output_tokens")];
-        return whole.map(|(what, key)| (what, text::format_count(count_or_zero(&run[key])))).into();
+        let totals_only = [("Input, all", "input_tokens"), ("Output", "output_tokens")];
+        return totals_only.map(|(what, key)| (what, text::format_count(count_or_zero(&run[key])))).into();
     }
     let sources = [
         ("Input, fresh", "input"),
@@ -237,32 +242,32 @@ fn token_rows(run: &Value, totals: &Value) -> Vec<(&'static str, String)> {
         ("Output, answers", "output"),
         ("Output, reasoning", "reasoning"),
     ];
-    let shown = sources.map(|(what, key)| (what, text::format_count(count_or_zero(&counts[key]))));
+    let rows = sources.map(|(what, key)| (what, text::format_count(count_or_zero(&counts[key]))));
     let context = &run["context"];
     let growth = context["growth"].as_f64().filter(|growth| *growth > 0.0);
     let context = growth.map(|growth| {
         let [first, last] = ["first", "last"].map(|key| text::format_tokens(count_or_zero(&context[key])));
         ("Context, first → last prompt", format!("{first} → {last} ({growth:.1} ×)"))
     });
-    shown.into_iter().chain(context).collect()
+    rows.into_iter().chain(context).collect()
 }
 
 fn turn_rows(pages: &AdminPages, run: &Value) -> Vec<TurnRow> {
-    let all = run["session_runs"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let turn = |(number_of, one): (usize, &Value)| {
-        let (id, state) = (one["id"].as_str().unwrap_or(""), one["state"].as_str().unwrap_or(""));
+    let turns = run["session_runs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let to_row = |(index, turn_json): (usize, &Value)| {
+        let (id, state) = (turn_json["id"].as_str().unwrap_or(""), turn_json["state"].as_str().unwrap_or(""));
         TurnRow {
-            number: number_of + 1,
-            href: pages.run_href(one["account"].as_str().unwrap_or(""), id),
+            number: index + 1,
+            href: pages.run_href(turn_json["account"].as_str().unwrap_or(""), id),
             current: run["id"].as_str() == Some(id),
             state: state.to_owned(),
             bad: matches!(state, "failed" | "killed"),
-            iterations: text::format_count(count_or_zero(&one["iterations"])),
-            cost: format_money(&one["cost_usd"]).0,
-            duration: text::format_seconds(one["duration_seconds"].as_f64().unwrap_or(0.0)),
+            iterations: text::format_count(count_or_zero(&turn_json["iterations"])),
+            cost: format_money(&turn_json["cost_usd"]).0,
+            duration: text::format_seconds(turn_json["duration_seconds"].as_f64().unwrap_or(0.0)),
         }
     };
-    all.iter().enumerate().map(turn).collect()
+    turns.iter().enumerate().map(to_row).collect()
 }
 
 /// Lists the calls as a tree in order of time: a call is below the call of its parent span, and a tool call is below
@@ -270,38 +275,39 @@ fn turn_rows(pages: &AdminPages, run: &Value) -> Vec<TurnRow> {
 fn call_rows(steps: &[Value], run: &Value) -> Vec<CallRow> {
     let spans: HashMap<&str, usize> =
         steps.iter().enumerate().filter_map(|(at, step)| Some((step["span_id"].as_str()?, at))).collect();
-    let above = |at: usize| {
+    let parent_index = |at: usize| {
         let parent = steps.get(at).and_then(|step| step["parent_span_id"].as_str());
-        parent.and_then(|parent| spans.get(parent)).copied().filter(|above| *above != at)
+        parent.and_then(|parent| spans.get(parent)).copied().filter(|parent_index| *parent_index != at)
     };
     let depth = |at: usize| {
-        let (mut depth, mut seen, mut now) = (0, HashSet::from([at]), at);
-        while let Some(next) = above(now).filter(|next| depth < MAX_DEPTH && seen.insert(*next)) {
-            (depth, now) = (depth + 1, next);
+        let (mut depth, mut seen, mut current) = (0, HashSet::from([at]), at);
+        while let Some(parent) = parent_index(current).filter(|parent| depth < MAX_DEPTH && seen.insert(*parent)) {
+            (depth, current) = (depth + 1, parent);
         }
         depth
     };
     let times =
         steps.iter().filter_map(|step| Some((parse_nanos(&step["start"])?, step["duration_seconds"].as_f64()?)));
-    let first = times.clone().map(|(start, _)| start).chain(parse_nanos(&run["start"])).min().unwrap_or(0);
-    let ends = times.map(|(start, seconds)| start.saturating_sub(first) as f64 / 1e9 + seconds);
-    let whole = ends.chain(run["duration_seconds"].as_f64()).fold(0.001, f64::max);
+    let first_start = times.clone().map(|(start, _)| start).chain(parse_nanos(&run["start"])).min().unwrap_or(0);
+    let ends = times.map(|(start, seconds)| start.saturating_sub(first_start) as f64 / 1e9 + seconds);
+    let total_seconds = ends.chain(run["duration_seconds"].as_f64()).fold(0.001, f64::max);
     let mut iteration = 0;
     let mut order: Vec<usize> = (0..steps.len()).collect();
     order.sort_by_key(|at| (steps.get(*at).and_then(|step| parse_nanos(&step["start"])).unwrap_or(0), *at));
     let mut calls = Vec::new();
     for at in order {
         let Some(step) = steps.get(at) else { continue };
-        let model = step["kind"].as_str() == Some("model");
-        let sub = step["sub_agent"].as_bool().unwrap_or(false);
+        let is_model = step["kind"].as_str() == Some("model");
+        let is_sub_agent = step["sub_agent"].as_bool().unwrap_or(false);
         // a failed call is retried within the same iteration
         let failed = step["failed"].as_bool().unwrap_or(false);
-        let begins = model && !sub && !failed && depth(at) == 0;
-        iteration += u64::from(begins);
-        let below = usize::from(!begins && iteration > 0) + usize::from(sub && depth(at) == 0);
-        let place = |seconds: f64| format!("{:.1}", (seconds / whole * 1000.0).clamp(0.0, 1000.0));
+        let begins_iteration = is_model && !is_sub_agent && !failed && depth(at) == 0;
+        iteration += u64::from(begins_iteration);
+        let min_depth = usize::from(!begins_iteration && iteration > 0) + usize::from(is_sub_agent && depth(at) == 0);
+        let thousandths = |seconds: f64| format!("{:.1}", (seconds / total_seconds * 1000.0).clamp(0.0, 1000.0));
         let seconds = step["duration_seconds"].as_f64().unwrap_or(0.0);
-        let from = parse_nanos(&step["start"]).map_or(0.0, |start| start.saturating_sub(first) as f64 / 1e9);
+        let offset_seconds =
+            parse_nanos(&step["start"]).map_or(0.0, |start| start.saturating_sub(first_start) as f64 / 1e9);
         let flag = |key: &str| step[key].as_bool().unwrap_or(false);
         let note = match (flag("failed"), flag("denied")) {
             (_, true) => "denied",
@@ -310,26 +316,26 @@ fn call_rows(steps: &[Value], run: &Value) -> Vec<CallRow> {
         };
         let counts = [count_or_zero(&step["input_tokens"]), count_or_zero(&step["output_tokens"])];
         calls.push(CallRow {
-            depth: depth(at).max(below),
-            kind: if model { "model" } else { "tool" },
-            iteration: if begins { iteration } else { 0 },
+            depth: depth(at).max(min_depth),
+            kind: if is_model { "model" } else { "tool" },
+            iteration: if begins_iteration { iteration } else { 0 },
             name: text::clean_name(step["name"].as_str().unwrap_or("")),
             note: note.to_owned(),
             bad: !note.is_empty(),
-            tokens: if model {
+            tokens: if is_model {
                 format!("{} → {}", text::format_tokens(counts[0]), text::format_tokens(counts[1]))
             } else {
                 String::new()
             },
             duration: text::format_seconds(seconds),
             // an unanswered model call, and a call that is not a model call, show no cost
-            cost: if step["cost_usd"].is_null() && (!model || flag("failed")) {
+            cost: if step["cost_usd"].is_null() && (!is_model || flag("failed")) {
                 String::new()
             } else {
                 format_money(&step["cost_usd"]).0
             },
-            from: place(from),
-            width: format!("{:.1}", (seconds / whole * 1000.0).clamp(2.0, 1000.0)),
+            from: thousandths(offset_seconds),
+            width: format!("{:.1}", (seconds / total_seconds * 1000.0).clamp(2.0, 1000.0)),
         });
     }
     calls

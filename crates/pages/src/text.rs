@@ -25,9 +25,9 @@ pub(super) fn clean_id(text: &str) -> String {
     clean_and_cut(text, MAX_ID_CHARS)
 }
 
-fn clean_and_cut(text: &str, longest: usize) -> String {
-    let mut shown: String = text.chars().filter(|c| !is_unsafe(*c)).take(longest + 1).collect();
-    if shown.chars().count() > longest {
+fn clean_and_cut(text: &str, max_chars: usize) -> String {
+    let mut shown: String = text.chars().filter(|c| !is_unsafe(*c)).take(max_chars + 1).collect();
+    if shown.chars().count() > max_chars {
         shown.pop();
         shown.pop();
         shown.push('…');

@@ -22,7 +22,7 @@ pub struct BatchOrigin {
     pub trust: Trust,
     /// Gateway clock at arrival.
     pub received: UnixNanos,
-    /// Random id of the batch: the holder of its claims.
+    /// Random id of the batch; its claims (see [`super::Claims`]) are made under this id.
     pub id: [u8; 16],
     /// Equal bytes were accepted before (`docs/decisions/0002-repeated-requests.md`): this is a new request, but its
     /// calls are not counted again.
@@ -43,21 +43,21 @@ pub struct Effect {
 }
 
 impl Effect {
-    /// An effect without data aside: all of it is stored.
+    /// An effect all of whose data is stored.
     pub fn new(processor: Arc<str>, body: Vec<u8>) -> Self {
         Self { processor, body, unstored: None }
     }
 }
 
-/// Data that a processor hands to its [`super::Ticketer`] (vault drafts). It is not cloned: only one pipeline carries
-/// it.
+/// Data from which a processor's [`super::Ticketer`] makes spool records when the batch gets its ticket, i.e. its
+/// numbers in commit order. A draft is not cloned where pipelines fork.
 pub struct RecordDraft {
     /// The processor's component id, e.g. `vault`.
     pub processor: Arc<str>,
-    /// Upper bound of the bytes of the records that the draft becomes (bodies and about 64 bytes each). This room is
-    /// reserved before the ticket.
+    /// Upper bound of the bytes of these records (bodies and about 64 bytes each). This room in the spool is reserved
+    /// before the ticket.
     pub bytes: u64,
-    /// The draft itself; the type is the processor's own.
+    /// The data; the type is the processor's own.
     pub body: Box<dyn Any + Send>,
 }
 
@@ -73,12 +73,12 @@ pub struct Batch {
     pub effects: Vec<Effect>,
     /// Drafts collected so far, to be given to the ticketers.
     pub drafts: Vec<RecordDraft>,
-    /// Facts that the vocabulary (`genai`) read in the batch, made once by the first processor that needs them.
+    /// Facts read from the payload with the vocabulary (crate `genai`), by the first processor that needs them.
     pub facts: Option<Arc<dyn Any + Send + Sync>>,
-    /// Texts that repeat stripped content, as the stripping step found them. The type is the step's own; the redaction
-    /// step reads it.
+    /// Ranges of texts that repeat stripped content. The step that strips content finds them and owns the type; the
+    /// redaction step reads them.
     pub echoes: Option<Arc<dyn Any + Send + Sync>>,
-    /// Answer to the inquiry of the step that works on the batch now ([`super::Processor::inquire`]).
+    /// Answer to the question that the current step asked outside ([`super::Processor::inquire`]).
     pub answer: Option<InquiryAnswer>,
 }
 

@@ -1,5 +1,5 @@
 //! The contract between the engine and its components: traits that processors, exporters, sources and receivers
-//! implement. The components themselves are listed in `components`.
+//! implement. The components themselves are listed in `src/components.rs`.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ pub trait Processor: Send + Sync {
     /// Returns the question that must be answered from outside before [`Processor::process`] may see this batch, or
     /// `None` if there is none. It is called with the batch in the state in which `process` will get it, and must make
     /// no visible change to it. The answer arrives in [`Batch::answer`].
-    /// While the engine bisects a batch after a panic it does not ask, so a step must be able to work without an
+    /// While the engine bisects a batch after a panic, it asks no questions, so a step must be able to work without an
     /// answer.
     fn inquire(&self, batch: &mut Batch) -> Option<Inquiry> {
         let _ = batch;
         None
     }
-    /// Works on the batch. `Err` keeps the batch back (fail closed). The engine catches a panic and bisects the batch.
+    /// Processes the batch. `Err` keeps the batch back (fail closed). The engine catches a panic and bisects the batch.
     fn process(&self, batch: &mut Batch) -> Result<(), Reason>;
     /// Applies one effect after its batch was committed, in commit order; also during recovery. Must not fail.
     fn apply(&self, effect: &Effect) {
@@ -52,7 +52,7 @@ pub trait Processor: Send + Sync {
     fn restore(&self, checkpoint: &[u8]) {
         let _ = checkpoint;
     }
-    /// The ticketer of this processor's drafts, if it makes any.
+    /// The ticketer for the drafts of this processor, if it makes drafts.
     fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
         None
     }
@@ -113,11 +113,11 @@ pub trait Exporter: Send + Sync {
     fn max_item_bytes(&self) -> usize {
         self.max_request_bytes()
     }
-    /// Sends one request. `Accepted` and `PartialResult` end the delivery; `RetryRule` repeats it. `Refused` with
-    /// [`Reason::BadData`] or [`Reason::TooLarge`] is split in halves, then quarantined. `RetryRule` with
-    /// [`Reason::Denied`] keeps retrying and raises an alarm. `RetryRule` with `TooLarge` is ambiguous (too large, or
-    /// no room at the moment): the request is split in halves, a single item is retried for a while and then
-    /// quarantined.
+    /// Sends one request. The outlet acts on the outcome: `Accepted` and `Partial` end the delivery, and `Retry`
+    /// repeats it, with [`Reason::Denied`] also raising an alarm. A request that is `Refused` with [`Reason::BadData`],
+    /// [`Reason::TooLarge`] or [`Reason::Malformed`] is split in halves, a single item is quarantined; other refusals
+    /// are retried. `Retry` with `TooLarge` is ambiguous (too large, or no room at the moment): the request is split in
+    /// halves, a single item is retried for a while and then quarantined.
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome>;
     /// Why the last attempt failed; `None` if it succeeded or the exporter does not know.
     fn last_failure(&self) -> Option<AttemptFailure> {
@@ -134,12 +134,11 @@ pub struct AttemptFailure {
     pub remedy: &'static str,
 }
 
-/// A step that produces requests of its own, besides the batches it sees: a connector sends them into the pipelines it
-/// feeds.
+/// A step that also produces requests of its own; a connector sends them into the pipelines that it feeds.
 pub trait RequestSource: Send + Sync {
     /// Tells the source that a connector feeds pipelines of these signals. Called while components are built.
     fn enable_signals(&self, signals: &[Signal]);
-    /// The next request of `signal` as of `now`, if there is one. Returns the same request until its effect was
+    /// The next request of `signal` as of `now`, if there is one. The same request is returned until its effect was
     /// applied.
     fn next_request(&self, signal: Signal, now: UnixNanos) -> Option<SourceRequest>;
 }
@@ -150,7 +149,7 @@ pub struct SourceRequest {
     pub account: Arc<str>,
     /// `Export*ServiceRequest` in protobuf. It holds no content; its texts still have to be redacted.
     pub wire: Bytes,
-    /// Records that the request was emitted; committed in the same transaction.
+    /// Tells the step that the request was emitted; committed in the same transaction.
     pub effect: Effect,
 }
 

@@ -1,7 +1,7 @@
-//! The seam to the file system: [`Disk`], [`Directory`], [`DiskFile`]; [`RealDisk`] is the operating system's. A seeded
-//! simulation (`testing/sim_disk`) crashes, tears and fills the disk at every step.
+//! The interface to the file system: [`Disk`], [`Directory`], [`DiskFile`]. [`RealDisk`] is the operating system's; a
+//! seeded simulation (`testing/sim_disk`) crashes, tears and fills the disk at every step.
 //! Files have mode 0600 in a flat 0700 directory, with plain names. Nothing is durable before [`DiskFile::sync_data`]
-//! (contents and size) and [`Directory::sync`] (names). The caller handles short writes. The contents of the files are
+//! (contents and size) and [`Directory::sync`] (names). The caller handles short writes. The spool's file formats are
 //! defined in `spool/`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -52,7 +52,8 @@ pub struct FreeSpace {
 /// A flat directory of files. All names are plain (no `/`).
 pub trait Directory: Send + Sync {
     /// Creates a file of mode 0600; it must not exist. `reserve` > 0 also allocates that many bytes; the file then has
-    /// that size and reads as zeros. The flag is false if the file system can't allocate; the file is then empty.
+    /// that size and reads as zeros. The returned flag is false if the file system can't allocate; the file is then
+    /// empty.
     ///
     /// # Errors
     /// `StorageFull` and `QuotaExceeded` if there is no room; the file is then removed.
@@ -67,7 +68,7 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// The file system's.
     fn list(&self) -> io::Result<Vec<DirectoryEntry>>;
-    /// Removes a name; open handles stay usable.
+    /// Removes a file's name; open handles of the file stay usable.
     ///
     /// # Errors
     /// The file system's.
@@ -77,7 +78,7 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// The file system's.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-    /// Makes names durable.
+    /// Makes creations, removals and renamings durable.
     ///
     /// # Errors
     /// The file system's; the names may then be lost after a crash.
@@ -124,7 +125,7 @@ pub trait DiskFile: Send + Sync {
     fn size(&self) -> io::Result<u64>;
 }
 
-/// Whether an error means that there is no room now; there may be room later.
+/// Whether an error means that there is no room at the moment.
 pub fn is_out_of_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
@@ -185,9 +186,9 @@ impl Directory for RealDirectory {
     fn create(&self, name: &str, reserve: u64) -> io::Result<(Arc<dyn DiskFile>, bool)> {
         let path = self.path(name)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        let taken = if reserve == 0 { Ok(true) } else { allocate_file(&file, reserve) };
-        match taken {
-            Ok(taken) => Ok((Arc::new(RealFile(file)), taken)),
+        let allocation = if reserve == 0 { Ok(true) } else { allocate_file(&file, reserve) };
+        match allocation {
+            Ok(is_allocated) => Ok((Arc::new(RealFile(file)), is_allocated)),
             Err(error) => {
                 // Best effort: a file without its allocation is useless, and the next start removes it.
                 let _ = fs::remove_file(&path);
@@ -257,7 +258,7 @@ fn allocate_file(file: &File, bytes: u64) -> io::Result<bool> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn take_room(_: &File, _: u64) -> io::Result<bool> {
+fn allocate_file(_: &File, _: u64) -> io::Result<bool> {
     Ok(false)
 }
 
@@ -268,7 +269,7 @@ impl DiskFile for RealFile {
         loop {
             match self.0.write_at(bytes, offset) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
+                result => return result,
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The interface between receivers and the engine: [`Admission`], the requests handed in ([`Submission`]), and the byte
-//! budget that bounds everything in flight ([`ByteBudget`], [`BytePermit`]). Receivers charge bytes while they arrive
-//! and inflate; tests substitute a fake.
-//! The bytes of a permit return to the budget when it is dropped, on every path. A charge never waits longer than the
-//! admission wait. Sockets are in `net/`, statuses in `receivers/otlp/reply`.
+//! budget that bounds everything in flight ([`ByteBudget`], [`BytePermit`]). Receivers charge bytes to the budget while
+//! these arrive and are decompressed; tests substitute a fake.
+//! However a request ends, its bytes return to the budget, because they are held by a permit that is dropped with it. A
+//! charge never waits longer than the admission wait. Sockets are in `net`, statuses in `receivers/otlp/reply`.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use super::clearance::{Clearance, Trust};
 use super::outcome::{Outcome, Reason};
 use super::pressure::{MemoryLevel, MemoryPressure};
 
-/// How long a request that already holds bytes waits for more before any such request gives up.
+/// How long a request that already holds bytes waits for more before it may be the next to give up.
 const HOLDING_WAIT: Duration = Duration::from_millis(250);
-/// Interval between two requests that give up.
+/// Interval at which such requests give up, one at a time.
 const GIVE_UP_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The engine as a receiver sees it. Object-safe, so that tests can fake it; no default methods, so that every fake is
@@ -30,23 +30,23 @@ const GIVE_UP_INTERVAL: Duration = Duration::from_millis(10);
 pub trait Admission: Send + Sync {
     /// Whether a pipeline takes this signal from the receiver.
     fn accepts_signal(&self, signal: Signal) -> bool;
-    /// Whether the account may send one more request now; asked before the body is read.
+    /// Takes one request from the account's rate; called before the body is read.
     ///
     /// # Errors
-    /// `RetryRule` with [`Reason::RateLimited`] or [`Reason::LowMemory`], to be sent to the client unchanged.
+    /// [`Outcome::Retry`] with [`Reason::RateLimited`] or [`Reason::LowMemory`], to be sent to the client unchanged.
     fn admit(&self, account: &Arc<str>) -> Result<(), Outcome>;
     /// Adds `n` bytes to `permit`; waits for room up to the admission wait.
     ///
     /// # Errors
-    /// `RetryRule` with [`Reason::Overloaded`], [`Reason::LowMemory`] or [`Reason::ShuttingDown`], to be sent to the
-    /// client unchanged.
+    /// [`Outcome::Retry`] with [`Reason::Overloaded`], [`Reason::LowMemory`] or [`Reason::ShuttingDown`], to be sent to
+    /// the client unchanged.
     fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>>;
     /// Whether any request is waiting for room in the budget now.
     fn is_crowded(&self) -> bool;
     /// Counts bytes of `account` that arrived and were refused, so that a client which only sends refused requests
     /// still uses up its rate.
     fn charge_refused(&self, account: &Arc<str>, bytes: usize);
-    /// Hands in one complete request. The work continues if the returned future is dropped; the outcome is then lost.
+    /// Hands in one complete request. If the returned future is dropped, the work continues, but its outcome is lost.
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome>;
 }
 
@@ -79,7 +79,7 @@ pub struct InternalInput {
 /// Bytes held of a [`ByteBudget`]; dropping the permit returns them.
 #[derive(Default)]
 pub struct BytePermit {
-    held: Option<OwnedSemaphorePermit>,
+    semaphore_permit: Option<OwnedSemaphorePermit>,
 }
 
 impl BytePermit {
@@ -90,22 +90,22 @@ impl BytePermit {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+        self.semaphore_permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 
     /// Returns up to `n` bytes early; the rest stays held.
     pub fn release(&mut self, n: usize) {
-        if let Some(held) = &mut self.held {
-            drop(held.split(n.min(held.num_permits())));
+        if let Some(permit) = &mut self.semaphore_permit {
+            drop(permit.split(n.min(permit.num_permits())));
         }
     }
 
-    /// Adds bytes just acquired. A permit of another budget replaces the bytes held; that can't happen in a running
+    /// Adds bytes just acquired. Bytes of another budget would replace the bytes held; that can't happen in a running
     /// gateway, where a receiver has one budget.
-    fn add(&mut self, more: OwnedSemaphorePermit) {
-        match &mut self.held {
-            Some(held) if Arc::ptr_eq(held.semaphore(), more.semaphore()) => held.merge(more),
-            _ => self.held = Some(more),
+    fn add(&mut self, acquired: OwnedSemaphorePermit) {
+        match &mut self.semaphore_permit {
+            Some(permit) if Arc::ptr_eq(permit.semaphore(), acquired.semaphore()) => permit.merge(acquired),
+            _ => self.semaphore_permit = Some(acquired),
         }
     }
 }
@@ -113,14 +113,14 @@ impl BytePermit {
 /// The bytes that may be in flight at once. Clones share the budget.
 #[derive(Clone)]
 pub struct ByteBudget {
-    free: Arc<Semaphore>,
+    free_bytes: Arc<Semaphore>,
     size: usize,
-    wait: Duration,
+    max_wait: Duration,
     pressure: Arc<MemoryPressure>,
-    /// Held by the request that gives up.
+    /// One permit, held by the request that gives up next.
     giving_up: Arc<Semaphore>,
-    /// Charges that wait for room.
-    waiting: Arc<AtomicUsize>,
+    /// Number of charges that wait for room.
+    waiting_charges: Arc<AtomicUsize>,
 }
 
 /// Counts one charge that waits for room, until dropped.
@@ -140,39 +140,39 @@ impl Drop for WaitingCharge<'_> {
 }
 
 impl ByteBudget {
-    /// A budget of `size` bytes (at most 2^60); a charge waits up to `wait` for room.
-    pub fn new(size: usize, wait: Duration) -> Self {
+    /// A budget of `size` bytes; a charge waits up to `max_wait` for room.
+    pub fn new(size: usize, max_wait: Duration) -> Self {
         let size = size.min(Semaphore::MAX_PERMITS);
         Self {
-            free: Arc::new(Semaphore::new(size)),
+            free_bytes: Arc::new(Semaphore::new(size)),
             size,
-            wait,
+            max_wait,
             pressure: Arc::default(),
             giving_up: Arc::new(Semaphore::new(1)),
-            waiting: Arc::default(),
+            waiting_charges: Arc::default(),
         }
     }
 
-    /// The memory level that the budget reads; `app/memory` sets it.
+    /// The memory level that the budget reads; `src/app/memory.rs` sets it.
     pub fn pressure(&self) -> &Arc<MemoryPressure> {
         &self.pressure
     }
 
-    /// Whether a request that holds `own` bytes must be refused because memory is short. A request that is alone is
+    /// Whether a request that holds `own_bytes` must be refused because memory is short. A request that is alone is
     /// never refused: freed memory often returns to the system only when more is requested, so an idle gateway would
     /// stay short for ever.
-    pub fn is_short(&self, own: usize) -> bool {
+    pub fn is_short(&self, own_bytes: usize) -> bool {
         match self.pressure.level() {
             MemoryLevel::Normal => false,
-            MemoryLevel::Short => own == 0 && self.in_use() > 0,
-            MemoryLevel::Critical => self.in_use() > own,
+            MemoryLevel::Short => own_bytes == 0 && self.in_use() > 0,
+            MemoryLevel::Critical => self.in_use() > own_bytes,
         }
     }
 
     /// The same budget with an endless wait, for tests that wait until every byte has returned.
     #[cfg(any(test, feature = "testing"))]
     pub fn patient(self) -> Self {
-        Self { wait: Duration::from_secs(3600), ..self }
+        Self { max_wait: Duration::from_secs(3600), ..self }
     }
 
     /// Size of the budget, in bytes.
@@ -182,19 +182,19 @@ impl ByteBudget {
 
     /// Whether a charge is waiting for room now.
     pub fn is_crowded(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.waiting_charges.load(Ordering::Relaxed) > 0
     }
 
     /// Bytes held now.
     pub fn in_use(&self) -> usize {
-        self.size.saturating_sub(self.free.available_permits())
+        self.size.saturating_sub(self.free_bytes.available_permits())
     }
 
     /// Adds `n` bytes to `permit`, waiting for room in order of arrival.
     ///
     /// # Errors
-    /// [`Reason::Overloaded`] if there was no room in time, or never can be; [`Reason::LowMemory`]. `permit` is then
-    /// unchanged.
+    /// [`Reason::Overloaded`] if there was no room in time, or can never be, and [`Reason::LowMemory`]. `permit` is
+    /// then unchanged.
     pub async fn charge(&self, permit: &mut BytePermit, n: usize) -> Result<(), Outcome> {
         if n == 0 {
             return Ok(());
@@ -207,21 +207,21 @@ impl ByteBudget {
         if self.is_short(permit.bytes()) {
             return Err(Reason::LowMemory.outcome());
         }
-        if let Ok(more) = Arc::clone(&self.free).try_acquire_many_owned(n) {
-            permit.add(more);
+        if let Ok(acquired) = Arc::clone(&self.free_bytes).try_acquire_many_owned(n) {
+            permit.add(acquired);
             return Ok(());
         }
-        let _waits = WaitingCharge::begin(&self.waiting);
-        let granted = pin!(Arc::clone(&self.free).acquire_many_owned(n));
-        let more = if permit.bytes() == 0 {
+        let _waiting = WaitingCharge::begin(&self.waiting_charges);
+        let acquisition = pin!(Arc::clone(&self.free_bytes).acquire_many_owned(n));
+        let acquired = if permit.bytes() == 0 {
             // The permit holds nothing yet, so this request blocks no other.
-            tokio::time::timeout(self.wait, granted).await.ok()
+            tokio::time::timeout(self.max_wait, acquisition).await.ok()
         } else {
-            self.wait_holding_bytes(granted).await
+            self.wait_holding_bytes(acquisition).await
         };
-        match more {
-            Some(Ok(more)) => {
-                permit.add(more);
+        match acquired {
+            Some(Ok(acquired)) => {
+                permit.add(acquired);
                 Ok(())
             }
             _ => Err(overloaded),
@@ -229,19 +229,20 @@ impl ByteBudget {
     }
 
     /// Waits for more bytes with a permit that already holds some. If many requests do this, each may keep the others
-    /// from completing, so they give up one after the other and return their bytes until the rest can go on.
-    async fn wait_holding_bytes<G: Future>(&self, mut granted: Pin<&mut G>) -> Option<G::Output> {
-        if let Ok(more) = tokio::time::timeout(HOLDING_WAIT.min(self.wait), &mut granted).await {
-            return Some(more);
+    /// from completing, so they give up one after the other and return their bytes until the rest can go on. `None`:
+    /// the request must give up.
+    async fn wait_holding_bytes<A: Future>(&self, mut acquisition: Pin<&mut A>) -> Option<A::Output> {
+        if let Ok(acquired) = tokio::time::timeout(HOLDING_WAIT.min(self.max_wait), &mut acquisition).await {
+            return Some(acquired);
         }
-        let turn = async {
+        let turn_to_give_up = async {
             let _turn = self.giving_up.acquire().await;
             tokio::time::sleep(GIVE_UP_INTERVAL).await;
         };
         tokio::select! {
             biased;
-            more = &mut granted => Some(more),
-            _ = tokio::time::timeout(self.wait, turn) => None,
+            acquired = &mut acquisition => Some(acquired),
+            _ = tokio::time::timeout(self.max_wait, turn_to_give_up) => None,
         }
     }
 }

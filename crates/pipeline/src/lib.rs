@@ -1,9 +1,9 @@
 //! The engine: everything that happens to a batch between a receiver and the exporters. It decides durability, order
 //! and clearance once, for all components.
-//! The engine knows no component by name and starts no thread. Between a batch's ticket and its append to the spool
-//! nothing can fail but I/O. An item whose processing failed is never forwarded unprocessed.
-//! Protobuf is handled in the crate `otlp`, the components are in `processors/` and `exporters/`, the tasks in
-//! `app/tasks`.
+//! The engine knows no component by name and starts no thread. Between a batch's ticket and its append to the spool,
+//! only I/O can fail. An item is forwarded only if every step of its pipeline succeeded.
+//! Protobuf is handled in the crate `otlp`; components are in the crates `receivers`, `processors`, `exporters` and
+//! `connectors`; tasks are in `src/app/tasks.rs`.
 
 pub mod accounts;
 pub mod batch;

@@ -1,6 +1,6 @@
 //! [`Offload`]: runs the disk and CPU work of outlets, so that it does not block tasks that own sockets. The threads
-//! are in `app/tasks`.
-//! It is a seam like `Workers`, but is not drained with the requests: outlets continue after the last request.
+//! are in `src/app/tasks.rs`.
+//! Unlike `workers`, this is not drained with the requests: outlets continue after the last request.
 
 use tokio::sync::oneshot;
 
@@ -25,12 +25,12 @@ where
     T: Send + 'static,
     W: FnOnce() -> T + Send + 'static,
 {
-    let (give, take) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     offload.offload(
         name,
         Box::new(move || {
-            let _ = give.send(work());
+            let _ = sender.send(work());
         }),
     );
-    take.await.ok()
+    receiver.await.ok()
 }

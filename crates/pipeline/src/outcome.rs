@@ -1,14 +1,14 @@
 //! [`Outcome`]: the four things that can happen to a batch, and [`Reason`]: why. [`Reason`] is finite: it is the metric
 //! label, the log field and the text for clients (which may name an exporter of the configuration). It never holds
 //! payload.
-//! Statuses of a protocol are in `receivers/otlp/reply` and `exporters/otlp/verdict`.
+//! The crates `receivers` (`otlp/reply.rs`) and `exporters` (`outcome.rs`) translate outcomes to and from statuses.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// Longest wait before a retry that a back end can ask for; a longer one is cut to this.
+/// Longest wait before a retry that a back end can ask for; longer ones are shortened to this.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// The result of a batch.
@@ -39,25 +39,27 @@ pub enum Outcome {
 
 impl Outcome {
     /// Joins the outcomes of a batch of `items` items that had to satisfy two parties, e.g. two exporters. A retry wins
-    /// over every other outcome. If one party refused and the other accepted, the result is `PartialResult` with all
-    /// items as the upper bound of the rejected ones, because a retry would duplicate the accepted copy.
+    /// over every other outcome. If one party refused the batch and the other accepted at least a part, the result is
+    /// `Partial` with all items as rejected (an upper bound), because a retry would duplicate the accepted copy.
     #[must_use]
     pub fn join(self, other: Self, items: u64) -> Self {
         match (self, other) {
-            (Self::Accepted, one) | (one, Self::Accepted) if !matches!(one, Self::Refused { .. }) => one,
-            (Self::Retry { after, reason }, Self::Retry { after: other, .. }) => {
-                Self::Retry { after: after.max(other), reason }
+            (Self::Accepted, outcome) | (outcome, Self::Accepted) if !matches!(outcome, Self::Refused { .. }) => {
+                outcome
+            }
+            (Self::Retry { after, reason }, Self::Retry { after: other_after, .. }) => {
+                Self::Retry { after: after.max(other_after), reason }
             }
             (retry @ Self::Retry { .. }, _) | (_, retry @ Self::Retry { .. }) => retry,
             (refused @ Self::Refused { .. }, Self::Refused { .. }) => refused,
             (Self::Refused { reason }, _) | (_, Self::Refused { reason }) => Self::Partial { rejected: items, reason },
-            (Self::Partial { rejected, reason }, Self::Partial { rejected: other, reason: also }) => {
-                match rejected >= other {
+            (Self::Partial { rejected, reason }, Self::Partial { rejected: other_rejected, reason: other_reason }) => {
+                match rejected >= other_rejected {
                     true => Self::Partial { rejected, reason },
-                    false => Self::Partial { rejected: other, reason: also },
+                    false => Self::Partial { rejected: other_rejected, reason: other_reason },
                 }
             }
-            (one, Self::Accepted) | (Self::Accepted, one) => one,
+            (outcome, Self::Accepted) | (Self::Accepted, outcome) => outcome,
         }
     }
 }
@@ -71,22 +73,22 @@ pub struct PendingFullText(&'static str);
 static PENDING_FULL_TEXTS: Mutex<BTreeMap<String, PendingFullText>> = Mutex::new(BTreeMap::new());
 
 impl PendingFullText {
-    /// The text where the exporter is not known.
+    /// Stands for the texts of all exporters in [`Reason::ALL`].
     const UNKNOWN_EXPORTER: Self = Self("the data pending for an exporter has reached its `max_pending`");
 
-    /// The text for this exporter of the configuration.
+    /// The text for this exporter.
     pub fn for_exporter(exporter: &str) -> Self {
-        let words = || format!("the data pending for exporter `{exporter}` has reached its `max_pending`");
+        let text = || format!("the data pending for exporter `{exporter}` has reached its `max_pending`");
         *PENDING_FULL_TEXTS
             .lock()
             .entry(exporter.to_owned())
-            .or_insert_with(|| Self(Box::leak(words().into_boxed_str())))
+            .or_insert_with(|| Self(Box::leak(text().into_boxed_str())))
     }
 }
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $label:literal, $text:literal;)*) => {
-        /// Why a batch was not simply accepted.
+        /// Why a batch was not accepted, or not as a whole.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
             $($(#[$doc])* $name,)*
@@ -132,11 +134,11 @@ reasons! {
     TimedOut = "timed_out", "the request took too long";
     /// The account exceeds its rate limit.
     RateLimited = "rate_limited", "the account exceeded its rate limit";
-    /// Spans have ids of the wrong length, or all zero.
+    /// Spans have ids of the wrong length, or with only zeros.
     BadIds = "bad_ids", "items with ids of the wrong length, or all zero, were refused";
     /// Items are larger than the limit.
     ItemTooLarge = "item_too_large", "items larger than the limit (`limits.max_item_size`) were refused";
-    /// Both [`Reason::BadIds`] and [`Reason::ItemTooLarge`].
+    /// Some items for [`Reason::BadIds`], others for [`Reason::ItemTooLarge`].
     BadItems = "bad_items", "items with ids of the wrong length or all zero, and items larger than the limit, were refused";
     /// No pipeline takes this signal.
     NoPipeline = "no_pipeline", "no pipeline accepts this signal from this receiver";
@@ -150,7 +152,7 @@ reasons! {
     BadData = "bad_data", "the back end refused the data";
     /// The request is larger than the exporter's limit and can't be split; it was not sent to the back end.
     AboveLimit = "above_max_request_size", "the item is larger than the exporter's `max_request_size`";
-    /// The external recogniser gave no answer, and the texts may not be forwarded without one.
+    /// The external recogniser gave no answer, without which the texts may not be forwarded.
     Held = "held", "the external recogniser did not check the texts";
     /// The batch's clearance does not satisfy the exporter.
     NotCleared = "not_cleared", "the batch is not cleared for this exporter";

@@ -1,7 +1,7 @@
-//! [`EnginePlan`] and its parts: what the engine is built from. The configuration decides, the engine only runs the
-//! plan.
-//! Component objects are shared by pointer: two pipelines that name one processor hold the same object. The
-//! configuration is read in `config/`; components are named in `components`.
+//! [`EnginePlan`]: the pipelines, limits and settings that the engine is built from. All choices are made by the
+//! configuration, none by the engine.
+//! Component objects are shared by pointer: two pipelines that name one processor hold the same object. The crate
+//! `config` reads the configuration; `src/components.rs` names the components.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,12 +43,13 @@ pub struct EngineLimits {
     pub accounts: accounts::RateLimits,
 }
 
-/// Memory that inflating one request takes besides the result, in bytes: a zstd window and a stride.
+/// Memory that decompressing one request takes besides the result, in bytes: a zstd window and one step of output.
 pub const INFLATE_BYTES: u64 = 9 << 20;
 
-/// Memory use per byte of a request while it is processed: as received, joined, indexed and edited, encoded, as
-/// fragments, as sealed records. Measured as the growth of peak resident memory over one request in a release build
-/// with all steps, per byte: 4.6 for 8 to 32 MiB of agent traces in 50 spans, 5.2 in 4,000 spans, 4.0 for logs.
+/// Bytes of memory per byte of a request while it is processed, because several forms exist at once: received, joined,
+/// indexed and edited, encoded, fragments, sealed records. Measured growth of peak resident memory over one request (a
+/// release build with all steps), per byte: 4.6 for agent traces of 8 to 32 MiB in 50 spans, 5.2 in 4,000 spans, 4.0
+/// for logs.
 pub const WORKING_FACTOR: usize = 5;
 
 impl Default for EngineLimits {
@@ -73,7 +74,7 @@ pub struct OutletSettings {
     pub linger: Duration,
     /// Upper bound of a merged request, in bytes; the exporter's own limit applies as well.
     pub merge_bytes: usize,
-    /// Bytes read ahead from the spool; one batch is always read.
+    /// Maximum bytes read ahead from the spool, but at least one batch.
     pub window_bytes: usize,
     /// Wait after the first failed attempt.
     pub retry_initial: Duration,
@@ -145,23 +146,23 @@ pub struct EnginePlan {
 impl EnginePlan {
     /// Each processor once, in order of first use.
     pub fn processors(&self) -> Vec<Arc<dyn Processor>> {
-        let mut found: Vec<Arc<dyn Processor>> = Vec::new();
+        let mut processors: Vec<Arc<dyn Processor>> = Vec::new();
         for processor in self.pipelines.iter().flat_map(|pipeline| &pipeline.processors) {
-            if !found.iter().any(|known| known.id() == processor.id()) {
-                found.push(Arc::clone(processor));
+            if !processors.iter().any(|known| known.id() == processor.id()) {
+                processors.push(Arc::clone(processor));
             }
         }
-        found
+        processors
     }
 
     /// Each exporter once, in order of first use.
     pub fn exporters(&self) -> Vec<Arc<dyn Exporter>> {
-        let mut found: Vec<Arc<dyn Exporter>> = Vec::new();
+        let mut exporters: Vec<Arc<dyn Exporter>> = Vec::new();
         for exporter in self.pipelines.iter().flat_map(|pipeline| &pipeline.exporters) {
-            if !found.iter().any(|known| known.id() == exporter.id()) {
-                found.push(Arc::clone(exporter));
+            if !exporters.iter().any(|known| known.id() == exporter.id()) {
+                exporters.push(Arc::clone(exporter));
             }
         }
-        found
+        exporters
     }
 }

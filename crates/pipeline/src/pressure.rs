@@ -1,5 +1,5 @@
-//! [`MemoryPressure`]: how short this process is of memory. `app/memory` measures and sets the level, `inlet` reads it
-//! and refuses requests. The initial level is [`MemoryLevel::Normal`].
+//! [`MemoryPressure`]: how short this process is of memory. `src/app/memory.rs` measures and sets the level; `inlet`
+//! reads it and refuses requests. The initial level is [`MemoryLevel::Normal`].
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -20,7 +20,7 @@ pub enum MemoryLevel {
 pub struct MemoryPressure(AtomicU8);
 
 impl MemoryPressure {
-    /// The level set last.
+    /// The level that was set last.
     pub fn level(&self) -> MemoryLevel {
         match self.0.load(Ordering::Relaxed) {
             0 => MemoryLevel::Normal,

@@ -1,5 +1,5 @@
-//! [`Receipt`]: the duty to answer one request. Every way in which a request can end passes through it: the receipt
-//! returns the bytes, answers the waiting clients and counts the request. A receipt that is dropped unanswered answers
+//! [`Receipt`]: the duty to answer one request. However a request ends, its receipt returns the bytes to the budget,
+//! answers the waiting clients and counts the request. A receipt that is dropped unanswered answers
 //! *retry*.
 //! Requests that wait for the same answer are kept in `repeats`.
 
@@ -20,15 +20,15 @@ pub struct RequestRegistry {
     clock: Arc<dyn Clock>,
     meter: Meter,
     accepted: Counter,
-    /// Requests between admission and answer.
-    open: watch::Sender<usize>,
+    /// Number of requests between admission and answer.
+    open_requests: watch::Sender<usize>,
 }
 
 impl RequestRegistry {
-    /// A desk with no open request.
+    /// A registry with no open request.
     pub fn new(repeats: RepeatedRequests, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let accepted = meter.counter(&names::REQUESTS, &[("outcome", "accepted"), ("reason", "")]);
-        Self { repeats, clock, meter: meter.clone(), accepted, open: watch::Sender::new(0) }
+        Self { repeats, clock, meter: meter.clone(), accepted, open_requests: watch::Sender::new(0) }
     }
 
     /// The tables of in-flight and remembered requests.
@@ -38,21 +38,21 @@ impl RequestRegistry {
 
     /// Completes when no request is open.
     pub async fn wait_until_drained(&self) {
-        let _ = self.open.subscribe().wait_for(|open| *open == 0).await;
+        let _ = self.open_requests.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// Number of requests between admission and answer.
     pub fn open_count(&self) -> usize {
-        *self.open.borrow()
+        *self.open_requests.borrow()
     }
 
     /// Counts one more open request until the returned value is dropped.
     pub fn open_request(self: &Arc<Self>) -> OpenRequest {
-        self.open.send_modify(|open| *open += 1);
+        self.open_requests.send_modify(|count| *count += 1);
         OpenRequest(Arc::clone(self))
     }
 
-    fn count(&self, outcome: &Outcome) {
+    fn count_outcome(&self, outcome: &Outcome) {
         let (outcome, reason) = match outcome {
             Outcome::Accepted => return self.accepted.increment(1),
             Outcome::Partial { reason, .. } => ("partial", reason),
@@ -68,7 +68,7 @@ pub struct OpenRequest(Arc<RequestRegistry>);
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.open.send_modify(|open| *open -= 1);
+        self.0.open_requests.send_modify(|count| *count -= 1);
     }
 }
 
@@ -83,17 +83,17 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// The receipt of the request that entered under `fingerprint`.
+    /// The receipt of the request that was registered under `fingerprint`.
     pub fn new(
-        desk: &Arc<RequestRegistry>,
+        registry: &Arc<RequestRegistry>,
         fingerprint: RequestFingerprint,
         permit: BytePermit,
         open: OpenRequest,
     ) -> Self {
-        Self { registry: Arc::clone(desk), fingerprint, answered: false, permit, _open: open }
+        Self { registry: Arc::clone(registry), fingerprint, answered: false, permit, _open: open }
     }
 
-    /// Returns the bytes before the answer, once the request is on disk and no longer in memory.
+    /// Returns the bytes already before the answer, because the request is on disk and no longer in memory.
     pub fn release(&mut self) {
         drop(std::mem::take(&mut self.permit));
     }
@@ -105,7 +105,7 @@ impl Receipt {
 
     fn end(&mut self, outcome: &Outcome, committed: bool) {
         self.answered = true;
-        self.registry.count(outcome);
+        self.registry.count_outcome(outcome);
         self.registry.repeats.finish(self.fingerprint, outcome, committed, self.registry.clock.now());
     }
 }

@@ -63,7 +63,7 @@ pub struct CheckedActions(Vec<ActionStep>);
 #[derive(Clone, Debug)]
 struct ActionStep {
     key: String,
-    verb: ActionKind,
+    kind: ActionKind,
     source: ValueSource,
 }
 
@@ -97,40 +97,41 @@ pub fn check_actions(field: &str, written: &[AttributeAction]) -> Result<Checked
     if written.is_empty() {
         problems.push(FieldProblem::new(field, "must list at least one action"));
     }
-    for (at, action) in written.iter().enumerate() {
-        let mut problem = |key: &str, what: &str| problems.push(FieldProblem::new(format!("{field}[{at}]{key}"), what));
+    for (index, action) in written.iter().enumerate() {
+        let mut add_problem =
+            |key: &str, text: &str| problems.push(FieldProblem::new(format!("{field}[{index}]{key}"), text));
         if action.key.is_empty() {
-            problem(".key", "must name an attribute");
+            add_problem(".key", "must name an attribute");
         }
-        let makes = action.action != ActionKind::Delete;
-        if makes && is_tollgate_attribute(&action.key) {
-            problem(".key", "is an attribute that only tollgate may set; the only action allowed is `delete`");
+        let sets_value = action.action != ActionKind::Delete;
+        if sets_value && is_tollgate_attribute(&action.key) {
+            add_problem(".key", "is an attribute that only tollgate may set; the only action allowed is `delete`");
         }
         let source = match (&action.value, &action.from_attribute) {
             (Some(_), Some(_)) => {
-                problem(".from_attribute", "cannot be combined with `value`; set only one of them");
+                add_problem(".from_attribute", "cannot be combined with `value`; set only one of them");
                 continue;
             }
-            (Some(_), None) | (None, Some(_)) if !makes => {
-                problem("", "must not have `value` or `from_attribute`, because its action is `delete`");
+            (Some(_), None) | (None, Some(_)) if !sets_value => {
+                add_problem("", "must not have `value` or `from_attribute`, because its action is `delete`");
                 continue;
             }
             (Some(value), None) => ValueSource::Literal(value.clone()),
-            (None, Some(other)) if is_tollgate_attribute(other) => {
-                problem(
+            (None, Some(source_key)) if is_tollgate_attribute(source_key) => {
+                add_problem(
                     ".from_attribute",
                     "must not be an attribute that tollgate sets: its value is not known at this step",
                 );
                 continue;
             }
-            (None, Some(other)) => ValueSource::Attribute(other.clone()),
-            (None, None) if makes => {
-                problem("", "needs a value: set `value` or `from_attribute`");
+            (None, Some(source_key)) => ValueSource::Attribute(source_key.clone()),
+            (None, None) if sets_value => {
+                add_problem("", "needs a value: set `value` or `from_attribute`");
                 continue;
             }
             (None, None) => ValueSource::NoSource,
         };
-        steps.push(ActionStep { key: action.key.clone(), verb: action.action, source });
+        steps.push(ActionStep { key: action.key.clone(), kind: action.action, source });
     }
     if problems.is_empty() { Ok(CheckedActions(steps)) } else { Err(problems) }
 }
@@ -138,11 +139,11 @@ pub fn check_actions(field: &str, written: &[AttributeAction]) -> Result<Checked
 impl CheckedActions {
     /// Performs all actions on `node`.
     pub fn apply(&self, payload: &mut Payload, node: NodeId) {
-        for ActionStep { key, verb, source } in &self.0 {
-            let there = payload.get(node, key).is_some();
-            let wanted = match verb {
-                ActionKind::Insert => !there,
-                ActionKind::Update => there,
+        for ActionStep { key, kind, source } in &self.0 {
+            let is_present = payload.get(node, key).is_some();
+            let applies = match kind {
+                ActionKind::Insert => !is_present,
+                ActionKind::Update => is_present,
                 ActionKind::Upsert => true,
                 ActionKind::Delete => {
                     payload.remove(node, key);
@@ -154,10 +155,10 @@ impl CheckedActions {
                 ValueSource::Literal(ScalarValue::Int(value)) => Some(OwnedValue::Int(*value)),
                 ValueSource::Literal(ScalarValue::Double(value)) => Some(OwnedValue::Double(*value)),
                 ValueSource::Literal(ScalarValue::Str(value)) => Some(OwnedValue::Str(value.clone())),
-                ValueSource::Attribute(other) => payload.get(node, other).and_then(to_scalar),
+                ValueSource::Attribute(source_key) => payload.get(node, source_key).and_then(to_scalar),
                 ValueSource::NoSource => None,
             };
-            if let Some(value) = value.filter(|_| wanted) {
+            if let Some(value) = value.filter(|_| applies) {
                 payload.set(node, key, value);
             }
         }

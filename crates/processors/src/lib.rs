@@ -1,6 +1,6 @@
-//! The processors, one folder each; every processor is a pure step over a batch. Processors never import each other:
-//! they share only the vocabulary (`genai`), rules (`redaction`), vault and rates. Order and clearance are checked in
-//! `config/graph`; the engine is in `pipeline`.
+//! The processors, one folder each. A processor is a step over a batch. Processors never import each other; `actions`
+//! is shared by two of them, and knowledge that several need is in crates (`genai`, `redaction`, `vault`, `rates`).
+//! Order and clearance are checked in `config/graph`; the engine is in `pipeline`.
 
 pub mod actions;
 pub mod attributes;

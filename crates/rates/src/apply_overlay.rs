@@ -50,7 +50,7 @@ pub(super) fn apply_overlay(
     below: &str,
     explain: bool,
 ) -> Result<OverlayResult, Vec<TableProblem>> {
-    let mut laying = OverlayApplication {
+    let mut application = OverlayApplication {
         label: overlay.label(),
         tenant: overlay.tenant().map(str::to_owned),
         base_label: below.to_owned(),
@@ -58,21 +58,21 @@ pub(super) fn apply_overlay(
         problems: Vec::new(),
         result: OverlayResult::default(),
     };
-    let over = &*overlay.file;
-    if let Some(text) = &over.discount {
-        file.providers.values_mut().for_each(|provider| laying.apply_discount("discount", provider, text));
-        laying.record_change("*", None, ("discount", None, text), false);
+    let written = &*overlay.file;
+    if let Some(text) = &written.discount {
+        file.providers.values_mut().for_each(|provider| application.apply_discount("discount", provider, text));
+        application.record_change("*", None, ("discount", None, text), false);
     }
-    file.unit_parents.extend(over.unit_parents.clone());
-    file.bedrock_scopes.extend(over.bedrock_scopes.clone());
-    for (from, to) in &over.alias {
+    file.unit_parents.extend(written.unit_parents.clone());
+    file.bedrock_scopes.extend(written.bedrock_scopes.clone());
+    for (from, to) in &written.alias {
         let before = file.alias.insert(from.clone(), to.clone());
-        laying.record_change(from, None, ("alias", before, to), false);
+        application.record_change(from, None, ("alias", before, to), false);
     }
-    for (key, over) in &over.providers {
-        laying.apply_provider(file, key, over);
+    for (key, over) in &written.providers {
+        application.apply_provider(file, key, over);
     }
-    if laying.problems.is_empty() { Ok(laying.result) } else { Err(laying.problems) }
+    if application.problems.is_empty() { Ok(application.result) } else { Err(application.problems) }
 }
 
 struct OverlayApplication {
@@ -85,18 +85,17 @@ struct OverlayApplication {
 }
 
 impl OverlayApplication {
-    fn report_problem(&mut self, path: String, what: String) {
-        self.problems.push(TableProblem { path, message: what });
+    fn report_problem(&mut self, path: String, message: String) {
+        self.problems.push(TableProblem { path, message });
     }
 
     fn record_change(
         &mut self,
         place: &str,
         window: Option<&RateSpec>,
-        priced: (&str, Option<String>, &str),
+        (unit, before, after): (&str, Option<String>, &str),
         inherited: bool,
     ) {
-        let (what, before, after) = priced;
         if self.explain {
             self.result.changes.push(OverlayChange {
                 overlay: self.label.clone(),
@@ -104,7 +103,7 @@ impl OverlayApplication {
                 place: place.to_owned(),
                 from: window.and_then(|rate| rate.from.clone()),
                 to: window.and_then(|rate| rate.to.clone()),
-                unit: what.to_owned(),
+                unit: unit.to_owned(),
                 before: before.map(plain_decimal),
                 after: plain_decimal(after.to_owned()),
                 inherited,
@@ -143,7 +142,7 @@ impl OverlayApplication {
         } else {
             over.fallback.clone()
         };
-        let sold: Vec<Option<ModelSpec>> =
+        let fallback_models: Vec<Option<ModelSpec>> =
             over.models.iter().map(|model| find_fallback_model(file, &fallback, model)).collect();
         let Some(provider) = file.providers.get_mut(key) else { return };
         if let Some(text) = &over.discount {
@@ -159,29 +158,29 @@ impl OverlayApplication {
             }
         }
         provider.fallback = fallback;
-        for (at, (model, sold)) in over.models.iter().zip(sold).enumerate() {
+        for (at, (model, fallback_model)) in over.models.iter().zip(fallback_models).enumerate() {
             let place = format!("{place}.models[{at}]");
-            let new = over.new || model.new;
-            if let Err(wrong) = self.apply_model((key, &place), provider, (model, new), sold) {
-                self.problems.push(wrong);
+            let is_new = over.new || model.new;
+            if let Err(problem) = self.apply_model((key, &place), provider, (model, is_new), fallback_model) {
+                self.problems.push(problem);
             }
         }
     }
 
-    /// Applies one model. `sold` is the model as a fallback provider lists it, whose prices would apply otherwise.
+    /// Applies one model. `fallback_model`: the model as a fallback provider lists it; its prices would apply
+    /// otherwise.
     fn apply_model(
         &mut self,
         (key, path): (&str, &str),
         provider: &mut ProviderSpec,
-        (model, new): (&ModelSpec, bool),
-        sold: Option<ModelSpec>,
+        (model, is_new): (&ModelSpec, bool),
+        fallback_model: Option<ModelSpec>,
     ) -> Result<(), TableProblem> {
         let place = format!("{key}/{}", model.id);
         let at = match provider.models.iter().position(|known| is_same(known, model)) {
             Some(at) => at,
-            None if new => {
-                let own = ModelSpec { new: false, inherit: None, ..model.clone() };
-                provider.models.push(ModelSpec { rates: Vec::new(), ..own });
+            None if is_new => {
+                provider.models.push(ModelSpec { new: false, inherit: None, rates: Vec::new(), ..model.clone() });
                 provider.models.len().saturating_sub(1)
             }
             None => {
@@ -189,11 +188,11 @@ impl OverlayApplication {
                     path: format!("{path}.id"),
                     message: unknown_model_message(key, provider, model),
                 };
-                let mut sold = sold.ok_or_else(unknown)?;
-                let free = |id: &String| !provider.models.iter().any(|known| exact_ids(known).any(|own| own == id));
-                sold.ids = exact_ids(&sold).filter(|id| free(id)).cloned().collect();
-                sold.patterns.clear();
-                provider.models.push(sold);
+                let mut added = fallback_model.ok_or_else(unknown)?;
+                let is_free = |id: &String| !provider.models.iter().any(|known| exact_ids(known).any(|own| own == id));
+                added.ids = exact_ids(&added).filter(|id| is_free(id)).cloned().collect();
+                added.patterns.clear();
+                provider.models.push(added);
                 provider.models.len().saturating_sub(1)
             }
         };
@@ -251,32 +250,34 @@ impl OverlayApplication {
         missing.retain(|what| !own.contains_key(what));
         missing.sort();
         missing.dedup();
-        let meets =
+        let overlaps =
             |rate: &&RateSpec| window_end(rate) > window_start(window) && window_start(rate) < window_end(window);
-        let mut met = below.iter().filter(meets);
-        let bare = window.tiers.is_empty() && window.adjust.is_empty();
-        let dropped = bare && met.any(|rate| !rate.tiers.is_empty() || !rate.adjust.is_empty());
-        if missing.is_empty() && !dropped {
+        let mut overlapping = below.iter().filter(overlaps);
+        let has_base_prices_only = window.tiers.is_empty() && window.adjust.is_empty();
+        let drops_tiers =
+            has_base_prices_only && overlapping.any(|rate| !rate.tiers.is_empty() || !rate.adjust.is_empty());
+        if missing.is_empty() && !drops_tiers {
             return;
         }
-        let mut what = format!("{place}: ");
+        let mut message = format!("{place}: ");
         if !missing.is_empty() {
             let list = missing.join(", ");
-            what.push_str(&format!("the overlay has no price for {list}, so the base table's price applies; "));
+            message.push_str(&format!("the overlay has no price for {list}, so the base table's price applies; "));
         }
-        if dropped {
-            what.push_str("`tiers` and `adjust` (long prompts, batch) of the base table no longer apply; ");
+        if drops_tiers {
+            message.push_str("`tiers` and `adjust` (long prompts, batch) of the base table no longer apply; ");
         }
-        what.push_str("set `inherit: true` to accept this, or `inherit: false` to use no price of the base table");
-        self.result.warnings.push(TableProblem { path: path.to_owned(), message: what });
+        message.push_str("set `inherit: true` to accept this, or `inherit: false` to use no price of the base table");
+        self.result.warnings.push(TableProblem { path: path.to_owned(), message });
     }
 
     fn explain_piece(&mut self, place: &str, below: &[RateSpec], window: &RateSpec, piece: &RateSpec) {
         if !self.explain {
             return;
         }
-        let meets = |rate: &&RateSpec| window_end(rate) > window_start(piece) && window_start(rate) < window_end(piece);
-        let before = below.iter().find(meets).map(flatten_prices).unwrap_or_default();
+        let overlaps =
+            |rate: &&RateSpec| window_end(rate) > window_start(piece) && window_start(rate) < window_end(piece);
+        let before = below.iter().find(overlaps).map(flatten_prices).unwrap_or_default();
         let own = flatten_prices(window);
         for (what, after) in flatten_prices(piece) {
             let inherited = !own.contains_key(&what);
@@ -298,8 +299,8 @@ fn find_fallback_model(file: &TableFile, fallback: &[String], model: &ModelSpec)
 
 fn unknown_provider_message(file: &TableFile, key: &str) -> String {
     let lower = key.trim().to_lowercase();
-    let called = file.providers.iter().find(|(_, provider)| provider.names.contains(&lower));
-    let hint = match called {
+    let named = file.providers.iter().find(|(_, provider)| provider.names.contains(&lower));
+    let hint = match named {
         Some((own, _)) => format!("; the base table calls it {own}"),
         None => nearest_name(&lower, file.providers.keys())
             .map_or_else(String::new, |own| format!("; the nearest is {own}")),
@@ -317,7 +318,7 @@ fn unknown_model_message(key: &str, provider: &ProviderSpec, model: &ModelSpec) 
 fn nearest_name<'n>(word: &str, names: impl Iterator<Item = &'n String>) -> Option<&'n String> {
     let scored = names.map(|name| (strsim::jaro_winkler(word, name), name));
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)));
-    best.filter(|(likeness, _)| *likeness > MIN_SIMILARITY).map(|(_, name)| name)
+    best.filter(|(similarity, _)| *similarity > MIN_SIMILARITY).map(|(_, name)| name)
 }
 
 fn multiply_prices(rate: &mut RateSpec, factor: Decimal) -> bool {
@@ -334,25 +335,25 @@ fn multiply_prices(rate: &mut RateSpec, factor: Decimal) -> bool {
 
 /// The overlay's window, split where the inherited prices below change.
 fn split_window(below: &[RateSpec], window: &RateSpec) -> Vec<RateSpec> {
-    let (mut out, mut left) = (Vec::new(), window.clone());
+    let (mut out, mut rest) = (Vec::new(), window.clone());
     for rate in
         below.iter().filter(|rate| window_end(rate) > window_start(window) && window_start(rate) < window_end(window))
     {
-        if window_start(&left) < window_start(rate) {
-            push_window(&mut out, RateSpec { to: rate.from.clone(), ..left.clone() });
-            left.from.clone_from(&rate.from);
+        if window_start(&rest) < window_start(rate) {
+            push_window(&mut out, RateSpec { to: rate.from.clone(), ..rest.clone() });
+            rest.from.clone_from(&rate.from);
         }
-        let mut piece = left.clone();
+        let mut piece = rest.clone();
         inherit_prices(&mut piece, rate);
-        if window_end(rate) >= window_end(&left) {
+        if window_end(rate) >= window_end(&rest) {
             push_window(&mut out, piece);
             return out;
         }
         piece.to.clone_from(&rate.to);
-        left.from.clone_from(&rate.to);
+        rest.from.clone_from(&rate.to);
         push_window(&mut out, piece);
     }
-    push_window(&mut out, left);
+    push_window(&mut out, rest);
     out
 }
 
@@ -387,12 +388,12 @@ fn subtract_window(rate: RateSpec, window: &RateSpec) -> Vec<RateSpec> {
     if window_end(&rate) <= window_start(window) || window_end(window) <= window_start(&rate) {
         return vec![rate];
     }
-    let mut left = Vec::new();
+    let mut parts = Vec::new();
     if window_start(&rate) < window_start(window) {
-        left.push(RateSpec { to: window.from.clone(), ..rate.clone() });
+        parts.push(RateSpec { to: window.from.clone(), ..rate.clone() });
     }
     if window_end(window) < window_end(&rate) {
-        left.push(RateSpec { from: window.to.clone(), ..rate });
+        parts.push(RateSpec { from: window.to.clone(), ..rate });
     }
-    left
+    parts
 }

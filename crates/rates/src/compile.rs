@@ -1,6 +1,7 @@
-//! Compiles a parsed table ([`TableFile`]) into a [`RateTable`], or returns all its problems, each with its place.
+//! Compiles a parsed table ([`TableFile`]) into a [`RateTable`], or returns its first 50 problems, each with its place.
 //! A table is refused if a price cannot be held exactly (also after its multipliers), a unit or variable is unknown,
-//! an id or name occurs twice, windows overlap, or aliases form a loop. `apply_overlay` and `overlay` apply overlays.
+//! an id or name occurs twice, windows overlap, or aliases form a loop. A window is the time in which a model's
+//! [`Rate`] (written: [`schema::RateSpec`]) applies. `apply_overlay` and `overlay` apply overlays.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -21,29 +22,9 @@ const RESELLERS: [&str; 7] = ["azure", "aws", "groq", "openrouter", "together", 
 /// Maximum number of problems reported for a table.
 const MAX_PROBLEMS: usize = 50;
 /// Maximum number of adjustments in one window.
-const MAX_ADJUST: usize = 64;
+const MAX_ADJUSTMENTS: usize = 64;
 /// Fees are written per this many uses.
-const FEE_PER: u64 = 1_000;
-
-/// In imported tables: the unit whose price applies to a unit that has none.
-pub(super) const PARENTS: &[(&str, &str)] = &[
-    ("cache_read", "input"),
-    ("cache_write", "input"),
-    ("cache_write_5m", "cache_write"),
-    ("cache_write_30m", "cache_write"),
-    ("cache_write_1h", "cache_write"),
-    ("cache_write_12h", "cache_write"),
-    ("input_audio", "input"),
-    ("input_image", "input"),
-    ("input_video", "input"),
-    ("cache_read_audio", "cache_read"),
-    ("cache_read_image", "cache_read"),
-    ("output_audio", "output"),
-    ("output_image", "output"),
-    ("output_video", "output"),
-    ("output_citation", "output"),
-    ("reasoning", "output"),
-];
+const USES_PER_FEE: u64 = 1_000;
 
 /// One problem: a path such as `providers.openai.models[3].rates[0]`, and a description.
 pub(super) struct TableProblem {
@@ -53,8 +34,8 @@ pub(super) struct TableProblem {
 
 /// Compiles a table; `digest` becomes part of its stamp.
 pub(super) fn compile(file: &TableFile, digest: &str) -> Result<RateTable, Vec<TableProblem>> {
-    compile_with(file, digest, |reader, provider, models| {
-        let catalog = reader.compile_catalog(&provider.key, models);
+    compile_with(file, digest, |compiler, provider, models| {
+        let catalog = compiler.compile_catalog(&provider.key, models);
         provider.with_catalog(catalog)
     })
 }
@@ -78,21 +59,21 @@ pub(super) fn compile_lazily<M: Copy>(
 fn compile_with<M>(
     file: &TableFile<schema::ProviderSpec<M>>,
     digest: &str,
-    catalog: impl Fn(&mut TableCompiler, Provider, &M) -> Provider,
+    add_catalog: impl Fn(&mut TableCompiler, Provider, &M) -> Provider,
 ) -> Result<RateTable, Vec<TableProblem>> {
-    let mut reader = TableCompiler::new(file.per_tokens);
-    reader.check_head(file);
-    let parents = reader.compile_parents(&file.unit_parents);
+    let mut compiler = TableCompiler::new(file.per_tokens);
+    compiler.check_head(file);
+    let parents = compiler.compile_parents(&file.unit_parents);
     let mut names = HashMap::new();
     let keys: HashMap<&str, usize> = file.providers.keys().map(String::as_str).zip(0..).collect();
     let mut providers = Vec::with_capacity(file.providers.len());
-    for (at, (key, written)) in file.providers.iter().enumerate() {
-        reader.compile_names((at, key), &written.names, &mut names);
-        let provider = reader.compile_provider(key, written, &keys);
-        providers.push(catalog(&mut reader, provider, &written.models));
+    for (at, (key, spec)) in file.providers.iter().enumerate() {
+        compiler.compile_names((at, key), &spec.names, &mut names);
+        let provider = compiler.compile_provider(key, spec, &keys);
+        providers.push(add_catalog(&mut compiler, provider, &spec.models));
     }
     let scopes = file.bedrock_scopes.iter().map(|(from, to)| (from.as_str().into(), to.as_str().into()));
-    let short = digest.get(..12).unwrap_or(digest);
+    let short_digest = digest.get(..12).unwrap_or(digest);
     let mut table = RateTable {
         providers,
         names,
@@ -100,20 +81,20 @@ fn compile_with<M>(
         parents,
         aliases: HashMap::new(),
         cache: ResolutionCache::default(),
-        stamp: format!("{}+{short}", file.version).into(),
+        stamp: format!("{}+{short_digest}", file.version).into(),
         version: file.version.as_str().into(),
         digest: digest.into(),
     };
-    reader.compile_aliases(&file.alias, &mut table);
-    if reader.problems.is_empty() { Ok(table) } else { Err(reader.problems) }
+    compiler.compile_aliases(&file.alias, &mut table);
+    if compiler.problems.is_empty() { Ok(table) } else { Err(compiler.problems) }
 }
 
-/// Start of a window, Unix ns.
+/// Start of a rate's window, Unix ns.
 pub(super) fn window_start(rate: &schema::RateSpec) -> u64 {
     rate.from.as_deref().and_then(parse_time).unwrap_or(0)
 }
 
-/// End of a window, Unix ns.
+/// End of a rate's window, Unix ns.
 pub(super) fn window_end(rate: &schema::RateSpec) -> u64 {
     rate.to.as_deref().map_or(u64::MAX, |text| parse_time(text).unwrap_or(u64::MAX))
 }
@@ -126,7 +107,7 @@ pub(super) fn parse_time(text: &str) -> Option<u64> {
 struct TableCompiler {
     per_tokens: u64,
     problems: Vec<TableProblem>,
-    /// Windows shared by several models, by a hash of their contents.
+    /// Lists of rates shared by several models, by a hash of their contents.
     shared_rates: HashMap<u64, Arc<[Rate]>>,
 }
 
@@ -135,9 +116,9 @@ impl TableCompiler {
         Self { per_tokens, problems: Vec::new(), shared_rates: HashMap::new() }
     }
 
-    fn report_problem(&mut self, path: impl Into<String>, what: impl Into<String>) {
+    fn report_problem(&mut self, path: impl Into<String>, message: impl Into<String>) {
         if self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(TableProblem { path: path.into(), message: what.into() });
+            self.problems.push(TableProblem { path: path.into(), message: message.into() });
         }
     }
 
@@ -151,13 +132,13 @@ impl TableCompiler {
         if file.per_tokens == 0 {
             self.report_problem("per_tokens", "must be more than zero");
         }
-        for (there, key) in [
+        for (is_present, key) in [
             (file.overlay, "overlay"),
             (file.base.is_some(), "base"),
             (file.applies.is_some(), "match"),
             (file.discount.is_some(), "discount"),
         ] {
-            if there {
+            if is_present {
                 self.report_problem(
                     key,
                     format!("`{key}` is allowed only in overlays: list the file under `overlays`"),
@@ -176,22 +157,22 @@ impl TableCompiler {
             }
         }
         for child in out.keys() {
-            let mut at = *child;
-            let steps = std::iter::from_fn(|| {
-                at = *out.get(&at)?;
-                Some(at)
+            let mut unit = *child;
+            let ancestors = std::iter::from_fn(|| {
+                unit = *out.get(&unit)?;
+                Some(unit)
             });
-            if steps.take(out.len() + 1).count() > out.len() {
+            if ancestors.take(out.len() + 1).count() > out.len() {
                 self.report_problem(format!("unit_parents.{}", child.as_str()), "its parents form a loop");
             }
         }
         out
     }
 
-    fn compile_names(&mut self, (at, key): (usize, &String), told: &[String], names: &mut HashMap<Box<str>, usize>) {
-        let own = std::slice::from_ref(key);
-        let list = if told.is_empty() { own } else { told };
-        for (n, name) in list.iter().enumerate() {
+    /// Adds the names of provider number `at`: its `written` ones, or its key if it has none.
+    fn compile_names(&mut self, (at, key): (usize, &String), written: &[String], names: &mut HashMap<Box<str>, usize>) {
+        let own_names = if written.is_empty() { std::slice::from_ref(key) } else { written };
+        for (n, name) in own_names.iter().enumerate() {
             if names.insert(name.trim().to_lowercase().into(), at).is_some() {
                 self.report_problem(
                     format!("providers.{key}.names[{n}]"),
@@ -227,14 +208,14 @@ impl TableCompiler {
         Provider::new(key, data.reseller || RESELLERS.contains(&key), fallback)
     }
 
-    fn compile_catalog(&mut self, key: &str, written: &[schema::ModelSpec]) -> ProviderCatalog {
+    fn compile_catalog(&mut self, key: &str, specs: &[schema::ModelSpec]) -> ProviderCatalog {
         let place = format!("providers.{key}");
         let mut ids: HashMap<Box<str>, usize> = HashMap::new();
-        let mut canonical = HashSet::new();
-        let (mut patterns, mut models) = (Vec::new(), Vec::with_capacity(written.len()));
-        for (at, model) in written.iter().enumerate() {
+        let mut seen = HashSet::new();
+        let (mut patterns, mut models) = (Vec::new(), Vec::with_capacity(specs.len()));
+        for (at, model) in specs.iter().enumerate() {
             let place = format!("{place}.models[{at}]");
-            if !canonical.insert(model.id.to_lowercase()) {
+            if !seen.insert(model.id.to_lowercase()) {
                 self.report_problem(format!("{place}.id"), format!("model {key}/{} occurs twice", model.id));
             }
             if model.new || model.inherit.is_some() {
@@ -243,8 +224,7 @@ impl TableCompiler {
                     format!("{key}/{}: `new` and `inherit` are allowed only in overlays", model.id),
                 );
             }
-            let list = model.exact_ids();
-            for (n, id) in list.iter().enumerate() {
+            for (n, id) in model.exact_ids().iter().enumerate() {
                 let lower = id.trim().to_lowercase();
                 if lower.is_empty() {
                     self.report_problem(
@@ -277,9 +257,9 @@ impl TableCompiler {
     fn compile_model(&mut self, key: &str, place: &str, data: &schema::ModelSpec) -> Model {
         let name = format!("{key}/{}", data.id);
         let mut rates: Vec<Rate> = Vec::with_capacity(data.rates.len());
-        for (at, written) in data.rates.iter().enumerate() {
+        for (at, spec) in data.rates.iter().enumerate() {
             let place = format!("{place}.rates[{at}]");
-            let rate = self.compile_rate(&name, &place, written);
+            let rate = self.compile_rate(&name, &place, spec);
             if rate.from >= rate.to {
                 self.report_problem(place, format!("{name}: the window is empty: `from` must be before `to`"));
             } else if rates.last().is_some_and(|before| before.to > rate.from) {
@@ -293,7 +273,7 @@ impl TableCompiler {
         Model { id: data.id.as_str().into(), rates: self.share_rates(rates) }
     }
 
-    /// Returns an equal list of windows of another model if there is one: half of all models share their prices.
+    /// Returns an equal list of rates of another model if there is one: half of all models share their prices.
     fn share_rates(&mut self, rates: Vec<Rate>) -> Arc<[Rate]> {
         let mut hash = DefaultHasher::new();
         for rate in &rates {
@@ -311,8 +291,8 @@ impl TableCompiler {
     }
 
     fn compile_rate(&mut self, name: &str, place: &str, data: &schema::RateSpec) -> Rate {
-        if data.adjust.len() > MAX_ADJUST {
-            self.report_problem(format!("{place}.adjust"), format!("{name}: more than {MAX_ADJUST} adjustments"));
+        if data.adjust.len() > MAX_ADJUSTMENTS {
+            self.report_problem(format!("{place}.adjust"), format!("{name}: more than {MAX_ADJUSTMENTS} adjustments"));
         }
         let adjust: Vec<Adjustment> = (data.adjust.iter().enumerate())
             .map(|(at, adjust)| self.compile_adjustment(name, &format!("{place}.adjust[{at}]"), adjust))
@@ -334,17 +314,17 @@ impl TableCompiler {
     /// Each multiplier, and the product of all, must leave every price a whole number of 1e-18 USD.
     fn check_multipliers(&mut self, name: &str, place: &str, rate: &Rate) {
         let mut ratios: Vec<Ratio> = rate.adjust.iter().filter_map(|adjust| adjust.multiply).collect();
-        let all = ratios.iter().try_fold(Ratio::ONE, |all, ratio| all.times(*ratio));
-        let Some(all) = all else {
+        let product = ratios.iter().try_fold(Ratio::ONE, |product, ratio| product.times(*ratio));
+        let Some(product) = product else {
             return self.report_problem(
                 format!("{place}.adjust"),
                 format!("{name}: the product of its multipliers has too many digits"),
             );
         };
-        ratios.push(all);
+        ratios.push(product);
         let tiers = rate.tiers.iter().chain(rate.adjust.iter().flat_map(|adjust| &adjust.tiers));
-        let lists = tiers.map(|tier| &tier.prices).chain(rate.adjust.iter().map(|adjust| &adjust.prices));
-        let mut prices = lists.chain([&rate.prices]).flatten().map(|(_, price)| *price);
+        let adjusted = tiers.map(|tier| &tier.prices).chain(rate.adjust.iter().map(|adjust| &adjust.prices));
+        let mut prices = adjusted.chain([&rate.prices]).flatten().map(|(_, price)| *price);
         if !prices.all(|price| ratios.iter().all(|ratio| ratio.multiply(price).is_some())) {
             let what = format!("{name}: a price times its multipliers is finer than 1e-18 USD per token");
             self.report_problem(format!("{place}.adjust"), what);
@@ -415,7 +395,7 @@ impl TableCompiler {
     }
 
     fn compile_fees(&mut self, name: &str, place: &str, map: &schema::PriceTexts) -> Box<[(Fee, i128)]> {
-        self.compile_amounts(name, place, map, FEE_PER, Fee::parse)
+        self.compile_amounts(name, place, map, USES_PER_FEE, Fee::parse)
     }
 
     fn compile_amounts<W>(
@@ -463,15 +443,15 @@ impl TableCompiler {
             alias.iter().map(|(from, to)| (from.trim().to_lowercase(), to.as_str())).collect();
         for from in alias.keys() {
             let place = format!("alias.{from}");
-            let (mut at, mut seen) = (from.trim().to_lowercase(), HashSet::new());
+            let (mut name, mut seen) = (from.trim().to_lowercase(), HashSet::new());
             let target = loop {
-                if !seen.insert(at.clone()) {
+                if !seen.insert(name.clone()) {
                     self.report_problem(place.clone(), format!("alias {from} is part of a loop"));
                     break None;
                 }
-                match lower.get(&at) {
-                    Some(next) => at = next.trim().to_lowercase(),
-                    None => break Some(at),
+                match lower.get(&name) {
+                    Some(next) => name = next.trim().to_lowercase(),
+                    None => break Some(name),
                 }
             };
             let Some(target) = target else { continue };

@@ -46,8 +46,8 @@ impl Usd {
 /// Plain decimal text: no exponent, no trailing zeros.
 impl std::fmt::Display for Usd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let one = 10_i128.pow(SCALE);
-        let (whole, part) = (self.0 / one, (self.0 % one).unsigned_abs());
+        let one_usd = 10_i128.pow(SCALE);
+        let (whole, part) = (self.0 / one_usd, (self.0 % one_usd).unsigned_abs());
         let sign = if self.0 < 0 && whole == 0 { "-" } else { "" };
         if part == 0 {
             return write!(f, "{whole}");
@@ -57,7 +57,7 @@ impl std::fmt::Display for Usd {
     }
 }
 
-/// A decimal number as digits and scale.
+/// A decimal number: `digits` divided by 10 to the power of `scale`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Decimal {
     digits: i128,
@@ -71,9 +71,9 @@ impl Decimal {
         let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.abs() <= 40)?;
         let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let part = part.trim_end_matches('0');
-        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let unsigned = whole.strip_prefix('-').unwrap_or(whole);
-        if unsigned.is_empty() || !plain(unsigned) || !plain(part) || part.len() > 36 {
+        if unsigned.is_empty() || !is_digits(unsigned) || !is_digits(part) || part.len() > 36 {
             return None;
         }
         let digits: i128 = format!("{whole}{part}").parse().ok()?;
@@ -169,7 +169,7 @@ fn scale_up(value: i128, digits: u32) -> Option<i128> {
     value.checked_mul(10_i128.checked_pow(digits)?)
 }
 
-/// A price as people write it: without trailing zeros.
+/// A decimal without exponent and trailing zeros; any other text unchanged.
 pub(super) fn plain_decimal(text: String) -> String {
     Decimal::parse(&text).map_or(text, |decimal| decimal.to_string())
 }

@@ -42,10 +42,10 @@ impl TableSource {
         if self.file.per_tokens == new.file.per_tokens || accept.iter().any(|word| word == "*") {
             diff.compare_compiled(self, new);
         }
-        let accepted = |finding: &TableFinding| {
+        let is_accepted = |finding: &TableFinding| {
             accept.contains(&finding.place) || (finding.place == "*" && accept.iter().any(|word| word == "*"))
         };
-        for finding in diff.findings.iter_mut().filter(|finding| accepted(finding)) {
+        for finding in diff.findings.iter_mut().filter(|finding| is_accepted(finding)) {
             finding.severity = finding.severity.min(FindingSeverity::Change);
         }
         diff.findings
@@ -62,19 +62,19 @@ impl TableSource {
             let Some(file) = self.file.whole_mut() else { break };
             let empty = || ProviderSpec { models: Vec::new(), ..before.clone() };
             let now = file.providers.entry(key.clone()).or_insert_with(empty);
-            let mut taken: HashSet<String> = now.models.iter().flat_map(exact_ids).cloned().collect();
-            let canonical: HashSet<String> = now.models.iter().map(|model| model.id.clone()).collect();
+            let mut taken_ids: HashSet<String> = now.models.iter().flat_map(exact_ids).cloned().collect();
+            let canonical_ids: HashSet<String> = now.models.iter().map(|model| model.id.clone()).collect();
             for model in &before.models {
-                if taken.contains(&model.id) || canonical.contains(&model.id) {
+                if taken_ids.contains(&model.id) || canonical_ids.contains(&model.id) {
                     continue;
                 }
                 let mut model = model.clone();
-                let free: Vec<String> = exact_ids(&model).filter(|id| !taken.contains(*id)).cloned().collect();
-                if free.is_empty() {
+                let free_ids: Vec<String> = exact_ids(&model).filter(|id| !taken_ids.contains(*id)).cloned().collect();
+                if free_ids.is_empty() {
                     continue;
                 }
-                taken.extend(free.iter().cloned());
-                model.ids = free;
+                taken_ids.extend(free_ids.iter().cloned());
+                model.ids = free_ids;
                 kept.push(format!("{key}/{}", model.id));
                 now.models.push(model);
             }
@@ -92,7 +92,7 @@ pub(super) fn exact_ids(model: &ModelSpec) -> impl Iterator<Item = &String> {
     model.exact_ids().iter()
 }
 
-/// The provider's model with the same id.
+/// The provider's model with the id of `model`: as its canonical id, otherwise among its exact ids.
 pub(super) fn find_model<'p>(provider: &'p ProviderSpec, model: &ModelSpec) -> Option<&'p ModelSpec> {
     let by_id = || provider.models.iter().find(|known| exact_ids(known).any(|id| *id == model.id));
     provider.models.iter().find(|known| known.id == model.id).or_else(by_id)
@@ -100,12 +100,13 @@ pub(super) fn find_model<'p>(provider: &'p ProviderSpec, model: &ModelSpec) -> O
 
 struct TableDiff {
     findings: Vec<TableFinding>,
+    /// `provider/model` of models whose rates differ.
     changed: BTreeSet<String>,
 }
 
 impl TableDiff {
-    fn add_finding(&mut self, gravity: FindingSeverity, place: String, what: impl Into<String>) {
-        self.findings.push(TableFinding { severity: gravity, place, description: what.into() });
+    fn add_finding(&mut self, severity: FindingSeverity, place: String, description: impl Into<String>) {
+        self.findings.push(TableFinding { severity, place, description: description.into() });
     }
 
     fn compare_provider(&mut self, key: &str, old: &ProviderSpec, new: &ProviderSpec) {
@@ -130,19 +131,19 @@ impl TableDiff {
     /// Windows of the past must not change.
     fn compare_windows(&mut self, place: &str, old: &ModelSpec, new: &ModelSpec) {
         for window in &old.rates {
-            let same = new.rates.iter().find(|rate| window_start(rate) == window_start(window));
-            let gravity =
+            let counterpart = new.rates.iter().find(|rate| window_start(rate) == window_start(window));
+            let severity =
                 if window_end(window) == u64::MAX { FindingSeverity::Warning } else { FindingSeverity::Refusal };
-            match same {
-                None => self.add_finding(gravity, place.to_owned(), "a past window is missing"),
+            match counterpart {
+                None => self.add_finding(severity, place.to_owned(), "a past window is missing"),
                 Some(rate) if window_end(rate) > window_end(window) => {
-                    self.add_finding(gravity, place.to_owned(), "a closed window was extended");
+                    self.add_finding(severity, place.to_owned(), "a closed window was extended");
                 }
                 Some(rate)
                     if (&rate.price, &rate.tiers, &rate.adjust) != (&window.price, &window.tiers, &window.adjust) =>
                 {
                     let what = "prices of an existing window changed: past calls would get a different cost";
-                    self.add_finding(gravity, place.to_owned(), what);
+                    self.add_finding(severity, place.to_owned(), what);
                 }
                 Some(_) => {}
             }
@@ -165,14 +166,14 @@ impl TableDiff {
             if old.equals(new) {
                 continue;
             }
-            let (gravity, why) = if new.is_zero() {
+            let (severity, why) = if new.is_zero() {
                 (FindingSeverity::Refusal, ": a price must not drop to zero")
             } else if new.exceeds(old, MAX_PRICE_FACTOR) || old.exceeds(new, MAX_PRICE_FACTOR) {
                 (FindingSeverity::Refusal, ": changed by more than a factor of three")
             } else {
                 (FindingSeverity::Change, "")
             };
-            self.add_finding(gravity, place.to_owned(), format!("{unit}: {before} to {now}{why}"));
+            self.add_finding(severity, place.to_owned(), format!("{unit}: {before} to {now}{why}"));
         }
         for (unit, now) in new.iter().filter(|(unit, _)| !old.contains_key(*unit)) {
             self.add_finding(FindingSeverity::Change, place.to_owned(), format!("{unit}: {now} is new"));
@@ -199,11 +200,11 @@ impl TableDiff {
 
     /// Compares what calls would cost and which models ids mean, with vanished models kept.
     fn compare_compiled(&mut self, old: &TableSource, new: &TableSource) {
-        let mut kept = new.clone();
-        kept.keep_vanished(old);
-        match (old.compile(), kept.compile()) {
+        let mut completed = new.clone();
+        completed.keep_vanished(old);
+        match (old.compile(), completed.compile()) {
             (Ok(before), Ok(now)) => {
-                self.findings.extend(id_moves::compare_tables((&old.file, &before), (&kept.file, &now)));
+                self.findings.extend(id_moves::compare_tables((&old.file, &before), (&completed.file, &now)));
             }
             (Err(error), _) | (_, Err(error)) => self.add_finding(FindingSeverity::Refusal, "*".to_owned(), error.0),
         }
@@ -242,27 +243,27 @@ impl TableDiff {
 /// Every price of a window under a unique name.
 pub(super) fn flatten_prices(rate: &RateSpec) -> BTreeMap<String, String> {
     let mut out = BTreeMap::new();
-    let mut put = |prefix: &str, list: &PriceTexts| {
+    let mut add_list = |prefix: &str, list: &PriceTexts| {
         out.extend(list.iter().map(|(unit, text)| (format!("{prefix}{unit}"), text.clone())));
     };
-    put("", &rate.price);
-    put("fee ", &rate.fees_per_1000);
-    let tier = |at: &super::schema::TierSpec| {
-        at.at_least_input.or(at.over_input.map(|over| over.saturating_add(1))).unwrap_or(0)
+    add_list("", &rate.price);
+    add_list("fee ", &rate.fees_per_1000);
+    let tier_start = |tier: &super::schema::TierSpec| {
+        tier.at_least_input.or(tier.over_input.map(|over| over.saturating_add(1))).unwrap_or(0)
     };
-    for one in &rate.tiers {
-        put(&format!("from {} tokens ", tier(one)), &one.price);
+    for tier in &rate.tiers {
+        add_list(&format!("from {} tokens ", tier_start(tier)), &tier.price);
     }
     for adjust in &rate.adjust {
         let when: Vec<String> =
             adjust.when.iter().map(|(word, values)| format!("{word}={}", values.join("|"))).collect();
         let when = when.join("+");
-        put(&format!("{when} "), &adjust.price);
-        for one in &adjust.tiers {
-            put(&format!("{when} from {} tokens ", tier(one)), &one.price);
+        add_list(&format!("{when} "), &adjust.price);
+        for tier in &adjust.tiers {
+            add_list(&format!("{when} from {} tokens ", tier_start(tier)), &tier.price);
         }
         if let Some(factor) = &adjust.multiply {
-            put(&format!("{when} "), &PriceTexts::from([("factor".to_owned(), factor.clone())]));
+            add_list(&format!("{when} "), &PriceTexts::from([("factor".to_owned(), factor.clone())]));
         }
     }
     out

@@ -18,16 +18,16 @@ type ModelIndex = (usize, usize);
 
 /// Compares two tables; the new one must contain the vanished models of the old.
 pub(super) fn compare_tables(old: (&TableFile, &RateTable), new: (&TableFile, &RateTable)) -> Vec<TableFinding> {
-    let mut judge = IdComparison::new(old.1, new.1);
-    judge.compare_models();
-    judge.compare_ids();
-    judge.compare_vendors();
-    judge.compare_aliases();
-    judge.compare_names();
-    judge.compare_fallbacks();
-    judge.compare_scopes();
-    judge.compare_patterns(old.0, new.0);
-    judge.findings
+    let mut comparison = IdComparison::new(old.1, new.1);
+    comparison.compare_models();
+    comparison.compare_ids();
+    comparison.compare_vendors();
+    comparison.compare_aliases();
+    comparison.compare_names();
+    comparison.compare_fallbacks();
+    comparison.compare_scopes();
+    comparison.compare_patterns(old.0, new.0);
+    comparison.findings
 }
 
 fn model_index(found: ResolvedModel) -> ModelIndex {
@@ -41,7 +41,8 @@ struct IdComparison<'t> {
     providers: Vec<Option<usize>>,
     /// The successor of each old model: the new model with its id.
     models: Vec<Vec<Option<ModelIndex>>>,
-    compare: PriceComparison,
+    prices: PriceComparison,
+    /// Pairs whose prices were compared.
     compared: HashSet<(ModelIndex, ModelIndex)>,
     findings: Vec<TableFinding>,
 }
@@ -49,23 +50,23 @@ struct IdComparison<'t> {
 impl<'t> IdComparison<'t> {
     fn new(old: &'t RateTable, new: &'t RateTable) -> Self {
         let keys: HashMap<&str, usize> = new.providers.iter().map(|provider| &*provider.key).zip(0..).collect();
-        let counterparts = old.providers.iter().map(|provider| keys.get(&*provider.key).copied());
-        let providers: Vec<Option<usize>> = counterparts.collect();
+        let providers: Vec<Option<usize>> =
+            old.providers.iter().map(|provider| keys.get(&*provider.key).copied()).collect();
         let mut models = Vec::with_capacity(old.providers.len());
         for (provider, now) in old.providers.iter().zip(&providers) {
             let found = now.and_then(|at| Some((at, new.providers.get(at)?)));
             models.push(found.map_or(Vec::new(), |(at, now)| find_successors(provider, now, at)));
         }
-        let (compare, compared, findings) = (PriceComparison::default(), HashSet::new(), Vec::new());
-        Self { old, new, providers, models, compare, compared, findings }
+        let (prices, compared, findings) = (PriceComparison::default(), HashSet::new(), Vec::new());
+        Self { old, new, providers, models, prices, compared, findings }
     }
 
-    fn add_finding(&mut self, gravity: FindingSeverity, place: String, what: String) {
-        self.findings.push(TableFinding { severity: gravity, place, description: what });
+    fn add_finding(&mut self, severity: FindingSeverity, place: String, description: String) {
+        self.findings.push(TableFinding { severity, place, description });
     }
 
-    fn add_refusal(&mut self, place: String, what: String) {
-        self.add_finding(FindingSeverity::Refusal, place, what);
+    fn add_refusal(&mut self, place: String, description: String) {
+        self.add_finding(FindingSeverity::Refusal, place, description);
     }
 
     fn successor(&self, old: ModelIndex) -> Option<ModelIndex> {
@@ -78,15 +79,15 @@ impl<'t> IdComparison<'t> {
         if !self.compared.insert((old, new)) {
             return;
         }
-        if let Some(what) = self.compare.compare_models(before, now) {
-            let other =
+        if let Some(what) = self.prices.compare_models(before, now) {
+            let by_other =
                 if self.successor(old) == Some(new) { String::new() } else { format!(" (by {})", model_name(now)) };
-            self.add_refusal(model_name(before), format!("{what}{other}"));
+            self.add_refusal(model_name(before), format!("{what}{by_other}"));
         }
     }
 
-    /// Checks that `what` still means the same model. If it was `listed`, another model is refused even at the same
-    /// price.
+    /// Checks that `what` (an id or alias) still means the same model. If the old table `listed` it, another model is
+    /// refused even at the same price.
     fn check_same_model(&mut self, what: &str, old: ModelIndex, new: Result<ModelIndex, UnpricedReason>, listed: bool) {
         let Some(before) = table_model(self.old, old) else { return };
         let new = match new {
@@ -169,7 +170,7 @@ impl<'t> IdComparison<'t> {
         }
     }
 
-    /// Compares aliases of the old table, and ids that a new alias overrides (`ids` checks the listed ones).
+    /// Compares aliases of the old table, and ids that a new alias overrides (`compare_ids` checks the listed ones).
     fn compare_aliases(&mut self) {
         let (old, new) = (self.old, self.new);
         for (alias, found) in &old.aliases {
@@ -247,8 +248,9 @@ impl<'t> IdComparison<'t> {
                 continue;
             }
             let known: BTreeMap<&str, &str> = was.iter().copied().collect();
-            let stayed: Vec<(&str, &str)> = is.iter().copied().filter(|(text, _)| known.contains_key(text)).collect();
-            if stayed != was {
+            let remaining: Vec<(&str, &str)> =
+                is.iter().copied().filter(|(text, _)| known.contains_key(text)).collect();
+            if remaining != was {
                 self.add_refusal(format!("{key}/*"), "id patterns were changed, reordered or removed".to_owned());
             }
             let last = is.iter().rposition(|(text, _)| known.contains_key(text));

@@ -29,7 +29,7 @@ pub(super) const BEDROCK_VENDORS: [&str; 18] = [
     "moonshot",
 ];
 /// Model families and their vendor on Bedrock.
-const FAMILIES: [(&str, &str); 12] = [
+const MODEL_FAMILIES: [(&str, &str); 12] = [
     ("claude", "anthropic"),
     ("nova", "amazon"),
     ("titan", "amazon"),
@@ -52,7 +52,7 @@ pub(super) const AWS: &str = "aws";
 /// The provider whose ids end in revisions.
 const GOOGLE: &str = "google";
 /// Longest id that is looked up, bytes.
-const MAX_ID: usize = 512;
+const MAX_ID_BYTES: usize = 512;
 
 impl RateTable {
     /// Index of the scope that a Bedrock id's first segment names.
@@ -63,22 +63,22 @@ impl RateTable {
     /// Index of a provider by its name in telemetry.
     pub(super) fn provider_index(&self, name: &str) -> Option<usize> {
         let lower = name.trim().to_lowercase();
-        let tail = PROVIDER_SUFFIXES.iter().find_map(|tail| lower.strip_suffix(tail));
-        self.names.get(lower.as_str()).or_else(|| self.names.get(tail?)).copied()
+        let stem = PROVIDER_SUFFIXES.iter().find_map(|suffix| lower.strip_suffix(suffix));
+        self.names.get(lower.as_str()).or_else(|| self.names.get(stem?)).copied()
     }
 
-    /// Resolves the first of `models` that can be, and says whether an earlier one could not. Allocates nothing for
-    /// ids in the cache.
+    /// Resolves the first of `models` that can be resolved; the flag says whether an earlier one could not.
+    /// Allocates nothing for ids in the cache.
     pub(super) fn resolve(
         &self,
         provider: Option<&str>,
         models: &[&str],
     ) -> Result<(ResolvedModel, bool), UnpricedReason> {
         let provider = provider.filter(|name| !name.trim().is_empty()).unwrap_or("");
-        let mut first = None;
+        let mut first_failure = None;
         for model in models.iter().filter(|model| !model.trim().is_empty()) {
-            if model.len() > MAX_ID || provider.len() > MAX_ID {
-                first = first.or(Some(UnpricedReason::UnknownModel));
+            if model.len() > MAX_ID_BYTES || provider.len() > MAX_ID_BYTES {
+                first_failure = first_failure.or(Some(UnpricedReason::UnknownModel));
                 continue;
             }
             let known = self.cache.get(provider, model);
@@ -88,11 +88,11 @@ impl RateTable {
                 found
             });
             match found {
-                Ok(found) => return Ok((found, first.is_some())),
-                Err(reason) => first = first.or(Some(reason)),
+                Ok(found) => return Ok((found, first_failure.is_some())),
+                Err(reason) => first_failure = first_failure.or(Some(reason)),
             }
         }
-        Err(first.unwrap_or(UnpricedReason::NoModel))
+        Err(first_failure.unwrap_or(UnpricedReason::NoModel))
     }
 
     /// Resolves one id for a provider as sent ("" = none), without the cache.
@@ -121,12 +121,12 @@ impl RateTable {
     /// Some instrumentations name the vendor as provider of a Bedrock call. This is assumed for an id of Bedrock's
     /// shape that the vendor does not list.
     fn find_on_bedrock(&self, vendor: usize, id: &str) -> Option<ResolvedModel> {
-        let sells = self.providers.get(vendor).is_some_and(|vendor| !vendor.reseller);
-        let aws = self.provider_index(AWS).filter(|_| sells && is_bedrock(id, self))?;
+        let is_vendor = self.providers.get(vendor).is_some_and(|vendor| !vendor.reseller);
+        let aws = self.provider_index(AWS).filter(|_| is_vendor && is_bedrock(id, self))?;
         self.find_model(aws, id, false)
     }
 
-    /// Resolves an alias of the table, also behind an ARN's path.
+    /// Resolves an alias of the table, also after an ARN's path.
     pub(super) fn resolve_alias(&self, id: &str) -> Option<ResolvedModel> {
         if self.aliases.is_empty() {
             return None;
@@ -135,7 +135,7 @@ impl RateTable {
         self.aliases.get(id).or_else(|| self.aliases.get(tail()?)).copied()
     }
 
-    /// The only vendor that lists the model.
+    /// The model of the only vendor that lists it, or that lists it by the nearest spelling.
     fn infer_vendor(&self, model: &str, vertex: bool) -> Result<ResolvedModel, UnpricedReason> {
         let vendors = self.providers.iter().enumerate().filter(|(_, provider)| !provider.reseller);
         let mut hits: Vec<(usize, usize, ResolvedModel)> = vendors
@@ -198,12 +198,12 @@ fn is_bedrock(id: &str, table: &RateTable) -> bool {
         return true;
     }
     let (first, rest) = id.split_once('.').unwrap_or((id, ""));
-    let vendor = |segment: &str| BEDROCK_VENDORS.contains(&segment);
+    let is_vendor = |segment: &str| BEDROCK_VENDORS.contains(&segment);
     let second = rest.split_once('.').map_or("", |(second, _)| second);
-    (vendor(first) && !rest.is_empty()) || (table.scope_index(first).is_some() && vendor(second))
+    (is_vendor(first) && !rest.is_empty()) || (table.scope_index(first).is_some() && is_vendor(second))
 }
 
-/// One spelling of an id.
+/// One spelling of an id, and whether it lacks the id's date or has an added vendor.
 struct IdSpelling {
     id: String,
     date_dropped: bool,
@@ -234,20 +234,20 @@ impl IdSpellings {
                 forms.push_spelling(&id, false);
             }
         }
-        let mut dropped = false;
+        let mut date_dropped = false;
         if let Some((base, date)) = id.split_once('@').filter(|(_, date)| is_compact_date(date)) {
             // the same snapshot as its vendor spells it
             forms.push_spelling(&format!("{base}-{date}"), false);
-            (id, dropped) = (base.to_owned(), true);
-            forms.push_spelling(&id, dropped);
+            (id, date_dropped) = (base.to_owned(), true);
+            forms.push_spelling(&id, date_dropped);
         }
         if provider == AWS {
-            forms.push_bedrock_spellings(&mut id, table, dropped);
+            forms.push_bedrock_spellings(&mut id, table, date_dropped);
         }
         if let Some((base, other)) = split_date(&id) {
-            forms.push_spelling(&format!("{base}-{other}"), dropped);
-            (id, dropped) = (base.to_owned(), true);
-            forms.push_spelling(&id, dropped);
+            forms.push_spelling(&format!("{base}-{other}"), date_dropped);
+            (id, date_dropped) = (base.to_owned(), true);
+            forms.push_spelling(&id, date_dropped);
         }
         if provider == AWS {
             forms.push_vendor_spellings();
@@ -256,32 +256,33 @@ impl IdSpellings {
             // only Google's ids have revisions of this form
             if let Some(rest) = id.strip_suffix(tail).filter(|_| tail != "-001" || provider == GOOGLE) {
                 id = rest.to_owned();
-                forms.push_spelling(&id, dropped);
+                forms.push_spelling(&id, date_dropped);
             }
         }
         forms
     }
 
-    fn push_bedrock_spellings(&mut self, id: &mut String, table: &RateTable, dropped: bool) {
+    fn push_bedrock_spellings(&mut self, id: &mut String, table: &RateTable, date_dropped: bool) {
         let scope = id.split_once('.').and_then(|(first, rest)| Some((table.scope_index(first)?, rest.to_owned())));
         if let Some((scope, rest)) = scope {
             (self.bedrock_scope, *id) = (Some(scope), rest);
-            self.push_spelling(id, dropped);
+            self.push_spelling(id, date_dropped);
         }
         for drop in [drop_context, drop_revision, drop_version] {
             if let Some(rest) = drop(id) {
                 *id = rest.to_owned();
-                self.push_spelling(id, dropped);
+                self.push_spelling(id, date_dropped);
             }
         }
     }
 
     /// Some instrumentations leave the vendor out of a Bedrock id (`claude-sonnet-4-5-20250929-v1:0`).
     fn push_vendor_spellings(&mut self) {
-        let bare = |form: &&IdSpelling| !form.id.contains(['.', '/']) || form.id.starts_with("llama3.");
-        let family = |id: &str| FAMILIES.iter().find(|(family, _)| id.starts_with(family)).map(|(_, vendor)| *vendor);
-        let named = |form: &IdSpelling| Some((format!("{}.{}", family(&form.id)?, form.id), form.date_dropped));
-        let added: Vec<(String, bool)> = self.list.iter().filter(bare).filter_map(named).collect();
+        let lacks_vendor = |form: &&IdSpelling| !form.id.contains(['.', '/']) || form.id.starts_with("llama3.");
+        let family =
+            |id: &str| MODEL_FAMILIES.iter().find(|(family, _)| id.starts_with(family)).map(|(_, vendor)| *vendor);
+        let with_vendor = |form: &IdSpelling| Some((format!("{}.{}", family(&form.id)?, form.id), form.date_dropped));
+        let added: Vec<(String, bool)> = self.list.iter().filter(lacks_vendor).filter_map(with_vendor).collect();
         let forms = added.into_iter().map(|(id, date_dropped)| IdSpelling { id, date_dropped, vendor_inferred: true });
         self.list.extend(forms);
     }
@@ -300,8 +301,8 @@ fn drop_path(id: &str) -> Option<&str> {
         let (kind, model) = resource.split_once('/')?;
         return matches!(kind, "inference-profile" | "foundation-model").then_some(model);
     }
-    let pathed = ["models/", "publishers/", "projects/"].iter().any(|start| id.starts_with(start));
-    let end = id.rfind("models/").filter(|_| pathed).map(|at| at.saturating_add("models/".len()));
+    let has_path = ["models/", "publishers/", "projects/"].iter().any(|start| id.starts_with(start));
+    let end = id.rfind("models/").filter(|_| has_path).map(|at| at.saturating_add("models/".len()));
     Some(end.and_then(|end| id.get(end..)).unwrap_or(id))
 }
 
@@ -346,8 +347,8 @@ fn split_date(id: &str) -> Option<(&str, String)> {
     let dashed = id.len().checked_sub(11).and_then(|at| id.split_at_checked(at));
     if let Some((base, date)) = dashed {
         let digits: String = date.chars().filter(|c| *c != '-').collect();
-        let shaped = date.bytes().enumerate().all(|(at, byte)| (byte == b'-') == matches!(at, 0 | 5 | 8));
-        if shaped && !base.is_empty() && is_compact_date(&digits) {
+        let has_date_shape = date.bytes().enumerate().all(|(at, byte)| (byte == b'-') == matches!(at, 0 | 5 | 8));
+        if has_date_shape && !base.is_empty() && is_compact_date(&digits) {
             return Some((base, digits));
         }
     }

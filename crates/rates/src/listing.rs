@@ -45,12 +45,12 @@ impl ListedPrice {
 }
 
 impl TableSource {
-    /// Providers with their number of models and ids.
+    /// Providers with their numbers of models and of ids.
     pub fn summary(&self) -> Vec<(String, usize, usize)> {
-        let one = |(key, provider): (&String, &super::schema::ProviderSpec)| {
+        let count = |(key, provider): (&String, &super::schema::ProviderSpec)| {
             (key.clone(), provider.models.len(), provider.models.iter().flat_map(exact_ids).count())
         };
-        self.file.providers.iter().map(one).collect()
+        self.file.providers.iter().map(count).collect()
     }
 
     /// Models whose id, or `provider/id`, is `wanted`; if there are none, those with `wanted` in an id.
@@ -58,23 +58,23 @@ impl TableSource {
         self.find_models_with_base(wanted, None)
     }
 
-    /// `below`: the source of prices that no overlay changed.
-    fn find_models_with_base(&self, wanted: &str, below: Option<&str>) -> Vec<ListedModel> {
-        let sold = |rate: &RateSpec, (what, text): (String, String)| {
-            let source = rate.sources.get(&what).map(String::as_str).or(below).map(str::to_owned);
+    /// `base_label`: the source of prices that no overlay changed.
+    fn find_models_with_base(&self, wanted: &str, base_label: Option<&str>) -> Vec<ListedModel> {
+        let list_price = |rate: &RateSpec, (what, text): (String, String)| {
+            let source = rate.sources.get(&what).map(String::as_str).or(base_label).map(str::to_owned);
             ListedPrice { unit: what, price: plain_decimal(text), source }
         };
         let wanted = wanted.trim().to_lowercase();
-        let pick = |fits: &dyn Fn(&str, &str) -> bool| -> Vec<ListedModel> {
+        let select = |matches: &dyn Fn(&str, &str) -> bool| -> Vec<ListedModel> {
             let mut out = Vec::new();
             for (key, provider) in &self.file.providers {
                 for model in
-                    provider.models.iter().filter(|model| exact_ids(model).any(|id| fits(key, &id.to_lowercase())))
+                    provider.models.iter().filter(|model| exact_ids(model).any(|id| matches(key, &id.to_lowercase())))
                 {
                     let windows = model.rates.iter().map(|rate| PriceWindow {
                         from: rate.from.clone(),
                         to: rate.to.clone(),
-                        prices: flatten_prices(rate).into_iter().map(|price| sold(rate, price)).collect(),
+                        prices: flatten_prices(rate).into_iter().map(|price| list_price(rate, price)).collect(),
                     });
                     out.push(ListedModel {
                         place: format!("{key}/{}", model.id),
@@ -85,8 +85,8 @@ impl TableSource {
             }
             out
         };
-        let exact = pick(&|key, id| id == wanted || format!("{key}/{id}") == wanted);
-        if exact.is_empty() { pick(&|_, id| id.contains(&wanted)) } else { exact }
+        let exact = select(&|key, id| id == wanted || format!("{key}/{id}") == wanted);
+        if exact.is_empty() { select(&|_, id| id.contains(&wanted)) } else { exact }
     }
 }
 

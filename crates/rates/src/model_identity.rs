@@ -12,7 +12,7 @@ use super::table::RateTable;
 
 /// The built-in table; never `None` in a released program.
 static BUILTIN_TABLE: LazyLock<Option<Arc<RateTable>>> =
-    LazyLock::new(|| TableSource::builtin().and_then(|it| it.compile_shared()).ok());
+    LazyLock::new(|| TableSource::builtin().and_then(|source| source.compile_shared()).ok());
 
 /// [`RateTable::is_same_model`] for the built-in table, without overlays.
 pub fn same_model(provider: &str, one: &str, other: &str) -> bool {
@@ -58,12 +58,12 @@ impl RateTable {
     /// `us.anthropic.claude-sonnet-4-5-20250929-v1:0` and for `anthropic/claude-sonnet-4.5`.
     fn seller_free_name(&self, id: &str) -> String {
         let id = bare_name(id);
-        let behind = |id, is_dropped: &dyn Fn(&str) -> bool| match str::split_once(id, '.') {
+        let drop_segment = |id, is_dropped: &dyn Fn(&str) -> bool| match str::split_once(id, '.') {
             Some((first, rest)) if is_dropped(first) => rest,
             _ => id,
         };
-        let rest = behind(&id, &|first| self.scope_index(first).is_some());
-        let rest = behind(rest, &|first| BEDROCK_VENDORS.contains(&first));
+        let rest = drop_segment(&id, &|first| self.scope_index(first).is_some());
+        let rest = drop_segment(rest, &|first| BEDROCK_VENDORS.contains(&first));
         rest.replace('.', "-")
     }
 }
@@ -74,9 +74,9 @@ fn bare_name(id: &str) -> String {
     let id = id.rsplit('/').next().unwrap_or(id).to_ascii_lowercase();
     let mut rest = id.split('@').next().unwrap_or(&id);
     while let Some((front, tail)) = rest.rsplit_once('-').filter(|(front, _)| !front.is_empty()) {
-        let revision = tail.strip_prefix('v').is_some_and(|number| !number.is_empty() && is_number(number, &[':']));
-        let stamped = (tail == "latest" || revision || is_stamp(tail)).then_some(front);
-        let Some(name) = stamped.or_else(|| drop_date(front, tail)) else { break };
+        let is_revision = tail.strip_prefix('v').is_some_and(|number| !number.is_empty() && is_number(number, &[':']));
+        let without_stamp = (tail == "latest" || is_revision || is_stamp(tail)).then_some(front);
+        let Some(name) = without_stamp.or_else(|| drop_date(front, tail)) else { break };
         rest = name;
     }
     rest.to_owned()

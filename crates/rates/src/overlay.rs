@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::apply_overlay::{OverlayChange, OverlayResult, apply_overlay};
+use super::apply_overlay::{OverlayChange, apply_overlay};
 use super::compile::{TableProblem, compile};
 use super::decimal::Decimal;
 use super::source::{TableSource, digest_text};
@@ -30,7 +30,7 @@ impl RateTables {
     /// All problems of the first invalid file, one per line, each with its place.
     pub fn build(base: &TableSource, overlays: &[TableSource]) -> Result<Self, RatesError> {
         // files are checked one by one first, so that problems are reported at the lines of their file
-        let whole = base.compile_shared()?;
+        let base_table = base.compile_shared()?;
         let mut tenants: Vec<&str> = Vec::new();
         for overlay in overlays {
             overlay.check_overlay(base)?;
@@ -38,9 +38,9 @@ impl RateTables {
                 tenants.push(tenant);
             }
         }
-        let overlaid = overlays.iter().any(|overlay| overlay.tenant().is_none());
+        let has_common_overlays = overlays.iter().any(|overlay| overlay.tenant().is_none());
         let mut warnings: Vec<String> = Vec::new();
-        let mut laid = |tenant| -> Result<Arc<RateTable>, RatesError> {
+        let mut build_table = |tenant| -> Result<Arc<RateTable>, RatesError> {
             let effective = EffectiveTable::build_for(base, overlays, tenant, false)?;
             for warning in effective.warnings {
                 if !warnings.contains(&warning) {
@@ -49,10 +49,10 @@ impl RateTables {
             }
             Ok(Arc::new(effective.table))
         };
-        let common = if overlaid { laid(None)? } else { whole };
+        let common = if has_common_overlays { build_table(None)? } else { base_table };
         let contracts = tenants.iter().map(|tenant| ((*tenant).into(), digest_contract(overlays, tenant))).collect();
-        let each = tenants.iter().map(|tenant| Ok(((*tenant).into(), laid(Some(*tenant))?)));
-        let tenants = each.collect::<Result<_, RatesError>>()?;
+        let tables = tenants.iter().map(|tenant| Ok(((*tenant).into(), build_table(Some(*tenant))?)));
+        let tenants = tables.collect::<Result<_, RatesError>>()?;
         Ok(Self { common, tenants, contracts, warnings })
     }
 
@@ -130,16 +130,16 @@ impl EffectiveTable {
         explain: bool,
     ) -> Result<Self, RatesError> {
         let (mut file, mut digests) = ((*base.file).clone(), base.digest.clone());
-        let (mut name, below) = (base.name.clone(), base.label());
+        let (mut name, base_label) = (base.name.clone(), base.label());
         let (mut changes, mut warnings) = (Vec::new(), Vec::new());
-        let holds = |overlay: &&TableSource| overlay.tenant().is_none_or(|own| Some(own) == tenant);
-        let overlays: Vec<&TableSource> = overlays.iter().filter(holds).collect();
+        let applies = |overlay: &&TableSource| overlay.tenant().is_none_or(|own| Some(own) == tenant);
+        let overlays: Vec<&TableSource> = overlays.iter().filter(applies).collect();
         for overlay in &overlays {
-            let OverlayResult { changes: own, warnings: doubts } =
-                apply_overlay(&mut file, overlay, &below, explain).map_err(|wrong| overlay.locate_problems(&wrong))?;
-            changes.extend(own);
-            if !doubts.is_empty() {
-                warnings.extend(overlay.locate_problems(&doubts).0.lines().map(str::to_owned));
+            let result = apply_overlay(&mut file, overlay, &base_label, explain)
+                .map_err(|problems| overlay.locate_problems(&problems))?;
+            changes.extend(result.changes);
+            if !result.warnings.is_empty() {
+                warnings.extend(overlay.locate_problems(&result.warnings).0.lines().map(str::to_owned));
             }
             digests.push_str(&overlay.digest);
             name.push_str(" + ");
@@ -148,19 +148,20 @@ impl EffectiveTable {
             file.version.push_str(overlay.version().trim());
         }
         let digest = digest_text(&digests);
-        let table = compile(&file, &digest).map_err(|wrong| {
-            let line = |one: TableProblem| {
-                let alias = one.path.strip_prefix("alias.");
-                let names = |overlay: &&&TableSource| alias.is_some_and(|alias| overlay.file.alias.contains_key(alias));
-                match overlays.iter().rev().find(names) {
-                    Some(overlay) => overlay.locate_problems(&[one]).0,
-                    None => format!("{name}: {}: {}", one.path, one.message),
+        let table = compile(&file, &digest).map_err(|problems| {
+            let describe = |problem: TableProblem| {
+                let alias = problem.path.strip_prefix("alias.");
+                let has_alias =
+                    |overlay: &&&TableSource| alias.is_some_and(|alias| overlay.file.alias.contains_key(alias));
+                match overlays.iter().rev().find(has_alias) {
+                    Some(overlay) => overlay.locate_problems(&[problem]).0,
+                    None => format!("{name}: {}: {}", problem.path, problem.message),
                 }
             };
-            RatesError(wrong.into_iter().map(line).collect::<Vec<_>>().join("\n"))
+            RatesError(problems.into_iter().map(describe).collect::<Vec<_>>().join("\n"))
         })?;
         let source = TableSource { name, file: file.into(), digest, text: None };
-        Ok(Self { table, source, base_label: below, changes, warnings })
+        Ok(Self { table, source, base_label, changes, warnings })
     }
 }
 
@@ -184,26 +185,26 @@ impl TableSource {
 
     /// Validates an overlay by itself.
     fn check_overlay(&self, base: &TableSource) -> Result<(), RatesError> {
-        let mut wrong = Vec::new();
-        let mut tell = |path: &str, what: String| wrong.push(TableProblem { path: path.to_owned(), message: what });
+        let mut problems = Vec::new();
+        let mut report = |path: &str, message: String| problems.push(TableProblem { path: path.to_owned(), message });
         if !self.file.overlay {
-            tell("schema", "not an overlay: add `overlay: true`".to_owned());
+            report("schema", "not an overlay: add `overlay: true`".to_owned());
         }
         if self.file.version.trim().is_empty() {
-            tell("version", "an overlay needs a version, because prices refer to it".to_owned());
+            report("version", "an overlay needs a version, because prices refer to it".to_owned());
         }
         if self.file.per_tokens != base.file.per_tokens {
-            tell("per_tokens", format!("must be {}, as in the base table", base.file.per_tokens));
+            report("per_tokens", format!("must be {}, as in the base table", base.file.per_tokens));
         }
         if let Some(bound) = self.file.base.as_deref().filter(|bound| !is_version_allowed(bound, &base.file.version)) {
-            tell("base", format!("requires a base table {bound}, but its version is {}", base.file.version));
+            report("base", format!("requires a base table {bound}, but its version is {}", base.file.version));
         }
         if let Some(applies) = &self.file.applies {
             for key in applies.resource.keys().filter(|key| !TENANT_KEYS.contains(&key.as_str())) {
-                tell(&format!("match.resource.{key}"), "only `tenant.id` can be matched".to_owned());
+                report(&format!("match.resource.{key}"), "only `tenant.id` can be matched".to_owned());
             }
             if self.tenant().is_none() {
-                tell("match.resource", "`tenant.id` is missing".to_owned());
+                report("match.resource", "`tenant.id` is missing".to_owned());
             }
         }
         let discounts =
@@ -211,21 +212,22 @@ impl TableSource {
         let discounts = discounts.map(|(path, provider)| (path, provider.discount.as_deref()));
         for (path, text) in discounts.chain([("discount".to_owned(), self.file.discount.as_deref())]) {
             if text.is_some_and(|text| Decimal::parse(text).is_none_or(Decimal::is_negative)) {
-                tell(&path, "must be a factor such as \"0.85\"".to_owned());
+                report(&path, "must be a factor such as \"0.85\"".to_owned());
             }
         }
-        let mut alone = (*self.file).clone();
-        (alone.overlay, alone.base, alone.applies, alone.discount) = (false, None, None, None);
-        alone.alias.clear();
-        for provider in alone.providers.values_mut() {
+        // The rest is validated like a table, without the parts that only overlays have.
+        let mut standalone = (*self.file).clone();
+        (standalone.overlay, standalone.base, standalone.applies, standalone.discount) = (false, None, None, None);
+        standalone.alias.clear();
+        for provider in standalone.providers.values_mut() {
             provider.fallback.clear();
             (provider.discount, provider.new) = (None, false);
             for model in &mut provider.models {
                 (model.new, model.inherit) = (false, None);
             }
         }
-        wrong.extend(compile(&alone, &self.digest).err().unwrap_or_default());
-        if wrong.is_empty() { Ok(()) } else { Err(self.locate_problems(&wrong)) }
+        problems.extend(compile(&standalone, &self.digest).err().unwrap_or_default());
+        if problems.is_empty() { Ok(()) } else { Err(self.locate_problems(&problems)) }
     }
 }
 

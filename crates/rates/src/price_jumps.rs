@@ -1,7 +1,8 @@
 //! Finds calls whose cost would jump under a new table ([`PriceComparison`]). A price results from a list, a window, a
 //! tier, multipliers and parent units, and a jump may hide in any of them. Both tables are queried for one token of
-//! every unit wherever either changes; nothing is inferred from texts. The number of look-ups is limited, and a table
-//! that would need more is refused. `id_moves` compares which model an id means.
+//! every unit, at every time, circumstance and prompt size at which either table's prices change; nothing is inferred
+//! from texts. The number of look-ups is limited, and a table that would need more is refused. `id_moves` compares
+//! which model an id means.
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -14,8 +15,10 @@ use super::unit::{Fee, Unit, Variable};
 
 /// Look-ups in one comparison: enough for 5,000 changed models with 4 windows of 200 circumstances and tiers.
 const MAX_LOOKUPS: usize = 4_000_000;
-/// Prices are shown per this many tokens, fees per this many uses.
-const DISPLAY_AMOUNTS: (i128, i128) = (1_000_000, 1_000);
+/// Prices are shown per this many tokens.
+const SHOWN_TOKENS: i128 = 1_000_000;
+/// Fees are shown per this many uses.
+const SHOWN_USES: i128 = 1_000;
 
 /// Compares models within a budget of look-ups.
 pub(super) struct PriceComparison {
@@ -54,13 +57,13 @@ impl PriceComparison {
             return Some("too many windows, circumstances and tiers to compare".to_owned());
         };
         self.lookups_left = left;
-        circumstances.iter().find_map(|told| {
+        circumstances.iter().find_map(|tested| {
             prompts.iter().find_map(|prompt| {
-                let before = old.0.price_row(old.1, time, told, *prompt)?;
-                let now = new.0.price_row(new.1, time, told, *prompt);
+                let before = old.0.price_row(old.1, time, tested, *prompt)?;
+                let now = new.0.price_row(new.1, time, tested, *prompt);
                 let what = find_jump(&before, now.as_ref())?;
                 let prompt = if *prompt == 0 { String::new() } else { format!(" from {prompt} tokens") };
-                Some(format!("{}{}{prompt}: {what}", describe_start(time), describe_circumstances(told)))
+                Some(format!("{}{}{prompt}: {what}", describe_start(time), describe_circumstances(tested)))
             })
         })
     }
@@ -86,9 +89,9 @@ fn rate_at(place: TableModel<'_>, time: u64) -> Option<&Rate> {
 
 /// The circumstances to test: none, those of each adjustment with each of its values, and all of them together.
 fn list_circumstances<'t>(old: &'t Rate, new: &'t Rate) -> Vec<TestCircumstances<'t>> {
-    let (mut out, mut all) = (vec![TestCircumstances::default()], TestCircumstances::default());
-    let told = |adjust: &&Adjustment| adjust.when.iter().all(|(variable, _)| *variable != Variable::Route);
-    for adjust in old.adjust.iter().chain(&new.adjust).filter(told) {
+    let (mut out, mut combined) = (vec![TestCircumstances::default()], TestCircumstances::default());
+    let is_testable = |adjust: &&Adjustment| adjust.when.iter().all(|(variable, _)| *variable != Variable::Route);
+    for adjust in old.adjust.iter().chain(&new.adjust).filter(is_testable) {
         let mut first = TestCircumstances::default();
         for (variable, values) in &adjust.when {
             match values.first() {
@@ -104,15 +107,15 @@ fn list_circumstances<'t>(old: &'t Rate, new: &'t Rate) -> Vec<TestCircumstances
                 out.extend(vary_circumstances(&first, *variable, value));
             }
         }
-        all.minute = all.minute.or(first.minute);
+        combined.minute = combined.minute.or(first.minute);
         for (variable, value) in &first.values {
-            if all.values.iter().all(|(known, _)| known != variable) {
-                all.values.push((*variable, value));
+            if combined.values.iter().all(|(known, _)| known != variable) {
+                combined.values.push((*variable, value));
             }
         }
         out.push(first);
     }
-    out.push(all);
+    out.push(combined);
     out.sort_unstable();
     out.dedup();
     out
@@ -120,32 +123,35 @@ fn list_circumstances<'t>(old: &'t Rate, new: &'t Rate) -> Vec<TestCircumstances
 
 /// The same circumstances with another value; for a time of day, one for its start and one for its end.
 fn vary_circumstances<'t>(
-    told: &TestCircumstances<'t>,
+    circumstances: &TestCircumstances<'t>,
     variable: Variable,
     value: &'t str,
 ) -> Vec<TestCircumstances<'t>> {
     if variable == Variable::UtcTime {
         let minutes = parse_time_window(value).map_or(Vec::new(), |(from, to)| vec![from, to]);
-        return minutes.into_iter().map(|minute| TestCircumstances { minute: Some(minute), ..told.clone() }).collect();
+        return minutes
+            .into_iter()
+            .map(|minute| TestCircumstances { minute: Some(minute), ..circumstances.clone() })
+            .collect();
     }
-    let mut told = told.clone();
-    for (known, word) in &mut told.values {
+    let mut circumstances = circumstances.clone();
+    for (known, word) in &mut circumstances.values {
         if *known == variable {
             *word = value;
         }
     }
-    vec![told]
+    vec![circumstances]
 }
 
 /// The prompt sizes at which prices change.
 fn prompt_sizes(old: &Rate, new: &Rate) -> Vec<u64> {
-    let lists = |rate: &Rate| -> Vec<u64> {
-        let of = |tiers: &[Tier]| tiers.iter().map(|tier| tier.at_least).collect::<Vec<_>>();
-        rate.adjust.iter().flat_map(|adjust| of(&adjust.tiers)).chain(of(&rate.tiers)).collect()
+    let starts = |rate: &Rate| -> Vec<u64> {
+        let tier_starts = |tiers: &[Tier]| tiers.iter().map(|tier| tier.at_least).collect::<Vec<_>>();
+        rate.adjust.iter().flat_map(|adjust| tier_starts(&adjust.tiers)).chain(tier_starts(&rate.tiers)).collect()
     };
     let mut out = vec![0];
-    out.extend(lists(old));
-    out.extend(lists(new));
+    out.extend(starts(old));
+    out.extend(starts(new));
     out.sort_unstable();
     out.dedup();
     out
@@ -154,22 +160,21 @@ fn prompt_sizes(old: &Rate, new: &Rate) -> Vec<u64> {
 /// Describes the first unit or fee whose change is implausible.
 fn find_jump(old: &PriceRow<'_>, new: Option<&PriceRow<'_>>) -> Option<String> {
     let unit = |unit: &Unit| {
-        let of = |row: &PriceRow<'_>| row.price(*unit).map(|(price, _)| price);
-        describe_jump(unit.as_str(), of(old)?, new.and_then(of), DISPLAY_AMOUNTS.0)
+        let price = |row: &PriceRow<'_>| row.price(*unit).map(|(price, _)| price);
+        describe_jump(unit.as_str(), price(old)?, new.and_then(price), SHOWN_TOKENS)
     };
-    let fee =
-        |fee: &Fee| describe_jump(fee.as_str(), old.fee(*fee)?, new.and_then(|new| new.fee(*fee)), DISPLAY_AMOUNTS.1);
+    let fee = |fee: &Fee| describe_jump(fee.as_str(), old.fee(*fee)?, new.and_then(|new| new.fee(*fee)), SHOWN_USES);
     Unit::ALL.iter().find_map(unit).or_else(|| Fee::ALL.iter().find_map(fee))
 }
 
-fn describe_jump(what: &str, old: Usd, new: Option<Usd>, shown: i128) -> Option<String> {
-    let show = |price: Usd| Usd(price.0.saturating_mul(shown)).to_string();
+fn describe_jump(what: &str, old: Usd, new: Option<Usd>, shown_amount: i128) -> Option<String> {
+    let show = |price: Usd| Usd(price.0.saturating_mul(shown_amount)).to_string();
     let Some(new) = new else { return Some(format!("{what} costs {} and has no price in the new table", show(old))) };
-    let beyond = |one: Usd, other: Usd| one.0 > other.0.saturating_mul(MAX_PRICE_FACTOR);
+    let jumps = |one: Usd, other: Usd| one.0 > other.0.saturating_mul(MAX_PRICE_FACTOR);
     let why = match () {
         () if old == new => return None,
         () if new == Usd::ZERO => "a price must not drop to zero",
-        () if beyond(new, old) || beyond(old, new) => "changed by more than a factor of three",
+        () if jumps(new, old) || jumps(old, new) => "changed by more than a factor of three",
         () => return None,
     };
     Some(format!("{what} would cost {} instead of {}: {why}", show(new), show(old)))
@@ -183,9 +188,9 @@ fn describe_start(time: u64) -> String {
     }
 }
 
-fn describe_circumstances(told: &TestCircumstances<'_>) -> String {
+fn describe_circumstances(circumstances: &TestCircumstances<'_>) -> String {
     let mut out: Vec<String> =
-        told.values.iter().map(|(variable, value)| format!("{}={value}", variable.as_str())).collect();
-    out.extend(told.minute.map(|minute| format!("{:02}:{:02} UTC", minute / 60, minute % 60)));
+        circumstances.values.iter().map(|(variable, value)| format!("{}={value}", variable.as_str())).collect();
+    out.extend(circumstances.minute.map(|minute| format!("{:02}:{:02} UTC", minute / 60, minute % 60)));
     if out.is_empty() { String::new() } else { format!(" with {}", out.join("+")) }
 }

@@ -1,7 +1,7 @@
 //! Replaces the tables while calls are priced: [`ActiveRates`] holds the tables in use, [`TablePin`] is the required
 //! digest or signature of a new one, and [`TableRefresher`] decides whether it is used. Tables are replaced by
 //! exchanging one pointer, so a call in progress keeps the table it started with. A table that fails its pin,
-//! validation or a comparison changes nothing. `app` fetches files.
+//! validation or a comparison changes nothing. `src/app` fetches files.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -129,13 +129,14 @@ pub struct TableRefresher {
     /// Digest of the file that was accepted last.
     last_digest: String,
     overlays: Vec<TableSource>,
+    /// Places whose refusals are accepted, as in [`TableSource::diff`].
     accepted_places: Vec<String>,
 }
 
 impl TableRefresher {
     /// Starts with the table in use.
-    pub fn new(base: TableSource, overlays: Vec<TableSource>, accept: Vec<String>) -> Self {
-        Self { last_digest: base.digest.clone(), base, overlays, accepted_places: accept }
+    pub fn new(base: TableSource, overlays: Vec<TableSource>, accepted_places: Vec<String>) -> Self {
+        Self { last_digest: base.digest.clone(), base, overlays, accepted_places }
     }
 
     /// Parses, validates and compares a new table; its pin must have been checked.
@@ -143,8 +144,8 @@ impl TableRefresher {
     /// # Errors
     /// Why the table is refused, one reason per line.
     pub fn offer_table(&mut self, name: &str, text: &str) -> Result<RefreshOutcome, RatesError> {
-        let seen = digest_text(text);
-        if seen == self.last_digest {
+        let digest = digest_text(text);
+        if digest == self.last_digest {
             return Ok(RefreshOutcome::Unchanged);
         }
         let mut new = TableSource::parse(name, text)?;
@@ -163,10 +164,10 @@ impl TableRefresher {
         if !refused.is_empty() {
             return Err(RatesError(refused.join("\n")));
         }
-        let kept = new.keep_vanished(&self.base);
+        let kept_models = new.keep_vanished(&self.base);
         let rates = RateTables::build(&new, &self.overlays)?;
-        (self.base, self.last_digest) = (new, seen);
-        Ok(RefreshOutcome::Accepted(Box::new(AcceptedTable { rates, findings, kept_models: kept })))
+        (self.base, self.last_digest) = (new, digest);
+        Ok(RefreshOutcome::Accepted(Box::new(AcceptedTable { rates, findings, kept_models })))
     }
 
     /// The table that was accepted last.

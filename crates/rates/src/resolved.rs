@@ -22,7 +22,7 @@ pub enum UnpricedReason {
     NoUsage,
 }
 
-/// How to get a price for calls of `UnpricedReason::CallsWithoutUsage`, as the end of a sentence.
+/// How to get a price for calls of [`UnpricedReason::NoUsage`], as the end of a sentence.
 pub const NO_USAGE_HINT: &str = "have the client report usage, for OpenAI's streams with stream_options.include_usage";
 
 impl UnpricedReason {

@@ -67,22 +67,24 @@ impl RateTable {
         let model = provider.catalog().models.get(found.model).ok_or(UnpricedReason::UnknownModel)?;
         let rate = model.rate_at(query.time).ok_or(UnpricedReason::NoRateAtTime)?;
         let context = CallContext::new(self, query, &found);
-        let held = AppliedAdjustments::select(rate, query.time, |adjust| context.matches_adjustment(adjust))
+        let adjustments = AppliedAdjustments::select(rate, query.time, |adjust| context.matches_adjustment(adjust))
             .ok_or(UnpricedReason::MissingUnit)?;
         let flags = RowFlags {
             date_dropped: found.date_dropped,
             vendor_inferred: found.vendor_inferred,
-            context_unmatched: context.chosen_variables().any(|variable| held.condition_bits & variable.bit() == 0),
+            context_unmatched: context
+                .chosen_variables()
+                .any(|variable| adjustments.condition_bits & variable.bit() == 0),
             incomplete: rate.incomplete,
             model_passed_over,
         };
-        Ok(PriceRow { entry: TableModel { table: self, provider, model }, rate, adjustments: held, flags, total_input })
+        Ok(PriceRow { entry: TableModel { table: self, provider, model }, rate, adjustments, flags, total_input })
     }
 }
 
 /// The adjustments of a rate that apply.
 struct AppliedAdjustments {
-    /// One bit for each adjustment.
+    /// The bit of each adjustment that applies, by its index.
     adjusts: u64,
     multiply: Ratio,
     /// Bits of the variables in their conditions.
@@ -91,22 +93,22 @@ struct AppliedAdjustments {
 
 impl AppliedAdjustments {
     /// `None` if the product of the multipliers overflows.
-    fn select(rate: &Rate, time: u64, fits: impl Fn(&Adjustment) -> bool) -> Option<Self> {
-        let mut held = Self { adjusts: 0, multiply: Ratio::ONE, condition_bits: 0 };
+    fn select(rate: &Rate, time: u64, matches: impl Fn(&Adjustment) -> bool) -> Option<Self> {
+        let mut applied = Self { adjusts: 0, multiply: Ratio::ONE, condition_bits: 0 };
         for (at, adjust) in rate.adjust.iter().enumerate().take(64) {
-            if time < adjust.from || !fits(adjust) {
+            if time < adjust.from || !matches(adjust) {
                 continue;
             }
-            held.adjusts |= 1_u64 << at;
-            held.condition_bits |= adjust.when.iter().fold(0, |bits, (variable, _)| bits | variable.bit());
+            applied.adjusts |= 1_u64 << at;
+            applied.condition_bits |= adjust.when.iter().fold(0, |bits, (variable, _)| bits | variable.bit());
             if let Some(ratio) = adjust.multiply {
-                held.multiply = held.multiply.times(ratio)?;
+                applied.multiply = applied.multiply.times(ratio)?;
             }
             if adjust.last {
                 break;
             }
         }
-        Some(held)
+        Some(applied)
     }
 }
 
@@ -125,9 +127,7 @@ impl TestCircumstances<'_> {
             Variable::UtcTime => {
                 self.minute.is_some_and(|minute| values.iter().any(|value| is_in_time_window(value, minute)))
             }
-            _ => {
-                self.values.iter().any(|(told, word)| told == variable && values.iter().any(|value| **value == **word))
-            }
+            _ => self.values.iter().any(|(own, word)| own == variable && values.iter().any(|value| **value == **word)),
         })
     }
 }
@@ -141,17 +141,17 @@ pub(super) struct TableModel<'t> {
 }
 
 impl<'t> TableModel<'t> {
-    /// The prices under `rate` at `time`, for a prompt of `total_input` tokens under the circumstances `told`.
+    /// The prices under `rate` at `time`, for a prompt of `total_input` tokens under `circumstances`.
     pub(super) fn price_row(
         self,
         rate: &'t Rate,
         time: u64,
-        told: &TestCircumstances<'_>,
+        circumstances: &TestCircumstances<'_>,
         total_input: u64,
     ) -> Option<PriceRow<'t>> {
-        let held = AppliedAdjustments::select(rate, time, |adjust| told.matches_adjustment(adjust))?;
+        let adjustments = AppliedAdjustments::select(rate, time, |adjust| circumstances.matches_adjustment(adjust))?;
         let flags = RowFlags { incomplete: rate.incomplete, ..RowFlags::default() };
-        Some(PriceRow { entry: self, rate, adjustments: held, flags, total_input })
+        Some(PriceRow { entry: self, rate, adjustments, flags, total_input })
     }
 }
 
@@ -208,23 +208,23 @@ impl<'t> PriceRow<'t> {
 
     /// The price of one token, and the unit it belongs to: `unit`, or its nearest parent with a price.
     pub fn price(&self, unit: Unit) -> Option<(Usd, Unit)> {
-        let mut named = unit;
+        let mut priced_unit = unit;
         for _ in Unit::ALL {
-            if let Some(price) = self.listed_price(named) {
-                return Some((Usd(self.adjustments.multiply.multiply(price)?), named));
+            if let Some(price) = self.listed_price(priced_unit) {
+                return Some((Usd(self.adjustments.multiply.multiply(price)?), priced_unit));
             }
-            named = *self.entry.table.parents.get(&named)?;
+            priced_unit = *self.entry.table.parents.get(&priced_unit)?;
         }
         None
     }
 
     /// The price before multipliers.
     fn listed_price(&self, unit: Unit) -> Option<i128> {
-        let names = |adjust: &&Adjustment| {
+        let prices_unit = |adjust: &&Adjustment| {
             find_price(&adjust.prices, unit).is_some()
                 || adjust.tiers.iter().any(|tier| find_price(&tier.prices, unit).is_some())
         };
-        match self.adjusts().find(names) {
+        match self.adjusts().find(prices_unit) {
             Some(adjust) => self.tiered_price(&adjust.prices, &adjust.tiers, unit),
             None => self.tiered_price(&self.rate.prices, &self.rate.tiers, unit),
         }
@@ -232,8 +232,8 @@ impl<'t> PriceRow<'t> {
 
     /// The price in the highest tier that applies and has the unit, otherwise the base price.
     fn tiered_price(&self, base: &UnitPrices, tiers: &[Tier], unit: Unit) -> Option<i128> {
-        let holding = tiers.iter().rev().filter(|tier| self.total_input >= tier.at_least);
-        holding.filter_map(|tier| find_price(&tier.prices, unit)).next().or_else(|| find_price(base, unit))
+        let applicable = tiers.iter().rev().filter(|tier| self.total_input >= tier.at_least);
+        applicable.filter_map(|tier| find_price(&tier.prices, unit)).next().or_else(|| find_price(base, unit))
     }
 }
 
@@ -253,22 +253,23 @@ struct CallContext<'a> {
     minute: u32,
 }
 
+/// From 1970-01-01, a Thursday.
 const WEEKDAYS: [&str; 7] = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"];
 /// Tier names that mean the standard price.
-const NO_TIER: [&str; 8] = ["auto", "default", "standard", "standard_only", "scale", "on_demand", "none", "null"];
-const NO_SPEED: [&str; 4] = ["standard", "normal", "default", "none"];
-const NO_GEO: [&str; 3] = ["global", "not_available", "none"];
+const DEFAULT_TIERS: [&str; 8] = ["auto", "default", "standard", "standard_only", "scale", "on_demand", "none", "null"];
+const DEFAULT_SPEEDS: [&str; 4] = ["standard", "normal", "default", "none"];
+const DEFAULT_GEOS: [&str; 3] = ["global", "not_available", "none"];
 
 /// The value, unless it is empty or means the default.
-fn non_default<'a>(value: Option<&'a str>, nothing: &[&str]) -> Option<&'a str> {
+fn non_default<'a>(value: Option<&'a str>, default_words: &[&str]) -> Option<&'a str> {
     let value = value.map(str::trim).filter(|value| !value.is_empty())?;
-    (!nothing.iter().any(|word| word.eq_ignore_ascii_case(value))).then_some(value)
+    (!default_words.iter().any(|word| word.eq_ignore_ascii_case(value))).then_some(value)
 }
 
 impl<'a> CallContext<'a> {
     fn new(table: &'a RateTable, query: &RateQuery<'a>, found: &ResolvedModel) -> Self {
         let sent = &query.circumstances;
-        let tier = non_default(sent.service_tier, &NO_TIER);
+        let tier = non_default(sent.service_tier, &DEFAULT_TIERS);
         let batch = tier.filter(|tier| tier.eq_ignore_ascii_case("batch"));
         let scope = found.bedrock_scope.map(|scope| {
             let named = scope.and_then(|at| table.scopes.get(at));
@@ -280,8 +281,8 @@ impl<'a> CallContext<'a> {
         Self {
             service_tier: tier.filter(|_| batch.is_none()),
             processing: batch,
-            speed: non_default(sent.speed, &NO_SPEED),
-            inference_geo: non_default(sent.inference_geo, &NO_GEO),
+            speed: non_default(sent.speed, &DEFAULT_SPEEDS),
+            inference_geo: non_default(sent.inference_geo, &DEFAULT_GEOS),
             data_residency: sent.endpoint.filter(|endpoint| matches!(*endpoint, "us" | "eu")),
             vertex_endpoint: sent.endpoint.filter(|endpoint| *endpoint == "regional"),
             google_platform: found.vertex.then_some("vertex"),
@@ -311,7 +312,7 @@ impl<'a> CallContext<'a> {
         adjust.when.iter().all(|(variable, values)| match variable {
             Variable::UtcTime => values.iter().any(|value| is_in_time_window(value, self.minute)),
             Variable::UtcWeekday => values.iter().any(|value| &**value == self.weekday),
-            _ => self.value(*variable).is_some_and(|told| values.iter().any(|value| value.eq_ignore_ascii_case(told))),
+            _ => self.value(*variable).is_some_and(|own| values.iter().any(|value| value.eq_ignore_ascii_case(own))),
         })
     }
 

@@ -134,7 +134,7 @@ pub(super) struct RateSpec {
     pub(super) incomplete: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) adjust: Vec<AdjustmentSpec>,
-    /// The overlay of each price, by its name in `diff::flat`; filled only on request.
+    /// The overlay of each price, by its name in `diff::flatten_prices`; filled only on request.
     #[serde(skip)]
     pub(super) sources: BTreeMap<String, String>,
 }

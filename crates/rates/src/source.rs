@@ -53,6 +53,7 @@ pub(super) struct LazyTableFile(OnceLock<Box<TableFile>>);
 impl LazyTableFile {
     /// Mutable access to the whole table.
     pub(super) fn whole_mut(&mut self) -> Option<&mut TableFile> {
+        // Parses the built-in table if that has not happened yet.
         let _: &TableFile = self;
         self.0.get_mut().map(|file| &mut **file)
     }
@@ -138,23 +139,23 @@ impl TableSource {
         &self.digest
     }
 
-    /// Like [`Source::compile`], but all current users of the built-in table share one instance, also across a restart
-    /// of the pipeline, so that each provider's part is parsed once. A table from a file is compiled each time.
+    /// Like [`TableSource::compile`], but all current users of the built-in table share one instance, also across a
+    /// restart of the pipeline, so that each provider's part is parsed once. A table from a file is compiled each time.
     ///
     /// # Errors
-    /// As for [`Source::compile`].
+    /// As for [`TableSource::compile`].
     pub(super) fn compile_shared(&self) -> Result<Arc<RateTable>, RatesError> {
         static BUILTIN: Mutex<Weak<RateTable>> = Mutex::new(Weak::new());
         // a table that was changed after parsing (imports, models kept by a refresh) has no text either
         if self.text.is_some() || self.file.0.get().is_some() {
             return self.compile().map(Arc::new);
         }
-        let mut known = BUILTIN.lock();
-        if let Some(table) = known.upgrade() {
+        let mut shared = BUILTIN.lock();
+        if let Some(table) = shared.upgrade() {
             return Ok(table);
         }
         let table = Arc::new(self.compile()?);
-        *known = Arc::downgrade(&table);
+        *shared = Arc::downgrade(&table);
         Ok(table)
     }
 
@@ -164,21 +165,21 @@ impl TableSource {
     /// All problems, one per line, each with its place.
     pub fn compile(&self) -> Result<RateTable, RatesError> {
         if self.file.0.get().is_some() {
-            return compile::compile(&self.file, &self.digest).map_err(|wrong| self.locate_problems(&wrong));
+            return compile::compile(&self.file, &self.digest).map_err(|problems| self.locate_problems(&problems));
         }
         compile::compile_lazily(&parse_builtin_head()?.table, ModelsRange::model_text, &self.digest)
-            .map_err(|wrong| self.locate_problems(&wrong))
+            .map_err(|problems| self.locate_problems(&problems))
     }
 
     /// Formats problems with file, line and column.
-    pub(super) fn locate_problems(&self, wrong: &[TableProblem]) -> RatesError {
+    pub(super) fn locate_problems(&self, problems: &[TableProblem]) -> RatesError {
         let tree = self.text.as_deref().and_then(|text| load::parse_data_tree(text).ok());
-        let lines = wrong.iter().map(|TableProblem { path, message: what }| match &tree {
+        let lines = problems.iter().map(|TableProblem { path, message }| match &tree {
             Some(tree) => {
                 let at = tree.nearest_position(path);
-                format!("{}:{}:{}: {what}", self.name, at.line, at.column)
+                format!("{}:{}:{}: {message}", self.name, at.line, at.column)
             }
-            None => format!("{}: {path}: {what}", self.name),
+            None => format!("{}: {path}: {message}", self.name),
         });
         RatesError(lines.collect::<Vec<_>>().join("\n"))
     }

@@ -57,13 +57,13 @@ impl Provider {
         Self { catalog: OnceLock::from(catalog), ..self }
     }
 
-    pub(super) fn with_lazy_catalog(self, read: impl Fn() -> ProviderCatalog + Send + Sync + 'static) -> Self {
-        Self { build_catalog: Some(Box::new(read)), ..self }
+    pub(super) fn with_lazy_catalog(self, build: impl Fn() -> ProviderCatalog + Send + Sync + 'static) -> Self {
+        Self { build_catalog: Some(Box::new(build)), ..self }
     }
 
     /// The catalog; built on first use.
     pub(super) fn catalog(&self) -> &ProviderCatalog {
-        self.catalog.get_or_init(|| self.build_catalog.as_ref().map(|read| read()).unwrap_or_default())
+        self.catalog.get_or_init(|| self.build_catalog.as_ref().map(|build| build()).unwrap_or_default())
     }
 }
 
@@ -73,6 +73,7 @@ pub(super) struct Model {
     pub(super) rates: Arc<[Rate]>,
 }
 
+/// The prices of a model in one window of time.
 #[derive(PartialEq)]
 pub(super) struct Rate {
     /// Unix ns, inclusive.
@@ -170,18 +171,22 @@ impl RateTable {
     /// otherwise all, preferring vendors to resellers.
     pub fn nearest_id(&self, provider: Option<&str>, model: &str) -> Option<String> {
         let model: String = model.trim().to_lowercase().chars().take(128).collect();
-        let told = provider.and_then(|name| self.provider_index(name));
-        let searched = self.providers.iter().enumerate().filter(|(at, _)| told.is_none_or(|told| told == *at));
+        let searched_provider = provider.and_then(|name| self.provider_index(name));
+        let searched =
+            self.providers.iter().enumerate().filter(|(at, _)| searched_provider.is_none_or(|wanted| wanted == *at));
         let ids = searched.flat_map(|(_, provider)| provider.catalog().ids.keys().map(move |id| (provider, &**id)));
         let scored = ids.map(|(provider, id)| (strsim::jaro_winkler(&model, id), provider, id));
         let order = |a: &(f64, &Provider, &str), b: &(f64, &Provider, &str)| {
-            let (one, other) = ((b.1.reseller, &b.1.key, b.2), (a.1.reseller, &a.1.key, a.2));
-            a.0.total_cmp(&b.0).then_with(|| one.cmp(&other))
+            let (later, earlier) = ((b.1.reseller, &b.1.key, b.2), (a.1.reseller, &a.1.key, a.2));
+            a.0.total_cmp(&b.0).then_with(|| later.cmp(&earlier))
         };
-        let (likeness, provider, id) = scored.max_by(order)?;
-        (likeness > 0.8).then(|| format!("{}/{id}", provider.key))
+        let (similarity, provider, id) = scored.max_by(order)?;
+        (similarity > MIN_SIMILARITY).then(|| format!("{}/{id}", provider.key))
     }
 }
+
+/// Ids less similar than this are not offered as hints.
+const MIN_SIMILARITY: f64 = 0.8;
 
 /// Maximum number of cached ids; beyond it, the cache is emptied.
 const MAX_CACHED_IDS: usize = 4_096;
@@ -204,12 +209,12 @@ impl ResolutionCache {
     }
 
     pub(super) fn put(&self, provider: &str, model: &str, found: Result<ResolvedModel, UnpricedReason>) {
-        let mut known = self.0.write();
-        if known.count >= MAX_CACHED_IDS {
-            *known = CachedResolutions::default();
+        let mut cached = self.0.write();
+        if cached.count >= MAX_CACHED_IDS {
+            *cached = CachedResolutions::default();
         }
-        known.count += 1;
-        known.by_provider.entry(provider.into()).or_default().insert(model.into(), found);
+        cached.count += 1;
+        cached.by_provider.entry(provider.into()).or_default().insert(model.into(), found);
     }
 
     #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Receivers: components that take telemetry in. Each owns its sockets and depends on the engine only through the
-//! inlet. A client gets OK only after the inlet has returned `Accepted`. The engine is in `pipeline/`.
+//! Receivers: components that receive telemetry. Each owns its sockets and depends on the engine only through the
+//! inlet. A client gets OK only after the inlet has returned `Accepted` or `Partial`. The engine is in `pipeline/`.
 
 pub mod otlp;

@@ -1,5 +1,5 @@
 //! Writes the body of a call and reads its answer. An answer is accepted only if it has one list for each text that was
-//! sent and every offset is valid for its text. Entity names are looked up and never kept. `client` does the HTTP.
+//! sent and every offset is valid for its text. Entity names are only used to look up rules. `client` does the HTTP.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -45,13 +45,13 @@ pub(super) fn build_request(settings: &Settings, texts: &[Arc<str>]) -> Option<V
         [one] if settings.batch_texts == 1 => RequestTexts::One(one),
         several => RequestTexts::Several(several.iter().map(|text| &**text).collect()),
     };
-    let question = AnalyzeRequest {
+    let request = AnalyzeRequest {
         text,
         language: &settings.language,
         score_threshold: settings.threshold,
         entities: &settings.entities,
     };
-    serde_json::to_vec(&question).ok()
+    serde_json::to_vec(&request).ok()
 }
 
 /// Returns the findings for each text. `None`: the body is not a valid answer to these texts.
@@ -66,20 +66,20 @@ pub(super) fn parse_findings(settings: &Settings, texts: &[Arc<str>], body: &[u8
     lists.iter().zip(texts).map(|(found, text)| match_entities(settings, text, found)).collect()
 }
 
-fn match_entities(settings: &Settings, text: &str, found: &[EntityFinding<'_>]) -> Option<Vec<EntityHit>> {
-    let offsets: Vec<(u64, u64)> = found.iter().map(|found| (found.start, found.end)).collect();
+fn match_entities(settings: &Settings, text: &str, findings: &[EntityFinding<'_>]) -> Option<Vec<EntityHit>> {
+    let offsets: Vec<(u64, u64)> = findings.iter().map(|finding| (finding.start, finding.end)).collect();
     let ranges = byte_ranges(text, &offsets)?;
     let rules = &settings.rules;
-    let mut named: Vec<EntityHit> = Vec::with_capacity(found.len());
-    for (found, range) in found.iter().zip(ranges) {
-        let sure = found.score.is_none_or(|score| score.is_nan() || score >= settings.threshold);
-        let rule = rules.by_entity.get(found.entity_type.as_ref()).copied().unwrap_or(rules.other);
-        if sure && rule != usize::MAX && !range.is_empty() {
-            named.push(EntityHit { range, rule });
+    let mut hits: Vec<EntityHit> = Vec::with_capacity(findings.len());
+    for (finding, range) in findings.iter().zip(ranges) {
+        let is_confident = finding.score.is_none_or(|score| score.is_nan() || score >= settings.threshold);
+        let rule = rules.by_entity.get(finding.entity_type.as_ref()).copied().unwrap_or(rules.other);
+        if is_confident && rule != usize::MAX && !range.is_empty() {
+            hits.push(EntityHit { range, rule });
         }
     }
-    // The order of findings in an answer is not specified
-    named.sort_by_key(|named| (named.range.start, named.range.end, named.rule));
-    named.dedup();
-    Some(named)
+    // The order of findings in an answer is not specified.
+    hits.sort_by_key(|hit| (hit.range.start, hit.range.end, hit.rule));
+    hits.dedup();
+    Some(hits)
 }

@@ -1,5 +1,5 @@
 //! [`CallScheduler`] limits concurrent calls and schedules them fairly, so that an account with slow texts does not
-//! delay the others until their deadlines. An account without a running call never waits (up to [`MOST_CALLS`]); free
+//! delay the others until their deadlines. An account without a running call never waits (up to [`MAX_CALLS`]); free
 //! places go to accounts in turn; a place is returned however its call ends. `client` handles deadlines and calls.
 
 use std::collections::VecDeque;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::config::MOST_CALLS;
+use super::config::MAX_CALLS;
 
 /// A fair limit of concurrent calls.
 pub(super) struct CallScheduler {
@@ -40,7 +40,7 @@ impl CallScheduler {
         Arc::new(Self { limit: places, state: Mutex::default() })
     }
 
-    /// Waits for a place. `None`: the waiting entry was dropped.
+    /// Waits for a place. `None` if the scheduler dropped the waiting call.
     pub(super) async fn acquire(self: &Arc<Self>, account: &Arc<str>) -> Option<CallPermit> {
         let (sender, receiver) = oneshot::channel();
         {
@@ -59,21 +59,24 @@ impl CallScheduler {
 
     /// Hands free places to waiting calls.
     fn grant_free_places(self: &Arc<Self>) {
-        while let Some((account, sender)) = self.next_waiting() {
-            // If the receiver was dropped, the turn is dropped with it, which returns the place
+        while let Some((account, sender)) = self.take_next_waiting() {
+            // If the receiver was dropped, the permit is dropped too, which returns the place.
             drop(sender.send(CallPermit { scheduler: Arc::clone(self), account }));
         }
     }
 
-    fn next_waiting(&self) -> Option<(Arc<str>, oneshot::Sender<CallPermit>)> {
+    /// Takes the next call that may run, and counts it as running.
+    fn take_next_waiting(&self) -> Option<(Arc<str>, oneshot::Sender<CallPermit>)> {
         let state = &mut *self.state.lock();
-        let free = state.running < self.limit;
-        let more = state.running < MOST_CALLS;
-        let may = |account: &AccountQueue| !account.waiting.is_empty() && (free || (account.running == 0 && more));
+        let has_free_place = state.running < self.limit;
+        let is_below_max = state.running < MAX_CALLS;
+        let may_run = |account: &AccountQueue| {
+            !account.waiting.is_empty() && (has_free_place || (account.running == 0 && is_below_max))
+        };
         loop {
-            let at = state.accounts.iter().position(may)?;
+            let at = state.accounts.iter().position(may_run)?;
             let mut account = state.accounts.remove(at)?;
-            // Skips calls that no longer wait
+            // Skips calls that no longer wait.
             while account.waiting.front().is_some_and(oneshot::Sender::is_closed) {
                 account.waiting.pop_front();
             }

@@ -29,7 +29,7 @@ use super::recognise::{RecogniserAnswers, TextRecogniser};
 
 /// Largest answer that is read, in bytes.
 const MAX_ANSWER_BYTES: usize = 8 << 20;
-/// Longer answers are parsed off the reactor, in bytes.
+/// Longer answers are parsed on a blocking thread instead of the reactor, in bytes.
 const MAX_INLINE_BYTES: usize = 64 << 10;
 
 /// Dependencies of [`PresidioClient`].
@@ -74,8 +74,8 @@ enum CallFault {
     Unreachable,
     /// No answer before the deadline.
     TimedOut,
-    /// No call was made, because the breaker is open.
-    BreakerOpen,
+    /// No call was made: a breaker is open, or the batch was given up.
+    NotCalled,
     /// The server reports that it is temporarily unavailable.
     Unavailable,
     /// The server failed on these texts.
@@ -93,7 +93,7 @@ impl CallFault {
         match self {
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed_out",
-            Self::BreakerOpen => "resting",
+            Self::NotCalled => "resting",
             Self::Unavailable => "unavailable",
             Self::Failed => "failed",
             Self::Refused => "refused",
@@ -120,10 +120,10 @@ impl PresidioClient {
     /// A TLS file that can't be used, or missing roots.
     pub fn build(id: Arc<str>, settings: Settings, deps: ClientDependencies) -> Result<Self, TlsError> {
         let ClientDependencies { tasks, clock, proxies, meter } = deps;
-        let way = client::ClientSettings { tls: settings.tls.clone(), http2_only: false };
+        let client_settings = client::ClientSettings { tls: settings.tls.clone(), http2_only: false };
         let labels = &[("processor", &*id)];
         let inner = ClientInner {
-            client: HttpClient::build(&way, proxies, Arc::clone(&tasks))?,
+            client: HttpClient::build(&client_settings, proxies, Arc::clone(&tasks))?,
             scheduler: CallScheduler::new(settings.in_flight),
             breaker: CircuitBreaker::default(),
             slow_breakers: Mutex::default(),
@@ -146,13 +146,13 @@ impl TextRecogniser for PresidioClient {
         let inner = Arc::clone(&self.0);
         Box::pin(async move {
             let answers = Mutex::new(RecogniserAnswers::default());
-            let (batches, over) = (inner.split_into_calls(texts).into_iter(), AtomicBool::new(false));
-            let asker = inner.call_owner(account);
-            let ask = |batch| inner.send_batch(batch, &asker, &answers, &over);
-            let mut running: FuturesUnordered<_> = batches.map(ask).collect();
-            let all = async { while running.next().await.is_some() {} };
-            // Answers that arrived in time count; the caller sees which are missing
-            let _ = with_timeout(&*inner.clock, inner.settings.timeout, all).await;
+            let (batches, gave_up) = (inner.split_into_calls(texts).into_iter(), AtomicBool::new(false));
+            let owner = inner.call_owner(account);
+            let send = |batch| inner.send_batch(batch, &owner, &answers, &gave_up);
+            let mut running: FuturesUnordered<_> = batches.map(send).collect();
+            let finish_all = async { while running.next().await.is_some() {} };
+            // Answers that arrived in time count; the caller sees which are missing.
+            let _ = with_timeout(&*inner.clock, inner.settings.timeout, finish_all).await;
             drop(running);
             answers.into_inner()
         })
@@ -167,8 +167,8 @@ struct CallOwner {
 
 impl ClientInner {
     fn call_owner(&self, account: Arc<str>) -> CallOwner {
-        let slow = Arc::clone(self.slow_breakers.lock().entry(Arc::clone(&account)).or_default());
-        CallOwner { account, slow_breaker: slow }
+        let slow_breaker = Arc::clone(self.slow_breakers.lock().entry(Arc::clone(&account)).or_default());
+        CallOwner { account, slow_breaker }
     }
 
     /// Splits texts into calls, in order, within the configured limits of texts and bytes.
@@ -191,27 +191,29 @@ impl ClientInner {
     }
 
     /// Sends one call. Splits it in halves if it is too large, or if one of its texts may have spoiled the answers of
-    /// the others. `over`: no further calls are begun; running calls finish, so that their results are recorded.
+    /// the others. Once
+    /// `gave_up` is set, no further call begins; running calls finish, so that their results are recorded.
     async fn send_batch(
         &self,
         texts: Vec<Arc<str>>,
-        asker: &CallOwner,
+        owner: &CallOwner,
         answers: &Mutex<RecogniserAnswers>,
-        over: &AtomicBool,
+        gave_up: &AtomicBool,
     ) {
-        let mut todo = vec![texts];
-        while let Some(mut texts) = todo.pop() {
-            let alone = self.settings.on_error == OnRecogniserError::Unscanned;
-            match self.send_call(&texts, asker, over).await {
+        let mut pending_calls = vec![texts];
+        while let Some(mut texts) = pending_calls.pop() {
+            let may_isolate_texts = self.settings.on_error == OnRecogniserError::Unscanned;
+            match self.send_call(&texts, owner, gave_up).await {
                 Ok(found) => answers.lock().0.extend(texts.into_iter().zip(found)),
                 Err(fault)
-                    if texts.len() > 1 && (fault == CallFault::TooLarge || alone && fault.may_be_caused_by_text()) =>
+                    if texts.len() > 1
+                        && (fault == CallFault::TooLarge || may_isolate_texts && fault.may_be_caused_by_text()) =>
                 {
                     let second = texts.split_off(texts.len() / 2);
-                    todo.extend([second, texts]);
+                    pending_calls.extend([second, texts]);
                 }
-                // With `hold`, one text without an answer holds the whole batch
-                Err(_) if self.settings.on_error == OnRecogniserError::Hold => over.store(true, Ordering::Relaxed),
+                // With `hold`, one text without an answer holds the whole batch.
+                Err(_) if self.settings.on_error == OnRecogniserError::Hold => gave_up.store(true, Ordering::Relaxed),
                 Err(_) => {}
             }
         }
@@ -220,32 +222,32 @@ impl ClientInner {
     async fn send_call(
         &self,
         texts: &[Arc<str>],
-        asker: &CallOwner,
-        over: &AtomicBool,
+        owner: &CallOwner,
+        gave_up: &AtomicBool,
     ) -> Result<Vec<Vec<EntityHit>>, CallFault> {
-        let Some(_turn) = self.scheduler.acquire(&asker.account).await else { return Err(CallFault::BreakerOpen) };
-        if over.load(Ordering::Relaxed) {
-            return Err(CallFault::BreakerOpen);
+        let Some(_permit) = self.scheduler.acquire(&owner.account).await else { return Err(CallFault::NotCalled) };
+        if gave_up.load(Ordering::Relaxed) {
+            return Err(CallFault::NotCalled);
         }
         let now = self.clock.monotonic();
-        let own = asker.slow_breaker.may_call(now);
-        if !own || !self.breaker.may_call(now) {
-            if own {
-                asker.slow_breaker.record_inconclusive();
+        let may_call_for_account = owner.slow_breaker.may_call(now);
+        if !may_call_for_account || !self.breaker.may_call(now) {
+            if may_call_for_account {
+                owner.slow_breaker.record_inconclusive();
             }
             self.count_call("resting");
-            return Err(CallFault::BreakerOpen);
+            return Err(CallFault::NotCalled);
         }
-        let call = RunningCall { inner: self, slow_breaker: &asker.slow_breaker, began: now, ended: false };
+        let call = RunningCall { inner: self, slow_breaker: &owner.slow_breaker, began: now, ended: false };
         self.texts.increment(texts.len() as u64);
         self.bytes.increment(texts.iter().map(|text| text.len() as u64).sum());
-        let mut answered = self.post_texts(texts).await;
-        if answered.as_ref().is_err_and(|fault| *fault == CallFault::Unreachable) {
-            // Retried once: the server may just have closed this pooled connection
-            answered = self.post_texts(texts).await;
+        let mut result = self.post_texts(texts).await;
+        if result.as_ref().is_err_and(|fault| *fault == CallFault::Unreachable) {
+            // Retried once: the server may just have closed this pooled connection.
+            result = self.post_texts(texts).await;
         }
-        call.end(answered.as_ref().err().copied());
-        answered
+        call.end(result.as_ref().err().copied());
+        result
     }
 
     async fn post_texts(&self, texts: &[Arc<str>]) -> Result<Vec<Vec<EntityHit>>, CallFault> {
@@ -309,7 +311,7 @@ impl RunningCall<'_> {
         let (inner, now) = (self.inner, self.inner.clock.monotonic());
         inner.count_call(fault.map_or("answered", CallFault::label));
         inner.seconds.record(now.saturating_sub(self.began).as_secs_f64());
-        let told = match fault {
+        let fault_to_log = match fault {
             None => {
                 inner.last_refused.store(false, Ordering::Relaxed);
                 if self.slow_breaker.record_success() | inner.breaker.record_success() {
@@ -328,11 +330,11 @@ impl RunningCall<'_> {
             Some(fault) => {
                 self.slow_breaker.record_inconclusive();
                 inner.breaker.record_inconclusive();
-                let first = fault == CallFault::Refused && !inner.last_refused.swap(true, Ordering::Relaxed);
-                first.then_some(fault)
+                let is_first = fault == CallFault::Refused && !inner.last_refused.swap(true, Ordering::Relaxed);
+                is_first.then_some(fault)
             }
         };
-        if let Some(fault) = told {
+        if let Some(fault) = fault_to_log {
             let why = fault.label();
             tracing::warn!(processor = &*inner.id, why, "calls to the external recogniser fail");
         }

@@ -161,11 +161,11 @@ impl Settings {
 }
 
 /// Limits of the settings.
-const TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
-const MOST_TEXTS: usize = 1000;
-const MOST_BYTES: u64 = 4 << 20;
-pub(super) const MOST_CALLS: usize = 64;
-const MOST_ENTITIES: usize = 200;
+const TIMEOUT_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+const MAX_TEXTS: usize = 1000;
+const MAX_BYTES: u64 = 4 << 20;
+pub(super) const MAX_CALLS: usize = 64;
+const MAX_ENTITIES: usize = 200;
 
 impl Config {
     /// Checks all settings; [`Settings::bind_rules`] sets the rules later.
@@ -193,22 +193,22 @@ impl Config {
         if self.language.is_empty() || self.language.len() > 16 {
             wrong("language", "must be a language code such as `en`".to_owned());
         }
-        if !(TIMEOUT.0..=TIMEOUT.1).contains(&self.timeout.0) {
+        if !TIMEOUT_RANGE.contains(&self.timeout.0) {
             wrong("timeout", "must be from 100ms to 1m".to_owned());
         }
-        if !(1..=MOST_TEXTS).contains(&self.batch_texts) {
-            wrong("batch_texts", format!("must be from 1 to {MOST_TEXTS}"));
+        if !(1..=MAX_TEXTS).contains(&self.batch_texts) {
+            wrong("batch_texts", format!("must be from 1 to {MAX_TEXTS}"));
         }
         for (path, size) in [("batch_bytes", self.batch_bytes), ("max_text_bytes", self.max_text_bytes)] {
-            if !(1024..=MOST_BYTES).contains(&size.0) {
-                wrong(path, format!("must be from 1KiB to {}", ByteSize(MOST_BYTES)));
+            if !(1024..=MAX_BYTES).contains(&size.0) {
+                wrong(path, format!("must be from 1KiB to {}", ByteSize(MAX_BYTES)));
             }
         }
-        if !(1..=MOST_CALLS).contains(&self.in_flight) {
-            wrong("in_flight", format!("must be from 1 to {MOST_CALLS}"));
+        if !(1..=MAX_CALLS).contains(&self.in_flight) {
+            wrong("in_flight", format!("must be from 1 to {MAX_CALLS}"));
         }
-        if self.entities.len() > MOST_ENTITIES {
-            wrong("entities", format!("must have at most {MOST_ENTITIES} entries"));
+        if self.entities.len() > MAX_ENTITIES {
+            wrong("entities", format!("must have at most {MAX_ENTITIES} entries"));
         }
         let headers = self.headers(&mut wrong);
         let rows = self.rows(&mut wrong);
@@ -235,14 +235,14 @@ impl Config {
     }
 
     fn tls(&self, endpoint: Option<&Uri>, wrong: &mut impl FnMut(&str, String)) -> Option<tls::ClientTlsSettings> {
-        let secure = endpoint?.scheme_str() == Some("https");
-        if !secure && self.tls.ca_file.is_some() {
+        let is_https = endpoint?.scheme_str() == Some("https");
+        if !is_https && self.tls.ca_file.is_some() {
             wrong(
                 "tls.ca_file",
                 "has no effect because the endpoint is `http://`: remove it, or use `https://`".to_owned(),
             );
         }
-        secure
+        is_https
             .then(|| tls::ClientTlsSettings { ca_file: self.tls.ca_file.clone(), ..tls::ClientTlsSettings::default() })
     }
 
@@ -280,9 +280,9 @@ impl Config {
         };
         for (entity, placeholder) in &self.placeholders {
             let path = format!("placeholders.{entity}");
-            let capitals = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-            let begins = placeholder.starts_with(|char: char| char.is_ascii_uppercase());
-            if !((2..=41).contains(&placeholder.len()) && begins && placeholder.bytes().all(capitals)) {
+            let is_allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+            let begins_with_letter = placeholder.starts_with(|char: char| char.is_ascii_uppercase());
+            if !((2..=41).contains(&placeholder.len()) && begins_with_letter && placeholder.bytes().all(is_allowed)) {
                 wrong(&path, "must be 2 to 41 capital letters, digits and `_`, beginning with a letter".to_owned());
                 continue;
             }
@@ -301,9 +301,9 @@ impl Config {
 
 /// Checks the endpoint and returns the URI of calls.
 fn parse_endpoint(text: &str) -> Result<Uri, String> {
-    const FORM: &str = "must be an address such as `http://127.0.0.1:5002`";
+    const INVALID: &str = "must be an address such as `http://127.0.0.1:5002`";
     if text.is_empty() {
-        return Err(FORM.to_owned());
+        return Err(INVALID.to_owned());
     }
     let Url { tls, host, query, .. } = address::parse_url(text)?;
     if query.is_some() {
@@ -313,12 +313,12 @@ fn parse_endpoint(text: &str) -> Result<Uri, String> {
         let what = "texts would cross the network unencrypted: use `https://`, or `http://` only to 127.0.0.1, ::1 or localhost";
         return Err(what.to_owned());
     }
-    let uri: Uri = text.parse().map_err(|_| FORM)?;
+    let uri: Uri = text.parse().map_err(|_| INVALID)?;
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(FORM.to_owned());
+        return Err(INVALID.to_owned());
     };
     let path = uri.path().trim_end_matches('/');
     let path = if path.ends_with("/analyze") { path.to_owned() } else { format!("{path}/analyze") };
     let parts = Uri::builder().scheme(scheme).authority(authority.clone()).path_and_query(path);
-    parts.build().map_err(|_| FORM.to_owned())
+    parts.build().map_err(|_| INVALID.to_owned())
 }

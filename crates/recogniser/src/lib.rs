@@ -5,8 +5,8 @@
 //! deadline for all waits. Slow texts of one account do not delay other accounts. Redirects are not followed. Answers
 //! are size-limited and never logged, an invalid answer counts as none, and nothing is cached between batches.
 //!
-//! `processors/redact/ask` chooses the texts, `redaction/recognised` applies the findings, and `pipeline/inquiry` is
-//! the stage of the engine that waits for them.
+//! `processors/redact/recogniser_texts` chooses the texts, `redaction/recognised` applies the findings, and
+//! `pipeline/inquiry` is the stage of the engine that waits for them.
 
 mod answer;
 mod call_scheduler;

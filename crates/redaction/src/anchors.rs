@@ -1,7 +1,7 @@
-//! Finds in one pass every position where something private could begin: known words, runs with digits, `@`, `://`, and
-//! long base64-like runs. Patterns are slow, so they are tried only at anchors. The pass is linear and allocates
-//! nothing once its lists have grown; positions are in order; AVX2 and the portable path give the same masks (`tests`).
-//! `find` and the families read the text at an anchor.
+//! Finds the anchors of a text in one pass. An anchor is a position where something private could begin: a known word,
+//! a run with digits, `@`, `://`, a capitalised word or a long base64-like run. Patterns are slow, so they are tried
+//! only at anchors. The pass is linear and allocates nothing once its lists have grown; anchors are in order. `find`
+//! and the families read the text at an anchor.
 
 use std::ops::Range;
 
@@ -40,7 +40,7 @@ pub(super) struct ByteKinds {
 pub(super) struct Anchors {
     /// Known words that begin at a word boundary or within camelCase.
     pub(super) words: Vec<StemMatch>,
-    /// The same words, grouped by their users; filled by [`Self::sort`].
+    /// The same words, grouped by their users; filled by [`Self::group_words`].
     pub(super) words_by_use: WordsByUse,
     /// Runs of letters and digits that hold a digit.
     pub(super) digit_runs: Vec<DigitRun>,
@@ -58,9 +58,10 @@ pub(super) struct Anchors {
     pub(super) byte_kinds: ByteKinds,
     /// Masks of the current piece.
     masks: Vec<ByteMasks>,
-    /// Word starts in the current piece, and signs that a secret's word may be glued to.
-    starts: PieceOffsets,
-    key_signs: PieceOffsets,
+    /// Word starts in the current piece.
+    word_starts: PieceOffsets,
+    /// `=` and `:` in the current piece, before which a key may end.
+    key_separators: PieceOffsets,
     window: PieceWindow,
 }
 
@@ -71,8 +72,8 @@ pub(super) struct DigitRun {
     pub(super) end: usize,
     /// The bytes on both sides; a line feed at the ends of the text.
     pub(super) before: u8,
-    pub(super) behind: u8,
-    /// Number of leading digits, at most [`DIGITS`].
+    pub(super) after: u8,
+    /// Number of leading digits, at most [`MAX_DIGITS`].
     pub(super) digits: u8,
 }
 
@@ -88,24 +89,23 @@ impl DigitRun {
     #[inline(always)]
     fn from_run(text: &[u8], start: usize, end: usize, digits: usize) -> Self {
         let byte = |at: usize| text.get(at).copied().unwrap_or(b'\n');
-        Self { start, end, before: byte(start.wrapping_sub(1)), behind: byte(end), digits: digits.min(DIGITS) as u8 }
+        Self { start, end, before: byte(start.wrapping_sub(1)), after: byte(end), digits: digits.min(MAX_DIGITS) as u8 }
     }
 }
 
 /// Most leading digits that are counted; no kind of number has so many.
-const DIGITS: usize = 33;
+const MAX_DIGITS: usize = 33;
 /// Shortest run that may be base64 text.
-const LONG_RUN: usize = 40;
+const SHORTEST_BASE64: usize = 40;
 
 impl Anchors {
     /// Whether nothing private can begin anywhere, also not in decoded views.
     pub(super) fn is_empty(&self) -> bool {
         let ByteKinds { backslash, percent, ampersand, equals, soft: _, high, digit: _, escape } = self.byte_kinds;
-        let nothing = self.words.is_empty()
+        self.words.is_empty()
             && self.digit_runs.is_empty()
             && self.at_signs.is_empty()
-            && self.given_names.is_empty();
-        nothing
+            && self.given_names.is_empty()
             && self.schemes.is_empty()
             && self.base64_runs.is_empty()
             && !(backslash | percent | ampersand | equals | high | escape)
@@ -116,7 +116,7 @@ impl Anchors {
         self.words_by_use.group(&self.words);
     }
 
-    /// Replaces the anchors by those of `text`; [`Self::sort`] has to follow.
+    /// Replaces the anchors by those of `text`; [`Self::group_words`] has to follow.
     pub(super) fn find(&mut self, text: &[u8], stems: &Stems) {
         self.words.clear();
         self.digit_runs.clear();
@@ -127,14 +127,21 @@ impl Anchors {
         self.given_names.clear();
         self.byte_kinds = ByteKinds::default();
         // A search that panicked may have left offsets behind
-        self.starts.clear();
-        self.key_signs.clear();
+        self.word_starts.clear();
+        self.key_separators.clear();
         let mut masks = std::mem::take(&mut self.masks);
-        let (before, seen, given) = (ByteMasks::default(), SeenByteKinds::default(), stems.given_names());
-        let numeric = stems.has_numeric();
-        let mut walk = AnchorPass { text, stems, given, numeric, out: self, before, seen, run_start: 0 };
-        byte_masks::read_text(text, &mut masks, &mut walk);
-        self.byte_kinds = walk.seen.byte_kinds();
+        let mut pass = AnchorPass {
+            text,
+            stems,
+            given_names: stems.given_names(),
+            has_numeric_words: stems.has_numeric(),
+            anchors: self,
+            previous: ByteMasks::default(),
+            seen: SeenByteKinds::default(),
+            run_start: 0,
+        };
+        byte_masks::read_text(text, &mut masks, &mut pass);
+        self.byte_kinds = pass.seen.byte_kinds();
         self.masks = masks;
     }
 }
@@ -143,12 +150,12 @@ impl Anchors {
 struct AnchorPass<'a> {
     text: &'a [u8],
     stems: &'a Stems,
-    given: Option<&'a GivenNameFilter>,
+    given_names: Option<&'a GivenNameFilter>,
     /// Whether a known word may begin with a digit that no letter follows, as users' words may.
-    numeric: bool,
-    out: &'a mut Anchors,
+    has_numeric_words: bool,
+    anchors: &'a mut Anchors,
     /// Masks of the previous block.
-    before: ByteMasks,
+    previous: ByteMasks,
     seen: SeenByteKinds,
     /// Start of the run of letters and digits at the end of the last block, if there is one.
     run_start: usize,
@@ -169,14 +176,14 @@ struct SeenByteKinds {
 
 impl SeenByteKinds {
     #[inline(always)]
-    fn add(&mut self, now: &ByteMasks) {
+    fn add(&mut self, block: &ByteMasks) {
         // The byte after the block is not known here, so it counts as a match
-        self.backslash |= now.backslash;
-        self.percent |= now.percent & ((now.alnum >> 1) | (1 << 63));
-        self.equals |= now.equals & (((now.digit | now.upper) >> 1) | (1 << 63));
-        self.high |= now.high;
-        self.digit |= now.digit;
-        self.escape |= now.escape;
+        self.backslash |= block.backslash;
+        self.percent |= block.percent & ((block.alnum >> 1) | (1 << 63));
+        self.equals |= block.equals & (((block.digit | block.upper) >> 1) | (1 << 63));
+        self.high |= block.high;
+        self.digit |= block.digit;
+        self.escape |= block.escape;
     }
 
     fn byte_kinds(&self) -> ByteKinds {
@@ -195,26 +202,28 @@ impl SeenByteKinds {
 
 impl byte_masks::MaskReader for AnchorPass<'_> {
     #[inline(always)]
-    fn read_block(&mut self, base: usize, now: &ByteMasks, next: u64) {
-        let last = &self.before;
-        let lower = now.alnum & !now.upper & !now.digit;
-        let last_lower = last.alnum & !last.upper & !last.digit;
-        let starts = now.alnum & !((now.alnum << 1) | (last.alnum >> 63));
-        let camel = now.upper & ((lower << 1) | (last_lower >> 63));
-        // The letter of an escape such as \n is not part of the word behind it
-        let escaped = now.alnum & ((now.backslash << 2) | (last.backslash >> 62));
+    fn read_block(&mut self, base: usize, block: &ByteMasks, next_alnum: u64) {
+        let previous = &self.previous;
+        let lower = block.alnum & !block.upper & !block.digit;
+        let previous_lower = previous.alnum & !previous.upper & !previous.digit;
+        // A letter or digit after any other byte, and a capital after a lower-case letter
+        let run_starts = block.alnum & !((block.alnum << 1) | (previous.alnum >> 63));
+        let camel_starts = block.upper & ((lower << 1) | (previous_lower >> 63));
+        // The letter of an escape such as \n is not part of the word after it
+        let after_escape = block.alnum & ((block.backslash << 2) | (previous.backslash >> 62));
         // A digit begins a word only before a letter, except for users' words; the byte after the block is not known
         // here
-        let numeric = if self.numeric { 0 } else { now.digit & !(((now.alnum & !now.digit) >> 1) | (1 << 63)) };
-        let within = (base % byte_masks::PIECE) as u16;
-        self.out.starts.add(within, (starts | camel | escaped) & !numeric);
-        self.out.key_signs.add(within, now.equals | now.colon);
-        self.find_given_names(base, now, next, (starts | escaped) & now.upper);
-        self.record_digit_runs(base, now, next, starts);
-        self.find_signs(base, now);
-        self.find_long_runs(base, now);
-        self.seen.add(now);
-        self.before = *now;
+        let letter_next = ((block.alnum & !block.digit) >> 1) | (1 << 63);
+        let wordless_digits = if self.has_numeric_words { 0 } else { block.digit & !letter_next };
+        let offset = (base % byte_masks::PIECE) as u16;
+        self.anchors.word_starts.add(offset, (run_starts | camel_starts | after_escape) & !wordless_digits);
+        self.anchors.key_separators.add(offset, block.equals | block.colon);
+        self.find_given_names(base, block, next_alnum, (run_starts | after_escape) & block.upper);
+        self.record_digit_runs(base, block, next_alnum, run_starts);
+        self.find_signs(base, block);
+        self.find_long_runs(base, block);
+        self.seen.add(block);
+        self.previous = *block;
     }
 
     // Separate from the loop over blocks, so that each loop has all registers
@@ -230,174 +239,179 @@ impl AnchorPass<'_> {
     /// text begin like one of the table, unpredictably.
     #[inline(always)]
     fn find_words(&mut self, base: usize) {
-        let Anchors { words, starts, window, .. } = &mut *self.out;
+        let Anchors { words, word_starts, window, .. } = &mut *self.anchors;
         let window = window.at_piece(self.text, base);
-        starts.retain(window, |bytes| self.stems.may_begin(bytes));
-        for at in starts.drain() {
+        word_starts.retain(window, |bytes| self.stems.may_begin(bytes));
+        for at in word_starts.drain() {
             self.stems.match_at(PieceWindow::eight_bytes_at(window, at), self.text, base + usize::from(at), words);
         }
     }
 
     /// Finds words that may be given names.
     #[inline(always)]
-    fn find_given_names(&mut self, base: usize, now: &ByteMasks, next: u64, starts: u64) {
-        let Some(given) = self.given else { return };
-        let mut rest = starts;
+    fn find_given_names(&mut self, base: usize, block: &ByteMasks, next_alnum: u64, capitals: u64) {
+        let Some(given_names) = self.given_names else { return };
+        let mut rest = capitals;
         while rest != 0 {
             let bit = rest.trailing_zeros();
             rest &= rest - 1;
             let at = base + bit as usize;
-            let run = (now.alnum >> bit).trailing_ones();
-            let run = if bit + run == 64 { self.run_end(base, next) - at } else { run as usize };
-            if run > 1 && given.may_match(self.text, at, run) {
-                self.out.given_names.push(at);
+            let len = (block.alnum >> bit).trailing_ones();
+            let len = if bit + len == 64 { self.run_end(base, next_alnum) - at } else { len as usize };
+            if len > 1 && given_names.may_match(self.text, at, len) {
+                self.anchors.given_names.push(at);
             }
         }
     }
 
     /// Records each run of letters and digits that contains a digit, once.
     #[inline(always)]
-    fn record_digit_runs(&mut self, base: usize, now: &ByteMasks, next: u64, starts: u64) {
+    fn record_digit_runs(&mut self, base: usize, block: &ByteMasks, next_alnum: u64, run_starts: u64) {
         // A run from the previous block was recorded there if it had a digit by then
-        let goes_on = now.alnum & 1 == 1 && starts & 1 == 0;
-        let seen = goes_on && self.out.digit_runs.last().is_some_and(|last| last.end > base);
-        let begun = if goes_on && !seen { starts | 1 } else { starts };
+        let continues = block.alnum & 1 == 1 && run_starts & 1 == 0;
+        let is_recorded = continues && self.anchors.digit_runs.last().is_some_and(|last| last.end > base);
+        let searched = if continues && !is_recorded { run_starts | 1 } else { run_starts };
         // The first digit of each run: adding at a run's start carries across its letters
-        let letters = now.alnum & !now.digit;
-        let carried = letters.wrapping_add(begun & letters) & !letters;
-        let mut rest = (carried | begun) & now.digit;
+        let letters = block.alnum & !block.digit;
+        let after_letters = letters.wrapping_add(searched & letters) & !letters;
+        let mut rest = (after_letters | searched) & block.digit;
         while rest != 0 {
             let bit = rest.trailing_zeros();
-            let upto = starts & (rest ^ (rest - 1));
+            let starts_up_to_digit = run_starts & (rest ^ (rest - 1));
             rest &= rest - 1;
-            let ends = bit + (now.alnum >> bit).trailing_ones();
-            let number = if upto != 0 && ends < 64 {
-                let start = 63 - upto.leading_zeros();
-                let digits = (now.digit >> start).trailing_ones();
-                DigitRun::from_run(self.text, base + start as usize, base + ends as usize, digits as usize)
+            let end = bit + (block.alnum >> bit).trailing_ones();
+            let run = if starts_up_to_digit != 0 && end < 64 {
+                let start = 63 - starts_up_to_digit.leading_zeros();
+                let digits = (block.digit >> start).trailing_ones();
+                DigitRun::from_run(self.text, base + start as usize, base + end as usize, digits as usize)
             } else {
-                self.run_across_blocks(base, (upto, ends), next)
+                self.run_across_blocks(base, (starts_up_to_digit, end), next_alnum)
             };
-            self.out.digit_runs.push(number);
+            self.anchors.digit_runs.push(run);
         }
-        if now.alnum >> 63 == 1 && starts != 0 {
-            self.run_start = base + 63 - starts.leading_zeros() as usize;
+        if block.alnum >> 63 == 1 && run_starts != 0 {
+            self.run_start = base + 63 - run_starts.leading_zeros() as usize;
         }
     }
 
-    /// A run with a digit that reaches across a border of the block at `base`. `upto`: run starts up to its digit.
+    /// The run with a digit that crosses a border of the block at `base`. `end_bit`: its end in the block, 64 if it
+    /// continues after it.
     #[inline(never)]
-    fn run_across_blocks(&self, base: usize, (upto, ends): (u64, u32), next: u64) -> DigitRun {
-        let start = if upto == 0 { self.run_start } else { base + 63 - upto.leading_zeros() as usize };
-        let end = if ends < 64 { base + ends as usize } else { self.run_end(base, next) };
-        let run = self.text.get(start..end.min(start + DIGITS)).unwrap_or_default();
+    fn run_across_blocks(&self, base: usize, (starts_up_to_digit, end_bit): (u64, u32), next_alnum: u64) -> DigitRun {
+        let start = match starts_up_to_digit {
+            0 => self.run_start,
+            starts => base + 63 - starts.leading_zeros() as usize,
+        };
+        let end = if end_bit < 64 { base + end_bit as usize } else { self.run_end(base, next_alnum) };
+        let run = self.text.get(start..end.min(start + MAX_DIGITS)).unwrap_or_default();
         DigitRun::from_run(self.text, start, end, run.iter().take_while(|byte| byte.is_ascii_digit()).count())
     }
 
-    /// End of a run of letters and digits that continues behind the block at `base`.
+    /// End of a run of letters and digits that continues after the block at `base`.
     #[inline(always)]
-    fn run_end(&self, base: usize, next: u64) -> usize {
-        match next {
+    fn run_end(&self, base: usize, next_alnum: u64) -> usize {
+        match next_alnum {
             u64::MAX => base + 64 + IN_WORD.count_leading(self.text.get(base + 64..).unwrap_or_default()),
-            _ => base + 64 + next.trailing_ones() as usize,
+            _ => base + 64 + next_alnum.trailing_ones() as usize,
         }
     }
 
     /// Finds `@`, `://` and `[A`, and whether there is an entity or a soft line break.
     #[inline(always)]
-    fn find_signs(&mut self, base: usize, now: &ByteMasks) {
-        let mut rest = now.at;
+    fn find_signs(&mut self, base: usize, block: &ByteMasks) {
+        let mut rest = block.at;
         while rest != 0 {
-            self.out.at_signs.push(base + rest.trailing_zeros() as usize);
+            self.anchors.at_signs.push(base + rest.trailing_zeros() as usize);
             rest &= rest - 1;
         }
-        let mut rest = now.bracket & ((now.upper >> 1) | (1 << 63));
+        let mut rest = block.bracket & ((block.upper >> 1) | (1 << 63));
         while rest != 0 {
-            self.out.brackets.push(base + rest.trailing_zeros() as usize);
+            self.anchors.brackets.push(base + rest.trailing_zeros() as usize);
             rest &= rest - 1;
         }
         // Few `&` belong to an entity and few `=` to quoted-printable; one of each is enough
-        let mut rest = if self.seen.ampersand == 0 { now.ampersand } else { 0 };
+        let mut rest = if self.seen.ampersand == 0 { block.ampersand } else { 0 };
         while rest != 0 {
             let bit = rest.trailing_zeros();
             rest &= rest - 1;
-            let end = bit + 1 + (now.alnum >> bit >> 1).trailing_ones();
+            let end = bit + 1 + (block.alnum >> bit >> 1).trailing_ones();
             if end > 63 || matches!(self.text.get(base + end as usize), Some(b';' | b'#')) {
                 self.seen.ampersand |= u64::from(is_entity(self.text, base + bit as usize));
             }
         }
         // Before a letter or digit, `=` counts only if one of the next two bytes is a capital
-        let behind = (now.upper >> 1) | (now.upper >> 2) | !(now.alnum >> 1) | (3 << 62);
-        let mut rest = if self.seen.soft == 0 { now.equals & behind } else { 0 };
+        let may_be_escape = (block.upper >> 1) | (block.upper >> 2) | !(block.alnum >> 1) | (3 << 62);
+        let mut rest = if self.seen.soft == 0 { block.equals & may_be_escape } else { 0 };
         while rest != 0 {
             self.seen.soft |= u64::from(may_be_quoted_printable(self.text, base + rest.trailing_zeros() as usize));
             rest &= rest - 1;
         }
-        let slash = |on: u32| (now.joint >> on) | (u64::MAX << (64 - on));
-        let mut rest = now.colon & slash(1) & slash(2);
+        let may_be_slash = |on: u32| (block.joint >> on) | (u64::MAX << (64 - on));
+        let mut rest = block.colon & may_be_slash(1) & may_be_slash(2);
         while rest != 0 {
             let at = base + rest.trailing_zeros() as usize;
             rest &= rest - 1;
             if self.text.get(at + 1..at + 3) == Some(b"//") {
-                self.out.schemes.push(at);
+                self.anchors.schemes.push(at);
             }
         }
     }
 
-    /// Finds words of secrets with letters glued in front, from the sign behind them.
+    /// Finds words of secrets with letters glued in front, from the separators after them.
     #[inline(always)]
     fn find_glued_words(&mut self, base: usize) {
-        let Anchors { words, key_signs: signs, .. } = &mut *self.out;
-        let Some(action) = self.stems.glued_action() else { return signs.clear() };
-        let (known, mut first) = (words.len(), None);
-        for sign in signs.drain() {
-            if let Some(word) = glued_words::glued_word_before(self.text, base + usize::from(sign)) {
-                first = first.or(Some(word.start));
+        let Anchors { words, key_separators, .. } = &mut *self.anchors;
+        let Some(action) = self.stems.suffix_word_action() else { return key_separators.clear() };
+        let (known_count, mut first_start) = (words.len(), None);
+        for separator in key_separators.drain() {
+            if let Some(word) = glued_words::glued_word_before(self.text, base + usize::from(separator)) {
+                first_start = first_start.or(Some(word.start));
                 words.push(StemMatch { start: word.start, end: word.end, action });
             }
         }
-        if let Some(first) = first {
-            let before = words.iter().take(known).rposition(|other| other.start <= first);
-            if let Some(mixed) = words.get_mut(before.map_or(0, |at| at + 1)..) {
-                mixed.sort_by_key(|word| word.start);
+        if let Some(first_start) = first_start {
+            let before = words.iter().take(known_count).rposition(|other| other.start <= first_start);
+            if let Some(unsorted) = words.get_mut(before.map_or(0, |at| at + 1)..) {
+                unsorted.sort_by_key(|word| word.start);
             }
         }
     }
 
+    /// Finds long runs of the base64 alphabets.
     #[inline(always)]
-    fn find_long_runs(&mut self, base: usize, now: &ByteMasks) {
-        let token = now.alnum | now.joint;
+    fn find_long_runs(&mut self, base: usize, block: &ByteMasks) {
+        let in_run = block.alnum | block.joint;
         // 20 in a row within a block: a run of 40 has that in one of its blocks
-        let two = token & (token >> 1);
+        let two = in_run & (in_run >> 1);
         let four = two & (two >> 2);
         let eight = four & (four >> 4);
         let sixteen = eight & (eight >> 8);
         let twenty = sixteen & (four >> 16);
         if twenty != 0 {
-            self.record_long_runs(base, twenty, token);
+            self.record_long_runs(base, twenty, in_run);
         }
     }
 
-    fn record_long_runs(&mut self, base: usize, twenty: u64, token: u64) {
+    fn record_long_runs(&mut self, base: usize, twenty: u64, in_run: u64) {
         let mut rest = twenty;
         while rest != 0 {
             let bit = rest.trailing_zeros();
             let at = base + bit as usize;
-            if self.out.base64_runs.last().is_none_or(|last| last.end <= at) {
-                let (before, on) = ((token << (63 - bit)).leading_ones(), (token >> bit).trailing_ones());
+            if self.anchors.base64_runs.last().is_none_or(|last| last.end <= at) {
+                let (before, after) = ((in_run << (63 - bit)).leading_ones(), (in_run >> bit).trailing_ones());
                 // A run that reaches a border of the block may continue in the next one
                 let start = match before > bit {
                     true => base - IN_RUN.count_trailing(self.text.get(..base).unwrap_or_default()),
                     false => at + 1 - before as usize,
                 };
-                let end = match bit + on > 63 {
+                let end = match bit + after > 63 {
                     true => base + 64 + IN_RUN.count_leading(self.text.get(base + 64..).unwrap_or_default()),
-                    false => at + on as usize,
+                    false => at + after as usize,
                 };
                 // Short runs are recorded as empty ranges, so that no byte is read twice
-                self.out.base64_runs.push(if end - start >= LONG_RUN { start..end } else { end..end });
+                self.anchors.base64_runs.push(if end - start >= SHORTEST_BASE64 { start..end } else { end..end });
             }
-            let end = self.out.base64_runs.last().map_or(at + 1, |last| last.end.max(at + 1));
+            let end = self.anchors.base64_runs.last().map_or(at + 1, |last| last.end.max(at + 1));
             rest &= if end >= base + 64 { 0 } else { u64::MAX << (end - base) };
         }
     }
@@ -408,12 +422,12 @@ static IN_WORD: ByteSet = ByteSet::new(b"").and_alnum();
 /// The base64 alphabets.
 static IN_RUN: ByteSet = ByteSet::new(b"+/-_").and_alnum();
 
-/// End of the run of bytes from `at` on for which `like` holds.
-pub(super) fn run_end(text: &[u8], at: usize, like: impl Fn(&u8) -> bool) -> usize {
-    at + text.get(at..).unwrap_or_default().iter().take_while(|byte| like(byte)).count()
+/// End of the run of bytes from `at` on for which `belongs` holds.
+pub(super) fn run_end(text: &[u8], at: usize, belongs: impl Fn(&u8) -> bool) -> usize {
+    at + text.get(at..).unwrap_or_default().iter().take_while(|byte| belongs(byte)).count()
 }
 
-/// Start of the run of bytes before `at` for which `like` holds.
-pub(super) fn run_start(text: &[u8], at: usize, like: impl Fn(&u8) -> bool) -> usize {
-    at - text.get(..at).unwrap_or_default().iter().rev().take_while(|byte| like(byte)).count()
+/// Start of the run of bytes before `at` for which `belongs` holds.
+pub(super) fn run_start(text: &[u8], at: usize, belongs: impl Fn(&u8) -> bool) -> usize {
+    at - text.get(..at).unwrap_or_default().iter().rev().take_while(|byte| belongs(byte)).count()
 }

@@ -5,14 +5,14 @@
 /// Bytes in a piece; its masks fit in the first-level cache.
 pub(super) const PIECE: usize = 64 * 64;
 
-/// Reads masks. `block` and `piece` must be `#[inline(always)]`, and so must the functions that they call often: only
-/// then are they compiled for the processor's bit instructions.
+/// Reads masks. `read_block` and `end_piece` must be `#[inline(always)]`, and so must the functions that they call
+/// often: only then are they compiled for the processor's bit instructions.
 pub(super) trait MaskReader {
-    /// Reads the masks of the 64 bytes from `base` on; the text is padded with blanks. `next`: the letters and digits
-    /// among the 64 bytes behind them, or all bits set if that is unknown.
-    fn read_block(&mut self, base: usize, masks: &ByteMasks, next: u64);
+    /// Reads the masks of the 64 bytes from `base` on; the text is padded with blanks. `next_alnum`: the letters and
+    /// digits among the 64 bytes after them, or all bits set if they are unknown.
+    fn read_block(&mut self, base: usize, block: &ByteMasks, next_alnum: u64);
 
-    /// Called when all blocks of the piece at `base` were read.
+    /// Ends the piece at `base`, whose blocks were all read.
     fn end_piece(&mut self, _base: usize) {}
 }
 
@@ -22,24 +22,24 @@ pub(super) fn read_text(text: &[u8], buffer: &mut Vec<ByteMasks>, reader: &mut i
     let mut base = 0;
     for piece in text.chunks(PIECE) {
         read_masks(make_masks(piece, buffer), base, reader);
-        end_of_piece(base, reader);
+        end_piece(base, reader);
         base += piece.len();
     }
 }
 
 fn read_masks(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) {
     #[cfg(target_arch = "x86_64")]
-    if avx2::read(masks, base, reader) {
+    if avx2::read_masks(masks, base, reader) {
         return;
     }
-    for (index, now) in masks.iter().enumerate() {
-        reader.read_block(base + 64 * index, now, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
+    for (index, block) in masks.iter().enumerate() {
+        reader.read_block(base + 64 * index, block, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
     }
 }
 
-fn end_of_piece(base: usize, reader: &mut impl MaskReader) {
+fn end_piece(base: usize, reader: &mut impl MaskReader) {
     #[cfg(target_arch = "x86_64")]
-    if avx2::end(base, reader) {
+    if avx2::end_piece(base, reader) {
         return;
     }
     reader.end_piece(base);
@@ -75,23 +75,23 @@ fn make_masks<'m>(piece: &[u8], masks: &'m mut [ByteMasks]) -> &'m [ByteMasks] {
     if !blocks.is_empty() {
         fill_masks(blocks, masks);
     }
-    let mut made = blocks.len();
+    let mut count = blocks.len();
     if !rest.is_empty() {
         let mut block = [b' '; 64];
         if let Some(head) = block.get_mut(..rest.len()) {
             head.copy_from_slice(rest);
         }
-        if let Some(masks) = masks.get_mut(made..=made) {
+        if let Some(masks) = masks.get_mut(count..=count) {
             fill_masks(&[block], masks);
         }
-        made += 1;
+        count += 1;
     }
-    masks.get(..made).unwrap_or_default()
+    masks.get(..count).unwrap_or_default()
 }
 
 fn fill_masks(blocks: &[[u8; 64]], masks: &mut [ByteMasks]) {
     #[cfg(target_arch = "x86_64")]
-    if avx2::fill(blocks, masks) {
+    if avx2::fill_masks(blocks, masks) {
         return;
     }
     blocks.iter().zip(masks.iter_mut()).for_each(|(block, masks)| *masks = portable_masks(block));
@@ -127,7 +127,7 @@ mod avx2 {
     use crate::byte_masks::{ByteMasks, MaskReader};
 
     /// Makes the masks; false if the processor has no AVX2.
-    pub(super) fn fill(blocks: &[[u8; 64]], masks: &mut [ByteMasks]) -> bool {
+    pub(super) fn fill_masks(blocks: &[[u8; 64]], masks: &mut [ByteMasks]) -> bool {
         match V3::try_new() {
             Some(v3) => v3.vectorize(MaskFill { v3, blocks, masks }),
             None => return false,
@@ -154,8 +154,8 @@ mod avx2 {
         }
     }
 
-    /// Like [`super::read`]; false if the processor has no AVX2.
-    pub(super) fn read(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) -> bool {
+    /// Like [`super::read_masks`]; false if the processor has no AVX2.
+    pub(super) fn read_masks(masks: &[ByteMasks], base: usize, reader: &mut impl MaskReader) -> bool {
         match V3::try_new() {
             Some(v3) => v3.vectorize(MaskReading { masks, base, reader }),
             None => return false,
@@ -175,15 +175,15 @@ mod avx2 {
         #[inline(always)]
         fn call(self) {
             let Self { masks, mut base, reader } = self;
-            for (index, now) in masks.iter().enumerate() {
-                reader.read_block(base, now, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
+            for (index, block) in masks.iter().enumerate() {
+                reader.read_block(base, block, masks.get(index + 1).map_or(u64::MAX, |next| next.alnum));
                 base += 64;
             }
         }
     }
 
     /// Ends a piece; false if the processor has no AVX2.
-    pub(super) fn end(base: usize, reader: &mut impl MaskReader) -> bool {
+    pub(super) fn end_piece(base: usize, reader: &mut impl MaskReader) -> bool {
         match V3::try_new() {
             Some(v3) => v3.vectorize(PieceEnd { base, reader }),
             None => return false,

@@ -28,59 +28,65 @@ impl Detector {
     /// # Errors
     /// All rules that can't be used, each with its reason.
     pub fn new(rules: &[RuleData], custom: &[CustomRule]) -> Result<Self, Vec<RuleError>> {
-        let mut made = DetectorBuilder { rules: vec![unscanned_rule()], ..DetectorBuilder::default() };
+        let mut builder = DetectorBuilder { rules: vec![unscanned_rule()], ..DetectorBuilder::default() };
         for rule in rules.iter().filter(|rule| rule.on) {
-            made.add_rule(&rule.name, |index, stems| {
+            builder.add_rule(&rule.name, |index, stems| {
                 compile_builtin_rule(rule, index, stems).map_err(|fault| vec![fault])
             });
-            if let (Some(family), Ok(index)) = (rule.family, u16::try_from(made.rules.len().saturating_sub(1))) {
-                made.families.set(family, index);
-                made.add_keys_and_cues(rule, index);
+            if let (Some(family), Ok(index)) = (rule.family, u16::try_from(builder.rules.len().saturating_sub(1))) {
+                builder.families.set(family, index);
+                builder.add_keys_and_cues(rule, index);
             }
         }
         for rule in custom {
-            let index = made.rules.len();
-            made.add_rule(&rule.name, |index, stems| compile_users_rule(rule, index, stems));
+            let index = builder.rules.len();
+            builder.add_rule(&rule.name, |index, stems| compile_users_rule(rule, index, stems));
             let words =
-                users_first_words(&rule.pattern).filter(|_| index < made.rules.len() && !rule.pattern.is_empty());
+                users_first_words(&rule.pattern).filter(|_| index < builder.rules.len() && !rule.pattern.is_empty());
             let Ok(index) = u16::try_from(index) else { continue };
-            made.users_words.extend(words.into_iter().flatten().map(|word| (word, index)));
-            if usize::from(index) < made.rules.len() && !rule.keys.is_empty() {
-                made.add_keys_and_cues(&keys_as_rule(rule), index);
+            builder.users_words.extend(words.into_iter().flatten().map(|word| (word, index)));
+            if usize::from(index) < builder.rules.len() && !rule.keys.is_empty() {
+                builder.add_keys_and_cues(&keys_as_rule(rule), index);
             }
         }
-        if made.rules.len() > MAX_RULES {
-            made.errors.push(RuleError { rule: String::new(), kind: RuleErrorKind::TooManyRules(MAX_RULES) });
+        if builder.rules.len() > MAX_RULES {
+            builder.errors.push(RuleError { rule: String::new(), kind: RuleErrorKind::TooManyRules(MAX_RULES) });
         }
-        if !made.errors.is_empty() {
-            return Err(made.errors);
+        if !builder.errors.is_empty() {
+            return Err(builder.errors);
         }
-        let (users, left) = LiteralSearch::new(made.users_words.clone());
-        for (_, index) in made.users_words.iter().filter(|(_, index)| !left.contains(index)) {
-            if let Some(pattern) = made.rules.get_mut(usize::from(*index)).and_then(|rule| rule.pattern.as_mut()) {
+        let (users_words, tried_everywhere) = LiteralSearch::new(builder.users_words.clone());
+        for (_, index) in builder.users_words.iter().filter(|(_, index)| !tried_everywhere.contains(index)) {
+            if let Some(pattern) = builder.rules.get_mut(usize::from(*index)).and_then(|rule| rule.pattern.as_mut()) {
                 pattern.unanchored = false;
             }
         }
-        let secrets = secrets::secret_rules::SecretRules::new(&made.families);
-        made.stems.extend(secrets::secret_stems(&secrets));
-        if !made.keys.is_empty() {
+        let secrets = secrets::secret_rules::SecretRules::new(&builder.families);
+        builder.stems.extend(secrets::secret_stems(&secrets));
+        if !builder.keys.is_empty() {
             let action = WordAction::SqlValues;
-            made.stems.push(Stem { text: b"values"[..].into(), exact: false, whole: true, action });
+            builder.stems.push(Stem { text: b"values"[..].into(), exact: false, whole: true, action });
         }
-        let listed = made.families.rule(RuleFamily::NameListed).is_some();
-        let stems = Stems::new(made.stems).with_glued_action(secrets::glued_action(&secrets));
-        let stems = if listed { stems.with_given_names() } else { stems };
-        let loose = |rule: &CompiledRule| rule.pattern.as_ref().is_some_and(|pattern| pattern.unanchored);
-        let bare = |rule: &CompiledRule| rule.placeholder.trim_matches(['[', ']']).into();
+        let has_listed_names = builder.families.rule(RuleFamily::NameListed).is_some();
+        let stems = Stems::new(builder.stems).with_suffix_word_action(secrets::suffix_word_action(&secrets));
+        let stems = if has_listed_names { stems.with_given_names() } else { stems };
+        let is_unanchored = |rule: &CompiledRule| rule.pattern.as_ref().is_some_and(|pattern| pattern.unanchored);
+        let placeholder_name = |rule: &CompiledRule| rule.placeholder.trim_matches(['[', ']']).into();
         Ok(Self {
-            unanchored: made.rules.iter().enumerate().filter(|(_, rule)| loose(rule)).map(|(index, _)| index).collect(),
-            placeholders: made.rules.iter().map(bare).collect(),
-            rules: made.rules,
-            users_words: users,
+            unanchored: builder
+                .rules
+                .iter()
+                .enumerate()
+                .filter(|(_, rule)| is_unanchored(rule))
+                .map(|(index, _)| index)
+                .collect(),
+            placeholders: builder.rules.iter().map(placeholder_name).collect(),
+            rules: builder.rules,
+            users_words,
             stems,
-            foreign_words: made.foreign,
-            families: made.families,
-            keys: made.keys,
+            foreign_words: builder.foreign_words,
+            families: builder.families,
+            keys: builder.keys,
             options: SearchOptions::default(),
             secrets,
         })
@@ -94,7 +100,7 @@ struct DetectorBuilder {
     errors: Vec<RuleError>,
     stems: Vec<Stem>,
     users_words: Vec<(Vec<u8>, u16)>,
-    foreign: Vec<(Box<str>, RuleFamily)>,
+    foreign_words: Vec<(Box<str>, RuleFamily)>,
     families: FamilyRules,
     keys: KeyTable,
     /// Key words that already have a stem.
@@ -102,15 +108,17 @@ struct DetectorBuilder {
 }
 
 impl DetectorBuilder {
-    /// Adds the keys and cues of a family's rule.
+    /// Adds the keys, cues and foreign words of a family's rule.
     fn add_keys_and_cues(&mut self, rule: &RuleData, index: u16) {
-        if let Err(what) = self.keys.add(rule, index) {
-            self.errors.push(RuleError { rule: rule.name.clone(), kind: what });
+        if let Err(kind) = self.keys.add(rule, index) {
+            self.errors.push(RuleError { rule: rule.name.clone(), kind });
         }
         // The anchor pass finds only words that begin with an ASCII letter; other words are searched from the number
-        let foreign = rule.context.iter().filter(|word| !word.starts_with(|c: char| c.is_ascii()));
-        self.foreign.extend(
-            rule.family.into_iter().flat_map(|family| foreign.clone().map(move |word| (word.as_str().into(), family))),
+        let foreign_words = rule.context.iter().filter(|word| !word.starts_with(|c: char| c.is_ascii()));
+        self.foreign_words.extend(
+            rule.family
+                .into_iter()
+                .flat_map(|family| foreign_words.clone().map(move |word| (word.as_str().into(), family))),
         );
         for cue in &rule.cues {
             let action = WordAction::Cue(index);
@@ -143,7 +151,7 @@ impl DetectorBuilder {
         match make(u16::try_from(index).unwrap_or(u16::MAX), &mut self.stems) {
             Ok(rule) => self.rules.push(rule),
             Err(faults) => {
-                self.errors.extend(faults.into_iter().map(|what| RuleError { rule: name.to_owned(), kind: what }));
+                self.errors.extend(faults.into_iter().map(|kind| RuleError { rule: name.to_owned(), kind }));
             }
         }
     }
@@ -153,12 +161,12 @@ fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> R
     let pattern = match (rule.pattern.is_empty(), rule.family) {
         (false, None) => {
             let hir = parse(&rule.pattern, false).ok_or(RuleErrorKind::InvalidPattern)?;
-            let group = hir.properties().explicit_captures_len() > 0;
-            if rule.bounds == MatchBounds::None && !group {
+            let has_group = hir.properties().explicit_captures_len() > 0;
+            if rule.bounds == MatchBounds::None && !has_group {
                 return Err(RuleErrorKind::NoBounds);
             }
-            let begins = first_words(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
-            stems.extend(begins.into_iter().map(|(text, exact)| Stem {
+            let words = first_words(&rule.pattern).ok_or(RuleErrorKind::NoFirstWord)?;
+            stems.extend(words.into_iter().map(|(text, exact)| Stem {
                 text: text.into(),
                 exact,
                 whole: false,
@@ -169,14 +177,18 @@ fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> R
         (true, Some(_)) => None,
         _ => return Err(RuleErrorKind::PatternOrFamily),
     };
-    let cue = rule.family.map_or(WordAction::Context(index), WordAction::Number);
-    let prose = rule.family.map_or(WordAction::Context(index), WordAction::NumberProse);
-    let words = rule.context.iter().map(|word| (word, cue)).chain(rule.prose.iter().map(|word| (word, prose)));
+    let context_action = rule.family.map_or(WordAction::Context(index), WordAction::Number);
+    let prose_action = rule.family.map_or(WordAction::Context(index), WordAction::NumberProse);
+    let words = rule
+        .context
+        .iter()
+        .map(|word| (word, context_action))
+        .chain(rule.prose.iter().map(|word| (word, prose_action)));
     for (word, action) in words {
         let spellings = [" ", "_", "-", ""].map(|joint| word.replace(' ', joint));
         // Words of prose have no other spellings
-        let different = if word.contains(' ') && action == cue { 4 } else { 1 };
-        stems.extend(spellings.iter().take(different).map(|word| Stem {
+        let spelling_count = if word.contains(' ') && action == context_action { 4 } else { 1 };
+        stems.extend(spellings.iter().take(spelling_count).map(|word| Stem {
             text: word.as_bytes().into(),
             exact: word.starts_with(|c: char| c.is_ascii_uppercase()),
             whole: true,
@@ -200,21 +212,21 @@ fn compile_builtin_rule(rule: &RuleData, index: u16, stems: &mut Vec<Stem>) -> R
 /// The words that a built-in pattern begins with, and whether their case counts. `None` if it can begin otherwise.
 fn first_words(pattern: &str) -> Option<Vec<(Vec<u8>, bool)>> {
     let exact = !pattern.contains("(?i");
-    let mut found = match_prefixes(pattern, false)?;
+    let mut prefixes = match_prefixes(pattern, false)?;
     if !exact {
-        found.iter_mut().for_each(|text| text.make_ascii_lowercase());
+        prefixes.iter_mut().for_each(|text| text.make_ascii_lowercase());
     }
-    found.sort();
-    found.dedup();
+    prefixes.sort();
+    prefixes.dedup();
     // A word that starts with another is found by the shorter one
-    let mut kept: Vec<Vec<u8>> = Vec::new();
-    for text in found {
-        if kept.last().is_none_or(|last| !text.starts_with(last)) {
-            kept.push(text);
+    let mut words: Vec<Vec<u8>> = Vec::new();
+    for text in prefixes {
+        if words.last().is_none_or(|last| !text.starts_with(last)) {
+            words.push(text);
         }
     }
-    let usable = kept.iter().all(|text| text.len() >= SHORTEST && text.first().is_some_and(u8::is_ascii_alphabetic));
-    (usable && !kept.is_empty()).then(|| kept.into_iter().map(|text| (text, exact)).collect())
+    let usable = words.iter().all(|text| text.len() >= SHORTEST && text.first().is_some_and(u8::is_ascii_alphabetic));
+    (usable && !words.is_empty()).then(|| words.into_iter().map(|text| (text, exact)).collect())
 }
 
 /// The possible prefixes of a match.
@@ -228,15 +240,15 @@ fn match_prefixes(pattern: &str, unicode: bool) -> Option<Vec<Vec<u8>>> {
 /// The words that a user's pattern begins with; `None` if they are too many or too short.
 fn users_first_words(pattern: &str) -> Option<Vec<Vec<u8>>> {
     /// Most words of one rule.
-    const MOST: usize = 32;
-    let mut found = match_prefixes(pattern, true)?;
-    let shortest = found.iter().map(Vec::len).min().unwrap_or(0);
-    if found.len() > MOST {
-        found.iter_mut().for_each(|text| text.truncate(literal_search::SHORTEST));
-        found.sort();
-        found.dedup();
+    const MAX_WORDS: usize = 32;
+    let mut words = match_prefixes(pattern, true)?;
+    let shortest = words.iter().map(Vec::len).min().unwrap_or(0);
+    if words.len() > MAX_WORDS {
+        words.iter_mut().for_each(|text| text.truncate(literal_search::SHORTEST));
+        words.sort();
+        words.dedup();
     }
-    (shortest >= literal_search::SHORTEST && found.len() <= MOST).then_some(found)
+    (shortest >= literal_search::SHORTEST && words.len() <= MAX_WORDS).then_some(words)
 }
 
 fn unscanned_rule() -> CompiledRule {
@@ -261,22 +273,23 @@ fn compile_users_rule(
     stems: &mut Vec<Stem>,
 ) -> Result<CompiledRule, Vec<RuleErrorKind>> {
     let mut faults = Vec::new();
-    let valid = (2..=41).contains(&rule.name.len())
+    let is_valid_name = (2..=41).contains(&rule.name.len())
         && rule.name.starts_with(|c: char| c.is_ascii_uppercase())
         && rule.name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
-    if !valid {
+    if !is_valid_name {
         faults.push(RuleErrorKind::InvalidName);
     }
     if rule.pattern.is_empty() && (rule.keys.is_empty() || !rule.near.is_empty() || !rule.validator.is_empty()) {
         faults.push(RuleErrorKind::NothingToFind);
     }
-    let made = (!rule.pattern.is_empty()).then(|| compile_users_pattern(rule)).transpose();
-    let pattern = made.unwrap_or_else(|fault| {
+    let compiled = (!rule.pattern.is_empty()).then(|| compile_users_pattern(rule)).transpose();
+    let pattern = compiled.unwrap_or_else(|fault| {
         faults.push(fault);
         None
     });
-    let short = |word: &String| word.len() < SHORTEST || !word.starts_with(|first: char| first.is_ascii_alphanumeric());
-    if rule.near.iter().any(short) {
+    let is_short =
+        |word: &String| word.len() < SHORTEST || !word.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if rule.near.iter().any(is_short) {
         faults.push(RuleErrorKind::ShortNearWord);
     }
     let validator = parse_validator(&rule.validator).unwrap_or_else(|fault| {
@@ -310,14 +323,14 @@ fn compile_users_rule(
 
 fn compile_users_pattern(rule: &CustomRule) -> Result<RulePattern, RuleErrorKind> {
     let regex = compile(&rule.pattern, true)?;
-    let free = rule.near.is_empty() && rule.validator.is_empty();
+    let is_unrestricted = rule.near.is_empty() && rule.validator.is_empty();
     if matches_everything(&regex) {
         return Err(RuleErrorKind::MatchesEverything);
     }
-    if free && matches_single_character(&rule.pattern) {
+    if is_unrestricted && matches_single_character(&rule.pattern) {
         return Err(RuleErrorKind::MatchesSingle);
     }
-    if free && matches_prose(&regex) {
+    if is_unrestricted && matches_prose(&regex) {
         return Err(RuleErrorKind::MatchesProse);
     }
     Ok(RulePattern { matcher: regex.into(), unanchored: true })
@@ -340,18 +353,18 @@ fn parse_validator(name: &str) -> Result<Validator, RuleErrorKind> {
     if name.is_empty() {
         return Ok(Validator::None);
     }
-    let named: Result<Validator, serde::de::value::Error> = Validator::deserialize(name.into_deserializer());
-    named.map_err(|_| RuleErrorKind::UnknownValidator)
+    let validator: Result<Validator, serde::de::value::Error> = Validator::deserialize(name.into_deserializer());
+    validator.map_err(|_| RuleErrorKind::UnknownValidator)
 }
 
 /// Compiles the patterns of matches to leave in place.
 fn compile_allow_patterns(patterns: &[String]) -> Result<Option<Regex>, RuleErrorKind> {
     for pattern in patterns {
         let compiled = compile(pattern, true).map_err(|kind| match kind {
-            RuleErrorKind::Syntax(what) => RuleErrorKind::AllowSyntax(what),
+            RuleErrorKind::Syntax(message) => RuleErrorKind::AllowSyntax(message),
             RuleErrorKind::LookAround => RuleErrorKind::AllowSyntax("look-around is not supported".to_owned()),
             RuleErrorKind::MatchesEmpty => RuleErrorKind::AllowsEmpty,
-            other => other,
+            kind => kind,
         })?;
         if matches_everything(&compiled) {
             return Err(RuleErrorKind::AllowsEverything);
@@ -374,6 +387,6 @@ fn matches_single_character(pattern: &str) -> bool {
 /// Whether a pattern matches most of an ordinary sentence.
 fn matches_prose(regex: &Regex) -> bool {
     const SENTENCE: &str = "The 3 orders of 12 May were sent to a server, and it still waits for an answer";
-    let found: usize = regex.find_iter(SENTENCE).map(|found| found.len()).sum();
-    found * 2 > SENTENCE.len()
+    let matched_bytes: usize = regex.find_iter(SENTENCE).map(|found| found.len()).sum();
+    matched_bytes * 2 > SENTENCE.len()
 }

@@ -1,7 +1,7 @@
 //! [`has_private_part`]: whether one part of a composite id is private (`wa_4915123456789`, `CONTOSO\mhuber`,
-//! `user:maria.huber`). The rules read an id as one long word, so `_` and `-` hide its parts from them; here they are
-//! run on the id with blanks between its parts. UUIDs, hex digits and random parts are skipped before any rule runs; an
-//! id of one part costs one pass over its bytes. Pseudonyms are in `id_policy`.
+//! `user:maria.huber`). The rules read an id as one long word, so `_` and `-` hide its parts from them; here the rules
+//! read the id with blanks between its parts. UUIDs, hex digits and random parts are replaced by `x` first; an id of
+//! one part costs one pass over its bytes. Pseudonyms are in `id_policy`.
 
 use std::sync::LazyLock;
 
@@ -11,18 +11,19 @@ use super::names::{are_person_names, is_announced_given_name};
 use super::rule::RuleFamily;
 use crate::wordlists;
 
-/// Fewest digits in an id that may be private, and fewest that are also read without their separators.
-const DIGITS: usize = 4;
-const UNGROUPED: usize = 7;
+/// Fewest digits in an id whose numbers may be private.
+const MIN_DIGITS: usize = 4;
+/// Fewest digits in an id that is also read without the separators of its digit groups.
+const MIN_DIGITS_UNGROUPED: usize = 7;
 /// Least length of random hex digits, and of random letters and digits.
-const HEX: usize = 12;
-const RANDOM: usize = 20;
+const MIN_HEX: usize = 12;
+const MIN_RANDOM: usize = 20;
 
 /// A run of letters and digits in an id.
 #[derive(Clone, Copy)]
 struct IdPart<'t> {
     text: &'t str,
-    at: usize,
+    start: usize,
     /// Whether it is a UUID, hex digits or a random token.
     opaque: bool,
 }
@@ -50,13 +51,13 @@ pub(super) fn has_private_part(detector: &Detector, id: &str, scratch: &mut Sear
         return true;
     }
     let digits: usize = parts.iter().map(IdPart::count_digits).sum();
-    if digits < DIGITS {
+    if digits < MIN_DIGITS {
         return false;
     }
-    let mut reads = |text: &str| text != id && detector.is_private(text, scratch);
-    reads(&join_with_blanks(id, &parts, true))
-        || digits >= UNGROUPED && reads(&join_with_blanks(id, &parts, false))
-        || has_word_behind_number(&parts) && reads(&order_words_first(id, &parts))
+    let mut is_other_text_private = |text: &str| text != id && detector.is_private(text, scratch);
+    is_other_text_private(&join_with_blanks(id, &parts, true))
+        || digits >= MIN_DIGITS_UNGROUPED && is_other_text_private(&join_with_blanks(id, &parts, false))
+        || has_word_after_number(&parts) && is_other_text_private(&order_words_first(id, &parts))
 }
 
 fn is_separator(byte: u8) -> bool {
@@ -77,13 +78,13 @@ fn split_id(id: &str) -> Vec<IdPart<'_>> {
     let mut at = 0;
     while let Some(rest) = id.get(at..).filter(|rest| !rest.is_empty()) {
         if let Some(uuid) = rest.get(..36).filter(|uuid| is_uuid(uuid)) {
-            parts.push(IdPart { text: uuid, at, opaque: true });
+            parts.push(IdPart { text: uuid, start: at, opaque: true });
             at += 36;
             continue;
         }
         let len = rest.find(|c: char| c.is_ascii() && is_separator(c as u8)).unwrap_or(rest.len());
         if let Some(text) = rest.get(..len).filter(|text| !text.is_empty()) {
-            parts.push(IdPart { text, at, opaque: is_random(text) });
+            parts.push(IdPart { text, start: at, opaque: is_random(text) });
         }
         at += len.max(1);
     }
@@ -92,22 +93,22 @@ fn split_id(id: &str) -> Vec<IdPart<'_>> {
 
 /// Whether a part looks generated: hex digits with letters, or many alternations of letters and digits.
 fn is_random(text: &str) -> bool {
-    let has = |is: fn(&u8) -> bool| text.as_bytes().iter().any(is);
-    let hex = text.len() >= HEX && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let turns = text.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()).count();
-    let mixed = text.len() >= RANDOM && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) && turns >= 5;
+    let hex = text.len() >= MIN_HEX && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let alternations = text.as_bytes().chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit()).count();
+    let mixed = text.len() >= MIN_RANDOM && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) && alternations >= 5;
     // A number with a single letter is still a number
     let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
-    (hex || mixed) && has(u8::is_ascii_digit) && letters > 1
+    (hex || mixed) && text.bytes().any(|byte| byte.is_ascii_digit()) && letters > 1
 }
 
 /// `DOMAIN\user`.
 fn has_domain_login(id: &str) -> bool {
-    let word = |c: char| c.is_alphanumeric() || "._-$".contains(c);
+    let is_in_name = |c: char| c.is_alphanumeric() || "._-$".contains(c);
     id.split_once('\\').is_some_and(|(domain, user)| {
         let user = user.trim_start_matches('\\');
-        let (before, behind) = (domain.rsplit(|c| !word(c)).next().unwrap_or(""), user.split(|c| !word(c)).next());
-        before.chars().any(char::is_alphabetic) && behind.is_some_and(|user| user.chars().any(char::is_alphabetic))
+        let domain = domain.rsplit(|c| !is_in_name(c)).next().unwrap_or("");
+        let user = user.split(|c| !is_in_name(c)).next().unwrap_or("");
+        domain.contains(char::is_alphabetic) && user.contains(char::is_alphabetic)
     })
 }
 
@@ -115,41 +116,43 @@ fn has_domain_login(id: &str) -> bool {
 fn has_email_address(id: &str) -> bool {
     let Some((local, domain)) = id.split_once('@') else { return false };
     let mut labels = domain.split(['.', '-', '_', ':', '/', '|', '#', '+']).map(str::as_bytes);
-    let host = labels.next().is_some_and(|label| label.iter().any(u8::is_ascii_alphabetic));
-    let top = |label: &[u8]| (2..=24).contains(&label.len()) && label.iter().all(u8::is_ascii_alphabetic);
-    local.ends_with(char::is_alphanumeric) && host && domain.contains('.') && labels.any(top)
+    let has_host = labels.next().is_some_and(|label| label.iter().any(u8::is_ascii_alphabetic));
+    let is_top_level = |label: &[u8]| (2..=24).contains(&label.len()) && label.iter().all(u8::is_ascii_alphabetic);
+    local.ends_with(char::is_alphanumeric) && has_host && domain.contains('.') && labels.any(is_top_level)
 }
 
 /// Prefixes of ids and the cue words that they mean: `wa_4915…` is a WhatsApp number.
-static CUES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| wordlists::rows("numbers.id_cues").collect());
+static ID_CUES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| wordlists::rows("numbers.id_cues").collect());
 
 fn cue_word(text: &str) -> &str {
-    CUES.iter().find(|(short, _)| short.eq_ignore_ascii_case(text)).map_or(text, |(_, long)| long)
+    ID_CUES.iter().find(|(short, _)| short.eq_ignore_ascii_case(text)).map_or(text, |(_, long)| long)
 }
 
-/// The id with blanks between its parts. `grouped`: digit groups keep their separators.
+/// The id with blanks between its parts, `x` for opaque ones and cue words for prefixes. `grouped`: digit groups keep
+/// their separators.
 fn join_with_blanks(id: &str, parts: &[IdPart<'_>], grouped: bool) -> String {
     let mut out = String::with_capacity(id.len() + 16);
     let mut end = 0;
     for part in parts {
-        let between = id.get(end..part.at).unwrap_or_default();
-        let digits = out.ends_with(|c: char| c.is_ascii_digit()) && part.text.starts_with(|c: char| c.is_ascii_digit());
-        let keeps = grouped && digits && between.len() == 1 && !between.contains('_');
+        let between = id.get(end..part.start).unwrap_or_default();
+        let between_digits =
+            out.ends_with(|c: char| c.is_ascii_digit()) && part.text.starts_with(|c: char| c.is_ascii_digit());
+        let keeps_separator = grouped && between_digits && between.len() == 1 && !between.contains('_');
         out.push_str(match between {
             "" => "",
-            _ if keeps => between,
+            _ if keeps_separator => between,
             // `tel:+43664…`
             _ if between.ends_with('+') => " +",
             _ => " ",
         });
         out.push_str(if part.opaque { "x" } else { cue_word(part.text) });
-        end = part.at + part.text.len();
+        end = part.start + part.text.len();
     }
     out
 }
 
 /// Whether a word comes after the first number.
-fn has_word_behind_number(parts: &[IdPart<'_>]) -> bool {
+fn has_word_after_number(parts: &[IdPart<'_>]) -> bool {
     parts.iter().skip_while(|part| part.count_digits() == 0).any(IdPart::is_word)
 }
 

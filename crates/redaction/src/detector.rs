@@ -69,14 +69,14 @@ pub struct Detector {
     pub(super) stems: Stems,
     /// Words that users' patterns begin with.
     pub(super) users_words: LiteralSearch,
-    /// Context words for families of numbers in scripts without capital letters or blanks; matched only right before a
-    /// number.
+    /// Context words of numbers that begin with a non-ASCII letter, which the anchor pass can't find; matched only
+    /// right before a number.
     pub(super) foreign_words: Vec<(Box<str>, RuleFamily)>,
     /// Rules that are found by code.
     pub(super) families: FamilyRules,
     /// The rules of secrets.
     pub(super) secrets: SecretRules,
-    /// Indices of rules with loose patterns.
+    /// Indices of rules whose patterns are tried at every position.
     pub(super) unanchored: Vec<usize>,
     /// Placeholders without their brackets.
     pub(super) placeholders: HashSet<Box<str>>,
@@ -95,8 +95,8 @@ impl Detector {
 
     /// Replaces the search options.
     #[must_use]
-    pub fn with_options(self, choices: SearchOptions) -> Self {
-        Self { options: choices, ..self }
+    pub fn with_options(self, options: SearchOptions) -> Self {
+        Self { options, ..self }
     }
 
     /// Whether a hit is text that could not be searched, rather than a finding.

@@ -1,5 +1,6 @@
-//! Finds e-mail addresses, starting from each `@`. At most 64 characters before an `@` and 254 bytes behind it are
-//! read. A display name in front of an address is left in place. Encoded addresses are found in `views`.
+//! Finds e-mail addresses and UPI payment addresses, starting from each `@`. At most 64 characters before an `@`, 254
+//! after it and 256 bytes before the address are read. A display name in front of an address is left in place. Encoded
+//! addresses are found in `views`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -11,13 +12,13 @@ use super::sets::{ByteSet, WordSet};
 use crate::wordlists;
 
 /// Longest local part and longest domain (RFC 5321 §4.5.3.1).
-const LOCAL: usize = 64;
-const DOMAIN: usize = 254;
-/// Most trailing labels that are dropped to find the top-level domain.
-const LABELS: usize = 6;
+const MAX_LOCAL_PART: usize = 64;
+const MAX_DOMAIN: usize = 254;
+/// Most labels that are read, from the last one, to find a top-level domain.
+const MAX_LABELS: usize = 6;
 
 /// Domains that occur only in names of algorithms.
-const NO_HOSTS: &[&str] = &["openssh.com", "libssh.org"];
+const ALGORITHM_DOMAINS: &[&str] = &["openssh.com", "libssh.org"];
 
 /// File endings and units that are not top-level domains.
 static NO_TOP_LEVEL_DOMAINS: LazyLock<WordSet> =
@@ -25,51 +26,54 @@ static NO_TOP_LEVEL_DOMAINS: LazyLock<WordSet> =
 
 /// Claims every e-mail address and UPI address.
 pub(super) fn claim_emails(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
-    let (mail, upi) = (scan.rule(RuleFamily::Email), scan.rule(RuleFamily::Upi));
-    let mut done = 0;
+    let (email, upi) = (scan.rule(RuleFamily::Email), scan.rule(RuleFamily::Upi));
+    let mut floor = 0;
     for at in &scan.anchors.at_signs {
-        let found = mail.and_then(|rule| Some((rule, match_address(scan, *at, done)?)));
-        let found = found.or_else(|| upi.and_then(|rule| Some((rule, match_payment_address(scan, *at, done)?))));
+        let found = email.and_then(|rule| Some((rule, match_address(scan, *at, floor)?)));
+        let found = found.or_else(|| upi.and_then(|rule| Some((rule, match_payment_address(scan, *at, floor)?))));
         let Some((rule, range)) = found else { continue };
-        done = range.end;
+        floor = range.end;
         claims.add(scan, rule, range);
     }
 }
 
 /// Handles of banks and apps in India's payment system UPI.
-static HANDLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.upi_handles")));
+static UPI_HANDLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.upi_handles")));
 /// Longest handle, and longest distance between the word "UPI" and an address.
-const HANDLE: usize = 24;
-const WORD: usize = 24;
+const MAX_HANDLE: usize = 24;
+const MAX_UPI_WORD_DISTANCE: usize = 24;
 
 /// `name@okaxis`: a known handle, or any handle after a word for UPI.
 fn match_payment_address(scan: &TextScan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
-    let rest = scan.bytes(at + 1..at + 2 + HANDLE);
+    let rest = scan.bytes(at + 1..at + 2 + MAX_HANDLE);
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-    let handle = rest.get(..len).filter(|handle| handle.len() > 1 && handle.len() <= HANDLE)?;
+    let handle = rest.get(..len).filter(|handle| handle.len() > 1 && handle.len() <= MAX_HANDLE)?;
     let next = scan.byte(at + 1 + len);
-    let goes_on = b"_-/@(:".contains(&next) || next == b'.' && scan.byte(at + 2 + len).is_ascii_alphanumeric();
+    let continues = b"_-/@(:".contains(&next) || next == b'.' && scan.byte(at + 2 + len).is_ascii_alphanumeric();
     let start = local_part_start(scan, at, floor)
-        .filter(|start| at - start > 1 && !goes_on && scan.byte_before(*start, 1) != b'/')?;
-    let words = || {
-        scan.anchors.words_by_use.number_words.iter().filter(|word| word.action == WordAction::Number(RuleFamily::Upi))
+        .filter(|start| at - start > 1 && !continues && scan.byte_before(*start, 1) != b'/')?;
+    let is_announced = || {
+        scan.anchors.words_by_use.number_words.iter().any(|word| {
+            word.action == WordAction::Number(RuleFamily::Upi)
+                && word.end <= start
+                && start - word.end <= MAX_UPI_WORD_DISTANCE
+        })
     };
-    let told = || words().any(|word| word.end <= start && start - word.end <= WORD);
-    let plain = handle.iter().all(u8::is_ascii_lowercase);
-    (HANDLES.contains(handle) || plain && told()).then_some(start..at + 1 + len)
+    let is_lower = handle.iter().all(u8::is_ascii_lowercase);
+    (UPI_HANDLES.contains(handle) || is_lower && is_announced()).then_some(start..at + 1 + len)
 }
 
 /// Returns the address around an `@`. Nothing before `floor` belongs to it.
 fn match_address(scan: &TextScan<'_>, at: usize, floor: usize) -> Option<Range<usize>> {
-    let near = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
+    let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii();
     let before = scan.byte_before(at, 1);
-    if !near(scan.byte(at + 1)) || !(near(before) || b"._%+-\"'".contains(&before)) {
+    if !is_name_byte(scan.byte(at + 1)) || !(is_name_byte(before) || b"._%+-\"'".contains(&before)) {
         return None;
     }
     let end = domain_end(scan, at + 1)?;
     let start = local_part_start(scan, at, floor)?;
-    let algorithm = NO_HOSTS.contains(&scan.part(at + 1..end));
-    (!algorithm && !is_remote_login(scan, start, at, end) && end - start <= DOMAIN).then_some(start..end)
+    let is_algorithm = ALGORITHM_DOMAINS.contains(&scan.part(at + 1..end));
+    (!is_algorithm && !is_remote_login(scan, start, at, end) && end - start <= MAX_DOMAIN).then_some(start..end)
 }
 
 /// Bytes of ASCII domains.
@@ -77,56 +81,53 @@ static IN_DOMAIN: ByteSet = ByteSet::new(b"-.").and_alnum();
 
 /// Length of a domain with non-ASCII letters, up to the limit.
 fn wide_domain_len(rest: &str) -> usize {
-    let within = |c: char| {
+    let is_in_domain = |c: char| {
         let letter = if c.is_ascii() { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() };
         letter || c == '-' || c == '.'
     };
-    rest.chars().take(DOMAIN).take_while(|c| within(*c)).map(char::len_utf8).sum()
+    rest.chars().take(MAX_DOMAIN).take_while(|c| is_in_domain(*c)).map(char::len_utf8).sum()
 }
 
 /// End of the domain that starts at `from`: up to the last label that may be a top-level domain.
 fn domain_end(scan: &TextScan<'_>, from: usize) -> Option<usize> {
     let rest = scan.text.get(from..)?;
-    let plain = IN_DOMAIN.count_leading(rest.as_bytes().get(..DOMAIN.min(rest.len()))?);
-    let length = match rest.as_bytes().get(plain) {
+    let ascii_len = IN_DOMAIN.count_leading(rest.as_bytes().get(..MAX_DOMAIN.min(rest.len()))?);
+    let len = match rest.as_bytes().get(ascii_len) {
         Some(byte) if !byte.is_ascii() => wide_domain_len(rest),
-        _ => plain,
+        _ => ascii_len,
     };
-    let mut name = rest.get(..length)?.trim_end_matches(['.', '-']);
-    if !name.as_bytes().contains(&b'.') {
+    let mut domain = rest.get(..len)?.trim_end_matches(['.', '-']);
+    if !domain.contains('.') {
         return None;
     }
     // Text after two dots is another sentence
-    let dots = name.as_bytes().windows(2).position(|two| two == b"..");
-    name = dots.and_then(|dots| name.get(..dots)).unwrap_or(name);
-    for _ in 0..LABELS {
-        let (labels, top) = name.rsplit_once('.')?;
-        let ok = labels.split('.').all(|label| !label.is_empty() && label.len() <= 63 && !label.starts_with('-'));
-        if !ok {
+    domain = domain.split_once("..").map_or(domain, |(domain, _)| domain);
+    for _ in 0..MAX_LABELS {
+        let (labels, top) = domain.rsplit_once('.')?;
+        if !labels.split('.').all(|label| !label.is_empty() && label.len() <= 63 && !label.starts_with('-')) {
             return None;
         }
         if is_top_level_domain(top) {
-            let end = from + name.len();
+            let end = from + domain.len();
             // A call such as `x@w.mean(…)` is not an address
-            let unit = NO_TOP_LEVEL_DOMAINS.contains(top);
-            return (!unit && scan.byte(end) != b'(' && !labels.is_empty()).then_some(end);
+            return (!NO_TOP_LEVEL_DOMAINS.contains(top) && scan.byte(end) != b'(').then_some(end);
         }
         if !top.starts_with(char::is_alphabetic) {
             return None;
         }
-        name = labels;
+        domain = labels;
     }
     None
 }
 
 fn is_top_level_domain(label: &str) -> bool {
-    let ascii = label.bytes().all(|byte| byte.is_ascii_alphabetic());
-    if ascii {
+    let is_ascii_only = label.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if is_ascii_only {
         return (2..=24).contains(&label.len());
     }
-    let letters = label.chars().count();
-    let punycode = label.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("xn--")) && label.len() > 5;
-    punycode || ((2..=24).contains(&letters) && label.chars().all(char::is_alphabetic))
+    let letter_count = label.chars().count();
+    let is_punycode = label.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("xn--")) && label.len() > 5;
+    is_punycode || ((2..=24).contains(&letter_count) && label.chars().all(char::is_alphabetic))
 }
 
 /// Start of the local part that ends at `at`, not before `floor`.
@@ -138,8 +139,8 @@ fn local_part_start(scan: &TextScan<'_>, at: usize, floor: usize) -> Option<usiz
     let mut start = at;
     for (count, c) in text.chars().rev().enumerate() {
         // Latin, Greek and Cyrillic letters only: scripts without blanks would join the text before the address
-        let letter = c.is_ascii_alphanumeric() || (('\u{c0}'..'\u{530}').contains(&c) && c.is_alphabetic());
-        if count >= LOCAL || start <= floor || !(letter || "._%+-'".contains(c)) {
+        let is_letter = c.is_ascii_alphanumeric() || (('\u{c0}'..'\u{530}').contains(&c) && c.is_alphabetic());
+        if count >= MAX_LOCAL_PART || start <= floor || !(is_letter || "._%+-'".contains(c)) {
             break;
         }
         start -= c.len_utf8();
@@ -149,16 +150,15 @@ fn local_part_start(scan: &TextScan<'_>, at: usize, floor: usize) -> Option<usiz
     start += name.len() - name.trim_start_matches(['.', '\'', '-', '+']).len();
     let name = scan.part(start..at);
     let before = scan.byte_before(start, 1);
-    let variable = before == b'$' || name.starts_with("%s") || name.starts_with("%(");
-    let ok =
+    let is_variable = before == b'$' || name.starts_with("%s") || name.starts_with("%(");
+    let is_valid =
         !name.is_empty() && !name.contains("..") && !name.ends_with('.') && name.chars().any(char::is_alphanumeric);
-    (ok && !variable).then_some(start)
+    (is_valid && !is_variable).then_some(start)
 }
 
 /// Length of an escape such as `\n` or `\u003c` whose letters are read as the start of a local part at `start`.
 fn escape_len(scan: &TextScan<'_>, start: usize, end: usize) -> usize {
-    let slashes = scan.bytes(start.saturating_sub(8)..start).iter().rev().take_while(|byte| **byte == b'\\').count();
-    if slashes % 2 == 0 && slashes < 2 {
+    if scan.byte_before(start, 1) != b'\\' {
         return 0;
     }
     let hex = |digits: usize| scan.bytes(start + 1..start + 1 + digits).iter().all(u8::is_ascii_hexdigit);
@@ -174,16 +174,16 @@ fn escape_len(scan: &TextScan<'_>, start: usize, end: usize) -> usize {
 /// `"john doe"@example.com`: position of the opening quote.
 fn quoted_local_part_start(scan: &TextScan<'_>, at: usize) -> Option<usize> {
     let inner_end = at.checked_sub(1)?;
-    let inner = scan.bytes(inner_end.saturating_sub(LOCAL)..inner_end);
-    let length = inner.iter().rev().position(|byte| *byte == b'"')?;
-    let start = inner_end - length;
+    let inner = scan.bytes(inner_end.saturating_sub(MAX_LOCAL_PART)..inner_end);
+    let len = inner.iter().rev().position(|byte| *byte == b'"')?;
+    let start = inner_end - len;
     let name = scan.bytes(start..inner_end);
-    let word =
+    let has_word_ends =
         name.first().is_some_and(u8::is_ascii_alphanumeric) && name.last().is_some_and(u8::is_ascii_alphanumeric);
-    let plain = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b" ._+-".contains(byte));
+    let is_plain = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b" ._+-".contains(byte));
     // Excludes the end of a JSON string before another one
     let opens = b" \t\n:,<(;>".contains(&scan.byte_before(start, 2)) && scan.byte_before(start, 3) != b'"';
-    (word && plain && opens).then_some(start - 1)
+    (has_word_ends && is_plain && opens).then_some(start - 1)
 }
 
 /// Whether this is a remote of a program: `git@host:path`, or the end of `scheme://user:password@host`, whose
@@ -191,18 +191,18 @@ fn quoted_local_part_start(scan: &TextScan<'_>, at: usize) -> Option<usize> {
 fn is_remote_login(scan: &TextScan<'_>, start: usize, at: usize, end: usize) -> bool {
     let name = scan.part(start..at);
     if ["git", "hg", "svn", "gitlab", "org-"].iter().any(|user| name.eq_ignore_ascii_case(user)) {
-        let path = scan.byte(end) == b':' || (scan.byte(end) == b'/' && scan.byte_before(start, 1) == b'/');
-        if path {
+        let has_path = scan.byte(end) == b':' || (scan.byte(end) == b'/' && scan.byte_before(start, 1) == b'/');
+        if has_path {
             return true;
         }
     }
-    let near = scan.byte_before(start, 1);
-    if near.is_ascii_whitespace() || b"\"'<(,;[>".contains(&near) {
+    let before = scan.byte_before(start, 1);
+    if before.is_ascii_whitespace() || b"\"'<(,;[>".contains(&before) {
         return false;
     }
-    let before = scan.bytes(start.saturating_sub(256)..start);
-    let Some(scheme) = before.windows(3).rposition(|three| three == b"://") else { return false };
-    let authority = before.get(scheme + 3..).unwrap_or_default();
-    let ends = |byte: &u8| byte.is_ascii_whitespace() || b"/?#@\"'<>,;&".contains(byte);
-    authority.contains(&b':') && !authority.iter().any(ends)
+    let head = scan.bytes(start.saturating_sub(256)..start);
+    let Some(scheme_end) = head.windows(3).rposition(|three| three == b"://") else { return false };
+    let authority = head.get(scheme_end + 3..).unwrap_or_default();
+    let ends_authority = |byte: &u8| byte.is_ascii_whitespace() || b"/?#@\"'<>,;&".contains(byte);
+    authority.contains(&b':') && !authority.iter().any(ends_authority)
 }

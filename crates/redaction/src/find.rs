@@ -1,6 +1,6 @@
-//! Searches one text for hits. One pass (`anchors`) finds every position where something could begin; a pattern that
-//! begins with a known word is tried only there, within a window. If a match fails a check, the search resumes at its
-//! next byte, so that a false match never hides a real one. `resolve` settles overlaps.
+//! Searches one text for hits. `anchors` finds in one pass every position where something private could begin; patterns
+//! that begin with a known word are tried only there. If a match fails a check, the search resumes at its next byte, so
+//! that a false match never hides a real one. `resolve` settles overlaps.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ use super::views::{self, DecodedView, ViewEncoding, ViewOrigin};
 #[derive(Default)]
 pub struct SearchScratch {
     pub(super) hits: Vec<RedactionHit>,
-    work: SearchState,
+    state: SearchState,
     /// The text itself, then views of views.
     levels: [LevelBuffers; views::LEVELS + 1],
 }
@@ -53,7 +53,7 @@ impl SearchScratch {
         Self::default()
     }
 
-    /// Whether to accept every key as if its siblings confirmed it.
+    /// Sets whether every key is accepted as if its siblings confirmed it.
     pub(super) fn trust_keys(&mut self, trust: bool) {
         self.levels.iter_mut().for_each(|level| level.names.trust_keys(trust));
     }
@@ -61,13 +61,13 @@ impl SearchScratch {
     /// Bytes that patterns read in the last search, including repeated reads after a rejected match. Linear in the
     /// text.
     pub fn bytes_read(&self) -> usize {
-        self.work.bytes_read
+        self.state.bytes_read
     }
 
     /// Size of the largest regex cache in use, in bytes.
     #[cfg(test)]
     pub(super) fn largest_cache(&self) -> usize {
-        self.work.automaton_caches.iter().flatten().map(|(cache, _)| cache.memory_usage()).max().unwrap_or(0)
+        self.state.automaton_caches.iter().flatten().map(|(cache, _)| cache.memory_usage()).max().unwrap_or(0)
     }
 }
 
@@ -81,7 +81,7 @@ impl Detector {
     /// says that it is private, otherwise like [`Self::find`]. Keys of ids (`user.id`, `session.id`) do not count as
     /// private.
     pub fn find_for_key<'s>(&self, key: &str, text: &str, scratch: &'s mut SearchScratch) -> &'s [RedactionHit] {
-        scratch.work.bytes_read = 0;
+        scratch.state.bytes_read = 0;
         self.find_single_pass(key, text, scratch);
         self.find_exposed(key, text, scratch);
         &scratch.hits
@@ -89,14 +89,14 @@ impl Detector {
 
     /// Runs one search pass over the value of `key` ("" if it has none) and stores the hits in `scratch.hits`.
     pub(super) fn find_single_pass(&self, key: &str, text: &str, scratch: &mut SearchScratch) {
-        let SearchScratch { hits, work, levels } = scratch;
+        let SearchScratch { hits, state, levels } = scratch;
         hits.clear();
-        work.decode_budget = text.len().saturating_mul(views::MOST.1).saturating_add(views::MOST.0);
-        if work.automaton_caches.len() != self.rules.len() {
-            work.automaton_caches.clear();
-            work.automaton_caches.resize_with(self.rules.len(), || None);
+        state.decode_budget = text.len().saturating_mul(views::MAX_DECODED.1).saturating_add(views::MAX_DECODED.0);
+        if state.automaton_caches.len() != self.rules.len() {
+            state.automaton_caches.clear();
+            state.automaton_caches.resize_with(self.rules.len(), || None);
         }
-        self.search_level(text, ViewOrigin::default(), work, levels);
+        self.search_level(text, ViewOrigin::default(), state, levels);
         if key.is_empty() && levels.first().is_none_or(|level| level.claims.list.is_empty()) {
             return;
         }
@@ -110,14 +110,14 @@ impl Detector {
             // Bare digits under an id key are not a card number
             hits.retain(|hit| hit.range != (0..text.len()) || !self.is_bare_card(text, hit));
         }
-        let whole =
+        let whole_value =
             levels.first_mut().filter(|_| !key.is_empty()).and_then(|level| self.whole_value_hit(key, text, level));
-        hits.extend(whole);
+        hits.extend(whole_value);
         if let Some(level) = levels.first_mut().filter(|_| self.options.redact_repeats && !hits.is_empty()) {
             resolve_overlaps(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
             find_placeholders(text, &|name| self.is_placeholder(name), &mut level.reserved);
-            let carried = self.find_repeated_values(text, &level.reserved, hits);
-            hits.extend(carried);
+            let repeated = self.find_repeated_values(text, &level.reserved, hits);
+            hits.extend(repeated);
         }
         resolve_overlaps(hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
         json_repair::split_breaking_hits(text, hits, &|name| self.is_placeholder(name));
@@ -142,12 +142,14 @@ impl Detector {
         keys::private_under_key(&self.keys, key, text).or_else(secret)
     }
 
-    /// The hit that the key of a text gives, unless it cuts a placeholder or is allowed.
+    /// The hit on the private value of `key`, unless it would cut a placeholder or is allowed.
     fn whole_value_hit(&self, key: &str, text: &str, level: &mut LevelBuffers) -> Option<RedactionHit> {
         let (range, rule) = self.private_under_key(key, text)?;
         find_placeholders(text, &|name| self.is_placeholder(name), &mut level.reserved);
-        let cuts = level.reserved.iter().any(|held| {
-            held.contains(&range.start) || (held.start < range.end && range.end < held.end) || held.end == range.end
+        let cuts = level.reserved.iter().any(|placeholder| {
+            placeholder.contains(&range.start)
+                || (placeholder.start < range.end && range.end < placeholder.end)
+                || placeholder.end == range.end
         });
         let allow = self.rules.get(usize::from(rule)).and_then(|rule| rule.allow.as_ref());
         let allowed = allow.is_some_and(|allow| allow.is_match(text.get(range.clone()).unwrap_or_default()));
@@ -155,7 +157,7 @@ impl Detector {
     }
 
     /// Collects the claims on one text and its views in the first of `levels`.
-    fn search_level(&self, text: &str, origin: ViewOrigin<'_>, work: &mut SearchState, levels: &mut [LevelBuffers]) {
+    fn search_level(&self, text: &str, origin: ViewOrigin<'_>, state: &mut SearchState, levels: &mut [LevelBuffers]) {
         let Some((level, deeper)) = levels.split_first_mut() else { return };
         level.claims.list.clear();
         if text.len() < 3 {
@@ -169,37 +171,37 @@ impl Detector {
         find_placeholders_at(text, starts, &|name| self.is_placeholder(name), &mut level.reserved);
         if !level.reserved.is_empty() {
             // A placeholder is not a key and gives no context
-            let mut held = level.reserved.iter().peekable();
+            let mut placeholders_ahead = level.reserved.iter().peekable();
             level.anchors.words.retain(|word| {
-                while held.next_if(|held| held.end <= word.start).is_some() {}
-                held.peek().is_none_or(|held| held.start > word.start)
+                while placeholders_ahead.next_if(|placeholder| placeholder.end <= word.start).is_some() {}
+                placeholders_ahead.peek().is_none_or(|placeholder| placeholder.start > word.start)
             });
         }
         level.anchors.group_words();
         let scan = TextScan { text, anchors: &level.anchors, placeholders: &level.reserved, detector: self };
-        work.bytes_read += self.run_patterns(&scan, &mut work.automaton_caches, &mut level.claims);
-        work.bytes_read += self.run_users_patterns(&scan, &mut work.automaton_caches, &mut level.claims);
-        work.bytes_read += self.run_unanchored_patterns(&scan, &mut work.automaton_caches, &mut level.claims);
+        state.bytes_read += self.run_patterns(&scan, &mut state.automaton_caches, &mut level.claims);
+        state.bytes_read += self.run_users_patterns(&scan, &mut state.automaton_caches, &mut level.claims);
+        state.bytes_read += self.run_unanchored_patterns(&scan, &mut state.automaton_caches, &mut level.claims);
         super::email::claim_emails(&scan, &mut level.claims);
         super::spelled_email::claim_spelled_emails(&scan, &mut level.claims);
         super::numbers::claim_numbers(&scan, &mut level.claims);
         secrets::claim_secrets(&scan, &self.secrets, &mut level.claims);
         names::claim_names(&scan, &mut level.names, &mut level.claims);
-        let LevelBuffers { claims, view, windows, decoded_windows: done, names, .. } = level;
-        done.clear();
-        let kinds: &[ViewEncoding] = if ViewEncoding::may_have_any(&scan) { &ViewEncoding::ALL } else { &[] };
-        for kind in kinds.iter().copied().filter(|kind| kind.may_have_window(&scan)) {
+        let LevelBuffers { claims, view, windows, decoded_windows, names, .. } = level;
+        decoded_windows.clear();
+        let encodings: &[ViewEncoding] = if ViewEncoding::may_have_any(&scan) { &ViewEncoding::ALL } else { &[] };
+        for encoding in encodings.iter().copied().filter(|encoding| encoding.may_have_window(&scan)) {
             windows.clear();
-            kind.find_windows(&scan, &origin, claims, windows);
+            encoding.find_windows(&scan, &origin, claims, windows);
             for window in windows.drain(..) {
-                // Text next to escapes of an earlier kind was decoded in the view of those
-                if !kind.is_within(done, &window)
-                    && self.search_view(&scan, (kind, window.clone()), &origin, work, claims, view, deeper)
+                // Text next to escapes of an earlier encoding was decoded in their view
+                if !encoding.is_within(decoded_windows, &window)
+                    && self.search_view(&scan, (encoding, window.clone()), &origin, state, claims, view, deeper)
                 {
-                    done.push(window);
+                    decoded_windows.push(window);
                 }
             }
-            done.sort_by_key(|window| (window.start, window.end));
+            decoded_windows.sort_by_key(|window| (window.start, window.end));
         }
         if self.options.redact_repeats {
             names::claim_carried_names(&scan, names, claims);
@@ -211,36 +213,36 @@ impl Detector {
     fn search_view(
         &self,
         scan: &TextScan<'_>,
-        (kind, window): (ViewEncoding, Range<usize>),
+        (encoding, window): (ViewEncoding, Range<usize>),
         origin: &ViewOrigin<'_>,
-        work: &mut SearchState,
+        state: &mut SearchState,
         claims: &mut PrivateClaims,
         view: &mut DecodedView,
         deeper: &mut [LevelBuffers],
     ) -> bool {
-        if !kind.decode(scan, window.clone(), work.decode_budget, view) {
+        if !encoding.decode(scan, window.clone(), state.decode_budget, view) {
             return false;
         }
-        let origin = origin.extended(kind, view);
+        let origin = origin.extended(encoding, view);
         // A view costs more than its bytes, so a window of a few bytes must not be free
-        let cost = view.text().len().max(views::LEAST);
-        match work.decode_budget.checked_sub(cost) {
-            Some(left) if !deeper.is_empty() && !origin.is_deeper_than(self.options.depth) && !view.is_cut() => {
-                work.decode_budget = left
+        let cost = view.text().len().max(views::MIN_COST);
+        match state.decode_budget.checked_sub(cost) {
+            Some(rest) if !deeper.is_empty() && !origin.is_deeper_than(self.options.depth) && !view.is_cut() => {
+                state.decode_budget = rest
             }
             _ => {
                 claims.add_unscanned(scan, UNSCANNED, window);
                 return true;
             }
         }
-        self.search_level(view.text(), origin, work, deeper);
-        let below = deeper.first_mut().map(|below| below.claims.list.drain(..));
-        let below = below.into_iter().flatten();
-        if kind == ViewEncoding::SplitValues {
-            views::put_pieces(scan, &window, view, below, claims);
+        self.search_level(view.text(), origin, state, deeper);
+        let view_claims = deeper.first_mut().map(|level| level.claims.list.drain(..));
+        let view_claims = view_claims.into_iter().flatten();
+        if encoding == ViewEncoding::SplitValues {
+            views::claim_pieces(scan, &window, view, view_claims, claims);
             return true;
         }
-        for claim in below.filter_map(|claim| kind.map_claim(view, claim)) {
+        for claim in view_claims.filter_map(|claim| encoding.map_claim(view, claim)) {
             claims.add_claim(scan, claim);
         }
         true

@@ -14,9 +14,9 @@ use super::detector::Detector;
 use super::find::SearchScratch;
 use super::resolve::{RedactionHit, replace_hits};
 
-/// Rules and pseudonyms together.
+/// Decides by several rule sets which ids and columns are private, and makes their pseudonyms.
 pub struct RedactionIdPolicy {
-    rules: Vec<PooledDetector>,
+    detectors: Vec<PooledDetector>,
     pseudonyms: Pseudonymizer,
 }
 
@@ -27,9 +27,9 @@ struct PooledDetector {
 }
 
 impl PooledDetector {
-    fn with_scratch<T>(&self, use_it: impl FnOnce(&mut SearchScratch) -> T) -> T {
+    fn with_scratch<T>(&self, search: impl FnOnce(&mut SearchScratch) -> T) -> T {
         let mut scratch = self.scratch.lock().pop().unwrap_or_default();
-        let result = use_it(&mut scratch);
+        let result = search(&mut scratch);
         self.scratch.lock().push(scratch);
         result
     }
@@ -43,8 +43,9 @@ impl PooledDetector {
     fn redact_column(&self, text: &str) -> Option<String> {
         self.with_scratch(|scratch| {
             let hits = self.detector.find(text, scratch);
-            let put = &mut |hit: &RedactionHit, _: &str, out: &mut String| out.push_str(self.detector.placeholder(hit));
-            (!hits.is_empty()).then(|| replace_hits(text, hits, put))
+            let push_placeholder =
+                &mut |hit: &RedactionHit, _: &str, out: &mut String| out.push_str(self.detector.placeholder(hit));
+            (!hits.is_empty()).then(|| replace_hits(text, hits, push_placeholder))
         })
     }
 }
@@ -53,22 +54,21 @@ impl RedactionIdPolicy {
     /// A policy over several rule sets: an id is private if any set finds it private. References to the vault occur in
     /// every pipeline, also in the one with the strictest rules.
     pub fn new(detectors: Vec<Arc<Detector>>, pseudonyms: Pseudonymizer) -> Self {
-        let rules =
-            detectors.into_iter().map(|detector| PooledDetector { detector, scratch: Mutex::default() }).collect();
-        Self { rules, pseudonyms }
+        let pooled = |detector| PooledDetector { detector, scratch: Mutex::default() };
+        Self { detectors: detectors.into_iter().map(pooled).collect(), pseudonyms }
     }
 }
 
 impl IdPolicy for RedactionIdPolicy {
     fn shown_id<'a>(&self, account: &str, id: &'a str) -> Cow<'a, str> {
-        if is_unfit(id) || self.rules.iter().any(|rules| rules.is_private(id)) {
+        if is_unfit(id) || self.detectors.iter().any(|detector| detector.is_private(id)) {
             return self.pseudonyms.pseudonym(account, id).into();
         }
         id.into()
     }
 
     fn redact_column<'a>(&self, _account: &str, text: &'a str) -> Cow<'a, str> {
-        self.rules.iter().fold(Cow::Borrowed(text), |text, rules| match rules.redact_column(&text) {
+        self.detectors.iter().fold(Cow::Borrowed(text), |text, detector| match detector.redact_column(&text) {
             Some(changed) => changed.into(),
             None => text,
         })
@@ -79,12 +79,12 @@ impl IdPolicy for RedactionIdPolicy {
     }
 }
 
-/// Whether non-text bytes have the width of an id (span, trace, digest) and are not plain text in wide characters, of
-/// which at least half would be zeros.
+/// Whether bytes have the width of an id (span, trace, digest) and are not ASCII text in UTF-16 or UTF-32, of which at
+/// least half of the bytes are zeros.
 pub fn is_id_bytes(bytes: &[u8]) -> bool {
     let zeros = bytes.iter().filter(|byte| **byte == 0).count();
-    let printable = |byte: &u8| matches!(byte, b' '..=b'~');
-    let wide =
-        zeros * 2 >= bytes.len() && zeros < bytes.len() && bytes.iter().all(|byte| *byte == 0 || printable(byte));
-    matches!(bytes.len(), 8 | 16 | 32) && !wide
+    let is_printable = |byte: &u8| matches!(byte, b' '..=b'~');
+    let is_wide_text =
+        zeros * 2 >= bytes.len() && zeros < bytes.len() && bytes.iter().all(|byte| *byte == 0 || is_printable(byte));
+    matches!(bytes.len(), 8 | 16 | 32) && !is_wide_text
 }

@@ -1,8 +1,8 @@
 //! Carries findings from one text of an item to its other texts: an attribute says `customer.name`, and an event of the
-//! same span has the bare name. Only values behind a key or word and names of persons are carried, at most [`MOST`] of
-//! each, and only if they could hardly mean anything else, as within one text ([`super::carry`]). Hits avoid existing
-//! placeholders, keep JSON valid, and are searched again for what they expose. `processors/redact` knows which texts
-//! belong to one item.
+//! same span has the bare name. Only values after a key or word and names of persons are carried, at most
+//! [`MAX_FINDINGS`] of each, and only if they could hardly mean anything else, as within one text (`value_carry`). Hits
+//! avoid existing placeholders and keep JSON valid, and the text is searched again with its placeholders.
+//! `processors/redact` knows which texts belong to one item.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ use super::scan::{PrivateClaims, TextScan};
 use super::value_carry::{FoundValue, is_carried};
 
 /// Most values, and most words of names, of one item.
-const MOST: usize = 64;
+const MAX_FINDINGS: usize = 64;
 
 /// Values and names found in the texts of one item.
 #[derive(Default)]
@@ -41,13 +41,13 @@ impl ItemFindings {
     }
 
     fn add_value(&mut self, value: &str, rule: usize) {
-        if self.values.len() < MOST && !self.values.iter().any(|(known, _)| **known == *value) {
+        if self.values.len() < MAX_FINDINGS && !self.values.iter().any(|(known, _)| **known == *value) {
             self.values.push((value.into(), rule));
         }
     }
 
     fn add_name(&mut self, name: &str) {
-        if self.names.len() < MOST && !self.names.iter().any(|known| **known == *name) {
+        if self.names.len() < MAX_FINDINGS && !self.names.iter().any(|known| **known == *name) {
             self.names.push(name.into());
         }
     }
@@ -57,8 +57,8 @@ impl ItemFindings {
 static NO_ANCHORS: LazyLock<Anchors> = LazyLock::new(Anchors::default);
 
 impl Detector {
-    /// Adds to `told` those `hits` of a text that are to be found in the other texts of its item.
-    pub fn collect_item_findings(&self, text: &str, hits: &[RedactionHit], told: &mut ItemFindings) {
+    /// Adds to `findings` those `hits` of a text that are to be found in the other texts of its item.
+    pub fn collect_item_findings(&self, text: &str, hits: &[RedactionHit], findings: &mut ItemFindings) {
         if !self.options.redact_repeats {
             return;
         }
@@ -66,37 +66,37 @@ impl Detector {
             let Some(rule) = self.rules.get(hit.rule) else { continue };
             let found = text.get(hit.range.clone()).unwrap_or_default();
             if is_carried(rule, found) {
-                told.add_value(found, hit.rule);
+                findings.add_value(found, hit.rule);
             }
-            let named = match rule.family {
+            let is_name = match rule.family {
                 Some(RuleFamily::NameIntroduced) => true,
                 Some(RuleFamily::Keys) => rule.meaning == PlaceholderMeaning::Person,
                 Some(RuleFamily::NameCued | RuleFamily::NameSigned | RuleFamily::NameMail) => found.contains(' '),
                 _ => false,
             };
-            names::carried_words(found).filter(|_| named).for_each(|word| told.add_name(word));
+            names::carried_words(found).filter(|_| is_name).for_each(|word| findings.add_name(word));
         }
     }
 
-    /// Finds the values and names of `told` in `text`, the value of `key` ("" if it has none), and whatever their
+    /// Finds the values and names of `findings` in `text`, the value of `key` ("" if it has none), and whatever their
     /// placeholders then expose. The hits are sorted, do not overlap, and are valid until the next call with this
     /// scratch.
     pub fn find_item_findings<'s>(
         &self,
         key: &str,
         text: &str,
-        told: &ItemFindings,
+        findings: &ItemFindings,
         scratch: &'s mut SearchScratch,
     ) -> &'s [RedactionHit] {
         scratch.hits.clear();
-        let mut held = Vec::new();
-        find_placeholders(text, &|name| self.is_placeholder(name), &mut held);
-        let seeds: Vec<FoundValue<'_>> =
-            told.values.iter().map(|(value, rule)| FoundValue { value, rule: *rule }).collect();
-        let mut hits = self.find_values(text, &held, &seeds, seeds.iter().copied());
+        let mut placeholders = Vec::new();
+        find_placeholders(text, &|name| self.is_placeholder(name), &mut placeholders);
+        let values: Vec<FoundValue<'_>> =
+            findings.values.iter().map(|(value, rule)| FoundValue { value, rule: *rule }).collect();
+        let mut hits = self.find_values(text, &placeholders, &values, values.iter().copied());
         if let Some(rule) = self.families.rule(RuleFamily::NameRepeated) {
-            let scan = TextScan { text, anchors: &NO_ANCHORS, placeholders: &held, detector: self };
-            let (mut claims, words) = (PrivateClaims::default(), told.names.iter().map(|name| &**name).collect());
+            let scan = TextScan { text, anchors: &NO_ANCHORS, placeholders: &placeholders, detector: self };
+            let (mut claims, words) = (PrivateClaims::default(), findings.names.iter().map(|name| &**name).collect());
             names::claim_words(&scan, rule, words, &mut claims);
             hits.extend(claims.list.into_iter().map(|claim| RedactionHit {
                 range: claim.range,

@@ -1,10 +1,10 @@
-//! Keeps JSON documents valid. A rule may read another notation within a string (`<token>`, `'…`) and continue behind
+//! Keeps JSON documents valid. A rule may read another notation within a string (`<token>`, `'…`) and continue after
 //! the closing quote, which would break the document.
 //!
-//! In an object or array that parses, a hit must lie within a string, or cover a whole bare value, which then gets
-//! quotes. A hit that reaches further is split into such parts; punctuation between them and keys after its first
-//! string stay, and escapes are never split. A string that is itself such a document is treated the same way
-//! ([`nested`]).
+//! In an object or array that parses, each hit must lie within a string, or cover a whole bare value (one without
+//! quotes), whose placeholder then gets quotes. A hit that reaches further is split into such parts; punctuation
+//! between them, constants, and keys after its first string stay, and escapes are never split. A string that is itself
+//! such a document is treated the same way ([`nested`]).
 
 mod nested;
 
@@ -15,56 +15,57 @@ use super::resolve::{RedactionHit, is_placeholder};
 /// Splits hits that would break the document `text`, or a document in its strings; leaves other texts alone. `known`:
 /// names of placeholders.
 pub(super) fn split_breaking_hits(text: &str, hits: &mut Vec<RedactionHit>, known: &dyn Fn(&str) -> bool) {
-    let opens = text.trim_ascii_start().starts_with(['{', '[']);
-    let whole = |hit: &RedactionHit| hit.range.start == 0 && hit.range.end == text.len();
-    if hits.is_empty() || !opens || hits.iter().any(whole) {
+    let may_be_json = text.trim_ascii_start().starts_with(['{', '[']);
+    let covers_text = |hit: &RedactionHit| hit.range.start == 0 && hit.range.end == text.len();
+    if hits.is_empty() || !may_be_json || hits.iter().any(covers_text) {
         return;
     }
-    let (fit, deeper) = (all_hits_fit(text, hits), hits.iter().any(|hit| nested::may_cross(text, hit)));
-    if fit && !deeper || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
+    let all_fit = all_hits_fit(text, hits);
+    let any_crosses = hits.iter().any(|hit| nested::may_cross(text, hit));
+    if all_fit && !any_crosses || serde_json::from_str::<serde::de::IgnoredAny>(text).is_err() {
         return;
     }
-    if !fit {
+    if !all_fit {
         split_all(text, hits, known);
     }
-    if deeper {
+    if any_crosses {
         split_in_strings(text, hits, known);
     }
 }
 
 /// Splits hits that would break documents in the strings of `text`.
 fn split_in_strings(text: &str, hits: &mut Vec<RedactionHit>, known: &dyn Fn(&str) -> bool) {
-    let mut parted: Vec<RedactionHit> = Vec::new();
+    let mut split_hits: Vec<RedactionHit> = Vec::new();
     let mut from = 0;
     for token in JsonTokens::new(text).filter(|token| token.is_string) {
         let rest = hits.get(from..).unwrap_or_default();
         let first = from + rest.partition_point(|hit| hit.range.start < token.range.start);
-        let upto = from + rest.partition_point(|hit| hit.range.end <= token.range.end);
-        let here = hits.get(first..upto).unwrap_or_default();
-        if !here.iter().any(|hit| nested::may_cross(text, hit)) {
+        let end = from + rest.partition_point(|hit| hit.range.end <= token.range.end);
+        let hits_in_string = hits.get(first..end).unwrap_or_default();
+        if !hits_in_string.iter().any(|hit| nested::may_cross(text, hit)) {
             continue;
         }
-        let Some(inner) = nested::DecodedString::decode(text, token.range) else { continue };
-        let mut below: Vec<RedactionHit> = here.iter().map(|hit| inner.map_in(hit)).collect();
-        split_breaking_hits(&inner.text, &mut below, known);
-        parted.extend(hits.get(from..first).unwrap_or_default().iter().cloned());
-        parted.extend(below.iter().map(|hit| inner.map_out(hit)));
-        from = upto;
+        let Some(document) = nested::DecodedString::decode(text, token.range) else { continue };
+        let mut inner_hits: Vec<RedactionHit> = hits_in_string.iter().map(|hit| document.map_in(hit)).collect();
+        split_breaking_hits(&document.text, &mut inner_hits, known);
+        split_hits.extend(hits.get(from..first).unwrap_or_default().iter().cloned());
+        split_hits.extend(inner_hits.iter().map(|hit| document.map_out(hit)));
+        from = end;
     }
     if from > 0 {
-        parted.extend(hits.drain(..).skip(from));
-        *hits = parted;
+        split_hits.extend(hits.drain(..).skip(from));
+        *hits = split_hits;
     }
 }
 
 /// Splits hits into the parts that lie in each string and bare value.
 fn split_all(text: &str, hits: &mut Vec<RedactionHit>, known: &dyn Fn(&str) -> bool) {
     let mut tokens = JsonTokens::new(text).peekable();
-    let mut parted: Vec<RedactionHit> = Vec::with_capacity(hits.len());
+    let mut split_hits: Vec<RedactionHit> = Vec::with_capacity(hits.len());
     for hit in hits.drain(..) {
         while tokens.next_if(|token| token.range.end <= hit.range.start).is_some() {}
         while let Some(token) = tokens.peek().filter(|token| token.range.start < hit.range.end) {
-            add_covered_part(text, (&hit, token), known, &mut parted);
+            add_covered_part(text, (&hit, token), known, &mut split_hits);
             // The next hit may lie in the same string
             if token.range.end > hit.range.end {
                 break;
@@ -72,7 +73,7 @@ fn split_all(text: &str, hits: &mut Vec<RedactionHit>, known: &dyn Fn(&str) -> b
             tokens.next();
         }
     }
-    *hits = parted;
+    *hits = split_hits;
 }
 
 /// Adds the part of a token that a hit covers.
@@ -83,7 +84,7 @@ fn add_covered_part(
     out: &mut Vec<RedactionHit>,
 ) {
     let found = text.get(token.range.clone()).unwrap_or_default();
-    let (range, bare) = match token.is_string {
+    let (range, added_quotes) = match token.is_string {
         true => {
             let (start, end) = (hit.range.start.max(token.range.start), hit.range.end.min(token.range.end));
             let start = escape_at(text, start).map_or(start, |escape| escape.start);
@@ -91,21 +92,21 @@ fn add_covered_part(
         }
         false => (token.range.clone(), Some(0)),
     };
-    let constant = !token.is_string && matches!(found, "true" | "false" | "null");
+    let is_constant = !token.is_string && matches!(found, "true" | "false" | "null");
     // An existing placeholder stays, and so does a key that the hit ran into
-    let held = range == token.range && is_placeholder(found, known)
+    let must_stay = range == token.range && is_placeholder(found, known)
         || token.is_string
             && hit.range.start < token.range.start
             && is_object_key(text.as_bytes().get(token.range.end + 1..).unwrap_or_default());
-    let again = out.last().is_some_and(|last| last.range.end > range.start);
-    if !range.is_empty() && !constant && !held && !again {
-        out.push(RedactionHit { range, rule: hit.rule, added_quotes: bare });
+    let overlaps_last = out.last().is_some_and(|last| last.range.end > range.start);
+    if !range.is_empty() && !is_constant && !must_stay && !overlaps_last {
+        out.push(RedactionHit { range, rule: hit.rule, added_quotes });
     }
 }
 
-/// Whether a string is an object's key, given the text behind its quote.
-pub(super) fn is_object_key(behind: &[u8]) -> bool {
-    behind.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
+/// Whether a string is an object's key, given the text after its quote.
+pub(super) fn is_object_key(after: &[u8]) -> bool {
+    after.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b':')
 }
 
 /// Whether each hit lies within a string, or is a bare value that gets quotes.
@@ -115,9 +116,10 @@ fn all_hits_fit(text: &str, hits: &[RedactionHit]) -> bool {
         while tokens.next_if(|token| token.range.end < hit.range.end).is_some() {}
         tokens.peek().is_some_and(|token| match token.is_string {
             true => {
-                let whole = escape_at(text, hit.range.start).is_none() && escape_at(text, hit.range.end).is_none();
-                let within = token.range.start <= hit.range.start && hit.range.end <= token.range.end;
-                hit.added_quotes.is_none() && within && whole
+                let keeps_escapes =
+                    escape_at(text, hit.range.start).is_none() && escape_at(text, hit.range.end).is_none();
+                let is_within = token.range.start <= hit.range.start && hit.range.end <= token.range.end;
+                hit.added_quotes.is_none() && is_within && keeps_escapes
             }
             false => hit.added_quotes == Some(0) && token.range == hit.range,
         })
@@ -126,14 +128,14 @@ fn all_hits_fit(text: &str, hits: &[RedactionHit]) -> bool {
 
 /// Returns the escape that a cut at `at` would split.
 fn escape_at(text: &str, at: usize) -> Option<Range<usize>> {
-    let begins = |at: usize| {
+    let begins_escape = |at: usize| {
         let before = text.as_bytes().get(..=at).unwrap_or_default();
         before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
     };
-    let wide = |from: &usize| text.as_bytes().get(from + 1) == Some(&b'u');
-    let near = (1..=5).filter_map(|back| at.checked_sub(back));
-    let from = near.into_iter().find(|from| begins(*from) && (from + 1 == at || wide(from)))?;
-    Some(from..text.len().min(from + if wide(&from) { 6 } else { 2 }))
+    let is_unicode = |from: &usize| text.as_bytes().get(from + 1) == Some(&b'u');
+    let mut positions = (1..=5).filter_map(|back| at.checked_sub(back));
+    let from = positions.find(|from| begins_escape(*from) && (from + 1 == at || is_unicode(from)))?;
+    Some(from..text.len().min(from + if is_unicode(&from) { 6 } else { 2 }))
 }
 
 /// A string without its quotes, or a bare value.
@@ -170,16 +172,16 @@ impl Iterator for JsonTokens<'_> {
     type Item = JsonToken;
 
     fn next(&mut self) -> Option<JsonToken> {
-        let mark = |byte: &u8| b"{}[]:, \t\r\n".contains(byte);
+        let is_punctuation = |byte: &u8| b"{}[]:, \t\r\n".contains(byte);
         let rest = self.text.get(self.at..)?;
-        let start = self.at + rest.iter().position(|byte| !mark(byte))?;
+        let start = self.at + rest.iter().position(|byte| !is_punctuation(byte))?;
         if self.text.get(start) == Some(&b'"') {
             let end = self.string_end(start + 1);
             self.at = end + 1;
             return Some(JsonToken { range: start + 1..end, is_string: true });
         }
         let rest = self.text.get(start..).unwrap_or_default();
-        let end = start + rest.iter().position(|byte| mark(byte) || *byte == b'"').unwrap_or(rest.len());
+        let end = start + rest.iter().position(|byte| is_punctuation(byte) || *byte == b'"').unwrap_or(rest.len());
         self.at = end;
         Some(JsonToken { range: start..end, is_string: false })
     }

@@ -6,22 +6,23 @@ use aho_corasick::packed::{Config, MatchKind, Searcher};
 use aho_corasick::{PatternID, Span};
 
 /// Most words in one searcher; more would make it slow.
-const MOST: usize = 64;
+const MAX_WORDS: usize = 64;
 /// Most bytes of a word that are searched.
-const LONGEST: usize = 8;
+const MAX_WORD_LEN: usize = 8;
 /// Shortest word that is searched.
 pub(super) const SHORTEST: usize = 3;
 
-/// Words, and the rules that begin with them.
+/// The first words of users' patterns.
 #[derive(Default)]
 pub(super) struct LiteralSearch {
+    /// Searchers, each with the rules of each of its words.
     searchers: Vec<(Searcher, Vec<Vec<u16>>)>,
 }
 
 impl LiteralSearch {
     /// Builds the searchers. Also returns the rules whose words do not fit in one; they have to be tried everywhere.
     pub(super) fn new(mut words: Vec<(Vec<u8>, u16)>) -> (Self, Vec<u16>) {
-        words.iter_mut().for_each(|(word, _)| word.truncate(LONGEST));
+        words.iter_mut().for_each(|(word, _)| word.truncate(MAX_WORD_LEN));
         words.sort();
         words.dedup();
         // A word that starts with another is found by the shorter one, because a search reports one word per position
@@ -32,20 +33,20 @@ impl LiteralSearch {
                 _ => distinct.push((word, vec![rule])),
             }
         }
-        let (mut made, mut left) = (Self::default(), Vec::new());
-        for chunk in distinct.chunks(MOST) {
+        let (mut search, mut unsearched_rules) = (Self::default(), Vec::new());
+        for chunk in distinct.chunks(MAX_WORDS) {
             let mut config = Config::new();
             config.match_kind(MatchKind::LeftmostFirst);
             let searcher = config.builder().extend(chunk.iter().map(|(word, _)| word)).build();
             let rules: Vec<Vec<u16>> = chunk.iter().map(|(_, rules)| rules.clone()).collect();
             match searcher {
-                Some(searcher) => made.searchers.push((searcher, rules)),
-                None => left.extend(rules.into_iter().flatten()),
+                Some(searcher) => search.searchers.push((searcher, rules)),
+                None => unsearched_rules.extend(rules.into_iter().flatten()),
             }
         }
-        left.sort_unstable();
-        left.dedup();
-        (made, left)
+        unsearched_rules.sort_unstable();
+        unsearched_rules.dedup();
+        (search, unsearched_rules)
     }
 
     /// Whether there are no words.

@@ -1,5 +1,5 @@
 //! [`PatternMatcher`] compiles a pattern when it is first tried, because most of some 150 patterns never are.
-//! `patterns` decides where to try it, `heads` rejects by the first bytes.
+//! `patterns` decides where to try it, `pattern_head` rejects by the first bytes.
 
 use std::sync::OnceLock;
 

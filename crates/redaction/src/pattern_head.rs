@@ -1,6 +1,6 @@
 //! [`PatternHead`]: the bytes that may occur at each of the first positions of a pattern's matches. A pattern is tried
 //! at every occurrence of its word; a few table look-ups reject most of them before the automaton runs. A text that
-//! does not fit can't match; one that fits may still not match. Words are in `stems`, matching in `patterns`.
+//! does not fit can't match; one that fits may still not match. `stems` finds the words, `patterns` runs the patterns.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use regex_automata::util::syntax;
 
 use super::sets::ByteBitSet;
 
-/// Most positions.
-const MOST: usize = 16;
-/// Most states of a pattern at one position; beyond that, the head ends there.
-const STATES: usize = 4096;
+/// Most positions in a head.
+const MAX_POSITIONS: usize = 16;
+/// A head ends before a position at which the automaton may be in so many states.
+const MAX_STATES: usize = 4096;
 
 /// The set of allowed bytes for each position.
 #[derive(Default)]
@@ -28,32 +28,32 @@ impl PatternHead {
     }
 
     fn from_nfa(nfa: &NFA) -> Self {
-        let (mut places, mut states) = (Vec::new(), BTreeSet::new());
+        let (mut positions, mut states) = (Vec::new(), BTreeSet::new());
         add_reachable_states(nfa, nfa.start_anchored(), &mut states);
-        while places.len() < MOST && states.len() < STATES {
-            let (mut bytes, mut next) = (ByteBitSet::default(), BTreeSet::new());
+        while positions.len() < MAX_POSITIONS && states.len() < MAX_STATES {
+            let (mut bytes, mut next_states) = (ByteBitSet::default(), BTreeSet::new());
             for state in states.iter().map(|state| nfa.state(*state)) {
-                let mut goes = |(from, to): (u8, u8), state: StateID| {
+                let mut add_transition = |(from, to): (u8, u8), state: StateID| {
                     bytes.add(from, to);
-                    add_reachable_states(nfa, state, &mut next);
+                    add_reachable_states(nfa, state, &mut next_states);
                 };
                 match state {
-                    State::ByteRange { trans } => goes((trans.start, trans.end), trans.next),
+                    State::ByteRange { trans } => add_transition((trans.start, trans.end), trans.next),
                     State::Sparse(steps) => {
-                        steps.transitions.iter().for_each(|step| goes((step.start, step.end), step.next));
+                        steps.transitions.iter().for_each(|step| add_transition((step.start, step.end), step.next));
                     }
                     State::Dense(steps) => (0..=u8::MAX)
                         .filter_map(|byte| Some((byte, steps.matches_byte(byte)?)))
-                        .for_each(|(byte, state)| goes((byte, byte), state)),
+                        .for_each(|(byte, state)| add_transition((byte, byte), state)),
                     // a match may end here
-                    State::Match { .. } => return Self(places),
+                    State::Match { .. } => return Self(positions),
                     _ => {}
                 }
             }
-            places.push(bytes);
-            states = next;
+            positions.push(bytes);
+            states = next_states;
         }
-        Self(places)
+        Self(positions)
     }
 
     /// Whether a match may begin at the start of `rest`.
@@ -65,15 +65,15 @@ impl PatternHead {
 
 /// Adds a state and all states reachable without a byte; look-arounds are assumed to succeed.
 fn add_reachable_states(nfa: &NFA, from: StateID, states: &mut BTreeSet<StateID>) {
-    let mut open = vec![from];
-    while let Some(state) = open.pop() {
+    let mut pending = vec![from];
+    while let Some(state) = pending.pop() {
         if !states.insert(state) {
             continue;
         }
         match nfa.state(state) {
-            State::Look { next, .. } | State::Capture { next, .. } => open.push(*next),
-            State::Union { alternates } => open.extend(alternates.iter().copied()),
-            State::BinaryUnion { alt1, alt2 } => open.extend([*alt1, *alt2]),
+            State::Look { next, .. } | State::Capture { next, .. } => pending.push(*next),
+            State::Union { alternates } => pending.extend(alternates.iter().copied()),
+            State::BinaryUnion { alt1, alt2 } => pending.extend([*alt1, *alt2]),
             _ => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Runs the patterns of rules: at the words that they begin with, and users' patterns without such a word at every
-//! position. Linear in the text: re-reading after rejected candidates is limited, and beyond the limit the whole text
-//! counts as private. `anchors` finds the words, `heads` rejects by first bytes.
+//! position. Linear in the text: the bytes of candidates, which may overlap, are limited; beyond that, the whole text
+//! counts as private. `anchors` finds the words, `pattern_head` rejects by first bytes.
 
 use std::ops::Range;
 
@@ -13,74 +13,75 @@ use super::detector::{CompiledRule, Detector};
 use super::matcher::CompiledPattern;
 use super::scan::{PrivateClaim, PrivateClaims, TextScan};
 
-/// Most candidates of one rule in one text; beyond that, the whole text counts as private. Protects against hostile
-/// input.
+/// Most candidates of an unanchored pattern in one text; beyond that, the whole text counts as private. Protects
+/// against hostile input.
 const MAX_TRIES: usize = 100_000;
-/// Most bytes of rejected candidates: a base, and a multiple of the text's length. Beyond that, the whole text counts
-/// as private, because overlapping false matches would be read again from every byte.
-const MAX_FAILED: (usize, usize) = (4 << 20, 16);
+/// Most bytes of candidates (of an unanchored pattern, of rejected ones): a base, and a multiple of the text's length.
+/// Beyond that, the whole text counts as private, because overlapping false matches are read again from every byte.
+const MAX_CANDIDATE_BYTES: (usize, usize) = (4 << 20, 16);
 /// Most bytes that a pattern may read from its first word on.
 const WINDOW: usize = 16 << 10;
 /// Bytes counted for a pattern that does not match.
-const NO_MATCH: usize = 64;
+const NO_MATCH_COST: usize = 64;
 
 impl Detector {
     /// Runs built-in patterns at their first words. Returns the number of bytes read.
     pub(super) fn run_patterns(
         &self,
         scan: &TextScan<'_>,
-        states: &mut AutomatonCaches,
+        caches: &mut AutomatonCaches,
         claims: &mut PrivateClaims,
     ) -> usize {
-        let (mut read, most) = (0_usize, max_failed_bytes(scan.text));
+        let (mut bytes_read, max_bytes) = (0_usize, max_candidate_bytes(scan.text));
         for word in &scan.anchors.words_by_use.pattern_words {
             let WordAction::Pattern(index) = word.action else { continue };
-            let Some((search, state)) = PatternRun::for_rule(self, usize::from(index), states) else { continue };
-            read += search.try_at(scan, word.start, state, claims);
-            if read > most {
-                search.claim_whole_text(scan, claims);
+            let Some((run, slot)) = PatternRun::for_rule(self, usize::from(index), caches) else { continue };
+            bytes_read += run.try_at(scan, word.start, slot, claims);
+            if bytes_read > max_bytes {
+                run.claim_whole_text(scan, claims);
                 break;
             }
         }
-        read
+        bytes_read
     }
 
     /// Runs users' patterns at their first words. Returns the number of bytes read.
     pub(super) fn run_users_patterns(
         &self,
         scan: &TextScan<'_>,
-        states: &mut AutomatonCaches,
+        caches: &mut AutomatonCaches,
         claims: &mut PrivateClaims,
     ) -> usize {
-        let (mut read, most) = (0_usize, max_failed_bytes(scan.text));
-        self.users_words.for_each_match(scan.text, |at, rules| {
-            for index in rules {
-                let Some((search, state)) = PatternRun::for_rule(self, usize::from(*index), states) else { continue };
-                if read <= most {
-                    read += search.try_at(scan, at, state, claims);
-                } else if read < usize::MAX {
-                    read = usize::MAX;
-                    search.claim_whole_text(scan, claims);
+        let (mut bytes_read, max_bytes) = (0_usize, max_candidate_bytes(scan.text));
+        self.users_words.for_each_match(scan.text, |at, indices| {
+            for index in indices {
+                let Some((run, slot)) = PatternRun::for_rule(self, usize::from(*index), caches) else { continue };
+                if bytes_read <= max_bytes {
+                    bytes_read += run.try_at(scan, at, slot, claims);
+                } else if bytes_read < usize::MAX {
+                    // The maximum marks the text as claimed
+                    bytes_read = usize::MAX;
+                    run.claim_whole_text(scan, claims);
                 }
             }
         });
-        read.min(most)
+        bytes_read.min(max_bytes)
     }
 
     /// Runs users' patterns that begin with no known word, over the whole text. Returns the number of bytes read.
     pub(super) fn run_unanchored_patterns(
         &self,
         scan: &TextScan<'_>,
-        states: &mut AutomatonCaches,
+        caches: &mut AutomatonCaches,
         claims: &mut PrivateClaims,
     ) -> usize {
-        let mut read = 0;
+        let mut bytes_read = 0;
         for index in &self.unanchored {
-            if let Some((search, state)) = PatternRun::for_rule(self, *index, states) {
-                read += search.search_everywhere(scan, state, claims);
+            if let Some((run, slot)) = PatternRun::for_rule(self, *index, caches) {
+                bytes_read += run.search_everywhere(scan, slot, claims);
             }
         }
-        read
+        bytes_read
     }
 }
 
@@ -90,11 +91,14 @@ struct PatternMatch {
     private: Range<usize>,
 }
 
-/// Each rule's automaton cache, created at its first run.
-pub(super) type AutomatonCaches = Vec<Option<(Cache, Captures)>>;
+/// A rule's automaton cache, created at its first run.
+type CacheSlot = Option<(Cache, Captures)>;
 
-fn max_failed_bytes(text: &str) -> usize {
-    MAX_FAILED.0.saturating_add(text.len().saturating_mul(MAX_FAILED.1))
+/// The cache of each rule.
+pub(super) type AutomatonCaches = Vec<CacheSlot>;
+
+fn max_candidate_bytes(text: &str) -> usize {
+    MAX_CANDIDATE_BYTES.0.saturating_add(text.len().saturating_mul(MAX_CANDIDATE_BYTES.1))
 }
 
 /// A run of one rule's pattern.
@@ -109,72 +113,61 @@ impl<'a> PatternRun<'a> {
     fn for_rule<'s>(
         detector: &'a Detector,
         index: usize,
-        states: &'s mut AutomatonCaches,
-    ) -> Option<(Self, &'s mut Option<(Cache, Captures)>)> {
+        caches: &'s mut AutomatonCaches,
+    ) -> Option<(Self, &'s mut CacheSlot)> {
         let rule = detector.rules.get(index)?;
-        let made = rule.pattern.as_ref()?.matcher.compiled()?;
-        Some((Self { rule, compiled: made, index }, states.get_mut(index)?))
+        let compiled = rule.pattern.as_ref()?.matcher.compiled()?;
+        Some((Self { rule, compiled, index }, caches.get_mut(index)?))
     }
 
     /// Tries the pattern at its first word. Returns an estimate of the bytes read.
-    fn try_at(
-        &self,
-        scan: &TextScan<'_>,
-        at: usize,
-        state: &mut Option<(Cache, Captures)>,
-        claims: &mut PrivateClaims,
-    ) -> usize {
+    fn try_at(&self, scan: &TextScan<'_>, at: usize, slot: &mut CacheSlot, claims: &mut PrivateClaims) -> usize {
         let end = scan.text.len().min(at + WINDOW);
-        let Some(found) = self.match_at_start(scan.text, at..end, state) else { return NO_MATCH };
-        let read = found.whole.len();
-        if let Some(range) = self.check_match(scan, found.private) {
+        let Some(matched) = self.match_at_start(scan.text, at..end, slot) else { return NO_MATCH_COST };
+        let bytes_read = matched.whole.len();
+        if let Some(range) = self.check_match(scan, matched.private) {
             claims.add(scan, self.rule_index(), range);
         }
-        read
+        bytes_read
     }
 
-    /// Adds the hits of a loose rule. Returns the number of bytes read.
-    fn search_everywhere(
-        &self,
-        scan: &TextScan<'_>,
-        state: &mut Option<(Cache, Captures)>,
-        claims: &mut PrivateClaims,
-    ) -> usize {
+    /// Claims the matches of an unanchored pattern. Returns the number of bytes read.
+    fn search_everywhere(&self, scan: &TextScan<'_>, slot: &mut CacheSlot, claims: &mut PrivateClaims) -> usize {
         let text = scan.text;
         let CompiledPattern::Automaton(regex, _) = self.compiled else {
             self.claim_whole_text(scan, claims);
             return 0;
         };
-        let (mut from, mut read) = (0, 0_usize);
-        let mut failed = max_failed_bytes(text);
+        let (mut from, mut bytes_read) = (0, 0_usize);
+        let mut rejected_budget = max_candidate_bytes(text);
         for _ in 0..MAX_TRIES {
             let input = Input::new(text.as_bytes()).range(from..);
-            let Some(PatternMatch { whole, private }) = run_automaton(regex, &input, state) else {
-                return read + (text.len() - from);
+            let Some(PatternMatch { whole, private }) = run_automaton(regex, &input, slot) else {
+                return bytes_read + (text.len() - from);
             };
-            read += whole.end - from;
+            bytes_read += whole.end - from;
             let range = self.check_match(scan, private);
-            // An allowed match counts as handled as a whole
-            let mut settled = |range: &Range<usize>| {
+            // The search continues after an allowed match, as after a claimed one
+            let mut is_settled = |range: &Range<usize>| {
                 scan.is_allowed(self.rule_index(), range) || claims.add(scan, self.rule_index(), range.clone())
             };
-            match range.filter(|range| settled(range)) {
+            match range.filter(|range| is_settled(range)) {
                 Some(range) => from = range.end.max(whole.start + 1),
                 None => {
                     from = whole.start + 1;
-                    match failed.checked_sub(whole.len()) {
-                        Some(left) => failed = left,
+                    match rejected_budget.checked_sub(whole.len()) {
+                        Some(remaining) => rejected_budget = remaining,
                         None => break,
                     }
                 }
             }
             from = text.ceil_char_boundary(from);
             if from >= text.len() {
-                return read;
+                return bytes_read;
             }
         }
         self.claim_whole_text(scan, claims);
-        read
+        bytes_read
     }
 
     /// Claims the whole text, because it has too many near-matches.
@@ -187,8 +180,8 @@ impl<'a> PatternRun<'a> {
     }
 
     /// The private part of a match that passes all checks.
-    fn check_match(&self, scan: &TextScan<'_>, found: Range<usize>) -> Option<Range<usize>> {
-        let range = skip_escape(scan.text, scan.widen_to_characters(found));
+    fn check_match(&self, scan: &TextScan<'_>, matched: Range<usize>) -> Option<Range<usize>> {
+        let range = skip_escape(scan.text, scan.widen_to_characters(matched));
         if range.is_empty() || !scan.is_bounded(self.rule.bounds, &range) {
             return None;
         }
@@ -197,12 +190,7 @@ impl<'a> PatternRun<'a> {
     }
 
     /// The match at the start of `within`.
-    fn match_at_start(
-        &self,
-        text: &str,
-        within: Range<usize>,
-        state: &mut Option<(Cache, Captures)>,
-    ) -> Option<PatternMatch> {
+    fn match_at_start(&self, text: &str, within: Range<usize>, slot: &mut CacheSlot) -> Option<PatternMatch> {
         let rest = text.as_bytes().get(within.clone())?;
         match self.compiled {
             CompiledPattern::Steps(steps) => {
@@ -211,15 +199,15 @@ impl<'a> PatternRun<'a> {
                 Some(PatternMatch { whole: from..from + len, private: from + group.start..from + group.end })
             }
             CompiledPattern::Automaton(regex, head) if head.may_match(rest) => {
-                run_automaton(regex, &Input::new(text.as_bytes()).range(within).anchored(Anchored::Yes), state)
+                run_automaton(regex, &Input::new(text.as_bytes()).range(within).anchored(Anchored::Yes), slot)
             }
             CompiledPattern::Automaton(..) => None,
         }
     }
 }
 
-fn run_automaton(regex: &Regex, input: &Input<'_>, state: &mut Option<(Cache, Captures)>) -> Option<PatternMatch> {
-    let (cache, captures) = state.get_or_insert_with(|| (regex.create_cache(), regex.create_captures()));
+fn run_automaton(regex: &Regex, input: &Input<'_>, slot: &mut CacheSlot) -> Option<PatternMatch> {
+    let (cache, captures) = slot.get_or_insert_with(|| (regex.create_cache(), regex.create_captures()));
     if regex.captures_len() == 1 {
         let whole = regex.search_with(cache, input)?.range();
         return Some(PatternMatch { whole: whole.clone(), private: whole });
@@ -230,11 +218,12 @@ fn run_automaton(regex: &Regex, input: &Input<'_>, state: &mut Option<(Cache, Ca
     Some(PatternMatch { whole, private })
 }
 
-/// Excludes `\n` and other escapes before a value: replacing the `n` would break the escape.
+/// Excludes the letter or code of an escape (`\n`, `\u0040`) at the start of a match: replacing it would break the
+/// escape.
 fn skip_escape(text: &str, range: Range<usize>) -> Range<usize> {
     let before = text.as_bytes().get(..range.start).unwrap_or_default();
-    let odd = before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
-    if !odd {
+    let is_escaped = before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1;
+    if !is_escaped {
         return range;
     }
     let rest = text.as_bytes().get(range.clone()).unwrap_or_default();

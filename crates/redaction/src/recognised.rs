@@ -60,26 +60,26 @@ pub struct EntityHit {
 /// begins, or beyond the text: then the recogniser counts differently and no range can be trusted.
 pub fn byte_ranges(text: &str, ranges: &[(u64, u64)]) -> Option<Vec<Range<usize>>> {
     if text.is_ascii() {
-        let range = |&(start, end): &(u64, u64)| {
+        let to_bytes = |&(start, end): &(u64, u64)| {
             let (start, end) = (usize::try_from(start).ok()?, usize::try_from(end).ok()?);
             (start <= end && end <= text.len()).then_some(start..end)
         };
-        return ranges.iter().map(range).collect();
+        return ranges.iter().map(to_bytes).collect();
     }
-    let mut wanted: Vec<u64> = ranges.iter().flat_map(|(start, end)| [*start, *end]).collect();
-    wanted.sort_unstable();
-    wanted.dedup();
-    let mut places: HashMap<u64, usize> = HashMap::with_capacity(wanted.len());
+    let mut offsets: Vec<u64> = ranges.iter().flat_map(|(start, end)| [*start, *end]).collect();
+    offsets.sort_unstable();
+    offsets.dedup();
+    let mut byte_positions: HashMap<u64, usize> = HashMap::with_capacity(offsets.len());
     let mut boundaries = text.char_indices().map(|(at, _)| at).chain([text.len()]).zip(0_u64..);
-    for want in wanted {
-        let (at, _) = boundaries.by_ref().find(|(_, count)| *count == want)?;
-        places.insert(want, at);
+    for offset in offsets {
+        let (at, _) = boundaries.by_ref().find(|(_, count)| *count == offset)?;
+        byte_positions.insert(offset, at);
     }
-    let range = |(start, end): &(u64, u64)| {
-        let (start, end) = (*places.get(start)?, *places.get(end)?);
+    let to_bytes = |(start, end): &(u64, u64)| {
+        let (start, end) = (*byte_positions.get(start)?, *byte_positions.get(end)?);
         (start <= end).then_some(start..end)
     };
-    ranges.iter().map(range).collect()
+    ranges.iter().map(to_bytes).collect()
 }
 
 impl Detector {
@@ -89,12 +89,12 @@ impl Detector {
         &self,
         key: &str,
         text: &str,
-        named: &[EntityHit],
+        entities: &[EntityHit],
         scratch: &'s mut SearchScratch,
     ) -> &'s [RedactionHit] {
         self.find_for_key(key, text, scratch);
-        if !named.is_empty() {
-            self.add_entity_hits(text, named, &mut scratch.hits);
+        if !entities.is_empty() {
+            self.add_entity_hits(text, entities, &mut scratch.hits);
             json_repair::split_breaking_hits(text, &mut scratch.hits, &|name| self.is_placeholder(name));
             self.find_exposed(key, text, scratch);
         }
@@ -106,23 +106,23 @@ impl Detector {
         self.rules.iter().position(|rule| *rule.name == *name)
     }
 
-    fn add_entity_hits(&self, text: &str, named: &[EntityHit], hits: &mut Vec<RedactionHit>) {
-        let mut held = Vec::new();
-        find_placeholders(text, &|name| self.is_placeholder(name), &mut held);
+    fn add_entity_hits(&self, text: &str, entities: &[EntityHit], hits: &mut Vec<RedactionHit>) {
+        let mut placeholders = Vec::new();
+        find_placeholders(text, &|name| self.is_placeholder(name), &mut placeholders);
         let quotes = QuoteStates::new(text);
-        let atoms = split_units(text, &held, &quotes);
-        for EntityHit { range, rule } in named {
+        let units = split_into_units(text, &placeholders, &quotes);
+        for EntityHit { range, rule } in entities {
             let allow = self.rules.get(*rule).and_then(|rule| rule.allow.as_ref());
-            for piece in replaceable_parts(text, &atoms, range) {
-                let found = text.get(piece.clone()).unwrap_or_default();
-                let said = found.bytes().any(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii());
-                if !said || allow.is_some_and(|allow| allow.is_match(found)) {
+            for piece in replaceable_parts(text, &units, range) {
+                let content = text.get(piece.clone()).unwrap_or_default();
+                let has_word_character = content.bytes().any(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii());
+                if !has_word_character || allow.is_some_and(|allow| allow.is_match(content)) {
                     continue;
                 }
                 match quotes.unquoted_value(text, &piece) {
                     None => hits.push(RedactionHit { range: piece, rule: *rule, added_quotes: None }),
-                    Some(UnquotedValue::Number(range, bare)) => {
-                        hits.push(RedactionHit { range, rule: *rule, added_quotes: Some(bare) })
+                    Some(UnquotedValue::Number(range, backslashes)) => {
+                        hits.push(RedactionHit { range, rule: *rule, added_quotes: Some(backslashes) })
                     }
                     Some(UnquotedValue::Word) => {}
                 }
@@ -132,32 +132,33 @@ impl Detector {
     }
 }
 
-/// A unit that is replaced whole or not at all: a character with its marks, or an escape. `stays`: never part of a hit.
+/// A unit that is replaced whole or not at all: a character with its marks, or an escape.
 struct ReplaceUnit {
     range: Range<usize>,
+    /// It is never part of a hit.
     is_fixed: bool,
     is_blank: bool,
 }
 
-fn split_units(text: &str, held: &[Range<usize>], quotes: &QuoteStates) -> Vec<ReplaceUnit> {
-    let mut out: Vec<ReplaceUnit> = Vec::with_capacity(text.len());
-    let (mut at, mut next_held) = (0, held.iter().peekable());
+fn split_into_units(text: &str, placeholders: &[Range<usize>], quotes: &QuoteStates) -> Vec<ReplaceUnit> {
+    let mut units: Vec<ReplaceUnit> = Vec::with_capacity(text.len());
+    let (mut at, mut next_placeholder) = (0, placeholders.iter().peekable());
     while let Some(char) = text.get(at..).and_then(|rest| rest.chars().next()) {
-        while next_held.next_if(|held| held.end <= at).is_some() {}
-        if let Some(range) = next_held.next_if(|held| held.start <= at) {
-            out.push(ReplaceUnit { range: range.clone(), is_fixed: true, is_blank: false });
+        while next_placeholder.next_if(|placeholder| placeholder.end <= at).is_some() {}
+        if let Some(range) = next_placeholder.next_if(|placeholder| placeholder.start <= at) {
+            units.push(ReplaceUnit { range: range.clone(), is_fixed: true, is_blank: false });
             at = range.end;
             continue;
         }
         if is_combining(char)
-            && let Some(last) = out.last_mut().filter(|last| !last.is_fixed)
+            && let Some(last) = units.last_mut().filter(|last| !last.is_fixed)
         {
             at += char.len_utf8();
             last.range.end = at;
             continue;
         }
         let rest = text.get(at..).unwrap_or_default();
-        let (length, stays) = match char {
+        let (length, is_fixed) = match char {
             '\\' => escape_len(rest.as_bytes()),
             '\'' => (1, !is_within_word(text, at)),
             _ => (
@@ -165,10 +166,10 @@ fn split_units(text: &str, held: &[Range<usize>], quotes: &QuoteStates) -> Vec<R
                 matches!(char, '"' | '{' | '}' | '[' | ']' | '<' | '>') || quotes.is_value_separator(char, at),
             ),
         };
-        out.push(ReplaceUnit { range: at..at + length, is_fixed: stays, is_blank: char.is_whitespace() });
+        units.push(ReplaceUnit { range: at..at + length, is_fixed, is_blank: char.is_whitespace() });
         at += length;
     }
-    out
+    units
 }
 
 /// Characters that belong to the one before: marks, variation selectors, joiners, skin tones.
@@ -179,7 +180,8 @@ fn is_combining(char: char) -> bool {
         | 0xfe20..=0xfe2f | 0x1f3fb..=0x1f3ff | 0xe0100..=0xe01ef)
 }
 
-/// Length of the escape that a backslash begins, and whether it must stay; escapes of letters and digits need not.
+/// Length of the escape at the start of `rest`, and whether it must stay. Hex escapes need not, except `\u0000` to
+/// `\u002f`.
 fn escape_len(rest: &[u8]) -> (usize, bool) {
     let hex = |count: usize| {
         let digits = rest.iter().skip(2).take(count);
@@ -188,9 +190,9 @@ fn escape_len(rest: &[u8]) -> (usize, bool) {
     match rest.get(1) {
         Some(b'u') if hex(4) => {
             // A low surrogate belongs to the high one before it
-            let high = matches!(rest.get(2..4), Some([b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B']));
-            let low = high && rest.get(6..8) == Some(b"\\u") && rest.len() >= 12;
-            (if low { 12 } else { 6 }, matches!(rest.get(2..5), Some(b"000" | b"001" | b"002")))
+            let is_high = matches!(rest.get(2..4), Some([b'd' | b'D', b'8' | b'9' | b'a' | b'b' | b'A' | b'B']));
+            let is_pair = is_high && rest.get(6..8) == Some(b"\\u") && rest.len() >= 12;
+            (if is_pair { 12 } else { 6 }, matches!(rest.get(2..5), Some(b"000" | b"001" | b"002")))
         }
         Some(b'x') if hex(2) => (4, false),
         Some(b'n' | b't' | b'r' | b'b' | b'f' | b'"' | b'\'' | b'/' | b'\\') => (2, true),
@@ -204,87 +206,93 @@ fn is_within_word(text: &str, at: usize) -> bool {
     before.is_some_and(char::is_alphanumeric) && after.is_some_and(char::is_alphanumeric)
 }
 
-/// The parts of `range` that may be replaced: whole atoms, without blanks at the ends.
-fn replaceable_parts(text: &str, atoms: &[ReplaceUnit], range: &Range<usize>) -> Vec<Range<usize>> {
-    let mut out = Vec::new();
+/// The parts of `range` that may be replaced: whole units between fixed ones, without blanks at the ends.
+fn replaceable_parts(text: &str, units: &[ReplaceUnit], range: &Range<usize>) -> Vec<Range<usize>> {
+    let mut parts = Vec::new();
     if range.is_empty() || range.end > text.len() {
-        return out;
+        return parts;
     }
-    let first = atoms.partition_point(|atom| atom.range.end <= range.start);
+    let first = units.partition_point(|unit| unit.range.end <= range.start);
     let mut open: Option<Range<usize>> = None;
-    for atom in atoms.iter().skip(first).take_while(|atom| atom.range.start < range.end) {
-        if atom.is_fixed {
-            out.extend(open.take());
-        } else if !atom.is_blank {
-            open = Some(open.map_or(atom.range.start, |open| open.start)..atom.range.end);
+    for unit in units.iter().skip(first).take_while(|unit| unit.range.start < range.end) {
+        if unit.is_fixed {
+            parts.extend(open.take());
+        } else if !unit.is_blank {
+            open = Some(open.map_or(unit.range.start, |open| open.start)..unit.range.end);
         }
     }
-    out.extend(open);
-    out
+    parts.extend(open);
+    parts
 }
 
 /// An unquoted JSON value.
 enum UnquotedValue {
-    /// A number: its replacement needs quotes, each behind so many backslashes.
+    /// A number: its replacement needs quotes, each preceded by this many backslashes.
     Number(Range<usize>, u8),
     /// `true`, `false`, `null`.
     Word,
 }
 
-/// The quotes of a structured text.
+/// The quotes of a text that may be JSON.
 struct QuoteStates {
-    /// For each quote: its position, whether a string is open behind it, and the quotes with one backslash in that
-    /// string.
-    states: Vec<(usize, bool, usize)>,
-    structured: bool,
+    states: Vec<QuoteState>,
+    may_be_json: bool,
+}
+
+struct QuoteState {
+    at: usize,
+    /// Whether a string is open after the quote.
+    in_string: bool,
+    /// Quotes with one backslash in that string so far.
+    escaped_quotes: usize,
 }
 
 impl QuoteStates {
     fn new(text: &str) -> Self {
-        let structured = text.contains(['{', '[']) && text.contains('"');
+        let may_be_json = text.contains(['{', '[']) && text.contains('"');
         let mut states = Vec::new();
-        let (mut inside, mut inner) = (false, 0);
-        let quotes = structured.then(|| memchr::memchr_iter(b'"', text.as_bytes()));
+        let (mut in_string, mut escaped_quotes) = (false, 0);
+        let quotes = may_be_json.then(|| memchr::memchr_iter(b'"', text.as_bytes()));
         for at in quotes.into_iter().flatten() {
             let before = text.as_bytes().get(..at).unwrap_or_default();
-            match before.iter().rev().take(ESCAPES).take_while(|byte| **byte == b'\\').count() {
+            match before.iter().rev().take(MAX_BACKSLASHES).take_while(|byte| **byte == b'\\').count() {
                 // Pairs of backslashes are text
-                count if count % 2 == 0 => (inside, inner) = (!inside, 0),
-                1 => inner += 1,
+                count if count % 2 == 0 => (in_string, escaped_quotes) = (!in_string, 0),
+                1 => escaped_quotes += 1,
                 _ => {}
             }
-            states.push((at, inside, inner));
+            states.push(QuoteState { at, in_string, escaped_quotes });
         }
-        Self { states, structured }
+        Self { states, may_be_json }
     }
 
     /// Whether a character separates values at this position.
     fn is_value_separator(&self, char: char, at: usize) -> bool {
-        self.structured && matches!(char, ',' | ':') && self.backslashes_between_strings(at).is_some()
+        self.may_be_json && matches!(char, ',' | ':') && self.backslashes_between_strings(at).is_some()
     }
 
-    /// Backslashes before quotes at a position between strings; `None` inside a string.
+    /// Backslashes before each quote at a position between strings: 0, or 1 for JSON in a JSON string; `None` inside a
+    /// string.
     fn backslashes_between_strings(&self, at: usize) -> Option<u8> {
-        let behind = self.states.partition_point(|(quote, ..)| *quote < at);
-        match behind.checked_sub(1).and_then(|last| self.states.get(last)) {
-            None | Some((_, false, _)) => Some(0),
-            // JSON in a JSON string
-            Some((_, true, inner)) => (*inner > 0 && inner % 2 == 0).then_some(1),
+        let next = self.states.partition_point(|quote| quote.at < at);
+        match next.checked_sub(1).and_then(|last| self.states.get(last)) {
+            Some(last) if last.in_string => (last.escaped_quotes > 0 && last.escaped_quotes % 2 == 0).then_some(1),
+            _ => Some(0),
         }
     }
 
     /// The unquoted value that contains a piece.
     fn unquoted_value(&self, text: &str, piece: &Range<usize>) -> Option<UnquotedValue> {
-        if !self.structured {
+        if !self.may_be_json {
             return None;
         }
-        let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
         let (head, tail) = (text.as_bytes().get(..piece.start)?, text.as_bytes().get(piece.end..)?);
-        let start = piece.start - head.iter().rev().take(LONGEST).take_while(|byte| part(byte)).count();
-        let end = piece.end + tail.iter().take(LONGEST).take_while(|byte| part(byte)).count();
-        let found = text.get(start..end)?;
-        let number = found.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
-        if !number && !matches!(found, "true" | "false" | "null") {
+        let start = piece.start - head.iter().rev().take(MAX_VALUE).take_while(|byte| is_part(byte)).count();
+        let end = piece.end + tail.iter().take(MAX_VALUE).take_while(|byte| is_part(byte)).count();
+        let value = text.get(start..end)?;
+        let is_number = value.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+        if !is_number && !matches!(value, "true" | "false" | "null") {
             return None;
         }
         let before = text.get(..start)?.trim_end().bytes().next_back();
@@ -293,11 +301,11 @@ impl QuoteStates {
             return None;
         }
         let backslashes = self.backslashes_between_strings(start)?;
-        Some(if number { UnquotedValue::Number(start..end, backslashes) } else { UnquotedValue::Word })
+        Some(if is_number { UnquotedValue::Number(start..end, backslashes) } else { UnquotedValue::Word })
     }
 }
 
 /// Most backslashes before a quote that are counted.
-const ESCAPES: usize = 64;
-/// Longest number around a piece, in bytes on each side.
-const LONGEST: usize = 64;
+const MAX_BACKSLASHES: usize = 64;
+/// Most bytes of an unquoted value on each side of a piece.
+const MAX_VALUE: usize = 64;

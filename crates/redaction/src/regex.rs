@@ -11,7 +11,7 @@ use super::error::RuleErrorKind;
 
 /// Largest compiled pattern, in bytes.
 const MAX_PATTERN: usize = 1 << 20;
-/// Most bytes of the lazily built automaton; when it is full, it is rebuilt.
+/// Most bytes of the lazily built automaton; when it is larger, it is built anew.
 pub(super) const MAX_CACHE: usize = 4 << 20;
 
 pub(super) fn parse(pattern: &str, unicode: bool) -> Option<Hir> {
@@ -40,8 +40,8 @@ pub(super) fn compile(pattern: &str, unicode: bool) -> Result<Regex, RuleErrorKi
             return RuleErrorKind::LookAround;
         }
         let text = error.syntax_error().map_or_else(|| error.to_string(), ToString::to_string);
-        let line = text.lines().last().unwrap_or("the pattern is not a valid regular expression");
-        RuleErrorKind::Syntax(line.trim().trim_start_matches("error: ").to_owned())
+        let reason = text.lines().last().unwrap_or("the pattern is not a valid regular expression");
+        RuleErrorKind::Syntax(reason.trim().trim_start_matches("error: ").to_owned())
     })?;
     if may_match_empty(pattern, unicode) || regex.is_match("") || regex.group_info().pattern_len() != 1 {
         return Err(RuleErrorKind::MatchesEmpty);

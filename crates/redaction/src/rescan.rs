@@ -1,10 +1,10 @@
 //! Searches a text again with its placeholders in place, because a value can hide what is next to it: in
 //! `a@b.io0c@d.io` the second address begins inside a word, and a comma inside an address shifts the columns of a
 //! table. When the search ends, the output contains nothing that a further pass would find; a text that still changes
-//! after [`ROUNDS`] passes becomes `[UNSCANNED]`.
+//! after [`MAX_PASSES`] passes becomes `[UNSCANNED]`.
 //!
-//! Not everything is read again. A finding that is a whole string behind its key is skipped; for a finding within such
-//! a string, only that string is read; of long texts, only the parts near a finding. Texts without findings cost
+//! Not everything is read again. A finding that is the whole string value of a key is skipped; for a finding within
+//! such a string, only that string is read; of long texts, only the parts near a finding. Texts without findings cost
 //! nothing.
 
 use std::ops::Range;
@@ -16,14 +16,14 @@ use super::sets::ByteSet;
 use super::{json_repair, keys};
 
 /// Most further passes.
-const ROUNDS: usize = 6;
-/// Texts up to this many bytes are read again whole, unless all findings are quiet.
-const SMALL: usize = 2 << 10;
-/// Bytes around a placeholder that are read again; up to twice as many, to reach the end of a line.
-const NEAR: usize = 128;
-/// Most bytes of a string before and behind a placeholder, and of its key.
-const STRING: usize = 512;
-const KEY: usize = 64;
+const MAX_PASSES: usize = 6;
+/// Texts up to this many bytes are read again whole, unless all findings are isolated.
+const SHORT_TEXT: usize = 2 << 10;
+/// Bytes on each side of a placeholder that are read again; up to twice as many, to reach the end of a line.
+const REACH: usize = 128;
+/// Most bytes of a string before and after a placeholder, and of its key.
+const MAX_STRING: usize = 512;
+const MAX_KEY: usize = 64;
 
 /// Position of a hit before and after replacement, and whether its neighbours can't be affected.
 struct ReplacedHit {
@@ -35,27 +35,27 @@ struct ReplacedHit {
 impl Detector {
     /// Adds the hits that appear once the hits of `text` are replaced by placeholders.
     pub(super) fn find_exposed(&self, key: &str, text: &str, scratch: &mut SearchScratch) {
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_PASSES {
             if scratch.hits.is_empty() {
                 return;
             }
-            let places = self.replaced_hits(text, &scratch.hits);
-            if places.is_empty() || (key.is_empty() && places.iter().all(|place| place.isolated)) {
+            let replaced_hits = self.locate_replacements(text, &scratch.hits);
+            if replaced_hits.is_empty() || (key.is_empty() && replaced_hits.iter().all(|hit| hit.isolated)) {
                 return;
             }
             let hits = std::mem::take(&mut scratch.hits);
-            let replaced = replace_hits(text, &hits, &mut |hit, _, out| out.push_str(self.placeholder(hit)));
-            match self.needs_rescan(key, &replaced, &places, scratch) {
-                true => self.find_single_pass(key, &replaced, scratch),
+            let replaced_text = replace_hits(text, &hits, &mut |hit, _, out| out.push_str(self.placeholder(hit)));
+            match self.needs_rescan(key, &replaced_text, &replaced_hits, scratch) {
+                true => self.find_single_pass(key, &replaced_text, scratch),
                 false => scratch.hits.clear(),
             }
-            let more = std::mem::replace(&mut scratch.hits, hits);
-            if more.is_empty() {
+            let new_hits = std::mem::replace(&mut scratch.hits, hits);
+            if new_hits.is_empty() {
                 return;
             }
-            scratch
-                .hits
-                .extend(more.into_iter().map(|hit| RedactionHit { range: map_back(&places, hit.range), ..hit }));
+            scratch.hits.extend(
+                new_hits.into_iter().map(|hit| RedactionHit { range: map_back(&replaced_hits, hit.range), ..hit }),
+            );
             resolve_overlaps(&mut scratch.hits, &|hit| self.rules.get(hit.rule).map(|rule| rule.class));
             json_repair::split_breaking_hits(text, &mut scratch.hits, &|name| self.is_placeholder(name));
         }
@@ -63,9 +63,9 @@ impl Detector {
         scratch.hits.push(RedactionHit { range: 0..text.len(), rule: usize::from(UNSCANNED), added_quotes: None });
     }
 
-    fn replaced_hits(&self, text: &str, hits: &[RedactionHit]) -> Vec<ReplacedHit> {
+    fn locate_replacements(&self, text: &str, hits: &[RedactionHit]) -> Vec<ReplacedHit> {
         let (mut from, mut at) = (0, 0);
-        let place = |(index, hit): (usize, &RedactionHit)| {
+        let locate = |(index, hit): (usize, &RedactionHit)| {
             let start = at + (hit.range.start - from);
             let quotes = hit.added_quotes.map_or(0, |backslashes| 2 * (usize::from(backslashes) + 1));
             at = start + self.placeholder(hit).len() + quotes;
@@ -76,44 +76,46 @@ impl Detector {
                 isolated: is_isolated(text, hits, index),
             }
         };
-        hits.iter().enumerate().map(place).collect()
+        hits.iter().enumerate().map(locate).collect()
     }
 
-    /// Whether a search near the placeholders finds anything. Short texts, and texts mostly near placeholders, are not
-    /// checked: they always have to be read whole.
-    fn needs_rescan(&self, key: &str, text: &str, places: &[ReplacedHit], scratch: &mut SearchScratch) -> bool {
+    /// Whether a search near the placeholders finds anything. Always true for short texts and for texts mostly near
+    /// placeholders, because reading them whole costs no more.
+    fn needs_rescan(&self, key: &str, text: &str, replaced_hits: &[ReplacedHit], scratch: &mut SearchScratch) -> bool {
         if !key.is_empty() && self.private_under_key(key, text).is_some() {
             return true;
         }
-        if text.len() <= SMALL && places.iter().any(|place| !place.isolated) {
+        if text.len() <= SHORT_TEXT && replaced_hits.iter().any(|hit| !hit.isolated) {
             return true;
         }
-        let (mut strings, mut near): (Vec<Range<usize>>, Vec<Range<usize>>) = (Vec::new(), Vec::new());
-        for place in places.iter().filter(|place| !place.isolated) {
-            let (list, range) = match string_around(text, &place.replacement) {
+        let (mut strings, mut surroundings): (Vec<Range<usize>>, Vec<Range<usize>>) = (Vec::new(), Vec::new());
+        for hit in replaced_hits.iter().filter(|hit| !hit.isolated) {
+            let (list, range) = match string_around(text, &hit.replacement) {
                 Some(range) => (&mut strings, range),
-                None => {
-                    (&mut near, rescan_start(text, place.replacement.start)..rescan_end(text, place.replacement.end))
-                }
+                None => (
+                    &mut surroundings,
+                    rescan_start(text, hit.replacement.start)..rescan_end(text, hit.replacement.end),
+                ),
             };
             match list.last_mut().filter(|last| range.start <= last.end) {
                 Some(last) => last.end = last.end.max(range.end),
                 None => list.push(range),
             }
         }
-        if strings.iter().chain(&near).map(Range::len).sum::<usize>() * 2 > text.len() {
+        if strings.iter().chain(&surroundings).map(Range::len).sum::<usize>() * 2 > text.len() {
             return true;
         }
-        // Each becomes a document of its own; its key is trusted, because the text next to it may have been the reason
-        // for the hit
+        // Each string becomes a document of its own; its key is trusted, because the text next to it may have been the
+        // reason for the hit
         let mut documents = String::new();
         for range in strings {
             documents.extend(["{", text.get(range).unwrap_or_default(), "}\n"]);
         }
         scratch.trust_keys(true);
-        let suspect = !documents.is_empty() && self.has_findings(&documents, scratch);
+        let is_string_affected = !documents.is_empty() && self.has_findings(&documents, scratch);
         scratch.trust_keys(false);
-        suspect || near.into_iter().any(|range| self.has_findings(text.get(range).unwrap_or_default(), scratch))
+        is_string_affected
+            || surroundings.into_iter().any(|range| self.has_findings(text.get(range).unwrap_or_default(), scratch))
     }
 
     fn has_findings(&self, text: &str, scratch: &mut SearchScratch) -> bool {
@@ -123,44 +125,47 @@ impl Detector {
 }
 
 /// Bytes of a value that have no meaning in any notation.
-static PLAIN: ByteSet = ByteSet::new(b" @._-+:()/#").and_alnum();
+static IN_PLAIN_VALUE: ByteSet = ByteSet::new(b" @._-+:()/#").and_alnum();
 
-/// Whether a hit is a whole string behind its key in an object, `{"key":"hit",`, without characters that mean something
-/// in a notation. Its quotes stay in place, so nothing else is read differently and no word can reach across the
-/// placeholder.
+/// Whether a hit is the whole string value of a key in an object, `{"key":"hit",`, without characters that mean
+/// something in a notation. Its quotes stay in place, so nothing else is read differently and no word can reach across
+/// the placeholder.
 fn is_isolated(text: &str, hits: &[RedactionHit], index: usize) -> bool {
     let Some(hit) = hits.get(index) else { return false };
-    let from = index.checked_sub(1).and_then(|last| hits.get(last)).map_or(0, |last| last.range.end);
-    let to = hits.get(index + 1).map_or(text.len(), |next| next.range.start);
-    let part = |range: Range<usize>| text.as_bytes().get(range).unwrap_or_default();
-    let before = part(from..hit.range.start);
+    let previous_end =
+        index.checked_sub(1).and_then(|previous| hits.get(previous)).map_or(0, |previous| previous.range.end);
+    let next_start = hits.get(index + 1).map_or(text.len(), |next| next.range.start);
+    let bytes_in = |range: Range<usize>| text.as_bytes().get(range).unwrap_or_default();
+    let before = bytes_in(previous_end..hit.range.start);
     let key = before.strip_suffix(b":\"").or_else(|| before.strip_suffix(b": \""));
-    let found = part(hit.range.clone());
+    let value = bytes_in(hit.range.clone());
     hit.added_quotes.is_none()
         && key.is_some_and(is_key_of_object)
-        && matches!(part(hit.range.end..to), [b'"', b',' | b'}', ..])
-        && PLAIN.count_leading(found) == found.len()
-        && (memchr::memchr(b' ', found).is_none() || is_separate_value(text, hit.range.start))
+        && matches!(bytes_in(hit.range.end..next_start), [b'"', b',' | b'}', ..])
+        && IN_PLAIN_VALUE.count_leading(value) == value.len()
+        && (memchr::memchr(b' ', value).is_none() || is_separate_value(text, hit.range.start))
 }
 
-/// Whether the text before a value up to a space can't be the beginning of a longer value: in other quotes, a tag, or
-/// behind `=`. The placeholder has no space, and a salt is recognised only without one.
+/// Whether no other quote, tag or `=` begins a longer value that contains the one at `at`. The placeholder has no
+/// space, so the longer value might be taken for a salt once this one is replaced.
 fn is_separate_value(text: &str, at: usize) -> bool {
-    let near = text.as_bytes().get(at.saturating_sub(2 * NEAR)..at).unwrap_or_default();
-    let run = IN_RUN.count_trailing(near);
-    near.len().checked_sub(run + 1).and_then(|at| near.get(at)).is_none_or(u8::is_ascii_whitespace)
+    let before = text.as_bytes().get(at.saturating_sub(2 * REACH)..at).unwrap_or_default();
+    let len = IN_WORD.count_trailing(before);
+    before.len().checked_sub(len + 1).and_then(|at| before.get(at)).is_none_or(u8::is_ascii_whitespace)
 }
 
-/// Bytes before a value that do not separate it from the text before.
-static IN_RUN: ByteSet = ByteSet::new(b"'`>= \t\n\x0c\r").complement();
+/// Bytes that neither separate words nor begin a value.
+static IN_WORD: ByteSet = ByteSet::new(b"'`>= \t\n\x0c\r").complement();
 
-/// Whether a text ends with a key in an object: behind its brace, or behind a value and a comma.
+/// Whether a text ends with a key in an object: after its brace, or after a value and a comma.
 fn is_key_of_object(before: &[u8]) -> bool {
     let Some(key) = before.strip_suffix(b"\"") else { return false };
-    let Some(open) = key.get(..key.len() - PLAIN.count_trailing(key)).and_then(|rest| rest.strip_suffix(b"\"")) else {
+    let Some(before_key) =
+        key.get(..key.len() - IN_PLAIN_VALUE.count_trailing(key)).and_then(|rest| rest.strip_suffix(b"\""))
+    else {
         return false;
     };
-    match open.trim_ascii_end() {
+    match before_key.trim_ascii_end() {
         [.., b'{'] => true,
         [.., last, b','] => matches!(last, b'"' | b'}' | b']' | b'e' | b'l') || last.is_ascii_digit(),
         [b','] => true,
@@ -169,54 +174,50 @@ fn is_key_of_object(before: &[u8]) -> bool {
 }
 
 /// Returns the string with its key, `"key":"…"`, that contains a placeholder, if it has no escapes and no table cells.
-fn string_around(text: &str, placed: &Range<usize>) -> Option<Range<usize>> {
+fn string_around(text: &str, placeholder: &Range<usize>) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
-    let floor = placed.start.saturating_sub(STRING);
-    let quote = floor + memchr::memrchr(b'"', bytes.get(floor..placed.start)?)?;
-    let head = bytes.get(quote.saturating_sub(KEY)..quote)?;
+    let lowest = placeholder.start.saturating_sub(MAX_STRING);
+    let value_quote = lowest + memchr::memrchr(b'"', bytes.get(lowest..placeholder.start)?)?;
+    let head = bytes.get(value_quote.saturating_sub(MAX_KEY)..value_quote)?;
     let head = head.strip_suffix(b":").or_else(|| head.strip_suffix(b": "))?.strip_suffix(b"\"")?;
-    let key = head.get(head.len() - PLAIN.count_trailing(head)..)?;
-    let start = quote.saturating_sub(KEY) + head.len() - key.len();
-    let opened = start.checked_sub(1).filter(|open| bytes.get(*open) == Some(&b'"'))?;
-    let rest = bytes.get(placed.end..bytes.len().min(placed.end + STRING))?;
-    let end = placed.end + memchr::memchr(b'"', rest)? + 1;
-    let plain = memchr::memchr3(b'\\', b'\n', b'|', bytes.get(quote..end)?).is_none();
+    let key = head.get(head.len() - IN_PLAIN_VALUE.count_trailing(head)..)?;
+    let key_start = value_quote.saturating_sub(MAX_KEY) + head.len() - key.len();
+    let key_quote = key_start.checked_sub(1).filter(|quote| bytes.get(*quote) == Some(&b'"'))?;
+    let rest = bytes.get(placeholder.end..bytes.len().min(placeholder.end + MAX_STRING))?;
+    let end = placeholder.end + memchr::memchr(b'"', rest)? + 1;
+    let is_plain = memchr::memchr3(b'\\', b'\n', b'|', bytes.get(value_quote..end)?).is_none();
     // A value whose key is a sibling has to be read together with it
-    (plain && !keys::is_value_of_sibling(key) && matches!(bytes.get(end), Some(b',' | b'}'))).then_some(opened..end)
+    (is_plain && !keys::is_value_of_sibling(key) && matches!(bytes.get(end), Some(b',' | b'}')))
+        .then_some(key_quote..end)
 }
 
 /// Start of the part to read before `at`: the start of a line, if one is near.
 fn rescan_start(text: &str, at: usize) -> usize {
-    let (far, near) = (at.saturating_sub(2 * NEAR), at.saturating_sub(NEAR));
+    let (far, near) = (at.saturating_sub(2 * REACH), at.saturating_sub(REACH));
     let between = text.as_bytes().get(far..near).unwrap_or_default();
-    let from = memchr::memrchr(b'\n', between).map_or(near, |line| far + line + 1);
+    let from = memchr::memrchr(b'\n', between).map_or(near, |line_break| far + line_break + 1);
     (0..=from).rev().find(|from| text.is_char_boundary(*from)).unwrap_or(0)
 }
 
-/// End of the part to read behind `at`: the end of a line, if one is near.
+/// End of the part to read after `at`: the end of a line, if one is near.
 fn rescan_end(text: &str, at: usize) -> usize {
-    let near = text.len().min(at + NEAR);
-    let between = text.as_bytes().get(near..text.len().min(near + NEAR)).unwrap_or_default();
-    let to = memchr::memchr(b'\n', between).map_or(near, |line| near + line);
+    let near = text.len().min(at + REACH);
+    let between = text.as_bytes().get(near..text.len().min(near + REACH)).unwrap_or_default();
+    let to = memchr::memchr(b'\n', between).map_or(near, |line_break| near + line_break);
     (to..text.len()).find(|to| text.is_char_boundary(*to)).unwrap_or(text.len())
 }
 
 /// Maps a range of the replaced text back to the original; it contains each placeholder whole or not at all.
-fn map_back(places: &[ReplacedHit], range: Range<usize>) -> Range<usize> {
-    let one = |at: usize, end: bool| {
-        let index = places
-            .partition_point(|place| if end { place.replacement.start < at } else { place.replacement.start <= at });
-        match index.checked_sub(1).and_then(|index| places.get(index)) {
-            Some(ReplacedHit { original: held, replacement: placed, .. }) if at < placed.end => {
-                if end {
-                    held.end
-                } else {
-                    held.start
-                }
-            }
-            Some(ReplacedHit { original: held, replacement: placed, .. }) => held.end + (at - placed.end),
+fn map_back(replaced_hits: &[ReplacedHit], range: Range<usize>) -> Range<usize> {
+    let map_position = |at: usize, is_end: bool| {
+        let next = replaced_hits
+            .partition_point(|hit| if is_end { hit.replacement.start < at } else { hit.replacement.start <= at });
+        match next.checked_sub(1).and_then(|last| replaced_hits.get(last)) {
+            Some(hit) if at < hit.replacement.end && is_end => hit.original.end,
+            Some(hit) if at < hit.replacement.end => hit.original.start,
+            Some(hit) => hit.original.end + (at - hit.replacement.end),
             None => at,
         }
     };
-    one(range.start, false)..one(range.end, true)
+    map_position(range.start, false)..map_position(range.end, true)
 }

@@ -1,6 +1,6 @@
-//! Makes overlapping hits disjoint, and replaces hits in a text. The winner is decided by class (see [`super::Class`]),
-//! then length, position and rule. A partial overlap is merged under the winner, so that no tail leaks. Existing
-//! placeholders are reserved and stay.
+//! Makes overlapping hits disjoint, replaces hits in a text, and finds placeholders that are already in it. The winner
+//! of an overlap is decided by class (see [`RuleClass`]), then length, position and rule. A partial overlap is merged
+//! under the winner, so that no tail leaks.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -15,7 +15,7 @@ pub struct RedactionHit {
     pub range: Range<usize>,
     /// Index of the rule in its detector.
     pub(super) rule: usize,
-    /// For a bare JSON number: its replacement needs quotes, each behind so many backslashes.
+    /// For a bare JSON number: its replacement needs quotes, each preceded by this many backslashes.
     pub(super) added_quotes: Option<u8>,
 }
 
@@ -26,36 +26,36 @@ impl RedactionHit {
     }
 }
 
-/// Merges overlapping hits. The result is sorted and disjoint.
+/// Merges overlapping hits. The result is sorted and disjoint. `class` returns the class of a hit's rule.
 pub(super) fn resolve_overlaps(hits: &mut Vec<RedactionHit>, class: &dyn Fn(&RedactionHit) -> Option<RuleClass>) {
     if hits.is_sorted_by(|a, b| a.range.end <= b.range.start) {
         return;
     }
-    let place = |hit: &RedactionHit| (hit.range.start, usize::MAX - hit.range.end, hit.rule);
+    let sort_key = |hit: &RedactionHit| (hit.range.start, usize::MAX - hit.range.end, hit.rule);
     // The families' hits come in sorted runs, which the stable sort handles quickly
-    hits.sort_by_key(place);
-    hits.dedup_by(|hit, last| {
-        let overlaps = hit.range.start < last.range.end;
+    hits.sort_by_key(sort_key);
+    hits.dedup_by(|hit, merged| {
+        let overlaps = hit.range.start < merged.range.end;
         if overlaps {
-            let union = last.range.start..last.range.end.max(hit.range.end);
+            let union = merged.range.start..merged.range.end.max(hit.range.end);
             let rank = |hit: &RedactionHit| (class(hit), std::cmp::Reverse(hit.range.len()), hit.range.start, hit.rule);
-            let winner = if rank(hit) < rank(last) { hit.rule } else { last.rule };
+            let winner = if rank(hit) < rank(merged) { hit.rule } else { merged.rule };
             // Quotes belong only around a whole bare value
-            let of = |hit: &RedactionHit| hit.added_quotes.filter(|_| hit.range == union);
-            let bare = of(last).or(of(hit));
-            *last = RedactionHit { range: union, rule: winner, added_quotes: bare };
+            let kept_quotes = |hit: &RedactionHit| hit.added_quotes.filter(|_| hit.range == union);
+            let added_quotes = kept_quotes(merged).or(kept_quotes(hit));
+            *merged = RedactionHit { range: union, rule: winner, added_quotes };
         }
         overlaps
     });
 }
 
-/// Finds placeholders already in the text, `[TYPE]` or `[TYPE:h-…]`, in order, without overlap. A type with digits must
-/// be in `known`, because keys and account numbers may also consist of capitals and digits.
+/// Finds placeholders already in the text, `[TYPE]` or `[TYPE:h-…]`, in order, without overlap. A type with digits,
+/// or one that is also a log level, must be in `known`, because keys may also consist of capitals and digits.
 pub(super) fn find_placeholders(text: &str, known: &dyn Fn(&str) -> bool, out: &mut Vec<Range<usize>>) {
     find_placeholders_at(text, memchr::memchr_iter(b'[', text.as_bytes()), known, out);
 }
 
-/// Like [`reserved`], with known positions of the brackets.
+/// Like [`find_placeholders`], with known positions of the brackets.
 pub(super) fn find_placeholders_at(
     text: &str,
     brackets: impl Iterator<Item = usize>,
@@ -81,21 +81,22 @@ static LEVELS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("notation
 /// Length of the placeholder at the start of `text`: `\[[A-Z][A-Z0-9_]{1,40}(?::h-[0-9a-f]{16})?\]`.
 fn placeholder_len(text: &str, known: &dyn Fn(&str) -> bool) -> Option<usize> {
     let body = text.strip_prefix('[')?;
-    let name = body.bytes().take(42).take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_').count();
-    if !(2..=41).contains(&name) || !body.starts_with(|c: char| c.is_ascii_uppercase()) {
+    let name_len =
+        body.bytes().take(42).take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_').count();
+    if !(2..=41).contains(&name_len) || !body.starts_with(|c: char| c.is_ascii_uppercase()) {
         return None;
     }
-    let (name_text, rest) = body.split_at_checked(name)?;
-    let digit = || name_text.bytes().any(|byte| byte.is_ascii_digit());
-    if (LEVELS.contains(&name_text) || digit()) && !known(name_text) {
+    let (name, rest) = body.split_at_checked(name_len)?;
+    let has_digit = || name.bytes().any(|byte| byte.is_ascii_digit());
+    if (LEVELS.contains(&name) || has_digit()) && !known(name) {
         return None;
     }
     if rest.starts_with(']') {
-        return Some(name + 2);
+        return Some(name_len + 2);
     }
     let hex = rest.strip_prefix(":h-")?;
     let digits = hex.bytes().take_while(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b)).count();
-    (digits == 16 && hex.get(16..)?.starts_with(']')).then_some(name + 2 + 3 + 16)
+    (digits == 16 && hex.get(16..)?.starts_with(']')).then_some(name_len + 2 + 3 + 16)
 }
 
 /// Returns `text` with every hit replaced by the text that `placeholder` writes.

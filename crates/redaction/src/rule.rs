@@ -1,4 +1,4 @@
-//! A rule as data. It is compiled in `compile`; the checks behind `validator` are in `validate`.
+//! A rule as data. It is compiled in `compile`; `validate` has the checks that `validator` names.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,9 +58,9 @@ pub enum MatchBounds {
     Word,
     /// No letter or digit before; anything after (a truncated token still leaks).
     Token,
-    /// Like `NameWord`, and not continued to another digit by `.`, `-`, `/` or `:`.
+    /// Like [`Self::Word`], and not continued to another digit by `.`, `-`, `/` or `:`.
     Number,
-    /// Like `NameWord`, and not continued to another digit by `.` or `-`; a port or path may follow.
+    /// Like [`Self::Word`], and not continued to another digit by `.` or `-`; a port or path may follow.
     Address,
 }
 
@@ -100,7 +100,7 @@ pub struct RuleData {
     /// Words that announce a family's values.
     #[serde(default)]
     pub cues: Vec<String>,
-    /// Context words, one of which must be near a match: at most 35 bytes before or 15 behind, on the same line. In
+    /// Context words, one of which must be near a match: at most 35 bytes before or 15 after, on the same line. In
     /// lower case; a word that begins with a capital matches only in that spelling. Families of numbers have their own
     /// distances. A blank in a word also matches `_`, `-` and nothing.
     #[serde(default)]
@@ -120,17 +120,17 @@ pub struct RuleData {
     pub allow: Vec<String>,
     /// Example texts with each private part in «…», used as tests. A running gateway does not keep them.
     #[cfg_attr(test, serde(default))]
-    #[cfg_attr(not(test), serde(default, deserialize_with = "skipped"))]
+    #[cfg_attr(not(test), serde(default, deserialize_with = "skip_examples"))]
     pub hits: Vec<String>,
     /// Similar texts without private parts, used as tests.
     #[cfg_attr(test, serde(default))]
-    #[cfg_attr(not(test), serde(default, deserialize_with = "skipped"))]
+    #[cfg_attr(not(test), serde(default, deserialize_with = "skip_examples"))]
     pub misses: Vec<String>,
 }
 
 /// Skips the examples: they are half of the rule files and would waste an idle gateway's memory.
 #[cfg(not(test))]
-fn skipped<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+fn skip_examples<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     serde::de::IgnoredAny::deserialize(deserializer).map(|_| Vec::new())
 }
 
@@ -138,7 +138,7 @@ fn yes() -> bool {
     true
 }
 
-/// Findings that are implemented in code rather than as a pattern. Each row of a family is one kind of finding.
+/// Kinds of findings that code searches for instead of a pattern. A rule that names a family is found by its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleFamily {
@@ -146,11 +146,11 @@ pub enum RuleFamily {
     Email,
     /// Values of `keys`.
     Keys,
-    /// Persons' names behind unambiguous words (`my name is`, `Mr.`).
+    /// Persons' names after unambiguous words (`my name is`, `Mr.`).
     NameIntroduced,
-    /// Persons' names behind ambiguous words (`I am`, `named`).
+    /// Persons' names after ambiguous words (`I am`, `named`).
     NameCued,
-    /// Persons' names behind a greeting.
+    /// Persons' names after a greeting.
     NameGreeted,
     /// Persons' names below a closing formula.
     NameSigned,
@@ -236,7 +236,7 @@ pub enum RuleFamily {
     SecretValue,
     /// Credentials of `Authorization` headers.
     HeaderCredentials,
-    /// `user:password` pairs, in base64 or behind `-u`.
+    /// `user:password` pairs, in base64 or after `-u`.
     BasicCredentials,
     /// Values of cookies.
     Cookie,
@@ -316,7 +316,7 @@ pub enum KeyValueForm {
     Words,
     /// One to five words that may be a person's name.
     Name,
-    /// Like `PersonName`, and the first word is a listed given name.
+    /// Like [`Self::Name`], and the first word is a listed given name.
     Listed,
     /// A postal address: words with a digit, or several words.
     Street,

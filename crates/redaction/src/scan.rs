@@ -1,6 +1,6 @@
 //! [`TextScan`]: one text under search with its anchors, and [`PrivateClaims`]: the ranges that rules find private in
-//! it. All families read a text through them. A claim lies on character boundaries, is not empty, and touches no
-//! existing placeholder; looking around a position is bounded. `resolve` settles overlaps.
+//! it. All families read a text through them. A claim lies on character boundaries, is not empty, and cuts no existing
+//! placeholder; looking around a position is bounded. `resolve` settles overlaps.
 
 use std::ops::Range;
 
@@ -9,10 +9,10 @@ use super::anchors::Anchors;
 use super::detector::Detector;
 use super::rule::{MatchBounds, RuleFamily};
 
-/// Most bytes before and behind a match in which its context word may be.
-const CONTEXT: (usize, usize) = (35, 15);
+/// Most bytes before and after a match in which its context word may be.
+const CONTEXT_REACH: (usize, usize) = (35, 15);
 /// Most bytes before a bare number in which the quotes of its key may be.
-const QUOTE: usize = 128;
+const QUOTE_REACH: usize = 128;
 
 /// A text under search: the input, or a view of it.
 pub(super) struct TextScan<'a> {
@@ -33,7 +33,7 @@ pub(super) struct PrivateClaim {
     pub(super) range: Range<usize>,
     /// Index of the rule.
     pub(super) rule: u16,
-    /// For a bare JSON number: its replacement needs quotes, each behind so many backslashes.
+    /// For a bare JSON number: its replacement needs quotes, each preceded by this many backslashes.
     pub(super) added_quotes: Option<u8>,
 }
 
@@ -45,14 +45,14 @@ pub(super) struct PrivateClaims {
 }
 
 impl PrivateClaims {
-    /// Adds a claim, unless it is empty, allowed, or touches a placeholder. Returns whether it was added.
+    /// Adds a claim, unless it is empty, allowed, or cuts a placeholder. Returns whether it was added.
     pub(super) fn add(&mut self, scan: &TextScan<'_>, rule: u16, range: Range<usize>) -> bool {
         self.add_claim(scan, PrivateClaim { range, rule, added_quotes: None })
     }
 
     /// Adds a claim on a bare JSON number. Its quotes are escaped like those before it.
     pub(super) fn add_bare(&mut self, scan: &TextScan<'_>, rule: u16, range: Range<usize>) -> bool {
-        let before = scan.bytes(range.start.saturating_sub(QUOTE)..range.start);
+        let before = scan.bytes(range.start.saturating_sub(QUOTE_REACH)..range.start);
         let head = memchr::memrchr(b'"', before).and_then(|at| before.get(..at)).unwrap_or_default();
         let backslashes = head.iter().rev().take_while(|byte| **byte == b'\\').count();
         self.add_claim(
@@ -64,17 +64,17 @@ impl PrivateClaims {
     /// Adds a claim on text that could not be searched; placeholders at its ends are included.
     pub(super) fn add_unscanned(&mut self, scan: &TextScan<'_>, rule: u16, range: Range<usize>) {
         let mut range = scan.widen_to_characters(range);
-        let first = scan.placeholders.partition_point(|held| held.end <= range.start);
-        for held in scan.placeholders.iter().skip(first) {
-            if held.start >= range.end {
+        let first_index = scan.placeholders.partition_point(|placeholder| placeholder.end <= range.start);
+        for placeholder in scan.placeholders.iter().skip(first_index) {
+            if placeholder.start >= range.end {
                 break;
             }
-            range = range.start.min(held.start)..range.end.max(held.end);
+            range = range.start.min(placeholder.start)..range.end.max(placeholder.end);
         }
         self.list.push(PrivateClaim { range, rule, added_quotes: None });
     }
 
-    /// Adds a claim under the conditions of [`Claims::add`].
+    /// Adds a claim under the conditions of [`PrivateClaims::add`].
     pub(super) fn add_claim(&mut self, scan: &TextScan<'_>, mut claim: PrivateClaim) -> bool {
         claim.range = scan.adjust_range(claim.range);
         if claim.range.is_empty() || scan.cuts_placeholder(&claim.range) || scan.is_allowed(claim.rule, &claim.range) {
@@ -91,9 +91,9 @@ impl<'t> TextScan<'t> {
         self.text.as_bytes().get(at).copied().unwrap_or(b'\n')
     }
 
-    /// The byte `back` bytes before `at`, or a line feed beyond the text.
-    pub(super) fn byte_before(&self, at: usize, back: usize) -> u8 {
-        at.checked_sub(back).map_or(b'\n', |at| self.byte(at))
+    /// The byte `distance` bytes before `at`, or a line feed beyond the text.
+    pub(super) fn byte_before(&self, at: usize, distance: usize) -> u8 {
+        at.checked_sub(distance).map_or(b'\n', |at| self.byte(at))
     }
 
     /// Whether the user's configuration allows this match.
@@ -129,15 +129,15 @@ impl<'t> TextScan<'t> {
 
     /// Whether a context word of `rule` is near `range`, on the same line.
     pub(super) fn has_context(&self, rule: u16, range: &Range<usize>) -> bool {
-        let (from, to) = (range.start.saturating_sub(CONTEXT.0), range.end + CONTEXT.1);
+        let (from, to) = (range.start.saturating_sub(CONTEXT_REACH.0), range.end + CONTEXT_REACH.1);
         let words = &self.anchors.words;
-        let first = words.partition_point(|word| word.start < from);
-        words.iter().skip(first).take_while(|word| word.end <= to).any(|word| {
+        let first_index = words.partition_point(|word| word.start < from);
+        words.iter().skip(first_index).take_while(|word| word.end <= to).any(|word| {
             let between = match word.end <= range.start {
                 true => word.end..range.start,
                 false => range.end..word.start.max(range.end),
             };
-            matches!(word.action, WordAction::Context(of) if of == rule)
+            matches!(word.action, WordAction::Context(owner) if owner == rule)
                 && (word.end <= range.start || word.start >= range.end)
                 && !self.bytes(between.clone()).contains(&b'\n')
                 && !self.contains_placeholder(&between)
@@ -146,19 +146,19 @@ impl<'t> TextScan<'t> {
 
     /// Whether the characters next to `range` satisfy `bounds`.
     pub(super) fn is_bounded(&self, bounds: MatchBounds, range: &Range<usize>) -> bool {
-        let before = |back: usize| self.byte_before(range.start, back);
-        let after = |on: usize| self.byte(range.end + on);
-        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        let escaped = self.is_escape_letter(range.start);
+        let before = |distance: usize| self.byte_before(range.start, distance);
+        let after = |offset: usize| self.byte(range.end + offset);
+        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let follows_escape = self.is_escape_letter(range.start);
         match bounds {
             MatchBounds::None => true,
-            MatchBounds::Token => escaped || !before(1).is_ascii_alphanumeric(),
-            MatchBounds::Word => (escaped || !word(before(1))) && !word(after(0)),
+            MatchBounds::Token => follows_escape || !before(1).is_ascii_alphanumeric(),
+            MatchBounds::Word => (follows_escape || !is_word(before(1))) && !is_word(after(0)),
             MatchBounds::Number | MatchBounds::Address => {
-                let joins: &[u8] = if bounds == MatchBounds::Number { b".-/:" } else { b".-" };
-                let joined = |near: u8, next: u8| joins.contains(&near) && next.is_ascii_digit();
-                let free = (escaped || !word(before(1))) && !word(after(0));
-                free && !joined(before(1), before(2)) && !joined(after(0), after(1))
+                let joints: &[u8] = if bounds == MatchBounds::Number { b".-/:" } else { b".-" };
+                let is_joined = |sign: u8, next: u8| joints.contains(&sign) && next.is_ascii_digit();
+                let is_word_bounded = (follows_escape || !is_word(before(1))) && !is_word(after(0));
+                is_word_bounded && !is_joined(before(1), before(2)) && !is_joined(after(0), after(1))
             }
         }
     }
@@ -167,37 +167,38 @@ impl<'t> TextScan<'t> {
     /// could be kept readable by writing `[EMAIL]` into its middle.
     pub(super) fn cuts_placeholder(&self, range: &Range<usize>) -> bool {
         // Placeholders are in order and disjoint, so only those around the two ends matter
-        let first_behind = |at: usize| self.placeholders.get(self.placeholders.partition_point(|held| held.end <= at));
-        first_behind(range.start).is_some_and(|held| held.start <= range.start)
-            || first_behind(range.end).is_some_and(|held| held.start < range.end)
+        let first_ending_after =
+            |at: usize| self.placeholders.get(self.placeholders.partition_point(|placeholder| placeholder.end <= at));
+        first_ending_after(range.start).is_some_and(|placeholder| placeholder.start <= range.start)
+            || first_ending_after(range.end).is_some_and(|placeholder| placeholder.start < range.end)
     }
 
     /// Whether `at` is in an existing placeholder.
     pub(super) fn is_in_placeholder(&self, at: usize) -> bool {
-        let next = self.placeholders.partition_point(|held| held.end <= at);
-        self.placeholders.get(next).is_some_and(|held| held.start <= at)
+        let next_index = self.placeholders.partition_point(|placeholder| placeholder.end <= at);
+        self.placeholders.get(next_index).is_some_and(|placeholder| placeholder.start <= at)
     }
 
     /// Whether a range contains an existing placeholder. That may have been the announced value, so a word does not
     /// reach across it.
     pub(super) fn contains_placeholder(&self, range: &Range<usize>) -> bool {
-        let next = self.placeholders.partition_point(|held| held.end <= range.start);
-        self.placeholders.get(next).is_some_and(|held| held.start < range.end)
+        let next_index = self.placeholders.partition_point(|placeholder| placeholder.end <= range.start);
+        self.placeholders.get(next_index).is_some_and(|placeholder| placeholder.start < range.end)
     }
 
     /// Adjusts a claim's range: whole characters, and no trailing backslashes of an escape. An entity (`&#x27`) gives
     /// an empty range, because its view is searched instead.
     fn adjust_range(&self, range: Range<usize>) -> Range<usize> {
         let range = self.widen_to_characters(range);
-        let found = self.bytes(range.clone());
-        let entity = |name: &[u8]| {
+        let content = self.bytes(range.clone());
+        let is_entity_name = |name: &[u8]| {
             let name = name.strip_suffix(b";").unwrap_or(name);
             !name.is_empty() && name.len() < 9 && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'#')
         };
-        if found.strip_prefix(b"&").is_some_and(entity) {
+        if content.strip_prefix(b"&").is_some_and(is_entity_name) {
             return range.start..range.start;
         }
-        let backslashes = found.iter().rev().take_while(|byte| **byte == b'\\').count();
+        let backslashes = content.iter().rev().take_while(|byte| **byte == b'\\').count();
         range.start..range.end - backslashes
     }
 
@@ -214,10 +215,11 @@ impl<'t> TextScan<'t> {
     }
 }
 
-/// At most `most` bytes from `at` on, up to an existing placeholder, because a word announces only one value.
-pub(crate) fn bytes_ahead<'a>(scan: &TextScan<'a>, at: usize, most: usize) -> &'a [u8] {
+/// At most `max_len` bytes from `at` on, up to an existing placeholder, because a word announces only one value.
+pub(crate) fn bytes_ahead<'a>(scan: &TextScan<'a>, at: usize, max_len: usize) -> &'a [u8] {
     let rest = scan.text.as_bytes().get(at..).unwrap_or_default();
-    let held = scan.placeholders.get(scan.placeholders.partition_point(|held| held.end <= at));
-    let free = held.map_or(most, |held| held.start.saturating_sub(at).min(most));
-    rest.get(..rest.len().min(free)).unwrap_or_default()
+    let next_placeholder =
+        scan.placeholders.get(scan.placeholders.partition_point(|placeholder| placeholder.end <= at));
+    let len = next_placeholder.map_or(max_len, |placeholder| placeholder.start.saturating_sub(at).min(max_len));
+    rest.get(..rest.len().min(len)).unwrap_or_default()
 }

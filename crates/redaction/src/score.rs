@@ -1,5 +1,5 @@
 //! Measures rules on labelled texts: recall, leak, precision, F2 and clean, by type, by group and in total. Users can
-//! measure their own data with the definitions behind the documentation's figures. Pure counting; no text is stored.
+//! measure their own data with the definitions that the documentation's figures use. Pure counting; no text is stored.
 //! `cli/redact` reads the files.
 //!
 //! *Recall*: share of labelled values of which no letter or digit survives in place. *Leak*: share of which at least
@@ -40,7 +40,7 @@ pub struct ScoreCounts {
     pub labels: u64,
     /// Labelled values of which nothing survives.
     pub found: u64,
-    /// Labelled values of which a run survives.
+    /// Labelled values that leak.
     pub leaked: u64,
     /// Placeholders that are judged.
     pub placed: u64,
@@ -63,7 +63,7 @@ impl ScoreCounts {
         share(self.leaked, self.labels)
     }
 
-    /// `right / placed`.
+    /// `correct / placed`.
     pub fn precision(&self) -> Option<f64> {
         share(self.correct, self.placed)
     }
@@ -71,8 +71,8 @@ impl ScoreCounts {
     /// F2 score, in which recall weighs more than precision.
     pub fn f2(&self) -> Option<f64> {
         let (precision, recall) = (self.precision()?, self.recall()?);
-        let below = 4.0 * precision + recall;
-        (below > 0.0).then(|| 5.0 * precision * recall / below)
+        let denominator = 4.0 * precision + recall;
+        (denominator > 0.0).then(|| 5.0 * precision * recall / denominator)
     }
 
     /// `clean / near_misses`.
@@ -111,36 +111,38 @@ impl RedactionScore {
     /// Counts one text.
     pub fn add(&mut self, case: &LabelledText<'_>) {
         for label in case.labels {
-            let (found, leaked) = measure_survival(case.text, &label.range, case.placed);
+            let (is_gone, is_leaked) = measure_survival(case.text, &label.range, case.placed);
             self.count_in(&label.kind, case.group, |tally| {
                 tally.labels += 1;
-                tally.found += u64::from(found);
-                tally.leaked += u64::from(leaked);
+                tally.found += u64::from(is_gone);
+                tally.leaked += u64::from(is_leaked);
             });
-            if let Some(told) = placeholder_type(&label.range, case.placed).filter(|told| **told != label.kind) {
-                *self.confused.entry((label.kind.clone(), told.clone())).or_default() += 1;
+            if let Some(found_type) =
+                placeholder_type(&label.range, case.placed).filter(|found_type| **found_type != label.kind)
+            {
+                *self.confused.entry((label.kind.clone(), found_type.clone())).or_default() += 1;
             }
         }
-        let mut clean = true;
+        let mut is_clean = true;
         for placed in case.placed {
             if self.judged.as_ref().is_some_and(|judged| !judged.contains(&placed.kind)) {
                 self.unjudged += 1;
                 continue;
             }
-            clean = false;
-            let right = case.labels.iter().any(|label| overlap(&label.range, &placed.range) > 0);
+            is_clean = false;
+            let is_correct = case.labels.iter().any(|label| overlap(&label.range, &placed.range) > 0);
             self.count_in(&placed.kind, case.group, |tally| {
                 tally.placed += 1;
-                tally.correct += u64::from(right);
+                tally.correct += u64::from(is_correct);
             });
         }
         if case.near_miss {
-            let tally = |tally: &mut ScoreCounts| {
+            let count_text = |tally: &mut ScoreCounts| {
                 tally.near_misses += 1;
-                tally.clean += u64::from(clean);
+                tally.clean += u64::from(is_clean);
             };
-            tally(&mut self.all);
-            tally(self.groups.entry(case.group.to_owned()).or_default());
+            count_text(&mut self.all);
+            count_text(self.groups.entry(case.group.to_owned()).or_default());
         }
     }
 
@@ -151,29 +153,30 @@ impl RedactionScore {
     }
 }
 
-/// Shortest run of characters that counts as a leak.
-const RUN: usize = 4;
+/// Number of consecutive characters that count as a leak.
+const LEAK_LEN: usize = 4;
 
-/// Whether no letter or digit of a value survives, and whether a run of it does.
+/// Whether no letter or digit of a value survives, and whether [`LEAK_LEN`] consecutive characters (the whole value, if
+/// it is shorter) do.
 fn measure_survival(text: &str, label: &Range<usize>, placed: &[TypedRange]) -> (bool, bool) {
     let value = text.get(label.clone()).unwrap_or_default();
-    let enough = value.chars().count().min(RUN);
-    let (mut found, mut run, mut most) = (true, 0, 0);
-    let mut near = placed.iter().skip_while(|placed| placed.range.end <= label.start).peekable();
+    let leak_len = value.chars().count().min(LEAK_LEN);
+    let (mut is_gone, mut surviving, mut longest) = (true, 0, 0);
+    let mut remaining = placed.iter().skip_while(|placed| placed.range.end <= label.start).peekable();
     for (at, char) in value.char_indices() {
         let at = label.start + at;
-        while near.peek().is_some_and(|placed| placed.range.end <= at) {
-            near.next();
+        while remaining.peek().is_some_and(|placed| placed.range.end <= at) {
+            remaining.next();
         }
-        if near.peek().is_some_and(|placed| placed.range.start <= at) {
-            run = 0;
+        if remaining.peek().is_some_and(|placed| placed.range.start <= at) {
+            surviving = 0;
             continue;
         }
-        run += 1;
-        most = most.max(run);
-        found &= !char.is_alphanumeric();
+        surviving += 1;
+        longest = longest.max(surviving);
+        is_gone &= !char.is_alphanumeric();
     }
-    (found, enough > 0 && most >= enough)
+    (is_gone, leak_len > 0 && longest >= leak_len)
 }
 
 /// The type of the placeholder that covers most of a value.
@@ -182,6 +185,6 @@ fn placeholder_type<'p>(label: &Range<usize>, placed: &'p [TypedRange]) -> Optio
     covers.filter(|(bytes, _)| *bytes > 0).max_by_key(|(bytes, _)| *bytes).map(|(_, placed)| &placed.kind)
 }
 
-fn overlap(one: &Range<usize>, other: &Range<usize>) -> usize {
-    one.end.min(other.end).saturating_sub(one.start.max(other.start))
+fn overlap(a: &Range<usize>, b: &Range<usize>) -> usize {
+    a.end.min(b.end).saturating_sub(a.start.max(b.start))
 }

@@ -1,4 +1,4 @@
-//! [`SearchOptions`]: search options besides the rules. `processors/redact` switches rules on and off.
+//! [`SearchOptions`]: how a text is searched. `processors/redact` chooses the rules.
 
 /// Search options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
-//! [`ByteSet`], [`ByteBitSet`] and [`WordSet`]: sets with a single look-up. Most time is spent reading names, blanks
-//! and separators byte by byte and checking word lists, where a table replaces a chain of comparisons. Constant byte
-//! tables are built at compile time; a look-up does not allocate. `masks` classifies 64 bytes at a time.
+//! [`ByteSet`], [`ByteBitSet`], [`WordSet`] and [`WordMap`]: tables with a single look-up. Most time is spent reading
+//! names, blanks and separators byte by byte and checking word lists, where a table replaces a chain of comparisons.
+//! Constant byte tables are built at compile time; a look-up does not allocate. `byte_masks` classifies 64 bytes at a
+//! time.
 
 /// A set of bytes. Keep it in a `static`: a constant would be copied at each use.
 pub(super) struct ByteSet([bool; 256]);
@@ -69,9 +70,9 @@ pub(super) struct ByteBitSet([u64; 4]);
 impl ByteBitSet {
     /// All bytes in these inclusive ranges.
     pub(super) fn from_ranges(ranges: impl IntoIterator<Item = (u8, u8)>) -> Self {
-        let mut made = Self::default();
-        ranges.into_iter().for_each(|(from, to)| made.add(from, to));
-        made
+        let mut set = Self::default();
+        ranges.into_iter().for_each(|(from, to)| set.add(from, to));
+        set
     }
 
     /// Adds an inclusive range of bytes.
@@ -89,7 +90,7 @@ impl ByteBitSet {
 
     /// Whether the two sets have a byte in common.
     pub(super) fn intersects(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).any(|(one, other)| one & other != 0)
+        self.0.iter().zip(&other.0).any(|(own, other)| own & other != 0)
     }
 }
 
@@ -108,7 +109,8 @@ pub(super) type WordSet = WordMap<()>;
 
 /// A map from words to values, ignoring ASCII case.
 pub(super) struct WordMap<T> {
-    /// Lengths of words by the lowest five bits of their first letter, which reject most words.
+    /// By the lowest five bits of a word's first letter: one bit for each length of the map's words (31 for longer
+    /// ones). Rejects most words.
     lengths: [u32; 32],
     /// Hash slots; half of them are free.
     slots: Vec<Option<(&'static str, T)>>,
@@ -135,29 +137,29 @@ impl WordSet {
 impl<T: Copy> WordMap<T> {
     /// The map of these words, which must be distinct and in lower case.
     pub(super) fn from_entries(words: Vec<(&'static str, T)>) -> Self {
-        let mut made = Self { lengths: [0; 32], slots: vec![None; (words.len() * 2 + 1).next_power_of_two()] };
+        let mut map = Self { lengths: [0; 32], slots: vec![None; (words.len() * 2 + 1).next_power_of_two()] };
         for (word, value) in words {
             let bytes = word.as_bytes();
-            if let Some(lengths) = bytes.first().and_then(|first| made.lengths.get_mut(usize::from(first & 31))) {
+            if let Some(lengths) = bytes.first().and_then(|first| map.lengths.get_mut(usize::from(first & 31))) {
                 *lengths |= 1 << bytes.len().min(31);
             }
-            let (mut slot, mask) = (hash_any_case(bytes), made.slots.len() - 1);
-            while made.slots.get(slot & mask).is_some_and(Option::is_some) {
+            let (mut slot, mask) = (hash_any_case(bytes), map.slots.len() - 1);
+            while map.slots.get(slot & mask).is_some_and(Option::is_some) {
                 slot += 1;
             }
-            if let Some(free) = made.slots.get_mut(slot & mask) {
+            if let Some(free) = map.slots.get_mut(slot & mask) {
                 *free = Some((word, value));
             }
         }
-        made
+        map
     }
 
     /// The value of a word.
     #[inline]
     pub(super) fn get(&self, word: &[u8]) -> Option<T> {
         let first = word.first().map_or(0, |first| usize::from(first & 31));
-        let may = self.lengths.get(first).is_some_and(|lengths| lengths >> word.len().min(31) & 1 == 1);
-        if may { self.find_entry(word) } else { None }
+        let is_possible = self.lengths.get(first).is_some_and(|lengths| lengths >> word.len().min(31) & 1 == 1);
+        if is_possible { self.find_entry(word) } else { None }
     }
 
     fn find_entry(&self, word: &[u8]) -> Option<T> {

@@ -1,6 +1,6 @@
-//! Finds the known words (stems) that begin at the start of a word. One bit test rejects most words, three more select
-//! a short list to compare; this costs less than any multi-pattern search. Case is ignored unless the stem says
-//! otherwise. `anchors` finds word starts.
+//! Finds the known words (stems) that begin at the start of a word. A filter of two look-ups rejects most words, three
+//! bit tests select a short list to compare; this costs less than any multi-pattern search. Case is ignored unless the
+//! stem says otherwise. `anchors` finds word starts.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -27,52 +27,61 @@ pub(super) struct Stem {
 pub(super) struct StemMatch {
     /// Position of its first byte.
     pub(super) start: usize,
-    /// Position behind its last byte.
+    /// Position after its last byte.
     pub(super) end: usize,
     /// The action of the stem.
     pub(super) action: WordAction,
 }
 
-/// Bits in a filter.
-const BITS: usize = 1 << 16;
+/// Slots of a [`StemFilter`].
+const SLOTS: usize = 1 << 16;
 /// Shortest stem.
 pub(super) const SHORTEST: usize = 2;
-/// Bytes that may follow a stem of two letters.
-const BEHIND: &[u8] = b" \t\n\r.,:;=_-/\"'`|)]}>\\*&#";
+/// Bytes that may follow a stem of two letters, which is looked up by three bytes.
+const AFTER_TWO_LETTERS: &[u8] = b" \t\n\r.,:;=_-/\"'`|)]}>\\*&#";
 
-/// First filter: whether any stem may begin with some bytes. Two look-ups in small tables that fit in the first-level
+/// First filter: whether any stem may begin with some bytes. Its two hash tables are small enough for the first-level
 /// cache.
 struct FirstBytesFilter {
-    /// By the first four bytes: a bit for each class of the next two that may follow.
-    by_four: Box<[u8; FOUR]>,
-    /// By the first three bytes: 1 if a stem has only these.
-    by_three: Box<[u8; THREE]>,
+    /// For stems of four or more bytes, by their first four: a bit for each of eight classes of the next two bytes.
+    by_four: Box<[u8; FOUR_SLOTS]>,
+    /// For shorter stems, by their first three bytes (with one that may follow a stem of two): 1.
+    by_three: Box<[u8; THREE_SLOTS]>,
 }
 
 /// Slots of the two tables.
-const FOUR: usize = 1 << 14;
-const THREE: usize = 1 << 13;
+const FOUR_SLOTS: usize = 1 << 14;
+const THREE_SLOTS: usize = 1 << 13;
 /// Multiplier that mixes a number's bits into its top bits.
 const MIX: u32 = 0x9E37_79B1;
 
 impl FirstBytesFilter {
-    /// Builds the filter from the first bytes and lengths of stems with at least four bytes, and the first bytes of
-    /// those with three.
+    /// Builds the filter from the first eight bytes and lengths of stems of at least four bytes (`long`), and the first
+    /// bytes of shorter ones.
     fn new(long: impl Iterator<Item = (u64, usize)>, short: impl Iterator<Item = u64>) -> Self {
-        let mut gate = Self { by_four: Box::new([0; FOUR]), by_three: Box::new([0; THREE]) };
+        let mut filter = Self { by_four: Box::new([0; FOUR_SLOTS]), by_three: Box::new([0; THREE_SLOTS]) };
         for (begins, len) in long {
-            let kinds = if len < 6 { u8::MAX } else { 1 << Self::class_of_next_two(begins) };
-            gate.by_four.get_mut(Self::slot::<FOUR>(begins as u32)).into_iter().for_each(|slot| *slot |= kinds);
+            let classes = if len < 6 { u8::MAX } else { 1 << Self::class_of_next_two(begins) };
+            filter
+                .by_four
+                .get_mut(Self::slot::<FOUR_SLOTS>(begins as u32))
+                .into_iter()
+                .for_each(|slot| *slot |= classes);
         }
         for begins in short {
-            gate.by_three.get_mut(Self::slot::<THREE>((begins as u32) << 8)).into_iter().for_each(|slot| *slot = 1);
+            filter
+                .by_three
+                .get_mut(Self::slot::<THREE_SLOTS>((begins as u32) << 8))
+                .into_iter()
+                .for_each(|slot| *slot = 1);
         }
-        gate
+        filter
     }
 
+    /// The slot of four bytes, or of three in the upper bytes of a number.
     #[inline(always)]
-    fn slot<const SLOTS: usize>(begins: u32) -> usize {
-        (begins.wrapping_mul(MIX) >> (32 - SLOTS.ilog2())) as usize
+    fn slot<const COUNT: usize>(begins: u32) -> usize {
+        (begins.wrapping_mul(MIX) >> (32 - COUNT.ilog2())) as usize
     }
 
     /// One of eight classes of the fifth and sixth byte.
@@ -84,33 +93,34 @@ impl FirstBytesFilter {
     /// Sets the lowest bit if any stem may begin with these bytes.
     #[inline(always)]
     fn may_begin(&self, begins: u64) -> u64 {
-        let slot = |table: &[u8], slot: usize| table.get(slot).map_or(0, |byte| u64::from(*byte));
-        let four = slot(&*self.by_four, Self::slot::<FOUR>(begins as u32));
-        let three = slot(&*self.by_three, Self::slot::<THREE>((begins as u32) << 8));
+        let byte = |table: &[u8], slot: usize| table.get(slot).map_or(0, |byte| u64::from(*byte));
+        let four = byte(&*self.by_four, Self::slot::<FOUR_SLOTS>(begins as u32));
+        let three = byte(&*self.by_three, Self::slot::<THREE_SLOTS>((begins as u32) << 8));
         (four >> Self::class_of_next_two(begins)) | three
     }
 }
 
 /// All stems.
 pub(super) struct Stems {
-    gate: FirstBytesFilter,
+    first_bytes: FirstBytesFilter,
     /// Stems of six or more bytes, by the first six; shorter ones by the first four and three.
-    from_six: StemFilter<6>,
-    of_four_or_five: StemFilter<4>,
-    of_two_or_three: StemFilter<3>,
+    six_or_more: StemFilter<6>,
+    four_or_five: StemFilter<4>,
+    two_or_three: StemFilter<3>,
     /// Filter of given names, if they are searched; built for the first text.
     given_names: Option<LazyLock<GivenNameFilter>>,
     /// Whether a stem begins with a digit that no letter follows.
     has_numeric: bool,
-    /// The action at a secret's word with letters glued to it.
-    glued_action: Option<WordAction>,
+    /// The action at a secret's word that is only the end of a longer word (`ftppassword`).
+    suffix_word_action: Option<WordAction>,
 }
 
 /// Stems by their first `BYTES` bytes.
 struct StemFilter<const BYTES: u32> {
-    bits: Box<[u64; BITS / 64]>,
+    /// For each slot, whether a stem uses it.
+    bits: Box<[u64; SLOTS / 64]>,
     /// For each word of `bits`, the number of used slots before it.
-    ranks: Box<[u16; BITS / 64]>,
+    ranks: Box<[u16; SLOTS / 64]>,
     /// For each used slot, the index of its first stem; then the number of stems.
     first_stems: Vec<u32>,
     stems: Vec<StemEntry>,
@@ -128,22 +138,22 @@ struct StemEntry {
 impl StemEntry {
     fn new(stem: Stem) -> Self {
         let mask = u64::MAX.checked_shr(64 - 8 * stem.text.len().min(8) as u32).unwrap_or(0);
-        let letter = |byte: u8| if !stem.exact && byte.is_ascii_alphabetic() { 0x20 } else { 0 };
-        let either = u64::from_le_bytes(eight_bytes(&stem.text, 0).to_le_bytes().map(letter));
-        Self { begins: (eight_bytes(&stem.text, 0) | either) & mask, mask, case_bits: either, stem }
+        let case_bit = |byte: u8| if !stem.exact && byte.is_ascii_alphabetic() { 0x20 } else { 0 };
+        let case_bits = u64::from_le_bytes(eight_bytes(&stem.text, 0).to_le_bytes().map(case_bit));
+        Self { begins: (eight_bytes(&stem.text, 0) | case_bits) & mask, mask, case_bits, stem }
     }
 
-    /// Adds the stem if it occurs at `at`, whose first eight bytes are `bytes`.
+    /// Adds the stem if it occurs at `at`, where the next eight bytes are `bytes`.
     #[inline(always)]
     fn match_at(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<StemMatch>) {
         if ((bytes | self.case_bits) ^ self.begins) & self.mask != 0 {
             return;
         }
         let end = at + self.stem.text.len();
-        // The padding behind the end of the text does not count
+        // The padding after the end of the text does not count
         if end <= text.len() && (self.stem.text.len() <= 8 || self.stem.matches_rest(text, at + 8..end)) {
-            let next = || text.get(end).is_some_and(u8::is_ascii_alphanumeric);
-            if !(self.stem.whole && next()) {
+            let continues = || text.get(end).is_some_and(u8::is_ascii_alphanumeric);
+            if !(self.stem.whole && continues()) {
                 out.push(StemMatch { start: at, end, action: self.stem.action });
             }
         }
@@ -159,40 +169,40 @@ impl Stem {
 }
 
 impl<const BYTES: u32> StemFilter<BYTES> {
-    /// Builds the filter from stems with the bytes at their start.
+    /// Builds the filter from stems, each with its first bytes as a number.
     fn new(stems: Vec<(u64, Stem)>) -> Self {
-        let mut made = Self {
-            bits: Box::new([0; BITS / 64]),
-            ranks: Box::new([0; BITS / 64]),
+        let mut filter = Self {
+            bits: Box::new([0; SLOTS / 64]),
+            ranks: Box::new([0; SLOTS / 64]),
             first_stems: Vec::new(),
             stems: Vec::new(),
         };
         let mut slotted: Vec<(usize, Stem)> =
             stems.into_iter().map(|(begins, stem)| (Self::slot(begins), stem)).collect();
         slotted.sort_by_key(|(slot, _)| *slot);
-        let mut last = usize::MAX;
+        let mut last_slot = usize::MAX;
         for (index, (slot, stem)) in slotted.into_iter().enumerate() {
-            if slot != last {
-                made.first_stems.push(u32::try_from(index).unwrap_or(u32::MAX));
-                last = slot;
+            if slot != last_slot {
+                filter.first_stems.push(u32::try_from(index).unwrap_or(u32::MAX));
+                last_slot = slot;
             }
-            if let Some(word) = made.bits.get_mut(slot / 64) {
+            if let Some(word) = filter.bits.get_mut(slot / 64) {
                 *word |= 1 << (slot % 64);
             }
-            made.stems.push(StemEntry::new(stem));
+            filter.stems.push(StemEntry::new(stem));
         }
-        made.first_stems.push(u32::try_from(made.stems.len()).unwrap_or(u32::MAX));
-        let mut sum = 0;
-        for (rank, word) in made.ranks.iter_mut().zip(made.bits.iter()) {
-            *rank = sum;
-            sum += word.count_ones() as u16;
+        filter.first_stems.push(u32::try_from(filter.stems.len()).unwrap_or(u32::MAX));
+        let mut used_slots = 0;
+        for (rank, word) in filter.ranks.iter_mut().zip(filter.bits.iter()) {
+            *rank = used_slots;
+            used_slots += word.count_ones() as u16;
         }
-        made
+        filter
     }
 
     #[inline(always)]
     fn slot(begins: u64) -> usize {
-        ((begins << (64 - 8 * BYTES)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - BITS.ilog2())) as usize
+        ((begins << (64 - 8 * BYTES)).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - SLOTS.ilog2())) as usize
     }
 
     /// Sets the lowest bit if any stem begins with these bytes.
@@ -202,34 +212,34 @@ impl<const BYTES: u32> StemFilter<BYTES> {
         self.bits.get(slot / 64).map_or(0, |word| word >> (slot % 64))
     }
 
-    /// Adds the stems that occur at `at`, whose first eight bytes are `bytes`, in lower case `begins`. Only valid if
-    /// `may` was true.
+    /// Adds the stems that occur at `at`, where the next eight bytes are `bytes`, or in lower case `begins`. Only valid
+    /// if [`Self::may_begin`] was true.
     #[inline(always)]
     fn match_at(&self, (bytes, begins): (u64, u64), text: &[u8], at: usize, out: &mut Vec<StemMatch>) {
         let slot = Self::slot(begins);
         let (Some(word), Some(rank)) = (self.bits.get(slot / 64), self.ranks.get(slot / 64)) else { return };
         let rank = usize::from(*rank) + (word & ((1 << (slot % 64)) - 1)).count_ones() as usize;
-        let first = |rank: usize| self.first_stems.get(rank).map_or(0, |first| *first as usize);
-        for entry in self.stems.get(first(rank)..first(rank + 1)).unwrap_or_default() {
+        let first_stem = |rank: usize| self.first_stems.get(rank).map_or(0, |first| *first as usize);
+        for entry in self.stems.get(first_stem(rank)..first_stem(rank + 1)).unwrap_or_default() {
             entry.match_at(bytes, text, at, out);
         }
     }
 }
 
 /// Bits in [`GivenNameFilter`].
-const GIVEN_BITS: usize = 1 << 17;
+const GIVEN_NAME_BITS: usize = 1 << 17;
 
-/// A filter of given names by their first four letters and the length of their first run of ASCII letters.
+/// A filter of given names by their first four bytes and the length of their first run of ASCII letters and digits.
 pub(super) struct GivenNameFilter {
-    bits: Box<[u64; GIVEN_BITS / 64]>,
+    bits: Box<[u64; GIVEN_NAME_BITS / 64]>,
 }
 
 impl GivenNameFilter {
     fn new(names: impl Iterator<Item = &'static str>) -> Self {
-        let mut bits = Box::new([0; GIVEN_BITS / 64]);
+        let mut bits = Box::new([0; GIVEN_NAME_BITS / 64]);
         for name in names {
-            let run = name.bytes().take_while(u8::is_ascii_alphanumeric).count();
-            let slot = Self::slot(name.as_bytes(), 0, run);
+            let run_len = name.bytes().take_while(u8::is_ascii_alphanumeric).count();
+            let slot = Self::slot(name.as_bytes(), 0, run_len);
             if let Some(word) = bits.get_mut(slot / 64) {
                 *word |= 1 << (slot % 64);
             }
@@ -238,17 +248,17 @@ impl GivenNameFilter {
     }
 
     #[inline(always)]
-    fn slot(text: &[u8], at: usize, run: usize) -> usize {
-        let letters =
-            eight_bytes_lower(text, at) as u32 & [0, 0xFF, 0xFFFF, 0xFF_FFFF].get(run).copied().unwrap_or(u32::MAX);
-        let mixed = (letters ^ (run as u32).wrapping_mul(0x85EB_CA6B)).wrapping_mul(0x9E37_79B1);
-        (mixed >> 15) as usize % GIVEN_BITS
+    fn slot(text: &[u8], at: usize, run_len: usize) -> usize {
+        let first_bytes =
+            eight_bytes_lower(text, at) as u32 & [0, 0xFF, 0xFFFF, 0xFF_FFFF].get(run_len).copied().unwrap_or(u32::MAX);
+        let mixed = (first_bytes ^ (run_len as u32).wrapping_mul(0x85EB_CA6B)).wrapping_mul(0x9E37_79B1);
+        (mixed >> 15) as usize % GIVEN_NAME_BITS
     }
 
-    /// Whether a given name may occur at `at`, where a run of `run` letters and digits begins.
+    /// Whether a given name may occur at `at`, where a run of `run_len` letters and digits begins.
     #[inline(always)]
-    pub(super) fn may_match(&self, text: &[u8], at: usize, run: usize) -> bool {
-        let slot = Self::slot(text, at, run);
+    pub(super) fn may_match(&self, text: &[u8], at: usize, run_len: usize) -> bool {
+        let slot = Self::slot(text, at, run_len);
         self.bits.get(slot / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 }
@@ -281,35 +291,34 @@ fn pad_to_eight(rest: &[u8]) -> [u8; 8] {
 }
 
 impl Stems {
-    /// Builds the table; stems shorter than two bytes are ignored.
+    /// Builds the tables; stems shorter than two bytes are ignored.
     pub(super) fn new(stems: Vec<Stem>) -> Self {
-        let (mut six, mut four, mut three) = (Vec::new(), Vec::new(), Vec::new());
-        let numeric = |stem: &Stem| matches!(*stem.text, [first, next, ..] if first.is_ascii_digit() && !next.is_ascii_alphabetic());
-        let numeric = stems.iter().any(numeric);
+        let (mut six_or_more, mut four_or_five, mut two_or_three) = (Vec::new(), Vec::new(), Vec::new());
+        let is_numeric = |stem: &Stem| matches!(*stem.text, [first, next, ..] if first.is_ascii_digit() && !next.is_ascii_alphabetic());
+        let has_numeric = stems.iter().any(is_numeric);
         for stem in stems {
             match stem.text.len() {
                 0 | 1 => {}
-                2 => three.extend(
+                2 => two_or_three.extend(
                     possible_first_bytes(&stem.text).map(|begins| (begins, Stem { whole: true, ..stem.clone() })),
                 ),
-                3 => three.push((eight_bytes_lower(&stem.text, 0), stem)),
-                4 | 5 => four.push((eight_bytes_lower(&stem.text, 0), stem)),
-                _ => six.push((eight_bytes_lower(&stem.text, 0), stem)),
+                3 => two_or_three.push((eight_bytes_lower(&stem.text, 0), stem)),
+                4 | 5 => four_or_five.push((eight_bytes_lower(&stem.text, 0), stem)),
+                _ => six_or_more.push((eight_bytes_lower(&stem.text, 0), stem)),
             }
         }
-        let gate = FirstBytesFilter::new(
-            six.iter().chain(&four).map(|(begins, stem)| (*begins, stem.text.len())),
-            three.iter().map(|(begins, _)| *begins),
+        let first_bytes = FirstBytesFilter::new(
+            six_or_more.iter().chain(&four_or_five).map(|(begins, stem)| (*begins, stem.text.len())),
+            two_or_three.iter().map(|(begins, _)| *begins),
         );
-        let (six, four, three) = (StemFilter::new(six), StemFilter::new(four), StemFilter::new(three));
         Self {
-            gate,
-            from_six: six,
-            of_four_or_five: four,
-            of_two_or_three: three,
+            first_bytes,
+            six_or_more: StemFilter::new(six_or_more),
+            four_or_five: StemFilter::new(four_or_five),
+            two_or_three: StemFilter::new(two_or_three),
             given_names: None,
-            has_numeric: numeric,
-            glued_action: None,
+            has_numeric,
+            suffix_word_action: None,
         }
     }
 
@@ -318,15 +327,15 @@ impl Stems {
         Self { given_names: Some(LazyLock::new(|| GivenNameFilter::new(given_names()))), ..self }
     }
 
-    /// Also finds secrets' words with letters glued to them.
-    pub(super) fn with_glued_action(self, glued: Option<WordAction>) -> Self {
-        Self { glued_action: glued, ..self }
+    /// Also finds secrets' words that are only the end of a longer word.
+    pub(super) fn with_suffix_word_action(self, action: Option<WordAction>) -> Self {
+        Self { suffix_word_action: action, ..self }
     }
 
-    /// The action at a secret's word with letters glued to it, if these are searched.
+    /// The action at a secret's word that is only the end of a longer word, if these are searched.
     #[inline(always)]
-    pub(super) fn glued_action(&self) -> Option<WordAction> {
-        self.glued_action
+    pub(super) fn suffix_word_action(&self) -> Option<WordAction> {
+        self.suffix_word_action
     }
 
     /// Whether a stem begins with a digit that no letter follows.
@@ -339,33 +348,33 @@ impl Stems {
         self.given_names.as_deref()
     }
 
-    /// Adds the stems that begin at `at`, whose first eight bytes are `bytes`.
+    /// Adds the stems that begin at `at`, where the next eight bytes are `bytes`.
     #[inline(always)]
     pub(super) fn match_at(&self, bytes: u64, text: &[u8], at: usize, out: &mut Vec<StemMatch>) {
         let begins = bytes | LOWER;
-        if self.from_six.may_begin(begins) & 1 == 1 {
-            self.from_six.match_at((bytes, begins), text, at, out);
+        if self.six_or_more.may_begin(begins) & 1 == 1 {
+            self.six_or_more.match_at((bytes, begins), text, at, out);
         }
-        if self.of_four_or_five.may_begin(begins) & 1 == 1 {
-            self.of_four_or_five.match_at((bytes, begins), text, at, out);
+        if self.four_or_five.may_begin(begins) & 1 == 1 {
+            self.four_or_five.match_at((bytes, begins), text, at, out);
         }
-        if self.of_two_or_three.may_begin(begins) & 1 == 1 {
-            self.of_two_or_three.match_at((bytes, begins), text, at, out);
+        if self.two_or_three.may_begin(begins) & 1 == 1 {
+            self.two_or_three.match_at((bytes, begins), text, at, out);
         }
     }
 
     /// Sets the lowest bit if any stem may begin with these eight bytes.
     #[inline(always)]
     pub(super) fn may_begin(&self, bytes: u64) -> u64 {
-        self.gate.may_begin(bytes | LOWER)
+        self.first_bytes.may_begin(bytes | LOWER)
     }
 }
 
-/// The possible first bytes of a text at a stem of two letters, without duplicates.
+/// The first bytes of a stem of two letters with each byte that may follow it, without duplicates.
 fn possible_first_bytes(stem: &[u8]) -> impl Iterator<Item = u64> {
-    let begins = |next: &u8| {
+    let with_next = |next: &u8| {
         let text: Vec<u8> = stem.iter().copied().chain([*next]).collect();
         eight_bytes_lower(&text, 0)
     };
-    BEHIND.iter().map(begins).collect::<BTreeSet<u64>>().into_iter()
+    AFTER_TWO_LETTERS.iter().map(with_next).collect::<BTreeSet<u64>>().into_iter()
 }

@@ -9,11 +9,11 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 
 use super::sets::ByteBitSet;
 
-/// A set of bytes with the least and greatest count.
+/// A set of bytes, and how many of them must and may follow each other.
 struct PatternStep {
     bytes: ByteBitSet,
-    least: usize,
-    most: usize,
+    min: usize,
+    max: usize,
 }
 
 /// A sequence of steps.
@@ -26,23 +26,23 @@ pub(super) struct StepSequence {
 impl StepSequence {
     /// Converts a pattern, if it qualifies.
     pub(super) fn from_hir(hir: &Hir) -> Option<Self> {
-        let mut made = Self { steps: Vec::new(), group: None };
-        made.push(hir)?;
-        made.is_deterministic().then_some(made)
+        let mut sequence = Self { steps: Vec::new(), group: None };
+        sequence.push(hir)?;
+        sequence.is_deterministic().then_some(sequence)
     }
 
     fn push(&mut self, hir: &Hir) -> Option<()> {
         match hir.kind() {
             HirKind::Literal(literal) => {
-                let one =
-                    |byte: &u8| PatternStep { bytes: ByteBitSet::from_ranges([(*byte, *byte)]), least: 1, most: 1 };
-                self.steps.extend(literal.0.iter().map(one));
+                let single =
+                    |byte: &u8| PatternStep { bytes: ByteBitSet::from_ranges([(*byte, *byte)]), min: 1, max: 1 };
+                self.steps.extend(literal.0.iter().map(single));
             }
-            HirKind::Class(_) => self.steps.push(PatternStep { bytes: byte_set_of(hir)?, least: 1, most: 1 }),
+            HirKind::Class(_) => self.steps.push(PatternStep { bytes: byte_set_of(hir)?, min: 1, max: 1 }),
             HirKind::Repetition(times) if times.greedy => {
                 let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-                let most = times.max.map_or(usize::MAX, count);
-                self.steps.push(PatternStep { bytes: byte_set_of(&times.sub)?, least: count(times.min), most });
+                let max = times.max.map_or(usize::MAX, count);
+                self.steps.push(PatternStep { bytes: byte_set_of(&times.sub)?, min: count(times.min), max });
             }
             HirKind::Concat(parts) => parts.iter().try_for_each(|part| self.push(part))?,
             HirKind::Capture(capture) if self.group.is_none() => {
@@ -57,29 +57,31 @@ impl StepSequence {
 
     /// Whether there is only one way to match each text.
     fn is_deterministic(&self) -> bool {
-        self.steps.iter().enumerate().filter(|(_, step)| step.least < step.most).all(|(at, step)| {
-            let behind = self.steps.get(at + 1..).unwrap_or_default();
-            let must = behind.iter().position(|next| next.least > 0).map_or(behind.len(), |must| must + 1);
-            !behind.iter().take(must).any(|next| next.bytes.intersects(&step.bytes))
+        self.steps.iter().enumerate().filter(|(_, step)| step.min < step.max).all(|(at, step)| {
+            let following = self.steps.get(at + 1..).unwrap_or_default();
+            let reachable =
+                following.iter().position(|next| next.min > 0).map_or(following.len(), |required| required + 1);
+            !following.iter().take(reachable).any(|next| next.bytes.intersects(&step.bytes))
         })
     }
 
-    /// Length of the match at the start of `rest`, and the range of its group in it; the whole match if there is no
-    /// group.
+    /// Length of the match at the start of `rest`, and the range of its group in `rest` (of the whole match if there is
+    /// no group).
     pub(super) fn find(&self, rest: &[u8]) -> Option<(usize, Range<usize>)> {
         let (mut at, mut group) = (0_usize, 0..0);
-        let (first, end) = self.group.as_ref().map_or((0, self.steps.len()), |group| (group.start, group.end));
+        let (group_start, group_end) =
+            self.group.as_ref().map_or((0, self.steps.len()), |group| (group.start, group.end));
         for (index, step) in self.steps.iter().enumerate() {
-            if index == first {
+            if index == group_start {
                 group.start = at;
             }
-            let run = rest.get(at..rest.len().min(at.saturating_add(step.most)))?;
-            let read = run.iter().position(|byte| !step.bytes.contains(*byte)).unwrap_or(run.len());
-            if read < step.least {
+            let run = rest.get(at..rest.len().min(at.saturating_add(step.max)))?;
+            let len = run.iter().position(|byte| !step.bytes.contains(*byte)).unwrap_or(run.len());
+            if len < step.min {
                 return None;
             }
-            at += read;
-            if index + 1 == end {
+            at += len;
+            if index + 1 == group_end {
                 group.end = at;
             }
         }

@@ -1,7 +1,7 @@
-//! The checks behind a rule's `validator`. Each gets the text and the match and returns the match if it is accepted.
-//! Pure, with constant memory. Patterns are in `config/rules`.
+//! The checks that a rule's `validator` names. Each gets the text and the match, and returns an accepted match.
+//! Pure functions. Patterns are in `config/rules`.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
@@ -34,11 +34,11 @@ pub enum Validator {
     Basic,
     /// Neither masked (`***`) nor a variable.
     NotMasked,
-    /// Digits and letters, not a placeholder.
+    /// Has a digit, and is neither an example nor masked.
     SecretBody,
     /// Has upper case, lower case and digits.
     Mixed,
-    /// A random body behind a prefix.
+    /// A random body after a prefix.
     TokenBody,
     /// Luhn check (ISO/IEC 7812-1) over its digits.
     Luhn,
@@ -72,35 +72,33 @@ impl Validator {
     /// Returns `found` if it passes the check.
     pub(super) fn check(self, text: &str, found: Range<usize>) -> Option<Range<usize>> {
         let matched = text.get(found.clone())?;
-        let before = near_end(text.get(..found.start)?);
-        let stands =
-            match self {
-                Self::None => true,
-                Self::Jwt => is_jwt(matched),
-                Self::Bearer => is_bearer_token(matched, before),
-                Self::Basic => is_basic_credentials(matched),
-                Self::NotMasked => is_not_masked(matched),
-                Self::SecretBody => is_secret_body(matched),
-                Self::Mixed => has_mixed_classes(matched),
-                Self::Luhn => Some(digit_values(matched))
-                    .is_some_and(|digits| digits.len() > 1 && checksums::has_valid_luhn(&digits)),
-                Self::CreditCard => bank::is_card_number(&digit_values(matched)),
-                Self::Iban => is_iban(matched),
-                Self::Verhoeff => Some(digit_values(matched))
-                    .is_some_and(|digits| digits.len() > 1 && checksums::has_valid_verhoeff(&digits)),
-                Self::Mod97 => checksums::mod_97_remainder(upper_alphanumeric(matched).into_iter()) == Some(1),
-                Self::Mod11And10 => Some(digit_values(matched))
-                    .is_some_and(|digits| digits.len() > 1 && checksums::has_valid_mod_11_10(&digits)),
-                Self::NhsNumber => Some(digit_values(matched))
-                    .is_some_and(|digits| digits.len() == 10 && national::is_nhs_number(&digits)),
-                Self::AbaRouting => Some(digit_values(matched))
-                    .is_some_and(|digits| digits.len() == 9 && bank::is_routing_number(&digits)),
-                Self::Vin => lettered_checks::is_vin(&upper_alphanumeric(matched)),
-                Self::Base58Check => crypto::is_base58check(matched.as_bytes()),
-                Self::Bech32 => crypto::is_bech32(matched.as_bytes()),
-                Self::TokenBody => super::secrets::value_checks::is_token_body(matched.as_bytes()),
-            };
-        stands.then_some(found)
+        let before = context_before(text.get(..found.start)?);
+        let digits_pass = |lengths: RangeInclusive<usize>, check: fn(&[u8]) -> bool| {
+            let digits = digit_values(matched);
+            lengths.contains(&digits.len()) && check(&digits)
+        };
+        let is_accepted = match self {
+            Self::None => true,
+            Self::Jwt => is_jwt(matched),
+            Self::Bearer => is_bearer_token(matched, before),
+            Self::Basic => is_basic_credentials(matched),
+            Self::NotMasked => is_not_masked(matched),
+            Self::SecretBody => is_secret_body(matched),
+            Self::Mixed => has_mixed_classes(matched),
+            Self::Luhn => digits_pass(2..=usize::MAX, checksums::has_valid_luhn),
+            Self::CreditCard => bank::is_card_number(&digit_values(matched)),
+            Self::Iban => is_iban(matched),
+            Self::Verhoeff => digits_pass(2..=usize::MAX, checksums::has_valid_verhoeff),
+            Self::Mod97 => checksums::mod_97_remainder(upper_alphanumeric(matched).into_iter()) == Some(1),
+            Self::Mod11And10 => digits_pass(2..=usize::MAX, checksums::has_valid_mod_11_10),
+            Self::NhsNumber => digits_pass(10..=10, national::is_nhs_number),
+            Self::AbaRouting => digits_pass(9..=9, bank::is_routing_number),
+            Self::Vin => lettered_checks::is_vin(&upper_alphanumeric(matched)),
+            Self::Base58Check => crypto::is_base58check(matched.as_bytes()),
+            Self::Bech32 => crypto::is_bech32(matched.as_bytes()),
+            Self::TokenBody => super::secrets::value_checks::is_token_body(matched.as_bytes()),
+        };
+        is_accepted.then_some(found)
     }
 }
 
@@ -128,10 +126,10 @@ fn is_iban(matched: &str) -> bool {
 }
 
 /// Most bytes before a match that a check may read, so that it does not read the whole text for each match.
-const NEAR: usize = 1024;
+const CONTEXT: usize = 1024;
 
-fn near_end(before: &str) -> &str {
-    let start = before.ceil_char_boundary(before.len().saturating_sub(NEAR));
+fn context_before(before: &str) -> &str {
+    let start = before.ceil_char_boundary(before.len().saturating_sub(CONTEXT));
     before.get(start..).unwrap_or("")
 }
 
@@ -139,15 +137,16 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
     .with_decode_allow_trailing_bits(true);
 
-/// Built once, because the tables cost more than most texts
-static PLAIN: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
-static FOR_URLS: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
+/// Built once, because building the tables costs more than checking most texts.
+static STANDARD_BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, LENIENT);
+static URL_SAFE_BASE64: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, LENIENT);
 
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let engine = if memchr::memchr2(b'-', b'_', text.as_bytes()).is_some() { &FOR_URLS } else { &PLAIN };
+    let engine =
+        if memchr::memchr2(b'-', b'_', text.as_bytes()).is_some() { &URL_SAFE_BASE64 } else { &STANDARD_BASE64 };
     // A single character encodes no byte
-    let whole = text.trim_end_matches('=').len() % 4 != 1;
-    whole.then(|| engine.decode(text).ok()).flatten()
+    let is_decodable = text.trim_end_matches('=').len() % 4 != 1;
+    is_decodable.then(|| engine.decode(text).ok()).flatten()
 }
 
 fn is_jwt(matched: &str) -> bool {
@@ -157,63 +156,48 @@ fn is_jwt(matched: &str) -> bool {
 }
 
 fn is_bearer_token(matched: &str, before: &str) -> bool {
-    if matched.eq_ignore_ascii_case("authorization") {
-        return false; // the next header
-    }
-    if is_masked(matched) {
+    // `authorization` is the next header
+    if matched.eq_ignore_ascii_case("authorization") || is_masked(matched) {
         return false;
     }
-    let lower = before.to_ascii_lowercase_tail(40);
-    let header = lower.contains("authorization");
-    let digits = matched.bytes().any(|byte| byte.is_ascii_digit());
-    let prose = matched.bytes().all(|byte| byte.is_ascii_lowercase())
+    let context_start = before.ceil_char_boundary(before.len().saturating_sub(40));
+    let is_in_header = before.get(context_start..).unwrap_or("").to_ascii_lowercase().contains("authorization");
+    let has_digits = matched.bytes().any(|byte| byte.is_ascii_digit());
+    let is_word = matched.bytes().all(|byte| byte.is_ascii_lowercase())
         || matched.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-    (header && !prose) || (digits && matched.len() >= 16)
-}
-
-trait LowercaseTail {
-    fn to_ascii_lowercase_tail(&self, bytes: usize) -> String;
-}
-
-impl LowercaseTail for str {
-    fn to_ascii_lowercase_tail(&self, bytes: usize) -> String {
-        let mut start = self.len().saturating_sub(bytes);
-        while !self.is_char_boundary(start) {
-            start += 1;
-        }
-        self.get(start..).unwrap_or("").to_ascii_lowercase()
-    }
+    (is_in_header && !is_word) || (has_digits && matched.len() >= 16)
 }
 
 fn is_basic_credentials(matched: &str) -> bool {
-    let text =
-        |plain: &Vec<u8>| plain.iter().all(|byte| *byte >= 0x20 && *byte != 0x7f) && std::str::from_utf8(plain).is_ok();
-    decode_base64(matched).is_some_and(|plain| plain.contains(&b':') && text(&plain))
+    let is_text = |decoded: &Vec<u8>| {
+        decoded.iter().all(|byte| *byte >= 0x20 && *byte != 0x7f) && std::str::from_utf8(decoded).is_ok()
+    };
+    decode_base64(matched).is_some_and(|decoded| decoded.contains(&b':') && is_text(&decoded))
 }
 
-/// Whether the password of a userinfo is real, unlike `host:8080?…`.
+/// Whether the password of a userinfo is neither masked nor a port as in `host:8080?…`.
 fn is_not_masked(userinfo: &str) -> bool {
     let password = userinfo.split_once(':').map_or(userinfo, |(_, password)| password);
     let port = password.split(['?', '#']).next().filter(|port| port.len() < password.len());
-    let address = port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
-    !is_masked(password) && !address
+    let is_port = port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    !is_masked(password) && !is_port
 }
 
 /// Whether a text is already masked: `***`, `xxxx`, `${…}`, `<…>`.
 fn is_masked(text: &str) -> bool {
     let mut bytes = text.bytes();
     let first = bytes.next();
-    let alike = first.is_some() && bytes.all(|byte| Some(byte) == first);
-    alike || text.starts_with(['$', '<', '{', '%', '[']) || text.contains("***")
+    let is_one_byte = first.is_some() && bytes.all(|byte| Some(byte) == first);
+    is_one_byte || text.starts_with(['$', '<', '{', '%', '[']) || text.contains("***")
 }
 
 fn is_secret_body(matched: &str) -> bool {
     let upper = matched.to_ascii_uppercase();
-    let hidden =
+    let is_example =
         upper.contains("EXAMPLE") || upper.contains("XXXXXX") || upper.contains("YOUR-") || upper.contains("YOUR_");
-    let digit = matched.bytes().any(|byte| byte.is_ascii_digit());
+    let has_digit = matched.bytes().any(|byte| byte.is_ascii_digit());
     let tail = matched.rsplit(['-', '_']).next().unwrap_or(matched);
-    !hidden && digit && !(tail.len() > 8 && is_masked(tail))
+    !is_example && has_digit && !(tail.len() > 8 && is_masked(tail))
 }
 
 fn has_mixed_classes(matched: &str) -> bool {

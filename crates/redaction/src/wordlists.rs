@@ -1,7 +1,7 @@
 //! Provides the word lists and tables of `config/rules/lists/*.txt` by name. Words that hint at a street, a provider or
 //! a command are data, so adding one needs no code. Callers parse a list once into a `static`; no search reads the
-//! text. The four lists of names are in `names::words`; notation, and lists of fewer than eight words that belong to
-//! one rule's logic, are in the code. `tests::wordlists` checks the files.
+//! text. The four lists of names are in `names::name_lists`; notation, and lists of fewer than eight words that belong
+//! to one rule's logic, are in the code. `tests::wordlists` checks the files.
 
 use std::sync::LazyLock;
 
@@ -22,7 +22,7 @@ static LISTS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
     lists
 });
 
-/// Splits one section into name and entries, without the flags behind the name and the comment lines.
+/// Splits one section into name and entries, without the flags after the name and the comment lines.
 fn parse_section(text: &'static str) -> Option<(&'static str, &'static str)> {
     let (head, mut body) = text.split_once("]\n")?;
     while let Some((_, rest)) = body.strip_prefix("# ").and_then(|comment| comment.split_once('\n')) {

@@ -25,29 +25,22 @@ pub(super) struct WordsByUse {
 impl WordsByUse {
     /// Replaces the lists by those of `words`, which must be in order.
     pub(super) fn group(&mut self, words: &[StemMatch]) {
-        let Self {
-            pattern_words: tokens,
-            key_words: keys,
-            cue_words: cues,
-            number_words: numbers,
-            secret_words: secrets,
-            has_sql_values: inserts,
-        } = self;
-        [&mut *tokens, keys, cues, numbers, secrets].into_iter().for_each(|list| list.clear());
-        *inserts = false;
+        let Self { pattern_words, key_words, cue_words, number_words, secret_words, has_sql_values } = self;
+        [&mut *pattern_words, key_words, cue_words, number_words, secret_words].into_iter().for_each(Vec::clear);
+        *has_sql_values = false;
         for word in words {
             match word.action {
-                WordAction::Key => keys.push(*word),
-                WordAction::Secret(_) => secrets.push(*word),
-                WordAction::Pattern(_) => tokens.push(*word),
-                WordAction::Cue(_) => cues.push(*word),
+                WordAction::Key => key_words.push(*word),
+                WordAction::Secret(_) => secret_words.push(*word),
+                WordAction::Pattern(_) => pattern_words.push(*word),
+                WordAction::Cue(_) => cue_words.push(*word),
                 WordAction::Number(RuleFamily::Birth) => {
                     // `1. Lei Kim (DOB: …)`
-                    cues.push(*word);
-                    numbers.push(*word);
+                    cue_words.push(*word);
+                    number_words.push(*word);
                 }
-                WordAction::Number(_) | WordAction::NumberProse(_) => numbers.push(*word),
-                WordAction::SqlValues => *inserts = true,
+                WordAction::Number(_) | WordAction::NumberProse(_) => number_words.push(*word),
+                WordAction::SqlValues => *has_sql_values = true,
                 WordAction::Context(_) => {}
             }
         }

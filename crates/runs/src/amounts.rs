@@ -65,13 +65,14 @@ impl Alert {
 
     /// Ratio of value to threshold; `None` if that is meaningless.
     pub fn multiple(&self) -> Option<f64> {
-        let counts = !matches!(self.unit(), AlertUnit::Event(_)) && self.threshold > 0.0 && self.value.is_finite();
-        counts.then(|| self.value / self.threshold)
+        let is_meaningful =
+            !matches!(self.unit(), AlertUnit::Event(_)) && self.threshold > 0.0 && self.value.is_finite();
+        is_meaningful.then(|| self.value / self.threshold)
     }
 
     /// The measurement as a sentence: `$0.01, 2 × the limit of $0.005`.
     pub fn measurement_text(&self) -> String {
-        let amount = |amount: f64| match self.unit() {
+        let format_amount = |amount: f64| match self.unit() {
             AlertUnit::Usd => format_dollars(amount),
             AlertUnit::Seconds => format_seconds(amount),
             AlertUnit::Count(_) | AlertUnit::Times(_) | AlertUnit::Event(_) => format_decimal(amount),
@@ -85,14 +86,14 @@ impl Alert {
                     format_multiple(self.threshold)
                 );
             }
-            AlertUnit::Count(what) if !what.is_empty() => format!("{} {what}", amount(self.value)),
-            _ => amount(self.value),
+            AlertUnit::Count(what) if !what.is_empty() => format!("{} {what}", format_amount(self.value)),
+            _ => format_amount(self.value),
         };
         match self.multiple() {
             Some(multiple) => {
-                format!("{value}, {} × the limit of {}", format_multiple(multiple), amount(self.threshold))
+                format!("{value}, {} × the limit of {}", format_multiple(multiple), format_amount(self.threshold))
             }
-            None => format!("{value} (limit {})", amount(self.threshold)),
+            None => format!("{value} (limit {})", format_amount(self.threshold)),
         }
     }
 }
@@ -110,23 +111,24 @@ pub fn format_cost(atto: i128, unpriced: u64) -> String {
 /// Money for people, from 1e-18 USD: `$0`, `$0.0021`, `$0.675`, `$2.025`, `$12.34`, `$1,234`.
 pub fn format_usd(atto: i128) -> String {
     let (sign, amount) = (if atto < 0 { "-" } else { "" }, atto.unsigned_abs());
-    let one = ATTO_PER_USD.unsigned_abs();
-    // (decimal places, decimal places that are kept even if zero)
-    let (places, least) = match amount {
+    let atto_per_usd = ATTO_PER_USD.unsigned_abs();
+    // Zeros at the end are removed down to `min_decimals`.
+    let (decimals, min_decimals) = match amount {
         0 => return "$0".to_owned(),
-        large if large >= 1000 * one => (0, 0),
-        some if some >= 10 * one => (2, 2),
-        few if few >= one / 10 => (3, 2),
-        tiny if tiny < one / 100_000_000 => return format!("{sign}< $0.00000001"),
+        large if large >= 1000 * atto_per_usd => (0, 0),
+        some if some >= 10 * atto_per_usd => (2, 2),
+        few if few >= atto_per_usd / 10 => (3, 2),
+        tiny if tiny < atto_per_usd / 100_000_000 => return format!("{sign}< $0.00000001"),
         // two significant digits
         small => (20_u32.saturating_sub(small.ilog10() + 1), 2),
     };
-    let step = 10_u128.pow(18_u32.saturating_sub(places));
+    let step = 10_u128.pow(18_u32.saturating_sub(decimals));
     let steps = amount.saturating_add(step / 2) / step;
-    let (whole, part) = (steps / 10_u128.pow(places), steps % 10_u128.pow(places));
+    let (whole, fraction) = (steps / 10_u128.pow(decimals), steps % 10_u128.pow(decimals));
     let whole = format_count(u64::try_from(whole).unwrap_or(u64::MAX));
-    let mut digits = if places == 0 { String::new() } else { format!("{part:0width$}", width = places as usize) };
-    while digits.len() > least && digits.ends_with('0') {
+    let mut digits =
+        if decimals == 0 { String::new() } else { format!("{fraction:0width$}", width = decimals as usize) };
+    while digits.len() > min_decimals && digits.ends_with('0') {
         digits.pop();
     }
     let point = if digits.is_empty() { "" } else { "." };
@@ -150,14 +152,14 @@ pub fn format_exact_usd(atto: i128) -> String {
 /// A number with thousands separators: `12,345`.
 pub fn format_count(number: u64) -> String {
     let digits = number.to_string();
-    let mut out = String::with_capacity(digits.len() * 4 / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
         }
-        out.push(digit);
+        text.push(digit);
     }
-    out
+    text
 }
 
 /// A number with as many decimal places as are significant; whole numbers have none.
@@ -183,17 +185,17 @@ pub fn format_multiple(multiple: f64) -> String {
 pub fn format_seconds(seconds: f64) -> String {
     let whole = seconds.round().max(0.0) as u64;
     let (minute, hour, day) = (60, 3600, 86_400);
-    let two = |large: u64, name: &str, small: u64, smaller: &str| match small {
-        0 => format!("{large} {name}"),
-        _ => format!("{large} {name} {small} {smaller}"),
+    let format_pair = |large: u64, large_unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{large} {large_unit}"),
+        _ => format!("{large} {large_unit} {small} {small_unit}"),
     };
     match seconds {
         0.0 => "0 s".to_owned(),
         short if short < 0.001 && short > 0.0 => "< 1 ms".to_owned(),
         short if short < 1.0 => format!("{:.0} ms", short * 1e3),
         some if some < 59.95 => format!("{some:.1} s"),
-        _ if whole < hour => two(whole / minute, "min", whole % minute, "s"),
-        _ if whole < 2 * day => two(whole / hour, "h", whole % hour / minute, "min"),
-        _ => two(whole / day, "d", whole % day / hour, "h"),
+        _ if whole < hour => format_pair(whole / minute, "min", whole % minute, "s"),
+        _ if whole < 2 * day => format_pair(whole / hour, "h", whole % hour / minute, "min"),
+        _ => format_pair(whole / day, "d", whole % day / hour, "h"),
     }
 }

@@ -13,7 +13,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{OutcomeError, OutcomeStore, OutcomeVerdict, RunCatalog, RunOutcome, json as shape};
+use super::{OutcomeError, OutcomeStore, OutcomeVerdict, RunCatalog, RunOutcome, json as to_json};
 use net::{Spawn, spawn::run_blocking};
 
 /// Default and maximum number of runs in one answer.
@@ -62,18 +62,18 @@ struct RunFilter {
 
 impl RunFilter {
     fn list_runs(&self, board: &dyn RunCatalog) -> Vec<super::RunView> {
-        let all = self.tenant.is_none() && self.feature.is_none() && self.state.is_none();
-        let all = all && self.session.is_none() && self.incident.is_none();
+        let is_unfiltered = self.tenant.is_none() && self.feature.is_none() && self.state.is_none();
+        let is_unfiltered = is_unfiltered && self.session.is_none() && self.incident.is_none();
         let limit = self.limit.unwrap_or(DEFAULT_RUNS).min(MAX_RUNS);
-        let mut views = board.recent_runs(if all { limit } else { MAX_RUNS });
-        let fits =
+        let mut views = board.recent_runs(if is_unfiltered { limit } else { MAX_RUNS });
+        let matches =
             |wanted: &Option<String>, has: Option<&str>| wanted.as_deref().is_none_or(|wanted| has == Some(wanted));
         views.retain(|view| {
-            fits(&self.tenant, view.tenant.as_deref())
-                && fits(&self.feature, view.feature.as_deref())
-                && fits(&self.state, Some(view.state.as_str()))
-                && fits(&self.session, Some(&view.session))
-                && fits(&self.incident, view.incident.as_deref())
+            matches(&self.tenant, view.tenant.as_deref())
+                && matches(&self.feature, view.feature.as_deref())
+                && matches(&self.state, Some(view.state.as_str()))
+                && matches(&self.session, Some(&view.session))
+                && matches(&self.incident, view.incident.as_deref())
         });
         views.truncate(limit);
         views
@@ -103,16 +103,17 @@ fn json_or_not_found(answer: Option<Value>) -> Response {
 /// Makes an answer off the socket threads.
 async fn respond_off_thread(api: RunsApi, make: impl FnOnce(&RunsApi) -> Response + Send + 'static) -> Response {
     let tasks = Arc::clone(&api.tasks);
-    let made = run_blocking(&*tasks, "runs", move || make(&api)).await;
-    made.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
+    let response = run_blocking(&*tasks, "runs", move || make(&api)).await;
+    response.unwrap_or_else(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
 }
 
-async fn runs(State(api): State<RunsApi>, Query(wanted): Query<RunFilter>) -> Response {
-    respond_off_thread(api, move |api| JsonResponse(shape::runs(&wanted.list_runs(&*api.board))).into_response()).await
+async fn runs(State(api): State<RunsApi>, Query(filter): Query<RunFilter>) -> Response {
+    respond_off_thread(api, move |api| JsonResponse(to_json::runs(&filter.list_runs(&*api.board))).into_response())
+        .await
 }
 
-async fn sessions(State(api): State<RunsApi>, Query(wanted): Query<RunFilter>) -> Response {
-    respond_off_thread(api, move |api| JsonResponse(shape::sessions(&wanted.list_runs(&*api.board))).into_response())
+async fn sessions(State(api): State<RunsApi>, Query(filter): Query<RunFilter>) -> Response {
+    respond_off_thread(api, move |api| JsonResponse(to_json::sessions(&filter.list_runs(&*api.board))).into_response())
         .await
 }
 
@@ -123,7 +124,7 @@ struct AccountQuery {
 }
 
 impl AccountQuery {
-    /// The account, or the answer if there is none or more than one.
+    /// The account, or the error response if no account or more than one has the run.
     fn resolve_account(self, api: &RunsApi, id: &str) -> Result<String, Box<Response>> {
         if let Some(account) = self.account {
             return Ok(account);
@@ -141,36 +142,36 @@ impl AccountQuery {
     }
 }
 
-async fn run(State(api): State<RunsApi>, Path(id): Path<String>, Query(whose): Query<AccountQuery>) -> Response {
-    let look = move |api: &RunsApi| match whose.resolve_account(api, &id) {
-        Ok(account) => json_or_not_found(api.board.find_run_of_account(&account, &id).as_ref().map(shape::detail)),
+async fn run(State(api): State<RunsApi>, Path(id): Path<String>, Query(query): Query<AccountQuery>) -> Response {
+    let respond = move |api: &RunsApi| match query.resolve_account(api, &id) {
+        Ok(account) => json_or_not_found(api.board.find_run_of_account(&account, &id).as_ref().map(to_json::detail)),
         Err(answer) => *answer,
     };
-    respond_off_thread(api, look).await
+    respond_off_thread(api, respond).await
 }
 
-async fn budget(State(api): State<RunsApi>, Path(id): Path<String>, Query(whose): Query<AccountQuery>) -> Response {
-    let look = move |api: &RunsApi| match whose.resolve_account(api, &id) {
-        Ok(account) => json_or_not_found(api.board.budget(&account, &id).as_ref().map(shape::budget)),
+async fn budget(State(api): State<RunsApi>, Path(id): Path<String>, Query(query): Query<AccountQuery>) -> Response {
+    let respond = move |api: &RunsApi| match query.resolve_account(api, &id) {
+        Ok(account) => json_or_not_found(api.board.budget(&account, &id).as_ref().map(to_json::budget)),
         Err(answer) => *answer,
     };
-    respond_off_thread(api, look).await
+    respond_off_thread(api, respond).await
 }
 
 async fn sums(State(api): State<RunsApi>) -> Response {
-    JsonResponse(shape::sums(&api.board.sums())).into_response()
+    JsonResponse(to_json::sums(&api.board.sums())).into_response()
 }
 
 async fn investigations(State(api): State<RunsApi>) -> Response {
-    JsonResponse(shape::investigations(&api.board.investigations())).into_response()
+    JsonResponse(to_json::investigations(&api.board.investigations())).into_response()
 }
 
 async fn measures(State(api): State<RunsApi>) -> Response {
-    JsonResponse(shape::measures(&api.board.measures())).into_response()
+    JsonResponse(to_json::measures(&api.board.measures())).into_response()
 }
 
 async fn alerts(State(api): State<RunsApi>) -> Response {
-    JsonResponse(shape::alerts(&api.board.alerts())).into_response()
+    JsonResponse(to_json::alerts(&api.board.alerts())).into_response()
 }
 
 /// `{"outcome": "confirmed" | "overridden", "confidence": 0…1, "resolved_in": seconds}`
@@ -205,15 +206,15 @@ impl OutcomeRequest {
 async fn outcome(
     State(api): State<RunsApi>,
     Path(id): Path<String>,
-    Query(whose): Query<AccountQuery>,
+    Query(query): Query<AccountQuery>,
     body: Bytes,
 ) -> Response {
     let outcome = match OutcomeRequest::parse(&body) {
         Ok(outcome) => outcome,
         Err(what) => return error_response(StatusCode::BAD_REQUEST, what),
     };
-    let (asked, run) = (api.clone(), id.clone());
-    let account = match run_blocking(&*api.tasks, "runs", move || whose.resolve_account(&asked, &run)).await {
+    let (api_clone, run_id) = (api.clone(), id.clone());
+    let account = match run_blocking(&*api.tasks, "runs", move || query.resolve_account(&api_clone, &run_id)).await {
         Some(Ok(account)) => account,
         Some(Err(answer)) => return *answer,
         None => return StatusCode::SERVICE_UNAVAILABLE.into_response(),

@@ -1,4 +1,5 @@
-//! [`RunCatalog`]: the interface by which pages, commands and the API query runs; also budgets, measures and alerts.
+//! [`RunCatalog`]: the interface by which pages, commands and the API query runs, budgets, measures and alerts; and
+//! [`OutcomeStore`], which stores verdicts of humans.
 //! HTTP is in [`super::api`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,8 +168,8 @@ pub struct MeasureAggregate {
 
 /// Answers queries about runs. Calls take milliseconds at most.
 pub trait RunCatalog: Send + Sync {
-    /// The latest runs, live ones first, at most `most`.
-    fn recent_runs(&self, most: usize) -> Vec<RunView>;
+    /// The latest runs, live ones first, at most `limit`.
+    fn recent_runs(&self, limit: usize) -> Vec<RunView>;
     /// One run by its id; the latest if several have the id.
     fn find_run(&self, id: &str) -> Option<RunDetail>;
     /// One run by its id, of one account.
@@ -191,61 +192,64 @@ pub trait RunCatalog: Send + Sync {
     fn alerts(&self) -> Vec<Alert>;
 }
 
-/// All boards of a gateway.
+/// The catalogs of all trackers of a gateway, queried as one.
 #[derive(Clone, Default)]
 pub struct CombinedRunCatalog(pub Vec<Arc<dyn RunCatalog>>);
 
 impl RunCatalog for CombinedRunCatalog {
-    fn recent_runs(&self, most: usize) -> Vec<RunView> {
-        let mut all: Vec<RunView> = self.0.iter().flat_map(|board| board.recent_runs(most)).collect();
+    fn recent_runs(&self, limit: usize) -> Vec<RunView> {
+        let mut runs: Vec<RunView> = self.0.iter().flat_map(|catalog| catalog.recent_runs(limit)).collect();
         if self.0.len() > 1 {
-            all.sort_by_key(|view| (view.state != super::RunState::Live, std::cmp::Reverse(view.last)));
-            all.truncate(most);
+            runs.sort_by_key(|view| (view.state != super::RunState::Live, std::cmp::Reverse(view.last)));
+            runs.truncate(limit);
         }
-        all
+        runs
     }
 
     fn find_run(&self, id: &str) -> Option<RunDetail> {
-        self.0.iter().filter_map(|board| board.find_run(id)).max_by_key(|detail| detail.view.last)
+        self.0.iter().filter_map(|catalog| catalog.find_run(id)).max_by_key(|detail| detail.view.last)
     }
 
     fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
-        self.0.iter().filter_map(|board| board.find_run_of_account(account, id)).max_by_key(|detail| detail.view.last)
+        self.0
+            .iter()
+            .filter_map(|catalog| catalog.find_run_of_account(account, id))
+            .max_by_key(|detail| detail.view.last)
     }
 
     fn accounts_with_run(&self, id: &str) -> Vec<String> {
-        let all: BTreeSet<String> = self.0.iter().flat_map(|board| board.accounts_with_run(id)).collect();
+        let all: BTreeSet<String> = self.0.iter().flat_map(|catalog| catalog.accounts_with_run(id)).collect();
         all.into_iter().collect()
     }
 
     fn budget(&self, account: &str, id: &str) -> Option<RunBudget> {
-        self.0.iter().filter_map(|board| board.budget(account, id)).max_by_key(|budget| budget.view.last)
+        self.0.iter().filter_map(|catalog| catalog.budget(account, id)).max_by_key(|budget| budget.view.last)
     }
 
     fn sums(&self) -> RunSums {
         let mut sums = RunSums::default();
-        self.0.iter().for_each(|board| sums.add(&board.sums()));
+        self.0.iter().for_each(|catalog| sums.add(&catalog.sums()));
         sums
     }
 
     fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
         // If several trackers know one agent type, the one with more investigations is shown.
-        let mut all: BTreeMap<String, InvestigationStats> = BTreeMap::new();
-        for (kind, one) in self.0.iter().flat_map(|board| board.investigations()) {
-            let known = all.entry(kind).or_default();
-            if one.count > known.count {
-                *known = one;
+        let mut by_agent_type: BTreeMap<String, InvestigationStats> = BTreeMap::new();
+        for (agent_type, stats) in self.0.iter().flat_map(|catalog| catalog.investigations()) {
+            let known = by_agent_type.entry(agent_type).or_default();
+            if stats.count > known.count {
+                *known = stats;
             }
         }
-        all
+        by_agent_type
     }
 
     fn measures(&self) -> Vec<MeasureAggregate> {
-        self.0.iter().flat_map(|board| board.measures()).collect()
+        self.0.iter().flat_map(|catalog| catalog.measures()).collect()
     }
 
     fn alerts(&self) -> Vec<Alert> {
-        self.0.iter().flat_map(|board| board.alerts()).collect()
+        self.0.iter().flat_map(|catalog| catalog.alerts()).collect()
     }
 }
 

@@ -40,7 +40,7 @@ fn text(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { text.into() }
 }
 
-/// The buckets are disjoint: `output` excludes `reasoning`.
+/// The buckets are disjoint: `output` excludes `reasoning`. The two totals are sums over buckets.
 fn tokens(tokens: &CallTokenBuckets) -> Value {
     json!({
         "input": tokens.input,
@@ -56,12 +56,12 @@ fn tokens(tokens: &CallTokenBuckets) -> Value {
 
 /// Totals of a run or session.
 pub fn totals(totals: &RunTotals) -> Value {
-    let parts = |all: &BTreeMap<String, ModelTotals>| -> Map<String, Value> {
-        let part = |one: &ModelTotals| {
+    let models_json = |models: &BTreeMap<String, ModelTotals>| -> Map<String, Value> {
+        let model_json = |one: &ModelTotals| {
             json!({"calls": one.calls, "tokens": tokens(&one.tokens), "cost_usd": cost(one.atto_usd, one.unpriced),
                 "unpriced_calls": one.unpriced, "calls_without_usage": one.no_usage})
         };
-        all.iter().map(|(name, one)| (name.clone(), part(one))).collect()
+        models.iter().map(|(name, one)| (name.clone(), model_json(one))).collect()
     };
     let tools: Map<String, Value> = (totals.tools.iter())
         .map(|(name, tool)| {
@@ -88,7 +88,7 @@ pub fn totals(totals: &RunTotals) -> Value {
         "tokens": tokens(&totals.tokens()),
         "cost_usd": cost(totals.atto_usd(), totals.unpriced()),
         "unpriced_calls": totals.unpriced(),
-        "models": parts(&totals.models),
+        "models": models_json(&totals.models),
         "tools": tools,
         "finish_reasons": totals.finish_reasons,
         "errors": totals.errors,
@@ -99,7 +99,7 @@ pub fn totals(totals: &RunTotals) -> Value {
         "writes": totals.writes,
         "read_write_ratio": if totals.writes == 0 { Value::Null } else { json!(totals.reads as f64 / totals.writes as f64) },
         "model_changes": totals.model_changes,
-        "other_tenants": parts(&totals.other_tenants),
+        "other_tenants": models_json(&totals.other_tenants),
     })
 }
 
@@ -165,14 +165,14 @@ pub fn run(view: &RunView) -> Value {
 
 /// One run with its steps.
 pub fn detail(detail: &RunDetail) -> Value {
-    let mut all = run(&detail.view);
-    if let Value::Object(fields) = &mut all {
+    let mut value = run(&detail.view);
+    if let Value::Object(fields) = &mut value {
         let steps = detail.steps.as_ref().map(|steps| steps.iter().map(step).collect::<Vec<_>>());
         fields.insert("steps".into(), steps.map_or(Value::Null, Value::from));
         fields.insert("step_count".into(), detail.step_count.into());
         fields.insert("schema".into(), SCHEMA.into());
     }
-    all
+    value
 }
 
 /// Remaining budget of a run.
@@ -211,62 +211,64 @@ fn sum(sum: &UsageSum) -> Value {
 
 /// Sums over runs, live ones up to now.
 pub fn sums(sums: &RunSums) -> Value {
-    let accounts: Map<String, Value> = sums.by_account.iter().map(|(name, one)| (name.clone(), sums_of(one))).collect();
-    let mut all = sums_of(sums);
-    if let Value::Object(fields) = &mut all {
+    let accounts: Map<String, Value> =
+        sums.by_account.iter().map(|(name, one)| (name.clone(), sums_without_accounts(one))).collect();
+    let mut value = sums_without_accounts(sums);
+    if let Value::Object(fields) = &mut value {
         fields.insert("schema".into(), SCHEMA.into());
         fields.insert("by_account".into(), accounts.into());
     }
-    all
+    value
 }
 
-fn sums_of(sums: &RunSums) -> Value {
-    let map = |map: &BTreeMap<String, UsageSum>| -> Map<String, Value> {
-        map.iter().map(|(name, one)| (name.clone(), sum(one))).collect()
+fn sums_without_accounts(sums: &RunSums) -> Value {
+    let sums_by_name = |sums: &BTreeMap<String, UsageSum>| -> Map<String, Value> {
+        sums.iter().map(|(name, one)| (name.clone(), sum(one))).collect()
     };
     json!({
         "all": sum(&sums.all),
-        "by_tenant": map(&sums.by_tenant),
-        "by_feature": map(&sums.by_feature),
-        "by_model": map(&sums.by_model),
-        "by_user": map(&sums.by_user),
-        "by_session": map(&sums.by_session),
+        "by_tenant": sums_by_name(&sums.by_tenant),
+        "by_feature": sums_by_name(&sums.by_feature),
+        "by_model": sums_by_name(&sums.by_model),
+        "by_user": sums_by_name(&sums.by_user),
+        "by_session": sums_by_name(&sums.by_session),
     })
 }
 
 /// Investigations by agent type.
 pub fn investigations(all: &BTreeMap<String, InvestigationStats>) -> Value {
-    let one = |one: &InvestigationStats| {
-        let tenths = (0_u32..).zip(&one.resolution).filter(|(_, (count, _))| *count > 0);
+    let stats_json = |stats: &InvestigationStats| {
+        let tenths = (0_u32..).zip(&stats.resolution).filter(|(_, (count, _))| *count > 0);
         let resolution = tenths.map(|(tenth, (count, mean))| {
             json!({"confidence_from": f64::from(tenth) / 10.0, "count": count, "mean_resolution_seconds": mean})
         });
         json!({
-            "investigations": one.count,
-            "judged": one.judged,
-            "overridden": one.overridden,
-            "override_rate": if one.judged == 0 { Value::Null } else { json!(one.overridden as f64 / one.judged as f64) },
-            "tool_calls_p95": one.tool_calls_p95,
-            "tool_calls_mean": one.tool_calls_mean,
-            "cost_usd": Usd(one.atto_usd).to_string(),
+            "investigations": stats.count,
+            "judged": stats.judged,
+            "overridden": stats.overridden,
+            "override_rate": if stats.judged == 0 { Value::Null } else { json!(stats.overridden as f64 / stats.judged as f64) },
+            "tool_calls_p95": stats.tool_calls_p95,
+            "tool_calls_mean": stats.tool_calls_mean,
+            "cost_usd": Usd(stats.atto_usd).to_string(),
             "resolution_by_confidence": resolution.collect::<Vec<_>>(),
         })
     };
-    let types: Map<String, Value> = all.iter().map(|(kind, all)| (kind.clone(), one(all))).collect();
+    let types: Map<String, Value> = all.iter().map(|(name, stats)| (name.clone(), stats_json(stats))).collect();
     json!({"schema": SCHEMA, "by_agent_type": types})
 }
 
-/// Converts a stored run to the present schema: in schema 1, `output` included reasoning.
+/// Converts a stored run to the present schema. In schema 1, `output` included reasoning, and a cost without any priced
+/// call was "0".
 pub fn upgrade_schema(mut run: Value) -> Value {
-    let old = run.get("schema").and_then(Value::as_u64) == Some(1);
-    let Some(fields) = run.as_object_mut().filter(|_| old) else { return run };
+    let is_schema_1 = run.get("schema").and_then(Value::as_u64) == Some(1);
+    let Some(fields) = run.as_object_mut().filter(|_| is_schema_1) else { return run };
     fields.insert("schema".into(), SCHEMA.into());
     let Some(totals) = fields.get_mut("totals").and_then(Value::as_object_mut) else { return run };
-    let priced = |sum: &Map<String, Value>| {
+    let has_price = |sum: &Map<String, Value>| {
         sum.get("cost_usd").and_then(Value::as_str) != Some("0") || sum.get("unpriced_calls") == Some(&json!(0))
     };
-    let renew = |sum: &mut Map<String, Value>| {
-        if !priced(sum) {
+    let upgrade_totals = |sum: &mut Map<String, Value>| {
+        if !has_price(sum) {
             sum.insert("cost_usd".into(), Value::Null);
         }
         let Some(tokens) = sum.get_mut("tokens").and_then(Value::as_object_mut) else { return };
@@ -275,24 +277,24 @@ pub fn upgrade_schema(mut run: Value) -> Value {
         tokens.insert("output".into(), output.saturating_sub(reasoning).into());
         tokens.insert("output_total".into(), output.into());
     };
-    renew(totals);
+    upgrade_totals(totals);
     let models = totals.get_mut("models").and_then(Value::as_object_mut);
-    models.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut).for_each(renew);
+    models.into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut).for_each(upgrade_totals);
     run
 }
 
 /// Numeric span attributes.
 pub fn measures(all: &[MeasureAggregate]) -> Value {
-    let one = |one: &MeasureAggregate| {
+    let measure_json = |one: &MeasureAggregate| {
         json!({"measure": one.name, "service": one.service, "tenant": one.tenant, "commit_sha": one.commit,
             "count": one.count, "sum": one.sum, "p95": one.p95})
     };
-    json!({"schema": SCHEMA, "measures": all.iter().map(one).collect::<Vec<_>>()})
+    json!({"schema": SCHEMA, "measures": all.iter().map(measure_json).collect::<Vec<_>>()})
 }
 
 /// Alerts.
 pub fn alerts(all: &[Alert]) -> Value {
-    let one = |alert: &Alert| {
+    let alert_json = |alert: &Alert| {
         json!({
             "rule": alert.rule,
             "severity": alert.severity.as_str(),
@@ -313,7 +315,7 @@ pub fn alerts(all: &[Alert]) -> Value {
             "until": alert.until.map_or(Value::Null, time),
         })
     };
-    json!({"schema": SCHEMA, "alerts": all.iter().map(one).collect::<Vec<_>>()})
+    json!({"schema": SCHEMA, "alerts": all.iter().map(alert_json).collect::<Vec<_>>()})
 }
 
 /// The latest runs.
@@ -334,7 +336,7 @@ pub fn sessions(all: &[RunView]) -> Value {
             let last = runs.iter().map(|run| run.last).max().unwrap_or(0);
             let start = runs.iter().map(|run| run.start).filter(|start| *start != 0).min().unwrap_or(0);
             let live = runs.iter().any(|run| run.state == super::RunState::Live);
-            let one = json!({
+            let value = json!({
                 "id": session,
                 "account": account,
                 "runs": runs.len(),
@@ -348,9 +350,9 @@ pub fn sessions(all: &[RunView]) -> Value {
                 "duration_seconds": last.saturating_sub(start) as f64 / NANOS,
                 "totals": totals(&sum),
             });
-            (last, one)
+            (last, value)
         })
         .collect();
     sessions.sort_by_key(|(last, _)| std::cmp::Reverse(*last));
-    json!({"schema": SCHEMA, "sessions": sessions.into_iter().map(|(_, one)| one).collect::<Vec<_>>()})
+    json!({"schema": SCHEMA, "sessions": sessions.into_iter().map(|(_, value)| value).collect::<Vec<_>>()})
 }

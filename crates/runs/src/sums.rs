@@ -55,10 +55,10 @@ impl UsageSum {
     /// Adds a share of a run: that of one model or tenant.
     pub fn add_share(&mut self, run: &RunView, share: &ModelTotals) {
         self.runs += 1;
-        let live = run.state == super::RunState::Live;
-        self.live += u64::from(live);
+        let is_live = run.state == super::RunState::Live;
+        self.live += u64::from(is_live);
         // A live run with a failure may still succeed.
-        self.failed += u64::from(run.failed && !live);
+        self.failed += u64::from(run.failed && !is_live);
         self.killed += u64::from(run.state == super::RunState::Killed);
         self.calls += share.calls;
         self.tokens = add_buckets(self.tokens, share.tokens);
@@ -68,20 +68,20 @@ impl UsageSum {
 
     /// Subtracts a sum that was added before.
     pub fn subtract(&mut self, other: &Self) {
-        let less = |mine: &mut u64, theirs: u64| *mine = mine.saturating_sub(theirs);
-        less(&mut self.runs, other.runs);
-        less(&mut self.live, other.live);
-        less(&mut self.failed, other.failed);
-        less(&mut self.killed, other.killed);
-        less(&mut self.iterations, other.iterations);
-        less(&mut self.calls, other.calls);
-        less(&mut self.failed_calls, other.failed_calls);
-        less(&mut self.tool_calls, other.tool_calls);
-        less(&mut self.tool_failures, other.tool_failures);
-        less(&mut self.duration, other.duration);
+        let subtract = |sum: &mut u64, part: u64| *sum = sum.saturating_sub(part);
+        subtract(&mut self.runs, other.runs);
+        subtract(&mut self.live, other.live);
+        subtract(&mut self.failed, other.failed);
+        subtract(&mut self.killed, other.killed);
+        subtract(&mut self.iterations, other.iterations);
+        subtract(&mut self.calls, other.calls);
+        subtract(&mut self.failed_calls, other.failed_calls);
+        subtract(&mut self.tool_calls, other.tool_calls);
+        subtract(&mut self.tool_failures, other.tool_failures);
+        subtract(&mut self.duration, other.duration);
         self.tokens = subtract_buckets(self.tokens, other.tokens);
         self.atto_usd = self.atto_usd.saturating_sub(other.atto_usd);
-        less(&mut self.unpriced, other.unpriced);
+        subtract(&mut self.unpriced, other.unpriced);
     }
 
     /// Adds another sum.
@@ -107,7 +107,7 @@ impl UsageSum {
 pub struct RunSums {
     /// Sum over all runs.
     pub all: UsageSum,
-    /// By tenant (names are added up across accounts); `unattributed` without one, `other` beyond 200.
+    /// By tenant (equal names of different accounts are added up); `unattributed` without one, `other` beyond 200.
     pub by_tenant: BTreeMap<String, UsageSum>,
     /// By feature, likewise.
     pub by_feature: BTreeMap<String, UsageSum>,
@@ -117,7 +117,7 @@ pub struct RunSums {
     pub by_user: BTreeMap<String, UsageSum>,
     /// By session, likewise.
     pub by_session: BTreeMap<String, UsageSum>,
-    /// The same for each account, where names are the account's own; empty in the inner sums.
+    /// The same for each account; the inner sums have an empty `by_account`.
     pub by_account: BTreeMap<String, RunSums>,
 }
 
@@ -132,8 +132,8 @@ impl RunSums {
             (&mut self.by_user, &other.by_user),
             (&mut self.by_session, &other.by_session),
         ];
-        for (mine, theirs) in maps {
-            theirs.iter().for_each(|(name, sum)| mine.entry(name.clone()).or_default().add(sum));
+        for (own_sums, other_sums) in maps {
+            other_sums.iter().for_each(|(name, sum)| own_sums.entry(name.clone()).or_default().add(sum));
         }
         for (account, sums) in &other.by_account {
             self.by_account.entry(account.clone()).or_default().add(sums);
@@ -156,7 +156,7 @@ pub struct InvestigationStats {
     pub tool_calls_mean: f64,
     /// Cost of all, 1e-18 USD.
     pub atto_usd: i128,
-    /// Number, and mean seconds to resolution, by tenths of confidence (the first is 0.0–0.1); only of investigations
-    /// that report both.
+    /// For each tenth of confidence (the first is 0.0–0.1): the number of investigations that report confidence and
+    /// time to resolution, and the mean of that time in seconds.
     pub resolution: [(u64, f64); 10],
 }

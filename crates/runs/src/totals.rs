@@ -168,19 +168,19 @@ impl RunTotals {
         self.models.values().map(|model| model.unpriced).sum()
     }
 
-    /// The part of each tenant's calls: first the run's own tenant, then the others.
+    /// The totals of each tenant's calls: first of the run's own tenant, then of the others.
     pub fn by_tenant<'t>(&'t self, own: Option<&'t str>) -> impl Iterator<Item = (Option<&'t str>, ModelTotals)> {
-        let mut rest = ModelTotals::default();
-        self.models.values().for_each(|model| rest.add(model));
-        self.other_tenants.values().for_each(|other| rest.subtract(other));
-        std::iter::once((own, rest)).chain(self.other_tenants.iter().map(|(name, other)| (Some(&**name), *other)))
+        let mut own_totals = ModelTotals::default();
+        self.models.values().for_each(|model| own_totals.add(model));
+        self.other_tenants.values().for_each(|other| own_totals.subtract(other));
+        std::iter::once((own, own_totals)).chain(self.other_tenants.iter().map(|(name, other)| (Some(&**name), *other)))
     }
 
     /// The model with the most tokens; of equal ones the alphabetically first.
     pub fn main_model(&self) -> Option<&str> {
-        let size = |model: &ModelTotals| total_input_tokens(&model.tokens).saturating_add(model.tokens.output);
-        let by_size = self.models.iter().rev().max_by_key(|(_, model)| size(model));
-        by_size.map(|(name, _)| name.as_str())
+        let token_count = |model: &ModelTotals| total_input_tokens(&model.tokens).saturating_add(model.tokens.output);
+        let largest = self.models.iter().rev().max_by_key(|(_, model)| token_count(model));
+        largest.map(|(name, _)| name.as_str())
     }
 
     /// Adds the totals of another run of the same tenant.
@@ -189,33 +189,33 @@ impl RunTotals {
         other.other_tenants.iter().for_each(|(name, other)| entry_or_other(&mut self.other_tenants, name).add(other));
     }
 
-    /// As `RunTotals::add_buckets`, without the parts of other tenants, and with names mapped by `shown`; names that
-    /// become equal are added up.
-    pub fn add_with_names(&mut self, other: &Self, shown: impl Fn(&str) -> String) {
+    /// As [`RunTotals::add`], without the parts of other tenants, and with names mapped by `map_name`; the counts of
+    /// names that become equal are added up.
+    pub fn add_with_names(&mut self, other: &Self, map_name: impl Fn(&str) -> String) {
         for (name, model) in &other.models {
-            entry_or_other(&mut self.models, &shown(name)).add(model);
+            entry_or_other(&mut self.models, &map_name(name)).add(model);
         }
         for (name, tool) in &other.tools {
-            let sum = entry_or_other(&mut self.tools, &shown(name));
+            let sum = entry_or_other(&mut self.tools, &map_name(name));
             sum.ok += tool.ok;
             sum.failed += tool.failed;
             sum.denied += tool.denied;
             sum.retries += tool.retries;
         }
         for (name, count) in &other.finish_reasons {
-            *entry_or_other(&mut self.finish_reasons, &shown(name)) += count;
+            *entry_or_other(&mut self.finish_reasons, &map_name(name)) += count;
         }
         for (name, count) in &other.errors {
-            *entry_or_other(&mut self.errors, &shown(name)) += count;
+            *entry_or_other(&mut self.errors, &map_name(name)) += count;
         }
         for (ModelCallTrouble { reason, provider }, count) in &other.troubles {
-            self.add_trouble(reason, &shown(provider), *count);
+            self.add_trouble(reason, &map_name(provider), *count);
         }
         for (ModelFallback { reason, provider, from, to }, count) in &other.fallbacks {
-            self.add_fallback([reason, &shown(provider), &shown(from), &shown(to)], *count);
+            self.add_fallback([reason, &map_name(provider), &map_name(from), &map_name(to)], *count);
         }
         for (PermissionDenial { tool, source }, count) in &other.denials {
-            self.add_denial(&shown(tool), &shown(source), *count);
+            self.add_denial(&map_name(tool), &map_name(source), *count);
         }
         self.failed_calls += other.failed_calls;
         self.retries += other.retries;
@@ -237,7 +237,7 @@ impl RunTotals {
         entry_or_other(&mut self.models, model).no_usage += 1;
     }
 
-    /// Adds the tokens and cost of a call that failed nevertheless; `price` in 1e-18 USD, `None` = unpriced.
+    /// Adds the tokens and cost of a call, but not to the answered calls; `price` in 1e-18 USD, `None` = unpriced.
     pub fn add_tokens_and_cost(&mut self, model: &str, tokens: CallTokenBuckets, price: Option<i128>) {
         let sum = entry_or_other(&mut self.models, model);
         sum.tokens = add_buckets(sum.tokens, tokens);
@@ -267,25 +267,25 @@ impl RunTotals {
     /// Adds model calls that were not answered as asked.
     pub fn add_trouble(&mut self, reason: &str, provider: &str, count: u64) {
         let [reason, provider] = [reason, provider].map(name_or_unknown);
-        let rest = || ModelCallTrouble { reason: reason.to_owned(), provider: OTHER.to_owned() };
+        let other_key = || ModelCallTrouble { reason: reason.to_owned(), provider: OTHER.to_owned() };
         let key = ModelCallTrouble { reason: reason.to_owned(), provider: provider.to_owned() };
-        *counter_or_other(&mut self.troubles, key, rest) += count;
+        *counter_or_other(&mut self.troubles, key, other_key) += count;
     }
 
     /// Adds fallbacks: reason, provider, from, to.
     pub fn add_fallback(&mut self, words: [&str; 4], count: u64) {
         let [reason, provider, from, to] = words.map(|word| name_or_unknown(word).to_owned());
         let other = || OTHER.to_owned();
-        let rest = || ModelFallback { reason: reason.clone(), provider: other(), from: other(), to: other() };
+        let other_key = || ModelFallback { reason: reason.clone(), provider: other(), from: other(), to: other() };
         let key = ModelFallback { reason: reason.clone(), provider, from, to };
-        *counter_or_other(&mut self.fallbacks, key, rest) += count;
+        *counter_or_other(&mut self.fallbacks, key, other_key) += count;
     }
 
     /// Adds denied permissions.
     pub fn add_denial(&mut self, tool: &str, source: &str, count: u64) {
         let [tool, source] = [tool, source].map(|word| name_or_unknown(word).to_owned());
-        let rest = || PermissionDenial { tool: OTHER.to_owned(), source: source.clone() };
-        *counter_or_other(&mut self.denials, PermissionDenial { tool, source: source.clone() }, rest) += count;
+        let other_key = || PermissionDenial { tool: OTHER.to_owned(), source: source.clone() };
+        *counter_or_other(&mut self.denials, PermissionDenial { tool, source: source.clone() }, other_key) += count;
     }
 }
 
@@ -300,9 +300,9 @@ fn entry_or_other<'m, T: Default>(map: &'m mut BTreeMap<String, T>, name: &str) 
     map.entry(name.to_owned()).or_default()
 }
 
-/// The entry of a key, or of `rest` if there are too many.
-fn counter_or_other<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, rest: impl FnOnce() -> K) -> &mut u64 {
-    let key = if map.len() < MAX_KINDS || map.contains_key(&key) { key } else { rest() };
+/// The entry of a key, or of `other_key` if there are too many.
+fn counter_or_other<K: Ord>(map: &mut BTreeMap<K, u64>, key: K, other_key: impl FnOnce() -> K) -> &mut u64 {
+    let key = if map.len() < MAX_KINDS || map.contains_key(&key) { key } else { other_key() };
     map.entry(key).or_default()
 }
 

@@ -14,7 +14,7 @@ pub enum RunState {
     Failed,
     /// Ended by a limit: turns, recursion, iterations.
     Killed,
-    /// No event arrived for the idle time.
+    /// No end arrived, and no event for the idle time.
     Idle,
     /// Evicted from memory to make room: the numbers are incomplete.
     Evicted,
@@ -86,7 +86,7 @@ pub struct RunStep {
     pub atto_usd: Option<i128>,
 }
 
-/// Repeated calls that look like a loop.
+/// Repeated calls of one tool, which look like a loop.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CallStreak {
     /// The tool.

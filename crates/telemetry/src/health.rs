@@ -1,5 +1,5 @@
 //! The state behind `/readyz` and `grpc.health.v1`. It covers this process only (listening, spool writable and within
-//! its limits and those of `max_pending`), never back ends or S3: those have metrics, the page and `check`. `admin`
+//! its limits and those of `max_pending`), never back ends or S3: metrics, the page and `check` report those. `admin`
 //! has the HTTP routes.
 
 use std::collections::BTreeMap;
@@ -44,9 +44,9 @@ impl HealthCheckConfig {
     /// # Errors
     /// Every problem, by field.
     pub fn settings(&self) -> Result<HealthCheckSettings, Vec<FieldProblem>> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
         let mut problems = Vec::new();
-        if !self.path.starts_with('/') || !self.path.bytes().all(plain) {
+        if !self.path.starts_with('/') || !self.path.bytes().all(is_allowed) {
             problems.push(FieldProblem::new(
                 "path",
                 "must start with `/` and contain only letters, digits, `/`, `.`, `_` and `-`",
@@ -66,7 +66,8 @@ impl HealthCheckConfig {
 /// The part that is the gateway as a whole: starting, running or shutting down.
 pub const GATEWAY: &str = "gateway";
 
-/// Readiness, by part. Clones share the same state.
+/// Readiness, by part. Clones share the same state. A round is the time from one (re)load of the configuration to
+/// the next.
 #[derive(Clone)]
 pub struct Health {
     parts: Arc<Mutex<BTreeMap<String, Option<&'static str>>>>,
@@ -87,7 +88,7 @@ impl Health {
         Self { parts: Arc::default(), ready: Arc::new(watch::Sender::new(false)), next_round: Arc::default() }
     }
 
-    /// Sets the state of a part: fine (`None`), or a fixed reason why it is not.
+    /// Sets the state of a part: fine (`None`), or a fixed text that says why not.
     pub fn set(&self, part: &str, trouble: Option<&'static str>) {
         let mut parts = self.parts.lock();
         parts.insert(part.to_owned(), trouble);
@@ -96,7 +97,7 @@ impl Health {
         }
         let ready = parts.values().all(Option::is_none);
         // Sent under the lock, so that two callers publish their results in the order in which they computed them.
-        self.ready.send_if_modified(|now| std::mem::replace(now, ready) != ready);
+        self.ready.send_if_modified(|published| std::mem::replace(published, ready) != ready);
     }
 
     /// Begins a new round of the gateway and forgets the troubles of the previous round's parts. Readiness changes

@@ -1,8 +1,8 @@
 //! [`LabelValues`]: limits which texts from telemetry become values of a metric label. A series can never be removed,
 //! so there must be few, and neither one account nor a stream of made-up names may use up the limit. A label has at
-//! most `MOST` values while the process lives, across reloads. The more values an account has, the fewer it may add, so
-//! that other accounts get some. The first `SHOWN_AT_ONCE` values of an account are shown at once, later ones after
-//! they occurred `AGAIN` times. The users of a label define it.
+//! most `MAX_VALUES` values while the process lives, across reloads. The fewer values are left, the fewer an account
+//! may have, so that other accounts get some. The first `SHOWN_AT_ONCE` values of an account are shown at once, later
+//! ones when they occur for the `REPEATS_TO_SHOW`th time.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -15,10 +15,10 @@ const MAX_VALUES: usize = 280;
 const ACCOUNT_SHARE: usize = 3;
 /// Number of values of an account that are shown at once.
 const SHOWN_AT_ONCE: usize = 100;
-/// How often a later value must occur before it is shown. A name that is made up for each run never does.
+/// How often a later value must occur to be shown. A name that is made up for each run never occurs so often.
 const REPEATS_TO_SHOW: u8 = 8;
-/// Maximum number of an account's values that are counted for it.
-const MAX_WATCHED: usize = 1024;
+/// Maximum number of an account's values whose occurrences are counted.
+const MAX_COUNTED: usize = 1024;
 /// Longest value, in bytes.
 const MAX_VALUE_BYTES: usize = 128;
 /// The value for all texts that are not shown.
@@ -53,9 +53,11 @@ impl LabelValues {
 
 impl KnownLabelValues {
     fn admit_value(&mut self, account: &str, text: &str) -> bool {
-        let own = self.values_by_account.get(account).copied().unwrap_or(0);
+        let account_values = self.values_by_account.get(account).copied().unwrap_or(0);
         let left = MAX_VALUES.saturating_sub(self.shown.len());
-        if own >= left.saturating_mul(ACCOUNT_SHARE) || (own >= SHOWN_AT_ONCE && !self.has_recurred(account, text)) {
+        if account_values >= left.saturating_mul(ACCOUNT_SHARE)
+            || (account_values >= SHOWN_AT_ONCE && !self.has_recurred(account, text))
+        {
             return false;
         }
         self.shown.insert(text.into());
@@ -67,21 +69,21 @@ impl KnownLabelValues {
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);
         let digest = hasher.finish();
-        let watched = match self.occurrences.get_mut(account) {
-            Some(watched) => watched,
+        let counts = match self.occurrences.get_mut(account) {
+            Some(counts) => counts,
             None => self.occurrences.entry(account.into()).or_default(),
         };
-        if watched.len() >= MAX_WATCHED && !watched.contains_key(&digest) {
-            // a frequent value soon has its count back
-            watched.clear();
+        if counts.len() >= MAX_COUNTED && !counts.contains_key(&digest) {
+            // A frequent value soon has its count back.
+            counts.clear();
         }
-        let times = watched.entry(digest).or_default();
-        *times = times.saturating_add(1);
-        let enough = *times >= REPEATS_TO_SHOW;
-        if enough {
-            watched.remove(&digest);
+        let count = counts.entry(digest).or_default();
+        *count = count.saturating_add(1);
+        let has_recurred = *count >= REPEATS_TO_SHOW;
+        if has_recurred {
+            counts.remove(&digest);
         }
-        enough
+        has_recurred
     }
 }
 

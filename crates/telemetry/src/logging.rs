@@ -29,18 +29,18 @@ pub enum LogLevel {
 
 /// Starts logging. Later calls have no effect.
 pub fn init(level: LogLevel) {
-    let own = match level {
+    let own_level = match level {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Error => LevelFilter::ERROR,
     };
     // Libraries log connections and bodies, so only their warnings are written, whatever the level.
-    let filter = EnvFilter::new(format!("warn,tollgate={own}"));
-    let terminal = std::io::stderr().is_terminal();
-    let quiet = LOG_LIMITER.get_or_init(|| LogRateLimiter::new(Arc::new(SystemClock::new()))).clone();
-    let registry = tracing_subscriber::registry().with(filter).with(quiet);
-    let started = if terminal {
+    let filter = EnvFilter::new(format!("warn,tollgate={own_level}"));
+    let is_terminal = std::io::stderr().is_terminal();
+    let limiter = LOG_LIMITER.get_or_init(|| LogRateLimiter::new(Arc::new(SystemClock::new()))).clone();
+    let registry = tracing_subscriber::registry().with(filter).with(limiter);
+    let init_result = if is_terminal {
         let layer =
             fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false).with_timer(LogTimestamp);
         registry.with(layer).try_init()
@@ -49,16 +49,16 @@ pub fn init(level: LogLevel) {
             .with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).with_timer(LogTimestamp))
             .try_init()
     };
-    drop(started);
+    drop(init_result);
 }
 
-/// One per process, like the log.
+/// The limiter of this process's log.
 static LOG_LIMITER: OnceLock<LogRateLimiter> = OnceLock::new();
 
 /// Logs how many lines were left out. Call it about once a second.
 pub fn report_left_out() {
-    if let Some(quiet) = LOG_LIMITER.get() {
-        quiet.report_left_out();
+    if let Some(limiter) = LOG_LIMITER.get() {
+        limiter.report_left_out();
     }
 }
 

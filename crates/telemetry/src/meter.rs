@@ -21,7 +21,7 @@ pub struct Meter {
     began: Arc<OnceLock<UnixNanos>>,
     /// The name of the process whose totals these are.
     instance: Arc<OnceLock<String>>,
-    values: Arc<Mutex<HashMap<&'static str, Arc<LabelValues>>>>,
+    label_values: Arc<Mutex<HashMap<&'static str, Arc<LabelValues>>>>,
 }
 
 impl Meter {
@@ -55,15 +55,15 @@ impl Meter {
         *self.began.get_or_init(|| now)
     }
 
-    /// The instance name of these totals: the result of `made` in the first call. Totals continue across reloads, and
-    /// so must the name: under a second name they would count twice.
-    pub fn instance(&self, made: impl FnOnce() -> String) -> &str {
-        self.instance.get_or_init(made)
+    /// The instance name of these totals: the result of `make_name` in the first call. Totals continue across reloads,
+    /// and so must the name: under a second name they would count twice.
+    pub fn instance(&self, make_name: impl FnOnce() -> String) -> &str {
+        self.instance.get_or_init(make_name)
     }
 
     /// The values of a label that comes from telemetry, shared by all users of the label.
     pub fn label(&self, name: &'static str) -> Arc<LabelValues> {
-        Arc::clone(self.values.lock().entry(name).or_default())
+        Arc::clone(self.label_values.lock().entry(name).or_default())
     }
 
     /// The text of `/metrics`.

@@ -32,15 +32,15 @@ pub fn parse_samples(text: &str) -> Vec<MetricSample> {
 }
 
 fn parse_sample(line: &str) -> Option<MetricSample> {
-    let (head, value) = line.rsplit_once(' ')?;
-    let (name, labels) = match head.split_once('{') {
-        Some((name, rest)) => (name, read_labels(rest.strip_suffix('}')?)?),
-        None => (head, BTreeMap::new()),
+    let (series, value) = line.rsplit_once(' ')?;
+    let (name, labels) = match series.split_once('{') {
+        Some((name, rest)) => (name, parse_labels(rest.strip_suffix('}')?)?),
+        None => (series, BTreeMap::new()),
     };
     Some(MetricSample { name: name.to_owned(), labels, value: value.to_owned() })
 }
 
-fn read_labels(mut text: &str) -> Option<BTreeMap<String, String>> {
+fn parse_labels(mut text: &str) -> Option<BTreeMap<String, String>> {
     let mut labels = BTreeMap::new();
     while !text.is_empty() {
         let (name, rest) = text.split_once("=\"")?;
@@ -49,7 +49,7 @@ fn read_labels(mut text: &str) -> Option<BTreeMap<String, String>> {
             match c {
                 '\\' => match chars.next()?.1 {
                     'n' => value.push('\n'),
-                    other => value.push(other),
+                    escaped => value.push(escaped),
                 },
                 '"' => {
                     end = Some(at);

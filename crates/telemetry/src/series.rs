@@ -57,8 +57,8 @@ impl Gauge {
 }
 
 fn add_float(cell: &AtomicU64, value: f64) {
-    let more = |bits: u64| Some((f64::from_bits(bits) + value).to_bits());
-    let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    let add = |bits: u64| Some((f64::from_bits(bits) + value).to_bits());
+    let _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
 }
 
 /// A distribution over fixed bucket bounds. Clones share the same value.
@@ -89,8 +89,8 @@ impl Histogram {
         if value.is_nan() {
             return;
         }
-        let at = self.0.bounds.partition_point(|bound| *bound < value);
-        if let Some(count) = self.0.counts.get(at) {
+        let bucket = self.0.bounds.partition_point(|bound| *bound < value);
+        if let Some(count) = self.0.counts.get(bucket) {
             count.fetch_add(1, Ordering::Relaxed);
             add_float(&self.0.sum, value);
         }
@@ -110,6 +110,7 @@ enum SeriesValue {
 /// All series. Requests look them up while being processed, so looking up an existing series takes only a read lock.
 #[derive(Default)]
 pub(crate) struct MetricRegistry {
+    /// Series by metric name, then by labels.
     families: RwLock<HashMap<&'static str, BTreeMap<Arc<SeriesLabels>, SeriesValue>>>,
 }
 
@@ -151,12 +152,12 @@ impl MetricRegistry {
         if let Some(cell) = self.families.read().get(def.name).and_then(|family| family.get(&labels)) {
             return read(cell);
         }
-        let made = || match def.kind {
+        let new_series = || match def.kind {
             MetricKind::Counter => SeriesValue::Counter(Counter::default()),
             MetricKind::Gauge | MetricKind::Sum => SeriesValue::Gauge(Gauge::default()),
             MetricKind::Histogram(bounds) => SeriesValue::Histogram(Histogram::new(bounds)),
         };
-        read(self.families.write().entry(def.name).or_default().entry(Arc::new(labels)).or_insert_with(made))
+        read(self.families.write().entry(def.name).or_default().entry(Arc::new(labels)).or_insert_with(new_series))
     }
 
     /// The current value of each series of a counter or gauge.
@@ -176,8 +177,9 @@ impl MetricRegistry {
     fn filled_series(&self, def: &MetricDefinition) -> Vec<(Arc<SeriesLabels>, SeriesValue)> {
         let families = self.families.read();
         let cells = families.get(def.name).into_iter().flatten();
-        let told = cells.filter(|(_, cell)| !matches!(cell, SeriesValue::Histogram(histogram) if histogram.is_empty()));
-        told.map(|(labels, cell)| (Arc::clone(labels), cell.clone())).collect()
+        let filled =
+            cells.filter(|(_, cell)| !matches!(cell, SeriesValue::Histogram(histogram) if histogram.is_empty()));
+        filled.map(|(labels, cell)| (Arc::clone(labels), cell.clone())).collect()
     }
 
     /// The text of `/metrics`. The lock is held only while the cells are copied, so that formatting a long text blocks
@@ -209,43 +211,43 @@ impl MetricRegistry {
 }
 
 fn write_histogram(text: &mut String, name: &str, labels: &SeriesLabels, buckets: &HistogramBuckets) {
-    let mut below = 0;
+    let mut cumulative = 0;
     let bounds = buckets.bounds.iter().map(f64::to_string).chain(std::iter::once("+Inf".to_owned()));
     for (bound, count) in bounds.zip(&buckets.counts) {
-        below += count.load(Ordering::Relaxed);
-        write_line(text, name, "_bucket", labels, Some(&bound), below);
+        cumulative += count.load(Ordering::Relaxed);
+        write_line(text, name, "_bucket", labels, Some(&bound), cumulative);
     }
     write_line(text, name, "_sum", labels, None, f64::from_bits(buckets.sum.load(Ordering::Relaxed)));
-    write_line(text, name, "_count", labels, None, below);
+    write_line(text, name, "_count", labels, None, cumulative);
 }
 
 fn write_line(
     text: &mut String,
     name: &str,
-    part: &str,
+    suffix: &str,
     labels: &SeriesLabels,
     bound: Option<&str>,
     value: impl std::fmt::Display,
 ) {
-    let _ = write!(text, "{name}{part}");
-    let mut before = '{';
+    let _ = write!(text, "{name}{suffix}");
+    let mut separator = '{';
     let labels = labels.iter().map(|(name, value)| (*name, value.as_str())).chain(bound.map(|bound| ("le", bound)));
     for (name, value) in labels {
-        let _ = write!(text, "{before}{name}=\"{}\"", escape_text(value, true));
-        before = ',';
+        let _ = write!(text, "{separator}{name}=\"{}\"", escape_text(value, true));
+        separator = ',';
     }
-    let end = if before == ',' { "}" } else { "" };
+    let end = if separator == ',' { "}" } else { "" };
     let _ = writeln!(text, "{end} {value}");
 }
 
 /// Escapes `\` and newline, and `"` in label values, as the exposition format requires.
-fn escape_text(text: &str, quoted: bool) -> String {
+fn escape_text(text: &str, is_label_value: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
-            '"' if quoted => out.push_str("\\\""),
+            '"' if is_label_value => out.push_str("\\\""),
             other => out.push(other),
         }
     }

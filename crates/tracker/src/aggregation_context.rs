@@ -1,6 +1,6 @@
-//! [`AggregationContext`]: the inputs of summing beside the items. The price table in use, with the operator's
-//! overlays, says which ids mean the same model; it may be replaced while the gateway runs, so each evaluation uses one
-//! table throughout. `sum` and `run_calls` add up.
+//! [`AggregationContext`]: what `sum` and `run_calls` need besides the items to add up runs. The price table in use,
+//! with the operator's overlays, says which ids mean the same model; it may be replaced while the gateway runs, so each
+//! evaluation uses one table throughout.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ pub(super) struct AggregationContext {
 }
 
 impl AggregationContext {
-    /// The same terms without a window.
+    /// The same context without a window.
     pub(super) fn without_window(&self) -> Self {
         Self { window: 0, table: self.table.clone() }
     }
 
     /// Whether two model ids, as sent, mean the same model of a provider.
-    pub(super) fn is_same_model(&self, provider: &str, one: &str, other: &str) -> bool {
+    pub(super) fn is_same_model(&self, provider: &str, a: &str, b: &str) -> bool {
         match &self.table {
-            Some(table) => table.is_same_model(provider, one, other),
-            None => same_model(provider, one, other),
+            Some(table) => table.is_same_model(provider, a, b),
+            None => same_model(provider, a, b),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! [`AlertEvaluator`]: alerts that a metrics store cannot compute because they need single runs or medians: loops,
 //! iteration ceilings, runs that do not end, sessions that cost or take far more than is usual for their feature,
-//! drift. An alert fires once per run or session and ends with it. No rule depends on the number of runs, so more
-//! traffic alone fires nothing. Medians and drift need `min_runs` ended runs. All state is bounded. `state` decides
-//! when a run is over; `runs::Board` and the connector deliver alerts.
+//! drift of a feature or tenant. An alert about a run or session fires once and ends with it; drift may fire again. No
+//! rule depends on the number of runs, so more traffic alone fires nothing. All state is bounded. `state` decides when
+//! a run is over; `runs::RunCatalog` shows alerts and `outbox` passes them to connectors.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -139,9 +139,9 @@ impl BaselineValues {
         self.0.drain(..self.0.len().saturating_sub(BASELINE_LEN));
     }
 
-    /// The percentile at `share`; `None` with fewer than `least` values or if it is not positive.
-    fn percentile(&self, share: f64, least: usize) -> Option<f64> {
-        if self.0.len() < least {
+    /// The percentile at `share`; `None` with fewer than `min_values` values or if it is not positive.
+    fn percentile(&self, share: f64, min_values: usize) -> Option<f64> {
+        if self.0.len() < min_values {
             return None;
         }
         let mut values: Vec<f64> = self.0.iter().copied().collect();
@@ -150,14 +150,14 @@ impl BaselineValues {
         values.get(rank.saturating_sub(1)).copied().filter(|value| *value > 0.0)
     }
 
-    /// The median of the latest `least` values divided by the median of the values before, of which there must be as
+    /// The median of the latest `count` values divided by the median of the values before, which must be at least as
     /// many.
-    fn drift(&self, least: usize) -> Option<f64> {
-        let cut = self.0.len().checked_sub(least).filter(|before| *before >= least)?;
-        let part = |values: &mut dyn Iterator<Item = &f64>| Self(values.copied().collect());
-        let before = part(&mut self.0.iter().take(cut)).percentile(0.5, 1)?;
-        let latest = part(&mut self.0.iter().skip(cut)).percentile(0.5, 1)?;
-        Some(latest / before)
+    fn drift(&self, count: usize) -> Option<f64> {
+        let earlier_count = self.0.len().checked_sub(count).filter(|earlier| *earlier >= count)?;
+        let median = |values: &mut dyn Iterator<Item = &f64>| Self(values.copied().collect()).percentile(0.5, 1);
+        let earlier = median(&mut self.0.iter().take(earlier_count))?;
+        let latest = median(&mut self.0.iter().skip(earlier_count))?;
+        Some(latest / earlier)
     }
 }
 
@@ -180,7 +180,7 @@ pub(super) struct AlertEvaluator {
     ended: FairQueue<Alert>,
     features: BTreeMap<String, FeatureBaseline>,
     tenants: BTreeMap<String, BaselineValues>,
-    /// Computed from `features`; reset when they change.
+    /// Computed from `features`; reset when a session is added to them.
     bounds: Option<Arc<SessionBounds>>,
     feature_use: LastUsedNames,
     tenant_use: LastUsedNames,
@@ -379,7 +379,7 @@ impl AlertEvaluator {
         fired
     }
 
-    /// Evaluates a session; with `over`, adds it to its feature's baseline. `fired`: see [`Alerts::run`].
+    /// Evaluates a session; with `over`, adds it to its feature's baseline. `fired`: see [`Self::evaluate_run`].
     pub(super) fn evaluate_session(
         &mut self,
         view: &SessionView,
@@ -425,13 +425,13 @@ impl AlertEvaluator {
         }
         if over {
             self.bounds = None;
-            let known = self.feature_use.entry(
+            let baseline = self.feature_use.entry(
                 &mut self.features,
                 &account_scoped_name(&view.account, &feature),
                 MAX_BASELINES,
             );
-            known.session_cost.add(cost);
-            known.session_duration.add(seconds);
+            baseline.session_cost.add(cost);
+            baseline.session_duration.add(seconds);
             self.end_alerts(&view.account, &view.session, rule.now);
         }
         new
@@ -439,16 +439,17 @@ impl AlertEvaluator {
 
     /// The bounds that live sessions are compared with.
     pub(super) fn session_bounds(&mut self, limits: &AlertThresholds) -> Arc<SessionBounds> {
-        let least = limits.min_runs as usize;
-        let bound = |known: &FeatureBaseline| {
-            let cost = known.session_cost.percentile(0.5, least).map(|median| median * limits.session_cost);
-            let seconds = known.session_duration.percentile(0.95, least).map(|p95| p95 * limits.session_duration);
+        let min_runs = limits.min_runs as usize;
+        let bounds = |baseline: &FeatureBaseline| {
+            let cost = baseline.session_cost.percentile(0.5, min_runs).map(|median| median * limits.session_cost);
+            let seconds = baseline.session_duration.percentile(0.95, min_runs).map(|p95| p95 * limits.session_duration);
             (cost.is_some() || seconds.is_some()).then(|| (cost.unwrap_or(f64::MAX), seconds.unwrap_or(f64::MAX)))
         };
-        let all = |features: &BTreeMap<String, FeatureBaseline>| {
-            features.iter().filter_map(|(name, known)| Some((name.clone(), bound(known)?))).collect()
+        let bounds_of_features = || {
+            let features = self.features.iter();
+            SessionBounds(features.filter_map(|(name, baseline)| Some((name.clone(), bounds(baseline)?))).collect())
         };
-        Arc::clone(self.bounds.get_or_insert_with(|| Arc::new(SessionBounds(all(&self.features)))))
+        Arc::clone(self.bounds.get_or_insert_with(|| Arc::new(bounds_of_features())))
     }
 
     /// Ends the alerts of a run that was evicted.
@@ -485,8 +486,8 @@ impl AlertEvaluator {
         }
         let alert = Alert { rule, severity, value, threshold, ..about.clone() };
         if self.active.len() >= MAX_ACTIVE {
-            let all = self.active.iter().map(|(key, alert)| (&*alert.account, alert.since, key));
-            if let Some(oldest) = choose_eviction(all).cloned() {
+            let alerts = self.active.iter().map(|(key, alert)| (&*alert.account, alert.since, key));
+            if let Some(oldest) = choose_eviction(alerts).cloned() {
                 self.end_alert(&oldest, about.since);
             }
         }
@@ -509,11 +510,11 @@ impl AlertEvaluator {
 
     /// Active alerts, latest first, then ended ones, latest first.
     pub(super) fn all(&self) -> Vec<Alert> {
-        let mut all: Vec<Alert> = self.active.values().cloned().collect();
-        all.sort_by_key(|alert| std::cmp::Reverse((alert.since, alert.severity)));
-        all.extend(self.ended.iter().rev().cloned());
-        all.truncate(MAX_ACTIVE);
-        all
+        let mut alerts: Vec<Alert> = self.active.values().cloned().collect();
+        alerts.sort_by_key(|alert| std::cmp::Reverse((alert.since, alert.severity)));
+        alerts.extend(self.ended.iter().rev().cloned());
+        alerts.truncate(MAX_ACTIVE);
+        alerts
     }
 }
 

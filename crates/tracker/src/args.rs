@@ -1,7 +1,7 @@
 //! The keyed digest of a tool call's arguments, used to detect identical calls. Arguments are content, so the digest
 //! is keyed: it must not confirm an outsider's guess.
-//! Invariants: key order and white space of JSON objects do not matter, up to 8 KiB; larger arguments are compared
-//! byte by byte; the digest of arguments is never 0, as 0 means that the item has none.
+//! Invariants: key order and white space of JSON do not matter, up to 8 KiB; larger texts are compared byte by byte;
+//! the digest of arguments is never 0, as 0 means that the item has none.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fmt;
@@ -15,18 +15,23 @@ use otlp::{Payload, Value};
 
 /// Longest JSON text that is parsed, bytes.
 const MAX_PARSED_BYTES: usize = 8 << 10;
+/// Parts of an attribute that are nested deeper are ignored.
+const MAX_DEPTH: usize = 32;
+/// Hashes of an empty map and of an empty list.
+const EMPTY_MAP_HASH: u64 = 1;
+const EMPTY_LIST_HASH: u64 = 2;
 
 /// The digest of an item's arguments; 0 = none.
 pub(super) fn arguments_digest(ids: &dyn IdPolicy, account: &str, payload: &Payload, item: &ItemFacts) -> u64 {
     let mut sum = 0_u64;
-    for place in item.content.iter().filter(|place| place.part == ContentPart::ToolArgs) {
-        sum = sum.wrapping_add(match place.at {
+    for content in item.content.iter().filter(|content| content.part == ContentPart::ToolArgs) {
+        sum = sum.wrapping_add(match content.at {
             ContentLocation::Attribute(id) => {
-                payload.attribute(id).map_or(0, |one| hash_entry(one.key, hash_value(one.value, 0)))
+                payload.attribute(id).map_or(0, |attribute| hash_entry(attribute.key, hash_value(attribute.value, 0)))
             }
-            ContentLocation::Body => payload.body(place.node).map_or(0, |body| hash_value(body, 0)),
-            ContentLocation::Embedded(at) => {
-                let part = item.embedded.as_ref().and_then(|inside| inside.parts.get(at as usize));
+            ContentLocation::Body => payload.body(content.node).map_or(0, |body| hash_value(body, 0)),
+            ContentLocation::Embedded(index) => {
+                let part = item.embedded.as_ref().and_then(|embedded| embedded.parts.get(index as usize));
                 part.map_or(0, |part| hash_entry(&part.key, hash_text(&part.value)))
             }
             ContentLocation::Status | ContentLocation::Name => 0,
@@ -36,8 +41,8 @@ pub(super) fn arguments_digest(ids: &dyn IdPolicy, account: &str, payload: &Payl
 }
 
 fn keyed_digest(ids: &dyn IdPolicy, account: &str, sum: u64) -> u64 {
-    let text = ids.pseudonym(account, &format!("tool arguments {sum:016x}"));
-    let digits = text.get(text.len().saturating_sub(16)..).unwrap_or("");
+    let pseudonym = ids.pseudonym(account, &format!("tool arguments {sum:016x}"));
+    let digits = pseudonym.get(pseudonym.len().saturating_sub(16)..).unwrap_or("");
     u64::from_str_radix(digits, 16).unwrap_or(1).max(1)
 }
 
@@ -67,21 +72,23 @@ fn hash_text(text: &str) -> u64 {
 }
 
 fn hash_value(value: Value<'_>, depth: usize) -> u64 {
-    if depth > 32 {
+    if depth > MAX_DEPTH {
         return 0;
     }
     match value {
         Value::Str(text) => hash_text(text),
-        Value::Bool(truth) => hash_leaf(b'b', &[u8::from(truth)]),
+        Value::Bool(flag) => hash_leaf(b'b', &[u8::from(flag)]),
         Value::Int(number) => hash_leaf(b'n', &(number as f64).to_bits().to_le_bytes()),
         Value::Double(number) => hash_leaf(b'n', &number.to_bits().to_le_bytes()),
         Value::Bytes(bytes) => hash_leaf(b'y', bytes),
         Value::Empty => hash_leaf(b'0', &[]),
         Value::Map(_) => {
             let entries = value.entries().map(|(key, value)| hash_entry(key, hash_value(value, depth + 1)));
-            entries.fold(1, u64::wrapping_add)
+            entries.fold(EMPTY_MAP_HASH, u64::wrapping_add)
         }
-        Value::List(_) => value.items().fold(2, |hash, item| chain_hashes(hash, hash_value(item, depth + 1))),
+        Value::List(_) => {
+            value.items().fold(EMPTY_LIST_HASH, |hash, item| chain_hashes(hash, hash_value(item, depth + 1)))
+        }
     }
 }
 
@@ -107,8 +114,8 @@ impl<'de> Visitor<'de> for JsonDigestVisitor {
         f.write_str("JSON")
     }
 
-    fn visit_bool<E>(self, truth: bool) -> Result<u64, E> {
-        Ok(hash_leaf(b'b', &[u8::from(truth)]))
+    fn visit_bool<E>(self, flag: bool) -> Result<u64, E> {
+        Ok(hash_leaf(b'b', &[u8::from(flag)]))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<u64, E> {
@@ -132,7 +139,7 @@ impl<'de> Visitor<'de> for JsonDigestVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<u64, A::Error> {
-        let mut hash = 2;
+        let mut hash = EMPTY_LIST_HASH;
         while let Some(JsonDigest(item)) = list.next_element()? {
             hash = chain_hashes(hash, item);
         }
@@ -140,7 +147,7 @@ impl<'de> Visitor<'de> for JsonDigestVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<u64, A::Error> {
-        let mut hash = 1_u64;
+        let mut hash = EMPTY_MAP_HASH;
         while let Some((key, JsonDigest(value))) = map.next_entry::<std::borrow::Cow<'de, str>, _>()? {
             hash = hash.wrapping_add(hash_entry(&key, value));
         }

@@ -1,7 +1,7 @@
 //! Reads the attributes that runs need beside the vocabulary's facts: commit, issue, incident, template, attempts,
 //! source of a permission denial, outcomes, and the configured measures.
-//! One pass over the attributes of each item and one over those of each resource; only label-shaped texts and numbers
-//! are read. `observe` uses the result.
+//! One pass over the attributes of each item and one over those of each resource; only label-shaped texts, numbers and
+//! booleans are read. `observe` uses the result.
 
 use otlp::{NodeId, NodeKind, Payload, TextField, Value};
 use runs::{EvaluationScore, OutcomeVerdict, RunJudgement, RunOutcome};
@@ -48,13 +48,13 @@ pub(super) struct ItemAttributes<'p> {
     score: EvaluationScore,
 }
 
-fn label_text(value: Value<'_>) -> Option<&str> {
+fn as_label(value: Value<'_>) -> Option<&str> {
     let text = value.as_str()?;
-    let fits = !text.is_empty() && text.len() <= MAX_LABEL_BYTES && !text.chars().any(char::is_control);
-    fits.then_some(text)
+    let is_label = !text.is_empty() && text.len() <= MAX_LABEL_BYTES && !text.chars().any(char::is_control);
+    is_label.then_some(text)
 }
 
-fn numeric_value(value: Value<'_>) -> Option<f64> {
+fn as_number(value: Value<'_>) -> Option<f64> {
     match value {
         Value::Int(number) => Some(number as f64),
         Value::Double(number) => Some(number),
@@ -65,33 +65,33 @@ fn numeric_value(value: Value<'_>) -> Option<f64> {
 impl<'p> ResourceAttributes<'p> {
     /// Reads the attributes of a resource.
     pub(super) fn read(payload: &'p Payload, resource: NodeId, settings: &Settings) -> Self {
-        let mut origin = Self::default();
+        let mut attributes = Self::default();
         for attribute in payload.attributes(resource) {
-            let Some(text) = label_text(attribute.value) else { continue };
+            let Some(text) = as_label(attribute.value) else { continue };
             match attribute.key {
-                "service.name" => origin.service = Some(text),
-                "build.commit_sha" | "vcs.ref.head.revision" => origin.commit = origin.commit.or(Some(text)),
-                "work_tracker.issue_id" => origin.issue = Some(text),
-                "incident.id" => origin.incident = Some(text),
+                "service.name" => attributes.service = Some(text),
+                "build.commit_sha" | "vcs.ref.head.revision" => attributes.commit = attributes.commit.or(Some(text)),
+                "work_tracker.issue_id" => attributes.issue = Some(text),
+                "incident.id" => attributes.incident = Some(text),
                 _ => {}
             }
-            origin.feature = first_feature(settings, attribute.key, text, origin.feature);
+            attributes.feature = choose_feature(settings, attribute.key, text, attributes.feature);
         }
-        origin
+        attributes
     }
 }
 
 /// Keeps the feature whose attribute comes first in `feature_from`.
-fn first_feature<'p>(
+fn choose_feature<'p>(
     settings: &Settings,
     key: &str,
     text: &'p str,
     known: Option<(usize, &'p str)>,
 ) -> Option<(usize, &'p str)> {
-    let own = settings.feature_from.as_ref()?;
-    match (own.iter().position(|name| name == key), known) {
-        (Some(at), Some((best, _))) if at >= best => known,
-        (Some(at), _) => Some((at, text)),
+    let feature_from = settings.feature_from.as_ref()?;
+    match (feature_from.iter().position(|name| name == key), known) {
+        (Some(rank), Some((known_rank, _))) if rank >= known_rank => known,
+        (Some(rank), _) => Some((rank, text)),
         (None, known) => known,
     }
 }
@@ -101,32 +101,32 @@ impl<'p> ItemAttributes<'p> {
     pub(super) fn read(
         payload: &'p Payload,
         node: NodeId,
-        origin: &ResourceAttributes<'p>,
+        resource: &ResourceAttributes<'p>,
         settings: &Settings,
     ) -> Self {
-        let mut extras =
-            Self { incident: origin.incident, commit: origin.commit, issue: origin.issue, ..Self::default() };
+        let mut attributes =
+            Self { incident: resource.incident, commit: resource.commit, issue: resource.issue, ..Self::default() };
         let mut feature = None;
-        let mut event =
+        let mut is_evaluation =
             payload.kind(node) == NodeKind::LogRecord && payload.text(node, TextField::EventName) == EVALUATION_EVENT;
         for attribute in payload.attributes(node) {
             let (key, value) = (attribute.key, attribute.value);
-            if let Some(at) = settings.measures.iter().position(|name| name == key) {
-                extras.add_measure(at, value);
+            if let Some(index) = settings.measures.iter().position(|name| name == key) {
+                attributes.add_measure(index, value);
             }
-            if let Some(text) = label_text(value) {
-                event |= key == "event.name" && text == EVALUATION_EVENT;
-                feature = first_feature(settings, key, text, feature);
-                extras.read_text(key, text);
+            if let Some(text) = as_label(value) {
+                is_evaluation |= key == "event.name" && text == EVALUATION_EVENT;
+                feature = choose_feature(settings, key, text, feature);
+                attributes.read_text(key, text);
             } else {
-                extras.read_number(key, value);
+                attributes.read_non_text(key, value);
             }
         }
-        if !event {
-            extras.score = EvaluationScore::default();
+        if !is_evaluation {
+            attributes.score = EvaluationScore::default();
         }
-        extras.feature = feature.or(origin.feature).map(|(_, text)| text);
-        extras
+        attributes.feature = feature.or(resource.feature).map(|(_, text)| text);
+        attributes
     }
 
     fn read_text(&mut self, key: &str, text: &'p str) {
@@ -151,8 +151,8 @@ impl<'p> ItemAttributes<'p> {
         }
     }
 
-    fn read_number(&mut self, key: &str, value: Value<'p>) {
-        let within = |low: f64, high: f64| numeric_value(value).filter(|number| (low..=high).contains(number));
+    fn read_non_text(&mut self, key: &str, value: Value<'p>) {
+        let within = |low: f64, high: f64| as_number(value).filter(|number| (low..=high).contains(number));
         match key {
             "attempt" | "gen_ai.request.attempt" | "llm.request.attempt" => {
                 self.attempts = within(0.0, 255.0).map_or(0, |number| number as u8);
@@ -165,9 +165,9 @@ impl<'p> ItemAttributes<'p> {
         }
     }
 
-    fn add_measure(&mut self, at: usize, value: Value<'p>) {
-        match numeric_value(value) {
-            Some(number) if (0.0..=MAX_MEASURE).contains(&number) => self.measures.push((at, number)),
+    fn add_measure(&mut self, index: usize, value: Value<'p>) {
+        match as_number(value) {
+            Some(number) if (0.0..=MAX_MEASURE).contains(&number) => self.measures.push((index, number)),
             Some(_) => self.rejected_measures += 1,
             None => {}
         }

@@ -89,23 +89,24 @@ fields!(UsageSum {
     unpriced,
 });
 
-macro_rules! words {
-    ($($kind:ident: [$($word:ident),*];)*) => {
-        $(impl BinaryCodec for $kind {
+/// Encodes an enum without fields as the position of its variant in the list.
+macro_rules! variants {
+    ($($name:ident: [$($variant:ident),*];)*) => {
+        $(impl BinaryCodec for $name {
             fn put(&self, out: &mut Vec<u8>) {
-                let all = [$(Self::$word),*];
-                out.push(all.iter().position(|known| known == self).unwrap_or(0) as u8);
+                let variants = [$(Self::$variant),*];
+                out.push(variants.iter().position(|known| known == self).unwrap_or(0) as u8);
             }
 
             fn take(from: &mut &[u8]) -> Option<Self> {
-                let all = [$(Self::$word),*];
-                all.get(usize::take(from)?).copied()
+                let variants = [$(Self::$variant),*];
+                variants.get(usize::take(from)?).copied()
             }
         })*
     };
 }
 
-words! {
+variants! {
     RunState: [Live, Ended, Failed, Killed, Idle, Evicted];
     StepKind: [Model, Tool];
     OutcomeVerdict: [Confirmed, Overridden];

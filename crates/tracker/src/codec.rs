@@ -1,4 +1,4 @@
-//! [`BinaryCodec`]: the byte encoding of effects and checkpoints. Numbers are varints, so small ones take one byte.
+//! [`BinaryCodec`]: the byte encoding of effects and checkpoints. Integers are varints, so small ones take one byte.
 //! Decoding never allocates more than the input holds, and damaged bytes give `None`, never a panic.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -40,6 +40,7 @@ macro_rules! record {
 }
 pub(super) use {fields, record};
 
+/// Encodes an unsigned integer in groups of 7 bits, low ones first; the highest bit of a byte says that more follow.
 macro_rules! varint {
     ($($kind:ty)*) => {
         $(impl BinaryCodec for $kind {
@@ -58,7 +59,7 @@ macro_rules! varint {
                     let (&byte, rest) = from.split_first()?;
                     *from = rest;
                     let part = <$kind>::from(byte & 0x7f);
-                    number |= part.checked_shl(shift).filter(|moved| moved >> shift == part)?;
+                    number |= part.checked_shl(shift).filter(|shifted| shifted >> shift == part)?;
                     if byte & 0x80 == 0 {
                         return Some(number);
                     }
@@ -70,6 +71,7 @@ macro_rules! varint {
 }
 varint!(u64 u128);
 
+/// The sign is stored in the lowest bit, so that small negative numbers take one byte too.
 impl BinaryCodec for i128 {
     fn put(&self, out: &mut Vec<u8>) {
         ((self << 1) ^ (self >> 127)).cast_unsigned().put(out);
@@ -81,7 +83,8 @@ impl BinaryCodec for i128 {
     }
 }
 
-macro_rules! small {
+/// Encodes a smaller integer as a `u64`.
+macro_rules! small_integer {
     ($($kind:ty)*) => {
         $(impl BinaryCodec for $kind {
             fn put(&self, out: &mut Vec<u8>) {
@@ -94,7 +97,7 @@ macro_rules! small {
         })*
     };
 }
-small!(u8 u16 u32);
+small_integer!(u8 u16 u32);
 
 impl BinaryCodec for bool {
     fn put(&self, out: &mut Vec<u8>) {
@@ -214,37 +217,37 @@ impl<A: BinaryCodec, B: BinaryCodec> BinaryCodec for (A, B) {
 }
 
 /// A list: its length, then the elements, each at least one byte.
-fn put_all<'a, T: BinaryCodec + 'a>(length: usize, all: impl Iterator<Item = &'a T>, out: &mut Vec<u8>) {
+fn put_list<'a, T: BinaryCodec + 'a>(length: usize, elements: impl Iterator<Item = &'a T>, out: &mut Vec<u8>) {
     length.put(out);
-    all.for_each(|one| one.put(out));
+    elements.for_each(|element| element.put(out));
 }
 
-fn take_all<T: BinaryCodec, L: Default + Extend<T>>(from: &mut &[u8]) -> Option<L> {
+fn take_list<T: BinaryCodec, L: Default + Extend<T>>(from: &mut &[u8]) -> Option<L> {
     let length = usize::take(from).filter(|length| *length <= from.len())?;
-    let mut all = L::default();
+    let mut list = L::default();
     for _ in 0..length {
-        all.extend([T::take(from)?]);
+        list.extend([T::take(from)?]);
     }
-    Some(all)
+    Some(list)
 }
 
 impl<T: BinaryCodec> BinaryCodec for Vec<T> {
     fn put(&self, out: &mut Vec<u8>) {
-        put_all(self.len(), self.iter(), out);
+        put_list(self.len(), self.iter(), out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        take_all(from)
+        take_list(from)
     }
 }
 
 impl<T: BinaryCodec + Eq + Hash, S: BuildHasher + Default> BinaryCodec for HashSet<T, S> {
     fn put(&self, out: &mut Vec<u8>) {
-        put_all(self.len(), self.iter(), out);
+        put_list(self.len(), self.iter(), out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        take_all(from)
+        take_list(from)
     }
 }
 
@@ -258,7 +261,7 @@ impl<K: BinaryCodec + Eq + Hash, V: BinaryCodec, S: BuildHasher + Default> Binar
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        take_all::<(K, V), Self>(from)
+        take_list::<(K, V), Self>(from)
     }
 }
 
@@ -272,7 +275,7 @@ impl<K: BinaryCodec + Ord, V: BinaryCodec> BinaryCodec for BTreeMap<K, V> {
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        take_all::<(K, V), Self>(from)
+        take_list::<(K, V), Self>(from)
     }
 }
 

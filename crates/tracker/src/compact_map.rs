@@ -1,6 +1,6 @@
 //! [`CompactMap`]: a map from 64-bit keys that is compact while it is small. There may be a hundred thousand runs with
-//! a handful of items each, and hash maps would take twice the memory. It is a sorted list up to 128 entries, then a
-//! hash map, so inserts stay fast.
+//! a handful of items each, and hash maps would take twice the memory. A sorted list holds up to 128 entries; beyond
+//! that a hash map keeps inserts fast.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ const MAX_LIST_LEN: usize = 128;
 pub(super) struct CompactMap<T> {
     /// Sorted by key; empty once `map` is in use.
     list: Vec<(u64, T)>,
-    #[expect(clippy::box_collection, reason = "tables are many, maps are few: a pointer is smaller")]
+    #[expect(clippy::box_collection, reason = "most instances have no map, and a pointer is smaller")]
     map: Option<Box<HashMap<u64, T>>>,
 }
 
@@ -41,10 +41,10 @@ impl<T> CompactMap<T> {
     }
 
     pub(super) fn get_mut(&mut self, key: u64) -> Option<&mut T> {
-        let at = self.find(key);
+        let position = self.find(key);
         match &mut self.map {
             Some(map) => map.get_mut(&key),
-            None => self.list.get_mut(at.ok()?).map(|(_, value)| value),
+            None => self.list.get_mut(position.ok()?).map(|(_, value)| value),
         }
     }
 
@@ -57,16 +57,16 @@ impl<T> CompactMap<T> {
             return;
         }
         match self.find(key) {
-            Ok(at) => {
-                if let Some(place) = self.list.get_mut(at) {
-                    place.1 = value;
+            Ok(position) => {
+                if let Some(entry) = self.list.get_mut(position) {
+                    entry.1 = value;
                 }
             }
-            Err(at) => {
+            Err(position) => {
                 if self.list.len() == self.list.capacity() {
                     self.list.reserve_exact(self.list.len() / 4 + 1);
                 }
-                self.list.insert(at, (key, value));
+                self.list.insert(position, (key, value));
             }
         }
     }
@@ -74,7 +74,7 @@ impl<T> CompactMap<T> {
     pub(super) fn remove(&mut self, key: u64) -> Option<T> {
         match &mut self.map {
             Some(map) => map.remove(&key),
-            None => self.find(key).ok().map(|at| self.list.remove(at).1),
+            None => self.find(key).ok().map(|position| self.list.remove(position).1),
         }
     }
 
@@ -107,10 +107,10 @@ impl<T: BinaryCodec> BinaryCodec for CompactMap<T> {
 
     fn take(from: &mut &[u8]) -> Option<Self> {
         let entries: Vec<(u64, T)> = BinaryCodec::take(from)?;
-        let mut table = Self::default();
+        let mut map = Self::default();
         for (key, value) in entries {
-            table.insert(key, value);
+            map.insert(key, value);
         }
-        Some(table)
+        Some(map)
     }
 }

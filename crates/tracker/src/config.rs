@@ -81,8 +81,8 @@ pub struct Settings {
 impl Settings {
     /// Iterations at which a run of this feature must stop.
     pub fn ceiling(&self, feature: Option<&str>) -> u64 {
-        let own = feature.and_then(|feature| self.iteration_ceilings.get(feature));
-        own.copied().unwrap_or(self.iteration_ceiling)
+        let own_ceiling = feature.and_then(|feature| self.iteration_ceilings.get(feature));
+        own_ceiling.copied().unwrap_or(self.iteration_ceiling)
     }
 }
 
@@ -108,12 +108,12 @@ impl Config {
         if self.max_runs == 0 || self.max_runs > MAX_RUNS {
             problems.push(FieldProblem::new("max_runs", "must be from 1 to 1000000"));
         }
-        for (name, list, least) in [("feature_from", &self.feature_from, 1), ("measures", &self.measures, 0)] {
-            if !(least..=MAX_ATTRIBUTES).contains(&list.len()) {
-                problems.push(FieldProblem::new(name, format!("must have {least} to {MAX_ATTRIBUTES} attributes")));
+        for (name, list, min_len) in [("feature_from", &self.feature_from, 1), ("measures", &self.measures, 0)] {
+            if !(min_len..=MAX_ATTRIBUTES).contains(&list.len()) {
+                problems.push(FieldProblem::new(name, format!("must have {min_len} to {MAX_ATTRIBUTES} attributes")));
             }
-            for (at, _) in list.iter().enumerate().filter(|(_, key)| key.trim().is_empty()) {
-                problems.push(FieldProblem::new(format!("{name}[{at}]"), "must not be empty"));
+            for (index, _) in list.iter().enumerate().filter(|(_, key)| key.trim().is_empty()) {
+                problems.push(FieldProblem::new(format!("{name}[{index}]"), "must not be empty"));
             }
         }
         if self.iteration_ceiling == 0 || self.iteration_ceilings.values().any(|ceiling| *ceiling == 0) {

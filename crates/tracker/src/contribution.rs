@@ -1,7 +1,6 @@
 //! [`RunContribution`]: the share of one run in the sums by tenant, feature, model, user and session, stored as bytes
 //! with the run's group. The sums include live runs, and a run's figures may change until it is over and sometimes
-//! after; so the old share is subtracted before the new one is added. Names have passed the id policy. `history` holds
-//! the sums.
+//! after; so with each new share the old one is subtracted. Names have passed the id policy. `history` holds the sums.
 
 use runs::{ModelTotals, RunView, UsageSum};
 
@@ -25,27 +24,28 @@ fields!(RunContribution { tenants, feature, user, session, sum, models });
 
 impl RunContribution {
     pub(super) fn from_view(view: &RunView) -> Self {
-        let name = |name: Option<&str>| name.unwrap_or(UNATTRIBUTED).to_owned();
+        let name_or_default = |name: Option<&str>| name.unwrap_or(UNATTRIBUTED).to_owned();
         let mut sum = UsageSum::default();
         sum.add_run(view);
-        let share = |share: &ModelTotals| {
+        let share_sum = |share: &ModelTotals| {
             let mut sum = UsageSum::default();
             sum.add_share(view, share);
             sum
         };
-        let mut tenants = view.totals.by_tenant(view.tenant.as_deref());
-        let mut own = sum.clone();
-        if let Some((_, rest)) = tenants.next() {
-            (own.calls, own.tokens, own.atto_usd, own.unpriced) =
-                (rest.calls, rest.tokens, rest.atto_usd, rest.unpriced);
+        let mut tenant_shares = view.totals.by_tenant(view.tenant.as_deref());
+        let mut own_sum = sum.clone();
+        if let Some((_, own_share)) = tenant_shares.next() {
+            (own_sum.calls, own_sum.tokens, own_sum.atto_usd, own_sum.unpriced) =
+                (own_share.calls, own_share.tokens, own_share.atto_usd, own_share.unpriced);
         }
-        let own = (name(view.tenant.as_deref()), own);
+        let own_tenant = (name_or_default(view.tenant.as_deref()), own_sum);
+        let other_tenants = tenant_shares.map(|(tenant, share)| (name_or_default(tenant), share_sum(&share)));
         Self {
-            tenants: std::iter::once(own).chain(tenants.map(|(tenant, rest)| (name(tenant), share(&rest)))).collect(),
-            feature: name(view.feature.as_deref()),
-            user: name(view.user.as_deref()),
+            tenants: std::iter::once(own_tenant).chain(other_tenants).collect(),
+            feature: name_or_default(view.feature.as_deref()),
+            user: name_or_default(view.user.as_deref()),
             session: view.session.clone(),
-            models: view.totals.models.iter().map(|(model, totals)| (model.clone(), share(totals))).collect(),
+            models: view.totals.models.iter().map(|(model, totals)| (model.clone(), share_sum(totals))).collect(),
             sum,
         }
     }
@@ -60,9 +60,9 @@ impl RunContribution {
 
 /// Decodes all shares of a group; they are stored one after the other.
 pub(super) fn decode_contributions(mut from: &[u8]) -> Vec<RunContribution> {
-    let mut all = Vec::new();
-    while let Some(one) = RunContribution::take(&mut from) {
-        all.push(one);
+    let mut contributions = Vec::new();
+    while let Some(contribution) = RunContribution::take(&mut from) {
+        contributions.push(contribution);
     }
-    all
+    contributions
 }

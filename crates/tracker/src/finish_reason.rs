@@ -1,10 +1,10 @@
 //! Normalises how a model call ended: finish reasons ([`normalize_finish_reason`]), and the reason why it was not
-//! answered as requested ([`trouble`]). Providers spell one reason differently (`length`, `max_tokens`, `MAX_TOKENS`),
-//! and a single count of fallbacks would hide their causes.
+//! answered as requested ([`classify_trouble`]). Providers spell one reason differently (`length`, `max_tokens`,
+//! `MAX_TOKENS`), and a single count of fallbacks would hide their causes.
 
 use genai::ItemFacts;
 
-use super::observation::trouble as kind;
+use super::observation::trouble;
 
 /// Finish reasons by their normalised spelling.
 const FINISH_REASONS: &[(&str, &[&str])] = &[
@@ -47,39 +47,40 @@ const FINISH_REASONS: &[(&str, &[&str])] = &[
 /// The normalised spelling of a finish reason; unknown ones are returned unchanged.
 pub(super) fn normalize_finish_reason(reason: &str) -> &str {
     let mut lower = reason.to_ascii_lowercase();
-    if let Some(rest) = lower.strip_prefix("finish_reason_") {
-        lower = rest.to_owned();
+    if let Some(stripped) = lower.strip_prefix("finish_reason_") {
+        lower = stripped.to_owned();
     }
     let found = FINISH_REASONS.iter().find(|(_, spellings)| spellings.contains(&lower.as_str()));
-    found.map_or(reason, |(word, _)| word)
+    found.map_or(reason, |(normalized, _)| normalized)
 }
 
-/// Why a model call was not answered as requested. `error` is the type of its error, from the item or its exception.
+/// Why a model call was not answered as requested: a constant of [`trouble`]. `error` is the type of its error, from
+/// the item or its exception.
 pub(super) fn classify_trouble(item: &ItemFacts, error: Option<&str>) -> u8 {
     if matches!(item.finish.as_deref().map(normalize_finish_reason), Some("refusal" | "content_filter")) {
-        return kind::REFUSAL;
+        return trouble::REFUSAL;
     }
     if !item.failed {
-        return if item.event.as_deref() == Some("api_refusal") { kind::REFUSAL } else { kind::NONE };
+        return if item.event.as_deref() == Some("api_refusal") { trouble::REFUSAL } else { trouble::NONE };
     }
     match item.status {
-        Some(429) => kind::RATE_LIMITED,
-        Some(529) => kind::OVERLOADED,
-        _ => error.map_or(kind::OTHER, classify_reason),
+        Some(429) => trouble::RATE_LIMITED,
+        Some(529) => trouble::OVERLOADED,
+        _ => error.map_or(trouble::OTHER, classify_reason),
     }
 }
 
-/// Maps a free-text reason to a kind of trouble.
-pub(super) fn classify_reason(word: &str) -> u8 {
-    let word = word.to_ascii_lowercase();
-    let has = |part: &str| word.contains(part);
+/// Maps a free-text reason to a constant of [`trouble`].
+pub(super) fn classify_reason(reason: &str) -> u8 {
+    let reason = reason.to_ascii_lowercase();
+    let has = |part: &str| reason.contains(part);
     if has("429") || has("ratelimit") || has("rate_limit") || has("rate limit") || has("too_many_requests") {
-        kind::RATE_LIMITED
+        trouble::RATE_LIMITED
     } else if has("529") || has("overloaded") {
-        kind::OVERLOADED
+        trouble::OVERLOADED
     } else if has("refus") || has("content_filter") || has("content filter") {
-        kind::REFUSAL
+        trouble::REFUSAL
     } else {
-        kind::OTHER
+        trouble::OTHER
     }
 }

@@ -1,10 +1,12 @@
 //! [`ItemGroup`]: the items of sessions and traces that were seen together. A trace may hold several sessions and a
 //! session many traces; any item that names both joins them.
 //! Adding an item twice, or in another order, changes nothing: every field is a minimum, a maximum or a union. Only
-//! the numbers of keys and names depend on the order, so nothing compares by them. `resolve` assigns items to runs;
-//! `store` finds the group of a key.
+//! the numbers of keys and names depend on the order, so results never compare these numbers. `resolve` assigns items
+//! to runs; `store` finds the group of a key.
 
 use std::cmp::Ordering;
+
+use runs::OTHER;
 
 use super::compact_map::CompactMap;
 use super::observation::{
@@ -17,10 +19,8 @@ pub(super) use super::group_data::{
     TracePosition,
 };
 
-/// Maximum number of distinct names (models, tools, tenants and so on) in one group.
+/// Maximum number of distinct names (models, tools, tenants and so on) in one group; further ones become [`OTHER`].
 const MAX_NAMES: usize = 255;
-/// Replaces names beyond the maximum.
-const OTHER: &str = "other";
 
 /// The keys of an item, as numbers in its group.
 #[derive(Clone, Copy)]
@@ -75,19 +75,17 @@ impl ItemGroup {
 
     /// The name with this number; "" if there is none.
     pub(super) fn name(&self, number: u16) -> &str {
-        usize::from(number).checked_sub(1).and_then(|at| self.names.get(at)).map_or("", |name| name)
+        usize::from(number).checked_sub(1).and_then(|index| self.names.get(index)).map_or("", |name| name)
     }
 
-    /// Adds a key that the index does not hold yet; returns its number.
-    pub(super) fn add_key(&mut self, id: [u8; 16], seen: &ObservedKey, within: u32) -> u32 {
-        let text = seen.text.clone();
-        let kind = seen.kind;
-        self.named_runs = self.named_runs.saturating_add(u32::from(kind == key_kind::RUN));
+    /// Adds a key that the group does not hold yet; returns its number. `session` is the number of a run's session.
+    pub(super) fn add_key(&mut self, id: [u8; 16], key: &ObservedKey, session: u32) -> u32 {
+        self.named_runs = self.named_runs.saturating_add(u32::from(key.kind == key_kind::RUN));
         self.keys.push(GroupKey {
             id,
-            kind,
-            text,
-            session: within,
+            kind: key.kind,
+            text: key.text.clone(),
+            session,
             first: 0,
             last: 0,
             touched: 0,
@@ -96,17 +94,17 @@ impl ItemGroup {
         u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
     }
 
+    /// The number of a name; adds the name if necessary.
     fn intern(&mut self, name: &str) -> u16 {
         let known = self.names.iter().position(|known| **known == *name);
-        let at = known.unwrap_or_else(|| {
+        let index = known.unwrap_or_else(|| {
             let name = if self.names.len() < MAX_NAMES { name } else { OTHER };
-            if let Some(at) = self.names.iter().position(|known| **known == *name) {
-                return at;
-            }
-            self.names.push(name.into());
-            self.names.len() - 1
+            self.names.iter().position(|known| **known == *name).unwrap_or_else(|| {
+                self.names.push(name.into());
+                self.names.len() - 1
+            })
         });
-        u16::try_from(at + 1).unwrap_or(0)
+        u16::try_from(index + 1).unwrap_or(0)
     }
 
     /// Returns the name that is alphabetically first; a missing name loses.
@@ -124,9 +122,10 @@ impl ItemGroup {
         (self.key_text(number), self.key(number).map_or("", |key| self.key_text(key.session)))
     }
 
-    /// A span's own place is preferred to the span a log record was written in, and that to a trace alone.
+    /// Returns the better known position: a span of its own, then the span a log record was written in, then a trace
+    /// alone.
     fn first_position(&self, a: TracePosition, b: TracePosition) -> TracePosition {
-        let rank = |spot: &TracePosition| (spot.node == 0, !spot.is_own_span, spot.node);
+        let rank = |position: &TracePosition| (position.node == 0, !position.is_own_span, position.node);
         let trace = self.first_key(a.trace, b.trace);
         match rank(&a).cmp(&rank(&b)) {
             Ordering::Less => a,
@@ -136,93 +135,74 @@ impl ItemGroup {
     }
 
     /// Adds one item of a batch; its keys must already be in the group.
-    pub(super) fn add_item(&mut self, sight: &BatchObservation, seen: &ObservedItem, ids: ItemKeys, touched: u64) {
+    pub(super) fn add_item(
+        &mut self,
+        observation: &BatchObservation,
+        item: &ObservedItem,
+        ids: ItemKeys,
+        touched: u64,
+    ) {
         let mut name = |number: u32| {
-            let text = (number as usize).checked_sub(1).and_then(|at| sight.names.get(at));
+            let text = (number as usize).checked_sub(1).and_then(|index| observation.names.get(index));
             text.map_or(0, |text| self.intern(text))
         };
-        let tags = AttributionTags::from_attribution(&seen.attribution, &mut name);
-        let (finish, error) = (name(seen.finish), name(seen.error));
-        let call = seen.call.as_ref().map(|call| [name(call.model), name(call.requested_model), name(call.provider)]);
-        let of_mark = name(seen.model);
-        let [tool, source] = seen.tool.as_ref().map_or([0, 0], |tool| [name(tool.name), name(tool.denial_source)]);
-        self.update_keys(seen, ids, touched, tags);
+        let tags = AttributionTags::from_attribution(&item.attribution, &mut name);
+        let (finish, error) = (name(item.finish), name(item.error));
+        let call_names =
+            item.call.as_ref().map(|call| [name(call.model), name(call.requested_model), name(call.provider)]);
+        let mark_model = name(item.model);
+        let [tool_name, denial_source] =
+            item.tool.as_ref().map_or([0, 0], |tool| [name(tool.name), name(tool.denial_source)]);
+        self.update_keys(item, ids, touched, tags);
         self.link_trace_to_session(ids);
-        self.add_place(seen, ids, source);
+        self.add_item_node(item, ids, denial_source);
         let ItemKeys { trace, session, run } = ids;
-        let ObservedItem { node, flags, start, end, .. } = *seen;
-        let spot = TracePosition { is_own_span: node != 0 && flags & flag::SPAN != 0, node, trace };
-        if let (Some(call), Some([model, asked, provider])) = (&seen.call, call) {
-            let ObservedModelCall { key, price_quality: worth, buckets, atto, trouble, fallback, attempts, .. } = *call;
-            let (tokens, atto) = (PackedTokens::from_buckets(&buckets), PackedAttoUsd::new(atto));
-            let spot = spot.clone();
-            let model_worth = if model == 0 { 0 } else { worth };
+        let ObservedItem { node, flags, start, end, .. } = *item;
+        let AttributionTags { tenant, feature, .. } = tags;
+        let position = || TracePosition { is_own_span: node != 0 && flags & flag::SPAN != 0, node, trace };
+        if let (Some(call), Some([model, requested_model, provider])) = (&item.call, call_names) {
+            let ObservedModelCall { price_quality, trouble, fallback, attempts, .. } = *call;
             #[rustfmt::skip]
             let new = ModelCallRecord {
-                position: spot, session, run, flags, start, end, finish, model, model_quality: model_worth, price_quality: worth, tokens, atto,
-                requested_model: asked, provider, tenant: tags.tenant, feature: tags.feature, error, trouble, fallback, attempts,
+                position: position(), session, run, flags, start, end, finish, model, price_quality,
+                model_quality: if model == 0 { 0 } else { price_quality },
+                tokens: PackedTokens::from_buckets(&call.buckets), atto: PackedAttoUsd::new(call.atto),
+                requested_model, provider, tenant, feature, error, trouble, fallback, attempts,
             };
-            self.add_call(key, new);
+            self.add_call(call.key, new);
         }
-        if let Some(seen) = &seen.tool {
-            let (name, alias) = if flags & (flag::IS_TOOL_CALL | flag::SPAN) == flag::IS_TOOL_CALL | flag::SPAN {
-                (tool, 0)
-            } else {
-                (0, tool)
+        if let Some(tool) = &item.tool {
+            let tool_span = flag::IS_TOOL_CALL | flag::SPAN;
+            let (name, alias) = if flags & tool_span == tool_span { (tool_name, 0) } else { (0, tool_name) };
+            #[rustfmt::skip]
+            let new = ToolCallRecord {
+                position: position(), session, run, flags, start, end, name, alias, error, denial_source,
+                args: tool.args,
             };
-            let (spot, args) = (spot.clone(), seen.args);
-            self.add_tool(
-                seen.key,
-                ToolCallRecord {
-                    position: spot,
-                    session,
-                    run,
-                    flags,
-                    start,
-                    end,
-                    name,
-                    alias,
-                    error,
-                    denial_source: source,
-                    args,
-                },
-            );
+            self.add_tool(tool.key, new);
         }
-        let mark = |kind| {
-            let spot = spot.clone();
-            let AttributionTags { tenant, feature, .. } = tags;
-            LifecycleMark {
-                kind,
-                position: spot,
-                session,
-                run,
-                flags,
-                start,
-                end,
-                finish,
-                tenant,
-                feature,
-                model: of_mark,
-                error,
-            }
+        #[rustfmt::skip]
+        let new_mark = |kind, flags| LifecycleMark {
+            kind, position: position(), session, run, flags, start, end, finish, tenant, feature, model: mark_model,
+            error,
         };
-        if seen.mark != mark::NONE {
-            let own = if node == 0 { start ^ u64::from(seen.mark) } else { node ^ u64::from(seen.mark) };
-            self.add_mark(own, mark(seen.mark));
+        if item.mark != mark::NONE {
+            let place = if node == 0 { start } else { node };
+            self.add_mark(place ^ u64::from(item.mark), new_mark(item.mark, flags));
         }
-        if seen.sub_agent != 0 {
-            self.add_mark(seen.sub_agent, LifecycleMark { flags: flags & !flag::FAILED, ..mark(mark::SUB_AGENT) });
+        if item.sub_agent != 0 {
+            self.add_mark(item.sub_agent, new_mark(mark::SUB_AGENT, flags & !flag::FAILED));
         }
     }
 
     /// The merged flags of the item's tool call; 0 if the call is not in the group.
-    pub(super) fn tool_flags(&self, seen: &ObservedItem) -> u16 {
-        self.tool_name_and_flags(seen).map_or(0, |(_, flags)| flags)
+    pub(super) fn tool_flags(&self, item: &ObservedItem) -> u16 {
+        self.tool_name_and_flags(item).map_or(0, |(_, flags)| flags)
     }
 
-    /// Like [`Self::heard`], with the tool's name.
-    pub(super) fn tool_name_and_flags(&self, seen: &ObservedItem) -> Option<(&str, u16)> {
-        let tool = self.tools.get(seen.tool.as_ref()?.key)?;
+    /// Like [`Self::tool_flags`], with the tool's name.
+    pub(super) fn tool_name_and_flags(&self, item: &ObservedItem) -> Option<(&str, u16)> {
+        let tool = self.tools.get(item.tool.as_ref()?.key)?;
         let name = if tool.name == 0 { tool.alias } else { tool.name };
         Some((self.name(name), tool.flags))
     }
@@ -232,59 +212,62 @@ impl ItemGroup {
         let shift = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
         let key = |number: u32| if number == 0 { 0 } else { number.saturating_add(shift) };
         let names: Vec<u16> = other.names.iter().map(|name| self.intern(name)).collect();
-        let name = |number: u16| usize::from(number).checked_sub(1).and_then(|at| names.get(at)).copied().unwrap_or(0);
-        for one in other.keys {
-            self.keys.push(GroupKey { session: key(one.session), tags: one.tags.map(name), ..one });
+        let name =
+            |number: u16| usize::from(number).checked_sub(1).and_then(|index| names.get(index)).copied().unwrap_or(0);
+        let position = |old: &TracePosition| TracePosition { trace: key(old.trace), ..*old };
+        for old in other.keys {
+            self.keys.push(GroupKey { session: key(old.session), tags: old.tags.map(name), ..old });
         }
-        for (at, one) in other.nodes.into_entries() {
-            self.add_node(
-                at,
-                SpanNode { trace: key(one.trace), run: key(one.run), denial_source: name(one.denial_source), ..one },
-            );
+        for (place, old) in other.nodes.into_entries() {
+            let (trace, run, denial_source) = (key(old.trace), key(old.run), name(old.denial_source));
+            self.add_node(place, SpanNode { trace, run, denial_source, ..old });
         }
-        let spot = |spot: &TracePosition| TracePosition { trace: key(spot.trace), ..*spot };
-        for (at, one) in other.calls.into_entries() {
-            let (session, run, finish, model) = (key(one.session), key(one.run), name(one.finish), name(one.model));
-            let (asked, provider, error) = (name(one.requested_model), name(one.provider), name(one.error));
-            let (spot, tenant, feature) = (spot(&one.position), name(one.tenant), name(one.feature));
-            self.add_call(
-                at,
-                ModelCallRecord {
-                    position: spot,
-                    session,
-                    run,
-                    finish,
-                    model,
-                    requested_model: asked,
-                    provider,
-                    tenant,
-                    feature,
-                    error,
-                    ..one
-                },
-            );
+        for (call_key, old) in other.calls.into_entries() {
+            let new = ModelCallRecord {
+                position: position(&old.position),
+                session: key(old.session),
+                run: key(old.run),
+                finish: name(old.finish),
+                model: name(old.model),
+                requested_model: name(old.requested_model),
+                provider: name(old.provider),
+                tenant: name(old.tenant),
+                feature: name(old.feature),
+                error: name(old.error),
+                ..old
+            };
+            self.add_call(call_key, new);
         }
-        for (at, one) in other.tools.into_entries() {
-            let (session, run, error, source) =
-                (key(one.session), key(one.run), name(one.error), name(one.denial_source));
-            let (spot, name, alias) = (spot(&one.position), name(one.name), name(one.alias));
-            self.add_tool(
-                at,
-                ToolCallRecord { position: spot, session, run, name, alias, error, denial_source: source, ..one },
-            );
+        for (call_key, old) in other.tools.into_entries() {
+            let new = ToolCallRecord {
+                position: position(&old.position),
+                session: key(old.session),
+                run: key(old.run),
+                name: name(old.name),
+                alias: name(old.alias),
+                error: name(old.error),
+                denial_source: name(old.denial_source),
+                ..old
+            };
+            self.add_tool(call_key, new);
         }
-        for (at, one) in other.marks.into_entries() {
-            let (session, run) = (key(one.session), key(one.run));
-            let (finish, tenant, feature) = (name(one.finish), name(one.tenant), name(one.feature));
-            let (model, error, spot) = (name(one.model), name(one.error), spot(&one.position));
-            self.add_mark(
-                at,
-                LifecycleMark { position: spot, session, run, finish, tenant, feature, model, error, ..one },
-            );
+        for (mark_key, old) in other.marks.into_entries() {
+            let new = LifecycleMark {
+                position: position(&old.position),
+                session: key(old.session),
+                run: key(old.run),
+                finish: name(old.finish),
+                tenant: name(old.tenant),
+                feature: name(old.feature),
+                model: name(old.model),
+                error: name(old.error),
+                ..old
+            };
+            self.add_mark(mark_key, new);
         }
-        for (at, one) in other.published.into_entries() {
-            let fired = self.published.get(at).map_or(0, |known| known.fired);
-            self.published.insert(at, PublicationRecord { fired: one.fired | fired, ..one });
+        for (record_key, old) in other.published.into_entries() {
+            let fired = self.published.get(record_key).map_or(0, |known| known.fired);
+            self.published.insert(record_key, PublicationRecord { fired: old.fired | fired, ..old });
         }
         self.contributions = [&*self.contributions, &*other.contributions].concat().into();
         self.received = self.received.max(other.received);
@@ -296,14 +279,16 @@ impl ItemGroup {
     }
 
     /// Updates times and tags of the item's keys.
-    fn update_keys(&mut self, seen: &ObservedItem, ids: ItemKeys, touched: u64, tags: AttributionTags) {
+    fn update_keys(&mut self, item: &ObservedItem, ids: ItemKeys, touched: u64, tags: AttributionTags) {
         self.touched = self.touched.max(touched);
         for number in [ids.trace, ids.session, ids.run] {
             let Some(known) = self.key(number).map(|key| key.tags) else { continue };
             let tags = known.zip(tags, |a, b| self.first_name(a, b));
-            let Some(key) = (number as usize).checked_sub(1).and_then(|at| self.keys.get_mut(at)) else { continue };
-            key.first = earlier(key.first, seen.start);
-            key.last = key.last.max(seen.end).max(seen.start);
+            let Some(key) = (number as usize).checked_sub(1).and_then(|index| self.keys.get_mut(index)) else {
+                continue;
+            };
+            key.first = earlier(key.first, item.start);
+            key.last = key.last.max(item.end).max(item.start);
             key.touched = key.touched.max(touched);
             key.tags = tags;
         }
@@ -312,52 +297,49 @@ impl ItemGroup {
     /// Records which session a trace was seen with.
     fn link_trace_to_session(&mut self, ids: ItemKeys) {
         let known = self.key(ids.trace).map_or(0, |key| key.session);
-        let first = self.first_key(known, ids.session);
-        if let Some(key) = (ids.trace as usize).checked_sub(1).and_then(|at| self.keys.get_mut(at)) {
-            key.session = first;
+        let session = self.first_key(known, ids.session);
+        if let Some(key) = (ids.trace as usize).checked_sub(1).and_then(|index| self.keys.get_mut(index)) {
+            key.session = session;
         }
     }
 
     /// Records the item's place in the trace.
-    fn add_place(&mut self, seen: &ObservedItem, ids: ItemKeys, source: u16) {
-        if seen.node == 0 {
+    fn add_item_node(&mut self, item: &ObservedItem, ids: ItemKeys, denial_source: u16) {
+        if item.node == 0 {
             return;
         }
-        let is_span = seen.flags & flag::SPAN != 0;
-        let sub = seen.flags & flag::SUB_AGENT != 0;
+        let is_span = item.flags & flag::SPAN != 0;
+        let is_sub_agent = item.flags & flag::SUB_AGENT != 0;
+        let denied = is_span && item.flags & flag::DENIED != 0;
         let node = SpanNode {
-            parent: if is_span { seen.parent } else { 0 },
+            parent: if is_span { item.parent } else { 0 },
             trace: ids.trace,
             run: ids.run,
-            iteration: seen.iteration,
-            agent: is_span && seen.mark == mark::AGENT && !sub,
-            denied: is_span && seen.flags & flag::DENIED != 0,
-            denial_source: if is_span && seen.flags & flag::DENIED != 0 { source } else { 0 },
+            iteration: item.iteration,
+            agent: is_span && item.mark == mark::AGENT && !is_sub_agent,
+            denied,
+            denial_source: if denied { denial_source } else { 0 },
         };
         if is_span || node.run != 0 || node.iteration != 0 {
-            self.add_node(seen.node, node);
+            self.add_node(item.node, node);
         }
     }
 
-    fn add_node(&mut self, at: u64, new: SpanNode) {
-        let run = self.nodes.get(at).map_or(new.run, |known| self.first_key(known.run, new.run));
-        let source = self
-            .nodes
-            .get(at)
-            .map_or(new.denial_source, |known| self.first_name(known.denial_source, new.denial_source));
-        match self.nodes.get_mut(at) {
-            None => {
-                self.nodes.insert(at, new);
-            }
-            Some(known) => {
-                known.parent = known.parent.max(new.parent);
-                known.trace = known.trace.max(new.trace);
-                known.run = run;
-                known.iteration = known.iteration.max(new.iteration);
-                known.agent |= new.agent;
-                known.denied |= new.denied;
-                known.denial_source = source;
-            }
+    fn add_node(&mut self, place: u64, new: SpanNode) {
+        let Some(known) = self.nodes.get(place) else {
+            self.nodes.insert(place, new);
+            return;
+        };
+        let run = self.first_key(known.run, new.run);
+        let denial_source = self.first_name(known.denial_source, new.denial_source);
+        if let Some(known) = self.nodes.get_mut(place) {
+            known.parent = known.parent.max(new.parent);
+            known.trace = known.trace.max(new.trace);
+            known.run = run;
+            known.iteration = known.iteration.max(new.iteration);
+            known.agent |= new.agent;
+            known.denied |= new.denied;
+            known.denial_source = denial_source;
         }
     }
 
@@ -367,12 +349,12 @@ impl ItemGroup {
             self.calls.insert(key, new);
             return;
         };
-        let (model, model_worth) = match known.model_quality.cmp(&new.model_quality) {
+        let (model, model_quality) = match known.model_quality.cmp(&new.model_quality) {
             Ordering::Greater => (known.model, known.model_quality),
             Ordering::Less => (new.model, new.model_quality),
             Ordering::Equal => (self.first_name(known.model, new.model), new.model_quality),
         };
-        let (worth, atto) = (known.price_quality, known.atto).max((new.price_quality, new.atto));
+        let (price_quality, atto) = (known.price_quality, known.atto).max((new.price_quality, new.atto));
         let merged = ModelCallRecord {
             position: self.first_position(known.position, new.position),
             session: self.first_key(known.session, new.session),
@@ -382,8 +364,8 @@ impl ItemGroup {
             end: known.end.max(new.end),
             finish: self.first_name(known.finish, new.finish),
             model,
-            model_quality: model_worth,
-            price_quality: worth,
+            model_quality,
+            price_quality,
             atto,
             tokens: known.tokens.max(new.tokens),
             requested_model: self.first_name(known.requested_model, new.requested_model),
@@ -445,20 +427,18 @@ impl ItemGroup {
 /// Returns the more specific trouble: a named one, then "other", then none; of two named ones the lower number.
 fn most_specific_trouble(a: u8, b: u8) -> u8 {
     match (a, b) {
-        (trouble::NONE, other) | (other, trouble::NONE) => other,
+        (trouble::NONE, trouble) | (trouble, trouble::NONE) => trouble,
         _ => a.min(b),
     }
 }
 
+/// Returns `a` or `b` as `a_first` says; if one of them is missing, the other one.
 fn first_present<N: Copy + Default + PartialEq>(a: N, b: N, a_first: bool) -> N {
-    match (a, b) {
-        (none, other) | (other, none) if none == N::default() => other,
-        _ if a_first => a,
-        _ => b,
-    }
+    let missing = N::default();
+    if b == missing || (a != missing && a_first) { a } else { b }
 }
 
-/// Merges flags by union, except `TURN`: tokens count as a turn's only if all records agree.
+/// Merges flags by union, except `TURN_TOKENS`: tokens count as a turn's only if all records agree.
 fn merge_flags(a: u16, b: u16) -> u16 {
     ((a | b) & !flag::TURN_TOKENS) | (a & b & flag::TURN_TOKENS)
 }

@@ -1,4 +1,4 @@
-//! The data of a [`ItemGroup`]. `group` adds items to it.
+//! The data of an [`ItemGroup`]. `group` adds items to it.
 
 use super::codec::record;
 use super::compact_map::CompactMap;
@@ -13,14 +13,14 @@ record! {
         /// The number of a key is its index + 1; 0 = none.
         keys: Vec<GroupKey>,
         names: Vec<Box<str>>,
-        /// By place in the trace (see [`super::seen::place`]).
+        /// By place in the trace: see [`super::observation::span_place`].
         nodes: CompactMap<SpanNode>,
         calls: CompactMap<ModelCallRecord>,
         tools: CompactMap<ToolCallRecord>,
         marks: CompactMap<LifecycleMark>,
         /// What was published about runs and sessions, by digests of their ids.
         published: CompactMap<PublicationRecord>,
-        /// The shares of its runs in the sums, encoded as in [`super::counted`].
+        /// The shares of its runs in the sums, encoded as in [`super::contribution`].
         contributions: Box<[u8]>,
         /// Gateway time of the last batch, unix ns.
         received: u64,
@@ -30,7 +30,7 @@ record! {
         batch: u64,
         /// Runs that had not ended at the last evaluation.
         unfinished_runs: u32,
-        /// Number of run keys, that is runs that the dialect names.
+        /// Number of runs that the dialect names, each with a key.
         named_runs: u32,
         /// A model call failed or was not answered as requested, so the next call may replace it.
         has_trouble: bool,
@@ -45,6 +45,7 @@ record! {
         text: Box<str>,
         /// Of a run: its session. Of a trace: the alphabetically first session that was seen with it.
         session: u32,
+        /// Earliest start and latest end of the key's items, unix ns; 0 = unknown.
         first: u64,
         last: u64,
         /// The engine's running time at the last batch that named the key.
@@ -65,7 +66,7 @@ record! {
         service: u16,
     }
 
-    /// A place in a trace: a span, or one that was only referred to so far.
+    /// A place in a trace: a span, or one of which only log records were seen so far.
     #[derive(Clone)]
     pub(super) struct SpanNode {
         parent: u64,
@@ -102,7 +103,7 @@ record! {
         end: u64,
         finish: u16,
         model: u16,
-        /// Worth of the record that named the model.
+        /// Price quality of the record that named the model.
         model_quality: u8,
         price_quality: u8,
         tokens: PackedTokens,
@@ -113,7 +114,7 @@ record! {
         tenant: u16,
         feature: u16,
         error: u16,
-        /// A constant of `seen::trouble`.
+        /// A constant of [`super::observation::trouble`].
         trouble: u8,
         fallback: u8,
         attempts: u8,
@@ -139,9 +140,10 @@ record! {
         args: u64,
     }
 
-    /// The start or the end of something; see `seen::mark`.
+    /// A record that an agent, turn or session started, ended or failed.
     #[derive(Clone)]
     pub(super) struct LifecycleMark {
+        /// A constant of [`super::observation::mark`].
         kind: u8,
         position: TracePosition,
         session: u32,
@@ -159,7 +161,7 @@ record! {
     /// What was published about a run or session.
     #[derive(Clone, Default)]
     pub(super) struct PublicationRecord {
-        /// The engine's running time when its end, or a late change after it, was published; 0 = not over.
+        /// The engine's running time when the end, or a late change after it, was published; 0 = not over.
         over_at: u64,
         /// The engine's running time since when an uncertain end is shown on pages. It is not published, and no
         /// counter includes it.
@@ -176,8 +178,8 @@ record! {
 }
 
 impl AttributionTags {
-    pub(super) fn from_attribution(who: &ItemAttribution, mut name: impl FnMut(u32) -> u16) -> Self {
-        let ItemAttribution { tenant, feature, user, template, incident, commit, issue, service } = *who;
+    pub(super) fn from_attribution(attribution: &ItemAttribution, mut name: impl FnMut(u32) -> u16) -> Self {
+        let ItemAttribution { tenant, feature, user, template, incident, commit, issue, service } = *attribution;
         Self {
             tenant: name(tenant),
             feature: name(feature),
@@ -191,20 +193,20 @@ impl AttributionTags {
     }
 
     /// Combines two sets of tags field by field.
-    pub(super) fn zip(self, other: Self, of: impl Fn(u16, u16) -> u16) -> Self {
+    pub(super) fn zip(self, other: Self, combine: impl Fn(u16, u16) -> u16) -> Self {
         Self {
-            tenant: of(self.tenant, other.tenant),
-            feature: of(self.feature, other.feature),
-            user: of(self.user, other.user),
-            template: of(self.template, other.template),
-            incident: of(self.incident, other.incident),
-            commit: of(self.commit, other.commit),
-            issue: of(self.issue, other.issue),
-            service: of(self.service, other.service),
+            tenant: combine(self.tenant, other.tenant),
+            feature: combine(self.feature, other.feature),
+            user: combine(self.user, other.user),
+            template: combine(self.template, other.template),
+            incident: combine(self.incident, other.incident),
+            commit: combine(self.commit, other.commit),
+            issue: combine(self.issue, other.issue),
+            service: combine(self.service, other.service),
         }
     }
 
-    pub(super) fn map(self, of: impl Fn(u16) -> u16) -> Self {
-        self.zip(self, |name, _| of(name))
+    pub(super) fn map(self, change: impl Fn(u16) -> u16) -> Self {
+        self.zip(self, |name, _| change(name))
     }
 }

@@ -1,7 +1,8 @@
-//! [`RunHistory`]: finished runs that are still shown, their sums, their outcomes, and the investigations they belong
-//! to. Bounded: 1,000 runs, 200 names of a kind, 1,000 users and sessions (the most expensive each), 10,000 outcomes,
-//! 5,000 investigations. The account with the most entries loses one first: sums are added to its `other`, everything
-//! else is dropped. `state` decides when a run is over.
+//! [`RunHistory`]: runs of evicted groups that are still shown, the sums over all runs, the outcomes of runs, and the
+//! investigations that runs belong to. Bounded: 1,000 runs, sums of 200 tenants, features or models and of 1,000 users
+//! or sessions (the most expensive ones), 10,000 outcomes, 5,000 investigations. The account with the most entries
+//! loses one first: a sum is added to the account's `other`, everything else is dropped. `state` decides when a run is
+//! over.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -45,7 +46,7 @@ pub(super) struct InvestigationState {
 
 fields!(InvestigationState { agent_type, runs, tool_calls, atto, overridden, judged, confidence, resolved_in, last });
 
-/// A finished run and its digest.
+/// A run that is still shown, and its digest.
 struct FinishedRun {
     view: RunView,
     digest: u64,
@@ -82,11 +83,11 @@ pub(super) struct RunHistory {
     outcome_order: FairQueue<OutcomeKey>,
     /// By account and incident.
     investigations: BTreeMap<(String, String), InvestigationState>,
-    /// The case of a run, by the run's digest.
+    /// Key of the investigation of a run, by the run's digest.
     investigation_of_run: HashMap<u64, (String, String)>,
     /// Accounts and agent types whose figures changed.
     changed_figures: BTreeSet<(String, String)>,
-    /// Pending news about investigations; drained after each change.
+    /// News about investigations that are not in the outbox yet; drained after each change.
     pub(super) events: Vec<OutboxEvent>,
 }
 
@@ -123,52 +124,49 @@ impl BinaryCodec for RunHistory {
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        let retired = |view: RunView| FinishedRun { digest: run_digest(&view.account, &view.run), view };
-        let recent = Vec::take(from)?.into_iter().map(retired).collect();
+        let finished = |view: RunView| FinishedRun { digest: run_digest(&view.account, &view.run), view };
+        let recent = Vec::take(from)?.into_iter().map(finished).collect();
         let (sums, outcomes) = (BinaryCodec::take(from)?, BinaryCodec::take(from)?);
-        let order = Vec::take(from)?.into_iter().collect();
-        let cases: BTreeMap<(String, String), InvestigationState> = BinaryCodec::take(from)?;
-        let runs = cases.iter().flat_map(|(key, case)| case.runs.keys().map(|run| (*run, key.clone())));
-        let case_of = runs.collect();
-        let (stale, news) = (BTreeSet::new(), Vec::new());
+        let outcome_order = Vec::take(from)?.into_iter().collect();
+        let investigations: BTreeMap<(String, String), InvestigationState> = BinaryCodec::take(from)?;
+        let runs = investigations.iter().flat_map(|(key, state)| state.runs.keys().map(|run| (*run, key.clone())));
         Some(Self {
             recent,
             sums,
             outcomes,
-            outcome_order: order,
-            investigations: cases,
-            investigation_of_run: case_of,
-            changed_figures: stale,
-            events: news,
+            outcome_order,
+            investigation_of_run: runs.collect(),
+            investigations,
+            changed_figures: BTreeSet::new(),
+            events: Vec::new(),
         })
     }
 }
 
 impl RunHistory {
-    /// Replaces a group's old share in the sums with its new one, both encoded as in [`counted`].
+    /// Replaces a group's old share in the sums with its new one, both encoded as in [`contribution`].
     pub(super) fn replace_contributions(&mut self, account: &str, before: &[u8], after: &[u8]) {
         if before == after {
             return;
         }
         let (before, after) = (contribution::decode_contributions(before), contribution::decode_contributions(after));
-        let all = &mut self.sums;
-        let own = all.entry(account.to_owned()).or_default();
-        let parts: Vec<SumContribution<'_>> = before.iter().flat_map(contribution_parts).collect();
+        let own = self.sums.entry(account.to_owned()).or_default();
+        let old_parts: Vec<SumContribution<'_>> = before.iter().flat_map(contribution_parts).collect();
         // a name that was evicted has its old share in `other`
-        let own_names: Vec<bool> = parts.iter().map(|(of, _, name, _)| of(own).contains_key(*name)).collect();
-        after.iter().for_each(|one| own.all.add(&one.sum));
-        before.iter().for_each(|one| own.all.subtract(&one.sum));
-        for (of, most, name, sum) in after.iter().flat_map(self::contribution_parts) {
-            sum_of_name(all, of, [account, name], most).add(sum);
+        let have_own_sum: Vec<bool> = old_parts.iter().map(|part| (part.map)(own).contains_key(part.name)).collect();
+        after.iter().for_each(|new| own.all.add(&new.sum));
+        before.iter().for_each(|old| own.all.subtract(&old.sum));
+        for SumContribution { map, max_names, name, amount } in after.iter().flat_map(contribution_parts) {
+            sum_of_name(&mut self.sums, map, [account, name], max_names).add(amount);
         }
-        let own = all.entry(account.to_owned()).or_default();
-        for ((of, _, name, sum), is_own) in parts.into_iter().zip(own_names) {
-            let names = of(own);
-            let name = if is_own && names.contains_key(name) { name } else { OTHER };
-            if let Some(known) = names.get_mut(name) {
-                known.subtract(sum);
-                if *known == UsageSum::default() {
-                    names.remove(name);
+        let own = self.sums.entry(account.to_owned()).or_default();
+        for (SumContribution { map, name, amount, .. }, has_own_sum) in old_parts.into_iter().zip(have_own_sum) {
+            let sums = map(own);
+            let name = if has_own_sum && sums.contains_key(name) { name } else { OTHER };
+            if let Some(sum) = sums.get_mut(name) {
+                sum.subtract(amount);
+                if *sum == UsageSum::default() {
+                    sums.remove(name);
                 }
             }
         }
@@ -177,13 +175,13 @@ impl RunHistory {
     /// The sums over all runs, live ones included.
     pub(super) fn sums(&self) -> RunSums {
         let mut sums = RunSums::default();
-        self.sums.values().for_each(|one| sums.add(one));
+        self.sums.values().for_each(|account| sums.add(account));
         RunSums { by_account: self.sums.clone(), ..sums }
     }
 
-    /// Finished runs, oldest first.
+    /// Runs that are still shown, oldest first.
     pub(super) fn recent(&self) -> impl DoubleEndedIterator<Item = &RunView> {
-        self.recent.iter().map(|one| &one.view)
+        self.recent.iter().map(|run| &run.view)
     }
 
     /// Adds a finished run to the list.
@@ -197,135 +195,147 @@ impl RunHistory {
     }
 
     /// Records an outcome or scores of a run.
-    pub(super) fn record_outcome(&mut self, account: &str, seen: &ObservedOutcome, recorder: &dyn RunEventRecorder) {
-        if !self.outcomes.contains_key(&seen.run) {
-            let gone = self.outcome_order.push(OutcomeKey { account: account.to_owned(), run: seen.run }, MAX_OUTCOMES);
-            gone.and_then(|gone| self.outcomes.remove(&gone.run));
+    pub(super) fn record_outcome(
+        &mut self,
+        account: &str,
+        observed: &ObservedOutcome,
+        recorder: &dyn RunEventRecorder,
+    ) {
+        if !self.outcomes.contains_key(&observed.run) {
+            let key = OutcomeKey { account: account.to_owned(), run: observed.run };
+            let evicted = self.outcome_order.push(key, MAX_OUTCOMES);
+            evicted.and_then(|key| self.outcomes.remove(&key.run));
         }
-        let known = self.outcomes.entry(seen.run).or_default();
-        known.outcome = seen.judged.outcome.or(known.outcome);
-        for score in &seen.judged.scores {
-            known.scores.retain(|one| one.name != score.name);
-            known.scores.push(score.clone());
+        let judgement = self.outcomes.entry(observed.run).or_default();
+        judgement.outcome = observed.judgement.outcome.or(judgement.outcome);
+        for score in &observed.judgement.scores {
+            judgement.scores.retain(|known| known.name != score.name);
+            judgement.scores.push(score.clone());
         }
-        known.scores.drain(..known.scores.len().saturating_sub(MAX_SCORES));
-        let judged = known.clone();
-        let views = self.recent.iter_mut().filter(|one| one.digest == seen.run);
-        views.for_each(|one| one.view.judgement = judged.clone());
-        let named = (account.to_owned(), seen.incident.to_string());
-        let by_run = || self.investigation_of_run.get(&seen.run).filter(|key| key.0 == account).cloned();
-        let key = if seen.incident.is_empty() { by_run() } else { Some(named) };
-        let Some(key) = key else { return };
-        if let Some(case) = self.investigations.get_mut(&key)
-            && case.apply_outcome(account, &judged, recorder)
+        judgement.scores.drain(..judgement.scores.len().saturating_sub(MAX_SCORES));
+        let judgement = judgement.clone();
+        let runs = self.recent.iter_mut().filter(|run| run.digest == observed.run);
+        runs.for_each(|run| run.view.judgement = judgement.clone());
+        let key_of_run = || self.investigation_of_run.get(&observed.run).filter(|key| key.0 == account).cloned();
+        let named_key = || Some((account.to_owned(), observed.incident.to_string()));
+        let Some(key) = (if observed.incident.is_empty() { key_of_run() } else { named_key() }) else { return };
+        if let Some(investigation) = self.investigations.get_mut(&key)
+            && investigation.apply_outcome(account, &judgement, recorder)
         {
-            self.events.push(OutboxEvent::Overridden(key.0, case.agent_type.clone(), key.1));
+            self.events.push(OutboxEvent::Overridden(key.0, investigation.agent_type.clone(), key.1));
         }
     }
 
-    /// Adds a finished or updated run to its incident's case.
+    /// Adds a finished or revised run to its incident's investigation.
     pub(super) fn add_to_investigation(&mut self, view: &RunView, digest: u64, recorder: &dyn RunEventRecorder) {
         let Some(incident) = &view.incident else { return };
-        let kind = view.feature.as_deref().unwrap_or(UNATTRIBUTED);
+        let agent_type = view.feature.as_deref().unwrap_or(UNATTRIBUTED);
         let key = (view.account.clone(), incident.clone());
         if !self.investigations.contains_key(&key) {
-            recorder.count_investigation(&key.0, kind);
-            self.events.push(OutboxEvent::Investigation(key.0.clone(), kind.to_owned(), key.1.clone()));
+            recorder.count_investigation(&key.0, agent_type);
+            self.events.push(OutboxEvent::Investigation(key.0.clone(), agent_type.to_owned(), key.1.clone()));
             if self.investigations.len() >= MAX_INVESTIGATIONS {
-                let all = self.investigations.iter().map(|(key, case)| (&*key.0, case.last, key));
-                let oldest = choose_eviction(all).cloned();
-                let gone = oldest.and_then(|key| self.investigations.remove(&key));
-                gone.iter()
-                    .flat_map(|case| case.runs.keys())
-                    .for_each(|run| drop(self.investigation_of_run.remove(run)));
+                self.evict_investigation();
             }
         }
-        let judged = self.judgement(digest);
+        let judgement = self.judgement(digest);
         let (account, incident) = key.clone();
-        let case = self.investigations.entry(key.clone()).or_default();
-        if case.agent_type.is_empty() {
-            kind.clone_into(&mut case.agent_type);
+        let investigation = self.investigations.entry(key.clone()).or_default();
+        if investigation.agent_type.is_empty() {
+            agent_type.clone_into(&mut investigation.agent_type);
         }
-        let now = (view.totals.tool_calls(), view.totals.atto_usd());
-        let (calls, atto) = case.runs.get(&digest).copied().unwrap_or_default();
-        if case.runs.contains_key(&digest) || case.runs.len() < MAX_RUNS_PER_INVESTIGATION {
-            case.runs.insert(digest, now);
+        let (tool_calls, atto) = (view.totals.tool_calls(), view.totals.atto_usd());
+        let (old_tool_calls, old_atto) = investigation.runs.get(&digest).copied().unwrap_or_default();
+        if investigation.runs.contains_key(&digest) || investigation.runs.len() < MAX_RUNS_PER_INVESTIGATION {
+            investigation.runs.insert(digest, (tool_calls, atto));
             self.investigation_of_run.insert(digest, key);
         }
-        case.tool_calls = case.tool_calls.saturating_add(now.0).saturating_sub(calls);
-        case.atto = case.atto.saturating_add(now.1).saturating_sub(atto);
-        case.last = case.last.max(view.start);
-        let overridden = case.apply_outcome(&account, &judged, recorder);
-        let kind = case.agent_type.clone();
-        if overridden {
-            self.events.push(OutboxEvent::Overridden(account.clone(), kind.clone(), incident));
+        investigation.tool_calls = investigation.tool_calls.saturating_add(tool_calls).saturating_sub(old_tool_calls);
+        investigation.atto = investigation.atto.saturating_add(atto).saturating_sub(old_atto);
+        investigation.last = investigation.last.max(view.start);
+        let is_newly_overridden = investigation.apply_outcome(&account, &judgement, recorder);
+        let agent_type = investigation.agent_type.clone();
+        if is_newly_overridden {
+            self.events.push(OutboxEvent::Overridden(account.clone(), agent_type.clone(), incident));
         }
-        self.changed_figures.insert((account, kind));
+        self.changed_figures.insert((account, agent_type));
+    }
+
+    fn evict_investigation(&mut self) {
+        let candidates = self.investigations.iter().map(|(key, investigation)| (&*key.0, investigation.last, key));
+        let oldest = choose_eviction(candidates).cloned();
+        let evicted = oldest.and_then(|key| self.investigations.remove(&key));
+        let runs = evicted.iter().flat_map(|investigation| investigation.runs.keys());
+        runs.for_each(|run| drop(self.investigation_of_run.remove(run)));
     }
 
     /// Publishes the changed figures of investigations, once for all runs that were added. Each account gets its own
     /// value.
     pub(super) fn publish_investigation_figures(&mut self, recorder: &dyn RunEventRecorder) {
-        let stale = std::mem::take(&mut self.changed_figures);
-        if stale.is_empty() {
+        let changed = std::mem::take(&mut self.changed_figures);
+        if changed.is_empty() {
             return;
         }
-        // one pass over all cases for all changed figures
-        let (mut all, mut own) = (BTreeMap::<&str, Vec<u64>>::new(), BTreeMap::<[&str; 2], Vec<u64>>::new());
-        for ((account, _), case) in &self.investigations {
-            all.entry(&case.agent_type).or_default().push(case.tool_calls);
-            own.entry([account, &case.agent_type]).or_default().push(case.tool_calls);
+        // one pass over all investigations for all changed figures
+        let mut calls_by_type = BTreeMap::<&str, Vec<u64>>::new();
+        let mut calls_by_account = BTreeMap::<[&str; 2], Vec<u64>>::new();
+        for ((account, _), investigation) in &self.investigations {
+            let (agent_type, tool_calls) = (&*investigation.agent_type, investigation.tool_calls);
+            calls_by_type.entry(agent_type).or_default().push(tool_calls);
+            calls_by_account.entry([account, agent_type]).or_default().push(tool_calls);
         }
-        let all: BTreeMap<&str, f64> = all.into_iter().map(|(kind, calls)| (kind, percentile(calls, 0.95))).collect();
-        for (account, kind) in &stale {
-            recorder.set_tool_calls_p95(account, kind, all.get(&**kind).copied().unwrap_or(0.0));
-            let own = percentile(own.remove(&[&**account, &**kind]).unwrap_or_default(), 0.95);
-            self.events.push(OutboxEvent::ToolCallsP95(account.clone(), kind.clone(), own));
+        let p95_by_type: BTreeMap<&str, f64> =
+            calls_by_type.into_iter().map(|(agent_type, calls)| (agent_type, percentile(calls, 0.95))).collect();
+        for (account, agent_type) in &changed {
+            recorder.set_tool_calls_p95(account, agent_type, p95_by_type.get(&**agent_type).copied().unwrap_or(0.0));
+            let own_calls = calls_by_account.remove(&[&**account, &**agent_type]).unwrap_or_default();
+            let own_p95 = percentile(own_calls, 0.95);
+            self.events.push(OutboxEvent::ToolCallsP95(account.clone(), agent_type.clone(), own_p95));
         }
     }
 
     /// Investigations by agent type.
     pub(super) fn investigations(&self) -> BTreeMap<String, InvestigationStats> {
-        let mut all: BTreeMap<String, InvestigationStats> = BTreeMap::new();
+        let mut by_type: BTreeMap<String, InvestigationStats> = BTreeMap::new();
         let mut calls: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for case in self.investigations.values() {
-            let one = all.entry(case.agent_type.clone()).or_default();
-            one.count += 1;
-            one.judged += u64::from(case.judged);
-            one.overridden += u64::from(case.overridden);
-            one.atto_usd = one.atto_usd.saturating_add(case.atto);
+            let stats = by_type.entry(case.agent_type.clone()).or_default();
+            stats.count += 1;
+            stats.judged += u64::from(case.judged);
+            stats.overridden += u64::from(case.overridden);
+            stats.atto_usd = stats.atto_usd.saturating_add(case.atto);
             calls.entry(&case.agent_type).or_default().push(case.tool_calls);
             let Some((confidence, seconds)) = case.confidence.zip(case.resolved_in) else { continue };
             let tenth = ((confidence * 10.0) as usize).min(9);
-            if let Some((count, mean)) = one.resolution.get_mut(tenth) {
+            if let Some((count, mean)) = stats.resolution.get_mut(tenth) {
                 *count += 1;
                 *mean += (seconds - *mean) / *count as f64;
             }
         }
-        for (kind, calls) in calls {
-            let Some(one) = all.get_mut(kind) else { continue };
-            one.tool_calls_mean = calls.iter().sum::<u64>() as f64 / calls.len().max(1) as f64;
-            one.tool_calls_p95 = percentile(calls, 0.95);
+        for (agent_type, calls) in calls {
+            let Some(stats) = by_type.get_mut(agent_type) else { continue };
+            stats.tool_calls_mean = calls.iter().sum::<u64>() as f64 / calls.len().max(1) as f64;
+            stats.tool_calls_p95 = percentile(calls, 0.95);
         }
-        all
+        by_type
     }
 }
 
 impl InvestigationState {
-    /// Applies an outcome; returns whether the case has just become overridden.
-    fn apply_outcome(&mut self, account: &str, judged: &RunJudgement, recorder: &dyn RunEventRecorder) -> bool {
-        let Some(outcome) = judged.outcome else { return false };
+    /// Applies an outcome; returns whether the investigation has just become overridden.
+    fn apply_outcome(&mut self, account: &str, judgement: &RunJudgement, recorder: &dyn RunEventRecorder) -> bool {
+        let Some(outcome) = judgement.outcome else { return false };
         self.confidence = outcome.confidence.or(self.confidence);
         self.resolved_in = outcome.resolved_in.or(self.resolved_in);
         let overridden = outcome.verdict == OutcomeVerdict::Overridden;
         // An override is final: later outcomes do not undo it, and a second override is not counted.
-        let new = overridden && !self.overridden;
-        if new {
+        let is_newly_overridden = overridden && !self.overridden;
+        if is_newly_overridden {
             recorder.count_override(account, &self.agent_type);
         }
         self.overridden |= overridden;
         self.judged = true;
-        new
+        is_newly_overridden
     }
 }
 
@@ -336,20 +346,29 @@ pub(super) fn percentile(mut values: Vec<u64>, share: f64) -> f64 {
     values.get(rank.saturating_sub(1)).map_or(0.0, |value| *value as f64)
 }
 
-/// One of the sums a run contributes to: which map, its maximum number of names, the name, the amount.
-type SumContribution<'c> = (fn(&mut RunSums) -> &mut BTreeMap<String, UsageSum>, usize, &'c str, &'c UsageSum);
+/// The amount that a run adds to the sum of one name.
+struct SumContribution<'c> {
+    /// Selects the map that holds the sum.
+    map: fn(&mut RunSums) -> &mut BTreeMap<String, UsageSum>,
+    /// Maximum number of names in that map.
+    max_names: usize,
+    name: &'c str,
+    amount: &'c UsageSum,
+}
 
 fn contribution_parts(run: &RunContribution) -> Vec<SumContribution<'_>> {
-    let mut parts: Vec<SumContribution<'_>> = vec![
-        (|sums| &mut sums.by_feature, MAX_NAMED_SUMS, &run.feature, &run.sum),
-        (|sums| &mut sums.by_user, MAX_USERS_OR_SESSIONS, &run.user, &run.sum),
-        (|sums| &mut sums.by_session, MAX_USERS_OR_SESSIONS, &run.session, &run.sum),
+    let (max_names, amount) = (MAX_USERS_OR_SESSIONS, &run.sum);
+    let mut parts = vec![
+        SumContribution { map: |sums| &mut sums.by_feature, max_names: MAX_NAMED_SUMS, name: &run.feature, amount },
+        SumContribution { map: |sums| &mut sums.by_user, max_names, name: &run.user, amount },
+        SumContribution { map: |sums| &mut sums.by_session, max_names, name: &run.session, amount },
     ];
-    for (tenant, sum) in &run.tenants {
-        parts.push((|sums| &mut sums.by_tenant, MAX_NAMED_SUMS, tenant, sum));
+    let max_names = MAX_NAMED_SUMS;
+    for (name, amount) in &run.tenants {
+        parts.push(SumContribution { map: |sums| &mut sums.by_tenant, max_names, name, amount });
     }
-    for (model, sum) in &run.models {
-        parts.push((|sums| &mut sums.by_model, MAX_NAMED_SUMS, model, sum));
+    for (name, amount) in &run.models {
+        parts.push(SumContribution { map: |sums| &mut sums.by_model, max_names, name, amount });
     }
     parts
 }
@@ -357,22 +376,22 @@ fn contribution_parts(run: &RunContribution) -> Vec<SumContribution<'_>> {
 /// The sum of an account's name, created if missing. If there are too many names, the cheapest name of the account
 /// with the most is merged into that account's `other`.
 fn sum_of_name<'m>(
-    all: &'m mut BTreeMap<String, RunSums>,
-    of: impl Fn(&mut RunSums) -> &mut BTreeMap<String, UsageSum>,
+    accounts: &'m mut BTreeMap<String, RunSums>,
+    map: impl Fn(&mut RunSums) -> &mut BTreeMap<String, UsageSum>,
     [account, name]: [&str; 2],
-    most: usize,
+    max_names: usize,
 ) -> &'m mut UsageSum {
-    let known = of(all.entry(account.to_owned()).or_default()).contains_key(name);
-    let count = |sums: &mut RunSums| of(sums).keys().filter(|name| *name != OTHER).count();
-    if !known && all.values_mut().map(count).sum::<usize>() >= most {
-        let fullest = all.iter_mut().map(|(account, sums)| (of(sums).len(), account)).max();
+    let is_known = map(accounts.entry(account.to_owned()).or_default()).contains_key(name);
+    let count = |sums: &mut RunSums| map(sums).keys().filter(|name| *name != OTHER).count();
+    if !is_known && accounts.values_mut().map(count).sum::<usize>() >= max_names {
+        let fullest = accounts.iter_mut().map(|(account, sums)| (map(sums).len(), account)).max();
         let fullest = fullest.map(|(_, account)| account.clone());
         fullest
-            .and_then(|account| all.get_mut(&account))
+            .and_then(|account| accounts.get_mut(&account))
             .into_iter()
-            .for_each(|sums| merge_cheapest_into_other(of(sums)));
+            .for_each(|sums| merge_cheapest_into_other(map(sums)));
     }
-    of(all.entry(account.to_owned()).or_default()).entry(name.to_owned()).or_default()
+    map(accounts.entry(account.to_owned()).or_default()).entry(name.to_owned()).or_default()
 }
 
 fn merge_cheapest_into_other(sums: &mut BTreeMap<String, UsageSum>) {

@@ -1,7 +1,7 @@
-//! Decides which records of model calls count. One call may be reported by an instrumentation's span, by the vendor
-//! SDK's span directly below it, and by log records written in either.
+//! Decides which records of model calls count. One call may be reported in several layers: by an instrumentation's
+//! span, by the vendor SDK's span directly below it, and by log records written in either.
 //! Invariants: a call counts once, at its innermost span; a price on an outer span is kept; tokens of failed calls
-//! count; calls that were counted earlier do not count again; linear time, except for walks of at most 64 spans.
+//! count; calls that were counted earlier do not count again; linear time, except for walks over at most 64 layers.
 //! `group` merges records with the same id; `paired_records` pairs a span with a log record without one.
 
 use std::collections::{HashMap, HashSet};
@@ -23,8 +23,10 @@ pub(super) enum CountDecision {
     TurnTokens(Option<i128>),
     /// An answered call without token counts.
     NoUsage,
-    /// A failed call; with its price if it consumed tokens anyway.
-    Failed(Option<Option<i128>>),
+    /// A failed call that consumed no tokens, or whose tokens were counted earlier.
+    Failed,
+    /// A failed call that consumed tokens, with their price if they have one.
+    FailedWithTokens(Option<i128>),
 }
 
 /// A span that is a model call.
@@ -32,12 +34,12 @@ struct ModelCallLayer<'g> {
     call: &'g ModelCallRecord,
     /// The model call directly above; 0 = none.
     parent_call: u64,
-    /// Whether one of the calls below is answered, failed, priced.
+    /// Whether one of the calls below is answered, failed, priced, or without usage.
     answered: bool,
     failed: bool,
     priced: bool,
     no_usage: bool,
-    /// The innermost call that takes this span's price: the one with the smallest place.
+    /// The innermost call that takes this span's price: of several the one with the smallest place; 0 = none.
     price_recipient: u64,
 }
 
@@ -54,14 +56,14 @@ struct ModelCallLayers<'g> {
 pub(super) fn decide_counts(
     nodes: &CompactMap<SpanNode>,
     items: &[RunItem<'_>],
-    twins: &PairedRecords,
+    pairs: &PairedRecords,
 ) -> Vec<CountDecision> {
     let layers = ModelCallLayers::build(nodes, items);
-    let one = |(at, item): (usize, &RunItem<'_>)| match item.record {
-        ItemRecord::Call(call) => twins.call(at, call).map_or(CountDecision::NotCounted, |call| layers.decide(call)),
+    let decide = |(index, item): (usize, &RunItem<'_>)| match item.record {
+        ItemRecord::Call(call) => pairs.call(index, call).map_or(CountDecision::NotCounted, |call| layers.decide(call)),
         ItemRecord::Tool(_) | ItemRecord::Mark(_) => CountDecision::NotCounted,
     };
-    items.iter().enumerate().map(one).collect()
+    items.iter().enumerate().map(decide).collect()
 }
 
 impl<'g> ModelCallLayers<'g> {
@@ -70,28 +72,28 @@ impl<'g> ModelCallLayers<'g> {
             ItemRecord::Call(call) if call.position.is_own_span => Some((call.position.node, call)),
             _ => None,
         });
-        let mut layers: HashMap<u64, ModelCallLayer<'g>> = HashMap::new();
+        let mut by_place: HashMap<u64, ModelCallLayer<'g>> = HashMap::new();
         for (place, call) in calls {
             let [answered, failed, priced, no_usage] = [false; 4];
             let layer = ModelCallLayer { call, parent_call: 0, answered, failed, priced, no_usage, price_recipient: 0 };
             // One place should hold one call; if there are two, the answered one is kept.
-            let known = layers.entry(place).or_insert(layer);
-            if !is_answered(known.call) && is_answered(call) {
-                known.call = call;
+            let chosen = by_place.entry(place).or_insert(layer);
+            if !is_answered(chosen.call) && is_answered(call) {
+                chosen.call = call;
             }
         }
-        let places: Vec<u64> = layers.keys().copied().collect();
+        let places: Vec<u64> = by_place.keys().copied().collect();
         for place in &places {
-            let above = nodes.get(*place).map_or(0, |node| node.parent);
-            if above != *place && layers.contains_key(&above) {
-                layers.entry(*place).and_modify(|layer| layer.parent_call = above);
+            let parent = nodes.get(*place).map_or(0, |node| node.parent);
+            if parent != *place && by_place.contains_key(&parent) {
+                by_place.entry(*place).and_modify(|layer| layer.parent_call = parent);
             }
         }
-        let logged = items.iter().filter_map(|item| match item.record {
+        let spans_with_logs = items.iter().filter_map(|item| match item.record {
             ItemRecord::Call(call) if !call.position.is_own_span && is_answered(call) => Some(call.position.node),
             _ => None,
         });
-        let mut layers = Self { by_place: layers, spans_with_logs: logged.collect() };
+        let mut layers = Self { by_place, spans_with_logs: spans_with_logs.collect() };
         for place in &places {
             layers.propagate_result(*place);
         }
@@ -133,29 +135,32 @@ impl<'g> ModelCallLayers<'g> {
 
     fn decide(&self, call: &ModelCallRecord) -> CountDecision {
         let layer = self.by_place.get(&call.position.node);
-        let stands = match layer {
+        let is_decisive = match layer {
             Some(layer) if call.position.is_own_span => {
-                let outermost = is_answered(call) || !(layer.failed || layer.no_usage);
-                let retried = is_without_usage(call) && !layer.no_usage;
-                !layer.answered && (outermost || retried)
+                let is_innermost = is_answered(call) || !(layer.failed || layer.no_usage);
+                let succeeds_after_failures = is_without_usage(call) && !layer.no_usage;
+                !layer.answered && (is_innermost || succeeds_after_failures)
             }
             // A log record counts only if its span does not report enough itself.
             Some(layer) => {
-                let answered = layer.answered || is_answered(layer.call);
-                !answered && (is_answered(call) || !(layer.failed || is_failed(layer.call)))
+                let has_answered_span = layer.answered || is_answered(layer.call);
+                !has_answered_span && (is_answered(call) || !(layer.failed || is_failed(layer.call)))
             }
             None => true,
         };
         if is_without_usage(call) {
-            let alone = !self.spans_with_logs.contains(&call.position.node) && !self.is_below_answered(layer);
-            return if stands && alone { CountDecision::NoUsage } else { CountDecision::NotCounted };
+            let is_alone = !self.spans_with_logs.contains(&call.position.node) && !self.is_below_answered(layer);
+            return if is_decisive && is_alone { CountDecision::NoUsage } else { CountDecision::NotCounted };
         }
-        if !stands {
+        if !is_decisive {
             return CountDecision::NotCounted;
         }
         if !is_answered(call) {
             let price = || self.effective_price(call).filter(|_| has_used_tokens(call));
-            return if is_failed(call) { CountDecision::Failed(price()) } else { CountDecision::NotCounted };
+            return match is_failed(call) {
+                true => price().map_or(CountDecision::Failed, CountDecision::FailedWithTokens),
+                false => CountDecision::NotCounted,
+            };
         }
         match self.effective_price(call) {
             None => CountDecision::NotCounted,
@@ -177,12 +182,13 @@ impl<'g> ModelCallLayers<'g> {
         false
     }
 
-    /// The call's own price, or that of a layer above. `None`: the call was counted earlier.
+    /// The call's own price, or that of a layer above. `None`: the call was counted earlier; `Some(None)`: it has no
+    /// price.
     fn effective_price(&self, call: &ModelCallRecord) -> Option<Option<i128>> {
         if call.price_quality == price_quality::PRICED {
             return Some(Some(call.atto.amount()));
         }
-        let mut counted = call.price_quality != price_quality::NOT_COUNTED;
+        let mut is_new = call.price_quality != price_quality::NOT_COUNTED;
         let place = call.position.node;
         let mut above =
             self.by_place.get(&place).filter(|_| call.position.is_own_span).map_or(0, |layer| layer.parent_call);
@@ -191,10 +197,10 @@ impl<'g> ModelCallLayers<'g> {
             if layer.call.price_quality == price_quality::PRICED && is_answered(layer.call) && !layer.priced {
                 return Some(Some(if layer.price_recipient == place { layer.call.atto.amount() } else { 0 }));
             }
-            counted |= layer.call.price_quality != price_quality::NOT_COUNTED;
+            is_new |= layer.call.price_quality != price_quality::NOT_COUNTED;
             above = layer.parent_call;
         }
-        counted.then_some(None)
+        is_new.then_some(None)
     }
 }
 
@@ -208,12 +214,12 @@ fn is_failed(call: &ModelCallRecord) -> bool {
     call.flags & (flag::FAILED | flag::ANSWERED) == flag::FAILED
 }
 
-/// Answered, but no record reports its tokens.
+/// A record reports success without tokens, and no record reports the answer, tokens or a failure.
 fn is_without_usage(call: &ModelCallRecord) -> bool {
     call.flags & (flag::NO_USAGE | flag::ANSWERED | flag::USED_TOKENS | flag::FAILED) == flag::NO_USAGE
 }
 
-/// It consumed tokens.
+/// It consumed tokens, whether it was answered or failed.
 fn has_used_tokens(call: &ModelCallRecord) -> bool {
     call.flags & flag::USED_TOKENS != 0
 }

@@ -1,9 +1,9 @@
 //! The `runs` processor. A run is one agent invocation, identified by the id that a dialect names, otherwise by spans
-//! and traces; runs share sessions. The processor stamps the run on every agent item and sums up activity, duration,
-//! cost and failures.
-//! Invariants: `process` changes only its batch; state changes only by effects of committed batches and does not
-//! depend on the order or batching of items; a call that arrives on two signals counts once; all state is bounded.
-//! `genai` classifies items, `processors/cost` prices them, `pages` shows the result.
+//! and traces; a session has one or more runs. The processor stamps the run on every agent item and sums up activity,
+//! duration, cost and failures.
+//! Invariants: `process` changes only its batch; the runs change only by effects of committed batches and by ticks, and
+//! do not depend on the order or batching of items; a call that arrives on two signals counts once; all state is
+//! bounded. `genai` classifies items, `crates/processors/src/cost` prices them, `pages` shows the result.
 
 mod aggregation_context;
 mod alerts;
@@ -83,7 +83,7 @@ use view_cache::RunViewCache;
 
 /// Maximum number of groups evaluated in one tick, so that no tick takes long.
 const EVALUATIONS_PER_TICK: usize = 2000;
-/// Number of runs and sessions applied under one lock.
+/// Maximum number of findings about runs and sessions that are applied under one lock.
 const FINDINGS_PER_LOCK: usize = 64;
 
 /// See the module documentation.
@@ -92,7 +92,7 @@ pub struct RunTracker {
     settings: Settings,
     vocabulary: Arc<Vocabulary>,
     ids: Arc<dyn IdPolicy>,
-    meters: RunMetrics,
+    metrics: RunMetrics,
     /// Limits what stamps may read.
     read_quota: ReadQuota,
     /// Cached views of heavy groups.
@@ -112,77 +112,77 @@ impl RunTracker {
         ids: Arc<dyn IdPolicy>,
         meter: &Meter,
     ) -> Self {
-        let state = Mutex::new(TrackerState::new(settings.clone()));
-        let (credit, glances) = (ReadQuota::default(), RunViewCache::default());
-        let (meters, shelf) = (RunMetrics::new(meter), OnceLock::new());
         Self {
             id,
+            state: Mutex::new(TrackerState::new(settings.clone())),
             settings,
             vocabulary,
             ids,
-            meters,
-            read_quota: credit,
-            view_cache: glances,
-            rate_tables: shelf,
-            state,
+            metrics: RunMetrics::new(meter),
+            read_quota: ReadQuota::default(),
+            view_cache: RunViewCache::default(),
+            rate_tables: OnceLock::new(),
         }
     }
 
     /// Sets the price tables of the cost step before this one; they say which ids mean the same model. Only the first
     /// call counts.
-    pub fn set_rate_tables(&self, shelf: Arc<ActiveRates>) {
-        self.rate_tables.get_or_init(|| shelf);
+    pub fn set_rate_tables(&self, active: Arc<ActiveRates>) {
+        self.rate_tables.get_or_init(|| active);
     }
 
     fn aggregation_context(&self) -> AggregationContext {
-        let table = self.rate_tables.get().map(|shelf| Arc::clone(shelf.rates().common()));
+        let table = self.rate_tables.get().map(|active| Arc::clone(active.rates().common()));
         AggregationContext { window: constants::nanos(self.settings.tool_window), table }
     }
 
     /// The effect to commit for an outcome that a user recorded for a run of an account. `None`: no such run.
     pub fn outcome_effect(&self, account: &str, id: &str, outcome: RunOutcome, received: UnixNanos) -> Option<Effect> {
         let view = self.find_run_of_account(account, id)?.view;
-        let judged = RunJudgement { outcome: Some(outcome), scores: Vec::new() };
-        let incident = view.incident.as_deref().unwrap_or("").into();
-        let seen = ObservedOutcome { run: run_digest(&view.account, &view.run), incident, judged };
-        let sight = BatchObservation {
+        let observed = ObservedOutcome {
+            run: run_digest(&view.account, &view.run),
+            incident: view.incident.as_deref().unwrap_or("").into(),
+            judgement: RunJudgement { outcome: Some(outcome), scores: Vec::new() },
+        };
+        let observation = BatchObservation {
             account: view.account.as_str().into(),
             received: received.0,
             keys: Vec::new(),
             names: Vec::new(),
             items: Vec::new(),
-            outcomes: vec![seen],
+            outcomes: vec![observed],
             measures: Vec::new(),
         };
-        Some(Effect::new(Arc::clone(&self.id), sight.encode()))
+        Some(Effect::new(Arc::clone(&self.id), observation.encode()))
     }
 
-    fn view_context<'a>(&'a self, terms: &'a AggregationContext) -> view_cache::ViewContext<'a> {
-        view_cache::ViewContext { ids: &*self.ids, context: terms }
+    fn view_context<'a>(&'a self, aggregation: &'a AggregationContext) -> view_cache::ViewContext<'a> {
+        view_cache::ViewContext { ids: &*self.ids, aggregation }
     }
 
-    /// Publishes the last state of evicted groups.
-    fn publish_evicted(&self, gone: &[ItemGroup], eyes: &EvaluationInputs) {
-        for group in gone {
-            let look = GroupEvaluation::evaluate_evicted(group, &*self.ids, &self.settings, eyes);
-            self.state.lock().apply_eviction(group, look, &self.meters);
+    /// Publishes the runs of evicted groups one last time.
+    fn publish_evicted(&self, evicted: &[ItemGroup], inputs: &EvaluationInputs) {
+        for group in evicted {
+            let evaluation = GroupEvaluation::evaluate_evicted(group, &*self.ids, &self.settings, inputs);
+            self.state.lock().apply_eviction(group, evaluation, &self.metrics);
         }
     }
 
     /// Counts tool calls in the metrics immediately.
-    fn count_tool_calls(&self, account: &str, heard: &[NewToolCall]) {
-        let mut shown: HashMap<&str, String> = HashMap::new();
-        for heard in heard {
-            let name =
-                shown.entry(&heard.tool).or_insert_with(|| self.ids.redact_column(account, &heard.tool).into_owned());
-            self.meters.count_tool_call(account, name, heard);
+    fn count_tool_calls(&self, account: &str, calls: &[NewToolCall]) {
+        let mut shown_names: HashMap<&str, String> = HashMap::new();
+        for call in calls {
+            let name = shown_names
+                .entry(&call.tool)
+                .or_insert_with(|| self.ids.redact_column(account, &call.tool).into_owned());
+            self.metrics.count_tool_call(account, name, call);
         }
     }
 }
 
 impl RunCatalog for RunTracker {
-    fn recent_runs(&self, most: usize) -> Vec<RunView> {
-        self.view_cache.recent_runs(&self.state, self.view_context(&self.aggregation_context()), most)
+    fn recent_runs(&self, limit: usize) -> Vec<RunView> {
+        self.view_cache.recent_runs(&self.state, self.view_context(&self.aggregation_context()), limit)
     }
 
     fn find_run(&self, id: &str) -> Option<RunDetail> {
@@ -232,15 +232,15 @@ impl RequestSource for RunTracker {
 
     fn next_request(&self, signal: Signal, now: UnixNanos) -> Option<SourceRequest> {
         let state = self.state.lock();
-        let portion = state.outbox.next_batch(signal, now.0)?;
+        let batch = state.outbox.next_batch(signal, now.0)?;
         let wire = match signal {
             Signal::Metrics => {
-                points::encode_metrics_request(&portion.events, &self.meters.labels, portion.previous_end, now.0)
+                points::encode_metrics_request(&batch.events, &self.metrics.labels, batch.previous_end, now.0)
             }
-            Signal::Logs | Signal::Traces => summary::encode_logs_request(&portion.events, now.0),
+            Signal::Logs | Signal::Traces => summary::encode_logs_request(&batch.events, now.0),
         };
-        let effect = Effect::new(Arc::clone(&self.id), portion.effect);
-        Some(SourceRequest { account: portion.account.into(), wire: wire.into(), effect })
+        let effect = Effect::new(Arc::clone(&self.id), batch.effect);
+        Some(SourceRequest { account: batch.account.into(), wire: wire.into(), effect })
     }
 }
 
@@ -258,23 +258,25 @@ impl Processor for RunTracker {
             return Ok(());
         }
         let vaulted = VaultedTexts::collect(&batch.payload, &facts);
-        let with = ObservationContext { settings: &self.settings, ids: &*self.ids, vaulted: &vaulted };
-        let (mut sight, refused) = observe::observe_batch(&batch.origin, &batch.payload, &facts, with);
-        self.meters.count_rejected_measures(refused);
-        if sight.items.is_empty() && sight.measures.is_empty() {
+        let context = ObservationContext { settings: &self.settings, ids: &*self.ids, vaulted: &vaulted };
+        let (mut observation, rejected_measures) =
+            observe::observe_batch(&batch.origin, &batch.payload, &facts, context);
+        self.metrics.count_rejected_measures(rejected_measures);
+        if observation.items.is_empty() && observation.measures.is_empty() {
             return Ok(());
         }
-        let ids = store::key_ids(&sight);
+        let ids = store::key_ids(&observation);
         let groups = {
             let state = self.state.lock();
-            stamp::is_state_needed(&sight, &ids, &state.store).then(|| state.store.groups_of(&ids))
+            stamp::is_state_needed(&observation, &ids, &state.store).then(|| state.store.groups_of(&ids))
         };
-        let known = groups
-            .map(|groups| stamp::copy_groups(&sight, &ids, groups, &self.read_quota, &self.aggregation_context()));
-        stamp::stamp_batch(batch, &facts, &vaulted, &sight, known);
+        let copies = groups.map(|groups| {
+            stamp::copy_groups(&observation, &ids, groups, &self.read_quota, &self.aggregation_context())
+        });
+        stamp::stamp_batch(batch, &facts, &vaulted, &observation, copies);
         if !batch.origin.repeat {
-            sight.merge_plain_items();
-            batch.effects.push(Effect::new(Arc::clone(&self.id), sight.encode()));
+            observation.merge_plain_items();
+            batch.effects.push(Effect::new(Arc::clone(&self.id), observation.encode()));
         }
         Ok(())
     }
@@ -283,57 +285,59 @@ impl Processor for RunTracker {
         if self.state.lock().outbox.apply_emission(&effect.body) {
             return;
         }
-        let Some(sight) = BatchObservation::decode(&effect.body) else { return };
-        let account = &*sight.account;
-        let shown =
-            sight.measure_names().map(|(at, name)| (at, self.ids.redact_column(account, name).into_owned())).collect();
-        let (applied, eyes) = {
+        let Some(observation) = BatchObservation::decode(&effect.body) else { return };
+        let account = &*observation.account;
+        let shown_names = observation
+            .measure_names()
+            .map(|(number, name)| (number, self.ids.redact_column(account, name).into_owned()))
+            .collect();
+        let (applied, inputs) = {
             let mut state = self.state.lock();
-            let applied = state.apply(&sight, &shown, &self.meters);
-            let eyes = (!applied.evicted.is_empty()).then(|| state.evaluation_inputs(self.aggregation_context()));
-            (applied, eyes)
+            let applied = state.apply(&observation, &shown_names, &self.metrics);
+            let inputs = (!applied.evicted.is_empty()).then(|| state.evaluation_inputs(self.aggregation_context()));
+            (applied, inputs)
         };
         self.count_tool_calls(account, &applied.tool_calls);
-        if let Some(eyes) = eyes {
-            self.publish_evicted(&applied.evicted, &eyes);
+        if let Some(inputs) = inputs {
+            self.publish_evicted(&applied.evicted, &inputs);
         }
     }
 
     fn tick(&self, now: UnixNanos) {
-        let eyes = {
+        let inputs = {
             let mut state = self.state.lock();
             state.advance_clock(now);
             state.evaluation_inputs(self.aggregation_context())
         };
         for _ in 0..EVALUATIONS_PER_TICK {
             let Some((id, group)) = self.state.lock().next_due_group() else { break };
-            let mut look = GroupEvaluation::evaluate(&group, &*self.ids, &self.settings, &eyes);
+            let mut evaluation = GroupEvaluation::evaluate(&group, &*self.ids, &self.settings, &inputs);
             drop(group); // the lock holder would have to copy the group on a change
-            let mut found = std::mem::take(&mut look.findings).into_iter().peekable();
-            let mut whole = true;
-            while whole && found.peek().is_some() {
-                let part = found.by_ref().take(FINDINGS_PER_LOCK).collect();
-                whole = self.state.lock().apply_findings(id, &look, part, &self.meters);
+            let mut findings = std::mem::take(&mut evaluation.findings).into_iter().peekable();
+            let mut is_current = true;
+            while is_current && findings.peek().is_some() {
+                let part = findings.by_ref().take(FINDINGS_PER_LOCK).collect();
+                is_current = self.state.lock().apply_findings(id, &evaluation, part, &self.metrics);
             }
-            if whole {
-                self.state.lock().finish_evaluation(id, look);
+            if is_current {
+                self.state.lock().finish_evaluation(id, evaluation);
             }
         }
         for _ in 0..EVALUATIONS_PER_TICK {
             let Some((id, group)) = self.state.lock().next_suspect_group() else { break };
-            let mut look = GroupEvaluation::find_suspects(&group, &*self.ids, &self.settings, &eyes);
+            let mut evaluation = GroupEvaluation::find_suspects(&group, &*self.ids, &self.settings, &inputs);
             drop(group); // the lock holder would have to copy the group on a change
-            let found = std::mem::take(&mut look.findings);
+            let findings = std::mem::take(&mut evaluation.findings);
             let mut state = self.state.lock();
-            if state.apply_findings(id, &look, found, &self.meters) {
-                state.finish_suspect_search(id, look);
+            if state.apply_findings(id, &evaluation, findings, &self.metrics) {
+                state.finish_suspect_search(id, evaluation);
             }
         }
-        let gone = self.state.lock().store.evict_excess_dormant();
-        self.publish_evicted(&gone, &eyes);
+        let evicted = self.state.lock().store.evict_excess_dormant();
+        self.publish_evicted(&evicted, &inputs);
         let mut state = self.state.lock();
         state.recount_unfinished();
-        self.meters.live.set(state.unfinished_runs() as f64);
+        self.metrics.live.set(state.unfinished_runs() as f64);
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
@@ -341,11 +345,10 @@ impl Processor for RunTracker {
     }
 
     fn restore(&self, checkpoint: &[u8]) {
-        let state = TrackerState::load(self.settings.clone(), checkpoint);
-        if let Some(mut state) = state {
-            let mut known = self.state.lock();
-            state.outbox.keep_signals(&known.outbox);
-            *known = state;
+        if let Some(mut restored) = TrackerState::load(self.settings.clone(), checkpoint) {
+            let mut current = self.state.lock();
+            restored.outbox.keep_signals(&current.outbox);
+            *current = restored;
         } else {
             tracing::warn!(
                 "the saved run state is damaged or has another version: tracking starts with an empty state"

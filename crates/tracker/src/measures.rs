@@ -1,6 +1,6 @@
 //! [`Measures`]: configured numeric span attributes, summed by service, tenant and commit.
-//! Invariants: at most 500 series, further ones go to `other`; a span counts once as long as it is among the latest
-//! 65,536 or more; the 95th percentile is accurate to 1 %. `extras` reads the values.
+//! Invariants: at most 500 series, values of further ones are added to `other`; a span's value counts once as long as
+//! it is among the latest 65,536; the 95th percentile is accurate to 1 %. `attributes` reads the values.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,8 +14,8 @@ use super::recorder::RunEventRecorder;
 
 /// Maximum number of series.
 const MAX_SERIES: usize = 500;
-/// At least this many and at most twice as many spans are remembered.
-const REMEMBERED_SPANS: usize = 65_536;
+/// Span and measure of at least this many latest values are remembered, and of at most twice as many.
+const REMEMBERED_VALUES: usize = 65_536;
 /// Ratio of two adjacent bucket bounds: values in one bucket differ by 2 % at most, so its middle is within 1 %.
 const BUCKET_RATIO: f64 = 1.02;
 /// Smaller positive values are counted in this value's bucket.
@@ -32,101 +32,103 @@ struct MeasureSeries {
 
 fields!(MeasureSeries { count, sum, buckets });
 
-/// Measure, service, tenant, commit.
+/// Measure, service, tenant, commit; nested, because only pairs have an encoding.
 type SeriesKey = (String, (String, (String, String)));
 
 /// See the module documentation.
 #[derive(Default)]
 pub(super) struct Measures {
     series: BTreeMap<SeriesKey, MeasureSeries>,
-    recent_spans: HashSet<u64>,
-    older_spans: HashSet<u64>,
+    /// Span and measure of each remembered value, hashed.
+    recent_values: HashSet<u64>,
+    older_values: HashSet<u64>,
 }
 
 impl BinaryCodec for Measures {
     fn put(&self, out: &mut Vec<u8>) {
         self.series.put(out);
-        self.recent_spans.put(out);
-        self.older_spans.put(out);
+        self.recent_values.put(out);
+        self.older_values.put(out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
         Some(Self {
             series: BinaryCodec::take(from)?,
-            recent_spans: BinaryCodec::take(from)?,
-            older_spans: BinaryCodec::take(from)?,
+            recent_values: BinaryCodec::take(from)?,
+            older_values: BinaryCodec::take(from)?,
         })
     }
 }
 
 impl Measures {
-    /// Applies a committed batch. `shown` holds the batch's names as they may be shown.
+    /// Applies a committed batch. `shown_names` holds the batch's names as they may be shown, by number.
     pub(super) fn apply(
         &mut self,
-        sight: &BatchObservation,
+        observation: &BatchObservation,
         settings: &Settings,
-        shown: &HashMap<u32, String>,
+        shown_names: &HashMap<u32, String>,
         recorder: &dyn RunEventRecorder,
     ) {
-        for seen in &sight.measures {
-            let Some(name) = settings.measures.get(seen.measure as usize) else { continue };
-            if !self.is_new(seen.place, seen.measure) {
+        for observed in &observation.measures {
+            let Some(name) = settings.measures.get(observed.measure as usize) else { continue };
+            if !self.is_new(observed.place, observed.measure) {
                 continue;
             }
-            let text = |at: u32| shown.get(&at).map_or_else(|| UNATTRIBUTED.to_owned(), Clone::clone);
-            let [service, tenant, commit] = [seen.service, seen.tenant, seen.commit].map(text);
-            recorder.record_measure(&sight.account, [name, &service, &tenant, &commit], seen.value);
+            let label = |number: u32| shown_names.get(&number).map_or_else(|| UNATTRIBUTED.to_owned(), Clone::clone);
+            let [service, tenant, commit] = [observed.service, observed.tenant, observed.commit].map(label);
+            recorder.record_measure(&observation.account, [name, &service, &tenant, &commit], observed.value);
             let series = self.series_mut(name, service, tenant, commit);
             series.count += 1;
-            series.sum += seen.value;
-            *series.buckets.entry(bucket_of_value(seen.value)).or_default() += 1;
+            series.sum += observed.value;
+            *series.buckets.entry(bucket_of_value(observed.value)).or_default() += 1;
         }
     }
 
-    fn is_new(&mut self, place: u64, name: u32) -> bool {
+    fn is_new(&mut self, place: u64, measure: u32) -> bool {
         if place == 0 {
             return true;
         }
-        let key = place.wrapping_add(u64::from(name).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        if self.older_spans.contains(&key) || !self.recent_spans.insert(key) {
+        let key = place.wrapping_add(u64::from(measure).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        if self.older_values.contains(&key) || !self.recent_values.insert(key) {
             return false;
         }
-        if self.recent_spans.len() >= REMEMBERED_SPANS {
-            self.older_spans = std::mem::take(&mut self.recent_spans);
+        if self.recent_values.len() >= REMEMBERED_VALUES {
+            self.older_values = std::mem::take(&mut self.recent_values);
         }
         true
     }
 
-    fn series_mut(&mut self, name: &str, service: String, tenant: String, commit: String) -> &mut MeasureSeries {
-        let key: SeriesKey = (name.to_owned(), (service, (tenant, commit)));
+    fn series_mut(&mut self, measure: &str, service: String, tenant: String, commit: String) -> &mut MeasureSeries {
+        let key: SeriesKey = (measure.to_owned(), (service, (tenant, commit)));
         let other = || OTHER.to_owned();
-        let full = self.series.len() >= MAX_SERIES && !self.series.contains_key(&key);
-        let key = if full { (name.to_owned(), (other(), (other(), other()))) } else { key };
+        let is_full = self.series.len() >= MAX_SERIES && !self.series.contains_key(&key);
+        let key = if is_full { (measure.to_owned(), (other(), (other(), other()))) } else { key };
         self.series.entry(key).or_default()
     }
 
     /// All series.
     pub(super) fn list(&self) -> Vec<MeasureAggregate> {
-        let measure = |((name, (service, (tenant, commit))), series): (&SeriesKey, &MeasureSeries)| MeasureAggregate {
-            name: name.clone(),
-            service: service.clone(),
-            tenant: tenant.clone(),
-            commit: commit.clone(),
-            count: series.count,
-            sum: series.sum,
-            p95: series.p95(),
-        };
-        self.series.iter().map(measure).collect()
+        let aggregate =
+            |((name, (service, (tenant, commit))), series): (&SeriesKey, &MeasureSeries)| MeasureAggregate {
+                name: name.clone(),
+                service: service.clone(),
+                tenant: tenant.clone(),
+                commit: commit.clone(),
+                count: series.count,
+                sum: series.sum,
+                p95: series.p95(),
+            };
+        self.series.iter().map(aggregate).collect()
     }
 }
 
 impl MeasureSeries {
     fn p95(&self) -> f64 {
         let rank = (self.count as f64 * 0.95).ceil() as u64;
-        let mut seen = 0;
+        let mut counted = 0;
         for (bucket, count) in &self.buckets {
-            seen += count;
-            if seen >= rank {
+            counted += count;
+            if counted >= rank {
                 return bucket_middle(*bucket);
             }
         }
@@ -134,7 +136,7 @@ impl MeasureSeries {
     }
 }
 
-/// Bucket 0 holds values that are not positive.
+/// The bucket of a value: bucket 0 holds values that are not positive, bucket 1 begins at [`SMALLEST_VALUE`].
 fn bucket_of_value(value: f64) -> u32 {
     if value <= 0.0 {
         return 0;

@@ -11,8 +11,8 @@ use telemetry::{Counter, Gauge, Meter, names};
 use super::recorder::RunEventRecorder;
 use super::store::NewToolCall;
 
-const NANOS: f64 = 1e9;
-const ATTO: f64 = 1e18;
+const NANOS_PER_SECOND: f64 = 1e9;
+const ATTO_PER_USD: f64 = 1e18;
 
 /// All labels whose values come from telemetry.
 pub(super) struct MetricLabels {
@@ -31,19 +31,19 @@ pub(super) struct MetricLabels {
 
 impl MetricLabels {
     fn from_meter(meter: &Meter) -> Self {
-        let of = |name| meter.label(name);
+        let label = |name| meter.label(name);
         Self {
-            tenants: of("tenant"),
-            features: of("feature"),
-            models: of("model"),
-            tools: of("tool_name"),
-            providers: of("provider"),
-            templates: of("template"),
-            sources: of("source"),
-            finishes: of("reason"),
-            services: of("service"),
-            commits: of("commit"),
-            errors: of("error_type"),
+            tenants: label("tenant"),
+            features: label("feature"),
+            models: label("model"),
+            tools: label("tool_name"),
+            providers: label("provider"),
+            templates: label("template"),
+            sources: label("source"),
+            finishes: label("reason"),
+            services: label("service"),
+            commits: label("commit"),
+            errors: label("error_type"),
         }
     }
 }
@@ -76,10 +76,10 @@ impl RunMetrics {
     }
 
     /// Counts a call or a failure of a tool; `name` is the tool's name as it may be shown.
-    pub(super) fn count_tool_call(&self, account: &str, name: &str, heard: &NewToolCall) {
+    pub(super) fn count_tool_call(&self, account: &str, name: &str, call: &NewToolCall) {
         let labels = [("tool_name", self.labels.tools.value(account, Some(name)))];
-        self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(heard.ran));
-        self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(heard.failed));
+        self.meter.counter(&names::TOOL_CALLS, &labels).increment(u64::from(call.ran));
+        self.meter.counter(&names::TOOL_FAILURES, &labels).increment(u64::from(call.failed));
     }
 
     /// Counts a run's fallbacks, troubles, denials, finish reasons and errors.
@@ -123,7 +123,7 @@ impl RunEventRecorder for RunMetrics {
         let state = [("state", run.state.as_str()), ("tenant", tenant), ("feature", feature)];
         meter.counter(&names::RUNS, &state).increment(1);
         meter.histogram(&names::RUN_ITERATIONS, &labels).record(totals.iterations as f64);
-        meter.histogram(&names::RUN_DURATION, &labels).record(run.duration as f64 / NANOS);
+        meter.histogram(&names::RUN_DURATION, &labels).record(run.duration as f64 / NANOS_PER_SECOND);
         for (tenant, share) in totals.by_tenant(run.tenant.as_deref()) {
             let labels = [("tenant", values.tenants.value(account, tenant)), ("feature", feature)];
             meter.histogram(&names::RUN_COST, &labels).record(usd(share.atto_usd));
@@ -145,7 +145,7 @@ impl RunEventRecorder for RunMetrics {
         let model = values.models.value(account, totals.main_model());
         let by_feature = [("feature", feature)];
         let duration = meter.histogram(&names::SESSION_DURATION, &[("feature", feature), ("model", model)]);
-        duration.record(session.duration as f64 / NANOS);
+        duration.record(session.duration as f64 / NANOS_PER_SECOND);
         meter.histogram(&names::SESSION_LLM_CALLS, &by_feature).record(totals.calls() as f64);
         for (name, tool) in &totals.tools {
             let labels = [("feature", feature), ("tool_name", values.tools.value(account, Some(name)))];
@@ -175,8 +175,8 @@ impl RunEventRecorder for RunMetrics {
         self.meter.histogram(&names::MEASURE, &labels).record(value);
     }
 
-    fn count_dropped_events(&self, news: u64) {
-        self.dropped_events.increment(news);
+    fn count_dropped_events(&self, count: u64) {
+        self.dropped_events.increment(count);
     }
 
     fn count_alert(&self, alert: &Alert) {
@@ -184,25 +184,25 @@ impl RunEventRecorder for RunMetrics {
         self.meter.counter(&names::ALERTS, &[("rule", alert.rule), ("tenant", tenant)]).increment(1);
     }
 
-    fn count_investigation(&self, account: &str, kind: &str) {
-        let labels = [("agent_type", self.labels.features.value(account, Some(kind)))];
+    fn count_investigation(&self, account: &str, agent_type: &str) {
+        let labels = [("agent_type", self.labels.features.value(account, Some(agent_type)))];
         self.meter.counter(&names::INVESTIGATIONS, &labels).increment(1);
         self.meter.counter(&names::OVERRIDES, &labels).increment(0);
     }
 
-    fn count_override(&self, account: &str, kind: &str) {
+    fn count_override(&self, account: &str, agent_type: &str) {
         self.meter
-            .counter(&names::OVERRIDES, &[("agent_type", self.labels.features.value(account, Some(kind)))])
+            .counter(&names::OVERRIDES, &[("agent_type", self.labels.features.value(account, Some(agent_type)))])
             .increment(1);
     }
 
-    fn set_tool_calls_p95(&self, account: &str, kind: &str, calls: f64) {
-        let labels = [("agent_type", self.labels.features.value(account, Some(kind)))];
+    fn set_tool_calls_p95(&self, account: &str, agent_type: &str, calls: f64) {
+        let labels = [("agent_type", self.labels.features.value(account, Some(agent_type)))];
         self.meter.gauge(&names::TOOL_CALLS_P95, &labels).set(calls);
     }
 }
 
-/// Rounded, for histograms; exact sums come from the views.
+/// USD as a rounded number; exact sums come from the views.
 pub(super) fn usd(atto: i128) -> f64 {
-    atto as f64 / ATTO
+    atto as f64 / ATTO_PER_USD
 }

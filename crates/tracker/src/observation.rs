@@ -1,6 +1,6 @@
-//! [`BatchObservation`]: the observations of one batch, as its effect carries them. State changes only by effects, so
-//! replaying the same effects gives the same state after a crash. It holds ids and label-shaped names, never content;
-//! number 0 means "none" everywhere. `observe` reads it from a payload; `group` applies it.
+//! [`BatchObservation`]: the observations of one batch, as its effect carries them. Batches change the state only by
+//! effects, so replaying the effects after a crash gives the same state. An observation holds ids and label-shaped
+//! names, never content; number 0 means "none" everywhere. `observe` reads it from a payload; `group` applies it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -86,9 +86,10 @@ record! {
         measures: Vec<ObservedMeasure>,
     }
 
-    /// An id.
+    /// The id of a session, a trace or a run.
     #[derive(Clone, PartialEq, Eq, Hash)]
     pub(super) struct ObservedKey {
+        /// A constant of [`key_kind`].
         kind: u8,
         text: Box<str>,
         /// Of a run: its session.
@@ -117,9 +118,10 @@ record! {
         trace: u32,
         session: u32,
         run: u32,
-        /// Place in the trace: see [`place`].
+        /// Place in the trace: see [`span_place`].
         node: u64,
         parent: u64,
+        /// Constants of [`flag`].
         flags: u16,
         /// Iteration number + 1; 0 = none.
         iteration: u32,
@@ -132,6 +134,7 @@ record! {
         error: u32,
         /// The model of an agent invocation, used for its calls that name none.
         model: u32,
+        /// A constant of [`mark`].
         mark: u8,
         /// Digest of the sub-agent's id.
         sub_agent: u64,
@@ -145,7 +148,7 @@ record! {
         /// Digest of the id that identifies the call.
         key: u64,
         model: u32,
-        /// Quality of the price: see [`worth`].
+        /// Quality of the price: see [`price_quality`].
         price_quality: u8,
         buckets: CallTokenBuckets,
         /// 1e-18 USD; valid only if priced.
@@ -179,7 +182,7 @@ record! {
         run: u64,
         /// "" = none.
         incident: Box<str>,
-        judged: RunJudgement,
+        judgement: RunJudgement,
     }
 
     /// A numeric attribute of a span.
@@ -235,6 +238,7 @@ pub(super) mod price_quality {
     pub(crate) const PRICED: u8 = 4;
 }
 
+/// Version of the encoding of effects.
 const VERSION: u8 = 2;
 
 impl BatchObservation {
@@ -255,31 +259,32 @@ impl BatchObservation {
     /// The names used by the batch's measures, with their numbers.
     pub(super) fn measure_names(&self) -> impl Iterator<Item = (u32, &str)> {
         let numbers: BTreeSet<u32> =
-            self.measures.iter().flat_map(|one| [one.service, one.tenant, one.commit]).collect();
-        let name = |at: u32| Some((at, &**self.names.get((at as usize).checked_sub(1)?)?));
+            self.measures.iter().flat_map(|measure| [measure.service, measure.tenant, measure.commit]).collect();
+        let name = |number: u32| Some((number, &**self.names.get((number as usize).checked_sub(1)?)?));
         numbers.into_iter().filter_map(name)
     }
 
     /// Merges plain items that differ only in their times: a starting client writes dozens of such records.
     pub(super) fn merge_plain_items(&mut self) {
-        let mut plain = HashMap::new();
-        let mut kept: Vec<ObservedItem> = Vec::with_capacity(self.items.len());
-        for seen in self.items.drain(..) {
-            if !seen.is_plain() {
-                kept.push(seen);
+        let mut plain_positions = HashMap::new();
+        let mut merged: Vec<ObservedItem> = Vec::with_capacity(self.items.len());
+        for item in self.items.drain(..) {
+            if !item.is_plain() {
+                merged.push(item);
                 continue;
             }
-            let who = (seen.attribution, seen.iteration, seen.sub_agent);
-            let at = *plain.entry((seen.trace, seen.session, seen.run, seen.node, who)).or_insert(kept.len());
-            match kept.get_mut(at) {
+            let source = (item.attribution, item.iteration, item.sub_agent);
+            let index =
+                *plain_positions.entry((item.trace, item.session, item.run, item.node, source)).or_insert(merged.len());
+            match merged.get_mut(index) {
                 Some(known) => {
-                    known.start = earlier(known.start, seen.start);
-                    known.end = known.end.max(seen.end);
+                    known.start = earlier(known.start, item.start);
+                    known.end = known.end.max(item.end);
                 }
-                None => kept.push(seen),
+                None => merged.push(item),
             }
         }
-        self.items = kept;
+        self.items = merged;
     }
 }
 
@@ -302,7 +307,7 @@ pub(super) fn span_place(trace: [u8; 16], span: [u8; 8]) -> u64 {
     scramble(u64::from_be_bytes(span) ^ seed).max(1)
 }
 
-/// The span id from which [`place`] made this place.
+/// The span id from which [`span_place`] made this place.
 pub(super) fn span_id_of_place(trace: [u8; 16], place: u64) -> [u8; 8] {
     let number = u128::from_be_bytes(trace);
     let seed = scramble(number as u64 ^ scramble((number >> 64) as u64));

@@ -1,5 +1,5 @@
-//! Reads the agent items of one batch into a [`BatchObservation`]. Pure; one [`ObservedItem`] per agent item, in order.
-//! Nothing that depends on other batches is decided here: `resolve` assigns items to runs.
+//! Reads the agent items of one batch into a [`BatchObservation`]: one [`ObservedItem`] per agent item, in order, then
+//! one per late price. Pure. Nothing that depends on other batches is decided here: `resolve` assigns items to runs.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, NodeKind, Payload, Signal};
 use pipeline::BatchOrigin;
 
-use super::attributes::{self, ItemAttributes};
+use super::attributes::{ItemAttributes, ResourceAttributes};
 use super::config::Settings;
 use super::observation::{
     BatchObservation, ItemAttribution, ObservedItem, ObservedKey, ObservedMeasure, ObservedModelCall, ObservedOutcome,
@@ -44,7 +44,7 @@ const LIMIT_REASONS: [&str; 9] = [
     "usage_limit_exceeded",
     "max_tool_calls",
 ];
-/// Error types with the same meaning; only the last part of a dotted path is compared.
+/// Error types with the same meaning, without the path of modules before them.
 const LIMIT_ERRORS: [&str; 7] = [
     "GraphRecursionError",
     "MaxTurnsExceeded",
@@ -69,17 +69,17 @@ pub(super) fn observe_batch(
     origin: &BatchOrigin,
     payload: &Payload,
     facts: &Facts,
-    with: ObservationContext<'_>,
+    context: ObservationContext<'_>,
 ) -> (BatchObservation, u64) {
     let mut reader = BatchReader {
         received: origin.received.0,
         account: &origin.account,
         payload,
-        context: with,
+        context,
         keys: HashMap::new(),
         names: HashMap::new(),
         traces: HashMap::new(),
-        resource: None,
+        last_resource: None,
         rejected_measures: 0,
         observation: BatchObservation {
             account: (&*origin.account).into(),
@@ -91,19 +91,19 @@ pub(super) fn observe_batch(
             measures: Vec::new(),
         },
     };
-    let measured = payload.signal() == Signal::Traces && !with.settings.measures.is_empty();
-    for item in facts.items.iter().filter(|item| item.agent || measured) {
-        let extras = reader.item_attributes(item.node);
-        reader.add_measures(item, &extras);
+    let has_measures = payload.signal() == Signal::Traces && !context.settings.measures.is_empty();
+    for item in facts.items.iter().filter(|item| item.agent || has_measures) {
+        let attributes = reader.item_attributes(item.node);
+        reader.add_measures(item, &attributes);
         if item.agent {
-            let seen = reader.observe_item(item, &extras);
-            reader.add_outcome(item, &extras);
-            reader.observation.items.push(seen);
+            let observed = reader.observe_item(item, &attributes);
+            reader.add_outcome(item, &attributes);
+            reader.observation.items.push(observed);
         }
     }
-    for late in &facts.late_prices {
-        let seen = reader.observe_late_price(late);
-        reader.observation.items.push(seen);
+    for late_price in &facts.late_prices {
+        let observed = reader.observe_late_price(late_price);
+        reader.observation.items.push(observed);
     }
     (reader.observation, reader.rejected_measures)
 }
@@ -116,95 +116,89 @@ struct BatchReader<'a> {
     keys: HashMap<(u8, &'a str, u32), u32>,
     names: HashMap<&'a str, u32>,
     traces: HashMap<[u8; 16], u32>,
-    resource: Option<(NodeId, attributes::ResourceAttributes<'a>)>,
+    /// The resource read last, which the next item usually shares.
+    last_resource: Option<(NodeId, ResourceAttributes<'a>)>,
     rejected_measures: u64,
     observation: BatchObservation,
 }
 
 impl<'a> BatchReader<'a> {
-    fn resource_attributes(&mut self, node: NodeId) -> attributes::ResourceAttributes<'a> {
+    fn resource_attributes(&mut self, node: NodeId) -> ResourceAttributes<'a> {
         let resource = self.payload.resource(node);
-        match &self.resource {
-            Some((known, origin)) if *known == resource => *origin,
+        match &self.last_resource {
+            Some((known, attributes)) if *known == resource => *attributes,
             _ => {
-                let origin = attributes::ResourceAttributes::read(self.payload, resource, self.context.settings);
-                self.resource = Some((resource, origin));
-                origin
+                let attributes = ResourceAttributes::read(self.payload, resource, self.context.settings);
+                self.last_resource = Some((resource, attributes));
+                attributes
             }
         }
     }
 
     fn item_attributes(&mut self, node: NodeId) -> ItemAttributes<'a> {
-        let origin = self.resource_attributes(node);
-        let extras = ItemAttributes::read(self.payload, node, &origin, self.context.settings);
-        self.rejected_measures += extras.rejected_measures;
-        extras
+        let resource = self.resource_attributes(node);
+        let attributes = ItemAttributes::read(self.payload, node, &resource, self.context.settings);
+        self.rejected_measures += attributes.rejected_measures;
+        attributes
     }
 
-    fn add_measures(&mut self, item: &'a ItemFacts, extras: &ItemAttributes<'a>) {
-        if extras.measures.is_empty() {
+    fn add_measures(&mut self, item: &'a ItemFacts, attributes: &ItemAttributes<'a>) {
+        if attributes.measures.is_empty() {
             return;
         }
         let service = self.resource_attributes(item.node).service;
         let [service, tenant, commit] =
-            [service, item.tenant.as_deref(), extras.commit].map(|text| self.intern_name(text));
+            [service, item.tenant.as_deref(), attributes.commit].map(|text| self.intern_name(text));
         let (place, _) = self.places(item.node);
-        for (name, value) in &extras.measures {
-            let name = u32::try_from(*name).unwrap_or(u32::MAX);
-            self.observation.measures.push(ObservedMeasure {
-                place,
-                measure: name,
-                service,
-                tenant,
-                commit,
-                value: *value,
-            });
+        for (index, value) in &attributes.measures {
+            let (measure, value) = (to_u32(*index), *value);
+            self.observation.measures.push(ObservedMeasure { place, measure, service, tenant, commit, value });
         }
     }
 
-    fn add_outcome(&mut self, item: &'a ItemFacts, extras: &ItemAttributes<'a>) {
-        let Some(judged) = extras.judgement() else { return };
+    fn add_outcome(&mut self, item: &'a ItemFacts, attributes: &ItemAttributes<'a>) {
+        let Some(judgement) = attributes.judgement() else { return };
         let trace = hex::encode(self.payload.trace_id(item.node));
         let trace = Some(trace).filter(|id| id.bytes().any(|digit| digit != b'0'));
         let Some(id) = item.run.clone().or(trace).or_else(|| item.session.clone()) else { return };
         let run = run_digest(self.account, &self.context.ids.shown_id(self.account, &id));
-        let incident = extras.incident.unwrap_or("");
+        let incident = attributes.incident.unwrap_or("");
         let incident = self.context.ids.redact_column(self.account, incident).as_ref().into();
-        self.observation.outcomes.push(ObservedOutcome { run, incident, judged });
+        self.observation.outcomes.push(ObservedOutcome { run, incident, judgement });
     }
 
     /// Places of an item and of its parent; 0 = none.
     fn places(&self, node: NodeId) -> (u64, u64) {
         let payload = self.payload;
         let trace_id = <[u8; 16]>::try_from(payload.trace_id(node)).ok().filter(|id| *id != [0; 16]);
-        let at = |span: &[u8]| {
-            let span = <[u8; 8]>::try_from(span).ok().filter(|id| *id != [0; 8])?;
-            Some(span_place(trace_id?, span))
+        let place = |span_id: &[u8]| {
+            let span_id = <[u8; 8]>::try_from(span_id).ok().filter(|id| *id != [0; 8])?;
+            Some(span_place(trace_id?, span_id))
         };
         let is_span = payload.kind(node) == NodeKind::Span;
-        let parent = if is_span { at(payload.parent_span_id(node)) } else { None };
-        (at(payload.span_id(node)).unwrap_or(0), parent.unwrap_or(0))
+        let parent = if is_span { place(payload.parent_span_id(node)) } else { None };
+        (place(payload.span_id(node)).unwrap_or(0), parent.unwrap_or(0))
     }
 
-    fn attribution(&mut self, item: &'a ItemFacts, extras: &ItemAttributes<'a>) -> ItemAttribution {
+    fn attribution(&mut self, item: &'a ItemFacts, attributes: &ItemAttributes<'a>) -> ItemAttribution {
         let feature = match &self.context.settings.feature_from {
             None => item.feature.as_deref(),
-            Some(_) => extras.feature,
+            Some(_) => attributes.feature,
         };
         let service = self.resource_attributes(item.node).service;
         ItemAttribution {
             tenant: self.intern_name(item.tenant.as_deref()),
             feature: if item.sub_agent.is_some() { 0 } else { self.intern_name(feature) },
             user: self.intern_name(item.user.as_deref()),
-            template: self.intern_name(extras.template),
-            incident: self.intern_name(extras.incident),
-            commit: self.intern_name(extras.commit),
-            issue: self.intern_name(extras.issue),
+            template: self.intern_name(attributes.template),
+            incident: self.intern_name(attributes.incident),
+            commit: self.intern_name(attributes.commit),
+            issue: self.intern_name(attributes.issue),
             service: self.intern_name(service),
         }
     }
 
-    fn observe_item(&mut self, item: &'a ItemFacts, extras: &ItemAttributes<'a>) -> ObservedItem {
+    fn observe_item(&mut self, item: &'a ItemFacts, attributes: &ItemAttributes<'a>) -> ObservedItem {
         let payload = self.payload;
         let is_span = payload.kind(item.node) == NodeKind::Span;
         let trace_id = <[u8; 16]>::try_from(payload.trace_id(item.node)).ok().filter(|id| *id != [0; 16]);
@@ -213,37 +207,40 @@ impl<'a> BatchReader<'a> {
         let end = self.plausible_time(payload.end_time(item.node)).max(start);
         let session = self.intern_key(key_kind::SESSION, item.session.as_deref(), 0);
         let error = self.error_type(item);
-        let limit = is_limit(item, error);
+        let hit_limit = is_limit(item, error);
         let mut mark = match item.call {
             ItemRole::Agent => mark::AGENT,
             ItemRole::TurnEnd => mark::TURN_END,
             ItemRole::SessionEnd => mark::SESSION_END,
             _ => mark::NONE,
         };
-        let call = self.observe_call(item, extras, node);
-        let denied = is_denied(item, extras);
-        let tool = self.observe_tool(item, extras, node, denied);
-        let over = mark != mark::NONE && (!is_span || mark != mark::AGENT || payload.end_time(item.node) != 0);
-        let okay = mark != mark::NONE && is_span && payload.status_code(item.node) == STATUS_OK;
-        let told = call.is_some() || tool.is_some() || mark != mark::NONE;
-        if limit && mark == mark::NONE && call.is_none() && tool.is_none() {
+        let call = self.observe_call(item, attributes, node);
+        let denied = is_denied(item, attributes);
+        let tool = self.observe_tool(item, attributes, node, denied);
+        let has_ended = mark != mark::NONE && (!is_span || mark != mark::AGENT || payload.end_time(item.node) != 0);
+        let has_succeeded = mark != mark::NONE && is_span && payload.status_code(item.node) == STATUS_OK;
+        let reports_event = call.is_some() || tool.is_some() || mark != mark::NONE;
+        if hit_limit && mark == mark::NONE && call.is_none() && tool.is_none() {
             mark = mark::FAILURE;
         }
-        let more = [(flag::SUCCEEDED, okay), (flag::DENIED, denied), (flag::LIMIT, limit)];
-        let more = more.into_iter().fold(0, |flags, (flag, holds)| if holds { flags | flag } else { flags });
+        let more_flags =
+            collect_flags([(flag::SUCCEEDED, has_succeeded), (flag::DENIED, denied), (flag::LIMIT, hit_limit)]);
         ObservedItem {
             trace: trace_id.map_or(0, |id| self.intern_trace(id)),
             session,
             run: self.intern_key(key_kind::RUN, item.run.as_deref(), session),
             node,
             parent,
-            flags: item_flags(item, is_span, over, told) | more,
-            iteration: item.iteration.and_then(|n| u32::try_from(n).ok()).map_or(0, |n| n.saturating_add(1)),
+            flags: item_flags(item, is_span, has_ended, reports_event) | more_flags,
+            iteration: item
+                .iteration
+                .and_then(|number| u32::try_from(number).ok())
+                .map_or(0, |number| number.saturating_add(1)),
             start,
             end,
-            attribution: self.attribution(item, extras),
+            attribution: self.attribution(item, attributes),
             finish: self.intern_name(item.finish.as_deref().map(finish_reason::normalize_finish_reason)),
-            error: if item.failed && told { self.intern_name(error) } else { 0 },
+            error: if item.failed && reports_event { self.intern_name(error) } else { 0 },
             model: if mark == mark::AGENT { self.intern_name(item.request_model.as_deref()) } else { 0 },
             mark,
             sub_agent: item.sub_agent.as_deref().map_or(0, |id| digest(&["a", id])),
@@ -260,42 +257,42 @@ impl<'a> BatchReader<'a> {
         let payload = self.payload;
         let is_label =
             |text: &&str| !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.contains(char::is_whitespace);
-        let told = item.error.as_deref().filter(is_label);
-        let exception = || {
+        let own_type = item.error.as_deref().filter(is_label);
+        let exception_type = || {
             let places = item.errors.iter().map(|place| place.node).filter(|node| *node != item.node);
             places.filter_map(|node| payload.get_str(node, "exception.type")).find(is_label)
         };
-        told.or_else(exception)
+        own_type.or_else(exception_type)
     }
 
     /// A price that arrived late, for a call of an earlier batch.
-    fn observe_late_price(&mut self, late: &'a LatePrice) -> ObservedItem {
-        let at = |span: [u8; 8]| if span == [0; 8] { 0 } else { span_place(late.trace, span) };
-        let start = self.plausible_time(late.basis.time);
+    fn observe_late_price(&mut self, late_price: &'a LatePrice) -> ObservedItem {
+        let place = |span_id: [u8; 8]| if span_id == [0; 8] { 0 } else { span_place(late_price.trace, span_id) };
+        let start = self.plausible_time(late_price.basis.time);
         let call = ObservedModelCall {
-            key: digest(&["c", &late.call_key]),
-            model: self.intern_name(late.basis.models.first().map(String::as_str)),
+            key: digest(&["c", &late_price.call_key]),
+            model: self.intern_name(late_price.basis.models.first().map(String::as_str)),
             price_quality: price_quality::PRICED,
-            buckets: late.cost.buckets,
-            atto: late.cost.atto_usd.unwrap_or(0),
+            buckets: late_price.cost.buckets,
+            atto: late_price.cost.atto_usd.unwrap_or(0),
             requested_model: 0,
             provider: 0,
-            trouble: 0,
-            fallback: 0,
+            trouble: trouble::NONE,
+            fallback: trouble::NONE,
             attempts: 0,
         };
         ObservedItem {
-            trace: self.intern_trace(late.trace),
-            session: self.intern_key(key_kind::SESSION, late.session.as_deref(), 0),
+            trace: self.intern_trace(late_price.trace),
+            session: self.intern_key(key_kind::SESSION, late_price.session.as_deref(), 0),
             run: 0,
-            node: at(late.span),
-            parent: at(late.parent),
+            node: place(late_price.span),
+            parent: place(late_price.parent),
             flags: flag::SPAN | flag::USED_TOKENS,
             iteration: 0,
             start,
             end: start,
             attribution: ItemAttribution {
-                tenant: self.intern_name(late.tenant.as_deref()),
+                tenant: self.intern_name(late_price.tenant.as_deref()),
                 ..ItemAttribution::default()
             },
             finish: 0,
@@ -311,7 +308,7 @@ impl<'a> BatchReader<'a> {
     fn observe_call(
         &mut self,
         item: &'a ItemFacts,
-        extras: &ItemAttributes<'a>,
+        attributes: &ItemAttributes<'a>,
         node: u64,
     ) -> Option<ObservedModelCall> {
         if !item.billable && !matches!(item.call, ItemRole::Model | ItemRole::ModelCopy) {
@@ -323,7 +320,7 @@ impl<'a> BatchReader<'a> {
             None => return None,
         };
         let model = item.response_model.as_deref().or(item.request_model.as_deref());
-        let worth = item.cost.as_ref().map_or(price_quality::UNKNOWN, |cost| match cost.status {
+        let price_quality = item.cost.as_ref().map_or(price_quality::UNKNOWN, |cost| match cost.status {
             BillingStatus::Priced => price_quality::PRICED,
             BillingStatus::Unpriced => price_quality::UNPRICED,
             BillingStatus::Deferred => price_quality::DEFERRED,
@@ -334,43 +331,43 @@ impl<'a> BatchReader<'a> {
         Some(ObservedModelCall {
             key,
             model: self.intern_name(model),
-            price_quality: worth,
+            price_quality,
             buckets: token_buckets(item),
             atto,
             requested_model: self.intern_name(item.request_model.as_deref().filter(|_| item.response_model.is_some())),
             provider: self.intern_name(item.provider.as_deref()),
             trouble: finish_reason::classify_trouble(item, self.error_type(item)),
-            fallback: extras.fallback_reason.map_or(trouble::NONE, finish_reason::classify_reason),
-            attempts: extras.attempts,
+            fallback: attributes.fallback_reason.map_or(trouble::NONE, finish_reason::classify_reason),
+            attempts: attributes.attempts,
         })
     }
 
     fn observe_tool(
         &mut self,
         item: &'a ItemFacts,
-        extras: &ItemAttributes<'a>,
+        attributes: &ItemAttributes<'a>,
         node: u64,
         denied: bool,
     ) -> Option<ObservedToolCall> {
-        let by_id = item.tool_call.as_deref().filter(|_| !matches!(item.call, ItemRole::Model | ItemRole::ModelCopy));
-        let named = item.call == ItemRole::Tool;
-        let key = match by_id {
+        let call_id = item.tool_call.as_deref().filter(|_| !matches!(item.call, ItemRole::Model | ItemRole::ModelCopy));
+        let is_tool = item.call == ItemRole::Tool;
+        let key = match call_id {
             Some(id) => digest(&["t", id]),
             // several log records of this kind may have been written in one span
-            None if named && item.on_two_signals && self.payload.kind(item.node) == NodeKind::LogRecord => {
+            None if is_tool && item.on_two_signals && self.payload.kind(item.node) == NodeKind::LogRecord => {
                 let time = self.payload.time(item.node).to_string();
                 digest(&["l", item.session.as_deref().unwrap_or(""), &node.to_string(), &time, item.tool.as_deref()?])
             }
-            None if named && node != 0 => node,
+            None if is_tool && node != 0 => node,
             // a denied permission without a call counts as a denial, not as a call
             None if denied && item.call == ItemRole::Permission && node != 0 && item.tool.is_some() => node,
             None => return None,
         };
         let args = args::arguments_digest(self.context.ids, self.account, self.payload, item);
-        let own = named && self.payload.kind(item.node) == NodeKind::Span;
-        let args = if args == 0 { 0 } else { (args >> 1) | (u64::from(own) << 63) };
-        let source = if denied { self.intern_name(extras.denial_source) } else { 0 };
-        Some(ObservedToolCall { key, name: self.intern_name(item.tool.as_deref()), args, denial_source: source })
+        let is_tool_span = is_tool && self.payload.kind(item.node) == NodeKind::Span;
+        let args = if args == 0 { 0 } else { (args >> 1) | (u64::from(is_tool_span) << 63) };
+        let denial_source = if denied { self.intern_name(attributes.denial_source) } else { 0 };
+        Some(ObservedToolCall { key, name: self.intern_name(item.tool.as_deref()), args, denial_source })
     }
 
     fn intern_trace(&mut self, id: [u8; 16]) -> u32 {
@@ -381,11 +378,11 @@ impl<'a> BatchReader<'a> {
         })
     }
 
-    fn intern_key(&mut self, kind: u8, text: Option<&'a str>, within: u32) -> u32 {
+    fn intern_key(&mut self, kind: u8, text: Option<&'a str>, session: u32) -> u32 {
         let Some(text) = text.filter(|text| !text.is_empty()) else { return 0 };
         let keys = &mut self.observation.keys;
-        *self.keys.entry((kind, text, within)).or_insert_with(|| {
-            keys.push(ObservedKey { kind, text: text.into(), session: within });
+        *self.keys.entry((kind, text, session)).or_insert_with(|| {
+            keys.push(ObservedKey { kind, text: text.into(), session });
             to_u32(keys.len())
         })
     }
@@ -412,31 +409,36 @@ impl<'a> BatchReader<'a> {
     }
 }
 
-/// The item says that the tool may not run.
-fn is_denied(item: &ItemFacts, extras: &ItemAttributes<'_>) -> bool {
-    let word = item.decision.as_deref().is_some_and(|word| DENIAL_WORDS.contains(&word.to_lowercase().as_str()));
-    word || (item.call == ItemRole::Permission && (item.failed || extras.denied))
+/// Whether the item says that the tool may not run.
+fn is_denied(item: &ItemFacts, attributes: &ItemAttributes<'_>) -> bool {
+    let has_denial_word =
+        item.decision.as_deref().is_some_and(|word| DENIAL_WORDS.contains(&word.to_lowercase().as_str()));
+    has_denial_word || (item.call == ItemRole::Permission && (item.failed || attributes.denied))
 }
 
-/// A limit stopped the run or call that the item describes.
+/// Whether a limit stopped the run or call that the item describes.
 fn is_limit(item: &ItemFacts, error: Option<&str>) -> bool {
-    let stopped = item.finish.as_deref().is_some_and(|word| LIMIT_REASONS.contains(&word.to_lowercase().as_str()));
-    let last = |name: &str| name.rsplit(['.', ':', '/']).next().unwrap_or("").to_owned();
-    stopped || error.is_some_and(|name| LIMIT_ERRORS.contains(&last(name).as_str()) || LIMIT_REASONS.contains(&name))
+    let has_limit_reason =
+        item.finish.as_deref().is_some_and(|word| LIMIT_REASONS.contains(&word.to_lowercase().as_str()));
+    let is_limit_error = |name: &str| {
+        let last_part = name.rsplit(['.', ':', '/']).next().unwrap_or("");
+        LIMIT_ERRORS.contains(&last_part) || LIMIT_REASONS.contains(&name)
+    };
+    has_limit_reason || error.is_some_and(is_limit_error)
 }
 
-fn item_flags(item: &ItemFacts, is_span: bool, over: bool, told: bool) -> u16 {
-    let permission = item.call == ItemRole::Permission;
-    let turn = item.billable && item.call != ItemRole::Model;
-    [
-        (flag::FAILED, told && item.failed && !permission),
-        (flag::ENDED, over),
+fn item_flags(item: &ItemFacts, is_span: bool, has_ended: bool, reports_event: bool) -> u16 {
+    let is_permission = item.call == ItemRole::Permission;
+    let is_turn = item.billable && item.call != ItemRole::Model;
+    collect_flags([
+        (flag::FAILED, reports_event && item.failed && !is_permission),
+        (flag::ENDED, has_ended),
         (flag::SPAN, is_span),
-        (flag::SUB_AGENT, told && item.sub_agent.is_some()),
-        (flag::ANSWERED, (item.call == ItemRole::Model && !item.failed) || turn),
-        (flag::USED_TOKENS, item.call == ItemRole::Model || turn),
-        (flag::TURN_TOKENS, turn),
-        (flag::TOOL_RAN, item.call == ItemRole::Tool || (item.tool_call.is_some() && !permission)),
+        (flag::SUB_AGENT, reports_event && item.sub_agent.is_some()),
+        (flag::ANSWERED, (item.call == ItemRole::Model && !item.failed) || is_turn),
+        (flag::USED_TOKENS, item.call == ItemRole::Model || is_turn),
+        (flag::TURN_TOKENS, is_turn),
+        (flag::TOOL_RAN, item.call == ItemRole::Tool || (item.tool_call.is_some() && !is_permission)),
         (flag::IS_TOOL_CALL, item.call == ItemRole::Tool),
         (
             flag::ON_BOTH_SIGNALS,
@@ -448,12 +450,15 @@ fn item_flags(item: &ItemFacts, is_span: bool, over: bool, told: bool) -> u16 {
             flag::OUTSIDE_LOOP,
             item.sold_by_other_unit || matches!(item.operation.as_deref(), Some("embeddings" | "rerank")),
         ),
-    ]
-    .into_iter()
-    .fold(0, |flags, (flag, holds)| if holds { flags | flag } else { flags })
+    ])
 }
 
-/// The digest by which outcomes find their run: of the account and the run's id as shown.
+/// The flags that hold, as bits.
+fn collect_flags(flags: impl IntoIterator<Item = (u16, bool)>) -> u16 {
+    flags.into_iter().fold(0, |bits, (flag, holds)| if holds { bits | flag } else { bits })
+}
+
+/// The digest by which outcomes find their run; `run` is the run's id as shown.
 pub(super) fn run_digest(account: &str, run: &str) -> u64 {
     digest(&["outcome", account, run])
 }
@@ -464,8 +469,8 @@ fn token_buckets(item: &ItemFacts) -> CallTokenBuckets {
     billed.or_else(|| split_tokens(item).ok().map(|split| split.buckets())).unwrap_or_default()
 }
 
-fn to_u32(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
+fn to_u32(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// The first 64 bits of SHA-256; never 0.

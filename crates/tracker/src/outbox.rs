@@ -2,8 +2,8 @@
 //! The outbox is part of the state, so a crash between the end of a run and its emission loses nothing. An effect in
 //! the transaction that emits news removes them, so nothing is emitted twice. At most 20,000 entries; beyond that the
 //! oldest entry of the account with the most is dropped and counted. Empty while no connector is configured. After a
-//! crash, an effect may be replayed before its news exist again; those are then not emitted again. `summary` and
-//! `points` encode news, `connectors/runs` sends them.
+//! crash, an effect may be replayed before its news exist again; such news are then not emitted again. `summary` and
+//! `points` encode news, `crates/connectors` sends them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,7 @@ use super::observe::digest;
 const MAX_ENTRIES: usize = 20_000;
 /// Maximum number of entries in one request.
 const MAX_BATCH_ENTRIES: usize = 500;
-/// Maximum number of emitted numbers that are remembered before their news exist.
+/// Maximum number of emitted identities that are remembered before their news exist.
 const MAX_EMITTED_EARLY: usize = 100_000;
 /// First byte of an effect that records what was emitted.
 const EFFECT_TAG: u8 = 0xe1;
@@ -27,7 +27,7 @@ const EFFECT_TAG: u8 = 0xe1;
 /// One thing to emit.
 #[derive(Clone)]
 pub(super) enum OutboxEvent {
-    /// A run is over, or a published run changed: then its revision is above 0.
+    /// A run is over, with revision 0; or a published run changed, with its new revision.
     Run(Box<RunView>, u32),
     /// A session is over.
     Session(Box<SessionView>),
@@ -54,7 +54,7 @@ impl OutboxEvent {
         }
     }
 
-    /// Identifies the news; the same after a crash.
+    /// Identifies the event; the same after a crash.
     fn identity_digest(&self) -> u64 {
         match self {
             Self::Run(view, revision) => {
@@ -62,19 +62,20 @@ impl OutboxEvent {
             }
             Self::Session(view) => digest(&["session", &view.account, &view.session, &view.start.to_string()]),
             Self::Alert(alert) => {
-                let subject = [&*alert.account, &alert.session, &alert.run];
-                let [account, session, run] = subject;
+                let [account, session, run] = [&*alert.account, &alert.session, &alert.run];
                 // A rule fires once for a run or session; after a crash perhaps later, when its tenant is known, so
-                // neither time nor tenant is part of the number. Drift may fire again.
+                // neither time nor tenant is part of the identity. Drift may fire again.
                 if !run.is_empty() || !session.is_empty() {
                     return digest(&["alert", alert.rule, account, session, run]);
                 }
-                let whose = alert.tenant.as_deref().or(alert.feature.as_deref()).unwrap_or("");
-                digest(&["alert", alert.rule, account, whose, &alert.since.to_string()])
+                let subject = alert.tenant.as_deref().or(alert.feature.as_deref()).unwrap_or("");
+                digest(&["alert", alert.rule, account, subject, &alert.since.to_string()])
             }
-            Self::Investigation(account, kind, incident) => digest(&["case", account, kind, incident]),
-            Self::Overridden(account, kind, incident) => digest(&["override", account, kind, incident]),
-            Self::ToolCallsP95(account, kind, value) => digest(&["calls", account, kind, &value.to_bits().to_string()]),
+            Self::Investigation(account, agent_type, incident) => digest(&["case", account, agent_type, incident]),
+            Self::Overridden(account, agent_type, incident) => digest(&["override", account, agent_type, incident]),
+            Self::ToolCallsP95(account, agent_type, value) => {
+                digest(&["calls", account, agent_type, &value.to_bits().to_string()])
+            }
         }
     }
 
@@ -89,12 +90,12 @@ impl OutboxEvent {
     /// For a gauge value: identifies the gauge, of which only the latest value is emitted.
     fn gauge_digest(&self) -> Option<u64> {
         match self {
-            Self::ToolCallsP95(account, kind, _) => Some(digest(&["calls", account, kind])),
+            Self::ToolCallsP95(account, agent_type, _) => Some(digest(&["calls", account, agent_type])),
             _ => None,
         }
     }
 
-    /// The signals on which it is emitted, as bits.
+    /// The signals on which the event is emitted, as bits.
     fn signals(&self) -> u8 {
         match self {
             Self::Run(_, 0) | Self::Alert(_) => LOGS | METRICS,
@@ -119,11 +120,12 @@ fn signal_bit(signal: Signal) -> u8 {
     }
 }
 
-/// News that were not emitted yet.
+/// An event that was not emitted yet on all its signals.
 struct OutboxEntry {
-    number: u64,
+    /// See [`OutboxEvent::identity_digest`].
+    identity: u64,
     event: OutboxEvent,
-    /// Signals on which it was not emitted yet.
+    /// Signals on which the event must still be emitted, as bits.
     pending: u8,
 }
 
@@ -137,9 +139,10 @@ impl AccountOwned for OutboxEntry {
 #[derive(Default)]
 pub(super) struct Outbox {
     entries: FairQueue<OutboxEntry>,
-    /// Signals on which news were emitted, by number, for news that do not exist again yet (see the module).
+    /// By identity, the signals on which news were emitted that do not exist again yet (see the module); for summaries
+    /// also by content.
     emitted_early: HashMap<u64, u8>,
-    /// Signals that connectors read.
+    /// Signals that connectors read, as bits.
     signals: u8,
     /// End of the last emitted metrics interval, unix ns.
     last_metrics_end: u64,
@@ -159,7 +162,7 @@ pub(super) struct OutboxBatch<'a> {
 impl Outbox {
     /// Registers the signals that connectors read.
     pub(super) fn register_signals(&mut self, signals: &[Signal]) {
-        self.signals = signals.iter().fold(self.signals, |asked, signal| asked | signal_bit(*signal));
+        self.signals = signals.iter().fold(self.signals, |signals, signal| signals | signal_bit(*signal));
     }
 
     /// Whether any connector is configured.
@@ -168,66 +171,69 @@ impl Outbox {
     }
 
     /// Adds news. Returns how many older entries were dropped.
-    pub(super) fn push_events(&mut self, all: Vec<OutboxEvent>) -> u64 {
-        // Only the latest value of a gauge is needed. Waiting entries are scanned once for all of them.
-        let mut latest = HashMap::new();
-        for (at, news) in all.iter().enumerate() {
-            latest.extend(news.gauge_digest().map(|figure| (figure, at)));
+    pub(super) fn push_events(&mut self, events: Vec<OutboxEvent>) -> u64 {
+        // Only the latest value of a gauge is needed. Waiting entries are scanned once for all gauges.
+        let mut latest_by_gauge = HashMap::new();
+        for (index, event) in events.iter().enumerate() {
+            latest_by_gauge.extend(event.gauge_digest().map(|gauge| (gauge, index)));
         }
-        if !latest.is_empty() {
-            self.entries
-                .retain_mut(|entry| entry.event.gauge_digest().is_none_or(|figure| !latest.contains_key(&figure)));
+        if !latest_by_gauge.is_empty() {
+            let is_replaced = |gauge| latest_by_gauge.contains_key(&gauge);
+            self.entries.retain_mut(|entry| !entry.event.gauge_digest().is_some_and(is_replaced));
         }
-        let is_latest = |(at, news): &(usize, OutboxEvent)| {
-            news.gauge_digest().is_none_or(|figure| latest.get(&figure).is_none_or(|latest| latest == at))
+        let is_latest = |(index, event): &(usize, OutboxEvent)| {
+            let latest = event.gauge_digest().and_then(|gauge| latest_by_gauge.get(&gauge));
+            latest.is_none_or(|latest| latest == index)
         };
-        all.into_iter().enumerate().filter(is_latest).map(|(_, news)| self.put(news)).sum()
+        events.into_iter().enumerate().filter(is_latest).map(|(_, event)| self.push_event(event)).sum()
     }
 
-    fn put(&mut self, news: OutboxEvent) -> u64 {
-        let number = news.identity_digest();
-        let told = self.emitted_early.remove(&number).unwrap_or(0);
-        let pending = news.signals() & self.signals & !told;
+    fn push_event(&mut self, event: OutboxEvent) -> u64 {
+        let identity = event.identity_digest();
+        let emitted = self.emitted_early.remove(&identity).unwrap_or(0);
+        let pending = event.signals() & self.signals & !emitted;
         if pending == 0 {
             return 0;
         }
-        let over = u64::from(self.entries.push(OutboxEntry { number, event: news, pending }, MAX_ENTRIES).is_some());
-        self.dropped += over;
-        over
+        let dropped = u64::from(self.entries.push(OutboxEntry { identity, event, pending }, MAX_ENTRIES).is_some());
+        self.dropped += dropped;
+        dropped
     }
 
-    /// The revision of a run's summary, and whether it must be emitted. That is `first`, unless it was emitted before
-    /// a crash: then the revision after the last emitted one, or the last one if its content is the same.
+    /// The revision of a run's summary, and whether it must be emitted. The revision is `first`, unless the summary was
+    /// emitted before a crash: then the revision after the last emitted one, or the last one if its content is the
+    /// same.
     pub(super) fn next_revision(&mut self, view: &RunView, first: u32) -> (u32, bool) {
-        let was_told = |told: Option<&u8>| told.is_some_and(|told| told & LOGS != 0);
+        let was_emitted = |signals: Option<&u8>| signals.is_some_and(|signals| signals & LOGS != 0);
         let mut next = first;
         while !self.emitted_early.is_empty() {
-            let number = OutboxEvent::Run(Box::new(view.clone()), next).identity_digest();
-            if !was_told(self.emitted_early.get(&number)) {
+            let identity = OutboxEvent::Run(Box::new(view.clone()), next).identity_digest();
+            if !was_emitted(self.emitted_early.get(&identity)) {
                 break;
             }
             if next > 0 {
-                self.emitted_early.remove(&number);
+                self.emitted_early.remove(&identity);
             }
             next += 1;
         }
-        let is_same = next > first && was_told(self.emitted_early.remove(&run_content_digest(view)).as_ref());
-        if is_same { (next - 1, false) } else { (next, true) }
+        let has_same_content =
+            next > first && was_emitted(self.emitted_early.remove(&run_content_digest(view)).as_ref());
+        if has_same_content { (next - 1, false) } else { (next, true) }
     }
 
     /// The next request of `signal`, emitted at `now`. Returns the same news until an effect records their emission.
     pub(super) fn next_batch(&self, signal: Signal, now: u64) -> Option<OutboxBatch<'_>> {
-        let open = |entry: &&OutboxEntry| entry.pending & signal_bit(signal) != 0;
-        let account = self.entries.iter().find(open)?.event.account();
-        let of_account = |entry: &&OutboxEntry| open(entry) && entry.event.account() == account;
+        let is_pending = |entry: &&OutboxEntry| entry.pending & signal_bit(signal) != 0;
+        let account = self.entries.iter().find(is_pending)?.event.account();
+        let of_account = |entry: &&OutboxEntry| is_pending(entry) && entry.event.account() == account;
         let chosen: Vec<&OutboxEntry> = self.entries.iter().filter(of_account).take(MAX_BATCH_ENTRIES).collect();
         let mut effect = vec![EFFECT_TAG, signal_bit(signal)];
         now.put(&mut effect);
-        let mut numbers: Vec<u64> = chosen.iter().map(|entry| entry.number).collect();
+        let mut identities: Vec<u64> = chosen.iter().map(|entry| entry.identity).collect();
         if signal == Signal::Logs {
-            numbers.extend(chosen.iter().filter_map(|entry| entry.event.content_digest()));
+            identities.extend(chosen.iter().filter_map(|entry| entry.event.content_digest()));
         }
-        numbers.put(&mut effect);
+        identities.put(&mut effect);
         Some(OutboxBatch {
             account,
             events: chosen.iter().map(|entry| &entry.event).collect(),
@@ -239,25 +245,25 @@ impl Outbox {
     /// Applies an effect that records an emission. Returns false for any other effect.
     pub(super) fn apply_emission(&mut self, effect: &[u8]) -> bool {
         let Some((&[EFFECT_TAG, signal], mut rest)) = effect.split_first_chunk::<2>() else { return false };
-        let (Some(now), Some(numbers)) = (u64::take(&mut rest), <Vec<u64>>::take(&mut rest)) else { return true };
+        let (Some(now), Some(emitted)) = (u64::take(&mut rest), <Vec<u64>>::take(&mut rest)) else { return true };
         if signal == METRICS {
             self.last_metrics_end = self.last_metrics_end.max(now);
         }
-        let mut numbers: HashSet<u64> = numbers.into_iter().collect();
-        // entries that share a number were emitted together; one left behind would be emitted again and again
-        let mut known = HashSet::new();
+        let mut emitted: HashSet<u64> = emitted.into_iter().collect();
+        // entries that share an identity were emitted together; one left behind would be emitted again and again
+        let mut matched = HashSet::new();
         self.entries.retain_mut(|entry| {
-            if numbers.contains(&entry.number) {
+            if emitted.contains(&entry.identity) {
                 entry.pending &= !signal;
-                known.insert(entry.number);
-                known.extend(entry.event.content_digest().filter(|_| signal == LOGS));
+                matched.insert(entry.identity);
+                matched.extend(entry.event.content_digest().filter(|_| signal == LOGS));
             }
             entry.pending != 0
         });
-        numbers.retain(|number| !known.contains(number));
-        for number in numbers {
+        emitted.retain(|identity| !matched.contains(identity));
+        for identity in emitted {
             if self.emitted_early.len() < MAX_EMITTED_EARLY {
-                *self.emitted_early.entry(number).or_default() |= signal;
+                *self.emitted_early.entry(identity).or_default() |= signal;
             }
         }
         true
@@ -279,9 +285,9 @@ impl Outbox {
     /// any more are dropped.
     pub(super) fn keep_signals(&mut self, before: &Self) {
         self.signals = before.signals;
-        let asked = self.signals;
+        let signals = self.signals;
         self.entries.retain_mut(|entry| {
-            entry.pending &= asked;
+            entry.pending &= signals;
             entry.pending != 0
         });
     }
@@ -303,17 +309,17 @@ impl BinaryCodec for OutboxEvent {
                 out.push(2);
                 alert.put(out);
             }
-            Self::Investigation(account, kind, incident) => {
+            Self::Investigation(account, agent_type, incident) => {
                 out.push(3);
-                [account, kind, incident].into_iter().for_each(|text| text.put(out));
+                [account, agent_type, incident].into_iter().for_each(|text| text.put(out));
             }
-            Self::Overridden(account, kind, incident) => {
+            Self::Overridden(account, agent_type, incident) => {
                 out.push(4);
-                [account, kind, incident].into_iter().for_each(|text| text.put(out));
+                [account, agent_type, incident].into_iter().for_each(|text| text.put(out));
             }
-            Self::ToolCallsP95(account, kind, value) => {
+            Self::ToolCallsP95(account, agent_type, value) => {
                 out.push(5);
-                [account, kind].into_iter().for_each(|text| text.put(out));
+                [account, agent_type].into_iter().for_each(|text| text.put(out));
                 value.put(out);
             }
         }
@@ -336,7 +342,7 @@ impl BinaryCodec for Outbox {
     fn put(&self, out: &mut Vec<u8>) {
         self.entries.len().put(out);
         for entry in self.entries.iter() {
-            entry.number.put(out);
+            entry.identity.put(out);
             entry.pending.put(out);
             entry.event.put(out);
         }
@@ -349,9 +355,9 @@ impl BinaryCodec for Outbox {
         let count = usize::take(from).filter(|count| *count <= from.len())?;
         let mut outbox = Self::default();
         for _ in 0..count {
-            let (number, pending, news) =
+            let (identity, pending, event) =
                 (BinaryCodec::take(from)?, BinaryCodec::take(from)?, BinaryCodec::take(from)?);
-            outbox.entries.push(OutboxEntry { number, event: news, pending }, MAX_ENTRIES);
+            outbox.entries.push(OutboxEntry { identity, event, pending }, MAX_ENTRIES);
         }
         outbox.emitted_early = BinaryCodec::take(from)?;
         outbox.last_metrics_end = BinaryCodec::take(from)?;

@@ -1,5 +1,5 @@
-//! Encodes news as OTLP metrics under the documented names (docs/runs.md), as deltas since the previous request. A
-//! delta stays exact across restarts, because each run is in exactly one of them.
+//! Encodes news as OTLP metrics under the documented names (docs/runs.md), as deltas since the previous request. Deltas
+//! stay exact across restarts, because each run is in exactly one of them.
 //! Labels, their caps and the histogram buckets are those of `/metrics`. `outbox` decides when to send; `summary`
 //! encodes logs.
 
@@ -21,7 +21,7 @@ use super::metrics::{MetricLabels, usd};
 use super::outbox::OutboxEvent;
 use super::summary::{resource, scope, text_attribute};
 
-const NANOS: f64 = 1e9;
+const NANOS_PER_SECOND: f64 = 1e9;
 
 /// Name and unit of a metric.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,14 +46,14 @@ struct HistogramAccumulator {
 }
 
 impl HistogramAccumulator {
-    fn new(def: &MetricDefinition) -> Self {
-        let bounds = if let MetricKind::Histogram(bounds) = def.kind { bounds } else { &[] };
+    fn new(definition: &MetricDefinition) -> Self {
+        let bounds = if let MetricKind::Histogram(bounds) = definition.kind { bounds } else { &[] };
         Self { bounds, buckets: vec![0; bounds.len() + 1], sum: 0.0, min: f64::MAX, max: f64::MIN }
     }
 
     fn add(&mut self, value: f64) {
-        let at = self.bounds.iter().take_while(|bound| value > **bound).count();
-        if let Some(bucket) = self.buckets.get_mut(at) {
+        let index = self.bounds.iter().take_while(|bound| value > **bound).count();
+        if let Some(bucket) = self.buckets.get_mut(index) {
             *bucket += 1;
         }
         self.sum += value;
@@ -61,7 +61,7 @@ impl HistogramAccumulator {
     }
 }
 
-/// The data points of one request.
+/// The values of one request, by metric and attributes.
 struct MetricAccumulator<'l> {
     labels: &'l MetricLabels,
     histograms: BTreeMap<(MetricName, PointAttributes), HistogramAccumulator>,
@@ -69,12 +69,12 @@ struct MetricAccumulator<'l> {
     gauges: BTreeMap<(MetricName, PointAttributes), f64>,
 }
 
-/// Encodes a request with the totals of `news` for the interval from `since` to `now`.
-pub(super) fn encode_metrics_request(news: &[&OutboxEvent], labels: &MetricLabels, since: u64, now: u64) -> Vec<u8> {
+/// Encodes a request with the totals of `events` for the interval from `since` (0 = unknown) to `now`.
+pub(super) fn encode_metrics_request(events: &[&OutboxEvent], labels: &MetricLabels, since: u64, now: u64) -> Vec<u8> {
     let mut points =
         MetricAccumulator { labels, histograms: BTreeMap::new(), sums: BTreeMap::new(), gauges: BTreeMap::new() };
-    for news in news {
-        match news {
+    for event in events {
+        match event {
             OutboxEvent::Run(view, _) => points.add_run(view),
             OutboxEvent::Session(view) => points.add_session(view),
             OutboxEvent::Alert(alert) => {
@@ -85,18 +85,20 @@ pub(super) fn encode_metrics_request(news: &[&OutboxEvent], labels: &MetricLabel
                     1,
                 );
             }
-            OutboxEvent::Investigation(account, kind, _) => {
-                let kind = points.agent_type_attribute(account, kind);
-                points.add_count(metric_name("agent.human_override_count", "{investigation}"), kind.clone(), 0);
-                points.add_count(metric_name("agent.investigations", "{investigation}"), kind, 1);
+            OutboxEvent::Investigation(account, agent_type, _) => {
+                let attributes = points.agent_type_attribute(account, agent_type);
+                points.add_count(metric_name("agent.human_override_count", "{investigation}"), attributes.clone(), 0);
+                points.add_count(metric_name("agent.investigations", "{investigation}"), attributes, 1);
             }
-            OutboxEvent::Overridden(account, kind, _) => {
-                let kind = points.agent_type_attribute(account, kind);
-                points.add_count(metric_name("agent.human_override_count", "{investigation}"), kind, 1);
+            OutboxEvent::Overridden(account, agent_type, _) => {
+                let attributes = points.agent_type_attribute(account, agent_type);
+                points.add_count(metric_name("agent.human_override_count", "{investigation}"), attributes, 1);
             }
-            OutboxEvent::ToolCallsP95(account, kind, calls) => {
-                let kind = points.agent_type_attribute(account, kind);
-                points.gauges.insert((metric_name("agent.tool_calls_per_investigation_p95", "{call}"), kind), *calls);
+            OutboxEvent::ToolCallsP95(account, agent_type, calls) => {
+                let attributes = points.agent_type_attribute(account, agent_type);
+                points
+                    .gauges
+                    .insert((metric_name("agent.tool_calls_per_investigation_p95", "{call}"), attributes), *calls);
             }
         }
     }
@@ -105,12 +107,18 @@ pub(super) fn encode_metrics_request(news: &[&OutboxEvent], labels: &MetricLabel
 }
 
 impl MetricAccumulator<'_> {
-    fn agent_type_attribute(&self, account: &str, kind: &str) -> PointAttributes {
-        vec![("agent.type", self.labels.features.value(account, Some(kind)).to_owned())]
+    fn agent_type_attribute(&self, account: &str, agent_type: &str) -> PointAttributes {
+        vec![("agent.type", self.labels.features.value(account, Some(agent_type)).to_owned())]
     }
 
-    fn record_histogram(&mut self, name: MetricName, def: &MetricDefinition, attributes: PointAttributes, value: f64) {
-        self.histograms.entry((name, attributes)).or_insert_with(|| HistogramAccumulator::new(def)).add(value);
+    fn record_histogram(
+        &mut self,
+        name: MetricName,
+        definition: &MetricDefinition,
+        attributes: PointAttributes,
+        value: f64,
+    ) {
+        self.histograms.entry((name, attributes)).or_insert_with(|| HistogramAccumulator::new(definition)).add(value);
     }
 
     fn add_count(&mut self, name: MetricName, attributes: PointAttributes, count: u64) {
@@ -121,45 +129,46 @@ impl MetricAccumulator<'_> {
         let (labels, totals, account) = (self.labels, &view.totals, &*view.account);
         let tenant = labels.tenants.value(account, view.tenant.as_deref()).to_owned();
         let feature = labels.features.value(account, view.feature.as_deref()).to_owned();
-        let whose = vec![("tenant", tenant.clone()), ("feature", feature.clone())];
-        let seconds = view.duration as f64 / NANOS;
+        let attributes = vec![("tenant", tenant.clone()), ("feature", feature.clone())];
+        let seconds = view.duration as f64 / NANOS_PER_SECOND;
         self.record_histogram(
             metric_name("agent.run.iterations", "{iteration}"),
             &names::RUN_ITERATIONS,
-            whose.clone(),
+            attributes.clone(),
             totals.iterations as f64,
         );
         self.record_histogram(
             metric_name("agent.run.duration_seconds", "s"),
             &names::RUN_DURATION,
-            whose.clone(),
+            attributes.clone(),
             seconds,
         );
         for (tenant, share) in totals.by_tenant(view.tenant.as_deref()) {
             let tenant = ("tenant", labels.tenants.value(account, tenant).to_owned());
-            let whose = vec![tenant, ("feature", feature.clone())];
+            let attributes = vec![tenant, ("feature", feature.clone())];
             self.record_histogram(
                 metric_name("agent.run.cost_usd", "USD"),
                 &names::RUN_COST,
-                whose,
+                attributes,
                 usd(share.atto_usd),
             );
         }
-        let mut state = vec![("state", view.state.as_str().to_owned())];
-        state.extend(whose);
-        self.add_count(metric_name("agent.runs", "{run}"), state, 1);
-        let kind = self.agent_type_attribute(account, &feature);
-        *self.sums.entry((metric_name("agent.estimated_cost_usd", "USD"), kind)).or_default() += usd(totals.atto_usd());
-        for (model, sum) in &totals.models {
+        let mut state_attributes = vec![("state", view.state.as_str().to_owned())];
+        state_attributes.extend(attributes);
+        self.add_count(metric_name("agent.runs", "{run}"), state_attributes, 1);
+        let agent_type = self.agent_type_attribute(account, &feature);
+        *self.sums.entry((metric_name("agent.estimated_cost_usd", "USD"), agent_type)).or_default() +=
+            usd(totals.atto_usd());
+        for (model, model_totals) in &totals.models {
             let model = vec![("model", labels.models.value(account, Some(model)).to_owned())];
-            let size = total_input_tokens(&sum.tokens) as f64;
+            let input = total_input_tokens(&model_totals.tokens) as f64;
             self.record_histogram(
                 metric_name("agent.turn.input_tokens", "{token}"),
                 &names::TURN_INPUT_TOKENS,
                 model.clone(),
-                size,
+                input,
             );
-            let output = sum.tokens.output as f64;
+            let output = model_totals.tokens.output as f64;
             self.record_histogram(
                 metric_name("agent.turn.output_tokens", "{token}"),
                 &names::TURN_OUTPUT_TOKENS,
@@ -170,9 +179,13 @@ impl MetricAccumulator<'_> {
         let template = labels.templates.value(account, view.template.as_deref());
         for (fallback, count) in &totals.fallbacks {
             let provider = labels.providers.value(account, Some(&fallback.provider)).to_owned();
-            let why = [("reason", fallback.reason.clone()), ("provider", provider)];
-            let all = why.into_iter().chain([("tenant", tenant.clone()), ("template", template.to_owned())]).collect();
-            self.add_count(metric_name("agent.fallbacks", "{fallback}"), all, *count);
+            let attributes = vec![
+                ("reason", fallback.reason.clone()),
+                ("provider", provider),
+                ("tenant", tenant.clone()),
+                ("template", template.to_owned()),
+            ];
+            self.add_count(metric_name("agent.fallbacks", "{fallback}"), attributes, *count);
         }
         for (denial, count) in &totals.denials {
             let tool = labels.tools.value(account, Some(&denial.tool)).to_owned();
@@ -190,12 +203,12 @@ impl MetricAccumulator<'_> {
         let feature = ("feature", labels.features.value(account, view.feature.as_deref()).to_owned());
         let model = labels.models.value(account, totals.main_model()).to_owned();
         let by_feature = vec![feature.clone()];
-        let seconds = view.duration as f64 / NANOS;
-        let with = |more: (&'static str, String)| vec![feature.clone(), more];
+        let seconds = view.duration as f64 / NANOS_PER_SECOND;
+        let with_feature = |attribute: (&'static str, String)| vec![feature.clone(), attribute];
         self.record_histogram(
             metric_name("agent.session.duration_seconds", "s"),
             &names::SESSION_DURATION,
-            with(("model", model)),
+            with_feature(("model", model)),
             seconds,
         );
         let calls = totals.calls() as f64;
@@ -205,9 +218,9 @@ impl MetricAccumulator<'_> {
             by_feature.clone(),
             calls,
         );
-        for (tool, sum) in &totals.tools {
-            let tool = with(("tool_name", labels.tools.value(account, Some(tool)).to_owned()));
-            let calls = (sum.ok + sum.failed + sum.denied) as f64;
+        for (tool, tool_totals) in &totals.tools {
+            let tool = with_feature(("tool_name", labels.tools.value(account, Some(tool)).to_owned()));
+            let calls = (tool_totals.ok + tool_totals.failed + tool_totals.denied) as f64;
             self.record_histogram(
                 metric_name("agent.session.tool_calls_total", "{call}"),
                 &names::SESSION_TOOL_CALLS,
@@ -216,11 +229,11 @@ impl MetricAccumulator<'_> {
             );
         }
         for (tenant, share) in totals.by_tenant(view.tenant.as_deref()) {
-            let whose = with(("tenant", labels.tenants.value(account, tenant).to_owned()));
+            let attributes = with_feature(("tenant", labels.tenants.value(account, tenant).to_owned()));
             self.record_histogram(
                 metric_name("agent.session.cost_usd", "USD"),
                 &names::SESSION_COST,
-                whose,
+                attributes,
                 usd(share.atto_usd),
             );
         }
@@ -245,7 +258,7 @@ impl MetricAccumulator<'_> {
     fn encode(self, start: u64, now: u64) -> Vec<u8> {
         let delta = AggregationTemporality::Delta as i32;
         let mut metrics: BTreeMap<MetricName, metric::Data> = BTreeMap::new();
-        for ((name, attributes), spread) in self.histograms {
+        for ((name, attributes), accumulator) in self.histograms {
             let data = metrics.entry(name).or_insert_with(|| {
                 metric::Data::Histogram(Histogram { data_points: Vec::new(), aggregation_temporality: delta })
             });
@@ -253,12 +266,12 @@ impl MetricAccumulator<'_> {
                 attributes: to_key_values(attributes),
                 start_time_unix_nano: start,
                 time_unix_nano: now,
-                count: spread.buckets.iter().sum(),
-                sum: Some(spread.sum),
-                bucket_counts: spread.buckets,
-                explicit_bounds: spread.bounds.to_vec(),
-                min: Some(spread.min),
-                max: Some(spread.max),
+                count: accumulator.buckets.iter().sum(),
+                sum: Some(accumulator.sum),
+                bucket_counts: accumulator.buckets,
+                explicit_bounds: accumulator.bounds.to_vec(),
+                min: Some(accumulator.min),
+                max: Some(accumulator.max),
                 ..HistogramDataPoint::default()
             };
             if let metric::Data::Histogram(histogram) = data {
@@ -287,12 +300,12 @@ impl MetricAccumulator<'_> {
         });
         let scope_metrics =
             ScopeMetrics { scope: Some(scope()), metrics: metrics.collect(), ..ScopeMetrics::default() };
-        let all = ResourceMetrics {
+        let resource_metrics = ResourceMetrics {
             resource: Some(resource()),
             scope_metrics: vec![scope_metrics],
             ..ResourceMetrics::default()
         };
-        ExportMetricsServiceRequest { resource_metrics: vec![all] }.encode_to_vec()
+        ExportMetricsServiceRequest { resource_metrics: vec![resource_metrics] }.encode_to_vec()
     }
 }
 

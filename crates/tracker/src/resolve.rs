@@ -1,6 +1,6 @@
 //! [`ResolvedRuns`]: the runs of one group and their totals. Items arrive in any order, so they are assigned to runs
-//! only on demand, from everything known by then. The result is a function of the set of items alone, and every counted
-//! item is in exactly one run. `tree` holds the spans, `sum` adds up, `evaluation` decides when a run is over.
+//! only on demand, from everything known by then. The result depends only on the set of items, and every counted item
+//! is in exactly one run. `tree` holds the spans, `sum` adds up, `evaluation` decides when a run is over.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,17 +19,18 @@ pub(super) struct ResolvedRuns<'g> {
     pub(super) group: &'g ItemGroup,
     pub(super) tree: SpanTree,
     pub(super) runs: Vec<Run>,
+    /// Indexes into `runs`, as in all fields below.
     by_id: HashMap<RunIdentity, usize>,
-    /// The named runs and roots in each trace.
+    /// The runs in each trace, except those that [`Self::assign_uncertain_items`] opens.
     by_trace: HashMap<u32, Vec<usize>>,
     by_session: HashMap<u32, Vec<usize>>,
-    /// The same runs ordered by time, as of the last `tell_times`.
+    /// The same runs ordered by time, as of the last [`Self::rebuild_timelines`].
     trace_timelines: HashMap<u32, Timeline>,
     session_timelines: HashMap<u32, Timeline>,
 }
 
 impl<'g> ResolvedRuns<'g> {
-    pub(super) fn resolve(group: &'g ItemGroup, terms: &AggregationContext) -> Self {
+    pub(super) fn resolve(group: &'g ItemGroup, context: &AggregationContext) -> Self {
         let items = collect_items(group);
         count_steps(items.len());
         let mut resolved = Self {
@@ -43,14 +44,14 @@ impl<'g> ResolvedRuns<'g> {
             session_timelines: HashMap::new(),
         };
         resolved.open_known_runs(&items);
-        let mut homes: Vec<Option<usize>> =
+        let mut item_runs: Vec<Option<usize>> =
             items.iter().map(|item| resolved.certain_run(item.named_run, item.position.node)).collect();
-        for (item, home) in items.iter().zip(&homes) {
-            resolved.extend_run_times(*home, item);
+        for (item, run) in items.iter().zip(&item_runs) {
+            resolved.extend_run_times(*run, item);
         }
-        resolved.assign_uncertain_items(&items, &mut homes);
+        resolved.assign_uncertain_items(&items, &mut item_runs);
         resolved.name_runs();
-        sum::sum_runs(&mut resolved, &items, &homes, terms);
+        sum::sum_runs(&mut resolved, &items, &item_runs, context);
         resolved
     }
 
@@ -58,56 +59,55 @@ impl<'g> ResolvedRuns<'g> {
     pub(super) fn traces_of_runs(&self) -> HashMap<RunIdentity, Vec<u32>> {
         let mut traces: HashMap<RunIdentity, Vec<u32>> = HashMap::new();
         for (trace, runs) in &self.by_trace {
-            let runs = runs.iter().filter_map(|at| self.runs.get(*at));
+            let runs = runs.iter().filter_map(|index| self.runs.get(*index));
             runs.for_each(|run| traces.entry(run.id).or_default().push(*trace));
         }
         traces
     }
 
     /// The run of an item: by the id it names and its place, otherwise by trace, session and time.
-    pub(super) fn find_run(&self, named: u32, spot: &TracePosition, session: u32, at: u64) -> Option<&Run> {
-        let run = self.certain_run(named, spot.node).or_else(|| self.likely_run(spot.trace, session, at));
-        let run = run.or_else(|| self.by_id.get(&fallback_run_identity(spot.trace, session)).copied())?;
+    pub(super) fn find_run(&self, named_run: u32, position: &TracePosition, session: u32, time: u64) -> Option<&Run> {
+        let trace = position.trace;
+        let run = self.certain_run(named_run, position.node).or_else(|| self.likely_run(trace, session, time));
+        let run = run.or_else(|| self.by_id.get(&fallback_run_identity(trace, session)).copied())?;
         self.runs.get(run)
     }
 
-    fn certain_run(&self, named: u32, place: u64) -> Option<usize> {
+    fn certain_run(&self, named_run: u32, place: u64) -> Option<usize> {
         let root = self.tree.ancestors(place).root;
-        let id = match (named, self.tree.named_run(place)) {
-            (0, 0) if root == 0 => return None,
-            (0, 0) => RunIdentity::Root(root),
-            (0, named) | (named, _) => RunIdentity::Named(named),
+        let id = match first_nonzero(named_run, self.tree.named_run(place)) {
+            0 if root == 0 => return None,
+            0 => RunIdentity::Root(root),
+            named_run => RunIdentity::Named(named_run),
         };
         self.by_id.get(&id).copied()
     }
 
-    fn likely_run(&self, trace: u32, session: u32, at: u64) -> Option<usize> {
-        match self.trace_timelines.get(&trace) {
-            Some(several) => {
-                let by_time = || {
-                    several.latest_under_way(at).or_else(|| several.latest_begun(at)).or_else(|| several.first_run())
-                };
-                several.only_run().or_else(by_time)
-            }
-            None => self.session_timelines.get(&session)?.latest_under_way(at),
-        }
+    fn likely_run(&self, trace: u32, session: u32, time: u64) -> Option<usize> {
+        let Some(timeline) = self.trace_timelines.get(&trace) else {
+            return self.session_timelines.get(&session)?.latest_under_way(time);
+        };
+        let by_time = || timeline.latest_under_way(time).or_else(|| timeline.latest_begun(time));
+        timeline.only_run().or_else(by_time).or_else(|| timeline.first_run())
     }
 
     /// Rebuilds the timelines that [`Self::likely_run`] searches, from the runs' current times.
     fn rebuild_timelines(&mut self) {
         let timeline = |runs: &Vec<usize>| {
-            let times = |run: usize| self.runs.get(run).map_or((0, 0, run), |one| (one.start, one.last, run));
+            let with_times =
+                |index: usize| self.runs.get(index).map_or((0, 0, index), |run| (run.start, run.last, index));
             let mut ranked: Vec<usize> = runs.clone();
             ranked.sort_by(|a, b| self.run_rank(*a).cmp(&self.run_rank(*b)));
-            Timeline::build(&ranked.into_iter().map(times).collect::<Vec<_>>())
+            Timeline::build(&ranked.into_iter().map(with_times).collect::<Vec<_>>())
         };
-        let all = |by: &HashMap<u32, Vec<usize>>| by.iter().map(|(key, runs)| (*key, timeline(runs))).collect();
-        (self.trace_timelines, self.session_timelines) = (all(&self.by_trace), all(&self.by_session));
+        let timelines =
+            |runs: &HashMap<u32, Vec<usize>>| runs.iter().map(|(key, runs)| (*key, timeline(runs))).collect();
+        (self.trace_timelines, self.session_timelines) = (timelines(&self.by_trace), timelines(&self.by_session));
     }
 
     /// Orders runs by start time, then by properties that do not depend on the order of items.
-    fn run_rank(&self, run: usize) -> (u64, (&str, &str), u64) {
-        self.runs.get(run).map_or((0, ("", ""), 0), |run| match run.id {
+    fn run_rank(&self, index: usize) -> (u64, (&str, &str), u64) {
+        self.runs.get(index).map_or((0, ("", ""), 0), |run| match run.id {
             RunIdentity::Root(place) => (run.start, ("", ""), place),
             RunIdentity::Named(key) | RunIdentity::Trace(key) | RunIdentity::Session(key) => {
                 (run.start, self.group.full_text(key), 0)
@@ -147,7 +147,8 @@ impl<'g> ResolvedRuns<'g> {
         })
     }
 
-    /// Opens the named runs and the runs of root agent invocations, and records their traces.
+    /// Opens the named runs, the runs of root agent invocations, and those of spans whose root was not seen; records
+    /// their traces.
     fn open_known_runs(&mut self, items: &[RunItem<'_>]) {
         let group = self.group;
         for (number, key) in (1..).zip(&group.keys).filter(|(_, key)| key.kind == key_kind::RUN) {
@@ -157,38 +158,40 @@ impl<'g> ResolvedRuns<'g> {
                 (run.tags, run.touched) = (key.tags, key.touched);
             }
         }
-        let mut pairs: HashSet<(u32, usize)> = HashSet::new();
+        let mut runs_in_traces: HashSet<(u32, usize)> = HashSet::new();
         for (place, node) in group.nodes.iter() {
-            let named = first_nonzero(node.run, self.tree.named_run(place));
-            let id = if named != 0 { RunIdentity::Named(named) } else { RunIdentity::Root(place) };
-            if named != 0 || self.tree.ancestors(place).root == place {
-                pairs.insert((node.trace, self.open_run(id)));
+            let named_run = first_nonzero(node.run, self.tree.named_run(place));
+            let id = if named_run != 0 { RunIdentity::Named(named_run) } else { RunIdentity::Root(place) };
+            if named_run != 0 || self.tree.ancestors(place).root == place {
+                runs_in_traces.insert((node.trace, self.open_run(id)));
             }
         }
         for item in items.iter().filter(|item| item.named_run != 0) {
-            pairs.insert((item.position.trace, self.open_run(RunIdentity::Named(item.named_run))));
+            runs_in_traces.insert((item.position.trace, self.open_run(RunIdentity::Named(item.named_run))));
         }
         // A span whose parent has not arrived yet belongs to a run of its own trace, not to another run of its session
         // that is under way.
-        let with_runs: HashSet<u32> = pairs.iter().map(|(trace, _)| *trace).collect();
-        let unrooted: Vec<u64> = self.tree.unrooted().collect();
-        let sub_agents = unrooted.into_iter().filter_map(|place| group.nodes.get(place)).map(|node| node.trace);
+        let traces_with_runs: HashSet<u32> = runs_in_traces.iter().map(|(trace, _)| *trace).collect();
+        let unrooted_agents: Vec<u64> = self.tree.unrooted().collect();
+        let sub_agent_traces =
+            unrooted_agents.into_iter().filter_map(|place| group.nodes.get(place)).map(|node| node.trace);
         let is_orphan = |item: &&RunItem<'_>| {
-            let above = self.tree.ancestors(item.position.node);
+            let ancestors = self.tree.ancestors(item.position.node);
             item.position.is_own_span
                 && item.named_run == 0
                 && item.can_open_run()
-                && above.orphan != 0
-                && above.root == 0
+                && ancestors.orphan != 0
+                && ancestors.root == 0
         };
-        let orphans = items.iter().filter(is_orphan).map(|item| item.position.trace);
-        let rootless: HashSet<u32> = sub_agents.chain(orphans).filter(|trace| !with_runs.contains(trace)).collect();
-        for trace in rootless {
-            pairs.insert((trace, self.open_run(RunIdentity::Trace(trace))));
+        let orphan_traces = items.iter().filter(is_orphan).map(|item| item.position.trace);
+        let rootless_traces: HashSet<u32> =
+            sub_agent_traces.chain(orphan_traces).filter(|trace| !traces_with_runs.contains(trace)).collect();
+        for trace in rootless_traces {
+            runs_in_traces.insert((trace, self.open_run(RunIdentity::Trace(trace))));
         }
-        for (trace, at) in pairs.into_iter().filter(|(trace, _)| *trace != 0) {
-            self.by_trace.entry(trace).or_default().push(at);
-            if let Some(run) = self.runs.get_mut(at) {
+        for (trace, index) in runs_in_traces.into_iter().filter(|(trace, _)| *trace != 0) {
+            self.by_trace.entry(trace).or_default().push(index);
+            if let Some(run) = self.runs.get_mut(index) {
                 run.trace = group.first_key(run.trace, trace);
             }
         }
@@ -214,31 +217,32 @@ impl<'g> ResolvedRuns<'g> {
         }
     }
 
-    /// Assigns the items that no run is certain of; items that count come first, because they may open a run.
-    fn assign_uncertain_items(&mut self, items: &[RunItem<'_>], homes: &mut [Option<usize>]) {
+    /// Assigns the items whose run is not certain. Items that may open a run come first, because others may belong to a
+    /// run that they open.
+    fn assign_uncertain_items(&mut self, items: &[RunItem<'_>], item_runs: &mut [Option<usize>]) {
         for run in 0..self.runs.len() {
             if let Some(session) = self.runs.get(run).map(|run| self.session_of(run)) {
                 self.by_session.entry(session).or_default().push(run);
             }
         }
         self.rebuild_timelines();
-        for (item, home) in items.iter().zip(homes.iter_mut()).filter(|(_, home)| home.is_none()) {
-            *home = self.likely_run(item.position.trace, item.session, item.start);
-            if home.is_none() && item.can_open_run() {
-                *home = Some(self.open_run(fallback_run_identity(item.position.trace, item.session)));
+        for (item, item_run) in items.iter().zip(item_runs.iter_mut()).filter(|(_, item_run)| item_run.is_none()) {
+            *item_run = self.likely_run(item.position.trace, item.session, item.start);
+            if item_run.is_none() && item.can_open_run() {
+                *item_run = Some(self.open_run(fallback_run_identity(item.position.trace, item.session)));
             }
         }
-        for (item, home) in items.iter().zip(homes.iter_mut()) {
-            let by_stray = self.by_id.get(&fallback_run_identity(item.position.trace, item.session)).copied();
-            *home = home.or(by_stray);
-            if let Some(run) = home.and_then(|run| self.runs.get_mut(run))
+        for (item, item_run) in items.iter().zip(item_runs.iter_mut()) {
+            let fallback = self.by_id.get(&fallback_run_identity(item.position.trace, item.session)).copied();
+            *item_run = item_run.or(fallback);
+            if let Some(run) = item_run.and_then(|run| self.runs.get_mut(run))
                 && let RunIdentity::Trace(key) = run.id
             {
                 run.trace = key;
             }
         }
-        for (item, home) in items.iter().zip(homes.iter()) {
-            self.extend_run_times(*home, item);
+        for (item, item_run) in items.iter().zip(item_runs.iter()) {
+            self.extend_run_times(*item_run, item);
         }
         self.rebuild_timelines();
     }
@@ -251,12 +255,12 @@ impl<'g> ResolvedRuns<'g> {
     /// Sets ids, sessions and tags. The first root of a trace gets the trace's id.
     fn name_runs(&mut self) {
         let group = self.group;
-        let mut ranks: Vec<(u32, u64, u64, usize)> = Vec::new();
-        for at in 0..self.runs.len() {
-            let session = self.runs.get(at).map_or(0, |run| self.session_of(run));
-            let Some(run) = self.runs.get_mut(at) else { continue };
+        let mut ranked_roots: Vec<(u32, u64, u64, usize)> = Vec::new();
+        for index in 0..self.runs.len() {
+            let session = self.runs.get(index).map_or(0, |run| self.session_of(run));
+            let Some(run) = self.runs.get_mut(index) else { continue };
             if let RunIdentity::Root(place) = run.id {
-                ranks.push((run.trace, run.start, place, at));
+                ranked_roots.push((run.trace, run.start, place, index));
             }
             run.session_key = session;
             run.id_text = match run.id {
@@ -266,17 +270,17 @@ impl<'g> ResolvedRuns<'g> {
                 RunIdentity::Root(place) => format!("{}-{place:016x}", group.key_text(run.trace)),
             };
         }
-        ranks.sort_unstable();
-        ranks.dedup_by_key(|(trace, ..)| *trace);
-        for (trace, .., at) in ranks {
-            if let Some(run) = self.runs.get_mut(at) {
+        ranked_roots.sort_unstable();
+        ranked_roots.dedup_by_key(|(trace, ..)| *trace);
+        for (trace, .., index) in ranked_roots {
+            if let Some(run) = self.runs.get_mut(index) {
                 run.id_text = group.key_text(trace).to_owned();
             }
         }
-        let mut traces: HashMap<u32, usize> = HashMap::new();
-        self.runs.iter().for_each(|run| *traces.entry(run.trace).or_default() += 1);
+        let mut runs_per_trace: HashMap<u32, usize> = HashMap::new();
+        self.runs.iter().for_each(|run| *runs_per_trace.entry(run.trace).or_default() += 1);
         for run in &mut self.runs {
-            run.is_alone_in_trace = traces.get(&run.trace) == Some(&1);
+            run.is_alone_in_trace = runs_per_trace.get(&run.trace) == Some(&1);
             run.session = match (run.session_key, run.trace) {
                 (0, 0) => run.id_text.clone(),
                 (0, trace) => format!("trace-{}", group.key_text(trace)),
@@ -292,8 +296,9 @@ impl<'g> ResolvedRuns<'g> {
                 let shared = AttributionTags { tenant, feature, user, service, ..AttributionTags::default() };
                 run.tags = run.tags.zip(shared, first_nonzero);
             }
-            let trace = group.key(run.trace).map_or(0, |key| key.touched);
-            run.touched = run.touched.max(if run.trace == 0 { group.touched } else { trace });
+            let touched =
+                if run.trace == 0 { group.touched } else { group.key(run.trace).map_or(0, |key| key.touched) };
+            run.touched = run.touched.max(touched);
         }
     }
 }
@@ -302,40 +307,16 @@ impl<'g> ResolvedRuns<'g> {
 fn collect_items(group: &ItemGroup) -> Vec<RunItem<'_>> {
     let mut items = Vec::with_capacity(group.calls.len() + group.tools.len() + group.marks.len());
     items.extend(group.calls.iter().map(|(key, call)| {
-        let ModelCallRecord { run, session, start, end, position: spot, .. } = call;
-        RunItem {
-            key,
-            named_run: *run,
-            session: *session,
-            position: spot,
-            start: *start,
-            end: *end,
-            record: ItemRecord::Call(call),
-        }
+        let ModelCallRecord { run, session, start, end, ref position, .. } = *call;
+        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Call(call) }
     }));
     items.extend(group.tools.iter().map(|(key, tool)| {
-        let ToolCallRecord { run, session, start, end, position: spot, .. } = tool;
-        RunItem {
-            key,
-            named_run: *run,
-            session: *session,
-            position: spot,
-            start: *start,
-            end: *end,
-            record: ItemRecord::Tool(tool),
-        }
+        let ToolCallRecord { run, session, start, end, ref position, .. } = *tool;
+        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Tool(tool) }
     }));
     items.extend(group.marks.iter().map(|(key, mark)| {
-        let LifecycleMark { run, session, start, end, position: spot, .. } = mark;
-        RunItem {
-            key,
-            named_run: *run,
-            session: *session,
-            position: spot,
-            start: *start,
-            end: *end,
-            record: ItemRecord::Mark(mark),
-        }
+        let LifecycleMark { run, session, start, end, ref position, .. } = *mark;
+        RunItem { key, named_run: run, session, position, start, end, record: ItemRecord::Mark(mark) }
     }));
     items.sort_unstable_by_key(|item| item.key);
     items

@@ -1,4 +1,4 @@
-//! A run of a group ([`Run`]) and an item that is counted in one ([`Item`]). `resolve` assigns items to runs.
+//! A run of a group ([`Run`]) and an item that is counted in one ([`RunItem`]). `resolve` assigns items to runs.
 
 use runs::{RunPeaks, RunState, RunTotals};
 
@@ -9,13 +9,13 @@ use super::run_calls::RunCall;
 /// Identity of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum RunIdentity {
-    /// The dialect names the run.
+    /// The dialect names the run: number of its key.
     Named(u32),
-    /// An agent invocation below no other.
+    /// An agent invocation below no other: its place.
     Root(u64),
-    /// A trace without either.
+    /// The items of a trace that belong to neither: number of the trace's key.
     Trace(u32),
-    /// A session, for items without a trace.
+    /// The same for items without a trace: number of the session's key.
     Session(u32),
 }
 
@@ -28,11 +28,10 @@ pub(super) struct Run {
     pub(super) session: String,
     /// The session's key; 0 if no item names one.
     pub(super) session_key: u32,
-    /// Numbers of names in the group.
     pub(super) tags: AttributionTags,
     /// The model that its root names.
     pub(super) model: u16,
-    /// Unix ns; 0 = unknown.
+    /// Earliest start and latest end of its items, unix ns; 0 = unknown.
     pub(super) start: u64,
     pub(super) last: u64,
     /// Places of the agent invocation itself, sorted (a run that the dialect names may have several).
@@ -83,24 +82,24 @@ pub(super) struct RunItem<'g> {
 }
 
 impl Run {
-    /// The run's state. `unended` is the state if no end was reported. A presumed root's end does not count while the
-    /// run is live.
-    pub(super) fn state(&self, unended: RunState) -> RunState {
-        let ended = self.ended || (self.presumed_end && unended != RunState::Live);
-        match (ended, self.has_failed(unended)) {
+    /// The run's state. `unended_state` is the state if no end was reported. A presumed root's end does not count while
+    /// the run is live.
+    pub(super) fn state(&self, unended_state: RunState) -> RunState {
+        let has_ended = self.ended || (self.presumed_end && unended_state != RunState::Live);
+        match (has_ended, self.has_failed(unended_state)) {
             (true, _) if self.killed => RunState::Killed,
             (true, true) => RunState::Failed,
             (true, false) => RunState::Ended,
-            (false, _) if self.killed && unended == RunState::Idle => RunState::Killed,
+            (false, _) if self.killed && unended_state == RunState::Idle => RunState::Killed,
             // its last call failed and nothing came after it: sums count the run as failed, so the state must agree
-            (false, true) if unended == RunState::Idle => RunState::Failed,
-            (false, _) => unended,
+            (false, true) if unended_state == RunState::Idle => RunState::Failed,
+            (false, _) => unended_state,
         }
     }
 
-    /// Whether the run failed as far as known; `unended` as in [`Self::state`].
-    pub(super) fn has_failed(&self, unended: RunState) -> bool {
-        self.failed || (self.presumed_failed && unended != RunState::Live)
+    /// Whether the run failed as far as known; `unended_state` as in [`Self::state`].
+    pub(super) fn has_failed(&self, unended_state: RunState) -> bool {
+        self.failed || (self.presumed_failed && unended_state != RunState::Live)
     }
 
     /// Whether the agent invocation at a place is the run's root, not one below it.
@@ -120,6 +119,7 @@ impl RunItem<'_> {
     }
 }
 
+/// Returns `a`, or `b` if `a` is missing.
 pub(super) fn first_nonzero<N: Default + PartialEq>(a: N, b: N) -> N {
     if a == N::default() { b } else { a }
 }

@@ -1,7 +1,7 @@
 //! [`RunCall`]: one model or tool call of a run, and the figures that depend on the order of the calls: retries,
 //! fallbacks, identical calls in a row, context growth, the slowest and the most expensive call.
-//! The result is a function of the set of calls alone: they are sorted by start time, then by properties that do not
-//! depend on arrival order. `layers` decides which calls count.
+//! The figures depend only on the set of calls: these are sorted by start time, then by properties that do not depend
+//! on the order of arrival. `layers` decides which calls count.
 
 use std::collections::HashMap;
 
@@ -35,12 +35,14 @@ pub(super) struct RunCall {
     pub(super) atto: Option<i128>,
     pub(super) requested_model: u16,
     pub(super) provider: u16,
+    /// Why the call was not answered as requested: a constant of [`trouble`].
     pub(super) trouble: u8,
+    /// Why this model replaced another one, if the item says so: a constant of [`trouble`].
     pub(super) fallback: u8,
     pub(super) attempts: u8,
     /// Digest of a tool's arguments; 0 = unknown.
     pub(super) args: u64,
-    /// If this call replaced another model's call: the reason (see `seen::trouble`) and the replaced model.
+    /// If this call replaced another model's call: the reason (a constant of [`trouble`]) and the replaced model.
     pub(super) replaced_model: Option<(u8, u16)>,
 }
 
@@ -53,18 +55,23 @@ impl RunCall {
         self.kind == StepKind::Tool
     }
 
+    /// Whether an item's flags say that it failed, and that a sub-agent made it.
+    pub(super) fn failed_and_sub_agent(flags: u16) -> (bool, bool) {
+        (flags & flag::FAILED != 0, flags & flag::SUB_AGENT != 0)
+    }
+
     /// The call as pages show it; names are not redacted yet.
     pub(super) fn to_step(&self, group: &ItemGroup) -> RunStep {
         let trace = trace_id(group, self.position.trace);
-        let span = |place: u64| {
+        let span_id = |place: u64| {
             trace.filter(|_| place != 0).map_or([0; 8], |trace| observation::span_id_of_place(trace, place))
         };
         let tokens = self.tokens.to_buckets();
         RunStep {
             kind: self.kind,
             name: group.name(self.name).to_owned(),
-            span: span(if self.position.is_own_span { self.position.node } else { 0 }),
-            parent: span(self.parent),
+            span: span_id(if self.position.is_own_span { self.position.node } else { 0 }),
+            parent: span_id(self.parent),
             start: self.start,
             duration: self.duration(),
             failed: self.failed,
@@ -77,7 +84,7 @@ impl RunCall {
     }
 }
 
-/// Parses a trace key's hex text.
+/// The trace id of a key, from the key's hex text.
 pub(super) fn trace_id(group: &ItemGroup, trace: u32) -> Option<[u8; 16]> {
     let text = group.key_text(trace);
     if text.len() != 32 {
@@ -88,99 +95,105 @@ pub(super) fn trace_id(group: &ItemGroup, trace: u32) -> Option<[u8; 16]> {
 
 /// Sorts a run's calls and adds the order-dependent figures to its totals.
 pub(super) fn summarize_calls(
-    acts: &mut [RunCall],
+    calls: &mut [RunCall],
     totals: &mut RunTotals,
     group: &ItemGroup,
-    terms: &AggregationContext,
+    context: &AggregationContext,
 ) -> RunPeaks {
-    acts.sort_unstable_by_key(|act| (act.start, act.end, act.key));
-    let (models, tools): (Vec<&RunCall>, Vec<&RunCall>) = acts.iter().partition(|act| !act.is_tool());
-    let stand_ins = count_fallbacks_and_retries(&models, totals, group, terms);
-    count_errors(acts, totals, group);
+    calls.sort_unstable_by_key(|call| (call.start, call.end, call.key));
+    let (models, tools): (Vec<&RunCall>, Vec<&RunCall>) = calls.iter().partition(|call| !call.is_tool());
+    let replaced_models = count_fallbacks_and_retries(&models, totals, group, context);
+    count_errors(calls, totals, group);
     count_tool_retries(&tools, totals, group);
     let peaks = RunPeaks {
-        slowest: first_with_highest(acts, |act| act.duration()).map(|act| act.to_step(group)),
-        most_expensive: first_with_highest(acts, |act| act.atto.unwrap_or(0)).map(|act| act.to_step(group)),
+        slowest: first_with_highest(calls, |call| call.duration()).map(|call| call.to_step(group)),
+        most_expensive: first_with_highest(calls, |call| call.atto.unwrap_or(0)).map(|call| call.to_step(group)),
         identical_row: longest_identical_row(&tools, group),
-        busiest_window: busiest_window(&tools, terms.window, group),
+        busiest_window: busiest_window(&tools, context.window, group),
         context: context_sizes(&models),
     };
-    for act in acts.iter_mut().filter(|act| !act.is_tool()) {
-        act.replaced_model = stand_ins.get(&act.key).copied();
+    for call in calls.iter_mut().filter(|call| !call.is_tool()) {
+        call.replaced_model = replaced_models.get(&call.key).copied();
     }
     peaks
 }
 
 /// The first call with the highest value, if that is above the default value.
-fn first_with_highest<V: Ord + Default + Copy>(acts: &[RunCall], value: impl Fn(&RunCall) -> V) -> Option<&RunCall> {
-    let mut best: Option<(&RunCall, V)> = None;
-    for act in acts {
-        let value = value(act);
-        if value > best.map_or(V::default(), |(_, best)| best) {
-            best = Some((act, value));
+fn first_with_highest<V: Ord + Default + Copy>(calls: &[RunCall], value: impl Fn(&RunCall) -> V) -> Option<&RunCall> {
+    let mut highest: Option<(&RunCall, V)> = None;
+    for call in calls {
+        let value = value(call);
+        if value > highest.map_or(V::default(), |(_, highest)| highest) {
+            highest = Some((call, value));
         }
     }
-    best.map(|(act, _)| act)
+    highest.map(|(call, _)| call)
 }
 
-fn count_errors(acts: &[RunCall], totals: &mut RunTotals, group: &ItemGroup) {
-    for act in acts.iter().filter(|act| act.failed) {
-        let named = group.name(act.error);
-        let word =
-            if named.is_empty() && act.trouble > trouble::REFUSAL { trouble::reason_text(act.trouble) } else { named };
-        totals.add_error(word);
+fn count_errors(calls: &[RunCall], totals: &mut RunTotals, group: &ItemGroup) {
+    for call in calls.iter().filter(|call| call.failed) {
+        let error = group.name(call.error);
+        let label = if error.is_empty() && call.trouble > trouble::REFUSAL {
+            trouble::reason_text(call.trouble)
+        } else {
+            error
+        };
+        totals.add_error(label);
     }
 }
 
-/// Counts retries and fallbacks after model calls that failed or were not answered as requested. Returns the calls
-/// that replaced another model's call, by key: the reason and the replaced model.
+/// Counts retries and fallbacks after model calls that failed or were not answered as requested. Returns the reason and
+/// the replaced model of each call that replaced another model's call, by the call's key.
 fn count_fallbacks_and_retries(
     models: &[&RunCall],
     totals: &mut RunTotals,
     group: &ItemGroup,
-    terms: &AggregationContext,
+    context: &AggregationContext,
 ) -> HashMap<u64, (u8, u16)> {
-    let mut stand_ins = HashMap::new();
-    let is_same = |act: &RunCall, one: u16, other: u16| {
-        terms.is_same_model(group.name(act.provider), group.name(one), group.name(other))
-    };
-    let mut by_line: HashMap<(bool, bool, u64), &RunCall> = HashMap::new();
-    for act in models {
-        let name = group.name(act.name);
-        if act.trouble != trouble::NONE {
-            totals.add_trouble(trouble::reason_text(act.trouble), group.name(act.provider), 1);
+    let mut replaced_models = HashMap::new();
+    let is_same_model =
+        |call: &RunCall, a: u16, b: u16| context.is_same_model(group.name(call.provider), group.name(a), group.name(b));
+    let mut previous_calls: HashMap<(bool, bool, u64), &RunCall> = HashMap::new();
+    for call in models {
+        if call.trouble != trouble::NONE {
+            totals.add_trouble(trouble::reason_text(call.trouble), group.name(call.provider), 1);
         }
-        if act.requested_model != 0 && act.name != 0 && !is_same(act, act.requested_model, act.name) {
+        if call.requested_model != 0 && call.name != 0 && !is_same_model(call, call.requested_model, call.name) {
             totals.model_changes += 1;
         }
-        totals.retries += u64::from(act.attempts.saturating_sub(1));
+        totals.retries += u64::from(call.attempts.saturating_sub(1));
         // Sub-agents and spans with different parents run in parallel, so their calls do not replace each other.
-        let line = (act.outside_loop, act.sub_agent, act.parent);
-        let before = by_line.insert(line, act).filter(|before| before.failed || before.trouble != trouble::NONE);
-        let changed = before.filter(|before| {
-            let models = before.name != 0 && act.name != 0 && !is_same(act, before.name, act.name);
-            let providers = before.provider != 0 && act.provider != 0 && before.provider != act.provider;
-            models || providers
+        let sequence = (call.outside_loop, call.sub_agent, call.parent);
+        let previous = previous_calls.insert(sequence, call);
+        let previous = previous.filter(|previous| previous.failed || previous.trouble != trouble::NONE);
+        let replaced = previous.filter(|previous| {
+            let has_other_model =
+                previous.name != 0 && call.name != 0 && !is_same_model(call, previous.name, call.name);
+            let has_other_provider = previous.provider != 0 && call.provider != 0 && previous.provider != call.provider;
+            has_other_model || has_other_provider
         });
-        let told = act.fallback != trouble::NONE;
-        if changed.is_some() || told {
-            let reason = if told { act.fallback } else { changed.map_or(trouble::OTHER, |one| one.trouble) };
+        let is_reported = call.fallback != trouble::NONE;
+        if replaced.is_some() || is_reported {
+            let reason =
+                if is_reported { call.fallback } else { replaced.map_or(trouble::OTHER, |replaced| replaced.trouble) };
             let reason = if reason == trouble::NONE { trouble::OTHER } else { reason };
-            let (provider, from) = changed.map_or((act.provider, act.requested_model), |one| (one.provider, one.name));
-            totals.add_fallback([trouble::reason_text(reason), group.name(provider), group.name(from), name], 1);
-            stand_ins.insert(act.key, (reason, from));
-        } else if before.is_some_and(|before| before.failed) && act.attempts <= 1 {
+            let (provider, from) =
+                replaced.map_or((call.provider, call.requested_model), |replaced| (replaced.provider, replaced.name));
+            let [provider, from_name, to_name] = [provider, from, call.name].map(|name| group.name(name));
+            totals.add_fallback([trouble::reason_text(reason), provider, from_name, to_name], 1);
+            replaced_models.insert(call.key, (reason, from));
+        } else if previous.is_some_and(|previous| previous.failed) && call.attempts <= 1 {
             totals.retries += 1;
         }
     }
-    stand_ins
+    replaced_models
 }
 
 fn count_tool_retries(tools: &[&RunCall], totals: &mut RunTotals, group: &ItemGroup) {
-    let mut failed: HashMap<u16, bool> = HashMap::new();
-    for act in tools {
-        let name = group.name(act.name);
-        if failed.insert(act.name, act.failed) == Some(true) {
+    let mut last_failed: HashMap<u16, bool> = HashMap::new();
+    for call in tools {
+        let name = group.name(call.name);
+        if last_failed.insert(call.name, call.failed) == Some(true) {
             totals.tool(name).retries += 1;
         }
         match tool_access(name) {
@@ -191,64 +204,56 @@ fn count_tool_retries(tools: &[&RunCall], totals: &mut RunTotals, group: &ItemGr
     }
 }
 
-/// The most identical calls in a row.
+/// The longest row of identical calls; calls with unknown arguments are never identical.
 fn longest_identical_row(tools: &[&RunCall], group: &ItemGroup) -> Option<CallStreak> {
-    let mut best: Option<CallStreak> = None;
-    let (mut last, mut count) = ((0, 0), 0);
-    for act in tools {
-        let this = (act.name, act.args);
-        count = if act.args != 0 && this == last { count + 1 } else { u64::from(act.args != 0) };
-        last = this;
-        if count > best.as_ref().map_or(0, |best| best.count) {
-            best = Some(CallStreak { tool: group.name(act.name).to_owned(), count });
+    let mut longest: Option<CallStreak> = None;
+    let (mut previous, mut count) = ((0, 0), 0);
+    for call in tools {
+        let current = (call.name, call.args);
+        count = if call.args != 0 && current == previous { count + 1 } else { u64::from(call.args != 0) };
+        previous = current;
+        if count > longest.as_ref().map_or(0, |longest| longest.count) {
+            longest = Some(CallStreak { tool: group.name(call.name).to_owned(), count });
         }
     }
-    best
+    longest
 }
 
 /// The tool with the most calls within `window`.
 fn busiest_window(tools: &[&RunCall], window: u64, group: &ItemGroup) -> Option<CallStreak> {
-    let mut by_tool: HashMap<u16, Vec<u64>> = HashMap::new();
     if window == 0 {
-        return None; // no alert rule uses a window
+        return None; // the window is not needed, see `AggregationContext::without_window`
     }
-    for act in tools.iter().filter(|act| act.start != 0) {
-        by_tool.entry(act.name).or_default().push(act.start);
+    let mut starts_by_tool: HashMap<u16, Vec<u64>> = HashMap::new();
+    for call in tools.iter().filter(|call| call.start != 0) {
+        starts_by_tool.entry(call.name).or_default().push(call.start);
     }
-    let mut best: Option<CallStreak> = None;
-    for (name, starts) in by_tool {
-        let (mut from, mut most) = (starts.iter().peekable(), 0_u64);
-        let mut inside = 0_u64;
+    let mut busiest: Option<CallStreak> = None;
+    for (name, starts) in starts_by_tool {
+        let mut window_starts = starts.iter().peekable();
+        let (mut inside, mut highest) = (0_u64, 0_u64);
         for start in &starts {
             inside += 1;
-            while from.next_if(|first| start.saturating_sub(**first) >= window).is_some() {
+            while window_starts.next_if(|first| start.saturating_sub(**first) >= window).is_some() {
                 inside -= 1;
             }
-            most = most.max(inside);
+            highest = highest.max(inside);
         }
         let tool = group.name(name);
-        let better = best.as_ref().is_none_or(|best| (most, &*best.tool) > (best.count, tool));
-        if better {
-            best = Some(CallStreak { tool: tool.to_owned(), count: most });
+        if busiest.as_ref().is_none_or(|busiest| (highest, &*busiest.tool) > (busiest.count, tool)) {
+            busiest = Some(CallStreak { tool: tool.to_owned(), count: highest });
         }
     }
-    best
+    busiest
 }
 
 /// Input tokens of the first, the last and the largest call of the run's own loop.
 fn context_sizes(models: &[&RunCall]) -> [u64; 3] {
-    let own = models.iter().filter(|act| !act.outside_loop && !act.failed);
+    let own_calls = models.iter().filter(|call| !call.outside_loop && !call.failed);
     let sizes: Vec<u64> =
-        own.map(|act| runs::total_input_tokens(&act.tokens.to_buckets())).filter(|size| *size > 0).collect();
-    let most = sizes.iter().max().copied().unwrap_or(0);
-    [sizes.first().copied().unwrap_or(0), sizes.last().copied().unwrap_or(0), most]
-}
-
-impl RunCall {
-    /// Whether an item's flags say that it failed, and that a sub-agent made it.
-    pub(super) fn failed_and_sub_agent(flags: u16) -> (bool, bool) {
-        (flags & flag::FAILED != 0, flags & flag::SUB_AGENT != 0)
-    }
+        own_calls.map(|call| runs::total_input_tokens(&call.tokens.to_buckets())).filter(|size| *size > 0).collect();
+    let largest = sizes.iter().max().copied().unwrap_or(0);
+    [sizes.first().copied().unwrap_or(0), sizes.last().copied().unwrap_or(0), largest]
 }
 
 /// Whether a tool reads or changes external state.
@@ -309,22 +314,23 @@ const READ_WORDS: [&str; 20] = [
     "head",
 ];
 
-/// Uses the first known word in the tool's name; the server prefix of an MCP tool's name is skipped.
+/// Decided by the first known word in the tool's name, otherwise by the whole name; the server prefix of an MCP tool's
+/// name is skipped.
 fn tool_access(name: &str) -> ToolAccess {
     let name = name.rsplit("__").next().unwrap_or(name);
     let name = name.rsplit([':', '.', '/']).next().unwrap_or(name);
     let mut words = split_words(name);
-    let found = words.find_map(|word| {
+    let by_word = words.find_map(|word| {
         if WRITE_WORDS.contains(&word.as_str()) {
             return Some(ToolAccess::Writes);
         }
         READ_WORDS.contains(&word.as_str()).then_some(ToolAccess::Reads)
     });
-    let whole = name.to_ascii_lowercase();
-    match found {
+    let whole_name = name.to_ascii_lowercase();
+    match by_word {
         Some(access) => access,
-        None if WRITE_WORDS.contains(&whole.as_str()) => ToolAccess::Writes,
-        None if READ_WORDS.contains(&whole.as_str()) => ToolAccess::Reads,
+        None if WRITE_WORDS.contains(&whole_name.as_str()) => ToolAccess::Writes,
+        None if READ_WORDS.contains(&whole_name.as_str()) => ToolAccess::Reads,
         None => ToolAccess::Unknown,
     }
 }
@@ -332,13 +338,13 @@ fn tool_access(name: &str) -> ToolAccess {
 /// `readFile`, `read_file`, `ReadFile` → `read`, `file`.
 fn split_words(name: &str) -> impl Iterator<Item = String> {
     let (mut words, mut lower_before) = (vec![String::new()], false);
-    for c in name.chars().take(64) {
-        if !c.is_ascii_alphanumeric() || (c.is_ascii_uppercase() && lower_before) {
+    for character in name.chars().take(64) {
+        if !character.is_ascii_alphanumeric() || (character.is_ascii_uppercase() && lower_before) {
             words.push(String::new());
         }
-        lower_before = c.is_ascii_lowercase();
-        if let Some(word) = words.last_mut().filter(|_| c.is_ascii_alphanumeric()) {
-            word.push(c.to_ascii_lowercase());
+        lower_before = character.is_ascii_lowercase();
+        if let Some(word) = words.last_mut().filter(|_| character.is_ascii_alphanumeric()) {
+            word.push(character.to_ascii_lowercase());
         }
     }
     words.into_iter()

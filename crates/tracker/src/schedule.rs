@@ -1,13 +1,14 @@
-//! [`Schedule`]: when to work on which group. A group has at most one time, the earliest requested. `state` does the
-//! work.
+//! [`Schedule`]: when to work on which group. A group has at most one time, the earliest requested. `store` owns the
+//! schedules, `state` does the work.
 
 use std::collections::{BTreeSet, HashMap};
 
 /// See the module documentation.
 #[derive(Default)]
 pub(super) struct Schedule {
-    /// Due groups by the engine's running time.
+    /// The engine's running time at which each group is due, and the group, earliest first.
     due: BTreeSet<(u64, u32)>,
+    /// The same times by group.
     times: HashMap<u32, u64>,
 }
 
@@ -34,7 +35,7 @@ impl Schedule {
         Some(id)
     }
 
-    /// Cancels a group.
+    /// Removes a group.
     pub(super) fn cancel(&mut self, id: u32) {
         if let Some(at) = self.times.remove(&id) {
             self.due.remove(&(at, id));

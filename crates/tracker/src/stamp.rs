@@ -1,5 +1,5 @@
 //! Stamps the known run on each item, and a run's totals on its root. The state is only read: the batch is added to
-//! copies of its groups. Totals that the client set itself are kept. `processors/normalize` removes stamps that
+//! copies of its groups. Totals that a client set itself are kept. `crates/processors/src/normalize` removes stamps that
 //! clients may not set; `read_quota` limits how much may be read.
 
 use std::collections::HashMap;
@@ -24,9 +24,11 @@ use super::store::{GroupStore, KeyId, key_ids};
 pub(super) const RUN_ID_ATTRIBUTE: &str = "tollgate.run.id";
 const TURN_ATTRIBUTE: &str = "tollgate.run.turn";
 const ITERATION_ATTRIBUTE: &str = "tollgate.run.iteration";
+
 /// The attributes to write on one item.
 #[derive(Default)]
 struct ItemStamp {
+    /// Value of [`RUN_ID_ATTRIBUTE`].
     run: Option<String>,
     /// Further attributes, written only if the item lacks them.
     attributes: Vec<(&'static str, OwnedValue)>,
@@ -40,58 +42,58 @@ pub(super) struct GroupCopies {
     context: AggregationContext,
 }
 
-/// Whether the state must be read: for totals, for fallbacks, and if a trace's runs may be named on another signal
-/// than these items.
-pub(super) fn is_state_needed(sight: &BatchObservation, ids: &[KeyId], store: &GroupStore) -> bool {
-    let is_end =
-        |seen: &ObservedItem| matches!(seen.mark, mark::AGENT | mark::TURN_END) && seen.flags & flag::SPAN != 0;
-    if sight.items.iter().any(is_end) || has_possible_fallback(sight, ids, store) {
+/// Whether the state must be read: for totals, for fallbacks, and if earlier items may have named the run of an item
+/// that names none.
+pub(super) fn is_state_needed(observation: &BatchObservation, ids: &[KeyId], store: &GroupStore) -> bool {
+    let is_invocation_or_turn_end =
+        |item: &ObservedItem| matches!(item.mark, mark::AGENT | mark::TURN_END) && item.flags & flag::SPAN != 0;
+    if observation.items.iter().any(is_invocation_or_turn_end) || has_possible_fallback(observation, ids, store) {
         return true;
     }
-    let named = |id: &KeyId| {
+    let has_named_runs = |id: &KeyId| {
         let group = store.find_key(id).and_then(|(group, _)| store.get(group));
         group.is_some_and(|group| group.named_runs != 0)
     };
-    let unnamed = sight.items.iter().any(|seen| seen.run == 0);
-    let mut traces = ids.iter().zip(&sight.keys).filter(|(_, key)| key.kind == key_kind::TRACE);
-    unnamed && traces.any(|(id, _)| named(id))
+    let has_unnamed_item = observation.items.iter().any(|item| item.run == 0);
+    let mut traces = ids.iter().zip(&observation.keys).filter(|(_, key)| key.kind == key_kind::TRACE);
+    has_unnamed_item && traces.any(|(id, _)| has_named_runs(id))
 }
 
 /// Whether a call of the batch reports trouble or a fallback, or may follow a call that did.
-fn has_possible_fallback(sight: &BatchObservation, ids: &[KeyId], store: &GroupStore) -> bool {
-    let mut calls = sight.items.iter().filter_map(|seen| seen.call.as_ref()).peekable();
+fn has_possible_fallback(observation: &BatchObservation, ids: &[KeyId], store: &GroupStore) -> bool {
+    let mut calls = observation.items.iter().filter_map(|item| item.call.as_ref()).peekable();
     if calls.peek().is_none() {
         return false;
     }
-    let before = || {
-        let keys = ids.iter().zip(&sight.keys).filter(|(_, key)| key.kind != key_kind::SESSION);
+    let is_after_trouble = || {
+        let keys = ids.iter().zip(&observation.keys).filter(|(_, key)| key.kind != key_kind::SESSION);
         let mut groups = keys.filter_map(|(id, _)| store.get(store.find_key(id)?.0));
         groups.any(|group| group.has_trouble)
     };
-    calls.any(|call| call.trouble != trouble::NONE || call.fallback != trouble::NONE) || before()
+    calls.any(|call| call.trouble != trouble::NONE || call.fallback != trouble::NONE) || is_after_trouble()
 }
 
 /// Copies the parts of the batch's groups that it may read.
 pub(super) fn copy_groups(
-    sight: &BatchObservation,
+    observation: &BatchObservation,
     ids: &[KeyId],
     groups: Vec<Arc<ItemGroup>>,
-    credit: &ReadQuota,
-    terms: &AggregationContext,
+    quota: &ReadQuota,
+    context: &AggregationContext,
 ) -> GroupCopies {
-    let is_root = |seen: &ObservedItem| seen.mark == mark::AGENT && seen.parent == 0 && seen.flags & flag::SPAN != 0;
-    let root = sight.items.iter().any(is_root);
-    let mut known =
-        GroupCopies { store: GroupStore::new(usize::MAX), is_complete: true, context: terms.without_window() };
+    let is_root = |item: &ObservedItem| item.mark == mark::AGENT && item.parent == 0 && item.flags & flag::SPAN != 0;
+    let has_root = observation.items.iter().any(is_root);
+    let mut copies =
+        GroupCopies { store: GroupStore::new(usize::MAX), is_complete: true, context: context.without_window() };
     for group in groups {
-        match credit.readable_part(group, ids, root) {
+        match quota.readable_part(group, ids, has_root) {
             Some(part) => {
-                known.store.insert(part);
+                copies.store.insert(part);
             }
-            None => known.is_complete = false,
+            None => copies.is_complete = false,
         }
     }
-    known
+    copies
 }
 
 /// Stamps a batch. Texts in `vaulted` are not written: facts were read before these stamps, so the vault step would
@@ -100,31 +102,31 @@ pub(super) fn stamp_batch(
     batch: &mut Batch,
     facts: &Facts,
     vaulted: &VaultedTexts,
-    sight: &BatchObservation,
-    known: Option<GroupCopies>,
+    observation: &BatchObservation,
+    copies: Option<GroupCopies>,
 ) {
-    let stamps: Vec<ItemStamp> = match known {
-        None => sight
+    let stamps: Vec<ItemStamp> = match copies {
+        None => observation
             .items
             .iter()
-            .map(|seen| ItemStamp { run: named_run_or_trace(sight, seen), attributes: Vec::new() })
+            .map(|item| ItemStamp { run: named_run_or_trace(observation, item), attributes: Vec::new() })
             .collect(),
-        Some(mut known) => {
-            known.store.apply(sight, u64::MAX, &mut |_| {});
-            resolve_stamps(sight, &known)
+        Some(mut copies) => {
+            copies.store.apply(observation, u64::MAX, &mut |_| {});
+            resolve_stamps(observation, &copies)
         }
     };
-    let keep = batch.origin.trust == Trust::Internal;
-    let text = |text: Option<String>| text.filter(|text| !vaulted.contains(text)).map(OwnedValue::Str);
+    let keeps_own_stamps = batch.origin.trust == Trust::Internal;
+    let unless_vaulted = |text: Option<String>| text.filter(|text| !vaulted.contains(text)).map(OwnedValue::Str);
     let payload = &mut batch.payload;
     for (item, stamp) in facts.items.iter().filter(|item| item.agent).zip(stamps) {
-        let own = [
-            (RUN_ID_ATTRIBUTE, text(stamp.run)),
-            (TURN_ATTRIBUTE, text(item.turn.clone())),
+        let run_attributes = [
+            (RUN_ID_ATTRIBUTE, unless_vaulted(stamp.run)),
+            (TURN_ATTRIBUTE, unless_vaulted(item.turn.clone())),
             (ITERATION_ATTRIBUTE, item.iteration.map(OwnedValue::Int)),
         ];
-        for (key, value) in own {
-            if let Some(value) = value.filter(|_| !keep || payload.get(item.node, key).is_none()) {
+        for (key, value) in run_attributes {
+            if let Some(value) = value.filter(|_| !keeps_own_stamps || payload.get(item.node, key).is_none()) {
                 payload.set(item.node, key, value);
             }
         }
@@ -137,53 +139,55 @@ pub(super) fn stamp_batch(
 }
 
 /// The run id that the item itself names, otherwise its trace id.
-fn named_run_or_trace(sight: &BatchObservation, seen: &ObservedItem) -> Option<String> {
-    let key = if seen.run == 0 { seen.trace } else { seen.run };
-    sight.keys.get((key as usize).checked_sub(1)?).map(|key| key.text.to_string())
+fn named_run_or_trace(observation: &BatchObservation, item: &ObservedItem) -> Option<String> {
+    let key = if item.run == 0 { item.trace } else { item.run };
+    observation.keys.get((key as usize).checked_sub(1)?).map(|key| key.text.to_string())
 }
 
-fn resolve_stamps(sight: &BatchObservation, known: &GroupCopies) -> Vec<ItemStamp> {
-    let ids = key_ids(sight);
-    let places: Vec<Option<(u32, u32)>> = ids.iter().map(|id| known.store.find_key(id)).collect();
-    let place = |key: u32| places.get((key as usize).checked_sub(1)?).copied().flatten();
-    let local = |key: u32| place(key).map_or(0, |(_, local)| local);
+fn resolve_stamps(observation: &BatchObservation, copies: &GroupCopies) -> Vec<ItemStamp> {
+    let ids = key_ids(observation);
+    let found_keys: Vec<Option<(u32, u32)>> = ids.iter().map(|id| copies.store.find_key(id)).collect();
+    let find_key = |key: u32| found_keys.get((key as usize).checked_sub(1)?).copied().flatten();
+    let number_in_group = |key: u32| find_key(key).map_or(0, |(_, number)| number);
     let mut groups: HashMap<u32, (ResolvedRuns<'_>, FallbackIndex)> = HashMap::new();
-    let stamp = |seen: &ObservedItem| {
-        let (group, _) = [seen.run, seen.trace, seen.session].into_iter().find_map(place)?;
-        if let Entry::Vacant(place) = groups.entry(group) {
-            let resolved = ResolvedRuns::resolve(known.store.get(group)?, &known.context);
+    let stamp = |item: &ObservedItem| {
+        let (group, _) = [item.run, item.trace, item.session].into_iter().find_map(find_key)?;
+        if let Entry::Vacant(entry) = groups.entry(group) {
+            let resolved = ResolvedRuns::resolve(copies.store.get(group)?, &copies.context);
             let fallbacks = index_fallbacks(&resolved);
-            place.insert((resolved, fallbacks));
+            entry.insert((resolved, fallbacks));
         }
-        let spot =
-            TracePosition { is_own_span: seen.flags & flag::SPAN != 0, node: seen.node, trace: local(seen.trace) };
+        let is_span = item.flags & flag::SPAN != 0;
+        let position = TracePosition { is_own_span: is_span, node: item.node, trace: number_in_group(item.trace) };
         let (resolved, fallbacks) = groups.get(&group)?;
-        let run = resolved.find_run(local(seen.run), &spot, local(seen.session), seen.start)?;
-        let over = run.ended && seen.flags & (flag::ENDED | flag::SUB_AGENT) == flag::ENDED;
-        let is_end = match seen.mark {
-            mark::AGENT => run.is_root(seen.node),
+        let session = number_in_group(item.session);
+        let run = resolved.find_run(number_in_group(item.run), &position, session, item.start)?;
+        let is_over = run.ended && item.flags & (flag::ENDED | flag::SUB_AGENT) == flag::ENDED;
+        let is_run_end = match item.mark {
+            mark::AGENT => run.is_root(item.node),
             kind => kind == mark::TURN_END,
         };
-        let mut told = if over && is_end && known.is_complete { run_total_attributes(run) } else { Vec::new() };
-        let call = seen.call.as_ref().filter(|_| seen.flags & flag::SPAN != 0);
-        if let Some(words) = call.and_then(|call| fallbacks.get(&call.key)) {
-            told.extend(fallback_attributes(resolved.group, *words));
+        let has_totals = is_over && is_run_end && copies.is_complete;
+        let mut attributes = if has_totals { run_total_attributes(run) } else { Vec::new() };
+        let call = item.call.as_ref().filter(|_| is_span);
+        if let Some(fallback) = call.and_then(|call| fallbacks.get(&call.key)) {
+            attributes.extend(fallback_attributes(resolved.group, *fallback));
         }
-        Some(ItemStamp { run: Some(run.id_text.clone()), attributes: told })
+        Some(ItemStamp { run: Some(run.id_text.clone()), attributes })
     };
-    let stamps: Vec<Option<ItemStamp>> = sight.items.iter().map(stamp).collect();
-    let or_told = |(seen, stamp): (&ObservedItem, Option<ItemStamp>)| {
-        stamp.unwrap_or_else(|| ItemStamp { run: named_run_or_trace(sight, seen), ..ItemStamp::default() })
+    let stamps: Vec<Option<ItemStamp>> = observation.items.iter().map(stamp).collect();
+    let or_named = |(item, stamp): (&ObservedItem, Option<ItemStamp>)| {
+        stamp.unwrap_or_else(|| ItemStamp { run: named_run_or_trace(observation, item), ..ItemStamp::default() })
     };
-    sight.items.iter().zip(stamps).map(or_told).collect()
+    observation.items.iter().zip(stamps).map(or_named).collect()
 }
 
 /// Reason, replaced model and replacing model, by the key of the replacing call.
 type FallbackIndex = HashMap<u64, (u8, u16, u16)>;
 
 fn index_fallbacks(resolved: &ResolvedRuns<'_>) -> FallbackIndex {
-    let acts = resolved.runs.iter().flat_map(|run| &run.calls).filter(|act| act.kind == StepKind::Model);
-    acts.filter_map(|act| act.replaced_model.map(|(reason, from)| (act.key, (reason, from, act.name)))).collect()
+    let calls = resolved.runs.iter().flat_map(|run| &run.calls).filter(|call| call.kind == StepKind::Model);
+    calls.filter_map(|call| call.replaced_model.map(|(reason, from)| (call.key, (reason, from, call.name)))).collect()
 }
 
 /// The attributes of a span whose model replaced another one.
@@ -191,25 +195,28 @@ fn fallback_attributes(
     group: &ItemGroup,
     (reason, from, to): (u8, u16, u16),
 ) -> impl Iterator<Item = (&'static str, OwnedValue)> {
-    let words = [
+    let attributes = [
         ("tollgate.fallback.reason", trouble::reason_text(reason)),
         ("tollgate.fallback.from", group.name(from)),
         ("tollgate.fallback.to", group.name(to)),
     ];
-    words.into_iter().filter(|(_, word)| !word.is_empty()).map(|(key, word)| (key, OwnedValue::Str(word.to_owned())))
+    attributes
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(key, text)| (key, OwnedValue::Str(text.to_owned())))
 }
 
 /// A run's totals under the documented names. The cost is left out if any call has no price.
 fn run_total_attributes(run: &Run) -> Vec<(&'static str, OwnedValue)> {
     let totals = &run.totals;
     let int = |count: u64| OwnedValue::Int(i64::try_from(count).unwrap_or(i64::MAX));
-    let mut all = vec![
+    let mut attributes = vec![
         ("agent.total_input_tokens", int(totals.input_tokens())),
         ("agent.total_output_tokens", int(totals.tokens().output)),
         ("agent.tool_calls_made", int(totals.tool_calls())),
     ];
     if totals.unpriced() == 0 {
-        all.push(("agent.estimated_cost_usd", OwnedValue::Double(usd(totals.atto_usd()))));
+        attributes.push(("agent.estimated_cost_usd", OwnedValue::Double(usd(totals.atto_usd()))));
     }
-    all
+    attributes
 }

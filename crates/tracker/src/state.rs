@@ -1,7 +1,7 @@
 //! [`TrackerState`]: everything the tracker remembers, and how committed batches and passing time change it. A run is
-//! summed up when its end was reported and late items had time to arrive, or when nothing came for long. Bounded. Time
-//! is the engine's running time, which a jump of the clock moves by a minute at most. Each run and each session is
-//! handed to the recorder at most once. `metrics` keeps the metrics.
+//! published when its end was reported and late items had time to arrive, or when nothing came for long. Bounded. Time
+//! is the engine's running time, which a jump of the clock moves by a minute at most. While its group is kept, each run
+//! is passed to the recorder at most once, and so is each session unless it resumes. `metrics` keeps the metrics.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use super::codec::BinaryCodec;
 use super::config::Settings;
 use super::constants::nanos;
 use super::evaluation::{
-    self, DigestedRunView, EvaluationFinding, EvaluationInputs, GroupEvaluation, SUSPECT_SEARCH_INTERVAL,
+    self, DigestedRunView, EvaluationFinding, EvaluationInputs, GroupEvaluation, KeyedRecord, SUSPECT_SEARCH_INTERVAL,
 };
-use super::group::{ItemGroup, PublicationRecord};
+use super::group::ItemGroup;
 use super::history::RunHistory;
 use super::measures::Measures;
 use super::observation::BatchObservation;
@@ -27,8 +27,9 @@ use super::store::{GroupStore, NewToolCall};
 
 /// Maximum time that one step of the clock counts for, ns.
 const MAX_CLOCK_STEP: u64 = 60_000_000_000;
-/// New items are evaluated after this time, ns: sums, pages and alerts lag by this and one tick at most.
+/// New items are evaluated after this time, ns; in heavy groups later, see [`evaluation::evaluation_interval`].
 const EVALUATION_DELAY: u64 = 1_000_000_000;
+/// Version of the encoding of checkpoints.
 const VERSION: u8 = 7;
 
 /// See the module documentation.
@@ -79,44 +80,48 @@ impl TrackerState {
         self.unfinished_runs
     }
 
-    /// Applies a committed batch. `shown` holds the names of its measures as they may be shown.
+    /// Applies a committed batch. `shown_names` holds the names of its measures as they may be shown.
     pub(super) fn apply(
         &mut self,
-        sight: &BatchObservation,
-        shown: &HashMap<u32, String>,
+        observation: &BatchObservation,
+        shown_names: &HashMap<u32, String>,
         recorder: &dyn RunEventRecorder,
     ) -> BatchFollowUp {
-        let live: &dyn RunEventRecorder = if self.has_ticked { recorder } else { &NoopRecorder };
-        self.measures.apply(sight, &self.settings, shown, live);
-        sight.outcomes.iter().for_each(|outcome| self.history.record_outcome(&sight.account, outcome, live));
-        self.queue_events(Vec::new(), live);
-        let (mut heard, alive) = (Vec::new(), self.has_ticked);
-        let mut hear = |one: NewToolCall| heard.extend(alive.then_some(one));
-        let (touched, gone) = self.store.apply(sight, self.running, &mut hear);
-        let lag = nanos(self.settings.settle).min(EVALUATION_DELAY);
+        // effects that are replayed from the spool were counted before
+        let recorder: &dyn RunEventRecorder = if self.has_ticked { recorder } else { &NoopRecorder };
+        self.measures.apply(observation, &self.settings, shown_names, recorder);
+        observation
+            .outcomes
+            .iter()
+            .for_each(|outcome| self.history.record_outcome(&observation.account, outcome, recorder));
+        self.queue_events(Vec::new(), recorder);
+        let (mut tool_calls, is_replayed) = (Vec::new(), !self.has_ticked);
+        let mut collect_call = |call: NewToolCall| tool_calls.extend((!is_replayed).then_some(call));
+        let (touched, evicted) = self.store.apply(observation, self.running, &mut collect_call);
+        let min_delay = nanos(self.settings.settle).min(EVALUATION_DELAY);
         for id in touched {
-            let rest = self.store.get(id).map_or(0, |group| evaluation::evaluation_interval(group, &self.settings));
-            self.store.schedule_evaluation(id, self.running.saturating_add(lag.max(rest)));
-            if rest > SUSPECT_SEARCH_INTERVAL {
+            let interval = self.store.get(id).map_or(0, |group| evaluation::evaluation_interval(group, &self.settings));
+            self.store.schedule_evaluation(id, self.running.saturating_add(min_delay.max(interval)));
+            if interval > SUSPECT_SEARCH_INTERVAL {
                 self.store.schedule_suspect_search(id, self.running.saturating_add(SUSPECT_SEARCH_INTERVAL));
             }
         }
-        BatchFollowUp { tool_calls: heard, evicted: gone }
+        BatchFollowUp { tool_calls, evicted }
     }
 
     /// Advances the running time to the wall clock `now`.
     pub(super) fn advance_clock(&mut self, now: UnixNanos) {
         // Time during which no process ran does not count, so replayed batches are as recent as when they arrived.
-        let before = self.wall.filter(|_| self.has_ticked);
-        let passed = before.map_or(0, |wall| now.0.saturating_sub(wall)).min(MAX_CLOCK_STEP);
+        let last_tick = self.wall.filter(|_| self.has_ticked);
+        let passed = last_tick.map_or(0, |last| now.0.saturating_sub(last)).min(MAX_CLOCK_STEP);
         (self.wall, self.has_ticked) = (Some(now.0), true);
         self.running = self.running.saturating_add(passed);
     }
 
     /// The inputs of evaluations until time passes.
-    pub(super) fn evaluation_inputs(&mut self, terms: AggregationContext) -> EvaluationInputs {
+    pub(super) fn evaluation_inputs(&mut self, context: AggregationContext) -> EvaluationInputs {
         let bounds = self.alerts.session_bounds(&self.settings.alerts);
-        EvaluationInputs { running: self.running, wall: self.wall.unwrap_or(0), bounds, context: terms }
+        EvaluationInputs { running: self.running, wall: self.wall.unwrap_or(0), bounds, context }
     }
 
     /// The next group to evaluate.
@@ -146,9 +151,10 @@ impl TrackerState {
 
     /// Whether an evaluation is still valid: the group is the same, and if it is to become dormant, nothing was added
     /// to it since.
-    fn is_current(&self, id: u32, look: &GroupEvaluation) -> bool {
-        let same = self.store.get(id).filter(|group| group.keys.first().map(|key| key.id) == look.first_key);
-        same.is_some_and(|group| !look.idle || group.batch == look.batch)
+    fn is_current(&self, id: u32, evaluation: &GroupEvaluation) -> bool {
+        let same_group =
+            self.store.get(id).filter(|group| group.keys.first().map(|key| key.id) == evaluation.first_key);
+        same_group.is_some_and(|group| !evaluation.is_idle || group.batch == evaluation.batch)
     }
 
     /// Applies a part of an evaluation, as if it preceded everything that was added to the group since. Returns false
@@ -156,153 +162,157 @@ impl TrackerState {
     pub(super) fn apply_findings(
         &mut self,
         id: u32,
-        look: &GroupEvaluation,
-        part: Vec<EvaluationFinding>,
+        evaluation: &GroupEvaluation,
+        findings: Vec<EvaluationFinding>,
         recorder: &dyn RunEventRecorder,
     ) -> bool {
-        if !self.is_current(id, look) {
+        if !self.is_current(id, evaluation) {
             self.store.drop_watch(id);
             return false;
         }
-        let announced = self.publish_findings(part, true, recorder);
-        if !announced.is_empty() {
+        let records = self.publish_findings(findings, true, recorder);
+        if !records.is_empty() {
             self.store.modify_group(id, |group| {
-                announced.into_iter().for_each(|(key, one)| group.published.insert(key, one));
+                records.into_iter().for_each(|(key, record)| group.published.insert(key, record));
             });
         }
         true
     }
 
     /// Completes an evaluation whose parts were all applied.
-    pub(super) fn finish_evaluation(&mut self, id: u32, look: GroupEvaluation) {
-        if !self.is_current(id, &look) {
+    pub(super) fn finish_evaluation(&mut self, id: u32, evaluation: GroupEvaluation) {
+        if !self.is_current(id, &evaluation) {
             self.store.drop_watch(id);
             return;
         }
         if let Some(group) = self.store.get(id) {
-            self.history.replace_contributions(&group.account, &group.contributions, &look.contributions);
+            self.history.replace_contributions(&group.account, &group.contributions, &evaluation.contributions);
         }
-        let counted = look.contributions.into_boxed_slice();
-        self.store
-            .modify_group(id, |group| (group.unfinished_runs, group.contributions) = (look.unfinished_runs, counted));
-        if look.idle {
+        let contributions = evaluation.contributions.into_boxed_slice();
+        self.store.modify_group(id, |group| {
+            (group.unfinished_runs, group.contributions) = (evaluation.unfinished_runs, contributions)
+        });
+        if evaluation.is_idle {
             self.store.drop_watch(id);
             self.store.mark_dormant(id);
             return;
         }
-        self.store.schedule_evaluation(id, look.next_at);
-        self.store.finish_watch(id, look.headroom, self.running.saturating_add(SUSPECT_SEARCH_INTERVAL));
+        self.store.schedule_evaluation(id, evaluation.next_at);
+        self.store.finish_watch(id, evaluation.headroom, self.running.saturating_add(SUSPECT_SEARCH_INTERVAL));
     }
 
     /// Completes a search for suspects whose results were applied.
-    pub(super) fn finish_suspect_search(&mut self, id: u32, look: GroupEvaluation) {
-        match self.is_current(id, &look) {
-            true => self.store.finish_watch(id, look.headroom, self.running.saturating_add(SUSPECT_SEARCH_INTERVAL)),
+    pub(super) fn finish_suspect_search(&mut self, id: u32, evaluation: GroupEvaluation) {
+        match self.is_current(id, &evaluation) {
+            true => {
+                self.store.finish_watch(id, evaluation.headroom, self.running.saturating_add(SUSPECT_SEARCH_INTERVAL))
+            }
             false => self.store.drop_watch(id),
         }
     }
 
     /// Passes results on to alerts, history and connectors. Returns the records to store for runs and sessions.
-    /// `alive`: the group is kept, so more items may come.
+    /// `is_kept`: the group is kept, so more items may come.
     fn publish_findings(
         &mut self,
-        found: Vec<EvaluationFinding>,
-        alive: bool,
+        findings: Vec<EvaluationFinding>,
+        is_kept: bool,
         recorder: &dyn RunEventRecorder,
-    ) -> Vec<(u64, PublicationRecord)> {
-        let mut announced: Vec<(u64, PublicationRecord)> = Vec::new();
-        let (mut over, mut more, mut sessions, mut alerts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for one in found {
-            match one {
-                EvaluationFinding::Suspect(seen, key, mut known, is_presumed) => {
-                    let before = known.fired;
-                    if let Some(seen) = seen {
-                        alerts.extend(self.evaluate_run_alerts(&self.with_judgement(*seen), false, &mut known.fired));
+    ) -> Vec<KeyedRecord> {
+        let mut records: Vec<KeyedRecord> = Vec::new();
+        let (mut ended, mut revised, mut sessions, mut alerts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for finding in findings {
+            match finding {
+                EvaluationFinding::Suspect { view, record: (key, mut record), is_newly_presumed } => {
+                    let fired_before = record.fired;
+                    if let Some(view) = view {
+                        let view = self.with_judgement(*view);
+                        alerts.extend(self.evaluate_run_alerts(&view, false, &mut record.fired));
                     }
-                    announced.extend((is_presumed || known.fired != before).then_some((key, known)));
+                    records.extend((is_newly_presumed || record.fired != fired_before).then_some((key, record)));
                 }
-                EvaluationFinding::RunEnded(seen, key, mut end) => {
-                    let (digest, view) = (seen.digest, self.with_judgement(*seen));
+                EvaluationFinding::RunEnded { view, record: (key, mut record) } => {
+                    let (digest, view) = (view.digest, self.with_judgement(*view));
                     recorder.record_run(&view);
-                    if alive {
-                        alerts.extend(self.evaluate_run_alerts(&view, true, &mut end.fired));
+                    if is_kept {
+                        alerts.extend(self.evaluate_run_alerts(&view, true, &mut record.fired));
                     }
                     self.history.add_to_investigation(&view, digest, recorder);
-                    let (revision, is_new) = self.outbox.next_revision(&view, 0);
-                    end.revision = revision;
-                    if revision > 0 && is_new {
-                        more.push(OutboxEvent::Run(Box::new(view.clone()), revision));
+                    let (revision, must_emit) = self.outbox.next_revision(&view, 0);
+                    record.revision = revision;
+                    if revision > 0 && must_emit {
+                        revised.push(OutboxEvent::Run(Box::new(view.clone()), revision));
                     }
-                    announced.push((key, end));
-                    over.push(OutboxEvent::Run(Box::new(view), 0));
+                    records.push((key, record));
+                    ended.push(OutboxEvent::Run(Box::new(view), 0));
                 }
-                EvaluationFinding::RunRevised(seen, key, mut end) => {
-                    if let Some(seen) = seen {
-                        let (digest, view) = (seen.digest, self.with_judgement(*seen));
-                        alerts.extend(self.evaluate_late_run_alerts(&view, &mut end.fired));
+                EvaluationFinding::RunRevised { view, record: (key, mut record) } => {
+                    if let Some(view) = view {
+                        let (digest, view) = (view.digest, self.with_judgement(*view));
+                        alerts.extend(self.evaluate_late_run_alerts(&view, &mut record.fired));
                         self.history.add_to_investigation(&view, digest, recorder);
-                        let (revision, is_new) = self.outbox.next_revision(&view, end.revision);
-                        end.revision = revision;
-                        more.extend(is_new.then(|| OutboxEvent::Run(Box::new(view), revision)));
+                        let (revision, must_emit) = self.outbox.next_revision(&view, record.revision);
+                        record.revision = revision;
+                        revised.extend(must_emit.then(|| OutboxEvent::Run(Box::new(view), revision)));
                     }
-                    announced.push((key, end));
+                    records.push((key, record));
                 }
-                EvaluationFinding::SessionEnded(view, (key, mut known), keys) => {
+                EvaluationFinding::SessionEnded { view, record: (key, mut record), run_records } => {
                     recorder.record_session(&view);
-                    if alive {
-                        alerts.extend(self.evaluate_session_alerts(&view, true, &mut known.fired));
+                    if is_kept {
+                        alerts.extend(self.evaluate_session_alerts(&view, true, &mut record.fired));
                     }
-                    announced.extend(keys.into_iter().chain([(key, known)]));
+                    records.extend(run_records.into_iter().chain([(key, record)]));
                     sessions.push(OutboxEvent::Session(view));
                 }
-                EvaluationFinding::SessionOutlier(view, (key, mut known)) => {
-                    let before = known.fired;
-                    alerts.extend(self.evaluate_session_alerts(&view, false, &mut known.fired));
-                    announced.extend((known.fired != before).then_some((key, known)));
+                EvaluationFinding::SessionOutlier { view, record: (key, mut record) } => {
+                    let fired_before = record.fired;
+                    alerts.extend(self.evaluate_session_alerts(&view, false, &mut record.fired));
+                    records.extend((record.fired != fired_before).then_some((key, record)));
                 }
             }
         }
         self.history.publish_investigation_figures(recorder);
         alerts.iter().for_each(|alert| recorder.count_alert(alert));
         let alerts = alerts.into_iter().map(|alert| OutboxEvent::Alert(Box::new(alert)));
-        let asked = self.outbox.has_connector();
-        let news = over.into_iter().chain(more).chain(sessions).chain(alerts).filter(|_| asked).collect();
-        self.queue_events(news, recorder);
-        announced
+        let has_connector = self.outbox.has_connector();
+        let events = ended.into_iter().chain(revised).chain(sessions).chain(alerts).filter(|_| has_connector).collect();
+        self.queue_events(events, recorder);
+        records
     }
 
-    /// Evaluates the alert rules for a run.
-    fn evaluate_run_alerts(&mut self, view: &RunView, over: bool, fired: &mut u16) -> Vec<Alert> {
+    /// Evaluates the alert rules for a run; if the run is over, adds it to the baselines.
+    fn evaluate_run_alerts(&mut self, view: &RunView, is_over: bool, fired: &mut u16) -> Vec<Alert> {
         let ceiling = self.settings.ceiling(view.feature.as_deref());
-        let rule = RuleContext { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
-        let mut new = self.alerts.evaluate_run(view, over, fired, rule);
-        if over {
-            new.extend(self.alerts.update_baselines(view, rule));
+        let context = RuleContext { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
+        let mut alerts = self.alerts.evaluate_run(view, is_over, fired, context);
+        if is_over {
+            alerts.extend(self.alerts.update_baselines(view, context));
         }
-        new
+        alerts
     }
 
     /// The same for a run that was over before.
     fn evaluate_late_run_alerts(&mut self, view: &RunView, fired: &mut u16) -> Vec<Alert> {
         let ceiling = self.settings.ceiling(view.feature.as_deref());
-        let rule = RuleContext { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
-        self.alerts.evaluate_run(view, true, fired, rule)
+        let context = RuleContext { limits: &self.settings.alerts, ceiling, now: self.wall.unwrap_or(0) };
+        self.alerts.evaluate_run(view, true, fired, context)
     }
 
     /// Evaluates the alert rules for a session.
-    fn evaluate_session_alerts(&mut self, view: &SessionView, over: bool, fired: &mut u16) -> Vec<Alert> {
-        let rule = RuleContext { limits: &self.settings.alerts, ceiling: u64::MAX, now: self.wall.unwrap_or(0) };
-        self.alerts.evaluate_session(view, over, fired, rule)
+    fn evaluate_session_alerts(&mut self, view: &SessionView, is_over: bool, fired: &mut u16) -> Vec<Alert> {
+        let context = RuleContext { limits: &self.settings.alerts, ceiling: u64::MAX, now: self.wall.unwrap_or(0) };
+        self.alerts.evaluate_session(view, is_over, fired, context)
     }
 
-    fn with_judgement(&self, seen: DigestedRunView) -> RunView {
-        RunView { judgement: self.history.judgement(seen.digest), ..seen.view }
+    fn with_judgement(&self, run: DigestedRunView) -> RunView {
+        RunView { judgement: self.history.judgement(run.digest), ..run.view }
     }
 
-    /// Puts news into the outbox.
-    fn queue_events(&mut self, news: Vec<OutboxEvent>, recorder: &dyn RunEventRecorder) {
-        let news = news.into_iter().chain(self.history.events.drain(..));
-        let dropped = self.outbox.push_events(news.collect());
+    /// Puts these events and those of the history into the outbox.
+    fn queue_events(&mut self, events: Vec<OutboxEvent>, recorder: &dyn RunEventRecorder) {
+        let events = events.into_iter().chain(self.history.events.drain(..));
+        let dropped = self.outbox.push_events(events.collect());
         recorder.count_dropped_events(dropped);
     }
 
@@ -311,25 +321,25 @@ impl TrackerState {
     pub(super) fn apply_eviction(
         &mut self,
         group: &ItemGroup,
-        mut look: GroupEvaluation,
+        mut evaluation: GroupEvaluation,
         recorder: &dyn RunEventRecorder,
     ) {
-        let found = std::mem::take(&mut look.findings);
-        self.publish_findings(found, false, recorder);
-        self.history.replace_contributions(&group.account, &group.contributions, &look.contributions);
-        recorder.count_evicted(look.evicted_runs);
-        self.retire_runs(look);
+        let findings = std::mem::take(&mut evaluation.findings);
+        self.publish_findings(findings, false, recorder);
+        self.history.replace_contributions(&group.account, &group.contributions, &evaluation.contributions);
+        recorder.count_evicted(evaluation.evicted_runs);
+        self.retire_runs(evaluation);
     }
 
     /// Keeps the runs of an evicted group visible for a while.
-    fn retire_runs(&mut self, look: GroupEvaluation) {
+    fn retire_runs(&mut self, evaluation: GroupEvaluation) {
         let now = self.wall.unwrap_or(0);
-        let account = look.retired.first().map(|seen| seen.view.account.clone()).unwrap_or_default();
-        look.dropped_run_ids.iter().for_each(|run| self.alerts.end_evicted_run(&account, run, now));
-        for seen in look.retired {
-            self.alerts.end_evicted_run(&seen.view.account, &seen.view.run, now);
-            let digest = seen.digest;
-            let view = self.with_judgement(seen);
+        let account = evaluation.retired.first().map(|retired| retired.view.account.clone()).unwrap_or_default();
+        evaluation.dropped_run_ids.iter().for_each(|run| self.alerts.end_evicted_run(&account, run, now));
+        for retired in evaluation.retired {
+            self.alerts.end_evicted_run(&retired.view.account, &retired.view.run, now);
+            let digest = retired.digest;
+            let view = self.with_judgement(retired);
             self.history.add_finished_run(view, digest);
         }
     }
@@ -347,7 +357,7 @@ impl TrackerState {
         out
     }
 
-    /// Restores the result of [`State::save`] under the current settings. `None`: damaged, or of another version.
+    /// Restores the result of [`Self::save`] under the current settings. `None`: damaged, or of another version.
     pub(super) fn load(settings: Settings, saved: &[u8]) -> Option<Self> {
         let (&VERSION, mut rest) = saved.split_first()? else { return None };
         let from = &mut rest;

@@ -1,8 +1,8 @@
 //! [`GroupStore`]: all groups, indexed by their keys, by their last batch, and by when to evaluate them. A group is
-//! copied when it changes while a snapshot is in use, so snapshots are read without a lock. Invariants: at most the
-//! configured number of groups, and memory in proportion. Dormant groups (all runs over) are evicted first, then the
-//! longest quiet group of the account with the most. A group that grows too large is evicted as well. `state` handles
-//! evicted groups.
+//! copied when it changes while a snapshot is in use, so snapshots are read without a lock. Invariants: at most as many
+//! groups as configured runs, and memory in proportion. Dormant groups (all runs over) are evicted first, then the
+//! longest quiet group of the account with the most groups or memory. A group that grows too large is evicted as well.
+//! `state` handles evicted groups.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::headroom::{CallHeadroom, HeadroomWatch};
 use super::observation::{BatchObservation, ObservedItem, ObservedKey, flag, key_kind};
 use super::schedule::Schedule;
 
-/// Average memory of one run in units of [`ItemGroup::pattern_weight`]: 256 MB for 100,000 runs.
+/// Average memory of one run in units of [`ItemGroup::weight`]: 256 MB for 100,000 runs.
 const UNITS_PER_RUN: usize = 64;
 /// Maximum units of one group.
 const MAX_GROUP_UNITS: usize = 400_000;
@@ -36,11 +36,13 @@ pub(super) struct NewToolCall {
 }
 
 impl NewToolCall {
-    fn detect(before: u16, group: &ItemGroup, seen: &ObservedItem) -> Option<Self> {
-        let (name, after) = group.tool_name_and_flags(seen)?;
-        let new = |flag: u16| before & flag == 0 && after & flag != 0;
-        let ran = new(flag::TOOL_RAN);
-        let failed = after & flag::TOOL_RAN != 0 && (new(flag::FAILED) || (ran && after & flag::FAILED != 0));
+    /// `flags_before`: the tool call's flags before the item was added to the group.
+    fn detect(flags_before: u16, group: &ItemGroup, item: &ObservedItem) -> Option<Self> {
+        let (name, flags_after) = group.tool_name_and_flags(item)?;
+        let is_new = |flag: u16| flags_before & flag == 0 && flags_after & flag != 0;
+        let ran = is_new(flag::TOOL_RAN);
+        let failed =
+            flags_after & flag::TOOL_RAN != 0 && (is_new(flag::FAILED) || (ran && flags_after & flag::FAILED != 0));
         (ran || failed).then(|| Self { tool: name.into(), ran, failed })
     }
 }
@@ -85,27 +87,29 @@ impl DormantGroups {
 
 /// All groups.
 pub(super) struct GroupStore {
+    /// By group id.
     groups: Vec<Option<Arc<ItemGroup>>>,
+    /// Group ids that are not in use.
     free: Vec<u32>,
-    /// Group, and number of the key in that group.
+    /// By key id, the key's group and its number in that group.
     index: HashMap<KeyId, (u32, u32)>,
     accounts: BTreeMap<Box<str>, AccountGroups>,
     /// Number of groups.
     count: usize,
     evaluations: Schedule,
-    /// Heavy groups whose next evaluation is far off: see [`super::look::Look::suspects`].
+    /// Heavy groups whose next evaluation is far off: see [`super::evaluation::GroupEvaluation::find_suspects`].
     suspect_searches: Schedule,
     /// For these groups, the calls that arrived since the last evaluation.
     watches: HashMap<u32, HeadroomWatch>,
     dormant: DormantGroups,
     units: usize,
-    limit: usize,
+    max_groups: usize,
     /// Number of the latest batch.
     batch: u64,
 }
 
 impl GroupStore {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(max_groups: usize) -> Self {
         Self {
             groups: Vec::new(),
             free: Vec::new(),
@@ -117,7 +121,7 @@ impl GroupStore {
             watches: HashMap::new(),
             dormant: DormantGroups::default(),
             units: 0,
-            limit,
+            max_groups,
             batch: 0,
         }
     }
@@ -140,27 +144,28 @@ impl GroupStore {
         self.groups.iter().filter_map(|group| group.as_deref())
     }
 
-    /// Numbers of groups by their last batch, latest first; with `before`, only those whose last batch was earlier.
+    /// Ids of groups by their last batch, latest first; with `before`, only those whose last batch was earlier.
     fn ids_by_batch(&self, account: Option<&str>, before: Option<u64>) -> impl Iterator<Item = u32> {
-        let before = (before.unwrap_or(u64::MAX), 0);
-        let one = account.map(|account| self.accounts.get(account).into_iter());
+        let upper_bound = (before.unwrap_or(u64::MAX), 0);
+        let only = account.map(|account| self.accounts.get(account).into_iter());
         let all = account.is_none().then(|| self.accounts.values());
-        let owned = one.into_iter().flatten().chain(all.into_iter().flatten());
-        let mut accounts: Vec<_> = owned.map(|owned| owned.by_last_batch.range(..before).rev().peekable()).collect();
+        let accounts = only.into_iter().flatten().chain(all.into_iter().flatten());
+        let mut lists: Vec<_> =
+            accounts.map(|groups| groups.by_last_batch.range(..upper_bound).rev().peekable()).collect();
         std::iter::from_fn(move || {
-            let next = accounts.iter_mut().enumerate().filter_map(|(at, groups)| Some((**groups.peek()?, at)));
-            let (_, at) = next.max()?;
-            accounts.get_mut(at)?.next().map(|(_, id)| *id)
+            let next = lists.iter_mut().enumerate().filter_map(|(index, list)| Some((**list.peek()?, index)));
+            let (_, index) = next.max()?;
+            lists.get_mut(index)?.next().map(|(_, id)| *id)
         })
     }
 
-    /// About `most` groups with a last batch before `batch` (`None`: the latest), of one account or of all.
-    pub(super) fn latest_before(&self, account: Option<&str>, batch: Option<u64>, most: usize) -> Vec<Arc<ItemGroup>> {
+    /// About `count` groups with a last batch before `batch` (`None`: the latest), of one account or of all.
+    pub(super) fn latest_before(&self, account: Option<&str>, batch: Option<u64>, count: usize) -> Vec<Arc<ItemGroup>> {
         let groups = self.ids_by_batch(account, batch).filter_map(|id| self.snapshot(id));
         let mut chosen: Vec<Arc<ItemGroup>> = Vec::new();
         for group in groups {
             // groups of one batch stay together, because the next slice starts at an earlier batch
-            if chosen.len() >= most && chosen.last().is_some_and(|last| last.batch != group.batch) {
+            if chosen.len() >= count && chosen.last().is_some_and(|last| last.batch != group.batch) {
                 break;
             }
             chosen.push(group);
@@ -168,15 +173,21 @@ impl GroupStore {
         chosen
     }
 
-    /// Updates the account after a group's last batch or weight changed.
-    fn update_account(&mut self, id: u32, account: &str, [before, after]: [u64; 2], [lighter, heavier]: [usize; 2]) {
-        self.units = (self.units + heavier).saturating_sub(lighter);
-        let Some(owned) = self.accounts.get_mut(account) else { return };
-        owned.units = (owned.units + heavier).saturating_sub(lighter);
+    /// Updates the account after a group's last batch or weight changed; both are given as [before, after].
+    fn update_account(
+        &mut self,
+        id: u32,
+        account: &str,
+        [old_batch, new_batch]: [u64; 2],
+        [old_weight, new_weight]: [usize; 2],
+    ) {
+        self.units = (self.units + new_weight).saturating_sub(old_weight);
+        let Some(groups) = self.accounts.get_mut(account) else { return };
+        groups.units = (groups.units + new_weight).saturating_sub(old_weight);
         // most items of a batch go into the same group, so this is usually unchanged
-        if before != after {
-            owned.by_last_batch.remove(&(before, id));
-            owned.by_last_batch.insert((after, id));
+        if old_batch != new_batch {
+            groups.by_last_batch.remove(&(old_batch, id));
+            groups.by_last_batch.insert((new_batch, id));
         }
     }
 
@@ -199,15 +210,15 @@ impl GroupStore {
         }
     }
 
-    /// Ends the evaluation of a watched group; `slack` is `None` if the group is not heavy. `again`: when to search
-    /// for suspects if new items may have made some.
-    pub(super) fn finish_watch(&mut self, id: u32, slack: Option<CallHeadroom>, again: u64) {
-        let Some(slack) = slack else {
+    /// Ends the evaluation of a watched group; `headroom` is `None` if the group is not heavy. `next_search`: when to
+    /// search for suspects if new items may have made some.
+    pub(super) fn finish_watch(&mut self, id: u32, headroom: Option<CallHeadroom>, next_search: u64) {
+        let Some(headroom) = headroom else {
             self.watches.remove(&id);
             return;
         };
-        self.watches.entry(id).or_insert_with(HeadroomWatch::already_due).end_evaluation(slack);
-        self.schedule_suspect_search(id, again);
+        self.watches.entry(id).or_insert_with(HeadroomWatch::already_due).end_evaluation(headroom);
+        self.schedule_suspect_search(id, next_search);
     }
 
     /// Drops the watch of a group whose evaluation had no result.
@@ -235,65 +246,69 @@ impl GroupStore {
         Some(id)
     }
 
-    /// Applies a batch. Returns the groups it touched, and those evicted to make room. `hear` is called once for each
-    /// tool call and once for each failure of one.
+    /// Applies a batch. Returns the groups it touched, and those evicted to make room. `on_tool_call` is called for each
+    /// item that first reports a tool call or its failure.
     pub(super) fn apply(
         &mut self,
-        sight: &BatchObservation,
+        observation: &BatchObservation,
         now: u64,
-        hear: &mut dyn FnMut(NewToolCall),
+        on_tool_call: &mut dyn FnMut(NewToolCall),
     ) -> (Vec<u32>, Vec<ItemGroup>) {
-        let ids = key_ids(sight);
-        let (mut touched, mut gone) = (HashSet::new(), Vec::new());
+        let ids = key_ids(observation);
+        let (mut touched, mut evicted) = (HashSet::new(), Vec::new());
         self.batch += 1;
-        for seen in &sight.items {
-            let Some(id) = self.find_or_create_group(sight, seen, &ids, &mut touched) else { continue };
+        for item in &observation.items {
+            let Some(id) = self.find_or_create_group(observation, item, &ids, &mut touched) else { continue };
             self.dormant.remove(id);
-            let number = |at: u32| (at as usize).checked_sub(1).and_then(|at| ids.get(at));
-            let local = |at: u32| number(at).and_then(|key| self.index.get(key)).map_or(0, |(_, local)| *local);
-            let numbers = ItemKeys { trace: local(seen.trace), session: local(seen.session), run: local(seen.run) };
+            let key_id = |number: u32| (number as usize).checked_sub(1).and_then(|index| ids.get(index));
+            let number_in_group =
+                |number: u32| key_id(number).and_then(|id| self.index.get(id)).map_or(0, |(_, number)| *number);
+            let numbers = ItemKeys {
+                trace: number_in_group(item.trace),
+                session: number_in_group(item.session),
+                run: number_in_group(item.run),
+            };
             let Some(Some(group)) = self.groups.get_mut(id as usize) else { continue };
             let group = Arc::make_mut(group);
-            let (before, received) = (group.weight(), group.received.max(sight.received));
-            let last = std::mem::replace(&mut group.batch, self.batch);
-            let before_tool = group.tool_flags(seen);
-            group.add_item(sight, seen, numbers, now);
+            let (old_weight, flags_before) = (group.weight(), group.tool_flags(item));
+            let old_batch = std::mem::replace(&mut group.batch, self.batch);
+            group.add_item(observation, item, numbers, now);
             if let Some(watch) = self.watches.get_mut(&id) {
-                watch.count_item(seen, numbers);
+                watch.count_item(item, numbers);
             }
-            if let Some(heard) = NewToolCall::detect(before_tool, group, seen) {
-                hear(heard);
+            if let Some(call) = NewToolCall::detect(flags_before, group, item) {
+                on_tool_call(call);
             }
-            group.received = received;
-            let after = group.weight();
-            self.update_account(id, &sight.account, [last, self.batch], [before, after]);
+            group.received = group.received.max(observation.received);
+            let new_weight = group.weight();
+            self.update_account(id, &observation.account, [old_batch, self.batch], [old_weight, new_weight]);
             touched.insert(id);
-            if after > MAX_GROUP_UNITS {
+            if new_weight > MAX_GROUP_UNITS {
                 touched.remove(&id);
-                gone.extend(self.remove(id));
+                evicted.extend(self.remove(id));
             }
         }
-        gone.extend(self.make_room(&mut touched));
+        evicted.extend(self.make_room(&mut touched));
         let mut touched: Vec<u32> = touched.into_iter().collect();
         touched.sort_unstable();
-        (touched, gone)
+        (touched, evicted)
     }
 
     fn make_room(&mut self, touched: &mut HashSet<u32>) -> Vec<ItemGroup> {
-        let mut gone = Vec::new();
-        let most = self.limit.saturating_mul(UNITS_PER_RUN).max(MAX_GROUP_UNITS);
-        while self.len() > self.limit || self.units > most {
-            let many = self.len() > self.limit;
-            let size = |owned: &&AccountGroups| if many { owned.by_last_batch.len() } else { owned.units };
-            let quietest = || {
+        let mut evicted = Vec::new();
+        let max_units = self.max_groups.saturating_mul(UNITS_PER_RUN).max(MAX_GROUP_UNITS);
+        while self.len() > self.max_groups || self.units > max_units {
+            let has_too_many = self.len() > self.max_groups;
+            let size = |groups: &&AccountGroups| if has_too_many { groups.by_last_batch.len() } else { groups.units };
+            let longest_quiet = || {
                 let fullest = self.accounts.values().max_by_key(size);
-                fullest.and_then(|owned| owned.by_last_batch.first()).map(|(_, id)| *id)
+                fullest.and_then(|groups| groups.by_last_batch.first()).map(|(_, id)| *id)
             };
-            let Some(id) = self.dormant.oldest().or_else(quietest) else { break };
+            let Some(id) = self.dormant.oldest().or_else(longest_quiet) else { break };
             touched.remove(&id);
-            gone.extend(self.remove(id));
+            evicted.extend(self.remove(id));
         }
-        gone
+        evicted
     }
 
     /// Marks a group as dormant: all its runs are over, and nothing came for long. It is kept in case one resumes.
@@ -305,85 +320,85 @@ impl GroupStore {
 
     /// Removes and returns dormant groups above the maximum.
     pub(super) fn evict_excess_dormant(&mut self) -> Vec<ItemGroup> {
-        let mut gone = Vec::new();
+        let mut evicted = Vec::new();
         while self.dormant.order.len() > MAX_DORMANT || self.dormant.units > MAX_DORMANT_UNITS {
             let Some(id) = self.dormant.oldest() else { break };
-            gone.extend(self.remove(id));
+            evicted.extend(self.remove(id));
         }
-        gone
+        evicted
     }
 
     /// The group of an item. All keys of the item are in it afterwards; groups are merged if necessary.
     fn find_or_create_group(
         &mut self,
-        sight: &BatchObservation,
-        seen: &ObservedItem,
+        observation: &BatchObservation,
+        item: &ObservedItem,
         ids: &[KeyId],
         touched: &mut HashSet<u32>,
     ) -> Option<u32> {
-        let run = (seen.run as usize).checked_sub(1).and_then(|at| sight.keys.get(at));
-        let within = run.map_or(0, |run| run.session);
+        let run = (item.run as usize).checked_sub(1).and_then(|index| observation.keys.get(index));
+        let session_of_run = run.map_or(0, |run| run.session);
         // A run refers to its session, so the session is added first.
-        let numbers: Vec<usize> = [seen.trace, seen.session, within, seen.run]
+        let key_indexes: Vec<usize> = [item.trace, item.session, session_of_run, item.run]
             .into_iter()
             .filter_map(|number| (number as usize).checked_sub(1))
             .collect();
-        let mut home = None;
-        for id in numbers.iter().filter_map(|at| ids.get(*at)) {
-            let Some((group, _)) = self.index.get(id).copied() else { continue };
-            home = Some(match home {
-                None => group,
-                Some(home) if home == group => home,
-                Some(home) => self.merge_groups(home, group, touched),
-            });
-        }
-        if numbers.is_empty() {
+        if key_indexes.is_empty() {
             return None;
         }
-        let home = home.unwrap_or_else(|| self.insert(ItemGroup::new(&sight.account)));
-        for at in numbers {
-            let (Some(id), Some(key)) = (ids.get(at), sight.keys.get(at)) else { continue };
+        let mut found = None;
+        for id in key_indexes.iter().filter_map(|index| ids.get(*index)) {
+            let Some((group, _)) = self.index.get(id).copied() else { continue };
+            found = Some(match found {
+                None => group,
+                Some(found) if found == group => found,
+                Some(found) => self.merge_groups(found, group, touched),
+            });
+        }
+        let group_id = found.unwrap_or_else(|| self.insert(ItemGroup::new(&observation.account)));
+        for index in key_indexes {
+            let (Some(id), Some(key)) = (ids.get(index), observation.keys.get(index)) else { continue };
             if self.index.contains_key(id) {
                 continue;
             }
-            let session = (key.session as usize).checked_sub(1).and_then(|at| ids.get(at));
-            let within = session.and_then(|id| self.index.get(id)).map_or(0, |(_, local)| *local);
-            let Some(Some(group)) = self.groups.get_mut(home as usize) else { continue };
+            let session = (key.session as usize).checked_sub(1).and_then(|index| ids.get(index));
+            let session = session.and_then(|id| self.index.get(id)).map_or(0, |(_, number)| *number);
+            let Some(Some(group)) = self.groups.get_mut(group_id as usize) else { continue };
             let group = Arc::make_mut(group);
-            let before = group.weight();
-            let local = group.add_key(*id, key, within);
-            let (batch, weights) = (group.batch, [before, group.weight()]);
-            self.update_account(home, &sight.account, [batch, batch], weights);
-            self.index.insert(*id, (home, local));
+            let old_weight = group.weight();
+            let number = group.add_key(*id, key, session);
+            let (batch, weights) = (group.batch, [old_weight, group.weight()]);
+            self.update_account(group_id, &observation.account, [batch, batch], weights);
+            self.index.insert(*id, (group_id, number));
         }
-        Some(home)
+        Some(group_id)
     }
 
-    /// Merges two groups; the lighter goes into the heavier.
+    /// Merges two groups; the lighter goes into the heavier. Returns the id of the merged group.
     fn merge_groups(&mut self, a: u32, b: u32, touched: &mut HashSet<u32>) -> u32 {
-        let size = |id| self.get(id).map_or(0, ItemGroup::weight);
-        let (keep, go) = if size(a) >= size(b) { (a, b) } else { (b, a) };
-        let (due, suspected) = (self.evaluations.time_of(go), self.suspect_searches.time_of(go));
-        let Some(other) = self.remove(go) else { return keep };
-        let Some(Some(group)) = self.groups.get_mut(keep as usize) else { return keep };
+        let weight = |id| self.get(id).map_or(0, ItemGroup::weight);
+        let (kept, removed) = if weight(a) >= weight(b) { (a, b) } else { (b, a) };
+        let (evaluation_at, search_at) = (self.evaluations.time_of(removed), self.suspect_searches.time_of(removed));
+        let Some(other) = self.remove(removed) else { return kept };
+        let Some(Some(group)) = self.groups.get_mut(kept as usize) else { return kept };
         let group = Arc::make_mut(group);
-        let (before, last) = (group.weight(), group.batch);
-        let moved: Vec<KeyId> = other.keys.iter().map(|key| key.id).collect();
+        let (old_weight, old_batch) = (group.weight(), group.batch);
+        let moved_keys: Vec<KeyId> = other.keys.iter().map(|key| key.id).collect();
         let shift = group.merge(other);
-        for (local, id) in (shift.saturating_add(1)..).zip(moved) {
-            self.index.insert(id, (keep, local));
+        for (number, id) in (shift.saturating_add(1)..).zip(moved_keys) {
+            self.index.insert(id, (kept, number));
         }
-        let (account, batches) = (group.account.clone(), [last, group.batch]);
-        let weights = [before, group.weight()];
-        self.update_account(keep, &account, batches, weights);
-        if touched.remove(&go) {
-            touched.insert(keep);
+        let (account, batches) = (group.account.clone(), [old_batch, group.batch]);
+        let weights = [old_weight, group.weight()];
+        self.update_account(kept, &account, batches, weights);
+        if touched.remove(&removed) {
+            touched.insert(kept);
         }
-        due.into_iter().for_each(|at| self.schedule_evaluation(keep, at));
-        suspected.into_iter().for_each(|at| self.suspect_searches.schedule(keep, at));
+        evaluation_at.into_iter().for_each(|at| self.schedule_evaluation(kept, at));
+        search_at.into_iter().for_each(|at| self.suspect_searches.schedule(kept, at));
         // the keys have new numbers, so the watch no longer matches
-        self.watches.remove(&keep);
-        keep
+        self.watches.remove(&kept);
+        kept
     }
 
     /// Inserts a whole group, whose keys no other group has.
@@ -393,21 +408,21 @@ impl GroupStore {
             self.groups.push(None);
             u32::try_from(self.groups.len() - 1).unwrap_or(u32::MAX)
         });
-        for (local, key) in (1..).zip(&group.keys).filter(|(_, key)| key.kind != key_kind::NONE) {
-            self.index.insert(key.id, (id, local));
+        for (number, key) in (1..).zip(&group.keys).filter(|(_, key)| key.kind != key_kind::NONE) {
+            self.index.insert(key.id, (id, number));
         }
         if !self.accounts.contains_key(&*group.account) {
             self.accounts.insert((*group.account).into(), AccountGroups::default());
         }
-        if let Some(owned) = self.accounts.get_mut(&*group.account) {
-            owned.by_last_batch.insert((group.batch, id));
-            owned.units += group.weight();
+        if let Some(groups) = self.accounts.get_mut(&*group.account) {
+            groups.by_last_batch.insert((group.batch, id));
+            groups.units += group.weight();
         }
         self.count += 1;
         self.batch = self.batch.max(group.batch);
         self.units += group.weight();
-        if let Some(place) = self.groups.get_mut(id as usize) {
-            *place = Some(group);
+        if let Some(slot) = self.groups.get_mut(id as usize) {
+            *slot = Some(group);
         }
         id
     }
@@ -419,10 +434,10 @@ impl GroupStore {
         for key in &group.keys {
             self.index.remove(&key.id);
         }
-        if let Some(owned) = self.accounts.get_mut(&*group.account) {
-            owned.by_last_batch.remove(&(group.batch, id));
-            owned.units = owned.units.saturating_sub(group.weight());
-            if owned.by_last_batch.is_empty() {
+        if let Some(groups) = self.accounts.get_mut(&*group.account) {
+            groups.by_last_batch.remove(&(group.batch, id));
+            groups.units = groups.units.saturating_sub(group.weight());
+            if groups.by_last_batch.is_empty() {
                 self.accounts.remove(&*group.account);
             }
         }
@@ -437,9 +452,9 @@ impl GroupStore {
 
     /// The groups of these keys.
     pub(super) fn groups_of(&self, ids: &[KeyId]) -> Vec<Arc<ItemGroup>> {
-        let mut done = HashSet::new();
-        let places = ids.iter().filter_map(|id| self.index.get(id)).filter(|(group, _)| done.insert(*group));
-        places.filter_map(|(group, _)| self.snapshot(*group)).collect()
+        let mut seen_groups = HashSet::new();
+        let distinct = ids.iter().filter_map(|id| self.index.get(id)).filter(|(group, _)| seen_groups.insert(*group));
+        distinct.filter_map(|(group, _)| self.snapshot(*group)).collect()
     }
 
     /// The group of a key, and the key's number in it.
@@ -449,12 +464,13 @@ impl GroupStore {
 }
 
 /// The index ids of a batch's keys, in order.
-pub(super) fn key_ids(sight: &BatchObservation) -> Vec<KeyId> {
-    sight.keys.iter().map(|key| key_id(&sight.account, key, &sight.keys)).collect()
+pub(super) fn key_ids(observation: &BatchObservation) -> Vec<KeyId> {
+    observation.keys.iter().map(|key| key_id(&observation.account, key, &observation.keys)).collect()
 }
 
 fn key_id(account: &str, key: &ObservedKey, keys: &[ObservedKey]) -> KeyId {
-    let within = (key.session as usize).checked_sub(1).and_then(|at| keys.get(at)).map_or("", |session| &*session.text);
-    let within = if key.kind == key_kind::RUN { within } else { "" };
-    ClaimKey::from_parts(&[account.as_bytes(), &[key.kind], within.as_bytes(), key.text.as_bytes()]).to_bytes()
+    let session =
+        (key.session as usize).checked_sub(1).and_then(|at| keys.get(at)).map_or("", |session| &*session.text);
+    let session = if key.kind == key_kind::RUN { session } else { "" };
+    ClaimKey::from_parts(&[account.as_bytes(), &[key.kind], session.as_bytes(), key.text.as_bytes()]).to_bytes()
 }

@@ -1,5 +1,6 @@
 //! Sums up the items of a group's runs. A call that several layers report counts once; the tokens of a turn count only
-//! if no call reports its own; the sums do not depend on the order of items. `resolve` assigns items to runs.
+//! if no call of the run reports its own; the sums do not depend on the order of items. `resolve` assigns items to
+//! runs.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,74 +16,75 @@ use super::run::{ItemRecord, Run, RunIdentity, RunItem};
 use super::run_calls::{self, RunCall};
 use super::tokens::PackedTokens;
 
-/// Computes totals, peaks, ends and failures.
+/// Computes totals, peaks, ends and failures. `item_runs`: the run of each item.
 pub(super) fn sum_runs(
     resolved: &mut ResolvedRuns<'_>,
     items: &[RunItem<'_>],
-    homes: &[Option<usize>],
-    terms: &AggregationContext,
+    item_runs: &[Option<usize>],
+    context: &AggregationContext,
 ) {
-    let twins = PairedRecords::pair_records(items, homes);
-    let counts = layers::decide_counts(&resolved.group.nodes, items, &twins);
-    let answered = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, CountDecision::Answered(_)));
-    let with_calls: HashSet<usize> = answered.filter_map(|(_, home)| *home).collect();
-    let turns = counts.iter().zip(homes).filter(|(counts, _)| matches!(counts, CountDecision::TurnTokens(_)));
-    let with_turns: HashSet<usize> = turns.filter_map(|(_, home)| *home).collect();
-    let denied: HashMap<u64, u16> = denied_tools(resolved.group);
-    let mut state = LatestCalls::default();
-    for (number, ((item, home), counts)) in items.iter().zip(homes).zip(&counts).enumerate() {
-        let Some(at) = *home else { continue };
-        let above = resolved.tree.ancestors(item.position.node);
-        let (group, Some(run)) = (resolved.group, resolved.runs.get_mut(at)) else { continue };
+    let pairs = PairedRecords::pair_records(items, item_runs);
+    let decisions = layers::decide_counts(&resolved.group.nodes, items, &pairs);
+    let runs_with = |is_wanted: fn(&CountDecision) -> bool| -> HashSet<usize> {
+        let wanted = decisions.iter().zip(item_runs).filter(|(decision, _)| is_wanted(decision));
+        wanted.filter_map(|(_, run)| *run).collect()
+    };
+    let runs_with_calls = runs_with(|decision| matches!(decision, CountDecision::Answered(_)));
+    let runs_with_turns = runs_with(|decision| matches!(decision, CountDecision::TurnTokens(_)));
+    let denied_tools = denied_tools(resolved.group);
+    let mut latest_calls = LatestCalls::default();
+    for (item_index, ((item, run_index), decision)) in items.iter().zip(item_runs).zip(&decisions).enumerate() {
+        let Some(run_index) = *run_index else { continue };
+        let ancestors = resolved.tree.ancestors(item.position.node);
+        let (group, Some(run)) = (resolved.group, resolved.runs.get_mut(run_index)) else { continue };
         match item.record {
             ItemRecord::Call(call) => {
-                let Some(call) = twins.call(number, call) else { continue };
-                let counts = match *counts {
-                    CountDecision::TurnTokens(_) if with_calls.contains(&at) => CountDecision::NotCounted,
+                let Some(call) = pairs.call(item_index, call) else { continue };
+                let decision = match *decision {
+                    CountDecision::TurnTokens(_) if runs_with_calls.contains(&run_index) => CountDecision::NotCounted,
                     // the end of the turn reports the tokens of its calls
-                    CountDecision::NoUsage if with_turns.contains(&at) => CountDecision::NotCounted,
-                    counts => counts,
+                    CountDecision::NoUsage if runs_with_turns.contains(&run_index) => CountDecision::NotCounted,
+                    decision => decision,
                 };
-                let sub = above.nested || call.flags & flag::SUB_AGENT != 0;
-                let aside = sub || call.flags & flag::OUTSIDE_LOOP != 0;
-                run.killed |= call.flags & flag::LIMIT != 0 && !above.nested;
-                state.add_call(run, at, (item, call), counts, group, (aside, sub));
+                let sub_agent = ancestors.nested || call.flags & flag::SUB_AGENT != 0;
+                let outside_loop = sub_agent || call.flags & flag::OUTSIDE_LOOP != 0;
+                run.killed |= call.flags & flag::LIMIT != 0 && !ancestors.nested;
+                latest_calls.add_call(run, run_index, (item, call), decision, group, (outside_loop, sub_agent));
             }
             ItemRecord::Tool(tool) => {
-                let Some(tool) = twins.tool(number, tool) else { continue };
-                let nested = above.nested;
-                let above = denied.get(&tool.position.node).copied().filter(|_| tool.position.is_own_span);
-                add_tool(run, item, tool, (above, nested), group);
+                let Some(tool) = pairs.tool(item_index, tool) else { continue };
+                let denied_by = denied_tools.get(&tool.position.node).copied().filter(|_| tool.position.is_own_span);
+                add_tool(run, item, tool, (denied_by, ancestors.nested), group);
             }
             ItemRecord::Mark(mark) => {
-                let root =
-                    match mark.kind == mark::AGENT && mark.position.is_own_span && above.root == mark.position.node {
-                        false => RootStatus::No,
-                        true if above.orphan != 0 && mark.flags & flag::IS_TURN == 0 => RootStatus::Presumed,
-                        true => RootStatus::Yes,
-                    };
-                add_mark(run, item, mark, (root, above.nested), group);
+                let is_agent = mark.kind == mark::AGENT && mark.position.is_own_span;
+                let root = match is_agent && ancestors.root == mark.position.node {
+                    false => RootStatus::No,
+                    true if ancestors.orphan != 0 && mark.flags & flag::IS_TURN == 0 => RootStatus::Presumed,
+                    true => RootStatus::Yes,
+                };
+                add_mark(run, item, mark, (root, ancestors.nested), group);
             }
         }
     }
-    state.finish(&mut resolved.runs);
+    latest_calls.finish(&mut resolved.runs);
     for run in &mut resolved.runs {
         run.roots.sort_unstable();
-        run.peaks = run_calls::summarize_calls(&mut run.calls, &mut run.totals, resolved.group, terms);
+        run.peaks = run_calls::summarize_calls(&mut run.calls, &mut run.totals, resolved.group, context);
     }
     apply_reported_iterations(resolved);
     apply_session_ends(resolved);
-    inherit_features(resolved, items, homes);
+    inherit_features(resolved, items, item_runs);
 }
 
-/// A run whose root does not name a feature takes it from its own calls. A sub-agent's calls name the sub-agent, so
-/// they are ignored.
-fn inherit_features(resolved: &mut ResolvedRuns<'_>, items: &[RunItem<'_>], homes: &[Option<usize>]) {
+/// A run that is not identified by a root takes its feature from its own calls. A sub-agent's calls name the sub-agent,
+/// so they are ignored.
+fn inherit_features(resolved: &mut ResolvedRuns<'_>, items: &[RunItem<'_>], item_runs: &[Option<usize>]) {
     let group = resolved.group;
     let mut features: HashMap<usize, u16> = HashMap::new();
-    for (item, home) in items.iter().zip(homes) {
-        let (ItemRecord::Call(call), Some(home)) = (&item.record, home) else { continue };
-        let is_rooted = resolved.runs.get(*home).is_none_or(|run| matches!(run.id, RunIdentity::Root(_)));
+    for (item, run_index) in items.iter().zip(item_runs) {
+        let (ItemRecord::Call(call), Some(run_index)) = (&item.record, run_index) else { continue };
+        let is_rooted = resolved.runs.get(*run_index).is_none_or(|run| matches!(run.id, RunIdentity::Root(_)));
         if call.feature == 0
             || is_rooted
             || call.flags & flag::SUB_AGENT != 0
@@ -90,11 +92,11 @@ fn inherit_features(resolved: &mut ResolvedRuns<'_>, items: &[RunItem<'_>], home
         {
             continue;
         }
-        let known = features.entry(*home).or_default();
+        let known = features.entry(*run_index).or_default();
         *known = group.first_name(*known, call.feature);
     }
-    for (home, feature) in features {
-        if let Some(run) = resolved.runs.get_mut(home) {
+    for (run_index, feature) in features {
+        if let Some(run) = resolved.runs.get_mut(run_index) {
             run.tags.feature = feature;
         }
     }
@@ -110,29 +112,29 @@ fn denied_tools(group: &ItemGroup) -> HashMap<u64, u16> {
     denied
 }
 
+/// `denied_by`: source of a denial that a span below the tool reports.
 fn add_tool(
     run: &mut Run,
     item: &RunItem<'_>,
     tool: &ToolCallRecord,
-    (above, nested): (Option<u16>, bool),
+    (denied_by, is_nested): (Option<u16>, bool),
     group: &ItemGroup,
 ) {
     let name = if tool.name == 0 { tool.alias } else { tool.name };
-    let denied = above.is_some() || tool.flags & flag::DENIED != 0;
+    let denied = denied_by.is_some() || tool.flags & flag::DENIED != 0;
     if denied {
-        let source = group.first_name(tool.denial_source, above.unwrap_or(0));
+        let source = group.first_name(tool.denial_source, denied_by.unwrap_or(0));
         run.totals.add_denial(group.name(name), group.name(source), 1);
     }
     if tool.flags & flag::TOOL_RAN == 0 {
         return;
     }
-    let (failed, sub) = RunCall::failed_and_sub_agent(tool.flags);
-    let sub = sub || nested;
-    let sum = run.totals.tool(group.name(name));
+    let (failed, sub_agent) = RunCall::failed_and_sub_agent(tool.flags);
+    let tool_totals = run.totals.tool(group.name(name));
     match (denied, failed) {
-        (true, _) => sum.denied += 1,
-        (false, true) => sum.failed += 1,
-        (false, false) => sum.ok += 1,
+        (true, _) => tool_totals.denied += 1,
+        (false, true) => tool_totals.failed += 1,
+        (false, false) => tool_totals.ok += 1,
     }
     run.calls.push(RunCall {
         kind: StepKind::Tool,
@@ -146,7 +148,7 @@ fn add_tool(
         failed: failed && !denied,
         denied,
         outside_loop: false,
-        sub_agent: sub,
+        sub_agent: sub_agent || is_nested,
         tokens: PackedTokens::from_buckets(&Default::default()),
         atto: None,
         requested_model: 0,
@@ -160,11 +162,11 @@ fn add_tool(
 }
 
 /// Place of the span above; for a log record the span it was written in.
-fn parent_place(group: &ItemGroup, spot: &TracePosition) -> u64 {
-    if spot.is_own_span { group.nodes.get(spot.node).map_or(0, |node| node.parent) } else { spot.node }
+fn parent_place(group: &ItemGroup, position: &TracePosition) -> u64 {
+    if position.is_own_span { group.nodes.get(position.node).map_or(0, |node| node.parent) } else { position.node }
 }
 
-/// Whether an agent invocation is its run's root.
+/// Whether a mark is the agent invocation that is its run's root.
 #[derive(Clone, Copy, PartialEq)]
 enum RootStatus {
     Yes,
@@ -177,14 +179,14 @@ fn add_mark(
     run: &mut Run,
     item: &RunItem<'_>,
     mark: &LifecycleMark,
-    (root, nested): (RootStatus, bool),
+    (root, is_nested): (RootStatus, bool),
     group: &ItemGroup,
 ) {
-    let (failed, sub) = RunCall::failed_and_sub_agent(mark.flags);
+    let (failed, sub_agent) = RunCall::failed_and_sub_agent(mark.flags);
     let is_root = root != RootStatus::No;
     // A limit that stopped a sub-agent does not stop its parent, which may go on and succeed.
-    run.killed |= mark.flags & flag::LIMIT != 0 && !sub && !nested;
-    let is_turn_end = mark.kind == mark::TURN_END && !nested;
+    run.killed |= mark.flags & flag::LIMIT != 0 && !sub_agent && !is_nested;
+    let is_turn_end = mark.kind == mark::TURN_END && !is_nested;
     if is_root || is_turn_end {
         let ended = mark.flags & flag::ENDED != 0;
         match root {
@@ -206,7 +208,7 @@ fn add_mark(
         run.roots.push(mark.position.node);
         let (start, end) = run.root.unwrap_or((item.start, item.end));
         run.root = Some((start.min(item.start), end.max(item.end)));
-    } else if mark.kind == mark::SUB_AGENT || (mark.kind == mark::AGENT && !sub) {
+    } else if mark.kind == mark::SUB_AGENT || (mark.kind == mark::AGENT && !sub_agent) {
         run.totals.sub_agents += 1;
     }
 }
@@ -216,19 +218,26 @@ fn add_other_tenant_share(
     run: &mut Run,
     call: &ModelCallRecord,
     group: &ItemGroup,
-    counts: CountDecision,
+    decision: CountDecision,
     price: Option<i128>,
 ) {
     if call.tenant != 0 && call.tenant != run.tags.tenant {
-        let (atto_usd, unpriced) = (price.unwrap_or(0), u64::from(price.is_none()));
-        let calls = u64::from(!matches!(counts, CountDecision::Failed(_)));
-        let no_usage = u64::from(counts == CountDecision::NoUsage);
-        let one = ModelTotals { calls, tokens: call.tokens.to_buckets(), atto_usd, unpriced, no_usage };
-        run.totals.other_tenants.entry(group.name(call.tenant).to_owned()).or_default().add(&one);
+        let share = ModelTotals {
+            calls: u64::from(!is_failure(decision)),
+            tokens: call.tokens.to_buckets(),
+            atto_usd: price.unwrap_or(0),
+            unpriced: u64::from(price.is_none()),
+            no_usage: u64::from(decision == CountDecision::NoUsage),
+        };
+        run.totals.other_tenants.entry(group.name(call.tenant).to_owned()).or_default().add(&share);
     }
 }
 
-/// Values that are final only after all calls of a run were seen.
+fn is_failure(decision: CountDecision) -> bool {
+    matches!(decision, CountDecision::Failed | CountDecision::FailedWithTokens(_))
+}
+
+/// Values that are final only after all calls of a run were seen, by the run's index.
 #[derive(Default)]
 struct LatestCalls {
     /// The latest call of each run: whether it belongs to the run's own loop (preferred), when it ended, and whether
@@ -242,39 +251,38 @@ impl LatestCalls {
     fn add_call(
         &mut self,
         run: &mut Run,
-        at: usize,
+        run_index: usize,
         (item, call): (&RunItem<'_>, &ModelCallRecord),
-        counts: CountDecision,
+        decision: CountDecision,
         group: &ItemGroup,
-        (aside, sub): (bool, bool),
+        (outside_loop, sub_agent): (bool, bool),
     ) {
         let model = if call.model == 0 { run.model } else { call.model };
-        let price = match counts {
+        let price = match decision {
             CountDecision::NotCounted => return,
-            CountDecision::Failed(spent) => {
+            CountDecision::Answered(price)
+            | CountDecision::TurnTokens(price)
+            | CountDecision::FailedWithTokens(price) => price,
+            CountDecision::NoUsage | CountDecision::Failed => None,
+        };
+        match decision {
+            CountDecision::Failed => run.totals.failed_calls += 1,
+            CountDecision::FailedWithTokens(_) => {
                 run.totals.failed_calls += 1;
-                if let Some(price) = spent {
-                    run.totals.add_tokens_and_cost(group.name(model), call.tokens.to_buckets(), price);
-                    add_other_tenant_share(run, call, group, counts, price);
-                }
-                spent.flatten()
+                run.totals.add_tokens_and_cost(group.name(model), call.tokens.to_buckets(), price);
+                add_other_tenant_share(run, call, group, decision, price);
             }
-            CountDecision::NoUsage | CountDecision::Answered(_) | CountDecision::TurnTokens(_) => {
-                let price = match counts {
-                    CountDecision::Answered(price) | CountDecision::TurnTokens(price) => price,
-                    _ => None,
-                };
+            _ => {
                 run.totals.add_call(group.name(model), call.tokens.to_buckets(), price);
-                if counts == CountDecision::NoUsage {
+                if decision == CountDecision::NoUsage {
                     run.totals.mark_no_usage(group.name(model));
                 }
-                add_other_tenant_share(run, call, group, counts, price);
+                add_other_tenant_share(run, call, group, decision, price);
                 run.totals.add_finish(group.name(call.finish));
-                *self.own_calls.entry(at).or_default() += u64::from(!aside);
-                price
+                *self.own_calls.entry(run_index).or_default() += u64::from(!outside_loop);
             }
-        };
-        let failed = matches!(counts, CountDecision::Failed(_));
+        }
+        let failed = is_failure(decision);
         run.calls.push(RunCall {
             kind: StepKind::Model,
             key: item.key,
@@ -286,9 +294,9 @@ impl LatestCalls {
             error: call.error,
             failed,
             denied: false,
-            outside_loop: aside,
-            sub_agent: sub,
-            tokens: if counts == CountDecision::Failed(None) {
+            outside_loop,
+            sub_agent,
+            tokens: if decision == CountDecision::Failed {
                 PackedTokens::from_buckets(&Default::default())
             } else {
                 call.tokens
@@ -302,7 +310,7 @@ impl LatestCalls {
             args: 0,
             replaced_model: None,
         });
-        let (latest, rank) = (self.latest_call.entry(at).or_default(), (!aside, call.end));
+        let (latest, rank) = (self.latest_call.entry(run_index).or_default(), (!outside_loop, call.end));
         // if two calls end at the same time, the answered one decides
         *latest = match latest.0.cmp(&rank) {
             std::cmp::Ordering::Less => (rank, failed),
@@ -314,26 +322,26 @@ impl LatestCalls {
     /// A run whose last call failed has failed, unless it reports success. Iterations default to the number of own
     /// calls.
     fn finish(self, runs: &mut [Run]) {
-        for (at, run) in runs.iter_mut().enumerate() {
-            run.failed |= !run.succeeded && self.latest_call.get(&at).is_some_and(|(_, failed)| *failed);
-            run.totals.iterations = self.own_calls.get(&at).copied().unwrap_or(0);
+        for (index, run) in runs.iter_mut().enumerate() {
+            run.failed |= !run.succeeded && self.latest_call.get(&index).is_some_and(|(_, failed)| *failed);
+            run.totals.iterations = self.own_calls.get(&index).copied().unwrap_or(0);
         }
     }
 }
 
 /// Iteration numbers that items report replace the default count.
 fn apply_reported_iterations(resolved: &mut ResolvedRuns<'_>) {
-    let mut told: HashMap<RunIdentity, HashSet<u32>> = HashMap::new();
+    let mut reported: HashMap<RunIdentity, HashSet<u32>> = HashMap::new();
     for (place, node) in resolved.group.nodes.iter().filter(|(_, node)| node.iteration != 0) {
-        let spot = super::group::TracePosition { is_own_span: true, node: place, trace: node.trace };
+        let position = TracePosition { is_own_span: true, node: place, trace: node.trace };
         let session = resolved.group.key(node.trace).map_or(0, |key| key.session);
-        if let Some(run) = resolved.find_run(node.run, &spot, session, 0) {
-            told.entry(run.id).or_default().insert(node.iteration);
+        if let Some(run) = resolved.find_run(node.run, &position, session, 0) {
+            reported.entry(run.id).or_default().insert(node.iteration);
         }
     }
     for run in &mut resolved.runs {
-        if let Some(told) = told.get(&run.id) {
-            run.totals.iterations = told.len() as u64;
+        if let Some(iterations) = reported.get(&run.id) {
+            run.totals.iterations = iterations.len() as u64;
         }
     }
 }

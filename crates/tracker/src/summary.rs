@@ -29,8 +29,8 @@ pub(super) fn text_attribute(key: &str, text: &str) -> KeyValue {
 }
 
 /// An id under its key, or under another key if it is a pseudonym: redaction would pseudonymise it again.
-fn id_attribute(key: &str, of_pseudonym: &str, id: &str) -> KeyValue {
-    text_attribute(if id.starts_with(PREFIX) { of_pseudonym } else { key }, id)
+fn id_attribute(key: &str, pseudonym_key: &str, id: &str) -> KeyValue {
+    text_attribute(if id.starts_with(PREFIX) { pseudonym_key } else { key }, id)
 }
 
 fn int_attribute(key: &str, count: u64) -> KeyValue {
@@ -54,9 +54,9 @@ pub(super) fn scope() -> InstrumentationScope {
     InstrumentationScope { name, version, ..InstrumentationScope::default() }
 }
 
-/// Encodes a request with a record for each of the news that is emitted as a log.
-pub(super) fn encode_logs_request(news: &[&OutboxEvent], now: u64) -> Vec<u8> {
-    let log_records = news.iter().filter_map(|news| match news {
+/// Encodes a request with a record for each event that is emitted as a log.
+pub(super) fn encode_logs_request(events: &[&OutboxEvent], now: u64) -> Vec<u8> {
+    let log_records = events.iter().filter_map(|event| match event {
         OutboxEvent::Run(view, revision) => Some(run_record(view, *revision, now)),
         OutboxEvent::Alert(alert) => Some(alert_record(alert, now)),
         _ => None,
@@ -68,8 +68,7 @@ pub(super) fn encode_logs_request(news: &[&OutboxEvent], now: u64) -> Vec<u8> {
 }
 
 fn trace_id(hex: &str) -> Vec<u8> {
-    let fits = hex.len() == 32;
-    let number = u128::from_str_radix(hex, 16).ok().filter(|_| fits);
+    let number = u128::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 32);
     number.map_or(Vec::new(), |number| number.to_be_bytes().to_vec())
 }
 
@@ -87,25 +86,29 @@ fn log_record(name: &str, time: u64, now: u64, severity: SeverityNumber, attribu
 }
 
 fn run_record(view: &RunView, revision: u32, now: u64) -> LogRecord {
-    let mut all = identity_attributes(view);
+    let mut attributes = identity_attributes(view);
     if revision > 0 {
-        all.push(int_attribute("tollgate.run.revision", u64::from(revision)));
+        attributes.push(int_attribute("tollgate.run.revision", u64::from(revision)));
     }
-    all.extend(figure_attributes(view));
-    let bad = view.failed || !matches!(view.state, RunState::Ended | RunState::Idle);
-    let severity = if bad { SeverityNumber::Warn } else { SeverityNumber::Info };
+    attributes.extend(figure_attributes(view));
+    let is_failure = view.failed || !matches!(view.state, RunState::Ended | RunState::Idle);
+    let severity = if is_failure { SeverityNumber::Warn } else { SeverityNumber::Info };
     let span_id = if view.root == [0; 8] { Vec::new() } else { view.root.to_vec() };
-    LogRecord { trace_id: trace_id(&view.trace), span_id, ..log_record(RUN_EVENT, view.last, now, severity, all) }
+    LogRecord {
+        trace_id: trace_id(&view.trace),
+        span_id,
+        ..log_record(RUN_EVENT, view.last, now, severity, attributes)
+    }
 }
 
 fn identity_attributes(view: &RunView) -> Vec<KeyValue> {
-    let mut all = vec![
+    let mut attributes = vec![
         id_attribute("tollgate.run.id", "tollgate.run.key", &view.run),
         id_attribute("session.id", "tollgate.run.session_key", &view.session),
         text_attribute("tollgate.run.state", view.state.as_str()),
         attribute("error", Value::BoolValue(view.failed)),
     ];
-    let told = [
+    let labels = [
         ("agent.feature", &view.feature),
         ("tollgate.run.user_key", &view.user),
         ("prompt.template", &view.template),
@@ -114,16 +117,17 @@ fn identity_attributes(view: &RunView) -> Vec<KeyValue> {
         ("work_tracker.issue_id", &view.issue),
         ("tollgate.run.service", &view.service),
     ];
-    all.extend(told.into_iter().filter_map(|(key, value)| Some(text_attribute(key, value.as_deref()?))));
-    all.extend(view.tenant.as_deref().map(|tenant| id_attribute("tenant.id", "tollgate.run.tenant_key", tenant)));
-    all
+    attributes.extend(labels.into_iter().filter_map(|(key, value)| Some(text_attribute(key, value.as_deref()?))));
+    attributes
+        .extend(view.tenant.as_deref().map(|tenant| id_attribute("tenant.id", "tollgate.run.tenant_key", tenant)));
+    attributes
 }
 
 fn figure_attributes(view: &RunView) -> Vec<KeyValue> {
     let (totals, peaks) = (&view.totals, &view.peaks);
     let tokens = totals.tokens();
     let sum = |counts: &mut dyn Iterator<Item = &u64>| counts.sum::<u64>();
-    let mut all = vec![
+    let mut attributes = vec![
         double_attribute("tollgate.run.duration_seconds", view.duration as f64 / 1e9),
         int_attribute("tollgate.run.iterations", totals.iterations),
         int_attribute("tollgate.run.model_calls", totals.calls()),
@@ -148,28 +152,29 @@ fn figure_attributes(view: &RunView) -> Vec<KeyValue> {
         double_attribute("tollgate.run.context_growth", peaks.context_growth()),
     ];
     if totals.unpriced() == 0 {
-        all.push(double_attribute("agent.estimated_cost_usd", super::metrics::usd(totals.atto_usd())));
+        attributes.push(double_attribute("agent.estimated_cost_usd", super::metrics::usd(totals.atto_usd())));
     }
     let streaks = [
         ("tollgate.run.identical_calls", &peaks.identical_row),
         ("tollgate.run.calls_in_window", &peaks.busiest_window),
     ];
-    all.extend(streaks.into_iter().filter_map(|(key, streak)| Some(int_attribute(key, streak.as_ref()?.count))));
+    attributes.extend(streaks.into_iter().filter_map(|(key, streak)| Some(int_attribute(key, streak.as_ref()?.count))));
     if let Some(step) = &peaks.slowest {
-        all.push(text_attribute("tollgate.run.slowest_step", &step.name));
-        all.push(double_attribute("tollgate.run.slowest_step_seconds", step.duration as f64 / 1e9));
+        attributes.push(text_attribute("tollgate.run.slowest_step", &step.name));
+        attributes.push(double_attribute("tollgate.run.slowest_step_seconds", step.duration as f64 / 1e9));
     }
     if let Some(step) = &peaks.most_expensive {
-        all.push(text_attribute("tollgate.run.most_expensive_step", &step.name));
-        all.push(text_attribute("tollgate.run.most_expensive_step_usd", &Usd(step.atto_usd.unwrap_or(0)).to_string()));
+        attributes.push(text_attribute("tollgate.run.most_expensive_step", &step.name));
+        attributes
+            .push(text_attribute("tollgate.run.most_expensive_step_usd", &Usd(step.atto_usd.unwrap_or(0)).to_string()));
     }
-    all.extend(totals.main_model().map(|model| text_attribute("gen_ai.request.model", model)));
-    all.extend(view.judgement.outcome.map(|outcome| text_attribute("agent.outcome", outcome.verdict.as_str())));
-    all
+    attributes.extend(totals.main_model().map(|model| text_attribute("gen_ai.request.model", model)));
+    attributes.extend(view.judgement.outcome.map(|outcome| text_attribute("agent.outcome", outcome.verdict.as_str())));
+    attributes
 }
 
 fn alert_record(alert: &Alert, now: u64) -> LogRecord {
-    let mut all = vec![
+    let mut attributes = vec![
         text_attribute("tollgate.alert.rule", alert.rule),
         text_attribute("tollgate.alert.severity", alert.severity.as_str()),
         double_attribute("tollgate.alert.value", alert.value),
@@ -177,11 +182,12 @@ fn alert_record(alert: &Alert, now: u64) -> LogRecord {
         text_attribute("tollgate.alert.unit", alert.unit().as_str()),
         text_attribute("tollgate.alert.measured", &alert.measurement_text()),
     ];
-    all.extend(alert.multiple().map(|multiple| double_attribute("tollgate.alert.multiple", multiple)));
-    let told = [("tollgate.run.id", &alert.run), ("session.id", &alert.session), ("gen_ai.tool.name", &alert.tool)];
-    all.extend(told.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| text_attribute(key, value)));
-    let told = [("tenant.id", &alert.tenant), ("agent.feature", &alert.feature)];
-    all.extend(told.into_iter().filter_map(|(key, value)| Some(text_attribute(key, value.as_deref()?))));
+    attributes.extend(alert.multiple().map(|multiple| double_attribute("tollgate.alert.multiple", multiple)));
+    let ids = [("tollgate.run.id", &alert.run), ("session.id", &alert.session), ("gen_ai.tool.name", &alert.tool)];
+    attributes
+        .extend(ids.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| text_attribute(key, value)));
+    let labels = [("tenant.id", &alert.tenant), ("agent.feature", &alert.feature)];
+    attributes.extend(labels.into_iter().filter_map(|(key, value)| Some(text_attribute(key, value.as_deref()?))));
     let severity = if alert.severity == AlertSeverity::Critical { SeverityNumber::Error } else { SeverityNumber::Warn };
-    LogRecord { trace_id: trace_id(&alert.trace), ..log_record(ALERT_EVENT, alert.since, now, severity, all) }
+    LogRecord { trace_id: trace_id(&alert.trace), ..log_record(ALERT_EVENT, alert.since, now, severity, attributes) }
 }

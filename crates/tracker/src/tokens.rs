@@ -1,16 +1,16 @@
-//! [`PackedTokens`] and [`PackedAttoUsd`]: compact forms of a call's token counts and cost. Counts are capped at 2^42 -
-//! 1 per kind; cost is exact.
+//! [`PackedTokens`] and [`PackedAttoUsd`]: compact forms of a call's token counts and cost. Each count is capped at
+//! `2^42 - 1`; cost is exact.
 
 use genai::CallTokenBuckets;
 
 use super::codec::BinaryCodec;
 
-/// Bits of a count in its own field, and bits of it in the shared field.
+/// Bits of a count in its own element, and in the shared number.
 const LOW_BITS: u32 = 32;
 const HIGH_BITS: u32 = 10;
 
-/// Token counts of one call, in the order of [`Tokens::counts`]: the low bits of each in a field, the rarely used high
-/// bits together.
+/// Token counts of one call, in the order of [`Self::counts`]: the low bits of each count in an element of `low`, the
+/// rarely used high bits of all in `high`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct PackedTokens {
     low: [u32; 6],
@@ -29,10 +29,10 @@ impl PackedTokens {
     /// The counts, ordered so that comparing them ranks the more informative record higher: one that reports cache
     /// writes by lifetime, or whose output grew as a stream's does.
     fn counts(self) -> [u64; 6] {
-        let mut place = HIGH_BITS * 6;
+        let mut shift = HIGH_BITS * 6;
         self.low.map(|low| {
-            place -= HIGH_BITS;
-            u64::from(low) | (((self.high >> place) & ((1 << HIGH_BITS) - 1)) << LOW_BITS)
+            shift -= HIGH_BITS;
+            u64::from(low) | (((self.high >> shift) & ((1 << HIGH_BITS) - 1)) << LOW_BITS)
         })
     }
 
@@ -74,7 +74,7 @@ impl BinaryCodec for PackedTokens {
     }
 }
 
-/// An amount in 1e-18 USD, in halves: the alignment of `i128` would enlarge all types that contain it.
+/// An amount in 1e-18 USD as two halves, because the alignment of an `i128` would enlarge all types that contain it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PackedAttoUsd {
     high: i64,

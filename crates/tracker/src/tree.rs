@@ -1,57 +1,57 @@
-//! [`SpanTree`]: the spans of a group as a forest: the topmost agent invocation above each place, and the run named
-//! nearest above it. Spans are exported when they end, so a sub-agent arrives before its parent: an agent with an
-//! unseen parent may be a run's root, or a sub-agent of a root that is still to come.
-//! A function of the set of spans alone; linear; cycles of parents are cut at their smallest place. `resolve` builds
-//! runs; `orphans` decides which agents with an unseen parent are roots.
+//! [`SpanTree`]: the spans of a group as a forest: for each place the topmost agent invocation and the nearest named
+//! run above it. Spans are exported when they end, so a sub-agent arrives before its parent: an agent with an unseen
+//! parent may be a run's root, or a sub-agent of a root that is still to come.
+//! The tree depends only on the set of spans; building it takes linear time; cycles of parents are cut at their
+//! smallest place. `resolve` builds runs; `orphans` decides which agents with an unseen parent are roots.
 
 use std::collections::{HashMap, HashSet};
 
 use super::group::ItemGroup;
-use super::orphans;
+use super::orphans::{self, RootAndOrphan};
 
 /// The ancestors of a place.
 #[derive(Clone, Copy, Default)]
 pub(super) struct SpanAncestors {
-    /// The topmost agent invocation on the way up, the place itself included; 0 = none.
+    /// The topmost agent invocation on the path up, the place itself included; 0 = none.
     pub(super) root: u64,
-    /// The run named nearest on the way up, up to the root.
+    /// The run named nearest on the path up to the root.
     pub(super) run: u32,
     /// Below an agent invocation that is not the root, or such an invocation itself.
     pub(super) nested: bool,
-    /// The first place on the way up whose parent was not seen; 0 = the way ends at a span without a parent.
+    /// The last place on the path up, if its parent was not seen; 0 = the path ends at a span without a parent.
     pub(super) orphan: u64,
 }
 
 /// All places of a group.
 pub(super) struct SpanTree {
-    above: HashMap<u64, SpanAncestors>,
+    /// By place.
+    ancestors: HashMap<u64, SpanAncestors>,
     /// The run that is named in the tree below each root.
     named_run_of_root: HashMap<u64, u32>,
-    /// Agent invocations whose own root was not seen.
+    /// Places of agent invocations whose own root was not seen.
     unrooted: HashSet<u64>,
 }
 
 impl SpanTree {
     pub(super) fn build(group: &ItemGroup) -> Self {
-        let above = HashMap::with_capacity(group.nodes.len());
-        let mut tree = Self { above, named_run_of_root: HashMap::new(), unrooted: HashSet::new() };
+        let ancestors = HashMap::with_capacity(group.nodes.len());
+        let mut tree = Self { ancestors, named_run_of_root: HashMap::new(), unrooted: HashSet::new() };
         let cuts = cycle_cuts(group);
         tree.climb_all(group, &cuts);
-        let way = |place| {
-            let above = tree.ancestors(place);
-            (above.root, above.orphan)
+        let root_and_orphan = |place| {
+            let SpanAncestors { root, orphan, .. } = tree.ancestors(place);
+            RootAndOrphan { root, orphan }
         };
-        tree.unrooted = orphans::find_unrooted_agents(group, way);
+        tree.unrooted = orphans::find_unrooted_agents(group, root_and_orphan);
         if !tree.unrooted.is_empty() {
-            tree.above.clear();
+            tree.ancestors.clear();
             tree.climb_all(group, &cuts);
         }
         for (place, node) in group.nodes.iter().filter(|(_, node)| node.run != 0) {
-            let above = tree.ancestors(place);
-            if above.root != 0 {
-                let run =
-                    tree.named_run_of_root.get(&above.root).map_or(node.run, |known| group.first_key(*known, node.run));
-                tree.named_run_of_root.insert(above.root, run);
+            let root = tree.ancestors(place).root;
+            if root != 0 {
+                let run = tree.named_run_of_root.get(&root).map_or(node.run, |known| group.first_key(*known, node.run));
+                tree.named_run_of_root.insert(root, run);
             }
         }
         tree
@@ -59,16 +59,16 @@ impl SpanTree {
 
     /// The ancestors of a place; empty for an unknown place.
     pub(super) fn ancestors(&self, place: u64) -> SpanAncestors {
-        self.above.get(&place).copied().unwrap_or_default()
+        self.ancestors.get(&place).copied().unwrap_or_default()
     }
 
     /// The run named for a place: nearest above it, otherwise anywhere below its root.
     pub(super) fn named_run(&self, place: u64) -> u32 {
-        let above = self.ancestors(place);
-        if above.run != 0 { above.run } else { self.named_run_of_root.get(&above.root).copied().unwrap_or(0) }
+        let SpanAncestors { root, run, .. } = self.ancestors(place);
+        if run != 0 { run } else { self.named_run_of_root.get(&root).copied().unwrap_or(0) }
     }
 
-    /// Agent invocations below an unseen root, that is, sub-agents.
+    /// Places of agent invocations below an unseen root, that is, of sub-agents.
     pub(super) fn unrooted(&self) -> impl Iterator<Item = u64> {
         self.unrooted.iter().copied()
     }
@@ -79,60 +79,61 @@ impl SpanTree {
         }
     }
 
+    /// Finds the ancestors of a place and of all places above it.
     fn climb(&mut self, group: &ItemGroup, place: u64, cuts: &HashSet<u64>) {
-        let mut way = Vec::new();
-        let mut at = place;
+        let mut path = Vec::new();
+        let mut current = place;
         let mut above = loop {
-            if let Some(known) = self.above.get(&at) {
+            if let Some(known) = self.ancestors.get(&current) {
                 break *known;
             }
-            let Some(node) = group.nodes.get(at) else {
-                let orphan = way.last().map_or(0, |(last, _)| *last);
+            let Some(node) = group.nodes.get(current) else {
+                let orphan = path.last().map_or(0, |(place, _)| *place);
                 break SpanAncestors { orphan, ..SpanAncestors::default() };
             };
-            way.push((at, node));
-            if node.parent == 0 || cuts.contains(&at) {
+            path.push((current, node));
+            if node.parent == 0 || cuts.contains(&current) {
                 break SpanAncestors::default();
             }
-            at = node.parent;
+            current = node.parent;
         };
-        for (at, node) in way.into_iter().rev() {
+        for (place, node) in path.into_iter().rev() {
             let orphan = above.orphan;
-            let unrooted = self.unrooted.contains(&at);
+            let is_unrooted = self.unrooted.contains(&place);
             above = match (above.root, node.agent) {
                 // A run named above the root is a different run.
-                (0, true) if !unrooted && !above.nested => {
-                    SpanAncestors { root: at, run: node.run, nested: false, orphan }
+                (0, true) if !is_unrooted && !above.nested => {
+                    SpanAncestors { root: place, run: node.run, nested: false, orphan }
                 }
-                (root, agent) => SpanAncestors {
+                (root, is_agent) => SpanAncestors {
                     root,
                     run: if node.run != 0 { node.run } else { above.run },
-                    nested: above.nested || unrooted || (root != 0 && agent),
+                    nested: above.nested || is_unrooted || (root != 0 && is_agent),
                     orphan,
                 },
             };
-            self.above.insert(at, above);
+            self.ancestors.insert(place, above);
         }
     }
 }
 
 /// The smallest place of each cycle of parents.
 fn cycle_cuts(group: &ItemGroup) -> HashSet<u64> {
-    let (mut done, mut cuts) = (HashSet::with_capacity(group.nodes.len()), HashSet::new());
+    let (mut visited, mut cuts) = (HashSet::with_capacity(group.nodes.len()), HashSet::new());
     for place in group.nodes.keys() {
-        let (mut way, mut on_way) = (Vec::new(), HashMap::new());
-        let mut at = place;
-        while at != 0 && !done.contains(&at) {
-            if let Some(&from) = on_way.get(&at) {
-                cuts.extend(way.iter().skip(from).min().copied());
+        let (mut path, mut index_on_path) = (Vec::new(), HashMap::new());
+        let mut current = place;
+        while current != 0 && !visited.contains(&current) {
+            if let Some(&cycle_start) = index_on_path.get(&current) {
+                cuts.extend(path.iter().skip(cycle_start).min().copied());
                 break;
             }
-            let Some(node) = group.nodes.get(at) else { break };
-            on_way.insert(at, way.len());
-            way.push(at);
-            at = node.parent;
+            let Some(node) = group.nodes.get(current) else { break };
+            index_on_path.insert(current, path.len());
+            path.push(current);
+            current = node.parent;
         }
-        done.extend(way);
+        visited.extend(path);
     }
     cuts
 }

@@ -1,6 +1,6 @@
-//! [`ViewBuilder`]: builds the views that may be shown from resolved runs. Ids and names have passed the id policy
-//! (redaction rules, pseudonyms); users are always pseudonyms; views hold no content. The `runs` crate defines their
-//! types.
+//! [`ViewBuilder`]: builds views of resolved runs that may be shown. Ids and names in a view have passed the id policy
+//! (redaction rules, pseudonyms); users are always pseudonyms; views hold no content. The `runs` crate defines the
+//! types of views.
 
 use kernel::pseudonym::IdPolicy;
 use runs::{RunDetail, RunJudgement, RunPeaks, RunState, RunStep, RunTotals, RunView, SessionView};
@@ -21,8 +21,8 @@ pub(super) struct ViewBuilder<'a> {
 }
 
 impl ViewBuilder<'_> {
-    /// `unended` is the run's state if no end was reported.
-    pub(super) fn run_view(&self, run: &Run, unended: RunState) -> RunView {
+    /// `unended_state` is the run's state if no end was reported.
+    pub(super) fn run_view(&self, run: &Run, unended_state: RunState) -> RunView {
         let group = self.resolved.group;
         let account = &group.account;
         let AttributionTags { template, incident, commit, issue, service, .. } = run.tags;
@@ -43,8 +43,8 @@ impl ViewBuilder<'_> {
             commit: self.shown_label(commit),
             issue: self.shown_label(issue),
             service: self.shown_label(service),
-            state: run.state(unended),
-            failed: run.has_failed(unended),
+            state: run.state(unended_state),
+            failed: run.has_failed(unended_state),
             start: run.start,
             last: run.last,
             duration: duration(run),
@@ -55,35 +55,34 @@ impl ViewBuilder<'_> {
     }
 
     /// The run with its calls.
-    pub(super) fn run_detail(&self, run: &Run, unended: RunState) -> RunDetail {
-        let steps = run.calls.iter().take(MAX_STEPS).map(|act| self.step(act.to_step(self.resolved.group))).collect();
-        RunDetail { view: self.run_view(run, unended), steps: Some(steps), step_count: run.calls.len() as u64 }
+    pub(super) fn run_detail(&self, run: &Run, unended_state: RunState) -> RunDetail {
+        let steps = run.calls.iter().take(MAX_STEPS).map(|call| self.step(call.to_step(self.resolved.group))).collect();
+        RunDetail { view: self.run_view(run, unended_state), steps: Some(steps), step_count: run.calls.len() as u64 }
     }
 
-    /// The session of these runs (at least one); `whole`: they are all its runs.
-    pub(super) fn session_view(&self, runs: &[&Run], whole: bool) -> SessionView {
-        let mut totals = RunTotals::default();
+    /// The session of these runs (at least one). With `is_complete`, these are all its runs, and the times of its other
+    /// items count too.
+    pub(super) fn session_view(&self, runs: &[&Run], is_complete: bool) -> SessionView {
         let group = self.resolved.group;
         let key = runs.first().and_then(|run| group.key(run.session_key));
-        let told = |time: u64| (time != 0).then_some(time);
-        let times = key.filter(|_| whole);
-        let starts = runs.iter().map(|run| run.start).chain(times.map(|key| key.first)).filter_map(told);
-        let lasts = runs.iter().map(|run| run.last).chain(times.map(|key| key.last));
-        let (start, last) = (starts.min().unwrap_or(0), lasts.max().unwrap_or(0));
-        let own = key.map(|key| key.tags).unwrap_or_default();
-        let of_runs = |name: fn(&AttributionTags) -> u16| {
-            let told = runs.iter().filter(|run| name(&run.tags) != 0).min_by_key(|run| (run.start, &run.id_text));
-            told.map_or(0, |run| name(&run.tags))
+        let timed_key = key.filter(|_| is_complete);
+        let starts = runs.iter().map(|run| run.start).chain(timed_key.map(|key| key.first));
+        let start = starts.filter(|start| *start != 0).min().unwrap_or(0);
+        let ends = runs.iter().map(|run| run.last).chain(timed_key.map(|key| key.last));
+        let end = ends.max().unwrap_or(0);
+        let own_tags = key.map(|key| key.tags).unwrap_or_default();
+        let tag_of_runs = |tag: fn(&AttributionTags) -> u16| {
+            let first = runs.iter().filter(|run| tag(&run.tags) != 0).min_by_key(|run| (run.start, &run.id_text));
+            first.map_or(0, |run| tag(&run.tags))
         };
-        let first = |name: fn(&AttributionTags) -> u16| first_nonzero(name(&own), of_runs(name));
-        for run in runs {
-            totals.add(&run.totals);
-            totals.other_tenants.clear();
-        }
-        let tenant = first(|tags| tags.tenant);
-        for (whose, share) in runs.iter().flat_map(|run| run.totals.by_tenant(self.name(run.tags.tenant))) {
-            if let Some(whose) = whose.filter(|whose| Some(*whose) != self.name(tenant)) {
-                totals.other_tenants.entry(whose.to_owned()).or_default().add(&share);
+        let first_tag = |tag: fn(&AttributionTags) -> u16| first_nonzero(tag(&own_tags), tag_of_runs(tag));
+        let mut totals = RunTotals::default();
+        runs.iter().for_each(|run| totals.add(&run.totals));
+        totals.other_tenants.clear();
+        let tenant = first_tag(|tags| tags.tenant);
+        for (other, share) in runs.iter().flat_map(|run| run.totals.by_tenant(self.name(run.tags.tenant))) {
+            if let Some(other) = other.filter(|other| Some(*other) != self.name(tenant)) {
+                totals.other_tenants.entry(other.to_owned()).or_default().add(&share);
             }
         }
         let id = runs.first().map_or("", |run| &run.session);
@@ -92,12 +91,12 @@ impl ViewBuilder<'_> {
             session: self.ids.shown_id(&group.account, id).into_owned(),
             tenant: self.shown_id(tenant),
             // items of sub-agents name the session too, but not its feature
-            feature: self.shown_label(first_nonzero(of_runs(|tags| tags.feature), own.feature)),
-            user: self.user(first(|tags| tags.user)),
+            feature: self.shown_label(first_nonzero(tag_of_runs(|tags| tags.feature), own_tags.feature)),
+            user: self.user(first_tag(|tags| tags.user)),
             runs: runs.len() as u64,
             failed: runs.iter().any(|run| run.has_failed(RunState::Idle)),
             start,
-            duration: last.saturating_sub(start),
+            duration: end.saturating_sub(start),
             totals: self.totals(&totals),
         }
     }

@@ -39,7 +39,7 @@ pub(crate) enum SendFailure {
     Connection(ConnectionCause),
     /// No credentials were found.
     NoCredentials,
-    /// One of the last two; the SDK does not say which.
+    /// No connection, or no credentials; the SDK does not say which.
     Unknown,
 }
 
@@ -66,8 +66,8 @@ impl fmt::Display for SendFailure {
 
 impl SendFailure {
     pub(crate) fn from_connector(failure: Option<&ConnectorError>) -> Self {
-        let first = failure.map(|error| error as &(dyn Error + 'static));
-        let mut causes = std::iter::successors(first, |error| (*error).source());
+        let outermost = failure.map(|error| error as &(dyn Error + 'static));
+        let mut causes = std::iter::successors(outermost, |error| (*error).source());
         match failure {
             Some(error) if error.is_timeout() => Self::TimedOut,
             Some(error) if error.is_io() => {

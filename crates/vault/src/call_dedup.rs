@@ -2,10 +2,10 @@
 //! two spans. Everything that counts calls (session lines, `replay` and its tree, `evidence`, the audit page) uses this
 //! module, so that all counts agree. A model call is an item that `cost` counted. Reports of one tool call belong to
 //! one session and trace. A report is a duplicate of
-//! - a span of the same tool, if the report is a span with the same tool call id and the two overlap in time: some
-//!   clients give each call the same id, and ids come from models, so no call of a tool may hide another one;
-//! - a span of the same tool, if the report is a log with the same tool call id, or a log without an id at that span or
-//!   the span's parent;
+//! - a span of the same tool with the same tool call id, if the report is a span and the two overlap in time. Equal ids
+//!   alone prove nothing: ids come from models, and some clients give each call the same id;
+//! - a span of the same tool, if the report is a log with the same tool call id, or a log without an id that names that
+//!   span or the span's parent;
 //! - such a log, if the report is a span.
 //!
 //! The same rules apply to failures, and to model calls (by the provider's response id). A failed model span inside
@@ -46,36 +46,42 @@ pub fn is_agent_tool(tool: &str) -> bool {
 
 /// Whether two names may refer to one tool, because events may name a tool by its kind. Ids alone don't identify a
 /// call: they come from models, and some models start numbering again with each answer.
-pub fn is_same_tool(one: &str, other: &str) -> bool {
-    let is_kind = |one: &str, other: &str| one == "mcp_tool" && other.starts_with("mcp__");
-    one == other || is_kind(one, other) || is_kind(other, one) || (is_agent_tool(one) && is_agent_tool(other))
+pub fn is_same_tool(first: &str, second: &str) -> bool {
+    let is_kind_of = |kind: &str, tool: &str| kind == "mcp_tool" && tool.starts_with("mcp__");
+    first == second
+        || is_kind_of(first, second)
+        || is_kind_of(second, first)
+        || (is_agent_tool(first) && is_agent_tool(second))
 }
 
-/// Bytes at the start by which two texts are compared when one of them was cut short.
+/// Two texts of at least this length count as equal if they agree up to it, because one may have been cut short.
 const COMPARED_PREFIX_BYTES: usize = 64;
 
 /// Whether two reports of arguments may be of the same call: clients omit some arguments and cut long texts.
-pub fn is_same_arguments(one: &Value, other: &Value) -> bool {
-    let parsed = |value: &Value| -> Option<Value> {
+pub fn is_same_arguments(first: &Value, second: &Value) -> bool {
+    let parse_text = |value: &Value| -> Option<Value> {
         let text = value.as_str().filter(|text| text.trim_start().starts_with(['{', '[']))?;
         serde_json::from_str(text).ok()
     };
-    match (parsed(one).as_ref().unwrap_or(one), parsed(other).as_ref().unwrap_or(other)) {
-        (Value::Object(one), Value::Object(other)) => {
-            let (few, many) = if one.len() <= other.len() { (one, other) } else { (other, one) };
-            few.iter().all(|(key, value)| many.get(key).is_some_and(|there| is_same_arguments(value, there)))
+    match (parse_text(first).as_ref().unwrap_or(first), parse_text(second).as_ref().unwrap_or(second)) {
+        (Value::Object(first), Value::Object(second)) => {
+            let (fewer, more) = if first.len() <= second.len() { (first, second) } else { (second, first) };
+            fewer
+                .iter()
+                .all(|(key, value)| more.get(key).is_some_and(|other_value| is_same_arguments(value, other_value)))
         }
-        (one, other) if one == other => true,
-        (one, other) => {
-            let texts = [one, other].map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-            let [one, other] = texts.each_ref().map(|text| text.as_bytes().get(..COMPARED_PREFIX_BYTES));
-            one.is_some() && one == other
+        (first, second) if first == second => true,
+        (first, second) => {
+            let texts = [first, second].map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+            let [first, second] = texts.each_ref().map(|text| text.as_bytes().get(..COMPARED_PREFIX_BYTES));
+            first.is_some() && first == second
         }
     }
 }
 
 /// One item's report of a call.
 pub struct CallReport<'a> {
+    /// Account, tenant and session id.
     session: [&'a str; 3],
     trace: &'a str,
     span: Option<&'a str>,
@@ -145,29 +151,31 @@ impl<'a> CallReport<'a> {
     }
 
     /// The tool call that the item reports, as a key for comparing reports.
-    fn as_tool(&self) -> Option<ReportKey<'a>> {
+    fn tool_key(&self) -> Option<ReportKey<'a>> {
         (self.role.0 == "tool").then_some(ReportKey { kind: "tool", name: self.tool, id: self.tool_call })
     }
 
     /// The failure that the item reports; `None` if no other item can report the same failure.
-    fn as_failure(&self) -> Option<ReportKey<'a>> {
-        let of_tool = ReportKey { kind: "failed tool", name: self.tool, id: self.tool_call };
+    fn failure_key(&self) -> Option<ReportKey<'a>> {
+        let failed_tool = ReportKey { kind: "failed tool", name: self.tool, id: self.tool_call };
         match self.role.0 {
-            "tool" => Some(of_tool),
+            "tool" => Some(failed_tool),
             // an event for the tool's result
-            "other" if self.tool_call.is_some() => Some(of_tool),
+            "other" if self.tool_call.is_some() => Some(failed_tool),
             "model" | "model_copy" => Some(ReportKey { kind: FAILED_MODEL, name: "", id: self.response }),
             _ => None,
         }
     }
 
-    fn key_hash(&self, subject: &ReportKey<'_>, what: impl Hash) -> u64 {
+    /// Hashes a key together with `place`: the tool call id, or a span id.
+    fn hash_at(&self, key: &ReportKey<'_>, place: impl Hash) -> u64 {
         let mut hash = DefaultHasher::new();
-        (self.session, self.trace, subject.kind, subject.name, what).hash(&mut hash);
+        (self.session, self.trace, key.kind, key.name, place).hash(&mut hash);
         hash.finish()
     }
 
-    fn nanos(&self) -> (i128, i128) {
+    /// Start and end, ns since 1970.
+    fn time_nanos(&self) -> (i128, i128) {
         let nanos = |text: &str| OffsetDateTime::parse(text, &Rfc3339).map_or(0, OffsetDateTime::unix_timestamp_nanos);
         (nanos(self.time.0), nanos(self.time.1))
     }
@@ -183,30 +191,31 @@ struct ReportKey<'a> {
     id: Option<&'a str>,
 }
 
-/// Counts of the reports of one subject.
+/// Counts of the reports with one key at one place (a tool call id, or a span id).
 #[derive(Clone, Copy, Default)]
 struct ReportCounts {
-    /// Spans with this id, or the span with this span id.
+    /// Spans with this tool call id, or the span with this span id.
     spans: u32,
-    /// Child spans of this span.
-    below: u32,
+    /// Child spans of the span.
+    child_spans: u32,
     logs: u32,
     /// Start and end of the last span that counted as a call.
-    last: (i128, i128),
+    last_span: (i128, i128),
 }
 
 impl ReportCounts {
     /// Calls that spans reported here: a nested model span repeats its parent's call, while each tool span is a call.
     fn span_calls(&self, is_model: bool) -> u32 {
-        if is_model { self.spans.max(self.below) } else { self.spans.saturating_add(self.below) }
+        if is_model { self.spans.max(self.child_spans) } else { self.spans.saturating_add(self.child_spans) }
     }
 
-    fn add_span(&mut self, (from, until): (i128, i128)) -> bool {
-        let overlap = from < self.last.1 && self.last.0 < until || (from, until) == self.last;
-        if self.spans > 0 && overlap {
+    /// Adds a span with this tool call id. Returns whether it reports a call that was not reported before.
+    fn add_span(&mut self, (start, end): (i128, i128)) -> bool {
+        let overlaps = start < self.last_span.1 && self.last_span.0 < end || (start, end) == self.last_span;
+        if self.spans > 0 && overlaps {
             return false;
         }
-        self.last = (from, until);
+        self.last_span = (start, end);
         self.spans = self.spans.saturating_add(1);
         self.spans > self.logs
     }
@@ -226,68 +235,71 @@ impl Default for CallDeduplicator {
 }
 
 impl CallDeduplicator {
-    /// `room` is the number of entries in each of two generations; the older generation is dropped when the newer is
-    /// full. A call needs up to three entries, and so does a failure.
-    pub fn with_capacity(room: usize) -> Self {
-        Self { newer: HashMap::new(), older: HashMap::new(), capacity: room }
+    /// `capacity` is the number of entries in each of two generations; the older generation is dropped when the newer
+    /// is full. A call needs up to three entries, and so does a failure.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { newer: HashMap::new(), older: HashMap::new(), capacity }
     }
 
     /// Records a report; true if it is a tool call that was not reported before.
-    pub fn is_new_tool(&mut self, told: &CallReport<'_>) -> bool {
-        told.as_tool().is_some_and(|subject| self.is_new(told, &subject))
+    pub fn is_new_tool(&mut self, report: &CallReport<'_>) -> bool {
+        report.tool_key().is_some_and(|key| self.is_new(report, &key))
     }
 
     /// Records a report; true if it is a failure that was not reported before.
-    pub fn is_new_failure(&mut self, told: &CallReport<'_>) -> bool {
-        told.failed && !told.repeat && told.as_failure().is_none_or(|subject| self.is_new(told, &subject))
+    pub fn is_new_failure(&mut self, report: &CallReport<'_>) -> bool {
+        report.failed && !report.repeat && report.failure_key().is_none_or(|key| self.is_new(report, &key))
     }
 
-    fn is_new(&mut self, told: &CallReport<'_>, subject: &ReportKey<'_>) -> bool {
-        if told.repeat {
+    fn is_new(&mut self, report: &CallReport<'_>, key: &ReportKey<'_>) -> bool {
+        if report.repeat {
             return false;
         }
-        let is_model = subject.kind == FAILED_MODEL;
-        let by_id = subject.id.map(|id| told.key_hash(subject, ("call", id)));
-        if !told.is_span {
-            let place = by_id.or_else(|| told.span.map(|span| told.key_hash(subject, span)));
-            return place.is_none_or(|place| self.add_log(told, place, is_model));
+        let is_model = key.kind == FAILED_MODEL;
+        let id_hash = key.id.map(|id| report.hash_at(key, ("call", id)));
+        if !report.is_span {
+            let hash = id_hash.or_else(|| report.span.map(|span| report.hash_at(key, span)));
+            return hash.is_none_or(|hash| self.add_log(report, hash, is_model));
         }
-        let by_other = by_id.is_some_and(|call| !self.counts_mut(call).add_span(told.nanos()));
-        if by_other && !is_model {
+        let repeats_id = id_hash.is_some_and(|hash| !self.counts_mut(hash).add_span(report.time_nanos()));
+        if repeats_id && !is_model {
             return false;
         }
-        let (mut by_log, mut by_span) = (false, false);
-        for (span, is_own) in [(told.span, true), (told.parent, false)] {
+        let (mut repeats_log, mut repeats_span) = (false, false);
+        for (span, is_own) in [(report.span, true), (report.parent, false)] {
             let Some(span) = span else { continue };
-            let seen = self.counts_mut(told.key_hash(subject, span));
-            by_log |= seen.logs > seen.span_calls(is_model);
-            let (mine, others) = if is_own { (&mut seen.spans, seen.below) } else { (&mut seen.below, seen.spans) };
-            *mine = mine.saturating_add(1);
-            by_span |= is_model && *mine <= others;
+            let counts = self.counts_mut(report.hash_at(key, span));
+            repeats_log |= counts.logs > counts.span_calls(is_model);
+            let (same_place, other_place) = match is_own {
+                true => (&mut counts.spans, counts.child_spans),
+                false => (&mut counts.child_spans, counts.spans),
+            };
+            *same_place = same_place.saturating_add(1);
+            repeats_span |= is_model && *same_place <= other_place;
         }
-        !by_other && !by_log && !by_span
+        !repeats_id && !repeats_log && !repeats_span
     }
 
-    /// Records a log whose call is known by id or span. Several logs of one kind are as many calls; logs of another
-    /// kind report the same calls again.
-    fn add_log(&mut self, told: &CallReport<'_>, place: u64, is_model: bool) -> bool {
-        let mut hash = DefaultHasher::new();
-        (place, told.role).hash(&mut hash);
-        let of_kind = self.counts_mut(hash.finish());
-        of_kind.logs = of_kind.logs.saturating_add(1);
-        let logs = of_kind.logs;
-        let seen = self.counts_mut(place);
-        let is_more = logs > seen.logs;
-        seen.logs = seen.logs.max(logs);
-        is_more && logs > seen.span_calls(is_model)
+    /// Records a log whose call is known by tool call id or span (`hash`). Several logs of one kind report one call
+    /// each; logs of another kind report the same calls again.
+    fn add_log(&mut self, report: &CallReport<'_>, hash: u64, is_model: bool) -> bool {
+        let mut kind_hash = DefaultHasher::new();
+        (hash, report.role).hash(&mut kind_hash);
+        let kind_counts = self.counts_mut(kind_hash.finish());
+        kind_counts.logs = kind_counts.logs.saturating_add(1);
+        let logs = kind_counts.logs;
+        let counts = self.counts_mut(hash);
+        let is_most = logs > counts.logs;
+        counts.logs = counts.logs.max(logs);
+        is_most && logs > counts.span_calls(is_model)
     }
 
-    fn counts_mut(&mut self, number: u64) -> &mut ReportCounts {
+    fn counts_mut(&mut self, hash: u64) -> &mut ReportCounts {
         if self.newer.len() >= self.capacity {
             self.older = std::mem::take(&mut self.newer);
         }
-        let before = self.older.get(&number).copied();
-        self.newer.entry(number).or_insert_with(|| before.unwrap_or_default())
+        let counts = self.older.get(&hash).copied();
+        self.newer.entry(hash).or_insert_with(|| counts.unwrap_or_default())
     }
 }
 

@@ -39,7 +39,7 @@ pub struct DocumentHead<'a> {
     pub received: Cow<'a, str>,
     /// `traces`, `logs` or `metrics`.
     pub signal: Cow<'a, str>,
-    /// A request with equal bytes was accepted before.
+    /// Whether a request with equal bytes was accepted before.
     pub repeat: bool,
 }
 
@@ -115,8 +115,8 @@ pub struct ItemHead<'a> {
 /// Byte range of a piece in [`ItemContent`].
 struct PieceRange<'p> {
     start: usize,
-    /// End of the piece's head, where its value begins.
-    head: usize,
+    /// End of the piece's head; [`VALUE_KEY`] and the value follow.
+    head_end: usize,
     end: usize,
     /// The piece's value, if it is a text.
     text: Option<&'p str>,
@@ -126,13 +126,14 @@ struct PieceRange<'p> {
 #[derive(Default)]
 pub struct ItemContent<'p> {
     json: String,
-    spans: Vec<PieceRange<'p>>,
+    pieces: Vec<PieceRange<'p>>,
     fingerprints: Vec<ContentFingerprint>,
+    /// Hash of the model's input.
     context: Option<Sha256>,
     /// Hashes of the system instructions and of the tool definitions alone.
     fixed: [Option<Sha256>; 2],
     /// Bytes of a tool's arguments and of its result.
-    tool: [u64; 2],
+    tool_bytes: [u64; 2],
 }
 
 /// The JSON between a piece's head and its value.
@@ -144,13 +145,13 @@ impl<'p> ItemContent<'p> {
         self.json.push(if self.json.is_empty() { '[' } else { ',' });
         let start = self.json.len();
         append_unclosed(&mut self.json, piece);
-        let head = self.json.len();
+        let head_end = self.json.len();
         self.json.push_str(VALUE_KEY);
         self.json.push_str(value);
         self.json.push('}');
-        self.spans.push(PieceRange { start, head, end: self.json.len(), text });
-        let context = matches!(part, ContentPart::System | ContentPart::Tools | ContentPart::Input);
-        self.fingerprints.push(if context {
+        self.pieces.push(PieceRange { start, head_end, end: self.json.len(), text });
+        let is_context = matches!(part, ContentPart::System | ContentPart::Tools | ContentPart::Input);
+        self.fingerprints.push(if is_context {
             let element = self.json.get(start..).unwrap_or_default();
             ContentFingerprint::from_piece(piece, part != ContentPart::Input, element, text.unwrap_or(value))
         } else {
@@ -166,13 +167,13 @@ impl<'p> ItemContent<'p> {
             hash.update(value.as_bytes());
             hash.update([0]);
         }
-        let [arguments, result] = &mut self.tool;
+        let [arguments, result] = &mut self.tool_bytes;
         match part {
             ContentPart::ToolArgs => *arguments += value.len() as u64,
             ContentPart::ToolResult => *result += value.len() as u64,
             _ => {}
         }
-        if context {
+        if is_context {
             let context = self.context.get_or_insert_default();
             context.update(part.as_str().as_bytes());
             context.update([0]);
@@ -182,42 +183,47 @@ impl<'p> ItemContent<'p> {
     }
 
     /// Fingerprints of the content, one for each piece.
-    pub fn prints(&self) -> &[ContentFingerprint] {
+    pub fn fingerprints(&self) -> &[ContentFingerprint] {
         &self.fingerprints
     }
 
     /// Moves the fingerprints out.
-    pub fn take_prints(&mut self) -> Vec<ContentFingerprint> {
+    pub fn take_fingerprints(&mut self) -> Vec<ContentFingerprint> {
         std::mem::take(&mut self.fingerprints)
     }
 
     /// Writes the content array with the references that `plan` chose.
-    fn said(&self, plan: &DeltaPlan, out: &mut String) {
+    fn write_content(&self, plan: &DeltaPlan, out: &mut String) {
         out.push('[');
-        let mut spans = self.spans.iter();
-        for (at, step) in plan.steps.iter().enumerate() {
-            if at > 0 {
+        let mut pieces = self.pieces.iter();
+        for (index, step) in plan.steps.iter().enumerate() {
+            if index > 0 {
                 out.push(',');
             }
-            let Some(span) = spans.next() else { break };
+            let Some(piece) = pieces.next() else { break };
             match step {
-                DeltaStep::Whole => out.push_str(self.json.get(span.start..span.end).unwrap_or_default()),
+                DeltaStep::Whole => out.push_str(self.json.get(piece.start..piece.end).unwrap_or_default()),
                 DeltaStep::Copy(source, count) => {
-                    spans.by_ref().take(*count as usize - 1).for_each(drop);
+                    pieces.by_ref().take(*count as usize - 1).for_each(drop);
                     out.push('{');
                     append_base(out, source);
                     out.push_str(&format!(",\"pieces\":{count}}}"));
                 }
-                DeltaStep::Delta { source, prefix_len, chars: [prefix, suffix], bytes: [before, behind] } => {
-                    out.push_str(self.json.get(span.start..span.head).unwrap_or_default());
+                DeltaStep::Delta {
+                    source,
+                    prefix_len,
+                    chars: [prefix_chars, suffix_chars],
+                    bytes: [prefix_bytes, suffix_bytes],
+                } => {
+                    out.push_str(self.json.get(piece.start..piece.head_end).unwrap_or_default());
                     out.push(',');
                     append_base(out, source);
-                    let value = self.json.get(span.head + VALUE_KEY.len()..span.end - 1).unwrap_or_default();
-                    let text = span.text.unwrap_or(value);
-                    let new = text.get(*before..text.len().saturating_sub(*behind)).unwrap_or_default();
-                    let json = span.text.is_none();
+                    let value = self.json.get(piece.head_end + VALUE_KEY.len()..piece.end - 1).unwrap_or_default();
+                    let text = piece.text.unwrap_or(value);
+                    let new = text.get(*prefix_bytes..text.len().saturating_sub(*suffix_bytes)).unwrap_or_default();
+                    let json = piece.text.is_none();
                     out.push_str(&format!(
-                        ",\"json\":{json},\"prefix_len\":{prefix_len},\"prefix_chars\":{prefix},\"suffix_chars\":{suffix},\"new\":"
+                        ",\"json\":{json},\"prefix_len\":{prefix_len},\"prefix_chars\":{prefix_chars},\"suffix_chars\":{suffix_chars},\"new\":"
                     ));
                     write_json_text(new, out);
                     out.push('}');
@@ -229,7 +235,7 @@ impl<'p> ItemContent<'p> {
 
     /// Bytes of a tool's arguments and of its result as JSON; `None` for each that is absent.
     pub fn tool_bytes(&self) -> [Option<u64>; 2] {
-        self.tool.map(|bytes| (bytes > 0).then_some(bytes))
+        self.tool_bytes.map(|bytes| (bytes > 0).then_some(bytes))
     }
 
     /// Whether no piece was added.
@@ -259,7 +265,7 @@ pub struct ContentHashes {
 /// Writes one document, item by item.
 pub struct DocumentWriter {
     out: String,
-    items: u32,
+    item_count: u32,
 }
 
 impl DocumentWriter {
@@ -268,12 +274,12 @@ impl DocumentWriter {
         let mut out = String::with_capacity(4096);
         append_unclosed(&mut out, head);
         out.push_str(",\"items\":[");
-        Self { out, items: 0 }
+        Self { out, item_count: 0 }
     }
 
     /// Position that the next item will have.
     pub fn next_position(&self) -> u32 {
-        self.items
+        self.item_count
     }
 
     /// Adds an item and returns its position and hashes. Content is written with the references of `plan`; the hashes
@@ -286,8 +292,8 @@ impl DocumentWriter {
         plan: &DeltaPlan,
         salt: &[u8; 32],
     ) -> (u32, ContentHashes) {
-        let position = self.items;
-        self.items += 1;
+        let position = self.item_count;
+        self.item_count += 1;
         content.json.push_str(if content.json.is_empty() { "[]" } else { "]" });
         let (context, fixed) = (content.context.take(), std::mem::take(&mut content.fixed));
         let digest: [u8; 32] = Sha256::digest(content.json.as_bytes()).into();
@@ -313,7 +319,7 @@ impl DocumentWriter {
         self.out.push_str("},\"content\":");
         match plan.saved {
             0 => self.out.push_str(&content.json),
-            _ => content.said(plan, &mut self.out),
+            _ => content.write_content(plan, &mut self.out),
         }
         self.out.push_str(",\"content_sha256\":");
         append_json(&mut self.out, &hashes.content);

@@ -55,11 +55,11 @@ pub fn note_number(file: &str) -> Option<u64> {
 /// The notes of a session that are in force, with their hashes: notes that set a hold or can't be parsed, and whose
 /// hash no other note releases.
 pub fn active_holds(notes: &BTreeMap<u64, Bytes>) -> Vec<(String, Option<HoldNote>)> {
-    let read =
+    let parse =
         |bytes: &Bytes| (kernel::hex::encode(&Sha256::digest(bytes)), serde_json::from_slice::<HoldNote>(bytes).ok());
-    let mut all: Vec<(String, Option<HoldNote>)> = notes.values().map(read).collect();
-    let released = all.iter().filter_map(|(_, note)| note.as_ref()).filter(|note| !note.set);
-    let released: BTreeSet<String> = released.flat_map(|note| note.releases.iter().cloned()).collect();
-    all.retain(|(hash, note)| note.as_ref().is_none_or(|note| note.set) && !released.contains(hash));
-    all
+    let mut holds: Vec<(String, Option<HoldNote>)> = notes.values().map(parse).collect();
+    let releases = holds.iter().filter_map(|(_, note)| note.as_ref()).filter(|note| !note.set);
+    let released_hashes: BTreeSet<String> = releases.flat_map(|note| note.releases.iter().cloned()).collect();
+    holds.retain(|(hash, note)| note.as_ref().is_none_or(|note| note.set) && !released_hashes.contains(hash));
+    holds
 }

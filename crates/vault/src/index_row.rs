@@ -255,7 +255,8 @@ pub struct RowTail {
     pub key_copies: Vec<KeyCopy>,
 }
 
-/// Longest line in bytes, erasures and key copies excepted. A gateway cuts client-supplied texts to 256 bytes a column.
+/// Longest line in bytes, except for erasures and key copies. A gateway cuts client-supplied texts to 256 bytes a
+/// column.
 pub const MAX_LINE: usize = 1 << 20;
 /// Longest text of a column, bytes.
 pub const MAX_TEXT: usize = 1 << 10;
@@ -263,11 +264,11 @@ pub const MAX_TEXT: usize = 1 << 10;
 const MAX_NAME: usize = 4 << 10;
 
 impl IndexRow {
-    /// Whether a gateway can have written this line of `line` bytes, judging by the sizes of the line and its texts.
-    /// Readers keep the ids of all lines, and a writer must not control how much memory they need.
-    pub fn is_sane(&self, line: usize) -> bool {
+    /// Whether a gateway can have written this line, judging by the sizes of the line and its texts. Readers keep the
+    /// ids of all lines, and a writer must not control how much memory they need.
+    pub fn is_sane(&self, line_bytes: usize) -> bool {
         let tail = &self.tail;
-        let told = [
+        let optional_texts = [
             &tail.end_ts,
             &tail.session_id,
             &tail.run_id,
@@ -300,7 +301,7 @@ impl IndexRow {
             &tail.tier,
             &self.of,
         ];
-        let always = [
+        let required_texts = [
             &tail.ts,
             &tail.ingest_ts,
             &tail.signal,
@@ -311,9 +312,9 @@ impl IndexRow {
             &tail.writer,
             &tail.epoch,
         ];
-        (line <= MAX_LINE || tail.kind.is_some_and(RowKind::may_be_long))
+        (line_bytes <= MAX_LINE || tail.kind.is_some_and(RowKind::may_be_long))
             && self.object_key.as_ref().is_none_or(|name| name.len() <= MAX_NAME)
-            && told.into_iter().flatten().chain(always).all(|text| text.len() <= MAX_TEXT)
+            && optional_texts.into_iter().flatten().chain(required_texts).all(|text| text.len() <= MAX_TEXT)
     }
 }
 
@@ -334,33 +335,33 @@ pub struct TokenBuckets {
     pub reasoning: u64,
 }
 
-/// A line before its ticket.
+/// A line before its ticket, which gives the line its number.
 pub struct UnnumberedRow {
     tail: String,
     /// Whether the line points into the draft's fragment.
     pub in_object: bool,
-    /// Set for a call that is priced later, and for its price: both have the same number.
+    /// Set for a call that is priced later, and for its price: both have the same call number.
     pub link: Option<PriceLink>,
 }
 
 /// Links a price to its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PriceLink {
-    /// The call.
+    /// The line is a call, with this call number.
     Call(u64),
-    /// Its price.
+    /// The line is the price of the call with this number.
     Price(u64),
 }
 
 impl PriceLink {
     /// The link of a line; most lines have none.
     fn from_tail(tail: &RowTail) -> Option<Self> {
-        let deferred = tail.cost_status.as_deref() == Some("deferred");
-        if tail.kind != Some(RowKind::Price) && !deferred {
+        let is_deferred = tail.cost_status.as_deref() == Some("deferred");
+        if tail.kind != Some(RowKind::Price) && !is_deferred {
             return None;
         }
         let number = Self::call_number(&tail.account, tail.trace_id.as_deref()?, tail.span_id.as_deref()?);
-        Some(if deferred { Self::Call(number) } else { Self::Price(number) })
+        Some(if is_deferred { Self::Call(number) } else { Self::Price(number) })
     }
 
     /// Call number: a hash of account, trace and span.
@@ -374,10 +375,10 @@ impl PriceLink {
     }
 }
 
-/// Most bytes that a price line's reference to its call takes.
-const MAX_CALL_REFERENCE: usize = 192;
+/// Upper bound for a price line's reference to its call.
+const MAX_CALL_REFERENCE_BYTES: usize = 192;
 
-/// Bytes that the ticket adds to a line, without the object's name.
+/// Upper bound for the bytes that the ticket adds to a line, without the object's name.
 pub const TICKET_BYTES: usize = 96;
 
 impl UnnumberedRow {
@@ -391,9 +392,9 @@ impl UnnumberedRow {
         }
     }
 
-    /// Size of the tail, bytes.
+    /// Upper bound of the line's size in bytes, without [`TICKET_BYTES`] and the object's name.
     pub fn len(&self) -> usize {
-        self.tail.len() + if self.link.is_some() { MAX_CALL_REFERENCE } else { 0 }
+        self.tail.len() + if self.link.is_some() { MAX_CALL_REFERENCE_BYTES } else { 0 }
     }
 
     /// Never true: a tail always has columns.
@@ -401,15 +402,16 @@ impl UnnumberedRow {
         self.tail.is_empty()
     }
 
-    /// Appends the final line with its line feed. Object names need no escaping (`names`).
-    pub fn write_line(&self, out: &mut String, leaf: u64, object: Option<(&str, u64)>, of: Option<&str>) {
+    /// Appends the final line with its line feed; `object` is the payload object's name and the fragment's offset.
+    /// Names need no escaping (`object_names`).
+    pub fn write_line(&self, out: &mut String, leaf: u64, object: Option<(&str, u64)>, call_leaf: Option<&str>) {
         // writing to a String can't fail
         let _ = match object.filter(|_| self.in_object) {
             Some((name, off)) => write!(out, "{{\"v\":1,\"leaf\":{leaf},\"object_key\":\"{name}\",\"off\":{off},"),
             None => write!(out, "{{\"v\":1,\"leaf\":{leaf},\"object_key\":null,\"off\":null,"),
         };
-        if let Some(of) = of {
-            let _ = write!(out, "\"of\":\"{of}\",");
+        if let Some(call_leaf) = call_leaf {
+            let _ = write!(out, "\"of\":\"{call_leaf}\",");
         }
         out.push_str(&self.tail);
         out.push('\n');

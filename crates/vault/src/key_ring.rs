@@ -1,9 +1,9 @@
-//! [`KeyRing`]: the session keys in use. Each session has one key a day, so that erasing a session means deleting a
-//! small object, and one leaked secret opens little.
+//! [`KeyRing`]: the session keys in use. Each session has keys of its own, so that erasing a session means deleting
+//! small objects, and one leaked secret opens little.
 //!
 //! A key is replaced after an hour without use, and after a day in any case. The ring is bounded. A key object is
 //! handed out once, to the first draft that gets a ticket, so that it is committed no later than the first fragment
-//! that needs it. Neighbours: `seal` (sealing), `names` (object names).
+//! that needs it. Neighbours: `seal` (sealing), `object_names`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,12 +25,13 @@ pub const MAX_KEY_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Days for which stores keep a key beyond the retention of content: a fragment sealed with it may be written a day
 /// later, or weeks later after an outage of the store.
 pub const EXTRA_KEY_RETENTION_DAYS: u64 = 30;
-/// Most keys kept in the ring.
+/// Limit for the keys in the ring; the least recently used are evicted.
 pub const MAX_KEYS: usize = 50_000;
 
 /// One session's key: it can seal but not open.
 pub struct SessionKey {
-    seal: Box<dyn FragmentSealer>,
+    sealer: Box<dyn FragmentSealer>,
+    /// The key object, until it is committed.
     object: Mutex<Option<Bytes>>,
     object_len: usize,
     object_sha256: String,
@@ -38,19 +39,19 @@ pub struct SessionKey {
 
 impl SessionKey {
     /// A key whose object is not committed yet.
-    pub fn new(seal: Box<dyn FragmentSealer>, object: Bytes) -> Self {
+    pub fn new(sealer: Box<dyn FragmentSealer>, object: Bytes) -> Self {
         let object_sha256 = kernel::hex::encode(&Sha256::digest(&object));
-        Self { seal, object_len: object.len(), object_sha256, object: Mutex::new(Some(object)) }
+        Self { sealer, object_len: object.len(), object_sha256, object: Mutex::new(Some(object)) }
     }
 
     /// The public id of the key.
     pub fn id(&self) -> &str {
-        self.seal.key_id()
+        self.sealer.key_id()
     }
 
     /// Seals to this key.
     pub fn seal(&self) -> &dyn FragmentSealer {
-        &*self.seal
+        &*self.sealer
     }
 
     /// Size of the key object, bytes.
@@ -63,8 +64,8 @@ impl SessionKey {
         &self.object_sha256
     }
 
-    /// Takes the key object; only the first call returns it. Called with a ticket: the caller must commit the object,
-    /// or the spool is poisoned.
+    /// Takes the key object; only the first call returns it. The caller, which has a ticket, must commit the object;
+    /// otherwise the spool is poisoned.
     pub fn take_object(&self) -> Option<Bytes> {
         self.object.lock().take()
     }
@@ -72,7 +73,7 @@ impl SessionKey {
 
 /// The keys in use, by scope.
 pub struct KeyRing {
-    sealer: Arc<dyn SessionKeyGenerator>,
+    generator: Arc<dyn SessionKeyGenerator>,
     limit: usize,
     keys: Mutex<HashMap<Arc<FragmentScope>, RingEntry>>,
 }
@@ -81,20 +82,20 @@ pub struct KeyRing {
 struct RingEntry {
     /// Locked while the key is generated, so that two workers don't generate two.
     key: Arc<Mutex<Option<Arc<SessionKey>>>>,
-    made: UnixNanos,
-    used: UnixNanos,
+    created_at: UnixNanos,
+    last_used_at: UnixNanos,
 }
 
 impl RingEntry {
     fn is_stale(&self, now: UnixNanos) -> bool {
-        now.since(self.used) > MAX_KEY_IDLE || now.since(self.made) > MAX_KEY_AGE
+        now.since(self.last_used_at) > MAX_KEY_IDLE || now.since(self.created_at) > MAX_KEY_AGE
     }
 }
 
 impl KeyRing {
     /// A ring of at most `limit` keys.
-    pub fn new(sealer: Arc<dyn SessionKeyGenerator>, limit: usize) -> Self {
-        Self { sealer, limit: limit.max(1), keys: Mutex::new(HashMap::new()) }
+    pub fn new(generator: Arc<dyn SessionKeyGenerator>, limit: usize) -> Self {
+        Self { generator, limit: limit.max(1), keys: Mutex::new(HashMap::new()) }
     }
 
     /// The key of `scope` for a batch that arrived at `now`; generated if there is none.
@@ -102,28 +103,28 @@ impl KeyRing {
     /// # Errors
     /// A new key's secret can't be sealed.
     pub fn key(&self, scope: &Arc<FragmentScope>, now: UnixNanos) -> Result<Arc<SessionKey>, SealFailed> {
-        let cell = self.entry(scope, now);
+        let cell = self.key_cell(scope, now);
         let mut cell = cell.lock();
         if let Some(key) = &*cell {
             return Ok(key.clone());
         }
-        let new = self.sealer.new_session()?;
+        let new = self.generator.new_session()?;
         let key = Arc::new(SessionKey::new(new.seal, new.object));
         *cell = Some(key.clone());
         Ok(key)
     }
 
-    fn entry(&self, scope: &Arc<FragmentScope>, now: UnixNanos) -> Arc<Mutex<Option<Arc<SessionKey>>>> {
+    fn key_cell(&self, scope: &Arc<FragmentScope>, now: UnixNanos) -> Arc<Mutex<Option<Arc<SessionKey>>>> {
         let mut keys = self.keys.lock();
         if let Some(entry) = keys.get_mut(scope) {
             if !entry.is_stale(now) {
-                entry.used = entry.used.max(now);
+                entry.last_used_at = entry.last_used_at.max(now);
                 return entry.key.clone();
             }
         } else if keys.len() >= self.limit {
             evict_least_recent(&mut keys, self.limit);
         }
-        let entry = RingEntry { key: Arc::default(), made: now, used: now };
+        let entry = RingEntry { key: Arc::default(), created_at: now, last_used_at: now };
         keys.insert(scope.clone(), entry.clone());
         entry.key
     }
@@ -146,14 +147,13 @@ impl KeyRing {
 
 /// Evicts the least recently used tenth (at least one key).
 fn evict_least_recent(keys: &mut HashMap<Arc<FragmentScope>, RingEntry>, limit: usize) {
-    let mut used: Vec<UnixNanos> = keys.values().map(|entry| entry.used).collect();
-    let count = (limit / 10).clamp(1, used.len().max(1));
-    let (_, pivot, _) = used.select_nth_unstable(count - 1);
-    let pivot = *pivot;
-    let mut left = count;
+    let mut use_times: Vec<UnixNanos> = keys.values().map(|entry| entry.last_used_at).collect();
+    let mut to_evict = (limit / 10).clamp(1, use_times.len().max(1));
+    let (_, newest_evicted, _) = use_times.select_nth_unstable(to_evict - 1);
+    let newest_evicted = *newest_evicted;
     keys.retain(|_, entry| {
-        let drop = left > 0 && entry.used <= pivot;
-        left -= usize::from(drop);
-        !drop
+        let is_evicted = to_evict > 0 && entry.last_used_at <= newest_evicted;
+        to_evict -= usize::from(is_evicted);
+        !is_evicted
     });
 }

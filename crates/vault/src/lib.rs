@@ -1,9 +1,9 @@
 //! The audit vault: content leaves the telemetry as sealed fragments in write-once objects, with session keys and a
 //! signed index. tollgate can write content but cannot read it back.
 //!
-//! Nothing readable is stored. An object name is written once, with the same bytes at every attempt. Keys are stored
-//! before the objects that need them, and objects before the index lines that point to them. An upload can be resumed
-//! from the spool alone.
+//! Content is never stored readable. An object name is written once, with the same bytes at every attempt. Keys are
+//! stored before the objects that need them, and objects before the index lines that point to them. An upload can be
+//! resumed from the spool alone.
 //!
 //! Neighbours: the crate `audit` reads a vault; `processors/vault` decides what is content and stamps spans.
 //!
@@ -11,7 +11,7 @@
 //!
 //! ```bash
 //! age -d -i auditor.key KEYS/keys/ACCOUNT/TENANT/SESSION/DATE/KEY_ID.age > session.key
-//! # first-last of the range attribute (`10#`: its zeros are no octal); tail counts from 1
+//! # first-last of the range attribute (`10#`: leading zeros do not mean octal); tail counts from 1
 //! first=$((10#0000000612)) last=$((10#0000002047))
 //! tail -c +$((first + 1)) OBJECT.agev | head -c $((last - first + 1)) | age -d -i session.key | zstd -dc | jq .
 //! zstd -dc INDEX.ndjson.zst

@@ -1,5 +1,5 @@
 //! Names of vault objects, epochs and dates, shared by writer, reader and uploader. A name is `prefix` plus segments of
-//! `[A-Za-z0-9._%=/-]`, each at most 255 bytes; an account segment can't collide with `keys`, `index` or `chain`;
+//! `[A-Za-z0-9._%=/-]`, each at most 255 bytes; an account segment can't collide with the vault's own folders;
 //! parsing a name returns what was formatted. Neighbour: `kernel::pseudonym` decides which ids may be shown.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
 
-use super::index_row::{RowKind, RowTail};
+use super::index_row::{IndexRow, RowKind, RowTail};
 
 pub use kernel::calendar::{date, rfc3339};
 pub use kernel::folders::{account_segment, session_folder};
@@ -22,10 +22,14 @@ pub const QUARANTINE_SESSION: &str = "=quarantine";
 pub const NUMBER_DIGITS: usize = 10;
 /// Largest object number that fits into a name.
 pub const MAX_NUMBER: u64 = 9_999_999_999;
+/// Suffix of key object names.
+pub const KEY_SUFFIX: &str = ".age";
+/// Suffix that a signature's name adds to its digest's name.
+pub const SIGNATURE_SUFFIX: &str = ".sig";
 /// Alphabet of Crockford's base 32.
 const BASE32_DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-/// Longest segment that holds a turn id, bytes.
-const MAX_TURN: usize = 64;
+/// Longest segment that shows a turn id; a longer one is replaced by a pseudonym.
+const MAX_TURN_BYTES: usize = 64;
 
 /// Layout of payload objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,9 +170,10 @@ impl ObjectNames {
         }
     }
 
-    /// Name of payload object number `n` at a spot. All numbers give names of equal length.
-    pub fn object(&self, spot: &str, n: u64) -> String {
-        format!("{spot}{}-{}-{n:010}{}", self.writer, self.epoch, self.layout.suffix())
+    /// Name of payload object number `n` with a name prefix ([`Self::object_prefix`]). All numbers give names of equal
+    /// length.
+    pub fn object(&self, object_prefix: &str, n: u64) -> String {
+        format!("{object_prefix}{}-{}-{n:010}{}", self.writer, self.epoch, self.layout.suffix())
     }
 
     /// Name of the key object of a session key.
@@ -184,9 +189,7 @@ impl ObjectNames {
             self.prefix, self.writer, self.epoch
         )
     }
-}
 
-impl ObjectNames {
     /// Name of the object with session lines that digest number `n` refers to.
     pub fn sessions(&self, account: &str, day: &str, n: u64) -> String {
         let account = account_segment(account);
@@ -195,14 +198,7 @@ impl ObjectNames {
             self.prefix, self.writer, self.epoch
         )
     }
-}
 
-/// Suffix of key object names.
-pub const KEY_SUFFIX: &str = ".age";
-/// Suffix that a signature's name adds to its digest's name.
-pub const SIGNATURE_SUFFIX: &str = ".sig";
-
-impl ObjectNames {
     /// Name of digest number `n` of an account.
     pub fn digest(&self, account: &str, n: u64) -> String {
         format!("{}{}", self.prefix, digest_name(&account_segment(account), &self.writer, &self.epoch, n))
@@ -217,7 +213,7 @@ pub fn digest_name(account: &str, writer: &str, epoch: &str, n: u64) -> String {
 /// A turn id as part of a file name, without dots.
 pub fn turn_segment(ids: &dyn IdPolicy, account: &str, turn: &str) -> String {
     let segment = ids.object_name_segment(account, turn).replace('.', "%2E");
-    if segment.len() > MAX_TURN { ids.pseudonym(account, turn) } else { segment }
+    if segment.len() > MAX_TURN_BYTES { ids.pseudonym(account, turn) } else { segment }
 }
 
 /// Whether a name has the form of a payload object's name.
@@ -241,16 +237,15 @@ pub struct ObjectName {
 impl ObjectName {
     /// Parses the name of a payload object; `None` if the name has another form.
     pub fn parse(name: &str) -> Option<Self> {
-        let turn = name.strip_suffix(ObjectLayout::Turn.suffix());
-        let mut parts: Vec<&str> =
-            turn.or_else(|| name.strip_suffix(ObjectLayout::Session.suffix()))?.split('/').collect();
+        let (stem, suffix) = split_suffix(name)?;
+        let mut parts: Vec<&str> = stem.split('/').collect();
         let file = parts.pop()?;
-        let file = match turn {
-            Some(_) => file.strip_prefix("turn_")?.split_once('.')?.1,
-            None => file,
+        let file = match suffix == ObjectLayout::Turn.suffix() {
+            true => file.strip_prefix("turn_")?.split_once('.')?.1,
+            false => file,
         };
-        let mut last = || parts.pop().filter(|part| !part.is_empty()).map(str::to_owned);
-        let (date, session, tenant, account) = (last()?, last()?, last()?, last()?);
+        let mut pop_part = || parts.pop().filter(|part| !part.is_empty()).map(str::to_owned);
+        let (date, session, tenant, account) = (pop_part()?, pop_part()?, pop_part()?, pop_part()?);
         let prefix = if parts.is_empty() { String::new() } else { format!("{}/", parts.join("/")) };
         let file = file.to_owned();
         if account == "packed" {
@@ -282,10 +277,9 @@ pub struct IndexName {
 
 impl IndexName {
     /// Whether an object of this name may contain the line.
-    pub fn may_contain(&self, row: &crate::index_row::IndexRow) -> bool {
+    pub fn may_contain(&self, row: &IndexRow) -> bool {
         let tail = &row.tail;
-        let account = account_segment(&tail.account) == self.account;
-        account && tail.writer == self.writer && row.leaf >= self.first
+        account_segment(&tail.account) == self.account && tail.writer == self.writer && row.leaf >= self.first
     }
 
     /// Parses the name of an index object, without the vault's prefix; `None` if no gateway produces such a name.
@@ -329,7 +323,7 @@ pub fn epoch_start_millis(epoch: &str) -> Option<u64> {
     epoch.bytes().all(|byte| digit(byte).is_some()).then_some(millis)
 }
 
-/// A payload object's name split from its suffix.
+/// A payload object's name without its suffix, and the suffix.
 fn split_suffix(name: &str) -> Option<(&str, &'static str)> {
     let suffixes = [ObjectLayout::Session.suffix(), ObjectLayout::Turn.suffix()];
     suffixes.into_iter().find_map(|suffix| Some((name.strip_suffix(suffix)?, suffix)))

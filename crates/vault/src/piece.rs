@@ -1,11 +1,11 @@
-//! One element of an item's content ([`ContentPiece`]) and how its head is written. Both documents (`document`) and the
-//! references between them (`delta`) write it.
+//! [`ContentPiece`]: one element of an item's content, without its value. `document` writes pieces, and `delta` writes
+//! them again when it restores whole content.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
-/// One piece of content, without its value.
+/// The head of a piece of content (see the module).
 #[derive(Serialize)]
 pub struct ContentPiece<'a> {
     /// Part of the conversation.

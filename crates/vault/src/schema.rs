@@ -10,10 +10,11 @@ use super::index_row::IndexRow;
 #[cfg(test)]
 pub(crate) mod tests;
 
-/// An action's operation names, its definition's name, and the constraints on its lines.
+/// An action's operation names (without any, the action is known by its `call`), the name of its definition, and the
+/// constraints on its lines.
 type ActionSchema = (&'static [&'static str], &'static str, fn() -> Value);
 
-/// Actions by their `action_type`. Other actions have no additional constraints.
+/// The actions with additional constraints.
 const ACTIONS: [ActionSchema; 7] = [
     (&["chat", "text_completion", "generate_content", "embeddings"], "model_call", || {
         json!({
@@ -74,13 +75,13 @@ fn kind_schemas() -> Vec<(&'static str, Value)> {
         columns.insert("commitment".into(), hex(64));
         columns.insert("pt_bytes".into(), json!({"type": "integer"}));
     }
-    let nowhere = json!({"object_key": {"type": "null"}, "off": {"type": "null"}, "fragment": {"type": "null"}});
+    let no_object = json!({"object_key": {"type": "null"}, "off": {"type": "null"}, "fragment": {"type": "null"}});
     vec![
         (
             "payload",
             json!({"description": "Content in a fragment: its object, offset and hash.", "properties": payload}),
         ),
-        ("action", json!({"description": "An action without content.", "properties": nowhere})),
+        ("action", json!({"description": "An action without content.", "properties": no_object})),
         (
             "quarantine",
             json!({"description": "A request that could not be processed, sealed as received.", "properties": stored}),
@@ -109,28 +110,28 @@ pub fn index_line_schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut root = generator.into_root_schema_for::<IndexRow>().to_value();
     let mut rules = Vec::new();
-    let Some(map) = root.as_object_mut() else { return root };
-    map.insert("title".into(), json!("A line of tollgate's audit index"));
-    let mut defs = map.remove("$defs").unwrap_or_else(|| json!({}));
+    let Some(schema) = root.as_object_mut() else { return root };
+    schema.insert("title".into(), json!("A line of tollgate's audit index"));
+    let mut defs = schema.remove("$defs").unwrap_or_else(|| json!({}));
     if let Some(defs) = defs.as_object_mut() {
-        let mut rule = |column: &str, is: Value, name: String, holds: Value| {
-            let condition = json!({"properties": {column: is}, "required": [column]});
+        let mut add_rule = |column: &str, value: Value, name: String, constraints: Value| {
+            let condition = json!({"properties": {column: value}, "required": [column]});
             rules.push(json!({"if": condition, "then": {"$ref": format!("#/$defs/{name}")}}));
-            defs.insert(name, holds);
+            defs.insert(name, constraints);
         };
-        for (kind, holds) in kind_schemas() {
-            rule("kind", json!({"const": kind}), format!("kind_{kind}"), holds);
+        for (kind, constraints) in kind_schemas() {
+            add_rule("kind", json!({"const": kind}), format!("kind_{kind}"), constraints);
         }
-        for (names, name, holds) in ACTIONS {
-            let (column, is) = match names {
+        for (operations, name, constraints) in ACTIONS {
+            let (column, value) = match operations {
                 [] => ("call", json!({"const": name})),
-                names => ("action_type", json!({"enum": names})),
+                operations => ("action_type", json!({"enum": operations})),
             };
-            rule(column, is, format!("action_{name}"), holds());
+            add_rule(column, value, format!("action_{name}"), constraints());
         }
     }
-    map.insert("$defs".into(), defs);
-    map.insert("allOf".into(), Value::Array(rules));
+    schema.insert("$defs".into(), defs);
+    schema.insert("allOf".into(), Value::Array(rules));
     root
 }
 

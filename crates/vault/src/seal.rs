@@ -1,9 +1,9 @@
 //! [`SessionKeyGenerator`] generates session keys and seals fragments; [`AgeKeyGenerator`] is the production
-//! implementation. The trait is a seam: a seeded simulation can replay, and a leak search can prove that it would
-//! detect a leak.
+//! implementation. Tests have others: a seeded one, so that a simulation can be replayed, and one that does not
+//! encrypt, which proves that the search for leaked content finds it.
 //!
 //! A session's secret exists only inside [`SessionKeyGenerator::new_session`] and is then wiped; the remaining half can
-//! seal but not open. Neighbours: `keys` chooses the key of a session; the crate `audit` opens fragments.
+//! seal but not open. Neighbours: `key_ring` chooses the key of a session; the crate `audit` opens fragments.
 
 use std::io::Write;
 
@@ -99,11 +99,11 @@ impl FragmentSealer for AgeFragmentSealer {
 }
 
 fn append_age_file<'a>(
-    to: impl Iterator<Item = &'a dyn age::Recipient>,
+    recipients: impl Iterator<Item = &'a dyn age::Recipient>,
     plain: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), SealFailed> {
-    let encryptor = age::Encryptor::with_recipients(to).map_err(|_| SealFailed)?;
+    let encryptor = age::Encryptor::with_recipients(recipients).map_err(|_| SealFailed)?;
     let mut writer = encryptor.wrap_output(out).map_err(|_| SealFailed)?;
     writer.write_all(plain).map_err(|_| SealFailed)?;
     writer.finish().map_err(|_| SealFailed)?;

@@ -3,8 +3,8 @@
 //! expired.
 //!
 //! A session line is computed from index lines alone, each counted once, and has no text that index lines don't have. A
-//! session that continues after its line gets another one; the lines add up. Neighbour: `uploader/totals` decides when
-//! a line is written.
+//! session that continues after its line gets another one; the lines add up. Neighbour:
+//! `uploader/open_sessions` decides when a line is written.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use super::index_row::{IndexRow, RowKind, TokenBuckets};
 #[cfg(test)]
 mod tests;
 
-/// Most models and rate tables that a line names.
+/// Limit for the models, and for the rate tables, that a line names.
 const MAX_NAMES: usize = 8;
 
 /// The first key of a session line.
@@ -36,7 +36,7 @@ pub struct SessionLine {
     pub v: u8,
     /// Always `session`.
     pub kind: SessionLineKind,
-    /// Account whose credential sent it.
+    /// Account whose credential sent the session's items.
     pub account: String,
     /// Tenant in display form.
     pub tenant: String,
@@ -56,7 +56,7 @@ pub struct SessionLine {
     pub seen_ts: String,
     /// Whether the client reported the session's end; otherwise the session was idle, or there were too many sessions.
     pub ended: bool,
-    /// Number of index lines behind the summary.
+    /// Number of index lines that the summary covers.
     pub lines: u64,
     /// Model calls, each once: without copies, repeats and calls that wait for their price.
     pub model_calls: u64,
@@ -130,12 +130,12 @@ impl SessionLine {
         self.actor = self.actor.take().or_else(|| tail.actor.clone());
         self.ended |= tail.call == "session_end";
         self.pt_bytes = self.pt_bytes.saturating_add(tail.pt_bytes.unwrap_or_default());
-        let told = CallReport::from_row(row);
-        self.errors += u64::from(calls.is_new_failure(&told));
+        let report = CallReport::from_row(row);
+        self.errors += u64::from(calls.is_new_failure(&report));
         if tail.repeat || tail.cost_status.as_deref() == Some("not_counted") {
             return;
         }
-        self.tool_calls += u64::from(calls.is_new_tool(&told));
+        self.tool_calls += u64::from(calls.is_new_tool(&report));
         self.denials += u64::from(tail.decision.as_deref().is_some_and(is_denied));
         if let Some(model) = tail.model.as_ref().filter(|_| tail.call == "model" && self.models.len() < MAX_NAMES) {
             self.models.insert(model.clone());
@@ -158,18 +158,18 @@ impl SessionLine {
                 self.cost_usd = sum.to_string();
             }
         }
-        if let Some(more) = tail.buckets {
+        if let Some(added) = tail.buckets {
             let TokenBuckets { input, cache_read, cache_write_5m, cache_write_1h, output, reasoning } =
                 &mut self.buckets;
-            for (sum, more) in [
-                (input, more.input),
-                (cache_read, more.cache_read),
-                (cache_write_5m, more.cache_write_5m),
-                (cache_write_1h, more.cache_write_1h),
-                (output, more.output),
-                (reasoning, more.reasoning),
+            for (sum, tokens) in [
+                (input, added.input),
+                (cache_read, added.cache_read),
+                (cache_write_5m, added.cache_write_5m),
+                (cache_write_1h, added.cache_write_1h),
+                (output, added.output),
+                (reasoning, added.reasoning),
             ] {
-                *sum = sum.saturating_add(more);
+                *sum = sum.saturating_add(tokens);
             }
         }
         if let Some(rates) = tail.rates.as_ref().filter(|_| self.rates.len() < MAX_NAMES) {

@@ -29,13 +29,13 @@ pub struct FragmentHeader {
     pub object: String,
     /// Epoch of the payload object.
     pub epoch: String,
-    /// Id of the key that it is sealed to.
+    /// Id of the key that the fragment is sealed to.
     pub key: String,
     /// Fragment id, hex.
     pub fragment: String,
     /// Offset in the object, bytes.
     pub offset: u64,
-    /// No fragment follows it in the object.
+    /// Whether no fragment follows in the object.
     pub last: bool,
 }
 
@@ -68,7 +68,7 @@ pub enum SealKind {
     Digest,
 }
 
-/// Header of a `SampleSealer` record. The record is committed before the first attempt to write the object, so that
+/// Header of a `Seal` record. The record is committed before the first attempt to write the object, so that
 /// every attempt, after any crash, writes the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealHeader {
@@ -125,17 +125,17 @@ pub fn unpack<H: DeserializeOwned>(body: &Bytes) -> Option<(H, Bytes)> {
 /// A record body that reserves room for a header known only later; the header's largest possible form decides the size.
 pub struct RecordFrame {
     bytes: Vec<u8>,
-    room: usize,
+    header_room: usize,
 }
 
 impl RecordFrame {
     /// Reserves room for a header no longer than `largest`.
     pub fn with_room<H: Serialize>(largest: &H) -> Self {
-        let room = serde_json::to_vec(largest).map_or(0, |json| json.len());
-        let mut bytes = Vec::with_capacity(4 + room + 4096);
-        bytes.extend_from_slice(&u32::try_from(room).unwrap_or(u32::MAX).to_le_bytes());
-        bytes.resize(4 + room, b' ');
-        Self { bytes, room }
+        let header_room = serde_json::to_vec(largest).map_or(0, |json| json.len());
+        let mut bytes = Vec::with_capacity(4 + header_room + 4096);
+        bytes.extend_from_slice(&u32::try_from(header_room).unwrap_or(u32::MAX).to_le_bytes());
+        bytes.resize(4 + header_room, b' ');
+        Self { bytes, header_room }
     }
 
     /// The buffer, to append the rest.
@@ -145,7 +145,7 @@ impl RecordFrame {
 
     /// The bytes after the header so far.
     pub fn rest(&self) -> &[u8] {
-        self.bytes.get(4 + self.room..).unwrap_or_default()
+        self.bytes.get(4 + self.header_room..).unwrap_or_default()
     }
 
     /// Size of the whole body, bytes.
@@ -161,10 +161,10 @@ impl RecordFrame {
     /// Writes the header and pads a shorter one with spaces.
     pub fn finish<H: Serialize>(mut self, header: &H) -> Bytes {
         let json = serde_json::to_vec(header).unwrap_or_default();
-        debug_assert!(json.len() <= self.room);
-        if let Some(to) = self.bytes.get_mut(4..4 + json.len().min(self.room)) {
-            for (to, from) in to.iter_mut().zip(&json) {
-                *to = *from;
+        debug_assert!(json.len() <= self.header_room);
+        if let Some(room) = self.bytes.get_mut(4..4 + json.len().min(self.header_room)) {
+            for (target, byte) in room.iter_mut().zip(&json) {
+                *target = *byte;
             }
         }
         self.bytes.into()

@@ -76,10 +76,10 @@ pub struct SealedFragment {
 }
 
 impl SealedFragment {
-    /// An empty record body with room for the header of a fragment at this spot, with this key and id.
-    pub fn empty_frame(names: &ObjectNames, spot: &str, key: &str, id: &str) -> RecordFrame {
+    /// An empty record body with room for the header of a fragment with this object prefix, key and id.
+    pub fn empty_frame(names: &ObjectNames, object_prefix: &str, key: &str, id: &str) -> RecordFrame {
         RecordFrame::with_room(&FragmentHeader {
-            object: names.object(spot, MAX_NUMBER),
+            object: names.object(object_prefix, MAX_NUMBER),
             epoch: names.epoch().to_string(),
             key: key.to_owned(),
             fragment: id.to_owned(),
@@ -92,15 +92,16 @@ impl SealedFragment {
 impl VaultDraft {
     /// Upper bound of the records' bytes, for the reservation in the spool.
     pub fn max_bytes(&self, names: &ObjectNames) -> u64 {
-        let record = 512 + names.object("", 0).len() + names.prefix().len();
-        let group = |group: &DraftGroup| {
-            let object = group.scope.path().len().max(group.object_prefix.len()) + record;
-            let rows: usize = group.rows.iter().map(|row| row.len() + TICKET_BYTES + object).sum();
-            let fragment =
-                group.fragment.as_ref().map_or(0, |part| part.frame.len() + part.key.object_len() + 2 * object);
-            rows + fragment + object
+        let header_bytes = 512 + names.object("", 0).len() + names.prefix().len();
+        let group_bytes = |group: &DraftGroup| {
+            // a record's header, or an object's name
+            let record = group.scope.path().len().max(group.object_prefix.len()) + header_bytes;
+            let rows: usize = group.rows.iter().map(|row| row.len() + TICKET_BYTES + record).sum();
+            let fragment = group.fragment.as_ref();
+            let sealed = fragment.map_or(0, |part| part.frame.len() + part.key.object_len() + 2 * record);
+            rows + sealed + record
         };
-        self.groups.iter().map(group).sum::<usize>() as u64
+        self.groups.iter().map(group_bytes).sum::<usize>() as u64
     }
 }
 
@@ -139,8 +140,8 @@ impl VaultTicketer {
     /// The same ticketer for exporters that wait until keys and fragments are stored.
     #[must_use]
     pub fn with_put_holder(self) -> Self {
-        let put = self.holders.iter().map(|holder| put_holder(holder));
-        Self { sealed_holders: self.holders.iter().cloned().chain(put).collect(), ..self }
+        let put_holders = self.holders.iter().map(|holder| put_holder(holder));
+        Self { sealed_holders: self.holders.iter().cloned().chain(put_holders).collect(), ..self }
     }
 
     fn build_record(&self, kind: RecordKind, body: Bytes) -> SpoolRecord {
@@ -151,26 +152,26 @@ impl VaultTicketer {
         SpoolRecord { kind, holders: holders.clone(), body }
     }
 
-    fn ticket_group(&self, account: &Arc<str>, group: DraftGroup, out: &mut TicketResult) {
-        let DraftGroup { scope, object_prefix: spot, arrived, end, fragment, rows, leaf_slots } = group;
+    fn number_group(&self, account: &Arc<str>, group: DraftGroup, out: &mut TicketResult) {
+        let DraftGroup { scope, object_prefix, arrived, end, fragment, rows, leaf_slots } = group;
         let names = self.writer.names();
-        let mut placed: Option<FragmentPlacement> = None;
+        let mut placement: Option<FragmentPlacement> = None;
         if let Some(mut fragment) = fragment {
             let len = fragment.frame.rest().len() as u64;
-            let place = self.writer.place_fragment(&spot, len, arrived, end, fragment.pin.take());
-            if !place.last {
-                let _ = fragment.object_number.set(place.number); // set nowhere else
+            let placed = self.writer.place_fragment(&object_prefix, len, arrived, end, fragment.pin.take());
+            if !placed.last {
+                let _ = fragment.object_number.set(placed.number); // set nowhere else
             }
-            self.ticket_fragment(&scope, fragment, &place, len, out);
-            placed = Some(place);
+            self.number_fragment(&scope, fragment, &placed, len, out);
+            placement = Some(placed);
         }
         let first = self.writer.assign_leaves(account, rows.len() as u64);
-        let object = placed.as_ref().map(|placed| (placed.object.as_str(), placed.offset));
+        let object = placement.as_ref().map(|placed| (placed.object.as_str(), placed.offset));
         let size: usize =
             rows.iter().map(|row| row.len() + TICKET_BYTES + object.map_or(0, |(name, _)| name.len())).sum();
         let mut lines = String::with_capacity(size);
         for (leaf, (row, slot)) in (first..).zip(rows.iter().zip(&leaf_slots)) {
-            let of = match row.link {
+            let call_leaf = match row.link {
                 None => None,
                 Some(PriceLink::Call(number)) => {
                     self.writer.remember_leaf(number, leaf);
@@ -180,7 +181,7 @@ impl VaultTicketer {
                     self.writer.take_remembered_leaf(number).map(|leaf| leaf_text(names, leaf))
                 }
             };
-            row.write_line(&mut lines, leaf, object, of.as_deref());
+            row.write_line(&mut lines, leaf, object, call_leaf.as_deref());
             if let Some(slot) = slot {
                 out.slots.push((*slot, leaf_text(names, leaf)));
             }
@@ -193,13 +194,13 @@ impl VaultTicketer {
             epoch: names.epoch().to_string(),
             first,
             count: rows.len() as u64,
-            object: placed.map(|placed| placed.object),
+            object: placement.map(|placed| placed.object),
             day: scope.date.clone(),
         };
         out.records.push(self.build_record(RecordKind::Leaf, spool_record::pack(&header, lines.as_bytes())));
     }
 
-    fn ticket_fragment(
+    fn number_fragment(
         &self,
         scope: &FragmentScope,
         fragment: SealedFragment,
@@ -209,9 +210,9 @@ impl VaultTicketer {
     ) {
         let names = self.writer.names();
         let key = fragment.key.id().to_owned();
-        if let Some(object) = fragment.key.take_object() {
+        if let Some(key_object) = fragment.key.take_object() {
             let header = KeyHeader { name: names.key(scope, &key), key: key.clone(), epoch: names.epoch().to_string() };
-            out.records.push(self.build_record(RecordKind::Key, spool_record::pack(&header, &object)));
+            out.records.push(self.build_record(RecordKind::Key, spool_record::pack(&header, &key_object)));
         }
         if let Some(slot) = fragment.uri_slot {
             out.slots.push((slot, self.uri.uri(&placed.object)));
@@ -238,7 +239,7 @@ impl Ticketer for VaultTicketer {
         if let Ok(draft) = draft.downcast::<VaultDraft>() {
             let VaultDraft { account, groups } = *draft;
             for group in groups {
-                self.ticket_group(&account, group, &mut out);
+                self.number_group(&account, group, &mut out);
             }
         }
         out

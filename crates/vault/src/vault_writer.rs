@@ -16,10 +16,10 @@ use kernel::clock::UnixNanos;
 
 use super::object_names::{ObjectLayout, ObjectNames};
 
-/// Most objects that may be open at a time.
+/// Limit for open objects.
 pub const MAX_OPEN_OBJECTS: usize = 16_384;
 
-/// Most calls whose leaf is remembered until their price arrives.
+/// Limit for the calls whose leaf is remembered until their price arrives.
 pub const MAX_REMEMBERED_LEAVES: usize = 65_536;
 
 /// An opening time further in the future than this is not trusted: the object counts as due.
@@ -35,9 +35,12 @@ pub struct VaultWriter {
 
 #[derive(Default)]
 struct WriterState {
-    next: u64,
+    /// Number of the next object.
+    next_object: u64,
+    /// Open objects by name prefix.
     open: HashMap<Arc<str>, OpenObject>,
-    leaves: HashMap<Arc<str>, u64>,
+    /// Next leaf number by account.
+    next_leaves: HashMap<Arc<str>, u64>,
     /// Leaf number by call number, for calls that are priced later.
     remembered_leaves: HashMap<u64, u64>,
 }
@@ -46,7 +49,7 @@ struct OpenObject {
     number: u64,
     len: u64,
     fragments: u32,
-    since: UnixNanos,
+    opened_at: UnixNanos,
     /// Batches in flight whose content refers to content of this object.
     pins: u32,
     /// The object takes no more fragments, except from pins, and closes when none is left.
@@ -58,7 +61,7 @@ pub struct ObjectPin {
     writer: Arc<VaultWriter>,
     object_prefix: Arc<str>,
     number: u64,
-    placed: bool,
+    is_placed: bool,
 }
 
 impl ObjectPin {
@@ -70,9 +73,9 @@ impl ObjectPin {
 
 impl Drop for ObjectPin {
     fn drop(&mut self) {
-        if !self.placed {
-            let mut books = self.writer.state.lock();
-            if let Some(open) = books.open.get_mut(&self.object_prefix).filter(|open| open.number == self.number) {
+        if !self.is_placed {
+            let mut state = self.writer.state.lock();
+            if let Some(open) = state.open.get_mut(&self.object_prefix).filter(|open| open.number == self.number) {
                 open.pins = open.pins.saturating_sub(1);
             }
         }
@@ -86,9 +89,9 @@ pub struct FragmentPlacement {
     pub number: u64,
     /// Name of the object.
     pub object: String,
-    /// Offset in it, bytes.
+    /// Offset in the object, bytes.
     pub offset: u64,
-    /// No fragment follows in this object.
+    /// Whether no fragment follows in this object.
     pub last: bool,
 }
 
@@ -117,64 +120,64 @@ impl VaultWriter {
         &self.names
     }
 
-    /// Keeps the open object at `spot` open until a fragment that refers to it is placed. `None` if no object is open
-    /// there or the object is full.
-    pub fn pin_object(self: &Arc<Self>, spot: &Arc<str>) -> Option<ObjectPin> {
-        let mut books = self.state.lock();
-        let open = books.open.get_mut(spot).filter(|open| !open.full)?;
+    /// Keeps the open object with this name prefix open until a fragment that refers to it is placed. `None` if no such
+    /// object is open, or the object is full.
+    pub fn pin_object(self: &Arc<Self>, object_prefix: &Arc<str>) -> Option<ObjectPin> {
+        let mut state = self.state.lock();
+        let open = state.open.get_mut(object_prefix).filter(|open| !open.full)?;
         open.pins += 1;
         Some(ObjectPin {
             writer: Arc::clone(self),
-            object_prefix: Arc::clone(spot),
+            object_prefix: Arc::clone(object_prefix),
             number: open.number,
-            placed: false,
+            is_placed: false,
         })
     }
 
-    /// Places a fragment of `len` bytes. With `end` the session is over, so its object closes. With `pin` the fragment
-    /// goes into the pinned object.
+    /// Places a fragment of `len` bytes. If the session has ended, its object closes, unless objects are packed. With
+    /// `pin` the fragment goes into the pinned object.
     pub fn place_fragment(
         &self,
-        spot: &Arc<str>,
+        object_prefix: &Arc<str>,
         len: u64,
         arrived: UnixNanos,
-        end: bool,
+        session_ended: bool,
         pin: Option<ObjectPin>,
     ) -> FragmentPlacement {
-        let mut books = self.state.lock();
-        let pinned = pin.is_some();
+        let mut state = self.state.lock();
+        let is_pinned = pin.is_some();
         // marked under the lock, because dropping a live pin would wait for the same lock
-        pin.into_iter().for_each(|mut pin| pin.placed = true);
-        if let Some(open) = books.open.get_mut(spot) {
-            let (n, offset) = (open.number, open.len);
+        pin.into_iter().for_each(|mut pin| pin.is_placed = true);
+        if let Some(open) = state.open.get_mut(object_prefix) {
+            let (number, offset) = (open.number, open.len);
             open.len += len;
             open.fragments += 1;
-            open.pins = open.pins.saturating_sub(u32::from(pinned));
-            open.full |= (end && self.names.layout() != ObjectLayout::Packed) || open.len >= self.max_object;
+            open.pins = open.pins.saturating_sub(u32::from(is_pinned));
+            open.full |= (session_ended && self.names.layout() != ObjectLayout::Packed) || open.len >= self.max_object;
             let last = open.full && open.pins == 0;
             if last {
-                books.open.remove(spot);
+                state.open.remove(object_prefix);
             }
-            return FragmentPlacement { number: n, object: self.names.object(spot, n), offset, last };
+            return FragmentPlacement { number, object: self.names.object(object_prefix, number), offset, last };
         }
-        let n = books.next;
-        books.next += 1;
-        let alone = self.names.layout() == ObjectLayout::Turn;
-        let last = alone
-            || (end && self.names.layout() == ObjectLayout::Session)
+        let number = state.next_object;
+        state.next_object += 1;
+        let is_alone = self.names.layout() == ObjectLayout::Turn;
+        let last = is_alone
+            || (session_ended && self.names.layout() == ObjectLayout::Session)
             || len >= self.max_object
-            || books.open.len() >= self.max_open;
+            || state.open.len() >= self.max_open;
         if !last {
-            let open = OpenObject { number: n, len, fragments: 1, since: arrived, pins: 0, full: false };
-            books.open.insert(spot.clone(), open);
+            let open = OpenObject { number, len, fragments: 1, opened_at: arrived, pins: 0, full: false };
+            state.open.insert(object_prefix.clone(), open);
         }
-        FragmentPlacement { number: n, object: self.names.object(spot, n), offset: 0, last }
+        FragmentPlacement { number, object: self.names.object(object_prefix, number), offset: 0, last }
     }
 
     /// Assigns `count` leaf numbers of an account and returns the first.
     pub fn assign_leaves(&self, account: &Arc<str>, count: u64) -> u64 {
-        let mut books = self.state.lock();
-        let next = books.leaves.entry(account.clone()).or_default();
+        let mut state = self.state.lock();
+        let next = state.next_leaves.entry(account.clone()).or_default();
         let first = *next;
         *next += count;
         first
@@ -182,36 +185,37 @@ impl VaultWriter {
 
     /// Leaf numbers assigned to an account so far.
     pub fn assigned_leaves(&self, account: &str) -> u64 {
-        self.state.lock().leaves.get(account).copied().unwrap_or_default()
+        self.state.lock().next_leaves.get(account).copied().unwrap_or_default()
     }
 
-    /// Remembers the leaf of a call that is priced later. At [`MAX_REMEMBERED_LEAVES`] entries, all are forgotten.
-    pub fn remember_leaf(&self, number: u64, leaf: u64) {
-        let mut books = self.state.lock();
-        if books.remembered_leaves.len() >= MAX_REMEMBERED_LEAVES {
-            books.remembered_leaves.clear();
+    /// Remembers the leaf of call number `call`, which is priced later. At [`MAX_REMEMBERED_LEAVES`] entries, all are
+    /// forgotten.
+    pub fn remember_leaf(&self, call: u64, leaf: u64) {
+        let mut state = self.state.lock();
+        if state.remembered_leaves.len() >= MAX_REMEMBERED_LEAVES {
+            state.remembered_leaves.clear();
         }
-        books.remembered_leaves.insert(number, leaf);
+        state.remembered_leaves.insert(call, leaf);
     }
 
     /// Takes the remembered leaf of a call whose price has arrived.
-    pub fn take_remembered_leaf(&self, number: u64) -> Option<u64> {
-        self.state.lock().remembered_leaves.remove(&number)
+    pub fn take_remembered_leaf(&self, call: u64) -> Option<u64> {
+        self.state.lock().remembered_leaves.remove(&call)
     }
 
     /// Closes objects that are at least `age` old at `now`, or opened in the future because the clock went back. The
     /// caller waits for their fragments to be committed.
     pub fn close_due_objects(&self, now: UnixNanos, age: Duration) -> Vec<ClosedObject> {
-        let due = |open: &mut OpenObject| {
-            open.full |= now.since(open.since) >= age || open.since > now.plus(MAX_SKEW);
+        let close_if_due = |open: &mut OpenObject| {
+            open.full |= now.since(open.opened_at) >= age || open.opened_at > now.plus(MAX_SKEW);
             open.full && open.pins == 0
         };
-        let mut books = self.state.lock();
-        books
+        let mut state = self.state.lock();
+        state
             .open
-            .extract_if(|_, open| due(open))
-            .map(|(spot, open)| ClosedObject {
-                object: self.names.object(&spot, open.number),
+            .extract_if(|_, open| close_if_due(open))
+            .map(|(object_prefix, open)| ClosedObject {
+                object: self.names.object(&object_prefix, open.number),
                 fragments: open.fragments,
             })
             .collect()

@@ -48,7 +48,7 @@ struct RequestedMute {
 }
 
 impl RequestedMute {
-    fn to_muted(&self) -> CheckedMute {
+    fn to_checked(&self) -> CheckedMute {
         CheckedMute { rule: self.rule.clone(), tenant: self.tenant.clone(), until: Some(self.until) }
     }
 }
@@ -63,10 +63,10 @@ struct MuteStore {
 /// Why a mute can't be added or ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MuteError {
-    #[error("no rule is named `{asked}`; rules: {rules}")]
+    #[error("no rule is named `{requested}`; rules: {rules}")]
     NoRule {
         /// The name as requested, made safe for a terminal.
-        asked: String,
+        requested: String,
         /// The names of all rules.
         rules: String,
     },
@@ -98,7 +98,7 @@ impl PendingMuteWrite {
     /// # Errors
     /// The file can't be written.
     pub(super) fn write(&self) -> io::Result<()> {
-        let _turn = self.0.writing.lock();
+        let _guard = self.0.writing.lock();
         let text = serde_json::to_vec(&*self.0.requested.lock())?;
         files::replace_file(&self.0.file, &text)
     }
@@ -111,57 +111,68 @@ pub(super) struct Mutes {
 }
 
 impl Mutes {
-    /// The configured mutes. Requested ones are stored beside the file `beside`.
+    /// The configured mutes. Requested ones are stored beside `sent_alerts_file`.
     ///
     /// # Errors
     /// A configured mute names an unknown rule.
-    pub(super) fn new(configured: Vec<CheckedMute>, beside: &Path) -> Result<Self, MuteError> {
+    pub(super) fn new(configured: Vec<CheckedMute>, sent_alerts_file: &Path) -> Result<Self, MuteError> {
         for mute in &configured {
             check_rule(&mute.rule)?;
         }
-        let kept = MuteStore {
+        let store = MuteStore {
             requested: Mutex::default(),
-            file: beside.with_file_name(MUTES_FILE),
+            file: sent_alerts_file.with_file_name(MUTES_FILE),
             writing: Mutex::default(),
         };
-        Ok(Self { configured, store: Arc::new(kept) })
+        Ok(Self { configured, store: Arc::new(store) })
     }
 
     /// Loads the mutes that were requested before a restart.
     pub(super) fn restore(&self, now: u64) {
         let Ok(text) = std::fs::read(&self.store.file) else { return };
-        let Ok(made) = serde_json::from_slice::<Vec<RequestedMute>>(&text) else {
+        let Ok(requested) = serde_json::from_slice::<Vec<RequestedMute>>(&text) else {
             tracing::warn!("the record of mutes can't be read: mutes set at run time have ended");
             return;
         };
-        *self.store.requested.lock() = made.into_iter().filter(|mute| is_active(mute, now)).take(MAX_MUTES).collect();
+        *self.store.requested.lock() =
+            requested.into_iter().filter(|mute| is_active(mute, now)).take(MAX_MUTES).collect();
     }
 
     /// Whether an alert is muted now.
     pub(super) fn is_muted(&self, alert: &Alert, now: u64) -> bool {
-        let mutes = |mute: &CheckedMute| mute.mutes(alert.rule, alert.tenant.as_deref(), now);
-        self.configured.iter().any(mutes)
-            || self.store.requested.lock().iter().any(|made| is_active(made, now) && mutes(&made.to_muted()))
+        let applies = |mute: &CheckedMute| mute.mutes(alert.rule, alert.tenant.as_deref(), now);
+        self.configured.iter().any(applies)
+            || self
+                .store
+                .requested
+                .lock()
+                .iter()
+                .any(|requested| is_active(requested, now) && applies(&requested.to_checked()))
     }
 
     /// Mutes a rule, or all rules with `*`, for a while.
     ///
     /// # Errors
     /// The request is invalid, or too many mutes hold.
-    pub(super) fn add(&self, rule: &str, asked: MuteRequest, now: u64) -> Result<PendingMuteWrite, MuteError> {
+    pub(super) fn add(&self, rule: &str, request: MuteRequest, now: u64) -> Result<PendingMuteWrite, MuteError> {
         check_rule(rule)?;
-        let span = TimeSpan::parse(&asked.r#for).and_then(|span| u64::try_from(span.0.as_nanos()).ok());
-        let span = span.filter(|span| (1..=MAX_MUTE_NS).contains(span));
-        let span = span.ok_or(MuteError::InvalidDuration)?;
-        if asked.tenant.as_ref().is_some_and(|tenant| tenant.is_empty() || tenant.len() > MAX_TENANT_BYTES) {
+        let duration_ns =
+            TimeSpan::parse(&request.r#for).and_then(|duration_ns| u64::try_from(duration_ns.0.as_nanos()).ok());
+        let duration_ns = duration_ns.filter(|duration_ns| (1..=MAX_MUTE_NS).contains(duration_ns));
+        let duration_ns = duration_ns.ok_or(MuteError::InvalidDuration)?;
+        if request.tenant.as_ref().is_some_and(|tenant| tenant.is_empty() || tenant.len() > MAX_TENANT_BYTES) {
             return Err(MuteError::InvalidTenant);
         }
-        let mut made = self.store.requested.lock();
-        made.retain(|mute| is_active(mute, now) && !(mute.rule == rule && mute.tenant == asked.tenant));
-        if made.len() >= MAX_MUTES {
+        let mut requested = self.store.requested.lock();
+        requested.retain(|mute| is_active(mute, now) && !(mute.rule == rule && mute.tenant == request.tenant));
+        if requested.len() >= MAX_MUTES {
             return Err(MuteError::TooManyMutes);
         }
-        made.push(RequestedMute { rule: rule.to_owned(), tenant: asked.tenant, until: now.saturating_add(span) });
+        requested.push(RequestedMute {
+            rule: rule.to_owned(),
+            tenant: request.tenant,
+            until: now.saturating_add(duration_ns),
+        });
         Ok(PendingMuteWrite(Arc::clone(&self.store)))
     }
 
@@ -171,26 +182,33 @@ impl Mutes {
     /// No such mute was requested. Configured mutes end when the configuration changes.
     pub(super) fn end(&self, rule: &str, tenant: Option<&str>, now: u64) -> Result<PendingMuteWrite, MuteError> {
         check_rule(rule)?;
-        let mut made = self.store.requested.lock();
-        let before = made.len();
-        made.retain(|mute| !(mute.rule == rule && mute.tenant.as_deref() == tenant));
-        if made.len() == before {
+        let mut requested = self.store.requested.lock();
+        let before = requested.len();
+        requested.retain(|mute| !(mute.rule == rule && mute.tenant.as_deref() == tenant));
+        if requested.len() == before {
             return Err(MuteError::NotMuted(rule.to_owned()));
         }
-        made.retain(|mute| is_active(mute, now));
+        requested.retain(|mute| is_active(mute, now));
         Ok(PendingMuteWrite(Arc::clone(&self.store)))
     }
 
     /// All mutes that hold now, as JSON.
     pub(super) fn to_json(&self, now: u64) -> Vec<Value> {
-        let one = |mute: &CheckedMute| json!({"rule": mute.rule, "tenant": mute.tenant, "until": mute.until.map(|at| rfc3339(UnixNanos(at)))});
-        let configured = self.configured.iter().filter(|mute| mute.until.is_none_or(|until| now < until)).map(one);
-        let made = self.store.requested.lock();
-        configured.chain(made.iter().filter(|made| is_active(made, now)).map(|made| one(&made.to_muted()))).collect()
+        let render = |mute: &CheckedMute| json!({"rule": mute.rule, "tenant": mute.tenant, "until": mute.until.map(|at| rfc3339(UnixNanos(at)))});
+        let configured = self.configured.iter().filter(|mute| mute.until.is_none_or(|until| now < until)).map(render);
+        let requested = self.store.requested.lock();
+        configured
+            .chain(
+                requested
+                    .iter()
+                    .filter(|requested| is_active(requested, now))
+                    .map(|requested| render(&requested.to_checked())),
+            )
+            .collect()
     }
 }
 
-/// Whether a requested mute still holds. One that was made while the clock was ahead ends too.
+/// Whether a requested mute still holds. A mute made while the clock was ahead would last too long, so it has ended.
 fn is_active(mute: &RequestedMute, now: u64) -> bool {
     now < mute.until && mute.until.saturating_sub(now) <= MAX_MUTE_NS
 }
@@ -200,5 +218,5 @@ fn check_rule(rule: &str) -> Result<(), MuteError> {
         return Ok(());
     }
     let rules = ALERT_RULES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    Err(MuteError::NoRule { asked: kernel::terminal::escape_unsafe(rule), rules })
+    Err(MuteError::NoRule { requested: kernel::terminal::escape_unsafe(rule), rules })
 }

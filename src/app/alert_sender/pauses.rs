@@ -18,6 +18,7 @@ const MAX_PAUSE_NS: u64 = 15 * MIN_PAUSE_NS;
 struct AlertPause {
     /// End of the pause, unix ns.
     until: u64,
+    /// Length in ns; 0 before the first failure.
     length: u64,
 }
 
@@ -38,7 +39,7 @@ impl AlertPause {
 #[derive(Default)]
 pub(super) struct WebhookPauses {
     webhook: AlertPause,
-    /// Pauses by alert; see [`key`].
+    /// Pauses by alert; see [`alert_key`].
     by_alert: BTreeMap<String, AlertPause>,
     /// The alert of the last message that failed on its own, if no message was sent since.
     last_failed: Option<String>,
@@ -51,31 +52,31 @@ impl WebhookPauses {
     }
 
     /// The alerts that may be sent now. Those that failed before come last, so that they don't delay others.
-    pub(super) fn filter_due(&mut self, mut news: Vec<Alert>, now: u64) -> Vec<Alert> {
+    pub(super) fn filter_due(&mut self, mut alerts: Vec<Alert>, now: u64) -> Vec<Alert> {
         if !self.by_alert.is_empty() {
-            let known: BTreeSet<String> = news.iter().map(alert_key).collect();
-            self.by_alert.retain(|key, _| known.contains(key));
-            news.retain(|alert| self.by_alert.get(&alert_key(alert)).is_none_or(|rest| rest.is_over(now)));
-            news.sort_by_cached_key(|alert| self.by_alert.get(&alert_key(alert)).map_or(0, |rest| rest.length));
+            let current: BTreeSet<String> = alerts.iter().map(alert_key).collect();
+            self.by_alert.retain(|key, _| current.contains(key));
+            alerts.retain(|alert| self.by_alert.get(&alert_key(alert)).is_none_or(|pause| pause.is_over(now)));
+            alerts.sort_by_cached_key(|alert| self.by_alert.get(&alert_key(alert)).map_or(0, |pause| pause.length));
         }
-        if self.is_webhook_paused(now) { Vec::new() } else { news }
+        if self.is_webhook_paused(now) { Vec::new() } else { alerts }
     }
 
     pub(super) fn record_success(&mut self) {
         (self.webhook, self.last_failed) = Default::default();
     }
 
-    /// Records a failed message and returns the pause in ns. With `whole`, any other message would have failed too. If
-    /// a second alert in a row fails on its own, the whole webhook pauses for a minute.
-    pub(super) fn record_failure(&mut self, about: &[Alert], whole: bool, now: u64) -> u64 {
-        if whole {
+    /// Records a failed message and returns the pause in ns; `affects_all` if any other message would have failed too.
+    /// If two different alerts in a row fail on their own, the whole webhook pauses for a minute.
+    pub(super) fn record_failure(&mut self, alerts: &[Alert], affects_all: bool, now: u64) -> u64 {
+        if affects_all {
             return self.webhook.extend(now);
         }
-        let pauses = about.iter().map(|alert| self.by_alert.entry(alert_key(alert)).or_default().extend(now));
+        let pauses = alerts.iter().map(|alert| self.by_alert.entry(alert_key(alert)).or_default().extend(now));
         let pause = pauses.max().unwrap_or(MIN_PAUSE_NS);
-        let this = about.first().map(alert_key);
-        let before = std::mem::replace(&mut self.last_failed, this);
-        if before.is_some() && before != self.last_failed {
+        let failed = alerts.first().map(alert_key);
+        let previous = std::mem::replace(&mut self.last_failed, failed);
+        if previous.is_some() && previous != self.last_failed {
             self.webhook.until = now.saturating_add(MIN_PAUSE_NS);
         }
         pause
@@ -87,8 +88,8 @@ pub(super) fn alert_key(alert: &Alert) -> String {
     let mut hash = Sha256::new();
     let (tenant, feature) = (alert.tenant.as_deref().unwrap_or(""), alert.feature.as_deref().unwrap_or(""));
     let subject = [alert.run.as_str(), if alert.run.is_empty() { &alert.session } else { "" }];
-    let whose = if subject == ["", ""] { [tenant, feature] } else { ["", ""] };
-    for part in [alert.rule, &alert.account].into_iter().chain(subject).chain(whose) {
+    let owner = if subject == ["", ""] { [tenant, feature] } else { ["", ""] };
+    for part in [alert.rule, &alert.account].into_iter().chain(subject).chain(owner) {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }

@@ -36,13 +36,13 @@ struct UnmuteQuery {
 }
 
 /// The routes `/api/alerts/webhook`, `/api/alerts/test` and `/api/alerts/{rule}/mute`.
-pub(crate) fn router(notify: Option<Arc<AlertSender>>) -> Router {
+pub(crate) fn router(sender: Option<Arc<AlertSender>>) -> Router {
     Router::new()
         .route("/api/alerts/webhook", get(get_settings))
         .route("/api/alerts/test", post(post_test))
         .route("/api/alerts/{rule}/mute", post(mute).delete(unmute))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(notify)
+        .with_state(sender)
 }
 
 type AlertSenderState = State<Option<Arc<AlertSender>>>;
@@ -55,22 +55,22 @@ fn no_webhook_response() -> Answer {
     json_response(StatusCode::NOT_FOUND, &json!({"error": "no `extensions.admin.alerts.url` is configured"}))
 }
 
-async fn get_settings(State(notify): AlertSenderState) -> Answer {
+async fn get_settings(State(sender): AlertSenderState) -> Answer {
     json_response(
         StatusCode::OK,
-        &notify.map_or_else(|| json!({"configured": false, "mute": []}), |notify| notify.settings_json()),
+        &sender.map_or_else(|| json!({"configured": false, "mute": []}), |sender| sender.settings_json()),
     )
 }
 
-async fn post_test(State(notify): AlertSenderState) -> Answer {
-    let Some(notify) = notify else { return no_webhook_response() };
-    match notify.send_test().await {
+async fn post_test(State(sender): AlertSenderState) -> Answer {
+    let Some(sender) = sender else { return no_webhook_response() };
+    match sender.send_test().await {
         Ok(()) => json_response(StatusCode::OK, &json!({"sent": true})),
         Err(TestFailure::TooSoon) => {
-            let told = json!({"error": "a test message was sent less than two seconds ago: try again later"});
-            let mut told = json_response(StatusCode::TOO_MANY_REQUESTS, &told);
-            told.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(TEST_INTERVAL_NS / 1_000_000_000));
-            told
+            let body = json!({"error": "a test message was sent less than two seconds ago: try again later"});
+            let mut answer = json_response(StatusCode::TOO_MANY_REQUESTS, &body);
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(TEST_INTERVAL_NS / 1_000_000_000));
+            answer
         }
         Err(TestFailure::Failed(why)) => json_response(
             StatusCode::BAD_GATEWAY,
@@ -79,26 +79,26 @@ async fn post_test(State(notify): AlertSenderState) -> Answer {
     }
 }
 
-async fn mute(State(notify): AlertSenderState, Path(rule): Path<String>, body: Bytes) -> Answer {
-    let Some(notify) = notify else { return no_webhook_response() };
-    let asked = serde_json::from_slice(&body).map_err(|_| MuteError::InvalidBody);
-    let muted = asked.and_then(|asked| notify.mutes.add(&rule, asked, notify.now()));
-    notify.answer_change(muted).await
+async fn mute(State(sender): AlertSenderState, Path(rule): Path<String>, body: Bytes) -> Answer {
+    let Some(sender) = sender else { return no_webhook_response() };
+    let request = serde_json::from_slice(&body).map_err(|_| MuteError::InvalidBody);
+    let muted = request.and_then(|request| sender.mutes.add(&rule, request, sender.now()));
+    sender.answer_change(muted).await
 }
 
-async fn unmute(State(notify): AlertSenderState, Path(rule): Path<String>, Query(whose): Query<UnmuteQuery>) -> Answer {
-    let Some(notify) = notify else { return no_webhook_response() };
-    let ended = notify.mutes.end(&rule, whose.tenant.as_deref(), notify.now());
-    notify.answer_change(ended).await
+async fn unmute(State(sender): AlertSenderState, Path(rule): Path<String>, Query(query): Query<UnmuteQuery>) -> Answer {
+    let Some(sender) = sender else { return no_webhook_response() };
+    let ended = sender.mutes.end(&rule, query.tenant.as_deref(), sender.now());
+    sender.answer_change(ended).await
 }
 
 impl AlertSender {
     /// Sends a test message. A failed one does not count towards the limit of test messages.
     async fn send_test(&self) -> Result<(), TestFailure> {
         let now = self.now();
-        let begins = |last: u64| (now.abs_diff(last) >= TEST_INTERVAL_NS).then_some(now);
-        let before = self.tested.fetch_update(Ordering::Relaxed, Ordering::Relaxed, begins);
-        let before = before.map_err(|_| TestFailure::TooSoon)?;
+        let start_test = |last: u64| (now.abs_diff(last) >= TEST_INTERVAL_NS).then_some(now);
+        let previous = self.last_test.fetch_update(Ordering::Relaxed, Ordering::Relaxed, start_test);
+        let previous = previous.map_err(|_| TestFailure::TooSoon)?;
         let alert = Alert {
             rule: "test",
             severity: AlertSeverity::Warning,
@@ -116,19 +116,19 @@ impl AlertSender {
         };
         let sent =
             self.attempt(&alert_message::format_alert(&alert, &self.parts.links, None), &delivery_id(&[alert])).await;
-        sent.map_err(|trouble| {
-            let _ = self.tested.compare_exchange(now, before, Ordering::Relaxed, Ordering::Relaxed);
-            TestFailure::Failed(trouble.why)
+        sent.map_err(|failure| {
+            let _ = self.last_test.compare_exchange(now, previous, Ordering::Relaxed, Ordering::Relaxed);
+            TestFailure::Failed(failure.why)
         })
     }
 
     /// Answers with the current mutes once the change is on disk.
-    async fn answer_change(&self, changed: Result<PendingMuteWrite, MuteError>) -> Answer {
-        let saved = match changed {
-            Ok(saved) => saved,
+    async fn answer_change(&self, change: Result<PendingMuteWrite, MuteError>) -> Answer {
+        let pending = match change {
+            Ok(pending) => pending,
             Err(why) => return json_response(StatusCode::BAD_REQUEST, &json!({ "error": why.to_string() })),
         };
-        match run_blocking(&*self.parts.tasks, "alerts", move || saved.write()).await {
+        match run_blocking(&*self.parts.tasks, "alerts", move || pending.write()).await {
             Some(Ok(())) => json_response(StatusCode::OK, &self.settings_json()),
             _ => json_response(
                 StatusCode::SERVICE_UNAVAILABLE,

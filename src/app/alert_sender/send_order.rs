@@ -7,19 +7,20 @@ use std::collections::BTreeMap;
 
 use runs::Alert;
 
-/// Sorts alerts for sending: by severity, then accounts in turn. Within an account the first alert of each tenant and
-/// rule precedes the second ones, then older ones come first, so that the first ten messages are about different
+/// Sorts alerts for sending: by severity, then accounts in turn. Within an account, the first alert of each tenant and
+/// rule precedes every second one, and older ones come first, so that the first ten messages are about different
 /// things.
-pub(super) fn sort_for_sending(mut news: Vec<Alert>) -> Vec<Alert> {
-    let mut kinds = TurnCounter::default();
-    news.sort_by_key(|alert| alert.since);
+pub(super) fn sort_for_sending(mut alerts: Vec<Alert>) -> Vec<Alert> {
+    let mut kind_turns = TurnCounter::default();
+    alerts.sort_by_key(|alert| alert.since);
     let kind = |alert: &Alert| [&alert.account, alert.tenant.as_deref().unwrap_or(""), alert.rule].join("\n");
-    let mut placed: Vec<(usize, Alert)> = news.into_iter().map(|alert| (kinds.next(kind(&alert)), alert)).collect();
-    placed.sort_by_key(|(turn, alert)| (Reverse(alert.severity), *turn, alert.since));
-    let mut accounts = TurnCounter::default();
-    let whose = |alert: &Alert| [alert.severity.as_str(), &alert.account].join("\n");
     let mut placed: Vec<(usize, Alert)> =
-        placed.into_iter().map(|(_, alert)| (accounts.next(whose(&alert)), alert)).collect();
+        alerts.into_iter().map(|alert| (kind_turns.next_turn(kind(&alert)), alert)).collect();
+    placed.sort_by_key(|(turn, alert)| (Reverse(alert.severity), *turn, alert.since));
+    let mut account_turns = TurnCounter::default();
+    let account = |alert: &Alert| [alert.severity.as_str(), &alert.account].join("\n");
+    let mut placed: Vec<(usize, Alert)> =
+        placed.into_iter().map(|(_, alert)| (account_turns.next_turn(account(&alert)), alert)).collect();
     placed.sort_by_key(|(turn, alert)| (Reverse(alert.severity), *turn, alert.since));
     placed.into_iter().map(|(_, alert)| alert).collect()
 }
@@ -29,8 +30,8 @@ pub(super) fn sort_for_sending(mut news: Vec<Alert>) -> Vec<Alert> {
 struct TurnCounter(BTreeMap<String, usize>);
 
 impl TurnCounter {
-    fn next(&mut self, whose: String) -> usize {
-        let turn = self.0.entry(whose).or_default();
+    fn next_turn(&mut self, key: String) -> usize {
+        let turn = self.0.entry(key).or_default();
         *turn += 1;
         *turn
     }

@@ -8,9 +8,9 @@ use config::{Problem, ProblemSeverity};
 
 /// The report for a key.
 enum KeyReport {
-    /// A warning with this text, unless the value is one of these.
+    /// A warning with the text, unless the value is one of the listed ones.
     Note(&'static [&'static str], &'static str),
-    /// An error with this text, unless the value is one of these.
+    /// An error with the text, unless the value is one of the listed ones.
     Error(&'static [&'static str], &'static str),
 }
 use KeyReport::{Error, Note};
@@ -192,15 +192,15 @@ fn check_actions(field: &str, path: &str, body: &mut TreeNode, notes: &mut Vec<P
     let NodeValue::Map(entries) = &mut body.value else { return };
     let list = entries.iter_mut().find(|(key, _)| key.name == field);
     let Some((_, TreeNode { value: NodeValue::Seq(items), .. })) = list else { return };
-    for (at, item) in items.iter_mut().enumerate() {
-        let verb = item.get("action").map(|(_, verb)| (verb.at, verb.value.clone()));
-        let Some((place, NodeValue::Str(verb))) = verb else { continue };
-        let Some((_, what)) = UNSUPPORTED_ACTIONS.iter().find(|(known, _)| *known == verb) else { continue };
-        notes.push(Problem::error(Some(place), format!("{path}.{field}[{at}].action"), *what));
+    for (index, item) in items.iter_mut().enumerate() {
+        let action = item.get("action").map(|(_, action)| (action.at, action.value.clone()));
+        let Some((position, NodeValue::Str(action))) = action else { continue };
+        let Some((_, message)) = UNSUPPORTED_ACTIONS.iter().find(|(name, _)| *name == action) else { continue };
+        notes.push(Problem::error(Some(position), format!("{path}.{field}[{index}].action"), *message));
         let NodeValue::Map(entries) = &mut item.value else { continue };
         entries.retain(|(key, _)| ["key", "action"].contains(&key.name.as_str()));
-        for (_, verb) in entries.iter_mut().filter(|(key, _)| key.name == "action") {
-            verb.value = NodeValue::Str("delete".to_owned());
+        for (_, action) in entries.iter_mut().filter(|(key, _)| key.name == "action") {
+            action.value = NodeValue::Str("delete".to_owned());
         }
     }
 }
@@ -216,14 +216,14 @@ fn remove_keys<'t>(
     body: &mut TreeNode,
     notes: &mut Vec<Problem>,
 ) {
-    for (_, field, said) in keys {
+    for (_, field, report) in keys {
         let Some((key, value)) = remove_entry(body, field) else { continue };
-        let (gravity, plain, what) = match said {
-            Note(plain, what) => (ProblemSeverity::Warning, plain, what),
-            Error(plain, what) => (ProblemSeverity::Error, plain, what),
+        let (severity, accepted, message) = match report {
+            Note(accepted, message) => (ProblemSeverity::Warning, accepted, message),
+            Error(accepted, message) => (ProblemSeverity::Error, accepted, message),
         };
-        if !is_one_of(&value, plain) {
-            notes.push(Problem { severity: gravity, ..Problem::error(Some(key.at), format!("{path}.{field}"), *what) });
+        if !is_one_of(&value, accepted) {
+            notes.push(Problem { severity, ..Problem::error(Some(key.at), format!("{path}.{field}"), *message) });
         }
     }
 }
@@ -232,16 +232,16 @@ fn remove_keys<'t>(
 fn remove_entry(node: &mut TreeNode, path: &str) -> Option<(MapKey, TreeNode)> {
     let NodeValue::Map(entries) = &mut node.value else { return None };
     let (name, rest) = path.split_once('.').unwrap_or((path, ""));
-    let at = entries.iter().position(|(key, _)| key.name == name)?;
-    if rest.is_empty() { Some(entries.remove(at)) } else { remove_entry(&mut entries.get_mut(at)?.1, rest) }
+    let index = entries.iter().position(|(key, _)| key.name == name)?;
+    if rest.is_empty() { Some(entries.remove(index)) } else { remove_entry(&mut entries.get_mut(index)?.1, rest) }
 }
 
-/// Whether the value is empty or one of `plain`; a list if all of its items are.
-fn is_one_of(value: &TreeNode, plain: &[&str]) -> bool {
+/// Whether the value is empty or one of `accepted`, or a list whose items all are.
+fn is_one_of(value: &TreeNode, accepted: &[&str]) -> bool {
     match (&value.value, &value.raw) {
         (NodeValue::Null, _) => true,
-        (NodeValue::Str(text), _) | (_, Some(text)) => plain.contains(&text.as_str()),
-        (NodeValue::Seq(items), _) => items.iter().all(|item| is_one_of(item, plain)),
+        (NodeValue::Str(text), _) | (_, Some(text)) => accepted.contains(&text.as_str()),
+        (NodeValue::Seq(items), _) => items.iter().all(|item| is_one_of(item, accepted)),
         _ => false,
     }
 }

@@ -11,7 +11,7 @@ pub(crate) fn find_replacement(section: &str, kind: &str) -> Option<&'static str
         "connectors" => CONNECTORS,
         _ => EXTENSIONS,
     };
-    table.iter().find(|(kinds, _)| kinds.contains(&kind)).map(|(_, what)| *what)
+    table.iter().find(|(kinds, _)| kinds.contains(&kind)).map(|(_, text)| *text)
 }
 
 type ReplacementTable = &'static [(&'static [&'static str], &'static str)];

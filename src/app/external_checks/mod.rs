@@ -29,21 +29,21 @@ mod tests;
 
 /// All faults, with positions in `file`.
 pub fn find_problems(file: &ConfigFile, valid: &ValidSettings, now: UnixNanos) -> Vec<Problem> {
-    let mut found =
+    let mut collector =
         ProblemCollector { file, now: now.seconds(), placeholders: valid.placeholders, problems: Vec::new() };
-    found.check_receivers(valid);
-    found.check_processors(valid);
-    found.check_exporters(valid);
-    for ConfiguredComponent { id, value: what } in &valid.extensions {
-        if let ExtensionSettings::Admin(admin) = what
+    collector.check_receivers(valid);
+    collector.check_processors(valid);
+    collector.check_exporters(valid);
+    for ConfiguredComponent { id, value } in &valid.extensions {
+        if let ExtensionSettings::Admin(admin) = value
             && let Some(port) = &admin.tls
         {
-            found.check_port(("extensions", id), "tls", &server_tls::ServerTlsSettings::from(port));
+            collector.check_port(("extensions", id), "tls", &server_tls::ServerTlsSettings::from(port));
         }
     }
-    found.check_faulty_tls();
-    found.check_spool(valid);
-    found.problems
+    collector.check_faulty_tls();
+    collector.check_spool(valid);
+    collector.problems
 }
 
 /// Warnings about certificates of ports and exporters that have expired or expire soon; equal lines are merged.
@@ -54,22 +54,22 @@ pub fn find_expiring_certificates(valid: &ValidSettings, now: UnixNanos) -> Vec<
             let grpc = otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
             [grpc, otlp.http.as_ref().and_then(|http| http.tls.clone())].into_iter().flatten()
         });
-    let admin = valid.extensions.iter().filter_map(|placed| match &placed.value {
+    let admin = valid.extensions.iter().filter_map(|component| match &component.value {
         ExtensionSettings::Admin(admin) => admin.tls.as_ref().map(server_tls::ServerTlsSettings::from),
         ExtensionSettings::HealthCheck(_) => None,
     });
-    let clients = valid.exporters.iter().filter_map(|placed| match placed.value.spec().profile().target {
+    let clients = valid.exporters.iter().filter_map(|component| match component.value.spec().profile().target {
         ExportTarget::Server { tls, .. } => Some(tls),
         ExportTarget::File { .. } | ExportTarget::Output => None,
     });
-    let found = ports
+    let problems = ports
         .chain(admin)
         .flat_map(|port| port.find_own_date_problems(now))
         .chain(clients.flat_map(|client| client.find_own_date_problems(now)));
     let mut lines: Vec<String> = Vec::new();
-    for TlsFileProblem { message: what, .. } in found {
-        if !lines.contains(&what) {
-            lines.push(what);
+    for TlsFileProblem { message, .. } in problems {
+        if !lines.contains(&message) {
+            lines.push(message);
         }
     }
     lines
@@ -77,8 +77,8 @@ pub fn find_expiring_certificates(valid: &ValidSettings, now: UnixNanos) -> Vec<
 
 /// Checks that need a connection and were therefore not made, one line each.
 pub fn list_skipped_checks(valid: &ValidSettings) -> Vec<String> {
-    let sealed = valid.processors.iter().filter_map(|placed| match &placed.value {
-        ProcessorSettings::Vault(settings) if settings.store.is_some() => settings.sealed_key().map(|_| &placed.id),
+    let sealed = valid.processors.iter().filter_map(|component| match &component.value {
+        ProcessorSettings::Vault(settings) if settings.store.is_some() => settings.sealed_key().map(|_| &component.id),
         _ => None,
     });
     let line =
@@ -96,16 +96,16 @@ struct ProblemCollector<'f> {
 
 impl ProblemCollector<'_> {
     /// Adds an error of a component.
-    fn add_error(&mut self, of: (&str, &ComponentId), field: &str, what: String) {
-        self.add_problem(ProblemSeverity::Error, of, field, what);
+    fn add_error(&mut self, component: (&str, &ComponentId), field: &str, message: String) {
+        self.add_problem(ProblemSeverity::Error, component, field, message);
     }
 
     fn add_problem(
         &mut self,
-        gravity: ProblemSeverity,
+        severity: ProblemSeverity,
         (section, id): (&str, &ComponentId),
         field: &str,
-        what: String,
+        message: String,
     ) {
         let sections = match section {
             "receivers" => &self.file.receivers,
@@ -114,33 +114,33 @@ impl ProblemCollector<'_> {
             _ => &self.file.extensions,
         };
         let written = sections.iter().find(|known: &&ComponentSection| known.id == *id);
-        let at = written
+        let position = written
             .map(|known| if known.body.entries().is_empty() { known.at } else { known.body.nearest_position(field) });
         self.problems
-            .push(Problem { severity: gravity, ..Problem::error(at, format!("{section}.{id}.{field}"), what) });
+            .push(Problem { severity, ..Problem::error(position, format!("{section}.{id}.{field}"), message) });
     }
 
-    fn check_port(&mut self, of: (&str, &ComponentId), path: &str, tls: &server_tls::ServerTlsSettings) {
-        self.add_tls_problems(of, path, tls.find_problems(self.now));
-        self.warn_open_file(of, &format!("{path}.key_file"), Some(&tls.key_file));
+    fn check_port(&mut self, component: (&str, &ComponentId), path: &str, tls: &server_tls::ServerTlsSettings) {
+        self.add_tls_problems(component, path, tls.find_problems(self.now));
+        self.warn_open_file(component, &format!("{path}.key_file"), Some(&tls.key_file));
     }
 
     /// Warns about a file with a secret that every user of the machine may read.
-    fn warn_open_file(&mut self, of: (&str, &ComponentId), field: &str, path: Option<&PathBuf>) {
+    fn warn_open_file(&mut self, component: (&str, &ComponentId), field: &str, path: Option<&PathBuf>) {
         let why = path.and_then(|path| keyfile::warn_if_open_to_all(path));
-        why.into_iter().for_each(|why| self.add_problem(ProblemSeverity::Warning, of, field, why));
+        why.into_iter().for_each(|why| self.add_problem(ProblemSeverity::Warning, component, field, why));
     }
 
-    fn add_tls_problems(&mut self, of: (&str, &ComponentId), path: &str, troubles: Vec<TlsFileProblem>) {
-        for TlsFileProblem { key, message: what, gravity } in troubles {
-            self.add_problem(gravity, of, format!("{path}.{key}").trim_end_matches('.'), what);
+    fn add_tls_problems(&mut self, component: (&str, &ComponentId), path: &str, problems: Vec<TlsFileProblem>) {
+        for TlsFileProblem { key, message, gravity } in problems {
+            self.add_problem(gravity, component, format!("{path}.{key}").trim_end_matches('.'), message);
         }
     }
 
     fn check_receivers(&mut self, valid: &ValidSettings) {
-        for ConfiguredComponent { id, value: what } in &valid.receivers {
-            let ReceiverSettings::Otlp(otlp) = what;
-            let of = ("receivers", id);
+        for ConfiguredComponent { id, value } in &valid.receivers {
+            let ReceiverSettings::Otlp(otlp) = value;
+            let component = ("receivers", id);
             let grpc = otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
             let http = otlp.http.as_ref().and_then(|http| http.tls.clone());
             let endpoints = [
@@ -151,18 +151,18 @@ impl ProblemCollector<'_> {
                 let folder = endpoint.and_then(Endpoint::socket).map(parent_folder);
                 if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
                     let why = format!("the folder of the socket, {}, does not exist: create it", folder.display());
-                    self.add_error(of, &format!("protocols.{name}.endpoint"), why);
+                    self.add_error(component, &format!("protocols.{name}.endpoint"), why);
                 }
             }
             for (name, tls) in [("grpc", grpc), ("http", http)] {
-                tls.iter().for_each(|tls| self.check_port(of, &format!("protocols.{name}.tls"), tls));
+                tls.iter().for_each(|tls| self.check_port(component, &format!("protocols.{name}.tls"), tls));
             }
             let tokens = otlp.auth.as_ref().and_then(|auth| auth.tokens_file.as_ref());
-            self.warn_open_file(of, "auth.tokens_file", tokens);
+            self.warn_open_file(component, "auth.tokens_file", tokens);
             if let Err(why) = otlp.read_clients() {
                 let why = why.to_string();
-                let (field, what) = why.split_once(": ").unwrap_or(("auth", &why));
-                self.add_error(of, field, what.to_owned());
+                let (field, message) = why.split_once(": ").unwrap_or(("auth", &why));
+                self.add_error(component, field, message.to_owned());
             }
         }
     }
@@ -173,8 +173,8 @@ impl ProblemCollector<'_> {
             return;
         }
         let file = self.file;
-        let used = |pick: fn(&PipelineConfig) -> &[(ComponentId, SourcePosition)]| {
-            file.pipelines.iter().flat_map(pick).collect::<Vec<_>>()
+        let used = |list: fn(&PipelineConfig) -> &[(ComponentId, SourcePosition)]| {
+            file.pipelines.iter().flat_map(list).collect::<Vec<_>>()
         };
         let (receivers, exporters) = (used(|pipeline| &pipeline.receivers), used(|pipeline| &pipeline.exporters));
         for (name, sections, used) in [
@@ -189,43 +189,45 @@ impl ProblemCollector<'_> {
     }
 
     /// Checks the TLS files of one component, at `path` and below.
-    fn check_tls_files(&mut self, of: (&str, &ComponentId), path: &str, node: &TreeNode) {
+    fn check_tls_files(&mut self, component: (&str, &ComponentId), path: &str, node: &TreeNode) {
         for (key, below) in node.entries() {
-            let at = if path.is_empty() { key.name.clone() } else { format!("{path}.{}", key.name) };
+            let path_here = if path.is_empty() { key.name.clone() } else { format!("{path}.{}", key.name) };
             if key.name != "tls" {
-                self.check_tls_files(of, &at, below);
+                self.check_tls_files(component, &path_here, below);
                 continue;
             }
-            let named = ["cert_file", "key_file", "client_ca_file", "ca_file", "crl_file"].map(|name| {
+            let files = ["cert_file", "key_file", "client_ca_file", "ca_file", "crl_file"].map(|name| {
                 let text = below.get(name).and_then(|(_, node)| match &node.value {
                     NodeValue::Str(text) if !text.is_empty() && !text.contains("${") => Some(PathBuf::from(text)),
                     _ => None,
                 });
                 (name, text)
             });
-            let known = self.problems.len();
-            self.add_tls_problems(of, &at, tls::find_file_problems(&named, self.now));
-            // Most of them were reported with the component's settings.
-            let new = self.problems.split_off(known);
-            let new = new.into_iter().filter(|one| !self.problems.contains(one)).collect::<Vec<_>>();
+            let known_count = self.problems.len();
+            self.add_tls_problems(component, &path_here, tls::find_file_problems(&files, self.now));
+            // Problems that were already reported with the component's settings are not repeated.
+            let new = self.problems.split_off(known_count);
+            let new = new.into_iter().filter(|problem| !self.problems.contains(problem)).collect::<Vec<_>>();
             self.problems.extend(new);
         }
     }
 
     fn check_processors(&mut self, valid: &ValidSettings) {
-        for ConfiguredComponent { id, value: what } in &valid.processors {
-            let of = ("processors", id);
-            match what {
-                ProcessorSettings::Vault(settings) => self.check_vault(of, settings, &valid.spool.directory),
+        for ConfiguredComponent { id, value } in &valid.processors {
+            let component = ("processors", id);
+            match value {
+                ProcessorSettings::Vault(settings) => self.check_vault(component, settings, &valid.spool.directory),
                 ProcessorSettings::Cost(settings) => {
-                    let made = Vocabulary::builtin().map_err(|error| error.0).and_then(|words| {
-                        CostProcessor::new(id_text(id), settings, Arc::new(words), &Meter::new())
+                    let built = Vocabulary::builtin().map_err(|error| error.0).and_then(|vocabulary| {
+                        CostProcessor::new(id_text(id), settings, Arc::new(vocabulary), &Meter::new())
                             .map_err(|error| error.0)
                     });
-                    match made {
+                    match built {
                         Ok(cost) => {
-                            let doubts = cost.warnings().into_iter();
-                            doubts.for_each(|what| self.add_problem(ProblemSeverity::Warning, of, "overlays", what));
+                            let warnings = cost.warnings().into_iter();
+                            warnings.for_each(|warning| {
+                                self.add_problem(ProblemSeverity::Warning, component, "overlays", warning)
+                            });
                         }
                         Err(why) => {
                             // The error begins with the path of the file.
@@ -233,7 +235,7 @@ impl ProblemCollector<'_> {
                                 why.strip_prefix(&path.display().to_string()).is_some_and(|rest| rest.starts_with(':'))
                             });
                             let field = overlay.map_or("rates".to_owned(), |at| format!("overlays[{at}]"));
-                            self.add_error(of, &field, why);
+                            self.add_error(component, &field, why);
                         }
                     }
                 }
@@ -242,18 +244,18 @@ impl ProblemCollector<'_> {
         }
     }
 
-    fn check_vault(&mut self, of: (&str, &ComponentId), settings: &vault::VaultSettings, spool: &Path) {
+    fn check_vault(&mut self, component: (&str, &ComponentId), settings: &vault::VaultSettings, spool: &Path) {
         let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return };
-        let at = format!("store.{}", store.key());
+        let field = format!("store.{}", store.key());
         if let Some(why) = store.folder().and_then(volume::find_write_problem) {
-            self.add_error(of, &at, why);
+            self.add_error(component, &field, why);
         }
         if let Some(server) = store.server() {
             let tls = tls::ClientTlsSettings {
                 ca_file: server.ca_file.map(Path::to_owned),
                 ..tls::ClientTlsSettings::default()
             };
-            self.add_tls_problems(of, &at, tls.find_problems(self.now));
+            self.add_tls_problems(component, &field, tls.find_problems(self.now));
         }
         if settings.signing_key.is_none() && self.placeholders.spool {
             return;
@@ -261,16 +263,16 @@ impl ProblemCollector<'_> {
         if let Some((_, sealed)) = settings.sealed_key() {
             let tls =
                 tls::ClientTlsSettings { ca_file: sealed.kms.ca_file.clone(), ..tls::ClientTlsSettings::default() };
-            self.add_tls_problems(of, "signing_key_kms", tls.find_problems(self.now));
+            self.add_tls_problems(component, "signing_key_kms", tls.find_problems(self.now));
         }
-        let trouble = gateway_keys::find_signing_key_problem(settings, spool, &SystemRng);
-        trouble.into_iter().for_each(|why| self.add_error(of, "signing_key", why));
+        let problem = gateway_keys::find_signing_key_problem(settings, spool, &SystemRng);
+        problem.into_iter().for_each(|why| self.add_error(component, "signing_key", why));
     }
 
     fn check_exporters(&mut self, valid: &ValidSettings) {
-        for ConfiguredComponent { id, value: what } in &valid.exporters {
-            let of = ("exporters", id);
-            let tls = match what.spec().profile().target {
+        for ConfiguredComponent { id, value } in &valid.exporters {
+            let component = ("exporters", id);
+            let tls = match value.spec().profile().target {
                 ExportTarget::Server { tls, .. } => tls,
                 ExportTarget::File { path, appends } => {
                     let folder = parent_folder(path);
@@ -278,14 +280,14 @@ impl ProblemCollector<'_> {
                         || (!folder.is_dir()).then(|| format!("the folder {} does not exist", folder.display()));
                     let unusable = || volume::find_write_problem(folder).filter(|_| !(appends && path.exists()));
                     if let Some(why) = missing().or_else(unusable) {
-                        self.add_error(of, "path", why);
+                        self.add_error(component, "path", why);
                     }
                     continue;
                 }
                 ExportTarget::Output => continue,
             };
-            self.add_tls_problems(of, "tls", tls.find_problems(self.now));
-            self.warn_open_file(of, "tls.key_file", tls.identity.as_ref().map(|(_, key)| key));
+            self.add_tls_problems(component, "tls", tls.find_problems(self.now));
+            self.warn_open_file(component, "tls.key_file", tls.identity.as_ref().map(|(_, key)| key));
         }
     }
 
@@ -301,11 +303,11 @@ impl ProblemCollector<'_> {
         }
         let needed = valid.spool.max_size.saturating_sub(volume::used_bytes(directory));
         if let Some(free) = volume::free_bytes(directory).filter(|free| *free < needed) {
-            let what = format!(
+            let message = format!(
                 "{}: when the volume is full, clients must wait: lower `spool.max_size`, or enlarge the volume",
                 volume::describe_shortage(free, needed)
             );
-            found.push(Problem::warning(at("max_size"), "spool.max_size", what));
+            found.push(Problem::warning(at("max_size"), "spool.max_size", message));
         }
         for (setting, why) in gateway_keys::find_key_problems(valid).into_iter().filter(|_| !self.placeholders.keys) {
             found.push(Problem::error(at("keys"), setting, why));
@@ -322,7 +324,7 @@ impl ProblemCollector<'_> {
             }
         }
         let files = ["spool.key", "pseudonym.key", "signing.key"].map(|name| parent_folder(directory).join(name));
-        let configured = valid.processors.iter().filter_map(|placed| match &placed.value {
+        let configured = valid.processors.iter().filter_map(|component| match &component.value {
             // Ciphertext need not be protected.
             ProcessorSettings::Vault(settings) if settings.sealed_key().is_none() => settings.signing_key.clone(),
             _ => None,

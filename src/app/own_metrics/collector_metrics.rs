@@ -11,30 +11,30 @@ pub(crate) fn adapt_metrics(metrics: &mut TreeNode, notes: &mut Vec<Problem>) {
     let path = "service.telemetry.metrics";
     let NodeValue::Map(entries) = &mut metrics.value else { return };
     entries.retain(|(key, _)| {
-        let ours = key.name == "readers";
-        if !ours {
+        let is_kept = key.name == "readers";
+        if !is_kept {
             notes.push(Problem::warning(
                 Some(key.at),
                 format!("{path}.{}", key.name),
                 format!("is not used: {METRICS_PAGE_NOTE}"),
             ));
         }
-        ours
+        is_kept
     });
     let Some((_, TreeNode { value: NodeValue::Seq(readers), .. })) = entries.first_mut() else { return };
-    let mut at = 0;
+    let mut index = 0;
     readers.retain_mut(|reader| {
-        let path = format!("{path}.readers[{at}]");
-        at += 1;
-        let keep = adapt_otlp_reader(reader);
-        if !keep {
+        let path = format!("{path}.readers[{index}]");
+        index += 1;
+        let is_kept = adapt_otlp_reader(reader);
+        if !is_kept {
             notes.push(Problem::warning(
                 Some(reader.at),
                 path,
                 format!("is not used: only `periodic` readers with `otlp` are supported; {METRICS_PAGE_NOTE}"),
             ));
         }
-        keep
+        is_kept
     });
 }
 
@@ -46,23 +46,23 @@ fn find_entry_mut<'n>(node: &'n mut TreeNode, key: &str) -> Option<&'n mut (MapK
     }
 }
 
-/// Whether to keep a reader: it sends OTLP at intervals (then renamed to tollgate's spelling), or typing will report
-/// it.
+/// Whether to keep a reader: one that sends OTLP at intervals, which is converted to tollgate's spelling, or an invalid
+/// one, which is reported when the file is typed.
 fn adapt_otlp_reader(reader: &mut TreeNode) -> bool {
     if reader.get("pull").is_some() {
         return false;
     }
     let Some((_, periodic)) = find_entry_mut(reader, "periodic") else { return true };
     let Some((_, exporter)) = find_entry_mut(periodic, "exporter") else { return true };
-    if ["console", "prometheus", "otlp_file/development"].iter().any(|other| exporter.get(other).is_some()) {
+    if ["console", "prometheus", "otlp_file/development"].iter().any(|name| exporter.get(name).is_some()) {
         return false;
     }
-    for (theirs, protocol) in [("otlp_http", "http/protobuf"), ("otlp_grpc", "grpc")] {
-        if let Some((key, body)) = find_entry_mut(exporter, theirs) {
+    for (collector_name, protocol) in [("otlp_http", "http/protobuf"), ("otlp_grpc", "grpc")] {
+        if let Some((key, body)) = find_entry_mut(exporter, collector_name) {
             "otlp".clone_into(&mut key.name);
-            let said = TreeNode { value: NodeValue::Str(protocol.to_owned()), ..TreeNode::null(key.at) };
+            let protocol_node = TreeNode { value: NodeValue::Str(protocol.to_owned()), ..TreeNode::null(key.at) };
             if let NodeValue::Map(entries) = &mut body.value {
-                entries.push((MapKey { at: key.at, name: "protocol".to_owned() }, said));
+                entries.push((MapKey { at: key.at, name: "protocol".to_owned() }, protocol_node));
             }
         }
     }

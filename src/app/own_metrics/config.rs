@@ -111,9 +111,9 @@ impl OwnMetricsConfig {
     /// # Errors
     /// Every problem, with its path below `service.telemetry`.
     pub fn settings(&self) -> Result<Vec<MetricsReaderSettings>, Vec<FieldProblem>> {
-        let (mut readings, mut problems) = (Vec::new(), Vec::new());
-        for (at, MetricsReaderConfig { periodic }) in self.readers.iter().enumerate() {
-            let path = format!("metrics.readers[{at}].periodic");
+        let (mut readers, mut problems) = (Vec::new(), Vec::new());
+        for (index, MetricsReaderConfig { periodic }) in self.readers.iter().enumerate() {
+            let path = format!("metrics.readers[{index}].periodic");
             if periodic.interval.0 < Duration::from_millis(100) {
                 problems.push(FieldProblem::new(format!("{path}.interval"), "must be at least 100 ms"));
             }
@@ -121,8 +121,8 @@ impl OwnMetricsConfig {
                 problems.push(FieldProblem::new(format!("{path}.timeout"), "must be more than zero"));
             }
             match periodic.exporter.otlp.exporter_settings(TimeSpan(periodic.timeout.0)) {
-                Ok(exporter) => readings.push(MetricsReaderSettings { interval: periodic.interval.0, exporter }),
-                Err(found) => problems.extend(found.into_iter().map(|problem| {
+                Ok(exporter) => readers.push(MetricsReaderSettings { interval: periodic.interval.0, exporter }),
+                Err(errors) => problems.extend(errors.into_iter().map(|problem| {
                     let field = match problem.path.as_str() {
                         "metrics_endpoint" => "endpoint",
                         "tls.ca_file" => "certificate",
@@ -135,7 +135,7 @@ impl OwnMetricsConfig {
                 })),
             }
         }
-        if problems.is_empty() { Ok(readings) } else { Err(problems) }
+        if problems.is_empty() { Ok(readers) } else { Err(problems) }
     }
 }
 
@@ -155,10 +155,15 @@ impl ReaderOtlpConfig {
                 otlp::Config { endpoint, headers, compression, timeout, tls, trust, ..otlp::Config::default() };
             return config.settings().map(ExporterSettings::Otlp);
         }
-        let rest = self.endpoint.as_deref().map(|text| text.split_once("://").map_or(text, |(_, rest)| rest));
-        let whole = rest.and_then(|rest| rest.split_once('/')).is_some_and(|(_, path)| !path.is_empty());
+        let without_scheme = self
+            .endpoint
+            .as_deref()
+            .map(|text| text.split_once("://").map_or(text, |(_, without_scheme)| without_scheme));
+        let has_path = without_scheme
+            .and_then(|without_scheme| without_scheme.split_once('/'))
+            .is_some_and(|(_, path)| !path.is_empty());
         let (metrics_endpoint, endpoint) =
-            if whole { (self.endpoint.clone(), None) } else { (None, self.endpoint.clone()) };
+            if has_path { (self.endpoint.clone(), None) } else { (None, self.endpoint.clone()) };
         let config = otlp_http::Config {
             endpoint,
             metrics_endpoint,

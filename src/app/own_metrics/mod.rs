@@ -51,26 +51,26 @@ pub(super) struct OwnMetricsTask {
     failed: Counter,
 }
 
-/// One exporting companion for each configured reader.
+/// One exporting background task for each configured reader.
 ///
 /// # Errors
 /// A TLS file can't be used.
 pub(super) fn build_export_tasks(
-    readings: Vec<MetricsReaderSettings>,
+    readers: Vec<MetricsReaderSettings>,
     deps: &ExporterDeps,
     rng: &dyn Rng,
 ) -> Result<Vec<Arc<dyn BackgroundTask>>, StartError> {
     let instance = deps.meter.instance(|| hex::encode(&rng.id()));
-    let build = |(at, reading): (usize, MetricsReaderSettings)| {
-        let kind = match &reading.exporter {
+    let build = |(index, reader): (usize, MetricsReaderSettings)| {
+        let kind = match &reader.exporter {
             ExporterSettings::Otlp(_) => "otlp",
             _ => "otlp_http",
         };
-        let id = ComponentId { kind: kind.to_owned(), name: format!("own-metrics-{at}") };
+        let id = ComponentId { kind: kind.to_owned(), name: format!("own-metrics-{index}") };
         let outcome = |outcome| deps.meter.counter(&names::OWN_EXPORTS, &[("outcome", outcome)]);
-        let own = OwnMetricsTask {
-            interval: reading.interval,
-            exporter: build_exporter(&id, &reading.exporter, deps.clone())?,
+        let task = OwnMetricsTask {
+            interval: reader.interval,
+            exporter: build_exporter(&id, &reader.exporter, deps.clone())?,
             resource: points::MetricsResource::new(instance),
             began: deps.meter.began(deps.clock.now()),
             meter: deps.meter.clone(),
@@ -79,19 +79,19 @@ pub(super) fn build_export_tasks(
             sent: outcome("sent"),
             failed: outcome("failed"),
         };
-        Ok(Arc::new(own) as Arc<dyn BackgroundTask>)
+        Ok(Arc::new(task) as Arc<dyn BackgroundTask>)
     };
-    readings.into_iter().enumerate().map(build).collect()
+    readers.into_iter().enumerate().map(build).collect()
 }
 
 impl OwnMetricsTask {
     async fn export(&self) {
         let (meter, resource) = (self.meter.clone(), self.resource.clone());
         let (began, now) = (self.began, self.clock.now());
-        let made = run_blocking(&*self.tasks, "own metrics", move || {
+        let encoded = run_blocking(&*self.tasks, "own metrics", move || {
             points::build_request(&meter.render(), &resource, began, now)
         });
-        let Some(Some((body, items))) = made.await else { return };
+        let Some(Some((body, items))) = encoded.await else { return };
         let request =
             ExportRequest { signal: Signal::Metrics, account: "default".into(), body: Bytes::from(body), items };
         let reason = match self.exporter.send(&request).await {
@@ -115,17 +115,17 @@ impl BackgroundTask for OwnMetricsTask {
     fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             loop {
-                let last = tokio::select! {
+                let stopping = tokio::select! {
                     () = self.clock.sleep(self.interval) => false,
                     _ = stop.wait_for(|stop| *stop) => true,
                 };
                 let export = pin!(self.export());
-                let cut = pin!(async {
+                let deadline = pin!(async {
                     let _ = stop.wait_for(|stop| *stop).await;
                     self.clock.sleep(SHUTDOWN_GRACE).await;
                 });
-                let cut = matches!(select(export, cut).await, Either::Right(_));
-                if last || cut {
+                let timed_out = matches!(select(export, deadline).await, Either::Right(_));
+                if stopping || timed_out {
                     return;
                 }
             }

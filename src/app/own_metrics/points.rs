@@ -41,16 +41,16 @@ struct HistogramSeries {
 
 /// The encoded request and the number of its points; `None` if there are no points.
 pub(super) fn build_request(
-    text: &str,
+    metrics_page: &str,
     resource: &MetricsResource,
     began: UnixNanos,
     now: UnixNanos,
 ) -> Option<(Vec<u8>, u64)> {
-    let mut plain: BTreeMap<&str, Vec<MetricSample>> = BTreeMap::new();
+    let mut samples_by_name: BTreeMap<&str, Vec<MetricSample>> = BTreeMap::new();
     let mut histograms: BTreeMap<&str, HistogramsByLabels> = BTreeMap::new();
-    for sample in parse_samples(text) {
+    for sample in parse_samples(metrics_page) {
         if let Some(def) = ALL.iter().find(|def| def.name == sample.name) {
-            plain.entry(def.name).or_default().push(sample);
+            samples_by_name.entry(def.name).or_default().push(sample);
         } else if let Some((def, part)) = find_histogram(&sample.name) {
             add_sample(histograms.entry(def.name).or_default(), sample, part);
         }
@@ -59,9 +59,9 @@ pub(super) fn build_request(
     let mut items = 0;
     let mut metrics = Vec::new();
     for def in ALL {
-        let points: Vec<Value> = match (def.kind, plain.remove(def.name), histograms.remove(def.name)) {
+        let points: Vec<Value> = match (def.kind, samples_by_name.remove(def.name), histograms.remove(def.name)) {
             (MetricKind::Histogram(_), _, Some(series)) => {
-                series.into_iter().map(|(labels, read)| encode_histogram(&labels, &read, &times)).collect()
+                series.into_iter().map(|(labels, histogram)| encode_histogram(&labels, &histogram, &times)).collect()
             }
             (_, Some(samples), _) => samples.iter().map(|sample| encode_number(def, sample, &times)).collect(),
             _ => continue,
@@ -69,12 +69,12 @@ pub(super) fn build_request(
         items += points.len() as u64;
         metrics.push(encode_metric(def, points));
     }
-    let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
     let version = env!("CARGO_PKG_VERSION");
     let attributes = [
-        text("service.name", "tollgate"),
-        text("service.version", version),
-        text("service.instance.id", &resource.instance),
+        attribute("service.name", "tollgate"),
+        attribute("service.version", version),
+        attribute("service.instance.id", &resource.instance),
     ];
     let request = json!({"resourceMetrics": [{
         "resource": {"attributes": attributes},
@@ -96,13 +96,13 @@ fn find_histogram(name: &str) -> Option<(&'static MetricDefinition, &'static str
 fn add_sample(series: &mut HistogramsByLabels, mut sample: MetricSample, part: &str) {
     let bound = sample.labels.remove("le");
     let value = sample.number();
-    let read = series.entry(sample.labels).or_default();
+    let histogram = series.entry(sample.labels).or_default();
     match (part, bound) {
         ("_bucket", Some(bound)) => {
-            read.buckets.push((bound.replace("+Inf", "inf").parse().unwrap_or(f64::INFINITY), value as u64))
+            histogram.buckets.push((bound.replace("+Inf", "inf").parse().unwrap_or(f64::INFINITY), value as u64))
         }
-        ("_sum", _) => read.sum = value,
-        ("_count", _) => read.count = value as u64,
+        ("_sum", _) => histogram.sum = value,
+        ("_count", _) => histogram.count = value as u64,
         _ => {}
     }
 }
@@ -159,13 +159,15 @@ fn encode_number(def: &MetricDefinition, sample: &MetricSample, times: &PointTim
     })
 }
 
-fn encode_histogram(labels: &LabelSet, read: &HistogramSeries, times: &PointTimes) -> Value {
-    let bounds: Vec<f64> = read.buckets.iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite()).collect();
-    let below = read.buckets.iter().map(|(_, count)| *count);
-    let before = std::iter::once(0).chain(below.clone());
-    let counts: Vec<String> = below.zip(before).map(|(here, before)| here.saturating_sub(before).to_string()).collect();
+fn encode_histogram(labels: &LabelSet, histogram: &HistogramSeries, times: &PointTimes) -> Value {
+    let bounds: Vec<f64> =
+        histogram.buckets.iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite()).collect();
+    let cumulative = histogram.buckets.iter().map(|(_, count)| *count);
+    let previous = std::iter::once(0).chain(cumulative.clone());
+    let counts: Vec<String> =
+        cumulative.zip(previous).map(|(count, previous)| count.saturating_sub(previous).to_string()).collect();
     json!({
         "startTimeUnixNano": times.began, "timeUnixNano": times.now, "attributes": encode_attributes(labels),
-        "count": read.count.to_string(), "sum": read.sum, "bucketCounts": counts, "explicitBounds": bounds,
+        "count": histogram.count.to_string(), "sum": histogram.sum, "bucketCounts": counts, "explicitBounds": bounds,
     })
 }

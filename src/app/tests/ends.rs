@@ -201,7 +201,7 @@ async fn an_outlet_that_panics_begins_again() {
     assert_eq!(submit(&app.engine().inlet, spans(&["a"])).await, Outcome::Accepted);
     until(|| app.spool().status().consumers.iter().all(|consumer| consumer.records == 0)).await;
     assert_eq!(sink.all(), ["a"]);
-    let metrics = app.seams.meter.render();
+    let metrics = app.deps.meter.render();
     assert!(metrics.contains("tollgate_panics_total{place=\"outlet\"} 1"), "{metrics}");
     app.shutdown().await;
 }
@@ -212,14 +212,14 @@ async fn a_companion_that_panics_is_told() {
     let (folder, sink) = (tempfile::tempdir().unwrap(), Sink::open("x", Trust::Internal));
     let extras = Extras { companions: vec![Arc::new(Broken)], ..Extras::default() };
     let app = start(folder.path(), &sink, extras).await;
-    until(|| !app.seams.health.troubles().is_empty()).await;
-    assert_eq!((app.seams.health.troubles()[0].0.as_str(), app.seams.health.is_ready()), ("broken", false));
-    assert!(app.seams.meter.render().contains("tollgate_panics_total{place=\"broken\"} 1"));
-    let seams = app.seams.clone();
+    until(|| !app.deps.health.troubles().is_empty()).await;
+    assert_eq!((app.deps.health.troubles()[0].0.as_str(), app.deps.health.is_ready()), ("broken", false));
+    assert!(app.deps.meter.render().contains("tollgate_panics_total{place=\"broken\"} 1"));
+    let seams = app.deps.clone();
     app.shutdown().await;
     // The next round, as after a reload, is built anew and works.
     let app = RunningGateway::start(blueprint(folder.path(), &sink, Extras::default()), seams).await.unwrap();
-    assert!(app.seams.health.is_ready(), "{:?}", app.seams.health.troubles());
+    assert!(app.deps.health.is_ready(), "{:?}", app.deps.health.troubles());
     app.shutdown().await;
 }
 

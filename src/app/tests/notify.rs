@@ -126,11 +126,11 @@ fn scene(folder: &Path, config: Value) -> Scene {
     let detector = redact::RedactConfig::default().settings().unwrap_or_else(|_| panic!("valid")).detector;
     let ids = RedactionIdPolicy::new(vec![detector], Pseudonymizer::new(&Secret::new("key".into())));
     let parts = AlertSenderParts {
-        board: Arc::clone(&board) as Arc<dyn RunCatalog>,
+        catalog: Arc::clone(&board) as Arc<dyn RunCatalog>,
         ids: Arc::new(ids),
         links,
         history: Arc::default(),
-        seams: seams.clone(),
+        deps: seams.clone(),
         tasks: Tasks::new(&seams.meter),
         proxies: Arc::new(ProxyRules::from_env(&|_| None).unwrap()),
         file: folder.join("alerts-sent.json"),

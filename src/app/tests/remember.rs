@@ -77,7 +77,7 @@ fn bench(folder: &std::path::Path) -> Bench {
     let (clock, board) = (Arc::new(Hand(AtomicU64::new(START))), Arc::new(Shown::default()));
     let seams = GatewayDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..GatewayDeps::system() };
     let remember = HistoryRecorder {
-        board: Arc::clone(&board) as Arc<dyn RunCatalog>,
+        catalog: Arc::clone(&board) as Arc<dyn RunCatalog>,
         history: Arc::<RunHistory>::default(),
         failures: Arc::<FailedSpans>::default(),
         store: SharedHistoryStore::default(),

@@ -6,7 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
-use audit::read::{self};
+use audit::read;
 use audit::verify::VerifyReport;
 use kernel::terminal::{escape_unsafe, format_count};
 use vault::call_dedup::{CallDeduplicator, CallReport, is_model_line};
@@ -18,8 +18,10 @@ pub(super) enum VerificationState {
     /// No public keys of writers were given.
     #[default]
     NoKeys,
-    /// Number of digests done, and of all.
-    Running(u64, u64),
+    Running {
+        verified: u64,
+        total: u64,
+    },
     /// The result.
     Done(Box<VerifyReport>),
     /// Verification could not run.
@@ -47,22 +49,24 @@ pub(super) struct VerificationBanner {
 }
 
 impl VerificationBanner {
-    pub(super) fn from_state(verified: &VerificationState) -> Self {
-        let (class, text) = match verified {
+    pub(super) fn from_state(state: &VerificationState) -> Self {
+        let (class, text) = match state {
             VerificationState::NoKeys => ("open", "not verified: no public key was given".to_owned()),
-            VerificationState::Running(done, all) => ("open", format!("verifying: {done} of {all} digests")),
+            VerificationState::Running { verified, total } => {
+                ("open", format!("verifying: {verified} of {total} digests"))
+            }
             VerificationState::Failed(why) => ("bad", format!("not verified: {why}")),
             VerificationState::Done(report) => {
                 let counts = &report.counts;
-                let what = format!(
+                let checked = format!(
                     "{}, {}, {}",
                     format_count(counts.digests, "digest"),
                     format_count(counts.leaves, "index line"),
                     format_count(counts.fragments, "fragment")
                 );
                 match report.verified {
-                    true => ("good", format!("verified: {what}")),
-                    false => ("bad", format!("verification failed: {} findings; {what}", report.findings.len())),
+                    true => ("good", format!("verified: {checked}")),
+                    false => ("bad", format!("verification failed: {} findings; {checked}", report.findings.len())),
                 }
             }
         };
@@ -73,7 +77,7 @@ impl VerificationBanner {
 /// A session in the search result.
 pub(super) struct SessionRow {
     /// Session and account unescaped, for the link.
-    id: (String, String),
+    link_ids: (String, String),
     session: String,
     account: String,
     tenant: String,
@@ -86,14 +90,14 @@ pub(super) struct SessionRow {
     usd: Option<Decimal>,
     /// Number of lines in objects that no signed digest names.
     unsigned: u64,
-    /// Whether a signed line mentions it, or signatures are not checked.
+    /// Whether a signed line mentions the session, or signatures are not checked.
     pub(super) signed: bool,
 }
 
 impl SessionRow {
     pub(super) fn new(session: &str, account: &str) -> Self {
         Self {
-            id: (session.to_owned(), account.to_owned()),
+            link_ids: (session.to_owned(), account.to_owned()),
             session: escape_unsafe(session),
             account: escape_unsafe(account),
             tenant: String::new(),
@@ -109,9 +113,9 @@ impl SessionRow {
         }
     }
 
-    /// Adds an index line. Unsigned lines are only counted, and set the time if there is no signed line; they come
-    /// before the signed ones. `calls` has the calls of earlier lines.
-    pub(super) fn add_index_line(&mut self, row: &IndexRow, unsigned: bool, calls: &mut CallDeduplicator) {
+    /// Adds an index line; signed lines must come first. An unsigned line is only counted, and sets the time if there
+    /// is no signed line. `seen_calls` has the calls of earlier lines.
+    pub(super) fn add_index_line(&mut self, row: &IndexRow, unsigned: bool, seen_calls: &mut CallDeduplicator) {
         let tail = &row.tail;
         self.unsigned += u64::from(unsigned);
         if unsigned && self.signed {
@@ -133,16 +137,16 @@ impl SessionRow {
             self.actors = escape_unsafe(actor);
         }
         self.calls += u64::from(is_model_line(tail));
-        let told = CallReport::from_row(row);
-        self.tools += u64::from(calls.is_new_tool(&told));
-        self.failed += u64::from(calls.is_new_failure(&told));
+        let report = CallReport::from_row(row);
+        self.tools += u64::from(seen_calls.is_new_tool(&report));
+        self.failed += u64::from(seen_calls.is_new_failure(&report));
         let usd = tail.cost_usd.as_deref().filter(|_| tail.cost_status.as_deref() == Some("priced"));
         let usd = usd.and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
         self.usd = self.usd.and_then(|sum| sum.checked_add(usd));
     }
 
     fn href(&self) -> String {
-        session_link(&self.id, None)
+        session_link(&self.link_ids, None)
     }
 
     fn cost(&self) -> String {
@@ -206,7 +210,7 @@ impl TurnRow {
 pub(super) struct SessionPage {
     pub(super) banner: VerificationBanner,
     /// Session and account unescaped, for links.
-    pub(super) wanted: (String, String),
+    pub(super) link_ids: (String, String),
     pub(super) session: String,
     pub(super) account: String,
     pub(super) turn: Option<usize>,
@@ -214,18 +218,18 @@ pub(super) struct SessionPage {
     pub(super) body: String,
     pub(super) change: Option<String>,
     pub(super) concerned: Vec<String>,
-    /// Number of its lines that no signed digest covers.
+    /// Number of the session's lines that no signed digest covers.
     pub(super) unsigned: usize,
     pub(super) closed: Vec<String>,
 }
 
 impl SessionPage {
     fn href(&self, turn: &usize) -> String {
-        session_link(&self.wanted, Some(*turn))
+        session_link(&self.link_ids, Some(*turn))
     }
 
     fn whole(&self) -> String {
-        session_link(&self.wanted, None)
+        session_link(&self.link_ids, None)
     }
 
     fn is(&self, turn: &usize) -> bool {

@@ -33,9 +33,9 @@ use crate::cli::opening_log::OpeningLog;
 use crate::cli::sessions::pseudonym_hint;
 use crate::cli::time_option::parse_time_option;
 
-/// The most sessions that a search shows.
+/// Maximum number of sessions that a search shows.
 const MAX_SESSIONS: usize = 200;
-/// The most content of a session that is shown, in bytes; larger pages are unusable.
+/// Maximum content of a session that is shown, in bytes; larger pages are unusable.
 const MAX_CONTENT: u64 = 64 << 20;
 
 /// The state of the audit page.
@@ -55,8 +55,8 @@ pub(super) struct AuditState {
     hosts: [String; 2],
 }
 
-/// The cookie of an accepted browser. Browsers send cookies to every port of a host, so its path is secret, which pages
-/// on other ports don't know to request, and its name contains the port.
+/// The cookie of an accepted browser. Browsers send cookies to every port of a host, so the cookie has a secret path,
+/// which pages on other ports don't know, and a name that contains the port.
 struct AccessCookie {
     name: String,
     value: String,
@@ -76,8 +76,9 @@ impl AuditState {
     ) -> Self {
         let hosts = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}"));
         let cookie = AccessCookie { name: format!("audit-{port}"), value: cookie, path: format!("/{path}/") };
-        let (verified, signed, token) = (Mutex::default(), tokio::sync::Mutex::default(), Mutex::new(Some(token)));
-        Self { vault, auditors, verified, log, keys, signed_objects: signed, token, cookie, hosts }
+        let (verified, signed_objects, token) =
+            (Mutex::default(), tokio::sync::Mutex::default(), Mutex::new(Some(token)));
+        Self { vault, auditors, verified, log, keys, signed_objects, token, cookie, hosts }
     }
 
     /// The secret path, with its slashes.
@@ -100,7 +101,7 @@ impl AuditState {
     }
 }
 
-/// The routes, behind the guard.
+/// The routes; each request passes [`check_access`] first.
 pub(super) fn router(audit: Arc<AuditState>) -> Router {
     let path = audit.path();
     Router::new()
@@ -162,11 +163,12 @@ fn decide_access(audit: &AuditState, request: &Request) -> AccessDecision {
     {
         return AccessDecision::Allowed;
     }
-    let told =
+    let sent_token =
         request.uri().query().and_then(|query| query.strip_prefix("token=")).filter(|_| request.uri().path() == path);
     let mut token = audit.token.lock();
-    let right = told.zip(token.as_deref()).is_some_and(|(told, token)| is_same_secret(told, token));
-    if !right {
+    let is_valid =
+        sent_token.zip(token.as_deref()).is_some_and(|(sent_token, token)| is_same_secret(sent_token, token));
+    if !is_valid {
         return AccessDecision::Refused;
     }
     *token = None;
@@ -175,26 +177,28 @@ fn decide_access(audit: &AuditState, request: &Request) -> AccessDecision {
 
 /// The values of all cookies with this name.
 fn cookie_values<'h>(headers: &'h HeaderMap, name: &'h str) -> impl Iterator<Item = &'h str> {
-    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    all.flat_map(|value| value.split(';')).filter_map(move |one| one.trim().strip_prefix(name)?.strip_prefix('='))
+    let headers_sent = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    headers_sent
+        .flat_map(|value| value.split(';'))
+        .filter_map(move |cookie| cookie.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
-fn is_same_secret(one: &str, other: &str) -> bool {
-    aws_lc_rs::constant_time::verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
+fn is_same_secret(left: &str, right: &str) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(left.as_bytes(), right.as_bytes()).is_ok()
 }
 
 impl SearchForm {
     fn to_query(&self) -> Result<IndexQuery, ReadError> {
-        let told = |text: &str| Some(unescape_unsafe(text.trim())).filter(|text| !text.is_empty());
+        let non_empty = |text: &str| Some(unescape_unsafe(text.trim())).filter(|text| !text.is_empty());
         let now = SystemClock::new().now();
-        let since = told(&self.since).map(|text| parse_time_option(&text)).transpose();
+        let since = non_empty(&self.since).map(|text| parse_time_option(&text)).transpose();
         let since = since.map_err(|why| ReadError::Invalid(format!("the time {why}")))?.map(|since| since.to_text(now));
         Ok(IndexQuery {
-            session: told(&self.session),
-            user: told(&self.user),
-            tool: told(&self.tool),
-            action: told(&self.action),
-            issue: told(&self.issue),
+            session: non_empty(&self.session),
+            user: non_empty(&self.user),
+            tool: non_empty(&self.tool),
+            action: non_empty(&self.action),
+            issue: non_empty(&self.issue),
             since,
             failed: !self.failed.is_empty(),
             ..IndexQuery::default()
@@ -219,7 +223,7 @@ impl SearchForm {
 async fn get_search(State(audit): State<Arc<AuditState>>, Params(search): Params<SearchForm>) -> Response {
     let mut sessions: BTreeMap<(String, String), SessionRow> = BTreeMap::new();
     let (mut left_out, mut calls) = (false, CallDeduplicator::default());
-    let mut each = |row: &IndexRow, unsigned: bool| {
+    let mut add_line = |row: &IndexRow, unsigned: bool| {
         let trace = || row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
         let Some(id) = row.tail.session_id.clone().or_else(trace) else { return };
         let key = (id, row.tail.account.clone());
@@ -232,7 +236,7 @@ async fn get_search(State(audit): State<Arc<AuditState>>, Params(search): Params
         }
     };
     let found = match search.to_query() {
-        Ok(query) => search_index(&audit, &query, &mut each).await,
+        Ok(query) => search_index(&audit, &query, &mut add_line).await,
         Err(why) => Err(why),
     };
     let mut lines: Vec<SessionRow> = sessions.into_values().collect();
@@ -240,12 +244,12 @@ async fn get_search(State(audit): State<Arc<AuditState>>, Params(search): Params
     lines.sort_by(|a, b| (b.signed, &b.last).cmp(&(a.signed, &a.last)));
     left_out |= lines.len() > MAX_SESSIONS;
     lines.truncate(MAX_SESSIONS);
-    let closed = |found: &FindResult| {
+    let unread_note = |found: &FindResult| {
         (!found.unreadable.is_empty()).then(|| format!("not read: {}", found.unreadable.join("; ")))
     };
-    let problem = found.as_ref().map_or_else(|why| Some(why.to_string()), closed).map(|why| escape_unsafe(&why));
-    let nothing = found.as_ref().is_ok_and(|found| found.lines == 0);
-    let hints = if nothing { search.pseudonym_hints() } else { Vec::new() };
+    let problem = found.as_ref().map_or_else(|why| Some(why.to_string()), unread_note).map(|why| escape_unsafe(&why));
+    let is_empty = found.as_ref().is_ok_and(|found| found.lines == 0);
+    let hints = if is_empty { search.pseudonym_hints() } else { Vec::new() };
     let count = found.map_or(0, |found| found.lines);
     render_page(&SearchPage {
         banner: audit.banner(),
@@ -262,14 +266,19 @@ async fn get_search(State(audit): State<Arc<AuditState>>, Params(search): Params
 async fn search_index(
     audit: &AuditState,
     query: &IndexQuery,
-    each: &mut (dyn FnMut(&IndexRow, bool) + Send),
+    visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
 ) -> Result<FindResult, ReadError> {
     let Some(signed) = audit.read_signed_objects().await? else {
-        return find(&audit.vault, query, &mut |row| each(row, false)).await;
+        return find(&audit.vault, query, &mut |row| visit(row, false)).await;
     };
-    let (own, others) = find_signed(&audit.vault, query, &signed, each).await?;
-    let closed = own.unreadable.into_iter().chain(others.unreadable).chain(own.older_missing).collect();
-    Ok(FindResult { lines: own.lines + others.lines, unreadable: closed, ..FindResult::default() })
+    let (signed_found, unsigned_found) = find_signed(&audit.vault, query, &signed, visit).await?;
+    let unreadable = signed_found
+        .unreadable
+        .into_iter()
+        .chain(unsigned_found.unreadable)
+        .chain(signed_found.older_missing)
+        .collect();
+    Ok(FindResult { lines: signed_found.lines + unsigned_found.lines, unreadable, ..FindResult::default() })
 }
 
 /// The query of a session page.
@@ -280,9 +289,9 @@ struct SessionQuery {
     turn: Option<usize>,
 }
 
-async fn get_session(State(audit): State<Arc<AuditState>>, Params(wanted): Params<SessionQuery>) -> Response {
-    let what = format!("session {} of {}", wanted.session, wanted.account);
-    if let Err(why) = audit.log.record_opening("serve", &what) {
+async fn get_session(State(audit): State<Arc<AuditState>>, Params(query): Params<SessionQuery>) -> Response {
+    let opened = format!("session {} of {}", query.session, query.account);
+    if let Err(why) = audit.log.record_opening("serve", &opened) {
         // An opening that can't be logged must not happen.
         return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
     }
@@ -292,15 +301,15 @@ async fn get_session(State(audit): State<Arc<AuditState>>, Params(wanted): Param
         Err(why) => return (StatusCode::BAD_GATEWAY, clean_lines(&why.to_string()) + "\n").into_response(),
     };
     let filter = ReplayFilter {
-        account: Some(wanted.account.clone()),
+        account: Some(query.account.clone()),
         tenant: None,
         content: ContentLimit(MAX_CONTENT),
         signed,
         unsigned: false,
     };
-    match replay(&audit.vault, &mut opener, &wanted.session, &filter).await {
+    match replay(&audit.vault, &mut opener, &query.session, &filter).await {
         Err(why) => (StatusCode::NOT_FOUND, clean_lines(&why.to_string()) + "\n").into_response(),
-        Ok(replay) => render_page(&build_session_page(&audit, &wanted, &replay, opener.alternative_reads())),
+        Ok(replay) => render_page(&build_session_page(&audit, &query, &replay, opener.alternative_reads())),
     }
 }
 
@@ -310,32 +319,32 @@ fn build_session_page(
     replay: &ReplayedSession,
     moved: &[String],
 ) -> SessionPage {
-    let told = replay.turns();
-    let comparable = told.iter().all(|turn| turn.is_whole());
-    let turns: Vec<TurnRow> = told.iter().map(TurnRow::from_turn).collect();
+    let model_turns = replay.turns();
+    let comparable = model_turns.iter().all(|turn| turn.is_whole());
+    let turns: Vec<TurnRow> = model_turns.iter().map(TurnRow::from_turn).collect();
     let text = |write: &dyn Fn(&mut Vec<u8>) -> Option<()>| {
         let mut out = Vec::new();
         write(&mut out).map(|()| String::from_utf8_lossy(&out).into_owned())
     };
-    let whole = || text(&|out| replay.write_text(out).ok());
-    let one = |turn: usize| text(&|out| replay.write_turn(turn, out).ok()?.ok());
+    let whole_session = || text(&|out| replay.write_text(out).ok());
+    let one_turn = |turn: usize| text(&|out| replay.write_turn(turn, out).ok()?.ok());
     let (body, change) = match wanted.turn {
-        None => (whole(), None),
+        None => (whole_session(), None),
         Some(turn) => (
-            one(turn),
+            one_turn(turn),
             turn.checked_sub(1)
-                .filter(|before| *before > 0 && comparable)
-                .and_then(|before| text(&|out| replay.diff(before, turn, out).ok()?.ok())),
+                .filter(|previous| *previous > 0 && comparable)
+                .and_then(|previous| text(&|out| replay.diff(previous, turn, out).ok()?.ok())),
         ),
     };
     let segment = kernel::pseudonym::encode_segment(&wanted.session).unwrap_or_else(|| wanted.session.clone());
     let concerned = match &*audit.verified.lock() {
         VerificationState::Done(report) => {
-            let place = format!("/{segment}/");
+            let segment_path = format!("/{segment}/");
             report
                 .findings
                 .iter()
-                .filter(|finding| finding.at.contains(&place))
+                .filter(|finding| finding.at.contains(&segment_path))
                 .map(|finding| escape_unsafe(&finding.what))
                 .collect()
         }
@@ -343,7 +352,7 @@ fn build_session_page(
     };
     SessionPage {
         banner: audit.banner(),
-        wanted: (wanted.session.clone(), wanted.account.clone()),
+        link_ids: (wanted.session.clone(), wanted.account.clone()),
         session: escape_unsafe(&wanted.session),
         account: escape_unsafe(&wanted.account),
         turn: wanted.turn,
@@ -366,7 +375,7 @@ async fn get_verification(State(audit): State<Arc<AuditState>>) -> Response {
     let text = match &*audit.verified.lock() {
         VerificationState::Done(report) => report.text(),
         VerificationState::NoKeys => "Give the writers' public keys (--key) to verify what is shown.".to_owned(),
-        VerificationState::Running(done, all) => format!("{done} of {all} digests so far"),
+        VerificationState::Running { verified, total } => format!("{verified} of {total} digests so far"),
         VerificationState::Failed(why) => clean_lines(why),
     };
     render_page(&VerificationPage { banner: audit.banner(), text })

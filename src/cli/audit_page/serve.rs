@@ -31,7 +31,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Args)]
 pub(crate) struct ServeArgs {
     #[command(flatten)]
-    from: VaultArgs,
+    vault: VaultArgs,
     /// Public key of the writer's signer (`name+id+key`), or a file that contains it, with which the shown content is
     /// verified.
     #[arg(long, value_name = "KEY|FILE")]
@@ -52,7 +52,7 @@ fn parse_port(text: &str) -> Result<u16, CommandError> {
 /// Runs `vault serve` until it is stopped.
 pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError> {
     block_on(async {
-        let (vault, auditors, log) = open_with_auditors(&options.from).await?;
+        let (vault, auditors, log) = open_with_auditors(&options.vault).await?;
         let keys = read_public_keys(&options.key)?;
         let endpoint = Endpoint::parse(&format!("127.0.0.1:{}", options.port))?;
         let bound = listen::bind(&endpoint).await?;
@@ -63,7 +63,7 @@ pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError>
             log.record_opening("serve", "every fragment, to verify what is shown")?;
         }
         let audit = Arc::new(AuditState::new(vault, auditors.clone(), log, keys.clone(), [token, cookie, path], port));
-        let (meter, second) = (Meter::new(), options.from.open_vault()?);
+        let (meter, verified_vault) = (Meter::new(), options.vault.open_vault()?);
         let tasks: Arc<dyn Spawn> = Tasks::new(&meter);
         let serving = serve_pages(bound, router(Arc::clone(&audit)), "audit", IDLE_TIMEOUT, &meter, tasks);
         output::print(&format!(
@@ -75,7 +75,7 @@ pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError>
                 let expired = options.expired.as_ref().map(|moment| moment.to_text(now));
                 verify_vault(
                     &audit,
-                    &second,
+                    &verified_vault,
                     VerifyOptions { keys, auditors, now, expired, ..VerifyOptions::default() },
                 )
                 .await;
@@ -101,11 +101,12 @@ async fn wait_for_stop() -> Result<(), CommandError> {
 }
 
 async fn verify_vault(audit: &AuditState, vault: &Vault, options: VerifyOptions) {
-    *audit.verified.lock() = VerificationState::Running(0, 0);
-    let mut told =
-        |progress: VerifyProgress| *audit.verified.lock() = VerificationState::Running(progress.done, progress.all);
-    let found = verify(vault, &options, &mut told).await;
-    *audit.verified.lock() = match found {
+    *audit.verified.lock() = VerificationState::Running { verified: 0, total: 0 };
+    let mut show_progress = |VerifyProgress { done, all, .. }: VerifyProgress| {
+        *audit.verified.lock() = VerificationState::Running { verified: done, total: all };
+    };
+    let result = verify(vault, &options, &mut show_progress).await;
+    *audit.verified.lock() = match result {
         Ok(report) => VerificationState::Done(Box::new(report)),
         Err(why) => VerificationState::Failed(why.to_string()),
     };

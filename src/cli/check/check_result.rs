@@ -7,7 +7,7 @@ pub(super) struct CheckResult {
 }
 
 impl CheckResult {
-    pub(super) fn new(what: impl Into<String>, result: Result<(), (String, String)>) -> Self {
-        Self { description: what.into(), failure: result.err() }
+    pub(super) fn new(description: impl Into<String>, result: Result<(), (String, String)>) -> Self {
+        Self { description: description.into(), failure: result.err() }
     }
 }

@@ -32,28 +32,28 @@ use vault::store::probe::{ProbeVerdict, probe_writes};
 const SYNC_COUNT: usize = 16;
 /// A slower sync would delay every client.
 const MAX_SYNC_TIME: Duration = Duration::from_millis(200);
-/// The largest accepted clock difference. S3 refuses at 15 minutes, but prices, retention and retry times go wrong long
-/// before.
+/// The largest accepted clock difference. S3 refuses requests at 15 minutes, but prices, retention and retry times go
+/// wrong long before.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(30);
 /// Time limit for an answer with a date.
 const DATE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Measures syncs in `directory` or its nearest existing ancestor; `None` if no file can be created there.
 pub(super) fn check_sync_speed(directory: &Path) -> Option<CheckResult> {
-    let here = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
-    let path = here.join(format!(".tollgate-check-sync-{}", std::process::id()));
+    let existing = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    let path = existing.join(format!(".tollgate-check-sync-{}", std::process::id()));
     let mut file = File::create_new(&path).ok()?;
-    let usual = median_sync_time(&mut file);
+    let median = median_sync_time(&mut file);
     drop(std::fs::remove_file(&path));
-    let what =
+    let description =
         |took: Duration| format!("the spool's volume syncs 4 KiB in {} ms (median of {SYNC_COUNT})", took.as_millis());
-    Some(match usual {
-        Ok(took) if took <= MAX_SYNC_TIME => CheckResult::new(what(took), Ok(())),
+    Some(match median {
+        Ok(took) if took <= MAX_SYNC_TIME => CheckResult::new(description(took), Ok(())),
         Ok(took) => {
-            let answer = format!("more than {} ms: each OK to a client waits for a sync", MAX_SYNC_TIME.as_millis());
+            let fault = format!("more than {} ms: each OK to a client waits for a sync", MAX_SYNC_TIME.as_millis());
             CheckResult::new(
-                what(took),
-                Err((answer, "put `spool.directory` on a faster volume (SSD, not network)".to_owned())),
+                description(took),
+                Err((fault, "put `spool.directory` on a faster volume (SSD, not network)".to_owned())),
             )
         }
         Err(error) => {
@@ -66,77 +66,77 @@ pub(super) fn check_sync_speed(directory: &Path) -> Option<CheckResult> {
 /// The median time of a sync; single syncs may wait for writes of other processes.
 fn median_sync_time(file: &mut File) -> std::io::Result<Duration> {
     let clock = SystemClock::new();
-    let mut took = Vec::with_capacity(SYNC_COUNT);
+    let mut times = Vec::with_capacity(SYNC_COUNT);
     for _ in 0..SYNC_COUNT {
         let began = clock.monotonic();
         file.write_all(&[0; 4096])?;
         rustix::fs::fdatasync(&*file)?;
-        took.push(clock.monotonic().saturating_sub(began));
+        times.push(clock.monotonic().saturating_sub(began));
     }
-    took.sort_unstable();
-    Ok(took.get(SYNC_COUNT / 2).copied().unwrap_or_default())
+    times.sort_unstable();
+    Ok(times.get(SYNC_COUNT / 2).copied().unwrap_or_default())
 }
 
 /// Whether each vault in S3 can be written to, by one small locked object per bucket.
 pub(super) async fn check_stores(valid: &ValidSettings) -> Vec<CheckResult> {
-    let mut tried = Vec::new();
+    let mut results = Vec::new();
     for placed in &valid.processors {
         let ProcessorSettings::Vault(vault) = &placed.value else { continue };
         let Some(s3) = vault.store.as_ref().and_then(|store| store.spec().s3_settings()) else { continue };
         let store = S3Store::new(s3.clone());
         let name = kernel::hex::encode(&SystemRng.id());
         match probe_writes(&store, &name, SystemClock::new().now()).await {
-            Ok(checks) => tried.extend(checks.into_iter().map(|check| {
-                let held =
+            Ok(checks) => results.extend(checks.into_iter().map(|check| {
+                let result =
                     if check.verdict == ProbeVerdict::Holds { Ok(()) } else { Err((check.answer, check.remedy)) };
-                CheckResult::new(format!("`{}` in S3, {}", placed.id, check.property), held)
+                CheckResult::new(format!("`{}` in S3, {}", placed.id, check.property), result)
             })),
             Err(error) => {
                 let remedy = "check `store.s3`: endpoint, ca_file, credentials".to_owned();
-                tried.push(CheckResult::new(format!("`{}` reaches S3", placed.id), Err((error.to_string(), remedy))));
+                results.push(CheckResult::new(format!("`{}` reaches S3", placed.id), Err((error.to_string(), remedy))));
             }
         }
     }
-    tried
+    results
 }
 
 /// Whether KMS decrypts each encrypted signing key.
 pub(super) async fn check_signing_keys(valid: &ValidSettings) -> Vec<CheckResult> {
-    let mut tried = Vec::new();
+    let mut results = Vec::new();
     for placed in &valid.processors {
         let ProcessorSettings::Vault(vault) = &placed.value else { continue };
         // Without a store nothing is signed.
-        let stores = vault.store.is_some();
-        let Some((path, sealed)) = vault.sealed_key().filter(|_| stores) else { continue };
+        let has_store = vault.store.is_some();
+        let Some((path, sealed)) = vault.sealed_key().filter(|_| has_store) else { continue };
         let opened = gateway_keys::decrypt_signing_key(path, sealed).await.map(drop);
         let remedy = "the gateway does not start without this key: check `signing_key_kms`".to_owned();
         let opened = opened.map_err(|error| (error.text, remedy));
-        tried.push(CheckResult::new(format!("KMS decrypts the signing key of `{}`", placed.id), opened));
+        results.push(CheckResult::new(format!("KMS decrypts the signing key of `{}`", placed.id), opened));
     }
-    tried
+    results
 }
 
 /// Whether this machine's clock agrees with the clocks of servers that the configuration sends to.
 pub(super) async fn check_clocks(valid: &ValidSettings) -> Vec<CheckResult> {
-    let mut tried = Vec::new();
-    for (whose, uri, tls) in http_servers(valid) {
+    let mut results = Vec::new();
+    for (server, uri, tls) in http_servers(valid) {
         let Some(theirs) = fetch_date(uri, tls).await else { continue };
         let ours = OffsetDateTime::from_unix_timestamp_nanos(i128::from(SystemClock::new().now().0));
         let Ok(ours) = ours else { continue };
-        let apart = (ours - theirs).unsigned_abs();
-        let what = format!("the clock agrees with that of {whose} within {} s", MAX_CLOCK_SKEW.as_secs());
-        let held = if apart <= MAX_CLOCK_SKEW {
+        let skew = (ours - theirs).unsigned_abs();
+        let description = format!("the clock agrees with that of {server} within {} s", MAX_CLOCK_SKEW.as_secs());
+        let result = if skew <= MAX_CLOCK_SKEW {
             Ok(())
         } else {
-            let way = if ours > theirs { "ahead" } else { "behind" };
+            let direction = if ours > theirs { "ahead" } else { "behind" };
             let remedy =
                 "synchronise the clock by NTP: otherwise S3 refuses requests, and prices and retention use wrong dates"
                     .to_owned();
-            Err((format!("this machine is {} s {way}", apart.as_secs()), remedy))
+            Err((format!("this machine is {} s {direction}", skew.as_secs()), remedy))
         };
-        tried.push(CheckResult::new(what, held));
+        results.push(CheckResult::new(description, result));
     }
-    tried
+    results
 }
 
 /// The servers that answer HTTP/1.1, with their addresses and TLS settings.

@@ -1,13 +1,12 @@
 //! `tollgate check`: tries what a configuration depends on, since most first-day problems are outside of the file: back
 //! ends, S3, KMS, the spool's volume, certificates, the clock. Back ends get an empty request of each signal and a
 //! request for the time; each bucket gets a probe object and is not read. No file remains. Every failure has a remedy,
-//! and makes the exit code 1. Checks that need no trial are in `validate`; the permissions of a writer in S3 are
-//! checked by `vault doctor`.
+//! and makes the exit code 1. `tollgate validate` makes the checks that need no trial; `vault doctor` checks the
+//! permissions of a writer in S3.
 
 mod check_result;
 mod machine;
 
-use crate::app::build::GatewayDeps;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use super::config_loading::{FileCreation, LoadedConfig, load_config};
 use super::error::{CommandError, ExitStatus};
 use super::output::{self, use_colour_on_stdout};
 use super::runtime::block_on;
+use crate::app::build::GatewayDeps;
 use crate::app::exporters::build_exporter;
 use crate::app::tasks::Tasks;
 use crate::app::{external_checks, volume};
@@ -44,24 +44,25 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(common: &CommonArgs, options: &CheckArgs) -> Result<ExitStatus, CommandError> {
     let loaded = load_config(common, FileCreation::Nothing)?;
-    let mut tried = vec![CheckResult::new("the configuration is valid", Ok(()))];
-    tried.extend(check_volumes(&loaded));
-    tried.extend(machine::check_sync_speed(&loaded.valid.spool.directory));
-    tried.extend(check_certificates(&loaded));
-    tried.extend(check_external_files(&loaded));
-    let asked = block_on(async {
-        tried.extend(machine::check_signing_keys(&loaded.valid).await);
-        tried.extend(machine::check_stores(&loaded.valid).await);
-        tried.extend(machine::check_clocks(&loaded.valid).await);
-        tried.extend(check_back_ends(loaded).await?);
+    let mut results = vec![CheckResult::new("the configuration is valid", Ok(()))];
+    results.extend(check_volumes(&loaded));
+    results.extend(machine::check_sync_speed(&loaded.valid.spool.directory));
+    results.extend(check_certificates(&loaded));
+    results.extend(check_external_files(&loaded));
+    let completed = block_on(async {
+        results.extend(machine::check_signing_keys(&loaded.valid).await);
+        results.extend(machine::check_stores(&loaded.valid).await);
+        results.extend(machine::check_clocks(&loaded.valid).await);
+        results.extend(check_back_ends(loaded).await?);
         Ok(())
     });
-    let shown: String = tried.iter().map(|one| if options.json { as_json(one) } else { as_line(one) }).collect();
+    let shown: String =
+        results.iter().map(|result| if options.json { as_json(result) } else { as_line(result) }).collect();
     output::print(&shown)?;
-    asked?;
-    let failed = tried.iter().filter(|one| one.failure.is_some()).count();
+    completed?;
+    let failed = results.iter().filter(|result| result.failure.is_some()).count();
     if failed > 0 {
-        return Err(CommandError::Failed(format!("{failed} of {} checks failed", tried.len())));
+        return Err(CommandError::Failed(format!("{failed} of {} checks failed", results.len())));
     }
     Ok(ExitStatus::Success)
 }
@@ -69,18 +70,18 @@ pub(super) fn run(common: &CommonArgs, options: &CheckArgs) -> Result<ExitStatus
 /// Whether the folders of the spool and of directory vaults are writable and have enough space.
 fn check_volumes(loaded: &LoadedConfig) -> Vec<CheckResult> {
     let spool = &loaded.valid.spool;
-    let mut tried = vec![CheckResult::new(
+    let mut results = vec![CheckResult::new(
         format!("the spool's folder {} is writable", spool.directory.display()),
         check_writable(&spool.directory),
     )];
     if let Some(warning) = volume::warn_if_in_memory(&spool.directory) {
         let remedy = "put `spool.directory` on a volume that survives a restart".to_owned();
-        tried.push(CheckResult::new("the spool is on a disk", Err((warning, remedy))));
+        results.push(CheckResult::new("the spool is on a disk", Err((warning, remedy))));
     }
-    if let Some((free, taken)) =
+    if let Some((free, used)) =
         volume::free_bytes(&spool.directory).map(|free| (free, volume::used_bytes(&spool.directory)))
     {
-        let needed = spool.max_size.saturating_sub(taken);
+        let needed = spool.max_size.saturating_sub(used);
         let result = if free >= needed {
             Ok(())
         } else {
@@ -89,7 +90,7 @@ fn check_volumes(loaded: &LoadedConfig) -> Vec<CheckResult> {
                 "lower `spool.max_size`, or enlarge the volume: when the disk is full, clients are refused".to_owned(),
             ))
         };
-        tried.push(CheckResult::new(
+        results.push(CheckResult::new(
             format!("the volume has room for a full spool ({})", ByteSize(spool.max_size)),
             result,
         ));
@@ -98,30 +99,30 @@ fn check_volumes(loaded: &LoadedConfig) -> Vec<CheckResult> {
         if let ProcessorSettings::Vault(vault) = &placed.value
             && let Some(path) = vault.store.as_ref().and_then(|store| store.spec().folder())
         {
-            tried.push(CheckResult::new(
+            results.push(CheckResult::new(
                 format!("the vault's folder {} is writable", path.display()),
                 check_writable(path),
             ));
         }
     }
-    tried
+    results
 }
 
 /// Creates and removes a file in `directory` or its nearest existing ancestor.
 fn check_writable(directory: &Path) -> Result<(), (String, String)> {
-    let here = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
-    let file = here.join(format!(".tollgate-check-{}", std::process::id()));
-    let made = std::fs::File::create_new(&file).and_then(|file| file.sync_all());
+    let existing = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    let file = existing.join(format!(".tollgate-check-{}", std::process::id()));
+    let created = std::fs::File::create_new(&file).and_then(|file| file.sync_all());
     let removed = std::fs::remove_file(&file);
-    made.and(removed).map_err(|error| {
-        let remedy = format!("give the user that runs tollgate write access to {}", here.display());
-        (format!("{}: {error}", here.display()), remedy)
+    created.and(removed).map_err(|error| {
+        let remedy = format!("give the user that runs tollgate write access to {}", existing.display());
+        (format!("{}: {error}", existing.display()), remedy)
     })
 }
 
 /// Checks certificates and keys of ports.
 fn check_certificates(loaded: &LoadedConfig) -> Vec<CheckResult> {
-    let mut tried = Vec::new();
+    let mut results = Vec::new();
     for placed in &loaded.valid.receivers {
         let ReceiverSettings::Otlp(otlp) = &placed.value;
         let ports = [
@@ -134,44 +135,49 @@ fn check_certificates(loaded: &LoadedConfig) -> Vec<CheckResult> {
                 "set a PEM certificate chain and the matching key, both readable by the user that runs tollgate"
                     .to_owned();
             let read = ServerTls::read(tls).map(drop).map_err(|what| (what.to_string(), remedy));
-            tried.push(CheckResult::new(format!("certificate and key of `{}` {name} match", placed.id), read));
+            results.push(CheckResult::new(format!("certificate and key of `{}` {name} match", placed.id), read));
         }
     }
-    tried
+    results
 }
 
-/// Faults found by `validate` in certificates, keys and tables, without those that are tried here.
+/// Faults found by `validate` in certificates, keys and tables, except those of settings that `check` tries itself.
 fn check_external_files(loaded: &LoadedConfig) -> Vec<CheckResult> {
     let found = external_checks::find_problems(&loaded.typed.file, &loaded.valid, SystemClock::new().now());
-    let own = |problem: &Problem| {
-        let tried = ["spool.directory", "spool.max_size"].contains(&&*problem.path);
-        !tried && !problem.path.ends_with(".store.directory")
+    let is_not_tried_here = |problem: &Problem| {
+        let is_tried_here = ["spool.directory", "spool.max_size"].contains(&&*problem.path);
+        !is_tried_here && !problem.path.ends_with(".store.directory")
     };
     let remedy = "fix the file or its path in the configuration; `tollgate validate` shows the position".to_owned();
-    let as_tried = |problem: Problem| {
+    let to_result = |problem: Problem| {
         CheckResult::new(format!("`{}` is usable", problem.path), Err((problem.message, remedy.clone())))
     };
-    found.into_iter().filter(|problem| problem.severity == ProblemSeverity::Error).filter(own).map(as_tried).collect()
+    found
+        .into_iter()
+        .filter(|problem| problem.severity == ProblemSeverity::Error)
+        .filter(is_not_tried_here)
+        .map(to_result)
+        .collect()
 }
 
 /// Sends each back end an empty request of each signal that it receives.
 async fn check_back_ends(loaded: LoadedConfig) -> Result<Vec<CheckResult>, CommandError> {
-    let seams = GatewayDeps::system();
+    let gateway_deps = GatewayDeps::system();
     let deps = ExporterDeps {
-        tasks: Tasks::new(&seams.meter),
-        clock: Arc::clone(&seams.clock),
+        tasks: Tasks::new(&gateway_deps.meter),
+        clock: Arc::clone(&gateway_deps.clock),
         proxies: Arc::new(ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?),
-        meter: seams.meter.clone(),
+        meter: gateway_deps.meter.clone(),
     };
     let pipelines = loaded.valid.pipelines;
     let signals = |id: &ComponentId| -> Vec<Signal> {
-        let gets = |signal: &Signal| {
-            let holds = |(held, _): &(ComponentId, _)| held == id;
-            pipelines.iter().any(|pipeline| pipeline.signal == *signal && pipeline.exporters.iter().any(holds))
+        let is_sent = |signal: &Signal| {
+            let is_exporter = |(exporter, _): &(ComponentId, _)| exporter == id;
+            pipelines.iter().any(|pipeline| pipeline.signal == *signal && pipeline.exporters.iter().any(is_exporter))
         };
-        Signal::ALL.into_iter().filter(gets).collect()
+        Signal::ALL.into_iter().filter(is_sent).collect()
     };
-    let mut tried = Vec::new();
+    let mut results = Vec::new();
     for placed in loaded.valid.exporters {
         match placed.value.spec().profile().target {
             ExportTarget::Server { .. } => {}
@@ -181,7 +187,7 @@ async fn check_back_ends(loaded: LoadedConfig) -> Result<Vec<CheckResult>, Comma
         let exporter = match build_exporter(&id, &placed.value, deps.clone()) {
             Ok(exporter) => exporter,
             Err(why) => {
-                tried.push(CheckResult::new(
+                results.push(CheckResult::new(
                     format!("`{id}` can be built"),
                     Err((why.text, "check the file that the error names".to_owned())),
                 ));
@@ -189,11 +195,11 @@ async fn check_back_ends(loaded: LoadedConfig) -> Result<Vec<CheckResult>, Comma
             }
         };
         for signal in signals(&id) {
-            let what = format!("`{id}` accepts {}", signal.as_str());
-            tried.push(CheckResult::new(what, send_empty_request(&*exporter, signal).await));
+            let description = format!("`{id}` accepts {}", signal.as_str());
+            results.push(CheckResult::new(description, send_empty_request(&*exporter, signal).await));
         }
     }
-    Ok(tried)
+    Ok(results)
 }
 
 async fn send_empty_request(exporter: &dyn Exporter, signal: Signal) -> Result<(), (String, String)> {
@@ -208,18 +214,19 @@ async fn send_empty_request(exporter: &dyn Exporter, signal: Signal) -> Result<(
     })
 }
 
-fn as_json(one: &CheckResult) -> String {
-    let (answer, remedy) = one.failure.clone().unwrap_or_default();
-    let line = json!({"check": one.description, "passed": one.failure.is_none(), "answer": answer, "remedy": remedy});
+fn as_json(result: &CheckResult) -> String {
+    let (answer, remedy) = result.failure.clone().unwrap_or_default();
+    let line =
+        json!({"check": result.description, "passed": result.failure.is_none(), "answer": answer, "remedy": remedy});
     format!("{line}\n")
 }
 
-fn as_line(one: &CheckResult) -> String {
-    let (mark, colour) = if one.failure.is_none() { ("√", "32") } else { ("×", "31") };
+fn as_line(result: &CheckResult) -> String {
+    let (mark, colour) = if result.failure.is_none() { ("√", "32") } else { ("×", "31") };
     let coloured = use_colour_on_stdout();
     let mark = if coloured { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
-    match &one.failure {
-        None => format!("{mark} {}\n", one.description),
-        Some((answer, remedy)) => format!("{mark} {}  ({answer})\n    {remedy}\n", one.description),
+    match &result.failure {
+        None => format!("{mark} {}\n", result.description),
+        Some((answer, remedy)) => format!("{mark} {}  ({answer})\n    {remedy}\n", result.description),
     }
 }

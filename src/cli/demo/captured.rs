@@ -1,5 +1,5 @@
-//! [`Seen`]: telemetry as a list of items, in the same form for both directions, so that items can be compared.
-//! Outgoing telemetry is read from the exporter's own file. `costs`, `opened_content` and `story` use it.
+//! [`CapturedTelemetry`]: incoming or outgoing telemetry as a list of items, so that both can be compared. Outgoing
+//! telemetry is read from the exporter's own file. `costs`, `opened_content` and `story` use it.
 
 use kernel::hex;
 use otlp::{NodeId, NodeKind, Payload, Signal, Value, json};
@@ -96,14 +96,14 @@ impl<'a> CapturedItem<'a> {
         }
     }
 
-    /// An attribute as text: `key`, or `event/key` for an attribute of the span's event with that name.
-    pub(super) fn text(self, place: &str) -> Option<String> {
-        let (node, key) = match place.split_once('/') {
+    /// An attribute as text. `path` is `key`, or `event/key` for an attribute of the span's event with that name.
+    pub(super) fn text(self, path: &str) -> Option<String> {
+        let (node, key) = match path.split_once('/') {
             Some((event, key)) => {
                 let named = |child: &NodeId| self.payload.text(*child, otlp::TextField::Name) == event;
                 (self.payload.children(self.node).find(named)?, key)
             }
-            None => (self.node, place),
+            None => (self.node, path),
         };
         Some(value_text(self.payload.get(node, key)?))
     }

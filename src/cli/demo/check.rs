@@ -11,16 +11,17 @@ use super::private_text_search::PrivateTextSearch;
 use super::session::{ADDED_SECRETS, RecordedRequest};
 use crate::cli::error::CommandError;
 
-/// The start of a canary, which continues with a word and `DIGITS` hex digits.
+/// The start of a canary, which continues with a word, a separator and `CANARY_DIGITS` hex digits.
 const CANARY: &[u8] = b"CANARY-";
 const CANARY_DIGITS: usize = 16;
 
 /// The canaries of a session: marks placed in every private text of the recording.
 pub(super) fn find_canaries(requests: &[RecordedRequest]) -> BTreeSet<String> {
     let canary = |request: &RecordedRequest, at: usize| {
-        let rest = request.body.get(at + CANARY.len()..)?;
-        let word = rest.iter().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()).count();
-        let mark = request.body.get(at..at + CANARY.len() + word + 1 + CANARY_DIGITS)?;
+        let after_prefix = request.body.get(at + CANARY.len()..)?;
+        let word_len =
+            after_prefix.iter().take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()).count();
+        let mark = request.body.get(at..at + CANARY.len() + word_len + 1 + CANARY_DIGITS)?;
         let mark = std::str::from_utf8(mark).ok()?;
         mark.ends_with(|c: char| c.is_ascii_hexdigit()).then(|| mark.to_owned())
     };
@@ -38,9 +39,9 @@ pub(super) fn build_search(canaries: &BTreeSet<String>) -> Result<PrivateTextSea
     PrivateTextSearch::new(canaries.iter().cloned().chain(ADDED_SECRETS.map(str::to_owned)).collect())
 }
 
-/// Whether the auditor has all marks. Having none of none proves nothing.
-pub(super) fn has_all(found: usize, all: usize) -> bool {
-    all > 0 && found == all
+/// Whether the auditor has all marks. If there are no marks, nothing is proved.
+pub(super) fn has_all(found: usize, total: usize) -> bool {
+    total > 0 && found == total
 }
 
 /// The places searched for private texts, and the findings.
@@ -72,10 +73,10 @@ impl LeakSearch {
     pub(super) fn search_files(&mut self, search: &PrivateTextSearch, directory: &Path) -> Result<(), CommandError> {
         let mut folders = vec![directory.to_path_buf()];
         while let Some(folder) = folders.pop() {
-            let say = |error: std::io::Error| format!("{}: {error}", folder.display());
-            let entries = std::fs::read_dir(&folder).map_err(say)?;
+            let with_folder = |error: std::io::Error| format!("{}: {error}", folder.display());
+            let entries = std::fs::read_dir(&folder).map_err(with_folder)?;
             let mut paths: Vec<PathBuf> =
-                entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(say)?;
+                entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>().map_err(with_folder)?;
             paths.sort();
             for path in paths {
                 match read_unless_folder(&path) {
@@ -97,7 +98,7 @@ fn read_unless_folder(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
 }
 
 /// Names of spans and log records that came in and did not go out.
-pub(super) fn find_missing(came: &CapturedTelemetry, went: &CapturedTelemetry) -> Vec<String> {
-    let known = came.items().filter(|item| item.identity().is_some());
-    known.filter(|item| went.find_same(*item).is_none()).map(|item| item.name().to_owned()).collect()
+pub(super) fn find_missing(incoming: &CapturedTelemetry, outgoing: &CapturedTelemetry) -> Vec<String> {
+    let comparable = incoming.items().filter(|item| item.identity().is_some());
+    comparable.filter(|item| outgoing.find_same(*item).is_none()).map(|item| item.name().to_owned()).collect()
 }

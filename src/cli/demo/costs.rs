@@ -1,6 +1,6 @@
 //! [`SessionCosts`]: compares tollgate's price of each model call with the client's own figure. Amounts are decimals. A
-//! call is priced once: on one item that went out, or on a span with the remainder on its log. Both figures may differ
-//! by at most [`TOLERANCE`]. Prices are computed in `processors/cost`.
+//! call is priced once: on one item that went out, or on a span with the remainder on its log. The two figures may
+//! differ by at most [`TOLERANCE`]. Prices are computed in `processors/cost`.
 
 use std::collections::BTreeMap;
 
@@ -35,15 +35,15 @@ pub(super) struct SessionCosts {
 
 impl SessionCosts {
     /// Compares what went out with what came in.
-    pub(super) fn compare(came: &CapturedTelemetry, went: &CapturedTelemetry) -> Self {
+    pub(super) fn compare(incoming: &CapturedTelemetry, outgoing: &CapturedTelemetry) -> Self {
         let mut priced: BTreeMap<String, Vec<Decimal>> = BTreeMap::new();
         let mut rates = None;
-        for item in went.items().filter(|item| item.text("tollgate.cost.status").as_deref() == Some("priced")) {
+        for item in outgoing.items().filter(|item| item.text("tollgate.cost.status").as_deref() == Some("priced")) {
             rates = rates.or_else(|| item.text("tollgate.cost.rates"));
             let usd = item.text("tollgate.cost.usd").and_then(|usd| usd.parse::<Decimal>().ok());
             priced.entry(request_id(item).unwrap_or_default()).or_default().extend(usd);
         }
-        let calls = came.items().filter(|item| item.name() == "api_request").filter_map(|item| {
+        let calls = incoming.items().filter(|item| item.name() == "api_request").filter_map(|item| {
             let tokens = ["input_tokens", "cache_read_tokens", "cache_creation_tokens", "output_tokens"];
             let request = request_id(item)?;
             Some(BilledCall {
@@ -56,20 +56,20 @@ impl SessionCosts {
         });
         let mut calls: Vec<BilledCall> = calls.collect();
         // A priced item that is no call of the client is an error too.
-        calls.extend(priced.into_iter().map(|(request, ours)| BilledCall {
+        calls.extend(priced.into_iter().map(|(request, tollgate_usd)| BilledCall {
             request,
             model: String::new(),
             tokens: Default::default(),
             client_usd: Decimal::ZERO,
-            tollgate_usd: ours,
+            tollgate_usd,
         }));
         Self { calls, rates }
     }
 
     /// The totals: tollgate's and the client's.
     pub(super) fn totals(&self) -> (Decimal, Decimal) {
-        let ours = self.calls.iter().flat_map(|call| &call.tollgate_usd).sum();
-        (ours, self.calls.iter().map(|call| call.client_usd).sum())
+        let tollgate_total = self.calls.iter().flat_map(|call| &call.tollgate_usd).sum();
+        (tollgate_total, self.calls.iter().map(|call| call.client_usd).sum())
     }
 
     /// Whether there are calls and all prices agree.

@@ -1,6 +1,6 @@
 //! The gateway of the demo: the embedded default with a `file` exporter instead of `debug`, free ports, and a vault
-//! that writes soon. Processors and their settings are the default's, and the exporter is a third party, so the user
-//! sees what a third party would get, after the gateway's own clearance checks.
+//! that writes after one second. All other processor settings are the default's, and the exporter counts as a third
+//! party, so the user sees the data that a third party would get.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use exporters::file;
 use net::Endpoint;
 use pipeline::{Trust, spool};
 
-/// The age at which objects and the index are written.
+/// The age at which the vault writes objects and the index.
 const WRITE_AGE: Duration = Duration::from_secs(1);
 /// The size of the spool; a demo needs little.
 const SPOOL_BYTES: u64 = 256 << 20;
@@ -58,17 +58,17 @@ enum PortChoice {
 ///
 /// # Errors
 /// The gateway can't start.
-pub(super) async fn start_gateway(directory: &Path, seams: GatewayDeps) -> Result<DemoGateway, CommandError> {
-    let first = start_on(directory, seams.clone(), PortChoice::Default).await;
-    let started = match first {
+pub(super) async fn start_gateway(directory: &Path, deps: GatewayDeps) -> Result<DemoGateway, CommandError> {
+    let on_default_ports = start_on(directory, deps.clone(), PortChoice::Default).await;
+    let started = match on_default_ports {
         // Another process may have taken a port since the check. Other errors are not retried.
-        Err(error) if error.fault == StartFault::Port => start_on(directory, seams, PortChoice::Any).await,
+        Err(error) if error.fault == StartFault::Port => start_on(directory, deps, PortChoice::Any).await,
         started => started,
     };
     started.map_err(|error| CommandError::Failed(error.text))
 }
 
-async fn start_on(directory: &Path, seams: GatewayDeps, ports: PortChoice) -> Result<DemoGateway, StartError> {
+async fn start_on(directory: &Path, deps: GatewayDeps, ports: PortChoice) -> Result<DemoGateway, StartError> {
     let common = CommonArgs { data_dir: Some(directory.to_path_buf()), ..CommonArgs::default() };
     let loaded = load_config(&common, FileCreation::TryoutKey).map_err(|error| {
         report_error(&error);
@@ -77,22 +77,22 @@ async fn start_on(directory: &Path, seams: GatewayDeps, ports: PortChoice) -> Re
     let outbound = directory.join("outbound.jsonl");
     let valid =
         apply_demo_changes(loaded.valid, &outbound, ports).map_err(|error| StartError::new(error.to_string()))?;
-    let blueprint = assemble::build_blueprint(valid, &seams).await?;
-    let app = RunningGateway::start(blueprint, seams).await?;
-    let find = |what: &str| {
-        let found = app.addresses().iter().find(|(name, _)| name == what);
-        found.map(|(_, address)| *address).ok_or_else(|| StartError::new(format!("`{what}` does not listen")))
+    let blueprint = assemble::build_blueprint(valid, &deps).await?;
+    let app = RunningGateway::start(blueprint, deps).await?;
+    let find_address = |port_name: &str| {
+        let found = app.addresses().iter().find(|(name, _)| name == port_name);
+        found.map(|(_, address)| *address).ok_or_else(|| StartError::new(format!("`{port_name}` does not listen")))
     };
-    let (grpc, http, page) = (find("otlp grpc")?, find("otlp http")?, find("admin")?);
-    let moved = [grpc.port(), http.port(), page.port()] != [4317, 4318, 8888];
+    let (grpc, http, admin) = (find_address("otlp grpc")?, find_address("otlp http")?, find_address("admin")?);
+    let uses_other_ports = [grpc.port(), http.port(), admin.port()] != [4317, 4318, 8888];
     Ok(DemoGateway {
         grpc,
         http,
-        admin: page,
+        admin,
         outbound,
         vault: directory.join("vault"),
         auditor: directory.join(TRYOUT_KEY),
-        uses_other_ports: moved,
+        uses_other_ports,
         app,
     })
 }

@@ -1,9 +1,9 @@
 //! `tollgate demo`: plays a recorded session of a coding agent (`session`, `play`) into a real gateway (`gateway`,
-//! `scratch`), shows and checks what came in and went out (`seen`, `check`, `search`, `costs`, `opened_content`;
-//! printed by `story`, `screen`), then serves until Ctrl-C. With `--once` it checks a build on the machine that will
-//! run it; `chaos` implements `--chaos`. It works offline and needs only the binary, without a HOME. All files are in
-//! one directory that is removed at the end. A reader that goes away ends it in order. The exit code says whether all
-//! checks passed. The recording is from `tests/recordings/claude-code`.
+//! `scratch`), shows and checks what came in and went out (`captured`, `check`, `private_text_search`, `costs`,
+//! `opened_content`; printed by `story`, `screen`), then serves until Ctrl-C. With `--once` it checks a build on the
+//! machine that will run it; `chaos` implements `--chaos`. It works offline, without a HOME, and all its files are in
+//! one directory that is removed at the end. The exit code says whether all checks passed. The recording is from
+//! `tests/recordings/claude-code`.
 
 mod captured;
 mod chaos;
@@ -49,6 +49,7 @@ use story::DemoStory;
 
 /// The longest wait for an exporter or the vault.
 const MAX_WAIT: Duration = Duration::from_secs(30);
+
 /// Runs the demo.
 pub(super) fn run(common: &CommonArgs, options: &DemoArgs) -> Result<ExitStatus, CommandError> {
     if common.config.is_some() {
@@ -56,27 +57,28 @@ pub(super) fn run(common: &CommonArgs, options: &DemoArgs) -> Result<ExitStatus,
         return Err(CommandError::Usage(why.to_owned()));
     }
     logging::init(logging::LogLevel::Error);
-    let seams = GatewayDeps::system();
-    let scratch = ScratchDir::create(common.data_dir().as_deref(), options.keep, &*seams.rng)?;
+    let deps = GatewayDeps::system();
+    let scratch = ScratchDir::create(common.data_dir().as_deref(), options.keep, &*deps.rng)?;
     let runtime = tasks::build_runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
     // The result is reported before waiting for hanging threads.
     Ok(tasks::run_to_end(runtime, EXIT_GRACE, async {
-        let ended = if options.chaos {
-            chaos::run(options, &scratch, seams).await
+        let result = if options.chaos {
+            chaos::run(options, &scratch, deps).await
         } else {
-            run_demo(options, &scratch, seams).await
+            run_demo(options, &scratch, deps).await
         };
-        ended.unwrap_or_else(|error| report_error(&error))
+        result.unwrap_or_else(|error| report_error(&error))
     }))
 }
 
-async fn run_demo(options: &DemoArgs, scratch: &ScratchDir, seams: GatewayDeps) -> Result<ExitStatus, CommandError> {
-    let (stop, now, hangup) = match (process::stop_signal(), process::second_signal(), signal(SignalKind::hangup())) {
-        (Ok(stop), Ok(now), Ok(hangup)) => (stop, now, hangup),
-        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
-            return Err(CommandError::Failed(format!("can't handle signals: {error}")));
-        }
-    };
+async fn run_demo(options: &DemoArgs, scratch: &ScratchDir, deps: GatewayDeps) -> Result<ExitStatus, CommandError> {
+    let (stop, second_signal, hangup) =
+        match (process::stop_signal(), process::second_signal(), signal(SignalKind::hangup())) {
+            (Ok(stop), Ok(second_signal), Ok(hangup)) => (stop, second_signal, hangup),
+            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+                return Err(CommandError::Failed(format!("can't handle signals: {error}")));
+            }
+        };
     let mut hangup = hangup;
     let stop = async move {
         tokio::select! {
@@ -88,37 +90,41 @@ async fn run_demo(options: &DemoArgs, scratch: &ScratchDir, seams: GatewayDeps) 
     let mut story = DemoStory::new(StoryScreen::stdout());
     story.show_title();
     let gateway = tokio::select! {
-        started = gateway::start_gateway(scratch.path(), seams.clone()) => started?,
+        started = gateway::start_gateway(scratch.path(), deps.clone()) => started?,
         () = &mut stop => return Ok(if options.once { ExitStatus::Failed } else { ExitStatus::Success }),
     };
     story.show_start(&gateway, scratch.path(), options.keep);
-    let told: Option<Result<DemoResult, CommandError>> = tokio::select! {
-        told = play_and_check(&mut story, &gateway, scratch, &seams) => Some(told),
+    let result: Option<Result<DemoResult, CommandError>> = tokio::select! {
+        result = play_and_check(&mut story, &gateway, scratch, &deps) => Some(result),
         () = &mut stop => None,
     };
-    let exit = match &told {
-        Some(Ok(told)) if !told.passed => ExitStatus::Failed,
+    let exit_status = match &result {
+        Some(Ok(result)) if !result.passed => ExitStatus::Failed,
         // After an interrupt the result of the checks is unknown.
         None if options.once => ExitStatus::Failed,
         Some(Ok(_)) | None => ExitStatus::Success,
         Some(Err(error)) => report_error(error),
     };
-    let serves = !options.once && matches!(told, Some(Ok(_)));
-    if let Some(Ok(told)) = &told {
-        story.show_overall_result(told.passed);
-        if serves {
-            story.show_own_setup(&gateway, scratch.path(), &told.session);
-        } else if told.passed {
-            story.show_next_steps(scratch.path(), options.keep.then_some(&*told.session));
+    let keeps_serving = !options.once && matches!(result, Some(Ok(_)));
+    if let Some(Ok(result)) = &result {
+        story.show_overall_result(result.passed);
+        if keeps_serving {
+            story.show_own_setup(&gateway, scratch.path(), &result.session);
+        } else if result.passed {
+            story.show_next_steps(scratch.path(), options.keep.then_some(&*result.session));
         }
     }
     let DemoGateway { app, .. } = gateway;
-    let end = async {
-        if serves && story.has_reader() { app.run_until(stop).await } else { RunningGateway::shutdown(app).await }
+    let ending = async {
+        if keeps_serving && story.has_reader() {
+            app.run_until(stop).await
+        } else {
+            RunningGateway::shutdown(app).await
+        }
     };
     Ok(tokio::select! {
-        ended = end => if ended.failed.is_some() { ExitStatus::Failed } else { exit },
-        by = now => ExitStatus::StoppedBySignal(by),
+        ended = ending => if ended.failed.is_some() { ExitStatus::Failed } else { exit_status },
+        signal = second_signal => ExitStatus::StoppedBySignal(signal),
     })
 }
 
@@ -135,25 +141,25 @@ async fn play_and_check(
     story: &mut DemoStory,
     gateway: &DemoGateway,
     scratch: &ScratchDir,
-    seams: &GatewayDeps,
+    deps: &GatewayDeps,
 ) -> Result<DemoResult, CommandError> {
-    let player = RequestPlayer::new(tasks::Tasks::new(&seams.meter), Arc::clone(&seams.clock))?;
-    let requests = session::build_session(seams.clock.now(), &*seams.rng)?;
-    let came = CapturedTelemetry::from_requests(&requests)?;
+    let player = RequestPlayer::new(tasks::Tasks::new(&deps.meter), Arc::clone(&deps.clock))?;
+    let requests = session::build_session(deps.clock.now(), &*deps.rng)?;
+    let incoming = CapturedTelemetry::from_requests(&requests)?;
     let slowest = player.send_all(gateway.http, &requests).await?;
-    story.show_sent(&came, requests.len(), slowest);
+    story.show_sent(&incoming, requests.len(), slowest);
 
-    wait_until_delivered(gateway, "file/demo", seams).await?;
+    wait_until_delivered(gateway, "file/demo", deps).await?;
     let outbound =
         || std::fs::read(&gateway.outbound).map_err(|error| format!("the exporter's file can't be read: {error}"));
-    let went = CapturedTelemetry::from_exported(&outbound()?)?;
-    let missing = check::find_missing(&came, &went);
-    story.show_comparison(&came, &went, &missing);
-    let bill = SessionCosts::compare(&came, &went);
-    story.show_prices(&bill);
+    let outgoing = CapturedTelemetry::from_exported(&outbound()?)?;
+    let missing = check::find_missing(&incoming, &outgoing);
+    story.show_comparison(&incoming, &outgoing, &missing);
+    let costs = SessionCosts::compare(&incoming, &outgoing);
+    story.show_prices(&costs);
 
-    wait_until_delivered(gateway, "vault", seams).await?;
-    let opened = OpenedContent::open_references(&went, &gateway.vault, &gateway.auditor).await?;
+    wait_until_delivered(gateway, "vault", deps).await?;
+    let opened = OpenedContent::open_references(&outgoing, &gateway.vault, &gateway.auditor).await?;
     story.show_vault(&opened, &gateway.auditor);
 
     let canaries = check::find_canaries(&requests);
@@ -163,24 +169,33 @@ async fn play_and_check(
         leaks.search_bytes(&search, page, &player.read_page(&format!("http://{}{page}", gateway.admin)).await?);
     }
     leaks.search_files(&search, scratch.path())?;
-    let kept = search.find(&opened.documents_json).into_iter().filter(|text| canaries.contains(*text)).count();
-    story.show_search_result(&leaks, search.len(), (kept, canaries.len()));
-    let fine = missing.is_empty() && bill.agrees() && leaks.found.is_empty() && check::has_all(kept, canaries.len());
-    let session = came.items().find_map(|item| item.text("session.id")).unwrap_or_default();
-    Ok(DemoResult { passed: fine, session })
+    let canaries_found =
+        search.find(&opened.documents_json).into_iter().filter(|text| canaries.contains(*text)).count();
+    story.show_search_result(&leaks, search.len(), (canaries_found, canaries.len()));
+    let passed = missing.is_empty()
+        && costs.agrees()
+        && leaks.found.is_empty()
+        && check::has_all(canaries_found, canaries.len());
+    let session = incoming.items().find_map(|item| item.text("session.id")).unwrap_or_default();
+    Ok(DemoResult { passed, session })
 }
 
 /// Waits until the spool has no records left for `consumer`.
-async fn wait_until_delivered(gateway: &DemoGateway, consumer: &str, seams: &GatewayDeps) -> Result<(), CommandError> {
-    let left = || {
+async fn wait_until_delivered(gateway: &DemoGateway, consumer: &str, deps: &GatewayDeps) -> Result<(), CommandError> {
+    let records_left = || {
         let status = gateway.app.spool().status();
-        status.consumers.iter().filter(|other| &*other.name == consumer).map(|other| other.records).sum::<u64>()
+        status
+            .consumers
+            .iter()
+            .filter(|status_entry| &*status_entry.name == consumer)
+            .map(|status_entry| status_entry.records)
+            .sum::<u64>()
     };
     let waiting = async {
-        while left() > 0 {
-            seams.clock.sleep(POLL_INTERVAL).await;
+        while records_left() > 0 {
+            deps.clock.sleep(POLL_INTERVAL).await;
         }
     };
-    let waited = with_timeout(&*seams.clock, MAX_WAIT, waiting).await;
-    waited.ok_or_else(|| CommandError::Failed(format!("{} records are still waiting for `{consumer}`", left())))
+    let waited = with_timeout(&*deps.clock, MAX_WAIT, waiting).await;
+    waited.ok_or_else(|| CommandError::Failed(format!("{} records are still waiting for `{consumer}`", records_left())))
 }

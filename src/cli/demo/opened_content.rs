@@ -1,5 +1,6 @@
 //! [`OpenedContent`]: the content that outgoing references point to, opened with the try-out auditor's key to prove
-//! that they resolve. The vault is read as by an auditor, by reference and range only. Opening is in `audit/read`.
+//! that they resolve. The vault is read as an auditor reads it, by reference and range only. Opening is in
+//! `audit/read`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -23,7 +24,7 @@ pub(super) struct FragmentReference {
 
 /// The opened content. It holds content, so it has no `Debug`.
 pub(super) struct OpenedContent {
-    /// Number of items and bytes of content by reference.
+    /// The number of items, and the bytes of their content, by reference.
     pub(super) references: BTreeMap<FragmentReference, (usize, u64)>,
     /// Stored size of the objects in bytes.
     pub(super) stored: u64,
@@ -33,17 +34,17 @@ pub(super) struct OpenedContent {
 }
 
 impl OpenedContent {
-    /// Follows every reference in `went`; `directory` is the vault.
+    /// Follows every reference in `outgoing`; `directory` is the vault.
     ///
     /// # Errors
     /// There is no reference, or one does not resolve or can't be opened.
     pub(super) async fn open_references(
-        went: &CapturedTelemetry,
+        outgoing: &CapturedTelemetry,
         directory: &Path,
         key: &Path,
     ) -> Result<Self, CommandError> {
         let mut references: BTreeMap<FragmentReference, (usize, u64)> = BTreeMap::new();
-        for item in went.items() {
+        for item in outgoing.items() {
             let Some(uri) = item.text("gen_ai.payload.s3_uri") else { continue };
             let text = |name: &str| item.text(&format!("gen_ai.payload.{name}")).unwrap_or_default();
             let reference = FragmentReference { uri, range: text("range"), key_id: text("key_id") };
@@ -59,19 +60,19 @@ impl OpenedContent {
             ..VaultLocation::default()
         })?;
         let mut opener = FragmentOpener::new(&vault, identities(&[key.to_path_buf()])?);
-        let mut plain = Vec::new();
+        let mut documents_json = Vec::new();
         for reference in references.keys() {
             let wanted = ContentReference { uri: reference.uri.clone(), range: Some(reference.range.clone()) };
-            get(&vault, &mut opener, &wanted, &mut plain).await?.map_err(|error| error.to_string())?;
+            get(&vault, &mut opener, &wanted, &mut documents_json).await?.map_err(|error| error.to_string())?;
         }
         let objects: BTreeSet<&str> =
-            references.keys().filter_map(|one| vault.parse_reference(&one.uri).ok()).collect();
+            references.keys().filter_map(|reference| vault.parse_reference(&reference.uri).ok()).collect();
         let sizes = objects.into_iter().filter_map(|name| std::fs::metadata(directory.join(name)).ok());
-        let stored = sizes.map(|data| data.len()).sum();
-        let lines = plain.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let stored = sizes.map(|metadata| metadata.len()).sum();
+        let lines = documents_json.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let documents = lines.map(serde_json::from_slice).collect::<Result<_, _>>();
         let documents = documents.map_err(|_| "a fragment is not a document of the vault")?;
-        Ok(Self { references, stored, documents_json: plain, documents })
+        Ok(Self { references, stored, documents_json, documents })
     }
 
     /// A piece of content, by its original attribute key.

@@ -42,12 +42,12 @@ impl RequestPlayer {
     /// The first request that was not accepted.
     pub(super) async fn send_all(
         &self,
-        to: SocketAddr,
+        gateway: SocketAddr,
         requests: &[RecordedRequest],
     ) -> Result<Duration, CommandError> {
         let mut slowest = Duration::ZERO;
         for request in requests {
-            let uri = format!("http://{to}/v1/{}", request.signal.as_str());
+            let uri = format!("http://{gateway}/v1/{}", request.signal.as_str());
             let began = self.clock.monotonic();
             let answer = self.send(Method::POST, &uri, request.body.clone()).await?;
             slowest = slowest.max(self.clock.monotonic().saturating_sub(began));

@@ -1,7 +1,7 @@
 //! [`PrivateTextSearch`]: finds private texts in bytes, even if escaped, encoded or compressed, since the claim that
 //! nothing went out is only as good as the search. It covers plain text, JSON escapes, percent encoding, base64 (both
-//! alphabets, any alignment), hex, gzip and zstd, nested up to [`DEPTH`] times, ignoring ASCII case. Sizes are bounded.
-//! `check` decides where to search.
+//! alphabets, any alignment), hex, gzip and zstd, nested up to [`MAX_DEPTH`] times, ignoring ASCII case. Sizes are
+//! bounded. `check` decides where to search.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -13,11 +13,11 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use memchr::memmem;
 
-/// The number of nested encodings.
+/// How many encodings within each other are decoded.
 const MAX_DEPTH: u32 = 3;
 /// The shortest run of base64 or hex digits that can contain a searched text.
 const MIN_RUN: usize = 16;
-/// The most bytes read from one compressed frame.
+/// Maximum number of bytes read from one compressed frame.
 const MAX_INFLATED: u64 = 64 << 20;
 const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
@@ -74,21 +74,21 @@ impl PrivateTextSearch {
 
     /// Decodes all possible base64, from each of the four alignments of a group.
     fn decode_base64(&self, bytes: &[u8]) -> Vec<u8> {
-        let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+        let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
         let mut out = Vec::new();
-        for run in bytes.split(|byte| !digit(byte)).filter(|run| run.len() >= MIN_RUN) {
+        for run in bytes.split(|byte| !is_digit(byte)).filter(|run| run.len() >= MIN_RUN) {
             let standard: Vec<u8> = run
                 .iter()
                 .map(|byte| match byte {
                     b'-' => b'+',
                     b'_' => b'/',
-                    other => *other,
+                    digit => *digit,
                 })
                 .collect();
             for skip in 0..4 {
                 let group = standard.get(skip..).unwrap_or_default();
-                let whole = group.get(..group.len() - group.len() % 4).unwrap_or_default();
-                if self.base64.decode_vec(whole, &mut out).is_ok() {
+                let complete_groups = group.get(..group.len() - group.len() % 4).unwrap_or_default();
+                if self.base64.decode_vec(complete_groups, &mut out).is_ok() {
                     out.push(0);
                 }
             }
@@ -113,7 +113,7 @@ fn unescape_json(bytes: &[u8]) -> Vec<u8> {
             (Some(b'u'), Some(c)) => (6, Some(c)),
             (Some(b'n'), _) => (2, Some('\n')),
             (Some(b't'), _) => (2, Some('\t')),
-            (Some(other), _) => (2, Some(char::from(*other))),
+            (Some(escaped), _) => (2, Some(char::from(*escaped))),
             (None, _) => (1, None),
         };
         if let Some(c) = c {

@@ -16,17 +16,17 @@ pub(super) struct ScratchDir {
 }
 
 impl ScratchDir {
-    /// Creates it in `place`, or else in the system's temporary directory.
+    /// Creates a directory in `parent`, or else in the system's temporary directory.
     ///
     /// # Errors
     /// The directory can't be created.
-    pub(super) fn create(place: Option<&Path>, keep: bool, rng: &dyn Rng) -> Result<Self, CommandError> {
-        let place = place.map_or_else(std::env::temp_dir, Path::to_path_buf);
-        let say = |path: &Path, error: std::io::Error| format!("can't create {}: {error}", path.display());
-        std::fs::create_dir_all(&place).map_err(|error| say(&place, error))?;
+    pub(super) fn create(parent: Option<&Path>, keep: bool, rng: &dyn Rng) -> Result<Self, CommandError> {
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_path_buf);
+        let creation_error = |path: &Path, error: std::io::Error| format!("can't create {}: {error}", path.display());
+        std::fs::create_dir_all(&parent).map_err(|error| creation_error(&parent, error))?;
         let id = hex::encode(&rng.id());
-        let path = place.join(format!("tollgate-demo-{}", id.get(..8).unwrap_or(&id)));
-        DirBuilder::new().mode(0o700).create(&path).map_err(|error| say(&path, error))?;
+        let path = parent.join(format!("tollgate-demo-{}", id.get(..8).unwrap_or(&id)));
+        DirBuilder::new().mode(0o700).create(&path).map_err(|error| creation_error(&path, error))?;
         Ok(Self { path, keep })
     }
 

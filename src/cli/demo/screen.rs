@@ -51,8 +51,8 @@ pub(super) struct StyledText(Vec<(char, TextRole)>);
 
 impl StyledText {
     /// A text of one piece.
-    pub(super) fn styled(paint: TextRole, text: &str) -> Self {
-        Self::default().append(paint, text)
+    pub(super) fn styled(role: TextRole, text: &str) -> Self {
+        Self::default().append(role, text)
     }
 
     /// A text of one uncoloured piece.
@@ -62,25 +62,25 @@ impl StyledText {
 
     /// Appends a piece. Control and direction characters are made visible.
     #[must_use]
-    pub(super) fn append(mut self, paint: TextRole, text: &str) -> Self {
+    pub(super) fn append(mut self, role: TextRole, text: &str) -> Self {
         let shown = text.chars().map(|c| match c {
             '\n' => '⏎',
             '\t' => ' ',
             c if c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}') => '·',
             c => c,
         });
-        self.0.extend(shown.map(|c| (c, paint)));
+        self.0.extend(shown.map(|c| (c, role)));
         self
     }
 
-    /// Colours every occurrence of `parts` with `paint`.
+    /// Colours every occurrence of `parts` as `role`.
     #[must_use]
-    pub(super) fn mark<'a>(mut self, parts: impl IntoIterator<Item = &'a str>, paint: TextRole) -> Self {
+    pub(super) fn mark<'a>(mut self, parts: impl IntoIterator<Item = &'a str>, role: TextRole) -> Self {
         let plain: String = self.0.iter().map(|(c, _)| *c).collect();
         for part in parts.into_iter().filter(|part| !part.is_empty()) {
-            for (at, found) in plain.match_indices(part) {
+            for (at, part) in plain.match_indices(part) {
                 let start = plain.get(..at).map_or(0, |before| before.chars().count());
-                self.0.iter_mut().skip(start).take(found.chars().count()).for_each(|(_, old)| *old = paint);
+                self.0.iter_mut().skip(start).take(part.chars().count()).for_each(|(_, old_role)| *old_role = role);
             }
         }
         self
@@ -94,40 +94,40 @@ impl StyledText {
     /// Shortens the text to `width` by leaving out its middle.
     #[must_use]
     pub(super) fn elide(self, width: usize) -> Self {
-        let (len, paint) = (self.len(), self.0.first().map_or(TextRole::Plain, |(_, paint)| *paint));
+        let (len, first_role) = (self.len(), self.0.first().map_or(TextRole::Plain, |(_, first_role)| *first_role));
         if len <= width {
             return self;
         }
         let tail = width.saturating_sub(1) / 2;
         let head = width.saturating_sub(1) - tail;
         let mut kept: Vec<_> = self.0.iter().take(head).copied().collect();
-        kept.push(('…', paint));
+        kept.push(('…', first_role));
         kept.extend(self.0.iter().skip(len - tail));
         Self(kept)
     }
 
-    /// At most `most` lines of at most `width` columns, broken at spaces if possible.
-    pub(super) fn lines(&self, width: usize, most: usize) -> Vec<Self> {
+    /// At most `max_lines` lines of at most `width` columns, broken at spaces if possible.
+    pub(super) fn lines(&self, width: usize, max_lines: usize) -> Vec<Self> {
         let (mut lines, mut rest) = (Vec::new(), self.0.as_slice());
         while !rest.is_empty() || lines.is_empty() {
             if rest.len() <= width {
                 lines.push(Self(rest.to_vec()));
                 break;
             }
-            if lines.len() + 1 >= most {
-                let mut last: Vec<_> = rest.iter().take(width.saturating_sub(1)).copied().collect();
-                last.push(('…', TextRole::Dim));
-                lines.push(Self(last));
+            if lines.len() + 1 >= max_lines {
+                let mut cut_line: Vec<_> = rest.iter().take(width.saturating_sub(1)).copied().collect();
+                cut_line.push(('…', TextRole::Dim));
+                lines.push(Self(cut_line));
                 break;
             }
-            // A space at a break is dropped; a sign stays on the line of the text before it.
-            let space = |(at, (c, _)): (usize, &(char, TextRole))| match c {
+            // A space at a break is dropped; a punctuation mark stays on its line.
+            let find_break = |(at, (c, _)): (usize, &(char, TextRole))| match c {
                 ' ' if at > 0 => Some((at, at + 1)),
                 '=' | '?' | '&' | '⏎' if at < width => Some((at + 1, at + 1)),
                 _ => None,
             };
-            let found = rest.iter().take(width + 1).enumerate().filter_map(space).next_back();
-            let (end, next) = found.unwrap_or((width, width));
+            let line_break = rest.iter().take(width + 1).enumerate().filter_map(find_break).next_back();
+            let (end, next) = line_break.unwrap_or((width, width));
             lines.push(Self(rest.get(..end).unwrap_or_default().to_vec()));
             rest = rest.get(next..).unwrap_or_default();
         }
@@ -135,15 +135,15 @@ impl StyledText {
     }
 
     fn render(&self, colour: bool, out: &mut String) {
-        let mut now = TextRole::Plain;
-        for (c, paint) in &self.0 {
-            if colour && *paint != now {
-                out.push_str(&format!("\x1b[0;{}m", paint.sgr_code()));
-                now = *paint;
+        let mut current = TextRole::Plain;
+        for (c, role) in &self.0 {
+            if colour && *role != current {
+                out.push_str(&format!("\x1b[0;{}m", role.sgr_code()));
+                current = *role;
             }
             out.push(*c);
         }
-        if now != TextRole::Plain {
+        if current != TextRole::Plain {
             out.push_str("\x1b[0m");
         }
     }
@@ -193,20 +193,20 @@ impl StoryScreen {
         self.print_row(indent, 1, &[(text.len(), text.clone())]);
     }
 
-    /// Prints cells side by side, two columns apart, each wrapped to at most `most` lines.
-    pub(super) fn print_row(&mut self, indent: usize, most: usize, cells: &[(usize, StyledText)]) {
+    /// Prints cells side by side, two columns apart, each wrapped to at most `max_lines` lines.
+    pub(super) fn print_row(&mut self, indent: usize, max_lines: usize, cells: &[(usize, StyledText)]) {
         let cells: Vec<(usize, Vec<StyledText>)> =
-            cells.iter().map(|(width, text)| (*width, text.lines((*width).max(1), most))).collect();
+            cells.iter().map(|(width, text)| (*width, text.lines((*width).max(1), max_lines))).collect();
         let height = cells.iter().map(|(_, lines)| lines.len()).max().unwrap_or(0);
         let mut out = String::new();
-        for line in 0..height {
-            let mut at = 0;
+        for index in 0..height {
+            let mut printed_columns = 0;
             let mut column = indent;
             for (width, lines) in &cells {
-                if let Some(text) = lines.get(line).filter(|text| text.len() > 0) {
-                    out.extend(std::iter::repeat_n(' ', column.saturating_sub(at)));
+                if let Some(text) = lines.get(index).filter(|text| text.len() > 0) {
+                    out.extend(std::iter::repeat_n(' ', column.saturating_sub(printed_columns)));
                     text.render(self.colour, &mut out);
-                    at = column + text.len();
+                    printed_columns = column + text.len();
                 }
                 column += width + 2;
             }

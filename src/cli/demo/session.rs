@@ -74,18 +74,18 @@ pub(super) fn build_session(now: UnixNanos, rng: &dyn Rng) -> Result<Vec<Recorde
     let added = json::decode(Signal::Traces, ADDED).map_err(|error| error.to_string())?;
     let recorded = RECORDED.iter().map(|(signal, body)| (*signal, body.to_vec()));
     let requests: Vec<(Signal, Vec<u8>)> = recorded.chain([(Signal::Traces, added)]).collect();
-    let mut found = RecordedIds::default();
+    let mut recorded_ids = RecordedIds::default();
     for (signal, body) in &requests {
-        found.read(*signal, body)?;
+        recorded_ids.read(*signal, body)?;
     }
-    let (old, new): (Vec<_>, Vec<_>) = found.replacements(now, rng).into_iter().unzip();
+    let (old, new): (Vec<_>, Vec<_>) = recorded_ids.replacements(now, rng).into_iter().unzip();
     let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&old);
     let finder = finder.map_err(|error| error.to_string())?;
-    let renew = |(signal, body): (Signal, Vec<u8>)| RecordedRequest {
+    let replace_ids = |(signal, body): (Signal, Vec<u8>)| RecordedRequest {
         signal,
         body: Bytes::from(finder.replace_all_bytes(&body, &new)),
     };
-    Ok(requests.into_iter().map(renew).collect())
+    Ok(requests.into_iter().map(replace_ids).collect())
 }
 
 /// The ids and times in a recording.
@@ -95,7 +95,7 @@ struct RecordedIds {
     binary: BTreeSet<Vec<u8>>,
     /// Ids in attributes.
     texts: BTreeSet<String>,
-    /// Times in unix nanoseconds.
+    /// Times in Unix nanoseconds.
     times: BTreeSet<u64>,
     /// Times in RFC 3339 with milliseconds, UTC.
     timestamps: BTreeSet<String>,
@@ -146,21 +146,23 @@ impl RecordedIds {
 
     /// The replacements of ids and times, as bytes on the wire.
     fn replacements(self, now: UnixNanos, rng: &dyn Rng) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        let by = now.0.saturating_sub(self.times.last().copied().unwrap_or(now.0));
-        let mut all = BTreeMap::new();
+        let shift_nanos = now.0.saturating_sub(self.times.last().copied().unwrap_or(now.0));
+        let mut replacements = BTreeMap::new();
         for id in self.binary {
-            let new = rng.id().into_iter().take(id.len()).collect();
-            all.insert(id, new);
+            let replacement = rng.id().into_iter().take(id.len()).collect();
+            replacements.insert(id, replacement);
         }
-        all.extend(self.texts.iter().map(|id| (id.clone().into_bytes(), renew_id(id, rng).into_bytes())));
+        replacements.extend(self.texts.iter().map(|id| (id.clone().into_bytes(), renew_id(id, rng).into_bytes())));
         for time in self.times {
-            all.insert(time.to_le_bytes().to_vec(), time.saturating_add(by).to_le_bytes().to_vec());
+            replacements.insert(time.to_le_bytes().to_vec(), time.saturating_add(shift_nanos).to_le_bytes().to_vec());
         }
         for stamp in self.timestamps {
-            let new = shift_time(&stamp, by).filter(|new| new.len() == stamp.len()).unwrap_or_else(|| stamp.clone());
-            all.insert(stamp.into_bytes(), new.into_bytes());
+            let replacement = shift_time(&stamp, shift_nanos)
+                .filter(|replacement| replacement.len() == stamp.len())
+                .unwrap_or_else(|| stamp.clone());
+            replacements.insert(stamp.into_bytes(), replacement.into_bytes());
         }
-        all
+        replacements
     }
 }
 
@@ -173,19 +175,20 @@ fn decode_hex(text: &str) -> Vec<u8> {
 /// variant of a UUID are kept.
 fn renew_id(old: &str, rng: &dyn Rng) -> String {
     let start = old.rfind('_').map_or(0, |at| at + 1);
-    let uuid = old.len() == 36 && old.matches('-').count() == 4;
+    let is_uuid = old.len() == 36 && old.matches('-').count() == 4;
     let random = kernel::hex::encode(&[rng.id(), rng.id()].concat());
-    let fixed = |at: usize| at < start || (uuid && (at == 14 || at == 19));
-    let mut digits = random.chars();
+    let is_kept = |at: usize| at < start || (is_uuid && (at == 14 || at == 19));
+    let mut new_digits = random.chars();
     old.char_indices()
-        .map(|(at, c)| if fixed(at) || !c.is_ascii_hexdigit() { c } else { digits.next().unwrap_or(c) })
+        .map(|(at, c)| if is_kept(at) || !c.is_ascii_hexdigit() { c } else { new_digits.next().unwrap_or(c) })
         .collect()
 }
 
-/// An RFC 3339 time with milliseconds, moved `by` nanoseconds later.
-fn shift_time(stamp: &str, by: u64) -> Option<String> {
+/// An RFC 3339 time with milliseconds, moved `nanos` nanoseconds later.
+fn shift_time(stamp: &str, nanos: u64) -> Option<String> {
     let time = OffsetDateTime::parse(stamp, &Rfc3339).ok()?;
-    let later = time.checked_add(time::Duration::nanoseconds(i64::try_from(by).ok()?))?;
-    let form = time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    later.format(&form).ok()
+    let later = time.checked_add(time::Duration::nanoseconds(i64::try_from(nanos).ok()?))?;
+    let format =
+        time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    later.format(&format).ok()
 }

@@ -56,9 +56,9 @@ impl DemoStory {
     pub(super) fn show_title(&mut self) {
         let title = format!("tollgate {} demo", env!("CARGO_PKG_VERSION"));
         self.screen.print_wrapped(0, &StyledText::styled(TextRole::Title, &title));
-        let what = "A recorded session of a real coding agent goes through a real gateway, which runs in this \
+        let introduction = "A recorded session of a real coding agent goes through a real gateway, which runs in this \
                     process. Nothing leaves the machine.";
-        self.screen.print_wrapped(0, &StyledText::styled(TextRole::Dim, what));
+        self.screen.print_wrapped(0, &StyledText::styled(TextRole::Dim, introduction));
     }
 
     fn start_step(&mut self, text: &str) {
@@ -84,61 +84,70 @@ impl DemoStory {
         );
     }
 
-    /// The gateway runs.
+    /// Shows where the gateway runs.
     pub(super) fn show_start(&mut self, gateway: &DemoGateway, directory: &Path, keep: bool) {
         self.start_step("A gateway with the default configuration starts in a fresh directory.");
-        let ends = if keep { "" } else { "  (removed at the end)" };
-        self.show_fact("data", StyledText::plain(&directory.display().to_string()).append(TextRole::Dim, ends));
+        let removal_note = if keep { "" } else { "  (removed at the end)" };
+        self.show_fact("data", StyledText::plain(&directory.display().to_string()).append(TextRole::Dim, removal_note));
         let http = format!("http://{}", gateway.http);
-        let other = if gateway.uses_other_ports { "  (the default ports are in use)" } else { "" };
+        let port_note = if gateway.uses_other_ports { "  (the default ports are in use)" } else { "" };
         let grpc = format!("{}", gateway.grpc);
         let text =
             StyledText::styled(TextRole::Link, &http).append(TextRole::Dim, "  gRPC ").append(TextRole::Link, &grpc);
-        self.show_fact("OTLP", text.append(TextRole::Dim, other));
+        self.show_fact("OTLP", text.append(TextRole::Dim, port_note));
         self.show_fact("page", StyledText::styled(TextRole::Link, &format!("http://{}/", gateway.admin)));
     }
 
-    /// All requests were sent and acknowledged.
-    pub(super) fn show_sent(&mut self, came: &CapturedTelemetry, requests: usize, slowest: Duration) {
+    /// Shows that all requests were sent and acknowledged.
+    pub(super) fn show_sent(&mut self, incoming: &CapturedTelemetry, requests: usize, slowest: Duration) {
         self.start_step(&format!("{CLIENT} sends its telemetry: OTLP/HTTP, with new ids and current times."));
         let counts = format!(
             "{requests} requests, {} spans, {} log records, {} data points",
-            came.count(Signal::Traces),
-            came.count(Signal::Logs),
-            came.count(Signal::Metrics)
+            incoming.count(Signal::Traces),
+            incoming.count(Signal::Logs),
+            incoming.count(Signal::Metrics)
         );
         self.show_fact("sent", StyledText::plain(&counts));
-        let safe =
+        let durability =
             format!("each sent after the data was encrypted on disk; the slowest took {} ms", slowest.as_millis());
-        self.show_fact("answers", StyledText::plain("200 OK, ").append(TextRole::Plain, &safe));
+        self.show_fact("answers", StyledText::plain("200 OK, ").append(TextRole::Plain, &durability));
     }
 
     /// Compares what came in with what went out.
-    pub(super) fn show_comparison(&mut self, came: &CapturedTelemetry, went: &CapturedTelemetry, missing: &[String]) {
+    pub(super) fn show_comparison(
+        &mut self,
+        incoming: &CapturedTelemetry,
+        outgoing: &CapturedTelemetry,
+        missing: &[String],
+    ) {
         self.start_step("Incoming data compared with the data an exporter to a third party received.");
-        let names = if self.screen.width() < 96 { NAME_COLUMNS.1 } else { NAME_COLUMNS.0 };
-        let side = (self.screen.width().saturating_sub(DETAIL_INDENT + names + 4)) / 2;
+        let name_width = if self.screen.width() < 96 { NAME_COLUMNS.1 } else { NAME_COLUMNS.0 };
+        let side_width = (self.screen.width().saturating_sub(DETAIL_INDENT + name_width + 4)) / 2;
         let heads = ["", "came in", "went out"].map(|head| StyledText::styled(TextRole::Dim, head));
         let [key, left, right] = heads;
-        self.screen.print_row(DETAIL_INDENT, 1, &[(names, key), (side, left), (side, right)]);
+        self.screen.print_row(DETAIL_INDENT, 1, &[(name_width, key), (side_width, left), (side_width, right)]);
         for (name, keys) in SHOWN_ITEMS {
-            let Some(item) = came.items().find(|item| item.name() == name) else { continue };
-            let out = went.find_same(item);
-            let added = if name == ADDED_SPAN { "  (added by the demo)" } else { "" };
-            let head =
-                StyledText::styled(TextRole::Title, name).append(TextRole::Dim, &format!(" {}{added}", item.kind()));
+            let Some(item) = incoming.items().find(|item| item.name() == name) else { continue };
+            let exported = outgoing.find_same(item);
+            let added_note = if name == ADDED_SPAN { "  (added by the demo)" } else { "" };
+            let head = StyledText::styled(TextRole::Title, name)
+                .append(TextRole::Dim, &format!(" {}{added_note}", item.kind()));
             self.screen.print_row(DETAIL_INDENT, 1, &[(self.screen.width() - DETAIL_INDENT, head)]);
-            for place in keys {
-                let (before, after) = (item.text(place), out.and_then(|out| out.text(place)));
+            for path in keys {
+                let (before, after) = (item.text(path), exported.and_then(|exported| exported.text(path)));
                 if before.is_none() && after.is_none() {
                     continue;
                 }
-                let key = place.split_once('/').map_or(*place, |(_, key)| key);
-                let (left, right) = format_sides(before.as_deref(), after.as_deref(), out, side);
-                let key = StyledText::styled(TextRole::Dim, key).elide(names - 2);
+                let key = path.split_once('/').map_or(*path, |(_, key)| key);
+                let (left, right) = format_sides(before.as_deref(), after.as_deref(), exported, side_width);
+                let key = StyledText::styled(TextRole::Dim, key).elide(name_width - 2);
                 // Content is shown only in part; redacted text is shown completely.
-                let most = if after.is_none() { 2 } else { 4 };
-                self.screen.print_row(DETAIL_INDENT + 2, most, &[(names - 2, key), (side, left), (side, right)]);
+                let max_lines = if after.is_none() { 2 } else { 4 };
+                self.screen.print_row(
+                    DETAIL_INDENT + 2,
+                    max_lines,
+                    &[(name_width - 2, key), (side_width, left), (side_width, right)],
+                );
             }
         }
         if !missing.is_empty() {
@@ -148,23 +157,23 @@ impl DemoStory {
     }
 
     /// Shows the cost of each call.
-    pub(super) fn show_prices(&mut self, bill: &SessionCosts) {
+    pub(super) fn show_prices(&mut self, costs: &SessionCosts) {
         self.start_step("Each model call is priced once; the client's own figure must agree.");
-        let names = ["call", "model", "input", "cached", "written", "output", "tollgate $", "client $"];
-        self.show_call_row(names.map(|name| (name, TextRole::Dim)));
-        for call in &bill.calls {
+        let headings = ["call", "model", "input", "cached", "written", "output", "tollgate $", "client $"];
+        self.show_call_row(headings.map(|name| (name, TextRole::Dim)));
+        for call in &costs.calls {
             let [input, read, written, output] = &call.tokens;
-            let ours = call.usd().map_or_else(|| "none".to_owned(), |ours| format_usd(&ours));
-            let theirs = format_usd(&call.client_usd);
+            let tollgate_usd = call.usd().map_or_else(|| "none".to_owned(), |tollgate_usd| format_usd(&tollgate_usd));
+            let client_usd = format_usd(&call.client_usd);
             let verdict = if call.agrees() { TextRole::Safe } else { TextRole::Wrong };
-            let plain =
+            let texts =
                 [&call.request, &call.model, input, read, written, output].map(|text| (&**text, TextRole::Plain));
-            let [request, model, input, read, written, output] = plain;
-            let prices = [(&*ours, verdict), (&*theirs, TextRole::Plain)];
-            let [ours, theirs] = prices;
-            self.show_call_row([request, model, input, read, written, output, ours, theirs]);
+            let [request, model, input, read, written, output] = texts;
+            let prices = [(&*tollgate_usd, verdict), (&*client_usd, TextRole::Plain)];
+            let [tollgate_usd, client_usd] = prices;
+            self.show_call_row([request, model, input, read, written, output, tollgate_usd, client_usd]);
         }
-        for call in bill.calls.iter().filter(|call| call.tollgate_usd.len() > 1) {
+        for call in costs.calls.iter().filter(|call| call.tollgate_usd.len() > 1) {
             let parts = call.tollgate_usd.iter().map(format_usd).collect::<Vec<_>>().join(" + ");
             let text =
                 format!("{}: {parts}: its span came first and was priced, its log added the remainder", call.request);
@@ -174,27 +183,37 @@ impl DemoStory {
                 &[(self.screen.width() - DETAIL_INDENT, StyledText::styled(TextRole::Dim, &text))],
             );
         }
-        let (ours, theirs) = bill.totals();
-        let rates = bill.rates.as_deref().unwrap_or("none");
-        let sum = match bill.agrees() {
-            true => format!("{} USD, equal to the client's figure within 1e-9; rates {rates}", format_usd(&ours)),
+        let (tollgate_usd, client_usd) = costs.totals();
+        let rates = costs.rates.as_deref().unwrap_or("none");
+        let summary = match costs.agrees() {
+            true => {
+                format!("{} USD, equal to the client's figure within 1e-9; rates {rates}", format_usd(&tollgate_usd))
+            }
             false => {
-                format!("{} USD, but the client reports {}; rates {rates}", format_usd(&ours), format_usd(&theirs))
+                format!(
+                    "{} USD, but the client reports {}; rates {rates}",
+                    format_usd(&tollgate_usd),
+                    format_usd(&client_usd)
+                )
             }
         };
-        self.show_verdict(bill.agrees(), &sum);
+        self.show_verdict(costs.agrees(), &summary);
     }
 
     /// A row of the table of calls: names aligned left, numbers right.
     fn show_call_row(&mut self, texts: [(&str, TextRole); 8]) {
         let mut numbers = NUMBER_COLUMNS.iter();
-        let room = self
+        let name_width = self
             .screen
             .width()
             .saturating_sub(DETAIL_INDENT + NUMBER_COLUMNS.iter().map(|width| width + 2).sum::<usize>());
-        let (call, model) = if room > CALL_COLUMNS + 2 { (room - MODEL_COLUMNS - 2, MODEL_COLUMNS) } else { (room, 0) };
+        let (call, model) = if name_width > CALL_COLUMNS + 2 {
+            (name_width - MODEL_COLUMNS - 2, MODEL_COLUMNS)
+        } else {
+            (name_width, 0)
+        };
         let mut cells = Vec::new();
-        for (column, (text, paint)) in texts.into_iter().enumerate() {
+        for (column, (text, role)) in texts.into_iter().enumerate() {
             let width = match column {
                 0 => call.min(CALL_COLUMNS),
                 1 if model == 0 => continue,
@@ -202,7 +221,7 @@ impl DemoStory {
                 _ => numbers.next().copied().unwrap_or(0),
             };
             let pad = if column < 2 { 0 } else { width.saturating_sub(text.chars().count()) };
-            cells.push((width, StyledText::plain(&" ".repeat(pad)).append(paint, text).elide(width)));
+            cells.push((width, StyledText::plain(&" ".repeat(pad)).append(role, text).elide(width)));
         }
         self.screen.print_row(DETAIL_INDENT, 1, &cells);
     }
@@ -210,9 +229,9 @@ impl DemoStory {
     /// Shows what the vault contains.
     pub(super) fn show_vault(&mut self, opened: &OpenedContent, auditor: &Path) {
         self.start_step("The content is in the vault, encrypted for an auditor; the gateway can't read it.");
-        let mut last = None;
+        let mut previous_uri = None;
         for reference in opened.references.keys() {
-            if last.replace(&reference.uri) != Some(&reference.uri) {
+            if previous_uri.replace(&reference.uri) != Some(&reference.uri) {
                 let object = StyledText::styled(TextRole::Dim, "object    ").append(TextRole::Link, &reference.uri);
                 self.screen.print_unwrapped(DETAIL_INDENT, &object);
             }
@@ -231,30 +250,36 @@ impl DemoStory {
         let name = auditor.file_name().unwrap_or_default().to_string_lossy().into_owned();
         self.show_fact("opened", StyledText::plain(&format!("with the try-out auditor's key, {name}:")));
         let width = self.screen.width().saturating_sub(DETAIL_INDENT + 10 + 14);
-        for (who, key) in [("user", "prompt"), ("tool", "full_command"), ("tool", "output"), ("assistant", "response")]
+        for (speaker, key) in
+            [("user", "prompt"), ("tool", "full_command"), ("tool", "output"), ("assistant", "response")]
         {
             let Some(text) = opened.content(key) else { continue };
             let text = StyledText::styled(TextRole::Private, text).elide(width);
-            self.screen.print_row(DETAIL_INDENT + 10, 1, &[(9, StyledText::styled(TextRole::Dim, who)), (width, text)]);
+            self.screen.print_row(
+                DETAIL_INDENT + 10,
+                1,
+                &[(9, StyledText::styled(TextRole::Dim, speaker)), (width, text)],
+            );
         }
     }
 
     /// Shows the result of the search for private texts.
-    pub(super) fn show_search_result(&mut self, leaks: &LeakSearch, needles: usize, kept: (usize, usize)) {
+    pub(super) fn show_search_result(&mut self, leaks: &LeakSearch, needles: usize, canaries: (usize, usize)) {
         self.start_step("All output is searched for private texts: plain, escaped, encoded and compressed.");
-        let place = format!("in {} of exported data, spool, vault, /metrics and admin page", format_size(leaks.bytes));
+        let searched =
+            format!("in {} of exported data, spool, vault, /metrics and admin page", format_size(leaks.bytes));
         match leaks.found.as_slice() {
-            [] => self.show_verdict(true, &format!("none of {needles} private texts {place}")),
+            [] => self.show_verdict(true, &format!("none of {needles} private texts {searched}")),
             found => {
-                for (at, texts) in found {
-                    self.show_verdict(false, &format!("{} private texts are in {at}", texts.len()));
+                for (place, texts) in found {
+                    self.show_verdict(false, &format!("{} private texts are in {place}", texts.len()));
                 }
             }
         }
-        let (found, all) = kept;
+        let (found, total) = canaries;
         self.show_verdict(
-            check::has_all(found, all),
-            &format!("{found} of the recording's {all} marks are in the content that the auditor opened"),
+            check::has_all(found, total),
+            &format!("{found} of the recording's {total} marks are in the content that the auditor opened"),
         );
     }
 
@@ -276,8 +301,8 @@ impl DemoStory {
         self.screen.print_unwrapped(DETAIL_INDENT, &StyledText::styled(TextRole::Dim, "any OpenTelemetry SDK"));
         let sdk = format!("OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf OTEL_EXPORTER_OTLP_ENDPOINT={base} python app.py");
         self.screen.print_unwrapped(DETAIL_INDENT + 2, &StyledText::styled(TextRole::Link, &sdk));
-        let look = "see the exported data, the content in the vault, and the admin page";
-        self.screen.print_unwrapped(DETAIL_INDENT, &StyledText::styled(TextRole::Dim, look));
+        let viewing = "see the exported data, the content in the vault, and the admin page";
+        self.screen.print_unwrapped(DETAIL_INDENT, &StyledText::styled(TextRole::Dim, viewing));
         let path = |path: &Path| quote_for_shell(&path.display().to_string());
         let (vault, key) = (path(&directory.join("vault")), path(&directory.join(TRYOUT_KEY)));
         for line in [
@@ -289,8 +314,8 @@ impl DemoStory {
         }
     }
 
-    /// Explains what to do after the demo; `kept` is the session, if its vault is kept.
-    pub(super) fn show_next_steps(&mut self, directory: &Path, kept: Option<&str>) {
+    /// Explains what to do after the demo; `kept_session` is the session, if its vault is kept.
+    pub(super) fn show_next_steps(&mut self, directory: &Path, kept_session: Option<&str>) {
         self.start_step("What to do next.");
         for (command, why) in [
             ("tollgate", "runs a gateway; its log shows the addresses and the settings for clients"),
@@ -304,7 +329,7 @@ impl DemoStory {
                 &[(21, StyledText::styled(TextRole::Link, command)), (width, StyledText::plain(why))],
             );
         }
-        if let Some(session) = kept {
+        if let Some(session) = kept_session {
             let path = |name: &str| quote_for_shell(&directory.join(name).display().to_string());
             let (vault, key) = (path("vault"), path(TRYOUT_KEY));
             let line = format!("tollgate vault replay {} --store {vault} --identity {key}", quote_for_shell(session));
@@ -312,24 +337,24 @@ impl DemoStory {
         }
     }
 
-    /// The overall result of the checks.
-    pub(super) fn show_overall_result(&mut self, fine: bool) {
-        let text = if fine { "All checks passed." } else { "Some checks failed: see above." };
-        self.show_verdict(fine, text);
+    /// Shows the overall result of the checks.
+    pub(super) fn show_overall_result(&mut self, passed: bool) {
+        let text = if passed { "All checks passed." } else { "Some checks failed: see above." };
+        self.show_verdict(passed, text);
     }
 
-    fn show_verdict(&mut self, fine: bool, text: &str) {
-        let (sign, paint) = if fine { ("✓", TextRole::Safe) } else { ("✗", TextRole::Wrong) };
+    fn show_verdict(&mut self, passed: bool, text: &str) {
+        let (sign, role) = if passed { ("✓", TextRole::Safe) } else { ("✗", TextRole::Wrong) };
         let width = self.screen.width().saturating_sub(DETAIL_INDENT + 3);
-        let text = StyledText::styled(if fine { TextRole::Plain } else { TextRole::Wrong }, text);
-        self.screen.print_row(DETAIL_INDENT, usize::MAX, &[(1, StyledText::styled(paint, sign)), (width, text)]);
+        let text = StyledText::styled(if passed { TextRole::Plain } else { TextRole::Wrong }, text);
+        self.screen.print_row(DETAIL_INDENT, usize::MAX, &[(1, StyledText::styled(role, sign)), (width, text)]);
     }
 }
 
 /// Quotes a word for a shell.
 pub(super) fn quote_for_shell(word: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@%+=,".contains(&byte);
-    if !word.is_empty() && word.bytes().all(plain) {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@%+=,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
@@ -340,25 +365,26 @@ pub(super) fn quote_for_shell(word: &str) -> String {
 fn format_sides(
     before: Option<&str>,
     after: Option<&str>,
-    out: Option<CapturedItem<'_>>,
+    exported: Option<CapturedItem<'_>>,
     width: usize,
 ) -> (StyledText, StyledText) {
-    let range = out.and_then(|out| out.text("gen_ai.payload.range"));
+    let range = exported.and_then(|exported| exported.text("gen_ai.payload.range"));
     match (before, after) {
         (Some(before), Some(after)) if before == after => (
             StyledText::styled(TextRole::Plain, before).elide(width),
             StyledText::styled(TextRole::Plain, after).elide(width),
         ),
         (Some(before), Some(after)) => {
-            let holders: Vec<&str> = find_placeholders(after);
+            let placeholders: Vec<&str> = find_placeholders(after);
             (
                 StyledText::plain(before).mark(ADDED_SECRETS, TextRole::Private),
-                StyledText::plain(after).mark(holders, TextRole::Safe),
+                StyledText::plain(after).mark(placeholders, TextRole::Safe),
             )
         }
         (Some(before), None) => {
-            let gone = range.map_or("▸ dropped".to_owned(), |range| format!("▸ vault, {}", format_range(&range)));
-            (StyledText::styled(TextRole::Private, before), StyledText::styled(TextRole::Safe, &gone))
+            let replacement =
+                range.map_or("▸ dropped".to_owned(), |range| format!("▸ vault, {}", format_range(&range)));
+            (StyledText::styled(TextRole::Private, before), StyledText::styled(TextRole::Safe, &replacement))
         }
         (None, after) => (
             StyledText::styled(TextRole::Dim, "–"),

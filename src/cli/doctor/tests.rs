@@ -41,5 +41,5 @@ fn accounts_of_a_tokens_file_are_covered() {
     std::fs::write(folder.path().join("tokens"), "# ours\nnewacc 0123456789abcdef-new\n").expect("written");
     let known = vaults_of(folder.path());
     assert_eq!(known.names.iter().collect::<Vec<_>>(), ["acme", "newacc"]);
-    assert!(known.uncovered_warnings().is_empty() && known.files.len() == 1);
+    assert!(known.uncovered_warnings().is_empty() && known.tokens_files.len() == 1);
 }

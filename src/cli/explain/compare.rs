@@ -1,5 +1,5 @@
 //! Compares one request before and after the pipeline, item by item, with the facts read from it. The result serialises
-//! completely; it holds the user's payload, so it has no `Debug`. `show` prints it.
+//! completely; it holds the user's payload, so it has no `Debug`. `formatting` prints it.
 
 use std::collections::BTreeMap;
 
@@ -47,18 +47,16 @@ pub(super) struct ItemExplanation {
     pub(super) span_id: String,
     pub(super) dialect: Option<&'static str>,
     /// The conditions that identified the dialect.
-    #[serde(rename = "dialect_conditions")]
-    pub(super) because: Vec<String>,
+    pub(super) dialect_conditions: Vec<String>,
     pub(super) agent: bool,
-    #[serde(rename = "role")]
-    pub(super) is: &'static str,
+    pub(super) role: &'static str,
     pub(super) ids: BTreeMap<&'static str, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tokens: Option<TokenCounts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) price: Option<PriceExplanation>,
     pub(super) vault: Vec<VaultedContent>,
-    /// Why the gateway refuses the item, so that nothing below happens to it.
+    /// Why the gateway refuses the item; the other fields then say what would happen to it otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) refused: Option<&'static str>,
     /// The filter and rule that drop the item.
@@ -72,16 +70,14 @@ pub(super) struct ItemExplanation {
 /// The filter and rule that drop an item.
 #[derive(Serialize)]
 pub(super) struct DropExplanation {
-    #[serde(rename = "filter")]
-    pub(super) by: String,
+    pub(super) filter: String,
     pub(super) rule: String,
 }
 
 /// The item itself, one of its events, a resource or a scope.
 #[derive(Serialize)]
 pub(super) struct ExplainedPart {
-    #[serde(rename = "node")]
-    pub(super) what: String,
+    pub(super) node: String,
     pub(super) changes: Vec<AttributeChange>,
 }
 
@@ -90,15 +86,14 @@ pub(super) struct ExplainedPart {
 pub(super) struct AttributeChange {
     pub(super) key: String,
     /// `kept`, `changed`, `to the vault`, `dropped` or `added`.
-    #[serde(rename = "outcome")]
-    pub(super) now: &'static str,
+    pub(super) outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) before: Option<Json>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) after: Option<Json>,
     /// Why the whole text was replaced, if not because of a rule.
-    #[serde(rename = "replaced_because", skip_serializing_if = "Option::is_none")]
-    pub(super) whole: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) replaced_because: Option<&'static str>,
     /// The rules that changed it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) rules: Vec<RuleHit>,
@@ -160,28 +155,30 @@ pub(super) struct VaultedContent {
 }
 
 /// Explains one request.
-pub(super) fn explain_request(vocabulary: &Vocabulary, passed: &DryRunResult) -> RequestExplanation {
-    let (before, after) = (&passed.before, &passed.after);
-    let none = Facts { items: Vec::new(), has_agent_items: false, late_prices: Vec::new() };
-    let facts = passed.facts.as_deref().unwrap_or(&none);
+pub(super) fn explain_request(vocabulary: &Vocabulary, result: &DryRunResult) -> RequestExplanation {
+    let (before, after) = (&result.before, &result.after);
+    let no_facts = Facts { items: Vec::new(), has_agent_items: false, late_prices: Vec::new() };
+    let facts = result.facts.as_deref().unwrap_or(&no_facts);
     let items = before.items().zip(after.items()).zip(explain_dialects(vocabulary, before)).enumerate();
-    let items = items.map(|(at, ((was, is), why))| ItemExplanation {
-        refused: passed.refused.get(at).copied().flatten().map(explain_refusal),
-        dropped: passed.dropped.get(at).and_then(Option::as_ref).map(explain_drop),
-        ..explain_item(passed, facts.items.get(at), was, is, why)
+    let items = items.map(|(at, ((old_node, new_node), why))| ItemExplanation {
+        refused: result.refused.get(at).copied().flatten().map(explain_refusal),
+        dropped: result.dropped.get(at).and_then(Option::as_ref).map(explain_drop),
+        ..explain_item(result, facts.items.get(at), old_node, new_node, why)
     });
     let items = items.collect();
-    let outer = |node: &NodeId, payload: &Payload| matches!(payload.kind(*node), NodeKind::Resource | NodeKind::Scope);
-    let shared = before.nodes().filter(|node| outer(node, before)).zip(after.nodes().filter(|node| outer(node, after)));
-    let all: Vec<ContentPlace> = facts.items.iter().flat_map(|item| item.content.iter().copied()).collect();
+    let is_shared =
+        |node: &NodeId, payload: &Payload| matches!(payload.kind(*node), NodeKind::Resource | NodeKind::Scope);
+    let shared =
+        before.nodes().filter(|node| is_shared(node, before)).zip(after.nodes().filter(|node| is_shared(node, after)));
+    let all_content: Vec<ContentPlace> = facts.items.iter().flat_map(|item| item.content.iter().copied()).collect();
     RequestExplanation {
         signal: before.signal().as_str(),
-        pipeline: passed.pipeline.to_string(),
-        processors: passed.steps.iter().map(|step| step.to_string()).collect(),
+        pipeline: result.pipeline.to_string(),
+        processors: result.steps.iter().map(|step| step.to_string()).collect(),
         privacy: None,
         items,
         shared: shared
-            .map(|(was, is)| explain_part(passed, was, is, &all))
+            .map(|(old_node, new_node)| explain_part(result, old_node, new_node, &all_content))
             .filter(|part| !part.changes.is_empty())
             .collect(),
     }
@@ -197,35 +194,37 @@ pub(super) fn add_nearest_models(items: &mut [ItemExplanation], dry: &DryRun) {
 }
 
 fn explain_item(
-    passed: &DryRunResult,
+    result: &DryRunResult,
     facts: Option<&ItemFacts>,
-    was: NodeId,
-    is: NodeId,
-    why: DialectReason,
+    old_node: NodeId,
+    new_node: NodeId,
+    dialect_reason: DialectReason,
 ) -> ItemExplanation {
-    let (before, after) = (&passed.before, &passed.after);
+    let (before, after) = (&result.before, &result.after);
     let content = facts.map(|facts| facts.content.as_slice()).unwrap_or_default();
-    let children = before.children(was).zip(after.children(is));
-    let mut parts = vec![explain_part(passed, was, is, content)];
+    let children = before.children(old_node).zip(after.children(new_node));
+    let mut parts = vec![explain_part(result, old_node, new_node, content)];
     parts.extend(
-        children.map(|(was, is)| explain_part(passed, was, is, content)).filter(|part| !part.changes.is_empty()),
+        children
+            .map(|(old_node, new_node)| explain_part(result, old_node, new_node, content))
+            .filter(|part| !part.changes.is_empty()),
     );
     ItemExplanation {
-        kind: kind_name(before.kind(was)),
-        name: item_name(before, was),
-        trace_id: hex::encode(before.trace_id(was)),
-        span_id: hex::encode(before.span_id(was)),
-        dialect: facts.and_then(|facts| facts.dialect).or(why.dialect),
-        because: why.conditions,
+        kind: kind_name(before.kind(old_node)),
+        name: item_name(before, old_node),
+        trace_id: hex::encode(before.trace_id(old_node)),
+        span_id: hex::encode(before.span_id(old_node)),
+        dialect: facts.and_then(|facts| facts.dialect).or(dialect_reason.dialect),
+        dialect_conditions: dialect_reason.conditions,
         agent: facts.is_some_and(|facts| facts.agent),
-        is: facts.map_or("other", |facts| call_name(facts.call)),
-        ids: facts.map(|facts| collect_ids(facts, after, is)).unwrap_or_default(),
+        role: facts.map_or("other", |facts| role_name(facts.call)),
+        ids: facts.map(|facts| collect_ids(facts, after, new_node)).unwrap_or_default(),
         tokens: facts.filter(|facts| facts.usage.is_reported()).map(explain_tokens),
-        price: facts.and_then(|facts| explain_price(facts, after, is)),
+        price: facts.and_then(|facts| explain_price(facts, after, new_node)),
         vault: content.iter().filter_map(|place| explain_vaulted(before, place, facts?.embedded.as_deref())).collect(),
         refused: None,
         dropped: None,
-        missing: facts.map(|facts| missing_required_attributes(after, is, facts)).unwrap_or_default(),
+        missing: facts.map(|facts| missing_required_attributes(after, new_node, facts)).unwrap_or_default(),
         parts,
     }
 }
@@ -238,8 +237,8 @@ fn explain_refusal(reason: Reason) -> &'static str {
     }
 }
 
-fn explain_drop(what: &DropReason) -> DropExplanation {
-    DropExplanation { by: what.filter.to_string(), rule: what.rule.clone() }
+fn explain_drop(reason: &DropReason) -> DropExplanation {
+    DropExplanation { filter: reason.filter.to_string(), rule: reason.rule.clone() }
 }
 
 fn item_name(payload: &Payload, node: NodeId) -> String {
@@ -253,9 +252,9 @@ fn item_name(payload: &Payload, node: NodeId) -> String {
         }
         _ => TextField::Name,
     };
-    let named = payload.text(node, field);
-    let attribute = payload.get_str(node, "event.name").unwrap_or_default();
-    if named.is_empty() { attribute.to_owned() } else { named.to_owned() }
+    let name = payload.text(node, field);
+    let event_name = payload.get_str(node, "event.name").unwrap_or_default();
+    if name.is_empty() { event_name.to_owned() } else { name.to_owned() }
 }
 
 fn kind_name(kind: NodeKind) -> &'static str {
@@ -272,8 +271,8 @@ fn kind_name(kind: NodeKind) -> &'static str {
     }
 }
 
-fn call_name(call: ItemRole) -> &'static str {
-    match call {
+fn role_name(role: ItemRole) -> &'static str {
+    match role {
         ItemRole::Model => "model call",
         ItemRole::ModelCopy => "model call, counted elsewhere or without tokens",
         ItemRole::Tool => "tool call",
@@ -285,7 +284,7 @@ fn call_name(call: ItemRole) -> &'static str {
     }
 }
 
-fn collect_ids(facts: &ItemFacts, after: &Payload, is: NodeId) -> BTreeMap<&'static str, String> {
+fn collect_ids(facts: &ItemFacts, after: &Payload, new_node: NodeId) -> BTreeMap<&'static str, String> {
     let read = [
         ("session", &facts.session),
         ("turn", &facts.turn),
@@ -300,14 +299,14 @@ fn collect_ids(facts: &ItemFacts, after: &Payload, is: NodeId) -> BTreeMap<&'sta
         ("feature", &facts.feature),
     ];
     let read = read.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
-    let run = after.get_str(is, "tollgate.run.id").map(|run| ("run", run.to_owned()));
+    let run = after.get_str(new_node, "tollgate.run.id").map(|run| ("run", run.to_owned()));
     read.chain(run).collect()
 }
 
 fn explain_tokens(facts: &ItemFacts) -> TokenCounts {
     let TokenUsage { input, output, cache_read, cache_write, cache_write_5m, cache_write_1h, reasoning, total, .. } =
         facts.usage;
-    let told = [
+    let reported = [
         ("input", input),
         ("output", output),
         ("cache_read", cache_read),
@@ -318,7 +317,7 @@ fn explain_tokens(facts: &ItemFacts) -> TokenCounts {
         ("total", total),
     ];
     TokenCounts {
-        reported: told.into_iter().filter_map(|(name, count)| Some((name, count?))).collect(),
+        reported: reported.into_iter().filter_map(|(name, count)| Some((name, count?))).collect(),
         buckets: find_buckets(facts)
             .map(|buckets| named_buckets(&buckets).into_iter().filter(|(_, count)| *count > 0).collect())
             .unwrap_or_default(),
@@ -343,24 +342,24 @@ fn named_buckets(buckets: &CallTokenBuckets) -> [(&'static str, u64); 6] {
     ]
 }
 
-fn explain_price(facts: &ItemFacts, after: &Payload, is: NodeId) -> Option<PriceExplanation> {
+fn explain_price(facts: &ItemFacts, after: &Payload, new_node: NodeId) -> Option<PriceExplanation> {
     let cost = facts.cost.as_deref()?;
-    let (all, mut sum) = (cost.buckets, Vec::new());
+    let (buckets, mut sum) = (cost.buckets, Vec::new());
     for (bucket, key, tokens, one_price) in [
-        ("input", "tollgate.cost.input_usd", all.input, true),
-        ("cache_read", "tollgate.cost.cache_read_usd", all.cache_read, true),
+        ("input", "tollgate.cost.input_usd", buckets.input, true),
+        ("cache_read", "tollgate.cost.cache_read_usd", buckets.cache_read, true),
         (
             "cache_write",
             "tollgate.cost.cache_write_usd",
-            all.cache_write_5m + all.cache_write_1h,
-            all.cache_write_5m == 0 || all.cache_write_1h == 0,
+            buckets.cache_write_5m + buckets.cache_write_1h,
+            buckets.cache_write_5m == 0 || buckets.cache_write_1h == 0,
         ),
-        ("output", "tollgate.cost.output_usd", all.output, true),
+        ("output", "tollgate.cost.output_usd", buckets.output, true),
         ("fees", "tollgate.cost.fees_usd", 0, false),
     ] {
-        let Some(usd) = after.get_str(is, key) else { continue };
-        let each = Some(()).filter(|()| one_price).and_then(|()| usd_per_million(usd, tokens));
-        sum.push(PriceLine { bucket, tokens, usd_per_million: each, usd: usd.to_owned() });
+        let Some(usd) = after.get_str(new_node, key) else { continue };
+        let usd_per_million = one_price.then(|| usd_per_million(usd, tokens)).flatten();
+        sum.push(PriceLine { bucket, tokens, usd_per_million, usd: usd.to_owned() });
     }
     Some(PriceExplanation {
         status: cost.status.as_str(),
@@ -369,7 +368,7 @@ fn explain_price(facts: &ItemFacts, after: &Payload, is: NodeId) -> Option<Price
         table: cost.rate_table.to_string(),
         reason: cost.reason,
         nearest: None,
-        flags: after.get(is, "tollgate.cost.flags").map(to_json),
+        flags: after.get(new_node, "tollgate.cost.flags").map(to_json),
         sum,
     })
 }
@@ -377,14 +376,18 @@ fn explain_price(facts: &ItemFacts, after: &Payload, is: NodeId) -> Option<Price
 /// The price of a million tokens, if it is exact.
 fn usd_per_million(usd: &str, tokens: u64) -> Option<String> {
     let (amount, count) = (Decimal::from_str_exact(usd).ok()?, Decimal::from(tokens));
-    let each = amount.checked_mul(Decimal::from(1_000_000))?.checked_div(count)?.normalize();
-    let back = each.checked_mul(count)?.checked_div(Decimal::from(1_000_000))?;
-    (back == amount).then(|| each.to_string())
+    let price = amount.checked_mul(Decimal::from(1_000_000))?.checked_div(count)?.normalize();
+    let recomputed = price.checked_mul(count)?.checked_div(Decimal::from(1_000_000))?;
+    (recomputed == amount).then(|| price.to_string())
 }
 
-fn explain_vaulted(before: &Payload, place: &ContentPlace, inside: Option<&EmbeddedContent>) -> Option<VaultedContent> {
-    if let ContentLocation::Embedded(at) = place.at {
-        let part = inside?.parts.get(at as usize)?;
+fn explain_vaulted(
+    before: &Payload,
+    place: &ContentPlace,
+    embedded: Option<&EmbeddedContent>,
+) -> Option<VaultedContent> {
+    if let ContentLocation::Embedded(index) = place.at {
+        let part = embedded?.parts.get(index as usize)?;
         let rule = "listed as content, inside a value that stays";
         return Some(VaultedContent {
             key: part.key.clone(),
@@ -457,15 +460,15 @@ fn to_json(value: Value<'_>) -> Json {
     serde_json::from_str(&text).unwrap_or(Json::Null)
 }
 
-fn explain_part(passed: &DryRunResult, was: NodeId, is: NodeId, content: &[ContentPlace]) -> ExplainedPart {
-    let (before, after) = (visible_fields(&passed.before, was), visible_fields(&passed.after, is));
-    let mut left: BTreeMap<&str, Vec<&Json>> = BTreeMap::new();
+fn explain_part(result: &DryRunResult, old_node: NodeId, new_node: NodeId, content: &[ContentPlace]) -> ExplainedPart {
+    let (before, after) = (visible_fields(&result.before, old_node), visible_fields(&result.after, new_node));
+    let mut unmatched: BTreeMap<&str, Vec<&Json>> = BTreeMap::new();
     for (key, value) in after.iter().rev() {
-        left.entry(key).or_default().push(value);
+        unmatched.entry(key).or_default().push(value);
     }
-    let vaulted = |key: &str| {
-        content.iter().filter(|place| place.node == was).any(|place| match place.at {
-            ContentLocation::Attribute(id) => passed.before.attribute(id).is_some_and(|attribute| attribute.key == key),
+    let is_vaulted = |key: &str| {
+        content.iter().filter(|place| place.node == old_node).any(|place| match place.at {
+            ContentLocation::Attribute(id) => result.before.attribute(id).is_some_and(|attribute| attribute.key == key),
             ContentLocation::Body => key == "body",
             ContentLocation::Status => key == "status.message",
             ContentLocation::Name => matches!(key, "name" | "event_name"),
@@ -474,47 +477,49 @@ fn explain_part(passed: &DryRunResult, was: NodeId, is: NodeId, content: &[Conte
     };
     let mut changes: Vec<AttributeChange> = Vec::new();
     for (key, value) in &before {
-        let now = left.get_mut(key.as_str()).and_then(Vec::pop);
-        let what = match now {
+        let new = unmatched.get_mut(key.as_str()).and_then(Vec::pop);
+        let outcome = match new {
             Some(same) if same == value => "kept",
             Some(_) => "changed",
-            None if vaulted(key) => "to the vault",
+            None if is_vaulted(key) => "to the vault",
             None => "dropped",
         };
-        let whole = now.filter(|_| what == "changed").and_then(|now| whole_replacement_reason(now, vaulted(key)));
+        let changed = new.filter(|_| outcome == "changed");
+        let replaced_because = changed.and_then(|new| whole_replacement_reason(new, is_vaulted(key)));
+        let by_rules = changed.is_some() && replaced_because.is_none();
         changes.push(AttributeChange {
             key: key.clone(),
-            now: what,
+            outcome,
             before: Some(value.clone()),
-            after: now.filter(|_| what == "changed").cloned(),
-            rules: if what == "changed" && whole.is_none() { find_rule_hits(passed, key, value) } else { Vec::new() },
-            whole,
+            after: changed.cloned(),
+            rules: if by_rules { find_rule_hits(result, key, value) } else { Vec::new() },
+            replaced_because,
         });
     }
     for (key, value) in &after {
-        // The rest was added; it is listed in its own order.
-        if let Some(rest) = left.get_mut(key.as_str())
-            && rest.pop().is_some()
+        // Values without a counterpart were added; they are listed in the order of `after`.
+        if let Some(added) = unmatched.get_mut(key.as_str())
+            && added.pop().is_some()
         {
             changes.push(AttributeChange {
                 key: key.clone(),
-                now: "added",
+                outcome: "added",
                 before: None,
                 after: Some(value.clone()),
-                whole: None,
+                replaced_because: None,
                 rules: Vec::new(),
             });
         }
     }
-    let what = kind_name(passed.before.kind(was));
-    let named = passed.before.text(was, TextField::Name);
-    ExplainedPart { what: if named.is_empty() { what.to_owned() } else { format!("{what} {named}") }, changes }
+    let kind = kind_name(result.before.kind(old_node));
+    let name = result.before.text(old_node, TextField::Name);
+    ExplainedPart { node: if name.is_empty() { kind.to_owned() } else { format!("{kind} {name}") }, changes }
 }
 
 /// Why a whole text was replaced. Rule findings in it are then not the reason.
-fn whole_replacement_reason(now: &Json, vaulted: bool) -> Option<&'static str> {
-    match now.as_str()? {
-        "[CONTENT]" if vaulted => Some("it is content and is now in the vault"),
+fn whole_replacement_reason(new: &Json, is_vaulted: bool) -> Option<&'static str> {
+    match new.as_str()? {
+        "[CONTENT]" if is_vaulted => Some("it is content and is now in the vault"),
         "[CONTENT]" => Some("it repeats content that went to the vault"),
         "[UNSCANNED]" => Some("it can't be searched: too long, nested too deeply, or not text"),
         _ => None,
@@ -522,13 +527,13 @@ fn whole_replacement_reason(now: &Json, vaulted: bool) -> Option<&'static str> {
 }
 
 /// The rule findings in a value. Echoes of content and cut texts have none.
-fn find_rule_hits(passed: &DryRunResult, key: &str, value: &Json) -> Vec<RuleHit> {
-    let Some(rules) = &passed.rules else { return Vec::new() };
+fn find_rule_hits(result: &DryRunResult, key: &str, value: &Json) -> Vec<RuleHit> {
+    let Some(rules) = &result.rules else { return Vec::new() };
     let mut out = Vec::new();
     let mut scratch = SearchScratch::new();
     visit_texts(value, &mut |text| {
-        let named = passed.answers.as_ref().and_then(|answers| answers.findings(text)).unwrap_or_default();
-        for hit in rules.find_with_entities(key, text, named, &mut scratch) {
+        let entities = result.answers.as_ref().and_then(|answers| answers.findings(text)).unwrap_or_default();
+        for hit in rules.find_with_entities(key, text, entities, &mut scratch) {
             let chars = |at: usize| text.get(..at).unwrap_or_default().chars().count();
             out.push(RuleHit {
                 rule: rules.rule_name(hit).to_owned(),

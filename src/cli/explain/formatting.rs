@@ -1,5 +1,5 @@
 //! Formats an explanation for a terminal. A value takes one line and is cut unless `full` is set. Control characters of
-//! the payload are escaped. The data is made in `look`.
+//! the payload are escaped. `compare` makes the explanation.
 
 use std::fmt::Write as _;
 
@@ -19,11 +19,11 @@ pub(super) struct FormatOptions {
 
 /// The longest value on a line, in characters.
 const MAX_VALUE_CHARS: usize = 96;
-/// The most vault entries, and the most rule hits of a value, that are listed.
+/// Maximum number of listed vault entries of an item, and of listed rule hits of a value.
 const MAX_LISTED: usize = 8;
 
 /// Formats one request.
-pub(super) fn format_request(request: &RequestExplanation, look: FormatOptions) -> String {
+pub(super) fn format_request(request: &RequestExplanation, options: FormatOptions) -> String {
     let mut out = String::new();
     let items = format_count(request.items.len(), "item");
     let steps = request.processors.join(" ▸ ");
@@ -32,10 +32,10 @@ pub(super) fn format_request(request: &RequestExplanation, look: FormatOptions) 
         &mut out,
         &format!("{} · {items} · pipeline {}: {steps}{privacy}", request.signal, escape_unsafe(&request.pipeline)),
     );
-    request.items.iter().for_each(|one| write_item(one, look, &mut out));
+    request.items.iter().for_each(|item| write_item(item, options, &mut out));
     for part in &request.shared {
-        write_line(&mut out, &format!("\n{}", colour_text(look, "1", &escape_unsafe(&part.what))));
-        write_changes(part, look, &mut out);
+        write_line(&mut out, &format!("\n{}", colour_text(options, "1", &escape_unsafe(&part.node))));
+        write_changes(part, options, &mut out);
     }
     out
 }
@@ -44,25 +44,28 @@ fn write_line(out: &mut String, text: &str) {
     let _ = writeln!(out, "{text}"); // can't fail
 }
 
-fn write_item(item: &ItemExplanation, look: FormatOptions, out: &mut String) {
-    let place =
+fn write_item(item: &ItemExplanation, options: FormatOptions, out: &mut String) {
+    let ids_shown =
         [&item.trace_id, &item.span_id].into_iter().filter(|id| !id.is_empty()).map(String::as_str).collect::<Vec<_>>();
     write_line(
         out,
         &format!(
             "\n{}  {}",
-            colour_text(look, "1", &format!("{} {}", item.kind, escape_unsafe(&item.name))),
-            place.join("/")
+            colour_text(options, "1", &format!("{} {}", item.kind, escape_unsafe(&item.name))),
+            ids_shown.join("/")
         ),
     );
     let mut row = |name: &str, text: String| write_line(out, &format!("  {name:<8} {text}"));
     if let Some(reason) = item.refused {
-        row("refused", colour_text(look, "31", &format!("the gateway rejects this {}: {reason}", item.kind)));
+        row("refused", colour_text(options, "31", &format!("the gateway rejects this {}: {reason}", item.kind)));
     }
     match item.dialect {
         Some(dialect) => row(
             "dialect",
-            format!("{dialect}: {}", item.because.iter().map(|why| escape_unsafe(why)).collect::<Vec<_>>().join("; ")),
+            format!(
+                "{dialect}: {}",
+                item.dialect_conditions.iter().map(|why| escape_unsafe(why)).collect::<Vec<_>>().join("; ")
+            ),
         ),
         None if item.agent => {
             row("dialect", "none; counted as an agent's item because others of its trace or session are".to_owned())
@@ -70,30 +73,33 @@ fn write_item(item: &ItemExplanation, look: FormatOptions, out: &mut String) {
         None => row("dialect", "none".to_owned()),
     }
     let ids: Vec<String> = item.ids.iter().map(|(name, id)| format!("{name} {}", escape_unsafe(id))).collect();
-    row("is", [vec![item.is.to_owned()], ids].concat().join(" · "));
-    if let Some(told) = &item.tokens {
-        row("tokens", format_tokens(told));
+    row("is", [vec![item.role.to_owned()], ids].concat().join(" · "));
+    if let Some(tokens) = &item.tokens {
+        row("tokens", format_tokens(tokens));
     }
-    if let Some(told) = &item.price {
-        format_price(told).into_iter().enumerate().for_each(|(at, text)| row(if at == 0 { "price" } else { "" }, text));
+    if let Some(price) = &item.price {
+        format_price(price)
+            .into_iter()
+            .enumerate()
+            .for_each(|(at, text)| row(if at == 0 { "price" } else { "" }, text));
     }
-    let most = if look.full { usize::MAX } else { MAX_LISTED };
-    for vaulted in item.vault.iter().take(most) {
+    let max_listed = if options.full { usize::MAX } else { MAX_LISTED };
+    for vaulted in item.vault.iter().take(max_listed) {
         row(
             "vault",
             format!("{} ({}, {} bytes): {}", escape_unsafe(&vaulted.key), vaulted.part, vaulted.bytes, vaulted.rule),
         );
     }
-    if item.vault.len() > most {
-        row("", format!("… and {} more", item.vault.len() - most));
+    if item.vault.len() > max_listed {
+        row("", format!("… and {} more", item.vault.len() - max_listed));
     }
     if let Some(dropped) = &item.dropped {
         row(
             "dropped",
             colour_text(
-                look,
+                options,
                 "31",
-                &format!("by {}: rule {}", escape_unsafe(&dropped.by), escape_unsafe(&dropped.rule)),
+                &format!("by {}: rule {}", escape_unsafe(&dropped.filter), escape_unsafe(&dropped.rule)),
             ),
         );
     }
@@ -102,22 +108,22 @@ fn write_item(item: &ItemExplanation, look: FormatOptions, out: &mut String) {
     }
     for (at, part) in item.parts.iter().enumerate() {
         if at > 0 {
-            write_line(out, &format!("  {}", escape_unsafe(&part.what)));
+            write_line(out, &format!("  {}", escape_unsafe(&part.node)));
         }
-        write_changes(part, look, out);
+        write_changes(part, options, out);
     }
 }
 
-fn format_tokens(told: &TokenCounts) -> String {
+fn format_tokens(tokens: &TokenCounts) -> String {
     let list = |counts: &std::collections::BTreeMap<&str, u64>| {
         counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(" + ")
     };
-    let includes = match told.input_includes_cached {
+    let includes = match tokens.input_includes_cached {
         Some(true) => ", input includes cached",
         Some(false) => ", input without cached",
         None => "",
     };
-    format!("{}   (reported: {}{includes})", list(&told.buckets), list(&told.reported).replace(" + ", ", "))
+    format!("{}   (reported: {}{includes})", list(&tokens.buckets), list(&tokens.reported).replace(" + ", ", "))
 }
 
 fn format_price(price: &PriceExplanation) -> Vec<String> {
@@ -139,38 +145,41 @@ fn format_price(price: &PriceExplanation) -> Vec<String> {
             escape_unsafe(nearest)
         ));
     }
-    for one in &price.sum {
-        let times = one.usd_per_million.as_ref().map(|each| format!(" × {each} USD/million")).unwrap_or_default();
-        out.push(format!("{:<12} {:>10}{times} = {}", one.bucket, one.tokens, one.usd));
+    for line in &price.sum {
+        let times = line.usd_per_million.as_ref().map(|price| format!(" × {price} USD/million")).unwrap_or_default();
+        out.push(format!("{:<12} {:>10}{times} = {}", line.bucket, line.tokens, line.usd));
     }
     out.extend(price.flags.as_ref().map(|flags| format!("assumed: {}", format_value(flags, true))));
     out
 }
 
-fn write_changes(part: &ExplainedPart, look: FormatOptions, out: &mut String) {
-    for AttributeChange { key, now, before, after, rules, whole } in &part.changes {
-        let shown = |json: &Option<Json>| json.as_ref().map(|json| format_value(json, look.full)).unwrap_or_default();
+fn write_changes(part: &ExplainedPart, options: FormatOptions, out: &mut String) {
+    for AttributeChange { key, outcome, before, after, rules, replaced_because } in &part.changes {
+        let shown =
+            |json: &Option<Json>| json.as_ref().map(|json| format_value(json, options.full)).unwrap_or_default();
         let key = escape_unsafe(key);
-        let text = match *now {
+        let text = match *outcome {
             "kept" => format!("    {key} = {}", shown(before)),
-            "changed" => colour_text(look, "33", &format!("  ~ {key} = {}\n      → {}", shown(before), shown(after))),
-            "added" => colour_text(look, "32", &format!("  + {key} = {}", shown(after))),
-            other => colour_text(look, "31", &format!("  - {key} = {}  [{other}]", shown(before))),
+            "changed" => {
+                colour_text(options, "33", &format!("  ~ {key} = {}\n      → {}", shown(before), shown(after)))
+            }
+            "added" => colour_text(options, "32", &format!("  + {key} = {}", shown(after))),
+            other => colour_text(options, "31", &format!("  - {key} = {}  [{other}]", shown(before))),
         };
         write_line(out, &text);
-        if let Some(why) = whole {
+        if let Some(why) = replaced_because {
             write_line(out, &format!("        the whole text was replaced: {why}"));
         }
-        let most = if look.full { usize::MAX } else { MAX_LISTED };
-        for hit in rules.iter().take(most) {
-            let place = format!("characters {} to {}", hit.start, hit.end);
+        let max_listed = if options.full { usize::MAX } else { MAX_LISTED };
+        for hit in rules.iter().take(max_listed) {
+            let range = format!("characters {} to {}", hit.start, hit.end);
             write_line(
                 out,
-                &format!("        {} by {}: {} ({place})", hit.placeholder, escape_unsafe(&hit.rule), hit.why),
+                &format!("        {} by {}: {} ({range})", hit.placeholder, escape_unsafe(&hit.rule), hit.why),
             );
         }
-        if rules.len() > most {
-            write_line(out, &format!("        … and {} more", rules.len() - most));
+        if rules.len() > max_listed {
+            write_line(out, &format!("        … and {} more", rules.len() - max_listed));
         }
     }
 }
@@ -184,6 +193,6 @@ fn format_value(json: &Json, full: bool) -> String {
     format!("{cut}… ({} bytes)", text.len())
 }
 
-fn colour_text(look: FormatOptions, code: &str, text: &str) -> String {
-    if look.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+fn colour_text(options: FormatOptions, code: &str, text: &str) -> String {
+    if options.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }

@@ -48,25 +48,25 @@ pub(super) fn read_requests(path: &Path, signal: Option<Signal>) -> Result<Vec<(
 /// Parses one JSON request, or one per line.
 fn parse_json_requests(name: &str, bytes: &[u8]) -> Result<Vec<(Signal, Bytes)>, CommandError> {
     let text = std::str::from_utf8(bytes).map_err(|_| format!("{name} is neither text nor protobuf"))?;
-    let whole = tapped_request(text);
-    let whole = whole.as_deref().unwrap_or(text);
-    if let Some(signal) = signal_of_json(whole)
-        && let Ok(wire) = json::decode(signal, whole.as_bytes())
+    let document = tapped_request(text);
+    let document = document.as_deref().unwrap_or(text);
+    if let Some(signal) = signal_of_json(document)
+        && let Ok(wire) = json::decode(signal, document.as_bytes())
     {
         return Ok(vec![(signal, Bytes::from(wire))]);
     }
-    // Without a complete first line these are not JSON lines but one document, which may be broken anywhere.
+    // If the first line is not complete JSON, the file is one document, with an error anywhere in it.
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     if find_syntax_error(first).is_some() {
-        return Err(CommandError::Failed(format!("{name}: {}", document_error(text, whole))));
+        return Err(CommandError::Failed(format!("{name}: {}", document_error(text, document))));
     }
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !is_left_out(line));
-    let request = |(at, line): (usize, &str)| {
-        let place = || if at == 0 { name.to_owned() } else { format!("{name}, line {}", at + 1) };
+    let request = |(index, line): (usize, &str)| {
+        let line_name = || if index == 0 { name.to_owned() } else { format!("{name}, line {}", index + 1) };
         let inner = tapped_request(line);
         let line = inner.as_deref().unwrap_or(line);
-        let signal = signal_of_json(line).ok_or_else(|| format!("{}: {MISSING_REQUEST}", place()))?;
-        let wire = json::decode(signal, line.as_bytes()).map_err(|error| format!("{}: {error}", place()))?;
+        let signal = signal_of_json(line).ok_or_else(|| format!("{}: {MISSING_REQUEST}", line_name()))?;
+        let wire = json::decode(signal, line.as_bytes()).map_err(|error| format!("{}: {error}", line_name()))?;
         Ok((signal, Bytes::from(wire)))
     };
     lines.map(request).collect()
@@ -77,7 +77,7 @@ fn find_syntax_error(text: &str) -> Option<serde_json::Error> {
     serde_json::from_str::<serde::de::IgnoredAny>(text).err()
 }
 
-/// Why a document is not one JSON request. `request` is the request in it.
+/// Why a document is not one JSON request. `request` is the tapped request in `text`, or `text` itself.
 fn document_error(text: &str, request: &str) -> String {
     if let Some(error) = find_syntax_error(text) {
         return format!("not valid JSON: {error}");
@@ -96,8 +96,8 @@ fn document_error(text: &str, request: &str) -> String {
 
 /// The request in a line of `tap --json`.
 fn tapped_request(line: &str) -> Option<String> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    let (request, _) = (line.get("request")?, line.get("pipeline")?);
+    let tapped: serde_json::Value = serde_json::from_str(line).ok()?;
+    let (request, _) = (tapped.get("request")?, tapped.get("pipeline")?);
     Some(request.to_string())
 }
 
@@ -125,6 +125,7 @@ fn signal_of_file_name(path: &Path) -> Option<Signal> {
 
 fn guess_signal(bytes: &[u8]) -> Option<Signal> {
     let wire = Bytes::copy_from_slice(bytes);
-    let reads = |signal: &Signal| Payload::parse(*signal, wire.clone()).is_ok_and(|payload| payload.item_count() > 0);
-    Signal::ALL.into_iter().find(reads)
+    let has_items =
+        |signal: &Signal| Payload::parse(*signal, wire.clone()).is_ok_and(|payload| payload.item_count() > 0);
+    Signal::ALL.into_iter().find(has_items)
 }

@@ -1,6 +1,7 @@
 //! `tollgate explain FILE`: shows what the pipeline does to recorded telemetry, item by item, and why, before a back
 //! end gets any. It runs the processors of the configuration only: no spool, no network except a configured recogniser,
-//! nothing written. The user's payload is printed on standard output only. `app/dry` runs the processors.
+//! nothing written. The user's payload is printed on standard output only. `app/dry_run` runs
+//! the processors.
 
 mod compare;
 mod formatting;
@@ -62,23 +63,23 @@ pub(super) fn run(common: &CommonArgs, options: &ExplainArgs) -> Result<ExitStat
         |placed: &ConfiguredComponent<ProcessorSettings>| Some((placed.id.to_string(), placed.value.privacy()?));
     let profiles: HashMap<String, &'static str> = loaded.valid.processors.iter().filter_map(profile).collect();
     let mut dry = DryRun::new(loaded.valid, GatewayDeps::system())?;
-    let mut shown: Vec<RequestExplanation> = Vec::new();
+    let mut explanations: Vec<RequestExplanation> = Vec::new();
     for (signal, wire) in requests {
-        let passed = dry.process_request(signal, wire, options.pipeline.as_deref())?;
-        let privacy = passed.steps.iter().find_map(|step| profiles.get(&**step).copied());
-        let mut explained = RequestExplanation { privacy, ..compare::explain_request(dry.vocabulary(), &passed) };
+        let result = dry.process_request(signal, wire, options.pipeline.as_deref())?;
+        let privacy = result.steps.iter().find_map(|step| profiles.get(&**step).copied());
+        let mut explained = RequestExplanation { privacy, ..compare::explain_request(dry.vocabulary(), &result) };
         compare::add_nearest_models(&mut explained.items, &dry);
-        shown.push(explained);
+        explanations.push(explained);
     }
-    if shown.iter().all(|request| request.items.is_empty()) {
+    if explanations.iter().all(|request| request.items.is_empty()) {
         return Err(CommandError::Failed(format!(
             "{} contains no span, log record or data point: `explain` reads OTLP requests with `resourceSpans`, \
              `resourceLogs` or `resourceMetrics` at the top level, and lines of `tap --json`",
             options.file.display()
         )));
     }
-    let refused = shown.iter().flat_map(|request| &request.items).filter(|item| item.refused.is_some()).count();
-    print_explanations(&shown, dry.temporary_pseudonyms, options)?;
+    let refused = explanations.iter().flat_map(|request| &request.items).filter(|item| item.refused.is_some()).count();
+    print_explanations(&explanations, dry.temporary_pseudonyms, options)?;
     if refused == 0 {
         return Ok(ExitStatus::Success);
     }
@@ -90,19 +91,19 @@ pub(super) fn run(common: &CommonArgs, options: &ExplainArgs) -> Result<ExitStat
 
 /// Prints the explanations as JSON or text.
 fn print_explanations(
-    shown: &[RequestExplanation],
+    explanations: &[RequestExplanation],
     temporary_pseudonyms: bool,
     options: &ExplainArgs,
 ) -> Result<ExitStatus, CommandError> {
     if options.json {
-        let strange = temporary_pseudonyms;
-        let text =
-            serde_json::to_string_pretty(&serde_json::json!({ "requests": shown, "temporary_pseudonyms": strange }));
+        let json = serde_json::json!({ "requests": explanations, "temporary_pseudonyms": temporary_pseudonyms });
+        let text = serde_json::to_string_pretty(&json);
         let text = text.map_err(|_| "the explanation can't be written as JSON")?;
         return print_result(&format!("{}\n", escape_json(&text)));
     }
-    let look = formatting::FormatOptions { colour: use_colour_on_stdout(), full: options.full };
-    let mut text: Vec<String> = shown.iter().map(|request| formatting::format_request(request, look)).collect();
+    let format_options = formatting::FormatOptions { colour: use_colour_on_stdout(), full: options.full };
+    let mut text: Vec<String> =
+        explanations.iter().map(|request| formatting::format_request(request, format_options)).collect();
     if temporary_pseudonyms && text.iter().any(|text| contains_pseudonym(text)) {
         text.push(PSEUDONYM_NOTE.to_owned());
     }

@@ -114,21 +114,21 @@ fn compare_with_lists(
 ) -> Result<ExitStatus, CommandError> {
     let ours = read_table(rates)?;
     let table = ours.compile()?;
-    let (mut all, mut text) = (Vec::new(), format!("{}\n", table.stamp()));
+    let (mut comparisons, mut text) = (Vec::new(), format!("{}\n", table.stamp()));
     for (format, path) in lists {
         let Some(path) = path else { continue };
         let list = fs::read_to_string(path)
             .map_err(|error| format!("{}: {}", path.display(), describe_io_error(error.kind())))?;
         let theirs = import(*format, &list, "check")?;
-        let compared = ours.differences(&theirs.source);
-        text.push_str(&render_rates::comparison_text(format.as_str(), &compared));
-        all.push(render_rates::comparison_json(format.as_str(), &compared));
+        let comparison = ours.differences(&theirs.source);
+        text.push_str(&render_rates::comparison_text(format.as_str(), &comparison));
+        comparisons.push(render_rates::comparison_json(format.as_str(), &comparison));
     }
-    if all.is_empty() {
+    if comparisons.is_empty() {
         return Err("no price list given: use --litellm, --genai-prices or --models-dev".into());
     }
     if as_json {
-        print_pretty_json(&json!({"version": table.version(), "sha256": table.digest(), "lists": all}))?;
+        print_pretty_json(&json!({"version": table.version(), "sha256": table.digest(), "lists": comparisons}))?;
     } else {
         print(&text)?;
     }
@@ -139,22 +139,22 @@ fn import_list(
     format: &str,
     file: &Path,
     output: Option<&Path>,
-    onto: Option<&str>,
-    (at, version): (Option<String>, Option<String>),
-    each: bool,
+    base: Option<&str>,
+    (changed_from, version): (Option<String>, Option<String>),
+    list_skipped: bool,
 ) -> Result<ExitStatus, CommandError> {
     let Some(format) = PriceListFormat::parse(format) else {
         return Err(CommandError::Usage("the format must be `litellm`, `genai-prices` or `models.dev`".to_owned()));
     };
     let text =
         fs::read_to_string(file).map_err(|error| format!("{}: {}", file.display(), describe_io_error(error.kind())))?;
-    let at = at.unwrap_or_else(|| vault::object_names::rfc3339(SystemClock::new().now()));
-    let version = version.unwrap_or_else(|| at.clone());
+    let changed_from = changed_from.unwrap_or_else(|| vault::object_names::rfc3339(SystemClock::new().now()));
+    let version = version.unwrap_or_else(|| changed_from.clone());
     let imported =
         import(format, &text, &version).map_err(|error| RatesError(format!("{}: {}", file.display(), error.0)))?;
-    let table = match onto {
+    let table = match base {
         None => imported.source,
-        Some(onto) => read_table(onto)?.merge_import(&imported.source, &at, &version),
+        Some(base) => read_table(base)?.merge_import(&imported.source, &changed_from, &version),
     };
     let size = table.compile()?.size_summary();
     match output {
@@ -165,7 +165,7 @@ fn import_list(
             print_to_stderr(&format!("{}: {size}", path.display()));
         }
     }
-    print_to_stderr(&render_rates::left_out_text(&imported.skipped, &imported.unsupported, each));
+    print_to_stderr(&render_rates::left_out_text(&imported.skipped, &imported.unsupported, list_skipped));
     Ok(ExitStatus::Success)
 }
 
@@ -175,7 +175,7 @@ fn diff_tables(old: &str, new: &str, accept: &[String], as_json: bool) -> Result
         table.compile()?;
     }
     let findings = old.diff(&new, accept);
-    let count = |gravity| findings.iter().filter(|finding: &&TableFinding| finding.severity == gravity).count();
+    let count = |severity| findings.iter().filter(|finding: &&TableFinding| finding.severity == severity).count();
     let refused = count(FindingSeverity::Refusal);
     if as_json {
         print_pretty_json(&render_rates::findings_json(&old, &new, &findings))?;

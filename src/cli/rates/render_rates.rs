@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use rates::import::PriceListComparison;
 use rates::{ListedModel, OverlayChange, TableFinding, TableSource};
 
-/// The most differences per list that the text output shows.
+/// Maximum number of differences per list in the text output.
 const MAX_LINES: usize = 200;
 
 /// A model as JSON.
@@ -15,9 +15,9 @@ pub(super) fn model_json(listed: &ListedModel) -> Json {
     let windows: Vec<Json> = (listed.windows.iter())
         .map(|window| {
             let prices: serde_json::Map<String, Json> =
-                window.prices.iter().map(|sold| (sold.unit.clone(), json!(sold.price))).collect();
+                window.prices.iter().map(|price| (price.unit.clone(), json!(price.price))).collect();
             let sources: serde_json::Map<String, Json> = (window.prices.iter())
-                .filter_map(|sold| Some((sold.unit.clone(), json!(sold.source.as_ref()?))))
+                .filter_map(|price| Some((price.unit.clone(), json!(price.source.as_ref()?))))
                 .collect();
             let window = json!({"from": window.from, "to": window.to, "prices": prices});
             if sources.is_empty() { window } else { with_entry(window, "sources", Json::Object(sources)) }
@@ -38,9 +38,9 @@ pub(super) fn model_text(listed: &ListedModel) -> String {
     let mut text = format!("{}\n  ids: {}\n", listed.place, listed.ids.join(", "));
     for window in &listed.windows {
         text.push_str(&format!("  {}:\n", format_period(window.from.as_deref(), window.to.as_deref())));
-        for sold in &window.prices {
-            let line = format!("    {:<44} {:<12} {:<22}", sold.unit, sold.price, sold.measure());
-            text.push_str(format!("{line} {}", sold.source.as_deref().unwrap_or_default()).trim_end());
+        for price in &window.prices {
+            let line = format!("    {:<44} {:<12} {:<22}", price.unit, price.price, price.measure());
+            text.push_str(format!("{line} {}", price.source.as_deref().unwrap_or_default()).trim_end());
             text.push('\n');
         }
     }
@@ -82,45 +82,45 @@ pub(super) fn change_text(change: &OverlayChange) -> String {
 }
 
 /// A comparison of two tables as JSON.
-pub(super) fn comparison_json(name: &str, compared: &PriceListComparison) -> Json {
-    let differences: Vec<Json> = (compared.differences.iter())
+pub(super) fn comparison_json(name: &str, comparison: &PriceListComparison) -> Json {
+    let differences: Vec<Json> = (comparison.differences.iter())
         .map(|(model, unit, ours, theirs)| json!({"model": model, "unit": unit, "ours": ours, "theirs": theirs}))
         .collect();
-    json!({"list": name, "both": compared.both, "equal": compared.equal, "theirs_only": compared.theirs_only, "differences": differences})
+    json!({"list": name, "both": comparison.both, "equal": comparison.equal, "theirs_only": comparison.theirs_only, "differences": differences})
 }
 
 /// A comparison of two tables as text.
-pub(super) fn comparison_text(name: &str, compared: &PriceListComparison) -> String {
+pub(super) fn comparison_text(name: &str, comparison: &PriceListComparison) -> String {
     let mut text = format!(
         "\n{name}: {} models in both tables, {} with equal list prices, {} only in this list\n",
-        compared.both, compared.equal, compared.theirs_only
+        comparison.both, comparison.equal, comparison.theirs_only
     );
-    for (model, unit, ours, theirs) in compared.differences.iter().take(MAX_LINES) {
+    for (model, unit, ours, theirs) in comparison.differences.iter().take(MAX_LINES) {
         let ours = if ours.is_empty() { "-" } else { ours };
         text.push_str(&format!("  {model:<56} {unit:<16} {ours:>12} {theirs:>12}\n"));
     }
-    if compared.differences.len() > MAX_LINES {
-        text.push_str(&format!("  … and {} more (--json shows all)\n", compared.differences.len() - MAX_LINES));
+    if comparison.differences.len() > MAX_LINES {
+        text.push_str(&format!("  … and {} more (--json shows all)\n", comparison.differences.len() - MAX_LINES));
     }
     text
 }
 
-/// The entries that an import left out, counted by reason, with ids if `each`, and the unknown keys.
+/// The entries that an import left out, counted by reason (with their ids if `list_ids`), and the unknown keys.
 pub(super) fn left_out_text(
     skipped: &[(String, &'static str)],
-    unread: &BTreeMap<String, usize>,
-    each: bool,
+    unknown_keys: &BTreeMap<String, usize>,
+    list_ids: bool,
 ) -> String {
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     skipped.iter().for_each(|(id, why)| reasons.entry(why).or_default().push(id));
     let mut text = format!("{} entries left out", skipped.len());
     for (why, ids) in &reasons {
         text.push_str(&format!("\n{:>6}  {why}", ids.len()));
-        ids.iter().filter(|_| each).for_each(|id| text.push_str(&format!("\n          {id}")));
+        ids.iter().filter(|_| list_ids).for_each(|id| text.push_str(&format!("\n          {id}")));
     }
-    if !unread.is_empty() {
-        let words: Vec<String> = unread.iter().map(|(word, times)| format!("{word} {times}")).collect();
-        text.push_str(&format!("\nnot read, because rate tables have no field for it: {}", words.join(", ")));
+    if !unknown_keys.is_empty() {
+        let counts: Vec<String> = unknown_keys.iter().map(|(key, count)| format!("{key} {count}")).collect();
+        text.push_str(&format!("\nnot read, because rate tables have no field for it: {}", counts.join(", ")));
     }
     text
 }

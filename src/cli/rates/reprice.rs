@@ -32,7 +32,7 @@ use telemetry::Meter;
 use vault::index_row::IndexRow;
 use vault::object_names::{UNATTRIBUTED, rfc3339};
 
-/// The most calls that the text output lists.
+/// Maximum number of calls that the text output lists.
 const MAX_LINES: usize = 200;
 
 /// Options of `rates reprice`.
@@ -75,7 +75,7 @@ pub(crate) struct RepriceArgs {
     #[arg(long, value_name = "FILE")]
     pseudonym_key: Option<PathBuf>,
     #[command(flatten)]
-    reach: StoreAccessArgs,
+    store_access: StoreAccessArgs,
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -108,7 +108,7 @@ pub(super) struct RepriceReport {
     pub(super) lines: Vec<RepricedCall>,
     /// Number of rows from older versions, which did not store the basis of a price.
     pub(super) without_basis: u64,
-    /// Number of rows whose tenant is unknown, priced without the existing overlays of single tenants.
+    /// Number of rows whose tenant is unknown although overlays of single tenants exist: priced without those overlays.
     pub(super) unknown_tenants: u64,
 }
 
@@ -116,7 +116,7 @@ pub(super) struct RepriceReport {
 #[derive(Default)]
 pub(super) struct TenantLookup {
     pub(super) key: Option<Pseudonymizer>,
-    /// The tenant that was asked for.
+    /// The tenant requested with `--tenant`.
     pub(super) wanted: Option<String>,
 }
 
@@ -130,13 +130,13 @@ impl TenantLookup {
         Ok(Self { key: key.transpose()?, wanted: options.tenant.clone() })
     }
 
-    /// The tenant's name of a row, if it can be determined.
-    fn find_tenant<'a>(&'a self, rates: &'a RateTables, account: &str, shown: &'a str) -> Option<&'a str> {
-        if !shown.starts_with(PREFIX) {
-            return Some(shown);
+    /// The name of a row's tenant, if it can be determined.
+    fn find_tenant<'a>(&'a self, rates: &'a RateTables, account: &str, shown_tenant: &'a str) -> Option<&'a str> {
+        if !shown_tenant.starts_with(PREFIX) {
+            return Some(shown_tenant);
         }
         let key = self.key.as_ref()?;
-        rates.tenants().chain(self.wanted.as_deref()).find(|name| key.pseudonym(account, name) == shown)
+        rates.tenants().chain(self.wanted.as_deref()).find(|name| key.pseudonym(account, name) == shown_tenant)
     }
 }
 
@@ -149,24 +149,24 @@ pub(super) fn run(options: &RepriceArgs) -> Result<ExitStatus, CommandError> {
     }
     let base = read_table(&options.rates)?;
     let overlays = options.overlay.iter().map(|path| read_table(path)).collect::<Result<Vec<_>, _>>()?;
-    let build = || RateTables::build(&base, &overlays);
+    let build_tables = || RateTables::build(&base, &overlays);
     let mut report = RepriceReport::default();
     if options.files.is_empty() {
-        price_index(options, &build()?, &TenantLookup::from_options(options)?, &mut report)?;
+        price_index(options, &build_tables()?, &TenantLookup::from_options(options)?, &mut report)?;
     } else {
-        let mut calls = CallPricer::new(build()?, options.fees)?;
+        let mut calls = CallPricer::new(build_tables()?, options.fees)?;
         for path in &options.files {
             calls.price_file(path, options.signal.as_deref(), &mut report)?;
         }
     }
     let (from, to) = (parse_instant(options.from.as_deref())?, parse_instant(options.to.as_deref())?);
-    let within = |line: &RepricedCall| {
+    let is_selected = |line: &RepricedCall| {
         from.as_ref().is_none_or(|from| line.began >= *from)
             && to.as_ref().is_none_or(|to| line.began < *to)
             && options.tenant.as_ref().is_none_or(|tenant| *tenant == line.tenant)
             && (!options.only_unpriced || line.old.is_none())
     };
-    report.lines.retain(within);
+    report.lines.retain(is_selected);
     report.lines.sort();
     if options.json {
         print_pretty_json(&as_json(&report))?;
@@ -222,9 +222,9 @@ impl CallPricer {
             return self.price_request(&name, signal, bytes.into(), report);
         }
         let text = std::str::from_utf8(&bytes).map_err(|_| format!("{name}: not UTF-8"))?;
-        let whole = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+        let is_one_document = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         let requests: Vec<&str> =
-            if whole { vec![text] } else { text.lines().filter(|line| !line.trim().is_empty()).collect() };
+            if is_one_document { vec![text] } else { text.lines().filter(|line| !line.trim().is_empty()).collect() };
         for request in requests {
             let signal = match (request.contains("\"resourceSpans\""), request.contains("\"resourceLogs\"")) {
                 (true, _) => Signal::Traces,
@@ -318,17 +318,17 @@ impl CallPricer {
 fn price_index(
     options: &RepriceArgs,
     rates: &RateTables,
-    known: &TenantLookup,
+    tenants: &TenantLookup,
     report: &mut RepriceReport,
 ) -> Result<(), CommandError> {
-    let location = options.reach.location(options.store.as_deref().unwrap_or_default(), None);
+    let location = options.store_access.location(options.store.as_deref().unwrap_or_default(), None);
     block_on(async {
         let vault = Vault::from_location(&location)?;
         let account = options.account.as_deref();
-        let mut each = |row| reprice_row(&row, rates, known, options.fees, report);
-        let closed = each_row(&vault, account, &|_| true, &mut each).await?;
-        // A sum without unreadable lines would look complete.
-        if closed.is_empty() { Ok(()) } else { Err(CommandError::Failed(closed.join("\n"))) }
+        let mut on_row = |row| reprice_row(&row, rates, tenants, options.fees, report);
+        let unreadable = each_row(&vault, account, &|_| true, &mut on_row).await?;
+        // A total that lacks the unreadable lines would look complete.
+        if unreadable.is_empty() { Ok(()) } else { Err(CommandError::Failed(unreadable.join("\n"))) }
     })
 }
 
@@ -336,7 +336,7 @@ fn price_index(
 pub(super) fn reprice_row(
     row: &IndexRow,
     rates: &RateTables,
-    known: &TenantLookup,
+    tenants: &TenantLookup,
     fees: bool,
     report: &mut RepriceReport,
 ) {
@@ -348,9 +348,10 @@ pub(super) fn reprice_row(
         report.without_basis += 1;
         return;
     };
-    let tenant = known.find_tenant(rates, &tail.account, &tail.tenant);
-    // The tenant's name may be private; then the overlay that priced the call identifies its table.
-    let contract = basis.contract.as_deref().filter(|_| tenant.is_none()).and_then(|own| rates.table_by_contract(own));
+    let tenant = tenants.find_tenant(rates, &tail.account, &tail.tenant);
+    // If the tenant's name is private, the overlay that priced the call (its contract) identifies the table.
+    let contract =
+        basis.contract.as_deref().filter(|_| tenant.is_none()).and_then(|contract| rates.table_by_contract(contract));
     if tenant.is_none() && contract.is_none() && rates.tenants().next().is_some() {
         report.unknown_tenants += 1;
     }
@@ -380,13 +381,14 @@ pub(super) fn reprice_row(
 
 /// Exact totals: old, new, and the number of calls without an old and a new price.
 fn total_prices(report: &RepriceReport) -> (Option<Usd>, Option<Usd>, usize, usize) {
-    let sum = |pick: fn(&RepricedCall) -> &Option<String>| {
-        let mut amounts = report.lines.iter().filter_map(|line| pick(line).as_deref());
+    let sum = |price_of: fn(&RepricedCall) -> &Option<String>| {
+        let mut amounts = report.lines.iter().filter_map(|line| price_of(line).as_deref());
         amounts.try_fold(Usd::ZERO, |sum, text| sum.plus(Usd::parse(text)?))
     };
-    let none =
-        |pick: fn(&RepricedCall) -> &Option<String>| report.lines.iter().filter(|line| pick(line).is_none()).count();
-    (sum(|line| &line.old), sum(|line| &line.new), none(|line| &line.old), none(|line| &line.new))
+    let count_without = |price_of: fn(&RepricedCall) -> &Option<String>| {
+        report.lines.iter().filter(|line| price_of(line).is_none()).count()
+    };
+    (sum(|line| &line.old), sum(|line| &line.new), count_without(|line| &line.old), count_without(|line| &line.new))
 }
 
 /// The new price minus the old one, if both are known.
@@ -396,7 +398,7 @@ fn price_change(line: &RepricedCall) -> Option<String> {
 }
 
 pub(super) fn as_json(report: &RepriceReport) -> Json {
-    let (old, new, old_without, new_without) = total_prices(report);
+    let (old, new, unpriced_before, unpriced_after) = total_prices(report);
     let calls: Vec<Json> = (report.lines.iter())
         .map(|line| {
             json!({"at": line.began, "trace_id": line.trace, "span_id": line.span, "tenant": line.tenant, "model": line.model,
@@ -405,8 +407,8 @@ pub(super) fn as_json(report: &RepriceReport) -> Json {
         })
         .collect();
     let text = |usd: Option<Usd>| usd.map(|usd| usd.to_string());
-    json!({"calls": calls, "old_usd": text(old), "new_usd": text(new), "unpriced_before": old_without,
-        "unpriced_after": new_without, "rows_without_basis": report.without_basis, "rows_of_unknown_tenants": report.unknown_tenants})
+    json!({"calls": calls, "old_usd": text(old), "new_usd": text(new), "unpriced_before": unpriced_before,
+        "unpriced_after": unpriced_after, "rows_without_basis": report.without_basis, "rows_of_unknown_tenants": report.unknown_tenants})
 }
 
 fn as_text(report: &RepriceReport) -> String {
@@ -414,16 +416,16 @@ fn as_text(report: &RepriceReport) -> String {
     let changed: Vec<&RepricedCall> = report.lines.iter().filter(|line| line.old != line.new).collect();
     for line in changed.iter().take(MAX_LINES) {
         let (old, new) = (line.old.as_deref().unwrap_or("unpriced"), line.new.as_deref().unwrap_or(&line.reason));
-        let at = line.began.get(..19).unwrap_or(&line.began);
-        text.push_str(&format!("{at}  {:<16} {:<32} {old:>16} -> {new:<16}\n", line.tenant, line.model));
+        let began = line.began.get(..19).unwrap_or(&line.began);
+        text.push_str(&format!("{began}  {:<16} {:<32} {old:>16} -> {new:<16}\n", line.tenant, line.model));
     }
     if changed.len() > MAX_LINES {
         text.push_str(&format!("… and {} more (--json shows all)\n", changed.len() - MAX_LINES));
     }
-    let (old, new, old_without, new_without) = total_prices(report);
+    let (old, new, unpriced_before, unpriced_after) = total_prices(report);
     let usd = |usd: Option<Usd>| usd.map_or("too large".to_owned(), |usd| usd.to_string());
     text.push_str(&format!(
-        "{}, {} with another price: {} USD before ({old_without} without a price), {} USD after ({new_without} without)\n",
+        "{}, {} with another price: {} USD before ({unpriced_before} without a price), {} USD after ({unpriced_after} without)\n",
         format_count(report.lines.len(), "call"),
         changed.len(),
         usd(old),

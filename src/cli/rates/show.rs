@@ -65,8 +65,8 @@ fn find_cost_settings(common: &CommonArgs, wanted: Option<&str>) -> Result<CostS
         .collect();
     match (found.pop(), found.as_slice()) {
         (Some((_, settings)), []) => Ok(settings),
-        (Some((last, _)), others) => {
-            let ids: Vec<&str> = others.iter().map(|(id, _)| id.as_str()).chain([last.as_str()]).collect();
+        (Some((last, _)), other_processors) => {
+            let ids: Vec<&str> = other_processors.iter().map(|(id, _)| id.as_str()).chain([last.as_str()]).collect();
             Err(CommandError::Usage(format!(
                 "several processors price calls; select one with --processor {}",
                 ids.join("|")

@@ -1,6 +1,6 @@
 //! [`PrivateTextFinder`]: applies the rules of a configuration, and its recogniser if there is one, to one text at a
 //! time. Without an answer of the recogniser, the text has no result. Every text is sent; a gateway selects the texts
-//! in `processors/redact/ask`.
+//! in `processors/redact/recogniser_texts`.
 
 use std::sync::Arc;
 
@@ -30,11 +30,11 @@ impl PrivateTextFinder {
     /// The recogniser's client can't be built.
     pub(super) fn new(settings: RedactSettings) -> Result<Self, CommandError> {
         let mut runtime = None;
-        let asks = settings
+        let client = settings
             .recogniser
-            .map(|asks| build_recogniser("redact".into(), asks, &GatewayDeps::system(), &mut runtime));
-        let presidio = asks.transpose()?;
-        Ok(Self { detector: settings.detector, scratch: SearchScratch::new(), recogniser: runtime.zip(presidio) })
+            .map(|settings| build_recogniser("redact".into(), settings, &GatewayDeps::system(), &mut runtime));
+        let client = client.transpose()?;
+        Ok(Self { detector: settings.detector, scratch: SearchScratch::new(), recogniser: runtime.zip(client) })
     }
 
     /// Finds private parts of a text.
@@ -49,7 +49,7 @@ impl PrivateTextFinder {
             return Ok(&[]);
         }
         let answers = runtime.block_on(presidio.recognise("default".into(), vec![text.into()]));
-        let named = answers.findings(text).ok_or(NO_ANSWER)?;
-        Ok(self.detector.find_with_entities("", text, named, &mut self.scratch))
+        let entities = answers.findings(text).ok_or(NO_ANSWER)?;
+        Ok(self.detector.find_with_entities("", text, entities, &mut self.scratch))
     }
 }

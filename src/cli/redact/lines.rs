@@ -1,5 +1,5 @@
-//! Reads JSON lines, plain or labelled, of at most [`LONGEST`] bytes. Invalid UTF-8 and unpaired surrogates are read as
-//! U+FFFD, as in the gateway. Errors name the line and the fault of its structure, never its contents.
+//! Reads JSON lines, plain or labelled, of less than [`MAX_LINE_BYTES`] bytes. Invalid UTF-8 and unpaired surrogates
+//! are read as U+FFFD, as in the gateway. Errors name the line and the fault of its structure, never its contents.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -10,7 +10,7 @@ use crate::cli::error::CommandError;
 use kernel::files::describe_io_error;
 use redaction::score::TypedRange;
 
-/// The longest line, in bytes.
+/// A line of this many bytes is too long.
 const MAX_LINE_BYTES: u64 = 256 << 20;
 
 /// One line. Unknown keys are ignored.
@@ -33,7 +33,7 @@ pub(super) struct LabelMetadata {
     pub(super) judged: Option<Vec<String>>,
 }
 
-/// A label as a range of characters.
+/// A label as a range of characters, with its type.
 #[derive(Deserialize)]
 struct LabelSpan {
     start: usize,
@@ -60,22 +60,22 @@ impl InputRecord {
 /// A reader of lines.
 pub(super) struct RecordReader<R> {
     name: String,
-    from: BufReader<R>,
+    input: BufReader<R>,
     line: Vec<u8>,
     number: usize,
 }
 
 impl<R: Read> RecordReader<R> {
-    pub(super) fn new(name: String, from: BufReader<R>) -> Self {
-        Self { name, from, line: Vec::new(), number: 0 }
+    pub(super) fn new(name: String, input: BufReader<R>) -> Self {
+        Self { name, input, line: Vec::new(), number: 0 }
     }
 
-    /// The number of the last line, starting at 1.
+    /// The number of the line that was read last, starting at 1.
     pub(super) fn number(&self) -> usize {
         self.number
     }
 
-    /// An error at the last line.
+    /// An error at the line that was read last.
     pub(super) fn line_error(&self, what: &str) -> CommandError {
         CommandError::Failed(format!("{}, line {}: {what}", self.name, self.number))
     }
@@ -85,7 +85,7 @@ impl<R: Read> RecordReader<R> {
         loop {
             self.line.clear();
             self.number += 1;
-            let read = (&mut self.from).take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line);
+            let read = (&mut self.input).take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line);
             match read {
                 Ok(0) => return Ok(None),
                 Err(error) => return Err(self.line_error(&format!("can't read: {}", describe_io_error(error.kind())))),
@@ -97,7 +97,6 @@ impl<R: Read> RecordReader<R> {
             if self.line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            // The parser's own message may quote the line, so it is replaced.
             let line = if self.number == 1 {
                 self.line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.line)
             } else {
@@ -107,6 +106,7 @@ impl<R: Read> RecordReader<R> {
                 Some(line) => serde_json::from_str(&line),
                 None => Err(error),
             });
+            // The parser's own message may quote the line, so it is replaced.
             let record: InputRecord = read.map_err(|error| self.line_error(&describe_json_error(&error)))?;
             if record.text.is_none() && record.meta.is_none() {
                 return Err(self.line_error("`text` is missing"));
@@ -126,23 +126,24 @@ fn replace_invalid_text(line: &[u8]) -> Option<String> {
     let (mut rest, mut changed) = (&*text, matches!(text, std::borrow::Cow::Owned(_)));
     while let Some((before, escape)) = rest.find('\\').and_then(|at| rest.split_at_checked(at)) {
         out.push_str(before);
-        let half = |from: usize, range: std::ops::Range<u16>| {
-            let digits = escape.get(from..)?.strip_prefix("\\u")?.get(..4)?;
+        // A surrogate is an escape `\uXXXX` of 6 bytes; a pair of a high and a low one has 12.
+        let surrogate_at = |offset: usize, range: std::ops::Range<u16>| {
+            let digits = escape.get(offset..)?.strip_prefix("\\u")?.get(..4)?;
             u16::from_str_radix(digits, 16).ok().filter(|unit| range.contains(unit))
         };
-        let (high, low) = (half(0, 0xd800..0xdc00), half(0, 0xdc00..0xe000));
-        let len = match (high, half(6, 0xdc00..0xe000)) {
+        let (high, low) = (surrogate_at(0, 0xd800..0xdc00), surrogate_at(0, 0xdc00..0xe000));
+        let len = match (high, surrogate_at(6, 0xdc00..0xe000)) {
             (Some(_), Some(_)) => 12,
             (Some(_), None) => 6,
             _ if low.is_some() => 6,
             // An escaped backslash does not start another escape.
             _ => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
         };
-        let alone = len == 6;
-        changed |= alone;
-        let (taken, behind) = escape.split_at_checked(len).unwrap_or((escape, ""));
-        out.push_str(if alone { "\u{fffd}" } else { taken });
-        rest = behind;
+        let is_unpaired = len == 6;
+        changed |= is_unpaired;
+        let (copied, remaining) = escape.split_at_checked(len).unwrap_or((escape, ""));
+        out.push_str(if is_unpaired { "\u{fffd}" } else { copied });
+        rest = remaining;
     }
     out.push_str(rest);
     changed.then_some(out)

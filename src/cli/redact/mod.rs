@@ -100,23 +100,23 @@ fn open_input(path: &Path) -> Result<RecordReader<Box<dyn Read>>, CommandError> 
 
 fn redact_file(finder: &mut PrivateTextFinder, input: &Path, output: &Path) -> Result<(), CommandError> {
     let mut lines = open_input(input)?;
-    let failed = |error: io::Error| {
+    let write_error = |error: io::Error| {
         CommandError::Failed(format!("can't write {}: {}", output.display(), describe_io_error(error.kind())))
     };
-    let to: Box<dyn Write> = match is_dash(output) {
+    let output_file: Box<dyn Write> = match is_dash(output) {
         true => Box::new(io::stdout().lock()),
-        false => Box::new(File::create(output).map_err(failed)?),
+        false => Box::new(File::create(output).map_err(write_error)?),
     };
-    let mut to = BufWriter::with_capacity(1 << 20, to);
+    let mut output_file = BufWriter::with_capacity(1 << 20, output_file);
     let mut progress = LineProgress::new(!is_dash(output));
     while let Some(record) = lines.next_record()? {
         let Some(text) = &record.text else { continue };
         let line = render_results::redact_line(finder, &record, text).map_err(|what| lines.line_error(what))?;
-        to.write_all(&line).or_else(exit_on_broken_pipe).map_err(failed)?;
+        output_file.write_all(&line).or_else(exit_on_broken_pipe).map_err(write_error)?;
         progress.update(lines.number());
     }
     progress.end();
-    to.flush().or_else(exit_on_broken_pipe).map_err(failed)
+    output_file.flush().or_else(exit_on_broken_pipe).map_err(write_error)
 }
 
 /// Exits with 0 if the reader has gone away, like standard tools.
@@ -131,17 +131,17 @@ fn score_file(finder: &mut PrivateTextFinder, file: &Path, as_json: bool) -> Res
     let mut lines = open_input(file)?;
     let mut score = RedactionScore::default();
     let mut progress = LineProgress::new(true);
-    let mut begun = false;
+    let mut has_texts = false;
     while let Some(record) = lines.next_record()? {
-        if let Some(meta) = &record.meta {
-            if begun {
+        if let Some(metadata) = &record.meta {
+            if has_texts {
                 return Err(lines.line_error("the `meta` line must be the first line"));
             }
-            let judged = meta.judged.as_ref().map(|types| types.iter().cloned().collect::<BTreeSet<String>>());
+            let judged = metadata.judged.as_ref().map(|types| types.iter().cloned().collect::<BTreeSet<String>>());
             score = RedactionScore::new(judged);
         }
         let Some(text) = &record.text else { continue };
-        begun = true;
+        has_texts = true;
         score_record(finder, &record, text, &mut score).map_err(|what| lines.line_error(what))?;
         progress.update(lines.number());
     }
@@ -162,13 +162,13 @@ fn score_record(
     let text = text.replace(SCANNER_GUARD, "");
     let labels = record.labels(&text)?;
     let detector = Arc::clone(&finder.detector);
-    let placed = render_results::to_marked(&detector, finder.find(&text)?);
+    let found = render_results::to_typed_ranges(&detector, finder.find(&text)?);
     let (group, near_miss) = (record.group.as_deref().unwrap_or("-"), record.near_miss.unwrap_or(false));
-    score.add(&LabelledText { text: &text, labels: &labels, placed: &placed, group, near_miss });
+    score.add(&LabelledText { text: &text, labels: &labels, placed: &found, group, near_miss });
     Ok(())
 }
 
-/// The progress shown on a terminal.
+/// The number of lines read so far, shown on a terminal.
 struct LineProgress {
     is_terminal: bool,
     has_printed: bool,
@@ -185,9 +185,9 @@ impl LineProgress {
     fn update(&mut self, line: usize) {
         if self.is_terminal && line.is_multiple_of(PROGRESS_INTERVAL) {
             self.has_printed = true;
-            let mut to = io::stderr().lock();
-            let written = write!(to, "\r{line} lines").and_then(|()| to.flush());
-            drop(written);
+            let mut stderr = io::stderr().lock();
+            let printed = write!(stderr, "\r{line} lines").and_then(|()| stderr.flush());
+            drop(printed);
         }
     }
 

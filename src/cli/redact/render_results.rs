@@ -45,13 +45,13 @@ pub(super) fn redact_line(
     let hits = finder.find(text)?;
     let redacted = replace_hits(text, hits, &mut |hit, _, out| out.push_str(detector.placeholder(hit)));
     let (mut bytes, mut chars) = (0, 0);
-    let mut upto = |at: usize| {
+    let mut chars_before = |at: usize| {
         chars += text.get(bytes..at).unwrap_or_default().chars().count();
         bytes = at;
         chars
     };
     let span = |hit: &RedactionHit| {
-        let (start, end) = (upto(hit.range.start), upto(hit.range.end));
+        let (start, end) = (chars_before(hit.range.start), chars_before(hit.range.end));
         RedactedSpan { start, end, kind: placeholder_type(detector.placeholder(hit)) }
     };
     let spans = hits.iter().map(span).collect();
@@ -60,33 +60,36 @@ pub(super) fn redact_line(
     Ok(line)
 }
 
-/// Findings in the form that is scored.
-pub(super) fn to_marked(detector: &Detector, hits: &[RedactionHit]) -> Vec<TypedRange> {
-    let marked = |hit: &RedactionHit| TypedRange {
+/// The ranges and types of hits, as [`RedactionScore`] compares them with the labels.
+pub(super) fn to_typed_ranges(detector: &Detector, hits: &[RedactionHit]) -> Vec<TypedRange> {
+    let typed_range = |hit: &RedactionHit| TypedRange {
         range: hit.range.clone(),
         kind: placeholder_type(detector.placeholder(hit)).to_owned(),
     };
-    hits.iter().map(marked).collect()
+    hits.iter().map(typed_range).collect()
 }
 
-/// The figures as JSON.
+/// The figures as JSON. `placed` is the number of replacements, `right` of those that match a label.
 pub(super) fn as_json(score: &RedactionScore) -> String {
-    let tally = |tally: &ScoreCounts| {
+    let counts_json = |counts: &ScoreCounts| {
         json!({
-            "labels": tally.labels, "found": tally.found, "leaked": tally.leaked, "placed": tally.placed,
-            "right": tally.correct, "near_misses": tally.near_misses, "clean_texts": tally.clean,
-            "recall": tally.recall(), "leak": tally.leak(), "precision": tally.precision(), "f2": tally.f2(),
-            "clean": tally.clean(),
+            "labels": counts.labels, "found": counts.found, "leaked": counts.leaked, "placed": counts.placed,
+            "right": counts.correct, "near_misses": counts.near_misses, "clean_texts": counts.clean,
+            "recall": counts.recall(), "leak": counts.leak(), "precision": counts.precision(), "f2": counts.f2(),
+            "clean": counts.clean(),
         })
     };
-    let map = |tallies: &std::collections::BTreeMap<String, ScoreCounts>| {
-        tallies.iter().map(|(name, one)| (name.clone(), tally(one))).collect::<serde_json::Map<String, Json>>()
+    let map_json = |counts_by_name: &std::collections::BTreeMap<String, ScoreCounts>| {
+        counts_by_name
+            .iter()
+            .map(|(name, counts)| (name.clone(), counts_json(counts)))
+            .collect::<serde_json::Map<String, Json>>()
     };
     let confused: Vec<Json> = (score.confused.iter())
-        .map(|((label, told), count)| json!({"label": label, "detected_as": told, "count": count}))
+        .map(|((label, detected_as), count)| json!({"label": label, "detected_as": detected_as, "count": count}))
         .collect();
     let mut text = serde_json::to_string_pretty(&json!({
-        "all": tally(&score.all), "types": map(&score.types), "groups": map(&score.groups), "confused": confused,
+        "all": counts_json(&score.all), "types": map_json(&score.types), "groups": map_json(&score.groups), "confused": confused,
         "unjudged": score.unjudged,
     }))
     .unwrap_or_default();
@@ -97,9 +100,9 @@ pub(super) fn as_json(score: &RedactionScore) -> String {
 /// The figures as text.
 pub(super) fn as_text(score: &RedactionScore) -> String {
     let mut out = String::new();
-    for (title, tallies) in [("type", &score.types), ("group", &score.groups)] {
+    for (title, counts_by_name) in [("type", &score.types), ("group", &score.groups)] {
         write_header(&mut out, title);
-        tallies.iter().for_each(|(name, tally)| write_row(&mut out, name, tally));
+        counts_by_name.iter().for_each(|(name, counts)| write_row(&mut out, name, counts));
         out.push('\n');
     }
     write_header(&mut out, "pooled");
@@ -107,8 +110,8 @@ pub(super) fn as_text(score: &RedactionScore) -> String {
     if !score.confused.is_empty() {
         out.push_str("\nfound under another type:\n");
     }
-    for ((label, told), count) in &score.confused {
-        let _ = writeln!(out, "{count:>7}  {label} as {told}"); // can't fail
+    for ((label, detected_as), count) in &score.confused {
+        let _ = writeln!(out, "{count:>7}  {label} as {detected_as}"); // can't fail
     }
     if score.unjudged > 0 {
         let _ = writeln!(out, "\n{} placeholders have types for which the file is not labelled", score.unjudged);
@@ -124,18 +127,18 @@ fn write_header(out: &mut String, title: &str) {
     );
 }
 
-fn write_row(out: &mut String, name: &str, tally: &ScoreCounts) {
-    let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |share| format!("{share:.3}"));
+fn write_row(out: &mut String, name: &str, counts: &ScoreCounts) {
+    let format_ratio = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.3}"));
     let _ = writeln!(
         out,
         "{name:<20} {:>7} {:>7} {:>7} {:>7} {:>9} {:>7} {:>11} {:>7}",
-        tally.labels,
-        share(tally.recall()),
-        share(tally.leak()),
-        tally.placed,
-        share(tally.precision()),
-        share(tally.f2()),
-        tally.near_misses,
-        share(tally.clean()),
+        counts.labels,
+        format_ratio(counts.recall()),
+        format_ratio(counts.leak()),
+        counts.placed,
+        format_ratio(counts.precision()),
+        format_ratio(counts.f2()),
+        counts.near_misses,
+        format_ratio(counts.clean()),
     );
 }

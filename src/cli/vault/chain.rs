@@ -1,5 +1,5 @@
-//! `tollgate vault verify` and `anchor`. The exit code is 0 only if everything checked is valid, and 1 if something is
-//! not or nothing could be checked. The verification is in `audit/verify`.
+//! `tollgate vault verify` and `anchor`. The exit code is 0 only if everything checked is valid; it is 1 if something
+//! is invalid or nothing could be checked. The verification is in `audit/verify`.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use vault::chain::note::SigningKey;
 use vault::object_names::rfc3339;
 use vault::store::settings::LockMode;
 
-/// The least time between two updates of the progress.
+/// Minimum time between two updates of the progress.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Options that select chains.
@@ -51,7 +51,7 @@ pub(super) struct ChainArgs {
     #[arg(long, value_parser = parse_time_option, value_name = "TIME|DAYS")]
     expired: Option<TimeOption>,
     #[command(flatten)]
-    reach: StoreAccessArgs,
+    store_access: StoreAccessArgs,
 }
 
 impl ChainArgs {
@@ -59,8 +59,8 @@ impl ChainArgs {
         &self.store
     }
 
-    pub(super) fn reach(&self) -> &StoreAccessArgs {
-        &self.reach
+    pub(super) fn store_access(&self) -> &StoreAccessArgs {
+        &self.store_access
     }
 
     pub(super) fn account(&self) -> Option<&str> {
@@ -68,7 +68,7 @@ impl ChainArgs {
     }
 
     pub(super) fn open_vault(&self) -> Result<Vault, CommandError> {
-        Ok(Vault::from_location(&self.reach.location(&self.store, self.keys.as_deref()))?)
+        Ok(Vault::from_location(&self.store_access.location(&self.store, self.keys.as_deref()))?)
     }
 
     pub(super) fn verify_options(&self) -> Result<VerifyOptions, CommandError> {
@@ -93,7 +93,7 @@ pub(crate) struct VerifyArgs {
     #[arg(long, short, value_name = "FILE")]
     identity: Vec<PathBuf>,
     #[command(flatten)]
-    sealed: KmsIdentityArgs,
+    kms_identity: KmsIdentityArgs,
     /// Reads payload only of digests from this time on: `24h`, `7d`, `2026-11-20` or `2026-11-20T08:00:00Z` (UTC).
     #[arg(long, value_parser = parse_time_option, value_name = "TIME")]
     from: Option<TimeOption>,
@@ -176,42 +176,46 @@ pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandErro
     let mut report = VerifyReport::default();
     block_on(async {
         let vault = options.chains.open_vault()?;
-        let mut wanted = options.chains.verify_options()?;
-        let text = |at: &TimeOption| at.to_text(wanted.now);
-        (wanted.from, wanted.to) = (options.from.as_ref().map(text), options.to.as_ref().map(text));
-        if wanted.from.as_ref().zip(wanted.to.as_ref()).is_some_and(|(from, to)| from >= to) {
+        let mut verify_options = options.chains.verify_options()?;
+        let to_text = |time: &TimeOption| time.to_text(verify_options.now);
+        (verify_options.from, verify_options.to) =
+            (options.from.as_ref().map(to_text), options.to.as_ref().map(to_text));
+        if verify_options.from.as_ref().zip(verify_options.to.as_ref()).is_some_and(|(from, to)| from >= to) {
             return Err("--to must be after --from: otherwise no payload is read".into());
         }
-        wanted.no_payload = options.no_payload;
+        verify_options.no_payload = options.no_payload;
         // Objects older than the required lock may be gone.
-        wanted.expired =
-            wanted.expired.or(options.retention.map(|least| TimeOption::Relative(least).to_text(wanted.now)));
-        if !(options.identity.is_empty() && options.sealed.is_empty()) {
+        verify_options.expired = verify_options
+            .expired
+            .or(options.retention.map(|min_time| TimeOption::Relative(min_time).to_text(verify_options.now)));
+        if !(options.identity.is_empty() && options.kms_identity.is_empty()) {
             let (log, chains) = (options.log.as_deref(), &options.chains);
             let (files, keys) =
-                auditor_keys::read_identities(&options.identity, &options.sealed, chains.reach()).await?;
-            wanted.auditors = keys;
-            let log = OpeningLog::open_requested(log, &files, chains.store(), &wanted.auditors)?;
+                auditor_keys::read_identities(&options.identity, &options.kms_identity, chains.store_access()).await?;
+            verify_options.auditors = keys;
+            let log = OpeningLog::open_requested(log, &files, chains.store(), &verify_options.auditors)?;
             log.record_opening("verify", "every fragment")?;
         }
-        wanted.anchors = options.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
-        wanted.anchor_keys = read_public_keys_of_option("--anchor-key", &options.anchor_key)?;
-        wanted.anchored_within = options.anchored_within;
-        wanted.erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
+        verify_options.anchors = options.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
+        verify_options.anchor_keys = read_public_keys_of_option("--anchor-key", &options.anchor_key)?;
+        verify_options.anchored_within = options.anchored_within;
+        verify_options.erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
         for leaf in &options.leaf {
             let path = Path::new(leaf);
             let lines = if path.is_file() { read_text_file(path)? } else { leaf.clone() };
-            wanted.leaves.extend(lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+            verify_options
+                .leaves
+                .extend(lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
         }
-        wanted.no_locks = options.no_locks;
+        verify_options.no_locks = options.no_locks;
         let mode = match options.lock_mode {
             LockModeArg::Compliance => LockMode::Compliance,
             LockModeArg::Governance => LockMode::Governance,
         };
-        wanted.retention = options.retention.map(|least| RequiredLock { mode, least });
-        wanted.resume.clone_from(&options.resume);
+        verify_options.retention = options.retention.map(|min_time| RequiredLock { mode, least: min_time });
+        verify_options.resume.clone_from(&options.resume);
         let mut bar = ProgressBar::new();
-        report = verify(&vault, &wanted, &mut |progress| bar.show(progress)).await?;
+        report = verify(&vault, &verify_options, &mut |progress| bar.show(progress)).await?;
         bar.end();
         Ok(())
     })?;
@@ -224,24 +228,23 @@ pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandErro
     Ok(if report.verified && !report.opened_nothing() { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
-/// Runs `vault anchor`: verifies the chains, then signs. Objects planted beside a chain or after its newest digest,
-/// which may be locked for years, don't prevent an anchor; they are reported, as are broken chains, which are left out.
-/// In both cases the exit code is 1.
+/// Runs `vault anchor`: verifies the chains, then signs. Planted objects are reported and don't prevent an anchor,
+/// because they may be locked for years; broken chains are reported and left out. In both cases the exit code is 1.
 pub(super) fn run_anchor(options: &AnchorArgs) -> Result<ExitStatus, CommandError> {
     let key = SigningKey::from_secret(&Secret::new(read_text_file(&options.sign_with)?));
     let key = key.map_err(|why| format!("{} {why}", options.sign_with.display()))?;
-    let wanted = VerifyOptions { chain_only: true, ..options.chains.verify_options()? };
-    if wanted.keys.contains(key.public()) {
+    let verify_options = VerifyOptions { chain_only: true, ..options.chains.verify_options()? };
+    if verify_options.keys.contains(key.public()) {
         return Err("--sign-with is the writer's own key: use another key, because an anchor that the gateway could sign proves nothing".into());
     }
     let mut report = VerifyReport::default();
     block_on(async {
         let mut bar = ProgressBar::new();
-        report = verify(&options.chains.open_vault()?, &wanted, &mut |progress| bar.show(progress)).await?;
+        report = verify(&options.chains.open_vault()?, &verify_options, &mut |progress| bar.show(progress)).await?;
         bar.end();
         Ok(())
     })?;
-    let (heads, left) = report.anchorable();
+    let (heads, left_out) = report.anchorable();
     if !report.verified {
         output::print(&format!("{}\n", report.text()))?;
     }
@@ -252,8 +255,8 @@ pub(super) fn run_anchor(options: &AnchorArgs) -> Result<ExitStatus, CommandErro
     let text = anchor::make(&heads, &rfc3339(SystemClock::new().now()), &key);
     let written = kernel::files::write_new(&options.output, text.as_bytes());
     written.map_err(|error| format!("can't write {}: {error}", options.output.display()))?;
-    let left = left.iter().map(|line| format!("left out: {}\n", escape_unsafe(line))).collect::<String>();
-    output::print(&format!("{left}{}, signed by {}\n", format_count(heads.len(), "writer"), key.public()))?;
+    let left_out = left_out.iter().map(|line| format!("left out: {}\n", escape_unsafe(line))).collect::<String>();
+    output::print(&format!("{left_out}{}, signed by {}\n", format_count(heads.len(), "writer"), key.public()))?;
     Ok(if report.verified { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
@@ -276,8 +279,8 @@ impl ProgressBar {
         }
         self.last_shown = Some(now);
         let VerifyProgress { done, all, bytes } = progress;
-        let full = usize::try_from(done * 30 / all.max(1)).unwrap_or(30).min(30);
-        let bar = format!("[{}{}]", "#".repeat(full), " ".repeat(30 - full));
+        let filled = usize::try_from(done * 30 / all.max(1)).unwrap_or(30).min(30);
+        let bar = format!("[{}{}]", "#".repeat(filled), " ".repeat(30 - filled));
         let line = format!("\r{bar} {done} of {all} digests, {} MiB of payload", bytes >> 20);
         drop(io::stderr().lock().write_all(line.as_bytes()));
     }

@@ -1,5 +1,5 @@
-//! `tollgate vault compact`: reads the index (and the chain, if keys are given) and writes tables below one folder. The
-//! work is in `audit/parquet`.
+//! `tollgate vault compact`: reads the index (and the chain, if keys are given) and writes tables below one folder.
+//! `audit/parquet` makes the tables.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use audit::parquet::{CompactOptions, CompactSummary, compact};
 use audit::read::Vault;
 use kernel::terminal::{escape_unsafe, format_count};
 
-/// The most unreadable objects that are named.
+/// Maximum number of unreadable objects that are named.
 const MAX_LISTED: usize = 100;
 
 /// Options of `vault compact`.
@@ -44,29 +44,29 @@ pub(crate) struct CompactArgs {
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
     #[command(flatten)]
-    reach: StoreAccessArgs,
+    store_access: StoreAccessArgs,
 }
 
 /// Runs `vault compact`.
 pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus, CommandError> {
-    let wanted = CompactOptions {
+    let compact_options = CompactOptions {
         folder: options.output.clone(),
         account: options.account.clone(),
         keys: read_public_keys(&options.key)?,
         prune: options.prune,
     };
-    let location = options.reach.location(&options.store, options.keys.as_deref());
-    let done = block_on(async {
+    let location = options.store_access.location(&options.store, options.keys.as_deref());
+    let summary = block_on(async {
         let terminal = io::stderr().is_terminal();
-        let mut show = |day: &str| {
+        let mut show_day = |day: &str| {
             if terminal {
                 // Stderr may be closed.
                 drop(io::stderr().lock().write_all(format!("\r{}\u{1b}[K", escape_unsafe(day)).as_bytes()));
             }
         };
-        let done = compact(&Vault::from_location(&location)?, &wanted, &mut show).await?;
-        show("");
-        Ok(done)
+        let summary = compact(&Vault::from_location(&location)?, &compact_options, &mut show_day).await?;
+        show_day("");
+        Ok(summary)
     })?;
     let CompactSummary {
         objects,
@@ -74,23 +74,23 @@ pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus, CommandEr
         files,
         bytes,
         days,
-        rewritten_files: healed,
+        rewritten_files: rewritten,
         pruned,
         unsigned,
-        unreadable: unread,
-        older_missing: older,
-    } = &done;
+        unreadable,
+        older_missing,
+    } = &summary;
     if options.json {
         let json = serde_json::json!({"objects": objects, "lines": lines, "files": files, "bytes": bytes, "days": days,
-            "rewritten": healed, "pruned": pruned, "unsigned": unsigned, "unreadable": unread, "older_missing": older});
+            "rewritten": rewritten, "pruned": pruned, "unsigned": unsigned, "unreadable": unreadable, "older_missing": older_missing});
         output::print(&format!("{json}\n"))?;
-        return check_complete(unread);
+        return check_complete(unreadable);
     }
-    if *healed > 0 {
-        output::print(&format!("{healed} files were changed or missing: their lines were written again\n"))?;
+    if *rewritten > 0 {
+        output::print(&format!("{rewritten} files were changed or missing: their lines were written again\n"))?;
     }
-    if let Some(older) = older {
-        output::print(&format!("left out: {}\n", escape_unsafe(older)))?;
+    if let Some(older_missing) = older_missing {
+        output::print(&format!("left out: {}\n", escape_unsafe(older_missing)))?;
     }
     for object in unsigned {
         output::print(&format!("left out, not in a signed digest yet: {}\n", escape_unsafe(object)))?;
@@ -103,13 +103,13 @@ pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus, CommandEr
         format_count(*files, "file"),
         format_count(*days, "day")
     ))?;
-    check_complete(unread)
+    check_complete(unreadable)
 }
 
 /// An error for objects that were left out although they should be present.
-fn check_complete(unread: &[String]) -> Result<ExitStatus, CommandError> {
-    let told = unread.iter().take(MAX_LISTED).map(|why| format!("not read, left out: {why}"));
-    let more = unread.len().checked_sub(MAX_LISTED).filter(|more| *more > 0);
-    let told: Vec<String> = told.chain(more.map(|more| format!("and {more} more objects"))).collect();
-    if told.is_empty() { Ok(ExitStatus::Success) } else { Err(CommandError::Failed(told.join("\n"))) }
+fn check_complete(unreadable: &[String]) -> Result<ExitStatus, CommandError> {
+    let messages = unreadable.iter().take(MAX_LISTED).map(|why| format!("not read, left out: {why}"));
+    let more = unreadable.len().checked_sub(MAX_LISTED).filter(|more| *more > 0);
+    let messages: Vec<String> = messages.chain(more.map(|more| format!("and {more} more objects"))).collect();
+    if messages.is_empty() { Ok(ExitStatus::Success) } else { Err(CommandError::Failed(messages.join("\n"))) }
 }

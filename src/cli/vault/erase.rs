@@ -118,7 +118,7 @@ pub(crate) struct EraseArgs {
     #[command(flatten)]
     gateway: AdminPortArgs,
     #[command(flatten)]
-    reach: StoreAccessArgs,
+    store_access: StoreAccessArgs,
 }
 
 fn parse_validity(text: &str) -> Result<Duration, CommandError> {
@@ -136,19 +136,19 @@ pub(super) fn run_erase(common: &CommonArgs, options: &EraseArgs) -> Result<Exit
     }
     let erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
     let key = read_chain_key(options, &erasers)?;
-    let before = read_public_keys_of_option("--earlier-key", &options.earlier_key)?;
-    let file = options.execute.as_deref().map(read_text_file).transpose()?;
-    let account = match &file {
-        Some(file) => request::read(file).map_err(|why| format!("the request {why}"))?.0.account,
+    let earlier_keys = read_public_keys_of_option("--earlier-key", &options.earlier_key)?;
+    let request_text = options.execute.as_deref().map(read_text_file).transpose()?;
+    let account = match &request_text {
+        Some(request_text) => request::read(request_text).map_err(|why| format!("the request {why}"))?.0.account,
         None => options.account.clone().unwrap_or_default(),
     };
     // Check this before anything is destroyed, so that a wrong option ends the command in time.
-    let port = options.gateway.resolve(common)?;
-    let mut done = None;
+    let admin_port = options.gateway.resolve(common)?;
+    let mut outcome = None;
     block_on(async {
-        let gateway = AdminClient::for_gateway(port)?;
-        let (place, store) = locate_vault(options)?;
-        let mut ledger = Ledger::read(&place, &key, &before, &account, &options.writer).await?;
+        let gateway = AdminClient::for_gateway(admin_port)?;
+        let (vault, store) = locate_vault(options)?;
+        let mut ledger = Ledger::read(&vault, &key, &earlier_keys, &account, &options.writer).await?;
         if let Some((first, count)) = ledger.foreign_digests() {
             print_warning(&format!(
                 "{count} objects at the chain's location are not signed by any given key and are ignored ({first}): they were \
@@ -156,9 +156,11 @@ pub(super) fn run_erase(common: &CommonArgs, options: &EraseArgs) -> Result<Exit
             ));
         }
         let now = SystemClock::new().now();
-        done = match &file {
-            Some(file) => Some(execute_request(&place, &mut ledger, file, &erasers, &store, now).await?),
-            None => resume_erasure(&place, &mut ledger, &erasers, &store, now).await?,
+        outcome = match &request_text {
+            Some(request_text) => {
+                Some(execute_request(&vault, &mut ledger, request_text, &erasers, &store, now).await?)
+            }
+            None => resume_erasure(&vault, &mut ledger, &erasers, &store, now).await?,
         };
         warn_if_unlocked(&ledger).await;
         if let Err(why) = report_erasure::report_newest_erasure(&ledger, &gateway).await {
@@ -166,9 +168,9 @@ pub(super) fn run_erase(common: &CommonArgs, options: &EraseArgs) -> Result<Exit
         }
         Ok(())
     })?;
-    let text = match done {
+    let text = match outcome {
         None => "no unfinished erasure was found\n".to_owned(),
-        Some(done) => format_result(&done, &options.writer, &key),
+        Some(outcome) => format_result(&outcome, &options.writer, &key),
     };
     output::print(&text)?;
     Ok(ExitStatus::Success)
@@ -178,10 +180,10 @@ pub(super) fn run_erase(common: &CommonArgs, options: &EraseArgs) -> Result<Exit
 fn read_chain_key(options: &EraseArgs, erasers: &[VerifyKey]) -> Result<SigningKey, CommandError> {
     let key = read_signing_key(options.sign_with.as_deref())?;
     let gateways = read_public_keys_of_option("--gateway-key", &options.gateway_key)?;
-    for (theirs, whose) in [(erasers, "an eraser's own key"), (&gateways, "the key of a gateway's signer")] {
-        if theirs.contains(key.public()) {
+    for (other_keys, owner) in [(erasers, "an eraser's own key"), (&gateways, "the key of a gateway's signer")] {
+        if other_keys.contains(key.public()) {
             return Err(CommandError::Failed(format!(
-                "--sign-with is {whose}: the chain of erasures needs a key of its own"
+                "--sign-with is {owner}: the chain of erasures needs a key of its own"
             )));
         }
     }
@@ -201,20 +203,20 @@ async fn warn_if_unlocked(ledger: &Ledger<'_>) {
 }
 
 /// The message about an execution.
-fn format_result(done: &ErasureOutcome, writer: &str, key: &SigningKey) -> String {
-    let ErasureOutcome { keys, objects, resumed, remaining_keys: left } = done;
-    let again = if *resumed { ", started by an earlier run" } else { "" };
-    let left = match left {
+fn format_result(outcome: &ErasureOutcome, writer: &str, key: &SigningKey) -> String {
+    let ErasureOutcome { keys, objects, resumed, remaining_keys: remaining } = outcome;
+    let resume_note = if *resumed { ", started by an earlier run" } else { "" };
+    let remaining = match remaining {
         0 => String::new(),
-        left => {
+        remaining => {
             format!(
-                "{left} keys of these sessions are not in the request and can still open content: create another request\n"
+                "{remaining} keys of these sessions are not in the request and can still open content: create another request\n"
             )
         }
     };
-    let public = key.public();
+    let public_key = key.public();
     format!(
-        "{} destroyed ({} now{again}); the erasure is recorded in the chain of {writer}, signed by {public}\n{left}\
+        "{} destroyed ({} now{resume_note}); the erasure is recorded in the chain of {writer}, signed by {public_key}\n{remaining}\
          Copies elsewhere are not erased: replicas and backups of the key store, session keys kept by auditors, \
          data in back ends. See docs/erasure.md for the list.\n",
         format_count(*keys, "key"),
@@ -224,10 +226,10 @@ fn format_result(done: &ErasureOutcome, writer: &str, key: &SigningKey) -> Strin
 
 fn locate_vault(options: &EraseArgs) -> Result<(WritableVault, String), CommandError> {
     let store = options.store.clone().unwrap_or_default();
-    let location = options.reach.location(&store, options.keys.as_deref());
+    let location = options.store_access.location(&store, options.keys.as_deref());
     let keys = read_public_keys_of_option("--gateway-key", &options.gateway_key)?;
-    let place = WritableVault { keys, ..WritableVault::from_location(&location, options.lock_days)? };
-    Ok((place, store.trim_end_matches('/').to_owned()))
+    let vault = WritableVault { keys, ..WritableVault::from_location(&location, options.lock_days)? };
+    Ok((vault, store.trim_end_matches('/').to_owned()))
 }
 
 fn read_signing_key(path: Option<&Path>) -> Result<SigningKey, CommandError> {
@@ -239,45 +241,46 @@ fn read_signing_key(path: Option<&Path>) -> Result<SigningKey, CommandError> {
 /// Creates a request, and prints what it would destroy.
 fn create_request(options: &EraseArgs) -> Result<ExitStatus, CommandError> {
     let mut account = options.account.clone();
-    let what = match (&options.session, &options.user) {
+    let target = match (&options.session, &options.user) {
         (Some(session), None) => {
-            let (session, of) = parse_session_argument(session, account.as_deref());
-            account = of;
+            let (session, account_of_session) = parse_session_argument(session, account.as_deref());
+            account = account_of_session;
             ContentTarget::Session(session)
         }
         (None, Some(user)) => ContentTarget::User(user.clone()),
         _ => return Err("pass a session or --user to select what to erase".into()),
     };
-    let (who, why) = (options.requested_by.clone().unwrap_or_default(), options.reason.clone().unwrap_or_default());
-    check_public_text("--requested-by", &who)?;
-    check_public_text("--reason", &why)?;
+    let (requested_by, reason) =
+        (options.requested_by.clone().unwrap_or_default(), options.reason.clone().unwrap_or_default());
+    check_public_text("--requested-by", &requested_by)?;
+    check_public_text("--reason", &reason)?;
     let path = options.output.as_deref().ok_or("--output is required: the file for the new request")?;
     let mut text = String::new();
     block_on(async {
-        let (place, store) = locate_vault(options)?;
-        let asked = TargetQuery { target: what.clone(), account, tenant: options.tenant.clone() };
-        let found = resolve_target(&place, &asked).await?;
+        let (vault, store) = locate_vault(options)?;
+        let query = TargetQuery { target: target.clone(), account, tenant: options.tenant.clone() };
+        let resolved = resolve_target(&vault, &query).await?;
         let now = SystemClock::new().now();
         let request = ErasureRequest {
             v: ErasureRequest::VERSION,
             store,
-            account: found.account,
-            what,
-            who,
-            why,
+            account: resolved.account,
+            what: target,
+            who: requested_by,
+            why: reason,
             time: rfc3339(now),
             expires: rfc3339(now.plus(options.valid)),
             nonce: kernel::hex::encode(&SystemRng.id()),
-            sessions: found.sessions,
-            keys: found.keys,
-            holds: found.holds,
+            sessions: resolved.sessions,
+            keys: resolved.keys,
+            holds: resolved.holds,
         };
         files::write_new(path, request.text().as_bytes())
             .map_err(|error| format!("can't write {}: {error}", path.display()))?;
         text = summarize_request(&request);
-        for why in &found.excluded {
-            print_warning(why);
-            text.push_str(&(escape_unsafe(why) + "\n"));
+        for warning in &resolved.excluded {
+            print_warning(warning);
+            text.push_str(&(escape_unsafe(warning) + "\n"));
         }
         Ok(())
     })?;
@@ -287,13 +290,13 @@ fn create_request(options: &EraseArgs) -> Result<ExitStatus, CommandError> {
 
 /// The summary of a request, with the object of each key. Those who sign have no other view of it.
 fn summarize_request(request: &ErasureRequest) -> String {
-    let what = match &request.what {
+    let target = match &request.what {
         ContentTarget::Session(session) => format!("session {session}"),
         ContentTarget::User(user) => format!("every session of the user {user}"),
     };
     let (sessions, keys) = (format_count(request.sessions.len(), "session"), format_count(request.keys.len(), "key"));
-    let mut out = vec![
-        format!("{what} in {}", request.store),
+    let mut lines = vec![
+        format!("{target} in {}", request.store),
         format!("account {}, {sessions}, {keys}; until {}", request.account, request.expires),
         format!("{}: {}", request.who, request.why),
     ];
@@ -306,18 +309,18 @@ fn summarize_request(request: &ErasureRequest) -> String {
         keys.entry(format!("{tenant}/{session}")).or_default().push(format!("    {folder}{id}"));
     }
     for session in &request.sessions {
-        out.push(format!("  {session}"));
-        out.extend(keys.remove(session).unwrap_or_default());
+        lines.push(format!("  {session}"));
+        lines.extend(keys.remove(session).unwrap_or_default());
     }
-    out.extend(request.holds.iter().map(|held| format!("under legal hold: {held}")));
+    lines.extend(request.holds.iter().map(|hold| format!("under legal hold: {hold}")));
     // A line break within a text would look like a line of this summary.
-    out.iter().map(|line| escape_unsafe(line) + "\n").collect()
+    lines.iter().map(|line| escape_unsafe(line) + "\n").collect()
 }
 
 /// Prints a warning to stderr.
-fn print_warning(what: &str) {
+fn print_warning(warning: &str) {
     // Stderr may be closed.
-    drop(writeln!(io::stderr().lock(), "{}", escape_unsafe(what)));
+    drop(writeln!(io::stderr().lock(), "{}", escape_unsafe(warning)));
 }
 
 /// Checks a text that will be stored in objects that can't be deleted.
@@ -337,11 +340,11 @@ fn check_public_text(option: &str, text: &str) -> Result<(), CommandError> {
 }
 
 fn sign_request(path: &Path, key: Option<&Path>) -> Result<ExitStatus, CommandError> {
-    let (file, key) = (read_text_file(path)?, read_signing_key(key)?);
-    let say = |why: &str| format!("{} {why}", path.display());
-    let (request, _) = request::read(&file).map_err(say)?;
-    request::check_validity(&request, SystemClock::new().now()).map_err(|why| say(&why.to_string()))?;
-    let signed = request::sign(&file, &key).map_err(say)?;
+    let (text, key) = (read_text_file(path)?, read_signing_key(key)?);
+    let with_path = |why: &str| format!("{} {why}", path.display());
+    let (request, _) = request::read(&text).map_err(with_path)?;
+    request::check_validity(&request, SystemClock::new().now()).map_err(|why| with_path(&why.to_string()))?;
+    let signed = request::sign(&text, &key).map_err(with_path)?;
     output::print(&summarize_request(&request))?;
     files::replace_file(path, signed.as_bytes()).map_err(|error| format!("can't write {}: {error}", path.display()))?;
     output::print(&format!("signed by {}\n", key.public()))?;
@@ -380,7 +383,7 @@ pub(crate) struct RewrapArgs {
     #[arg(long, value_name = "DAYS")]
     lock_days: Option<u32>,
     #[command(flatten)]
-    from: VaultArgs,
+    vault: VaultArgs,
 }
 
 /// Runs `vault rewrap`.
@@ -393,36 +396,38 @@ pub(super) fn run_rewrap(options: &RewrapArgs) -> Result<ExitStatus, CommandErro
             Some((session, account)) => (Some(session), account),
             None => (None, options.account.clone()),
         };
-    let which = KeySelection { account, tenant: options.tenant.clone(), session, since: options.since.clone() };
-    let (key, before) = (
+    let selection = KeySelection { account, tenant: options.tenant.clone(), session, since: options.since.clone() };
+    let (key, earlier_keys) = (
         read_signing_key(Some(&options.sign_with))?,
         read_public_keys_of_option("--earlier-key", &options.earlier_key)?,
     );
-    let teller = LedgerSigner { key: &key, earlier_keys: &before, writer: &options.writer };
-    let mut done = Default::default();
+    let signer = LedgerSigner { key: &key, earlier_keys: &earlier_keys, writer: &options.writer };
+    let mut result = Default::default();
     block_on(async {
-        let from = &options.from;
-        let (auditors, log) = from.read_auditors().await?;
-        let place =
-            WritableVault::from_location(&from.reach.location(&from.store, from.keys.as_deref()), options.lock_days)?;
-        let what = options
+        let vault = &options.vault;
+        let (auditors, log) = vault.read_auditors().await?;
+        let writable_vault = WritableVault::from_location(
+            &vault.store_access.location(&vault.store, vault.keys.as_deref()),
+            options.lock_days,
+        )?;
+        let opened = options
             .session
             .as_deref()
             .map_or("session keys".to_owned(), |session| format!("keys of session {session}"));
-        log.record_opening("rewrap", &format!("{what} for {}", options.recipient.join(" ")))?;
-        done = rewrap(&place, &auditors, &recipients, &which, &teller, SystemClock::new().now()).await?;
+        log.record_opening("rewrap", &format!("{opened} for {}", options.recipient.join(" ")))?;
+        result = rewrap(&writable_vault, &auditors, &recipients, &selection, &signer, SystemClock::new().now()).await?;
         Ok(())
     })?;
-    let closed: String = done.failed.iter().map(|why| format!("not copied: {}\n", escape_unsafe(why))).collect();
-    let line = format!(
+    let not_copied: String = result.failed.iter().map(|why| format!("not copied: {}\n", escape_unsafe(why))).collect();
+    let summary = format!(
         "{} keys: {} copies written, {} already present; {} recorded in the chain of {}, signed by {}\n",
-        done.keys,
-        done.written,
-        done.already_present,
-        done.newly_listed,
+        result.keys,
+        result.written,
+        result.already_present,
+        result.newly_listed,
         options.writer,
         key.public()
     );
-    print_bytes(format!("{closed}{line}").as_bytes())?;
-    Ok(if done.failed.is_empty() { ExitStatus::Success } else { ExitStatus::Failed })
+    print_bytes(format!("{not_copied}{summary}").as_bytes())?;
+    Ok(if result.failed.is_empty() { ExitStatus::Success } else { ExitStatus::Failed })
 }

@@ -36,7 +36,7 @@ pub(crate) struct EvidenceArgs {
     #[arg(long, short, value_name = "FILE")]
     identity: Vec<PathBuf>,
     #[command(flatten)]
-    sealed: KmsIdentityArgs,
+    kms_identity: KmsIdentityArgs,
     /// File in which openings of fragments are logged before they happen; `none` disables it [default: the first key
     /// file's name with `.openings.jsonl` appended].
     #[arg(long, value_name = "FILE|none", requires = "auditor")]
@@ -94,21 +94,21 @@ pub(super) fn run_evidence(options: &EvidenceArgs) -> Result<ExitStatus, Command
     let mut gathered = PeriodEvidence::default();
     block_on(async {
         let (vault, account) = (options.chains.open_vault()?, options.chains.account());
-        let mut wanted = options.chains.verify_options()?;
-        (wanted.from, wanted.to) = (Some(period.from.clone()), Some(period.to.clone()));
-        wanted.anchors = options.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
-        wanted.anchor_keys = read_public_keys_of_option("--anchor-key", &options.anchor_key)?;
-        wanted.erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
-        if !(options.identity.is_empty() && options.sealed.is_empty()) {
+        let mut verify_options = options.chains.verify_options()?;
+        (verify_options.from, verify_options.to) = (Some(period.from.clone()), Some(period.to.clone()));
+        verify_options.anchors = options.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
+        verify_options.anchor_keys = read_public_keys_of_option("--anchor-key", &options.anchor_key)?;
+        verify_options.erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
+        if !(options.identity.is_empty() && options.kms_identity.is_empty()) {
             let (log, chains) = (options.log.as_deref(), &options.chains);
             let (files, keys) =
-                auditor_keys::read_identities(&options.identity, &options.sealed, chains.reach()).await?;
-            wanted.auditors = keys;
-            let log = OpeningLog::open_requested(log, &files, chains.store(), &wanted.auditors)?;
+                auditor_keys::read_identities(&options.identity, &options.kms_identity, chains.store_access()).await?;
+            verify_options.auditors = keys;
+            let log = OpeningLog::open_requested(log, &files, chains.store(), &verify_options.auditors)?;
             log.record_opening("evidence", &format!("every fragment from {} to {}", period.from, period.to))?;
         }
-        gathered = gather_evidence(&vault, &period, account, &wanted.keys).await?;
-        report = verify(&vault, &wanted, &mut |_| {}).await?;
+        gathered = gather_evidence(&vault, &period, account, &verify_options.keys).await?;
+        report = verify(&vault, &verify_options, &mut |_| {}).await?;
         Ok(())
     })?;
     let bundle = EvidenceBundle {
@@ -122,20 +122,20 @@ pub(super) fn run_evidence(options: &EvidenceArgs) -> Result<ExitStatus, Command
         made: SystemClock::new().now(),
     };
     bundle.write(&options.output)?;
-    let complete = gathered.is_complete();
-    let mut verified = if report.verified { "verified" } else { "NOT VERIFIED: see verify.txt" }.to_owned();
-    if !complete {
-        verified.push_str("; NOT COMPLETE: see unreadable.ndjson");
+    let is_complete = gathered.is_complete();
+    let mut verdict = if report.verified { "verified" } else { "NOT VERIFIED: see verify.txt" }.to_owned();
+    if !is_complete {
+        verdict.push_str("; NOT COMPLETE: see unreadable.ndjson");
     }
     if !gathered.unsigned.is_empty() {
-        verified.push_str("; unsigned lines were left out: see unsigned.ndjson");
+        verdict.push_str("; unsigned lines were left out: see unsigned.ndjson");
     }
     output::print(&format!(
-        "{}, {}, {}, {} erasures; {verified}\n",
+        "{}, {}, {}, {} erasures; {verdict}\n",
         format_count(gathered.sessions.len(), "session"),
         format_count(gathered.lines, "line"),
         format_count(gathered.digests.len(), "digest"),
         gathered.erasures.len()
     ))?;
-    Ok(if report.verified && complete { ExitStatus::Success } else { ExitStatus::Failed })
+    Ok(if report.verified && is_complete { ExitStatus::Success } else { ExitStatus::Failed })
 }

@@ -1,6 +1,6 @@
-//! `tollgate vault get`: opens fragments by a reference, or by the index lines of a trace, a span or a leaf. Whatever
-//! can be opened is printed, even if something else fails. Each opening is logged before it happens. Opening is in
-//! `audit/read`.
+//! `tollgate vault get`: opens fragments by a reference, or by the index lines of a trace, a span or a leaf. All
+//! content that can be opened is printed, even if other content can't. Each opening is logged before it
+//! happens. Opening is in `audit/read`.
 
 use std::io::{self, IsTerminal};
 
@@ -40,22 +40,22 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "KEY|FILE", conflicts_with = "uri")]
     key: Vec<String>,
     #[command(flatten)]
-    from: VaultArgs,
+    vault: VaultArgs,
 }
 
 /// Runs `vault get`.
 pub(super) fn run_get(options: &GetArgs) -> Result<ExitStatus, CommandError> {
-    let GetArgs { uri, range, trace, span, leaf, account, key, from } = options;
+    let GetArgs { uri, range, trace, span, leaf, account, key, vault: vault_args } = options;
     block_on(async {
         let (leaf, keys) = (leaf.as_deref().map(LeafId::parse).transpose()?, read_public_keys(key)?);
-        let (vault, auditors, log) = open_with_auditors(from).await?;
-        let what = [uri, trace, span, &options.leaf].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
-        log.record_opening("get", &what)?;
+        let (vault, auditors, log) = open_with_auditors(vault_args).await?;
+        let opened = [uri, trace, span, &options.leaf].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
+        log.record_opening("get", &opened)?;
         let (mut opener, mut text) = (FragmentOpener::new(&vault, auditors), Vec::new());
-        let got = match uri {
+        let result = match uri {
             Some(uri) => {
-                let wanted = ContentReference { uri: uri.clone(), range: range.clone() };
-                get(&vault, &mut opener, &wanted, &mut text).await
+                let reference = ContentReference { uri: uri.clone(), range: range.clone() };
+                get(&vault, &mut opener, &reference, &mut text).await
             }
             None => {
                 let (account, trace, span) = (account.clone(), trace.clone(), span.clone());
@@ -66,7 +66,7 @@ pub(super) fn run_get(options: &GetArgs) -> Result<ExitStatus, CommandError> {
         // Print what could be opened before reporting other errors.
         print_bytes(&escape_for_terminal(text))?;
         output::print_notes("read from another location", opener.alternative_reads());
-        got?.map_err(|error| error.to_string())?;
+        result?.map_err(|error| error.to_string())?;
         Ok(ExitStatus::Success)
     })
 }

@@ -1,4 +1,4 @@
-//! `tollgate vault hold set|release|list`. The work is in `audit/hold`; the store enforces permissions.
+//! `tollgate vault hold set|release|list`. `audit/hold` sets holds; the store enforces permissions.
 
 use std::io::{self, Write as _};
 
@@ -31,7 +31,7 @@ pub(crate) enum HoldCommand {
         #[arg(long)]
         account: Option<String>,
         #[command(flatten)]
-        at: VaultLocationArgs,
+        location: VaultLocationArgs,
     },
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct HoldArgs {
     #[arg(long)]
     tenant: Option<String>,
     #[command(flatten)]
-    at: VaultLocationArgs,
+    location: VaultLocationArgs,
 }
 
 /// Options that locate the vault.
@@ -74,20 +74,21 @@ pub(crate) struct VaultLocationArgs {
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
     #[command(flatten)]
-    reach: StoreAccessArgs,
+    store_access: StoreAccessArgs,
 }
 
 /// Runs `vault hold`.
 pub(super) fn run_hold(command: &HoldCommand) -> Result<ExitStatus, CommandError> {
-    let (mut out, mut strange, mut whole) = (String::new(), Vec::new(), true);
+    let (mut out, mut problems, mut is_complete) = (String::new(), Vec::new(), true);
     block_on(async {
         match command {
-            HoldCommand::Set(touch) => (out, strange) = change_hold(touch, true).await?,
-            HoldCommand::Release(touch) => (out, strange) = change_hold(touch, false).await?,
-            HoldCommand::List { account, at } => {
-                let vault = Vault::from_location(&at.reach.location(&at.store, at.keys.as_deref()))?;
+            HoldCommand::Set(options) => (out, problems) = change_hold(options, true).await?,
+            HoldCommand::Release(options) => (out, problems) = change_hold(options, false).await?,
+            HoldCommand::List { account, location } => {
+                let vault =
+                    Vault::from_location(&location.store_access.location(&location.store, location.keys.as_deref()))?;
                 let notes = list_notes(&vault, account.as_deref()).await?;
-                strange = notes.invalid;
+                problems = notes.invalid;
                 for hold in notes.in_force {
                     let line = format!(
                         "{}/{}/{}  since {}  {}: {}",
@@ -97,47 +98,54 @@ pub(super) fn run_hold(command: &HoldCommand) -> Result<ExitStatus, CommandError
                 }
             }
         }
-        whole = strange.is_empty() || matches!(command, HoldCommand::List { .. });
+        is_complete = problems.is_empty() || matches!(command, HoldCommand::List { .. });
         Ok(())
     })?;
     print_bytes(out.as_bytes())?;
-    for why in &strange {
+    for why in &problems {
         // Stderr may be closed.
         drop(writeln!(io::stderr().lock(), "{}", escape_unsafe(why)));
     }
-    Ok(if whole { ExitStatus::Success } else { ExitStatus::Failed })
+    Ok(if is_complete { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
-async fn change_hold(touch: &HoldArgs, set: bool) -> Result<(String, Vec<String>), CommandError> {
-    let mut account = touch.account.clone();
-    let what = match (&touch.session, &touch.user) {
+async fn change_hold(options: &HoldArgs, sets: bool) -> Result<(String, Vec<String>), CommandError> {
+    let mut account = options.account.clone();
+    let target = match (&options.session, &options.user) {
         (Some(session), _) => {
-            let (session, of) = parse_session_argument(session, account.as_deref());
-            account = of;
+            let (session, account_of_session) = parse_session_argument(session, account.as_deref());
+            account = account_of_session;
             ContentTarget::Session(session)
         }
         (None, Some(user)) => ContentTarget::User(user.clone()),
         (None, None) => return Err("pass a session or --user".into()),
     };
-    let asked = TargetQuery { target: what, account, tenant: touch.tenant.clone() };
-    let location = touch.at.reach.location(&touch.at.store, touch.at.keys.as_deref());
-    let place = WritableVault { keys: read_public_keys(&touch.key)?, ..WritableVault::from_location(&location, None)? };
-    let done =
-        apply_hold(&place, &asked, set, (&touch.requested_by, &touch.reason), SystemClock::new().now(), &SystemRng)
-            .await?;
-    let word = if set { "held" } else { "released" };
-    let mut out: String = done.sessions.iter().map(|session| escape_unsafe(session) + "\n").collect();
+    let query = TargetQuery { target, account, tenant: options.tenant.clone() };
+    let location = options.location.store_access.location(&options.location.store, options.location.keys.as_deref());
+    let vault =
+        WritableVault { keys: read_public_keys(&options.key)?, ..WritableVault::from_location(&location, None)? };
+    let result = apply_hold(
+        &vault,
+        &query,
+        sets,
+        (&options.requested_by, &options.reason),
+        SystemClock::new().now(),
+        &SystemRng,
+    )
+    .await?;
+    let verb = if sets { "held" } else { "released" };
+    let mut out: String = result.sessions.iter().map(|session| escape_unsafe(session) + "\n").collect();
     out.push_str(&format!(
-        "{} {word}: {} by the store, {} by a note\n",
-        format_count(done.sessions.len(), "session"),
-        format_count(done.objects, "object"),
-        done.note_only
+        "{} {verb}: {} by the store, {} by a note\n",
+        format_count(result.sessions.len(), "session"),
+        format_count(result.objects, "object"),
+        result.note_only
     ));
-    for why in &done.ignored_lines {
+    for why in &result.ignored_lines {
         drop(writeln!(io::stderr().lock(), "{}", escape_unsafe(why)));
     }
     let missed = |why: String| format!("not read, so packed objects may have been missed: {why}");
-    Ok((out, done.unreadable.into_iter().map(missed).collect()))
+    Ok((out, result.unreadable.into_iter().map(missed).collect()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! `tollgate vault prove` and `check-proof`. A proof file is never overwritten; checking needs no vault. Exit code 0
-//! means that nothing requested is missing. Proofs are made and checked in `audit/prove`.
+//! `tollgate vault prove` and `check-proof`. A proof file is never overwritten; checking needs no vault. With exit code
+//! 0, nothing requested is missing. Proofs are made and checked in `audit/prove`.
 
 use std::path::PathBuf;
 
@@ -50,7 +50,7 @@ pub(crate) struct ProveArgs {
     #[arg(long, required = true, value_name = "KEY|FILE")]
     key: Vec<String>,
     #[command(flatten)]
-    reach: StoreAccessArgs,
+    store_access: StoreAccessArgs,
 }
 
 /// Options of `vault check-proof`.
@@ -75,7 +75,7 @@ pub(super) fn run_prove(options: &ProveArgs) -> Result<ExitStatus, CommandError>
             Some((session, account)) => (Some(session), account),
             None => (None, options.account.clone()),
         };
-    let wanted = ProofRequest {
+    let proof_request = ProofRequest {
         account,
         leaves: options.leaf.clone(),
         session,
@@ -83,19 +83,19 @@ pub(super) fn run_prove(options: &ProveArgs) -> Result<ExitStatus, CommandError>
         lines_only: options.without_fragments,
         anchor: options.anchor.as_deref().map(read_text_file).transpose()?,
     };
-    let ProofResult { file, possibly_missing: missed, remarks: told } = block_on(async {
-        let vault = Vault::from_location(&options.reach.location(&options.store, options.keys.as_deref()))?;
-        Ok(prove(&vault, &wanted, &keys).await?)
+    let ProofResult { file, possibly_missing, remarks } = block_on(async {
+        let vault = Vault::from_location(&options.store_access.location(&options.store, options.keys.as_deref()))?;
+        Ok(prove(&vault, &proof_request, &keys).await?)
     })?;
     let text = serde_json::to_string_pretty(&file).unwrap_or_default(); // can't fail: strings and numbers
-    // A proof that is handed over must be valid.
+    // Only a valid proof may leave the command.
     check_proof_file(&text, &keys, &[])?;
     let written = kernel::files::write_new(&options.output, format!("{text}\n").as_bytes());
     written.map_err(|error| format!("can't write {}: {error}", options.output.display()))?;
     output::print(&format!("{} proved\n", format_count(file.proofs.len(), "line")))?;
-    output::print_notes("not proved", &told);
-    output::print_notes("lines may be missing from the file", &missed);
-    Ok(if missed.is_empty() { ExitStatus::Success } else { ExitStatus::Failed })
+    output::print_notes("not proved", &remarks);
+    output::print_notes("lines may be missing from the file", &possibly_missing);
+    Ok(if possibly_missing.is_empty() { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
 /// Runs `vault check-proof`.
@@ -104,11 +104,12 @@ pub(super) fn run_check(options: &CheckProofArgs) -> Result<ExitStatus, CommandE
         (read_public_keys(&options.key)?, read_public_keys_of_option("--anchor-key", &options.anchor_key)?);
     let checked = check_proof_file(&read_text_file(&options.file)?, &keys, &anchor_keys);
     let checked = checked.map_err(|why| format!("the proof is not valid: {why}"))?;
-    let asked = !anchor_keys.is_empty();
-    let unanchored = checked.iter().filter(|one| asked && !one.anchored).count();
-    for one in checked {
-        let holds: String = one.passed_steps.iter().map(|what| format!("  {}\n", escape_unsafe(what))).collect();
-        output::print(&format!("{}\n{holds}  {}\n", escape_unsafe(&one.leaf), escape_unsafe(&one.line)))?;
+    let requires_anchor = !anchor_keys.is_empty();
+    let unanchored = checked.iter().filter(|line| requires_anchor && !line.anchored).count();
+    for line in checked {
+        let passed_steps: String =
+            line.passed_steps.iter().map(|what| format!("  {}\n", escape_unsafe(what))).collect();
+        output::print(&format!("{}\n{passed_steps}  {}\n", escape_unsafe(&line.leaf), escape_unsafe(&line.line)))?;
     }
     if unanchored > 0 {
         output::print(&format!(

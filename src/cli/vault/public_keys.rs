@@ -7,6 +7,7 @@ use vault::chain::note::VerifyKey;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 256 << 20;
+
 /// The public keys of `--key`, as texts or in files.
 pub(crate) fn read_public_keys(given: &[String]) -> Result<Vec<VerifyKey>, CommandError> {
     read_public_keys_of_option("--key", given)
@@ -26,9 +27,9 @@ pub(super) fn read_public_keys_of_option(option: &str, given: &[String]) -> Resu
                 let lines = read_text_file(path)?;
                 // A signing key's file has the public key in a comment.
                 let lines = lines.lines().map(|line| line.trim_start_matches("# public key: "));
-                let before = keys.len();
+                let known_count = keys.len();
                 keys.extend(lines.filter_map(|line| VerifyKey::parse(line).ok()));
-                if keys.len() == before {
+                if keys.len() == known_count {
                     return Err(CommandError::Failed(format!("{} contains no signer's public key", path.display())));
                 }
             }
@@ -37,7 +38,7 @@ pub(super) fn read_public_keys_of_option(option: &str, given: &[String]) -> Resu
     Ok(keys)
 }
 
-/// Reads a text file of the caller, up to `MAX_FILE_BYTES` bytes.
+/// Reads a text file of the caller; only the first [`MAX_FILE_BYTES`] bytes are used.
 pub(super) fn read_text_file(path: &Path) -> Result<String, CommandError> {
     use std::io::Read;
     let file = std::fs::File::open(path).map_err(|error| format!("can't read {}: {error}", path.display()))?;

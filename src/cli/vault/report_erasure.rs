@@ -1,6 +1,7 @@
 //! Reports the newest digest of a chain of erasures to a gateway, whose next digests name it. The gateway may only
 //! write to the store, and a chain that no digest names could be rolled back unseen (docs/vault.md). If no gateway
-//! accepts the report, that is printed, and the erasure remains valid. The gateway's side is in `app/erasures`.
+//! accepts the report, a warning is printed, and the erasure remains valid. The gateway's side is in
+//! `app/erasure_reports`.
 
 use super::super::admin_client::AdminClient;
 use super::super::error::CommandError;

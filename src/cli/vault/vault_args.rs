@@ -1,5 +1,5 @@
-//! [`Source`]: the options that locate a vault and open it. Keys are never used without the log of openings. Opening is
-//! in `audit`.
+//! [`VaultArgs`]: the options that locate a vault and open it. Keys are never used without the log of openings. Opening
+//! is in `audit`.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub(crate) struct VaultArgs {
     #[arg(long, short, required_unless_present = "identity_kms", value_name = "FILE")]
     identity: Vec<PathBuf>,
     #[command(flatten)]
-    sealed: KmsIdentityArgs,
+    kms_identity: KmsIdentityArgs,
     /// Bucket of the key objects, if it is another one.
     #[arg(long, value_name = "s3://BUCKET")]
     pub(super) keys: Option<String>,
@@ -31,27 +31,28 @@ pub(crate) struct VaultArgs {
     #[arg(long, value_name = "FILE|none")]
     log: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) reach: StoreAccessArgs,
+    pub(super) store_access: StoreAccessArgs,
 }
 
 impl VaultArgs {
     pub(crate) fn open_vault(&self) -> Result<Vault, CommandError> {
-        Ok(Vault::from_location(&self.reach.location(&self.store, self.keys.as_deref()))?)
+        Ok(Vault::from_location(&self.store_access.location(&self.store, self.keys.as_deref()))?)
     }
 
     /// The auditors' keys, and the log of what they open.
     pub(super) async fn read_auditors(&self) -> Result<(Vec<age::x25519::Identity>, OpeningLog), CommandError> {
-        let (files, auditors) = auditor_keys::read_identities(&self.identity, &self.sealed, &self.reach).await?;
+        let (files, auditors) =
+            auditor_keys::read_identities(&self.identity, &self.kms_identity, &self.store_access).await?;
         let log = OpeningLog::open_requested(self.log.as_deref(), &files, &self.store, &auditors)?;
         Ok((auditors, log))
     }
 }
 
 pub(crate) async fn open_with_auditors(
-    from: &VaultArgs,
+    options: &VaultArgs,
 ) -> Result<(Vault, Vec<age::x25519::Identity>, OpeningLog), CommandError> {
-    let vault = from.open_vault()?;
-    let (auditors, log) = from.read_auditors().await?;
+    let vault = options.open_vault()?;
+    let (auditors, log) = options.read_auditors().await?;
     Ok((vault, auditors, log))
 }
 

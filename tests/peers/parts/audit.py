@@ -95,7 +95,7 @@ def guided(work, env, s3=False):
 def readme(gateway, key, place, env=None):
     """README's lines for the auditor, word for word but for names; each ends well, and the replay shows what was said."""
     with open(os.path.join(REPO, "README.md")) as f:
-        block = f.read().split("## Open a vault object")[1].split("```sh")[1].split("```")[0]
+        block = f.read().split("## Open a vault object")[1].split("```console")[1].split("```")[0]
     lines = [line.split("  #")[0].strip() for line in block.splitlines() if re.match(r"tollgate vault (find|verify|replay) ", line)]
     check("README: find, verify, replay", [line.split()[2] for line in lines] == ["find", "verify", "replay"], str(lines))
     one = session("plain")

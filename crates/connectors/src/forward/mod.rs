@@ -2,7 +2,7 @@
 //! [`join_pipelines`] replaces each path from receivers through connectors to exporters by one ordinary pipeline, which
 //! is checked, run, committed and answered as one. A record takes the same steps as with hand-copied processors, and
 //! each step runs once where paths share it; one commit covers all paths. A ring has no exit and makes no pipeline.
-//! `config/joins` reports rings and half-used connectors, `pipeline/route` runs pipelines.
+//! `config/connectors` reports rings and connectors with one side only, `pipeline/route` runs pipelines.
 
 mod config;
 #[cfg(test)]
@@ -28,21 +28,21 @@ pub fn join_pipelines(
     pipelines: &[PipelineConfig],
     forwards: &HashSet<ComponentId>,
 ) -> Result<Vec<PipelineConfig>, Problem> {
-    let mut ways = PathExpansion { pipelines, forwards, joined_pipelines: Vec::new() };
+    let mut expansion = PathExpansion { pipelines, forwards, joined_pipelines: Vec::new() };
     for pipeline in pipelines {
         let receivers: Vec<_> = pipeline.receivers.iter().filter(|(id, _)| !forwards.contains(id)).cloned().collect();
         if receivers.is_empty() && !pipeline.receivers.is_empty() {
             continue;
         }
-        let begin = PipelineConfig { receivers, processors: Vec::new(), exporters: Vec::new(), ..pipeline.clone() };
-        ways.follow(begin, pipeline, &mut Vec::new());
+        let start = PipelineConfig { receivers, processors: Vec::new(), exporters: Vec::new(), ..pipeline.clone() };
+        expansion.follow(start, pipeline, &mut Vec::new());
     }
-    if ways.joined_pipelines.len() > MAX_PATHS {
+    if expansion.joined_pipelines.len() > MAX_PATHS {
         let what =
             format!("`forward` connectors create more than {MAX_PATHS} paths from receivers to exporters; remove some");
         return Err(Problem::error(pipelines.first().map(|pipeline| pipeline.at), "service.pipelines", what));
     }
-    Ok(ways.joined_pipelines)
+    Ok(expansion.joined_pipelines)
 }
 
 struct PathExpansion<'p> {
@@ -52,42 +52,41 @@ struct PathExpansion<'p> {
 }
 
 impl<'p> PathExpansion<'p> {
-    /// Extends the path through `next`; `behind` are the pipelines already on the path.
-    fn follow(&mut self, way: PipelineConfig, next: &'p PipelineConfig, behind: &mut Vec<&'p ComponentId>) {
-        if self.joined_pipelines.len() > MAX_PATHS || behind.contains(&&next.id) {
+    /// Extends the path through `next`; `visited` are the pipelines already on the path.
+    fn follow(&mut self, mut path: PipelineConfig, next: &'p PipelineConfig, visited: &mut Vec<&'p ComponentId>) {
+        if self.joined_pipelines.len() > MAX_PATHS || visited.contains(&&next.id) {
             return;
         }
-        behind.push(&next.id);
-        let mut way = way;
-        way.processors.extend(next.processors.iter().cloned());
-        let (on, out): (Vec<_>, Vec<_>) =
+        visited.push(&next.id);
+        path.processors.extend(next.processors.iter().cloned());
+        let (forward_exporters, end_exporters): (Vec<_>, Vec<_>) =
             next.exporters.iter().cloned().partition(|(id, _)| self.forwards.contains(id));
-        if !out.is_empty() || next.exporters.is_empty() {
+        if !end_exporters.is_empty() || next.exporters.is_empty() {
             self.joined_pipelines.push(PipelineConfig {
-                id: path_name(&way.id, behind),
-                exporters: out,
-                ..way.clone()
+                id: path_name(&path.id, visited),
+                exporters: end_exporters,
+                ..path.clone()
             });
         }
-        for (connector, _) in on {
-            let fed = |pipeline: &&PipelineConfig| {
+        for (connector, _) in forward_exporters {
+            let receives_from_connector = |pipeline: &&PipelineConfig| {
                 pipeline.signal == next.signal && pipeline.receivers.iter().any(|(id, _)| *id == connector)
             };
-            for pipeline in self.pipelines.iter().filter(fed) {
-                self.follow(way.clone(), pipeline, behind);
+            for pipeline in self.pipelines.iter().filter(receives_from_connector) {
+                self.follow(path.clone(), pipeline, visited);
             }
         }
-        behind.pop();
+        visited.pop();
     }
 }
 
 /// The name of a path, such as `traces/in>out`; a single pipeline keeps its name.
-fn path_name(first: &ComponentId, ways: &[&ComponentId]) -> ComponentId {
-    if ways.len() < 2 {
+fn path_name(first: &ComponentId, pipelines: &[&ComponentId]) -> ComponentId {
+    if pipelines.len() < 2 {
         return first.clone();
     }
     let part = |id: &&ComponentId| if id.name.is_empty() { id.kind.clone() } else { id.name.clone() };
-    ComponentId { kind: first.kind.clone(), name: ways.iter().map(part).collect::<Vec<_>>().join(">") }
+    ComponentId { kind: first.kind.clone(), name: pipelines.iter().map(part).collect::<Vec<_>>().join(">") }
 }
 
 /// Reports connectors that a signal enters but never leaves, or the reverse.
@@ -95,13 +94,14 @@ pub fn check_one_sided(pipelines: &[PipelineConfig], forwards: &HashSet<Componen
     let mut problems = Vec::new();
     let signals: HashSet<Signal> = pipelines.iter().map(|pipeline| pipeline.signal).collect();
     for signal in Signal::ALL.into_iter().filter(|signal| signals.contains(signal)) {
-        let of = |pick: fn(&PipelineConfig) -> &[(ComponentId, SourcePosition)]| {
-            let lines = pipelines.iter().filter(move |pipeline| pipeline.signal == signal);
-            lines.flat_map(move |pipeline| pick(pipeline).iter().map(move |(id, at)| (pipeline, id, *at)))
+        let list_uses = |pick: fn(&PipelineConfig) -> &[(ComponentId, SourcePosition)]| {
+            let pipelines = pipelines.iter().filter(move |pipeline| pipeline.signal == signal);
+            pipelines.flat_map(move |pipeline| pick(pipeline).iter().map(move |(id, at)| (pipeline, id, *at)))
         };
-        let (ins, outs) = (|| of(|pipeline| &pipeline.exporters), || of(|pipeline| &pipeline.receivers));
-        for (pipeline, id, at) in ins().filter(|(_, id, _)| forwards.contains(*id)) {
-            if !outs().any(|(_, other, _)| other == id) {
+        let (entrances, exits) =
+            (|| list_uses(|pipeline| &pipeline.exporters), || list_uses(|pipeline| &pipeline.receivers));
+        for (pipeline, id, at) in entrances().filter(|(_, id, _)| forwards.contains(*id)) {
+            if !exits().any(|(_, other, _)| other == id) {
                 problems.push(one_sided_problem(
                     pipeline,
                     "exporters",
@@ -111,8 +111,8 @@ pub fn check_one_sided(pipelines: &[PipelineConfig], forwards: &HashSet<Componen
                 ));
             }
         }
-        for (pipeline, id, at) in outs().filter(|(_, id, _)| forwards.contains(*id)) {
-            if !ins().any(|(_, other, _)| other == id) {
+        for (pipeline, id, at) in exits().filter(|(_, id, _)| forwards.contains(*id)) {
+            if !entrances().any(|(_, other, _)| other == id) {
                 problems.push(one_sided_problem(
                     pipeline,
                     "receivers",

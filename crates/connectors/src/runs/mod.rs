@@ -1,7 +1,7 @@
-//! The `runs` connector: takes new portions from its sources, submits them to the inlet and waits for the commit, so
+//! The `runs` connector: takes new requests from its sources, submits them to the inlet and waits for the commit, so
 //! that run summaries and users' metrics reach back ends like all other telemetry.
-//! One request is submitted at a time. A portion that was not committed is offered again; one that the pipelines
-//! refuse for good is counted and dropped, so that it does not block the rest. The crate `tracker` makes the portions,
+//! One request is submitted at a time. A request that was not committed is offered again; one that the pipelines
+//! refuse for good is counted and dropped, so that it does not block the rest. The crate `tracker` makes the requests,
 //! `src/app` runs the task.
 
 mod config;
@@ -25,7 +25,7 @@ use telemetry::{Counter, Meter, names};
 pub use config::{RunsConfig, RunsSettings};
 
 /// Maximum number of consecutive requests of one signal and source.
-const MAX_REQUESTS: usize = 100;
+const MAX_REQUESTS_IN_A_ROW: usize = 100;
 
 /// A running `runs` connector; see the module.
 pub struct RunsConnector {
@@ -35,11 +35,11 @@ pub struct RunsConnector {
     signals: Vec<Signal>,
     clock: Arc<dyn Clock>,
     sent_requests: Counter,
-    refused: Counter,
+    refused_requests: Counter,
 }
 
 impl RunsConnector {
-    /// Creates a connector that feeds pipelines of `signals` with the portions of `sources`.
+    /// Creates a connector that feeds pipelines of `signals` with the requests of `sources`.
     pub fn build(
         id: Arc<str>,
         settings: RunsSettings,
@@ -50,12 +50,12 @@ impl RunsConnector {
     ) -> Self {
         sources.iter().for_each(|source| source.enable_signals(&signals));
         let labels = [("connector", &*id)];
-        let (told, refused) =
-            (meter.counter(&names::CONNECTOR_TOLD, &labels), meter.counter(&names::CONNECTOR_REFUSED, &labels));
-        Self { id, settings, sources, signals, clock, sent_requests: told, refused }
+        let sent_requests = meter.counter(&names::CONNECTOR_TOLD, &labels);
+        let refused_requests = meter.counter(&names::CONNECTOR_REFUSED, &labels);
+        Self { id, settings, sources, signals, clock, sent_requests, refused_requests }
     }
 
-    /// Sends new portions at every interval until `stop` becomes true.
+    /// Sends new requests at every interval until `stop` becomes true.
     pub async fn run(&self, inlet: &Inlet, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
@@ -69,13 +69,13 @@ impl RunsConnector {
         }
     }
 
-    /// Sends all portions that are new now, as far as the engine accepts them.
+    /// Sends all requests that are new now, as far as the engine accepts them.
     pub async fn send_new_requests(&self, inlet: &Inlet) {
         for source in &self.sources {
             for signal in &self.signals {
-                for _ in 0..MAX_REQUESTS {
-                    let Some(portion) = source.next_request(*signal, self.clock.now()) else { break };
-                    if !self.submit_request(inlet, *signal, portion).await {
+                for _ in 0..MAX_REQUESTS_IN_A_ROW {
+                    let Some(request) = source.next_request(*signal, self.clock.now()) else { break };
+                    if !self.submit_request(inlet, *signal, request).await {
                         break;
                     }
                 }
@@ -83,12 +83,12 @@ impl RunsConnector {
         }
     }
 
-    /// Submits one portion; false if the engine asks to retry later.
-    async fn submit_request(&self, inlet: &Inlet, signal: Signal, portion: SourceRequest) -> bool {
-        let SourceRequest { account, wire, effect } = portion;
-        let made = |effect| InternalInput { effects: vec![effect], clearance: REQUEST_CLEARANCE };
+    /// Submits one request; false if the engine does not accept requests now.
+    async fn submit_request(&self, inlet: &Inlet, signal: Signal, request: SourceRequest) -> bool {
+        let SourceRequest { account, wire, effect } = request;
+        let input = |effect| InternalInput { effects: vec![effect], clearance: REQUEST_CLEARANCE };
         let outcome = match self.build_submission(inlet, signal, Arc::clone(&account), wire).await {
-            Ok(submission) => inlet.submit_internal(submission, made(effect.clone())).await,
+            Ok(submission) => inlet.submit_internal(submission, input(effect.clone())).await,
             Err(outcome) => outcome,
         };
         match outcome {
@@ -99,14 +99,15 @@ impl RunsConnector {
             Outcome::Retry { .. } => false,
             Outcome::Refused { reason: Reason::ShuttingDown } => false,
             Outcome::Refused { .. } => {
-                self.refused.increment(1);
+                self.refused_requests.increment(1);
                 tracing::error!(
                     connector = &*self.id,
                     signal = signal.as_str(),
                     "the pipelines permanently refused telemetry about runs; it was dropped"
                 );
-                let Ok(alone) = self.build_submission(inlet, signal, account, Bytes::new()).await else { return false };
-                matches!(inlet.submit_internal(alone, made(effect)).await, Outcome::Accepted)
+                // Without data, only the effect is committed, so that the request is not offered again.
+                let Ok(empty) = self.build_submission(inlet, signal, account, Bytes::new()).await else { return false };
+                matches!(inlet.submit_internal(empty, input(effect)).await, Outcome::Accepted)
             }
         }
     }
@@ -129,11 +130,11 @@ impl RunsConnector {
         &self.id
     }
 
-    /// How often new portions are sent.
+    /// How often new requests are sent.
     pub fn interval(&self) -> Duration {
         self.settings.interval
     }
 }
 
-/// Portions contain no content; their texts still have to be redacted.
+/// Requests contain no content; their texts still have to be redacted.
 const REQUEST_CLEARANCE: Clearance = Clearance { content: ContentState::Stripped, text: TextState::Raw };

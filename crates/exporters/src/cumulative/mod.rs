@@ -1,6 +1,6 @@
 //! Converts delta metrics to cumulative ones just before one exporter sends them.
-//! The conversion happens in the exporter because totals depend on the order in which deltas are delivered, and on
-//! whether they were delivered; pipeline workers know neither.
+//! The exporter does it because totals depend on whether, and in which order, deltas are delivered; pipeline workers
+//! know neither.
 //! Invariants: a request that is sent again carries the same totals; totals contain only delivered points; the number
 //! of series is limited, and evicted series and dropped points are counted; after a restart all series begin again
 //! with a new start time. `series` adds two points.
@@ -56,15 +56,24 @@ struct SeriesMetrics {
 /// The series, and the order in which they were last updated.
 #[derive(Default)]
 struct SeriesTable {
-    by_key: HashMap<SeriesKey, (u64, Duration, MetricSeries)>,
-    by_age: BTreeMap<u64, SeriesKey>,
+    by_key: HashMap<SeriesKey, StoredSeries>,
+    /// Keys by the number of their last update, oldest first.
+    by_update: BTreeMap<u64, SeriesKey>,
     update_count: u64,
+}
+
+struct StoredSeries {
+    /// Value of `update_count` at the last update.
+    update_number: u64,
+    /// Monotonic time of the last update.
+    updated_at: Duration,
+    series: MetricSeries,
 }
 
 /// The series as they will be once the request is delivered.
 pub struct PendingTotals {
     changed: HashMap<SeriesKey, MetricSeries>,
-    /// Number of dropped points: older than the series' last point, invalid.
+    /// Number of points dropped as [`DropReason::Older`] and as [`DropReason::Invalid`].
     dropped: [u64; 2],
 }
 
@@ -72,17 +81,17 @@ pub struct PendingTotals {
 pub type ConversionLock = tokio::sync::OwnedMutexGuard<()>;
 
 impl CumulativeConverter {
-    /// Starts without any series.
+    /// A converter without any series.
     pub fn new(settings: DeltaToCumulativeSettings, exporter: &str, clock: Arc<dyn Clock>, meter: &Meter) -> Self {
         let labels = [("exporter", exporter)];
         let dropped = |reason| meter.counter(&names::CUMULATIVE_DROPPED, &[("exporter", exporter), ("reason", reason)]);
-        let counts = SeriesMetrics {
+        let metrics = SeriesMetrics {
             streams: meter.gauge(&names::CUMULATIVE_STREAMS, &labels),
             evicted: meter.counter(&names::CUMULATIVE_EVICTED, &labels),
             older: dropped("older"),
             invalid: dropped("invalid"),
         };
-        Self { settings, clock, series: Arc::default(), conversion_lock: Arc::default(), metrics: Arc::new(counts) }
+        Self { settings, clock, series: Arc::default(), conversion_lock: Arc::default(), metrics: Arc::new(metrics) }
     }
 
     /// Waits until the previous request has an outcome: delivered, or failed for now.
@@ -94,29 +103,29 @@ impl CumulativeConverter {
     /// unchanged, and the back end rejects it.
     pub fn convert(&self, account: &str, body: &[u8]) -> Option<(Bytes, PendingTotals)> {
         let mut request = Request::decode(body).ok()?;
-        let (known, now) = (self.series.lock(), self.clock.monotonic());
-        let fresh = now.saturating_sub(self.settings.max_stale);
-        let mut work = RequestConversion {
-            series: &known,
-            stale_before: (now >= self.settings.max_stale).then_some(fresh),
+        let (table, now) = (self.series.lock(), self.clock.monotonic());
+        let stale_before = now.saturating_sub(self.settings.max_stale);
+        let mut conversion = RequestConversion {
+            table: &table,
+            stale_before: (now >= self.settings.max_stale).then_some(stale_before),
             pending: PendingTotals::new(),
         };
         for resource in &mut request.resource_metrics {
-            let about = encode_attributes(resource.resource.as_ref().map_or(&[][..], |resource| &resource.attributes));
+            let resource_attributes =
+                encode_attributes(resource.resource.as_ref().map_or(&[][..], |resource| &resource.attributes));
             for scope in &mut resource.scope_metrics {
-                let named = scope.scope.as_ref().map(|scope| {
+                let scope_parts = scope.scope.as_ref().map(|scope| {
                     let attributes = encode_attributes(&scope.attributes);
                     [scope.name.as_bytes(), scope.version.as_bytes(), attributes.as_slice()].map(<[u8]>::to_vec)
                 });
-                let named = named.unwrap_or_default();
-                let [name, version, scoped] = &named;
-                let place: [&[u8]; 5] = [account.as_bytes(), &about, name, version, scoped];
-                scope.metrics.retain_mut(|metric| work.convert_metric(&place, metric));
+                let [name, version, scope_attributes] = &scope_parts.unwrap_or_default();
+                let key_parts: [&[u8]; 5] = [account.as_bytes(), &resource_attributes, name, version, scope_attributes];
+                scope.metrics.retain_mut(|metric| conversion.convert_metric(&key_parts, metric));
             }
             resource.scope_metrics.retain(|scope| !scope.metrics.is_empty());
         }
         request.resource_metrics.retain(|resource| !resource.scope_metrics.is_empty());
-        let pending = work.pending;
+        let pending = conversion.pending;
         Some((request.encode_to_vec().into(), pending))
     }
 
@@ -125,13 +134,13 @@ impl CumulativeConverter {
         let PendingTotals { changed, dropped: [older, invalid] } = pending;
         self.metrics.older.increment(older);
         self.metrics.invalid.increment(invalid);
-        let (mut known, now) = (self.series.lock(), self.clock.monotonic());
-        for (key, stream) in changed {
-            known.update_series(key, now, stream);
+        let (mut table, now) = (self.series.lock(), self.clock.monotonic());
+        for (key, series) in changed {
+            table.update_series(key, now, series);
         }
-        let evicted = known.evict_series(now, self.settings);
+        let evicted = table.evict_series(now, self.settings);
         self.metrics.evicted.increment(evicted);
-        self.metrics.streams.set(known.by_key.len() as f64);
+        self.metrics.streams.set(table.by_key.len() as f64);
     }
 }
 
@@ -142,25 +151,26 @@ impl PendingTotals {
 }
 
 impl SeriesTable {
-    fn update_series(&mut self, key: SeriesKey, now: Duration, stream: MetricSeries) {
+    fn update_series(&mut self, key: SeriesKey, now: Duration, series: MetricSeries) {
         self.update_count += 1;
-        if let Some((before, ..)) = self.by_key.insert(key, (self.update_count, now, stream)) {
-            self.by_age.remove(&before);
+        let stored = StoredSeries { update_number: self.update_count, updated_at: now, series };
+        if let Some(previous) = self.by_key.insert(key, stored) {
+            self.by_update.remove(&previous.update_number);
         }
-        self.by_age.insert(self.update_count, key);
+        self.by_update.insert(self.update_count, key);
     }
 
     /// Removes stale series and those above the limit; returns how many exceeded the limit.
     fn evict_series(&mut self, now: Duration, settings: DeltaToCumulativeSettings) -> u64 {
         let mut evicted = 0;
-        while let Some((touched, key)) = self.by_age.first_key_value().map(|(touched, key)| (*touched, *key)) {
-            let at = self.by_key.get(&key).map_or(Duration::ZERO, |(_, at, _)| *at);
-            let too_many = self.by_key.len() > settings.max_streams;
-            if !too_many && now.saturating_sub(at) < settings.max_stale {
+        while let Some((number, key)) = self.by_update.first_key_value().map(|(number, key)| (*number, *key)) {
+            let updated_at = self.by_key.get(&key).map_or(Duration::ZERO, |stored| stored.updated_at);
+            let is_over_limit = self.by_key.len() > settings.max_streams;
+            if !is_over_limit && now.saturating_sub(updated_at) < settings.max_stale {
                 break;
             }
-            evicted += u64::from(too_many);
-            self.by_age.remove(&touched);
+            evicted += u64::from(is_over_limit);
+            self.by_update.remove(&number);
             self.by_key.remove(&key);
         }
         evicted
@@ -168,8 +178,8 @@ impl SeriesTable {
 }
 
 /// The conversion of one request.
-struct RequestConversion<'k> {
-    series: &'k SeriesTable,
+struct RequestConversion<'t> {
+    table: &'t SeriesTable,
     /// Series last updated at or before this time are stale.
     stale_before: Option<Duration>,
     pending: PendingTotals,
@@ -177,28 +187,27 @@ struct RequestConversion<'k> {
 
 impl RequestConversion<'_> {
     /// Converts one metric; false if none of its points remains.
-    fn convert_metric(&mut self, place: &[&[u8]; 5], metric: &mut Metric) -> bool {
+    fn convert_metric(&mut self, key_parts: &[&[u8]; 5], metric: &mut Metric) -> bool {
         let (name, unit) = (metric.name.clone(), metric.unit.clone());
-        let mut each = |kind: &[u8], about: &[KeyValue], point: DeltaPoint<'_>| {
-            let about = encode_attributes(about);
-            let key =
-                series_key(place.iter().copied().chain([name.as_bytes(), unit.as_bytes(), kind, about.as_slice()]));
-            self.convert_point(key, point)
+        let mut convert = |kind: &[u8], attributes: &[KeyValue], point: DeltaPoint<'_>| {
+            let attributes = encode_attributes(attributes);
+            let metric_parts = [name.as_bytes(), unit.as_bytes(), kind, attributes.as_slice()];
+            self.convert_point(series_key(key_parts.iter().copied().chain(metric_parts)), point)
         };
         match &mut metric.data {
             Some(metric::Data::Sum(sum)) if sum.aggregation_temporality == Delta as i32 => {
                 let (kind, monotonic) = ([b's', u8::from(sum.is_monotonic)], sum.is_monotonic);
                 sum.data_points.retain_mut(|point| {
-                    let about = point.attributes.clone();
-                    each(kind.as_slice(), &about, DeltaPoint::Number(point, monotonic))
+                    let attributes = point.attributes.clone();
+                    convert(kind.as_slice(), &attributes, DeltaPoint::Number(point, monotonic))
                 });
                 sum.aggregation_temporality = Total as i32;
                 !sum.data_points.is_empty()
             }
             Some(metric::Data::Histogram(histogram)) if histogram.aggregation_temporality == Delta as i32 => {
                 histogram.data_points.retain_mut(|point| {
-                    let about = point.attributes.clone();
-                    each(b"h".as_slice(), &about, DeltaPoint::Histogram(point))
+                    let attributes = point.attributes.clone();
+                    convert(b"h".as_slice(), &attributes, DeltaPoint::Histogram(point))
                 });
                 histogram.aggregation_temporality = Total as i32;
                 !histogram.data_points.is_empty()
@@ -207,8 +216,8 @@ impl RequestConversion<'_> {
                 if histogram.aggregation_temporality == Delta as i32 =>
             {
                 histogram.data_points.retain_mut(|point| {
-                    let about = point.attributes.clone();
-                    each(b"e".as_slice(), &about, DeltaPoint::Exponential(point))
+                    let attributes = point.attributes.clone();
+                    convert(b"e".as_slice(), &attributes, DeltaPoint::Exponential(point))
                 });
                 histogram.aggregation_temporality = Total as i32;
                 !histogram.data_points.is_empty()
@@ -219,16 +228,17 @@ impl RequestConversion<'_> {
 
     /// Converts one point to a total; false if the point is dropped.
     fn convert_point(&mut self, key: SeriesKey, point: DeltaPoint<'_>) -> bool {
-        let known = self.series.by_key.get(&key).filter(|(_, at, _)| self.stale_before.is_none_or(|fresh| *at > fresh));
-        let before = self.pending.changed.get(&key).or(known.map(|(.., stream)| stream));
+        let is_fresh = |stored: &&StoredSeries| self.stale_before.is_none_or(|stale| stored.updated_at > stale);
+        let stored = self.table.by_key.get(&key).filter(is_fresh).map(|stored| &stored.series);
+        let before = self.pending.changed.get(&key).or(stored);
         match MetricSeries::add_point(before, point) {
-            Ok(stream) => {
-                self.pending.changed.insert(key, stream);
+            Ok(series) => {
+                self.pending.changed.insert(key, series);
                 true
             }
-            Err(why) => {
+            Err(reason) => {
                 let [older, invalid] = &mut self.pending.dropped;
-                *match why {
+                *match reason {
                     DropReason::Older => older,
                     DropReason::Invalid => invalid,
                 } += 1;

@@ -18,7 +18,7 @@ pub(super) struct MetricSeries {
     /// When the total was zero, in Unix nanoseconds.
     start: u64,
     /// Time of the last point, in Unix nanoseconds.
-    last: u64,
+    last_time: u64,
     total: SeriesTotal,
 }
 
@@ -42,9 +42,9 @@ pub(super) enum DeltaPoint<'p> {
 /// Why a point is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DropReason {
-    /// The point is not newer than the last one: it is a repeat or arrived too late.
+    /// The point is not newer than the last one (a repeat, or too late), or began before the series.
     Older,
-    /// The point has no value that can be added.
+    /// The point has no time or no valid value.
     Invalid,
 }
 
@@ -59,18 +59,17 @@ impl MetricSeries {
         if flags & NO_VALUE != 0 || time == 0 {
             return Err(DropReason::Invalid);
         }
-        if before.is_some_and(|before| time <= before.last || (start != 0 && start < before.start)) {
+        if before.is_some_and(|before| time <= before.last_time || (start != 0 && start < before.start)) {
             return Err(DropReason::Older);
         }
-        let began = if start == 0 { time } else { start };
-        let total = match &point {
+        let point_start = if start == 0 { time } else { start };
+        let (total, is_continued) = match &point {
             DeltaPoint::Number(point, monotonic) => add_number(before.map(|before| &before.total), point, *monotonic)?,
             DeltaPoint::Histogram(point) => add_histogram(before.map(|before| &before.total), point)?,
             DeltaPoint::Exponential(point) => add_exponential(before.map(|before| &before.total), point)?,
         };
-        let (total, goes_on) = total;
-        let start = before.filter(|_| goes_on).map_or(began, |before| before.start);
-        let after = Self { start, last: time, total };
+        let start = before.filter(|_| is_continued).map_or(point_start, |before| before.start);
+        let after = Self { start, last_time: time, total };
         after.write_total(point);
         Ok(after)
     }
@@ -99,11 +98,11 @@ type AddResult = Result<(SeriesTotal, bool), DropReason>;
 
 fn add_number(before: Option<&SeriesTotal>, point: &NumberDataPoint, monotonic: bool) -> AddResult {
     let delta = point.value.ok_or(DropReason::Invalid)?;
-    let bad = match delta {
+    let is_invalid = match delta {
         Value::AsInt(value) => monotonic && value < 0,
         Value::AsDouble(value) => !value.is_finite() || (monotonic && value < 0.0),
     };
-    if bad {
+    if is_invalid {
         return Err(DropReason::Invalid);
     }
     let sum = match (before, delta) {
@@ -126,25 +125,26 @@ fn to_f64(value: Value) -> f64 {
 }
 
 fn add_histogram(before: Option<&SeriesTotal>, point: &HistogramDataPoint) -> AddResult {
-    let whole = point.bucket_counts.is_empty() || point.bucket_counts.len() == point.explicit_bounds.len() + 1;
-    if !whole || point.sum.is_some_and(|sum| !sum.is_finite()) {
+    let is_complete = point.bucket_counts.is_empty() || point.bucket_counts.len() == point.explicit_bounds.len() + 1;
+    if !is_complete || point.sum.is_some_and(|sum| !sum.is_finite()) {
         return Err(DropReason::Invalid);
     }
     let sum = match before {
         Some(SeriesTotal::Histogram(total)) => merge_histograms(total, point),
         _ => None,
     };
-    let goes_on = sum.is_some();
+    let is_continued = sum.is_some();
     let mut total = sum.unwrap_or_else(|| point.clone());
-    // The point keeps its attributes and exemplars; the stored total needs neither.
+    // The stored total needs no attributes and exemplars.
     (total.attributes, total.exemplars) = (Vec::new(), Vec::new());
-    Ok((SeriesTotal::Histogram(total), goes_on))
+    Ok((SeriesTotal::Histogram(total), is_continued))
 }
 
-/// `None` if the bounds differ or a count overflows.
+/// `None` if the bounds differ, a count overflows or the sum is not finite.
 fn merge_histograms(total: &HistogramDataPoint, point: &HistogramDataPoint) -> Option<HistogramDataPoint> {
-    let same = total.explicit_bounds == point.explicit_bounds && total.bucket_counts.len() == point.bucket_counts.len();
-    if !same {
+    let has_same_bounds =
+        total.explicit_bounds == point.explicit_bounds && total.bucket_counts.len() == point.bucket_counts.len();
+    if !has_same_bounds {
         return None;
     }
     let pairs = total.bucket_counts.iter().zip(&point.bucket_counts);
@@ -177,6 +177,6 @@ fn add_exponential(before: Option<&SeriesTotal>, point: &ExponentialHistogramDat
         Some(SeriesTotal::Exponential(total)) => total.plus(&delta),
         _ => None,
     };
-    let goes_on = sum.is_some();
-    Ok((SeriesTotal::Exponential(sum.unwrap_or(delta)), goes_on))
+    let is_continued = sum.is_some();
+    Ok((SeriesTotal::Exponential(sum.unwrap_or(delta)), is_continued))
 }

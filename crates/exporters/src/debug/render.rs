@@ -1,5 +1,5 @@
 //! Renders a request as text for people. Characters that a terminal could interpret (control characters, direction
-//! marks) are shown as escapes. `mod` prints the text.
+//! marks) are shown as escapes. `spans` shows the verbosity `spans`, `mod` prints the text.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use kernel::terminal::{is_unsafe, push_json_escape};
 use otlp::{Signal, json};
 use pipeline::ExportRequest;
 
-/// The text of a request; `None` if the request can't be decoded.
+/// The text of a request, only its first line with `basic` and `spans`; `None` if the request can't be decoded.
 pub(super) fn render_request(request: &ExportRequest, verbosity: Verbosity) -> Option<String> {
     let (signal, items) = (request.signal.as_str(), request.signal.format_count(request.items));
     let mut out = format!("{signal}: {items}, {} bytes\n", request.body.len());
@@ -32,25 +32,25 @@ pub(super) fn render_request(request: &ExportRequest, verbosity: Verbosity) -> O
 
 // --- normal ---
 
-/// One line per resource, scope and item.
+/// One line per resource, scope, item and data point.
 fn write_lines(out: &mut String, signal: Signal, tree: &JsonNode<'_>) {
-    let (groups, scopes, items) = match signal {
+    let (resources_key, scopes_key, items_key) = match signal {
         Signal::Traces => ("resourceSpans", "scopeSpans", "spans"),
         Signal::Metrics => ("resourceMetrics", "scopeMetrics", "metrics"),
         Signal::Logs => ("resourceLogs", "scopeLogs", "logRecords"),
     };
-    for group in elements(tree, groups) {
+    for resource in elements(tree, resources_key) {
         out.push_str("  resource");
-        write_attributes(out, group.get("resource"), "attributes");
+        write_attributes(out, resource.get("resource"), "attributes");
         out.push('\n');
-        for scope in elements(group, scopes) {
+        for scope in elements(resource, scopes_key) {
             out.push_str("    scope");
             if let Some(scope) = scope.get("scope") {
                 write_fields(out, scope, &["name", "version"]);
                 write_attributes(out, Some(scope), "attributes");
             }
             out.push('\n');
-            for item in elements(scope, items) {
+            for item in elements(scope, items_key) {
                 write_item(out, signal, item);
             }
         }
@@ -188,9 +188,9 @@ fn write_scalar(out: &mut String, name: &str, value: &str) {
 
 // --- values ---
 
-fn write_pair(out: &mut String, attribute: &JsonNode<'_>, between: &str) {
+fn write_pair(out: &mut String, attribute: &JsonNode<'_>, separator: &str) {
     write_escaped(out, attribute.get("key").map(JsonNode::scalar).unwrap_or_default());
-    out.push_str(between);
+    out.push_str(separator);
     match attribute.get("value") {
         Some(value) => write_value(out, value),
         None => out.push_str("(none)"),
@@ -222,11 +222,11 @@ fn write_value(out: &mut String, value: &JsonNode<'_>) {
     }
 }
 
-fn write_list(out: &mut String, list: &[JsonNode<'_>], one: fn(&mut String, &JsonNode<'_>)) {
+fn write_list(out: &mut String, list: &[JsonNode<'_>], write_element: fn(&mut String, &JsonNode<'_>)) {
     out.push('[');
     for (index, element) in list.iter().enumerate() {
         out.push_str(if index == 0 { "" } else { ", " });
-        one(out, element);
+        write_element(out, element);
     }
     out.push(']');
 }

@@ -1,7 +1,7 @@
 //! Shows each span as a few lines for a person at a terminal, with the command that opens its content. Only the span's
-//! name, numbers, references and up to [`MAX_REDACTED_TEXTS`] texts with a placeholder are shown; at most [`MOST`]
-//! spans a second, the rest as a count. The printed command contains no character that a shell interprets. `render`
-//! shows every field.
+//! name, numbers, references and up to [`MAX_REDACTED_TEXTS`] texts with a placeholder are shown; at most
+//! [`MAX_SPANS_PER_SECOND`] spans a second, the rest as a count. The printed command contains no character that a
+//! shell interprets. `render` shows every field.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -38,22 +38,22 @@ pub(super) fn write_spans(
     out: &mut String,
     tree: &JsonNode<'_>,
     open_with: &str,
-    pace: &mut SpanRateLimiter,
+    limiter: &mut SpanRateLimiter,
     now: Duration,
 ) {
-    let groups = elements(tree, "resourceSpans").iter().flat_map(|group| elements(group, "scopeSpans"));
-    let mut more = 0_u64;
-    for span in groups.flat_map(|scope| elements(scope, "spans")) {
-        if pace.admit_span(now) {
+    let scopes = elements(tree, "resourceSpans").iter().flat_map(|resource| elements(resource, "scopeSpans"));
+    let mut not_shown = 0_u64;
+    for span in scopes.flat_map(|scope| elements(scope, "spans")) {
+        if limiter.admit_span(now) {
             write_span(out, span, open_with);
         } else {
-            more += 1;
+            not_shown += 1;
         }
     }
-    if more > 0 {
+    if not_shown > 0 {
         let _ = writeln!(
             out,
-            "  {more} more not shown: at most {MAX_SPANS_PER_SECOND} spans a second are printed (`verbosity: normal` prints all)"
+            "  {not_shown} more not shown: at most {MAX_SPANS_PER_SECOND} spans a second are printed (`verbosity: normal` prints all)"
         );
     }
 }
@@ -106,12 +106,12 @@ fn no_price_reason<'a>(status: &str, reason: Option<&'a str>) -> &'a str {
     }
 }
 
-/// Appends attributes that redaction changed, in their redacted form.
+/// Appends the first attributes whose text contains a placeholder.
 fn write_redacted_texts(out: &mut String, span: &JsonNode<'_>) {
-    let texts = elements(span, "attributes").iter().filter_map(|one| {
-        let string = one.get("value")?.get("stringValue")?;
+    let texts = elements(span, "attributes").iter().filter_map(|attribute| {
+        let string = attribute.get("value")?.get("stringValue")?;
         (count_placeholders(string) > 0)
-            .then(|| (one.get("key").map(JsonNode::scalar).unwrap_or_default(), string.scalar()))
+            .then(|| (attribute.get("key").map(JsonNode::scalar).unwrap_or_default(), string.scalar()))
     });
     for (key, string) in texts.take(MAX_REDACTED_TEXTS) {
         out.push_str("    ");
@@ -122,16 +122,16 @@ fn write_redacted_texts(out: &mut String, span: &JsonNode<'_>) {
     }
 }
 
-/// Appends the beginning of a text, at most [`WIDTH`] characters.
-fn write_truncated(out: &mut String, all: &str) {
-    let end = all.char_indices().nth(MAX_TEXT_CHARS).map(|(at, _)| at);
-    write_escaped(out, end.and_then(|end| all.get(..end)).unwrap_or(all));
+/// Appends the beginning of a text, at most [`MAX_TEXT_CHARS`] characters.
+fn write_truncated(out: &mut String, text: &str) {
+    let end = text.char_indices().nth(MAX_TEXT_CHARS).map(|(at, _)| at);
+    write_escaped(out, end.and_then(|end| text.get(..end)).unwrap_or(text));
     out.push_str(if end.is_some() { "…" } else { "" });
 }
 
 fn attribute_value<'a>(span: &JsonNode<'a>, key: &str) -> Option<&'a str> {
-    let named = |one: &&JsonNode<'_>| one.get("key").is_some_and(|own| own.scalar() == key);
-    let (_, value) = elements(span, "attributes").iter().find(named)?.get("value")?.members().first()?;
+    let has_key = |attribute: &&JsonNode<'_>| attribute.get("key").is_some_and(|name| name.scalar() == key);
+    let (_, value) = elements(span, "attributes").iter().find(has_key)?.get("value")?.members().first()?;
     Some(value.scalar())
 }
 
@@ -141,8 +141,8 @@ fn attribute_number<'a>(span: &JsonNode<'a>, key: &str) -> Option<&'a str> {
 
 /// An attribute's value, if a shell reads it as one plain word.
 fn shell_safe_attribute<'a>(span: &JsonNode<'a>, key: &str) -> Option<&'a str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@%+=".contains(&byte);
-    attribute_value(span, key).filter(|text| !text.is_empty() && !text.starts_with('-') && text.bytes().all(plain))
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@%+=".contains(&byte);
+    attribute_value(span, key).filter(|text| !text.is_empty() && !text.starts_with('-') && text.bytes().all(is_plain))
 }
 
 /// Counts redaction placeholders in all texts of a span, except `[CONTENT]`, which marks content moved to the vault.
@@ -153,12 +153,12 @@ fn count_placeholders(node: &JsonNode<'_>) -> usize {
         JsonNode::Literal(_) => 0,
         JsonNode::Text(text) => {
             let names = text.split('[').skip(1).filter_map(|rest| rest.split_once(']')).map(|(name, _)| name);
-            let upper = |name: &&str| {
+            let is_placeholder = |name: &&str| {
                 name.len() > 2
                     && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
                     && *name != "CONTENT"
             };
-            names.filter(upper).count()
+            names.filter(is_placeholder).count()
         }
     }
 }

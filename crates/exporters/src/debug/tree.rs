@@ -5,7 +5,7 @@
 pub(super) enum JsonNode<'a> {
     Object(Vec<(&'a str, JsonNode<'a>)>),
     List(Vec<JsonNode<'a>>),
-    /// The inside of a string, with its escapes.
+    /// A string without its quotes, with its escapes.
     Text(&'a str),
     /// A number or boolean.
     Literal(&'a str),
@@ -73,11 +73,12 @@ fn parse_value<'a>(rest: &mut &'a str) -> Option<JsonNode<'a>> {
     if rest.starts_with('"') {
         return parse_string(rest).map(JsonNode::Text);
     }
-    let (bare, after) = rest.split_at_checked(rest.find([',', '}', ']']).unwrap_or(rest.len()))?;
+    let (literal, after) = rest.split_at_checked(rest.find([',', '}', ']']).unwrap_or(rest.len()))?;
     *rest = after;
-    (!bare.is_empty()).then_some(JsonNode::Literal(bare))
+    (!literal.is_empty()).then_some(JsonNode::Literal(literal))
 }
 
+/// Removes `wanted` from the front of `rest`; false if it is not there.
 fn take_char(rest: &mut &str, wanted: char) -> bool {
     let after = rest.strip_prefix(wanted);
     *rest = after.unwrap_or(rest);
@@ -86,11 +87,11 @@ fn take_char(rest: &mut &str, wanted: char) -> bool {
 
 fn parse_string<'a>(rest: &mut &'a str) -> Option<&'a str> {
     let inside = rest.strip_prefix('"')?;
-    let mut escaped = false;
+    let mut is_escaped = false;
     let end = inside.bytes().position(|byte| {
-        let quote = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        quote
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
     })?;
     let (text, after) = inside.split_at_checked(end)?;
     *rest = after.strip_prefix('"')?;

@@ -18,7 +18,7 @@ pub struct FileExporterConfig {
     /// `third_party` (default) writes only stripped and redacted telemetry; `internal` writes everything.
     pub trust: Trust,
     /// Renames the file when it reaches a size. Without this key the file grows without limit.
-    #[serde(deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "defaults_if_empty", skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationConfig>,
 }
 
@@ -40,7 +40,7 @@ impl Default for RotationConfig {
 }
 
 /// `rotation:` without settings means the defaults, as in the Collector.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RotationConfig>, D::Error> {
+fn defaults_if_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RotationConfig>, D::Error> {
     Option::<RotationConfig>::deserialize(deserializer).map(|rotation| Some(rotation.unwrap_or_default()))
 }
 

@@ -1,7 +1,7 @@
 //! Appends lines to a file and syncs each one.
 //! A line that was not finished (an error, a dropped future) is cut off before the next one is written; if a crash
-//! left an unfinished last line, a line end is appended. If the file was renamed or removed by another program, it is
-//! opened again. `rotate` names and removes renamed files.
+//! left an unfinished last line, a line end is appended. If another program renamed or removed the file, the
+//! path is opened again. `rotate` names and removes renamed files.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -20,7 +20,7 @@ pub(super) struct LineFile {
     path: PathBuf,
     rotation: Option<RotationLimits>,
     clock: Arc<dyn Clock>,
-    open: Option<OpenLineFile>,
+    open_file: Option<OpenLineFile>,
 }
 
 struct OpenLineFile {
@@ -29,13 +29,13 @@ struct OpenLineFile {
     identity: (u64, u64),
     /// True for a regular file; terminals and pipes have no size, no sync and can't be renamed.
     is_regular: bool,
-    /// Where an unfinished line begins.
+    /// Offset of an unfinished line.
     torn_at: Option<u64>,
 }
 
 impl LineFile {
     pub(super) fn new(path: PathBuf, rotation: Option<RotationLimits>, clock: Arc<dyn Clock>) -> Self {
-        Self { path, rotation, clock, open: None }
+        Self { path, rotation, clock, open_file: None }
     }
 
     /// Writes `line`, which must end with a line end, and syncs it. After an error the line counts as not written.
@@ -50,15 +50,15 @@ impl LineFile {
             }
         }
         // The file is stored before the write: if the future is dropped, the next call must find the unfinished line.
-        self.open.insert(open).write_line(line).await
+        self.open_file.insert(open).write_line(line).await
     }
 
     /// Returns the open file if it is still usable, otherwise opens it again.
     async fn open_or_reuse(&mut self) -> io::Result<OpenLineFile> {
-        if let Some(open) = &mut self.open {
+        if let Some(open) = &mut self.open_file {
             // If the cut fails, the file is reopened, and its last byte is checked then.
-            let usable = open.cut_torn_line().await.is_ok() && open.is_at(&self.path).await;
-            if let Some(open) = self.open.take().filter(|_| usable) {
+            let is_usable = open.cut_torn_line().await.is_ok() && open.is_at(&self.path).await;
+            if let Some(open) = self.open_file.take().filter(|_| is_usable) {
                 return Ok(open);
             }
         }
@@ -106,10 +106,10 @@ impl OpenLineFile {
 
     /// Cuts off an unfinished line, after waiting for writes still in progress.
     async fn cut_torn_line(&mut self) -> io::Result<()> {
-        let Some(end) = self.torn_at else { return Ok(()) };
+        let Some(line_start) = self.torn_at else { return Ok(()) };
         let _ = self.file.flush().await; // an error here belongs to the unfinished line
-        if self.file.metadata().await?.len() > end {
-            self.file.set_len(end).await?;
+        if self.file.metadata().await?.len() > line_start {
+            self.file.set_len(line_start).await?;
         }
         self.torn_at = None;
         Ok(())
@@ -117,12 +117,11 @@ impl OpenLineFile {
 
     /// Whether the path still names this file; it may have been renamed or removed.
     async fn is_at(&self, path: &Path) -> bool {
-        let there = fs::metadata(path).await;
-        there.is_ok_and(|there| (there.dev(), there.ino()) == self.identity)
+        fs::metadata(path).await.is_ok_and(|named| (named.dev(), named.ino()) == self.identity)
     }
 }
 
-/// Syncs the folder of `path`, so that a new file name survives a crash.
+/// Syncs the folder of `path`, so that a new file's name survives a crash.
 async fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder).await?.sync_all().await

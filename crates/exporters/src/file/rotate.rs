@@ -21,13 +21,13 @@ const STAMP_FORMAT: &[BorrowedFormatItem<'_>] =
 /// all).
 pub(super) async fn rotate_file(path: &Path, now: UnixNanos, keep: usize) -> io::Result<()> {
     let names = RotatedFileNames::from_path(path);
-    let mut at = now;
-    let mut to = names.timestamped_path(at);
-    while fs::try_exists(&to).await? {
-        at = at.plus(Duration::from_millis(1));
-        to = names.timestamped_path(at);
+    let mut stamp = now;
+    let mut backup = names.timestamped_path(stamp);
+    while fs::try_exists(&backup).await? {
+        stamp = stamp.plus(Duration::from_millis(1));
+        backup = names.timestamped_path(stamp);
     }
-    fs::rename(path, to).await?;
+    fs::rename(path, backup).await?;
     if keep > 0 {
         names.prune_backups(keep).await;
     }
@@ -62,7 +62,7 @@ impl RotatedFileNames {
         self.folder.join(name)
     }
 
-    /// The time stamp in a file name that [`Names::at`] made; `None` for other names.
+    /// The time stamp in a file name that [`RotatedFileNames::timestamped_path`] made; `None` for other names.
     fn parse_stamp<'n>(&self, name: &'n str) -> Option<&'n str> {
         let stamp = name.strip_prefix(self.stem.to_str()?)?.strip_prefix('-')?;
         let stamp = stamp.strip_suffix(self.extension.to_str()?)?;
@@ -72,17 +72,17 @@ impl RotatedFileNames {
     /// Deletes the oldest files beyond `keep`. A file that can't be listed or deleted stays; the next rename tries
     /// again.
     async fn prune_backups(&self, keep: usize) {
-        let mut found = Vec::new();
+        let mut backups = Vec::new();
         let Ok(mut entries) = fs::read_dir(&self.folder).await else { return };
         while let Ok(Some(entry)) = entries.next_entry().await {
             let name = entry.file_name().into_string().unwrap_or_default();
             if let Some(stamp) = self.parse_stamp(&name) {
-                found.push((stamp.to_owned(), name));
+                backups.push((stamp.to_owned(), name));
             }
         }
-        found.sort_unstable();
-        let old = found.len().saturating_sub(keep);
-        for (_, name) in found.iter().take(old) {
+        backups.sort_unstable();
+        let excess = backups.len().saturating_sub(keep);
+        for (_, name) in backups.iter().take(excess) {
             if let Err(error) = fs::remove_file(self.folder.join(name)).await {
                 tracing::warn!(error = %error.kind(), "an old output file can't be removed");
             }

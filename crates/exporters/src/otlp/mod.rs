@@ -1,7 +1,7 @@
 //! The `otlp` exporter: makes one attempt to send one request over gRPC.
 //! gRPC framing is written by hand over the pooled HTTP client: tonic's channel compresses with gzip level 6 (measured
 //! at a multiple of level 1's time) and spawns when it is built.
-//! The exporter has no queue, retry or metrics of its own and reads at most [`MAX_RESPONSE_BYTES`] bytes of a response.
+//! The exporter has no queue and no retry of its own and reads at most [`MAX_RESPONSE_BYTES`] bytes of a response.
 //! `remote` has the parts shared with `otlp_http`, `outcome` interprets statuses.
 
 mod config;
@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 
 pub use config::{Config, OtlpGrpcSettings};
 
-use super::outcome::{self, MAX_RESPONSE_BYTES, UNREACHABLE};
+use super::outcome::{self, MAX_RESPONSE_BYTES, UNAVAILABLE};
 use super::remedies::grpc_remedy;
 use super::remote::{ExporterDeps, RemoteExporter};
 use super::spec::{BuildError, ExporterProfile, ExporterSpec};
@@ -33,7 +33,8 @@ use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
 pub struct OtlpGrpcExporter {
     remote: RemoteExporter,
     trust: Trust,
-    paths: [Uri; 3],
+    /// Export addresses, in the order of [`Signal::ALL`].
+    uris: [Uri; 3],
 }
 
 impl OtlpGrpcExporter {
@@ -47,11 +48,11 @@ impl OtlpGrpcExporter {
             return Err(BuildError::Endpoint);
         };
         let remote = RemoteExporter::build(id, settings.common, true, &[&settings.endpoint], deps)?;
-        Ok(Self { remote, trust: settings.trust, paths: [traces, metrics, logs] })
+        Ok(Self { remote, trust: settings.trust, uris: [traces, metrics, logs] })
     }
 
     fn uri(&self, signal: Signal) -> &Uri {
-        let [traces, metrics, logs] = &self.paths;
+        let [traces, metrics, logs] = &self.uris;
         match signal {
             Signal::Traces => traces,
             Signal::Metrics => metrics,
@@ -61,16 +62,16 @@ impl OtlpGrpcExporter {
 
     async fn send_once(&self, request: &ExportRequest) -> Outcome {
         let encoding = self.remote.encoding();
-        let Some(body) = self.remote.compress(encoding, &request.body).await else { return UNREACHABLE };
+        let Some(body) = self.remote.compress(encoding, &request.body).await else { return UNAVAILABLE };
         let Ok(length) = u32::try_from(body.len()) else { return Outcome::Refused { reason: Reason::TooLarge } };
         let mut prefix = BytesMut::with_capacity(5);
         prefix.put_u8(u8::from(encoding != ContentEncoding::Identity));
         prefix.put_u32(length);
-        let mut sent = Request::new(upload_body(prefix.freeze(), body));
-        *sent.method_mut() = Method::POST;
-        *sent.version_mut() = http::Version::HTTP_2;
-        *sent.uri_mut() = self.uri(request.signal).clone();
-        let headers = sent.headers_mut();
+        let mut http_request = Request::new(upload_body(prefix.freeze(), body));
+        *http_request.method_mut() = Method::POST;
+        *http_request.version_mut() = http::Version::HTTP_2;
+        *http_request.uri_mut() = self.uri(request.signal).clone();
+        let headers = http_request.headers_mut();
         self.remote.add_headers(request.signal, &request.account, headers);
         headers.insert("te", HeaderValue::from_static("trailers"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -81,34 +82,36 @@ impl OtlpGrpcExporter {
         if let Ok(timeout) = HeaderValue::from_str(&grpc_timeout(self.remote.common.timeout)) {
             headers.insert("grpc-timeout", timeout);
         }
-        match self.remote.send(sent).await {
+        match self.remote.send(http_request).await {
             Ok(response) => self.evaluate_response(encoding, response).await,
             Err(error) => self.remote.log_connection_error(&error),
         }
     }
 
-    async fn evaluate_response(&self, used: ContentEncoding, response: Response<Incoming>) -> Outcome {
+    async fn evaluate_response(&self, encoding: ContentEncoding, response: Response<Incoming>) -> Outcome {
         let (parts, body) = response.into_parts();
         self.remote.note_advertised_encodings(&parts.headers, "grpc-accept-encoding");
         let (message, trailers) = match client::read_response(body, MAX_RESPONSE_BYTES + 5).await {
             Ok((bytes, trailers)) => (Ok(bytes), trailers),
             Err(error) => (Err(error), HeaderMap::new()),
         };
-        let end = tonic::Status::from_header_map(&trailers).or_else(|| tonic::Status::from_header_map(&parts.headers));
-        let refused = end.as_ref().is_some_and(|end| end.code() == tonic::Code::Unimplemented);
-        if refused && self.remote.step_down(used) {
+        let status =
+            tonic::Status::from_header_map(&trailers).or_else(|| tonic::Status::from_header_map(&parts.headers));
+        let is_encoding_refused = status.as_ref().is_some_and(|status| status.code() == tonic::Code::Unimplemented);
+        if is_encoding_refused && self.remote.fall_back_encoding(encoding) {
             return Outcome::Retry { after: Some(std::time::Duration::ZERO), reason: Reason::Unavailable };
         }
         let message = message.and_then(|message| unframe_message(message, &parts.headers));
-        let outcome = outcome::grpc_outcome(parts.status, end.as_ref(), message.as_deref().map_err(|error| *error));
-        let failure = match end {
+        let outcome = outcome::grpc_outcome(parts.status, status.as_ref(), message.as_deref().map_err(|error| *error));
+        let failure = match status {
             None => AttemptFailure {
                 reason: format!("HTTP {} without a gRPC status", parts.status.as_u16()),
                 remedy: "the server does not answer like a gRPC server: check the port, or use `otlp_http`",
             },
-            Some(end) => {
-                AttemptFailure { reason: format!("gRPC status {:?}", end.code()), remedy: grpc_remedy(end.code()) }
-            }
+            Some(status) => AttemptFailure {
+                reason: format!("gRPC status {:?}", status.code()),
+                remedy: grpc_remedy(status.code()),
+            },
         };
         self.remote.log_outcome(&outcome, failure);
         outcome
@@ -132,19 +135,19 @@ fn grpc_timeout(timeout: std::time::Duration) -> String {
 }
 
 /// The message of a unary response; empty if there is none.
-fn unframe_message(mut answer: Bytes, headers: &HeaderMap) -> Result<Bytes, ResponseReadError> {
-    let Some((prefix, _)) = answer.split_first_chunk::<5>() else { return Ok(Bytes::new()) };
-    let compressed = prefix.first() == Some(&1);
-    let message = answer.split_off(5);
+fn unframe_message(mut framed: Bytes, headers: &HeaderMap) -> Result<Bytes, ResponseReadError> {
+    let Some((prefix, _)) = framed.split_first_chunk::<5>() else { return Ok(Bytes::new()) };
+    let is_compressed = prefix.first() == Some(&1);
+    let message = framed.split_off(5);
     let encoding = headers.get("grpc-encoding").and_then(|value| value.to_str().ok()).and_then(ContentEncoding::parse);
-    match (compressed, encoding) {
+    match (is_compressed, encoding) {
         (false, _) => Ok(message),
         (true, None) => Err(ResponseReadError::TooLarge),
         (true, Some(encoding)) => inflate_message(encoding, message),
     }
 }
 
-/// A message that can't be inflated within the limit is reported as too large: accepted, but not readable.
+/// A message that can't be inflated within the limit counts as too large: the data was accepted all the same.
 fn inflate_message(encoding: ContentEncoding, message: Bytes) -> Result<Bytes, ResponseReadError> {
     let mut rope = Rope::default();
     rope.push(message);
@@ -182,12 +185,12 @@ impl Exporter for OtlpGrpcExporter {
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let sent = self.remote.convert_to_totals(request).await;
-            let outcome = match sent.request_to_send(request) {
+            let outgoing = self.remote.convert_to_totals(request).await;
+            let outcome = match outgoing.request_to_send(request) {
                 Ok(request) => self.remote.with_timeout(self.send_once(request)).await,
-                Err(outcome) => outcome,
+                Err(outcome_unsent) => outcome_unsent,
             };
-            sent.finish(outcome)
+            outgoing.finish(outcome)
         })
     }
 

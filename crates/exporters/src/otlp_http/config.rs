@@ -38,7 +38,7 @@ impl Config {
     /// Every problem, with its path inside the component.
     pub fn settings(&self) -> Result<OtlpHttpSettings, Vec<FieldProblem>> {
         let mut problems = Vec::new();
-        let own = [&self.traces_endpoint, &self.metrics_endpoint, &self.logs_endpoint];
+        let signal_urls = [&self.traces_endpoint, &self.metrics_endpoint, &self.logs_endpoint];
         let mut common = self.written().resolve(&mut problems);
         let base = self.endpoint.as_deref().or(common.preset_url.as_deref());
         let base = base.and_then(|text| read_url(&common, "endpoint", text, &mut problems));
@@ -50,9 +50,9 @@ impl Config {
             common.note_plain_text(self.trust, "endpoint", base);
         }
         let mut urls = Vec::new();
-        for (signal, own) in Signal::ALL.into_iter().zip(own) {
+        for (signal, signal_url) in Signal::ALL.into_iter().zip(signal_urls) {
             let key = format!("{}_endpoint", signal.as_str());
-            let url = match own {
+            let url = match signal_url {
                 Some(text) => {
                     let url = read_url(&common, &key, text, &mut problems);
                     url.inspect(|url| common.note_plain_text(self.trust, &key, url))

@@ -1,5 +1,5 @@
 //! The `otlp_http` exporter: makes one attempt to send one request over HTTP, as protobuf, for back ends and proxies
-//! that speak nothing else. It has no queue, retry or metrics of its own, does not follow redirects, and reads at most
+//! that don't speak gRPC. It has no queue and no retry of its own, does not follow redirects, and reads at most
 //! [`MAX_RESPONSE_BYTES`] bytes of a response. `remote` has the parts shared with `otlp`, `outcome` interprets
 //! statuses.
 
@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 
 pub use config::{Config, OtlpHttpSettings};
 
-use super::outcome::{self, MAX_RESPONSE_BYTES, UNREACHABLE};
+use super::outcome::{self, MAX_RESPONSE_BYTES, UNAVAILABLE};
 use super::remedies::http_remedy;
 use super::remote::{ExporterDeps, RemoteExporter};
 use super::spec::{BuildError, ExporterProfile, ExporterSpec};
@@ -57,43 +57,44 @@ impl OtlpHttpExporter {
             return Outcome::Retry { after: None, reason: Reason::Denied };
         };
         let encoding = self.remote.encoding();
-        let Some(body) = self.remote.compress(encoding, &request.body).await else { return UNREACHABLE };
-        let mut sent = Request::new(upload_body(Bytes::new(), body));
-        *sent.method_mut() = Method::POST;
-        *sent.uri_mut() = url.clone();
-        let headers = sent.headers_mut();
+        let Some(body) = self.remote.compress(encoding, &request.body).await else { return UNAVAILABLE };
+        let mut http_request = Request::new(upload_body(Bytes::new(), body));
+        *http_request.method_mut() = Method::POST;
+        *http_request.uri_mut() = url.clone();
+        let headers = http_request.headers_mut();
         self.remote.add_headers(request.signal, &request.account, headers);
         headers.insert(CONTENT_TYPE, PROTOBUF);
         headers.insert(ACCEPT, PROTOBUF);
         if encoding != ContentEncoding::Identity {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
         }
-        match self.remote.send(sent).await {
+        match self.remote.send(http_request).await {
             Ok(response) => self.evaluate_response(encoding, response).await,
             Err(error) => self.remote.log_connection_error(&error),
         }
     }
 
-    async fn evaluate_response(&self, used: ContentEncoding, response: Response<Incoming>) -> Outcome {
+    async fn evaluate_response(&self, encoding: ContentEncoding, response: Response<Incoming>) -> Outcome {
         let (parts, body) = response.into_parts();
         self.remote.note_advertised_encodings(&parts.headers, "accept-encoding");
-        if parts.status == StatusCode::UNSUPPORTED_MEDIA_TYPE && self.remote.step_down(used) {
+        if parts.status == StatusCode::UNSUPPORTED_MEDIA_TYPE && self.remote.fall_back_encoding(encoding) {
             return Outcome::Retry { after: Some(Duration::ZERO), reason: Reason::Unavailable };
         }
         let body = if parts.status.is_success() {
             client::read_response(body, MAX_RESPONSE_BYTES).await
         } else {
-            // An error body is read only so that the connection can be reused; the status alone decides the outcome.
-            let rest =
-                tokio::time::timeout(ERROR_BODY_LIMITS.0, client::read_response(body, ERROR_BODY_LIMITS.1)).await;
-            rest.unwrap_or(Err(ResponseReadError::Truncated))
+            // An error body is read only so that the connection can be reused: status and headers decide the outcome.
+            let (max_time, max_bytes) = ERROR_BODY_LIMITS;
+            let read = tokio::time::timeout(max_time, client::read_response(body, max_bytes)).await;
+            read.unwrap_or(Err(ResponseReadError::Truncated))
         };
         let body = body.as_ref().map(|(bytes, _)| &bytes[..]).map_err(|error| *error);
-        let protobuf = parts.headers.get(CONTENT_TYPE).is_none_or(|value| value.as_bytes().ends_with(b"protobuf"));
-        let outcome = outcome::http_outcome(parts.status, &parts.headers, body, protobuf, self.remote.deps.clock.now());
-        let denied = matches!(outcome, Outcome::Retry { reason: Reason::Denied, .. });
-        let page = if parts.status.is_success() && denied { " with a web page" } else { "" };
-        let reason = format!("HTTP {}{page}", parts.status.as_u16());
+        let is_protobuf = parts.headers.get(CONTENT_TYPE).is_none_or(|value| value.as_bytes().ends_with(b"protobuf"));
+        let outcome =
+            outcome::http_outcome(parts.status, &parts.headers, body, is_protobuf, self.remote.deps.clock.now());
+        let is_denied = matches!(outcome, Outcome::Retry { reason: Reason::Denied, .. });
+        let web_page = if parts.status.is_success() && is_denied { " with a web page" } else { "" };
+        let reason = format!("HTTP {}{web_page}", parts.status.as_u16());
         self.remote.log_outcome(&outcome, AttemptFailure { reason, remedy: http_remedy(parts.status) });
         outcome
     }
@@ -106,7 +107,7 @@ impl ExporterSpec for OtlpHttpSettings {
     }
 
     fn accepts_signal(&self, signal: Signal) -> bool {
-        self.urls.iter().any(|(known, _)| *known == signal)
+        self.urls.iter().any(|(with_url, _)| *with_url == signal)
     }
 
     fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError> {
@@ -129,12 +130,12 @@ impl Exporter for OtlpHttpExporter {
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let sent = self.remote.convert_to_totals(request).await;
-            let outcome = match sent.request_to_send(request) {
+            let outgoing = self.remote.convert_to_totals(request).await;
+            let outcome = match outgoing.request_to_send(request) {
                 Ok(request) => self.remote.with_timeout(self.send_once(request)).await,
-                Err(outcome) => outcome,
+                Err(outcome_unsent) => outcome_unsent,
             };
-            sent.finish(outcome)
+            outgoing.finish(outcome)
         })
     }
 

@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 
-use exporters::outcome::{self, UNREACHABLE};
+use exporters::outcome::{self, UNAVAILABLE};
 use kernel::clock::{Clock, ManualClock, with_timeout};
 use kernel::rng::SeededRng;
 use net::client::ResponseReadError;
@@ -282,7 +282,7 @@ impl BackEnd {
                 body = Err(ResponseReadError::Truncated);
                 200
             }
-            Reply::Lost | Reply::Silence => return UNREACHABLE,
+            Reply::Lost | Reply::Silence => return UNAVAILABLE,
         };
         let body = body.as_ref().map(Vec::as_slice).map_err(|error| *error);
         outcome::http_outcome(StatusCode::from_u16(status).unwrap(), &headers, body, true, self.clock.now())
@@ -317,7 +317,7 @@ impl BackEnd {
             Reply::Never(400) => (end(tonic::Code::InvalidArgument, None), Ok(Vec::new())),
             Reply::Never(_) => (end(tonic::Code::ResourceExhausted, None), Ok(Vec::new())),
             Reply::Cut => return outcome::grpc_outcome(StatusCode::OK, None, Err(ResponseReadError::Truncated)),
-            Reply::Lost | Reply::Silence => return UNREACHABLE,
+            Reply::Lost | Reply::Silence => return UNAVAILABLE,
         };
         outcome::grpc_outcome(
             StatusCode::OK,

@@ -1,4 +1,4 @@
-//! The scanner for the walk through text: reads or skips strings, words and values. Each call is linear in the bytes it
+//! The scanner of [`StructureWalk`]: reads or skips strings, words and values. Each call is linear in the bytes it
 //! passes; `at` never runs past the end of the text.
 
 use std::borrow::Cow;
@@ -104,7 +104,7 @@ impl<'t> StructureWalk<'t> {
         self.slice(from, self.at)
     }
 
-    /// Reads up to the next mark.
+    /// Reads up to the next punctuation mark of structure.
     pub(super) fn read_word(&mut self) -> &'t str {
         let from = self.at;
         let marks = b",:{}[]()'\"";

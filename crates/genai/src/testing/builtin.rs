@@ -1,5 +1,5 @@
 //! The built-in vocabulary, loaded once for all tests of a process: unoptimised, loading takes a tenth of a second, and
-//! hundreds of cases need it. The loading itself is tested in `genai` and `rates`.
+//! hundreds of cases need it. The loading itself is tested in `genai`.
 
 use std::sync::{Arc, OnceLock};
 

@@ -14,9 +14,9 @@ use ::runs::{RunState, RunView};
 
 /// A run that ended `ago` minutes before now, and took `minutes`.
 pub fn view(run: &str, ago: u64, minutes: u64, state: RunState, tenant: Option<&str>, atto: i128) -> RunView {
-    let mut one = runs::ended(run, minutes, atto);
-    (one.totals.tool("Bash").ok, one.totals.tool("Bash").failed) = (3, 1);
+    let mut ended = runs::ended(run, minutes, atto);
+    (ended.totals.tool("Bash").ok, ended.totals.tool("Bash").failed) = (3, 1);
     let (tenant, feature, failed) = (tenant.map(str::to_owned), Some("review".into()), state == RunState::Failed);
     let last = NOW - ago * MINUTE;
-    RunView { tenant, feature, state, failed, last, start: last - minutes * MINUTE, ..one }
+    RunView { tenant, feature, state, failed, last, start: last - minutes * MINUTE, ..ended }
 }

@@ -68,7 +68,7 @@ fn noticed(account: &str, number: u64, kinds: std::ops::Range<usize>) -> BatchFa
     BatchFailures {
         account: account.into(),
         batch,
-        at: NOW,
+        received: NOW,
         counts: kinds.clone().map(|kind| (key(kind), 1)).collect::<HashMap<_, _>>(),
         samples: kinds.map(sample).collect(),
     }
@@ -119,10 +119,10 @@ fn fresh_samples_of_others_are_written() {
 fn a_file_that_comes_late_adds() {
     let failures = FailedSpans::default();
     let mut early = noticed("default", 1, 0..0);
-    (early.at, early.counts) = (NOW - NOW % super::super::failures::SLOT_LENGTH, [(sample(NOW).key, 2)].into());
+    (early.received, early.counts) = (NOW - NOW % super::super::failures::SLOT_LENGTH, [(sample(NOW).key, 2)].into());
     failures.add_batch(&early);
     drop(failures.take_changes());
-    failures.restore(vec![group(early.at, 5)], vec![sample(NOW - MINUTE)]);
+    failures.restore(vec![group(early.received, 5)], vec![sample(NOW - MINUTE)]);
     assert_eq!(failures.counts(0).iter().map(|(_, count)| *count).collect::<Vec<_>>(), [7]);
     let (groups, fresh) = failures.take_changes();
     assert_eq!((groups.iter().map(|group| group.count).collect::<Vec<_>>(), fresh.len()), (vec![7], 0));

@@ -2,7 +2,7 @@
 
 use rusqlite::ffi::Error as Code;
 
-use super::super::store::{interpret_check, is_unusable};
+use super::super::store::{interpret_check, is_damaged_or_foreign};
 use super::*;
 
 fn runs(account: &str, numbers: std::ops::Range<usize>, ago: u64, detail: usize) -> HistoryWrite {
@@ -61,13 +61,13 @@ fn only_damage_moves_aside() {
     use rusqlite::ffi;
     let error = |code: i32| rusqlite::Error::SqliteFailure(Code::new(code), None);
     for code in [ffi::SQLITE_CORRUPT, ffi::SQLITE_NOTADB] {
-        assert!(is_unusable(&error(code)), "{code}");
+        assert!(is_damaged_or_foreign(&error(code)), "{code}");
     }
     let others = [ffi::SQLITE_FULL, ffi::SQLITE_CANTOPEN, ffi::SQLITE_PERM, ffi::SQLITE_READONLY, ffi::SQLITE_IOERR];
     for code in others.into_iter().chain([ffi::SQLITE_NOMEM, ffi::SQLITE_BUSY, ffi::SQLITE_LOCKED]) {
-        assert!(!is_unusable(&error(code)), "{code}");
+        assert!(!is_damaged_or_foreign(&error(code)), "{code}");
     }
-    let of = |said: &str| interpret_check(said).err().map(|error| is_unusable(&error));
+    let of = |said: &str| interpret_check(said).err().map(|error| is_damaged_or_foreign(&error));
     assert_eq!(of("ok"), None);
     assert_eq!(of("Tree 2 page 3: btreeInitPage() returns error code 11"), Some(true));
     assert_eq!(of("Tree 2 page 3: unable to get the page. error code=10"), Some(false));
@@ -89,7 +89,7 @@ fn a_full_disk_costs_no_past() {
         assert!(told.is_err_and(|why| why.to_string().contains("full")));
     }
     assert_eq!((count(&store, "quiet"), count(&store, "flood")), (50, 40), "a full disk");
-    store.pages = pages;
+    store.max_pages = pages;
     store.write(&runs("flood", 40..50, 5, 100_000), NOW).expect("there is room now");
     store.write(&runs("quiet", 50..52, 5, 100_000), NOW).expect("and for others");
     assert_eq!(count(&store, "quiet"), 52);

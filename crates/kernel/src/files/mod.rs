@@ -1,7 +1,7 @@
-//! Creates files and folders that survive a crash: [`write_new`], [`make_folders`]. Keys, the spool's folder and
-//! auditors' keys share this code.
-//! Files get mode 0600, folders 0700. A file gets its name only once it is complete and synced, and [`write_new`]
-//! never overwrites an existing name. `pipeline/disk` handles files that change.
+//! Creates and replaces files, and creates folders, so that they survive a crash: [`write_new`], [`replace_file`],
+//! [`make_folders`]. Keys, the spool's folder and auditors' keys share this code. Files get mode 0600, folders 0700. A
+//! file gets its name only once it is complete and synced, and [`write_new`] never overwrites an existing name.
+//! `pipeline/disk` handles files that change.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -38,17 +38,17 @@ pub fn parent_folder(path: &Path) -> &Path {
 /// Any error of the file system.
 pub fn make_folders(folder: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
-    let mut at = Some(folder);
-    while let Some(here) = at.filter(|here| !here.as_os_str().is_empty() && !here.exists()) {
-        missing.push(here);
-        at = here.parent();
+    let mut next = Some(folder);
+    while let Some(ancestor) = next.filter(|path| !path.as_os_str().is_empty() && !path.exists()) {
+        missing.push(ancestor);
+        next = ancestor.parent();
     }
-    for here in missing.into_iter().rev() {
-        match DirBuilder::new().mode(0o700).create(here) {
+    for new_folder in missing.into_iter().rev() {
+        match DirBuilder::new().mode(0o700).create(new_folder) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        sync_folder(parent_folder(here))?;
+        sync_folder(parent_folder(new_folder))?;
     }
     Ok(())
 }
@@ -127,17 +127,17 @@ fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 rename_by(RenameMethod::CheckThenRename, from, to)
             }
-            done => done,
+            result => result,
         },
-        done => done,
+        result => result,
     }
 }
 
-fn rename_by(way: RenameMethod, from: &Path, to: &Path) -> io::Result<()> {
-    match way {
+fn rename_by(method: RenameMethod, from: &Path, to: &Path) -> io::Result<()> {
+    match method {
         RenameMethod::Rename => match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(ErrorKind::Unsupported.into()),
-            done => Ok(done?),
+            result => Ok(result?),
         },
         RenameMethod::Link => {
             std::fs::hard_link(from, to)?;

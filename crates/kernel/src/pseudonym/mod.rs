@@ -1,7 +1,7 @@
 //! [`Pseudonymizer`]: the keyed `h-…` that replaces an id, and [`IdPolicy`]: the form in which an id may be shown.
 //! Spans, index lines and object names must show the same form of an id, and without the key a guessed id can't be
-//! confirmed. Every text that starts with `h-` is keyed: an id that already looks so, or that is too long for a name,
-//! becomes a pseudonym itself. Subkeys differ by account. [`IdPolicy::object_name_segment`] returns one path segment,
+//! confirmed. Every shown id that starts with `h-` is a pseudonym: an id of a client that starts so, or that is too long
+//! for a name, becomes one. Subkeys differ by account. [`IdPolicy::object_name_segment`] returns one path segment,
 //! never `.` or `..`. The redaction rules, wired in by the app, decide which ids are private.
 
 use std::borrow::Cow;
@@ -18,16 +18,16 @@ mod tests;
 
 /// The prefix of every pseudonym.
 pub const PREFIX: &str = "h-";
-/// Longest id that stays readable, in bytes; a longer one becomes a pseudonym.
+/// Maximum length of an id that stays readable, in bytes; a longer one becomes a pseudonym.
 pub const MAX_ID: usize = 128;
-/// Longest percent-encoded name segment, in bytes (file systems stop at 255).
+/// Maximum length of a percent-encoded name segment, in bytes (file systems stop at 255).
 const MAX_SEGMENT: usize = 200;
 const PSEUDONYM_BYTES: usize = 16;
 
 /// Makes pseudonyms from one key, with a subkey per account.
 #[derive(Clone)]
 pub struct Pseudonymizer {
-    /// The key that HKDF extracted.
+    /// The pseudorandom key that HKDF extracted.
     prk: Zeroizing<[u8; 32]>,
 }
 
@@ -59,10 +59,10 @@ impl Pseudonymizer {
     }
 }
 
-/// Whether `text` holds something of the form that [`Pseudonymizer::pseudonym`] gives.
+/// Whether `text` contains something that looks like the result of [`Pseudonymizer::pseudonym`].
 pub fn contains_pseudonym(text: &str) -> bool {
-    let digits = |rest: &str| rest.bytes().take_while(u8::is_ascii_hexdigit).count();
-    text.split(PREFIX).skip(1).any(|rest| digits(rest) >= 2 * PSEUDONYM_BYTES)
+    let count_digits = |rest: &str| rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+    text.split(PREFIX).skip(1).any(|rest| count_digits(rest) >= 2 * PSEUDONYM_BYTES)
 }
 
 /// Whether an id must always become a pseudonym, whatever the rules say: it looks like a pseudonym, is too long for a
@@ -103,7 +103,7 @@ pub trait IdPolicy: Send + Sync {
         let shown = self.shown_id(account, id);
         match encode_segment(&shown) {
             None => shown,
-            // a policy may show an unfit id, which still needs a valid name
+            // A policy may show an unfit id, which still needs a valid name
             Some(encoded) if encoded.len() > MAX_SEGMENT => self.pseudonym(account, id).into(),
             Some(encoded) => encoded.into(),
         }
@@ -121,16 +121,16 @@ fn encoded_len(byte: u8) -> usize {
 /// Percent-encodes everything but `[A-Za-z0-9._-]`; `None` if nothing has to change. Empty text, `.` and `..` are
 /// changed.
 pub fn encode_segment(text: &str) -> Option<String> {
-    let dots = matches!(text, "." | "..");
+    let is_dots = matches!(text, "." | "..");
     if text.is_empty() {
         return Some("%empty".to_owned());
     }
-    if !dots && text.bytes().all(is_plain) {
+    if !is_dots && text.bytes().all(is_plain) {
         return None;
     }
     let mut out = String::with_capacity(text.len() + 16);
     for byte in text.bytes() {
-        if is_plain(byte) && !dots {
+        if is_plain(byte) && !is_dots {
             out.push(char::from(byte));
         } else {
             out.push('%');

@@ -1,6 +1,6 @@
 //! Converts OTLP/JSON text to protobuf bytes. Open messages are kept on an explicit stack, bounded by the schema and
-//! [`MAX_DEPTH`]. Fields of a message keep the order of the text; zero values without presence are not written. `text`
-//! tokenises, `lengths` writes lengths, `schema` knows the fields.
+//! [`MAX_DEPTH`]. Fields of a message keep the order of the text; zero values of fields without presence are not
+//! written. `tokenizer` reads the text, `lengths` writes lengths, `schema` knows the fields.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -36,7 +36,7 @@ pub fn decode_within(signal: Signal, json: &[u8], limit: usize) -> Result<Vec<u8
         wire: ProtobufWriter::default(),
         scratch: Vec::new(),
         stack: Vec::new(),
-        values: 0,
+        open_values: 0,
         limit,
     };
     decoder.open_message(schema::request_schema(signal), None)?;
@@ -54,7 +54,7 @@ struct JsonDecoder<'a> {
     scratch: Vec<u8>,
     stack: Vec<OpenMessage>,
     /// Number of `AnyValue`s on the stack.
-    values: usize,
+    open_values: usize,
     limit: usize,
 }
 
@@ -68,10 +68,10 @@ struct OpenMessage {
     /// No element of the innermost list or object was read yet. One flag suffices: a list follows a key, so the object
     /// around it is not at its start after the list.
     first: bool,
-    /// Fields that occurred already, as bits in the order of the table.
+    /// Fields that occurred already: one bit for each, in the order of the schema.
     seen: u32,
-    /// A member of the oneof was set.
-    one_of: bool,
+    /// Whether a member of the message's oneof was set.
+    one_of_set: bool,
 }
 
 impl JsonDecoder<'_> {
@@ -79,39 +79,39 @@ impl JsonDecoder<'_> {
     fn open_message(&mut self, message: &'static MessageSchema, number: Option<u32>) -> Result<(), JsonError> {
         self.text.expect_byte(b'{', "expected an object")?;
         if message.any_value {
-            if self.values == MAX_DEPTH {
+            if self.open_values == MAX_DEPTH {
                 return Err(self.text.error("nested too deeply"));
             }
-            self.values += 1;
+            self.open_values += 1;
         }
         let length = number.map(|number| {
             self.wire.write_tag(number, LEN);
             self.wire.open_length()
         });
-        self.stack.push(OpenMessage { message, length, list: None, first: true, seen: 0, one_of: false });
+        self.stack.push(OpenMessage { message, length, list: None, first: true, seen: 0, one_of_set: false });
         Ok(())
     }
 
     /// Reads one element of the innermost list, one member of the innermost object, or the end of either.
     fn decode_next(&mut self) -> Result<(), JsonError> {
-        let Some(frame) = self.stack.last_mut() else { return Ok(()) };
-        let close = if frame.list.is_some() { b']' } else { b'}' };
-        let more = self.text.next_element(frame.first, close)?;
-        frame.first = false;
-        if let Some(field) = frame.list {
+        let Some(open) = self.stack.last_mut() else { return Ok(()) };
+        let close = if open.list.is_some() { b']' } else { b'}' };
+        let has_more = self.text.next_element(open.first, close)?;
+        open.first = false;
+        if let Some(field) = open.list {
             match field.kind {
-                ProtoType::Message(message) if more => self.open_message(message, Some(field.number))?,
-                _ => frame.list = None,
+                ProtoType::Message(message) if has_more => self.open_message(message, Some(field.number))?,
+                _ => open.list = None,
             }
             return Ok(());
         }
-        if more { self.read_member() } else { self.close_message() }
+        if has_more { self.read_member() } else { self.close_message() }
     }
 
     fn close_message(&mut self) -> Result<(), JsonError> {
-        if let Some(frame) = self.stack.pop() {
-            self.values -= usize::from(frame.message.any_value);
-            if let Some(length) = frame.length {
+        if let Some(open) = self.stack.pop() {
+            self.open_values -= usize::from(open.message.any_value);
+            if let Some(length) = open.length {
                 self.wire.close_length(length);
             }
         }
@@ -123,25 +123,25 @@ impl JsonDecoder<'_> {
 
     /// Reads a key and its value.
     fn read_member(&mut self) -> Result<(), JsonError> {
-        let Some(frame) = self.stack.last_mut() else { return Ok(()) };
+        let Some(open) = self.stack.last_mut() else { return Ok(()) };
         self.text.peek();
         let at = self.text.at();
         let key = self.text.key(&mut self.scratch)?;
-        let found = frame.message.fields.iter().enumerate().find(|(_, field)| field.name.as_bytes() == key);
+        let found = open.message.fields.iter().enumerate().find(|(_, field)| field.name.as_bytes() == key);
         let Some((index, field)) = found else { return self.text.skip() };
         let bit = 1 << index;
-        if frame.seen & bit != 0 {
+        if open.seen & bit != 0 {
             return Err(JsonError { message: "a field occurs twice in an object", at });
         }
-        frame.seen |= bit;
+        open.seen |= bit;
         if self.text.null()? {
             return Ok(());
         }
         if field.rule == FieldCardinality::OneOf {
-            if frame.one_of {
+            if open.one_of_set {
                 return Err(JsonError { message: "two members of a oneof are set", at });
             }
-            frame.one_of = true;
+            open.one_of_set = true;
         }
         match (field.rule, field.kind) {
             (FieldCardinality::Repeated, _) => self.text.expect_byte(b'[', "expected a list")?,
@@ -150,8 +150,8 @@ impl JsonDecoder<'_> {
         }
         match field.kind {
             ProtoType::Message(_) => {
-                frame.list = Some(field);
-                frame.first = true;
+                open.list = Some(field);
+                open.first = true;
                 Ok(())
             }
             ProtoType::String => self.read_strings(field),
@@ -192,18 +192,18 @@ impl JsonDecoder<'_> {
 
     /// Reads a value that is neither a list nor a message.
     fn read_scalar(&mut self, field: &FieldSchema) -> Result<(), JsonError> {
-        let zero_too = field.rule != FieldCardinality::Implicit;
+        let keep_zero = field.rule != FieldCardinality::Implicit;
         match field.kind {
-            ProtoType::String => self.read_string(field.number, zero_too),
+            ProtoType::String => self.read_string(field.number, keep_zero),
             ProtoType::Id(_) => self.read_id(field.number),
-            ProtoType::Bytes => self.read_base64(field.number, zero_too),
+            ProtoType::Bytes => self.read_base64(field.number, keep_zero),
             kind => {
                 let bits = if matches!(kind, ProtoType::Bool) {
                     u64::from(self.text.boolean()?)
                 } else {
                     self.read_number(kind)?
                 };
-                if bits != 0 || zero_too {
+                if bits != 0 || keep_zero {
                     self.wire.write_tag(field.number, kind.wire_type());
                     self.write_raw_bits(kind, bits);
                 }
@@ -212,10 +212,10 @@ impl JsonDecoder<'_> {
         }
     }
 
-    fn read_string(&mut self, number: u32, empty_too: bool) -> Result<(), JsonError> {
-        let (start, whole) = self.text.string_start()?;
-        if whole {
-            if !start.is_empty() || empty_too {
+    fn read_string(&mut self, number: u32, keep_empty: bool) -> Result<(), JsonError> {
+        let (start, is_complete) = self.text.string_start()?;
+        if is_complete {
+            if !start.is_empty() || keep_empty {
                 self.wire.write_tag(number, LEN);
                 self.wire.write_chunk(start);
             }
@@ -245,18 +245,18 @@ impl JsonDecoder<'_> {
         self.wire.write_varint(digits.len() as u64 / 2);
         let (pairs, _) = digits.as_chunks::<2>();
         for [high, low] in pairs {
-            let byte = char::from(*high).to_digit(16).zip(char::from(*low).to_digit(16));
-            let (high, low) = byte.ok_or(JsonError { message: "id is not hexadecimal", at })?;
+            let nibbles = char::from(*high).to_digit(16).zip(char::from(*low).to_digit(16));
+            let (high, low) = nibbles.ok_or(JsonError { message: "id is not hexadecimal", at })?;
             self.wire.bytes().push((high << 4 | low).to_le_bytes()[0]);
         }
         Ok(())
     }
 
-    fn read_base64(&mut self, number: u32, empty_too: bool) -> Result<(), JsonError> {
+    fn read_base64(&mut self, number: u32, keep_empty: bool) -> Result<(), JsonError> {
         self.text.peek();
         let at = self.text.at();
         let text = self.text.string(&mut self.scratch)?;
-        if text.is_empty() && !empty_too {
+        if text.is_empty() && !keep_empty {
             return Ok(());
         }
         self.wire.write_tag(number, LEN);

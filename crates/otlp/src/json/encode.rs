@@ -23,11 +23,11 @@ pub fn encode(signal: Signal, wire: &[u8], out: &mut String) -> Result<(), Malfo
     if u32::try_from(wire.len()).is_err() {
         return Err(MalformedOtlp { message: "larger than 4 GiB", at: 0 });
     }
-    let before = out.len();
-    let mut encoder = JsonEncoder { wire, out, values: 0 };
+    let start = out.len();
+    let mut encoder = JsonEncoder { wire, out, open_values: 0 };
     let result = encoder.write_message(schema::request_schema(signal), &[ByteRange::new(0, wire.len())]);
     if result.is_err() {
-        out.truncate(before);
+        out.truncate(start);
     }
     result
 }
@@ -36,7 +36,7 @@ struct JsonEncoder<'a> {
     wire: &'a [u8],
     out: &'a mut String,
     /// Number of enclosing `AnyValue`s.
-    values: usize,
+    open_values: usize,
 }
 
 /// Maximum number of fields in a message of the schema.
@@ -47,26 +47,26 @@ const MAX_FIELDS: usize = 16;
 struct FieldOccurrences {
     count: usize,
     /// Position of the first occurrence that counts.
-    first: usize,
+    first_at: usize,
     /// Payload of the last occurrence.
-    last: ByteRange,
+    last_body: ByteRange,
 }
 
 impl JsonEncoder<'_> {
     /// Writes one message, whose bytes are the concatenation of `parts`.
     fn write_message(&mut self, message: &'static MessageSchema, parts: &[ByteRange]) -> Result<(), MalformedOtlp> {
         if message.any_value {
-            if self.values == MAX_DEPTH {
+            if self.open_values == MAX_DEPTH {
                 let at = parts.first().map_or(0, |part| part.start as usize);
                 return Err(MalformedOtlp { message: "nested too deeply", at });
             }
-            self.values += 1;
+            self.open_values += 1;
         }
         let found = self.find_fields(message, parts)?;
         self.out.push('{');
         let mut first = true;
         for (field, found) in message.fields.iter().zip(&found).filter(|(_, found)| found.count > 0) {
-            let before = self.out.len();
+            let field_start = self.out.len();
             if !first {
                 self.out.push(',');
             }
@@ -76,11 +76,11 @@ impl JsonEncoder<'_> {
             if self.write_field(field, *found, parts)? {
                 first = false;
             } else {
-                self.out.truncate(before);
+                self.out.truncate(field_start);
             }
         }
         self.out.push('}');
-        self.values -= usize::from(message.any_value);
+        self.open_values -= usize::from(message.any_value);
         Ok(())
     }
 
@@ -90,8 +90,8 @@ impl JsonEncoder<'_> {
         message: &'static MessageSchema,
         parts: &[ByteRange],
     ) -> Result<[FieldOccurrences; MAX_FIELDS], MalformedOtlp> {
-        let mut all = [FieldOccurrences::default(); MAX_FIELDS];
-        let mut member: Option<u32> = None;
+        let mut occurrences = [FieldOccurrences::default(); MAX_FIELDS];
+        let mut last_member: Option<u32> = None;
         for part in parts {
             let mut fields = FieldCursor::over_range(self.wire, *part);
             while let Some(raw) = fields.next()? {
@@ -99,20 +99,23 @@ impl JsonEncoder<'_> {
                 let Some((index, field)) = known else { continue };
                 check_wire_type(field, &raw)?;
                 if field.rule == FieldCardinality::OneOf
-                    && member.replace(raw.number).is_some_and(|before| before != raw.number)
+                    && last_member.replace(raw.number).is_some_and(|before| before != raw.number)
                 {
-                    for (other, found) in message.fields.iter().zip(&mut all) {
-                        found.count *= usize::from(other.rule != FieldCardinality::OneOf);
+                    // An earlier member of the oneof no longer counts.
+                    for (other, found) in message.fields.iter().zip(&mut occurrences) {
+                        if other.rule == FieldCardinality::OneOf {
+                            found.count = 0;
+                        }
                     }
                 }
-                if let Some(found) = all.get_mut(index) {
-                    found.first = if found.count == 0 { raw.at } else { found.first };
+                if let Some(found) = occurrences.get_mut(index) {
+                    found.first_at = if found.count == 0 { raw.at } else { found.first_at };
                     found.count += 1;
-                    found.last = raw.span();
+                    found.last_body = raw.span();
                 }
             }
         }
-        Ok(all)
+        Ok(occurrences)
     }
 
     /// Writes a field's value; returns false if it must be omitted.
@@ -124,18 +127,18 @@ impl JsonEncoder<'_> {
     ) -> Result<bool, MalformedOtlp> {
         match (field.rule, field.kind) {
             (FieldCardinality::Repeated, _) => self.write_list(field, parts)?,
-            (_, ProtoType::Message(message)) if found.count == 1 => self.write_message(message, &[found.last])?,
+            (_, ProtoType::Message(message)) if found.count == 1 => self.write_message(message, &[found.last_body])?,
             (_, ProtoType::Message(message)) => {
-                let mut merged = Vec::with_capacity(found.count);
+                let mut message_parts = Vec::with_capacity(found.count);
                 self.visit_occurrences(field.number, parts, |_, raw| {
-                    if raw.at >= found.first {
-                        merged.push(raw.span());
+                    if raw.at >= found.first_at {
+                        message_parts.push(raw.span());
                     }
                     Ok(())
                 })?;
-                self.write_message(message, &merged)?;
+                self.write_message(message, &message_parts)?;
             }
-            (rule, kind) => return self.write_scalar(kind, found.last, rule != FieldCardinality::Implicit),
+            (rule, kind) => return self.write_scalar(kind, found.last_body, rule != FieldCardinality::Implicit),
         }
         Ok(true)
     }
@@ -158,20 +161,21 @@ impl JsonEncoder<'_> {
 
     fn write_list(&mut self, field: &'static FieldSchema, parts: &[ByteRange]) -> Result<(), MalformedOtlp> {
         let mut separator = '[';
-        let element = field.kind.wire_type();
+        let element_wire = field.kind.wire_type();
         self.visit_occurrences(field.number, parts, |this, raw| match field.kind {
             ProtoType::Message(message) => {
                 this.out.push(std::mem::replace(&mut separator, ','));
                 this.write_message(message, &[raw.span()])
             }
-            kind if element == LEN || raw.wire != LEN => {
+            kind if element_wire == LEN || raw.wire != LEN => {
                 this.out.push(std::mem::replace(&mut separator, ','));
                 this.write_scalar(kind, raw.span(), true).map(|_| ())
             }
+            // Packed numbers.
             kind => {
                 let mut at = raw.body;
                 while at < raw.end {
-                    let end = match element {
+                    let end = match element_wire {
                         FIXED64 => Some(at + 8),
                         FIXED32 => Some(at + 4),
                         _ => read_varint(this.wire, at).map(|(_, end)| end),
@@ -192,10 +196,10 @@ impl JsonEncoder<'_> {
     }
 
     /// Writes a value that is not a message; returns false for a zero value that must be omitted.
-    fn write_scalar(&mut self, kind: ProtoType, span: ByteRange, zero_too: bool) -> Result<bool, MalformedOtlp> {
+    fn write_scalar(&mut self, kind: ProtoType, span: ByteRange, keep_zero: bool) -> Result<bool, MalformedOtlp> {
         let bytes = span.slice(self.wire);
         if kind.wire_type() == LEN {
-            if bytes.is_empty() && !zero_too {
+            if bytes.is_empty() && !keep_zero {
                 return Ok(false);
             }
             match kind {
@@ -206,6 +210,7 @@ impl JsonEncoder<'_> {
                     let at = span.start as usize;
                     write_json_text(text.map_err(|_| MalformedOtlp { message: "text is not UTF-8", at })?, self.out);
                 }
+                // Bytes.
                 _ => {
                     self.out.push('"');
                     STANDARD.encode_string(bytes, self.out);
@@ -218,7 +223,7 @@ impl JsonEncoder<'_> {
             VARINT => read_varint(bytes, 0).map_or(0, |(value, _)| value),
             _ => bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte)),
         };
-        if bits == 0 && !zero_too {
+        if bits == 0 && !keep_zero {
             return Ok(false);
         }
         write_number(self.out, kind, bits);

@@ -5,8 +5,8 @@ use std::fmt;
 /// Maximum nesting depth in the value of an unknown field.
 pub const MAX_SKIP_DEPTH: u32 = 64;
 
-/// Largest protobuf request made from JSON, bytes, unless the text itself is larger. Lists of numbers grow up to
-/// fourfold in protobuf; with this limit, a text within the usual request limit never exceeds it.
+/// Maximum size in bytes of a protobuf request made from JSON; the limit of a larger text is its own size. Lists of
+/// numbers grow up to fourfold in protobuf, so a text within the usual request limit never exceeds this.
 pub const MAX_WIRE: usize = 64 << 20;
 
 /// Why a text is not an OTLP/JSON request. Never contains payload.
@@ -18,7 +18,7 @@ pub struct JsonError {
     pub at: usize,
 }
 
-/// The description that [`JsonError::too_large`] recognises.
+/// The description that [`JsonError::is_too_large`] recognises.
 pub(super) const TOO_LARGE: &str = "too large as protobuf";
 
 impl JsonError {

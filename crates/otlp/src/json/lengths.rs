@@ -1,6 +1,6 @@
 //! Writes protobuf front to back and inserts the lengths of nested messages at the end. The length of a message is
-//! known only after it; inserting it at once would move the message at every level, and padded lengths are not
-//! canonical.
+//! known only after the message; inserting it then would move the same bytes once per level, and a length padded to a
+//! fixed width is not canonical.
 //! One byte is reserved for each length. Only lengths of 128 and more are recorded and widened, in one backward pass
 //! that moves each byte at most once. `schema` knows the fields.
 
@@ -11,7 +11,7 @@ use crate::wire;
 pub(super) struct ProtobufWriter {
     bytes: Vec<u8>,
     wide_lengths: Vec<WideLength>,
-    /// Number of bytes that [`Output::finish`] will add.
+    /// Number of bytes that [`ProtobufWriter::finish`] will add.
     extra_bytes: usize,
 }
 
@@ -22,15 +22,17 @@ struct WideLength {
     length: usize,
 }
 
-/// An open length.
+/// A length that is not known yet.
 #[derive(Clone, Copy)]
 pub(super) struct OpenLength {
+    /// Position of its reserved byte.
     at: usize,
-    extra: usize,
+    /// `extra_bytes` when it was opened.
+    extra_before: usize,
 }
 
 impl ProtobufWriter {
-    /// Number of bytes written, plus those that [`Output::finish`] will add.
+    /// Number of bytes written, plus those that [`ProtobufWriter::finish`] will add.
     pub(super) fn len(&self) -> usize {
         self.bytes.len() + self.extra_bytes
     }
@@ -56,16 +58,16 @@ impl ProtobufWriter {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Opens a length that covers everything written until [`Output::close`].
+    /// Opens a length that covers everything written until [`ProtobufWriter::close_length`].
     pub(super) fn open_length(&mut self) -> OpenLength {
         let at = self.bytes.len();
         self.bytes.push(0);
-        OpenLength { at, extra: self.extra_bytes }
+        OpenLength { at, extra_before: self.extra_bytes }
     }
 
     /// Closes the innermost open length.
     pub(super) fn close_length(&mut self, open: OpenLength) {
-        let length = self.len() - open.extra - open.at - 1;
+        let length = self.len() - open.extra_before - open.at - 1;
         match (u8::try_from(length), self.bytes.get_mut(open.at)) {
             (Ok(short @ ..0x80), Some(byte)) => *byte = short,
             _ => {

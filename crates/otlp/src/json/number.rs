@@ -4,11 +4,11 @@
 /// The JSON number at the start of `text`.
 pub(super) fn scan_number(text: &[u8]) -> Option<&[u8]> {
     let mut length = usize::from(text.first() == Some(&b'-'));
-    let whole = count_digits(text, length);
-    if whole == 0 || (whole > 1 && text.get(length) == Some(&b'0')) {
+    let integer_digits = count_digits(text, length);
+    if integer_digits == 0 || (integer_digits > 1 && text.get(length) == Some(&b'0')) {
         return None;
     }
-    length += whole;
+    length += integer_digits;
     if text.get(length) == Some(&b'.') {
         let fraction = count_digits(text, length + 1);
         if fraction == 0 {
@@ -31,7 +31,8 @@ fn count_digits(text: &[u8], from: usize) -> usize {
     text.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count()
 }
 
-/// The value of a [`token`] if it is a whole number whose magnitude fits 64 bits (`1.0` and `1e3` are whole numbers).
+/// The value of a number found by [`scan_number`], if it is whole and its magnitude fits 64 bits (`1.0` and `1e3` are
+/// whole).
 pub(super) fn parse_integer(token: &[u8]) -> Option<i128> {
     let (negative, unsigned) = match token.split_first() {
         Some((b'-', rest)) => (true, rest),
@@ -54,16 +55,20 @@ fn parse_digits(digits: &[u8]) -> Option<u64> {
 
 /// Parses digits with a fraction or an exponent.
 fn parse_scaled(unsigned: &[u8]) -> Option<u64> {
-    let split = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(unsigned.len());
-    let (mantissa, exponent) = unsigned.split_at_checked(split)?;
+    let exponent_at = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E')).unwrap_or(unsigned.len());
+    let (mantissa, exponent) = unsigned.split_at_checked(exponent_at)?;
     let point = mantissa.iter().position(|byte| *byte == b'.').unwrap_or(mantissa.len());
-    // Trailing zeros, after the point or before it, are dropped and counted into the exponent.
-    let Some(last) = mantissa.iter().rposition(|byte| matches!(byte, b'1'..=b'9')) else { return Some(0) };
+    // Digits up to the last nonzero one make the value; the zeros after it only change the power of ten.
+    let Some(last_digit) = mantissa.iter().rposition(|byte| matches!(byte, b'1'..=b'9')) else { return Some(0) };
     let mut value: u64 = 0;
-    for digit in mantissa.iter().take(last + 1).filter(|byte| byte.is_ascii_digit()) {
+    for digit in mantissa.iter().take(last_digit + 1).filter(|byte| byte.is_ascii_digit()) {
         value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
     }
-    let shift = if last > point { -i64::try_from(last - point).ok()? } else { i64::try_from(point - last - 1).ok()? };
+    let shift = if last_digit > point {
+        -i64::try_from(last_digit - point).ok()?
+    } else {
+        i64::try_from(point - last_digit - 1).ok()?
+    };
     let power = shift.checked_add(parse_exponent(exponent)?)?;
     value.checked_mul(10_u64.checked_pow(u32::try_from(power).ok()?)?)
 }
@@ -82,7 +87,7 @@ fn parse_exponent(text: &[u8]) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
-/// The double nearest to a [`token`]; `None` if it overflows.
+/// The double nearest to a number found by [`scan_number`]; `None` if it overflows.
 pub(super) fn parse_double(token: &[u8]) -> Option<f64> {
     let value: f64 = std::str::from_utf8(token).ok()?.parse().ok()?;
     value.is_finite().then_some(value)

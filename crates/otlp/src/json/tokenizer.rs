@@ -79,19 +79,19 @@ impl<'a> JsonTokenizer<'a> {
         if self.peek() != Some(b'n') {
             return Ok(false);
         }
-        self.word(b"null").map(|()| true)
+        self.expect_word(b"null").map(|()| true)
     }
 
     /// Reads `true` or `false`.
     pub(super) fn boolean(&mut self) -> Result<bool, JsonError> {
         match self.peek() {
-            Some(b't') => self.word(b"true").map(|()| true),
-            Some(b'f') => self.word(b"false").map(|()| false),
+            Some(b't') => self.expect_word(b"true").map(|()| true),
+            Some(b'f') => self.expect_word(b"false").map(|()| false),
             _ => Err(self.error("expected `true` or `false`")),
         }
     }
 
-    fn word(&mut self, word: &[u8]) -> Result<(), JsonError> {
+    fn expect_word(&mut self, word: &[u8]) -> Result<(), JsonError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         if !rest.starts_with(word) {
             return Err(self.error("not a JSON value"));
@@ -127,8 +127,8 @@ impl<'a> JsonTokenizer<'a> {
     where
         'a: 's,
     {
-        let (start, whole) = self.string_start()?;
-        if whole {
+        let (start, is_complete) = self.string_start()?;
+        if is_complete {
             return Ok(start);
         }
         scratch.clear();
@@ -141,18 +141,18 @@ impl<'a> JsonTokenizer<'a> {
     /// closing quote and returns `true`.
     pub(super) fn string_start(&mut self) -> Result<(&'a [u8], bool), JsonError> {
         self.expect_byte(b'"', "expected a string")?;
-        let (run, stop) = self.run()?;
+        let (run, stop) = self.plain_run()?;
         if stop == b'"' {
             self.at += 1;
         }
         Ok((run, stop == b'"'))
     }
 
-    /// After [`Text::string_start`] found an escape: reads the rest with the closing quote, appending it to `out` if
-    /// given.
+    /// After [`JsonTokenizer::string_start`] found an escape: reads the rest with the closing quote, appending it to
+    /// `out` if given.
     pub(super) fn string_rest(&mut self, mut out: Option<&mut Vec<u8>>) -> Result<(), JsonError> {
         loop {
-            let (run, stop) = self.run()?;
+            let (run, stop) = self.plain_run()?;
             if let Some(out) = out.as_deref_mut() {
                 out.extend_from_slice(run);
             }
@@ -167,12 +167,13 @@ impl<'a> JsonTokenizer<'a> {
         }
     }
 
-    /// Reads text up to the next quote or backslash, which is not consumed.
-    fn run(&mut self) -> Result<(&'a [u8], u8), JsonError> {
+    /// Reads text up to the next quote or backslash, which is returned but not consumed.
+    fn plain_run(&mut self) -> Result<(&'a [u8], u8), JsonError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length =
             memchr2(b'"', b'\\', rest).ok_or(JsonError { message: "unterminated string", at: self.bytes.len() })?;
         let (run, tail) = rest.split_at_checked(length).unwrap_or_default();
+        // A fold without an early exit is vectorised.
         if run.iter().fold(false, |found, byte| found | (*byte < 0x20)) {
             let at = run.iter().position(|byte| *byte < 0x20).unwrap_or_default();
             return Err(JsonError { message: "unescaped control character in a string", at: self.at + at });
@@ -184,7 +185,7 @@ impl<'a> JsonTokenizer<'a> {
     /// Reads one escape, starting at its backslash.
     fn escape(&mut self) -> Result<char, JsonError> {
         let kind = self.bytes.get(self.at + 1).copied();
-        let plain = match kind {
+        let unescaped = match kind {
             Some(b'"') => '"',
             Some(b'\\') => '\\',
             Some(b'/') => '/',
@@ -193,16 +194,16 @@ impl<'a> JsonTokenizer<'a> {
             Some(b'n') => '\n',
             Some(b'r') => '\r',
             Some(b't') => '\t',
-            Some(b'u') => return self.escaped_unit(),
+            Some(b'u') => return self.unicode_escape(),
             _ => return Err(self.error("invalid escape in a string")),
         };
         self.at += 2;
-        Ok(plain)
+        Ok(unescaped)
     }
 
     /// Reads `\uXXXX`, or two of them for a surrogate pair.
-    fn escaped_unit(&mut self) -> Result<char, JsonError> {
-        let lone = self.error("unpaired surrogate in a string");
+    fn unicode_escape(&mut self) -> Result<char, JsonError> {
+        let unpaired = self.error("unpaired surrogate in a string");
         let first = self.hex_unit()?;
         if let Some(c) = char::from_u32(first) {
             return Ok(c);
@@ -213,11 +214,12 @@ impl<'a> JsonTokenizer<'a> {
             0
         };
         if !(0xdc00..0xe000).contains(&second) {
-            return Err(lone);
+            return Err(unpaired);
         }
-        char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00)).ok_or(lone)
+        char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + (second - 0xdc00)).ok_or(unpaired)
     }
 
+    /// Reads one `\uXXXX`: a UTF-16 code unit.
     fn hex_unit(&mut self) -> Result<u32, JsonError> {
         let digits = self.bytes.get(self.at + 2..self.at + 6).unwrap_or_default();
         let mut unit = if digits.len() == 4 { Some(0) } else { None };
@@ -231,36 +233,36 @@ impl<'a> JsonTokenizer<'a> {
 
     /// Skips any value, validating that it is JSON.
     pub(super) fn skip(&mut self) -> Result<(), JsonError> {
-        let mut kinds: u64 = 0; // one bit per open container, the innermost lowest: 1 = object
+        let mut open_objects: u64 = 0; // one bit per open container, the innermost lowest: 1 = object, 0 = list
         let mut depth = 0;
         loop {
-            if let Some(object) = self.skip_one()? {
+            if let Some(is_object) = self.skip_scalar_or_open()? {
                 if depth == MAX_SKIP_DEPTH {
                     return Err(self.error("nested too deeply"));
                 }
                 depth += 1;
-                kinds = (kinds << 1) | u64::from(object);
+                open_objects = (open_objects << 1) | u64::from(is_object);
                 continue;
             }
             loop {
                 if depth == 0 {
                     return Ok(());
                 }
-                let object = kinds & 1 == 1;
-                if self.next_element(false, if object { b'}' } else { b']' })? {
-                    if object {
+                let is_object = open_objects & 1 == 1;
+                if self.next_element(false, if is_object { b'}' } else { b']' })? {
+                    if is_object {
                         self.skip_key()?;
                     }
                     break;
                 }
-                kinds >>= 1;
+                open_objects >>= 1;
                 depth -= 1;
             }
         }
     }
 
     /// Reads a scalar or an empty container (`None`), or opens a container up to its first value (`Some(is object)`).
-    fn skip_one(&mut self) -> Result<Option<bool>, JsonError> {
+    fn skip_scalar_or_open(&mut self) -> Result<Option<bool>, JsonError> {
         match self.peek() {
             Some(b'{') => {
                 self.at += 1;
@@ -283,8 +285,8 @@ impl<'a> JsonTokenizer<'a> {
     }
 
     fn skip_string(&mut self) -> Result<(), JsonError> {
-        let (_, whole) = self.string_start()?;
-        if whole { Ok(()) } else { self.string_rest(None) }
+        let (_, is_complete) = self.string_start()?;
+        if is_complete { Ok(()) } else { self.string_rest(None) }
     }
 
     fn skip_key(&mut self) -> Result<(), JsonError> {

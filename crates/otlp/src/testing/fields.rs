@@ -26,6 +26,7 @@ const IDS: [(&str, usize); 9] = [
     ("metrics.v1.Exemplar.trace_id", 16),
 ];
 
+/// The length of the id if the field `name` is one.
 pub fn allowed(name: &str) -> Option<usize> {
     IDS.iter().find(|(field, _)| *field == name).map(|(_, length)| *length)
 }
@@ -50,6 +51,7 @@ pub fn paths(messages: &BTreeMap<String, Vec<ProtoField>>) -> Vec<(Signal, Path<
     all
 }
 
+/// Appends the path to every field below the message `name`, which `path` leads to.
 fn descend<'a>(
     messages: &'a BTreeMap<String, Vec<ProtoField>>,
     name: &str,
@@ -76,8 +78,8 @@ pub fn requests_with(payload: &[u8]) -> Vec<(Signal, String, String, Vec<u8>)> {
     let messages = reachable();
     let texts = paths(&messages).into_iter().filter_map(|(signal, path)| {
         let field = path.last()?;
-        let text = matches!(field.kind(), Type::String | Type::Bytes) && allowed(&field.name()).is_none();
-        text.then(|| (signal, field.name(), name(&path), wrap(&path, payload, &|_| Vec::new())))
+        let is_text = matches!(field.kind(), Type::String | Type::Bytes) && allowed(&field.name()).is_none();
+        is_text.then(|| (signal, field.name(), name(&path), wrap(&path, payload, &|_| Vec::new())))
     });
     texts.collect()
 }

@@ -1,7 +1,7 @@
 //! [`AccountLimiter`]: rate limits of accounts, in requests and bytes per second, so that one account's storm leaves
-//! room for the others. A request above the limit is refused before its body is read, with the time after which it
-//! fits. An admitted request is never refused later: if its bytes exceed what is left, the account owes them and must
-//! wait. Accounts come from credentials, so there are few. Receivers (`receivers/`) determine the account of a request.
+//! room for the others. A request above the limit is refused before its body is read, with the time after which it may
+//! be sent again. An admitted request is never refused later: if its bytes exceed what is left, the account owes them
+//! and must wait. Accounts come from credentials, so there are few. Receivers determine the account of a request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ struct TokenBucket {
     requests: f64,
     bytes: f64,
     /// Time of the last update, monotonic.
-    at: Duration,
+    updated: Duration,
 }
 
 impl AccountLimiter {
@@ -59,54 +59,59 @@ impl AccountLimiter {
         Self { rates, clock, meter: meter.clone(), buckets: Mutex::default() }
     }
 
-    fn rate(&self, account: &str) -> Option<&RateLimit> {
+    fn find_rate(&self, account: &str) -> Option<&RateLimit> {
         self.rates.named.get(account).or(self.rates.others.as_ref())
     }
 
-    /// Whether `account` may send one more request now.
+    /// Takes one request of `account` from its rate.
     ///
     /// # Errors
-    /// `RetryRule` with [`Reason::RateLimited`] and the time after which it may.
+    /// [`Outcome::Retry`] with [`Reason::RateLimited`] and the time after which the account may send again.
     pub fn admit(&self, account: &Arc<str>) -> Result<(), Outcome> {
-        let Some(rate) = self.rate(account) else { return Ok(()) };
-        let after = self.update_bucket(account, rate, |bucket| {
-            let requests = rate.requests.map_or(0.0, |each| (1.0 - bucket.requests) / each);
+        let Some(rate) = self.find_rate(account) else { return Ok(()) };
+        let wait_seconds = self.update_bucket(account, rate, |bucket| {
+            let for_requests = rate.requests.map_or(0.0, |rate| (1.0 - bucket.requests) / rate);
             // Requires at least one byte: owed bytes are paid back first.
-            let bytes = rate.bytes.map_or(0.0, |each| (1.0 - bucket.bytes) / each);
-            let after = requests.max(bytes);
-            if after <= 0.0 {
+            let for_bytes = rate.bytes.map_or(0.0, |rate| (1.0 - bucket.bytes) / rate);
+            let wait_seconds = for_requests.max(for_bytes);
+            if wait_seconds <= 0.0 {
                 bucket.requests -= 1.0;
             }
-            after
+            wait_seconds
         });
-        if after <= 0.0 {
+        if wait_seconds <= 0.0 {
             return Ok(());
         }
         self.meter.counter(&names::ACCOUNT_LIMITED, &[("account", account)]).increment(1);
-        let after = Duration::try_from_secs_f64(after).unwrap_or(MAX_RETRY_DELAY).min(MAX_RETRY_DELAY);
-        Err(Outcome::Retry { after: Some(after), reason: Reason::RateLimited })
+        let wait = Duration::try_from_secs_f64(wait_seconds).unwrap_or(MAX_RETRY_DELAY).min(MAX_RETRY_DELAY);
+        Err(Outcome::Retry { after: Some(wait), reason: Reason::RateLimited })
     }
 
     /// Counts a request of `account` with this many bytes.
     pub fn charge(&self, account: &Arc<str>, bytes: usize) {
-        if let Some(rate) = self.rate(account) {
+        if let Some(rate) = self.find_rate(account) {
             self.update_bucket(account, rate, |bucket| bucket.bytes -= bytes as f64);
         }
     }
 
-    fn update_bucket<T>(&self, account: &Arc<str>, rate: &RateLimit, then: impl FnOnce(&mut TokenBucket) -> T) -> T {
+    /// Refills the account's bucket up to now, then calls `change` with it.
+    fn update_bucket<T>(&self, account: &Arc<str>, rate: &RateLimit, change: impl FnOnce(&mut TokenBucket) -> T) -> T {
         let now = self.clock.monotonic();
         let burst = rate.burst.as_secs_f64();
         // Allows at least one request, or none would ever pass.
-        let most = |each: Option<f64>| each.map_or(f64::MAX, |each| (each * burst).max(1.0));
-        let (requests, bytes) = (most(rate.requests), most(rate.bytes));
+        let capacity = |rate: Option<f64>| rate.map_or(f64::MAX, |rate| (rate * burst).max(1.0));
+        let (max_requests, max_bytes) = (capacity(rate.requests), capacity(rate.bytes));
         let mut buckets = self.buckets.lock();
-        let bucket = buckets.entry(Arc::clone(account)).or_insert(TokenBucket { requests, bytes, at: now });
-        let seconds = now.saturating_sub(bucket.at).as_secs_f64();
-        bucket.at = now;
-        bucket.requests = (bucket.requests + rate.requests.unwrap_or_default() * seconds).min(requests);
-        bucket.bytes = (bucket.bytes + rate.bytes.unwrap_or_default() * seconds).min(bytes);
-        then(bucket)
+        let bucket = buckets.entry(Arc::clone(account)).or_insert(TokenBucket {
+            requests: max_requests,
+            bytes: max_bytes,
+            updated: now,
+        });
+        let seconds = now.saturating_sub(bucket.updated).as_secs_f64();
+        bucket.updated = now;
+        bucket.requests = (bucket.requests + rate.requests.unwrap_or_default() * seconds).min(max_requests);
+        bucket.bytes = (bucket.bytes + rate.bytes.unwrap_or_default() * seconds).min(max_bytes);
+        change(bucket)
     }
 }
 

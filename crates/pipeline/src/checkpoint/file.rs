@@ -1,5 +1,6 @@
 //! Format of the checkpoint file: magic, key id, salt, then the sealed snapshot. The key is derived for this one file
-//! (HKDF of the spool's key over a random salt), so the fixed nonce is used only once. The head is authenticated.
+//! (HKDF of the spool's key over a random salt), so its fixed nonce is used only once. Magic, key id and salt are
+//! authenticated with the snapshot.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
@@ -7,13 +8,13 @@ use crate::effects::{ProcessorSnapshot, put_bytes, take_bytes};
 use crate::spool::{RecordSeq, SpoolKey};
 
 const MAGIC: &[u8; 8] = b"TGCKPT\0\x01";
-const INFO: &[u8] = b"tollgate checkpoint v1";
-const KEY_ID: usize = 16;
-const SALT: usize = 32;
-const HEAD: usize = MAGIC.len() + KEY_ID + SALT;
+const KEY_INFO: &[u8] = b"tollgate checkpoint v1";
+const KEY_ID_BYTES: usize = 16;
+const SALT_BYTES: usize = 32;
+const HEAD_BYTES: usize = MAGIC.len() + KEY_ID_BYTES + SALT_BYTES;
 
-pub(super) fn seal(key: &SpoolKey, salt: &[u8; SALT], snapshot: &ProcessorSnapshot) -> Option<Vec<u8>> {
-    let mut head = Vec::with_capacity(HEAD);
+pub(super) fn seal(key: &SpoolKey, salt: &[u8; SALT_BYTES], snapshot: &ProcessorSnapshot) -> Option<Vec<u8>> {
+    let mut head = Vec::with_capacity(HEAD_BYTES);
     head.extend_from_slice(MAGIC);
     head.extend_from_slice(key.id().as_bytes());
     head.extend_from_slice(salt);
@@ -24,20 +25,20 @@ pub(super) fn seal(key: &SpoolKey, salt: &[u8; SALT], snapshot: &ProcessorSnapsh
 }
 
 pub(super) fn open(keys: &[SpoolKey], sealed: &[u8]) -> Option<ProcessorSnapshot> {
-    let (head, body) = sealed.split_at_checked(HEAD)?;
+    let (head, body) = sealed.split_at_checked(HEAD_BYTES)?;
     let (magic, rest) = head.split_first_chunk::<8>()?;
-    let (id, salt) = rest.split_first_chunk::<KEY_ID>()?;
-    let salt = <&[u8; SALT]>::try_from(salt).ok()?;
+    let (key_id, salt) = rest.split_first_chunk::<KEY_ID_BYTES>()?;
+    let salt = <&[u8; SALT_BYTES]>::try_from(salt).ok()?;
     if magic != MAGIC {
         return None;
     }
-    let key = keys.iter().find(|key| key.id().as_bytes() == id)?;
+    let key = keys.iter().find(|key| key.id().as_bytes() == key_id)?;
     let mut body = body.to_vec();
     decode(derive_cipher(key, salt)?.open_in_place(nonce(), Aad::from(head), &mut body).ok()?)
 }
 
-fn derive_cipher(key: &SpoolKey, salt: &[u8; SALT]) -> Option<LessSafeKey> {
-    let derived = key.derive(salt, INFO);
+fn derive_cipher(key: &SpoolKey, salt: &[u8; SALT_BYTES]) -> Option<LessSafeKey> {
+    let derived = key.derive(salt, KEY_INFO);
     Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok()?))
 }
 
@@ -47,7 +48,7 @@ fn nonce() -> Nonce {
 
 fn encode(snapshot: &ProcessorSnapshot) -> Vec<u8> {
     let size: usize = snapshot.states.iter().map(|(id, state)| id.len() + state.len() + 8).sum();
-    // Includes room for the tag.
+    // The position takes 9 bytes, the tag that sealing appends 16.
     let mut out = Vec::with_capacity(size + 9 + 16);
     out.push(u8::from(snapshot.applied.is_some()));
     out.extend_from_slice(&snapshot.applied.map_or(0, |seq| seq.0).to_le_bytes());
@@ -59,9 +60,9 @@ fn encode(snapshot: &ProcessorSnapshot) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> Option<ProcessorSnapshot> {
-    let (&some, rest) = bytes.split_first()?;
+    let (&has_applied, rest) = bytes.split_first()?;
     let (seq, mut rest) = rest.split_first_chunk::<8>()?;
-    let applied = (some == 1).then_some(RecordSeq(u64::from_le_bytes(*seq)));
+    let applied = (has_applied == 1).then_some(RecordSeq(u64::from_le_bytes(*seq)));
     let mut states = Vec::new();
     while !rest.is_empty() {
         let (id, after) = take_bytes(rest)?;

@@ -1,10 +1,10 @@
 //! [`CheckpointStore`]: the processors' state on disk, and its recovery after a start. Committed effects count exactly
-//! once, even across a crash: the state up to a position comes from the file, everything after it from the spool's
-//! effects records.
-//! The file is replaced atomically, and is durable before the records that it covers are released; a start releases
-//! those that a crash left. It is sealed under its own key, derived from the spool's. A file that can't be read is
-//! logged and counted, and kept aside before a new one replaces it, because only its key may be missing; the state then
-//! starts with the effects still in the spool.
+//! once, even across a crash: the state up to a position comes from the file, everything after it from the effects
+//! records in the spool.
+//! The file is replaced atomically. The effects records that it covers are dropped from the spool once it is durable,
+//! or at the next start after a crash. It is sealed under a key of its own, derived from the spool's. A file that can't
+//! be read is logged, counted, and renamed before a new one replaces it (perhaps only its key is missing); the state
+//! then starts with the effects still in the spool.
 
 mod file;
 #[cfg(test)]
@@ -27,11 +27,12 @@ use super::spool::{RecordKind, RecordSeq, Spool, SpoolKey, SpoolReadError};
 
 /// Name of the file.
 pub const FILE: &str = "checkpoint";
-const DRAFT: &str = "checkpoint.new";
-/// New name of a file that could not be read, once another replaces it. Only the newest one is kept.
+const DRAFT_FILE: &str = "checkpoint.new";
+/// New name of an unreadable checkpoint. Only the newest one is kept.
 const UNREADABLE_FILE: &str = "checkpoint.unreadable";
 /// A larger file was not written by tollgate.
 const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Bytes and records of one read of the replay.
 const REPLAY_BYTES: usize = 4 << 20;
 const REPLAY_RECORDS: usize = 1024;
 
@@ -43,17 +44,17 @@ pub struct CheckpointStore {
     clock: Arc<dyn Clock>,
     spool: Arc<Spool>,
     applier: Arc<Applier>,
-    /// Position of the file on disk. The lock is held while a file is written.
+    /// The last effects record that the file on disk covers. The lock is held while a file is written.
     written: Mutex<Option<RecordSeq>>,
     /// The file on disk could not be read.
     unreadable: AtomicBool,
-    seconds: Histogram,
-    bytes: Gauge,
+    write_seconds: Histogram,
+    file_bytes: Gauge,
     write_failures: Counter,
     read_failures: Counter,
 }
 
-/// The seams that a checkpoint needs.
+/// Dependencies of a [`CheckpointStore`], which tests replace.
 pub struct CheckpointContext {
     /// The file system.
     pub disk: Arc<dyn Disk>,
@@ -80,24 +81,24 @@ impl CheckpointStore {
     /// # Errors
     /// The file system's.
     pub fn open(
-        seams: &CheckpointContext,
+        context: &CheckpointContext,
         path: &std::path::Path,
         keys: &[SpoolKey],
         spool: Arc<Spool>,
         applier: Arc<Applier>,
     ) -> io::Result<Self> {
-        let (meter, failures) = (&seams.meter, &names::CHECKPOINT_FAILURES);
+        let (meter, failures) = (&context.meter, &names::CHECKPOINT_FAILURES);
         Ok(Self {
-            directory: seams.disk.directory(path)?,
+            directory: context.disk.directory(path)?,
             keys: keys.to_vec(),
-            rng: Arc::clone(&seams.rng),
-            clock: Arc::clone(&seams.clock),
+            rng: Arc::clone(&context.rng),
+            clock: Arc::clone(&context.clock),
             spool,
             applier,
             written: Mutex::new(None),
             unreadable: AtomicBool::new(false),
-            seconds: meter.histogram(&names::CHECKPOINT_SECONDS, &[]),
-            bytes: meter.gauge(&names::CHECKPOINT_BYTES, &[]),
+            write_seconds: meter.histogram(&names::CHECKPOINT_SECONDS, &[]),
+            file_bytes: meter.gauge(&names::CHECKPOINT_BYTES, &[]),
             write_failures: meter.counter(failures, &[("step", "write")]),
             read_failures: meter.counter(failures, &[("step", "read")]),
         })
@@ -106,12 +107,12 @@ impl CheckpointStore {
     /// Restores the processors' state up to the end of the spool. To be called once, before anything is admitted.
     ///
     /// # Errors
-    /// The spool or the file can't be read now; starting without it would lose its state for good. A damaged file is
-    /// not an error.
+    /// The spool or the file can't be read at the moment; a start without them would lose their state for good. A
+    /// damaged file is not an error.
     pub fn restore(&self) -> Result<RestoreResult, SpoolReadError> {
         let mut restored = RestoreResult::default();
-        let (snapshot, bytes) = self.read()?;
-        self.spool.reserve_free_space(CHECKPOINT, bytes);
+        let (snapshot, file_bytes) = self.read_snapshot()?;
+        self.spool.reserve_free_space(CHECKPOINT, file_bytes);
         if let Some(mut snapshot) = snapshot {
             if snapshot.applied.is_some_and(|applied| applied >= self.spool.status().next) {
                 // The position belongs to another spool and is meaningless here.
@@ -120,16 +121,17 @@ impl CheckpointStore {
             self.applier.restore(&snapshot);
             *self.written.lock() = snapshot.applied;
             if let Some(applied) = snapshot.applied {
-                // A crash may have prevented their release, and an idle gateway has no later write that would do it.
+                // A crash may have prevented this, and an idle gateway has no later write that would do it.
                 self.spool.drop_pending(CHECKPOINT, Some(applied));
             }
             restored.file = true;
         }
-        restored.replayed = self.replay()?;
+        restored.replayed = self.replay_effects()?;
         Ok(restored)
     }
 
-    fn replay(&self) -> Result<u64, SpoolReadError> {
+    /// Applies the effects records after the restored position; returns their number.
+    fn replay_effects(&self) -> Result<u64, SpoolReadError> {
         let (mut after, mut replayed) = (self.applier.applied(), 0);
         loop {
             let records = match self.spool.read(CHECKPOINT, after, REPLAY_BYTES, REPLAY_RECORDS) {
@@ -140,7 +142,7 @@ impl CheckpointStore {
                         "an effects record in the spool is damaged and is skipped; counts may be too low"
                     );
                     self.read_failures.increment(1);
-                    // Skips effects that can't be read; the next checkpoint releases them.
+                    // Advances past the record, so that the next checkpoint drops it from the spool.
                     self.applier.apply(&[], seq);
                     after = Some(seq);
                     continue;
@@ -168,10 +170,10 @@ impl CheckpointStore {
         }
     }
 
-    /// Writes the current state if it changed, and releases the effects that it covers.
+    /// Writes the current state if it changed, and drops the effects records that it covers from the spool.
     ///
     /// # Errors
-    /// The file system's. The last file and all effects after it are then still there.
+    /// The file system's. The previous file and all effects records after it are then still there.
     pub fn write(&self) -> io::Result<()> {
         let mut written = self.written.lock();
         if self.applier.applied() <= *written {
@@ -179,7 +181,7 @@ impl CheckpointStore {
         }
         let began = self.clock.monotonic();
         let snapshot = self.applier.snapshot();
-        if let Err(error) = self.replace(&snapshot) {
+        if let Err(error) = self.replace_file(&snapshot) {
             self.write_failures.increment(1);
             return Err(error);
         }
@@ -187,37 +189,37 @@ impl CheckpointStore {
         if let Some(applied) = snapshot.applied {
             self.spool.drop_pending(CHECKPOINT, Some(applied));
         }
-        self.seconds.record(self.clock.monotonic().saturating_sub(began).as_secs_f64());
+        self.write_seconds.record(self.clock.monotonic().saturating_sub(began).as_secs_f64());
         Ok(())
     }
 
-    fn replace(&self, snapshot: &ProcessorSnapshot) -> io::Result<()> {
+    fn replace_file(&self, snapshot: &ProcessorSnapshot) -> io::Result<()> {
         let Some(key) = self.keys.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
         let mut salt = [0; 32];
         self.rng.fill(&mut salt);
         let sealed = file::seal(key, &salt, snapshot).ok_or(io::ErrorKind::InvalidData)?;
-        // On a volume that fills up, the next checkpoint must still fit next to this one: until it is written, effects
-        // occupy the spool.
+        // On a volume that fills up, the next checkpoint must still fit next to this one: until it is written, the
+        // effects stay in the spool.
         self.spool.reserve_free_space(CHECKPOINT, sealed.len() as u64);
-        match self.directory.remove(DRAFT) {
+        match self.directory.remove(DRAFT_FILE) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         if let Err(error) = self.write_draft(&sealed) {
             // Best effort: a partial draft would take the last bytes of a full volume.
-            let _ = self.directory.remove(DRAFT);
+            let _ = self.directory.remove(DRAFT_FILE);
             return Err(error);
         }
-        self.keep_unreadable()?;
-        self.directory.rename(DRAFT, FILE)?;
+        self.rename_unreadable()?;
+        self.directory.rename(DRAFT_FILE, FILE)?;
         self.directory.sync()?;
-        self.bytes.set(sealed.len() as f64);
+        self.file_bytes.set(sealed.len() as f64);
         Ok(())
     }
 
-    /// Renames an unreadable file so that it is not overwritten. After a crash at this point the next start finds no
-    /// file, and starts as this one did.
-    fn keep_unreadable(&self) -> io::Result<()> {
+    /// Renames an unreadable file so that it is not overwritten. If a crash follows, the next start finds no file, and
+    /// starts as this one did.
+    fn rename_unreadable(&self) -> io::Result<()> {
         if !self.unreadable.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -234,13 +236,13 @@ impl CheckpointStore {
     }
 
     fn write_draft(&self, sealed: &[u8]) -> io::Result<()> {
-        let (draft, _) = self.directory.create(DRAFT, 0)?;
+        let (draft, _) = self.directory.create(DRAFT_FILE, 0)?;
         write_all(&*draft, sealed)?;
         draft.sync_data()
     }
 
     /// The file's snapshot, if there is a readable one, and the file's size in bytes.
-    fn read(&self) -> Result<(Option<ProcessorSnapshot>, u64), SpoolReadError> {
+    fn read_snapshot(&self) -> Result<(Option<ProcessorSnapshot>, u64), SpoolReadError> {
         let sealed = match self.read_file() {
             Ok(Some(sealed)) => sealed,
             Ok(None) => return Ok((None, 0)),
@@ -284,9 +286,9 @@ fn write_all(file: &dyn DiskFile, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match file.write_at(offset, bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(taken) => {
-                offset += taken as u64;
-                bytes = bytes.get(taken..).unwrap_or_default();
+            Ok(written) => {
+                offset += written as u64;
+                bytes = bytes.get(written..).unwrap_or_default();
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -90,7 +90,7 @@ fn a_volume_filled_by_others_is_outlived() {
     // Enough room to start a draft, but not to finish it.
     disk.set_capacity(disk.used() + 20);
     assert_eq!(rig.checkpoints.write().unwrap_err().kind(), io::ErrorKind::StorageFull);
-    assert!(!disk.names().iter().any(|name| name == DRAFT), "{:?}", disk.names());
+    assert!(!disk.names().iter().any(|name| name == DRAFT_FILE), "{:?}", disk.names());
     assert!(rig.meter.render().contains("tollgate_checkpoint_failures_total{step=\"write\"} 1"));
     assert_eq!(rig.waiting(CHECKPOINT).len(), 1, "its effects are still there");
     disk.set_capacity(disk.used());

@@ -1,5 +1,5 @@
-//! [`Claims`]: "count once", as a claim of a key by a batch. A copy or repeat of a call that was counted elsewhere must
-//! not count again, whichever copy arrives first.
+//! [`Claims`]: makes sure that each call is counted once, whichever of its copies or repeats arrives first: a batch
+//! counts a call only if it could claim the call's key.
 //! At most one batch holds a key. A claim becomes permanent when its batch is committed ([`Claims::settle`]), and is
 //! released if the batch is not ([`Claims::discard`]). Only settled claims are saved. The number of keys is bounded,
 //! and dropped keys are counted. The processor that counts defines the keys.
@@ -21,7 +21,8 @@ pub const KEEP: Duration = Duration::from_secs(3600);
 pub const LIMIT: usize = 1_000_000;
 
 const SAVED_VERSION: u8 = 1;
-const SAVED_ENTRY: usize = 40;
+/// Bytes of a saved claim: key, batch, arrival.
+const SAVED_ENTRY_BYTES: usize = 40;
 
 /// Key of something that must be counted once: a digest of account and ids.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,8 +67,8 @@ pub enum ClaimResult {
 #[derive(Clone, Copy)]
 struct ClaimEntry {
     batch: [u8; 16],
-    /// Nanoseconds since the epoch at which the claiming batch arrived.
-    at: u64,
+    /// Arrival of the claiming batch, in nanoseconds since the epoch.
+    arrived: u64,
     settled: bool,
 }
 
@@ -75,7 +76,7 @@ struct ClaimEntry {
 pub struct Claims {
     keep: Duration,
     limit: usize,
-    inner: Mutex<ClaimTables>,
+    tables: Mutex<ClaimTables>,
 }
 
 /// Two generations: new keys go into `young`. When `young` is full or too old, it replaces `old`, whose keys are
@@ -84,10 +85,10 @@ pub struct Claims {
 struct ClaimTables {
     young: HashMap<[u8; 16], ClaimEntry>,
     old: HashMap<[u8; 16], ClaimEntry>,
-    /// Start of `young`.
-    since: Option<u64>,
+    /// Time at which `young` was begun.
+    young_since: Option<u64>,
     /// Keys claimed by batches that are not committed yet.
-    open: HashMap<[u8; 16], Vec<[u8; 16]>>,
+    unsettled: HashMap<[u8; 16], Vec<[u8; 16]>>,
     forgotten: u64,
 }
 
@@ -100,66 +101,67 @@ impl Default for Claims {
 impl Claims {
     /// Keeps each key for at least `keep`, unless there are more than `limit`.
     pub fn new(keep: Duration, limit: usize) -> Self {
-        Self { keep, limit: limit.max(2), inner: Mutex::new(ClaimTables::default()) }
+        Self { keep, limit: limit.max(2), tables: Mutex::new(ClaimTables::default()) }
     }
 
-    /// Claims `key` for `batch`, which arrived at `now`. The second claim of one batch returns `Held(batch)`.
+    /// Claims `key` for `batch`, which arrived at `now`. If `batch` itself holds the key already, the
+    /// result is `ClaimedBy(batch)`.
     pub fn claim(&self, key: ClaimKey, batch: &[u8; 16], now: UnixNanos) -> ClaimResult {
-        let mut inner = self.inner.lock();
-        if let Some(entry) = inner.find(&key.0) {
+        let mut tables = self.tables.lock();
+        if let Some(entry) = tables.find(&key.0) {
             return ClaimResult::ClaimedBy(entry.batch);
         }
-        inner.insert(key.0, ClaimEntry { batch: *batch, at: now.0, settled: false }, self.limit);
-        inner.open.entry(*batch).or_default().push(key.0);
+        tables.insert(key.0, ClaimEntry { batch: *batch, arrived: now.0, settled: false }, self.limit);
+        tables.unsettled.entry(*batch).or_default().push(key.0);
         ClaimResult::First
     }
 
     /// The batch that holds `key`, without claiming it.
     pub fn holder(&self, key: ClaimKey) -> Option<[u8; 16]> {
-        self.inner.lock().find(&key.0).map(|entry| entry.batch)
+        self.tables.lock().find(&key.0).map(|entry| entry.batch)
     }
 
     /// Makes these claims of a committed batch permanent, and releases its other ones. Called from `Processor::apply`,
     /// also for effects replayed after a crash, when the keys are not in the table yet.
-    pub fn settle(&self, batch: &[u8; 16], at: UnixNanos, keys: impl IntoIterator<Item = ClaimKey>) {
-        let mut inner = self.inner.lock();
+    pub fn settle(&self, batch: &[u8; 16], arrived: UnixNanos, keys: impl IntoIterator<Item = ClaimKey>) {
+        let mut tables = self.tables.lock();
         for ClaimKey(key) in keys {
-            if let Some(entry) = inner.find_mut(&key) {
+            if let Some(entry) = tables.find_mut(&key) {
                 entry.settled |= entry.batch == *batch;
             } else {
-                inner.insert(key, ClaimEntry { batch: *batch, at: at.0, settled: true }, self.limit);
+                tables.insert(key, ClaimEntry { batch: *batch, arrived: arrived.0, settled: true }, self.limit);
             }
         }
-        inner.release(batch);
+        tables.release(batch);
     }
 
     /// Releases all claims of a batch that was not committed.
     pub fn discard(&self, batch: &[u8; 16]) {
-        self.inner.lock().release(batch);
+        self.tables.lock().release(batch);
     }
 
     /// Forgets old keys. To be called about once a second.
     pub fn expire(&self, now: UnixNanos) {
         let keep = u64::try_from(self.keep.as_nanos()).unwrap_or(u64::MAX);
-        let mut inner = self.inner.lock();
-        let age = inner.since.map_or(0, |since| now.0.saturating_sub(since));
+        let mut tables = self.tables.lock();
+        let age = tables.young_since.map_or(0, |since| now.0.saturating_sub(since));
         if age >= keep {
-            inner.rotate(now.0);
+            tables.rotate(now.0);
         }
         if age >= keep.saturating_mul(2) {
-            inner.rotate(now.0);
+            tables.rotate(now.0);
         }
     }
 
     /// Number of keys dropped so far, by age or for room.
     pub fn forgotten(&self) -> u64 {
-        self.inner.lock().forgotten
+        self.tables.lock().forgotten
     }
 
     /// Number of keys kept now.
     pub fn len(&self) -> usize {
-        let inner = self.inner.lock();
-        inner.young.len() + inner.old.len()
+        let tables = self.tables.lock();
+        tables.young.len() + tables.old.len()
     }
 
     /// Whether no key is kept.
@@ -169,31 +171,31 @@ impl Claims {
 
     /// The settled claims, for `Processor::checkpoint`.
     pub fn save(&self) -> Vec<u8> {
-        let inner = self.inner.lock();
-        let mut out = Vec::with_capacity(1 + (inner.young.len() + inner.old.len()) * SAVED_ENTRY);
+        let tables = self.tables.lock();
+        let mut out = Vec::with_capacity(1 + (tables.young.len() + tables.old.len()) * SAVED_ENTRY_BYTES);
         out.push(SAVED_VERSION);
-        for (key, entry) in inner.old.iter().chain(&inner.young).filter(|(_, entry)| entry.settled) {
+        for (key, entry) in tables.old.iter().chain(&tables.young).filter(|(_, entry)| entry.settled) {
             out.extend_from_slice(key);
             out.extend_from_slice(&entry.batch);
-            out.extend_from_slice(&entry.at.to_le_bytes());
+            out.extend_from_slice(&entry.arrived.to_le_bytes());
         }
         out
     }
 
     /// Replaces all keys by the output of [`Claims::save`]. Returns false if it can't be read; then no key is kept.
     pub fn load(&self, saved: &[u8]) -> bool {
-        let mut inner = self.inner.lock();
-        let forgotten = inner.forgotten;
-        *inner = ClaimTables { forgotten, ..ClaimTables::default() };
+        let mut tables = self.tables.lock();
+        let forgotten = tables.forgotten;
+        *tables = ClaimTables { forgotten, ..ClaimTables::default() };
         let Some((&SAVED_VERSION, saved)) = saved.split_first() else { return false };
-        let entries = saved.chunks_exact(SAVED_ENTRY);
+        let entries = saved.chunks_exact(SAVED_ENTRY_BYTES);
         if !entries.remainder().is_empty() {
             return false;
         }
         let mut entries: Vec<_> = entries.filter_map(decode_entry).collect();
-        entries.sort_unstable_by_key(|(_, entry)| entry.at);
+        entries.sort_unstable_by_key(|(_, entry)| entry.arrived);
         for (key, entry) in entries {
-            inner.insert(key, entry, self.limit);
+            tables.insert(key, entry, self.limit);
         }
         true
     }
@@ -202,8 +204,8 @@ impl Claims {
 fn decode_entry(bytes: &[u8]) -> Option<([u8; 16], ClaimEntry)> {
     let (key, rest) = bytes.split_first_chunk::<16>()?;
     let (batch, rest) = rest.split_first_chunk::<16>()?;
-    let (at, _) = rest.split_first_chunk::<8>()?;
-    Some((*key, ClaimEntry { batch: *batch, at: u64::from_le_bytes(*at), settled: true }))
+    let (arrived, _) = rest.split_first_chunk::<8>()?;
+    Some((*key, ClaimEntry { batch: *batch, arrived: u64::from_le_bytes(*arrived), settled: true }))
 }
 
 impl ClaimTables {
@@ -217,21 +219,21 @@ impl ClaimTables {
 
     fn insert(&mut self, key: [u8; 16], entry: ClaimEntry, limit: usize) {
         if self.young.len() >= limit / 2 {
-            self.rotate(entry.at);
+            self.rotate(entry.arrived);
         }
-        self.since.get_or_insert(entry.at);
+        self.young_since.get_or_insert(entry.arrived);
         self.young.insert(key, entry);
     }
 
     fn rotate(&mut self, now: u64) {
         self.forgotten += self.old.len() as u64;
         self.old = std::mem::take(&mut self.young);
-        self.since = if self.old.is_empty() { None } else { Some(now) };
+        self.young_since = if self.old.is_empty() { None } else { Some(now) };
     }
 
-    /// Ends the batch's open claims and releases those that were not settled.
+    /// Releases the batch's claims that were not settled.
     fn release(&mut self, batch: &[u8; 16]) {
-        for key in self.open.remove(batch).unwrap_or_default() {
+        for key in self.unsettled.remove(batch).unwrap_or_default() {
             for map in [&mut self.young, &mut self.old] {
                 if map.get(&key).is_some_and(|entry| entry.batch == *batch && !entry.settled) {
                     map.remove(&key);

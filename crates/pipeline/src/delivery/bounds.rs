@@ -1,7 +1,7 @@
-//! [`PendingBound`]: the `max_pending` of one exporter, and whether it is reached. Clients are refused because of it
-//! while everything else is healthy, so the log and a gauge must show operators which exporter is the cause. The
-//! beginning and the end are logged once each, however often data arrives and leaves at the bound; the end requires a
-//! rest below it. Refusing and expiring are in the parent module.
+//! [`PendingBound`]: the `max_pending` of one exporter, and whether it is reached. Clients may then be refused while
+//! everything else is healthy, so the log and a gauge must show operators which exporter is the cause. The beginning
+//! and the end of this state are logged once each, however often data arrives and leaves at the bound: the state ends
+//! only after [`CLEAR_AFTER`] below the bound. Refusing and expiring are in the parent module.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,18 +14,20 @@ use crate::plan::OnFullAction;
 use crate::spool::Spool;
 use telemetry::{Gauge, Meter, names};
 
-/// How long less than the bound must be pending before it counts as over: by then the refused clients have retried.
+/// The bound counts as reached until the pending data has been below it for this long: by then the refused clients have
+/// retried.
 const CLEAR_AFTER: Duration = Duration::from_secs(10);
 
-/// See the module.
+/// The `max_pending` of one exporter.
 pub(super) struct PendingBound {
     pub(super) exporter: Arc<str>,
     pub(super) limit: u64,
     pub(super) on_full: OnFullAction,
-    full: PendingFullText,
+    refusal_text: PendingFullText,
+    /// Only if clients are refused.
     gauge: Option<Gauge>,
-    /// When the bound was reached last (monotonic). `None`: not reached, or over.
-    reached: Mutex<Option<Duration>>,
+    /// Time (monotonic) of the last check that found the bound reached. `None`: the bound does not count as reached.
+    last_reached: Mutex<Option<Duration>>,
 }
 
 impl PendingBound {
@@ -38,36 +40,36 @@ impl PendingBound {
             exporter: Arc::clone(exporter),
             limit,
             on_full,
-            full: PendingFullText::for_exporter(exporter),
+            refusal_text: PendingFullText::for_exporter(exporter),
             gauge: (on_full == OnFullAction::Refuse).then_some(gauge),
-            reached: Mutex::default(),
+            last_reached: Mutex::default(),
         }
     }
 
-    /// Whether clients are refused when it is reached.
+    /// Whether clients are refused when the bound is reached.
     pub(super) fn is_refusing(&self) -> bool {
         self.on_full == OnFullAction::Refuse
     }
 
-    /// Compares the pending bytes with the bound, logs the beginning or the end, and returns the reason to refuse a
+    /// Compares the pending bytes with the bound, and logs if the state begins or ends. Returns the reason to refuse a
     /// batch for this exporter, if there is one.
     pub(super) fn check_bound(&self, spool: &Spool, now: Duration) -> Option<Reason> {
         let bytes = spool.pending_bytes(&self.exporter);
         let is_full = bytes >= self.limit;
-        let mut reached = self.reached.lock();
-        let (began, over) = match *reached {
+        let mut last_reached = self.last_reached.lock();
+        let (begins, ends) = match *last_reached {
             before if is_full => {
-                *reached = Some(now);
+                *last_reached = Some(now);
                 (before.is_none(), false)
             }
-            Some(then) if now.saturating_sub(then) >= CLEAR_AFTER => {
-                *reached = None;
+            Some(last) if now.saturating_sub(last) >= CLEAR_AFTER => {
+                *last_reached = None;
                 (false, true)
             }
             _ => (false, false),
         };
         let (exporter, limit) = (&*self.exporter, self.limit);
-        if began {
+        if begins {
             tracing::warn!(
                 exporter,
                 bytes,
@@ -75,7 +77,7 @@ impl PendingBound {
                 "new data for this exporter is refused: its pending data has reached `max_pending`"
             );
         }
-        if over {
+        if ends {
             tracing::info!(
                 exporter,
                 bytes,
@@ -83,15 +85,15 @@ impl PendingBound {
                 "new data for this exporter is accepted again: its pending data is below `max_pending`"
             );
         }
-        if let Some(gauge) = self.gauge.as_ref().filter(|_| began || over) {
-            gauge.set(f64::from(u8::from(began)));
+        if let Some(gauge) = self.gauge.as_ref().filter(|_| begins || ends) {
+            gauge.set(f64::from(u8::from(begins)));
         }
-        drop(reached);
-        is_full.then_some(Reason::PendingFull(self.full))
+        drop(last_reached);
+        is_full.then_some(Reason::PendingFull(self.refusal_text))
     }
 
-    /// Whether it was reached within [`REST`] before the last check.
+    /// Whether the bound counts as reached.
     pub(super) fn is_reached(&self) -> bool {
-        self.reached.lock().is_some()
+        self.last_reached.lock().is_some()
     }
 }

@@ -1,8 +1,7 @@
 //! [`DeliveryTracker`]: exporters with `ack: delivered` (the client waits for the back end's result), `ack: offered`
-//! (memory only) or `max_pending` (module `bounds`). A late answer is for data that is committed already, so a client
-//! that retries gets the result of its first request. Every wait ends after `LONGEST_WAIT`, holds no bytes of the
-//! budget, and is one of at most `MAX_WAITING_ANSWERS`. Requests are sent in `outlet/`, commits are ordered in
-//! `sequencer`.
+//! (memory only) or `max_pending` (module `bounds`). A client waits only for data that is committed already, so if it
+//! retries, it gets the result of its first request. Every wait ends after `MAX_WAIT`, holds no bytes of the budget,
+//! and is one of at most `MAX_WAITING_ANSWERS`. Requests are sent in `outlet/`, commits are ordered in `sequencer`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,11 +26,11 @@ mod tests;
 use bounds::PendingBound;
 pub use offers::OfferQueue;
 
-/// Longest wait for a back end's result. Much less would end before most clients' own deadline, much more would hold
-/// memory.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait for a back end's result. A much shorter one would end before most clients' own deadlines, a much longer
+/// one would hold memory.
+const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Answers that may wait at once; each is a few kilobytes of a connection, a stream and an entry here. Beyond it a
-/// client is asked to retry at once, as after `LONGEST_WAIT`.
+/// client is asked to retry at once, as after `MAX_WAIT`.
 const MAX_WAITING_ANSWERS: usize = 4096;
 /// Bytes of memory for one exporter with `ack: offered` and no `max_pending`.
 const DEFAULT_OFFER_BYTES: u64 = 64 << 20;
@@ -41,24 +40,26 @@ type AwaitedRecord = (Arc<str>, u64);
 
 /// See the module.
 pub struct DeliveryTracker {
-    delivered: HashSet<Arc<str>>,
+    /// Exporters with `ack: delivered`.
+    awaited_exporters: HashSet<Arc<str>>,
     bounds: Vec<PendingBound>,
     offers: HashMap<Arc<str>, Arc<OfferQueue>>,
     clock: Arc<dyn Clock>,
     meter: Meter,
-    waiting: Gauge,
-    inner: Mutex<DeliveryState>,
+    waiting_gauge: Gauge,
+    state: Mutex<DeliveryState>,
 }
 
 #[derive(Default)]
 struct DeliveryState {
-    /// [`DeliveryTracker::register_commit`] was called for positions up to here.
+    /// Highest position for which [`DeliveryTracker::register_commit`] was called.
     committed_through: u64,
     /// Results of later positions: an outlet may finish before the committer's callback runs.
-    early: HashMap<AwaitedRecord, Outcome>,
-    entry_of: HashMap<AwaitedRecord, u64>,
-    entries: HashMap<u64, WaitingAnswer>,
-    next: u64,
+    early_results: HashMap<AwaitedRecord, Outcome>,
+    /// Ids of the answers that wait for each record.
+    answer_ids: HashMap<AwaitedRecord, u64>,
+    answers: HashMap<u64, WaitingAnswer>,
+    next_id: u64,
 }
 
 /// An answer that waits for exporters.
@@ -66,7 +67,7 @@ struct WaitingAnswer {
     pending_exporters: usize,
     items: u64,
     /// Outcome of the engine itself.
-    answer: Outcome,
+    engine_outcome: Outcome,
     /// Joined results of the exporters that have finished.
     joined_result: Option<Outcome>,
     receipt: Receipt,
@@ -83,21 +84,21 @@ impl DeliveryTracker {
         clock: Arc<dyn Clock>,
         meter: &Meter,
     ) -> Self {
-        let of = |wanted: AckMode| outlets.iter().filter(move |(_, outlet)| outlet.ack == wanted);
-        let bound = |(id, outlet): (&Arc<str>, &OutletSettings)| {
+        let with_ack = |ack: AckMode| outlets.iter().filter(move |(_, outlet)| outlet.ack == ack);
+        let to_bound = |(id, outlet): (&Arc<str>, &OutletSettings)| {
             Some(PendingBound::new(id, outlet.max_pending?, outlet.on_full, meter))
         };
-        let offers = of(AckMode::Offered).map(|(id, outlet)| {
+        let offers = with_ack(AckMode::Offered).map(|(id, outlet)| {
             (Arc::clone(id), Arc::new(OfferQueue::new(outlet.max_pending.unwrap_or(DEFAULT_OFFER_BYTES), meter, id)))
         });
         Self {
-            delivered: of(AckMode::Delivered).map(|(id, _)| Arc::clone(id)).collect(),
-            bounds: outlets.iter().filter(|(_, outlet)| outlet.ack != AckMode::Offered).filter_map(bound).collect(),
+            awaited_exporters: with_ack(AckMode::Delivered).map(|(id, _)| Arc::clone(id)).collect(),
+            bounds: outlets.iter().filter(|(_, outlet)| outlet.ack != AckMode::Offered).filter_map(to_bound).collect(),
             offers: offers.collect(),
             clock,
             meter: meter.clone(),
-            waiting: meter.gauge(&names::ANSWERS_WAITING, &[]),
-            inner: Mutex::new(DeliveryState {
+            waiting_gauge: meter.gauge(&names::ANSWERS_WAITING, &[]),
+            state: Mutex::new(DeliveryState {
                 committed_through: first.0.saturating_sub(1),
                 ..DeliveryState::default()
             }),
@@ -111,9 +112,10 @@ impl DeliveryTracker {
 
     /// Why a batch can't be admitted: `max_pending` of one of its exporters is reached.
     pub fn refusal_reason(&self, spool: &Spool, product: &BatchProduct) -> Option<Reason> {
-        let holds = |bound: &&PendingBound| product.copies.iter().any(|copy| copy.holders.contains(&bound.exporter));
+        let is_holder =
+            |bound: &&PendingBound| product.copies.iter().any(|copy| copy.holders.contains(&bound.exporter));
         let now = self.clock.monotonic();
-        self.refusing_bounds().filter(holds).find_map(|bound| bound.check_bound(spool, now))
+        self.refusing_bounds().filter(is_holder).find_map(|bound| bound.check_bound(spool, now))
     }
 
     fn refusing_bounds(&self) -> impl Iterator<Item = &PendingBound> {
@@ -150,87 +152,86 @@ impl DeliveryTracker {
 
     /// Whether a client's answer waits for this exporter's result.
     pub fn is_awaited(&self, exporter: &str) -> bool {
-        self.delivered.contains(exporter)
+        self.awaited_exporters.contains(exporter)
     }
 
-    /// Called after a batch was committed at `seqs`: answers its receipt once all of `awaited` (indexes into `seqs`)
-    /// have a result.
+    /// Called after a batch was committed at `seqs`: answers its receipt once every exporter in `awaited` has a result
+    /// for its record (an index into `seqs`).
     pub fn register_commit(
         &self,
         seqs: &[RecordSeq],
         awaited: Vec<(usize, Arc<str>)>,
         items: u64,
-        answer: Outcome,
+        engine_outcome: Outcome,
         mut receipt: Receipt,
     ) {
         receipt.release();
-        let mut inner = self.inner.lock();
-        inner.committed_through =
-            seqs.last().map_or(inner.committed_through, |last| inner.committed_through.max(last.0));
-        let (mut known, mut open) = (None, Vec::new());
-        for (at, exporter) in awaited {
-            let Some(seq) = seqs.get(at) else { continue };
-            let key = (exporter, seq.0);
-            match inner.early.remove(&key) {
-                Some(verdict) => known = Some(join_results(known, verdict, items)),
-                None => open.push(key),
+        let mut state = self.state.lock();
+        state.committed_through =
+            seqs.last().map_or(state.committed_through, |last| state.committed_through.max(last.0));
+        let (mut joined_result, mut pending) = (None, Vec::new());
+        for (index, exporter) in awaited {
+            let Some(seq) = seqs.get(index) else { continue };
+            let record = (exporter, seq.0);
+            match state.early_results.remove(&record) {
+                Some(result) => joined_result = Some(join_results(joined_result, result, items)),
+                None => pending.push(record),
             }
         }
-        let told = inner.committed_through;
-        inner.early.retain(|(_, seq), _| *seq > told);
-        if open.is_empty() {
-            drop(inner);
-            return receipt.resolve(&final_answer(answer, known, items), true);
+        let committed_through = state.committed_through;
+        state.early_results.retain(|(_, seq), _| *seq > committed_through);
+        if pending.is_empty() {
+            drop(state);
+            return receipt.resolve(&final_answer(engine_outcome, joined_result, items), true);
         }
-        if inner.entries.len() >= MAX_WAITING_ANSWERS {
-            drop(inner);
+        if state.answers.len() >= MAX_WAITING_ANSWERS {
+            drop(state);
             return receipt.resolve(&Outcome::Retry { after: None, reason: Reason::Overloaded }, true);
         }
-        let (id, left) = (inner.next, open.len());
-        inner.next = id.wrapping_add(1);
-        inner.entry_of.extend(open.into_iter().map(|key| (key, id)));
-        let due = self.clock.monotonic() + LONGEST_WAIT;
-        inner.entries.insert(
-            id,
-            WaitingAnswer { pending_exporters: left, items, answer, joined_result: known, receipt, deadline: due },
-        );
-        self.waiting.set(inner.entries.len() as f64);
+        let (id, pending_exporters) = (state.next_id, pending.len());
+        state.next_id = id.wrapping_add(1);
+        state.answer_ids.extend(pending.into_iter().map(|record| (record, id)));
+        let deadline = self.clock.monotonic() + MAX_WAIT;
+        let answer = WaitingAnswer { pending_exporters, items, engine_outcome, joined_result, receipt, deadline };
+        state.answers.insert(id, answer);
+        self.waiting_gauge.set(state.answers.len() as f64);
     }
 
     /// Records that `exporter` has finished these positions, all with this result.
-    pub fn settle(&self, exporter: &Arc<str>, seqs: &[RecordSeq], verdict: &Outcome) {
+    pub fn settle(&self, exporter: &Arc<str>, seqs: &[RecordSeq], result: &Outcome) {
         if !self.is_awaited(exporter) {
             return;
         }
-        let mut ended = Vec::new();
-        let mut inner = self.inner.lock();
+        let mut complete = Vec::new();
+        let mut state = self.state.lock();
         for seq in seqs {
-            let key = (Arc::clone(exporter), seq.0);
-            let Some(id) = inner.entry_of.remove(&key) else {
-                // Older positions are of an earlier run, or their client was answered at the deadline.
-                if seq.0 > inner.committed_through {
-                    inner.early.insert(key, verdict.clone());
+            let record = (Arc::clone(exporter), seq.0);
+            let Some(id) = state.answer_ids.remove(&record) else {
+                // For an older position no client waits any more: the position is of an earlier run of the process, or
+                // its client was answered at the deadline.
+                if seq.0 > state.committed_through {
+                    state.early_results.insert(record, result.clone());
                 }
                 continue;
             };
-            let Some(entry) = inner.entries.get_mut(&id) else { continue };
-            entry.joined_result = Some(join_results(entry.joined_result.take(), verdict.clone(), entry.items));
-            entry.pending_exporters = entry.pending_exporters.saturating_sub(1);
-            if entry.pending_exporters == 0 {
-                ended.extend(inner.entries.remove(&id));
+            let Some(answer) = state.answers.get_mut(&id) else { continue };
+            answer.joined_result = Some(join_results(answer.joined_result.take(), result.clone(), answer.items));
+            answer.pending_exporters = answer.pending_exporters.saturating_sub(1);
+            if answer.pending_exporters == 0 {
+                complete.extend(state.answers.remove(&id));
             }
         }
-        self.waiting.set(inner.entries.len() as f64);
-        drop(inner);
-        for WaitingAnswer { answer, joined_result: verdict, receipt, items, .. } in ended {
-            receipt.resolve(&final_answer(answer, verdict, items), true);
+        self.waiting_gauge.set(state.answers.len() as f64);
+        drop(state);
+        for WaitingAnswer { engine_outcome, joined_result, receipt, items, .. } in complete {
+            receipt.resolve(&final_answer(engine_outcome, joined_result, items), true);
         }
     }
 
-    /// Answers clients whose deadline has passed. The data is safe, so a retry is answered with its result.
+    /// Asks clients whose deadline has passed to retry. Their data is safe, so the retry is answered with its result.
     pub fn answer_expired(&self) {
         let now = self.clock.monotonic();
-        self.answer_with_retry(|entry| entry.deadline <= now, Reason::TimedOut);
+        self.answer_with_retry(|answer| answer.deadline <= now, Reason::TimedOut);
     }
 
     /// Answers all waiting clients, because the gateway stops.
@@ -238,34 +239,35 @@ impl DeliveryTracker {
         self.answer_with_retry(|_| true, Reason::ShuttingDown);
     }
 
-    fn answer_with_retry(&self, over: impl Fn(&WaitingAnswer) -> bool, reason: Reason) {
-        let mut inner = self.inner.lock();
-        let ids: HashSet<u64> = inner.entries.iter().filter(|(_, entry)| over(entry)).map(|(id, _)| *id).collect();
+    /// Asks the clients that `select` selects to retry.
+    fn answer_with_retry(&self, select: impl Fn(&WaitingAnswer) -> bool, reason: Reason) {
+        let mut state = self.state.lock();
+        let ids: HashSet<u64> = state.answers.iter().filter(|(_, answer)| select(answer)).map(|(id, _)| *id).collect();
         if ids.is_empty() {
             return;
         }
-        inner.entry_of.retain(|_, id| !ids.contains(id));
-        let ended: Vec<WaitingAnswer> = ids.iter().filter_map(|id| inner.entries.remove(id)).collect();
-        self.waiting.set(inner.entries.len() as f64);
-        drop(inner);
-        let answer = Outcome::Retry { after: None, reason };
-        ended.into_iter().for_each(|entry| entry.receipt.resolve(&answer, true));
+        state.answer_ids.retain(|_, id| !ids.contains(id));
+        let selected: Vec<WaitingAnswer> = ids.iter().filter_map(|id| state.answers.remove(id)).collect();
+        self.waiting_gauge.set(state.answers.len() as f64);
+        drop(state);
+        let retry = Outcome::Retry { after: None, reason };
+        selected.into_iter().for_each(|answer| answer.receipt.resolve(&retry, true));
     }
 }
 
 /// Joins the results of two exporters; if there is only one, returns it.
-fn join_results(known: Option<Outcome>, verdict: Outcome, items: u64) -> Outcome {
-    match known {
-        None => verdict,
-        Some(known) => known.join(verdict, items),
+fn join_results(earlier: Option<Outcome>, result: Outcome, items: u64) -> Outcome {
+    match earlier {
+        None => result,
+        Some(earlier) => earlier.join(result, items),
     }
 }
 
-/// The client's answer: the exporters' result joined with the engine's own outcome, if that is not `Accepted`.
-fn final_answer(answer: Outcome, verdict: Option<Outcome>, items: u64) -> Outcome {
-    match (answer, verdict) {
-        (answer, None) => answer,
-        (Outcome::Accepted, Some(verdict)) => verdict,
-        (answer, Some(verdict)) => answer.join(verdict, items),
+/// The client's answer: the exporters' result, joined with the engine's own outcome if that is not `Accepted`.
+fn final_answer(engine_outcome: Outcome, joined_result: Option<Outcome>, items: u64) -> Outcome {
+    match (engine_outcome, joined_result) {
+        (engine_outcome, None) => engine_outcome,
+        (Outcome::Accepted, Some(result)) => result,
+        (engine_outcome, Some(result)) => engine_outcome.join(result, items),
     }
 }

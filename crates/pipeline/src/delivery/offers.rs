@@ -14,8 +14,8 @@ use telemetry::{Counter, Meter, names};
 
 /// See the module.
 pub struct OfferQueue {
-    bound: u64,
-    inner: Mutex<OfferQueueState>,
+    max_bytes: u64,
+    state: Mutex<OfferQueueState>,
     changed: watch::Sender<u64>,
     dropped: Counter,
 }
@@ -24,50 +24,50 @@ pub struct OfferQueue {
 struct OfferQueueState {
     waiting: VecDeque<StoredRecord>,
     bytes: u64,
-    next: u64,
+    last_seq: u64,
 }
 
 impl OfferQueue {
-    /// An empty queue of at most `bound` bytes.
-    pub fn new(bound: u64, meter: &Meter, exporter: &str) -> Self {
+    /// An empty queue of at most `max_bytes` bytes.
+    pub fn new(max_bytes: u64, meter: &Meter, exporter: &str) -> Self {
         let dropped = meter.counter(&names::OFFERED_DROPPED, &[("exporter", exporter)]);
-        Self { bound, inner: Mutex::default(), changed: watch::Sender::new(0), dropped }
+        Self { max_bytes, state: Mutex::default(), changed: watch::Sender::new(0), dropped }
     }
 
-    /// Adds a forward copy and drops the oldest ones beyond the bound.
+    /// Adds a forward copy, then drops the oldest copies until the rest fits.
     pub fn push(&self, account: Arc<str>, committed: UnixNanos, body: Bytes) {
-        let mut inner = self.inner.lock();
-        inner.next += 1;
-        inner.bytes = inner.bytes.saturating_add(body.len() as u64);
-        let seq = RecordSeq(inner.next);
-        inner.waiting.push_back(StoredRecord { seq, kind: RecordKind::Forward, account, committed, body });
-        let mut gone = 0;
-        while inner.bytes > self.bound
-            && let Some(oldest) = inner.waiting.pop_front()
+        let mut state = self.state.lock();
+        state.last_seq += 1;
+        state.bytes = state.bytes.saturating_add(body.len() as u64);
+        let seq = RecordSeq(state.last_seq);
+        state.waiting.push_back(StoredRecord { seq, kind: RecordKind::Forward, account, committed, body });
+        let mut dropped = 0;
+        while state.bytes > self.max_bytes
+            && let Some(oldest) = state.waiting.pop_front()
         {
-            inner.bytes = inner.bytes.saturating_sub(oldest.body.len() as u64);
-            gone += 1;
+            state.bytes = state.bytes.saturating_sub(oldest.body.len() as u64);
+            dropped += 1;
         }
-        drop(inner);
-        self.dropped.increment(gone);
+        drop(state);
+        self.dropped.increment(dropped);
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Takes waiting batches, oldest first, up to `room` bytes; the first one is taken even if it is larger.
-    pub fn take(&self, room: usize) -> Vec<StoredRecord> {
-        let mut inner = self.inner.lock();
-        let (mut taken, mut left) = (Vec::new(), room);
-        while let Some(next) = inner.waiting.pop_front_if(|next| taken.is_empty() || next.body.len() <= left) {
-            left = left.saturating_sub(next.body.len());
-            inner.bytes = inner.bytes.saturating_sub(next.body.len() as u64);
-            taken.push(next);
+    /// Takes waiting batches, oldest first, up to `max_bytes` bytes; the first one is taken even if it is larger.
+    pub fn take(&self, max_bytes: usize) -> Vec<StoredRecord> {
+        let mut state = self.state.lock();
+        let (mut batches, mut bytes_left) = (Vec::new(), max_bytes);
+        while let Some(next) = state.waiting.pop_front_if(|next| batches.is_empty() || next.body.len() <= bytes_left) {
+            bytes_left = bytes_left.saturating_sub(next.body.len());
+            state.bytes = state.bytes.saturating_sub(next.body.len() as u64);
+            batches.push(next);
         }
-        taken
+        batches
     }
 
     /// Bytes that wait.
     pub fn bytes(&self) -> u64 {
-        self.inner.lock().bytes
+        self.state.lock().bytes
     }
 
     /// Counts batches that the outlet dropped after taking them.

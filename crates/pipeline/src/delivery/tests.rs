@@ -177,9 +177,9 @@ fn a_backlog_of_earlier_runs_takes_no_memory() {
     let delivery = DeliveryTracker::new(&outlets, RecordSeq(1000), ManualClock::at(UnixNanos(0)), &Meter::new());
     let backlog: Vec<RecordSeq> = (1..1000).map(RecordSeq).collect();
     delivery.settle(&x, &backlog, &accepted());
-    assert_eq!(delivery.inner.lock().early.len(), 0);
+    assert_eq!(delivery.state.lock().early_results.len(), 0);
     delivery.settle(&x, &[RecordSeq(1000)], &accepted());
-    assert_eq!(delivery.inner.lock().early.len(), 1, "one that the committer has not told of yet");
+    assert_eq!(delivery.state.lock().early_results.len(), 1, "one that the committer has not told of yet");
 }
 
 /// Offers are never in the spool; they are bounded, the oldest is dropped first, and drops are counted, also those at a

@@ -1,8 +1,8 @@
 //! Effects of committed batches: the encoding of their record, and [`Applier`], which applies them in commit order.
-//! After a crash the state is rebuilt from a checkpoint and the records behind it.
+//! After a crash the state is rebuilt from a checkpoint and the effects records after it.
 //! The processors' state and its position in the spool are read together, under one lock. Effects of an unknown
-//! processor or version are skipped; a panic in `apply` is caught and counted. The checkpoint's file is in
-//! `checkpoint`.
+//! processor are skipped; a panic in a processor is caught and counted. The checkpoint's file is in `checkpoint`, which
+//! also skips records of an unknown version.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,7 +34,7 @@ pub fn encode(effects: &[Effect]) -> Vec<u8> {
     out
 }
 
-/// Decodes the output of [`encode`]. `None`: damaged, or of another version.
+/// Decodes an effects record's body. `None`: it is damaged, or of another version.
 pub fn decode(body: &[u8]) -> Option<Vec<Effect>> {
     let (&VERSION, mut rest) = body.split_first()? else { return None };
     let mut effects = Vec::new();
@@ -57,7 +57,7 @@ pub(super) fn take_bytes(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)
 }
 
-/// Applies effects, and knows up to which record they are part of the state.
+/// Applies effects, and remembers up to which record they are part of the state.
 pub struct Applier {
     processors: HashMap<Arc<str>, Arc<dyn Processor>>,
     /// The last effects record that is part of the state. The lock is held while effects are applied.

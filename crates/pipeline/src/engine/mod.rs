@@ -1,6 +1,6 @@
 //! [`Engine`]: the parts of the engine, put together from a plan and an open spool. The gateway and the single-threaded
-//! simulation use the same parts. It spawns no task and binds no socket; tasks and threads are in `app/tasks`, start
-//! and stop in `app/`.
+//! simulation use the same parts. The engine spawns no task and binds no socket; tasks and threads are in
+//! `src/app/tasks.rs`, start and stop in `src/app`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use super::workers::Workers;
 #[cfg(test)]
 mod tests;
 
-/// The seams that the engine is given.
+/// Dependencies of the engine, which tests replace.
 #[derive(Clone)]
 pub struct EngineContext {
     /// The durable queue.
@@ -64,31 +64,38 @@ pub struct Engine {
     pub delivery: Arc<DeliveryTracker>,
     /// One outlet per exporter.
     pub outlets: Vec<Arc<Outlet>>,
-    trend: Mutex<SpoolFillTrend>,
+    fill_trend: Mutex<SpoolFillTrend>,
     context: EngineContext,
 }
 
 impl Engine {
-    /// Puts the parts together. `outlets`: settings by exporter id, defaults for the others. `others`: consumers of the
-    /// spool besides the exporters.
+    /// Puts the parts together. `outlets` has settings by exporter id; exporters without an entry get the defaults.
+    /// `other_consumers` are consumers of the spool besides the exporters.
     pub fn new(
         plan: &EnginePlan,
         outlets: &HashMap<Arc<str>, OutletSettings>,
-        others: &[Arc<str>],
+        other_consumers: &[Arc<str>],
         context: EngineContext,
     ) -> Self {
         let EngineContext { spool, clock, rng, meter, .. } = &context;
         let processors = plan.processors();
         let applier = Arc::new(Applier::new(processors.clone(), meter));
         let delivery = Arc::new(DeliveryTracker::new(outlets, spool.next(), Arc::clone(clock), meter));
-        let (spool_too, applier_too, clock_too) = (Arc::clone(spool), Arc::clone(&applier), Arc::clone(clock));
-        let sequencer = Sequencer::new(spool_too, applier_too, &processors, Arc::clone(&delivery), clock_too, meter);
-        let desk = Arc::new(RequestRegistry::new(RepeatedRequests::new(plan.limits.repeats), Arc::clone(clock), meter));
+        let sequencer = Sequencer::new(
+            Arc::clone(spool),
+            Arc::clone(&applier),
+            &processors,
+            Arc::clone(&delivery),
+            Arc::clone(clock),
+            meter,
+        );
+        let repeats = RepeatedRequests::new(plan.limits.repeats);
+        let registry = Arc::new(RequestRegistry::new(repeats, Arc::clone(clock), meter));
         let worker = Worker {
             routes: PipelineRoutes::new(plan, meter),
             sequencer: Arc::clone(&sequencer),
             applier: Arc::clone(&applier),
-            registry: desk,
+            registry,
             workers: Arc::clone(&context.workers),
             errands: Arc::clone(&context.errands),
             clock: Arc::clone(clock),
@@ -101,7 +108,7 @@ impl Engine {
         let workers = Arc::clone(&context.workers);
         let limiter = AccountLimiter::new(plan.limits.accounts.clone(), Arc::clone(clock), meter);
         let inlet = Inlet::new(Arc::new(worker), workers, budget, limiter, Arc::clone(clock));
-        let shared = OutletContext {
+        let outlet_context = OutletContext {
             spool: Arc::clone(spool),
             offload: Arc::clone(&context.offload),
             clock: Arc::clone(clock),
@@ -112,13 +119,13 @@ impl Engine {
         let exporters = plan.exporters();
         let mut consumers: Vec<Arc<str>> = exporters.iter().map(|exporter| Arc::clone(exporter.id())).collect();
         consumers.extend([CHECKPOINT.into(), QUARANTINE.into()]);
-        consumers.extend(others.iter().cloned());
+        consumers.extend(other_consumers.iter().cloned());
         spool.set_configured_consumers(&consumers);
         let outlets = exporters.into_iter().map(|exporter| {
             let settings = outlets.get(exporter.id()).cloned().unwrap_or_default();
-            Outlet::new(exporter, settings, shared.clone())
+            Outlet::new(exporter, settings, outlet_context.clone())
         });
-        Self { inlet, applier, sequencer, delivery, outlets: outlets.collect(), context, trend: Mutex::default() }
+        Self { inlet, applier, sequencer, delivery, outlets: outlets.collect(), context, fill_trend: Mutex::default() }
     }
 
     /// To be called once a second: calls the processors' `tick` and updates gauges.
@@ -134,15 +141,15 @@ impl Engine {
         meter.gauge(&names::IN_FLIGHT_LIMIT, &[]).set(budget.size() as f64);
         meter.gauge(&names::WORKERS_WAITING, &[]).set(workers.waiting_jobs() as f64);
         let status = spool.status();
-        let left = self.trend.lock().time_left(clock.monotonic(), status.available);
-        meter.gauge(&names::SPOOL_TIME_LEFT, &[]).set(left);
+        let seconds_left = self.fill_trend.lock().update(clock.monotonic(), status.available);
+        meter.gauge(&names::SPOOL_TIME_LEFT, &[]).set(seconds_left);
         for outlet in &self.outlets {
-            let waiting = status.consumers.iter().find(|consumer| consumer.name == *outlet.id());
+            let consumer = status.consumers.iter().find(|consumer| consumer.name == *outlet.id());
             let labels = [("exporter", &**outlet.id())];
             let age =
-                waiting.and_then(|consumer| consumer.oldest).map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
-            meter.gauge(&names::QUEUE_SIZE, &labels).set(waiting.map_or(0, |consumer| consumer.records) as f64);
-            meter.gauge(&names::QUEUE_CAPACITY, &labels).set(status.capacity(waiting) as f64);
+                consumer.and_then(|consumer| consumer.oldest).map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
+            meter.gauge(&names::QUEUE_SIZE, &labels).set(consumer.map_or(0, |consumer| consumer.records) as f64);
+            meter.gauge(&names::QUEUE_CAPACITY, &labels).set(status.capacity(consumer) as f64);
             meter.gauge(&names::QUEUE_AGE, &labels).set(age);
         }
     }
@@ -152,34 +159,34 @@ impl Engine {
 #[derive(Default)]
 struct SpoolFillTrend {
     /// Time (monotonic) and free bytes of the spool at the last update.
-    last: Option<(Duration, u64)>,
-    /// Bytes per second, smoothed.
+    last_sample: Option<(Duration, u64)>,
+    /// Smoothed rate, bytes per second.
     rate: f64,
 }
 
 impl SpoolFillTrend {
-    /// Time constant of the smoothing, seconds.
+    /// Time constant of the smoothing.
     const SMOOTHING_SECONDS: f64 = 300.0;
-    /// Reported if the spool does not fill: seconds.
+    /// Maximum of the reported time, also reported if the spool does not fill.
     const MAX_SECONDS_LEFT: f64 = 10_000.0 * 3600.0;
 
-    /// Seconds until the spool is full at the present rate.
-    fn time_left(&mut self, now: Duration, left: u64) -> f64 {
-        if let Some((then, before)) = self.last {
+    /// Updates the rate; returns the seconds until the spool is full at this rate.
+    fn update(&mut self, now: Duration, free_bytes: u64) -> f64 {
+        if let Some((then, free_then)) = self.last_sample {
             let seconds = now.saturating_sub(then).as_secs_f64();
             if seconds > 0.0 {
-                let present = (before as f64 - left as f64) / seconds;
+                let current_rate = (free_then as f64 - free_bytes as f64) / seconds;
                 let weight = 1.0 - (-seconds / Self::SMOOTHING_SECONDS).exp();
-                self.rate += (present - self.rate) * weight;
+                self.rate += (current_rate - self.rate) * weight;
             }
         }
-        self.last = Some((now, left));
-        if left == 0 {
+        self.last_sample = Some((now, free_bytes));
+        if free_bytes == 0 {
             return 0.0;
         }
         if self.rate <= 0.0 {
             return Self::MAX_SECONDS_LEFT;
         }
-        (left as f64 / self.rate).min(Self::MAX_SECONDS_LEFT)
+        (free_bytes as f64 / self.rate).min(Self::MAX_SECONDS_LEFT)
     }
 }

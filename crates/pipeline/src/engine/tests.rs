@@ -5,7 +5,7 @@
 fn the_time_left_follows_the_rate() {
     let mut trend = super::SpoolFillTrend::default();
     let mut hours = |seconds: u64, bytes: u64| {
-        trend.time_left(std::time::Duration::from_secs(seconds), 1_000_000_000 - bytes) / 3600.0
+        trend.update(std::time::Duration::from_secs(seconds), 1_000_000_000 - bytes) / 3600.0
     };
     assert_eq!(hours(0, 0), 10_000.0);
     for second in 1..=3600 {

@@ -1,9 +1,9 @@
 //! The body of a forward record: OTLP bytes, then a [`ForwardLabel`] that says what they are and how far they may go.
 //! The clearance travels with the bytes and is checked again before each send, under the configuration that runs then.
-//! The label is behind the bytes, so that patched slots keep their offsets and nothing is copied. A body whose label
-//! can't be read is never sent. Layout, from the end backwards: version (1 byte), length of the label (u32 LE), then
-//! the label: signal, content, text, unknown fields (1 byte each), items (u64 LE), pipeline, exporter, reason (each u16
-//! LE and text). Sealing and the account are in `spool/`, sending is in `outlet/`.
+//! The label comes after the bytes, so that slots keep their offsets and nothing is copied. A body whose label can't be
+//! read is never sent. Layout after the OTLP bytes: the label, its length (u32 LE), version (1 byte). The label is:
+//! signal, content, text, unknown fields (1 byte each), items (u64 LE), then pipeline, exporter and reason (each a u16
+//! LE length and text). Sealing and the account are in `spool/`, sending is in `outlet/`.
 
 use bytes::Bytes;
 
@@ -16,7 +16,9 @@ use super::outcome::Reason;
 mod tests;
 
 const VERSION: u8 = 1;
+/// Bytes of signal, content, text, unknown fields and items.
 const FIXED_BYTES: usize = 12;
+const MAX_TEXT_BYTES: usize = 255;
 
 /// Description of a forward copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,12 +61,13 @@ impl ForwardLabel {
 
     /// Upper bound of a label's bytes for this pipeline.
     pub fn max_size(pipeline: &str) -> usize {
+        // Three lengths, pipeline, exporter, reason, then the label's length and version.
         FIXED_BYTES + 3 * 2 + pipeline.len() + 256 + 32 + 5
     }
 
     /// Splits a record's body into label and OTLP bytes. `None`: no label of a known version.
     pub fn split(body: &Bytes) -> Option<(Self, Bytes)> {
-        let (rest, &version) = body.split_last().map(|(version, rest)| (rest, version))?;
+        let (&version, rest) = body.split_last()?;
         let (rest, length) = rest.split_last_chunk::<4>()?;
         let start = rest.len().checked_sub(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
         let (_, label) = rest.split_at_checked(start)?;
@@ -82,7 +85,7 @@ impl ForwardLabel {
         let (reason, rest) = take_text(rest)?;
         let refused = match reason {
             "" => None,
-            _ => Some((exporter.to_owned(), *Reason::ALL.iter().find(|known| known.label() == reason)?)),
+            _ => Some((exporter.to_owned(), *Reason::ALL.iter().find(|candidate| candidate.label() == reason)?)),
         };
         let label = Self {
             signal: match signal {
@@ -112,8 +115,9 @@ fn parse_flag(byte: u8) -> Option<bool> {
     }
 }
 
+/// Appends length and text; a text longer than [`MAX_TEXT_BYTES`] is cut.
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    let end = text.floor_char_boundary(usize::from(u8::MAX));
+    let end = text.floor_char_boundary(MAX_TEXT_BYTES);
     let text = text.get(..end).unwrap_or_default();
     out.extend_from_slice(&u16::try_from(text.len()).unwrap_or_default().to_le_bytes());
     out.extend_from_slice(text.as_bytes());

@@ -24,7 +24,7 @@ pub struct Inlet {
     budget: ByteBudget,
     limiter: AccountLimiter,
     clock: Arc<dyn Clock>,
-    open: AtomicBool,
+    is_open: AtomicBool,
 }
 
 impl Inlet {
@@ -36,7 +36,7 @@ impl Inlet {
         limiter: AccountLimiter,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        Arc::new(Self { worker, workers, budget, limiter, clock, open: AtomicBool::new(true) })
+        Arc::new(Self { worker, workers, budget, limiter, clock, is_open: AtomicBool::new(true) })
     }
 
     /// The interface for the receiver with this id.
@@ -46,7 +46,7 @@ impl Inlet {
 
     /// Stops admitting requests.
     pub fn close(&self) {
-        self.open.store(false, Ordering::SeqCst);
+        self.is_open.store(false, Ordering::SeqCst);
     }
 
     /// Completes when every admitted request is answered.
@@ -66,28 +66,28 @@ impl Inlet {
 
     /// Hands in a request that tollgate makes itself. If it has no bytes, only its effects are committed, and no
     /// pipeline is needed.
-    pub fn submit_internal(&self, submission: Submission, made: InternalInput) -> BoxFuture<'static, Outcome> {
-        await_outcome(self.submit(submission, Some(made)))
+    pub fn submit_internal(&self, submission: Submission, input: InternalInput) -> BoxFuture<'static, Outcome> {
+        await_outcome(self.submit(submission, Some(input)))
     }
 
     fn submit(
         &self,
         submission: Submission,
-        made: Option<InternalInput>,
+        internal: Option<InternalInput>,
     ) -> Result<oneshot::Receiver<Outcome>, Reason> {
-        // Counted before the check, so that a task that closes the inlet and then waits for open requests misses none.
+        // Counted before the check, so that a task which closes the inlet and then waits for open requests misses none.
         let open = self.worker.registry.open_request();
-        if !self.open.load(Ordering::SeqCst) {
+        if !self.is_open.load(Ordering::SeqCst) {
             return Err(Reason::ShuttingDown);
         }
-        if made.is_none() {
+        if internal.is_none() {
             self.limiter.charge(&submission.account, submission.wire.len());
         }
         let (waiter, answer) = oneshot::channel();
         let worker = Arc::clone(&self.worker);
-        let request = AdmittedRequest { submission, received: self.clock.now(), waiter, open, internal: made };
-        let taken = self.workers.submit(Box::new(move || worker.process_request(request)));
-        if taken { Ok(answer) } else { Err(Reason::Overloaded) }
+        let request = AdmittedRequest { submission, received: self.clock.now(), waiter, open, internal };
+        let is_queued = self.workers.submit(Box::new(move || worker.process_request(request)));
+        if is_queued { Ok(answer) } else { Err(Reason::Overloaded) }
     }
 }
 
@@ -111,7 +111,7 @@ impl Admission for ReceiverInlet {
 
     fn charge<'a>(&'a self, permit: &'a mut BytePermit, n: usize) -> BoxFuture<'a, Result<(), Outcome>> {
         Box::pin(async move {
-            if !self.inlet.open.load(Ordering::SeqCst) {
+            if !self.inlet.is_open.load(Ordering::SeqCst) {
                 return Err(Reason::ShuttingDown.outcome());
             }
             self.inlet.budget.charge(permit, n).await

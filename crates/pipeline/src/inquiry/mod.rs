@@ -1,8 +1,8 @@
-//! The asynchronous stage of the engine: a processor that needs an answer from outside asks before it works
-//! ([`super::Processor::inquire`]), and [`ErrandRunner`] run the question, because workers are synchronous and must not
-//! wait for another process. Only a batch's current step asks, with the batch in the state just before that step. A
-//! waiting batch holds its bytes, its receipt and its claims, and releases all of them if the question disappears. The
-//! waiting request is in `worker/parked`, the tasks are in `app/tasks`.
+//! The asynchronous stage of the engine: a processor that needs an answer from outside asks for it before it works
+//! ([`super::Processor::inquire`]), and an [`ErrandRunner`] runs the question, because workers are synchronous and must
+//! not wait for another process. A step asks when it is the next one to run, about the batch in the state just before
+//! it. A waiting batch keeps its bytes, its receipt and its claims, and releases all of them if the question
+//! disappears. The waiting request is in `worker/parked`, the tasks are in `src/app/tasks.rs`.
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,7 @@ pub type InquiryAnswer = Arc<dyn Any + Send + Sync>;
 /// A running question. It must end by itself: the processor sets a deadline. An error keeps the batch back.
 pub type Inquiry = BoxFuture<'static, Result<InquiryAnswer, Reason>>;
 
-/// Runs questions; a seam like [`super::offload::Offload`].
+/// Runs questions. The gateway runs them as tasks, tests inline, as with [`super::offload::Offload`].
 pub trait ErrandRunner: Send + Sync {
     /// Runs `errand` to its end; it may be dropped when the gateway stops. `name` is a fixed word for logs.
     fn run(&self, name: &'static str, errand: BoxFuture<'static, ()>);

@@ -6,13 +6,13 @@ use futures_util::FutureExt;
 
 use crate::forward_label::ForwardLabel;
 use crate::testing::engine::{Drafter, Sink, Step, Tally, attributes, spans};
-use crate::testing::errands::{Asker, Later};
+use crate::testing::errands::{Asker, ManualErrands};
 use crate::testing::rig::{Parts, Rig, submission};
 use crate::{BytePermit, Exporter, Outcome, PipelinePlan, Processor, Reason, Trust};
 use otlp::Signal;
 
-fn rig(processors: Vec<Arc<dyn Processor>>) -> (Rig, Arc<Later>, tempfile::TempDir) {
-    let (folder, later) = (tempfile::tempdir().unwrap(), Arc::new(Later::default()));
+fn rig(processors: Vec<Arc<dyn Processor>>) -> (Rig, Arc<ManualErrands>, tempfile::TempDir) {
+    let (folder, later) = (tempfile::tempdir().unwrap(), Arc::new(ManualErrands::default()));
     let mut parts = Parts::new(processors, vec![Sink::open("x", Trust::Internal) as Arc<dyn Exporter>]);
     parts.errands = later.clone();
     (parts.open(folder.path()), later, folder)
@@ -30,11 +30,11 @@ fn a_step_that_asks_goes_on_with_its_answer() {
     let (mut rig, later, _folder) = rig(vec![before.clone(), Drafter::new("vault"), asker.clone(), after.clone()]);
     let mut answer = rig.submit(spans(&["a"]));
     assert_eq!((before.runs(), asker.runs.load(Ordering::SeqCst), later.waiting()), (1, 0, 1));
-    later.look();
+    later.poll_all();
     assert_eq!(rig.commit().committed, 0, "nothing is committed before the answer");
     assert_eq!((&mut answer).now_or_never(), None);
-    asker.tell(Ok("yes"));
-    later.look();
+    asker.answer(Ok("yes"));
+    later.poll_all();
     assert_eq!(rig.commit().committed, 1);
     assert_eq!(answer.now_or_never(), Some(Outcome::Accepted));
     assert_eq!((before.runs(), asker.runs.load(Ordering::SeqCst), after.runs()), (1, 1, 1));
@@ -49,14 +49,14 @@ fn a_question_that_fails_holds_the_batch() {
     let (tally, asker) = (Tally::new("tally"), Asker::new("asker"));
     let (mut rig, later, _folder) = rig(vec![tally.clone(), asker.clone()]);
     let answer = rig.submit(spans(&["a"]));
-    asker.tell(Err(Reason::Held));
-    later.look();
+    asker.answer(Err(Reason::Held));
+    later.poll_all();
     assert_eq!(answer.now_or_never(), Some(Reason::Held.outcome()));
     assert!(matches!(Reason::Held.outcome(), Outcome::Retry { after: Some(_), .. }));
     assert!(rig.waiting("x").is_empty());
     let again = rig.submit(spans(&["a"]));
-    asker.tell(Ok("yes"));
-    later.look();
+    asker.answer(Ok("yes"));
+    later.poll_all();
     rig.commit();
     assert_eq!(again.now_or_never(), Some(Outcome::Accepted));
     assert_eq!(tally.counted()["a"], 1, "the claim of the held batch was released");
@@ -71,11 +71,11 @@ fn a_request_that_waits_holds_up_no_other() {
     let fast = rig.submit(spans(&["fast"]));
     let last = asker.open.lock().pop().unwrap();
     last.send(Ok("yes")).unwrap();
-    later.look();
+    later.poll_all();
     rig.commit();
     assert_eq!(fast.now_or_never(), Some(Outcome::Accepted));
-    asker.tell(Ok("yes"));
-    later.look();
+    asker.answer(Ok("yes"));
+    later.poll_all();
     rig.commit();
     assert_eq!(slow.now_or_never(), Some(Outcome::Accepted));
     assert_eq!(rig.forwarded("x"), ["fast", "slow"]);
@@ -94,7 +94,7 @@ async fn a_question_that_vanishes_gives_everything_back() {
     let mut permit = BytePermit::new();
     door.charge(&mut permit, wire.len()).await.unwrap();
     let (one, two) = (hand_in(permit, wire.clone()), hand_in(BytePermit::new(), wire.clone()));
-    later.look();
+    later.poll_all();
     assert_eq!(rig.engine.inlet.budget().in_use(), wire.len());
     assert_eq!(asker.asked.load(Ordering::SeqCst), 1, "equal bytes wait for the first");
     later.drop_all();
@@ -113,8 +113,8 @@ fn a_panic_after_the_answer_ends_in_quarantine() {
     asker.fails.store(true, Ordering::SeqCst);
     let (mut rig, later, _folder) = rig(vec![Drafter::new("vault"), asker.clone()]);
     let answer = rig.submit(spans(&["a", "b"]));
-    asker.tell(Ok("bad"));
-    later.look();
+    asker.answer(Ok("bad"));
+    later.poll_all();
     rig.commit();
     let told = answer.now_or_never();
     assert_eq!(told, Some(Outcome::Partial { rejected: 2, reason: Reason::Quarantined }));
@@ -129,8 +129,8 @@ fn poison_before_the_question_costs_only_itself() {
     let (mut rig, later, _folder) = rig(vec![Drafter::new("vault"), Step::picky("picky"), asker.clone()]);
     let answer = rig.submit(spans(&["a", "poison", "b"]));
     assert_eq!(asker.asked.load(Ordering::SeqCst), 1, "no question while poison is looked for");
-    asker.tell(Ok("yes"));
-    later.look();
+    asker.answer(Ok("yes"));
+    later.poll_all();
     rig.commit();
     assert_eq!(answer.now_or_never(), Some(Outcome::Partial { rejected: 1, reason: Reason::Quarantined }));
     assert_eq!(rig.forwarded("x"), ["a", "b"]);
@@ -140,7 +140,7 @@ fn poison_before_the_question_costs_only_itself() {
 /// Each branch's step must get the answer to its own question, and the copies go to their own exporters.
 #[test]
 fn each_fork_asks_for_itself() {
-    let (folder, later) = (tempfile::tempdir().unwrap(), Arc::new(Later::default()));
+    let (folder, later) = (tempfile::tempdir().unwrap(), Arc::new(ManualErrands::default()));
     let (shared, one, two) = (Step::mark("shared"), Asker::new("one"), Asker::new("two"));
     let pipeline = |id: &str, step: Arc<Asker>, exporter: &str| PipelinePlan {
         id: id.into(),
@@ -154,11 +154,11 @@ fn each_fork_asks_for_itself() {
     parts.errands = later.clone();
     let mut rig = parts.open(folder.path());
     let answer = rig.submit(spans(&["a"]));
-    one.tell(Ok("first"));
-    later.look();
+    one.answer(Ok("first"));
+    later.poll_all();
     assert_eq!(two.asked.load(Ordering::SeqCst), 1);
-    two.tell(Ok("second"));
-    later.look();
+    two.answer(Ok("second"));
+    later.poll_all();
     rig.commit();
     assert_eq!((answer.now_or_never(), shared.runs()), (Some(Outcome::Accepted), 1));
     let (x, y) = (first(&rig, "x"), first(&rig, "y"));

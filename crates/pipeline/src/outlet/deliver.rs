@@ -1,9 +1,9 @@
-//! Delivery of one parcel: merge, send, wait, split, quarantine (`refused`); then its records are done.
-//! It ends only with a result for every item, or because the gateway stops; in that case nothing is marked done, and
-//! the whole parcel is delivered again after the start. A refused item is in the spool's quarantine before its record
-//! is done, and the other items are delivered. If the back end seems to accept nothing at all, or finding every refused
-//! item would delay the records behind the parcel too long (`evidence`), the remaining pieces are no longer split and
-//! go to the quarantine whole if refused.
+//! Delivery of one parcel: merge, send, wait, split, quarantine (module `quarantine`); then its records are marked
+//! done. It ends with a result for every item, or if the records were released meanwhile (expired or dropped), or if
+//! the gateway stops: then nothing is marked done, and the whole parcel is delivered again after the next start.
+//! A refused item is in the spool's quarantine before its record is done, and the other items are delivered. If the
+//! back end seems to accept nothing at all, or finding each refused item would delay later records too long
+//! (`evidence`), refused pieces are no longer split, and go to the quarantine whole.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -29,11 +29,11 @@ use super::{BackendCondition, Outlet, READ_RETRY};
 
 /// Upper bound of one attempt, for an exporter that ignores its own, shorter timeout.
 const MAX_ATTEMPT_TIME: Duration = Duration::from_secs(300);
-/// A back end that accepts nothing of a parcel, not even a single item, with an answer that means either "too large" or
-/// "no room" (gRPC has one code for both), may be overloaded. The item is retried for this long before it counts as too
+/// How long a single item is retried if the answer means either "too large" or "no room" (gRPC has one code for both)
+/// and nothing else of the parcel was accepted: the back end may be overloaded. After that, the item counts as too
 /// large.
 const TOO_LARGE_RETRY: Duration = Duration::from_secs(300);
-/// The same if no other request of its signal and account can be sent meanwhile.
+/// The same if no other request of its signal and account can be sent meanwhile, which would show that there is room.
 const TOO_LARGE_RETRY_ALONE: Duration = Duration::from_secs(30);
 
 /// The end of a delivery.
@@ -43,7 +43,7 @@ pub(super) struct DeliveryEnd {
     /// Range of the parcel.
     pub(super) range: (RecordSeq, RecordSeq),
     /// Some data was not delivered because the gateway stops.
-    pub(super) undelivered: bool,
+    pub(super) is_undelivered: bool,
 }
 
 /// A parcel that is being delivered.
@@ -54,15 +54,16 @@ pub(super) struct ParcelDelivery {
     /// Refused pieces for which the quarantine had no room; they are sent again later.
     pub(super) unquarantined: Vec<RequestPiece>,
     pub(super) evidence: RefusalEvidence,
-    /// The back end gave a result for a part, so the pieces no longer match the records in the spool.
-    pub(super) has_result: bool,
-    /// A part was accepted or quarantined, so what is left is less than the records in the spool.
-    pub(super) settled: bool,
+    /// There was a result for a piece, so the pieces can't be replaced by reading the parcel's records again: that
+    /// would undo the split, or send accepted items twice.
+    pub(super) must_keep_pieces: bool,
+    /// A part was accepted or quarantined.
+    pub(super) is_partly_settled: bool,
     too_large_retry: Option<TooLargeRetry>,
     /// Backoff of the wait for room in the quarantine.
     pub(super) quarantine_backoff: Option<Backoff>,
     /// Number of accepted requests of the group when the quarantine first had no room.
-    refused_at: Option<u64>,
+    accepted_at_no_room: Option<u64>,
 }
 
 /// State of the retries of an item that was refused as too large or for want of room.
@@ -70,12 +71,12 @@ struct TooLargeRetry {
     backoff: Backoff,
     /// After this time (monotonic) the item counts as too large.
     until: Duration,
-    /// Accepted requests of the group at the first refusal. If more are accepted later, the back end has room, so the
-    /// item is too large.
-    accepted_before: u64,
+    /// Number of accepted requests of the group at the first refusal. If more are accepted later, the back end has
+    /// room, so the item is too large.
+    accepted_at_start: u64,
 }
 
-/// The parcel's records can't be read again now.
+/// The parcel's records can't be read again at the moment.
 struct RereadError;
 
 /// The end of a wait.
@@ -88,9 +89,9 @@ pub(super) enum ParcelWait {
     Stopping,
 }
 
-/// Decision about an item that was refused as too large or for want of room.
+/// Decision about a single item that was refused as too large or for want of room.
 enum RoomDecision {
-    /// Send it again: there may be room now.
+    /// Send the item again: there may be room now.
     Retry,
     /// The item is too large.
     TooLarge,
@@ -100,18 +101,16 @@ enum RoomDecision {
 
 impl ParcelDelivery {
     fn new(parcel: Parcel, pieces: VecDeque<RequestPiece>, ordered: bool) -> Self {
-        let evidence = RefusalEvidence::new(ordered);
-        let (unplaced, patience, places, refused_at) = (Vec::new(), None, None, None);
         Self {
             parcel,
             pieces,
-            unquarantined: unplaced,
-            evidence,
-            has_result: false,
-            settled: false,
-            too_large_retry: patience,
-            quarantine_backoff: places,
-            refused_at,
+            unquarantined: Vec::new(),
+            evidence: RefusalEvidence::new(ordered),
+            must_keep_pieces: false,
+            is_partly_settled: false,
+            too_large_retry: None,
+            quarantine_backoff: None,
+            accepted_at_no_room: None,
         }
     }
 
@@ -120,10 +119,10 @@ impl ParcelDelivery {
         self.pieces.iter().chain(&self.unquarantined).map(|piece| piece.body.len()).sum()
     }
 
-    /// The next piece. With `ordered`, nothing is sent before a piece that waits for the quarantine.
-    fn next(&mut self) -> Option<RequestPiece> {
-        let waits = self.evidence.is_ordered() && !self.unquarantined.is_empty();
-        if waits { None } else { self.evidence.next(&mut self.pieces) }
+    /// Takes the next piece. With `ordered`, no piece overtakes one that waits for the quarantine.
+    fn take_next_piece(&mut self) -> Option<RequestPiece> {
+        let must_wait = self.evidence.is_ordered() && !self.unquarantined.is_empty();
+        if must_wait { None } else { self.evidence.take_next_piece(&mut self.pieces) }
     }
 
     fn drop_bytes(&mut self) {
@@ -134,21 +133,35 @@ impl ParcelDelivery {
 
 /// Result of one piece.
 enum PieceResult {
-    /// Accepted, except for this many items.
+    /// Accepted, except for this many items if any.
     Accepted(Option<(u64, Reason)>),
-    /// Refused, with the reason, and whether only room may be missing.
-    Refused(Reason, bool),
+    Refused(PieceRefusal),
     /// The records were released meanwhile.
     Released,
     /// The gateway stops.
     Stopping,
 }
 
+/// Why a piece was refused.
+#[derive(Clone, Copy)]
+struct PieceRefusal {
+    reason: Reason,
+    /// The back end may only have no room at the moment.
+    may_lack_room: bool,
+}
+
+/// The back end's answer to a request that must be sent again.
+struct RetryAnswer {
+    /// The wait that the back end asked for.
+    after: Option<Duration>,
+    reason: Reason,
+}
+
 /// Handling of a refused piece.
 enum RefusalHandling {
-    /// It is sent again, whole or split, or waits for room in the quarantine.
+    /// The piece is sent again, whole or split, or waits for room in the quarantine.
     Retried,
-    /// This many items are in the quarantine.
+    /// The piece, with this many items, is in the quarantine.
     Quarantined(u64),
     /// The gateway stops.
     Stopping,
@@ -165,131 +178,133 @@ impl Outlet {
         slot.set_group(parcel.group());
         let end = {
             let (group, range) = (parcel.group(), parcel.range);
-            move |left| DeliveryEnd { group: group.clone(), range, undelivered: left }
+            move |is_undelivered| DeliveryEnd { group: group.clone(), range, is_undelivered }
         };
         let pieces = self.split_parcel(&mut parcel, limit).await;
-        let mut load = ParcelDelivery::new(parcel, pieces, self.settings.ordered);
+        let mut delivery = ParcelDelivery::new(parcel, pieces, self.settings.ordered);
         let mut rejected: Option<(u64, Reason)> = None;
         let mut reject = |items: u64, reason| {
-            rejected = Some((rejected.map_or(0, |(known, _)| known).saturating_add(items), reason));
+            rejected = Some((rejected.map_or(0, |(earlier, _)| earlier).saturating_add(items), reason));
         };
         loop {
-            let Some(piece) = load.next() else {
-                if load.unquarantined.is_empty() {
+            let Some(piece) = delivery.take_next_piece() else {
+                if delivery.unquarantined.is_empty() {
                     break;
                 }
-                match self.wait_for_quarantine(&mut load, &mut slot, &mut stop).await {
+                match self.wait_for_quarantine(&mut delivery, &mut slot, &mut stop).await {
                     ParcelWait::Elapsed => continue,
                     ParcelWait::Released => return end(false),
-                    ParcelWait::Stopping => return self.stop_delivery(&load.parcel, end(true)),
+                    ParcelWait::Stopping => return self.stop_delivery(&delivery.parcel, end(true)),
                 }
             };
-            // A piece above our own limit costs no attempt; a piece that is still too large here could not be split.
-            let fits = piece.body.len() <= self.exporter.max_item_bytes();
-            let (piece, verdict) = if fits {
-                self.send(&mut load, piece, (&mut slot, &mut stop)).await
+            // A piece above the exporter's own limit is not sent; the parcel was split already, so it is rarely more
+            // than one item.
+            let (piece, result) = if piece.body.len() <= self.exporter.max_item_bytes() {
+                self.send(&mut delivery, piece, (&mut slot, &mut stop)).await
             } else {
-                (piece, PieceResult::Refused(Reason::AboveLimit, false))
+                (piece, PieceResult::Refused(PieceRefusal { reason: Reason::AboveLimit, may_lack_room: false }))
             };
-            load.has_result = true;
-            let (reason, room) = match verdict {
-                PieceResult::Accepted(but) => {
-                    load.settled = true;
-                    but.into_iter().for_each(|(items, reason)| reject(items, reason));
+            delivery.must_keep_pieces = true;
+            let refusal = match result {
+                PieceResult::Accepted(rejection) => {
+                    delivery.is_partly_settled = true;
+                    rejection.into_iter().for_each(|(items, reason)| reject(items, reason));
                     continue;
                 }
-                PieceResult::Stopping => return self.stop_delivery(&load.parcel, end(true)),
+                PieceResult::Stopping => return self.stop_delivery(&delivery.parcel, end(true)),
                 PieceResult::Released => return end(false),
-                PieceResult::Refused(reason, room) => (reason, room),
+                PieceResult::Refused(refusal) => refusal,
             };
-            match self.handle_refusal(&mut load, piece, (reason, room), (&mut slot, &mut stop)).await {
-                RefusalHandling::Quarantined(items) => reject(items, reason),
+            match self.handle_refusal(&mut delivery, piece, refusal, (&mut slot, &mut stop)).await {
+                RefusalHandling::Quarantined(items) => reject(items, refusal.reason),
                 RefusalHandling::Retried => {}
-                RefusalHandling::Stopping => return self.stop_delivery(&load.parcel, end(true)),
+                RefusalHandling::Stopping => return self.stop_delivery(&delivery.parcel, end(true)),
             }
         }
-        let parcel = load.parcel;
+        let parcel = delivery.parcel;
         if self.offers.is_none() {
             self.mark_done(&parcel.seqs).await;
         }
-        let verdict = match rejected {
+        let result = match rejected {
             None => Outcome::Accepted,
             Some((items, reason)) if items >= parcel.items => Outcome::Refused { reason },
             Some((rejected, reason)) => Outcome::Partial { rejected, reason },
         };
-        self.shared.delivery.settle(self.id(), &parcel.seqs, &verdict);
+        self.shared.delivery.settle(self.id(), &parcel.seqs, &result);
         end(false)
     }
 
     /// Handles a refused piece: splits it, sends it again, or puts it into the quarantine.
     async fn handle_refusal(
         &self,
-        load: &mut ParcelDelivery,
+        delivery: &mut ParcelDelivery,
         piece: RequestPiece,
-        (reason, room): (Reason, bool),
+        PieceRefusal { reason, may_lack_room }: PieceRefusal,
         (slot, stop): (&mut SendSlot, &mut watch::Receiver<bool>),
     ) -> RefusalHandling {
-        let asked = reason != Reason::AboveLimit;
-        if !asked || load.evidence.should_split() {
-            if let Some((first, second)) = self.halve(load.parcel.signal, piece.body.clone()).await {
-                load.pieces.extend([second, first]);
+        let was_sent = reason != Reason::AboveLimit;
+        if !was_sent || delivery.evidence.should_split() {
+            if let Some((first, second)) = self.halve(delivery.parcel.signal, piece.body.clone()).await {
+                delivery.pieces.extend([second, first]);
                 return RefusalHandling::Retried;
             }
-            if room {
-                match self.retry_too_large(load, slot, stop).await {
+            if may_lack_room {
+                match self.retry_too_large(delivery, slot, stop).await {
                     RoomDecision::Retry => {
-                        load.pieces.push_back(piece);
+                        delivery.pieces.push_back(piece);
                         return RefusalHandling::Retried;
                     }
                     RoomDecision::Stopping => return RefusalHandling::Stopping,
                     RoomDecision::TooLarge => {}
                 }
             }
-            load.evidence.record_single_item(asked);
+            delivery.evidence.record_single_item(was_sent);
         }
-        // Data accepted earlier says nothing about a back end that has stopped accepting.
-        let others_go =
-            load.evidence.any_accepted || load.refused_at.is_some_and(|taken| slot.accepted_requests() != taken);
-        if !self.quarantine_piece(&load.parcel, &piece, reason, others_go).await {
-            load.refused_at.get_or_insert_with(|| slot.accepted_requests());
-            load.unquarantined.push(piece);
+        // Counts only data of this attempt, or accepted since the quarantine had no room: what the back end accepted
+        // before does not show that it still accepts data.
+        let accepts_others = delivery.evidence.any_accepted
+            || delivery.accepted_at_no_room.is_some_and(|accepted| slot.accepted_requests() != accepted);
+        if !self.quarantine_piece(&delivery.parcel, &piece, reason, accepts_others).await {
+            delivery.accepted_at_no_room.get_or_insert_with(|| slot.accepted_requests());
+            delivery.unquarantined.push(piece);
             return RefusalHandling::Retried;
         }
-        load.settled = true;
+        delivery.is_partly_settled = true;
         RefusalHandling::Quarantined(piece.items)
     }
 
     async fn mark_done(&self, seqs: &[RecordSeq]) {
-        let (spool, id, theirs) = (Arc::clone(&self.shared.spool), Arc::clone(self.id()), seqs.to_vec());
-        let work = move || spool.mark_done_and_write(&id, &theirs);
+        let (spool, id, owned_seqs) = (Arc::clone(&self.shared.spool), Arc::clone(self.id()), seqs.to_vec());
+        let work = move || spool.mark_done_and_write(&id, &owned_seqs);
         if offload(&*self.shared.offload, "done", work).await.is_none() {
             self.shared.spool.mark_done(self.id(), seqs);
         }
     }
 
-    /// Data of an exporter with `ack: offered` is lost with its parcel; all other data stays in the spool.
-    fn stop_delivery(&self, parcel: &Parcel, delivered: DeliveryEnd) -> DeliveryEnd {
+    /// Counts the parcel as lost if its data is only in memory (`ack: offered`), and returns `end`.
+    fn stop_delivery(&self, parcel: &Parcel, end: DeliveryEnd) -> DeliveryEnd {
         if let Some(offers) = &self.offers {
             offers.count_dropped(parcel.seqs.len() as u64);
         }
-        delivered
+        end
     }
 
-    /// Splits the parcel into one piece per request, last piece first. Afterwards only the pieces hold the bytes.
+    /// Splits the parcel into pieces of at most `limit` bytes where possible, last piece first. Afterwards only the
+    /// pieces hold the bytes.
     async fn split_parcel(&self, parcel: &mut Parcel, limit: usize) -> VecDeque<RequestPiece> {
         let (signal, items, bodies) = (parcel.signal, parcel.items, std::mem::take(&mut parcel.bodies));
         if parcel.bytes <= limit {
             return [RequestPiece { body: merge(&bodies), items }].into();
         }
-        let theirs = bodies.clone();
+        let bodies_to_split = bodies.clone();
         let work = move || {
-            let whole = merge(&theirs);
-            let Ok(mut parts) = split(signal, &whole, limit) else {
-                return [RequestPiece { body: whole, items }].into();
+            let merged = merge(&bodies_to_split);
+            let Ok(parts) = split(signal, &merged, limit) else {
+                return [RequestPiece { body: merged, items }].into();
             };
-            parts.reverse();
             parts
                 .into_iter()
+                .rev()
                 .map(|body| RequestPiece { items: count_items(signal, &body).unwrap_or(0), body })
                 .collect()
         };
@@ -298,69 +313,70 @@ impl Outlet {
         pieces.unwrap_or_else(|| [RequestPiece { body: merge(&bodies), items }].into())
     }
 
-    /// Sends until there is a result. Returns it with the piece it is about: while the parcel is parked it may be read
-    /// again, into other pieces.
+    /// Sends `piece` until there is a result. Returns the result with its piece, which may be another one: a parked
+    /// parcel may be read again, into new pieces.
     async fn send(
         &self,
-        load: &mut ParcelDelivery,
+        delivery: &mut ParcelDelivery,
         mut piece: RequestPiece,
         (slot, stop): (&mut SendSlot, &mut watch::Receiver<bool>),
     ) -> (RequestPiece, PieceResult) {
         let mut backoff = Backoff::new(&self.settings);
         loop {
             let began = self.shared.clock.monotonic();
-            let outcome = self.attempt_request(&load.parcel, &piece).await;
-            let (wish, reason) = match self.interpret_outcome(&load.parcel, &piece, outcome) {
-                Ok(verdict) => {
-                    let taken = matches!(verdict, PieceResult::Accepted(_));
+            let outcome = self.attempt_request(&delivery.parcel, &piece).await;
+            let RetryAnswer { after, reason } = match self.interpret_outcome(&delivery.parcel, &piece, outcome) {
+                Ok(result) => {
+                    let is_accepted = matches!(result, PieceResult::Accepted(_));
                     let now = self.shared.clock.monotonic();
-                    load.evidence.record_result(taken, now.saturating_sub(began));
-                    slot.record_result(taken);
-                    return (piece, verdict);
+                    delivery.evidence.record_result(is_accepted, now.saturating_sub(began));
+                    slot.record_result(is_accepted);
+                    return (piece, result);
                 }
-                Err(again) => again,
+                Err(answer) => answer,
             };
-            self.gauges.count_retry(reason);
-            let denied = reason == Reason::Denied;
-            self.set_condition(if denied { BackendCondition::Denied } else { BackendCondition::Failing }, Some(reason));
-            let wait = backoff.next_wait(wish, &*self.shared.rng);
-            load.pieces.push_back(piece);
-            let again = match self.wait_parked(load, wait, (&mut *slot, &mut *stop)).await {
-                ParcelWait::Elapsed => load.evidence.next(&mut load.pieces),
+            self.metrics.count_retry(reason);
+            let is_denied = reason == Reason::Denied;
+            let condition = if is_denied { BackendCondition::Denied } else { BackendCondition::Failing };
+            self.set_condition(condition, Some(reason));
+            let wait = backoff.next_wait(after, &*self.shared.rng);
+            delivery.pieces.push_back(piece);
+            let next_piece = match self.wait_parked(delivery, wait, (&mut *slot, &mut *stop)).await {
+                ParcelWait::Elapsed => delivery.evidence.take_next_piece(&mut delivery.pieces),
                 ParcelWait::Released => None,
                 ParcelWait::Stopping => return (RequestPiece::empty(), PieceResult::Stopping),
             };
-            let Some(again) = again else { return (RequestPiece::empty(), PieceResult::Released) };
-            piece = again;
+            let Some(next_piece) = next_piece else { return (RequestPiece::empty(), PieceResult::Released) };
+            piece = next_piece;
         }
     }
 
-    /// Waits, parked if possible: other parcels may send meanwhile, and a load without any result yet drops its bytes
-    /// and is read again afterwards.
+    /// Waits, parked if possible, so that other parcels can send meanwhile. A parked parcel without any result yet
+    /// drops its bytes, and is read again afterwards.
     pub(super) async fn wait_parked(
         &self,
-        load: &mut ParcelDelivery,
+        delivery: &mut ParcelDelivery,
         mut wait: Duration,
         (slot, stop): (&mut SendSlot, &mut watch::Receiver<bool>),
     ) -> ParcelWait {
-        let aside = slot.park() && self.offers.is_none();
-        let light = aside && !load.has_result;
-        if light {
-            load.drop_bytes();
-        } else if aside {
-            let uncounted = slot.reserve_partial();
-            load.parcel.window_bytes.set_bytes(if uncounted { 0 } else { load.bytes() });
+        let is_parked_in_spool = slot.park() && self.offers.is_none();
+        let drops_bytes = is_parked_in_spool && !delivery.must_keep_pieces;
+        if drops_bytes {
+            delivery.drop_bytes();
+        } else if is_parked_in_spool {
+            let window_bytes = if slot.leave_window() { 0 } else { delivery.bytes() };
+            delivery.parcel.window_bytes.set_bytes(window_bytes);
         }
         loop {
             if !self.wait_unless_stopped(wait, stop).await {
                 return ParcelWait::Stopping;
             }
             slot.reacquire().await;
-            if !light {
-                load.parcel.window_bytes.set_bytes(load.bytes());
+            if !drops_bytes {
+                delivery.parcel.window_bytes.set_bytes(delivery.bytes());
                 return ParcelWait::Elapsed;
             }
-            match self.reload(load).await {
+            match self.reread_parcel(delivery).await {
                 Ok(true) => return ParcelWait::Elapsed,
                 Ok(false) => return ParcelWait::Released,
                 Err(RereadError) => {
@@ -371,26 +387,26 @@ impl Outlet {
         }
     }
 
-    /// A single item was refused as too large or for want of room, and nothing else of the parcel was accepted. Unless
-    /// the back end accepts other data of the group meanwhile, the item is retried for a while before it counts as too
-    /// large.
+    /// Decides about a single item that was refused as too large or for want of room, and waits before a retry. The
+    /// item is retried for a while, but counts as too large as soon as the back end accepts other data of the parcel or
+    /// group.
     async fn retry_too_large(
         &self,
-        load: &mut ParcelDelivery,
+        delivery: &mut ParcelDelivery,
         slot: &mut SendSlot,
         stop: &mut watch::Receiver<bool>,
     ) -> RoomDecision {
-        let (now, taken) = (self.shared.clock.monotonic(), slot.accepted_requests());
-        let patience = load.too_large_retry.get_or_insert_with(|| {
-            let most = if slot.is_only_slot() { TOO_LARGE_RETRY_ALONE } else { TOO_LARGE_RETRY };
-            TooLargeRetry { backoff: Backoff::new(&self.settings), until: now + most, accepted_before: taken }
+        let (now, accepted) = (self.shared.clock.monotonic(), slot.accepted_requests());
+        let retry = delivery.too_large_retry.get_or_insert_with(|| {
+            let duration = if slot.is_only_slot() { TOO_LARGE_RETRY_ALONE } else { TOO_LARGE_RETRY };
+            TooLargeRetry { backoff: Backoff::new(&self.settings), until: now + duration, accepted_at_start: accepted }
         });
-        if load.evidence.any_accepted || now >= patience.until || taken != patience.accepted_before {
+        if delivery.evidence.any_accepted || now >= retry.until || accepted != retry.accepted_at_start {
             return RoomDecision::TooLarge;
         }
-        self.gauges.count_retry(Reason::TooLarge);
+        self.metrics.count_retry(Reason::TooLarge);
         self.set_condition(BackendCondition::Failing, Some(Reason::TooLarge));
-        let wait = patience.backoff.next_wait(None, &*self.shared.rng);
+        let wait = retry.backoff.next_wait(None, &*self.shared.rng);
         slot.park();
         if !self.wait_unless_stopped(wait, stop).await {
             return RoomDecision::Stopping;
@@ -400,44 +416,44 @@ impl Outlet {
     }
 
     /// Reads the parcel again from the spool. Returns false if all of its records were released.
-    async fn reload(&self, load: &mut ParcelDelivery) -> Result<bool, RereadError> {
-        let (spool, id, seqs) = (Arc::clone(&self.shared.spool), Arc::clone(self.id()), load.parcel.seqs.clone());
+    async fn reread_parcel(&self, delivery: &mut ParcelDelivery) -> Result<bool, RereadError> {
+        let (spool, id, seqs) = (Arc::clone(&self.shared.spool), Arc::clone(self.id()), delivery.parcel.seqs.clone());
         let trust = self.exporter.trust();
         let work = move || spool.read_positions(&id, &seqs).map(|records| ReadIntake::from_records(records, trust));
         let intake = match offload(&*self.shared.offload, "spool-read", work).await {
             Some(Ok(intake)) => intake,
-            failed => {
-                if let Some(Err(error)) = failed {
+            failure => {
+                if let Some(Err(error)) = failure {
                     tracing::error!(exporter = &**self.id(), %error, "parked records can't be read from the spool; tollgate will retry");
                 }
-                self.gauges.count_read_failure();
+                self.metrics.count_read_failure();
                 return Err(RereadError);
             }
         };
-        if !load.parcel.refill_parts(intake.parts) {
+        if !delivery.parcel.refill_parts(intake.parts) {
             return Ok(false);
         }
-        load.pieces = self.split_parcel(&mut load.parcel, self.exporter.max_request_bytes()).await;
+        delivery.pieces = self.split_parcel(&mut delivery.parcel, self.exporter.max_request_bytes()).await;
         Ok(true)
     }
 
-    /// Interprets the outcome of a piece. `Err`: send it again, after this wait, for this reason.
+    /// Interprets the outcome of an attempt. `Err`: the piece must be sent again.
     fn interpret_outcome(
         &self,
         parcel: &Parcel,
         piece: &RequestPiece,
         outcome: Outcome,
-    ) -> Result<PieceResult, (Option<Duration>, Reason)> {
+    ) -> Result<PieceResult, RetryAnswer> {
         match outcome {
             Outcome::Accepted => {
-                self.gauges.count_sent(parcel.signal, piece.items);
+                self.metrics.count_sent(parcel.signal, piece.items);
                 self.set_condition(BackendCondition::Healthy, None);
                 Ok(PieceResult::Accepted(None))
             }
             Outcome::Partial { rejected, reason } => {
                 let rejected = rejected.min(piece.items);
-                self.gauges.count_sent(parcel.signal, piece.items - rejected);
-                self.gauges.count_failed(parcel.signal, rejected);
+                self.metrics.count_sent(parcel.signal, piece.items - rejected);
+                self.metrics.count_failed(parcel.signal, rejected);
                 self.set_condition(BackendCondition::Healthy, None);
                 tracing::warn!(
                     exporter = &**self.id(),
@@ -448,11 +464,13 @@ impl Outlet {
                 Ok(PieceResult::Accepted((rejected > 0).then_some((rejected, reason))))
             }
             Outcome::Refused { reason: reason @ (Reason::BadData | Reason::TooLarge | Reason::Malformed) } => {
-                Ok(PieceResult::Refused(reason, false))
+                Ok(PieceResult::Refused(PieceRefusal { reason, may_lack_room: false }))
             }
-            Outcome::Retry { reason: reason @ Reason::TooLarge, .. } => Ok(PieceResult::Refused(reason, true)),
-            Outcome::Refused { reason } => Err((None, reason)),
-            Outcome::Retry { after, reason } => Err((after, reason)),
+            Outcome::Retry { reason: reason @ Reason::TooLarge, .. } => {
+                Ok(PieceResult::Refused(PieceRefusal { reason, may_lack_room: true }))
+            }
+            Outcome::Refused { reason } => Err(RetryAnswer { after: None, reason }),
+            Outcome::Retry { after, reason } => Err(RetryAnswer { after, reason }),
         }
     }
 
@@ -461,7 +479,7 @@ impl Outlet {
         if !parcel.clearance.allows(self.exporter.trust()) {
             return Outcome::Retry { after: None, reason: Reason::NotCleared };
         }
-        self.gauges.record_attempt(piece.items, piece.body.len());
+        self.metrics.record_attempt(piece.items, piece.body.len());
         let request = ExportRequest {
             signal: parcel.signal,
             account: Arc::clone(&parcel.account),
@@ -482,15 +500,15 @@ impl Outlet {
             let payload = Payload::parse(signal, body).ok()?;
             let count = payload.item_count();
             let middle = count / 2;
-            let half = |keep: &dyn Fn(usize) -> bool, items: usize| {
-                // Unknown fields that must not be sent were dropped before.
+            let make_piece = |keep: &dyn Fn(usize) -> bool, items: usize| {
+                // Unknown fields that must not be sent were dropped already.
                 let encoded = payload.subset(keep).encode(UnknownFields::Keep).ok()?;
                 Some(RequestPiece { body: encoded.bytes.into(), items: items as u64 })
             };
             if middle == 0 {
                 return None;
             }
-            Some((half(&|item| item < middle, middle)?, half(&|item| item >= middle, count - middle)?))
+            Some((make_piece(&|item| item < middle, middle)?, make_piece(&|item| item >= middle, count - middle)?))
         };
         offload(&*self.shared.offload, "halve", work).await?
     }
@@ -501,7 +519,7 @@ impl Outlet {
         if before == now {
             return;
         }
-        self.gauges.set_denied(now == BackendCondition::Denied);
+        self.metrics.set_denied(now == BackendCondition::Denied);
         let (exporter, reason) = (&**self.id(), reason.map_or("", Reason::label));
         match now {
             BackendCondition::Healthy => tracing::info!(exporter, "the back end accepts data again"),

@@ -1,24 +1,25 @@
-//! [`RefusalEvidence`]: what is known about a back end that refuses parts of a parcel; chooses the next piece to send.
-//! Each refused item should be isolated, but only within a bound of requests and time. Sending is in `deliver`.
+//! [`RefusalEvidence`]: what is known about a back end that refuses pieces of a parcel. It decides which piece is sent
+//! next, and whether a refused piece is split further: each refused item should be isolated, but with a bounded number
+//! of requests and within a bounded time. Sending is in `deliver`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-/// If this many single items from all over a parcel were refused and nothing was accepted, the back end refuses
-/// everything, and the remaining pieces are no longer split. As long as anything is accepted, refused pieces are split
-/// down to the item.
+/// If this many single items from all over a parcel were refused and nothing was accepted, the back end is taken to
+/// refuse everything, and the remaining pieces are no longer split. Once anything was accepted, this limit does not
+/// apply.
 const REFUSED_ITEMS_LIMIT: usize = 16;
-/// The same with `ordered`, where all these items are from the beginning of the parcel and say less about its end.
+/// The same with `ordered`: there all these items are from the beginning of the parcel, and say less about its end.
 const REFUSED_ITEMS_LIMIT_ORDERED: usize = 128;
-/// After this many refused requests of a parcel, or this much time in its requests since the first of them (but see
-/// [`ALWAYS_ALLOWED_REFUSALS`]), no piece is split any more, so that one parcel of many tiny items can't block the
-/// exporter for hours. At most as many requests again are accepted meanwhile.
+/// After this many refused requests of a parcel, no piece is split any more, so that one parcel of many tiny items
+/// can't block the exporter for hours.
 const MAX_REFUSALS: usize = 1_000;
+/// The same for the time spent in a parcel's requests, from the first refused one on.
 const MAX_SEARCH_TIME: Duration = Duration::from_secs(60);
-/// This many refused requests are always allowed, however slow the answers: enough to isolate a few items, or one among
-/// thousands.
+/// Refused requests that are allowed even if [`MAX_SEARCH_TIME`] is over, because the back end may be slow: enough to
+/// isolate a few items, or one among thousands.
 const ALWAYS_ALLOWED_REFUSALS: usize = 64;
 
 /// The part of a parcel that is sent in one request.
@@ -34,7 +35,7 @@ impl RequestPiece {
     }
 }
 
-/// What is known about a back end that refuses a parcel's pieces.
+/// See the module.
 #[derive(Default)]
 pub(super) struct RefusalEvidence {
     /// Items are sent in order.
@@ -43,12 +44,12 @@ pub(super) struct RefusalEvidence {
     pub(super) any_accepted: bool,
     /// Number of single items refused.
     refused_items: usize,
-    /// The last piece was a refused single item.
+    /// The last piece was a refused single item, so the next one should be from elsewhere in the parcel.
     skip_ahead: bool,
     /// Number of refused requests.
     refused_requests: usize,
-    /// Time in requests with a result, from the first refused one on; pauses and outages do not count.
-    spent: Duration,
+    /// Time in requests with a result, from the first refused one on; waits and outages do not count.
+    search_time: Duration,
 }
 
 impl RefusalEvidence {
@@ -57,11 +58,11 @@ impl RefusalEvidence {
         Self { ordered, ..Self::default() }
     }
 
-    /// The next piece: the last one, so that halves of halves come first. While nothing was accepted, each refused item
-    /// is followed by one of the largest pieces, so that the next refused item is from elsewhere.
-    pub(super) fn next(&mut self, pieces: &mut VecDeque<RequestPiece>) -> Option<RequestPiece> {
-        let elsewhere = std::mem::take(&mut self.skip_ahead) && !self.any_accepted && !self.ordered;
-        if elsewhere { pieces.pop_front() } else { pieces.pop_back() }
+    /// Takes the next piece: the last one, so that a half is followed by its own halves. While nothing was accepted,
+    /// each refused item is followed by the first piece, a large one, so that the next refused item is from elsewhere.
+    pub(super) fn take_next_piece(&mut self, pieces: &mut VecDeque<RequestPiece>) -> Option<RequestPiece> {
+        let skips = std::mem::take(&mut self.skip_ahead) && !self.any_accepted && !self.ordered;
+        if skips { pieces.pop_front() } else { pieces.pop_back() }
     }
 
     /// Whether items are sent in order.
@@ -69,39 +70,39 @@ impl RefusalEvidence {
         self.ordered
     }
 
-    /// Forgets the evidence before a later attempt. If nothing was accepted, one more refused item is enough to
-    /// conclude the same again.
+    /// Forgets the evidence before the parcel is tried again. If nothing was accepted so far, one more refused item is
+    /// enough to conclude again that everything is refused.
     pub(super) fn reset(&mut self) {
-        let refused = if self.any_accepted { 0 } else { self.refused_limit() - 1 };
-        *self = Self { refused_items: refused, ..Self::new(self.ordered) };
+        let refused_items = if self.any_accepted { 0 } else { self.refused_items_limit() - 1 };
+        *self = Self { refused_items, ..Self::new(self.ordered) };
     }
 
-    fn refused_limit(&self) -> usize {
+    fn refused_items_limit(&self) -> usize {
         if self.ordered { REFUSED_ITEMS_LIMIT_ORDERED } else { REFUSED_ITEMS_LIMIT }
     }
 
     /// Whether a refused piece should be split.
     pub(super) fn should_split(&self) -> bool {
-        let goes_on = match self.refused_requests {
+        let is_within_bounds = match self.refused_requests {
             ..ALWAYS_ALLOWED_REFUSALS => true,
-            ALWAYS_ALLOWED_REFUSALS..MAX_REFUSALS => self.spent < MAX_SEARCH_TIME,
+            ALWAYS_ALLOWED_REFUSALS..MAX_REFUSALS => self.search_time < MAX_SEARCH_TIME,
             _ => false,
         };
-        (self.any_accepted || self.refused_items < self.refused_limit()) && goes_on
+        (self.any_accepted || self.refused_items < self.refused_items_limit()) && is_within_bounds
     }
 
-    /// A request was accepted or refused after this time.
-    pub(super) fn record_result(&mut self, taken: bool, took: Duration) {
-        self.refused_requests += usize::from(!taken);
-        self.any_accepted |= taken;
+    /// Records that a request was accepted or refused, and how long it took.
+    pub(super) fn record_result(&mut self, is_accepted: bool, took: Duration) {
+        self.refused_requests += usize::from(!is_accepted);
+        self.any_accepted |= is_accepted;
         if self.refused_requests > 0 {
-            self.spent = self.spent.saturating_add(took);
+            self.search_time = self.search_time.saturating_add(took);
         }
     }
 
-    /// A refused piece can't be split. `asked`: the back end refused it, not our own limit.
-    pub(super) fn record_single_item(&mut self, asked: bool) {
-        self.refused_items += usize::from(asked);
-        self.skip_ahead = asked;
+    /// Records that a refused piece can't be split. `was_sent`: the back end refused it, not the exporter's own limit.
+    pub(super) fn record_single_item(&mut self, was_sent: bool) {
+        self.refused_items += usize::from(was_sent);
+        self.skip_ahead = was_sent;
     }
 }

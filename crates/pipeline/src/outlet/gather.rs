@@ -1,5 +1,5 @@
 //! [`ReadIntake`]: records read from the spool, checked for clearance; [`ParcelGatherer`]: merges them into parcels. A
-//! parcel holds one signal and one account, and of these every record between its first and its last that was read.
+//! parcel holds records of one signal and one account: all that were read between its first and its last.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,11 +40,11 @@ pub(super) struct ReadIntake {
     pub(super) parts: Vec<ParcelPart>,
     /// Number of records that are not cleared.
     pub(super) uncleared: u64,
-    /// Position of the last record. `None`: there was none.
+    /// Position of the last record. `None`: none was read.
     pub(super) last: Option<RecordSeq>,
     /// Time at which the last record was committed.
     pub(super) committed: Option<UnixNanos>,
-    /// There were more records, which must wait for another consumer.
+    /// There were more records, but they must wait for another consumer.
     pub(super) is_blocked: bool,
 }
 
@@ -73,7 +73,7 @@ fn to_part(record: StoredRecord, trust: Trust) -> Option<ParcelPart> {
         return None;
     }
     if trust == Trust::ThirdParty && label.unknown == UnknownFields::Keep {
-        // The copy was written when this exporter was internal.
+        // The exporter was internal when the copy was written.
         let encoded = Payload::parse(label.signal, body).ok()?.encode(UnknownFields::Drop).ok()?;
         body = encoded.bytes.into();
         label.unknown = UnknownFields::Drop;
@@ -83,9 +83,9 @@ fn to_part(record: StoredRecord, trust: Trust) -> Option<ParcelPart> {
 
 /// Batches that are sent together.
 pub(super) struct Parcel {
-    /// Positions of the first and the last part when the parcel was made.
+    /// Positions of the first and the last part when the parcel was made; lanes identify the parcel by them.
     pub(super) range: (RecordSeq, RecordSeq),
-    /// The parcel's bytes in the outlet's window.
+    /// The parcel's bytes in the window of its lane.
     pub(super) window_bytes: WindowBytes,
     pub(super) signal: Signal,
     pub(super) account: Arc<str>,
@@ -131,14 +131,14 @@ impl ParcelGatherer {
 
     /// Removes the parts of this group. Returns the position of the first and the bytes of all.
     pub(super) fn remove_group(&mut self, (signal, account): &ParcelGroup) -> Option<(RecordSeq, usize)> {
-        let at = self.groups.iter().position(|group| group.signal == *signal && group.account == *account)?;
-        let group = self.groups.remove(at)?;
+        let index = self.groups.iter().position(|group| group.signal == *signal && group.account == *account)?;
+        let group = self.groups.remove(index)?;
         group.parts.front().map(|part| (part.seq, group.bytes))
     }
 
     pub(super) fn add(&mut self, part: ParcelPart) {
-        let same = |group: &&mut GatheredGroup| group.signal == part.label.signal && group.account == part.account;
-        if let Some(group) = self.groups.iter_mut().find(same) {
+        let is_same = |group: &&mut GatheredGroup| group.signal == part.label.signal && group.account == part.account;
+        if let Some(group) = self.groups.iter_mut().find(is_same) {
             group.bytes += part.body.len();
             group.parts.push_back(part);
             return;
@@ -159,13 +159,13 @@ impl ParcelGatherer {
         }
     }
 
-    /// The next parcel that is full or due, of those groups that `may` be sent. With `now`, any parcel.
-    pub(super) fn take(&mut self, now: bool, may: impl Fn(Signal, &Arc<str>) -> bool) -> Option<Parcel> {
-        let ready = |group: &GatheredGroup| {
-            (now || group.is_due || group.bytes >= self.target) && may(group.signal, &group.account)
+    /// Takes the next parcel of a group that is full or due (with `at_once`, of any group) and that `may_send` allows.
+    pub(super) fn take(&mut self, at_once: bool, may_send: impl Fn(Signal, &Arc<str>) -> bool) -> Option<Parcel> {
+        let is_ready = |group: &GatheredGroup| {
+            (at_once || group.is_due || group.bytes >= self.target) && may_send(group.signal, &group.account)
         };
-        let at = self.groups.iter().position(ready)?;
-        let mut group = self.groups.remove(at)?;
+        let index = self.groups.iter().position(is_ready)?;
+        let mut group = self.groups.remove(index)?;
         let mut parcel = Parcel::from_part(group.parts.pop_front()?);
         while parcel.seqs.len() < MAX_PARTS
             && let Some(part) = group.parts.pop_front_if(|part| parcel.bytes + part.body.len() <= self.target)
@@ -175,29 +175,30 @@ impl ParcelGatherer {
         if !group.parts.is_empty() {
             group.bytes = group.bytes.saturating_sub(parcel.bytes);
             // Keeps the group's place in the order.
-            self.groups.insert(at, group);
+            self.groups.insert(index, group);
         }
         Some(parcel)
     }
 }
 
-/// A parcel's bytes in its lane's window; dropping the value returns them.
+/// A parcel's bytes in the window of its lane; dropping the value returns them.
 #[derive(Default)]
 pub(super) struct WindowBytes {
-    lane: Arc<AtomicUsize>,
+    /// The lane's counter, which includes `bytes`.
+    lane_bytes: Arc<AtomicUsize>,
     bytes: usize,
 }
 
 impl WindowBytes {
-    /// Bytes that this lane's counter already includes.
-    pub(super) fn already_counted(lane: &Arc<AtomicUsize>, bytes: usize) -> Self {
-        Self { lane: Arc::clone(lane), bytes }
+    /// Bytes that the lane's counter already includes.
+    pub(super) fn already_counted(lane_bytes: &Arc<AtomicUsize>, bytes: usize) -> Self {
+        Self { lane_bytes: Arc::clone(lane_bytes), bytes }
     }
 
     /// Changes the number of bytes.
     pub(super) fn set_bytes(&mut self, bytes: usize) {
-        self.lane.fetch_add(bytes, Ordering::Relaxed);
-        self.lane.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
+        self.lane_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.lane_bytes.fetch_sub(std::mem::replace(&mut self.bytes, bytes), Ordering::Relaxed);
     }
 }
 
@@ -234,15 +235,15 @@ impl Parcel {
         self.window_bytes.set_bytes(0);
     }
 
-    /// Refills the parcel with the parts that were read again and are still needed. Returns false if there are none.
+    /// Refills the parcel with `parts`, which were read again. Returns false if there are none.
     pub(super) fn refill_parts(&mut self, parts: Vec<ParcelPart>) -> bool {
         let mut parts = parts.into_iter();
         let Some(first) = parts.next() else { return false };
-        let mut held = std::mem::take(&mut self.window_bytes);
+        let mut window_bytes = std::mem::take(&mut self.window_bytes);
         *self = Self { range: self.range, ..Self::from_part(first) };
         parts.for_each(|part| self.add(part));
-        held.set_bytes(self.bytes);
-        self.window_bytes = held;
+        window_bytes.set_bytes(self.bytes);
+        self.window_bytes = window_bytes;
         true
     }
 

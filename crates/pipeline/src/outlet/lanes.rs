@@ -1,12 +1,11 @@
-//! [`ReadLanes`]: the records that an outlet has read, in one lane or, after an outage, in two (backlog and new data),
-//! plus a separate lane for each group that is stuck while others could be sent. Backlog must not delay new data, nor
-//! the reverse, and data that a back end does not accept must not fill the window. Lanes take turns, parcel by parcel,
-//! and share the window; the backlog lane ends where the lane of new data starts. Of one signal and account at most as
-//! many parcels are open (in flight, or waiting for another attempt) as may be in flight at once. A record is in
-//! exactly one place: in the range of an open parcel, gathered in one lane, or still unread by the one lane that covers
-//! it; the other lanes skip what a separate lane covers. A separate lane resumes where it stopped, so each record is
-//! read at most once by the common lane and once by its own. Reading and sending are in the parent module; `slots`
-//! knows which groups are stuck.
+//! [`ReadLanes`]: the reading positions of an outlet. There is one common lane or, after an outage, two (backlog and
+//! new data, which must not delay each other), and a separate lane for each stuck group, i.e. signal and account whose
+//! data the back end does not accept, so that this data does not fill the window.
+//! Lanes take turns, parcel by parcel, and share the window. Of one group at most as many parcels are open (in flight,
+//! or waiting for another attempt) as may be in flight at once. A record is in exactly one place: in the range of an
+//! open parcel, gathered in one lane, or still unread by the one lane that covers it; common lanes skip what a separate
+//! lane covers. A separate lane resumes where it stopped, so each record is read at most twice: by a common lane and by
+//! a separate one. Reading and sending are in the parent module; `slots` knows which groups are stuck.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -19,30 +18,30 @@ use super::gather::{Parcel, ParcelGatherer, ParcelGroup, ParcelPart, WindowBytes
 
 /// See the module. Never empty.
 pub(super) struct ReadLanes {
-    target: usize,
-    window: usize,
-    next: u64,
+    parcel_bytes: usize,
+    window_bytes: usize,
+    last_id: u64,
     /// Ranges of the parcels that were taken and are not yet delivered.
-    open: HashMap<ParcelGroup, Vec<(RecordSeq, RecordSeq)>>,
-    most_open: usize,
+    open_parcels: HashMap<ParcelGroup, Vec<(RecordSeq, RecordSeq)>>,
+    max_open_per_group: usize,
     /// The front lane has the next turn.
-    all: VecDeque<ReadLane>,
+    lanes: VecDeque<ReadLane>,
 }
 
 struct ReadLane {
     id: u64,
-    /// If set, the lane reads only this group, from after this position on; otherwise it reads every group that has no
-    /// separate lane there.
+    /// For a separate lane: the only group that it reads, and the position after which it reads it. A common lane
+    /// (`None`) reads what no separate lane covers.
     own_group: Option<(ParcelGroup, RecordSeq)>,
     gatherer: ParcelGatherer,
     /// Position of the last record read.
-    after: Option<RecordSeq>,
-    /// Position at which the lane ends.
+    last_read: Option<RecordSeq>,
+    /// Position of the last record of the lane, if the lane ends.
     until: Option<RecordSeq>,
-    /// Whether the spool may have more records after `after`.
+    /// The spool may have more records after `last_read`.
     may_have_more: bool,
     /// A read is in progress.
-    reading: bool,
+    is_reading: bool,
     /// Bytes gathered and in open parcels.
     bytes: Arc<AtomicUsize>,
 }
@@ -58,8 +57,8 @@ impl ReadLane {
 
     /// Whether only this separate lane may read the record.
     fn is_exclusive_for(&self, group: &ParcelGroup, seq: RecordSeq) -> bool {
-        let apart = self.own_group.as_ref().is_some_and(|(of, behind)| of == group && seq > *behind);
-        apart && self.until.is_none_or(|until| seq <= until)
+        let is_own = self.own_group.as_ref().is_some_and(|(own, after)| own == group && seq > *after);
+        is_own && self.until.is_none_or(|until| seq <= until)
     }
 }
 
@@ -70,143 +69,145 @@ pub(super) struct ReadRequest {
     pub(super) account: Option<Arc<str>>,
     pub(super) after: Option<RecordSeq>,
     pub(super) until: Option<RecordSeq>,
-    pub(super) room: usize,
+    pub(super) max_bytes: usize,
 }
 
 impl ReadLanes {
-    /// One lane, from the beginning of the spool. `target`: bytes of a parcel; `window`: bytes in memory; `most_open`:
-    /// open parcels of one group.
-    pub(super) fn new(target: usize, window: usize, most_open: usize) -> Self {
-        let mut lanes = Self { target, window, next: 0, open: HashMap::new(), most_open, all: VecDeque::new() };
-        lanes.open_lane(None, None);
-        lanes
+    /// One common lane, from the beginning of the spool. `parcel_bytes`: desired size of a parcel; `window_bytes`:
+    /// bytes in memory.
+    pub(super) fn new(parcel_bytes: usize, window_bytes: usize, max_open_per_group: usize) -> Self {
+        let (open_parcels, lanes) = (HashMap::new(), VecDeque::new());
+        let mut new = Self { parcel_bytes, window_bytes, last_id: 0, open_parcels, max_open_per_group, lanes };
+        new.open_lane(None, None);
+        new
     }
 
-    fn open_lane(&mut self, apart: Option<(ParcelGroup, RecordSeq)>, after: Option<RecordSeq>) {
+    /// Opens a lane that reads from after this position on.
+    fn open_lane(&mut self, own_group: Option<(ParcelGroup, RecordSeq)>, after: Option<RecordSeq>) {
         let id = self.next_id();
-        let (gatherer, bytes) = (ParcelGatherer::new(self.target), Arc::default());
-        self.all.push_back(ReadLane {
+        self.lanes.push_back(ReadLane {
             id,
-            own_group: apart,
-            gatherer,
-            after,
+            own_group,
+            gatherer: ParcelGatherer::new(self.parcel_bytes),
+            last_read: after,
             until: None,
             may_have_more: true,
-            reading: false,
-            bytes,
+            is_reading: false,
+            bytes: Arc::default(),
         });
     }
 
     fn next_id(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+        self.last_id += 1;
+        self.last_id
     }
 
     fn lane_mut(&mut self, id: u64) -> Option<&mut ReadLane> {
-        self.all.iter_mut().find(|lane| lane.id == id)
+        self.lanes.iter_mut().find(|lane| lane.id == id)
     }
 
-    /// Whether this lane reads all groups without a separate lane.
+    /// Whether the lane with this id is a common one.
     pub(super) fn is_common(&self, id: u64) -> bool {
-        self.all.iter().any(|lane| lane.id == id && lane.own_group.is_none())
+        self.lanes.iter().any(|lane| lane.id == id && lane.own_group.is_none())
     }
 
-    /// Separates backlog (positions before `next`) from new data, unless that is done already.
+    /// Separates backlog (positions before `next`) from new data, unless that is done already. The backlog lane ends
+    /// where the lane of new data starts.
     pub(super) fn split_backlog(&mut self, next: RecordSeq) {
         let last = RecordSeq(next.0.saturating_sub(1));
-        let mut common = self.all.iter_mut().filter(|lane| lane.own_group.is_none());
+        let mut common = self.lanes.iter_mut().filter(|lane| lane.own_group.is_none());
         let (Some(lane), None) = (common.next(), common.next()) else { return };
-        if lane.after.is_some_and(|after| after < last) {
+        if lane.last_read.is_some_and(|seq| seq < last) {
             (lane.until, lane.may_have_more) = (Some(last), true);
             self.open_lane(None, Some(last));
         }
     }
 
-    /// The next parcel; lanes take turns.
-    pub(super) fn take(&mut self, now: bool) -> Option<Parcel> {
-        for _ in 0..self.all.len() {
-            let (open, most) = (&self.open, self.most_open);
-            let may = |signal: Signal, account: &Arc<str>| {
-                open.get(&(signal, Arc::clone(account))).is_none_or(|open| open.len() < most)
+    /// Takes the next parcel, from lane after lane in turn. With `at_once`, small parcels do not wait to be merged.
+    pub(super) fn take(&mut self, at_once: bool) -> Option<Parcel> {
+        for _ in 0..self.lanes.len() {
+            let (open_parcels, max_open) = (&self.open_parcels, self.max_open_per_group);
+            let may_send = |signal: Signal, account: &Arc<str>| {
+                open_parcels.get(&(signal, Arc::clone(account))).is_none_or(|ranges| ranges.len() < max_open)
             };
-            let taken = self.all.front_mut().and_then(|lane| {
-                let parcel = lane.gatherer.take(now, may)?;
+            let parcel = self.lanes.front_mut().and_then(|lane| {
+                let parcel = lane.gatherer.take(at_once, may_send)?;
                 Some(Parcel { window_bytes: WindowBytes::already_counted(&lane.bytes, parcel.bytes), ..parcel })
             });
-            self.all.rotate_left(1);
-            if let Some(parcel) = taken {
-                self.open.entry(parcel.group()).or_default().push(parcel.range);
+            self.lanes.rotate_left(1);
+            if let Some(parcel) = parcel {
+                self.open_parcels.entry(parcel.group()).or_default().push(parcel.range);
                 return Some(parcel);
             }
         }
         None
     }
 
-    /// The next read and its size; it counts as in progress from now on. Separate lanes of groups that are `stuck` are
-    /// not read.
-    pub(super) fn next_read(&mut self, stuck: impl Fn(&ParcelGroup) -> bool) -> Option<ReadRequest> {
-        let awake = |lane: &ReadLane| lane.group().is_none_or(|group| !stuck(group));
-        let share = self.window.div_ceil(self.all.iter().filter(|lane| awake(lane)).count().max(1));
-        self.separate_stuck_groups(share, &stuck);
-        let read = self.all.iter().filter(|lane| lane.own_group.is_none()).filter_map(|lane| lane.after).max();
-        for lane in self.all.iter_mut().filter(|lane| lane.own_group.is_some() && lane.until.is_none() && awake(lane)) {
-            // Records after this position are read by the common lane again.
-            lane.until = read;
+    /// Begins the next read, if a lane needs one. Separate lanes of groups for which `is_stuck` holds are not read.
+    pub(super) fn begin_read(&mut self, is_stuck: impl Fn(&ParcelGroup) -> bool) -> Option<ReadRequest> {
+        let is_active = |lane: &ReadLane| lane.group().is_none_or(|group| !is_stuck(group));
+        let share = self.window_bytes.div_ceil(self.lanes.iter().filter(|lane| is_active(lane)).count().max(1));
+        self.separate_stuck_groups(share, &is_stuck);
+        let common_lanes = self.lanes.iter().filter(|lane| lane.own_group.is_none());
+        let last_common_read = common_lanes.filter_map(|lane| lane.last_read).max();
+        for lane in &mut self.lanes {
+            if lane.own_group.is_some() && lane.until.is_none() && is_active(lane) {
+                // The group is no longer stuck: a common lane reads its records after this position again.
+                lane.until = last_common_read;
+            }
         }
         // Limits the separate lanes together to the window, however many there are.
-        let room = self.all.iter().map(ReadLane::bytes).sum::<usize>() < self.window;
-        let hungry = (self.all.iter_mut()).filter(|lane| {
-            lane.may_have_more && lane.bytes() < share && awake(lane) && (room || lane.own_group.is_none())
+        let has_room = self.lanes.iter().map(ReadLane::bytes).sum::<usize>() < self.window_bytes;
+        let readable = (self.lanes.iter_mut()).filter(|lane| {
+            lane.may_have_more && lane.bytes() < share && is_active(lane) && (has_room || lane.own_group.is_none())
         });
-        let lane = hungry.min_by_key(|lane| lane.bytes())?;
-        (lane.may_have_more, lane.reading) = (false, true);
+        let lane = readable.min_by_key(|lane| lane.bytes())?;
+        (lane.may_have_more, lane.is_reading) = (false, true);
         let account = lane.group().map(|(_, account)| Arc::clone(account));
-        let room = share.saturating_sub(lane.bytes());
-        Some(ReadRequest { lane: lane.id, account, after: lane.after, until: lane.until, room })
+        let max_bytes = share.saturating_sub(lane.bytes());
+        Some(ReadRequest { lane: lane.id, account, after: lane.last_read, until: lane.until, max_bytes })
     }
 
     /// Moves stuck groups out of full lanes into separate ones, and empties separate lanes that are stuck.
-    fn separate_stuck_groups(&mut self, share: usize, stuck: &impl Fn(&ParcelGroup) -> bool) {
-        let full = |lane: &&ReadLane| !lane.gatherer.is_empty() && (lane.own_group.is_some() || lane.bytes() >= share);
+    fn separate_stuck_groups(&mut self, share: usize, is_stuck: &impl Fn(&ParcelGroup) -> bool) {
+        let is_affected =
+            |lane: &&ReadLane| !lane.gatherer.is_empty() && (lane.own_group.is_some() || lane.bytes() >= share);
         let groups: Vec<ParcelGroup> =
-            self.all.iter().filter(full).flat_map(|lane| lane.gatherer.groups()).filter(stuck).collect();
+            self.lanes.iter().filter(is_affected).flat_map(|lane| lane.gatherer.groups()).filter(is_stuck).collect();
         groups.into_iter().for_each(|group| self.separate_group(group));
     }
 
-    /// Drops the records gathered for this group; a lane of its own reads them again, with the later ones.
+    /// Drops the records gathered for this group. Its own lane will read them again, and the later ones.
     fn separate_group(&mut self, group: ParcelGroup) {
         let mut first: Option<RecordSeq> = None;
-        for lane in &mut self.all {
+        for lane in &mut self.lanes {
             if let Some((seq, bytes)) = lane.gatherer.remove_group(&group) {
                 lane.bytes.fetch_sub(bytes, Ordering::Relaxed);
                 first = Some(first.map_or(seq, |first| first.min(seq)));
             }
         }
         let Some(first) = first else { return };
-        let behind = RecordSeq(first.0.saturating_sub(1));
-        // The new id makes the result of a read in progress invalid.
-        let id = self.next_id();
-        let known = self.all.iter_mut().find_map(|lane| match &mut lane.own_group {
-            Some((of, from)) if *of == group => Some((&mut *from, &mut lane.id, &mut lane.after, &mut lane.until)),
-            _ => None,
-        });
-        if let Some((from, its, after, until)) = known {
-            (*from, *its, *until) = ((*from).min(behind), id, None);
-            *after = Some(after.map_or(behind, |after| after.min(behind)));
-            if let Some(lane) = self.lane_mut(id) {
-                (lane.may_have_more, lane.reading) = (true, false);
-            }
-        } else {
-            self.open_lane(Some((group, behind)), Some(behind));
+        let before_first = RecordSeq(first.0.saturating_sub(1));
+        let new_id = self.next_id();
+        let Some(lane) = self.lanes.iter_mut().find(|lane| lane.group() == Some(&group)) else {
+            return self.open_lane(Some((group, before_first)), Some(before_first));
+        };
+        if let Some((_, after)) = &mut lane.own_group {
+            *after = before_first.min(*after);
         }
+        // With a new id, the result of a read in progress is ignored.
+        lane.id = new_id;
+        lane.last_read = Some(lane.last_read.map_or(before_first, |seq| seq.min(before_first)));
+        (lane.until, lane.may_have_more, lane.is_reading) = (None, true, false);
     }
 
-    /// A read ended at `last`, and its records were added. Only an empty read proves the end of the spool.
+    /// A read ended, and its records were added; `last` is the last one. Only an empty read proves that there are no
+    /// more records.
     pub(super) fn finish_read(&mut self, id: u64, last: Option<RecordSeq>) {
         if let Some(lane) = self.lane_mut(id) {
-            lane.reading = false;
+            lane.is_reading = false;
             lane.may_have_more |= last.is_some();
-            lane.after = last.or(lane.after);
+            lane.last_read = last.or(lane.last_read);
         }
         self.remove_finished();
     }
@@ -214,20 +215,22 @@ impl ReadLanes {
     /// A read failed and must be repeated.
     pub(super) fn retry_read(&mut self, id: u64) {
         if let Some(lane) = self.lane_mut(id) {
-            (lane.reading, lane.may_have_more) = (false, true);
+            (lane.is_reading, lane.may_have_more) = (false, true);
         }
     }
 
     /// Adds a record that a lane has read, unless it is in an open parcel or covered by another lane.
     pub(super) fn add(&mut self, id: u64, part: ParcelPart) {
         let (group, seq) = (part.group(), part.seq);
-        let open = self.open.get(&group);
-        if open.is_some_and(|open| open.iter().any(|(first, last)| (*first..=*last).contains(&seq))) {
+        let open_ranges = self.open_parcels.get(&group);
+        if open_ranges.is_some_and(|ranges| ranges.iter().any(|(first, last)| (*first..=*last).contains(&seq))) {
             return;
         }
-        let common = self.is_common(id);
-        let covered = self.all.iter().any(|lane| (common || lane.id == id) && lane.is_exclusive_for(&group, seq));
-        if common == covered {
+        // A common lane takes what no separate lane covers, a separate lane only what it covers itself.
+        let is_common = self.is_common(id);
+        let is_covered =
+            self.lanes.iter().any(|lane| (is_common || lane.id == id) && lane.is_exclusive_for(&group, seq));
+        if is_common == is_covered {
             return;
         }
         if let Some(lane) = self.lane_mut(id) {
@@ -238,60 +241,60 @@ impl ReadLanes {
 
     /// The delivery of the parcel of this group and range has ended.
     pub(super) fn finish_parcel(&mut self, group: &ParcelGroup, range: (RecordSeq, RecordSeq)) {
-        if let Some(open) = self.open.get_mut(group) {
-            if let Some(at) = open.iter().position(|one| *one == range) {
-                open.swap_remove(at);
+        if let Some(ranges) = self.open_parcels.get_mut(group) {
+            if let Some(index) = ranges.iter().position(|open_range| *open_range == range) {
+                ranges.swap_remove(index);
             }
-            if open.is_empty() {
-                self.open.remove(group);
+            if ranges.is_empty() {
+                self.open_parcels.remove(group);
             }
         }
         self.remove_finished();
     }
 
-    /// Removes a finished backlog lane, and a finished separate lane, unless a read in progress may still return
-    /// records that it covered.
+    /// Removes lanes that have come to their end: a backlog lane once its parcels are delivered, a separate lane once
+    /// no open parcel and no read in progress may hold records that it covers.
     fn remove_finished(&mut self) {
-        let reading = self.all.iter().any(|lane| lane.reading);
-        let open = &self.open;
-        let ended = |lane: &ReadLane| {
-            let at_its_end = lane.until.is_some() && !lane.may_have_more && !lane.reading && lane.gatherer.is_empty();
-            let rest = match lane.group() {
+        let is_any_reading = self.lanes.iter().any(|lane| lane.is_reading);
+        let open_parcels = &self.open_parcels;
+        let is_finished = |lane: &ReadLane| {
+            let is_read = lane.until.is_some() && !lane.may_have_more && !lane.is_reading && lane.gatherer.is_empty();
+            let is_in_use = match lane.group() {
                 None => lane.bytes() > 0,
                 Some(group) => {
-                    let mut open = open.get(group).into_iter().flatten();
-                    reading || open.any(|(first, _)| lane.until.is_none_or(|until| *first <= until))
+                    let mut ranges = open_parcels.get(group).into_iter().flatten();
+                    is_any_reading || ranges.any(|(first, _)| lane.until.is_none_or(|until| *first <= until))
                 }
             };
-            at_its_end && !rest
+            is_read && !is_in_use
         };
-        if self.all.len() > 1 && self.all.iter().any(ended) {
-            self.all.retain(|lane| !ended(lane));
+        if self.lanes.len() > 1 && self.lanes.iter().any(is_finished) {
+            self.lanes.retain(|lane| !is_finished(lane));
         }
     }
 
-    /// The spool may have more records, which are after the end of any lane that has one.
+    /// The spool may have more records, which are new and so beyond the end of the lanes that end.
     pub(super) fn expect_more(&mut self) {
-        self.all.iter_mut().filter(|lane| lane.until.is_none()).for_each(|lane| lane.may_have_more = true);
+        self.lanes.iter_mut().filter(|lane| lane.until.is_none()).for_each(|lane| lane.may_have_more = true);
     }
 
     /// Marks everything gathered as due.
     pub(super) fn mark_all_due(&mut self) {
-        self.all.iter_mut().for_each(|lane| lane.gatherer.mark_all_due());
+        self.lanes.iter_mut().for_each(|lane| lane.gatherer.mark_all_due());
     }
 
     /// Whether a small parcel is waiting to be merged with others.
     pub(super) fn is_lingering(&self) -> bool {
-        self.all.iter().any(|lane| lane.gatherer.is_lingering())
+        self.lanes.iter().any(|lane| lane.gatherer.is_lingering())
     }
 
     /// Whether nothing is gathered.
     pub(super) fn is_empty(&self) -> bool {
-        self.all.iter().all(|lane| lane.gatherer.is_empty())
+        self.lanes.iter().all(|lane| lane.gatherer.is_empty())
     }
 
     /// Whether nothing is gathered and nothing is left to read.
     pub(super) fn is_done(&self) -> bool {
-        self.is_empty() && self.all.iter().all(|lane| !lane.may_have_more)
+        self.is_empty() && self.lanes.iter().all(|lane| !lane.may_have_more)
     }
 }

@@ -1,12 +1,11 @@
 //! [`Outlet`]: delivers the spool's records to one exporter: reads ahead, merges small batches, splits large ones,
-//! sends several at once, and retries without end. An exporter only knows single attempts; loss and duplication are
-//! decided here.
-//! A record is done only after the back end's result. Its clearance is checked against the exporter's present
-//! configuration; a record that is not cleared is held and counted, never dropped. With [`OutletSettings::waits_for`]
-//! no record is sent before the named consumers have finished the records before it.
-//! A parked parcel takes no slot from other signals and accounts, and (except with `ordered` or memory-only data) no
-//! room in the window. No request mixes accounts or signals. Memory is bounded by the window and the requests in
-//! flight. Protocols are in `exporters/`, durability is in `spool/`, tasks are in `app/tasks`.
+//! sends several at once, and retries without end. An exporter only makes single attempts.
+//! A record is marked done only after the back end's result. Its clearance is checked against the exporter's current
+//! configuration; a record that is not cleared stays in the spool and is counted. With [`OutletSettings::waits_for`] no
+//! record is sent before the named consumers have finished the records before it.
+//! A parked parcel takes no slot from other signals and accounts, and usually no room in the window. No request mixes
+//! accounts or signals. Memory is bounded by the window and the requests in flight. Protocols are in the crate
+//! `exporters`, durability is in `spool/`, tasks are in `src/app/tasks.rs`.
 
 mod backoff;
 mod deliver;
@@ -46,8 +45,9 @@ pub use super::spool::QUARANTINE;
 use super::spool::{Spool, SpoolReadError};
 
 const MAX_RECORDS_PER_READ: usize = 256;
+/// Wait after a failed read of the spool.
 const READ_RETRY: Duration = Duration::from_secs(5);
-/// Data committed longer ago than this is backlog, and new data need not wait for it.
+/// Data committed longer ago than this is backlog, for which new data need not wait.
 const BACKLOG_AGE: Duration = Duration::from_secs(30);
 /// Interval at which the progress of `waits_for` consumers is checked.
 const WAITS_FOR_INTERVAL: Duration = Duration::from_millis(500);
@@ -74,7 +74,7 @@ pub struct Outlet {
     exporter: Arc<dyn Exporter>,
     settings: OutletSettings,
     shared: OutletContext,
-    gauges: OutletMetrics,
+    metrics: OutletMetrics,
     condition: Mutex<BackendCondition>,
     /// Time (monotonic) of the last log line about missing room for refused items.
     no_room_logged_at: Mutex<Option<Duration>>,
@@ -82,7 +82,7 @@ pub struct Outlet {
     offers: Option<Arc<OfferQueue>>,
 }
 
-/// Result of the last attempt, so that each change is logged once.
+/// State of the back end after the last attempt, so that each change is logged once.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum BackendCondition {
     Healthy,
@@ -98,13 +98,16 @@ struct OutletRun {
     stopping: bool,
     /// The outlet is stopping, and the back end accepts nothing.
     backend_down: bool,
+    /// The read in progress: id of its lane, and its result (`None`: the offloaded work ended without one).
     reading: OptionalWait<(u64, Option<Result<ReadIntake, SpoolReadError>>)>,
+    /// Wait until small parcels are sent.
     linger: OptionalWait<()>,
-    /// Runs until the spool is read again after a failure.
+    /// Wait until the spool is read again.
     pause: OptionalWait<()>,
 }
 
-/// At most one future at a time. Without one, waiting takes for ever. Dropping the wait loses nothing.
+/// At most one future at a time. Without one, [`OptionalWait::wait`] never completes. It may be dropped and called
+/// again.
 struct OptionalWait<T>(Option<BoxFuture<'static, T>>);
 
 impl<T> OptionalWait<T> {
@@ -129,10 +132,10 @@ impl<T> OptionalWait<T> {
 impl Outlet {
     /// An outlet for `exporter`.
     pub fn new(exporter: Arc<dyn Exporter>, settings: OutletSettings, shared: OutletContext) -> Arc<Self> {
-        let gauges = OutletMetrics::new(&shared.meter, exporter.id());
+        let metrics = OutletMetrics::new(&shared.meter, exporter.id());
         let offers = shared.delivery.offers(exporter.id()).cloned();
         let condition = Mutex::new(BackendCondition::Healthy);
-        Arc::new(Self { exporter, settings, shared, gauges, condition, no_room_logged_at: Mutex::default(), offers })
+        Arc::new(Self { exporter, settings, shared, metrics, condition, no_room_logged_at: Mutex::default(), offers })
     }
 
     /// The exporter's id.
@@ -140,18 +143,18 @@ impl Outlet {
         self.exporter.id()
     }
 
-    /// Delivers until `stop` turns true; then sends whatever succeeds at the first attempt, and ends when nothing more
-    /// does. The rest stays in the spool. Dropping the future ends delivery at once.
+    /// Delivers until `stop` turns true. After that, goes on only as long as first attempts succeed and data is left;
+    /// the rest stays in the spool. Dropping the future ends delivery at once.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut changed = match &self.offers {
             Some(offers) => offers.changed(),
             None => self.shared.spool.changed(self.id()),
         };
         let mut sending = FuturesUnordered::new();
-        let at_once = if self.settings.ordered { 1 } else { self.settings.consumers.max(1) };
-        let slots = SendSlots::new(at_once, self.parking_mode());
+        let max_in_flight = if self.settings.ordered { 1 } else { self.settings.consumers.max(1) };
+        let slots = SendSlots::new(max_in_flight, self.parking_mode());
         let mut run = OutletRun {
-            lanes: ReadLanes::new(self.merge_target(), self.settings.window_bytes.max(1), at_once),
+            lanes: ReadLanes::new(self.merge_target(), self.settings.window_bytes.max(1), max_in_flight),
             uncleared: 0,
             stopping: *stop.borrow(),
             backend_down: false,
@@ -166,17 +169,17 @@ impl Outlet {
             {
                 sending.push(Arc::clone(&self).deliver(parcel, slot, stop.clone()));
             }
-            self.gauges.set_in_flight(sending.len());
+            self.metrics.set_in_flight(sending.len());
             self.read_ahead(&mut run, &slots);
-            let idle = sending.is_empty() && !run.reading.is_active();
-            if run.stopping && idle && (run.backend_down || run.lanes.is_done()) {
+            let is_idle = sending.is_empty() && !run.reading.is_active();
+            if run.stopping && is_idle && (run.backend_down || run.lanes.is_done()) {
                 return self.drop_offers();
             }
             tokio::select! {
                 biased;
-                Some(delivered) = sending.next(), if !sending.is_empty() => run.finish_parcel(&delivered),
+                Some(end) = sending.next(), if !sending.is_empty() => run.finish_parcel(&end),
                 () = slots.wait_for_change() => {}
-                (lane, read) = run.reading.wait() => self.add_read_records(&mut run, lane, read),
+                (lane, result) = run.reading.wait() => self.add_read_records(&mut run, lane, result),
                 () = run.linger.wait() => run.lanes.mark_all_due(),
                 () = run.pause.wait() => run.lanes.expect_more(),
                 _ = changed.changed() => run.lanes.expect_more(),
@@ -186,7 +189,7 @@ impl Outlet {
     }
 
     /// Upper bound for merging, in bytes. If clients wait for results, each batch is sent alone, so that it gets its
-    /// own.
+    /// own result.
     fn merge_target(&self) -> usize {
         if self.settings.ack == AckMode::Delivered {
             return 1;
@@ -204,32 +207,33 @@ impl Outlet {
     }
 
     fn read_ahead(&self, run: &mut OutletRun, slots: &SendSlots) {
-        let free = !run.reading.is_active() && !run.pause.is_active() && !run.backend_down;
-        // Data that is only in memory can't be read again.
-        let stuck = |group: &ParcelGroup| self.offers.is_none() && slots.is_stuck(group);
-        if free && let Some(wanted) = run.lanes.next_read(stuck) {
+        let may_read = !run.reading.is_active() && !run.pause.is_active() && !run.backend_down;
+        // Data that is only in memory gets no separate lane: it could not be read again.
+        let is_stuck = |group: &ParcelGroup| self.offers.is_none() && slots.is_stuck(group);
+        if may_read && let Some(request) = run.lanes.begin_read(is_stuck) {
             let (spool, exporter, offers) =
                 (Arc::clone(&self.shared.spool), Arc::clone(&self.exporter), self.offers.clone());
-            let threads = Arc::clone(&self.shared.offload);
+            let offloader = Arc::clone(&self.shared.offload);
             let waits_for = self.settings.waits_for.clone();
             run.reading.begin(async move {
                 let read = move || {
-                    let (after, room, most) = (wanted.after, wanted.room, MAX_RECORDS_PER_READ);
-                    let mut records = match (offers, &wanted.account) {
-                        (Some(offers), _) => offers.take(room),
-                        (None, Some(account)) => spool.read_account(exporter.id(), account, after, room, most)?,
-                        (None, None) => spool.read(exporter.id(), after, room, most)?,
+                    let (after, max_bytes, max_records) = (request.after, request.max_bytes, MAX_RECORDS_PER_READ);
+                    let mut records = match (offers, &request.account) {
+                        (Some(offers), _) => offers.take(max_bytes),
+                        (None, Some(account)) => {
+                            spool.read_account(exporter.id(), account, after, max_bytes, max_records)?
+                        }
+                        (None, None) => spool.read(exporter.id(), after, max_bytes, max_records)?,
                     };
-                    records.retain(|record| wanted.until.is_none_or(|until| record.seq <= until));
-                    // Must follow the read: a consumer that is behind a record which was read is then certainly visible
-                    // here.
-                    let first = spool.first_pending(&waits_for);
-                    let all = records.len();
-                    records.retain(|record| first.is_none_or(|first| record.seq < first));
-                    let waits = records.len() < all;
-                    Ok(ReadIntake { is_blocked: waits, ..ReadIntake::from_records(records, exporter.trust()) })
+                    records.retain(|record| request.until.is_none_or(|until| record.seq <= until));
+                    // Must follow the read, so that it includes all records that were committed before the read ones.
+                    let first_unfinished = spool.first_pending(&waits_for);
+                    let read_records = records.len();
+                    records.retain(|record| first_unfinished.is_none_or(|first| record.seq < first));
+                    let is_blocked = records.len() < read_records;
+                    Ok(ReadIntake { is_blocked, ..ReadIntake::from_records(records, exporter.trust()) })
                 };
-                (wanted.lane, offload(&*threads, "spool-read", read).await)
+                (request.lane, offload(&*offloader, "spool-read", read).await)
             });
         }
         if !run.linger.is_active() && run.lanes.is_lingering() {
@@ -237,29 +241,30 @@ impl Outlet {
         }
     }
 
-    /// Counts the queue's content as lost: it exists only in memory, and the outlet ends.
+    /// Counts the batches that are only in memory as lost, because the outlet ends.
     fn drop_offers(&self) {
         if let Some(offers) = &self.offers {
             offers.count_dropped(offers.take(usize::MAX).len() as u64);
         }
     }
 
-    /// Separates backlog from new data after an outage, so that new data is not delayed: both are sent alternately.
+    /// Separates backlog from new data if the data just read is old, so that new data is not delayed: both are then
+    /// sent alternately. `committed`: time at which the last record read was committed.
     fn separate_backlog(&self, run: &mut OutletRun, committed: Option<UnixNanos>) {
-        let behind = committed.is_some_and(|then| self.shared.clock.now().since(then) > BACKLOG_AGE);
-        if behind && !self.settings.ordered && self.offers.is_none() {
+        let is_backlog = committed.is_some_and(|then| self.shared.clock.now().since(then) > BACKLOG_AGE);
+        if is_backlog && !self.settings.ordered && self.offers.is_none() {
             run.lanes.split_backlog(self.shared.spool.next());
         }
     }
 
-    fn add_read_records(&self, run: &mut OutletRun, lane: u64, read: Option<Result<ReadIntake, SpoolReadError>>) {
-        match read {
+    fn add_read_records(&self, run: &mut OutletRun, lane: u64, result: Option<Result<ReadIntake, SpoolReadError>>) {
+        match result {
             Some(Ok(intake)) => {
-                let common = run.lanes.is_common(lane);
-                // Must precede `read`, which marks these records as read.
+                let is_common = run.lanes.is_common(lane);
+                // Must precede `finish_read`, which may remove separate lanes that cover these records.
                 intake.parts.into_iter().for_each(|part| run.lanes.add(lane, part));
                 if intake.is_blocked {
-                    // Not the end: there are more records to read.
+                    // There are more records to read, once the other consumers have finished theirs.
                     run.lanes.retry_read(lane);
                     run.backend_down |= run.stopping && intake.last.is_none();
                     run.pause.begin(self.shared.clock.sleep(WAITS_FOR_INTERVAL));
@@ -267,23 +272,23 @@ impl Outlet {
                 if !intake.is_blocked || intake.last.is_some() {
                     run.lanes.finish_read(lane, intake.last);
                 }
-                // Records that another lane reads again were counted by the common one.
-                if common && intake.uncleared > 0 {
+                // A record that a separate lane reads was counted already when a common lane read it.
+                if is_common && intake.uncleared > 0 {
                     run.uncleared += intake.uncleared;
-                    self.gauges.set_uncleared(run.uncleared);
+                    self.metrics.set_uncleared(run.uncleared);
                     tracing::error!(
                         exporter = &**self.id(),
                         batches = intake.uncleared,
                         "batches are not cleared for this exporter and stay in the spool"
                     );
                 }
-                if common {
+                if is_common {
                     self.separate_backlog(run, intake.committed);
                 }
                 return;
             }
             Some(Err(SpoolReadError::Damaged(seq))) => {
-                // The record stays where it is; later ones must not wait for it.
+                // The record stays in the spool; later ones must not wait for it.
                 run.lanes.finish_read(lane, Some(seq));
                 tracing::error!(
                     exporter = &**self.id(),
@@ -301,13 +306,13 @@ impl Outlet {
                 run.pause.begin(self.shared.clock.sleep(READ_RETRY));
             }
         }
-        self.gauges.count_read_failure();
+        self.metrics.count_read_failure();
     }
 }
 
 impl OutletRun {
-    fn finish_parcel(&mut self, delivered: &DeliveryEnd) {
-        self.lanes.finish_parcel(&delivered.group, delivered.range);
-        self.backend_down |= self.stopping && delivered.undelivered;
+    fn finish_parcel(&mut self, end: &DeliveryEnd) {
+        self.lanes.finish_parcel(&end.group, end.range);
+        self.backend_down |= self.stopping && end.is_undelivered;
     }
 }

@@ -7,11 +7,13 @@ use telemetry::{Counter, Gauge, Histogram, Meter, names};
 pub(super) struct OutletMetrics {
     meter: Meter,
     exporter: String,
+    /// Items sent, by signal: spans, data points, log records.
     sent: [Counter; 3],
+    /// Items that failed, by signal as in `sent`.
     failed: [Counter; 3],
     in_flight: Gauge,
-    send_size: Histogram,
-    send_bytes: Histogram,
+    request_items: Histogram,
+    request_bytes: Histogram,
     denied: Gauge,
     uncleared: Gauge,
     quarantined: Counter,
@@ -23,12 +25,12 @@ impl OutletMetrics {
     pub(super) fn new(meter: &Meter, exporter: &str) -> Self {
         let labels = [("exporter", exporter)];
         let counters = |defs: [&'static names::MetricDefinition; 3]| defs.map(|def| meter.counter(def, &labels));
-        let gauges = Self {
+        let metrics = Self {
             sent: counters([&names::SENT_SPANS, &names::SENT_POINTS, &names::SENT_LOGS]),
             failed: counters([&names::FAILED_SPANS, &names::FAILED_POINTS, &names::FAILED_LOGS]),
             in_flight: meter.gauge(&names::IN_FLIGHT_REQUESTS, &labels),
-            send_size: meter.histogram(&names::SEND_SIZE, &labels),
-            send_bytes: meter.histogram(&names::SEND_BYTES, &labels),
+            request_items: meter.histogram(&names::SEND_SIZE, &labels),
+            request_bytes: meter.histogram(&names::SEND_BYTES, &labels),
             denied: meter.gauge(&names::DENIED, &labels),
             uncleared: meter.gauge(&names::HELD, &labels),
             quarantined: meter.counter(&names::SET_ASIDE, &labels),
@@ -37,9 +39,10 @@ impl OutletMetrics {
             meter: meter.clone(),
             exporter: exporter.to_owned(),
         };
-        gauges.denied.set(0.0);
-        gauges.uncleared.set(0.0);
-        gauges
+        // Clears values that an earlier configuration of this process left.
+        metrics.denied.set(0.0);
+        metrics.uncleared.set(0.0);
+        metrics
     }
 
     pub(super) fn count_sent(&self, signal: Signal, items: u64) {
@@ -55,8 +58,8 @@ impl OutletMetrics {
     }
 
     pub(super) fn record_attempt(&self, items: u64, bytes: usize) {
-        self.send_size.record(items as f64);
-        self.send_bytes.record(bytes as f64);
+        self.request_items.record(items as f64);
+        self.request_bytes.record(bytes as f64);
     }
 
     pub(super) fn count_retry(&self, reason: Reason) {

@@ -46,7 +46,7 @@ fn retry(after: Option<u64>, reason: Reason) -> Outcome {
 
 /// Seconds between attempts.
 fn gaps(sink: &Sink) -> Vec<f64> {
-    sink.asked.lock().windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect()
+    sink.request_times.lock().windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect()
 }
 
 fn quarantined(rig: &Rig) -> Vec<(ForwardLabel, Vec<String>)> {
@@ -64,7 +64,7 @@ fn batches_are_merged_and_delivered() {
         rig.put(spans(&[format!("item{n}")]));
     }
     assert!(!rig.run_outlet(SECOND, &going()));
-    assert_eq!(*sink.taken.lock(), [["item0", "item1", "item2", "item3", "item4"]]);
+    assert_eq!(*sink.accepted.lock(), [["item0", "item1", "item2", "item3", "item4"]]);
     assert!(rig.waiting("x").is_empty());
     assert!(rig.meter.render().contains("otelcol_exporter_sent_spans_total{exporter=\"x\"} 5"));
 }
@@ -347,12 +347,12 @@ fn an_outage_is_no_part_of_a_search() {
 #[test]
 fn an_item_above_the_size_of_a_request_goes_alone() {
     let sink = Sink::new("x", Trust::ThirdParty, 1_000, |_| (Duration::ZERO, Outcome::Accepted));
-    sink.alone.set(5_000).unwrap();
+    sink.max_item_bytes.set(5_000).unwrap();
     let (mut rig, _folder) = rig(&sink);
     rig.put(padded(&["large", "small", "larger"], 2_000));
     rig.put(padded(&["largest"], 6_000));
     rig.run_outlet(5 * SECOND, &going());
-    assert_eq!(sink.taken.lock().iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!(sink.accepted.lock().iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
     let aside = quarantined(&rig);
     assert_eq!((aside.len(), &aside[0].1[0][..]), (1, "largest"));
     assert!(rig.waiting("x").is_empty());

@@ -1,8 +1,8 @@
-//! [`RepeatedRequests`]: recognises requests whose bytes were seen before. A client that received no answer sends
-//! again; that must neither lose nor duplicate data. Equal bytes join an earlier request only while that request is in
-//! flight, or if it was committed but its answer reached no client. Once an answer was delivered, equal bytes are a new
-//! request, marked as a repeat. Each table is bounded. `claims` decides which calls of a repeat are counted; the hash
-//! is made in `worker`.
+//! [`RepeatedRequests`]: recognises requests whose bytes were seen before. A client that received no answer sends its
+//! request again, which must neither lose nor duplicate data. Equal bytes join an earlier request only while that
+//! request is in flight, or if it was committed but its answer reached no client. Once an answer was delivered, equal
+//! bytes are a new request, marked as a repeat. Each table is bounded. `claims` decides which calls of a repeat are
+//! counted; `worker` makes the fingerprint.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -50,14 +50,15 @@ pub enum RepeatCheck {
         /// Equal bytes were accepted before.
         repeat: bool,
     },
-    /// Do not process the request: another request with equal bytes answers the waiter, now or later.
+    /// Do not process the request: the waiter was answered already, or the request in flight with equal bytes will
+    /// answer it.
     Joined,
 }
 
 /// Requests in flight, and remembered ones.
 pub struct RepeatedRequests {
     limits: RepeatLimits,
-    inner: Mutex<RepeatTables>,
+    tables: Mutex<RepeatTables>,
 }
 
 #[derive(Default)]
@@ -72,27 +73,28 @@ struct RepeatTables {
 struct Generations<T> {
     young: T,
     old: T,
-    since: Option<UnixNanos>,
+    /// Time at which `young` was begun.
+    young_since: Option<UnixNanos>,
 }
 
 impl<T: Default> Generations<T> {
-    fn rotate_if_due(&mut self, now: UnixNanos, keep: Duration, full: bool) {
-        let age = self.since.map_or(Duration::ZERO, |since| now.since(since));
-        if full || age >= keep {
+    fn rotate_if_due(&mut self, now: UnixNanos, keep: Duration, is_full: bool) {
+        let age = self.young_since.map_or(Duration::ZERO, |since| now.since(since));
+        if is_full || age >= keep {
             self.old = std::mem::take(&mut self.young);
-            self.since = Some(now);
+            self.young_since = Some(now);
         }
         if age >= keep.saturating_mul(2) {
             self.old = T::default();
         }
-        self.since.get_or_insert(now);
+        self.young_since.get_or_insert(now);
     }
 }
 
 impl RepeatedRequests {
     /// Empty tables.
     pub fn new(limits: RepeatLimits) -> Self {
-        Self { limits, inner: Mutex::new(RepeatTables::default()) }
+        Self { limits, tables: Mutex::new(RepeatTables::default()) }
     }
 
     /// Registers an arriving request; `waiter` gets its answer at once or later.
@@ -102,8 +104,8 @@ impl RepeatedRequests {
         waiter: AnswerSender,
         now: UnixNanos,
     ) -> RepeatCheck {
-        let mut inner = self.inner.lock();
-        if let Some(waiters) = inner.in_flight.get_mut(&fingerprint) {
+        let mut tables = self.tables.lock();
+        if let Some(waiters) = tables.in_flight.get_mut(&fingerprint) {
             if waiters.len() < self.limits.waiters {
                 waiters.push(waiter);
             } else {
@@ -111,36 +113,37 @@ impl RepeatedRequests {
             }
             return RepeatCheck::Joined;
         }
-        inner.undelivered.rotate_if_due(now, self.limits.keep, false);
-        inner.answered.rotate_if_due(now, self.limits.keep, false);
-        let unheard =
-            inner.undelivered.young.remove(&fingerprint).or_else(|| inner.undelivered.old.remove(&fingerprint));
-        if let Some(outcome) = unheard {
-            let heard = waiter.send(outcome.clone()).is_ok();
-            inner.remember(fingerprint, outcome, heard, now, &self.limits);
+        tables.undelivered.rotate_if_due(now, self.limits.keep, false);
+        tables.answered.rotate_if_due(now, self.limits.keep, false);
+        let undelivered =
+            tables.undelivered.young.remove(&fingerprint).or_else(|| tables.undelivered.old.remove(&fingerprint));
+        if let Some(outcome) = undelivered {
+            let is_delivered = waiter.send(outcome.clone()).is_ok();
+            tables.remember(fingerprint, outcome, is_delivered, now, &self.limits);
             return RepeatCheck::Joined;
         }
-        let repeat = inner.answered.young.contains(&fingerprint) || inner.answered.old.contains(&fingerprint);
-        inner.in_flight.insert(fingerprint, vec![waiter]);
+        let repeat = tables.answered.young.contains(&fingerprint) || tables.answered.old.contains(&fingerprint);
+        tables.in_flight.insert(fingerprint, vec![waiter]);
         RepeatCheck::First { repeat }
     }
 
     /// Ends a request. `committed`: its data is safe, whatever the outcome says.
     pub fn finish(&self, fingerprint: RequestFingerprint, outcome: &Outcome, committed: bool, now: UnixNanos) {
-        let mut inner = self.inner.lock();
-        let waiters = inner.in_flight.remove(&fingerprint).unwrap_or_default();
+        let mut tables = self.tables.lock();
+        let waiters = tables.in_flight.remove(&fingerprint).unwrap_or_default();
         // A fold rather than `any`, which would stop at the first waiter that is still connected.
-        let heard = waiters.into_iter().map(|waiter| waiter.send(outcome.clone()).is_ok()).fold(false, |a, b| a | b);
+        let is_sent = waiters.into_iter().map(|waiter| waiter.send(outcome.clone()).is_ok()).fold(false, |a, b| a | b);
         if committed {
-            let heard = heard && !matches!(outcome, Outcome::Retry { .. });
-            let kept = if matches!(outcome, Outcome::Retry { .. }) { Outcome::Accepted } else { outcome.clone() };
-            inner.remember(fingerprint, kept, heard, now, &self.limits);
+            // The data is safe although the client was asked to retry, so the retry will be answered `Accepted`.
+            let is_retry = matches!(outcome, Outcome::Retry { .. });
+            let final_outcome = if is_retry { Outcome::Accepted } else { outcome.clone() };
+            tables.remember(fingerprint, final_outcome, is_sent && !is_retry, now, &self.limits);
         }
     }
 
     /// Number of requests in flight.
     pub fn in_flight(&self) -> usize {
-        self.inner.lock().in_flight.len()
+        self.tables.lock().in_flight.len()
     }
 }
 
@@ -149,17 +152,17 @@ impl RepeatTables {
         &mut self,
         fingerprint: RequestFingerprint,
         outcome: Outcome,
-        heard: bool,
+        is_delivered: bool,
         now: UnixNanos,
         limits: &RepeatLimits,
     ) {
-        if heard {
-            let full = self.answered.young.len() >= limits.answered / 2;
-            self.answered.rotate_if_due(now, limits.keep, full);
+        if is_delivered {
+            let is_full = self.answered.young.len() >= limits.answered / 2;
+            self.answered.rotate_if_due(now, limits.keep, is_full);
             self.answered.young.insert(fingerprint);
         } else {
-            let full = self.undelivered.young.len() >= limits.undelivered / 2;
-            self.undelivered.rotate_if_due(now, limits.keep, full);
+            let is_full = self.undelivered.young.len() >= limits.undelivered / 2;
+            self.undelivered.rotate_if_due(now, limits.keep, is_full);
             self.undelivered.young.insert(fingerprint, outcome);
         }
     }

@@ -94,10 +94,10 @@ fn tables_are_bounded() {
             drop(answer);
         }
     }
-    let inner = repeats.inner.lock();
-    assert!(inner.answered.young.len() + inner.answered.old.len() <= 10);
-    assert!(inner.undelivered.young.len() + inner.undelivered.old.len() <= 10);
-    drop(inner);
+    let tables = repeats.tables.lock();
+    assert!(tables.answered.young.len() + tables.answered.old.len() <= 10);
+    assert!(tables.undelivered.young.len() + tables.undelivered.old.len() <= 10);
+    drop(tables);
     let later = NOW.plus(Duration::from_secs(7201));
     let (waiter, _answer) = oneshot::channel();
     assert_eq!(

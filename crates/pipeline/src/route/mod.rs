@@ -1,7 +1,7 @@
 //! [`PipelineRoute`]: the pipelines that take one signal of a receiver, as a tree whose common steps run once, so that
-//! an item in two pipelines is priced, tracked and vaulted once. The payload is cloned at a fork; effects and drafts
-//! are not. A copy for third parties is encoded without unknown fields. Copies carry their clearance. Panics and poison
-//! items are handled in `worker`, storage in `sequencer`.
+//! an item in two pipelines is priced, tracked and vaulted once. At a fork, the payload is cloned, effects and drafts
+//! are not. A copy for third parties is encoded without unknown fields. Each copy carries its clearance. Panics and
+//! poison items are handled in `worker`, storage in `sequencer`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +30,8 @@ pub struct PipelineRoutes {
     by_receiver: HashMap<Arc<str>, HashMap<Signal, Arc<PipelineRoute>>>,
 }
 
-/// A part of the tree: the steps that all pipelines below share, the pipelines that end there, and the branches.
+/// A part of the tree: the steps that all its pipelines share, the pipelines that end after these steps, and the
+/// branches of the others.
 #[derive(Default)]
 pub struct PipelineRoute {
     steps: Vec<RouteStep>,
@@ -48,8 +49,8 @@ struct RouteStep {
 impl RouteStep {
     fn new(processor: Arc<dyn Processor>, signal: Signal, meter: &Meter) -> Self {
         let labels = [("processor", &**processor.id()), ("otel_signal", signal.as_str())];
-        let count = |def| meter.counter(def, &labels);
-        let (incoming, outgoing) = (count(&names::PROCESSOR_INCOMING), count(&names::PROCESSOR_OUTGOING));
+        let (incoming, outgoing) =
+            (meter.counter(&names::PROCESSOR_INCOMING, &labels), meter.counter(&names::PROCESSOR_OUTGOING, &labels));
         Self { processor, incoming, outgoing }
     }
 
@@ -120,12 +121,14 @@ impl PipelineRoutes {
                 signals.entry(pipeline.signal).or_default().push(pipeline);
             }
         }
-        let tree = |signals: HashMap<Signal, Vec<&PipelinePlan>>| {
-            let route =
-                |signal, pipelines: &[&PipelinePlan]| Arc::new(PipelineRoute::new(pipelines, 0, (signal, meter)));
-            signals.into_iter().map(|(signal, pipelines)| (signal, route(signal, &pipelines))).collect()
+        let build_route = |(signal, pipelines): (Signal, Vec<&PipelinePlan>)| {
+            (signal, Arc::new(PipelineRoute::new(&pipelines, 0, (signal, meter))))
         };
-        Self { by_receiver: grouped.into_iter().map(|(receiver, signals)| (receiver, tree(signals))).collect() }
+        let by_receiver = grouped
+            .into_iter()
+            .map(|(receiver, signals)| (receiver, signals.into_iter().map(build_route).collect()))
+            .collect();
+        Self { by_receiver }
     }
 
     /// The route for this receiver and signal, if a pipeline takes them.
@@ -135,9 +138,9 @@ impl PipelineRoutes {
 }
 
 impl PipelineRoute {
-    fn new(pipelines: &[&PipelinePlan], depth: usize, (signal, meter): (Signal, &Meter)) -> Self {
+    /// The part of the tree for these pipelines, whose first `depth` steps are in the parts above.
+    fn new(pipelines: &[&PipelinePlan], mut depth: usize, (signal, meter): (Signal, &Meter)) -> Self {
         let mut route = Self::default();
-        let mut depth = depth;
         while let Some(step) = common_step(pipelines, depth) {
             route.steps.push(RouteStep::new(step, signal, meter));
             depth += 1;
@@ -158,10 +161,10 @@ impl PipelineRoute {
     }
 
     /// The [`QuarantineSealer`] (vault) of one of these pipelines. Pipelines that share a receiver and a signal share
-    /// their vault (`config/graph`). `None`: no pipeline of the route has a vault.
+    /// their vault (`config/src/graph.rs`). `None`: no pipeline of the route has a vault.
     pub fn quarantine(&self) -> Option<&dyn QuarantineSealer> {
-        let own = self.steps.iter().find_map(|step| step.processor.quarantine());
-        own.or_else(|| self.forks.iter().find_map(|fork| fork.quarantine()))
+        let own_sealer = self.steps.iter().find_map(|step| step.processor.quarantine());
+        own_sealer.or_else(|| self.forks.iter().find_map(|fork| fork.quarantine()))
     }
 }
 
@@ -169,8 +172,8 @@ impl PipelineRoute {
 fn common_step(pipelines: &[&PipelinePlan], depth: usize) -> Option<Arc<dyn Processor>> {
     let (first, others) = pipelines.split_first()?;
     let step = first.processors.get(depth)?;
-    let same = |other: &&PipelinePlan| other.processors.get(depth).is_some_and(|known| known.id() == step.id());
-    others.iter().all(same).then(|| Arc::clone(step))
+    let has_step = |other: &&PipelinePlan| other.processors.get(depth).is_some_and(|known| known.id() == step.id());
+    others.iter().all(has_step).then(|| Arc::clone(step))
 }
 
 fn fork_batch(batch: &Batch) -> Batch {
@@ -188,11 +191,15 @@ fn fork_batch(batch: &Batch) -> Batch {
 
 impl PipelineEnd {
     fn new(pipeline: &PipelinePlan) -> Self {
-        let of = |trust: Trust| {
+        let with_trust = |trust: Trust| -> HolderIds {
             let exporters = pipeline.exporters.iter().filter(|exporter| exporter.trust() == trust);
-            exporters.map(|exporter| Arc::clone(exporter.id())).collect::<Vec<_>>().into()
+            exporters.map(|exporter| Arc::clone(exporter.id())).collect()
         };
-        Self { pipeline: Arc::clone(&pipeline.id), third_parties: of(Trust::ThirdParty), internal: of(Trust::Internal) }
+        Self {
+            pipeline: Arc::clone(&pipeline.id),
+            third_parties: with_trust(Trust::ThirdParty),
+            internal: with_trust(Trust::Internal),
+        }
     }
 
     fn encode_copies(&self, batch: &Batch, product: &mut BatchProduct) -> Result<(), RouteFailure> {
@@ -200,13 +207,13 @@ impl PipelineEnd {
         if items == 0 {
             return Ok(());
         }
-        let mut shared = false;
+        let mut is_shared = false;
         if !self.third_parties.is_empty() {
             let encoded = batch.payload.encode(UnknownFields::Drop)?;
             product.unknown_dropped += encoded.unknown_dropped;
             // If no field was dropped, one copy serves all exporters.
-            shared = encoded.unknown_dropped == 0;
-            let holders = if shared && !self.internal.is_empty() {
+            is_shared = encoded.unknown_dropped == 0;
+            let holders = if is_shared && !self.internal.is_empty() {
                 self.third_parties.iter().chain(self.internal.iter()).cloned().collect()
             } else {
                 Arc::clone(&self.third_parties)
@@ -214,7 +221,7 @@ impl PipelineEnd {
             let label = self.label(batch, UnknownFields::Drop, items);
             product.copies.push(ForwardCopy::new(holders, encoded, &label));
         }
-        if !self.internal.is_empty() && !shared {
+        if !self.internal.is_empty() && !is_shared {
             let encoded = batch.payload.encode(UnknownFields::Keep)?;
             let label = self.label(batch, UnknownFields::Keep, items);
             product.copies.push(ForwardCopy::new(Arc::clone(&self.internal), encoded, &label));
@@ -242,16 +249,16 @@ impl ForwardCopy {
         Self { holders, body, slots: encoded.slots, signal: label.signal, items: label.items }
     }
 
-    /// Fills the ticket's texts into the slots. Returns how many slots got no text of their width.
+    /// Fills the ticket's texts into the slots. Returns the number of slots for which there was no text of their width.
     pub fn fill_slots(&mut self, texts: &HashMap<otlp::SlotId, String>) -> u64 {
-        let mut missing = 0;
+        let mut unfilled = 0;
         for slot in &self.slots {
-            let to = self.body.get_mut(slot.range.clone());
-            match (to, texts.get(&slot.slot)) {
-                (Some(to), Some(text)) if to.len() == text.len() => to.copy_from_slice(text.as_bytes()),
-                _ => missing += 1,
+            let bytes = self.body.get_mut(slot.range.clone());
+            match (bytes, texts.get(&slot.slot)) {
+                (Some(bytes), Some(text)) if bytes.len() == text.len() => bytes.copy_from_slice(text.as_bytes()),
+                _ => unfilled += 1,
             }
         }
-        missing
+        unfilled
     }
 }

@@ -1,6 +1,6 @@
-//! [`RouteExecution`]: one batch on its way through the tree of a route. A walk can be suspended before a step that
-//! asks a question outside, and resumes at that step. Each step runs once, in order; branches run one after the other.
-//! A payload is cloned only when its branch begins. Panics and poison items are handled in `worker`.
+//! [`RouteExecution`]: the walk of one batch through the tree of a route. The walk is suspended before a step that asks
+//! a question outside, and resumes at that step. Each step runs once, in order; branches run one after the other. A
+//! payload is cloned only when its branch begins. Panics and poison items are handled in `worker`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::{BatchProduct, PipelineRoute, RouteFailure, fork_batch};
 
 /// See the module.
 pub struct RouteExecution {
-    /// Path from the root of the tree to the part that is being processed.
+    /// The parts of the tree from the root to the one that is being processed.
     branches: Vec<BranchExecution>,
     product: BatchProduct,
 }
@@ -21,13 +21,11 @@ struct BranchExecution {
     route: Arc<PipelineRoute>,
     /// `None`: the batch was moved into the last branch.
     batch: Option<Batch>,
-    /// Index of the next step.
-    step: usize,
-    /// The next step has asked its question.
+    next_step: usize,
+    /// The next step has been asked for a question.
     has_asked: bool,
     /// The steps are done, and their results are in the product.
     is_finished: bool,
-    /// Index of the next branch.
     next_branch: usize,
 }
 
@@ -37,18 +35,18 @@ impl RouteExecution {
         Self { branches: vec![BranchExecution::new(route, batch)], product: BatchProduct::default() }
     }
 
-    /// Runs steps until one of them asks a question, or to the end (`None`). If `ask` is false, no step is asked for a
+    /// Runs steps until one of them has a question, or to the end (`None`). If `ask` is false, no step is asked for a
     /// question.
     ///
     /// # Errors
     /// The whole batch is then kept back, and the walk must be dropped.
     pub fn run_steps(&mut self, ask: bool) -> Result<Option<Inquiry>, RouteFailure> {
-        while let Some(leg) = self.branches.last_mut() {
-            if let Some(inquiry) = leg.run_steps(ask)? {
+        while let Some(branch) = self.branches.last_mut() {
+            if let Some(inquiry) = branch.run_steps(ask)? {
                 return Ok(Some(inquiry));
             }
-            leg.finish_branch(&mut self.product)?;
-            match leg.start_next_branch() {
+            branch.finish_steps(&mut self.product)?;
+            match branch.start_next_branch() {
                 Some(next) => self.branches.push(next),
                 None => drop(self.branches.pop()),
             }
@@ -58,7 +56,7 @@ impl RouteExecution {
 
     /// Stores the answer for the step that asked.
     pub fn store_answer(&mut self, answer: InquiryAnswer) {
-        if let Some(batch) = self.branches.last_mut().and_then(|leg| leg.batch.as_mut()) {
+        if let Some(batch) = self.branches.last_mut().and_then(|branch| branch.batch.as_mut()) {
             batch.answer = Some(answer);
         }
     }
@@ -83,7 +81,7 @@ impl BranchExecution {
         Self {
             route: Arc::clone(route),
             batch: Some(batch),
-            step: 0,
+            next_step: 0,
             has_asked: false,
             is_finished: false,
             next_branch: 0,
@@ -92,7 +90,7 @@ impl BranchExecution {
 
     fn run_steps(&mut self, ask: bool) -> Result<Option<Inquiry>, RouteFailure> {
         let Some(batch) = &mut self.batch else { return Ok(None) };
-        while let Some(step) = self.route.steps.get(self.step) {
+        while let Some(step) = self.route.steps.get(self.next_step) {
             if ask
                 && !std::mem::replace(&mut self.has_asked, true)
                 && let Some(inquiry) = step.processor.inquire(batch)
@@ -101,12 +99,14 @@ impl BranchExecution {
             }
             step.process(batch).map_err(RouteFailure::ProcessorRefused)?;
             batch.answer = None;
-            (self.step, self.has_asked) = (self.step + 1, false);
+            self.next_step += 1;
+            self.has_asked = false;
         }
         Ok(None)
     }
 
-    fn finish_branch(&mut self, product: &mut BatchProduct) -> Result<(), RouteFailure> {
+    /// Adds the results of the steps to `product`, once.
+    fn finish_steps(&mut self, product: &mut BatchProduct) -> Result<(), RouteFailure> {
         let Some(batch) = &mut self.batch else { return Ok(()) };
         if !std::mem::replace(&mut self.is_finished, true) {
             product.effects.append(&mut batch.effects);

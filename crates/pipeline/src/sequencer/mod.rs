@@ -1,8 +1,8 @@
 //! [`Sequencer`]: gives a processed batch its ticket, its place in the spool and, after the commit, its answer. Object,
 //! offset, leaf and record numbers must follow the order of commits, across all workers.
-//! Room is reserved before the ticket. Tickets and appends happen in one order, under one lock, and nothing between
-//! them can fail but I/O. Effects are applied in commit order before the client gets its *OK*. After a failed commit
-//! nothing is accepted any more. Ticketers decide what a ticket fixes; `spool/` writes.
+//! Room is reserved before the ticket. Tickets and appends happen in one order, under one lock, and between them only
+//! I/O can fail. Effects are applied in commit order before the client gets its *OK*. After a failed commit nothing is
+//! accepted any more. A processor's ticketer assigns the numbers; `spool/` writes the records.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,9 +37,9 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub struct FinishedBatch {
     /// Origin of the batch.
     pub origin: Arc<BatchOrigin>,
-    /// The records-to-be: effects, drafts and forward copies.
+    /// Effects, drafts and forward copies, from which the records are made.
     pub product: BatchProduct,
-    /// The client's answer once the batch is committed.
+    /// The client's answer if the batch is committed.
     pub answer: Outcome,
     /// The receipt to answer.
     pub receipt: Receipt,
@@ -53,15 +53,16 @@ pub struct Sequencer {
     applier: Arc<Applier>,
     delivery: Arc<DeliveryTracker>,
     clock: Arc<dyn Clock>,
-    checkpoint: Arc<[Arc<str>]>,
-    tickets: Mutex<TicketerMap>,
-    /// Processors whose drafts have a ticketer.
-    drafters: HashSet<Arc<str>>,
+    /// Holders of effects records.
+    effects_holders: HolderIds,
+    ticketers: Mutex<TicketerMap>,
+    /// Processors with a ticketer, readable without the lock.
+    drafting_processors: HashSet<Arc<str>>,
     /// Set once, when commits have become impossible.
-    failed: watch::Sender<Option<Reason>>,
+    failure: watch::Sender<Option<Reason>>,
     tap: Tap,
     meter: Meter,
-    unfilled: Counter,
+    unfilled_slots: Counter,
     commit_seconds: Histogram,
 }
 
@@ -75,32 +76,32 @@ impl Sequencer {
         clock: Arc<dyn Clock>,
         meter: &Meter,
     ) -> Arc<Self> {
-        let tickets: TicketerMap =
-            processors.iter().filter_map(|one| Some((Arc::clone(one.id()), one.ticketer()?))).collect();
+        let ticketers: TicketerMap =
+            processors.iter().filter_map(|step| Some((Arc::clone(step.id()), step.ticketer()?))).collect();
         Arc::new(Self {
             spool,
             applier,
             delivery,
             clock,
-            checkpoint: Arc::new([CHECKPOINT.into()]),
-            drafters: tickets.keys().cloned().collect(),
-            tickets: Mutex::new(tickets),
-            failed: watch::Sender::new(None),
+            effects_holders: Arc::new([CHECKPOINT.into()]),
+            drafting_processors: ticketers.keys().cloned().collect(),
+            ticketers: Mutex::new(ticketers),
+            failure: watch::Sender::new(None),
             tap: Tap::new(meter),
             meter: meter.clone(),
-            unfilled: meter.counter(&names::SLOTS_UNFILLED, &[]),
+            unfilled_slots: meter.counter(&names::SLOTS_UNFILLED, &[]),
             commit_seconds: meter.histogram(&names::COMMIT_SECONDS, &[]),
         })
     }
 
     /// Becomes `Some` when commits have become impossible; the process must then end.
     pub fn watch_failure(&self) -> watch::Receiver<Option<Reason>> {
-        self.failed.subscribe()
+        self.failure.subscribe()
     }
 
     /// Records that commits have become impossible.
     pub fn report_failure(&self, reason: Reason) {
-        self.failed.send_if_modified(|failed| failed.replace(reason).is_none());
+        self.failure.send_if_modified(|failure| failure.replace(reason).is_none());
     }
 
     /// The tap that shows committed data.
@@ -108,7 +109,8 @@ impl Sequencer {
         &self.tap
     }
 
-    /// Queues the batch for its commit. Its receipt is answered after the commit, or at once if there is no room.
+    /// Queues the batch for its commit. Its receipt is answered after the commit, or at once if nothing is to be
+    /// committed or the batch is refused.
     pub fn commit(self: &Arc<Self>, finished: FinishedBatch) {
         let FinishedBatch { origin, mut product, answer, receipt } = finished;
         let effects = std::mem::take(&mut product.effects);
@@ -116,12 +118,12 @@ impl Sequencer {
         if product.copies.is_empty() && product.drafts.is_empty() && effects.is_empty() {
             return receipt.resolve(&answer, true);
         }
-        let failed = *self.failed.borrow();
-        if let Some(reason) = failed {
+        let failure = *self.failure.borrow();
+        if let Some(reason) = failure {
             return self.refuse_batch(&origin, receipt, reason);
         }
-        if product.drafts.iter().any(|draft| !self.drafters.contains(&draft.processor)) {
-            // No ticketer would store this draft: an incomplete plan must not lose content.
+        if product.drafts.iter().any(|draft| !self.drafting_processors.contains(&draft.processor)) {
+            // Without a ticketer nothing would store this draft, and an incomplete plan must not lose content.
             return self.refuse_batch(&origin, receipt, Reason::Lost);
         }
         let offered = self.take_offers(&mut product);
@@ -147,54 +149,55 @@ impl Sequencer {
             answer,
             receipt,
             began,
-            effects_at: None,
+            effects_index: None,
             awaited: Vec::new(),
             items,
-            tapped: Vec::new(),
+            tap_bodies: Vec::new(),
         };
-        let mut tickets = self.tickets.lock();
-        let ticketed = catch_unwind(AssertUnwindSafe(|| self.issue_ticket(&mut tickets, product)));
-        let Ok((mut records, texts)) = ticketed else {
-            // Numbers may be taken that will never be committed, so the order is broken.
+        // Held until the transaction is queued, so that the queue has the order of the tickets.
+        let mut ticketers = self.ticketers.lock();
+        let ticket = catch_unwind(AssertUnwindSafe(|| self.issue_ticket(&mut ticketers, product)));
+        let Ok((mut records, texts)) = ticket else {
+            // Numbers may have been assigned that will never be committed.
             self.report_failure(Reason::SpoolFailed);
-            drop(tickets);
+            drop(ticketers);
             return self.refuse_batch(&origin, pending.receipt, Reason::SpoolFailed);
         };
         if !effects_body.is_empty() {
-            pending.effects_at = Some(records.len());
-            let holders = Arc::clone(&self.checkpoint);
+            pending.effects_index = Some(records.len());
+            let holders = Arc::clone(&self.effects_holders);
             records.push(SpoolRecord { kind: RecordKind::Effects, holders, body: effects_body });
         }
         pending.awaited = self.awaited_exporters(&records);
         let offers: Vec<_> = offered.into_iter().map(|copy| self.patch_copy(copy, &texts)).collect();
         if self.tap.has_clients() {
-            pending.tapped = forward_bodies(&records).chain(offers.iter().map(|(_, body)| body)).cloned().collect();
+            pending.tap_bodies = forward_bodies(&records).chain(offers.iter().map(|(_, body)| body)).cloned().collect();
         }
         let transaction = Transaction { account: Arc::clone(&origin.account), records };
         self.spool.enqueue(transaction, reservation, self.on_commit(origin, pending, offers));
     }
 
-    /// Does everything that must happen in ticket order, up to the append.
-    fn issue_ticket(&self, tickets: &mut TicketerMap, product: BatchProduct) -> (Vec<SpoolRecord>, SlotTexts) {
+    /// Makes the records of the drafts and copies. Called in ticket order.
+    fn issue_ticket(&self, ticketers: &mut TicketerMap, product: BatchProduct) -> (Vec<SpoolRecord>, SlotTexts) {
         let mut records = Vec::new();
         let mut texts = SlotTexts::new();
         for draft in product.drafts {
-            let Some(ticketer) = tickets.get_mut(&draft.processor) else { continue };
-            let mut ticketed = ticketer.ticket(draft.body);
-            records.append(&mut ticketed.records);
-            for (slot, text) in ticketed.slots {
+            let Some(ticketer) = ticketers.get_mut(&draft.processor) else { continue };
+            let mut ticket = ticketer.ticket(draft.body);
+            records.append(&mut ticket.records);
+            for (slot, text) in ticket.slots {
                 // The first draft wins: a draft of items that were kept back comes last and must not change the copies.
                 texts.entry(slot).or_insert(text);
             }
         }
         for copy in product.copies {
-            let (all, body) = self.patch_copy(copy, &texts);
-            if all.len() <= MAX_HOLDERS {
-                records.push(SpoolRecord { kind: RecordKind::Forward, holders: all, body });
+            let (holders, body) = self.patch_copy(copy, &texts);
+            if holders.len() <= MAX_HOLDERS {
+                records.push(SpoolRecord { kind: RecordKind::Forward, holders, body });
                 continue;
             }
-            for holders in all.chunks(MAX_HOLDERS) {
-                records.push(SpoolRecord { kind: RecordKind::Forward, holders: holders.into(), body: body.clone() });
+            for chunk in holders.chunks(MAX_HOLDERS) {
+                records.push(SpoolRecord { kind: RecordKind::Forward, holders: chunk.into(), body: body.clone() });
             }
         }
         (records, texts)
@@ -203,7 +206,7 @@ impl Sequencer {
     fn patch_copy(&self, mut copy: ForwardCopy, texts: &SlotTexts) -> (HolderIds, Bytes) {
         let unfilled = copy.fill_slots(texts);
         if unfilled > 0 {
-            self.unfilled.increment(unfilled);
+            self.unfilled_slots.increment(unfilled);
         }
         (copy.holders, Bytes::from(copy.body))
     }
@@ -213,16 +216,17 @@ impl Sequencer {
         let is_offered = |id: &Arc<str>| self.delivery.offers(id).is_some();
         let mut offered = Vec::new();
         product.copies.retain_mut(|copy| {
-            let (memory, spool): (Vec<_>, Vec<_>) = copy.holders.iter().cloned().partition(is_offered);
-            if memory.is_empty() {
+            let (offered_to, spooled_for): (Vec<_>, Vec<_>) = copy.holders.iter().cloned().partition(is_offered);
+            if offered_to.is_empty() {
                 return true;
             }
-            let (body, slots) = match spool.is_empty() {
+            let (body, slots) = match spooled_for.is_empty() {
                 true => (std::mem::take(&mut copy.body), std::mem::take(&mut copy.slots)),
                 false => (copy.body.clone(), copy.slots.clone()),
             };
-            offered.push(ForwardCopy { holders: memory.into(), body, slots, signal: copy.signal, items: copy.items });
-            copy.holders = spool.into();
+            let (holders, signal, items) = (offered_to.into(), copy.signal, copy.items);
+            offered.push(ForwardCopy { holders, body, slots, signal, items });
+            copy.holders = spooled_for.into();
             !copy.holders.is_empty()
         });
         offered
@@ -240,8 +244,8 @@ impl Sequencer {
     fn push_offers(&self, origin: &BatchOrigin, offered: Vec<(HolderIds, Bytes)>) {
         let now = self.clock.now();
         for (holders, body) in offered {
-            for offers in holders.iter().filter_map(|id| self.delivery.offers(id)) {
-                offers.push(Arc::clone(&origin.account), now, body.clone());
+            for queue in holders.iter().filter_map(|id| self.delivery.offers(id)) {
+                queue.push(Arc::clone(&origin.account), now, body.clone());
             }
         }
     }
@@ -249,10 +253,10 @@ impl Sequencer {
     /// Exporters whose results the client waits for, with the index of the record.
     fn awaited_exporters(&self, records: &[SpoolRecord]) -> Vec<(usize, Arc<str>)> {
         let forward = records.iter().enumerate().filter(|(_, record)| record.kind == RecordKind::Forward);
-        let holders = forward.flat_map(|(at, record)| record.holders.iter().map(move |holder| (at, holder)));
+        let holders = forward.flat_map(|(index, record)| record.holders.iter().map(move |holder| (index, holder)));
         holders
             .filter(|(_, holder)| self.delivery.is_awaited(holder))
-            .map(|(at, holder)| (at, Arc::clone(holder)))
+            .map(|(index, holder)| (index, Arc::clone(holder)))
             .collect()
     }
 
@@ -263,10 +267,10 @@ impl Sequencer {
         offers: Vec<(HolderIds, Bytes)>,
     ) -> OnCommit {
         let sequencer = Arc::clone(self);
-        Box::new(move |committed| match committed {
+        Box::new(move |result| match result {
             Ok(seqs) => {
-                if !pending.tapped.is_empty() {
-                    sequencer.tap.show_batch(&origin.account, &pending.tapped);
+                if !pending.tap_bodies.is_empty() {
+                    sequencer.tap.show_batch(&origin.account, &pending.tap_bodies);
                 }
                 sequencer.push_offers(&origin, offers);
                 sequencer.finish_commit(pending, seqs);
@@ -280,14 +284,14 @@ impl Sequencer {
 
     fn finish_commit(&self, pending: PendingCommit, seqs: &[RecordSeq]) {
         self.commit_seconds.record(self.clock.monotonic().saturating_sub(pending.began).as_secs_f64());
-        if let Some(seq) = pending.effects_at.and_then(|at| seqs.get(at)) {
+        if let Some(seq) = pending.effects_index.and_then(|index| seqs.get(index)) {
             self.applier.apply(&pending.effects, *seq);
         }
         let PendingCommit { awaited, items, answer, receipt, .. } = pending;
         self.delivery.register_commit(seqs, awaited, items, answer, receipt);
     }
 
-    /// Counts, per exporter, the items that were refused by the spool.
+    /// Counts, per exporter, the items that could not be put into the spool.
     fn count_unqueued(&self, product: &BatchProduct) {
         for copy in &product.copies {
             let def = match copy.signal {
@@ -315,12 +319,12 @@ struct PendingCommit {
     /// Start of the commit, monotonic.
     began: Duration,
     /// Index of the effects record in the transaction.
-    effects_at: Option<usize>,
+    effects_index: Option<usize>,
     /// Exporters whose results the client waits for, with the index of the record in the transaction.
     awaited: Vec<(usize, Arc<str>)>,
     items: u64,
     /// Copies for the tap, if it has clients.
-    tapped: Vec<Bytes>,
+    tap_bodies: Vec<Bytes>,
 }
 
 /// Bodies of the forward records.
@@ -336,11 +340,11 @@ fn bytes_needed(product: &BatchProduct, effects: &Bytes) -> u64 {
     let mut records = usize::from(!effects.is_empty());
     let mut bytes = effects.len() as u64;
     for copy in &product.copies {
-        let times = copy.holders.len().div_ceil(MAX_HOLDERS);
-        records += times;
-        bytes = bytes.saturating_add((copy.body.len() as u64).saturating_mul(times as u64));
+        let copies = copy.holders.len().div_ceil(MAX_HOLDERS);
+        records += copies;
+        bytes = bytes.saturating_add((copy.body.len() as u64).saturating_mul(copies as u64));
     }
-    // A draft's own bound covers its records' heads.
+    // The bound of a draft includes the headers of its records.
     let drafts = product.drafts.iter().fold(0_u64, |sum, draft| sum.saturating_add(draft.bytes));
     bytes_to_reserve(records, bytes.saturating_add(drafts))
 }

@@ -1,6 +1,6 @@
-//! The seal of one segment: AES-256-GCM and CRC32C. The key is HKDF-SHA256(spool key, salt of the segment); the nonce
-//! is the record's number in the segment. A number is never sealed twice under one salt, because `commit` opens a new
-//! segment instead. The sealed bytes are defined in `record`.
+//! [`SegmentCipher`]: seals the records of one segment with AES-256-GCM, and starts their CRC32C. The key is
+//! HKDF-SHA256(spool key, salt of the segment); the nonce is the record's number in the segment. A number is never
+//! sealed twice under one salt: after a failed write `commit` opens a new segment. `record` defines the sealed bytes.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use hkdf::Hkdf;
@@ -13,44 +13,46 @@ use super::record::{TAG, TAIL};
 /// Seals and opens the records of one segment.
 pub(super) struct SegmentCipher {
     segment: u64,
-    seed: u32,
-    /// `None` only in the self-check of the leak search.
+    /// Checksum of the salt, with which the checksum of each record starts.
+    salt_checksum: u32,
+    /// `None` only for [`super::SpoolSettings::unsealed_for_self_check`].
     key: Option<LessSafeKey>,
 }
 
 impl SegmentCipher {
     /// The cipher of segment `segment` with `salt`. `None`: the library refused, for which there is no known cause.
     pub(super) fn new(key: &SpoolKey, salt: &[u8; 32], segment: u64, sealing: bool) -> Option<Self> {
-        let seed = crc32c::crc32c(salt);
+        let salt_checksum = crc32c::crc32c(salt);
         if !sealing {
-            return Some(Self { segment, seed, key: None });
+            return Some(Self { segment, salt_checksum, key: None });
         }
         let mut derived = Zeroizing::new([0; 32]);
+        // The stars are replaced by the segment's number.
         let mut info = *b"tollgate spool segment v1\0********";
         for (to, from) in info.iter_mut().rev().zip(segment.to_be_bytes().iter().rev()) {
             *to = *from;
         }
         Hkdf::<Sha256>::new(Some(salt), key.bytes()).expand(&info, derived.as_mut_slice()).ok()?;
         let key = UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok()?;
-        Some(Self { segment, seed, key: Some(LessSafeKey::new(key)) })
+        Some(Self { segment, salt_checksum, key: Some(LessSafeKey::new(key)) })
     }
 
-    /// Starts the checksum of a record: the segment's salt, the header after the checksum, the body as stored.
+    /// Checksum of the salt and the tail of a record's header; the stored body must be appended.
     pub(super) fn checksum_start(&self, tail: &[u8; TAIL]) -> u32 {
-        crc32c::crc32c_append(self.seed, tail)
+        crc32c::crc32c_append(self.salt_checksum, tail)
     }
 
-    /// Seals `body` in place and returns the tag that is stored behind it.
+    /// Seals `body` in place and returns the tag that is stored after it.
     pub(super) fn seal(&self, tail: &[u8; TAIL], record: u32, account: &str, body: &mut [u8]) -> Option<[u8; TAG]> {
-        let mut stored = [0; TAG];
+        let mut tag_bytes = [0; TAG];
         if let Some(key) = &self.key {
             let aad = Aad::from(self.associated_data(tail, account));
             let tag = key.seal_in_place_separate_tag(nonce(record), aad, body).ok()?;
-            for (to, from) in stored.iter_mut().zip(tag.as_ref()) {
+            for (to, from) in tag_bytes.iter_mut().zip(tag.as_ref()) {
                 *to = *from;
             }
         }
-        Some(stored)
+        Some(tag_bytes)
     }
 
     /// Opens `body` (as stored, tag last) in place; returns the length of the plain text at its start.

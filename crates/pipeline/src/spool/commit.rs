@@ -1,5 +1,5 @@
-//! [`Committer`]: group commit. It takes all waiting transactions, writes them at once, syncs once, publishes and
-//! answers.
+//! [`Committer`]: group commit. It takes the waiting transactions, writes them together, syncs once, makes their
+//! records visible to consumers (publishes them), and calls their callbacks.
 //! Nothing is published or answered `Ok` before its sync returned. After a failed or short write the segment is closed
 //! for good; a failed sync poisons the spool; on a full disk transactions wait, in order, until there is room. Progress
 //! and reclaiming are in `maintenance`, encoding is in `encode`.
@@ -24,14 +24,15 @@ use super::status::CommitStep;
 use super::transaction::{MAX_HOLDERS, RecordSeq, Transaction};
 
 /// Maximum number of transactions in a group.
-const MAX_GROUP: usize = 64;
-/// A group takes no more transactions beyond this many bytes.
+const MAX_GROUP_TRANSACTIONS: usize = 64;
+/// Once a group has this many bytes, it takes no more transactions.
 const MAX_GROUP_BYTES: usize = 16 << 20;
 /// A larger buffer is freed when no transaction waits.
-const KEEP_BUFFER: usize = 1 << 20;
+const MAX_IDLE_BUFFER_BYTES: usize = 1 << 20;
 /// Failed writes in a row after which the spool is poisoned.
 const MAX_WRITE_FAILURES: u32 = 3;
-/// Steps in a row that could not create a file after which the spool is poisoned (some seconds, because each waits).
+/// Steps in a row that could not create a file after which the spool is poisoned (some seconds, because the committer
+/// waits between them).
 const MAX_FAILING_STEPS: u32 = 20;
 
 /// The writing end; one thread (or the simulation) calls [`Committer::step`].
@@ -40,27 +41,31 @@ pub struct Committer {
     pub(super) directory: Arc<dyn Directory>,
     pub(super) key: SpoolKey,
     pub(super) active: Option<ActiveSegment>,
-    /// Number and valid bytes of the newest segment.
-    pub(super) newest: (u64, u64),
-    /// Number and synced bytes of the segment, as last written to the progress file.
+    pub(super) newest_number: u64,
+    /// Valid bytes of the newest segment.
+    pub(super) newest_len: u64,
+    /// Segment number and synced bytes that were last written to the progress file.
     pub(super) recorded_sync: (u64, u64),
     /// Transactions taken from the queue, not yet committed.
     backlog: VecDeque<QueuedTransaction>,
     buffer: Vec<u8>,
-    /// The disk is full: no transactions are taken before the next attempt.
-    stalled: bool,
+    /// No room or no file: the next attempt comes after a wait.
+    is_stalled: bool,
     /// Steps in a row that could not create a file although the disk is not full.
     failing_steps: u32,
-    pub(super) lines: ProgressLines,
+    /// Lines to be appended to the progress file.
+    pub(super) progress_lines: ProgressLines,
+    /// Segments that were recorded as removed in the progress file, as long as a segment with a lower number exists.
     pub(super) removed: BTreeSet<u64>,
     pub(super) maintenance: super::maintenance::MaintenanceState,
-    /// Held until the end.
+    /// Keeps other processes out of the spool's folder.
     pub(super) _lock: Box<dyn Send + Sync>,
 }
 
 /// The segment that is being written.
 pub(super) struct ActiveSegment {
     pub(super) number: u64,
+    /// Position of record 0.
     first: u64,
     file: Arc<dyn DiskFile>,
     encoder: SegmentEncoder,
@@ -73,10 +78,11 @@ pub(super) struct ActiveSegment {
 struct GroupMember {
     queued: QueuedTransaction,
     encoded: EncodedTransaction,
+    /// Offset at which it ends.
     end: u64,
 }
 
-/// Why a group was not written. Its transactions are back in the backlog.
+/// Why a group was not written. Its transactions return to the backlog.
 enum GroupFailure {
     /// No room; retry later.
     Full,
@@ -100,27 +106,28 @@ impl Committer {
             directory,
             key,
             active: None,
-            newest: (0, 0),
+            newest_number: 0,
+            newest_len: 0,
             recorded_sync: (0, 0),
             backlog: VecDeque::new(),
             buffer: Vec::new(),
-            stalled: false,
+            is_stalled: false,
             failing_steps: 0,
-            lines: ProgressLines::default(),
+            progress_lines: ProgressLines::default(),
             removed: BTreeSet::new(),
             maintenance: super::maintenance::MaintenanceState::default(),
             _lock: lock,
         }
     }
 
-    /// Takes all waiting transactions (or waits up to `idle` for one), writes them, syncs once, publishes, calls the
+    /// Commits waiting transactions group by group (or waits up to `max_wait` for one), calls their
     /// [`super::OnCommit`]s in order, writes progress, and reclaims segments.
-    pub fn step(&mut self, idle: Duration) -> CommitStep {
+    pub fn step(&mut self, max_wait: Duration) -> CommitStep {
         let mut step = CommitStep::default();
-        let poisoned = self.spool.poisoned().is_some();
-        self.spool.queue.take(idle, self.stalled && !poisoned, MAX_GROUP, &mut self.backlog);
-        if !poisoned {
-            self.commit(&mut step);
+        let is_poisoned = self.spool.poisoned().is_some();
+        self.spool.queue.take(max_wait, self.is_stalled && !is_poisoned, MAX_GROUP_TRANSACTIONS, &mut self.backlog);
+        if !is_poisoned {
+            self.commit_backlog(&mut step);
             self.run_maintenance();
             self.repack(self.spool.clock.monotonic());
         }
@@ -129,7 +136,7 @@ impl Committer {
             self.refuse_all(reason, &mut step);
         }
         step.waiting = self.backlog.len() + self.spool.queue.len();
-        if step.waiting == 0 && self.buffer.capacity() > KEEP_BUFFER {
+        if step.waiting == 0 && self.buffer.capacity() > MAX_IDLE_BUFFER_BYTES {
             self.buffer = Vec::new();
         }
         step
@@ -159,7 +166,7 @@ impl Committer {
     }
 
     pub(super) fn is_stalled(&self) -> bool {
-        self.stalled
+        self.is_stalled
     }
 
     fn refuse_all(&mut self, reason: Reason, step: &mut CommitStep) {
@@ -168,35 +175,36 @@ impl Committer {
                 (queued.on_commit)(Err(reason));
                 step.failed += 1;
             }
-            self.spool.queue.take(Duration::ZERO, false, MAX_GROUP, &mut self.backlog);
+            self.spool.queue.take(Duration::ZERO, false, MAX_GROUP_TRANSACTIONS, &mut self.backlog);
             if self.backlog.is_empty() {
                 return;
             }
         }
     }
 
-    fn commit(&mut self, step: &mut CommitStep) {
-        let mut attempts = 0;
-        self.stalled = false;
+    fn commit_backlog(&mut self, step: &mut CommitStep) {
+        let mut write_failures = 0;
+        self.is_stalled = false;
         while !self.backlog.is_empty() {
             match self.commit_group() {
                 Ok(committed) => {
-                    (attempts, self.failing_steps) = (0, 0);
+                    (write_failures, self.failing_steps) = (0, 0);
                     step.committed += committed;
                 }
                 Err(GroupFailure::Full) => {
-                    self.stalled = true;
+                    self.is_stalled = true;
                     return;
                 }
                 Err(GroupFailure::NoFile) if self.failing_steps < MAX_FAILING_STEPS => {
-                    (self.failing_steps, self.stalled) = (self.failing_steps + 1, true);
+                    self.failing_steps += 1;
+                    self.is_stalled = true;
                     return;
                 }
                 Err(GroupFailure::NoFile) => return self.poison("no spool file can be created"),
-                Err(GroupFailure::RetryNow) => attempts += 1,
+                Err(GroupFailure::RetryNow) => write_failures += 1,
                 Err(GroupFailure::Poison(why)) => return self.poison(&why),
             }
-            if attempts >= MAX_WRITE_FAILURES {
+            if write_failures >= MAX_WRITE_FAILURES {
                 return self.poison("several writes in a row failed");
             }
         }
@@ -218,17 +226,17 @@ impl Committer {
     fn commit_group(&mut self) -> Result<usize, GroupFailure> {
         let now = self.spool.clock.now().0;
         self.buffer.clear();
-        let mut members = self.encode(now)?;
+        let mut members = self.encode_group(now)?;
         if members.is_empty() {
             self.close_active();
             self.open_segment(now)?;
-            members = self.encode(now)?;
+            members = self.encode_group(now)?;
         }
         if members.is_empty() {
             return Err(GroupFailure::Poison("a transaction does not fit into a segment of its own".to_owned()));
         }
-        match self.write() {
-            Ok(()) => Ok(self.publish(members, now)),
+        match self.write_group() {
+            Ok(()) => Ok(self.publish_group(members, now)),
             Err(failure) => {
                 self.put_back(members);
                 Err(failure)
@@ -244,12 +252,12 @@ impl Committer {
     }
 
     /// Encodes transactions into the buffer as long as they fit into the active segment.
-    fn encode(&mut self, now: u64) -> Result<Vec<GroupMember>, GroupFailure> {
+    fn encode_group(&mut self, now: u64) -> Result<Vec<GroupMember>, GroupFailure> {
         let mut members: Vec<GroupMember> = Vec::new();
         let Some(active) = &mut self.active else { return Ok(members) };
         let Ok(group) = u32::try_from(active.encoder.end()) else { return Ok(members) };
         let stamp = GroupStamp { group, committed: now };
-        while members.len() < MAX_GROUP && self.buffer.len() < MAX_GROUP_BYTES {
+        while members.len() < MAX_GROUP_TRANSACTIONS && self.buffer.len() < MAX_GROUP_BYTES {
             let Some(next) = self.backlog.front() else { break };
             if !is_valid(&next.transaction) {
                 self.put_back(members);
@@ -258,8 +266,7 @@ impl Committer {
             if next.reservation.has_own_file() {
                 break;
             }
-            let appended = active.encoder.append(&next.transaction, stamp, active.capacity, &mut self.buffer);
-            let encoded = match appended {
+            let encoded = match active.encoder.append(&next.transaction, stamp, active.capacity, &mut self.buffer) {
                 Ok(Some(encoded)) => encoded,
                 Ok(None) => break,
                 Err(SealError) => {
@@ -273,8 +280,8 @@ impl Committer {
         Ok(members)
     }
 
-    /// Writes the buffer after the written bytes, and syncs it.
-    fn write(&mut self) -> Result<(), GroupFailure> {
+    /// Writes the buffer to the end of the active segment, and syncs it.
+    fn write_group(&mut self) -> Result<(), GroupFailure> {
         let Some(active) = &mut self.active else { return Err(GroupFailure::RetryNow) };
         let failure = match active.file.write_at(active.written, &self.buffer) {
             Ok(written) if written == self.buffer.len() => None,
@@ -289,64 +296,65 @@ impl Committer {
             self.close_active();
             return Err(failure);
         }
-        let before = self.spool.clock.monotonic();
+        let began = self.spool.clock.monotonic();
         if let Err(error) = active.file.sync_data() {
             return Err(GroupFailure::Poison(format!("a sync failed: {error}")));
         }
-        let took = self.spool.clock.monotonic().saturating_sub(before);
-        self.spool.meters.sync_seconds.record(took.as_secs_f64());
-        self.spool.meters.commits.increment(1);
+        let took = self.spool.clock.monotonic().saturating_sub(began);
+        self.spool.metrics.sync_seconds.record(took.as_secs_f64());
+        self.spool.metrics.commits.increment(1);
         active.written += self.buffer.len() as u64;
-        self.newest.1 = active.written;
-        self.spool.room.set_active_free(active.capacity.saturating_sub(active.written));
+        self.newest_len = active.written;
+        self.spool.space.set_active_free(active.capacity.saturating_sub(active.written));
         Ok(())
     }
 
-    /// Makes the synced records visible, and answers.
-    fn publish(&mut self, members: Vec<GroupMember>, now: u64) -> usize {
+    /// Makes the synced records visible to their consumers, and calls the callbacks. Returns the number of
+    /// transactions.
+    fn publish_group(&mut self, members: Vec<GroupMember>, now: u64) -> usize {
         let Some(active) = &self.active else { return 0 };
-        let mut touched: Vec<usize> = Vec::new();
+        let mut consumers: Vec<usize> = Vec::new();
         let count = members.len();
         {
             let mut index = self.spool.index.lock();
             for GroupMember { encoded, end, .. } in &members {
-                // The encoder numbers the tables as the index does; a test ensures it.
+                // Always succeeds: the encoder numbers the table entries as the index does, which a test checks.
                 index.extend_tables(active.number, &encoded.additions);
-                touched.extend(index.commit(active.number, encoded, *end, now));
+                consumers.extend(index.commit(active.number, encoded, *end, now));
             }
-            touched.sort_unstable();
-            touched.dedup();
-            index.notify(&touched);
+            consumers.sort_unstable();
+            consumers.dedup();
+            index.notify(&consumers);
         }
         for GroupMember { queued, encoded, .. } in members {
             let QueuedTransaction { transaction, reservation, on_commit } = queued;
             drop(reservation);
-            let base = active.first + u64::from(encoded.first) + u64::from(encoded.leading);
-            let seqs: Vec<RecordSeq> = (base..).take(transaction.records.len()).map(RecordSeq).collect();
+            let first = active.first + u64::from(encoded.first) + u64::from(encoded.leading);
+            let seqs: Vec<RecordSeq> = (first..).take(transaction.records.len()).map(RecordSeq).collect();
             drop(transaction);
             on_commit(Ok(&seqs));
         }
         count
     }
 
-    /// Ends appending to the active segment.
+    /// Closes the active segment; nothing more will be appended to it.
     pub(super) fn close_active(&mut self) {
         let Some(active) = self.active.take() else { return };
-        // Best effort: bytes behind the valid length are never read.
-        let cut = active.file.set_len(active.written).is_ok();
-        let size = if cut { active.written } else { active.capacity };
+        // Best effort: bytes after the valid length are never read.
+        let is_truncated = active.file.set_len(active.written).is_ok();
+        let size = if is_truncated { active.written } else { active.capacity };
         self.spool.index.lock().close(active.number, size);
-        self.lines.add_closed(active.number, active.written);
-        self.spool.room.set_active(0, 0, size);
+        self.progress_lines.add_closed(active.number, active.written);
+        self.spool.space.set_active(0, 0, size);
     }
 
     /// Opens a segment that holds at least the first waiting transaction.
     fn open_segment(&mut self, now: u64) -> Result<(), GroupFailure> {
         let Some(next) = self.backlog.front_mut() else { return Err(GroupFailure::RetryNow) };
-        let need = max_encoded_size(&next.transaction);
+        let needed = max_encoded_size(&next.transaction);
         let spare = match next.reservation.take_own_file() {
-            Some(spare) if spare.size >= need + SEGMENT_HEADER as u64 => spare,
-            _ => self.spool.room.take_file(need).map_err(|reason| match reason {
+            Some(spare) if spare.size >= needed + SEGMENT_HEADER as u64 => spare,
+            _ => self.spool.space.take_file(needed).map_err(|reason| match reason {
                 Reason::SpoolFull => GroupFailure::Full,
                 _ => GroupFailure::NoFile,
             })?,
@@ -358,7 +366,7 @@ impl Committer {
                 Ok(())
             }
             Err(failure) => {
-                // Best effort: the next start removes leftovers.
+                // Best effort: the next start removes spare files.
                 let _ = self.directory.remove(&name);
                 Err(failure)
             }
@@ -367,35 +375,36 @@ impl Committer {
 
     /// Makes `spare` the next segment: header, sync, name, sync of the directory.
     fn activate(&mut self, spare: SpareFile, now: u64) -> Result<ActiveSegment, GroupFailure> {
-        let again = |error: std::io::Error| {
+        let to_failure = |error: std::io::Error| {
             tracing::warn!(%error, "a new spool file can't be used");
             if is_out_of_space(&error) { GroupFailure::Full } else { GroupFailure::RetryNow }
         };
         let mut salt = [0; 32];
         self.spool.rng.fill(&mut salt);
-        let number = self.newest.0 + 1;
+        let number = self.newest_number + 1;
         let first = self.spool.index.lock().next();
         let sealed = self.spool.settings.sealing;
-        let previous_len = self.newest.1;
+        let previous_len = self.newest_len;
         let header =
             SegmentHeader { sealed, number, first, created: now, previous_len, key_id: self.key.id_bytes(), salt };
         let cipher = SegmentCipher::new(&self.key, &salt, number, sealed)
             .map(Arc::new)
             .ok_or_else(|| GroupFailure::Poison("the cipher can't be set up".to_owned()))?;
         let bytes = header.encode();
-        if spare.file.write_at(0, &bytes).map_err(again)? != bytes.len() {
+        if spare.file.write_at(0, &bytes).map_err(to_failure)? != bytes.len() {
             return Err(GroupFailure::Full);
         }
-        spare.file.sync_data().map_err(again)?;
-        self.directory.rename(&spare.name, &segment_name(number)).map_err(again)?;
+        spare.file.sync_data().map_err(to_failure)?;
+        self.directory.rename(&spare.name, &segment_name(number)).map_err(to_failure)?;
         if let Err(error) = self.directory.sync() {
             return Err(GroupFailure::Poison(format!("a sync of the directory failed: {error}")));
         }
         let (capacity, written) = (spare.size, bytes.len() as u64);
         let segment = SpoolSegment::new(number, first, Arc::clone(&spare.file), Arc::clone(&cipher), written, capacity);
         self.spool.index.lock().add(segment);
-        self.newest = (number, written);
-        self.spool.room.set_active(capacity, capacity.saturating_sub(written), 0);
+        self.newest_number = number;
+        self.newest_len = written;
+        self.spool.space.set_active(capacity, capacity.saturating_sub(written), 0);
         Ok(ActiveSegment { number, first, file: spare.file, encoder: SegmentEncoder::new(cipher), capacity, written })
     }
 }
@@ -403,7 +412,7 @@ impl Committer {
 impl Drop for Committer {
     fn drop(&mut self) {
         self.spool.queue.close();
-        // Closed before the lock is released, so that the next owner of the folder has the file to itself.
+        // Closed before the folder's lock is released, so that the next process has the file to itself.
         self.spool.progress.lock().close();
     }
 }
@@ -421,8 +430,9 @@ fn is_valid(transaction: &Transaction) -> bool {
 /// Upper bound of the bytes that a transaction takes in an empty segment.
 fn max_encoded_size(transaction: &Transaction) -> u64 {
     let records = transaction.records.iter().map(|record| {
-        let names: usize = record.holders.iter().map(|name| name.len() + 7).sum();
-        record_size(record.body.len()) + names + 4
+        // Entries of the table record: 5 bytes and the name for each holder, 4 for the set and 2 for each member.
+        let table_entries: usize = record.holders.iter().map(|name| name.len() + 7).sum();
+        record_size(record.body.len()) + table_entries + 4
     });
     (records.sum::<usize>() + record_size(transaction.account.len() + 5) + COMMIT_SIZE) as u64
 }

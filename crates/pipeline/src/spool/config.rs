@@ -1,5 +1,5 @@
-//! The `spool:` section of the configuration, and the checked [`SpoolSettings`] made from it. [`SpoolSettings`] are
-//! valid: at least four segments fit into the limit. The app creates key files.
+//! [`SpoolConfig`]: the `spool:` section of the configuration; [`SpoolSettings`]: the valid settings made from it, with
+//! at least four segments in `max_size`. The app creates key files.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ impl Default for SpoolConfig {
 }
 
 impl SpoolConfig {
-    /// Checks the numbers; `fallback` is the directory if none is given.
+    /// Checks the values; `fallback` is the directory if none is given.
     ///
     /// # Errors
     /// Every problem at once.
@@ -76,8 +76,8 @@ impl SpoolConfig {
         };
         let quarantine = self.quarantine.max_size.map(|size| size.0);
         if quarantine.is_some_and(|size| size == 0 || size > max_size) {
-            let what = "must be more than zero, and at most the spool's max_size";
-            problems.push(FieldProblem::new("quarantine.max_size", what));
+            let problem = "must be more than zero, and at most the spool's max_size";
+            problems.push(FieldProblem::new("quarantine.max_size", problem));
         }
         let directory = self.directory.clone().unwrap_or_else(|| fallback.to_owned());
         if directory.as_os_str().is_empty() {
@@ -103,7 +103,7 @@ impl SpoolConfig {
                     problems.push(FieldProblem::new(format!("keys[{index}]"), "the same key is listed twice"));
                 }
                 Ok(key) => keys.push(key),
-                Err(what) => problems.push(FieldProblem::new(format!("keys[{index}]"), what)),
+                Err(problem) => problems.push(FieldProblem::new(format!("keys[{index}]"), problem)),
             }
         }
         if problems.is_empty() { Ok(keys) } else { Err(problems) }
@@ -139,19 +139,20 @@ impl SpoolSettings {
         max_size / 4
     }
 
-    /// Size at which the progress file is rewritten.
+    /// Size above which the progress file is rewritten once it has doubled.
     pub(super) fn progress_size(&self) -> u64 {
         (self.max_size / 32).min(4 << 20)
     }
 
-    /// Room reserved for writing progress on a full disk.
-    pub(super) fn cushion(&self) -> u64 {
+    /// Size of the file that is deleted on a full disk to make room for the progress file.
+    pub(super) fn cushion_size(&self) -> u64 {
         (self.max_size / 32).min(1 << 20)
     }
 
-    /// Bytes available to segments: the progress file, its successor and the cushion have their own room.
-    pub(super) fn room(&self) -> u64 {
-        self.max_size - 2 * self.progress_size() - self.cushion()
+    /// Maximum bytes that are allocated for files. The rest of `max_size` is for a rewrite of the progress file, and
+    /// for the cushion.
+    pub(super) fn max_allocated(&self) -> u64 {
+        self.max_size - 2 * self.progress_size() - self.cushion_size()
     }
 
     /// A sixteenth of the limit, at most 64 MiB; but no more than about 512 files, since each is held open.

@@ -1,5 +1,5 @@
-//! [`SegmentEncoder`]: turns transactions into the next bytes of one segment. Record numbers only grow. An encoder
-//! whose output could not be written must be discarded. Writing is in `commit`.
+//! [`SegmentEncoder`]: turns transactions into the next bytes of one segment. No record number is used twice, so an
+//! encoder whose output could not be written must be discarded. Writing is in `commit`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,12 +11,13 @@ use super::record::{
 };
 use super::transaction::{SpoolRecord, Transaction};
 
-/// The next bytes of a segment, and the numbers in use in it.
+/// See the module.
 pub(super) struct SegmentEncoder {
     cipher: Arc<SegmentCipher>,
-    /// Offset behind the last encoded record.
+    /// Offset after the last encoded record.
     end: u64,
-    record: u32,
+    next_record: u32,
+    /// Numbers of the names and holder sets in the segment's tables.
     names: HashMap<Arc<str>, u16>,
     sets: HashMap<Vec<u16>, u16>,
 }
@@ -36,7 +37,7 @@ pub(super) struct EncodedTransaction {
     pub(super) first: u32,
     /// All records, including internal ones, in order.
     pub(super) records: Vec<PlacedRecord>,
-    /// Number of internal records before the caller's own (0 or 1).
+    /// Number of internal records before the transaction's own (0 or 1).
     pub(super) leading: u32,
     /// Names and sets that the transaction adds to the segment's tables.
     pub(super) additions: TableAdditions,
@@ -62,7 +63,7 @@ impl TableAdditions {
     }
 }
 
-/// The header fields of a record that the encoder does not know by itself.
+/// The fields of a record's header that depend on its transaction; the encoder adds the others.
 #[derive(Clone, Copy)]
 struct HeaderFields<'a> {
     kind: u8,
@@ -90,16 +91,16 @@ impl SegmentEncoder {
         let (mut names, mut sets) = (HashMap::new(), HashMap::new());
         names.insert(Arc::from(""), 0);
         sets.insert(Vec::new(), 0);
-        Self { cipher, end: SEGMENT_HEADER as u64, record: 0, names, sets }
+        Self { cipher, end: SEGMENT_HEADER as u64, next_record: 0, names, sets }
     }
 
-    /// Offset behind the last encoded record.
+    /// Offset after the last encoded record.
     pub(super) fn end(&self) -> u64 {
         self.end
     }
 
-    /// Appends `transaction` to `out`, which must be written directly after the bytes encoded before, if it ends at or
-    /// before `capacity`. `Ok(None)`: it does not fit, and nothing changed.
+    /// Appends `transaction` to `out` if it ends at or before the offset `capacity`; the bytes must be written directly
+    /// after those encoded before. `Ok(None)`: the transaction does not fit, and nothing changed.
     ///
     /// # Errors
     /// A record can't be sealed; neither `out` nor the encoder may be used any more.
@@ -110,17 +111,18 @@ impl SegmentEncoder {
         capacity: u64,
         out: &mut Vec<u8>,
     ) -> Result<Option<EncodedTransaction>, SealError> {
-        let Some(additions) = self.missing_names(transaction) else { return Ok(None) };
-        let table = additions.encode_body();
-        let bodies: usize = transaction.records.iter().map(|record| record_size(record.body.len())).sum();
-        let size = bodies + COMMIT_SIZE + if table.is_empty() { 0 } else { record_size(table.len()) };
+        let Some(additions) = self.missing_entries(transaction) else { return Ok(None) };
+        let table_body = additions.encode_body();
+        let own_records: usize = transaction.records.iter().map(|record| record_size(record.body.len())).sum();
+        let table_record = if table_body.is_empty() { 0 } else { record_size(table_body.len()) };
+        let size = own_records + COMMIT_SIZE + table_record;
         let records = u32::try_from(transaction.records.len()).ok().and_then(|records| records.checked_add(2));
-        let numbers = records.and_then(|records| self.record.checked_add(records));
-        if self.end.saturating_add(size as u64) > capacity || numbers.is_none() {
+        let last_number = records.and_then(|records| self.next_record.checked_add(records));
+        if self.end.saturating_add(size as u64) > capacity || last_number.is_none() {
             return Ok(None);
         }
         out.reserve(size);
-        let encoded = self.encode_transaction(transaction, &additions, &table, stamp, out).ok_or(SealError)?;
+        let encoded = self.encode_transaction(transaction, &additions, &table_body, stamp, out).ok_or(SealError)?;
         Ok(Some(EncodedTransaction { additions, ..encoded }))
     }
 
@@ -128,18 +130,18 @@ impl SegmentEncoder {
         &mut self,
         transaction: &Transaction,
         additions: &TableAdditions,
-        table: &[u8],
+        table_body: &[u8],
         stamp: GroupStamp,
         out: &mut Vec<u8>,
     ) -> Option<EncodedTransaction> {
         self.names.extend(additions.names.iter().map(|(id, name)| (Arc::clone(name), *id)));
         self.sets.extend(additions.sets.iter().map(|(id, members)| (members.clone(), *id)));
-        let mut encoded = EncodedTransaction { first: self.record, ..EncodedTransaction::default() };
+        let mut encoded = EncodedTransaction { first: self.next_record, ..EncodedTransaction::default() };
         let mut hash = TransactionHash::default();
         let internal = HeaderFields { kind: KIND_TABLE, account: 0, account_name: "", set: 0, stamp };
-        if !table.is_empty() {
+        if !table_body.is_empty() {
             encoded.leading = 1;
-            encoded.records.push(self.encode_record(internal, table, &mut hash, out)?);
+            encoded.records.push(self.encode_record(internal, table_body, &mut hash, out)?);
         }
         let account = self.names.get(&transaction.account).copied()?;
         for record in &transaction.records {
@@ -148,13 +150,8 @@ impl SegmentEncoder {
             let fields = HeaderFields { kind: record.kind as u8, account, account_name, set, stamp };
             encoded.records.push(self.encode_record(fields, &record.body, &mut hash, out)?);
         }
-        let body = hash.commit_body();
-        encoded.records.push(self.encode_record(
-            HeaderFields { kind: KIND_COMMIT, ..internal },
-            &body,
-            &mut hash,
-            out,
-        )?);
+        let (fields, body) = (HeaderFields { kind: KIND_COMMIT, ..internal }, hash.commit_body());
+        encoded.records.push(self.encode_record(fields, &body, &mut hash, out)?);
         Some(encoded)
     }
 
@@ -167,13 +164,14 @@ impl SegmentEncoder {
     ) -> Option<PlacedRecord> {
         let HeaderFields { kind, account, account_name, set, stamp: GroupStamp { group, committed } } = fields;
         let len = u32::try_from(body.len() + TAG).ok()?;
-        let mut header = RecordHeader { len, checksum: 0, record: self.record, group, committed, account, set, kind };
+        let record = self.next_record;
+        let mut header = RecordHeader { len, checksum: 0, record, group, committed, account, set, kind };
         let tail = header.tail();
         let start = out.len();
         out.resize(start + RECORD_HEADER, 0);
         out.extend_from_slice(body);
         let stored = out.get_mut(start + RECORD_HEADER..)?;
-        let tag = self.cipher.seal(&tail, header.record, account_name, stored)?;
+        let tag = self.cipher.seal(&tail, record, account_name, stored)?;
         out.extend_from_slice(&tag);
         let stored = out.get(start + RECORD_HEADER..)?;
         header.checksum = crc32c::crc32c_append(self.cipher.checksum_start(&tail), stored);
@@ -184,11 +182,11 @@ impl SegmentEncoder {
         out.resize(start + size, 0);
         let placed = PlacedRecord { offset: u32::try_from(self.end).ok()?, account, set };
         self.end += size as u64;
-        self.record += 1;
+        self.next_record += 1;
         Some(placed)
     }
 
-    /// The set's member numbers, each once, in rising order. `None`: a name is not in the table.
+    /// Numbers of the record's holders, each once, in rising order. `None`: a name is not in the table.
     fn member_numbers(&self, record: &SpoolRecord) -> Option<Vec<u16>> {
         let mut members =
             record.holders.iter().map(|name| self.names.get(name).copied()).collect::<Option<Vec<_>>>()?;
@@ -198,21 +196,21 @@ impl SegmentEncoder {
     }
 
     /// Names and sets of the transaction that the tables lack. `None`: the tables are full.
-    fn missing_names(&self, transaction: &Transaction) -> Option<TableAdditions> {
+    fn missing_entries(&self, transaction: &Transaction) -> Option<TableAdditions> {
         let mut additions = TableAdditions::default();
-        let mut fresh: HashMap<Arc<str>, u16> = HashMap::new();
+        let mut new_names: HashMap<Arc<str>, u16> = HashMap::new();
         let names = transaction.records.iter().flat_map(|record| record.holders.iter());
         for name in std::iter::once(&transaction.account).chain(names) {
-            if self.names.contains_key(name) || fresh.contains_key(name) {
+            if self.names.contains_key(name) || new_names.contains_key(name) {
                 continue;
             }
-            let id = u16::try_from(self.names.len() + fresh.len()).ok()?;
-            fresh.insert(Arc::clone(name), id);
+            let id = u16::try_from(self.names.len() + new_names.len()).ok()?;
+            new_names.insert(Arc::clone(name), id);
             additions.names.push((id, Arc::clone(name)));
         }
         for record in &transaction.records {
-            let number = |name: &Arc<str>| self.names.get(name).or_else(|| fresh.get(name)).copied();
-            let mut members = record.holders.iter().map(number).collect::<Option<Vec<_>>>()?;
+            let find_id = |name: &Arc<str>| self.names.get(name).or_else(|| new_names.get(name)).copied();
+            let mut members = record.holders.iter().map(find_id).collect::<Option<Vec<_>>>()?;
             members.sort_unstable();
             members.dedup();
             if self.sets.contains_key(&members) || additions.sets.iter().any(|(_, known)| *known == members) {

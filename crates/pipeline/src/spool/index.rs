@@ -1,6 +1,6 @@
 //! [`SpoolIndex`]: the records in all segments, and the consumers that still need them. Segments are in rising order of
-//! number and position; counts per consumer agree with the segments'. Bodies are read in `read`; the spool holds the
-//! lock.
+//! number and position; the counts of each consumer are the sums of its counts in the segments. Bodies are read in
+//! `read`; `spool_handle` has the lock.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use super::transaction::RecordSeq;
 
 struct ConsumerState {
     name: Arc<str>,
-    configured: bool,
+    is_configured: bool,
+    /// Pending records and their bytes.
     records: u64,
     bytes: u64,
     /// Bytes that are being repacked, and exist twice until that is done.
@@ -52,18 +53,18 @@ pub(super) type DoneRun = (usize, u64, u32);
 /// Positions transferred between consumers: numbers of giver and receiver, first position, count.
 pub(super) type TransferRun = (usize, usize, u64, u32);
 
-/// Everything that is held.
+/// See the module.
 pub(super) struct SpoolIndex {
     segments: VecDeque<SpoolSegment>,
     consumers: Vec<ConsumerState>,
     by_name: HashMap<Arc<str>, usize>,
-    /// Number of records in memory.
+    /// Number of records in the segments.
     records: u64,
     /// Lower bound of the next record's position.
     next: u64,
-    /// Finished positions since the committer's last call.
+    /// Positions that were finished since [`SpoolIndex::take_done_log`] was called last.
     done_log: Vec<DoneRun>,
-    /// Transferred positions since the committer's last call.
+    /// Positions that were transferred since [`SpoolIndex::take_transfer_log`] was called last.
     transfer_log: Vec<TransferRun>,
 }
 
@@ -80,7 +81,7 @@ impl SpoolIndex {
         }
     }
 
-    /// Number of records in memory, including internal ones.
+    /// Number of records in the segments, including internal ones.
     pub(super) fn records(&self) -> u64 {
         self.records
     }
@@ -99,17 +100,17 @@ impl SpoolIndex {
         self.segments.iter()
     }
 
-    /// The consumer's number; assigned if the consumer is new.
-    pub(super) fn consumer(&mut self, name: &Arc<str>) -> usize {
-        if let Some(known) = self.by_name.get(name) {
-            return *known;
+    /// The consumer's number, assigned if the consumer is new.
+    pub(super) fn consumer_number(&mut self, name: &Arc<str>) -> usize {
+        if let Some(number) = self.by_name.get(name) {
+            return *number;
         }
         let number = self.consumers.len();
         self.by_name.insert(Arc::clone(name), number);
         let (changed, _) = watch::channel(0);
         self.consumers.push(ConsumerState {
             name: Arc::clone(name),
-            configured: false,
+            is_configured: false,
             records: 0,
             bytes: 0,
             repacking_bytes: 0,
@@ -123,16 +124,16 @@ impl SpoolIndex {
     }
 
     pub(super) fn watch(&mut self, name: &str) -> watch::Receiver<u64> {
-        let number = self.consumer(&Arc::from(name));
+        let number = self.consumer_number(&Arc::from(name));
         self.consumers.get(number).map_or_else(|| watch::channel(0).1, |consumer| consumer.changed.subscribe())
     }
 
     pub(super) fn set_configured(&mut self, names: &[Arc<str>]) {
         for name in names {
-            self.consumer(name);
+            self.consumer_number(name);
         }
         for consumer in &mut self.consumers {
-            consumer.configured = names.contains(&consumer.name);
+            consumer.is_configured = names.contains(&consumer.name);
         }
     }
 
@@ -149,21 +150,22 @@ impl SpoolIndex {
         self.segments.push_back(segment);
     }
 
-    fn segment_position(&self, number: u64) -> Option<usize> {
-        let at = self.segments.partition_point(|segment| segment.number < number);
-        self.segments.get(at).filter(|segment| segment.number == number).map(|_| at)
+    /// Index in `segments` of the segment with this number.
+    fn segment_index(&self, number: u64) -> Option<usize> {
+        let index = self.segments.partition_point(|segment| segment.number < number);
+        self.segments.get(index).filter(|segment| segment.number == number).map(|_| index)
     }
 
     /// Marks segment `number` as complete, with a file of `size` bytes.
     pub(super) fn close(&mut self, number: u64, size: u64) {
-        if let Some(segment) = self.segment_position(number).and_then(|at| self.segments.get_mut(at)) {
+        if let Some(segment) = self.segment_index(number).and_then(|index| self.segments.get_mut(index)) {
             segment.close(size);
         }
     }
 
     /// Removes a segment whose file is deleted; returns the bytes that it took.
     pub(super) fn remove(&mut self, number: u64) -> u64 {
-        let Some(segment) = self.segment_position(number).and_then(|at| self.segments.remove(at)) else { return 0 };
+        let Some(segment) = self.segment_index(number).and_then(|index| self.segments.remove(index)) else { return 0 };
         self.records = self.records.saturating_sub(segment.records());
         segment.size
     }
@@ -175,23 +177,23 @@ impl SpoolIndex {
 
     /// Whether segment `number` has records, none of which is pending.
     pub(super) fn is_finished(&self, number: u64) -> bool {
-        self.segment_position(number).and_then(|at| self.segments.get(at)).is_some_and(SpoolSegment::is_finished)
+        self.segment_index(number).and_then(|index| self.segments.get(index)).is_some_and(SpoolSegment::is_finished)
     }
 
     /// Adds to the tables of segment `number`. Returns false if the numbers don't continue the existing ones.
     pub(super) fn extend_tables(&mut self, number: u64, additions: &TableAdditions) -> bool {
-        let Some(at) = self.segment_position(number) else { return false };
+        let Some(index) = self.segment_index(number) else { return false };
         for (id, name) in &additions.names {
-            if !self.segments.get_mut(at).is_some_and(|segment| segment.add_name(*id, Arc::clone(name))) {
+            if !self.segments.get_mut(index).is_some_and(|segment| segment.add_name(*id, Arc::clone(name))) {
                 return false;
             }
         }
         for (id, members) in &additions.sets {
-            let Some(segment) = self.segments.get(at) else { return false };
+            let Some(segment) = self.segments.get(index) else { return false };
             let names: Option<Vec<Arc<str>>> = members.iter().map(|member| segment.name(*member).cloned()).collect();
             let Some(names) = names else { return false };
-            let consumers = names.iter().map(|name| self.consumer(name)).collect();
-            if !self.segments.get_mut(at).is_some_and(|segment| segment.add_set(*id, consumers)) {
+            let consumers = names.iter().map(|name| self.consumer_number(name)).collect();
+            if !self.segments.get_mut(index).is_some_and(|segment| segment.add_set(*id, consumers)) {
                 return false;
             }
         }
@@ -200,63 +202,67 @@ impl SpoolIndex {
 
     /// Adds a committed transaction of segment `number` that ends at offset `end`. Returns the consumers that need it.
     pub(super) fn commit(&mut self, number: u64, encoded: &EncodedTransaction, end: u64, committed: u64) -> Vec<usize> {
-        let mut touched = Vec::new();
-        let Some(at) = self.segment_position(number) else { return touched };
-        let Some(segment) = self.segments.get_mut(at) else { return touched };
+        let mut needed_by = Vec::new();
+        let Some(index) = self.segment_index(number) else { return needed_by };
+        let Some(segment) = self.segments.get_mut(index) else { return needed_by };
         let consumers = &mut self.consumers;
         segment.commit(encoded, end, committed, |consumer, bytes| {
-            if let Some(waits) = consumers.get_mut(consumer) {
-                waits.records += 1;
-                waits.bytes += bytes;
+            if let Some(state) = consumers.get_mut(consumer) {
+                state.records += 1;
+                state.bytes += bytes;
             }
-            if !touched.contains(&consumer) {
-                touched.push(consumer);
+            if !needed_by.contains(&consumer) {
+                needed_by.push(consumer);
             }
         });
         self.next = self.next.max(segment.next());
         self.records += encoded.records.len() as u64;
-        touched
+        needed_by
     }
 
     /// Marks one position as done; returns whether it was pending.
     pub(super) fn mark_done(&mut self, consumer: usize, seq: u64) -> bool {
-        let at = self.segments.partition_point(|segment| segment.next() <= seq);
-        let Some(segment) = self.segments.get_mut(at) else { return false };
-        let record = seq.checked_sub(segment.first).and_then(|record| u32::try_from(record).ok());
-        let Some(bytes) = record.and_then(|record| segment.mark_done(consumer, record)) else { return false };
-        if let Some(waits) = self.consumers.get_mut(consumer) {
-            waits.records = waits.records.saturating_sub(1);
-            waits.bytes = waits.bytes.saturating_sub(bytes);
+        let Some((segment, record)) = self.locate_mut(seq) else { return false };
+        let Some(bytes) = segment.mark_done(consumer, record) else { return false };
+        if let Some(state) = self.consumers.get_mut(consumer) {
+            state.records = state.records.saturating_sub(1);
+            state.bytes = state.bytes.saturating_sub(bytes);
         }
         true
+    }
+
+    /// The segment of this position, and the record's number in it.
+    fn locate_mut(&mut self, seq: u64) -> Option<(&mut SpoolSegment, u32)> {
+        let index = self.segments.partition_point(|segment| segment.next() <= seq);
+        let segment = self.segments.get_mut(index)?;
+        let record = u32::try_from(seq.checked_sub(segment.first)?).ok()?;
+        Some((segment, record))
     }
 
     /// Transfers the record at this position from `from` to `to`. Returns false if `from` does not hold it, or `to`
     /// holds or held it in its own name.
     pub(super) fn transfer_record(&mut self, from: usize, to: usize, seq: u64) -> bool {
-        let at = self.segments.partition_point(|segment| segment.next() <= seq);
-        let Some(segment) = self.segments.get_mut(at) else { return false };
-        let record = seq.checked_sub(segment.first).and_then(|record| u32::try_from(record).ok());
-        let Some(bytes) = record.and_then(|record| segment.transfer_record(from, to, record)) else { return false };
-        if let Some(waits) = self.consumers.get_mut(from) {
-            waits.records = waits.records.saturating_sub(1);
-            waits.bytes = waits.bytes.saturating_sub(bytes);
+        let Some((segment, record)) = self.locate_mut(seq) else { return false };
+        let Some(bytes) = segment.transfer_record(from, to, record) else { return false };
+        if let Some(giver) = self.consumers.get_mut(from) {
+            giver.records = giver.records.saturating_sub(1);
+            giver.bytes = giver.bytes.saturating_sub(bytes);
         }
-        if let Some(waits) = self.consumers.get_mut(to) {
-            waits.records += 1;
-            waits.bytes += bytes;
+        if let Some(receiver) = self.consumers.get_mut(to) {
+            receiver.records += 1;
+            receiver.bytes += bytes;
         }
         true
     }
 
-    /// As `give`, by name; adds the transfer to the log.
+    /// As [`SpoolIndex::transfer_record`], by name; adds the transfer to the log.
     pub(super) fn transfer_by_name(&mut self, from: &Arc<str>, to: &Arc<str>, seq: u64) -> bool {
-        let (from, to) = (self.consumer(from), self.consumer(to));
-        let given = from != to && self.transfer_record(from, to, seq);
-        if given {
+        let (from, to) = (self.consumer_number(from), self.consumer_number(to));
+        let is_transferred = from != to && self.transfer_record(from, to, seq);
+        if is_transferred {
             match self.transfer_log.last_mut() {
-                Some((by, whom, first, count))
-                    if (*by, *whom) == (from, to) && first.saturating_add(u64::from(*count)) == seq =>
+                Some((giver, receiver, first, count))
+                    if (*giver, *receiver) == (from, to) && first.saturating_add(u64::from(*count)) == seq =>
                 {
                     *count = count.saturating_add(1);
                 }
@@ -264,28 +270,30 @@ impl SpoolIndex {
             }
             self.notify(&[to]);
         }
-        given
+        is_transferred
     }
 
     /// Marks positions as done for `consumer`; adds those that were pending to the log, and returns their number.
     pub(super) fn finish_records(&mut self, consumer: usize, seqs: impl IntoIterator<Item = u64>) -> u64 {
-        let mut news = 0;
+        let mut finished = 0;
         for seq in seqs {
             if !self.mark_done(consumer, seq) {
                 continue;
             }
-            news += 1;
+            finished += 1;
             match self.done_log.last_mut() {
-                Some((who, first, count)) if *who == consumer && first.saturating_add(u64::from(*count)) == seq => {
+                Some((last_consumer, first, count))
+                    if *last_consumer == consumer && first.saturating_add(u64::from(*count)) == seq =>
+                {
                     *count = count.saturating_add(1);
                 }
                 _ => self.done_log.push((consumer, seq, 1)),
             }
         }
-        news
+        finished
     }
 
-    /// As `done`, by name.
+    /// As [`SpoolIndex::finish_records`], by name.
     pub(super) fn finish_by_name(&mut self, consumer: &str, seqs: impl IntoIterator<Item = u64>) -> u64 {
         self.by_name.get(consumer).copied().map_or(0, |consumer| self.finish_records(consumer, seqs))
     }
@@ -293,34 +301,34 @@ impl SpoolIndex {
     /// Positions pending for `consumer`, up to and including `through`.
     pub(super) fn pending_positions(&self, consumer: &str, through: u64) -> Vec<u64> {
         let Some(consumer) = self.by_name.get(consumer).copied() else { return Vec::new() };
-        let all = self.segments.iter().flat_map(|segment| {
+        let positions = self.segments.iter().flat_map(|segment| {
             segment.pending_from(consumer, 0).map(|record| segment.first.saturating_add(u64::from(record)))
         });
-        all.take_while(|seq| *seq <= through).collect()
+        positions.take_while(|seq| *seq <= through).collect()
     }
 
-    /// Bytes pending for `consumer`.
+    /// Bytes pending for `consumer`, without copies that are being repacked.
     pub(super) fn pending_bytes(&self, consumer: &str) -> u64 {
-        let known = self.by_name.get(consumer).and_then(|number| self.consumers.get(*number));
-        known.map_or(0, |consumer| consumer.bytes.saturating_sub(consumer.repacking_bytes))
+        let state = self.by_name.get(consumer).and_then(|number| self.consumers.get(*number));
+        state.map_or(0, |state| state.bytes.saturating_sub(state.repacking_bytes))
     }
 
-    /// Closed segments in which only `consumer` has pending records, of at most half the segment and `most` bytes;
-    /// those with the fewest bytes first.
-    pub(super) fn sparse_segments(&self, consumer: &str, most: u64) -> Vec<(u64, u64)> {
+    /// Closed segments in which only `consumer` has pending records, and these are at most half of the segment and at
+    /// most `max_bytes`: number and pending bytes, those with the fewest bytes first.
+    pub(super) fn sparse_segments(&self, consumer: &str, max_bytes: u64) -> Vec<(u64, u64)> {
         let Some(consumer) = self.by_name.get(consumer).copied() else { return Vec::new() };
-        let needed = self.segments.iter().filter_map(|segment| {
+        let sparse = self.segments.iter().filter_map(|segment| {
             let bytes = segment.bytes_if_only(consumer)?;
-            (bytes <= most.min(segment.size / 2)).then_some((segment.number, bytes))
+            (bytes <= max_bytes.min(segment.size / 2)).then_some((segment.number, bytes))
         });
-        let mut sparse: Vec<(u64, u64)> = needed.collect();
+        let mut sparse: Vec<(u64, u64)> = sparse.collect();
         sparse.sort_by_key(|(_, bytes)| *bytes);
         sparse
     }
 
     /// Records of segment `number` that are pending for `consumer`.
     pub(super) fn plan_segment(&self, consumer: &str, number: u64) -> Vec<PlannedRead> {
-        let segment = self.segment_position(number).and_then(|at| self.segments.get(at));
+        let segment = self.segment_index(number).and_then(|index| self.segments.get(index));
         let (Some(segment), Some(consumer)) = (segment, self.by_name.get(consumer)) else { return Vec::new() };
         segment.pending_from(*consumer, 0).filter_map(|record| PlannedRead::for_record(segment, record)).collect()
     }
@@ -336,9 +344,9 @@ impl SpoolIndex {
     /// Ends the repacking of pairs of old and new positions. If the consumer no longer needs the old record (it was
     /// dropped or transferred), the new one is marked as done, too.
     pub(super) fn end_repack(&mut self, consumer: &str, bytes: u64, seqs: impl IntoIterator<Item = (u64, u64)>) {
-        for (before, now) in seqs {
-            if self.finish_by_name(consumer, [before]) == 0 {
-                self.finish_by_name(consumer, [now]);
+        for (old, new) in seqs {
+            if self.finish_by_name(consumer, [old]) == 0 {
+                self.finish_by_name(consumer, [new]);
             }
         }
         if let Some(consumer) = self.by_name.get(consumer).and_then(|number| self.consumers.get_mut(*number)) {
@@ -346,17 +354,17 @@ impl SpoolIndex {
         }
     }
 
-    /// Positions of the oldest pending records of `consumer`, so many that the others have at most `keep` bytes.
+    /// Positions of the oldest pending records of `consumer`: so many that the others have at most `keep` bytes.
     pub(super) fn oldest_beyond(&self, consumer: &str, keep: u64) -> Vec<u64> {
-        let mut over = self.pending_bytes(consumer).saturating_sub(keep);
+        let mut excess = self.pending_bytes(consumer).saturating_sub(keep);
         let mut oldest = Vec::new();
         let Some(consumer) = self.by_name.get(consumer).copied() else { return oldest };
         for segment in &self.segments {
             for record in segment.pending_from(consumer, 0) {
-                if over == 0 {
+                if excess == 0 {
                     return oldest;
                 }
-                over = over.saturating_sub(segment.record_range(record).map_or(0, |(_, size)| size));
+                excess = excess.saturating_sub(segment.record_range(record).map_or(0, |(_, size)| size));
                 oldest.push(segment.first.saturating_add(u64::from(record)));
             }
         }
@@ -375,12 +383,12 @@ impl SpoolIndex {
 
     /// All transfers in the existing segments.
     pub(super) fn transfer_runs(&self) -> Vec<TransferRun> {
-        let of = |segment: &SpoolSegment| {
+        let runs_of = |segment: &SpoolSegment| {
             let first = segment.first;
             let runs = segment.transfer_runs().into_iter();
             runs.map(move |(from, to, record, count)| (from, to, first.saturating_add(u64::from(record)), count))
         };
-        self.segments.iter().flat_map(of).collect()
+        self.segments.iter().flat_map(runs_of).collect()
     }
 
     /// All finished positions in the existing segments.
@@ -388,40 +396,39 @@ impl SpoolIndex {
         let mut runs = Vec::new();
         for segment in &self.segments {
             for consumer in segment.consumers() {
-                let here = segment.done_runs(consumer);
-                runs.extend(
-                    here.iter()
-                        .map(|(first, count)| (consumer, segment.first.saturating_add(u64::from(*first)), *count)),
-                );
+                for (first, count) in segment.done_runs(consumer) {
+                    runs.push((consumer, segment.first.saturating_add(u64::from(first)), count));
+                }
             }
         }
         runs
     }
 
-    /// The next records that `consumer` may read, of one account or of all; `most`: bytes and records.
+    /// The next records that `consumer` may read, of one account or of all. The first one may exceed `max_bytes`.
     pub(super) fn plan_reads(
         &self,
         consumer: &str,
-        of: Option<&str>,
+        only_account: Option<&str>,
         after: Option<RecordSeq>,
-        most: (usize, usize),
+        max_bytes: usize,
+        max_records: usize,
     ) -> Vec<PlannedRead> {
         let mut plan = Vec::new();
         let Some(consumer) = self.by_name.get(consumer).copied() else { return plan };
         let start = after.map_or(0, |after| after.0.saturating_add(1));
-        let skip = self.segments.partition_point(|segment| segment.next() <= start);
-        let mut room = most.0 as u64;
-        for segment in self.segments.iter().skip(skip) {
+        let skipped = self.segments.partition_point(|segment| segment.next() <= start);
+        let mut bytes_left = max_bytes as u64;
+        for segment in self.segments.iter().skip(skipped) {
             let from = u32::try_from(start.saturating_sub(segment.first)).unwrap_or(u32::MAX);
             for record in segment.pending_from(consumer, from) {
-                if of.is_some_and(|of| segment.account(record).is_some_and(|account| **account != *of)) {
+                if only_account.is_some_and(|only| segment.account(record).is_some_and(|account| **account != *only)) {
                     continue;
                 }
                 let Some(planned) = PlannedRead::for_record(segment, record) else { continue };
-                if plan.len() >= most.1 || (planned.size > room && !plan.is_empty()) {
+                if plan.len() >= max_records || (planned.size > bytes_left && !plan.is_empty()) {
                     return plan;
                 }
-                room = room.saturating_sub(planned.size);
+                bytes_left = bytes_left.saturating_sub(planned.size);
                 plan.push(planned);
             }
         }
@@ -432,8 +439,8 @@ impl SpoolIndex {
     pub(super) fn plan_positions(&self, consumer: &str, seqs: &[RecordSeq]) -> Vec<PlannedRead> {
         let Some(consumer) = self.by_name.get(consumer).copied() else { return Vec::new() };
         let planned = seqs.iter().filter_map(|seq| {
-            let at = self.segments.partition_point(|segment| segment.next() <= seq.0);
-            let segment = self.segments.get(at)?;
+            let index = self.segments.partition_point(|segment| segment.next() <= seq.0);
+            let segment = self.segments.get(index)?;
             let record = u32::try_from(seq.0.checked_sub(segment.first)?).ok()?;
             if segment.is_pending(consumer, record) { PlannedRead::for_record(segment, record) } else { None }
         });
@@ -454,21 +461,23 @@ impl SpoolIndex {
         let mut first: Vec<Option<(RecordSeq, UnixNanos)>> = vec![None; self.consumers.len()];
         for segment in &mut self.segments {
             for consumer in segment.holders() {
-                let Some(known @ None) = first.get_mut(consumer) else { continue };
+                let Some(first @ None) = first.get_mut(consumer) else { continue };
                 let Some(record) = segment.first_pending(consumer) else { continue };
                 let seq = RecordSeq(segment.first.saturating_add(u64::from(record)));
-                *known = Some((seq, UnixNanos(segment.commit_time(record))));
+                *first = Some((seq, UnixNanos(segment.commit_time(record))));
             }
         }
-        let all = self.consumers.iter().zip(first).filter(|(consumer, _)| consumer.configured || consumer.records > 0);
-        all.map(|(consumer, first)| ConsumerStatus {
-            name: Arc::clone(&consumer.name),
-            configured: consumer.configured,
-            records: consumer.records,
-            bytes: consumer.bytes,
-            first: first.map(|(seq, _)| seq),
-            oldest: first.map(|(_, time)| time),
-        })
-        .collect()
+        let shown =
+            self.consumers.iter().zip(first).filter(|(consumer, _)| consumer.is_configured || consumer.records > 0);
+        shown
+            .map(|(consumer, first)| ConsumerStatus {
+                name: Arc::clone(&consumer.name),
+                configured: consumer.is_configured,
+                records: consumer.records,
+                bytes: consumer.bytes,
+                first: first.map(|(seq, _)| seq),
+                oldest: first.map(|(_, time)| time),
+            })
+            .collect()
     }
 }

@@ -1,5 +1,5 @@
-//! [`SpoolKey`]: the key that seals the spool. It is never printed; its id is a hash of the key, so that keys can't be
-//! confused. The cipher is in `cipher`; the app handles key files.
+//! [`SpoolKey`]: the key that seals the spool. It is never printed; its id, a hash of the key, is public. The cipher is
+//! in `cipher`; the app handles key files.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -36,15 +36,15 @@ impl SpoolKey {
     /// # Errors
     /// A fixed text.
     pub fn from_secret(secret: &Secret) -> Result<Self, &'static str> {
-        const WRONG: &str = "must be 32 bytes, as base64 or hex";
+        const INVALID: &str = "must be 32 bytes, as base64 or hex";
         let text = secret.expose().trim();
         let decoded = if text.len() == 64 {
-            Zeroizing::new(decode_hex(text.as_bytes()).ok_or(WRONG)?)
+            Zeroizing::new(decode_hex(text.as_bytes()).ok_or(INVALID)?)
         } else {
             let engines = [&STANDARD, &STANDARD_NO_PAD, &URL_SAFE, &URL_SAFE_NO_PAD];
-            Zeroizing::new(engines.iter().find_map(|engine| engine.decode(text).ok()).ok_or(WRONG)?)
+            Zeroizing::new(engines.iter().find_map(|engine| engine.decode(text).ok()).ok_or(INVALID)?)
         };
-        let bytes = Zeroizing::new(<[u8; 32]>::try_from(decoded.as_slice()).map_err(|_| WRONG)?);
+        let bytes = Zeroizing::new(<[u8; 32]>::try_from(decoded.as_slice()).map_err(|_| INVALID)?);
         Ok(Self::from_bytes(*bytes))
     }
 
@@ -65,8 +65,8 @@ impl SpoolKey {
         hex::encode(&self.id)
     }
 
-    /// Derives a key for another file beside the spool: HKDF-SHA256 of this one. `info` names the use, `salt` is the
-    /// file's own.
+    /// Derives a key for another file next to the spool, with HKDF-SHA256. `salt` is the file's own; `info` names the
+    /// use.
     pub fn derive(&self, salt: &[u8; 32], info: &[u8]) -> Zeroizing<[u8; 32]> {
         let mut derived = Zeroizing::new([0; 32]);
         // HKDF can output 32 bytes, so it can't fail.

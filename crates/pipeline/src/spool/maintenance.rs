@@ -11,8 +11,7 @@ use crate::outcome::Reason;
 
 use super::commit::Committer;
 use super::progress::{ProgressFile, ProgressLines};
-use super::progress_lines::name_transfer;
-use super::progress_lines::take_progress_lines;
+use super::progress_lines::{name_done, name_transfer, take_progress_lines};
 use super::record::segment_name;
 use super::space::CUSHION;
 
@@ -22,20 +21,22 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Interval of updating gauges.
 const METRICS_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of one write when the cushion is filled.
 const FILL_CHUNK: usize = 64 << 10;
 
-/// Times (monotonic) of the last actions, and the size of the cushion.
+/// State of the maintenance. All times are monotonic.
 #[derive(Default)]
 pub(super) struct MaintenanceState {
-    synced: Duration,
-    failed: Option<Duration>,
-    /// Time at which a finished segment could not be unlinked.
-    unlink_failed: Option<Duration>,
-    shown: Option<Duration>,
+    last_progress_sync: Duration,
+    /// Time at which the progress file could not be written. `None`: it can be written.
+    progress_failed_at: Option<Duration>,
+    /// Time at which a finished segment could not be unlinked. `None`: all could be.
+    unlink_failed_at: Option<Duration>,
+    metrics_updated_at: Option<Duration>,
+    /// Size of the cushion; 0: there is none.
     cushion: u64,
     /// The refusal of new data has been logged.
     logged_full: bool,
-    /// Time of the last attempt to make the cushion.
     last_cushion_attempt: Option<Duration>,
     /// Rewriting of records so that segments can be unlinked.
     pub(super) repacking: super::repack::RepackState,
@@ -49,7 +50,7 @@ impl MaintenanceState {
 
     /// Whether progress can't be written, or a finished segment can't be unlinked, at the moment.
     pub(super) fn is_hampered(&self) -> bool {
-        self.failed.is_some() || self.unlink_failed.is_some()
+        self.progress_failed_at.is_some() || self.unlink_failed_at.is_some()
     }
 }
 
@@ -60,16 +61,16 @@ impl Committer {
             return;
         }
         self.spool.clear_record_limit();
-        self.rotate();
-        let resting = self.maintenance.failed.is_some_and(|failed| now.saturating_sub(failed) < RETRY_INTERVAL);
-        if !resting {
+        self.close_finished_segment();
+        let failed_at = self.maintenance.progress_failed_at;
+        if failed_at.is_none_or(|failed_at| now.saturating_sub(failed_at) >= RETRY_INTERVAL) {
             self.maintain_progress(now);
         }
-        self.spool.room.maintain_spares();
-        self.fill_cushion(now);
-        let shown = self.maintenance.shown.is_some_and(|shown| now.saturating_sub(shown) < METRICS_INTERVAL);
-        if !shown {
-            self.maintenance.shown = Some(now);
+        self.spool.space.maintain_spares();
+        self.ensure_cushion(now);
+        let updated_at = self.maintenance.metrics_updated_at;
+        if updated_at.is_none_or(|updated_at| now.saturating_sub(updated_at) >= METRICS_INTERVAL) {
+            self.maintenance.metrics_updated_at = Some(now);
             self.publish_status();
         }
     }
@@ -82,11 +83,11 @@ impl Committer {
     /// Makes everything durable at the end, if possible.
     pub(super) fn flush_all(&mut self) -> bool {
         self.write_progress();
-        let failed = {
+        let has_failed = {
             let mut progress = self.spool.progress.lock();
             !progress.is_synced() && progress.sync().is_err()
         };
-        if failed {
+        if has_failed {
             self.write_progress();
         }
         self.reclaim();
@@ -96,8 +97,8 @@ impl Committer {
 
     fn publish_status(&mut self) {
         let status = self.spool.status();
-        let full = status.refusing.is_some();
-        if full != std::mem::replace(&mut self.maintenance.logged_full, full) {
+        let is_full = status.refusing.is_some();
+        if is_full != std::mem::replace(&mut self.maintenance.logged_full, is_full) {
             match status.refusing {
                 Some(reason) => {
                     tracing::warn!(bytes = status.bytes, limit = status.limit, "new data is refused: {}", reason.text())
@@ -105,11 +106,11 @@ impl Committer {
                 None => tracing::info!("new data is accepted again"),
             }
         }
-        self.spool.meters.update_gauges(&status, self.spool.clock.now());
+        self.spool.metrics.update_gauges(&status, self.spool.clock.now());
     }
 
     /// Closes the active segment of a refusing spool if none of its records is pending, so that it can be unlinked.
-    fn rotate(&mut self) {
+    fn close_finished_segment(&mut self) {
         let Some(active) = &self.active else { return };
         if self.spool.refusal_reason() == Some(Reason::SpoolFull) && self.spool.index.lock().is_finished(active.number)
         {
@@ -119,9 +120,8 @@ impl Committer {
 
     fn maintain_progress(&mut self, now: Duration) {
         self.write_progress();
-        let due = now.saturating_sub(self.maintenance.synced) >= SYNC_INTERVAL;
-        if due {
-            self.maintenance.synced = now;
+        if now.saturating_sub(self.maintenance.last_progress_sync) >= SYNC_INTERVAL {
+            self.maintenance.last_progress_sync = now;
             let mut progress = self.spool.progress.lock();
             if !progress.is_synced() {
                 // After an error the next step rewrites the file.
@@ -129,38 +129,39 @@ impl Committer {
             }
         }
         self.reclaim();
-        self.maintenance.failed = if self.spool.progress.lock().is_usable() { None } else { Some(now) };
+        let is_usable = self.spool.progress.lock().is_usable();
+        self.maintenance.progress_failed_at = (!is_usable).then_some(now);
     }
 
-    /// Brings the progress file up to date with memory. Not yet durable, unless the file is rewritten.
+    /// Appends new progress to the progress file, or rewrites the file. Only a rewrite makes it durable.
     fn write_progress(&mut self) {
         let spool = Arc::clone(&self.spool);
         let mut progress = spool.progress.lock();
-        take_progress_lines(&mut spool.index.lock(), &mut self.lines);
+        take_progress_lines(&mut spool.index.lock(), &mut self.progress_lines);
         self.record_synced();
-        let lines = std::mem::take(&mut self.lines);
+        let lines = std::mem::take(&mut self.progress_lines);
         if progress.needs_rewrite() || progress.append(&lines).is_err() {
             self.rewrite_progress(&mut progress);
         }
-        spool.room.set_progress_bytes(progress.len() + self.maintenance.cushion);
+        spool.space.set_progress_bytes(progress.len() + self.maintenance.cushion);
     }
 
     /// Records how much of the active segment was synced, so that damage in its last group is not mistaken for a torn
-    /// tail. The line is not synced itself: it survives the process at once, and the machine after the next sync.
+    /// tail. The line itself is not synced at once: it survives the end of the process, but a power failure only after
+    /// the next sync.
     fn record_synced(&mut self) {
         if let Some(active) = &self.active
             && self.recorded_sync != (active.number, active.written)
         {
             self.recorded_sync = (active.number, active.written);
-            self.lines.add_synced(active.number, active.written);
+            self.progress_lines.add_synced(active.number, active.written);
         }
     }
 
     fn rewrite_progress(&mut self, progress: &mut ProgressFile) {
         let snapshot = self.snapshot();
         let Err(error) = progress.rewrite(&*self.directory, &snapshot) else { return };
-        let full = is_out_of_space(&error);
-        if full && self.maintenance.cushion > 0 && self.directory.remove(CUSHION).is_ok() {
+        if is_out_of_space(&error) && self.maintenance.cushion > 0 && self.directory.remove(CUSHION).is_ok() {
             self.maintenance.cushion = 0;
             if progress.rewrite(&*self.directory, &snapshot).is_ok() {
                 return;
@@ -169,17 +170,13 @@ impl Committer {
         tracing::warn!(%error, "the spool's progress file can't be written; no spool file is deleted until a retry succeeds");
     }
 
-    fn record_file_sizes(&self) {
-        self.spool.room.set_progress_bytes(self.spool.progress.lock().len() + self.maintenance.cushion);
-    }
-
     /// Lines of a complete progress file.
     fn snapshot(&mut self) -> ProgressLines {
         let index = self.spool.index.lock();
         let mut lines = ProgressLines::default();
-        let lowest = index.segments().map(|segment| segment.number).min().unwrap_or(self.newest.0 + 1);
+        let lowest = index.segments().map(|segment| segment.number).min().unwrap_or(self.newest_number + 1);
         self.removed = self.removed.split_off(&lowest);
-        lines.add_watermarks(index.next(), self.newest.0, lowest);
+        lines.add_watermarks(index.next(), self.newest_number, lowest);
         for segment in index.segments().filter(|segment| segment.closed) {
             lines.add_closed(segment.number, segment.len);
         }
@@ -189,32 +186,33 @@ impl Committer {
         for number in &self.removed {
             lines.add_removed(*number);
         }
-        let given = index.transfer_runs();
-        lines.add_transfers(given.iter().filter_map(|run| name_transfer(&index, run)));
-        let runs = index.done_runs();
-        lines.add_done(runs.iter().filter_map(|(who, first, count)| Some((index.name(*who)?, *first, *count))));
+        let transfers = index.transfer_runs();
+        lines.add_transfers(transfers.iter().filter_map(|run| name_transfer(&index, run)));
+        let done = index.done_runs();
+        lines.add_done(done.iter().filter_map(|run| name_done(&index, run)));
         lines
     }
 
     /// Unlinks segments without pending records.
     fn reclaim(&mut self) {
-        let (gone, next) = {
+        let (finished, next) = {
             let index = self.spool.index.lock();
             (index.reclaimable(), index.next())
         };
         let now = self.spool.clock.monotonic();
-        let stuck = self.maintenance.unlink_failed.is_some_and(|stuck| now.saturating_sub(stuck) < RETRY_INTERVAL);
-        if gone.is_empty() || stuck {
+        let failed_at = self.maintenance.unlink_failed_at;
+        let is_too_early = failed_at.is_some_and(|failed_at| now.saturating_sub(failed_at) < RETRY_INTERVAL);
+        if finished.is_empty() || is_too_early {
             return;
         }
         let lowest = {
             let index = self.spool.index.lock();
-            let stays = index.segments().map(|segment| segment.number).filter(|number| !gone.contains(number)).min();
-            stays.unwrap_or(self.newest.0 + 1)
+            let kept = index.segments().map(|segment| segment.number).filter(|number| !finished.contains(number));
+            kept.min().unwrap_or(self.newest_number + 1)
         };
         let mut lines = ProgressLines::default();
-        lines.add_watermarks(next, self.newest.0, lowest);
-        for number in &gone {
+        lines.add_watermarks(next, self.newest_number, lowest);
+        for number in &finished {
             lines.add_removed(*number);
         }
         {
@@ -223,12 +221,12 @@ impl Committer {
                 return;
             }
         }
-        self.removed.extend(gone.iter().copied());
-        let (mut unlinked, tried) = (Vec::new(), gone.len());
-        for number in gone {
-            match self.directory.remove(&segment_name(number)) {
-                Ok(()) => unlinked.push(number),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => unlinked.push(number),
+        self.removed.extend(finished.iter().copied());
+        let mut unlinked = Vec::new();
+        for number in &finished {
+            match self.directory.remove(&segment_name(*number)) {
+                Ok(()) => unlinked.push(*number),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => unlinked.push(*number),
                 Err(error) => {
                     tracing::warn!(%error, "a spool file that is no longer needed can't be deleted; tollgate will retry")
                 }
@@ -237,45 +235,48 @@ impl Committer {
         if let Err(error) = self.directory.sync() {
             return self.poison(&format!("a sync of the directory failed: {error}"));
         }
-        self.maintenance.unlink_failed = (unlinked.len() < tried).then_some(now);
+        self.maintenance.unlink_failed_at = (unlinked.len() < finished.len()).then_some(now);
         let mut index = self.spool.index.lock();
         let bytes = unlinked.iter().map(|number| index.remove(*number)).sum();
         drop(index);
-        self.spool.room.subtract_closed(bytes);
+        self.spool.space.subtract_closed(bytes);
     }
 
-    /// Keeps a file that can be deleted to make room for the progress file on a full disk.
-    fn fill_cushion(&mut self, now: Duration) {
-        let wanted = self.spool.settings.cushion();
-        let asked =
-            self.maintenance.last_cushion_attempt.is_some_and(|asked| now.saturating_sub(asked) < RETRY_INTERVAL);
-        if self.maintenance.cushion > 0 || self.spool.room.is_waiting_for_space() || self.is_stalled() || asked {
+    /// Makes sure that there is a cushion: a file that can be deleted on a full disk, to make room for the progress
+    /// file.
+    fn ensure_cushion(&mut self, now: Duration) {
+        let size = self.spool.settings.cushion_size();
+        let last_attempt = self.maintenance.last_cushion_attempt;
+        let is_too_early = last_attempt.is_some_and(|last| now.saturating_sub(last) < RETRY_INTERVAL);
+        if self.maintenance.cushion > 0 || self.spool.space.is_waiting_for_space() || self.is_stalled() || is_too_early
+        {
             return;
         }
         self.maintenance.last_cushion_attempt = Some(now);
-        let made = self
+        let result = self
             .directory
-            .create(CUSHION, wanted)
-            .and_then(|(file, taken)| if taken { Ok(()) } else { self.fill_file(&*file, wanted) });
-        match made {
-            Ok(()) => self.maintenance.cushion = wanted,
-            // Best effort: a cushion that is too small only takes room. The disk is full; a later step tries again.
+            .create(CUSHION, size)
+            .and_then(|(file, is_allocated)| if is_allocated { Ok(()) } else { self.fill_file(&*file, size) });
+        match result {
+            Ok(()) => self.maintenance.cushion = size,
+            // Best effort: a cushion that is too small only takes room. A later step tries again.
             Err(_) => drop(self.directory.remove(CUSHION)),
         }
-        self.record_file_sizes();
+        self.spool.space.set_progress_bytes(self.spool.progress.lock().len() + self.maintenance.cushion);
     }
+
     /// Fills a file with incompressible bytes, for file systems that can't allocate ahead.
     fn fill_file(&self, file: &dyn DiskFile, bytes: u64) -> io::Result<()> {
-        let mut piece = vec![0; FILL_CHUNK];
-        let mut at = 0;
-        while at < bytes {
-            self.spool.rng.fill(&mut piece);
-            let left = usize::try_from(bytes - at).unwrap_or(FILL_CHUNK).min(FILL_CHUNK);
-            let piece = piece.get(..left).unwrap_or_default();
-            if file.write_at(at, piece)? != piece.len() {
+        let mut random = vec![0; FILL_CHUNK];
+        let mut offset = 0;
+        while offset < bytes {
+            self.spool.rng.fill(&mut random);
+            let len = usize::try_from(bytes - offset).unwrap_or(FILL_CHUNK).min(FILL_CHUNK);
+            let chunk = random.get(..len).unwrap_or_default();
+            if file.write_at(offset, chunk)? != chunk.len() {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            at += left as u64;
+            offset += len as u64;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
-//! The durable queue: sealed, append-only segments with group commit; consumers are cursors. A client gets its OK after
-//! the fsync of its batch, and from then on nothing loses the batch. The invariants are in
-//! `docs/decisions/0003-the-spool-on-disk.md`. Records are sent by `outlet` and uploaded by `vault/uploader`.
+//! The durable queue: sealed, append-only segments with group commit. Each consumer reads in order and marks records as
+//! done; a record is kept until all its consumers are done with it. A client gets its OK after the fsync of its batch,
+//! and from then on no crash loses the batch. The invariants are in `docs/decisions/0003-the-spool-on-disk.md`. Records
+//! are sent by `outlet` and uploaded by `vault/uploader`.
 
 mod cipher;
 mod commit;

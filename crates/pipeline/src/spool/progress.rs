@@ -1,7 +1,8 @@
 //! The progress file: positions that consumers have finished, and the state of segments. It is synced before any
 //! segment is unlinked, so a lost segment is never mistaken for a finished one, nor the reverse.
-//! The process that wrote the file appends to it until a write fails; otherwise it is rewritten (tmp, sync, rename,
-//! directory sync). A lost line only means that records are delivered again. `maintenance` decides when to write.
+//! A process rewrites the file (temporary file, sync, rename, sync of the directory) at its start, after a failed write
+//! and when it has grown; otherwise lines are appended. A lost line only means that records are delivered again.
+//! `maintenance` decides when to write.
 //!
 //! ```text
 //! progress: magic "TGPROGR\n" | u16 version | 6 zeros, then lines, each:
@@ -9,12 +10,13 @@
 //!     1 | u16 length | consumer | (u64 first position | u32 count)…     done
 //!     2 | u64 segment | u64 valid bytes                                 the segment is closed
 //!     3 | u64 segment                                                   all of it is done, it may be unlinked
-//!     4 | u64 next position | u64 highest segment | u64 lowest segment  positions below the first and segments up
-//!                                                                       to the second were used; none is below the
-//!                                                                       third
+//!     4 | u64 next position | u64 highest segment | u64 lowest segment  positions below `next` and segment numbers up
+//!                                                                       to `highest` were used; no segment below
+//!                                                                       `lowest` exists any more
 //!     5 | u64 segment | u64 bytes                                       bytes synced, written after the sync
-//!     6 | twice u16 length | consumer, then (u64 first position | u32 count)…
-//!                                                                       transferred from the first to the second
+//!     6 | twice: u16 length | consumer, then (u64 first position | u32 count)…
+//!                                                                       transferred from the first consumer to the
+//!                                                                       second
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,14 +27,19 @@ use crate::disk::{Directory, DiskFile};
 
 use super::record::ByteReader;
 
-/// Name of the file.
-pub(super) const NAME: &str = "progress";
-/// Name while it is rewritten.
-pub(super) const TEMPORARY: &str = "progress.tmp";
+pub(super) const FILE: &str = "progress";
+/// Name while the file is rewritten.
+pub(super) const TEMPORARY_FILE: &str = "progress.tmp";
 
 const MAGIC: [u8; 8] = *b"TGPROGR\n";
 const VERSION: u16 = 1;
-const HEADER: usize = 16;
+const HEADER_BYTES: usize = 16;
+const TAG_DONE: u8 = 1;
+const TAG_CLOSED: u8 = 2;
+const TAG_REMOVED: u8 = 3;
+const TAG_WATERMARKS: u8 = 4;
+const TAG_SYNCED: u8 = 5;
+const TAG_TRANSFERRED: u8 = 6;
 /// Maximum number of runs in one line.
 const MAX_RUNS_PER_LINE: usize = 4096;
 
@@ -41,7 +48,7 @@ const MAX_RUNS_PER_LINE: usize = 4096;
 pub(super) struct ProgressContents {
     /// Consumer, first position, count.
     pub(super) done: Vec<(Arc<str>, u64, u32)>,
-    /// Giver, receiver, first position, count. To be applied before the receiver's `done`.
+    /// Giver, receiver, first position, count. To be applied before `done`.
     pub(super) transfers: Vec<(Arc<str>, Arc<str>, u64, u32)>,
     /// Valid bytes of closed segments.
     pub(super) closed: BTreeMap<u64, u64>,
@@ -63,65 +70,66 @@ pub(super) struct ProgressContents {
 
 /// Reads a progress file up to the first line that is not intact.
 pub(super) fn read(bytes: &[u8]) -> ProgressContents {
-    let mut known = ProgressContents::default();
-    let mut take = ByteReader(bytes);
-    match (take.array::<8>(), take.u16(), take.array::<6>()) {
+    let mut contents = ProgressContents::default();
+    let mut reader = ByteReader(bytes);
+    match (reader.array::<8>(), reader.u16(), reader.array::<6>()) {
         (Some(MAGIC), Some(VERSION), Some(_)) => {}
         (Some(MAGIC), Some(version), _) if version > VERSION => {
-            known.newer_version = Some(version);
-            return known;
+            contents.newer_version = Some(version);
+            return contents;
         }
-        _ => return known,
+        _ => return contents,
     }
-    while let Some(payload) = take_line(&mut take) {
-        if apply(&mut known, payload).is_none() {
+    while let Some(payload) = read_line(&mut reader) {
+        if apply_line(&mut contents, payload).is_none() {
             break;
         }
     }
-    known.valid_bytes = (bytes.len() - take.0.len()) as u64;
-    known
+    contents.valid_bytes = (bytes.len() - reader.0.len()) as u64;
+    contents
 }
 
-fn take_line<'a>(take: &mut ByteReader<'a>) -> Option<&'a [u8]> {
-    let mut ahead = ByteReader(take.0);
+/// Reads the payload of the next line; advances `reader` only if the line is intact.
+fn read_line<'a>(reader: &mut ByteReader<'a>) -> Option<&'a [u8]> {
+    let mut ahead = ByteReader(reader.0);
     let (len, checksum) = (ahead.u32()?, ahead.u32()?);
     let payload = ahead.bytes(len as usize)?;
     if payload.is_empty() || crc32c::crc32c(payload) != checksum {
         return None;
     }
-    take.0 = ahead.0;
+    reader.0 = ahead.0;
     Some(payload)
 }
 
-fn apply(known: &mut ProgressContents, payload: &[u8]) -> Option<()> {
-    let mut take = ByteReader(payload);
-    match take.u8()? {
-        1 => {
-            let name = take_name(&mut take)?;
-            while !take.0.is_empty() {
-                known.done.push((Arc::clone(&name), take.u64()?, take.u32()?));
+fn apply_line(contents: &mut ProgressContents, payload: &[u8]) -> Option<()> {
+    let mut reader = ByteReader(payload);
+    match reader.u8()? {
+        TAG_DONE => {
+            let name = read_name(&mut reader)?;
+            while !reader.0.is_empty() {
+                contents.done.push((Arc::clone(&name), reader.u64()?, reader.u32()?));
             }
         }
-        2 => {
-            known.closed.insert(take.u64()?, take.u64()?);
+        TAG_CLOSED => {
+            contents.closed.insert(reader.u64()?, reader.u64()?);
         }
-        3 => {
-            known.removed.insert(take.u64()?);
+        TAG_REMOVED => {
+            contents.removed.insert(reader.u64()?);
         }
-        4 => {
-            known.next = known.next.max(take.u64()?);
-            known.highest = known.highest.max(take.u64()?);
-            known.lowest = known.lowest.max(take.u64()?);
+        TAG_WATERMARKS => {
+            contents.next = contents.next.max(reader.u64()?);
+            contents.highest = contents.highest.max(reader.u64()?);
+            contents.lowest = contents.lowest.max(reader.u64()?);
         }
-        5 => {
-            let (segment, bytes) = (take.u64()?, take.u64()?);
-            let synced = known.synced.entry(segment).or_default();
+        TAG_SYNCED => {
+            let (segment, bytes) = (reader.u64()?, reader.u64()?);
+            let synced = contents.synced.entry(segment).or_default();
             *synced = bytes.max(*synced);
         }
-        6 => {
-            let (from, to) = (take_name(&mut take)?, take_name(&mut take)?);
-            while !take.0.is_empty() {
-                known.transfers.push((Arc::clone(&from), Arc::clone(&to), take.u64()?, take.u32()?));
+        TAG_TRANSFERRED => {
+            let (from, to) = (read_name(&mut reader)?, read_name(&mut reader)?);
+            while !reader.0.is_empty() {
+                contents.transfers.push((Arc::clone(&from), Arc::clone(&to), reader.u64()?, reader.u32()?));
             }
         }
         _ => return None,
@@ -129,9 +137,9 @@ fn apply(known: &mut ProgressContents, payload: &[u8]) -> Option<()> {
     Some(())
 }
 
-fn take_name(take: &mut ByteReader<'_>) -> Option<Arc<str>> {
-    let len = take.u16()?;
-    Some(Arc::from(std::str::from_utf8(take.bytes(usize::from(len))?).ok()?))
+fn read_name(reader: &mut ByteReader<'_>) -> Option<Arc<str>> {
+    let len = reader.u16()?;
+    Some(Arc::from(std::str::from_utf8(reader.bytes(usize::from(len))?).ok()?))
 }
 
 /// Lines to be appended.
@@ -150,51 +158,52 @@ impl ProgressLines {
     }
 
     pub(super) fn add_done<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, u64, u32)>) {
-        self.add_runs(1, runs.into_iter().map(|(name, first, count)| ([name], first, count)));
+        self.add_runs(TAG_DONE, runs.into_iter().map(|(name, first, count)| ([name], first, count)));
     }
 
     pub(super) fn add_transfers<'a>(&mut self, runs: impl IntoIterator<Item = (&'a Arc<str>, &'a Arc<str>, u64, u32)>) {
-        self.add_runs(6, runs.into_iter().map(|(from, to, first, count)| ([from, to], first, count)));
+        self.add_runs(TAG_TRANSFERRED, runs.into_iter().map(|(from, to, first, count)| ([from, to], first, count)));
     }
 
     /// Adds runs in their order; consecutive runs of the same consumers share a line.
     fn add_runs<'a, const N: usize>(&mut self, tag: u8, runs: impl IntoIterator<Item = ([&'a Arc<str>; N], u64, u32)>) {
-        let mut open: Option<([&Arc<str>; N], usize)> = None;
+        // Names and number of runs of the line that `payload` holds.
+        let mut current: Option<([&Arc<str>; N], usize)> = None;
         let mut payload = Vec::new();
         for (names, first, count) in runs {
-            match &mut open {
-                Some((whose, runs)) if *whose == names && *runs < MAX_RUNS_PER_LINE => *runs += 1,
+            match &mut current {
+                Some((line_names, runs)) if *line_names == names && *runs < MAX_RUNS_PER_LINE => *runs += 1,
                 _ => {
-                    if open.is_some() {
+                    if current.is_some() {
                         self.push(&payload);
                     }
                     payload.clear();
                     payload.push(tag);
                     names.iter().for_each(|name| put_name(&mut payload, name));
-                    open = Some((names, 1));
+                    current = Some((names, 1));
                 }
             }
             put_run(&mut payload, first, count);
         }
-        if open.is_some() {
+        if current.is_some() {
             self.push(&payload);
         }
     }
 
     pub(super) fn add_closed(&mut self, segment: u64, len: u64) {
-        self.push(&encode_numbers(2, &[segment, len]));
+        self.push(&encode_numbers(TAG_CLOSED, &[segment, len]));
     }
 
     pub(super) fn add_synced(&mut self, segment: u64, bytes: u64) {
-        self.push(&encode_numbers(5, &[segment, bytes]));
+        self.push(&encode_numbers(TAG_SYNCED, &[segment, bytes]));
     }
 
     pub(super) fn add_removed(&mut self, segment: u64) {
-        self.push(&encode_numbers(3, &[segment]));
+        self.push(&encode_numbers(TAG_REMOVED, &[segment]));
     }
 
     pub(super) fn add_watermarks(&mut self, next: u64, highest: u64, lowest: u64) {
-        self.push(&encode_numbers(4, &[next, highest, lowest]));
+        self.push(&encode_numbers(TAG_WATERMARKS, &[next, highest, lowest]));
     }
 }
 
@@ -222,16 +231,16 @@ pub(super) struct ProgressFile {
     file: Option<Arc<dyn DiskFile>>,
     len: u64,
     /// Size after the last rewrite.
-    base: u64,
+    rewritten_len: u64,
     /// Above this size the file is rewritten when it has doubled.
     rewrite_above: u64,
-    synced: bool,
+    is_synced: bool,
 }
 
 impl ProgressFile {
-    /// Nothing is written yet.
-    pub(super) fn new(large: u64) -> Self {
-        Self { file: None, len: 0, base: 0, rewrite_above: large, synced: true }
+    /// A file that must be rewritten first.
+    pub(super) fn new(rewrite_above: u64) -> Self {
+        Self { file: None, len: 0, rewritten_len: 0, rewrite_above, is_synced: true }
     }
 
     /// Bytes on disk.
@@ -246,12 +255,12 @@ impl ProgressFile {
 
     /// Whether the file must or should be rewritten.
     pub(super) fn needs_rewrite(&self) -> bool {
-        self.file.is_none() || (self.len > self.rewrite_above && self.len > self.base.saturating_mul(2))
+        self.file.is_none() || (self.len > self.rewrite_above && self.len > self.rewritten_len.saturating_mul(2))
     }
 
     /// Whether everything in the file is durable.
     pub(super) fn is_synced(&self) -> bool {
-        self.file.is_some() && self.synced
+        self.file.is_some() && self.is_synced
     }
 
     /// Appends lines. After an error the file must be rewritten.
@@ -260,7 +269,7 @@ impl ProgressFile {
         if lines.is_empty() {
             return Ok(());
         }
-        self.synced = false;
+        self.is_synced = false;
         let result = match file.write_at(self.len, &lines.0) {
             Ok(written) if written == lines.0.len() => Ok(()),
             Ok(_) => Err(io::ErrorKind::StorageFull.into()),
@@ -276,12 +285,12 @@ impl ProgressFile {
     /// Makes the file durable. After an error the file must be rewritten.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         let Some(file) = &self.file else { return Err(io::Error::other("the progress file is closed")) };
-        if self.synced {
+        if self.is_synced {
             return Ok(());
         }
         let result = file.sync_data();
         match result {
-            Ok(()) => self.synced = true,
+            Ok(()) => self.is_synced = true,
             Err(_) => self.file = None,
         }
         result
@@ -295,12 +304,12 @@ impl ProgressFile {
     /// Replaces the file by one with these lines, durably.
     pub(super) fn rewrite(&mut self, directory: &dyn Directory, lines: &ProgressLines) -> io::Result<()> {
         self.file = None;
-        match directory.remove(TEMPORARY) {
+        match directory.remove(TEMPORARY_FILE) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let (file, _) = directory.create(TEMPORARY, 0)?;
-        let mut bytes = Vec::with_capacity(HEADER + lines.0.len());
+        let (file, _) = directory.create(TEMPORARY_FILE, 0)?;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + lines.0.len());
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&[0; 6]);
@@ -309,11 +318,11 @@ impl ProgressFile {
             return Err(io::ErrorKind::StorageFull.into());
         }
         file.sync_data()?;
-        directory.rename(TEMPORARY, NAME)?;
+        directory.rename(TEMPORARY_FILE, FILE)?;
         directory.sync()?;
         self.len = bytes.len() as u64;
-        self.base = self.len;
-        self.synced = true;
+        self.rewritten_len = self.len;
+        self.is_synced = true;
         self.file = Some(file);
         Ok(())
     }

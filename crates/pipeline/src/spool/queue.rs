@@ -1,5 +1,5 @@
-//! Transactions on their way to the committer, in ticket order. The reservation that each of them carries bounds their
-//! number. `commit` processes them.
+//! [`TransactionQueue`]: transactions on their way to the committer, in ticket order. Each carries a reservation of
+//! room, which bounds their number. `commit` processes them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,67 +18,76 @@ pub(super) struct QueuedTransaction {
 
 #[derive(Default)]
 struct TransactionQueueState {
-    items: VecDeque<QueuedTransaction>,
-    woken: bool,
-    closed: bool,
+    transactions: VecDeque<QueuedTransaction>,
+    is_woken: bool,
+    is_closed: bool,
 }
 
-/// The queue.
+/// See the module.
 #[derive(Default)]
 pub(super) struct TransactionQueue {
-    inner: Mutex<TransactionQueueState>,
+    state: Mutex<TransactionQueueState>,
     changed: Condvar,
 }
 
 impl TransactionQueue {
-    /// Adds a transaction. If the committer has ended, drops it; its receipt then asks the client to retry.
+    /// Adds a transaction. If the committer has ended, drops it, and its receipt asks the client to retry.
     pub(super) fn push(&self, queued: QueuedTransaction) {
-        let mut inner = self.inner.lock();
-        if inner.closed {
-            drop(inner);
+        let mut state = self.state.lock();
+        if state.is_closed {
+            // The callback of a dropped transaction must not run under the lock.
+            drop(state);
             drop(queued);
             return;
         }
-        inner.items.push_back(queued);
-        drop(inner);
+        state.transactions.push_back(queued);
+        drop(state);
         self.changed.notify_one();
     }
 
-    /// Signals work other than a transaction, which may wait for the next step.
+    /// Wakes a committer that waits right now, for work other than a transaction. Work that it misses is done in the
+    /// next step.
     pub(super) fn notify_work(&self) {
         self.changed.notify_one();
     }
 
-    /// Ends a wait early.
+    /// Ends the committer's present or next wait.
     pub(super) fn wake(&self) {
-        self.inner.lock().woken = true;
+        self.state.lock().is_woken = true;
         self.changed.notify_one();
     }
 
-    /// Waits up to `idle` for a transaction (if `stalled`, only for a wake-up), then moves up to `max` into `to`.
-    pub(super) fn take(&self, idle: Duration, stalled: bool, max: usize, to: &mut VecDeque<QueuedTransaction>) {
-        let mut inner = self.inner.lock();
-        let nothing = (inner.items.is_empty() && to.is_empty()) || stalled;
-        if nothing && !inner.woken && !idle.is_zero() {
-            self.changed.wait_for(&mut inner, idle);
+    /// Waits up to `max_wait` if there is nothing to do (or the committer is stalled), then fills `backlog` up to `max`
+    /// transactions.
+    pub(super) fn take(
+        &self,
+        max_wait: Duration,
+        is_stalled: bool,
+        max: usize,
+        backlog: &mut VecDeque<QueuedTransaction>,
+    ) {
+        let mut state = self.state.lock();
+        let must_wait = (state.transactions.is_empty() && backlog.is_empty()) || is_stalled;
+        if must_wait && !state.is_woken && !max_wait.is_zero() {
+            self.changed.wait_for(&mut state, max_wait);
         }
-        inner.woken = false;
-        let room = max.saturating_sub(to.len()).min(inner.items.len());
-        to.extend(inner.items.drain(..room));
+        state.is_woken = false;
+        let count = max.saturating_sub(backlog.len()).min(state.transactions.len());
+        backlog.extend(state.transactions.drain(..count));
     }
 
     /// Number of waiting transactions.
     pub(super) fn len(&self) -> usize {
-        self.inner.lock().items.len()
+        self.state.lock().transactions.len()
     }
 
     /// Refuses further transactions and drops the waiting ones.
     pub(super) fn close(&self) {
-        let items = {
-            let mut inner = self.inner.lock();
-            inner.closed = true;
-            std::mem::take(&mut inner.items)
+        let waiting = {
+            let mut state = self.state.lock();
+            state.is_closed = true;
+            std::mem::take(&mut state.transactions)
         };
-        drop(items);
+        drop(waiting);
     }
 }

@@ -1,4 +1,4 @@
-//! Reads one committed record back. Number, checksum and seal must all be right.
+//! [`read_record`]: reads one committed record back. Its number, checksum and seal must all be right.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use super::status::SpoolReadError;
 use super::transaction::{RecordKind, StoredRecord};
 
 /// Reads and decrypts `planned`.
-pub(super) fn read(planned: &PlannedRead) -> Result<StoredRecord, SpoolReadError> {
+pub(super) fn read_record(planned: &PlannedRead) -> Result<StoredRecord, SpoolReadError> {
     let damaged = || SpoolReadError::Damaged(planned.seq);
     let size = usize::try_from(planned.size).map_err(|_| damaged())?;
     let mut bytes = vec![0; size];
@@ -22,16 +22,16 @@ pub(super) fn read(planned: &PlannedRead) -> Result<StoredRecord, SpoolReadError
         io::ErrorKind::UnexpectedEof => damaged(),
         _ => SpoolReadError::Io(error),
     })?;
-    let (raw, rest) = bytes.split_at_mut_checked(RECORD_HEADER).ok_or_else(damaged)?;
-    let header = RecordHeader::decode(raw).filter(|header| header.record == planned.record).ok_or_else(damaged)?;
-    let stored = rest.get_mut(..header.len as usize).ok_or_else(damaged)?;
+    let (header, rest) = bytes.split_at_mut_checked(RECORD_HEADER).ok_or_else(damaged)?;
+    let header = RecordHeader::decode(header).filter(|header| header.record == planned.record).ok_or_else(damaged)?;
+    let stored_body = rest.get_mut(..header.len as usize).ok_or_else(damaged)?;
     let tail = header.tail();
-    if crc32c::crc32c_append(planned.cipher.checksum_start(&tail), stored) != header.checksum {
+    if crc32c::crc32c_append(planned.cipher.checksum_start(&tail), stored_body) != header.checksum {
         return Err(damaged());
     }
-    let plain = planned.cipher.open(&tail, planned.record, &planned.account, stored).ok_or_else(damaged)?;
+    let plain_len = planned.cipher.open(&tail, planned.record, &planned.account, stored_body).ok_or_else(damaged)?;
     let kind = RecordKind::from_byte(header.kind).ok_or_else(damaged)?;
-    let body = Bytes::from(bytes).slice(RECORD_HEADER..RECORD_HEADER + plain);
+    let body = Bytes::from(bytes).slice(RECORD_HEADER..RECORD_HEADER + plain_len);
     Ok(StoredRecord {
         seq: planned.seq,
         kind,

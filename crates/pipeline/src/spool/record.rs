@@ -4,24 +4,26 @@
 //! ```text
 //! seg-{number:010}.spool
 //!   header, 104 bytes: magic "TGSPOOL\n" | u16 version | u16 header length | u8 cipher (1 = AES-256-GCM) | 3 zeros |
-//!     u64 segment number | u64 first sequence number | u64 created, ns | u64 valid bytes of the segment before |
+//!     u64 segment number | u64 position of record 0 | u64 created, ns | u64 valid bytes of the segment before |
 //!     key id [8] | salt [32] | 12 zeros | u32 CRC32C of all before it
 //!   records, each: u32 length of the stored body (0 = no more) | u32 CRC32C(salt, rest of the header, stored body) |
 //!     tail of 24 bytes: u32 number in the segment | u32 offset at which its write group starts |
 //!     u64 committed, ns | u16 account | u16 holder set | u8 kind | 3 zeros
-//!     stored body = AES-256-GCM(body), tag last; AAD = u64 segment number, tail, account's name | zeros up to 8
+//!     stored body = AES-256-GCM(body), tag last; AAD = u64 segment number, tail, account's name |
+//!     zeros up to a multiple of 8
 //! ```
-//! A record's position is the segment's first sequence number plus its number; internal records use up numbers too.
+//! A record's position is that of the segment's record 0 plus its number; internal records use up numbers too.
 //! A transaction is its records, preceded by an internal *table* record if names are new to the segment, and followed
 //! by a *commit* record (u32 count, SHA-256 over header and tag of each); it is never split between segments. Account
 //! and holder set are numbers of the segment's tables: entries `1 | u16 id | u16 length | name` and `2 | u16 id | u8
 //! count | u16 name id …`. Number 0 is the empty name and the empty set.
 //!
-//! A group is written only after the group before it was synced. So a valid record of a group that starts *behind* an
-//! invalid record proves that the invalid one was once durable: damage, not a torn tail. For the last group of a killed
-//! process, a line in the progress file, written after the sync, proves the same. One case can't be distinguished: a
-//! damaged last group whose line is missing, because the process ended between sync and line, or the machine stopped
-//! within the second before the progress file is synced. It counts as torn, although it may have been acknowledged.
+//! A *write group* is what one write and one sync make durable; it is written only after the group before it was
+//! synced. So a valid record of a group that starts *after* an invalid record proves that the invalid one was once
+//! durable: damage, not a torn tail. For the last group, a line in the progress file, written after the sync, proves
+//! the same. One case can't be distinguished: a damaged last group whose line is missing, because the process ended
+//! between sync and line, or the machine stopped within the second before the progress file is synced. It counts as
+//! torn, although it may have been acknowledged.
 
 use sha2::{Digest, Sha256};
 
@@ -35,9 +37,9 @@ pub(super) const VERSION: u16 = 1;
 pub(super) const SEGMENT_HEADER: usize = 104;
 /// Bytes of a record's header.
 pub(super) const RECORD_HEADER: usize = 32;
-/// Authenticated bytes of a record's header.
+/// Bytes of the part of a record's header that checksum and seal cover.
 pub(super) const TAIL: usize = 24;
-/// Bytes of the tag behind each body.
+/// Bytes of the tag after each body.
 pub(super) const TAG: usize = 16;
 /// Bytes of a commit record as stored, including header and padding.
 pub(super) const COMMIT_SIZE: usize = round_up_to_8(RECORD_HEADER + 36 + TAG);
@@ -47,6 +49,10 @@ pub(super) const KIND_TABLE: u8 = 128;
 pub(super) const KIND_COMMIT: u8 = RecordKind::Commit as u8;
 /// Longest name of an account or consumer, in bytes.
 pub(super) const MAX_NAME: usize = 1024;
+
+/// Tags of the entries of a table record.
+const ENTRY_NAME: u8 = 1;
+const ENTRY_SET: u8 = 2;
 
 const CIPHER_AES: u8 = 1;
 const CIPHER_OFF: u8 = 0;
@@ -66,7 +72,7 @@ pub(super) fn segment_name(number: u64) -> String {
     format!("seg-{number:010}.spool")
 }
 
-/// Reads little-endian numbers from the front.
+/// Reads little-endian numbers from the front of the bytes that are left.
 pub(super) struct ByteReader<'a>(pub(super) &'a [u8]);
 
 impl<'a> ByteReader<'a> {
@@ -99,13 +105,13 @@ impl<'a> ByteReader<'a> {
     }
 }
 
-/// Writes arrays one behind the other; an array that does not fit is left out.
+/// Writes arrays one after the other; an array that does not fit is left out.
 struct ByteWriter<'a>(&'a mut [u8]);
 
 impl ByteWriter<'_> {
     fn array<const N: usize>(&mut self, bytes: [u8; N]) {
-        if let Some((to, rest)) = std::mem::take(&mut self.0).split_first_chunk_mut::<N>() {
-            *to = bytes;
+        if let Some((target, rest)) = std::mem::take(&mut self.0).split_first_chunk_mut::<N>() {
+            *target = bytes;
             self.0 = rest;
         }
     }
@@ -116,8 +122,11 @@ impl ByteWriter<'_> {
 pub(super) struct SegmentHeader {
     pub(super) sealed: bool,
     pub(super) number: u64,
+    /// Position of record 0.
     pub(super) first: u64,
+    /// Time in nanoseconds.
     pub(super) created: u64,
+    /// Valid bytes of the segment before.
     pub(super) previous_len: u64,
     pub(super) key_id: [u8; 8],
     pub(super) salt: [u8; 32],
@@ -126,7 +135,7 @@ pub(super) struct SegmentHeader {
 /// Why a segment's header can't be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HeaderError {
-    /// Written by a version that this one does not know.
+    /// Written in this later version of the format.
     Newer(u16),
     /// Wrong magic, checksum, length or cipher.
     Damaged,
@@ -150,34 +159,33 @@ impl SegmentHeader {
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let mut take = ByteReader(bytes);
-        let magic = take.array::<8>();
-        let version = take.u16();
-        match (magic, version) {
+        let mut reader = ByteReader(bytes);
+        match (reader.array::<8>(), reader.u16()) {
             (Some(MAGIC), Some(VERSION)) => {}
             (Some(MAGIC), Some(version)) if version > VERSION => return Err(HeaderError::Newer(version)),
             _ => return Err(HeaderError::Damaged),
         }
-        Self::decode_fields(bytes, &mut take).ok_or(HeaderError::Damaged)
+        Self::decode_fields(bytes, &mut reader).ok_or(HeaderError::Damaged)
     }
 
-    fn decode_fields(bytes: &[u8], take: &mut ByteReader<'_>) -> Option<Self> {
+    /// Decodes the fields after the version, which `reader` has read. `None`: damaged.
+    fn decode_fields(bytes: &[u8], reader: &mut ByteReader<'_>) -> Option<Self> {
         let (covered, checksum) = bytes.split_at_checked(SEGMENT_HEADER - 4)?;
-        let length = take.u16()?;
-        let [cipher, ..] = take.array::<4>()?;
+        let length = reader.u16()?;
+        let [cipher, ..] = reader.array::<4>()?;
         let header = Self {
             sealed: cipher != CIPHER_OFF,
-            number: take.u64()?,
-            first: take.u64()?,
-            created: take.u64()?,
-            previous_len: take.u64()?,
-            key_id: take.array()?,
-            salt: take.array()?,
+            number: reader.u64()?,
+            first: reader.u64()?,
+            created: reader.u64()?,
+            previous_len: reader.u64()?,
+            key_id: reader.array()?,
+            salt: reader.array()?,
         };
-        let right = ByteReader(checksum).u32()? == crc32c::crc32c(covered)
+        let is_valid = ByteReader(checksum).u32()? == crc32c::crc32c(covered)
             && usize::from(length) == SEGMENT_HEADER
             && cipher <= CIPHER_AES;
-        right.then_some(header)
+        is_valid.then_some(header)
     }
 }
 
@@ -187,9 +195,13 @@ pub(super) struct RecordHeader {
     /// Stored length of the body, including the tag.
     pub(super) len: u32,
     pub(super) checksum: u32,
+    /// Number of the record in the segment.
     pub(super) record: u32,
+    /// Offset at which its write group starts.
     pub(super) group: u32,
+    /// Time in nanoseconds.
     pub(super) committed: u64,
+    /// Numbers of account and holder set in the segment's tables.
     pub(super) account: u16,
     pub(super) set: u16,
     pub(super) kind: u8,
@@ -199,38 +211,38 @@ impl RecordHeader {
     /// The part that checksum and seal cover.
     pub(super) fn tail(&self) -> [u8; TAIL] {
         let mut tail = [0; TAIL];
-        let mut put = ByteWriter(&mut tail);
-        put.array(self.record.to_le_bytes());
-        put.array(self.group.to_le_bytes());
-        put.array(self.committed.to_le_bytes());
-        put.array(self.account.to_le_bytes());
-        put.array(self.set.to_le_bytes());
-        put.array([self.kind]);
+        let mut writer = ByteWriter(&mut tail);
+        writer.array(self.record.to_le_bytes());
+        writer.array(self.group.to_le_bytes());
+        writer.array(self.committed.to_le_bytes());
+        writer.array(self.account.to_le_bytes());
+        writer.array(self.set.to_le_bytes());
+        writer.array([self.kind]);
         tail
     }
 
     pub(super) fn encode(&self) -> [u8; RECORD_HEADER] {
         let mut out = [0; RECORD_HEADER];
-        let mut put = ByteWriter(&mut out);
-        put.array(self.len.to_le_bytes());
-        put.array(self.checksum.to_le_bytes());
-        put.array(self.tail());
+        let mut writer = ByteWriter(&mut out);
+        writer.array(self.len.to_le_bytes());
+        writer.array(self.checksum.to_le_bytes());
+        writer.array(self.tail());
         out
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut take = ByteReader(bytes);
+        let mut reader = ByteReader(bytes);
         let header = Self {
-            len: take.u32()?,
-            checksum: take.u32()?,
-            record: take.u32()?,
-            group: take.u32()?,
-            committed: take.u64()?,
-            account: take.u16()?,
-            set: take.u16()?,
-            kind: take.u8()?,
+            len: reader.u32()?,
+            checksum: reader.u32()?,
+            record: reader.u32()?,
+            group: reader.u32()?,
+            committed: reader.u64()?,
+            account: reader.u16()?,
+            set: reader.u16()?,
+            kind: reader.u8()?,
         };
-        (take.array::<3>()? == [0; 3]).then_some(header)
+        (reader.array::<3>()? == [0; 3]).then_some(header)
     }
 
     /// Whether this can be a record at `offset` of a file that ends at `end`.
@@ -286,7 +298,7 @@ pub(super) enum TableEntry<'a> {
 
 /// Appends one name to a table record's body.
 pub(super) fn put_name(out: &mut Vec<u8>, id: u16, name: &str) {
-    out.push(1);
+    out.push(ENTRY_NAME);
     out.extend_from_slice(&id.to_le_bytes());
     out.extend_from_slice(&(name.len() as u16).to_le_bytes());
     out.extend_from_slice(name.as_bytes());
@@ -294,7 +306,7 @@ pub(super) fn put_name(out: &mut Vec<u8>, id: u16, name: &str) {
 
 /// Appends one holder set to a table record's body.
 pub(super) fn put_set(out: &mut Vec<u8>, id: u16, members: &[u16]) {
-    out.push(2);
+    out.push(ENTRY_SET);
     out.extend_from_slice(&id.to_le_bytes());
     out.push(members.len() as u8);
     for member in members {
@@ -302,20 +314,20 @@ pub(super) fn put_set(out: &mut Vec<u8>, id: u16, members: &[u16]) {
     }
 }
 
-/// Parses a table record's body. `None`: it is not one.
+/// Parses a table record's body. `None`: it is damaged.
 pub(super) fn parse_table(body: &[u8]) -> Option<Vec<TableEntry<'_>>> {
-    let mut take = ByteReader(body);
+    let mut reader = ByteReader(body);
     let mut entries = Vec::new();
-    while !take.0.is_empty() {
-        let (tag, id) = (take.u8()?, take.u16()?);
+    while !reader.0.is_empty() {
+        let (tag, id) = (reader.u8()?, reader.u16()?);
         entries.push(match tag {
-            1 => {
-                let len = take.u16()?;
-                TableEntry::Name(id, std::str::from_utf8(take.bytes(usize::from(len))?).ok()?)
+            ENTRY_NAME => {
+                let len = reader.u16()?;
+                TableEntry::Name(id, std::str::from_utf8(reader.bytes(usize::from(len))?).ok()?)
             }
-            2 => {
-                let count = take.u8()?;
-                TableEntry::Set(id, (0..count).map(|_| take.u16()).collect::<Option<_>>()?)
+            ENTRY_SET => {
+                let count = reader.u8()?;
+                TableEntry::Set(id, (0..count).map(|_| reader.u16()).collect::<Option<_>>()?)
             }
             _ => return None,
         });

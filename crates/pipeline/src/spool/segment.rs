@@ -1,5 +1,5 @@
-//! [`SpoolSegment`]: the index of one segment, 12 bytes of memory per record. It has committed records only; `held` and
-//! `live` always agree with the records' pending bits. All segments together are in `index`.
+//! [`SpoolSegment`]: the index of one segment, 12 bytes of memory per record. It has committed records only; `pending`
+//! and `pending_records` always agree with the records' pending bits. `index` has all segments.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use crate::disk::DiskFile;
 
 use super::cipher::SegmentCipher;
 use super::encode::{EncodedTransaction, PlacedRecord};
+use super::transaction::MAX_HOLDERS;
 
 /// One record.
 #[derive(Clone, Copy)]
@@ -28,7 +29,7 @@ pub(super) struct PendingRecords {
     first_pending: u32,
 }
 
-/// One segment.
+/// See the module.
 pub(super) struct SpoolSegment {
     pub(super) number: u64,
     /// Position of its record 0.
@@ -37,18 +38,19 @@ pub(super) struct SpoolSegment {
     pub(super) cipher: Arc<SegmentCipher>,
     /// Bytes that hold committed records, including the header.
     pub(super) len: u64,
-    /// Nothing will be appended.
+    /// Nothing will be appended any more.
     pub(super) closed: bool,
     /// Size of the file.
     pub(super) size: u64,
     entries: Vec<RecordEntry>,
     names: Vec<Arc<str>>,
-    /// Consumers of each set; the place is the bit.
+    /// Consumers of each set; a consumer's place in its set is its bit in [`RecordEntry::pending`].
     sets: Vec<Box<[usize]>>,
-    /// (record, time of its commit), where that differs by a second or more from the one before.
+    /// (record, time of its commit): each record whose commit is a second or more after that of the entry before.
     times: Vec<(u32, u64)>,
+    /// Pending records by consumer.
     pending: HashMap<usize, PendingRecords>,
-    /// Transfers to consumers outside of a record's set: (record, member of the set), consumer that holds it instead.
+    /// Transfers: (record, member of its set), and the consumer that holds the record in place of that member.
     transfers: BTreeMap<(u32, usize), usize>,
     /// Number of records that are pending for any consumer.
     pending_records: u64,
@@ -82,7 +84,7 @@ impl SpoolSegment {
         }
     }
 
-    /// Position behind its last record.
+    /// Position after its last record.
     pub(super) fn next(&self) -> u64 {
         self.first.saturating_add(self.entries.len() as u64)
     }
@@ -115,55 +117,50 @@ impl SpoolSegment {
 
     /// Adds a name to the table. Returns false if its number is not the next one.
     pub(super) fn add_name(&mut self, id: u16, name: Arc<str>) -> bool {
-        let next = self.names.len() == usize::from(id);
-        if next {
+        let is_next = self.names.len() == usize::from(id);
+        if is_next {
             self.names.push(name);
         }
-        next
+        is_next
     }
 
-    /// Adds a set to the table. Returns false if its number is not the next one.
+    /// Adds a set to the table. Returns false if its number is not the next one, or it has too many members.
     pub(super) fn add_set(&mut self, id: u16, consumers: Box<[usize]>) -> bool {
-        let next = self.sets.len() == usize::from(id) && consumers.len() <= super::transaction::MAX_HOLDERS;
-        if next {
+        let is_valid = self.sets.len() == usize::from(id) && consumers.len() <= MAX_HOLDERS;
+        if is_valid {
             self.sets.push(consumers);
         }
-        next
+        is_valid
     }
 
-    /// Adds a committed transaction that ends at `end`; `waits(consumer, bytes)` is called for every consumer of each
+    /// Adds a committed transaction that ends at `end`; calls `on_pending(consumer, bytes)` for every consumer of each
     /// record.
     pub(super) fn commit(
         &mut self,
         encoded: &EncodedTransaction,
         end: u64,
         committed: u64,
-        mut waits: impl FnMut(usize, u64),
+        mut on_pending: impl FnMut(usize, u64),
     ) {
-        let last = self.times.last().map(|(_, time)| *time);
-        if last.is_none_or(|last| committed.abs_diff(last) >= 1_000_000_000) {
+        let last_time = self.times.last().map(|(_, time)| *time);
+        if last_time.is_none_or(|last| committed.abs_diff(last) >= 1_000_000_000) {
             self.times.push((encoded.first, committed));
         }
         let ends = encoded.records.iter().skip(1).map(|placed| u64::from(placed.offset)).chain([end]);
         for (placed, end) in encoded.records.iter().zip(ends) {
-            self.add(placed, end.saturating_sub(u64::from(placed.offset)), &mut waits);
+            self.add_record(placed, end.saturating_sub(u64::from(placed.offset)), &mut on_pending);
         }
         self.len = end;
     }
 
-    fn add(&mut self, placed: &PlacedRecord, bytes: u64, waits: &mut impl FnMut(usize, u64)) {
+    fn add_record(&mut self, placed: &PlacedRecord, bytes: u64, on_pending: &mut impl FnMut(usize, u64)) {
         let record = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
         let members = self.sets.get(usize::from(placed.set)).map_or(&[][..], |members| members);
         let mut pending = 0_u32;
         for (bit, consumer) in members.iter().enumerate() {
             pending |= 1 << (bit as u32 % 32);
-            let held = self
-                .pending
-                .entry(*consumer)
-                .or_insert(PendingRecords { first_pending: record, ..PendingRecords::default() });
-            held.records += 1;
-            held.bytes += bytes;
-            waits(*consumer, bytes);
+            add_pending(&mut self.pending, *consumer, record, bytes);
+            on_pending(*consumer, bytes);
         }
         self.pending_records += u64::from(pending != 0);
         let PlacedRecord { offset, account, set } = *placed;
@@ -180,29 +177,31 @@ impl SpoolSegment {
         }
         entry.pending &= !bit;
         self.pending_records -= u64::from(entry.pending == 0);
-        self.release(consumer, record, bytes);
+        self.subtract_pending(consumer, record, bytes);
         Some(bytes)
     }
 
-    fn release(&mut self, consumer: usize, record: u32, bytes: u64) {
-        if let Some(held) = self.pending.get_mut(&consumer) {
-            held.records = held.records.saturating_sub(1);
-            held.bytes = held.bytes.saturating_sub(bytes);
-            if held.first_pending == record {
-                held.first_pending = record.saturating_add(1);
+    /// Subtracts a record from the consumer's pending ones.
+    fn subtract_pending(&mut self, consumer: usize, record: u32, bytes: u64) {
+        if let Some(pending) = self.pending.get_mut(&consumer) {
+            pending.records = pending.records.saturating_sub(1);
+            pending.bytes = pending.bytes.saturating_sub(bytes);
+            if pending.first_pending == record {
+                pending.first_pending = record.saturating_add(1);
             }
         }
     }
 
     /// Transfers a pending record from `from` to `to`, even if `to` once gave it away. Returns its bytes, or `None` if
-    /// it is not pending for `from`, or `to` holds or held it in its own name.
+    /// it is not pending for `from`, or `to` has it already: by an earlier transfer, or as a member of its set.
     pub(super) fn transfer_record(&mut self, from: usize, to: usize, record: u32) -> Option<u64> {
         let (_, bytes) = self.record_range(record)?;
         let set = self.entries.get(record as usize)?.set;
-        let member = self.record_transfers(record).find(|(_, whose)| *whose == from).map_or(from, |(member, _)| member);
-        let taken = self.record_transfers(record).any(|(_, whose)| whose == to);
-        let part = taken || (member != to && self.sets.get(usize::from(set))?.contains(&to));
-        if part || !self.is_pending(from, record) {
+        let received = self.record_transfers(record).find(|(_, receiver)| *receiver == from);
+        let member = received.map_or(from, |(member, _)| member);
+        let is_receiver = self.record_transfers(record).any(|(_, receiver)| receiver == to);
+        let is_other_member = member != to && self.sets.get(usize::from(set))?.contains(&to);
+        if is_receiver || is_other_member || !self.is_pending(from, record) {
             return None;
         }
         if member == to {
@@ -210,49 +209,46 @@ impl SpoolSegment {
         } else {
             self.transfers.insert((record, member), to);
         }
-        self.release(from, record, bytes);
-        let held =
-            self.pending.entry(to).or_insert(PendingRecords { first_pending: record, ..PendingRecords::default() });
-        held.records += 1;
-        held.bytes += bytes;
-        held.first_pending = held.first_pending.min(record);
+        self.subtract_pending(from, record, bytes);
+        add_pending(&mut self.pending, to, record, bytes);
         Some(bytes)
     }
 
-    /// Runs of transferred records for the progress file: (giver, receiver, first record, count).
+    /// Runs of transferred records for the progress file: (member of the set, receiver, first record, count).
     pub(super) fn transfer_runs(&self) -> Vec<(usize, usize, u32, u32)> {
-        let mut all: Vec<(usize, usize, u32)> =
-            self.transfers.iter().map(|((record, member), whose)| (*member, *whose, *record)).collect();
-        all.sort_unstable();
+        let mut transfers: Vec<(usize, usize, u32)> =
+            self.transfers.iter().map(|((record, member), receiver)| (*member, *receiver, *record)).collect();
+        transfers.sort_unstable();
         let mut runs: Vec<(usize, usize, u32, u32)> = Vec::new();
-        for (member, whose, record) in all {
+        for (member, receiver, record) in transfers {
             match runs.last_mut() {
-                Some((by, to, first, count))
-                    if (*by, *to) == (member, whose) && first.saturating_add(*count) == record =>
+                Some((run_member, run_receiver, first, count))
+                    if (*run_member, *run_receiver) == (member, receiver) && first.saturating_add(*count) == record =>
                 {
                     *count += 1;
                 }
-                _ => runs.push((member, whose, record, 1)),
+                _ => runs.push((member, receiver, record, 1)),
             }
         }
         runs
     }
 
-    /// Transfers of a record: (giver, receiver).
+    /// Transfers of a record: (member of the set, receiver).
     fn record_transfers(&self, record: u32) -> impl Iterator<Item = (usize, usize)> {
-        self.transfers.range((record, 0)..=(record, usize::MAX)).map(|((_, member), whose)| (*member, *whose))
+        self.transfers.range((record, 0)..=(record, usize::MAX)).map(|((_, member), receiver)| (*member, *receiver))
     }
 
-    /// The bit in a record's set by which a consumer holds it, its own or a transferred one.
+    /// The bit of [`RecordEntry::pending`] by which a consumer holds a record: its own, or that of the member whose
+    /// record was transferred to it.
     fn holder_bit(&self, consumer: usize, record: u32) -> Option<u32> {
         let set = self.entries.get(record as usize)?.set;
-        let member = match self.record_transfers(record).find(|(_, whose)| *whose == consumer) {
+        let member = match self.record_transfers(record).find(|(_, receiver)| *receiver == consumer) {
             Some((member, _)) => member,
             None if self.transfers.contains_key(&(record, consumer)) => return None,
             None => consumer,
         };
-        let at = self.sets.get(usize::from(set))?.iter().position(|known| *known == member)?;
-        Some(1 << (at as u32 % 32))
+        let place = self.sets.get(usize::from(set))?.iter().position(|known| *known == member)?;
+        Some(1 << (place as u32 % 32))
     }
 
     /// Offset and size of a record.
@@ -270,29 +266,29 @@ impl SpoolSegment {
     /// Time at which the record was committed, to the second.
     pub(super) fn commit_time(&self, record: u32) -> u64 {
         let after = self.times.partition_point(|(from, _)| *from <= record);
-        after.checked_sub(1).and_then(|at| self.times.get(at)).map_or(0, |(_, time)| *time)
+        after.checked_sub(1).and_then(|index| self.times.get(index)).map_or(0, |(_, time)| *time)
     }
 
     /// Records pending here for `consumer`.
     pub(super) fn pending_for(&self, consumer: usize) -> Option<PendingRecords> {
-        self.pending.get(&consumer).copied().filter(|held| held.records > 0)
+        self.pending.get(&consumer).copied().filter(|pending| pending.records > 0)
     }
 
-    /// Bytes pending here for `consumer`, if the segment is closed, and something is pending for `consumer` and nothing
-    /// for others.
+    /// Bytes pending here for `consumer`, if the segment is closed and only `consumer` has pending records here.
     pub(super) fn bytes_if_only(&self, consumer: usize) -> Option<u64> {
-        let held = self.pending_for(consumer).filter(|_| self.closed)?;
-        let others = self.pending.iter().any(|(who, held)| *who != consumer && held.records > 0);
-        (!others).then_some(held.bytes)
+        let own = self.pending_for(consumer).filter(|_| self.closed)?;
+        let has_others = self.pending.iter().any(|(other, pending)| *other != consumer && pending.records > 0);
+        (!has_others).then_some(own.bytes)
     }
 
     /// Consumers for which something is pending here.
     pub(super) fn holders(&self) -> Vec<usize> {
-        self.pending.iter().filter(|(_, held)| held.records > 0).map(|(consumer, _)| *consumer).collect()
+        self.pending.iter().filter(|(_, pending)| pending.records > 0).map(|(consumer, _)| *consumer).collect()
     }
 
     /// Records from `from` on that are pending for `consumer`, in order.
     pub(super) fn pending_from(&self, consumer: usize, from: u32) -> impl Iterator<Item = u32> {
+        // By set: the consumer's bit, or 0 if it is no member.
         let bits: Vec<u32> = self
             .sets
             .iter()
@@ -300,12 +296,14 @@ impl SpoolSegment {
                 members.iter().position(|member| *member == consumer).map_or(0, |bit| 1 << (bit as u32 % 32))
             })
             .collect();
-        let none = u32::try_from(self.entries.len()).unwrap_or(u32::MAX - 1);
-        let start = self.pending_for(consumer).map_or(none, |held| held.first_pending.max(from)).min(none);
+        let end = u32::try_from(self.entries.len()).unwrap_or(u32::MAX - 1);
+        let start = self.pending_for(consumer).map_or(end, |pending| pending.first_pending.max(from)).min(end);
         (start..).zip(self.entries.iter().skip(start as usize)).filter_map(move |(record, entry)| {
-            let usual = bits.get(usize::from(entry.set)).copied().unwrap_or(0);
-            let given = !self.transfers.is_empty() && self.record_transfers(record).next().is_some();
-            let bit = if given { self.holder_bit(consumer, record).unwrap_or(0) } else { usual };
+            let has_transfers = !self.transfers.is_empty() && self.record_transfers(record).next().is_some();
+            let bit = match has_transfers {
+                true => self.holder_bit(consumer, record).unwrap_or(0),
+                false => bits.get(usize::from(entry.set)).copied().unwrap_or(0),
+            };
             (entry.pending & bit != 0).then_some(record)
         })
     }
@@ -316,11 +314,11 @@ impl SpoolSegment {
         self.entries.get(record as usize).is_some_and(|entry| entry.pending & bit != 0)
     }
 
-    /// The first record pending for `consumer`; caches where it is.
+    /// The first record pending for `consumer`; remembers it, so that later searches start there.
     pub(super) fn first_pending(&mut self, consumer: usize) -> Option<u32> {
         let first = self.pending_from(consumer, 0).next()?;
-        if let Some(held) = self.pending.get_mut(&consumer) {
-            held.first_pending = first;
+        if let Some(pending) = self.pending.get_mut(&consumer) {
+            pending.first_pending = first;
         }
         Some(first)
     }
@@ -340,17 +338,26 @@ impl SpoolSegment {
         runs
     }
 
-    /// Members of the sets, and receivers of transfers.
+    /// Consumers that are members of the sets or receivers of transfers.
     pub(super) fn consumers(&self) -> Vec<usize> {
         let members = self.sets.iter().flat_map(|members| members.iter().copied());
-        let mut all: Vec<usize> = members.chain(self.transfers.values().copied()).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+        let mut consumers: Vec<usize> = members.chain(self.transfers.values().copied()).collect();
+        consumers.sort_unstable();
+        consumers.dedup();
+        consumers
     }
 
     /// File and cipher, as a reader needs them.
     pub(super) fn reader(&self) -> (Arc<dyn DiskFile>, Arc<SegmentCipher>) {
         (Arc::clone(&self.file), Arc::clone(&self.cipher))
     }
+}
+
+/// Adds a record to the consumer's pending ones.
+fn add_pending(pending: &mut HashMap<usize, PendingRecords>, consumer: usize, record: u32, bytes: u64) {
+    let new = PendingRecords { first_pending: record, ..PendingRecords::default() };
+    let pending = pending.entry(consumer).or_insert(new);
+    pending.records += 1;
+    pending.bytes += bytes;
+    pending.first_pending = pending.first_pending.min(record);
 }

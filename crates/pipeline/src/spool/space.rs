@@ -1,9 +1,9 @@
-//! [`SpaceAllocator`]: allocation of disk space. A full disk must be noticed before the ticket, never after it.
+//! [`SpaceAllocator`]: allocates disk space in advance, because a full disk must be noticed before a batch's ticket.
 //! All files together stay within the limit. Reserved bytes fit into files whose room is already allocated (twice over,
-//! because a segment's last bytes may be too few for the next transaction) or, if the file system can't allocate ahead,
+//! because the end of a segment may be too small for the next transaction) or, if the file system can't allocate ahead,
 //! into the free space that the volume reports.
-//! New data never takes the volume's last bytes and files: checkpoints and chain positions need them before old data
-//! can go, and more of them the more effects wait for the next checkpoint. Writing is in `commit`.
+//! New data never takes the volume's last bytes and files: old data can only be deleted after checkpoints and chain
+//! positions were written, and a checkpoint is larger the more effects wait for it. Writing is in `commit`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,13 +18,13 @@ use kernel::clock::Clock;
 use super::config::MAX_SEGMENT;
 use super::record::SEGMENT_HEADER;
 
-/// Prefix of files that wait to become segments.
-pub(super) const SPARE: &str = "spare-";
+/// Prefix of the names of files that wait to become segments.
+pub(super) const SPARE_PREFIX: &str = "spare-";
 /// A file that is deleted to make room for the progress file on a full disk.
 pub(super) const CUSHION: &str = "cushion";
 /// Minimum time between a report that the disk is full and the next attempt.
 const QUERY_RETRY: Duration = Duration::from_millis(250);
-/// While the volume has this much more than must stay free, it is not queried at each reservation.
+/// The volume is not queried at each reservation while it has this much more free space than it must have.
 const QUERY_MARGIN: u64 = 1 << 20;
 /// Number of files that must stay available on the volume.
 const MIN_FREE_FILES: u64 = 16;
@@ -34,9 +34,9 @@ const MIN_FREE_FILES: u64 = 16;
 pub(super) enum ReservationPurpose {
     /// New data.
     Accept,
-    /// Records that are needed before older data can be processed. They leave half of the room kept for draining.
+    /// Records that are needed before older data can be processed. They may take half of the room kept for draining.
     Prepare,
-    /// Records that release older data. They may take all the room kept for draining.
+    /// Records that release older data. They may take all of the room kept for draining.
     Drain,
 }
 
@@ -47,99 +47,101 @@ pub(super) struct SpareFile {
     pub(super) size: u64,
 }
 
-/// Room taken for one transaction; returned when dropped.
+/// Room for one transaction; returned when dropped.
 pub struct RoomReservation {
-    room: Arc<SpaceAllocator>,
+    space: Arc<SpaceAllocator>,
     bytes: u64,
-    /// The reservation got its own file, so it is not part of `Inner::reserved`.
-    has_file: bool,
-    /// The file for a transaction that is larger than a segment.
-    spare: Option<SpareFile>,
+    /// The bytes are part of [`SpaceAccount::reserved`]; false if the reservation got a file of its own.
+    is_shared: bool,
+    /// The file of its own, for a transaction that is larger than a segment, until that is taken.
+    own_file: Option<SpareFile>,
 }
 
 impl RoomReservation {
-    /// Bytes taken.
+    /// Bytes reserved.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether the reservation has its own file.
+    /// Whether the reservation has a file of its own.
     pub(super) fn has_own_file(&self) -> bool {
-        self.spare.is_some()
+        self.own_file.is_some()
     }
 
     /// Takes the reservation's own file, if it has one.
     pub(super) fn take_own_file(&mut self) -> Option<SpareFile> {
-        let spare = self.spare.take()?;
-        let mut inner = self.room.inner.lock();
-        inner.owned_bytes = inner.owned_bytes.saturating_sub(spare.size);
-        Some(spare)
+        let file = self.own_file.take()?;
+        let mut account = self.space.account.lock();
+        account.owned_bytes = account.owned_bytes.saturating_sub(file.size);
+        Some(file)
     }
 }
 
 impl Drop for RoomReservation {
     fn drop(&mut self) {
-        let mut inner = self.room.inner.lock();
-        if !self.has_file {
-            inner.reserved = inner.reserved.saturating_sub(self.bytes);
+        let mut account = self.space.account.lock();
+        if self.is_shared {
+            account.reserved = account.reserved.saturating_sub(self.bytes);
         }
-        if let Some(spare) = self.spare.take() {
-            inner.owned_bytes = inner.owned_bytes.saturating_sub(spare.size);
-            inner.spares.push(spare);
+        if let Some(file) = self.own_file.take() {
+            account.owned_bytes = account.owned_bytes.saturating_sub(file.size);
+            account.spares.push(file);
         }
     }
 }
 
-/// Accounts for the disk space of the spool.
+/// See the module.
 pub(super) struct SpaceAllocator {
     directory: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
+    /// Maximum bytes of all files.
     limit: u64,
-    segment: u64,
+    segment_size: u64,
     /// Minimum of the bytes that new data leaves free on the volume.
     min_free: u64,
-    /// Size of other files on the volume that will be rewritten next to the old version.
+    /// Size of other files on the volume (the checkpoint) that are rewritten next to their old version.
     rewritten_bytes: AtomicU64,
-    /// By how much those may have grown since.
+    /// By how much their next version may be larger.
     rewritten_growth: AtomicU64,
-    inner: Mutex<SpaceAccount>,
+    account: Mutex<SpaceAccount>,
 }
 
 #[derive(Default)]
 struct SpaceAccount {
     /// Bytes of closed segments.
-    closed: u64,
+    closed_bytes: u64,
     /// Size of the active segment, and its unused bytes.
-    active: u64,
+    active_size: u64,
     active_free: u64,
     /// Bytes of progress file and cushion.
     progress_bytes: u64,
     spares: Vec<SpareFile>,
     /// Bytes of files that belong to reservations.
     owned_bytes: u64,
+    /// Bytes of reservations without a file of their own.
     reserved: u64,
     next_spare: u64,
     /// The file system can't allocate ahead.
     cannot_allocate: bool,
-    /// Monotonic time before which new data does not query the disk again, and the last refusal.
+    /// Time (monotonic) before which the disk is not asked again for room for new data, and its last refusal.
     retry_at: Option<(Duration, Reason)>,
-    /// The same for the other purposes, which may take room that new data may not.
+    /// The same for the other purposes, for which there may be room when there is none for new data.
     drain_retry_at: Option<(Duration, Reason)>,
-    /// Last query of the volume's free space, if the file system can't allocate ahead.
+    /// Time (monotonic) of the last query of the volume's free space, if the file system can't allocate ahead.
     last_query: Option<Duration>,
-    /// The volume is queried again once more than this must stay free.
+    /// The volume is queried again once more than this must stay free on it.
     checked_free: u64,
-    /// Reason and size of the last refused reservation.
+    /// Reason and bytes of the last reservation for new data, if it was refused.
     last_refusal: Option<(Reason, u64)>,
 }
 
 impl SpaceAccount {
     fn total(&self) -> u64 {
         let spares: u64 = self.spares.iter().map(|spare| spare.size).sum();
-        self.closed + self.active + self.progress_bytes + spares + self.owned_bytes
+        self.closed_bytes + self.active_size + self.progress_bytes + spares + self.owned_bytes
     }
 
-    /// Bytes that can be written without allocating more.
+    /// Bytes that can be written to segments without allocating more.
     fn writable_bytes(&self) -> u64 {
         let spares: u64 = self.spares.iter().map(|spare| spare.size.saturating_sub(SEGMENT_HEADER as u64)).sum();
         // A transaction with its own file ends the active segment early.
@@ -148,50 +150,49 @@ impl SpaceAccount {
 }
 
 impl SpaceAllocator {
-    /// All files stay within `limit`; new data leaves at least `least` bytes free on the volume.
+    /// All files stay within `limit`; new data leaves at least `min_free` bytes free on the volume.
     pub(super) fn new(
         directory: Arc<dyn Directory>,
         clock: Arc<dyn Clock>,
         limit: u64,
-        segment: u64,
-        least: u64,
+        segment_size: u64,
+        min_free: u64,
     ) -> Arc<Self> {
-        let (beside, grown, inner) = (AtomicU64::default(), AtomicU64::default(), Mutex::new(SpaceAccount::default()));
         Arc::new(Self {
             directory,
             clock,
             limit,
-            segment,
-            min_free: least,
-            rewritten_bytes: beside,
-            rewritten_growth: grown,
-            inner,
+            segment_size,
+            min_free,
+            rewritten_bytes: AtomicU64::default(),
+            rewritten_growth: AtomicU64::default(),
+            account: Mutex::default(),
         })
     }
 
-    /// Sets the size of other files on the volume (`bytes`), which will be rewritten next to the old version to let old
-    /// data go.
+    /// Sets the size of other files on the volume that must be rewritten, next to their old version, before old data
+    /// can be deleted.
     pub(super) fn set_rewritten_bytes(&self, bytes: u64) {
         self.rewritten_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Sets the possible growth of those files since they were written.
+    /// Sets by how much the next version of these files may be larger.
     pub(super) fn set_rewritten_growth(&self, bytes: u64) {
         self.rewritten_growth.store(bytes, Ordering::Relaxed);
     }
 
-    /// Upper bound of the next version of those files.
+    /// Upper bound of the size of these files' next version.
     fn next_rewritten_bytes(&self) -> u64 {
         self.rewritten_bytes.load(Ordering::Relaxed).saturating_add(self.rewritten_growth.load(Ordering::Relaxed))
     }
 
     /// Bytes that new data leaves free on the volume: twice the next version of the other files, because
-    /// [`ReservationPurpose::Prepare`] takes some of it.
+    /// [`ReservationPurpose::Prepare`] takes some of them.
     fn required_free(&self) -> u64 {
         self.next_rewritten_bytes().saturating_mul(2).max(self.min_free)
     }
 
-    /// Takes room for `bytes`.
+    /// Reserves room for `bytes`.
     pub(super) fn reserve(
         self: &Arc<Self>,
         bytes: u64,
@@ -200,79 +201,80 @@ impl SpaceAllocator {
         if bytes.saturating_add(SEGMENT_HEADER as u64) > (self.limit / 2).min(MAX_SEGMENT) {
             return Err(Reason::TooLarge);
         }
-        let mut inner = self.inner.lock();
-        let result = self.try_reserve(&mut inner, bytes, purpose);
+        let mut account = self.account.lock();
+        let result = self.try_reserve(&mut account, bytes, purpose);
         if purpose == ReservationPurpose::Accept {
-            inner.last_refusal = result.as_ref().err().map(|reason| (*reason, bytes));
+            account.last_refusal = result.as_ref().err().map(|reason| (*reason, bytes));
         }
-        let spare = result?;
-        let own = spare.is_some();
-        if !own {
-            inner.reserved += bytes;
+        let own_file = result?;
+        let is_shared = own_file.is_none();
+        if is_shared {
+            account.reserved += bytes;
         }
-        drop(inner);
-        Ok(RoomReservation { room: Arc::clone(self), bytes, has_file: own, spare })
+        drop(account);
+        Ok(RoomReservation { space: Arc::clone(self), bytes, is_shared, own_file })
     }
 
-    /// Allocated room that is kept for draining.
+    /// Allocated room that is kept for draining, i.e. for records that release older data.
     fn drain_reserve(&self) -> u64 {
-        self.segment / 4
+        self.segment_size / 4
     }
 
+    /// Makes sure that there is room for `bytes`; allocates a file of its own if they are more than a segment.
     fn try_reserve(
         &self,
-        inner: &mut SpaceAccount,
+        account: &mut SpaceAccount,
         bytes: u64,
         purpose: ReservationPurpose,
     ) -> Result<Option<SpareFile>, Reason> {
         let size = bytes + SEGMENT_HEADER as u64;
-        if size > self.segment {
-            let spare = self.allocate_file(inner, size, purpose)?;
-            inner.owned_bytes += size;
-            return Ok(Some(spare));
+        if size > self.segment_size {
+            let own_file = self.allocate_file(account, size, purpose)?;
+            account.owned_bytes += size;
+            return Ok(Some(own_file));
         }
-        let kept = match purpose {
+        let kept_free = match purpose {
             ReservationPurpose::Accept => self.drain_reserve(),
             ReservationPurpose::Prepare => self.drain_reserve() / 2,
             ReservationPurpose::Drain => 0,
         };
-        let want = inner.reserved.saturating_add(bytes).saturating_mul(2).saturating_add(kept);
-        while inner.writable_bytes() < want {
-            let file = if purpose == ReservationPurpose::Accept {
-                self.segment
+        let needed = account.reserved.saturating_add(bytes).saturating_mul(2).saturating_add(kept_free);
+        while account.writable_bytes() < needed {
+            let file_size = if purpose == ReservationPurpose::Accept {
+                self.segment_size
             } else {
-                self.drain_file_size(inner, want, purpose)?
+                self.drain_file_size(account, needed, purpose)?
             };
-            let spare = self.allocate_file(inner, file, purpose)?;
-            inner.spares.push(spare);
+            let spare = self.allocate_file(account, file_size, purpose)?;
+            account.spares.push(spare);
         }
         match purpose {
-            ReservationPurpose::Accept if inner.cannot_allocate => self.query_if_unsure(inner, want)?,
-            ReservationPurpose::Accept if self.required_free() > inner.checked_free => {
-                self.query_required_free(inner)?
+            ReservationPurpose::Accept if account.cannot_allocate => self.query_free_space(account, needed)?,
+            ReservationPurpose::Accept if self.required_free() > account.checked_free => {
+                self.query_required_free(account)?
             }
-            ReservationPurpose::Prepare | ReservationPurpose::Drain if inner.cannot_allocate => {
-                self.check_free_space(inner, want, 0)?
+            ReservationPurpose::Prepare | ReservationPurpose::Drain if account.cannot_allocate => {
+                self.check_free_space(account, needed)?
             }
             _ => {}
         }
         Ok(None)
     }
 
-    /// Size of the next file for draining. A start closes the active segment and cuts its tail, which held the room for
-    /// draining; afterwards that room may be the rest of the limit or of the volume, smaller than a segment. The file
-    /// leaves free what the other files need (unless that is missing anyway) and a little for the spool's own progress.
-    /// Only [`ReservationPurpose::Drain`] takes even that, and no more than it must.
-    fn drain_file_size(&self, inner: &SpaceAccount, want: u64, purpose: ReservationPurpose) -> Result<u64, Reason> {
-        self.recent_refusal(inner, purpose)?;
-        let within = self.limit.saturating_sub(inner.total());
+    /// Size of the next file for draining. It may be smaller than a segment: a start closes the active segment and
+    /// truncates it, so the room kept in it for draining may now be only the rest of the limit or of the volume.
+    /// The file leaves free what the other files need, and a little for the spool's own progress, unless that is
+    /// missing anyway. Only [`ReservationPurpose::Drain`] may take even that, but no more than it needs.
+    fn drain_file_size(&self, account: &SpaceAccount, needed: u64, purpose: ReservationPurpose) -> Result<u64, Reason> {
+        self.check_retry_time(account, purpose)?;
+        let below_limit = self.limit.saturating_sub(account.total());
         let free = self.directory.free_space().map_or(u64::MAX, |free| free.bytes);
-        let least = want.saturating_sub(inner.writable_bytes()).saturating_add(SEGMENT_HEADER as u64);
-        let next = self.next_rewritten_bytes().saturating_add(self.min_free / 2);
-        let takes_all = purpose == ReservationPurpose::Drain || free < next;
-        match within.min(free.saturating_sub(next)).min(self.segment) {
-            left if left >= least => Ok(left),
-            _ if takes_all && within.min(free) >= least => Ok(least),
+        let min_size = needed.saturating_sub(account.writable_bytes()).saturating_add(SEGMENT_HEADER as u64);
+        let kept_free = self.next_rewritten_bytes().saturating_add(self.min_free / 2);
+        let may_take_all = purpose == ReservationPurpose::Drain || free < kept_free;
+        match below_limit.min(free.saturating_sub(kept_free)).min(self.segment_size) {
+            size if size >= min_size => Ok(size),
+            _ if may_take_all && below_limit.min(free) >= min_size => Ok(min_size),
             _ => Err(Reason::SpoolFull),
         }
     }
@@ -280,37 +282,37 @@ impl SpaceAllocator {
     /// Allocates a file of `size` bytes.
     fn allocate_file(
         &self,
-        inner: &mut SpaceAccount,
+        account: &mut SpaceAccount,
         size: u64,
         purpose: ReservationPurpose,
     ) -> Result<SpareFile, Reason> {
-        if inner.total().saturating_add(size) > self.limit {
+        if account.total().saturating_add(size) > self.limit {
             return Err(Reason::SpoolFull);
         }
-        self.query_if_due(inner, purpose, |inner| self.create_file(inner, size, purpose))
+        self.query_if_due(account, purpose, |account| self.create_file(account, size, purpose))
     }
 
     fn create_file(
         &self,
-        inner: &mut SpaceAccount,
+        account: &mut SpaceAccount,
         size: u64,
         purpose: ReservationPurpose,
     ) -> Result<SpareFile, Reason> {
-        let name = format!("{SPARE}{}", inner.next_spare);
-        inner.next_spare += 1;
+        let name = format!("{SPARE_PREFIX}{}", account.next_spare);
+        account.next_spare += 1;
         match self.directory.create(&name, size) {
-            Ok((file, taken)) => {
-                inner.cannot_allocate |= !taken;
-                let enough = match purpose {
-                    ReservationPurpose::Accept if taken => self.check_required_free(inner),
-                    _ if taken => Ok(()),
-                    _ => self.check_free_space(inner, size, self.required_margin(purpose)),
+            Ok((file, is_allocated)) => {
+                account.cannot_allocate |= !is_allocated;
+                let check = match purpose {
+                    ReservationPurpose::Accept if is_allocated => self.check_required_free(account),
+                    _ if is_allocated => Ok(()),
+                    _ => self.check_free_space(account, size.saturating_add(self.required_margin(purpose))),
                 };
-                if enough.is_err() {
-                    // Best effort: the next start removes leftovers.
+                if check.is_err() {
+                    // Best effort: the next start removes spare files.
                     let _ = self.directory.remove(&name);
                 }
-                enough.map(|()| SpareFile { name, file, size })
+                check.map(|()| SpareFile { name, file, size })
             }
             Err(error) if is_out_of_space(&error) => Err(Reason::SpoolFull),
             Err(error) => {
@@ -320,168 +322,172 @@ impl SpaceAllocator {
         }
     }
 
-    /// Margin for file systems that can't allocate ahead: only the space above what is left to other files is certain.
+    /// Free space that must be left after a reservation if the file system can't allocate ahead: other files may take
+    /// space in the meantime.
     fn required_margin(&self, purpose: ReservationPurpose) -> u64 {
-        if purpose == ReservationPurpose::Accept { self.segment.max(self.required_free()) } else { 0 }
+        if purpose == ReservationPurpose::Accept { self.segment_size.max(self.required_free()) } else { 0 }
     }
 
-    /// The last refusal, if it is too early to query the disk again.
-    fn recent_refusal(&self, inner: &SpaceAccount, purpose: ReservationPurpose) -> Result<(), Reason> {
+    /// Returns the last refusal as an error if it is too early to query the disk again.
+    fn check_retry_time(&self, account: &SpaceAccount, purpose: ReservationPurpose) -> Result<(), Reason> {
         let now = self.clock.monotonic();
-        match if purpose == ReservationPurpose::Accept { inner.retry_at } else { inner.drain_retry_at } {
+        match if purpose == ReservationPurpose::Accept { account.retry_at } else { account.drain_retry_at } {
             Some((until, reason)) if now < until => Err(reason),
             _ => Ok(()),
         }
     }
 
-    /// Queries the disk, unless it refused a moment ago.
+    /// Queries the disk with `query`, unless it refused a moment ago.
     fn query_if_due<T>(
         &self,
-        inner: &mut SpaceAccount,
+        account: &mut SpaceAccount,
         purpose: ReservationPurpose,
-        ask: impl FnOnce(&mut SpaceAccount) -> Result<T, Reason>,
+        query: impl FnOnce(&mut SpaceAccount) -> Result<T, Reason>,
     ) -> Result<T, Reason> {
-        self.recent_refusal(inner, purpose)?;
-        let said = ask(inner);
+        self.check_retry_time(account, purpose)?;
+        let result = query(account);
         let until = self.clock.monotonic().saturating_add(QUERY_RETRY);
-        let again = said.as_ref().err().map(|reason| (until, *reason));
-        *if purpose == ReservationPurpose::Accept { &mut inner.retry_at } else { &mut inner.drain_retry_at } = again;
-        said
+        let retry_at = result.as_ref().err().map(|reason| (until, *reason));
+        match purpose {
+            ReservationPurpose::Accept => account.retry_at = retry_at,
+            ReservationPurpose::Prepare | ReservationPurpose::Drain => account.drain_retry_at = retry_at,
+        }
+        result
     }
 
-    /// Whether the volume still has what other files need to let old data go. A volume that does not report it counts
-    /// as having it.
-    fn check_required_free(&self, inner: &mut SpaceAccount) -> Result<(), Reason> {
-        let leaves = self.required_free();
+    /// Checks that the volume still has the free space that new data must leave. A volume that does not report its free
+    /// space passes.
+    fn check_required_free(&self, account: &mut SpaceAccount) -> Result<(), Reason> {
+        let required = self.required_free();
         let free =
             self.directory.free_space().unwrap_or(FreeSpace { bytes: u64::MAX, total: u64::MAX, files: u64::MAX });
-        if free.bytes < leaves || free.files < MIN_FREE_FILES {
+        if free.bytes < required || free.files < MIN_FREE_FILES {
             return Err(Reason::SpoolFull);
         }
-        inner.checked_free = leaves.saturating_add(QUERY_MARGIN).min(free.bytes);
+        account.checked_free = required.saturating_add(QUERY_MARGIN).min(free.bytes);
         Ok(())
     }
 
     /// Queries the volume, because more must stay free than at the last query.
-    fn query_required_free(&self, inner: &mut SpaceAccount) -> Result<(), Reason> {
-        self.query_if_due(inner, ReservationPurpose::Accept, |inner| self.check_required_free(inner))
+    fn query_required_free(&self, account: &mut SpaceAccount) -> Result<(), Reason> {
+        self.query_if_due(account, ReservationPurpose::Accept, |account| self.check_required_free(account))
     }
 
-    /// Whether the volume has room for `more` and `on_top`, and for some files.
-    fn check_free_space(&self, inner: &mut SpaceAccount, more: u64, on_top: u64) -> Result<(), Reason> {
+    /// Checks that the volume has room for `bytes` and for some files.
+    fn check_free_space(&self, account: &mut SpaceAccount, bytes: u64) -> Result<(), Reason> {
         let free = self.directory.free_space().map_err(|_| Reason::SpoolFailed)?;
-        inner.last_query = Some(self.clock.monotonic());
-        let enough = free.bytes >= more.saturating_add(on_top) && free.files >= MIN_FREE_FILES;
-        if enough { Ok(()) } else { Err(Reason::SpoolFull) }
+        account.last_query = Some(self.clock.monotonic());
+        if free.bytes >= bytes && free.files >= MIN_FREE_FILES { Ok(()) } else { Err(Reason::SpoolFull) }
     }
 
-    /// Queries the volume now and then, if the file system can't allocate ahead.
-    fn query_if_unsure(&self, inner: &mut SpaceAccount, want: u64) -> Result<(), Reason> {
-        self.query_if_due(inner, ReservationPurpose::Accept, |inner| {
-            let lately =
-                inner.last_query.is_some_and(|looked| self.clock.monotonic().saturating_sub(looked) < QUERY_RETRY);
-            if lately && inner.last_refusal.is_none() {
+    /// Queries the volume, but not too often, because the file system can't allocate ahead.
+    fn query_free_space(&self, account: &mut SpaceAccount, needed: u64) -> Result<(), Reason> {
+        self.query_if_due(account, ReservationPurpose::Accept, |account| {
+            let now = self.clock.monotonic();
+            let is_recent = account.last_query.is_some_and(|last| now.saturating_sub(last) < QUERY_RETRY);
+            if is_recent && account.last_refusal.is_none() {
                 return Ok(());
             }
-            self.check_free_space(inner, want, self.required_margin(ReservationPurpose::Accept))
+            self.check_free_space(account, needed.saturating_add(self.required_margin(ReservationPurpose::Accept)))
         })
     }
 
-    /// The smallest file that holds a transaction of `bytes`; a new one if there is none.
+    /// Takes the smallest spare file that holds a transaction of `bytes`; creates one if there is none.
     pub(super) fn take_file(&self, bytes: u64) -> Result<SpareFile, Reason> {
         let size = bytes.saturating_add(SEGMENT_HEADER as u64);
-        let mut inner = self.inner.lock();
-        let fits = inner.spares.iter().enumerate().filter(|(_, spare)| spare.size >= size);
-        if let Some((at, _)) = fits.min_by_key(|(_, spare)| spare.size) {
-            return Ok(inner.spares.swap_remove(at));
+        let mut account = self.account.lock();
+        let large_enough = account.spares.iter().enumerate().filter(|(_, spare)| spare.size >= size);
+        if let Some((index, _)) = large_enough.min_by_key(|(_, spare)| spare.size) {
+            return Ok(account.spares.swap_remove(index));
         }
-        self.allocate_file(&mut inner, size.max(self.segment), ReservationPurpose::Drain)
+        self.allocate_file(&mut account, size.max(self.segment_size), ReservationPurpose::Drain)
     }
 
-    /// Sets size and unused bytes of the new active segment. The one before now takes `closed` bytes.
-    pub(super) fn set_active(&self, size: u64, free: u64, closed: u64) {
-        let mut inner = self.inner.lock();
-        inner.active = size;
-        inner.active_free = free;
-        inner.closed += closed;
+    /// Sets size and unused bytes of the new active segment; adds `newly_closed` to the bytes of closed segments.
+    pub(super) fn set_active(&self, size: u64, free: u64, newly_closed: u64) {
+        let mut account = self.account.lock();
+        account.active_size = size;
+        account.active_free = free;
+        account.closed_bytes += newly_closed;
     }
 
     /// Sets the unused bytes of the active segment.
     pub(super) fn set_active_free(&self, free: u64) {
-        self.inner.lock().active_free = free;
+        self.account.lock().active_free = free;
     }
 
-    /// Closed segments of `bytes` were unlinked.
+    /// Subtracts the bytes of closed segments that were unlinked.
     pub(super) fn subtract_closed(&self, bytes: u64) {
-        let mut inner = self.inner.lock();
-        inner.closed = inner.closed.saturating_sub(bytes);
+        let mut account = self.account.lock();
+        account.closed_bytes = account.closed_bytes.saturating_sub(bytes);
     }
 
     /// Sets the bytes of progress file and cushion together.
     pub(super) fn set_progress_bytes(&self, bytes: u64) {
-        self.inner.lock().progress_bytes = bytes;
+        self.account.lock().progress_bytes = bytes;
     }
 
     /// Whether the disk was full, and it is too early to try again.
     pub(super) fn is_waiting_for_space(&self) -> bool {
-        self.recent_refusal(&self.inner.lock(), ReservationPurpose::Accept).is_err()
+        self.check_retry_time(&self.account.lock(), ReservationPurpose::Accept).is_err()
     }
 
-    /// Bytes that new data may take before it is refused: of the limit, and of the volume as far as that is reported.
+    /// Bytes that new data may take before it is refused because of the limit or of the volume's free space, if that is
+    /// reported.
     pub(super) fn available_bytes(&self) -> u64 {
         let free = self.directory.free_space().map_or(u64::MAX, |free| free.bytes).saturating_sub(self.required_free());
-        let inner = self.inner.lock();
-        // Files have a fixed size; a smaller rest is not used.
-        let more = self.limit.saturating_sub(inner.total()).min(free) / self.segment.max(1) * self.segment;
-        more.saturating_add(inner.writable_bytes().saturating_sub(inner.reserved.saturating_add(self.drain_reserve())))
+        let account = self.account.lock();
+        let new_files = self.limit.saturating_sub(account.total()).min(free) / self.segment_size.max(1);
+        let not_available = account.reserved.saturating_add(self.drain_reserve());
+        (new_files * self.segment_size).saturating_add(account.writable_bytes().saturating_sub(not_available))
     }
 
     /// Bytes of all files.
     pub(super) fn total(&self) -> u64 {
-        self.inner.lock().total()
+        self.account.lock().total()
     }
 
     /// Reason of the last refusal, until a reservation succeeds.
     pub(super) fn refusal_reason(&self) -> Option<Reason> {
-        self.inner.lock().last_refusal.map(|(reason, _)| reason)
+        self.account.lock().last_refusal.map(|(reason, _)| reason)
     }
 
     /// Ends a refusal once the refused reservation would fit, even if none is attempted.
-    fn retry_refused(&self, inner: &mut SpaceAccount) {
-        let Some((_, bytes)) = inner.last_refusal else { return };
-        match self.try_reserve(inner, bytes, ReservationPurpose::Accept) {
-            Ok(spare) => {
-                inner.last_refusal = None;
-                if let Some(spare) = spare {
-                    inner.owned_bytes = inner.owned_bytes.saturating_sub(spare.size);
-                    inner.spares.push(spare);
+    fn retry_refused(&self, account: &mut SpaceAccount) {
+        let Some((_, bytes)) = account.last_refusal else { return };
+        match self.try_reserve(account, bytes, ReservationPurpose::Accept) {
+            Ok(own_file) => {
+                account.last_refusal = None;
+                if let Some(file) = own_file {
+                    account.owned_bytes = account.owned_bytes.saturating_sub(file.size);
+                    account.spares.push(file);
                 }
             }
-            Err(reason) => inner.last_refusal = Some((reason, bytes)),
+            Err(reason) => account.last_refusal = Some((reason, bytes)),
         }
     }
 
     /// Allocates room ahead, so that reservations rarely have to, and frees what is too much.
     pub(super) fn maintain_spares(&self) {
-        let mut inner = self.inner.lock();
-        self.retry_refused(&mut inner);
-        let ahead = if inner.active > 0 { 2 * self.drain_reserve() } else { 0 };
-        let want = inner.reserved.saturating_mul(2).saturating_add(ahead);
-        if inner.writable_bytes() < want && inner.last_refusal.is_none() {
-            if let Ok(spare) = self.allocate_file(&mut inner, self.segment, ReservationPurpose::Accept) {
-                inner.spares.push(spare);
+        let mut account = self.account.lock();
+        self.retry_refused(&mut account);
+        let ahead = if account.active_size > 0 { 2 * self.drain_reserve() } else { 0 };
+        let wanted = account.reserved.saturating_mul(2).saturating_add(ahead);
+        if account.writable_bytes() < wanted && account.last_refusal.is_none() {
+            if let Ok(spare) = self.allocate_file(&mut account, self.segment_size, ReservationPurpose::Accept) {
+                account.spares.push(spare);
             }
             return;
         }
-        let spare_bytes = |inner: &SpaceAccount| inner.spares.iter().map(|spare| spare.size).max();
-        while let Some(largest) = spare_bytes(&inner) {
-            let without = inner.writable_bytes().saturating_sub(largest);
-            if without < want || (largest <= self.segment && without < want.saturating_add(self.segment)) {
+        let largest_size = |account: &SpaceAccount| account.spares.iter().map(|spare| spare.size).max();
+        while let Some(size) = largest_size(&account) {
+            let without = account.writable_bytes().saturating_sub(size);
+            if without < wanted || (size <= self.segment_size && without < wanted.saturating_add(self.segment_size)) {
                 return;
             }
-            let Some(at) = inner.spares.iter().position(|spare| spare.size == largest) else { return };
-            let spare = inner.spares.swap_remove(at);
-            // Best effort: the next start removes leftovers.
+            let Some(index) = account.spares.iter().position(|spare| spare.size == size) else { return };
+            let spare = account.spares.swap_remove(index);
+            // Best effort: the next start removes spare files.
             let _ = self.directory.remove(&spare.name);
         }
     }

@@ -1,5 +1,5 @@
-//! [`Spool`]: the queue as all threads but the committer use it. Nothing here writes records. Any thread may write the
-//! progress file; the committer syncs it. Opening is in `open`, commits are in `commit`.
+//! [`Spool`]: the durable queue as all threads but the committer's use it. Nothing here writes records. Any thread may
+//! append to the progress file; the committer syncs it. Opening is in `open`, commits are in `commit`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use super::index::{PlannedRead, SpoolIndex};
 use super::progress::{ProgressFile, ProgressLines};
 use super::progress_lines::take_progress_lines;
 use super::queue::{QueuedTransaction, TransactionQueue};
-use super::read;
+use super::read::read_record;
 use super::space::{ReservationPurpose, RoomReservation, SpaceAllocator};
 use super::spool_metrics::SpoolMetrics;
 use super::status::{SpoolReadError, SpoolStatus};
@@ -21,22 +21,22 @@ use crate::outcome::Reason;
 use kernel::clock::Clock;
 use kernel::rng::Rng;
 
-/// The queue, shared by all threads. Only the `read` methods, [`Spool::mark_done_and_write`] and (rarely)
-/// [`Spool::reserve`] touch the disk here.
+/// The durable queue, shared by all threads. Only the `read` methods, [`Spool::mark_done_and_write`], (rarely) the
+/// `reserve` methods and [`Spool::status`] touch the disk here.
 pub struct Spool {
     pub(super) settings: SpoolSettings,
-    /// Locked before `index` where both are needed.
+    /// If `index` is needed as well, this lock is taken first.
     pub(super) progress: Mutex<ProgressFile>,
     pub(super) index: Mutex<SpoolIndex>,
     pub(super) queue: TransactionQueue,
-    pub(super) room: Arc<SpaceAllocator>,
-    pub(super) meters: SpoolMetrics,
+    pub(super) space: Arc<SpaceAllocator>,
+    pub(super) metrics: SpoolMetrics,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rng: Arc<dyn Rng>,
     pub(super) poisoned: AtomicBool,
-    /// Consumer whose pending bytes bound the growth of other files on the volume (see [`Spool::spare`]).
+    /// Consumer whose pending bytes bound the growth of other files on the volume ([`Spool::reserve_free_space`]).
     pub(super) growing_consumer: OnceLock<Arc<str>>,
-    /// A reservation was refused because there are too many records.
+    /// The last reservation for new data found too many records.
     pub(super) too_many_records: AtomicBool,
 }
 
@@ -44,8 +44,8 @@ impl Spool {
     pub(super) fn new(
         settings: SpoolSettings,
         index: SpoolIndex,
-        room: Arc<SpaceAllocator>,
-        meters: SpoolMetrics,
+        space: Arc<SpaceAllocator>,
+        metrics: SpoolMetrics,
         clock: Arc<dyn Clock>,
         rng: Arc<dyn Rng>,
     ) -> Self {
@@ -54,8 +54,8 @@ impl Spool {
             settings,
             index: Mutex::new(index),
             queue: TransactionQueue::default(),
-            room,
-            meters,
+            space,
+            metrics,
             clock,
             rng,
             poisoned: AtomicBool::new(false),
@@ -75,23 +75,23 @@ impl Spool {
     /// # Errors
     /// `SpoolFull` (may have room later), `TooLarge` (never fits), `SpoolFailed` (poisoned, or no file can be created).
     pub fn reserve(&self, bytes: u64) -> Result<RoomReservation, Reason> {
-        let crowded = {
+        let has_too_many_records = {
             let index = self.index.lock();
             self.update_growth(&index);
             index.records() >= self.settings.max_records
         };
-        self.too_many_records.store(crowded, Ordering::Relaxed);
-        self.reserve_for(bytes, ReservationPurpose::Accept, crowded)
+        self.too_many_records.store(has_too_many_records, Ordering::Relaxed);
+        self.reserve_for(bytes, ReservationPurpose::Accept, has_too_many_records)
     }
 
     /// As [`Spool::reserve`], from room that ordinary transactions leave free: for the small records without which
-    /// other records can't be finished and reclaimed (the vault's seals). A full spool must still be able to drain.
+    /// other records can't be finished and deleted (the vault's seals of digests). A full spool must still be able to
+    /// drain.
     ///
     /// # Errors
     /// As [`Spool::reserve`].
     pub fn reserve_to_drain(&self, bytes: u64) -> Result<RoomReservation, Reason> {
-        let crowded = self.index.lock().records() / 2 >= self.settings.max_records;
-        self.reserve_for(bytes, ReservationPurpose::Drain, crowded)
+        self.reserve_for(bytes, ReservationPurpose::Drain, self.has_twice_max_records())
     }
 
     /// As [`Spool::reserve_to_drain`], but leaves half of that room free: for records that are needed before older data
@@ -101,18 +101,26 @@ impl Spool {
     /// # Errors
     /// As [`Spool::reserve`].
     pub fn reserve_to_prepare(&self, bytes: u64) -> Result<RoomReservation, Reason> {
-        let crowded = self.index.lock().records() / 2 >= self.settings.max_records;
-        self.reserve_for(bytes, ReservationPurpose::Prepare, crowded)
+        self.reserve_for(bytes, ReservationPurpose::Prepare, self.has_twice_max_records())
     }
 
-    fn reserve_for(&self, bytes: u64, purpose: ReservationPurpose, crowded: bool) -> Result<RoomReservation, Reason> {
+    fn has_twice_max_records(&self) -> bool {
+        self.index.lock().records() / 2 >= self.settings.max_records
+    }
+
+    fn reserve_for(
+        &self,
+        bytes: u64,
+        purpose: ReservationPurpose,
+        has_too_many_records: bool,
+    ) -> Result<RoomReservation, Reason> {
         let result = match self.poisoned() {
             Some(reason) => Err(reason),
-            None if crowded => Err(Reason::SpoolFull),
-            None => self.room.reserve(bytes, purpose),
+            None if has_too_many_records => Err(Reason::SpoolFull),
+            None => self.space.reserve(bytes, purpose),
         };
         if let Err(reason) = &result {
-            self.meters.count_refusal(*reason);
+            self.metrics.count_refusal(*reason);
         }
         result
     }
@@ -128,7 +136,8 @@ impl Spool {
     /// as stored unless the first alone is larger. Reads and decrypts, so call it off the async threads.
     ///
     /// # Errors
-    /// The first record is damaged or can't be read. A later bad record only ends the result.
+    /// The first record is damaged or can't be read. If this happens to a later one, the records before it are
+    /// returned.
     pub fn read(
         &self,
         consumer: &str,
@@ -136,7 +145,7 @@ impl Spool {
         max_bytes: usize,
         max_records: usize,
     ) -> Result<Vec<StoredRecord>, SpoolReadError> {
-        let plan = self.index.lock().plan_reads(consumer, None, after, (max_bytes, max_records));
+        let plan = self.index.lock().plan_reads(consumer, None, after, max_bytes, max_records);
         Self::read_planned(&plan)
     }
 
@@ -152,7 +161,7 @@ impl Spool {
         max_bytes: usize,
         max_records: usize,
     ) -> Result<Vec<StoredRecord>, SpoolReadError> {
-        let plan = self.index.lock().plan_reads(consumer, Some(account), after, (max_bytes, max_records));
+        let plan = self.index.lock().plan_reads(consumer, Some(account), after, max_bytes, max_records);
         Self::read_planned(&plan)
     }
 
@@ -164,7 +173,7 @@ impl Spool {
         let plan = self.index.lock().plan_positions(consumer, seqs);
         let mut records = Vec::with_capacity(plan.len());
         for planned in &plan {
-            match read::read(planned) {
+            match read_record(planned) {
                 Ok(record) => records.push(record),
                 Err(SpoolReadError::Damaged(_)) => {}
                 Err(error) => return Err(error),
@@ -173,7 +182,7 @@ impl Spool {
         Ok(records)
     }
 
-    /// Whether `consumer` has not finished any of `seqs`.
+    /// Whether any of `seqs` is still pending for `consumer`.
     pub fn is_any_pending(&self, consumer: &str, seqs: &[RecordSeq]) -> bool {
         !self.index.lock().plan_positions(consumer, seqs).is_empty()
     }
@@ -181,9 +190,9 @@ impl Spool {
     fn read_planned(plan: &[PlannedRead]) -> Result<Vec<StoredRecord>, SpoolReadError> {
         let mut records = Vec::with_capacity(plan.len());
         for planned in plan {
-            match read::read(planned) {
+            match read_record(planned) {
                 Ok(record) => records.push(record),
-                // Returns the records before the bad one; the next read reports it.
+                // The next read starts with this record, and reports the error.
                 Err(_) if !records.is_empty() => break,
                 Err(error) => return Err(error),
             }
@@ -197,11 +206,11 @@ impl Spool {
         consumers.iter().filter_map(|consumer| index.first_pending(consumer)).min()
     }
 
-    /// Marks these records as done for `consumer`. Made durable lazily, but always before the records are unlinked: if
-    /// a crash loses a `done`, the record is delivered again. Unknown positions are ignored.
+    /// Marks these records as done for `consumer`. This becomes durable later, but always before the records are
+    /// deleted; if a crash comes first, the records are delivered again. Unknown positions are ignored.
     pub fn mark_done(&self, consumer: &str, seqs: &[RecordSeq]) {
-        let news = self.index.lock().finish_by_name(consumer, seqs.iter().map(|seq| seq.0));
-        if news > 0 {
+        let finished = self.index.lock().finish_by_name(consumer, seqs.iter().map(|seq| seq.0));
+        if finished > 0 {
             self.queue.notify_work();
         }
     }
@@ -225,23 +234,23 @@ impl Spool {
     /// Returns false if `from` does not hold the record, or if `to` holds or held it in its own name and did not give
     /// it away. Durable as [`Spool::mark_done`] is; if a crash loses the transfer, `from` holds the record.
     pub fn transfer_record(&self, from: &Arc<str>, to: &Arc<str>, seq: RecordSeq) -> bool {
-        let given = self.index.lock().transfer_by_name(from, to, seq.0);
-        if given {
+        let is_transferred = self.index.lock().transfer_by_name(from, to, seq.0);
+        if is_transferred {
             self.queue.notify_work();
         }
-        given
+        is_transferred
     }
 
     /// Transfers all records of `from` to `to`; returns their number.
     pub fn transfer_all(&self, from: &Arc<str>, to: &Arc<str>) -> u64 {
         let mut index = self.index.lock();
-        let all = index.pending_positions(from, u64::MAX);
-        let given = all.iter().filter(|seq| index.transfer_by_name(from, to, **seq)).count() as u64;
+        let positions = index.pending_positions(from, u64::MAX);
+        let transferred = positions.iter().filter(|seq| index.transfer_by_name(from, to, **seq)).count() as u64;
         drop(index);
-        if given > 0 {
+        if transferred > 0 {
             self.queue.notify_work();
         }
-        given
+        transferred
     }
 
     /// Changes when records for `consumer` are committed. Subscribe first, then read.
@@ -261,9 +270,9 @@ impl Spool {
         let consumers = index.consumers();
         drop(index);
         SpoolStatus {
-            bytes: self.room.total(),
+            bytes: self.space.total(),
             limit: self.settings.max_size,
-            available: if self.refusal_reason().is_some() { 0 } else { self.room.available_bytes() },
+            available: if self.refusal_reason().is_some() { 0 } else { self.space.available_bytes() },
             segments,
             records,
             max_records: self.settings.max_records,
@@ -274,17 +283,18 @@ impl Spool {
         }
     }
 
-    /// Makes new data leave free space on the volume for other files whose writing lets old data go: twice the size of
-    /// `consumer`'s next file, and a small minimum. The next file is assumed to exceed the last (`bytes`) by at most
-    /// the bytes pending for `consumer`. There is one such consumer.
+    /// Makes new data leave free space on the volume for the file that `consumer` must write before old data can be
+    /// deleted: twice the size of the next file, but at least a small minimum. The next file is assumed to exceed the
+    /// last one (`bytes`) by at most the bytes pending for `consumer`. There is one such consumer.
     pub fn reserve_free_space(&self, consumer: &str, bytes: u64) {
         self.growing_consumer.get_or_init(|| consumer.into());
-        self.room.set_rewritten_bytes(bytes);
+        self.space.set_rewritten_bytes(bytes);
         self.update_growth(&self.index.lock());
     }
 
     pub(super) fn update_growth(&self, index: &SpoolIndex) {
-        self.room.set_rewritten_growth(self.growing_consumer.get().map_or(0, |consumer| index.pending_bytes(consumer)));
+        self.space
+            .set_rewritten_growth(self.growing_consumer.get().map_or(0, |consumer| index.pending_bytes(consumer)));
     }
 
     /// Releases all records that wait for `consumer` (`spool drop`), up to and including `through` if given. Returns
@@ -292,8 +302,8 @@ impl Spool {
     /// [`Committer::close`](super::Committer::close).
     pub fn drop_pending(&self, consumer: &str, through: Option<RecordSeq>) -> u64 {
         let mut index = self.index.lock();
-        let all = index.pending_positions(consumer, through.map_or(u64::MAX, |through| through.0));
-        index.finish_by_name(consumer, all)
+        let positions = index.pending_positions(consumer, through.map_or(u64::MAX, |through| through.0));
+        index.finish_by_name(consumer, positions)
     }
 
     /// Bytes that wait for `consumer`.
@@ -308,10 +318,10 @@ impl Spool {
             return 0;
         }
         let oldest = index.oldest_beyond(consumer, keep);
-        let news = index.finish_by_name(consumer, oldest);
+        let expired = index.finish_by_name(consumer, oldest);
         drop(index);
         self.queue.notify_work();
-        news
+        expired
     }
 
     /// Lower bound of the next record's position.
@@ -326,12 +336,12 @@ impl Spool {
 
     pub(super) fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
-        self.meters.mark_poisoned();
+        self.metrics.mark_poisoned();
     }
 
     /// Why reservations are refused now.
     pub(super) fn refusal_reason(&self) -> Option<Reason> {
-        self.room
+        self.space
             .refusal_reason()
             .or_else(|| self.too_many_records.load(Ordering::Relaxed).then_some(Reason::SpoolFull))
     }
@@ -343,7 +353,7 @@ impl Spool {
         }
     }
 
-    /// Wakes a committer that waits for work, e.g. to shut down.
+    /// Ends the committer's present or next wait for work, e.g. to shut down.
     pub fn wake(&self) {
         self.queue.wake();
     }

@@ -1,4 +1,4 @@
-//! The spool's metric handles. Their names are in `telemetry/names`.
+//! [`SpoolMetrics`]: the spool's metric handles. Their names are in `telemetry/src/names.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use telemetry::{Counter, Gauge, Histogram, Meter, names};
 
 use super::status::{ConsumerStatus, SpoolStatus};
 
-/// The handles. Label values are consumers (component ids) and reasons, so they are finite.
+/// See the module. Label values are consumers (component ids) and reasons, so their number is bounded.
 pub(super) struct SpoolMetrics {
     meter: Meter,
     bytes: Gauge,
@@ -19,13 +19,14 @@ pub(super) struct SpoolMetrics {
     pub(super) commits: Counter,
     pub(super) sync_seconds: Histogram,
     refused: HashMap<Reason, Counter>,
+    /// Gauges of pending records and bytes, by consumer.
     pending: parking_lot::Mutex<HashMap<Arc<str>, (Gauge, Gauge)>>,
 }
 
 impl SpoolMetrics {
     pub(super) fn new(meter: &Meter, limit: u64) -> Self {
         let reasons = [Reason::SpoolFull, Reason::SpoolFailed, Reason::TooLarge];
-        let meters = Self {
+        let metrics = Self {
             meter: meter.clone(),
             bytes: meter.gauge(&names::SPOOL_BYTES, &[]),
             limit: meter.gauge(&names::SPOOL_LIMIT_BYTES, &[]),
@@ -39,9 +40,9 @@ impl SpoolMetrics {
                 .collect(),
             pending: parking_lot::Mutex::default(),
         };
-        meters.limit.set(limit as f64);
-        meters.poisoned.set(0.0);
-        meters
+        metrics.limit.set(limit as f64);
+        metrics.poisoned.set(0.0);
+        metrics
     }
 
     pub(super) fn count_refusal(&self, reason: Reason) {

@@ -16,11 +16,11 @@ pub struct SpoolStatus {
     pub bytes: u64,
     /// The limit of `bytes`.
     pub limit: u64,
-    /// Bytes that the spool can still take, of `limit` and of its volume; 0 while it refuses.
+    /// Bytes of new data that `limit` and the volume still allow; 0 while the spool refuses data.
     pub available: u64,
     /// Number of segment files.
     pub segments: u64,
-    /// Number of records held, including internal ones and those done but not yet reclaimed.
+    /// Number of records in the segments, including internal ones, and finished ones whose segment was not deleted yet.
     pub records: u64,
     /// The limit of `records`.
     pub max_records: u64,
@@ -35,13 +35,13 @@ pub struct SpoolStatus {
 }
 
 impl SpoolStatus {
-    /// Number of records that could wait for a consumer: those in `waiting`, plus as many of their mean size as there
-    /// is room for; `max_records` if none waits. So waiting records relate to capacity as waiting bytes to the bytes
-    /// that could wait.
-    pub fn capacity(&self, waiting: Option<&ConsumerStatus>) -> u64 {
-        let (records, bytes) = waiting.map_or((0, 0), |waiting| (waiting.records, waiting.bytes));
-        let free = u128::from(self.available);
-        let more = (free * u128::from(records)).checked_div(u128::from(bytes)).unwrap_or(u128::MAX);
+    /// Number of records that could wait for this consumer: those that wait now, plus as many of their mean size as
+    /// there is room for; `max_records` if none waits. So the ratio of waiting records to capacity is that of waiting
+    /// bytes to the bytes that could wait.
+    pub fn capacity(&self, consumer: Option<&ConsumerStatus>) -> u64 {
+        let (records, bytes) = consumer.map_or((0, 0), |consumer| (consumer.records, consumer.bytes));
+        let more =
+            (u128::from(self.available) * u128::from(records)).checked_div(u128::from(bytes)).unwrap_or(u128::MAX);
         records.saturating_add(u64::try_from(more).unwrap_or(u64::MAX)).min(self.max_records)
     }
 }
@@ -67,7 +67,7 @@ pub struct ConsumerStatus {
 /// Why the spool could not be opened.
 pub struct SpoolOpenError {
     text: String,
-    exit: u8,
+    exit_code: u8,
 }
 
 impl SpoolOpenError {
@@ -79,17 +79,17 @@ impl SpoolOpenError {
 
     /// A run-time failure (exit code 1).
     pub(super) fn failed(text: impl Into<String>) -> Self {
-        Self { text: text.into(), exit: 1 }
+        Self { text: text.into(), exit_code: 1 }
     }
 
     /// A mistake in the configuration (exit code 78).
     pub(super) fn config(text: impl Into<String>) -> Self {
-        Self { text: text.into(), exit: 78 }
+        Self { text: text.into(), exit_code: 78 }
     }
 
     /// The process's exit code: 78 = configuration, 1 = anything else.
     pub fn exit_code(&self) -> u8 {
-        self.exit
+        self.exit_code
     }
 }
 
@@ -112,7 +112,7 @@ impl std::error::Error for SpoolOpenError {}
 pub enum SpoolReadError {
     /// The file system failed.
     Io(std::io::Error),
-    /// A record is damaged that was intact when the spool was opened.
+    /// This record is damaged, although it was intact when it was written or the spool was opened.
     Damaged(RecordSeq),
 }
 

@@ -16,9 +16,9 @@ pub enum RecordKind {
     Fragment = 2,
     /// A forward copy: stripped, redacted OTLP; sealed with the spool key.
     Forward = 3,
-    /// Ends a transaction, which counts only with this record.
+    /// Ends a transaction; without this record none of its records count.
     Commit = 4,
-    /// An object was closed: its fragment list, before its first PUT.
+    /// Fixes the bytes of an object or digest of the vault before the first attempt to write it.
     Seal = 5,
     /// An index line (leaf).
     Leaf = 6,
@@ -31,7 +31,7 @@ pub enum RecordKind {
 pub struct SpoolRecord {
     /// Kind of the record.
     pub kind: RecordKind,
-    /// Names of the consumers that need it (`vault`, `checkpoint`, exporter ids). The record is kept until all of them
+    /// Names of the consumers that need the record (`vault`, `checkpoint`, exporter ids). It is kept until all of them
     /// are done with it.
     pub holders: Arc<[Arc<str>]>,
     /// Plain bytes of the record.
@@ -44,7 +44,7 @@ pub struct RecordSeq(pub u64);
 
 /// Records that are committed together or not at all.
 pub struct Transaction {
-    /// The account that owns the records (part of each record's AAD).
+    /// The account that owns the records; authenticated with each record's seal.
     pub account: Arc<str>,
     /// The records, in order.
     pub records: Vec<SpoolRecord>,
@@ -65,11 +65,11 @@ pub struct StoredRecord {
     pub body: Bytes,
 }
 
-/// Called on the committer's side, in commit order, after the fsync (`Ok`, positions in order of the records), or if
-/// the transaction can't be committed (`Err`: the spool is poisoned, the process must stop acknowledging).
+/// Called by the committer, in commit order. `Ok`: the transaction is durable; the positions are in order of its
+/// records. `Err`: it can't be committed, because the spool is poisoned; the process must stop acknowledging.
 pub type OnCommit = Box<dyn FnOnce(Result<&[RecordSeq], Reason>) + Send>;
 
-/// Consumer name of items that back ends refused for good. No consumer reads it in order, so its records may be
+/// Consumer name of items that back ends refused for good. No consumer reads these records in order, so they may be
 /// repacked.
 pub const QUARANTINE: &str = "quarantine";
 
@@ -78,6 +78,6 @@ pub const MAX_HOLDERS: usize = 32;
 
 /// Bytes to reserve for a transaction of `records` records whose bodies are `body_bytes` together.
 pub fn bytes_to_reserve(records: usize, body_bytes: u64) -> u64 {
-    // Header, tag and padding of each record; the commit record; names that are new to the segment.
+    // 56 for header, tag and padding of each record; 512 for the commit record and names that are new to the segment.
     body_bytes.saturating_add((records as u64).saturating_mul(56)).saturating_add(512)
 }

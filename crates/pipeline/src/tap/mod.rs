@@ -2,7 +2,7 @@
 //! after their commit.
 //! The gateway never waits for a tap client: data that does not fit into the client's queue is left out and counted.
 //! Queues are bounded in requests and bytes, and so is the number of clients; without clients the tap costs one atomic
-//! read per batch. Access and output are in `app/tap`.
+//! read per batch. Access and output are in `src/app/tap.rs`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ const MAX_QUEUED_BYTES: usize = 8 << 20;
 /// See the module.
 pub struct Tap {
     clients: Arc<TapClients>,
+    /// Requests that did not fit into a client's queue.
     left_out: Counter,
 }
 
@@ -38,8 +39,8 @@ pub struct Tap {
 struct TapClients {
     /// Number of clients, readable without the lock.
     count: AtomicUsize,
-    queues: Mutex<Vec<TapClient>>,
-    clients_gauge: Gauge,
+    list: Mutex<Vec<TapClient>>,
+    count_gauge: Gauge,
 }
 
 /// Filter of a tap client; `None` matches all.
@@ -70,9 +71,11 @@ pub struct LeftOutCounts {
     pub withheld: u64,
 }
 
+/// State that both ends of a client's queue share.
 #[derive(Default)]
 struct TapClientState {
-    bytes: AtomicUsize,
+    /// Bytes in the queue.
+    queued_bytes: AtomicUsize,
     slow: AtomicU64,
     withheld: AtomicU64,
 }
@@ -80,22 +83,22 @@ struct TapClientState {
 struct TapClient {
     filter: TapFilter,
     queue: mpsc::Sender<TappedRequest>,
-    shared: Arc<TapClientState>,
+    state: Arc<TapClientState>,
 }
 
 /// The client's end of the tap. Dropping it disconnects the client.
 pub struct TapSubscription {
     queue: mpsc::Receiver<TappedRequest>,
-    shared: Arc<TapClientState>,
+    state: Arc<TapClientState>,
     clients: Arc<TapClients>,
 }
 
 impl Tap {
     /// A tap without clients.
     pub fn new(meter: &Meter) -> Self {
-        let looking = meter.gauge(&names::TAP_CLIENTS, &[]);
-        let lookers = TapClients { count: AtomicUsize::new(0), queues: Mutex::default(), clients_gauge: looking };
-        Self { clients: Arc::new(lookers), left_out: meter.counter(&names::TAP_LEFT_OUT, &[]) }
+        let count_gauge = meter.gauge(&names::TAP_CLIENTS, &[]);
+        let clients = TapClients { count: AtomicUsize::new(0), list: Mutex::default(), count_gauge };
+        Self { clients: Arc::new(clients), left_out: meter.counter(&names::TAP_LEFT_OUT, &[]) }
     }
 
     /// Whether any client is connected.
@@ -104,57 +107,57 @@ impl Tap {
     }
 
     /// Connects a client. `None`: too many clients are connected.
-    pub fn connect_client(&self, wanted: TapFilter) -> Option<TapSubscription> {
-        let mut queues = self.clients.queues.lock();
-        if queues.len() >= MAX_CLIENTS {
+    pub fn connect_client(&self, filter: TapFilter) -> Option<TapSubscription> {
+        let mut clients = self.clients.list.lock();
+        if clients.len() >= MAX_CLIENTS {
             return None;
         }
-        let (give, queue) = mpsc::channel(MAX_QUEUED);
-        let shared = Arc::<TapClientState>::default();
-        queues.push(TapClient { filter: wanted, queue: give, shared: Arc::clone(&shared) });
-        self.clients.set_count(queues.len());
-        Some(TapSubscription { queue, shared, clients: Arc::clone(&self.clients) })
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED);
+        let state = Arc::<TapClientState>::default();
+        clients.push(TapClient { filter, queue: sender, state: Arc::clone(&state) });
+        self.clients.set_count(clients.len());
+        Some(TapSubscription { queue: receiver, state, clients: Arc::clone(&self.clients) })
     }
 
-    /// Disconnects every client, once it has read what is queued.
+    /// Disconnects every client once it has read its queue.
     pub fn close(&self) {
-        let mut queues = self.clients.queues.lock();
-        queues.clear();
+        let mut clients = self.clients.list.lock();
+        clients.clear();
         self.clients.set_count(0);
     }
 
     /// Shows the forward records (OTLP and label) of one committed batch. Copies of one pipeline are equal, so only the
     /// first is shown.
     pub fn show_batch(&self, account: &Arc<str>, bodies: &[Bytes]) {
-        let queues = self.clients.queues.lock();
-        let mut seen = HashSet::new();
+        let clients = self.clients.list.lock();
+        let mut pipelines = HashSet::new();
         for (label, body) in bodies.iter().filter_map(ForwardLabel::split) {
-            if !seen.insert(label.pipeline.clone()) {
+            if !pipelines.insert(label.pipeline.clone()) {
                 continue;
             }
-            let wants = queues.iter().filter(|looker| looker.filter.takes(&label));
-            wants.for_each(|looker| looker.offer_request(&label, account, &body, &self.left_out));
+            let interested = clients.iter().filter(|client| client.filter.matches(&label));
+            interested.for_each(|client| client.offer_request(&label, account, &body, &self.left_out));
         }
     }
 }
 
 impl TapClients {
-    fn set_count(&self, number: usize) {
-        self.count.store(number, Ordering::Relaxed);
-        self.clients_gauge.set(number as f64);
+    fn set_count(&self, count: usize) {
+        self.count.store(count, Ordering::Relaxed);
+        self.count_gauge.set(count as f64);
     }
 }
 
 impl Drop for TapSubscription {
     fn drop(&mut self) {
-        let mut queues = self.clients.queues.lock();
-        queues.retain(|looker| !Arc::ptr_eq(&looker.shared, &self.shared));
-        self.clients.set_count(queues.len());
+        let mut clients = self.clients.list.lock();
+        clients.retain(|client| !Arc::ptr_eq(&client.state, &self.state));
+        self.clients.set_count(clients.len());
     }
 }
 
 impl TapFilter {
-    fn takes(&self, label: &ForwardLabel) -> bool {
+    fn matches(&self, label: &ForwardLabel) -> bool {
         self.pipeline.as_ref().is_none_or(|id| *id == label.pipeline)
             && self.signal.is_none_or(|signal| signal == label.signal)
     }
@@ -163,17 +166,17 @@ impl TapFilter {
 impl TapClient {
     fn offer_request(&self, label: &ForwardLabel, account: &Arc<str>, body: &Bytes, left_out: &Counter) {
         if !label.clearance.allows(Trust::ThirdParty) {
-            self.shared.withheld.fetch_add(1, Ordering::Relaxed);
+            self.state.withheld.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let waits = self.shared.bytes.load(Ordering::Relaxed);
+        let queued_bytes = self.state.queued_bytes.load(Ordering::Relaxed);
         // A single request always fits, or large ones would never be shown.
-        let fits = waits == 0 || waits.saturating_add(body.len()) <= MAX_QUEUED_BYTES;
-        let tapped = || TappedRequest { label: label.clone(), account: Arc::clone(account), body: body.clone() };
-        self.shared.bytes.fetch_add(body.len(), Ordering::Relaxed);
-        if !fits || self.queue.try_send(tapped()).is_err() {
-            self.shared.bytes.fetch_sub(body.len(), Ordering::Relaxed);
-            self.shared.slow.fetch_add(1, Ordering::Relaxed);
+        let fits = queued_bytes == 0 || queued_bytes.saturating_add(body.len()) <= MAX_QUEUED_BYTES;
+        let request = || TappedRequest { label: label.clone(), account: Arc::clone(account), body: body.clone() };
+        self.state.queued_bytes.fetch_add(body.len(), Ordering::Relaxed);
+        if !fits || self.queue.try_send(request()).is_err() {
+            self.state.queued_bytes.fetch_sub(body.len(), Ordering::Relaxed);
+            self.state.slow.fetch_add(1, Ordering::Relaxed);
             left_out.increment(1);
         }
     }
@@ -182,14 +185,14 @@ impl TapClient {
 impl TapSubscription {
     /// The next request; `None`: the gateway stops.
     pub async fn next(&mut self) -> Option<TappedRequest> {
-        let tapped = self.queue.recv().await?;
-        self.shared.bytes.fetch_sub(tapped.body.len(), Ordering::Relaxed);
-        Some(tapped)
+        let request = self.queue.recv().await?;
+        self.state.queued_bytes.fetch_sub(request.body.len(), Ordering::Relaxed);
+        Some(request)
     }
 
     /// Counts since the last call.
     pub fn take_left_out(&self) -> LeftOutCounts {
-        let take = |number: &AtomicU64| number.swap(0, Ordering::Relaxed);
-        LeftOutCounts { slow: take(&self.shared.slow), withheld: take(&self.shared.withheld) }
+        let take = |count: &AtomicU64| count.swap(0, Ordering::Relaxed);
+        LeftOutCounts { slow: take(&self.state.slow), withheld: take(&self.state.withheld) }
     }
 }

@@ -10,33 +10,33 @@ use std::time::Duration;
 
 use kernel::clock::{Clock, ManualClock};
 
-struct Flag(AtomicBool);
+struct WakeFlag(AtomicBool);
 
-impl Wake for Flag {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::SeqCst);
     }
 }
 
-/// Polls `future` until it ends, or until `span` of the clock's time has passed (then `None`). While the future waits,
-/// `idle` is called to do some work (true: it did); if it has none, time advances to the next timer.
+/// Polls `future` until it ends, or until `max_time` of the clock's time has passed (then `None`). While the future
+/// waits, `work` is called to do other work; if it returns false, it had none, and time advances to the next timer.
 pub fn drive<T>(
     clock: &ManualClock,
-    span: Duration,
+    max_time: Duration,
     future: impl Future<Output = T>,
-    mut idle: impl FnMut() -> bool,
+    mut work: impl FnMut() -> bool,
 ) -> Option<T> {
     let mut future = pin!(future);
-    let flag = Arc::new(Flag(AtomicBool::new(false)));
-    let waker = Arc::clone(&flag).into();
+    let woken = Arc::new(WakeFlag(AtomicBool::new(false)));
+    let waker = Arc::clone(&woken).into();
     let mut context = Context::from_waker(&waker);
-    let end = clock.monotonic() + span;
+    let end = clock.monotonic() + max_time;
     loop {
-        flag.0.store(false, Ordering::SeqCst);
+        woken.0.store(false, Ordering::SeqCst);
         if let Poll::Ready(value) = future.as_mut().poll(&mut context) {
             return Some(value);
         }
-        if flag.0.load(Ordering::SeqCst) || idle() {
+        if woken.0.load(Ordering::SeqCst) || work() {
             continue;
         }
         let left = end.saturating_sub(clock.monotonic());

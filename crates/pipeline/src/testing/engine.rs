@@ -31,12 +31,12 @@ pub fn spans<S: AsRef<str>>(names: &[S]) -> Bytes {
     padded(names, 0)
 }
 
-/// As [`spans`], with an attribute of `extra` bytes on each span.
-pub fn padded<S: AsRef<str>>(names: &[S], extra: usize) -> Bytes {
+/// As [`spans`], with an attribute of `attribute_bytes` on each span.
+pub fn padded<S: AsRef<str>>(names: &[S], attribute_bytes: usize) -> Bytes {
     use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
-    let pad = (extra > 0).then(|| KeyValue {
+    let padding = (attribute_bytes > 0).then(|| KeyValue {
         key: "pad".to_owned(),
-        value: Some(AnyValue { value: Some(Value::StringValue("x".repeat(extra))) }),
+        value: Some(AnyValue { value: Some(Value::StringValue("x".repeat(attribute_bytes))) }),
         ..Default::default()
     });
     let spans = names
@@ -45,7 +45,7 @@ pub fn padded<S: AsRef<str>>(names: &[S], extra: usize) -> Bytes {
             name: name.as_ref().to_owned(),
             trace_id: vec![1; 16],
             span_id: vec![2; 8],
-            attributes: pad.clone().into_iter().collect(),
+            attributes: padding.clone().into_iter().collect(),
             ..Default::default()
         })
         .collect();
@@ -75,7 +75,8 @@ pub fn logs<S: AsRef<str>>(names: &[S]) -> Bytes {
     request.encode_to_vec().into()
 }
 
-/// Names of the items of a request made by [`spans`] or [`logs`]; each kind is invalid for the other's decoder.
+/// Names of the items of a request made by [`spans`] or [`logs`]. The signal is found by decoding: a request of one
+/// signal is invalid for the other's decoder.
 pub fn names(request: &[u8]) -> Vec<String> {
     names_with(request, "").into_iter().map(|(name, _)| name).collect()
 }
@@ -130,22 +131,23 @@ pub fn origin() -> Arc<BatchOrigin> {
 }
 
 /// The closure of a [`Step`].
-type Act = Box<dyn Fn(&mut Batch) -> Result<(), Reason> + Send + Sync>;
+type StepAction = Box<dyn Fn(&mut Batch) -> Result<(), Reason> + Send + Sync>;
 
 /// A processor made from a closure; counts its calls.
 pub struct Step {
     id: Arc<str>,
-    act: Act,
+    action: StepAction,
     pub runs: AtomicUsize,
     pub discarded: AtomicUsize,
 }
 
 impl Step {
-    pub fn new(id: &str, act: impl Fn(&mut Batch) -> Result<(), Reason> + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self { id: id.into(), act: Box::new(act), runs: AtomicUsize::new(0), discarded: AtomicUsize::new(0) })
+    pub fn new(id: &str, action: impl Fn(&mut Batch) -> Result<(), Reason> + Send + Sync + 'static) -> Arc<Self> {
+        let (runs, discarded) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { id: id.into(), action: Box::new(action), runs, discarded })
     }
 
-    /// A step that sets the attribute `mark.ID` on every item.
+    /// A step that sets the attribute `mark.ID` on every item, where `ID` is its id.
     pub fn mark(id: &str) -> Arc<Self> {
         let key = format!("mark.{id}");
         Self::new(id, move |batch| {
@@ -189,7 +191,7 @@ impl Processor for Step {
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
         self.runs.fetch_add(1, Ordering::SeqCst);
-        (self.act)(batch)
+        (self.action)(batch)
     }
 
     fn discard(&self, _: &[u8; 16]) {
@@ -268,10 +270,10 @@ impl Processor for Tally {
     }
 }
 
-/// Makes one draft per batch, and a reference of ten bytes on every item, as the vault does.
+/// Makes one draft per batch, and sets a reference of ten bytes on every item, as the vault does.
 pub struct Drafter {
     id: Arc<str>,
-    next: Arc<Mutex<u64>>,
+    last_number: Arc<Mutex<u64>>,
 }
 
 /// Attribute that a [`Drafter`] sets.
@@ -284,7 +286,7 @@ impl Drafter {
 
     /// A drafter whose numbers continue after `last`.
     pub fn after(id: &str, last: u64) -> Arc<Self> {
-        Arc::new(Self { id: id.into(), next: Arc::new(Mutex::new(last)) })
+        Arc::new(Self { id: id.into(), last_number: Arc::new(Mutex::new(last)) })
     }
 }
 
@@ -308,7 +310,10 @@ impl Processor for Drafter {
     }
 
     fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
-        Some(Box::new(Numbers { holders: Arc::new([Arc::clone(&self.id)]), next: Arc::clone(&self.next) }))
+        Some(Box::new(DraftTicketer {
+            holders: Arc::new([Arc::clone(&self.id)]),
+            last_number: Arc::clone(&self.last_number),
+        }))
     }
 
     fn quarantine(&self) -> Option<&dyn QuarantineSealer> {
@@ -324,17 +329,17 @@ impl QuarantineSealer for Drafter {
     }
 }
 
-struct Numbers {
+struct DraftTicketer {
     holders: Arc<[Arc<str>]>,
-    next: Arc<Mutex<u64>>,
+    last_number: Arc<Mutex<u64>>,
 }
 
-impl Ticketer for Numbers {
+impl Ticketer for DraftTicketer {
     fn ticket(&mut self, draft: Box<dyn Any + Send>) -> TicketResult {
         let body = *draft.downcast::<Vec<u8>>().unwrap();
-        let mut next = self.next.lock();
-        *next += 1;
-        let mut record = format!("{next:010}:").into_bytes();
+        let mut number = self.last_number.lock();
+        *number += 1;
+        let mut record = format!("{number:010}:").into_bytes();
         record.extend_from_slice(&body);
         TicketResult {
             records: vec![SpoolRecord {
@@ -342,28 +347,28 @@ impl Ticketer for Numbers {
                 holders: Arc::clone(&self.holders),
                 body: record.into(),
             }],
-            slots: vec![(SlotId(1), format!("{next:010}"))],
+            slots: vec![(SlotId(1), format!("{number:010}"))],
         }
     }
 }
 
-/// The scripted answer of a [`Sink`].
+/// The scripted answer of a [`Sink`]: after which time, and the outcome.
 type Answer = Box<dyn Fn(&ExportRequest) -> (Duration, Outcome) + Send + Sync>;
 
 /// An exporter that records its requests.
 pub struct Sink {
     id: Arc<str>,
     trust: Trust,
-    limit: usize,
-    /// Largest request with an item that can't be split, if it differs from `limit`.
-    pub alone: OnceLock<usize>,
+    max_request_bytes: usize,
+    /// Largest request with an item that can't be split, if it differs from `max_request_bytes`.
+    pub max_item_bytes: OnceLock<usize>,
     answer: Answer,
     /// Item names of each accepted request.
-    pub taken: Mutex<Vec<Vec<String>>>,
+    pub accepted: Mutex<Vec<Vec<String>>>,
     /// Every request, accepted or not.
     pub requests: Mutex<Vec<ExportRequest>>,
     /// Time of each request, if there is a clock.
-    pub asked: Mutex<Vec<Duration>>,
+    pub request_times: Mutex<Vec<Duration>>,
     /// Needed by answers that take time.
     pub clock: OnceLock<Arc<dyn Clock>>,
 }
@@ -372,19 +377,19 @@ impl Sink {
     pub fn new(
         id: &str,
         trust: Trust,
-        limit: usize,
+        max_request_bytes: usize,
         answer: impl Fn(&ExportRequest) -> (Duration, Outcome) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let answer: Answer = Box::new(answer);
         Arc::new(Self {
             id: id.into(),
             trust,
-            limit,
-            alone: OnceLock::new(),
+            max_request_bytes,
+            max_item_bytes: OnceLock::new(),
             answer,
-            taken: Mutex::default(),
+            accepted: Mutex::default(),
             requests: Mutex::default(),
-            asked: Mutex::default(),
+            request_times: Mutex::default(),
             clock: OnceLock::new(),
         })
     }
@@ -396,7 +401,7 @@ impl Sink {
 
     /// Names of all accepted items, in order.
     pub fn all(&self) -> Vec<String> {
-        self.taken.lock().concat()
+        self.accepted.lock().concat()
     }
 }
 
@@ -410,23 +415,23 @@ impl Exporter for Sink {
     }
 
     fn max_request_bytes(&self) -> usize {
-        self.limit
+        self.max_request_bytes
     }
 
     fn max_item_bytes(&self) -> usize {
-        self.alone.get().copied().unwrap_or(self.limit)
+        self.max_item_bytes.get().copied().unwrap_or(self.max_request_bytes)
     }
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         async move {
             self.requests.lock().push(request.clone());
-            self.asked.lock().extend(self.clock.get().map(|clock| clock.monotonic()));
+            self.request_times.lock().extend(self.clock.get().map(|clock| clock.monotonic()));
             let (wait, outcome) = (self.answer)(request);
             if !wait.is_zero() {
                 self.clock.get().unwrap().sleep(wait).await;
             }
             if matches!(outcome, Outcome::Accepted | Outcome::Partial { .. }) {
-                self.taken.lock().push(names(&request.body));
+                self.accepted.lock().push(names(&request.body));
             }
             outcome
         }

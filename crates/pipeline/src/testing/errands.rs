@@ -1,4 +1,4 @@
-//! [`Later`]: runs questions when the test polls them; [`Asker`]: a processor that asks.
+//! [`ManualErrands`]: runs questions when the test polls them; [`Asker`]: a processor that asks.
 
 #![allow(missing_docs, reason = "test support")]
 
@@ -13,13 +13,13 @@ use crate::inquiry::ErrandRunner;
 use crate::{Batch, Inquiry, InquiryAnswer, Processor, Reason};
 use otlp::OwnedValue;
 
-/// Holds errands until [`Later::look`].
+/// Keeps errands until [`ManualErrands::poll_all`].
 #[derive(Default)]
-pub struct Later(Mutex<Vec<BoxFuture<'static, ()>>>);
+pub struct ManualErrands(Mutex<Vec<BoxFuture<'static, ()>>>);
 
-impl Later {
+impl ManualErrands {
     /// Polls each errand once, and keeps those that wait.
-    pub fn look(&self) {
+    pub fn poll_all(&self) {
         let errands = std::mem::take(&mut *self.0.lock());
         for mut errand in errands {
             if (&mut errand).now_or_never().is_none() {
@@ -38,7 +38,7 @@ impl Later {
     }
 }
 
-impl ErrandRunner for Later {
+impl ErrandRunner for ManualErrands {
     fn run(&self, _: &'static str, errand: BoxFuture<'static, ()>) {
         self.0.lock().push(errand);
     }
@@ -47,11 +47,12 @@ impl ErrandRunner for Later {
 /// Asks about each batch, and marks its items with the answer.
 pub struct Asker {
     id: Arc<str>,
+    /// Questions without an answer, oldest first.
     pub open: Mutex<Vec<oneshot::Sender<Result<&'static str, Reason>>>>,
     pub asked: AtomicUsize,
     pub runs: AtomicUsize,
     pub discarded: AtomicUsize,
-    /// Panics once it has an answer.
+    /// The processor panics once it has an answer.
     pub fails: AtomicBool,
 }
 
@@ -68,7 +69,7 @@ impl Asker {
     }
 
     /// Answers the oldest question.
-    pub fn tell(&self, answer: Result<&'static str, Reason>) {
+    pub fn answer(&self, answer: Result<&'static str, Reason>) {
         let _ = self.open.lock().remove(0).send(answer);
     }
 }
@@ -80,10 +81,10 @@ impl Processor for Asker {
 
     fn inquire(&self, _: &mut Batch) -> Option<Inquiry> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        let (give, take) = oneshot::channel();
-        self.open.lock().push(give);
+        let (sender, receiver) = oneshot::channel();
+        self.open.lock().push(sender);
         Some(Box::pin(async move {
-            let answer = take.await.unwrap_or(Err(Reason::Held))?;
+            let answer = receiver.await.unwrap_or(Err(Reason::Held))?;
             Ok(Arc::new(answer) as InquiryAnswer)
         }))
     }

@@ -1,4 +1,4 @@
-//! [`Rig`]: a whole engine on one thread over a spool in a scratch folder; the test triggers commits.
+//! [`Rig`]: a whole engine on one thread, with a spool in a temporary folder; the test triggers commits.
 
 #![allow(missing_docs, reason = "test support")]
 
@@ -45,8 +45,8 @@ pub struct Parts {
     pub clock: Arc<ManualClock>,
     pub seed: u64,
     pub pipelines: Vec<PipelinePlan>,
+    /// Settings of all exporters that are not in `others`.
     pub outlets: OutletSettings,
-    /// Settings of exporters that differ from `outlets`.
     pub others: HashMap<Arc<str>, OutletSettings>,
     pub spool_bytes: u64,
     /// Bound of the quarantine, if not the default.
@@ -105,10 +105,10 @@ impl Parts {
             errands: self.errands,
         };
         let engine = Engine::new(&plan, &outlets, &["vault".into()], context);
-        let seams = CheckpointContext { disk: self.disk, clock: self.clock.clone(), rng, meter: meter.clone() };
+        let context = CheckpointContext { disk: self.disk, clock: self.clock.clone(), rng, meter: meter.clone() };
         let applier = Arc::clone(&engine.applier);
         let state = folder.join("spool/state");
-        let checkpoints = CheckpointStore::open(&seams, &state, &keys, Arc::clone(&spool), applier);
+        let checkpoints = CheckpointStore::open(&context, &state, &keys, Arc::clone(&spool), applier);
         let checkpoints = checkpoints.map_err(|error| error.to_string())?;
         checkpoints.restore().map_err(|error| error.to_string())?;
         Ok(Rig { engine, spool, committer, clock: self.clock, meter, checkpoints })
@@ -152,7 +152,7 @@ impl Rig {
         answer.now_or_never().unwrap()
     }
 
-    /// Runs the first outlet for `time` (or until it ends), committing while it waits. Returns whether it ended.
+    /// Runs the first outlet for up to `time`, committing while the outlet waits. Returns whether it ended.
     pub fn run_outlet(&mut self, time: Duration, stop: &watch::Sender<bool>) -> bool {
         let outlet = Arc::clone(&self.engine.outlets[0]);
         let run = outlet.run(stop.subscribe());
@@ -165,7 +165,7 @@ impl Rig {
         drive(&clock, time, future, || self.commit().committed > 0).is_some()
     }
 
-    /// Records that wait for a consumer, with their bodies.
+    /// Records that wait for a consumer.
     pub fn waiting(&self, consumer: &str) -> Vec<StoredRecord> {
         self.spool.read(consumer, None, usize::MAX, usize::MAX).unwrap()
     }

@@ -1,8 +1,8 @@
 //! [`SimDisk`]: a file system in memory that crashes, tears, fills up and fails as scripted. The real spool code runs
 //! on it in one thread, thousands of times from seeds; with an fsync removed, the simulation must find losses.
 //! Contents are durable after `sync_data`, names after `Directory::sync`. A reboot keeps any subset of the unsynced
-//! 512-byte sectors and names; a failed `sync_data` drops the pending writes, as Linux does. The checks are in the
-//! tests that use it, the seam's traits in `handles`.
+//! 512-byte sectors and names; a failed `sync_data` drops the pending writes, as Linux does. `handles` implements the
+//! traits of `disk`; the checks are in the tests that use this disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -44,42 +44,46 @@ pub enum Fault {
     Io,
     /// ENOSPC.
     Full,
-    /// A write of only a part.
+    /// Only a part is written.
     Short,
 }
 
 /// Called before each operation; returns its fault, if any.
 pub type Faults = Box<dyn FnMut(Op) -> Option<Fault> + Send>;
 
+/// An unsynced change of a file.
 #[derive(Clone)]
 enum Change {
+    /// Offset and bytes.
     Write(u64, Vec<u8>),
+    /// New length.
     Len(u64),
 }
 
 #[derive(Clone, Default)]
 struct Inode {
+    /// Contents as processes see them.
     live: Vec<u8>,
+    /// Contents after a power failure, without the pending changes.
     durable: Vec<u8>,
     pending: Vec<Change>,
-    /// Allocated bytes.
-    taken: u64,
-    /// Number of the process that created it.
-    life: u64,
-    /// A write failed or was short.
-    spoilt: bool,
+    allocated_bytes: u64,
+    /// Number of the process that created the file.
+    process: u64,
+    has_failed_write: bool,
 }
 
-/// Names changed atomically: a creation, a removal, or both sides of a renaming.
-type Names = Vec<(String, Option<u64>)>;
+/// Names that change together (one for a creation or removal, two for a renaming), and their new inodes.
+type NameChange = Vec<(String, Option<u64>)>;
 
 struct World {
     inodes: BTreeMap<u64, Inode>,
     live: BTreeMap<String, u64>,
     durable: BTreeMap<String, u64>,
-    pending: Vec<Names>,
+    pending: Vec<NameChange>,
     locks: BTreeSet<String>,
-    life: u64,
+    /// Number of the running process.
+    process: u64,
     ops: u64,
     crash_at: Option<u64>,
     crashed: bool,
@@ -110,7 +114,7 @@ impl SimDisk {
             durable: BTreeMap::new(),
             pending: Vec::new(),
             locks: BTreeSet::new(),
-            life: 0,
+            process: 0,
             ops: 0,
             crash_at: None,
             crashed: false,
@@ -153,12 +157,12 @@ impl SimDisk {
         self.0.lock().no_room_ahead = on;
     }
 
-    /// Mutation seam: `sync_data` does nothing and returns Ok.
+    /// For mutation tests: `sync_data` does nothing and returns Ok.
     pub fn set_ignore_sync_data(&self, on: bool) {
         self.0.lock().ignore_sync_data = on;
     }
 
-    /// Mutation seam: `Directory::sync` does nothing and returns Ok.
+    /// For mutation tests: `Directory::sync` does nothing and returns Ok.
     pub fn set_ignore_sync_dir(&self, on: bool) {
         self.0.lock().ignore_sync_dir = on;
     }
@@ -213,8 +217,8 @@ impl SimDisk {
     pub fn put(&self, name: &str, contents: &[u8]) {
         let mut world = self.0.lock();
         let id = world.inodes.len() as u64;
-        let (live, life) = (contents.to_vec(), world.life);
-        world.inodes.insert(id, Inode { durable: live.clone(), live, life, ..Inode::default() });
+        let (live, process) = (contents.to_vec(), world.process);
+        world.inodes.insert(id, Inode { durable: live.clone(), live, process, ..Inode::default() });
         world.live.insert(name.to_owned(), id);
         world.durable.insert(name.to_owned(), id);
     }
@@ -229,7 +233,7 @@ impl SimDisk {
             other.live.clone_from(&world.live);
             other.durable.clone_from(&world.durable);
             other.pending.clone_from(&world.pending);
-            other.life = world.life;
+            other.process = world.process;
             other.capacity = world.capacity;
         }
         copy
@@ -238,7 +242,7 @@ impl SimDisk {
     /// Kills the process while the machine keeps running. Open handles become invalid.
     pub fn kill(&self) {
         let mut world = self.0.lock();
-        world.life += 1;
+        world.process += 1;
         world.locks.clear();
         world.crashed = false;
         world.crash_at = None;
@@ -258,49 +262,49 @@ impl SimDisk {
                 }
             }
             inode.live.clone_from(&inode.durable);
-            inode.taken = inode.live.len() as u64;
+            inode.allocated_bytes = inode.live.len() as u64;
         }
-        for names in std::mem::take(&mut world.pending) {
+        for change in std::mem::take(&mut world.pending) {
             if coin() {
-                set(&mut world.durable, &names);
+                change_names(&mut world.durable, &change);
             }
         }
         world.live = world.durable.clone();
     }
 }
 
-fn set(map: &mut BTreeMap<String, u64>, names: &Names) {
-    for (name, inode) in names {
+fn change_names(names: &mut BTreeMap<String, u64>, change: &NameChange) {
+    for (name, inode) in change {
         match inode {
-            Some(inode) => map.insert(name.clone(), *inode),
-            None => map.remove(name),
+            Some(inode) => names.insert(name.clone(), *inode),
+            None => names.remove(name),
         };
     }
 }
 
 /// Applies the sectors of a write that `coin` keeps.
 fn keep_some(durable: &mut Vec<u8>, offset: u64, bytes: &[u8], coin: &mut impl FnMut() -> bool) {
-    let (mut at, mut rest) = (offset, bytes);
+    let (mut sector_offset, mut rest) = (offset, bytes);
     while !rest.is_empty() {
-        let left = usize::try_from(SECTOR - at % SECTOR).unwrap_or(1).min(rest.len());
-        let Some((sector, behind)) = rest.split_at_checked(left) else { return };
+        let len = usize::try_from(SECTOR - sector_offset % SECTOR).unwrap_or(1).min(rest.len());
+        let Some((sector, after)) = rest.split_at_checked(len) else { return };
         if coin() {
-            put(durable, at, sector);
+            put_bytes(durable, sector_offset, sector);
         }
-        at += left as u64;
-        rest = behind;
+        sector_offset += len as u64;
+        rest = after;
     }
 }
 
-/// Writes into `to`, which grows with zeros.
-fn put(to: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
+/// Writes into `contents`, which grows with zeros if necessary.
+fn put_bytes(contents: &mut Vec<u8>, offset: u64, bytes: &[u8]) {
     let start = usize::try_from(offset).unwrap_or(usize::MAX);
     let end = start.saturating_add(bytes.len());
-    if to.len() < end {
-        to.resize(end, 0);
+    if contents.len() < end {
+        contents.resize(end, 0);
     }
-    if let Some(place) = to.get_mut(start..end) {
-        place.copy_from_slice(bytes);
+    if let Some(target) = contents.get_mut(start..end) {
+        target.copy_from_slice(bytes);
     }
 }
 
@@ -309,9 +313,9 @@ fn eio() -> io::Error {
 }
 
 impl World {
-    /// Counts an operation; returns its fault, if any.
-    fn op(&mut self, op: Op, life: u64) -> io::Result<Option<Fault>> {
-        if self.crashed || life != self.life {
+    /// Begins an operation of `process`: counts it, crashes if it is due, and returns its fault, if any.
+    fn begin_op(&mut self, op: Op, process: u64) -> io::Result<Option<Fault>> {
+        if self.crashed || process != self.process {
             return Err(io::Error::other("the simulated machine is off"));
         }
         if self.crash_at == Some(self.ops) {
@@ -329,16 +333,20 @@ impl World {
         }
     }
 
-    /// Records a violation by an append-only writer. A draft that replaces its file as a whole is exempt.
-    fn broken(&mut self, inode: u64, offset: u64, what: &[&str]) {
+    /// Records violations of the rules for an append-only writer. A draft that replaces its file as a whole is exempt.
+    fn record_rule_breaks(&mut self, inode: u64, offset: u64, violations: &[&str]) {
         let name = self.live.iter().find(|(_, id)| **id == inode).map_or("", |(name, _)| name);
-        let draft = name.ends_with(".new");
-        let broken = what.iter().map(|what| format!("file {inode} `{name}` {what} at {offset}"));
-        self.rule_breaks.extend(broken.filter(|_| !draft));
+        let is_draft = name.ends_with(".new");
+        let texts = violations.iter().map(|violation| format!("file {inode} `{name}` {violation} at {offset}"));
+        self.rule_breaks.extend(texts.filter(|_| !is_draft));
     }
 
     fn used(&self) -> u64 {
         let named: BTreeSet<u64> = self.live.values().copied().collect();
-        named.iter().filter_map(|id| self.inodes.get(id)).map(|inode| inode.taken.max(inode.live.len() as u64)).sum()
+        named
+            .iter()
+            .filter_map(|id| self.inodes.get(id))
+            .map(|inode| inode.allocated_bytes.max(inode.live.len() as u64))
+            .sum()
     }
 }

@@ -2,8 +2,8 @@
 //! the sequencer. All CPU work of a request is on one thread at a time; a processor that asks a question ends the turn,
 //! and another turn resumes with the answer.
 //! Data that a processor refuses or panics on is never forwarded. A panic costs only the items that cause it: they are
-//! sealed to the auditors of their pipelines' vault, or dropped and counted. The search for them leaves no claims
-//! behind. Commits are ordered in `sequencer`, threads are in `workers`.
+//! sealed to the auditors of their pipelines' vault, or dropped and counted. The search for these items leaves no
+//! claims. Commits are ordered in `sequencer`, the queue of jobs is in `workers`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -94,7 +94,7 @@ pub struct AdmittedRequest {
     pub received: UnixNanos,
     /// Channel to the client, which may be gone.
     pub waiter: AnswerSender,
-    /// Counts the request as open.
+    /// Counts the request as open until dropped.
     pub open: OpenRequest,
     /// Effects and clearance, if tollgate itself made the request.
     pub internal: Option<InternalInput>,
@@ -109,9 +109,9 @@ struct RequestWork {
     route: Arc<PipelineRoute>,
     receipt: Receipt,
     /// Time spent in earlier turns.
-    busy: Duration,
+    earlier_turns: Duration,
     /// Start of this turn, monotonic.
-    began: Duration,
+    turn_began: Duration,
     poisoned: Option<PoisonedRequest>,
     /// Effects that were handed in with the request.
     effects: Vec<Effect>,
@@ -130,30 +130,40 @@ struct PoisonedRequest {
 }
 
 impl Worker {
-    /// Does everything up to the commit or to a question. The answer follows the commit.
+    /// Processes the request up to its commit or to a question. The client is answered after the commit.
     pub fn process_request(self: &Arc<Self>, request: AdmittedRequest) {
-        let began = self.clock.monotonic();
-        let AdmittedRequest { submission, received, waiter, open, internal: made } = request;
+        let turn_began = self.clock.monotonic();
+        let AdmittedRequest { submission, received, waiter, open, internal } = request;
         let Submission { signal, wire, permit, account, receiver, trust, .. } = submission;
         // Requests that tollgate makes are never repeats: each has its own effects.
-        let own = made.as_ref().map(|_| self.rng.id());
-        let fingerprint = fingerprint(&account, &receiver, signal, own.as_ref().map_or(&*wire, |id| id.as_slice()));
-        let alone = made.is_some() && wire.is_empty();
+        let own_id = internal.as_ref().map(|_| self.rng.id());
+        let fingerprint = fingerprint(&account, &receiver, signal, own_id.as_ref().map_or(&*wire, |id| id.as_slice()));
+        let is_only_effects = internal.is_some() && wire.is_empty();
         let (effects, clearance) =
-            made.map_or((Vec::new(), Clearance::RECEIVED), |made| (made.effects, made.clearance));
+            internal.map_or((Vec::new(), Clearance::RECEIVED), |input| (input.effects, input.clearance));
         let Some((receipt, repeat)) = self.register_request(fingerprint, waiter, permit, open, received) else {
             return;
         };
         let route = match self.routes.find(&receiver, signal) {
             Some(route) => Arc::clone(route),
-            None if alone => Arc::default(),
+            None if is_only_effects => Arc::default(),
             None => return receipt.resolve(&Reason::NoPipeline.outcome(), false),
         };
         let origin = Arc::new(BatchOrigin { account, receiver, trust, received, id: self.rng.id(), repeat });
         let payload = self.parse(signal, wire.clone());
-        let (busy, poisoned, refused) = (Duration::ZERO, None, None);
-        let mut work =
-            RequestWork { origin, signal, wire, route, receipt, busy, began, poisoned, effects, clearance, refused };
+        let mut work = RequestWork {
+            origin,
+            signal,
+            wire,
+            route,
+            receipt,
+            earlier_turns: Duration::ZERO,
+            turn_began,
+            poisoned: None,
+            effects,
+            clearance,
+            refused: None,
+        };
         match payload.and_then(|payload| self.remove_refused_items(&mut work, payload)) {
             Ok(payload) if payload.item_count() == 0 => self.commit_request(work, BatchProduct::default()),
             Ok(payload) => {
@@ -176,7 +186,7 @@ impl Worker {
             }
             // Processing changed the payload, so start again from the bytes.
             match self.isolate_poison(&mut work) {
-                Ok(Some(again)) => walk = again,
+                Ok(Some(new_walk)) => walk = new_walk,
                 Ok(None) => return self.commit_request(work, BatchProduct::default()),
                 Err(reason) => return self.reject_request(work, reason),
             }
@@ -184,23 +194,23 @@ impl Worker {
     }
 
     fn commit_request(&self, work: RequestWork, mut product: BatchProduct) {
-        let RequestWork { origin, signal, route, receipt, busy, began, poisoned, mut effects, refused, .. } = work;
+        let RequestWork { origin, signal, route, receipt, poisoned, mut effects, refused, .. } = work;
         product.effects.append(&mut effects);
         let mut answer = refused.map_or(Outcome::Accepted, |(rejected, reason)| Outcome::Partial { rejected, reason });
         if let Some(PoisonedRequest { payload, items }) = poisoned {
-            let rejected = items.iter().filter(|poison| **poison).count() as u64;
-            let bad = payload.subset(&|item| items.get(item) != Some(&false));
-            self.quarantine_items(&route, &origin, &bad, rejected, &mut product);
-            if rejected > 0 {
-                let rejected = rejected.saturating_add(refused.map_or(0, |(refused, _)| refused));
+            let poison_count = items.iter().filter(|is_poison| **is_poison).count() as u64;
+            let poison = payload.subset(&|item| items.get(item) != Some(&false));
+            self.quarantine_items(&route, &origin, &poison, poison_count, &mut product);
+            if poison_count > 0 {
+                let rejected = poison_count.saturating_add(refused.map_or(0, |(refused, _)| refused));
                 answer = Outcome::Partial { rejected, reason: Reason::Quarantined };
             }
         }
         if product.unknown_dropped > 0 {
-            let unknown = self.metrics.meter.counter(&names::UNKNOWN_DROPPED, &[("signal", signal.as_str())]);
-            unknown.increment(product.unknown_dropped);
+            let counter = self.metrics.meter.counter(&names::UNKNOWN_DROPPED, &[("signal", signal.as_str())]);
+            counter.increment(product.unknown_dropped);
         }
-        let busy = busy + self.clock.monotonic().saturating_sub(began);
+        let busy = work.earlier_turns + self.clock.monotonic().saturating_sub(work.turn_began);
         self.metrics.seconds.record(busy.as_secs_f64());
         self.sequencer.commit(FinishedBatch { origin, product, answer, receipt });
     }
@@ -210,7 +220,7 @@ impl Worker {
         work.receipt.resolve(&reason.outcome(), false);
     }
 
-    /// `None`: another request with equal bytes answers the client.
+    /// The receipt, and whether the request is a repeat. `None`: the request joined another one with equal bytes.
     fn register_request(
         &self,
         fingerprint: RequestFingerprint,
@@ -242,7 +252,7 @@ impl Worker {
         }
     }
 
-    /// Whether the processors panic on `payload`, or it can't be encoded.
+    /// Whether the processors panic on `payload`, or it can't be encoded. `Err`: a processor keeps it back.
     fn fails_processing(&self, work: &RequestWork, payload: Payload) -> Result<bool, Reason> {
         let walk = work.start_route(payload);
         match catch_unwind(AssertUnwindSafe(|| walk.run_to_end())) {
@@ -260,7 +270,7 @@ impl Worker {
     fn isolate_poison(&self, work: &mut RequestWork) -> Result<Option<RouteExecution>, Reason> {
         self.applier.discard(&work.origin.id);
         if let Some(poisoned) = &mut work.poisoned {
-            // The remaining items passed one by one, but fail together: none of them is known to be good.
+            // The items that passed the search fail together, so none of them is known to be good.
             poisoned.items.fill(true);
             return Ok(None);
         }
@@ -277,24 +287,24 @@ impl Worker {
         if let Some(reason) = kept_back {
             return Err(reason);
         }
-        let good = items.contains(&false).then(|| payload.subset(&|item| items.get(item) == Some(&false)));
+        let others = items.contains(&false).then(|| payload.subset(&|item| items.get(item) == Some(&false)));
         work.poisoned = Some(PoisonedRequest { payload, items });
-        Ok(good.map(|good| work.start_route(good)))
+        Ok(others.map(|others| work.start_route(others)))
     }
 
     fn quarantine_items(
         &self,
         route: &PipelineRoute,
         origin: &BatchOrigin,
-        bad: &Payload,
+        poison: &Payload,
         items: u64,
         product: &mut BatchProduct,
     ) {
-        let signal = bad.signal().as_str();
-        let sealed = route.quarantine().map(|quarantine| {
+        let signal = poison.signal().as_str();
+        let sealed = route.quarantine().map(|sealer| {
             catch_unwind(AssertUnwindSafe(|| {
-                let request = Bytes::from(bad.encode(UnknownFields::Keep).ok()?.bytes);
-                quarantine.seal(origin, bad.signal(), &request, items)
+                let request = Bytes::from(poison.encode(UnknownFields::Keep).ok()?.bytes);
+                sealer.seal(origin, poison.signal(), &request, items)
             }))
         });
         let meter = &self.metrics.meter;
@@ -326,7 +336,7 @@ fn dropped_items_counter(meter: &Meter, signal: &str, reason: &str) -> Counter {
     meter.counter(&names::DROPPED_ITEMS, &[("signal", signal), ("reason", reason)])
 }
 
-/// Requests with equal fingerprints count as equal.
+/// The digest by which equal requests are recognised.
 pub fn fingerprint(account: &str, receiver: &str, signal: Signal, wire: &[u8]) -> RequestFingerprint {
     let mut hash = Sha256::new();
     for part in [account.as_bytes(), receiver.as_bytes(), signal.as_str().as_bytes(), wire] {

@@ -1,7 +1,7 @@
-//! [`ParkedRequest`]: a request between two turns, whose step waits for an answer from outside. No worker thread waits.
-//! It holds the request's bytes, receipt and claims. The request is always answered: it resumes, is kept back for the
-//! question's reason, or, if the question disappears, the client is asked to retry. The processor that asks sets the
-//! deadline.
+//! [`ParkedRequest`]: a request between two turns, whose next step waits for an answer from outside, without occupying
+//! a thread. A parked request keeps its bytes, receipt and claims. It is always answered: it resumes, or is refused for
+//! the reason with which the question failed, or, if the question disappears, the client is asked to retry. The
+//! processor that asks sets the deadline.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::route::RouteExecution;
 
 use super::{RequestWork, Worker};
 
-/// See the module.
+/// A request that waits for an answer.
 struct ParkedRequest {
     worker: Arc<Worker>,
     /// `None` once the request has resumed.
@@ -20,9 +20,9 @@ struct ParkedRequest {
 }
 
 impl Worker {
-    /// Ends this turn; the next one starts with the answer.
+    /// Ends this turn; another one starts when the answer arrives.
     pub(super) fn park(self: &Arc<Self>, mut work: RequestWork, walk: RouteExecution, inquiry: Inquiry) {
-        work.busy += self.clock.monotonic().saturating_sub(work.began);
+        work.earlier_turns += self.clock.monotonic().saturating_sub(work.turn_began);
         let parked = ParkedRequest::new(self, work, walk);
         let errand = async move {
             match inquiry.await {
@@ -45,13 +45,13 @@ impl ParkedRequest {
             walk.store_answer(answer);
         }
         let workers = Arc::clone(&self.worker.workers);
-        // If the job is refused, it is dropped, and `Drop` keeps the request back.
+        // If the workers refuse the job, they drop it, and `Drop` answers the client.
         workers.submit(Box::new(move || self.run_next_turn()));
     }
 
     fn run_next_turn(mut self) {
         let Some((mut work, walk)) = self.state.take() else { return };
-        work.began = self.worker.clock.monotonic();
+        work.turn_began = self.worker.clock.monotonic();
         self.worker.run_turn(work, walk);
     }
 

@@ -12,37 +12,33 @@ use otlp::{Payload, Signal, UnknownFields};
 use super::{RequestWork, Worker, dropped_items_counter};
 
 impl Worker {
-    /// Returns the payload without refused items. Stores their number, and the bytes of the rest, in `work`.
+    /// Returns the payload without refused items. Stores in `work` the number of refused items and the bytes of the
+    /// others.
     pub(super) fn remove_refused_items(&self, work: &mut RequestWork, payload: Payload) -> Result<Payload, Reason> {
-        let large = may_exceed_limit(work.wire.len(), self.max_item_bytes);
-        if work.signal != Signal::Traces && !large {
+        // Only spans are refused for their ids, and no item is larger than its request.
+        if work.signal != Signal::Traces && work.wire.len() <= self.max_item_bytes {
             return Ok(payload);
         }
         let reason_of = |node| refusal_reason(&payload, node, self.max_item_bytes);
         let reasons: Vec<Option<Reason>> = payload.items().map(reason_of).collect();
         let count = |wanted| reasons.iter().filter(|reason| **reason == Some(wanted)).count() as u64;
-        let (ids, size) = (count(Reason::BadIds), count(Reason::ItemTooLarge));
-        let reason = match (ids, size) {
+        let (bad_ids, too_large) = (count(Reason::BadIds), count(Reason::ItemTooLarge));
+        let reason = match (bad_ids, too_large) {
             (0, 0) => return Ok(payload),
             (_, 0) => Reason::BadIds,
             (0, _) => Reason::ItemTooLarge,
             _ => Reason::BadItems,
         };
-        for (items, why) in
-            [(ids, Reason::BadIds), (size, Reason::ItemTooLarge)].into_iter().filter(|(items, _)| *items > 0)
-        {
-            dropped_items_counter(&self.metrics.meter, work.signal.as_str(), why.label()).increment(items);
+        for (items, reason) in [(bad_ids, Reason::BadIds), (too_large, Reason::ItemTooLarge)] {
+            if items > 0 {
+                dropped_items_counter(&self.metrics.meter, work.signal.as_str(), reason.label()).increment(items);
+            }
         }
-        let rest = payload.subset(&|item| matches!(reasons.get(item), Some(None)));
-        let encoded = rest.encode(UnknownFields::Keep).map_err(|_| Reason::Malformed)?;
+        let others = payload.subset(&|item| matches!(reasons.get(item), Some(None)));
+        let encoded = others.encode(UnknownFields::Keep).map_err(|_| Reason::Malformed)?;
         // From here on the request consists of the remaining items.
         work.wire = Bytes::from(encoded.bytes);
-        work.refused = Some((ids.saturating_add(size), reason));
+        work.refused = Some((bad_ids.saturating_add(too_large), reason));
         self.parse(work.signal, work.wire.clone())
     }
-}
-
-/// Whether a request of `wire` bytes can have an item over `limit`.
-fn may_exceed_limit(wire: usize, limit: usize) -> bool {
-    wire > limit
 }

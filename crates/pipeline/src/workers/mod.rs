@@ -1,7 +1,7 @@
-//! [`Workers`]: runs CPU work on a bounded queue served by threads, or inline. Parsing, scanning and sealing must not
-//! block the tasks that own sockets; a simulation runs everything on one thread. This module starts no thread:
-//! `app/tasks` does, and calls [`JobQueue::run_jobs`]. A full queue refuses. Accepted jobs are finished before `serve`
-//! ends; a job that panics ends neither the thread nor the process. The jobs are in `worker`.
+//! [`Workers`]: runs CPU work (parsing, scanning, sealing), so that it does not block the tasks that own sockets.
+//! [`JobQueue`] is a bounded queue for threads; [`InlineWorkers`] lets a simulation run everything on one thread. This
+//! module starts no thread: `src/app/tasks.rs` does, and calls [`JobQueue::run_jobs`]. A full queue refuses jobs, an
+//! accepted job is always run, and a job that panics ends neither the thread nor the process. The jobs are in `worker`.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,37 +45,38 @@ pub struct JobQueue {
 
 struct JobQueueState {
     jobs: VecDeque<Job>,
-    open: bool,
+    is_open: bool,
 }
 
 impl JobQueue {
     /// A queue in which at most `capacity` jobs wait.
     pub fn new(capacity: usize) -> Self {
-        let state = JobQueueState { jobs: VecDeque::new(), open: true };
+        let state = JobQueueState { jobs: VecDeque::new(), is_open: true };
         Self { capacity, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Main loop of a worker thread: runs jobs until the queue is closed and empty.
     pub fn run_jobs(&self) {
-        while let Some(job) = self.next() {
+        while let Some(job) = self.take_job() {
             // The job itself reports failures of processors; this catches everything else.
             let _ = catch_unwind(AssertUnwindSafe(job));
         }
     }
 
-    /// Takes no more jobs; waiting jobs are still run.
+    /// Refuses further jobs; waiting jobs are still run.
     pub fn close(&self) {
-        self.state.lock().open = false;
+        self.state.lock().is_open = false;
         self.changed.notify_all();
     }
 
-    fn next(&self) -> Option<Job> {
+    /// Waits for the next job. `None`: the queue is closed and empty.
+    fn take_job(&self) -> Option<Job> {
         let mut state = self.state.lock();
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 return Some(job);
             }
-            if !state.open {
+            if !state.is_open {
                 return None;
             }
             self.changed.wait(&mut state);
@@ -86,7 +87,7 @@ impl JobQueue {
 impl Workers for JobQueue {
     fn submit(&self, job: Job) -> bool {
         let mut state = self.state.lock();
-        if !state.open || state.jobs.len() >= self.capacity {
+        if !state.is_open || state.jobs.len() >= self.capacity {
             return false;
         }
         state.jobs.push_back(job);

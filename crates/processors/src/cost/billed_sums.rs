@@ -1,9 +1,9 @@
-//! [`BilledSum`] holds the counts billed below a span, or for an answer, in all requests so far. A roll-up usually
-//! arrives in a later request than its calls, because spans end before the spans around them; stream snapshots repeat
-//! an answer with more output.
+//! [`BilledSum`] holds the token counts billed below a span, or for an answer, in all requests so far. Two kinds of
+//! records are recognised by them: a roll-up, which arrives after its calls because a span ends after the spans below
+//! it, and a stream snapshot, which repeats an answer with more output.
 //!
-//! Changed only after a commit. Sums within one request are handled in `genai`, layers of one call in `layers`; the
-//! sums are stored in `bounded_map`.
+//! The sums of committed requests are in `ledger` and change only after a commit. `genai` recognises roll-ups within
+//! one request; `layers` recognises the layers of one call.
 
 use std::collections::HashMap;
 
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use genai::{CallTokenCounts, Facts, ItemFacts};
 
-use super::waiting_calls::{UnitKey, own_span_id, span_key};
+use super::waiting_calls::{LedgerKey, own_span_id, span_key};
 use super::{BatchPass, CostProcessor};
 
-/// Calls below a span, with no other span with tokens between them.
+/// The calls billed below a span, without those below a nearer boundary (see `BatchPass::is_boundary`).
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct BilledSum {
     calls: u32,
@@ -26,10 +26,10 @@ impl BilledSum {
         Self { calls: 1, counts: CallTokenCounts::from_facts(item) }
     }
 
-    /// The output that the answer had before, and the counts added since.
-    pub(super) fn growth_since(&self, item: &ItemFacts) -> Option<(u64, Self)> {
-        let (before, counts) = CallTokenCounts::from_facts(item).growth_since(&self.counts)?;
-        Some((before, Self { calls: 0, counts }))
+    /// If `item` repeats this answer with more output: the output billed before, and the counts added since.
+    pub(super) fn growth_to(&self, item: &ItemFacts) -> Option<(u64, Self)> {
+        let (billed_output, counts) = CallTokenCounts::from_facts(item).growth_since(&self.counts)?;
+        Some((billed_output, Self { calls: 0, counts }))
     }
 
     pub(super) fn add(&mut self, more: &Self) {
@@ -52,18 +52,18 @@ impl CostProcessor {
     /// The counts below a span: billed in earlier requests, and to be billed in this one.
     pub(super) fn sum_below(&self, pass: &BatchPass<'_>, item: &ItemFacts) -> Option<BilledSum> {
         let (trace, span) = own_span_id(pass.payload, item.node)?;
-        let place = span_key(&pass.account, &trace, &span);
-        let (earlier, now) = (self.ledger.billed_below(&place), pass.sums_below.get(&place));
-        let (Some(mut sum), Some(now)) = (earlier, now) else { return earlier.or(now.copied()) };
-        sum.add(now);
+        let key = span_key(&pass.account, &trace, &span);
+        let (earlier, current) = (self.ledger.billed_sum(&key), pass.sums_below.get(&key));
+        let (Some(mut sum), Some(current)) = (earlier, current) else { return earlier.or(current.copied()) };
+        sum.add(current);
         Some(sum)
     }
 
-    /// The counts of this request's calls, by the span above.
-    pub(super) fn request_sums(&self, pass: &mut BatchPass<'_>, facts: &Facts) -> HashMap<UnitKey, BilledSum> {
-        let mut sums: HashMap<UnitKey, BilledSum> = HashMap::new();
-        for (at, item) in facts.items.iter().enumerate().filter(|(_, item)| item.billable) {
-            if let Some((trace, span)) = self.ancestors_to_tokens(pass, at).last() {
+    /// The counts of this request's calls, by the boundary above them.
+    pub(super) fn request_sums(&self, pass: &mut BatchPass<'_>, facts: &Facts) -> HashMap<LedgerKey, BilledSum> {
+        let mut sums: HashMap<LedgerKey, BilledSum> = HashMap::new();
+        for (index, item) in facts.items.iter().enumerate().filter(|(_, item)| item.billable) {
+            if let Some((trace, span)) = self.ancestors_to_boundary(pass, index).last() {
                 sums.entry(span_key(&pass.account, trace, span)).or_default().add(&BilledSum::from_item(item));
             }
         }

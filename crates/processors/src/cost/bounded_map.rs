@@ -2,42 +2,42 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::waiting_calls::{KeyedValues, MAX_WAITING, UnitKey};
+use super::waiting_calls::{KeyedValues, LedgerKey, MAX_WAITING};
 
-/// Values of the last [`LIMIT`] keys.
+/// The values of at most [`MAX_WAITING`] keys.
 pub(super) struct BoundedMap<V> {
-    all: HashMap<UnitKey, V>,
-    /// Oldest first.
-    order: VecDeque<UnitKey>,
+    values: HashMap<LedgerKey, V>,
+    /// Keys in the order in which they were added.
+    order: VecDeque<LedgerKey>,
 }
 
 impl<V> Default for BoundedMap<V> {
     fn default() -> Self {
-        Self { all: HashMap::new(), order: VecDeque::new() }
+        Self { values: HashMap::new(), order: VecDeque::new() }
     }
 }
 
 impl<V: Copy + Default> BoundedMap<V> {
-    pub(super) fn get(&self, place: &UnitKey) -> Option<V> {
-        self.all.get(place).copied()
+    pub(super) fn get(&self, key: &LedgerKey) -> Option<V> {
+        self.values.get(key).copied()
     }
 
     /// Changes the value of a key. A new key starts with the default value.
-    pub(super) fn update(&mut self, place: UnitKey, change: impl FnOnce(&mut V)) {
+    pub(super) fn update(&mut self, key: LedgerKey, change: impl FnOnce(&mut V)) {
         let order = &mut self.order;
-        change(self.all.entry(place).or_insert_with(|| {
-            order.push_back(place);
+        change(self.values.entry(key).or_insert_with(|| {
+            order.push_back(key);
             V::default()
         }));
-        while self.all.len() > MAX_WAITING
+        while self.values.len() > MAX_WAITING
             && let Some(oldest) = self.order.pop_front()
         {
-            self.all.remove(&oldest);
+            self.values.remove(&oldest);
         }
     }
 
     /// All entries, oldest first, for a checkpoint.
     pub(super) fn entries(&self) -> KeyedValues<V> {
-        self.order.iter().filter_map(|place| Some((*place, self.get(place)?))).collect()
+        self.order.iter().filter_map(|key| Some((*key, self.get(key)?))).collect()
     }
 }

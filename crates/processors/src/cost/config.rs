@@ -1,4 +1,4 @@
-//! Configuration of the `cost` processor. Tables are read in `tables` and refreshed in `app/rates`.
+//! Configuration of the `cost` processor. Tables are read in `tables` and refreshed in `app/rates_refresh`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -246,18 +246,18 @@ impl CostConfig {
 
 impl RatesRefresh {
     fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<RefreshSettings> {
-        let mut wrong = |field: &str, what: &str| problems.push(FieldProblem::new(field, what));
-        let from = match (&self.file, &self.url) {
+        let mut add_problem = |field: &str, problem: &str| problems.push(FieldProblem::new(field, problem));
+        let source = match (&self.file, &self.url) {
             (Some(file), None) if !file.trim().is_empty() => Some(RefreshSource::File(file.into())),
             (None, Some(url)) => match address::parse_url(url) {
                 Ok(_) => Some(RefreshSource::Url(url.clone())),
-                Err(what) => {
-                    wrong("refresh.url", &what);
+                Err(problem) => {
+                    add_problem("refresh.url", &problem);
                     None
                 }
             },
             _ => {
-                wrong("refresh", "set either `file` or `url`");
+                add_problem("refresh", "set either `file` or `url`");
                 None
             }
         };
@@ -265,32 +265,32 @@ impl RatesRefresh {
             (Some(digest), None) => {
                 let pin = TablePin::sha256(digest);
                 if pin.is_none() {
-                    wrong("refresh.sha256", "must be a SHA-256 digest: 64 hexadecimal digits");
+                    add_problem("refresh.sha256", "must be a SHA-256 digest: 64 hexadecimal digits");
                 }
                 pin
             }
             (None, Some(key)) => {
                 let pin = TablePin::ed25519(key);
                 if pin.is_none() {
-                    wrong("refresh.public_key", "must be an Ed25519 public key: 32 bytes in base64");
+                    add_problem("refresh.public_key", "must be an Ed25519 public key: 32 bytes in base64");
                 }
                 pin
             }
             (None, None) if self.url.is_none() => Some(TablePin::None),
             (None, None) => {
-                wrong("refresh.url", "needs a pin: `sha256` or `public_key`");
+                add_problem("refresh.url", "needs a pin: `sha256` or `public_key`");
                 None
             }
             (Some(_), Some(_)) => {
-                wrong("refresh", "set either `sha256` or `public_key`, not both");
+                add_problem("refresh", "set either `sha256` or `public_key`, not both");
                 None
             }
         };
         if self.every.0 < MIN_REFRESH_INTERVAL {
-            wrong("refresh.every", "must be at least 1s");
+            add_problem("refresh.every", "must be at least 1s");
             return None;
         }
-        Some(RefreshSettings { from: from?, every: self.every.0, pin: pin?, accept: self.accept.clone() })
+        Some(RefreshSettings { from: source?, every: self.every.0, pin: pin?, accept: self.accept.clone() })
     }
 }
 

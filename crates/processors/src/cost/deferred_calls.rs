@@ -1,8 +1,8 @@
 //! Handles calls without a model or provider of their own: a call whose ancestor has not arrived is deferred, and
 //! priced when a batch brings the ancestor.
 //!
-//! A price is given only once, whichever pipeline sees the ancestor, and nothing changes before the commit. Waiting
-//! calls are in `late`, totals in `ledger`.
+//! A claim ensures that each call is priced once, whichever pipelines see the ancestor. State changes only after the
+//! commit. Waiting calls are in `waiting_calls`, totals in `ledger`.
 
 use genai::{BillingStatus, CallCost as CostFact, Facts, ItemFacts, LatePrice};
 use otlp::Signal;
@@ -11,42 +11,43 @@ use rates::{RateTable, UnpricedReason};
 
 use super::ledger::MAX_WAIT;
 use super::price::{self, CallPriceInput};
-use super::waiting_calls::{self, BatchSpans, InheritedModel, UnitKey, WaitingCall, own_span_id, span_key};
+use super::waiting_calls::{BatchSpans, InheritedModel, LedgerKey, WaitingCall, own_span_id, span_key};
 use super::{BatchPass, CostProcessor, PricingFlags, unpriced_fact};
 
 impl CostProcessor {
     /// Defers a call that has no price because its model or provider is on an ancestor that has not arrived. If the
-    /// ancestor arrived earlier, its values are used instead.
+    /// ancestor arrived earlier, its values are written to `item` instead. `None`: the call is to be priced now.
     pub(super) fn defer_call(
         &self,
         pass: &mut BatchPass<'_>,
         table: &RateTable,
-        at: usize,
+        index: usize,
         item: &mut ItemFacts,
-        count: bool,
+        is_counted: bool,
     ) -> Option<CostFact> {
         let until = pass.now.0.saturating_add(MAX_WAIT);
-        let waiting = waiting_calls::waiting_call(pass.payload, item, until)?;
-        let unpriced = price::price_call(table, &CallPriceInput::from_basis(&waiting.basis), self.fees).err()?;
+        let waiting = WaitingCall::from_item(pass.payload, item, until)?;
+        let unpriced =
+            price::price_call(table, &CallPriceInput::from_basis(&waiting.basis), self.include_fees).err()?;
         if !is_only_model_missing(unpriced.reason, &waiting) {
             return None;
         }
-        let (trace, span) = self.batch_spans(pass).missing_ancestor(at)?;
-        let place = span_key(&pass.account, &trace, &span);
-        let known = self.ledger.lock_waiting_calls().inherited_from(&place).cloned();
-        if let Some(InheritedModel { model, provider, .. }) = known {
-            let told = item.request_model.is_some() || item.response_model.is_some();
-            item.request_model = item.request_model.take().or(model.filter(|_| !told));
+        let (trace, span) = self.batch_spans(pass).missing_ancestor(index)?;
+        let ancestor = span_key(&pass.account, &trace, &span);
+        let inherited = self.ledger.lock_waiting_calls().inherited_from(&ancestor).cloned();
+        if let Some(InheritedModel { model, provider, .. }) = inherited {
+            let has_model = item.request_model.is_some() || item.response_model.is_some();
+            item.request_model = item.request_model.take().or(model.filter(|_| !has_model));
             item.provider = item.provider.take().or(provider);
             return None;
         }
-        if count && self.ledger.lock_waiting_calls().is_full(pass.changes.waiting_count()) {
-            pass.changes.count_no_room();
+        if is_counted && self.ledger.lock_waiting_calls().is_full(pass.changes.waiting_count()) {
+            pass.changes.count_rejected_wait();
             return None;
         }
         pass.mark_status(item.node, BillingStatus::Deferred, PricingFlags::default());
-        if count {
-            pass.changes.add_waiting_call(place, waiting);
+        if is_counted {
+            pass.changes.start_waiting(ancestor, waiting);
         }
         Some(unpriced_fact(BillingStatus::Deferred, table.stamp(), unpriced.buckets))
     }
@@ -62,21 +63,21 @@ impl CostProcessor {
             return Vec::new();
         }
         self.remember_models(pass, facts);
-        let mut found: Vec<(UnitKey, usize, WaitingCall)> = Vec::new();
+        let mut awaiting_batch: Vec<(LedgerKey, usize, WaitingCall)> = Vec::new();
         {
             let waiting = self.ledger.lock_waiting_calls();
             if waiting.is_empty() {
                 return Vec::new();
             }
-            for (at, item) in facts.items.iter().enumerate() {
+            for (index, item) in facts.items.iter().enumerate() {
                 let Some((trace, span)) = own_span_id(pass.payload, item.node) else { continue };
-                let place = span_key(&pass.account, &trace, &span);
-                found.extend(waiting.calls_for(&place).map(|late| (place, at, late.clone())));
+                let ancestor = span_key(&pass.account, &trace, &span);
+                awaiting_batch.extend(waiting.calls_for(&ancestor).map(|call| (ancestor, index, call.clone())));
             }
         }
-        found
+        awaiting_batch
             .into_iter()
-            .filter_map(|(place, at, late)| self.price_waiting_call(pass, facts, place, at, late))
+            .filter_map(|(ancestor, index, call)| self.price_waiting_call(pass, facts, ancestor, index, call))
             .collect()
     }
 
@@ -86,44 +87,47 @@ impl CostProcessor {
         for item in
             facts.items.iter().filter(|item| item.inherits_model && !item.billable && item.request_model.is_some())
         {
-            let Some(id) = own_span_id(pass.payload, item.node) else { continue };
-            let above = InheritedModel { model: item.request_model.clone(), provider: item.provider.clone(), until };
-            pass.changes.add_inherited(span_key(&pass.account, &id.0, &id.1), above);
+            let Some((trace, span)) = own_span_id(pass.payload, item.node) else { continue };
+            let inherited =
+                InheritedModel { model: item.request_model.clone(), provider: item.provider.clone(), until };
+            pass.changes.add_ancestor(span_key(&pass.account, &trace, &span), inherited);
         }
     }
 
+    /// Prices a call that waited for the span `ancestor`, which is the item `index`. `None`: the call waits for a
+    /// farther ancestor, or another batch priced it.
     fn price_waiting_call(
         &self,
         pass: &mut BatchPass<'_>,
         facts: &Facts,
-        place_: UnitKey,
-        at: usize,
-        mut late: WaitingCall,
+        ancestor: LedgerKey,
+        index: usize,
+        mut call: WaitingCall,
     ) -> Option<LatePrice> {
-        let family = self.batch_spans(pass);
-        let (told, missing) = (family.inherited_model(facts, at), family.missing_ancestor(at));
-        late.basis.inherit(told.model.as_deref(), told.provider.as_deref());
-        let table = std::sync::Arc::clone(pass.rates.table(late.tenant.as_deref()));
-        let result = price::price_call(&table, &CallPriceInput::from_basis(&late.basis), self.fees);
+        let spans = self.batch_spans(pass);
+        let (inherited, missing) = (spans.inherited_model(facts, index), spans.missing_ancestor(index));
+        call.basis.inherit(inherited.model.as_deref(), inherited.provider.as_deref());
+        let table = std::sync::Arc::clone(pass.rates.table(call.tenant.as_deref()));
+        let result = price::price_call(&table, &CallPriceInput::from_basis(&call.basis), self.include_fees);
         if let (Err(unpriced), Some((trace, span))) = (&result, missing)
-            && is_only_model_missing(unpriced.reason, &late)
+            && is_only_model_missing(unpriced.reason, &call)
         {
             // An ancestor farther up may have the missing value.
-            pass.changes.end_waiting(place_, &late.call_key);
-            pass.changes.add_waiting_call(span_key(&pass.account, &trace, &span), late);
+            pass.changes.end_waiting(ancestor, &call.call_key);
+            pass.changes.start_waiting(span_key(&pass.account, &trace, &span), call);
             return None;
         }
-        let key = ClaimKey::from_parts(&[b"late", pass.account.as_bytes(), late.call_key.as_bytes()]);
+        let key = ClaimKey::from_parts(&[b"late", pass.account.as_bytes(), call.call_key.as_bytes()]);
         if self.ledger.claims.claim(key, &pass.batch, pass.now) != ClaimResult::First {
             return None;
         }
         pass.changes.add_claim(key);
-        pass.changes.end_waiting(place_, &late.call_key);
-        let contract: Option<Box<str>> = pass.rates.contract_digest(late.tenant.as_deref()).map(Into::into);
+        pass.changes.end_waiting(ancestor, &call.call_key);
+        let contract: Option<Box<str>> = pass.rates.contract_digest(call.tenant.as_deref()).map(Into::into);
         let cost = match result {
             Ok(priced) => {
                 pass.changes.count_status(BillingStatus::Priced.as_str());
-                pass.changes.add_priced(late.tenant.as_deref(), priced.model, priced.provider, priced.total);
+                pass.changes.add_priced(call.tenant.as_deref(), priced.model, priced.provider, priced.total);
                 CostFact {
                     usd: Some(priced.total.to_string()),
                     atto_usd: Some(priced.total.0),
@@ -133,7 +137,7 @@ impl CostProcessor {
             }
             Err(unpriced) => {
                 let reason = unpriced.reason.as_str();
-                let (provider, model) = (late.basis.provider.as_deref(), late.basis.models.first().map(String::as_str));
+                let (provider, model) = (call.basis.provider.as_deref(), call.basis.models.first().map(String::as_str));
                 pass.changes.count_status(BillingStatus::Unpriced.as_str());
                 pass.changes.add_unpriced(provider, model, reason, super::total_tokens(&unpriced.buckets));
                 CostFact {
@@ -143,16 +147,16 @@ impl CostProcessor {
             }
         };
         let cost = CostFact { contract, ..cost };
-        let WaitingCall { call_key, trace, span, parent, session, tenant, basis, .. } = late;
+        let WaitingCall { call_key, trace, span, parent, session, tenant, basis, .. } = call;
         Some(LatePrice { call_key, trace, span, parent, session, tenant, basis, cost })
     }
 }
 
 /// Returns true if the price is missing only because model or provider is missing.
-fn is_only_model_missing(reason: UnpricedReason, late: &WaitingCall) -> bool {
+fn is_only_model_missing(reason: UnpricedReason, call: &WaitingCall) -> bool {
     match reason {
         UnpricedReason::NoModel => true,
-        UnpricedReason::AmbiguousProvider => late.basis.provider.is_none(),
+        UnpricedReason::AmbiguousProvider => call.basis.provider.is_none(),
         _ => false,
     }
 }

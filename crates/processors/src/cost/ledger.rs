@@ -1,7 +1,8 @@
-//! The processor's state: the calls that were counted, exact totals, and calls that wait for their other signal.
+//! The processor's state: the claims of counted calls, exact totals, and calls that wait for the record that bills them
+//! or for an ancestor's model.
 //!
-//! Changed only by effects after a commit (claims are taken earlier, and released if there is no commit). Totals are
-//! exact and survive a restart through checkpoint and effects. Label values are capped.
+//! Changed only by effects after a commit and by expiry. (Claims and billed spans are stored earlier; a claim is
+//! released if there is no commit.) Totals survive a restart through checkpoint and effects. Label values are capped.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,23 +22,23 @@ use telemetry::{Counter, Gauge, Meter, names};
 
 use super::billed_sums::BilledSum;
 use super::bounded_map::BoundedMap;
-use super::waiting_calls::{InheritedModel, UnitKey, WaitingCall, WaitingCalls};
+use super::waiting_calls::{InheritedModel, LedgerKey, WaitingCall, WaitingCalls};
 
-/// Maximum number of values of one label; further values become [`OTHER`].
+/// Maximum number of values of one label; further values become [`OTHER_LABEL`].
 const MAX_LABEL_VALUES: usize = 200;
-const OTHER: &str = "other";
-const UNKNOWN: &str = "unknown";
-/// Maximum number of distinct warnings that are logged, each at most once a day.
+const OTHER_LABEL: &str = "other";
+const UNKNOWN_LABEL: &str = "unknown";
+/// Maximum number of distinct warnings that are logged.
 const MAX_LOGGED_WARNINGS: usize = 2_000;
-const DAY: u64 = 86_400_000_000_000;
-/// Maximum size of a label, bytes.
-const LABEL_BYTES: usize = 64;
-/// How long a call waits for its other signal before it counts as unbilled, ns.
+/// The shortest time between two logs of the same warning: a day, ns.
+const WARNING_INTERVAL: u64 = 86_400_000_000_000;
+const MAX_LABEL_BYTES: usize = 64;
+/// How long a call waits for its billing record or for an ancestor, and how long an ancestor is remembered, ns.
 pub(super) const MAX_WAIT: u64 = 600_000_000_000;
-/// Maximum number of waiting calls; further ones are not tracked.
-const MAX_WAITING_CALLS: usize = 100_000;
+/// Maximum number of calls that wait for their billing record; further ones are not tracked.
+const MAX_AWAITED_RECORDS: usize = 100_000;
 
-/// How names of one account appear in metrics and logs.
+/// Decides how the names of one account appear in metrics and logs. Without `ids` they appear unchanged.
 #[derive(Clone, Default)]
 pub(super) struct NameDisplay {
     pub(super) ids: Option<Arc<dyn IdPolicy>>,
@@ -51,7 +52,7 @@ impl NameDisplay {
 
     /// A provider or model as a metric label.
     fn label(&self, name: Option<&str>) -> String {
-        name.map_or(UNKNOWN.to_owned(), |name| to_label(&self.column_name(name)).to_owned())
+        name.map_or(UNKNOWN_LABEL.to_owned(), |name| to_label(&self.column_name(name)).to_owned())
     }
 
     fn column_name<'a>(&self, name: &'a str) -> Cow<'a, str> {
@@ -63,56 +64,59 @@ impl NameDisplay {
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct LedgerChanges {
     batch: String,
-    at: u64,
+    /// When the batch arrived, Unix ns.
+    #[serde(rename = "at")]
+    arrived: u64,
     claims: Vec<String>,
     /// Tenant, model, provider, 1e-18 USD.
     priced: Vec<(String, String, String, String)>,
     /// Provider, model, reason, tokens.
     unpriced: Vec<(String, String, String, u64)>,
-    /// Dialect, claim.
-    deferred: Vec<(String, String)>,
+    /// Calls that wait for their billing record: dialect, claim.
+    #[serde(rename = "deferred")]
+    awaited_records: Vec<(String, String)>,
     /// Calls that start waiting for a span.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    waits: Vec<(UnitKey, WaitingCall)>,
+    #[serde(rename = "waits", default, skip_serializing_if = "Vec::is_empty")]
+    started_waits: Vec<(LedgerKey, WaitingCall)>,
     /// Calls that stop waiting: the span they waited for, and their call key.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    settled: Vec<(UnitKey, String)>,
+    #[serde(rename = "settled", default, skip_serializing_if = "Vec::is_empty")]
+    ended_waits: Vec<(LedgerKey, String)>,
     /// Spans that pass model and provider on to the spans below them.
+    #[serde(rename = "above", default, skip_serializing_if = "Vec::is_empty")]
+    ancestors: Vec<(LedgerKey, InheritedModel)>,
+    /// Billed counts to add, by the boundary span above or by the answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    above: Vec<(UnitKey, InheritedModel)>,
-    /// Billed counts, by the span above.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    sums: Vec<(UnitKey, BilledSum)>,
-    /// Sessions whose clients sent the record that bills a call arriving on two signals.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    heard: BTreeSet<UnitKey>,
+    sums: Vec<(LedgerKey, BilledSum)>,
+    /// Sessions whose clients sent the billing record of a call that arrives on two signals.
+    #[serde(rename = "heard", default, skip_serializing_if = "BTreeSet::is_empty")]
+    log_sessions: BTreeSet<LedgerKey>,
     /// Spans that were counted without their log, with the tokens they were billed for. `None`: the span was unpriced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    billed_spans: Vec<(UnitKey, Option<TokenSplit>)>,
+    billed_spans: Vec<(LedgerKey, Option<TokenSplit>)>,
     statuses: BTreeMap<String, u64>,
     mismatches: u64,
     /// Calls without tokens that are sold by another unit, by dialect.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     unbilled: BTreeMap<String, u64>,
     /// Number of calls that found no room to wait.
-    #[serde(default)]
-    full: u64,
+    #[serde(rename = "full", default)]
+    rejected_waits: u64,
     #[serde(skip)]
-    show: NameDisplay,
+    display: NameDisplay,
 }
 
 impl LedgerChanges {
-    pub(super) fn new(batch: &[u8; 16], at: UnixNanos, show: NameDisplay) -> Self {
-        Self { batch: hex::encode(batch), at: at.0, show, ..Self::default() }
+    pub(super) fn new(batch: &[u8; 16], arrived: UnixNanos, display: NameDisplay) -> Self {
+        Self { batch: hex::encode(batch), arrived: arrived.0, display, ..Self::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.statuses.is_empty()
             && self.claims.is_empty()
-            && self.waits.is_empty()
-            && self.settled.is_empty()
-            && self.above.is_empty()
-            && self.heard.is_empty()
+            && self.started_waits.is_empty()
+            && self.ended_waits.is_empty()
+            && self.ancestors.is_empty()
+            && self.log_sessions.is_empty()
             && self.unbilled.is_empty()
     }
 
@@ -129,53 +133,53 @@ impl LedgerChanges {
     }
 
     pub(super) fn add_priced(&mut self, tenant: Option<&str>, model: &str, provider: &str, total: Usd) {
-        let tenant = tenant.map(|tenant| self.show.tenant_name(tenant));
+        let tenant = tenant.map(|tenant| self.display.tenant_name(tenant));
         let tenant = tenant.as_deref().map_or("unattributed", to_label).to_owned();
-        let model = to_label(&self.show.column_name(model)).to_owned();
+        let model = to_label(&self.display.column_name(model)).to_owned();
         self.priced.push((tenant, model, provider.to_owned(), total.0.to_string()));
     }
 
     pub(super) fn add_unpriced(&mut self, provider: Option<&str>, model: Option<&str>, reason: &str, tokens: u64) {
-        let (provider, model) = (self.show.label(provider), self.show.label(model));
+        let (provider, model) = (self.display.label(provider), self.display.label(model));
         self.unpriced.push((provider, model, reason.to_owned(), tokens));
     }
 
-    pub(super) fn add_deferred(&mut self, dialect: &str, key: ClaimKey) {
-        self.deferred.push((dialect.to_owned(), hex::encode(&key.to_bytes())));
+    pub(super) fn await_record(&mut self, dialect: &str, key: ClaimKey) {
+        self.awaited_records.push((dialect.to_owned(), hex::encode(&key.to_bytes())));
     }
 
-    pub(super) fn add_waiting_call(&mut self, place: UnitKey, late: WaitingCall) {
-        self.waits.push((place, late));
+    pub(super) fn start_waiting(&mut self, ancestor: LedgerKey, call: WaitingCall) {
+        self.started_waits.push((ancestor, call));
     }
 
-    pub(super) fn end_waiting(&mut self, place: UnitKey, call_key: &str) {
-        self.settled.push((place, call_key.to_owned()));
+    pub(super) fn end_waiting(&mut self, ancestor: LedgerKey, call_key: &str) {
+        self.ended_waits.push((ancestor, call_key.to_owned()));
     }
 
-    pub(super) fn add_inherited(&mut self, place: UnitKey, above: InheritedModel) {
-        self.above.push((place, above));
+    pub(super) fn add_ancestor(&mut self, ancestor: LedgerKey, inherited: InheritedModel) {
+        self.ancestors.push((ancestor, inherited));
     }
 
-    pub(super) fn add_sum(&mut self, place: UnitKey, sum: BilledSum) {
-        self.sums.push((place, sum));
+    pub(super) fn add_sum(&mut self, key: LedgerKey, sum: BilledSum) {
+        self.sums.push((key, sum));
     }
 
-    pub(super) fn add_log_session(&mut self, session: UnitKey) {
-        self.heard.insert(session);
+    pub(super) fn add_log_session(&mut self, session: LedgerKey) {
+        self.log_sessions.insert(session);
     }
 
-    pub(super) fn add_billed_span(&mut self, place: UnitKey, units: Option<TokenSplit>) {
-        self.billed_spans.push((place, units));
+    pub(super) fn add_billed_span(&mut self, key: LedgerKey, tokens: Option<TokenSplit>) {
+        self.billed_spans.push((key, tokens));
     }
 
     /// Number of calls that start waiting.
     pub(super) fn waiting_count(&self) -> usize {
-        self.waits.len()
+        self.started_waits.len()
     }
 
     /// Counts a call that found no room to wait.
-    pub(super) fn count_no_room(&mut self) {
-        self.full += 1;
+    pub(super) fn count_rejected_wait(&mut self) {
+        self.rejected_waits += 1;
     }
 
     pub(super) fn count_unbilled(&mut self, dialect: &str) {
@@ -187,21 +191,22 @@ impl LedgerChanges {
     }
 }
 
-/// Telemetry text as a label. Text that does not look like a name becomes [`OTHER`].
+/// Telemetry text as a label. Text that does not look like a name becomes [`OTHER_LABEL`].
 fn to_label(text: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte);
-    if !text.is_empty() && text.len() <= LABEL_BYTES && text.bytes().all(plain) { text } else { OTHER }
+    if !text.is_empty() && text.len() <= MAX_LABEL_BYTES && text.bytes().all(plain) { text } else { OTHER_LABEL }
 }
 
-/// A set of at most [`LABELS`] values.
+/// A set of at most [`MAX_LABEL_VALUES`] values.
 #[derive(Default)]
 struct CappedLabels(BTreeSet<String>);
 
 impl CappedLabels {
+    /// Returns the value, or [`OTHER_LABEL`] if it is new and the set is full.
     fn admit(&mut self, value: &str) -> String {
         if !self.0.contains(value) {
             if self.0.len() >= MAX_LABEL_VALUES {
-                return OTHER.to_owned();
+                return OTHER_LABEL.to_owned();
             }
             self.0.insert(value.to_owned());
         }
@@ -209,6 +214,7 @@ impl CappedLabels {
     }
 }
 
+/// Tenant, model, provider.
 type PriceLabels = (String, String, String);
 
 #[derive(Default)]
@@ -216,10 +222,11 @@ struct LedgerTotals {
     tenants: CappedLabels,
     models: CappedLabels,
     providers: CappedLabels,
-    unpriced: CappedLabels,
+    unpriced_models: CappedLabels,
+    /// 1e-18 USD, and the gauge that shows them.
     usd: BTreeMap<PriceLabels, (i128, Option<Gauge>)>,
-    /// By claim: the dialect, and the end of the waiting time.
-    waiting: HashMap<[u8; 16], (String, u64)>,
+    /// Calls that wait for their billing record, by claim: the dialect, and the end of the waiting time.
+    awaited_records: HashMap<[u8; 16], (String, u64)>,
     /// When each warning was last logged, Unix ns.
     last_logged: HashMap<String, u64>,
     /// The closest listed model id for models without a price.
@@ -237,16 +244,16 @@ pub(super) struct CostLedger {
     evicted_ancestors: Counter,
     /// Calls that wait for a model or provider.
     waiting_calls: Mutex<WaitingCalls>,
-    sums: Mutex<BoundedMap<BilledSum>>,
-    /// When a session's client last sent a record that bills, Unix ns.
+    /// By boundary span or by answer.
+    billed_sums: Mutex<BoundedMap<BilledSum>>,
+    /// When a session's client last sent a billing record, Unix ns.
     log_sessions: Mutex<BoundedMap<u64>>,
     billed_spans: Mutex<BoundedMap<Option<TokenSplit>>>,
-    /// Held while a span or log of a call arriving on two signals is claimed and recorded, because both are often
-    /// processed at the same time.
+    /// See [`Self::lock_two_signal_decisions`].
     two_signal_lock: Mutex<()>,
     /// To look up the closest listed model id.
-    shelf: Arc<ActiveRates>,
-    /// For waiting calls, which may belong to any account.
+    active_rates: Arc<ActiveRates>,
+    /// For calls counted after their batch. They may belong to any account, so the account is empty.
     pub(super) display: NameDisplay,
 }
 
@@ -254,21 +261,23 @@ pub(super) struct CostLedger {
 #[derive(Serialize, Deserialize)]
 struct LedgerCheckpoint {
     usd: Vec<(PriceLabels, String)>,
-    waiting: Vec<(String, String, u64)>,
+    /// Claim, dialect, end of the waiting time.
+    #[serde(rename = "waiting")]
+    awaited_records: Vec<(String, String, u64)>,
+    #[serde(rename = "late", default)]
+    waiting_calls: Vec<(LedgerKey, WaitingCall)>,
+    #[serde(rename = "above", default)]
+    ancestors: Vec<(LedgerKey, InheritedModel)>,
     #[serde(default)]
-    late: Vec<(UnitKey, WaitingCall)>,
+    sums: Vec<(LedgerKey, BilledSum)>,
+    #[serde(rename = "heard", default)]
+    log_sessions: Vec<(LedgerKey, u64)>,
     #[serde(default)]
-    above: Vec<(UnitKey, InheritedModel)>,
-    #[serde(default)]
-    sums: Vec<(UnitKey, BilledSum)>,
-    #[serde(default)]
-    heard: Vec<(UnitKey, u64)>,
-    #[serde(default)]
-    billed_spans: Vec<(UnitKey, Option<TokenSplit>)>,
+    billed_spans: Vec<(LedgerKey, Option<TokenSplit>)>,
 }
 
 impl CostLedger {
-    pub(super) fn new(meter: &Meter, shelf: Arc<ActiveRates>) -> Self {
+    pub(super) fn new(meter: &Meter, active_rates: Arc<ActiveRates>) -> Self {
         Self {
             claims: Claims::default(),
             meter: meter.clone(),
@@ -278,11 +287,11 @@ impl CostLedger {
             rejected_waits: meter.counter(&names::COST_WAITING_FULL, &[]),
             evicted_ancestors: meter.counter(&names::COST_PARENTS_FORGOTTEN, &[]),
             waiting_calls: Mutex::default(),
-            sums: Mutex::default(),
+            billed_sums: Mutex::default(),
             log_sessions: Mutex::default(),
             billed_spans: Mutex::default(),
             two_signal_lock: Mutex::default(),
-            shelf,
+            active_rates,
             display: NameDisplay::default(),
         }
     }
@@ -292,16 +301,16 @@ impl CostLedger {
         let Ok(changes) = serde_json::from_slice::<LedgerChanges>(body) else { return };
         let claims: Vec<[u8; 16]> = changes.claims.iter().filter_map(|text| decode_claim(text)).collect();
         if let Some(batch) = decode_claim(&changes.batch) {
-            self.claims.settle(&batch, UnixNanos(changes.at), claims.iter().copied().map(ClaimKey::from_bytes));
+            self.claims.settle(&batch, UnixNanos(changes.arrived), claims.iter().copied().map(ClaimKey::from_bytes));
         }
         for (status, calls) in &changes.statuses {
             self.meter.counter(&names::COST_CALLS, &[("status", status)]).increment(*calls);
         }
         self.add_sums(&changes.sums);
-        self.remember_log_sessions(changes.heard.iter().map(|session| (*session, changes.at)));
-        changes.billed_spans.iter().for_each(|(place, units)| self.put_billed_span(*place, *units));
+        self.remember_log_sessions(changes.log_sessions.iter().map(|session| (*session, changes.arrived)));
+        changes.billed_spans.iter().for_each(|(key, tokens)| self.put_billed_span(*key, *tokens));
         self.mismatches.increment(changes.mismatches);
-        self.rejected_waits.increment(changes.full);
+        self.rejected_waits.increment(changes.rejected_waits);
         for (dialect, calls) in &changes.unbilled {
             self.meter.counter(&names::COST_UNBILLED, &[("dialect", dialect)]).increment(*calls);
         }
@@ -311,90 +320,91 @@ impl CostLedger {
             self.add_price(&mut totals, labels, atto.parse().unwrap_or(0));
         }
         for (provider, model, reason, tokens) in &changes.unpriced {
-            self.count_unpriced(&mut totals, provider, model, reason, *tokens, changes.at);
+            self.count_unpriced(&mut totals, provider, model, reason, *tokens, changes.arrived);
         }
         for claim in &claims {
-            totals.waiting.remove(claim);
+            totals.awaited_records.remove(claim);
         }
-        let until = changes.at.saturating_add(MAX_WAIT);
-        let left = self.apply_late(changes.settled, changes.waits, changes.above);
-        self.rejected_waits.increment(u64::try_from(left.len()).unwrap_or(u64::MAX));
-        self.count_expired(&mut totals, left, changes.at);
-        for (dialect, claim) in changes.deferred {
+        let until = changes.arrived.saturating_add(MAX_WAIT);
+        let rejected = self.apply_waits(changes.ended_waits, changes.started_waits, changes.ancestors);
+        self.rejected_waits.increment(u64::try_from(rejected.len()).unwrap_or(u64::MAX));
+        self.count_waits_as_unpriced(&mut totals, rejected, changes.arrived);
+        for (dialect, claim) in changes.awaited_records {
             let Some(claim) = decode_claim(&claim) else { continue };
-            let counted = self.claims.holder(ClaimKey::from_bytes(claim)).is_some();
-            if !counted && totals.waiting.len() < MAX_WAITING_CALLS {
-                totals.waiting.insert(claim, (dialect, until));
+            let is_billed = self.claims.holder(ClaimKey::from_bytes(claim)).is_some();
+            if !is_billed && totals.awaited_records.len() < MAX_AWAITED_RECORDS {
+                totals.awaited_records.insert(claim, (dialect, until));
             }
         }
     }
 
     /// Applies changes to the waiting calls. Returns the calls that found no room.
-    fn apply_late(
+    fn apply_waits(
         &self,
-        settled: Vec<(UnitKey, String)>,
-        waits: Vec<(UnitKey, WaitingCall)>,
-        above: Vec<(UnitKey, InheritedModel)>,
+        ended: Vec<(LedgerKey, String)>,
+        started: Vec<(LedgerKey, WaitingCall)>,
+        ancestors: Vec<(LedgerKey, InheritedModel)>,
     ) -> Vec<WaitingCall> {
-        let mut late = self.waiting_calls.lock();
-        for (place, call_key) in &settled {
-            late.remove_call(place, call_key);
+        let mut waiting = self.waiting_calls.lock();
+        for (ancestor, call_key) in &ended {
+            waiting.remove_call(ancestor, call_key);
         }
-        let left = waits.into_iter().filter_map(|(place, call)| late.add_call(place, call)).collect();
-        let forgotten = above.into_iter().map(|(place, above)| late.remember_ancestor(place, above)).sum();
-        self.evicted_ancestors.increment(forgotten);
-        left
+        let rejected = started.into_iter().filter_map(|(ancestor, call)| waiting.add_call(ancestor, call)).collect();
+        let evicted = ancestors.into_iter().map(|(ancestor, model)| waiting.remember_ancestor(ancestor, model)).sum();
+        self.evicted_ancestors.increment(evicted);
+        rejected
     }
 
-    /// Counts calls as unpriced whose waiting time is over, or which found no room to wait.
-    fn count_expired(&self, totals: &mut LedgerTotals, calls: Vec<WaitingCall>, at: u64) {
-        for late in calls {
-            let (provider, model) = (late.basis.provider.as_deref(), late.basis.models.first());
+    /// Counts as unpriced the calls that waited too long or found no room to wait.
+    fn count_waits_as_unpriced(&self, totals: &mut LedgerTotals, calls: Vec<WaitingCall>, now: u64) {
+        for call in calls {
+            let (provider, model) = (call.basis.provider.as_deref(), call.basis.models.first());
             let (provider, model) = (self.display.label(provider), self.display.label(model.map(String::as_str)));
-            // Calls wait for no other reason: see `settle::is_want`.
+            // Calls wait for no other reason: see `deferred_calls::is_only_model_missing`.
             let reason =
-                if late.basis.models.is_empty() { UnpricedReason::NoModel } else { UnpricedReason::AmbiguousProvider };
-            let tokens = super::total_tokens(&late.basis.units.buckets());
+                if call.basis.models.is_empty() { UnpricedReason::NoModel } else { UnpricedReason::AmbiguousProvider };
+            let tokens = super::total_tokens(&call.basis.units.buckets());
             self.meter.counter(&names::COST_CALLS, &[("status", BillingStatus::Unpriced.as_str())]).increment(1);
-            self.count_unpriced(totals, &provider, &model, reason.as_str(), tokens, at);
+            self.count_unpriced(totals, &provider, &model, reason.as_str(), tokens, now);
         }
     }
 
-    fn add_sums(&self, more: &[(UnitKey, BilledSum)]) {
-        let mut sums = self.sums.lock();
-        more.iter().for_each(|(place, sum)| sums.update(*place, |all| all.add(sum)));
+    fn add_sums(&self, added: &[(LedgerKey, BilledSum)]) {
+        let mut billed_sums = self.billed_sums.lock();
+        added.iter().for_each(|(key, sum)| billed_sums.update(*key, |billed| billed.add(sum)));
     }
 
-    fn remember_log_sessions(&self, sessions: impl Iterator<Item = (UnitKey, u64)>) {
-        let mut heard = self.log_sessions.lock();
-        sessions.for_each(|(session, at)| heard.update(session, |last| *last = at.max(*last)));
+    fn remember_log_sessions(&self, sessions: impl Iterator<Item = (LedgerKey, u64)>) {
+        let mut log_sessions = self.log_sessions.lock();
+        sessions.for_each(|(session, time)| log_sessions.update(session, |newest| *newest = time.max(*newest)));
     }
 
-    /// When a session's client last sent a record that bills, Unix ns.
-    pub(super) fn last_log_time(&self, session: &UnitKey) -> Option<u64> {
+    /// When a session's client last sent a billing record, Unix ns.
+    pub(super) fn last_log_time(&self, session: &LedgerKey) -> Option<u64> {
         self.log_sessions.lock().get(session)
     }
 
-    pub(super) fn put_billed_span(&self, place: UnitKey, units: Option<TokenSplit>) {
-        self.billed_spans.lock().update(place, |kept| *kept = units);
+    pub(super) fn put_billed_span(&self, key: LedgerKey, tokens: Option<TokenSplit>) {
+        self.billed_spans.lock().update(key, |stored| *stored = tokens);
     }
 
-    /// Locks out other decisions on calls that arrive as span and log, until the guard is dropped.
+    /// Locks out other decisions on calls that arrive as span and log until the guard is dropped, because both records
+    /// are often processed at the same time.
     pub(super) fn lock_two_signal_decisions(&self) -> MutexGuard<'_, ()> {
         self.two_signal_lock.lock()
     }
 
-    /// The tokens that a call's span was billed for. `Some(None)`: the span was unpriced.
-    pub(super) fn billed_span(&self, place: &UnitKey) -> Option<Option<TokenSplit>> {
-        self.billed_spans.lock().get(place)
+    /// The tokens that a call's span was billed for. `None`: no span was counted; `Some(None)`: it was unpriced.
+    pub(super) fn billed_span(&self, key: &LedgerKey) -> Option<Option<TokenSplit>> {
+        self.billed_spans.lock().get(key)
     }
 
-    /// The counts billed below a span.
-    pub(super) fn billed_below(&self, place: &UnitKey) -> Option<BilledSum> {
-        self.sums.lock().get(place)
+    /// The counts billed below a boundary span, or for an answer.
+    pub(super) fn billed_sum(&self, key: &LedgerKey) -> Option<BilledSum> {
+        self.billed_sums.lock().get(key)
     }
 
-    /// Read access to the waiting calls and remembered ancestors.
+    /// The waiting calls and remembered ancestors. To be read only: changes are made by effects.
     pub(super) fn lock_waiting_calls(&self) -> MutexGuard<'_, WaitingCalls> {
         self.waiting_calls.lock()
     }
@@ -407,18 +417,18 @@ impl CostLedger {
         model: &str,
         reason: &str,
         tokens: u64,
-        at: u64,
+        now: u64,
     ) {
-        let (provider, model) = (totals.providers.admit(provider), totals.unpriced.admit(model));
+        let (provider, model) = (totals.providers.admit(provider), totals.unpriced_models.admit(model));
         let key = format!("{provider} {model} {reason}");
-        let no_usage = reason == rates::UnpricedReason::NoUsage.as_str();
+        let no_usage = reason == UnpricedReason::NoUsage.as_str();
         let nearest = if no_usage { String::new() } else { self.nearest_model(totals, &key, &provider, &model) };
         let labels =
             [("provider", provider.as_str()), ("model", &model), ("reason", reason), ("nearest", nearest.as_str())];
         self.meter.counter(&names::COST_UNPRICED, &labels).increment(1);
         let labels = [("provider", provider.as_str()), ("model", model.as_str())];
         self.meter.counter(&names::COST_UNPRICED_TOKENS, &labels).increment(tokens);
-        if is_warning_due(&mut totals.last_logged, key, at) {
+        if is_warning_due(&mut totals.last_logged, key, now) {
             if no_usage {
                 let hint = rates::NO_USAGE_HINT;
                 tracing::warn!(
@@ -436,15 +446,15 @@ impl CostLedger {
 
     /// The closest listed model id. Cached, because comparing with thousands of ids is slow.
     fn nearest_model(&self, totals: &mut LedgerTotals, key: &str, provider: &str, model: &str) -> String {
-        let none = |word: &str| matches!(word, OTHER | UNKNOWN);
-        if none(model) {
+        let is_unnamed = |label: &str| matches!(label, OTHER_LABEL | UNKNOWN_LABEL);
+        if is_unnamed(model) {
             return String::new();
         }
         if let Some(known) = totals.nearest_models.get(key) {
             return known.clone();
         }
-        let told = Some(provider).filter(|provider| !none(provider));
-        let nearest = self.shelf.rates().common().nearest_id(told, model).unwrap_or_default();
+        let provider = Some(provider).filter(|provider| !is_unnamed(provider));
+        let nearest = self.active_rates.rates().common().nearest_id(provider, model).unwrap_or_default();
         if totals.nearest_models.len() < MAX_LOGGED_WARNINGS {
             totals.nearest_models.insert(key.to_owned(), nearest.clone());
         }
@@ -452,61 +462,62 @@ impl CostLedger {
     }
 
     fn add_price(&self, totals: &mut LedgerTotals, labels: PriceLabels, atto: i128) {
-        let entry = totals.usd.entry(labels.clone()).or_default();
-        entry.0 = entry.0.saturating_add(atto);
-        let gauge = entry.1.get_or_insert_with(|| {
+        let (total, gauge) = totals.usd.entry(labels.clone()).or_default();
+        *total = total.saturating_add(atto);
+        let gauge = gauge.get_or_insert_with(|| {
             let (tenant, model, provider) = &labels;
             self.meter.gauge(&names::COST_USD, &[("tenant", tenant), ("model", model), ("provider", provider)])
         });
-        gauge.set(Usd(entry.0).to_f64());
+        gauge.set(Usd(*total).to_f64());
     }
 
-    /// Removes expired entries and counts calls whose other signal never arrived.
+    /// Removes expired entries. Counts calls that waited too long as unpriced (for an ancestor) or unbilled (for their
+    /// billing record).
     pub(super) fn tick(&self, now: UnixNanos) {
         self.claims.expire(now);
         self.forgotten_claims.set(self.claims.forgotten() as f64);
-        let over = self.waiting_calls.lock().expire(now.0);
+        let expired = self.waiting_calls.lock().expire(now.0);
         let mut totals = self.totals.lock();
-        self.count_expired(&mut totals, over, now.0);
-        let (meter, LedgerTotals { waiting, last_logged: logged, .. }) = (&self.meter, &mut *totals);
-        waiting.retain(|_, (dialect, until)| {
-            let waits = *until > now.0;
-            if !waits {
+        self.count_waits_as_unpriced(&mut totals, expired, now.0);
+        let (meter, LedgerTotals { awaited_records, last_logged, .. }) = (&self.meter, &mut *totals);
+        awaited_records.retain(|_, (dialect, until)| {
+            let is_waiting = *until > now.0;
+            if !is_waiting {
                 meter.counter(&names::COST_UNBILLED, &[("dialect", dialect)]).increment(1);
-                if is_warning_due(logged, format!("unbilled {dialect}"), now.0) {
+                if is_warning_due(last_logged, format!("unbilled {dialect}"), now.0) {
                     tracing::warn!(dialect, "calls whose record on the billed signal never arrived; logged once a day");
                 }
             }
-            waits
+            is_waiting
         });
     }
 
-    /// Serialises the state: length-prefixed JSON with the totals, then the claims.
+    /// Serialises the state: length-prefixed JSON with everything but the claims, then the claims.
     pub(super) fn save(&self) -> Vec<u8> {
-        let (late, above) = self.waiting_calls.lock().entries();
-        let (sums, heard) = (self.sums.lock().entries(), self.log_sessions.lock().entries());
+        let (waiting_calls, ancestors) = self.waiting_calls.lock().entries();
+        let (sums, log_sessions) = (self.billed_sums.lock().entries(), self.log_sessions.lock().entries());
         let billed_spans = self.billed_spans.lock().entries();
         let totals = self.totals.lock();
-        let saved = LedgerCheckpoint {
-            late,
-            above,
+        let checkpoint = LedgerCheckpoint {
+            waiting_calls,
+            ancestors,
             sums,
-            heard,
+            log_sessions,
             billed_spans,
             usd: totals.usd.iter().map(|(labels, (atto, _))| (labels.clone(), atto.to_string())).collect(),
-            waiting: (totals.waiting.iter())
+            awaited_records: (totals.awaited_records.iter())
                 .map(|(claim, (dialect, until))| (hex::encode(claim), dialect.clone(), *until))
                 .collect(),
         };
         drop(totals);
-        let head = serde_json::to_vec(&saved).unwrap_or_default();
+        let head = serde_json::to_vec(&checkpoint).unwrap_or_default();
         let mut out = u32::try_from(head.len()).unwrap_or(0).to_le_bytes().to_vec();
         out.extend_from_slice(&head);
         out.extend_from_slice(&self.claims.save());
         out
     }
 
-    /// Restores what [`Ledger::save`] returned. Unreadable parts are skipped.
+    /// Restores the state that [`CostLedger::save`] returned. Nothing is restored if the JSON can't be read.
     pub(super) fn restore(&self, saved: &[u8]) {
         let Some((length, rest)) = saved.split_first_chunk::<4>() else { return };
         let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
@@ -519,28 +530,28 @@ impl CostLedger {
                 (totals.tenants.admit(&tenant), totals.models.admit(&model), totals.providers.admit(&provider));
             self.add_price(&mut totals, labels, atto.parse().unwrap_or(0));
         }
-        self.apply_late(Vec::new(), saved.late, saved.above);
+        self.apply_waits(Vec::new(), saved.waiting_calls, saved.ancestors);
         self.add_sums(&saved.sums);
-        self.remember_log_sessions(saved.heard.into_iter());
-        saved.billed_spans.iter().for_each(|(place, units)| self.put_billed_span(*place, *units));
-        let waiting = saved.waiting.into_iter().take(MAX_WAITING_CALLS);
-        totals
-            .waiting
-            .extend(waiting.filter_map(|(claim, dialect, until)| Some((decode_claim(&claim)?, (dialect, until)))));
+        self.remember_log_sessions(saved.log_sessions.into_iter());
+        saved.billed_spans.iter().for_each(|(key, tokens)| self.put_billed_span(*key, *tokens));
+        let awaited_records = saved.awaited_records.into_iter().take(MAX_AWAITED_RECORDS);
+        totals.awaited_records.extend(
+            awaited_records.filter_map(|(claim, dialect, until)| Some((decode_claim(&claim)?, (dialect, until)))),
+        );
     }
 }
 
-/// Returns true if a warning is due to be logged again.
-fn is_warning_due(logged: &mut HashMap<String, u64>, key: String, now: u64) -> bool {
-    if logged.len() >= MAX_LOGGED_WARNINGS && !logged.contains_key(&key) {
+/// Returns true if a warning is due to be logged, and records that it is.
+fn is_warning_due(last_logged: &mut HashMap<String, u64>, key: String, now: u64) -> bool {
+    if last_logged.len() >= MAX_LOGGED_WARNINGS && !last_logged.contains_key(&key) {
         return false;
     }
-    let last = logged.entry(key).or_insert(0);
-    let due = *last == 0 || now.saturating_sub(*last) >= DAY;
-    if due {
-        *last = now;
+    let last_time = last_logged.entry(key).or_insert(0);
+    let is_due = *last_time == 0 || now.saturating_sub(*last_time) >= WARNING_INTERVAL;
+    if is_due {
+        *last_time = now;
     }
-    due
+    is_due
 }
 
 fn decode_claim(text: &str) -> Option<[u8; 16]> {

@@ -1,9 +1,10 @@
 //! The `cost` processor: prices model calls exactly from a versioned rate table. A call without a price is marked and
 //! counted as unpriced, never as 0.
 //!
-//! Pure apart from claims. Each call is priced once, across signals, repeats, layers and pipeline branches, at the
-//! rates valid at the time of the call. Roll-ups and failures without tokens get no stamp. `genai` decides which items
-//! are calls, `rates` holds the prices, the crate `tracker` sums up runs.
+//! State changes only after a commit, except for claims and the tokens of spans billed without their log. Each call is
+//! priced once, across signals, repeats, layers and pipeline branches, at the rates valid at the time of the call.
+//! Roll-ups within a request and failures without tokens get no stamp. `genai` decides which items are calls, `rates`
+//! holds the prices, the crate `tracker` sums up runs.
 
 mod billed_sums;
 mod bounded_map;
@@ -43,21 +44,23 @@ pub use price::{CallPriceInput, PriceParts, PricedCall, UnpricedCall, price_call
 use billed_sums::BilledSum;
 use layers::{AncestorClaims, LayerClaims};
 use ledger::{CostLedger, LedgerChanges, NameDisplay};
-use waiting_calls::{BatchSpans, TraceSpanId, UnitKey};
+use waiting_calls::{BatchSpans, LedgerKey, TraceSpanId};
 
 /// The `cost` processor.
 pub struct CostProcessor {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
-    shelf: Arc<ActiveRates>,
-    age_gauge: Gauge,
+    active_rates: Arc<ActiveRates>,
+    table_age_gauge: Gauge,
     meter: Meter,
     ledger: CostLedger,
+    /// The signal that bills calls arriving on two signals, and the setting that it follows from.
     billed_signal: Signal,
-    billing_signal: BillingSignal,
+    billing_policy: BillingSignal,
     usage_attributes: bool,
     aliases: Vec<PriceAlias>,
-    fees: bool,
+    include_fees: bool,
+    /// 1e-18 USD.
     tolerance: i128,
     reprice: bool,
     details_event: DetailsEventPolicy,
@@ -76,19 +79,19 @@ impl CostProcessor {
     ) -> Result<Self, RatesError> {
         let rates = RateTables::build(&settings.load_base()?, &settings.load_overlays()?)?;
         tables::set_table_gauges(meter, &rates, 1.0);
-        let shelf = Arc::new(ActiveRates::new(rates));
+        let active_rates = Arc::new(ActiveRates::new(rates));
         Ok(Self {
             id,
             vocabulary,
-            ledger: CostLedger::new(meter, Arc::clone(&shelf)),
-            shelf,
-            age_gauge: meter.gauge(&names::RATES_AGE, &[]),
+            ledger: CostLedger::new(meter, Arc::clone(&active_rates)),
+            active_rates,
+            table_age_gauge: meter.gauge(&names::RATES_AGE, &[]),
             meter: meter.clone(),
             billed_signal: settings.billed_signal(),
-            billing_signal: settings.claude_code,
+            billing_policy: settings.claude_code,
             usage_attributes: settings.usage_attributes,
             aliases: settings.aliases.clone(),
-            fees: settings.fees,
+            include_fees: settings.fees,
             tolerance: settings.tolerance.0,
             reprice: settings.reprice,
             details_event: settings.details_event,
@@ -103,78 +106,76 @@ impl CostProcessor {
         self
     }
 
-    /// The shelf that holds the tables in use. It follows later replacements.
+    /// The tables in use; later replacements are visible through it.
     pub fn shelf(&self) -> Arc<ActiveRates> {
-        Arc::clone(&self.shelf)
+        Arc::clone(&self.active_rates)
     }
 
     /// The current common table, for tenants without a table of their own.
     pub fn table(&self) -> Arc<RateTable> {
-        Arc::clone(self.shelf.rates().common())
+        Arc::clone(self.active_rates.rates().common())
     }
 
     /// Warnings about the overlays in use, one line each, with file, line and column.
     pub fn warnings(&self) -> Vec<String> {
-        self.shelf.rates().warnings().to_vec()
+        self.active_rates.rates().warnings().to_vec()
     }
 
     /// Replaces the tables, which are the latest as of `now`. Batches already being processed keep the old ones.
     pub fn replace_tables(&self, rates: RateTables, now: UnixNanos) {
         tables::set_table_gauges(&self.meter, &rates, 1.0);
-        let before = self.shelf.swap(rates);
-        let after = self.shelf.rates();
-        if before.common().digest() != after.common().digest() {
-            tables::set_table_gauges(&self.meter, &before, 0.0);
+        let replaced = self.active_rates.swap(rates);
+        if replaced.common().digest() != self.active_rates.rates().common().digest() {
+            tables::set_table_gauges(&self.meter, &replaced, 0.0);
         }
         self.confirm_tables(now);
     }
 
     /// Time since the tables in use were last confirmed to be the latest.
     pub fn table_age(&self, now: UnixNanos) -> std::time::Duration {
-        now.since(UnixNanos(self.shelf.confirmed(now.0)))
+        now.since(UnixNanos(self.active_rates.confirmed(now.0)))
     }
 
     /// Records that the tables in use are the latest as of `now`.
     pub fn confirm_tables(&self, now: UnixNanos) {
-        self.shelf.confirm(now.0);
+        self.active_rates.confirm(now.0);
     }
 
     /// Stamps a billable item and returns the resulting cost.
-    fn bill_item(&self, pass: &mut BatchPass<'_>, at: usize, item: &mut ItemFacts, winner: bool) -> CostFact {
+    fn bill_item(&self, pass: &mut BatchPass<'_>, index: usize, item: &mut ItemFacts, is_winner: bool) -> CostFact {
         let table = Arc::clone(pass.rates.table(item.tenant.as_deref()));
-        let rates = table.stamp();
         let (node, account) = (item.node, pass.account.clone());
         let contract: Option<Box<str>> = pass.rates.contract_digest(item.tenant.as_deref()).map(Into::into);
-        let bare = |status| unpriced_fact(status, rates, CallTokenBuckets::default());
-        if let Some(kept) = self.upstream_cost(pass, node) {
-            return kept;
+        let status_only = |status| unpriced_fact(status, table.stamp(), CallTokenBuckets::default());
+        if let Some(upstream) = self.upstream_cost(pass, node) {
+            return upstream;
         }
         stamp::move_reported_cost(pass.payload, node, item.reported_cost.as_deref());
         self.record_log_session(pass, item);
         let other_signal = self.is_other_signal(pass.payload, item);
-        let lone = if other_signal { self.decide_lone_span(pass, &table, item) } else { None };
-        if other_signal && lone.is_none() {
+        let lone_span = if other_signal { self.decide_lone_span(pass, &table, item) } else { None };
+        if other_signal && lone_span.is_none() {
             if let (Some(key), Some(dialect)) = (two_signal_claim(&account, item), item.dialect) {
-                pass.changes.add_deferred(dialect, key);
+                pass.changes.await_record(dialect, key);
             }
             pass.mark_status(node, BillingStatus::Deferred, PricingFlags::default());
-            return bare(BillingStatus::Deferred);
+            return status_only(BillingStatus::Deferred);
         }
-        // Held until the span's tokens are stored: a log record that finds the call claimed must also find the tokens
-        // its span was billed for.
-        let judging = item.on_two_signals.then(|| self.ledger.lock_two_signal_decisions());
-        let counted = self.claim_call(pass, at, item, winner);
-        if let (Some(lone), CountDecision::Price { count: true, .. }) = (lone, &counted) {
-            self.remember_billed_span(pass, item, lone);
+        // Held until the span's tokens are stored, because a log record that finds the call claimed must also find the
+        // tokens that its span was billed for.
+        let decision_guard = item.on_two_signals.then(|| self.ledger.lock_two_signal_decisions());
+        let decision = self.claim_call(pass, index, item, is_winner);
+        if let (Some(lone_span), CountDecision::Price { count: true, .. }) = (lone_span, &decision) {
+            self.remember_billed_span(pass, item, lone_span);
         }
-        drop(judging);
-        match counted {
+        drop(decision_guard);
+        match decision {
             CountDecision::Copy(flags) => {
                 pass.mark_status(node, BillingStatus::NotCounted, flags);
-                bare(BillingStatus::NotCounted)
+                status_only(BillingStatus::NotCounted)
             }
-            CountDecision::PriceDifference { count, before, flag } => {
-                CostFact { contract, ..self.price_difference(pass, &table, item, (count, before, flag)) }
+            CountDecision::PriceDifference { count, billed, flag } => {
+                CostFact { contract, ..self.price_difference(pass, &table, item, (count, billed, flag)) }
             }
             CountDecision::AfterUnpriced { count } => {
                 CostFact { contract, ..self.price_after_unpriced(pass, &table, item, count) }
@@ -182,7 +183,8 @@ impl CostProcessor {
             CountDecision::Price { count, flags } => {
                 // A span billed without its log must not wait for an ancestor as well: the log could arrive first and
                 // be billed in full.
-                let deferred = if lone.is_none() { self.defer_call(pass, &table, at, item, count) } else { None };
+                let deferred =
+                    if lone_span.is_none() { self.defer_call(pass, &table, index, item, count) } else { None };
                 let fact = deferred.unwrap_or_else(|| self.price_item(pass, &table, item, count, flags));
                 CostFact { contract, ..fact }
             }
@@ -191,31 +193,27 @@ impl CostProcessor {
 
     /// Marks an item that repeats a call of the same request.
     fn mark_copy(&self, pass: &mut BatchPass<'_>, item: &ItemFacts) -> CostFact {
-        if let Some(kept) = self.upstream_cost(pass, item.node) {
-            return kept;
+        if let Some(upstream) = self.upstream_cost(pass, item.node) {
+            return upstream;
         }
         stamp::move_reported_cost(pass.payload, item.node, item.reported_cost.as_deref());
-        pass.mark_status(item.node, BillingStatus::NotCounted, PricingFlags::LATE_COPY);
-        unpriced_fact(
-            BillingStatus::NotCounted,
-            pass.rates.table(item.tenant.as_deref()).stamp(),
-            CallTokenBuckets::default(),
-        )
+        let table = Arc::clone(pass.rates.table(item.tenant.as_deref()));
+        Self::mark_late_copy(pass, item, table.stamp())
     }
 
     /// Handles a call without tokens: it has no price and is counted as unpriced once.
     fn mark_without_usage(&self, pass: &mut BatchPass<'_>, item: &ItemFacts) -> CostFact {
-        if let Some(kept) = self.upstream_cost(pass, item.node) {
-            return kept;
+        if let Some(upstream) = self.upstream_cost(pass, item.node) {
+            return upstream;
         }
-        let rates = Arc::clone(pass.rates.table(item.tenant.as_deref()).stamp());
+        let table_stamp = Arc::clone(pass.rates.table(item.tenant.as_deref()).stamp());
         let (payload, claims) = (&*pass.payload, &self.ledger.claims);
-        let place = [payload.trace_id(item.node), payload.span_id(item.node)].concat();
-        // This uses a separate claim key, so that a later record of the same call with tokens is still billed.
-        let key = item.call_key.as_deref().map_or(&*place, str::as_bytes);
-        let key = ClaimKey::from_parts(&[b"no usage", pass.account.as_bytes(), key]);
+        let span_id = [payload.trace_id(item.node), payload.span_id(item.node)].concat();
+        let call_key = item.call_key.as_deref().map_or(&*span_id, str::as_bytes);
+        // A claim of its own, so that a later record of the same call with tokens is still billed.
+        let key = ClaimKey::from_parts(&[b"no usage", pass.account.as_bytes(), call_key]);
         let unpriced = UnpricedCall { reason: rates::UnpricedReason::NoUsage, buckets: CallTokenBuckets::default() };
-        stamp::write_unpriced(pass.payload, item.node, &unpriced, &rates, PricingFlags::default());
+        stamp::write_unpriced(pass.payload, item.node, &unpriced, &table_stamp, PricingFlags::default());
         let reason = unpriced.reason.as_str();
         if !pass.is_repeat && claims.claim(key, &pass.batch, pass.now) == ClaimResult::First {
             pass.changes.add_claim(key);
@@ -223,21 +221,21 @@ impl CostProcessor {
             pass.changes.count_status(BillingStatus::Unpriced.as_str());
             pass.changes.add_unpriced(item.provider.as_deref(), model, reason, 0);
         }
-        CostFact { reason: Some(reason), ..unpriced_fact(BillingStatus::Unpriced, &rates, CallTokenBuckets::default()) }
+        CostFact { reason: Some(reason), ..unpriced_fact(BillingStatus::Unpriced, &table_stamp, unpriced.buckets) }
     }
 
     /// Returns the cost that a trusted upstream tollgate stamped, which is kept.
     fn upstream_cost(&self, pass: &BatchPass<'_>, node: NodeId) -> Option<CostFact> {
         let status = pass.payload.get_str(node, stamp::STATUS).filter(|_| pass.is_trusted && !self.reprice)?;
-        let rates = pass.payload.get_str(node, stamp::RATES).unwrap_or("");
+        let table_stamp = pass.payload.get_str(node, stamp::RATES).unwrap_or("");
         let usd = pass.payload.get_str(node, "tollgate.cost.usd").map(str::to_owned);
         Some(CostFact {
-            status: BillingStatus::ALL.into_iter().find(|known| known.as_str() == status)?,
+            status: BillingStatus::ALL.into_iter().find(|candidate| candidate.as_str() == status)?,
             atto_usd: usd.as_deref().and_then(rates::Usd::parse).map(|usd| usd.0),
             billed_before: None,
             billed_before_atto_usd: 0,
             usd,
-            rate_table: rates.into(),
+            rate_table: table_stamp.into(),
             rate_row: pass.payload.get_str(node, "tollgate.cost.rate").map(str::to_owned),
             contract: None,
             reason: None,
@@ -246,45 +244,51 @@ impl CostProcessor {
     }
 
     /// Decides whether this record is the one that counts for its call.
-    fn claim_call(&self, pass: &mut BatchPass<'_>, at: usize, item: &mut ItemFacts, winner: bool) -> CountDecision {
+    fn claim_call(
+        &self,
+        pass: &mut BatchPass<'_>,
+        index: usize,
+        item: &mut ItemFacts,
+        is_winner: bool,
+    ) -> CountDecision {
         if pass.is_repeat {
             return CountDecision::Copy(PricingFlags::default());
         }
-        if !winner {
+        if !is_winner {
             return CountDecision::Copy(PricingFlags::LATE_COPY);
         }
-        if let Some(rest) = self.find_billed_span(pass, item) {
-            return rest;
+        if let Some(decision) = self.decide_log_after_span(pass, item) {
+            return decision;
         }
         let claims = &self.ledger.claims;
-        let mut flags = if pass.reused_ids.contains(&at) { PricingFlags::ID_REUSED } else { PricingFlags::default() };
-        let identity = response_ids::compare_id_uses(claims, &pass.batch, pass.payload, &pass.account, item);
-        if let Some(apart) = identity.as_ref().and_then(|identity| identity.separate_key.clone()) {
-            item.call_key = Some(apart);
+        let mut flags =
+            if pass.reused_ids.contains(&index) { PricingFlags::ID_REUSED } else { PricingFlags::default() };
+        let evidence = response_ids::compare_id_uses(claims, &pass.batch, pass.payload, &pass.account, item);
+        if let Some(separate_key) = evidence.as_ref().and_then(|evidence| evidence.separate_key.clone()) {
+            item.call_key = Some(separate_key);
             flags.add(PricingFlags::ID_REUSED);
         }
         let call = call_claim(&pass.account, item);
         // Another pipeline branch already processed this batch: stamp the item alike, but count it only there.
-        let branch = |key: ClaimKey| claims.holder(key) == Some(pass.batch);
-        if call.is_some_and(branch) {
+        if call.is_some_and(|key| claims.holder(key) == Some(pass.batch)) {
             return CountDecision::Price { count: false, flags };
         }
-        let guessed = item.guessed || item.dialect.is_some_and(|dialect| self.vocabulary.is_generic_dialect(dialect));
-        let above = self.ancestors_to_tokens(pass, at);
-        let below = self.sum_below(pass, item);
-        let guessed = guessed && !(item.guessed && below.is_some_and(|below| below.is_dwarfed_by(item)));
-        let layers = LayerClaims::from_span(pass.payload, &pass.account, item, guessed, &above);
-        let known = identity.as_ref().is_some_and(|identity| identity.seen_before);
-        let span = self.span_claim(pass, item).filter(|span| Some(*span) != call);
-        let known = known || span.is_some_and(|span| claims.holder(span).is_some());
-        let rolled_up = || below.is_some_and(|below| below.equals_item(item));
-        let answer = response_ids::answer_key(&pass.account, pass.payload, item);
-        if identity.as_ref().is_some_and(|identity| identity.seen_before)
-            && let Some(more) = answer.and_then(|answer| self.bill_growth(pass, answer, item))
-        {
-            return more;
+        let ancestors = self.ancestors_to_boundary(pass, index);
+        let sum_below = self.sum_below(pass, item);
+        let is_generic = item.dialect.is_some_and(|dialect| self.vocabulary.is_generic_dialect(dialect));
+        let is_guessed = if item.guessed { !sum_below.is_some_and(|sum| sum.is_dwarfed_by(item)) } else { is_generic };
+        let layers = LayerClaims::from_span(pass.payload, &pass.account, item, is_guessed, &ancestors);
+        let answer_key = response_ids::answer_key(&pass.account, pass.payload, item);
+        let was_seen = evidence.as_ref().is_some_and(|evidence| evidence.seen_before);
+        if was_seen && let Some(growth) = answer_key.and_then(|key| self.bill_growth(pass, key, item)) {
+            return growth;
         }
-        if known || layers.as_ref().is_some_and(|layers| layers.is_other_layer_billed(claims)) || rolled_up() {
+        let span = self.span_claim(pass, item).filter(|span| Some(*span) != call);
+        if was_seen
+            || span.is_some_and(|span| claims.holder(span).is_some())
+            || layers.as_ref().is_some_and(|layers| layers.is_other_layer_billed(claims))
+            || sum_below.is_some_and(|sum| sum.equals_item(item))
+        {
             return CountDecision::Copy(PricingFlags::LATE_COPY);
         }
         let Some(key) = call else { return CountDecision::Price { count: true, flags } };
@@ -296,16 +300,15 @@ impl CostProcessor {
             ClaimResult::ClaimedBy(_) => return CountDecision::Copy(PricingFlags::LATE_COPY),
         }
         pass.changes.add_claim(key);
-        let below = above.last().map(|(trace, span)| waiting_calls::span_key(&pass.account, trace, span));
-        for place in below.into_iter().chain(answer) {
-            pass.changes.add_sum(place, BilledSum::from_item(item));
+        let boundary = ancestors.last().map(|(trace, span)| waiting_calls::span_key(&pass.account, trace, span));
+        for sum_key in boundary.into_iter().chain(answer_key) {
+            pass.changes.add_sum(sum_key, BilledSum::from_item(item));
         }
         let twin =
             item.on_two_signals.then(|| two_signal_claim(&pass.account, item)).flatten().filter(|twin| *twin != key);
-        let marks = identity.iter().flat_map(|identity| identity.marks.recorded_claims());
-        for key in
-            layers.iter().flat_map(|layers| layers.when_billed.iter().copied()).chain(marks).chain(twin).chain(span)
-        {
+        let id_use = evidence.iter().flat_map(|evidence| evidence.id_use.recorded_claims());
+        let layer_claims = layers.iter().flat_map(|layers| layers.when_billed.iter().copied());
+        for key in layer_claims.chain(id_use).chain(twin).chain(span) {
             if claims.claim(key, &pass.batch, pass.now) == ClaimResult::First {
                 pass.changes.add_claim(key);
             }
@@ -314,55 +317,54 @@ impl CostProcessor {
     }
 
     /// Handles an answer that was already billed and is reported again with more output, as stream snapshots are. Each
-    /// size counts once.
-    fn bill_growth(&self, pass: &mut BatchPass<'_>, answer: UnitKey, item: &ItemFacts) -> Option<CountDecision> {
-        let (output, more) = self.ledger.billed_below(&answer)?.growth_since(item)?;
-        let size = item.usage.output.unwrap_or(0).to_le_bytes();
-        let key = ClaimKey::from_parts(&[b"grown", &answer, &size]);
+    /// size of the output counts once. `None`: this is not such an answer.
+    fn bill_growth(&self, pass: &mut BatchPass<'_>, answer_key: LedgerKey, item: &ItemFacts) -> Option<CountDecision> {
+        let (billed_output, growth) = self.ledger.billed_sum(&answer_key)?.growth_to(item)?;
+        let output = item.usage.output.unwrap_or(0).to_le_bytes();
+        let key = ClaimKey::from_parts(&[b"grown", &answer_key, &output]);
         let count = match self.ledger.claims.claim(key, &pass.batch, pass.now) {
             ClaimResult::First => {
                 pass.changes.add_claim(key);
-                pass.changes.add_sum(answer, more);
+                pass.changes.add_sum(answer_key, growth);
                 true
             }
             ClaimResult::ClaimedBy(holder) if holder == pass.batch => false,
             ClaimResult::ClaimedBy(_) => return None,
         };
-        let usage = genai::TokenUsage { output: Some(output), ..item.usage };
-        let before = split_tokens(&ItemFacts { usage, ..item.clone() }).ok()?;
-        Some(CountDecision::PriceDifference { count, before, flag: PricingFlags::GROWN })
+        let usage = genai::TokenUsage { output: Some(billed_output), ..item.usage };
+        let billed = split_tokens(&ItemFacts { usage, ..item.clone() }).ok()?;
+        Some(CountDecision::PriceDifference { count, billed, flag: PricingFlags::GROWN })
     }
 
-    /// Bills the difference between the call's current price and the price of `before`. If the difference is not
-    /// positive, nothing is billed, because totals never decrease.
+    /// Bills the difference between the call's price and the price of `billed`. If the difference is not positive, or a
+    /// part of it is negative, nothing is billed, because totals never decrease.
     fn price_difference(
         &self,
         pass: &mut BatchPass<'_>,
         table: &RateTable,
         item: &ItemFacts,
-        (count, before, flag): (bool, TokenSplit, PricingFlags),
+        (count, billed, flag): (bool, TokenSplit, PricingFlags),
     ) -> CostFact {
-        let (rates, time) = (table.stamp(), pass.payload.time(item.node));
-        let mut rest = || {
+        let (table_stamp, time) = (table.stamp(), pass.payload.time(item.node));
+        let mut bill_difference = || {
             let call = CallPriceInput::from_item(item, time).ok()?;
-            let (mut priced, was) = price::price_difference(table, &call, &before, self.fees).ok()?;
+            let (mut priced, billed_usd) = price::price_difference(table, &call, &billed, self.include_fees).ok()?;
             if priced.total <= Usd::ZERO || priced.parts.has_negative() {
                 return None;
             }
             priced.flags.add(flag);
-            stamp::write_price(pass.payload, item.node, &priced, rates);
+            stamp::write_price(pass.payload, item.node, &priced, table_stamp);
             stamp::write_aliases(pass.payload, item.node, &priced, &self.aliases);
             if count {
                 pass.changes.add_priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
             }
-            let (before, before_atto_usd) = (Some(Box::new(before)), was.0);
             Some(CostFact {
-                billed_before: before,
-                billed_before_atto_usd: before_atto_usd,
-                ..priced_fact(priced, rates)
+                billed_before: Some(Box::new(billed)),
+                billed_before_atto_usd: billed_usd.0,
+                ..priced_fact(priced, table_stamp)
             })
         };
-        rest().unwrap_or_else(|| Self::mark_late_copy(pass, item, rates))
+        bill_difference().unwrap_or_else(|| Self::mark_late_copy(pass, item, table_stamp))
     }
 
     /// Handles a log whose span was counted as unpriced: priced in full if possible, otherwise a copy, so that the call
@@ -375,36 +377,37 @@ impl CostProcessor {
         count: bool,
     ) -> CostFact {
         let call = CallPriceInput::from_item(item, pass.payload.time(item.node));
-        let priced = call.is_ok_and(|call| price::price_call(table, &call, self.fees).is_ok());
-        if priced {
+        if call.is_ok_and(|call| price::price_call(table, &call, self.include_fees).is_ok()) {
             return self.price_item(pass, table, item, count, PricingFlags::AFTER_SPAN);
         }
         Self::mark_late_copy(pass, item, table.stamp())
     }
 
-    fn mark_late_copy(pass: &mut BatchPass<'_>, item: &ItemFacts, rates: &Arc<str>) -> CostFact {
+    fn mark_late_copy(pass: &mut BatchPass<'_>, item: &ItemFacts, table_stamp: &Arc<str>) -> CostFact {
         pass.mark_status(item.node, BillingStatus::NotCounted, PricingFlags::LATE_COPY);
-        unpriced_fact(BillingStatus::NotCounted, rates, CallTokenBuckets::default())
+        unpriced_fact(BillingStatus::NotCounted, table_stamp, CallTokenBuckets::default())
     }
 
-    /// The claim shared by a span and the log event that repeats it, if either of them may be billed.
+    /// The claim shared by a span and the log event that repeats it. `None` if such events are never billed.
     fn span_claim(&self, pass: &BatchPass<'_>, item: &ItemFacts) -> Option<ClaimKey> {
         let payload = &*pass.payload;
         let (trace, span) = (payload.trace_id(item.node), payload.span_id(item.node));
-        let either = self.details_event == DetailsEventPolicy::IfNoSpan && !trace.is_empty() && !span.is_empty();
-        let told = either && (item.counts_if_no_span || payload.signal() == Signal::Traces);
+        let may_bill_event = self.details_event == DetailsEventPolicy::IfNoSpan;
+        let has_ids = !trace.is_empty() && !span.is_empty();
+        let is_event_or_span = item.counts_if_no_span || payload.signal() == Signal::Traces;
         let key = || format!("s/{}/{}", hex::encode(trace), hex::encode(span));
-        told.then(|| ClaimKey::from_parts(&[b"call", pass.account.as_bytes(), key().as_bytes()]))
+        (may_bill_event && has_ids && is_event_or_span)
+            .then(|| ClaimKey::from_parts(&[b"call", pass.account.as_bytes(), key().as_bytes()]))
     }
 
-    /// The spans above an item, nearest first, up to and including the first that has tokens or is not in the request.
-    fn ancestors_to_tokens(&self, pass: &mut BatchPass<'_>, at: usize) -> Vec<TraceSpanId> {
+    /// See [`BatchSpans::ancestors_to_boundary`].
+    fn ancestors_to_boundary(&self, pass: &mut BatchPass<'_>, index: usize) -> Vec<TraceSpanId> {
         if pass.payload.signal() != Signal::Traces {
             return Vec::new();
         }
         pass.spans
             .get_or_insert_with(|| BatchSpans::from_payload(pass.payload))
-            .ancestors_to_tokens(at, &pass.has_tokens)
+            .ancestors_to_boundary(index, &pass.is_boundary)
     }
 
     /// Turns events that repeat a call into calls of their own, for calls whose span never arrives.
@@ -417,18 +420,18 @@ impl CostProcessor {
         }
     }
 
-    /// Extends claims to the ancestors of billed spans.
+    /// See [`AncestorClaims::claim_ancestors`].
     fn claim_ancestors(&self, pass: &mut BatchPass<'_>) {
         if pass.payload.signal() != Signal::Traces || pass.is_repeat {
             return;
         }
         let (claims, changes) = (&self.ledger.claims, &mut pass.changes);
         let mut claim = |key| {
-            let claim = claims.claim(key, &pass.batch, pass.now);
-            if claim == ClaimResult::First {
+            let result = claims.claim(key, &pass.batch, pass.now);
+            if result == ClaimResult::First {
                 changes.add_claim(key);
             }
-            claim
+            result
         };
         AncestorClaims::from_payload(claims, pass.payload, &pass.account, &pass.is_tool_or_agent).claim_ancestors(
             claims,
@@ -438,6 +441,7 @@ impl CostProcessor {
         );
     }
 
+    /// Prices and stamps an item. With `count`, the result also enters the totals.
     fn price_item(
         &self,
         pass: &mut BatchPass<'_>,
@@ -446,13 +450,13 @@ impl CostProcessor {
         count: bool,
         flags: PricingFlags,
     ) -> CostFact {
-        let (node, rates) = (item.node, table.stamp());
-        let time = pass.payload.time(node);
-        let priced = CallPriceInput::from_item(item, time).and_then(|call| price::price_call(table, &call, self.fees));
-        let out = match priced {
+        let (node, table_stamp) = (item.node, table.stamp());
+        let result = CallPriceInput::from_item(item, pass.payload.time(node))
+            .and_then(|call| price::price_call(table, &call, self.include_fees));
+        let fact = match result {
             Ok(mut priced) => {
                 priced.flags.add(flags);
-                stamp::write_price(pass.payload, node, &priced, rates);
+                stamp::write_price(pass.payload, node, &priced, table_stamp);
                 stamp::write_aliases(pass.payload, node, &priced, &self.aliases);
                 if count {
                     pass.changes.count_status(BillingStatus::Priced.as_str());
@@ -465,32 +469,35 @@ impl CostProcessor {
                         pass.changes.count_mismatch();
                     }
                 }
-                priced_fact(priced, rates)
+                priced_fact(priced, table_stamp)
             }
             Err(unpriced) => {
-                stamp::write_unpriced(pass.payload, node, &unpriced, rates, flags);
+                stamp::write_unpriced(pass.payload, node, &unpriced, table_stamp, flags);
                 let reason = unpriced.reason.as_str();
                 if count {
                     let model = item.response_model.as_deref().or(item.request_model.as_deref());
                     pass.changes.count_status(BillingStatus::Unpriced.as_str());
                     pass.changes.add_unpriced(item.provider.as_deref(), model, reason, total_tokens(&unpriced.buckets));
                 }
-                CostFact { reason: Some(reason), ..unpriced_fact(BillingStatus::Unpriced, rates, unpriced.buckets) }
+                CostFact {
+                    reason: Some(reason),
+                    ..unpriced_fact(BillingStatus::Unpriced, table_stamp, unpriced.buckets)
+                }
             }
         };
         if self.usage_attributes {
-            stamp::write_buckets(pass.payload, node, &out.buckets);
+            stamp::write_buckets(pass.payload, node, &fact.buckets);
         }
-        out
+        fact
     }
 }
 
 /// How a record of a call is counted.
 enum CountDecision {
-    /// The record is priced. With `count` it also enters the totals.
+    /// The record is priced. With `count` (as below) it also enters the totals.
     Price { count: bool, flags: PricingFlags },
-    /// Part of the record was already billed: the rest is priced.
-    PriceDifference { count: bool, before: TokenSplit, flag: PricingFlags },
+    /// The tokens `billed` were billed on an earlier record: the rest is priced.
+    PriceDifference { count: bool, billed: TokenSplit, flag: PricingFlags },
     /// The call's span was counted as unpriced: the record is priced in full.
     AfterUnpriced { count: bool },
     /// Another record of the call is the one that counts.
@@ -505,19 +512,20 @@ struct BatchPass<'b> {
     changes: LedgerChanges,
     account: Arc<str>,
     batch: [u8; 16],
+    /// When the batch arrived.
     now: UnixNanos,
     is_repeat: bool,
     is_trusted: bool,
     /// The batch's spans, built on first use.
     spans: Option<BatchSpans>,
-    /// By item: whether it has tokens, or is a tool or an agent.
-    has_tokens: Vec<bool>,
+    /// By item: whether it has tokens, or is a tool or an agent. Spans above it belong to no layer of a call below it.
+    is_boundary: Vec<bool>,
     /// By item: whether it is a tool or an agent. A call inside it is a separate call.
     is_tool_or_agent: Vec<bool>,
     /// Items whose response id also belongs to another call of the request.
     reused_ids: HashSet<usize>,
-    /// Sums of the request's calls, by the span above them.
-    sums_below: HashMap<UnitKey, BilledSum>,
+    /// Sums of the request's calls, by the boundary above them.
+    sums_below: HashMap<LedgerKey, BilledSum>,
     /// Log records of the request whose calls were priced by their spans.
     span_priced_logs: HashSet<ClaimKey>,
 }
@@ -529,14 +537,14 @@ impl BatchPass<'_> {
     }
 }
 
-fn unpriced_fact(status: BillingStatus, rates: &Arc<str>, buckets: CallTokenBuckets) -> CostFact {
+fn unpriced_fact(status: BillingStatus, table_stamp: &Arc<str>, buckets: CallTokenBuckets) -> CostFact {
     CostFact {
         status,
         usd: None,
         atto_usd: None,
         billed_before: None,
         billed_before_atto_usd: 0,
-        rate_table: rates.clone(),
+        rate_table: table_stamp.clone(),
         rate_row: None,
         contract: None,
         reason: None,
@@ -544,12 +552,12 @@ fn unpriced_fact(status: BillingStatus, rates: &Arc<str>, buckets: CallTokenBuck
     }
 }
 
-fn priced_fact(priced: PricedCall<'_>, rates: &Arc<str>) -> CostFact {
+fn priced_fact(priced: PricedCall<'_>, table_stamp: &Arc<str>) -> CostFact {
     CostFact {
         usd: Some(priced.total.to_string()),
         atto_usd: Some(priced.total.0),
         rate_row: Some(priced.rate),
-        ..unpriced_fact(BillingStatus::Priced, rates, priced.buckets)
+        ..unpriced_fact(BillingStatus::Priced, table_stamp, priced.buckets)
     }
 }
 
@@ -566,8 +574,8 @@ fn call_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
     Some(ClaimKey::from_parts(&[b"call", account.as_bytes(), item.call_key.as_deref()?.as_bytes()]))
 }
 
-/// The claim shared by both records of a call that arrives on two signals: the response id, else the token counts. It
-/// only shows whether the billed record arrived, so two calls of the same size may share it.
+/// The claim shared by both records of a call that arrives on two signals: from the response id, else from the token
+/// counts. It only shows whether the billing record arrived, so two calls of the same size may share it.
 fn two_signal_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
     if item.response_id.is_some() {
         return call_claim(account, item);
@@ -576,22 +584,22 @@ fn two_signal_claim(account: &str, item: &ItemFacts) -> Option<ClaimKey> {
     Some(ClaimKey::from_parts(&[b"twin", account.as_bytes(), item.dialect?.as_bytes(), &input, &output]))
 }
 
-/// Chooses among records of one call in one batch: first the one that splits cache writes, then the largest output
-/// (stream snapshots grow), then the last.
+/// Chooses the record of each call that is billed, by call key. A record that splits cache writes takes precedence,
+/// then the one with the largest output (stream snapshots grow), then the last.
 fn choose_billed_records(facts: &Facts) -> HashMap<&str, usize> {
-    let mut best: HashMap<&str, usize> = HashMap::new();
-    let rank = |at: usize| {
-        let usage = facts.items.get(at).map(|item| item.usage);
-        usage.map(|usage| (usage.cache_write_1h.is_some(), usage.output, at))
+    let mut chosen: HashMap<&str, usize> = HashMap::new();
+    let rank = |index: usize| {
+        let usage = facts.items.get(index).map(|item| item.usage);
+        usage.map(|usage| (usage.cache_write_1h.is_some(), usage.output, index))
     };
-    for (at, item) in facts.items.iter().enumerate().filter(|(_, item)| item.billable) {
+    for (index, item) in facts.items.iter().enumerate().filter(|(_, item)| item.billable) {
         let Some(key) = item.call_key.as_deref() else { continue };
-        let present = best.entry(key).or_insert(at);
-        if rank(at) > rank(*present) {
-            *present = at;
+        let current = chosen.entry(key).or_insert(index);
+        if rank(index) > rank(*current) {
+            *current = index;
         }
     }
-    best
+    chosen
 }
 
 impl Processor for CostProcessor {
@@ -608,18 +616,18 @@ impl Processor for CostProcessor {
         let mut facts = Arc::try_unwrap(facts).unwrap_or_else(|shared| (*shared).clone());
         self.promote_details_events(&mut facts);
         let origin = batch.origin.clone();
-        let show = NameDisplay { ids: self.ledger.display.ids.clone(), account: origin.account.clone() };
+        let display = NameDisplay { ids: self.ledger.display.ids.clone(), account: origin.account.clone() };
         let mut pass = BatchPass {
             payload: &mut batch.payload,
-            rates: self.shelf.rates(),
-            changes: LedgerChanges::new(&origin.id, origin.received, show),
+            rates: self.active_rates.rates(),
+            changes: LedgerChanges::new(&origin.id, origin.received, display),
             account: origin.account.clone(),
             batch: origin.id,
             now: origin.received,
             is_repeat: origin.repeat,
             is_trusted: origin.trust == Trust::Internal,
             spans: None,
-            has_tokens: facts.items.iter().map(|item| item.usage.is_reported() || is_tool_or_agent(item)).collect(),
+            is_boundary: facts.items.iter().map(|item| item.usage.is_reported() || is_tool_or_agent(item)).collect(),
             is_tool_or_agent: facts.items.iter().map(is_tool_or_agent).collect(),
             reused_ids: HashSet::new(),
             sums_below: HashMap::new(),
@@ -630,14 +638,14 @@ impl Processor for CostProcessor {
         self.claim_ancestors(&mut pass);
         pass.sums_below = self.request_sums(&mut pass, &facts);
         let winners: HashMap<String, usize> =
-            choose_billed_records(&facts).into_iter().map(|(key, at)| (key.to_owned(), at)).collect();
+            choose_billed_records(&facts).into_iter().map(|(key, index)| (key.to_owned(), index)).collect();
         // Spans of vendor SDKs carry more detail, so they are billed before the spans around them.
         let (inner, outer): (Vec<_>, Vec<_>) =
             facts.items.iter_mut().enumerate().partition(|(_, item)| item.from_vendor_sdk);
-        for (at, item) in inner.into_iter().chain(outer) {
+        for (index, item) in inner.into_iter().chain(outer) {
             if item.billable {
-                let winner = item.call_key.as_deref().is_none_or(|key| winners.get(key) == Some(&at));
-                item.cost = Some(Box::new(self.bill_item(&mut pass, at, item, winner)));
+                let is_winner = item.call_key.as_deref().is_none_or(|key| winners.get(key) == Some(&index));
+                item.cost = Some(Box::new(self.bill_item(&mut pass, index, item, is_winner)));
             } else if item.copy {
                 item.cost = Some(Box::new(self.mark_copy(&mut pass, item)));
             } else if item.no_usage {
@@ -652,8 +660,8 @@ impl Processor for CostProcessor {
         if !pass.changes.is_empty() {
             self.claim_ancestors(&mut pass);
         }
-        let late = self.price_waiting_calls(&mut pass, &facts);
-        facts.late_prices.extend(late);
+        let late_prices = self.price_waiting_calls(&mut pass, &facts);
+        facts.late_prices.extend(late_prices);
         let changes = pass.changes;
         if !changes.is_empty() {
             batch.effects.push(Effect::new(self.id.clone(), changes.encode()));
@@ -672,7 +680,7 @@ impl Processor for CostProcessor {
 
     fn tick(&self, now: UnixNanos) {
         self.ledger.tick(now);
-        self.age_gauge.set(self.table_age(now).as_secs_f64());
+        self.table_age_gauge.set(self.table_age(now).as_secs_f64());
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {

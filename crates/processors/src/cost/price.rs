@@ -1,26 +1,27 @@
 //! Computes the price of one call: its disjoint tokens times the prices of its rate row.
 //!
-//! Exact, and never partial. Unsplit cache writes are split by the client's own cost only if that explains the cost to
-//! within 1e-9 USD. The result is the same from an item's facts as from the basis in its index row.
+//! Amounts are exact, and a call whose tokens are not all priced has no price. Cache writes without a lifetime are
+//! split into 5m and 1h with the client's own cost, if a split explains that cost to within 1e-9 USD. An item's facts
+//! and the basis in its index row give the same price.
 
 use genai::usage::{PriceBasis, PricingFlags, TokenSplit, endpoint_kind, split_tokens};
 use genai::{CallTokenBuckets, ItemFacts};
 use rates::{CallCircumstances, Fee, PriceRow, RateQuery, RateTable, Unit, UnpricedReason, Usd};
 
-/// Maximum deviation of the client's own cost from a split that explains it: 1e-9 USD.
-const TOLERANCE: i128 = 1_000_000_000;
+/// Maximum deviation of the client's own cost from a split that explains it: 1e-9 USD, in 1e-18 USD.
+const SPLIT_TOLERANCE: i128 = 1_000_000_000;
 
 /// The inputs to a call's price.
 #[derive(Clone)]
 pub struct CallPriceInput<'a> {
     provider: Option<&'a str>,
-    /// Model of the response, model of the request; "" = not reported.
+    /// The models to look up, in order: the response's, then the requested one; "" = not reported.
     models: [&'a str; 2],
     time: u64,
     split: TokenSplit,
     circumstances: CallCircumstances<'a>,
     reported: Option<&'a str>,
-    /// Number of web and file searches.
+    /// Numbers of web and file searches, which may cost a fee per use.
     uses: [(Fee, u64); 2],
 }
 
@@ -94,7 +95,7 @@ impl<'a> CallPriceInput<'a> {
     /// # Errors
     /// The token counts are impossible.
     pub fn from_item(item: &'a ItemFacts, time: u64) -> Result<Self, UnpricedCall> {
-        let bad = |_| UnpricedCall { reason: UnpricedReason::BadUsage, buckets: CallTokenBuckets::default() };
+        let bad_usage = |_| UnpricedCall { reason: UnpricedReason::BadUsage, buckets: CallTokenBuckets::default() };
         let context = item.context.as_deref();
         let circumstances = context.map_or_else(CallCircumstances::default, |context| CallCircumstances {
             service_tier: context.service_tier.as_deref(),
@@ -106,7 +107,7 @@ impl<'a> CallPriceInput<'a> {
             provider: item.provider.as_deref(),
             models: [&item.response_model, &item.request_model].map(|model| model.as_deref().unwrap_or("")),
             time,
-            split: split_tokens(item).map_err(bad)?,
+            split: split_tokens(item).map_err(bad_usage)?,
             circumstances,
             reported: item.reported_cost.as_deref(),
             uses: context.map_or([(Fee::WebSearch, 0), (Fee::FileSearch, 0)], |context| {
@@ -123,13 +124,13 @@ impl<'a> CallPriceInput<'a> {
     /// Builds a call from the basis in an index row.
     pub fn from_basis(basis: &'a PriceBasis) -> Self {
         let mut models = basis.listed.iter().chain(&basis.models).map(String::as_str);
-        let mut units = basis.units;
-        units.flags = PricingFlags::from_words(basis.flags.iter().map(String::as_str));
+        let mut split = basis.units;
+        split.flags = PricingFlags::from_words(basis.flags.iter().map(String::as_str));
         Self {
             provider: basis.provider.as_deref(),
             models: [models.next().unwrap_or(""), models.next().unwrap_or("")],
             time: basis.time,
-            split: units,
+            split,
             circumstances: CallCircumstances {
                 service_tier: basis.service_tier.as_deref(),
                 speed: basis.speed.as_deref(),
@@ -142,7 +143,7 @@ impl<'a> CallPriceInput<'a> {
     }
 }
 
-/// Prices a call. With `fees`, fees per use are included; a fee per request always is.
+/// Prices a call. With `fees`, fees per use are included. A fee per request is always included.
 ///
 /// # Errors
 /// The reason why there is no price.
@@ -151,28 +152,28 @@ pub fn price_call<'t>(
     call: &CallPriceInput<'_>,
     fees: bool,
 ) -> Result<PricedCall<'t>, UnpricedCall> {
-    let fail = |reason| UnpricedCall { reason, buckets: call.split.buckets() };
+    let unpriced = |reason| UnpricedCall { reason, buckets: call.split.buckets() };
     let CallPriceInput { provider, models, time, circumstances, .. } = *call;
     let query = RateQuery { provider, models: &models, time, circumstances };
-    let row = table.row(&query, call.split.total_input()).map_err(fail)?;
+    let row = table.row(&query, call.split.total_input()).map_err(unpriced)?;
     let split = split_cache_writes(&row, call.split, call.reported);
     let mut flags = split.flags;
-    let mut parts = price_parts(&row, &split, &mut flags).map_err(fail)?;
+    let mut parts = price_parts(&row, &split, &mut flags).map_err(unpriced)?;
     parts.fees = row.fee(Fee::Request).unwrap_or(Usd::ZERO);
     if fees {
         let uses = charge_fees(&row, &call.uses, &mut flags).and_then(|uses| parts.fees.plus(uses));
-        parts.fees = uses.ok_or_else(|| fail(UnpricedReason::BadUsage))?;
+        parts.fees = uses.ok_or_else(|| unpriced(UnpricedReason::BadUsage))?;
     }
-    let total = parts.total().ok_or_else(|| fail(UnpricedReason::BadUsage))?;
-    let found = row.flags();
-    for (set, flag) in [
-        (found.date_dropped, PricingFlags::DATE_DROPPED),
-        (found.vendor_inferred, PricingFlags::VENDOR_INFERRED),
-        (found.context_unmatched, PricingFlags::CONTEXT_UNMATCHED),
-        (found.incomplete, PricingFlags::INCOMPLETE_RATE),
-        (found.model_passed_over, PricingFlags::RESPONSE_MODEL_UNKNOWN),
+    let total = parts.total().ok_or_else(|| unpriced(UnpricedReason::BadUsage))?;
+    let row_flags = row.flags();
+    for (is_set, flag) in [
+        (row_flags.date_dropped, PricingFlags::DATE_DROPPED),
+        (row_flags.vendor_inferred, PricingFlags::VENDOR_INFERRED),
+        (row_flags.context_unmatched, PricingFlags::CONTEXT_UNMATCHED),
+        (row_flags.incomplete, PricingFlags::INCOMPLETE_RATE),
+        (row_flags.model_passed_over, PricingFlags::RESPONSE_MODEL_UNKNOWN),
     ] {
-        if set {
+        if is_set {
             flags.add(flag);
         }
     }
@@ -180,8 +181,8 @@ pub fn price_call<'t>(
     Ok(PricedCall { total, parts, rate: row.name(), provider, model, flags, buckets: split.buckets() })
 }
 
-/// Prices the part of a call that was not billed as `before`. Returns the difference and the price of `before`, both at
-/// the current row's prices. The difference is negative if `before` was billed for more.
+/// Prices the part of a call that was not billed as `before`. Returns the difference and the price of `before`, both
+/// from the same table. The difference is negative if `before` costs more.
 ///
 /// # Errors
 /// As for [`price_call`].
@@ -191,13 +192,13 @@ pub fn price_difference<'t>(
     before: &TokenSplit,
     fees: bool,
 ) -> Result<(PricedCall<'t>, Usd), UnpricedCall> {
-    let mut now = price_call(table, call, fees)?;
-    let earlier = CallPriceInput { split: *before, reported: None, ..call.clone() };
-    let was = price_call(table, &earlier, fees)?;
-    let rest = now.parts.minus(was.parts).and_then(|parts| Some((parts, parts.total()?)));
-    let bad = || UnpricedCall { reason: UnpricedReason::BadUsage, buckets: now.buckets };
-    (now.parts, now.total) = rest.ok_or_else(bad)?;
-    Ok((now, was.total))
+    let mut current = price_call(table, call, fees)?;
+    let earlier_call = CallPriceInput { split: *before, reported: None, ..call.clone() };
+    let billed_before = price_call(table, &earlier_call, fees)?;
+    let difference = current.parts.minus(billed_before.parts).and_then(|parts| Some((parts, parts.total()?)));
+    let bad_usage = || UnpricedCall { reason: UnpricedReason::BadUsage, buckets: current.buckets };
+    (current.parts, current.total) = difference.ok_or_else(bad_usage)?;
+    Ok((current, billed_before.total))
 }
 
 /// The fees for uses. A use without a fee in the table flags the price as incomplete.
@@ -213,12 +214,12 @@ fn charge_fees(row: &PriceRow<'_>, uses: &[(Fee, u64)], flags: &mut PricingFlags
 }
 
 fn price_parts(row: &PriceRow<'_>, split: &TokenSplit, flags: &mut PricingFlags) -> Result<PriceParts, UnpricedReason> {
-    let mut sum = |counts: &[(Unit, u64)]| -> Result<Usd, UnpricedReason> {
+    let mut price_units = |counts: &[(Unit, u64)]| -> Result<Usd, UnpricedReason> {
         let mut total = Usd::ZERO;
         for (unit, count) in counts.iter().filter(|(_, count)| *count > 0) {
-            let (price, named) = row.price(*unit).ok_or(UnpricedReason::MissingUnit)?;
-            // By definition `cache_write` is the 5m price.
-            if named != *unit && (*unit, named) != (Unit::CacheWrite5m, Unit::CacheWrite) {
+            let (price, listed_unit) = row.price(*unit).ok_or(UnpricedReason::MissingUnit)?;
+            // `cache_write` is by definition the 5m price, so this is no fallback.
+            if listed_unit != *unit && (*unit, listed_unit) != (Unit::CacheWrite5m, Unit::CacheWrite) {
                 flags.add(PricingFlags::UNIT_FALLBACK);
             }
             let amount = price.0.checked_mul(i128::from(*count)).ok_or(UnpricedReason::BadUsage)?;
@@ -227,22 +228,25 @@ fn price_parts(row: &PriceRow<'_>, split: &TokenSplit, flags: &mut PricingFlags)
         Ok(total)
     };
     // Reasoning is taken out of the output only if the row prices it separately.
-    let apart = if row.has_price(Unit::Reasoning) { split.reasoning.min(split.output) } else { 0 };
+    let reasoning = if row.has_price(Unit::Reasoning) { split.reasoning.min(split.output) } else { 0 };
     Ok(PriceParts {
-        input: sum(&[
+        input: price_units(&[
             (Unit::Input, split.input),
             (Unit::InputAudio, split.input_audio),
             (Unit::InputImage, split.input_image),
             (Unit::InputVideo, split.input_video),
         ])?,
-        output: sum(&[
-            (Unit::Output, split.output.saturating_sub(apart)),
-            (Unit::Reasoning, apart),
+        output: price_units(&[
+            (Unit::Output, split.output.saturating_sub(reasoning)),
+            (Unit::Reasoning, reasoning),
             (Unit::OutputAudio, split.output_audio),
             (Unit::OutputImage, split.output_image),
         ])?,
-        cache_read: sum(&[(Unit::CacheRead, split.cache_read), (Unit::CacheReadAudio, split.cache_read_audio)])?,
-        cache_write: sum(&[
+        cache_read: price_units(&[
+            (Unit::CacheRead, split.cache_read),
+            (Unit::CacheReadAudio, split.cache_read_audio),
+        ])?,
+        cache_write: price_units(&[
             (Unit::CacheWrite, split.cache_write),
             (Unit::CacheWrite5m, split.cache_write_5m),
             (Unit::CacheWrite1h, split.cache_write_1h),
@@ -251,16 +255,16 @@ fn price_parts(row: &PriceRow<'_>, split: &TokenSplit, flags: &mut PricingFlags)
     })
 }
 
-/// Splits unspecified cache writes into 5m and 1h: by the client's own cost if possible, otherwise all are taken as 5m
-/// and flagged. Nothing to do if the table has no separate 1h price.
+/// Splits cache writes without a lifetime into 5m and 1h with the client's own cost. If that is not possible, they keep
+/// the 5m price and are flagged. Without a separate 1h price nothing is changed.
 fn split_cache_writes(row: &PriceRow<'_>, mut split: TokenSplit, reported: Option<&str>) -> TokenSplit {
     if split.cache_write == 0 || !row.has_price(Unit::CacheWrite1h) {
         return split;
     }
     match reported.and_then(|text| infer_1h_writes(row, &split, text)) {
-        Some(long) => {
-            split.cache_write_1h = split.cache_write_1h.saturating_add(long);
-            split.cache_write_5m = split.cache_write_5m.saturating_add(split.cache_write.saturating_sub(long));
+        Some(writes_1h) => {
+            split.cache_write_1h = split.cache_write_1h.saturating_add(writes_1h);
+            split.cache_write_5m = split.cache_write_5m.saturating_add(split.cache_write.saturating_sub(writes_1h));
             split.cache_write = 0;
             split.flags.add(PricingFlags::SPLIT_INFERRED);
         }
@@ -272,18 +276,19 @@ fn split_cache_writes(row: &PriceRow<'_>, mut split: TokenSplit, reported: Optio
 /// The number of 1h writes that explains the client's own cost.
 fn infer_1h_writes(row: &PriceRow<'_>, split: &TokenSplit, reported: &str) -> Option<u64> {
     let reported = Usd::parse_truncated(reported)?;
-    let all_short = price_parts(row, split, &mut PricingFlags::default()).ok()?.total()?;
-    let (short, long) = (row.price(Unit::CacheWrite)?.0, row.price(Unit::CacheWrite1h)?.0);
-    let step = long.0.checked_sub(short.0).filter(|step| *step > 0)?;
-    let rest = reported.0.checked_sub(all_short.0)?;
-    let count = rest.checked_add(step / 2)?.div_euclid(step);
-    let off = rest.checked_sub(count.checked_mul(step)?)?;
+    let all_5m = price_parts(row, split, &mut PricingFlags::default()).ok()?.total()?;
+    let (price_5m, price_1h) = (row.price(Unit::CacheWrite)?.0, row.price(Unit::CacheWrite1h)?.0);
+    let surcharge = price_1h.0.checked_sub(price_5m.0).filter(|surcharge| *surcharge > 0)?;
+    let excess = reported.0.checked_sub(all_5m.0)?;
+    let count = excess.checked_add(surcharge / 2)?.div_euclid(surcharge);
+    let deviation = excess.checked_sub(count.checked_mul(surcharge)?)?;
     let count = u64::try_from(count).ok().filter(|count| *count <= split.cache_write)?;
-    (off.abs() <= TOLERANCE).then_some(count)
+    (deviation.abs() <= SPLIT_TOLERANCE).then_some(count)
 }
 
-/// Returns true if the client's own cost differs from the total by more than `tolerance` (1e-18 USD).
+/// Returns true if the client's own cost is not an amount, or differs from the total by more than `tolerance` (1e-18
+/// USD).
 pub(super) fn exceeds_tolerance(reported: &str, total: Usd, tolerance: i128) -> bool {
-    let apart = |reported: Usd| reported.0.checked_sub(total.0).is_none_or(|apart| apart.abs() > tolerance);
-    Usd::parse_truncated(reported).is_none_or(apart)
+    let exceeds = |reported: Usd| reported.0.checked_sub(total.0).is_none_or(|off| off.abs() > tolerance);
+    Usd::parse_truncated(reported).is_none_or(exceeds)
 }

@@ -11,14 +11,14 @@ use super::price::{PricedCall, UnpricedCall};
 
 /// The attribute that back ends sum up. Set by tollgate only on priced calls.
 pub(super) const USAGE_COST: &str = "gen_ai.usage.cost";
-/// Version and digest of the rate table. Set by a tollgate that tried to price the call.
+/// Version and digest of the rate table. Set on priced and unpriced calls.
 pub(super) const RATES: &str = "tollgate.cost.rates";
 /// The billing status of the call.
 pub(super) const STATUS: &str = "tollgate.cost.status";
 const REPORTED_USD: &str = "tollgate.cost.reported_usd";
 
-/// Moves the client's own `gen_ai.usage.cost` to another attribute. `reported`: a cost that the client reported
-/// elsewhere.
+/// Moves the client's own `gen_ai.usage.cost` to `tollgate.cost.reported_usd`. Without such a cost, `reported` is
+/// written there: a cost that the client reported elsewhere.
 pub(super) fn move_reported_cost(payload: &mut Payload, node: NodeId, reported: Option<&str>) {
     let own = payload.get(node, USAGE_COST).map(|value| match value {
         Value::Double(value) => value.to_string(),
@@ -41,21 +41,21 @@ pub(super) fn write_status(payload: &mut Payload, node: NodeId, status: BillingS
 }
 
 /// Writes a price.
-pub(super) fn write_price(payload: &mut Payload, node: NodeId, priced: &PricedCall<'_>, rates: &str) {
+pub(super) fn write_price(payload: &mut Payload, node: NodeId, priced: &PricedCall<'_>, table_stamp: &str) {
     let parts = &priced.parts;
     payload.set(node, USAGE_COST, OwnedValue::Double(priced.total.to_f64()));
     set_text(payload, node, "tollgate.cost.usd", &priced.total.to_string());
-    set_text(payload, node, RATES, rates);
+    set_text(payload, node, RATES, table_stamp);
     set_text(payload, node, "tollgate.cost.rate", &priced.rate);
     write_status(payload, node, BillingStatus::Priced, priced.flags);
-    for (key, amount, always) in [
+    for (key, amount, is_always_written) in [
         ("tollgate.cost.input_usd", parts.input, true),
         ("tollgate.cost.output_usd", parts.output, true),
         ("tollgate.cost.cache_read_usd", parts.cache_read, false),
         ("tollgate.cost.cache_write_usd", parts.cache_write, false),
         ("tollgate.cost.fees_usd", parts.fees, false),
     ] {
-        if always || amount != Usd::ZERO {
+        if is_always_written || amount != Usd::ZERO {
             set_text(payload, node, key, &amount.to_string());
         }
     }
@@ -92,10 +92,10 @@ pub(super) fn write_unpriced(
     payload: &mut Payload,
     node: NodeId,
     unpriced: &UnpricedCall,
-    rates: &str,
+    table_stamp: &str,
     flags: PricingFlags,
 ) {
-    set_text(payload, node, RATES, rates);
+    set_text(payload, node, RATES, table_stamp);
     write_status(payload, node, BillingStatus::Unpriced, flags);
     set_text(payload, node, "tollgate.cost.reason", unpriced.reason.as_str());
 }

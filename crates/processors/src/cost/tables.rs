@@ -1,5 +1,5 @@
 //! Reads the rate table and overlays named in the settings. Errors name the file and the place in it. The formats are
-//! defined in the crate `rates`; `app/rates` fetches newer tables.
+//! defined in the crate `rates`; `app/rates_refresh` fetches newer tables.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::config::{CostSettings, RatesSource};
 use kernel::files::describe_io_error;
 
 /// Maximum size of a table file, bytes.
-const MAX_BYTES: u64 = 64 << 20;
+const MAX_TABLE_BYTES: u64 = 64 << 20;
 
 impl CostSettings {
     /// Loads the base table.
@@ -38,14 +38,14 @@ fn read_table(path: &Path) -> Result<TableSource, RatesError> {
     let name = path.display().to_string();
     let failed = |error: std::io::Error| {
         let why = describe_io_error(error.kind());
-        let from = std::env::current_dir().ok().filter(|_| path.is_relative());
-        let from =
-            from.map_or(String::new(), |folder| format!(" (a relative path, looked up in {})", folder.display()));
-        RatesError(format!("{name}: {why}{from}"))
+        let folder = std::env::current_dir().ok().filter(|_| path.is_relative());
+        let base =
+            folder.map_or(String::new(), |folder| format!(" (a relative path, looked up in {})", folder.display()));
+        RatesError(format!("{name}: {why}{base}"))
     };
-    if fs::metadata(path).map_err(failed)?.len() > MAX_BYTES {
+    if fs::metadata(path).map_err(failed)?.len() > MAX_TABLE_BYTES {
         return Err(RatesError(format!(
-            "{name}: the file is larger than {MAX_BYTES} bytes, the limit for rate tables"
+            "{name}: the file is larger than {MAX_TABLE_BYTES} bytes, the limit for rate tables"
         )));
     }
     TableSource::parse(&name, &fs::read_to_string(path).map_err(failed)?)

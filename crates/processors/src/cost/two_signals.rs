@@ -2,9 +2,9 @@
 //! (the lifetime of cache writes), but some clients send spans only, and a span waiting for such a log would never be
 //! priced.
 //!
-//! A span waits for its log if its session has recently sent such logs. Otherwise it is priced at once, or counted as
-//! unpriced; a log that arrives later costs the difference, or the full price. Each call is billed once. `genai`
-//! decides which records are twins.
+//! A span waits for its log if its session has recently sent such logs, or if the configuration names the signal that
+//! bills. Otherwise it is priced at once, or counted as unpriced; a log that arrives later costs the difference, or the
+//! full price. Each call is billed once. `genai` decides which records are twins.
 
 use genai::ItemFacts;
 use genai::usage::{PricingFlags, TokenSplit};
@@ -14,7 +14,7 @@ use rates::RateTable;
 
 use super::config::BillingSignal;
 use super::price::{CallPriceInput, price_call};
-use super::waiting_calls::UnitKey;
+use super::waiting_calls::LedgerKey;
 use super::{BatchPass, CostProcessor, CountDecision, two_signal_claim};
 
 /// A session is considered to send logs if one arrived within this time, ns.
@@ -24,20 +24,19 @@ const MAX_EQUAL_CALLS: u8 = 64;
 
 /// The key of a client's session. Where records carry no response id (Codex), spans do not carry the session of the
 /// logs either, so all clients share one key.
-fn session_key(account: &str, item: &ItemFacts) -> UnitKey {
+fn session_key(account: &str, item: &ItemFacts) -> LedgerKey {
     let session = item.session.as_deref().filter(|_| item.response_id.is_some()).unwrap_or("");
     let dialect = item.dialect.unwrap_or_default();
     ClaimKey::from_parts(&[b"client", account.as_bytes(), dialect.as_bytes(), session.as_bytes()]).to_bytes()
 }
 
-/// The keys under which a call's span and log find each other: its response id, or the nth call of its size.
+/// The keys under which a call's span and log find each other: its response id, else its size and a number.
 fn pairing_keys(account: &str, item: &ItemFacts) -> Vec<ClaimKey> {
     let Some(key) = two_signal_claim(account, item) else { return Vec::new() };
     if item.response_id.is_some() {
         return vec![key];
     }
-    let numbered = |number| ClaimKey::from_parts(&[&key.to_bytes(), &[number]]);
-    (0..MAX_EQUAL_CALLS).map(numbered).collect()
+    (0..MAX_EQUAL_CALLS).map(|number| ClaimKey::from_parts(&[&key.to_bytes(), &[number]])).collect()
 }
 
 /// A span that is counted without its log.
@@ -53,7 +52,7 @@ impl LoneSpan {
     /// The tokens that the span is billed for.
     fn billed_tokens(self) -> Option<TokenSplit> {
         match self {
-            Self::Priced(units) => Some(units),
+            Self::Priced(tokens) => Some(tokens),
             Self::Unpriced => None,
         }
     }
@@ -80,62 +79,64 @@ impl CostProcessor {
         table: &RateTable,
         item: &ItemFacts,
     ) -> Option<LoneSpan> {
-        if !item.may_lack_other_signal || self.billing_signal != BillingSignal::Auto {
+        if !item.may_lack_other_signal || self.billing_policy != BillingSignal::Auto {
             return None;
         }
-        let heard = self.ledger.last_log_time(&session_key(&pass.account, item));
-        if heard.is_some_and(|heard| pass.now.0.saturating_sub(heard) <= RECENT_LOG_WINDOW) {
+        let last_log = self.ledger.last_log_time(&session_key(&pass.account, item));
+        if last_log.is_some_and(|time| pass.now.0.saturating_sub(time) <= RECENT_LOG_WINDOW) {
             return None;
         }
         Some(match CallPriceInput::from_item(item, pass.payload.time(item.node)) {
-            Ok(call) if price_call(table, &call, self.fees).is_ok() => LoneSpan::Priced(call.split()),
+            Ok(call) if price_call(table, &call, self.include_fees).is_ok() => LoneSpan::Priced(call.split()),
             _ => LoneSpan::Unpriced,
         })
     }
 
     /// Remembers the tokens that a span was billed for until its log arrives.
     pub(super) fn remember_billed_span(&self, pass: &mut BatchPass<'_>, item: &ItemFacts, span: LoneSpan) {
-        let (claims, units) = (&self.ledger.claims, span.billed_tokens());
-        for place in pairing_keys(&pass.account, item) {
-            let key = ClaimKey::from_parts(&[b"span billed", &place.to_bytes()]);
+        let (claims, tokens) = (&self.ledger.claims, span.billed_tokens());
+        for pairing_key in pairing_keys(&pass.account, item) {
+            let key = ClaimKey::from_parts(&[b"span billed", &pairing_key.to_bytes()]);
             if claims.claim(key, &pass.batch, pass.now) == ClaimResult::First {
                 pass.changes.add_claim(key);
                 // Stored before the commit, because span and log arrive within milliseconds of each other. If the batch
-                // is not committed it loses the claim.
-                self.ledger.put_billed_span(key.to_bytes(), units);
-                pass.changes.add_billed_span(key.to_bytes(), units);
+                // is not committed, the claim is released, and without it the tokens are not looked up.
+                self.ledger.put_billed_span(key.to_bytes(), tokens);
+                pass.changes.add_billed_span(key.to_bytes(), tokens);
                 return;
             }
         }
     }
 
-    /// The tokens that the span of a log's call was billed for, if it was. The log is charged the difference or
-    /// nothing; if the span was unpriced, the log is charged in full.
-    pub(super) fn find_billed_span(&self, pass: &mut BatchPass<'_>, item: &ItemFacts) -> Option<CountDecision> {
+    /// Decides about a log whose span was counted before: the log is charged the difference or nothing, or in full if
+    /// the span was unpriced. `None`: no span was counted.
+    pub(super) fn decide_log_after_span(&self, pass: &mut BatchPass<'_>, item: &ItemFacts) -> Option<CountDecision> {
         if !item.on_two_signals || pass.payload.signal() != self.billed_signal {
             return None;
         }
         let claims = &self.ledger.claims;
-        for place in pairing_keys(&pass.account, item) {
-            let key = ClaimKey::from_parts(&[b"span billed", &place.to_bytes()]);
-            // Places are taken in order: after the first free one there are only free ones.
+        for pairing_key in pairing_keys(&pass.account, item) {
+            let key = ClaimKey::from_parts(&[b"span billed", &pairing_key.to_bytes()]);
+            // Pairing keys are claimed in order, so those after the first free one are free too.
             claims.holder(key)?;
-            let before = self.ledger.billed_span(&key.to_bytes())?;
-            let taken = ClaimKey::from_parts(&[b"log of", &place.to_bytes()]);
-            let count = match claims.claim(taken, &pass.batch, pass.now) {
+            let span_tokens = self.ledger.billed_span(&key.to_bytes())?;
+            let log_claim = ClaimKey::from_parts(&[b"log of", &pairing_key.to_bytes()]);
+            let count = match claims.claim(log_claim, &pass.batch, pass.now) {
                 ClaimResult::First => true,
                 // Another pipeline branch already processed this batch.
-                ClaimResult::ClaimedBy(holder) if holder == pass.batch && !pass.span_priced_logs.contains(&taken) => {
+                ClaimResult::ClaimedBy(holder)
+                    if holder == pass.batch && !pass.span_priced_logs.contains(&log_claim) =>
+                {
                     false
                 }
                 ClaimResult::ClaimedBy(_) => continue,
             };
             if count {
-                pass.changes.add_claim(taken);
+                pass.changes.add_claim(log_claim);
             }
-            pass.span_priced_logs.insert(taken);
-            return Some(match before {
-                Some(before) => CountDecision::PriceDifference { count, before, flag: PricingFlags::AFTER_SPAN },
+            pass.span_priced_logs.insert(log_claim);
+            return Some(match span_tokens {
+                Some(billed) => CountDecision::PriceDifference { count, billed, flag: PricingFlags::AFTER_SPAN },
                 None => CountDecision::AfterUnpriced { count },
             });
         }

@@ -1,8 +1,9 @@
-//! Calls whose model or provider is on an ancestor span in another batch. They wait in [`WaitingCalls`] and are priced
-//! when the ancestor arrives.
+//! Calls whose model or provider is on an ancestor span in another batch. They wait in [`WaitingCalls`] until that
+//! batch arrives and `deferred_calls` prices them. Models of ancestors that arrived first are remembered there too.
+//! [`BatchSpans`] finds the ancestors of an item within one batch.
 //!
-//! Bounded; each call is priced once; changed only after a commit. A call that waits too long is counted as unpriced.
-//! Totals are in `ledger`.
+//! [`WaitingCalls`] is bounded, and changes only when a batch is committed or an entry expires. `ledger` counts a call
+//! that waited too long as unpriced.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -13,10 +14,10 @@ use genai::{Facts, ItemFacts};
 use otlp::{NodeId, NodeKind, Payload, Signal};
 use pipeline::ClaimKey;
 
-/// Maximum number of waiting calls (a call beyond it gets no price) and of remembered ancestors (one beyond it evicts
-/// the oldest).
+/// Maximum number of waiting calls (a further call gets no price) and of remembered ancestors (a further one evicts the
+/// oldest).
 pub(super) const MAX_WAITING: usize = 50_000;
-/// Maximum number of steps to an ancestor within a batch.
+/// Maximum number of parents that are followed from one item within a batch.
 const MAX_STEPS: usize = 64;
 
 /// A call that waits for an ancestor.
@@ -33,6 +34,28 @@ pub(super) struct WaitingCall {
     pub(super) until: u64,
 }
 
+impl WaitingCall {
+    /// `None` if the item is not a span with ids, has no call key or no price basis, does not inherit, or has model and
+    /// provider already.
+    pub(super) fn from_item(payload: &Payload, item: &ItemFacts, until: u64) -> Option<Self> {
+        let node = item.node;
+        let has_model = item.request_model.is_some() || item.response_model.is_some();
+        if !item.inherits_model || (has_model && item.provider.is_some()) || payload.signal() != Signal::Traces {
+            return None;
+        }
+        Some(Self {
+            call_key: item.call_key.clone()?,
+            trace: payload.trace_id(node).try_into().ok()?,
+            span: payload.span_id(node).try_into().ok()?,
+            parent: payload.parent_span_id(node).try_into().unwrap_or_default(),
+            session: item.session.clone(),
+            tenant: item.tenant.clone(),
+            basis: PriceBasis::from_facts(item, payload.time(node))?,
+            until,
+        })
+    }
+}
+
 /// Model and provider that a span passes on to the spans below it.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(super) struct InheritedModel {
@@ -42,104 +65,103 @@ pub(super) struct InheritedModel {
     pub(super) until: u64,
 }
 
-/// Key of a span or another unit: a hash that includes the account (for spans: account, trace and span).
-pub(super) type UnitKey = [u8; 16];
+/// Key of the ledger's entries: a hash of the account and of the ids of a span, an answer or a session.
+pub(super) type LedgerKey = [u8; 16];
 
-/// Values with their keys.
-pub(super) type KeyedValues<T> = Vec<(UnitKey, T)>;
+/// Pairs of a key and its value.
+pub(super) type KeyedValues<T> = Vec<(LedgerKey, T)>;
 
-/// Waiting calls, by the span that they wait for.
+/// Calls that wait for a span, and spans whose models later calls may inherit.
 #[derive(Default)]
 pub(super) struct WaitingCalls {
-    /// By span, then by call key.
-    calls: HashMap<UnitKey, BTreeMap<String, WaitingCall>>,
-    ancestors: HashMap<UnitKey, InheritedModel>,
+    /// By the span that the calls wait for, then by call key.
+    calls: HashMap<LedgerKey, BTreeMap<String, WaitingCall>>,
+    ancestors: HashMap<LedgerKey, InheritedModel>,
     /// Remembered ancestors, oldest first, each with its expiry time when it was added.
-    order: VecDeque<(UnitKey, u64)>,
-    count: usize,
+    ancestor_order: VecDeque<(LedgerKey, u64)>,
+    call_count: usize,
 }
 
-/// The key of a span.
-pub(super) fn span_key(account: &str, trace: &[u8], span: &[u8]) -> UnitKey {
+/// The ledger's key of a span.
+pub(super) fn span_key(account: &str, trace: &[u8], span: &[u8]) -> LedgerKey {
     ClaimKey::from_parts(&[b"awaits", account.as_bytes(), trace, span]).to_bytes()
 }
 
 impl WaitingCalls {
     pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.call_count == 0
     }
 
-    pub(super) fn calls_for(&self, place: &UnitKey) -> impl Iterator<Item = &WaitingCall> {
-        self.calls.get(place).into_iter().flat_map(BTreeMap::values)
+    /// The calls that wait for a span.
+    pub(super) fn calls_for(&self, ancestor: &LedgerKey) -> impl Iterator<Item = &WaitingCall> {
+        self.calls.get(ancestor).into_iter().flat_map(BTreeMap::values)
     }
 
-    pub(super) fn inherited_from(&self, place: &UnitKey) -> Option<&InheritedModel> {
-        self.ancestors.get(place)
+    /// The model and provider of a remembered span.
+    pub(super) fn inherited_from(&self, ancestor: &LedgerKey) -> Option<&InheritedModel> {
+        self.ancestors.get(ancestor)
     }
 
-    /// Returns true if no further call can wait, with `more` calls already about to be added.
-    pub(super) fn is_full(&self, more: usize) -> bool {
-        self.count.saturating_add(more) >= MAX_WAITING
+    /// Returns true if no further call can wait once `pending` calls are added.
+    pub(super) fn is_full(&self, pending: usize) -> bool {
+        self.call_count.saturating_add(pending) >= MAX_WAITING
     }
 
     /// Adds a waiting call. Returns it if there is no room.
-    pub(super) fn add_call(&mut self, place: UnitKey, late: WaitingCall) -> Option<WaitingCall> {
-        if self.count >= MAX_WAITING {
-            return Some(late);
+    pub(super) fn add_call(&mut self, ancestor: LedgerKey, call: WaitingCall) -> Option<WaitingCall> {
+        if self.call_count >= MAX_WAITING {
+            return Some(call);
         }
-        if self.calls.entry(place).or_default().insert(late.call_key.clone(), late).is_none() {
-            self.count += 1;
+        if self.calls.entry(ancestor).or_default().insert(call.call_key.clone(), call).is_none() {
+            self.call_count += 1;
         }
         None
     }
 
     /// Remembers an ancestor. Returns the number of evicted ancestors.
-    pub(super) fn remember_ancestor(&mut self, place: UnitKey, above: InheritedModel) -> u64 {
-        let mut forgotten = 0;
-        self.order.push_back((place, above.until));
-        self.ancestors.insert(place, above);
-        while self.ancestors.len() > MAX_WAITING || self.order.len() > 2 * MAX_WAITING {
-            let Some((oldest, until)) = self.order.pop_front() else { break };
-            // An ancestor that was remembered again since has another expiry time and stays.
-            if self.ancestors.get(&oldest).is_some_and(|above| above.until == until) {
+    pub(super) fn remember_ancestor(&mut self, ancestor: LedgerKey, inherited: InheritedModel) -> u64 {
+        let mut evicted = 0;
+        self.ancestor_order.push_back((ancestor, inherited.until));
+        self.ancestors.insert(ancestor, inherited);
+        while self.ancestors.len() > MAX_WAITING || self.ancestor_order.len() > 2 * MAX_WAITING {
+            let Some((oldest, until)) = self.ancestor_order.pop_front() else { break };
+            // An ancestor that was remembered again since has another expiry time here and stays.
+            if self.ancestors.get(&oldest).is_some_and(|known| known.until == until) {
                 self.ancestors.remove(&oldest);
-                forgotten += 1;
+                evicted += 1;
             }
         }
-        forgotten
+        evicted
     }
 
     /// Removes one waiting call.
-    pub(super) fn remove_call(&mut self, place: &UnitKey, call_key: &str) -> Option<WaitingCall> {
-        let calls = self.calls.get_mut(place)?;
-        let late = calls.remove(call_key)?;
-        self.count -= 1;
+    pub(super) fn remove_call(&mut self, ancestor: &LedgerKey, call_key: &str) -> Option<WaitingCall> {
+        let calls = self.calls.get_mut(ancestor)?;
+        let call = calls.remove(call_key)?;
+        self.call_count -= 1;
         if calls.is_empty() {
-            self.calls.remove(place);
+            self.calls.remove(ancestor);
         }
-        Some(late)
+        Some(call)
     }
 
     /// Drops expired ancestors and returns the calls whose waiting time is over.
     pub(super) fn expire(&mut self, now: u64) -> Vec<WaitingCall> {
-        self.ancestors.retain(|_, above| above.until > now);
-        self.order.retain(|(_, until)| *until > now);
-        let mut out = Vec::new();
+        self.ancestors.retain(|_, inherited| inherited.until > now);
+        self.ancestor_order.retain(|(_, until)| *until > now);
+        let mut expired = Vec::new();
         self.calls.retain(|_, calls| {
-            let all = std::mem::take(calls).into_iter();
-            let (over, left): (BTreeMap<_, _>, BTreeMap<_, _>) = all.partition(|(_, late)| late.until <= now);
-            *calls = left;
-            out.extend(over.into_values());
+            expired.extend(calls.extract_if(.., |_, call| call.until <= now).map(|(_, call)| call));
             !calls.is_empty()
         });
-        self.count -= out.len();
-        out
+        self.call_count -= expired.len();
+        expired
     }
 
     /// All entries, for a checkpoint.
     pub(super) fn entries(&self) -> (KeyedValues<WaitingCall>, KeyedValues<InheritedModel>) {
-        let calls = self.calls.iter().flat_map(|(place, calls)| calls.values().map(|late| (*place, late.clone())));
-        (calls.collect(), self.ancestors.iter().map(|(place, above)| (*place, above.clone())).collect())
+        let calls = self.calls.iter().flat_map(|(span, calls)| calls.values().map(|call| (*span, call.clone())));
+        (calls.collect(), self.ancestors.iter().map(|(span, inherited)| (*span, inherited.clone())).collect())
     }
 }
 
@@ -162,89 +184,65 @@ pub(super) fn own_span_id(payload: &Payload, node: NodeId) -> Option<TraceSpanId
 }
 
 impl BatchSpans {
+    /// Reads the ids of all spans and their parents.
     pub(super) fn from_payload(payload: &Payload) -> Self {
         let (mut by_id, mut parents) = (HashMap::new(), Vec::with_capacity(payload.item_count()));
-        for (at, node) in payload.items().enumerate() {
-            let own = own_span_id(payload, node);
-            let parent = own.and_then(|(trace, span)| {
+        for (index, node) in payload.items().enumerate() {
+            let own_id = own_span_id(payload, node);
+            let parent = own_id.and_then(|(trace, span)| {
                 let parent = <[u8; 8]>::try_from(payload.parent_span_id(node)).ok()?;
                 (parent != [0; 8] && parent != span).then_some((trace, parent))
             });
             parents.push(parent);
-            if let Some(own) = own {
-                by_id.insert(own, at);
+            if let Some(id) = own_id {
+                by_id.insert(id, index);
             }
         }
         Self { by_id, parents }
     }
 
-    fn parent(&self, at: usize) -> Option<TraceSpanId> {
-        self.parents.get(at).copied().flatten()
+    fn parent(&self, index: usize) -> Option<TraceSpanId> {
+        self.parents.get(index).copied().flatten()
     }
 
-    /// The spans above an item, nearest first, up to and including the first that has tokens (`told`) or is not in the
-    /// batch.
-    pub(super) fn ancestors_to_tokens(&self, at: usize, told: &[bool]) -> Vec<TraceSpanId> {
-        let (mut at, mut above) = (at, Vec::new());
+    /// The ancestors of an item, nearest first. The last one is the first ancestor that `is_boundary` (by item) or that
+    /// is missing from the batch.
+    pub(super) fn ancestors_to_boundary(&self, mut index: usize, is_boundary: &[bool]) -> Vec<TraceSpanId> {
+        let mut ancestors = Vec::new();
         for _ in 0..MAX_STEPS {
-            let Some(parent) = self.parent(at) else { break };
-            above.push(parent);
+            let Some(parent) = self.parent(index) else { break };
+            ancestors.push(parent);
             match self.by_id.get(&parent) {
-                Some(next) if told.get(*next) == Some(&false) => at = *next,
+                Some(next) if is_boundary.get(*next) == Some(&false) => index = *next,
                 _ => break,
             }
         }
-        above
+        ancestors
     }
 
-    /// The nearest ancestor of an item that is not in the batch.
-    pub(super) fn missing_ancestor(&self, at: usize) -> Option<TraceSpanId> {
-        let mut at = at;
+    /// The first ancestor of an item that is missing from the batch.
+    pub(super) fn missing_ancestor(&self, mut index: usize) -> Option<TraceSpanId> {
         for _ in 0..MAX_STEPS {
-            let parent = self.parent(at)?;
+            let parent = self.parent(index)?;
             match self.by_id.get(&parent) {
-                Some(above) => at = *above,
+                Some(next) => index = *next,
                 None => return Some(parent),
             }
         }
         None
     }
 
-    /// The item of a span.
-    pub(super) fn item_of(&self, id: &TraceSpanId) -> Option<usize> {
-        self.by_id.get(id).copied()
-    }
-
-    /// Model and provider reported by a span and its ancestors in the batch.
-    pub(super) fn inherited_model(&self, facts: &Facts, at: usize) -> InheritedModel {
-        let (mut told, mut at) = (InheritedModel::default(), Some(at));
+    /// Model and provider that a span and its ancestors in the batch report; the nearest one applies.
+    pub(super) fn inherited_model(&self, facts: &Facts, index: usize) -> InheritedModel {
+        let (mut inherited, mut next) = (InheritedModel::default(), Some(index));
         for _ in 0..MAX_STEPS {
-            let Some(here) = at else { break };
-            if let Some(item) = facts.items.get(here) {
-                told.model = told.model.or_else(|| item.request_model.clone());
-                told.provider = told.provider.or_else(|| item.provider.clone());
+            let Some(index) = next else { break };
+            if let Some(item) = facts.items.get(index) {
+                inherited.model = inherited.model.or_else(|| item.request_model.clone());
+                inherited.provider = inherited.provider.or_else(|| item.provider.clone());
             }
-            at = self.parent(here).and_then(|parent| self.item_of(&parent));
+            next = self.parent(index).and_then(|parent| self.by_id.get(&parent).copied());
         }
-        told
+        inherited
     }
-}
-
-/// The call in its waiting form. `None` if it does not inherit, or already has model and provider.
-pub(super) fn waiting_call(payload: &Payload, item: &ItemFacts, until: u64) -> Option<WaitingCall> {
-    let node = item.node;
-    let told = item.request_model.is_some() || item.response_model.is_some();
-    if !item.inherits_model || (told && item.provider.is_some()) || payload.signal() != Signal::Traces {
-        return None;
-    }
-    Some(WaitingCall {
-        call_key: item.call_key.clone()?,
-        trace: payload.trace_id(node).try_into().ok()?,
-        span: payload.span_id(node).try_into().ok()?,
-        parent: payload.parent_span_id(node).try_into().unwrap_or_default(),
-        session: item.session.clone(),
-        tenant: item.tenant.clone(),
-        basis: PriceBasis::from_facts(item, payload.time(node))?,
-        until,
-    })
 }

@@ -123,7 +123,7 @@ impl Severity {
 impl FilterRule {
     /// Returns true if the rule applies to `signal`.
     pub fn applies_to(&self, signal: Signal) -> bool {
-        self.signals.is_empty() || self.signals.iter().any(|named| named.signal() == signal)
+        self.signals.is_empty() || self.signals.iter().any(|name| name.signal() == signal)
     }
 
     fn is_empty(&self) -> bool {
@@ -142,22 +142,22 @@ impl FilterConfig {
     /// # Errors
     /// Every problem, by field.
     pub fn settings(&self) -> Result<FilterSettings, Vec<FieldProblem>> {
-        let (mut problems, mut seen) = (Vec::new(), BTreeSet::new());
+        let (mut problems, mut names) = (Vec::new(), BTreeSet::new());
         let mut rules = Vec::new();
-        for (at, rule) in self.drop.iter().enumerate() {
-            let mut problem =
-                |key: &str, what: &str| problems.push(FieldProblem::new(format!("drop[{at}]{key}"), what));
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-            if rule.name.is_empty() || rule.name.len() > 64 || !rule.name.bytes().all(plain) {
-                problem(".name", "must be 1 to 64 letters, digits, `.`, `_` or `-`; it labels the rule in metrics");
-            } else if rule.name == SAMPLING_RULE || !seen.insert(rule.name.as_str()) {
-                problem(".name", "is used by another rule, or is the reserved name `sampling`");
+        for (index, rule) in self.drop.iter().enumerate() {
+            let mut add_problem =
+                |key: &str, what: &str| problems.push(FieldProblem::new(format!("drop[{index}]{key}"), what));
+            let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            if rule.name.is_empty() || rule.name.len() > 64 || !rule.name.bytes().all(is_allowed) {
+                add_problem(".name", "must be 1 to 64 letters, digits, `.`, `_` or `-`; it labels the rule in metrics");
+            } else if rule.name == SAMPLING_RULE || !names.insert(rule.name.as_str()) {
+                add_problem(".name", "is used by another rule, or is the reserved name `sampling`");
             }
             if rule.is_empty() {
-                problem("", "needs at least one condition; without one it would drop everything");
+                add_problem("", "needs at least one condition; without one it would drop everything");
             }
             if rule.severity_below.is_some() && !rule.applies_to(Signal::Logs) {
-                problem(".severity_below", "applies only to log records; add `logs` to `signals`");
+                add_problem(".severity_below", "applies only to log records; add `logs` to `signals`");
             }
             rules.push(rule.clone());
         }

@@ -57,23 +57,23 @@ fn matches_name(patterns: &[String], payload: &Payload, item: NodeId) -> bool {
 }
 
 fn has_attribute(payload: &Payload, node: NodeId, key: &str, pattern: &str) -> bool {
-    let fits = |text: &str| matches(pattern.as_bytes(), text.as_bytes());
+    let matches_pattern = |text: &str| matches(pattern.as_bytes(), text.as_bytes());
     match payload.get(node, key) {
-        Some(Value::Str(text)) => fits(text),
-        Some(Value::Bool(value)) => fits(if value { "true" } else { "false" }),
-        Some(Value::Int(value)) => fits(&value.to_string()),
-        Some(Value::Double(value)) => fits(&value.to_string()),
+        Some(Value::Str(text)) => matches_pattern(text),
+        Some(Value::Bool(value)) => matches_pattern(if value { "true" } else { "false" }),
+        Some(Value::Int(value)) => matches_pattern(&value.to_string()),
+        Some(Value::Double(value)) => matches_pattern(&value.to_string()),
         Some(_) => pattern == "*",
         None => false,
     }
 }
 
-/// Whether sampling at `ratio` keeps the trace. The lowest 56 bits of the trace id are compared with a threshold, as in
-/// OpenTelemetry's consistent sampling, so the traces kept at a smaller ratio are a subset of those kept at a larger
-/// one. Items without a trace are kept.
+/// Returns true if sampling at `ratio` keeps the trace. The lowest 56 bits of the trace id are compared with a
+/// threshold, as in OpenTelemetry's consistent sampling, so the traces kept at a smaller ratio are a subset of those
+/// kept at a larger one. Items without a trace are kept.
 pub(super) fn is_sampled(trace: &[u8], ratio: f64) -> bool {
     let Some(random) = trace.last_chunk::<7>() else { return true };
     let random = random.iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
-    let all = (1_u64 << RANDOM_BITS) as f64;
-    random >= ((1.0 - ratio) * all).round() as u64
+    let id_count = (1_u64 << RANDOM_BITS) as f64;
+    random >= ((1.0 - ratio) * id_count).round() as u64
 }

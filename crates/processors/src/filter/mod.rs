@@ -41,11 +41,12 @@ impl FilterProcessor {
     }
 
     fn rule_label<'l>(&self, rule: &'l str) -> &'l str {
-        let known = rule == SAMPLING_RULE || self.settings.rules.iter().any(|known| known.name == rule);
-        if known { rule } else { OTHER_RULE }
+        let is_known = rule == SAMPLING_RULE || self.settings.rules.iter().any(|known| known.name == rule);
+        if is_known { rule } else { OTHER_RULE }
     }
 
-    /// Returns for each item, in order, the rule that drops it. Items kept by sampling are stamped with the ratio.
+    /// Returns for each item, in order, the rule that drops it; an empty list if nothing can be dropped. Items kept by
+    /// sampling are stamped with the ratio.
     pub fn dropping_rules(&self, payload: &mut Payload) -> Vec<Option<&str>> {
         let signal = payload.signal();
         let rules: Vec<&FilterRule> = self.settings.rules.iter().filter(|rule| rule.applies_to(signal)).collect();
@@ -54,7 +55,7 @@ impl FilterProcessor {
             return Vec::new();
         }
         let items: Vec<NodeId> = payload.items().collect();
-        let verdict = |item: NodeId| {
+        let dropping_rule = |item: NodeId| {
             let rule =
                 rules.iter().find(|rule| matching::is_dropped_by(rule, payload, item)).map(|rule| rule.name.as_str());
             if rule.is_some() {
@@ -69,7 +70,7 @@ impl FilterProcessor {
             }
             None
         };
-        items.into_iter().map(verdict).collect()
+        items.into_iter().map(dropping_rule).collect()
     }
 }
 
@@ -97,8 +98,8 @@ impl Processor for FilterProcessor {
     }
 
     fn apply(&self, effect: &Effect) {
-        let read: Result<(Signal, BTreeMap<String, u64>), _> = serde_json::from_slice(&effect.body);
-        let Ok((signal, counts)) = read else { return };
+        let decoded: Result<(Signal, BTreeMap<String, u64>), _> = serde_json::from_slice(&effect.body);
+        let Ok((signal, counts)) = decoded else { return };
         for (rule, items) in counts {
             let labels = [("processor", &*self.id), ("rule", self.rule_label(&rule)), ("signal", signal.as_str())];
             self.meter.counter(&names::FILTERED_ITEMS, &labels).increment(items);

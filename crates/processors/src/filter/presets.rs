@@ -24,8 +24,8 @@ pub enum FilterPreset {
 const AGENT_KEY_PATTERNS: [&str; 7] =
     ["gen_ai.*", "tool_name", "tool.*", "ai.*", "*token_count", "*_tokens", "tollgate.cost.*"];
 
-/// Codex spans about its own internals.
-const CODEX: [&str; 44] = [
+/// Name patterns of Codex spans about its own internals.
+const CODEX_SPAN_NAMES: [&str; 44] = [
     "add_*_tool*",
     "agents_md.*",
     "append_*",
@@ -72,8 +72,8 @@ const CODEX: [&str; 44] = [
     "world_state.*",
 ];
 
-/// OpenCode spans about its own internals.
-const OPENCODE: [&str; 26] = [
+/// Name patterns of OpenCode spans about its own internals.
+const OPENCODE_SPAN_NAMES: [&str; 26] = [
     "sql.*",
     "Agent.*",
     "Auth.*",
@@ -105,27 +105,27 @@ const OPENCODE: [&str; 26] = [
 impl FilterPreset {
     /// The preset's rules.
     pub fn rules(self) -> Vec<FilterRule> {
-        let listed = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let spans = |name: &str, scope: &str, names: &[&str]| FilterRule {
+        let to_strings = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let span_rule = |name: &str, scope: &str, names: &[&str]| FilterRule {
             name: name.to_owned(),
             signals: vec![SignalName::Traces],
-            names: listed(names),
+            names: to_strings(names),
             scopes: vec![scope.to_owned()],
-            without: listed(&AGENT_KEY_PATTERNS),
+            without: to_strings(&AGENT_KEY_PATTERNS),
             ..FilterRule::default()
         };
         match self {
             Self::Codex => vec![
-                spans("codex-spans", "codex_*", &CODEX),
+                span_rule("codex-spans", "codex_*", &CODEX_SPAN_NAMES),
                 FilterRule {
                     name: "codex-stream".to_owned(),
                     signals: vec![SignalName::Logs],
-                    names: listed(&["codex.sse_event", "codex.websocket_event", "codex.startup_phase"]),
-                    without: listed(&AGENT_KEY_PATTERNS),
+                    names: to_strings(&["codex.sse_event", "codex.websocket_event", "codex.startup_phase"]),
+                    without: to_strings(&AGENT_KEY_PATTERNS),
                     ..FilterRule::default()
                 },
             ],
-            Self::Opencode => vec![spans("opencode-spans", "opencode", &OPENCODE)],
+            Self::Opencode => vec![span_rule("opencode-spans", "opencode", &OPENCODE_SPAN_NAMES)],
         }
     }
 }

@@ -26,11 +26,11 @@ pub use config::{NormalizeConfig, NormalizeSettings, SemconvVersion};
 use semconv_names::SemconvNames;
 
 /// Prefix of the attributes that clients may not set.
-const STAMPS: &str = "tollgate.";
+const STAMP_PREFIX: &str = "tollgate.";
 /// Metric label for items without a dialect.
 const NO_DIALECT: &str = "none";
 /// Metric label for an attribute named by a stored effect but unknown to this version.
-const OTHER: &str = "other";
+const OTHER_ATTRIBUTE: &str = "other";
 
 /// The `normalize` processor.
 pub struct NormalizeProcessor {
@@ -38,17 +38,17 @@ pub struct NormalizeProcessor {
     vocabulary: Arc<Vocabulary>,
     names: SemconvNames,
     meter: Meter,
-    stamps: Counter,
-    /// Metric handles by dialect and signal. There are few dialects.
-    items: Mutex<BTreeMap<(String, Signal), Counter>>,
+    removed_stamps: Counter,
+    /// By dialect and signal. There are few dialects.
+    item_counters: Mutex<BTreeMap<(String, Signal), Counter>>,
 }
 
 impl NormalizeProcessor {
     /// Creates the processor.
     pub fn new(id: Arc<str>, settings: &NormalizeSettings, vocabulary: Arc<Vocabulary>, meter: &Meter) -> Self {
-        let stamps = meter.counter(&metrics::CLIENT_STAMPS, &[("processor", &id)]);
+        let removed_stamps = meter.counter(&metrics::CLIENT_STAMPS, &[("processor", &id)]);
         let names = SemconvNames::new(settings, &vocabulary);
-        Self { id, vocabulary, names, meter: meter.clone(), stamps, items: Mutex::new(BTreeMap::new()) }
+        Self { id, vocabulary, names, meter: meter.clone(), removed_stamps, item_counters: Mutex::new(BTreeMap::new()) }
     }
 
     /// The metric label for a dialect. A stored effect may come from another version.
@@ -57,12 +57,12 @@ impl NormalizeProcessor {
     }
 
     fn count_items(&self, signal: Signal, dialect: &str, items: u64) {
-        let mut handles = self.items.lock();
+        let mut counters = self.item_counters.lock();
         let dialect = self.dialect_label(dialect);
-        let handle = handles.entry((dialect.to_owned(), signal)).or_insert_with(|| {
+        let counter = counters.entry((dialect.to_owned(), signal)).or_insert_with(|| {
             self.meter.counter(&metrics::DIALECT_ITEMS, &[("dialect", dialect), ("signal", signal.as_str())])
         });
-        handle.increment(items);
+        counter.increment(items);
     }
 }
 
@@ -79,7 +79,7 @@ impl Processor for NormalizeProcessor {
             facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
         }
         let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
-        let mut lacks: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
+        let mut missing: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
         let vaulted = VaultedTexts::collect(&batch.payload, &facts);
         for item in &facts.items {
             *counts.entry(item.dialect.unwrap_or(NO_DIALECT)).or_default() += 1;
@@ -90,22 +90,22 @@ impl Processor for NormalizeProcessor {
                 .into_iter()
                 .filter(|name| self.names.is_semconv_name(name))
             {
-                *lacks.entry((item.dialect.unwrap_or(NO_DIALECT), attribute)).or_default() += 1;
+                *missing.entry((item.dialect.unwrap_or(NO_DIALECT), attribute)).or_default() += 1;
             }
         }
-        let body = encode(batch.payload.signal(), stamps, &counts, &lacks);
+        let body = encode(batch.payload.signal(), stamps, &counts, &missing);
         batch.effects.push(Effect::new(self.id.clone(), body));
         Ok(())
     }
 
     fn apply(&self, effect: &Effect) {
-        let Some((signal, stamps, counts, lacks)) = decode(&effect.body) else { return };
-        self.stamps.increment(stamps);
+        let Some((signal, stamps, counts, missing)) = decode(&effect.body) else { return };
+        self.removed_stamps.increment(stamps);
         for (dialect, items) in counts {
             self.count_items(signal, &dialect, items);
         }
-        for ((dialect, attribute), items) in lacks {
-            let attribute = if self.names.is_semconv_name(&attribute) { attribute.as_str() } else { OTHER };
+        for ((dialect, attribute), items) in missing {
+            let attribute = if self.names.is_semconv_name(&attribute) { attribute.as_str() } else { OTHER_ATTRIBUTE };
             let labels = [("dialect", self.dialect_label(&dialect)), ("attribute", attribute)];
             self.meter.counter(&metrics::MISSING_ATTRIBUTES, &labels).increment(items);
         }
@@ -117,7 +117,7 @@ fn remove_stamps(payload: &mut Payload) -> u64 {
     let stamped: Vec<AttrId> = payload
         .nodes()
         .flat_map(|node| payload.attributes(node))
-        .filter(|attribute| attribute.key.starts_with(STAMPS))
+        .filter(|attribute| attribute.key.starts_with(STAMP_PREFIX))
         .map(|attribute| attribute.id)
         .collect();
     for id in &stamped {
@@ -126,19 +126,21 @@ fn remove_stamps(payload: &mut Payload) -> u64 {
     stamped.len() as u64
 }
 
+/// Number of items by dialect.
 type DialectCounts = Vec<(String, u64)>;
 
+/// Number of items by dialect and missing attribute.
 type MissingAttributeCounts = Vec<((String, String), u64)>;
 
 fn encode(
     signal: Signal,
     stamps: u64,
     counts: &BTreeMap<&'static str, u64>,
-    lacks: &BTreeMap<(&'static str, &'static str), u64>,
+    missing: &BTreeMap<(&'static str, &'static str), u64>,
 ) -> Vec<u8> {
     let counts: Vec<(&&str, &u64)> = counts.iter().collect();
-    let lacks: Vec<(&(&str, &str), &u64)> = lacks.iter().collect();
-    serde_json::to_vec(&(signal, stamps, counts, lacks)).unwrap_or_default()
+    let missing: Vec<(&(&str, &str), &u64)> = missing.iter().collect();
+    serde_json::to_vec(&(signal, stamps, counts, missing)).unwrap_or_default()
 }
 
 fn decode(body: &[u8]) -> Option<(Signal, u64, DialectCounts, MissingAttributeCounts)> {

@@ -12,12 +12,12 @@ use super::config::{NormalizeSettings, SemconvVersion};
 /// Older names that dashboards still read. They are never removed.
 const LEGACY_NAMES: [&str; 2] = ["gen_ai.system", "session.id"];
 /// The attribute for the type of a failure.
-const ERROR: &str = "error.type";
+const ERROR_TYPE: &str = "error.type";
 
 /// The names to write and the attributes to remove.
 pub(super) struct SemconvNames {
     semconv: SemconvVersion,
-    /// Per dialect: facts and the original keys to remove. Empty unless originals are removed.
+    /// By dialect: the original keys to remove, each with its fact. Empty unless originals are removed.
     original_keys: HashMap<&'static str, Vec<(FactKind, Box<str>)>>,
     drops_originals: bool,
 }
@@ -27,13 +27,13 @@ impl SemconvNames {
         let mut names =
             Self { semconv: settings.semconv, original_keys: HashMap::new(), drops_originals: settings.drop_originals };
         for dialect in vocabulary.dialects().filter(|_| settings.drop_originals) {
-            let mut list = Vec::new();
+            let mut dialect_keys = Vec::new();
             for fact in FactKind::ALL {
                 let keys = vocabulary.original_keys(dialect, fact).into_iter();
-                let keys = keys.filter(|key| !LEGACY_NAMES.contains(key) && !names.is_current_name(key));
-                list.extend(keys.map(|key| (fact, key.into())));
+                let keys = keys.filter(|key| !LEGACY_NAMES.contains(key) && !names.is_fact_name(key));
+                dialect_keys.extend(keys.map(|key| (fact, key.into())));
             }
-            names.original_keys.insert(dialect, list);
+            names.original_keys.insert(dialect, dialect_keys);
         }
         names
     }
@@ -65,62 +65,62 @@ impl SemconvNames {
 
     /// Returns true if `key` is a name of the configured version.
     pub(super) fn is_semconv_name(&self, key: &str) -> bool {
-        key == ERROR || self.is_current_name(key)
+        key == ERROR_TYPE || self.is_fact_name(key)
     }
 
-    fn is_current_name(&self, key: &str) -> bool {
+    fn is_fact_name(&self, key: &str) -> bool {
         FactKind::ALL.into_iter().any(|fact| self.name_of(fact) == Some(key))
     }
 
     /// Writes the missing attributes of one item.
     pub(super) fn write(&self, payload: &mut Payload, item: &ItemFacts, vaulted: &VaultedTexts) {
         let Some(dialect) = item.dialect else { return };
-        let mut out = AttributeWriter { names: self, payload, node: item.node, vaulted };
+        let mut writer = AttributeWriter { names: self, payload, node: item.node, vaulted };
         for (id, value) in &item.converted {
-            out.payload.replace_attribute(*id, value.clone());
+            writer.payload.replace_attribute(*id, value.clone());
         }
-        out.write_text(FactKind::Session, item.session.as_deref());
-        out.write_extracted(item);
+        writer.write_text(FactKind::Session, item.session.as_deref());
+        writer.write_extracted(item);
         if item.operation.is_some() || matches!(item.call, ItemRole::TurnEnd) {
-            out.write_text(FactKind::Operation, item.operation.as_deref());
+            writer.write_text(FactKind::Operation, item.operation.as_deref());
             let provider = item.provider.as_deref();
-            out.write_text(
+            writer.write_text(
                 FactKind::Provider,
                 if self.semconv == SemconvVersion::V36 { provider.map(legacy_provider) } else { provider },
             );
-            out.write_text(FactKind::RequestModel, item.request_model.as_deref());
-            out.write_text(FactKind::ResponseModel, item.response_model.as_deref());
-            out.write_text(FactKind::Tool, item.tool.as_deref());
-            out.write_text(FactKind::ToolCall, item.tool_call.as_deref());
+            writer.write_text(FactKind::RequestModel, item.request_model.as_deref());
+            writer.write_text(FactKind::ResponseModel, item.response_model.as_deref());
+            writer.write_text(FactKind::Tool, item.tool.as_deref());
+            writer.write_text(FactKind::ToolCall, item.tool_call.as_deref());
             if item.failed {
-                out.write_text_at(ERROR, item.error.as_deref());
+                writer.write_text_at(ERROR_TYPE, item.error.as_deref());
             }
         }
         if matches!(item.call, ItemRole::Model | ItemRole::ModelCopy) || item.billable {
-            out.write_text(FactKind::ResponseId, item.response_id.as_deref());
+            writer.write_text(FactKind::ResponseId, item.response_id.as_deref());
             if let (Some(finish), Some(key)) = (&item.finish, self.name_of(FactKind::Finish)) {
-                out.set_if_absent(key, OwnedValue::StrList(vec![finish.clone()]));
+                writer.set_if_absent(key, OwnedValue::StrList(vec![finish.clone()]));
             }
         }
         if item.call == ItemRole::Model || item.billable {
-            out.write_tokens(item);
+            writer.write_tokens(item);
         }
         for (fact, key) in self.original_keys.get(dialect).into_iter().flatten() {
-            let written = self.name_of(*fact).is_some_and(|name| payload.get(item.node, name).is_some());
-            if written {
+            let is_written = self.name_of(*fact).is_some_and(|name| payload.get(item.node, name).is_some());
+            if is_written {
                 payload.remove(item.node, key);
             }
         }
     }
 }
 
-/// The provider's name in 1.36.
-fn legacy_provider(today: &str) -> &str {
-    match today {
+/// A provider's name in version 1.36.
+fn legacy_provider(provider: &str) -> &str {
+    match provider {
         "azure.ai.openai" => "az.ai.openai",
         "azure.ai.inference" => "az.ai.inference",
         "x_ai" => "xai",
-        same => same,
+        unchanged => unchanged,
     }
 }
 
@@ -145,7 +145,7 @@ impl AttributeWriter<'_> {
         }
     }
 
-    /// Writes numbers and ids that were extracted from content.
+    /// Writes the numbers and ids that were extracted from content.
     fn write_extracted(&mut self, item: &ItemFacts) {
         for (key, value) in &item.extracted {
             match value {
@@ -161,11 +161,11 @@ impl AttributeWriter<'_> {
         let Ok(split) = split_tokens(item) else { return };
         let usage = &item.usage;
         let TokenSplit { reasoning, output, output_audio, .. } = split;
-        let read = split.cache_read.saturating_add(split.cache_read_audio);
-        let told = [
+        let cache_read = split.cache_read.saturating_add(split.cache_read_audio);
+        let counts = [
             (FactKind::Input, usage.input.is_some(), split.total_input()),
             (FactKind::Output, usage.output.is_some(), output.saturating_add(output_audio)),
-            (FactKind::CacheRead, usage.cache_read.is_some(), read),
+            (FactKind::CacheRead, usage.cache_read.is_some(), cache_read),
             (
                 FactKind::CacheWrite,
                 usage.cache_write.is_some() || split.total_cache_writes() > 0,
@@ -173,7 +173,7 @@ impl AttributeWriter<'_> {
             ),
             (FactKind::Reasoning, usage.reasoning.is_some(), reasoning),
         ];
-        for (fact, _, count) in told.into_iter().filter(|(_, told, _)| *told) {
+        for (fact, _, count) in counts.into_iter().filter(|(_, is_reported, _)| *is_reported) {
             let (Some(key), Ok(count)) = (self.names.name_of(fact), i64::try_from(count)) else { continue };
             // The attribute in the newest spelling already holds the count.
             let newest = "gen_ai.usage.cache_write.input_tokens";
@@ -185,7 +185,7 @@ impl AttributeWriter<'_> {
             }
             // If originals are removed, an existing count with a different meaning is corrected.
             if self.names.drops_originals
-                && self.payload.get(self.node, key).is_some_and(|there| there.as_count() != Some(count))
+                && self.payload.get(self.node, key).is_some_and(|existing| existing.as_count() != Some(count))
             {
                 self.payload.remove(self.node, key);
             }
@@ -195,16 +195,16 @@ impl AttributeWriter<'_> {
 
     /// Sets an attribute unless it already has a value of the right type.
     fn set_if_absent(&mut self, key: &str, value: OwnedValue) {
-        let fits = self.payload.get(self.node, key).is_some_and(|there| is_same_type(there, &value));
-        if !fits {
+        let is_present = self.payload.get(self.node, key).is_some_and(|existing| is_same_type(existing, &value));
+        if !is_present {
             self.payload.set(self.node, key, value);
         }
     }
 }
 
-fn is_same_type(there: Value<'_>, value: &OwnedValue) -> bool {
+fn is_same_type(existing: Value<'_>, value: &OwnedValue) -> bool {
     matches!(
-        (there, value),
+        (existing, value),
         (Value::Str(_), OwnedValue::Str(_))
             | (Value::Int(_), OwnedValue::Int(_))
             | (Value::Double(_), OwnedValue::Double(_))

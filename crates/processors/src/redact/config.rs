@@ -178,7 +178,7 @@ pub const DEFAULT_MAX_SCAN: usize = 8 << 20;
 /// Default maximum size of an error text, bytes.
 pub const DEFAULT_MAX_ERROR_TEXT: usize = 8 << 10;
 /// Smallest allowed size limit: the truncation mark must fit.
-const MIN_CAP: u64 = 256;
+const MIN_SIZE_LIMIT: u64 = 256;
 
 impl RedactConfig {
     /// Compiles the rules and checks the sizes.
@@ -191,12 +191,12 @@ impl RedactConfig {
         for (index, name) in self.rules.iter().enumerate() {
             let Some((_, text)) = BUILTIN.iter().find(|(builtin, _)| builtin == name) else {
                 let known: Vec<&str> = BUILTIN.iter().map(|(name, _)| *name).collect();
-                let what = format!("unknown rule set; the rule sets are: {}", known.join(", "));
-                problems.push(FieldProblem::new(format!("rules[{index}]"), what));
+                let text = format!("unknown rule set; the rule sets are: {}", known.join(", "));
+                problems.push(FieldProblem::new(format!("rules[{index}]"), text));
                 continue;
             };
             match load::parse_data::<Vec<RuleData>>(name, text) {
-                Ok(more) => rules.extend(more),
+                Ok(set) => rules.extend(set),
                 Err(problem) => problems.push(FieldProblem::new(format!("rules[{index}]"), problem.to_string())),
             }
         }
@@ -209,19 +209,19 @@ impl RedactConfig {
             problems.push(FieldProblem::new("max_depth", format!("must be at most {}", SearchOptions::MAX_DEPTH)));
         }
         for (path, size) in sizes {
-            if size.0 < MIN_CAP {
-                problems.push(FieldProblem::new(path, format!("must be at least {MIN_CAP} bytes")));
+            if size.0 < MIN_SIZE_LIMIT {
+                problems.push(FieldProblem::new(path, format!("must be at least {MIN_SIZE_LIMIT} bytes")));
             }
         }
-        let mut recogniser = self.recogniser(&mut problems);
+        let mut recogniser = self.recogniser_settings(&mut problems);
         rules.extend(recogniser.iter().flat_map(recogniser::Settings::rule_data));
-        self.check_names(&mut problems);
-        let custom = self.with_options(&mut rules, &mut problems);
+        self.check_custom_names(&mut problems);
+        let custom = self.apply_options(&mut rules, &mut problems);
         let detector = Detector::new(&rules, &custom).map_err(|errors| {
             problems.extend(errors.into_iter().map(|error| {
                 let index = self.custom.iter().position(|custom| custom.name == error.rule);
-                let option = || self.options.contains_key(&error.rule).then(|| format!("options.{}", error.rule));
-                let path = index.map(|index| format!("custom[{index}]")).or_else(option);
+                let option_path = || self.options.contains_key(&error.rule).then(|| format!("options.{}", error.rule));
+                let path = index.map(|index| format!("custom[{index}]")).or_else(option_path);
                 let path = path.map(|path| match error.kind.field() {
                     "" => path,
                     field => format!("{path}.{field}"),
@@ -244,7 +244,7 @@ impl RedactConfig {
                     forms: detector.rule_names().map(form).collect(),
                     mode: self.mode,
                     content: self.content,
-                    detector: Arc::new(detector.with_options(self.choices())),
+                    detector: Arc::new(detector.with_options(self.search_options())),
                     max_value: bytes(self.max_value_bytes),
                     max_error_text: bytes(self.error_text_bytes),
                     max_scan: bytes(self.max_scan_bytes),
@@ -256,11 +256,11 @@ impl RedactConfig {
         }
     }
 
-    fn recogniser(&self, problems: &mut Vec<FieldProblem>) -> Option<recogniser::Settings> {
-        self.recogniser.as_ref()?.settings().map_err(|more| problems.extend(more)).ok()
+    fn recogniser_settings(&self, problems: &mut Vec<FieldProblem>) -> Option<recogniser::Settings> {
+        self.recogniser.as_ref()?.settings().map_err(|errors| problems.extend(errors)).ok()
     }
 
-    fn choices(&self) -> SearchOptions {
+    fn search_options(&self) -> SearchOptions {
         SearchOptions {
             depth: self.max_depth,
             private_addresses: self.private_addresses == PrivateAddressPolicy::Redact,
@@ -269,37 +269,36 @@ impl RedactConfig {
         }
     }
 
-    /// Reports custom rules of one name: findings, metrics and `options` could not tell them apart. The placeholder of
-    /// a built-in rule is allowed, so that a custom rule can add to what `[ACCOUNT_ID]` stands for.
-    fn check_names(&self, problems: &mut Vec<FieldProblem>) {
+    /// Reports custom rules that share a name, because findings, metrics and `options` could not tell them apart. The
+    /// name of a built-in rule's placeholder is allowed, so that a custom rule can add findings to `[ACCOUNT_ID]`.
+    fn check_custom_names(&self, problems: &mut Vec<FieldProblem>) {
         for (index, custom) in self.custom.iter().enumerate() {
             if self.custom.iter().take(index).any(|other| has_name(other, &custom.name)) {
-                let what = "is the name of another custom rule: choose a different one";
-                problems.push(FieldProblem::new(format!("custom[{index}].name"), what));
+                let text = "is the name of another custom rule: choose a different one";
+                problems.push(FieldProblem::new(format!("custom[{index}].name"), text));
             }
         }
     }
 
     /// Applies the options to the built-in rules and returns the custom rules with their options applied.
-    fn with_options(&self, rules: &mut [RuleData], problems: &mut Vec<FieldProblem>) -> Vec<CustomRule> {
+    fn apply_options(&self, rules: &mut [RuleData], problems: &mut Vec<FieldProblem>) -> Vec<CustomRule> {
         let mut custom = self.custom.clone();
         for (name, options) in &self.options {
-            let on = options.on;
-            match (rules.iter_mut().find(|rule| rule.name == *name), custom.iter().position(|own| has_name(own, name)))
-            {
+            let builtin = rules.iter_mut().find(|rule| rule.name == *name);
+            match (builtin, custom.iter().position(|rule| has_name(rule, name))) {
                 (Some(rule), _) => {
-                    rule.on = on.unwrap_or(rule.on);
+                    rule.on = options.on.unwrap_or(rule.on);
                     rule.allow.extend(options.allow.iter().cloned());
                 }
-                (None, Some(at)) if on == Some(false) => drop(custom.remove(at)),
-                (None, Some(at)) => {
-                    custom.get_mut(at).into_iter().for_each(|own| own.allow.extend(options.allow.iter().cloned()));
+                (None, Some(index)) if options.on == Some(false) => drop(custom.remove(index)),
+                (None, Some(index)) => {
+                    custom.get_mut(index).into_iter().for_each(|rule| rule.allow.extend(options.allow.iter().cloned()));
                 }
                 (None, None) => {
                     let known = rules.iter().map(|rule| rule.name.as_str());
-                    let near =
-                        find_nearest(name, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-                    problems.push(FieldProblem::new(format!("options.{name}"), format!("unknown rule{near}")));
+                    let hint = find_nearest(name, known)
+                        .map_or(String::new(), |nearest| format!("; did you mean `{nearest}`?"));
+                    problems.push(FieldProblem::new(format!("options.{name}"), format!("unknown rule{hint}")));
                 }
             }
         }

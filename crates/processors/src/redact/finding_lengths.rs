@@ -1,7 +1,7 @@
 //! Records on an item what was found on it and how long the findings were (`record_lengths`), for judging rules after
 //! the text is gone.
 //!
-//! Only rule types and numbers are recorded, at most [`MOST`] findings a node. Data points are excluded, because a new
+//! Only rule types and numbers are recorded, at most [`MAX_FINDINGS`] per node. Data points are excluded, because a new
 //! attribute would make a new series, and so are resources and scopes, which identify series and services. If the vault
 //! recorded a shape (`processors/vault/shape`), that stays and the lengths go into a separate attribute.
 
@@ -12,7 +12,7 @@ use redaction::{Detector, RedactionHit};
 
 /// Maximum number of findings recorded on one node.
 const MAX_FINDINGS: usize = 64;
-/// The attribute, and the one to use if the vault already set the first.
+/// The attribute for the lengths, and the one to use if the vault already set the first.
 const SHAPE_ATTRIBUTE: &str = "tollgate.content.shape";
 const REDACTION_SHAPE_ATTRIBUTE: &str = "tollgate.redaction.shape";
 
@@ -33,22 +33,21 @@ impl FindingLengths {
 
     /// Writes the findings onto their nodes.
     pub(super) fn write(mut self, payload: &mut Payload, detector: &Detector) {
-        let told =
+        let is_recorded =
             |kind: NodeKind| matches!(kind, NodeKind::Span | NodeKind::LogRecord | NodeKind::Event | NodeKind::Link);
-        self.0.retain(|(node, ..)| told(payload.kind(*node)));
+        self.0.retain(|(node, ..)| is_recorded(payload.kind(*node)));
         self.0.sort_by_key(|(node, ..)| *node);
-        let found = std::mem::take(&mut self.0);
-        for of_node in found.chunk_by(|(a, ..), (b, ..)| a == b) {
-            let Some((node, ..)) = of_node.first() else { continue };
+        for findings in self.0.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let Some((node, ..)) = findings.first() else { continue };
             let mut text = String::from("{\"redacted\":[");
-            for (index, (_, rule, bytes)) in of_node.iter().take(MAX_FINDINGS).enumerate() {
+            for (index, (_, rule, bytes)) in findings.iter().take(MAX_FINDINGS).enumerate() {
                 let comma = if index > 0 { "," } else { "" };
                 // Writing to a String cannot fail.
                 let _ = write!(text, "{comma}{{\"type\":\"{}\",\"bytes\":{bytes}}}", detector.placeholder_name(*rule));
             }
             text.push(']');
-            if of_node.len() > MAX_FINDINGS {
-                let _ = write!(text, ",\"more\":{}", of_node.len() - MAX_FINDINGS);
+            if findings.len() > MAX_FINDINGS {
+                let _ = write!(text, ",\"more\":{}", findings.len() - MAX_FINDINGS);
             }
             text.push('}');
             let key =

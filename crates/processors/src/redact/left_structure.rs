@@ -1,12 +1,12 @@
-//! Redacts content that the vault step left in place (`leave: redacted`) and that is structure, in text or in maps,
-//! leaf by leaf. Applying the rules to raw JSON would break it, and a cap would cut it in the middle.
+//! Redacts structured content (JSON or Python in text, or maps) that the vault step left in place (`leave: redacted`),
+//! leaf by leaf, because rules applied to raw JSON would break it, and a cap would cut it in the middle.
 //!
-//! Structure stays structure of the same kind and fits the cap; numbers and keys are checked too. Unstructured text is
-//! redacted like any other text (`mod`).
+//! Structure stays structure of the same kind and fits the cap; numbers and keys are checked too. Content that is not
+//! structure is redacted like any other text (`mod`).
 
 use std::collections::HashSet;
 
-use genai::structured_text::{StructureLeaf, StructureVisitor as Walk, WalkOutcome, may_be_structure, rewrite};
+use genai::structured_text::{StructureLeaf, StructureVisitor, WalkOutcome, may_be_structure, rewrite};
 use genai::{ContentLocation, EmbeddedContentEdit, cached_facts};
 use otlp::{AttrId, NodeId, OwnedValue, Payload, Signal, Value};
 use pipeline::{Batch, ContentState};
@@ -19,7 +19,7 @@ use super::{PlaceContext, RedactProcessor, WorkerBuffers};
 pub(super) type RedactedPlaces = HashSet<(NodeId, Option<AttrId>)>;
 
 /// Minimum number of digits for a number to be checked by the rules.
-const MIN_DIGITS: usize = 6;
+const MIN_CHECKED_DIGITS: usize = 6;
 /// Maximum leaf sizes, in bytes, tried in order until the structure fits its cap.
 const LEAF_CAPS: [usize; 5] = [8 << 10, 1 << 10, 256, 64, 16];
 /// Replacement for structure with too many leaves for its cap.
@@ -30,13 +30,13 @@ impl RedactProcessor {
     pub(super) fn redact_left_structure(
         &self,
         batch: &mut Batch,
-        visit: &PlaceContext<'_>,
+        context: &PlaceContext<'_>,
         worker: &mut WorkerBuffers,
     ) -> RedactedPlaces {
-        let mut done = RedactedPlaces::new();
-        // Unless a previous step decided to leave it, nested content is removed as a map entry.
-        if visit.signal == Signal::Metrics || batch.clearance.content != ContentState::Stripped {
-            return done;
+        let mut redacted = RedactedPlaces::new();
+        // Only a vault step leaves content in place. Without one, `redact_map_entry` decides about nested content.
+        if context.signal == Signal::Metrics || batch.clearance.content != ContentState::Stripped {
+            return redacted;
         }
         let facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
         let mut places: Vec<(NodeId, Option<AttrId>)> = Vec::new();
@@ -46,34 +46,34 @@ impl RedactProcessor {
                 ContentLocation::Body => Some((place.node, None)),
                 ContentLocation::Status | ContentLocation::Name | ContentLocation::Embedded(_) => None,
             }));
-            let edits = item.embedded.iter().flat_map(|inside| &inside.edits);
+            let edits = item.embedded.iter().flat_map(|embedded| &embedded.edits);
             let edits = edits.filter(|edit| is_still_present(&batch.payload, edit));
             places.extend(edits.map(|edit| (edit.node, edit.attribute)));
         }
         for (node, attribute) in places {
-            let lengths = self.settings.record_lengths.then_some(node);
-            let visit = &PlaceContext { node: lengths, learn_for: Some(node), ..*visit };
-            let Some(new) = self.redact_place_structure(&batch.payload, node, attribute, visit, worker) else {
+            let recorded_node = self.settings.record_lengths.then_some(node);
+            let context = &PlaceContext { node: recorded_node, learn_for: Some(node), ..*context };
+            let Some(replacement) = self.redact_place_structure(&batch.payload, node, attribute, context, worker)
+            else {
                 continue;
             };
-            match (new, attribute) {
-                (Some(new), Some(id)) => batch.payload.replace_attribute(id, new),
-                (Some(new), None) => batch.payload.set_body(node, new),
+            match (replacement, attribute) {
+                (Some(value), Some(id)) => batch.payload.replace_attribute(id, value),
+                (Some(value), None) => batch.payload.set_body(node, value),
                 (None, _) => {}
             }
-            done.insert((node, attribute));
+            redacted.insert((node, attribute));
         }
-        done
+        redacted
     }
 
-    /// The new value of a place with structure. Outer `None`: the place has no structure; inner `None`: nothing
-    /// changes.
+    /// The new value of a place with structure. `None`: the place has no structure; `Some(None)`: nothing changes.
     fn redact_place_structure(
         &self,
         payload: &Payload,
         node: NodeId,
         attribute: Option<AttrId>,
-        visit: &PlaceContext<'_>,
+        context: &PlaceContext<'_>,
         worker: &mut WorkerBuffers,
     ) -> Option<Option<OwnedValue>> {
         let value = match attribute {
@@ -83,51 +83,50 @@ impl RedactProcessor {
         };
         Some(match value {
             Value::Str(text) if may_be_structure(text) => {
-                self.redact_structured_text(text, visit, worker)?.map(OwnedValue::Str)
+                self.redact_structured_text(text, context, worker)?.map(OwnedValue::Str)
             }
             Value::Map(_) | Value::List(_) => {
                 let mut json = String::new();
                 value.write_json(&mut json);
-                match self.redact_structured_text(&json, visit, worker)? {
+                match self.redact_structured_text(&json, context, worker)? {
                     None => None,
-                    Some(new) => Some(OwnedValue::from_json(&serde_json::from_str(&new).ok()?)),
+                    Some(redacted) => Some(OwnedValue::from_json(&serde_json::from_str(&redacted).ok()?)),
                 }
             }
             _ => return None,
         })
     }
 
-    /// Redacts structure in text. Outer `None`: the text is not structure; inner `None`: nothing changes.
+    /// Redacts structure in text. `None`: the text is not structure; `Some(None)`: nothing changes.
     fn redact_structured_text(
         &self,
         text: &str,
-        visit: &PlaceContext<'_>,
+        context: &PlaceContext<'_>,
         worker: &mut WorkerBuffers,
     ) -> Option<Option<String>> {
-        let changed = match rewrite(text, &mut LeafRedactor { redact: self, visit, worker }) {
+        let changed = match rewrite(text, &mut LeafRedactor { processor: self, context, worker }) {
             WalkOutcome::Unchanged => None,
-            WalkOutcome::Changed(new) => Some(new),
+            WalkOutcome::Changed(redacted) => Some(redacted),
             WalkOutcome::NotStructure | WalkOutcome::TooDeep => return None,
         };
-        let whole = changed.as_deref().unwrap_or(text);
-        Some(self.fit_structure(visit, whole).or(changed))
+        Some(self.fit_structure(context, changed.as_deref().unwrap_or(text)).or(changed))
     }
 
-    /// Cuts structure to the cap if it is longer.
-    pub(super) fn fit_structure(&self, visit: &PlaceContext<'_>, whole: &str) -> Option<String> {
-        if whole.len() <= self.settings.max_value {
+    /// Cuts structure to the cap. `None` if it fits.
+    pub(super) fn fit_structure(&self, context: &PlaceContext<'_>, text: &str) -> Option<String> {
+        if text.len() <= self.settings.max_value {
             return None;
         }
-        self.counters.cut.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
-        let fits = LEAF_CAPS.iter().find_map(|longest| match rewrite(whole, &mut LeafCutter(*longest)) {
-            WalkOutcome::Changed(new) if new.len() <= self.settings.max_value => Some(new),
+        self.counters.cut.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
+        let fitted = LEAF_CAPS.iter().find_map(|leaf_cap| match rewrite(text, &mut LeafCutter(*leaf_cap)) {
+            WalkOutcome::Changed(cut) if cut.len() <= self.settings.max_value => Some(cut),
             _ => None,
         });
-        Some(fits.unwrap_or_else(|| TRUNCATED_STRUCTURE.to_owned()))
+        Some(fitted.unwrap_or_else(|| TRUNCATED_STRUCTURE.to_owned()))
     }
 }
 
-/// Returns true if the listed parts of a value are still in it.
+/// Returns true if the value still holds a part that is listed as content.
 fn is_still_present(payload: &Payload, edit: &EmbeddedContentEdit) -> bool {
     let value = match edit.attribute {
         Some(id) => payload.attribute(id).map(|attribute| attribute.value),
@@ -146,55 +145,55 @@ fn holds_listed_part(value: Value<'_>, edit: &EmbeddedContentEdit) -> bool {
 }
 
 struct LeafRedactor<'a, 'b> {
-    redact: &'a RedactProcessor,
-    visit: &'a PlaceContext<'b>,
+    processor: &'a RedactProcessor,
+    context: &'a PlaceContext<'b>,
     worker: &'a mut WorkerBuffers,
 }
 
 impl LeafRedactor<'_, '_> {
     fn treatment(&mut self, key: &str) -> Treatment {
-        self.worker.treatment(&self.redact.vocabulary, self.visit.signal, key)
+        self.worker.treatment(&self.processor.vocabulary, self.context.signal, key)
     }
 
     /// Applies the rules to a value of this key.
     fn apply_rules(&mut self, key: &str, text: &str) -> Option<String> {
         let treatment = self.treatment(key);
-        self.redact.apply_rules(self.visit, (treatment, key), text, self.worker)
+        self.processor.apply_rules(self.context, (treatment, key), text, self.worker)
     }
 }
 
-impl Walk for LeafRedactor<'_, '_> {
+impl StructureVisitor for LeafRedactor<'_, '_> {
     fn is_listed(&mut self, key: &str) -> bool {
         self.treatment(key) == Treatment::Drop
     }
 
     fn removes_entry(&mut self, _: &str, _: &StructureLeaf<'_>, _: &str) -> bool {
-        self.redact.counters.dropped.get(&self.visit.signal).into_iter().for_each(|counter| counter.increment(1));
+        self.processor.counters.dropped.get(&self.context.signal).into_iter().for_each(|counter| counter.increment(1));
         true
     }
 
     fn replace_key(&mut self, key: &str) -> Option<String> {
-        self.redact.apply_rules(self.visit, (Treatment::Scan, ""), key, self.worker)
+        self.processor.apply_rules(self.context, (Treatment::Scan, ""), key, self.worker)
     }
 
     fn replace_text(&mut self, key: &str, text: &str) -> Option<String> {
-        let ruled = self.apply_rules(key, text);
-        cap_text(ruled.as_deref().unwrap_or(text), self.redact.settings.max_value).or(ruled)
+        let redacted = self.apply_rules(key, text);
+        cap_text(redacted.as_deref().unwrap_or(text), self.processor.settings.max_value).or(redacted)
     }
 
     fn replace_word(&mut self, key: &str, word: &str) -> Option<String> {
-        let number = word.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+        let is_number = word.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
         let digits = word.bytes().filter(u8::is_ascii_digit).count();
-        let plain =
-            (number && digits < MIN_DIGITS) || matches!(word, "true" | "false" | "null" | "True" | "False" | "None");
-        if plain { None } else { self.apply_rules(key, word) }
+        let is_harmless = (is_number && digits < MIN_CHECKED_DIGITS)
+            || matches!(word, "true" | "false" | "null" | "True" | "False" | "None");
+        if is_harmless { None } else { self.apply_rules(key, word) }
     }
 }
 
 /// Cuts each leaf to this size.
 struct LeafCutter(usize);
 
-impl Walk for LeafCutter {
+impl StructureVisitor for LeafCutter {
     fn replace_text(&mut self, _: &str, text: &str) -> Option<String> {
         cap_text(text, self.0)
     }

@@ -1,10 +1,10 @@
 //! The `redact` processor: visits every text in a batch and puts placeholders where the redaction rules match, because
 //! forwarded telemetry may be read by on-call engineers who should not see customer data.
 //!
-//! Every text place is visited (tested by the completeness test of `otlp`). Credentials are dropped, ids become keyed
-//! pseudonyms, private numbers become placeholders and other numbers stay; bytes that are not text are removed, except
-//! ids. Only this step raises the text clearance. Rules and matching are in the crate `redaction`; content is handled
-//! in `processors/vault`.
+//! Every text place is visited (tested by the completeness test of `otlp`). Credentials are dropped, private ids become
+//! keyed pseudonyms, private numbers become placeholders and other numbers stay; bytes that are not text are replaced,
+//! except ids. Only this step raises the text clearance. Rules and matching are in the crate `redaction`; content is
+//! handled in `processors/vault`.
 
 mod config;
 mod fields;
@@ -39,7 +39,7 @@ use policy::{Treatment, cap_error_text, cap_text, hide_home_user, is_opaque, tre
 use recogniser::RecogniserAnswers;
 use recogniser_texts::{ConfiguredRecogniser, RecogniserMode, RecogniserResult};
 use redaction::{RedactionHit, RuleClass, SearchScratch, is_id_bytes, replace_hits};
-use slug::SLUG;
+use slug::SLUG_ATTRIBUTE;
 use telemetry::{Counter, Meter, names};
 
 /// The `redact` processor.
@@ -58,10 +58,9 @@ pub struct RedactProcessor {
 #[derive(Default)]
 struct WorkerBuffers {
     scratch: SearchScratch,
-    /// Cached treatment of each key, and whether it is listed as content. Cleared when full, so that made-up keys do
-    /// not use memory for long.
-    treatments: HashMap<Box<str>, (Treatment, bool)>,
-    /// The signal that the cached treatments apply to.
+    /// Cached by key. Cleared when full, so that made-up keys do not use memory for long.
+    key_rules: HashMap<Box<str>, KeyRule>,
+    /// The signal that `key_rules` apply to.
     signal: Option<Signal>,
     /// Redacted forms of this batch's ids, which occur on every item.
     redacted_ids: RedactedIds,
@@ -71,29 +70,40 @@ struct WorkerBuffers {
     learned: repeated_values::LearnedByNode,
 }
 
-/// Ids with their redacted forms (`None`: unchanged): ids that are not private, private ids.
-type RedactedIds = [HashMap<Box<str>, Option<Box<str>>>; 2];
+/// Ids with their redacted forms (`None`: unchanged), by whether a rule or policy makes the id private.
+#[derive(Default)]
+struct RedactedIds {
+    private: HashMap<Box<str>, Option<Box<str>>>,
+    public: HashMap<Box<str>, Option<Box<str>>>,
+}
+
+/// How values under a key are handled.
+#[derive(Clone, Copy)]
+struct KeyRule {
+    treatment: Treatment,
+    is_content: bool,
+}
 
 /// Maximum number of cached keys.
-const MAX_TREATMENTS: usize = 4096;
+const MAX_KEY_RULES: usize = 4096;
 
 impl WorkerBuffers {
     fn treatment(&mut self, vocabulary: &Vocabulary, signal: Signal, key: &str) -> Treatment {
-        self.known_treatment(vocabulary, signal, key).0
+        self.key_rule(vocabulary, signal, key).treatment
     }
 
-    /// The treatment of a key, and whether it is listed as content.
-    fn known_treatment(&mut self, vocabulary: &Vocabulary, signal: Signal, key: &str) -> (Treatment, bool) {
-        if self.signal != Some(signal) || self.treatments.len() >= MAX_TREATMENTS {
-            self.treatments.clear();
+    fn key_rule(&mut self, vocabulary: &Vocabulary, signal: Signal, key: &str) -> KeyRule {
+        if self.signal != Some(signal) || self.key_rules.len() >= MAX_KEY_RULES {
+            self.key_rules.clear();
             self.signal = Some(signal);
         }
-        if let Some(known) = self.treatments.get(key) {
-            return *known;
+        if let Some(rule) = self.key_rules.get(key) {
+            return *rule;
         }
-        let known = (treatment_for_key(vocabulary, signal, key), vocabulary.content_part(key).is_some());
-        self.treatments.insert(key.into(), known);
-        known
+        let treatment = treatment_for_key(vocabulary, signal, key);
+        let rule = KeyRule { treatment, is_content: vocabulary.content_part(key).is_some() };
+        self.key_rules.insert(key.into(), rule);
+        rule
     }
 }
 
@@ -112,8 +122,8 @@ struct RedactCounters {
 
 impl RedactCounters {
     fn new(id: &str, settings: &RedactSettings, meter: &Meter) -> Self {
-        let by_signal = |def| {
-            let counter = |signal: Signal| (signal, meter.counter(def, &[("signal", signal.as_str())]));
+        let by_signal = |metric| {
+            let counter = |signal: Signal| (signal, meter.counter(metric, &[("signal", signal.as_str())]));
             Signal::ALL.into_iter().map(counter).collect()
         };
         let by_rule = |signal: Signal| {
@@ -121,14 +131,14 @@ impl RedactCounters {
                 |rule: &Arc<str>| meter.counter(&names::REDACTIONS, &[("rule", &**rule), ("signal", signal.as_str())]);
             (signal, settings.detector.rule_names().map(counter).collect())
         };
-        let places = Signal::ALL.into_iter().flat_map(|signal| PLACES.map(|place| (signal, place)));
+        let signal_places = Signal::ALL.into_iter().flat_map(|signal| PLACES.map(|place| (signal, place)));
         let by_place = |(signal, place): (Signal, &'static str)| {
             let labels = [("signal", signal.as_str()), ("place", place)];
             ((signal, place), meter.counter(&names::REDACTIONS_BY_PLACE, &labels))
         };
         Self {
             redactions: Signal::ALL.into_iter().map(by_rule).collect(),
-            places: places.map(by_place).collect(),
+            places: signal_places.map(by_place).collect(),
             dropped: by_signal(&names::REDACT_DROPPED_ATTRIBUTES),
             cut: by_signal(&names::REDACT_CUT_VALUES),
             unscanned: by_signal(&names::REDACT_UNSCANNED_VALUES),
@@ -154,21 +164,21 @@ fn place_label(kind: TextPlaceKind) -> &'static str {
     }
 }
 
-/// The settings that apply to all texts of one place.
+/// The parameters of a redaction that are the same for all texts of one place.
 struct PlaceContext<'a> {
     account: &'a str,
     /// The node that holds the text, if the lengths of findings are recorded on it.
     node: Option<NodeId>,
-    /// The node that holds the text, if values learned from the text are kept for its item.
+    /// The node that holds the text, if values found in it are also removed from the item's other texts.
     learn_for: Option<NodeId>,
     signal: Signal,
     /// One of [`PLACES`].
     place: &'static str,
-    /// Placeholders carry a pseudonym.
+    /// Whether placeholders carry a pseudonym.
     with_pseudonym: bool,
-    /// Texts that repeat content.
+    /// Replacements for texts that repeat content.
     echoes: Option<&'a EchoReplacements>,
-    /// Results of the external recogniser.
+    /// How the external recogniser is used.
     recogniser_mode: RecogniserMode<'a>,
 }
 
@@ -192,18 +202,18 @@ impl RedactProcessor {
     /// Removes credentials on every signal, and content keys on metrics, which have no vault step.
     fn drop_attributes(&self, batch: &mut Batch, worker: &mut WorkerBuffers) {
         let signal = batch.payload.signal();
-        let mut doomed: Vec<AttrId> = Vec::new();
+        let mut dropped: Vec<AttrId> = Vec::new();
         for node in batch.payload.nodes() {
             for attribute in batch.payload.attributes(node) {
                 if worker.treatment(&self.vocabulary, signal, attribute.key) == Treatment::Drop {
-                    doomed.push(attribute.id);
+                    dropped.push(attribute.id);
                 }
             }
         }
         if let Some(counter) = self.counters.dropped.get(&signal) {
-            counter.increment(doomed.len() as u64);
+            counter.increment(dropped.len() as u64);
         }
-        for id in doomed {
+        for id in dropped {
             batch.payload.remove_attribute(id);
         }
     }
@@ -211,105 +221,108 @@ impl RedactProcessor {
     fn redact_texts(
         &self,
         batch: &mut Batch,
-        points: &HashSet<NodeId>,
-        asked: RecogniserMode<'_>,
+        data_points: &HashSet<NodeId>,
+        recogniser_mode: RecogniserMode<'_>,
         worker: &mut WorkerBuffers,
     ) {
         let signal = batch.payload.signal();
         let account = Arc::clone(&batch.origin.account);
         let echoes = echoes_of(batch);
-        let place = place_label(TextPlaceKind::Value);
-        let content = PlaceContext {
+        let value_context = PlaceContext {
             account: &account,
             node: None,
             learn_for: None,
             signal,
-            place,
+            place: place_label(TextPlaceKind::Value),
             with_pseudonym: false,
             echoes: None,
-            recogniser_mode: asked,
+            recogniser_mode,
         };
-        let done = self.redact_left_structure(batch, &content, worker);
+        let redacted_places = self.redact_left_structure(batch, &value_context, worker);
         batch.payload.edit_text(|place, text| {
-            if !done.is_empty() && place.kind != TextPlaceKind::Key && is_inside_redacted(&done, place) {
+            if place.kind != TextPlaceKind::Key && is_inside_redacted(&redacted_places, place) {
                 return TextEdit::Keep;
             }
-            let visit = PlaceContext {
+            let context = PlaceContext {
                 account: &account,
                 node: self.settings.record_lengths.then_some(place.node),
                 signal,
                 place: place_label(place.kind),
                 learn_for: Some(place.node),
-                with_pseudonym: points.contains(&place.node),
+                with_pseudonym: data_points.contains(&place.node),
                 echoes: echoes.as_deref(),
-                recogniser_mode: asked.for_place(place.kind),
+                recogniser_mode: recogniser_mode.for_place(place.kind),
             };
             match place.kind {
                 TextPlaceKind::Entry { number } => {
-                    return self.redact_map_entry(&visit, place.path_key, number, worker);
+                    return self.redact_map_entry(&context, place.path_key, number, worker);
                 }
-                TextPlaceKind::Binary => return self.redact_bytes(&visit, place),
+                TextPlaceKind::Binary => return self.redact_bytes(&context, place),
                 _ => {}
             }
-            match self.redact_text(&visit, place, text, worker) {
+            match self.redact_text(&context, place, text, worker) {
                 Some(replacement) => TextEdit::Replace(replacement),
                 None => TextEdit::Keep,
             }
         });
-        self.redact_repeated_values(batch, &content, &done, worker);
+        self.redact_repeated_values(batch, &value_context, &redacted_places, worker);
     }
 
-    /// Decides about a map entry, which is not an attribute of its own. Credentials and content are removed here
-    /// whether they are text, numbers or bytes.
+    /// Decides about an entry of a map. Credentials are removed whatever their type, content unless it is a number or a
+    /// boolean.
     fn redact_map_entry(
         &self,
-        visit: &PlaceContext<'_>,
+        context: &PlaceContext<'_>,
         key: &str,
-        number: bool,
+        is_number: bool,
         worker: &mut WorkerBuffers,
     ) -> TextEdit {
-        let (treatment, content) = worker.known_treatment(&self.vocabulary, visit.signal, key);
-        // Listed content belongs in the vault, but below another key the vault step did not take it.
-        let content = content && self.settings.content == ContentPolicy::Vault;
-        if treatment == Treatment::Drop || (content && !number) {
-            self.counters.dropped.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+        let KeyRule { treatment, is_content } = worker.key_rule(&self.vocabulary, context.signal, key);
+        // Content that is still here was not taken by the vault step.
+        let is_content = is_content && self.settings.content == ContentPolicy::Vault;
+        if treatment == Treatment::Drop || (is_content && !is_number) {
+            self.counters.dropped.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
             return TextEdit::Remove;
         }
         TextEdit::Keep
     }
 
-    /// Removes bytes that the rules cannot search, unless they are an id.
-    fn redact_bytes(&self, visit: &PlaceContext<'_>, place: &TextPlace<'_>) -> TextEdit {
+    /// Replaces bytes that the rules cannot search, unless they are an id.
+    fn redact_bytes(&self, context: &PlaceContext<'_>, place: &TextPlace<'_>) -> TextEdit {
         if is_id_bytes(place.bytes) {
             return TextEdit::Keep;
         }
-        self.counters.unscanned.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+        self.counters.unscanned.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
         TextEdit::Replace(UNSCANNED.to_owned())
     }
 
     /// The replacement for `text`, if it changes.
     fn redact_text(
         &self,
-        visit: &PlaceContext<'_>,
+        context: &PlaceContext<'_>,
         place: &TextPlace<'_>,
         text: &str,
         worker: &mut WorkerBuffers,
     ) -> Option<String> {
-        let (treatment, key) = self.treatment_and_key(visit.signal, place, worker);
-        let attribute = matches!(place.kind, TextPlaceKind::Value | TextPlaceKind::BytesValue);
+        let (treatment, key) = self.treatment_and_key(context.signal, place, worker);
+        let is_attribute = matches!(place.kind, TextPlaceKind::Value | TextPlaceKind::BytesValue);
         // The same text may be a quotation in an error, but legitimate in a statement under its own key.
-        let echo = visit.echoes.and_then(|echoes| echoes.replacement_for(text));
-        let echo = echo.filter(|_| !attribute || self.vocabulary.may_repeat_content(place.key));
+        let echo = context.echoes.and_then(|echoes| echoes.replacement_for(text));
+        let echo = echo.filter(|_| !is_attribute || self.vocabulary.may_repeat_content(place.key));
         if echo.is_some() {
-            self.counters.echoes.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+            self.counters.echoes.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
         }
-        let text_now = echo.unwrap_or(text);
-        let body = attribute || place.kind == TextPlaceKind::Body;
-        let people =
-            if body && treatment == Treatment::Scan { self.redact_person_ids(visit, text_now, worker) } else { None };
-        let changed = self.apply_rules(visit, (treatment, key), people.as_deref().unwrap_or(text_now), worker);
-        let changed = changed.or(people).or_else(|| echo.map(str::to_owned));
-        self.cut_value(visit, place.kind, treatment, changed.as_deref().unwrap_or(text)).or(changed)
+        let searched = echo.unwrap_or(text);
+        let is_value = is_attribute || place.kind == TextPlaceKind::Body;
+        let with_pseudonyms = if is_value && treatment == Treatment::Scan {
+            self.redact_person_ids(context, searched, worker)
+        } else {
+            None
+        };
+        let changed =
+            self.apply_rules(context, (treatment, key), with_pseudonyms.as_deref().unwrap_or(searched), worker);
+        let changed = changed.or(with_pseudonyms).or_else(|| echo.map(str::to_owned));
+        self.cut_value(context, place.kind, treatment, changed.as_deref().unwrap_or(text)).or(changed)
     }
 
     /// The treatment of a place's text, and its key ("" = none).
@@ -328,72 +341,74 @@ impl RedactProcessor {
         }
     }
 
-    /// Cuts a value or status to its cap if it is longer.
+    /// Cuts a value, body or status message to its cap. `None` if it fits.
     fn cut_value(
         &self,
-        visit: &PlaceContext<'_>,
+        context: &PlaceContext<'_>,
         kind: TextPlaceKind,
         treatment: Treatment,
-        whole: &str,
+        text: &str,
     ) -> Option<String> {
         let cut = match kind {
             TextPlaceKind::Value
             | TextPlaceKind::BytesValue
             | TextPlaceKind::Body
             | TextPlaceKind::Field(TextField::StatusMessage) => match treatment {
-                Treatment::ErrorText => cap_error_text(whole, self.settings.max_error_text),
-                _ => cap_text(whole, self.settings.max_value),
+                Treatment::ErrorText => cap_error_text(text, self.settings.max_error_text),
+                _ => cap_text(text, self.settings.max_value),
             },
             _ => None,
         };
         if cut.is_some() {
-            self.counters.cut.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+            self.counters.cut.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
         }
         cut
     }
 
     /// The treatment of a place. A value inside a structured error text is error text too.
     fn treatment(&self, signal: Signal, place: &TextPlace<'_>, worker: &mut WorkerBuffers) -> Treatment {
-        let own = worker.treatment(&self.vocabulary, signal, place.path_key);
-        let inside = own == Treatment::Scan && place.path_key != place.key && !place.key.is_empty();
-        match inside && worker.treatment(&self.vocabulary, signal, place.key) == Treatment::ErrorText {
+        let treatment = worker.treatment(&self.vocabulary, signal, place.path_key);
+        let is_nested = treatment == Treatment::Scan && place.path_key != place.key && !place.key.is_empty();
+        match is_nested && worker.treatment(&self.vocabulary, signal, place.key) == Treatment::ErrorText {
             true => Treatment::ErrorText,
-            false => own,
+            false => treatment,
         }
     }
 
     /// Applies the rules to a text under a key. `None` if nothing changes.
     fn apply_rules(
         &self,
-        visit: &PlaceContext<'_>,
+        context: &PlaceContext<'_>,
         (treatment, key): (Treatment, &str),
         text: &str,
         worker: &mut WorkerBuffers,
     ) -> Option<String> {
         if text.len() > self.settings.max_scan {
-            return self.replace_unscanned(visit, treatment, text, worker);
+            return self.replace_unscanned(context, treatment, text, worker);
         }
-        let named = match self.recogniser_result(visit, (treatment, key), text) {
-            RecogniserResult::Findings(named) => named,
+        let entities = match self.recogniser_result(context, (treatment, key), text) {
+            RecogniserResult::Findings(entities) => entities,
             RecogniserResult::Pending => return None,
             RecogniserResult::Unanswered => return Some(UNSCANNED.to_owned()),
         };
-        let hits = self.settings.detector.find_with_entities(key, text, named, &mut worker.scratch);
-        let shapes_only =
+        let hits = self.settings.detector.find_with_entities(key, text, entities, &mut worker.scratch);
+        let are_all_shapes =
             |hits: &[RedactionHit]| hits.iter().all(|hit| self.settings.detector.class(hit) == RuleClass::Shape);
-        let hits = if treatment == Treatment::Version && shapes_only(hits) { &[] } else { hits };
-        self.count_hits(visit, hits);
-        visit.node.into_iter().for_each(|node| worker.lengths.add(node, hits));
-        if let Some(node) = visit.learn_for.filter(|_| !hits.is_empty()) {
+        // A version may look like an address.
+        let hits = if treatment == Treatment::Version && are_all_shapes(hits) { &[] } else { hits };
+        self.count_hits(context, hits);
+        context.node.into_iter().for_each(|node| worker.lengths.add(node, hits));
+        if let Some(node) = context.learn_for.filter(|_| !hits.is_empty()) {
             self.settings.detector.collect_item_findings(text, hits, worker.learned.entry(node).or_default());
         }
-        let person = treatment == Treatment::Person;
-        if person || treatment == Treatment::Identity {
-            let named = person && self.settings.user_ids == UserIdPolicy::Pseudonym && !is_opaque(&bounded_id(text));
-            let private = !hits.is_empty() || named;
-            return self.redacted_id(visit.account, text, private, &mut worker.redacted_ids);
+        let is_person = treatment == Treatment::Person;
+        if is_person || treatment == Treatment::Identity {
+            let is_named =
+                is_person && self.settings.user_ids == UserIdPolicy::Pseudonym && !is_opaque(&bounded_id(text));
+            let is_private = !hits.is_empty() || is_named;
+            return self.redacted_id(context.account, text, is_private, &mut worker.redacted_ids);
         }
-        let changed = self.replace_hits(visit, text, hits);
+        let changed = self.replace_hits(context, text, hits);
         if treatment == Treatment::Path {
             return hide_home_user(changed.as_deref().unwrap_or(text)).or(changed);
         }
@@ -401,12 +416,12 @@ impl RedactProcessor {
     }
 
     /// The text with its hits replaced by placeholders. `None` without hits.
-    fn replace_hits(&self, visit: &PlaceContext<'_>, text: &str, hits: &[RedactionHit]) -> Option<String> {
+    fn replace_hits(&self, context: &PlaceContext<'_>, text: &str, hits: &[RedactionHit]) -> Option<String> {
         match hits.iter().find(|hit| self.replacement_form(hit) == ReplacementForm::Drop) {
             _ if hits.is_empty() => None,
             Some(hit) => Some(self.settings.detector.placeholder(hit).to_owned()),
             None => {
-                Some(replace_hits(text, hits, &mut |hit, found, out| self.write_placeholder(visit, hit, found, out)))
+                Some(replace_hits(text, hits, &mut |hit, found, out| self.write_placeholder(context, hit, found, out)))
             }
         }
     }
@@ -414,48 +429,47 @@ impl RedactProcessor {
     /// The replacement for a text that is too long to search.
     fn replace_unscanned(
         &self,
-        visit: &PlaceContext<'_>,
+        context: &PlaceContext<'_>,
         treatment: Treatment,
         text: &str,
         worker: &mut WorkerBuffers,
     ) -> Option<String> {
-        self.counters.unscanned.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
-        visit.node.into_iter().for_each(|node| worker.lengths.add_unscanned(node, text.len()));
+        self.counters.unscanned.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
+        context.node.into_iter().for_each(|node| worker.lengths.add_unscanned(node, text.len()));
         match treatment {
             Treatment::Identity | Treatment::Person => {
-                self.redacted_id(visit.account, text, true, &mut worker.redacted_ids)
+                self.redacted_id(context.account, text, true, &mut worker.redacted_ids)
             }
             _ => Some(UNSCANNED.to_owned()),
         }
     }
 
     /// The redacted form of an id, if it differs from the id itself.
-    fn redacted_id(&self, account: &str, text: &str, private: bool, known: &mut RedactedIds) -> Option<String> {
+    fn redacted_id(&self, account: &str, text: &str, is_private: bool, cache: &mut RedactedIds) -> Option<String> {
         let id = bounded_id(text);
-        let form = || match self.ids.shown_id(account, &id) {
+        let redact = || match self.ids.shown_id(account, &id) {
             shown if *shown != *text => Some(shown.into()),
-            _ => private.then(|| self.ids.pseudonym(account, &id).into()),
+            _ => is_private.then(|| self.ids.pseudonym(account, &id).into()),
         };
-        let [public, secret] = known;
-        let known = if private { secret } else { public };
-        let shown = match known.get(text) {
-            Some(shown) => shown.clone(),
-            None => known.entry(text.into()).or_insert_with(form).clone(),
+        let forms = if is_private { &mut cache.private } else { &mut cache.public };
+        let redacted = match forms.get(text) {
+            Some(redacted) => redacted.clone(),
+            None => forms.entry(text.into()).or_insert_with(redact).clone(),
         };
-        shown.map(String::from)
+        redacted.map(String::from)
     }
 
-    fn count_hits(&self, visit: &PlaceContext<'_>, hits: &[RedactionHit]) {
+    fn count_hits(&self, context: &PlaceContext<'_>, hits: &[RedactionHit]) {
         if hits.is_empty() {
             return;
         }
-        if let Some(counters) = self.counters.redactions.get(&visit.signal) {
+        if let Some(counters) = self.counters.redactions.get(&context.signal) {
             hits.iter().filter_map(|hit| counters.get(hit.rule())).for_each(|counter| counter.increment(1));
         }
-        let place = self.counters.places.get(&(visit.signal, visit.place));
-        place.into_iter().for_each(|counter| counter.increment(hits.len() as u64));
+        let place_counter = self.counters.places.get(&(context.signal, context.place));
+        place_counter.into_iter().for_each(|counter| counter.increment(hits.len() as u64));
         if hits.iter().any(|hit| self.settings.detector.is_unscanned(hit)) {
-            self.counters.unscanned.get(&visit.signal).into_iter().for_each(|counter| counter.increment(1));
+            self.counters.unscanned.get(&context.signal).into_iter().for_each(|counter| counter.increment(1));
         }
     }
 
@@ -465,13 +479,13 @@ impl RedactProcessor {
 
     /// Writes the placeholder for a hit. On data points it carries a keyed pseudonym, because a shared placeholder
     /// would merge series.
-    fn write_placeholder(&self, visit: &PlaceContext<'_>, hit: &RedactionHit, found: &str, out: &mut String) {
+    fn write_placeholder(&self, context: &PlaceContext<'_>, hit: &RedactionHit, found: &str, out: &mut String) {
         let placeholder = self.settings.detector.placeholder(hit);
-        if !visit.with_pseudonym && self.replacement_form(hit) != ReplacementForm::Pseudonym {
+        if !context.with_pseudonym && self.replacement_form(hit) != ReplacementForm::Pseudonym {
             out.push_str(placeholder);
             return;
         }
-        let pseudonym = self.ids.pseudonym(visit.account, found);
+        let pseudonym = self.ids.pseudonym(context.account, found);
         out.push_str(placeholder.trim_end_matches(']'));
         out.push(':');
         // `h-` and 16 hex digits: the placeholder's grammar.
@@ -482,17 +496,17 @@ impl RedactProcessor {
 
 /// Data points and exemplars, whose placeholders carry a pseudonym.
 fn data_points_of(batch: &Batch) -> HashSet<NodeId> {
-    let point = |node: &NodeId| matches!(batch.payload.kind(*node), NodeKind::DataPoint | NodeKind::Exemplar);
+    let is_point = |node: &NodeId| matches!(batch.payload.kind(*node), NodeKind::DataPoint | NodeKind::Exemplar);
     match batch.payload.signal() {
-        Signal::Metrics => batch.payload.nodes().filter(point).collect(),
+        Signal::Metrics => batch.payload.nodes().filter(is_point).collect(),
         _ => HashSet::new(),
     }
 }
 
 /// Returns true if a place lies inside a value that was already redacted as structure.
-fn is_inside_redacted(done: &left_structure::RedactedPlaces, place: &TextPlace<'_>) -> bool {
-    let inside = !matches!(place.kind, TextPlaceKind::Field(_) | TextPlaceKind::Other);
-    inside && done.contains(&(place.node, place.attribute))
+fn is_inside_redacted(redacted: &left_structure::RedactedPlaces, place: &TextPlace<'_>) -> bool {
+    let is_in_value = !matches!(place.kind, TextPlaceKind::Field(_) | TextPlaceKind::Other);
+    is_in_value && redacted.contains(&(place.node, place.attribute))
 }
 
 /// The texts that repeat content, as found by the step that removed the content.
@@ -513,9 +527,9 @@ impl Processor for RedactProcessor {
         if self.settings.mode == RedactMode::Audit {
             // Audit mode: redact and count everything, then restore the batch.
             let (payload, clearance) = (batch.payload.clone(), batch.clearance);
-            let done = self.redact_batch(batch);
+            let result = self.redact_batch(batch);
             (batch.payload, batch.clearance) = (payload, clearance);
-            return done;
+            return result;
         }
         self.redact_batch(batch)
     }
@@ -525,26 +539,24 @@ impl RedactProcessor {
     fn redact_batch(&self, batch: &mut Batch) -> Result<(), Reason> {
         let mut worker = self.workers.lock().pop().unwrap_or_default();
         let answer = batch.answer.take();
-        let (answers, none) = (
-            answer.as_ref().and_then(|answer| answer.downcast_ref::<RecogniserAnswers>()),
-            RecogniserAnswers::default(),
-        );
-        let asked = match self.settings.recogniser {
-            Some(_) => RecogniserMode::Answered(answers.unwrap_or(&none)),
+        let answers = answer.as_ref().and_then(|answer| answer.downcast_ref::<RecogniserAnswers>());
+        let no_answers = RecogniserAnswers::default();
+        let recogniser_mode = match self.settings.recogniser {
+            Some(_) => RecogniserMode::Answered(answers.unwrap_or(&no_answers)),
             None => RecogniserMode::NoRecogniser,
         };
         self.drop_attributes(batch, &mut worker);
-        let closed = fields::clear_malformed_fields(&mut batch.payload);
-        self.counters.unscanned.get(&batch.payload.signal()).into_iter().for_each(|counter| counter.increment(closed));
-        let slugs = self.failure_slugs(batch, asked, &mut worker);
-        let points = data_points_of(batch);
-        self.redact_texts(batch, &points, asked, &mut worker);
-        self.redact_numbers(batch, &points, &mut worker);
+        let cleared = fields::clear_malformed_fields(&mut batch.payload);
+        self.counters.unscanned.get(&batch.payload.signal()).into_iter().for_each(|counter| counter.increment(cleared));
+        let slugs = self.failure_slugs(batch, recogniser_mode, &mut worker);
+        let data_points = data_points_of(batch);
+        self.redact_texts(batch, &data_points, recogniser_mode, &mut worker);
+        self.redact_numbers(batch, &data_points, &mut worker);
         worker.redacted_ids = RedactedIds::default();
         std::mem::take(&mut worker.lengths).write(&mut batch.payload, &self.settings.detector);
         // Set after redaction, because digits of a digest could look like a private number.
         for (node, slug) in slugs {
-            batch.payload.set(node, SLUG, OwnedValue::Str(slug));
+            batch.payload.set(node, SLUG_ATTRIBUTE, OwnedValue::Str(slug));
         }
         self.workers.lock().push(worker);
         batch.clearance.text = TextState::Redacted;

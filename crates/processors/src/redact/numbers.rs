@@ -2,7 +2,7 @@
 //! of a card number, becomes its placeholder. Clients send `card_number: 4111111111111111` as an integer.
 //!
 //! The rules decide as for the same digits in a string; counts, sizes, ports, times and ids stay, and a harmless number
-//! costs no allocation. Numbers of JSON in text are handled in the crate `redaction`; measurements are never read.
+//! costs no allocation. The crate `redaction` handles numbers of JSON in text. Values of data points are not visited.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -20,32 +20,33 @@ const MAX_EXACT_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 impl RedactProcessor {
     /// Replaces private numbers with placeholders.
-    pub(super) fn redact_numbers(&self, batch: &mut Batch, points: &HashSet<NodeId>, worker: &mut WorkerBuffers) {
+    pub(super) fn redact_numbers(&self, batch: &mut Batch, data_points: &HashSet<NodeId>, worker: &mut WorkerBuffers) {
         let account = std::sync::Arc::clone(&batch.origin.account);
         let signal = batch.payload.signal();
         batch.payload.edit_numbers(|number| {
-            let mut room = DigitBuffer::default();
-            let digits = room.digits_of(number)?;
+            let mut buffer = DigitBuffer::default();
+            let digits = buffer.format_number(number)?;
             // A user's number is an id, like a user id in text.
-            let person = self.settings.user_ids == UserIdPolicy::Pseudonym && self.vocabulary.is_person(number.key);
-            if !person && !self.settings.detector.may_be_private(number.key, digits) {
+            let is_person_id =
+                self.settings.user_ids == UserIdPolicy::Pseudonym && self.vocabulary.is_person(number.key);
+            if !is_person_id && !self.settings.detector.may_be_private(number.key, digits) {
                 return None;
             }
-            let visit = PlaceContext {
+            let context = PlaceContext {
                 account: &account,
                 node: self.settings.record_lengths.then_some(number.node),
                 learn_for: None,
                 signal,
                 place: place_label(TextPlaceKind::Value),
-                with_pseudonym: points.contains(&number.node),
+                with_pseudonym: data_points.contains(&number.node),
                 echoes: None,
                 recogniser_mode: RecogniserMode::NoRecogniser,
             };
             let treatment = worker.treatment(&self.vocabulary, signal, number.key);
             match treatment {
-                // A single number is never mistaken for an address here, so a version stays.
+                // A single number can't be mistaken for an address, so a version stays.
                 Treatment::Version => None,
-                _ => self.apply_rules(&visit, (treatment, number.key), digits, worker),
+                _ => self.apply_rules(&context, (treatment, number.key), digits, worker),
             }
         });
     }
@@ -59,8 +60,8 @@ struct DigitBuffer {
 }
 
 impl DigitBuffer {
-    /// The digits of a number. `None` if it is negative, not finite, or too large.
-    fn digits_of(&mut self, number: &NumberOccurrence<'_>) -> Option<&str> {
+    /// The text of a number. `None` if it is negative, not finite, too large, or has too many decimals.
+    fn format_number(&mut self, number: &NumberOccurrence<'_>) -> Option<&str> {
         match number.value {
             Value::Int(number) if number >= 0 => write!(self, "{number}").ok()?,
             Value::Double(number) if (0.0..MAX_EXACT_WHOLE).contains(&number) => write!(self, "{number}").ok()?,

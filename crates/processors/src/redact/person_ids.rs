@@ -4,7 +4,7 @@
 //! Only entries whose key names a person are checked, and a text without such a key costs one search for a word. Map
 //! entries, whose keys are known, are handled in `mod`; `genai` decides which keys name a person.
 
-use genai::structured_text::{StructureVisitor as Walk, WalkOutcome, may_contain_structure, rewrite_embedded};
+use genai::structured_text::{StructureVisitor, WalkOutcome, may_contain_structure, rewrite_embedded};
 use memchr::memmem;
 
 use super::config::UserIdPolicy;
@@ -18,39 +18,39 @@ impl RedactProcessor {
     /// The new text, if it holds structure with user ids or names.
     pub(super) fn redact_person_ids(
         &self,
-        visit: &PlaceContext<'_>,
+        context: &PlaceContext<'_>,
         text: &str,
         worker: &mut WorkerBuffers,
     ) -> Option<String> {
-        let sought = self.settings.user_ids == UserIdPolicy::Pseudonym && text.len() <= self.settings.max_scan;
-        let marked = || PERSON_KEY_MARKS.iter().any(|mark| memmem::find(text.as_bytes(), mark.as_bytes()).is_some());
-        if !sought || !marked() || !may_contain_structure(text) {
+        let is_searched = self.settings.user_ids == UserIdPolicy::Pseudonym && text.len() <= self.settings.max_scan;
+        let has_mark = || PERSON_KEY_MARKS.iter().any(|mark| memmem::find(text.as_bytes(), mark.as_bytes()).is_some());
+        if !is_searched || !has_mark() || !may_contain_structure(text) {
             return None;
         }
-        match rewrite_embedded(text, &mut PersonIdRedactor { redact: self, visit, worker }) {
-            WalkOutcome::Changed(new) => Some(new),
+        match rewrite_embedded(text, &mut PersonIdRedactor { processor: self, context, worker }) {
+            WalkOutcome::Changed(redacted) => Some(redacted),
             WalkOutcome::Unchanged | WalkOutcome::NotStructure | WalkOutcome::TooDeep => None,
         }
     }
 }
 
 struct PersonIdRedactor<'a, 'b> {
-    redact: &'a RedactProcessor,
-    visit: &'a PlaceContext<'b>,
+    processor: &'a RedactProcessor,
+    context: &'a PlaceContext<'b>,
     worker: &'a mut WorkerBuffers,
 }
 
-impl Walk for PersonIdRedactor<'_, '_> {
+impl StructureVisitor for PersonIdRedactor<'_, '_> {
     fn replace_text(&mut self, key: &str, text: &str) -> Option<String> {
-        let person = self.worker.treatment(&self.redact.vocabulary, self.visit.signal, key) == Treatment::Person;
-        if !person || text.is_empty() {
+        let treatment = self.worker.treatment(&self.processor.vocabulary, self.context.signal, key);
+        if treatment != Treatment::Person || text.is_empty() {
             return None;
         }
-        self.redact.apply_rules(self.visit, (Treatment::Person, key), text, self.worker)
+        self.processor.apply_rules(self.context, (Treatment::Person, key), text, self.worker)
     }
 
     fn replace_word(&mut self, key: &str, word: &str) -> Option<String> {
-        let number = word.bytes().all(|byte| byte.is_ascii_digit());
-        if number { self.replace_text(key, word) } else { None }
+        let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+        if is_number { self.replace_text(key, word) } else { None }
     }
 }

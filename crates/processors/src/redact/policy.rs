@@ -27,6 +27,7 @@ pub(super) enum Treatment {
     Drop,
 }
 
+/// Decides the treatment of the values under a key.
 pub(super) fn treatment_for_key(vocabulary: &Vocabulary, signal: Signal, key: &str) -> Treatment {
     let content_on_metric = signal == Signal::Metrics && vocabulary.content_part(key).is_some();
     if content_on_metric || is_credential_header(key) {
@@ -45,77 +46,77 @@ pub(super) fn treatment_for_key(vocabulary: &Vocabulary, signal: Signal, key: &s
 
 /// Returns true if a user id does not reveal the person: a UUID, hex digits, or base64url that looks random.
 pub(super) fn is_opaque(id: &str) -> bool {
-    /// Minimum number of characters, in hex and in base64url.
-    const WIDTHS: (usize, usize) = (16, 22);
-    /// More lower-case letters than this in a row are a word.
-    const WORD: usize = 5;
-    let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let bare = id.strip_prefix("h-").unwrap_or(id);
-    if hex(bare) && bare.len() >= WIDTHS.0 && bare.bytes().any(|byte| !byte.is_ascii_digit()) {
+    const MIN_HEX_CHARS: usize = 16;
+    const MIN_BASE64_CHARS: usize = 22;
+    /// More lower-case letters in a row are a word.
+    const MAX_LOWER_CASE_RUN: usize = 5;
+    let digits = id.strip_prefix("h-").unwrap_or(id);
+    let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hex && digits.len() >= MIN_HEX_CHARS && digits.bytes().any(|byte| !byte.is_ascii_digit()) {
         return true;
     }
     if is_uuid(id) {
         return true;
     }
     let has = |is: fn(&u8) -> bool| id.as_bytes().iter().any(is);
-    let alphabet = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-    let mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
-    let word = id.split(|c: char| !c.is_ascii_lowercase()).any(|run| run.len() > WORD);
-    // `John_Smith_1985_Boston`: pieces are words, and digits occur in one place only.
-    let name =
+    let is_base64 = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let is_mixed = has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit);
+    let has_word = id.split(|c: char| !c.is_ascii_lowercase()).any(|run| run.len() > MAX_LOWER_CASE_RUN);
+    // `John_Smith_1985_Boston`: a piece without digits is a name, and a single number is a year or a counter.
+    let has_name =
         id.split(['-', '_']).any(|piece| piece.len() > 2 && piece.bytes().all(|byte| byte.is_ascii_alphabetic()));
     let numbers = id.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).count();
-    id.len() >= WIDTHS.1 && alphabet && mixed && !word && !name && numbers > 1
+    id.len() >= MIN_BASE64_CHARS && is_base64 && is_mixed && !has_word && !has_name && numbers > 1
 }
 
-/// Returns true for header names that carry credentials. Only the last segment of the key counts.
+/// Returns true for the names of headers that carry credentials. Only the key's segment after the last dot counts.
 fn is_credential_header(key: &str) -> bool {
-    let last = key.rsplit('.').next().unwrap_or(key);
-    let is = |name: &str| last.eq_ignore_ascii_case(name);
-    let dashed = |suffix: &str| {
-        last.len() > suffix.len() + 2
-            && last.get(..2).is_some_and(|head| head.eq_ignore_ascii_case("x-"))
-            && last.get(last.len() - suffix.len()..).is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
+    let name = key.rsplit('.').next().unwrap_or(key);
+    let is = |header: &str| name.eq_ignore_ascii_case(header);
+    // `x-…-key`
+    let is_custom = |suffix: &str| {
+        name.len() > suffix.len() + 2
+            && name.get(..2).is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-"))
+            && name.get(name.len() - suffix.len()..).is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
     };
     is("authorization")
         || is("proxy-authorization")
         || is("cookie")
         || is("set-cookie")
-        || dashed("-key")
-        || dashed("-token")
+        || is_custom("-key")
+        || is_custom("-token")
 }
 
-const USERNAME: &str = "[USERNAME]";
+const USERNAME_PLACEHOLDER: &str = "[USERNAME]";
 
 /// Puts `[USERNAME]` in place of the user name in `/home/x`, `/Users/x` and `C:\Users\x`.
 pub(super) fn hide_home_user(text: &str) -> Option<String> {
     let mut out: Option<String> = None;
-    let mut from = 0;
-    while let Some((at, len)) = find_home_root(text, from) {
-        let start = at + len;
+    let mut copied = 0;
+    while let Some(start) = find_home_root(text, copied) {
         let rest = text.get(start..).unwrap_or("");
         let end = rest.find(|c: char| c == '/' || c == '\\' || c.is_whitespace() || "\"',:;)]}".contains(c));
         let end = start + end.unwrap_or(rest.len());
         let user = text.get(start..end).unwrap_or("");
-        let keep = user.is_empty() || user.starts_with('[') || user == "Shared" || user == "Public";
+        let is_kept = user.is_empty() || user.starts_with('[') || user == "Shared" || user == "Public";
         let out = out.get_or_insert_with(String::new);
-        out.push_str(text.get(from..start).unwrap_or(""));
-        out.push_str(if keep { user } else { USERNAME });
-        from = end;
+        out.push_str(text.get(copied..start).unwrap_or(""));
+        out.push_str(if is_kept { user } else { USERNAME_PLACEHOLDER });
+        copied = end;
     }
     let mut out = out?;
-    out.push_str(text.get(from..).unwrap_or(""));
+    out.push_str(text.get(copied..).unwrap_or(""));
     (out != text).then_some(out)
 }
 
-/// The position and length of the next root of home directories. Each byte is examined once.
-fn find_home_root(text: &str, from: usize) -> Option<(usize, usize)> {
+/// The end of the next root of home directories from `from` on, where the user name starts.
+fn find_home_root(text: &str, from: usize) -> Option<usize> {
     /// Longer roots first.
     const ROOTS: [&str; 4] = ["\\\\Users\\\\", "\\Users\\", "/home/", "/Users/"];
     let rest = text.get(from..)?;
     memchr::memchr2_iter(b'/', b'\\', rest.as_bytes()).find_map(|at| {
-        let here = rest.get(at..)?;
-        ROOTS.iter().find(|root| here.starts_with(**root)).map(|root| (from + at, root.len()))
+        let path = rest.get(at..)?;
+        ROOTS.iter().find(|root| path.starts_with(**root)).map(|root| from + at + root.len())
     })
 }
 
@@ -138,35 +139,36 @@ pub(super) fn cap_text(text: &str, limit: usize) -> Option<String> {
 }
 
 /// `text` cut to `limit` bytes with its stack frames kept as far as possible: other lines are cut first, then frames in
-/// the middle.
+/// the middle. `None` if it fits.
 pub(super) fn cap_error_text(text: &str, limit: usize) -> Option<String> {
     if text.len() <= limit {
         return None;
     }
     let lines: Vec<(Range<usize>, bool)> = stack_frames::classify_lines(text).collect();
-    if !lines.iter().any(|(_, frame)| *frame) {
+    if !lines.iter().any(|(_, is_frame)| *is_frame) {
         return cap_text(text, limit);
     }
-    let mut kept = KeptLines { text, budget: limit, kept: vec![0; lines.len()], lines: &lines };
-    let others = |take: bool| lines.iter().enumerate().filter(move |(_, (_, frame))| *frame == take).map(|(at, _)| at);
+    let mut kept = KeptLines { text, budget: limit, kept_bytes: vec![0; lines.len()], lines: &lines };
+    let (frames, others): (Vec<usize>, Vec<usize>) =
+        (0..lines.len()).partition(|line| lines.get(*line).is_some_and(|(_, is_frame)| *is_frame));
     // The error message is the first or the last line that is not a frame.
-    let (first, last) = (others(false).next(), others(false).next_back());
-    first.into_iter().for_each(|at| kept.keep(at, limit / 8));
-    last.into_iter().for_each(|at| kept.keep(at, limit / 8));
-    let frames: Vec<usize> = others(true).collect();
+    others.first().into_iter().chain(others.last()).for_each(|line| kept.keep(*line, limit / 8));
     let (mut top, mut bottom) = (frames.iter(), frames.iter().rev());
     for _ in 0..frames.len().div_ceil(2) {
-        top.next().into_iter().chain(bottom.next()).for_each(|at| kept.keep(*at, usize::MAX));
+        top.next().into_iter().chain(bottom.next()).for_each(|line| kept.keep(*line, usize::MAX));
     }
-    others(false).for_each(|at| kept.keep(at, usize::MAX));
-    Some(kept.joined())
+    others.iter().for_each(|line| kept.keep(*line, usize::MAX));
+    Some(kept.join())
 }
 
-/// The lines of a text, and how many bytes of each are kept.
+/// Decides how many bytes of each line of a text are kept.
 struct KeptLines<'t> {
     text: &'t str,
+    /// Each line, and whether it is a stack frame.
     lines: &'t [(Range<usize>, bool)],
-    kept: Vec<usize>,
+    /// By line.
+    kept_bytes: Vec<usize>,
+    /// Number of bytes that may still be kept.
     budget: usize,
 }
 
@@ -174,30 +176,34 @@ struct KeptLines<'t> {
 const TRUNCATION_COST: usize = TRUNCATION_MARK.len() + 1;
 
 impl KeptLines<'_> {
-    /// Keeps up to `most` bytes of a line, if they fit together with a mark.
-    fn keep(&mut self, at: usize, most: usize) {
-        let (Some((range, frame)), Some(kept)) = (self.lines.get(at), self.kept.get_mut(at)) else { return };
-        let length = range.len().min(most);
-        let left = self.budget.saturating_sub(TRUNCATION_COST * 2);
-        let length = if *frame && length > left { 0 } else { length.min(left) };
+    /// Keeps up to `max` bytes of a line, if they fit together with the marks of the cuts around it. A frame is kept as
+    /// a whole or not at all.
+    fn keep(&mut self, line: usize, max: usize) {
+        let (Some((range, is_frame)), Some(kept)) = (self.lines.get(line), self.kept_bytes.get_mut(line)) else {
+            return;
+        };
+        let length = range.len().min(max);
+        let available = self.budget.saturating_sub(TRUNCATION_COST * 2);
+        let length = if *is_frame && length > available { 0 } else { length.min(available) };
         if *kept == 0 && length > 0 {
             *kept = length;
-            self.budget = left.saturating_sub(length) + if length == range.len() { TRUNCATION_COST } else { 0 };
+            self.budget = available.saturating_sub(length) + if length == range.len() { TRUNCATION_COST } else { 0 };
         }
     }
 
-    fn joined(&self) -> String {
+    fn join(&self) -> String {
         let mut out = String::with_capacity(self.text.len().min(1 << 20));
-        let mut cut = false;
-        for ((range, _), kept) in self.lines.iter().zip(&self.kept) {
+        let mut is_marked = false;
+        for ((range, _), kept) in self.lines.iter().zip(&self.kept_bytes) {
             let line = self.text.get(range.clone()).unwrap_or_default();
             let end = (0..=*kept).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
             out.push_str(line.get(..end).unwrap_or_default());
-            cut &= end == 0;
-            if end < line.len() && !cut {
+            // Adjacent lines that are not kept share one mark.
+            is_marked &= end == 0;
+            if end < line.len() && !is_marked {
                 out.push_str(TRUNCATION_MARK);
                 out.push_str(if line.ends_with('\n') { "\n" } else { "" });
-                cut = true;
+                is_marked = true;
             }
         }
         out

@@ -1,7 +1,7 @@
-//! Selects the texts of a batch to send to an external recogniser, and decides what happens to each text without an
-//! answer. The redaction pass itself selects the texts, so that the selection and the check for answers cannot differ.
+//! Selects the texts of a batch to send to an external recogniser, and closes each text that has no answer. The
+//! redaction pass itself lists the texts, so that the list and the check for answers cannot differ.
 //!
-//! Listing has no visible effects and counts nothing. A selected text without an answer is never forwarded. The
+//! Listing restores the batch and counts nothing. A text that needs an answer and has none is never forwarded. The
 //! recogniser is called in the crate `recogniser`, waiting is done in `pipeline/inquiry`, and findings are located in
 //! `redaction/recognised`.
 
@@ -58,11 +58,11 @@ struct UniqueTexts {
 
 impl TextsToAsk {
     fn add(&self, text: &str) {
-        let list = &mut *self.0.borrow_mut();
-        if !list.seen.contains(text) {
+        let unique = &mut *self.0.borrow_mut();
+        if !unique.seen.contains(text) {
             let text: Arc<str> = text.into();
-            list.seen.insert(Arc::clone(&text));
-            list.texts.push(text);
+            unique.seen.insert(Arc::clone(&text));
+            unique.texts.push(text);
         }
     }
 }
@@ -80,9 +80,9 @@ pub(super) enum RecogniserResult<'a> {
 /// The recogniser of a processor.
 pub(super) struct ConfiguredRecogniser {
     recogniser: Arc<dyn TextRecogniser>,
-    /// A copy of the processor without counters, used for listing.
+    /// A copy of the processor with counters of its own, used for listing.
     lister: Box<RedactProcessor>,
-    unanswered: Counter,
+    held_requests: Counter,
 }
 
 impl RedactProcessor {
@@ -98,25 +98,26 @@ impl RedactProcessor {
             counters: RedactCounters::new(&self.id, &self.settings, &Meter::new()),
             recogniser: None,
         };
-        let held = meter.counter(&names::RECOGNISER_HELD, &[("processor", &*self.id)]);
-        self.recogniser = Some(ConfiguredRecogniser { recogniser, lister: Box::new(lister), unanswered: held });
+        let held_requests = meter.counter(&names::RECOGNISER_HELD, &[("processor", &*self.id)]);
+        self.recogniser = Some(ConfiguredRecogniser { recogniser, lister: Box::new(lister), held_requests });
         self
     }
 
+    /// The question for this batch. `None` without a recogniser or without texts to ask about.
     pub(super) fn build_inquiry(&self, batch: &mut Batch) -> Option<Inquiry> {
-        let (settings, asking) = (self.settings.recogniser.as_ref()?, self.recogniser.as_ref()?);
-        let texts = asking.lister.texts_to_ask(batch);
+        let (settings, configured) = (self.settings.recogniser.as_ref()?, self.recogniser.as_ref()?);
+        let texts = configured.lister.texts_to_ask(batch);
         if texts.is_empty() {
             return None;
         }
         // In audit mode nothing is held back.
-        let hold = settings.on_error == OnRecogniserError::Hold && self.settings.mode == RedactMode::Enforce;
-        let (answers, held) =
-            (asking.recogniser.recognise(Arc::clone(&batch.origin.account), texts.clone()), asking.unanswered.clone());
+        let holds_batch = settings.on_error == OnRecogniserError::Hold && self.settings.mode == RedactMode::Enforce;
+        let answers = configured.recogniser.recognise(Arc::clone(&batch.origin.account), texts.clone());
+        let held_requests = configured.held_requests.clone();
         Some(Box::pin(async move {
             let answers = answers.await;
-            if hold && texts.iter().any(|text| answers.findings(text).is_none()) {
-                held.increment(1);
+            if holds_batch && texts.iter().any(|text| answers.findings(text).is_none()) {
+                held_requests.increment(1);
                 return Err(Reason::Held);
             }
             Ok(Arc::new(answers) as InquiryAnswer)
@@ -141,12 +142,12 @@ impl RedactProcessor {
     /// The recogniser's result for a text under `key`, before the rules are applied.
     pub(super) fn recogniser_result<'a>(
         &self,
-        visit: &PlaceContext<'a>,
+        context: &PlaceContext<'a>,
         (treatment, key): (Treatment, &str),
         text: &str,
     ) -> RecogniserResult<'a> {
         let Some(settings) = &self.settings.recogniser else { return RecogniserResult::Findings(&[]) };
-        match visit.recogniser_mode {
+        match context.recogniser_mode {
             RecogniserMode::NoRecogniser => RecogniserResult::Findings(&[]),
             RecogniserMode::Skip => RecogniserResult::Pending,
             RecogniserMode::List(listed) => {
@@ -156,7 +157,7 @@ impl RedactProcessor {
                 RecogniserResult::Pending
             }
             RecogniserMode::Answered(answers) => match answers.findings(text) {
-                Some(named) => RecogniserResult::Findings(named),
+                Some(findings) => RecogniserResult::Findings(findings),
                 None if self.may_contain_names(treatment, key, text) => {
                     self.counters.unanswered.increment(1);
                     RecogniserResult::Unanswered
@@ -166,27 +167,26 @@ impl RedactProcessor {
         }
     }
 
-    /// Whether a text may contain names: prose that its key does not declare an id, a version or a label.
+    /// Returns true for prose, unless its key declares it an id, a version or a label.
     fn may_contain_names(&self, treatment: Treatment, key: &str, text: &str) -> bool {
-        let free = matches!(treatment, Treatment::Scan | Treatment::ErrorText | Treatment::Path);
-        free && is_prose(text) && (key.is_empty() || self.vocabulary.role(key) != KeyRole::Label)
+        let is_free_text = matches!(treatment, Treatment::Scan | Treatment::ErrorText | Treatment::Path);
+        is_free_text && is_prose(text) && (key.is_empty() || self.vocabulary.role(key) != KeyRole::Label)
     }
 }
 
-/// Returns true if a text has several words, or letters of a script without blanks.
+/// Minimum number of letters in prose.
+const MIN_LETTERS: usize = 2;
+
+/// Returns true if a text has letters, and a blank or a letter beyond ASCII (whose script may need no blanks).
 fn is_prose(text: &str) -> bool {
-    let text = text.trim();
-    let (mut letters, mut blank, mut foreign) = (0_usize, false, false);
-    for char in text.chars() {
+    let (mut letters, mut has_blank, mut has_foreign_letter) = (0_usize, false, false);
+    for char in text.trim().chars() {
         letters += usize::from(char.is_alphabetic());
-        blank |= char.is_whitespace();
-        foreign |= !char.is_ascii() && char.is_alphabetic();
-        if letters >= MIN_LETTERS && (blank || foreign) {
+        has_blank |= char.is_whitespace();
+        has_foreign_letter |= !char.is_ascii() && char.is_alphabetic();
+        if letters >= MIN_LETTERS && (has_blank || has_foreign_letter) {
             return true;
         }
     }
     false
 }
-
-/// Minimum number of letters.
-const MIN_LETTERS: usize = 2;

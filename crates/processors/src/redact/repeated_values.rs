@@ -1,10 +1,10 @@
-//! Second pass over items in which private values were learned: a value found in one text is removed from the item's
+//! A second pass over items in which private values were found: a value found in one text is removed from the item's
 //! other texts too. For example, an attribute names a customer, and an event or the span's name repeats the name
 //! without context.
 //!
 //! An item is a span with its events and links, a log record, or a data point with its exemplars; nothing is shared
 //! between items. Ids keep the form that the vault shows, and texts without a repetition are not touched.
-//! `redaction/across` defines what is learned and how it is found.
+//! `redaction/item_findings` defines which values are learned and how they are found.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -30,49 +30,49 @@ fn item_of(payload: &Payload, node: NodeId) -> Option<NodeId> {
 }
 
 /// Merges the learned values by item.
-fn by_item(payload: &Payload, by_node: LearnedByNode) -> BTreeMap<NodeId, ItemFindings> {
-    let mut told: BTreeMap<NodeId, ItemFindings> = BTreeMap::new();
-    for (node, more) in by_node.into_iter().filter(|(_, told)| !told.is_empty()) {
+fn merge_by_item(payload: &Payload, by_node: LearnedByNode) -> BTreeMap<NodeId, ItemFindings> {
+    let mut by_item: BTreeMap<NodeId, ItemFindings> = BTreeMap::new();
+    for (node, learned) in by_node.into_iter().filter(|(_, learned)| !learned.is_empty()) {
         if let Some(item) = item_of(payload, node) {
-            told.entry(item).or_default().merge(more);
+            by_item.entry(item).or_default().merge(learned);
         }
     }
-    told
+    by_item
 }
 
 impl RedactProcessor {
-    /// Removes learned values from the other texts of their items. `done`: values redacted as structure, which are cut
-    /// to their cap as structure.
+    /// Removes learned values from the other texts of their items. `structured`: the values that were redacted as
+    /// structure, which are cut as structure here too.
     pub(super) fn redact_repeated_values(
         &self,
         batch: &mut Batch,
-        visit: &PlaceContext<'_>,
-        done: &RedactedPlaces,
+        context: &PlaceContext<'_>,
+        structured: &RedactedPlaces,
         worker: &mut WorkerBuffers,
     ) {
-        let told = by_item(&batch.payload, std::mem::take(&mut worker.learned));
-        if told.is_empty() {
+        let by_item = merge_by_item(&batch.payload, std::mem::take(&mut worker.learned));
+        if by_item.is_empty() {
             return;
         }
-        let of = |node: NodeId| {
-            let keyed = matches!(batch.payload.kind(node), NodeKind::DataPoint | NodeKind::Exemplar);
-            Some((node, (told.get(&item_of(&batch.payload, node)?)?, keyed)))
+        let with_learned = |node: NodeId| {
+            let with_pseudonym = matches!(batch.payload.kind(node), NodeKind::DataPoint | NodeKind::Exemplar);
+            Some((node, (by_item.get(&item_of(&batch.payload, node)?)?, with_pseudonym)))
         };
-        let nodes: HashMap<NodeId, (&ItemFindings, bool)> = batch.payload.nodes().filter_map(of).collect();
+        let nodes: HashMap<NodeId, (&ItemFindings, bool)> = batch.payload.nodes().filter_map(with_learned).collect();
         let account = Arc::clone(&batch.origin.account);
         batch.payload.edit_text(|place, text| {
-            let Some((told, keyed)) = nodes.get(&place.node).copied() else { return TextEdit::Keep };
-            let visit = PlaceContext {
+            let Some((learned, with_pseudonym)) = nodes.get(&place.node).copied() else { return TextEdit::Keep };
+            let context = PlaceContext {
                 account: &account,
                 node: self.settings.record_lengths.then_some(place.node),
                 learn_for: None,
                 place: place_label(place.kind),
-                with_pseudonym: keyed,
-                ..*visit
+                with_pseudonym,
+                ..*context
             };
-            let whole = is_inside_redacted(done, place);
-            match self.redact_repeated(&visit, place, (text, whole), told, worker) {
-                Some(new) => TextEdit::Replace(new),
+            let is_structure = is_inside_redacted(structured, place);
+            match self.redact_repeated(&context, place, (text, is_structure), learned, worker) {
+                Some(replacement) => TextEdit::Replace(replacement),
                 None => TextEdit::Keep,
             }
         });
@@ -81,10 +81,10 @@ impl RedactProcessor {
     /// The new text, if it repeats a value learned from its item.
     fn redact_repeated(
         &self,
-        visit: &PlaceContext<'_>,
+        context: &PlaceContext<'_>,
         place: &TextPlace<'_>,
-        (text, structure): (&str, bool),
-        told: &ItemFindings,
+        (text, is_structure): (&str, bool),
+        learned: &ItemFindings,
         worker: &mut WorkerBuffers,
     ) -> Option<String> {
         if matches!(place.kind, TextPlaceKind::Entry { .. } | TextPlaceKind::Binary)
@@ -92,22 +92,22 @@ impl RedactProcessor {
         {
             return None;
         }
-        let (treatment, key) = self.treatment_and_key(visit.signal, place, worker);
-        // The vault's index and object names show the same form of an id, and they do not depend on other texts.
+        let (treatment, key) = self.treatment_and_key(context.signal, place, worker);
+        // The vault's index and object names show the same form of an id, which must not depend on other texts.
         if matches!(treatment, Treatment::Identity | Treatment::Person) {
             return None;
         }
-        let hits = self.settings.detector.find_item_findings(key, text, told, &mut worker.scratch);
+        let hits = self.settings.detector.find_item_findings(key, text, learned, &mut worker.scratch);
         if hits.is_empty() {
             return None;
         }
-        self.count_hits(visit, hits);
-        visit.node.into_iter().for_each(|node| worker.lengths.add(node, hits));
-        let new = self.replace_hits(visit, text, hits)?;
-        let fitted = match structure {
-            true => self.fit_structure(visit, &new),
-            false => self.cut_value(visit, place.kind, treatment, &new),
+        self.count_hits(context, hits);
+        context.node.into_iter().for_each(|node| worker.lengths.add(node, hits));
+        let redacted = self.replace_hits(context, text, hits)?;
+        let cut = match is_structure {
+            true => self.fit_structure(context, &redacted),
+            false => self.cut_value(context, place.kind, treatment, &redacted),
         };
-        Some(fitted.unwrap_or(new))
+        Some(cut.unwrap_or(redacted))
     }
 }

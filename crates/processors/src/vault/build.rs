@@ -52,42 +52,37 @@ type StoreWithWriter = (Arc<dyn VaultStore>, Arc<VaultWriter>);
 fn build_parts(
     id: &Arc<str>,
     settings: &VaultSettings,
-    site: &VaultServices,
+    services: &VaultServices,
 ) -> (VaultProcessorParts, Option<StoreWithWriter>) {
-    let sealer = settings.sealer.clone();
-    let sealer = sealer.unwrap_or_else(|| Arc::new(AgeKeyGenerator::new(settings.recipients.clone())));
+    let sealer = settings.sealer.clone().unwrap_or_else(|| Arc::new(AgeKeyGenerator::new(settings.recipients.clone())));
     let mut parts = VaultProcessorParts {
         id: id.clone(),
-        vocabulary: site.vocabulary.clone(),
-        ids: site.ids.clone(),
-        rng: site.rng.clone(),
+        vocabulary: services.vocabulary.clone(),
+        ids: services.ids.clone(),
+        rng: services.rng.clone(),
         store: None,
         leave: settings.leave,
         unlisted: settings.unlisted.into(),
         agents: settings.agents.clone(),
         labels: settings.labels.clone(),
         privacy: settings.privacy,
-        echo_finder: site.echo_finder.clone(),
+        echo_finder: services.echo_finder.clone(),
     };
     let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return (parts, None) };
-    let epoch = object_names::new_epoch(site.clock.now(), &*site.rng);
+    let epoch = object_names::new_epoch(services.clock.now(), &*services.rng);
     let writer = Arc::new(VaultWriter::new(
         ObjectNames::new(store.prefix(), &settings.writer, &epoch).with_layout(settings.layout),
         settings.object_size,
     ));
-    let awaited = settings.forward == ForwardPolicy::AfterPut;
-    parts.store = Some(ContentStore {
-        sealer,
-        writer: writer.clone(),
-        uri: UriBase(store.uri().into()),
-        forward_after_put: awaited,
-    });
+    let forward_after_put = settings.forward == ForwardPolicy::AfterPut;
+    parts.store =
+        Some(ContentStore { sealer, writer: writer.clone(), uri: UriBase(store.uri().into()), forward_after_put });
     (parts, Some((store.open(), writer)))
 }
 
 /// Builds only the processor, without an uploader, to show what it does. Sealed content is not stored.
-pub fn build_processor(id: &Arc<str>, settings: &VaultSettings, site: &VaultServices) -> VaultProcessor {
-    VaultProcessor::new(build_parts(id, settings, site).0, &site.meter)
+pub fn build_processor(id: &Arc<str>, settings: &VaultSettings, services: &VaultServices) -> VaultProcessor {
+    VaultProcessor::new(build_parts(id, settings, services).0, &services.meter)
 }
 
 /// Builds a vault. `journal` is the spool as seen by the holder `id` ([`vault::uploader::SpoolJournal`]); `key` signs
@@ -95,25 +90,25 @@ pub fn build_processor(id: &Arc<str>, settings: &VaultSettings, site: &VaultServ
 pub fn build(
     id: &Arc<str>,
     settings: &VaultSettings,
-    site: &VaultServices,
+    services: &VaultServices,
     journal: Arc<dyn UploadJournal>,
     key: Option<Arc<SigningKey>>,
 ) -> VaultWithUploader {
-    let (parts, kept) = build_parts(id, settings, site);
-    let processor = Arc::new(VaultProcessor::new(parts, &site.meter));
-    let uploader = kept.zip(key).map(|((store, writer), key)| {
+    let (parts, store_with_writer) = build_parts(id, settings, services);
+    let processor = Arc::new(VaultProcessor::new(parts, &services.meter));
+    let uploader = store_with_writer.zip(key).map(|((store, writer), key)| {
         let parts = uploader::UploaderDependencies {
             id: id.clone(),
             journal,
             store,
             writer,
-            clock: site.clock.clone(),
-            rng: site.rng.clone(),
+            clock: services.clock.clone(),
+            rng: services.rng.clone(),
             pace: UploadIntervals { object_age: settings.object_age, index_interval: settings.index_interval },
             key,
             made_by: settings.made_by.clone(),
         };
-        Uploader::new(parts, &site.meter)
+        Uploader::new(parts, &services.meter)
     });
     VaultWithUploader { processor, uploader }
 }

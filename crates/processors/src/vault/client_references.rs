@@ -1,14 +1,14 @@
 //! Removes tollgate's reference attributes from client telemetry, because a forged reference would point an auditor to
-//! the wrong place. Every node is checked. A client's own `…_ref` attributes are renamed and redacted later.
-//! `tollgate.*` attributes are removed by normalize.
+//! the wrong place. Every node is checked. A client's own `…_ref` attributes are renamed, and redacted by a later step.
+//! `normalize` removes `tollgate.*` attributes.
 
 use genai::ContentPart;
 use otlp::{AttrId, Payload};
 
 /// Prefix of tollgate's reference attributes.
-pub(super) const REFERENCE: &str = "gen_ai.payload.";
+pub(super) const REFERENCE_PREFIX: &str = "gen_ai.payload.";
 /// Prefix given to a client's own references.
-pub(super) const REPORTED: &str = "tollgate.reported.";
+pub(super) const REPORTED_PREFIX: &str = "tollgate.reported.";
 
 /// The conventional attribute for a reference to a part of the conversation.
 pub(super) fn reference_key(part: ContentPart) -> Option<&'static str> {
@@ -23,7 +23,8 @@ pub(super) fn reference_key(part: ContentPart) -> Option<&'static str> {
     })
 }
 
-const PARTS: [ContentPart; 6] = [
+/// The parts that have a conventional reference attribute.
+const REFERENCED_PARTS: [ContentPart; 6] = [
     ContentPart::Input,
     ContentPart::Output,
     ContentPart::System,
@@ -41,10 +42,10 @@ pub(super) fn clean_references(payload: &mut Payload) -> u64 {
             if !attribute.key.starts_with("gen_ai.") {
                 continue;
             }
-            if attribute.key.starts_with(REFERENCE) {
+            if attribute.key.starts_with(REFERENCE_PREFIX) {
                 forged.push(attribute.id);
-            } else if PARTS.iter().any(|part| reference_key(*part) == Some(attribute.key)) {
-                reported.push((attribute.id, format!("{REPORTED}{}", attribute.key)));
+            } else if REFERENCED_PARTS.iter().any(|part| reference_key(*part) == Some(attribute.key)) {
+                reported.push((attribute.id, format!("{REPORTED_PREFIX}{}", attribute.key)));
             }
         }
     }

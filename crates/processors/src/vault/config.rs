@@ -23,9 +23,11 @@ use super::labels::LabelPolicy;
 use super::options::{AgentServices, DirectoryConfig, ForwardPolicy, KmsConfig, StoreLayout, server_address_problem};
 
 /// Shortest retention allowed in compliance mode.
-const MIN_COMPLIANCE: Duration = Duration::from_secs(90 * 86_400);
+const MIN_COMPLIANCE_RETENTION: Duration = Duration::from_secs(90 * 86_400);
 /// Longest retention allowed, because a typing error in a locked retention cannot be undone.
 const MAX_RETENTION: Duration = Duration::from_secs(3660 * 86_400);
+/// Longest age of an open object, and longest interval between digests.
+const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Moves prompts, completions and tool payloads into an encrypted, write-once store and leaves a reference.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -285,7 +287,7 @@ pub struct VaultSettings {
     pub made_by: Option<GatewayIdentity>,
     /// Notes for the user about valid but risky settings.
     pub notes: Vec<FieldProblem>,
-    /// Replaces the age sealer; see `sealed_by_for_self_check`.
+    /// Replaces the age sealer; see `with_sealer_for_self_check`.
     pub(super) sealer: Option<Arc<dyn SessionKeyGenerator>>,
 }
 
@@ -313,8 +315,8 @@ impl VaultConfig {
         let mut problems = Vec::new();
         let mut notes = Vec::new();
         let store = self.store_settings(&mut problems, &mut notes);
-        let dropped = matches!(self.store, Some(StoreConfig::None));
-        let recipients = self.recipients(!dropped, &mut problems, &mut notes);
+        let drops_content = matches!(self.store, Some(StoreConfig::None));
+        let recipients = self.recipients(!drops_content, &mut problems, &mut notes);
         let writer = self.writer.clone().unwrap_or_else(host_name);
         if !is_plain_name(&writer) {
             problems.push(FieldProblem::new("writer", "must be 1 to 64 letters, digits, `.`, `_` or `-`"));
@@ -323,38 +325,39 @@ impl VaultConfig {
             problems.push(FieldProblem::new("signing_key", "is empty"));
         }
         let signing_key_kms = self.signing_key_kms.as_ref().map(|kms| self.sealed_key(kms, &mut problems));
-        let erasure_keys = self.erasure_keys.iter().enumerate().filter_map(|(at, key)| {
-            let wrong = |why| problems.push(FieldProblem::new(format!("erasure_keys[{at}]"), why));
-            VerifyKey::parse(key.trim()).map_err(wrong).ok()
+        let erasure_keys = self.erasure_keys.iter().enumerate().filter_map(|(index, key)| {
+            let add_problem = |problem| problems.push(FieldProblem::new(format!("erasure_keys[{index}]"), problem));
+            VerifyKey::parse(key.trim()).map_err(add_problem).ok()
         });
         let erasure_keys = erasure_keys.collect();
         let agents = self.agents.declared_services(&mut problems);
         self.labels.check(&mut problems);
-        let (size, age) = match self.layout {
+        let (default_size, default_age) = match self.layout {
             StoreLayout::Packed => (ByteSize(8 << 20), TimeSpan::seconds(5)),
             StoreLayout::Session | StoreLayout::Turn => (ByteSize(1 << 20), TimeSpan::seconds(120)),
         };
-        let (object_size, object_age) = (self.object_size.unwrap_or(size), self.object_age.unwrap_or(age));
+        let (object_size, object_age) =
+            (self.object_size.unwrap_or(default_size), self.object_age.unwrap_or(default_age));
         if !(64 << 10..=64 << 20).contains(&object_size.0) {
             problems.push(FieldProblem::new("object_size", "must be between 64KiB and 64MiB"));
         }
-        for (path, span, most) in [("object_age", object_age, 3600), ("index_interval", self.index_interval, 3600)] {
-            if span.0.is_zero() || span.0 > Duration::from_secs(most) {
+        for (path, span) in [("object_age", object_age), ("index_interval", self.index_interval)] {
+            if span.0.is_zero() || span.0 > MAX_INTERVAL {
                 problems.push(FieldProblem::new(path, "must be between 1ms and 1h"));
             }
         }
-        if self.leave == LeftContent::Redacted && dropped {
+        if self.leave == LeftContent::Redacted && drops_content {
             problems.push(FieldProblem::new("leave", "`redacted` needs a store; set `store`, or use `leave: nothing`"));
         }
-        if self.forward == ForwardPolicy::AfterPut && dropped {
+        if self.forward == ForwardPolicy::AfterPut && drops_content {
             problems.push(FieldProblem::new(
                 "forward",
                 "`after_put` needs a store; set `store`, or use `forward: committed`",
             ));
         }
         if self.unlisted == UnlistedTextOption::Keep {
-            let what = "`keep` forwards prompts under unlisted keys, redacted; `text` moves them to the vault";
-            notes.push(FieldProblem::new("unlisted", what));
+            let note = "`keep` forwards prompts under unlisted keys, redacted; `text` moves them to the vault";
+            notes.push(FieldProblem::new("unlisted", note));
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -395,7 +398,7 @@ impl VaultConfig {
 
     fn recipients(
         &self,
-        kept: bool,
+        has_store: bool,
         problems: &mut Vec<FieldProblem>,
         notes: &mut Vec<FieldProblem>,
     ) -> Vec<age::x25519::Recipient> {
@@ -403,17 +406,17 @@ impl VaultConfig {
         for (index, text) in self.recipients.iter().enumerate() {
             match parse_recipient(text) {
                 Ok(recipient) if recipients.contains(&recipient) => {
-                    let what = "is listed twice: remove it, or replace it with the public key of a second auditor";
-                    problems.push(FieldProblem::new(format!("recipients[{index}]"), what));
+                    let problem = "is listed twice: remove it, or replace it with the public key of a second auditor";
+                    problems.push(FieldProblem::new(format!("recipients[{index}]"), problem));
                 }
                 Ok(recipient) => recipients.push(recipient),
-                Err(what) => problems.push(FieldProblem::new(format!("recipients[{index}]"), what)),
+                Err(problem) => problems.push(FieldProblem::new(format!("recipients[{index}]"), problem)),
             }
         }
-        if kept && self.recipients.is_empty() {
-            let what = "must list at least one auditor's public key; create one with `tollgate vault keygen`";
-            problems.push(FieldProblem::new("recipients", what));
-        } else if kept && self.recipients.len() == 1 {
+        if has_store && self.recipients.is_empty() {
+            let problem = "must list at least one auditor's public key; create one with `tollgate vault keygen`";
+            problems.push(FieldProblem::new("recipients", problem));
+        } else if has_store && self.recipients.len() == 1 {
             notes.push(FieldProblem::new(
                 "recipients",
                 "only one recipient: if its secret key is lost, the vault cannot be decrypted; add a second one",
@@ -426,8 +429,8 @@ impl VaultConfig {
     fn store_settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<StoreSettings> {
         match &self.store {
             None => {
-                let what = "is missing; set `s3: {…}`, `directory: path`, or `none` to drop content";
-                problems.push(FieldProblem::new("store", what));
+                let problem = "is missing; set `s3: {…}`, `directory: path`, or `none` to drop content";
+                problems.push(FieldProblem::new("store", problem));
                 None
             }
             Some(StoreConfig::None) => {
@@ -442,7 +445,7 @@ impl VaultConfig {
 
 impl S3Config {
     fn settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> Option<S3Settings> {
-        let before = problems.len();
+        let earlier_problems = problems.len();
         for (path, bucket, missing) in [
             (
                 "store.s3.bucket",
@@ -456,12 +459,12 @@ impl S3Config {
             ),
         ] {
             if !is_bucket_name(bucket) {
-                let what = if bucket.is_empty() {
+                let problem = if bucket.is_empty() {
                     missing
                 } else {
                     "must be a bucket name: 3 to 63 lower-case letters, digits, `.`, `-` or `_`"
                 };
-                problems.push(FieldProblem::new(path, what));
+                problems.push(FieldProblem::new(path, problem));
             }
         }
         if self.region.is_empty() {
@@ -472,19 +475,19 @@ impl S3Config {
         }
         let prefix = self.prefix.trim_matches('/');
         if prefix.len() > 200 || !prefix.split('/').all(|part| prefix.is_empty() || is_plain_name(part)) {
-            let what = "must be at most 200 letters, digits, `.`, `_`, `-`, in parts separated by `/`";
-            problems.push(FieldProblem::new("store.s3.prefix", what));
+            let problem = "must be at most 200 letters, digits, `.`, `_`, `-`, in parts separated by `/`";
+            problems.push(FieldProblem::new("store.s3.prefix", problem));
         }
-        if let Some(what) = self.endpoint.as_deref().and_then(server_address_problem) {
-            problems.push(FieldProblem::new("store.s3.endpoint", what));
+        if let Some(problem) = self.endpoint.as_deref().and_then(server_address_problem) {
+            problems.push(FieldProblem::new("store.s3.endpoint", problem));
         }
         let lock = lock_settings(self.object_lock.as_ref(), problems, notes);
         if self.bucket == self.key_bucket {
-            let what = "equals `bucket`: a retention or policy on payload also locks keys, so no session can be erased; \
+            let risk = "equals `bucket`: a retention or policy on payload also locks keys, so no session can be erased; \
                         use a separate bucket for keys";
-            notes.push(FieldProblem::new("store.s3.key_bucket", what));
+            notes.push(FieldProblem::new("store.s3.key_bucket", risk));
         }
-        (problems.len() == before).then(|| S3Settings {
+        (problems.len() == earlier_problems).then(|| S3Settings {
             bucket: self.bucket.clone(),
             key_bucket: self.key_bucket.clone(),
             prefix: prefix.to_owned(),
@@ -504,8 +507,8 @@ fn lock_settings(
 ) -> Option<ObjectLock> {
     const PATH: &str = "store.s3.object_lock";
     let Some(lock) = lock else {
-        let what = "is missing (no default); set `{ mode: compliance, retention: 400d }`, `governance`, or `none`";
-        problems.push(FieldProblem::new(PATH, what));
+        let problem = "is missing (no default); set `{ mode: compliance, retention: 400d }`, `governance`, or `none`";
+        problems.push(FieldProblem::new(PATH, problem));
         return None;
     };
     let mode = match lock.mode {
@@ -521,7 +524,7 @@ fn lock_settings(
         problems.push(FieldProblem::new(path, "is missing; set a duration such as `400d`, or `soc2`"));
         return None;
     };
-    if mode == LockMode::Compliance && retention < MIN_COMPLIANCE {
+    if mode == LockMode::Compliance && retention < MIN_COMPLIANCE_RETENTION {
         problems.push(FieldProblem::new(path, "must be at least 90d in compliance mode"));
     } else if retention < Duration::from_secs(86_400) || retention > MAX_RETENTION {
         problems.push(FieldProblem::new(path, "must be between 1d and 3660d"));

@@ -1,5 +1,5 @@
 //! Reads an item's content into the form of a vault document: pieces with their places, and their shape. Reads only;
-//! every content place yields one piece. `genai` decides what content is; `sealing` seals it.
+//! every content place that still has a value yields one piece. `genai` decides what content is; `sealing` seals it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,12 +15,11 @@ use super::shape::ContentShape;
 /// Reads an item's content places into the document form.
 pub(super) fn read_content<'p>(payload: &'p Payload, item: &ItemFacts) -> (ItemContent<'p>, ContentShape) {
     let (mut content, mut shape, mut json) = (ItemContent::default(), ContentShape::default(), String::new());
-    let places = &item.content;
-    let mut flat: BTreeMap<(ContentPart, &str, u64), FlattenedMessage> = BTreeMap::new();
-    let mut whole = None;
-    for place in places {
+    let mut flattened: BTreeMap<(ContentPart, &str, u64), FlattenedMessage> = BTreeMap::new();
+    let mut input_without_request = None;
+    for place in &item.content {
         if let ContentLocation::Embedded(at) = place.at {
-            let part = item.embedded.as_deref().and_then(|inside| inside.parts.get(at as usize));
+            let part = item.embedded.as_deref().and_then(|embedded| embedded.parts.get(at as usize));
             let Some(part) = part else { continue };
             match serde_json::from_str::<String>(&part.value) {
                 Ok(text) => shape.add(place.part, &text, None),
@@ -44,31 +43,32 @@ pub(super) fn read_content<'p>(payload: &'p Payload, item: &ItemFacts) -> (ItemC
         if let Some((stem, index, rest)) =
             key.filter(|_| matches!(place.part, ContentPart::Input | ContentPart::Output)).and_then(split_indexed_key)
         {
-            flat.entry((place.part, stem, index)).or_default().add(rest, value);
+            flattened.entry((place.part, stem, index)).or_default().add(rest, value);
             content.push(place.part, &read_piece(payload, place, key), &json, value.as_str());
             continue;
         }
         match value {
             Value::Str(text) => {
-                let before = shape.input;
-                shape.add(place.part, text, flattened_role(payload, place.node, key, places.len()));
-                whole = whole.or((key == Some(WHOLE_REQUEST_KEY)).then_some(before));
+                if key == Some(WHOLE_REQUEST_KEY) {
+                    input_without_request.get_or_insert(shape.input);
+                }
+                shape.add(place.part, text, flattened_role(payload, place.node, key, item.content.len()));
             }
             _ => shape.add(place.part, &json, None),
         }
         content.push(place.part, &read_piece(payload, place, key), &json, value.as_str());
     }
-    // `input.value` repeats the messages that have attributes of their own; count them only once.
-    if let Some(before) = whole.filter(|_| flat.keys().any(|(part, ..)| *part == ContentPart::Input)) {
-        shape.input = before;
+    // `input.value` repeats the messages that have attributes of their own, so these are counted only once.
+    if flattened.keys().any(|(part, ..)| *part == ContentPart::Input) {
+        shape.input = input_without_request.unwrap_or(shape.input);
     }
-    for ((part, ..), message) in flat {
+    for ((part, ..), message) in flattened {
         shape.add_flattened(part, message.role.as_deref(), &message.pieces);
     }
     (content, shape)
 }
 
-/// `llm.input_messages.3.message.content` → the part before the index, the index, the part after it.
+/// Splits `llm.input_messages.3.message.content` into the part before the index, the index, and the part after it.
 fn split_indexed_key(key: &str) -> Option<(&str, u64, &str)> {
     let (stem, rest) = ["llm.input_messages.", "llm.output_messages.", "gen_ai.prompt.", "gen_ai.completion."]
         .into_iter()
@@ -81,16 +81,18 @@ fn split_indexed_key(key: &str) -> Option<(&str, u64, &str)> {
 #[derive(Default)]
 struct FlattenedMessage {
     role: Option<String>,
+    /// Type and bytes of each piece.
     pieces: Vec<(&'static str, u64)>,
 }
 
 impl FlattenedMessage {
-    fn add(&mut self, rest: &str, value: Value<'_>) {
+    /// Adds an attribute of the message. `name`: its key after the index.
+    fn add(&mut self, name: &str, value: Value<'_>) {
         let bytes = value.as_str().map_or(0, |text| text.len() as u64);
-        match rest.rsplit('.').next().unwrap_or(rest) {
+        match name.rsplit('.').next().unwrap_or(name) {
             "role" => self.role = value.as_str().map(str::to_owned),
             "type" | "id" | "tool_call_id" | "finish_reason" | "mime_type" => {}
-            _ if rest.contains("tool_calls.") => self.pieces.push(("tool_call", bytes)),
+            _ if name.contains("tool_calls.") => self.pieces.push(("tool_call", bytes)),
             "content" | "text" => self.pieces.push(("text", bytes)),
             _ => self.pieces.push(("json", bytes)),
         }
@@ -103,10 +105,13 @@ const WHOLE_REQUEST_KEY: &str = "input.value";
 const STATUS_MESSAGE_KEY: &str = "status.message";
 const SPAN_NAME_KEY: &str = "name";
 
+/// Maximum number of content places of an item whose roles are looked up, because each lookup is linear in the
+/// attributes.
+const MAX_ROLE_LOOKUPS: usize = 64;
+
 /// The role given beside a flattened message's content (`….message.content`, `….message.role`).
-fn flattened_role<'a>(payload: &'a Payload, node: NodeId, key: Option<&str>, places: usize) -> Option<&'a str> {
-    // The lookup is linear in the node's attributes, so it is not done for thousands of messages.
-    let stem = key.filter(|_| places <= 64)?.strip_suffix("content")?;
+fn flattened_role<'a>(payload: &'a Payload, node: NodeId, key: Option<&str>, place_count: usize) -> Option<&'a str> {
+    let stem = key.filter(|_| place_count <= MAX_ROLE_LOOKUPS)?.strip_suffix("content")?;
     payload.get_str(node, &format!("{stem}role"))
 }
 
@@ -121,13 +126,13 @@ fn read_piece<'a>(payload: &'a Payload, place: &ContentPlace, key: Option<&'a st
         (_, NodeKind::Resource) => "resource",
         _ => "other",
     };
-    let event = on == "event";
+    let is_event = on == "event";
     ContentPiece {
         part: Cow::Borrowed(place.part.as_str()),
         on: Cow::Borrowed(on),
         key: key.map(Cow::Borrowed),
-        event: event.then(|| Cow::Borrowed(payload.text(place.node, TextField::Name))),
-        time: event.then(|| object_names::rfc3339(kernel::clock::UnixNanos(payload.time(place.node)))),
+        event: is_event.then(|| Cow::Borrowed(payload.text(place.node, TextField::Name))),
+        time: is_event.then(|| object_names::rfc3339(kernel::clock::UnixNanos(payload.time(place.node)))),
     }
 }
 
@@ -161,11 +166,11 @@ pub(super) fn guessed_place(node: NodeId, at: ContentLocation) -> ContentPlace {
 /// operation and [`CONTENT`].
 pub(super) fn is_still_content(payload: &Payload, place: &ContentPlace, operation: Option<&str>) -> bool {
     let is_mark = |text: &str| {
-        let before = text.strip_suffix(CONTENT).map(|before| before.trim_end().trim_end_matches(':'));
-        before.is_some_and(|before| before.is_empty() || operation == Some(before))
+        let prefix = text.strip_suffix(CONTENT).map(|prefix| prefix.trim_end().trim_end_matches(':'));
+        prefix.is_some_and(|prefix| prefix.is_empty() || operation == Some(prefix))
     };
     match value_at(payload, place) {
-        // A vault step may have replaced a number with a coarser number.
+        // A number is not content any more: a vault step may have replaced it with a coarser one.
         None | Some(Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_)) => false,
         Some(Value::Str(text)) => !text.is_empty() && !is_mark(text) && !is_number(text),
         Some(Value::Bytes(_) | Value::List(_) | Value::Map(_)) => true,

@@ -1,11 +1,11 @@
-//! [`ContextBases`] holds the contexts that the next turns of a session may refer to, because each turn repeats the
-//! whole conversation.
+//! [`ContextBases`] remembers the contexts of each session, so that the next turn, which repeats the whole
+//! conversation, can be stored relative to one of them (its base).
 //!
 //! A base belongs to the same batch or to a committed one. It lies in the object that is currently open, and that
-//! object stays open until everything that refers to it is placed ([`vault::books::Pin`]). So an object never depends
-//! on another object, and a batch that fails or arrives out of order does not invalidate another batch's base. Changed
-//! only by effects; holds hashes, not text. When the memory limit is reached, further sessions are not remembered and
-//! their turns are stored in full. `vault/delta` expresses content relative to a base.
+//! object stays open until everything that refers to it is placed ([`ObjectPin`]). So an object never depends on
+//! another object, and a batch that fails or arrives out of order does not invalidate another batch's base. Changed
+//! only by effects; holds hashes, not text. Beyond the memory limit a session is not remembered, and its turns are
+//! stored in full. `vault/delta` expresses content relative to a base.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -28,12 +28,14 @@ const MAX_CONTEXT_BYTES: usize = 1 << 18;
 const SESSION_OVERHEAD: usize = 160;
 
 type SessionHash = [u8; 16];
-/// Contexts of a batch, newest last, each with the fragment and item of the context that it continues.
+/// Contexts of a batch, newest last, each with the fragment and item number of the context that it continues.
 type NewContexts = Vec<(Arc<ItemFingerprints>, Option<(Arc<str>, u32)>)>;
 
 struct SessionContexts {
+    /// Number of the object that holds the contexts.
     object: u64,
     contexts: Vec<Arc<ItemFingerprints>>,
+    /// Size of this entry.
     bytes: usize,
 }
 
@@ -57,7 +59,7 @@ impl Default for ContextBases {
 
 /// The contexts added by a batch, applied after its commit.
 pub(super) struct LearnedContexts {
-    key: SessionHash,
+    session: SessionHash,
     /// Number of the batch's object, if that object is still open for more.
     open_object: Arc<OnceLock<u64>>,
     contexts: NewContexts,
@@ -65,11 +67,13 @@ pub(super) struct LearnedContexts {
 
 /// Finds bases for the contexts of one fragment.
 pub(super) struct BaseLookup {
-    key: SessionHash,
+    session: SessionHash,
     pin: Option<ObjectPin>,
-    known_contexts: Vec<Arc<ItemFingerprints>>,
+    /// Possible bases: of committed batches and of this fragment.
+    candidates: Vec<Arc<ItemFingerprints>>,
     new_contexts: NewContexts,
     fragment: Arc<str>,
+    /// Other fragments that this one refers to.
     referenced: BTreeSet<Arc<str>>,
 }
 
@@ -87,20 +91,20 @@ impl ContextBases {
         &self,
         writer: &Arc<VaultWriter>,
         scope: &FragmentScope,
-        spot: &Arc<str>,
+        object_prefix: &Arc<str>,
         fragment: &str,
     ) -> BaseLookup {
-        let key = session_hash(scope);
-        let (mut pin, mut streams) = (None, Vec::new());
-        let known = self.state.lock().sessions.get(&key).map(|known| (known.object, known.contexts.clone()));
-        if let Some((object, told)) = known {
-            pin = writer.pin_object(spot).filter(|pin| pin.object() == object);
-            streams = pin.as_ref().map_or_else(Vec::new, |_| told);
+        let session = session_hash(scope);
+        let (mut pin, mut candidates) = (None, Vec::new());
+        let known = self.state.lock().sessions.get(&session).map(|known| (known.object, known.contexts.clone()));
+        if let Some((object, contexts)) = known {
+            pin = writer.pin_object(object_prefix).filter(|pin| pin.object() == object);
+            candidates = pin.as_ref().map_or_else(Vec::new, |_| contexts);
         }
         BaseLookup {
-            key,
+            session,
             pin,
-            known_contexts: streams,
+            candidates,
             new_contexts: Vec::new(),
             fragment: fragment.into(),
             referenced: BTreeSet::new(),
@@ -108,25 +112,26 @@ impl ContextBases {
     }
 
     /// Adds the contexts of a committed batch.
-    pub(super) fn remember(&self, learnt: &LearnedContexts) {
+    pub(super) fn remember(&self, learned: &LearnedContexts) {
         let mut state = self.state.lock();
-        let before = state.sessions.remove(&learnt.key);
-        state.bytes -= before.as_ref().map_or(0, |known| known.bytes);
+        let previous = state.sessions.remove(&learned.session);
+        state.bytes -= previous.as_ref().map_or(0, |known| known.bytes);
         // A closed object takes no more fragments, so nothing can refer to its contexts.
-        let Some(object) = learnt.open_object.get().copied() else { return };
-        let mut told = before.filter(|known| known.object == object).map_or_else(Vec::new, |known| known.contexts);
-        for (new, from) in &learnt.contexts {
-            told.retain(|old| from.as_ref().is_none_or(|(fragment, item)| old.location() != (fragment, *item)));
-            if new.size() <= MAX_CONTEXT_BYTES {
-                told.push(Arc::clone(new));
+        let Some(object) = learned.open_object.get().copied() else { return };
+        let mut contexts =
+            previous.filter(|known| known.object == object).map_or_else(Vec::new, |known| known.contexts);
+        for (context, base) in &learned.contexts {
+            contexts.retain(|old| base.as_ref().is_none_or(|(fragment, item)| old.location() != (fragment, *item)));
+            if context.size() <= MAX_CONTEXT_BYTES {
+                contexts.push(Arc::clone(context));
             }
         }
-        let more = told.len().saturating_sub(MAX_CONTEXTS);
-        told.drain(..more);
-        let bytes = SESSION_OVERHEAD + told.iter().map(|told| told.size()).sum::<usize>();
-        if !told.is_empty() && state.bytes + bytes <= self.limit {
+        let excess = contexts.len().saturating_sub(MAX_CONTEXTS);
+        contexts.drain(..excess);
+        let bytes = SESSION_OVERHEAD + contexts.iter().map(|context| context.size()).sum::<usize>();
+        if !contexts.is_empty() && state.bytes + bytes <= self.limit {
             state.bytes += bytes;
-            state.sessions.insert(learnt.key, SessionContexts { object, contexts: told, bytes });
+            state.sessions.insert(learned.session, SessionContexts { object, contexts, bytes });
         }
     }
 
@@ -136,9 +141,9 @@ impl ContextBases {
         let mut state = self.state.lock();
         let ContextBasesState { sessions, bytes } = &mut *state;
         sessions.retain(|_, known| {
-            let keep = open.contains(&known.object);
-            *bytes -= if keep { 0 } else { known.bytes };
-            keep
+            let is_open = open.contains(&known.object);
+            *bytes -= if is_open { 0 } else { known.bytes };
+            is_open
         });
     }
 
@@ -152,48 +157,52 @@ impl ContextBases {
 impl BaseLookup {
     /// Plans how to store the content of item number `position`: in full, or relative to the base that saves most.
     pub(super) fn plan_content(&mut self, content: &mut ItemContent<'_>, position: u32) -> DeltaPlan {
-        let mut best = (DeltaPlan::whole(content.prints().len()), None);
-        for (at, base) in self.known_contexts.iter().enumerate().rev() {
-            let plan = DeltaPlan::relative_to(content.prints(), base);
-            if plan.saved > best.0.saved {
-                best = (plan, Some(at));
+        let (mut plan, mut base_index) = (DeltaPlan::whole(content.fingerprints().len()), None);
+        for (index, base) in self.candidates.iter().enumerate().rev() {
+            let candidate = DeltaPlan::relative_to(content.fingerprints(), base);
+            if candidate.saved > plan.saved {
+                (plan, base_index) = (candidate, Some(index));
             }
         }
-        let (plan, at) = best;
-        let base = at.and_then(|at| self.known_contexts.get(at).cloned());
+        let base = base_index.and_then(|index| self.candidates.get(index).cloned());
         if base.is_some() {
             let others = plan.sources().filter(|fragment| **fragment != self.fragment);
             self.referenced.extend(others.cloned());
         }
-        let told =
-            Arc::new(ItemFingerprints::new(&self.fragment, position, content.take_prints(), &plan, base.as_deref()));
-        if !told.is_context() {
+        let context = Arc::new(ItemFingerprints::new(
+            &self.fragment,
+            position,
+            content.take_fingerprints(),
+            &plan,
+            base.as_deref(),
+        ));
+        if !context.is_context() {
             return plan;
         }
-        let from = base.map(|base| (Arc::clone(base.location().0), base.location().1));
-        match at.and_then(|at| self.known_contexts.get_mut(at)) {
-            Some(stream) => *stream = Arc::clone(&told),
+        let base = base.map(|base| (Arc::clone(base.location().0), base.location().1));
+        match base_index.and_then(|index| self.candidates.get_mut(index)) {
+            Some(continued) => *continued = Arc::clone(&context),
             None => {
-                let more = (self.known_contexts.len() + 1).saturating_sub(MAX_CONTEXTS);
-                self.known_contexts.drain(..more);
-                self.known_contexts.push(Arc::clone(&told));
+                let excess = (self.candidates.len() + 1).saturating_sub(MAX_CONTEXTS);
+                self.candidates.drain(..excess);
+                self.candidates.push(Arc::clone(&context));
             }
         }
         // A context of this batch that was continued is not a base any more.
         self.new_contexts
-            .retain(|(old, _)| from.as_ref().is_none_or(|(fragment, item)| old.location() != (fragment, *item)));
-        self.new_contexts.push((told, from));
-        let more = self.new_contexts.len().saturating_sub(2 * MAX_CONTEXTS);
-        self.new_contexts.drain(..more);
+            .retain(|(old, _)| base.as_ref().is_none_or(|(fragment, item)| old.location() != (fragment, *item)));
+        self.new_contexts.push((context, base));
+        let excess = self.new_contexts.len().saturating_sub(2 * MAX_CONTEXTS);
+        self.new_contexts.drain(..excess);
         plan
     }
 
     /// Returns the pin (if anything of an earlier batch is referred to), the fragments referred to, and the new
     /// contexts.
-    pub(super) fn finish(self, landed: &Arc<OnceLock<u64>>) -> (Option<ObjectPin>, Vec<String>, LearnedContexts) {
-        let Self { key, pin, new_contexts: told, referenced: used, .. } = self;
-        let pin = pin.filter(|_| !used.is_empty());
-        let used = used.iter().map(ToString::to_string).collect();
-        (pin, used, LearnedContexts { key, open_object: Arc::clone(landed), contexts: told })
+    pub(super) fn finish(self, open_object: &Arc<OnceLock<u64>>) -> (Option<ObjectPin>, Vec<String>, LearnedContexts) {
+        let Self { session, pin, new_contexts: contexts, referenced, .. } = self;
+        let pin = pin.filter(|_| !referenced.is_empty());
+        let referenced = referenced.iter().map(ToString::to_string).collect();
+        (pin, referenced, LearnedContexts { session, open_object: Arc::clone(open_object), contexts })
     }
 }

@@ -1,6 +1,6 @@
 //! Finds texts that stay in the telemetry but repeat content, and values that the vault must keep in full because
-//! redaction will cut them. The content is still available in this step; redaction, which runs later, inserts the
-//! results.
+//! redaction will cut them or cannot search them. The vault step still has the content; redaction, which runs later,
+//! replaces the texts found here.
 //!
 //! Reads only. The memory of earlier batches is read here and filled after the commit. Content is walked once, and
 //! searched only if some text is long enough to quote it. Fingerprints and search are in the crate `echoes`.
@@ -15,7 +15,7 @@ use otlp::{AttrId, Attribute, NodeId, NodeKind, Payload, TextField, Value};
 use super::content::value_at;
 use redaction::is_id_bytes;
 
-/// The settings of other parts of the gateway that this step depends on.
+/// Finds echoes and values that redaction will cut, with the limits of the redact step.
 #[derive(Clone)]
 pub struct EchoFinder {
     /// Fingerprints of earlier batches' content.
@@ -40,18 +40,18 @@ pub(super) struct SessionPrints {
 pub(super) struct EchoFindings {
     pub(super) echoes: EchoReplacements,
     pub(super) prints: RememberedPrints,
-    /// Error texts that will be cut, and values that redaction cannot search: index of the item, place.
+    /// See [`EchoFinder::find_cut_values`].
     pub(super) cut_values: Vec<(usize, ContentPlace)>,
 }
 
-/// Maximum number of texts checked in one body or error.
-const BODY_TEXTS: usize = 4096;
+/// Maximum number of texts checked in one log body, and in an item's errors.
+const MAX_BODY_TEXTS: usize = 4096;
 /// Maximum number of texts checked in one attribute.
-const LIST_TEXTS: usize = 64;
+const MAX_ATTRIBUTE_TEXTS: usize = 64;
 /// Minimum size of a text that can quote content, bytes.
 const MIN_QUOTE_BYTES: usize = 24;
-/// Maximum size of a name that stays, bytes.
-const LABEL_BYTES: usize = 128;
+/// Maximum size of a name or id that stays although content contains it, bytes.
+const MAX_LABEL_BYTES: usize = 128;
 
 impl EchoFinder {
     /// Processes one batch before its content is removed.
@@ -62,7 +62,7 @@ impl EchoFinder {
         facts: &Facts,
         vocabulary: &Vocabulary,
     ) -> EchoFindings {
-        let remembered = self.collect_prints(account, payload, facts);
+        let prints = self.collect_prints(account, payload, facts);
         let (texts, sessions) = self.collect_texts(account, payload, facts, vocabulary);
         let echoes = match texts.is_empty() {
             true => EchoReplacements::default(),
@@ -78,21 +78,22 @@ impl EchoFinder {
                 // A name that also stays under its own key is left alone, even if content contains it.
                 let names = names.filter(|(item, name)| !vaulted.contains(name) || is_kept_value(payload, item, name));
                 let labels: BTreeSet<&str> = names.map(|(_, name)| name).chain(ids).collect();
-                let labels: Vec<&str> = labels.into_iter().filter(|label| label.len() <= LABEL_BYTES).collect();
-                let mut known: Vec<Arc<[u16]>> =
+                let labels: Vec<&str> = labels.into_iter().filter(|label| label.len() <= MAX_LABEL_BYTES).collect();
+                let mut earlier: Vec<Arc<[u16]>> =
                     sessions.iter().flat_map(|key| self.memory.session_texts(*key)).collect();
                 // The same text is remembered under its session and its trace.
-                known.sort_unstable_by_key(|text| text.as_ptr());
-                known.dedup_by_key(|text| text.as_ptr());
-                let here = remembered.iter().flat_map(|said| said.prints.texts());
-                EchoReplacements::find(self.memory.key(), &texts, &labels, here.chain(known.iter().map(|text| &**text)))
+                earlier.sort_unstable_by_key(|text| text.as_ptr());
+                earlier.dedup_by_key(|text| text.as_ptr());
+                let content = prints.iter().flat_map(|session| session.prints.texts());
+                let content = content.chain(earlier.iter().map(|text| &**text));
+                EchoReplacements::find(self.memory.key(), &texts, &labels, content)
             }
         };
-        let cut = self.find_cut_values(payload, facts, &echoes);
-        EchoFindings { echoes, prints: remembered, cut_values: cut }
+        let cut_values = self.find_cut_values(payload, facts, &echoes);
+        EchoFindings { echoes, prints, cut_values }
     }
 
-    /// For pipelines where content stays: finds only the error texts that will be cut.
+    /// For pipelines where content stays: finds only the values that redaction will cut or cannot search.
     pub(super) fn find_cut_errors(&self, payload: &Payload, facts: &Facts) -> EchoFindings {
         let echoes = EchoReplacements::default();
         EchoFindings { cut_values: self.find_cut_values(payload, facts, &echoes), echoes, prints: Vec::new() }
@@ -109,14 +110,15 @@ impl EchoFinder {
         [id, trace].map(|id| id.map(|id| self.memory.session_key(account, id)))
     }
 
+    /// Fingerprints the content of the batch.
     fn collect_prints(&self, account: &str, payload: &Payload, facts: &Facts) -> RememberedPrints {
-        let (mut out, mut json): (RememberedPrints, String) = (Vec::new(), String::new());
+        let (mut sessions, mut json): (RememberedPrints, String) = (Vec::new(), String::new());
         for item in facts.items.iter().filter(|item| !item.content.is_empty()) {
             let keys = self.memory_keys(account, payload, item);
-            if out.last().is_none_or(|said| said.keys != keys) {
-                out.push(SessionPrints { keys, prints: ContentFingerprints::default() });
+            if sessions.last().is_none_or(|session| session.keys != keys) {
+                sessions.push(SessionPrints { keys, prints: ContentFingerprints::default() });
             }
-            let Some(SessionPrints { prints, .. }) = out.last_mut() else { continue };
+            let Some(SessionPrints { prints, .. }) = sessions.last_mut() else { continue };
             for value in item.content.iter().filter_map(|place| value_at(payload, place)) {
                 match value {
                     Value::Str(text) => prints.add(self.memory.key(), text),
@@ -128,12 +130,12 @@ impl EchoFinder {
                     _ => {}
                 }
             }
-            for part in item.embedded.iter().flat_map(|inside| &inside.parts) {
+            for part in item.embedded.iter().flat_map(|embedded| &embedded.parts) {
                 prints.add(self.memory.key(), &part.value);
             }
         }
-        out.retain(|said| !said.prints.is_empty());
-        out
+        sessions.retain(|session| !session.prints.is_empty());
+        sessions
     }
 
     /// Collects texts that could quote content, and the sessions they belong to.
@@ -146,7 +148,7 @@ impl EchoFinder {
     ) -> (Vec<&'p str>, HashSet<SessionKey>) {
         let (mut texts, mut sessions) = (BTreeSet::new(), HashSet::new());
         for item in &facts.items {
-            let before = texts.len();
+            let earlier_texts = texts.len();
             let labels =
                 [&item.request_model, &item.response_model, &item.tool, &item.feature].map(|label| label.as_deref());
             visit_kept_texts(payload, item, vocabulary, &mut |text| {
@@ -154,24 +156,25 @@ impl EchoFinder {
                     texts.insert(text);
                 }
             });
-            if texts.len() > before {
+            if texts.len() > earlier_texts {
                 sessions.extend(self.memory_keys(account, payload, item).into_iter().flatten());
             }
         }
         (texts.into_iter().collect(), sessions)
     }
 
+    /// Finds error texts that will be cut, and values that redaction cannot search: index of the item, place.
     fn find_cut_values(
         &self,
         payload: &Payload,
         facts: &Facts,
         echoes: &EchoReplacements,
     ) -> Vec<(usize, ContentPlace)> {
-        let mut out = Vec::new();
+        let mut found = Vec::new();
         // Allow for placeholders that are longer than the text they replace.
-        let whole =
+        let stays_whole =
             |text: &str| text.len() + text.len() / 4 <= self.max_error_text && echoes.replacement_for(text).is_none();
-        for (at, item) in facts.items.iter().enumerate() {
+        for (index, item) in facts.items.iter().enumerate() {
             let status = ContentPlace {
                 node: item.node,
                 at: ContentLocation::Status,
@@ -181,72 +184,73 @@ impl EchoFinder {
             // A tool's status message is already among its content.
             let status =
                 Some(&status).filter(|_| !item.content.iter().any(|place| place.at == ContentLocation::Status));
-            let texts = item.errors.iter().chain(status);
-            out.extend(
-                texts
-                    .filter(|place| !item.content.contains(place))
-                    .filter(|place| {
-                        let mut cut = false;
-                        let mut left = BODY_TEXTS;
-                        value_at(payload, place)
-                            .into_iter()
-                            .for_each(|value| visit_texts(value, &mut left, &mut |text| cut |= !whole(text)));
-                        // If some texts were not checked, keep the whole value, so that the vault misses nothing.
-                        cut || left == 0
-                    })
-                    .map(|place| (at, *place)),
-            );
-            self.add_unscannable(payload, item, at, &mut out);
+            for place in item.errors.iter().chain(status).filter(|place| !item.content.contains(place)) {
+                let (mut is_cut, mut texts_left) = (false, MAX_BODY_TEXTS);
+                if let Some(value) = value_at(payload, place) {
+                    visit_texts(value, &mut texts_left, &mut |text| is_cut |= !stays_whole(text));
+                }
+                // If some texts were not checked, keep the whole value, so that the vault misses nothing.
+                if is_cut || texts_left == 0 {
+                    found.push((index, *place));
+                }
+            }
+            self.add_unsearchable(payload, item, index, &mut found);
         }
-        out
+        found
     }
 
-    /// Adds values of an item, its events and links that stay but cannot be searched: too long, or bytes that are not
-    /// text. Values that are nested too deep are only detected by the later search; of those no copy is kept.
-    fn add_unscannable(&self, payload: &Payload, item: &ItemFacts, at: usize, out: &mut Vec<(usize, ContentPlace)>) {
-        let begin = out.len();
-        let mut add = |node: NodeId, place: ContentLocation, value: Value<'_>| {
+    /// Adds values of an item, its events and links that stay but cannot be searched: too long, bytes that are not
+    /// text, or maps and lists nested too deep. Encodings nested too deep in a text are detected only by the later
+    /// search; no copy of those is kept.
+    fn add_unsearchable(
+        &self,
+        payload: &Payload,
+        item: &ItemFacts,
+        index: usize,
+        found: &mut Vec<(usize, ContentPlace)>,
+    ) {
+        let earlier_count = found.len();
+        let mut add = |node: NodeId, at: ContentLocation, value: Value<'_>| {
             if is_unsearchable(value, self.max_scan, 0) {
-                out.push((
-                    at,
-                    ContentPlace { node, at: place, part: ContentPart::Other, basis: ContentBasis::Guessed },
-                ));
+                let place = ContentPlace { node, at, part: ContentPart::Other, basis: ContentBasis::Guessed };
+                found.push((index, place));
             }
         };
         for node in std::iter::once(item.node).chain(payload.children(item.node)) {
-            payload.attributes(node).for_each(|one| add(node, ContentLocation::Attribute(one.id), one.value));
+            for attribute in payload.attributes(node) {
+                add(node, ContentLocation::Attribute(attribute.id), attribute.value);
+            }
         }
         payload.body(item.node).into_iter().for_each(|body| add(item.node, ContentLocation::Body, body));
-        if out.len() > begin {
+        if found.len() > earlier_count {
+            // A place that is content already, or was found as an error text, is not added again.
+            let errors = found.iter().take(earlier_count).filter(|(of, _)| *of == index).map(|(_, place)| place);
             let known: HashSet<(NodeId, ContentLocation)> =
-                item.content.iter().map(|place| (place.node, place.at)).collect();
-            let earlier: HashSet<(NodeId, ContentLocation)> =
-                out.iter().take(begin).filter(|(of, _)| *of == at).map(|(_, place)| (place.node, place.at)).collect();
-            let mut index = 0;
-            out.retain(|(_, place)| {
-                index += 1;
-                let key = (place.node, place.at);
-                index <= begin || !(known.contains(&key) || earlier.contains(&key))
+                item.content.iter().chain(errors).map(|place| (place.node, place.at)).collect();
+            let mut position = 0;
+            found.retain(|(_, place)| {
+                position += 1;
+                position <= earlier_count || !known.contains(&(place.node, place.at))
             });
         }
     }
 }
 
-/// Maximum nesting depth; a deeper value counts as unsearchable.
+/// Maximum nesting depth of maps and lists; a deeper value counts as unsearchable.
 const MAX_DEPTH: u8 = 64;
 
 /// Returns true if redaction cannot search a value or a part of it.
-fn is_unsearchable(value: Value<'_>, scan: usize, depth: u8) -> bool {
+fn is_unsearchable(value: Value<'_>, max_bytes: usize, depth: u8) -> bool {
     match value {
-        Value::Str(text) => text.len() > scan,
+        Value::Str(text) => text.len() > max_bytes,
         Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
-            Ok(_) => bytes.len() > scan,
+            Ok(_) => bytes.len() > max_bytes,
             Err(_) => !is_id_bytes(bytes),
         },
         Value::Map(_) => {
-            depth >= MAX_DEPTH || value.entries().any(|(_, entry)| is_unsearchable(entry, scan, depth + 1))
+            depth >= MAX_DEPTH || value.entries().any(|(_, entry)| is_unsearchable(entry, max_bytes, depth + 1))
         }
-        Value::List(_) => depth >= MAX_DEPTH || value.items().any(|item| is_unsearchable(item, scan, depth + 1)),
+        Value::List(_) => depth >= MAX_DEPTH || value.items().any(|item| is_unsearchable(item, max_bytes, depth + 1)),
         _ => false,
     }
 }
@@ -260,12 +264,12 @@ fn visit_kept_texts<'p>(
     vocabulary: &Vocabulary,
     visit: &mut impl FnMut(&'p str),
 ) {
-    // The rest of a text from which content was removed.
-    let rests = item.embedded.iter().flat_map(|inside| &inside.edits);
-    rests.flat_map(|edit| edit.texts.values()).for_each(|rest| visit(rest));
-    let mut left = BODY_TEXTS;
+    // The rest of each text from which content is removed.
+    let edits = item.embedded.iter().flat_map(|embedded| &embedded.edits);
+    edits.flat_map(|edit| edit.texts.values()).for_each(|rest| visit(rest));
+    let mut texts_left = MAX_BODY_TEXTS;
     let errors = item.errors.iter().filter_map(|place| value_at(payload, place));
-    errors.for_each(|value| visit_texts(value, &mut left, visit));
+    errors.for_each(|value| visit_texts(value, &mut texts_left, visit));
     match payload.kind(item.node) {
         NodeKind::Span => {
             visit(payload.text(item.node, TextField::Name));
@@ -274,16 +278,17 @@ fn visit_kept_texts<'p>(
         NodeKind::LogRecord => {
             visit(payload.text(item.node, TextField::EventName));
             if !item.content.iter().any(|place| place.at == ContentLocation::Body) {
-                let mut left = BODY_TEXTS;
-                payload.body(item.node).into_iter().for_each(|body| visit_texts(body, &mut left, visit));
+                let mut texts_left = MAX_BODY_TEXTS;
+                payload.body(item.node).into_iter().for_each(|body| visit_texts(body, &mut texts_left, visit));
             }
         }
         _ => {}
     }
     if item.agent {
-        let gone = removed_attributes(item);
-        let stays =
-            |attribute: &Attribute<'_>| !gone.contains(&attribute.id) && vocabulary.may_repeat_content(attribute.key);
+        let removed = removed_attributes(item);
+        let stays = |attribute: &Attribute<'_>| {
+            !removed.contains(&attribute.id) && vocabulary.may_repeat_content(attribute.key)
+        };
         visit_attribute_texts(payload, &stays, item.node, visit);
         for child in payload.children(item.node) {
             if payload.kind(child) == NodeKind::Event {
@@ -302,12 +307,12 @@ fn visit_attribute_texts<'p>(
     visit: &mut impl FnMut(&'p str),
 ) {
     for attribute in payload.attributes(node) {
-        // the key is looked up for the few values that are long enough
+        // The key is looked up only for the few values that are long enough.
         match attribute.value {
             Value::Str(text) if text.len() >= MIN_QUOTE_BYTES && stays(&attribute) => visit(text),
             Value::List(_) | Value::Map(_) if stays(&attribute) => {
-                let mut left = LIST_TEXTS;
-                visit_texts(attribute.value, &mut left, visit);
+                let mut texts_left = MAX_ATTRIBUTE_TEXTS;
+                visit_texts(attribute.value, &mut texts_left, visit);
             }
             _ => {}
         }
@@ -327,19 +332,20 @@ fn removed_attributes(item: &ItemFacts) -> HashSet<AttrId> {
 fn is_kept_value(payload: &Payload, item: &ItemFacts, text: &str) -> bool {
     let mut same = payload.attributes(item.node).filter(|attribute| attribute.value.as_str() == Some(text)).peekable();
     same.peek().is_some() && {
-        let gone = removed_attributes(item);
-        same.any(|attribute| !gone.contains(&attribute.id))
+        let removed = removed_attributes(item);
+        same.any(|attribute| !removed.contains(&attribute.id))
     }
 }
 
-fn visit_texts<'p>(value: Value<'p>, left: &mut usize, visit: &mut impl FnMut(&'p str)) {
+/// Visits the texts in a value, at most `texts_left` of them, and counts that number down.
+fn visit_texts<'p>(value: Value<'p>, texts_left: &mut usize, visit: &mut impl FnMut(&'p str)) {
     match value {
-        Value::Str(text) if *left > 0 => {
-            *left -= 1;
+        Value::Str(text) if *texts_left > 0 => {
+            *texts_left -= 1;
             visit(text);
         }
-        Value::List(_) => value.items().for_each(|item| visit_texts(item, left, visit)),
-        Value::Map(_) => value.entries().for_each(|(_, entry)| visit_texts(entry, left, visit)),
+        Value::List(_) => value.items().for_each(|item| visit_texts(item, texts_left, visit)),
+        Value::Map(_) => value.entries().for_each(|(_, entry)| visit_texts(entry, texts_left, visit)),
         _ => {}
     }
 }

@@ -1,6 +1,6 @@
 //! Estimates how the billed input of a call is distributed:
-//! `tollgate.input.{system,tools,tool_results,history,user}_tokens`. If an iteration becomes too expensive, its tool
-//! results or history have grown, and the content that would show it is removed.
+//! `tollgate.input.{system,tools,tool_results,history,user}_tokens`. They show whether an expensive iteration has grown
+//! by its tool results or by its history, although the content is removed.
 //!
 //! The estimate is by bytes; the five values add up exactly to the billed input (largest remainder method); all
 //! messages count. Prices are computed in `processors/cost`; `shape` defines what a message is.
@@ -17,7 +17,8 @@ pub(super) const KEYS: [&str; 5] = [
     "tollgate.input.user_tokens",
 ];
 
-/// Bytes of a conversation by category. `user` holds the last user messages; everything before an answer is history.
+/// Bytes of a conversation by category. `user` holds the user messages after the model's last answer; earlier ones are
+/// history.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(super) struct InputShares {
     pub(super) system: u64,
@@ -62,12 +63,12 @@ impl InputShares {
 
     /// Adds the bytes found in a place of `part`. Outputs are not input.
     pub(super) fn add_part(&mut self, part: ContentPart, found: &Self) {
-        let all = found.non_result_bytes().saturating_add(found.results);
+        let bytes = found.non_result_bytes().saturating_add(found.results);
         match part {
             ContentPart::Input => self.append(found),
-            ContentPart::System => self.system = self.system.saturating_add(all),
-            ContentPart::Tools => self.tools = self.tools.saturating_add(all),
-            ContentPart::ToolResult => self.results = self.results.saturating_add(all),
+            ContentPart::System => self.system = self.system.saturating_add(bytes),
+            ContentPart::Tools => self.tools = self.tools.saturating_add(bytes),
+            ContentPart::ToolResult => self.results = self.results.saturating_add(bytes),
             ContentPart::Output | ContentPart::ToolArgs | ContentPart::Other => {}
         }
     }
@@ -80,37 +81,35 @@ impl InputShares {
             return None;
         }
         let product = |bytes: u64| u128::from(total) * u128::from(bytes);
-        let mut out = bytes.map(|bytes| u64::try_from(product(bytes) / sum).unwrap_or(u64::MAX));
-        let mut left = total.saturating_sub(out.iter().sum());
-        let mut order: Vec<(u128, usize)> =
-            bytes.iter().enumerate().map(|(at, bytes)| (product(*bytes) % sum, at)).collect();
-        order.sort_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(&other.1)));
-        for (_, at) in order {
-            if let Some(tokens) = out.get_mut(at).filter(|_| left > 0) {
+        let mut shares = bytes.map(|bytes| u64::try_from(product(bytes) / sum).unwrap_or(u64::MAX));
+        let mut undistributed = total.saturating_sub(shares.iter().sum());
+        let mut remainders: Vec<(u128, usize)> =
+            bytes.iter().enumerate().map(|(index, bytes)| (product(*bytes) % sum, index)).collect();
+        remainders.sort_by_key(|(remainder, index)| (std::cmp::Reverse(*remainder), *index));
+        for (_, index) in remainders {
+            if let Some(tokens) = shares.get_mut(index).filter(|_| undistributed > 0) {
                 *tokens += 1;
-                left -= 1;
+                undistributed -= 1;
             }
         }
-        Some(out)
+        Some(shares)
     }
 }
 
-/// The billed input of an item. `None` for copies and for items that are not calls.
+/// The input tokens that an item is billed for. `None` for copies and for items that are not calls.
 pub(super) fn billed_input(item: &ItemFacts) -> Option<u64> {
     if item.call != ItemRole::Model || !item.billable {
         return None;
     }
-    let counted =
-        item.cost.as_deref().filter(|cost| matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced));
-    if item.cost.is_some() && counted.is_none() {
+    let cost = item.cost.as_deref();
+    if cost.is_some_and(|cost| !matches!(cost.status, BillingStatus::Priced | BillingStatus::Unpriced)) {
         return None;
     }
-    let buckets = counted.map(|cost| cost.buckets);
-    let sum = buckets.map(|buckets| {
-        [buckets.cache_read, buckets.cache_write_5m, buckets.cache_write_1h]
+    let billed = cost.map(|cost| {
+        [cost.buckets.cache_read, cost.buckets.cache_write_5m, cost.buckets.cache_write_1h]
             .into_iter()
-            .fold(buckets.input, u64::saturating_add)
+            .fold(cost.buckets.input, u64::saturating_add)
     });
-    let told = sum.filter(|sum| *sum > 0).or_else(|| Some(split_tokens(item).ok()?.total_input()));
-    told.filter(|tokens| *tokens > 0)
+    let tokens = billed.filter(|billed| *billed > 0).or_else(|| Some(split_tokens(item).ok()?.total_input()));
+    tokens.filter(|tokens| *tokens > 0)
 }

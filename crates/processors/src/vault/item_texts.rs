@@ -44,8 +44,9 @@ impl PrivacyProfile {
     }
 }
 
-/// Maximum number of words and bytes of a name that is accepted without proof.
-const NAME_LIMITS: (usize, usize) = (5, 128);
+/// Maximum size of a name that is accepted without proof.
+const MAX_NAME_WORDS: usize = 5;
+const MAX_NAME_BYTES: usize = 128;
 /// Maximum size of a template that can be proven, bytes.
 const MAX_TEMPLATE_BYTES: usize = 256;
 /// Maximum size of a text to make a template from, bytes; the rest of a longer text is cut off.
@@ -65,18 +66,18 @@ impl TextReplacement {
 }
 
 /// Writes the replacements. Must run after the content was sealed.
-pub(super) fn write_replacements(payload: &mut Payload, replaced: Vec<TextReplacement>) {
-    for TextReplacement { place, replacement: by } in replaced {
-        match (place.at, by) {
-            (ContentLocation::Attribute(id), by) => payload.replace_attribute(id, by),
-            (ContentLocation::Body, by) => payload.set_body(place.node, by),
+pub(super) fn write_replacements(payload: &mut Payload, replacements: Vec<TextReplacement>) {
+    for TextReplacement { place, replacement } in replacements {
+        match (place.at, replacement) {
+            (ContentLocation::Attribute(id), value) => payload.replace_attribute(id, value),
+            (ContentLocation::Body, value) => payload.set_body(place.node, value),
             (ContentLocation::Status, OwnedValue::Str(text)) => {
                 payload.set_text(place.node, TextField::StatusMessage, &text)
             }
             (ContentLocation::Name, OwnedValue::Str(text)) => {
                 payload.set_text(place.node, name_field(payload, place.node), &text);
             }
-            // A field holds text only, and parts of a value are removed by their own edit.
+            // A field holds text only, and embedded content is removed by edits of its own.
             (ContentLocation::Status | ContentLocation::Name | ContentLocation::Embedded(_), _) => {}
         }
     }
@@ -86,21 +87,21 @@ pub(super) fn write_replacements(payload: &mut Payload, replaced: Vec<TextReplac
 pub(super) fn judge_texts(
     privacy: PrivacyProfile,
     vocabulary: &Vocabulary,
-    asking: &mut LabelCheck<'_>,
+    label_check: &mut LabelCheck<'_>,
     payload: &Payload,
     facts: &Facts,
 ) -> Vec<(usize, TextReplacement)> {
     let mut judge = TextJudge {
         privacy,
         vocabulary,
-        label_check: asking,
+        label_check,
         payload,
         shared: HashSet::new(),
         content: HashSet::new(),
         replacements: Vec::new(),
     };
-    for (at, item) in facts.items.iter().enumerate().filter(|(_, item)| item.is_judged_as_agent()) {
-        judge.judge_item(at, item);
+    for (index, item) in facts.items.iter().enumerate().filter(|(_, item)| item.is_judged_as_agent()) {
+        judge.judge_item(index, item);
     }
     judge.replacements
 }
@@ -112,13 +113,13 @@ struct TextJudge<'j, 'a> {
     payload: &'j Payload,
     /// Resources and scopes already visited with an earlier item.
     shared: HashSet<NodeId>,
-    /// Content of the current item. Only used by `strict`.
+    /// Content of the current item that is not replaced. Filled only by `strict`.
     content: HashSet<(NodeId, ContentLocation)>,
     replacements: Vec<(usize, TextReplacement)>,
 }
 
 impl TextJudge<'_, '_> {
-    fn judge_item(&mut self, at: usize, item: &ItemFacts) {
+    fn judge_item(&mut self, index: usize, item: &ItemFacts) {
         let payload = self.payload;
         if self.privacy == PrivacyProfile::Strict {
             // An unlisted body may still be forwarded as a template.
@@ -128,43 +129,43 @@ impl TextJudge<'_, '_> {
                 .filter(|place| place.at != ContentLocation::Body || place.basis == ContentBasis::Listed);
             self.content = places.map(|place| (place.node, place.at)).collect();
         }
-        let is_renamed = item.embedded.as_deref().is_some_and(|inside| inside.name.is_some());
+        let is_renamed = item.embedded.as_deref().is_some_and(|embedded| embedded.name.is_some());
         if !is_renamed {
-            self.judge_name(at, item, item.node);
+            self.judge_name(index, item, item.node);
         }
         for event in payload.children(item.node).filter(|node| payload.kind(*node) == NodeKind::Event) {
-            self.judge_name(at, item, event);
+            self.judge_name(index, item, event);
         }
         if self.privacy == PrivacyProfile::Standard {
             return;
         }
         let scope = payload.scope(item.node);
-        let known =
+        let is_known =
             self.shared.contains(&scope) || self.vocabulary.is_known_scope(payload.text(scope, TextField::Name));
-        if !known {
-            self.judge_whole_text(at, item, guessed_place(scope, ContentLocation::Name), "scope.name");
+        if !is_known {
+            self.judge_text_as_is(index, item, guessed_place(scope, ContentLocation::Name), "scope.name");
         }
-        self.judge_text(at, item, guessed_place(item.node, ContentLocation::Status), "status.message");
+        self.judge_text(index, item, guessed_place(item.node, ContentLocation::Status), "status.message");
         for error in &item.errors {
             let ContentLocation::Attribute(id) = error.at else { continue };
             let Some(attribute) = payload.attribute(id) else { continue };
             // An error type is an identifier in code and says what failed.
-            let is_type = attribute.key.ends_with("type") && attribute.value.as_str().is_some_and(is_type);
+            let is_type = attribute.key.ends_with("type") && attribute.value.as_str().is_some_and(is_error_type);
             if !is_type {
-                self.judge_text(at, item, guessed_place(error.node, error.at), attribute.key);
+                self.judge_text(index, item, guessed_place(error.node, error.at), attribute.key);
             }
         }
         if payload.kind(item.node) == NodeKind::LogRecord {
-            self.judge_text(at, item, guessed_place(item.node, ContentLocation::Body), BODY_KEY);
+            self.judge_text(index, item, guessed_place(item.node, ContentLocation::Body), BODY_KEY);
         }
         for node in item_nodes(payload, item.node, &mut self.shared) {
-            self.coarsen_numbers(at, item, node);
+            self.coarsen_numbers(index, item, node);
         }
     }
 
     /// Coarsens numbers under unknown keys, which may be an age or a balance, to their order of magnitude. Dates and
     /// other texts made of numbers have to repeat.
-    fn coarsen_numbers(&mut self, at: usize, item: &ItemFacts, node: NodeId) {
+    fn coarsen_numbers(&mut self, index: usize, item: &ItemFacts, node: NodeId) {
         for attribute in self.payload.attributes(node) {
             let Some(coarse) = coarsen_value(attribute.value) else { continue };
             let is_own = attribute.key.starts_with("tollgate.");
@@ -173,42 +174,42 @@ impl TextJudge<'_, '_> {
             }
             let place = guessed_place(node, ContentLocation::Attribute(attribute.id));
             match coarse {
-                CoarseValue::Bucket(by) => self.add_replacement(at, place, by),
-                CoarseValue::Repeating => self.judge_text(at, item, place, attribute.key),
+                CoarseValue::Bucket(bucket) => self.add_replacement(index, place, bucket),
+                CoarseValue::Repeating => self.judge_text(index, item, place, attribute.key),
             }
         }
     }
 
-    fn add_replacement(&mut self, at: usize, place: ContentPlace, by: OwnedValue) {
+    fn add_replacement(&mut self, index: usize, place: ContentPlace, replacement: OwnedValue) {
         if !self.content.contains(&(place.node, place.at)) {
-            self.replacements.push((at, TextReplacement { place, replacement: by }));
+            self.replacements.push((index, TextReplacement { place, replacement }));
         }
     }
 
-    fn judge_name(&mut self, at: usize, item: &ItemFacts, node: NodeId) {
+    fn judge_name(&mut self, index: usize, item: &ItemFacts, node: NodeId) {
         let text = self.payload.text(node, name_field(self.payload, node));
         let stays = match self.privacy {
-            PrivacyProfile::Standard => text.len() <= NAME_LIMITS.1 && is_short_name(text, NAME_LIMITS.0),
+            PrivacyProfile::Standard => text.len() <= MAX_NAME_BYTES && is_short_name(text, MAX_NAME_WORDS),
             PrivacyProfile::Strict => has_known_words(text, item),
         };
         if !stays {
-            self.judge_text(at, item, guessed_place(node, ContentLocation::Name), "name");
+            self.judge_text(index, item, guessed_place(node, ContentLocation::Name), "name");
         }
     }
 
-    /// Judges a text as a whole, because a template of it would say nothing.
-    fn judge_whole_text(&mut self, at: usize, item: &ItemFacts, place: ContentPlace, key: &str) {
+    /// Judges a text without making a template, which would say nothing.
+    fn judge_text_as_is(&mut self, index: usize, item: &ItemFacts, place: ContentPlace, key: &str) {
         let text = value_at(self.payload, &place).and_then(|value| value.as_str()).unwrap_or_default();
-        let leaves = text.is_empty()
+        let is_forwarded = text.is_empty()
             || text == CONTENT
             || (text.len() <= MAX_TEMPLATE_BYTES && self.label_check.is_proven(key, text, item));
-        if !leaves {
-            self.add_replacement(at, place, OwnedValue::Str(CONTENT.to_owned()));
+        if !is_forwarded {
+            self.add_replacement(index, place, OwnedValue::Str(CONTENT.to_owned()));
         }
     }
 
-    fn judge_text(&mut self, at: usize, item: &ItemFacts, place: ContentPlace, key: &str) {
-        let by = match value_at(self.payload, &place) {
+    fn judge_text(&mut self, index: usize, item: &ItemFacts, place: ContentPlace, key: &str) {
+        let replacement = match value_at(self.payload, &place) {
             None | Some(Value::Empty | Value::Bool(_) | Value::Int(_) | Value::Double(_)) => return,
             Some(Value::Str(text)) if text.is_empty() || has_known_words(text, item) => return,
             Some(Value::Str(text)) => {
@@ -216,8 +217,9 @@ impl TextJudge<'_, '_> {
                     PrivacyProfile::Standard => text.to_owned(),
                     PrivacyProfile::Strict => make_template(text),
                 };
-                let proven = template.len() <= MAX_TEMPLATE_BYTES && self.label_check.is_proven(key, &template, item);
-                match proven {
+                let is_proven =
+                    template.len() <= MAX_TEMPLATE_BYTES && self.label_check.is_proven(key, &template, item);
+                match is_proven {
                     true if template == text && place.at != ContentLocation::Body => return,
                     true => template,
                     false => {
@@ -227,19 +229,19 @@ impl TextJudge<'_, '_> {
             }
             Some(Value::Bytes(_) | Value::List(_) | Value::Map(_)) => CONTENT.to_owned(),
         };
-        self.add_replacement(at, place, OwnedValue::Str(by));
+        self.add_replacement(index, place, OwnedValue::Str(replacement));
     }
 }
 
 /// Adds the replaced places to the content of their items.
-pub(super) fn add_to_content(facts: &mut Facts, replaced: &[(usize, TextReplacement)]) {
+pub(super) fn add_to_content(facts: &mut Facts, replacements: &[(usize, TextReplacement)]) {
     // The replacements are in item order.
-    for of_item in replaced.chunk_by(|(one, _), (other, _)| one == other) {
-        let Some(item) = of_item.first().and_then(|(at, _)| facts.items.get_mut(*at)) else { continue };
+    for item_replacements in replacements.chunk_by(|(first, _), (second, _)| first == second) {
+        let Some(item) = item_replacements.first().and_then(|(index, _)| facts.items.get_mut(*index)) else { continue };
         let known: HashSet<(NodeId, ContentLocation)> =
             item.content.iter().map(|place| (place.node, place.at)).collect();
-        let new = of_item.iter().filter(|(_, replaced)| !known.contains(&replaced.location()));
-        item.content.extend(new.map(|(_, replaced)| replaced.place));
+        let added = item_replacements.iter().filter(|(_, replacement)| !known.contains(&replacement.location()));
+        item.content.extend(added.map(|(_, replacement)| replacement.place));
     }
 }
 
@@ -250,21 +252,24 @@ fn leading_operation<'t>(text: &'t str, item: &ItemFacts) -> Option<&'t str> {
 }
 
 /// Returns true for an identifier: `ValueError`, `openai.RateLimitError`, `429`.
-fn is_type(text: &str) -> bool {
-    let mark = |c: char| "._:/$<>-#`".contains(c);
-    text.len() <= NAME_LIMITS.1 && text.chars().all(|c| c.is_ascii_alphanumeric() || mark(c)) && is_short_name(text, 1)
+fn is_error_type(text: &str) -> bool {
+    let is_mark = |c: char| "._:/$<>-#`".contains(c);
+    text.len() <= MAX_NAME_BYTES
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || is_mark(c))
+        && is_short_name(text, 1)
 }
 
 /// Returns true if a text consists of words that the item's own facts hold (`execute_tool lookup`, `chat gpt-4o`), or
 /// was already replaced.
 fn has_known_words(text: &str, item: &ItemFacts) -> bool {
     let facts = [&item.operation, &item.request_model, &item.response_model, &item.tool, &item.provider];
-    let known = |word: &str| facts.into_iter().any(|fact| fact.as_deref() == Some(word)) || word == CONTENT;
-    !text.is_empty() && text.split_whitespace().all(known)
+    let is_known = |word: &str| facts.into_iter().any(|fact| fact.as_deref() == Some(word)) || word == CONTENT;
+    !text.is_empty() && text.split_whitespace().all(is_known)
 }
 
 /// The coarse form of a number.
 enum CoarseValue {
+    /// The number to forward instead.
     Bucket(OwnedValue),
     /// A date, a version, a quantity or a list of numbers: these have no bucket and must repeat.
     Repeating,
@@ -273,16 +278,16 @@ enum CoarseValue {
 /// The coarse form of a value. `None`: the value is forwarded unchanged.
 fn coarsen_value(value: Value<'_>) -> Option<CoarseValue> {
     let bucket = match value {
-        Value::Int(number) => OwnedValue::Int(Some(bucket(number)).filter(|by| *by != number)?),
-        Value::Double(number) => OwnedValue::Double(Some(bucket_of_double(number)).filter(|by| *by != number)?),
+        Value::Int(number) => OwnedValue::Int(Some(bucket(number)).filter(|coarse| *coarse != number)?),
+        Value::Double(number) => OwnedValue::Double(Some(bucket_of_double(number)).filter(|coarse| *coarse != number)?),
         Value::Str(text) if is_number(text) => match bucket_of_text(text) {
-            Some(by) => OwnedValue::Str(Some(by).filter(|by| by != text)?),
+            Some(coarse) => OwnedValue::Str(Some(coarse).filter(|coarse| coarse != text)?),
             None => return Some(CoarseValue::Repeating),
         },
         // A list of numbers has no bucket.
         Value::List(_) => {
-            let coarse = value.items().any(|item| coarsen_value(item).is_some());
-            return coarse.then_some(CoarseValue::Repeating);
+            let is_coarsened = value.items().any(|item| coarsen_value(item).is_some());
+            return is_coarsened.then_some(CoarseValue::Repeating);
         }
         _ => return None,
     };
@@ -327,27 +332,28 @@ fn bucket_of_text(text: &str) -> Option<String> {
 
 /// Makes a template: numbers, ids and quoted parts are blanked.
 fn make_template(text: &str) -> String {
-    let cut = text.get(..text.floor_char_boundary(MAX_MESSAGE_BYTES)).unwrap_or_default();
-    let mut out = String::with_capacity(cut.len());
-    let mut rest = cut;
+    let message = text.get(..text.floor_char_boundary(MAX_MESSAGE_BYTES)).unwrap_or_default();
+    let mut template = String::with_capacity(message.len());
+    let mut rest = message;
     while let Some(c) = rest.chars().next() {
-        let quoted = matches!(c, '"' | '\'' | '`').then(|| rest.get(1..).and_then(|inner| inner.find(c))).flatten();
-        if let Some(end) = quoted {
-            let _ = write!(out, "{c}…{c}"); // Writing to a String cannot fail.
+        let quotation_end =
+            matches!(c, '"' | '\'' | '`').then(|| rest.get(1..).and_then(|quoted| quoted.find(c))).flatten();
+        if let Some(end) = quotation_end {
+            let _ = write!(template, "{c}…{c}"); // Writing to a String cannot fail.
             rest = rest.get(end + 2..).unwrap_or_default();
             continue;
         }
-        let word = rest
+        let token_len = rest
             .find(|c: char| c.is_whitespace() || "\"'`()[]{}<>,;=".contains(c))
             .unwrap_or(rest.len())
             .max(c.len_utf8());
-        let (token, behind) = rest.split_at(word);
+        let (token, remainder) = rest.split_at(token_len);
         let is_id = token.bytes().any(|byte| byte.is_ascii_digit() || byte == b'@') || token.len() > 32;
-        out.push_str(if is_id { "#" } else { token });
-        rest = behind;
+        template.push_str(if is_id { "#" } else { token });
+        rest = remainder;
     }
-    if cut.len() < text.len() {
-        out.push('…');
+    if message.len() < text.len() {
+        template.push('…');
     }
-    out
+    template
 }

@@ -3,7 +3,7 @@
 //! trace, but its service is already known (`docs/decisions/0001-agent-items-and-content.md`).
 //!
 //! Changed only by effects; holds digests, not names; at most [`LIMIT`] services, with the least recently seen evicted
-//! first. `genai::adopt` draws the conclusions for an item; traces are in `traces`.
+//! first. `genai/known_agents` draws the conclusions for an item; traces are in `known_traces`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,12 +22,14 @@ pub(super) const LIMIT: usize = 16_384;
 const AGENT_SERVICE_TTL: u64 = 24 * HOUR;
 /// Minimum time between two updates of a known service, ns.
 const UPDATE_INTERVAL: u64 = HOUR;
+/// In ns.
 const HOUR: u64 = 3_600_000_000_000;
-/// Size of a digest, and of an entry: a digest and a time.
-const DIGEST: usize = 16;
-const ENTRY: usize = DIGEST + 8;
-/// First byte of an effect's body. Trace effects begin with another value.
-const VERSION: u8 = 2;
+/// Size of a digest, bytes.
+const DIGEST_BYTES: usize = 16;
+/// Size of an entry of an effect's body, bytes: a digest and a time.
+const ENTRY_BYTES: usize = DIGEST_BYTES + 8;
+/// First byte of an effect's body. Effects of traces and labels begin with other values.
+const EFFECT_VERSION: u8 = 2;
 
 /// Services declared as agents' services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,10 +48,10 @@ pub(super) struct KnownServices {
     declared: DeclaredServices,
     limit: usize,
     /// By digest: the time of the last agent item, ns.
-    last_seen: Mutex<HashMap<[u8; DIGEST], u64>>,
+    last_seen: Mutex<HashMap<[u8; DIGEST_BYTES], u64>>,
 }
 
-fn digest(account: &str, service: &ServiceIdentity<'_>) -> [u8; DIGEST] {
+fn digest(account: &str, service: &ServiceIdentity<'_>) -> [u8; DIGEST_BYTES] {
     ClaimKey::from_parts(&[account.as_bytes(), service.name.as_bytes(), service.instance.as_bytes()]).to_bytes()
 }
 
@@ -58,7 +60,7 @@ impl KnownServices {
         Self { declared, limit, last_seen: Mutex::default() }
     }
 
-    /// Returns true if `service` is an agent's. `None`: the resource identifies no service.
+    /// Returns true if `service` (`None`: the resource identifies no service) is an agent's.
     pub(super) fn is_agent_service(
         &self,
         account: &str,
@@ -72,16 +74,16 @@ impl KnownServices {
             }
             DeclaredServices::Named(_) | DeclaredServices::Learned => {}
         }
-        let seen = service.and_then(|service| self.last_seen.lock().get(&digest(account, service)).copied());
-        seen.is_some_and(|seen| now.0.saturating_sub(seen) < AGENT_SERVICE_TTL)
+        let last_seen = service.and_then(|service| self.last_seen.lock().get(&digest(account, service)).copied());
+        last_seen.is_some_and(|seen| now.0.saturating_sub(seen) < AGENT_SERVICE_TTL)
     }
 
     /// The effect's body for services that sent agents' items. `None` if it would change nothing.
     pub(super) fn effect(&self, account: &str, services: &[ServiceIdentity<'_>], now: UnixNanos) -> Option<Vec<u8>> {
-        let seen = self.last_seen.lock();
-        let mut body = vec![VERSION];
+        let last_seen = self.last_seen.lock();
+        let mut body = vec![EFFECT_VERSION];
         for digest in services.iter().map(|service| digest(account, service)) {
-            if seen.get(&digest).is_none_or(|seen| now.0.saturating_sub(*seen) >= UPDATE_INTERVAL) {
+            if last_seen.get(&digest).is_none_or(|time| now.0.saturating_sub(*time) >= UPDATE_INTERVAL) {
                 body.extend_from_slice(&digest);
                 body.extend_from_slice(&now.0.to_le_bytes());
             }
@@ -91,35 +93,36 @@ impl KnownServices {
 
     /// Applies an effect, or the result of [`KnownServices::save`].
     pub(super) fn apply(&self, body: &[u8]) {
-        let Some((&VERSION, entries)) = body.split_first() else { return };
-        let mut seen = self.last_seen.lock();
-        for entry in entries.as_chunks::<ENTRY>().0 {
-            let Some((digest, time)) = entry.split_first_chunk::<DIGEST>() else { continue };
+        let Some((&EFFECT_VERSION, entries)) = body.split_first() else { return };
+        let mut last_seen = self.last_seen.lock();
+        for entry in entries.as_chunks::<ENTRY_BYTES>().0 {
+            let Some((digest, time)) = entry.split_first_chunk::<DIGEST_BYTES>() else { continue };
             let time = u64::from_le_bytes(time.try_into().unwrap_or_default());
-            let known = seen.entry(*digest).or_default();
-            *known = time.max(*known);
+            let newest = last_seen.entry(*digest).or_default();
+            *newest = time.max(*newest);
         }
-        if seen.len() > self.limit {
+        if last_seen.len() > self.limit {
             // Evict a quarter at once, so that the next services find room.
-            let mut order: Vec<(u64, [u8; DIGEST])> = seen.iter().map(|(digest, time)| (*time, *digest)).collect();
-            let many = seen.len() - self.limit + self.limit / 4;
-            let (oldest, ..) = order.select_nth_unstable(many);
+            let mut order: Vec<(u64, [u8; DIGEST_BYTES])> =
+                last_seen.iter().map(|(digest, time)| (*time, *digest)).collect();
+            let evicted_count = last_seen.len() - self.limit + self.limit / 4;
+            let (oldest, ..) = order.select_nth_unstable(evicted_count);
             oldest.iter().for_each(|(_, digest)| {
-                seen.remove(digest);
+                last_seen.remove(digest);
             });
         }
     }
 
     /// All entries, for the checkpoint.
     pub(super) fn save(&self) -> Vec<u8> {
-        let seen = self.last_seen.lock();
-        let mut out = Vec::with_capacity(1 + seen.len() * ENTRY);
-        out.push(VERSION);
-        for (digest, time) in &*seen {
-            out.extend_from_slice(digest);
-            out.extend_from_slice(&time.to_le_bytes());
+        let last_seen = self.last_seen.lock();
+        let mut body = Vec::with_capacity(1 + last_seen.len() * ENTRY_BYTES);
+        body.push(EFFECT_VERSION);
+        for (digest, time) in &*last_seen {
+            body.extend_from_slice(digest);
+            body.extend_from_slice(&time.to_le_bytes());
         }
-        out
+        body
     }
 
     /// Number of services remembered.

@@ -26,7 +26,7 @@ use super::session_items::{item_nodes, sessions_of_traces};
 #[cfg(test)]
 mod tests;
 
-/// Maximum number of texts remembered: of one account, in total.
+/// Maximum number of texts remembered: per account, and in total.
 pub(super) const LIMITS: (usize, usize) = (8_192, 131_072);
 /// The key under which a log body has to repeat.
 pub(super) const BODY_KEY: &str = "body";
@@ -34,6 +34,7 @@ pub(super) const BODY_KEY: &str = "body";
 const MAX_KEPT_BYTES: usize = 256;
 /// First byte of an effect's body. Effects of traces and services begin with other values.
 const VERSION: u8 = 4;
+/// In ns.
 const HOUR: u64 = 3_600_000_000_000;
 /// A text not seen for this time must prove itself again, hours.
 const EXPIRY_HOURS: u32 = 30 * 24;
@@ -70,10 +71,10 @@ impl LabelPolicy {
             );
             problems.push(FieldProblem::new("labels.min_sessions", problem));
         }
-        if let Some(both) = keep.iter().find(|key| never.contains(key)) {
+        if let Some(key) = keep.iter().find(|key| never.contains(key)) {
             problems.push(FieldProblem::new(
                 "labels.keep",
-                format!("lists `{both}`, which `labels.never` also lists; remove it from one of them"),
+                format!("lists `{key}`, which `labels.never` also lists; remove it from one of them"),
             ));
         }
     }
@@ -83,29 +84,29 @@ impl LabelPolicy {
         self.never.iter().any(|listed| listed == key)
     }
 
-    /// Texts of agents' items that are not content by any list but whose keys are in `never`, each with the index of
-    /// the item that keeps it.
-    fn withheld(&self, payload: &Payload, facts: &Facts) -> Vec<(usize, ContentPlace)> {
-        let mut out = Vec::new();
+    /// Texts of agents' items that are not yet content but whose keys are in `never`, each with the index of the item
+    /// whose content it becomes.
+    fn find_withheld(&self, payload: &Payload, facts: &Facts) -> Vec<(usize, ContentPlace)> {
+        let mut withheld = Vec::new();
         let mut known: HashSet<(NodeId, ContentLocation)> =
             facts.items.iter().flat_map(|item| &item.content).map(|place| (place.node, place.at)).collect();
-        let mut seen: HashSet<NodeId> = HashSet::new();
-        for (at, item) in facts.items.iter().enumerate().filter(|(_, item)| item.is_judged_as_agent()) {
-            for node in item_nodes(payload, item.node, &mut seen) {
+        let mut visited: HashSet<NodeId> = HashSet::new();
+        for (index, item) in facts.items.iter().enumerate().filter(|(_, item)| item.is_judged_as_agent()) {
+            for node in item_nodes(payload, item.node, &mut visited) {
                 for attribute in payload.attributes(node).filter(|attribute| self.is_never(attribute.key)) {
                     let place = ContentLocation::Attribute(attribute.id);
                     let is_text = !matches!(attribute.value, Value::Bool(_) | Value::Int(_) | Value::Double(_));
                     if is_text && attribute.value.as_str() != Some(CONTENT) && known.insert((node, place)) {
-                        out.push((at, guessed_place(node, place)));
+                        withheld.push((index, guessed_place(node, place)));
                     }
                 }
             }
         }
-        out
+        withheld
     }
 }
 
-/// One observation: an account, a text under its key, a session, the hour.
+/// One observation: hashes of the account, of the text under its key and of the session, and the hour.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct LabelObservation {
     account: u64,
@@ -114,12 +115,14 @@ struct LabelObservation {
     hour: u32,
 }
 
-/// For a proven text a checkpoint holds its number of sessions, up to this value, in place of a session: `min_sessions`
-/// may be raised later.
+/// For a proven text a checkpoint holds the number of its sessions, at most this value, in place of a session's hash:
+/// `min_sessions` may be raised later.
 const MAX_SAVED_SESSIONS: u64 = 100;
 /// Number of session kinds: identified by session id, by user and day, or by day only. One person may appear in each
-/// kind, so the kinds are counted separately. The kind is in the lowest two bits of a session's hash.
-const KINDS: u64 = 3;
+/// kind, so the kinds are counted separately.
+const SESSION_KINDS: u64 = 3;
+/// The bits of a session's hash that hold its kind.
+const KIND_MASK: u64 = 3;
 /// Size of an observation in an effect, bytes.
 const OBSERVATION_BYTES: usize = 8 + 16 + 8 + 4;
 /// Maximum number of observations added by one batch, so that made-up texts cannot fill the spool. Further texts count
@@ -150,10 +153,10 @@ impl LabelObservation {
 /// A text under its key.
 #[derive(Default)]
 struct ObservedLabel {
-    /// Sessions that sent the text, at most `min_sessions` of each kind.
+    /// Hashes of the sessions that sent the text, at most `min_sessions` of each kind.
     sessions: Vec<u64>,
-    /// Number of sessions when the text was proven, before a restart.
-    proven: u64,
+    /// Number of sessions that the last checkpoint held, if the text was proven then.
+    saved_count: u64,
     /// The last hour in which the text was seen.
     hour: u32,
 }
@@ -161,33 +164,37 @@ struct ObservedLabel {
 impl ObservedLabel {
     /// Number of sessions that sent the text: of the most frequent kind, or before a restart.
     fn count(&self) -> u64 {
-        (0..KINDS).map(|kind| self.count_of_kind(kind)).max().unwrap_or(0).max(self.proven)
+        (0..SESSION_KINDS).map(|kind| self.count_of_kind(kind)).max().unwrap_or(0).max(self.saved_count)
     }
 
+    /// Number of sessions of the same kind as `session` (a hash, or a kind).
     fn count_of_kind(&self, session: u64) -> u64 {
-        self.sessions.iter().filter(|one| **one & 3 == session & 3).count() as u64
+        self.sessions.iter().filter(|known| **known & KIND_MASK == session & KIND_MASK).count() as u64
     }
 }
 
 #[derive(Default)]
 struct LabelMemory {
+    /// By account, then by text.
     accounts: HashMap<u64, HashMap<u128, ObservedLabel>>,
-    count: usize,
+    text_count: usize,
 }
 
 /// See the module documentation.
 pub(super) struct ProvenLabels {
     policy: LabelPolicy,
-    limits: (usize, usize),
+    max_per_account: usize,
+    max_total: usize,
     memory: Mutex<LabelMemory>,
 }
 
 impl ProvenLabels {
-    pub(super) fn new(policy: LabelPolicy, limits: (usize, usize)) -> Self {
-        Self { policy, limits, memory: Mutex::default() }
+    /// The limits are those of [`LIMITS`].
+    pub(super) fn new(policy: LabelPolicy, (max_per_account, max_total): (usize, usize)) -> Self {
+        Self { policy, max_per_account, max_total, memory: Mutex::default() }
     }
 
-    /// Which keys leave, and which never.
+    /// The configured policy.
     pub(super) fn policy(&self) -> &LabelPolicy {
         &self.policy
     }
@@ -213,89 +220,89 @@ impl ProvenLabels {
         }
     }
 
-    /// Returns true if a text is proven. An observation that adds information is appended to `news`.
-    fn observe(&self, sighting: LabelObservation, news: &mut Vec<u8>) -> bool {
-        let known = self.memory.lock();
-        let label = known.accounts.get(&sighting.account).and_then(|texts| texts.get(&sighting.text));
-        let label = label.filter(|label| sighting.hour.saturating_sub(label.hour) < EXPIRY_HOURS);
-        let proven = label.is_some_and(|label| self.is_proven(label));
+    /// Returns true if a text is proven. An observation that adds information is appended to `body`.
+    fn observe(&self, observation: LabelObservation, body: &mut Vec<u8>) -> bool {
+        let memory = self.memory.lock();
+        let label = memory.accounts.get(&observation.account).and_then(|texts| texts.get(&observation.text));
+        let label = label.filter(|label| observation.hour.saturating_sub(label.hour) < EXPIRY_HOURS);
+        let is_proven = label.is_some_and(|label| self.is_proven(label));
         let is_new = match label {
             None => true,
-            Some(label) if proven => sighting.hour.saturating_sub(label.hour) >= UPDATE_INTERVAL_HOURS,
-            Some(label) => !label.sessions.contains(&sighting.session),
+            Some(label) if is_proven => observation.hour.saturating_sub(label.hour) >= UPDATE_INTERVAL_HOURS,
+            Some(label) => !label.sessions.contains(&observation.session),
         };
-        if is_new && news.len() < MAX_BATCH_OBSERVATIONS * OBSERVATION_BYTES {
-            sighting.encode(news);
+        if is_new && body.len() < MAX_BATCH_OBSERVATIONS * OBSERVATION_BYTES {
+            observation.encode(body);
         }
-        proven
+        is_proven
     }
 
     fn is_proven(&self, label: &ObservedLabel) -> bool {
         label.count() >= u64::from(self.policy.min_sessions)
     }
 
-    /// Applies an effect, or the result of [`Labels::save`].
+    /// Applies an effect, or the result of [`ProvenLabels::save`].
     pub(super) fn apply(&self, body: &[u8]) {
         let Some((&VERSION, entries)) = body.split_first() else { return };
-        let mut known = self.memory.lock();
-        for sighting in entries.as_chunks::<OBSERVATION_BYTES>().0.iter().filter_map(LabelObservation::decode) {
-            self.add_observation(&mut known, sighting);
+        let mut memory = self.memory.lock();
+        for observation in entries.as_chunks::<OBSERVATION_BYTES>().0.iter().filter_map(LabelObservation::decode) {
+            self.add_observation(&mut memory, observation);
         }
     }
 
-    fn add_observation(&self, known: &mut LabelMemory, sighting: LabelObservation) {
-        let texts = known.accounts.entry(sighting.account).or_default();
-        let before = texts.len();
-        let label = texts.entry(sighting.text).or_default();
-        if sighting.hour.saturating_sub(label.hour) >= EXPIRY_HOURS {
+    fn add_observation(&self, memory: &mut LabelMemory, observation: LabelObservation) {
+        let texts = memory.accounts.entry(observation.account).or_default();
+        let old_len = texts.len();
+        let label = texts.entry(observation.text).or_default();
+        if observation.hour.saturating_sub(label.hour) >= EXPIRY_HOURS {
             *label = ObservedLabel::default();
         }
-        label.hour = label.hour.max(sighting.hour);
-        let min = u64::from(self.policy.min_sessions);
-        match sighting.session {
-            proven @ ..=MAX_SAVED_SESSIONS => label.proven = label.proven.max(proven),
-            session if label.count_of_kind(session) < min && !label.sessions.contains(&session) => {
+        label.hour = label.hour.max(observation.hour);
+        let min_sessions = u64::from(self.policy.min_sessions);
+        match observation.session {
+            count @ ..=MAX_SAVED_SESSIONS => label.saved_count = label.saved_count.max(count),
+            session if label.count_of_kind(session) < min_sessions && !label.sessions.contains(&session) => {
                 label.sessions.push(session);
             }
             _ => {}
         }
-        if texts.len() > self.limits.0 {
+        if texts.len() > self.max_per_account {
             evict_texts(texts);
         }
         let is_empty = texts.is_empty();
-        known.count = (known.count + texts.len()).saturating_sub(before);
+        memory.text_count = (memory.text_count + texts.len()).saturating_sub(old_len);
         if is_empty {
-            known.accounts.remove(&sighting.account);
+            memory.accounts.remove(&observation.account);
         }
-        if known.count > self.limits.1
-            && let Some(largest) = known.accounts.values_mut().max_by_key(|texts| texts.len())
+        if memory.text_count > self.max_total
+            && let Some(largest) = memory.accounts.values_mut().max_by_key(|texts| texts.len())
         {
-            let before = largest.len();
+            let old_len = largest.len();
             evict_texts(largest);
-            known.count = (known.count + largest.len()).saturating_sub(before);
+            memory.text_count = (memory.text_count + largest.len()).saturating_sub(old_len);
         }
     }
 
     /// All entries, for the checkpoint.
     pub(super) fn save(&self) -> Vec<u8> {
-        let known = self.memory.lock();
-        let mut out = vec![VERSION];
-        for (account, texts) in &known.accounts {
+        let memory = self.memory.lock();
+        let mut body = vec![VERSION];
+        for (account, texts) in &memory.accounts {
             for (text, label) in texts {
                 let count = [label.count()];
                 let sessions: &[u64] = if self.is_proven(label) { &count } else { &label.sessions };
                 for session in sessions {
                     LabelObservation { account: *account, text: *text, session: *session, hour: label.hour }
-                        .encode(&mut out);
+                        .encode(&mut body);
                 }
             }
         }
-        out
+        body
     }
 
     /// Number of texts remembered.
     pub(super) fn len(&self) -> usize {
-        self.memory.lock().count
+        self.memory.lock().text_count
     }
 }
 
@@ -308,9 +315,9 @@ pub(super) struct LabelCheck<'a> {
     account: &'a str,
     account_hash: u64,
     hour: u32,
-    /// The session that the items of each trace name.
+    /// The session that the items of each trace name. Computed on first use.
     sessions: OnceCell<HashMap<&'a [u8], Option<&'a str>>>,
-    /// Cached results, by tenant, key and text, and session.
+    /// Cached results, by tenant, key and text (as one string), and session.
     results: HashMap<(Box<str>, (u64, u64)), bool>,
     new_observations: Vec<u8>,
 }
@@ -321,29 +328,30 @@ impl LabelCheck<'_> {
     pub(super) fn is_proven(&mut self, key: &str, text: &str, item: &ItemFacts) -> bool {
         let session = self.session(item);
         let tenant = item.tenant.as_deref().unwrap_or_default();
-        let known = (format!("label {}:{tenant}{key}\0{text}", tenant.len()).into_boxed_str(), session);
-        if let Some(answer) = self.results.get(&known) {
-            return *answer;
+        let cache_key = (format!("label {}:{tenant}{key}\0{text}", tenant.len()).into_boxed_str(), session);
+        if let Some(result) = self.results.get(&cache_key) {
+            return *result;
         }
-        let hash = self.ids.pseudonym(self.account, &known.0);
+        let hash = self.ids.pseudonym(self.account, &cache_key.0);
         let text = u128::from_le_bytes(ClaimKey::from_parts(&[hash.as_bytes()]).to_bytes());
         let session = bind_to_text(session, text);
-        let sighting = LabelObservation { account: self.account_hash, text, session, hour: self.hour };
-        let answer = self.labels.observe(sighting, &mut self.new_observations);
-        self.results.insert(known, answer);
-        answer
+        let observation = LabelObservation { account: self.account_hash, text, session, hour: self.hour };
+        let is_proven = self.labels.observe(observation, &mut self.new_observations);
+        self.results.insert(cache_key, is_proven);
+        is_proven
     }
 
-    /// The item's session for counting: its own, else its trace's. Without a session, everything a user sends within a
-    /// day counts as one session, because each turn of a conversation may have its own trace.
+    /// The item's session for counting, as kind and hash: its own, else its trace's. Without a session, everything a
+    /// user sends within a day counts as one session, because each turn of a conversation may have its own trace.
     fn session(&self, item: &ItemFacts) -> (u64, u64) {
         let trace = self.payload.trace_id(item.node);
         let sessions = || self.sessions.get_or_init(|| sessions_of_traces(self.payload, self.facts));
         // Two spellings of one id are one session.
-        let named = |id: &Option<String>| id.as_deref().map(|id| id.trim().to_lowercase()).filter(|id| !id.is_empty());
+        let normalize =
+            |id: &Option<String>| id.as_deref().map(|id| id.trim().to_lowercase()).filter(|id| !id.is_empty());
         let of_trace = || sessions().get(trace).copied().flatten().map(|id| id.trim().to_lowercase());
         let day = (self.hour / 24).to_le_bytes();
-        match (named(&item.session).or_else(of_trace), named(&item.user)) {
+        match (normalize(&item.session).or_else(of_trace), normalize(&item.user)) {
             (Some(session), _) => (0, hash64(&[b"session", session.as_bytes()])),
             (None, Some(user)) => (1, hash64(&[b"day", &day, user.as_bytes()])),
             (None, None) => (2, hash64(&[b"day", &day])),
@@ -354,34 +362,34 @@ impl LabelCheck<'_> {
     /// nothing changes.
     pub(super) fn judge_attributes(&mut self) -> Option<Facts> {
         let (payload, facts, policy) = (self.payload, self.facts, &self.labels.policy);
-        let mut leaving: HashSet<(usize, NodeId, ContentLocation)> = HashSet::new();
-        for (at, item) in facts.items.iter().enumerate() {
+        let mut forwarded: HashSet<(usize, NodeId, ContentLocation)> = HashSet::new();
+        for (index, item) in facts.items.iter().enumerate() {
             // Keys listed by the user in `keep` also apply to guessed content, but never to listed content.
-            let may = |place: &ContentPlace| {
+            let is_candidate = |place: &ContentPlace| {
                 place.basis.provable_bytes() > 0 || (place.basis == ContentBasis::Guessed && !policy.keep.is_empty())
             };
-            for place in item.content.iter().filter(|place| may(place)) {
+            for place in item.content.iter().filter(|place| is_candidate(place)) {
                 let Some((key, text)) = short_text(payload, place) else { continue };
                 if policy.is_never(key) {
                     continue;
                 }
-                let kept = text.len() <= MAX_KEPT_BYTES && policy.keep.iter().any(|listed| listed == key);
-                let short = text.len() <= place.basis.provable_bytes();
-                if kept || (short && self.is_proven(key, text, item)) {
-                    leaving.insert((at, place.node, place.at));
+                let is_kept = text.len() <= MAX_KEPT_BYTES && policy.keep.iter().any(|listed| listed == key);
+                let is_short = text.len() <= place.basis.provable_bytes();
+                if is_kept || (is_short && self.is_proven(key, text, item)) {
+                    forwarded.insert((index, place.node, place.at));
                 }
             }
         }
-        let never = if policy.never.is_empty() { Vec::new() } else { policy.withheld(payload, facts) };
-        (!leaving.is_empty() || !never.is_empty()).then(|| {
+        let withheld = if policy.never.is_empty() { Vec::new() } else { policy.find_withheld(payload, facts) };
+        (!forwarded.is_empty() || !withheld.is_empty()).then(|| {
             let mut facts = facts.clone();
-            if !leaving.is_empty() {
-                for (at, item) in facts.items.iter_mut().enumerate() {
-                    item.content.retain(|place| !leaving.contains(&(at, place.node, place.at)));
+            if !forwarded.is_empty() {
+                for (index, item) in facts.items.iter_mut().enumerate() {
+                    item.content.retain(|place| !forwarded.contains(&(index, place.node, place.at)));
                 }
             }
-            for (at, place) in never {
-                facts.items.get_mut(at).into_iter().for_each(|item| item.content.push(place));
+            for (index, place) in withheld {
+                facts.items.get_mut(index).into_iter().for_each(|item| item.content.push(place));
             }
             facts
         })
@@ -397,11 +405,11 @@ impl LabelCheck<'_> {
 fn evict_texts(texts: &mut HashMap<u128, ObservedLabel>) {
     let mut order: Vec<(u64, u32, u128)> =
         texts.iter().map(|(text, label)| (label.count(), label.hour, *text)).collect();
-    let many = order.len() / 4 + 1;
-    if many < order.len() {
-        order.select_nth_unstable(many);
+    let count = order.len() / 4 + 1;
+    if count < order.len() {
+        order.select_nth_unstable(count);
     }
-    for (.., text) in order.into_iter().take(many) {
+    for (.., text) in order.into_iter().take(count) {
         texts.remove(&text);
     }
 }
@@ -416,10 +424,11 @@ fn short_text<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<(&'p str
     value.as_str().filter(|text| !text.contains(['\n', '\r'])).map(|text| (key, text))
 }
 
-/// Makes a session's hash specific to the text, so that the memory does not reveal which texts one session sent.
+/// Makes a session's hash specific to the text, so that the memory does not reveal which texts one session sent. The
+/// highest bit is set, so that no hash looks like a saved number of sessions.
 fn bind_to_text((kind, session): (u64, u64), text: u128) -> u64 {
     let hash = hash64(&[&session.to_le_bytes(), &text.to_le_bytes()]);
-    ((hash | (1 << 63)) & !3) | kind
+    ((hash | (1 << 63)) & !KIND_MASK) | kind
 }
 
 fn hash64(parts: &[&[u8]]) -> u64 {

@@ -23,16 +23,16 @@ impl ContentSealer {
         };
         let scope = Arc::new(FragmentScope::new(ids, &origin.account, tenant, name, origin.received));
         let names = self.writer.names();
-        let mut tail = row::late_price_row(ids, origin, late);
-        tail.writer = names.writer().to_string();
-        tail.epoch = names.epoch().to_string();
+        let mut row_tail = row::late_price_row(ids, origin, late);
+        row_tail.writer = names.writer().to_string();
+        row_tail.epoch = names.epoch().to_string();
         DraftGroup {
             object_prefix: names.object_prefix(&scope, origin.received, None),
             scope,
             arrived: origin.received,
             end: false,
             fragment: None,
-            rows: vec![UnnumberedRow::new(&tail, false)],
+            rows: vec![UnnumberedRow::new(&row_tail, false)],
             leaf_slots: vec![None],
         }
     }

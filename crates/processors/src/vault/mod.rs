@@ -1,8 +1,9 @@
 //! The `vault` processor: moves content (prompts, completions, tool payloads) into the vault and leaves a reference in
 //! the telemetry.
 //!
-//! Pure. Content is removed only together with a draft that holds it sealed (or with `store: none`); if sealing fails,
-//! the batch is held back. Object numbers and names are assigned in the crate `vault`; `genai` decides what content is.
+//! Content is removed only together with a draft that holds it sealed (or with `store: none`); if sealing fails, the
+//! client must retry the batch. Knowledge from a batch is added after its commit, as effects. Object numbers and names
+//! are assigned in the crate `vault`; `genai` decides what content is.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -56,8 +57,8 @@ pub use known_services::DeclaredServices;
 pub use labels::LabelPolicy;
 pub use options::{DirectoryConfig, ForwardPolicy};
 
-use context_bases::{ContextBases, LearnedContexts as Told};
-use echo::RememberedPrints;
+use context_bases::{ContextBases, LearnedContexts};
+use echo::{RememberedPrints, SessionPrints};
 use item_texts::TextReplacement;
 use known_services::KnownServices;
 use known_traces::KnownTraces;
@@ -127,7 +128,7 @@ pub struct VaultProcessor {
 
 /// First byte of a checkpoint that holds traces, services and labels, each with its length in front (8 bytes,
 /// little-endian).
-const CHECKPOINT: u8 = 4;
+const CHECKPOINT_VERSION: u8 = 4;
 /// First byte of a checkpoint from a version without labels.
 const CHECKPOINT_WITHOUT_LABELS: u8 = 3;
 
@@ -161,9 +162,9 @@ impl VaultProcessor {
             leave,
             unlisted,
             agents,
-            labels: policy,
+            labels: label_policy,
             privacy,
-            echo_finder: echoing,
+            echo_finder,
         } = parts;
         let labels: &[(&'static str, &str)] = &[("processor", &id)];
         let metrics = VaultMetrics {
@@ -182,7 +183,7 @@ impl VaultProcessor {
             meter.gauge(&metric::VAULT_PRIVACY, labels).set(u8::from(profile == privacy).into());
         }
         let slot_base = first_slot(&id);
-        let keeper = store.map(|store| ContentSealer {
+        let sealer = store.map(|store| ContentSealer {
             ids: Arc::clone(&ids),
             rng,
             keys: KeyRing::new(store.sealer, MAX_KEYS),
@@ -199,13 +200,13 @@ impl VaultProcessor {
             vocabulary,
             leave,
             unlisted,
-            echo_finder: echoing,
+            echo_finder,
             tool_requests: ToolCallRequests::default(),
-            sealer: keeper,
+            sealer,
             traces: KnownTraces::default(),
             services: KnownServices::new(agents, known_services::LIMIT),
             ids,
-            labels: ProvenLabels::new(policy, labels::LIMITS),
+            labels: ProvenLabels::new(label_policy, labels::LIMITS),
             privacy,
             metrics,
         }
@@ -216,13 +217,13 @@ impl VaultProcessor {
     fn batch_facts(&self, batch: &mut Batch) -> (Arc<Facts>, Vec<TextReplacement>) {
         let mut facts = cached_facts(&self.vocabulary, &batch.payload, &mut batch.facts);
         if !batch.drafts.is_empty() {
-            // A previous vault step has already moved most of what the facts list as content.
-            let mut left = Facts::clone(&facts);
-            for item in &mut left.items {
+            // A previous vault step has already moved most of the content that the facts list.
+            let mut remaining = Facts::clone(&facts);
+            for item in &mut remaining.items {
                 let operation = item.operation.as_deref();
                 item.content.retain(|place| content::is_still_content(&batch.payload, place, operation));
             }
-            facts = Arc::new(left);
+            facts = Arc::new(remaining);
         }
         let account = Arc::clone(&batch.origin.account);
         let now = batch.origin.received;
@@ -236,7 +237,7 @@ impl VaultProcessor {
             facts = Arc::new(adopted);
             batch.facts = Some(Arc::<Facts>::clone(&facts));
         }
-        let (changed, replaced) = match batch.payload.signal() {
+        let (changed, replacements) = match batch.payload.signal() {
             Signal::Metrics => (None, Vec::new()),
             _ => self.apply_label_policy(batch, &facts),
         };
@@ -247,69 +248,76 @@ impl VaultProcessor {
         if facts.has_agent_items {
             let traces = self.traces.effect(&account, &agent_traces(&batch.payload, &facts));
             let services = self.services.effect(&account, &agent_services(&batch.payload, &facts), now);
-            let news = traces.into_iter().chain(services);
-            batch.effects.extend(news.map(|body| Effect::new(self.id.clone(), body)));
+            let updates = traces.into_iter().chain(services);
+            batch.effects.extend(updates.map(|body| Effect::new(self.id.clone(), body)));
         }
-        (facts, replaced)
+        (facts, replacements)
     }
 
     /// Applies the label and privacy policies. Returns changed facts (`None` if nothing changes) and the replacements
     /// for texts outside attributes. Newly seen texts are added as an effect.
     fn apply_label_policy(&self, batch: &mut Batch, facts: &Facts) -> (Option<Facts>, Vec<TextReplacement>) {
         let origin = (&*batch.origin.account, batch.origin.received);
-        let mut asking = self.labels.check_batch(&*self.ids, origin, (&batch.payload, facts));
-        let mut changed = asking.judge_attributes();
-        let replaced = match (self.leave, self.privacy) {
+        let mut label_check = self.labels.check_batch(&*self.ids, origin, (&batch.payload, facts));
+        let mut changed = label_check.judge_attributes();
+        let replacements = match (self.leave, self.privacy) {
             // With `leave: redacted` the user wants to read redacted texts, so names stay too.
             (LeftContent::Redacted, PrivacyProfile::Standard) => Vec::new(),
-            _ => item_texts::judge_texts(self.privacy, &self.vocabulary, &mut asking, &batch.payload, facts),
+            _ => item_texts::judge_texts(self.privacy, &self.vocabulary, &mut label_check, &batch.payload, facts),
         };
-        if !replaced.is_empty() {
-            item_texts::add_to_content(changed.get_or_insert_with(|| Facts::clone(facts)), &replaced);
+        if !replacements.is_empty() {
+            item_texts::add_to_content(changed.get_or_insert_with(|| Facts::clone(facts)), &replacements);
         }
-        batch.effects.extend(asking.into_effect().map(|body| Effect::new(self.id.clone(), body)));
-        (changed, replaced.into_iter().map(|(_, replaced)| replaced).collect())
+        batch.effects.extend(label_check.into_effect().map(|body| Effect::new(self.id.clone(), body)));
+        (changed, replacements.into_iter().map(|(_, replacement)| replacement).collect())
     }
 
     /// Does the work that needs the content before it is removed: finds texts that repeat it, and links tool calls to
-    /// the model calls that requested them. Returns the facts, with error texts that the vault keeps in full.
+    /// the model calls that requested them. Returns the facts, whose content includes values that the vault keeps in
+    /// full because redaction cuts them.
     fn find_echoes_and_requests(&self, batch: &mut Batch, facts: &Arc<Facts>) -> Arc<Facts> {
         if batch.payload.signal() == Signal::Metrics {
             return Arc::clone(facts);
         }
-        let (asked, answers) = self.tool_requests.link_batch(&batch.origin.account, &batch.payload, facts);
-        for (tool, by) in answers {
-            batch.payload.set(tool, tool_requests::REQUESTED_BY, OwnedValue::Str(kernel::hex::encode(&by)));
+        let (requests, links) = self.tool_requests.link_batch(&batch.origin.account, &batch.payload, facts);
+        for (tool, requester) in links {
+            let span = OwnedValue::Str(kernel::hex::encode(&requester));
+            batch.payload.set(tool, tool_requests::REQUESTED_BY_ATTRIBUTE, span);
         }
-        let heard = match self.leave {
+        let findings = match self.leave {
             LeftContent::Nothing => {
                 self.echo_finder.find_echoes(&batch.origin.account, &batch.payload, facts, &self.vocabulary)
             }
-            // Content that stays, redacted, need not be hidden where it is quoted.
+            // Content that stays (redacted) need not be hidden where it is quoted.
             LeftContent::Redacted => self.echo_finder.find_cut_errors(&batch.payload, facts),
         };
-        if !heard.echoes.is_empty() {
-            batch.echoes = Some(Arc::new(heard.echoes));
+        if !findings.echoes.is_empty() {
+            batch.echoes = Some(Arc::new(findings.echoes));
         }
-        let learnt = CacheAdditions { prints: heard.prints, tool_requests: asked };
-        if !(learnt.prints.is_empty() && learnt.tool_requests.is_empty()) {
-            let aside: Arc<dyn Any + Send + Sync> = Arc::new(learnt);
-            batch.effects.push(Effect { unstored: Some(aside), ..Effect::new(self.id.clone(), Vec::new()) });
+        let additions = CacheAdditions { prints: findings.prints, tool_requests: requests };
+        if !(additions.prints.is_empty() && additions.tool_requests.is_empty()) {
+            batch.effects.push(self.unstored_effect(additions));
         }
-        if heard.cut_values.is_empty() {
+        if findings.cut_values.is_empty() {
             return Arc::clone(facts);
         }
         let mut facts = Facts::clone(facts);
-        for (at, place) in heard.cut_values {
-            if let Some(item) = facts.items.get_mut(at) {
+        for (index, place) in findings.cut_values {
+            if let Some(item) = facts.items.get_mut(index) {
                 item.content.push(place);
             }
         }
         Arc::new(facts)
     }
 
-    fn to_draft(&self, keeper: &ContentSealer, draft: VaultDraft) -> RecordDraft {
-        let bytes = draft.max_bytes(keeper.writer.names());
+    /// An effect that is applied after the commit but never stored.
+    fn unstored_effect(&self, additions: impl Any + Send + Sync) -> Effect {
+        let additions: Arc<dyn Any + Send + Sync> = Arc::new(additions);
+        Effect { unstored: Some(additions), ..Effect::new(self.id.clone(), Vec::new()) }
+    }
+
+    fn to_record_draft(&self, sealer: &ContentSealer, draft: VaultDraft) -> RecordDraft {
+        let bytes = draft.max_bytes(sealer.writer.names());
         self.metrics.fragments.increment(draft.groups.iter().filter(|group| group.fragment.is_some()).count() as u64);
         RecordDraft { processor: self.id.clone(), bytes, body: Box::new(draft) as Box<dyn Any + Send> }
     }
@@ -331,41 +339,40 @@ impl Processor for VaultProcessor {
     }
 
     fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
-        // Next to drafts, references come from a previous vault step, not from the client.
+        // If a previous vault step left drafts, the references are its own, not the client's.
         if batch.origin.trust == Trust::ThirdParty && batch.drafts.is_empty() {
             self.metrics.references.increment(client_references::clean_references(&mut batch.payload));
         }
-        let (facts, replaced) = self.batch_facts(batch);
-        let kept = self.find_echoes_and_requests(batch, &facts);
+        let (facts, replacements) = self.batch_facts(batch);
+        let facts_to_seal = self.find_echoes_and_requests(batch, &facts);
         match &self.sealer {
             None => self.metrics.dropped.increment(stamp::mark_dropped(&mut batch.payload, &facts)),
-            Some(keeper) => {
+            Some(sealer) => {
+                let echoes = batch.echoes.clone().and_then(|echoes| echoes.downcast::<EchoReplacements>().ok());
                 // If sealing fails, the batch is rejected, so that nothing is forwarded unsealed and the client
                 // retries.
-                let echoes = batch.echoes.clone().and_then(|echoes| echoes.downcast::<EchoReplacements>().ok());
-                let kept = keeper.seal_batch(&batch.origin, &batch.payload, &kept, echoes.as_deref());
-                let kept = kept.map_err(|_| Reason::Lost)?;
-                if let Some(SealedBatch { draft, stamps, contexts: learnt }) = kept {
-                    if !learnt.is_empty() {
-                        let aside: Arc<dyn Any + Send + Sync> = Arc::new(learnt);
-                        batch
-                            .effects
-                            .push(Effect { unstored: Some(aside), ..Effect::new(self.id.clone(), Vec::new()) });
+                let sealed = sealer
+                    .seal_batch(&batch.origin, &batch.payload, &facts_to_seal, echoes.as_deref())
+                    .map_err(|_| Reason::Lost)?;
+                if let Some(SealedBatch { draft, stamps, contexts }) = sealed {
+                    if !contexts.is_empty() {
+                        batch.effects.push(self.unstored_effect(contexts));
                     }
                     stamp::write_references(&mut batch.payload, &stamps);
                     self.metrics.plain_bytes.increment(stamps.iter().map(|stamp| stamp.bytes).sum());
-                    batch.drafts.push(self.to_draft(keeper, draft));
+                    batch.drafts.push(self.to_record_draft(sealer, draft));
                 }
             }
         }
         match self.leave {
             LeftContent::Nothing => {
-                self.moved_values.count(&batch.origin.account, &batch.payload, &facts, &replaced, self.labels.policy());
+                let account = &batch.origin.account;
+                self.moved_values.count(account, &batch.payload, &facts, &replacements, self.labels.policy());
                 stamp::strip_content(&mut batch.payload, &facts);
             }
             LeftContent::Redacted => stamp::strip_structure(&mut batch.payload, &facts),
         }
-        item_texts::write_replacements(&mut batch.payload, replaced);
+        item_texts::write_replacements(&mut batch.payload, replacements);
         batch.clearance.content = ContentState::Stripped;
         Ok(())
     }
@@ -374,19 +381,19 @@ impl Processor for VaultProcessor {
         self.traces.apply(&effect.body);
         self.services.apply(&effect.body);
         self.labels.apply(&effect.body);
-        let Some(aside) = &effect.unstored else { return };
-        if let (Some(told), Some(keeper)) = (aside.downcast_ref::<Vec<Told>>(), &self.sealer) {
-            told.iter().for_each(|told| keeper.bases.remember(told));
+        let Some(unstored) = &effect.unstored else { return };
+        if let (Some(contexts), Some(sealer)) = (unstored.downcast_ref::<Vec<LearnedContexts>>(), &self.sealer) {
+            contexts.iter().for_each(|learned| sealer.bases.remember(learned));
         }
-        let Some(learnt) = aside.downcast_ref::<CacheAdditions>() else { return };
-        for said in &learnt.prints {
-            said.keys.iter().flatten().for_each(|key| self.echo_finder.memory.add_session_content(*key, &said.prints));
+        let Some(additions) = unstored.downcast_ref::<CacheAdditions>() else { return };
+        for SessionPrints { keys, prints } in &additions.prints {
+            keys.iter().flatten().for_each(|key| self.echo_finder.memory.add_session_content(*key, prints));
         }
-        self.tool_requests.remember(&learnt.tool_requests);
+        self.tool_requests.remember(&additions.tool_requests);
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
-        let mut out = vec![CHECKPOINT];
+        let mut out = vec![CHECKPOINT_VERSION];
         for part in [self.traces.save(), self.services.save(), self.labels.save()] {
             out.extend_from_slice(&(part.len() as u64).to_le_bytes());
             out.extend_from_slice(&part);
@@ -395,22 +402,22 @@ impl Processor for VaultProcessor {
     }
 
     fn restore(&self, checkpoint: &[u8]) {
-        let part = |from: &mut &[u8]| -> Vec<u8> {
-            let Some((len, rest)) = from.split_first_chunk::<8>() else { return Vec::new() };
+        let take_part = |unread: &mut &[u8]| -> Vec<u8> {
+            let Some((len, rest)) = unread.split_first_chunk::<8>() else { return Vec::new() };
             let len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX).min(rest.len());
             let (part, rest) = rest.split_at(len);
-            *from = rest;
+            *unread = rest;
             part.to_vec()
         };
         match checkpoint.split_first() {
-            Some((&CHECKPOINT, mut rest)) => {
-                self.traces.apply(&part(&mut rest));
-                self.services.apply(&part(&mut rest));
-                self.labels.apply(&part(&mut rest));
+            Some((&CHECKPOINT_VERSION, mut rest)) => {
+                self.traces.apply(&take_part(&mut rest));
+                self.services.apply(&take_part(&mut rest));
+                self.labels.apply(&take_part(&mut rest));
             }
             // Checkpoint of a version without labels: services take up the rest after the traces.
             Some((&CHECKPOINT_WITHOUT_LABELS, mut rest)) => {
-                self.traces.apply(&part(&mut rest));
+                self.traces.apply(&take_part(&mut rest));
                 self.services.apply(rest);
             }
             // Checkpoint of a version that only knew traces.
@@ -423,17 +430,17 @@ impl Processor for VaultProcessor {
         self.metrics.services.set(self.services.len() as f64);
         self.metrics.labels.set(self.labels.len() as f64);
         self.metrics.echo_bytes.set(self.echo_finder.memory.bytes() as f64);
-        if let Some(keeper) = &self.sealer {
-            keeper.keys.drop_stale(now);
-            keeper.bases.remove_closed(&keeper.writer);
-            self.metrics.context_bytes.set(keeper.bases.size().1 as f64);
+        if let Some(sealer) = &self.sealer {
+            sealer.keys.drop_stale(now);
+            sealer.bases.remove_closed(&sealer.writer);
+            self.metrics.context_bytes.set(sealer.bases.size().1 as f64);
         }
     }
 
     fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
-        let keeper = self.sealer.as_ref()?;
-        let ticketer = VaultTicketer::new(keeper.writer.clone(), keeper.uri.clone(), self.id.clone());
-        Some(Box::new(if keeper.forward_after_put { ticketer.with_put_holder() } else { ticketer }))
+        let sealer = self.sealer.as_ref()?;
+        let ticketer = VaultTicketer::new(sealer.writer.clone(), sealer.uri.clone(), self.id.clone());
+        Some(Box::new(if sealer.forward_after_put { ticketer.with_put_holder() } else { ticketer }))
     }
 
     fn quarantine(&self) -> Option<&dyn QuarantineSealer> {
@@ -443,8 +450,8 @@ impl Processor for VaultProcessor {
 
 impl QuarantineSealer for VaultProcessor {
     fn seal(&self, origin: &BatchOrigin, signal: Signal, request: &Bytes, items: u64) -> Option<RecordDraft> {
-        let keeper = self.sealer.as_ref()?;
-        let draft = keeper.seal_quarantined(origin, signal, request, items).ok()?;
-        Some(self.to_draft(keeper, draft))
+        let sealer = self.sealer.as_ref()?;
+        let draft = sealer.seal_quarantined(origin, signal, request, items).ok()?;
+        Some(self.to_record_draft(sealer, draft))
     }
 }

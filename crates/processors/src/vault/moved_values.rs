@@ -2,7 +2,7 @@
 //! that users who miss a value can find its key.
 //!
 //! Counting a known key costs one lookup and no allocation. Label values are bounded by the meter and hold only names.
-//! `labels` and `item_texts` decide what moves; `telemetry/moved` shows the counts.
+//! `labels` and `item_texts` decide what moves; `telemetry/moved_keys` shows the counts.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,21 +17,29 @@ use telemetry::{Counter, Meter, names as metric};
 use super::item_texts::TextReplacement;
 use super::labels::{BODY_KEY, LabelPolicy};
 
-/// Maximum number of cached counters. The meter shows fewer keys.
+/// Maximum number of cached counters per rule. The meter shows fewer keys.
 const MAX_COUNTERS: usize = 512;
 
 /// See the module documentation.
 pub(super) struct MovedValueCounters {
     meter: Meter,
     processor: Arc<str>,
-    values: Arc<LabelValues>,
-    /// Counters by key: for the label policy, and for the privacy profile.
-    counters: [RwLock<HashMap<Box<str>, Counter>>; 2],
+    key_labels: Arc<LabelValues>,
+    /// By key: values moved by the label policy.
+    label_counters: RwLock<HashMap<Box<str>, Counter>>,
+    /// By key: values moved by the privacy profile.
+    privacy_counters: RwLock<HashMap<Box<str>, Counter>>,
 }
 
 impl MovedValueCounters {
     pub(super) fn new(processor: Arc<str>, meter: &Meter) -> Self {
-        Self { meter: meter.clone(), processor, values: meter.label("key"), counters: Default::default() }
+        Self {
+            meter: meter.clone(),
+            processor,
+            key_labels: meter.label("key"),
+            label_counters: RwLock::default(),
+            privacy_counters: RwLock::default(),
+        }
     }
 
     /// Counts the values about to be removed. Keys in `labels.never` are left out, because the user listed them.
@@ -40,10 +48,11 @@ impl MovedValueCounters {
         account: &str,
         payload: &Payload,
         facts: &Facts,
-        replaced: &[TextReplacement],
+        replacements: &[TextReplacement],
         policy: &LabelPolicy,
     ) {
-        let by_profile: HashSet<(NodeId, ContentLocation)> = replaced.iter().map(TextReplacement::location).collect();
+        let moved_by_profile: HashSet<(NodeId, ContentLocation)> =
+            replacements.iter().map(TextReplacement::location).collect();
         let places = facts.items.iter().flat_map(|item| &item.content);
         for place in places.filter(|place| !matches!(place.basis, ContentBasis::Listed | ContentBasis::Key)) {
             let key = match place.at {
@@ -54,29 +63,29 @@ impl MovedValueCounters {
                 ContentLocation::Embedded(_) => None,
             };
             if let Some(key) = key.filter(|key| !policy.is_never(key)) {
-                self.count_value(account, key, by_profile.contains(&(place.node, place.at)));
+                self.count_value(account, key, moved_by_profile.contains(&(place.node, place.at)));
             }
         }
     }
 
     fn count_value(&self, account: &str, key: &str, by_profile: bool) {
-        let [of_labels, of_profile] = &self.counters;
-        let (known, rule) = if by_profile { (of_profile, "privacy") } else { (of_labels, "labels") };
-        if let Some(counter) = known.read().get(key) {
+        let (counters, rule) =
+            if by_profile { (&self.privacy_counters, "privacy") } else { (&self.label_counters, "labels") };
+        if let Some(counter) = counters.read().get(key) {
             counter.increment(1);
             return;
         }
         // A key that is prose is counted without its name.
-        let name = |key: &&str| key.bytes().all(|byte| byte.is_ascii_graphic()) && is_short_name(key, 1);
-        let label = self.values.value(account, Some(key).filter(name).or(Some("other")));
+        let is_name = |key: &&str| key.bytes().all(|byte| byte.is_ascii_graphic()) && is_short_name(key, 1);
+        let label = self.key_labels.value(account, Some(key).filter(is_name).or(Some("other")));
         let counter = self
             .meter
             .counter(&metric::VAULT_MOVED_VALUES, &[("processor", &self.processor), ("key", label), ("rule", rule)]);
         counter.increment(1);
-        let mut known = known.write();
-        // `other` is not cached: if a key is frequent, the meter shows it in the end.
-        if label == key && known.len() < MAX_COUNTERS {
-            known.insert(key.into(), counter);
+        let mut counters = counters.write();
+        // A key counted as `other` is not cached, because the meter may show it by name later, if it is frequent.
+        if label == key && counters.len() < MAX_COUNTERS {
+            counters.insert(key.into(), counter);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Option types of the `vault` configuration: when exporters receive telemetry, the layout of the store, limits of a
-//! folder store, and KMS.
+//! Option types of the `vault` configuration: when exporters receive telemetry, the layout of the store, agents'
+//! services, limits of a folder store, and KMS.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -145,15 +145,15 @@ impl DirectoryConfig {
     }
 
     fn limits(&self, problems: &mut Vec<FieldProblem>) -> DirectoryLimits {
-        let Self::Kept(kept) = self else { return DirectoryLimits::default() };
-        let retention = kept.retention.map(Retention::span);
+        let Self::Kept(options) = self else { return DirectoryLimits::default() };
+        let retention = options.retention.map(Retention::span);
         if retention.is_some_and(|retention| retention < Duration::from_secs(86_400)) {
             problems.push(FieldProblem::new("store.directory.retention", "must be at least `1d`"));
         }
-        if kept.max_size.is_some_and(|size| size.0 < 1 << 20) {
+        if options.max_size.is_some_and(|size| size.0 < 1 << 20) {
             problems.push(FieldProblem::new("store.directory.max_size", "must be at least 1MiB"));
         }
-        DirectoryLimits { retention, max_size: kept.max_size.map(|size| size.0) }
+        DirectoryLimits { retention, max_size: options.max_size.map(|size| size.0) }
     }
 }
 
@@ -176,18 +176,19 @@ pub struct KmsConfig {
 impl KmsConfig {
     /// Checks the block at `path` and returns its settings.
     pub(super) fn settings(&self, path: &str, problems: &mut Vec<FieldProblem>) -> KmsSettings {
-        let mut bad = |key: &str, what: &str| problems.push(FieldProblem::new(format!("{path}.{key}"), what));
+        let mut add_problem =
+            |key: &str, problem: &str| problems.push(FieldProblem::new(format!("{path}.{key}"), problem));
         if self.region.is_empty() {
-            bad("region", "is missing");
+            add_problem("region", "is missing");
         }
-        if let Some(what) = self.endpoint.as_deref().and_then(server_address_problem) {
-            bad("endpoint", &what);
+        if let Some(problem) = self.endpoint.as_deref().and_then(server_address_problem) {
+            add_problem("endpoint", &problem);
         }
         if self.endpoint.as_deref().is_some_and(kms::is_cleartext_endpoint) {
-            bad("endpoint", kms::CLEARTEXT_REFUSED);
+            add_problem("endpoint", kms::CLEARTEXT_REFUSED);
         }
         if self.key_id.as_ref().is_some_and(String::is_empty) {
-            bad("key_id", "is empty");
+            add_problem("key_id", "is empty");
         }
         KmsSettings {
             region: self.region.clone(),
@@ -206,6 +207,6 @@ pub(super) fn server_address_problem(text: &str) -> Option<String> {
         Ok(url) => {
             url.query.map(|_| "must not have a query; use an address such as `https://kms.example.com`".to_owned())
         }
-        Err(what) => Some(what),
+        Err(problem) => Some(problem),
     }
 }

@@ -2,7 +2,7 @@
 //! to find who did what, when and at what cost without decrypting anything.
 //!
 //! Every text passes the redaction rules and is cut to 256 bytes; ids have the form that spans show; a user is always a
-//! pseudonym. The columns are documented in `vault/row`.
+//! pseudonym. The columns are documented in `vault/index_row`.
 
 use genai::usage::PriceBasis;
 use genai::{BillingStatus, CallCost, ItemFacts, ItemRole, LatePrice};
@@ -17,16 +17,16 @@ use super::session_items::hex_id;
 
 /// The attribute stamped by the runs step.
 pub(super) const RUN_ID: &str = "tollgate.run.id";
-const AGENT_VERSION: [&str; 4] = ["gen_ai.agent.version", "agent.version", "agent_version", "service.version"];
-const ISSUE: [&str; 1] = ["work_tracker.issue_id"];
-const COMMIT: [&str; 2] = ["build.commit_sha", "vcs.ref.head.revision"];
-const ENVIRONMENT: [&str; 3] = ["deploy.environment", "deployment.environment.name", "deployment.environment"];
-const ARGUMENTS_BYTES: [&str; 1] = ["tool_input_size_bytes"];
-const RESULT_BYTES: [&str; 1] = ["tool_result_size_bytes"];
-const DECIDED_BY: [&str; 3] = ["permission.source", "decision.source", "source"];
-const DURATION_MS: &str = "duration_ms";
+const AGENT_VERSION_KEYS: [&str; 4] = ["gen_ai.agent.version", "agent.version", "agent_version", "service.version"];
+const ISSUE_KEY: &str = "work_tracker.issue_id";
+const COMMIT_KEYS: [&str; 2] = ["build.commit_sha", "vcs.ref.head.revision"];
+const ENVIRONMENT_KEYS: [&str; 3] = ["deploy.environment", "deployment.environment.name", "deployment.environment"];
+const ARGUMENTS_BYTES_KEY: &str = "tool_input_size_bytes";
+const RESULT_BYTES_KEY: &str = "tool_result_size_bytes";
+const DECIDED_BY_KEYS: [&str; 3] = ["permission.source", "decision.source", "source"];
+const DURATION_MS_KEY: &str = "duration_ms";
 /// Maximum size of a text column, bytes.
-const MAX_COLUMN: usize = 256;
+const MAX_COLUMN_BYTES: usize = 256;
 
 /// Builds the line of one item.
 pub(super) fn index_row(
@@ -64,17 +64,17 @@ pub(super) fn index_row(
         user_key: item.user.as_deref().filter(|user| !user.is_empty()).map(|user| ids.pseudonym(account, user)),
         actor: column(&item.actor),
         agent_id: shown(item.sub_agent.as_deref()),
-        agent_version: label(&AGENT_VERSION),
+        agent_version: label(&AGENT_VERSION_KEYS),
         feature: column(&item.feature),
-        issue_id: label(&ISSUE),
-        commit_sha: label(&COMMIT),
-        environment: label(&ENVIRONMENT),
+        issue_id: label(&[ISSUE_KEY]),
+        commit_sha: label(&COMMIT_KEYS),
+        environment: label(&ENVIRONMENT_KEYS),
         call: role_word(item.call).to_owned(),
         action_type: column(&item.operation),
         tool_name: column(&item.tool),
         tool_call_id: column(&item.tool_call),
-        arguments_bytes: first_count(payload, node, &ARGUMENTS_BYTES),
-        result_bytes: first_count(payload, node, &RESULT_BYTES),
+        arguments_bytes: read_count(payload, node, ARGUMENTS_BYTES_KEY),
+        result_bytes: read_count(payload, node, RESULT_BYTES_KEY),
         model: column(&item.response_model).or_else(|| column(&item.request_model)),
         provider: column(&item.provider),
         response_id: column(&item.response_id),
@@ -99,27 +99,26 @@ pub(super) fn index_row(
 
 /// The first non-empty text among `keys` on the item, else on its resource.
 fn first_text<'p>(payload: &'p Payload, node: NodeId, keys: &[&str]) -> Option<&'p str> {
-    let on = |node: NodeId| keys.iter().find_map(|key| payload.get_str(node, key).filter(|text| !text.is_empty()));
-    on(node).or_else(|| on(payload.resource(node)))
+    let find = |node: NodeId| keys.iter().find_map(|key| payload.get_str(node, key).filter(|text| !text.is_empty()));
+    find(node).or_else(|| find(payload.resource(node)))
 }
 
 /// The source of a decision. `source` has that meaning only beside a decision.
 fn decided_by<'p>(payload: &'p Payload, item: &ItemFacts) -> Option<&'p str> {
     item.decision.as_ref()?;
-    DECIDED_BY.iter().find_map(|key| payload.get_str(item.node, key).filter(|text| !text.is_empty()))
+    DECIDED_BY_KEYS.iter().find_map(|key| payload.get_str(item.node, key).filter(|text| !text.is_empty()))
 }
 
-/// The first count among `keys`.
-fn first_count(payload: &Payload, node: NodeId, keys: &[&str]) -> Option<u64> {
-    keys.iter().find_map(|key| u64::try_from(payload.get(node, key)?.as_count()?).ok())
+fn read_count(payload: &Payload, node: NodeId, key: &str) -> Option<u64> {
+    u64::try_from(payload.get(node, key)?.as_count()?).ok()
 }
 
-/// A span's own duration, else the one that a record reports.
+/// A span's own duration in ns, else the one that a record reports.
 fn duration(payload: &Payload, node: NodeId) -> Option<u64> {
     let (start, end) = (payload.time(node), payload.end_time(node));
-    let told = || first_count(payload, node, &[DURATION_MS])?.checked_mul(1_000_000);
+    let reported = || read_count(payload, node, DURATION_MS_KEY)?.checked_mul(1_000_000);
     let own = end.checked_sub(start).filter(|_| start > 0);
-    own.filter(|own| *own > 0).or_else(told).or(own)
+    own.filter(|own| *own > 0).or_else(reported).or(own)
 }
 
 /// Builds the line for a price that became known later than its call.
@@ -129,8 +128,8 @@ pub(super) fn late_price_row(ids: &dyn IdPolicy, origin: &BatchOrigin, late: &La
         |text: Option<&str>| text.filter(|text| !text.is_empty()).map(|text| cut_column(&ids.shown_id(account, text)));
     let column = |text: Option<&str>| text.map(|text| cut_column(&ids.redact_column(account, text)));
     let (basis, cost) = (&late.basis, &late.cost);
-    let mut kept = basis.clone();
-    redact_names(ids, account, &mut kept, cost);
+    let mut redacted_basis = basis.clone();
+    redact_names(ids, account, &mut redacted_basis, cost);
     RowTail {
         kind: Some(RowKind::Price),
         ts: rfc3339(UnixNanos(basis.time)),
@@ -151,7 +150,7 @@ pub(super) fn late_price_row(ids: &dyn IdPolicy, origin: &BatchOrigin, late: &La
         cost_usd: cost.usd.clone(),
         rates: Some(cost.rate_table.to_string()),
         rate: cost.rate_row.clone(),
-        basis: Some(kept),
+        basis: Some(redacted_basis),
         ..RowTail::default()
     }
 }
@@ -180,43 +179,42 @@ fn price_basis(
     Some(basis)
 }
 
-/// Passes the names through the rules. If a model name is changed or cut, it would not match a rate row any more, so
-/// the table's own id is stored beside it.
+/// Passes the names through the rules. A model name that is changed or cut would not match a rate row any more, so the
+/// table's own id is stored beside it.
 fn redact_names(ids: &dyn IdPolicy, account: &str, basis: &mut PriceBasis, cost: &CallCost) {
-    let mut changed = false;
+    let mut is_changed = false;
     for model in &mut basis.models {
         let shown = cut_column(&ids.redact_column(account, model));
-        changed |= shown != *model;
+        is_changed |= shown != *model;
         *model = shown;
     }
-    basis.listed = cost.rate_row.as_deref().filter(|_| changed).and_then(listed_model).map(str::to_owned);
+    basis.listed = cost.rate_row.as_deref().filter(|_| is_changed).and_then(listed_model).map(str::to_owned);
     basis.contract = cost.contract.as_deref().map(str::to_owned);
-    let shown = |text: &mut String| *text = cut_column(&ids.redact_column(account, text));
-    let told = [&mut basis.provider, &mut basis.service_tier, &mut basis.speed, &mut basis.inference_geo];
-    told.into_iter().flatten().for_each(shown);
+    let names = [&mut basis.provider, &mut basis.service_tier, &mut basis.speed, &mut basis.inference_geo];
+    names.into_iter().flatten().for_each(|name| *name = cut_column(&ids.redact_column(account, name)));
 }
 
 /// The model id within a row's name: `provider/id@from;adjusts`.
-fn listed_model(rate: &str) -> Option<&str> {
-    let (_, id) = rate.split(';').next()?.split_once('/')?;
-    let from = |tail: &str| tail.len() == "2026-01-01T00:00:00Z".len() && tail.ends_with('Z') && tail.contains('T');
-    Some(id.rsplit_once('@').filter(|(_, tail)| from(tail)).map_or(id, |(id, _)| id))
+fn listed_model(row_name: &str) -> Option<&str> {
+    let (_, id) = row_name.split(';').next()?.split_once('/')?;
+    let is_time = |tail: &str| tail.len() == "2026-01-01T00:00:00Z".len() && tail.ends_with('Z') && tail.contains('T');
+    Some(id.rsplit_once('@').filter(|(_, tail)| is_time(tail)).map_or(id, |(id, _)| id))
 }
 
-fn buckets(from: genai::CallTokenBuckets) -> TokenBuckets {
+fn buckets(buckets: genai::CallTokenBuckets) -> TokenBuckets {
     TokenBuckets {
-        input: from.input,
-        cache_read: from.cache_read,
-        cache_write_5m: from.cache_write_5m,
-        cache_write_1h: from.cache_write_1h,
-        output: from.output,
-        reasoning: from.reasoning,
+        input: buckets.input,
+        cache_read: buckets.cache_read,
+        cache_write_5m: buckets.cache_write_5m,
+        cache_write_1h: buckets.cache_write_1h,
+        output: buckets.output,
+        reasoning: buckets.reasoning,
     }
 }
 
 /// The word for an item's role in a run.
-pub(super) fn role_word(call: ItemRole) -> &'static str {
-    match call {
+pub(super) fn role_word(role: ItemRole) -> &'static str {
+    match role {
         ItemRole::Model => "model",
         ItemRole::ModelCopy => "model_copy",
         ItemRole::Tool => "tool",
@@ -229,7 +227,7 @@ pub(super) fn role_word(call: ItemRole) -> &'static str {
 }
 
 fn cut_column(text: &str) -> String {
-    let mut end = text.len().min(MAX_COLUMN);
+    let mut end = text.len().min(MAX_COLUMN_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
     }

@@ -23,7 +23,7 @@ use vault::object_names::{self, FragmentScope, ObjectLayout, QUARANTINE_SESSION,
 use vault::seal::SealFailed;
 use vault::spool_record::RecordFrame;
 use vault::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, leaf_text, widths};
-use vault::vault_writer::VaultWriter as BookWriter;
+use vault::vault_writer::VaultWriter;
 
 use super::content::read_content;
 use super::context_bases::{ContextBases, LearnedContexts};
@@ -37,16 +37,17 @@ pub(super) struct ContentSealer {
     pub(super) ids: Arc<dyn IdPolicy>,
     pub(super) rng: Arc<dyn Rng>,
     pub(super) keys: KeyRing,
-    pub(super) writer: Arc<BookWriter>,
+    pub(super) writer: Arc<VaultWriter>,
     pub(super) uri: UriBase,
     pub(super) forward_after_put: bool,
+    /// The first slot number of this processor.
     pub(super) slot_base: u32,
     pub(super) zstd: CompressorPool,
     pub(super) bases: ContextBases,
 }
 
-/// The id policy for one batch: a text that goes to the vault as content must not appear in a name, index line or
-/// reference.
+/// The id policy for one batch. A text that goes to the vault as content, or repeats such content, must not appear in a
+/// name, index line or reference.
 struct VaultedIdPolicy<'a> {
     ids: &'a dyn IdPolicy,
     vaulted: VaultedTexts,
@@ -54,6 +55,7 @@ struct VaultedIdPolicy<'a> {
 }
 
 impl VaultedIdPolicy<'_> {
+    /// The text with repeated content replaced. `None` if it repeats none.
     fn without_echo(&self, text: &str) -> Option<&str> {
         self.echoes.and_then(|echoes| echoes.replacement_for(text))
     }
@@ -70,7 +72,7 @@ impl IdPolicy for VaultedIdPolicy<'_> {
     fn redact_column<'a>(&self, account: &str, text: &'a str) -> Cow<'a, str> {
         match self.without_echo(text) {
             _ if self.vaulted.contains(text) => CONTENT.into(),
-            Some(mended) => self.ids.redact_column(account, mended).into_owned().into(),
+            Some(without_echo) => self.ids.redact_column(account, without_echo).into_owned().into(),
             None => self.ids.redact_column(account, text),
         }
     }
@@ -88,25 +90,26 @@ impl CompressorPool {
     const LEVEL: i32 = 1;
     const MAX_POOLED: usize = 16;
 
+    /// Compresses a document, except in the layout `turn`.
     fn compress(&self, plain: String, layout: ObjectLayout) -> Result<Vec<u8>, SealFailed> {
         if layout == ObjectLayout::Turn {
             return Ok(plain.into_bytes());
         }
-        let kept = self.0.lock().pop();
-        let mut compressor = match kept {
+        let pooled = self.0.lock().pop();
+        let mut compressor = match pooled {
             Some(compressor) => compressor,
             None => zstd::bulk::Compressor::new(Self::LEVEL).map_err(|_| SealFailed)?,
         };
         let compressed = compressor.compress(plain.as_bytes()).map_err(|_| SealFailed)?;
-        let mut kept = self.0.lock();
-        if kept.len() < Self::MAX_POOLED {
-            kept.push(compressor);
+        let mut pool = self.0.lock();
+        if pool.len() < Self::MAX_POOLED {
+            pool.push(compressor);
         }
         Ok(compressed)
     }
 }
 
-/// The result for one group.
+/// The sealed group of one session.
 struct SealedGroup {
     group: DraftGroup,
     stamps: Vec<ReferenceStamp>,
@@ -120,7 +123,7 @@ struct SealedSession {
     contexts: LearnedContexts,
 }
 
-/// The result for a batch.
+/// The sealed content of a batch.
 pub(super) struct SealedBatch {
     pub(super) draft: VaultDraft,
     pub(super) stamps: Vec<ReferenceStamp>,
@@ -149,17 +152,17 @@ impl ContentSealer {
         echoes: Option<&EchoReplacements>,
     ) -> Result<Option<SealedBatch>, SealFailed> {
         let mut slots = SlotNumbers(self.slot_base);
-        let (mut groups, mut stamps, mut learnt) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut groups, mut stamps, mut contexts) = (Vec::new(), Vec::new(), Vec::new());
         let ids = VaultedIdPolicy { ids: &*self.ids, vaulted: VaultedTexts::collect(payload, facts), echoes };
         for session in group_by_session(payload, facts, self.writer.names().layout() == ObjectLayout::Turn) {
             let sealed = self.seal_session(&ids, origin, payload, facts, &session, &mut slots)?;
             groups.push(sealed.group);
             stamps.extend(sealed.stamps);
-            learnt.extend(sealed.contexts);
+            contexts.extend(sealed.contexts);
         }
         groups.extend(facts.late_prices.iter().map(|late| self.late_price_group(&ids, origin, late)));
         let draft = VaultDraft { account: origin.account.clone(), groups };
-        Ok((!draft.groups.is_empty()).then_some(SealedBatch { draft, stamps, contexts: learnt }))
+        Ok((!draft.groups.is_empty()).then_some(SealedBatch { draft, stamps, contexts }))
     }
 
     fn seal_session(
@@ -173,17 +176,17 @@ impl ContentSealer {
     ) -> Result<SealedGroup, SealFailed> {
         let scope = Arc::new(FragmentScope::new(ids, &origin.account, session.tenant, session.name, origin.received));
         let turn = session.turn.map(|turn| turn.segment(ids, &origin.account));
-        let spot = self.writer.names().object_prefix(&scope, origin.received, turn.as_deref());
+        let object_prefix = self.writer.names().object_prefix(&scope, origin.received, turn.as_deref());
         let mut group = DraftGroup {
             scope: scope.clone(),
-            object_prefix: spot.clone(),
+            object_prefix: object_prefix.clone(),
             arrived: origin.received,
             end: session.has_ended,
             fragment: None,
             rows: Vec::with_capacity(session.items.len()),
             leaf_slots: Vec::with_capacity(session.items.len()),
         };
-        let (mut stamps, mut learnt) = (Vec::new(), None);
+        let (mut stamps, mut contexts) = (Vec::new(), None);
         let names = self.writer.names();
         // Rows are finished one at a time, because ten thousand unfinished rows would not fit into a CPU cache.
         let mut finish = |mut tail: RowTail| {
@@ -192,26 +195,26 @@ impl ContentSealer {
             group.rows.push(UnnumberedRow::new(&tail, tail.fragment.is_some()));
         };
         if session.has_content {
-            let at = (&scope, &spot);
-            let sealed = self.seal_fragment(ids, origin, payload, facts, session, at, slots, &mut stamps)?;
-            if let Some(SealedSession { fragment, rows, contexts: told }) = sealed {
+            let location = (&scope, &object_prefix);
+            let sealed = self.seal_fragment(ids, origin, payload, facts, session, location, slots, &mut stamps)?;
+            if let Some(SealedSession { fragment, rows, contexts: learned }) = sealed {
                 group.fragment = Some(fragment);
-                learnt = Some(told);
+                contexts = Some(learned);
                 rows.into_iter().for_each(&mut finish);
             }
         }
-        let stamped = stamps.len();
-        let items = session.items.iter().filter_map(|at| facts.items.get(*at));
+        let stamp_count = stamps.len();
+        let items = session.items.iter().filter_map(|index| facts.items.get(*index));
         items.filter(|item| item.content.is_empty()).for_each(|item| {
             finish(RowTail { kind: Some(RowKind::Action), ..index_row(ids, origin, payload, item, session.name) })
         });
         group.leaf_slots.extend(stamps.iter().map(|stamp| Some(stamp.leaf.id)));
-        group.leaf_slots.resize(group.rows.len().max(stamped), None);
-        Ok(SealedGroup { group, stamps, contexts: learnt })
+        group.leaf_slots.resize(group.rows.len().max(stamp_count), None);
+        Ok(SealedGroup { group, stamps, contexts })
     }
 
     /// Seals one session's content, with a row and a stamp for each item that has content.
-    #[expect(clippy::too_many_arguments, reason = "one step of `session`, split for its length")]
+    #[expect(clippy::too_many_arguments, reason = "one step of `seal_session`, split for its length")]
     fn seal_fragment(
         &self,
         ids: &VaultedIdPolicy<'_>,
@@ -219,26 +222,28 @@ impl ContentSealer {
         payload: &Payload,
         facts: &Facts,
         session: &SessionItems<'_>,
-        (scope, spot): (&Arc<FragmentScope>, &Arc<str>),
+        (scope, object_prefix): (&Arc<FragmentScope>, &Arc<str>),
         slots: &mut SlotNumbers,
         stamps: &mut Vec<ReferenceStamp>,
     ) -> Result<Option<SealedSession>, SealFailed> {
         let key = self.keys.key(scope, origin.received)?;
         let id = kernel::hex::encode(&self.rng.id());
         let names = self.writer.names();
-        let mut known: Vec<(SlotId, String)> = Vec::new();
-        let mut know = |text: String, slots: &mut SlotNumbers| {
+        let mut known_slots: Vec<(SlotId, String)> = Vec::new();
+        let mut fill_slot = |text: String, slots: &mut SlotNumbers| {
             let slot = slots.next(text.len());
-            known.push((slot.id, text));
+            known_slots.push((slot.id, text));
             slot
         };
-        let uri = slots.next(self.uri.uri(&names.object(spot, 0)).len());
+        let uri = slots.next(self.uri.uri(&names.object(object_prefix, 0)).len());
         let range = slots.next(widths::RANGE);
-        let key_slot = know(key.id().to_owned(), slots);
+        let key_slot = fill_slot(key.id().to_owned(), slots);
         let mut document = document::DocumentWriter::begin(&self.fragment_head(origin, payload, session, &id));
-        let mut lookup = self.bases.lookup(&self.writer, scope, spot, &id);
+        let mut lookup = self.bases.lookup(&self.writer, scope, object_prefix, &id);
         let mut tails = Vec::new();
-        for item in session.items.iter().filter_map(|at| facts.items.get(*at)).filter(|item| !item.content.is_empty()) {
+        for item in
+            session.items.iter().filter_map(|index| facts.items.get(*index)).filter(|item| !item.content.is_empty())
+        {
             let (mut content, shape) = read_content(payload, item);
             if content.is_empty() {
                 continue; // A previous step removed the content that the facts list.
@@ -265,37 +270,36 @@ impl ContentSealer {
             });
             let context = self
                 .context_fingerprints(&origin.account, session.tenant, &hashes)
-                .map(|name| Some(know(name?, slots)));
+                .map(|name| Some(fill_slot(name?, slots)));
             stamps.push(ReferenceStamp {
                 node: item.node,
                 uri,
                 range,
                 key: key_slot,
                 leaf: slots.next(leaf_text(names, 0).len()),
-                commitment: know(hashes.commitment, slots),
-                shape: know(shape.render(), slots),
+                commitment: fill_slot(hashes.commitment, slots),
+                shape: fill_slot(shape.render(), slots),
                 context,
                 bytes,
                 parts: present_parts(item).collect(),
-                input: billed_input(item).and_then(|tokens| shape.input.distribute(tokens)),
+                input_shares: billed_input(item).and_then(|tokens| shape.input.distribute(tokens)),
             });
         }
         if tails.is_empty() {
             return Ok(None);
         }
-        let frame = self.seal_document(document.finish(), &key, spot, &id)?;
+        let frame = self.seal_document(document.finish(), &key, object_prefix, &id)?;
         let (len, digest) = (frame.rest().len() as u64, sha256_hex(frame.rest()));
-        let landed = Arc::default();
-        let (pin, bases, learnt) = lookup.finish(&landed);
+        let object_number = Arc::default();
+        let (pin, bases, contexts) = lookup.finish(&object_number);
         for row in &mut tails {
             row.len = Some(len);
             row.ct_sha256 = Some(digest.clone());
             row.bases.clone_from(&bases);
         }
         let (uri_slot, range_slot) = (Some(uri.id), Some(range.id));
-        let fragment =
-            SealedFragment { id, key, frame, uri_slot, range_slot, known_slots: known, pin, object_number: landed };
-        Ok(Some(SealedSession { fragment, rows: tails, contexts: learnt }))
+        let fragment = SealedFragment { id, key, frame, uri_slot, range_slot, known_slots, pin, object_number };
+        Ok(Some(SealedSession { fragment, rows: tails, contexts }))
     }
 
     /// Fingerprints of what the model was given (everything, system instructions, tool definitions), for comparing the
@@ -304,15 +308,21 @@ impl ContentSealer {
     fn context_fingerprints(&self, account: &str, tenant: Option<&str>, hashes: &ContentHashes) -> [Option<String>; 3] {
         let tenant = tenant.unwrap_or_default();
         let [system, tools] = &hashes.fixed;
-        [("all", &hashes.context), ("system", system), ("tools", tools)].map(|(word, hash)| {
-            hash.as_ref().map(|hash| self.ids.pseudonym(account, &format!("context {word} {hash} {tenant}")))
+        [("all", &hashes.context), ("system", system), ("tools", tools)].map(|(scope, hash)| {
+            hash.as_ref().map(|hash| self.ids.pseudonym(account, &format!("context {scope} {hash} {tenant}")))
         })
     }
 
     /// Compresses a document and seals it with its session's key.
-    fn seal_document(&self, plain: String, key: &SessionKey, spot: &str, id: &str) -> Result<RecordFrame, SealFailed> {
+    fn seal_document(
+        &self,
+        plain: String,
+        key: &SessionKey,
+        object_prefix: &str,
+        id: &str,
+    ) -> Result<RecordFrame, SealFailed> {
         let names = self.writer.names();
-        let mut frame = SealedFragment::empty_frame(names, spot, key.id(), id);
+        let mut frame = SealedFragment::empty_frame(names, object_prefix, key.id(), id);
         key.seal().seal(&self.zstd.compress(plain, names.layout())?, frame.rest_mut())?;
         Ok(frame)
     }
@@ -347,8 +357,8 @@ impl ContentSealer {
             repeat: origin.repeat,
         };
         let plain = document::DocumentWriter::quarantine(&head, request);
-        let spot = names.object_prefix(&scope, origin.received, None);
-        let frame = self.seal_document(plain, &key, &spot, &id)?;
+        let object_prefix = names.object_prefix(&scope, origin.received, None);
+        let frame = self.seal_document(plain, &key, &object_prefix, &id)?;
         let row = RowTail {
             kind: Some(RowKind::Quarantine),
             ts: object_names::rfc3339(origin.received),
@@ -380,7 +390,7 @@ impl ContentSealer {
         };
         let group = DraftGroup {
             scope,
-            object_prefix: spot,
+            object_prefix,
             arrived: origin.received,
             end: false,
             fragment: Some(fragment),

@@ -19,6 +19,7 @@ pub(super) struct SessionItems<'a> {
     pub(super) turn: Option<TurnName<'a>>,
     pub(super) items: Vec<usize>,
     pub(super) has_content: bool,
+    /// An item says that the session ended.
     pub(super) has_ended: bool,
 }
 
@@ -33,8 +34,8 @@ pub(super) enum TurnName<'a> {
 
 impl<'a> TurnName<'a> {
     fn from_item(payload: &'a Payload, item: &'a ItemFacts) -> Option<Self> {
-        let told = item.turn.as_deref().filter(|turn| !turn.is_empty()).map(Self::Id);
-        told.or_else(|| Some(payload.trace_id(item.node)).filter(|trace| !trace.is_empty()).map(Self::Trace))
+        let id = item.turn.as_deref().filter(|turn| !turn.is_empty()).map(Self::Id);
+        id.or_else(|| Some(payload.trace_id(item.node)).filter(|trace| !trace.is_empty()).map(Self::Trace))
     }
 
     /// The form used in object names.
@@ -46,15 +47,16 @@ impl<'a> TurnName<'a> {
     }
 }
 
-/// Groups the items that have content or are actions by tenant and session, and with `by_turn` also by turn.
+/// Groups the items that get a leaf (those with content, and actions) by tenant and session, and with `by_turn` also by
+/// turn.
 pub(super) fn group_by_session<'a>(payload: &'a Payload, facts: &'a Facts, by_turn: bool) -> Vec<SessionItems<'a>> {
-    let mut found: HashMap<(Option<&str>, SessionName<'_>, Option<TurnName<'_>>), usize> = HashMap::new();
-    let mut out: Vec<SessionItems<'a>> = Vec::new();
-    let (starters, named) = (agent_starting_calls(payload, facts), sessions_of_traces(payload, facts));
-    for (at, item) in facts.items.iter().enumerate() {
-        let content = !item.content.is_empty();
-        let is_action = is_action(item) || links_sub_agent(payload, item, &starters);
-        if !content && (payload.signal() == Signal::Metrics || !is_action) {
+    let mut positions: HashMap<(Option<&str>, SessionName<'_>, Option<TurnName<'_>>), usize> = HashMap::new();
+    let mut sessions: Vec<SessionItems<'a>> = Vec::new();
+    let (starters, trace_sessions) = (agent_starting_calls(payload, facts), sessions_of_traces(payload, facts));
+    for (index, item) in facts.items.iter().enumerate() {
+        let has_content = !item.content.is_empty();
+        let is_action = is_action(item) || is_sub_agent_link(payload, item, &starters);
+        if !has_content && (payload.signal() == Signal::Metrics || !is_action) {
             continue;
         }
         let tenant = item.tenant.as_deref().filter(|tenant| !tenant.is_empty());
@@ -62,40 +64,40 @@ pub(super) fn group_by_session<'a>(payload: &'a Payload, facts: &'a Facts, by_tu
             Some(id) => SessionName::Id(id),
             None => {
                 let trace = payload.trace_id(item.node);
-                named.get(trace).copied().flatten().map_or(SessionName::Trace(trace), SessionName::Id)
+                trace_sessions.get(trace).copied().flatten().map_or(SessionName::Trace(trace), SessionName::Id)
             }
         };
         let turn = if by_turn { TurnName::from_item(payload, item) } else { None };
-        let index = *found.entry((tenant, name, turn)).or_insert_with(|| {
-            out.push(SessionItems { tenant, name, turn, items: Vec::new(), has_content: false, has_ended: false });
-            out.len() - 1
+        let position = *positions.entry((tenant, name, turn)).or_insert_with(|| {
+            sessions.push(SessionItems { tenant, name, turn, items: Vec::new(), has_content: false, has_ended: false });
+            sessions.len() - 1
         });
-        if let Some(session) = out.get_mut(index) {
-            session.items.push(at);
-            session.has_content |= content;
+        if let Some(session) = sessions.get_mut(position) {
+            session.items.push(index);
+            session.has_content |= has_content;
             session.has_ended |= item.call == ItemRole::SessionEnd;
         }
     }
-    out
+    sessions
 }
 
-/// The session that the spans of each trace name, for spans that name none: auditors look for them there. `None`: the
-/// spans name several sessions.
+/// The session that the items of each trace name; `None` if they name several. Items of the trace that name none are
+/// stored in that session, where auditors look for them.
 pub(super) fn sessions_of_traces<'a>(payload: &'a Payload, facts: &'a Facts) -> HashMap<&'a [u8], Option<&'a str>> {
-    let mut named: HashMap<&[u8], Option<&str>> = HashMap::new();
+    let mut sessions: HashMap<&[u8], Option<&str>> = HashMap::new();
     for item in &facts.items {
         let (trace, id) = (payload.trace_id(item.node), item.session.as_deref().filter(|id| !id.is_empty()));
         let Some(id) = id.filter(|_| !trace.is_empty()) else { continue };
-        let known = named.entry(trace).or_insert(Some(id));
-        *known = known.filter(|known| *known == id);
+        let known = sessions.entry(trace).or_insert(Some(id));
+        *known = known.filter(|session| *session == id);
     }
-    named
+    sessions
 }
 
 /// The nodes whose attributes belong to an item: the item, its events and links, and its resource and scope unless they
-/// are already in `seen`.
-pub(super) fn item_nodes(payload: &Payload, item: NodeId, seen: &mut HashSet<NodeId>) -> Vec<NodeId> {
-    let shared = [payload.resource(item), payload.scope(item)].into_iter().filter(|node| seen.insert(*node));
+/// are already in `visited`.
+pub(super) fn item_nodes(payload: &Payload, item: NodeId, visited: &mut HashSet<NodeId>) -> Vec<NodeId> {
+    let shared = [payload.resource(item), payload.scope(item)].into_iter().filter(|node| visited.insert(*node));
     std::iter::once(item).chain(payload.children(item)).chain(shared).collect()
 }
 
@@ -114,9 +116,9 @@ fn agent_starting_calls<'a>(payload: &'a Payload, facts: &'a Facts) -> HashSet<(
 
 /// Returns true for the span that links a sub-agent's calls to the tool call that started it, if the sub-agent has no
 /// span of its own. It gets a leaf, so that the link is recorded.
-fn links_sub_agent(payload: &Payload, item: &ItemFacts, starters: &HashSet<(&[u8], &[u8])>) -> bool {
-    let below = || starters.contains(&(payload.trace_id(item.node), payload.parent_span_id(item.node)));
-    item.agent && !starters.is_empty() && item.tool_call.is_some() && below()
+fn is_sub_agent_link(payload: &Payload, item: &ItemFacts, starters: &HashSet<(&[u8], &[u8])>) -> bool {
+    let is_below_starter = || starters.contains(&(payload.trace_id(item.node), payload.parent_span_id(item.node)));
+    item.agent && !starters.is_empty() && item.tool_call.is_some() && is_below_starter()
 }
 
 /// The parts present, without duplicates, in a fixed order.
@@ -134,14 +136,15 @@ pub(super) fn present_parts(item: &ItemFacts) -> impl Iterator<Item = ContentPar
     .filter(|part| item.content.iter().any(|place| place.part == *part))
 }
 
+/// The head of an item in a document.
 pub(super) fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHead<'a> {
     let node = item.node;
-    let log = payload.kind(node) == NodeKind::LogRecord;
-    let field = if log { TextField::EventName } else { TextField::Name };
+    let is_log = payload.kind(node) == NodeKind::LogRecord;
+    let field = if is_log { TextField::EventName } else { TextField::Name };
     let text = |text: &'a Option<String>| text.as_deref().map(Cow::Borrowed);
     let end = payload.end_time(node);
     ItemHead {
-        kind: Cow::Borrowed(if log { "log" } else { "span" }),
+        kind: Cow::Borrowed(if is_log { "log" } else { "span" }),
         name: Cow::Borrowed(match payload.text(node, field) {
             "" => item.event.as_deref().unwrap_or_default(),
             name => name,
@@ -183,8 +186,8 @@ pub(super) fn hex_id(bytes: &[u8]) -> Option<String> {
     (!bytes.is_empty()).then(|| kernel::hex::encode(bytes))
 }
 
-/// Attributes that a replay needs beside the content: parameters of request and response, and timing other than start
-/// and end. Given as prefixes.
+/// Prefixes of the attributes that a replay needs beside the content: parameters of request and response, and timing
+/// other than start and end.
 const PARAMETER_PREFIXES: [&str; 8] = [
     "gen_ai.request.",
     "gen_ai.response.",
@@ -195,7 +198,7 @@ const PARAMETER_PREFIXES: [&str; 8] = [
     "ai.settings.",
     "ai.response.ms",
 ];
-/// The same, as whole keys.
+/// Whole keys of such attributes.
 const PARAMETER_KEYS: [&str; 12] = [
     "llm.invocation_parameters",
     "gen_ai.output.type",
@@ -213,12 +216,12 @@ const PARAMETER_KEYS: [&str; 12] = [
 
 /// The item's parameters of request and response, and timing, as JSON.
 pub(super) fn replay_parameters<'a>(payload: &'a Payload, item: &ItemFacts) -> Vec<(&'a str, String)> {
-    let wanted =
+    let is_parameter =
         |key: &str| PARAMETER_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || PARAMETER_KEYS.contains(&key);
     let content: HashSet<ContentLocation> = item.content.iter().map(|place| place.at).collect();
     payload
         .attributes(item.node)
-        .filter(|attribute| wanted(attribute.key) && !content.contains(&ContentLocation::Attribute(attribute.id)))
+        .filter(|attribute| is_parameter(attribute.key) && !content.contains(&ContentLocation::Attribute(attribute.id)))
         .map(|attribute| {
             let mut json = String::new();
             attribute.value.write_json(&mut json);

@@ -1,8 +1,8 @@
 //! `tollgate.content.shape`: roles, part types and lengths of the content that was removed, so that the trace keeps its
 //! structure without the text.
 //!
-//! It holds only numbers and words of the two lists below, whatever the content was; it is bounded, and parsing
-//! allocates nothing per text. Bytes for token estimates (`input_shares`) are summed up on the way.
+//! It holds only numbers, roles and part types from the lists below, whatever the content was; it is bounded, and
+//! parsing allocates nothing per text. Bytes for token estimates (`input_shares`) are summed up on the way.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write as _};
@@ -15,7 +15,7 @@ use super::input_shares::InputShares;
 
 /// Maximum number of messages in a shape; the last ones are kept.
 const MAX_MESSAGES: usize = 24;
-/// Maximum number of parts kept of a message.
+/// Maximum number of parts in a message's shape.
 const MAX_PARTS: usize = 12;
 
 /// Defines a function that returns a listed word unchanged and `other` for any other word.
@@ -32,6 +32,7 @@ words!(type_word: "text" "input_text" "output_text" "tool_call" "tool_call_respo
     "function_call" "function_call_output" "thinking" "redacted_thinking" "reasoning" "image" "image_url" "input_image"
     "audio" "input_audio" "video" "file" "document" "blob" "uri" "refusal" "json");
 
+/// A part of a message: its type and size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct ShapePiece {
     kind: &'static str,
@@ -42,9 +43,11 @@ struct ShapePiece {
 struct MessageShape {
     role: Option<&'static str>,
     parts: Vec<ShapePiece>,
-    more_parts: u64,
-    /// Bytes of tool results, and of everything else.
+    /// Number of parts beyond [`MAX_PARTS`].
+    omitted_parts: u64,
+    /// Bytes of tool results.
     result_bytes: u64,
+    /// Bytes of everything else.
     text_bytes: u64,
     /// A model's answer that is listed among its input.
     is_answer: bool,
@@ -56,10 +59,10 @@ impl MessageShape {
             "tool_result" | "tool_call_response" | "function_call_output" => self.result_bytes += piece.bytes,
             _ => self.text_bytes += piece.bytes,
         }
-        if self.parts.len() < MAX_PARTS { self.parts.push(piece) } else { self.more_parts += 1 }
+        if self.parts.len() < MAX_PARTS { self.parts.push(piece) } else { self.omitted_parts += 1 }
     }
 
-    fn of(kind: &'static str, bytes: u64) -> Self {
+    fn from_piece(kind: &'static str, bytes: u64) -> Self {
         let mut message = Self::default();
         message.add(ShapePiece { kind, bytes });
         message
@@ -74,32 +77,33 @@ pub(super) struct ContentShape {
     pub(super) input: InputShares,
 }
 
+/// The shapes of a list of messages.
 #[derive(Default)]
 struct MessageShapes {
-    last: VecDeque<MessageShape>,
+    /// The newest messages, at most [`MAX_MESSAGES`].
+    newest: VecDeque<MessageShape>,
+    /// Number of messages before them.
     earlier_count: u64,
+    /// Bytes of all messages, and of system instructions and tool definitions beside them.
     shares: InputShares,
 }
 
 impl MessageShapes {
-    fn of(message: MessageShape) -> Self {
+    fn from_message(message: MessageShape) -> Self {
         let mut messages = Self::default();
         messages.push(message);
         messages
     }
 
-    fn extend(&mut self, more: Self) {
-        self.earlier_count += more.earlier_count;
-        let shares = (more.earlier_count > 0).then_some(more.shares);
-        match shares {
-            // Messages dropped from `more.last` count too, so its shares are used.
-            Some(shares) => {
-                let before = std::mem::take(&mut self.shares);
-                more.last.into_iter().for_each(|message| self.push(message));
-                self.shares = before;
-                self.shares.append(&shares);
-            }
-            None => more.last.into_iter().for_each(|message| self.push(message)),
+    /// Appends later messages.
+    fn extend(&mut self, later: Self) {
+        self.earlier_count += later.earlier_count;
+        let earlier_shares = self.shares;
+        later.newest.into_iter().for_each(|message| self.push(message));
+        if later.earlier_count > 0 {
+            // Messages that are not in `later.newest` count too.
+            self.shares = earlier_shares;
+            self.shares.append(&later.shares);
         }
     }
 
@@ -107,11 +111,11 @@ impl MessageShapes {
         if !message.is_answer {
             self.shares.add_message(message.role, message.text_bytes, message.result_bytes);
         }
-        if self.last.len() == MAX_MESSAGES {
-            self.last.pop_front();
+        if self.newest.len() == MAX_MESSAGES {
+            self.newest.pop_front();
             self.earlier_count += 1;
         }
-        self.last.push_back(message);
+        self.newest.push_back(message);
     }
 }
 
@@ -120,18 +124,18 @@ impl ContentShape {
     /// text, if any.
     pub(super) fn add(&mut self, part: ContentPart, text: &str, role: Option<&str>) {
         let role = role.map(role_word);
-        let structured = text.trim_start().starts_with(['[', '{']);
-        match structured.then(|| serde_json::from_str::<DocumentMessages>(text)) {
-            Some(Ok(DocumentMessages(found))) => {
-                let mut shares = found.shares;
+        let is_structure = text.trim_start().starts_with(['[', '{']);
+        match is_structure.then(|| serde_json::from_str::<DocumentMessages>(text)) {
+            Some(Ok(DocumentMessages(document))) => {
+                let mut shares = document.shares;
                 if role.is_some() {
                     shares = InputShares::default();
-                    shares.add_message(role, found.shares.non_result_bytes(), found.shares.results);
+                    shares.add_message(role, document.shares.non_result_bytes(), document.shares.results);
                 }
                 self.input.add_part(part, &shares);
                 let Some(messages) = self.messages_of(part) else { return };
-                messages.earlier_count += found.earlier_count;
-                for message in found.last {
+                messages.earlier_count += document.earlier_count;
+                for message in document.newest {
                     messages.push(MessageShape { role: message.role.or(role), ..message });
                 }
             }
@@ -140,7 +144,7 @@ impl ContentShape {
                 shares.add_message(role, text.len() as u64, 0);
                 self.input.add_part(part, &shares);
                 let Some(messages) = self.messages_of(part) else { return };
-                messages.push(MessageShape { role, ..MessageShape::of("text", text.len() as u64) });
+                messages.push(MessageShape { role, ..MessageShape::from_piece("text", text.len() as u64) });
             }
         }
     }
@@ -158,11 +162,11 @@ impl ContentShape {
     }
 
     fn messages_of(&mut self, part: ContentPart) -> Option<&mut MessageShapes> {
-        let at = self.parts.iter().position(|(known, _)| *known == part).unwrap_or_else(|| {
+        let index = self.parts.iter().position(|(known, _)| *known == part).unwrap_or_else(|| {
             self.parts.push((part, MessageShapes::default()));
             self.parts.len() - 1
         });
-        self.parts.get_mut(at).map(|(_, messages)| messages)
+        self.parts.get_mut(index).map(|(_, messages)| messages)
     }
 
     /// The attribute's value: JSON.
@@ -174,7 +178,7 @@ impl ContentShape {
             if messages.earlier_count > 0 {
                 let _ = write!(out, "{{\"earlier\":{}}},", messages.earlier_count);
             }
-            for (index, message) in messages.last.iter().enumerate() {
+            for (index, message) in messages.newest.iter().enumerate() {
                 out.push_str(if index > 0 { "," } else { "" });
                 render_message(message, &mut out);
             }
@@ -196,36 +200,53 @@ fn render_message(message: &MessageShape, out: &mut String) {
         let _ = write!(out, "{comma}{{\"type\":\"{}\",\"bytes\":{}}}", piece.kind, piece.bytes);
     }
     out.push(']');
-    if message.more_parts > 0 {
-        let _ = write!(out, ",\"more\":{}", message.more_parts);
+    if message.omitted_parts > 0 {
+        let _ = write!(out, ",\"more\":{}", message.omitted_parts);
     }
     out.push('}');
 }
 
 /// The messages of a JSON document: an array of messages, one message, or any other value.
 struct DocumentMessages(MessageShapes);
-/// One element of an array of messages: a message, a lone part, or a plain value.
+/// One element of a message's content: a part, a message, or a plain value.
 struct ArrayElement(MessageShape);
 /// Content of a message: a text, a part, or an array of parts.
 struct ContentPieces(Vec<ShapePiece>);
-/// Bytes of all texts in a value.
+/// Size of all texts in a value, bytes.
 struct TextBytes(u64);
-/// A list element that may itself be a list of messages.
+/// One element of a document's array: a message, or a list of messages.
 struct ListEntry(MessageShapes);
 /// A role: a listed word, never the text itself.
 struct RoleWord(&'static str);
-/// The value of `type`: the type of a part, or (in LangChain) the role.
-struct TypeWord(&'static str, Option<&'static str>);
+/// The value of `type`: the type of a part, or (in LangChain) a role.
+struct TypeWord {
+    kind: &'static str,
+    role: Option<&'static str>,
+}
+
+impl TypeWord {
+    const OTHER: Self = Self { kind: "other", role: None };
+
+    fn from_word(word: &str) -> Self {
+        let kind = match word {
+            "tool-call" => "tool_call",
+            "tool-result" => "tool_result",
+            word => type_word(word),
+        };
+        Self { kind, role: matches!(word, "human" | "ai" | "system" | "tool").then(|| role_word(word)) }
+    }
+}
+
 /// Whether an event's name is that of an answer.
 struct AnswerEvent(bool);
 
-/// Implements `Deserialize` through a visitor with these methods. Numbers, booleans and nulls have no weight.
-macro_rules! walk {
+/// Implements `Deserialize` through a visitor. Numbers, booleans and nulls become `$empty`.
+macro_rules! deserialize_with {
     ($type:ty: $empty:expr; |$text:ident| $on_text:expr; |$seq:ident| $on_seq:expr; |$map:ident| $on_map:expr) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Walk;
-                impl<'de> Visitor<'de> for Walk {
+                struct ShapeVisitor;
+                impl<'de> Visitor<'de> for ShapeVisitor {
                     type Value = $type;
                     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                         f.write_str("JSON")
@@ -255,55 +276,55 @@ macro_rules! walk {
                         Ok($empty)
                     }
                 }
-                deserializer.deserialize_any(Walk)
+                deserializer.deserialize_any(ShapeVisitor)
             }
         }
     };
 }
 
-walk!(DocumentMessages: DocumentMessages(MessageShapes::default());
-    |text| DocumentMessages(MessageShapes::of(MessageShape::of("text", text.len() as u64)));
+deserialize_with!(DocumentMessages: DocumentMessages(MessageShapes::default());
+    |text| DocumentMessages(MessageShapes::from_message(MessageShape::from_piece("text", text.len() as u64)));
     |seq| {
-        let mut found = MessageShapes::default();
+        let mut messages = MessageShapes::default();
         while let Some(ListEntry(entry)) = seq.next_element()? {
-            found.extend(entry);
+            messages.extend(entry);
         }
-        Ok(DocumentMessages(found))
+        Ok(DocumentMessages(messages))
     };
     |map| {
         let (message, wrapped) = read_message(&mut map)?;
-        Ok(DocumentMessages(wrapped.unwrap_or_else(|| MessageShapes::of(message))))
+        Ok(DocumentMessages(wrapped.unwrap_or_else(|| MessageShapes::from_message(message))))
     }
 );
 
-walk!(ArrayElement: ArrayElement(MessageShape::of("json", 0));
-    |text| ArrayElement(MessageShape::of("text", text.len() as u64));
+deserialize_with!(ArrayElement: ArrayElement(MessageShape::from_piece("json", 0));
+    |text| ArrayElement(MessageShape::from_piece("text", text.len() as u64));
     |seq| {
         let mut bytes = 0;
-        while let Some(TextBytes(more)) = seq.next_element()? {
-            bytes += more;
+        while let Some(TextBytes(inner)) = seq.next_element()? {
+            bytes += inner;
         }
-        Ok(ArrayElement(MessageShape::of("json", bytes)))
+        Ok(ArrayElement(MessageShape::from_piece("json", bytes)))
     };
     |map| read_message(&mut map).map(|(message, _)| ArrayElement(message))
 );
 
-walk!(ListEntry: ListEntry(MessageShapes::of(MessageShape::of("json", 0)));
-    |text| ListEntry(MessageShapes::of(MessageShape::of("text", text.len() as u64)));
+deserialize_with!(ListEntry: ListEntry(MessageShapes::from_message(MessageShape::from_piece("json", 0)));
+    |text| ListEntry(MessageShapes::from_message(MessageShape::from_piece("text", text.len() as u64)));
     |seq| {
-        let mut found = MessageShapes::default();
+        let mut messages = MessageShapes::default();
         while let Some(ListEntry(entry)) = seq.next_element()? {
-            found.extend(entry);
+            messages.extend(entry);
         }
-        Ok(ListEntry(found))
+        Ok(ListEntry(messages))
     };
     |map| {
         let (message, wrapped) = read_message(&mut map)?;
-        Ok(ListEntry(wrapped.unwrap_or_else(|| MessageShapes::of(message))))
+        Ok(ListEntry(wrapped.unwrap_or_else(|| MessageShapes::from_message(message))))
     }
 );
 
-walk!(ContentPieces: ContentPieces(Vec::new());
+deserialize_with!(ContentPieces: ContentPieces(Vec::new());
     |text| ContentPieces(vec![ShapePiece { kind: "text", bytes: text.len() as u64 }]);
     |seq| {
         let mut pieces = Vec::new();
@@ -315,69 +336,57 @@ walk!(ContentPieces: ContentPieces(Vec::new());
     |map| read_message(&mut map).map(|(message, _)| ContentPieces(message.parts))
 );
 
-walk!(TextBytes: TextBytes(0);
+deserialize_with!(TextBytes: TextBytes(0);
     |text| TextBytes(text.len() as u64);
     |seq| {
         let mut bytes = 0;
-        while let Some(TextBytes(more)) = seq.next_element()? {
-            bytes += more;
+        while let Some(TextBytes(inner)) = seq.next_element()? {
+            bytes += inner;
         }
         Ok(TextBytes(bytes))
     };
     |map| {
         let mut bytes = 0;
-        while let Some((_, TextBytes(more))) = map.next_entry::<IgnoredAny, TextBytes>()? {
-            bytes += more;
+        while let Some((_, TextBytes(inner))) = map.next_entry::<IgnoredAny, TextBytes>()? {
+            bytes += inner;
         }
         Ok(TextBytes(bytes))
     }
 );
 
-walk!(RoleWord: RoleWord("other"); |text| RoleWord(role_word(text));
+deserialize_with!(RoleWord: RoleWord("other"); |text| RoleWord(role_word(text));
     |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(RoleWord("other")) };
     |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(RoleWord("other")) });
 
-walk!(TypeWord: TypeWord("other", None); |text| type_of(text);
-    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(TypeWord("other", None)) };
-    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(TypeWord("other", None)) });
+deserialize_with!(TypeWord: TypeWord::OTHER; |text| TypeWord::from_word(text);
+    |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(TypeWord::OTHER) };
+    |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(TypeWord::OTHER) });
 
-walk!(AnswerEvent: AnswerEvent(false); |text| AnswerEvent(text == "gen_ai.choice");
+deserialize_with!(AnswerEvent: AnswerEvent(false); |text| AnswerEvent(text == "gen_ai.choice");
     |seq| { while seq.next_element::<IgnoredAny>()?.is_some() {} Ok(AnswerEvent(false)) };
     |map| { while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {} Ok(AnswerEvent(false)) });
-
-fn type_of(word: &str) -> TypeWord {
-    let role = matches!(word, "human" | "ai" | "system" | "tool").then(|| role_word(word));
-    TypeWord(
-        type_word(match word {
-            "tool-call" => "tool_call",
-            "tool-result" => "tool_result",
-            word => word,
-        }),
-        role,
-    )
-}
 
 /// Keys that determine the shape of a message.
 enum ShapeKey {
     Role,
     Type,
     Content,
-    Calls,
+    ToolCalls,
     Messages,
     /// A message inside a wrapper.
     Message,
-    /// A part without a type, identified by its key.
-    Named(&'static str),
-    Event,
+    /// A part without a type, whose key gives its type.
+    Part(&'static str),
+    EventName,
     System,
     Tools,
-    Else,
+    Other,
 }
 
 impl<'de> Deserialize<'de> for ShapeKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Walk;
-        impl Visitor<'_> for Walk {
+        struct ShapeKeyVisitor;
+        impl Visitor<'_> for ShapeKeyVisitor {
             type Value = ShapeKey;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
@@ -387,75 +396,79 @@ impl<'de> Deserialize<'de> for ShapeKey {
                     "role" => ShapeKey::Role,
                     "type" => ShapeKey::Type,
                     "content" | "parts" => ShapeKey::Content,
-                    "tool_calls" => ShapeKey::Calls,
+                    "tool_calls" => ShapeKey::ToolCalls,
                     "messages" | "choices" | "generations" | "candidates" => ShapeKey::Messages,
                     "system" | "instructions" => ShapeKey::System,
                     "tools" | "functions" => ShapeKey::Tools,
                     "message" | "kwargs" => ShapeKey::Message,
-                    "text" => ShapeKey::Named("text"),
-                    "functionCall" | "function_call" | "toolUse" => ShapeKey::Named("tool_call"),
-                    "functionResponse" | "function_response" | "toolResult" => ShapeKey::Named("tool_result"),
-                    "event.name" => ShapeKey::Event,
-                    _ => ShapeKey::Else,
+                    "text" => ShapeKey::Part("text"),
+                    "functionCall" | "function_call" | "toolUse" => ShapeKey::Part("tool_call"),
+                    "functionResponse" | "function_response" | "toolResult" => ShapeKey::Part("tool_result"),
+                    "event.name" => ShapeKey::EventName,
+                    _ => ShapeKey::Other,
                 })
             }
         }
-        deserializer.deserialize_identifier(Walk)
+        deserializer.deserialize_identifier(ShapeKeyVisitor)
     }
 }
 
-/// Reads one map: a message, a part, or the request around messages.
+/// Reads one map: a message, a part, or the request around messages. Returns it as a message, and the messages that it
+/// wraps.
 fn read_message<'de, A: MapAccess<'de>>(map: &mut A) -> Result<(MessageShape, Option<MessageShapes>), A::Error> {
-    let (mut role, mut kind, mut rest, mut wrapped) = (None, None, 0, None::<MessageShapes>);
-    let (mut system, mut tools, mut answer) = (0, 0, false);
-    let (mut inner, mut named, mut named_bytes) = (None::<MessageShape>, None, 0);
+    let (mut role, mut kind, mut other_bytes, mut wrapped) = (None, None, 0, None::<MessageShapes>);
+    let (mut system_bytes, mut tool_bytes, mut is_answer) = (0, 0, false);
+    let (mut inner_message, mut part_kind, mut part_bytes) = (None::<MessageShape>, None, 0);
     let mut pieces: Vec<ShapePiece> = Vec::new();
     while let Some(key) = map.next_key()? {
         match key {
             ShapeKey::Role => role = Some(map.next_value::<RoleWord>()?.0),
             ShapeKey::Type => {
-                let TypeWord(word, of) = map.next_value()?;
-                (kind, role) = if of.is_some() { (kind, role.or(of)) } else { (Some(word), role) };
+                let type_word: TypeWord = map.next_value()?;
+                match type_word.role {
+                    Some(_) => role = role.or(type_word.role),
+                    None => kind = Some(type_word.kind),
+                }
             }
-            ShapeKey::Message => inner = Some(map.next_value::<ArrayElement>()?.0),
-            ShapeKey::Named(what) => {
-                named = Some(what);
-                named_bytes += map.next_value::<TextBytes>()?.0;
+            ShapeKey::Message => inner_message = Some(map.next_value::<ArrayElement>()?.0),
+            ShapeKey::Part(key_kind) => {
+                part_kind = Some(key_kind);
+                part_bytes += map.next_value::<TextBytes>()?.0;
             }
-            ShapeKey::Event => answer = map.next_value::<AnswerEvent>()?.0,
+            ShapeKey::EventName => is_answer = map.next_value::<AnswerEvent>()?.0,
             ShapeKey::Content => pieces.extend(map.next_value::<ContentPieces>()?.0),
-            ShapeKey::Calls => {
+            ShapeKey::ToolCalls => {
                 let calls = map.next_value::<ContentPieces>()?.0;
                 pieces.extend(calls.into_iter().map(|piece| ShapePiece { kind: "tool_call", ..piece }));
             }
             ShapeKey::Messages => wrapped = Some(map.next_value::<DocumentMessages>()?.0),
-            ShapeKey::System => system += map.next_value::<TextBytes>()?.0,
-            ShapeKey::Tools => tools += map.next_value::<TextBytes>()?.0,
-            ShapeKey::Else => rest += map.next_value::<TextBytes>()?.0,
+            ShapeKey::System => system_bytes += map.next_value::<TextBytes>()?.0,
+            ShapeKey::Tools => tool_bytes += map.next_value::<TextBytes>()?.0,
+            ShapeKey::Other => other_bytes += map.next_value::<TextBytes>()?.0,
         }
     }
     if let Some(messages) = &mut wrapped {
-        (messages.shares.system, messages.shares.tools) =
-            (messages.shares.system + system, messages.shares.tools + tools);
+        messages.shares.system += system_bytes;
+        messages.shares.tools += tool_bytes;
     }
-    if let Some(inner) = inner.filter(|inner| inner.role.is_some()) {
-        return Ok((MessageShape { is_answer: answer, ..inner }, wrapped));
+    if let Some(inner) = inner_message.filter(|inner| inner.role.is_some()) {
+        return Ok((MessageShape { is_answer, ..inner }, wrapped));
     }
-    match named {
-        Some(what) if kind.is_none() => pieces.push(ShapePiece { kind: what, bytes: named_bytes }),
-        _ => rest += named_bytes,
+    match part_kind {
+        Some(key_kind) if kind.is_none() => pieces.push(ShapePiece { kind: key_kind, bytes: part_bytes }),
+        _ => other_bytes += part_bytes,
     }
-    rest += system + tools;
-    let mut message = MessageShape { role, is_answer: answer, ..MessageShape::default() };
+    other_bytes += system_bytes + tool_bytes;
+    let mut message = MessageShape { role, is_answer, ..MessageShape::default() };
     if let (Some(kind), None) = (kind, role) {
         // A lone part: all bytes in the map belong to it.
-        let inside: u64 = pieces.iter().map(|piece| piece.bytes).sum();
-        message.add(ShapePiece { kind, bytes: rest + inside });
+        let piece_bytes: u64 = pieces.iter().map(|piece| piece.bytes).sum();
+        message.add(ShapePiece { kind, bytes: other_bytes + piece_bytes });
         return Ok((message, wrapped));
     }
     pieces.into_iter().for_each(|piece| message.add(piece));
-    if rest > 0 || message.parts.is_empty() {
-        message.add(ShapePiece { kind: "json", bytes: rest });
+    if other_bytes > 0 || message.parts.is_empty() {
+        message.add(ShapePiece { kind: "json", bytes: other_bytes });
     }
     Ok((message, wrapped))
 }

@@ -42,11 +42,11 @@ pub(super) struct ReferenceStamp {
     pub(super) shape: TextSlot,
     /// Fingerprints of what the model was given, in the order of [`CONTEXT`].
     pub(super) context: [Option<TextSlot>; 3],
-    /// Size of the content as canonical JSON.
+    /// Size of the content as canonical JSON, bytes.
     pub(super) bytes: u64,
     pub(super) parts: Vec<ContentPart>,
     /// The billed input tokens by category.
-    pub(super) input: Option<[u64; 5]>,
+    pub(super) input_shares: Option<[u64; 5]>,
 }
 
 /// Writes the references.
@@ -67,12 +67,12 @@ pub(super) fn write_references(payload: &mut Payload, stamps: &[ReferenceStamp])
             payload.set_slot(node, key, slot.id, slot.width);
         }
         payload.set(node, BYTES, OwnedValue::Int(i64::try_from(stamp.bytes).unwrap_or(i64::MAX)));
-        stamp_input(payload, node, stamp.input);
+        write_input_shares(payload, node, stamp.input_shares);
     }
 }
 
-fn stamp_input(payload: &mut Payload, node: NodeId, input: Option<[u64; 5]>) {
-    for (key, tokens) in input.into_iter().flat_map(|input| KEYS.into_iter().zip(input)) {
+fn write_input_shares(payload: &mut Payload, node: NodeId, shares: Option<[u64; 5]>) {
+    for (key, tokens) in shares.into_iter().flat_map(|shares| KEYS.into_iter().zip(shares)) {
         payload.set(node, key, OwnedValue::Int(i64::try_from(tokens).unwrap_or(i64::MAX)));
     }
 }
@@ -92,9 +92,9 @@ pub(super) fn strip_content(payload: &mut Payload, facts: &Facts) {
         }
     }
     for item in &facts.items {
-        let Some(inside) = &item.embedded else { continue };
-        inside.edits.iter().for_each(|edit| remove_listed_parts(payload, edit));
-        if let Some(name) = &inside.name {
+        let Some(embedded) = &item.embedded else { continue };
+        embedded.edits.iter().for_each(|edit| remove_listed_parts(payload, edit));
+        if let Some(name) = &embedded.name {
             payload.set_text(item.node, TextField::Name, name);
         }
     }
@@ -134,17 +134,17 @@ pub(super) fn strip_structure(payload: &mut Payload, facts: &Facts) {
     }
 }
 
+/// Returns true for text, and for structure without bytes.
 fn is_readable(value: Value<'_>) -> bool {
-    let holds =
-        |value: Value<'_>| !matches!(value, Value::Bytes(_)) && (value.as_str().is_some() || is_readable(value));
     match value {
         Value::Str(_) => true,
-        Value::Map(_) => value.entries().all(|(_, entry)| is_number(entry) || holds(entry)),
-        Value::List(_) => value.items().all(|item| is_number(item) || holds(item)),
+        Value::Map(_) => value.entries().all(|(_, entry)| is_number(entry) || is_readable(entry)),
+        Value::List(_) => value.items().all(|item| is_number(item) || is_readable(item)),
         _ => false,
     }
 }
 
+/// Returns true for numbers, booleans and empty values.
 fn is_number(value: Value<'_>) -> bool {
     matches!(value, Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::Empty)
 }
@@ -163,7 +163,7 @@ pub(super) fn mark_dropped(payload: &mut Payload, facts: &Facts) -> u64 {
         payload.set(item.node, DROPPED, OwnedValue::Bool(true));
         payload.set(item.node, BYTES, OwnedValue::Int(i64::try_from(bytes).unwrap_or(i64::MAX)));
         payload.set(item.node, SHAPE, OwnedValue::Str(shape.render()));
-        stamp_input(payload, item.node, billed_input(item).and_then(|tokens| shape.input.distribute(tokens)));
+        write_input_shares(payload, item.node, billed_input(item).and_then(|tokens| shape.input.distribute(tokens)));
     }
     count
 }

@@ -1,6 +1,6 @@
 //! [`ModelCollector`]: the models of a public list while it is read, and [`PriceListError`]: why a text is not such a
 //! list. Models without a price, free ones and those whose price cannot be held exactly are skipped and reported. The
-//! formats are in the sibling modules.
+//! sibling modules read the formats.
 
 use std::collections::BTreeMap;
 
@@ -29,29 +29,29 @@ pub(super) struct ModelCollector {
 }
 
 impl ModelCollector {
-    pub(super) fn skip_model(&mut self, id: &str, why: &'static str) {
-        self.skipped.push((id.to_owned(), why));
+    pub(super) fn skip_model(&mut self, id: &str, reason: &'static str) {
+        self.skipped.push((id.to_owned(), reason));
     }
 
     /// Counts a price key or rule that has no equivalent in our schema.
     pub(super) fn count_unsupported(&mut self, word: &str) {
-        let seen = self.unsupported.entry(word.to_owned()).or_default();
-        *seen = seen.saturating_add(1);
+        let count = self.unsupported.entry(word.to_owned()).or_default();
+        *count = count.saturating_add(1);
     }
 
     /// Adds a model of a provider; models without any price, or free of charge, are skipped.
     pub(super) fn add_model(&mut self, provider: &str, mut model: ModelSpec) {
         let name = format!("{provider}/{}", model.id);
-        let priced = |rate: &RateSpec| !rate.price.is_empty();
-        let zero = |text: &String| Decimal::parse(text).is_none_or(Decimal::is_zero);
-        let held = |rate: &RateSpec| flatten_prices(rate).values().all(|text| is_exact(text));
-        if !model.rates.iter().all(held) {
+        let has_price = |rate: &RateSpec| !rate.price.is_empty();
+        let is_zero = |text: &String| Decimal::parse(text).is_none_or(Decimal::is_zero);
+        let is_exact_rate = |rate: &RateSpec| flatten_prices(rate).values().all(|text| is_exact(text));
+        if !model.rates.iter().all(is_exact_rate) {
             return self.skip_model(&name, "a price has too many digits");
         }
-        if !model.rates.iter().any(priced) {
+        if !model.rates.iter().any(has_price) {
             return self.skip_model(&name, "no price per token");
         }
-        if model.rates.iter().all(|rate| rate.price.values().all(zero)) {
+        if model.rates.iter().all(|rate| rate.price.values().all(is_zero)) {
             return self.skip_model(&name, "free of charge: add it yourself, otherwise its calls have no price");
         }
         model.ids.sort();

@@ -1,6 +1,6 @@
 //! Reads genai-prices' data: providers, models with match clauses, windows by date, prices by time of day and by
-//! circumstances. An `equals` clause gives an id; `starts_with` gives the id it begins with, never a prefix. If
-//! several entries apply at a time, the last one wins, as in genai-prices.
+//! circumstances. An `equals` clause gives an id; a `starts_with` clause gives its text as an exact id, never as a
+//! prefix. If several entries apply at a time, the last one wins, as in genai-prices.
 
 use std::collections::BTreeMap;
 
@@ -69,8 +69,8 @@ fn collect_clause_ids(raw: &RawValue, ids: &mut Vec<String>, out: &mut ModelColl
     if let Some(start) = clause.get("starts_with").and_then(|raw| parse_text(raw)) {
         ids.push(start.trim_end_matches(['-', '@', ':', '.']).to_owned());
     }
-    for one in clause.get("or").and_then(|raw| parse_list(raw)).unwrap_or_default() {
-        collect_clause_ids(&one, ids, out);
+    for inner in clause.get("or").and_then(|raw| parse_list(raw)).unwrap_or_default() {
+        collect_clause_ids(&inner, ids, out);
     }
     for word in ["contains", "ends_with", "regex", "and"].into_iter().filter(|word| clause.contains_key(*word)) {
         out.count_unsupported(&format!("match: {word}"));
@@ -87,8 +87,8 @@ fn count_unsupported(model: &RawValue, out: &mut ModelCollector) {
         }
         match word.as_str() {
             "when" => {
-                let asked = parse_object(raw).unwrap_or_default();
-                let unknown = asked.keys().filter(|word| crate::unit::Variable::parse(word).is_none());
+                let conditions = parse_object(raw).unwrap_or_default();
+                let unknown = conditions.keys().filter(|word| crate::unit::Variable::parse(word).is_none());
                 unknown.for_each(|word| out.count_unsupported(&format!("when: {word}")));
             }
             "prices" | "price_variants" => {
@@ -108,14 +108,15 @@ fn read_rates(entry: &RawObject) -> Vec<RateSpec> {
     match parse_list(raw) {
         None => drop(windows.insert(None, parse_object(raw).map(|prices| read_rate(&prices)).unwrap_or_default())),
         Some(entries) => {
-            for one in entries.iter().filter_map(|raw| parse_object(raw)) {
-                let Some(prices) = one.get("prices").and_then(|raw| parse_object(raw)).map(|prices| read_rate(&prices))
+            for entry in entries.iter().filter_map(|raw| parse_object(raw)) {
+                let Some(prices) =
+                    entry.get("prices").and_then(|raw| parse_object(raw)).map(|prices| read_rate(&prices))
                 else {
                     continue;
                 };
-                let constraint = one.get("constraint").and_then(|raw| parse_object(raw)).unwrap_or_default();
-                let told = |word: &str| constraint.get(word).and_then(|raw| parse_text(raw));
-                match (told("start_date"), told("start_time"), told("end_time")) {
+                let constraint = entry.get("constraint").and_then(|raw| parse_object(raw)).unwrap_or_default();
+                let constraint_text = |word: &str| constraint.get(word).and_then(|raw| parse_text(raw));
+                match (constraint_text("start_date"), constraint_text("start_time"), constraint_text("end_time")) {
                     (date, None, None) => drop(windows.insert(date.map(|date| midnight_of_date(&date)), prices)),
                     (_, Some(from), Some(to)) => by_clock.push(time_of_day_adjustment(&from, &to, prices)),
                     _ => {}
@@ -128,9 +129,9 @@ fn read_rates(entry: &RawObject) -> Vec<RateSpec> {
     let variants = read_variants(entry);
     let starts: Vec<Option<String>> = windows.keys().cloned().collect();
     let mut out = Vec::new();
-    for (at, (from, mut rate)) in windows.into_iter().enumerate() {
+    for (index, (from, mut rate)) in windows.into_iter().enumerate() {
         rate.from = from;
-        rate.to = starts.get(at + 1).cloned().flatten();
+        rate.to = starts.get(index + 1).cloned().flatten();
         rate.adjust.clone_from(&variants);
         rate.adjust.extend(by_clock.iter().cloned());
         out.push(rate);
@@ -150,8 +151,8 @@ fn time_of_day_adjustment(from: &str, to: &str, rate: RateSpec) -> AdjustmentSpe
 
 fn read_variants(entry: &RawObject) -> Vec<AdjustmentSpec> {
     let raw = entry.get("price_variants").and_then(|raw| parse_list(raw)).unwrap_or_default();
-    let known = |word: &str| crate::unit::Variable::parse(word).is_some();
-    let one = |raw: &RawValue| {
+    let is_known = |word: &str| crate::unit::Variable::parse(word).is_some();
+    let read_variant = |raw: &RawValue| {
         let variant = parse_object(raw)?;
         let rate = read_rate(&parse_object(variant.get("prices")?)?);
         let when = parse_object(variant.get("when")?)?
@@ -162,7 +163,7 @@ fn read_variants(entry: &RawObject) -> Vec<AdjustmentSpec> {
             .get("constraint")
             .and_then(|raw| parse_object(raw))
             .and_then(|one| parse_text(one.get("start_date")?));
-        when.keys().all(|word| known(word)).then(|| AdjustmentSpec {
+        when.keys().all(|word| is_known(word)).then(|| AdjustmentSpec {
             when,
             from: from.map(|date| midnight_of_date(&date)),
             price: rate.price,
@@ -171,7 +172,7 @@ fn read_variants(entry: &RawObject) -> Vec<AdjustmentSpec> {
             ..AdjustmentSpec::default()
         })
     };
-    raw.iter().filter_map(|raw| one(raw)).collect()
+    raw.iter().filter_map(|raw| read_variant(raw)).collect()
 }
 
 fn read_rate(prices: &RawObject) -> RateSpec {

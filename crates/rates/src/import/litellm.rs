@@ -48,7 +48,7 @@ const UNITS: &[(&str, Unit)] = &[
     ("output_cost_per_video_token", Unit::OutputVideo),
 ];
 
-/// Suffixes of LiteLLM's keys that set circumstances.
+/// Suffixes of LiteLLM's keys that set circumstances: suffix, variable, value.
 const CIRCUMSTANCES: &[(&str, &str, &str)] = &[
     ("_flex", "service_tier", "flex"),
     ("_priority", "service_tier", "priority"),
@@ -61,14 +61,17 @@ pub(super) fn read(file: &str, out: &mut ModelCollector) -> Result<(), PriceList
     let all: RawObject = serde_json::from_str(file)?;
     for (id, raw) in &all {
         let Some(entry) = parse_object(raw).filter(|_| id != "sample_spec") else { continue };
-        let Some(named) = entry.get("litellm_provider").and_then(|raw| parse_text(raw)) else {
+        let Some(their_provider) = entry.get("litellm_provider").and_then(|raw| parse_text(raw)) else {
             out.skip_model(id, "no provider");
             continue;
         };
-        let vertex = named.starts_with("vertex_ai");
-        let key = PROVIDERS.iter().find(|(theirs, _)| *theirs == named).map_or(named.as_str(), |(_, ours)| ours);
-        let provider = if vertex { "google" } else { key };
-        let bare = bare_id(id, &named);
+        let is_vertex = their_provider.starts_with("vertex_ai");
+        let key = PROVIDERS
+            .iter()
+            .find(|(theirs, _)| *theirs == their_provider)
+            .map_or(their_provider.as_str(), |(_, ours)| ours);
+        let provider = if is_vertex { "google" } else { key };
+        let bare = bare_id(id, &their_provider);
         // commitments are sold by the hour or month, regardless of calls
         if bare.contains("commitment/") {
             out.skip_model(id, "price of a commitment, not of a call");
@@ -78,7 +81,7 @@ pub(super) fn read(file: &str, out: &mut ModelCollector) -> Result<(), PriceList
             out.count_unsupported(word);
         }
         let rate = read_rate(&entry);
-        if vertex && out.providers.get("google").is_some_and(|known| known.contains_key(bare)) {
+        if is_vertex && out.providers.get("google").is_some_and(|known| known.contains_key(bare)) {
             out.skip_model(id, "Vertex row of a model that the list also has for the Gemini API");
             continue;
         }
@@ -96,9 +99,9 @@ fn is_known_key(word: &str) -> bool {
 }
 
 /// The id without the route to the provider.
-fn bare_id<'i>(id: &'i str, named: &str) -> &'i str {
+fn bare_id<'i>(id: &'i str, their_provider: &str) -> &'i str {
     match id.split_once('/') {
-        Some((first, rest)) if first == named || named.starts_with(first) => rest,
+        Some((first, rest)) if first == their_provider || their_provider.starts_with(first) => rest,
         _ => id,
     }
 }
@@ -113,14 +116,14 @@ fn read_rate(entry: &RawObject) -> RateSpec {
     for (word, raw) in entry {
         let circumstance =
             CIRCUMSTANCES.iter().find_map(|(tail, name, value)| Some((word.strip_suffix(tail)?, (*name, *value))));
-        let (word, asked) = circumstance.map_or((word.as_str(), None), |(word, asked)| (word, Some(asked)));
+        let (word, condition) = circumstance.map_or((word.as_str(), None), |(word, condition)| (word, Some(condition)));
         let (word, over) = split_token_limit(word);
         let Some((_, unit)) = UNITS.iter().find(|(theirs, _)| *theirs == word) else { continue };
         let Some(price) = parse_decimal(raw).and_then(to_per_million) else { continue };
-        let (own, own_tiers) = match asked {
+        let (own, own_tiers) = match condition {
             None => (&mut rate.price, &mut tiers),
-            Some(asked) => {
-                let (price, tiers) = adjusts.entry(asked).or_default();
+            Some(condition) => {
+                let (price, tiers) = adjusts.entry(condition).or_default();
                 (price, tiers)
             }
         };
@@ -151,7 +154,7 @@ fn read_ranges(ranges: &[Box<RawValue>], base: &mut PriceTexts, tiers: &mut Tier
     }
 }
 
-fn make_adjustment(name: &str, value: &str, price: PriceTexts, tiers: BTreeMap<u64, PriceTexts>) -> AdjustmentSpec {
+fn make_adjustment(name: &str, value: &str, price: PriceTexts, tiers: TierPrices) -> AdjustmentSpec {
     AdjustmentSpec {
         when: BTreeMap::from([(name.to_owned(), vec![value.to_owned()])]),
         price,
@@ -160,7 +163,7 @@ fn make_adjustment(name: &str, value: &str, price: PriceTexts, tiers: BTreeMap<u
     }
 }
 
-fn to_tiers(tiers: BTreeMap<u64, PriceTexts>) -> Vec<TierSpec> {
+fn to_tiers(tiers: TierPrices) -> Vec<TierSpec> {
     tiers.into_iter().map(|(over, price)| TierSpec { over_input: Some(over), at_least_input: None, price }).collect()
 }
 
@@ -177,12 +180,12 @@ fn split_token_limit(word: &str) -> (&str, Option<u64>) {
 fn read_multipliers(entry: &RawObject) -> Vec<AdjustmentSpec> {
     let own = entry.get("provider_specific_entry").and_then(|raw| parse_object(raw)).unwrap_or_default();
     let factor = |name: &str| Some(parse_decimal(own.get(name)?)?.to_string());
-    let one = |name: &str, value: &str, factor: String| AdjustmentSpec {
+    let multiplier = |name: &str, value: &str, factor: String| AdjustmentSpec {
         multiply: Some(factor),
         ..make_adjustment(name, value, PriceTexts::new(), BTreeMap::new())
     };
-    let us = factor("us").map(|factor| one("inference_geo", "us", factor));
-    us.into_iter().chain(factor("fast").map(|factor| one("speed", "fast", factor))).collect()
+    let us = factor("us").map(|factor| multiplier("inference_geo", "us", factor));
+    us.into_iter().chain(factor("fast").map(|factor| multiplier("speed", "fast", factor))).collect()
 }
 
 fn to_per_million(price: Decimal) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Converts public price lists into our schema: LiteLLM's map, genai-prices' data, models.dev's list.
 //! Numbers are read as text, never through floats. Prices that cannot be held exactly and free models are skipped and
-//! reported. Windows of the past are never changed. `diff` decides whether imported prices are plausible; `cli/rates`
-//! handles files and arguments.
+//! reported. The price of a closed window never changes. `diff` decides whether imported prices are plausible;
+//! `src/cli` handles files and arguments.
 
 mod collector;
 mod genai_prices;
@@ -81,24 +81,44 @@ const VENDORS: [&str; 17] = [
     "elevenlabs",
 ];
 
+/// Units and the parent whose price applies if a unit has none.
+const UNIT_PARENTS: &[(&str, &str)] = &[
+    ("cache_read", "input"),
+    ("cache_write", "input"),
+    ("cache_write_5m", "cache_write"),
+    ("cache_write_30m", "cache_write"),
+    ("cache_write_1h", "cache_write"),
+    ("cache_write_12h", "cache_write"),
+    ("input_audio", "input"),
+    ("input_image", "input"),
+    ("input_video", "input"),
+    ("cache_read_audio", "cache_read"),
+    ("cache_read_image", "cache_read"),
+    ("output_audio", "output"),
+    ("output_image", "output"),
+    ("output_video", "output"),
+    ("output_citation", "output"),
+    ("reasoning", "output"),
+];
+
 impl ModelCollector {
     /// Builds the table; an id that two models claim stays with the first.
     fn into_imported(mut self, format: PriceListFormat, text: &str, version: &str) -> ImportedTable {
         let mut providers = BTreeMap::new();
         for (key, models) in std::mem::take(&mut self.providers) {
-            let mut taken: BTreeSet<String> = models.keys().map(|id| id.to_lowercase()).collect();
+            let mut taken_ids: BTreeSet<String> = models.keys().map(|id| id.to_lowercase()).collect();
             let mut list = Vec::new();
             for mut model in models.into_values() {
                 let own = model.id.to_lowercase();
                 let lower = model.ids.iter().map(|id| id.to_lowercase()).filter(|id| *id != own);
-                for id in lower.filter(|id| taken.contains(id)) {
+                for id in lower.filter(|id| taken_ids.contains(id)) {
                     self.skipped.push((format!("{key}/{id}"), "the id is used by another model of the provider"));
                 }
                 model.ids = model
                     .ids
                     .iter()
                     .map(|id| id.to_lowercase())
-                    .filter(|id| *id != own && taken.insert(id.clone()))
+                    .filter(|id| *id != own && taken_ids.insert(id.clone()))
                     .collect();
                 model.ids.insert(0, own);
                 list.push(model);
@@ -109,7 +129,7 @@ impl ModelCollector {
                 ProviderSpec { names: vec![key], reseller, models: list, ..ProviderSpec::default() },
             );
         }
-        let parents = super::compile::PARENTS.iter().map(|(child, parent)| ((*child).to_owned(), (*parent).to_owned()));
+        let parents = UNIT_PARENTS.iter().map(|(child, parent)| ((*child).to_owned(), (*parent).to_owned()));
         let import = BTreeMap::from([("source".to_owned(), format.as_str().to_owned())]);
         let file = TableFile {
             schema: SCHEMA,
@@ -138,17 +158,17 @@ impl ModelCollector {
 /// # Errors
 /// The text is not a list of this format.
 pub fn import(format: PriceListFormat, text: &str, version: &str) -> Result<ImportedTable, RatesError> {
-    let mut gathered = ModelCollector::default();
+    let mut collector = ModelCollector::default();
     let read = match format {
-        PriceListFormat::LiteLlm => litellm::read(text, &mut gathered),
-        PriceListFormat::GenaiPrices => genai_prices::read(text, &mut gathered),
-        PriceListFormat::ModelsDev => models_dev::read(text, &mut gathered),
+        PriceListFormat::LiteLlm => litellm::read(text, &mut collector),
+        PriceListFormat::GenaiPrices => genai_prices::read(text, &mut collector),
+        PriceListFormat::ModelsDev => models_dev::read(text, &mut collector),
     };
     read.map_err(|what| RatesError(format!("not a price list in {} format: {what}", format.as_str())))?;
-    if gathered.providers.is_empty() {
+    if collector.providers.is_empty() {
         return Err(RatesError(format!("not a price list in {} format: no model has a price", format.as_str())));
     }
-    Ok(gathered.into_imported(format, text, version))
+    Ok(collector.into_imported(format, text, version))
 }
 
 impl TableSource {
@@ -160,21 +180,21 @@ impl TableSource {
         file.generated = at.get(..10).map(str::to_owned);
         file.imports.extend(new.file.imports.clone());
         for (key, provider) in &new.file.providers {
-            let mine = file
+            let own = file
                 .providers
                 .entry(key.clone())
                 .or_insert_with(|| ProviderSpec { models: Vec::new(), ..provider.clone() });
             for model in &provider.models {
-                let place = find_model(mine, model).map(|known| known.id.clone());
-                match place.and_then(|id| mine.models.iter_mut().find(|known| known.id == id)) {
+                let known_id = find_model(own, model).map(|known| known.id.clone());
+                match known_id.and_then(|id| own.models.iter_mut().find(|known| known.id == id)) {
                     Some(known) => renew_rates(known, model, at),
                     None => {
-                        let taken: BTreeSet<String> =
-                            mine.models.iter().flat_map(exact_ids).map(|id| id.to_lowercase()).collect();
-                        let free: Vec<String> =
-                            exact_ids(model).filter(|id| !taken.contains(&id.to_lowercase())).cloned().collect();
-                        if !free.is_empty() {
-                            mine.models.push(ModelSpec { ids: free, ..model.clone() });
+                        let taken_ids: BTreeSet<String> =
+                            own.models.iter().flat_map(exact_ids).map(|id| id.to_lowercase()).collect();
+                        let free_ids: Vec<String> =
+                            exact_ids(model).filter(|id| !taken_ids.contains(&id.to_lowercase())).cloned().collect();
+                        if !free_ids.is_empty() {
+                            own.models.push(ModelSpec { ids: free_ids, ..model.clone() });
                         }
                     }
                 }
@@ -218,11 +238,11 @@ impl TableSource {
                     out.theirs_only += 1;
                     continue;
                 };
-                let (Some(mine), Some(other)) = (known.rates.last(), model.rates.last()) else { continue };
+                let (Some(own_rate), Some(other_rate)) = (known.rates.last(), model.rates.last()) else { continue };
                 out.both += 1;
-                let before = out.differences.len();
-                for (unit, theirs) in &other.price {
-                    let ours = mine.price.get(unit);
+                let found_before = out.differences.len();
+                for (unit, theirs) in &other_rate.price {
+                    let ours = own_rate.price.get(unit);
                     let same = ours
                         .and_then(|text| Decimal::parse(text))
                         .zip(Decimal::parse(theirs))
@@ -232,7 +252,7 @@ impl TableSource {
                         out.differences.push((place, unit.clone(), ours.cloned().unwrap_or_default(), theirs.clone()));
                     }
                 }
-                out.equal += usize::from(out.differences.len() == before);
+                out.equal += usize::from(out.differences.len() == found_before);
             }
         }
         out
@@ -252,7 +272,7 @@ pub struct PriceListComparison {
     pub differences: Vec<(String, String, String, String)>,
 }
 
-/// Closes the open window and opens a new one, if any price changed.
+/// If any price changed: closes the open window at `at` and opens a new one.
 fn renew_rates(known: &mut ModelSpec, new: &ModelSpec, at: &str) {
     let (Some(old), Some(now)) = (known.rates.last_mut(), new.rates.last()) else { return };
     // prices that the list does not contain did not change

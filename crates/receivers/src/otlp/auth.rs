@@ -1,7 +1,7 @@
 //! Finds the account of a request from its bearer token, its user and password or its client certificate. Accounts
 //! separate limits, vaults and keys, so an account must come from a credential, never from telemetry.
 //! Tokens are stored and compared as SHA-256. A receiver with `auth` refuses every request without a known credential.
-//! A tokens file that can't be read or contradicts itself changes nothing: the last valid one stays in use. TLS is in
+//! If a changed tokens file can't be read or contradicts itself, the last valid one stays in use. TLS is in
 //! `net/server_tls`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,11 +25,11 @@ use otlp::status::GrpcCode;
 /// Account of all requests to a receiver without `auth`.
 pub(super) const DEFAULT_ACCOUNT: &str = "default";
 /// Largest tokens file, in bytes.
-const MAX_FILE: usize = 1 << 20;
+const MAX_FILE_BYTES: usize = 1 << 20;
 /// Longest account name, in bytes: it becomes part of object names.
-const MAX_ACCOUNT: usize = 64;
-/// Shortest token, in bytes: a shorter one could be guessed.
-pub(super) const MIN_TOKEN: usize = 16;
+const MAX_ACCOUNT_BYTES: usize = 64;
+/// Shortest token or password, in bytes: a shorter one could be guessed.
+const MIN_SECRET_BYTES: usize = 16;
 
 /// The checked `auth` settings. The tokens file is read and checked separately.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,7 +99,7 @@ type TokenAccounts = HashMap<TokenHash, Arc<str>>;
 pub(super) struct AcceptedClients {
     /// `None`: every client is accepted, as the default account.
     auth: Option<Authenticator>,
-    default: Arc<str>,
+    default_account: Arc<str>,
 }
 
 struct Authenticator {
@@ -123,13 +123,19 @@ impl AcceptedClients {
             Some(settings) => {
                 let read = read_file(&settings)
                     .and_then(|file| Ok((collect_tokens(&settings, &file)?, hash(file.as_bytes()))));
-                let (tokens, file) = settings.last_good.or_last_good(read)?;
-                let one = |(account, pair): &(Arc<str>, Secret)| (hash(pair.expose().as_bytes()), Arc::clone(account));
-                let basic = settings.basic.iter().map(one).collect();
-                Some(Authenticator { settings, tokens: RwLock::new(tokens), basic, file_hashes: Mutex::new([file; 2]) })
+                let (tokens, file_hash) = settings.last_good.or_last_good(read)?;
+                let hash_pair =
+                    |(account, pair): &(Arc<str>, Secret)| (hash(pair.expose().as_bytes()), Arc::clone(account));
+                let basic = settings.basic.iter().map(hash_pair).collect();
+                Some(Authenticator {
+                    settings,
+                    tokens: RwLock::new(tokens),
+                    basic,
+                    file_hashes: Mutex::new([file_hash; 2]),
+                })
             }
         };
-        Ok(Self { auth, default: DEFAULT_ACCOUNT.into() })
+        Ok(Self { auth, default_account: DEFAULT_ACCOUNT.into() })
     }
 
     /// Whether a tokens file is configured.
@@ -141,17 +147,17 @@ impl AcceptedClients {
     /// reads in a row find the same content, so that a file that is still being written is not applied half.
     ///
     /// # Errors
-    /// As [`AcceptedClients::read_message`], and if the file has no token any more; the tokens in use stay.
+    /// As [`AcceptedClients::read`], and if the file has no token any more; the tokens in use stay.
     pub(super) fn reload(&self) -> Result<bool, TokensError> {
         let Some(auth) = self.auth.as_ref().filter(|auth| auth.settings.tokens_file.is_some()) else {
             return Ok(false);
         };
         let file = read_file(&auth.settings)?;
-        let now = hash(file.as_bytes());
-        let mut seen = auth.file_hashes.lock();
-        let [used, last] = *seen;
-        *seen = [used, now];
-        if used == now || last != now {
+        let current = hash(file.as_bytes());
+        let mut hashes = auth.file_hashes.lock();
+        let [in_use, last_read] = *hashes;
+        *hashes = [in_use, current];
+        if in_use == current || last_read != current {
             return Ok(false);
         }
         let tokens = collect_tokens(&auth.settings, &file)?;
@@ -159,20 +165,22 @@ impl AcceptedClients {
             // Clients drop data that is answered with 401, so an emptied file is treated as a mistake.
             return Err(TokensError::Emptied);
         }
-        auth.settings.last_good.store((tokens.clone(), now));
+        auth.settings.last_good.store((tokens.clone(), current));
         *auth.tokens.write() = tokens;
-        *seen = [now; 2];
+        *hashes = [current; 2];
         Ok(true)
     }
 
     /// The account of a request. If an `authorization` header is sent, it alone decides, even with a client
     /// certificate.
     pub(super) fn account(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Arc<str>, RequestRefusal> {
-        let Some(auth) = &self.auth else { return Ok(Arc::clone(&self.default)) };
+        let Some(auth) = &self.auth else { return Ok(Arc::clone(&self.default_account)) };
         if headers.contains_key(AUTHORIZATION) {
-            let mut all = headers.get_all(AUTHORIZATION).iter();
-            let shown = all.next().map(HeaderValue::as_bytes).filter(|_| all.next().is_none()).unwrap_or_default();
-            let account = match (strip_scheme(shown, b"bearer "), strip_scheme(shown, b"basic ")) {
+            // A repeated header counts as an unknown credential.
+            let mut values = headers.get_all(AUTHORIZATION).iter();
+            let value = values.next().map(HeaderValue::as_bytes).filter(|_| values.next().is_none());
+            let value = value.unwrap_or_default();
+            let account = match (strip_scheme(value, b"bearer "), strip_scheme(value, b"basic ")) {
                 (Some(token), _) => auth.tokens.read().get(&hash(token)).cloned(),
                 (_, Some(pair)) => auth.find_basic_account(pair),
                 _ => None,
@@ -180,16 +188,16 @@ impl AcceptedClients {
             return account.ok_or_else(|| auth.unauthenticated_refusal("this receiver does not accept the credential"));
         }
         let names = extensions.get::<Arc<ClientCertificateNames>>().map_or(&[][..], |peer| &peer.names);
-        let named = names.iter().find_map(|name| auth.settings.certificates.get(name));
-        named.cloned().ok_or_else(|| {
+        let account = names.iter().find_map(|name| auth.settings.certificates.get(name));
+        account.cloned().ok_or_else(|| {
             let scheme = if auth.is_basic_only() { "Basic" } else { "Bearer" };
-            let or = if auth.settings.certificates.is_empty() {
+            let alternative = if auth.settings.certificates.is_empty() {
                 ""
             } else {
                 ", or a client certificate of a configured account"
             };
             auth.unauthenticated_refusal(&format!(
-                "this receiver requires the header `authorization: {scheme} …` (set OTEL_EXPORTER_OTLP_HEADERS){or}"
+                "this receiver requires the header `authorization: {scheme} …` (set OTEL_EXPORTER_OTLP_HEADERS){alternative}"
             ))
         })
     }
@@ -207,13 +215,13 @@ impl Authenticator {
     }
 
     fn unauthenticated_refusal(&self, message: &str) -> RequestRefusal {
-        let asks = match (self.is_basic_only(), self.basic.is_empty()) {
+        let challenge = match (self.is_basic_only(), self.basic.is_empty()) {
             (true, _) => "Basic realm=\"tollgate\", charset=\"UTF-8\"",
             (_, true) => "Bearer",
             _ => "Bearer, Basic realm=\"tollgate\", charset=\"UTF-8\"",
         };
         RequestRefusal::new(GrpcCode::Unauthenticated, StatusCode::UNAUTHORIZED, "unauthenticated", message)
-            .with_header("www-authenticate", asks)
+            .with_header("www-authenticate", challenge)
     }
 }
 
@@ -237,15 +245,15 @@ fn read_file(settings: &AuthSettings) -> Result<Zeroizing<String>, TokensError> 
     let bytes = std::fs::read(path).map(Zeroizing::new);
     let unreadable = |error: std::io::Error| TokensError::Unreadable { path: path.clone(), why: error.to_string() };
     let bytes = bytes.map_err(unreadable)?;
-    let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() <= MAX_FILE);
+    let text = std::str::from_utf8(&bytes).ok().filter(|text| text.len() <= MAX_FILE_BYTES);
     text.map(|text| Zeroizing::new(text.to_owned())).ok_or_else(|| TokensError::NotText(path.clone()))
 }
 
 /// Collects the tokens of the configuration and of the file. Errors name lines and accounts, never tokens.
 fn collect_tokens(settings: &AuthSettings, file: &str) -> Result<TokenAccounts, TokensError> {
-    let mut out = TokenAccounts::new();
+    let mut accounts = TokenAccounts::new();
     for (account, token) in &settings.tokens {
-        out.insert(hash(token.expose().as_bytes()), Arc::clone(account));
+        accounts.insert(hash(token.expose().as_bytes()), Arc::clone(account));
     }
     let path = settings.tokens_file.clone().unwrap_or_default();
     for (number, line) in (1_usize..).zip(file.lines()) {
@@ -253,18 +261,18 @@ fn collect_tokens(settings: &AuthSettings, file: &str) -> Result<TokenAccounts, 
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let wrong = |what| TokensError::InvalidLine { path: path.clone(), number, what };
+        let line_error = |what| TokensError::InvalidLine { path: path.clone(), number, what };
         let (account, token) = line
             .split_once(char::is_whitespace)
             .map(|(account, token)| (account, token.trim()))
-            .ok_or_else(|| wrong("a line must be an account, a space and a token"))?;
-        check_account(account).map_err(wrong)?;
-        check_token(token).map_err(wrong)?;
-        if out.insert(hash(token.as_bytes()), account.into()).is_some_and(|other| *other != *account) {
-            return Err(wrong("the token is already used by another account"));
+            .ok_or_else(|| line_error("a line must be an account, a space and a token"))?;
+        check_account(account).map_err(line_error)?;
+        check_token(token).map_err(line_error)?;
+        if accounts.insert(hash(token.as_bytes()), account.into()).is_some_and(|earlier| *earlier != *account) {
+            return Err(line_error("the token is already used by another account"));
         }
     }
-    Ok(out)
+    Ok(accounts)
 }
 
 /// Checks an account's name.
@@ -272,9 +280,9 @@ fn collect_tokens(settings: &AuthSettings, file: &str) -> Result<TokenAccounts, 
 /// # Errors
 /// What is wrong with the name.
 pub(super) fn check_account(account: &str) -> Result<(), &'static str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let named = account.bytes().any(|byte| byte.is_ascii_alphanumeric());
-    if named && account.len() <= MAX_ACCOUNT && account.bytes().all(plain) {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let has_alphanumeric = account.bytes().any(|byte| byte.is_ascii_alphanumeric());
+    if has_alphanumeric && account.len() <= MAX_ACCOUNT_BYTES && account.bytes().all(is_allowed) {
         return Ok(());
     }
     Err("an account must be 1 to 64 letters, digits, `.`, `_` or `-`, with at least one letter or digit")
@@ -285,7 +293,7 @@ pub(super) fn check_account(account: &str) -> Result<(), &'static str> {
 /// # Errors
 /// What is wrong with the token.
 pub(super) fn check_token(token: &str) -> Result<(), &'static str> {
-    if token.len() < MIN_TOKEN {
+    if token.len() < MIN_SECRET_BYTES {
         return Err("a token must have at least 16 characters (create one with `openssl rand -hex 32`)");
     }
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -301,7 +309,7 @@ pub(super) fn check_token(token: &str) -> Result<(), &'static str> {
 pub(super) fn check_basic(pair: &str) -> Result<(), &'static str> {
     match pair.split_once(':') {
         None | Some(("", _)) => Err("must be `user:password`"),
-        Some((_, password)) if password.len() < MIN_TOKEN => {
+        Some((_, password)) if password.len() < MIN_SECRET_BYTES => {
             Err("a password must have at least 16 characters (create one with `openssl rand -hex 32`)")
         }
         Some(_) if pair.chars().any(char::is_control) => Err("user and password must not contain control characters"),

@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderValue, Method};
 use config::glob::matches;
 
 /// Request headers that OTLP clients send.
-const USUAL: &str = "content-type, content-encoding, authorization, traceparent, tracestate, baggage, user-agent";
+const DEFAULT_HEADERS: &str =
+    "content-type, content-encoding, authorization, traceparent, tracestate, baggage, user-agent";
 
 /// The checked CORS settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,16 +34,16 @@ impl CorsSettings {
     }
 
     /// Adds the CORS headers to the response of an ordinary request.
-    pub(super) fn add_headers(&self, request: &HeaderMap, answer: &mut HeaderMap) {
+    pub(super) fn add_headers(&self, request: &HeaderMap, response: &mut HeaderMap) {
         let Some(origin) = request.get(ORIGIN) else { return };
-        answer.append(VARY, HeaderValue::from_static("origin"));
+        response.append(VARY, HeaderValue::from_static("origin"));
         if !self.allows(origin.as_bytes()) {
             return;
         }
-        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         let exposed = ["retry-after".to_owned()].into_iter().chain(self.exposed.iter().cloned()).collect::<Vec<_>>();
         if let Ok(exposed) = HeaderValue::from_str(&exposed.join(", ")) {
-            answer.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+            response.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
         }
     }
 
@@ -52,24 +53,25 @@ impl CorsSettings {
         if *method != Method::OPTIONS || !request.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
             return None;
         }
-        let mut answer = HeaderMap::new();
-        self.add_headers(request, &mut answer);
+        let mut response = HeaderMap::new();
+        self.add_headers(request, &mut response);
         if !self.allows(origin.as_bytes()) {
-            return Some(answer);
+            return Some(response);
         }
-        answer.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
-        let any = self.headers.iter().any(|header| header == "*");
-        let asked = request.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned().filter(|_| any);
+        response.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
+        let allows_any_header = self.headers.iter().any(|header| header == "*");
+        let requested = request.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned().filter(|_| allows_any_header);
         let listed = || {
-            let all: Vec<&str> = [USUAL].into_iter().chain(self.headers.iter().map(String::as_str)).collect();
-            HeaderValue::from_str(&all.join(", ")).ok()
+            let names: Vec<&str> =
+                [DEFAULT_HEADERS].into_iter().chain(self.headers.iter().map(String::as_str)).collect();
+            HeaderValue::from_str(&names.join(", ")).ok()
         };
-        if let Some(headers) = asked.or_else(listed) {
-            answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, headers);
+        if let Some(headers) = requested.or_else(listed) {
+            response.insert(ACCESS_CONTROL_ALLOW_HEADERS, headers);
         }
         if self.max_age > 0 {
-            answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(self.max_age));
+            response.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(self.max_age));
         }
-        Some(answer)
+        Some(response)
     }
 }

@@ -23,7 +23,7 @@ use otlp::Signal;
 use otlp::status::GrpcCode;
 use pipeline::BytePermit;
 
-/// How much of a request to the wrong port is read, and for how long, so that the response arrives.
+/// How much of an HTTP/1 request to the wrong port is read, and for how long, so that the response arrives.
 const WRONG_PORT_READ: (usize, Duration) = (1 << 20, Duration::from_secs(2));
 
 /// Handles requests on the gRPC port.
@@ -44,14 +44,14 @@ pub(super) fn grpc_service_name(signal: Signal) -> &'static str {
 impl RequestHandler for GrpcPort {
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
         Box::pin(async move {
-            let near = is_local_client(&request);
+            let is_local = is_local_client(&request);
             if request.version() != Version::HTTP_2 || !is_grpc(request.headers()) {
                 return self.answer_wrong_port(request).await;
             }
             if health::is_health_path(request.uri().path()) {
                 return self.health.answer(request, (&self.port.limits, &self.port.upload_slots)).await.unwrap_or_else(
                     |refusal| {
-                        self.port.meters.record_refusal(&refusal, near);
+                        self.port.meters.record_refusal(&refusal, is_local);
                         refusal.grpc_response()
                     },
                 );
@@ -62,7 +62,7 @@ impl RequestHandler for GrpcPort {
                     reply::grpc_ok(partial.as_ref())
                 }
                 Err(refusal) => {
-                    self.port.meters.record_refusal(&refusal, near);
+                    self.port.meters.record_refusal(&refusal, is_local);
                     refusal.grpc_response()
                 }
             }
@@ -89,15 +89,14 @@ impl GrpcPort {
     /// Answers another content type with HTTP 415, as gRPC prescribes; the body names the port that was meant.
     async fn answer_wrong_port(&self, request: Request<Incoming>) -> Response<ReplyBody> {
         let format = BodyFormat::from_headers(request.headers());
-        let near = is_local_client(&request);
-        let http1 = request.version() < Version::HTTP_2;
-        if http1 {
+        let is_local = is_local_client(&request);
+        if request.version() < Version::HTTP_2 {
             discard(&mut request.into_body(), WRONG_PORT_READ.0, WRONG_PORT_READ.1).await;
         }
         let message = self.port.wrong_port_message("OTLP/gRPC", "OTLP/HTTP");
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         let refusal = RequestRefusal::new(GrpcCode::InvalidArgument, status, "wrong_port", message);
-        self.port.meters.record_refusal(&refusal, near);
+        self.port.meters.record_refusal(&refusal, is_local);
         refusal.http_response(format)
     }
 
@@ -116,10 +115,10 @@ impl GrpcPort {
         self.port.check_signal(signal)?;
         self.port.check_rate(&account)?;
         let encoding = parse_encoding(request.headers())?;
-        let Some(limit) = parse_timeout(request.headers())? else {
+        let Some(timeout) = parse_timeout(request.headers())? else {
             return self.receive(signal, account, encoding, request.into_body()).await;
         };
-        match tokio::time::timeout(limit, self.receive(signal, account, encoding, request.into_body())).await {
+        match tokio::time::timeout(timeout, self.receive(signal, account, encoding, request.into_body())).await {
             Ok(result) => result,
             Err(_) => Err(RequestRefusal::deadline_exceeded()),
         }
@@ -133,24 +132,24 @@ impl GrpcPort {
         mut body: Incoming,
     ) -> Result<PartialResult, RequestRefusal> {
         let tally = self.port.tally();
-        let whole = self.collect(&tally, encoding, &mut body).await;
-        let whole = whole.map_err(|refusal| self.port.charge_refused_body(&account, &tally, refusal))?;
-        self.port.submit(signal, account, whole).await
+        let message = self.read_message(&tally, encoding, &mut body).await;
+        let message = message.map_err(|refusal| self.port.charge_refused_body(&account, &tally, refusal))?;
+        self.port.submit(signal, account, message).await
     }
 
     /// Reads the one message of a request.
-    async fn collect(
+    async fn read_message(
         &self,
         tally: &BodyTally<'_>,
         encoding: ContentEncoding,
         body: &mut Incoming,
     ) -> Result<ChargedBody, RequestRefusal> {
         let intake = self.port.intake(tally);
-        let mut head = MessagePrefix { limit: intake.limits.wire, parsed: None };
+        let mut reader = PrefixReader { max_bytes: intake.limits.wire, prefix: None };
         let mut permit = BytePermit::new();
-        let gathered = intake.read_body(body, &mut permit, |rope| head.check_prefix(rope)).await;
-        let rope = gathered.map_err(|error| RequestRefusal::from_outcome(&reply::collect_error_outcome(error)))?;
-        let Some((compressed, length)) = head.parsed else {
+        let rope = intake.read_body(body, &mut permit, |rope| reader.check_prefix(rope)).await;
+        let rope = rope.map_err(|error| RequestRefusal::from_outcome(&reply::collect_error_outcome(error)))?;
+        let Some(MessagePrefix { is_compressed, length }) = reader.prefix else {
             return Err(RequestRefusal::malformed_body("the request has no message".to_owned()));
         };
         if rope.len() != length {
@@ -158,41 +157,47 @@ impl GrpcPort {
                 "the message is shorter than its length prefix says".to_owned(),
             ));
         }
-        if compressed && encoding == ContentEncoding::Identity {
+        if is_compressed && encoding == ContentEncoding::Identity {
             return Err(RequestRefusal::malformed_body(
                 "the message is marked as compressed, but the header grpc-encoding is missing".to_owned(),
             ));
         }
-        let encoding = if compressed { encoding } else { ContentEncoding::Identity };
-        let whole = intake.inflate(encoding, rope, permit).await;
-        whole.map_err(|error| RequestRefusal::inflate_failed(encoding, &reply::collect_error_outcome(error)))
+        let encoding = if is_compressed { encoding } else { ContentEncoding::Identity };
+        let message = intake.inflate(encoding, rope, permit).await;
+        message.map_err(|error| RequestRefusal::inflate_failed(encoding, &reply::collect_error_outcome(error)))
     }
 }
 
-/// Reads the prefix of the message.
 struct MessagePrefix {
-    limit: usize,
-    parsed: Option<(bool, usize)>,
+    is_compressed: bool,
+    length: usize,
 }
 
-impl MessagePrefix {
+/// Reads the prefix of the message.
+struct PrefixReader {
+    /// Largest message with its prefix, in bytes.
+    max_bytes: usize,
+    prefix: Option<MessagePrefix>,
+}
+
+impl PrefixReader {
     /// Removes the prefix as soon as it has arrived; refuses an invalid prefix, an oversized message, and bytes after
     /// the message.
     fn check_prefix(&mut self, rope: &mut Rope) -> Result<(), BodyError> {
-        if self.parsed.is_none()
+        if self.prefix.is_none()
             && let Some([flag, a, b, c, d]) = rope.take_front::<PREFIX>()
         {
             let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-            if length.saturating_add(PREFIX) > self.limit {
+            if length.saturating_add(PREFIX) > self.max_bytes {
                 return Err(BodyError::TooLarge);
             }
             if flag > 1 {
                 return Err(BodyError::Malformed);
             }
-            self.parsed = Some((flag == 1, length));
+            self.prefix = Some(MessagePrefix { is_compressed: flag == 1, length });
         }
-        match self.parsed {
-            Some((_, length)) if rope.len() > length => Err(BodyError::Malformed),
+        match &self.prefix {
+            Some(prefix) if rope.len() > prefix.length => Err(BodyError::Malformed),
             _ => Ok(()),
         }
     }
@@ -218,24 +223,24 @@ fn parse_encoding(headers: &HeaderMap) -> Result<ContentEncoding, RequestRefusal
 /// Parses `grpc-timeout`: up to eight digits and a unit.
 pub(super) fn parse_timeout(headers: &HeaderMap) -> Result<Option<Duration>, RequestRefusal> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
-    let read = || {
+    let parse = || {
         let text = value.to_str().ok()?;
         let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
         if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
-        let n: u64 = digits.parse().ok()?;
+        let number: u64 = digits.parse().ok()?;
         Some(match unit {
-            "H" => Duration::from_secs(n.saturating_mul(3600)),
-            "M" => Duration::from_secs(n.saturating_mul(60)),
-            "S" => Duration::from_secs(n),
-            "m" => Duration::from_millis(n),
-            "u" => Duration::from_micros(n),
-            "n" => Duration::from_nanos(n),
+            "H" => Duration::from_secs(number.saturating_mul(3600)),
+            "M" => Duration::from_secs(number.saturating_mul(60)),
+            "S" => Duration::from_secs(number),
+            "m" => Duration::from_millis(number),
+            "u" => Duration::from_micros(number),
+            "n" => Duration::from_nanos(number),
             _ => return None,
         })
     };
-    read().map(Some).ok_or_else(|| {
+    parse().map(Some).ok_or_else(|| {
         RequestRefusal::malformed_body("grpc-timeout must be 1 to 8 digits and a unit (H, M, S, m, u or n)".to_owned())
     })
 }

@@ -1,7 +1,8 @@
 //! Serves `grpc.health.v1` on the gRPC port, in front of tonic's service: health checks need no credential and must be
 //! answered when the byte budget is full, but tonic would buffer megabytes per request and keep any number of watches.
-//! A request has at most [`REQUEST`] bytes and the same time limits as any other body. At most [`MAX_WATCHES`] watches
-//! run at once; one more ends the oldest, so that unauthenticated clients can't lock others out. `mod` sets the status.
+//! A request has at most [`MAX_REQUEST_BYTES`] bytes and the same time limits as any other body. At most
+//! [`MAX_WATCHES`] watches run at once; one more ends the oldest, so that unauthenticated clients can't lock others
+//! out. `mod` sets the status.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -26,7 +27,7 @@ use net::listen::ReplyBody;
 use net::{BodyError, BodyLimits, SlowUploads};
 use otlp::status::GrpcCode;
 
-/// Largest health request, in bytes; tollgate's own service names have 60.
+/// Largest health request, in bytes; tollgate's own service names have about 60.
 const MAX_REQUEST_BYTES: usize = 4 * 1024;
 /// Maximum number of concurrent watches: each holds its connection for as long as its client likes.
 const MAX_WATCHES: usize = 32;
@@ -34,6 +35,7 @@ const MAX_WATCHES: usize = 32;
 /// Answers health requests of one port.
 pub(super) struct HealthEndpoint {
     service: BoxCloneSyncService<Request<Full<Bytes>>, Response<tonic::body::Body>, Infallible>,
+    /// One sender for each watch, oldest first; sending ends the watch.
     watches: Arc<Mutex<VecDeque<oneshot::Sender<()>>>>,
 }
 
@@ -53,11 +55,11 @@ impl HealthEndpoint {
     pub(super) async fn answer(
         &self,
         request: Request<Incoming>,
-        (limits, places): (&BodyLimits, &SlowUploads),
+        (limits, slow_uploads): (&BodyLimits, &SlowUploads),
     ) -> Result<Response<ReplyBody>, RequestRefusal> {
-        let watches = request.uri().path().ends_with("/Watch");
+        let is_watch = request.uri().path().ends_with("/Watch");
         let (head, mut body) = request.into_parts();
-        let message = read_message(&mut body, limits, places).await;
+        let message = read_message(&mut body, limits, slow_uploads).await;
         let message =
             message.map_err(|error| RequestRefusal::from_outcome(&reply::collect_error_outcome(error.into())))?;
         let request = Request::from_parts(head, Full::new(message));
@@ -65,16 +67,16 @@ impl HealthEndpoint {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        if !watches {
+        if !is_watch {
             return Ok(response.map(reply::boxed));
         }
-        let told = self.register_watch();
-        Ok(response.map(|body| reply::boxed(HealthWatchBody { body, replaced: Some(told) })))
+        let replaced = self.register_watch();
+        Ok(response.map(|body| reply::boxed(HealthWatchBody { body, replaced: Some(replaced) })))
     }
 
     /// Registers a watch. The returned receiver is notified when a newer watch replaces this one.
     fn register_watch(&self) -> oneshot::Receiver<()> {
-        let (place, told) = oneshot::channel();
+        let (replace, replaced) = oneshot::channel();
         let mut watches = self.watches.lock();
         watches.retain(|watch| !watch.is_closed());
         if watches.len() >= MAX_WATCHES
@@ -82,8 +84,8 @@ impl HealthEndpoint {
         {
             let _ = oldest.send(());
         }
-        watches.push_back(place);
-        told
+        watches.push_back(replace);
+        replaced
     }
 }
 
@@ -102,8 +104,8 @@ impl Body for HealthWatchBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        let Some(told) = &mut self.replaced else { return Poll::Ready(None) };
-        if Pin::new(told).poll(context).is_pending() {
+        let Some(replaced) = &mut self.replaced else { return Poll::Ready(None) };
+        if Pin::new(replaced).poll(context).is_pending() {
             return Pin::new(&mut self.body).poll_frame(context);
         }
         self.replaced = None;
@@ -118,11 +120,16 @@ impl Body for HealthWatchBody {
     }
 }
 
-/// Reads one message with its prefix, and refuses it as soon as the prefix announces more than [`REQUEST`] bytes.
-async fn read_message(body: &mut Incoming, limits: &BodyLimits, places: &SlowUploads) -> Result<Bytes, BodyError> {
+/// Reads one message with its prefix, and refuses it as soon as the prefix announces more than
+/// [`MAX_REQUEST_BYTES`] bytes.
+async fn read_message(
+    body: &mut Incoming,
+    limits: &BodyLimits,
+    slow_uploads: &SlowUploads,
+) -> Result<Bytes, BodyError> {
     let limits = BodyLimits { wire: MAX_REQUEST_BYTES.saturating_add(PREFIX), ..limits.clone() };
     let read = async {
-        let (mut message, mut frames) = (Vec::new(), BodyFrames::new(body, &limits, places));
+        let (mut message, mut frames) = (Vec::new(), BodyFrames::new(body, &limits, slow_uploads));
         while let Some(data) = frames.next(|| false).await? {
             message.extend_from_slice(&data);
             if let Some([_, a, b, c, d]) = message.first_chunk::<PREFIX>()

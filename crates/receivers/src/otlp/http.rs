@@ -23,8 +23,8 @@ use otlp::status::GrpcCode;
 use otlp::{Signal, json};
 use pipeline::{BytePermit, Outcome, Reason};
 
-/// Smaller JSON bodies are transcoded on the reactor instead of a blocking thread.
-const INLINE_JSON: usize = 64 * 1024;
+/// Larger JSON bodies are transcoded on a blocking thread instead of the reactor.
+const MAX_INLINE_JSON_BYTES: usize = 64 * 1024;
 /// How long a refused HTTP/1.1 client may keep sending before the response is written.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
@@ -40,12 +40,12 @@ impl RequestHandler for HttpPort {
     fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
         Box::pin(async move {
             let (parts, mut body) = request.into_parts();
-            if let Some(answer) =
+            if let Some(headers) =
                 self.cors.as_ref().and_then(|cors| cors.preflight_headers(&parts.method, &parts.headers))
             {
                 let mut response = Response::new(reply::boxed(http_body_util::Empty::new()));
                 *response.status_mut() = StatusCode::NO_CONTENT;
-                *response.headers_mut() = answer;
+                *response.headers_mut() = headers;
                 return response;
             }
             let mut response = match self.export(&parts, &mut body).await {
@@ -77,7 +77,7 @@ impl HttpPort {
             let message = self.port.wrong_port_message("OTLP/HTTP", "OTLP/gRPC");
             return Err(RequestRefusal::new(GrpcCode::Unimplemented, StatusCode::OK, WRONG_PORT, message));
         }
-        let signal = self.signal_of(parts.uri.path())?;
+        let signal = self.find_signal(parts.uri.path())?;
         if parts.method != Method::POST {
             let refusal = RequestRefusal::new(
                 GrpcCode::Unimplemented,
@@ -96,13 +96,13 @@ impl HttpPort {
         })?;
         let encoding = parse_encoding(&parts.headers)?;
         let tally = self.port.tally();
-        let whole = self.collect(&tally, (signal, format, encoding), body).await;
-        let whole = whole.map_err(|refusal| self.port.charge_refused_body(&account, &tally, refusal))?;
-        Ok((signal, format, self.port.submit(signal, account, whole).await?))
+        let request = self.read_request(&tally, (signal, format, encoding), body).await;
+        let request = request.map_err(|refusal| self.port.charge_refused_body(&account, &tally, refusal))?;
+        Ok((signal, format, self.port.submit(signal, account, request).await?))
     }
 
     /// Reads a body and converts it to protobuf.
-    async fn collect(
+    async fn read_request(
         &self,
         tally: &BodyTally<'_>,
         (signal, format, encoding): (Signal, BodyFormat, ContentEncoding),
@@ -112,16 +112,16 @@ impl HttpPort {
         let mut permit = BytePermit::new();
         let rope = intake.read_body(body, &mut permit, |_| Ok(())).await;
         let rope = rope.map_err(|error| RequestRefusal::from_outcome(&reply::collect_error_outcome(error)))?;
-        let whole = intake.inflate(encoding, rope, permit).await;
-        let whole =
-            whole.map_err(|error| RequestRefusal::inflate_failed(encoding, &reply::collect_error_outcome(error)))?;
-        if format == BodyFormat::Json { self.transcode(&intake, signal, whole).await } else { Ok(whole) }
+        let inflated = intake.inflate(encoding, rope, permit).await;
+        let inflated =
+            inflated.map_err(|error| RequestRefusal::inflate_failed(encoding, &reply::collect_error_outcome(error)))?;
+        if format == BodyFormat::Json { self.transcode(&intake, signal, inflated).await } else { Ok(inflated) }
     }
 
-    fn signal_of(&self, path: &str) -> Result<Signal, RequestRefusal> {
-        self.paths.iter().find(|(_, known)| known == path).map(|(signal, _)| *signal).ok_or_else(|| {
-            let known: Vec<&str> = self.paths.iter().take(3).map(|(_, path)| path.as_str()).collect();
-            let message = format!("OTLP is served at {}", known.join(", "));
+    fn find_signal(&self, path: &str) -> Result<Signal, RequestRefusal> {
+        self.paths.iter().find(|(_, served)| served == path).map(|(signal, _)| *signal).ok_or_else(|| {
+            let served: Vec<&str> = self.paths.iter().take(3).map(|(_, path)| path.as_str()).collect();
+            let message = format!("OTLP is served at {}", served.join(", "));
             RequestRefusal::new(GrpcCode::NotFound, StatusCode::NOT_FOUND, "not_found", message)
         })
     }
@@ -132,28 +132,28 @@ impl HttpPort {
         &self,
         intake: &BodyCollector<'_, BodyTally<'_>>,
         signal: Signal,
-        text: ChargedBody,
+        json_body: ChargedBody,
     ) -> Result<ChargedBody, RequestRefusal> {
-        let ChargedBody { bytes, mut permit } = text;
-        let refused = |outcome: Outcome| RequestRefusal::from_outcome(&outcome);
+        let ChargedBody { bytes, mut permit } = json_body;
+        let refuse = |outcome: Outcome| RequestRefusal::from_outcome(&outcome);
         let size = bytes.len();
-        intake.budget.charge(&mut permit, size).await.map_err(refused)?;
+        intake.budget.charge(&mut permit, size).await.map_err(refuse)?;
         let limit = self.port.limits.inflated;
-        let work = move || json::decode_within(signal, &bytes, limit);
-        let done = if size <= INLINE_JSON {
-            Some(work())
+        let decode = move || json::decode_within(signal, &bytes, limit);
+        let decoded = if size <= MAX_INLINE_JSON_BYTES {
+            Some(decode())
         } else {
-            run_blocking(&*self.port.context.tasks, "json", work).await
+            run_blocking(&*self.port.context.tasks, "json", decode).await
         };
         let lost = || RequestRefusal::from_outcome(&Outcome::Retry { after: None, reason: Reason::Lost });
-        let wire = done.ok_or_else(lost)?.map_err(|error| match error.is_too_large() {
+        let protobuf = decoded.ok_or_else(lost)?.map_err(|error| match error.is_too_large() {
             true => RequestRefusal::from_outcome(&Outcome::Refused { reason: Reason::TooLarge }),
             false => RequestRefusal::malformed_body(error.to_string()),
         })?;
-        let held = permit.bytes();
-        intake.budget.charge(&mut permit, wire.len().saturating_sub(held)).await.map_err(refused)?;
-        permit.release(permit.bytes().saturating_sub(wire.len()));
-        Ok(ChargedBody { bytes: Bytes::from(wire), permit })
+        let charged = permit.bytes();
+        intake.budget.charge(&mut permit, protobuf.len().saturating_sub(charged)).await.map_err(refuse)?;
+        permit.release(permit.bytes().saturating_sub(protobuf.len()));
+        Ok(ChargedBody { bytes: Bytes::from(protobuf), permit })
     }
 
     async fn answer_refusal(
@@ -168,9 +168,9 @@ impl HttpPort {
         }
         let mut response = refusal.http_response(BodyFormat::from_headers(&parts.headers));
         if parts.version < Version::HTTP_2 && !body.is_end_stream() {
-            let gone = [Reason::TimedOut.label(), Reason::Disconnected.label()].contains(&refusal.label);
+            let is_gone = [Reason::TimedOut.label(), Reason::Disconnected.label()].contains(&refusal.label);
             // A client that waits for "100 Continue" sends nothing yet; reading the body would ask it to send.
-            if !gone && !parts.headers.contains_key(EXPECT) {
+            if !is_gone && !parts.headers.contains_key(EXPECT) {
                 discard(&mut body, self.port.limits.wire.saturating_mul(2), DISCARD_TIME).await;
             }
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -183,7 +183,7 @@ const WRONG_PORT: &str = "wrong_port";
 
 fn is_grpc(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    value.get(..16).is_some_and(|head| head.eq_ignore_ascii_case(b"application/grpc"))
+    value.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
 }
 
 fn parse_encoding(headers: &HeaderMap) -> Result<ContentEncoding, RequestRefusal> {

@@ -30,16 +30,16 @@ impl RefusalLogLimiter {
     pub(super) fn count_refusal(&self, reason: &'static str) -> Option<u64> {
         let now = self.clock.monotonic();
         let mut reasons = self.reasons.lock();
-        let Some((told, untold)) = reasons.get_mut(reason) else {
+        let Some((logged_at, left_out)) = reasons.get_mut(reason) else {
             reasons.insert(reason, (now, 0));
             return Some(0);
         };
-        if now.saturating_sub(*told) < LOG_INTERVAL {
-            *untold = untold.saturating_add(1);
+        if now.saturating_sub(*logged_at) < LOG_INTERVAL {
+            *left_out = left_out.saturating_add(1);
             return None;
         }
-        *told = now;
-        Some(std::mem::take(untold))
+        *logged_at = now;
+        Some(std::mem::take(left_out))
     }
 }
 

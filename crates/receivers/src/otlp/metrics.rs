@@ -16,8 +16,9 @@ pub(super) struct ReceiverMetrics {
     meter: Meter,
     receiver: String,
     transport: &'static str,
-    /// Accepted, refused and failed items, in the order of [`Signal::ALL`].
+    /// By signal, in the order of [`Signal::ALL`]: accepted, refused and failed items.
     items: [[Counter; 3]; 3],
+    /// Requests by outcome.
     success: Counter,
     refused: Counter,
     failure: Counter,
@@ -79,9 +80,9 @@ impl ReceiverMetrics {
         self.success.increment(1);
     }
 
-    /// Counts and logs a refused request; `near`: the client is on this machine. The log gets fixed texts and nothing
-    /// from the request.
-    pub(super) fn record_refusal(&self, refusal: &RequestRefusal, near: bool) {
+    /// Counts and logs a refused request, from a client on this machine if `is_local`. The log gets fixed texts and
+    /// nothing from the request.
+    pub(super) fn record_refusal(&self, refusal: &RequestRefusal, is_local: bool) {
         let label = refusal.label;
         if let Some(more) = self.log_limiter.count_refusal(label) {
             tracing::warn!(
@@ -90,13 +91,13 @@ impl ReceiverMetrics {
                 reason = label,
                 status = refusal.http_status.as_u16(),
                 why = refusal.violation.as_ref().unwrap_or(&refusal.message),
-                from = if near { "this machine" } else { "elsewhere" },
+                from = if is_local { "this machine" } else { "elsewhere" },
                 more,
                 "a request was refused; `more` is the number of refusals for this reason since the last such line"
             );
         }
-        let own = Reason::ALL.iter().any(|reason| reason.label() == label && is_internal_failure(*reason));
-        if own {
+        let is_own_failure = Reason::ALL.iter().any(|reason| reason.label() == label && is_internal_failure(*reason));
+        if is_own_failure {
             self.failure.increment(1)
         } else {
             self.refused.increment(1)

@@ -1,7 +1,7 @@
 //! The `otlp` receiver: OTLP over gRPC and HTTP, protobuf and JSON.
 //! Responses follow the OTLP specification exactly, because clients act on them: a wrong one makes them lose data or
 //! resend it for ever. Bytes are charged while they arrive and while they are inflated; an incomplete request is never
-//! submitted; OK follows the engine's `Accepted`.
+//! submitted; OK follows the engine's `Accepted` or `Partial`.
 //! `net/listen` accepts connections, `auth` finds the account, `pipeline/` processes the request.
 //!
 //! A receiver goes through three states: [`OtlpReceiver`] (built, no port), [`BoundOtlpReceiver`] (ports taken),
@@ -52,8 +52,8 @@ use telemetry::Meter;
 pub use self::auth::TokensError;
 pub use self::open_error::ReceiverOpenError;
 
-/// Time reserved at the end of a drain for the last responses, and the share of a shorter drain.
-const FINAL_ANSWER_TIME: (Duration, u32) = (Duration::from_secs(1), 4);
+/// Time reserved at the end of a drain for the last responses, but at most a quarter of the drain.
+const FINAL_ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// A receiver that is not listening yet.
 pub struct OtlpReceiver {
@@ -145,7 +145,7 @@ impl BoundOtlpReceiver {
         self.http.as_ref().and_then(listen::BoundPort::address)
     }
 
-    /// Starts to accept connections and submits requests to `admission`; background work runs as tasks of `tasks`.
+    /// Starts to accept connections and submits requests to `admission`; `tasks` spawns background work.
     pub async fn serve(
         self,
         admission: Arc<dyn Admission>,
@@ -153,24 +153,24 @@ impl BoundOtlpReceiver {
         meter: &Meter,
     ) -> RunningOtlpReceiver {
         let (grpc_port, http_port) = (self.grpc().map(|at| at.port()), self.http().map(|at| at.port()));
-        let (last_answers, ending) = watch::channel(false);
-        let door = Arc::new(ReceiverContext {
+        let (answer_now, drain_ending) = watch::channel(false);
+        let context = Arc::new(ReceiverContext {
             id: self.id,
             trust: self.settings.trust,
             clients: self.clients,
             admission,
             tasks: Arc::clone(&tasks),
-            drain_ending: ending,
+            drain_ending,
         });
-        let port = |transport, limits: BodyLimits, other| {
-            let meters = ReceiverMetrics::new(meter, &door.id, transport);
+        let port = |transport, limits: BodyLimits, other_port| {
+            let meters = ReceiverMetrics::new(meter, &context.id, transport);
             ReceiverPort {
-                context: Arc::clone(&door),
+                context: Arc::clone(&context),
                 transport,
                 limits,
                 upload_slots: Arc::default(),
                 meters,
-                other_port: other,
+                other_port,
             }
         };
         let (reporter, server) = tonic_health::server::health_reporter();
@@ -190,13 +190,13 @@ impl BoundOtlpReceiver {
             let handler = HttpPort { port, paths: settings.paths, cors: settings.cors };
             bound.serve(Arc::new(handler), settings.connections, connections, tasks)
         });
-        let files = self.files.watch_files(&door.id, self.settings.reload, &door.tasks, meter);
+        let files = self.files.watch_files(&context.id, self.settings.reload, &context.tasks, meter);
         RunningOtlpReceiver {
-            id: Arc::clone(&door.id),
+            id: Arc::clone(&context.id),
             grpc,
             http,
             health,
-            answer_now: last_answers,
+            answer_now,
             readiness_task: None,
             _files: files,
         }
@@ -261,12 +261,12 @@ impl RunningOtlpReceiver {
     #[must_use]
     pub fn follow_readiness(mut self, mut ready: watch::Receiver<bool>, tasks: &dyn Spawn) -> Self {
         let health = ServingHealth(self.health.0.clone());
-        let (service, mut out_of_service) = watch::channel(());
-        self.readiness_task = Some(service);
+        let (stop, mut stopped) = watch::channel(());
+        self.readiness_task = Some(stop);
         let follow = async move {
             loop {
                 tokio::select! {
-                    _ = out_of_service.changed() => return,
+                    _ = stopped.changed() => return,
                     changed = ready.changed() => if changed.is_err() { return },
                 }
                 let serving = *ready.borrow_and_update();
@@ -288,17 +288,16 @@ impl RunningOtlpReceiver {
                 port.drain(grace).await;
             }
         };
-        let Self { grpc, http, answer_now: last_answers, .. } = self;
-        let (longest, part) = FINAL_ANSWER_TIME;
-        let answer = async {
-            tokio::time::sleep(grace.saturating_sub(longest.min(grace / part))).await;
-            last_answers.send_replace(true);
+        let Self { grpc, http, answer_now, .. } = self;
+        let answer_waiting = async {
+            tokio::time::sleep(grace.saturating_sub(FINAL_ANSWER_TIME.min(grace / 4))).await;
+            answer_now.send_replace(true);
             std::future::pending::<()>().await;
         };
         let drained = async { tokio::join!(drain(grpc), drain(http)) };
         tokio::select! {
             _ = drained => {}
-            () = answer => {}
+            () = answer_waiting => {}
         }
     }
 }

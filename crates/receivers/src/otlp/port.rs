@@ -17,8 +17,8 @@ use otlp::status::PartialSuccess;
 use otlp::{Signal, count_items};
 use pipeline::{Admission, BytePermit, Outcome, Reason, Submission, Trust};
 
-/// Smaller requests are counted on the reactor instead of a blocking thread; a large one may consist of tiny items.
-const INLINE_COUNT: usize = 1 << 20;
+/// The items of larger requests are counted on a blocking thread instead of the reactor.
+const MAX_INLINE_COUNT_BYTES: usize = 1 << 20;
 
 /// The state shared by both ports of a receiver.
 pub(super) struct ReceiverContext {
@@ -40,11 +40,11 @@ impl ReceiverContext {
     /// Submits a request. If a drain ends first, the outcome is `shutting_down`, although the request may still
     /// succeed.
     async fn submit(&self, submission: Submission) -> Outcome {
-        let mut ending = self.drain_ending.clone();
+        let mut drain_ending = self.drain_ending.clone();
         tokio::select! {
             biased;
             outcome = self.admission.submit(submission) => outcome,
-            _ = ending.wait_for(|ending| *ending) => Reason::ShuttingDown.outcome(),
+            _ = drain_ending.wait_for(|is_ending| *is_ending) => Reason::ShuttingDown.outcome(),
         }
     }
 }
@@ -57,7 +57,7 @@ pub(super) struct ReceiverPort {
     pub(super) transport: &'static str,
     /// Size and time limits of one request.
     pub(super) limits: BodyLimits,
-    /// Tracks slow uploads, which are ended when a new connection needs their place.
+    /// Tracks slow uploads, one of which is ended when a new connection needs its place.
     pub(super) upload_slots: Arc<SlowUploads>,
     /// The port's metrics.
     pub(super) meters: ReceiverMetrics,
@@ -71,7 +71,7 @@ pub(super) type ChargedBody = net::CollectedBody<BytePermit>;
 /// Rejected items and the reason, sent with an OK.
 pub(super) type PartialResult = Option<PartialSuccess>;
 
-/// The byte budget for one request's body; counts the bytes that it charged, both as sent and as inflated.
+/// The byte budget for one request's body. Counts all charged bytes, both as sent and as inflated.
 pub(super) struct BodyTally<'a> {
     admission: &'a dyn Admission,
     bytes: AtomicUsize,
@@ -154,24 +154,24 @@ impl ReceiverPort {
             return Ok(None);
         }
         let items = self.count_request_items(signal, &request.bytes).await;
-        let door = &self.context;
+        let context = &self.context;
         let submission = Submission {
             signal,
             wire: request.bytes,
             permit: request.permit,
             account,
-            receiver: Arc::clone(&door.id),
+            receiver: Arc::clone(&context.id),
             transport: self.transport,
-            trust: door.trust,
+            trust: context.trust,
         };
-        let outcome = door.submit(submission).await;
+        let outcome = context.submit(submission).await;
         self.meters.count_items(signal, items, &outcome);
         reply::partial_or_refusal(&outcome)
     }
 
     /// Counts the items of a request; 0 if it is malformed, which the engine detects and reports.
     async fn count_request_items(&self, signal: Signal, request: &Bytes) -> u64 {
-        if request.len() <= INLINE_COUNT {
+        if request.len() <= MAX_INLINE_COUNT_BYTES {
             return count_items(signal, request).unwrap_or_default();
         }
         let request = request.clone();

@@ -26,36 +26,36 @@ impl ReloadableFiles {
     pub(super) fn watch_files(
         self,
         receiver: &Arc<str>,
-        tokens: Duration,
+        tokens_interval: Duration,
         tasks: &Arc<dyn Spawn>,
         meter: &Meter,
     ) -> Option<watch::Sender<()>> {
         let intervals =
-            self.tls.iter().map(|tls| tls.interval()).chain(self.clients.has_tokens_file().then_some(tokens));
-        let every = intervals.min()?;
+            self.tls.iter().map(|tls| tls.interval()).chain(self.clients.has_tokens_file().then_some(tokens_interval));
+        let interval = intervals.min()?;
         let failures = meter.counter(&names::RECEIVER_RELOAD_FAILURES, &[("receiver", receiver)]);
-        let (service, mut over) = watch::channel(());
-        let (files, receiver, own) = (Arc::new(self), Arc::clone(receiver), Arc::clone(tasks));
+        let (stop, mut stopped) = watch::channel(());
+        let (files, receiver, blocking_tasks) = (Arc::new(self), Arc::clone(receiver), Arc::clone(tasks));
         let follow = async move {
-            let mut told = None;
+            let mut last_error = None;
             loop {
                 tokio::select! {
-                    _ = over.changed() => return,
-                    () = tokio::time::sleep(every) => {}
+                    _ = stopped.changed() => return,
+                    () = tokio::time::sleep(interval) => {}
                 }
                 let files = Arc::clone(&files);
-                match run_blocking(&*own, "reload", move || files.reload_changed()).await {
-                    Some(Ok(false)) => told = None,
+                match run_blocking(&*blocking_tasks, "reload", move || files.reload_changed()).await {
+                    Some(Ok(false)) => last_error = None,
                     Some(Ok(true)) => {
-                        told = None;
+                        last_error = None;
                         tracing::info!(%receiver, "changed certificates and tokens were read again");
                     }
-                    Some(Err(why)) => {
+                    Some(Err(error)) => {
                         failures.increment(1);
-                        if told.as_ref() != Some(&why) {
-                            let line = why.to_string();
-                            tracing::error!(%receiver, why = line, "a changed certificate or tokens file can't be used; the last valid one stays in use");
-                            told = Some(why);
+                        if last_error.as_ref() != Some(&error) {
+                            let why = error.to_string();
+                            tracing::error!(%receiver, why, "a changed certificate or tokens file can't be used; the last valid one stays in use");
+                            last_error = Some(error);
                         }
                     }
                     None => {}
@@ -63,13 +63,13 @@ impl ReloadableFiles {
             }
         };
         tasks.spawn("reload", Box::pin(follow));
-        Some(service)
+        Some(stop)
     }
 
     /// Reloads changed files and returns whether there were any. Every file is tried, even after an error.
     fn reload_changed(&self) -> Result<bool, ReceiverOpenError> {
         let tls = self.tls.iter().map(|tls| Ok(tls.reload()?));
-        let looks = tls.chain([self.clients.reload().map_err(ReceiverOpenError::from)]);
-        looks.collect::<Vec<_>>().into_iter().try_fold(false, |any, look| Ok(look? || any))
+        let reloads = tls.chain([self.clients.reload().map_err(ReceiverOpenError::from)]);
+        reloads.collect::<Vec<_>>().into_iter().try_fold(false, |has_changed, reload| Ok(reload? || has_changed))
     }
 }

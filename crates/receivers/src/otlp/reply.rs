@@ -1,8 +1,8 @@
 //! The only place where an outcome becomes a status, for both protocols, and where responses are written. OTLP clients
 //! lose data on a wrong status (a full queue answered with 500) or loop (an oversized request answered with "try
 //! again").
-//! `RetryRule` becomes UNAVAILABLE with RetryInfo and 503 with Retry-After (RESOURCE_EXHAUSTED and 429 when over an
-//! account's rate); every other status is final. Every HTTP error body is a `google.rpc.Status` in the request's
+//! `Outcome::Retry` becomes UNAVAILABLE with RetryInfo and 503 with Retry-After (RESOURCE_EXHAUSTED and 429 when over
+//! an account's rate); every other status is final. Every HTTP error body is a `google.rpc.Status` in the request's
 //! encoding, or in JSON if that is unknown. No text quotes payload. The engine decides the outcome.
 
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl BodyFormat {
     }
 }
 
-/// Length of the prefix before each gRPC message: a flag and the length.
+/// Number of bytes before each gRPC message: a flag and the message's length.
 pub(super) const PREFIX: usize = 5;
 
 /// Why a request was not accepted, with everything that both protocols send about it.
@@ -253,7 +253,7 @@ pub(super) fn http_ok(signal: Signal, format: BodyFormat, partial: Option<&Parti
 /// One message with the export response, and status OK in the trailers.
 pub(super) fn grpc_ok(partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
     let message = response_to_protobuf(partial);
-    let mut frame = BytesMut::with_capacity(message.len().saturating_add(5));
+    let mut frame = BytesMut::with_capacity(message.len().saturating_add(PREFIX));
     frame.put_u8(0);
     frame.put_u32(u32::try_from(message.len()).unwrap_or_default());
     frame.put_slice(&message);

@@ -16,11 +16,11 @@ use otlp::Signal;
 use pipeline::Trust;
 
 /// Largest request that may be configured: lengths in the wire format and in permits have 32 bits.
-const MAX_REQUEST: u64 = 2 << 30;
+const MAX_REQUEST_BYTES: u64 = 2 << 30;
 /// Longest pause within a body.
-const BODY_IDLE: Duration = Duration::from_secs(15);
+const MAX_BODY_IDLE: Duration = Duration::from_secs(15);
 /// Default of `max_connection_age_grace`.
-const AGE_GRACE: Duration = Duration::from_secs(30);
+const DEFAULT_AGE_GRACE: Duration = Duration::from_secs(30);
 
 /// The receiver's checked settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +84,8 @@ impl OtlpReceiverSettings {
     /// The accounts that the configuration names, without those of a tokens file; `default` without `auth`.
     pub fn accounts(&self) -> Vec<Arc<str>> {
         let Some(auth) = &self.auth else { return vec![auth::DEFAULT_ACCOUNT.into()] };
-        let shown = auth.tokens.iter().chain(&auth.basic).map(|(account, _)| account);
-        shown.chain(auth.certificates.values()).cloned().collect()
+        let accounts = auth.tokens.iter().chain(&auth.basic).map(|(account, _)| account);
+        accounts.chain(auth.certificates.values()).cloned().collect()
     }
 
     /// The accounts in the tokens file as it is now; empty without a tokens file.
@@ -123,14 +123,14 @@ impl OtlpReceiverConfig {
                 "must differ from the `grpc` endpoint: each protocol needs its own port",
             );
         }
-        let ports = [
+        let tls_ports = [
             self.protocols.grpc.as_ref().and_then(|grpc| grpc.tls.as_ref()),
             self.protocols.http.as_ref().and_then(|http| http.tls.as_ref()),
         ];
-        let mutual = ports.into_iter().flatten().any(|tls| tls.client_ca_file.is_some());
-        let auth = self.auth.as_ref().map(|auth| auth_settings(auth, mutual, &mut problems));
+        let checks_clients = tls_ports.into_iter().flatten().any(|tls| tls.client_ca_file.is_some());
+        let auth = self.auth.as_ref().map(|auth| auth_settings(auth, checks_clients, &mut problems));
         let reload = self.auth.as_ref().map_or(TimeSpan::seconds(10), |auth| auth.reload_interval);
-        let reload = problems.span("auth.reload_interval", reload);
+        let reload = problems.check_span("auth.reload_interval", reload);
         let notes =
             self.collect_notes(grpc.as_ref().map(|grpc| &grpc.endpoint), http.as_ref().map(|http| &http.endpoint));
         problems.into_result(OtlpReceiverSettings { grpc, http, trust: self.trust, auth, reload, notes })
@@ -138,16 +138,17 @@ impl OtlpReceiverConfig {
 
     /// Notes on keys that work differently in the Collector, and on addresses that anyone may send to.
     fn collect_notes(&self, grpc: Option<&Endpoint>, http: Option<&Endpoint>) -> Vec<FieldProblem> {
-        let open = "anyone who can reach this address can send data and fill the vault and the spool: set \
+        let unprotected = "anyone who can reach this address can send data and fill the vault and the spool: set \
                     `auth: { tokens: { ACCOUNT: [\"${env:TOKEN}\"] } }` on the receiver";
         let unused = "has no effect in tollgate";
         let (written_grpc, written_http) = (self.protocols.grpc.as_ref(), self.protocols.http.as_ref());
-        let beyond = |endpoint: Option<&Endpoint>| self.auth.is_none() && endpoint.is_some_and(|at| !at.is_local());
+        let is_unprotected =
+            |endpoint: Option<&Endpoint>| self.auth.is_none() && endpoint.is_some_and(|at| !at.is_local());
         let has_grpc = |has: fn(&GrpcConfig) -> bool| written_grpc.is_some_and(has);
         let has_http = |has: fn(&HttpConfig) -> bool| written_http.is_some_and(has);
         let notes = [
-            ("grpc.endpoint", beyond(grpc), open),
-            ("http.endpoint", beyond(http), open),
+            ("grpc.endpoint", is_unprotected(grpc), unprotected),
+            ("http.endpoint", is_unprotected(http), unprotected),
             ("grpc.include_metadata", has_grpc(|grpc| grpc.include_metadata == Some(true)), unused),
             ("grpc.read_buffer_size", has_grpc(|grpc| grpc.read_buffer_size.is_some()), unused),
             ("grpc.write_buffer_size", has_grpc(|grpc| grpc.write_buffer_size.is_some()), unused),
@@ -155,8 +156,8 @@ impl OtlpReceiverConfig {
             ("http.include_metadata", has_http(|http| http.include_metadata == Some(true)), unused),
             ("http.write_timeout", has_http(|http| http.write_timeout.is_some()), unused),
         ];
-        let told = notes.into_iter().filter(|(_, told, _)| *told);
-        told.map(|(key, _, what)| FieldProblem::new(format!("protocols.{key}"), what)).collect()
+        let notes = notes.into_iter().filter(|(_, applies, _)| *applies);
+        notes.map(|(key, _, what)| FieldProblem::new(format!("protocols.{key}"), what)).collect()
     }
 }
 
@@ -185,38 +186,43 @@ impl SettingsProblems {
         if self.0.is_empty() { Ok(settings) } else { Err(self.0) }
     }
 
-    fn endpoint(&mut self, path: &str, text: &str, transport: Transport) -> Option<Endpoint> {
+    fn parse_endpoint(&mut self, path: &str, text: &str, transport: Transport) -> Option<Endpoint> {
         transport.endpoint(text).map_err(|what| self.add(path, &what)).ok()
     }
 
-    fn age(&mut self, path: &str, age: Option<TimeSpan>, grace: Option<TimeSpan>) -> Option<(Duration, Duration)> {
-        let age = age.map(|age| self.span(&format!("{path}.max_connection_age"), age));
+    fn check_age(
+        &mut self,
+        path: &str,
+        age: Option<TimeSpan>,
+        grace: Option<TimeSpan>,
+    ) -> Option<(Duration, Duration)> {
+        let age = age.map(|age| self.check_span(&format!("{path}.max_connection_age"), age));
         if age.is_none() && grace.is_some() {
             self.add(&format!("{path}.max_connection_age_grace"), "requires `max_connection_age`");
         }
-        age.map(|age| (age, grace.map_or(AGE_GRACE, |grace| grace.0)))
+        age.map(|age| (age, grace.map_or(DEFAULT_AGE_GRACE, |grace| grace.0)))
     }
 
-    fn size(&mut self, path: &str, bytes: u64) -> usize {
-        if bytes == 0 || bytes > MAX_REQUEST {
+    fn check_size(&mut self, path: &str, bytes: u64) -> usize {
+        if bytes == 0 || bytes > MAX_REQUEST_BYTES {
             self.add(path, "must be from 1 byte to 2 GiB");
         }
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
-    fn span(&mut self, path: &str, span: TimeSpan) -> Duration {
+    fn check_span(&mut self, path: &str, span: TimeSpan) -> Duration {
         if span.0.is_zero() {
             self.add(path, "must be more than zero");
         }
         span.0
     }
 
-    fn tls(&mut self, path: &str, tls: &Tls) -> server_tls::ServerTlsSettings {
+    fn check_tls(&mut self, path: &str, tls: &Tls) -> server_tls::ServerTlsSettings {
         tls.check(path, &mut self.0);
         server_tls::ServerTlsSettings::from(tls)
     }
 
-    fn count(&mut self, path: &str, count: u32) -> u32 {
+    fn check_count(&mut self, path: &str, count: u32) -> u32 {
         if count == 0 || count > 1 << 20 {
             self.add(path, "must be from 1 to 1048576");
         }
@@ -224,11 +230,11 @@ impl SettingsProblems {
     }
 }
 
-fn auth_settings(auth: &AuthConfig, mutual: bool, problems: &mut SettingsProblems) -> auth::AuthSettings {
+fn auth_settings(auth: &AuthConfig, checks_clients: bool, problems: &mut SettingsProblems) -> auth::AuthSettings {
     if auth.tokens.is_empty() && auth.tokens_file.is_none() && auth.basic.is_empty() && auth.certificates.is_empty() {
         problems.add("auth", "has no credentials: set `tokens`, `tokens_file`, `basic` or `certificates`");
     }
-    if !auth.certificates.is_empty() && !mutual {
+    if !auth.certificates.is_empty() && !checks_clients {
         problems.add(
             "auth.certificates",
             "requires `client_ca_file` under `tls` of a protocol, which verifies client certificates",
@@ -255,79 +261,82 @@ fn auth_settings(auth: &AuthConfig, mutual: bool, problems: &mut SettingsProblem
 /// Validates the credentials of each account.
 fn check_credentials(
     key: &str,
-    one: &str,
+    kind: &str,
     written: &BTreeMap<String, Vec<Secret>>,
     check: fn(&str) -> Result<(), &'static str>,
     problems: &mut SettingsProblems,
 ) -> Vec<(Arc<str>, Secret)> {
-    let (mut found, mut seen) = (Vec::new(), BTreeMap::new());
+    let (mut credentials, mut account_by_secret) = (Vec::new(), BTreeMap::new());
     for (account, list) in written {
         let path = format!("auth.{key}.{account}");
         if let Err(what) = auth::check_account(account) {
             problems.add(&path, what);
         }
         if list.is_empty() {
-            problems.add(&path, &format!("must have at least one {one}"));
+            problems.add(&path, &format!("must have at least one {kind}"));
         }
-        for (at, token) in list.iter().enumerate() {
-            let path = format!("{path}[{at}]");
-            if let Err(what) = check(token.expose()) {
+        for (index, secret) in list.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            if let Err(what) = check(secret.expose()) {
                 problems.add(&path, what);
-            } else if seen.insert(token.expose(), account).is_some_and(|other| other != account) {
+            } else if account_by_secret.insert(secret.expose(), account).is_some_and(|other| other != account) {
                 problems.add(&path, "is already used by another account");
             }
-            found.push((account.as_str().into(), token.clone()));
+            credentials.push((account.as_str().into(), secret.clone()));
         }
     }
-    found
+    credentials
 }
 
 fn grpc_settings(grpc: &GrpcConfig, problems: &mut SettingsProblems) -> Option<GrpcSettings> {
-    let endpoint = problems.endpoint("protocols.grpc.endpoint", &grpc.endpoint, grpc.transport);
+    let endpoint = problems.parse_endpoint("protocols.grpc.endpoint", &grpc.endpoint, grpc.transport);
     let size = grpc.max_recv_msg_size_mib.saturating_mul(1 << 20);
-    let inflated = problems.size("protocols.grpc.max_recv_msg_size_mib", size);
-    let wire = grpc.max_wire_size.map_or(inflated, |wire| problems.size("protocols.grpc.max_wire_size", wire.0));
-    let total = problems.span("protocols.grpc.read_timeout", grpc.read_timeout);
+    let inflated = problems.check_size("protocols.grpc.max_recv_msg_size_mib", size);
+    let wire = grpc.max_wire_size.map_or(inflated, |wire| problems.check_size("protocols.grpc.max_wire_size", wire.0));
+    let total = problems.check_span("protocols.grpc.read_timeout", grpc.read_timeout);
     let keepalive = &grpc.keepalive.server_parameters;
-    let quiet = |key: &str, span, problems: &mut SettingsProblems| {
-        problems.span(&format!("protocols.grpc.keepalive.server_parameters.{key}"), span)
+    let keepalive_span = |key: &str, span, problems: &mut SettingsProblems| {
+        problems.check_span(&format!("protocols.grpc.keepalive.server_parameters.{key}"), span)
     };
     let connections = listen::PortSettings {
-        max_connections: problems.count("protocols.grpc.max_connections", grpc.max_connections) as usize,
-        max_streams: problems.count("protocols.grpc.max_concurrent_streams", grpc.max_concurrent_streams),
-        first_request: problems.span("protocols.grpc.read_header_timeout", grpc.read_header_timeout),
-        idle: quiet("max_connection_idle", keepalive.max_connection_idle, problems),
-        ping: (quiet("time", keepalive.time, problems), quiet("timeout", keepalive.timeout, problems)),
-        age: problems.age(
+        max_connections: problems.check_count("protocols.grpc.max_connections", grpc.max_connections) as usize,
+        max_streams: problems.check_count("protocols.grpc.max_concurrent_streams", grpc.max_concurrent_streams),
+        first_request: problems.check_span("protocols.grpc.read_header_timeout", grpc.read_header_timeout),
+        idle: keepalive_span("max_connection_idle", keepalive.max_connection_idle, problems),
+        ping: (
+            keepalive_span("time", keepalive.time, problems),
+            keepalive_span("timeout", keepalive.timeout, problems),
+        ),
+        age: problems.check_age(
             "protocols.grpc.keepalive.server_parameters",
             keepalive.max_connection_age,
             keepalive.max_connection_age_grace,
         ),
         mark_local_clients: true,
     };
-    let limits = BodyLimits { wire, inflated, idle: BODY_IDLE.min(total), total };
-    let tls = grpc.tls.as_ref().map(|tls| problems.tls("protocols.grpc.tls", tls));
+    let limits = BodyLimits { wire, inflated, idle: MAX_BODY_IDLE.min(total), total };
+    let tls = grpc.tls.as_ref().map(|tls| problems.check_tls("protocols.grpc.tls", tls));
     Some(GrpcSettings { endpoint: endpoint?, limits, connections, tls })
 }
 
 fn http_settings(http: &HttpConfig, problems: &mut SettingsProblems) -> Option<HttpSettings> {
-    let endpoint = problems.endpoint("protocols.http.endpoint", &http.endpoint, http.transport);
-    let inflated = problems.size("protocols.http.max_request_body_size", http.max_request_body_size.0);
-    let wire = http.max_wire_size.map_or(inflated, |wire| problems.size("protocols.http.max_wire_size", wire.0));
-    let total = problems.span("protocols.http.read_timeout", http.read_timeout);
+    let endpoint = problems.parse_endpoint("protocols.http.endpoint", &http.endpoint, http.transport);
+    let inflated = problems.check_size("protocols.http.max_request_body_size", http.max_request_body_size.0);
+    let wire = http.max_wire_size.map_or(inflated, |wire| problems.check_size("protocols.http.max_wire_size", wire.0));
+    let total = problems.check_span("protocols.http.read_timeout", http.read_timeout);
     let connections = listen::PortSettings {
-        max_connections: problems.count("protocols.http.max_connections", http.max_connections) as usize,
-        first_request: problems.span("protocols.http.read_header_timeout", http.read_header_timeout),
-        max_streams: problems.count("protocols.http.max_concurrent_streams", http.max_concurrent_streams),
-        idle: problems.span("protocols.http.idle_timeout", http.idle_timeout),
-        age: problems.age("protocols.http", http.max_connection_age, http.max_connection_age_grace),
+        max_connections: problems.check_count("protocols.http.max_connections", http.max_connections) as usize,
+        first_request: problems.check_span("protocols.http.read_header_timeout", http.read_header_timeout),
+        max_streams: problems.check_count("protocols.http.max_concurrent_streams", http.max_concurrent_streams),
+        idle: problems.check_span("protocols.http.idle_timeout", http.idle_timeout),
+        age: problems.check_age("protocols.http", http.max_connection_age, http.max_connection_age_grace),
         mark_local_clients: true,
         ..listen::PortSettings::default()
     };
     let paths = collect_paths(http, problems);
     let cors = http.cors.as_ref().map(|cors| cors_settings(cors, problems));
-    let limits = BodyLimits { wire, inflated, idle: BODY_IDLE.min(total), total };
-    let tls = http.tls.as_ref().map(|tls| problems.tls("protocols.http.tls", tls));
+    let limits = BodyLimits { wire, inflated, idle: MAX_BODY_IDLE.min(total), total };
+    let tls = http.tls.as_ref().map(|tls| problems.check_tls("protocols.http.tls", tls));
     Some(HttpSettings { endpoint: endpoint?, limits, connections, paths, cors, tls })
 }
 
@@ -346,15 +355,15 @@ fn collect_paths(http: &HttpConfig, problems: &mut SettingsProblems) -> Vec<(Sig
         }
         paths.push((signal, path.clone()));
     }
-    let own = paths.clone();
+    let unprefixed = paths.clone();
     for (at, prefix) in http.path_prefixes.iter().enumerate() {
         let key = format!("protocols.http.path_prefixes[{at}]");
         if !prefix.starts_with('/') || prefix.ends_with('/') || prefix.contains(['?', '#', ' ']) {
             problems.add(&key, "must start with `/`, must not end with `/`, and must have no query");
         }
-        for (signal, path) in &own {
+        for (signal, path) in &unprefixed {
             let path = format!("{prefix}{path}");
-            if own.iter().any(|(other, known)| *known == path && other != signal) {
+            if unprefixed.iter().any(|(other, known)| *known == path && other != signal) {
                 problems.add(&key, "with a signal's path equals the path of another signal");
             }
             paths.push((*signal, path));
@@ -365,8 +374,8 @@ fn collect_paths(http: &HttpConfig, problems: &mut SettingsProblems) -> Vec<(Sig
 
 /// What is wrong with the port of an origin, if anything: no browser would send such an origin.
 fn invalid_port(origin: &str) -> Option<String> {
-    let (_, place) = origin.split_once("://")?;
-    let (_, port) = place.get(place.rfind(']').unwrap_or(0)..)?.rsplit_once(':')?;
+    let (_, authority) = origin.split_once("://")?;
+    let (_, port) = authority.get(authority.rfind(']').unwrap_or(0)..)?.rsplit_once(':')?;
     if port.contains('*') { None } else { address::parse_port(port).err() }
 }
 
@@ -376,8 +385,8 @@ fn cors_settings(cors: &CorsConfig, problems: &mut SettingsProblems) -> cors::Co
         problems.add("protocols.http.cors.allowed_origins", "must name at least one origin, or no page can send");
     }
     for (at, origin) in cors.allowed_origins.iter().enumerate() {
-        let whole = origin == "*" || (origin.contains("://") && !origin.ends_with('/'));
-        if !whole || !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let is_origin = origin == "*" || (origin.contains("://") && !origin.ends_with('/'));
+        if !is_origin || !origin.bytes().all(|byte| byte.is_ascii_graphic()) {
             problems.add(
                 &key("allowed_origins", at),
                 "must be an origin without a path, such as `https://app.example.com`",

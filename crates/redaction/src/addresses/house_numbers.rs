@@ -6,16 +6,17 @@ use crate::scan::TextScan;
 use crate::sets::ByteSet;
 
 /// A number after one of these bytes is not a house number.
-static TIED: ByteSet = ByteSet::new(b"#$_/=@%+.-");
+static NEVER_BEFORE: ByteSet = ByteSet::new(b"#$_/=@%+.-");
 
-/// Whether a street may be next to a number, judged by the bytes on both sides: they must be separated by a blank.
+/// Whether a street may be next to a number, judged by the bytes on both sides: a blank, comma or hyphen must follow
+/// the number, or a blank must come before it.
 #[inline]
 pub(super) fn may_be_house_number(scan: &TextScan<'_>, number: &DigitRun) -> bool {
     let digits = usize::from(number.digits);
-    if !(1..7).contains(&digits) || number.len() > digits + 1 || TIED.contains(number.before) {
+    if !(1..7).contains(&digits) || number.len() > digits + 1 || NEVER_BEFORE.contains(number.before) {
         return false;
     }
-    let first = match number.behind {
+    let may_come_first = match number.after {
         b' ' => match scan.byte(number.end + 1) {
             b'0'..=b'9' => {
                 !is_whole_number(scan, number.end + 1) || scan.bytes(number.end + 1..number.end + 5) == b"1/2 "
@@ -24,7 +25,7 @@ pub(super) fn may_be_house_number(scan: &TextScan<'_>, number: &DigitRun) -> boo
         },
         byte => matches!(byte, b',' | b'-'),
     };
-    first || number.before == b' ' && may_precede_number(scan.byte_before(number.start, 2))
+    may_come_first || number.before == b' ' && may_precede_number(scan.byte_before(number.start, 2))
 }
 
 /// Whether the digits at `at` are a complete number.

@@ -1,5 +1,5 @@
 //! Finds postal addresses by their grammar: house number and street in the orders of many countries, with unit, place
-//! and postcode directly behind, and post office boxes. A search starts only at a number or cue and reads some 200
+//! and postcode directly after, and post office boxes. A search starts only at a number or cue and reads some 200
 //! bytes at most. Address keys are in `keys`.
 
 pub(super) mod address_parts;
@@ -18,15 +18,15 @@ use super::scan::{PrivateClaims, TextScan};
 /// Claims street lines and post boxes with their attached parts.
 pub(super) fn claim_addresses(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
     if let Some(rule) = scan.rule(RuleFamily::Street) {
-        let mut upto = 0;
+        let mut claimed_until = 0;
         for number in &scan.anchors.digit_runs {
-            if number.start < upto || !house_numbers::may_be_house_number(scan, number) {
+            if number.start < claimed_until || !house_numbers::may_be_house_number(scan, number) {
                 continue;
             }
-            if let Some(found) = street::match_street(scan, &number.range()) {
-                let end = address_parts::address_end(scan, found.end);
-                upto = end;
-                claims.add(scan, rule, found.start..end);
+            if let Some(street_line) = street::match_street(scan, &number.range()) {
+                let end = address_parts::address_end(scan, street_line.end);
+                claimed_until = end;
+                claims.add(scan, rule, street_line.start..end);
             }
         }
     }

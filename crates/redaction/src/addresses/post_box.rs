@@ -9,17 +9,18 @@ pub(super) fn match_post_box(scan: &TextScan<'_>, cue: &StemMatch) -> Option<(us
     let word = scan.part(cue.start..cue.end);
     let rest = scan.bytes(cue.end..scan.text.len().min(cue.end + 24));
     let blanks = rest.iter().take_while(|byte| b" #:.".contains(byte)).count();
+    // `APO`, `FPO` and `DPO` are the only cues of three letters
     if word.len() == 3 {
         return match_military(scan, cue, rest);
     }
-    let id = box_number_len(rest.get(blanks..).unwrap_or_default());
-    (blanks > 0 && id > 0).then_some((mail_stop_start(scan, cue.start), cue.end + blanks + id))
+    let id_len = box_number_len(rest.get(blanks..).unwrap_or_default());
+    (blanks > 0 && id_len > 0).then_some((mail_stop_start(scan, cue.start), cue.end + blanks + id_len))
 }
 
 /// Most digits of a grouped number such as `12 345`; further digits are not part of it.
-const GROUPED: usize = 6;
+const MAX_GROUPED_DIGITS: usize = 6;
 /// Most digits of a box number without groups.
-const LONGEST: usize = 10;
+const MAX_DIGITS: usize = 10;
 
 /// Length of the box number at the start of `rest`; 0 if there is none.
 fn box_number_len(rest: &[u8]) -> usize {
@@ -27,8 +28,8 @@ fn box_number_len(rest: &[u8]) -> usize {
     loop {
         let from = len + usize::from(len > 0);
         let group = rest.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let most = if len == 0 { LONGEST } else { GROUPED };
-        if group == 0 || digits + group > most {
+        let max_digits = if len == 0 { MAX_DIGITS } else { MAX_GROUPED_DIGITS };
+        if group == 0 || digits + group > max_digits {
             return len;
         }
         (len, digits) = (from + group, digits + group);
@@ -43,27 +44,29 @@ fn mail_stop_start(scan: &TextScan<'_>, at: usize) -> usize {
     let head = scan.part(scan.widen_to_characters(at.saturating_sub(24)..at).start..at);
     let trimmed = head.trim_end_matches([' ', ',']);
     let Some((before, id)) = trimmed.rsplit_once(' ').filter(|_| trimmed.len() < head.len()) else { return at };
-    let digits = (1..11).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = (1..11).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit());
     let bare = before.strip_suffix('.').unwrap_or(before);
     let word = bare.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or("");
-    let known = ["lockbox", "dept", "department", "msc", "drawer"].iter().any(|stop| stop.eq_ignore_ascii_case(word));
-    if digits && known { at - head.len() + bare.len() - word.len() } else { at }
+    let is_mail_stop =
+        ["lockbox", "dept", "department", "msc", "drawer"].iter().any(|stop| stop.eq_ignore_ascii_case(word));
+    if is_number && is_mail_stop { at - head.len() + bare.len() - word.len() } else { at }
 }
 
-/// `PSC 12, Box 34` and `APO AE 09012`.
+/// `APO AE 09012`, with the unit in the line before it: `PSC 12, Box 34`.
 fn match_military(scan: &TextScan<'_>, cue: &StemMatch, rest: &[u8]) -> Option<(usize, usize)> {
     if !scan.part(cue.start..cue.end).bytes().all(|byte| byte.is_ascii_uppercase()) {
         return None;
     }
     if let [b' ', b'A', b'A' | b'E' | b'P', b' ', digits @ ..] = rest {
         let len = digits.iter().take(5).take_while(|byte| byte.is_ascii_digit()).count();
-        // The line before is part of the address
         let head = scan.part(scan.widen_to_characters(cue.start.saturating_sub(48)..cue.start).start..cue.start);
         let line = head.trim_end_matches(['\n', ' ', ',']);
         let line = line.rsplit(['\n', '"', ':']).next().unwrap_or("");
-        let unit =
-            ["PSC ", "Unit ", "USNS ", "USCGC ", "USNV ", "USS "].iter().filter_map(|unit| line.rfind(unit)).min();
-        let start = unit.map_or(cue.start, |at| {
+        let unit_start = ["PSC ", "Unit ", "USNS ", "USCGC ", "USNV ", "USS "]
+            .iter()
+            .filter_map(|unit_start| line.rfind(unit_start))
+            .min();
+        let start = unit_start.map_or(cue.start, |at| {
             let offset = line.as_ptr() as usize - head.as_ptr() as usize;
             cue.start - head.len() + offset + at
         });

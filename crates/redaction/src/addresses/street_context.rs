@@ -1,4 +1,4 @@
-//! The surroundings of a street line: words that announce an address, and a place behind it. The street itself is in
+//! The surroundings of a street line: words that announce an address, and a place after it. The street itself is in
 //! `street` and `announced_streets`, attached parts in `address_parts`.
 
 use std::sync::LazyLock;
@@ -18,8 +18,8 @@ pub(super) fn is_year(digits: &[u8]) -> bool {
 
 /// Whether a place, state or lettered postcode follows a street.
 pub(super) fn is_followed_by_place(scan: &TextScan<'_>, end: usize) -> bool {
-    let behind = address_parts::address_end(scan, end);
-    scan.bytes(end..behind).iter().any(u8::is_ascii_alphabetic)
+    let parts_end = address_parts::address_end(scan, end);
+    scan.bytes(end..parts_end).iter().any(u8::is_ascii_alphabetic)
 }
 
 /// Whether one of the announcing words is near before `start`.

@@ -44,6 +44,19 @@ fn addresses_go_whole() {
     }
 }
 
+/// A postcode that is cut off at the text's end keeps its digits in the address, and no more than the text.
+#[test]
+fn a_postcode_at_the_end_is_read_to_its_end() {
+    for (text, redacted) in [
+        ("1248 W Carmen, Chicago, IL 60640-1", "[ADDRESS]"),
+        ("1248 W Carmen, Chicago, IL 60640", "[ADDRESS]"),
+        ("Berliner Straße 12a, 12-", "[ADDRESS]"),
+    ] {
+        let got = redact(shared(), text);
+        assert!(got.starts_with(redacted), "{text} became {got}");
+    }
+}
+
 /// Numbers before words that are not streets stay.
 #[test]
 fn look_alikes_stay() {

@@ -7,28 +7,29 @@ use std::ops::Range;
 use super::super::resolve::RedactionHit;
 
 /// Whether a hit may break a document in a string: it contains a quote, begins with punctuation between two strings, or
-/// looks like a bare value.
+/// looks like a whole bare value.
 pub(super) fn may_cross(text: &str, hit: &RedactionHit) -> bool {
-    let part = |range: Range<usize>| text.as_bytes().get(range).unwrap_or_default();
-    let found = part(hit.range.clone());
-    let between = matches!(found.trim_ascii_start(), [b',' | b':' | b'}' | b']', ..]);
-    let bare = hit.added_quotes.is_none()
-        && matches!(part(hit.range.end..text.len()), [b',' | b'}' | b']', ..])
-        && matches!(part(0..hit.range.start).trim_ascii_end(), [.., b',' | b':' | b'[']);
-    between || bare || memchr::memchr(b'"', found).is_some()
+    let bytes = |range: Range<usize>| text.as_bytes().get(range).unwrap_or_default();
+    let found = bytes(hit.range.clone());
+    let begins_between = matches!(found.trim_ascii_start(), [b',' | b':' | b'}' | b']', ..]);
+    let is_bare = hit.added_quotes.is_none()
+        && matches!(bytes(hit.range.end..text.len()), [b',' | b'}' | b']', ..])
+        && matches!(bytes(0..hit.range.start).trim_ascii_end(), [.., b',' | b':' | b'[']);
+    begins_between || is_bare || memchr::memchr(b'"', found).is_some()
 }
 
 /// An escape: its position in the text and in the decoded string.
 struct DecodedEscape {
     raw: Range<usize>,
-    at: Range<usize>,
+    decoded: Range<usize>,
 }
 
 /// A decoded string with the map back to the text.
 pub(super) struct DecodedString {
     pub(super) text: String,
+    /// Start of the string in the text.
     start: usize,
-    marks: Vec<DecodedEscape>,
+    escapes: Vec<DecodedEscape>,
 }
 
 impl DecodedString {
@@ -38,63 +39,58 @@ impl DecodedString {
         if !raw.starts_with(['{', '[', ' ', '\\']) {
             return None;
         }
-        let mut inner = Self { text: String::with_capacity(raw.len()), start: range.start, marks: Vec::new() };
+        let mut document = Self { text: String::with_capacity(raw.len()), start: range.start, escapes: Vec::new() };
         let mut from = 0;
         while let Some(found) = memchr::memchr(b'\\', raw.as_bytes().get(from..)?) {
             let at = from + found;
-            inner.text.push_str(raw.get(from..at)?);
-            let (says, len) = decode_escape(raw.get(at..)?)?;
-            let start = inner.text.len();
-            inner.text.push(says);
+            document.text.push_str(raw.get(from..at)?);
+            let (character, len) = decode_escape(raw.get(at..)?)?;
+            let start = document.text.len();
+            document.text.push(character);
             from = at + len;
             let raw = range.start + at..range.start + from;
-            inner.marks.push(DecodedEscape { raw, at: start..inner.text.len() });
+            document.escapes.push(DecodedEscape { raw, decoded: start..document.text.len() });
         }
-        inner.text.push_str(raw.get(from..)?);
-        Some(inner)
+        document.text.push_str(raw.get(from..)?);
+        Some(document)
     }
 
     /// Maps a hit of the text into the decoded string; a hit that cuts an escape takes all of it.
     pub(super) fn map_in(&self, hit: &RedactionHit) -> RedactionHit {
-        let one = |at: usize, end: bool| {
-            let upto = self.marks.partition_point(|mark| mark.raw.start < at);
-            match upto.checked_sub(1).and_then(|last| self.marks.get(last)) {
-                Some(mark) if at < mark.raw.end => {
-                    if end {
-                        mark.at.end
-                    } else {
-                        mark.at.start
-                    }
-                }
-                Some(mark) => mark.at.end + (at - mark.raw.end),
+        let map_position = |at: usize, is_end: bool| {
+            let next = self.escapes.partition_point(|escape| escape.raw.start < at);
+            match next.checked_sub(1).and_then(|last| self.escapes.get(last)) {
+                Some(escape) if at < escape.raw.end && is_end => escape.decoded.end,
+                Some(escape) if at < escape.raw.end => escape.decoded.start,
+                Some(escape) => escape.decoded.end + (at - escape.raw.end),
                 None => at - self.start,
             }
         };
-        let bare = hit.added_quotes.map(|bare| bare.saturating_sub(1) / 2);
+        let added_quotes = hit.added_quotes.map(|backslashes| backslashes.saturating_sub(1) / 2);
         RedactionHit {
-            range: one(hit.range.start, false)..one(hit.range.end, true),
+            range: map_position(hit.range.start, false)..map_position(hit.range.end, true),
             rule: hit.rule,
-            added_quotes: bare,
+            added_quotes,
         }
     }
 
     /// Maps a hit of the decoded string back to the text.
     pub(super) fn map_out(&self, hit: &RedactionHit) -> RedactionHit {
-        let one = |at: usize| {
-            let upto = self.marks.partition_point(|mark| mark.at.start < at);
-            match upto.checked_sub(1).and_then(|last| self.marks.get(last)) {
-                Some(mark) => mark.raw.end + at.saturating_sub(mark.at.end),
+        let map_position = |at: usize| {
+            let next = self.escapes.partition_point(|escape| escape.decoded.start < at);
+            match next.checked_sub(1).and_then(|last| self.escapes.get(last)) {
+                Some(escape) => escape.raw.end + at.saturating_sub(escape.decoded.end),
                 None => self.start + at,
             }
         };
-        let bare = hit.added_quotes.map(|bare| bare.saturating_mul(2).saturating_add(1));
-        RedactionHit { range: one(hit.range.start)..one(hit.range.end), rule: hit.rule, added_quotes: bare }
+        let added_quotes = hit.added_quotes.map(|backslashes| backslashes.saturating_mul(2).saturating_add(1));
+        RedactionHit { range: map_position(hit.range.start)..map_position(hit.range.end), rule: hit.rule, added_quotes }
     }
 }
 
 /// Decodes the escape at the start of `rest`, and returns its length.
 fn decode_escape(rest: &str) -> Option<(char, usize)> {
-    let says = match rest.as_bytes().get(1)? {
+    let character = match rest.as_bytes().get(1)? {
         b'n' => '\n',
         b't' => '\t',
         b'r' => '\r',
@@ -103,7 +99,7 @@ fn decode_escape(rest: &str) -> Option<(char, usize)> {
         b'u' => return decode_unicode_escape(rest),
         byte => char::from(*byte),
     };
-    Some((says, 2))
+    Some((character, 2))
 }
 
 /// Decodes `\u0040`, or a surrogate pair of two of them.

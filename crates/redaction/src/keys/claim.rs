@@ -1,4 +1,4 @@
-//! Claims one value by its key. Keys are found in `json`, `columns` and `flat_keys`.
+//! Claims one value by its key. Keys are found in `json_tree`, `columns` and `flat_keys`.
 
 use super::json_tree::ValueForm;
 use super::private_values;
@@ -21,40 +21,40 @@ pub(crate) struct KeyedValue {
 /// Blanks before a value.
 static BLANKS: ByteSet = ByteSet::new(b" \t\r\n");
 
-/// Claims a value by the first of its key's rules that accepts it. Returns whether it was claimed.
+/// Claims a value by the first of its key's rules that accepts it, and adds a person's name to `person_ranges`. Returns
+/// whether the value was claimed.
 pub(crate) fn claim_value(
     scan: &TextScan<'_>,
     table: &KeyTable,
     value: &KeyedValue,
-    named: &mut Vec<std::ops::Range<usize>>,
+    person_ranges: &mut Vec<std::ops::Range<usize>>,
     claims: &mut PrivateClaims,
 ) -> bool {
     // In a second pass, most values are placeholders
-    let first = value.range.start + BLANKS.count_leading(scan.bytes(value.range.clone()));
-    if scan.is_in_placeholder(first) {
+    let first_byte = value.range.start + BLANKS.count_leading(scan.bytes(value.range.clone()));
+    if scan.is_in_placeholder(first_byte) {
         return false;
     }
-    for key in table.rules(value.key_match) {
-        if !key.is_allowed(value.key_match, value.evidence) {
+    for rule in table.rules(value.key_match) {
+        if !rule.is_allowed(value.key_match, value.evidence) {
             continue;
         }
-        let Some(range) =
-            private_values::private_part(scan.text, value.range.clone(), key.value, value.kind, value.evidence)
+        let Some(range) = private_values::private_part(scan.text, value.range.clone(), rule.value_form, value.kind)
         else {
             continue;
         };
-        let added = match value.kind {
+        let is_added = match value.kind {
             ValueForm::Bare
                 if scan.bytes(range.clone()).iter().all(|byte| byte.is_ascii_digit() || b".-+".contains(byte)) =>
             {
-                claims.add_bare(scan, key.rule, range.clone())
+                claims.add_bare(scan, rule.rule, range.clone())
             }
-            _ => claims.add(scan, key.rule, range.clone()),
+            _ => claims.add(scan, rule.rule, range.clone()),
         };
-        if added && key.person {
-            named.push(range);
+        if is_added && rule.is_person {
+            person_ranges.push(range);
         }
-        return added;
+        return is_added;
     }
     false
 }

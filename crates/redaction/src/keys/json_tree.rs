@@ -1,7 +1,7 @@
-//! Walks everything in a text that looks like JSON: objects, Python dicts, JS literals, escaped and truncated text. The
+//! Reads everything in a text that looks like JSON: objects, Python dicts, JS literals, escaped and truncated text. The
 //! meaning of a key depends on the keys beside and above it, so the walk builds a tree. It does not recurse; depth is
-//! at most [`DEPTH`]; each byte is read a bounded number of times; text without structure is left after a few bytes.
-//! `table` gives the meaning of keys.
+//! at most [`MAX_DEPTH`]; each byte is read a bounded number of times; text without structure is left after a few
+//! bytes. `table` gives the meaning of keys.
 
 use std::ops::Range;
 
@@ -12,9 +12,9 @@ use crate::sets::ByteSet;
 use super::table::{KeyCache, KeyMatch, KeyTable, LONGEST, SiblingEvidence};
 
 /// Deepest nesting that is followed.
-const DEPTH: usize = 64;
+const MAX_DEPTH: usize = 64;
 /// How often a string's text may be walked as a structure inside another one.
-const NESTED: usize = 4;
+const MAX_TEXT_NESTING: usize = 4;
 /// Index that means "no pair".
 const NONE: u32 = u32::MAX;
 
@@ -60,14 +60,17 @@ struct JsonContainer {
 pub(crate) struct JsonTree {
     pub(crate) pairs: Vec<JsonPair>,
     containers: Vec<JsonContainer>,
+    /// Containers that are open where the walk is.
     stack: Vec<OpenContainer>,
+    /// Texts in strings that are still to be walked.
     nested: Vec<WalkTask>,
+    /// Positions of the keys that match the table.
     key_starts: Vec<usize>,
 }
 
 /// Bytes of an unquoted key.
 static IN_KEY: ByteSet = ByteSet::new(b"_-$.").and_alnum().and_non_ascii();
-/// Bytes that may end an unquoted value.
+/// Bytes that may end an unquoted value, and brackets.
 static MAY_END: ByteSet = ByteSet::new(b"(),}]{\"\n\\");
 /// Blanks.
 static BLANKS: ByteSet = ByteSet::new(b" \t\r\n");
@@ -77,6 +80,7 @@ static LINE_ENDS: ByteSet = ByteSet::new(b" \t\r\n\\n");
 /// An open object or list.
 #[derive(Clone, Copy)]
 struct OpenContainer {
+    /// Its index.
     container: u32,
     is_list: bool,
 }
@@ -97,7 +101,7 @@ impl JsonTree {
     }
 
     /// Replaces the pairs with those of `text`.
-    pub(crate) fn walk(&mut self, text: &str, table: &KeyTable, known: &mut KeyCache) {
+    pub(crate) fn walk(&mut self, text: &str, table: &KeyTable, cache: &mut KeyCache) {
         self.pairs.clear();
         self.containers.clear();
         self.nested.clear();
@@ -105,7 +109,7 @@ impl JsonTree {
         while let Some(task) = self.nested.pop() {
             self.stack.clear();
             let bytes = text.as_bytes().get(..task.range.end).unwrap_or_default();
-            JsonWalk { text: bytes, at: task.range.start, slashes: 0, table, cache: known, tree: self, task }.run();
+            JsonWalk { text: bytes, at: task.range.start, backslashes: 0, table, cache, tree: self, task }.run();
         }
         self.key_starts.clear();
         self.key_starts
@@ -153,14 +157,14 @@ impl JsonTree {
 
     /// The evidence of keys beside and above a pair.
     pub(crate) fn evidence(&self, pair: &JsonPair) -> SiblingEvidence {
-        let mut all = self.container(pair).map(|holder| holder.evidence).unwrap_or_default();
+        let mut evidence = self.container(pair).map(|container| container.evidence).unwrap_or_default();
         if let Some(above) = self.keyed_ancestor(pair) {
-            all = all.combine(above.evidence);
+            evidence = evidence.combine(above.evidence);
             if let Some(second) = self.keyed_ancestor(above) {
-                all.supports |= second.evidence.supports;
+                evidence.supports |= second.evidence.supports;
             }
         }
-        all
+        evidence
     }
 }
 
@@ -169,7 +173,7 @@ struct JsonWalk<'a> {
     text: &'a [u8],
     at: usize,
     /// Backslashes before each quote of this structure.
-    slashes: usize,
+    backslashes: usize,
     table: &'a KeyTable,
     cache: &'a mut KeyCache,
     tree: &'a mut JsonTree,
@@ -180,23 +184,23 @@ struct JsonWalk<'a> {
 struct QuotedToken {
     /// The range without the quotes.
     range: Range<usize>,
-    /// The position behind the closing quote.
-    behind: usize,
+    /// The position after the closing quote.
+    next: usize,
 }
 
-/// Position of the first of two bytes within the first 24 bytes of `rest`, in which most keys end; `None` if it is not
+/// Position of the first of two bytes within the first 24 bytes of `rest`, in which most keys end; `None` if neither is
 /// there.
 #[inline(always)]
-fn find_either_byte(rest: &[u8], one: u8, other: u8) -> Option<Option<usize>> {
+fn find_either_nearby(rest: &[u8], one: u8, other: u8) -> Option<usize> {
     const EACH: u64 = 0x0101_0101_0101_0101;
     let (ones, others) = (EACH * u64::from(one), EACH * u64::from(other));
     for (index, eight) in rest.as_chunks::<8>().0.iter().take(3).enumerate() {
         let bytes = u64::from_le_bytes(*eight);
         // Sets the top bit of each zero byte; a borrow can only affect bytes after the first of them
-        let zero = |bytes: u64| bytes.wrapping_sub(EACH) & !bytes & (EACH << 7);
-        let found = zero(bytes ^ ones) | zero(bytes ^ others);
+        let zero_bytes = |bytes: u64| bytes.wrapping_sub(EACH) & !bytes & (EACH << 7);
+        let found = zero_bytes(bytes ^ ones) | zero_bytes(bytes ^ others);
         if found != 0 {
-            return Some(Some(8 * index + (found.trailing_zeros() / 8) as usize));
+            return Some(8 * index + (found.trailing_zeros() / 8) as usize);
         }
     }
     None
@@ -207,14 +211,15 @@ impl JsonWalk<'_> {
         while let Some(open) = self.text.get(self.at..).and_then(|rest| memchr2(b'{', b'[', rest)) {
             self.at += open;
             self.tree.stack.clear();
-            self.slashes = 0;
-            let list = self.byte() == Some(b'[');
+            self.backslashes = 0;
+            let is_list = self.byte() == Some(b'[');
             // A list of words or numbers outside all objects has no keys
-            if if list { !self.opens_list_of_objects() } else { self.is_block() } {
+            let has_keys = if is_list { self.opens_list_of_objects() } else { !self.is_block() };
+            if !has_keys {
                 self.at += 1;
                 continue;
             }
-            self.open_container(self.task.parent, list);
+            self.open_container(self.task.parent, is_list);
             while !self.tree.stack.is_empty() && self.read_next().is_some() {}
         }
     }
@@ -240,31 +245,31 @@ impl JsonWalk<'_> {
         }
     }
 
-    /// Whether `[` is followed by `{`, within a few bytes.
+    /// Whether `[` is followed by `{`, within a few bytes; in a string, a quote counts too.
     fn opens_list_of_objects(&self) -> bool {
         let rest = self.text.get(self.at + 1..).unwrap_or_default();
         let next = rest.iter().take(64).find(|byte| !LINE_ENDS.contains(**byte));
         matches!(next, Some(b'{')) || (self.task.parent != NONE && matches!(next, Some(b'"' | b'\'')))
     }
 
-    fn open_container(&mut self, parent: u32, list: bool) {
-        let holder = u32::try_from(self.tree.containers.len()).unwrap_or(NONE);
+    fn open_container(&mut self, parent: u32, is_list: bool) {
+        let container = u32::try_from(self.tree.containers.len()).unwrap_or(NONE);
         self.tree.containers.push(JsonContainer { parent, evidence: SiblingEvidence::default() });
-        self.tree.stack.push(OpenContainer { container: holder, is_list: list });
+        self.tree.stack.push(OpenContainer { container, is_list });
         self.at += 1;
     }
 
     /// Reads one pair, item or end; `None` if there is no more structure.
     fn read_next(&mut self) -> Option<()> {
         self.skip_blanks(true);
-        let frame = *self.tree.stack.last()?;
+        let open = *self.tree.stack.last()?;
         match self.byte()? {
             b'}' | b']' => {
                 self.tree.stack.pop();
                 self.at += 1;
                 Some(())
             }
-            _ if frame.is_list => self.read_value(0..0, frame),
+            _ if open.is_list => self.read_value(0..0, open),
             _ => {
                 let key = self.read_key()?;
                 self.skip_blanks(false);
@@ -274,7 +279,7 @@ impl JsonWalk<'_> {
                     _ => return None,
                 }
                 self.skip_blanks(false);
-                self.read_value(key, frame)
+                self.read_value(key, open)
             }
         }
     }
@@ -287,9 +292,9 @@ impl JsonWalk<'_> {
                 b',' | b';' if commas => self.at += 1,
                 b'\\' => {
                     let rest = self.text.get(self.at..).unwrap_or_default();
-                    let slashes = rest.iter().take_while(|byte| **byte == b'\\').count();
-                    match rest.get(slashes) {
-                        Some(b'n' | b'r' | b't') => self.at += slashes + 1,
+                    let backslashes = rest.iter().take_while(|byte| **byte == b'\\').count();
+                    match rest.get(backslashes) {
+                        Some(b'n' | b'r' | b't') => self.at += backslashes + 1,
                         _ => return,
                     }
                 }
@@ -300,7 +305,7 @@ impl JsonWalk<'_> {
 
     fn read_key(&mut self) -> Option<Range<usize>> {
         if let Some(quoted) = self.read_quoted(256) {
-            self.at = quoted.behind;
+            self.at = quoted.next;
             return Some(quoted.range);
         }
         let rest = self.text.get(self.at..)?;
@@ -310,44 +315,45 @@ impl JsonWalk<'_> {
         (len > 0).then_some(key)
     }
 
-    /// Reads the quoted token that starts here, of at most `most` bytes. If the text ends in it and `most` is
-    /// unlimited, the token ends there.
-    fn read_quoted(&mut self, most: usize) -> Option<QuotedToken> {
+    /// Reads the quoted token that starts here, of at most `max_len` bytes. If the text ends in it and `max_len` is
+    /// `usize::MAX`, the token ends there.
+    fn read_quoted(&mut self, max_len: usize) -> Option<QuotedToken> {
         let rest = self.text.get(self.at..)?;
-        let slashes = match rest.first()? {
+        let backslashes = match rest.first()? {
             b'\\' => rest.iter().take(16).take_while(|byte| **byte == b'\\').count(),
             b'"' | b'\'' => 0,
             _ => return None,
         };
-        let quote = *rest.get(slashes)?;
+        let quote = *rest.get(backslashes)?;
         if quote != b'"' && quote != b'\'' {
             return None;
         }
-        self.slashes = slashes;
-        let from = self.at + slashes + 1;
-        let text = self.text.get(..self.text.len().min(from.saturating_add(most)))?;
+        self.backslashes = backslashes;
+        let from = self.at + backslashes + 1;
+        let text = self.text.get(..self.text.len().min(from.saturating_add(max_len)))?;
         let mut at = from;
         loop {
             let rest = text.get(at..)?;
-            let next = match slashes {
-                0 => find_either_byte(rest, quote, b'\\').unwrap_or_else(|| memchr2(quote, b'\\', rest)),
-                _ => find_either_byte(rest, quote, quote).unwrap_or_else(|| memchr(quote, rest)),
+            let next = match backslashes {
+                0 => find_either_nearby(rest, quote, b'\\').or_else(|| memchr2(quote, b'\\', rest)),
+                _ => find_either_nearby(rest, quote, quote).or_else(|| memchr(quote, rest)),
             };
             let Some(next) = next else {
                 let end = self.text.len();
-                return (most == usize::MAX).then_some(QuotedToken { range: from.min(end)..end, behind: end });
+                return (max_len == usize::MAX).then_some(QuotedToken { range: from.min(end)..end, next: end });
             };
             at += next;
-            if slashes == 0 {
+            if backslashes == 0 {
                 if self.text.get(at) == Some(&b'\\') {
                     at += 2;
                     continue;
                 }
-                return Some(QuotedToken { range: from..at, behind: at + 1 });
+                return Some(QuotedToken { range: from..at, next: at + 1 });
             }
-            let back = self.text.get(from..at)?.iter().rev().take(16).take_while(|byte| **byte == b'\\').count();
-            if back <= slashes {
-                return Some(QuotedToken { range: from..at - back, behind: at + 1 });
+            let backslashes_before =
+                self.text.get(from..at)?.iter().rev().take(16).take_while(|byte| **byte == b'\\').count();
+            if backslashes_before <= backslashes {
+                return Some(QuotedToken { range: from..at - backslashes_before, next: at + 1 });
             }
             at += 1;
         }
@@ -362,25 +368,25 @@ impl JsonWalk<'_> {
         Some(self.cache.find(self.table, key))
     }
 
-    fn read_value(&mut self, key: Range<usize>, frame: OpenContainer) -> Option<()> {
-        let (found, says) = self.match_key(&key)?;
-        if let Some(holder) = self.tree.containers.get_mut(frame.container as usize) {
-            holder.evidence = holder.evidence.combine(says);
+    fn read_value(&mut self, key: Range<usize>, open: OpenContainer) -> Option<()> {
+        let (key_match, evidence) = self.match_key(&key)?;
+        if let Some(parent) = self.tree.containers.get_mut(open.container as usize) {
+            parent.evidence = parent.evidence.combine(evidence);
         }
         let mut pair = JsonPair {
             key,
             value: self.at..self.at,
             kind: ValueForm::Container,
-            object: frame.container,
-            key_match: found,
-            evidence: says,
+            object: open.container,
+            key_match,
+            evidence,
         };
         let index = u32::try_from(self.tree.pairs.len()).unwrap_or(NONE);
         let byte = self.byte()?;
         match byte {
             b'{' | b'[' => {
                 self.tree.pairs.push(pair);
-                if self.tree.stack.len() >= DEPTH {
+                if self.tree.stack.len() >= MAX_DEPTH {
                     return None;
                 }
                 self.open_container(index, byte == b'[');
@@ -390,9 +396,9 @@ impl JsonWalk<'_> {
                 let quoted = self.read_quoted(usize::MAX)?;
                 pair.value = quoted.range.clone();
                 pair.kind = ValueForm::Text;
-                self.at = quoted.behind;
-                let nests = self.queue_nested(index, quoted.range);
-                if frame.is_list && !nests && !self.is_list_of_known_key(frame) {
+                self.at = quoted.next;
+                let is_nested = self.queue_nested(index, quoted.range);
+                if open.is_list && !is_nested && !self.is_list_of_known_key(open) {
                     return Some(());
                 }
             }
@@ -402,7 +408,7 @@ impl JsonWalk<'_> {
                 if pair.value.is_empty() {
                     return None;
                 }
-                if frame.is_list && !self.is_list_of_known_key(frame) {
+                if open.is_list && !self.is_list_of_known_key(open) {
                     return Some(());
                 }
             }
@@ -415,41 +421,42 @@ impl JsonWalk<'_> {
     fn queue_nested(&mut self, parent: u32, range: Range<usize>) -> bool {
         let text = self.text.get(range.clone()).unwrap_or_default();
         let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
-        let nests = range.len() > 8 && self.task.depth < NESTED && matches!(first, Some(b'{' | b'['));
-        if nests {
+        let is_nested = range.len() > 8 && self.task.depth < MAX_TEXT_NESTING && matches!(first, Some(b'{' | b'['));
+        if is_nested {
             self.tree.nested.push(WalkTask { range, parent, depth: self.task.depth + 1 });
         }
-        nests
+        is_nested
     }
 
     /// Whether the items of a list are values of a key in the table.
-    fn is_list_of_known_key(&self, frame: OpenContainer) -> bool {
-        let holder = self.tree.containers.get(frame.container as usize);
-        let pair = holder.and_then(|holder| self.tree.pair(holder.parent));
+    fn is_list_of_known_key(&self, list: OpenContainer) -> bool {
+        let container = self.tree.containers.get(list.container as usize);
+        let pair = container.and_then(|container| self.tree.pair(container.parent));
         pair.is_some_and(|pair| pair.key.is_empty() || pair.key_match != KeyMatch::NONE)
     }
 
     /// Reads an unquoted value, balancing brackets within a few hundred bytes.
     fn read_unquoted(&mut self) -> Range<usize> {
         let from = self.at;
-        let mut open = 0_usize;
+        let mut open_brackets = 0_usize;
         let rest = self.text.get(from..).unwrap_or_default();
         let rest = rest.get(..rest.len().min(512)).unwrap_or_default();
-        let mut ends = |on: usize, byte: u8| match byte {
+        let mut ends_value = |offset: usize, byte: u8| match byte {
             b'(' => {
-                open += 1;
+                open_brackets += 1;
                 false
             }
             b')' => {
-                open = open.saturating_sub(1);
+                open_brackets = open_brackets.saturating_sub(1);
                 false
             }
-            b',' | b'}' | b']' => open == 0,
+            b',' | b'}' | b']' => open_brackets == 0,
             // An escaped line break or quote ends the value
-            b'\\' => matches!(self.text.get(from + on + 1), Some(b'n' | b'r' | b'"' | b'\\')),
+            b'\\' => matches!(self.text.get(from + offset + 1), Some(b'n' | b'r' | b'"' | b'\\')),
             _ => true,
         };
-        let end = rest.iter().enumerate().position(|(on, byte)| MAY_END.contains(*byte) && ends(on, *byte));
+        let end =
+            rest.iter().enumerate().position(|(offset, byte)| MAY_END.contains(*byte) && ends_value(offset, *byte));
         let end = end.unwrap_or(rest.len());
         let text = rest.get(..end).unwrap_or_default();
         self.at = from + end;

@@ -27,9 +27,9 @@ use table::{KeyCache, KeyMatch, KeyTable, SiblingEvidence};
 pub(super) struct KeyScratch {
     tree: JsonTree,
     cache: KeyCache,
-    /// Accept every key as if its siblings confirmed it.
+    /// Whether every key is accepted as if its siblings confirmed it.
     pub(super) trusts_keys: bool,
-    /// Ranges of persons' names found by keys, used as seeds by `names::carry`.
+    /// Ranges of persons' names found by keys, carried by `names::name_carry`.
     pub(super) person_ranges: Vec<std::ops::Range<usize>>,
 }
 
@@ -40,16 +40,16 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
     if table.is_empty() {
         return;
     }
-    let KeyScratch { tree, person_ranges: named, trusts_keys: trust, cache: known } = scratch;
-    match has_quoted_key(scan) {
-        true => tree.walk(scan.text, table, known),
+    let KeyScratch { tree, person_ranges, trusts_keys, cache } = scratch;
+    match may_have_json_key(scan) {
+        true => tree.walk(scan.text, table, cache),
         false => tree.clear(),
     }
-    for (at, pair) in tree.pairs.iter().enumerate() {
-        let (found, beside) = match (pair.key_match, pair.kind) {
+    for (index, pair) in tree.pairs.iter().enumerate() {
+        let (key_match, evidence) = match (pair.key_match, pair.kind) {
             (_, ValueForm::Container) => continue,
             // An item of a list has the key of the list
-            (KeyMatch::NONE, _) if pair.key.is_empty() => match tree.list_key(at) {
+            (KeyMatch::NONE, _) if pair.key.is_empty() => match tree.list_key(index) {
                 Some(list) => (list.key_match, tree.evidence(list)),
                 None => continue,
             },
@@ -63,33 +63,26 @@ pub(super) fn claim_keys(scan: &TextScan<'_>, scratch: &mut KeyScratch, claims: 
                 }
             }
             (KeyMatch::NONE, _) => continue,
-            (found, _) => (found, tree.evidence(pair)),
+            (key_match, _) => (key_match, tree.evidence(pair)),
         };
-        let beside = if *trust { SiblingEvidence::all() } else { beside };
-        claim_value(
-            scan,
-            table,
-            &KeyedValue { key_match: found, evidence: beside, range: pair.value.clone(), kind: pair.kind },
-            named,
-            claims,
-        );
+        let evidence = if *trusts_keys { SiblingEvidence::all() } else { evidence };
+        let value = KeyedValue { key_match, evidence, range: pair.value.clone(), kind: pair.kind };
+        claim_value(scan, table, &value, person_ranges, claims);
     }
-    claim_sibling_values(scan, tree, table, named, claims);
-    columns::claim_columns(scan, named, claims);
-    flat_keys::claim_flat_keys(scan, tree.key_starts(), known, named, claims);
+    claim_sibling_values(scan, tree, table, person_ranges, claims);
+    columns::claim_columns(scan, person_ranges, claims);
+    flat_keys::claim_flat_keys(scan, tree.key_starts(), cache, person_ranges, claims);
 }
 
 /// The part of `text` that is private as the value of an attribute's `key`, and the rule.
 pub(super) fn private_under_key(table: &KeyTable, key: &str, text: &str) -> Option<(std::ops::Range<usize>, u16)> {
-    let (found, _) = table.find(key.as_bytes());
-    table.rules(found).iter().filter(|rule| rule.is_allowed(found, SiblingEvidence::default())).find_map(|rule| {
+    let (key_match, _) = table.find(key.as_bytes());
+    let mut rules = table.rules(key_match).iter().filter(|rule| rule.is_allowed(key_match, SiblingEvidence::default()));
+    rules.find_map(|rule| {
         // `user.name`, `customer.name`: the key already says that it is a person, so the value need not look like a
         // name
-        let value = if rule.needs_evidence() { rule::KeyValueForm::Words } else { rule.value };
-        Some((
-            private_values::private_part(text, 0..text.len(), value, ValueForm::Text, SiblingEvidence::default())?,
-            rule.rule,
-        ))
+        let form = if rule.needs_evidence() { rule::KeyValueForm::Words } else { rule.value_form };
+        Some((private_values::private_part(text, 0..text.len(), form, ValueForm::Text)?, rule.rule))
     })
 }
 
@@ -97,9 +90,9 @@ pub(super) fn private_under_key(table: &KeyTable, key: &str, text: &str) -> Opti
 pub(super) fn is_id_key(key: &[u8]) -> bool {
     let key = key.trim_ascii();
     let (head, last) = key.split_at_checked(key.len().saturating_sub(2)).unwrap_or_default();
-    let joined = head.last().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    let camel = last.first() == Some(&b'I') && head.last().is_some_and(|byte| byte.is_ascii_lowercase());
-    last.eq_ignore_ascii_case(b"id") && (!joined || camel)
+    let is_within_word = head.last().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let is_camel = last.first() == Some(&b'I') && head.last().is_some_and(|byte| byte.is_ascii_lowercase());
+    last.eq_ignore_ascii_case(b"id") && (!is_within_word || is_camel)
 }
 
 /// Keys whose value names the sibling's value, as `name` in `{"name":"email","value":"x"}`, and keys of such siblings.
@@ -119,62 +112,61 @@ fn claim_sibling_values(
     scan: &TextScan<'_>,
     tree: &JsonTree,
     table: &KeyTable,
-    named: &mut Vec<std::ops::Range<usize>>,
+    person_ranges: &mut Vec<std::ops::Range<usize>>,
     claims: &mut PrivateClaims,
 ) {
-    for (at, two) in tree.pairs.windows(2).enumerate() {
+    for (index, two) in tree.pairs.windows(2).enumerate() {
         let [key, value] = two else { continue };
         if value.kind == ValueForm::Text && scan.bytes(value.key.clone()) == b"value" {
-            let found = match_described_value(scan, tree, at + 1, table);
             let value = KeyedValue {
-                key_match: found,
+                key_match: match_described_value(scan, tree, index + 1, table),
                 evidence: Default::default(),
                 range: value.value.clone(),
                 kind: value.kind,
             };
-            claim_value(scan, table, &value, named, claims);
+            claim_value(scan, table, &value, person_ranges, claims);
         }
-        let same = key.object == value.object && value.kind == ValueForm::Text && key.kind == ValueForm::Text;
-        let is = |range: &std::ops::Range<usize>, words: &WordSet| words.contains(scan.bytes(range.clone()));
-        if !same || !is(&value.key, &VALUE_KEYS) || !is(&key.key, &NAMING_KEYS) {
+        let are_siblings = key.object == value.object && value.kind == ValueForm::Text && key.kind == ValueForm::Text;
+        let has_key_in = |pair: &json_tree::JsonPair, words: &WordSet| words.contains(scan.bytes(pair.key.clone()));
+        if !are_siblings || !has_key_in(value, &VALUE_KEYS) || !has_key_in(key, &NAMING_KEYS) {
             continue;
         }
-        let found = table.find(scan.bytes(key.value.clone())).0;
+        let (key_match, _) = table.find(scan.bytes(key.value.clone()));
         let value =
-            KeyedValue { key_match: found, evidence: Default::default(), range: value.value.clone(), kind: value.kind };
-        claim_value(scan, table, &value, named, claims);
+            KeyedValue { key_match, evidence: Default::default(), range: value.value.clone(), kind: value.kind };
+        claim_value(scan, table, &value, person_ranges, claims);
     }
 }
 
 /// Most pairs before a value that may describe it.
-const NEAR: usize = 10;
+const MAX_PAIRS_BEFORE: usize = 10;
 
-/// The match of the value at `at` by its description in FHIR:
+/// The match of the value at `index` by its description in FHIR:
 /// `{"type":{"text":"Medical Record Number"}, "system":"http://…/us-ssn","value":"x"}`.
-fn match_described_value(scan: &TextScan<'_>, tree: &JsonTree, at: usize, table: &KeyTable) -> KeyMatch {
-    let Some(value) = tree.pairs.get(at) else { return KeyMatch::NONE };
-    let within = |pair: &json_tree::JsonPair| {
-        let mut above = tree.parent(pair);
+fn match_described_value(scan: &TextScan<'_>, tree: &JsonTree, index: usize, table: &KeyTable) -> KeyMatch {
+    let Some(value) = tree.pairs.get(index) else { return KeyMatch::NONE };
+    let is_in_type = |pair: &json_tree::JsonPair| {
+        let mut ancestor = tree.parent(pair);
         (0..3).any(|_| {
-            let here =
-                above.is_some_and(|above| above.object == value.object && scan.bytes(above.key.clone()) == b"type");
-            above = above.and_then(|above| tree.parent(above));
-            here
+            let is_type_key = ancestor
+                .is_some_and(|ancestor| ancestor.object == value.object && scan.bytes(ancestor.key.clone()) == b"type");
+            ancestor = ancestor.and_then(|ancestor| tree.parent(ancestor));
+            is_type_key
         })
     };
-    let near = tree.pairs.get(at.saturating_sub(NEAR)..at).unwrap_or_default();
-    let told = near.iter().rev().filter(|pair| pair.kind == ValueForm::Text).map(|pair| {
+    let pairs_before = tree.pairs.get(index.saturating_sub(MAX_PAIRS_BEFORE)..index).unwrap_or_default();
+    let matches = pairs_before.iter().rev().filter(|pair| pair.kind == ValueForm::Text).map(|pair| {
         let text = scan.bytes(pair.value.clone());
         match scan.bytes(pair.key.clone()) {
             b"system" if pair.object == value.object => {
                 table.find(text.rsplit(|byte| *byte == b'/').next().unwrap_or_default()).0
             }
-            b"text" if within(pair) => table.find(text).0,
-            b"code" if within(pair) => table.find(key_of_code(text)).0,
+            b"text" if is_in_type(pair) => table.find(text).0,
+            b"code" if is_in_type(pair) => table.find(key_of_code(text)).0,
             _ => KeyMatch::NONE,
         }
     });
-    told.into_iter().find(|found| *found != KeyMatch::NONE).unwrap_or(KeyMatch::NONE)
+    matches.into_iter().find(|key_match| *key_match != KeyMatch::NONE).unwrap_or(KeyMatch::NONE)
 }
 
 /// The key for a code of identifier types (HL7 table 0203).
@@ -191,8 +183,8 @@ fn key_of_code(code: &[u8]) -> &'static [u8] {
 /// Bytes of a quoted key.
 static IN_NAME: ByteSet = ByteSet::new(b"_-. ").and_alnum();
 
-/// Whether a word of a key is followed by a quote and a colon; otherwise no walk is needed.
-fn has_quoted_key(scan: &TextScan<'_>) -> bool {
+/// Whether a word of a key is followed by a colon, or a quote and a separator; otherwise no walk is needed.
+fn may_have_json_key(scan: &TextScan<'_>) -> bool {
     scan.anchors.words_by_use.key_words.iter().any(|word| {
         let rest = scan.bytes(word.end..scan.text.len().min(word.end + 48));
         let mut rest = rest.iter().skip(IN_NAME.count_leading(rest)).skip_while(|byte| **byte == b'\\');

@@ -8,7 +8,6 @@ use std::sync::LazyLock;
 use crate::sets::{ByteSet, WordSet};
 
 use super::json_tree::ValueForm;
-use super::table::SiblingEvidence;
 use crate::names::name_cues::is_organisation_word;
 use crate::names::name_lists;
 use crate::names::name_shape;
@@ -21,29 +20,28 @@ static BLANKS: ByteSet = ByteSet::new(b" \t\r\n");
 /// Longest single value, in bytes; anything longer is text for other rules.
 pub(super) const LONGEST: usize = 300;
 
-/// Returns the private part of the value at `range`, if it is acceptable for the kind `value`.
+/// Returns the private part of the value at `range`, if it has the form that its key's rule accepts.
 pub(super) fn private_part(
     text: &str,
     range: Range<usize>,
-    value: KeyValueForm,
+    accepted: KeyValueForm,
     kind: ValueForm,
-    beside: SiblingEvidence,
 ) -> Option<Range<usize>> {
-    let all = text.get(range.clone())?;
-    let lead = BLANKS.count_leading(all.as_bytes());
-    let inner = all.get(lead..all.len() - BLANKS.count_trailing(all.as_bytes())).unwrap_or("");
+    let value = text.get(range.clone())?;
+    let blanks = BLANKS.count_leading(value.as_bytes());
+    let inner = value.get(blanks..value.len() - BLANKS.count_trailing(value.as_bytes())).unwrap_or("");
     if inner.is_empty() || inner.len() > LONGEST {
         return None;
     }
-    let start = range.start + lead;
+    let start = range.start + blanks;
     let range = start..start + inner.len();
-    let wanted = !is_missing(inner)
-        && match value {
+    let is_private = !is_missing(inner)
+        && match accepted {
             KeyValueForm::Any => !is_description(inner),
             KeyValueForm::Words => is_plain_words(inner) || is_booking_name(inner),
             KeyValueForm::Name => kind == ValueForm::Text && is_name(inner, false),
             KeyValueForm::Listed => kind == ValueForm::Text && is_name(inner, true),
-            KeyValueForm::Street => kind == ValueForm::Text && is_street(inner, beside),
+            KeyValueForm::Street => kind == ValueForm::Text && is_street(inner),
             KeyValueForm::Code => is_code(inner),
             KeyValueForm::Digits => {
                 count_digits(inner) >= 3 && inner.chars().all(|c| c.is_ascii_digit() || " -/.*xX".contains(c))
@@ -60,7 +58,7 @@ pub(super) fn private_part(
             }
             KeyValueForm::Email => inner.contains('@') && !inner.contains([' ', '<', '/']) && inner.len() > 3,
         };
-    wanted.then_some(range)
+    is_private.then_some(range)
 }
 
 fn count_digits(text: &str) -> usize {
@@ -68,19 +66,20 @@ fn count_digits(text: &str) -> usize {
 }
 
 /// Words that mean "no value", and names of types.
-static NONE: LazyLock<WordSet> = LazyLock::new(|| WordSet::from_words(wordlists::lines("keys.no_values")));
+static MISSING_VALUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::from_words(wordlists::lines("keys.no_values")));
 
 /// Whether a value is missing: a word for that, a template, a mask, or a reference.
 fn is_missing(text: &str) -> bool {
     let bytes = text.as_bytes();
     let first = bytes.first().copied().unwrap_or(b' ');
     let last = bytes.last().copied().unwrap_or(b' ');
-    let framed = matches!((first, last), (b'<', b'>') | (b'{', b'}') | (b'[', b']') | (b'%', b'%') | (b'(', b')'));
-    let template = |two: &[u8]| matches!(two, b"${" | b"{{" | b"<%" | b"#{");
-    let templated = memchr::memchr2(b'{', b'%', bytes).is_some() && bytes.windows(2).any(template);
-    let reference = matches!(first, b'$' | b'%' | b'{' | b'#') && !bytes.contains(&b' ');
-    let letters = text.bytes().any(|byte| byte.is_ascii_alphanumeric()) || text.chars().any(char::is_alphanumeric);
-    framed || templated || reference || !letters || NONE.contains(text)
+    let is_framed = matches!((first, last), (b'<', b'>') | (b'{', b'}') | (b'[', b']') | (b'%', b'%') | (b'(', b')'));
+    let begins_template = |two: &[u8]| matches!(two, b"${" | b"{{" | b"<%" | b"#{");
+    let has_template = memchr::memchr2(b'{', b'%', bytes).is_some() && bytes.windows(2).any(begins_template);
+    let is_reference = matches!(first, b'$' | b'%' | b'{' | b'#') && !bytes.contains(&b' ');
+    let has_alphanumeric =
+        text.bytes().any(|byte| byte.is_ascii_alphanumeric()) || text.chars().any(char::is_alphanumeric);
+    is_framed || has_template || is_reference || !has_alphanumeric || MISSING_VALUES.contains(text)
 }
 
 /// Words that occur in descriptions of a value, but not in values.
@@ -88,40 +87,41 @@ static DESCRIBING: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::
 
 /// Whether a text describes a value.
 fn is_description(text: &str) -> bool {
-    let code = text.contains("://") || text.contains("()") || text.contains("=>") || text.contains("::");
+    let is_code = text.contains("://") || text.contains("()") || text.contains("=>") || text.contains("::");
     let words = text.split_ascii_whitespace().count();
-    let describing = |word: &str| DESCRIBING.contains(word) && !word.bytes().any(|byte| byte.is_ascii_uppercase());
-    let telling = text.split_ascii_whitespace().filter(|word| describing(word.trim_end_matches(','))).count();
-    code || words > 12 || telling > 1 || (telling == 1 && words > 2)
+    let is_describing = |word: &str| DESCRIBING.contains(word) && !word.bytes().any(|byte| byte.is_ascii_uppercase());
+    let describing_words =
+        text.split_ascii_whitespace().filter(|word| is_describing(word.trim_end_matches(','))).count();
+    is_code || words > 12 || describing_words > 1 || (describing_words == 1 && words > 2)
 }
 
 /// Whether an unquoted value is a name rather than an identifier of code.
 pub(super) fn is_plain_name(text: &str) -> bool {
-    let first = text.split([' ', '+', '-']).next().unwrap_or("");
+    let first_word = text.split([' ', '+', '-']).next().unwrap_or("");
     if name_lists::may_be_given_name(text) {
         return true;
     }
-    let read = name_shape::read_name(text, title_len(text));
-    read.is_some_and(|name| name.range.end == text.len() && (!name.common || name.given))
-        || (name_lists::is_lower_given_name(first)
+    let found = name_shape::read_name(text, title_len(text));
+    found.is_some_and(|name| name.range.end == text.len() && (!name.starts_with_common_word || name.has_given_name))
+        || (name_lists::is_lower_given_name(first_word)
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || b" +-'".contains(&byte)))
 }
 
-/// Whether a text behind a label such as `Name:` is a name: two to four capitalised words, none from an organisation's
+/// Whether a text after a label such as `Name:` is a name: two to four capitalised words, none from an organisation's
 /// name.
 pub(super) fn is_labelled_name(text: &str) -> bool {
-    let last = text.rsplit(' ').next().unwrap_or("");
-    let first = text.split(' ').next().unwrap_or("");
-    let counts = (2..5).contains(&text.split(' ').count());
-    let plain = |word: &str| {
+    let last_word = text.rsplit(' ').next().unwrap_or("");
+    let first_word = text.split(' ').next().unwrap_or("");
+    let has_name_length = (2..5).contains(&text.split(' ').count());
+    let is_name_word = |word: &str| {
         word.starts_with(char::is_uppercase) && word.chars().all(|c| c.is_alphabetic() || "-'.’".contains(c))
     };
-    counts
-        && text.split(' ').all(|word| plain(word) && !is_organisation_word(word))
-        && (name_lists::is_given_name(first) || !name_lists::is_common_word(last))
+    has_name_length
+        && text.split(' ').all(|word| is_name_word(word) && !is_organisation_word(word))
+        && (name_lists::is_given_name(first_word) || !name_lists::is_common_word(last_word))
 }
 
-/// `Doe, Jane A.`, as in lists and forms: a listed given name behind a family name.
+/// `Doe, Jane A.`, as in lists and forms: a listed given name after a family name.
 pub(super) fn is_family_name_first(text: &str) -> bool {
     text.contains(", ") && is_name(text, true)
 }
@@ -129,35 +129,39 @@ pub(super) fn is_family_name_first(text: &str) -> bool {
 /// `DOE/JANE`, `DOE/JANE MR`, as in travel bookings.
 fn is_booking_name(text: &str) -> bool {
     let Some((family, given)) = text.split_once('/') else { return false };
-    let capitals = |part: &str| part.len() > 1 && part.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
-    let first = given.split(' ').next().unwrap_or("");
-    let known = ["", "MR", "MRS", "MS", "DR"]
+    let is_upper_case =
+        |part: &str| part.len() > 1 && part.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b' ');
+    let first_word = given.split(' ').next().unwrap_or("");
+    let has_given_name = ["", "MR", "MRS", "MS", "DR"]
         .iter()
-        .any(|title| first.strip_suffix(title).is_some_and(name_lists::is_given_name));
-    capitals(family) && capitals(given) && known
+        .any(|title| first_word.strip_suffix(title).is_some_and(name_lists::is_given_name));
+    is_upper_case(family) && is_upper_case(given) && has_given_name
 }
 
 /// Whether a text is a few words without signs of code.
 fn is_plain_words(text: &str) -> bool {
     // `Kozey370`, as generated records have it
     let name = text.trim_end_matches(|c: char| c.is_ascii_digit());
-    let made =
+    let is_generated =
         (2..5).contains(&(text.len() - name.len())) && name.len() > 2 && name.chars().skip(1).all(char::is_lowercase);
-    let text = if made && name.starts_with(char::is_uppercase) { name } else { text };
-    let odd = text.chars().any(|c| c.is_ascii_digit() || "_/\\@=<>{}[]|#$%^&*:;?!".contains(c));
-    !odd && !is_description(text)
+    let text = if is_generated && name.starts_with(char::is_uppercase) { name } else { text };
+    let has_other_characters = text.chars().any(|c| c.is_ascii_digit() || "_/\\@=<>{}[]|#$%^&*:;?!".contains(c));
+    !has_other_characters
+        && !is_description(text)
         && text.split_ascii_whitespace().count() <= 6
         && text.chars().filter(|c| c.is_alphabetic()).count() > 1
 }
 
-/// Whether a whole text looks like one person's name. `listed`: its first word must be a known given name.
-fn is_name(text: &str, listed: bool) -> bool {
+/// Whether a whole text looks like one person's name. `must_be_listed`: its first word must be a known given name.
+fn is_name(text: &str, must_be_listed: bool) -> bool {
     // `Family, Given`. Most texts have no comma, and searching one byte is cheaper
-    let comma = text.contains(',').then(|| text.split_once(", ")).flatten();
-    let (text, turned) = match comma {
+    let comma_parts = text.contains(',').then(|| text.split_once(", ")).flatten();
+    let (text, is_family_first) = match comma_parts {
         Some((family, given)) => match (name_shape::read_name(family, 0), name_shape::read_name(given, 0)) {
             // More words are a sentence
-            (Some(_), Some(name)) if name.given && (name.range.end == given.len() || is_labelled_name(given)) => {
+            (Some(_), Some(name))
+                if name.has_given_name && (name.range.end == given.len() || is_labelled_name(given)) =>
+            {
                 (family, true)
             }
             _ => return false,
@@ -170,41 +174,45 @@ fn is_name(text: &str, listed: bool) -> bool {
     let text = text.trim_start_matches('@');
     if text.bytes().any(|byte| !byte.is_ascii()) && !text.chars().any(|c| c.is_lowercase() || c.is_ascii()) {
         // A script without capital letters
-        return !listed
+        return !must_be_listed
             && text.chars().all(|c| c.is_alphabetic() || " ·・'-".contains(c))
             && text.chars().count() <= 24;
     }
     let at = title_len(text);
     let Some(name) = name_shape::read_name(text, at) else {
-        return !listed && !turned && is_lower_name(text);
+        return !must_be_listed && !is_family_first && is_lower_name(text);
     };
-    let whole = name.range.end == text.len();
-    let maybe = || {
-        let first = text.split(' ').next().unwrap_or("");
-        name_lists::may_be_given_name(first) && !is_organisation_word(text.rsplit(' ').next().unwrap_or(""))
+    let covers_text = name.range.end == text.len();
+    let has_possible_given_name = || {
+        let first_word = text.split(' ').next().unwrap_or("");
+        name_lists::may_be_given_name(first_word) && !is_organisation_word(text.rsplit(' ').next().unwrap_or(""))
     };
-    (whole && (turned || name.given || maybe() || (!listed && !name.common && name.words > 1)))
-        || (!listed && !turned && !name.common && is_unlisted_name(text))
+    (covers_text
+        && (is_family_first
+            || name.has_given_name
+            || has_possible_given_name()
+            || (!must_be_listed && !name.starts_with_common_word && name.word_count > 1)))
+        || (!must_be_listed && !is_family_first && !name.starts_with_common_word && is_unlisted_name(text))
 }
 
 /// Whether a text is two or three capitalised words, none of which ends an organisation's name.
 fn is_unlisted_name(text: &str) -> bool {
     let words = text.split(' ').count();
-    let plain = |word: &str| {
+    let is_name_word = |word: &str| {
         word.starts_with(char::is_uppercase)
             && word.chars().skip(1).all(|c| c.is_lowercase())
             && !is_organisation_word(word)
     };
-    (2..4).contains(&words) && text.split(' ').all(plain)
+    (2..4).contains(&words) && text.split(' ').all(is_name_word)
 }
 
 /// `jane doe`: all in lower case, beginning with a given name.
 fn is_lower_name(text: &str) -> bool {
     let mut words = text.split(' ');
-    let first = words.next().unwrap_or("");
-    let rest = words.clone().count();
-    (1..4).contains(&rest)
-        && name_lists::is_lower_given_name(first)
+    let first_word = words.next().unwrap_or("");
+    let words_after = words.clone().count();
+    (1..4).contains(&words_after)
+        && name_lists::is_lower_given_name(first_word)
         && words.all(|word| {
             word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_lowercase()) && !name_lists::is_common_word(word)
         })
@@ -216,20 +224,24 @@ fn title_len(text: &str) -> usize {
     if !name_shape::TITLES.contains(word) {
         return 0;
     }
-    let behind = text.get(word.len()..).unwrap_or("");
-    let blanks = behind.len() - behind.trim_start_matches(['.', ' ']).len();
+    let after = text.get(word.len()..).unwrap_or("");
+    let blanks = after.len() - after.trim_start_matches(['.', ' ']).len();
     if blanks > 0 { word.len() + blanks } else { 0 }
 }
 
 /// Whether a text may be a postal address: letters, a blank, and a digit or several capitalised words.
-fn is_street(text: &str, _beside: SiblingEvidence) -> bool {
-    let call = || text.as_bytes().windows(2).any(|two| matches!(two, [a, b'('] if a.is_ascii_alphanumeric()));
-    let code = text.contains("://") || text.contains('@') || text.starts_with("0x") || call();
-    let letters = text.chars().filter(|c| c.is_alphabetic()).count();
-    let blank = text.contains([' ', '\u{3000}', ',', '\\']) || !text.is_ascii();
-    let digit = text.chars().any(char::is_numeric);
-    let capital = text.split([' ', ',']).filter(|word| word.starts_with(char::is_uppercase)).count();
-    !code && letters >= 2 && blank && !is_description(text) && (digit || capital > 1 || !text.is_ascii())
+fn is_street(text: &str) -> bool {
+    let has_call = || text.as_bytes().windows(2).any(|two| matches!(two, [a, b'('] if a.is_ascii_alphanumeric()));
+    let is_code = text.contains("://") || text.contains('@') || text.starts_with("0x") || has_call();
+    let letter_count = text.chars().filter(|c| c.is_alphabetic()).count();
+    let has_blank = text.contains([' ', '\u{3000}', ',', '\\']) || !text.is_ascii();
+    let has_digit = text.chars().any(char::is_numeric);
+    let capitalised_words = text.split([' ', ',']).filter(|word| word.starts_with(char::is_uppercase)).count();
+    !is_code
+        && letter_count >= 2
+        && has_blank
+        && !is_description(text)
+        && (has_digit || capitalised_words > 1 || !text.is_ascii())
 }
 
 /// Classes of an id's bytes as bits, for one look-up each.
@@ -275,19 +287,19 @@ fn is_code(text: &str) -> bool {
     if text.len() > 64 {
         return false;
     }
-    let (mut ascii, mut seen) = (0, 0);
+    let (mut ascii_alnum, mut seen) = (0, 0);
     for byte in text.bytes() {
         let class = class::CLASSES.get(usize::from(byte)).copied().unwrap_or_default();
-        ascii += usize::from(class & class::ALNUM);
+        ascii_alnum += usize::from(class & class::ALNUM);
         seen |= class;
     }
     let has = |class: u8| seen & class != 0;
-    let wide = || text.chars().filter(|c| !c.is_ascii() && c.is_alphanumeric()).count();
-    let alnum = if has(class::HIGH) { ascii + wide() } else { ascii };
-    let masked = has(class::MASK) && (text.contains("**") || text.contains("XXX"));
+    let count_wide = || text.chars().filter(|c| !c.is_ascii() && c.is_alphanumeric()).count();
+    let alnum = if has(class::HIGH) { ascii_alnum + count_wide() } else { ascii_alnum };
+    let is_masked = has(class::MASK) && (text.contains("**") || text.contains("XXX"));
     !has(class::CODE)
-        && alnum >= if masked { 3 } else { 5 }
-        && (has(class::DIGIT) || masked)
+        && alnum >= if is_masked { 3 } else { 5 }
+        && (has(class::DIGIT) || is_masked)
         && (!has(class::BLANK) || text.split_ascii_whitespace().count() <= 8)
 }
 

@@ -1,4 +1,4 @@
-//! Finds Chinese, Japanese and Korean names before a title (`王小明先生`, `田中様`) or behind a word for a person (`姓名：王小明`).
+//! Finds Chinese, Japanese and Korean names before a title (`王小明先生`, `田中様`) or after a word for a person (`姓名：王小明`).
 //! These scripts have no capital letters and mostly no blanks, so a name must begin with a listed family name. Texts
 //! without such letters cost one pass over their bytes, ASCII texts nothing. The lists are in
 //! `config/rules/lists/names.txt`.
@@ -17,43 +17,45 @@ macro_rules! list {
 
 list!(TITLES, "names.eastern_titles");
 list!(CUES, "names.eastern_cues");
-list!(CUES_MAYBE, "names.eastern_cues_maybe");
-list!(CHINESE, "names.eastern_chinese");
-list!(JAPANESE, "names.eastern_japanese");
-list!(KOREAN, "names.eastern_korean");
-list!(OTHERS, "names.eastern_others");
+list!(AMBIGUOUS_CUES, "names.eastern_cues_maybe");
+list!(CHINESE_FAMILY_NAMES, "names.eastern_chinese");
+list!(JAPANESE_FAMILY_NAMES, "names.eastern_japanese");
+list!(KOREAN_FAMILY_NAMES, "names.eastern_korean");
+list!(OTHER_WORDS, "names.eastern_others");
 
 /// First UTF-8 bytes of these scripts, and the same in sets of three for `memchr3`.
-const LEADS: std::ops::RangeInclusive<u8> = 0xE3..=0xED;
-const SETS: [[u8; 3]; 4] = [[0xE4, 0xE5, 0xE6], [0xE7, 0xE8, 0xE9], [0xE3, 0xEB, 0xEC], [0xEA, 0xED, 0xED]];
+const FIRST_BYTES: std::ops::RangeInclusive<u8> = 0xE3..=0xED;
+const FIRST_BYTE_SETS: [[u8; 3]; 4] = [[0xE4, 0xE5, 0xE6], [0xE7, 0xE8, 0xE9], [0xE3, 0xEB, 0xEC], [0xEA, 0xED, 0xED]];
 /// Most characters in a name.
-const MOST: usize = 6;
+const MAX_CHARACTERS: usize = 6;
 
 /// Claims names next to titles and words for persons.
 pub(super) fn claim_eastern_names(scan: &TextScan<'_>, rule: u16, claims: &mut PrivateClaims) {
     // Most non-ASCII texts have only dashes and accents, and none of these bytes
-    let has = |[a, b, c]: [u8; 3]| memchr::memchr3(a, b, c, scan.text.as_bytes()).is_some();
-    if !scan.anchors.byte_kinds.high || !SETS.into_iter().any(has) {
+    let has_any = |[a, b, c]: [u8; 3]| memchr::memchr3(a, b, c, scan.text.as_bytes()).is_some();
+    if !scan.anchors.byte_kinds.high || !FIRST_BYTE_SETS.into_iter().any(has_any) {
         return;
     }
-    let leads = scan.text.bytes().enumerate().filter(|(_, byte)| LEADS.contains(byte)).map(|(at, _)| at);
-    let mut done = 0;
-    for at in leads {
+    let starts = scan.text.bytes().enumerate().filter(|(_, byte)| FIRST_BYTES.contains(byte)).map(|(at, _)| at);
+    let mut claimed_until = 0;
+    for at in starts {
         let rest = scan.text.get(at..).unwrap_or_default();
         if let Some(title) = TITLES.iter().find(|title| rest.starts_with(**title)) {
-            let len = name_len_before(scan.text.get(done..at).unwrap_or_default(), title);
+            let len = name_len_before(scan.text.get(claimed_until..at).unwrap_or_default(), title);
             let blank = if scan.byte_before(at, 1) == b' ' { 1 } else { 0 };
             if len > 0 && claims.add(scan, rule, at - blank - len..at - blank) {
-                done = at;
+                claimed_until = at;
                 continue;
             }
         }
-        let sure = CUES.iter().find(|cue| rest.starts_with(**cue));
-        let Some(cue) = sure.or_else(|| CUES_MAYBE.iter().find(|cue| rest.starts_with(**cue))) else { continue };
-        let (gap, len) = name_len_behind(rest.get(cue.len()..).unwrap_or_default(), sure.is_some());
+        let unambiguous_cue = CUES.iter().find(|cue| rest.starts_with(**cue));
+        let Some(cue) = unambiguous_cue.or_else(|| AMBIGUOUS_CUES.iter().find(|cue| rest.starts_with(**cue))) else {
+            continue;
+        };
+        let (gap, len) = name_len_after(rest.get(cue.len()..).unwrap_or_default(), unambiguous_cue.is_some());
         let start = at + cue.len() + gap;
-        if len > 0 && start >= done && claims.add(scan, rule, start..start + len) {
-            done = start + len;
+        if len > 0 && start >= claimed_until && claims.add(scan, rule, start..start + len) {
+            claimed_until = start + len;
         }
     }
 }
@@ -72,26 +74,32 @@ fn name_len_before(head: &str, title: &str) -> usize {
     if title.starts_with(is_hangul) {
         return korean_name_len(head, title);
     }
-    let run: Vec<usize> =
-        head.char_indices().rev().take(MOST).take_while(|(_, c)| is_han(*c)).map(|(at, _)| at).collect();
+    let starts: Vec<usize> =
+        head.char_indices().rev().take(MAX_CHARACTERS).take_while(|(_, c)| is_han(*c)).map(|(at, _)| at).collect();
     // The longest one counts: 小明 alone is not a name, 王小明 is
-    let names = run.iter().rev().filter_map(|at| head.get(*at..)).filter(|name| is_name(name));
+    let names = starts.iter().rev().filter_map(|at| head.get(*at..)).filter(|name| is_name(name));
     names.map(str::len).max().unwrap_or(0)
 }
 
-/// Length of the gap behind a word for a person and of the name after it. `sure`: other letters may follow the name.
-fn name_len_behind(rest: &str, sure: bool) -> (usize, usize) {
+/// Length of the gap after a word for a person and of the name after it. `is_sure`: other letters may follow the name.
+fn name_len_after(rest: &str, is_sure: bool) -> (usize, usize) {
     let name = rest.trim_start_matches([' ', ':', '：', '是', '为', '為', 'は', '「', '“', '"', '\'', '\u{3000}']);
-    let ends: Vec<usize> =
-        name.char_indices().take(MOST).take_while(|(_, c)| is_han(*c)).map(|(at, c)| at + c.len_utf8()).collect();
-    let whole = ends.last().copied().unwrap_or(0);
-    let closed = !name.get(whole..).unwrap_or_default().starts_with(is_han) && is_name(name.get(..whole).unwrap_or(""));
+    let name_ends: Vec<usize> = name
+        .char_indices()
+        .take(MAX_CHARACTERS)
+        .take_while(|(_, c)| is_han(*c))
+        .map(|(at, c)| at + c.len_utf8())
+        .collect();
+    let longest = name_ends.last().copied().unwrap_or(0);
+    let is_name_alone =
+        !name.get(longest..).unwrap_or_default().starts_with(is_han) && is_name(name.get(..longest).unwrap_or(""));
     let gap = rest.len() - name.len();
-    match (closed && ends.len() > 1, sure) {
-        (true, _) => (gap, whole),
+    match (is_name_alone && name_ends.len() > 1, is_sure) {
+        (true, _) => (gap, longest),
         (false, true) => {
-            let fits = |end: &&usize| name.get(..**end).is_some_and(|name| name.chars().count() > 1 && is_name(name));
-            (gap, ends.iter().take(3).rev().find(fits).copied().unwrap_or(0))
+            let is_long_name =
+                |end: &&usize| name.get(..**end).is_some_and(|name| name.chars().count() > 1 && is_name(name));
+            (gap, name_ends.iter().take(3).rev().find(is_long_name).copied().unwrap_or(0))
         }
         _ => (gap, 0),
     }
@@ -99,10 +107,11 @@ fn name_len_behind(rest: &str, sure: bool) -> (usize, usize) {
 
 /// Whether Chinese characters are a family name, alone or with a given name of the usual length.
 fn is_name(text: &str) -> bool {
-    let with = |list: &[&str], most: usize| {
-        list.iter().any(|family| text.strip_prefix(family).is_some_and(|given| given.chars().count() <= most))
+    let has_family_name = |list: &[&str], max_given: usize| {
+        list.iter().any(|family| text.strip_prefix(family).is_some_and(|given| given.chars().count() <= max_given))
     };
-    !OTHERS.iter().any(|other| text.starts_with(other)) && (with(&CHINESE, 2) || with(&JAPANESE, 3))
+    !OTHER_WORDS.iter().any(|other| text.starts_with(other))
+        && (has_family_name(&CHINESE_FAMILY_NAMES, 2) || has_family_name(&JAPANESE_FAMILY_NAMES, 3))
 }
 
 /// Length of a Korean name that is a whole word before its title.
@@ -110,14 +119,14 @@ fn korean_name_len(head: &str, title: &str) -> usize {
     let start =
         head.char_indices().rev().take(5).take_while(|(_, c)| is_hangul(*c)).last().map_or(head.len(), |(at, _)| at);
     let name = head.get(start..).unwrap_or_default();
-    let letters = name.chars().count();
+    let letter_count = name.chars().count();
     // 님 also follows words for functions: 고객님, 담당자님
-    let fits = if title == "님" {
-        letters == 3 && !name.ends_with(['자', '원', '장'])
+    let has_name_length = if title == "님" {
+        letter_count == 3 && !name.ends_with(['자', '원', '장'])
     } else {
-        (1..=4).contains(&letters)
+        (1..=4).contains(&letter_count)
     };
-    let known =
-        KOREAN.iter().any(|family| name.starts_with(family)) && !OTHERS.iter().any(|other| name.starts_with(other));
-    if fits && known { name.len() } else { 0 }
+    let has_family_name = KOREAN_FAMILY_NAMES.iter().any(|family| name.starts_with(family))
+        && !OTHER_WORDS.iter().any(|other| name.starts_with(other));
+    if has_name_length && has_family_name { name.len() } else { 0 }
 }

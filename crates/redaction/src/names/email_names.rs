@@ -12,113 +12,120 @@ use super::name_cues::is_organisation_name;
 use super::name_shape::{self, PersonName};
 
 /// Claims names next to each claimed e-mail address.
-pub(super) fn claim_names_at_emails(scan: &TextScan<'_>, seeds: &mut Vec<Range<usize>>, claims: &mut PrivateClaims) {
+pub(super) fn claim_names_at_emails(
+    scan: &TextScan<'_>,
+    carried_names: &mut Vec<Range<usize>>,
+    claims: &mut PrivateClaims,
+) {
     let Some(rule) = scan.rule(RuleFamily::NameMail) else { return };
-    let is_mail = |rule: u16| {
+    let is_email = |rule: u16| {
         scan.detector.rules.get(usize::from(rule)).is_some_and(|rule| rule.meaning == PlaceholderMeaning::Mail)
     };
     let mut index = 0;
     while let Some(claim) = claims.list.get(index) {
         index += 1;
-        if !is_mail(claim.rule) {
+        if !is_email(claim.rule) {
             continue;
         }
-        let mail = claim.range.clone();
-        for name in [name_before_email(scan, &mail), name_behind_email(scan, &mail)].into_iter().flatten() {
-            if claims.add(scan, rule, name.range.clone()) && (name.words > 1 || name.given) {
-                seeds.push(name.range);
+        let email = claim.range.clone();
+        for name in [name_before_email(scan, &email), name_after_email(scan, &email)].into_iter().flatten() {
+            if claims.add(scan, rule, name.range.clone()) && (name.word_count > 1 || name.has_given_name) {
+                carried_names.push(name.range);
             }
         }
     }
 }
 
-/// How an address is separated from the name before it.
+/// The bracket between a name and the address after it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum AddressSeparator {
+enum AddressBracket {
+    /// `<`
     Angle,
+    /// `(` or `[`
     Round,
     None,
 }
 
-/// Characters between a name and its address.
-static LOOSE: ByteSet = ByteSet::new(b" \t,:;|-\"'*");
-static SET_OFF: ByteSet = ByteSet::new(b" \t\"'\\*");
-/// Characters between an address and a name behind it.
-static BEHIND: ByteSet = ByteSet::new(b" \t,;|(>-\"");
+/// Characters between a name and its address, without and with a bracket.
+static BEFORE_ADDRESS: ByteSet = ByteSet::new(b" \t,:;|-\"'*");
+static BEFORE_BRACKET: ByteSet = ByteSet::new(b" \t\"'\\*");
+/// Characters between an address and a name after it.
+static AFTER_ADDRESS: ByteSet = ByteSet::new(b" \t,;|(>-\"");
 
-fn name_before_email(scan: &TextScan<'_>, mail: &Range<usize>) -> Option<PersonName> {
-    let mut at = mail.start;
+fn name_before_email(scan: &TextScan<'_>, email: &Range<usize>) -> Option<PersonName> {
+    let mut at = email.start;
     if scan.part(at.saturating_sub(7)..at).eq_ignore_ascii_case("mailto:") {
         at -= 7;
     }
-    let set = match scan.byte_before(at, 1) {
-        b'<' => AddressSeparator::Angle,
-        b'(' | b'[' => AddressSeparator::Round,
-        _ => AddressSeparator::None,
+    let bracket = match scan.byte_before(at, 1) {
+        b'<' => AddressBracket::Angle,
+        b'(' | b'[' => AddressBracket::Round,
+        _ => AddressBracket::None,
     };
-    at -= usize::from(set != AddressSeparator::None && at > 0);
+    at -= usize::from(bracket != AddressBracket::None && at > 0);
     let head = scan.bytes(at.saturating_sub(12)..at);
-    let filled = if set == AddressSeparator::None { &LOOSE } else { &SET_OFF }.count_trailing(head);
-    let end = at - filled;
+    let gap = if bracket == AddressBracket::None { &BEFORE_ADDRESS } else { &BEFORE_BRACKET }.count_trailing(head);
+    let end = at - gap;
     let name = name_ending_at(scan, end)?;
-    let fits = match set {
-        AddressSeparator::Angle => {
-            let person = !is_organisation_name(scan, &name) && (!name.common || has_uncommon_last_word(scan, &name));
-            name.given || person || is_in_address(scan, &name, mail)
+    let is_owner = match bracket {
+        AddressBracket::Angle => {
+            let may_be_person = !is_organisation_name(scan, &name)
+                && (!name.starts_with_common_word || has_uncommon_last_word(scan, &name));
+            name.has_given_name || may_be_person || is_in_address(scan, &name, email)
         }
-        AddressSeparator::Round => {
-            name.given
-                || is_in_address(scan, &name, mail)
-                || name.words > 1 && !name.common && !is_organisation_name(scan, &name)
+        AddressBracket::Round => {
+            name.has_given_name
+                || is_in_address(scan, &name, email)
+                || name.word_count > 1 && !name.starts_with_common_word && !is_organisation_name(scan, &name)
         }
-        AddressSeparator::None => filled > 0 && is_in_address(scan, &name, mail),
+        AddressBracket::None => gap > 0 && is_in_address(scan, &name, email),
     };
-    fits.then_some(name)
+    is_owner.then_some(name)
 }
 
 /// Whether the last word of a name is not a common word.
 fn has_uncommon_last_word(scan: &TextScan<'_>, name: &PersonName) -> bool {
-    let last = scan.part(name.range.clone()).rsplit(' ').next().unwrap_or("");
-    name.words > 1 && !super::name_lists::is_common_word(last)
+    let last_word = scan.part(name.range.clone()).rsplit(' ').next().unwrap_or("");
+    name.word_count > 1 && !super::name_lists::is_common_word(last_word)
 }
 
-fn name_behind_email(scan: &TextScan<'_>, mail: &Range<usize>) -> Option<PersonName> {
-    let rest = scan.bytes(mail.end..scan.text.len().min(mail.end + 6));
-    let filled = BEHIND.count_leading(rest);
-    let name = (filled > 0).then(|| name_shape::read_name(scan.text, mail.end + filled)).flatten()?;
-    let round = rest.get(..filled).is_some_and(|rest| rest.contains(&b'(')) && scan.byte(name.range.end) == b')';
-    (is_in_address(scan, &name, mail) || (round && name.given)).then_some(name)
+fn name_after_email(scan: &TextScan<'_>, email: &Range<usize>) -> Option<PersonName> {
+    let rest = scan.bytes(email.end..scan.text.len().min(email.end + 6));
+    let gap = AFTER_ADDRESS.count_leading(rest);
+    let name = (gap > 0).then(|| name_shape::read_name(scan.text, email.end + gap)).flatten()?;
+    let is_in_brackets = rest.get(..gap).is_some_and(|rest| rest.contains(&b'(')) && scan.byte(name.range.end) == b')';
+    (is_in_address(scan, &name, email) || (is_in_brackets && name.has_given_name)).then_some(name)
 }
 
 /// Characters that a name before an address may contain.
-static WITHIN: ByteSet = ByteSet::new(b"\n\"<>:;,()=|\t{[").complement();
+static IN_NAME: ByteSet = ByteSet::new(b"\n\"<>:;,()=|\t{[").complement();
 
 /// The longest name that ends at `end`.
 fn name_ending_at(scan: &TextScan<'_>, end: usize) -> Option<PersonName> {
     let start = scan.widen_to_characters(end.saturating_sub(60)..end).start;
     let head = scan.part(start..end);
-    let line = head.len() - WITHIN.count_trailing(head.as_bytes());
-    let mut best = None;
-    let part = head.get(line..)?;
-    if !part.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
+    let line_start = head.len() - IN_NAME.count_trailing(head.as_bytes());
+    let line = head.get(line_start..)?;
+    if !line.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
         return None;
     }
     // `at 7:08 AM Jane Miller <`
-    let hour = |at: usize| part.get(at..).is_some_and(|rest| rest.starts_with("AM ") || rest.starts_with("PM "));
-    let starts = part.char_indices().filter(|(at, c)| {
+    let is_hour = |at: usize| line.get(at..).is_some_and(|rest| rest.starts_with("AM ") || rest.starts_with("PM "));
+    let starts = line.char_indices().filter(|(at, c)| {
         c.is_uppercase()
-            && !hour(*at)
-            && part.get(..*at).and_then(|head| head.chars().next_back()).is_none_or(|c| !c.is_alphanumeric())
+            && !is_hour(*at)
+            && line.get(..*at).and_then(|head| head.chars().next_back()).is_none_or(|c| !c.is_alphanumeric())
     });
+    let mut best = None;
     for (at, _) in starts.take(8) {
-        let name = name_shape::read_name(scan.text, start + line + at);
+        let name = name_shape::read_name(scan.text, start + line_start + at);
         let Some(name) = name.filter(|name| name.range.end == end) else { continue };
         // A common word before a name is not part of it if the rest is a name
-        let plain = !name.common;
-        if plain || best.is_none() {
+        let is_uncommon = !name.starts_with_common_word;
+        if is_uncommon || best.is_none() {
             best = Some(name);
         }
-        if plain {
+        if is_uncommon {
             break;
         }
     }
@@ -126,8 +133,8 @@ fn name_ending_at(scan: &TextScan<'_>, end: usize) -> Option<PersonName> {
 }
 
 /// Whether the local part of an address contains a word of the name (three letters or more).
-fn is_in_address(scan: &TextScan<'_>, name: &PersonName, mail: &Range<usize>) -> bool {
-    let address = scan.part(mail.clone());
+fn is_in_address(scan: &TextScan<'_>, name: &PersonName, email: &Range<usize>) -> bool {
+    let address = scan.part(email.clone());
     let local = address.split('@').next().unwrap_or("");
     scan.part(name.range.clone()).split([' ', '-', '.']).any(|word| {
         word.len() > 2

@@ -1,6 +1,6 @@
 //! Finds names that begin with a listed given name: two words in a row, or one next to words that go with persons. Only
-//! capitalised words that passed the anchor filter are checked. The list is in `words`, names behind cues in `cues`;
-//! `place_names` and `thing_names` rule out other meanings.
+//! capitalised words that passed the anchor filter are checked. The list is in `name_lists`, names after cues in
+//! `name_cues`; `place_names` and `thing_names` rule out other meanings.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -16,36 +16,36 @@ use crate::wordlists;
 
 /// Words before a single given name that indicate a person.
 static WORDS_BEFORE_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.before")));
-/// Words behind a single given name that indicate a person.
-static WORDS_BEHIND_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.behind")));
+/// Words after a single given name that indicate a person.
+static WORDS_AFTER_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.behind")));
 
 /// Words for things named after well-known people.
 static NAMED_AFTER: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.named_after")));
 
-/// Capitalised words that turn the name behind them into a place or building.
-static PLACES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.place_prefixes")));
+/// Capitalised words that turn the name after them into a place or building.
+static PLACE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.place_prefixes")));
 
 /// Claims listed names.
 pub(super) fn claim_listed_names(
     scan: &TextScan<'_>,
     rule: u16,
-    seeds: &mut Vec<Range<usize>>,
+    carried_names: &mut Vec<Range<usize>>,
     claims: &mut PrivateClaims,
 ) {
-    let mut upto = 0;
+    let mut read_until = 0;
     for at in &scan.anchors.given_names {
-        if *at < upto || scan.byte_before(*at, 1).is_ascii_alphanumeric() {
+        if *at < read_until || scan.byte_before(*at, 1).is_ascii_alphanumeric() {
             continue;
         }
         if !may_begin_name(scan, *at) {
             continue;
         }
-        let Some(name) = name_shape::read_name(scan.text, *at).filter(|name| name.given) else { continue };
+        let Some(name) = name_shape::read_name(scan.text, *at).filter(|name| name.has_given_name) else { continue };
         let before = scan.byte_before(*at, 1);
         if before == b'/'
             && let Some(range) = booking_name_range(scan, *at)
         {
-            upto = range.end;
+            read_until = range.end;
             claims.add(scan, rule, range);
             continue;
         }
@@ -55,37 +55,38 @@ pub(super) fn claim_listed_names(
         {
             continue;
         }
-        upto = name.range.end;
-        if is_behind_place_word(scan, *at) {
+        read_until = name.range.end;
+        if follows_place_word(scan, *at) {
             continue;
         }
-        let sure = name.words > 1 && !is_organisation_name(scan, &name) && !is_all_capitals(scan, &name);
-        if !(sure || name.words == 1 && !is_all_capitals(scan, &name) && is_in_person_context(scan, &name)) {
+        let is_full_name = name.word_count > 1 && !is_organisation_name(scan, &name) && !is_all_capitals(scan, &name);
+        if !(is_full_name || name.word_count == 1 && !is_all_capitals(scan, &name) && is_in_person_context(scan, &name))
+        {
             continue;
         }
         if thing_names::is_thing_name(scan, &name.range) {
             continue;
         }
-        // Only the listed word itself is searched elsewhere; nothing is known about the word behind it
-        let given = scan.part(name.range.clone()).split(' ').next().map_or(0, str::len);
-        if claims.add(scan, rule, name.range.clone()) && name.words > 1 {
-            seeds.push(name.range.start..name.range.start + given);
+        // Only the listed word itself is searched elsewhere; nothing is known about the word after it
+        let given_len = scan.part(name.range.clone()).split(' ').next().map_or(0, str::len);
+        if claims.add(scan, rule, name.range.clone()) && name.word_count > 1 {
+            carried_names.push(name.range.start..name.range.start + given_len);
         }
     }
 }
 
 /// `DOE/JANE MR`, as in bookings; the given name is at `at`.
 fn booking_name_range(scan: &TextScan<'_>, at: usize) -> Option<Range<usize>> {
-    let capitals = |part: &[u8]| part.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    let given = at + capitals(scan.bytes(at..scan.text.len().min(at + 24)));
-    let title = [&b" MR"[..], b" MRS", b" MS", b" MISS", b" MSTR", b" CHD", b" DR"].into_iter().any(|title| {
-        scan.bytes(given..scan.text.len().min(given + title.len())) == title
-            && !scan.byte(given + title.len()).is_ascii_alphanumeric()
+    let count_capitals = |part: &[u8]| part.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    let given_end = at + count_capitals(scan.bytes(at..scan.text.len().min(at + 24)));
+    let has_title = [&b" MR"[..], b" MRS", b" MS", b" MISS", b" MSTR", b" CHD", b" DR"].into_iter().any(|title| {
+        scan.bytes(given_end..scan.text.len().min(given_end + title.len())) == title
+            && !scan.byte(given_end + title.len()).is_ascii_alphanumeric()
     });
     let head = scan.bytes(at.saturating_sub(24)..at - 1);
-    let family = head.iter().rev().take_while(|byte| byte.is_ascii_uppercase()).count();
-    let free = !b"/._-".contains(&scan.byte_before(at - 1 - family, 1));
-    (title && family > 1 && free).then(|| at - 1 - family..given)
+    let family_len = head.iter().rev().take_while(|byte| byte.is_ascii_uppercase()).count();
+    let begins_word = !b"/._-".contains(&scan.byte_before(at - 1 - family_len, 1));
+    (has_title && family_len > 1 && begins_word).then(|| at - 1 - family_len..given_end)
 }
 
 /// Whether the word at `at` may be a given name: a word of plain letters must be listed.
@@ -98,67 +99,69 @@ fn may_begin_name(scan: &TextScan<'_>, at: usize) -> bool {
 }
 
 /// Whether the word before `at` makes a place of it: `San Francisco`, `Port Arthur`.
-pub(super) fn is_behind_place_word(scan: &TextScan<'_>, at: usize) -> bool {
+pub(super) fn follows_place_word(scan: &TextScan<'_>, at: usize) -> bool {
     let head = scan.part(scan.widen_to_characters(at.saturating_sub(12)..at).start..at);
     let Some(head) = head.strip_suffix(' ') else { return false };
     let word = head.strip_suffix('.').unwrap_or(head).rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
-    word.starts_with(char::is_uppercase) && PLACES.contains(word)
+    word.starts_with(char::is_uppercase) && PLACE_WORDS.contains(word)
 }
 
 /// Whether the text on either side of a single given name indicates a person.
 fn is_in_person_context(scan: &TextScan<'_>, name: &PersonName) -> bool {
     let Range { start, end } = name.range;
-    let behind = scan.part(end..scan.widen_to_characters(end..scan.text.len().min(end + 20)).end);
+    let after = scan.part(end..scan.widen_to_characters(end..scan.text.len().min(end + 20)).end);
     // `Smith, Kelly and Sons` is a company or some other list
-    let enumerated = scan.part(start.saturating_sub(2)..start) == ", "
+    let is_list_item = scan.part(start.saturating_sub(2)..start) == ", "
         && (scan.byte_before(start, 3).is_ascii_alphabetic() || scan.byte_before(start, 3) == b']');
-    if enumerated && behind.starts_with([' ', ',']) {
+    if is_list_item && after.starts_with([' ', ',']) {
         return false;
     }
-    if let Some(rest) = behind.strip_prefix("'s ").or_else(|| behind.strip_prefix("’s ")) {
+    if let Some(rest) = after.strip_prefix("'s ").or_else(|| after.strip_prefix("’s ")) {
         // Not a person but something named after one: `Johnson's algorithm`
         return !NAMED_AFTER.contains(rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or(""));
     }
-    if let Some(rest) = behind.strip_prefix(' ') {
+    if let Some(rest) = after.strip_prefix(' ') {
         let word = rest.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or("");
-        let past = word.len() > 4 && word.ends_with("ed");
-        if word.starts_with(|c: char| c.is_ascii_lowercase()) && (past || WORDS_BEHIND_PERSONS.contains(word)) {
+        let is_past_tense = word.len() > 4 && word.ends_with("ed");
+        if word.starts_with(|c: char| c.is_ascii_lowercase()) && (is_past_tense || WORDS_AFTER_PERSONS.contains(word)) {
             return true;
         }
     }
-    let place = place_names::may_be_place(scan.part(name.range.clone()));
-    if behind.strip_prefix(", ").is_some_and(place_names::is_state) {
+    let may_be_place = place_names::may_be_place(scan.part(name.range.clone()));
+    if after.strip_prefix(", ").is_some_and(place_names::is_state) {
         return false;
     }
     // An item in a list of strings
     let (quote, next) = (scan.byte_before(start, 1), scan.byte(end + 1));
-    let spaced = scan.byte_before(start, 2) == b' ' && b",[".contains(&scan.byte_before(start, 3));
-    let item = (spaced || b"[,".contains(&scan.byte_before(start, 2))) && matches!(next, b',' | b']');
-    if b"\"'".contains(&quote) && scan.byte(end) == quote && item {
-        return !place;
+    let has_blank_before = scan.byte_before(start, 2) == b' ' && b",[".contains(&scan.byte_before(start, 3));
+    let is_array_item =
+        (has_blank_before || b"[,".contains(&scan.byte_before(start, 2))) && matches!(next, b',' | b']');
+    if b"\"'".contains(&quote) && scan.byte(end) == quote && is_array_item {
+        return !may_be_place;
     }
     // The name addresses a person
-    let addressed = behind.strip_prefix(", ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
-    if addressed && scan.byte_before(start, 1) == b'\n' {
+    let is_addressed = after.strip_prefix(", ").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+    if is_addressed && scan.byte_before(start, 1) == b'\n' {
         return true;
     }
     let head = scan.part(scan.widen_to_characters(start.saturating_sub(16)..start).start..start);
     let Some(head) = head.strip_suffix(' ') else { return false };
     let word = head.rsplit(|c: char| !c.is_ascii_alphabetic() && c != '\'').next().unwrap_or("");
-    let ends = behind.is_empty() || !behind.starts_with(['-', '_', '/', '(', '=', ':', '+']);
-    let next = behind.trim_start_matches(' ');
-    let title_case = behind.starts_with(' ') && next.starts_with(|c: char| c.is_ascii_uppercase());
+    let ends_name = after.is_empty() || !after.starts_with(['-', '_', '/', '(', '=', ':', '+']);
+    let next = after.trim_start_matches(' ');
+    let is_title_case = after.starts_with(' ') && next.starts_with(|c: char| c.is_ascii_uppercase());
     if matches!(word, "and" | "or" | "&") {
         // The other word must be a given name as well: companies are called `Smith and Kelly`
-        let other = head.get(..head.len() - word.len()).unwrap_or("").trim_end();
-        let other = other.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
+        let other_word = head.get(..head.len() - word.len()).unwrap_or("").trim_end();
+        let other_word = other_word.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or("");
         let head = head.get(..head.len() - word.len()).unwrap_or("").trim_end();
-        let listed = head.strip_suffix(other).is_some_and(|head| head.ends_with(", "));
-        return ends && !title_case && !listed && is_given_name(other);
+        let has_comma_before = head.strip_suffix(other_word).is_some_and(|head| head.ends_with(", "));
+        return ends_name && !is_title_case && !has_comma_before && is_given_name(other_word);
     }
-    ends && !title_case
+    ends_name
+        && !is_title_case
         && word.starts_with(|c: char| c.is_ascii_lowercase())
         && WORDS_BEFORE_PERSONS.contains(word)
-        && !(place && place_names::may_precede_place(word))
-        && !place_names::is_behind_journey(scan, start)
+        && !(may_be_place && place_names::may_precede_place(word))
+        && !place_names::follows_journey(scan, start)
 }

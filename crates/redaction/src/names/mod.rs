@@ -1,9 +1,9 @@
-//! Finds persons' names as far as rules can: behind cue words, under sign-offs, next to e-mail addresses, by a list of
-//! given names, and wherever a text repeats a name that was found. A name has no shape of its own; its surroundings
-//! show it.
+//! Finds persons' names as far as rules can: after cue words, below closing formulas, next to e-mail addresses, by a
+//! list of given names, and wherever a text repeats a name that was found. A name has no shape of its own; its
+//! surroundings show it.
 //!
-//! Cues are data (`config/rules/names.yaml`). The text read around a position is bounded. Only keys and strong cues
-//! give seeds for the carry-over. Keys are in `keys`, postal addresses in `addresses`.
+//! Cues are data (`config/rules/names.yaml`). The text read around a position is bounded. Only unambiguous names are
+//! searched in the rest of the text (`name_carry`). Keys are in `keys`, postal addresses in `addresses`.
 
 mod eastern;
 mod email_names;
@@ -35,12 +35,12 @@ pub(super) use name_carry::{carried_words, claim_words};
 #[derive(Default)]
 pub(super) struct NameScratch {
     keys: KeyScratch,
-    /// Unambiguous names, which are searched elsewhere in the text.
-    seeds: Vec<Range<usize>>,
+    /// Unambiguous names, which are searched in the rest of the text.
+    carried_names: Vec<Range<usize>>,
 }
 
 impl NameScratch {
-    /// Whether to accept every key as if its siblings confirmed it.
+    /// Sets whether every key is accepted as if its siblings confirmed it.
     pub(super) fn trust_keys(&mut self, trust: bool) {
         self.keys.trusts_keys = trust;
     }
@@ -48,13 +48,13 @@ impl NameScratch {
 
 /// Claims names by keys, addresses, cues and lists. E-mail addresses must have been claimed before.
 pub(super) fn claim_names(scan: &TextScan<'_>, scratch: &mut NameScratch, claims: &mut PrivateClaims) {
-    scratch.seeds.clear();
+    scratch.carried_names.clear();
     keys::claim_keys(scan, &mut scratch.keys, claims);
-    email_names::claim_names_at_emails(scan, &mut scratch.seeds, claims);
+    email_names::claim_names_at_emails(scan, &mut scratch.carried_names, claims);
     addresses::claim_addresses(scan, claims);
     let cues = &scan.anchors.words_by_use.cue_words;
     for (index, word) in cues.iter().enumerate() {
-        let (rule, found) = match word.action {
+        let (rule, family) = match word.action {
             WordAction::Cue(rule) => (rule, scan.family(rule)),
             // `1. Lei Kim (DOB: …)`
             WordAction::Number(RuleFamily::Birth) if scan.byte_before(word.start, 1) == b'(' => {
@@ -65,32 +65,32 @@ pub(super) fn claim_names(scan: &TextScan<'_>, scratch: &mut NameScratch, claims
             }
             _ => continue,
         };
-        let found = match found {
+        let found = match family {
             Some(RuleFamily::Birth) => name_cues::name_before_birth_date(scan, word),
             Some(RuleFamily::NameRecord) => {
                 records::claim_record(scan, word, rule, claims);
                 None
             }
-            Some(RuleFamily::NameIntroduced) => name_cues::name_behind_sure_cue(scan, word),
-            Some(RuleFamily::NameCued) => name_cues::name_behind_weak_cue(scan, word),
+            Some(RuleFamily::NameIntroduced) => name_cues::name_after_sure_cue(scan, word),
+            Some(RuleFamily::NameCued) => name_cues::name_after_weak_cue(scan, word),
             Some(RuleFamily::NameGreeted) => {
-                name_cues::name_behind_greeting(scan, word, cues.get(index + 1..).unwrap_or_default())
+                name_cues::name_after_greeting(scan, word, cues.get(index + 1..).unwrap_or_default())
             }
             Some(RuleFamily::NameSigned) => name_cues::name_below_closing(scan, word),
             _ => None,
         };
         if let Some(name) = found
             && claims.add(scan, rule, name.range.clone())
-            && (name.given || name.words > 1 || scan.family(rule) == Some(RuleFamily::NameIntroduced))
+            && (name.has_given_name || name.word_count > 1 || scan.family(rule) == Some(RuleFamily::NameIntroduced))
         {
-            scratch.seeds.push(name.range);
+            scratch.carried_names.push(name.range);
         }
     }
     if let Some(rule) = scan.rule(RuleFamily::NameEastern) {
         eastern::claim_eastern_names(scan, rule, claims);
     }
     if let Some(rule) = scan.rule(RuleFamily::NameListed) {
-        listed::claim_listed_names(scan, rule, &mut scratch.seeds, claims);
+        listed::claim_listed_names(scan, rule, &mut scratch.carried_names, claims);
     }
 }
 
@@ -101,6 +101,8 @@ pub(super) fn claim_carried_names(scan: &TextScan<'_>, scratch: &mut NameScratch
         let rule = scan.detector.rules.get(usize::from(rule));
         rule.is_some_and(|rule| rule.meaning == PlaceholderMeaning::Person && rule.family == Some(RuleFamily::Keys))
     };
-    scratch.seeds.extend(claims.list.iter().filter(|claim| is_key(claim.rule)).map(|claim| claim.range.clone()));
-    name_carry::claim_repeated_names(scan, rule, &scratch.seeds, claims);
+    scratch
+        .carried_names
+        .extend(claims.list.iter().filter(|claim| is_key(claim.rule)).map(|claim| claim.range.clone()));
+    name_carry::claim_repeated_names(scan, rule, &scratch.carried_names, claims);
 }

@@ -1,5 +1,5 @@
-//! Four word lists: given names, family names, words that may be names, and common words that are not. The lists are
-//! sorted (`tests`). A look-up compares one or two words and allocates nothing. `name_shape` uses them.
+//! Four word lists: given names, family names, words that may be given names, and common words. The lists are
+//! sorted (`tests`). A look-up compares few words and allocates nothing. `name_shape` uses them.
 
 use std::sync::LazyLock;
 
@@ -19,28 +19,28 @@ pub(crate) struct WordIndex {
     text: &'static str,
     /// Start of each word in the text; string slices would take four times the space.
     words: Box<[u32]>,
-    /// Hash slots: index of a word plus one, 0 if free. At least half are free.
+    /// Hash slots: number of a word, counted from 1; 0 if free. At least half are free.
     slots: Vec<u16>,
 }
 
 impl WordIndex {
     /// Builds the set of the words in a text, separated by white space.
     pub(crate) fn new(text: &'static str) -> Self {
-        let begins = |(at, byte): (usize, &u8)| {
-            let first =
+        let word_start = |(at, byte): (usize, &u8)| {
+            let is_first =
                 at.checked_sub(1).and_then(|before| text.as_bytes().get(before)).is_none_or(u8::is_ascii_whitespace);
-            (first && !byte.is_ascii_whitespace()).then(|| u32::try_from(at).ok()).flatten()
+            (is_first && !byte.is_ascii_whitespace()).then(|| u32::try_from(at).ok()).flatten()
         };
-        let words: Box<[u32]> = text.as_bytes().iter().enumerate().filter_map(begins).collect();
+        let words: Box<[u32]> = text.as_bytes().iter().enumerate().filter_map(word_start).collect();
         let mut slots = vec![0_u16; (words.len() * 2).next_power_of_two()];
         let mask = slots.len() - 1;
-        for (place, word) in (1_u16..).zip(text.split_ascii_whitespace()) {
+        for (number, word) in (1_u16..).zip(text.split_ascii_whitespace()) {
             let mut at = sets::hash(word.as_bytes()) & mask;
             while slots.get(at).is_some_and(|slot| *slot != 0) {
                 at = (at + 1) & mask;
             }
             if let Some(slot) = slots.get_mut(at) {
-                *slot = place;
+                *slot = number;
             }
         }
         Self { text, words, slots }
@@ -50,12 +50,11 @@ impl WordIndex {
         self.text.split_ascii_whitespace()
     }
 
-    /// Whether the word at `place` equals `word`.
-    fn is_word_at(&self, place: u16, word: &[u8]) -> bool {
-        let first =
-            self.words.get(usize::from(place) - 1).and_then(|first| self.text.as_bytes().get(*first as usize..));
-        let behind = first.and_then(|rest| rest.strip_prefix(word));
-        behind.is_some_and(|behind| behind.first().is_none_or(u8::is_ascii_whitespace))
+    /// Whether the word with a number equals `word`.
+    fn is_word(&self, number: u16, word: &[u8]) -> bool {
+        let start = self.words.get(usize::from(number) - 1);
+        let after = start.and_then(|start| self.text.as_bytes().get(*start as usize..)?.strip_prefix(word));
+        after.is_some_and(|after| after.first().is_none_or(u8::is_ascii_whitespace))
     }
 
     fn contains(&self, word: &[u8]) -> bool {
@@ -63,7 +62,7 @@ impl WordIndex {
         loop {
             match self.slots.get(at) {
                 None | Some(0) => return false,
-                Some(place) if self.is_word_at(*place, word) => return true,
+                Some(number) if self.is_word(*number, word) => return true,
                 Some(_) => at = (at + 1) & (self.slots.len() - 1),
             }
         }
@@ -96,11 +95,10 @@ pub(crate) fn given_names() -> impl Iterator<Item = &'static str> {
 /// Whether a word is a listed given name, capitalised or all in capitals.
 pub(crate) fn is_given_name(word: &str) -> bool {
     let list = &*GIVEN;
-    let hyphened = || word.contains('-') && word.split('-').all(|part| list.contains(part.as_bytes()));
-    if list.contains(word.as_bytes()) || hyphened() {
+    let is_double_name = || word.contains('-') && word.split('-').all(|part| list.contains(part.as_bytes()));
+    if list.contains(word.as_bytes()) || is_double_name() {
         return true;
     }
-    // All in capitals
     if !word.bytes().all(|byte| byte.is_ascii_uppercase()) {
         return false;
     }
@@ -111,12 +109,12 @@ pub(crate) fn is_given_name(word: &str) -> bool {
     list.contains(copy)
 }
 
-/// Like [`is_given`], for a lower-case word.
+/// Like [`is_given_name`], for a lower-case word.
 pub(crate) fn is_lower_given_name(word: &str) -> bool {
-    is_given_bytes(word.as_bytes())
+    is_lower_given_name_bytes(word.as_bytes())
 }
 
-fn is_given_bytes(word: &[u8]) -> bool {
+fn is_lower_given_name_bytes(word: &[u8]) -> bool {
     let mut buffer = [0_u8; LONGEST];
     let Some(copy) = buffer.get_mut(..word.len()).filter(|_| word.len() > 2 && word.is_ascii()) else { return false };
     copy.copy_from_slice(word);
@@ -126,13 +124,15 @@ fn is_given_bytes(word: &[u8]) -> bool {
 
 /// Whether a word, ignoring case, is common, so that it is no name by itself.
 pub(crate) fn is_common_word(word: &str) -> bool {
-    let found = |word: &[u8]| COMMON.contains(word);
-    let ends: [&[u8]; 4] = [b"s", b"ed", b"ing", b"'s"];
+    let is_listed = |word: &[u8]| COMMON.contains(word);
+    let endings: [&[u8]; 4] = [b"s", b"ed", b"ing", b"'s"];
     // Inflected forms of common words are common as well
     with_lower_case(word, |lower| {
-        found(lower)
-            || ends.iter().any(|end| {
-                lower.strip_suffix(*end).is_some_and(|stem| stem.len() > 3 && found(stem) && !is_given_bytes(lower))
+        is_listed(lower)
+            || endings.iter().any(|ending| {
+                lower
+                    .strip_suffix(*ending)
+                    .is_some_and(|stem| stem.len() > 3 && is_listed(stem) && !is_lower_given_name_bytes(lower))
             })
     })
 }
@@ -147,11 +147,12 @@ pub(crate) fn may_be_given_name(word: &str) -> bool {
     AMBIGUOUS_GIVEN.contains(word.as_bytes())
 }
 
-fn with_lower_case(word: &str, ask: impl FnOnce(&[u8]) -> bool) -> bool {
+/// Passes a word in lower case to `is_listed`; false if it is too long.
+fn with_lower_case(word: &str, is_listed: impl FnOnce(&[u8]) -> bool) -> bool {
     let mut buffer = [0_u8; LONGEST];
     let Some(copy) = buffer.get_mut(..word.len()) else { return false };
     copy.iter_mut().zip(word.bytes()).for_each(|(to, byte)| *to = byte.to_ascii_lowercase());
-    ask(copy)
+    is_listed(copy)
 }
 
 #[cfg(test)]

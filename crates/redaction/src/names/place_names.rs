@@ -1,5 +1,5 @@
-//! Given names that are also places or units, and journeys, whose ends are places: `to Texas` and
-//! `a flight to Charlotte` name no person. `listed` has the words that make a place of the name behind them.
+//! Tells given names from places and units of the same name: `to Texas` and `a flight to Charlotte` name no person.
+//! `listed` has the words that make a place of the name after them.
 
 use std::sync::LazyLock;
 
@@ -27,12 +27,13 @@ pub(super) fn may_precede_place(word: &str) -> bool {
 
 /// Whether a text begins with a state abbreviation, as after a city: `NC`. Abbreviations that are words do not count.
 pub(super) fn is_state(text: &str) -> bool {
-    let ends = text.as_bytes().get(2).is_none_or(|byte| !byte.is_ascii_alphanumeric());
-    text.get(..2).is_some_and(|two| ends && STATES.contains(&two) && !["OK", "IN", "OR", "ME", "HI"].contains(&two))
+    let ends_word = text.as_bytes().get(2).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    text.get(..2)
+        .is_some_and(|two| ends_word && STATES.contains(&two) && !["OK", "IN", "OR", "ME", "HI"].contains(&two))
 }
 
 /// Whether a word for a journey and `to`, `from` or `of` come before `start`: `a flight to `.
-pub(super) fn is_behind_journey(scan: &TextScan<'_>, start: usize) -> bool {
+pub(super) fn follows_journey(scan: &TextScan<'_>, start: usize) -> bool {
     let head = scan.part(scan.widen_to_characters(start.saturating_sub(24)..start).start..start);
     let head = [" to ", " from ", " of "].iter().find_map(|word| head.strip_suffix(*word));
     head.and_then(|head| head.rsplit(|c: char| !c.is_ascii_alphabetic()).next())

@@ -1,5 +1,5 @@
 //! Reads positional records: the name in a vCard (`N:Doe;Jane;;;`) and the person in an HL7 segment (`PID|…`, `NK1|…`).
-//! A line is read from its own word, at most [`LINE`] bytes of it; a card up to the next card. Other vCard lines
+//! A segment is read from its first word, at most [`MAX_LINE`] bytes of it; a card up to its name. Other vCard lines
 //! (`FN:`, `TEL:`) are keys; other segments are not read.
 
 use std::ops::Range;
@@ -11,9 +11,9 @@ use crate::scan::{PrivateClaims, TextScan};
 use crate::stems::StemMatch;
 
 /// Most bytes of a line.
-const LINE: usize = 1024;
+const MAX_LINE: usize = 1024;
 /// Most lines of a card before its name.
-const LINES: usize = 12;
+const MAX_LINES_BEFORE_NAME: usize = 12;
 
 /// Claims the personal data of the record at `word`.
 pub(super) fn claim_record(scan: &TextScan<'_>, word: &StemMatch, rule: u16, claims: &mut PrivateClaims) {
@@ -22,7 +22,7 @@ pub(super) fn claim_record(scan: &TextScan<'_>, word: &StemMatch, rule: u16, cla
         name if scan.byte(word.end) == b'|'
             && (matches!(scan.byte_before(word.start, 1), b'\n' | b'\r') || scan.is_escape_letter(word.start)) =>
         {
-            let fields = if name == b"PID" { PID } else { NK1 };
+            let fields = if name == b"PID" { PID_FIELDS } else { NK1_FIELDS };
             claim_hl7_segment(scan, word.start, fields, rule, claims);
         }
         _ => {}
@@ -35,7 +35,7 @@ fn claim_vcard(scan: &TextScan<'_>, word: &StemMatch, rule: u16, claims: &mut Pr
         return;
     }
     let mut at = word.end;
-    for _ in 0..LINES {
+    for _ in 0..MAX_LINES_BEFORE_NAME {
         at += line_break_len(scan, at);
         let line = line_range(scan, at);
         let text = scan.part(line.clone());
@@ -65,8 +65,8 @@ enum SegmentField {
     Key(&'static [u8]),
 }
 
-/// Fields of a patient and of their next of kin, by number.
-const PID: &[(usize, SegmentField)] = &[
+/// Fields of a patient (`PID`) and of their next of kin (`NK1`), by number.
+const PID_FIELDS: &[(usize, SegmentField)] = &[
     (2, SegmentField::Key(b"mrn")),
     (3, SegmentField::Key(b"mrn")),
     (5, SegmentField::Name),
@@ -78,7 +78,7 @@ const PID: &[(usize, SegmentField)] = &[
     (19, SegmentField::Key(b"ssn")),
     (20, SegmentField::Key(b"driver_license")),
 ];
-const NK1: &[(usize, SegmentField)] =
+const NK1_FIELDS: &[(usize, SegmentField)] =
     &[(2, SegmentField::Name), (4, SegmentField::Key(b"street_address")), (5, SegmentField::Key(b"phone"))];
 
 /// Claims the fields of the segment at `at`. A line without `^` in its name is a row of some table instead.
@@ -91,30 +91,30 @@ fn claim_hl7_segment(
 ) {
     let line = line_range(scan, at);
     let text = scan.part(line.clone());
-    let named = fields.iter().find(|(_, field)| matches!(field, SegmentField::Name)).map_or(0, |(index, _)| *index);
-    if !text.split('|').nth(named).is_some_and(|name| name.contains('^')) {
+    let name_index =
+        fields.iter().find(|(_, field)| matches!(field, SegmentField::Name)).map_or(0, |(index, _)| *index);
+    if !text.split('|').nth(name_index).is_some_and(|name| name.contains('^')) {
         return;
     }
-    let mut named = Vec::new();
+    let mut person_ranges = Vec::new();
     for (index, range) in split_ranges(text, line.start, '|').enumerate() {
         let Some((_, field)) = fields.iter().find(|(known, _)| *known == index) else { continue };
         let field_text = scan.part(range.clone());
         match field {
             SegmentField::Name => {
-                let own = field_text.split('^').take(3).map(|part| part.len() + 1).sum::<usize>().saturating_sub(1);
-                let own = field_text.get(..own).unwrap_or_default().trim_end_matches('^');
-                if is_name(own) {
-                    claims.add(scan, rule, range.start..range.start + own.len());
+                let len = field_text.split('^').take(3).map(|part| part.len() + 1).sum::<usize>().saturating_sub(1);
+                let name = field_text.get(..len).unwrap_or_default().trim_end_matches('^');
+                if is_name(name) {
+                    claims.add(scan, rule, range.start..range.start + name.len());
                 }
             }
             SegmentField::Key(key) => {
-                let own = field_text.find(['^', '~', '&']).unwrap_or(field_text.len());
+                let len = field_text.find(['^', '~', '&']).unwrap_or(field_text.len());
                 let table = &scan.detector.keys;
-                let found = table.find(key).0;
-                let range = range.start..range.start + own;
-                let value =
-                    KeyedValue { key_match: found, evidence: SiblingEvidence::all(), range, kind: ValueForm::Text };
-                claim_value(scan, table, &value, &mut named, claims);
+                let (key_match, _) = table.find(key);
+                let range = range.start..range.start + len;
+                let value = KeyedValue { key_match, evidence: SiblingEvidence::all(), range, kind: ValueForm::Text };
+                claim_value(scan, table, &value, &mut person_ranges, claims);
             }
         }
     }
@@ -132,18 +132,18 @@ fn line_break_len(scan: &TextScan<'_>, at: usize) -> usize {
 
 /// The line at `at`.
 fn line_range(scan: &TextScan<'_>, at: usize) -> Range<usize> {
-    let end = scan.text.floor_char_boundary(scan.text.len().min(at + LINE));
+    let end = scan.text.floor_char_boundary(scan.text.len().min(at + MAX_LINE));
     let rest = scan.bytes(at..end);
-    let mut ends = memchr::memchr3_iter(b'\n', b'\r', b'\\', rest);
-    at..at + ends.find(|found| line_break_len(scan, at + found) > 0).unwrap_or(rest.len())
+    let mut line_breaks = memchr::memchr3_iter(b'\n', b'\r', b'\\', rest);
+    at..at + line_breaks.find(|found| line_break_len(scan, at + found) > 0).unwrap_or(rest.len())
 }
 
 /// Ranges of the parts of a text that begins at `from`.
-fn split_ranges(text: &str, from: usize, mark: char) -> impl Iterator<Item = Range<usize>> {
+fn split_ranges(text: &str, from: usize, separator: char) -> impl Iterator<Item = Range<usize>> {
     let mut at = from;
-    text.split(mark).map(move |part| {
+    text.split(separator).map(move |part| {
         let range = at..at + part.len();
-        at = range.end + mark.len_utf8();
+        at = range.end + separator.len_utf8();
         range
     })
 }

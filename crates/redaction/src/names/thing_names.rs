@@ -1,6 +1,6 @@
-//! Whether a listed name belongs to a thing: it begins the value of `name` or `title` and its sibling keys are those of
-//! goods. Runs only for names that would be claimed, and reads at most [`REACH`] bytes on either side. Keys of persons
-//! are in `keys`.
+//! [`is_thing_name`]: whether a name belongs to a thing, because it begins the value of `name` or `title` and the
+//! sibling keys are those of goods. Runs only for names that would be claimed, and reads at most [`MAX_DISTANCE`] bytes
+//! on either side. Keys of persons are in `keys`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -11,37 +11,39 @@ use crate::sets::WordSet;
 use crate::wordlists;
 
 /// Bytes on either side in which sibling keys are searched.
-const REACH: usize = 240;
+const MAX_DISTANCE: usize = 240;
 
 /// Keys that hold names of things.
-static NAMES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.keys_of_names")));
+static KEYS_OF_NAMES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.keys_of_names")));
 /// Keys that only things have.
-static THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.keys_of_things")));
+static KEYS_OF_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.keys_of_things")));
 /// Keys of things and of purchases: two of them indicate a thing, or one if the name's second word is common.
 static KEYS_OF_PURCHASES: LazyLock<WordSet> =
     LazyLock::new(|| WordSet::new("price stock inventory quantity qty brand"));
 /// Keys that persons have.
-static PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.keys_of_persons")));
+static KEYS_OF_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.keys_of_persons")));
 
 /// Whether the name at `range` begins the value of a thing's key.
 pub(crate) fn is_thing_name(scan: &TextScan<'_>, range: &Range<usize>) -> bool {
-    let head = scan.part(scan.widen_to_characters(range.start.saturating_sub(REACH)..range.start).start..range.start);
+    let head =
+        scan.part(scan.widen_to_characters(range.start.saturating_sub(MAX_DISTANCE)..range.start).start..range.start);
     let Some((before, key)) = key_at_end(head) else { return false };
-    if !NAMES.contains(key) {
+    if !KEYS_OF_NAMES.contains(key) {
         return false;
     }
-    let behind = scan.part(range.end..scan.widen_to_characters(range.end..scan.text.len().min(range.end + REACH)).end);
+    let after =
+        scan.part(range.end..scan.widen_to_characters(range.end..scan.text.len().min(range.end + MAX_DISTANCE)).end);
     let before = before.rsplit(['{', '}']).next().unwrap_or("");
-    let behind = behind.split('}').next().unwrap_or("");
-    let second = scan.part(range.clone()).split(' ').nth(1);
-    let mut things = usize::from(second.is_some_and(name_lists::is_common_word));
-    for key in keys_in(before).chain(keys_in(behind)) {
-        if PERSONS.contains(key) {
+    let after = after.split('}').next().unwrap_or("");
+    let second_word = scan.part(range.clone()).split(' ').nth(1);
+    let mut evidence = usize::from(second_word.is_some_and(name_lists::is_common_word));
+    for key in keys_in(before).chain(keys_in(after)) {
+        if KEYS_OF_PERSONS.contains(key) {
             return false;
         }
-        things += if THINGS.contains(key) { 2 } else { usize::from(KEYS_OF_PURCHASES.contains(key)) };
+        evidence += if KEYS_OF_THINGS.contains(key) { 2 } else { usize::from(KEYS_OF_PURCHASES.contains(key)) };
     }
-    things > 1
+    evidence > 1
 }
 
 /// The key at the end of `head` whose value comes next, and the text before it.

@@ -1,5 +1,5 @@
 //! Payment cards, their codes and expiry dates. A card number without a cue needs a known issuer, a fitting length and
-//! a valid check digit; codes and dates count only behind their key. Issuers are in `validate::bank`.
+//! a valid check digit; codes and dates count only after their key or word. Issuers are in `validate::bank`.
 
 use std::ops::Range;
 
@@ -15,48 +15,49 @@ pub(super) fn match_card(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
     let last = last_card_group(site)?;
     // A grouped card number may follow a word and a dash
-    let free = site.is_detached_before() || (last > first && site.is_behind_dash());
-    if !free || !chain.is_free_behind(last) || !site.is_detached_behind(last) {
+    let is_detached = site.is_detached_before() || (last > first && site.follows_dash());
+    if !is_detached || !chain.is_free_after(last) || !site.is_detached_after(last) {
         return None;
     }
     let (digits, length) = site.digits::<19>(first, last)?;
     let digits = digits.get(..length).unwrap_or_default();
     if !bank::is_card_number(digits) {
         // The check digit is wrong, but a card code is next to it
-        let coded = last == first + 3 && length == 16 && site.announces(RuleFamily::CardCode);
-        return coded.then(|| NumberFinding { family: RuleFamily::CardCued, range: chain.range(first, last) });
+        let has_card_code = last == first + 3 && length == 16 && site.announces(RuleFamily::CardCode);
+        return has_card_code.then(|| NumberFinding { family: RuleFamily::CardCued, range: chain.range(first, last) });
     }
-    // Bare numbers of rare issuers and lengths are other ids in one of ten cases (13 digits with trailing zeros are
-    // times in milliseconds)
-    let time = length == 13 && digits.ends_with(&[0; 5]);
-    // 19 digits: ids of traces, posts and messages, one in 200 of which passes both checks
-    let visa = matches!(digits, [4, ..]) && length == 13 && !time && !site.counts_thing();
-    let usual = matches!(length, 14..=16) || visa || last > first;
-    let known = usual && !(last == first && (is_rare_issuer(digits) || has_id_key(site) || has_count_word(site)));
+    // 13 digits with trailing zeros are times in milliseconds
+    let may_be_time = length == 13 && digits.ends_with(&[0; 5]);
+    let is_old_visa = matches!(digits, [4, ..]) && length == 13 && !may_be_time && !site.counts_thing();
+    // Bare numbers of rare issuers and lengths are often other ids: of those with 19 digits, one in 200 passes both
+    // checks
+    let has_usual_form = matches!(length, 14..=16) || is_old_visa || last > first;
+    let is_certain =
+        has_usual_form && !(last == first && (is_rare_issuer(digits) || has_id_key(site) || has_count_word(site)));
     let range = chain.range(first, last);
     let range = range.start..range.end + if last == first { second_track_len(site.scan, range.end) } else { 0 };
-    (known || site.announces(RuleFamily::CardCued)).then_some(NumberFinding { family: RuleFamily::Card, range })
+    (is_certain || site.announces(RuleFamily::CardCued)).then_some(NumberFinding { family: RuleFamily::Card, range })
 }
 
-/// Length of the rest of a magnetic stripe's second track behind its card number: `=25121010000012300000`.
+/// Length of the rest of a magnetic stripe's second track after its card number: `=25121010000012300000`.
 fn second_track_len(scan: &TextScan<'_>, at: usize) -> usize {
     let digits = scan.bytes(at + 1..at + 28).iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let track =
+    let is_track =
         scan.byte(at) == b'=' && (7..27).contains(&digits) && !scan.byte(at + 1 + digits).is_ascii_alphanumeric();
-    if track { 1 + digits } else { 0 }
+    if is_track { 1 + digits } else { 0 }
 }
 
-/// Finds a magnetic stripe's first track, `%B4111…^DOE/JANE^2512…?`, whose card number is in `run` behind its `B`.
+/// Finds a magnetic stripe's first track, `%B4111…^DOE/JANE^2512…?`, whose card number is in `run` after its `B`.
 pub(super) fn match_first_track(scan: &TextScan<'_>, run: &Range<usize>) -> Option<NumberFinding> {
     let [b'B' | b'b', number @ ..] = scan.bytes(run.clone()) else { return None };
     let mut digits = [0_u8; 19];
-    let kept = digits.get_mut(..number.len())?;
-    kept.iter_mut().zip(number).for_each(|(to, from)| *to = from.wrapping_sub(b'0'));
+    let card_digits = digits.get_mut(..number.len())?;
+    card_digits.iter_mut().zip(number).for_each(|(to, from)| *to = from.wrapping_sub(b'0'));
     let rest = scan.bytes(run.end..run.end + 72);
-    let ends = |byte: &u8| *byte < b' ' || b"?\"\\".contains(byte);
-    let len = rest.iter().position(ends).unwrap_or(rest.len());
-    let track = kept.iter().all(|digit| *digit < 10) && bank::is_card_number(kept);
-    track.then_some(NumberFinding { family: RuleFamily::Card, range: run.start + 1..run.end + len })
+    let ends_track = |byte: &u8| *byte < b' ' || b"?\"\\".contains(byte);
+    let len = rest.iter().position(ends_track).unwrap_or(rest.len());
+    let is_track = card_digits.iter().all(|digit| *digit < 10) && bank::is_card_number(card_digits);
+    is_track.then_some(NumberFinding { family: RuleFamily::Card, range: run.start + 1..run.end + len })
 }
 
 /// Whether bare digits have an id key: `order_id`, `traceId`, `id`.
@@ -66,10 +67,10 @@ fn has_id_key(site: &NumberSite<'_, '_>) -> bool {
 
 /// Whether bare digits have a key or word for counts, orders or things: `bytes_sent=`, `job 4111…`.
 fn has_count_word(site: &NumberSite<'_, '_>) -> bool {
-    let named = |key: Range<usize>| {
+    let has_thing_word = |key: Range<usize>| {
         site.scan.bytes(key).split(|byte| !byte.is_ascii_alphanumeric()).any(super::number_site::is_thing)
     };
-    site.counts_thing() || own_key(site.scan, site.start()).is_some_and(named)
+    site.counts_thing() || own_key(site.scan, site.start()).is_some_and(has_thing_word)
 }
 
 /// Whether bare digits belong to a rare issuer.
@@ -95,54 +96,58 @@ fn last_card_group(site: &NumberSite<'_, '_>) -> Option<usize> {
     if !matches!(sep, b' ' | b'-' | b'.') {
         return None;
     }
-    let same = |last: usize| (first + 1..first + last).all(|index| chain.sep(index) == sep);
-    let behind = match [1, 2, 3, 4].map(|index| chain.len(first + index)) {
-        [4, 4, 4, 2 | 3] if same(4) => 4,
-        [4, 4, 4 | 1, _] if same(3) => 3,
-        [6, 4 | 5, ..] | [4, 5, ..] if same(2) => 2,
+    let has_same_separator = |last: usize| (first + 1..first + last).all(|index| chain.sep(index) == sep);
+    let groups_after = match [1, 2, 3, 4].map(|index| chain.len(first + index)) {
+        [4, 4, 4, 2 | 3] if has_same_separator(4) => 4,
+        [4, 4, 4 | 1, _] if has_same_separator(3) => 3,
+        [6, 4 | 5, ..] | [4, 5, ..] if has_same_separator(2) => 2,
         _ => return None,
     };
-    Some(first + behind)
+    Some(first + groups_after)
 }
 
 /// Finds a card number that a word announces; its check digit may be wrong.
-pub(super) fn match_announced_card(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
+pub(super) fn match_announced_card(site: &NumberSite<'_, '_>, distance: CueDistance) -> Option<NumberFinding> {
     let last = last_card_group(site)?;
     let chain = site.chain;
     let length = chain.digit_count(site.first, last);
-    let free = chain.is_free_behind(last) && site.is_detached_behind(last) && site.is_detached_before();
-    let fits = match grade {
+    let is_detached = chain.is_free_after(last) && site.is_detached_after(last) && site.is_detached_before();
+    let has_card_length = match distance {
         CueDistance::Key => length >= 12,
         CueDistance::Close => length >= 13 && (last > site.first || length <= 16),
         CueDistance::Near => last > site.first && length >= 14,
     };
-    (free && fits).then(|| NumberFinding { family: RuleFamily::CardCued, range: chain.range(site.first, last) })
+    (is_detached && has_card_length)
+        .then(|| NumberFinding { family: RuleFamily::CardCued, range: chain.range(site.first, last) })
 }
 
-/// Finds a card code: three or four digits behind their key.
-pub(super) fn match_card_code(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
-    let fits = matches!(site.chain.len(site.first), 3 | 4) && grade != CueDistance::Near;
-    let alone =
-        site.chain.is_free_behind(site.first) && site.is_detached_behind(site.first) && site.is_detached_before();
-    (fits && alone)
+/// Finds a card code: three or four digits after their key or a word.
+pub(super) fn match_card_code(site: &NumberSite<'_, '_>, distance: CueDistance) -> Option<NumberFinding> {
+    let has_code_length = matches!(site.chain.len(site.first), 3 | 4);
+    let is_detached =
+        site.chain.is_free_after(site.first) && site.is_detached_after(site.first) && site.is_detached_before();
+    (distance != CueDistance::Near && has_code_length && is_detached)
         .then(|| NumberFinding { family: RuleFamily::CardCode, range: site.chain.range(site.first, site.first) })
 }
 
-/// Finds an expiry date behind its key: `MM/YY`, `MM/YYYY`.
-pub(super) fn match_expiry_date(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
+/// Finds an expiry date after its key or a word: `MM/YY`, `MM/YYYY`.
+pub(super) fn match_expiry_date(site: &NumberSite<'_, '_>, distance: CueDistance) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
     let month =
         site.group_digits(first).iter().take(3).fold(0_u32, |value, digit| value * 10 + u32::from(digit - b'0'));
     let sep = chain.group(first).sep;
-    let year = chain.len(first + 1);
+    let year_len = chain.len(first + 1);
     // `3-10` is a range of years
-    let printed = sep == b'/' || (chain.len(first) == 2 && !matches!(site.group_digits(first + 1), [b'0' | b'1', _]));
-    let fits =
-        matches!(chain.len(first), 1 | 2) && (1..=12).contains(&month) && matches!(sep, b'/' | b'-' | b'~') && printed;
-    let whole = matches!(year, 2 | 4)
-        && chain.is_free_behind(first + 1)
-        && site.is_detached_behind(first + 1)
+    let is_not_range =
+        sep == b'/' || (chain.len(first) == 2 && !matches!(site.group_digits(first + 1), [b'0' | b'1', _]));
+    let has_month = matches!(chain.len(first), 1 | 2)
+        && (1..=12).contains(&month)
+        && matches!(sep, b'/' | b'-' | b'~')
+        && is_not_range;
+    let has_year = matches!(year_len, 2 | 4)
+        && chain.is_free_after(first + 1)
+        && site.is_detached_after(first + 1)
         && site.is_detached_before();
-    (fits && whole && grade != CueDistance::Near)
+    (has_month && has_year && distance != CueDistance::Near)
         .then(|| NumberFinding { family: RuleFamily::CardExpiry, range: chain.range(first, first + 1) })
 }

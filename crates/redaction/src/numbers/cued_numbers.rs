@@ -1,4 +1,4 @@
-//! Finds values that only the word or key before them identifies: accounts, passports, licences, medical, tax and
+//! Finds values that only a word or key next to them identifies: accounts, passports, licences, medical, tax and
 //! national ids, devices, vehicles. A value must have a plausible size for its kind; the farther its word, the stricter
 //! the shape or check. Dates, times and hashes are excluded. The words are in `pii.yaml`.
 
@@ -15,7 +15,7 @@ use super::{card, date, phone};
 use crate::wordlists;
 
 /// Most bytes in a value.
-const MOST: usize = 40;
+const MAX_TOKEN: usize = 40;
 
 /// Letters, digits and dashes.
 static IN_TOKEN: ByteSet = ByteSet::new(b"-").and_alnum();
@@ -32,38 +32,38 @@ pub(super) struct AlnumToken {
 impl AlnumToken {
     /// Reads the token around a run: letters, digits and single dashes.
     pub(super) fn around(scan: &TextScan<'_>, run: &Range<usize>) -> Option<Self> {
-        let before = scan.bytes(run.start.saturating_sub(MOST)..run.start);
+        let before = scan.bytes(run.start.saturating_sub(MAX_TOKEN)..run.start);
         let start = run.start - IN_TOKEN.count_trailing(before);
-        let end = run.start + IN_TOKEN.count_leading(scan.bytes(run.start..run.start + MOST + 1));
+        let end = run.start + IN_TOKEN.count_leading(scan.bytes(run.start..run.start + MAX_TOKEN + 1));
         let text = scan.bytes(start..end);
-        let lead = text.iter().take_while(|byte| **byte == b'-').count();
-        let tail = text.iter().rev().take_while(|byte| **byte == b'-').count();
-        let mut start = start + lead;
+        let leading_dashes = text.iter().take_while(|byte| **byte == b'-').count();
+        let trailing_dashes = text.iter().rev().take_while(|byte| **byte == b'-').count();
+        let mut start = start + leading_dashes;
         if scan.is_escape_letter(start + 1) {
             start += 1;
         } else if scan.byte_before(start, 1) == b'\\' {
             // An escape such as \u2556 is not a value
             return None;
         }
-        Self::from_range(scan, start..end.checked_sub(tail)?)
+        Self::from_range(scan, start..end.checked_sub(trailing_dashes)?)
     }
 
     /// Makes the token of a range; `None` if it is too long or part of something longer.
     fn from_range(scan: &TextScan<'_>, range: Range<usize>) -> Option<Self> {
         let text = scan.bytes(range.clone());
-        let (near, next) = (scan.byte(range.end), scan.byte(range.end + 1));
-        let cut = near == b'_'
+        let (after, second_after) = (scan.byte(range.end), scan.byte(range.end + 1));
+        let is_attached = after == b'_'
             || scan.byte_before(range.start, 1) == b'_'
-            || (b".:@".contains(&near) && (next.is_ascii_alphanumeric() || next == b'['));
-        if cut || !(1..=MOST).contains(&text.len()) {
+            || (b".:@".contains(&after) && (second_after.is_ascii_alphanumeric() || second_after == b'['));
+        if is_attached || !(1..=MAX_TOKEN).contains(&text.len()) {
             return None;
         }
-        let (mut digits, mut letters, mut lower, mut last) = (0, 0, 0, b' ');
+        let (mut digits, mut letters, mut lower, mut previous) = (0, 0, 0, b' ');
         for byte in text {
-            if *byte == b'-' && last == b'-' {
+            if *byte == b'-' && previous == b'-' {
                 return None;
             }
-            last = *byte;
+            previous = *byte;
             digits += usize::from(byte.is_ascii_digit());
             letters += usize::from(byte.is_ascii_alphabetic());
             lower += usize::from(byte.is_ascii_lowercase());
@@ -81,25 +81,25 @@ impl AlnumToken {
     }
 }
 
-/// Finds the value at a site that the words before it announce.
+/// Finds the value at a site that the words around it announce.
 pub(super) fn match_announced(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     if site.cues().is_empty() {
         return match_code_before_word(site);
     }
-    for (family, grade) in site.cues().by_distance() {
-        let found = match_spaced_digits(site, family, grade).or_else(|| match family {
-            RuleFamily::PhoneCued => phone::match_announced_phone(site, grade),
-            RuleFamily::CardCued => card::match_announced_card(site, grade),
-            RuleFamily::CardCode => card::match_card_code(site, grade),
-            RuleFamily::OneTimeCode => match_one_time_code(site, grade),
-            RuleFamily::CardExpiry => card::match_expiry_date(site, grade),
-            RuleFamily::Birth => date::match_birth_date(site, grade),
-            RuleFamily::SsnCued => match_ssn(site, grade),
-            RuleFamily::Routing => match_routing_number(site, grade),
-            _ => match_grouped(site, family, grade).or_else(|| {
+    for (family, distance) in site.cues().by_distance() {
+        let found = match_spaced_digits(site, family, distance).or_else(|| match family {
+            RuleFamily::PhoneCued => phone::match_announced_phone(site, distance),
+            RuleFamily::CardCued => card::match_announced_card(site, distance),
+            RuleFamily::CardCode => card::match_card_code(site, distance),
+            RuleFamily::OneTimeCode => match_one_time_code(site, distance),
+            RuleFamily::CardExpiry => card::match_expiry_date(site, distance),
+            RuleFamily::Birth => date::match_birth_date(site),
+            RuleFamily::SsnCued => match_ssn(site, distance),
+            RuleFamily::Routing => match_routing_number(site, distance),
+            _ => match_grouped(site, family, distance).or_else(|| {
                 let run = site.chain.range(site.first, site.first);
                 let token = AlnumToken::around(site.scan, &run).filter(|_| site.is_detached_before())?;
-                match_token(site.scan, &token, family, grade)
+                match_token(site.scan, &token, family, distance)
             }),
         });
         if found.is_some() {
@@ -116,30 +116,30 @@ fn match_code_before_word(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
 
 /// Finds a one-time code: four to eight digits, or a few groups such as `482 913`. Its word must be next to it, because
 /// most short numbers count something.
-fn match_one_time_code(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
+fn match_one_time_code(site: &NumberSite<'_, '_>, distance: CueDistance) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
     let groups: [&[usize]; 3] = [&[3, 3], &[2, 2, 2], &[4, 4]];
     let last = match groups.iter().find(|lens| chain.has_groups(first, lens, b" -").is_some()) {
         Some(lens) => first + lens.len() - 1,
         None => first,
     };
-    let fits =
-        grade != CueDistance::Near && (4..=8).contains(&chain.digit_count(first, last)) && chain.is_free_behind(last);
+    let has_code_length =
+        distance != CueDistance::Near && (4..=8).contains(&chain.digit_count(first, last)) && chain.is_free_after(last);
     let range = chain.range(first, last);
     // `auth.rs:1234` is a line number, `20251125` a day
     let key = if site.scan.byte_before(range.start, 1) == b':' { site.cues().key.clone() } else { None };
-    let line = key.is_some_and(|key| site.scan.bytes(key).contains(&b'.'));
-    let day = last == first && date::numeric_date(site).is_some();
-    (fits
-        && !line
-        && !day
-        && site.is_detached_behind(last)
+    let is_line_number = key.is_some_and(|key| site.scan.bytes(key).contains(&b'.'));
+    let is_date = last == first && date::numeric_date(site).is_some();
+    (has_code_length
+        && !is_line_number
+        && !is_date
+        && site.is_detached_after(last)
         && site.is_detached_before()
         && !is_amount(site.scan, range.end))
     .then_some(NumberFinding { family: RuleFamily::OneTimeCode, range })
 }
 
-/// Whether the word behind a number says what it counts: `your code is 1200 lines long`.
+/// Whether the word after a number says what it counts: `your code is 1200 lines long`.
 fn is_amount(scan: &TextScan<'_>, end: usize) -> bool {
     let rest = scan.bytes(end..end + 16);
     let word = rest.strip_prefix(b" ").unwrap_or_default();
@@ -158,7 +158,7 @@ fn extend_by_country(scan: &TextScan<'_>, found: NumberFinding) -> NumberFinding
 }
 
 /// Finds single digits separated from each other, `4 1 1 1 …`, as many as the kind has.
-fn match_spaced_digits(site: &NumberSite<'_, '_>, family: RuleFamily, grade: CueDistance) -> Option<NumberFinding> {
+fn match_spaced_digits(site: &NumberSite<'_, '_>, family: RuleFamily, distance: CueDistance) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
     let count = match family {
         RuleFamily::PhoneCued => 10..=11,
@@ -167,8 +167,8 @@ fn match_spaced_digits(site: &NumberSite<'_, '_>, family: RuleFamily, grade: Cue
         _ => return None,
     };
     let last = chain.count.checked_sub(1)?;
-    let single = first == 0 && chain.len(0) == 1 && (0..=last).all(|index| chain.len(index) == 1);
-    (single && grade != CueDistance::Near && count.contains(&chain.count) && site.is_detached_behind(last))
+    let has_single_digits = first == 0 && chain.len(0) == 1 && (0..=last).all(|index| chain.len(index) == 1);
+    (has_single_digits && distance != CueDistance::Near && count.contains(&chain.count) && site.is_detached_after(last))
         .then(|| NumberFinding { family, range: chain.range(first, last) })
 }
 
@@ -180,56 +180,60 @@ pub(super) fn match_announced_run(scan: &TextScan<'_>, run: &Range<usize>) -> Op
         // MRN-123456: the word is the first part of the value
         cues = NumberCues::around(scan, &(run.start..token.range.end));
     }
-    let code = if cues.announces_code { Some((RuleFamily::OneTimeCode, CueDistance::Close)) } else { None };
+    let one_time_code = if cues.announces_code { Some((RuleFamily::OneTimeCode, CueDistance::Close)) } else { None };
     cues.by_distance()
-        .chain(code)
-        .find_map(|(family, grade)| match_token(scan, &token, family, grade))
+        .chain(one_time_code)
+        .find_map(|(family, distance)| match_token(scan, &token, family, distance))
         .map(|found| extend_by_country(scan, found))
 }
 
 /// Finds a social security number: nine digits in any groups.
-fn match_ssn(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
+fn match_ssn(site: &NumberSite<'_, '_>, distance: CueDistance) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
     let last = (first..chain.count.min(first + 3)).find(|last| chain.digit_count(first, *last) >= 9)?;
     let (digits, length) = site.digits::<12>(first, last)?;
-    let whole = length == 9 && chain.is_free_behind(last) && site.is_detached_behind(last) && site.is_detached_before();
-    let shaped = last == first || chain.has_groups(first, &[3, 2, 4], b"-. /").is_some();
-    let fits =
-        grade != CueDistance::Near || (shaped && national::is_ssn(digits.get(..length)?) && !site.counts_thing());
-    (whole && fits).then(|| NumberFinding { family: RuleFamily::SsnCued, range: chain.range(first, last) })
+    let has_nine_digits =
+        length == 9 && chain.is_free_after(last) && site.is_detached_after(last) && site.is_detached_before();
+    let is_grouped = last == first || chain.has_groups(first, &[3, 2, 4], b"-. /").is_some();
+    let is_plausible = distance != CueDistance::Near
+        || (is_grouped && national::is_ssn(digits.get(..length)?) && !site.counts_thing());
+    (has_nine_digits && is_plausible)
+        .then(|| NumberFinding { family: RuleFamily::SsnCued, range: chain.range(first, last) })
 }
 
 /// Finds a routing number (nine digits of the ABA) or a sort code (six digits, `12-34-56`, `123-456`).
-fn match_routing_number(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
+fn match_routing_number(site: &NumberSite<'_, '_>, distance: CueDistance) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
-    let single = chain.has_groups(first, &[9], b"").is_some();
+    let has_nine_digits = chain.has_groups(first, &[9], b"").is_some();
     let (digits, length) = site.digits::<9>(first, first)?;
-    let nine = single && (grade != CueDistance::Near || bank::is_routing_number(digits.get(..length)?));
-    let six = grade != CueDistance::Near
+    let may_be_routing_number =
+        has_nine_digits && (distance != CueDistance::Near || bank::is_routing_number(digits.get(..length)?));
+    let may_be_sort_code = distance != CueDistance::Near
         && (chain.has_groups(first, &[6], b"").is_some()
             || chain.has_groups(first, &[2, 2, 2], b"- ").is_some()
             || chain.has_groups(first, &[3, 3], b"- ").is_some());
-    let last = match (chain.len(first), six) {
+    let last = match (chain.len(first), may_be_sort_code) {
         (2, true) => first + 2,
         (3, true) => first + 1,
         _ => first,
     };
-    ((nine || six) && site.is_detached_behind(last) && site.is_detached_before())
+    ((may_be_routing_number || may_be_sort_code) && site.is_detached_after(last) && site.is_detached_before())
         .then(|| NumberFinding { family: RuleFamily::Routing, range: chain.range(first, last) })
 }
 
 /// Finds digits in groups between blanks, dashes, dots or slashes, for kinds that are written so.
-fn match_grouped(site: &NumberSite<'_, '_>, family: RuleFamily, grade: CueDistance) -> Option<NumberFinding> {
+fn match_grouped(site: &NumberSite<'_, '_>, family: RuleFamily, distance: CueDistance) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
     let sep = chain.group(first).sep;
-    if grade == CueDistance::Near || !matches!(sep, b' ' | b'-' | b'.' | b'/') || is_date(site) {
+    if distance == CueDistance::Near || !matches!(sep, b' ' | b'-' | b'.' | b'/') || is_date(site) {
         return None;
     }
     let mut last = first;
     // `59 123/4562`
-    let joins =
-        |found: u8| found == sep || family == RuleFamily::TaxCued && matches!((sep, found), (b' ' | b'-', b'/'));
-    while last + 1 < chain.count && joins(chain.group(last).sep) && last < first + 6 {
+    let continues = |next_sep: u8| {
+        next_sep == sep || family == RuleFamily::TaxCued && matches!((sep, next_sep), (b' ' | b'-', b'/'))
+    };
+    while last + 1 < chain.count && continues(chain.group(last).sep) && last < first + 6 {
         last += 1;
     }
     // A decimal number is not an id
@@ -237,11 +241,11 @@ fn match_grouped(site: &NumberSite<'_, '_>, family: RuleFamily, grade: CueDistan
         return None;
     }
     let digits = chain.digit_count(first, last);
-    let sizes = (first..=last)
+    let has_long_groups = (first..=last)
         .all(|index| chain.len(index) >= 2 || index == first && family == RuleFamily::NationalCued)
         || family == RuleFamily::MedicalCued
         || family == RuleFamily::TaxCued;
-    let (least, most) = match family {
+    let (min_digits, max_digits) = match family {
         RuleFamily::Account => (7, 24),
         RuleFamily::TaxCued => (8, 15),
         RuleFamily::NationalCued => (8, 18),
@@ -250,8 +254,8 @@ fn match_grouped(site: &NumberSite<'_, '_>, family: RuleFamily, grade: CueDistan
         RuleFamily::Device => (14, 16),
         _ => return None,
     };
-    let fits = (least..=most).contains(&digits) && (sizes || sep != b' ');
-    (fits && chain.is_free_behind(last) && site.is_detached_behind(last) && site.is_detached_before())
+    let has_plausible_size = (min_digits..=max_digits).contains(&digits) && (has_long_groups || sep != b' ');
+    (has_plausible_size && chain.is_free_after(last) && site.is_detached_after(last) && site.is_detached_before())
         .then(|| NumberFinding { family, range: chain.range(first, last) })
 }
 
@@ -266,66 +270,66 @@ fn match_token(
     scan: &TextScan<'_>,
     token: &AlnumToken,
     family: RuleFamily,
-    grade: CueDistance,
+    distance: CueDistance,
 ) -> Option<NumberFinding> {
     let text = scan.bytes(token.range.clone());
-    let near = grade == CueDistance::Near;
+    let is_near = distance == CueDistance::Near;
     let (len, digits) = (token.len(), token.digits);
-    let sure = grade == CueDistance::Key;
-    let printed = token.is_upper() || token.letters <= 4;
-    let hash = token.lower > 0 && len >= 16;
-    let fits = match family {
+    let is_key_value = distance == CueDistance::Key;
+    let is_printed = token.is_upper() || token.letters <= 4;
+    let may_be_hash = token.lower > 0 && len >= 16;
+    let has_shape = match family {
         RuleFamily::Account => {
             // `X509v3` is not an account
-            let least = if token.lower > 0 { 6 } else { 4 + usize::from(!sure) };
-            !near && digits >= least && len <= 34 && printed && !begins_with_date(text)
+            let min_digits = if token.lower > 0 { 6 } else { 4 + usize::from(!is_key_value) };
+            !is_near && digits >= min_digits && len <= 34 && is_printed && !begins_with_date(text)
         }
         RuleFamily::TaxCued => {
             (7..=18).contains(&len)
                 && digits >= 7 - 2 * usize::from(token.letters > 0)
-                && printed
-                && (!near || is_tax_id(text))
+                && is_printed
+                && (!is_near || is_tax_id(text))
                 && !begins_with_date(text)
         }
         RuleFamily::NationalCued => {
             (5..=20).contains(&len)
                 && digits >= 5
-                && printed
-                && (!near || is_national_id(text))
+                && is_printed
+                && (!is_near || is_national_id(text))
                 && !begins_with_date(text)
         }
         RuleFamily::Passport => {
             (6..=12).contains(&len)
                 && digits >= 4
-                && printed
-                && (!near || is_lettered(token, text, 6))
+                && is_printed
+                && (!is_near || is_lettered(token, text, 6))
                 && !begins_with_date(text)
         }
         RuleFamily::License => {
             (5..=20).contains(&len)
                 && digits >= 3
-                && printed
-                && (!near || is_lettered(token, text, 6))
+                && is_printed
+                && (!is_near || is_lettered(token, text, 6))
                 && !begins_with_date(text)
         }
         RuleFamily::MedicalCued => {
             (5..=20).contains(&len)
                 && digits >= 4
-                && printed
-                && (!near || is_medical_id(text))
+                && is_printed
+                && (!is_near || is_medical_id(text))
                 && !begins_with_date(text)
         }
-        RuleFamily::Device => is_device(token, text) && (!near || digits == 15 || len == 36),
-        RuleFamily::VehicleCued => is_vehicle(token, text) && (!near || len == 17),
-        RuleFamily::Wallet => (26..=64).contains(&len) && digits >= 2 && !near && !text.contains(&b'-'),
+        RuleFamily::Device => is_device(token, text) && (!is_near || digits == 15 || len == 36),
+        RuleFamily::VehicleCued => is_vehicle(token, text) && (!is_near || len == 17),
+        RuleFamily::Wallet => (26..=64).contains(&len) && digits >= 2 && !is_near && !text.contains(&b'-'),
         // `G-482913`, `A7K2P9`
         RuleFamily::OneTimeCode => {
-            !near && (4..=9).contains(&len) && digits >= 3 && token.is_upper() && !begins_with_date(text)
+            !is_near && (4..=9).contains(&len) && digits >= 3 && token.is_upper() && !begins_with_date(text)
         }
-        RuleFamily::SsnCued => sure && digits == 9 && token.letters == 0,
+        RuleFamily::SsnCued => is_key_value && digits == 9 && token.letters == 0,
         _ => false,
     };
-    (fits && !(hash && family != RuleFamily::Wallet && family != RuleFamily::Device))
+    (has_shape && (!may_be_hash || matches!(family, RuleFamily::Wallet | RuleFamily::Device)))
         .then(|| NumberFinding { family, range: token.range.clone() })
 }
 
@@ -334,11 +338,11 @@ fn begins_with_date(text: &[u8]) -> bool {
     matches!(text, [b'1' | b'2', _, _, _, b'-', a, b, b'-', ..] if a.is_ascii_digit() && b.is_ascii_digit())
 }
 
-/// Whether a token has one or two letters, a capital first, and at least `least` digits.
-fn is_lettered(token: &AlnumToken, text: &[u8], least: usize) -> bool {
+/// Whether a token has one or two letters, a capital first, and at least `min_digits` digits.
+fn is_lettered(token: &AlnumToken, text: &[u8], min_digits: usize) -> bool {
     matches!(token.letters, 1 | 2)
         && token.is_upper()
-        && token.digits >= least
+        && token.digits >= min_digits
         && text.first().is_some_and(u8::is_ascii_uppercase)
 }
 
@@ -358,22 +362,23 @@ fn passes_any_check(text: &[u8], checks: &[fn(&[u8]) -> bool]) -> bool {
 }
 
 fn is_tax_id(text: &[u8]) -> bool {
-    let ein = lettered_checks::matches_shape(text, "99-9999999");
-    ein || passes_any_check(
-        text,
-        &[
-            national::is_abn,
-            national::is_acn,
-            national::is_tfn,
-            national::is_cuit,
-            national::is_steuer_id,
-            national::is_uk_vat,
-            national::is_itin,
-            national::is_partita_iva,
-            national::is_belgian_enterprise,
-            national::is_rnokpp,
-        ],
-    )
+    let is_ein = lettered_checks::matches_shape(text, "99-9999999");
+    is_ein
+        || passes_any_check(
+            text,
+            &[
+                national::is_abn,
+                national::is_acn,
+                national::is_tfn,
+                national::is_cuit,
+                national::is_steuer_id,
+                national::is_uk_vat,
+                national::is_itin,
+                national::is_partita_iva,
+                national::is_belgian_enterprise,
+                national::is_rnokpp,
+            ],
+        )
 }
 
 fn is_national_id(text: &[u8]) -> bool {
@@ -404,9 +409,9 @@ fn is_medical_id(text: &[u8]) -> bool {
 
 /// Whether a token may be an IMEI or an advertising id.
 fn is_device(token: &AlnumToken, text: &[u8]) -> bool {
-    let imei = token.letters == 0 && (14..=16).contains(&token.digits);
-    let uuid = text.len() == 36 && text.iter().filter(|byte| **byte == b'-').count() == 4;
-    imei || uuid || (token.len() >= 12 && token.digits >= 4 && token.is_upper())
+    let is_imei = token.letters == 0 && (14..=16).contains(&token.digits);
+    let is_uuid = text.len() == 36 && text.iter().filter(|byte| **byte == b'-').count() == 4;
+    is_imei || is_uuid || (token.len() >= 12 && token.digits >= 4 && token.is_upper())
 }
 
 /// Whether a token may be a VIN or a number plate.
@@ -416,9 +421,9 @@ fn is_vehicle(token: &AlnumToken, text: &[u8]) -> bool {
         || ((5..=9).contains(&token.len()) && token.letters == 0 && token.digits >= 5)
 }
 
-/// Finds a number plate behind its word at `end`: capitals and digits in up to three parts.
-pub(super) fn plate_behind(scan: &TextScan<'_>, end: usize) -> Option<Range<usize>> {
-    const SMALL: [&str; 7] = ["number", "no", "is", "plate", "nr", "the", "was"];
+/// Finds a number plate after its word, which ends at `end`: capitals and digits in up to three parts.
+pub(super) fn plate_after(scan: &TextScan<'_>, end: usize) -> Option<Range<usize>> {
+    const LINKING_WORDS: [&str; 7] = ["number", "no", "is", "plate", "nr", "the", "was"];
     let rest = scan.bytes(end..end + 48);
     let mut at = 0;
     loop {
@@ -426,12 +431,12 @@ pub(super) fn plate_behind(scan: &TextScan<'_>, end: usize) -> Option<Range<usiz
         let word = rest.get(at..)?;
         let length = word.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
         let name = word.get(..length).filter(|name| !name.is_empty())?;
-        if !SMALL.iter().any(|small| small.as_bytes().eq_ignore_ascii_case(name)) {
+        if !LINKING_WORDS.iter().any(|link| link.as_bytes().eq_ignore_ascii_case(name)) {
             break;
         }
         at += length;
     }
-    let printed = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+    let is_printed = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
     let (mut length, mut parts, mut digits) = (0, 0, 0);
     let word = rest.get(at..)?;
     while parts < 3 {
@@ -440,39 +445,38 @@ pub(super) fn plate_behind(scan: &TextScan<'_>, end: usize) -> Option<Range<usiz
             break;
         }
         let part = word.get(length + gap..)?;
-        let size = part.iter().take_while(|byte| printed(byte)).count();
-        let whole = part.get(size).is_none_or(|next| !next.is_ascii_alphanumeric() && *next != b'_');
-        if size == 0 || !whole || length + gap + size > 11 {
+        let part_len = part.iter().take_while(|byte| is_printed(byte)).count();
+        let is_whole = part.get(part_len).is_none_or(|next| !next.is_ascii_alphanumeric() && *next != b'_');
+        if part_len == 0 || !is_whole || length + gap + part_len > 11 {
             break;
         }
-        digits += part.iter().take(size).filter(|byte| byte.is_ascii_digit()).count();
-        length += gap + size;
+        digits += part.iter().take(part_len).filter(|byte| byte.is_ascii_digit()).count();
+        length += gap + part_len;
         parts += 1;
     }
-    let whole = length >= 4 && (1..=8).contains(&digits) && digits < length;
-    whole.then_some(end + at..end + at + length)
+    let is_plate = length >= 4 && (1..=8).contains(&digits) && digits < length;
+    is_plate.then_some(end + at..end + at + length)
 }
 
 /// Words between the word for a BIC and the BIC itself.
-static LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.bic_links")));
+static BIC_LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.bic_links")));
 
-/// Finds a BIC behind its word at `end`.
-pub(super) fn bic_behind(scan: &TextScan<'_>, end: usize) -> Option<Range<usize>> {
+/// Finds a BIC after its word, which ends at `end`.
+pub(super) fn bic_after(scan: &TextScan<'_>, end: usize) -> Option<Range<usize>> {
     let rest = scan.bytes(end..end + 40);
     if rest.first() == Some(&b'_') && rest.get(1).is_some_and(u8::is_ascii_uppercase) {
         return None;
     }
     let mut at = 0;
     loop {
-        let gap = rest.get(at..)?.iter().take_while(|byte| !byte.is_ascii_alphanumeric() && **byte != b'\n').count();
-        at += gap;
+        at += rest.get(at..)?.iter().take_while(|byte| !byte.is_ascii_alphanumeric() && **byte != b'\n').count();
         let word = rest.get(at..)?;
         let length = word.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
         let word = word.get(..length).filter(|word| !word.is_empty())?;
         if bank::is_bic(word) && scan.byte(end + at + length) != b'_' {
             return Some(end + at..end + at + length);
         }
-        if !LINKS.contains(word) {
+        if !BIC_LINKS.contains(word) {
             return None;
         }
         at += length;

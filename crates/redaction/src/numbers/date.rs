@@ -1,15 +1,14 @@
-//! Dates of birth: any valid date behind its word or key; other dates stay in the text. The words are in `pii.yaml`.
+//! Dates of birth: any valid date after its word or key; other dates stay in the text. The words are in `pii.yaml`.
 
 use std::ops::Range;
 
 use super::super::rule::RuleFamily;
 use super::super::scan::TextScan;
 use super::super::validate::dates::{is_day, month_of_name};
-use super::number_cues::CueDistance;
 use super::number_site::{NumberFinding, NumberSite};
 
 /// Finds a date at a site that a word announces.
-pub(super) fn match_birth_date(site: &NumberSite<'_, '_>, _: CueDistance) -> Option<NumberFinding> {
+pub(super) fn match_birth_date(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let range = numeric_date(site)
         .or_else(|| eastern_date(site))
         .or_else(|| spelt_date(site.scan, site.start(), site.chain.group(site.first).len))?;
@@ -29,18 +28,18 @@ fn full_year(year: u32) -> u32 {
 pub(super) fn numeric_date(site: &NumberSite<'_, '_>) -> Option<Range<usize>> {
     let (chain, first) = (site.chain, site.first);
     let (a, b, c) = (site.group_digits(first), site.group_digits(first + 1), site.group_digits(first + 2));
-    if a.len() == 8 && chain.is_free_behind(first) {
-        let date = |year: usize, month: usize, day: usize| {
+    if a.len() == 8 && chain.is_free_after(first) {
+        let is_date = |year: usize, month: usize, day: usize| {
             let part = |from: usize, len: usize| digits_value(a.get(from..from + len).unwrap_or_default());
             is_day(part(year, 4), part(month, 2), part(day, 2))
         };
-        return (date(0, 4, 6) || date(4, 2, 0) || date(4, 0, 2)).then(|| chain.range(first, first));
+        return (is_date(0, 4, 6) || is_date(4, 2, 0) || is_date(4, 0, 2)).then(|| chain.range(first, first));
     }
     let (sep, next) = (chain.group(first).sep, chain.group(first + 1).sep);
     if sep != next || !matches!(sep, b'-' | b'/' | b'.' | b' ' | b'~') || b.len() > 2 {
         return None;
     }
-    let real = match (a.len(), c.len()) {
+    let is_real = match (a.len(), c.len()) {
         (4, 1 | 2) => is_day(digits_value(a), digits_value(b), digits_value(c)),
         (1 | 2, 4) => {
             is_day(digits_value(c), digits_value(b), digits_value(a))
@@ -51,7 +50,7 @@ pub(super) fn numeric_date(site: &NumberSite<'_, '_>) -> Option<Range<usize>> {
             .any(|(month, day, year)| is_day(full_year(digits_value(year)), digits_value(month), digits_value(day))),
         _ => false,
     };
-    if !real {
+    if !is_real {
         return None;
     }
     let range = chain.range(first, first + 2);
@@ -64,12 +63,12 @@ fn eastern_date(site: &NumberSite<'_, '_>) -> Option<Range<usize>> {
     let number = |at: usize, mark: &str| {
         let digits = site.scan.bytes(at..at + 5).iter().take_while(|byte| byte.is_ascii_digit()).count();
         let end = at + digits;
-        let marked = site.scan.bytes(end..end + mark.len()) == mark.as_bytes();
-        (digits > 0 && marked).then(|| (digits_value(site.scan.bytes(at..end)), end + mark.len()))
+        let has_mark = site.scan.bytes(end..end + mark.len()) == mark.as_bytes();
+        (digits > 0 && has_mark).then(|| (digits_value(site.scan.bytes(at..end)), end + mark.len()))
     };
-    let (year, behind) = number(start, "年")?;
-    let (month, behind) = number(behind, "月")?;
-    let (day, end) = number(behind, "日")?;
+    let (year, year_end) = number(start, "年")?;
+    let (month, month_end) = number(year_end, "月")?;
+    let (day, end) = number(month_end, "日")?;
     is_day(year, month, day).then_some(start..end)
 }
 
@@ -95,23 +94,21 @@ fn spelt_date(scan: &TextScan<'_>, start: usize, digits: usize) -> Option<Range<
             break;
         }
     }
+    let next = skip_blanks(scan, at);
     // The month comes before the day
-    let gap = skip_blanks(scan, at);
-    let behind = read_year(scan, gap).filter(|_| gap > at);
-    if let (Some((_, end)), Some((named, from))) = (behind, month_before(scan, start)) {
-        let (year, _) = behind?;
-        return is_day(year, named, day).then_some(from..end);
+    let year_after = read_year(scan, next).filter(|_| next > at);
+    if let (Some((year, end)), Some((month, from))) = (year_after, month_before(scan, start)) {
+        return is_day(year, month, day).then_some(from..end);
     }
-    let from = skip_blanks(scan, at);
-    let from = if scan.bytes(from..from + 3).eq_ignore_ascii_case(b"of ") { from + 3 } else { from };
+    let from = if scan.bytes(next..next + 3).eq_ignore_ascii_case(b"of ") { next + 3 } else { next };
     let from = if scan.bytes(from..from + 3).eq_ignore_ascii_case(b"de ") { from + 3 } else { from };
     let word = word_at(scan, from);
-    let named = month_of_name(word)?;
+    let month = month_of_name(word)?;
     let after = from + word.len() + usize::from(scan.byte(from + word.len()) == b'.');
     let after = skip_blanks(scan, after);
     let after = if scan.bytes(after..after + 3).eq_ignore_ascii_case(b"de ") { after + 3 } else { after };
     let (year, end) = read_year(scan, after)?;
-    is_day(year, named, day).then_some(start..end)
+    is_day(year, month, day).then_some(start..end)
 }
 
 fn skip_blanks(scan: &TextScan<'_>, at: usize) -> usize {
@@ -120,9 +117,9 @@ fn skip_blanks(scan: &TextScan<'_>, at: usize) -> usize {
 
 fn word_at<'t>(scan: &TextScan<'t>, at: usize) -> &'t str {
     let rest = scan.text.get(at..).unwrap_or("");
-    let length =
+    let len =
         rest.char_indices().take(12).find(|(_, c)| !c.is_alphabetic()).map_or(rest.len().min(12), |(index, _)| index);
-    rest.get(..length).unwrap_or("")
+    rest.get(..len).unwrap_or("")
 }
 
 /// The month that ends before `start`, and where it begins.
@@ -131,8 +128,8 @@ fn month_before(scan: &TextScan<'_>, start: usize) -> Option<(u32, usize)> {
     if start - text.len() > 2 {
         return None;
     }
-    let length: usize = text.chars().rev().take(12).take_while(|c| c.is_alphabetic()).map(char::len_utf8).sum();
-    let from = text.len() - length;
+    let len: usize = text.chars().rev().take(12).take_while(|c| c.is_alphabetic()).map(char::len_utf8).sum();
+    let from = text.len() - len;
     month_of_name(text.get(from..)?).map(|month| (month, from))
 }
 

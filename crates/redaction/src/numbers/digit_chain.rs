@@ -1,13 +1,13 @@
 //! [`DigitChain`]: groups of digits with single separators between them, because nearly all structured ids are
-//! recognised by the lengths of their groups. It has at most [`MOST`] groups of 32 digits and allocates nothing.
-//! `shapes`, `phone`, `card` and others interpret the groups.
+//! recognised by the lengths of their groups. It has at most [`MAX_GROUPS`] groups of 32 digits and allocates nothing.
+//! `id_shapes`, `phone`, `card` and others interpret the groups.
 
 use std::ops::Range;
 
 /// Most groups in a chain.
-pub(super) const MOST: usize = 16;
+pub(super) const MAX_GROUPS: usize = 16;
 /// Longest group that is measured.
-const LONGEST: usize = 32;
+const MAX_GROUP_LEN: usize = 32;
 
 /// One group of digits.
 #[derive(Clone, Copy, Default)]
@@ -17,7 +17,7 @@ pub(super) struct DigitGroup {
     /// Number of digits.
     pub(super) len: usize,
     /// The separator between it and the next group: a character, `)` for a closing bracket with or without a separator
-    /// behind it, `(` for an opening one, `~` for a separator between blanks; 0 at the end.
+    /// after it, `(` for an opening one, `~` for a separator between blanks; 0 at the end.
     pub(super) sep: u8,
 }
 
@@ -34,17 +34,17 @@ struct PackedGroup {
 pub(super) struct DigitChain {
     /// Position of the first digit.
     start: usize,
-    groups: [PackedGroup; MOST],
+    groups: [PackedGroup; MAX_GROUPS],
     /// Number of groups.
     pub(super) count: usize,
-    /// Position behind the last digit.
+    /// Position after the last digit.
     pub(super) end: usize,
 }
 
 impl DigitChain {
     /// Reads the chain that starts with the digit at `at`.
     pub(super) fn read(text: &[u8], at: usize) -> Self {
-        let mut chain = Self { start: at, groups: [PackedGroup::default(); MOST], count: 0, end: at };
+        let mut chain = Self { start: at, groups: [PackedGroup::default(); MAX_GROUPS], count: 0, end: at };
         let mut from = at;
         while let Some(group) = chain.groups.get_mut(chain.count) {
             let len = leading_digits(text.get(from..).unwrap_or_default());
@@ -53,7 +53,7 @@ impl DigitChain {
             chain.count += 1;
             chain.end = from + len;
             let Some((sep, width)) = read_separator(text.get(chain.end..).unwrap_or_default()) else { break };
-            if chain.count == MOST {
+            if chain.count == MAX_GROUPS {
                 break;
             }
             group.sep = sep;
@@ -64,8 +64,8 @@ impl DigitChain {
 
     /// Group `index`, or an empty group if there is none.
     pub(super) fn group(&self, index: usize) -> DigitGroup {
-        let held = self.groups.get(index).filter(|_| index < self.count);
-        held.map_or(DigitGroup::default(), |group| DigitGroup {
+        let packed = self.groups.get(index).filter(|_| index < self.count);
+        packed.map_or(DigitGroup::default(), |group| DigitGroup {
             at: self.start + usize::from(group.offset),
             len: usize::from(group.len),
             sep: group.sep,
@@ -77,7 +77,7 @@ impl DigitChain {
         self.groups.get(index).map_or(0, |group| usize::from(group.len))
     }
 
-    /// The separator behind group `index`, 0 if there is none.
+    /// The separator after group `index`, 0 if there is none.
     #[inline]
     pub(super) fn sep(&self, index: usize) -> u8 {
         self.groups.get(index).map_or(0, |group| group.sep)
@@ -92,23 +92,23 @@ impl DigitChain {
     /// Returns the separator.
     pub(super) fn has_groups(&self, first: usize, lens: &[usize], seps: &[u8]) -> Option<u8> {
         let sep = self.sep(first);
-        let inner = lens.len().saturating_sub(1);
-        let same = lens
-            .iter()
-            .enumerate()
-            .all(|(index, len)| self.len(first + index) == *len && (index >= inner || self.sep(first + index) == sep));
-        (same && (inner == 0 || seps.contains(&sep)) && self.is_free_behind(first + inner)).then_some(sep)
+        let last_index = lens.len().saturating_sub(1);
+        let groups_fit = lens.iter().enumerate().all(|(index, len)| {
+            self.len(first + index) == *len && (index >= last_index || self.sep(first + index) == sep)
+        });
+        (groups_fit && (last_index == 0 || seps.contains(&sep)) && self.is_free_after(first + last_index))
+            .then_some(sep)
     }
 
     /// Whether the groups from `first` on have these lengths and separators, and end there.
     pub(super) fn has_mixed_groups(&self, first: usize, lens: &[usize], seps: &[u8]) -> bool {
         let lens_fit = lens.iter().enumerate().all(|(index, len)| self.len(first + index) == *len);
         let seps_fit = seps.iter().enumerate().all(|(index, sep)| self.sep(first + index) == *sep);
-        lens_fit && seps_fit && self.is_free_behind(first + lens.len().saturating_sub(1))
+        lens_fit && seps_fit && self.is_free_after(first + lens.len().saturating_sub(1))
     }
 
-    /// Whether no more digits are attached behind group `index`.
-    pub(super) fn is_free_behind(&self, index: usize) -> bool {
+    /// Whether no more digits are attached after group `index`.
+    pub(super) fn is_free_after(&self, index: usize) -> bool {
         matches!(self.sep(index), 0 | b' ' | b'(' | b')' | b'~')
     }
 
@@ -122,7 +122,7 @@ impl DigitChain {
         (first..=last).map(|index| self.len(index)).sum()
     }
 
-    /// Whether group `first` and those behind it have at least so many digits; stops counting when they do.
+    /// Whether group `first` and those after it have at least so many digits; stops counting when they do.
     pub(super) fn has_digits(&self, first: usize, digits: usize) -> bool {
         let rest = self.groups.get(first..self.count).unwrap_or_default();
         let mut left = digits;
@@ -138,24 +138,25 @@ impl DigitChain {
         self.group(first).at..end.at + end.len
     }
 
-    /// Whether groups are the whole chain: there are no others, not even behind a blank.
+    /// Whether groups are the whole chain: there are no others, not even after a blank.
     pub(super) fn is_whole_chain(&self, first: usize, last: usize) -> bool {
         first == 0 && last + 1 == self.count
     }
 }
 
-/// Number of leading digits of `rest`, at most [`LONGEST`]; reads eight bytes at a time.
+/// Number of leading digits of `rest`, at most [`MAX_GROUP_LEN`]; reads eight bytes at a time.
 fn leading_digits(rest: &[u8]) -> usize {
     let mut len = 0;
-    while len < LONGEST {
+    while len < MAX_GROUP_LEN {
         let Some(eight) = rest.get(len..).and_then(<[u8]>::first_chunk) else {
-            return len + rest.iter().skip(len).take(LONGEST - len).take_while(|byte| byte.is_ascii_digit()).count();
+            return len
+                + rest.iter().skip(len).take(MAX_GROUP_LEN - len).take_while(|byte| byte.is_ascii_digit()).count();
         };
         let values = u64::from_le_bytes(*eight) ^ 0x3030_3030_3030_3030;
         // Sets the top bit of each byte above nine; a carry can only affect bytes after the first of them
-        let others = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
-        if others != 0 {
-            return len + (others.trailing_zeros() / 8) as usize;
+        let non_digits = (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080;
+        if non_digits != 0 {
+            return len + (non_digits.trailing_zeros() / 8) as usize;
         }
         len += 8;
     }
@@ -164,14 +165,14 @@ fn leading_digits(rest: &[u8]) -> usize {
 
 /// The separator at the start of `rest` and its width, if a digit follows.
 fn read_separator(rest: &[u8]) -> Option<(u8, usize)> {
-    let digit = |index: usize| rest.get(index).is_some_and(u8::is_ascii_digit);
+    let is_digit = |index: usize| rest.get(index).is_some_and(u8::is_ascii_digit);
     match rest {
-        [sep @ (b' ' | b'.' | b'-' | b'/' | b':'), ..] if digit(1) => Some((*sep, 1)),
-        [b')', ..] if digit(1) => Some((b')', 1)),
-        [b')', b' ' | b'-' | b'.' | b'/', ..] if digit(2) => Some((b')', 2)),
-        [b' ' | b'-' | b'.', b'(', ..] if digit(2) => Some((b'(', 2)),
-        [b'(', ..] if digit(1) => Some((b'(', 1)),
-        [b' ', b'-' | b'/', b' ', ..] if digit(3) => Some((b'~', 3)),
+        [sep @ (b' ' | b'.' | b'-' | b'/' | b':'), ..] if is_digit(1) => Some((*sep, 1)),
+        [b')', ..] if is_digit(1) => Some((b')', 1)),
+        [b')', b' ' | b'-' | b'.' | b'/', ..] if is_digit(2) => Some((b')', 2)),
+        [b' ' | b'-' | b'.', b'(', ..] if is_digit(2) => Some((b'(', 2)),
+        [b'(', ..] if is_digit(1) => Some((b'(', 1)),
+        [b' ', b'-' | b'/', b' ', ..] if is_digit(3) => Some((b'~', 3)),
         _ => None,
     }
 }

@@ -2,9 +2,9 @@
 //! network and device addresses, vehicles. Separate patterns would each read every number again; here each run with
 //! digits is read once.
 //!
-//! Each run starts one chain, each chain is read once, and at each of its groups a few look-ups by length reject what
-//! can't be an id. The text read around a group is bounded, and nothing is allocated. Checksums are in `validate`,
-//! words and examples in `pii.yaml`, e-mail addresses in `email`.
+//! A run starts a chain of digit groups, each chain is read once, and at each of its groups a few look-ups by length
+//! reject most. The text read around a group is bounded, and nothing is allocated. Checksums are in `validate`, words
+//! and examples in `pii.yaml`, e-mail addresses in `email`.
 
 use std::ops::Range;
 
@@ -29,26 +29,24 @@ use digit_chain::DigitChain;
 use number_site::{NumberFinding, NumberSite};
 
 /// Most bytes before a value in which its cue may begin.
-const REACH: usize = 96;
+const MAX_CUE_DISTANCE: usize = 96;
 
 /// Claims everything that is recognised by its digits.
 pub(super) fn claim_numbers(scan: &TextScan<'_>, claims: &mut PrivateClaims) {
-    let cued = scan.anchors.words_by_use.number_words.iter().any(|word| is_cue(word.action));
-    let foreign = scan.anchors.byte_kinds.high && !scan.detector.foreign_words.is_empty();
-    let mut walk = NumberSearch {
+    let mut search = NumberSearch {
         scan,
         claims,
-        has_cues: cued,
-        has_foreign_words: foreign,
+        has_cues: scan.anchors.words_by_use.number_words.iter().any(|word| is_cue(word.action)),
+        has_foreign_words: scan.anchors.byte_kinds.high && !scan.detector.foreign_words.is_empty(),
         next_word: 0,
         decided_end: 0,
         claimed_end: 0,
         last_in_list: None,
     };
-    walk.claim_ahead();
+    search.claim_from_words();
     for run in &scan.anchors.digit_runs {
-        if run.start >= walk.decided_end && !walk.can_be_skipped(run) {
-            walk.search_run(run);
+        if run.start >= search.decided_end && !search.can_be_skipped(run) {
+            search.search_run(run);
         }
     }
 }
@@ -61,7 +59,7 @@ struct NumberSearch<'a, 't> {
     has_cues: bool,
     /// Whether words of other scripts may announce a number.
     has_foreign_words: bool,
-    /// Index of the first word behind the last run.
+    /// Index of the first word after the start of the last run.
     next_word: usize,
     /// End of the text that was already decided.
     decided_end: usize,
@@ -75,24 +73,21 @@ impl NumberSearch<'_, '_> {
     /// Whether a run can't be anything, by its length and the bytes next to it, in a text without cues. Excludes most
     /// numbers in logs.
     #[inline]
-    fn can_be_skipped(&self, number: &DigitRun) -> bool {
-        if self.has_cues || self.has_foreign_words || number.len() > 8 || is_next_to_joint(number) {
+    fn can_be_skipped(&self, run: &DigitRun) -> bool {
+        if self.has_cues || self.has_foreign_words || run.len() > 8 || is_next_to_joint(run) {
             return false;
         }
-        match usize::from(number.digits) == number.len() {
-            true => {
-                number.len() < 8
-                    && !(matches!(number.behind, b' ' | b'/' | b'(' | b')') && self.has_digit_behind(number.end))
-            }
-            // All short ids with letters begin with two of them
-            false => number.digits > 0 || number.len() < 4,
+        match usize::from(run.digits) == run.len() {
+            true => run.len() < 8 && !(matches!(run.after, b' ' | b'/' | b'(' | b')') && self.has_digit_after(run.end)),
+            // All short ids with letters begin with two letters
+            false => run.digits > 0 || run.len() < 4,
         }
     }
 
     /// Handles one run of letters and digits, and the groups chained to it.
-    fn search_run(&mut self, number: &DigitRun) {
-        let (scan, run) = (self.scan, &number.range());
-        if run.len() <= 4 && is_next_to_joint(number) && self.may_be_address(run) {
+    fn search_run(&mut self, digit_run: &DigitRun) {
+        let (scan, run) = (self.scan, &digit_run.range());
+        if run.len() <= 4 && is_next_to_joint(digit_run) && self.may_be_address(run) {
             let (found, end) = net::match_address_around(scan, run);
             if let Some(found) = found {
                 self.decided_end = found.range.end.max(end);
@@ -105,42 +100,42 @@ impl NumberSearch<'_, '_> {
                 return;
             }
         }
-        if usize::from(number.digits) < run.len() {
-            return self.search_mixed_run(number);
+        if usize::from(digit_run.digits) < run.len() {
+            return self.search_mixed_run(digit_run);
         }
-        let near = number.before;
-        let next = || scan.byte_before(run.start, 2);
+        let before = digit_run.before;
+        let second_before = || scan.byte_before(run.start, 2);
         // The rest of a time, version or name
-        let tied = near == b'_' || (matches!(near, b'.' | b':') && next().is_ascii_digit());
-        if tied && !(near == b':' && number.behind == b'.') {
+        let is_tied = before == b'_' || (matches!(before, b'.' | b':') && second_before().is_ascii_digit());
+        if is_tied && !(before == b':' && digit_run.after == b'.') {
             self.decided_end = run.end;
             return;
         }
-        if near == b'-' && next().is_ascii_alphabetic() {
+        if before == b'-' && second_before().is_ascii_alphabetic() {
             return self.search_joined_run(run);
         }
-        let single =
-            !matches!(number.behind, b' ' | b'.' | b'-' | b'/' | b'(' | b')') || !self.has_digit_behind(run.end);
-        let cue = self.has_cue_near(run);
-        if single && run.len() < 8 && !cue {
+        let is_single =
+            !matches!(digit_run.after, b' ' | b'.' | b'-' | b'/' | b'(' | b')') || !self.has_digit_after(run.end);
+        let has_cue = self.has_cue_near(run);
+        if is_single && run.len() < 8 && !has_cue {
             self.decided_end = run.end;
             return;
         }
         let chain = DigitChain::read(scan.text.as_bytes(), run.start);
         self.decided_end = chain.end.max(run.start + 1);
         // Five digits alone need a word
-        if chain.count == 1 && chain.len(0) < 6 && !cue && self.list_kind_before(run.start).is_none() {
+        if chain.count == 1 && chain.len(0) < 6 && !has_cue && self.list_kind_before(run.start).is_none() {
             return;
         }
         // Dates, times and amounts have too few digits to be recognised without a word
-        let nino = chain.len(0) == 2 && near == b' ';
-        let few = chain.count < 4 && !nino && chain.digit_count(0, chain.count.saturating_sub(1)) < 7;
-        if !(few && !cue && self.list_kind_before(run.start).is_none()) {
-            self.search_chain(&chain, cue);
+        let may_be_nino = chain.len(0) == 2 && before == b' ';
+        let has_few_digits = chain.count < 4 && !may_be_nino && chain.digit_count(0, chain.count.saturating_sub(1)) < 7;
+        if !(has_few_digits && !has_cue && self.list_kind_before(run.start).is_none()) {
+            self.search_chain(&chain, has_cue);
         }
     }
 
-    /// Digits behind letters and a dash: the end of a longer id, if a word announces one.
+    /// Handles digits after letters and a dash: a card number, or the end of a longer id that a word announces.
     fn search_joined_run(&mut self, run: &Range<usize>) {
         self.decided_end = run.end;
         if run.len() == 4 && self.scan.byte(run.end) == b'-' {
@@ -158,8 +153,8 @@ impl NumberSearch<'_, '_> {
         }
     }
 
-    /// Whether a digit follows within two bytes behind a separator.
-    fn has_digit_behind(&self, end: usize) -> bool {
+    /// Whether a digit follows the separator at `end` within two bytes, or a bracket within three.
+    fn has_digit_after(&self, end: usize) -> bool {
         self.scan.bytes(end + 1..end + 3).iter().any(u8::is_ascii_digit)
             || self.scan.bytes(end..end + 3).contains(&b'(')
     }
@@ -167,22 +162,20 @@ impl NumberSearch<'_, '_> {
     /// Whether a short run may be part of an IPv6 or hardware address: colons or dashes are where those have them.
     fn may_be_address(&self, run: &Range<usize>) -> bool {
         let scan = self.scan;
-        let hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b':';
-        let (behind, before) = (scan.byte(run.end), scan.byte_before(run.start, 1));
-        let (further, earlier) = (scan.byte(run.end + 1), scan.byte_before(run.start, 2));
-        match (behind, before) {
-            (b':', _) if hex(further) => {
+        let is_hex = |byte: u8| byte.is_ascii_hexdigit() || byte == b':';
+        let (after, before) = (scan.byte(run.end), scan.byte_before(run.start, 1));
+        let (second_after, second_before) = (scan.byte(run.end + 1), scan.byte_before(run.start, 2));
+        match (after, before) {
+            (b':', _) if is_hex(second_after) => {
                 // Excludes times
-                let pairs = run.len() == 2 && further != b':';
-                !pairs
-                    || scan.byte(run.start + 5) != b':'
-                        && !scan.byte(run.start + 5).is_ascii_digit()
-                        && scan.byte(run.start + 5).is_ascii_hexdigit()
+                let is_pair = run.len() == 2 && second_after != b':';
+                !is_pair
+                    || matches!(scan.byte(run.start + 5), b'a'..=b'f' | b'A'..=b'F')
                     || (scan.byte(run.start + 5) == b':' && scan.byte(run.start + 8) == b':')
-                    || (before == b':' && hex(earlier))
+                    || (before == b':' && is_hex(second_before))
             }
-            (_, b':') if hex(earlier) => {
-                earlier == b':'
+            (_, b':') if is_hex(second_before) => {
+                second_before == b':'
                     || (run.len() == 2
                         && scan.byte_before(run.start, 4) == b':'
                         && scan.byte_before(run.start, 7) == b':')
@@ -198,27 +191,27 @@ impl NumberSearch<'_, '_> {
         }
     }
 
-    /// Handles a run with letters.
-    fn search_mixed_run(&mut self, number: &DigitRun) {
-        let (scan, run) = (self.scan, &number.range());
+    /// Handles a run that has letters.
+    fn search_mixed_run(&mut self, digit_run: &DigitRun) {
+        let (scan, run) = (self.scan, &digit_run.range());
         self.decided_end = run.end;
-        let cue = self.has_cue_near(run);
-        let shaped = if run.len() >= 4 { lettered_ids::match_lettered_id(scan, run, cue) } else { None };
-        let shaped = shaped.or_else(|| match (run.len(), number.behind) {
+        let has_cue = self.has_cue_near(run);
+        let found_by_shape = if run.len() >= 4 { lettered_ids::match_lettered_id(scan, run, has_cue) } else { None };
+        let found_by_shape = found_by_shape.or_else(|| match (run.len(), digit_run.after) {
             (4, b'-') => lettered_ids::match_dashed_mbi(scan, run),
             (13..20, b'^') => card::match_first_track(scan, run),
             (20.., _) => lettered_ids::match_passport_line(scan, run),
             _ => None,
         });
-        let found = shaped.or_else(|| {
-            if !cue {
+        let found = found_by_shape.or_else(|| {
+            if !has_cue {
                 return None;
             }
             // 15th June 1991
-            if matches!(number.digits, 1 | 2) && run.len() <= 4 {
+            if matches!(digit_run.digits, 1 | 2) && run.len() <= 4 {
                 let chain = DigitChain::read(scan.text.as_bytes(), run.start);
                 let site = NumberSite::new(scan, &chain, 0, true, None);
-                return site.cues().grade(RuleFamily::Birth).and_then(|grade| date::match_birth_date(&site, grade));
+                return site.cues().distance(RuleFamily::Birth).and_then(|_| date::match_birth_date(&site));
             }
             cued_numbers::match_announced_run(scan, run)
         });
@@ -229,15 +222,15 @@ impl NumberSearch<'_, '_> {
     }
 
     /// Tries every group of a chain at which an id may start.
-    fn search_chain(&mut self, chain: &DigitChain, cue: bool) {
+    fn search_chain(&mut self, chain: &DigitChain, has_cue: bool) {
         let mut index = 0;
         while index < chain.count {
             if !may_begin(chain, index) {
                 index += 1;
                 continue;
             }
-            let listed = self.list_kind_before(chain.group(index).at);
-            let mut site = NumberSite::new(self.scan, chain, index, cue || listed.is_some(), listed);
+            let list_kind = self.list_kind_before(chain.group(index).at);
+            let mut site = NumberSite::new(self.scan, chain, index, has_cue || list_kind.is_some(), list_kind);
             site.claimed_end = self.claimed_end;
             let Some(found) = match_at(&site).filter(|found| !hex_dump::is_in_hex_dump(self.scan, &found.range)) else {
                 index += 1;
@@ -256,12 +249,13 @@ impl NumberSearch<'_, '_> {
     fn list_kind_before(&self, at: usize) -> Option<RuleFamily> {
         let (family, end) = self.last_in_list?;
         let between = self.scan.bytes(end..at);
-        let list = between.len() <= 6
+        // Punctuation, and the letters of "and", "or" and "y"
+        let is_list = between.len() <= 6
             && between.iter().all(|byte| b" ,;/\"'\\|&+(".contains(byte) || b"andory".contains(byte));
-        (at > end && list && !between.is_empty()).then_some(family)
+        (at > end && is_list).then_some(family)
     }
 
-    /// Whether a cue is near before a run, or right behind it.
+    /// Whether a cue is near a run, or the run may continue a list.
     fn has_cue_near(&mut self, run: &Range<usize>) -> bool {
         if self.has_foreign_words && number_cues::foreign_cue_before(self.scan, run.start).is_some() {
             return true;
@@ -274,20 +268,27 @@ impl NumberSearch<'_, '_> {
             self.next_word += 1;
         }
         let before = words.get(..self.next_word).unwrap_or_default();
-        let near =
-            before.iter().rev().take_while(|word| word.start + REACH >= run.start).any(|word| is_cue(word.action));
-        let behind = words.get(self.next_word..).unwrap_or_default();
-        near || behind.iter().take_while(|word| word.start <= run.end + REACH / 2).any(|word| is_cue(word.action))
+        let is_cue_before = before
+            .iter()
+            .rev()
+            .take_while(|word| word.start + MAX_CUE_DISTANCE >= run.start)
+            .any(|word| is_cue(word.action));
+        let after = words.get(self.next_word..).unwrap_or_default();
+        is_cue_before
+            || after
+                .iter()
+                .take_while(|word| word.start <= run.end + MAX_CUE_DISTANCE / 2)
+                .any(|word| is_cue(word.action))
             || self.last_in_list.is_some_and(|(_, end)| run.start <= end + 8)
     }
 
     /// Claims values that are read from their word on: BICs, which have no digits, and plates, which have blanks.
-    fn claim_ahead(&mut self) {
+    fn claim_from_words(&mut self) {
         for word in &self.scan.anchors.words_by_use.number_words {
             let WordAction::Number(family) = word.action else { continue };
             let range = match family {
-                RuleFamily::Swift => cued_numbers::bic_behind(self.scan, word.end),
-                RuleFamily::VehicleCued => cued_numbers::plate_behind(self.scan, word.end),
+                RuleFamily::Swift => cued_numbers::bic_after(self.scan, word.end),
+                RuleFamily::VehicleCued => cued_numbers::plate_after(self.scan, word.end),
                 _ => None,
             };
             if let (Some(range), Some(rule)) = (range, self.scan.rule(family)) {
@@ -300,7 +301,7 @@ impl NumberSearch<'_, '_> {
     fn claim(&mut self, found: &NumberFinding) {
         let Some(rule) = self.scan.rule(found.family) else { return };
         self.claimed_end = found.range.end;
-        let cued = matches!(
+        let may_begin_list = matches!(
             found.family,
             RuleFamily::PhoneCued
                 | RuleFamily::PhoneNational
@@ -309,7 +310,7 @@ impl NumberSearch<'_, '_> {
                 | RuleFamily::Account
                 | RuleFamily::SsnCued
         );
-        if cued {
+        if may_begin_list {
             let family = if matches!(found.family, RuleFamily::PhoneNational | RuleFamily::PhoneInternational) {
                 RuleFamily::PhoneCued
             } else {
@@ -337,23 +338,23 @@ fn is_cue(action: WordAction) -> bool {
 /// Whether colons, dashes or dots are next to a run, as in network and device addresses.
 #[inline]
 fn is_next_to_joint(number: &DigitRun) -> bool {
-    matches!(number.before, b':' | b'-' | b'.') || matches!(number.behind, b':' | b'-' | b'.')
+    matches!(number.before, b':' | b'-' | b'.') || matches!(number.after, b':' | b'-' | b'.')
 }
 
-/// Whether [`at`] could find anything at a group; not so in dates, times and versions.
+/// Whether [`match_at`] could find anything at a group; not so in dates, times and versions.
 fn may_begin(chain: &DigitChain, index: usize) -> bool {
     let sep = chain.sep(index);
-    let dotted = || chain.len(index) <= 3 && chain.sep(index + 1) == b'.' && chain.sep(index + 2) == b'.';
-    (sep != b':' && chain.is_free_before(index)) || (sep == b'.' && dotted())
+    let may_be_ipv4 = || chain.len(index) <= 3 && chain.sep(index + 1) == b'.' && chain.sep(index + 2) == b'.';
+    (sep != b':' && chain.is_free_before(index)) || (sep == b'.' && may_be_ipv4())
 }
 
 /// Finds the id that starts at a site: by shape first, then by its words.
 fn match_at(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
-    let (head, sep) = (chain.len(first), chain.group(first).sep);
-    let single = first + 1 == chain.count || sep == 0;
+    let (first_len, sep) = (chain.len(first), chain.group(first).sep);
+    let is_single = first + 1 == chain.count || sep == 0;
     if sep == b'.'
-        && head <= 3
+        && first_len <= 3
         && let Some(found) = net::match_ipv4(site)
     {
         return Some(found);
@@ -361,73 +362,77 @@ fn match_at(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     if !chain.is_free_before(first) || sep == b':' {
         return None;
     }
-    let few = has_few_digits(site);
-    let rut = sep == b'.' && head <= 2 && chain.len(first + 1) == 3;
-    let grouped = || if few && !rut { None } else { id_shapes::match_groups(site) };
-    let phone = || match few && head != 3 {
+    let has_few = has_few_digits(site);
+    let may_be_rut = sep == b'.' && first_len <= 2 && chain.len(first + 1) == 3;
+    let by_groups = || if has_few && !may_be_rut { None } else { id_shapes::match_groups(site) };
+    let by_phone = || match has_few && first_len != 3 {
         true => None,
         // A word that identifies the value takes precedence over the shape of a phone number
         false if is_announced_id(site) => cued_numbers::match_announced(site).or_else(|| phone::match_phone(site)),
         false => phone::match_phone(site),
     };
-    let shaped = match head {
+    let by_shape = match first_len {
         _ if site.scan.byte_before(site.start(), 1) == b'+' => phone::match_phone(site),
-        4 if !single && !few => card::match_card(site).or_else(grouped).or_else(phone),
+        4 if !is_single && !has_few => card::match_card(site).or_else(by_groups).or_else(by_phone),
         12..=19 => card::match_card(site).or_else(|| id_shapes::match_single_group(site)),
-        2 if !single && site.scan.byte_before(site.start(), 1) == b' ' => {
-            lettered_ids::match_spaced_nino(site.scan, site.start()).or_else(grouped).or_else(phone)
+        2 if !is_single && site.scan.byte_before(site.start(), 1) == b' ' => {
+            lettered_ids::match_spaced_nino(site.scan, site.start()).or_else(by_groups).or_else(by_phone)
         }
-        3 if !single => grouped()
+        3 if !is_single => by_groups()
             .or_else(|| {
-                if few || site.is_bracketed(first) {
+                if has_few || site.is_bracketed(first) {
                     None
                 } else {
                     id_shapes::match_nhs_number(site).filter(|_| site.announces(RuleFamily::MedicalCued))
                 }
             })
-            .or_else(phone)
-            .or_else(|| if few { None } else { id_shapes::match_nhs_number(site) }),
-        6 | 8 if site.scan.byte(site.start() + head) == b'-' || site.scan.byte(site.start() + head) == b'+' => {
-            grouped().or_else(|| lettered_ids::match_id_with_last_letter(site.scan, site.start())).or_else(phone)
+            .or_else(by_phone)
+            .or_else(|| if has_few { None } else { id_shapes::match_nhs_number(site) }),
+        6 | 8
+            if site.scan.byte(site.start() + first_len) == b'-' || site.scan.byte(site.start() + first_len) == b'+' =>
+        {
+            by_groups().or_else(|| lettered_ids::match_id_with_last_letter(site.scan, site.start())).or_else(by_phone)
         }
-        1..=8 if !single => grouped().or_else(phone),
+        1..=8 if !is_single => by_groups().or_else(by_phone),
         _ => None,
     };
-    shaped.or_else(|| if site.has_cues { cued_numbers::match_announced(site) } else { None })
+    by_shape.or_else(|| if site.has_cues { cued_numbers::match_announced(site) } else { None })
 }
 
 /// Whether a word or key right before a site announces an id, and none announces a phone number.
 fn is_announced_id(site: &NumberSite<'_, '_>) -> bool {
-    const IDS: [RuleFamily; 4] =
+    const ID_FAMILIES: [RuleFamily; 4] =
         [RuleFamily::NationalCued, RuleFamily::TaxCued, RuleFamily::SsnCued, RuleFamily::Passport];
     site.has_cues && {
-        let close =
-            |family: RuleFamily| site.cues().grade(family).is_some_and(|grade| grade != number_cues::CueDistance::Near);
-        !close(RuleFamily::PhoneCued) && IDS.iter().any(|family| close(*family))
+        let is_close = |family: RuleFamily| {
+            site.cues().distance(family).is_some_and(|distance| distance != number_cues::CueDistance::Near)
+        };
+        !is_close(RuleFamily::PhoneCued) && ID_FAMILIES.iter().any(|family| is_close(*family))
     }
 }
 
 /// Whether too few digits follow for any shape except `555-0123` and `1.234.567-8`; most groups are dates, versions and
-/// amounts. Eight digits are enough only behind a bracket or with a leading zero.
+/// amounts. Eight digits are enough only after a bracket or with a leading zero.
 fn has_few_digits(site: &NumberSite<'_, '_>) -> bool {
-    let eight = || site.scan.byte_before(site.start(), 1) == b'(' || site.group_digits(site.first).starts_with(b"0");
-    !(site.chain.has_digits(site.first, 9) || site.chain.has_digits(site.first, 8) && eight())
+    let needs_only_eight =
+        || site.scan.byte_before(site.start(), 1) == b'(' || site.group_digits(site.first).starts_with(b"0");
+    !(site.chain.has_digits(site.first, 9) || site.chain.has_digits(site.first, 8) && needs_only_eight())
 }
 
-/// Whether a range is a whole unquoted JSON number: behind `"key":`, or in a list.
+/// Whether a range is a whole unquoted JSON number: after `"key":`, or in a list of numbers after it.
 fn is_bare_json(scan: &TextScan<'_>, range: &Range<usize>) -> bool {
-    let digits = scan.bytes(range.clone()).iter().all(u8::is_ascii_digit);
-    let blank = |byte: &u8| b" \t\r\n".contains(byte);
-    let behind = scan.bytes(range.end..range.end + 16).iter().find(|byte| !blank(byte)).copied();
-    if !digits || !matches!(behind, Some(b',' | b'}' | b']')) {
+    let has_only_digits = scan.bytes(range.clone()).iter().all(u8::is_ascii_digit);
+    let is_blank = |byte: &u8| b" \t\r\n".contains(byte);
+    let next = scan.bytes(range.end..range.end + 16).iter().find(|byte| !is_blank(byte)).copied();
+    if !has_only_digits || !matches!(next, Some(b',' | b'}' | b']')) {
         return false;
     }
     let before = scan.bytes(range.start.saturating_sub(256)..range.start);
-    let list = before
+    let list_len = before
         .iter()
         .rev()
-        .take_while(|byte| blank(byte) || byte.is_ascii_digit() || b",.-+eE[".contains(byte))
+        .take_while(|byte| is_blank(byte) || byte.is_ascii_digit() || b",.-+eE[".contains(byte))
         .count();
-    let before = before.get(..before.len() - list).unwrap_or_default();
+    let before = before.get(..before.len() - list_len).unwrap_or_default();
     matches!(before, [.., a, b'"', b':'] if *a != b'\\')
 }

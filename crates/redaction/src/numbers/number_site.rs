@@ -1,5 +1,5 @@
-//! [`NumberSite`]: a position in a chain of digits where an id may start, with the questions common to all kinds. The
-//! words around it are read at most once, and only when needed.
+//! [`NumberSite`]: a group in a chain of digits at which an id may start, with the checks common to all kinds. The
+//! words around the site are read at most once, and only when needed.
 
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use super::digit_chain::DigitChain;
 use super::number_cues::NumberCues;
 use crate::wordlists;
 
-/// A finding.
+/// A number that was found, with the family whose rule claims it.
 pub(super) struct NumberFinding {
     pub(super) family: RuleFamily,
     pub(super) range: Range<usize>,
@@ -41,15 +41,15 @@ impl<'a, 't> NumberSite<'a, 't> {
         scan: &'a TextScan<'t>,
         chain: &'a DigitChain,
         first: usize,
-        cued: bool,
-        listed: Option<RuleFamily>,
+        has_cues: bool,
+        list_kind: Option<RuleFamily>,
     ) -> Self {
         Self {
             scan,
             chain,
             first,
-            has_cues: cued,
-            list_kind: listed,
+            has_cues,
+            list_kind,
             claimed_end: 0,
             cues: OnceCell::new(),
             counts_thing: OnceCell::new(),
@@ -70,10 +70,10 @@ impl<'a, 't> NumberSite<'a, 't> {
     /// Digits of groups `first..=last` without separators; `None` if there are more than `N`.
     pub(super) fn digits<const N: usize>(&self, first: usize, last: usize) -> Option<([u8; N], usize)> {
         let (mut digits, mut len) = ([0_u8; N], 0);
-        for part in (first..=last).map(|index| self.group_digits(index)) {
-            let room = digits.get_mut(len..len + part.len())?;
-            room.iter_mut().zip(part).for_each(|(to, from)| *to = from - b'0');
-            len += part.len();
+        for group in (first..=last).map(|index| self.group_digits(index)) {
+            let slots = digits.get_mut(len..len + group.len())?;
+            slots.iter_mut().zip(group).for_each(|(to, from)| *to = from - b'0');
+            len += group.len();
         }
         Some((digits, len))
     }
@@ -102,38 +102,38 @@ impl<'a, 't> NumberSite<'a, 't> {
         if self.first > 0 {
             return self.chain.is_free_before(self.first);
         }
-        let (near, next) = (self.scan.byte_before(self.start(), 1), self.scan.byte_before(self.start(), 2));
-        match near {
+        let (before, second_before) = (self.scan.byte_before(self.start(), 1), self.scan.byte_before(self.start(), 2));
+        match before {
             b'_' => false,
-            b'-' => !next.is_ascii_alphanumeric() && next != b'_' && next != b']',
-            b'.' | b'/' | b':' | b',' => !next.is_ascii_digit() || self.claimed_end + 1 == self.start(),
+            b'-' => !second_before.is_ascii_alphanumeric() && second_before != b'_' && second_before != b']',
+            b'.' | b'/' | b':' | b',' => !second_before.is_ascii_digit() || self.claimed_end + 1 == self.start(),
             _ => true,
         }
     }
 
-    /// Whether it begins its chain, behind a letter and a dash.
-    pub(super) fn is_behind_dash(&self) -> bool {
-        let (near, next) = (self.scan.byte_before(self.start(), 1), self.scan.byte_before(self.start(), 2));
-        self.first == 0 && near == b'-' && next.is_ascii_alphabetic()
+    /// Whether it begins its chain, after a letter and a dash.
+    pub(super) fn follows_dash(&self) -> bool {
+        let (before, second_before) = (self.scan.byte_before(self.start(), 1), self.scan.byte_before(self.start(), 2));
+        self.first == 0 && before == b'-' && second_before.is_ascii_alphabetic()
     }
 
-    /// Whether group `last` is not attached to a longer name behind it.
-    pub(super) fn is_detached_behind(&self, last: usize) -> bool {
+    /// Whether group `last` is not attached to a longer name after it.
+    pub(super) fn is_detached_after(&self, last: usize) -> bool {
         if last + 1 < self.chain.count {
             return true;
         }
-        let (near, next) = (self.scan.byte(self.chain.end), self.scan.byte(self.chain.end + 1));
-        match near {
-            b'x' | b'X' => next.is_ascii_digit() || next == b' ',
+        let (after, second_after) = (self.scan.byte(self.chain.end), self.scan.byte(self.chain.end + 1));
+        match after {
+            b'x' | b'X' => second_after.is_ascii_digit() || second_after == b' ',
             b'e' => self.scan.bytes(self.chain.end..self.chain.end + 3) == b"ext",
             b'_' | b'%' => false,
-            b'-' => !next.is_ascii_alphanumeric(),
-            b'.' | b',' | b':' => !next.is_ascii_digit(),
-            _ => !near.is_ascii_alphanumeric(),
+            b'-' => !second_after.is_ascii_alphanumeric(),
+            b'.' | b',' | b':' => !second_after.is_ascii_digit(),
+            _ => !after.is_ascii_alphanumeric(),
         }
     }
 
-    /// Whether a comma behind the chain begins the next cell of a row, rather than a fraction: `,2026-07-12`, `,7,`.
+    /// Whether a comma after the chain begins the next cell of a row, rather than a fraction: `,2026-07-12`, `,7,`.
     pub(super) fn ends_cell(&self, last: usize) -> bool {
         let rest = self.scan.bytes(self.chain.end..self.scan.text.len().min(self.chain.end + 24));
         let Some(cell) = rest.strip_prefix(b",").filter(|_| last + 1 == self.chain.count) else { return false };
@@ -141,25 +141,28 @@ impl<'a, 't> NumberSite<'a, 't> {
         digits >= 4 || digits > 0 && cell.get(digits) == Some(&b',')
     }
 
-    /// Like [`Self::is_detached_behind`], but a port, path or punctuation may follow.
-    pub(super) fn is_detached_address_behind(&self, last: usize) -> bool {
-        let (near, next) = (self.scan.byte(self.chain.end), self.scan.byte(self.chain.end + 1));
+    /// Like [`Self::is_detached_after`], but a port, path or punctuation may follow.
+    pub(super) fn is_detached_address_after(&self, last: usize) -> bool {
+        let (after, second_after) = (self.scan.byte(self.chain.end), self.scan.byte(self.chain.end + 1));
         last + 1 < self.chain.count
-            || match near {
+            || match after {
                 b'_' => false,
-                b'-' => !next.is_ascii_alphanumeric(),
-                b'.' => !next.is_ascii_alphanumeric(),
-                _ => !near.is_ascii_alphanumeric(),
+                b'-' | b'.' => !second_after.is_ascii_alphanumeric(),
+                _ => !after.is_ascii_alphanumeric(),
             }
     }
 
-    /// Whether groups have no other digits or placeholders next to them, not even behind a blank.
+    /// Whether groups have no other digits or placeholders next to them, not even after a blank.
     pub(super) fn is_alone(&self, first: usize, last: usize) -> bool {
         let end = self.chain.end;
-        let beside = |blank: u8, mark: u8, bracket: u8| blank == b' ' && mark == bracket;
+        let is_beside_placeholder = |blank: u8, mark: u8, bracket: u8| blank == b' ' && mark == bracket;
         self.chain.is_whole_chain(first, last)
-            && !beside(self.scan.byte_before(self.start(), 1), self.scan.byte_before(self.start(), 2), b']')
-            && !beside(self.scan.byte(end), self.scan.byte(end + 1), b'[')
+            && !is_beside_placeholder(
+                self.scan.byte_before(self.start(), 1),
+                self.scan.byte_before(self.start(), 2),
+                b']',
+            )
+            && !is_beside_placeholder(self.scan.byte(end), self.scan.byte(end + 1), b'[')
     }
 
     /// Whether group `index` is in round brackets.
@@ -171,7 +174,7 @@ impl<'a, 't> NumberSite<'a, 't> {
     /// Whether the word before it names counts, orders or things.
     pub(super) fn counts_thing(&self) -> bool {
         *self.counts_thing.get_or_init(|| {
-            is_behind_thing_word(
+            follows_thing_word(
                 self.scan,
                 self.start(),
                 !matches!(self.chain.sep(self.first), b' ' | b'-' | b'.' | b')'),
@@ -203,22 +206,22 @@ pub(super) fn is_thing(word: &[u8]) -> bool {
     THINGS.contains(word) || AMBIGUOUS_THINGS.contains(word)
 }
 
-/// Whether the nearest significant word before `at` is of [`THINGS`]. `bare`: the digits have no separators.
-fn is_behind_thing_word(scan: &TextScan<'_>, at: usize, bare: bool) -> bool {
+/// Whether the nearest significant word before `at` names a numbered thing. `is_bare`: the digits have no separators.
+fn follows_thing_word(scan: &TextScan<'_>, at: usize, is_bare: bool) -> bool {
     let before = scan.bytes(at.saturating_sub(40)..at);
     let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     let mut words = line.rsplit(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let marked = || line.trim_ascii_end().last().is_some_and(|mark| b"#:=\"'".contains(mark));
-    for behind in 0..3 {
+    let has_mark = || line.trim_ascii_end().last().is_some_and(|mark| b"#:=\"'".contains(mark));
+    for fillers in 0..3 {
         let Some(word) = words.next() else { return false };
-        if THINGS.contains(word) || AMBIGUOUS_THINGS.contains(word) && (bare || behind > 0 || marked()) {
+        if THINGS.contains(word) || AMBIGUOUS_THINGS.contains(word) && (is_bare || fillers > 0 || has_mark()) {
             return true;
         }
         // productId, orderNumber
-        let camel = [&b"Id"[..], b"ID", b"Number", b"No"].iter().find_map(|tail| word.strip_suffix(*tail));
-        if let Some(head) = camel.filter(|head| !head.is_empty()) {
-            let mut known = wordlists::words("numbers.things").chain(wordlists::words("numbers.things_maybe"));
-            return known.any(|known| ends_with(head, known.as_bytes()));
+        let camel_head = [&b"Id"[..], b"ID", b"Number", b"No"].iter().find_map(|tail| word.strip_suffix(*tail));
+        if let Some(head) = camel_head.filter(|head| !head.is_empty()) {
+            let mut things = wordlists::words("numbers.things").chain(wordlists::words("numbers.things_maybe"));
+            return things.any(|thing| ends_with(head, thing.as_bytes()));
         }
         if !FILLERS.contains(word) {
             return false;
@@ -240,17 +243,20 @@ pub(super) fn extension_end(site: &NumberSite<'_, '_>, end: usize) -> usize {
     let word = lower.get(blanks..).unwrap_or_default();
     let marks: [&[u8]; 6] = [b"extension", b"extn", b"ext", b"int.", b"x", b"#"];
     let Some(mark) = marks.iter().find(|mark| word.starts_with(mark)) else { return end };
-    let behind = word.get(mark.len()..).unwrap_or_default();
-    let gap = behind.iter().take(4).take_while(|byte| b". :".contains(byte)).count();
-    let digits = behind.iter().skip(gap).take(8).take_while(|byte| byte.is_ascii_digit()).count();
+    let after_mark = word.get(mark.len()..).unwrap_or_default();
+    let gap = after_mark.iter().take(4).take_while(|byte| b". :".contains(byte)).count();
+    let digits = after_mark.iter().skip(gap).take(8).take_while(|byte| byte.is_ascii_digit()).count();
     // `, x: 1` is not an extension, ` x 123` is
-    let comma = lower.first() == Some(&b',');
-    let spaced = *mark == b"x" && blanks > 0 && digits > 1 && behind.iter().take(gap).all(|byte| *byte == b' ');
-    if mark.len() == 1 && (gap > 0 || blanks > 1 || comma) && !(spaced && (!comma || blanks == 1 && digits > 3)) {
+    let has_comma = lower.first() == Some(&b',');
+    let is_spaced = *mark == b"x" && blanks > 0 && digits > 1 && after_mark.iter().take(gap).all(|byte| *byte == b' ');
+    if mark.len() == 1
+        && (gap > 0 || blanks > 1 || has_comma)
+        && !(is_spaced && (!has_comma || blanks == 1 && digits > 3))
+    {
         return end;
     }
-    let after = behind.get(gap + digits).copied().unwrap_or(b'\n');
-    if (1..=7).contains(&digits) && !after.is_ascii_alphanumeric() {
+    let next = after_mark.get(gap + digits).copied().unwrap_or(b'\n');
+    if (1..=7).contains(&digits) && !next.is_ascii_alphanumeric() {
         end + blanks + mark.len() + gap + digits
     } else {
         end

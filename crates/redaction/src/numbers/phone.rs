@@ -8,20 +8,21 @@ use super::super::validate::phones::{code_length, is_filler_number, is_internati
 use super::number_cues::CueDistance;
 use super::number_site::{NumberFinding, NumberSite, extension_end};
 
-/// Least and most digits of a number with its country code (`PLANS`; E.164).
-const LEAST: usize = 8;
-const MOST: usize = 15;
+/// Fewest and most digits of a number with its country code (E.164).
+const MIN_DIGITS: usize = 8;
+const MAX_DIGITS: usize = 15;
 
 /// Digits of groups without separators.
 #[derive(Default)]
 struct PhoneDigits {
-    digits: [u8; MOST],
+    digits: [u8; MAX_DIGITS],
     len: usize,
 }
 
 impl PhoneDigits {
-    fn push(&mut self, more: &[u8]) -> bool {
-        for digit in more {
+    /// Adds digits; false if they are too many.
+    fn push(&mut self, digits: &[u8]) -> bool {
+        for digit in digits {
             let Some(slot) = self.digits.get_mut(self.len) else { return false };
             *slot = *digit;
             self.len += 1;
@@ -44,8 +45,8 @@ pub(super) fn match_phone(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
         return match_zero_prefix(site);
     }
     // A group of four digits begins a number only with a zero or in brackets
-    let four = site.chain.len(site.first) == 4 && !site.group_digits(site.first).starts_with(b"0");
-    if four && !site.is_bracketed(site.first) || !is_separated(site) {
+    let begins_with_four = site.chain.len(site.first) == 4 && !site.group_digits(site.first).starts_with(b"0");
+    if begins_with_four && !site.is_bracketed(site.first) || !is_separated(site) {
         return None;
     }
     match_nanp(site).or_else(|| match_national(site)).filter(|_| site.is_bracketed(site.first) || !site.counts_thing())
@@ -77,7 +78,7 @@ fn is_key_end(site: &NumberSite<'_, '_>, start: usize) -> bool {
 
 /// `00` or `001` and a country code, in groups.
 fn match_zero_prefix(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
-    if !is_separated(site) || site.first > 0 || site.chain.count < 3 || is_behind_capital_or_digit(site) {
+    if !is_separated(site) || site.first > 0 || site.chain.count < 3 || follows_capital_or_digit(site) {
         return None;
     }
     let (range, groups) = longest_planned_number(site, 2)?;
@@ -88,47 +89,54 @@ fn match_zero_prefix(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
 }
 
 /// Whether capitals or digits come before, as in the groups of an IBAN.
-fn is_behind_capital_or_digit(site: &NumberSite<'_, '_>) -> bool {
+fn follows_capital_or_digit(site: &NumberSite<'_, '_>) -> bool {
     site.scan.byte_before(site.start(), 2).is_ascii_uppercase()
         || site.scan.byte_before(site.start(), 2).is_ascii_digit()
 }
 
 /// The range and number of groups of the longest number of a plan at the site, after `skip` zeros.
 fn longest_planned_number(site: &NumberSite<'_, '_>, skip: usize) -> Option<(Range<usize>, usize)> {
-    if !site.chain.has_digits(site.first, LEAST) {
+    if !site.chain.has_digits(site.first, MIN_DIGITS) {
         return None;
     }
     let (mut number, mut best) = (PhoneDigits::default(), None);
     for index in site.first..site.chain.count {
         let group = site.chain.group(index);
-        let mut part = site.group_digits(index);
+        let mut digits = site.group_digits(index);
         if index == site.first {
-            part = part.get(skip..).unwrap_or_default();
+            digits = digits.get(skip..).unwrap_or_default();
         }
         // A trunk zero in brackets is not part of the international number
-        let trunk = part == b"0" && site.chain.sep_before(index) == b'(';
+        let is_trunk_zero = digits == b"0" && site.chain.sep_before(index) == b'(';
         // `+1.4155550123`, but not `+35236450.6`
-        let fraction =
+        let begins_fraction =
             site.chain.sep_before(index) == b'.' && index == site.first + 1 && site.chain.len(site.first) > 3;
-        if fraction || index > site.first && matches!(site.chain.sep_before(index), b':' | b'~') && best.is_some() {
+        if begins_fraction
+            || index > site.first && matches!(site.chain.sep_before(index), b':' | b'~') && best.is_some()
+        {
             break;
         }
-        if !trunk && !number.push(part) {
+        if !is_trunk_zero && !number.push(digits) {
             break;
         }
-        let open = matches!(group.sep, b'.' | b'-');
-        let enough = index - site.first < 8;
-        // A further group behind a blank belongs to the number only while that is short
-        let sated = best.is_some() && site.chain.sep_before(index) == b' ' && number.len > 12;
-        // A bracket behind the country code is enough, whatever the plan
-        let bracket = site.chain.sep_before(site.first + 1) == b'('
+        let is_open = matches!(group.sep, b'.' | b'-');
+        let has_few_groups = index - site.first < 8;
+        // A further group after a blank belongs to the number only while that is short
+        let is_complete = best.is_some() && site.chain.sep_before(index) == b' ' && number.len > 12;
+        // A bracket after the country code is enough, whatever the plan
+        let has_area_bracket = site.chain.sep_before(site.first + 1) == b'('
             && site.chain.len(site.first) <= 3
             && number.len >= 9
             && skip == 0;
-        // One run of digits behind `+` may end a table cell
-        let cell = || skip == 0 && index == site.first && number.len > 9 && site.ends_cell(index);
-        let ends = site.is_detached_behind(index) || cell();
-        if (is_international(number.get()) || bracket) && enough && !sated && !open && ends {
+        // One run of digits after `+` may end a table cell
+        let ends_cell = || skip == 0 && index == site.first && number.len > 9 && site.ends_cell(index);
+        let is_detached = site.is_detached_after(index) || ends_cell();
+        if (is_international(number.get()) || has_area_bracket)
+            && has_few_groups
+            && !is_complete
+            && !is_open
+            && is_detached
+        {
             best = Some((site.chain.range(site.first, index), index - site.first + 1));
         }
     }
@@ -138,58 +146,59 @@ fn longest_planned_number(site: &NumberSite<'_, '_>, skip: usize) -> Option<(Ran
 /// North American numbers: area and exchange of three digits, then four.
 fn match_nanp(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
-    let country = chain.len(first) == 1 && site.group_digits(first) == b"1" && chain.group(first).sep != b'/';
-    let area = first + usize::from(country);
+    let has_country_code = chain.len(first) == 1 && site.group_digits(first) == b"1" && chain.group(first).sep != b'/';
+    let area = first + usize::from(has_country_code);
     if chain.len(area) != 3 {
         return match_local(site);
     }
-    let bracket = site.is_bracketed(area);
-    let whole = [3, 3, 4].iter().enumerate().all(|(index, len)| chain.len(area + index) == *len);
-    let short = chain.len(area + 1) == 7;
-    let last = area + if whole { 2 } else { 1 };
-    if !whole && !short {
+    let is_bracketed = site.is_bracketed(area);
+    let has_three_groups = [3, 3, 4].iter().enumerate().all(|(index, len)| chain.len(area + index) == *len);
+    let has_two_groups = chain.len(area + 1) == 7;
+    let last = area + if has_three_groups { 2 } else { 1 };
+    if !has_three_groups && !has_two_groups {
         return match_local(site);
     }
-    if !chain.is_free_behind(last) || !site.is_detached_behind(last) {
+    if !chain.is_free_after(last) || !site.is_detached_after(last) {
         return None;
     }
     let (sep, next) = (chain.group(area).sep, chain.group(area + 1).sep);
-    let tied = matches!(sep, b'-' | b'.' | b'/') && (sep == next || next == b'-');
-    let spaced = sep == b' ' && matches!(next, b' ' | b'-') || sep == b'~';
-    let word = || site.announces(RuleFamily::PhoneCued);
+    let is_joined = matches!(sep, b'-' | b'.' | b'/') && (sep == next || next == b'-');
+    let is_spaced = sep == b' ' && matches!(next, b' ' | b'-') || sep == b'~';
+    let is_announced = || site.announces(RuleFamily::PhoneCued);
     let (area_digit, exchange_digit) = (*site.group_digits(area).first()?, *site.group_digits(area + 1).first()?);
-    let fiction = site.group_digits(area) == b"555" || site.group_digits(area + 1) == b"555";
-    let planned = (b'2'..=b'9').contains(&area_digit) && ((b'2'..=b'9').contains(&exchange_digit) || fiction);
-    let shape = match (bracket, short) {
+    let is_fictional = site.group_digits(area) == b"555" || site.group_digits(area + 1) == b"555";
+    let is_in_plan = (b'2'..=b'9').contains(&area_digit) && ((b'2'..=b'9').contains(&exchange_digit) || is_fictional);
+    let has_shape = match (is_bracketed, has_two_groups) {
         (true, _) => matches!(sep, b')' | b' ' | b'-'),
-        (false, true) => tied && word(),
+        (false, true) => is_joined && is_announced(),
         (false, false) => {
-            tied || (spaced
-                && (fiction
-                    || next == b'-'
-                    || country
-                    || (site.is_alone(first, last) && !is_amount(site, area))
-                    || word()))
+            is_joined
+                || (is_spaced
+                    && (is_fictional
+                        || next == b'-'
+                        || has_country_code
+                        || (site.is_alone(first, last) && !is_amount(site, area))
+                        || is_announced()))
         }
     };
-    let area_fits = planned
-        || (area_digit >= b'2' && (bracket || sep == b'-' || word()))
-        || (bracket || word()) && area_digit != b'0';
-    let alike = is_repeated_digit(site.group_digits(area))
+    let area_fits = is_in_plan
+        || (area_digit >= b'2' && (is_bracketed || sep == b'-' || is_announced()))
+        || (is_bracketed || is_announced()) && area_digit != b'0';
+    let has_repeated_digits = is_repeated_digit(site.group_digits(area))
         && is_repeated_digit(site.group_digits(area + 1))
         && is_repeated_digit(site.group_digits(last))
-        && !fiction;
-    (shape && area_fits && !alike).then(|| site.phone_finding(RuleFamily::PhoneNational, first, last))
+        && !is_fictional;
+    (has_shape && area_fits && !has_repeated_digits).then(|| site.phone_finding(RuleFamily::PhoneNational, first, last))
 }
 
 /// Whether groups are amounts or sizes rather than parts of a phone number.
 fn is_amount(site: &NumberSite<'_, '_>, area: usize) -> bool {
-    let round = |index: usize| {
-        let part = site.group_digits(index);
-        part.ends_with(b"00") || part == b"512" || part == b"256" || part == b"1024" || part == b"2048"
+    let is_round_number = |index: usize| {
+        let group = site.group_digits(index);
+        group.ends_with(b"00") || group == b"512" || group == b"256" || group == b"1024" || group == b"2048"
     };
-    round(area) && round(area + 1)
-        || round(area + 2)
+    is_round_number(area) && is_round_number(area + 1)
+        || is_round_number(area + 2)
         || site.group_digits(area) == site.group_digits(area + 1)
         || site.scan.byte_before(site.start(), 1) == b'['
 }
@@ -198,68 +207,79 @@ fn is_amount(site: &NumberSite<'_, '_>, area: usize) -> bool {
 fn match_local(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
     let sep = chain.has_groups(first, &[3, 4], b"-. ")?;
-    let fiction = site.group_digits(first) == b"555" && sep == b'-';
-    (site.is_detached_behind(first + 1) && (fiction || (sep != b' ' && site.announces(RuleFamily::PhoneCued))))
+    let is_fictional = site.group_digits(first) == b"555" && sep == b'-';
+    (site.is_detached_after(first + 1) && (is_fictional || (sep != b' ' && site.announces(RuleFamily::PhoneCued))))
         .then(|| site.phone_finding(RuleFamily::PhoneNational, first, first + 1))
 }
 
 /// Shapes of other plans: a trunk zero with groups that are the whole chain, or groups that only mobile numbers have.
 fn match_national(site: &NumberSite<'_, '_>) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
-    let bracket = site.is_bracketed(first);
-    let zero = site.group_digits(first).first() == Some(&b'0');
-    let head = chain.len(first);
-    let postal = chain.has_groups(first, &[5, 4], b"-").is_some();
-    if postal || !(2..=5).contains(&head) || chain.count < first + 2 || !(zero || bracket || is_mobile(site)) {
+    let is_bracketed = site.is_bracketed(first);
+    let has_zero = site.group_digits(first).first() == Some(&b'0');
+    let head_len = chain.len(first);
+    let is_zip_code = chain.has_groups(first, &[5, 4], b"-").is_some();
+    if is_zip_code
+        || !(2..=5).contains(&head_len)
+        || chain.count < first + 2
+        || !(has_zero || is_bracketed || is_mobile(site))
+    {
         return None;
     }
     let mut last = first;
     let sep = chain.group(first + 1).sep;
-    let after = chain.group(first).sep;
+    let first_sep = chain.group(first).sep;
     while last + 1 < chain.count && last < first + 5 {
         let joint = chain.group(last).sep;
-        let same = match last == first {
+        let continues = match last == first {
             true => matches!(joint, b' ' | b'-' | b')' | b'/' | b'~' | b'.'),
-            false => joint == sep || (bracket && matches!(joint, b' ' | b'-' | b'/')),
+            false => joint == sep || (is_bracketed && matches!(joint, b' ' | b'-' | b'/')),
         };
-        if !same || matches!(joint, b':') || chain.digit_count(first, last + 1) > 12 {
+        if !continues || joint == b':' || chain.digit_count(first, last + 1) > 12 {
             break;
         }
         last += 1;
     }
     let digits = chain.digit_count(first, last);
-    let zeros = site.group_digits(first).starts_with(b"00");
-    let sizes = (first + 1..=last).all(|index| chain.len(index) >= 2);
-    let dotted = after == b'.' && last < first + 3 && (first + 1..=last).any(|index| chain.len(index) < 3);
-    let alone = site.is_alone(first, last) || site.announces(RuleFamily::PhoneCued);
-    let fits = match (zero, bracket) {
-        (true, _) => (9..=11).contains(&digits) && !zeros && after != b'/' || (bracket && (8..=12).contains(&digits)),
-        (false, true) => (9..=12).contains(&digits) && matches!(head, 2 | 3) && sizes,
+    let has_double_zero = site.group_digits(first).starts_with(b"00");
+    let has_long_groups = (first + 1..=last).all(|index| chain.len(index) >= 2);
+    let is_decimal = first_sep == b'.' && last < first + 3 && (first + 1..=last).any(|index| chain.len(index) < 3);
+    let is_alone = site.is_alone(first, last) || site.announces(RuleFamily::PhoneCued);
+    let has_plan_length = match (has_zero, is_bracketed) {
+        (true, _) => {
+            (9..=11).contains(&digits) && !has_double_zero && first_sep != b'/'
+                || (is_bracketed && (8..=12).contains(&digits))
+        }
+        (false, true) => (9..=12).contains(&digits) && matches!(head_len, 2 | 3) && has_long_groups,
         (false, false) => true,
     };
-    (fits && sizes && !dotted && alone && chain.is_free_behind(last) && site.is_detached_behind(last) && !is_date(site))
-        .then(|| site.phone_finding(RuleFamily::PhoneNational, first, last))
+    (has_plan_length
+        && has_long_groups
+        && !is_decimal
+        && is_alone
+        && chain.is_free_after(last)
+        && site.is_detached_after(last)
+        && !is_date_or_ssn(site))
+    .then(|| site.phone_finding(RuleFamily::PhoneNational, first, last))
 }
 
 /// Mobile numbers of plans without a trunk zero: India 5-5, China 3-4-4.
 fn is_mobile(site: &NumberSite<'_, '_>) -> bool {
     let (chain, first) = (site.chain, site.first);
-    let lead = site.group_digits(first).first().copied().unwrap_or(b'0');
-    (lead >= b'6' && chain.has_groups(first, &[5, 5], b" -").is_some() && site.announces(RuleFamily::PhoneCued))
-        || (site.group_digits(first).starts_with(b"1")
-            && lead == b'1'
-            && chain.has_groups(first, &[3, 4, 4], b" -").is_some())
+    let first_digit = site.group_digits(first).first().copied().unwrap_or(b'0');
+    (first_digit >= b'6' && chain.has_groups(first, &[5, 5], b" -").is_some() && site.announces(RuleFamily::PhoneCued))
+        || (first_digit == b'1' && chain.has_groups(first, &[3, 4, 4], b" -").is_some())
 }
 
 /// Whether groups are a day, month and year, or a social security number.
-fn is_date(site: &NumberSite<'_, '_>) -> bool {
+fn is_date_or_ssn(site: &NumberSite<'_, '_>) -> bool {
     let (chain, first) = (site.chain, site.first);
-    let social = chain.len(first) == 3 && chain.len(first + 1) == 2 && chain.len(first + 2) == 4;
-    social || (chain.len(first) == 2 && chain.len(first + 1) == 2 && chain.len(first + 2) == 4)
+    let is_ssn = chain.len(first) == 3 && chain.len(first + 1) == 2 && chain.len(first + 2) == 4;
+    is_ssn || (chain.len(first) == 2 && chain.len(first + 1) == 2 && chain.len(first + 2) == 4)
 }
 
 /// Finds a number that a word announces: any plausible number of digits.
-pub(super) fn match_announced_phone(site: &NumberSite<'_, '_>, grade: CueDistance) -> Option<NumberFinding> {
+pub(super) fn match_announced_phone(site: &NumberSite<'_, '_>, distance: CueDistance) -> Option<NumberFinding> {
     let (chain, first) = (site.chain, site.first);
     if is_repeated_digit(site.group_digits(first)) && chain.len(first) > 7 || site.counts_thing() {
         return None;
@@ -267,40 +287,41 @@ pub(super) fn match_announced_phone(site: &NumberSite<'_, '_>, grade: CueDistanc
     let (mut best, mut digits) = (None, 0);
     for last in first..chain.count.min(first + 6) {
         digits += chain.len(last);
-        if digits > MOST || (last > first && matches!(chain.sep_before(last), b':' | b'~')) {
+        if digits > MAX_DIGITS || (last > first && matches!(chain.sep_before(last), b':' | b'~')) {
             break;
         }
         let groups = last - first + 1;
-        let least = match (grade, groups) {
-            (CueDistance::Key, _) => 7,
-            (CueDistance::Close, _) => 7,
+        let min_digits = match (distance, groups) {
+            (CueDistance::Key | CueDistance::Close, _) => 7,
             (CueDistance::Near, 1) => 10,
             (CueDistance::Near, _) => 9,
         };
-        let most = if grade == CueDistance::Near && groups == 1 { 11 } else { 13 };
-        if (least..=most).contains(&digits)
-            && chain.is_free_behind(last)
-            && site.is_detached_behind(last)
+        let max_digits = if distance == CueDistance::Near && groups == 1 { 11 } else { 13 };
+        if (min_digits..=max_digits).contains(&digits)
+            && chain.is_free_after(last)
+            && site.is_detached_after(last)
             && !is_day(site, groups)
         {
             best = Some(last);
         }
     }
     let last = best.filter(|last| !is_filler_number(site.scan.part(chain.range(first, *last))))?;
-    (grade == CueDistance::Key || !(is_epoch(site) || is_compact_day(site)))
+    (distance == CueDistance::Key || !(is_epoch(site) || is_compact_day(site)))
         .then(|| site.phone_finding(RuleFamily::PhoneCued, first, last))
 }
 
 /// Whether groups are a date.
 fn is_day(site: &NumberSite<'_, '_>, groups: usize) -> bool {
     let (chain, first) = (site.chain, site.first);
-    let iso = chain.len(first) == 4 && chain.len(first + 1) == 2 && chain.len(first + 2) <= 2;
-    let year = chain.len(first) == 4
+    let has_iso_form = chain.len(first) == 4 && chain.len(first + 1) == 2 && chain.len(first + 2) <= 2;
+    let begins_with_year = chain.len(first) == 4
         && (site.group_digits(first).starts_with(b"19") || site.group_digits(first).starts_with(b"20"));
     let (a, b) = (chain.group(first).sep, chain.group(first + 1).sep);
-    let shown = matches!((chain.len(first), chain.len(first + 1), chain.len(first + 2)), (1 | 2, 1 | 2, 4)) && a == b;
-    let slashed = shown && a == b'/' && matches!(site.group_digits(first + 2), [b'1', b'9', ..] | [b'2', b'0', ..]);
-    groups <= 5 && ((iso && year) || slashed || is_date(site))
+    let ends_with_year =
+        matches!((chain.len(first), chain.len(first + 1), chain.len(first + 2)), (1 | 2, 1 | 2, 4)) && a == b;
+    let is_slashed =
+        ends_with_year && a == b'/' && matches!(site.group_digits(first + 2), [b'1', b'9', ..] | [b'2', b'0', ..]);
+    groups <= 5 && ((has_iso_form && begins_with_year) || is_slashed || is_date_or_ssn(site))
 }
 
 /// Whether a group is a day such as `20260520`.
@@ -318,6 +339,6 @@ fn is_compact_day(site: &NumberSite<'_, '_>) -> bool {
 
 /// Whether ten digits are a current time in seconds since 1970.
 fn is_epoch(site: &NumberSite<'_, '_>) -> bool {
-    let part = site.group_digits(site.first);
-    part.len() == 10 && (part.starts_with(b"16") || part.starts_with(b"17"))
+    let group = site.group_digits(site.first);
+    group.len() == 10 && (group.starts_with(b"16") || group.starts_with(b"17"))
 }

@@ -4,23 +4,23 @@ use std::ops::Range;
 
 use crate::sets::ByteSet;
 
-/// Most bytes of a key before and behind its word.
-pub(super) const KEY: usize = 96;
+/// Most bytes of a key before and after its word.
+pub(super) const MAX_KEY: usize = 96;
 /// Most bytes of a value.
-pub(super) const VALUE: usize = 8 << 10;
+pub(super) const MAX_VALUE: usize = 8 << 10;
 /// Most blanks between a separator and a value.
-pub(super) const BLANKS: usize = 64;
+pub(super) const MAX_BLANKS: usize = 64;
 
 /// The separator between a key and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PairSeparator {
-    /// `=`, `:=`, `?=`, `<-`.
+    /// `=`, `:=`, `?=`, `<-` and other assignments.
     Equals,
     /// `:`.
     Colon,
     /// `=>`.
     Arrow,
-    /// `==`, `!=`.
+    /// `==`, `!=`, and `+=` before a string.
     Compare,
     /// `key("v")`; the value is always quoted.
     Call,
@@ -54,7 +54,8 @@ pub(crate) struct KeyValuePair {
 }
 
 impl KeyValuePair {
-    /// Whether the value is bare in JSON, so that its replacement needs quotes ([`crate::scan::Claims::add_bare`]).
+    /// Whether the value is bare in JSON, so that its replacement needs quotes
+    /// ([`crate::scan::PrivateClaims::add_bare`]).
     pub(crate) fn is_bare_json(&self) -> bool {
         self.json_key && self.sep == PairSeparator::Colon && self.quote.is_none()
     }
@@ -78,28 +79,30 @@ pub(super) struct PairCursor<'a> {
 }
 
 impl PairCursor<'_> {
-    pub(super) fn byte(&self, on: usize) -> u8 {
-        self.text.get(self.at + on).copied().unwrap_or(b'\n')
+    /// The byte `offset` bytes ahead, or a line feed beyond the text.
+    pub(super) fn byte(&self, offset: usize) -> u8 {
+        self.text.get(self.at + offset).copied().unwrap_or(b'\n')
     }
 
     pub(super) fn rest(&self) -> &[u8] {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// Skips at most [`BLANKS`] bytes for which `like` holds.
-    pub(super) fn skip(&mut self, like: impl Fn(u8) -> bool) -> usize {
+    /// Skips at most [`MAX_BLANKS`] bytes for which `belongs` holds.
+    pub(super) fn skip(&mut self, belongs: impl Fn(u8) -> bool) -> usize {
         let mut count = 0;
-        while count < BLANKS && self.text.get(self.at + count).is_some_and(|byte| like(*byte)) {
+        while count < MAX_BLANKS && self.text.get(self.at + count).is_some_and(|byte| belongs(*byte)) {
             count += 1;
         }
         self.at += count;
         count
     }
 
+    /// Skips `word`, ignoring case. Returns whether it was there.
     pub(super) fn skip_word(&mut self, word: &[u8]) -> bool {
-        let found = self.rest().get(..word.len()).is_some_and(|rest| rest.eq_ignore_ascii_case(word));
-        self.at += if found { word.len() } else { 0 };
-        found
+        let is_found = self.rest().get(..word.len()).is_some_and(|rest| rest.eq_ignore_ascii_case(word));
+        self.at += if is_found { word.len() } else { 0 };
+        is_found
     }
 
     /// The quote at the cursor, at any level of escapes: its backslashes and its character.
@@ -112,12 +115,14 @@ impl PairCursor<'_> {
         matches!(mark, b'"' | b'\'' | b'`').then_some((escapes, mark))
     }
 
+    /// Skips the quote at the cursor, and returns its character.
     pub(super) fn skip_quote(&mut self) -> Option<u8> {
         let (escapes, mark) = self.quote()?;
         self.at += escapes + 1;
         Some(mark)
     }
 
+    /// Skips `bytes`, and returns `sep`, which they mean.
     pub(super) fn advance(&mut self, bytes: usize, sep: PairSeparator) -> PairSeparator {
         self.at += bytes;
         sep
@@ -146,13 +151,17 @@ pub(super) fn byte_before_skipping(text: &[u8], at: usize, skipped: &[u8]) -> u8
 /// The range from `start` to the end of the line (raw or escaped), without trailing comment and blanks.
 pub(crate) fn line_range(text: &[u8], start: usize) -> Range<usize> {
     let rest = text.get(start..).unwrap_or_default();
-    let rest = rest.get(..rest.len().min(VALUE)).unwrap_or_default();
-    let ends = |on: usize, byte: u8| match byte {
+    let rest = rest.get(..rest.len().min(MAX_VALUE)).unwrap_or_default();
+    let ends_line = |offset: usize, byte: u8| match byte {
         b'\n' | b'\r' | b'"' => true,
-        b'\\' => rest.get(on + 1).is_some_and(|next| b"nr\"\\".contains(next)),
-        b'#' => on > 0 && rest.get(on - 1).is_some_and(u8::is_ascii_whitespace),
+        b'\\' => rest.get(offset + 1).is_some_and(|next| b"nr\"\\".contains(next)),
+        b'#' => offset > 0 && rest.get(offset - 1).is_some_and(u8::is_ascii_whitespace),
         _ => false,
     };
-    let len = rest.iter().enumerate().find(|(on, byte)| ends(*on, **byte)).map_or(rest.len(), |(on, _)| on);
+    let len = rest
+        .iter()
+        .enumerate()
+        .find(|(offset, byte)| ends_line(*offset, **byte))
+        .map_or(rest.len(), |(offset, _)| offset);
     start..start + rest.get(..len).unwrap_or_default().trim_ascii_end().len()
 }

@@ -1,24 +1,26 @@
 //! Reads keys and values in markup: an element with attributes (`<apiKey type="live">v</apiKey>`), and a cell next to
-//! its key's (`<td>password</td><td>v</td>`, `<dt>password</dt><dd>v</dd>`). At most [`MOST`] bytes of a tag are read;
-//! no value extends beyond the JSON string that contains it. Elements without attributes are in the parent module.
+//! its key's (`<td>password</td><td>v</td>`, `<dt>password</dt><dd>v</dd>`). At most [`MAX_TAG`] bytes of a tag are
+//! read; no value extends beyond the JSON string that contains it. Elements without attributes are in the parent
+//! module.
 
 use std::ops::Range;
 
-use super::cursor::{PairCursor, VALUE, byte_before_skipping};
+use super::cursor::{MAX_VALUE, PairCursor, byte_before_skipping};
 use super::wrapped_strings::may_be_in_string;
 
 /// Whether the quote before `rest` closes a JSON string, judged by what follows: another key or value, or a bracket.
 fn closes_string(rest: &[u8]) -> bool {
-    let next = |from: usize| {
+    // The next byte that is not a blank, and the position after it
+    let next_byte = |from: usize| {
         let rest = rest.get(from..).unwrap_or_default();
         let blanks = rest.iter().take(16).take_while(|byte| byte.is_ascii_whitespace()).count();
         (rest.get(blanks).copied().unwrap_or(b'\n'), from + blanks + 1)
     };
-    match next(0) {
-        (b'}' | b']', on) => matches!(next(on).0, b'\n' | b',' | b'}' | b']' | b'"' | b'\\'),
-        (b',' | b':', on) => {
-            let (first, behind) = next(on);
-            let rest = rest.get(behind - 1..).unwrap_or_default();
+    match next_byte(0) {
+        (b'}' | b']', after) => matches!(next_byte(after).0, b'\n' | b',' | b'}' | b']' | b'"' | b'\\'),
+        (b',' | b':', after) => {
+            let (first, after_first) = next_byte(after);
+            let rest = rest.get(after_first - 1..).unwrap_or_default();
             matches!(first, b'"' | b'\\' | b'{' | b'[' | b'-' | b'0'..=b'9')
                 || [&b"null"[..], b"true", b"false"].iter().any(|word| rest.starts_with(word))
         }
@@ -27,11 +29,11 @@ fn closes_string(rest: &[u8]) -> bool {
 }
 
 /// Most bytes back to the start of the surrounding JSON string.
-const AROUND: usize = 4096;
+const MAX_STRING_START: usize = 4096;
 /// Most bytes of a tag, or between two cells.
-const MOST: usize = 256;
+const MAX_TAG: usize = 256;
 /// Most tags around a cell's text.
-const WRAPPED: usize = 3;
+const MAX_TAGS_IN_CELL: usize = 3;
 
 impl PairCursor<'_> {
     /// Skips the attributes of the element named by `key`, and its `>`, if a value follows in it.
@@ -40,28 +42,28 @@ impl PairCursor<'_> {
             return false;
         }
         let Some(len) = tag_len(self.rest()) else { return false };
-        let empty = self.rest().get(..len).is_some_and(|tag| tag.ends_with(b"/"));
-        self.at += if empty { 0 } else { len + 1 };
-        !empty
+        let is_empty = self.rest().get(..len).is_some_and(|tag| tag.ends_with(b"/"));
+        self.at += if is_empty { 0 } else { len + 1 };
+        !is_empty
     }
 
     /// Skips from the end of the cell that `key` fills to the content of the next cell.
     pub(super) fn skip_to_next_cell(&mut self, key: &Range<usize>) -> bool {
-        let at = self.at;
+        let start = self.at;
         if byte_before_skipping(self.text, key.start, b" \t\r\n") != b'>' {
             return false;
         }
         self.skip(|byte| byte.is_ascii_whitespace());
-        let term = self.skip_word(b"</dt>");
-        let found = (term || self.skip_word(b"</td>") || self.skip_word(b"</th>")) && {
+        let is_term = self.skip_word(b"</dt>");
+        let has_next_cell = (is_term || self.skip_word(b"</td>") || self.skip_word(b"</th>")) && {
             self.skip(|byte| byte.is_ascii_whitespace());
-            self.skip_word(if term { b"<dd" } else { b"<td" }) && self.skip_markup_tag()
+            self.skip_word(if is_term { b"<dd" } else { b"<td" }) && self.skip_markup_tag()
         };
-        if !found {
-            self.at = at;
+        if !has_next_cell {
+            self.at = start;
             return false;
         }
-        for _ in 0..WRAPPED {
+        for _ in 0..MAX_TAGS_IN_CELL {
             self.skip(|byte| byte.is_ascii_whitespace());
             if self.byte(0) != b'<' || self.byte(1) == b'/' || !self.skip_markup_tag() {
                 break;
@@ -80,31 +82,34 @@ impl PairCursor<'_> {
         value
     }
 
-    /// Whether the double quote `on` bytes ahead closes the surrounding JSON string.
-    pub(super) fn closes_json_string(&self, on: usize) -> bool {
-        self.rest().get(on + 1..).is_some_and(closes_string) && may_be_in_string(self.text, self.at, AROUND, false)
+    /// Whether the double quote `offset` bytes ahead closes the surrounding JSON string.
+    pub(super) fn closes_json_string(&self, offset: usize) -> bool {
+        self.rest().get(offset + 1..).is_some_and(closes_string)
+            && may_be_in_string(self.text, self.at, MAX_STRING_START, false)
     }
 
     /// The range up to one of `ends` or the end of the string, without trailing blanks.
     pub(super) fn range_until(&self, ends: &[u8]) -> Range<usize> {
         let rest = self.rest();
-        let ends = |on: usize, byte: u8| match byte {
-            b'"' => self.closes_json_string(on),
+        let ends_value = |offset: usize, byte: u8| match byte {
+            b'"' => self.closes_json_string(offset),
             byte => ends.contains(&byte),
         };
-        let len = rest.iter().take(VALUE).enumerate().take_while(|(on, byte)| !ends(*on, **byte)).count();
+        let len =
+            rest.iter().take(MAX_VALUE).enumerate().take_while(|(offset, byte)| !ends_value(*offset, **byte)).count();
         let mut trimmed = rest.get(..len).unwrap_or_default();
         while let Some(inner) = trimmed.strip_suffix(b"\\").filter(|_| rest.get(len) == Some(&b'"')) {
             trimmed = inner;
         }
         let trimmed = trimmed.trim_ascii_end();
-        let ticks = trimmed.strip_prefix(b"`").and_then(|inner| inner.strip_suffix(b"`"));
-        match ticks {
+        let in_backticks = trimmed.strip_prefix(b"`").and_then(|inner| inner.strip_suffix(b"`"));
+        match in_backticks {
             Some(inner) => self.at + 1..self.at + 1 + inner.len(),
             None => self.at..self.at + trimmed.len(),
         }
     }
 
+    /// Skips the tag that begins or continues here. Returns whether it ends.
     fn skip_markup_tag(&mut self) -> bool {
         // The tag's own `<` is not the start of another one
         let open = usize::from(self.byte(0) == b'<');
@@ -117,34 +122,34 @@ impl PairCursor<'_> {
 /// Whether the name at `at` begins an element, optionally after a namespace: `<wsse:Password`.
 pub(super) fn begins_element(text: &[u8], at: usize) -> bool {
     let head = text.get(at.saturating_sub(32)..at).unwrap_or_default();
-    let space = head.strip_suffix(b":").map_or(0, |head| {
+    let namespace_len = head.strip_suffix(b":").map_or(0, |head| {
         1 + head.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count()
     });
-    space != 1 && head.get(..head.len() - space).is_some_and(|head| head.ends_with(b"<"))
+    namespace_len != 1 && head.get(..head.len() - namespace_len).is_some_and(|head| head.ends_with(b"<"))
 }
 
 /// Length up to the `>` of a tag, after a stray quote (`hint=it's`), if only words and quotes follow.
-fn tag_len_behind_stray_quote(rest: &[u8], from: usize) -> Option<usize> {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" =-_.\"'".contains(byte);
-    let len = rest.get(from..)?.iter().take(MOST).take_while(|byte| plain(byte)).count();
+fn tag_len_after_stray_quote(rest: &[u8], from: usize) -> Option<usize> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" =-_.\"'".contains(byte);
+    let len = rest.get(from..)?.iter().take(MAX_TAG).take_while(|byte| is_plain(byte)).count();
     (rest.get(from + len) == Some(&b'>')).then_some(from + len)
 }
 
 /// Length up to the `>` of the tag that continues here; a quoted `>` does not count.
 fn tag_len(rest: &[u8]) -> Option<usize> {
     let mut quote = None;
-    let mut last = b' ';
-    for (on, byte) in rest.iter().take(MOST).enumerate() {
+    let mut previous = b' ';
+    for (offset, byte) in rest.iter().take(MAX_TAG).enumerate() {
         match (quote, *byte) {
             // An attribute's value is quoted; a quote elsewhere ends a string
-            (None, b'"' | b'\'') if last != b'=' => return tag_len_behind_stray_quote(rest, on),
-            (None, b'>') => return Some(on),
+            (None, b'"' | b'\'') if previous != b'=' => return tag_len_after_stray_quote(rest, offset),
+            (None, b'>') => return Some(offset),
             (None, b'<') => return None,
             (None, b'"' | b'\'') => quote = Some(*byte),
             (Some(open), byte) if open == byte => quote = None,
             _ => {}
         }
-        last = if *byte == b'\\' || byte.is_ascii_whitespace() { last } else { *byte };
+        previous = if *byte == b'\\' || byte.is_ascii_whitespace() { previous } else { *byte };
     }
     None
 }

@@ -1,6 +1,6 @@
 //! Reads values that come before their key: `{"value": "v", "name": "KEY"}`, `- value: v` above `name: KEY`, with
-//! comments between. At most [`BACK`] bytes before a key are read. A value behind its name is read in the parent
-//! module.
+//! comments between. At most [`MAX_DISTANCE`] bytes before a key are read. A value after its name is read in the
+//! parent module.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use super::cursor::{KeyValuePair, PairCursor, PairSeparator, byte_before, byte_b
 use super::unquoted::PairReadCache;
 
 /// Most bytes before a key in which its value may be.
-const BACK: usize = 512;
+const MAX_DISTANCE: usize = 512;
 
 impl PairCursor<'_> {
     /// Skips a one-line comment, `# …` or `// …`, that begins here.
@@ -24,11 +24,12 @@ impl PairCursor<'_> {
         self.rest().iter().skip(2).take(8).find(|byte| **byte != b' ').is_some_and(|byte| b"\"'`".contains(byte))
     }
 
-    /// Skips separators between two pairs of an object, but no pair, bracket, or `-` of a list item.
-    fn skip_pair_separators(&mut self, most: usize) {
+    /// Skips separators between two pairs of an object, but no pair, bracket, or `-` of a list item. No escape is
+    /// skipped from `end` on.
+    fn skip_pair_separators(&mut self, end: usize) {
         for _ in 0..8 {
             self.skip(|byte| b" \t\r\n,".contains(&byte));
-            if self.byte(0) == b'\\' && b"nrt".contains(&self.byte(1)) && self.at < most {
+            if self.byte(0) == b'\\' && b"nrt".contains(&self.byte(1)) && self.at < end {
                 self.at += 2;
             }
             self.skip_comment();
@@ -48,18 +49,21 @@ fn name_start(text: &[u8], key: &Range<usize>) -> Option<usize> {
     }
     let from = key.start.saturating_sub(48);
     let head = text.get(from..key.start)?;
-    let back = |head: &[u8], like: &[u8]| head.len() - head.iter().rev().take_while(|byte| like.contains(byte)).count();
-    let sign = back(head, b" \t\"'\\").checked_sub(1)?;
-    let name = head.get(..back(head.get(..sign)?, b" \t\"'\\"))?;
+    let len_without = |head: &[u8], trailing: &[u8]| {
+        head.len() - head.iter().rev().take_while(|byte| trailing.contains(byte)).count()
+    };
+    let separator = len_without(head, b" \t\"'\\").checked_sub(1)?;
+    let name = head.get(..len_without(head.get(..separator)?, b" \t\"'\\"))?;
     // `{"k": …, "v": …}`
-    let short = || name.last() == Some(&b'k') && name.len().checked_sub(2).and_then(|at| name.get(at)) == Some(&b'"');
+    let is_short_name =
+        || name.last() == Some(&b'k') && name.len().checked_sub(2).and_then(|at| name.get(at)) == Some(&b'"');
     let word = [&b"name"[..], b"key"].into_iter().find(|word| ends_with(name, word));
-    let word = word.or_else(|| short().then_some(&b"k"[..]))?;
+    let word = word.or_else(|| is_short_name().then_some(&b"k"[..]))?;
     let start = name.len() - word.len();
-    let joined =
+    let is_within_word =
         start > 0 && name.get(start - 1).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte));
-    let escaped = start > 1 && name.get(start - 2) == Some(&b'\\');
-    (!joined || escaped).then_some(from + start)
+    let follows_escape = start > 1 && name.get(start - 2) == Some(&b'\\');
+    (!is_within_word || follows_escape).then_some(from + start)
 }
 
 /// The pair of the key at `key`, if that is the value of `name` and its own value comes before.
@@ -72,15 +76,15 @@ pub(crate) fn pair_before_name(text: &[u8], key: &Range<usize>) -> Option<KeyVal
 
 fn read_pair_before_name(text: &[u8], key: &Range<usize>) -> Option<KeyValuePair> {
     let name = name_start(text, key)?;
-    let from = name.saturating_sub(BACK);
+    let from = name.saturating_sub(MAX_DISTANCE);
     let word = from + memchr::memmem::rfind(text.get(from..name)?, b"value")?;
     let mut cursor = PairCursor { text: text.get(..name)?, at: word };
-    let joined =
+    let is_within_word =
         word > 0 && text.get(word - 1).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte));
     cursor.skip_word(b"value");
-    let quoted = cursor.skip_quote();
+    let key_quote = cursor.skip_quote();
     cursor.skip(|byte| byte == b' ');
-    if joined || !matches!(cursor.byte(0), b':' | b'=') {
+    if is_within_word || !matches!(cursor.byte(0), b':' | b'=') {
         return None;
     }
     cursor.at += 1;
@@ -91,24 +95,23 @@ fn read_pair_before_name(text: &[u8], key: &Range<usize>) -> Option<KeyValuePair
     }
     cursor.skip_pair_separators(name);
     cursor.skip_quote();
-    let found = cursor.at == name && !value.is_empty();
-    found.then(|| KeyValuePair {
+    (cursor.at == name && !value.is_empty()).then(|| KeyValuePair {
         key: key.clone(),
         sep: PairSeparator::Sibling,
         quote,
-        json_key: quoted == Some(b'"'),
+        json_key: key_quote == Some(b'"'),
         value,
     })
 }
 
 /// Words before `/` and a key of passwords.
-const USERS: [&str; 7] = ["id", "login", "user", "username", "account", "아이디", "계정"];
+const USER_WORDS: [&str; 7] = ["id", "login", "user", "username", "account", "아이디", "계정"];
 
 /// Whether the key at `key` follows one for users: `ID/PW`, `login/password`.
-pub(crate) fn is_behind_user_key(text: &[u8], key: &Range<usize>) -> bool {
+pub(crate) fn follows_user_key(text: &[u8], key: &Range<usize>) -> bool {
     let head = text.get(key.start.saturating_sub(16)..key.start).unwrap_or_default();
     let Some(head) = head.strip_suffix(b"/") else { return false };
-    USERS.iter().filter(|word| ends_with(head, word.as_bytes())).any(|word| {
+    USER_WORDS.iter().filter(|word| ends_with(head, word.as_bytes())).any(|word| {
         let before = head.get(..head.len() - word.len()).and_then(<[u8]>::last);
         !before.is_some_and(u8::is_ascii_alphanumeric)
     })
@@ -117,7 +120,7 @@ pub(crate) fn is_behind_user_key(text: &[u8], key: &Range<usize>) -> bool {
 /// Whether the text at `at` is the value of a key ending in `name` or `key`, or of an HTML property.
 pub(super) fn is_property_name(text: &[u8], at: usize) -> bool {
     let head = text.get(at.saturating_sub(64)..at).unwrap_or_default();
-    let part = |byte: &&u8| b" \t\"'\\:=".contains(byte);
-    let head = head.get(..head.len() - head.iter().rev().take_while(part).count()).unwrap_or_default();
+    let is_between = |byte: &&u8| b" \t\"'\\:=".contains(byte);
+    let head = head.get(..head.len() - head.iter().rev().take_while(is_between).count()).unwrap_or_default();
     [&b"name"[..], b"key", b"id", b"property", b"itemprop"].iter().any(|word| ends_with(head, word))
 }

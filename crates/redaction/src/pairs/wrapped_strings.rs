@@ -1,17 +1,17 @@
 //! Reads the strings in a list, or in an object that only wraps a value, when they are the value of a key; they share
-//! that key. At most [`ITEMS`] strings within 8 KiB, three brackets deep; anything but a string ends the list.
+//! that key. At most [`MAX_ITEMS`] strings within 8 KiB, three brackets deep; anything but a string ends the list.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
 use super::super::sets::WordSet;
-use super::cursor::{PairCursor, VALUE};
+use super::cursor::{MAX_VALUE, PairCursor};
 use crate::wordlists;
 
 /// The strings in the list or wrapping object at `at`, each with its quote: `["v", "w"]`, `[]string{"v"}`,
 /// `{"S": "v"}`.
 pub(crate) fn wrapped_strings(text: &[u8], at: usize) -> WrappedStrings<'_> {
-    let text = text.get(..text.len().min(at.saturating_add(VALUE))).unwrap_or_default();
+    let text = text.get(..text.len().min(at.saturating_add(MAX_VALUE))).unwrap_or_default();
     let mut cursor = PairCursor { text, at };
     cursor.skip_word(b"new ");
     cursor.skip_word(b"String[]");
@@ -19,15 +19,15 @@ pub(crate) fn wrapped_strings(text: &[u8], at: usize) -> WrappedStrings<'_> {
         cursor.skip_word(b"[]");
     }
     cursor.skip(|byte| byte == b' ');
-    let open = matches!(cursor.byte(0), b'[' | b'{');
-    cursor.at += usize::from(open);
-    WrappedStrings { cursor, items_left: if open { ITEMS } else { 0 }, brackets_left: 3 }
+    let has_bracket = matches!(cursor.byte(0), b'[' | b'{');
+    cursor.at += usize::from(has_bracket);
+    WrappedStrings { cursor, items_left: if has_bracket { MAX_ITEMS } else { 0 }, brackets_left: 3 }
 }
 
 /// Most items of a list.
-const ITEMS: usize = 64;
+const MAX_ITEMS: usize = 64;
 
-/// Iterator over the strings of a list, see [`wrapped`].
+/// Iterator over the strings of a list, see [`wrapped_strings`].
 pub(crate) struct WrappedStrings<'a> {
     cursor: PairCursor<'a>,
     items_left: usize,
@@ -78,9 +78,9 @@ impl Iterator for WrappedStrings<'_> {
             }
             let (mark, found) = self.read_string()?;
             self.skip_blanks();
-            let named = self.cursor.byte(0) == b':';
+            let is_key = self.cursor.byte(0) == b':';
             self.cursor.at += usize::from(matches!(self.cursor.byte(0), b':' | b','));
-            if !named {
+            if !is_key {
                 return Some((mark, found));
             }
             if !WRAPPING_KEYS.contains(self.cursor.text.get(found).unwrap_or_default()) {
@@ -101,44 +101,44 @@ static WRAPPING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlist
 /// Whether a line begins with the key at `key` and has a single `|`, at `bar`: `first_name | Ann`, as psql prints a
 /// record. A header line would have dashes below it.
 pub(super) fn is_record_row(text: &[u8], key: usize, bar: usize) -> bool {
-    let escaped = |at: usize| text.get(at - 2..at).is_some_and(|end| end == b"\\n");
-    let begins = key == 0 || text.get(key - 1) == Some(&b'\n') || key > 1 && escaped(key);
-    if !begins {
+    let follows_escaped_break = |at: usize| text.get(at - 2..at).is_some_and(|end| end == b"\\n");
+    let begins_line = key == 0 || text.get(key - 1) == Some(&b'\n') || key > 1 && follows_escaped_break(key);
+    if !begins_line {
         return false;
     }
     let rest = text.get(bar + 1..text.len().min(bar + 512)).unwrap_or_default();
-    let end = |rest: &[u8]| rest.iter().position(|byte| matches!(byte, b'\n' | b'\\')).unwrap_or(rest.len());
-    let line = end(rest);
-    let alone = !rest.get(..line).unwrap_or_default().contains(&b'|');
-    let below = rest.get(line..).unwrap_or_default();
+    let line_len = |rest: &[u8]| rest.iter().position(|byte| matches!(byte, b'\n' | b'\\')).unwrap_or(rest.len());
+    let row_len = line_len(rest);
+    let has_one_bar = !rest.get(..row_len).unwrap_or_default().contains(&b'|');
+    let below = rest.get(row_len..).unwrap_or_default();
     let below = below.get(below.iter().take(9).position(|byte| *byte == b'-').unwrap_or(0)..).unwrap_or_default();
-    alone
+    has_one_bar
         && !(below.starts_with(b"---")
-            && below.get(..end(below)).is_some_and(|line| line.iter().all(|byte| b"-+ \r".contains(byte))))
+            && below.get(..line_len(below)).is_some_and(|row| row.iter().all(|byte| b"-+ \r".contains(byte))))
 }
 
-/// Whether a string may have begun within `most` bytes before `at`; with `line`, on the same line.
-pub(super) fn may_be_in_string(text: &[u8], at: usize, most: usize, line: bool) -> bool {
+/// Whether a string may have begun within `most` bytes before `at`; with `same_line`, on the same line.
+pub(super) fn may_be_in_string(text: &[u8], at: usize, most: usize, same_line: bool) -> bool {
     let head = text.get(at.saturating_sub(most)..at).unwrap_or_default();
-    let near = if line { memchr::memrchr2(b'"', b'\n', head) } else { memchr::memrchr(b'"', head) };
-    near.and_then(|near| head.get(near)) == Some(&b'"')
+    let quote = if same_line { memchr::memrchr2(b'"', b'\n', head) } else { memchr::memrchr(b'"', head) };
+    quote.and_then(|quote| head.get(quote)) == Some(&b'"')
 }
 
 /// Most bytes back to the start of the surrounding string.
-const AROUND: usize = 1024;
+const MAX_STRING_START: usize = 1024;
 
 /// Cuts a cell at an escaped line break, or at the end of the string that contains it.
 pub(super) fn cut_at_string_end(text: &[u8], cell: Range<usize>) -> Range<usize> {
-    let begun = may_be_in_string(text, cell.start, AROUND, true);
+    let may_be_in_json = may_be_in_string(text, cell.start, MAX_STRING_START, true);
     let text = text.get(cell.clone()).unwrap_or_default();
-    if !begun {
+    if !may_be_in_json {
         return cell.start..cell.start + text.trim_ascii_end().len();
     }
-    let ends = |(at, byte): (usize, &u8)| match (byte, text.get(at + 1)) {
+    let ends_cell = |(at, byte): (usize, &u8)| match (byte, text.get(at + 1)) {
         (b'\\', next) => matches!(next, Some(b'n' | b'r' | b'\\')),
         (b'"', next) => matches!(next, None | Some(b',' | b'}' | b']')) && text.first() != Some(&b'"'),
         _ => false,
     };
-    let len = text.iter().enumerate().position(|(at, byte)| ends((at, byte))).unwrap_or(text.len());
+    let len = text.iter().enumerate().position(|(at, byte)| ends_cell((at, byte))).unwrap_or(text.len());
     cell.start..cell.start + text.get(..len).unwrap_or_default().trim_ascii_end().len()
 }

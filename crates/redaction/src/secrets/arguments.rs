@@ -1,5 +1,5 @@
-//! Splits a command line into words, quoted or not, or a list of strings that is one. Linear; an unquoted word ends
-//! where the string around the command does. `shell` and `commands` interpret the words.
+//! Splits a command line into words, quoted or not. The line may also be a list of strings (`"-p", "x"`). Linear; an
+//! unquoted word ends where the string around the command does. `shell` and `commands` interpret the words.
 
 use std::ops::Range;
 
@@ -11,17 +11,17 @@ pub(super) struct CommandWords<'a> {
     line: &'a [u8],
     at: usize,
     /// Whether the line is a list of strings.
-    list: bool,
+    is_list: bool,
 }
 
 impl<'a> CommandWords<'a> {
-    /// The words of `line`, which begins behind a word.
+    /// The words of `line`, which begins right after a word.
     pub(super) fn new(line: &'a [u8]) -> Self {
         let escapes = line.iter().take(8).take_while(|byte| **byte == b'\\').count();
-        let quote = line.get(escapes).is_some_and(|byte| b"\"'".contains(byte));
-        let behind = line.get(escapes + 1..).unwrap_or_default().trim_ascii_start();
-        let list = quote && behind.first() == Some(&b',');
-        Self { line, at: if list { escapes + 1 } else { 0 }, list }
+        let is_quoted = line.get(escapes).is_some_and(|byte| b"\"'".contains(byte));
+        let after_quote = line.get(escapes + 1..).unwrap_or_default().trim_ascii_start();
+        let is_list = is_quoted && after_quote.first() == Some(&b',');
+        Self { line, at: if is_list { escapes + 1 } else { 0 }, is_list }
     }
 }
 
@@ -31,15 +31,15 @@ impl Iterator for CommandWords<'_> {
     fn next(&mut self) -> Option<Range<usize>> {
         let mut rest = self.line.get(self.at..)?;
         loop {
-            let parts: &[u8] = if self.list { b" \t\n," } else { b" \t\n" };
-            let blanks = rest.iter().take_while(|byte| parts.contains(byte)).count();
+            let separators: &[u8] = if self.is_list { b" \t\n," } else { b" \t\n" };
+            let blanks = rest.iter().take_while(|byte| separators.contains(byte)).count();
             rest = rest.get(blanks..)?;
-            // A line continuation
-            let slashes = rest.iter().take_while(|byte| **byte == b'\\').count();
-            let goes_on = slashes % 2 == 1
-                && (rest.get(slashes) == Some(&b'\n') || slashes > 1 && rest.get(slashes) == Some(&b'n'));
-            rest = rest.get(if goes_on { slashes + 1 } else { 0 }..)?;
-            if !goes_on {
+            // A backslash before a line break continues the line
+            let backslashes = rest.iter().take_while(|byte| **byte == b'\\').count();
+            let is_continued = backslashes % 2 == 1
+                && (rest.get(backslashes) == Some(&b'\n') || backslashes > 1 && rest.get(backslashes) == Some(&b'n'));
+            rest = rest.get(if is_continued { backslashes + 1 } else { 0 }..)?;
+            if !is_continued {
                 break;
             }
         }
@@ -50,35 +50,35 @@ impl Iterator for CommandWords<'_> {
             self.at = close + 1;
             return Some(range);
         }
-        let ends = |on: usize| match rest.get(on) {
+        let is_end = |offset: usize| match rest.get(offset) {
             None => true,
             Some(b'\\') => {
-                rest.get(on + 1).is_some_and(|next| b"nrt\"'\\\n".contains(next)) && !rest.starts_with(b"\\\\")
+                rest.get(offset + 1).is_some_and(|next| b"nrt\"'\\\n".contains(next)) && !rest.starts_with(b"\\\\")
             }
             Some(byte) => byte.is_ascii_whitespace() || b"\"'`<>|;)".contains(byte),
         };
-        let len = (0..=rest.len()).find(|on| ends(*on)).filter(|len| *len > 0 && !self.list)?;
-        let quoted = rest.get(len).is_some_and(|byte| b"\"'".contains(byte));
+        let len = (0..=rest.len()).find(|offset| is_end(*offset)).filter(|len| *len > 0 && !self.is_list)?;
+        let is_quote_next = rest.get(len).is_some_and(|byte| b"\"'".contains(byte));
         // `key="value"`, `-b"value"`
-        let glued = |word: &[u8]| word.ends_with(b"=") || word.len() == 2 && word.starts_with(b"-");
-        let value = rest.get(..len).is_some_and(glued) && quoted;
-        let end = match value.then(|| calls::read_string(self.line, start + len)).flatten() {
+        let takes_glued_value = |word: &[u8]| word.ends_with(b"=") || word.len() == 2 && word.starts_with(b"-");
+        let has_glued_value = rest.get(..len).is_some_and(takes_glued_value) && is_quote_next;
+        let end = match has_glued_value.then(|| calls::read_string(self.line, start + len)).flatten() {
             Some((_, close)) => close + 1,
             None => start + len,
         };
-        let stops = rest.get(len).is_some_and(|byte| b"\"'`\\<>)".contains(byte)) && !value;
-        self.at = if stops { self.line.len() } else { end };
+        let ends_line = rest.get(len).is_some_and(|byte| b"\"'`\\<>)".contains(byte)) && !has_glued_value;
+        self.at = if ends_line { self.line.len() } else { end };
         Some(start..end)
     }
 }
 
-/// End of the line; a backslash at its end continues it.
+/// End of the line: a line break, raw or escaped, that no backslash precedes, or `|` or `;`.
 pub(super) fn line_end(rest: &[u8]) -> usize {
     let mut before = b' ';
-    for (on, byte) in rest.iter().enumerate() {
-        let escaped = *byte == b'\\' && rest.get(on + 1) == Some(&b'n') && before != b'\\';
-        if (*byte == b'\n' && before != b'\\') || escaped || matches!(byte, b'|' | b';') {
-            return on;
+    for (at, byte) in rest.iter().enumerate() {
+        let is_escaped_break = *byte == b'\\' && rest.get(at + 1) == Some(&b'n') && before != b'\\';
+        if (*byte == b'\n' && before != b'\\') || is_escaped_break || matches!(byte, b'|' | b';') {
+            return at;
         }
         before = *byte;
     }

@@ -1,7 +1,7 @@
 //! Finds private keys in PEM, OpenPGP and PuTTY form, also truncated, also with escaped line breaks. Without its end, a
-//! block extends as far as its alphabet; without its beginning, from the first line of base64. A repeated prefix before
-//! each line (`12 | `, `> `) is ignored, and quotes between lines stay, so that JSON stays valid. At most 64 KiB of a
-//! block is read, and nothing twice. Certificates and public keys stay.
+//! block extends as far as its alphabet; without its beginning, it begins with the base64 lines above its end. A prefix
+//! that each line repeats (`12 | `, `> `) is ignored, and quotes between lines stay, so that JSON stays valid. At most
+//! 64 KiB of a block is read, and nothing twice. Certificates and public keys stay.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -14,9 +14,9 @@ use super::value_checks::contains_any_case;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
 /// Most bytes of a block.
-const MOST: usize = 64 << 10;
+const MAX_BLOCK: usize = 64 << 10;
 /// Most bytes before each line of a block.
-const PREFIX: usize = 64;
+const MAX_PREFIX: usize = 64;
 
 /// Searchers for the end of a block, the start of the next one, and the dashes around titles; built once because that
 /// is slow.
@@ -37,19 +37,20 @@ pub(super) fn claim_pem_block(scan: &TextScan<'_>, at: usize, rule: u16, claims:
         return at;
     }
     let from = at + title_end;
-    let rest = bytes_ahead(scan, from, MOST);
+    let rest = bytes_ahead(scan, from, MAX_BLOCK);
     // A truncated block ends before the next one begins
     let rest = NEXT.find(rest).and_then(|next| rest.get(..next)).unwrap_or(rest);
-    let behind = from + rest.iter().take_while(|byte| **byte == b'-').count();
+    let body_start = from + rest.iter().take_while(|byte| **byte == b'-').count();
     // The lines may be in values of their own, such as log records
     let end = END.find(rest).and_then(|end| {
-        let marks = rest.get(end..).unwrap_or_default().windows(4).take(80).position(|part| part == b"----")?;
-        let dashes = rest.iter().skip(end + marks).take_while(|byte| **byte == b'-').count();
-        Some(from + end + marks + dashes)
+        let title_len = rest.get(end..).unwrap_or_default().windows(4).take(80).position(|part| part == b"----")?;
+        let dashes = rest.iter().skip(end + title_len).take_while(|byte| **byte == b'-').count();
+        Some(from + end + title_len + dashes)
     });
-    let lead = line_prefix(scan, start);
-    let end = end.unwrap_or_else(|| behind + unterminated_end(rest.get(behind - from..).unwrap_or_default(), lead));
-    claim_pieces(scan, start..end, lead, rule, claims);
+    let prefix = line_prefix(scan, start);
+    let end =
+        end.unwrap_or_else(|| body_start + unterminated_end(rest.get(body_start - from..).unwrap_or_default(), prefix));
+    claim_pieces(scan, start..end, prefix, rule, claims);
     end
 }
 
@@ -70,35 +71,37 @@ pub(super) fn claim_truncated_pem_block(
         return from;
     }
     let end = at + title_end + title.iter().skip(title_end).take_while(|byte| **byte == b'-').count();
-    let lead = line_prefix(scan, at - 5);
-    let (mut start, mut body) = (at - 5 - lead.len(), 0);
-    let least = from.max(at.saturating_sub(MOST));
-    let held = scan.placeholders.partition_point(|held| held.end <= start);
-    let least =
-        held.checked_sub(1).and_then(|held| scan.placeholders.get(held)).map_or(least, |held| least.max(held.end));
-    let mut first = None;
+    let prefix = line_prefix(scan, at - 5);
+    let (mut start, mut body_len) = (at - 5 - prefix.len(), 0);
+    let lowest = from.max(at.saturating_sub(MAX_BLOCK));
+    let next_placeholder = scan.placeholders.partition_point(|placeholder| placeholder.end <= start);
+    let lowest = next_placeholder
+        .checked_sub(1)
+        .and_then(|last| scan.placeholders.get(last))
+        .map_or(lowest, |last| lowest.max(last.end));
+    let mut first_content = None;
     // Each line above, without the line break after it
-    while let Some(above) = line_end_before(scan.bytes(least..start)) {
-        let text = scan.bytes(least..least + above);
-        let line = least + text.len() - last_line(text);
-        let content = scan.bytes(line..least + above);
-        let Some(skipped) = matching_prefix_len(lead, content) else { break };
+    while let Some(above) = line_end_before(scan.bytes(lowest..start)) {
+        let text = scan.bytes(lowest..lowest + above);
+        let line = lowest + text.len() - last_line(text);
+        let content = scan.bytes(line..lowest + above);
+        let Some(skipped) = matching_prefix_len(prefix, content) else { break };
         let content = content.get(skipped..).unwrap_or_default().trim_ascii();
         if content.is_empty() || !content.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte)) {
             break;
         }
-        (start, body, first) = (line, body + content.len(), Some(line + skipped));
+        (start, body_len, first_content) = (line, body_len + content.len(), Some(line + skipped));
     }
-    if let Some(first) = first.filter(|_| body >= 24) {
-        claims.add(scan, rule, first..end);
+    if let Some(first_content) = first_content.filter(|_| body_len >= 24) {
+        claims.add(scan, rule, first_content..end);
     }
     end
 }
 
 /// Length of `text` without the line break at its end; `None` if it has none.
 fn line_end_before(text: &[u8]) -> Option<usize> {
-    let line = [&b"\r\n"[..], b"\n", b"\\r\\n", b"\\n", b"<br>", b"<br/>", b"<br />"];
-    line.iter().find(|end| text.ends_with(end)).map(|end| text.len() - end.len())
+    let line_breaks = [&b"\r\n"[..], b"\n", b"\\r\\n", b"\\n", b"<br>", b"<br/>", b"<br />"];
+    line_breaks.iter().find(|line_break| text.ends_with(line_break)).map(|line_break| text.len() - line_break.len())
 }
 
 /// Length of the last line of `text`.
@@ -119,43 +122,43 @@ fn last_line(text: &[u8]) -> usize {
 
 /// The text before a block on its first line, back to a quote.
 fn line_prefix<'a>(scan: &TextScan<'a>, start: usize) -> &'a [u8] {
-    let head = scan.bytes(start.saturating_sub(PREFIX)..start);
+    let head = scan.bytes(start.saturating_sub(MAX_PREFIX)..start);
     let len = last_line(head);
-    let lead = head.get(head.len() - len..).unwrap_or_default();
-    let quote = lead.iter().rposition(|byte| matches!(byte, b'"' | b'\'' | b'`')).map_or(0, |at| at + 1);
-    lead.get(quote..).filter(|_| len < PREFIX).unwrap_or_default()
+    let prefix = head.get(head.len() - len..).unwrap_or_default();
+    let after_quote = prefix.iter().rposition(|byte| matches!(byte, b'"' | b'\'' | b'`')).map_or(0, |at| at + 1);
+    prefix.get(after_quote..).filter(|_| len < MAX_PREFIX).unwrap_or_default()
 }
 
-/// Length of a prefix of `line` that equals `prefix` except for numbers and blanks.
+/// Length of the prefix of `line` that equals `prefix` except for its numbers and blanks; `None` if there is none.
 fn matching_prefix_len(prefix: &[u8], line: &[u8]) -> Option<usize> {
-    let (mut at, mut on) = (0, 0);
-    while let Some(byte) = prefix.get(on) {
-        let like: fn(&u8) -> bool = match byte {
+    let (mut line_at, mut prefix_at) = (0, 0);
+    while let Some(byte) = prefix.get(prefix_at) {
+        let is_same_kind: fn(&u8) -> bool = match byte {
             byte if byte.is_ascii_digit() => u8::is_ascii_digit,
             b' ' | b'\t' => |byte| b" \t".contains(byte),
             _ => {
-                if line.get(at) != Some(byte) {
+                if line.get(line_at) != Some(byte) {
                     return None;
                 }
-                (at, on) = (at + 1, on + 1);
+                (line_at, prefix_at) = (line_at + 1, prefix_at + 1);
                 continue;
             }
         };
-        let found = line.iter().skip(at).take_while(|byte| like(byte)).count();
-        if found == 0 && byte.is_ascii_digit() {
+        let len = line.iter().skip(line_at).take_while(|byte| is_same_kind(byte)).count();
+        if len == 0 && byte.is_ascii_digit() {
             return None;
         }
-        at += found;
-        on += prefix.iter().skip(on).take_while(|byte| like(byte)).count();
+        line_at += len;
+        prefix_at += prefix.iter().skip(prefix_at).take_while(|byte| is_same_kind(byte)).count();
     }
-    Some(at)
+    Some(line_at)
 }
 
-/// Length of the first line of `text`, and of the line break behind it.
+/// Length of the first line of `text`, and of the line break after it (0 at the end).
 fn first_line(text: &[u8]) -> (usize, usize) {
     let mut at = 0;
-    while let Some(on) = text.get(at..).and_then(|rest| memchr::memchr3(b'\n', b'\\', b'<', rest)) {
-        at += on;
+    while let Some(offset) = text.get(at..).and_then(|rest| memchr::memchr3(b'\n', b'\\', b'<', rest)) {
+        at += offset;
         match text.get(at..).unwrap_or_default() {
             [b'\n', ..] => return (at, 1),
             [b'\\', b'n', ..] => return (at, 2),
@@ -173,48 +176,48 @@ fn first_line(text: &[u8]) -> (usize, usize) {
     (text.len(), 0)
 }
 
-/// End of a block without an end marker, whose lines all have the prefix `lead`.
-fn unterminated_end(text: &[u8], lead: &[u8]) -> usize {
-    if lead.iter().all(|byte| is_block_byte(*byte)) && !text.starts_with(b"<br") {
+/// End of a block without an end marker, whose lines all have this prefix.
+fn unterminated_end(text: &[u8], prefix: &[u8]) -> usize {
+    if prefix.iter().all(|byte| is_block_byte(*byte)) && !text.starts_with(b"<br") {
         return text.iter().take_while(|byte| is_block_byte(**byte)).count();
     }
-    let (first, mut sep) = first_line(text);
+    let (first_len, mut break_len) = first_line(text);
     let (mut at, mut end) =
-        (first, if first == 0 { 0 } else { text.iter().take_while(|byte| is_block_byte(**byte)).count() });
-    while sep > 0 {
-        let line = text.get(at + sep..).unwrap_or_default();
-        let (len, next) = first_line(line);
-        let before = if sep > 2 { b"" } else { lead };
-        let Some(skipped) = matching_prefix_len(before, line.get(..len).unwrap_or_default()) else { break };
+        (first_len, if first_len == 0 { 0 } else { text.iter().take_while(|byte| is_block_byte(**byte)).count() });
+    while break_len > 0 {
+        let line = text.get(at + break_len..).unwrap_or_default();
+        let (len, next_break) = first_line(line);
+        let line_prefix = if break_len > 2 { b"" } else { prefix };
+        let Some(skipped) = matching_prefix_len(line_prefix, line.get(..len).unwrap_or_default()) else { break };
         let content = line.get(skipped..len).unwrap_or_default();
-        let plain = content.iter().take_while(|byte| is_block_byte(**byte)).count();
-        if plain > 0 || content.is_empty() {
-            end = at + sep + skipped + plain;
+        let plain_len = content.iter().take_while(|byte| is_block_byte(**byte)).count();
+        if plain_len > 0 || content.is_empty() {
+            end = at + break_len + skipped + plain_len;
         }
-        if plain < content.len() {
+        if plain_len < content.len() {
             break;
         }
-        (at, sep) = (at + sep + len, next);
+        (at, break_len) = (at + break_len + len, next_break);
     }
     end
 }
 
-/// Whether each line of a block has only characters of a block behind its prefix.
-fn has_only_block_lines(mut part: &[u8], lead: &[u8]) -> bool {
-    let plain = |line: &[u8]| line.iter().all(|byte| is_line_byte(*byte));
+/// Whether each line of a block has only characters of a block after its prefix.
+fn has_only_block_lines(mut part: &[u8], later_prefix: &[u8]) -> bool {
+    let is_plain = |line: &[u8]| line.iter().all(|byte| is_line_byte(*byte));
     let mut prefix: &[u8] = b"";
     loop {
-        let (len, sep) = first_line(part);
+        let (len, break_len) = first_line(part);
         let line = part.get(..len).unwrap_or_default();
         let Some(skipped) = matching_prefix_len(prefix, line) else { return false };
-        if !plain(line.get(skipped..).unwrap_or_default()) {
+        if !is_plain(line.get(skipped..).unwrap_or_default()) {
             return false;
         }
-        if sep == 0 {
+        if break_len == 0 {
             return true;
         }
-        part = part.get(len + sep..).unwrap_or_default();
-        prefix = if sep > 2 { b"" } else { lead };
+        part = part.get(len + break_len..).unwrap_or_default();
+        prefix = if break_len > 2 { b"" } else { later_prefix };
     }
 }
 
@@ -232,21 +235,22 @@ static IN_BLOCK: ByteSet = ByteSet::new(b"+/=\\ \t\r\n:,.-*_@()").and_alnum();
 /// Bytes in a line that need no closer check for a line break.
 static IN_LINE: ByteSet = ByteSet::new(b"\n\"n>").complement();
 
-/// Claims a block piece by piece: if it is a list of strings, each line between quotes is a claim of its own.
-fn claim_pieces(scan: &TextScan<'_>, block: Range<usize>, lead: &[u8], rule: u16, claims: &mut PrivateClaims) {
+/// Claims a block piece by piece: if it is a list of strings, each string is a claim of its own.
+fn claim_pieces(scan: &TextScan<'_>, block: Range<usize>, prefix: &[u8], rule: u16, claims: &mut PrivateClaims) {
     let bytes = scan.bytes(block.clone());
     let mut at = block.start;
     for part in bytes.split(|byte| matches!(byte, b'"' | b'\'' | b'`')) {
-        let trimmed = part.iter().rev().take_while(|byte| **byte == b'\\').count();
-        let kept = part.get(..part.len() - trimmed).unwrap_or_default();
-        let token = kept.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
-        let plain =
-            kept.iter().all(|byte| is_line_byte(*byte)) || at == block.start && has_only_block_lines(kept, lead);
-        let behind = at + part.len() + 1;
-        let is_key = || is_object_key(scan.bytes(behind..block.end.min(behind + 8)));
-        if plain && token >= 8 && has_body(kept.trim_ascii()) && token * 2 > kept.len() && !is_key() {
-            let blanks = kept.len() - kept.trim_ascii_start().len();
-            claims.add(scan, rule, at + blanks..at + kept.trim_ascii_end().len());
+        let backslashes = part.iter().rev().take_while(|byte| **byte == b'\\').count();
+        let content = part.get(..part.len() - backslashes).unwrap_or_default();
+        let word_bytes = content.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
+        let is_plain = content.iter().all(|byte| is_line_byte(*byte))
+            || at == block.start && has_only_block_lines(content, prefix);
+        let after = at + part.len() + 1;
+        let is_key = || is_object_key(scan.bytes(after..block.end.min(after + 8)));
+        if is_plain && word_bytes >= 8 && has_body(content.trim_ascii()) && word_bytes * 2 > content.len() && !is_key()
+        {
+            let blanks = content.len() - content.trim_ascii_start().len();
+            claims.add(scan, rule, at + blanks..at + content.trim_ascii_end().len());
         }
         at += part.len() + 1;
     }
@@ -255,8 +259,8 @@ fn claim_pieces(scan: &TextScan<'_>, block: Range<usize>, lead: &[u8], rule: u16
 /// Whether a part has more than the begin and end lines of a block.
 fn has_body(part: &[u8]) -> bool {
     let mut lines = DashSeparated(part);
-    let letters = |line: &[u8]| line.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
-    lines.any(|line| !contains_any_case(line, b"PRIVATE KEY") && letters(line) >= 4)
+    let count_alphanumeric = |line: &[u8]| line.iter().filter(|byte| byte.is_ascii_alphanumeric()).count();
+    lines.any(|line| !contains_any_case(line, b"PRIVATE KEY") && count_alphanumeric(line) >= 4)
 }
 
 /// Iterator over the text between runs of dashes.
@@ -277,19 +281,20 @@ impl<'a> Iterator for DashSeparated<'a> {
 
 /// Claims the private lines of the PuTTY key file whose first word is at `at`.
 pub(super) fn claim_putty_key(scan: &TextScan<'_>, at: usize, rule: u16, claims: &mut PrivateClaims) -> usize {
-    let rest = bytes_ahead(scan, at, MOST);
-    let Some(private) = memchr::memmem::find(rest, b"Private-Lines:") else { return at };
-    let from = at + private + 14;
-    let count = bytes_ahead(scan, from, 8).iter().take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
-    let rest = scan.bytes(from + count..scan.text.len().min(at + MOST));
+    let rest = bytes_ahead(scan, at, MAX_BLOCK);
+    let Some(private_lines) = memchr::memmem::find(rest, b"Private-Lines:") else { return at };
+    let from = at + private_lines + 14;
+    let count_len =
+        bytes_ahead(scan, from, 8).iter().take_while(|byte| byte.is_ascii_digit() || **byte == b' ').count();
+    let rest = scan.bytes(from + count_len..scan.text.len().min(at + MAX_BLOCK));
     let mac = memchr::memmem::find(rest, b"Private-MAC").unwrap_or(rest.len());
     let len =
         rest.iter().take(mac).take_while(|byte| byte.is_ascii_alphanumeric() || b"+/=\\ \t\r\n".contains(byte)).count();
     let body = rest.get(..len).unwrap_or_default();
-    let lead = line_breaks_len(body);
+    let leading = line_breaks_len(body);
     let trailing = if body.ends_with(b"\\n") { 2 } else { 0 };
-    let end = from + count + body.get(..len - trailing).unwrap_or_default().trim_ascii_end().len();
-    claims.add(scan, rule, from + count + lead..end);
+    let end = from + count_len + body.get(..len - trailing).unwrap_or_default().trim_ascii_end().len();
+    claims.add(scan, rule, from + count_len + leading..end);
     end
 }
 

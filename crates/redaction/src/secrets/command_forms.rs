@@ -1,5 +1,5 @@
-//! Commands that take a secret at a certain position, and how, as listed in `secrets.txt`. `commands` and `shell` read
-//! the command lines.
+//! The commands that take a secret, and by which option or at which position, as listed in `secrets.txt`. `commands`
+//! and `shell` read the command lines.
 
 use std::sync::LazyLock;
 
@@ -30,12 +30,12 @@ pub(crate) enum SecretOption {
 
 /// Commands with the option that each takes.
 pub(super) static COMMANDS: LazyLock<Vec<(&str, SecretOption)>> = LazyLock::new(|| {
-    let of = |(takes, names): (&'static str, &'static str)| {
-        SecretOption::from_name(takes)
+    let commands_of_row = |(option, names): (&'static str, &'static str)| {
+        SecretOption::from_name(option)
             .into_iter()
-            .flat_map(move |takes| names.split(' ').map(move |name| (name, takes)))
+            .flat_map(move |option| names.split(' ').map(move |name| (name, option)))
     };
-    wordlists::rows("secrets.commands").flat_map(of).collect()
+    wordlists::rows("secrets.commands").flat_map(commands_of_row).collect()
 });
 
 impl SecretOption {
@@ -59,11 +59,11 @@ impl SecretOption {
 /// How a command takes a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SecretPosition {
-    /// Behind one of these flags (listed without `-`), separated by blanks.
+    /// After one of these flags (listed without `-`, separated by blanks).
     Flags(&'static str),
-    /// Behind one of these words (separated by blanks), after skipping so many arguments.
-    Behind(&'static str, usize),
-    /// The argument behind so many others.
+    /// After one of these words (separated by blanks) and so many further arguments.
+    AfterWord(&'static str, usize),
+    /// The argument after so many others.
     Argument(usize),
     /// From its standard input.
     Stdin,
@@ -106,7 +106,7 @@ impl SecretPosition {
             "flags" => Self::Flags(rest),
             "behind" => {
                 let (skipped, words) = rest.split_once(' ')?;
-                Self::Behind(words, skipped.parse().ok()?)
+                Self::AfterWord(words, skipped.parse().ok()?)
             }
             "argument" => Self::Argument(rest.parse().ok()?),
             "fed" => Self::Stdin,

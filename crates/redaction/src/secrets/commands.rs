@@ -1,5 +1,5 @@
-//! Finds passwords that command lines carry without a key: `curl -u user:x`, `mysql -px`, `sshpass -p x`. At most 512
-//! bytes of a command's line are read, and none twice. `--password x` is in `assign`.
+//! Finds passwords that command lines carry without a key: `curl -u user:x`, `mysql -px`, `sshpass -p x`. At most
+//! [`MAX_LINE`] bytes of a command's line are read, and none twice. `--password x` is in `assign`.
 
 use super::arguments::line_end;
 use super::command_forms::SecretOption;
@@ -8,25 +8,25 @@ use super::secret_rules::SecretRules;
 use super::value_checks::cannot_be_secret;
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
-/// Most bytes of a command.
-const MOST: usize = 512;
+/// Most bytes of a command's line.
+const MAX_LINE: usize = 512;
 
-/// Checks the command whose name ends at `at`, and returns the end of its line.
+/// Checks the command whose name ends at `at`. Returns the position from which the search for commands continues.
 pub(super) fn check_command(
     scan: &TextScan<'_>,
     at: usize,
-    takes: SecretOption,
+    option: SecretOption,
     rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) -> usize {
-    let exe = scan.bytes(at..at + 4).eq_ignore_ascii_case(b".exe");
-    let at = if exe { at + 4 } else { at };
-    let rest = bytes_ahead(scan, at, MOST);
-    if takes == SecretOption::Literal {
+    let has_extension = scan.bytes(at..at + 4).eq_ignore_ascii_case(b".exe");
+    let at = if has_extension { at + 4 } else { at };
+    let rest = bytes_ahead(scan, at, MAX_LINE);
+    if option == SecretOption::Literal {
         claim_kubectl_literal(scan, at, rules, claims);
         return at;
     }
-    if takes == SecretOption::Switch {
+    if option == SecretOption::Switch {
         claim_windows_switch(scan, at, rest, rules, claims);
         return at + line_end(rest);
     }
@@ -44,84 +44,86 @@ pub(super) fn check_command(
     {
         let start = from + flag + 1;
         let word = line.get(start..).unwrap_or_default();
-        let flag_len = flag_len(word, takes);
-        if takes == SecretOption::User && word.starts_with(b"-b") {
+        let flag_len = flag_len(word, option);
+        if option == SecretOption::User && word.starts_with(b"-b") {
             claim_cookie_option(scan, at + start + 2, rules, claims);
         } else if let Some(len) = flag_len {
-            claim_option_value(scan, at + start + len, at + end, takes, rules, claims);
+            claim_option_value(scan, at + start + len, at + end, option, rules, claims);
         }
         from = start + 1;
     }
     at + end
 }
 
-/// Claims cookies behind `-b`, unless it names a file.
+/// Claims cookies after `-b`, unless it names a file.
 fn claim_cookie_option(scan: &TextScan<'_>, at: usize, rules: &SecretRules, claims: &mut PrivateClaims) {
-    let rest = bytes_ahead(scan, at, MOST);
-    let lead = rest.iter().take_while(|byte| b" \\".contains(byte)).count();
-    let quote = rest.get(lead).filter(|byte| b"\"'".contains(byte));
-    let from = lead + usize::from(quote.is_some());
-    let ends = |byte: &u8| match quote {
+    let rest = bytes_ahead(scan, at, MAX_LINE);
+    let leading = rest.iter().take_while(|byte| b" \\".contains(byte)).count();
+    let quote = rest.get(leading).filter(|byte| b"\"'".contains(byte));
+    let from = leading + usize::from(quote.is_some());
+    let is_end = |byte: &u8| match quote {
         Some(quote) => byte == quote || b"\\\n".contains(byte),
         None => byte.is_ascii_whitespace() || b"\"';|".contains(byte),
     };
-    let len = rest.iter().skip(from).take_while(|byte| !ends(byte)).count();
+    let len = rest.iter().skip(from).take_while(|byte| !is_end(byte)).count();
     let content = rest.get(from..from + len).unwrap_or_default();
-    if content.contains(&b'=') && (quote.is_some() || lead > 0) {
+    if content.contains(&b'=') && (quote.is_some() || leading > 0) {
         headers::claim_cookie_values(scan, at + from..at + from + len, (false, true), rules, claims);
     }
 }
 
 /// Claims the value in `kubectl create secret --from-literal=key=value`, whatever its key.
 fn claim_kubectl_literal(scan: &TextScan<'_>, at: usize, rules: &SecretRules, claims: &mut PrivateClaims) {
-    let secret = memchr::memmem::find(scan.bytes(at.saturating_sub(MOST)..at), b"create secret").is_some();
-    let Some(rule) = rules.value.filter(|_| secret && b"= ".contains(&scan.byte(at))) else { return };
-    let rest = bytes_ahead(scan, at + 1, MOST);
-    let Some(key) = rest.iter().take(128).position(|byte| *byte == b'=') else { return };
-    let quote = rest.get(key + 1).filter(|byte| b"\"'".contains(byte));
-    let from = key + 1 + usize::from(quote.is_some());
-    let ends = |byte: &&u8| match quote {
+    let is_create_secret =
+        memchr::memmem::find(scan.bytes(at.saturating_sub(MAX_LINE)..at), b"create secret").is_some();
+    let Some(rule) = rules.value.filter(|_| is_create_secret && b"= ".contains(&scan.byte(at))) else { return };
+    let rest = bytes_ahead(scan, at + 1, MAX_LINE);
+    let Some(key_len) = rest.iter().take(128).position(|byte| *byte == b'=') else { return };
+    let quote = rest.get(key_len + 1).filter(|byte| b"\"'".contains(byte));
+    let from = key_len + 1 + usize::from(quote.is_some());
+    let is_end = |byte: &&u8| match quote {
         Some(quote) => *byte == quote,
         None => byte.is_ascii_whitespace() || b"\"'\\".contains(byte),
     };
-    let len = rest.iter().skip(from).take_while(|byte| !ends(byte)).count();
+    let len = rest.iter().skip(from).take_while(|byte| !is_end(byte)).count();
     let value = rest.get(from..from + len).unwrap_or_default();
-    let named = rest.iter().take(key).all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
-    if named && value.len() > 2 && !cannot_be_secret(value) {
+    let is_key = rest.iter().take(key_len).all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte));
+    if is_key && value.len() > 2 && !cannot_be_secret(value) {
         claims.add(scan, rule, at + 1 + from..at + 1 + from + len);
     }
 }
 
-/// Windows switches before passwords.
-const SWITCHES: [&[u8]; 5] = [b"/pass:", b"/password:", b"/rp ", b"/p ", b"/p:"];
+/// Switches of Windows commands, each before a password.
+const PASSWORD_SWITCHES: [&[u8]; 5] = [b"/pass:", b"/password:", b"/rp ", b"/p ", b"/p:"];
 
-/// Claims the password behind a switch.
+/// Claims the password after a switch.
 fn claim_windows_switch(scan: &TextScan<'_>, at: usize, rest: &[u8], rules: &SecretRules, claims: &mut PrivateClaims) {
     let line = rest.get(..line_end(rest)).unwrap_or_default();
-    let blanks = line.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(on, _)| on + 1);
-    for from in blanks {
+    let word_starts = line.iter().enumerate().filter(|(_, byte)| **byte == b' ').map(|(blank, _)| blank + 1);
+    for from in word_starts {
         let word = line.get(from..).unwrap_or_default();
-        let is = |name: &[u8]| word.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name));
-        let Some(name) = SWITCHES.iter().find(|name| is(name)) else { continue };
-        let start = from + name.len();
-        let behind = line.get(start..).unwrap_or_default();
-        let quote = behind.first().filter(|byte| b"\"'".contains(byte));
-        let open = usize::from(quote.is_some());
-        let ends = |byte: &&u8| {
+        let begins_with =
+            |switch: &[u8]| word.get(..switch.len()).is_some_and(|head| head.eq_ignore_ascii_case(switch));
+        let Some(switch) = PASSWORD_SWITCHES.iter().find(|switch| begins_with(switch)) else { continue };
+        let start = from + switch.len();
+        let after = line.get(start..).unwrap_or_default();
+        let quote = after.first().filter(|byte| b"\"'".contains(byte));
+        let quote_len = usize::from(quote.is_some());
+        let is_end = |byte: &&u8| {
             quote.map_or_else(|| byte.is_ascii_whitespace() || b"\"'\\".contains(byte), |quote| *byte == quote)
         };
-        let len = behind.iter().skip(open).take_while(|byte| !ends(byte)).count();
-        let value = behind.get(open..open + len).unwrap_or_default();
+        let len = after.iter().skip(quote_len).take_while(|byte| !is_end(byte)).count();
+        let value = after.get(quote_len..quote_len + len).unwrap_or_default();
         if let Some(rule) = rules.password.filter(|_| len >= 4 && !value.starts_with(b"/") && !cannot_be_secret(value))
         {
-            claims.add(scan, rule, at + start + open..at + start + open + len);
+            claims.add(scan, rule, at + start + quote_len..at + start + quote_len + len);
         }
     }
 }
 
-/// Length of a flag before a value, including blanks, quotes and `=` behind it.
-fn flag_len(word: &[u8], takes: SecretOption) -> Option<usize> {
-    let (flags, glued): (&[&[u8]], bool) = match takes {
+/// Length of a flag before a value, including blanks, quotes and `=` after it.
+fn flag_len(word: &[u8], option: SecretOption) -> Option<usize> {
+    let (flags, may_be_glued): (&[&[u8]], bool) = match option {
         SecretOption::User => (&[b"-u", b"--user", b"--proxy-user", b"-U"], true),
         SecretOption::Glued => (&[b"-p"], true),
         SecretOption::P => (&[b"-p"], true),
@@ -132,16 +134,16 @@ fn flag_len(word: &[u8], takes: SecretOption) -> Option<usize> {
         SecretOption::Literal | SecretOption::Switch => (&[], false),
     };
     let flag = flags.iter().find(|flag| word.starts_with(flag))?;
-    let behind = word.get(flag.len()..).unwrap_or_default();
-    let blanks = behind.iter().take_while(|byte| **byte == b' ' || **byte == b'=').count();
-    let separated = blanks > 0 && takes != SecretOption::Glued;
-    let joined = blanks == 0
-        && glued
+    let after = word.get(flag.len()..).unwrap_or_default();
+    let blanks = after.iter().take_while(|byte| **byte == b' ' || **byte == b'=').count();
+    let is_separated = blanks > 0 && option != SecretOption::Glued;
+    let is_glued = blanks == 0
+        && may_be_glued
         && (flag.len() == 2)
-        && behind.first().is_some_and(|byte| !b"- \",'".contains(byte) || takes != SecretOption::User);
-    let listed = behind.starts_with(b"\", \"") || behind.starts_with(b"', '") || behind.starts_with(b"\",\"");
-    match (separated || joined, listed) {
-        (_, true) => Some(flag.len() + behind.iter().take_while(|byte| b"\"', ".contains(byte)).count()),
+        && after.first().is_some_and(|byte| !b"- \",'".contains(byte) || option != SecretOption::User);
+    let is_list_item = after.starts_with(b"\", \"") || after.starts_with(b"', '") || after.starts_with(b"\",\"");
+    match (is_separated || is_glued, is_list_item) {
+        (_, true) => Some(flag.len() + after.iter().take_while(|byte| b"\"', ".contains(byte)).count()),
         (true, _) => Some(flag.len() + blanks),
         _ => None,
     }
@@ -151,7 +153,7 @@ fn claim_option_value(
     scan: &TextScan<'_>,
     at: usize,
     end: usize,
-    takes: SecretOption,
+    option: SecretOption,
     rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) {
@@ -159,18 +161,18 @@ fn claim_option_value(
     let quote = Some(scan.byte(at + escapes)).filter(|byte| b"\"'".contains(byte));
     let start = if quote.is_some() { at + escapes + 1 } else { at };
     let rest = scan.bytes(start..end);
-    let ends = |byte: &u8| match quote {
+    let is_end = |byte: &u8| match quote {
         Some(quote) => *byte == quote || *byte == b'\\',
         None => byte.is_ascii_whitespace() || b"\"'`<>\\,)".contains(byte),
     };
-    let len = rest.iter().take_while(|byte| !ends(byte)).count();
-    let more = if takes == SecretOption::User { quoted_password_len(rest, len, quote) } else { 0 };
-    let value = rest.get(..len + more).unwrap_or_default();
-    let parted = |mark: u8| value.iter().position(|byte| *byte == mark);
-    let (rule, skip) = match takes {
-        SecretOption::User | SecretOption::A if parted(b':').is_some() => (rules.basic, 0),
+    let len = rest.iter().take_while(|byte| !is_end(byte)).count();
+    let quoted_len = if option == SecretOption::User { quoted_password_len(rest, len, quote) } else { 0 };
+    let value = rest.get(..len + quoted_len).unwrap_or_default();
+    let position_of = |mark: u8| value.iter().position(|byte| *byte == mark);
+    let (rule, skip) = match option {
+        SecretOption::User | SecretOption::A if position_of(b':').is_some() => (rules.basic, 0),
         SecretOption::User => return,
-        SecretOption::Percent => match parted(b'%') {
+        SecretOption::Percent => match position_of(b'%') {
             Some(at) => (rules.password, at + 1),
             None => return,
         },
@@ -178,29 +180,32 @@ fn claim_option_value(
     };
     let secret = value.get(skip..).unwrap_or_default();
     let secret = secret.strip_suffix(b":").unwrap_or(secret);
-    let behind = parted(b':')
+    let password = position_of(b':')
         .filter(|at| at + 1 < value.len() && rule == rules.basic)
         .and_then(|at| value.get(at + 1..))
         .unwrap_or(secret);
-    let behind = if more > 0 { trim_quotes(behind) } else { behind };
-    let numbers = behind.iter().all(|byte| byte.is_ascii_digit() || *byte == b':') && takes != SecretOption::User;
-    let upper = behind.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
-    if let Some(rule) = rule.filter(|_| !cannot_be_secret(behind) && behind.len() >= 3 && !numbers && !upper) {
+    let password = if quoted_len > 0 { trim_quotes(password) } else { password };
+    let is_number = password.iter().all(|byte| byte.is_ascii_digit() || *byte == b':') && option != SecretOption::User;
+    let is_variable_name = password.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_');
+    if let Some(rule) =
+        rule.filter(|_| !cannot_be_secret(password) && password.len() >= 3 && !is_number && !is_variable_name)
+    {
         claims.add(scan, rule, start + skip..start + value.len());
     }
 }
 
-/// Length of a quoted password behind `user:` (with both quotes) or `"user":` (without the last quote).
+/// Length of the text from `len` on to the end of a quoted password: after `user:` with both quotes, after `"user":`
+/// without the last one. 0 if there is none.
 fn quoted_password_len(rest: &[u8], len: usize, quote: Option<u8>) -> usize {
-    let behind = rest.get(len..).unwrap_or_default();
-    let open = match (quote, behind) {
+    let after_user = rest.get(len..).unwrap_or_default();
+    let open_at = match (quote, after_user) {
         (None, [b'"' | b'\'', ..]) if rest.get(..len).is_some_and(|user| user.ends_with(b":")) => 0,
         (Some(_), [_, b':', b'"' | b'\'', ..]) => 2,
         _ => return 0,
     };
-    let Some((mark, inner)) = behind.get(open..).and_then(<[u8]>::split_first) else { return 0 };
-    match inner.iter().position(|byte| byte == mark) {
-        Some(close) => open + 1 + close + usize::from(quote.is_none()),
+    let Some((open_quote, inner)) = after_user.get(open_at..).and_then(<[u8]>::split_first) else { return 0 };
+    match inner.iter().position(|byte| byte == open_quote) {
+        Some(len_to_quote) => open_at + 1 + len_to_quote + usize::from(quote.is_none()),
         None => 0,
     }
 }

@@ -13,13 +13,14 @@ use crate::sets::{ByteSet, WordMap, WordSet};
 use crate::wordlists;
 
 /// Most bytes of a header.
-const MOST: usize = 4096;
+const MAX_HEADER: usize = 4096;
 /// Schemes whose credentials have several words.
-const LISTS: &str = "digest aws4-hmac-sha256 sharedaccesssignature hmac oauth mac hawk";
+const SCHEMES_WITH_LISTS: &str = "digest aws4-hmac-sha256 sharedaccesssignature hmac oauth mac hawk";
 /// All schemes, each with whether its credentials have several words.
 static SCHEMES: LazyLock<WordMap<bool>> = LazyLock::new(|| {
-    let of = |words: &'static str, many: bool| words.split_ascii_whitespace().map(move |word| (word, many));
-    WordMap::from_entries(of(wordlists::text("secrets.schemes"), false).chain(of(LISTS, true)).collect())
+    let entries = |words: &'static str, many: bool| words.split_ascii_whitespace().map(move |word| (word, many));
+    let single = entries(wordlists::text("secrets.schemes"), false);
+    WordMap::from_entries(single.chain(entries(SCHEMES_WITH_LISTS, true)).collect())
 });
 /// Attributes of `Set-Cookie`.
 static ATTRIBUTES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.cookie_attributes")));
@@ -31,7 +32,7 @@ static PREFERENCE_COOKIES: LazyLock<WordSet> =
 /// Cookie values that are not secret.
 static HARMLESS_VALUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.cookie_values")));
 
-/// Claims the secrets in the header `pair`. Returns the end of the text that needs no further check.
+/// Claims the secrets in the header `pair`. Returns the position from which the search for keys continues.
 pub(super) fn check_header(
     scan: &TextScan<'_>,
     pair: &KeyValuePair,
@@ -40,9 +41,9 @@ pub(super) fn check_header(
     claims: &mut PrivateClaims,
 ) -> usize {
     // `curl --cookie "a=b"`
-    let flag =
+    let is_cookie_flag =
         kind == SecretKind::Cookie && pair.sep == PairSeparator::Space && scan.byte_before(pair.key.start, 1) == b'-';
-    let header = matches!(
+    let is_header = matches!(
         pair.sep,
         PairSeparator::Colon
             | PairSeparator::Equals
@@ -52,18 +53,18 @@ pub(super) fn check_header(
             | PairSeparator::Call
             | PairSeparator::Element
     );
-    if !header && !flag {
+    if !is_header && !is_cookie_flag {
         return pair.key.end;
     }
     // `Digest username="bob"` is read as a type before a value
-    let typed = pair.sep == PairSeparator::Equals && pair.quote.is_some() && scan.byte(pair.key.end) == b':';
-    let restored = typed.then(|| reread_scheme(scan, pair)).flatten();
-    let pair = restored.as_ref().unwrap_or(pair);
+    let may_be_scheme = pair.sep == PairSeparator::Equals && pair.quote.is_some() && scan.byte(pair.key.end) == b':';
+    let reread = may_be_scheme.then(|| reread_scheme(scan, pair)).flatten();
+    let pair = reread.as_ref().unwrap_or(pair);
     // A line is read only if its first word may be a scheme, credentials or a cookie
-    let first = scan.bytes(pair.value.clone());
-    let scheme = SCHEMES.get(first);
-    let plausible = scheme.is_some() || first.iter().any(|byte| byte.is_ascii_digit() || *byte == b'=');
-    if pair.quote.is_none() && !plausible {
+    let first_word = scan.bytes(pair.value.clone());
+    let scheme = SCHEMES.get(first_word);
+    let is_plausible = scheme.is_some() || first_word.iter().any(|byte| byte.is_ascii_digit() || *byte == b'=');
+    if pair.quote.is_none() && !is_plausible {
         return pair.key.end;
     }
     let content = match pair.quote {
@@ -73,75 +74,83 @@ pub(super) fn check_header(
     let end = content.end;
     match kind {
         SecretKind::Cookie => claim_cookies(scan, pair, content, rules, claims),
-        _ => claim_credentials(scan, content, (first.len(), scheme), rules, claims),
+        _ => claim_credentials(scan, content, (first_word.len(), scheme), rules, claims),
     }
     // A long line is not read again from each of its keys
     if pair.quote.is_none() && end > pair.key.end + 512 { end } else { pair.key.end }
 }
 
-/// The range from `start` to the line's end or the header's quote. Without `list`, at most two words (a scheme and its
-/// credentials) are read, so that a line of headers is not read from each of them.
-fn unquoted_range(scan: &TextScan<'_>, start: usize, list: bool) -> Range<usize> {
-    let rest = bytes_ahead(scan, start, MOST);
+/// The range from `start` to the line's end or the header's quote. Without `has_list`, at most two words (a scheme and
+/// its credentials) are read, so that a line of headers is not read from each of them.
+fn unquoted_range(scan: &TextScan<'_>, start: usize, has_list: bool) -> Range<usize> {
+    let rest = bytes_ahead(scan, start, MAX_HEADER);
     static MARKS: ByteSet = ByteSet::new(b"\n\r\"'`\\ \t");
     let mut words = 0;
-    let mut ends = |on: usize, byte: u8| match byte {
-        b'\\' => rest.get(on + 1).is_some_and(|next| b"nr\"'".contains(next)),
-        b' ' | b'\t' if list => false,
+    let mut is_end = |at: usize, byte: u8| match byte {
+        b'\\' => rest.get(at + 1).is_some_and(|next| b"nr\"'".contains(next)),
+        b' ' | b'\t' if has_list => false,
         b' ' | b'\t' => {
-            words += usize::from(!matches!(rest.get(on + 1), Some(b' ' | b'\t')));
+            words += usize::from(!matches!(rest.get(at + 1), Some(b' ' | b'\t')));
             words > 1
         }
         _ => true,
     };
     let len =
-        rest.iter().enumerate().position(|(on, byte)| MARKS.contains(*byte) && ends(on, *byte)).unwrap_or(rest.len());
+        rest.iter().enumerate().position(|(at, byte)| MARKS.contains(*byte) && is_end(at, *byte)).unwrap_or(rest.len());
     start..start + rest.get(..len).unwrap_or_default().trim_ascii_end().len()
 }
 
-/// Claims credentials. `asked`: length of the first word, and whether it is a known scheme.
+/// Claims credentials. `first_word`: its length, and, if it is a known scheme, whether its credentials have several
+/// words.
 fn claim_credentials(
     scan: &TextScan<'_>,
     content: Range<usize>,
-    asked: (usize, Option<bool>),
+    first_word: (usize, Option<bool>),
     rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) {
     static IN_SCHEME: ByteSet = ByteSet::new(b"-").and_alnum();
     static IN_CREDENTIALS: ByteSet = ByteSet::new(b" \t\n\x0c\r,;<>}()").complement();
     let bytes = scan.bytes(content.clone());
-    let scheme = IN_SCHEME.count_leading(bytes);
-    let name = bytes.get(..scheme).unwrap_or_default();
-    let blanks = bytes.iter().skip(scheme).take_while(|byte| **byte == b' ' || **byte == b':').count();
-    let known = if asked.0 == scheme { asked.1 } else { SCHEMES.get(name) }.filter(|_| blanks > 0);
-    let (start, many, known) = (known.map_or(0, |_| scheme + blanks), known == Some(true), known.is_some());
+    let scheme_len = IN_SCHEME.count_leading(bytes);
+    let name = bytes.get(..scheme_len).unwrap_or_default();
+    let blanks = bytes.iter().skip(scheme_len).take_while(|byte| **byte == b' ' || **byte == b':').count();
+    let scheme = if first_word.0 == scheme_len { first_word.1 } else { SCHEMES.get(name) }.filter(|_| blanks > 0);
+    let start = scheme.map_or(0, |_| scheme_len + blanks);
+    let (has_scheme, has_list) = (scheme.is_some(), scheme == Some(true));
     let rest = bytes.get(start..).unwrap_or_default();
-    if known && name.eq_ignore_ascii_case(b"digest") && rest.contains(&b'=') {
+    if has_scheme && name.eq_ignore_ascii_case(b"digest") && rest.contains(&b'=') {
         return claim_digest(scan, content.start + start..content.end, rules, claims);
     }
-    let len = match many {
+    let len = match has_list {
         true => rest.len(),
         false => IN_CREDENTIALS.count_leading(rest),
     };
-    let found = rest.get(..len).unwrap_or_default();
+    let credentials = rest.get(..len).unwrap_or_default();
     // The next header is where the credentials would be
-    if known && found.ends_with(b":") {
+    if has_scheme && credentials.ends_with(b":") {
         return;
     }
-    let look = ByteCounts::count(found);
-    let secret = match known {
+    let counts = ByteCounts::count(credentials);
+    let is_secret = match has_scheme {
         true => {
             // `Token token="…"`: the quoted value has its own key
-            let key = look.letters() + 1 == look.len && found.ends_with(b"=");
-            let word = key || look.is_only_letters() && look.upper == 0 && found.len() < 20;
-            found.len() >= 4 && !word && !cannot_be_secret(found)
+            let is_key = counts.letters() + 1 == counts.len && credentials.ends_with(b"=");
+            let is_word = is_key || counts.is_only_letters() && counts.upper == 0 && credentials.len() < 20;
+            credentials.len() >= 4 && !is_word && !cannot_be_secret(credentials)
         }
         false => {
-            found.len() >= 8 && !cannot_be_secret(found) && look.digits > 0 && look.letters() > 0 && !is_wordlike(found)
+            credentials.len() >= 8
+                && !cannot_be_secret(credentials)
+                && counts.digits > 0
+                && counts.letters() > 0
+                && !is_wordlike(credentials)
         }
     };
     let rule = if name.eq_ignore_ascii_case(b"basic") { rules.basic } else { rules.header };
-    if let Some(rule) = rule.filter(|_| secret && !found.starts_with(b"realm=") && !found.starts_with(b"{")) {
+    if let Some(rule) =
+        rule.filter(|_| is_secret && !credentials.starts_with(b"realm=") && !credentials.starts_with(b"{"))
+    {
         claims.add(scan, rule, content.start + start..content.start + start + len);
     }
 }
@@ -150,7 +159,7 @@ fn claim_credentials(
 /// header is unquoted, the quotes of its parts have ended `content` too early.
 fn claim_digest(scan: &TextScan<'_>, content: Range<usize>, rules: &SecretRules, claims: &mut PrivateClaims) {
     let Some(rule) = rules.header else { return };
-    let rest = bytes_ahead(scan, content.start, MOST);
+    let rest = bytes_ahead(scan, content.start, MAX_HEADER);
     let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len())).unwrap_or_default();
     let Some(at) = memchr::memmem::find(line, b"response=") else { return };
     let from = at + 9 + line.iter().skip(at + 9).take_while(|byte| b"\\\"'".contains(byte)).count();
@@ -160,14 +169,19 @@ fn claim_digest(scan: &TextScan<'_>, content: Range<usize>, rules: &SecretRules,
     }
 }
 
-/// Re-reads a pair whose value is a scheme right behind the key's colon.
+/// Re-reads a pair whose value is a scheme right after the key's colon.
 fn reread_scheme(scan: &TextScan<'_>, pair: &KeyValuePair) -> Option<KeyValuePair> {
     let head = bytes_ahead(scan, pair.key.end + 1, 64);
     let blanks = head.iter().take_while(|byte| **byte == b' ').count();
-    let word = head.iter().skip(blanks).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
+    let word_len = head.iter().skip(blanks).take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'-').count();
     let start = pair.key.end + 1 + blanks;
-    let scheme = SCHEMES.get(scan.bytes(start..start + word));
-    scheme.map(|_| KeyValuePair { sep: PairSeparator::Colon, quote: None, value: start..start + word, ..pair.clone() })
+    let scheme = SCHEMES.get(scan.bytes(start..start + word_len));
+    scheme.map(|_| KeyValuePair {
+        sep: PairSeparator::Colon,
+        quote: None,
+        value: start..start + word_len,
+        ..pair.clone()
+    })
 }
 
 fn claim_cookies(
@@ -177,17 +191,18 @@ fn claim_cookies(
     rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) {
-    let told = pair.quote.is_some() || pair.sep == PairSeparator::Colon;
-    let one = scan.bytes(pair.key.clone()).get(..3).is_some_and(|head| head.eq_ignore_ascii_case(b"set"));
-    claim_cookie_values(scan, content, (one, told), rules, claims);
+    let is_certain = pair.quote.is_some() || pair.sep == PairSeparator::Colon;
+    // `Set-Cookie`
+    let first_only = scan.bytes(pair.key.clone()).get(..3).is_some_and(|head| head.eq_ignore_ascii_case(b"set"));
+    claim_cookie_values(scan, content, (first_only, is_certain), rules, claims);
 }
 
-/// Claims the values of cookies: only the first if `one` is set, and lower-case words only if `told` confirms that
-/// these are cookies.
+/// Claims the values of cookies: all or `first_only`. Lower-case words count only if it `is_certain` that these are
+/// cookies.
 pub(super) fn claim_cookie_values(
     scan: &TextScan<'_>,
     content: Range<usize>,
-    (one, told): (bool, bool),
+    (first_only, is_certain): (bool, bool),
     rules: &SecretRules,
     claims: &mut PrivateClaims,
 ) {
@@ -200,27 +215,27 @@ pub(super) fn claim_cookie_values(
         let name = part.get(..equals).unwrap_or_default().trim_ascii_start();
         let value = part.get(equals + 1..).unwrap_or_default();
         let len = value.trim_ascii_end().len();
-        let named = !name.is_empty()
+        let is_name = !name.is_empty()
             && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-.!#$%&*+^|~:[]@".contains(byte));
-        let word = value.iter().all(|byte| byte.is_ascii_lowercase());
-        let plain = value.len() < 4
-            || word
-                && (!told
+        let is_word = value.iter().all(|byte| byte.is_ascii_lowercase());
+        let is_plain = value.len() < 4
+            || is_word
+                && (!is_certain
                     || PREFERENCE_COOKIES.contains(name)
                     || HARMLESS_VALUES.contains(value)
                     || name.eq_ignore_ascii_case(value))
             || value.iter().all(u8::is_ascii_digit) && value.len() < 6;
-        let plain = plain || value.len() == 5 && value.get(2).is_some_and(|byte| b"-_".contains(byte));
-        let hidden = plain
+        let is_plain = is_plain || value.len() == 5 && value.get(2).is_some_and(|byte| b"-_".contains(byte));
+        let is_harmless = is_plain
             || value.iter().all(|byte| b"*.xX".contains(byte))
             || value.starts_with(b"$")
             || value.starts_with(b"<")
             || value.starts_with(b"{");
-        if named && !ATTRIBUTES.contains(name) && !hidden {
-            let blank = value.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-            claims.add(scan, rule, from + equals + 1 + blank..from + equals + 1 + len);
+        if is_name && !ATTRIBUTES.contains(name) && !is_harmless {
+            let blanks = value.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            claims.add(scan, rule, from + equals + 1 + blanks..from + equals + 1 + len);
         }
-        if one {
+        if first_only {
             break;
         }
     }

@@ -1,5 +1,5 @@
 //! Decides by a few bytes whether a secret's word may be part of a key, because most are not and reading a pair is
-//! slow. At most 64 bytes on either side are read. `keys` classifies keys, `assign` reads values.
+//! slow. At most 64 bytes on either side are read. `secret_keys` classifies keys, `assign` reads values.
 
 use super::super::pairs::{self, key_around};
 use super::super::stems::StemMatch;
@@ -9,22 +9,23 @@ use crate::scan::{TextScan, bytes_ahead};
 /// Whether a word may be a key, unlike in `tokenizer`, `the key to`, `pass a`.
 pub(super) fn may_be_key(scan: &TextScan<'_>, word: &StemMatch) -> bool {
     let (last, next) = (scan.byte_before(word.end, 1), scan.byte(word.end));
-    let goes_on = (last.is_ascii_lowercase() && next.is_ascii_lowercase())
+    let continues_word = (last.is_ascii_lowercase() && next.is_ascii_lowercase())
         || (last.is_ascii_uppercase() && next.is_ascii_uppercase());
-    if goes_on {
+    if continues_word {
         return false;
     }
     match next {
         b' ' | b'\t' => {
-            let then = scan.byte(word.end + 1);
-            b"=:|<-\"'`?\\ \t".contains(&then) || scan.byte_before(word.start, 1) == b'-' || {
+            let second = scan.byte(word.end + 1);
+            b"=:|<-\"'`?\\ \t".contains(&second) || scan.byte_before(word.start, 1) == b'-' || {
                 let rest = bytes_ahead(scan, word.end + 1, 48);
-                let begins = |words: &[&[u8]]| {
+                let begins_with_any = |words: &[&[u8]]| {
                     words.iter().any(|word| rest.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word)))
                 };
-                begins(&[b".=", b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
-                    || begins(&[b"has been ", b"changed to ", b"reset to ", b"("])
-                    || matches!(rest.first(), Some(b'l' | b'e' | b'i' | b'j' | 0xC3)) && begins(&IS_IN_OTHER_LANGUAGES)
+                begins_with_any(&[b".=", b"is ", b"was ", b"by ", b"to ", b"is:", b"for ", b"key", b"token", b"of "])
+                    || begins_with_any(&[b"has been ", b"changed to ", b"reset to ", b"("])
+                    || matches!(rest.first(), Some(b'l' | b'e' | b'i' | b'j' | 0xC3))
+                        && begins_with_any(&IS_IN_OTHER_LANGUAGES)
                     || begins_with_mixed_token(rest)
                     || is_environment(scan, word)
                     || rest.contains(&b'=')
@@ -40,7 +41,7 @@ pub(super) fn may_be_key(scan: &TextScan<'_>, word: &StemMatch) -> bool {
     }
 }
 
-/// `is` in other languages: `das Passwort lautet …`. The list `notation.is` reads the text behind it.
+/// `is` in other languages: `das Passwort lautet …`. `notation.is` lists these words for the reader of pairs.
 const IS_IN_OTHER_LANGUAGES: [&[u8]; 14] = [
     b"lautet ",
     b"lautet: ",
@@ -73,10 +74,10 @@ fn is_environment(scan: &TextScan<'_>, word: &StemMatch) -> bool {
     scan.bytes(start.saturating_sub(4)..start) == b"ENV "
 }
 
-/// Whether the text behind a word is a mixed token rather than a word: `password aB3dE6gH`.
+/// Whether the text after a word is a mixed token rather than a word: `password aB3dE6gH`.
 fn begins_with_mixed_token(rest: &[u8]) -> bool {
     let len = rest.iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
     let token = rest.get(..len).unwrap_or_default();
-    let look = ByteCounts::count(token);
-    len >= 8 && look.digits > 0 && look.upper > 0 && look.lower > 0 && !is_wordlike(token) && !is_path(token)
+    let counts = ByteCounts::count(token);
+    len >= 8 && counts.digits > 0 && counts.upper > 0 && counts.lower > 0 && !is_wordlike(token) && !is_path(token)
 }

@@ -1,5 +1,5 @@
 //! Looks up all lists that contain a key's word at once, because a word is checked against a dozen lists; and matches
-//! prefixes of values. The lists are in `keys`.
+//! prefixes of values. `secret_keys` chooses the lists.
 
 use std::collections::BTreeMap;
 
@@ -59,19 +59,20 @@ pub(super) struct PrefixSet(Vec<Vec<&'static [u8]>>);
 
 impl PrefixSet {
     /// Groups the prefixes.
-    pub(super) fn new(texts: impl Iterator<Item = &'static str>) -> Self {
-        let mut made = vec![Vec::new(); 256];
-        for text in texts.map(str::as_bytes) {
-            let slot = text.first().and_then(|first| made.get_mut(usize::from(*first)));
-            slot.into_iter().for_each(|texts| texts.push(text));
+    pub(super) fn new(prefixes: impl Iterator<Item = &'static str>) -> Self {
+        let mut by_first_byte = vec![Vec::new(); 256];
+        for prefix in prefixes.map(str::as_bytes) {
+            let group = prefix.first().and_then(|first| by_first_byte.get_mut(usize::from(*first)));
+            group.into_iter().for_each(|group| group.push(prefix));
         }
-        Self(made)
+        Self(by_first_byte)
     }
 
     /// Whether `text` begins with one of the prefixes, ignoring case.
     pub(super) fn matches_start(&self, text: &[u8]) -> bool {
-        let of = |first: &u8| self.0.get(usize::from(first.to_ascii_lowercase()));
-        let begins = |known: &&[u8]| text.get(..known.len()).is_some_and(|head| head.eq_ignore_ascii_case(known));
-        text.first().and_then(of).is_some_and(|texts| texts.iter().any(begins))
+        let group = text.first().and_then(|first| self.0.get(usize::from(first.to_ascii_lowercase())));
+        let begins_with =
+            |prefix: &&[u8]| text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix));
+        group.is_some_and(|group| group.iter().any(begins_with))
     }
 }

@@ -27,17 +27,13 @@ pub(crate) enum ArgumentForm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SecretArgument {
     /// Number of arguments before it.
-    pub(super) argument: usize,
+    pub(super) index: usize,
     pub(super) form: ArgumentForm,
 }
 
 impl SecretArgument {
-    /// The password behind a user.
-    pub(super) const SECOND: Self = secret_argument(1, ArgumentForm::Password);
-}
-
-const fn secret_argument(argument: usize, fits: ArgumentForm) -> SecretArgument {
-    SecretArgument { argument, form: fits }
+    /// The password after a user.
+    pub(super) const SECOND: Self = Self { index: 1, form: ArgumentForm::Password };
 }
 
 impl ArgumentForm {
@@ -55,20 +51,20 @@ impl ArgumentForm {
     }
 }
 
-/// Names of calls, whether case counts, and their secret arguments.
+/// The calls: each name, whether its case counts, and its secret argument.
 pub(super) fn all_calls() -> impl Iterator<Item = (&'static str, bool, SecretArgument)> {
-    let each = |list: &str, exact: bool| {
+    let calls_of_list = |list: &str, is_exact: bool| {
         wordlists::rows(list)
-            .filter_map(|(takes, names)| Some((parse_argument(takes)?, names)))
-            .flat_map(move |(taken, names)| names.split(' ').map(move |name| (name, exact, taken)))
+            .filter_map(|(entry, names)| Some((parse_argument(entry)?, names)))
+            .flat_map(move |(argument, names)| names.split(' ').map(move |name| (name, is_exact, argument)))
     };
-    each("secrets.calls", false).chain(each("secrets.calls_exact", true))
+    calls_of_list("secrets.calls", false).chain(calls_of_list("secrets.calls_exact", true))
 }
 
 /// Parses `1 secret`: the number of arguments before, and the required form.
-fn parse_argument(takes: &str) -> Option<SecretArgument> {
-    let (argument, fits) = takes.split_once(' ')?;
-    Some(secret_argument(argument.parse().ok()?, ArgumentForm::from_name(fits)?))
+fn parse_argument(entry: &str) -> Option<SecretArgument> {
+    let (index, form) = entry.split_once(' ')?;
+    Some(SecretArgument { index: index.parse().ok()?, form: ArgumentForm::from_name(form)? })
 }
 
 /// Name endings of calls whose argument `"…".toCharArray()` is a password.

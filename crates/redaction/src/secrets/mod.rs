@@ -62,10 +62,11 @@ pub(super) fn secret_stems(rules: &SecretRules) -> Vec<Stem> {
     let providers = wordlists::words("secrets.providers").map(|text| stem(text, false, false, SecretCue::Provider));
     let aws = ["aws", "amazon"].map(|text| stem(text, false, false, SecretCue::Aws));
     let commands =
-        command_forms::COMMANDS.iter().map(|(text, takes)| stem(text, true, true, SecretCue::Command(*takes)));
-    let whole = |text: &str| text.ends_with(|last: char| last.is_ascii_alphanumeric());
-    let shell = command_forms::FORMS.iter().map(|(text, form)| stem(text, true, whole(text), SecretCue::Shell(*form)));
-    let exact = [
+        command_forms::COMMANDS.iter().map(|(text, option)| stem(text, true, true, SecretCue::Command(*option)));
+    let is_whole = |text: &str| text.ends_with(|last: char| last.is_ascii_alphanumeric());
+    let shell =
+        command_forms::FORMS.iter().map(|(text, form)| stem(text, true, is_whole(text), SecretCue::Shell(*form)));
+    let exact_words = [
         ("BEGIN", SecretCue::Begin),
         ("END", SecretCue::End),
         ("PuTTY-User-Key-File", SecretCue::Putty),
@@ -74,7 +75,8 @@ pub(super) fn secret_stems(rules: &SecretRules) -> Vec<Stem> {
         ("atlasv1", SecretCue::TerraformToken),
         ("toCharArray", SecretCue::CharArray),
     ];
-    let calls = known_calls::all_calls().map(|(text, exact, taken)| stem(text, exact, true, SecretCue::Call(taken)));
+    let calls = known_calls::all_calls()
+        .map(|(text, is_exact, argument)| stem(text, is_exact, true, SecretCue::Call(argument)));
     let phrases = wordlists::words("secrets.phrase_cues").map(|text| stem(text, false, true, SecretCue::SeedPhrase));
     keys.chain(providers)
         .chain(aws)
@@ -85,12 +87,12 @@ pub(super) fn secret_stems(rules: &SecretRules) -> Vec<Stem> {
         .chain(stated_passwords::PHRASES_BEFORE_PASSWORD.map(|text| stem(text, false, true, SecretCue::PasswordBelow)))
         .chain(stated_passwords::LOGIN_PHRASES.map(|text| stem(text, false, true, SecretCue::Login)))
         .chain([stem("pgpass", false, false, SecretCue::Pgpass)])
-        .chain(exact.map(|(text, cue)| stem(text, true, false, cue)))
+        .chain(exact_words.map(|(text, cue)| stem(text, true, false, cue)))
         .collect()
 }
 
-/// The action at a secret's word with letters glued to it (`glued`).
-pub(super) fn glued_action(rules: &SecretRules) -> Option<WordAction> {
+/// The action at a secret's word that is only the end of a longer word (`glued_words`).
+pub(super) fn suffix_word_action(rules: &SecretRules) -> Option<WordAction> {
     rules.is_any_enabled().then_some(WordAction::Secret(SecretCue::Key))
 }
 
@@ -103,31 +105,31 @@ pub(super) fn rule_under_key(rules: &SecretRules, key: &[u8], value: &[u8]) -> O
 /// Whether a number that is the value of an attribute's `key` is a password. Numbers under keys of tokens and API keys
 /// are counts.
 pub(super) fn is_password(rules: &SecretRules, key: &[u8], digits: &[u8]) -> bool {
-    let kind = || {
+    let is_password_key = || {
         matches!(
             secret_keys::classify_key(key),
             Some(secret_keys::SecretKind::Password | secret_keys::SecretKind::Pass | secret_keys::SecretKind::Pin)
         )
     };
-    digits.len() >= 4 && kind() && rule_under_key(rules, key, digits).is_some()
+    digits.len() >= 4 && is_password_key() && rule_under_key(rules, key, digits).is_some()
 }
 
 /// Claims the secrets in one text.
 pub(super) fn claim_secrets(scan: &TextScan<'_>, rules: &SecretRules, claims: &mut PrivateClaims) {
-    let mut done = SearchProgress::default();
+    let mut progress = SearchProgress::default();
     for word in &scan.anchors.words_by_use.secret_words {
         match word.action {
             WordAction::Secret(SecretCue::Key) => {
                 if scan.byte(word.start) == b'S' {
-                    manifest::check_manifest(scan, word, rules, &mut done.manifests, claims);
+                    manifest::check_manifest(scan, word, rules, &mut progress.manifests, claims);
                 }
-                if word.start >= done.keys {
-                    done.keys = assign::check_key(scan, word, rules, &mut done.key_kinds, claims);
+                if word.start >= progress.keys {
+                    progress.keys = assign::check_key(scan, word, rules, &mut progress.key_kinds, claims);
                 }
             }
             // Most of these words are not calls
             WordAction::Secret(SecretCue::Call(_)) if !matches!(scan.byte(word.end), b'(' | b' ') => {}
-            WordAction::Secret(cue) => check_word(scan, word, cue, rules, &mut done, claims),
+            WordAction::Secret(cue) => check_word(scan, word, cue, rules, &mut progress, claims),
             _ => {}
         }
     }
@@ -139,14 +141,15 @@ pub(super) fn claim_secrets(scan: &TextScan<'_>, rules: &SecretRules, claims: &m
     }
     let Some(rule) = rules.password.filter(|_| scan.anchors.byte_kinds.high) else { return };
     for run in &scan.anchors.digit_runs {
-        other_scripts::claim_behind_script_word(scan, run, rule, claims);
+        other_scripts::claim_after_script_word(scan, run, rule, claims);
     }
 }
 
-/// Progress of each kind of search.
+/// Progress of each kind of search: the position from which it continues.
 #[derive(Default)]
 struct SearchProgress {
     keys: usize,
+    /// Caches for the search of keys.
     key_kinds: secret_keys::KeyKindCache,
     commands: usize,
     shell: usize,
@@ -162,47 +165,47 @@ fn check_word(
     word: &StemMatch,
     cue: SecretCue,
     rules: &SecretRules,
-    done: &mut SearchProgress,
+    progress: &mut SearchProgress,
     claims: &mut PrivateClaims,
 ) {
     match (cue, rules.block, rules.provider, rules.aws) {
-        (SecretCue::Provider, _, Some(rule), _) if word.start >= done.providers => {
-            done.providers = provider_values::check_provider(scan, word.end, rule, claims)
+        (SecretCue::Provider, _, Some(rule), _) if word.start >= progress.providers => {
+            progress.providers = provider_values::check_provider(scan, word.end, rule, claims)
         }
-        (SecretCue::Command(takes), ..) if word.start >= done.commands => {
-            done.commands = commands::check_command(scan, word.end, takes, rules, claims);
+        (SecretCue::Command(option), ..) if word.start >= progress.commands => {
+            progress.commands = commands::check_command(scan, word.end, option, rules, claims);
         }
-        (SecretCue::Shell(form), ..) if word.start >= done.shell => {
-            done.shell = shell::check_command(scan, word.start..word.end, form, rules, claims);
+        (SecretCue::Shell(form), ..) if word.start >= progress.shell => {
+            progress.shell = shell::check_command(scan, word.start..word.end, form, rules, claims);
         }
-        (SecretCue::Begin, Some(rule), ..) if word.start >= done.blocks => {
-            done.blocks = blocks::claim_pem_block(scan, word.start, rule, claims)
+        (SecretCue::Begin, Some(rule), ..) if word.start >= progress.blocks => {
+            progress.blocks = blocks::claim_pem_block(scan, word.start, rule, claims)
         }
-        (SecretCue::End, Some(rule), ..) if word.start >= done.blocks => {
-            done.blocks = blocks::claim_truncated_pem_block(scan, word.start, done.blocks, rule, claims)
+        (SecretCue::End, Some(rule), ..) if word.start >= progress.blocks => {
+            progress.blocks = blocks::claim_truncated_pem_block(scan, word.start, progress.blocks, rule, claims)
         }
-        (SecretCue::Putty, Some(rule), ..) if word.start >= done.blocks => {
-            done.blocks = blocks::claim_putty_key(scan, word.start, rule, claims)
+        (SecretCue::Putty, Some(rule), ..) if word.start >= progress.blocks => {
+            progress.blocks = blocks::claim_putty_key(scan, word.start, rule, claims)
         }
         (SecretCue::TerraformToken, ..) => {
-            if let Some(rule) = rules.shapes.marked {
+            if let Some(rule) = rules.shapes.marked_token {
                 provider_values::claim_terraform_token(scan, word.start, word.end, rule, claims);
             }
         }
-        (SecretCue::Call(taken), ..) => {
-            calls::check_call(scan, word.end, taken, &mut done.key_kinds.unquoted, rules, claims)
+        (SecretCue::Call(argument), ..) => {
+            calls::check_call(scan, word.end, argument, &mut progress.key_kinds.unquoted, rules, claims)
         }
         (SecretCue::PasswordBelow, ..) => stated_passwords::claim_password_below(scan, word.end, rules, claims),
         (SecretCue::Login, ..) => stated_passwords::claim_login_password(scan, word.end, rules, claims),
         (SecretCue::CharArray, ..) => calls::claim_char_array(scan, word.start, rules, claims),
         (SecretCue::Pgpass, ..) => {
             if let Some(rule) = rules.password {
-                done.pgpass = pgpass::claim_pgpass_lines(scan, word, done.pgpass, rule, claims);
+                progress.pgpass = pgpass::claim_pgpass_lines(scan, word, progress.pgpass, rule, claims);
             }
         }
         (SecretCue::SeedPhrase, ..) => {
             if let Some(rule) = rules.phrase {
-                done.phrases = seed_phrases::claim_seed_phrases(scan, word.end, done.phrases, rule, claims);
+                progress.phrases = seed_phrases::claim_seed_phrases(scan, word.end, progress.phrases, rule, claims);
             }
         }
         (SecretCue::Aws, _, _, Some(rule)) => aws::claim_aws_secret(scan, word.end, (0, 64), rule, claims),

@@ -1,6 +1,7 @@
-//! Finds values that are secret because of a provider's name near them (`datadog … 32 hex`), and shapes whose anchor is
-//! a run with digits (Telegram, Mailchimp, Azure's `Q~`). Half of the providers' keys have no prefix. At most 64 bytes
-//! behind a word are read, on its line; commits, digests and ids stay. Keys that name a secret are in `assign`.
+//! Finds values that are secret because of a provider's name before them (`datadog: 0f1e…`), because half of the
+//! providers' keys have no prefix; and tokens with a shape of their own, found from a run with digits (Telegram,
+//! Mailchimp, Azure's `Q~`). A value begins at most [`REACH`] bytes after a name, on its line or the next one; commits,
+//! digests and ids stay. Keys that name a secret are in `assign`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -10,8 +11,7 @@ use super::super::pairs::ends_with;
 use super::super::sets::ByteSet;
 use super::secret_rules::TokenShapeRules;
 use super::value_checks::{
-    ByteCounts, cannot_be_secret, contains_any_case, is_path, is_twilio_id, is_uuid, is_wordlike,
-    shannon_entropy as entropy_of,
+    ByteCounts, cannot_be_secret, contains_any_case, is_path, is_twilio_id, is_uuid, is_wordlike, shannon_entropy,
 };
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 use crate::wordlists;
@@ -19,27 +19,27 @@ use crate::wordlists;
 /// Most bytes between a provider's name and the value.
 const REACH: usize = 56;
 /// Longest value, in bytes.
-const VALUE: usize = 256;
+const MAX_VALUE: usize = 256;
 
 /// Words that identify a random value as harmless.
 static HARMLESS_WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.random_kept"));
 
-/// Checks the text behind the provider's name that ends at `end`. Returns the end of the text that needs no further
-/// check.
+/// Checks the text after the provider's name that ends at `end`. Returns the position from which the search for
+/// providers continues.
 pub(super) fn check_provider(scan: &TextScan<'_>, end: usize, rule: u16, claims: &mut PrivateClaims) -> usize {
-    let rest = bytes_ahead(scan, end, REACH + VALUE);
+    let rest = bytes_ahead(scan, end, REACH + MAX_VALUE);
     if rest.first().is_none_or(|byte| byte.is_ascii_lowercase() || *byte == b'/' || *byte == b'@') {
         return end;
     }
     let mut at = 0;
-    let (mut parted, mut lines) = (false, 0);
+    let (mut is_separated, mut line_breaks) = (false, 0);
     while at < REACH {
         let Some(byte) = rest.get(at) else { break };
         if !is_value_byte(*byte) {
-            parted = true;
-            let line = *byte == b'\n' && !rest.get(..at).unwrap_or_default().ends_with(b">");
-            lines += usize::from(line);
-            if lines > 1 || b"(){}".contains(byte) && at > 40 {
+            is_separated = true;
+            let is_line_break = *byte == b'\n' && !rest.get(..at).unwrap_or_default().ends_with(b">");
+            line_breaks += usize::from(is_line_break);
+            if line_breaks > 1 || b"(){}".contains(byte) && at > 40 {
                 break;
             }
             at += 1;
@@ -48,16 +48,17 @@ pub(super) fn check_provider(scan: &TextScan<'_>, end: usize, rule: u16, claims:
         let len = rest.iter().skip(at).take_while(|byte| is_value_byte(**byte)).count();
         let (from, value) = strip_key(at, rest.get(at..at + len).unwrap_or_default());
         let between = rest.get(..from).unwrap_or_default();
-        if (parted || from > at) && has_key_form(value) {
-            let told = between.contains(&b'/') || HARMLESS_WORDS.iter().any(|word| contains_any_case(between, word));
-            let words = between
+        if (is_separated || from > at) && has_key_form(value) {
+            let is_harmless =
+                between.contains(&b'/') || HARMLESS_WORDS.iter().any(|word| contains_any_case(between, word));
+            let word_count = between
                 .split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_')
                 .filter(|word| !word.is_empty())
                 .count();
-            let keyed = lines == 0 || ends_in_secret_key(between);
-            if !told && words <= 4 && keyed && !ends_in_id_key(between) && !is_call_or_message_id(value) {
-                let added = claims.add(scan, rule, end + from..end + from + value.len());
-                return if added { end + from + value.len() } else { end };
+            let is_near = line_breaks == 0 || ends_in_secret_key(between);
+            if !is_harmless && word_count <= 4 && is_near && !ends_in_id_key(between) && !is_call_or_message_id(value) {
+                let is_claimed = claims.add(scan, rule, end + from..end + from + value.len());
+                return if is_claimed { end + from + value.len() } else { end };
             }
             return end;
         }
@@ -70,107 +71,108 @@ fn is_value_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_.+/=~".contains(&byte)
 }
 
-/// In `KEY=value`, returns the value alone. It keeps padding, but not a full stop.
+/// The value in `KEY=value`, or the whole token, and its position. Padding stays, full stops at the end do not.
 fn strip_key(at: usize, token: &[u8]) -> (usize, &[u8]) {
-    let parted = token.iter().position(|byte| *byte == b'=').filter(|equals| token.len() > equals + 3);
-    let from = parted.map_or(0, |equals| equals + 1);
+    let equals = token.iter().position(|byte| *byte == b'=').filter(|equals| token.len() > equals + 3);
+    let from = equals.map_or(0, |equals| equals + 1);
     let value = token.get(from..).unwrap_or_default();
     let dots = value.iter().rev().take_while(|byte| **byte == b'.').count();
     (at + from, value.get(..value.len() - dots).unwrap_or_default())
 }
 
-/// Whether the text before a value ends in a key that may name a secret, and a separator. Then the value may be on the
+/// Whether the text before a value ends in `key`, `token` or `secret` and a separator. Then the value may be on the
 /// line below the provider's name.
 fn ends_in_secret_key(between: &[u8]) -> bool {
     let Some((last, before)) = between.trim_ascii_end().split_last() else { return false };
     b"=:".contains(last) && ["key", "token", "secret"].iter().any(|word| ends_with(before, word.as_bytes()))
 }
 
-/// Whether a value is the id of a call or message: a short lower-case word before `_` or `-`.
+/// Whether a value is the id of a call or message: a listed word before `_` or `-` (`call_…`).
 fn is_call_or_message_id(value: &[u8]) -> bool {
-    static CALLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.id_prefixes"));
-    let head = value.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
-    value.get(head).is_some_and(|byte| b"-_".contains(byte)) && CALLS.contains(&value.get(..head).unwrap_or_default())
+    static ID_PREFIXES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.id_prefixes"));
+    let word_len = value.iter().take_while(|byte| byte.is_ascii_lowercase()).count();
+    value.get(word_len).is_some_and(|byte| b"-_".contains(byte))
+        && ID_PREFIXES.contains(&value.get(..word_len).unwrap_or_default())
 }
 
-/// Whether the text before a value ends in a key for ids: `client_id`, `appId`.
+/// Whether the last word before a value ends in `id`: `client_id`, `appId`.
 fn ends_in_id_key(between: &[u8]) -> bool {
-    let word = between.iter().rev().skip_while(|byte| !byte.is_ascii_alphanumeric());
-    let mut last = word.take(2).map(u8::to_ascii_lowercase);
-    last.next() == Some(b'd') && last.next() == Some(b'i')
+    let reversed_word = between.iter().rev().skip_while(|byte| !byte.is_ascii_alphanumeric());
+    reversed_word.take(2).map(u8::to_ascii_lowercase).eq(*b"di")
 }
 
-/// Whether a value has the form of a key: at least 16 letters and digits, hex digits, or a UUID.
+/// Whether a value has the form of a key: a UUID, at least 20 hex digits, or at least 16 mixed letters and digits.
 fn has_key_form(value: &[u8]) -> bool {
-    let look = ByteCounts::count(value);
-    if look.len < 16 || cannot_be_secret(value) || is_path(value) || is_twilio_id(value) {
+    let counts = ByteCounts::count(value);
+    if counts.len < 16 || cannot_be_secret(value) || is_path(value) || is_twilio_id(value) {
         return false;
     }
-    if is_uuid(value) || (look.hex && look.digits > 2 && look.len >= 20) {
-        return look.distinct >= 6;
+    if is_uuid(value) || (counts.hex && counts.digits > 2 && counts.len >= 20) {
+        return counts.distinct >= 6;
     }
-    look.distinct >= 9
-        && look.digits >= 2
-        && look.letters() >= 4
+    counts.distinct >= 9
+        && counts.digits >= 2
+        && counts.letters() >= 4
         && !is_wordlike(value)
-        && look.joints * 6 <= look.len
+        && counts.joints * 6 <= counts.len
         && !value.starts_with(b"/")
         && !value.starts_with(b"-")
         && !value.starts_with(b".")
 }
 
-/// Claims the random token in the prose around a word such as `key`, if it is not an id, digest or part of a path.
+/// Claims random tokens in the prose around a word such as `key`; ids, digests and parts of paths stay.
 pub(super) fn claim_random_token(scan: &TextScan<'_>, word: &Range<usize>, rule: u16, claims: &mut PrivateClaims) {
-    let numbers = &scan.anchors.digit_runs;
-    let told = announces(scan, word);
-    let first = numbers.partition_point(|run| run.end + 24 < word.start);
-    for run in numbers.iter().skip(first).map(DigitRun::range).take_while(|run| run.start < word.end + 56).take(6) {
+    let runs = &scan.anchors.digit_runs;
+    let is_announced = announces(scan, word);
+    let first_index = runs.partition_point(|run| run.end + 24 < word.start);
+    for run in runs.iter().skip(first_index).map(DigitRun::range).take_while(|run| run.start < word.end + 56).take(6) {
         let between = scan.bytes(run.end.min(word.end)..run.start.max(word.start));
-        let apart = |byte: u8| byte.is_ascii_whitespace() || b"\"'`,:;()".contains(&byte);
-        let alone = apart(scan.byte_before(run.start, 1)) && (apart(scan.byte(run.end)) || scan.byte(run.end) == b'.');
+        let is_separator = |byte: u8| byte.is_ascii_whitespace() || b"\"'`,:;()".contains(&byte);
+        let is_separate = is_separator(scan.byte_before(run.start, 1))
+            && (is_separator(scan.byte(run.end)) || scan.byte(run.end) == b'.');
         if (20..=128).contains(&run.len())
-            && alone
+            && is_separate
             && between.contains(&b' ')
             && !between.contains(&b'\n')
             && !scan.contains_placeholder(&(run.end.min(word.end)..run.start.max(word.start)))
-            && (is_random(scan.bytes(run.clone()))
-                || told && run.start == word.end + 1 && is_mixed(scan.bytes(run.clone())))
+            && (is_random_token(scan.bytes(run.clone()))
+                || is_announced && run.start == word.end + 1 && is_mixed(scan.bytes(run.clone())))
         {
             claims.add(scan, rule, run.clone());
         }
     }
 }
 
-/// Whether a word certainly announces the value behind it: `secret 0f1e…`, but not `next token 0f1e…`.
+/// Whether a word certainly announces the value after it: `secret 0f1e…`, but not `next token 0f1e…`.
 fn announces(scan: &TextScan<'_>, word: &Range<usize>) -> bool {
     let text = scan.bytes(word.clone());
     if !text.eq_ignore_ascii_case(b"secret") && !text.eq_ignore_ascii_case(b"token") {
         return false;
     }
     let head = scan.bytes(word.start.saturating_sub(24)..word.start.saturating_sub(1));
-    let before = head.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
-    super::secret_keys::classify_key(scan.bytes(word.start.saturating_sub(1 + before)..word.end)).is_some()
+    let word_len = head.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    super::secret_keys::classify_key(scan.bytes(word.start.saturating_sub(1 + word_len)..word.end)).is_some()
 }
 
 /// Whether a value is a mix of letters and digits.
 fn is_mixed(value: &[u8]) -> bool {
-    let look = ByteCounts::count(value);
-    look.digits >= 4 && look.letters() >= 4 && look.distinct >= 9 && !is_wordlike(value)
+    let counts = ByteCounts::count(value);
+    counts.digits >= 4 && counts.letters() >= 4 && counts.distinct >= 9 && !is_wordlike(value)
 }
 
-fn is_random(value: &[u8]) -> bool {
-    let look = ByteCounts::count(value);
-    look.upper > 1
-        && look.lower > 1
-        && look.digits > 1
-        && look.distinct >= 14
-        && entropy_of(value) >= 3.9
+fn is_random_token(value: &[u8]) -> bool {
+    let counts = ByteCounts::count(value);
+    counts.upper > 1
+        && counts.lower > 1
+        && counts.digits > 1
+        && counts.distinct >= 14
+        && shannon_entropy(value) >= 3.9
         && !is_wordlike(value)
 }
 
-/// Bytes behind and before runs of these shapes.
-static BEHIND: ByteSet = ByteSet::new(b":|-.$~");
-static BEFORE: ByteSet = ByteSet::new(b".+/*");
+/// Bytes after and before the runs from which token shapes are found.
+static AFTER_RUN: ByteSet = ByteSet::new(b":|-.$~");
+static BEFORE_RUN: ByteSet = ByteSet::new(b".+/*");
 
 /// Checks a run of letters and digits; the bytes next to it reject most.
 #[inline]
@@ -181,22 +183,23 @@ pub(super) fn check_token_shapes(
     claims: &mut PrivateClaims,
 ) {
     // Nearly all runs are too short for the shapes that these bytes suggest
-    let told = BEHIND.contains(run.behind) && (run.len() >= 8 || matches!(run.behind, b'$' | b'~'));
-    if !(told || BEFORE.contains(run.before) && (run.len() >= 18 || run.before == b'/')) {
+    let may_begin = AFTER_RUN.contains(run.after) && (run.len() >= 8 || matches!(run.after, b'$' | b'~'));
+    let may_end = BEFORE_RUN.contains(run.before) && (run.len() >= 18 || run.before == b'/');
+    if !(may_begin || may_end) {
         return;
     }
-    match (run.behind, run.len()) {
+    match (run.after, run.len()) {
         (b':', 8..=13) => claim_telegram_token(scan, &run.range(), shapes.telegram, claims),
-        (b'|', 14..=17) => claim_facebook_token(scan, &run.range(), shapes.marked, claims),
+        (b'|', 14..=17) => claim_facebook_token(scan, &run.range(), shapes.marked_token, claims),
         (b'-', 32) => claim_mailchimp_key(scan, &run.range(), shapes.mailchimp, claims),
         (b'.', 23..=28) if b"MNO".contains(&scan.byte(run.start)) => {
             claim_discord_token(scan, &run.range(), shapes.discord, claims)
         }
         (b'$', ..=8) => claim_password_hash(scan, &run.range(), shapes.hash, claims),
-        (_, 24) if run.before == b'.' => claim_prefixed_token(scan, &run.range(), b"s.", shapes.marked, claims),
-        (_, 18) if run.before == b'+' => claim_prefixed_token(scan, &run.range(), b"u+", shapes.marked, claims),
+        (_, 24) if run.before == b'.' => claim_prefixed_token(scan, &run.range(), b"s.", shapes.marked_token, claims),
+        (_, 18) if run.before == b'+' => claim_prefixed_token(scan, &run.range(), b"u+", shapes.marked_token, claims),
         (_, _) if run.before == b'/' && scan.byte(run.start) == b'0' => {
-            claim_refresh_token(scan, &run.range(), shapes.marked, claims)
+            claim_refresh_token(scan, &run.range(), shapes.marked_token, claims)
         }
         (_, 40) if run.before == b'*' => claim_mysql_hash(scan, &run.range(), shapes.hash, claims),
         (b'~', _) if scan.byte_before(run.end, 1) == b'Q' => {
@@ -212,10 +215,14 @@ fn claim_telegram_token(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u1
     let rest = bytes_ahead(scan, run.end + 1, 64);
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).count();
     let body = rest.get(..len).unwrap_or_default();
-    let look = ByteCounts::count(body);
-    let bot = start == run.start || scan.bytes(run.start..start).eq_ignore_ascii_case(b"bot");
+    let counts = ByteCounts::count(body);
+    let is_bot = start == run.start || scan.bytes(run.start..start).eq_ignore_ascii_case(b"bot");
     if let Some(rule) = rule.filter(|_| {
-        (8..=10).contains(&digits) && bot && body.starts_with(b"A") && (28..=40).contains(&len) && look.distinct > 9
+        (8..=10).contains(&digits)
+            && is_bot
+            && body.starts_with(b"A")
+            && (28..=40).contains(&len)
+            && counts.distinct > 9
     }) {
         claims.add(scan, rule, start..run.end + 1 + len);
     }
@@ -231,12 +238,13 @@ fn claim_prefixed_token(
 ) {
     let start = run.start.saturating_sub(prefix.len());
     let body = scan.bytes(run.clone());
-    let look = ByteCounts::count(body);
-    let mixed = look.upper > 1 && look.lower > 1 && look.digits > 1 && look.distinct >= 11 && !is_wordlike(body);
-    let alone = scan.bytes(start..run.start) == prefix
+    let counts = ByteCounts::count(body);
+    let is_mixed =
+        counts.upper > 1 && counts.lower > 1 && counts.digits > 1 && counts.distinct >= 11 && !is_wordlike(body);
+    let is_separate = scan.bytes(start..run.start) == prefix
         && !(scan.byte_before(start, 1).is_ascii_alphanumeric() || b"_$.".contains(&scan.byte_before(start, 1)))
         && !b"(_+/".contains(&scan.byte(run.end));
-    if let Some(rule) = rule.filter(|_| mixed && alone) {
+    if let Some(rule) = rule.filter(|_| is_mixed && is_separate) {
         claims.add(scan, rule, start..run.end);
     }
 }
@@ -247,9 +255,9 @@ fn claim_refresh_token(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16
     let rest = bytes_ahead(scan, run.start, 160);
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).count();
     let body = rest.get(..len).unwrap_or_default();
-    let look = ByteCounts::count(body);
-    let mixed = len >= 32 && look.upper > 3 && look.lower > 3 && look.distinct >= 16 && !is_wordlike(body);
-    if let Some(rule) = rule.filter(|_| mixed && !scan.byte_before(start, 1).is_ascii_alphanumeric()) {
+    let counts = ByteCounts::count(body);
+    let is_mixed = len >= 32 && counts.upper > 3 && counts.lower > 3 && counts.distinct >= 16 && !is_wordlike(body);
+    if let Some(rule) = rule.filter(|_| is_mixed && !scan.byte_before(start, 1).is_ascii_alphanumeric()) {
         claims.add(scan, rule, start..run.start + len);
     }
 }
@@ -257,8 +265,8 @@ fn claim_refresh_token(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16
 fn claim_mailchimp_key(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
     let rest = bytes_ahead(scan, run.end, 5);
     let digits = rest.iter().skip(3).take_while(|byte| byte.is_ascii_digit()).count();
-    let hex = scan.bytes(run.clone()).iter().all(u8::is_ascii_hexdigit);
-    if let Some(rule) = rule.filter(|_| rest.starts_with(b"-us") && digits > 0 && hex) {
+    let is_hex = scan.bytes(run.clone()).iter().all(u8::is_ascii_hexdigit);
+    if let Some(rule) = rule.filter(|_| rest.starts_with(b"-us") && digits > 0 && is_hex) {
         claims.add(scan, rule, run.start..run.end + 3 + digits);
     }
 }
@@ -267,41 +275,43 @@ fn claim_mailchimp_key(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16
 fn claim_facebook_token(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
     let rest = bytes_ahead(scan, run.end + 1, 40);
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)).count();
-    let digits = scan.bytes(run.clone()).iter().all(u8::is_ascii_digit);
-    let look = ByteCounts::count(rest.get(..len).unwrap_or_default());
-    if let Some(rule) = rule.filter(|_| digits && (22..=34).contains(&len) && look.distinct > 9 && look.upper > 1) {
+    let is_number = scan.bytes(run.clone()).iter().all(u8::is_ascii_digit);
+    let counts = ByteCounts::count(rest.get(..len).unwrap_or_default());
+    if let Some(rule) =
+        rule.filter(|_| is_number && (22..=34).contains(&len) && counts.distinct > 9 && counts.upper > 1)
+    {
         claims.add(scan, rule, run.start..run.end + 1 + len);
     }
 }
 
-/// Terraform Cloud tokens, around `atlasv1` at `at`.
+/// Terraform Cloud tokens, around `atlasv1` at `at..end`.
 pub(super) fn claim_terraform_token(scan: &TextScan<'_>, at: usize, end: usize, rule: u16, claims: &mut PrivateClaims) {
     let head = scan.bytes(at.saturating_sub(24)..at.saturating_sub(1));
-    let before = head.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let head_len = head.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
     let rest = bytes_ahead(scan, end + 1, 128);
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-_=".contains(byte)).count();
-    if scan.byte_before(at, 1) == b'.' && scan.byte(end) == b'.' && before >= 10 && len >= 40 {
-        claims.add(scan, rule, at - 1 - before..end + 1 + len);
+    if scan.byte_before(at, 1) == b'.' && scan.byte(end) == b'.' && head_len >= 10 && len >= 40 {
+        claims.add(scan, rule, at - 1 - head_len..end + 1 + len);
     }
 }
 
 /// Password hashes in crypt format, `$2y$10$…`, `$6$salt$…`, `$apr1$…`, `$argon2id$…`, and Django's `pbkdf2_sha256$…`.
 fn claim_password_hash(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
-    static CRYPT: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.crypt_schemes"));
+    static CRYPT_SCHEMES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.crypt_schemes"));
     let scheme = scan.bytes(run.clone());
-    let named = scan.bytes(run.start.saturating_sub(7)..run.start) == b"pbkdf2_" && scheme.starts_with(b"sha");
-    let crypt = scan.byte_before(run.start, 1) == b'$'
-        && CRYPT.contains(&scheme)
+    let is_pbkdf2 = scan.bytes(run.start.saturating_sub(7)..run.start) == b"pbkdf2_" && scheme.starts_with(b"sha");
+    let is_crypt = scan.byte_before(run.start, 1) == b'$'
+        && CRYPT_SCHEMES.contains(&scheme)
         && (!scan.byte_before(run.start, 2).is_ascii_alphanumeric() || scan.is_escape_letter(run.start - 1));
-    if !named && !crypt {
+    if !is_pbkdf2 && !is_crypt {
         return;
     }
     let rest = bytes_ahead(scan, run.end, 160);
     let len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"./$=,+-".contains(byte)).count();
     let parts = rest.get(..len).unwrap_or_default().split(|byte| *byte == b'$');
-    // Behind a cost or salt
+    // The hash follows a cost or salt
     let longest = parts.skip(2).map(<[u8]>::len).max().unwrap_or(0);
-    let start = run.start - if named { 7 } else { 1 };
+    let start = run.start - if is_pbkdf2 { 7 } else { 1 };
     if let Some(rule) = rule.filter(|_| longest >= 18) {
         claims.add(scan, rule, start..run.end + len);
     }
@@ -309,8 +319,8 @@ fn claim_password_hash(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16
 
 /// MySQL password hashes: `*` and 40 upper-case hex digits.
 fn claim_mysql_hash(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
-    let upper = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
-    if let Some(rule) = rule.filter(|_| scan.bytes(run.clone()).iter().all(upper)) {
+    let is_upper_hex = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
+    if let Some(rule) = rule.filter(|_| scan.bytes(run.clone()).iter().all(is_upper_hex)) {
         claims.add(scan, rule, run.start - 1..run.end);
     }
 }
@@ -320,22 +330,25 @@ fn claim_discord_token(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16
     let rest = bytes_ahead(scan, run.end + 1, 64);
     let mut parts = rest.split(|byte| !byte.is_ascii_alphanumeric() && !b"-_".contains(byte));
     let (time, digest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let dotted = rest.get(time.len()) == Some(&b'.');
-    if let Some(rule) = rule.filter(|_| dotted && (5..=7).contains(&time.len()) && digest.len() >= 24) {
+    let has_second_dot = rest.get(time.len()) == Some(&b'.');
+    if let Some(rule) = rule.filter(|_| has_second_dot && (5..=7).contains(&time.len()) && digest.len() >= 24) {
         claims.add(scan, rule, run.start..run.end + 2 + time.len() + digest.len());
     }
 }
 
 /// Azure client secrets: three characters, a digit, `Q~`, and 25 to 40 more.
 fn claim_azure_secret(scan: &TextScan<'_>, run: &Range<usize>, rule: Option<u16>, claims: &mut PrivateClaims) {
-    let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
     let Some(start) = run.end.checked_sub(5) else { return };
     let rest = bytes_ahead(scan, run.end + 1, 48);
-    let len = rest.iter().take_while(|byte| part(byte)).count();
+    let len = rest.iter().take_while(|byte| is_part(byte)).count();
     let head = scan.bytes(start..run.end);
-    let digit = head.get(3).is_some_and(u8::is_ascii_digit);
+    let has_digit = head.get(3).is_some_and(u8::is_ascii_digit);
     if let Some(rule) = rule.filter(|_| {
-        digit && head.iter().all(part) && (25..=40).contains(&len) && rest.iter().take(len).any(u8::is_ascii_digit)
+        has_digit
+            && head.iter().all(is_part)
+            && (25..=40).contains(&len)
+            && rest.iter().take(len).any(u8::is_ascii_digit)
     }) {
         claims.add(scan, rule, start..run.end + 1 + len);
     }

@@ -8,27 +8,27 @@ use super::byte_counts::ByteCounts;
 pub(crate) fn is_wordlike(value: &[u8]) -> bool {
     value.split(|byte| matches!(byte, b'-' | b'_' | b'.' | b'/' | b':' | b' ')).filter(|piece| !piece.is_empty()).all(
         |piece| {
-            let look = ByteCounts::count(piece);
-            if look.marks > 2 && look.marks * 2 >= look.len {
+            let counts = ByteCounts::count(piece);
+            if counts.marks > 2 && counts.marks * 2 >= counts.len {
                 return false;
             }
-            let word = look.digits == 0
-                && (look.lower == 0 || look.upper <= 1 || is_camel_case(piece))
+            let is_word = counts.digits == 0
+                && (counts.lower == 0 || counts.upper <= 1 || is_camel_case(piece))
                 && has_normal_vowels(piece);
-            let numbered = look.digits <= 3
-                && look.digits < look.len
-                && piece.iter().rev().take(look.digits).all(u8::is_ascii_digit)
-                && (look.upper <= 1 || look.lower == 0)
+            let is_numbered_word = counts.digits <= 3
+                && counts.digits < counts.len
+                && piece.iter().rev().take(counts.digits).all(u8::is_ascii_digit)
+                && (counts.upper <= 1 || counts.lower == 0)
                 && has_normal_vowels(piece);
-            word || (look.digits == look.len && look.len <= 8) || look.len <= 3 || numbered
+            is_word || (counts.digits == counts.len && counts.len <= 8) || counts.len <= 3 || is_numbered_word
         },
     )
 }
 
 /// Whether a word is camel case with few capitals.
 fn is_camel_case(piece: &[u8]) -> bool {
-    let humps = piece.iter().filter(|byte| byte.is_ascii_uppercase()).count();
-    humps * 4 <= piece.len()
+    let capitals = piece.iter().filter(|byte| byte.is_ascii_uppercase()).count();
+    capitals * 4 <= piece.len()
 }
 
 /// Whether a word has a normal share of vowels; short words pass.
@@ -38,18 +38,20 @@ pub(super) fn has_normal_vowels(piece: &[u8]) -> bool {
     letters <= 5 || (vowels * 5 >= letters && vowels * 5 <= letters * 4)
 }
 
-/// Whether a value is random enough to be a secret under a weak key: at least sixteen characters of letters and digits.
+/// Whether a value is random enough to be a secret under a weak key: at least sixteen characters of a token, not
+/// words, a path or an example.
 pub(super) fn is_random(value: &[u8]) -> bool {
-    let look = ByteCounts::count(value);
-    let token = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+/=~:!@#%^*$&".contains(byte));
-    look.len >= 16
-        && token
-        && look.distinct >= 8
+    let counts = ByteCounts::count(value);
+    let is_token = value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+/=~:!@#%^*$&".contains(byte));
+    counts.len >= 16
+        && is_token
+        && counts.distinct >= 8
         && !value.windows(7).any(|part| part == b"EXAMPLE")
-        && look.letters() >= 3
+        && counts.letters() >= 3
         && !is_wordlike(value)
         && !is_path(value)
-        && (look.digits >= 2 || (look.upper * 3 >= look.len && look.lower * 4 >= look.len && look.len >= 20))
+        && (counts.digits >= 2
+            || (counts.upper * 3 >= counts.len && counts.lower * 4 >= counts.len && counts.len >= 20))
 }
 
 /// Whether a value is a path such as `a/b/c`, a host, or a file.

@@ -1,5 +1,5 @@
-//! [`SecretCue`]: the kind of secret that a known word leads to. The words are in `secrets::stems`; `secrets::find`
-//! dispatches on the cue.
+//! [`SecretCue`]: the kind of secret that a known word leads to. `secrets::secret_stems` lists the words,
+//! `secrets::claim_secrets` dispatches on the cue.
 
 use super::command_forms::{SecretOption, SecretPosition};
 use super::known_calls::SecretArgument;

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use super::super::pairs::{PairReadCache, ends_with};
 use super::key_word_lists::{KeyWordList, build_word_map};
-use crate::glued_words::SCRIPTS;
+use crate::glued_words::FOREIGN_PASSWORD_WORDS;
 use crate::sets::{ByteSet, WordMap};
 use crate::wordlists;
 
@@ -36,11 +36,11 @@ pub(super) enum SecretKind {
     Parameter,
 }
 
-/// Endings of glued words with the same meaning.
+/// Endings of words that name a password or another secret: `dbpassword`.
 const PASSWORD_ENDS: &[&str] = &["password", "passwd", "passphrase", "pwd"];
 static SECRET_ENDS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("secrets.secret_endings").collect());
 
-/// Last words of keys that describe or hold a secret; only random values count.
+/// Last words of keys that may describe a secret or hold it.
 const DOUBTFUL: &str = "history settings on variable variables";
 
 /// All words, each with the lists that contain it.
@@ -61,7 +61,7 @@ static WORDS: LazyLock<WordMap<u16>> = LazyLock::new(|| {
         (KeyWordList::Doubtful, DOUBTFUL),
         (KeyWordList::Neutral, wordlists::text("secrets.neutral")),
     ];
-    build_word_map(known.into_iter().chain(SCRIPTS.iter().map(|word| (KeyWordList::Password, *word))))
+    build_word_map(known.into_iter().chain(FOREIGN_PASSWORD_WORDS.iter().map(|word| (KeyWordList::Password, *word))))
 });
 
 /// Words that have a meaning alone.
@@ -94,38 +94,38 @@ fn lists_of_word(word: &[u8]) -> u16 {
     WORDS.get(word).unwrap_or(0)
 }
 
-/// ASCII except letters and digits; and the same with digits.
-static SEPARATOR: ByteSet = ByteSet::new(b"").and_alnum().and_non_ascii().complement();
-static DULL: ByteSet = ByteSet::new(LETTERS).and_non_ascii().complement();
+/// ASCII except letters and digits; and ASCII except letters.
+static SEPARATORS: ByteSet = ByteSet::new(b"").and_alnum().and_non_ascii().complement();
+static NOT_LETTERS: ByteSet = ByteSet::new(LETTERS).and_non_ascii().complement();
 const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /// The last word of `key`, and the text before it. Camel case separates words; trailing digits are ignored.
 fn split_last_word(key: &[u8]) -> (&[u8], &[u8]) {
-    let end = key.len() - DULL.count_trailing(key);
+    let end = key.len() - NOT_LETTERS.count_trailing(key);
     let key = key.get(..end).unwrap_or_default();
     let mut start = 0;
-    // The byte after the current one; at the end, not a lower-case letter
-    let mut behind = b'_';
+    // The byte after the current one; at the end, any byte but a lower-case letter
+    let mut next = b'_';
     for (at, byte) in key.iter().enumerate().rev() {
-        if SEPARATOR.contains(*byte) {
+        if SEPARATORS.contains(*byte) {
             start = at + 1;
             break;
         }
         let before = at.checked_sub(1).and_then(|at| key.get(at)).copied().unwrap_or(b'_');
-        let border = byte.is_ascii_uppercase() && (!before.is_ascii_uppercase() || behind.is_ascii_lowercase());
-        if border || SEPARATOR.contains(before) {
+        let begins_word = byte.is_ascii_uppercase() && (!before.is_ascii_uppercase() || next.is_ascii_lowercase());
+        if begins_word || SEPARATORS.contains(before) {
             start = at;
             break;
         }
-        behind = *byte;
+        next = *byte;
     }
     key.split_at_checked(start).unwrap_or((b"", key))
 }
 
 fn ends_in(word: &[u8], list: &[&str]) -> bool {
     // All endings end in one of these letters
-    let may = word.len() > 4 && word.last().is_some_and(|last| b"dtyne".contains(&(last | 0x20)));
-    may && list.iter().any(|end| ends_with(word, end.as_bytes()))
+    let is_possible = word.len() > 4 && word.last().is_some_and(|last| b"dtyne".contains(&(last | 0x20)));
+    is_possible && list.iter().any(|end| ends_with(word, end.as_bytes()))
 }
 
 /// A cache of classified keys, because the same ones occur again and again in a text.
@@ -133,57 +133,58 @@ fn ends_in(word: &[u8], list: &[&str]) -> bool {
 pub(super) struct KeyKindCache {
     kinds: [(Range<usize>, Option<SecretKind>); 4],
     /// Cache for reading their values.
-    pub(super) read: PairReadCache,
-    /// A range without quotes, as far as calls were read.
+    pub(super) pair_cache: PairReadCache,
+    /// A range without quotes, known from reading calls.
     pub(super) unquoted: Range<usize>,
 }
 
 impl KeyKindCache {
-    /// Like [`kind`], for a key in `text`.
+    /// Like [`classify_key`], for a key in `text`.
     pub(super) fn classify(&mut self, text: &[u8], key: Range<usize>) -> Option<SecretKind> {
-        let found = text.get(key.clone()).unwrap_or_default();
-        let slot = usize::from(found.first().copied().unwrap_or_default() ^ found.len() as u8) % 4;
-        let Some((known, announced)) = self.kinds.get_mut(slot) else { return classify_key(found) };
-        if text.get(known.clone()) != Some(found) {
-            (*known, *announced) = (key, classify_key(found));
+        let content = text.get(key.clone()).unwrap_or_default();
+        let slot = usize::from(content.first().copied().unwrap_or_default() ^ content.len() as u8) % 4;
+        let Some((cached_key, cached_kind)) = self.kinds.get_mut(slot) else { return classify_key(content) };
+        if text.get(cached_key.clone()) != Some(content) {
+            (*cached_key, *cached_kind) = (key, classify_key(content));
         }
-        *announced
+        *cached_kind
     }
 }
 
 /// Classifies a key; `None` if it names no secret.
 pub(super) fn classify_key(key: &[u8]) -> Option<SecretKind> {
-    let (mut rest, mut last) = split_last_word(key);
-    let (mut weak, mut doubtful) = (false, false);
+    let (mut rest, mut word) = split_last_word(key);
+    let (mut is_weak, mut is_doubtful) = (false, false);
     for _ in 0..6 {
-        let lists = lists_of_word(last);
-        if let Some(kind) = classify_word(rest, last, lists) {
-            return if weak && kind == SecretKind::Token {
+        let lists = lists_of_word(word);
+        if let Some(kind) = classify_word(rest, word, lists) {
+            return if is_weak && kind == SecretKind::Token {
                 Some(SecretKind::Secret)
             } else {
-                Some(kind).filter(|_| !last.is_empty())
+                Some(kind).filter(|_| !word.is_empty())
             };
         }
         if KeyWordList::About.is_in(lists) || rest.is_empty() {
             // The secret id of an AppRole; other ids name secrets and are not random
-            let role = last.eq_ignore_ascii_case(b"id") && split_last_word(rest).1.eq_ignore_ascii_case(b"secret");
-            return role.then_some(SecretKind::Weak);
+            let is_role_secret =
+                word.eq_ignore_ascii_case(b"id") && split_last_word(rest).1.eq_ignore_ascii_case(b"secret");
+            return is_role_secret.then_some(SecretKind::Weak);
         }
         if !KeyWordList::Neutral.is_in(lists) {
-            doubtful = KeyWordList::Doubtful.is_in(lists);
+            is_doubtful = KeyWordList::Doubtful.is_in(lists);
             break;
         }
-        weak = true;
-        (rest, last) = split_last_word(rest);
+        is_weak = true;
+        (rest, word) = split_last_word(rest);
     }
     // `TOKEN_GITHUB`, `secret_for_x`: a word for a secret before other words
     for _ in 0..6 {
         if rest.is_empty() {
             return None;
         }
-        (rest, last) = split_last_word(rest);
-        match classify_word(rest, last, lists_of_word(last)) {
-            Some(SecretKind::Password) if doubtful => return Some(SecretKind::Doubtful),
+        (rest, word) = split_last_word(rest);
+        match classify_word(rest, word, lists_of_word(word)) {
+            Some(SecretKind::Password) if is_doubtful => return Some(SecretKind::Doubtful),
             Some(SecretKind::Password) => return Some(SecretKind::Pass),
             Some(SecretKind::Secret | SecretKind::Token) => return Some(SecretKind::Weak),
             _ => {}
@@ -192,55 +193,57 @@ pub(super) fn classify_key(key: &[u8]) -> Option<SecretKind> {
     None
 }
 
-/// The kind of `key`, given the word before it.
+/// The kind of the word `key`, given the word before it.
 fn classify_by_word_before(before: &[u8]) -> SecretKind {
-    match lists_of_word(before) {
-        _ if before.is_empty() => SecretKind::Parameter,
-        lists if KeyWordList::KeyOf.is_in(lists) => SecretKind::Secret,
-        _ => SecretKind::Weak,
+    if before.is_empty() {
+        SecretKind::Parameter
+    } else if KeyWordList::KeyOf.is_in(lists_of_word(before)) {
+        SecretKind::Secret
+    } else {
+        SecretKind::Weak
     }
 }
 
 /// The kind of a key's last word; the most frequent words are checked first.
-fn classify_word(rest: &[u8], last: &[u8], lists_of: u16) -> Option<SecretKind> {
+fn classify_word(rest: &[u8], last_word: &[u8], lists: u16) -> Option<SecretKind> {
     let before = || split_last_word(rest).1;
-    let is = |list: KeyWordList| list.is_in(lists_of);
+    let is_in = |list: KeyWordList| list.is_in(lists);
     // `publicToken`, `issuerKeyHash`: in code, not in settings, these names mean non-secrets
-    let shown = |word: &[u8]| word.eq_ignore_ascii_case(b"public") || word.eq_ignore_ascii_case(b"issuer");
-    if (is(KeyWordList::Key) || is(KeyWordList::Token))
+    let is_public = |word: &[u8]| word.eq_ignore_ascii_case(b"public") || word.eq_ignore_ascii_case(b"issuer");
+    if (is_in(KeyWordList::Key) || is_in(KeyWordList::Token))
         && rest.last().is_some_and(u8::is_ascii_alphabetic)
-        && shown(before())
+        && is_public(before())
     {
         return None;
     }
-    if is(KeyWordList::Key) {
+    if is_in(KeyWordList::Key) {
         let before = before();
         return (!KeyWordList::KeyNot.is_in(lists_of_word(before))).then(|| classify_by_word_before(before));
     }
-    if is(KeyWordList::Token) {
+    if is_in(KeyWordList::Token) {
         let kind = if rest.is_empty() { SecretKind::Token } else { SecretKind::Secret };
         // The public key token of a .NET assembly
-        let (names, before) = split_last_word(rest);
-        if before.eq_ignore_ascii_case(b"key") && split_last_word(names).1.eq_ignore_ascii_case(b"public") {
+        let (before_key, before) = split_last_word(rest);
+        if before.eq_ignore_ascii_case(b"key") && split_last_word(before_key).1.eq_ignore_ascii_case(b"public") {
             return None;
         }
         return (!KeyWordList::TokenNot.is_in(lists_of_word(before))).then_some(kind);
     }
-    if is(KeyWordList::Password) || ends_in(last, PASSWORD_ENDS) {
+    if is_in(KeyWordList::Password) || ends_in(last_word, PASSWORD_ENDS) {
         return Some(SecretKind::Password);
     }
-    if is(KeyWordList::Pass) {
+    if is_in(KeyWordList::Pass) {
         return Some(if rest.is_empty() { SecretKind::Pass } else { SecretKind::Password });
     }
-    if is(KeyWordList::Secret) || ends_in(last, &SECRET_ENDS) {
+    if is_in(KeyWordList::Secret) || ends_in(last_word, &SECRET_ENDS) {
         return (!KeyWordList::Allow.is_in(lists_of_word(before()))).then_some(SecretKind::Secret);
     }
-    if is(KeyWordList::Phrase) {
+    if is_in(KeyWordList::Phrase) {
         return KeyWordList::PhraseOf.is_in(lists_of_word(before())).then_some(SecretKind::Password);
     }
     // `mot de passe`
-    if last.eq_ignore_ascii_case(b"passe") && before().eq_ignore_ascii_case(b"de") {
+    if last_word.eq_ignore_ascii_case(b"passe") && before().eq_ignore_ascii_case(b"de") {
         return Some(SecretKind::Password);
     }
-    STANDALONE.get(last)
+    STANDALONE.get(last_word)
 }

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::super::pairs::{KeyValuePair, PairSeparator, ends_with, is_behind_user_key, wrapped_strings};
+use super::super::pairs::{KeyValuePair, PairSeparator, ends_with, follows_user_key, wrapped_strings};
 use super::headers;
 use super::pair_context::PairContext;
 use super::prose_passwords::is_word_password;
@@ -18,19 +18,19 @@ use crate::validate::Validator;
 
 /// Whether the value is a list or object.
 pub(super) fn opens_list(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
-    let begins = match scan.byte(pair.value.start) {
+    let begins_list = match scan.byte(pair.value.start) {
         b'[' | b'{' => true,
         b'n' => scan.bytes(pair.value.start..pair.value.start + 12) == b"new String[]",
         _ => false,
     };
-    begins
+    begins_list
         && !is_broken_template(scan.bytes(pair.value.clone()))
         && pair.quote.is_none()
         && matches!(pair.sep, PairSeparator::Colon | PairSeparator::Equals | PairSeparator::Arrow)
 }
 
 /// Claims the strings of a list or wrapping object, which share their parent's key; plain words are left. Returns the
-/// end of the text that needs no further check.
+/// position from which the search for keys continues.
 pub(super) fn claim_items(
     scan: &TextScan<'_>,
     parent: &KeyValuePair,
@@ -63,18 +63,19 @@ pub(super) fn claim_item(
         headers::check_header(scan, &pair, kind, rules, claims);
         return false;
     }
-    let look = ByteCounts::count(value);
-    let mixed = look.digits > 0 && look.letters() > 0 || look.marks > look.joints;
-    let plain = kind == SecretKind::Token || look.blanks > 0 || value.contains(&b'|') || is_wordlike(value) || !mixed;
-    let stands = is_random(value) || !plain || kind == SecretKind::Pin;
-    let rule = rules.rule_for_key(kind, scan.bytes(key.clone())).filter(|_| stands);
+    let counts = ByteCounts::count(value);
+    let is_mixed = counts.digits > 0 && counts.letters() > 0 || counts.marks > counts.joints;
+    let may_be_plain =
+        kind == SecretKind::Token || counts.blanks > 0 || value.contains(&b'|') || is_wordlike(value) || !is_mixed;
+    let is_plausible = is_random(value) || !may_be_plain || kind == SecretKind::Pin;
+    let rule = rules.rule_for_key(kind, scan.bytes(key.clone())).filter(|_| is_plausible);
     rule.is_some_and(|rule| {
         is_secret_value(kind, value, &pair, &PairContext::around(scan, &pair, false)) && claims.add(scan, rule, range)
     })
 }
 
-/// Claims the items of a YAML list on the lines below a key: `- v`, `- "v"`. Returns the end of the text that needs no
-/// further check.
+/// Claims the items of a YAML list on the lines below a key: `- v`, `- "v"`. Returns the position from
+/// which the search for keys continues.
 pub(super) fn claim_list_below(
     scan: &TextScan<'_>,
     key: &Range<usize>,
@@ -83,8 +84,8 @@ pub(super) fn claim_list_below(
     claims: &mut PrivateClaims,
 ) -> usize {
     let mut at = key.end + 2;
-    for _ in 0..ITEMS {
-        let rest = bytes_ahead(scan, at, LINE);
+    for _ in 0..MAX_ITEMS {
+        let rest = bytes_ahead(scan, at, MAX_LINE);
         let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
         let line = rest.get(..len).unwrap_or_default();
         let blanks = line.iter().take_while(|byte| **byte == b' ').count();
@@ -92,7 +93,7 @@ pub(super) fn claim_list_below(
         let lead = match body {
             [b'-', b' ', ..] => 2,
             // A map below the key may only wrap its value
-            _ if blanks > 0 && at < key.end + 2 + MAP => match wrapping_key_len(body) {
+            _ if blanks > 0 && at < key.end + 2 + MAX_MAP => match wrapping_key_len(body) {
                 Some(0) => {
                     at += len + 1;
                     continue;
@@ -122,21 +123,21 @@ pub(super) fn claim_list_below(
 /// Length of the key in a line such as `Default: v` of a template parameter; 0 if the line is another of its pairs
 /// (`Type: String`).
 fn wrapping_key_len(line: &[u8]) -> Option<usize> {
-    let word = line.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
-    let name = line.get(..word).filter(|name| !name.is_empty())?;
-    let value = line.get(word..)?.strip_prefix(b": ")?;
-    let wraps = [&b"default"[..], b"value", b"defaultvalue"].iter().any(|wrap| wrap.eq_ignore_ascii_case(name));
+    let name_len = line.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let name = line.get(..name_len).filter(|name| !name.is_empty())?;
+    let value = line.get(name_len..)?.strip_prefix(b": ")?;
+    let is_wrapping = [&b"default"[..], b"value", b"defaultvalue"].iter().any(|wrap| wrap.eq_ignore_ascii_case(name));
     let blanks = value.iter().take_while(|byte| **byte == b' ').count();
-    Some(if wraps { word + 2 + blanks } else { 0 })
+    Some(if is_wrapping { name_len + 2 + blanks } else { 0 })
 }
 
 /// Most bytes of a map below a key.
-const MAP: usize = 400;
+const MAX_MAP: usize = 400;
 /// Most items below a key, and most bytes of each line.
-const ITEMS: usize = 32;
-const LINE: usize = 512;
+const MAX_ITEMS: usize = 32;
+const MAX_LINE: usize = 512;
 
-/// `auth=("user", "password")` of an HTTP library, `CREDENTIALS = ("user", "password")`.
+/// Whether a pair is `auth=("user", "password")` of an HTTP library or `CREDENTIALS = ("user", "password")`.
 pub(super) fn is_login_tuple(scan: &TextScan<'_>, pair: &KeyValuePair, kind: SecretKind) -> bool {
     if pair.sep != PairSeparator::Equals || pair.quote.is_some() || scan.byte(pair.value.start) != b'(' {
         return false;
@@ -149,44 +150,46 @@ pub(super) fn is_login_tuple(scan: &TextScan<'_>, pair: &KeyValuePair, kind: Sec
     }
 }
 
-/// The password in `credentials: admin / x` or `id/pw: admin/x`; an empty range if there is none to claim.
+/// The password in `credentials: admin / x` or `id/pw: admin/x`; an empty range if there is none to claim;
+/// `None` if the pair is no login.
 pub(super) fn login_password(scan: &TextScan<'_>, pair: &KeyValuePair, kind: SecretKind) -> Option<Range<usize>> {
     if pair.sep != PairSeparator::Colon || pair.quote.is_some() {
         return None;
     }
     let key = scan.bytes(pair.key.clone());
-    let named = kind == SecretKind::Secret && (ends_with(key, b"credentials") || ends_with(key, b"creds"));
-    let both =
-        matches!(kind, SecretKind::Password | SecretKind::Pass) && is_behind_user_key(scan.text.as_bytes(), &pair.key);
-    if !(named || both) {
+    let is_credentials_key = kind == SecretKind::Secret && (ends_with(key, b"credentials") || ends_with(key, b"creds"));
+    let is_after_user_key =
+        matches!(kind, SecretKind::Password | SecretKind::Pass) && follows_user_key(scan.text.as_bytes(), &pair.key);
+    if !(is_credentials_key || is_after_user_key) {
         return None;
     }
     let rest = bytes_ahead(scan, pair.value.start, 128);
-    let (slash, found) = password_behind_user(rest)?;
-    let value = rest.get(found.clone())?;
-    let look = ByteCounts::count(value);
-    let mixed = look.digits > 0 && look.letters() > 0 && !is_wordlike(value) && !is_path(value);
-    let stands = slash && value.len() >= 6 && mixed;
-    let from = pair.value.start + found.start;
+    let (has_slash, password) = password_after_user(rest)?;
+    let value = rest.get(password.clone())?;
+    let counts = ByteCounts::count(value);
+    let is_mixed = counts.digits > 0 && counts.letters() > 0 && !is_wordlike(value) && !is_path(value);
+    let is_plausible = has_slash && value.len() >= 6 && is_mixed;
+    let from = pair.value.start + password.start;
     // After both keys, the value has no other meaning
-    (stands || both).then(|| from..from + if stands { found.len() } else { 0 })
+    (is_plausible || is_after_user_key).then(|| from..from + if is_plausible { password.len() } else { 0 })
 }
 
 /// The password in `user / password`, and whether exactly one slash separates it from a user.
-pub(super) fn password_behind_user(rest: &[u8]) -> Option<(bool, Range<usize>)> {
-    let user = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(byte)).count();
-    let gap = rest.iter().skip(user).take(4).take_while(|byte| b" /".contains(byte)).count();
-    let from = user + gap;
-    let password =
+pub(super) fn password_after_user(rest: &[u8]) -> Option<(bool, Range<usize>)> {
+    let user_len = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"._-@".contains(byte)).count();
+    let gap_len = rest.iter().skip(user_len).take(4).take_while(|byte| b" /".contains(byte)).count();
+    let from = user_len + gap_len;
+    let password_len =
         rest.iter().skip(from).take_while(|byte| !byte.is_ascii_whitespace() && !b"\"'`,;)\\".contains(byte)).count();
-    let slash = rest.get(user..from)?.iter().filter(|byte| **byte == b'/').count() == 1;
-    Some((slash && user > 0, from..from + password))
+    let has_one_slash = rest.get(user_len..from)?.iter().filter(|byte| **byte == b'/').count() == 1;
+    Some((has_one_slash && user_len > 0, from..from + password_len))
 }
 
-/// `"auth": "…"` in Docker's configuration: user and password in base64.
+/// Whether a pair is `"auth": "…"` of Docker's configuration: user and password in base64.
 pub(super) fn is_docker_auth(scan: &TextScan<'_>, pair: &KeyValuePair) -> bool {
-    let named = scan.bytes(pair.key.clone()).eq_ignore_ascii_case(b"auth") && pair.json_key && pair.quote.is_some();
-    named && pair.value.len() >= 8 && Validator::Basic.check(scan.text, pair.value.clone()).is_some()
+    let is_auth_key =
+        scan.bytes(pair.key.clone()).eq_ignore_ascii_case(b"auth") && pair.json_key && pair.quote.is_some();
+    is_auth_key && pair.value.len() >= 8 && Validator::Basic.check(scan.text, pair.value.clone()).is_some()
 }
 
 /// A column of secrets.
@@ -203,40 +206,43 @@ pub(crate) fn secret_column(rules: &SecretRules, name: &[u8]) -> Option<SecretCo
     Some(SecretColumn { kind, rule: rules.rule_for_key(kind, name)? })
 }
 
-/// Claims the cell at `range` of a column. With `sure` (a quoted cell, or clean separators), a password of lower-case
-/// letters counts.
+/// Claims the cell at `range` of a column. If it `is_certain` (quoted, or between clean separators), a password of
+/// lower-case letters counts.
 pub(crate) fn claim_cell(
     scan: &TextScan<'_>,
     column: SecretColumn,
     range: Range<usize>,
-    sure: bool,
+    is_certain: bool,
     claims: &mut PrivateClaims,
 ) {
     let value = scan.bytes(range.clone());
-    let look = ByteCounts::count(value);
-    if look.len < 4
-        || look.len > 4096
-        || look.blanks > 0
+    let counts = ByteCounts::count(value);
+    if counts.len < 4
+        || counts.len > 4096
+        || counts.blanks > 0
         || cannot_be_secret(value)
         || is_prose_or_code_word(value)
         || is_path(value)
     {
         return;
     }
-    let mixed = look.class_count() >= 2 && !is_wordlike(value);
-    let stands = match column.kind {
+    let is_mixed = counts.kind_count() >= 2 && !is_wordlike(value);
+    let is_plausible = match column.kind {
         SecretKind::Password => {
-            let joined = look.marks == look.joints && look.digits > 1 && look.letters() > 0;
-            mixed
-                || is_word_password(value, &look, false)
-                || sure && (look.marks == 0 && (look.lower == look.len || look.digits > 0) || joined)
+            let has_only_joints = counts.marks == counts.joints && counts.digits > 1 && counts.letters() > 0;
+            is_mixed
+                || is_word_password(value, &counts, false)
+                || is_certain
+                    && (counts.marks == 0 && (counts.lower == counts.len || counts.digits > 0) || has_only_joints)
         }
-        SecretKind::Pass | SecretKind::Doubtful => mixed && look.len >= 6,
-        SecretKind::Pin => look.digits == look.len && look.len <= 8,
-        SecretKind::Secret => is_random(value) || mixed && look.len >= 8 && look.digits > 0 && look.letters() > 0,
+        SecretKind::Pass | SecretKind::Doubtful => is_mixed && counts.len >= 6,
+        SecretKind::Pin => counts.digits == counts.len && counts.len <= 8,
+        SecretKind::Secret => {
+            is_random(value) || is_mixed && counts.len >= 8 && counts.digits > 0 && counts.letters() > 0
+        }
         _ => is_random(value),
     };
-    if stands {
+    if is_plausible {
         claims.add(scan, column.rule, range);
     }
 }

@@ -27,29 +27,29 @@ pub(crate) struct SecretRules {
 impl SecretRules {
     /// Looks up the rules of the families.
     pub(crate) fn new(families: &FamilyRules) -> Self {
-        let of = |family: RuleFamily| families.rule(family);
+        let rule = |family: RuleFamily| families.rule(family);
         Self {
-            password: of(RuleFamily::Password),
-            value: of(RuleFamily::SecretValue),
-            header: of(RuleFamily::HeaderCredentials),
-            basic: of(RuleFamily::BasicCredentials),
-            cookie: of(RuleFamily::Cookie),
-            aws: of(RuleFamily::AwsSecret),
-            azure: of(RuleFamily::AzureKey),
-            url_web: of(RuleFamily::WebUserinfo),
-            url_other: of(RuleFamily::Userinfo),
-            block: of(RuleFamily::KeyBlock),
-            provider: of(RuleFamily::ProviderValue),
-            entropy: of(RuleFamily::Entropy),
-            webhook: of(RuleFamily::HostedWebhook),
-            phrase: of(RuleFamily::SeedPhrase),
+            password: rule(RuleFamily::Password),
+            value: rule(RuleFamily::SecretValue),
+            header: rule(RuleFamily::HeaderCredentials),
+            basic: rule(RuleFamily::BasicCredentials),
+            cookie: rule(RuleFamily::Cookie),
+            aws: rule(RuleFamily::AwsSecret),
+            azure: rule(RuleFamily::AzureKey),
+            url_web: rule(RuleFamily::WebUserinfo),
+            url_other: rule(RuleFamily::Userinfo),
+            block: rule(RuleFamily::KeyBlock),
+            provider: rule(RuleFamily::ProviderValue),
+            entropy: rule(RuleFamily::Entropy),
+            webhook: rule(RuleFamily::HostedWebhook),
+            phrase: rule(RuleFamily::SeedPhrase),
             shapes: TokenShapeRules {
-                telegram: of(RuleFamily::TelegramToken),
-                marked: of(RuleFamily::MarkedToken),
-                mailchimp: of(RuleFamily::MailchimpKey),
-                azure: of(RuleFamily::AzureKey),
-                discord: of(RuleFamily::DiscordToken),
-                hash: of(RuleFamily::PasswordHash),
+                telegram: rule(RuleFamily::TelegramToken),
+                marked_token: rule(RuleFamily::MarkedToken),
+                mailchimp: rule(RuleFamily::MailchimpKey),
+                azure: rule(RuleFamily::AzureKey),
+                discord: rule(RuleFamily::DiscordToken),
+                hash: rule(RuleFamily::PasswordHash),
             },
         }
     }
@@ -57,12 +57,12 @@ impl SecretRules {
     /// The rule for a key's value.
     pub(super) fn rule_for_key(&self, kind: SecretKind, key: &[u8]) -> Option<u16> {
         let has = |word: &[u8]| contains_any_case(key, word);
-        let aws = (has(b"aws") || (has(b"access") && has(b"secret"))) && !has(b"session");
-        let azure = has(b"accountkey") || has(b"sharedaccess") || has(b"azure");
+        let is_aws = (has(b"aws") || (has(b"access") && has(b"secret"))) && !has(b"session");
+        let is_azure = has(b"accountkey") || has(b"sharedaccess") || has(b"azure");
         match kind {
             SecretKind::Password | SecretKind::Pass | SecretKind::Pin | SecretKind::Doubtful => self.password,
-            _ if aws && has(b"secret") => self.aws.or(self.value),
-            _ if azure => self.azure.or(self.value),
+            _ if is_aws && has(b"secret") => self.aws.or(self.value),
+            _ if is_azure => self.azure.or(self.value),
             _ => self.value,
         }
     }
@@ -72,11 +72,11 @@ impl SecretRules {
     }
 }
 
-/// Rules for shapes whose anchor is a run with digits.
+/// Rules for tokens with a shape of their own, which are found from a run with digits.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct TokenShapeRules {
     pub(super) telegram: Option<u16>,
-    pub(super) marked: Option<u16>,
+    pub(super) marked_token: Option<u16>,
     pub(super) mailchimp: Option<u16>,
     pub(super) azure: Option<u16>,
     pub(super) discord: Option<u16>,

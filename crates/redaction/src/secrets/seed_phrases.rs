@@ -1,7 +1,7 @@
-//! Finds seed phrases of crypto wallets: at least twelve words behind `mnemonic`, `seed phrase` or `recovery words`.
+//! Finds seed phrases of crypto wallets: at least twelve words after `mnemonic`, `seed phrase` or `recovery words`.
 //! The list of 2048 words is not needed: twelve consecutive words of three to eight small letters without `the`, `and`
 //! or `for` are not prose. A run is claimed whole, however many phrases it has, and no byte is read twice. Passphrases
-//! behind a key are in `assign`.
+//! after a key are in `assign`.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -10,27 +10,27 @@ use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 use crate::sets::WordSet;
 use crate::wordlists;
 
-/// Most bytes between such a word and the phrase.
+/// Most bytes between an announcing word and the phrase.
 const REACH: usize = 48;
-/// Least words in a phrase; phrases have 12, 15, 18, 21 or 24.
-const LEAST: usize = 12;
+/// Fewest words in a phrase; phrases have 12, 15, 18, 21 or 24.
+const MIN_WORDS: usize = 12;
 /// Most bytes between two words: lists with one item per line have quotes, a comma and an indent there.
-const JOINT: usize = 32;
+const MAX_SEPARATOR: usize = 32;
 
 /// Words of three to eight letters that prose needs and that are not among a wallet's 2048 words (`all`, `can`, `more`,
 /// `used` are).
-static PROSE: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.phrase_prose")));
+static PROSE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.phrase_prose")));
 
-/// Checks the text behind the word that ends at `end`, from `read` on, where an earlier search ended. Returns the end
-/// of the text that was read.
+/// Checks the text after the word that ends at `end`, from `read_end` on, where an earlier search ended. Returns the
+/// end of the text that was read.
 pub(super) fn claim_seed_phrases(
     scan: &TextScan<'_>,
     end: usize,
-    read: usize,
+    read_end: usize,
     rule: u16,
     claims: &mut PrivateClaims,
 ) -> usize {
-    let start = end.max(read);
+    let start = end.max(read_end);
     let (rest, reach) = (bytes_ahead(scan, start, usize::MAX), (end + REACH).saturating_sub(start));
     let mut at = 0;
     while at < reach {
@@ -51,22 +51,24 @@ pub(super) fn claim_seed_phrases(
 
 /// The phrase at `at` (empty if there is none), and the end of the text that was read.
 fn read_phrase(text: &[u8], at: usize) -> (Range<usize>, usize) {
-    let (mut from, mut end, mut words) = (at, at, 0);
+    let (mut from, mut end, mut word_count) = (at, at, 0);
     loop {
         let len = count_letters(text, from);
         let word = text.get(from..from + len).unwrap_or_default();
-        if !(3..=8).contains(&len) || continues_word(text.get(from + len..).unwrap_or_default()) || PROSE.contains(word)
+        if !(3..=8).contains(&len)
+            || continues_word(text.get(from + len..).unwrap_or_default())
+            || PROSE_WORDS.contains(word)
         {
-            let phrase = if words >= LEAST { at..end } else { at..at };
+            let phrase = if word_count >= MIN_WORDS { at..end } else { at..at };
             return (phrase, from + len);
         }
-        words += 1;
+        word_count += 1;
         end = from + len;
         from = end + separator_len(text.get(end..).unwrap_or_default());
     }
 }
 
-/// Whether the text behind small letters continues the word, or shows that it is not one: code, `don't`.
+/// Whether the text after small letters continues the word, or shows that it is not one: code, `don't`.
 fn continues_word(rest: &[u8]) -> bool {
     match rest {
         [b'\'', next, ..] => next.is_ascii_alphabetic(),
@@ -82,5 +84,5 @@ fn count_letters(text: &[u8], at: usize) -> usize {
 
 /// Length of the separator between two words: blanks, a comma, a line break, quotes of a list.
 fn separator_len(rest: &[u8]) -> usize {
-    rest.iter().take(JOINT).take_while(|byte| b" \t\r\n,\"'".contains(byte)).count()
+    rest.iter().take(MAX_SEPARATOR).take_while(|byte| b" \t\r\n,\"'".contains(byte)).count()
 }

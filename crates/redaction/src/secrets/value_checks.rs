@@ -1,5 +1,5 @@
-//! Checks whether a value can be a secret (masked values, variables, types, paths and prose can't), and how random it
-//! is. Pure functions with one pass over at most 8 KiB. Keys are in `keys`.
+//! Checks whether a value can be a secret: masked values, variables, types, paths and prose can't. Also re-exports the
+//! counts and the checks of randomness. Pure functions with a few passes. `secret_keys` classifies keys.
 
 use std::sync::LazyLock;
 
@@ -16,7 +16,7 @@ use crate::wordlists;
 /// Words in place of a value, such as "none".
 static NO_VALUE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.no_values")));
 
-/// Words of prose and code behind a key, which are passwords only if the notation is unambiguous.
+/// Words of prose and code after a key, which are passwords only if the notation is unambiguous.
 static PROSE_OR_CODE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.talk")));
 
 /// Words of sentences.
@@ -29,9 +29,9 @@ pub(super) fn is_prose(value: &[u8]) -> bool {
 
 /// Whether a value is a sentence in any language: it begins with a capital, has several words, and ends with
 /// punctuation.
-pub(super) fn is_sentence(value: &[u8], look: &ByteCounts) -> bool {
-    let begins = value.first().is_some_and(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
-    look.blanks >= 4 && begins && value.last().is_some_and(|byte| b".!?".contains(byte))
+pub(super) fn is_sentence(value: &[u8], counts: &ByteCounts) -> bool {
+    let has_sentence_start = value.first().is_some_and(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
+    counts.blanks >= 4 && has_sentence_start && value.last().is_some_and(|byte| b".!?".contains(byte))
 }
 
 /// Prefixes of values that only say where the secret is stored.
@@ -47,41 +47,44 @@ pub(super) fn cannot_be_secret(value: &[u8]) -> bool {
     if is_broken_template(value) {
         return false;
     }
-    let alike = value.iter().all(|byte| byte == first);
-    let starred = || value.iter().filter(|byte| matches!(byte, b'*' | b'x' | b'X')).count() * 2 > value.len() + 2;
-    let within = |a: u8, b: u8| *first == a && *last == b;
-    let windows = within(b'%', b'%') || (*first == b'%' && value.len() <= 3);
-    let braces =
-        within(b'{', b'}') || within(b'<', b'>') || within(b'[', b']') || within(b'(', b')') || within(b'#', b'#');
-    let typed = value.starts_with(b"<")
+    let is_one_byte = value.iter().all(|byte| byte == first);
+    let is_starred = || value.iter().filter(|byte| matches!(byte, b'*' | b'x' | b'X')).count() * 2 > value.len() + 2;
+    let is_enclosed_in = |a: u8, b: u8| *first == a && *last == b;
+    let is_windows_variable = is_enclosed_in(b'%', b'%') || (*first == b'%' && value.len() <= 3);
+    let is_in_brackets = is_enclosed_in(b'{', b'}')
+        || is_enclosed_in(b'<', b'>')
+        || is_enclosed_in(b'[', b']')
+        || is_enclosed_in(b'(', b')')
+        || is_enclosed_in(b'#', b'#');
+    let begins_template = value.starts_with(b"<")
         || value.starts_with(b"&lt;")
         || value.starts_with(b"${")
         || value.starts_with(b"#{")
         || value.starts_with(b"@{");
-    let filled = memchr::memchr(b'{', value).is_some_and(|at| {
+    let has_filled_part = memchr::memchr(b'{', value).is_some_and(|at| {
         let rest = value.get(at + 1..).unwrap_or_default();
         let name =
             rest.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_' || **byte == b'.').count();
         name > 1 && rest.get(name) == Some(&b'}') && rest.first().is_some_and(u8::is_ascii_alphabetic)
     });
     // `"password: " + x + ","`: the text between two strings
-    let concatenated = value.starts_with(b"+ ") || value.ends_with(b" +") || value.starts_with(b".$");
+    let is_concatenated = value.starts_with(b"+ ") || value.ends_with(b" +") || value.starts_with(b".$");
     // A number in source code: `ERR_TOKEN = 0x80041064`
-    let number = value.len() <= 18
+    let is_hex_number = value.len() <= 18
         && (value.starts_with(b"0x") || value.starts_with(b"0X"))
         && value.iter().skip(2).all(u8::is_ascii_hexdigit);
-    // '"'$PASSWORD'"'
-    let shell = value.starts_with(b"'$");
-    alike
-        || concatenated
-        || number
-        || shell
-        || filled
-        || starred()
+    // `'"'$PASSWORD'"'`
+    let is_shell_variable = value.starts_with(b"'$");
+    is_one_byte
+        || is_concatenated
+        || is_hex_number
+        || is_shell_variable
+        || has_filled_part
+        || is_starred()
         || matches!(first, b'$' | b'\\') && is_variable(value)
-        || windows
-        || braces
-        || typed
+        || is_windows_variable
+        || is_in_brackets
+        || begins_template
         || is_no_value_word(value)
         || STORED_ELSEWHERE.matches_start(value)
         || has_placeholder(value)
@@ -90,14 +93,14 @@ pub(super) fn cannot_be_secret(value: &[u8]) -> bool {
 
 /// Whether a value is a package version: `1:4.13+dfsg1-1`, `0.0~git20220621.cb9428e`, `v1.2.3`.
 pub(super) fn is_version(value: &[u8]) -> bool {
-    let bare = value.strip_prefix(b"v").unwrap_or(value);
-    let digits = bare.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let parted = bare.get(digits).is_some_and(|byte| b".:".contains(byte));
+    let version = value.strip_prefix(b"v").unwrap_or(value);
+    let digits = version.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let is_separator_next = version.get(digits).is_some_and(|byte| b".:".contains(byte));
     (1..=4).contains(&digits)
-        && parted
-        && bare.get(digits + 1).is_some_and(u8::is_ascii_digit)
-        && bare.len() <= 48
-        && bare.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".:+~-_".contains(byte))
+        && is_separator_next
+        && version.get(digits + 1).is_some_and(u8::is_ascii_digit)
+        && version.len() <= 48
+        && version.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".:+~-_".contains(byte))
 }
 
 /// Whether a value is a word of prose or code.
@@ -112,7 +115,7 @@ pub(super) fn is_no_value_word(value: &[u8]) -> bool {
 
 fn has_placeholder(value: &[u8]) -> bool {
     let head = value.get(..value.len().min(160)).unwrap_or_default();
-    head.iter().enumerate().filter(|(_, byte)| BEGIN_PLACEHOLDERS.contains(**byte)).any(|(at, _)| {
+    head.iter().enumerate().filter(|(_, byte)| PLACEHOLDER_STARTS.contains(**byte)).any(|(at, _)| {
         let rest = head.get(at..).unwrap_or_default();
         if let [b'%' | b'$', b'(', inner @ ..] = rest {
             return is_interpolation(rest, inner);
@@ -121,8 +124,8 @@ fn has_placeholder(value: &[u8]) -> bool {
     })
 }
 
-/// First bytes of [`PLACEHOLDERS`], in both cases.
-static BEGIN_PLACEHOLDERS: ByteSet = ByteSet::new(b"yYpPrRiI<xX_-aAgGfFtTdD*${}.%\xe2");
+/// First bytes of [`PLACEHOLDERS`] and interpolations, in both cases.
+static PLACEHOLDER_STARTS: ByteSet = ByteSet::new(b"yYpPrRiI<xX_-aAgGfFtTdD*${}.%\xe2");
 
 /// Whether `text` contains `word`, ignoring case.
 pub(super) fn contains_any_case(text: &[u8], word: &[u8]) -> bool {
@@ -134,10 +137,10 @@ pub(super) fn contains_any_case(text: &[u8], word: &[u8]) -> bool {
 
 /// Whether a value is a Twilio id (`AC…`, `SM…`): two capitals and 32 hex digits.
 pub(super) fn is_twilio_id(value: &[u8]) -> bool {
-    let hex = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
-    value
-        .split_at_checked(2)
-        .is_some_and(|(kind, id)| kind.iter().all(u8::is_ascii_uppercase) && id.len() == 32 && id.iter().all(hex))
+    let is_lower_hex = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    value.split_at_checked(2).is_some_and(|(kind, id)| {
+        kind.iter().all(u8::is_ascii_uppercase) && id.len() == 32 && id.iter().all(is_lower_hex)
+    })
 }
 
 /// Whether a value is a UUID: 8-4-4-4-12 hex digits.
@@ -168,48 +171,56 @@ pub(super) fn shannon_entropy(value: &[u8]) -> f32 {
 
 /// Whether the body of a token with a prefix is random and not an example.
 pub(crate) fn is_token_body(token: &[u8]) -> bool {
-    let parted = token.iter().position(|byte| b"-_.~:".contains(byte)).map_or(0, |at| at + 1);
-    let body = token.get(parted.min(12)..).unwrap_or_default();
-    let hidden = [&b"EXAMPLE"[..], b"xxxxxx", b"your-", b"your_", b"_here", b"-here", b"redacted"]
+    let body_start = token.iter().position(|byte| b"-_.~:".contains(byte)).map_or(0, |at| at + 1);
+    let body = token.get(body_start.min(12)..).unwrap_or_default();
+    let is_example = [&b"EXAMPLE"[..], b"xxxxxx", b"your-", b"your_", b"_here", b"-here", b"redacted"]
         .iter()
         .any(|word| contains_any_case(token, word));
-    // Zero bytes in base64 also begin so; few of them are isolated
+    // Binary data in base64 also begins so, but has more zero bytes (`AAAA`) later
     if token.starts_with(b"AAAAAAAA") {
-        let lead = token.iter().take_while(|byte| **byte == b'A').count();
-        let rest = token.get(lead..).unwrap_or_default();
-        let look = ByteCounts::count(rest);
-        let zeros = rest.windows(4).any(|part| part == b"AAAA");
-        return lead <= 22 && !zeros && look.distinct >= 20 && look.upper > 4 && look.lower > 4 && look.digits > 2;
+        let leading = token.iter().take_while(|byte| **byte == b'A').count();
+        let rest = token.get(leading..).unwrap_or_default();
+        let counts = ByteCounts::count(rest);
+        let has_zeros = rest.windows(4).any(|part| part == b"AAAA");
+        return leading <= 22
+            && !has_zeros
+            && counts.distinct >= 20
+            && counts.upper > 4
+            && counts.lower > 4
+            && counts.digits > 2;
     }
-    let look = ByteCounts::count(body);
+    let counts = ByteCounts::count(body);
     let tail = body.rsplit(|byte| b"-_.~".contains(byte)).next().unwrap_or(body);
-    let masked = tail.len() > 8 && tail.iter().all(|byte| Some(byte) == tail.first());
-    let mixed = look.digits > 0 || (look.upper > 3 && look.lower > 3) || (look.len > 20 && !has_normal_vowels(body));
-    !hidden && !masked && mixed && look.distinct > 5 && !is_wordlike(body)
+    let is_masked = tail.len() > 8 && tail.iter().all(|byte| Some(byte) == tail.first());
+    let is_mixed =
+        counts.digits > 0 || (counts.upper > 3 && counts.lower > 3) || (counts.len > 20 && !has_normal_vowels(body));
+    !is_example && !is_masked && is_mixed && counts.distinct > 5 && !is_wordlike(body)
 }
 
 /// Whether a value names a secret rather than being one: `password`, `my_secret`, `userPassword`.
 pub(super) fn names_a_secret(value: &[u8]) -> bool {
-    static NAMES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.naming"));
-    let plain = value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_. ".contains(byte));
-    let last = value.rsplit(|byte| b"-_. ".contains(byte)).next().unwrap_or_default();
-    plain && (is_prose_or_code_word(last) || NAMES.iter().any(|name| ends_with(value, name)))
+    static NAMING_ENDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.naming"));
+    let has_only_words = value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_. ".contains(byte));
+    let last_word = value.rsplit(|byte| b"-_. ".contains(byte)).next().unwrap_or_default();
+    has_only_words && (is_prose_or_code_word(last_word) || NAMING_ENDS.iter().any(|name| ends_with(value, name)))
 }
 
 /// Whether a value is the name of an algorithm or encoding: `HS256`, `aes-256-cbc`, `HmacSHA256`, `utf8`.
 pub(super) fn is_algorithm(value: &[u8]) -> bool {
-    static BEGIN: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.algorithms"));
+    static ALGORITHM_PREFIXES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.algorithms"));
     value.len() <= 24
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_/".contains(byte))
-        && BEGIN.iter().any(|begin| value.get(..begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin)))
+        && ALGORITHM_PREFIXES
+            .iter()
+            .any(|prefix| value.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix)))
 }
 
 /// Whether a value is a salt as in blog configurations, `define('AUTH_KEY', '…')`: many special characters, perhaps
 /// blanks.
-pub(super) fn is_salt(value: &[u8], look: &ByteCounts) -> bool {
-    (40..=96).contains(&look.len)
-        && look.class_count() == 4
-        && look.distinct >= 22
-        && look.marks >= look.joints + 6
+pub(super) fn is_salt(value: &[u8], counts: &ByteCounts) -> bool {
+    (40..=96).contains(&counts.len)
+        && counts.kind_count() == 4
+        && counts.distinct >= 22
+        && counts.marks >= counts.joints + 6
         && !value.windows(2).any(|part| part == b"  ")
 }

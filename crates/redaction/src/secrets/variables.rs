@@ -1,5 +1,5 @@
 //! Finds defaults of Terraform variables, whose key names a block: `variable "db_password" { default = "v" }`. At most
-//! [`MOST`] bytes of a block are read. `Default:` below a YAML key is in `secret_lists`.
+//! [`MAX_BLOCK`] bytes of a block are read. `Default:` below a YAML key is in `secret_lists`.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use super::{calls, secret_lists};
 use crate::scan::{PrivateClaims, TextScan, bytes_ahead};
 
 /// Most bytes of a block.
-const MOST: usize = 1024;
+const MAX_BLOCK: usize = 1024;
 
 /// Claims the default value of the variable at `key`.
 pub(super) fn claim_default_value(
@@ -21,14 +21,14 @@ pub(super) fn claim_default_value(
     claims: &mut PrivateClaims,
 ) {
     let head = scan.bytes(key.start.saturating_sub(10)..key.start);
-    let rest = bytes_ahead(scan, key.end, MOST);
+    let rest = bytes_ahead(scan, key.end, MAX_BLOCK);
     if !head.ends_with(b"variable \"") || !rest.starts_with(b"\" {") {
         return;
     }
     let block = rest.get(..memchr::memmem::find(rest, b"\n}").unwrap_or(rest.len())).unwrap_or_default();
-    let Some(value) = default_value_start(block) else { return };
-    let start = key.end + value;
-    match block.get(value) {
+    let Some(value_at) = default_value_start(block) else { return };
+    let start = key.end + value_at;
+    match block.get(value_at) {
         Some(b'[') => {
             let parent = KeyValuePair {
                 key: key.clone(),
@@ -40,8 +40,8 @@ pub(super) fn claim_default_value(
             secret_lists::claim_items(scan, &parent, kind, rules, claims);
         }
         Some(b'"') => {
-            if let Some(inner) = calls::quoted_argument(block, value) {
-                let range = key.end + inner.start..key.end + inner.end;
+            if let Some(content) = calls::quoted_argument(block, value_at) {
+                let range = key.end + content.start..key.end + content.end;
                 secret_lists::claim_item(scan, key, (Some(b'"'), range), kind, rules, claims);
             }
         }
@@ -55,10 +55,10 @@ fn default_value_start(block: &[u8]) -> Option<usize> {
     while let Some(found) = memchr::memmem::find(block.get(at..)?, b"default") {
         let start = at + found;
         at = start + 7;
-        let before = block.get(start.checked_sub(1)?).is_some_and(u8::is_ascii_whitespace);
+        let is_word_start = block.get(start.checked_sub(1)?).is_some_and(u8::is_ascii_whitespace);
         let rest = block.get(at..)?;
         let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
-        if before && rest.get(blanks) == Some(&b'=') {
+        if is_word_start && rest.get(blanks) == Some(&b'=') {
             let rest = rest.get(blanks + 1..)?;
             return Some(at + blanks + 1 + rest.iter().take_while(|byte| **byte == b' ').count());
         }

@@ -54,7 +54,7 @@ proptest! {
         prop_assert_eq!(&found, &runs);
         for number in &anchors.digit_runs {
             let byte = |at: usize| bytes.get(at).copied().unwrap_or(b'\n');
-            prop_assert_eq!((number.before, number.behind), (byte(number.start.wrapping_sub(1)), byte(number.end)));
+            prop_assert_eq!((number.before, number.after), (byte(number.start.wrapping_sub(1)), byte(number.end)));
             let digits = bytes[number.range()].iter().take_while(|byte| byte.is_ascii_digit()).count();
             prop_assert_eq!(usize::from(number.digits), digits.min(33));
         }

@@ -36,8 +36,8 @@ pub(crate) fn is_routing_number(digits: &[u8]) -> bool {
 pub(crate) fn is_card_number(digits: &[u8]) -> bool {
     let [one, two, three, four, ..] = digits else { return false };
     let length = digits.len();
-    let head = u32::from(*one) * 10 + u32::from(*two);
-    let issuer = match (*one, head, head * 100 + u32::from(*three) * 10 + u32::from(*four)) {
+    let first_two = u32::from(*one) * 10 + u32::from(*two);
+    let issuer = match (*one, first_two, first_two * 100 + u32::from(*three) * 10 + u32::from(*four)) {
         (4, ..) => matches!(length, 13 | 16 | 19),
         (_, 51..=55, _) | (.., 2221..=2720) => length == 16,
         (_, 34 | 37, _) | (.., 1800 | 2131) => length == 15,
@@ -48,8 +48,8 @@ pub(crate) fn is_card_number(digits: &[u8]) -> bool {
         (_, 50 | 56..=58 | 63 | 67 | 68, _) => (12..=19).contains(&length),
         _ => false,
     };
-    let alike = digits.iter().all(|digit| Some(digit) == digits.first());
-    issuer && !alike && has_valid_luhn(digits)
+    let is_one_digit = digits.iter().all(|digit| Some(digit) == digits.first());
+    issuer && !is_one_digit && has_valid_luhn(digits)
 }
 
 /// ISO 3166 codes of countries and territories.

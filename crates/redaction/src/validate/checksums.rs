@@ -5,17 +5,17 @@
 pub(crate) fn has_valid_luhn(digits: &[u8]) -> bool {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let sum = |eight: u64| {
-        // Doubles every second digit from the last one on, less nine if that has two digits
-        let second = eight & 0x00FF_00FF_00FF_00FF;
-        let large = (second + 0x007B_007B_007B_007B) >> 7 & 0x0001_0001_0001_0001;
-        let doubled = second * 2 - large * 9;
+        // Doubles every second digit, beginning before the last one, and subtracts nine if the result has two digits
+        let every_second = eight & 0x00FF_00FF_00FF_00FF;
+        let above_nine = (every_second + 0x007B_007B_007B_007B) >> 7 & 0x0001_0001_0001_0001;
+        let doubled = every_second * 2 - above_nine * 9;
         (doubled + (eight & 0xFF00_FF00_FF00_FF00)).wrapping_mul(ONES) >> 56
     };
     let (rest, eights) = digits.as_rchunks::<8>();
-    let mut first = [0; 8];
-    first.iter_mut().rev().zip(rest.iter().rev()).for_each(|(to, from)| *to = *from);
-    let all: u64 = eights.iter().chain([&first]).map(|eight| sum(u64::from_le_bytes(*eight))).sum();
-    all.is_multiple_of(10)
+    let mut padded = [0; 8];
+    padded.iter_mut().rev().zip(rest.iter().rev()).for_each(|(to, from)| *to = *from);
+    let total: u64 = eights.iter().chain([&padded]).map(|eight| sum(u64::from_le_bytes(*eight))).sum();
+    total.is_multiple_of(10)
 }
 
 /// Sum of digits times weights, up to the shorter of the two.
@@ -25,20 +25,20 @@ pub(crate) fn weighted_sum(digits: &[u8], weights: &[u32]) -> u32 {
 
 /// ISO 7064 mod 97-10 over letters and digits: the remainder of the number in which `A` is 10, `B` is 11, and so on.
 pub(crate) fn mod_97_remainder(text: impl Iterator<Item = u8>) -> Option<u32> {
-    let mut rest = 0_u64;
+    let mut remainder = 0_u64;
     for byte in text {
         let value = match byte {
             b'0'..=b'9' => byte - b'0',
             b'A'..=b'Z' | b'a'..=b'z' => (byte | 0x20) - b'a' + 10,
             _ => return None,
         };
-        rest = if value > 9 { rest * 100 } else { rest * 10 } + u64::from(value);
+        remainder = if value > 9 { remainder * 100 } else { remainder * 10 } + u64::from(value);
         // Division is slow, so it is done only before two more digits would overflow
-        if rest >= 1 << 56 {
-            rest %= 97;
+        if remainder >= 1 << 56 {
+            remainder %= 97;
         }
     }
-    u32::try_from(rest % 97).ok()
+    u32::try_from(remainder % 97).ok()
 }
 
 /// ISO 7064 mod 11,10, with the check digit at the end.
@@ -53,8 +53,8 @@ pub(crate) fn has_valid_mod_11_10(digits: &[u8]) -> bool {
 
 /// Verhoeff check over the dihedral group of order ten.
 pub(crate) fn has_valid_verhoeff(digits: &[u8]) -> bool {
-    const ROUND: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
-    let turn = |digit: u8| ROUND.get(usize::from(digit)).copied().unwrap_or(0);
+    const PERMUTATION: [u8; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
+    let permute = |digit: u8| PERMUTATION.get(usize::from(digit)).copied().unwrap_or(0);
     let multiply = |a: u8, b: u8| match (a < 5, b < 5) {
         (true, true) => (a + b) % 5,
         (true, false) => (a + b - 5) % 5 + 5,
@@ -62,8 +62,8 @@ pub(crate) fn has_valid_verhoeff(digits: &[u8]) -> bool {
         (false, false) => (a + 5 - b) % 5,
     };
     let check = digits.iter().rev().enumerate().fold(0_u8, |check, (index, digit)| {
-        let turned = (0..index % 8).fold(*digit, |digit, _| turn(digit));
-        multiply(check, turned)
+        let permuted = (0..index % 8).fold(*digit, |digit, _| permute(digit));
+        multiply(check, permuted)
     });
     check == 0
 }

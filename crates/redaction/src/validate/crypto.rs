@@ -1,5 +1,5 @@
-//! Checks of crypto wallet addresses: base58check and bech32. Pure, with constant memory. `numbers::letters` chooses
-//! the runs to check.
+//! Checks of crypto wallet addresses: base58check and bech32. Pure, with constant memory. `numbers::lettered_ids`
+//! chooses the runs to check.
 
 use sha2::{Digest, Sha256};
 
@@ -31,12 +31,12 @@ pub(crate) fn is_base58check(text: &[u8]) -> bool {
 /// Whether `text` (in one case) is a bech32 or bech32m string with its human-readable part.
 pub(crate) fn is_bech32(text: &[u8]) -> bool {
     const LETTERS: &[u8] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
-    let Some(one) = text.iter().rposition(|byte| *byte == b'1') else { return false };
-    let (Some(human), Some(data)) = (text.get(..one), text.get(one + 1..)) else { return false };
+    let Some(separator) = text.iter().rposition(|byte| *byte == b'1') else { return false };
+    let (Some(human), Some(data)) = (text.get(..separator), text.get(separator + 1..)) else { return false };
     if human.is_empty() || data.len() < 6 || text.len() > 90 {
         return false;
     }
-    let mixed = text.iter().any(u8::is_ascii_uppercase) && text.iter().any(u8::is_ascii_lowercase);
+    let has_mixed_case = text.iter().any(u8::is_ascii_uppercase) && text.iter().any(u8::is_ascii_lowercase);
     let lower = |byte: &u8| byte.to_ascii_lowercase();
     let mut sum = 1_u32;
     let mut add = |value: u8| {
@@ -56,5 +56,5 @@ pub(crate) fn is_bech32(text: &[u8]) -> bool {
         let Some(value) = LETTERS.iter().position(|known| *known == byte) else { return false };
         add(u8::try_from(value).unwrap_or(0));
     }
-    !mixed && (sum == 1 || sum == 0x2bc8_30a3)
+    !has_mixed_case && (sum == 1 || sum == 0x2bc8_30a3)
 }

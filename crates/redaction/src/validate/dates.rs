@@ -6,15 +6,15 @@ use crate::wordlists;
 
 /// Whether this is a valid day from 1900 to 2099.
 pub(crate) fn is_day(year: u32, month: u32, day: u32) -> bool {
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let last = match month {
-        2 if leap => 29,
+    let is_leap_year = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let last_day = match month {
+        2 if is_leap_year => 29,
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         1..=12 => 31,
         _ => return false,
     };
-    (1900..2100).contains(&year) && (1..=last).contains(&day)
+    (1900..2100).contains(&year) && (1..=last_day).contains(&day)
 }
 
 /// Month names in several languages, by their first letters.
@@ -25,13 +25,13 @@ static MONTHS: LazyLock<Vec<(&str, u32)>> = LazyLock::new(|| {
 
 /// The month named by a word, in full or by three or four letters.
 pub(crate) fn month_of_name(word: &str) -> Option<u32> {
-    let short = (3..=4).contains(&word.chars().count());
-    let names = |name: &str| {
+    let may_be_short = (3..=4).contains(&word.chars().count());
+    let is_named = |name: &str| {
         let mut letters = name.chars();
-        let begins = word.chars().flat_map(char::to_lowercase).all(|letter| letters.next() == Some(letter));
-        begins && (short || letters.next().is_none())
+        let is_prefix = word.chars().flat_map(char::to_lowercase).all(|letter| letters.next() == Some(letter));
+        is_prefix && (may_be_short || letters.next().is_none())
     };
-    MONTHS.iter().find(|(name, _)| names(name)).map(|(_, month)| *month)
+    MONTHS.iter().find(|(name, _)| is_named(name)).map(|(_, month)| *month)
 }
 
 /// Number of known month names.

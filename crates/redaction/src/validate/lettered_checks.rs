@@ -11,7 +11,7 @@ pub(crate) fn matches_shape(text: &[u8], shape: &str) -> bool {
             b'A' => byte.is_ascii_uppercase(),
             b'9' => byte.is_ascii_digit(),
             b'X' => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
-            other => *byte == other,
+            literal => *byte == literal,
         })
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn is_hkid(text: &[u8], check: u8) -> bool {
         8 => (u32::from(byte_at(text, 0)).saturating_sub(55), u32::from(byte_at(text, 1)).saturating_sub(55)),
         _ => return false,
     };
-    let letters = text.len() == 7 && matches_shape(text, "A999999") || matches_shape(text, "AA999999");
+    let has_shape = text.len() == 7 && matches_shape(text, "A999999") || matches_shape(text, "AA999999");
     let values = digits.iter().map(|byte| u32::from(byte.saturating_sub(b'0')));
     let sum =
         first * 9 + second * 8 + values.zip([7, 6, 5, 4, 3, 2]).map(|(value, weight)| value * weight).sum::<u32>();
@@ -73,7 +73,7 @@ pub(crate) fn is_hkid(text: &[u8], check: u8) -> bool {
         b'A' => 10,
         _ => return false,
     };
-    letters && (sum + wanted).is_multiple_of(11)
+    has_shape && (sum + wanted).is_multiple_of(11)
 }
 
 /// Austrian VAT number: `ATU`, seven digits and a check digit.
@@ -142,9 +142,9 @@ pub(crate) fn is_hetu(text: &[u8]) -> bool {
     let mut digits = [0_u8; 9];
     let source = text.get(..6).unwrap_or_default().iter().chain(text.get(7..10).unwrap_or_default());
     digits.iter_mut().zip(source).for_each(|(to, from)| *to = *from);
-    let sign = b"+-YXWVUABCDEF".contains(&byte_at(text, 6));
+    let has_century_sign = b"+-YXWVUABCDEF".contains(&byte_at(text, 6));
     text.len() == 11
-        && sign
+        && has_century_sign
         && digits.iter().all(u8::is_ascii_digit)
         && is_day(2000, part_value(text, 2, 4), part_value(text, 0, 2))
         && CHECKS.get(usize::try_from(digits_value(&digits) % 31).unwrap_or(0)) == Some(&byte_at(text, 10))
@@ -157,8 +157,8 @@ pub(crate) fn is_indian_pan(text: &[u8]) -> bool {
 
 /// US Medicare beneficiary identifier: character classes by position, without S, L, O, I, B, Z.
 pub(crate) fn is_mbi(text: &[u8]) -> bool {
-    let letters = text.iter().all(|byte| !b"SLOIBZ".contains(byte));
-    matches_shape(text, "9AX9AX9AA99") && letters && byte_at(text, 0) != b'0'
+    let has_allowed_letters = text.iter().all(|byte| !b"SLOIBZ".contains(byte));
+    matches_shape(text, "9AX9AX9AA99") && has_allowed_letters && byte_at(text, 0) != b'0'
 }
 
 /// US Drug Enforcement Administration number: two letters, seven digits, with a checksum.
@@ -193,14 +193,14 @@ pub(crate) fn is_vin_shape(text: &[u8]) -> bool {
         && text.iter().filter(|byte| byte.is_ascii_uppercase()).count() >= 2
 }
 
-/// UK driving licence number: five letters of the name (padded with 9), a date, initials.
+/// UK driving licence number: five letters of the name (padded with 9), a date of birth, initials.
 pub(crate) fn is_uk_licence(text: &[u8]) -> bool {
     let name = text.get(..5).unwrap_or_default();
-    let letters = name.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
-    let filled = name.iter().skip(letters).all(|byte| *byte == b'9');
+    let letter_count = name.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
+    let is_padded = name.iter().skip(letter_count).all(|byte| *byte == b'9');
     matches!(text.len(), 16 | 18)
-        && letters >= 2
-        && filled
+        && letter_count >= 2
+        && is_padded
         && matches_shape(text.get(5..11).unwrap_or_default(), "999999")
         && matches!(part_value(text, 6, 8) % 50, 1..=12)
         && matches!(part_value(text, 8, 10), 1..=31)

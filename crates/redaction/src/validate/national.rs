@@ -1,10 +1,11 @@
 //! Checks of national, tax and medical ids that are digits alone, by the rules of the issuing authorities. Pure
-//! functions; a wrong number of digits fails. Ids with letters are in `lettered`.
+//! functions; a wrong number of digits fails. Ids with letters are in
+//! `lettered_checks`.
 
 use super::checksums::{has_valid_luhn, has_valid_mod_11_10, has_valid_verhoeff, mod_97_remainder, weighted_sum};
 use super::dates::is_day;
 
-/// The last digit, and those before it.
+/// The last digit, and those before it; `None` for another number of digits, or if all are the same.
 fn split_check_digit(digits: &[u8], length: usize) -> Option<(u32, &[u8])> {
     let (check, body) = digits.split_last()?;
     (digits.len() == length && !is_one_digit(digits)).then_some((u32::from(*check), body))
@@ -45,9 +46,9 @@ pub(crate) fn is_nhs_number(digits: &[u8]) -> bool {
 
 /// US National Provider Identifier: Luhn check after the prefix `80840`.
 pub(crate) fn is_npi(digits: &[u8]) -> bool {
-    let mut whole = [8, 0, 8, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    whole.iter_mut().skip(5).zip(digits).for_each(|(to, from)| *to = *from);
-    digits.len() == 10 && matches!(digits.first(), Some(1 | 2)) && has_valid_luhn(&whole)
+    let mut prefixed = [8, 0, 8, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    prefixed.iter_mut().skip(5).zip(digits).for_each(|(to, from)| *to = *from);
+    digits.len() == 10 && matches!(digits.first(), Some(1 | 2)) && has_valid_luhn(&prefixed)
 }
 
 /// Australian Medicare card: eight weighted digits, a check digit, an issue number.

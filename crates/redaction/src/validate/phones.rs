@@ -2,7 +2,7 @@
 //! notations.
 
 /// Country codes with the least and greatest length of a national number, as `code × 10000 + least × 100 + greatest`,
-/// by the national numbering plans.
+/// by the national numbering plans; sorted.
 const PLANS: &[u32] = &[
     11010, 71010, 200810, 270509, 301012, 310711, 320809, 330909, 340909, 360809, 390612, 400609, 410909, 430612,
     440910, 450808, 460609, 470808, 480710, 490612, 510809, 521011, 530610, 541011, 550911, 560911, 570811, 581010,
@@ -23,15 +23,15 @@ const PLANS: &[u32] = &[
     9720812, 9730808, 9740811, 9750808, 9760810, 9770811, 9920909, 9930808, 9940909, 9950909, 9960910, 9980909,
 ];
 
-/// Whether `digits` (ASCII, country code first) are a number of some plan.
+/// Whether `digits` (ASCII, country code first) are a number of some country's plan.
 pub(crate) fn is_international(digits: &[u8]) -> bool {
     let mut code = 0_u32;
     for (index, digit) in digits.iter().take(3).enumerate() {
         code = code * 10 + u32::from(digit.wrapping_sub(b'0'));
         let Some(plan) = find_plan(code) else { continue };
         let rest = digits.get(index + 1..).unwrap_or_default();
-        let (least, most) = (plan / 100 % 100, plan % 100);
-        let fits = u32::try_from(rest.len()).is_ok_and(|length| (least..=most).contains(&length));
+        let (min, max) = (plan / 100 % 100, plan % 100);
+        let fits = u32::try_from(rest.len()).is_ok_and(|length| (min..=max).contains(&length));
         return fits && (code != 1 || is_area(rest)) && !is_repeated_digit(rest);
     }
     false

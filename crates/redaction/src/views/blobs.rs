@@ -1,6 +1,7 @@
-//! Decodes base64, base64url, base32 and hex, and gzip in them. A blob is decoded only if its first bytes are text or a
-//! gzip header. A finding in it replaces the whole blob, with padding and line breaks. JWT, PEM and basic credentials
-//! have rules of their own, which win.
+//! Decodes base64, base64url, base32 and hex, and gzip in all of them. A blob of 40 bytes or more is decoded if its
+//! first bytes are text or a gzip header; one of 22 to 39 bytes if it has a digit and is base64 of printable ASCII. A
+//! finding in it replaces the whole blob, with padding and line breaks. JWT, PEM and basic credentials have rules of
+//! their own, which win.
 
 use std::io::Read;
 use std::ops::Range;
@@ -10,23 +11,27 @@ use super::super::scan::{PrivateClaims, TextScan};
 use super::decoded_view::DecodedView;
 use super::percent::hex_byte;
 
-/// Length of a line of wrapped base64.
-const LINE: Range<usize> = 40..121;
+/// Lengths of a line of wrapped base64.
+const LINE_LENGTHS: Range<usize> = 40..121;
 /// Lengths of shorter blobs that are also decoded.
-const SHORT: Range<usize> = 22..40;
+const SHORT_LENGTHS: Range<usize> = 22..40;
 /// Characters that are decoded first, to check whether the rest is worth decoding.
 const PROBE: usize = 32;
-/// Most control characters and invalid bytes, in percent.
-const NOISE: usize = 10;
+/// Fewest decoded bytes that count as text.
+const MIN_TEXT: usize = 8;
+/// Greatest share of control characters and invalid bytes in text, in percent.
+const MAX_NOISE: usize = 10;
 
+/// Adds the blobs worth decoding. `is_fresh` excludes text that was decoded before; blobs within a claim are also left
+/// out.
 pub(super) fn find_windows(
     scan: &TextScan<'_>,
-    fresh: &dyn Fn(Range<usize>) -> bool,
+    is_fresh: &dyn Fn(Range<usize>) -> bool,
     claims: &PrivateClaims,
     out: &mut Vec<Range<usize>>,
 ) {
     let bytes = scan.text.as_bytes();
-    let mut known: Option<Vec<Range<usize>>> = None;
+    let mut claimed: Option<Vec<Range<usize>>> = None;
     for run in scan.anchors.base64_runs.iter().filter(|run| !run.is_empty()) {
         let start =
             run.start + usize::from(scan.is_escape_letter(run.start + 1) && scan.byte_before(run.start, 1) == b'\\');
@@ -35,22 +40,22 @@ pub(super) fn find_windows(
             continue;
         }
         let window = start..blob_end(bytes, start..run.end);
-        let known = known.get_or_insert_with(|| sorted_ranges(claims));
-        if fresh(window.clone()) && !is_within_claim(known, &window) {
+        let claimed = claimed.get_or_insert_with(|| sorted_ranges(claims));
+        if is_fresh(window.clone()) && !is_within_claim(claimed, &window) {
             out.push(window);
         }
     }
-    let long = out.len();
+    let long_count = out.len();
     for run in scan.anchors.digit_runs.iter().filter(|run| is_short_blob(scan, run)) {
-        // The last line of a blob may be as short
-        let before = out.get(..long).unwrap_or_default().partition_point(|window| window.start <= run.start);
+        // The run may be the last line of a blob above
+        let before = out.get(..long_count).unwrap_or_default().partition_point(|window| window.start <= run.start);
         if before.checked_sub(1).and_then(|last| out.get(last)).is_some_and(|window| window.end > run.start) {
             continue;
         }
         let padding = bytes.get(run.end..).unwrap_or_default().iter().take(2).take_while(|byte| **byte == b'=').count();
         let window = run.start..run.end + padding;
-        let known = known.get_or_insert_with(|| sorted_ranges(claims));
-        if fresh(window.clone()) && !is_within_claim(known, &window) {
+        let claimed = claimed.get_or_insert_with(|| sorted_ranges(claims));
+        if is_fresh(window.clone()) && !is_within_claim(claimed, &window) {
             out.push(window);
         }
     }
@@ -60,7 +65,11 @@ pub(super) fn find_windows(
 /// Whether a run too short for the runs of `anchors` may be base64 of a few words: it has letters of both cases and
 /// decodes only to printable ASCII, unlike ids.
 pub(super) fn is_short_blob(scan: &TextScan<'_>, run: &DigitRun) -> bool {
-    if !SHORT.contains(&run.len()) || run.len() % 4 == 1 || is_blob_byte(&run.before) || is_blob_byte(&run.behind) {
+    if !SHORT_LENGTHS.contains(&run.len())
+        || run.len() % 4 == 1
+        || is_blob_byte(&run.before)
+        || is_blob_byte(&run.after)
+    {
         return false;
     }
     let blob = scan.bytes(run.range());
@@ -77,30 +86,31 @@ pub(super) fn sorted_ranges(claims: &PrivateClaims) -> Vec<Range<usize>> {
 }
 
 /// Whether one of the last claims before `window` contains it: a key, token or certificate.
-fn is_within_claim(known: &[Range<usize>], window: &Range<usize>) -> bool {
-    let upto = known.partition_point(|range| range.start <= window.start);
-    known.get(upto.saturating_sub(4)..upto).unwrap_or_default().iter().any(|range| range.end >= window.end)
+fn is_within_claim(claimed: &[Range<usize>], window: &Range<usize>) -> bool {
+    let next = claimed.partition_point(|range| range.start <= window.start);
+    claimed.get(next.saturating_sub(4)..next).unwrap_or_default().iter().any(|range| range.end >= window.end)
 }
 
-/// Start of the blob in a run: the run's start, or behind a `/`, `-` or `_` near it (`…/base64-Q29u…`).
+/// Start of the blob in a run: the run's start, or after `0x` or `\x`, or after a `/`, `-` or `_` near it
+/// (`…/base64-Q29u…`).
 fn blob_start(bytes: &[u8], run: Range<usize>) -> Option<usize> {
-    let stretch = bytes.get(run.clone())?;
+    let blob = bytes.get(run.clone())?;
     // `0x…` and PostgreSQL's `\x…`
-    let lead = match stretch {
+    let prefix_len = match blob {
         [b'0', b'x' | b'X', ..] => 2,
         [b'x', ..] if run.start.checked_sub(1).and_then(|at| bytes.get(at)) == Some(&b'\\') => 1,
         _ => 0,
     };
-    let hexed = stretch.get(lead..).filter(|rest| lead > 0 && is_hex(rest));
-    if hexed.is_some_and(is_worth_decoding) {
-        return Some(run.start + lead);
+    let hex_digits = blob.get(prefix_len..).filter(|rest| prefix_len > 0 && is_hex(rest));
+    if hex_digits.is_some_and(is_worth_decoding) {
+        return Some(run.start + prefix_len);
     }
-    if is_worth_decoding(stretch) {
+    if is_worth_decoding(blob) {
         return Some(run.start);
     }
-    let head = stretch.get(..stretch.len().min(24))?;
+    let head = blob.get(..blob.len().min(24))?;
     let joint = head.iter().rposition(|byte| b"/-_".contains(byte))?;
-    let rest = stretch.get(joint + 1..).filter(|rest| rest.len() >= LINE.start)?;
+    let rest = blob.get(joint + 1..).filter(|rest| rest.len() >= LINE_LENGTHS.start)?;
     is_worth_decoding(rest).then_some(run.start + joint + 1)
 }
 
@@ -108,30 +118,30 @@ fn blob_start(bytes: &[u8], run: Range<usize>) -> Option<usize> {
 fn is_worth_decoding(blob: &[u8]) -> bool {
     let head = blob.get(..PROBE.min(blob.len())).unwrap_or_default();
     // Digests and paths are as long but not blobs; this check needs no allocation for them
-    let mut room = [0_u8; PROBE];
-    let mut told = |decoded: &mut dyn Iterator<Item = u8>| {
+    let mut decoded_head = [0_u8; PROBE];
+    let mut is_text_or_gzip = |bytes: &mut dyn Iterator<Item = u8>| {
         let mut len = 0;
-        for (slot, byte) in room.iter_mut().zip(decoded) {
+        for (slot, byte) in decoded_head.iter_mut().zip(bytes) {
             *slot = byte;
             len += 1;
         }
-        let found = room.get(..len).unwrap_or_default();
-        if found.starts_with(GZIP) {
+        let head_bytes = decoded_head.get(..len).unwrap_or_default();
+        if head_bytes.starts_with(GZIP) {
             return true;
         }
-        let mut half = [0_u8; PROBE];
-        let found = match is_utf16_ascii(found) {
-            false => found,
+        let mut ascii = [0_u8; PROBE];
+        let head_bytes = match is_utf16_ascii(head_bytes) {
+            false => head_bytes,
             true => {
-                half.iter_mut().zip(found.iter().step_by(2)).for_each(|(slot, byte)| *slot = *byte);
-                half.get(..found.len().div_ceil(2)).unwrap_or_default()
+                ascii.iter_mut().zip(head_bytes.iter().step_by(2)).for_each(|(slot, byte)| *slot = *byte);
+                ascii.get(..head_bytes.len().div_ceil(2)).unwrap_or_default()
             }
         };
-        is_text(found, 20)
+        is_text(head_bytes)
     };
-    (is_hex(head) && told(&mut hex_bytes(head)))
-        || told(&mut base64_bytes(head))
-        || (is_base32(head) && told(&mut base32_bytes(head)))
+    (is_hex(head) && is_text_or_gzip(&mut hex_bytes(head)))
+        || is_text_or_gzip(&mut base64_bytes(head))
+        || (is_base32(head) && is_text_or_gzip(&mut base32_bytes(head)))
 }
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -149,8 +159,8 @@ fn is_hex(blob: &[u8]) -> bool {
     blob.len().is_multiple_of(2) && blob.iter().all(u8::is_ascii_hexdigit)
 }
 
-/// Whether bytes are mostly text; the last character may be incomplete.
-fn is_text(bytes: &[u8], least: usize) -> bool {
+/// Whether at least [`MIN_TEXT`] bytes are mostly text; the last character may be incomplete.
+fn is_text(bytes: &[u8]) -> bool {
     let controls = bytes.iter().filter(|byte| byte.is_ascii_control() && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x1b));
     let valid = match std::str::from_utf8(bytes) {
         Ok(_) => bytes.len(),
@@ -158,25 +168,26 @@ fn is_text(bytes: &[u8], least: usize) -> bool {
         Err(error) => error.valid_up_to(),
     };
     let noise = controls.count() + (bytes.len() - valid);
-    bytes.len() >= least.min(PROBE / 4) && noise * 100 <= bytes.len() * NOISE && bytes.iter().any(u8::is_ascii_graphic)
+    bytes.len() >= MIN_TEXT && noise * 100 <= bytes.len() * MAX_NOISE && bytes.iter().any(u8::is_ascii_graphic)
 }
 
-/// End of the blob whose first line is `run`: further lines of the same length, a shorter last one, padding.
+/// End of the blob whose first line is `run`: with further lines of the same length, a shorter last one, and padding.
 fn blob_end(bytes: &[u8], run: Range<usize>) -> usize {
-    let (line, mut end) = (run.len(), run.end);
-    while LINE.contains(&line) {
+    let (line_len, mut end) = (run.len(), run.end);
+    while LINE_LENGTHS.contains(&line_len) {
         let Some(next) = next_line_start(bytes, end) else { break };
         let stop = run_end(bytes, next, is_blob_byte);
-        if stop == next || stop - next > line || stop - next < line && !is_last_line(bytes, next..stop) {
+        if stop == next || stop - next > line_len || stop - next < line_len && !is_last_line(bytes, next..stop) {
             break;
         }
         end = stop;
-        if stop - next < line {
+        if stop - next < line_len {
             break;
         }
     }
-    let most = if is_base32(bytes.get(run).unwrap_or_default()) { 6 } else { 2 };
-    let padding = bytes.get(end..).unwrap_or_default().iter().take(most).take_while(|byte| **byte == b'=').count();
+    let max_padding = if is_base32(bytes.get(run).unwrap_or_default()) { 6 } else { 2 };
+    let padding =
+        bytes.get(end..).unwrap_or_default().iter().take(max_padding).take_while(|byte| **byte == b'=').count();
     end + padding
 }
 
@@ -185,51 +196,52 @@ fn is_last_line(bytes: &[u8], line: Range<usize>) -> bool {
     let rest = bytes.get(line.end..).unwrap_or_default();
     let padding = rest.iter().take(2).take_while(|byte| **byte == b'=').count();
     let blob = bytes.get(line).unwrap_or_default();
-    let mixed = [u8::is_ascii_digit, u8::is_ascii_uppercase, u8::is_ascii_lowercase];
-    let random = blob.len() > 15 && mixed.iter().all(|class| blob.iter().any(class));
-    let ends = match rest.get(padding) {
+    let kinds = [u8::is_ascii_digit, u8::is_ascii_uppercase, u8::is_ascii_lowercase];
+    let is_mixed = blob.len() > 15 && kinds.iter().all(|kind| blob.iter().any(kind));
+    let is_line_end = match rest.get(padding) {
         None | Some(b'\n' | b'\r' | b'\\' | b'"' | b'\'' | b'`' | b'<' | b')') => true,
-        Some(b' ') => padding > 0 || random,
+        Some(b' ') => padding > 0 || is_mixed,
         _ => false,
     };
-    let whole = (blob.len() + padding).is_multiple_of(4) || is_hex(blob);
-    let letters = blob.iter().skip(1).all(u8::is_ascii_lowercase);
-    let said = || base64_bytes(blob).all(|byte| matches!(byte, b' '..=b'~' | b'\n'));
-    ends && whole && (!letters || padding > 0 || said())
+    let is_whole = (blob.len() + padding).is_multiple_of(4) || is_hex(blob);
+    let is_word = blob.iter().skip(1).all(u8::is_ascii_lowercase);
+    let decodes_to_text = || base64_bytes(blob).all(|byte| matches!(byte, b' '..=b'~' | b'\n'));
+    is_line_end && is_whole && (!is_word || padding > 0 || decodes_to_text())
 }
 
 fn is_blob_byte(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"+/-_".contains(byte)
 }
 
-/// Position behind the line break at `at`, raw or escaped, and the following indent.
+/// Position after the line break at `at`, raw or escaped, and the following indent; `None` if there is no line break.
 fn next_line_start(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = bytes.get(at..)?;
-    let ends: [&[u8]; 4] = [b"\r\n", b"\n", b"\\r\\n", b"\\n"];
-    let end = ends.iter().find(|end| rest.starts_with(end))?;
-    let blanks = rest.iter().skip(end.len()).take(16).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-    Some(at + end.len() + blanks)
+    let line_breaks: [&[u8]; 4] = [b"\r\n", b"\n", b"\\r\\n", b"\\n"];
+    let line_break = line_breaks.iter().find(|line_break| rest.starts_with(line_break))?;
+    let blanks = rest.iter().skip(line_break.len()).take(16).take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    Some(at + line_break.len() + blanks)
 }
 
-/// Decodes the blob; at most `most` bytes are produced.
-pub(super) fn decode(text: &str, window: Range<usize>, most: usize, view: &mut DecodedView) {
+/// Decodes the blob; at most `max_len` bytes are produced from gzip.
+pub(super) fn decode(text: &str, window: Range<usize>, max_len: usize, view: &mut DecodedView) {
     let joined: Vec<u8> = without_line_breaks(text.as_bytes());
-    let hexed = if is_hex(&joined) { decode_hex(&joined) } else { Vec::new() };
-    let thirty_two = if is_base32(&joined) { base32_bytes(&joined).collect() } else { Vec::new() };
-    let decoded = match (is_text(&hexed, PROBE) || hexed.starts_with(GZIP), is_text(&thirty_two, PROBE)) {
-        (true, _) => hexed,
-        (_, true) => thirty_two,
+    let from_hex = if is_hex(&joined) { decode_hex(&joined) } else { Vec::new() };
+    let from_base32 = if is_base32(&joined) { base32_bytes(&joined).collect() } else { Vec::new() };
+    let is_decoded = |bytes: &[u8]| is_text(bytes) || bytes.starts_with(GZIP);
+    let decoded = match (is_decoded(&from_hex), is_decoded(&from_base32)) {
+        (true, _) => from_hex,
+        (_, true) => from_base32,
         _ => decode_base64(&joined),
     };
     let decoded = match decoded.starts_with(GZIP) {
         true => {
-            let (inflated, cut) = inflate(&decoded, most);
-            view.is_cut = cut;
+            let (inflated, is_cut) = inflate(&decoded, max_len);
+            view.is_cut = is_cut;
             inflated
         }
         false => utf16_to_ascii(decoded),
     };
-    if view.is_cut || is_text(&decoded, PROBE) {
+    if view.is_cut || is_text(&decoded) {
         view.text.push_str(&String::from_utf8_lossy(&decoded));
         view.whole_window = Some(window);
     }
@@ -237,30 +249,31 @@ pub(super) fn decode(text: &str, window: Range<usize>, most: usize, view: &mut D
 
 /// A blob without its line breaks.
 fn without_line_breaks(blob: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(blob.len());
+    let mut joined = Vec::with_capacity(blob.len());
     let mut at = 0;
     while let Some(byte) = blob.get(at) {
         match next_line_start(blob, at) {
             Some(next) => at = next,
             None => {
-                out.push(*byte);
+                joined.push(*byte);
                 at += 1;
             }
         }
     }
-    while out.last() == Some(&b'=') {
-        out.pop();
+    while joined.last() == Some(&b'=') {
+        joined.pop();
     }
-    out
+    joined
 }
 
-fn inflate(bytes: &[u8], most: usize) -> (Vec<u8>, bool) {
+/// The text of a gzip stream, cut shortly after `max_len` bytes, and whether it was cut.
+fn inflate(bytes: &[u8], max_len: usize) -> (Vec<u8>, bool) {
     let mut out = Vec::new();
-    let limit = u64::try_from(most).unwrap_or(u64::MAX);
+    let limit = u64::try_from(max_len).unwrap_or(u64::MAX);
     // A damaged end still leaves the text before it
     let _ = flate2::read::MultiGzDecoder::new(bytes).take(limit.saturating_add(1)).read_to_end(&mut out);
-    let cut = out.len() > most;
-    (out, cut)
+    let is_cut = out.len() > max_len;
+    (out, is_cut)
 }
 
 pub(crate) fn decode_hex(blob: &[u8]) -> Vec<u8> {
@@ -275,12 +288,12 @@ fn is_base32(blob: &[u8]) -> bool {
     blob.iter().all(|byte| byte.is_ascii_uppercase() || (b'2'..=b'7').contains(byte))
 }
 
-/// An incomplete last group is dropped.
+/// Decodes base32; an incomplete last byte is dropped.
 fn base32_bytes(blob: &[u8]) -> impl Iterator<Item = u8> + '_ {
     blob.chunks(8).flat_map(|group| {
-        let five =
+        let five_bits =
             |byte: &u8| u64::from(if byte.is_ascii_digit() { byte - b'2' + 26 } else { byte.wrapping_sub(b'A') });
-        let bits = group.iter().fold(0_u64, |bits, byte| bits << 5 | five(byte) & 31);
+        let bits = group.iter().fold(0_u64, |bits, byte| bits << 5 | five_bits(byte) & 31);
         let bytes = (bits << (5 * (8 - group.len()))).to_be_bytes();
         bytes.into_iter().skip(3).take(group.len() * 5 / 8)
     })

@@ -9,23 +9,24 @@ use super::decoded_view::DecodedView;
 use super::windows;
 
 const ESC: u8 = 0x1b;
-/// Longest sequence, in bytes.
-const LONGEST: usize = 200;
+/// Longest terminal sequence, in bytes.
+const MAX_SEQUENCE: usize = 200;
 /// Most bytes of an address on each side of its `@`.
-const ADDRESS: usize = 64;
+const ADDRESS_REACH: usize = 64;
 
-pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+/// Adds windows around terminal sequences, and around addresses with emphasis in them.
+pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
-    let mut ats = scan.anchors.at_signs.iter().copied().filter(|at| has_emphasis(bytes, *at)).peekable();
+    let mut marked_ats = scan.anchors.at_signs.iter().copied().filter(|at| has_emphasis(bytes, *at)).peekable();
     let mut escapes = memchr::memchr_iter(ESC, bytes).peekable();
     loop {
-        let at = match (ats.peek(), escapes.peek()) {
+        let at = match (marked_ats.peek(), escapes.peek()) {
             (Some(at), Some(escape)) if escape < at => escapes.next(),
-            (Some(_), _) => ats.next(),
+            (Some(_), _) => marked_ats.next(),
             (None, _) => escapes.next(),
         };
         let Some(at) = at else { return };
-        if !windows::covers_escape(out, at) && fresh(at..at + 1) {
+        if !windows::covers_escape(out, at) && is_fresh(at..at + 1) {
             windows::add_window(scan.text, at..at + 1, out);
         }
     }
@@ -33,21 +34,22 @@ pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> 
 
 /// Bytes of an address, and the same with emphasis.
 static IN_ADDRESS: ByteSet = ByteSet::new(b".-_+").and_alnum();
-static IN_MARKED: ByteSet = ByteSet::new(b".-_+*`").and_alnum();
+static IN_MARKED_ADDRESS: ByteSet = ByteSet::new(b".-_+*`").and_alnum();
 
 /// Whether emphasis occurs within the address around an `@`.
 fn has_emphasis(bytes: &[u8], at: usize) -> bool {
-    let before = bytes.get(at.saturating_sub(ADDRESS)..at).unwrap_or_default();
-    let behind = bytes.get(at + 1..bytes.len().min(at + 1 + ADDRESS)).unwrap_or_default();
-    let marks = |byte: Option<&u8>| matches!(byte, Some(b'*' | b'`'));
+    let before = bytes.get(at.saturating_sub(ADDRESS_REACH)..at).unwrap_or_default();
+    let after = bytes.get(at + 1..bytes.len().min(at + 1 + ADDRESS_REACH)).unwrap_or_default();
+    let is_mark = |byte: Option<&u8>| matches!(byte, Some(b'*' | b'`'));
     // A mark around the whole address does not count
-    let inner = |run: &mut dyn Iterator<Item = &u8>| {
-        run.take_while(|byte| IN_MARKED.contains(**byte)).any(|byte| !marks(Some(byte)))
+    let continues_after_mark = |run: &mut dyn Iterator<Item = &u8>| {
+        run.take_while(|byte| IN_MARKED_ADDRESS.contains(**byte)).any(|byte| !is_mark(Some(byte)))
     };
-    let (head, tail) = (IN_ADDRESS.count_trailing(before), IN_ADDRESS.count_leading(behind));
-    let mut outward = before.iter().rev().skip(head);
-    let mut inward = behind.iter().skip(tail);
-    marks(outward.clone().next()) && inner(&mut outward) || marks(inward.clone().next()) && inner(&mut inward)
+    let (head_len, tail_len) = (IN_ADDRESS.count_trailing(before), IN_ADDRESS.count_leading(after));
+    let mut leftward = before.iter().rev().skip(head_len);
+    let mut rightward = after.iter().skip(tail_len);
+    is_mark(leftward.clone().next()) && continues_after_mark(&mut leftward)
+        || is_mark(rightward.clone().next()) && continues_after_mark(&mut rightward)
 }
 
 pub(super) fn decode(text: &str, view: &mut DecodedView) {
@@ -70,10 +72,10 @@ pub(super) fn decode(text: &str, view: &mut DecodedView) {
 
 /// Length of the terminal sequence at the start of `bytes`.
 fn sequence_len(bytes: &[u8]) -> usize {
-    let end = |found: Option<usize>, more: usize| found.map_or(0, |at| at + more);
+    let end_at = |last: Option<usize>, more: usize| last.map_or(0, |at| at + more);
     match bytes.get(1) {
-        Some(b'[') => end(bytes.iter().skip(2).take(LONGEST).position(|byte| (0x40..=0x7e).contains(byte)), 3),
-        Some(b']') => end(bytes.iter().take(LONGEST).position(|byte| *byte == 7 || *byte == b'\n'), 1),
+        Some(b'[') => end_at(bytes.iter().skip(2).take(MAX_SEQUENCE).position(|byte| (0x40..=0x7e).contains(byte)), 3),
+        Some(b']') => end_at(bytes.iter().take(MAX_SEQUENCE).position(|byte| *byte == 7 || *byte == b'\n'), 1),
         Some(b'(' | b')') => 3.min(bytes.len()),
         _ => 0,
     }

@@ -1,13 +1,13 @@
 //! [`DecodedView`]: a decoded window of a text with the map back to it. A range of a view maps to whole escapes of the
-//! text. The other files decode, `find` searches.
+//! text. The other files of `views` decode, `find` searches.
 
 use std::ops::Range;
 
-/// A decoded unit: a range of the view and the bytes of the text that it replaces.
+/// A decoded escape: a range of the view, and the range of the text that it replaces.
 #[derive(Clone, Copy)]
 pub(super) struct DecodedUnit {
     at: usize,
-    raw: usize,
+    raw_at: usize,
     len: u8,
     raw_len: u8,
 }
@@ -16,12 +16,14 @@ pub(super) struct DecodedUnit {
 #[derive(Default)]
 pub(crate) struct DecodedView {
     pub(super) text: String,
-    pub(super) marks: Vec<DecodedUnit>,
-    base: usize,
+    pub(super) units: Vec<DecodedUnit>,
+    /// Start of the window in the text.
+    window_start: usize,
     /// Position of the next byte to read in the text.
     next_raw: usize,
-    /// If set, every claim covers this whole range.
+    /// If set, every claim covers this whole range of the text.
     pub(super) whole_window: Option<Range<usize>>,
+    /// Whether decoding was cut short by the limit.
     pub(super) is_cut: bool,
 }
 
@@ -36,10 +38,11 @@ impl DecodedView {
         self.is_cut
     }
 
+    /// Prepares the view of the window that starts at `at`.
     pub(super) fn reset(&mut self, at: usize) {
         self.text.clear();
-        self.marks.clear();
-        (self.base, self.next_raw, self.whole_window, self.is_cut) = (at, at, None, false);
+        self.units.clear();
+        (self.window_start, self.next_raw, self.whole_window, self.is_cut) = (at, at, None, false);
     }
 
     /// Adds bytes that are not escaped.
@@ -53,39 +56,39 @@ impl DecodedView {
     pub(super) fn push_decoded(&mut self, raw_len: usize, decoded: Option<char>) {
         let len = decoded.map_or(0, char::len_utf8);
         if let (Ok(raw_len), Ok(len)) = (u8::try_from(raw_len), u8::try_from(len)) {
-            self.marks.push(DecodedUnit { at: self.text.len(), raw: self.next_raw, len, raw_len });
+            self.units.push(DecodedUnit { at: self.text.len(), raw_at: self.next_raw, len, raw_len });
         }
         decoded.into_iter().for_each(|char| self.text.push(char));
         self.next_raw += raw_len;
     }
 
-    /// The range of the text behind a range of the view: whole escapes, without those at its ends that decode to
-    /// nothing.
+    /// The range of the text from which a range of the view was decoded: whole escapes, without those at its ends that
+    /// decode to nothing.
     pub(super) fn map_range(&self, range: &Range<usize>) -> Range<usize> {
         if let Some(whole) = &self.whole_window {
             return whole.clone();
         }
-        let last = |upto: usize| upto.checked_sub(1).and_then(|index| self.marks.get(index));
-        let start = match last(self.marks.partition_point(|mark| mark.at <= range.start)) {
-            Some(mark) => mark.raw + raw_offset(mark, range.start, 0),
-            None => self.base + range.start,
+        let last_of = |count: usize| count.checked_sub(1).and_then(|index| self.units.get(index));
+        let start = match last_of(self.units.partition_point(|unit| unit.at <= range.start)) {
+            Some(unit) => unit.raw_at + raw_offset(unit, range.start, 0),
+            None => self.window_start + range.start,
         };
-        let end = match last(self.marks.partition_point(|mark| mark.at < range.end)) {
-            Some(mark) => mark.raw + raw_offset(mark, range.end, usize::from(mark.raw_len)),
-            None => self.base + range.end,
+        let end = match last_of(self.units.partition_point(|unit| unit.at < range.end)) {
+            Some(unit) => unit.raw_at + raw_offset(unit, range.end, usize::from(unit.raw_len)),
+            None => self.window_start + range.end,
         };
         start..end.max(start)
     }
 
-    /// The parts of the text behind a range of the view, without removed text between them; empty if nothing was
-    /// removed.
+    /// The parts of the text from which a range of the view was decoded, without the escapes within it. Empty if it has
+    /// none.
     pub(crate) fn mapped_pieces(&self, range: &Range<usize>) -> Vec<Range<usize>> {
-        let within = self.marks.iter().filter(|mark| range.start < mark.at && mark.at < range.end);
+        let within = self.units.iter().filter(|unit| range.start < unit.at && unit.at < range.end);
         let whole = self.map_range(range);
         let (mut pieces, mut from) = (Vec::new(), whole.start);
-        for mark in within {
-            pieces.push(from..mark.raw);
-            from = mark.raw + usize::from(mark.raw_len);
+        for unit in within {
+            pieces.push(from..unit.raw_at);
+            from = unit.raw_at + usize::from(unit.raw_len);
         }
         if !pieces.is_empty() {
             pieces.push(from..whole.end);
@@ -95,14 +98,14 @@ impl DecodedView {
 
     /// Whether anything was decoded within or next to `range`.
     pub(super) fn touches(&self, range: &Range<usize>) -> bool {
-        let first = self.marks.partition_point(|mark| mark.at + usize::from(mark.len) < range.start);
-        self.marks.get(first).is_some_and(|mark| mark.at <= range.end)
+        let first = self.units.partition_point(|unit| unit.at + usize::from(unit.len) < range.start);
+        self.units.get(first).is_some_and(|unit| unit.at <= range.end)
     }
 }
 
-/// Number of bytes from the start of `mark` in the text to the position of the view's byte `at`; `within` if that is in
-/// the mark.
-fn raw_offset(mark: &DecodedUnit, at: usize, within: usize) -> usize {
-    let behind = mark.at + usize::from(mark.len);
-    if at < behind { within } else { usize::from(mark.raw_len) + (at - behind) }
+/// Number of bytes from the start of `unit` in the text to the position of the view's byte `at`; `within` if that is in
+/// the unit.
+fn raw_offset(unit: &DecodedUnit, at: usize, within: usize) -> usize {
+    let unit_end = unit.at + usize::from(unit.len);
+    if at < unit_end { within } else { usize::from(unit.raw_len) + (at - unit_end) }
 }

@@ -28,7 +28,7 @@ const NAMES: &[(&[u8], char)] = &[
 ];
 
 /// Longest entity, in bytes.
-const LONGEST: usize = 12;
+const MAX_ENTITY: usize = 12;
 
 /// Whether there is an entity at `at`.
 pub(crate) fn is_entity(bytes: &[u8], at: usize) -> bool {
@@ -37,7 +37,7 @@ pub(crate) fn is_entity(bytes: &[u8], at: usize) -> bool {
 
 /// The entity at the start of `bytes`: its length and its character.
 pub(super) fn read_entity(bytes: &[u8]) -> Option<(usize, char)> {
-    let name = bytes.get(1..bytes.len().min(LONGEST))?;
+    let name = bytes.get(1..bytes.len().min(MAX_ENTITY))?;
     let end = 1 + name.iter().position(|byte| !byte.is_ascii_alphanumeric() && *byte != b'#')?;
     if bytes.get(end) != Some(&b';') {
         return None;

@@ -1,7 +1,7 @@
 //! Decodes backslash escapes of JSON, C, Python, JavaScript and shells, one level per view, because agents' records are
 //! JSON in JSON strings. A nested document is one window, from quote to quote. Elsewhere, only escapes that hide a
-//! character of a value count, and a plain `\n` only if its line announces the lines below (`lines`). `pairs` reads
-//! nested keys and values by their notation.
+//! character of a value count, and a plain `\n` only if its line announces the lines below (`escaped_lines`). `pairs`
+//! reads nested keys and values by their notation.
 
 use std::ops::Range;
 
@@ -10,45 +10,47 @@ use super::decoded_view::DecodedView;
 use super::escaped_lines::EscapedLines;
 use super::windows;
 
-pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+/// Adds windows around nested documents, and around escapes that hide a character of a value.
+pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
-    // End of the last nested document, and of the last document not worth decoding
-    let (mut from, mut floor, mut dull) = (0, 0, 0);
-    let mut lines = EscapedLines::default();
+    let mut from = 0;
+    // End of the last nested document, and of the last one not worth decoding
+    let (mut document_end, mut skipped_end) = (0, 0);
+    let mut escaped_lines = EscapedLines::default();
     while let Some(found) = memchr::memchr(b'\\', bytes.get(from..).unwrap_or_default()) {
         let at = from + found;
-        let next = at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| **byte == b'\\').count();
-        from = next + 1;
-        let byte = bytes.get(next).copied().unwrap_or(b'n');
-        if matches!(byte, b'n' | b't' | b'r') {
+        let escaped_at = at + bytes.get(at..).unwrap_or_default().iter().take_while(|byte| **byte == b'\\').count();
+        from = escaped_at + 1;
+        let escaped = bytes.get(escaped_at).copied().unwrap_or(b'n');
+        if matches!(escaped, b'n' | b't' | b'r') {
             // Rules know `\n`, but one with more backslashes separates words that they would not recognise
-            if next - at > 1 && !windows::covers_escape(out, at) && fresh(at..next + 1) {
-                windows::add_window(scan.text, at..next + 1, out);
+            if escaped_at - at > 1 && !windows::covers_escape(out, at) && is_fresh(at..escaped_at + 1) {
+                windows::add_window(scan.text, at..escaped_at + 1, out);
             }
-            if byte == b'n'
-                && let Some(window) = lines.window_at_break(scan, at..next + 1)
-                && fresh(at..next + 1)
+            if escaped == b'n'
+                && let Some(window) = escaped_lines.window_at_break(scan, at..escaped_at + 1)
+                && is_fresh(at..escaped_at + 1)
             {
                 merge_window(window, out);
             }
             continue;
         }
-        if byte == b'"' && at >= dull && is_nested(bytes, at, next) && fresh(at..next + 1) {
-            let document = document_range(bytes, at, floor);
-            dull = document.end;
+        if escaped == b'"' && at >= skipped_end && is_nested(bytes, at, escaped_at) && is_fresh(at..escaped_at + 1) {
+            let document = document_range(bytes, at, document_end);
+            skipped_end = document.end;
             if has_known_word(scan, &document) {
                 from = document.end.max(from);
-                floor = from;
+                document_end = from;
                 push_or_join(document, out);
                 continue;
             }
         }
-        if byte != b'"'
+        if escaped != b'"'
             && !windows::covers_escape(out, at)
-            && hides_value_character(bytes, at, next)
-            && fresh(at..next + 1)
+            && hides_value_character(bytes, at, escaped_at)
+            && is_fresh(at..escaped_at + 1)
         {
-            windows::add_window(scan.text, at..next + 5, out);
+            windows::add_window(scan.text, at..escaped_at + 5, out);
         }
     }
 }
@@ -68,30 +70,31 @@ fn merge_window(mut window: Range<usize>, out: &mut Vec<Range<usize>>) {
     out.push(window);
 }
 
-/// Whether the escaped quote at `next` belongs to a document: `{\"`, `[\"` or `\":`.
-fn is_nested(bytes: &[u8], at: usize, next: usize) -> bool {
+/// Whether the quote at `escaped_at`, with backslashes from `at` on, belongs to a document: `{\"`, `[\"` or `\":`.
+fn is_nested(bytes: &[u8], at: usize, escaped_at: usize) -> bool {
     let before = at.checked_sub(1).and_then(|at| bytes.get(at));
-    bytes.get(next) == Some(&b'"') && (matches!(before, Some(b'{' | b'[')) || bytes.get(next + 1) == Some(&b':'))
+    bytes.get(escaped_at) == Some(&b'"')
+        && (matches!(before, Some(b'{' | b'[')) || bytes.get(escaped_at + 1) == Some(&b':'))
 }
 
-/// The range between unescaped quotes around `at`.
-fn document_range(bytes: &[u8], at: usize, floor: usize) -> Range<usize> {
-    let plain = |quote: usize| {
-        let before = bytes.get(floor..quote).unwrap_or_default();
+/// The range between unescaped quotes around `at`, not before `lowest`.
+fn document_range(bytes: &[u8], at: usize, lowest: usize) -> Range<usize> {
+    let is_unescaped = |quote: usize| {
+        let before = bytes.get(lowest..quote).unwrap_or_default();
         before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0
     };
     let mut start = at;
     let start = loop {
-        match memchr::memrchr(b'"', bytes.get(floor..start).unwrap_or_default()) {
-            Some(found) if plain(floor + found) => break floor + found + 1,
-            Some(found) => start = floor + found,
-            None => break floor,
+        match memchr::memrchr(b'"', bytes.get(lowest..start).unwrap_or_default()) {
+            Some(found) if is_unescaped(lowest + found) => break lowest + found + 1,
+            Some(found) => start = lowest + found,
+            None => break lowest,
         }
     };
     let mut end = at;
     let end = loop {
         match memchr::memchr(b'"', bytes.get(end..).unwrap_or_default()) {
-            Some(found) if plain(end + found) => break end + found,
+            Some(found) if is_unescaped(end + found) => break end + found,
             Some(found) => end += found + 1,
             None => break bytes.len(),
         }
@@ -102,30 +105,31 @@ fn document_range(bytes: &[u8], at: usize, floor: usize) -> Range<usize> {
 /// Whether a document is worth decoding: it contains a known word.
 fn has_known_word(scan: &TextScan<'_>, document: &Range<usize>) -> bool {
     let words = &scan.anchors.words;
-    let first = words.partition_point(|word| word.start < document.start);
-    words.get(first).is_some_and(|word| word.start < document.end)
+    let first_index = words.partition_point(|word| word.start < document.start);
+    words.get(first_index).is_some_and(|word| word.start < document.end)
 }
 
-/// Whether the escape at `next`, with backslashes from `at` on, hides a character that a value may contain.
-fn hides_value_character(bytes: &[u8], at: usize, next: usize) -> bool {
-    let code = |digits: usize| parse_hex(bytes.get(next + 1..next + 1 + digits));
-    match bytes.get(next) {
-        Some(b'u') if bytes.get(next + 1) == Some(&b'{') => true,
-        Some(b'u') => code(4).is_some_and(|code| may_be_in_value(code, bytes, at, next)),
-        Some(b'U') => code(8).is_some(),
-        Some(b'x') => code(2).is_some(),
-        Some(b'0' | b'e') if terminal_prefix_len(bytes.get(next..).unwrap_or_default()).is_some() => true,
+/// Whether the escape of the letter at `escaped_at`, with backslashes from `at` on, hides a character that a value may
+/// contain.
+fn hides_value_character(bytes: &[u8], at: usize, escaped_at: usize) -> bool {
+    let hex_code = |digits: usize| parse_hex(bytes.get(escaped_at + 1..escaped_at + 1 + digits));
+    match bytes.get(escaped_at) {
+        Some(b'u') if bytes.get(escaped_at + 1) == Some(&b'{') => true,
+        Some(b'u') => hex_code(4).is_some_and(|code| may_be_in_value(code, bytes, at, escaped_at)),
+        Some(b'U') => hex_code(8).is_some(),
+        Some(b'x') => hex_code(2).is_some(),
+        Some(b'0' | b'e') if terminal_prefix_len(bytes.get(escaped_at..).unwrap_or_default()).is_some() => true,
         // A single one is a back-reference in a pattern
         Some(b'0' | b'1') => {
-            let octal = |from: usize| read_octal_escape(bytes.get(from..).unwrap_or_default()).is_some();
-            next == at + 1 && octal(at) && octal(at + 4)
+            let is_octal = |from: usize| read_octal_escape(bytes.get(from..).unwrap_or_default()).is_some();
+            escaped_at == at + 1 && is_octal(at) && is_octal(at + 4)
         }
         Some(b'/') => true,
-        Some(b'\n') => next == at + 1 && continues_word(bytes, at),
+        Some(b'\n') => escaped_at == at + 1 && continues_word(bytes, at),
         Some(byte) if is_value_mark(*byte) => {
             let before = at.checked_sub(1).and_then(|at| bytes.get(at));
             before.is_some_and(u8::is_ascii_alphanumeric)
-                && bytes.get(next + 1).is_some_and(|next| next.is_ascii_alphanumeric())
+                && bytes.get(escaped_at + 1).is_some_and(u8::is_ascii_alphanumeric)
         }
         _ => false,
     }
@@ -133,17 +137,17 @@ fn hides_value_character(bytes: &[u8], at: usize, next: usize) -> bool {
 
 /// Whether a backslash at a line's end is between letters and digits, so that a word continues on the next line.
 fn continues_word(bytes: &[u8], at: usize) -> bool {
-    let word = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
-    bytes.get(at + 1) == Some(&b'\n') && word(at.checked_sub(1)) && word(Some(at + 2))
+    let is_word_byte = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
+    bytes.get(at + 1) == Some(&b'\n') && is_word_byte(at.checked_sub(1)) && is_word_byte(Some(at + 2))
 }
 
 /// Whether a code point may belong to a value: ASCII, an accented letter next to ASCII, or a character that `unicode`
 /// folds. Other scripts are excluded, because whole texts are written in such escapes.
-fn may_be_in_value(code: u32, bytes: &[u8], at: usize, next: usize) -> bool {
-    let near = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
+fn may_be_in_value(code: u32, bytes: &[u8], at: usize, escaped_at: usize) -> bool {
+    let is_word_byte = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
     match code {
         0x00..=0x7f => true,
-        0xa1..=0x24f => near(at.checked_sub(1)) || near(Some(next + 5)),
+        0xa1..=0x24f => is_word_byte(at.checked_sub(1)) || is_word_byte(Some(escaped_at + 5)),
         0xd835 => true,
         _ => char::from_u32(code).is_some_and(super::unicode::folds_to_value_character),
     }
@@ -158,9 +162,9 @@ fn parse_hex(digits: Option<&[u8]>) -> Option<u32> {
     digits.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| u32::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// Length of `033` or `e` before a terminal sequence.
+/// Length of `033` or `e`, with which a terminal sequence begins (before its `[`).
 fn terminal_prefix_len(bytes: &[u8]) -> Option<usize> {
-    [&b"033["[..], b"e["].iter().find(|start| bytes.starts_with(start)).map(|start| start.len() - 1)
+    [&b"033["[..], b"e["].iter().find(|prefix| bytes.starts_with(prefix)).map(|prefix| prefix.len() - 1)
 }
 
 pub(super) fn decode(text: &str, view: &mut DecodedView) {
@@ -190,22 +194,22 @@ pub(super) fn decode(text: &str, view: &mut DecodedView) {
 
 /// The escape at the start of `bytes`: its length and its character.
 fn read_escape(bytes: &[u8]) -> Option<(usize, char)> {
-    let simple = |char: char| Some((2, char));
-    let code = |from: usize, to: usize| parse_hex(bytes.get(from..to));
+    let short = |char: char| Some((2, char));
+    let hex_code = |from: usize, to: usize| parse_hex(bytes.get(from..to));
     match bytes.get(1)? {
-        b'n' => simple('\n'),
-        b't' => simple('\t'),
-        b'r' => simple('\r'),
-        b'b' | b'f' => simple(' '),
-        byte @ (b'\\' | b'"' | b'\'' | b'/') => simple(char::from(*byte)),
-        byte if is_value_mark(*byte) => simple(char::from(*byte)),
+        b'n' => short('\n'),
+        b't' => short('\t'),
+        b'r' => short('\r'),
+        b'b' | b'f' => short(' '),
+        byte @ (b'\\' | b'"' | b'\'' | b'/') => short(char::from(*byte)),
+        byte if is_value_mark(*byte) => short(char::from(*byte)),
         b'u' if bytes.get(2) == Some(&b'{') => {
             let digits = bytes.iter().skip(3).take(7).take_while(|byte| byte.is_ascii_hexdigit()).count();
             let closed = bytes.get(3 + digits) == Some(&b'}');
-            Some((4 + digits, char::from_u32(code(3, 3 + digits).filter(|_| closed)?)?))
+            Some((4 + digits, char::from_u32(hex_code(3, 3 + digits).filter(|_| closed)?)?))
         }
         b'u' => read_unicode_escape(bytes),
-        b'U' => Some((10, char::from_u32(code(2, 10)?)?)),
+        b'U' => Some((10, char::from_u32(hex_code(2, 10)?)?)),
         b'x' => read_byte_escapes(bytes),
         b'0' | b'e' if terminal_prefix_len(bytes.get(1..)?).is_some() => {
             Some((1 + terminal_prefix_len(bytes.get(1..)?)?, '\u{1b}'))
@@ -218,9 +222,9 @@ fn read_escape(bytes: &[u8]) -> Option<(usize, char)> {
 /// `\152`: printable ASCII.
 fn read_octal_escape(bytes: &[u8]) -> Option<char> {
     let (escape, digits) = bytes.get(..4)?.split_first()?;
-    let whole = *escape == b'\\' && digits.iter().all(|digit| (b'0'..=b'7').contains(digit));
+    let is_octal = *escape == b'\\' && digits.iter().all(|digit| (b'0'..=b'7').contains(digit));
     let code = digits.iter().fold(0_u32, |code, digit| code * 8 + u32::from(digit & 7));
-    char::from_u32(code).filter(|char| whole && (' '..='~').contains(char))
+    char::from_u32(code).filter(|char| is_octal && (' '..='~').contains(char))
 }
 
 /// `\uXXXX`, or a surrogate pair of two.

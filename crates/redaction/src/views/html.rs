@@ -14,7 +14,7 @@ use super::windows;
 use crate::wordlists;
 
 /// Inline elements.
-static INLINE: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("notation.inline_elements")));
+static INLINE_ELEMENTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("notation.inline_elements")));
 
 /// Whether a text may contain an empty element.
 pub(super) fn may_have_empty_element(text: &str) -> bool {
@@ -28,15 +28,18 @@ pub(super) fn may_have_empty_element(text: &str) -> bool {
 /// Length of `<b></b>` at `at`, if it splits a value.
 fn empty_element_len(bytes: &[u8], at: usize) -> Option<usize> {
     let name = bytes.get(at + 1..bytes.len().min(at + 8))?;
-    let name =
-        name.get(..name.iter().position(|byte| !byte.is_ascii_alphabetic())?).filter(|name| INLINE.contains(name))?;
-    let behind = bytes.get(at + 1 + name.len()..)?.strip_prefix(b"></")?.strip_prefix(name)?.strip_prefix(b">")?;
-    let cuts = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"@._-+ ".contains(byte));
+    let name = name
+        .get(..name.iter().position(|byte| !byte.is_ascii_alphabetic())?)
+        .filter(|name| INLINE_ELEMENTS.contains(name))?;
+    let after = bytes.get(at + 1 + name.len()..)?.strip_prefix(b"></")?.strip_prefix(name)?.strip_prefix(b">")?;
+    let is_value_byte =
+        |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"@._-+ ".contains(byte));
     let before = at.checked_sub(1).and_then(|before| bytes.get(before));
-    (cuts(before) && cuts(behind.first())).then_some(2 * name.len() + 5)
+    (is_value_byte(before) && is_value_byte(after.first())).then_some(2 * name.len() + 5)
 }
 
-pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+/// Adds windows around entities and empty elements.
+pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
     for at in memchr::memchr2_iter(b'&', b'<', bytes) {
         if windows::covers_escape(out, at) {
@@ -44,7 +47,7 @@ pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> 
         }
         if let Some((len, _)) = read_markup(bytes, at) {
             // The decoded character of an `&` may begin another entity
-            if fresh(at..at + len) {
+            if is_fresh(at..at + len) {
                 windows::add_window(scan.text, at..at + len, out);
             }
         }

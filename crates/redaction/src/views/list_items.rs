@@ -1,19 +1,19 @@
-//! Joins adjacent strings of a list into one. `split_values` and `pieces` choose the lists.
+//! Joins adjacent strings of a list into one. `split_values` and `split_numbers` choose the lists.
 
 use super::decoded_view::DecodedView;
 
-/// Start of the next string in a list, behind the `", "` at `at`.
+/// Start of the next string in a list, after the `", "` whose first quote is at `at`.
 pub(super) fn next_item_start(bytes: &[u8], at: usize) -> Option<usize> {
     let quote = *bytes.get(at).filter(|byte| b"\"'".contains(byte))?;
     let rest = bytes.get(at + 1..bytes.len().min(at + 34))?;
-    let blanks =
+    let count_blanks =
         |from: usize| rest.get(from..).unwrap_or_default().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-    let comma = blanks(0);
-    if rest.get(comma) != Some(&b',') {
+    let comma_at = count_blanks(0);
+    if rest.get(comma_at) != Some(&b',') {
         return None;
     }
-    let next = comma + 1 + blanks(comma + 1);
-    (rest.get(next) == Some(&quote)).then_some(at + 2 + next)
+    let quote_at = comma_at + 1 + count_blanks(comma_at + 1);
+    (rest.get(quote_at) == Some(&quote)).then_some(at + 2 + quote_at)
 }
 
 /// Removes the separators between the strings.

@@ -25,21 +25,21 @@ mod windows;
 
 use std::ops::Range;
 
-pub(super) use split_values::claim_pieces as put_pieces;
+pub(super) use split_values::claim_pieces;
 
 use super::anchors::ByteKinds;
 use super::scan::{PrivateClaim, PrivateClaims, TextScan};
 pub(super) use decoded_view::DecodedView;
 
-/// Most nested views. More than the depth that users can choose, because adjacent encodings are also decoded one after
-/// another.
+/// Most nested views. More than the depth that users can choose, because adjacent encodings are also decoded in nested
+/// views.
 pub(super) const LEVELS: usize = 12;
 /// Most decoded bytes for one text: a base, and a multiple of its length.
-pub(super) const MOST: (usize, usize) = (4 << 10, 4);
-/// Least cost of a view in these bytes.
-pub(super) const LEAST: usize = 32;
+pub(super) const MAX_DECODED: (usize, usize) = (4 << 10, 4);
+/// Bytes that a view costs at least.
+pub(super) const MIN_COST: usize = 32;
 /// Levels of nested percent-encoding that are decoded.
-const PERCENTS: u8 = 2;
+const MAX_PERCENT_LEVELS: u8 = 2;
 
 /// Encodings in the order in which they are tried. If two are adjacent, the later one is decoded within the view of the
 /// earlier one.
@@ -57,7 +57,7 @@ pub(super) enum ViewEncoding {
     Markup,
     /// Full-width and invisible characters, other digits, look-alikes.
     Unicode,
-    /// Base64, hex, and gzip in them.
+    /// Base64, base32 and hex, and gzip in base64 or hex.
     Blobs,
     /// List items into which a value was split.
     SplitValues,
@@ -80,16 +80,12 @@ impl ViewEncoding {
     pub(super) fn may_have_any(scan: &TextScan<'_>) -> bool {
         let ByteKinds { backslash, percent, ampersand, equals, high, escape, soft: _, digit: _ } =
             scan.anchors.byte_kinds;
-        let runs = !scan.anchors.base64_runs.is_empty()
+        let has_runs = !scan.anchors.base64_runs.is_empty()
             || !scan.anchors.at_signs.is_empty()
             || Self::has_short_blob(scan)
             || Self::has_token(scan)
-            || scan
-                .anchors
-                .digit_runs
-                .iter()
-                .any(|number| split_numbers::closing_quote_of_item(scan, number).is_some());
-        backslash | percent | ampersand | equals | high | escape | runs || html::may_have_empty_element(scan.text)
+            || scan.anchors.digit_runs.iter().any(|run| split_numbers::closing_quote_of_item(scan, run).is_some());
+        backslash | percent | ampersand | equals | high | escape | has_runs || html::may_have_empty_element(scan.text)
     }
 
     fn has_short_blob(scan: &TextScan<'_>) -> bool {
@@ -102,14 +98,14 @@ impl ViewEncoding {
 
     /// Whether a text may have a window of this encoding.
     pub(super) fn may_have_window(self, scan: &TextScan<'_>) -> bool {
-        let facts: &ByteKinds = &scan.anchors.byte_kinds;
+        let byte_kinds: &ByteKinds = &scan.anchors.byte_kinds;
         match self {
-            Self::Escapes => facts.backslash,
-            Self::Html => facts.ampersand || html::may_have_empty_element(scan.text),
-            Self::Percent => facts.percent,
-            Self::QuotedPrintable => facts.equals,
-            Self::Markup => facts.escape || !scan.anchors.at_signs.is_empty(),
-            Self::Unicode => facts.high,
+            Self::Escapes => byte_kinds.backslash,
+            Self::Html => byte_kinds.ampersand || html::may_have_empty_element(scan.text),
+            Self::Percent => byte_kinds.percent,
+            Self::QuotedPrintable => byte_kinds.equals,
+            Self::Markup => byte_kinds.escape || !scan.anchors.at_signs.is_empty(),
+            Self::Unicode => byte_kinds.high,
             Self::Blobs => !scan.anchors.base64_runs.is_empty() || Self::has_short_blob(scan),
             Self::SplitValues => {
                 !scan.anchors.at_signs.is_empty() || !scan.anchors.digit_runs.is_empty() || Self::has_token(scan)
@@ -117,7 +113,7 @@ impl ViewEncoding {
         }
     }
 
-    /// Adds the windows worth decoding, in order, without overlap. Only valid if `may` was true.
+    /// Adds the windows worth decoding, in order, without overlap. Only valid if [`Self::may_have_window`] was true.
     pub(super) fn find_windows(
         self,
         scan: &TextScan<'_>,
@@ -125,31 +121,38 @@ impl ViewEncoding {
         claims: &PrivateClaims,
         out: &mut Vec<Range<usize>>,
     ) {
-        if self == Self::Percent && origin.percents >= PERCENTS {
+        if self == Self::Percent && origin.percent_levels >= MAX_PERCENT_LEVELS {
             return;
         }
-        let fresh = |range: Range<usize>| origin.is_fresh(self, range);
+        let is_fresh = |range: Range<usize>| origin.is_fresh(self, range);
         match self {
-            Self::Escapes => escapes::find_windows(scan, &fresh, out),
-            Self::Html => html::find_windows(scan, &fresh, out),
-            Self::Percent => percent::find_windows(scan, &fresh, out),
-            Self::QuotedPrintable => quoted_printable::find_windows(scan, &fresh, out),
-            Self::Markup => controls::find_windows(scan, &fresh, out),
-            Self::Unicode => unicode::find_windows(scan, &fresh, out),
-            Self::Blobs => blobs::find_windows(scan, &fresh, claims, out),
-            Self::SplitValues => split_values::find_windows(scan, &fresh, claims, out),
+            Self::Escapes => escapes::find_windows(scan, &is_fresh, out),
+            Self::Html => html::find_windows(scan, &is_fresh, out),
+            Self::Percent => percent::find_windows(scan, &is_fresh, out),
+            Self::QuotedPrintable => quoted_printable::find_windows(scan, &is_fresh, out),
+            Self::Markup => controls::find_windows(scan, &is_fresh, out),
+            Self::Unicode => unicode::find_windows(scan, &is_fresh, out),
+            Self::Blobs => blobs::find_windows(scan, &is_fresh, claims, out),
+            Self::SplitValues => split_values::find_windows(scan, &is_fresh, claims, out),
         }
     }
 
-    /// Whether `window` lies in one of `done`, which are in order. Never for blobs, which are decoded in place.
-    pub(super) fn is_within(self, done: &[Range<usize>], window: &Range<usize>) -> bool {
-        let upto = done.partition_point(|done| done.start <= window.start);
-        let near = done.get(upto.saturating_sub(8)..upto).unwrap_or_default();
-        self != Self::Blobs && near.iter().any(|done| done.end >= window.end)
+    /// Whether `window` lies in one of the `decoded` windows, which are in order. Never for blobs, which are decoded in
+    /// place.
+    pub(super) fn is_within(self, decoded: &[Range<usize>], window: &Range<usize>) -> bool {
+        let next = decoded.partition_point(|range| range.start <= window.start);
+        let near = decoded.get(next.saturating_sub(8)..next).unwrap_or_default();
+        self != Self::Blobs && near.iter().any(|range| range.end >= window.end)
     }
 
-    /// Decodes a window; false if that changes nothing. `most`: largest number of bytes to produce.
-    pub(super) fn decode(self, scan: &TextScan<'_>, window: Range<usize>, most: usize, view: &mut DecodedView) -> bool {
+    /// Decodes a window; false if that changes nothing. `max_len`: most bytes that gzip may produce.
+    pub(super) fn decode(
+        self,
+        scan: &TextScan<'_>,
+        window: Range<usize>,
+        max_len: usize,
+        view: &mut DecodedView,
+    ) -> bool {
         view.reset(window.start);
         let text = scan.part(window.clone());
         match self {
@@ -159,20 +162,22 @@ impl ViewEncoding {
             Self::QuotedPrintable => quoted_printable::decode(text, view),
             Self::Markup => controls::decode(text, view),
             Self::Unicode => unicode::decode(text, view),
-            Self::Blobs => blobs::decode(text, window, most, view),
+            Self::Blobs => blobs::decode(text, window, max_len, view),
             Self::SplitValues if text.ends_with(']') => split_numbers::decode(text, view),
             Self::SplitValues => list_items::decode(text, view),
         }
-        view.whole_window.is_some() || !view.marks.is_empty()
+        view.whole_window.is_some() || !view.units.is_empty()
     }
 
     /// Maps a claim on a view to the text from which it was decoded.
     pub(super) fn map_claim(self, view: &DecodedView, claim: PrivateClaim) -> Option<PrivateClaim> {
         let range = view.map_range(&claim.range);
-        let bare =
-            claim.added_quotes.filter(|_| self == Self::Escapes).map(|bare| bare.saturating_mul(2).saturating_add(1));
-        let told = self != Self::QuotedPrintable || view.touches(&claim.range);
-        told.then_some(PrivateClaim { range, rule: claim.rule, added_quotes: bare })
+        let added_quotes = claim
+            .added_quotes
+            .filter(|_| self == Self::Escapes)
+            .map(|backslashes| backslashes.saturating_mul(2).saturating_add(1));
+        let is_decoded = self != Self::QuotedPrintable || view.touches(&claim.range);
+        is_decoded.then_some(PrivateClaim { range, rule: claim.rule, added_quotes })
     }
 }
 
@@ -181,15 +186,15 @@ impl ViewEncoding {
 pub(super) struct ViewOrigin<'a> {
     parent: Option<(ViewEncoding, &'a DecodedView)>,
     depth: u8,
-    percents: u8,
+    percent_levels: u8,
 }
 
 impl<'a> ViewOrigin<'a> {
     /// The origin of a view of a text with this origin.
     pub(super) fn extended(&self, kind: ViewEncoding, view: &'a DecodedView) -> Self {
-        let deeper = self.parent.is_none_or(|(above, view)| kind <= above || view.whole_window.is_some());
-        let percents = self.percents + u8::from(kind == ViewEncoding::Percent);
-        Self { parent: Some((kind, view)), depth: self.depth + u8::from(deeper), percents }
+        let is_deeper = self.parent.is_none_or(|(above, view)| kind <= above || view.whole_window.is_some());
+        let percent_levels = self.percent_levels + u8::from(kind == ViewEncoding::Percent);
+        Self { parent: Some((kind, view)), depth: self.depth + u8::from(is_deeper), percent_levels }
     }
 
     /// Whether the nesting exceeds `depth`.

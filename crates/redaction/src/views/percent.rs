@@ -1,5 +1,6 @@
 //! Decodes percent-encoding, and `+` as a blank in forms: only in a run without blanks that contains `%XX` but no
-//! `%20`. Bytes that are not text stay encoded. At most two nested levels are decoded (`super::PERCENTS`).
+//! `%20`. Bytes that are not text stay encoded. At most two nested levels are decoded
+//! (`super::MAX_PERCENT_LEVELS`).
 
 use std::ops::Range;
 
@@ -8,13 +9,14 @@ use super::super::sets::ByteSet;
 use super::decoded_view::DecodedView;
 use super::windows;
 
-pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+/// Adds windows around encoded bytes.
+pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
     let mut from = 0;
     while let Some(found) = memchr::memchr(b'%', bytes.get(from..).unwrap_or_default()) {
         let at = from + found;
         from = at + 1;
-        if encoded_byte_at(bytes, at).is_some() && fresh(at..at + 3) {
+        if encoded_byte_at(bytes, at).is_some() && is_fresh(at..at + 3) {
             windows::add_window(scan.text, at..at + 3, out);
             from = from.max(windows::covered_end(out));
         }
@@ -51,8 +53,8 @@ pub(super) fn read_character(byte: impl Fn(usize) -> Option<u8>) -> Option<(usiz
         _ => return None,
     };
     let mut bytes = [0_u8; 4];
-    for (index, to) in bytes.iter_mut().enumerate().take(len) {
-        *to = byte(index)?;
+    for (index, slot) in bytes.iter_mut().enumerate().take(len) {
+        *slot = byte(index)?;
     }
     let text = std::str::from_utf8(bytes.get(..len)?).ok()?;
     text.chars().next().map(|char| (len, char))
@@ -61,19 +63,19 @@ pub(super) fn read_character(byte: impl Fn(usize) -> Option<u8>) -> Option<(usiz
 pub(super) fn decode(text: &str, view: &mut DecodedView) {
     let bytes = text.as_bytes();
     let (mut from, mut at) = (0, 0);
-    // End of the last run without blanks, and whether it is form data
-    let (mut stretch, mut form) = (0, false);
+    // End of the current run without blanks, and whether it is form data
+    let (mut run_end, mut is_form) = (0, false);
     loop {
         // Escapes are often adjacent
         let here = matches!(bytes.get(at), Some(b'%' | b'+')).then_some(0);
         let next = || memchr::memchr2(b'%', b'+', bytes.get(at..).unwrap_or_default());
         let Some(found) = here.or_else(next) else { break };
         at += found;
-        if at >= stretch {
-            (stretch, form) = form_run_end(bytes, from, at);
+        if at >= run_end {
+            (run_end, is_form) = form_run_end(bytes, from, at);
         }
         let decoded = match bytes.get(at) {
-            Some(b'+') => form.then_some((1, ' ')),
+            Some(b'+') => is_form.then_some((1, ' ')),
             _ => read_character(|index| encoded_byte_at(bytes, at + index * 3)).map(|(len, char)| (len * 3, char)),
         };
         let Some((len, char)) = decoded else {
@@ -92,11 +94,11 @@ pub(super) fn decode(text: &str, view: &mut DecodedView) {
 
 /// End of the run around `at`, and whether it is form data.
 fn form_run_end(bytes: &[u8], from: usize, at: usize) -> (usize, bool) {
-    static INSIDE: ByteSet = ByteSet::new(b" \t\n\x0c\r\"<>").complement();
-    let before = INSIDE.count_trailing(bytes.get(from..at).unwrap_or_default());
-    let behind = INSIDE.count_leading(bytes.get(at..).unwrap_or_default());
-    let stretch = bytes.get(at - before..at + behind).unwrap_or_default();
-    let mut escapes = memchr::memchr_iter(b'%', stretch).filter_map(|at| encoded_byte_at(stretch, at)).peekable();
-    let form = escapes.peek().is_some() && escapes.all(|byte| byte != b' ');
-    (at + behind.max(1), form)
+    static IN_RUN: ByteSet = ByteSet::new(b" \t\n\x0c\r\"<>").complement();
+    let before = IN_RUN.count_trailing(bytes.get(from..at).unwrap_or_default());
+    let after = IN_RUN.count_leading(bytes.get(at..).unwrap_or_default());
+    let run = bytes.get(at - before..at + after).unwrap_or_default();
+    let mut escapes = memchr::memchr_iter(b'%', run).filter_map(|at| encoded_byte_at(run, at)).peekable();
+    let is_form = escapes.peek().is_some() && escapes.all(|byte| byte != b' ');
+    (at + after.max(1), is_form)
 }

@@ -11,21 +11,22 @@ use super::soft_breaks::is_upper_hex;
 use super::windows;
 
 /// Number of escapes that identify a quoted-printable text.
-const ENOUGH: usize = 3;
-/// Number of adjacent escapes that do so without a letter.
-const RUN: usize = 6;
+const ENOUGH_ESCAPES: usize = 3;
+/// Number of adjacent escapes that identify one even without a letter.
+const ESCAPE_RUN: usize = 6;
 /// Bytes in which a header is searched.
-const HEAD: usize = 16 << 10;
+const HEADER_REACH: usize = 16 << 10;
 
-pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+/// Adds windows around escapes that count.
+pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
-    let mut add = |at: usize, told: bool| {
-        let counts = || {
+    let mut add = |at: usize, is_quoted_text: bool| {
+        let is_counted = || {
             is_escaped_at_sign(bytes, at)
                 || is_escaped_equals_sign(bytes, at)
-                || (told && escape_len(bytes, at).is_some())
+                || (is_quoted_text && escape_len(bytes, at).is_some())
         };
-        if !windows::covers_escape(out, at) && counts() && fresh(at..at + 3) {
+        if !windows::covers_escape(out, at) && is_counted() && is_fresh(at..at + 3) {
             windows::add_window(scan.text, at..at + 3, out);
         }
     };
@@ -33,11 +34,12 @@ pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> 
         memchr::memchr_iter(b'=', bytes).for_each(|at| add(at, true));
         return;
     }
-    let mut ats = memchr::memmem::find_iter(bytes, b"=40").peekable();
-    let mut pairs = memchr::memmem::find_iter(bytes, b"=3D").peekable();
+    let mut at_signs = memchr::memmem::find_iter(bytes, b"=40").peekable();
+    let mut equals_signs = memchr::memmem::find_iter(bytes, b"=3D").peekable();
     loop {
-        let pair_first = pairs.peek().is_some_and(|pair| ats.peek().is_none_or(|at| pair < at));
-        match if pair_first { pairs.next() } else { ats.next() } {
+        let is_equals_first =
+            equals_signs.peek().is_some_and(|equals_sign| at_signs.peek().is_none_or(|at| equals_sign < at));
+        match if is_equals_first { equals_signs.next() } else { at_signs.next() } {
             Some(at) => add(at, false),
             None => return,
         }
@@ -46,18 +48,23 @@ pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> 
 
 /// Whether `=40` at `at` is between a local part and a domain with a dot.
 fn is_escaped_at_sign(bytes: &[u8], at: usize) -> bool {
-    let word = |byte: &u8| byte.is_ascii_alphanumeric();
+    let is_word_byte = |byte: &u8| byte.is_ascii_alphanumeric();
     bytes.get(at + 1..at + 3) == Some(b"40")
-        && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(word)
-        && bytes.get(at + 3).is_some_and(word)
-        && bytes.iter().skip(at + 3).take(64).take_while(|byte| word(byte) || b".-".contains(byte)).any(|b| *b == b'.')
+        && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(is_word_byte)
+        && bytes.get(at + 3).is_some_and(is_word_byte)
+        && bytes
+            .iter()
+            .skip(at + 3)
+            .take(64)
+            .take_while(|byte| is_word_byte(byte) || b".-".contains(byte))
+            .any(|b| *b == b'.')
 }
 
 /// Whether `=3D` at `at` is between a key and a value.
 fn is_escaped_equals_sign(bytes: &[u8], at: usize) -> bool {
-    let key = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'"' | b'\'');
+    let is_key_byte = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'"' | b'\'');
     bytes.get(at + 1..at + 3) == Some(b"3D")
-        && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(key)
+        && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(is_key_byte)
         && bytes.get(at + 3).is_some_and(|byte| byte.is_ascii_graphic())
 }
 
@@ -71,40 +78,40 @@ fn escape_len(bytes: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// Whether a text is recognisable as quoted-printable. `soft`: it may contain an escape with a letter or a soft line
-/// break.
-fn is_quoted_printable(bytes: &[u8], soft: bool) -> bool {
-    let head = bytes.get(..bytes.len().min(HEAD)).unwrap_or_default();
+/// Whether a text is recognisable as quoted-printable. `may_have_signs`: it may contain an escape with a letter or a
+/// soft line break.
+fn is_quoted_printable(bytes: &[u8], may_have_signs: bool) -> bool {
+    let head = bytes.get(..bytes.len().min(HEADER_REACH)).unwrap_or_default();
     if memchr::memmem::find(head, b"uoted-printable").is_some() {
         return true;
     }
-    let (mut all, mut sure) = (0, 0);
-    for at in memchr::memchr_iter(b'=', bytes).take_while(|_| soft) {
+    let (mut escapes, mut certain) = (0, 0);
+    for at in memchr::memchr_iter(b'=', bytes).take_while(|_| may_have_signs) {
         let Some(len) = escape_len(bytes, at) else { continue };
         let digits = bytes.get(at + 1..at + len).unwrap_or_default();
         // Excludes `status=404`, `id=3F2504E0`, `size=40)`
-        let behind = bytes.get(at + len).copied().unwrap_or(b' ');
-        let letters = digits.iter().any(u8::is_ascii_uppercase) && !behind.is_ascii_digit() && !is_upper_hex(behind);
-        let soft =
+        let next = bytes.get(at + len).copied().unwrap_or(b' ');
+        let has_letter = digits.iter().any(u8::is_ascii_uppercase) && !next.is_ascii_digit() && !is_upper_hex(next);
+        let is_soft_break =
             digits.ends_with(b"\n") && at.checked_sub(1).and_then(|at| bytes.get(at)).is_some_and(|b| *b != b' ');
-        sure += usize::from(letters || soft);
-        all += usize::from(letters || soft || behind.is_ascii_lowercase() || behind == b'=');
-        if all >= ENOUGH && sure > 0 {
+        certain += usize::from(has_letter || is_soft_break);
+        escapes += usize::from(has_letter || is_soft_break || next.is_ascii_lowercase() || next == b'=');
+        if escapes >= ENOUGH_ESCAPES && certain > 0 {
             return true;
         }
     }
     false
 }
 
-/// Whether [`RUN`] escapes of digits are adjacent: `=34=35=33=39=31=34`. One with a letter counts by itself
+/// Whether [`ESCAPE_RUN`] escapes of digits are adjacent: `=34=35=33=39=31=34`. One with a letter counts by itself
 /// ([`super::soft_breaks::may_be_quoted_printable`]).
 fn has_escape_run(scan: &TextScan<'_>) -> bool {
-    let (mut run, mut next) = (0, 0);
-    for number in &scan.anchors.digit_runs {
-        if number.before == b'=' && number.len() == 2 {
-            run = if number.start == next { run + 1 } else { 1 };
-            next = number.end + 1;
-            if run == RUN {
+    let (mut adjacent, mut next_start) = (0, 0);
+    for run in &scan.anchors.digit_runs {
+        if run.before == b'=' && run.len() == 2 {
+            adjacent = if run.start == next_start { adjacent + 1 } else { 1 };
+            next_start = run.end + 1;
+            if adjacent == ESCAPE_RUN {
                 return true;
             }
         }
@@ -114,7 +121,7 @@ fn has_escape_run(scan: &TextScan<'_>) -> bool {
 
 pub(super) fn decode(text: &str, view: &mut DecodedView) {
     let bytes = text.as_bytes();
-    let byte = |at: usize| match (escape_len(bytes, at), bytes.get(at + 1..at + 3)) {
+    let encoded_byte = |at: usize| match (escape_len(bytes, at), bytes.get(at + 1..at + 3)) {
         (Some(3), Some([high, low])) => hex_byte(*high, *low),
         _ => None,
     };
@@ -123,10 +130,10 @@ pub(super) fn decode(text: &str, view: &mut DecodedView) {
         if at < from {
             continue;
         }
-        let soft = bytes.get(at + 1).is_some_and(|byte| matches!(byte, b'\n' | b'\r'));
-        let decoded = match (soft, escape_len(bytes, at)) {
+        let is_soft_break = bytes.get(at + 1).is_some_and(|byte| matches!(byte, b'\n' | b'\r'));
+        let decoded = match (is_soft_break, escape_len(bytes, at)) {
             (true, Some(len)) => Some((len, None)),
-            _ => read_character(|index| byte(at + index * 3)).map(|(len, char)| (len * 3, Some(char))),
+            _ => read_character(|index| encoded_byte(at + index * 3)).map(|(len, char)| (len * 3, Some(char))),
         };
         if let Some((len, char)) = decoded {
             view.push_plain(text.get(from..at).unwrap_or_default());

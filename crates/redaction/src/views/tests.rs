@@ -65,6 +65,17 @@ fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
+/// Base32 (RFC 4648) without padding.
+fn to_base32(bytes: &[u8]) -> String {
+    let bits: Vec<u8> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1)).collect();
+    let letter = |group: &[u8]| {
+        let value =
+            group.iter().chain([0; 4].iter()).take(5).fold(0_usize, |value, bit| value << 1 | usize::from(*bit));
+        char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[value])
+    };
+    bits.chunks(5).map(letter).collect()
+}
+
 /// A finding in a blob replaces the whole blob, however it is wrapped.
 #[test]
 fn blobs_go_whole() {
@@ -80,6 +91,8 @@ fn blobs_go_whole() {
         gzip.finish().expect("to memory")
     };
     let gzip = base64::engine::general_purpose::STANDARD.encode(packed(text));
+    let gzip_in_base32 = to_base32(&packed(text));
+    let gzip_in_hex: String = packed(text).iter().map(|byte| format!("{byte:02x}")).collect();
     // a gzip file may have several members (RFC 1952, section 2.2)
     let members = [packed("nothing to be found in this one, it is only here to be first "), packed(text)].concat();
     let members = base64::engine::general_purpose::STANDARD.encode(members);
@@ -88,7 +101,19 @@ fn blobs_go_whole() {
             blob.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).expect("ascii")).collect();
         chunks.join(end)
     };
-    for blob in [blob.clone(), url, hex, wide, gzip, members, lines("\n"), lines("\r\n"), lines("\\n")] {
+    for blob in [
+        blob.clone(),
+        url,
+        hex,
+        wide,
+        gzip,
+        gzip_in_base32,
+        gzip_in_hex,
+        members,
+        lines("\n"),
+        lines("\r\n"),
+        lines("\\n"),
+    ] {
         for (before, behind) in [("{\"data\":\"", "\"}"), ("data:text/plain;base64,", " "), ("x\\n", "\\n")] {
             let text = format!("{before}{blob}{behind}");
             let wanted = format!("{before}[EMAIL]{behind}");

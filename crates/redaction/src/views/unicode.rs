@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::super::scan::TextScan;
 use super::decoded_view::DecodedView;
 use super::windows;
-use crate::glued_words::SCRIPTS;
+use crate::glued_words::FOREIGN_PASSWORD_WORDS;
 
 /// The folded form of a character.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,19 +104,20 @@ pub(super) fn folds_to_value_character(char: char) -> bool {
     matches!(fold_character(char), Some(FoldedCharacter::Drop | FoldedCharacter::Plain(_)))
 }
 
-pub(super) fn find_windows(scan: &TextScan<'_>, fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
+/// Adds windows around characters that may be part of a value.
+pub(super) fn find_windows(scan: &TextScan<'_>, is_fresh: &dyn Fn(Range<usize>) -> bool, out: &mut Vec<Range<usize>>) {
     let bytes = scan.text.as_bytes();
     let mut at = 0;
     while let Some(found) = next_non_ascii(bytes, at) {
         at = found;
         let len = match bytes.get(at) {
+            // Most Chinese, Japanese and Korean characters are never folded
             Some(0xe4..=0xe9 | 0xeb..=0xed) => 3,
-            // Checking the remaining characters is cheap enough
             _ => {
                 let Some(char) = scan.text.get(at..).and_then(|rest| rest.chars().next()) else { return };
                 let end = at + char.len_utf8();
                 let opens = fold_character(char).is_some_and(|fold| opens_window(bytes, fold, at, end));
-                if opens && !windows::covers_escape(out, at) && fresh(at..end) {
+                if opens && !windows::covers_escape(out, at) && is_fresh(at..end) {
                     windows::add_window(scan.text, at..end, out);
                 }
                 char.len_utf8()
@@ -142,29 +143,31 @@ fn next_non_ascii(bytes: &[u8], at: usize) -> Option<usize> {
 /// Whether a character at `at..end` may be part of a value, judged by its neighbours.
 fn opens_window(bytes: &[u8], fold: FoldedCharacter, at: usize, end: usize) -> bool {
     let before = at.checked_sub(1).and_then(|at| bytes.get(at)).copied().unwrap_or(b' ');
-    let behind = bytes.get(end).copied().unwrap_or(b' ');
-    let word = |byte: u8| byte.is_ascii_alphanumeric();
-    let part = |byte: u8| word(byte) || b"@._-+:=".contains(&byte);
+    let after = bytes.get(end).copied().unwrap_or(b' ');
+    let is_word_byte = |byte: u8| byte.is_ascii_alphanumeric();
+    let is_part = |byte: u8| is_word_byte(byte) || b"@._-+:=".contains(&byte);
     match fold {
         FoldedCharacter::Plain(_) => true,
-        FoldedCharacter::Drop => part(before) || part(behind),
-        FoldedCharacter::Punctuation('.') => word(before) && word(behind),
-        // Behind a word for a password in its own script
+        FoldedCharacter::Drop => is_part(before) || is_part(after),
+        FoldedCharacter::Punctuation('.') => is_word_byte(before) && is_word_byte(after),
+        // After a word for a password in its own script
         FoldedCharacter::Punctuation(':' | '=') if before >= 0x80 => {
             let head = bytes.get(..at).unwrap_or_default();
-            (word(behind) || behind == b' ' && bytes.get(end + 1).is_some_and(|next| word(*next)))
-                && SCRIPTS.iter().any(|word| head.ends_with(word.as_bytes()))
+            (is_word_byte(after) || after == b' ' && bytes.get(end + 1).is_some_and(|next| is_word_byte(*next)))
+                && FOREIGN_PASSWORD_WORDS.iter().any(|word| head.ends_with(word.as_bytes()))
         }
         FoldedCharacter::Punctuation(':' | '=' | '-' | '_' | '+' | '/') => {
-            word(before) && !behind.is_ascii_whitespace()
+            is_word_byte(before) && !after.is_ascii_whitespace()
         }
         FoldedCharacter::Punctuation(_) => false,
-        FoldedCharacter::SuperOrSubscript(_) => before.is_ascii_digit() || behind.is_ascii_digit() || behind >= 0x80,
-        FoldedCharacter::Dash => word(before) && behind.is_ascii_digit() || before.is_ascii_digit() && word(behind),
-        FoldedCharacter::Blank => {
-            (before.is_ascii_digit() || before == b')') && (behind.is_ascii_digit() || behind == b'(')
+        FoldedCharacter::SuperOrSubscript(_) => before.is_ascii_digit() || after.is_ascii_digit() || after >= 0x80,
+        FoldedCharacter::Dash => {
+            is_word_byte(before) && after.is_ascii_digit() || before.is_ascii_digit() && is_word_byte(after)
         }
-        FoldedCharacter::LookAlike(_) => word(before) || word(behind),
+        FoldedCharacter::Blank => {
+            (before.is_ascii_digit() || before == b')') && (after.is_ascii_digit() || after == b'(')
+        }
+        FoldedCharacter::LookAlike(_) => is_word_byte(before) || is_word_byte(after),
     }
 }
 
@@ -174,12 +177,12 @@ pub(super) fn decode(text: &str, view: &mut DecodedView) {
     while let Some(found) = next_non_ascii(bytes, at) {
         let Some(char) = text.get(found..).and_then(|rest| rest.chars().next()) else { break };
         at = found + char.len_utf8();
-        let like = |fold: &FoldedCharacter| match fold {
+        let is_folded = |fold: &FoldedCharacter| match fold {
             FoldedCharacter::LookAlike(_) => has_ascii_letter_in_token(text, found),
             FoldedCharacter::Punctuation('.') => opens_window(bytes, *fold, found, at),
             _ => true,
         };
-        if let Some(fold) = fold_character(char).filter(like) {
+        if let Some(fold) = fold_character(char).filter(is_folded) {
             view.push_plain(text.get(from..found).unwrap_or_default());
             view.push_decoded(char.len_utf8(), fold.replacement());
             from = at;
@@ -189,13 +192,13 @@ pub(super) fn decode(text: &str, view: &mut DecodedView) {
 }
 
 /// Most characters of a token on each side in which an ASCII letter is searched.
-const TOKEN: usize = 48;
+const TOKEN_REACH: usize = 48;
 
 /// Whether the token around `at` contains an ASCII letter.
 fn has_ascii_letter_in_token(text: &str, at: usize) -> bool {
-    let part = |char: &char| char.is_alphanumeric() || "@._-+".contains(*char);
-    let letter = |char: char| char.is_ascii_alphabetic();
-    let (Some(before), Some(behind)) = (text.get(..at), text.get(at..)) else { return false };
-    before.chars().rev().take(TOKEN).take_while(part).any(letter)
-        || behind.chars().take(TOKEN).take_while(part).any(letter)
+    let is_part = |char: &char| char.is_alphanumeric() || "@._-+".contains(*char);
+    let is_letter = |char: char| char.is_ascii_alphabetic();
+    let (Some(before), Some(after)) = (text.get(..at), text.get(at..)) else { return false };
+    before.chars().rev().take(TOKEN_REACH).take_while(is_part).any(is_letter)
+        || after.chars().take(TOKEN_REACH).take_while(is_part).any(is_letter)
 }

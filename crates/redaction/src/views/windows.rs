@@ -1,5 +1,5 @@
-//! Chooses windows around escapes. A window begins and ends between words if one ends near, so that no part of a longer
-//! value looks like a value. Windows are in order and do not overlap; linear.
+//! Chooses windows around escapes. A window begins and ends between words, if such a place is near, so that no
+//! part of a longer value looks like a value. Windows are in order and do not overlap; linear.
 
 use std::ops::Range;
 
@@ -34,36 +34,37 @@ pub(super) fn covered_end(out: &[Range<usize>]) -> usize {
 }
 
 /// All bytes except separators of words.
-static INSIDE: ByteSet = ByteSet::new(b" \t\n\x0c\r\"'<>`").complement();
+static IN_WORD: ByteSet = ByteSet::new(b" \t\n\x0c\r\"'<>`").complement();
 
 /// Start of a window before `low`, between words.
 pub(super) fn window_start(text: &str, low: usize) -> usize {
-    let (bytes, floor) = (text.as_bytes(), low.saturating_sub(SEARCH));
-    let before = bytes.get(floor..low).unwrap_or_default();
-    let start = match before.iter().rposition(|byte| !INSIDE.contains(*byte)) {
-        Some(at) => floor + at + 1,
-        None if floor == 0 => 0,
-        None => whole_escape(bytes, floor),
+    let (bytes, lowest) = (text.as_bytes(), low.saturating_sub(SEARCH));
+    let before = bytes.get(lowest..low).unwrap_or_default();
+    let start = match before.iter().rposition(|byte| !IN_WORD.contains(*byte)) {
+        Some(at) => lowest + at + 1,
+        None if lowest == 0 => 0,
+        None => escape_start(bytes, lowest),
     };
     (start..=low.max(start)).find(|at| text.is_char_boundary(*at)).unwrap_or(start)
 }
 
 /// Start of the escape that `at` would cut.
-fn whole_escape(bytes: &[u8], at: usize) -> usize {
+fn escape_start(bytes: &[u8], at: usize) -> usize {
     let before = bytes.get(at.saturating_sub(8)..at).unwrap_or_default();
     match before.iter().rposition(|byte| b"\\&%=".contains(byte)) {
         Some(found) => {
             let at = at - (before.len() - found);
-            let more = bytes.get(at.saturating_sub(SEARCH)..at).unwrap_or_default();
-            at - more.iter().rev().take_while(|byte| **byte == b'\\').count()
+            let before_escape = bytes.get(at.saturating_sub(SEARCH)..at).unwrap_or_default();
+            at - before_escape.iter().rev().take_while(|byte| **byte == b'\\').count()
         }
         None => at,
     }
 }
 
+/// End of a window after `at`, between words.
 fn window_end(text: &str, at: usize) -> usize {
     let high = text.len().min(at + REACH);
-    let behind = text.as_bytes().get(high..text.len().min(high + SEARCH)).unwrap_or_default();
-    let end = high + INSIDE.count_leading(behind);
+    let after = text.as_bytes().get(high..text.len().min(high + SEARCH)).unwrap_or_default();
+    let end = high + IN_WORD.count_leading(after);
     (end..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
 }

@@ -78,8 +78,8 @@ pub struct Made {
 }
 
 impl RunCatalog for Made {
-    fn recent_runs(&self, most: usize) -> Vec<RunView> {
-        self.runs.iter().take(most).map(|(view, _)| view.clone()).collect()
+    fn recent_runs(&self, limit: usize) -> Vec<RunView> {
+        self.runs.iter().take(limit).map(|(view, _)| view.clone()).collect()
     }
 
     fn find_run(&self, id: &str) -> Option<RunDetail> {

@@ -42,7 +42,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 impl AdminAuthConfig {
     /// Validates the settings. `None` means that the port is open to everyone.
     pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<AdminAuth> {
-        let short =
+        let is_too_short =
             |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| secret.expose().len() < MIN_SECRET_BYTES);
         if self.username.is_some() != self.password.is_some() {
             problems.push(FieldProblem::new("auth", "`username` and `password` must be set together"));
@@ -51,7 +51,7 @@ impl AdminAuthConfig {
             problems.push(FieldProblem::new("auth.username", "must not be empty or contain a colon"));
         }
         for (path, secret) in [("auth.password", &self.password), ("auth.bearer", &self.bearer)] {
-            if short(secret) {
+            if is_too_short(secret) {
                 problems.push(FieldProblem::new(path, "must have at least 12 bytes"));
             }
         }
@@ -63,19 +63,20 @@ impl AdminAuthConfig {
 }
 
 impl AdminAuth {
-    /// Whether a request for `path` may be answered.
+    /// Whether the request is for an open path or carries a valid credential.
     pub(super) fn allows(&self, path: &str, headers: &HeaderMap) -> bool {
         OPEN_PATHS.contains(&path) || self.has_valid_credential(headers).unwrap_or(false)
     }
 
+    /// `None` if the header is missing or malformed, or if its scheme is not configured.
     fn has_valid_credential(&self, headers: &HeaderMap) -> Option<bool> {
-        let (scheme, rest) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-        let rest = rest.trim();
+        let (scheme, credential) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+        let credential = credential.trim();
         if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(self.bearer? == sha256(rest.as_bytes()));
+            return Some(self.bearer? == sha256(credential.as_bytes()));
         }
         if scheme.eq_ignore_ascii_case("basic") {
-            return Some(self.basic? == sha256(&STANDARD.decode(rest).ok()?));
+            return Some(self.basic? == sha256(&STANDARD.decode(credential).ok()?));
         }
         None
     }

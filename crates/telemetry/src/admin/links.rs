@@ -10,7 +10,7 @@ use config::{FieldProblem, address};
 /// Placeholders that a template may contain.
 const PLACEHOLDERS: [&str; 7] = ["trace_id", "span_id", "start_s", "end_s", "start_ms", "end_ms", "service"];
 /// Seconds added on both sides of a trace's time range, in case its recorded start or end is slightly off.
-const TIME_MARGIN: u64 = 60;
+const TIME_MARGIN_SECONDS: u64 = 60;
 
 /// A back end with known addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,7 +43,7 @@ impl TraceBackend {
             }
             Self::Signoz => "/trace/{trace_id}?spanId={span_id}",
             Self::Jaeger | Self::Hyperdx => "/trace/{trace_id}",
-            // one pane with one TraceQL query: the trace id and the time range around the span
+            // One pane with one TraceQL query for the trace id, and the time range.
             Self::Tempo => {
                 "/explore?schemaVersion=1&orgId=1&panes=%7B%22a%22%3A%7B%22datasource%22%3A%22{data_source}%22%2C%22queries%22%3A%5B%7B%22refId%22%3A%22A%22%2C%22queryType%22%3A%22traceql%22%2C%22query%22%3A%22{trace_id}%22%7D%5D%2C%22range%22%3A%7B%22from%22%3A%22{start_ms}%22%2C%22to%22%3A%22{end_ms}%22%7D%7D%7D"
             }
@@ -91,46 +91,47 @@ pub struct TraceLink(String);
 impl TraceLinkConfig {
     /// Validates the settings. `None` means that there are no links.
     pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<TraceLink> {
-        let mut bad = |field: &str, what: &str| problems.push(FieldProblem::new(format!("trace_link.{field}"), what));
+        let mut add_problem =
+            |field: &str, what: &str| problems.push(FieldProblem::new(format!("trace_link.{field}"), what));
         let template = match (&self.template, self.back_end, &self.base) {
             (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
-                bad("template", "can't be combined with `back_end` or `base`: remove them");
+                add_problem("template", "can't be combined with `back_end` or `base`: remove them");
                 return None;
             }
             (Some(template), None, None) => template.clone(),
             (None, Some(back_end), Some(base)) => {
                 let data_source = self.data_source.as_deref().unwrap_or("");
                 if (back_end == TraceBackend::Tempo) != self.data_source.is_some() {
-                    bad("data_source", "is required with the back end `tempo` and not allowed with any other");
+                    add_problem("data_source", "is required with the back end `tempo` and not allowed with any other");
                 }
                 let path = back_end.path().replace("{data_source}", &percent_encode(data_source));
                 format!("{}{path}", base.trim_end_matches('/'))
             }
             (None, None, None) => return None,
             (None, Some(_), None) => {
-                bad("base", "is missing: set the address at which the back end's pages begin");
+                add_problem("base", "is missing: set the address at which the back end's pages begin");
                 return None;
             }
             (None, None, Some(_)) => {
-                bad("back_end", "is missing: name the back end that `base` belongs to");
+                add_problem("back_end", "is missing: name the back end that `base` belongs to");
                 return None;
             }
         };
         let field = if self.template.is_some() { "template" } else { "base" };
         if template.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            bad(field, "contains white space: write it as `%20`");
+            add_problem(field, "contains white space: write it as `%20`");
         } else if let Err(what) = address::parse_url(origin_of_template(&template)) {
-            bad(field, &what);
+            add_problem(field, &what);
         }
         let mut names = template.split('{').skip(1).map(|rest| rest.split('}').next().unwrap_or(""));
         if names.any(|name| !PLACEHOLDERS.contains(&name)) {
-            bad(
+            add_problem(
                 field,
                 "may contain only {trace_id}, {span_id}, {start_s}, {end_s}, {start_ms}, {end_ms} and {service}",
             );
         }
         if !template.contains("{trace_id}") {
-            bad(field, "must contain {trace_id}");
+            add_problem(field, "must contain {trace_id}");
         }
         problems.is_empty().then_some(TraceLink(template))
     }
@@ -153,8 +154,8 @@ impl TraceLink {
         if target.trace.is_empty() {
             return None;
         }
-        let start = (target.start / 1_000_000_000).saturating_sub(TIME_MARGIN);
-        let end = (target.end / 1_000_000_000).max(start).saturating_add(TIME_MARGIN);
+        let start = (target.start / 1_000_000_000).saturating_sub(TIME_MARGIN_SECONDS);
+        let end = (target.end / 1_000_000_000).max(start).saturating_add(TIME_MARGIN_SECONDS);
         let numbers =
             [start, end, start.saturating_mul(1000), end.saturating_mul(1000)].map(|number| number.to_string());
         let [start_s, end_s, start_ms, end_ms] = numbers;

@@ -88,9 +88,9 @@ impl AdminConfig {
     /// # Errors
     /// Every problem, by field.
     pub fn settings(&self) -> Result<AdminSettings, Vec<FieldProblem>> {
-        let bad = |host: &String| host.is_empty() || host.contains([':', '/', ' ']);
+        let is_invalid = |host: &String| host.is_empty() || host.contains([':', '/', ' ']);
         let mut problems: Vec<FieldProblem> = (self.allowed_hosts.iter().enumerate())
-            .filter(|(_, host)| bad(host))
+            .filter(|(_, host)| is_invalid(host))
             .map(|(index, _)| {
                 FieldProblem::new(format!("allowed_hosts[{index}]"), "must be a host name without scheme and port")
             })
@@ -121,23 +121,21 @@ impl AdminConfig {
         }
         Err(problems)
     }
-}
 
-impl AdminConfig {
     /// A warning if strangers may read the port. A required client certificate counts as a credential.
-    fn warn_if_open(&self, auth: bool, endpoint: &Endpoint) -> Option<FieldProblem> {
-        let certificates = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+    fn warn_if_open(&self, has_auth: bool, endpoint: &Endpoint) -> Option<FieldProblem> {
+        let requires_certificate = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
         let what = "anyone who reaches this address can read runs, names, costs and metrics: set `auth: { bearer: \"${env:ADMIN_TOKEN}\" }`";
-        (!auth && !certificates && !endpoint.is_local()).then(|| FieldProblem::new("endpoint", what))
+        (!has_auth && !requires_certificate && !endpoint.is_local()).then(|| FieldProblem::new("endpoint", what))
     }
 }
 
 /// A warning if webhook messages have no link: a person who is alerted needs the run and its trace.
-fn warn_if_unlinked(webhook: bool, public_url: Option<&str>, trace_link: bool) -> Vec<FieldProblem> {
-    if !webhook || public_url.is_some() {
+fn warn_if_unlinked(has_webhook: bool, public_url: Option<&str>, has_trace_link: bool) -> Vec<FieldProblem> {
+    if !has_webhook || public_url.is_some() {
         return Vec::new();
     }
-    let trace = if trace_link { "" } else { ", and `trace_link` for a link to the trace" };
+    let trace = if has_trace_link { "" } else { ", and `trace_link` for a link to the trace" };
     let what = format!(
         "messages have no link to the run: set `public_url` of this extension to the address at which people reach it{trace}"
     );
@@ -158,15 +156,15 @@ pub struct AdminState {
     pub money: fn(f64) -> String,
 }
 
-/// The routes of the admin port, with `more` behind the same guard.
-pub fn router(admin: Arc<AdminState>, more: Router) -> Router {
+/// The routes of the admin port, with `pages` behind the same guard.
+pub fn router(admin: Arc<AdminState>, pages: Router) -> Router {
     Router::new()
-        .route("/gateway", get(health_page))
+        .route("/gateway", get(gateway_page))
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz).with_state(admin.health.clone()))
         .with_state(Arc::clone(&admin))
-        .merge(more)
+        .merge(pages)
         .layer(middleware::from_fn_with_state(admin, guard))
 }
 
@@ -174,13 +172,13 @@ pub fn router(admin: Arc<AdminState>, more: Router) -> Router {
 /// whether the gateway is running, even while its spool is full, so that a sidecar does not take its pod out of
 /// service. `path` is an alias of `/`.
 pub fn health_router(health: Health, path: &str) -> Router {
-    let known = ["/", "/livez", "/readyz"];
-    let more = if known.contains(&path) { Router::new() } else { Router::new().route(path, get(answer_running)) };
-    let [root, live, ready] = known;
-    more.route(root, get(answer_running)).route(live, get(livez)).route(ready, get(readyz)).with_state(health)
+    let paths = ["/", "/livez", "/readyz"];
+    let alias = if paths.contains(&path) { Router::new() } else { Router::new().route(path, get(answer_running)) };
+    let [root, live, ready] = paths;
+    alias.route(root, get(answer_running)).route(live, get(livez)).route(ready, get(readyz)).with_state(health)
 }
 
-async fn health_page(State(admin): State<Arc<AdminState>>) -> Response {
+async fn gateway_page(State(admin): State<Arc<AdminState>>) -> Response {
     match page::render(&admin.meter.render(), &admin.health.troubles(), admin.money) {
         Ok(page) => Html(page).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -247,10 +245,10 @@ fn is_host_allowed(headers: &HeaderMap, authority: Option<&str>, allowed: &[Stri
     let from_header = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     // HTTP/1.0 without Host: not a browser, so no DNS rebinding.
     let Some(host) = from_header.map(without_port).or(authority) else { return true };
-    let bare = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
-    bare.eq_ignore_ascii_case("localhost")
-        || bare.parse::<IpAddr>().is_ok()
-        || allowed.iter().any(|name| name.eq_ignore_ascii_case(bare))
+    let name = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok()
+        || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
 }
 
 fn without_port(host: &str) -> &str {

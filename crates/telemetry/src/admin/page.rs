@@ -55,12 +55,12 @@ pub(super) fn render(
     money: fn(f64) -> String,
 ) -> Result<String, askama::Error> {
     let samples = parse_samples(metrics);
-    let panel = |(title, lines): &(&'static str, &[PanelLine])| Panel {
+    let to_panel = |(title, lines): &(&'static str, &[PanelLine])| Panel {
         title,
         rows: panel_rows(&samples, title, lines, money),
     };
-    let panels = PANELS.iter().map(panel).collect();
-    let key = |moved: MovedKey| MovedKeyRow {
+    let panels = PANELS.iter().map(to_panel).collect();
+    let to_row = |moved: MovedKey| MovedKeyRow {
         count: format_number(moved.count as f64),
         exact: moved.count,
         keep: moved.keep_line.unwrap_or_default(),
@@ -68,7 +68,7 @@ pub(super) fn render(
         processor: moved.processor,
     };
     let VaultSummary { privacy_profiles: privacies, moved_keys: moved } = VaultSummary::from_samples(&samples);
-    let moved = moved.into_iter().take(MAX_ROWS).map(key).collect();
+    let moved = moved.into_iter().take(MAX_ROWS).map(to_row).collect();
     let metric = names::VAULT_MOVED_VALUES.name;
     GatewayPage { version: env!("CARGO_PKG_VERSION"), troubles, panels, privacies, moved, metric, keeps: KEEP_RULE }
         .render()
@@ -76,26 +76,26 @@ pub(super) fn render(
 
 /// Formats a number for people: whole numbers with commas, others with a useful number of decimals.
 fn format_number(value: f64) -> String {
-    let size = value.abs();
-    let places = match size {
+    let magnitude = value.abs();
+    let places = match magnitude {
         _ if !value.is_finite() => return value.to_string(),
-        _ if size >= 100.0 || value == value.trunc() => 0,
-        _ if size >= 10.0 => 1,
-        _ if size >= 0.1 => 2,
+        _ if magnitude >= 100.0 || value == value.trunc() => 0,
+        _ if magnitude >= 10.0 => 1,
+        _ if magnitude >= 0.1 => 2,
         _ => 4,
     };
     let text = format!("{value:.places$}");
-    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    let (whole, decimals) = text.split_once('.').unwrap_or((&text, ""));
     let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
     let mut out = sign.to_owned();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
     }
-    let part = part.trim_end_matches('0');
-    if part.is_empty() { out } else { format!("{out}.{part}") }
+    let decimals = decimals.trim_end_matches('0');
+    if decimals.is_empty() { out } else { format!("{out}.{decimals}") }
 }
 
 /// A line of a panel: the text before the labels, and the metric.
@@ -184,14 +184,14 @@ const ALWAYS_SHOWN: &[&str] = &["Health"];
 fn panel_rows(samples: &[MetricSample], title: &str, lines: &[PanelLine], money: fn(f64) -> String) -> Vec<PanelRow> {
     let mut rows = Vec::new();
     for (what, def) in lines {
-        let mut found: Vec<&MetricSample> = samples.iter().filter(|sample| sample.name == def.name).collect();
-        found.retain(|sample| sample.number() != 0.0 || ALWAYS_SHOWN.contains(&title));
-        found.sort_by(|a, b| b.number().total_cmp(&a.number()));
-        for sample in found.into_iter().take(MAX_ROWS) {
+        let mut shown: Vec<&MetricSample> = samples.iter().filter(|sample| sample.name == def.name).collect();
+        shown.retain(|sample| sample.number() != 0.0 || ALWAYS_SHOWN.contains(&title));
+        shown.sort_by(|a, b| b.number().total_cmp(&a.number()));
+        for sample in shown.into_iter().take(MAX_ROWS) {
             let labels: Vec<&str> = sample.labels.values().map(String::as_str).collect();
             let labels = labels.join(" · ");
-            let shown = if def.name == names::COST_USD.name { money } else { format_number };
-            let (what, value) = ((*what).to_owned(), shown(sample.number()));
+            let format = if def.name == names::COST_USD.name { money } else { format_number };
+            let (what, value) = ((*what).to_owned(), format(sample.number()));
             rows.push(PanelRow { what, labels, value, exact: sample.value.clone(), metric: def.name.to_owned() });
         }
     }

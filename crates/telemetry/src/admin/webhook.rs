@@ -1,6 +1,7 @@
 //! `alerts` of the admin extension: where tollgate sends the alerts that it computes itself, how messages are signed,
 //! and which alerts are muted. The URL is a secret, because anyone who knows it can post there. An invalid mute is
-//! refused, so that no one relies on it. `app/notify` sends, `pages/notice` writes the messages.
+//! an error, so that no one relies on it. `src/app/alert_sender.rs` sends, `pages/alert_message`
+//! writes the messages.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -69,7 +70,7 @@ impl CheckedMute {
     /// Whether an alert of this rule and tenant is muted at the time `now`.
     pub fn mutes(&self, rule: &str, tenant: Option<&str>, now: u64) -> bool {
         (self.rule == "*" || self.rule == rule)
-            && self.tenant.as_deref().is_none_or(|mine| tenant == Some(mine))
+            && self.tenant.as_deref().is_none_or(|muted| tenant == Some(muted))
             && self.until.is_none_or(|until| now < until)
     }
 }
@@ -90,39 +91,40 @@ pub struct AlertWebhook {
 impl AlertWebhookConfig {
     /// Validates the settings. `None` means that nothing is sent.
     pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<AlertWebhook> {
-        let before = problems.len();
-        let mut bad = |field: &str, what: &str| problems.push(FieldProblem::new(format!("alerts.{field}"), what));
+        let earlier_problems = problems.len();
+        let mut add_problem =
+            |field: &str, what: &str| problems.push(FieldProblem::new(format!("alerts.{field}"), what));
         if self.signing_key.as_ref().is_some_and(|key| key.expose().len() < MIN_KEY_BYTES) {
-            bad("signing_key", "must have at least 16 bytes");
+            add_problem("signing_key", "must have at least 16 bytes");
         }
         if self.mute.len() > MAX_MUTES {
-            bad("mute", "must have at most 200 entries");
+            add_problem("mute", "must have at most 200 entries");
         }
         let mut mutes = Vec::new();
-        for (at, mute) in self.mute.iter().enumerate() {
-            let name = |c: char| c.is_ascii_lowercase() || c == '_';
-            if mute.rule != "*" && (mute.rule.is_empty() || !mute.rule.chars().all(name)) {
-                bad(&format!("mute[{at}].rule"), "must be the name of a rule (docs/runs.md), or `*`");
+        for (index, mute) in self.mute.iter().enumerate() {
+            let is_name_char = |c: char| c.is_ascii_lowercase() || c == '_';
+            if mute.rule != "*" && (mute.rule.is_empty() || !mute.rule.chars().all(is_name_char)) {
+                add_problem(&format!("mute[{index}].rule"), "must be the name of a rule (docs/runs.md), or `*`");
             }
             let until = mute.until.as_deref().map(parse_instant);
             if until == Some(None) {
-                bad(&format!("mute[{at}].until"), "must be a time such as 2026-12-24T18:00:00Z");
+                add_problem(&format!("mute[{index}].until"), "must be a time such as 2026-12-24T18:00:00Z");
             }
             mutes.push(CheckedMute { rule: mute.rule.clone(), tenant: mute.tenant.clone(), until: until.flatten() });
         }
         match &self.url {
             None if self.signing_key.is_some() => {
-                bad("signing_key", "has no effect without `url`: set `url`, or remove it")
+                add_problem("signing_key", "has no effect without `url`: set `url`, or remove it")
             }
             None => {}
             Some(url) => {
                 if let Err(what) = address::parse_url(url.expose()) {
-                    bad("url", &what);
+                    add_problem("url", &what);
                 }
             }
         }
         let (url, key) = (self.url.clone()?, self.signing_key.clone());
-        (problems.len() == before).then_some(AlertWebhook { url, key, min_severity: self.severity, mutes })
+        (problems.len() == earlier_problems).then_some(AlertWebhook { url, key, min_severity: self.severity, mutes })
     }
 }
 

@@ -47,7 +47,7 @@ fn names_that_one_makes_up_cost_another_nothing() {
     }
     let mut seen = "";
     for round in 0..REPEATS_TO_SHOW {
-        for n in 0..MAX_WATCHED + 100 {
+        for n in 0..MAX_COUNTED + 100 {
             values.value("noisy", Some(&format!("made-up-{round}-{n}")));
         }
         seen = values.value("quiet", Some("acme"));

@@ -1,7 +1,7 @@
 //! [`LogRateLimiter`]: writes a repeated log line a few times, then only counts it, so that a back end that is down for
 //! a night, or a client that keeps failing, does not fill the log's disk. Lines are counted by place in the code and
-//! component, for up to [`PLACES`] pairs, so memory is limited. The count is logged when its window is over, whether or
-//! not the line occurs again. `logging` has levels and formats.
+//! component, for up to [`MAX_PLACES`] pairs, so memory is limited. The count is logged when its window is over,
+//! whether or not the line occurs again. `logging` has levels and formats.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,17 +20,17 @@ use kernel::clock::Clock;
 #[cfg(test)]
 mod tests;
 
-/// Lines of one place that are written within one [`WINDOW`].
+/// Maximum number of lines of one place and component that are written within one [`WINDOW`].
 pub(super) const MAX_LINES: u32 = 10;
 /// Length of a window, from its first line.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
 /// Target of the lines that report a count. They are not limited themselves: each reports lines that are.
-const TARGET: &str = "tollgate::left_out";
+const REPORT_TARGET: &str = "tollgate::left_out";
 
 /// Maximum number of pairs of place and component; further components share one entry per place.
 pub(super) const MAX_PLACES: usize = 1024;
-/// Log fields that name a component.
-const COMPONENTS: [&str; 7] = ["exporter", "receiver", "processor", "connector", "consumer", "vault", "port"];
+/// Log fields whose value names a component.
+const COMPONENT_FIELDS: [&str; 7] = ["exporter", "receiver", "processor", "connector", "consumer", "vault", "port"];
 
 /// Modules that log an operator's actions and their results: starts, reloads, ends. Their lines are never left out.
 const NEVER_LIMITED: [&str; 2] = ["tollgate::cli", "tollgate::app::shutdown"];
@@ -49,7 +49,7 @@ struct ComponentVisitor(String);
 impl ComponentVisitor {
     fn find_in(event: &Event<'_>) -> String {
         let mut found = Self::default();
-        if COMPONENTS.iter().any(|name| event.metadata().fields().field(name).is_some()) {
+        if COMPONENT_FIELDS.iter().any(|name| event.metadata().fields().field(name).is_some()) {
             event.record(&mut found);
         }
         found.0
@@ -58,17 +58,17 @@ impl ComponentVisitor {
 
 impl Visit for ComponentVisitor {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if self.0.is_empty() && COMPONENTS.contains(&field.name()) {
+        if self.0.is_empty() && COMPONENT_FIELDS.contains(&field.name()) {
             self.0 = format!("{value:?}").trim_matches('"').to_owned();
         }
     }
 }
 
-/// Counts of one place in the code.
+/// Counts of one place in the code and one component.
 struct LineCounter {
     /// When the current window began, by the monotonic clock.
     window_start: Duration,
-    lines: u32,
+    written: u32,
     left_out: u64,
     /// Lines left out in earlier windows and not reported yet.
     unreported: u64,
@@ -86,19 +86,19 @@ impl LogRateLimiter {
     /// Logs the counts of windows that are over. Call it about once a second.
     pub(super) fn report_left_out(&self) {
         let now = self.clock.monotonic();
-        let mut told = Vec::new();
-        self.counters.lock().retain(|_, place| {
-            let over = now.saturating_sub(place.window_start) >= WINDOW;
-            let left_out = place.unreported + if over { place.left_out } else { 0 };
+        let mut reports = Vec::new();
+        self.counters.lock().retain(|_, counter| {
+            let is_over = now.saturating_sub(counter.window_start) >= WINDOW;
+            let left_out = counter.unreported + if is_over { counter.left_out } else { 0 };
             if left_out > 0 {
-                told.push((left_out, place.file, place.line, place.component.clone()));
-                place.unreported = 0;
+                reports.push((left_out, counter.file, counter.line, counter.component.clone()));
+                counter.unreported = 0;
             }
-            !over
+            !is_over
         });
-        for (left_out, file, line, component) in told {
+        for (left_out, file, line, component) in reports {
             let component = Some(component).filter(|name| !name.is_empty());
-            tracing::warn!(target: TARGET, left_out, file, line, component, "repeated log lines were suppressed");
+            tracing::warn!(target: REPORT_TARGET, left_out, file, line, component, "repeated log lines were suppressed");
         }
     }
 }
@@ -107,32 +107,32 @@ impl<S: Subscriber> Layer<S> for LogRateLimiter {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let metadata = event.metadata();
         let target = metadata.target();
-        if target == TARGET || NEVER_LIMITED.iter().any(|module| target.starts_with(module)) {
+        if target == REPORT_TARGET || NEVER_LIMITED.iter().any(|module| target.starts_with(module)) {
             return true;
         }
         let (now, mut component) = (self.clock.monotonic(), ComponentVisitor::find_in(event));
-        let mut places = self.counters.lock();
-        if places.len() >= MAX_PLACES && !places.contains_key(&(metadata.callsite(), component.clone())) {
+        let mut counters = self.counters.lock();
+        if counters.len() >= MAX_PLACES && !counters.contains_key(&(metadata.callsite(), component.clone())) {
             component.clear();
         }
-        let place = places.entry((metadata.callsite(), component.clone())).or_insert_with(|| LineCounter {
+        let counter = counters.entry((metadata.callsite(), component.clone())).or_insert_with(|| LineCounter {
             window_start: now,
-            lines: 0,
+            written: 0,
             left_out: 0,
             unreported: 0,
             file: metadata.file().unwrap_or(""),
             line: metadata.line().unwrap_or(0),
             component,
         });
-        if now.saturating_sub(place.window_start) >= WINDOW {
-            place.unreported += std::mem::take(&mut place.left_out);
-            (place.window_start, place.lines) = (now, 0);
+        if now.saturating_sub(counter.window_start) >= WINDOW {
+            counter.unreported += std::mem::take(&mut counter.left_out);
+            (counter.window_start, counter.written) = (now, 0);
         }
-        if place.lines >= MAX_LINES {
-            place.left_out += 1;
+        if counter.written >= MAX_LINES {
+            counter.left_out += 1;
             return false;
         }
-        place.lines += 1;
+        counter.written += 1;
         true
     }
 }

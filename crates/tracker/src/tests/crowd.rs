@@ -304,7 +304,7 @@ fn a_batch_comes_while_somebody_looks() {
         let mut call = span(1, 1 + added, "chat");
         call["parent"] = json!(1);
         play(&line, &[call]);
-        let (mut look, meters) = (look, &line.runs.meters);
+        let (mut look, meters) = (look, &line.runs.metrics);
         let found = std::mem::take(&mut look.findings);
         let mut state = line.runs.state.lock();
         let taken = state.apply_findings(id, &look, found, meters);

@@ -21,7 +21,7 @@ pub const VERSION: u8 = 1;
 pub struct ChainDigest {
     /// Version of the format: [`VERSION`].
     pub v: u8,
-    /// Account whose lines it covers.
+    /// Account whose lines the digest covers.
     pub account: String,
     /// Writer's name.
     pub writer: String,
@@ -31,7 +31,7 @@ pub struct ChainDigest {
     pub n: u64,
     /// End of the previous digest's time range, RFC 3339.
     pub start: String,
-    /// Time at which it was made; never before `start`.
+    /// Time at which the digest was made; never before `start`.
     pub end: String,
     /// The previous digest; for the first of an epoch, the last of the writer's previous epoch.
     pub prev: Option<DigestLink>,
@@ -57,10 +57,10 @@ pub struct ChainDigest {
     /// Whether this is the last digest, because the writer stopped.
     #[serde(default, rename = "final", skip_serializing_if = "std::ops::Not::not")]
     pub last: bool,
-    /// Whether a later process wrote it, from records in the spool.
+    /// Whether a later process than the lines' own wrote the digest, from records in the spool.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recovered: bool,
-    /// The gateway that made it; absent in digests of erasers, and of gateways without a known configuration.
+    /// The gateway that made the digest; absent in digests of erasers, and of gateways without a known configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_by: Option<GatewayIdentity>,
     /// C2SP checkpoint of origin, size and root.
@@ -138,7 +138,7 @@ pub struct SessionsReference {
 pub struct PayloadReference {
     /// Name of the object.
     pub key: String,
-    /// The store's version id; null if the store did not report one.
+    /// Always null, as in [`IndexReference`].
     pub version_id: Option<String>,
     /// Size, bytes.
     pub size: Option<u64>,

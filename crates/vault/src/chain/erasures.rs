@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::digest::{ChainDigest, DigestLink};
 use super::note::VerifyKey;
 
-/// Most chains of erasures in one account; more writers indicate a mistake.
+/// Limit for an account's chains of erasures, one per writer; more indicate a mistake.
 const MAX_WRITERS: usize = 16;
 
 /// A digest of a chain of erasures whose signature was checked.
@@ -50,8 +50,8 @@ impl NewestErasures {
         self.0.is_empty()
     }
 
-    /// Stores a head if it is newer than the known one, and returns whether it was. Epochs of a chain of erasures sort
-    /// in their order.
+    /// Stores a head if it is newer than the known one of its writer, or the first of its writer and there are fewer
+    /// than [`MAX_WRITERS`]. Returns whether the head was stored. Epochs of a chain of erasures sort in their order.
     pub fn add(&mut self, head: &ErasureHead) -> bool {
         let writers = self.0.entry(head.account.clone()).or_default();
         if writers.get(&head.writer).map_or(writers.len() >= MAX_WRITERS, |known| !is_newer(&head.link, known)) {
@@ -67,7 +67,7 @@ impl NewestErasures {
     }
 }
 
-/// Whether `one` comes after `other` in a chain of erasures.
-pub fn is_newer(one: &DigestLink, other: &DigestLink) -> bool {
-    (&one.epoch, one.n) > (&other.epoch, other.n)
+/// Whether `digest` comes after `known` in a chain of erasures.
+pub fn is_newer(digest: &DigestLink, known: &DigestLink) -> bool {
+    (&digest.epoch, digest.n) > (&known.epoch, known.n)
 }

@@ -2,7 +2,7 @@
 //! in the text formats of Go's `note` package, so that auditors can use other tools.
 //!
 //! The secret is kept in a [`Secret`] or wiped. A note is accepted only with a signature of a known key whose name and
-//! id also match. Neighbour: `app/keys` finds the key files.
+//! id also match. Neighbour: `app/gateway_keys` finds the key files.
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine as _;
@@ -15,11 +15,11 @@ use kernel::secret::Secret;
 
 use super::tree::NodeHash;
 
-/// Number of Ed25519 in key texts.
+/// The number of the algorithm Ed25519 in key texts.
 const ED25519_ALGORITHM: u8 = 1;
 const PRIVATE_KEY_PREFIX: &str = "PRIVATE+KEY+";
-/// Longest note that is read, bytes.
-const MAX_NOTE: usize = 64 << 10;
+/// Longest note that [`open_note`] accepts.
+const MAX_NOTE_BYTES: usize = 64 << 10;
 
 /// Signs digests. The secret stays in the TLS library's memory, which the library wipes.
 pub struct SigningKey {
@@ -47,8 +47,8 @@ impl SigningKey {
         rng.fill(&mut *seed);
         let public = Self::from_seed(name, &seed)?.public;
         let mut bytes = Zeroizing::new([ED25519_ALGORITHM; 33]);
-        for (to, from) in bytes.iter_mut().skip(1).zip(seed.iter()) {
-            *to = *from;
+        for (target, byte) in bytes.iter_mut().skip(1).zip(seed.iter()) {
+            *target = *byte;
         }
         let mut text = Zeroizing::new(String::with_capacity(PRIVATE_KEY_PREFIX.len() + name.len() + 64));
         text.push_str(PRIVATE_KEY_PREFIX);
@@ -75,20 +75,21 @@ impl SigningKey {
     /// # Errors
     /// What is wrong, without the value.
     pub fn from_secret(text: &Secret) -> Result<Self, &'static str> {
-        const BAD: &str = "contains no signing key (expected `PRIVATE+KEY+name+id+…`; create one with `tollgate vault keygen --signing`)";
+        const MALFORMED: &str = "contains no signing key (expected `PRIVATE+KEY+name+id+…`; create one with `tollgate vault keygen --signing`)";
         let mut lines = text.expose().lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let (line, None) = (lines.next().ok_or(BAD)?, lines.next()) else { return Err(BAD) };
-        let mut parts = line.strip_prefix(PRIVATE_KEY_PREFIX).ok_or(BAD)?.splitn(3, '+');
-        let (name, id, key) = (parts.next().ok_or(BAD)?, parts.next().ok_or(BAD)?, parts.next().ok_or(BAD)?);
+        let (line, None) = (lines.next().ok_or(MALFORMED)?, lines.next()) else { return Err(MALFORMED) };
+        let mut parts = line.strip_prefix(PRIVATE_KEY_PREFIX).ok_or(MALFORMED)?.splitn(3, '+');
+        let (name, id, key) =
+            (parts.next().ok_or(MALFORMED)?, parts.next().ok_or(MALFORMED)?, parts.next().ok_or(MALFORMED)?);
         let mut bytes = Zeroizing::new([0_u8; 48]);
-        let decoded = STANDARD.decode_slice(key, &mut *bytes).map_err(|_| BAD)?;
+        let decoded = STANDARD.decode_slice(key, &mut *bytes).map_err(|_| MALFORMED)?;
         let Some((ED25519_ALGORITHM, seed)) =
-            bytes.get(..decoded).and_then(|bytes| bytes.split_first()).map(|(a, s)| (*a, s))
+            bytes.get(..decoded).and_then(|bytes| bytes.split_first()).map(|(algorithm, seed)| (*algorithm, seed))
         else {
-            return Err(BAD);
+            return Err(MALFORMED);
         };
-        let seed = Zeroizing::new(<[u8; 32]>::try_from(seed).map_err(|_| BAD)?);
-        let key = Self::from_seed(name, &seed).ok_or(BAD)?;
+        let seed = Zeroizing::new(<[u8; 32]>::try_from(seed).map_err(|_| MALFORMED)?);
+        let key = Self::from_seed(name, &seed).ok_or(MALFORMED)?;
         if kernel::hex::encode(&key.public.id) == id {
             Ok(key)
         } else {
@@ -111,8 +112,8 @@ impl SigningKey {
     /// Builds a signed note from `text`, which must end in a line feed.
     pub fn sign_note(&self, text: &str) -> String {
         let mut bytes = [0_u8; 68];
-        for (to, from) in bytes.iter_mut().zip(self.public.id.iter().chain(&self.sign(text.as_bytes()))) {
-            *to = *from;
+        for (target, byte) in bytes.iter_mut().zip(self.public.id.iter().chain(&self.sign(text.as_bytes()))) {
+            *target = *byte;
         }
         format!("{text}\n\u{2014} {} {}\n", self.public.name, STANDARD.encode(bytes))
     }
@@ -130,18 +131,19 @@ impl VerifyKey {
     /// # Errors
     /// What is wrong.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        const BAD: &str =
+        const MALFORMED: &str =
             "is not a signer's public key (expected `name+id+key`, as `tollgate vault keygen --signing` prints it)";
         let mut parts = text.trim().splitn(3, '+');
-        let (name, id, key) = (parts.next().ok_or(BAD)?, parts.next().ok_or(BAD)?, parts.next().ok_or(BAD)?);
+        let (name, id, key) =
+            (parts.next().ok_or(MALFORMED)?, parts.next().ok_or(MALFORMED)?, parts.next().ok_or(MALFORMED)?);
         if name == "PRIVATE" {
             return Err("is a secret key: use the public key instead");
         }
-        let bytes = STANDARD.decode(key).map_err(|_| BAD)?;
-        let Some((&ED25519_ALGORITHM, key)) = bytes.split_first() else { return Err(BAD) };
-        let key: [u8; 32] = key.try_into().map_err(|_| BAD)?;
-        let known = Self { name: name.to_owned(), id: key_id(name, &key), key };
-        if is_key_name(name) && kernel::hex::encode(&known.id) == id { Ok(known) } else { Err(BAD) }
+        let bytes = STANDARD.decode(key).map_err(|_| MALFORMED)?;
+        let Some((&ED25519_ALGORITHM, key)) = bytes.split_first() else { return Err(MALFORMED) };
+        let key: [u8; 32] = key.try_into().map_err(|_| MALFORMED)?;
+        let parsed = Self { name: name.to_owned(), id: key_id(name, &key), key };
+        if is_key_name(name) && kernel::hex::encode(&parsed.id) == id { Ok(parsed) } else { Err(MALFORMED) }
     }
 
     /// The signer's name.
@@ -164,26 +166,26 @@ impl std::fmt::Display for VerifyKey {
 
 /// Opens a note: returns its text and the first of `keys` that signed it.
 pub fn open_note<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, &'k VerifyKey)> {
-    let (text, signers) = verified_signers(note, keys).filter(|_| note.len() <= MAX_NOTE)?;
+    let (text, signers) = verified_signers(note, keys).filter(|_| note.len() <= MAX_NOTE_BYTES)?;
     Some((text, *signers.first()?))
 }
 
 /// Opens a note of any length: returns its text and those of `keys` that signed it, in the note's order. A key counts
 /// once, even under several names.
 pub fn verified_signers<'a, 'k>(note: &'a str, keys: &'k [VerifyKey]) -> Option<(&'a str, Vec<&'k VerifyKey>)> {
-    let at = note.rfind("\n\n").filter(|_| note.ends_with('\n'))?;
-    let (text, signatures) = (note.get(..=at)?, note.get(at + 2..)?);
+    let blank_line = note.rfind("\n\n").filter(|_| note.ends_with('\n'))?;
+    let (text, signatures) = (note.get(..=blank_line)?, note.get(blank_line + 2..)?);
     let signers = signatures.lines().map(|line| {
         let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
         let bytes = STANDARD.decode(signature).ok()?;
         let (id, signature) = bytes.split_first_chunk::<4>()?;
-        let same = |key: &&VerifyKey| key.name == name && key.id == *id;
-        Some(keys.iter().filter(same).find(|key| key.is_signed(text.as_bytes(), signature)))
+        let is_named = |key: &&VerifyKey| key.name == name && key.id == *id;
+        Some(keys.iter().filter(is_named).find(|key| key.is_signed(text.as_bytes(), signature)))
     });
     let signers: Option<Vec<_>> = signers.collect();
     let mut distinct: Vec<&VerifyKey> = Vec::new();
     for signer in signers?.into_iter().flatten() {
-        if !distinct.iter().any(|known| known.key == signer.key) {
+        if !distinct.iter().any(|counted| counted.key == signer.key) {
             distinct.push(signer);
         }
     }
@@ -213,11 +215,11 @@ impl Checkpoint {
         let (origin, size, root, None) = (lines.next()?, lines.next()?, lines.next()?, lines.next()) else {
             return None;
         };
-        let number: u64 = size.parse().ok()?;
+        let leaves: u64 = size.parse().ok()?;
         let root = <NodeHash>::try_from(STANDARD.decode(root).ok()?).ok()?;
-        (!origin.is_empty() && number.to_string() == size).then(|| Self {
+        (!origin.is_empty() && leaves.to_string() == size).then(|| Self {
             origin: origin.to_owned(),
-            size: number,
+            size: leaves,
             root,
         })
     }

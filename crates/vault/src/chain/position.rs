@@ -15,15 +15,16 @@ use super::digest::DigestLink;
 use super::erasures::NewestErasures;
 use super::tree::Frontier;
 
-/// Most abandoned epochs that are remembered.
+/// Limit for remembered abandoned epochs; the oldest are forgotten.
 const MAX_ABANDONED_EPOCHS: usize = 32;
 
 /// State of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainPosition {
     /// The epoch that its lines name.
-    pub of: String,
-    /// The epoch that its digests name: the same, unless the chain had to abandon that epoch.
+    #[serde(rename = "of")]
+    pub line_epoch: String,
+    /// The epoch that its digests name: the same as `line_epoch`, unless the chain had to abandon that epoch.
     pub epoch: String,
     /// Number of the line that is leaf 0 of the tree.
     pub base: u64,
@@ -44,25 +45,26 @@ pub struct ChainPosition {
     /// Whether the last digest was final.
     pub closed: bool,
     /// Abandoned epochs: digests sealed for them are void.
-    pub left: Vec<String>,
+    #[serde(rename = "left")]
+    pub abandoned_epochs: Vec<String>,
 }
 
 impl ChainPosition {
-    /// The start of an epoch at its line `base`, after the position `before`.
-    pub fn start(of: &str, base: u64, before: Option<&Self>, now: UnixNanos) -> Self {
+    /// The start of an epoch at its line `base`, after the position `previous`.
+    pub fn start(epoch: &str, base: u64, previous: Option<&Self>, now: UnixNanos) -> Self {
         Self {
-            of: of.to_owned(),
-            epoch: of.to_owned(),
+            line_epoch: epoch.to_owned(),
+            epoch: epoch.to_owned(),
             base,
             next: 0,
-            serial: before.map_or(0, |before| before.serial),
+            serial: previous.map_or(0, |previous| previous.serial),
             tree: Frontier::default(),
-            prev: before.and_then(|before| before.prev.clone()),
-            end: before.map_or(now.0, |before| before.end),
+            prev: previous.and_then(|previous| previous.prev.clone()),
+            end: previous.map_or(now.0, |previous| previous.end),
             gaps: 0,
             reason: None,
             closed: false,
-            left: before.map(|before| before.left.clone()).unwrap_or_default(),
+            abandoned_epochs: previous.map(|previous| previous.abandoned_epochs.clone()).unwrap_or_default(),
         }
     }
 
@@ -84,23 +86,23 @@ impl ChainPosition {
             closed: false,
             ..self.clone()
         };
-        next.left.push(self.epoch.clone());
-        let over = next.left.len().saturating_sub(MAX_ABANDONED_EPOCHS);
-        next.left.drain(..over);
+        next.abandoned_epochs.push(self.epoch.clone());
+        let excess = next.abandoned_epochs.len().saturating_sub(MAX_ABANDONED_EPOCHS);
+        next.abandoned_epochs.drain(..excess);
         next
     }
 }
 
-/// Content of the file: every chain of this gateway's vault.
+/// Content of the file: the state of every chain of this gateway's vault.
 #[derive(Default, Serialize, Deserialize)]
 pub struct SavedChains {
     /// Version of the format: 1.
     pub v: u8,
     /// All chains.
     pub chains: Vec<SavedChain>,
-    /// Payload objects whose names were taken, with their alternative names.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub aside: BTreeMap<String, String>,
+    /// Payload and key objects whose names were taken, with their alternative names.
+    #[serde(default, rename = "aside", skip_serializing_if = "BTreeMap::is_empty")]
+    pub alternative_names: BTreeMap<String, String>,
     /// The newest erasures that were reported.
     #[serde(default, skip_serializing_if = "NewestErasures::is_empty")]
     pub erasures: NewestErasures,

@@ -20,7 +20,7 @@ pub fn node_hash(left: &NodeHash, right: &NodeHash) -> NodeHash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }
 
-/// A tree that accepts leaves and computes its root: the roots of its complete subtrees, largest first.
+/// A tree that accepts leaves and computes its root. It keeps only the roots of its complete subtrees, largest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frontier {
     size: u64,
@@ -35,11 +35,12 @@ impl Frontier {
 
     /// Appends a leaf.
     pub fn push(&mut self, leaf: NodeHash) {
-        let (mut node, mut merge) = (leaf, self.size);
-        while merge & 1 == 1 {
+        // Each low bit that is set stands for a complete subtree of the same size as `node`
+        let (mut node, mut sizes) = (leaf, self.size);
+        while sizes & 1 == 1 {
             let Some(left) = self.nodes.pop() else { break };
             node = node_hash(&left, &node);
-            merge >>= 1;
+            sizes >>= 1;
         }
         self.nodes.push(node);
         self.size += 1;
@@ -81,16 +82,16 @@ impl<'de> Deserialize<'de> for Frontier {
 
 /// Parses 32 bytes from hexadecimal digits.
 pub fn parse_hash(text: &str) -> Option<NodeHash> {
-    let mut out = NodeHash::default();
+    let mut hash = NodeHash::default();
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() || pairs.len() != out.len() {
+    if !rest.is_empty() || pairs.len() != hash.len() {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    for (to, [high, low]) in out.iter_mut().zip(pairs) {
-        *to = digit(*high)? << 4 | digit(*low)?;
+    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
     }
-    Some(out)
+    Some(hash)
 }
 
 /// Complete subtrees whose roots form a proof, as ranges of leaves in the proof's order.
@@ -101,43 +102,44 @@ pub fn inclusion_ranges(index: u64, size: u64) -> Option<ProofRanges> {
     if index >= size {
         return None;
     }
-    let (mut low, mut high, mut out) = (0, size, ProofRanges::new());
+    let (mut low, mut high, mut ranges) = (0, size, ProofRanges::new());
     while high - low > 1 {
         let middle = low + largest_power_below(high - low);
         if index < middle {
-            out.push((middle, high));
+            ranges.push((middle, high));
             high = middle;
         } else {
-            out.push((low, middle));
+            ranges.push((low, middle));
             low = middle;
         }
     }
-    out.reverse();
-    Some(out)
+    ranges.reverse();
+    Some(ranges)
 }
 
-/// The proof that a tree of `old` leaves is a prefix of one with `new` leaves; `None` if it can't be.
-pub fn consistency_ranges(old: u64, new: u64) -> Option<ProofRanges> {
-    if old == 0 || old > new {
+/// The proof that a tree of `old_size` leaves is a prefix of one with `new_size` leaves; `None` if it can't be.
+pub fn consistency_ranges(old_size: u64, new_size: u64) -> Option<ProofRanges> {
+    if old_size == 0 || old_size > new_size {
         return None;
     }
-    let (mut low, mut high, mut whole, mut out) = (0, new, true, ProofRanges::new());
-    while old != high {
+    // A verifier knows the root of the range `low..high` if it is the whole old tree
+    let (mut low, mut high, mut is_whole_old_tree, mut ranges) = (0, new_size, true, ProofRanges::new());
+    while old_size != high {
         let middle = low + largest_power_below(high - low);
-        if old <= middle {
-            out.push((middle, high));
+        if old_size <= middle {
+            ranges.push((middle, high));
             high = middle;
         } else {
-            out.push((low, middle));
+            ranges.push((low, middle));
             low = middle;
-            whole = false;
+            is_whole_old_tree = false;
         }
     }
-    if !whole {
-        out.push((low, high));
+    if !is_whole_old_tree {
+        ranges.push((low, high));
     }
-    out.reverse();
-    Some(out)
+    ranges.reverse();
+    Some(ranges)
 }
 
 /// The largest power of two below `size` (which is at least 2).
@@ -174,59 +176,59 @@ pub fn verify_inclusion(leaf: &NodeHash, index: u64, size: u64, path: &[NodeHash
     if index >= size {
         return false;
     }
-    let (mut number, mut last, mut node) = (index, size - 1, *leaf);
-    for part in path {
-        if last == 0 {
+    let (mut node_index, mut last_index, mut node) = (index, size - 1, *leaf);
+    for sibling in path {
+        if last_index == 0 {
             return false;
         }
-        if number & 1 == 1 || number == last {
-            node = node_hash(part, &node);
-            while number & 1 == 0 && number != 0 {
-                number >>= 1;
-                last >>= 1;
+        if node_index & 1 == 1 || node_index == last_index {
+            node = node_hash(sibling, &node);
+            while node_index & 1 == 0 && node_index != 0 {
+                node_index >>= 1;
+                last_index >>= 1;
             }
         } else {
-            node = node_hash(&node, part);
+            node = node_hash(&node, sibling);
         }
-        number >>= 1;
-        last >>= 1;
+        node_index >>= 1;
+        last_index >>= 1;
     }
-    last == 0 && node == *root
+    last_index == 0 && node == *root
 }
 
 /// Whether the tree of `old.0` leaves with root `old.1` is a prefix of `new`.
 pub fn verify_consistency(old: (u64, &NodeHash), new: (u64, &NodeHash), proof: &[NodeHash]) -> bool {
-    let ((old, old_root), (new, new_root)) = (old, new);
-    if old > new || old == 0 {
+    let ((old_size, old_root), (new_size, new_root)) = (old, new);
+    if old_size > new_size || old_size == 0 {
         return false;
     }
-    if old == new {
+    if old_size == new_size {
         return proof.is_empty() && old_root == new_root;
     }
-    let mut parts = proof.iter();
-    let first = if old.is_power_of_two() { Some(old_root) } else { parts.next() };
+    let mut siblings = proof.iter();
+    let first = if old_size.is_power_of_two() { Some(old_root) } else { siblings.next() };
     let Some(first) = first else { return false };
-    let (mut number, mut last) = (old - 1, new - 1);
-    while number & 1 == 1 {
-        number >>= 1;
-        last >>= 1;
+    let (mut node_index, mut last_index) = (old_size - 1, new_size - 1);
+    while node_index & 1 == 1 {
+        node_index >>= 1;
+        last_index >>= 1;
     }
-    let (mut from, mut to) = (*first, *first);
-    for part in parts {
-        if last == 0 {
+    let (mut old_node, mut new_node) = (*first, *first);
+    for sibling in siblings {
+        if last_index == 0 {
             return false;
         }
-        if number & 1 == 1 || number == last {
-            (from, to) = (node_hash(part, &from), node_hash(part, &to));
-            while number & 1 == 0 && number != 0 {
-                number >>= 1;
-                last >>= 1;
+        if node_index & 1 == 1 || node_index == last_index {
+            (old_node, new_node) = (node_hash(sibling, &old_node), node_hash(sibling, &new_node));
+            while node_index & 1 == 0 && node_index != 0 {
+                node_index >>= 1;
+                last_index >>= 1;
             }
         } else {
-            to = node_hash(&to, part);
+            new_node = node_hash(&new_node, sibling);
         }
-        number >>= 1;
-        last >>= 1;
+        node_index >>= 1;
+        last_index >>= 1;
     }
-    last == 0 && from == *old_root && to == *new_root
+    last_index == 0 && old_node == *old_root && new_node == *new_root
 }

@@ -1,34 +1,34 @@
-//! Splits a JSON text into messages: after each element of the outer list or object, and of lists in an outer object.
-//! The concatenated parts are the original text, whatever it is; there are at most [`MAX_CHUNKS`] parts.
+//! Splits a JSON text into chunks, usually one for each message: after each element of the outer list or object, and of
+//! lists in an outer object. The concatenated chunks are the original text, even if the text is not JSON.
 
-/// Most parts of a text; the remainder is one part.
+/// Limit for the chunks of a text; the last one is the remainder.
 pub(super) const MAX_CHUNKS: usize = 4096;
 
-/// Splits `text` into its parts.
 pub(super) fn split_chunks(text: &str) -> Vec<&str> {
-    let mut out = Vec::new();
+    let mut chunks = Vec::new();
     let mut rest = text;
-    let mut done = 0;
+    let mut last_cut = 0;
     if text.trim_start().starts_with(['[', '{']) {
-        let mut scan = ChunkScanner { bytes: text.as_bytes(), at: 0, depth: 0, outer: [0; 2] };
-        while let Some(cut) = scan.next_cut().filter(|_| out.len() + 1 < MAX_CHUNKS) {
-            let Some((chunk, tail)) = rest.split_at_checked(cut - done) else { break };
+        let mut scanner = ChunkScanner { bytes: text.as_bytes(), at: 0, depth: 0, outer: [0; 2] };
+        while let Some(cut) = scanner.next_cut().filter(|_| chunks.len() + 1 < MAX_CHUNKS) {
+            let Some((chunk, tail)) = rest.split_at_checked(cut - last_cut) else { break };
             if !chunk.is_empty() {
-                out.push(chunk);
+                chunks.push(chunk);
             }
-            (rest, done) = (tail, cut);
+            (rest, last_cut) = (tail, cut);
         }
     }
     if !rest.is_empty() {
-        out.push(rest);
+        chunks.push(rest);
     }
-    out
+    chunks
 }
 
 struct ChunkScanner<'t> {
     bytes: &'t [u8],
     at: usize,
     depth: usize,
+    /// Opening brackets of the two outer levels.
     outer: [u8; 2],
 }
 
@@ -37,7 +37,7 @@ impl ChunkScanner<'_> {
     fn next_cut(&mut self) -> Option<usize> {
         loop {
             let byte = *self.bytes.get(self.at)?;
-            let here = self.at;
+            let position = self.at;
             self.at += 1;
             match byte {
                 b'"' => self.skip_string(),
@@ -48,19 +48,20 @@ impl ChunkScanner<'_> {
                     self.depth += 1;
                 }
                 b']' | b'}' => {
-                    let cut = self.is_listed();
+                    let ends_element = self.is_at_element();
                     self.depth = self.depth.saturating_sub(1);
-                    if cut {
-                        return Some(here);
+                    if ends_element {
+                        return Some(position);
                     }
                 }
-                b',' if self.is_listed() => return Some(here),
+                b',' if self.is_at_element() => return Some(position),
                 _ => {}
             }
         }
     }
 
-    fn is_listed(&self) -> bool {
+    /// Whether the scanner is directly in the outer list or object, or in a list of an outer object.
+    fn is_at_element(&self) -> bool {
         self.depth == 1 || (self.depth == 2 && self.outer == [b'{', b'['])
     }
 
@@ -68,13 +69,13 @@ impl ChunkScanner<'_> {
     fn skip_string(&mut self) {
         loop {
             let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
+            let Some(offset) = memchr::memchr2(b'"', b'\\', rest) else {
                 self.at = self.bytes.len();
                 return;
             };
-            let escaped = rest.get(found) == Some(&b'\\');
-            self.at += found + 1 + usize::from(escaped);
-            if !escaped {
+            let is_escape = rest.get(offset) == Some(&b'\\');
+            self.at += offset + 1 + usize::from(is_escape);
+            if !is_escape {
                 return;
             }
         }

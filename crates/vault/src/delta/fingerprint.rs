@@ -1,4 +1,4 @@
-//! [`ContentFingerprint`]: a fingerprint of a piece of content. It holds no text. Hashes are 16 bytes of SHA-256, so
+//! [`ContentFingerprint`]: a fingerprint of a piece of content, without its text. Hashes are 16 bytes of SHA-256, so
 //! that two different contents can't be crafted to match.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,8 +9,8 @@ use crate::piece::ContentPiece;
 
 use super::chunks::split_chunks;
 
-/// Shorter values are not split: a reference would take as much space.
-pub(super) const MIN_CHARS: usize = 256;
+/// Shorter content is not referred to: a reference would take as much space.
+pub(super) const MIN_REFERENCE_BYTES: usize = 256;
 
 /// One message, or another element, of a value.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -23,44 +23,51 @@ pub(super) struct ValueChunk {
 /// Fingerprint of a piece (see the module).
 #[derive(Clone)]
 pub struct ContentFingerprint {
-    /// The piece is part of the model's input.
-    pub(super) context: bool,
-    /// The piece is system instructions or tool definitions.
-    pub(super) fixed: bool,
+    /// Whether the piece is part of the model's input.
+    pub(super) is_context: bool,
+    /// Whether the piece is system instructions or tool definitions.
+    pub(super) is_fixed: bool,
     /// Hash of part, place, key and event.
     pub(super) head_hash: u64,
     /// Hash of the whole element, its value included.
     pub(super) element_hash: [u8; 16],
     /// Size of the element, bytes.
     pub(super) bytes: u32,
-    /// Parts of the value, if the value is long enough.
+    /// Chunks of the value; none if the value is short.
     pub(super) chunks: Box<[ValueChunk]>,
 }
 
 impl ContentFingerprint {
     /// Fingerprint of a piece that is never referred to.
     pub fn none() -> Self {
-        Self { context: false, fixed: false, head_hash: 0, element_hash: [0; 16], bytes: 0, chunks: Box::default() }
+        Self {
+            is_context: false,
+            is_fixed: false,
+            head_hash: 0,
+            element_hash: [0; 16],
+            bytes: 0,
+            chunks: Box::default(),
+        }
     }
 
     /// Fingerprint of a part of a context: its head, its element as JSON, and its value as text (as JSON if it is not a
     /// text).
-    pub fn from_piece(piece: &ContentPiece<'_>, fixed: bool, element: &str, value: &str) -> Self {
-        let mut like = DefaultHasher::new();
-        (&piece.part, &piece.on, &piece.key, &piece.event).hash(&mut like);
-        let cut = if value.len() < MIN_CHARS { Vec::new() } else { split_chunks(value) };
-        let chunk = |chunk: &str| ValueChunk {
+    pub fn from_piece(piece: &ContentPiece<'_>, is_fixed: bool, element: &str, value: &str) -> Self {
+        let mut head_hasher = DefaultHasher::new();
+        (&piece.part, &piece.on, &piece.key, &piece.event).hash(&mut head_hasher);
+        let chunks = if value.len() < MIN_REFERENCE_BYTES { Vec::new() } else { split_chunks(value) };
+        let to_value_chunk = |chunk: &str| ValueChunk {
             hash: short_hash(chunk),
             chars: u32::try_from(chunk.chars().count()).unwrap_or(u32::MAX),
             bytes: u32::try_from(chunk.len()).unwrap_or(u32::MAX),
         };
         Self {
-            context: true,
-            fixed,
-            head_hash: like.finish(),
+            is_context: true,
+            is_fixed,
+            head_hash: head_hasher.finish(),
             element_hash: short_hash(element),
             bytes: u32::try_from(element.len()).unwrap_or(u32::MAX),
-            chunks: cut.into_iter().map(chunk).collect(),
+            chunks: chunks.into_iter().map(to_value_chunk).collect(),
         }
     }
 

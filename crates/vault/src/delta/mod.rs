@@ -5,14 +5,14 @@
 //!
 //! Rebuilt content has exactly the bytes that were hashed, and the hash proves it. Only hashes and lengths are
 //! remembered, no text. At most [`MAX_DEPTH`] references follow each other. Rebuilding is bounded, whatever a document
-//! claims. Neighbour: `processors/vault/bases` decides which earlier content may be referred to.
+//! claims. Neighbour: `processors/vault/context_bases` decides which earlier content may be referred to.
 //!
 //! An element of an item's `content` is one of three:
 //!
 //! - a piece with its `value`;
-//! - a piece with `base` in place of it: text `prefix_chars` characters from the base's value, then `new`, then the
-//!   last `suffix_chars` of the base's value (`prefix_len` counts messages and other elements); with `json` the value
-//!   is structure, not a text;
+//! - a piece with `base` in place of `value`. Its value is the first `prefix_chars` characters of the base's value,
+//!   then `new`, then the last `suffix_chars` characters of the base's value. (`prefix_len` is the number of messages
+//!   or other elements in the prefix.) With `json`, the value is structure, not a text;
 //! - `{"base":{…},"pieces":n}`: `n` unchanged pieces of the base's item, starting with `piece`.
 //!
 //! A base consists of `fragment` (its id), `item` (position in its `items`) and `piece` (position in that item's whole

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::fingerprint::{ContentFingerprint, MIN_CHARS, ValueChunk};
+use super::fingerprint::{ContentFingerprint, MIN_REFERENCE_BYTES, ValueChunk};
 
 /// Longest chain of references before content is stored whole again: every sixteenth turn is a snapshot.
 pub const MAX_DEPTH: u8 = 15;
@@ -41,9 +41,10 @@ pub enum DeltaStep {
 }
 
 struct KnownPiece {
-    print: ContentFingerprint,
+    fingerprint: ContentFingerprint,
     /// The piece whose stored element holds the value, whole or as a delta.
     source: PieceSource,
+    /// Number of references to follow from `source` to a whole piece.
     depth: u8,
 }
 
@@ -69,29 +70,31 @@ impl DeltaPlan {
         Self { steps: vec![DeltaStep::Whole; pieces], saved: 0 }
     }
 
-    /// Encodes `prints` as references to the content of `base`.
-    pub fn relative_to(prints: &[ContentFingerprint], base: &ItemFingerprints) -> Self {
-        let mut places: HashMap<u64, Vec<usize>> = HashMap::new();
-        for (at, known) in base.pieces.iter().enumerate().rev().filter(|(_, known)| known.print.context) {
-            places.entry(known.print.head_hash).or_default().push(at);
+    /// Encodes content, given the fingerprints of its pieces, as references to the content of `base`.
+    pub fn relative_to(fingerprints: &[ContentFingerprint], base: &ItemFingerprints) -> Self {
+        let mut positions_by_head: HashMap<u64, Vec<usize>> = HashMap::new();
+        for (position, known) in base.pieces.iter().enumerate().rev().filter(|(_, known)| known.fingerprint.is_context)
+        {
+            positions_by_head.entry(known.fingerprint.head_hash).or_default().push(position);
         }
         let mut plan = Self::default();
-        for print in prints {
-            let twin = places.get_mut(&print.head_hash).and_then(Vec::pop).filter(|_| print.context);
-            let found = twin.and_then(|at| Some((at, base.pieces.get(at)?)));
-            let step = found.and_then(|(at, known)| plan.plan_piece(print, at, known, base));
-            plan.push(step.unwrap_or(DeltaStep::Whole));
+        for fingerprint in fingerprints {
+            let same_head = positions_by_head.get_mut(&fingerprint.head_hash).and_then(Vec::pop);
+            let position = same_head.filter(|_| fingerprint.is_context);
+            let known = position.and_then(|position| Some((position, base.pieces.get(position)?)));
+            let step = known.and_then(|(position, known)| plan.plan_piece(fingerprint, position, known, base));
+            plan.push_step(step.unwrap_or(DeltaStep::Whole));
         }
-        plan.without_small(prints)
+        plan.without_short_copies(fingerprints)
     }
 
-    /// Replaces runs by whole pieces if the pieces are no longer than the reference.
-    fn without_small(self, prints: &[ContentFingerprint]) -> Self {
-        let (mut plan, mut rest) = (Self { steps: Vec::with_capacity(self.steps.len()), ..self }, prints.iter());
+    /// Stores copied pieces whole where they are shorter than [`MIN_REFERENCE_BYTES`] together.
+    fn without_short_copies(self, fingerprints: &[ContentFingerprint]) -> Self {
+        let (mut plan, mut rest) = (Self { steps: Vec::with_capacity(self.steps.len()), ..self }, fingerprints.iter());
         for step in self.steps {
             let count = if let DeltaStep::Copy(_, count) = step { count as usize } else { 1 };
-            let bytes: u64 = rest.by_ref().take(count).map(|print| u64::from(print.bytes)).sum();
-            if matches!(step, DeltaStep::Copy(..)) && bytes < MIN_CHARS as u64 {
+            let bytes: u64 = rest.by_ref().take(count).map(|fingerprint| u64::from(fingerprint.bytes)).sum();
+            if matches!(step, DeltaStep::Copy(..)) && bytes < MIN_REFERENCE_BYTES as u64 {
                 plan.saved -= bytes;
                 plan.steps.extend(std::iter::repeat_n(DeltaStep::Whole, count));
             } else {
@@ -109,23 +112,27 @@ impl DeltaPlan {
         })
     }
 
+    /// Chooses the step for a piece; `known` is the piece of `base` at `position`. `None` if the piece is stored whole.
     fn plan_piece(
         &mut self,
-        print: &ContentFingerprint,
-        at: usize,
+        piece: &ContentFingerprint,
+        position: usize,
         known: &KnownPiece,
         base: &ItemFingerprints,
     ) -> Option<DeltaStep> {
-        let here = || PieceSource {
+        let known_in_base = || PieceSource {
             fragment: Arc::clone(&base.fragment),
             item: base.item,
-            piece: u32::try_from(at).unwrap_or(u32::MAX),
+            piece: u32::try_from(position).unwrap_or(u32::MAX),
         };
-        let prefix = print.chunks.iter().zip(&known.print.chunks).take_while(|(one, other)| one == other).count();
-        let equal = prefix == print.chunks.len() && prefix == known.print.chunks.len() && prefix > 0;
+        let (chunks, known_chunks) = (&piece.chunks, &known.fingerprint.chunks);
+        let is_equal = |(chunk, known): &(&ValueChunk, &ValueChunk)| chunk == known;
+        let prefix = chunks.iter().zip(known_chunks).take_while(is_equal).count();
+        let is_same_value = prefix == chunks.len() && prefix == known_chunks.len() && prefix > 0;
+        let is_same_element = piece.element_hash == known.fingerprint.element_hash;
         // instructions and tool definitions are stored once for the whole object
-        if equal && (print.fixed || print.element_hash != known.print.element_hash) {
-            let (chars, bytes) = sum_sizes(&print.chunks);
+        if is_same_value && (piece.is_fixed || !is_same_element) {
+            let (chars, bytes) = sum_sizes(chunks);
             self.saved += bytes as u64;
             let source = known.source.clone();
             return Some(DeltaStep::Delta { source, prefix_len: prefix, chars: [chars, 0], bytes: [bytes, 0] });
@@ -133,25 +140,25 @@ impl DeltaPlan {
         if known.depth >= MAX_DEPTH {
             return None;
         }
-        if print.element_hash == known.print.element_hash {
-            self.saved += u64::from(print.bytes);
-            return Some(DeltaStep::Copy(here(), 1));
+        if is_same_element {
+            self.saved += u64::from(piece.bytes);
+            return Some(DeltaStep::Copy(known_in_base(), 1));
         }
-        let most = print.chunks.len().min(known.print.chunks.len()) - prefix;
-        let (ours, theirs) = (print.chunks.iter().rev(), known.print.chunks.iter().rev());
-        let suffix = ours.zip(theirs).take(most).take_while(|(one, other)| one == other).count();
-        let (prefix_chars, prefix_bytes) = sum_sizes(print.chunks.get(..prefix)?);
-        let (suffix_chars, suffix_bytes) = sum_sizes(print.chunks.get(print.chunks.len() - suffix..)?);
-        let same = prefix_bytes + suffix_bytes;
-        if same < MIN_CHARS {
+        let max_suffix = chunks.len().min(known_chunks.len()) - prefix;
+        let from_end = chunks.iter().rev().zip(known_chunks.iter().rev());
+        let suffix = from_end.take(max_suffix).take_while(is_equal).count();
+        let (prefix_chars, prefix_bytes) = sum_sizes(chunks.get(..prefix)?);
+        let (suffix_chars, suffix_bytes) = sum_sizes(chunks.get(chunks.len() - suffix..)?);
+        let shared_bytes = prefix_bytes + suffix_bytes;
+        if shared_bytes < MIN_REFERENCE_BYTES {
             return None;
         }
-        self.saved += same as u64;
+        self.saved += shared_bytes as u64;
         let (chars, bytes) = ([prefix_chars, suffix_chars], [prefix_bytes, suffix_bytes]);
-        Some(DeltaStep::Delta { source: here(), prefix_len: prefix, chars, bytes })
+        Some(DeltaStep::Delta { source: known_in_base(), prefix_len: prefix, chars, bytes })
     }
 
-    fn push(&mut self, step: DeltaStep) {
+    fn push_step(&mut self, step: DeltaStep) {
         if let (Some(DeltaStep::Copy(first, count)), DeltaStep::Copy(next, 1)) = (self.steps.last_mut(), &step)
             && next.piece == first.piece + *count
         {
@@ -171,29 +178,30 @@ impl ItemFingerprints {
     pub fn new(
         fragment: &Arc<str>,
         item: u32,
-        prints: Vec<ContentFingerprint>,
+        fingerprints: Vec<ContentFingerprint>,
         plan: &DeltaPlan,
         base: Option<&Self>,
     ) -> Self {
         let mut steps = plan.steps.iter().flat_map(|step| {
-            let times = if let DeltaStep::Copy(_, count) = step { *count } else { 1 };
-            (0..times).map(move |nth| (step, nth))
+            let pieces = if let DeltaStep::Copy(_, count) = step { *count } else { 1 };
+            (0..pieces).map(move |nth| (step, nth))
         });
-        let pieces = (0..).zip(prints).map(|(piece, print)| {
+        let pieces = (0..).zip(fingerprints).map(|(piece, fingerprint)| {
             let own = PieceSource { fragment: Arc::clone(fragment), item, piece };
-            let of = |source: &PieceSource, nth: u32| {
-                let at = usize::try_from(source.piece + nth).ok()?;
-                base.filter(|base| base.fragment == source.fragment && base.item == source.item)?.pieces.get(at)
+            let known_in_base = |source: &PieceSource, nth: u32| {
+                let position = usize::try_from(source.piece + nth).ok()?;
+                let is_base = |base: &&Self| base.fragment == source.fragment && base.item == source.item;
+                base.filter(is_base)?.pieces.get(position)
             };
             let (source, depth) = match steps.next() {
-                Some((DeltaStep::Copy(first, _), nth)) => match of(first, nth) {
+                Some((DeltaStep::Copy(first, _), nth)) => match known_in_base(first, nth) {
                     Some(known) => (known.source.clone(), known.depth + 1),
                     None => (own, MAX_DEPTH),
                 },
                 Some((DeltaStep::Delta { source, bytes: [_, suffix], prefix_len, .. }, _)) => {
-                    let all = *suffix == 0 && *prefix_len == print.chunks.len();
+                    let is_whole_value = *suffix == 0 && *prefix_len == fingerprint.chunks.len();
                     let known = base.and_then(|base| base.pieces.iter().find(|known| known.source == *source));
-                    match (all, known.or_else(|| of(source, 0))) {
+                    match (is_whole_value, known.or_else(|| known_in_base(source, 0))) {
                         (true, Some(known)) => (source.clone(), known.depth),
                         (false, Some(known)) => (own, known.depth + 1),
                         (_, None) => (own, MAX_DEPTH),
@@ -201,7 +209,7 @@ impl ItemFingerprints {
                 }
                 Some((DeltaStep::Whole, _)) | None => (own, 0),
             };
-            KnownPiece { print, source, depth }
+            KnownPiece { fingerprint, source, depth }
         });
         Self { fragment: Arc::clone(fragment), item, pieces: pieces.collect() }
     }
@@ -213,12 +221,12 @@ impl ItemFingerprints {
 
     /// Whether the item has content that a later context may begin with.
     pub fn is_context(&self) -> bool {
-        self.pieces.iter().any(|known| known.print.context)
+        self.pieces.iter().any(|known| known.fingerprint.is_context)
     }
 
     /// Bytes used in memory.
     pub fn size(&self) -> usize {
         let sources = self.pieces.len() * (size_of::<KnownPiece>() - size_of::<ContentFingerprint>());
-        size_of::<Self>() + sources + self.pieces.iter().map(|known| known.print.size()).sum::<usize>()
+        size_of::<Self>() + sources + self.pieces.iter().map(|known| known.fingerprint.size()).sum::<usize>()
     }
 }

@@ -1,6 +1,6 @@
-//! [`ContentRebuilder`]: restores documents with whole content from documents that refer to others. The result is
-//! byte-exact. A document with invalid or excessive references is an error. Documents of one object are kept in stored
-//! form. Neighbour: the crate `audit` opens fragments.
+//! [`ContentRebuilder`]: restores whole content in documents that refer to earlier documents. The result is byte-exact.
+//! A document with invalid or excessive references is an error. Documents of one object are kept in stored form.
+//! Neighbour: the crate `audit` opens fragments.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,17 +17,17 @@ use super::plan::MAX_DEPTH;
 
 /// Longest chain of references that is followed.
 const MAX_REFERENCE_CHAIN: u8 = 2 * MAX_DEPTH + 2;
-/// Longest value, bytes; a request of 64 MiB gives at most about 140 MiB.
-const MAX_VALUE: usize = 256 << 20;
-/// Rebuilt pieces kept in the cache, bytes.
+/// Longest value; a request of 64 MiB gives at most about 140 MiB.
+const MAX_VALUE_BYTES: usize = 256 << 20;
+/// Limit for rebuilt pieces in the cache, which is emptied when it is full.
 const MAX_CACHED_BYTES: usize = 64 << 20;
 
 /// Why content can't be restored.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RebuildError {
-    /// It refers to this fragment, which was not added.
+    /// The document refers to this fragment, which was not added.
     MissingFragment(String),
-    /// It has an invalid reference, or is malformed.
+    /// The document has an invalid reference, or is malformed.
     Damaged(&'static str),
 }
 
@@ -86,6 +86,7 @@ struct ContentElement<'a> {
 
 /// Elements of an item as stored, each with the number of pieces up to its end.
 type StoredElements = Vec<(u32, Arc<str>)>;
+/// Fragment, item and piece, as in [`PieceReference`].
 type PieceAddress = (Arc<str>, u32, u32);
 
 /// Restores whole content (see the module).
@@ -109,28 +110,28 @@ impl ContentRebuilder {
         Ok(())
     }
 
-    /// The document with whole content, at most `limit` bytes; `None` if it is whole already. The document must have
-    /// been added if its items refer to each other.
+    /// The document with whole content, at most `limit` bytes; `None` if its content is whole already. The document
+    /// must have been added if its items refer to each other.
     ///
     /// # Errors
-    /// It refers to a document that was not added, or has an invalid reference.
+    /// The document refers to one that was not added, or has an invalid reference.
     pub fn rebuild(&mut self, plain: &[u8], limit: usize) -> Result<Option<Vec<u8>>, RebuildError> {
         let document: StoredDocument<'_> = serde_json::from_slice(plain).map_err(|_| MALFORMED)?;
-        let (mut out, mut done) = (Vec::with_capacity(plain.len()), 0);
+        let (mut out, mut copied_to) = (Vec::with_capacity(plain.len()), 0);
         for item in &document.items {
-            let text = item.content.get();
-            let (stored, refers) = parse_elements(text)?;
-            if !refers {
+            let content = item.content.get();
+            let (elements, has_references) = parse_elements(content)?;
+            if !has_references {
                 continue;
             }
-            let range = subslice_range(plain, text).ok_or(MALFORMED)?;
-            out.extend_from_slice(plain.get(done..range.start).ok_or(MALFORMED)?);
-            done = range.end;
+            let range = subslice_range(plain, content).ok_or(MALFORMED)?;
+            out.extend_from_slice(plain.get(copied_to..range.start).ok_or(MALFORMED)?);
+            copied_to = range.end;
             out.push(b'[');
-            let mut first = true;
-            for (_, element) in &stored {
+            let mut is_first = true;
+            for (_, element) in &elements {
                 for piece in self.expand_element(element, limit)? {
-                    if !std::mem::take(&mut first) {
+                    if !std::mem::take(&mut is_first) {
                         out.push(b',');
                     }
                     out.extend_from_slice(piece.as_bytes());
@@ -141,10 +142,10 @@ impl ContentRebuilder {
             }
             out.push(b']');
         }
-        if done == 0 {
+        if copied_to == 0 {
             return Ok(None);
         }
-        out.extend_from_slice(plain.get(done..).ok_or(MALFORMED)?);
+        out.extend_from_slice(plain.get(copied_to..).ok_or(MALFORMED)?);
         if out.len() > limit { Err(TOO_LARGE) } else { Ok(Some(out)) }
     }
 
@@ -154,21 +155,21 @@ impl ContentRebuilder {
         let (Some(base), Some(count)) = (&parsed.base, parsed.pieces) else {
             return Ok(vec![self.resolve_piece(element, 0, 0)?]);
         };
-        let stored = self.find_item(base)?;
+        let base_elements = self.find_item(base)?;
         let end = base.piece.checked_add(count).ok_or(MISSING_BASE)?;
-        if stored.last().is_none_or(|(pieces, _)| end > *pieces) {
+        if base_elements.last().is_none_or(|(piece_count, _)| end > *piece_count) {
             return Err(MISSING_BASE);
         }
-        let (mut out, mut bytes) = (Vec::new(), 0);
+        let (mut pieces, mut bytes) = (Vec::new(), 0);
         for nth in 0..count {
             let piece = self.resolve_piece(element, nth, 0)?;
             bytes += piece.len();
             if bytes > limit {
                 return Err(TOO_LARGE);
             }
-            out.push(piece);
+            pieces.push(piece);
         }
-        Ok(out)
+        Ok(pieces)
     }
 
     fn find_item(&self, base: &PieceReference<'_>) -> Result<&StoredElements, RebuildError> {
@@ -179,52 +180,54 @@ impl ContentRebuilder {
         usize::try_from(base.item).ok().and_then(|item| items.get(item)).ok_or(MISSING_BASE)
     }
 
-    /// The whole form of a base's piece.
-    fn resolve_base(&mut self, base: &PieceReference<'_>, row: u8) -> Result<Arc<str>, RebuildError> {
-        if row > MAX_REFERENCE_CHAIN {
+    /// The whole form of a base's piece, which was reached over `depth` references.
+    fn resolve_base(&mut self, base: &PieceReference<'_>, depth: u8) -> Result<Arc<str>, RebuildError> {
+        if depth > MAX_REFERENCE_CHAIN {
             return Err(MISSING_BASE);
         }
-        let at: PieceAddress = (Arc::from(&*base.fragment), base.item, base.piece);
-        if let Some(whole) = self.cache.get(&at) {
+        let address: PieceAddress = (Arc::from(&*base.fragment), base.item, base.piece);
+        if let Some(whole) = self.cache.get(&address) {
             return Ok(Arc::clone(whole));
         }
-        let stored = self.find_item(base)?;
-        let found = stored.partition_point(|(end, _)| *end <= base.piece);
-        let (_, element) = stored.get(found).ok_or(MISSING_BASE)?;
-        let before = found.checked_sub(1).and_then(|at| stored.get(at)).map_or(0, |(end, _)| *end);
-        let (element, nth) = (Arc::clone(element), base.piece - before);
-        let whole = self.resolve_piece(&element, nth, row)?;
+        let elements = self.find_item(base)?;
+        let index = elements.partition_point(|(end, _)| *end <= base.piece);
+        let (_, element) = elements.get(index).ok_or(MISSING_BASE)?;
+        let start = index.checked_sub(1).and_then(|before| elements.get(before)).map_or(0, |(end, _)| *end);
+        let (element, nth) = (Arc::clone(element), base.piece - start);
+        let whole = self.resolve_piece(&element, nth, depth)?;
         if self.cached_bytes > MAX_CACHED_BYTES {
             self.cache.clear();
             self.cached_bytes = 0;
         }
         self.cached_bytes += whole.len();
-        self.cache.insert(at, Arc::clone(&whole));
+        self.cache.insert(address, Arc::clone(&whole));
         Ok(whole)
     }
 
     /// Piece number `nth` of those that an element represents.
-    fn resolve_piece(&mut self, element: &Arc<str>, nth: u32, row: u8) -> Result<Arc<str>, RebuildError> {
+    fn resolve_piece(&mut self, element: &Arc<str>, nth: u32, depth: u8) -> Result<Arc<str>, RebuildError> {
         let parsed: ContentElement<'_> = serde_json::from_str(element).map_err(|_| MALFORMED)?;
         let Some(base) = parsed.base else { return Ok(Arc::clone(element)) };
         if parsed.pieces.is_some() {
             let piece = base.piece.checked_add(nth).ok_or(MISSING_BASE)?;
-            return self.resolve_base(&PieceReference { piece, ..base }, row + 1);
+            return self.resolve_base(&PieceReference { piece, ..base }, depth + 1);
         }
-        let whole = self.resolve_base(&base, row + 1)?;
-        let earlier: ContentElement<'_> = serde_json::from_str(&whole).map_err(|_| MALFORMED)?;
-        let earlier = value_text(earlier.value.ok_or(MISSING_BASE)?);
+        let base_piece = self.resolve_base(&base, depth + 1)?;
+        let base_element: ContentElement<'_> = serde_json::from_str(&base_piece).map_err(|_| MALFORMED)?;
+        let base_value = value_text(base_element.value.ok_or(MISSING_BASE)?);
         let new = parsed.new.unwrap_or_default();
-        let start = byte_offset_after(&earlier, parsed.prefix_chars).ok_or(MISSING_BASE)?;
-        let suffix = match parsed.suffix_chars.checked_sub(1) {
-            None => earlier.len(),
-            Some(back) => earlier.char_indices().nth_back(back).ok_or(MISSING_BASE)?.0,
+        let prefix_end = byte_offset_after(&base_value, parsed.prefix_chars).ok_or(MISSING_BASE)?;
+        let suffix_start = match parsed.suffix_chars.checked_sub(1) {
+            None => base_value.len(),
+            Some(back) => base_value.char_indices().nth_back(back).ok_or(MISSING_BASE)?.0,
         };
-        let (Some(start), Some(end)) = (earlier.get(..start), earlier.get(suffix..)) else { return Err(MISSING_BASE) };
-        if start.len() + new.len() + end.len() > MAX_VALUE {
+        let (Some(prefix), Some(suffix)) = (base_value.get(..prefix_end), base_value.get(suffix_start..)) else {
+            return Err(MISSING_BASE);
+        };
+        if prefix.len() + new.len() + suffix.len() > MAX_VALUE_BYTES {
             return Err(TOO_LARGE);
         }
-        let value = [start, &new, end].concat();
+        let value = [prefix, &new, suffix].concat();
         let piece = ContentPiece {
             part: parsed.part.ok_or(MALFORMED)?,
             on: parsed.on.ok_or(MALFORMED)?,
@@ -247,18 +250,19 @@ impl ContentRebuilder {
 
 /// The elements of a content array, and whether any of them is a reference.
 fn parse_elements(content: &str) -> Result<(StoredElements, bool), RebuildError> {
-    let raw: Vec<&RawValue> = serde_json::from_str(content).map_err(|_| MALFORMED)?;
-    let (mut stored, mut refers, mut pieces) = (StoredElements::with_capacity(raw.len()), false, 0_u32);
-    for element in raw {
+    let raw_elements: Vec<&RawValue> = serde_json::from_str(content).map_err(|_| MALFORMED)?;
+    let (mut elements, mut has_references, mut pieces) =
+        (StoredElements::with_capacity(raw_elements.len()), false, 0_u32);
+    for element in raw_elements {
         let parsed: ContentElement<'_> = serde_json::from_str(element.get()).map_err(|_| MALFORMED)?;
-        refers |= parsed.base.is_some();
+        has_references |= parsed.base.is_some();
         pieces = pieces.checked_add(parsed.pieces.unwrap_or(1)).ok_or(MALFORMED)?;
-        stored.push((pieces, element.get().into()));
+        elements.push((pieces, element.get().into()));
     }
-    Ok((stored, refers))
+    Ok((elements, has_references))
 }
 
-/// A value as text: a text itself, or structure as JSON.
+/// A value as text: unquoted if it is a text, otherwise its JSON.
 fn value_text(value: &RawValue) -> Cow<'_, str> {
     match serde_json::from_str::<String>(value.get()) {
         Ok(text) => Cow::Owned(text),

@@ -20,8 +20,8 @@ const PLAINTEXT_KEY_MARKERS: [&[u8]; 3] = [b"AGE-SECRET-KEY-", b"PRIVATE+KEY+", 
 
 /// Whether the bytes contain a plaintext key.
 fn has_plaintext_key(bytes: &[u8]) -> bool {
-    let holds = |mark: &&[u8]| bytes.windows(mark.len()).any(|window| window.eq_ignore_ascii_case(mark));
-    PLAINTEXT_KEY_MARKERS.iter().any(holds)
+    let has_marker = |marker: &&[u8]| bytes.windows(marker.len()).any(|window| window.eq_ignore_ascii_case(marker));
+    PLAINTEXT_KEY_MARKERS.iter().any(has_marker)
 }
 
 /// Why a file is not ciphertext that can be sent to KMS. No text contains the file's contents.
@@ -65,23 +65,23 @@ impl Ciphertext {
         if has_plaintext_key(bytes) {
             return Err(CiphertextError::PlainKey);
         }
-        let sealed = match std::str::from_utf8(bytes) {
-            Ok(text) => {
-                let text = text.trim().trim_matches('"').split_ascii_whitespace();
+        let ciphertext = match std::str::from_utf8(bytes) {
+            Ok(base64) => {
+                let base64 = base64.trim().trim_matches('"').split_ascii_whitespace();
                 Zeroizing::new(
                     STANDARD
-                        .decode(&*Zeroizing::new(text.collect::<String>()))
+                        .decode(&*Zeroizing::new(base64.collect::<String>()))
                         .map_err(|_| CiphertextError::NotCiphertext)?,
                 )
             }
             Err(_) => Zeroizing::new(bytes.to_vec()),
         };
         // `aws kms decrypt` writes base64 of the key itself
-        if has_plaintext_key(&sealed) {
+        if has_plaintext_key(&ciphertext) {
             return Err(CiphertextError::PlainKey);
         }
-        if (MIN_CIPHERTEXT_BYTES..=MAX_CIPHERTEXT_BYTES).contains(&sealed.len()) {
-            Ok(Self(sealed.to_vec()))
+        if (MIN_CIPHERTEXT_BYTES..=MAX_CIPHERTEXT_BYTES).contains(&ciphertext.len()) {
+            Ok(Self(ciphertext.to_vec()))
         } else {
             Err(CiphertextError::NotCiphertext)
         }

@@ -2,8 +2,8 @@
 //! image with such a key file contains no usable key, and the KMS log records each decryption.
 //!
 //! `Decrypt` is the only request, and it ends within [`DEADLINE`], retries included. A plaintext key is never sent. The
-//! result is a [`Secret`]; errors contain codes and remedies, no values. Neighbours: `app/keys` and `cli/auditors`
-//! choose the keys; `aws kms encrypt` makes the ciphertext.
+//! result is a [`Secret`]; errors contain codes and remedies, no values. Neighbours: `app/gateway_keys` and
+//! `cli/auditor_keys` choose the keys; `aws kms encrypt` makes the ciphertext.
 
 mod ciphertext;
 mod request;
@@ -101,7 +101,7 @@ pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secr
     if settings.endpoint.as_deref().is_some_and(is_cleartext_endpoint) {
         return Err(KmsError::Refused("request not sent".to_owned(), CLEARTEXT_REFUSED));
     }
-    let opened = async {
+    let decryption = async {
         let shared = load_credential_chain(&settings.region, settings.ca_file.as_deref())
             .await
             .map_err(ca_file_refusal)?
@@ -113,7 +113,9 @@ pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secr
         request_decrypt(&shared, settings, sealed).await
     };
     // the SDK's own deadline does not cover a metadata service that hangs
-    tokio::time::timeout(DEADLINE, opened).await.unwrap_or_else(|_| Err(KmsError::Unavailable(TIMED_OUT.to_owned())))
+    tokio::time::timeout(DEADLINE, decryption)
+        .await
+        .unwrap_or_else(|_| Err(KmsError::Unavailable(TIMED_OUT.to_owned())))
 }
 
 /// Why an endpoint without TLS is refused.
@@ -153,9 +155,9 @@ impl Intercept for CleartextGuard {
     ) -> Result<(), BoxError> {
         let uri = context.request().uri();
         // the client also uses the environment's proxies for requests to this machine
-        let proxied = |uri: Uri| is_plain_http(&uri) && Matcher::from_env().intercept(&uri).is_some();
-        let clear = is_cleartext_endpoint(uri) || uri.parse().is_ok_and(proxied);
-        if clear { Err(CleartextError.into()) } else { Ok(()) }
+        let is_proxied = |uri: Uri| is_plain_http(&uri) && Matcher::from_env().intercept(&uri).is_some();
+        let is_cleartext = is_cleartext_endpoint(uri) || uri.parse().is_ok_and(is_proxied);
+        if is_cleartext { Err(CleartextError.into()) } else { Ok(()) }
     }
 }
 
@@ -196,12 +198,12 @@ async fn request_decrypt(shared: &SdkConfig, settings: &KmsSettings, sealed: &Ci
         encryption_context: &settings.encryption_context,
     };
     let policy = retry_policy();
-    let asked = request::send_decrypt(shared, settings.endpoint.as_deref(), &policy, CleartextGuard, &request);
-    let Plaintext(plain) = asked.await.map_err(|error| classify_sdk_error(&error))?;
+    let response = request::send_decrypt(shared, settings.endpoint.as_deref(), &policy, CleartextGuard, &request);
+    let Plaintext(plain) = response.await.map_err(|error| classify_sdk_error(&error))?;
     let text = std::str::from_utf8(&plain).ok().map(str::trim).filter(|text| !text.is_empty());
-    let nothing =
+    let not_a_key_file =
         || KmsError::Refused("200".to_owned(), "the decrypted text is not a key file made by `tollgate vault keygen`");
-    text.map(|text| Secret::new(text.to_owned())).ok_or_else(nothing)
+    text.map(|text| Secret::new(text.to_owned())).ok_or_else(not_a_key_file)
 }
 
 /// Maps an SDK error. Texts are error codes, never bodies.

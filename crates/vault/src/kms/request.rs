@@ -106,16 +106,16 @@ pub(super) async fn send_decrypt(
     guard: impl Intercept + 'static,
     request: &DecryptRequest<'_>,
 ) -> Result<Plaintext, SdkError<DecryptFailure, HttpResponse>> {
-    let unusable = |why: &str| SdkError::construction_failure(why.to_owned());
-    let address = resolve_endpoint(shared, endpoint).ok_or_else(|| unusable("no address for this region"))?;
-    let client = shared.http_client().ok_or_else(|| unusable("no HTTP client"))?;
-    let body = serde_json::to_vec(request).map_err(|_| unusable("no JSON"))?;
+    let not_built = |why: &str| SdkError::construction_failure(why.to_owned());
+    let endpoint_url = resolve_endpoint(shared, endpoint).ok_or_else(|| not_built("no address for this region"))?;
+    let client = shared.http_client().ok_or_else(|| not_built("no HTTP client"))?;
+    let body = serde_json::to_vec(request).map_err(|_| not_built("no JSON"))?;
     let operation = Operation::builder()
         .service_name("KMS")
         .operation_name("Decrypt")
         .behavior_version(shared.behavior_version().unwrap_or_else(BehaviorVersion::latest))
         .http_client(client)
-        .endpoint_url(&address)
+        .endpoint_url(&endpoint_url)
         .standard_retry(&policy.retries)
         .timeout_config(policy.timeouts.clone())
         .retry_classifier(TransientErrorClassifier::<DecryptFailure>::new())
@@ -125,7 +125,7 @@ pub(super) async fn send_decrypt(
         .with_connection_poisoning()
         .interceptor(ServiceClockSkewInterceptor::new())
         .interceptor(guard)
-        .runtime_plugin(SigV4Plugin::new(shared).ok_or_else(|| unusable("no credentials"))?)
+        .runtime_plugin(SigV4Plugin::new(shared).ok_or_else(|| not_built("no credentials"))?)
         .serializer(build_request)
         .deserializer(|answer: &HttpResponse| parse_response(answer).map_err(OrchestratorError::operation))
         .build();
@@ -158,8 +158,8 @@ fn parse_response(answer: &HttpResponse) -> Result<Plaintext, DecryptFailure> {
     let body = answer.body().bytes().unwrap_or_default();
     let no_code = || DecryptFailure(ErrorMetadata::builder().build());
     if answer.status().is_success() {
-        let opened: DecryptResponse<'_> = serde_json::from_slice(body).map_err(|_| no_code())?;
-        let plain = STANDARD.decode(opened.plaintext.as_deref().unwrap_or_default()).map_err(|_| no_code())?;
+        let response: DecryptResponse<'_> = serde_json::from_slice(body).map_err(|_| no_code())?;
+        let plain = STANDARD.decode(response.plaintext.as_deref().unwrap_or_default()).map_err(|_| no_code())?;
         return Ok(Plaintext(Zeroizing::new(plain)));
     }
     let body: ErrorResponse = serde_json::from_slice(body).unwrap_or_default();
@@ -249,7 +249,7 @@ pub(super) fn regional_endpoint(region: &Region, fips: bool, dual_stack: bool) -
     if !(1..=63).contains(&region.len()) || region.starts_with('-') || !region.bytes().all(is_label) {
         return None;
     }
-    let (_, domain, both) = PARTITIONS.iter().find(|(prefix, ..)| region.starts_with(prefix))?;
+    let (_, domain, dual_stack_domain) = PARTITIONS.iter().find(|(prefix, ..)| region.starts_with(prefix))?;
     let service = if fips { "kms-fips" } else { "kms" };
-    Some(format!("https://{service}.{region}.{}", if dual_stack { both } else { domain }))
+    Some(format!("https://{service}.{region}.{}", if dual_stack { dual_stack_domain } else { domain }))
 }

@@ -23,22 +23,23 @@ fn whole_days(retention: Duration) -> u64 {
 /// A vault's S3 settings, from which policies are generated.
 pub struct AwsPolicies<'s> {
     settings: &'s S3Settings,
-    key_prefix: String,
+    /// Prefix of all names, with its slash; may be empty.
+    prefix: String,
 }
 
 impl<'s> AwsPolicies<'s> {
     /// Policies for an S3 store.
     pub fn new(settings: &'s S3Settings) -> Self {
-        let below = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
-        Self { settings, key_prefix: below }
+        let prefix = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
+        Self { settings, prefix }
     }
 
     fn object_arn(&self, bucket: &str) -> String {
-        format!("arn:aws:s3:::{bucket}/{}*", self.key_prefix)
+        format!("arn:aws:s3:::{bucket}/{}*", self.prefix)
     }
 
     fn key_arn(&self, bucket: &str) -> String {
-        format!("arn:aws:s3:::{bucket}/{}keys/*", self.key_prefix)
+        format!("arn:aws:s3:::{bucket}/{}keys/*", self.prefix)
     }
 
     /// The writer's IAM policy: it allows only puts with a lock. `s3:if-none-match` forces conditional writes, so that
@@ -46,37 +47,39 @@ impl<'s> AwsPolicies<'s> {
     /// a lock also needs, never carries it.
     pub fn writer(&self) -> Value {
         let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
-        let (mut condition, mut keys) = (serde_json::Map::new(), serde_json::Map::new());
+        let (mut condition, mut key_condition) = (serde_json::Map::new(), serde_json::Map::new());
         let mut statements = Vec::new();
-        let write = ["s3:PutObject", "s3:PutObjectRetention"];
+        let write_actions = ["s3:PutObject", "s3:PutObjectRetention"];
         if let Some(lock) = lock {
             let mode = if lock.mode == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" };
             // a put takes time, so the remaining retention at arrival is slightly less than requested
-            let least = whole_days(lock.retention).saturating_sub(1).to_string();
+            let min_days = whole_days(lock.retention).saturating_sub(1).to_string();
             // a stolen credential must not be able to fill the bucket for a century
-            let most = (whole_days(lock.retention) + 1).to_string();
-            for (map, mode) in [(&mut condition, mode), (&mut keys, "GOVERNANCE")] {
-                map.insert("StringEquals".to_owned(), json!({"s3:object-lock-mode": mode}));
-                for (operator, days) in [("NumericGreaterThanEquals", &least), ("NumericLessThanEquals", &most)] {
-                    map.insert(operator.to_owned(), json!({"s3:object-lock-remaining-retention-days": days}));
+            let max_days = (whole_days(lock.retention) + 1).to_string();
+            for (condition, mode) in [(&mut condition, mode), (&mut key_condition, "GOVERNANCE")] {
+                condition.insert("StringEquals".to_owned(), json!({"s3:object-lock-mode": mode}));
+                for (operator, days) in [("NumericGreaterThanEquals", &min_days), ("NumericLessThanEquals", &max_days)]
+                {
+                    condition.insert(operator.to_owned(), json!({"s3:object-lock-remaining-retention-days": days}));
                 }
             }
             // if payload and keys share a bucket, the payload's rule must not apply to keys: keys must stay erasable
-            statements.push(json!({"Sid": "KeysStayErasable", "Effect": "Deny", "Action": write,
+            statements.push(json!({"Sid": "KeysStayErasable", "Effect": "Deny", "Action": write_actions,
                 "Resource": self.key_arn(key_bucket), "Condition": {"StringEquals": {"s3:object-lock-mode": "COMPLIANCE"}}}));
         }
-        let places = [
+        let grants = [
             ("WriteOnce", "Lock", self.object_arn(bucket), condition),
-            ("Keys", "KeysLock", self.key_arn(key_bucket), keys),
+            ("Keys", "KeysLock", self.key_arn(key_bucket), key_condition),
         ];
-        for (put, lock, place, mut condition) in places {
+        for (put_sid, lock_sid, resource, mut condition) in grants {
             if !condition.is_empty() {
-                statements
-                    .push(json!({"Sid": lock, "Effect": "Allow", "Action": "s3:PutObjectRetention", "Resource": place,
-                    "Condition": condition}));
+                statements.push(
+                    json!({"Sid": lock_sid, "Effect": "Allow", "Action": "s3:PutObjectRetention", "Resource": resource,
+                    "Condition": condition}),
+                );
             }
             condition.insert("Null".to_owned(), json!({"s3:if-none-match": "false"}));
-            statements.push(json!({"Sid": put, "Effect": "Allow", "Action": "s3:PutObject", "Resource": place,
+            statements.push(json!({"Sid": put_sid, "Effect": "Allow", "Action": "s3:PutObject", "Resource": resource,
                 "Condition": condition}));
         }
         statements.extend([
@@ -85,12 +88,12 @@ impl<'s> AwsPolicies<'s> {
                 "s3:RestoreObject", "s3:PutBucket*", "s3:PutLifecycleConfiguration", "s3:DeleteBucket*"]}),
             // the writer does not own legal hold notes and the chains of erasures and key copies: a stolen credential
             // must not be able to forge them
-            json!({"Sid": "NotTheirs", "Effect": "Deny", "Action": write, "Resource": [
-                format!("arn:aws:s3:::{key_bucket}/{}holds/*", self.key_prefix), format!("arn:aws:s3:::{bucket}/{}holds/*", self.key_prefix),
-                format!("arn:aws:s3:::{bucket}/{}chain/*/eraser/*", self.key_prefix),
-                format!("arn:aws:s3:::{bucket}/{}index/v1/*/eraser-*", self.key_prefix),
-                format!("arn:aws:s3:::{bucket}/{}chain/*/rewrap/*", self.key_prefix),
-                format!("arn:aws:s3:::{bucket}/{}index/v1/*/rewrap-*", self.key_prefix)]}),
+            json!({"Sid": "NotTheirs", "Effect": "Deny", "Action": write_actions, "Resource": [
+                format!("arn:aws:s3:::{key_bucket}/{}holds/*", self.prefix), format!("arn:aws:s3:::{bucket}/{}holds/*", self.prefix),
+                format!("arn:aws:s3:::{bucket}/{}chain/*/eraser/*", self.prefix),
+                format!("arn:aws:s3:::{bucket}/{}index/v1/*/eraser-*", self.prefix),
+                format!("arn:aws:s3:::{bucket}/{}chain/*/rewrap/*", self.prefix),
+                format!("arn:aws:s3:::{bucket}/{}index/v1/*/rewrap-*", self.prefix)]}),
         ]);
         json!({"Version": "2012-10-17", "Statement": statements})
     }
@@ -119,7 +122,7 @@ impl<'s> AwsPolicies<'s> {
     /// deletion of payload.
     pub fn eraser(&self, writer: &str) -> Value {
         let S3Settings { bucket, key_bucket, .. } = self.settings;
-        let below = format!("arn:aws:s3:::{bucket}/{}", self.key_prefix);
+        let below_prefix = format!("arn:aws:s3:::{bucket}/{}", self.prefix);
         let Value::Object(mut policy) = self.auditor(false) else { return Value::Null };
         if let Some(statements) = policy.get_mut("Statement").and_then(Value::as_array_mut) {
             statements.push(json!({"Sid": "DestroyKeys", "Effect": "Allow",
@@ -127,25 +130,25 @@ impl<'s> AwsPolicies<'s> {
                     "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]}));
             statements.push(
                 json!({"Sid": "OwnChain", "Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
-                "Resource": [format!("{below}index/v1/*/{writer}-*"), format!("{below}chain/*/{writer}/*")]}),
+                "Resource": [format!("{below_prefix}index/v1/*/{writer}-*"), format!("{below_prefix}chain/*/{writer}/*")]}),
             );
         }
         Value::Object(policy)
     }
 
-    /// A bucket's own policy: no plain HTTP, and only `erasers` may bypass governance. On the bucket with the keys, the
-    /// erasers' own policy limits the bypass to keys.
-    pub fn bucket(&self, keys: bool) -> Value {
-        let keys = keys || self.settings.bucket == self.settings.key_bucket;
-        let name = if keys { &self.settings.key_bucket } else { &self.settings.bucket };
-        let all = [format!("arn:aws:s3:::{name}"), format!("arn:aws:s3:::{name}/*")];
+    /// A bucket's own policy: no plain HTTP. On the bucket with the keys (`has_keys`), only erasers may bypass
+    /// governance, and their own policy limits the bypass to keys; on another bucket, no one may.
+    pub fn bucket(&self, has_keys: bool) -> Value {
+        let has_keys = has_keys || self.settings.bucket == self.settings.key_bucket;
+        let name = if has_keys { &self.settings.key_bucket } else { &self.settings.bucket };
+        let resources = [format!("arn:aws:s3:::{name}"), format!("arn:aws:s3:::{name}/*")];
         let mut statements =
-            vec![json!({"Sid": "OnlyTls", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": all,
+            vec![json!({"Sid": "OnlyTls", "Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": resources,
             "Condition": {"Bool": {"aws:SecureTransport": "false"}}})];
         let bypass = "s3:BypassGovernanceRetention";
-        statements.push(match keys {
-            false => json!({"Sid": "NoBypass", "Effect": "Deny", "Principal": "*", "Action": bypass, "Resource": all}),
-            true => json!({"Sid": "OnlyErasersBypass", "Effect": "Deny", "Principal": "*", "Action": bypass, "Resource": all,
+        statements.push(match has_keys {
+            false => json!({"Sid": "NoBypass", "Effect": "Deny", "Principal": "*", "Action": bypass, "Resource": resources}),
+            true => json!({"Sid": "OnlyErasersBypass", "Effect": "Deny", "Principal": "*", "Action": bypass, "Resource": resources,
                 "Condition": {"ArnNotLike": {"aws:PrincipalArn": "arn:aws:iam::ACCOUNT_ID:role/tollgate-eraser"}}}),
         });
         json!({"Version": "2012-10-17", "Statement": statements})
@@ -155,40 +158,40 @@ impl<'s> AwsPolicies<'s> {
     /// after its retention, as does the index; chain and session lines stay. A rule applies to a prefix without
     /// exceptions, so each account has its own.
     pub fn lifecycle(&self, accounts: &[String]) -> Value {
-        let keep = self.settings.lock.map_or(365, |lock| whole_days(lock.retention)) + 1;
-        let rule = |id: &str, prefix: &str, transitions: Value| {
-            let mut rule = json!({"ID": id, "Status": "Enabled", "Filter": {"Prefix": prefix},
-                "Expiration": {"Days": keep}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
+        let days = self.settings.lock.map_or(365, |lock| whole_days(lock.retention)) + 1;
+        let rule = |id: &str, filter: &str, transitions: Value| {
+            let mut rule = json!({"ID": id, "Status": "Enabled", "Filter": {"Prefix": filter},
+                "Expiration": {"Days": days}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1},
                 "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}});
-            if let Some(map) = rule.as_object_mut().filter(|_| !transitions.is_null()) {
-                map.insert("Transitions".to_owned(), transitions);
+            if let Some(fields) = rule.as_object_mut().filter(|_| !transitions.is_null()) {
+                fields.insert("Transitions".to_owned(), transitions);
             }
             rule
         };
         let colder: Vec<Value> = [(30, "GLACIER_IR"), (180, "DEEP_ARCHIVE")]
             .into_iter()
-            .filter(|(day, _)| *day + 90 <= keep)
+            .filter(|(day, _)| *day + 90 <= days)
             .map(|(day, class)| json!({"Days": day, "StorageClass": class}))
             .collect();
         let colder = if colder.is_empty() { Value::Null } else { Value::Array(colder) };
-        let below = &self.key_prefix;
+        let prefix = &self.prefix;
         let payload = accounts.iter().flat_map(|account| {
             let segment = account_segment(account);
-            let packed = format!("{below}packed/{segment}/");
+            let packed = format!("{prefix}packed/{segment}/");
             [
-                rule(&format!("payload-{segment}"), &format!("{below}{segment}/"), colder.clone()),
+                rule(&format!("payload-{segment}"), &format!("{prefix}{segment}/"), colder.clone()),
                 rule(&format!("packed-{segment}"), &packed, colder.clone()),
             ]
         });
         // cold classes bill at least 128 KiB per object, and session lines never expire, because they outlive all
         // content
         let sessions = json!({"ID": "sessions", "Status": "Enabled",
-            "Filter": {"And": {"Prefix": format!("{below}sessions/"), "ObjectSizeGreaterThan": 131_072}},
+            "Filter": {"And": {"Prefix": format!("{prefix}sessions/"), "ObjectSizeGreaterThan": 131_072}},
             "Transitions": [{"Days": 30, "StorageClass": "GLACIER_IR"}]});
-        let one = self.settings.bucket == self.settings.key_bucket;
-        let rules: Vec<Value> = std::iter::once(rule("index", &format!("{below}index/"), Value::Null))
+        let is_one_bucket = self.settings.bucket == self.settings.key_bucket;
+        let rules: Vec<Value> = std::iter::once(rule("index", &format!("{prefix}index/"), Value::Null))
             .chain(payload)
-            .chain(one.then(|| self.key_rule()))
+            .chain(is_one_bucket.then(|| self.key_rule()))
             .chain([self.marker_rule(), sessions])
             .collect();
         json!({ "Rules": rules })
@@ -199,16 +202,16 @@ impl<'s> AwsPolicies<'s> {
         json!({"Rules": [self.key_rule(), self.marker_rule()]})
     }
 
-    /// A fragment sealed on a key's last day must stay readable until the fragment's own last day.
+    /// Keys expire later than content: a fragment sealed on a key's last day must stay readable until its own last day.
     fn key_rule(&self) -> Value {
-        let keep = self.settings.lock.map_or(365, |lock| whole_days(lock.retention)) + 1 + EXTRA_KEY_RETENTION_DAYS;
-        json!({"ID": "keys", "Status": "Enabled", "Filter": {"Prefix": format!("{}keys/", self.key_prefix)},
-            "Expiration": {"Days": keep}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}})
+        let days = self.settings.lock.map_or(365, |lock| whole_days(lock.retention)) + 1 + EXTRA_KEY_RETENTION_DAYS;
+        json!({"ID": "keys", "Status": "Enabled", "Filter": {"Prefix": format!("{}keys/", self.prefix)},
+            "Expiration": {"Days": days}, "NoncurrentVersionExpiration": {"NoncurrentDays": 1}})
     }
 
     /// In a versioned bucket, expiry leaves a delete marker, which is useless once the version below it is gone.
     fn marker_rule(&self) -> Value {
-        json!({"ID": "markers", "Status": "Enabled", "Filter": {"Prefix": self.key_prefix},
+        json!({"ID": "markers", "Status": "Enabled", "Filter": {"Prefix": self.prefix},
             "Expiration": {"ExpiredObjectDeleteMarker": true}})
     }
 
@@ -216,17 +219,17 @@ impl<'s> AwsPolicies<'s> {
     /// [`Self::auditor`].
     pub fn terraform(&self, accounts: &[String], restore: bool) -> String {
         let S3Settings { bucket, key_bucket, lock, .. } = self.settings;
-        let text = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
+        let to_json = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
         let mode = lock
             .map_or("GOVERNANCE", |lock| if lock.mode == LockMode::Compliance { "COMPLIANCE" } else { "GOVERNANCE" });
-        let keep = lock.map_or(90, |lock| whole_days(lock.retention));
+        let days = lock.map_or(90, |lock| whole_days(lock.retention));
         let mut out = String::from(
             "# An operator applies this, never the gateway. Replace ACCOUNT_ID with your AWS account id.\n",
         );
-        for (name, bucket, mode, keys) in
+        for (name, bucket, mode, has_keys) in
             [("vault", bucket, mode, false), ("vault_keys", key_bucket, "GOVERNANCE", true)]
         {
-            if keys && bucket == &self.settings.bucket {
+            if has_keys && bucket == &self.settings.bucket {
                 break;
             }
             out.push_str(&format!(
@@ -246,7 +249,7 @@ resource "aws_s3_bucket_object_lock_configuration" "{name}" {{
   rule {{
     default_retention {{
       mode = "{mode}"
-      days = {keep}
+      days = {days}
     }}
   }}
 }}
@@ -271,10 +274,10 @@ resource "aws_s3_bucket_policy" "{name}" {{
   JSON
 }}
 "#,
-                text(&self.bucket(keys))
+                to_json(&self.bucket(has_keys))
             ));
-            let rules = if keys { self.key_lifecycle() } else { self.lifecycle(accounts) };
-            out.push_str(&terraform::lifecycle(name, &rules));
+            let rules = if has_keys { self.key_lifecycle() } else { self.lifecycle(accounts) };
+            out.push_str(&terraform::format_lifecycle(name, &rules));
         }
         let policies = [
             ("tollgate-writer", self.writer()),
@@ -285,7 +288,7 @@ resource "aws_s3_bucket_policy" "{name}" {{
             let id = name.replace('-', "_");
             out.push_str(&format!(
                 "\nresource \"aws_iam_policy\" \"{id}\" {{\n  name   = \"{name}\"\n  policy = <<-JSON\n{}\n  JSON\n}}\n",
-                text(&policy)
+                to_json(&policy)
             ));
         }
         out

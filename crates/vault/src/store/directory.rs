@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use kernel::clock::UnixNanos;
 
 use super::limits::{DirectoryLimits, SweepResult, UsedSpace};
-use super::object::{MAX_READ, ObjectKind, PutOutcome, StoreError, VaultReader, VaultStore};
+use super::object::{MAX_READ_BYTES, ObjectKind, PutOutcome, StoreError, VaultReader, VaultStore};
 
 /// Prefix of references to objects in a directory; the path is relative to the vault's folder.
 pub const DIRECTORY_URI: &str = "file:///";
@@ -52,8 +52,8 @@ impl DirectoryStore {
     /// The path of object `name`; names that would leave the folder are refused.
     pub(super) fn path(&self, name: &str) -> Result<PathBuf, StoreError> {
         let relative = Path::new(name);
-        let inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
-        if name.is_empty() || !inside {
+        let is_inside = relative.components().all(|part| matches!(part, Component::Normal(_)));
+        if name.is_empty() || !is_inside {
             return Err(StoreError::Denied("the object name points outside the vault's folder".to_owned()));
         }
         Ok(self.root.join(relative))
@@ -61,8 +61,8 @@ impl DirectoryStore {
 
     async fn put(&self, name: &str, bytes: &Bytes) -> Result<PutOutcome, StoreError> {
         let path = self.path(name)?;
-        if let Some(put) = compare_existing(&path, bytes).await? {
-            return Ok(put);
+        if let Some(outcome) = compare_existing(&path, bytes).await? {
+            return Ok(outcome);
         }
         self.check_space(bytes.len() as u64).await?;
         let folder = path.parent().unwrap_or(&self.root).to_owned();
@@ -99,8 +99,10 @@ impl VaultStore for DirectoryStore {
     ) -> BoxFuture<'a, Result<PutOutcome, StoreError>> {
         Box::pin(async move {
             // a folder that was removed meanwhile is created again by the next attempt
-            let gone = || StoreError::Unavailable("the folder was removed during the write".to_owned());
-            self.put(name, &bytes).await.map_err(|error| if error == StoreError::Missing { gone() } else { error })
+            let folder_removed = || StoreError::Unavailable("the folder was removed during the write".to_owned());
+            self.put(name, &bytes)
+                .await
+                .map_err(|error| if error == StoreError::Missing { folder_removed() } else { error })
         })
     }
 
@@ -121,15 +123,15 @@ impl VaultReader for DirectoryStore {
             let mut out = Vec::new();
             let (first, length) = range.unwrap_or((0, u64::MAX));
             file.seek(io::SeekFrom::Start(first)).await.map_err(classify_io_error)?;
-            file.take(length.min(MAX_READ as u64 + 1)).read_to_end(&mut out).await.map_err(classify_io_error)?;
-            if out.len() > MAX_READ { Err(StoreError::TooLarge) } else { Ok(out.into()) }
+            file.take(length.min(MAX_READ_BYTES as u64 + 1)).read_to_end(&mut out).await.map_err(classify_io_error)?;
+            if out.len() > MAX_READ_BYTES { Err(StoreError::TooLarge) } else { Ok(out.into()) }
         })
     }
 
     fn list<'a>(&'a self, _kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         Box::pin(async move {
-            let start = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let mut folders = vec![if start.is_empty() { self.root.clone() } else { self.path(start)? }];
+            let top = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let mut folders = vec![if top.is_empty() { self.root.clone() } else { self.path(top)? }];
             let mut names = Vec::new();
             while let Some(folder) = folders.pop() {
                 let mut entries = match tokio::fs::read_dir(&folder).await {
@@ -159,16 +161,16 @@ impl VaultReader for DirectoryStore {
         name: &'a str,
     ) -> BoxFuture<'a, Result<Option<UnixNanos>, StoreError>> {
         Box::pin(async move {
-            let data = tokio::fs::symlink_metadata(self.path(name)?).await.map_err(classify_io_error)?;
-            modification_time(&data).map(Some)
+            let metadata = tokio::fs::symlink_metadata(self.path(name)?).await.map_err(classify_io_error)?;
+            modification_time(&metadata).map(Some)
         })
     }
 }
 
 /// A file's modification time, by the clock of the folder's machine.
-pub(super) fn modification_time(data: &std::fs::Metadata) -> Result<UnixNanos, StoreError> {
-    let since = data.modified().map_err(classify_io_error)?.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(UnixNanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)))
+pub(super) fn modification_time(metadata: &std::fs::Metadata) -> Result<UnixNanos, StoreError> {
+    let since_epoch = metadata.modified().map_err(classify_io_error)?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(UnixNanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 /// An object's name relative to `root`. Invalid UTF-8 is replaced: such a name is listed, so that it is reported, but
@@ -177,21 +179,22 @@ fn relative_name(root: &Path, path: &Path) -> Option<String> {
     Some(path.strip_prefix(root).ok()?.to_string_lossy().into_owned())
 }
 
-/// Whether [`DirectoryStore::put`] uses the name before it renames the file: `.NAME.tmp`.
+/// Whether a name has the form under which [`DirectoryStore::put`] writes a file before it renames it: `.NAME.tmp`.
 fn is_temporary(name: &str) -> bool {
     let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
     file.strip_prefix('.').and_then(|file| file.strip_suffix(".tmp")).is_some_and(|name| !name.is_empty())
 }
 
-/// `Some(Exists)` if the file exists with these bytes, `None` if it does not exist.
+/// `Some(Exists)` if the file exists with these bytes, `None` if it does not exist; [`StoreError::Differs`] if it has
+/// other bytes.
 async fn compare_existing(path: &Path, bytes: &Bytes) -> Result<Option<PutOutcome>, StoreError> {
-    let found = match read_regular(path, bytes.len() as u64).await {
-        Ok(found) => found,
+    let existing = match read_regular(path, bytes.len() as u64).await {
+        Ok(existing) => existing,
         Err(StoreError::Missing) => return Ok(None),
         Err(StoreError::Denied(why)) if why == NOT_A_REGULAR_FILE => return Err(StoreError::Differs),
         Err(error) => return Err(error),
     };
-    if found != *bytes {
+    if existing != *bytes {
         return Err(StoreError::Differs);
     }
     // an earlier attempt may have crashed between rename and sync
@@ -199,48 +202,48 @@ async fn compare_existing(path: &Path, bytes: &Bytes) -> Result<Option<PutOutcom
     Ok(Some(PutOutcome::Exists))
 }
 
-/// Why anything but a regular file is refused.
+/// The reason in [`StoreError::Denied`] for anything but a regular file.
 pub const NOT_A_REGULAR_FILE: &str = "not a regular file";
 
 /// Opens a regular file only: someone who can write to the folder can put a pipe, a device or a link in an object's
 /// place, and opening a pipe blocks forever.
 async fn open_regular(path: &Path) -> Result<tokio::fs::File, StoreError> {
-    let odd = || StoreError::Denied(NOT_A_REGULAR_FILE.to_owned());
+    let not_regular = || StoreError::Denied(NOT_A_REGULAR_FILE.to_owned());
     // opening a device can have side effects
     if !tokio::fs::symlink_metadata(path).await.map_err(classify_io_error)?.is_file() {
-        return Err(odd());
+        return Err(not_regular());
     }
     let mut options = std::fs::OpenOptions::new();
     // a pipe or link may have been created since the check above
     options.read(true).custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
     let file = tokio::fs::OpenOptions::from(options).open(path).await.map_err(classify_io_error)?;
-    if file.metadata().await.map_err(classify_io_error)?.is_file() { Ok(file) } else { Err(odd()) }
+    if file.metadata().await.map_err(classify_io_error)?.is_file() { Ok(file) } else { Err(not_regular()) }
 }
 
-/// The bytes of a regular file, at most `most` plus one.
-pub(super) async fn read_regular(path: &Path, most: u64) -> Result<Vec<u8>, StoreError> {
+/// The bytes of a regular file, at most `limit` and one more, which shows that the file is longer.
+pub(super) async fn read_regular(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
     let mut bytes = Vec::new();
-    open_regular(path).await?.take(most.saturating_add(1)).read_to_end(&mut bytes).await.map_err(classify_io_error)?;
+    open_regular(path).await?.take(limit.saturating_add(1)).read_to_end(&mut bytes).await.map_err(classify_io_error)?;
     Ok(bytes)
 }
 
 /// Creates missing folders (0700) and syncs each into its parent.
 async fn make_folders(folder: &Path) -> io::Result<()> {
     let mut missing = Vec::new();
-    let mut at = Some(folder);
-    while let Some(here) = at.filter(|here| !here.as_os_str().is_empty()) {
-        if tokio::fs::metadata(here).await.is_ok() {
+    let mut next = Some(folder);
+    while let Some(ancestor) = next.filter(|ancestor| !ancestor.as_os_str().is_empty()) {
+        if tokio::fs::metadata(ancestor).await.is_ok() {
             break;
         }
-        missing.push(here);
-        at = here.parent();
+        missing.push(ancestor);
+        next = ancestor.parent();
     }
-    for here in missing.into_iter().rev() {
-        match std::fs::DirBuilder::new().mode(0o700).create(here) {
+    for folder in missing.into_iter().rev() {
+        match std::fs::DirBuilder::new().mode(0o700).create(folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        if let Some(parent) = here.parent() {
+        if let Some(parent) = folder.parent() {
             sync_folder(parent).await?;
         }
     }
@@ -265,7 +268,7 @@ async fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
             // no hard links either: only this writer uses the name, and it was free a moment ago
             Err(_) => tokio::fs::rename(from, to).await,
         },
-        done => Ok(done?),
+        renamed => Ok(renamed?),
     }
 }
 

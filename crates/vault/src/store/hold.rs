@@ -1,5 +1,5 @@
-//! [`VaultLegalHolds`]: legal holds on objects; for a folder, holds are read from their notes. A hold covers every
-//! version of an object. Neighbour: the crate `audit` decides which objects are held.
+//! [`VaultLegalHolds`]: legal holds on objects. A directory has no locks, so its holds are read from their notes. A
+//! hold covers every version of an object. Neighbour: the crate `audit` decides which objects are held.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -46,7 +46,7 @@ impl DirectoryStore {
     /// Whether a note holds the object: a note of its session, or for a packed object a note of any session of its
     /// account.
     pub(super) async fn is_held(&self, name: &str) -> Result<bool, StoreError> {
-        let folder = match name.strip_prefix("keys/") {
+        let held_path = match name.strip_prefix("keys/") {
             Some(rest) => rest.split('/').take(3).collect::<Vec<_>>().join("/"),
             None => match ObjectName::parse(name) {
                 None => return Ok(false),
@@ -56,7 +56,7 @@ impl DirectoryStore {
                 Some(object) => object.account,
             },
         };
-        let mut folders: Vec<PathBuf> = vec![self.path(&format!("{HOLDS_FOLDER}{folder}"))?];
+        let mut folders: Vec<PathBuf> = vec![self.path(&format!("{HOLDS_FOLDER}{held_path}"))?];
         while let Some(folder) = folders.pop() {
             let mut entries = match tokio::fs::read_dir(&folder).await {
                 Ok(entries) => entries,

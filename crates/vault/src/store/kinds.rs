@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::settings::S3Settings;
 use super::{DIRECTORY_URI, DirectoryLimits, DirectoryStore, S3Store, VaultStore};
 
-/// The server behind a networked store.
+/// The server of a networked store.
 pub struct StoreServer<'s> {
     /// URL of the server.
     pub url: String,
@@ -62,7 +62,7 @@ pub trait StoreSpec {
     /// Creates everything that must exist before the first put.
     ///
     /// # Errors
-    /// It can't be created, or a file can't be used.
+    /// Something can't be created, or a file can't be used.
     fn prepare(&self) -> Result<(), StoreUnusable>;
     /// Builds the store for the uploader; connects to nothing.
     fn open(&self) -> Arc<dyn VaultStore>;
@@ -164,8 +164,8 @@ impl StoreSpec for S3Settings {
     }
 
     fn server(&self) -> Option<StoreServer<'_>> {
-        let aws = || format!("https://s3.{}.amazonaws.com/", self.region);
-        Some(StoreServer { url: self.endpoint.clone().unwrap_or_else(aws), ca_file: self.ca_file.as_deref() })
+        let aws_url = || format!("https://s3.{}.amazonaws.com/", self.region);
+        Some(StoreServer { url: self.endpoint.clone().unwrap_or_else(aws_url), ca_file: self.ca_file.as_deref() })
     }
 
     fn s3_settings(&self) -> Option<&S3Settings> {

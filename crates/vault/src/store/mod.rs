@@ -1,7 +1,7 @@
-//! Stores of the vault: [`VaultStore`] writes objects once, [`VaultReader`] reads them, [`VaultEraser`] destroys keys.
-//! The traits are separate because the roles have different rights: a writer needs neither get nor list. A name is
-//! never overwritten, and bytes are on stable storage when a put returns. Neighbour: `uploader` handles retries and
-//! order.
+//! Stores of the vault: [`VaultStore`] writes objects once, [`VaultReader`] reads them, [`VaultEraser`] destroys keys,
+//! and [`VaultLegalHolds`] sets legal holds. The traits are separate because the roles have different rights: a writer
+//! needs neither get nor list. A name is never overwritten, and bytes are on stable storage when a put returns.
+//! Neighbour: `uploader` handles retries and order.
 
 pub mod directory;
 mod erase;

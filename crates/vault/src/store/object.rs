@@ -9,8 +9,8 @@ use kernel::clock::UnixNanos;
 use super::limits::SweepResult;
 use super::settings::LockMode;
 
-/// Largest object that is read, bytes; the largest that is written holds one fragment of about 140 MiB.
-pub(super) const MAX_READ: usize = 512 << 20;
+/// Largest object that is read; the largest that is written holds one fragment of about 140 MiB.
+pub(super) const MAX_READ_BYTES: usize = 512 << 20;
 
 /// Kinds of object, which may use different buckets and locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,7 +73,7 @@ pub enum StoreError {
     /// The object is intact in an archive class of the store, and must be restored before it can be read.
     #[error("archived (GLACIER, DEEP_ARCHIVE): restore it first (`aws s3api restore-object`)")]
     Archived,
-    /// The object is larger than any object of its kind and is not read.
+    /// The object is not read, because it is larger than any object that a gateway writes.
     #[error("larger than any object of its kind in a vault")]
     TooLarge,
     /// The store is at its configured size: it accepts no more and removes nothing.
@@ -140,7 +140,7 @@ pub struct VersionPage {
 pub struct VersionLock {
     /// Write time by the store's clock.
     pub written: UnixNanos,
-    /// Its lock mode and expiry.
+    /// Lock mode and expiry; `None` if the version is not locked.
     pub lock: Option<(LockMode, UnixNanos)>,
 }
 

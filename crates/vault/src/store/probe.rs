@@ -67,7 +67,7 @@ impl StoreAnswer {
         version: impl FnOnce(&T) -> Option<&str>,
     ) -> Self {
         match result {
-            Ok(done) => Self::Done(version(&done).map(str::to_owned)),
+            Ok(output) => Self::Done(version(&output).map(str::to_owned)),
             Err(SdkError::ServiceError(service)) => {
                 let status = service.raw().status().as_u16();
                 Self::Refused(status, service.err().code().unwrap_or_default().to_owned())
@@ -80,13 +80,13 @@ impl StoreAnswer {
         }
     }
 
-    /// As [`Self::of`], for a put, which carries a checksum.
+    /// As [`Self::from_result`], for a put, which carries a checksum.
     fn from_put<E: ProvideErrorMetadata>(result: Result<PutObjectOutput, SdkError<E>>) -> Self {
         let message = match &result {
             Err(SdkError::ServiceError(service)) => service.err().message().unwrap_or_default().to_owned(),
             _ => String::new(),
         };
-        match Self::from_result(result, |done| done.version_id()) {
+        match Self::from_result(result, |output| output.version_id()) {
             Self::Refused(status, code) if is_about_checksums(status, &code, &message) => {
                 Self::NoChecksum(status, code)
             }
@@ -105,22 +105,22 @@ impl StoreAnswer {
         }
     }
 
-    fn is_refused_with(&self, wanted: u16) -> bool {
-        matches!(self, Self::Refused(status, _) if *status == wanted)
+    fn is_refused_with(&self, expected: u16) -> bool {
+        matches!(self, Self::Refused(status, _) if *status == expected)
     }
 }
 
 /// Whether a refusal concerns the checksum that each put carries, rather than locks. A store that does not know a
 /// header answers `NotImplemented`, and seldom names the header.
 fn is_about_checksums(status: u16, code: &str, message: &str) -> bool {
-    let named = |text: &str| {
+    let names_checksum = |text: &str| {
         let text = text.to_ascii_lowercase();
         ["checksum", "sha256", "sha-256"].iter().any(|word| text.contains(word))
     };
-    let locks = message.to_ascii_lowercase().replace([' ', '-'], "").contains("objectlock");
+    let is_about_locks = message.to_ascii_lowercase().replace([' ', '-'], "").contains("objectlock");
     match code {
-        "NotImplemented" => !locks,
-        _ => status == 400 && (named(code) || named(message)),
+        "NotImplemented" => !is_about_locks,
+        _ => status == 400 && (names_checksum(code) || names_checksum(message)),
     }
 }
 
@@ -152,7 +152,7 @@ const LOCK_PROBE_SUFFIXES: [&str; 4] = ["-unlocked", "-short", "-long", "-mode"]
 /// Whether a name, without the vault's prefix, is that of a probe object: its id is 16 random bytes in hex.
 pub fn is_probe(name: &str) -> bool {
     let Some(file) = name.strip_prefix("keys/").unwrap_or(name).strip_prefix("doctor/") else { return false };
-    let id = LOCK_PROBE_SUFFIXES.iter().find_map(|lock| file.strip_suffix(lock)).unwrap_or(file);
+    let id = LOCK_PROBE_SUFFIXES.iter().find_map(|suffix| file.strip_suffix(suffix)).unwrap_or(file);
     id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 /// A retention too short for evidence, which a policy must refuse.
@@ -177,22 +177,27 @@ pub async fn probe_permissions(store: &S3Store, id: &str, now: UnixNanos) -> Res
     let client = store.client().await?;
     let settings = store.settings();
     let prefix = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
-    let mut out = Vec::new();
-    let mode = settings.lock.map(|lock| lock.mode.into());
+    let mut checks = Vec::new();
+    let payload_mode = settings.lock.map(|lock| lock.mode.into());
     let retention = settings.lock.map(|lock| lock.retention);
-    let mut bucket =
-        BucketProbe { client, name: &settings.bucket, object: format!("{prefix}doctor/{id}"), now, checks: &mut out };
-    bucket.run_all(mode, retention).await;
-    let keys = settings.lock.map(|_| ObjectLockMode::Governance);
+    let mut bucket = BucketProbe {
+        client,
+        name: &settings.bucket,
+        object: format!("{prefix}doctor/{id}"),
+        now,
+        checks: &mut checks,
+    };
+    bucket.run_all(payload_mode, retention).await;
+    let key_mode = settings.lock.map(|_| ObjectLockMode::Governance);
     let mut bucket = BucketProbe {
         client,
         name: &settings.key_bucket,
         object: format!("{prefix}keys/doctor/{id}"),
         now,
-        checks: &mut out,
+        checks: &mut checks,
     };
-    bucket.run_all(keys, retention).await;
-    Ok(out)
+    bucket.run_all(key_mode, retention).await;
+    Ok(checks)
 }
 
 /// Tests only whether a writer may write: one locked object in each bucket. `id` gives the probe objects unused names.
@@ -203,7 +208,7 @@ pub async fn probe_writes(store: &S3Store, id: &str, now: UnixNanos) -> Result<V
     let client = store.client().await?;
     let settings = store.settings();
     let prefix = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
-    let mut out = Vec::new();
+    let mut checks = Vec::new();
     let payload = settings.lock.map(|lock| (lock.mode.into(), lock.retention));
     // keys are under governance, so that they can be erased
     let keys = settings.lock.map(|lock| (ObjectLockMode::Governance, lock.retention));
@@ -211,20 +216,21 @@ pub async fn probe_writes(store: &S3Store, id: &str, now: UnixNanos) -> Result<V
         (&settings.bucket, format!("{prefix}doctor/{id}"), payload),
         (&settings.key_bucket, format!("{prefix}keys/doctor/{id}"), keys),
     ] {
-        let mut bucket = BucketProbe { client, name, object: object.clone(), now, checks: &mut out };
+        let mut bucket = BucketProbe { client, name, object: object.clone(), now, checks: &mut checks };
         let answer = bucket.put(&object, lock).await;
         match answer {
             StoreAnswer::Done(_) => bucket.add_check(WRITE_PROPERTY, ProbeVerdict::Holds, &answer, ""),
             _ => bucket.add_write_failure(&answer),
         }
     }
-    Ok(out)
+    Ok(checks)
 }
 
 /// A bucket under test.
 struct BucketProbe<'a> {
     client: &'a Client,
     name: &'a str,
+    /// Name of the probe object.
     object: String,
     now: UnixNanos,
     checks: &'a mut Vec<ProbeCheck>,
@@ -234,9 +240,9 @@ impl BucketProbe<'_> {
     async fn run_all(&mut self, mode: Option<ObjectLockMode>, retention: Option<Duration>) {
         let name = self.object.clone();
         let lock = mode.clone().zip(retention);
-        let first = self.put(&name, lock.clone()).await;
-        let StoreAnswer::Done(version) = &first else { return self.add_write_failure(&first) };
-        self.add_check(WRITE_PROPERTY, ProbeVerdict::Holds, &first, "");
+        let answer = self.put(&name, lock.clone()).await;
+        let StoreAnswer::Done(version) = &answer else { return self.add_write_failure(&answer) };
+        self.add_check(WRITE_PROPERTY, ProbeVerdict::Holds, &answer, "");
         self.probe_overwrite(&name, lock).await;
         self.probe_reads(&name).await;
         self.probe_deletes(&name, version.as_deref()).await;
@@ -246,10 +252,10 @@ impl BucketProbe<'_> {
         }
     }
 
-    fn add_check(&mut self, what: &str, verdict: ProbeVerdict, answer: &StoreAnswer, remedy: &str) {
+    fn add_check(&mut self, property: &str, verdict: ProbeVerdict, answer: &StoreAnswer, remedy: &str) {
         let remedy = if verdict == ProbeVerdict::Holds { String::new() } else { remedy.to_owned() };
         self.checks.push(ProbeCheck {
-            property: format!("{}: {what}", self.name),
+            property: format!("{}: {property}", self.name),
             verdict,
             answer: answer.text(),
             remedy,
@@ -257,9 +263,9 @@ impl BucketProbe<'_> {
     }
 
     /// Records a check that expects a refusal.
-    fn expect_refusal(&mut self, what: &str, answer: &StoreAnswer, remedy: &str) {
+    fn expect_refusal(&mut self, property: &str, answer: &StoreAnswer, remedy: &str) {
         let verdict = if answer.is_refused_with(403) { ProbeVerdict::Holds } else { ProbeVerdict::Fails };
-        self.add_check(what, verdict, answer, remedy);
+        self.add_check(property, verdict, answer, remedy);
     }
 
     fn add_write_failure(&mut self, answer: &StoreAnswer) {
@@ -307,8 +313,8 @@ impl BucketProbe<'_> {
         StoreAnswer::from_put(put.send().await)
     }
 
-    fn retain_until(&self, span: Duration) -> DateTime {
-        DateTime::from_secs(i64::try_from(self.now.plus(span).seconds()).unwrap_or(i64::MAX))
+    fn retain_until(&self, retention: Duration) -> DateTime {
+        DateTime::from_secs(i64::try_from(self.now.plus(retention).seconds()).unwrap_or(i64::MAX))
     }
 
     async fn probe_overwrite(&mut self, name: &str, lock: Option<(ObjectLockMode, Duration)>) {
@@ -335,7 +341,7 @@ impl BucketProbe<'_> {
 
     async fn probe_deletes(&mut self, name: &str, version: Option<&str>) {
         let delete = self.client.delete_object().bucket(self.name).key(name).send().await;
-        let answer = StoreAnswer::from_result(delete, |done| done.version_id());
+        let answer = StoreAnswer::from_result(delete, |output| output.version_id());
         self.expect_refusal(
             "the writer can't hide an object behind a delete marker",
             &answer,
@@ -351,9 +357,9 @@ impl BucketProbe<'_> {
             let remedy = "remove s3:BypassGovernanceRetention from the writer's policy";
             self.expect_refusal("the writer can't bypass governance to delete a version", &answer, remedy);
         } else {
-            let none = StoreAnswer::NoAnswer("the store returned no version id".to_owned());
+            let answer = StoreAnswer::NoAnswer("the store returned no version id".to_owned());
             let remedy = "enable versioning: without it, a lock protects nothing";
-            self.add_check("objects have versions", ProbeVerdict::Fails, &none, remedy);
+            self.add_check("objects have versions", ProbeVerdict::Fails, &answer, remedy);
         }
     }
 
@@ -383,7 +389,7 @@ impl BucketProbe<'_> {
     /// Objects that a stolen credential could write: deletable by anyone, keys that can't be erased, and objects that
     /// fill the bucket for a century (tested with one month more).
     async fn probe_other_locks(&mut self, name: &str, mode: ObjectLockMode, retention: Duration) {
-        let (other, refused) = match mode {
+        let (other_mode, other_mode_refused) = match mode {
             ObjectLockMode::Compliance => (ObjectLockMode::Governance, "governance mode is refused"),
             _ => (ObjectLockMode::Compliance, "compliance mode is refused"),
         };
@@ -395,16 +401,16 @@ impl BucketProbe<'_> {
                 "a retention one month longer than configured is refused",
                 Some((mode, retention + EXCESS_RETENTION)),
             ),
-            ("mode", refused, Some((other, retention))),
+            ("mode", other_mode_refused, Some((other_mode, retention))),
         ];
-        for (word, what, lock) in cases {
-            let answer = self.put(&format!("{name}-{word}"), lock).await;
+        for (suffix, property, lock) in cases {
+            let answer = self.put(&format!("{name}-{suffix}"), lock).await;
             let verdict = match &answer {
                 StoreAnswer::Refused(403, _) => ProbeVerdict::Holds,
                 _ => ProbeVerdict::Weak,
             };
             self.add_check(
-                what,
+                property,
                 verdict,
                 &answer,
                 "restrict lock mode and retention in the writer's policy (`tollgate vault policy`)",

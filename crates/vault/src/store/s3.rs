@@ -1,5 +1,5 @@
-//! The vault in S3 or an S3-compatible store: conditional, checksummed, locked puts, and gets and lists for readers.
-//! Only aws-sdk-s3 supports Object Lock headers.
+//! The vault in S3 or an S3-compatible store: conditional, checksummed, locked puts, and gets and lists for readers. It
+//! uses aws-sdk-s3, because smaller clients don't support the headers of Object Lock.
 //!
 //! A put has one plain signed body with an explicit SHA-256, never Content-MD5 and never a trailer, and always
 //! `If-None-Match: *`. A lock's retention starts at the put. The client is created with the first call. Neighbour:
@@ -29,13 +29,15 @@ use kernel::clock::UnixNanos;
 use kernel::secret::Secret;
 
 use super::object::{
-    MAX_READ, ObjectKind, ObjectVersion, PutOutcome, StoreError, VaultReader, VaultStore, VersionLock, VersionPage,
+    MAX_READ_BYTES, ObjectKind, ObjectVersion, PutOutcome, StoreError, VaultReader, VaultStore, VersionLock,
+    VersionPage,
 };
 use super::settings::{LockMode, S3Settings};
 
-/// Timeout of one attempt, plus a second for each megabyte.
+/// Timeout of one attempt; a put has a second more for each megabyte.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
-const SDK_ATTEMPTS: u32 = 2;
+/// Attempts of all requests except puts.
+const MAX_SDK_ATTEMPTS: u32 = 2;
 /// Longest pause within a response.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -95,7 +97,7 @@ impl S3Store {
 
     async fn put(&self, kind: ObjectKind, name: &str, bytes: Bytes, now: UnixNanos) -> Result<PutOutcome, StoreError> {
         let digest = STANDARD.encode(Sha256::digest(&bytes));
-        let attempt = ATTEMPT_TIMEOUT + Duration::from_secs(bytes.len() as u64 / 1_000_000);
+        let attempt_timeout = ATTEMPT_TIMEOUT + Duration::from_secs(bytes.len() as u64 / 1_000_000);
         let mut put = self
             .client()
             .await?
@@ -114,16 +116,18 @@ impl S3Store {
             let until = i64::try_from(now.plus(lock.retention).seconds()).unwrap_or(i64::MAX);
             put = put.object_lock_mode(mode).object_lock_retain_until_date(DateTime::from_secs(until));
         }
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(attempt).build();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(attempt_timeout)
+            .build();
         // `Exists` must mean that another process wrote the object, not that the SDK's first attempt did; the uploader
         // retries
-        let overridden = Config::builder().timeout_config(timeouts).retry_config(RetryConfig::disabled());
-        match put.customize().config_override(overridden).send().await {
+        let put_config = Config::builder().timeout_config(timeouts).retry_config(RetryConfig::disabled());
+        match put.customize().config_override(put_config).send().await {
             Ok(_) => Ok(PutOutcome::Written),
             Err(error) => match classify_sdk_error(&error) {
-                PutFailure::Exists => Ok(PutOutcome::Exists),
-                PutFailure::Error(error) => Err(error),
+                RequestFailure::Exists => Ok(PutOutcome::Exists),
+                RequestFailure::Error(error) => Err(error),
             },
         }
     }
@@ -141,16 +145,16 @@ impl S3Store {
             Err(StoreError::Denied(why)) if why.starts_with("416") && from_start => return Ok(Bytes::new()),
             Err(error) => return Err(error),
         };
-        let mut out = BytesMut::new();
+        let mut bytes = BytesMut::new();
         loop {
-            let next = tokio::time::timeout(READ_TIMEOUT, body.next()).await;
-            let next = next.map_err(|_| StoreError::Unavailable("the response stalled".to_owned()))?;
-            let Some(piece) = next else { return Ok(out.freeze()) };
-            let piece = piece.map_err(|_| StoreError::Unavailable("the response was cut off".to_owned()))?;
-            if out.len().saturating_add(piece.len()) > MAX_READ {
+            let received = tokio::time::timeout(READ_TIMEOUT, body.next()).await;
+            let received = received.map_err(|_| StoreError::Unavailable("the response stalled".to_owned()))?;
+            let Some(chunk) = received else { return Ok(bytes.freeze()) };
+            let chunk = chunk.map_err(|_| StoreError::Unavailable("the response was cut off".to_owned()))?;
+            if bytes.len().saturating_add(chunk.len()) > MAX_READ_BYTES {
                 return Err(StoreError::TooLarge);
             }
-            out.extend_from_slice(&piece);
+            bytes.extend_from_slice(&chunk);
         }
     }
 
@@ -164,16 +168,16 @@ impl S3Store {
         let list = self.client().await?.list_object_versions().bucket(self.bucket(kind)).prefix(prefix);
         let page = list.set_key_marker(key).set_version_id_marker(version.filter(|id| !id.is_empty())).send().await;
         let page = page.map_err(|error| classify_sdk_error(&error).into_store_error())?;
-        let version = |name: Option<String>, id: Option<String>, marker: bool| ObjectVersion {
+        let to_version = |name: Option<String>, id: Option<String>, marker: bool| ObjectVersion {
             name: name.unwrap_or_default(),
             id: id.unwrap_or_default(),
             marker,
         };
         let markers = page.delete_markers.unwrap_or_default().into_iter();
         let objects = page.versions.unwrap_or_default().into_iter();
-        let markers = markers.map(|one| version(one.key, one.version_id, true));
+        let markers = markers.map(|marker| to_version(marker.key, marker.version_id, true));
         let mut versions: Vec<ObjectVersion> =
-            objects.map(|one| version(one.key, one.version_id, false)).chain(markers).collect();
+            objects.map(|object| to_version(object.key, object.version_id, false)).chain(markers).collect();
         versions.sort_by(|a, b| a.name.cmp(&b.name));
         let next = match (page.is_truncated, page.next_key_marker) {
             (Some(true), Some(key)) => Some((key, page.next_version_id_marker.unwrap_or_default())),
@@ -184,16 +188,16 @@ impl S3Store {
 
     /// The id of the version that was written first.
     async fn first_version(&self, kind: ObjectKind, name: &str) -> Result<String, StoreError> {
-        let (mut first, mut after) = (None, None);
+        let (mut oldest, mut after) = (None, None);
         loop {
             // S3 lists versions newest first; longer names with this prefix follow
             let page = self.list_versions(kind, name, after.clone()).await?;
-            let beyond = page.versions.iter().any(|version| version.name != name);
-            let mut own = page.versions.into_iter().filter(|version| version.name == name && !version.marker);
-            first = own.next_back().map(|version| version.id).or(first);
+            let has_longer_names = page.versions.iter().any(|version| version.name != name);
+            let mut own_versions = page.versions.into_iter().filter(|version| version.name == name && !version.marker);
+            oldest = own_versions.next_back().map(|version| version.id).or(oldest);
             match page.next {
-                Some(next) if !beyond && after.as_ref() != Some(&next) => after = Some(next),
-                _ => return first.ok_or(StoreError::Missing),
+                Some(next) if !has_longer_names && after.as_ref() != Some(&next) => after = Some(next),
+                _ => return oldest.ok_or(StoreError::Missing),
             }
         }
     }
@@ -307,12 +311,14 @@ fn to_unix_nanos(time: DateTime) -> UnixNanos {
     UnixNanos(u64::try_from(time.as_nanos()).unwrap_or_default())
 }
 
-pub(crate) enum PutFailure {
+/// Why a request failed.
+pub(crate) enum RequestFailure {
+    /// The name of a conditional put exists.
     Exists,
     Error(StoreError),
 }
 
-impl PutFailure {
+impl RequestFailure {
     pub(crate) fn into_store_error(self) -> StoreError {
         match self {
             Self::Exists => StoreError::Differs,
@@ -322,17 +328,17 @@ impl PutFailure {
 }
 
 /// Maps an SDK error. Texts are error codes, never bodies.
-pub(crate) fn classify_sdk_error<E: ProvideErrorMetadata>(error: &SdkError<E>) -> PutFailure {
-    let unavailable = |why: String| PutFailure::Error(StoreError::Unavailable(why));
+pub(crate) fn classify_sdk_error<E: ProvideErrorMetadata>(error: &SdkError<E>) -> RequestFailure {
+    let unavailable = |why: String| RequestFailure::Error(StoreError::Unavailable(why));
     match error {
         SdkError::TimeoutError(_) => unavailable(TIMED_OUT.to_owned()),
         SdkError::DispatchFailure(failure) => {
             unavailable(SendFailure::from_connector(failure.as_connector_error()).with_remedy())
         }
         SdkError::ResponseError(_) => unavailable("the response can't be read".to_owned()),
-        SdkError::ConstructionFailure(_) => {
-            PutFailure::Error(StoreError::Denied("the request can't be built: check credentials and region".to_owned()))
-        }
+        SdkError::ConstructionFailure(_) => RequestFailure::Error(StoreError::Denied(
+            "the request can't be built: check credentials and region".to_owned(),
+        )),
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             classify_answer(status, service.err().code().unwrap_or_default())
@@ -341,18 +347,18 @@ pub(crate) fn classify_sdk_error<E: ProvideErrorMetadata>(error: &SdkError<E>) -
     }
 }
 
-fn classify_answer(status: u16, code: &str) -> PutFailure {
+fn classify_answer(status: u16, code: &str) -> RequestFailure {
     let code = if is_error_code(code) { code } else { "" };
-    let text = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
-    let checksum = code == "BadDigest" || code == "InvalidDigest" || code.contains("SHA256Mismatch");
-    PutFailure::Error(match (status, code) {
-        (412, _) => return PutFailure::Exists,
-        (400, _) if checksum => StoreError::Corrupt(text),
+    let answer = if code.is_empty() { status.to_string() } else { format!("{status} {code}") };
+    let is_checksum_error = code == "BadDigest" || code == "InvalidDigest" || code.contains("SHA256Mismatch");
+    RequestFailure::Error(match (status, code) {
+        (412, _) => return RequestFailure::Exists,
+        (400, _) if is_checksum_error => StoreError::Corrupt(answer),
         (404, "NoSuchKey") => StoreError::Missing,
         (403, "InvalidObjectState") => StoreError::Archived,
-        (409 | 429, _) | (503, "SlowDown") => StoreError::Busy(text),
-        (400, "RequestTimeout") | (408, _) | (500.., _) => StoreError::Unavailable(text),
-        _ => StoreError::Denied(text),
+        (409 | 429, _) | (503, "SlowDown") => StoreError::Busy(answer),
+        (400, "RequestTimeout") | (408, _) | (500.., _) => StoreError::Unavailable(answer),
+        _ => StoreError::Denied(answer),
     })
 }
 
@@ -374,7 +380,9 @@ fn build_config(builder: aws_sdk_s3::config::Builder, settings: &S3Settings) -> 
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .retry_config(
-            RetryConfig::standard().with_max_attempts(SDK_ATTEMPTS).with_initial_backoff(Duration::from_millis(100)),
+            RetryConfig::standard()
+                .with_max_attempts(MAX_SDK_ATTEMPTS)
+                .with_initial_backoff(Duration::from_millis(100)),
         )
         .timeout_config(
             TimeoutConfig::builder()

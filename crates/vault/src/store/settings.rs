@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Settings of an S3 store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3Settings {
-    /// Bucket of payload and index objects.
+    /// Bucket of all objects except keys.
     pub bucket: String,
     /// Bucket of key objects.
     pub key_bucket: String,
@@ -27,7 +27,7 @@ pub struct S3Settings {
 /// Object Lock of a new object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectLock {
-    /// Mode of payload and index objects; keys are always under governance, so that they can be erased.
+    /// Mode of all objects except keys, which are always under governance so that they can be erased.
     pub mode: LockMode,
     /// Retention, from the upload on.
     pub retention: Duration,

@@ -1,5 +1,5 @@
-//! Retention and size limit for a vault in a folder, which has no lifecycle rules: [`super::Limits`],
-//! [`DirectoryStore::remove_expired`].
+//! Enforces the retention and the size limit ([`super::DirectoryLimits`]) of a vault in a folder, which has no
+//! lifecycle rules of its own.
 //!
 //! No object is removed before its retention is over, counted from its write time; keys are kept longer than the
 //! content they open. Digests, session lines, hold notes and objects under hold are never removed. A full folder
@@ -20,19 +20,19 @@ use kernel::clock::UnixNanos;
 const EXTRA_KEY_RETENTION: Duration = Duration::from_secs(EXTRA_KEY_RETENTION_DAYS * 86_400);
 
 impl DirectoryStore {
-    /// Checks whether `more` bytes still fit.
-    pub(super) async fn check_space(&self, more: u64) -> Result<(), StoreError> {
+    /// Checks whether `additional` bytes still fit.
+    pub(super) async fn check_space(&self, additional: u64) -> Result<(), StoreError> {
         let Some(max) = self.limits.max_size else { return Ok(()) };
         self.used.counted.get_or_try_init(|| self.count_used_bytes()).await?;
         let used = self.used.bytes.load(Ordering::Relaxed);
-        if used.saturating_add(more) > max { Err(StoreError::Full) } else { Ok(()) }
+        if used.saturating_add(additional) > max { Err(StoreError::Full) } else { Ok(()) }
     }
 
     async fn count_used_bytes(&self) -> Result<(), StoreError> {
         let mut bytes = 0;
         for name in self.list(ObjectKind::Payload, "").await? {
             match tokio::fs::symlink_metadata(self.path(&name)?).await {
-                Ok(data) => bytes += data.len(),
+                Ok(metadata) => bytes += metadata.len(),
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(classify_io_error(error)),
             }
@@ -56,19 +56,19 @@ impl DirectoryStore {
         let mut swept = SweepResult::default();
         let Some(retention) = self.limits.retention else { return Ok(swept) };
         for name in self.list(ObjectKind::Payload, "").await? {
-            let keep = match (name.starts_with("keys/"), name.starts_with("index/")) {
+            let keep_for = match (name.starts_with("keys/"), name.starts_with("index/")) {
                 (true, _) => retention + EXTRA_KEY_RETENTION,
                 (false, true) => retention,
                 (false, false) if is_payload(&name) => retention,
                 (false, false) => continue, // digests, session lines, hold notes
             };
             let path = self.path(&name)?;
-            let data = match tokio::fs::symlink_metadata(&path).await {
-                Ok(data) => data,
+            let metadata = match tokio::fs::symlink_metadata(&path).await {
+                Ok(metadata) => metadata,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(classify_io_error(error)),
             };
-            if now.since(modification_time(&data)?) < keep {
+            if now.since(modification_time(&metadata)?) < keep_for {
                 continue;
             }
             if self.is_held(&name).await? {
@@ -77,7 +77,7 @@ impl DirectoryStore {
             }
             tokio::fs::remove_file(&path).await.map_err(classify_io_error)?;
             swept.objects += 1;
-            swept.bytes += data.len();
+            swept.bytes += metadata.len();
             self.remove_empty_folders(&path).await;
         }
         if self.used.counted.initialized() {
@@ -91,12 +91,12 @@ impl DirectoryStore {
 
     /// Removes folders that became empty; a concurrent put creates them again.
     async fn remove_empty_folders(&self, path: &std::path::Path) {
-        let mut at = path.parent();
-        while let Some(folder) = at.filter(|folder| *folder != self.root && folder.starts_with(&self.root)) {
+        let mut next = path.parent();
+        while let Some(folder) = next.filter(|folder| *folder != self.root && folder.starts_with(&self.root)) {
             if tokio::fs::remove_dir(folder).await.is_err() {
                 return;
             }
-            at = folder.parent();
+            next = folder.parent();
         }
     }
 }

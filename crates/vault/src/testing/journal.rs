@@ -1,4 +1,4 @@
-//! An in-memory spool, and the signing key of tests.
+//! [`FakeJournal`], an [`UploadJournal`] in memory, and the signing key of tests.
 
 use std::collections::HashSet;
 use std::io;
@@ -19,62 +19,68 @@ use crate::uploader::{JournalBacklog, JournalReadError, UploadJournal};
 /// Start time of tests.
 pub const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 
-/// An in-memory spool. `done` is durable only up to the last `sync`.
+/// A journal in memory. Appended records are durable at once, the marks of done records only once a test sets `synced`.
 #[derive(Default)]
 pub struct FakeJournal(pub Mutex<FakeState>);
 
 #[derive(Default)]
-/// Contents of the spool.
 pub struct FakeState {
     pub records: Vec<StoredRecord>,
+    /// Records that were marked as done, in order.
     pub done: Vec<RecordSeq>,
+    /// Number of entries of `done` that survive every crash.
     pub synced: usize,
+    /// Whether seals are refused.
     pub full: bool,
+    /// Records that can't be read.
     pub damaged: HashSet<RecordSeq>,
+    /// The file with the chains' positions.
     pub chains: Option<Vec<u8>>,
 }
 
 impl FakeJournal {
+    /// Appends a record.
     pub fn append(&self, kind: RecordKind, account: &str, body: Bytes) {
         let mut state = self.0.lock();
-        let seq = RecordSeq(state.records.last().map_or(0, |last| last.seq.0 + 3)); // positions have gaps
+        let seq = RecordSeq(state.records.last().map_or(0, |last| last.seq.0 + 3)); // as in a spool, numbers have gaps
         state.records.push(StoredRecord { seq, kind, account: account.into(), committed: NOON, body });
     }
 
-    /// A copy of the volume.
+    /// A second journal with the same contents, as on a cloned volume.
     pub fn fork(&self) -> Self {
         let FakeState { records, done, synced, full, damaged, chains } = &*self.0.lock();
         let (records, done, damaged, chains) = (records.clone(), done.clone(), damaged.clone(), chains.clone());
         Self(Mutex::new(FakeState { records, done, synced: *synced, full: *full, damaged, chains }))
     }
 
-    /// Simulates a crash: of the marks since the last sync, only the first `kept` survive.
-    pub fn crash(&self, kept: usize) {
+    /// Simulates a crash: of the marks after `synced`, only the first `survivors` survive.
+    pub fn crash(&self, survivors: usize) {
         let mut state = self.0.lock();
-        let keep = (state.synced + kept).min(state.done.len());
-        state.done.truncate(keep);
-        state.synced = keep;
+        let done = (state.synced + survivors).min(state.done.len());
+        state.done.truncate(done);
+        state.synced = done;
     }
 
-    /// Makes the `n`th record of this kind unreadable.
-    pub fn damage(&self, kind: RecordKind, n: usize) -> RecordSeq {
+    /// Makes record number `index` of this kind unreadable.
+    pub fn damage(&self, kind: RecordKind, index: usize) -> RecordSeq {
         let mut state = self.0.lock();
-        let seq = state.records.iter().filter(|stored| stored.kind == kind).nth(n).expect("a record").seq;
+        let seq = state.records.iter().filter(|stored| stored.kind == kind).nth(index).expect("a record").seq;
         state.damaged.insert(seq);
         seq
     }
 
-    /// Makes one of the records of this kind that are not done unreadable.
-    pub fn damage_waiting(&self, kind: RecordKind, n: usize) {
+    /// Makes one of the records of this kind that are not done unreadable; `index` wraps around.
+    pub fn damage_waiting(&self, kind: RecordKind, index: usize) {
         let mut state = self.0.lock();
         let waiting = |stored: &&StoredRecord| stored.kind == kind && !state.done.contains(&stored.seq);
         let seqs: Vec<RecordSeq> = state.records.iter().filter(waiting).map(|stored| stored.seq).collect();
         if !seqs.is_empty() {
-            state.damaged.insert(seqs[n % seqs.len()]);
+            state.damaged.insert(seqs[index % seqs.len()]);
         }
     }
 
-    pub fn left_seqs(&self) -> HashSet<RecordSeq> {
+    /// The records that are not done.
+    pub fn waiting_seqs(&self) -> HashSet<RecordSeq> {
         let state = self.0.lock();
         let done: HashSet<RecordSeq> = state.done.iter().copied().collect();
         state.records.iter().map(|stored| stored.seq).filter(|seq| !done.contains(seq)).collect()
@@ -85,7 +91,8 @@ impl FakeJournal {
         self.0.lock().records.iter().filter(|stored| stored.kind == kind).cloned().collect()
     }
 
-    pub fn left(&self) -> Vec<RecordKind> {
+    /// The kinds of the records that are not done, in order.
+    pub fn waiting_kinds(&self) -> Vec<RecordKind> {
         let state = self.0.lock();
         let done: HashSet<RecordSeq> = state.done.iter().copied().collect();
         state.records.iter().filter(|stored| !done.contains(&stored.seq)).map(|stored| stored.kind).collect()
@@ -102,22 +109,22 @@ impl UploadJournal for FakeJournal {
         let state = self.0.lock();
         let done: HashSet<RecordSeq> = state.done.iter().copied().collect();
         let mut bytes = 0;
-        let behind =
+        let is_wanted =
             |stored: &&StoredRecord| after.is_none_or(|after| stored.seq > after) && !done.contains(&stored.seq);
-        let first = state.records.iter().find(behind).map(|stored| stored.seq);
-        if let Some(damaged) = first.filter(|first| state.damaged.contains(first)) {
+        let next = state.records.iter().find(is_wanted).map(|stored| stored.seq);
+        if let Some(damaged) = next.filter(|next| state.damaged.contains(next)) {
             return Box::pin(async move { Err(JournalReadError::Damaged(damaged)) });
         }
         let read = state
             .records
             .iter()
-            .filter(behind)
+            .filter(is_wanted)
             .take_while(|stored| !state.damaged.contains(&stored.seq))
             .take(max_records.min(3)) // so that a restart takes many steps
             .take_while(|stored| {
-                let first = bytes == 0;
+                let is_first = bytes == 0;
                 bytes += stored.body.len();
-                first || bytes <= max_bytes
+                is_first || bytes <= max_bytes
             })
             .cloned()
             .collect();
@@ -155,7 +162,7 @@ impl UploadJournal for FakeJournal {
     }
 }
 
-/// The same key each time.
+/// The signing key of tests, the same each time.
 pub fn signing_key() -> crate::chain::note::SigningKey {
     let text = crate::chain::note::SigningKey::generate("vault.test", &SeededRng::new(7)).expect("key");
     crate::chain::note::SigningKey::from_secret(&text).expect("key")

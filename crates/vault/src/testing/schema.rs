@@ -7,15 +7,15 @@ use crate::schema::index_line_schema;
 /// The schema violations of `line`, including unknown columns.
 pub fn broken(line: &Value) -> Vec<String> {
     let root = index_line_schema();
-    let mut out = Vec::new();
-    check(&root, &root, line, "", &mut out);
+    let mut violations = Vec::new();
+    check(&root, &root, line, "", &mut violations);
     let known = root["properties"].as_object().expect("columns");
-    out.extend(line.as_object().expect("a line").keys().filter(|key| !known.contains_key(*key)).cloned());
-    out
+    violations.extend(line.as_object().expect("a line").keys().filter(|key| !known.contains_key(*key)).cloned());
+    violations
 }
 
 /// Implements the part of JSON Schema that is used here; any other keyword is an error, so that nothing goes unchecked.
-fn check(root: &Value, schema: &Value, value: &Value, at: &str, out: &mut Vec<String>) {
+fn check(root: &Value, schema: &Value, value: &Value, path: &str, violations: &mut Vec<String>) {
     let Some(map) = schema.as_object() else { return assert_eq!(schema, &json!(true)) };
     for (keyword, wanted) in map {
         let holds = match keyword.as_str() {
@@ -23,7 +23,7 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, out: &mut Vec<St
             "additionalProperties" => wanted == true,
             "$ref" => {
                 let name = wanted.as_str().and_then(|name| name.strip_prefix("#/$defs/")).expect("a definition");
-                check(root, &root["$defs"][name], value, at, out);
+                check(root, &root["$defs"][name], value, path, violations);
                 root["$defs"].get(name).is_some()
             }
             "type" => {
@@ -56,37 +56,37 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, out: &mut Vec<St
             "properties" => {
                 for (key, schema) in wanted.as_object().expect("columns") {
                     if let Some(value) = value.get(key) {
-                        check(root, schema, value, &format!("{at}/{key}"), out);
+                        check(root, schema, value, &format!("{path}/{key}"), violations);
                     }
                 }
                 true
             }
             "items" => {
                 let items = value.as_array().into_iter().flatten();
-                items.for_each(|item| check(root, wanted, item, &format!("{at}/*"), out));
+                items.for_each(|item| check(root, wanted, item, &format!("{path}/*"), violations));
                 true
             }
             "allOf" => {
-                wanted.as_array().expect("a list").iter().for_each(|one| check(root, one, value, at, out));
+                wanted.as_array().expect("a list").iter().for_each(|one| check(root, one, value, path, violations));
                 true
             }
             "anyOf" | "oneOf" => wanted.as_array().expect("a list").iter().any(|one| is_valid(root, one, value)),
             "if" => {
                 if is_valid(root, wanted, value) {
-                    check(root, &map["then"], value, at, out);
+                    check(root, &map["then"], value, path, violations);
                 }
                 true
             }
             other => panic!("the keyword {other} is not known here"),
         };
         if !holds {
-            out.push(format!("{at}: {keyword} {wanted}"));
+            violations.push(format!("{path}: {keyword} {wanted}"));
         }
     }
 }
 
 fn is_valid(root: &Value, schema: &Value, value: &Value) -> bool {
-    let mut out = Vec::new();
-    check(root, schema, value, "", &mut out);
-    out.is_empty()
+    let mut violations = Vec::new();
+    check(root, schema, value, "", &mut violations);
+    violations.is_empty()
 }

@@ -1,5 +1,5 @@
-//! Attacks by someone with every right on objects in S3: another version over an object, a delete marker, a destroyed
-//! version.
+//! [`Vandal`]: attacks by someone with every right on objects in S3. It writes another version over an object, hides an
+//! object behind a delete marker, or destroys a version.
 
 use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine as _;
@@ -48,14 +48,14 @@ impl Vandal {
     /// # Errors
     /// The store refuses, or is unavailable.
     pub async fn versions(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<ObjectVersion>, StoreError> {
-        let (mut all, mut after) = (Vec::new(), None);
+        let (mut versions, mut after) = (Vec::new(), None);
         while let Some(page) = self.0.versions(kind, prefix, after.take()).await? {
-            all.extend(page.versions);
+            versions.extend(page.versions);
             after = page.next;
             if after.is_none() {
                 break;
             }
         }
-        Ok(all)
+        Ok(versions)
     }
 }

@@ -1,6 +1,6 @@
-//! The [`Uploader`]'s handling of chains: restores and saves positions, takes digests that were read, finished
-//! attempts, and breaks. Positions are saved before the records behind them are marked done. Neighbours: `chains`
-//! (bookkeeping), `digests` (building digests).
+//! The [`Uploader`]'s handling of chains: restores and saves their positions; handles digests that were read from the
+//! spool, finished attempts to write digests, and broken chains; and sweeps the store. A position is saved before the
+//! records up to it are marked done. Neighbours: `chains` (bookkeeping), `digests` (building digests).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,11 +22,11 @@ use super::{SWEEP_INTERVAL, Uploader};
 impl Uploader {
     /// Reads the positions of the chains. False if they can't be read now.
     pub(super) async fn restore_positions(&mut self) -> bool {
-        let vault = &*self.parts.id;
-        let bytes = match self.parts.journal.read_chains().await {
+        let vault = &*self.deps.id;
+        let bytes = match self.deps.journal.read_chains().await {
             Ok(bytes) => bytes,
             Err(why) => {
-                self.backoff.record_failure(self.parts.clock.monotonic(), &*self.parts.rng);
+                self.backoff.record_failure(self.deps.clock.monotonic(), &*self.deps.rng);
                 tracing::error!(vault, why = why.to_string(), "the positions of the vault's chains can't be read");
                 return false;
             }
@@ -35,9 +35,9 @@ impl Uploader {
             match serde_json::from_slice::<SavedChains>(&bytes) {
                 Ok(mut saved) if saved.v == 1 => {
                     for chain in &mut saved.chains {
-                        let line =
+                        let chain_id =
                             ChainId { account: chain.account.as_str().into(), writer: chain.writer.as_str().into() };
-                        self.open_sessions.insert(line, OpenSessions::restore(std::mem::take(&mut chain.sessions)));
+                        self.open_sessions.insert(chain_id, OpenSessions::restore(std::mem::take(&mut chain.sessions)));
                     }
                     self.chains.restore(saved);
                 }
@@ -48,7 +48,7 @@ impl Uploader {
                 ),
             }
         }
-        self.restored = true;
+        self.is_restored = true;
         true
     }
 
@@ -59,36 +59,36 @@ impl Uploader {
 
     /// Takes the waiting reports; the next save confirms them.
     pub(super) fn take_erasures(&mut self) {
-        for (head, kept) in self.inbox.take() {
+        for (head, confirm) in self.inbox.take() {
             // even a known head may not be on disk yet, so it is saved too
             self.chains.erasures.add(&head);
             self.chains.unsaved.dirty = true;
-            self.confirmations.push(kept);
+            self.confirmations.push(confirm);
         }
     }
 
     /// Confirms the reports that are now on disk.
     fn confirm_erasures(&mut self) {
-        for kept in self.confirmations.drain(..) {
-            let _gone = kept.send(()); // the requester may have stopped waiting
+        for confirm in self.confirmations.drain(..) {
+            let _ = confirm.send(()); // the requester may have stopped waiting
         }
     }
 
-    /// Saves the positions of the chains, then marks the records behind them as done. True if positions were saved.
+    /// Saves the positions of the chains, then marks the records up to them as done. True if positions were saved.
     pub(super) async fn save_positions(&mut self) -> bool {
         if !self.chains.unsaved.dirty {
             return false;
         }
         let mut saved = self.chains.to_saved();
         for chain in &mut saved.chains {
-            let line = ChainId { account: chain.account.as_str().into(), writer: chain.writer.as_str().into() };
-            chain.sessions = self.open_sessions.get(&line).map(OpenSessions::to_saved).unwrap_or_default();
+            let chain_id = ChainId { account: chain.account.as_str().into(), writer: chain.writer.as_str().into() };
+            chain.sessions = self.open_sessions.get(&chain_id).map(OpenSessions::to_saved).unwrap_or_default();
         }
         let bytes = serde_json::to_vec(&saved).unwrap_or_default(); // strings and numbers: serialising can't fail
-        if let Err(why) = self.parts.journal.write_chains(bytes).await {
-            self.backoff.record_failure(self.parts.clock.monotonic(), &*self.parts.rng);
+        if let Err(why) = self.deps.journal.write_chains(bytes).await {
+            self.backoff.record_failure(self.deps.clock.monotonic(), &*self.deps.rng);
             tracing::error!(
-                vault = &*self.parts.id,
+                vault = &*self.deps.id,
                 why = why.to_string(),
                 "the positions of the vault's chains can't be written"
             );
@@ -104,8 +104,8 @@ impl Uploader {
 
     /// Handles a digest that was read from the spool.
     pub(super) fn handle_digest(&mut self, digest: &ReadDigest) {
-        let (rng, now) = (Arc::clone(&self.parts.rng), self.parts.clock.now());
-        let (verdict, broken) = self.chains.handle_digest(digest, &|| object_names::new_epoch(now, &*rng));
+        let (rng, now) = (Arc::clone(&self.deps.rng), self.deps.clock.now());
+        let (verdict, chain_break) = self.chains.handle_digest(digest, &|| object_names::new_epoch(now, &*rng));
         match verdict {
             DigestVerdict::Valid => {
                 self.record_tracker.claim_leaves(&digest.claims);
@@ -118,8 +118,8 @@ impl Uploader {
             }
             DigestVerdict::Void => self.mark_done(&[digest.seq]),
         }
-        if let Some(why) = broken {
-            self.report_break(&digest.line, why);
+        if let Some(why) = chain_break {
+            self.report_break(&digest.chain_id, why);
         }
     }
 
@@ -131,62 +131,66 @@ impl Uploader {
         position: Option<Box<ChainPosition>>,
         [index, sessions]: &[Bytes; 2],
     ) {
-        let Some(line) = self.chains.chain_of_seal(item.seq) else { return };
+        let Some(chain_id) = self.chains.chain_of_seal(item.seq) else { return };
         match (result, position) {
-            (Ok(PutOutcome::Exists), _) if item.is_first_attempt => self.abandon_epoch(&line, &item, ChainBreak::Fork),
+            (Ok(PutOutcome::Exists), _) if item.is_first_attempt => {
+                self.abandon_epoch(&chain_id, &item, ChainBreak::Fork)
+            }
             (Ok(_), Some(position)) => {
                 let done = self.record_tracker.mark_stored(&item);
-                self.open_sessions.entry(line.clone()).or_default().apply_stored_digest(index, sessions);
-                self.chains.mark_stored(&line, *position, done);
+                self.open_sessions.entry(chain_id.clone()).or_default().apply_stored_digest(index, sessions);
+                self.chains.mark_stored(&chain_id, *position, done);
                 if self.backoff.record_success() {
-                    tracing::info!(vault = &*self.parts.id, "the vault's store works again");
+                    tracing::info!(vault = &*self.deps.id, "the vault's store works again");
                 }
             }
-            (Err(WriteFailure::Store(StoreError::Differs)), _) => self.abandon_epoch(&line, &item, ChainBreak::Fork),
-            (Err(WriteFailure::Dropped), _) => self.abandon_epoch(&line, &item, ChainBreak::Dropped),
+            (Err(WriteFailure::Store(StoreError::Differs)), _) => {
+                self.abandon_epoch(&chain_id, &item, ChainBreak::Fork)
+            }
+            (Err(WriteFailure::Dropped), _) => self.abandon_epoch(&chain_id, &item, ChainBreak::Dropped),
             (Err(WriteFailure::Damaged), _) | (Ok(_), None) => {
                 self.report_damaged(item.seq);
-                self.abandon_epoch(&line, &item, ChainBreak::Damaged);
+                self.abandon_epoch(&chain_id, &item, ChainBreak::Damaged);
             }
             (Err(WriteFailure::Store(error)), _) => self.handle_write_failure(item, &error),
         }
     }
 
-    /// Gives a payload or key object an alternative name, because its own was taken before the first attempt or holds
-    /// other bytes, and nothing may be overwritten. A digest signs the alternative name of a payload object; keys are
-    /// named like key copies.
+    /// Gives a payload or key object an alternative name, because its own name was taken before the first attempt or
+    /// has other bytes, and nothing may be overwritten. A digest signs the alternative name of a payload object; keys
+    /// are named like key copies.
     pub(super) fn use_alternative_name(&mut self, mut item: UploadItem) {
-        let other = object_names::alternative_name(&item.name, &*self.parts.rng);
+        let alternative_name = object_names::alternative_name(&item.name, &*self.deps.rng);
         self.metrics.corrupt.increment(1);
         tracing::error!(
-            vault = &*self.parts.id,
+            vault = &*self.deps.id,
             object = &*item.name,
-            stored_as = other,
+            stored_as = alternative_name,
             "another process already wrote an object with this name: check who else has the store's credentials. The content is stored under another name"
         );
-        self.chains.set_alternative_name(&item.name, other);
+        self.chains.set_alternative_name(&item.name, alternative_name);
         item.is_first_attempt = false;
         self.record_tracker.put_back(item, false);
     }
 
-    fn abandon_epoch(&mut self, line: &ChainId, item: &UploadItem, why: ChainBreak) {
-        let now = self.parts.clock.now();
-        let epoch = object_names::new_epoch(now, &*self.parts.rng);
-        for mut claims in self.chains.abandon_epoch(line, why, epoch, now) {
+    fn abandon_epoch(&mut self, chain_id: &ChainId, item: &UploadItem, why: ChainBreak) {
+        let now = self.deps.clock.now();
+        let epoch = object_names::new_epoch(now, &*self.deps.rng);
+        for mut claims in self.chains.abandon_epoch(chain_id, why, epoch, now) {
             self.record_tracker.untrack(claims.len() + 1);
             self.records_to_reread.append(&mut claims);
         }
-        tracing::error!(vault = &*self.parts.id, digest = &*item.name, "a digest of the vault's chain can't be stored");
-        self.report_break(line, why);
+        tracing::error!(vault = &*self.deps.id, digest = &*item.name, "a digest of the vault's chain can't be stored");
+        self.report_break(chain_id, why);
     }
 
-    fn report_break(&self, line: &ChainId, why: ChainBreak) {
-        if let Some((_, counter)) = self.metrics.breaks.iter().find(|(broken, _)| *broken == why) {
+    fn report_break(&self, chain_id: &ChainId, why: ChainBreak) {
+        if let Some((_, counter)) = self.metrics.breaks.iter().find(|(reason, _)| *reason == why) {
             counter.increment(1);
         }
         tracing::error!(
-            vault = &*self.parts.id,
-            writer = &*line.writer,
+            vault = &*self.deps.id,
+            writer = &*chain_id.writer,
             reason = why.label(),
             "the vault's chain continues in a new epoch, which records the reason; `fork` means that another process uses a copy of this spool"
         );
@@ -198,8 +202,8 @@ impl Uploader {
             return;
         }
         self.last_sweep_at = Some(monotonic);
-        let vault = &*self.parts.id;
-        match self.parts.store.sweep(now).await {
+        let vault = &*self.deps.id;
+        match self.deps.store.sweep(now).await {
             Ok(None) => {}
             Ok(Some(swept)) if swept == SweepResult::default() => {}
             Ok(Some(SweepResult { objects, bytes, held })) => {

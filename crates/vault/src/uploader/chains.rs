@@ -2,9 +2,9 @@
 //! is pure bookkeeping, so that every order of crashes can be tested.
 //!
 //! Each chain has at most one seal in flight, and its digests are stored in order. A position is saved before the
-//! records behind it are marked done. If a digest can't be written as sealed (its name is taken, its seal is damaged or
+//! records up to it are marked done. If a digest can't be written as sealed (its name is taken, its seal is damaged or
 //! dropped), the chain abandons its epoch for another one, which records the reason, and the lines continue there.
-//! Neighbours: `digests` (their bytes), `object_write` (writing them).
+//! Neighbours: `digests` (their bytes), `object_write` (writing digests).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -52,8 +52,10 @@ impl ChainBreak {
 /// A seal on its way into the spool.
 struct SealInFlight {
     body: Bytes,
+    /// The chain's position after this digest.
     position: ChainPosition,
-    since: Duration,
+    sent_at: Duration,
+    /// Whether to send the seal again, because it may have been damaged in the spool.
     resend: bool,
 }
 
@@ -79,11 +81,11 @@ struct ChainState {
 
 /// How to treat a digest that was read from the spool.
 pub(super) enum DigestVerdict {
-    /// It is valid: its lines are claimed.
+    /// Its lines are claimed.
     Valid,
-    /// It is stored already: it and its claims are done.
+    /// The digest and its claims are done.
     Stored,
-    /// It is void: it is done, and its claims are free again.
+    /// The digest's record is done, and its claims are free for another digest.
     Void,
 }
 
@@ -91,12 +93,14 @@ pub(super) enum DigestVerdict {
 #[derive(Default)]
 pub(super) struct UnsavedPositions {
     pub(super) done: Vec<Vec<RecordSeq>>,
+    /// Whether there is anything to save.
     pub(super) dirty: bool,
 }
 
 /// State of all chains (see the module).
 pub(super) struct ChainStates {
-    own_log: EpochLog,
+    own_writer: Arc<str>,
+    own_epoch: Arc<str>,
     chains: BTreeMap<ChainId, ChainState>,
     /// Payload and key objects whose names were taken, with their alternative names.
     alternative_names: BTreeMap<String, String>,
@@ -108,36 +112,46 @@ pub(super) struct ChainStates {
 impl ChainStates {
     /// No chains yet; `writer` and `epoch` are those of this process.
     pub(super) fn new(writer: Arc<str>, epoch: Arc<str>) -> Self {
-        let live = EpochLog { account: Arc::from(""), writer, epoch };
-        let (aside, erasures, unsaved) = (BTreeMap::new(), NewestErasures::default(), UnsavedPositions::default());
-        Self { own_log: live, chains: BTreeMap::new(), alternative_names: aside, erasures, unsaved }
+        Self {
+            own_writer: writer,
+            own_epoch: epoch,
+            chains: BTreeMap::new(),
+            alternative_names: BTreeMap::new(),
+            erasures: NewestErasures::default(),
+            unsaved: UnsavedPositions::default(),
+        }
     }
 
     /// Restores the saved state.
     pub(super) fn restore(&mut self, saved: SavedChains) {
-        (self.alternative_names, self.erasures) = (saved.aside, saved.erasures);
+        (self.alternative_names, self.erasures) = (saved.alternative_names, saved.erasures);
         for SavedChain { account, writer, position, .. } in saved.chains {
-            let line = ChainId { account: account.into(), writer: writer.into() };
+            let chain_id = ChainId { account: account.into(), writer: writer.into() };
             let chain =
                 ChainState { read_back: Some(position.clone()), stored: Some(position), ..ChainState::default() };
-            self.chains.insert(line, chain);
+            self.chains.insert(chain_id, chain);
         }
     }
 
     /// The state to save.
     pub(super) fn to_saved(&self) -> SavedChains {
-        let one = |(line, chain): (&ChainId, &ChainState)| {
+        let to_saved_chain = |(chain_id, chain): (&ChainId, &ChainState)| {
             let position = chain.stored.clone()?;
-            let (account, writer) = (line.account.to_string(), line.writer.to_string());
+            let (account, writer) = (chain_id.account.to_string(), chain_id.writer.to_string());
             Some(SavedChain { account, writer, position, sessions: Vec::new() })
         };
-        let (aside, erasures) = (self.alternative_names.clone(), self.erasures.clone());
-        SavedChains { v: 1, chains: self.chains.iter().filter_map(one).collect(), aside, erasures }
+        let (alternative_names, erasures) = (self.alternative_names.clone(), self.erasures.clone());
+        SavedChains {
+            v: 1,
+            chains: self.chains.iter().filter_map(to_saved_chain).collect(),
+            alternative_names,
+            erasures,
+        }
     }
 
     /// Records an alternative name for an object whose own name was taken.
-    pub(super) fn set_alternative_name(&mut self, name: &str, other: String) {
-        self.alternative_names.insert(name.to_owned(), other);
+    pub(super) fn set_alternative_name(&mut self, name: &str, alternative: String) {
+        self.alternative_names.insert(name.to_owned(), alternative);
         self.unsaved.dirty = true;
     }
 
@@ -152,74 +166,73 @@ impl ChainStates {
     }
 
     /// Whether records of former processes remain to be finished.
-    pub(super) fn is_recovering(&self, shelf: &RecordTracker) -> bool {
-        let former = |(line, chain): (&ChainId, &ChainState)| {
-            chain.read_back.as_ref().is_some_and(|sent| !sent.closed && !self.is_live(line, sent))
+    pub(super) fn is_recovering(&self, tracker: &RecordTracker) -> bool {
+        let is_former = |(chain_id, chain): (&ChainId, &ChainState)| {
+            chain.read_back.as_ref().is_some_and(|position| !position.closed && !self.is_live(chain_id, position))
         };
-        self.chains.iter().any(former) || shelf.has_former_epochs()
+        self.chains.iter().any(is_former) || tracker.has_former_epochs()
     }
 
     /// Chains that may need a digest.
-    pub(super) fn chain_ids(&self, shelf: &RecordTracker) -> BTreeSet<ChainId> {
-        self.chains.keys().cloned().chain(shelf.chains_with_lines()).collect()
+    pub(super) fn chain_ids(&self, tracker: &RecordTracker) -> BTreeSet<ChainId> {
+        self.chains.keys().cloned().chain(tracker.chains_with_lines()).collect()
     }
 
-    /// Handles a digest that was read from the spool. `epoch` generates a new epoch if one is needed.
+    /// Handles a digest that was read from the spool. `new_epoch` generates an epoch if one is needed.
     pub(super) fn handle_digest(
         &mut self,
-        read: &ReadDigest,
-        epoch: &dyn Fn() -> String,
+        digest: &ReadDigest,
+        new_epoch: &dyn Fn() -> String,
     ) -> (DigestVerdict, Option<ChainBreak>) {
-        let chain = self.chains.entry(read.line.clone()).or_default();
-        let found = &read.seal.position;
-        let void = |position: &Option<ChainPosition>| {
-            position.as_ref().is_some_and(|position| position.left.contains(&found.epoch))
+        let chain = self.chains.entry(digest.chain_id.clone()).or_default();
+        let position = &digest.seal.position;
+        let has_abandoned_epoch = |known: &Option<ChainPosition>| {
+            known.as_ref().is_some_and(|known| known.abandoned_epochs.contains(&position.epoch))
         };
-        if void(&chain.stored) || void(&chain.read_back) {
+        if has_abandoned_epoch(&chain.stored) || has_abandoned_epoch(&chain.read_back) {
             return (DigestVerdict::Void, None);
         }
-        let behind = |position: &Option<ChainPosition>| {
-            position.as_ref().is_some_and(|position| found.serial <= position.serial)
-        };
-        if behind(&chain.stored) {
+        let has_passed =
+            |known: &Option<ChainPosition>| known.as_ref().is_some_and(|known| position.serial <= known.serial);
+        if has_passed(&chain.stored) {
             return (DigestVerdict::Stored, None);
         }
-        if behind(&chain.read_back) {
+        if has_passed(&chain.read_back) {
             return (DigestVerdict::Void, None);
         }
-        let own = chain.seal_in_flight.take_if(|outstanding| outstanding.position == *found);
-        let follows = chain.read_back.as_ref().is_none_or(|sent| {
-            let in_epoch = sent.epoch == found.epoch && found.next == sent.next + 1;
-            found.serial == sent.serial + 1 && (in_epoch || found.next == 1)
+        let in_flight = chain.seal_in_flight.take_if(|in_flight| in_flight.position == *position);
+        let follows = chain.read_back.as_ref().is_none_or(|previous| {
+            let is_next_in_epoch = previous.epoch == position.epoch && position.next == previous.next + 1;
+            position.serial == previous.serial + 1 && (is_next_in_epoch || position.next == 1)
         });
-        if own.is_none() && !follows {
-            if let Some(sent) = &chain.read_back {
-                chain.read_back = Some(sent.abandon_epoch(epoch(), ChainBreak::Damaged.reason()));
+        if in_flight.is_none() && !follows {
+            if let Some(previous) = &chain.read_back {
+                chain.read_back = Some(previous.abandon_epoch(new_epoch(), ChainBreak::Damaged.reason()));
             }
             return (DigestVerdict::Void, Some(ChainBreak::Damaged));
         }
         let item = UploadItem {
             kind: ObjectKind::Chain,
-            name: read.name.clone(),
-            seq: read.seq,
+            name: digest.name.clone(),
+            seq: digest.seq,
             parts: Vec::new(),
-            claims: read.claims.clone(),
+            claims: digest.claims.clone(),
             keys: Vec::new(),
             attempts: 0,
             not_before: Duration::ZERO,
-            is_first_attempt: own.is_some(),
+            is_first_attempt: in_flight.is_some(),
             alternative_name: None,
         };
-        let ChainPosition { of, epoch, base, .. } = found.clone();
-        chain.queue.push_back(QueuedDigest { item, line_epoch: of, epoch, base });
-        chain.read_back = Some(found.clone());
+        let ChainPosition { line_epoch, epoch, base, .. } = position.clone();
+        chain.queue.push_back(QueuedDigest { item, line_epoch, epoch, base });
+        chain.read_back = Some(position.clone());
         (DigestVerdict::Valid, None)
     }
 
     /// Digests whose turn to be written has come.
     pub(super) fn take_ready(&mut self) -> Vec<UploadItem> {
-        let waiting = self.chains.values_mut().filter(|chain| !chain.is_writing);
-        waiting
+        let not_writing = self.chains.values_mut().filter(|chain| !chain.is_writing);
+        not_writing
             .filter_map(|chain| {
                 let item = chain.queue.front()?.item.clone();
                 chain.is_writing = true;
@@ -229,8 +242,8 @@ impl ChainStates {
     }
 
     /// Records that a digest is stored; `done` are its records.
-    pub(super) fn mark_stored(&mut self, line: &ChainId, position: ChainPosition, done: Vec<RecordSeq>) {
-        if let Some(chain) = self.chains.get_mut(line) {
+    pub(super) fn mark_stored(&mut self, chain_id: &ChainId, position: ChainPosition, done: Vec<RecordSeq>) {
+        if let Some(chain) = self.chains.get_mut(chain_id) {
             chain.queue.pop_front();
             chain.is_writing = false;
             chain.stored = Some(position);
@@ -242,112 +255,116 @@ impl ChainStates {
     /// The chain whose first waiting digest is the record `seq`.
     pub(super) fn chain_of_seal(&self, seq: RecordSeq) -> Option<ChainId> {
         let first = |chain: &ChainState| chain.queue.front().map(|queued| queued.item.seq);
-        self.chains.iter().find(|(_, chain)| first(chain) == Some(seq)).map(|(line, _)| line.clone())
+        self.chains.iter().find(|(_, chain)| first(chain) == Some(seq)).map(|(chain_id, _)| chain_id.clone())
     }
 
     /// Handles a first digest that can't be stored: the chain abandons its epoch, and all later sealed digests are
     /// void. Returns the freed claims of each void digest.
     pub(super) fn abandon_epoch(
         &mut self,
-        line: &ChainId,
+        chain_id: &ChainId,
         why: ChainBreak,
-        epoch: String,
+        new_epoch: String,
         now: UnixNanos,
     ) -> Vec<Vec<RecordSeq>> {
-        let Some(chain) = self.chains.get_mut(line) else { return Vec::new() };
+        let Some(chain) = self.chains.get_mut(chain_id) else { return Vec::new() };
         let Some(first) = chain.queue.front() else { return Vec::new() };
-        let at = match &chain.stored {
+        let broken_at = match &chain.stored {
             Some(stored) if stored.epoch == first.epoch => stored.clone(),
-            before => ChainPosition {
+            previous => ChainPosition {
                 epoch: first.epoch.clone(),
-                ..ChainPosition::start(&first.line_epoch, first.base, before.as_ref(), now)
+                ..ChainPosition::start(&first.line_epoch, first.base, previous.as_ref(), now)
             },
         };
-        let position = at.abandon_epoch(epoch, why.reason());
+        let position = broken_at.abandon_epoch(new_epoch, why.reason());
         (chain.read_back, chain.stored) = (Some(position.clone()), Some(position));
         (chain.is_writing, chain.seal_in_flight) = (false, None);
-        let void: Vec<QueuedDigest> = chain.queue.drain(..).collect();
+        let void_digests: Vec<QueuedDigest> = chain.queue.drain(..).collect();
         self.unsaved.dirty = true;
-        let damaged = usize::from(why == ChainBreak::Damaged);
-        self.unsaved.done.extend(void.iter().skip(damaged).map(|queued| vec![queued.item.seq]));
-        void.into_iter().map(|queued| queued.item.claims).collect()
+        // a damaged seal is never marked done
+        let damaged_seals = usize::from(why == ChainBreak::Damaged);
+        self.unsaved.done.extend(void_digests.iter().skip(damaged_seals).map(|queued| vec![queued.item.seq]));
+        void_digests.into_iter().map(|queued| queued.item.claims).collect()
     }
 
     /// The position of a chain's next digest; `None` if there are no lines to begin or continue with, or a seal is in
     /// flight.
     pub(super) fn next_position(
         &self,
-        line: &ChainId,
-        shelf: &RecordTracker,
+        chain_id: &ChainId,
+        tracker: &RecordTracker,
         now: UnixNanos,
-        epoch: &dyn Fn() -> String,
+        new_epoch: &dyn Fn() -> String,
     ) -> Option<ChainPosition> {
-        let chain = self.chains.get(line);
+        let chain = self.chains.get(chain_id);
         if chain.is_some_and(|chain| chain.seal_in_flight.is_some()) {
             return None;
         }
-        let sent = chain.and_then(|chain| chain.read_back.as_ref());
-        let log =
-            |epoch: &str| EpochLog { account: line.account.clone(), writer: line.writer.clone(), epoch: epoch.into() };
-        if let Some(sent) = sent
-            && (!sent.closed || shelf.first_leaf(&log(&sent.of)).is_some())
+        let previous = chain.and_then(|chain| chain.read_back.as_ref());
+        let log = |epoch: &str| EpochLog {
+            account: chain_id.account.clone(),
+            writer: chain_id.writer.clone(),
+            epoch: epoch.into(),
+        };
+        if let Some(previous) = previous
+            && (!previous.closed || tracker.first_leaf(&log(&previous.line_epoch)).is_some())
         {
-            return Some(ChainPosition { closed: false, ..sent.clone() });
+            return Some(ChainPosition { closed: false, ..previous.clone() });
         }
-        let next = shelf.oldest_log(line);
-        let another = |sent: &ChainPosition| *sent.of != *self.own_log.epoch && line.writer == self.own_log.writer;
-        let goes_on = || sent.is_some_and(another).then(|| log(&self.own_log.epoch));
-        let next = next.or_else(goes_on)?;
-        let first = shelf.first_leaf(&next).unwrap_or_default();
-        let mut position = ChainPosition::start(&next.epoch, if sent.is_some() { 0 } else { first }, sent, now);
-        if sent.is_none() {
+        let is_former =
+            |position: &ChainPosition| *position.line_epoch != *self.own_epoch && chain_id.writer == self.own_writer;
+        let own_log = || previous.is_some_and(is_former).then(|| log(&self.own_epoch));
+        let next = tracker.oldest_log(chain_id).or_else(own_log)?;
+        let first = tracker.first_leaf(&next).unwrap_or_default();
+        let mut position = ChainPosition::start(&next.epoch, if previous.is_some() { 0 } else { first }, previous, now);
+        if previous.is_none() {
             position.reason = Some("no state: this writer has no record of an earlier digest".to_owned());
             if first > 0 {
                 // digests of this epoch may already have been written
-                position.epoch = epoch();
+                position.epoch = new_epoch();
             }
         }
         Some(position)
     }
 
     /// Whether a position belongs to this process's epoch.
-    pub(super) fn is_live(&self, line: &ChainId, position: &ChainPosition) -> bool {
-        line.writer == self.own_log.writer && *position.of == *self.own_log.epoch
+    pub(super) fn is_live(&self, chain_id: &ChainId, position: &ChainPosition) -> bool {
+        chain_id.writer == self.own_writer && *position.line_epoch == *self.own_epoch
     }
 
     /// Records that a seal is in flight.
-    pub(super) fn record_seal(&mut self, line: &ChainId, body: Bytes, position: ChainPosition, since: Duration) {
-        let outstanding = SealInFlight { body, position, since, resend: false };
-        self.chains.entry(line.clone()).or_default().seal_in_flight = Some(outstanding);
+    pub(super) fn record_seal(&mut self, chain_id: &ChainId, body: Bytes, position: ChainPosition, sent_at: Duration) {
+        let seal = SealInFlight { body, position, sent_at, resend: false };
+        self.chains.entry(chain_id.clone()).or_default().seal_in_flight = Some(seal);
     }
 
     /// Marks seals that did not come back within `patience` to be sent again. Called when records were damaged.
     pub(super) fn resend_overdue_seals(&mut self, now: Duration, patience: Duration) {
-        for outstanding in self.chains.values_mut().filter_map(|chain| chain.seal_in_flight.as_mut()) {
-            outstanding.resend |= now.saturating_sub(outstanding.since) >= patience;
+        for seal in self.chains.values_mut().filter_map(|chain| chain.seal_in_flight.as_mut()) {
+            seal.resend |= now.saturating_sub(seal.sent_at) >= patience;
         }
     }
 
     /// The seals to send again.
     pub(super) fn take_seals_to_resend(&mut self, now: Duration) -> Vec<(ChainId, Bytes)> {
-        let mut out = Vec::new();
-        for (line, chain) in &mut self.chains {
-            if let Some(outstanding) = chain.seal_in_flight.as_mut().filter(|outstanding| outstanding.resend) {
-                (outstanding.resend, outstanding.since) = (false, now);
-                out.push((line.clone(), outstanding.body.clone()));
+        let mut seals = Vec::new();
+        for (chain_id, chain) in &mut self.chains {
+            if let Some(seal) = chain.seal_in_flight.as_mut().filter(|seal| seal.resend) {
+                (seal.resend, seal.sent_at) = (false, now);
+                seals.push((chain_id.clone(), seal.body.clone()));
             }
         }
-        out
+        seals
     }
 
     /// Number of the chain's digests that are sealed and not stored.
-    pub(super) fn unstored_digests(&self, line: &ChainId) -> usize {
-        self.chains.get(line).map_or(0, |chain| chain.queue.len())
+    pub(super) fn unstored_digests(&self, chain_id: &ChainId) -> usize {
+        self.chains.get(chain_id).map_or(0, |chain| chain.queue.len())
     }
 
     /// Whether no seal is in flight and everything is saved.
     pub(super) fn is_idle(&self) -> bool {
-        let idle = |chain: &ChainState| chain.queue.is_empty() && chain.seal_in_flight.is_none();
-        !self.unsaved.dirty && self.chains.values().all(idle)
+        let is_chain_idle = |chain: &ChainState| chain.queue.is_empty() && chain.seal_in_flight.is_none();
+        !self.unsaved.dirty && self.chains.values().all(is_chain_idle)
     }
 }

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::journal::UploadJournal;
 use super::object_write::{self, WriteFailure};
 use super::record_tracker::{ChainId, EpochLog, LeafBatch, NextLeaves};
-use super::{DueDigests, INDEX_BYTES, INDEX_LEVEL, Uploader};
+use super::{COMPRESSION_LEVEL, DueDigests, MAX_INDEX_BYTES, Uploader};
 use crate::chain::digest::{
     ChainContinuation, ChainDigest, DigestCounters, DigestLink, IndexReference, PayloadReference, SessionsReference,
     VERSION, checkpoint_origin,
@@ -30,7 +30,7 @@ use crate::store::StoreError;
 use kernel::clock::UnixNanos;
 use pipeline::spool::RecordSeq;
 
-/// Most lines of kind `gap` in one index object.
+/// Limit for the lines of kind `gap` in one index object.
 const MAX_GAP_LINES: u64 = 2000;
 
 /// Contents of a digest to be built.
@@ -39,7 +39,9 @@ struct DigestContents {
     leaves: Vec<LeafBatch>,
     /// Lines before this number are lost.
     gap_end: Option<u64>,
+    /// Whether this is the epoch's last digest.
     last: bool,
+    /// Whether the epoch is one of a former process.
     recovered: bool,
 }
 
@@ -63,8 +65,8 @@ enum DigestSealError {
 impl Uploader {
     /// Seals the digests that are due, one for each chain.
     pub(super) async fn seal_digests(&mut self, now: UnixNanos, monotonic: Duration, due: DueDigests) {
-        for (line, body) in self.chains.take_seals_to_resend(monotonic) {
-            if self.parts.journal.append_seal(&line.account, body, SealKind::Digest).is_err() {
+        for (chain_id, body) in self.chains.take_seals_to_resend(monotonic) {
+            if self.deps.journal.append_seal(&chain_id.account, body, SealKind::Digest).is_err() {
                 return self.chains.resend_overdue_seals(monotonic, Duration::ZERO);
             }
         }
@@ -74,65 +76,68 @@ impl Uploader {
         if !due.interval_over && !due.lines_left && !self.chains.is_recovering(&self.record_tracker) {
             return;
         }
-        for line in self.chains.chain_ids(&self.record_tracker) {
-            match self.seal_digest(&line, now, monotonic, due).await {
+        for chain_id in self.chains.chain_ids(&self.record_tracker) {
+            match self.seal_digest(&chain_id, now, monotonic, due).await {
                 Ok(()) => {}
                 Err(DigestSealError::SpoolFull) => {
                     self.has_more_lines = true;
                     return;
                 }
                 // an operator dropped the record from the spool
-                Err(DigestSealError::UnreadableRecord(seq, WriteFailure::Dropped)) => self.drop_lost_lines(&line, seq),
+                Err(DigestSealError::UnreadableRecord(seq, WriteFailure::Dropped)) => {
+                    self.drop_lost_lines(&chain_id, seq)
+                }
                 Err(DigestSealError::UnreadableRecord(seq, WriteFailure::Damaged)) => {
                     self.report_damaged(seq);
-                    self.drop_lost_lines(&line, seq);
+                    self.drop_lost_lines(&chain_id, seq);
                 }
                 Err(DigestSealError::UnreadableRecord(_, WriteFailure::Store(error))) => {
-                    tracing::error!(vault = &*self.parts.id, %error, "index lines can't be read from the spool");
+                    tracing::error!(vault = &*self.deps.id, %error, "index lines can't be read from the spool");
                 }
             }
         }
     }
 
     /// Drops a record of lost lines; the next digest records the gap.
-    fn drop_lost_lines(&mut self, line: &ChainId, seq: RecordSeq) {
-        if let Some(position) = self.next_position(line, self.parts.clock.now()) {
-            self.record_tracker.forget_leaves(&epoch_log(line, &position), seq);
+    fn drop_lost_lines(&mut self, chain_id: &ChainId, seq: RecordSeq) {
+        if let Some(position) = self.next_position(chain_id, self.deps.clock.now()) {
+            self.record_tracker.forget_leaves(&epoch_log(chain_id, &position), seq);
         }
         self.has_more_lines = true;
     }
 
-    fn next_position(&self, line: &ChainId, now: UnixNanos) -> Option<ChainPosition> {
-        self.chains.next_position(line, &self.record_tracker, now, &|| object_names::new_epoch(now, &*self.parts.rng))
+    fn next_position(&self, chain_id: &ChainId, now: UnixNanos) -> Option<ChainPosition> {
+        self.chains
+            .next_position(chain_id, &self.record_tracker, now, &|| object_names::new_epoch(now, &*self.deps.rng))
     }
 
     async fn seal_digest(
         &mut self,
-        line: &ChainId,
+        chain_id: &ChainId,
         now: UnixNanos,
         monotonic: Duration,
         due: DueDigests,
     ) -> Result<(), DigestSealError> {
-        let Some(position) = self.next_position(line, now) else { return Ok(()) };
-        let (log, live) = (epoch_log(line, &position), self.chains.is_live(line, &position));
-        if live && !due.interval_over && !due.lines_left {
+        let Some(position) = self.next_position(chain_id, now) else { return Ok(()) };
+        let (log, is_live) = (epoch_log(chain_id, &position), self.chains.is_live(chain_id, &position));
+        if is_live && !due.interval_over && !due.lines_left {
             return Ok(());
         }
-        let journal = Arc::clone(&self.parts.journal);
-        let Some(mut what) = self.choose_contents(line, &log, &position, live, due) else { return Ok(()) };
+        let journal = Arc::clone(&self.deps.journal);
+        let Some(mut contents) = self.choose_contents(chain_id, &log, &position, is_live, due) else { return Ok(()) };
         loop {
-            let lines = Self::read_lines(&*journal, line, &position, &what, now).await?;
-            let (body, after) = self.build_seal(line, &log, &position, &what, &lines, now)?;
-            match self.parts.journal.append_seal(&line.account, body.clone(), SealKind::Digest) {
+            let lines = Self::read_lines(&*journal, chain_id, &position, &contents, now).await?;
+            let (body, position_after) = self.build_seal(chain_id, &log, &position, &contents, &lines, now)?;
+            match self.deps.journal.append_seal(&chain_id.account, body.clone(), SealKind::Digest) {
                 Ok(()) => {
                     self.metrics.gaps.increment(lines.gaps);
-                    self.chains.record_seal(line, body, after, monotonic);
+                    self.chains.record_seal(chain_id, body, position_after, monotonic);
                     return Ok(());
                 }
                 // a full spool keeps room for small seals, and each one that completes frees more
-                Err(_) if what.leaves.len() > 1 => {
-                    what.leaves.truncate(what.leaves.len() / 4 + 1);
-                    what.last = false;
+                Err(_) if contents.leaves.len() > 1 => {
+                    contents.leaves.truncate(contents.leaves.len() / 4 + 1);
+                    contents.last = false;
                 }
                 Err(_) => return Err(DigestSealError::SpoolFull),
             }
@@ -141,18 +146,18 @@ impl Uploader {
 
     fn choose_contents(
         &mut self,
-        line: &ChainId,
+        chain_id: &ChainId,
         log: &EpochLog,
         position: &ChainPosition,
-        live: bool,
+        is_live: bool,
         due: DueDigests,
     ) -> Option<DigestContents> {
-        let recovered = !live;
+        let recovered = !is_live;
         loop {
-            match self.record_tracker.next_leaves(log, position.next_leaf(), INDEX_BYTES) {
+            match self.record_tracker.next_leaves(log, position.next_leaf(), MAX_INDEX_BYTES) {
                 NextLeaves::Stale(seq) => {
                     tracing::error!(
-                        vault = &*self.parts.id,
+                        vault = &*self.deps.id,
                         record = seq.0,
                         "dropped index lines that are already in the chain"
                     );
@@ -161,23 +166,24 @@ impl Uploader {
                 }
                 // the missing lines may be read once more
                 NextLeaves::Gap(_) if !self.records_to_reread.is_empty() => return None,
-                NextLeaves::Gap(to) => {
+                NextLeaves::Gap(end) => {
                     self.has_more_lines = true;
-                    return Some(DigestContents { gap_end: Some(to), recovered, ..DigestContents::default() });
+                    return Some(DigestContents { gap_end: Some(end), recovered, ..DigestContents::default() });
                 }
-                NextLeaves::Lines(leaves, more) => {
-                    self.has_more_lines |= more;
+                NextLeaves::Lines { batches: leaves, has_more } => {
+                    self.has_more_lines |= has_more;
                     let end = leaves.last().map_or(0, |last| last.first + last.count);
-                    let last = !more && due.final_round && self.record_tracker.awaited_objects(log, end).is_none();
+                    let last = !has_more && due.final_round && self.record_tracker.awaited_objects(log, end).is_none();
                     return Some(DigestContents { leaves, last, recovered, gap_end: None });
                 }
                 NextLeaves::Nothing => {
-                    let waiting = self.record_tracker.first_leaf(log).is_some() || !self.records_to_reread.is_empty();
-                    let begun = position.next > 0 || position.of != position.epoch;
-                    let last = !waiting && (due.final_round || !live);
-                    let beat = live && due.interval_over && self.chains.unstored_digests(line) == 0;
-                    let wanted = if last { begun } else { beat && !due.final_round };
-                    return wanted.then(|| DigestContents { last, recovered, ..DigestContents::default() });
+                    let has_waiting =
+                        self.record_tracker.first_leaf(log).is_some() || !self.records_to_reread.is_empty();
+                    let has_begun = position.next > 0 || position.line_epoch != position.epoch;
+                    let last = !has_waiting && (due.final_round || !is_live);
+                    let is_interval_due = is_live && due.interval_over && self.chains.unstored_digests(chain_id) == 0;
+                    let is_wanted = if last { has_begun } else { is_interval_due && !due.final_round };
+                    return is_wanted.then(|| DigestContents { last, recovered, ..DigestContents::default() });
                 }
             }
         }
@@ -186,151 +192,153 @@ impl Uploader {
     /// The lines' bytes, read from the spool.
     async fn read_lines(
         journal: &dyn UploadJournal,
-        line: &ChainId,
+        chain_id: &ChainId,
         position: &ChainPosition,
-        what: &DigestContents,
+        contents: &DigestContents,
         now: UnixNanos,
     ) -> Result<DigestLines, DigestSealError> {
-        let mut out = DigestLines { day: object_names::date(now), ..DigestLines::default() };
-        if let Some(to) = what.gap_end {
-            for leaf in (position.next_leaf()..to).take(MAX_GAP_LINES as usize) {
-                out.bytes.extend_from_slice(gap_line(line, position, leaf, now).as_bytes());
-                out.count += 1;
+        let mut lines = DigestLines { day: object_names::date(now), ..DigestLines::default() };
+        if let Some(gap_end) = contents.gap_end {
+            for leaf in (position.next_leaf()..gap_end).take(MAX_GAP_LINES as usize) {
+                lines.bytes.extend_from_slice(gap_line(chain_id, position, leaf, now).as_bytes());
+                lines.count += 1;
             }
-            out.gaps = out.count;
-            return Ok(out);
+            lines.gaps = lines.count;
+            return Ok(lines);
         }
-        if let Some(first) = what.leaves.first() {
-            out.day = first.day.to_string();
+        if let Some(first_batch) = contents.leaves.first() {
+            lines.day = first_batch.day.to_string();
         }
-        for leaves in &what.leaves {
-            let body = object_write::read_body(journal, leaves.seq).await;
-            let body = body.map_err(|failure| DigestSealError::UnreadableRecord(leaves.seq, failure))?;
+        for batch in &contents.leaves {
+            let body = object_write::read_body(journal, batch.seq).await;
+            let body = body.map_err(|failure| DigestSealError::UnreadableRecord(batch.seq, failure))?;
             let unpacked = spool_record::unpack::<LeafHeader>(&body);
-            let (_, rest) = unpacked.ok_or(DigestSealError::UnreadableRecord(leaves.seq, WriteFailure::Damaged))?;
-            out.bytes.extend_from_slice(&rest);
-            out.count += leaves.count;
+            let (_, rest) = unpacked.ok_or(DigestSealError::UnreadableRecord(batch.seq, WriteFailure::Damaged))?;
+            lines.bytes.extend_from_slice(&rest);
+            lines.count += batch.count;
         }
-        Ok(out)
+        Ok(lines)
     }
 
     /// The seal of a digest, and the chain's position after it.
     fn build_seal(
         &mut self,
-        line: &ChainId,
+        chain_id: &ChainId,
         log: &EpochLog,
         position: &ChainPosition,
-        what: &DigestContents,
+        contents: &DigestContents,
         lines: &DigestLines,
         now: UnixNanos,
     ) -> Result<(Bytes, ChainPosition), DigestSealError> {
-        let names = ObjectNames::new(self.parts.writer.names().prefix(), &line.writer, &position.epoch);
-        let mut after = position.clone();
+        let names = ObjectNames::new(self.deps.writer.names().prefix(), &chain_id.writer, &position.epoch);
+        let mut position_after = position.clone();
         for text in lines.bytes.split(|byte| *byte == b'\n').filter(|text| !text.is_empty()) {
-            after.tree.push(leaf_hash(text));
+            position_after.tree.push(leaf_hash(text));
         }
-        let first = what.leaves.first().map_or(RecordSeq(0), |first| first.seq);
-        if after.tree.size() - position.tree.size() != lines.count {
+        let first = contents.leaves.first().map_or(RecordSeq(0), |first| first.seq);
+        if position_after.tree.size() - position.tree.size() != lines.count {
             return Err(DigestSealError::UnreadableRecord(first, WriteFailure::Damaged));
         }
-        let packed = match lines.count {
+        let index_object = match lines.count {
             0 => Vec::new(),
-            _ => zstd::bulk::compress(&lines.bytes, INDEX_LEVEL).map_err(|_| {
+            _ => zstd::bulk::compress(&lines.bytes, COMPRESSION_LEVEL).map_err(|_| {
                 let why = StoreError::Corrupt("index lines can't be compressed".to_owned());
                 DigestSealError::UnreadableRecord(first, WriteFailure::Store(why))
             })?,
         };
         let index = (lines.count > 0).then(|| IndexReference {
-            key: names.index(&line.account, &lines.day, position.next_leaf()),
+            key: names.index(&chain_id.account, &lines.day, position.next_leaf()),
             version_id: None,
-            sha256: kernel::hex::encode(&Sha256::digest(&packed)),
+            sha256: kernel::hex::encode(&Sha256::digest(&index_object)),
             first_leaf: position.next_leaf(),
             leaves: lines.count,
         });
-        after.gaps += lines.gaps;
-        let objects = self.payload_references(log, what, after.next_leaf());
-        let (sessions, over) = self.finished_sessions(line, &names, position, now);
-        let mut digest = self.build_digest(line, position, &mut after, what, (index, objects), now);
+        position_after.gaps += lines.gaps;
+        let objects = self.payload_references(log, contents, position_after.next_leaf());
+        let (sessions, session_lines) = self.finished_sessions(chain_id, &names, position, now);
+        let mut digest = self.build_digest(chain_id, position, &mut position_after, contents, (index, objects), now);
         digest.sessions = sessions;
         let json = serde_json::to_vec(&digest).unwrap_or_default(); // strings and numbers: serialising can't fail
-        let signature = self.parts.key.sign(&json);
+        let signature = self.deps.key.sign(&json);
         let link = DigestLink {
-            epoch: after.epoch.clone(),
+            epoch: position_after.epoch.clone(),
             n: position.next,
             sha256: kernel::hex::encode(&Sha256::digest(&json)),
         };
-        (after.prev, after.next, after.closed) = (Some(link), position.next + 1, what.last);
-        after.serial += 1;
+        (position_after.prev, position_after.next, position_after.closed) =
+            (Some(link), position.next + 1, contents.last);
+        position_after.serial += 1;
         let seal = DigestSeal {
-            writer: line.writer.to_string(),
+            writer: chain_id.writer.to_string(),
             index: digest.index.map(|index| index.key),
-            index_len: packed.len() as u64,
+            index_len: index_object.len() as u64,
             json_len: json.len() as u64,
             sessions: digest.sessions.map(|sessions| sessions.key),
-            position: after.clone(),
+            position: position_after.clone(),
         };
         let header = SealHeader {
-            name: names.digest(&line.account, position.next),
+            name: names.digest(&chain_id.account, position.next),
             kind: SealKind::Digest,
-            claims: what.leaves.iter().map(|leaves| leaves.seq.0).collect(),
+            claims: contents.leaves.iter().map(|leaves| leaves.seq.0).collect(),
             digest: Some(seal),
         };
-        let mut parts = BytesMut::with_capacity(packed.len() + json.len() + signature.len());
-        parts.extend_from_slice(&packed);
-        parts.extend_from_slice(&json);
-        parts.extend_from_slice(&signature);
-        parts.extend_from_slice(&over);
-        Ok((spool_record::pack(&header, &parts), after))
+        let mut sealed_objects = BytesMut::with_capacity(index_object.len() + json.len() + signature.len());
+        sealed_objects.extend_from_slice(&index_object);
+        sealed_objects.extend_from_slice(&json);
+        sealed_objects.extend_from_slice(&signature);
+        sealed_objects.extend_from_slice(&session_lines);
+        Ok((spool_record::pack(&header, &sealed_objects), position_after))
     }
 
     fn build_digest(
         &self,
-        line: &ChainId,
+        chain_id: &ChainId,
         position: &ChainPosition,
-        after: &mut ChainPosition,
-        what: &DigestContents,
+        position_after: &mut ChainPosition,
+        contents: &DigestContents,
         (index, objects): (Option<IndexReference>, Vec<PayloadReference>),
         now: UnixNanos,
     ) -> ChainDigest {
         let end = now.max(UnixNanos(position.end));
-        after.end = end.0;
-        let live = self.chains.is_live(line, position);
-        let acked = if live { self.parts.writer.assigned_leaves(&line.account) } else { after.next_leaf() };
-        let key = &self.parts.key;
-        let (size, root) = (after.tree.size(), after.tree.root());
+        position_after.end = end.0;
+        let is_live = self.chains.is_live(chain_id, position);
+        let acked =
+            if is_live { self.deps.writer.assigned_leaves(&chain_id.account) } else { position_after.next_leaf() };
+        let key = &self.deps.key;
+        let (size, root) = (position_after.tree.size(), position_after.tree.root());
         let checkpoint = Checkpoint {
-            origin: checkpoint_origin(key.public().name(), &line.account, &line.writer, &after.epoch),
+            origin: checkpoint_origin(key.public().name(), &chain_id.account, &chain_id.writer, &position_after.epoch),
             size,
             root,
         };
         ChainDigest {
             v: VERSION,
-            account: line.account.to_string(),
-            writer: line.writer.to_string(),
-            epoch: after.epoch.clone(),
+            account: chain_id.account.to_string(),
+            writer: chain_id.writer.to_string(),
+            epoch: position_after.epoch.clone(),
             n: position.next,
             start: rfc3339(UnixNanos(position.end)),
             end: rfc3339(end),
             prev: position.prev.clone(),
             reason: position.reason.clone().filter(|_| position.next == 0),
-            continues: (after.of != after.epoch)
-                .then(|| ChainContinuation { epoch: after.of.clone(), leaf: after.base }),
+            continues: (position_after.line_epoch != position_after.epoch)
+                .then(|| ChainContinuation { epoch: position_after.line_epoch.clone(), leaf: position_after.base }),
             tree_size: size,
             root: STANDARD.encode(root),
             index,
             sessions: None,
             objects,
             counters: DigestCounters {
-                acked: acked.max(after.next_leaf()),
-                uploaded: after.next_leaf(),
-                pending: acked.saturating_sub(after.next_leaf()),
-                gaps: after.gaps,
+                acked: acked.max(position_after.next_leaf()),
+                uploaded: position_after.next_leaf(),
+                pending: acked.saturating_sub(position_after.next_leaf()),
+                gaps: position_after.gaps,
                 damaged: self.record_tracker.damaged_records(),
-                erasures: self.chains.erasures.of_account(&line.account),
+                erasures: self.chains.erasures.of_account(&chain_id.account),
             },
-            last: what.last,
-            recovered: what.recovered,
-            made_by: self.parts.made_by.clone(),
+            last: contents.last,
+            recovered: contents.recovered,
+            made_by: self.deps.made_by.clone(),
             note: key.sign_note(&checkpoint.text()),
         }
     }
@@ -339,62 +347,69 @@ impl Uploader {
     /// flight.
     fn finished_sessions(
         &self,
-        line: &ChainId,
+        chain_id: &ChainId,
         names: &ObjectNames,
         position: &ChainPosition,
         now: UnixNanos,
     ) -> (Option<SessionsReference>, Vec<u8>) {
-        let open = self.open_sessions.get(line).filter(|_| self.chains.unstored_digests(line) == 0);
+        let open = self.open_sessions.get(chain_id).filter(|_| self.chains.unstored_digests(chain_id) == 0);
         let (lines, count) = open.map(|open| open.due_lines(now)).unwrap_or_default();
         // lines that can't be compressed now stay due
-        let packed =
-            if count == 0 { Vec::new() } else { zstd::bulk::compress(&lines, INDEX_LEVEL).unwrap_or_default() };
-        if packed.is_empty() {
-            return (None, packed);
+        let compressed =
+            if count == 0 { Vec::new() } else { zstd::bulk::compress(&lines, COMPRESSION_LEVEL).unwrap_or_default() };
+        if compressed.is_empty() {
+            return (None, compressed);
         }
-        let key = names.sessions(&line.account, &object_names::date(now), position.next);
-        (Some(SessionsReference { key, sha256: kernel::hex::encode(&Sha256::digest(&packed)), lines: count }), packed)
+        let key = names.sessions(&chain_id.account, &object_names::date(now), position.next);
+        (
+            Some(SessionsReference { key, sha256: kernel::hex::encode(&Sha256::digest(&compressed)), lines: count }),
+            compressed,
+        )
     }
 
     /// The objects that the lines point to.
-    fn payload_references(&mut self, log: &EpochLog, what: &DigestContents, next: u64) -> Vec<PayloadReference> {
+    fn payload_references(&mut self, log: &EpochLog, contents: &DigestContents, next: u64) -> Vec<PayloadReference> {
         let awaited = self.record_tracker.awaited_objects(log, next).unwrap_or_default();
         let mut seen = std::collections::HashSet::new();
-        let mut out = Vec::new();
-        for name in what.leaves.iter().filter_map(|leaves| leaves.object.as_ref()) {
+        let mut references = Vec::new();
+        for name in contents.leaves.iter().filter_map(|leaves| leaves.object.as_ref()) {
             if !seen.insert(name.clone()) {
                 continue;
             }
-            let known = self.stored_objects.get(name).copied();
+            let stored = self.stored_objects.get(name).copied();
             let stored_as = self.chains.alternative_name(name).map(str::to_owned);
             if !awaited.contains(name) {
                 self.stored_objects.remove(name);
                 self.chains.forget_alternative_name(name);
             }
-            let (size, sha256) = known.map(|(size, hash)| (size, kernel::hex::encode(&hash))).unzip();
-            out.push(PayloadReference { key: name.to_string(), version_id: None, size, sha256, stored_as });
+            let (size, sha256) = stored.map(|(size, hash)| (size, kernel::hex::encode(&hash))).unzip();
+            references.push(PayloadReference { key: name.to_string(), version_id: None, size, sha256, stored_as });
         }
-        out
+        references
     }
 }
 
 /// The log that a position belongs to.
-fn epoch_log(line: &ChainId, position: &ChainPosition) -> EpochLog {
-    EpochLog { account: line.account.clone(), writer: line.writer.clone(), epoch: position.of.as_str().into() }
+fn epoch_log(chain_id: &ChainId, position: &ChainPosition) -> EpochLog {
+    EpochLog {
+        account: chain_id.account.clone(),
+        writer: chain_id.writer.clone(),
+        epoch: position.line_epoch.as_str().into(),
+    }
 }
 
 /// A line that replaces a lost one.
-fn gap_line(line: &ChainId, position: &ChainPosition, leaf: u64, now: UnixNanos) -> String {
+fn gap_line(chain_id: &ChainId, position: &ChainPosition, leaf: u64, now: UnixNanos) -> String {
     let tail = RowTail {
         kind: Some(RowKind::Gap),
         ts: rfc3339(now),
         ingest_ts: rfc3339(now),
-        account: line.account.to_string(),
+        account: chain_id.account.to_string(),
         tenant: UNATTRIBUTED.to_owned(),
         call: "other".to_owned(),
         status: "lost".to_owned(),
-        writer: line.writer.to_string(),
-        epoch: position.of.clone(),
+        writer: chain_id.writer.to_string(),
+        epoch: position.line_epoch.clone(),
         ..RowTail::default()
     };
     let row = IndexRow { v: 1, leaf, object_key: None, off: None, of: None, tail };

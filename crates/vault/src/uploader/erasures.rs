@@ -7,7 +7,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::chain::erasures::ErasureHead;
 
-/// Most reports that wait at a time.
+/// Limit for waiting reports.
 const MAX_WAITING: usize = 64;
 
 /// Queue of reported erasures (see the module).
@@ -21,12 +21,12 @@ impl ErasureInbox {
     /// Queues a head. The receiver resolves once the head is on disk, and fails if the gateway stops before. `None` if
     /// too many reports are waiting.
     pub fn report(&self, head: ErasureHead) -> Option<oneshot::Receiver<()>> {
-        let (kept, confirmed) = oneshot::channel();
+        let (confirm, confirmed) = oneshot::channel();
         let mut waiting = self.waiting.lock();
         if waiting.len() >= MAX_WAITING {
             return None;
         }
-        waiting.push((head, kept));
+        waiting.push((head, confirm));
         drop(waiting);
         self.arrived.notify_one();
         Some(confirmed)

@@ -21,7 +21,7 @@ use pipeline::spool::{
 
 const SHUTTING_DOWN: &str = "the gateway is shutting down";
 
-/// The backlog in the journal.
+/// The records that wait for the uploader.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JournalBacklog {
     /// Bytes waiting.
@@ -57,7 +57,7 @@ pub trait UploadJournal: Send + Sync {
     ///
     /// # Errors
     /// The spool has no room, or failed.
-    fn append_seal(&self, account: &Arc<str>, body: Bytes, of: SealKind) -> Result<(), Reason>;
+    fn append_seal(&self, account: &Arc<str>, body: Bytes, kind: SealKind) -> Result<(), Reason>;
     /// The file with the chains' positions; `None` if it does not exist.
     fn read_chains(&self) -> BoxFuture<'static, io::Result<Option<Vec<u8>>>>;
     /// Replaces the file with the chains' positions, durably.
@@ -85,15 +85,13 @@ impl SpoolJournal {
     /// is in `folder`, the spool's.
     pub fn new(spool: Arc<Spool>, tasks: Arc<dyn Spawn>, holder: Arc<str>, folder: &Path) -> Self {
         let changed = spool.changed(&holder);
-        let chains = folder.join(format!("chain-{}", holder.replace('/', "-")));
-        let put = put_holder(&holder);
         Self {
             spool,
             tasks,
             holders: Arc::new([holder.clone()]),
+            put_holder: put_holder(&holder),
+            chains_file: folder.join(format!("chain-{}", holder.replace('/', "-"))),
             holder,
-            put_holder: put,
-            chains_file: chains,
             changed,
         }
     }
@@ -131,11 +129,11 @@ impl UploadJournal for SpoolJournal {
         self.spool.mark_done(&self.put_holder, seqs);
     }
 
-    fn append_seal(&self, account: &Arc<str>, body: Bytes, of: SealKind) -> Result<(), Reason> {
-        let room = bytes_to_reserve(1, body.len() as u64);
-        let reservation = match of {
-            SealKind::Object => self.spool.reserve_to_prepare(room)?,
-            SealKind::Digest | SealKind::Index => self.spool.reserve_to_drain(room)?,
+    fn append_seal(&self, account: &Arc<str>, body: Bytes, kind: SealKind) -> Result<(), Reason> {
+        let bytes = bytes_to_reserve(1, body.len() as u64);
+        let reservation = match kind {
+            SealKind::Object => self.spool.reserve_to_prepare(bytes)?,
+            SealKind::Digest | SealKind::Index => self.spool.reserve_to_drain(bytes)?,
         };
         let record = SpoolRecord { kind: RecordKind::Seal, holders: self.holders.clone(), body };
         let transaction = Transaction { account: account.clone(), records: vec![record] };
@@ -178,7 +176,10 @@ impl UploadJournal for SpoolJournal {
 
     fn backlog(&self) -> JournalBacklog {
         let status = self.spool.status();
-        let ours = status.consumers.iter().find(|consumer| consumer.name == self.holder);
-        ours.map_or_else(JournalBacklog::default, |ours| JournalBacklog { bytes: ours.bytes, oldest: ours.oldest })
+        let consumer = status.consumers.iter().find(|consumer| consumer.name == self.holder);
+        consumer.map_or_else(JournalBacklog::default, |consumer| JournalBacklog {
+            bytes: consumer.bytes,
+            oldest: consumer.oldest,
+        })
     }
 }

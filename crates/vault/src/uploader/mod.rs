@@ -1,11 +1,12 @@
 //! [`Uploader`]: moves committed records into the store: keys, then objects, then index lines. A reference in a
 //! forwarded span is a promise, which the spool keeps through every outage until the uploader has stored the object.
 //!
-//! A seal (the list of fragments, or the index object itself) is committed before the first attempt, so that every
-//! attempt, after any crash, writes the same bytes. No record is marked done before its content is stored, and attempts
-//! never end. A damaged record is reported, is never marked done, and blocks only itself: its object is written with
-//! zeros in its place, and the index lines that point there stay, with hashes that don't match. Memory holds positions,
-//! never the bodies of waiting records. Neighbours: `record_tracker` (bookkeeping), `vault_writer` (numbers).
+//! A seal (the list of an object's fragments, or a digest with its index object) is committed before the first attempt,
+//! so that every attempt, after any crash, writes the same bytes. No record is marked done before its content is
+//! stored, and attempts never end. A damaged record is reported, is never marked done, and blocks only itself: its
+//! object is written with zeros in its place, and the index lines that point there stay, with hashes that don't match.
+//! Memory holds positions, never the bodies of waiting records. Neighbours: `record_tracker` (bookkeeping),
+//! `vault_writer` (numbers).
 
 mod chain_handling;
 mod chains;
@@ -50,21 +51,21 @@ pub use journal::{JournalBacklog, JournalReadError, SpoolJournal, UploadJournal}
 const SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
 /// Longest wait between two rounds.
 const TICK: Duration = Duration::from_secs(1);
-/// Most concurrent writes.
 const MAX_CONCURRENT_WRITES: usize = 8;
 /// Idle rounds of `TICK / 20` after which a drain gives up on the remaining records.
-const IDLE_ROUNDS: u32 = 100;
+const MAX_IDLE_ROUNDS: u32 = 100;
 /// Longest wait before a put is retried that failed because of the object itself.
 const MAX_OBJECT_RETRY_DELAY: Duration = Duration::from_secs(300);
 /// How long a record may be late before a damaged record is assumed to be the cause.
-const GRACE: Duration = Duration::from_secs(60);
-/// Most bytes and records per read.
-const READ_LIMITS: (usize, usize) = (4 << 20, 512);
-/// Most tracked records; beyond that, writing has to catch up before more are read.
+const LATE_RECORD_GRACE: Duration = Duration::from_secs(60);
+/// Limits of one read.
+const MAX_READ_BYTES: usize = 4 << 20;
+const MAX_READ_RECORDS: usize = 512;
+/// Limit for tracked records; beyond that, writing has to catch up before more are read.
 const MAX_TRACKED_RECORDS: usize = 400_000;
-/// Most bytes of lines in one index object, before compression.
-const INDEX_BYTES: usize = 4 << 20;
-const INDEX_LEVEL: i32 = 3;
+/// Limit for the lines of one index object, before compression.
+const MAX_INDEX_BYTES: usize = 4 << 20;
+const COMPRESSION_LEVEL: i32 = 3;
 
 /// When objects and index objects are written.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +90,7 @@ pub struct UploaderDependencies {
     pub clock: Arc<dyn Clock>,
     /// Source of jitter and names.
     pub rng: Arc<dyn Rng>,
-    /// Intervals.
+    /// When objects and index objects are written.
     pub pace: UploadIntervals,
     /// Key that signs digests.
     pub key: Arc<SigningKey>,
@@ -120,13 +121,13 @@ struct DueDigests {
 
 /// Uploads the vault's records (see the module).
 pub struct Uploader {
-    parts: UploaderDependencies,
+    deps: UploaderDependencies,
     record_tracker: RecordTracker,
     chains: ChainStates,
     /// Sessions that have no session line yet.
     open_sessions: BTreeMap<ChainId, OpenSessions>,
     /// Whether the chains' positions were read.
-    restored: bool,
+    is_restored: bool,
     /// Sizes and hashes of stored objects that are in no digest yet.
     stored_objects: HashMap<Arc<str>, (u64, NodeHash)>,
     writes: FuturesUnordered<BoxFuture<'static, FinishedWrite>>,
@@ -150,8 +151,8 @@ pub struct Uploader {
 
 impl Uploader {
     /// An uploader that begins at the first record that is not done.
-    pub fn new(parts: UploaderDependencies, meter: &Meter) -> Self {
-        let id = parts.id.clone();
+    pub fn new(deps: UploaderDependencies, meter: &Meter) -> Self {
+        let id = deps.id.clone();
         let outcomes =
             ["written", "exists", "retry", "denied", "corrupt", "differs", "missing", "gone", "damaged", "full"];
         let uploads = ObjectKind::ALL.iter().flat_map(|kind| outcomes.map(|outcome| (*kind, outcome)));
@@ -159,32 +160,32 @@ impl Uploader {
             let labels: &[(&'static str, &str)] = &[("processor", &id), ("kind", kind.label()), ("outcome", outcome)];
             (kind, outcome, meter.counter(&metric::VAULT_UPLOADS, labels))
         });
-        let label: &[(&'static str, &str)] = &[("processor", &id)];
+        let processor_label: &[(&'static str, &str)] = &[("processor", &id)];
         let metrics = UploaderMetrics {
             uploads: uploads.collect(),
-            corrupt: meter.counter(&metric::VAULT_CORRUPT_UPLOADS, label),
+            corrupt: meter.counter(&metric::VAULT_CORRUPT_UPLOADS, processor_label),
             breaks: [ChainBreak::Fork, ChainBreak::Damaged, ChainBreak::Dropped]
                 .map(|why| {
                     let labels: &[(&'static str, &str)] = &[("processor", &id), ("reason", why.label())];
                     (why, meter.counter(&metric::VAULT_CHAIN_BREAKS, labels))
                 })
                 .into(),
-            gaps: meter.counter(&metric::VAULT_GAP_LEAVES, label),
-            damaged: meter.counter(&metric::VAULT_DAMAGED_RECORDS, label),
-            pending: meter.gauge(&metric::VAULT_PENDING_BYTES, label),
-            lag: meter.gauge(&metric::VAULT_UPLOAD_LAG, label),
+            gaps: meter.counter(&metric::VAULT_GAP_LEAVES, processor_label),
+            damaged: meter.counter(&metric::VAULT_DAMAGED_RECORDS, processor_label),
+            pending: meter.gauge(&metric::VAULT_PENDING_BYTES, processor_label),
+            lag: meter.gauge(&metric::VAULT_UPLOAD_LAG, processor_label),
         };
         Self {
-            record_tracker: RecordTracker::new(parts.writer.names().epoch().clone()),
-            chains: ChainStates::new(parts.writer.names().writer().clone(), parts.writer.names().epoch().clone()),
+            record_tracker: RecordTracker::new(deps.writer.names().epoch().clone()),
+            chains: ChainStates::new(deps.writer.names().writer().clone(), deps.writer.names().epoch().clone()),
             open_sessions: BTreeMap::new(),
-            restored: false,
+            is_restored: false,
             stored_objects: HashMap::new(),
             writes: FuturesUnordered::new(),
             read_position: None,
             records_to_reread: Vec::new(),
             may_have_unread: true,
-            last_digest_at: parts.clock.monotonic(),
+            last_digest_at: deps.clock.monotonic(),
             has_more_lines: false,
             last_report_at: None,
             last_sweep_at: None,
@@ -192,7 +193,7 @@ impl Uploader {
             inbox: Arc::default(),
             confirmations: Vec::new(),
             metrics,
-            parts,
+            deps,
         }
     }
 
@@ -200,13 +201,13 @@ impl Uploader {
     /// spool. The caller must set a deadline.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow_and_update() {
-            let (changed, inbox) = (self.parts.journal.changed(), Arc::clone(&self.inbox));
+            let (changed, inbox) = (self.deps.journal.changed(), Arc::clone(&self.inbox));
             let busy = self.run_round(DrainMode::Normal).await;
-            let wait = if busy { Duration::ZERO } else { self.backoff.time_left(self.parts.clock.monotonic(), TICK) };
+            let wait = if busy { Duration::ZERO } else { self.backoff.time_left(self.deps.clock.monotonic(), TICK) };
             tokio::select! {
                 biased;
                 changed = stop.changed() => if changed.is_err() { break },
-                Some(landed) = self.writes.next(), if !self.writes.is_empty() => self.finish_write(landed),
+                Some(finished) = self.writes.next(), if !self.writes.is_empty() => self.finish_write(finished),
                 () = changed => {},
                 () = inbox.arrived() => {},
                 () = tokio::time::sleep(wait) => {},
@@ -220,11 +221,11 @@ impl Uploader {
     pub async fn drain(&mut self) -> bool {
         self.backoff.retry_now();
         let mut idle = 0;
-        while idle < IDLE_ROUNDS {
-            let changed = self.parts.journal.changed();
+        while idle < MAX_IDLE_ROUNDS {
+            let changed = self.deps.journal.changed();
             let busy = self.run_round(DrainMode::Drain).await;
-            if let Some(landed) = self.writes.next().await {
-                self.finish_write(landed);
+            if let Some(finished) = self.writes.next().await {
+                self.finish_write(finished);
                 idle = 0;
             } else if self.record_tracker.is_caught_up()
                 && !self.may_have_unread
@@ -247,8 +248,8 @@ impl Uploader {
     /// simulations that drive it by hand; [`Uploader::run`] does the same. Returns whether there may be more to do.
     pub async fn step(&mut self) -> bool {
         let mut busy = self.run_round(DrainMode::Normal).await;
-        while let Some(landed) = self.writes.next().await {
-            self.finish_write(landed);
+        while let Some(finished) = self.writes.next().await {
+            self.finish_write(finished);
             busy = true;
         }
         busy
@@ -259,39 +260,40 @@ impl Uploader {
         self.record_tracker.is_empty() && self.chains.is_idle()
     }
 
-    async fn run_round(&mut self, haste: DrainMode) -> bool {
-        if !self.restored && !self.restore_positions().await {
+    async fn run_round(&mut self, mode: DrainMode) -> bool {
+        if !self.is_restored && !self.restore_positions().await {
             return false;
         }
-        let read = self.read().await;
+        let has_read = self.read().await;
         self.take_erasures();
-        let saved = self.save_positions().await;
-        let now = self.parts.clock.now();
-        let age = if haste == DrainMode::Drain { Duration::ZERO } else { self.parts.pace.object_age };
-        let closed = self.parts.writer.close_due_objects(now, age);
-        self.record_tracker.close_objects(closed);
-        let monotonic = self.parts.clock.monotonic();
+        let has_saved = self.save_positions().await;
+        let now = self.deps.clock.now();
+        let age = if mode == DrainMode::Drain { Duration::ZERO } else { self.deps.pace.object_age };
+        let closed_objects = self.deps.writer.close_due_objects(now, age);
+        self.record_tracker.close_objects(closed_objects);
+        let monotonic = self.deps.clock.monotonic();
         if !self.may_have_unread {
-            self.stop_waiting_for_lost(monotonic, self.parts.pace.object_age + GRACE);
+            self.stop_waiting_for_lost(monotonic, self.deps.pace.object_age + LATE_RECORD_GRACE);
         }
         self.seal_objects(monotonic);
-        let end = haste == DrainMode::Drain
+        let final_round = mode == DrainMode::Drain
             && self.record_tracker.is_caught_up()
             && !self.may_have_unread
             && self.record_tracker.all_stored();
-        let beat = end || monotonic.saturating_sub(self.last_digest_at) >= self.parts.pace.index_interval;
-        if beat && haste == DrainMode::Normal {
+        let interval_over =
+            final_round || monotonic.saturating_sub(self.last_digest_at) >= self.deps.pace.index_interval;
+        if interval_over && mode == DrainMode::Normal {
             self.last_digest_at = monotonic;
         }
-        let more = std::mem::take(&mut self.has_more_lines);
-        self.seal_digests(now, monotonic, DueDigests { interval_over: beat, lines_left: more, final_round: end }).await;
+        let lines_left = std::mem::take(&mut self.has_more_lines);
+        self.seal_digests(now, monotonic, DueDigests { interval_over, lines_left, final_round }).await;
         for item in self.chains.take_ready() {
             self.record_tracker.push_ready(item);
         }
         self.start_writes(now, monotonic);
         self.sweep(now, monotonic).await;
         self.report_backlog(now, monotonic);
-        read || saved
+        has_read || has_saved
     }
 
     /// Reads more records. True if there may be more.
@@ -299,9 +301,9 @@ impl Uploader {
         if self.record_tracker.tracked() >= MAX_TRACKED_RECORDS && self.record_tracker.has_ready() {
             return false;
         }
-        let monotonic = self.parts.clock.monotonic();
+        let monotonic = self.deps.clock.monotonic();
         self.reread_records(monotonic).await;
-        let records = match self.parts.journal.read(self.read_position, READ_LIMITS.0, READ_LIMITS.1).await {
+        let records = match self.deps.journal.read(self.read_position, MAX_READ_BYTES, MAX_READ_RECORDS).await {
             Ok(records) => records,
             Err(JournalReadError::Damaged(seq)) => {
                 self.read_position = Some(seq);
@@ -309,8 +311,8 @@ impl Uploader {
                 return true;
             }
             Err(JournalReadError::Failed(why)) => {
-                self.backoff.record_failure(self.parts.clock.monotonic(), &*self.parts.rng);
-                tracing::error!(vault = &*self.parts.id, why, "the vault's records can't be read from the spool");
+                self.backoff.record_failure(self.deps.clock.monotonic(), &*self.deps.rng);
+                tracing::error!(vault = &*self.deps.id, why, "the vault's records can't be read from the spool");
                 return false;
             }
         };
@@ -326,15 +328,15 @@ impl Uploader {
     }
 
     fn register_record(&mut self, stored: &StoredRecord, monotonic: Duration) {
-        let read = self.record_tracker.register_record(stored, monotonic);
-        if read.damaged {
+        let effects = self.record_tracker.register_record(stored, monotonic);
+        if effects.damaged {
             self.report_damaged(stored.seq);
         }
-        for late in read.late {
+        for late in effects.late {
             self.report_damaged(late);
         }
-        self.mark_done(&read.done);
-        if let Some(digest) = read.digest {
+        self.mark_done(&effects.done);
+        if let Some(digest) = effects.digest {
             self.handle_digest(&digest);
         }
     }
@@ -342,7 +344,7 @@ impl Uploader {
     /// Re-reads lines whose index object was damaged before it was written.
     async fn reread_records(&mut self, monotonic: Duration) {
         for seq in std::mem::take(&mut self.records_to_reread) {
-            match object_write::read_record(&*self.parts.journal, seq).await {
+            match object_write::read_record(&*self.deps.journal, seq).await {
                 Ok(stored) => self.register_record(&stored, monotonic),
                 Err(WriteFailure::Dropped) => {}
                 Err(WriteFailure::Damaged) => self.report_damaged(seq),
@@ -354,10 +356,10 @@ impl Uploader {
     /// Handles a record whose content can't be stored: it is reported once and never marked done.
     fn report_damaged(&mut self, seq: RecordSeq) {
         if self.record_tracker.mark_damaged(seq) {
-            self.parts.journal.release_lost(&[seq]);
+            self.deps.journal.release_lost(&[seq]);
             self.metrics.damaged.increment(1);
             tracing::error!(
-                vault = &*self.parts.id,
+                vault = &*self.deps.id,
                 record = seq.0,
                 "a vault record is damaged: its content is not stored and the record stays in the spool; other uploads continue"
             );
@@ -366,18 +368,18 @@ impl Uploader {
 
     /// Marks records as done: first the claims, then the record that claims them.
     fn mark_done(&self, seqs: &[RecordSeq]) {
-        if let Some((last, claims)) = seqs.split_last() {
+        if let Some((claimant, claims)) = seqs.split_last() {
             if !claims.is_empty() {
-                self.parts.journal.mark_done(claims);
+                self.deps.journal.mark_done(claims);
             }
-            self.parts.journal.mark_done(&[*last]);
+            self.deps.journal.mark_done(&[*claimant]);
         }
     }
 
     fn seal_objects(&mut self, monotonic: Duration) {
         while let Some(to_seal) = self.record_tracker.next_to_seal(monotonic) {
             let body = spool_record::pack(&to_seal.header, &[]);
-            if self.parts.journal.append_seal(&to_seal.account, body, spool_record::SealKind::Object).is_err() {
+            if self.deps.journal.append_seal(&to_seal.account, body, spool_record::SealKind::Object).is_err() {
                 // the spool has no room now; the next round retries
                 return self.record_tracker.return_unsealed(to_seal);
             }
@@ -385,62 +387,55 @@ impl Uploader {
     }
 
     fn start_writes(&mut self, now: UnixNanos, monotonic: Duration) {
-        let room = if self.backoff.is_failing() { 1 } else { MAX_CONCURRENT_WRITES };
-        while self.writes.len() < room && self.backoff.is_over(monotonic) {
+        let max_writes = if self.backoff.is_failing() { 1 } else { MAX_CONCURRENT_WRITES };
+        while self.writes.len() < max_writes && self.backoff.is_over(monotonic) {
             let Some(mut item) = self.record_tracker.next_item(monotonic) else { return };
             item.alternative_name = self.chains.alternative_name(&item.name).map(Arc::from);
-            let (journal, store) = (self.parts.journal.clone(), self.parts.store.clone());
+            let (journal, store) = (self.deps.journal.clone(), self.deps.store.clone());
             self.writes.push(Box::pin(object_write::write_object(journal, store, item, now)));
         }
     }
 
-    fn finish_write(&mut self, landed: FinishedWrite) {
-        let FinishedWrite {
-            mut item,
-            damaged_fragments: lost,
-            result,
-            size_and_hash: bytes,
-            position,
-            line_objects: lines,
-        } = landed;
+    fn finish_write(&mut self, finished: FinishedWrite) {
+        let FinishedWrite { mut item, damaged_fragments, result, size_and_hash, position, line_objects } = finished;
         let outcome = match &result {
             Ok(PutOutcome::Written) => "written",
             Ok(PutOutcome::Exists) => "exists",
             Err(failure) => failure.label(),
         };
-        let same = |kind: ObjectKind, name: &str| kind == item.kind && name == outcome;
-        if let Some((.., counter)) = self.metrics.uploads.iter().find(|(kind, name, _)| same(*kind, name)) {
+        let is_counter = |kind: ObjectKind, label: &str| kind == item.kind && label == outcome;
+        if let Some((.., counter)) = self.metrics.uploads.iter().find(|(kind, label, _)| is_counter(*kind, label)) {
             counter.increment(1);
         }
-        if !lost.is_empty() {
-            lost.iter().for_each(|seq| self.report_damaged(*seq));
-            self.record_tracker.remove_damaged_fragments(&mut item, &lost);
+        if !damaged_fragments.is_empty() {
+            damaged_fragments.iter().for_each(|seq| self.report_damaged(*seq));
+            self.record_tracker.remove_damaged_fragments(&mut item, &damaged_fragments);
         }
         if item.kind == ObjectKind::Chain {
-            return self.finish_digest_write(item, result, position, &lines);
+            return self.finish_digest_write(item, result, position, &line_objects);
         }
         match result {
-            Ok(PutOutcome::Exists) if has_alternative_names(item.kind) && item.is_first_attempt => {
+            Ok(PutOutcome::Exists) if may_have_alternative_name(item.kind) && item.is_first_attempt => {
                 self.use_alternative_name(item)
             }
-            Err(WriteFailure::Store(StoreError::Differs)) if has_alternative_names(item.kind) => {
+            Err(WriteFailure::Store(StoreError::Differs)) if may_have_alternative_name(item.kind) => {
                 self.use_alternative_name(item)
             }
             Ok(_) => {
                 if item.kind == ObjectKind::Key {
                     self.chains.forget_alternative_name(&item.name);
                 }
-                if let Some(known) = bytes.filter(|_| self.stored_objects.len() < MAX_TRACKED_RECORDS) {
-                    self.stored_objects.insert(item.name.clone(), known);
+                if let Some(stored) = size_and_hash.filter(|_| self.stored_objects.len() < MAX_TRACKED_RECORDS) {
+                    self.stored_objects.insert(item.name.clone(), stored);
                 }
                 let done = self.record_tracker.mark_stored(&item);
                 self.mark_done(&done);
                 if self.backoff.record_success() {
-                    tracing::info!(vault = &*self.parts.id, "the vault's store works again");
+                    tracing::info!(vault = &*self.deps.id, "the vault's store works again");
                 }
             }
             Err(WriteFailure::Dropped) => {
-                tracing::warn!(vault = &*self.parts.id, object = &*item.name, "records were dropped from the spool");
+                tracing::warn!(vault = &*self.deps.id, object = &*item.name, "records were dropped from the spool");
                 let done = self.record_tracker.mark_stored(&item);
                 self.mark_done(&done);
             }
@@ -456,26 +451,26 @@ impl Uploader {
     }
 
     fn handle_write_failure(&mut self, mut item: UploadItem, error: &StoreError) {
-        let monotonic = self.parts.clock.monotonic();
+        let monotonic = self.deps.clock.monotonic();
         // an attempt without an answer may have written the object; one that the store rejected has not
         item.is_first_attempt &=
             item.kind == ObjectKind::Chain || matches!(error, StoreError::Busy(_) | StoreError::Denied(_));
         // these errors concern one object; the others continue
-        let own = matches!(error, StoreError::Differs | StoreError::Corrupt(_));
-        let say = if own {
+        let concerns_object = matches!(error, StoreError::Differs | StoreError::Corrupt(_));
+        let should_log = if concerns_object {
             self.metrics.corrupt.increment(1);
             item.not_before = monotonic + Duration::from_secs(1 << item.attempts.min(10)).min(MAX_OBJECT_RETRY_DELAY);
             item.attempts = item.attempts.saturating_add(1);
             item.attempts.is_power_of_two()
         } else {
-            self.backoff.record_failure(monotonic, &*self.parts.rng)
+            self.backoff.record_failure(monotonic, &*self.deps.rng)
         };
-        if say {
+        if should_log {
             // names contain only ids that passed the redaction rules, so they may be logged
-            let (vault, object, kind) = (&*self.parts.id, &*item.name, item.kind.label());
+            let (vault, object, kind) = (&*self.deps.id, &*item.name, item.kind.label());
             tracing::error!(vault, object, kind, %error, "can't write to the vault's store; all data stays in the spool");
         }
-        self.record_tracker.put_back(item, !own);
+        self.record_tracker.put_back(item, !concerns_object);
     }
 
     fn report_backlog(&mut self, now: UnixNanos, monotonic: Duration) {
@@ -483,15 +478,15 @@ impl Uploader {
             return;
         }
         self.last_report_at = Some(monotonic);
-        let pending = self.parts.journal.backlog();
+        let pending = self.deps.journal.backlog();
         self.metrics.pending.set(pending.bytes as f64);
         self.metrics.lag.set(pending.oldest.map_or(0.0, |oldest| now.since(oldest).as_secs_f64()));
     }
 }
 
-/// Kinds that can be found under an alternative name: a digest signs that of a payload object, and keys are looked up
-/// by folder.
-fn has_alternative_names(kind: ObjectKind) -> bool {
+/// Whether an object of this kind can be found under an alternative name: a digest signs that of a payload object, and
+/// keys are looked up by folder.
+fn may_have_alternative_name(kind: ObjectKind) -> bool {
     matches!(kind, ObjectKind::Payload | ObjectKind::Key)
 }
 

@@ -22,8 +22,8 @@ use super::record_tracker::{FragmentPart, UploadItem};
 
 /// Size of a digest's signature, bytes.
 const SIGNATURE_BYTES: usize = 64;
-/// Longest gap that is filled with zeros, bytes.
-const MAX_HOLE: u64 = 256 << 20;
+/// Longest gap that is filled with zeros.
+const MAX_HOLE_BYTES: u64 = 256 << 20;
 
 /// A finished attempt.
 pub(super) struct FinishedWrite {
@@ -70,23 +70,17 @@ pub(super) async fn write_object(
     if item.kind == ObjectKind::Chain {
         return write_digest(&*journal, &*store, item, now).await;
     }
-    let mut lost = Vec::new();
-    let (result, bytes) = match read_object_bytes(&*journal, &item, &mut lost).await {
+    let mut damaged_fragments = Vec::new();
+    let (result, size_and_hash) = match read_object_bytes(&*journal, &item, &mut damaged_fragments).await {
         Ok(bytes) => {
-            let known = (item.kind == ObjectKind::Payload).then(|| (bytes.len() as u64, Sha256::digest(&bytes).into()));
+            let stored =
+                (item.kind == ObjectKind::Payload).then(|| (bytes.len() as u64, Sha256::digest(&bytes).into()));
             let name = item.alternative_name.as_deref().unwrap_or(&item.name);
-            (store.put_once(item.kind, name, bytes, now).await.map_err(WriteFailure::Store), known)
+            (store.put_once(item.kind, name, bytes, now).await.map_err(WriteFailure::Store), stored)
         }
         Err(failure) => (Err(failure), None),
     };
-    FinishedWrite {
-        item,
-        damaged_fragments: lost,
-        result,
-        size_and_hash: bytes,
-        position: None,
-        line_objects: Default::default(),
-    }
+    FinishedWrite { item, damaged_fragments, result, size_and_hash, position: None, line_objects: Default::default() }
 }
 
 /// Writes a digest's objects. The digest itself comes last, after index object, session lines and signature, so that a
@@ -97,64 +91,66 @@ async fn write_digest(
     mut item: UploadItem,
     now: UnixNanos,
 ) -> FinishedWrite {
-    let (mut position, mut lines) = (None, <[Bytes; 2]>::default());
+    let (mut position, mut line_objects) = (None, <[Bytes; 2]>::default());
     let result = async {
         let body = read_body(journal, item.seq).await?;
         let (header, rest): (SealHeader, _) = unpack(&body).ok_or(WriteFailure::Damaged)?;
         let seal = header.digest.ok_or(WriteFailure::Damaged)?;
         position = Some(Box::new(seal.position));
-        let (index, json) = (seal.index_len as usize, (seal.index_len + seal.json_len) as usize);
-        let signed = json + SIGNATURE_BYTES;
-        if index > json || signed > rest.len() {
+        let (index_end, json_end) = (seal.index_len as usize, (seal.index_len + seal.json_len) as usize);
+        let signature_end = json_end + SIGNATURE_BYTES;
+        if index_end > json_end || signature_end > rest.len() {
             return Err(WriteFailure::Damaged);
         }
-        lines = [rest.slice(..index), rest.slice(signed..)];
+        line_objects = [rest.slice(..index_end), rest.slice(signature_end..)];
         let put = |kind, name: String, bytes: Bytes| async move {
             store.put_once(kind, &name, bytes, now).await.map_err(WriteFailure::Store)
         };
-        // only the answer to the first attempt proves that another process wrote the name
-        let first = std::mem::take(&mut item.is_first_attempt);
-        let index = seal.index.map(|name| (ObjectKind::Index, name, rest.slice(..index)));
-        let signature = (ObjectKind::Chain, format!("{}{SIGNATURE_SUFFIX}", item.name), rest.slice(json..signed));
-        let sessions = seal.sessions.map(|name| (ObjectKind::Index, name, rest.slice(signed..)));
-        let own = (ObjectKind::Chain, item.name.to_string(), rest.slice(seal.index_len as usize..json));
-        let mut done = PutOutcome::Written;
-        for (kind, name, bytes) in index.into_iter().chain(sessions).chain([signature, own]) {
-            done = put(kind, name, bytes).await?;
-            if first && matches!(done, PutOutcome::Exists) {
+        // only in the first attempt does `Exists` prove that another process wrote the name: the flag stays set for
+        // that
+        let is_first_attempt = std::mem::take(&mut item.is_first_attempt);
+        let index = seal.index.map(|name| (ObjectKind::Index, name, rest.slice(..index_end)));
+        let signature_name = format!("{}{SIGNATURE_SUFFIX}", item.name);
+        let signature = (ObjectKind::Chain, signature_name, rest.slice(json_end..signature_end));
+        let sessions = seal.sessions.map(|name| (ObjectKind::Index, name, rest.slice(signature_end..)));
+        let digest = (ObjectKind::Chain, item.name.to_string(), rest.slice(index_end..json_end));
+        let mut outcome = PutOutcome::Written;
+        for (kind, name, bytes) in index.into_iter().chain(sessions).chain([signature, digest]) {
+            outcome = put(kind, name, bytes).await?;
+            if is_first_attempt && matches!(outcome, PutOutcome::Exists) {
                 item.is_first_attempt = true;
                 break;
             }
         }
-        Ok(done)
+        Ok(outcome)
     }
     .await;
-    FinishedWrite { item, damaged_fragments: Vec::new(), result, size_and_hash: None, position, line_objects: lines }
+    FinishedWrite { item, damaged_fragments: Vec::new(), result, size_and_hash: None, position, line_objects }
 }
 
 async fn read_object_bytes(
     journal: &dyn UploadJournal,
     item: &UploadItem,
-    lost: &mut Vec<RecordSeq>,
+    damaged_fragments: &mut Vec<RecordSeq>,
 ) -> Result<Bytes, WriteFailure> {
     match item.kind {
         ObjectKind::Key => read_after_header::<KeyHeader>(journal, item.seq).await,
         ObjectKind::Index | ObjectKind::Chain => read_after_header::<SealHeader>(journal, item.seq).await,
         ObjectKind::Payload => {
-            let mut out = BytesMut::with_capacity(item.parts.iter().map(|part| part.len as usize).sum());
+            let mut bytes = BytesMut::with_capacity(item.parts.iter().map(|part| part.len as usize).sum());
             for part in &item.parts {
                 match read_after_header::<FragmentHeader>(journal, part.seq).await {
                     Ok(fragment) => {
-                        fill_hole(&mut out, part, &item.name).map_err(WriteFailure::Store)?;
-                        out.extend_from_slice(&fragment);
+                        fill_hole(&mut bytes, part, &item.name).map_err(WriteFailure::Store)?;
+                        bytes.extend_from_slice(&fragment);
                     }
                     Err(WriteFailure::Dropped) => {}
-                    Err(WriteFailure::Damaged) => lost.push(part.seq),
+                    Err(WriteFailure::Damaged) => damaged_fragments.push(part.seq),
                     Err(failure) => return Err(failure),
                 }
             }
-            match (out.is_empty(), lost.is_empty()) {
-                (false, _) => Ok(out.freeze()),
+            match (bytes.is_empty(), damaged_fragments.is_empty()) {
+                (false, _) => Ok(bytes.freeze()),
                 (true, true) => Err(WriteFailure::Dropped),
                 (true, false) => Err(WriteFailure::Damaged),
             }
@@ -173,9 +169,9 @@ async fn read_after_header<H: serde::de::DeserializeOwned>(
 
 /// Fills the place of missing fragments with zeros, so that the other fragments keep their ranges. Fragments are
 /// missing if an operator dropped them from the spool, or if they are damaged there.
-fn fill_hole(out: &mut BytesMut, part: &FragmentPart, name: &str) -> Result<(), StoreError> {
-    let hole = part.offset.saturating_sub(out.len() as u64);
-    if part.offset < out.len() as u64 || hole > MAX_HOLE {
+fn fill_hole(object: &mut BytesMut, part: &FragmentPart, name: &str) -> Result<(), StoreError> {
+    let hole = part.offset.saturating_sub(object.len() as u64);
+    if part.offset < object.len() as u64 || hole > MAX_HOLE_BYTES {
         return Err(StoreError::Corrupt("the fragments of an object overlap".to_owned()));
     }
     if hole > 0 {
@@ -184,7 +180,7 @@ fn fill_hole(out: &mut BytesMut, part: &FragmentPart, name: &str) -> Result<(), 
             bytes = hole,
             "fragments are missing from the spool or damaged: the object has zeros in their place"
         );
-        out.resize(out.len() + hole as usize, 0);
+        object.resize(object.len() + hole as usize, 0);
     }
     Ok(())
 }
@@ -228,10 +224,10 @@ impl WriteBackoff {
         now >= self.retry_at
     }
 
-    /// How long to wait for the next attempt, at most `most`.
-    pub(super) fn time_left(&self, now: Duration, most: Duration) -> Duration {
+    /// How long to wait for the next attempt, at most `max_wait`; `max_wait` if the attempt may start now.
+    pub(super) fn time_left(&self, now: Duration, max_wait: Duration) -> Duration {
         let left = self.retry_at.saturating_sub(now);
-        if left.is_zero() { most } else { left.min(most) }
+        if left.is_zero() { max_wait } else { left.min(max_wait) }
     }
 
     /// Lets the next attempt start at once.
@@ -241,23 +237,23 @@ impl WriteBackoff {
 
     /// Records a failure. Returns whether it should be logged.
     pub(super) fn record_failure(&mut self, now: Duration, rng: &dyn Rng) -> bool {
-        let full = Self::FIRST_DELAY.saturating_mul(1 << self.failures.min(10)).min(Self::MAX_DELAY);
-        let mut byte = [0];
-        rng.fill(&mut byte);
-        let [byte] = byte;
-        self.retry_at = now + full / 2 + full * u32::from(byte) / 512;
-        let say = self.failures == 0 || now.saturating_sub(self.logged_at) >= Self::LOG_INTERVAL;
-        if say {
+        let max_delay = Self::FIRST_DELAY.saturating_mul(1 << self.failures.min(10)).min(Self::MAX_DELAY);
+        let mut random = [0];
+        rng.fill(&mut random);
+        let [random] = random;
+        self.retry_at = now + max_delay / 2 + max_delay * u32::from(random) / 512;
+        let should_log = self.failures == 0 || now.saturating_sub(self.logged_at) >= Self::LOG_INTERVAL;
+        if should_log {
             self.logged_at = now;
         }
         self.failures = self.failures.saturating_add(1);
-        say
+        should_log
     }
 
     /// Records a success. Returns whether the previous attempt had failed.
     pub(super) fn record_success(&mut self) -> bool {
-        let failed = self.failures > 0;
+        let was_failing = self.failures > 0;
         *self = Self { logged_at: self.logged_at, ..Self::default() };
-        failed
+        was_failing
     }
 }

@@ -1,11 +1,11 @@
 //! [`RecordTracker`]: the uploader's knowledge of the records it has read: objects being gathered, leaves waiting,
 //! items ready to be written. It is pure bookkeeping, so that every order of events can be tested.
 //!
-//! Only positions and names are kept, never bodies. An object becomes ready only by its seal. A leaf becomes free when
-//! the object it points to is stored. Reading the same records again gives the same objects. A damaged record blocks
-//! nothing forever and is never marked done: after a long enough wait, its object is written without it. A seal's
-//! claims count as stored only if a claim is *gone* from the spool, and damaged records are not gone. Neighbour:
-//! `uploader` reads, seals and writes.
+//! Only positions and names are kept, never bodies. An object becomes ready only by its seal. A leaf may enter a digest
+//! when the object it points to is stored. Reading the same records again gives the same objects. A damaged record
+//! blocks nothing forever and is never marked done: after a long enough wait, its object is written without it. If a
+//! record that a seal claims is gone from the spool (not just damaged), the sealed object was stored before a restart.
+//! Neighbour: `uploader` reads, seals and writes.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -33,12 +33,14 @@ struct GatheringObject {
     epoch: Arc<str>,
     parts: Vec<FragmentPart>,
     keys: Vec<Arc<str>>,
+    /// Whether the fragment that ends the object was read.
     last: bool,
+    /// Number of its fragments, once the object is closed.
     expected: Option<u32>,
     /// When its first fragment was read (monotonic).
-    since: Duration,
-    /// When its seal was sent to the spool.
-    sealed: Option<Duration>,
+    first_read_at: Duration,
+    /// When its seal was sent to the spool (monotonic).
+    sealed_at: Option<Duration>,
 }
 
 impl GatheringObject {
@@ -52,19 +54,19 @@ impl GatheringObject {
 pub(super) struct UploadItem {
     pub(super) kind: ObjectKind,
     pub(super) name: Arc<str>,
-    /// Record that holds it (key, index) or its seal (payload).
+    /// Record with the object's bytes (key, index, digest) or with its seal (payload).
     pub(super) seq: RecordSeq,
     /// Fragments of a payload object.
     pub(super) parts: Vec<FragmentPart>,
-    /// Other records that are done together with it.
+    /// Other records that are done together with `seq`.
     pub(super) claims: Vec<RecordSeq>,
     /// Keys that must be stored first; for a key object, its own id.
     pub(super) keys: Vec<Arc<str>>,
     pub(super) attempts: u32,
     /// Earliest time of the next attempt (monotonic).
     pub(super) not_before: Duration,
-    /// No attempt was made yet, and the name is new: if it is taken, another process or a thief of the credential took
-    /// it.
+    /// Whether no attempt was made yet and the name is new. If the name is taken even so, another process took it, or a
+    /// thief of the credential.
     pub(super) is_first_attempt: bool,
     /// Alternative name, if its own was taken.
     pub(super) alternative_name: Option<Arc<str>>,
@@ -100,8 +102,11 @@ pub(super) struct ChainId {
 pub(super) enum NextLeaves {
     /// No line, or the next one points to an object that is not stored.
     Nothing,
-    /// Lines, and whether more could go into another index object immediately.
-    Lines(Vec<LeafBatch>, bool),
+    Lines {
+        batches: Vec<LeafBatch>,
+        /// Whether more lines could go into another index object immediately.
+        has_more: bool,
+    },
     /// The lines before this number are missing.
     Gap(u64),
     /// A record whose lines are in the chain already.
@@ -131,7 +136,7 @@ pub(super) struct ReadEffects {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ReadDigest {
     pub(super) seq: RecordSeq,
-    pub(super) line: ChainId,
+    pub(super) chain_id: ChainId,
     pub(super) name: Arc<str>,
     pub(super) claims: Vec<RecordSeq>,
     pub(super) seal: DigestSeal,
@@ -141,34 +146,36 @@ pub(super) struct ReadDigest {
 pub(super) struct RecordTracker {
     own_epoch: Arc<str>,
     objects: HashMap<Arc<str>, GatheringObject>,
-    /// Number of fragments of closed objects that were not read yet.
+    /// Closed objects without any fragment read, with the number of their fragments.
     unread_fragments: HashMap<Arc<str>, u32>,
     /// Objects with fragments in the spool that are not stored.
     unstored: HashSet<Arc<str>>,
-    /// Keys that are not stored.
-    keys: HashSet<Arc<str>>,
+    /// Ids of keys that are not stored.
+    unstored_keys: HashSet<Arc<str>>,
+    /// Waiting lines.
     logs: BTreeMap<EpochLog, VecDeque<LeafBatch>>,
     ready: VecDeque<UploadItem>,
     /// Complete objects without a seal in flight.
     to_seal: Vec<Arc<str>>,
     /// Whether all records of former epochs were read, so that their objects are complete as they are.
     caught_up: bool,
+    /// Number of records tracked.
     tracked: usize,
-    /// Records that exist and can't be read.
+    /// Records that exist but can't be read.
     damaged: HashSet<RecordSeq>,
     /// Objects of this process that were sealed without a missing fragment; later fragments are refused.
     sealed_with_holes: HashSet<Arc<str>>,
 }
 
 impl RecordTracker {
-    /// An empty shelf; `live` is this process's epoch.
-    pub(super) fn new(live: Arc<str>) -> Self {
+    /// A tracker without records; `own_epoch` is this process's epoch.
+    pub(super) fn new(own_epoch: Arc<str>) -> Self {
         Self {
-            own_epoch: live,
+            own_epoch,
             objects: HashMap::new(),
             unread_fragments: HashMap::new(),
             unstored: HashSet::new(),
-            keys: HashSet::new(),
+            unstored_keys: HashSet::new(),
             logs: BTreeMap::new(),
             ready: VecDeque::new(),
             to_seal: Vec::new(),
@@ -179,14 +186,13 @@ impl RecordTracker {
         }
     }
 
-    /// Number of records tracked.
     pub(super) fn tracked(&self) -> usize {
         self.tracked
     }
 
     /// Registers a record read at `now` (monotonic).
     pub(super) fn register_record(&mut self, stored: &StoredRecord, now: Duration) -> ReadEffects {
-        let understood = match stored.kind {
+        let parsed = match stored.kind {
             RecordKind::Key => self.read_key(stored),
             RecordKind::Fragment => self.read_fragment(stored, now),
             RecordKind::Leaf => self.read_leaves(stored),
@@ -195,13 +201,13 @@ impl RecordTracker {
             }
             RecordKind::Forward | RecordKind::Commit | RecordKind::Effects => None,
         };
-        ReadEffects { damaged: understood.is_none(), ..ReadEffects::default() }
+        ReadEffects { damaged: parsed.is_none(), ..ReadEffects::default() }
     }
 
     fn read_key(&mut self, stored: &StoredRecord) -> Option<()> {
         let (header, _): (KeyHeader, _) = spool_record::unpack(&stored.body)?;
-        let (key, fresh): (Arc<str>, _) = (header.key.into(), *header.epoch == *self.own_epoch);
-        self.keys.insert(key.clone());
+        let (key, is_own): (Arc<str>, _) = (header.key.into(), *header.epoch == *self.own_epoch);
+        self.unstored_keys.insert(key.clone());
         self.tracked += 1;
         self.ready.push_front(UploadItem {
             kind: ObjectKind::Key,
@@ -212,7 +218,7 @@ impl RecordTracker {
             keys: vec![key],
             attempts: 0,
             not_before: Duration::ZERO,
-            is_first_attempt: fresh,
+            is_first_attempt: is_own,
             alternative_name: None,
         });
         Some(())
@@ -234,8 +240,8 @@ impl RecordTracker {
             keys: Vec::new(),
             last: false,
             expected,
-            since: now,
-            sealed: None,
+            first_read_at: now,
+            sealed_at: None,
         });
         object.parts.push(FragmentPart { seq: stored.seq, offset: header.offset, len: rest.len() as u64 });
         object.last |= header.last;
@@ -255,7 +261,7 @@ impl RecordTracker {
         self.tracked += 1;
         let leaves = self.logs.entry(log).or_default();
         // sorted by number, even if records are read again
-        let at = leaves.iter().rposition(|before| before.first <= header.first).map_or(0, |before| before + 1);
+        let at = leaves.iter().rposition(|earlier| earlier.first <= header.first).map_or(0, |earlier| earlier + 1);
         leaves.insert(
             at,
             LeafBatch {
@@ -289,8 +295,8 @@ impl RecordTracker {
         match header.kind {
             SealKind::Digest => {
                 let seal = header.digest?;
-                let line = ChainId { account: stored.account.clone(), writer: seal.writer.as_str().into() };
-                let digest = ReadDigest { seq: stored.seq, line, name, claims, seal };
+                let chain_id = ChainId { account: stored.account.clone(), writer: seal.writer.as_str().into() };
+                let digest = ReadDigest { seq: stored.seq, chain_id, name, claims, seal };
                 Some(ReadEffects { digest: Some(Box::new(digest)), ..ReadEffects::default() })
             }
             SealKind::Index => {
@@ -305,9 +311,9 @@ impl RecordTracker {
                     // a second seal: the first one is being processed
                     return Some(ReadEffects { done: vec![stored.seq], ..ReadEffects::default() });
                 }
-                let fresh = gathered.as_ref().is_some_and(|object| object.epoch == self.own_epoch);
+                let is_own = gathered.as_ref().is_some_and(|object| object.epoch == self.own_epoch);
                 let item = |parts, claims, keys| UploadItem {
-                    is_first_attempt: fresh,
+                    is_first_attempt: is_own,
                     ..item(ObjectKind::Payload, parts, claims, keys)
                 };
                 let (mut parts, keys) = gathered.map_or_else(Default::default, |object| (object.parts, object.keys));
@@ -316,19 +322,19 @@ impl RecordTracker {
                     self.ready.push_back(item(parts, claims, keys));
                     return Some(ReadEffects::default());
                 }
-                let read = parts.len();
+                let read_count = parts.len();
                 let claimed: HashSet<RecordSeq> = claims.iter().copied().collect();
                 let late = parts.extract_if(.., |part| !claimed.contains(&part.seq)).map(|part| part.seq).collect();
-                let here: HashSet<RecordSeq> = parts.iter().map(|part| part.seq).collect();
-                let missing = |claim: &RecordSeq| !here.contains(claim);
-                if claims.iter().any(|claim| missing(claim) && !self.damaged.contains(claim)) {
+                let present: HashSet<RecordSeq> = parts.iter().map(|part| part.seq).collect();
+                let is_missing = |claim: &RecordSeq| !present.contains(claim);
+                if claims.iter().any(|claim| is_missing(claim) && !self.damaged.contains(claim)) {
                     // a claim is done only after the object is stored, and the seal only after all claims
-                    self.tracked = self.tracked.saturating_sub(read);
+                    self.tracked = self.tracked.saturating_sub(read_count);
                     self.unstored.remove(&name);
                     let done = claims.into_iter().chain([stored.seq]).collect();
                     return Some(ReadEffects { done, late, ..ReadEffects::default() });
                 }
-                self.tracked = self.tracked.saturating_sub(read - parts.len());
+                self.tracked = self.tracked.saturating_sub(read_count - parts.len());
                 let claims: Vec<RecordSeq> = parts.iter().map(|part| part.seq).collect();
                 if parts.is_empty() {
                     self.unstored.remove(&name); // every fragment is damaged
@@ -361,8 +367,8 @@ impl RecordTracker {
     /// and the others are complete as they are.
     pub(super) fn mark_caught_up(&mut self) {
         if !std::mem::replace(&mut self.caught_up, true) {
-            let dead = self.objects.iter().filter(|(_, object)| object.epoch != self.own_epoch);
-            self.to_seal.extend(dead.map(|(name, _)| name.clone()));
+            let former_objects = self.objects.iter().filter(|(_, object)| object.epoch != self.own_epoch);
+            self.to_seal.extend(former_objects.map(|(name, _)| name.clone()));
         }
     }
 
@@ -375,7 +381,7 @@ impl RecordTracker {
     pub(super) fn next_to_seal(&mut self, now: Duration) -> Option<PendingSeal> {
         while let Some(name) = self.to_seal.pop() {
             if let Some(object) = self.objects.get_mut(&name) {
-                object.sealed = Some(now);
+                object.sealed_at = Some(now);
                 let claims = object.parts.iter().map(|part| part.seq.0).collect();
                 let header = SealHeader { name: name.to_string(), kind: SealKind::Object, claims, digest: None };
                 return Some(PendingSeal { account: object.account.clone(), header });
@@ -418,8 +424,9 @@ impl RecordTracker {
     pub(super) fn next_item(&mut self, now: Duration) -> Option<UploadItem> {
         for _ in 0..self.ready.len().min(64) {
             let item = self.ready.pop_front()?;
-            let free = item.kind != ObjectKind::Payload || item.keys.iter().all(|key| !self.keys.contains(key));
-            if free && item.not_before <= now {
+            let has_stored_keys =
+                item.kind != ObjectKind::Payload || item.keys.iter().all(|key| !self.unstored_keys.contains(key));
+            if has_stored_keys && item.not_before <= now {
                 return Some(item);
             }
             self.ready.push_back(item);
@@ -433,8 +440,8 @@ impl RecordTracker {
     }
 
     /// Puts back an item whose attempt failed.
-    pub(super) fn put_back(&mut self, item: UploadItem, first: bool) {
-        if first { self.ready.push_front(item) } else { self.ready.push_back(item) }
+    pub(super) fn put_back(&mut self, item: UploadItem, to_front: bool) {
+        if to_front { self.ready.push_front(item) } else { self.ready.push_back(item) }
     }
 
     /// Records that an item is stored; returns the records that are done, in the order in which they must be marked.
@@ -442,7 +449,7 @@ impl RecordTracker {
         match item.kind {
             ObjectKind::Key => {
                 for key in &item.keys {
-                    self.keys.remove(key);
+                    self.unstored_keys.remove(key);
                 }
             }
             ObjectKind::Payload => {

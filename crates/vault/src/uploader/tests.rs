@@ -286,7 +286,7 @@ async fn keys_then_objects_then_index() {
     world.settle().await;
     assert_eq!(kinds(&world), [ObjectKind::Key, ObjectKind::Payload, ObjectKind::Index]);
     world.check();
-    assert!(world.journal.left().is_empty());
+    assert!(world.journal.waiting_kinds().is_empty());
 }
 
 /// The end of a session closes its object at once.
@@ -316,7 +316,7 @@ async fn an_outage_loses_nothing() {
     world.settle().await;
     world.settle().await;
     world.check();
-    assert!(world.journal.left().is_empty());
+    assert!(world.journal.waiting_kinds().is_empty());
 }
 
 /// A drain writes open objects and one index object; with a dead store it ends and leaves the rest in the spool.
@@ -328,12 +328,12 @@ async fn a_drain_ends() {
     }
     world.store.0.lock().faults.extend([Fault::Refused; 60]);
     assert!(!world.uploader.drain().await, "the store is dead");
-    assert!(!world.journal.left().is_empty());
+    assert!(!world.journal.waiting_kinds().is_empty());
     world.store.0.lock().faults.clear();
     assert!(world.uploader.drain().await);
     assert_eq!(kinds(&world).iter().filter(|kind| **kind == ObjectKind::Index).count(), 1);
     world.check();
-    assert!(world.journal.left().is_empty());
+    assert!(world.journal.waiting_kinds().is_empty());
 }
 
 /// A full spool without room for seals recovers by itself.
@@ -381,9 +381,9 @@ async fn crashes_and_faults_lose_nothing() {
         world.crash();
         world.store.0.lock().faults.clear();
         world.settle().await;
-        assert!(world.uploader.drain().await, "seed {seed}: {:?} left", world.journal.left());
+        assert!(world.uploader.drain().await, "seed {seed}: {:?} left", world.journal.waiting_kinds());
         world.check();
-        assert!(world.journal.left().is_empty(), "seed {seed}");
+        assert!(world.journal.waiting_kinds().is_empty(), "seed {seed}");
     }
 }
 
@@ -405,7 +405,7 @@ async fn a_foreign_object_holds_up_nobody_else() {
     }
     world.settle().await;
     assert!(world.uploader.drain().await);
-    assert!(world.journal.left().is_empty());
+    assert!(world.journal.waiting_kinds().is_empty());
     let store = world.store.0.lock();
     assert_eq!(store.objects.get(&name).map(|bytes| &bytes[..]), Some(&b"foreign"[..]));
     let beside = |other: &&String| crate::object_names::is_alternative_name(&name, other);
@@ -436,7 +436,7 @@ async fn dropped_records_do_not_move_others() {
         journal.done.push(leaf);
     }
     world.settle().await;
-    assert!(world.journal.left().is_empty());
+    assert!(world.journal.waiting_kinds().is_empty());
     let store = world.store.0.lock();
     let object =
         store.objects.iter().find(|(name, _)| name.contains("/a/") && name.ends_with(".agev")).expect("object").1;
@@ -488,7 +488,12 @@ async fn s3_faults_lose_nothing() {
     (world.writer, world.ticketer, world.uploader) = process(&world.journal, &store, &world.clock, 9, &world.meter);
     fake.state.lock().faults.clear();
     world.settle().await;
-    assert!(world.journal.left().is_empty(), "{:?} {:?}", world.journal.left(), fake.state.lock().log);
+    assert!(
+        world.journal.waiting_kinds().is_empty(),
+        "{:?} {:?}",
+        world.journal.waiting_kinds(),
+        fake.state.lock().log
+    );
     let state = fake.state.lock();
     for stored in world.journal.0.lock().records.iter().filter(|stored| stored.kind == RecordKind::Fragment) {
         let (header, rest): (FragmentHeader, _) = spool_record::unpack(&stored.body).expect("fragment");
@@ -533,7 +538,7 @@ async fn a_name_taken_behind_a_throttled_attempt_loses_nothing() {
     }
     assert_eq!(taken.len(), 2, "{:?}", fake.state.lock().log);
     world.settle().await;
-    assert!(world.journal.left().is_empty());
+    assert!(world.journal.waiting_kinds().is_empty());
     let state = fake.state.lock();
     for name in &taken {
         let there = |key: &str| state.objects[&("audit-logs".to_owned(), key.to_owned())].bytes.clone();

@@ -90,12 +90,12 @@ impl ChaosBackEnd {
     }
 }
 
-async fn receive_spans(State(arrived): State<Arc<Mutex<ReceivedSpans>>>, body: Bytes) -> StatusCode {
+async fn receive_spans(State(received): State<Arc<Mutex<ReceivedSpans>>>, body: Bytes) -> StatusCode {
     let Ok(payload) = Payload::parse(Signal::Traces, body) else { return StatusCode::BAD_REQUEST };
     let id = |node| <[u8; 8]>::try_from(payload.span_id(node)).ok().map(u64::from_be_bytes);
     let ids: Vec<u64> = payload.items().filter_map(id).collect();
-    let mut arrived = arrived.lock();
-    arrived.count += ids.len() as u64;
-    arrived.ids.extend(ids);
+    let mut received = received.lock();
+    received.count += ids.len() as u64;
+    received.ids.extend(ids);
     StatusCode::OK
 }

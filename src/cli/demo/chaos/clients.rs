@@ -1,5 +1,5 @@
-//! [`ChaosClients`]: tasks that send spans until they are stopped; a request without an OK is sent again unchanged. An
-//! id counts as accepted once its request was answered with a full OK. The parent module evaluates the ids.
+//! [`ChaosClients`]: tasks that send spans until they are stopped; a request without an OK is sent again unchanged. A
+//! span id counts as accepted once its request was answered with a full OK. The parent module evaluates the ids.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -28,9 +28,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Pause between two requests of a client.
 const REQUEST_PAUSE: Duration = Duration::from_millis(40);
 /// The longest wait for an answer.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// The largest answer, in bytes.
-const MAX_ANSWER: usize = 1 << 20;
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// A group of sending clients.
 pub(super) struct ChaosClients(Arc<ClientState>);
@@ -53,12 +53,12 @@ impl ChaosClients {
     ///
     /// # Errors
     /// The client can't be built.
-    pub(super) fn start(to: SocketAddr, seams: &GatewayDeps, tasks: Arc<dyn Spawn>) -> Result<Self, CommandError> {
+    pub(super) fn start(gateway: SocketAddr, deps: &GatewayDeps, tasks: Arc<dyn Spawn>) -> Result<Self, CommandError> {
         let client = HttpClient::build(&ClientSettings::default(), Arc::new(ProxyRules::direct()), Arc::clone(&tasks))?;
-        let shared = Arc::new(ClientState {
+        let state = Arc::new(ClientState {
             client,
-            clock: Arc::clone(&seams.clock),
-            uri: format!("http://{to}/v1/traces"),
+            clock: Arc::clone(&deps.clock),
+            uri: format!("http://{gateway}/v1/traces"),
             is_sending: AtomicBool::new(false),
             open_requests: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
@@ -67,9 +67,9 @@ impl ChaosClients {
             last_refusal: Mutex::default(),
         });
         for _ in 0..CLIENT_COUNT {
-            tasks.spawn("chaos client", Box::pin(Arc::clone(&shared).run()));
+            tasks.spawn("chaos client", Box::pin(Arc::clone(&state).run()));
         }
-        Ok(Self(shared))
+        Ok(Self(state))
     }
 
     /// Starts sending, or stops it after the open requests.
@@ -97,12 +97,12 @@ impl ChaosClients {
         (1..self.0.next_id.load(Ordering::SeqCst)).collect()
     }
 
-    /// Number of requests refused for now.
+    /// Number of answers other than OK; each such request is sent again.
     pub(super) fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::SeqCst)
     }
 
-    /// Status of the last refusal.
+    /// HTTP status of the last refusal.
     pub(super) fn last_refusal(&self) -> String {
         self.0.last_refusal.lock().clone()
     }
@@ -116,7 +116,8 @@ impl ChaosClients {
 impl ClientState {
     async fn run(self: Arc<Self>) {
         loop {
-            // The counter is raised before `sends` is read, so that `idle` does not miss a client about to start.
+            // The counter is raised before `is_sending` is read, so that `is_idle` does not miss a client about to
+            // start.
             self.open_requests.fetch_add(1, Ordering::SeqCst);
             if self.is_sending.load(Ordering::SeqCst) {
                 self.send_until_accepted().await;
@@ -153,10 +154,10 @@ impl ClientState {
         let answer = async {
             let answer = self.client.send(request).await.map_err(drop)?;
             let status = answer.status();
-            let (body, _) = client::read_response(answer.into_body(), MAX_ANSWER).await.map_err(drop)?;
+            let (body, _) = client::read_response(answer.into_body(), MAX_ANSWER_BYTES).await.map_err(drop)?;
             Ok((status, body))
         };
-        with_timeout(&*self.clock, TIMEOUT, answer).await.unwrap_or(Err(()))
+        with_timeout(&*self.clock, ANSWER_TIMEOUT, answer).await.unwrap_or(Err(()))
     }
 }
 

@@ -27,11 +27,11 @@ impl GatewayProcess {
     ///
     /// # Errors
     /// A port, a key or the configuration file can't be made.
-    pub(super) fn new(folder: &Path, back_end: SocketAddr, room: &str) -> Result<Self, CommandError> {
+    pub(super) fn new(folder: &Path, back_end: SocketAddr, spool_size: &str) -> Result<Self, CommandError> {
         let (http, admin) = (find_free_address()?, find_free_address()?);
         let this = Self { folder: folder.to_path_buf(), http, admin, process: None };
-        let made = this.command(&["vault", "keygen", "--output"]).arg(folder.join("auditor.key")).output();
-        let recipient = made.map_err(|error| format!("can't run {}: {error}", "vault keygen"))?.stdout;
+        let generated = this.command(&["vault", "keygen", "--output"]).arg(folder.join("auditor.key")).output();
+        let recipient = generated.map_err(|error| format!("can't run {}: {error}", "vault keygen"))?.stdout;
         let recipient = String::from_utf8_lossy(&recipient).trim().to_owned();
         let batch = json!({ "flush_timeout": "20ms", "max_size": "64KiB", "sizer": "bytes" });
         let retry = json!({ "initial_interval": "100ms", "max_interval": "500ms" });
@@ -48,7 +48,7 @@ impl GatewayProcess {
             "processors": { "normalize": {}, "cost": {}, "vault": vault, "redact": {} },
             "exporters": { "otlp_http": exporter },
             "extensions": { "admin": { "endpoint": admin.to_string() } },
-            "spool": { "directory": folder.join("spool"), "max_size": room },
+            "spool": { "directory": folder.join("spool"), "max_size": spool_size },
             "service": { "extensions": ["admin"], "pipelines": { "traces": pipeline } },
         });
         std::fs::write(this.config_path(), config.to_string())
@@ -61,9 +61,9 @@ impl GatewayProcess {
     }
 
     /// A command that runs this program.
-    fn command(&self, words: &[&str]) -> Command {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tollgate")));
-        command.args(words).current_dir(&self.folder).stdin(Stdio::null());
+        command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
         command
     }
 
@@ -84,10 +84,10 @@ impl GatewayProcess {
     pub(super) fn start(&mut self) -> Result<(), CommandError> {
         let log = File::options().create(true).append(true).open(self.folder.join("tollgate.log"));
         let log = log.map_err(|error| format!("can't write a log: {error}"))?;
-        let again = log.try_clone().map_err(|error| format!("can't write a log: {error}"))?;
+        let error_log = log.try_clone().map_err(|error| format!("can't write a log: {error}"))?;
         let mut command = self.command(&["run", "--config"]);
-        let started = command.arg(self.config_path()).stdout(log).stderr(again).spawn();
-        self.process = Some(started.map_err(|error| format!("can't start a gateway: {error}"))?);
+        let process = command.arg(self.config_path()).stdout(log).stderr(error_log).spawn();
+        self.process = Some(process.map_err(|error| format!("can't start a gateway: {error}"))?);
         Ok(())
     }
 
@@ -110,7 +110,7 @@ impl GatewayProcess {
     ///
     /// # Errors
     /// It does not exit in time.
-    pub(super) async fn stop(&mut self, clock: &dyn Clock, patience: Duration) -> Result<i32, CommandError> {
+    pub(super) async fn stop(&mut self, clock: &dyn Clock, timeout: Duration) -> Result<i32, CommandError> {
         let Some(process) = &mut self.process else {
             return Err(CommandError::Failed("no gateway is running".to_owned()));
         };
@@ -125,7 +125,7 @@ impl GatewayProcess {
                 }
             }
         };
-        let code = with_timeout(clock, patience, ending)
+        let code = with_timeout(clock, timeout, ending)
             .await
             .unwrap_or_else(|| Err(CommandError::Failed("the gateway did not exit in time".to_owned())));
         self.process = None;

@@ -175,7 +175,7 @@ fn whatever_fails_when_all_arrives_once() {
         rig.run(3_000 * SECOND, &mut run);
         assert!(rig.waiting("x").is_empty(), "seed {seed}: it does not end");
         let mut found: BTreeMap<(&str, bool), Vec<String>> = BTreeMap::new();
-        for names in sink.taken.lock().iter() {
+        for names in sink.accepted.lock().iter() {
             for name in names {
                 let group = wanted.iter().find(|(_, names)| names.contains(name)).unwrap().0;
                 found.entry(*group).or_default().push(name.clone());

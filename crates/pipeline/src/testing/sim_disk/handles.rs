@@ -1,4 +1,4 @@
-//! The simulated disk's implementation of the seam's traits: directories, files, locks.
+//! Implements the traits of [`crate::disk`] for the simulated disk: directories, files, locks.
 
 use std::io;
 use std::path::Path;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 
 use crate::disk::{Directory, DirectoryEntry, Disk, DiskFile, FreeSpace};
 
-use super::{Change, Fault, Inode, Op, SimDisk, eio, put, set};
+use super::{Change, Fault, Inode, Op, SimDisk, change_names, eio, put_bytes};
 
 impl Disk for SimDisk {
     fn directory(&self, _: &Path) -> io::Result<Arc<dyn Directory>> {
         let mut world = self.0.lock();
-        let life = world.life;
-        world.op(Op::Other, life)?;
+        let process = world.process;
+        world.begin_op(Op::Other, process)?;
         drop(world);
-        Ok(Arc::new(Handle { disk: self.clone(), life, inode: 0 }))
+        Ok(Arc::new(Handle { disk: self.clone(), process, inode: 0 }))
     }
 
     /// The only directory always exists.
@@ -26,95 +26,96 @@ impl Disk for SimDisk {
 /// An open directory or file.
 struct Handle {
     disk: SimDisk,
-    life: u64,
+    /// The process that opened it.
+    process: u64,
     inode: u64,
 }
 
 struct Lock {
     disk: SimDisk,
-    life: u64,
+    process: u64,
     name: String,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         let mut world = self.disk.0.lock();
-        if world.life == self.life {
+        if world.process == self.process {
             world.locks.remove(&self.name);
         }
     }
 }
 
 impl Handle {
-    fn file(&self, inode: u64) -> Arc<dyn DiskFile> {
-        Arc::new(Self { disk: self.disk.clone(), life: self.life, inode })
+    fn file_handle(&self, inode: u64) -> Arc<dyn DiskFile> {
+        Arc::new(Self { disk: self.disk.clone(), process: self.process, inode })
     }
 }
 
 impl Directory for Handle {
     fn create(&self, name: &str, reserve: u64) -> io::Result<(Arc<dyn DiskFile>, bool)> {
         let mut world = self.disk.0.lock();
-        world.op(Op::Create, self.life)?;
+        world.begin_op(Op::Create, self.process)?;
         if world.live.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let taken = if world.no_room_ahead { 0 } else { reserve };
-        if world.used().saturating_add(taken) > world.capacity {
+        let allocated_bytes = if world.no_room_ahead { 0 } else { reserve };
+        if world.used().saturating_add(allocated_bytes) > world.capacity {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let id = world.inodes.len() as u64;
-        let len = usize::try_from(taken).unwrap_or(0);
-        let mut inode = Inode { live: vec![0; len], taken, life: self.life, ..Inode::default() };
-        inode.pending.push(Change::Len(taken));
+        let live = vec![0; usize::try_from(allocated_bytes).unwrap_or(0)];
+        let mut inode = Inode { live, allocated_bytes, process: self.process, ..Inode::default() };
+        inode.pending.push(Change::Len(allocated_bytes));
         world.inodes.insert(id, inode);
-        let names = vec![(name.to_owned(), Some(id))];
-        set(&mut world.live, &names);
-        world.pending.push(names);
-        let really = reserve == 0 || !world.no_room_ahead;
+        let change = vec![(name.to_owned(), Some(id))];
+        change_names(&mut world.live, &change);
+        world.pending.push(change);
+        let is_allocated = reserve == 0 || !world.no_room_ahead;
         drop(world);
-        Ok((self.file(id), really))
+        Ok((self.file_handle(id), is_allocated))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut world = self.disk.0.lock();
-        world.op(Op::Other, self.life)?;
+        world.begin_op(Op::Other, self.process)?;
         let id = world.live.get(name).copied().ok_or(io::ErrorKind::NotFound)?;
         drop(world);
-        Ok(self.file(id))
+        Ok(self.file_handle(id))
     }
 
     fn list(&self) -> io::Result<Vec<DirectoryEntry>> {
         let mut world = self.disk.0.lock();
-        world.op(Op::Other, self.life)?;
+        world.begin_op(Op::Other, self.process)?;
         let len = |id: &u64| world.inodes.get(id).map_or(0, |inode| inode.live.len() as u64);
         Ok(world.live.iter().map(|(name, id)| DirectoryEntry { name: name.clone(), len: len(id) }).collect())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut world = self.disk.0.lock();
-        world.op(Op::Remove, self.life)?;
+        world.begin_op(Op::Remove, self.process)?;
         if !world.live.contains_key(name) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let names = vec![(name.to_owned(), None)];
-        set(&mut world.live, &names);
-        world.pending.push(names);
+        let change = vec![(name.to_owned(), None)];
+        change_names(&mut world.live, &change);
+        world.pending.push(change);
         Ok(())
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut world = self.disk.0.lock();
-        world.op(Op::Rename, self.life)?;
+        world.begin_op(Op::Rename, self.process)?;
         let id = world.live.get(from).copied().ok_or(io::ErrorKind::NotFound)?;
-        let names = vec![(from.to_owned(), None), (to.to_owned(), Some(id))];
-        set(&mut world.live, &names);
-        world.pending.push(names);
+        let change = vec![(from.to_owned(), None), (to.to_owned(), Some(id))];
+        change_names(&mut world.live, &change);
+        world.pending.push(change);
         Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut world = self.disk.0.lock();
-        world.op(Op::SyncDirectory, self.life)?;
+        world.begin_op(Op::SyncDirectory, self.process)?;
         if !world.ignore_sync_dir {
             world.pending.clear();
             world.durable = world.live.clone();
@@ -124,75 +125,75 @@ impl Directory for Handle {
 
     fn free_space(&self) -> io::Result<FreeSpace> {
         let mut world = self.disk.0.lock();
-        world.op(Op::Other, self.life)?;
+        world.begin_op(Op::Other, self.process)?;
         Ok(FreeSpace { bytes: world.capacity.saturating_sub(world.used()), total: world.capacity, files: u64::MAX })
     }
 
     fn lock(&self, name: &str) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let mut world = self.disk.0.lock();
-        world.op(Op::Other, self.life)?;
+        world.begin_op(Op::Other, self.process)?;
         if !world.locks.insert(name.to_owned()) {
             return Ok(None);
         }
         drop(world);
-        Ok(Some(Box::new(Lock { disk: self.disk.clone(), life: self.life, name: name.to_owned() })))
+        Ok(Some(Box::new(Lock { disk: self.disk.clone(), process: self.process, name: name.to_owned() })))
     }
 }
 
 impl DiskFile for Handle {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
         let mut world = self.disk.0.lock();
-        let fault = world.op(Op::Write, self.life)?;
+        let fault = world.begin_op(Op::Write, self.process)?;
         let (used, capacity) = (world.used(), world.capacity);
-        let life = self.life;
+        let process = self.process;
         let Some(inode) = world.inodes.get_mut(&self.inode) else { return Err(eio()) };
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let same = inode.live.get(start..start.saturating_add(bytes.len())) == Some(bytes);
+        let is_same = inode.live.get(start..start.saturating_add(bytes.len())) == Some(bytes);
         let end = start.saturating_add(bytes.len()).min(inode.live.len());
-        let over = inode.live.get(start..end).is_some_and(|there| there.iter().any(|byte| *byte != 0));
-        let broken = [
-            (inode.life != life, "of an earlier process was written to"),
-            (inode.spoilt, "was written to after a failed write"),
-            (over, "was written over"),
+        let overwrites = inode.live.get(start..end).is_some_and(|present| present.iter().any(|byte| *byte != 0));
+        let rules = [
+            (inode.process != process, "of an earlier process was written to"),
+            (inode.has_failed_write, "was written to after a failed write"),
+            (overwrites, "was written over"),
         ];
-        let broken = broken.into_iter().filter(|(broken, _)| *broken && !same).map(|(_, what)| what);
-        let broken: Vec<&str> = broken.collect();
-        let end = offset.saturating_add(bytes.len() as u64);
-        let grows = end.saturating_sub(inode.taken.max(inode.live.len() as u64));
-        let fits = bytes.len() as u64 - grows.saturating_sub(capacity.saturating_sub(used)).min(bytes.len() as u64);
-        let take = match fault {
+        let violations = rules.into_iter().filter(|(is_broken, _)| *is_broken && !is_same).map(|(_, text)| text);
+        let violations: Vec<&str> = violations.collect();
+        let len = bytes.len() as u64;
+        let growth = offset.saturating_add(len).saturating_sub(inode.allocated_bytes.max(inode.live.len() as u64));
+        let fitting = len - growth.saturating_sub(capacity.saturating_sub(used)).min(len);
+        let written = match fault {
             Some(Fault::Io) | Some(Fault::Short) => bytes.len() / 2,
             Some(Fault::Full) => 0,
-            None => usize::try_from(fits).unwrap_or(0),
+            None => usize::try_from(fitting).unwrap_or(0),
         };
-        let part = bytes.get(..take).unwrap_or_default();
-        put(&mut inode.live, offset, part);
+        let part = bytes.get(..written).unwrap_or_default();
+        put_bytes(&mut inode.live, offset, part);
         inode.pending.push(Change::Write(offset, part.to_vec()));
-        inode.spoilt |= take < bytes.len();
-        world.broken(self.inode, offset, &broken);
+        inode.has_failed_write |= written < bytes.len();
+        world.record_rule_breaks(self.inode, offset, &violations);
         match fault {
             Some(Fault::Io) => Err(eio()),
-            _ if take == 0 && !bytes.is_empty() => Err(io::ErrorKind::StorageFull.into()),
-            _ => Ok(take),
+            _ if written == 0 && !bytes.is_empty() => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(written),
         }
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
         let mut world = self.disk.0.lock();
-        world.op(Op::Read, self.life)?;
+        world.begin_op(Op::Read, self.process)?;
         let Some(inode) = world.inodes.get(&self.inode) else { return Err(eio()) };
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let from = inode.live.get(start..).unwrap_or_default();
-        let read = out.len().min(from.len());
-        if let (Some(to), Some(from)) = (out.get_mut(..read), from.get(..read)) {
-            to.copy_from_slice(from);
+        let source = inode.live.get(start..).unwrap_or_default();
+        let read = out.len().min(source.len());
+        if let (Some(target), Some(source)) = (out.get_mut(..read), source.get(..read)) {
+            target.copy_from_slice(source);
         }
         Ok(read)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut world = self.disk.0.lock();
-        let fault = world.op(Op::Sync, self.life)?;
+        let fault = world.begin_op(Op::Sync, self.process)?;
         let ignored = world.ignore_sync_data;
         let Some(inode) = world.inodes.get_mut(&self.inode) else { return Err(eio()) };
         if fault.is_some() {
@@ -203,7 +204,7 @@ impl DiskFile for Handle {
         if !ignored {
             for change in std::mem::take(&mut inode.pending) {
                 match change {
-                    Change::Write(offset, bytes) => put(&mut inode.durable, offset, &bytes),
+                    Change::Write(offset, bytes) => put_bytes(&mut inode.durable, offset, &bytes),
                     Change::Len(len) => inode.durable.resize(usize::try_from(len).unwrap_or(0), 0),
                 }
             }
@@ -213,17 +214,17 @@ impl DiskFile for Handle {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let mut world = self.disk.0.lock();
-        world.op(Op::SetLen, self.life)?;
+        world.begin_op(Op::SetLen, self.process)?;
         let Some(inode) = world.inodes.get_mut(&self.inode) else { return Err(eio()) };
         inode.live.resize(usize::try_from(len).unwrap_or(0), 0);
-        inode.taken = len;
+        inode.allocated_bytes = len;
         inode.pending.push(Change::Len(len));
         Ok(())
     }
 
     fn size(&self) -> io::Result<u64> {
         let mut world = self.disk.0.lock();
-        world.op(Op::Other, self.life)?;
+        world.begin_op(Op::Other, self.process)?;
         world.inodes.get(&self.inode).map(|inode| inode.live.len() as u64).ok_or_else(eio)
     }
 }

@@ -9,11 +9,11 @@ use pipeline::spool::RecordSeq;
 
 use super::{RecordTracker, UploadItem};
 
-/// Most damaged records that are remembered.
+/// Limit for remembered damaged records, and for objects written without them.
 const MAX_DAMAGED: usize = 100_000;
 
 impl RecordTracker {
-    /// Records that a record can't be read. False if that is known.
+    /// Remembers that a record can't be read. False if that was known.
     pub(in crate::uploader) fn mark_damaged(&mut self, seq: RecordSeq) -> bool {
         self.damaged.len() < MAX_DAMAGED && self.damaged.insert(seq)
     }
@@ -29,18 +29,19 @@ impl RecordTracker {
         if self.damaged.is_empty() {
             return;
         }
-        let over = |since: Duration| now.saturating_sub(since) >= patience;
+        let is_overdue = |since: Duration| now.saturating_sub(since) >= patience;
         for (name, object) in &mut self.objects {
-            if object.epoch != self.own_epoch && object.sealed.is_none() {
+            if object.epoch != self.own_epoch && object.sealed_at.is_none() {
                 continue; // complete as it is, once everything was read
             }
-            let found = object.parts.len() + self.damaged.len();
-            let waits = match object.sealed {
-                Some(sealed) => over(sealed),
-                None => over(object.since) && object.expected.is_none_or(|expected| found >= expected as usize),
+            let read_or_damaged = object.parts.len() + self.damaged.len();
+            let may_be_lost = object.expected.is_none_or(|expected| read_or_damaged >= expected as usize);
+            let stop_waiting = match object.sealed_at {
+                Some(sealed_at) => is_overdue(sealed_at),
+                None => is_overdue(object.first_read_at) && may_be_lost,
             };
-            if waits {
-                object.sealed = None;
+            if stop_waiting {
+                object.sealed_at = None;
                 if self.sealed_with_holes.len() < MAX_DAMAGED {
                     self.sealed_with_holes.insert(name.clone());
                 }
@@ -50,12 +51,12 @@ impl RecordTracker {
     }
 
     /// Removes an object's damaged fragments: the object is written without them, and they stay in the spool.
-    pub(in crate::uploader) fn remove_damaged_fragments(&mut self, item: &mut UploadItem, lost: &[RecordSeq]) {
-        let lost: HashSet<RecordSeq> = lost.iter().copied().collect();
-        let before = item.claims.len();
-        item.claims.retain(|claim| !lost.contains(claim));
-        item.parts.retain(|part| !lost.contains(&part.seq));
-        self.tracked = self.tracked.saturating_sub(before - item.claims.len());
+    pub(in crate::uploader) fn remove_damaged_fragments(&mut self, item: &mut UploadItem, damaged: &[RecordSeq]) {
+        let damaged: HashSet<RecordSeq> = damaged.iter().copied().collect();
+        let claims_before = item.claims.len();
+        item.claims.retain(|claim| !damaged.contains(claim));
+        item.parts.retain(|part| !damaged.contains(&part.seq));
+        self.tracked = self.tracked.saturating_sub(claims_before - item.claims.len());
     }
 
     /// Gives up an object without any readable fragment: nothing waits for it any more, and none of its records is

@@ -3,7 +3,7 @@ use super::*;
 /// Everything but `lost` is stored and done; `lost` is reported, and never done.
 async fn only_these_are_lost(world: &mut World, lost: &[RecordSeq], leaves_lost: u64) {
     world.settle().await;
-    assert_eq!(world.journal.left_seqs(), lost.iter().copied().collect(), "{:?}", world.journal.left());
+    assert_eq!(world.journal.waiting_seqs(), lost.iter().copied().collect(), "{:?}", world.journal.waiting_kinds());
     assert_eq!(world.check_whole() as u64, 2 * world.sent - leaves_lost, "a leaf is missing");
     let told = format!("tollgate_vault_damaged_records_total{{processor=\"vault\"}} {}", lost.len());
     assert!(world.meter.render().contains(&told), "{}", world.meter.render());
@@ -76,7 +76,8 @@ async fn damaged_seals_are_made_again() {
             world.send("a", 10, false);
             world.send("a", 10, false);
             let mut rounds = 0;
-            while world.journal.left().iter().filter(|kind| **kind == RecordKind::Seal).count() == 0 || n == 1 {
+            while world.journal.waiting_kinds().iter().filter(|kind| **kind == RecordKind::Seal).count() == 0 || n == 1
+            {
                 let seals = world.journal.0.lock().records.iter().filter(|one| one.kind == RecordKind::Seal).count();
                 if seals > n {
                     break;
@@ -100,7 +101,7 @@ async fn damaged_seals_are_made_again() {
                 // its content is in memory: nothing is lost
                 world.settle().await;
                 assert_eq!(world.check_whole(), 4);
-                assert!(world.journal.left().is_empty());
+                assert!(world.journal.waiting_kinds().is_empty());
             } else {
                 only_these_are_lost(&mut world, &[lost], 0).await;
             }
@@ -126,7 +127,7 @@ async fn a_claim_that_is_damaged_is_not_a_claim_that_is_stored() {
         for _ in 0..4 {
             world.uploader.step().await;
         }
-        assert!(world.journal.left().contains(&RecordKind::Seal), "sealed, not stored");
+        assert!(world.journal.waiting_kinds().contains(&RecordKind::Seal), "sealed, not stored");
         let lost = world.journal.damage(RecordKind::Fragment, 1);
         if crash {
             world.crash();
@@ -156,7 +157,7 @@ async fn a_fragment_that_comes_too_late_is_not_taken_for_stored() {
     world.journal.append(RecordKind::Fragment, "default", late.body);
     let late = world.journal.0.lock().records.last().expect("one").seq;
     world.settle().await;
-    assert_eq!(world.journal.left_seqs(), HashSet::from([lost, late]));
+    assert_eq!(world.journal.waiting_seqs(), HashSet::from([lost, late]));
 }
 
 /// With any damage at any time: a fragment is done only if it is in its object, and without crashes only damaged
@@ -202,7 +203,7 @@ async fn any_damage_costs_only_itself() {
         }
         drop((journal, store));
         if !crashes {
-            let (left, journal) = (world.journal.left_seqs(), world.journal.0.lock());
+            let (left, journal) = (world.journal.waiting_seqs(), world.journal.0.lock());
             let whole =
                 journal.records.iter().filter(|one| left.contains(&one.seq) && !journal.damaged.contains(&one.seq));
             let left: Vec<_> = whole.map(|one| (one.kind, one.seq)).collect();
