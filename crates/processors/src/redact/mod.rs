@@ -6,6 +6,7 @@
 //! except ids. Only this step raises the text clearance. Rules and matching are in the crate `redaction`; content is
 //! handled in `processors/vault`.
 
+mod clean_texts;
 mod config;
 mod fields;
 mod finding_lengths;
@@ -29,6 +30,7 @@ pub use config::{
     RedactSettings, ReplacementForm, RuleOptions, UserIdPolicy,
 };
 
+use clean_texts::CleanTexts;
 use echoes::EchoReplacements;
 use finding_lengths::FindingLengths;
 use genai::{Vocabulary, bounded_id};
@@ -58,6 +60,7 @@ pub struct RedactProcessor {
 #[derive(Default)]
 struct WorkerBuffers {
     scratch: SearchScratch,
+    clean_texts: CleanTexts,
     /// Cached by key. Cleared when full, so that made-up keys do not use memory for long.
     key_rules: HashMap<Box<str>, KeyRule>,
     /// The signal that `key_rules` apply to.
@@ -391,7 +394,17 @@ impl RedactProcessor {
             RecogniserResult::Pending => return None,
             RecogniserResult::Unanswered => return Some(UNSCANNED.to_owned()),
         };
-        let hits = self.settings.detector.find_with_entities(key, text, entities, &mut worker.scratch);
+        // A recogniser may answer differently the next time.
+        let may_remember = self.recogniser.is_none();
+        let hits: &[RedactionHit] = if may_remember && worker.clean_texts.contains(key, text) {
+            &[]
+        } else {
+            let hits = self.settings.detector.find_with_entities(key, text, entities, &mut worker.scratch);
+            if may_remember && hits.is_empty() {
+                worker.clean_texts.insert(key, text);
+            }
+            hits
+        };
         let are_all_shapes =
             |hits: &[RedactionHit]| hits.iter().all(|hit| self.settings.detector.class(hit) == RuleClass::Shape);
         // A version may look like an address.

@@ -8,7 +8,8 @@ fn only_equal_pairs_are_known() {
     let mut texts = CleanTexts::default();
     texts.insert("http.route", "/v1/ledgers");
     assert!(texts.contains("http.route", "/v1/ledgers"));
-    for (key, text) in [("http.rout", "e/v1/ledgers"), ("", "/v1/ledgers"), ("http.route", "/v1/ledger"), ("a\0b", "c")] {
+    for (key, text) in [("http.rout", "e/v1/ledgers"), ("", "/v1/ledgers"), ("http.route", "/v1/ledger"), ("a\0b", "c")]
+    {
         assert!(!texts.contains(key, text), "{key} {text}");
     }
     texts.insert("a", "b\0c");
