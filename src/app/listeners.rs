@@ -236,11 +236,11 @@ fn connection_meters(meter: &Meter, name: &'static str) -> PortMetrics {
     PortMetrics {
         open: meter.gauge(&names::RECEIVER_CONNECTIONS, &[("receiver", name), ("transport", "http")]),
         over_limit: closed("limit"),
-        crowded: closed("crowded"),
-        silent: closed("silent"),
+        evicted: closed("evicted"),
+        no_request: closed("no_request"),
         idle: closed("idle"),
         aged: closed("age"),
         handshake: closed("handshake"),
-        bad_head: closed("head"),
+        bad_head: closed("bad_request_head"),
     }
 }

@@ -178,7 +178,7 @@ impl RatesRefreshTask {
     fn log_failure(&self, why: &str) {
         let table = self.cost.table();
         for line in why.lines().take(MAX_LOG_LINES) {
-            tracing::warn!(in_use = &**table.stamp(), "the newer rate table is rejected: {line}");
+            tracing::warn!(in_use = &**table.stamp(), "no newer rate table is in use: {line}");
         }
         let age = self.cost.table_age(self.now());
         if age > STALE_AFTER {

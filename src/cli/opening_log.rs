@@ -75,8 +75,9 @@ impl OpeningLog {
     pub(super) fn record_opening(&self, command: &str, content: &str) -> Result<(), CommandError> {
         let Some(file) = &self.file else { return Ok(()) };
         let time = rfc3339(SystemClock::new().now());
-        let line =
-            json!({"time": time, "command": command, "what": content, "store": self.store, "auditors": self.auditors});
+        let line = json!({
+            "time": time, "command": command, "target": content, "store": self.store, "auditors": self.auditors,
+        });
         let mut file = file.lock();
         let written = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
         written.map_err(|error| {

@@ -93,7 +93,7 @@ fn pseudonyms_are_the_gateways() {
 /// All text that is forwarded.
 fn after(request: &Json) -> String {
     let parts = request["items"].as_array().unwrap().iter().flat_map(|item| item["parts"].as_array().unwrap());
-    let parts = parts.chain(request["shared"].as_array().unwrap());
+    let parts = parts.chain(request["resources_and_scopes"].as_array().unwrap());
     let changes = parts.flat_map(|part| part["changes"].as_array().unwrap());
     let goes_on = |change: &&Json| matches!(change["outcome"].as_str().unwrap(), "kept" | "changed" | "added");
     changes
@@ -134,11 +134,11 @@ fn says_what_schema_urls_lose() {
     let (out, err, code) = explain(folder.path(), &["--json", "-"], request.as_bytes());
     assert_eq!(code, Some(0), "{err}");
     let said: Json = serde_json::from_str(&out).unwrap();
-    for part in said["requests"][0]["shared"].as_array().unwrap() {
+    for part in said["requests"][0]["resources_and_scopes"].as_array().unwrap() {
         let change = part["changes"].as_array().unwrap().iter().find(|change| change["key"] == "schema_url").unwrap();
         assert_eq!(change["outcome"], "dropped", "{change}");
     }
-    assert_eq!(said["requests"][0]["shared"].as_array().unwrap().len(), 2, "resource and scope");
+    assert_eq!(said["requests"][0]["resources_and_scopes"].as_array().unwrap().len(), 2, "resource and scope");
 }
 
 /// The status message of a failed tool is its output: it is shown as kept in the vault, not as dropped.
@@ -154,7 +154,7 @@ fn says_where_a_failed_tools_status_went() {
     let parts = said["requests"][0]["items"][0]["parts"].as_array().unwrap();
     let mut changes = parts.iter().flat_map(|part| part["changes"].as_array().unwrap());
     let status = changes.find(|change| change["key"] == "status.message").unwrap();
-    assert_eq!(status["outcome"], "to the vault", "{status}");
+    assert_eq!(status["outcome"], "moved_to_vault", "{status}");
 }
 
 /// For a recorded request the output gives the dialect and the reason, content by rule, token buckets, the rate row
@@ -170,10 +170,14 @@ fn says_why() {
     assert!(call["vault"].as_array().unwrap().iter().any(|content| content["rule"] == "listed as content"));
     let price = &call["price"];
     assert_eq!(price["status"], "priced");
-    let sum: f64 =
-        price["sum"].as_array().unwrap().iter().map(|one| one["usd"].as_str().unwrap().parse::<f64>().unwrap()).sum();
-    assert!((sum - price["usd"].as_str().unwrap().parse::<f64>().unwrap()).abs() < 1e-12, "{price:#}");
-    assert!(price["row"].is_string() && price["table"].is_string());
+    let sum: f64 = price["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["cost_usd"].as_str().unwrap().parse::<f64>().unwrap())
+        .sum();
+    assert!((sum - price["cost_usd"].as_str().unwrap().parse::<f64>().unwrap()).abs() < 1e-12, "{price:#}");
+    assert!(price["rate_row"].is_string() && price["rate_table"].is_string());
     assert!(call["tokens"]["buckets"]["output"].as_u64().unwrap() > 0);
     assert!(!after(request).contains("CANARY-prompt"), "the prompt went to the vault");
 }
@@ -359,7 +363,7 @@ fn table(path: &str, names: &[&str]) -> String {
             let before = cell(key, &change["before"]);
             let after = match change["outcome"].as_str().unwrap() {
                 "kept" => "the same".to_owned(),
-                "to the vault" => "*to the vault*".to_owned(),
+                "moved_to_vault" => "*to the vault*".to_owned(),
                 "dropped" => "*dropped*".to_owned(),
                 _ => cell(key, &change["after"]),
             };
@@ -412,7 +416,7 @@ fn says_which_rule() {
     let note = changes.iter().find(|change| change["key"] == "note").unwrap();
     let rule = &note["rules"][0];
     assert_eq!((&rule["placeholder"], &rule["start"], &rule["end"]), (&"[EMAIL]".into(), &7.into(), &22.into()));
-    assert!(rule["rule"].is_string() && rule["why"].is_string(), "{rule}");
+    assert!(rule["rule"].is_string() && rule["certainty"].is_string(), "{rule}");
     let (text, _, _) = explain(folder.path(), &["-"], input.as_bytes());
     assert!(text.contains("[EMAIL] by ") && text.contains("(characters 7 to 22)"), "{text}");
 }
@@ -444,7 +448,8 @@ fn says_what_a_filter_drops() {
     assert_eq!((code, err.as_str()), (Some(0), ""));
     let request = &serde_json::from_str::<Json>(&out).unwrap()["requests"][0];
     assert_eq!(request["processors"], serde_json::json!(["redact", "filter", "filter/rest"]));
-    let dropped: Vec<Json> = request["items"].as_array().unwrap().iter().map(|item| item["dropped"].clone()).collect();
+    let dropped: Vec<Json> =
+        request["items"].as_array().unwrap().iter().map(|item| item["dropped_by"].clone()).collect();
     let by = |by: &str, rule: &str| serde_json::json!({"filter": by, "rule": rule});
     assert_eq!(dropped, [by("filter", "health"), by("filter/rest", "gets"), Json::Null]);
     let (text, _, _) = explain(folder.path(), &[&with, "-"], input.as_bytes());

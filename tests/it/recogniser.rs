@@ -322,7 +322,7 @@ fn explain_names_the_recogniser() {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let shown: Json = serde_json::from_slice(&out.stdout).unwrap();
     let shown = shown.to_string();
-    let wanted = r#"{"rule":"recogniser_person","placeholder":"[PERSON]","why":"found by the external recogniser","start":6,"end":14}"#;
+    let wanted = r#"{"rule":"recogniser_person","placeholder":"[PERSON]","certainty":"found by the external recogniser","start":6,"end":14}"#;
     assert!(shown.contains(wanted), "{shown}");
     analyzer.does(Does::Fail);
     let out = explain();

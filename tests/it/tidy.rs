@@ -260,6 +260,28 @@ fn documents_name_real_paths() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// The page of the vault's formats explains each finding of `vault verify`, and no others.
+#[test]
+fn findings_are_explained() {
+    let page = fs::read_to_string(root().join("docs/vault.md")).unwrap();
+    let (_, table) = page.split_once("\n| finding | means |\n").expect("the table of findings");
+    let table = table.split("\n## ").next().unwrap_or_default();
+    let cells = table.lines().filter(|line| line.starts_with("| `")).filter_map(|row| row.split('|').nth(1));
+    let explained: BTreeSet<String> =
+        cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+    let codes = names::finding_codes();
+    assert!(codes.len() > 30, "{codes:?}");
+    // some codes are not written in the call that reports them
+    let in_source = |code: &&String| {
+        let mut sources = Vec::new();
+        files(&root().join("crates/audit/src/verify"), ".rs", &mut sources);
+        sources.iter().any(|file| !file.path.contains("/tests") && file.text.contains(&format!("\"{code}\"")))
+    };
+    assert_eq!(codes.difference(&explained).collect::<Vec<_>>(), [""; 0], "not explained");
+    let unknown: Vec<&String> = explained.iter().filter(|code| !in_source(code)).collect();
+    assert!(unknown.is_empty(), "no finding has these codes: {unknown:?}");
+}
+
 /// The list of what `vault verify` does not detect names a test for each entry, and each such test is in the list.
 #[test]
 fn what_is_not_detected_is_shown_by_tests() {

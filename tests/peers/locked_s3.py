@@ -196,18 +196,18 @@ def verify(line, place, key, env, name, objects):
     check("vault verify without locks says so", code == 0 and report["counts"]["locked"] == 0 and any("--no-locks" in what for what in report["not_verified"]), why)
     change(line, "hide", name)
     code, _, codes, why = run("--retention", "100d")
-    check("vault verify finds an object behind a delete marker", code == 1 and "hidden" in codes, why)
+    check("vault verify finds an object behind a delete marker", code == 1 and "delete_marker" in codes, why)
     change(line, "unhide", name)
     change(line, "again", name)
     code, report, codes, why = run("--retention", "100d")
-    wrong = {(one["code"], one["at"].rsplit("/", 1)[-1]) for one in report["findings"]}
+    wrong = {(one["code"], one["location"].rsplit("/", 1)[-1]) for one in report["findings"]}
     file = name.rsplit("/", 1)[-1]
-    check("vault verify finds a second version, and that it is not locked", code == 1 and wrong == {("versions", file), ("lock", file)}, why)
+    check("vault verify finds a second version, and that it is not locked", code == 1 and wrong == {("multiple_versions", file), ("insufficient_lock", file)}, why)
     change(line, "over", name)
     code, _, codes, why = run("--no-locks")
-    check("vault verify finds that another version was written over an object", code == 1 and {"versions", "object_changed"} <= set(codes), why)
+    check("vault verify finds that another version was written over an object", code == 1 and {"multiple_versions", "object_changed"} <= set(codes), why)
     code, report, codes, why = run("--no-locks", "--first-version")
-    check("vault verify --first-version: the first version is the evidence", code == 0 and codes == ["versions"] and report["counts"]["opened"] > 0, why)
+    check("vault verify --first-version: the first version is the evidence", code == 0 and codes == ["multiple_versions"] and report["counts"]["opened"] > 0, why)
     change(line, "hide", name)
     code, _, codes, why = run("--no-locks", "--first-version")
     check("vault verify --first-version reads what a delete marker hides, and tells of it", code == 1 and codes == ["hidden", "versions"], why)
@@ -248,5 +248,5 @@ def hold(line, prefix, session, gateway):
         check(f"vault hold list after {word}", ("case 7" in listed) == (word == "set"), listed)
     # that vault was damaged above: only what is said of the notes counts
     verified = subprocess.run([BINARY, "vault", "verify", "--key", os.path.join(gateway.data, "signing.key"), "--json", *place], capture_output=True, text=True, env=env)
-    said = [one for one in json.loads(verified.stdout or "{}").get("findings", [{"at": "holds/", "code": verified.stderr[-300:]}]) if "holds/" in one["at"]]
-    check("vault verify takes notes of holds beside keys for what they are", not [one for one in said if one["code"] not in ("lock", "unlocked")], str(said))
+    said = [one for one in json.loads(verified.stdout or "{}").get("findings", [{"location": "holds/", "code": verified.stderr[-300:]}]) if "holds/" in one["location"]]
+    check("vault verify takes notes of holds beside keys for what they are", not [one for one in said if one["code"] not in ("insufficient_lock", "unlocked")], str(said))

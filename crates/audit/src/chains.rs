@@ -1,5 +1,5 @@
-//! Lists a vault's chains: accounts, writers, epochs and digest numbers. Only names are examined; `verify` judges the
-//! chains.
+//! Lists a vault's chains by the names of their objects: accounts, writers, epochs and digest numbers. No object is
+//! read. Neighbour: `verify` checks the chains.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,18 +40,18 @@ pub(crate) struct EarlySignature {
 pub(crate) struct ChainListing {
     /// Epochs with the numbers of their digests.
     pub(crate) chains: EpochsByChain,
-    /// Names that no object of a chain can have.
+    /// Names in the chains' folder that no object of a chain can have.
     pub(crate) unrecognised: Vec<String>,
     /// Signatures beyond the newest digests of their epochs.
     pub(crate) early_signatures: Vec<EarlySignature>,
 }
 
-/// The folder of an epoch.
-pub(crate) fn epoch_folder(line: &ChainId, epoch: &str) -> String {
-    format!("chain/{}/{}/{epoch}/", line.account, line.writer)
+/// The folder of an epoch, without the vault's prefix.
+pub(crate) fn epoch_folder(chain: &ChainId, epoch: &str) -> String {
+    format!("chain/{}/{}/{epoch}/", chain.account, chain.writer)
 }
 
-/// The chains of a vault: accounts and writers, their epochs, the numbers of their digests. Nothing is verified.
+/// The vault's chains that `scope` selects. Nothing is verified.
 ///
 /// # Errors
 /// The store can't be listed.
@@ -59,49 +59,57 @@ pub(crate) async fn list_chains(vault: &Vault, scope: ChainScope<'_>) -> Result<
     Ok(list_chain_objects(vault, scope).await?.chains)
 }
 
-/// As [`chains`], with the objects whose names no chain uses.
+/// As [`list_chains`], with unrecognised names and early signatures.
 ///
 /// # Errors
-/// As [`chains`].
+/// As [`list_chains`].
 pub(crate) async fn list_chain_objects(vault: &Vault, scope: ChainScope<'_>) -> Result<ChainListing, ReadError> {
     let prefix = match (scope.account, scope.writer) {
         (Some(account), Some(writer)) => format!("chain/{}/{writer}/", account_segment(account)),
         (Some(account), None) => format!("chain/{}/", account_segment(account)),
         (None, _) => "chain/".to_owned(),
     };
-    let (mut found, mut signatures) = (ChainListing::default(), Vec::new());
+    let (mut listing, mut signatures) = (ChainListing::default(), Vec::new());
     for name in vault.list(ObjectKind::Chain, &prefix).await? {
-        match vault.relative_name(&name).and_then(parse) {
-            None => found.unrecognised.push(name),
-            Some((line, ..)) if scope.writer.is_some_and(|writer| *writer != line.writer) => {}
-            Some((line, epoch, n, false)) => signatures.push((line, epoch, n, name)),
-            Some((line, epoch, n, true)) => {
-                found.chains.entry(line).or_default().entry(epoch).or_default().insert(n);
+        match vault.relative_name(&name).and_then(parse_object_name) {
+            None => listing.unrecognised.push(name),
+            Some(object) if scope.writer.is_some_and(|writer| *writer != object.chain.writer) => {}
+            Some(ChainObjectName { chain, epoch, n, is_digest: true }) => {
+                listing.chains.entry(chain).or_default().entry(epoch).or_default().insert(n);
+            }
+            Some(ChainObjectName { chain, epoch, n, is_digest: false }) => {
+                signatures.push(EarlySignature { chain, epoch, n, name });
             }
         }
     }
-    // a missing digest between others is noticed as a gap in the numbers
-    let newest = |line: &ChainId, epoch: &str| found.chains.get(line)?.get(epoch)?.last().copied();
-    signatures.retain(|(line, epoch, n, _)| newest(line, epoch).is_none_or(|newest| newest < *n));
-    let early = signatures.into_iter();
-    found.early_signatures =
-        early.map(|(line, epoch, n, name)| EarlySignature { chain: line, epoch, n, name }).collect();
-    Ok(found)
+    // signatures up to the newest digest are left out: their missing digests show as gaps in the numbers
+    let newest_digest = |chain: &ChainId, epoch: &str| listing.chains.get(chain)?.get(epoch)?.last().copied();
+    signatures.retain(|one| newest_digest(&one.chain, &one.epoch).is_none_or(|newest| newest < one.n));
+    listing.early_signatures = signatures;
+    Ok(listing)
 }
 
-/// The chain, epoch and number in a name, and whether the name is a digest's rather than a signature's.
-fn parse(name: &str) -> Option<(ChainId, String, u64, bool)> {
+/// The parts of the name of a digest or a signature.
+struct ChainObjectName {
+    chain: ChainId,
+    epoch: String,
+    n: u64,
+    /// Whether the object is a digest; otherwise it is a signature.
+    is_digest: bool,
+}
+
+fn parse_object_name(name: &str) -> Option<ChainObjectName> {
     let mut parts = name.strip_prefix("chain/")?.split('/');
     let (account, writer, epoch, file) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     if parts.next().is_some() {
         return None;
     }
-    let (file, digest) = match file.strip_suffix(SIGNATURE_SUFFIX) {
+    let (file, is_digest) = match file.strip_suffix(SIGNATURE_SUFFIX) {
         Some(file) => (file, false),
         None => (file, true),
     };
     let number = file.strip_suffix(".json")?;
     let n: u64 = number.parse().ok().filter(|n| format!("{n:010}") == number)?;
-    let line = ChainId { account: account.to_owned(), writer: writer.to_owned() };
-    Some((line, epoch.to_owned(), n, digest))
+    let chain = ChainId { account: account.to_owned(), writer: writer.to_owned() };
+    Some(ChainObjectName { chain, epoch: epoch.to_owned(), n, is_digest })
 }

@@ -13,13 +13,13 @@ pub enum ReadError {
     /// The object, session, line or key does not exist.
     #[error("{0}")]
     NotFound(String),
-    /// It exists, but its bytes are not what was written or signed.
+    /// The object exists, but its bytes differ from those that were written or signed.
     #[error("{0}")]
     Damaged(String),
-    /// Access is denied: permissions, a signature, a missing key, or a legal hold.
+    /// Access is denied because of permissions, a signature, a missing key or a legal hold.
     #[error("{0}")]
     Forbidden(String),
-    /// Temporary: the store, the disk, a concurrent run, or the memory limit. A retry may succeed.
+    /// A temporary failure of the store or the disk, a concurrent run, or the memory limit. A retry may succeed.
     #[error("{0}")]
     Unavailable(String),
     /// The arguments as given can't be satisfied.
@@ -28,37 +28,32 @@ pub enum ReadError {
 }
 
 impl ReadError {
-    /// See [`Self::NotFound`].
     pub(crate) fn not_found(text: impl Into<String>) -> Self {
         Self::NotFound(text.into())
     }
 
-    /// See [`Self::Damaged`].
     pub(crate) fn damaged(text: impl Into<String>) -> Self {
         Self::Damaged(text.into())
     }
 
-    /// See [`Self::Forbidden`].
     pub(crate) fn forbidden(text: impl Into<String>) -> Self {
         Self::Forbidden(text.into())
     }
 
-    /// See [`Self::Unavailable`].
     pub(crate) fn unavailable(text: impl Into<String>) -> Self {
         Self::Unavailable(text.into())
     }
 
-    /// See [`Self::Invalid`].
     pub(crate) fn invalid(text: impl Into<String>) -> Self {
         Self::Invalid(text.into())
     }
 
-    /// The error for a store's answer about an object.
+    /// Classifies a store's error about the object `name`.
     pub(crate) fn from_object_error(name: &str, error: &StoreError) -> Self {
         Self::from_store_error(error, format!("{name}: {error}"))
     }
 
-    /// The error for a store's answer, with this message.
+    /// Classifies a store's error, with `text` as the message.
     pub(crate) fn from_store_error(error: &StoreError, text: String) -> Self {
         match error {
             StoreError::Missing => Self::NotFound(text),
@@ -70,12 +65,12 @@ impl ReadError {
         }
     }
 
-    /// The error for a file system error about a file.
+    /// Classifies a file system's error about the file at `path`.
     pub(crate) fn from_file_error(path: &Path, error: &io::Error) -> Self {
         Self::from_io_error(error, format!("{}: {error}", path.display()))
     }
 
-    /// The error for a file system error, with this message.
+    /// Classifies a file system's error, with `text` as the message.
     pub(crate) fn from_io_error(error: &io::Error, text: String) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::NotFound(text),
@@ -85,7 +80,7 @@ impl ReadError {
         }
     }
 
-    /// Joins several errors into one of the first one's kind, one line each.
+    /// Joins errors into one that has the kind of the first and the messages of all, a line each.
     pub(crate) fn join(errors: Vec<Self>) -> Self {
         let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         match errors.into_iter().next() {
@@ -94,29 +89,28 @@ impl ReadError {
         }
     }
 
-    /// The same kind with another message, derived from this one's.
-    pub(crate) fn map_message(self, say: impl FnOnce(String) -> String) -> Self {
+    /// Keeps the kind and replaces the message with the result of `reword`.
+    pub(crate) fn map_message(self, reword: impl FnOnce(String) -> String) -> Self {
         match self {
-            Self::NotFound(text) => Self::NotFound(say(text)),
-            Self::Damaged(text) => Self::Damaged(say(text)),
-            Self::Forbidden(text) => Self::Forbidden(say(text)),
-            Self::Unavailable(text) => Self::Unavailable(say(text)),
-            Self::Invalid(text) => Self::Invalid(say(text)),
+            Self::NotFound(text) => Self::NotFound(reword(text)),
+            Self::Damaged(text) => Self::Damaged(reword(text)),
+            Self::Forbidden(text) => Self::Forbidden(reword(text)),
+            Self::Unavailable(text) => Self::Unavailable(reword(text)),
+            Self::Invalid(text) => Self::Invalid(reword(text)),
         }
     }
 }
 
-/// Error for a query that matches more than one account: line numbers and session names are unique only within an
-/// account.
-pub(crate) fn several_accounts_error<A: AsRef<str>>(what: &str, accounts: impl IntoIterator<Item = A>) -> ReadError {
+/// The error if `subject` exists in several accounts: line numbers and session names are unique only within an account.
+pub(crate) fn several_accounts_error<A: AsRef<str>>(subject: &str, accounts: impl IntoIterator<Item = A>) -> ReadError {
     let accounts: Vec<String> = accounts.into_iter().map(|account| account.as_ref().to_owned()).collect();
     let count = accounts.len();
-    ReadError::Invalid(format!("{what} exists in {count} accounts: give --account with one of {}", accounts.join(", ")))
+    let accounts = accounts.join(", ");
+    ReadError::Invalid(format!("{subject} exists in {count} accounts: give --account with one of {accounts}"))
 }
 
 #[cfg(test)]
 impl ReadError {
-    /// Whether the message contains `text`.
     pub(crate) fn contains(&self, text: &str) -> bool {
         self.to_string().contains(text)
     }

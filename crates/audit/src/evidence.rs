@@ -1,10 +1,8 @@
-//! Gathers a vault's evidence for a period ([`PeriodEvidence`]): the population of sessions, what each was allowed to
-//! do and did (tools used, denials), digests, keys, erasures. SOC 2 asks for complete populations, and for evidence
-//! that can't be edited afterwards.
-//!
-//! The data comes from the index and the chain, without content, and only from objects that signed digests name. Each
-//! such line of the period counts for one session, or as a line without one; sums are exact. Lines that no signed
-//! digest covers are reported separately. Neighbours: `bundle` (files and signatures), `verify` (verification).
+//! Gathers a vault's evidence for a period ([`PeriodEvidence`]): every session with its tools, decisions and denials;
+//! digests, keys and erasures. SOC 2 asks for complete populations, and for evidence that can't be edited afterwards.
+//! The data has no content, and comes only from index objects that signed digests name; other objects are listed
+//! separately. Each line of the period counts for its session, or as a line without one, unless it records a gap, an
+//! erasure or key copies. Neighbours: `bundle` (files and signatures), `verify` (verification).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,10 +29,10 @@ pub mod bundle;
 #[cfg(test)]
 mod tests;
 
-/// Most sessions in one bundle.
+/// Most sessions in one bundle, because all are kept in memory.
 const MAX_SESSIONS: usize = 2_000_000;
 
-/// A period of arrival at the gateway, RFC 3339; the end is exclusive.
+/// A period of arrival at the gateway, RFC 3339.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EvidencePeriod {
     /// Start of the period.
@@ -50,42 +48,42 @@ impl EvidencePeriod {
 
     /// Whether an index folder, named by day of arrival, may contain lines of the period.
     fn may_contain_day(&self, day: &str) -> bool {
-        let part = |text: &str| text.get(..10).unwrap_or_default().to_owned();
+        let day_of = |time: &str| time.get(..10).unwrap_or_default().to_owned();
         // a line that arrived around midnight may be in the folder of the next or the previous day
-        let (from, to) = (day_before(&part(&self.from)), part(&self.to));
-        from.is_none_or(|from| day >= from.as_str()) && (day <= to.as_str() || day_before(day) == Some(to))
+        let (first, last) = (day_before(&day_of(&self.from)), day_of(&self.to));
+        first.is_none_or(|first| day >= first.as_str()) && (day <= last.as_str() || day_before(day) == Some(last))
     }
 }
 
 /// A session of the period.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SessionEvidence {
-    /// Account that sent it.
+    /// Account that sent the session.
     pub account: String,
     /// Tenant, as the index shows it.
     pub tenant: String,
     /// Session id, as the index shows it; `trace-…` for records without one.
     pub session: String,
-    /// Earliest time of its items.
-    pub first: String,
-    /// Latest time of its items.
-    pub last: String,
+    /// Earliest time of the session's items.
+    pub first_seen: String,
+    /// Latest time of the session's items.
+    pub last_seen: String,
     /// Number of index lines.
     pub lines: u64,
     /// Number of lines with content in the vault.
-    pub with_content: u64,
-    /// Model calls, each once.
+    pub lines_with_content: u64,
+    /// Model calls; a call that is reported twice counts once.
     pub model_calls: u64,
-    /// Tool calls, each once.
+    /// Tool calls; a call that is reported twice counts once.
     pub tool_calls: u64,
     /// Permission decisions.
     pub decisions: u64,
     /// Denied decisions.
-    pub denied: u64,
-    /// Failed items.
-    pub failed: u64,
+    pub denials: u64,
+    /// Failures; a failure that is reported twice counts once.
+    pub failures: u64,
     /// Model calls without a price.
-    pub unpriced: u64,
+    pub unpriced_calls: u64,
     /// Exact sum in USD; null if the sum is too large to compute.
     #[serde(serialize_with = "as_text")]
     pub cost_usd: Option<Decimal>,
@@ -107,10 +105,10 @@ pub struct SessionEvidence {
     pub key_ids: BTreeSet<String>,
 }
 
-/// A session's actions at the permission boundary: a line for each tool and decision.
+/// A tool that a session used, or a decision about its use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct BoundaryAction {
-    /// Account that sent it.
+pub struct ToolAction {
+    /// Account that sent the session.
     pub account: String,
     /// Tenant, as the index shows it.
     pub tenant: String,
@@ -119,38 +117,38 @@ pub struct BoundaryAction {
     /// Tool name; null if the client does not report it.
     pub tool: Option<String>,
     /// `used`, or the decision: `accept`, `reject`, …
-    pub what: String,
+    pub outcome: String,
     /// Whether the action was denied.
     pub denied: bool,
-    /// Who decided, as the client reports it: `config`, `hook`, `user_reject`, …; null if it does not.
+    /// Who decided, as the client reports: `config`, `hook`, `user_reject`, …; null if the client does not report this.
     pub decided_by: Option<String>,
     /// Agent that requested the action.
     pub actor: Option<String>,
-    /// Pseudonym of the user for whom it acted.
+    /// Pseudonym of the user for whom the agent acted.
     pub user: Option<String>,
 }
 
 /// Count and time range of an action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ActionTimes {
-    /// How often it happened.
+pub struct ActionOccurrences {
+    /// How often the action happened.
     pub count: u64,
-    /// How often it failed.
-    pub failed: u64,
-    /// First time.
-    pub first: String,
-    /// Last time.
-    pub last: String,
+    /// How often the action failed.
+    pub failures: u64,
+    /// Time of the first occurrence.
+    pub first_seen: String,
+    /// Time of the last occurrence.
+    pub last_seen: String,
 }
 
 /// A digest of the period.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DigestEvidence {
-    /// Name of its object.
+    /// Name of the digest's object.
     pub name: String,
-    /// SHA-256 of its bytes, hex.
+    /// SHA-256 of the digest's bytes, hex.
     pub sha256: String,
-    /// Account whose lines it covers.
+    /// Account whose lines the digest covers.
     pub account: String,
     /// The writer's name.
     pub writer: String,
@@ -158,7 +156,7 @@ pub struct DigestEvidence {
     pub epoch: String,
     /// Number of the digest in its epoch.
     pub n: u64,
-    /// Time at which it was made.
+    /// Time at which the digest was made.
     pub end: String,
     /// Number of leaves.
     pub tree_size: u64,
@@ -190,10 +188,10 @@ pub struct GatewayConfiguration {
 pub struct ConfigurationPeriod {
     /// Number of digests.
     pub digests: u64,
-    /// End of the first one.
-    pub first: String,
-    /// End of the last one.
-    pub last: String,
+    /// Time of the first digest.
+    pub first_digest: String,
+    /// Time of the last digest.
+    pub last_digest: String,
 }
 
 /// A key object in the vault.
@@ -204,7 +202,7 @@ pub struct KeyEvidence {
     /// Key id.
     pub key_id: String,
     /// How the key is sealed.
-    pub kind: &'static str,
+    pub encryption: &'static str,
 }
 
 /// A line that records an erasure.
@@ -213,22 +211,22 @@ pub struct ErasureLine {
     /// Account of the erased content.
     pub account: String,
     /// Time of the line.
-    pub at: String,
+    pub time: String,
     /// Leaf of the line: `writer/epoch/number`.
     pub leaf: String,
     /// The recorded erasure.
     pub erasure: ErasureRecord,
 }
 
-/// An object that no given key signed, or that no signed digest names. The evidence does not count it.
+/// An object that no given key signed, or that no signed digest names. The evidence does not count its lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UnsignedObject {
-    /// Name of the object; null if only `why` names it.
+    /// Name of the object; null if only `reason` names it.
     pub name: Option<String>,
-    /// Lines of the period in it.
+    /// Number of the object's lines that belong to the period.
     pub lines: u64,
-    /// Why it does not count, in words.
-    pub why: String,
+    /// Why the object does not count, in words.
+    pub reason: String,
 }
 
 /// All evidence of a period.
@@ -243,21 +241,27 @@ pub struct PeriodEvidence {
     /// Sessions, by account, tenant and session id.
     pub sessions: BTreeMap<(String, String, String), SessionEvidence>,
     /// Tools and decisions.
-    pub boundary: BTreeMap<BoundaryAction, ActionTimes>,
+    pub actions: BTreeMap<ToolAction, ActionOccurrences>,
     /// Digests of the period.
     pub digests: Vec<DigestEvidence>,
     /// Configurations of the gateways that made the digests.
     pub configurations: BTreeMap<GatewayConfiguration, ConfigurationPeriod>,
     /// Keys of the period's days.
     pub keys: Vec<KeyEvidence>,
-    /// Erasures, whatever the period of their content.
+    /// Erasures that were recorded in the period; their content may be older.
     pub erasures: Vec<ErasureLine>,
     /// Objects without a valid signature: planted, or not signed yet.
     pub unsigned: Vec<UnsignedObject>,
-    /// Signed objects that can't be read, a line each: with any, the population is incomplete.
+    /// Signed objects that can't be read, a line each. If there are any, the population is incomplete.
     pub unreadable: Vec<String>,
-    /// Tool calls reported so far.
+    /// Recognises repeated reports of a tool call or failure.
     calls: CallDeduplicator,
+}
+
+/// Whether a line is the first report of a tool call, and of a failure.
+struct FirstReport {
+    tool_call: bool,
+    failure: bool,
 }
 
 /// Gathers a period, of one account or of all, from objects named by digests that one of `keys` signed.
@@ -270,38 +274,42 @@ pub async fn gather_evidence(
     account: Option<&str>,
     keys: &[VerifyKey],
 ) -> Result<PeriodEvidence, ReadError> {
-    let mut all = PeriodEvidence::default();
-    let mut full = false;
-    let mut each = |row: IndexRow| full |= !all.add_row(&row, period);
-    let (signed, day) = (SignedIndex::read(vault, keys, account).await?, |day: &str| period.may_contain_day(day));
-    let UnreadIndex { unreadable: mut closed, older_missing: older } =
-        each_signed_row(vault, account, &day, &signed, &mut each).await?;
-    closed.extend(older);
-    closed.extend_from_slice(signed.unreadable());
-    if full {
+    let mut evidence = PeriodEvidence::default();
+    let mut is_full = false;
+    let mut add_row = |row: IndexRow| is_full |= !evidence.add_row(&row, period);
+    let signed = SignedIndex::read(vault, keys, account).await?;
+    let may_contain_day = |day: &str| period.may_contain_day(day);
+    let UnreadIndex { mut unreadable, older_missing } =
+        each_signed_row(vault, account, &may_contain_day, &signed, &mut add_row).await?;
+    unreadable.extend(older_missing);
+    unreadable.extend_from_slice(signed.unreadable());
+    if is_full {
         return Err(ReadError::invalid(format!(
             "more than {MAX_SESSIONS} sessions: make a bundle for each account, or for shorter periods"
         )));
     }
-    all.unreadable = closed;
-    let mut others: BTreeMap<String, u64> = BTreeMap::new();
-    let mut each = |object: &str, row: IndexRow| {
+    evidence.unreadable = unreadable;
+    let mut unsigned_lines: BTreeMap<String, u64> = BTreeMap::new();
+    let mut count_row = |object: &str, row: IndexRow| {
         if period.contains(&row) {
-            match others.get_mut(object) {
+            match unsigned_lines.get_mut(object) {
                 Some(lines) => *lines += 1,
-                None => drop(others.insert(object.to_owned(), 1)),
+                None => drop(unsigned_lines.insert(object.to_owned(), 1)),
             }
         }
     };
-    let strange = each_unsigned_row(vault, account, &day, &signed, &mut each).await?;
-    let why = "no digest signed by a given key names it";
-    let others =
-        others.into_iter().map(|(name, lines)| UnsignedObject { name: Some(name), lines, why: why.to_owned() });
-    let strange = strange.into_iter().map(|why| UnsignedObject { name: None, lines: 0, why });
-    all.unsigned = others.chain(strange).collect();
-    all.collect_digests(vault, period, account, keys).await?;
-    all.list_keys(vault, period, account).await?;
-    Ok(all)
+    let messages = each_unsigned_row(vault, account, &may_contain_day, &signed, &mut count_row).await?;
+    let reason = "no digest signed by a given key names it";
+    let named = unsigned_lines.into_iter().map(|(name, lines)| UnsignedObject {
+        name: Some(name),
+        lines,
+        reason: reason.to_owned(),
+    });
+    let unnamed = messages.into_iter().map(|message| UnsignedObject { name: None, lines: 0, reason: message });
+    evidence.unsigned = named.chain(unnamed).collect();
+    evidence.collect_digests(vault, period, account, keys).await?;
+    evidence.list_keys(vault, period, account).await?;
+    Ok(evidence)
 }
 
 impl PeriodEvidence {
@@ -310,7 +318,7 @@ impl PeriodEvidence {
         self.unreadable.is_empty()
     }
 
-    /// Counts a line; false if there are too many sessions.
+    /// Counts a line, if it arrived in the period; false if there are too many sessions.
     fn add_row(&mut self, row: &IndexRow, period: &EvidencePeriod) -> bool {
         if !period.contains(row) {
             return true;
@@ -320,7 +328,7 @@ impl PeriodEvidence {
         if let (Some(RowKind::Erasure), Some(erasure)) = (tail.kind, &tail.erasure) {
             let leaf = format!("{}/{}/{:012}", tail.writer, tail.epoch, row.leaf);
             let erasure = ErasureRecord { request: None, ..(**erasure).clone() };
-            self.erasures.push(ErasureLine { account: tail.account.clone(), at: tail.ts.clone(), leaf, erasure });
+            self.erasures.push(ErasureLine { account: tail.account.clone(), time: tail.ts.clone(), leaf, erasure });
             return true;
         }
         if tail.kind == Some(RowKind::KeyCopies) {
@@ -330,8 +338,8 @@ impl PeriodEvidence {
             self.gaps += 1;
             return true;
         }
-        let trace = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
-        let Some(id) = tail.session_id.clone().or_else(trace) else {
+        let trace_session = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
+        let Some(id) = tail.session_id.clone().or_else(trace_session) else {
             self.without_session += 1;
             return true;
         };
@@ -339,49 +347,50 @@ impl PeriodEvidence {
         if self.sessions.len() >= MAX_SESSIONS && !self.sessions.contains_key(&key) {
             return false;
         }
-        let told = CallReport::from_row(row);
-        let is_new = (self.calls.is_new_tool(&told), self.calls.is_new_failure(&told));
-        self.add_boundary_action(row, &key, is_new.0);
+        let report = CallReport::from_row(row);
+        let tool_call = self.calls.is_new_tool(&report);
+        let first_report = FirstReport { tool_call, failure: self.calls.is_new_failure(&report) };
+        self.add_tool_action(row, &key, tool_call);
         let (account, tenant, session) = key.clone();
-        let new = || SessionEvidence {
+        let new_session = || SessionEvidence {
             account,
             tenant,
             session,
             cost_usd: Some(Decimal::ZERO),
             ..SessionEvidence::default()
         };
-        self.sessions.entry(key).or_insert_with(new).add_row(row, is_new);
+        self.sessions.entry(key).or_insert_with(new_session).add_row(row, &first_report);
         true
     }
 
-    fn add_boundary_action(
+    fn add_tool_action(
         &mut self,
         row: &IndexRow,
         (account, tenant, session): &(String, String, String),
         is_tool_call: bool,
     ) {
         let tail = &row.tail;
-        let what = match (tail.call.as_str(), &tail.decision) {
+        let outcome = match (tail.call.as_str(), &tail.decision) {
             ("permission", decision) => decision.clone().unwrap_or_else(|| "asked".to_owned()),
             (_, Some(decision)) if is_denied(decision) => decision.clone(),
             ("tool", _) if is_tool_call => "used".to_owned(),
             _ => return,
         };
-        let key = BoundaryAction {
+        let action = ToolAction {
             account: account.clone(),
             tenant: tenant.clone(),
             session: session.clone(),
             tool: tail.tool_name.clone(),
-            denied: is_denied(&what),
+            denied: is_denied(&outcome),
             decided_by: tail.decided_by.clone(),
-            what,
+            outcome,
             actor: tail.actor.clone(),
             user: tail.user_key.clone(),
         };
-        let times = self.boundary.entry(key).or_default();
-        times.count += 1;
-        times.failed += u64::from(tail.status != "ok");
-        widen_range(&mut times.first, &mut times.last, &tail.ts);
+        let occurrences = self.actions.entry(action).or_default();
+        occurrences.count += 1;
+        occurrences.failures += u64::from(tail.status != "ok");
+        widen_range(&mut occurrences.first_seen, &mut occurrences.last_seen, &tail.ts);
     }
 
     async fn collect_digests(
@@ -391,21 +400,18 @@ impl PeriodEvidence {
         account: Option<&str>,
         keys: &[VerifyKey],
     ) -> Result<(), ReadError> {
-        for (line, epochs) in list_chains(vault, ChainScope { account, writer: None }).await? {
+        for (chain, epochs) in list_chains(vault, ChainScope { account, writer: None }).await? {
             for (epoch, numbers) in epochs {
                 for n in numbers {
-                    let name = vault.full_name(&digest_name(&line.account, &line.writer, &epoch, n));
-                    let (bytes, signed) = match fetch_and_check_digest(vault, &name, keys).await? {
-                        Some(signed) => signed,
-                        None => (Bytes::new(), false),
-                    };
+                    let name = vault.full_name(&digest_name(&chain.account, &chain.writer, &epoch, n));
+                    let bytes = fetch_signed_digest(vault, &name, keys).await?.unwrap_or_default();
                     let digest = serde_json::from_slice::<ChainDigest>(&bytes).ok().filter(|digest| {
-                        let here = (account_segment(&digest.account), &digest.writer, &digest.epoch, digest.n);
-                        signed && here == (line.account.clone(), &line.writer, &epoch, n)
+                        let location = (account_segment(&digest.account), &digest.writer, &digest.epoch, digest.n);
+                        location == (chain.account.clone(), &chain.writer, &epoch, n)
                     });
                     let Some(digest) = digest else {
-                        let why = "this digest is not signed by a given key, was moved, or is malformed".to_owned();
-                        self.unsigned.push(UnsignedObject { name: Some(name), lines: 0, why });
+                        let reason = "this digest is not signed by a given key, was moved, or is malformed".to_owned();
+                        self.unsigned.push(UnsignedObject { name: Some(name), lines: 0, reason });
                         continue;
                     };
                     if digest.end < period.from || digest.start >= period.to {
@@ -435,10 +441,10 @@ impl PeriodEvidence {
 
     fn add_configuration(&mut self, digest: &ChainDigest) {
         let (account, writer) = (digest.account.clone(), digest.writer.clone());
-        let key = GatewayConfiguration { account, writer, made_by: digest.made_by.clone() };
-        let spell = self.configurations.entry(key).or_default();
-        spell.digests += 1;
-        widen_range(&mut spell.first, &mut spell.last, &digest.end);
+        let configuration = GatewayConfiguration { account, writer, made_by: digest.made_by.clone() };
+        let period = self.configurations.entry(configuration).or_default();
+        period.digests += 1;
+        widen_range(&mut period.first_digest, &mut period.last_digest, &digest.end);
     }
 
     async fn list_keys(
@@ -452,7 +458,7 @@ impl PeriodEvidence {
             let Some(key) = parse_key_name(&name) else { continue };
             let day = key.folder.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             if period.may_contain_day(day) {
-                self.keys.push(KeyEvidence { key_id: key.id, name, kind: "age v1, X25519" });
+                self.keys.push(KeyEvidence { key_id: key.id, name, encryption: "age v1, X25519" });
             }
         }
         Ok(())
@@ -460,17 +466,17 @@ impl PeriodEvidence {
 }
 
 impl SessionEvidence {
-    fn add_row(&mut self, row: &IndexRow, (is_tool_call, is_failure): (bool, bool)) {
+    fn add_row(&mut self, row: &IndexRow, first_report: &FirstReport) {
         let tail = &row.tail;
         self.lines += 1;
-        self.with_content += u64::from(row.object_key.is_some());
+        self.lines_with_content += u64::from(row.object_key.is_some());
         let status = tail.cost_status.as_deref().unwrap_or_default();
         self.model_calls += u64::from(is_model_line(tail));
-        self.unpriced += u64::from(status == "unpriced");
-        self.tool_calls += u64::from(is_tool_call);
-        self.failed += u64::from(is_failure);
+        self.unpriced_calls += u64::from(status == "unpriced");
+        self.tool_calls += u64::from(first_report.tool_call);
+        self.failures += u64::from(first_report.failure);
         self.decisions += u64::from(tail.decision.is_some());
-        self.denied += u64::from(tail.decision.as_deref().is_some_and(is_denied));
+        self.denials += u64::from(tail.decision.as_deref().is_some_and(is_denied));
         if status == "priced" {
             let usd = tail.cost_usd.as_deref().and_then(|usd| usd.parse::<Decimal>().ok()).unwrap_or_default();
             self.cost_usd = self.cost_usd.and_then(|sum| sum.checked_add(usd)).map(|sum| sum.normalize());
@@ -487,34 +493,29 @@ impl SessionEvidence {
         ] {
             set.extend(value.clone());
         }
-        widen_range(&mut self.first, &mut self.last, &tail.ts);
+        widen_range(&mut self.first_seen, &mut self.last_seen, &tail.ts);
     }
 }
 
-/// A digest's bytes, and whether one of the keys signed them. `None` if the digest does not exist, is too large to be
-/// one, or can't be read.
-async fn fetch_and_check_digest(
-    vault: &Vault,
-    name: &str,
-    keys: &[VerifyKey],
-) -> Result<Option<(Bytes, bool)>, ReadError> {
+/// The bytes of a digest that one of `keys` signed; `None` also if the digest can't be read.
+async fn fetch_signed_digest(vault: &Vault, name: &str, keys: &[VerifyKey]) -> Result<Option<Bytes>, ReadError> {
     let Some(bytes) = read_optional_chain_object(vault, name).await? else { return Ok(None) };
     let signature = read_optional_chain_object(vault, &format!("{name}{SIGNATURE_SUFFIX}")).await?;
-    let signed = signature.is_some_and(|signature| keys.iter().any(|key| key.is_signed(&bytes, &signature)));
-    Ok(Some((bytes, signed)))
+    let is_signed = signature.is_some_and(|signature| keys.iter().any(|key| key.is_signed(&bytes, &signature)));
+    Ok(is_signed.then_some(bytes))
 }
 
-/// A sum in the text form of index lines.
+/// Serialises a sum as text, as index lines do.
 fn as_text<S: Serializer>(usd: &Option<Decimal>, serializer: S) -> Result<S::Ok, S::Error> {
     usd.map(|usd| usd.to_string()).serialize(serializer)
 }
 
-/// Widens a time range.
-fn widen_range(first: &mut String, last: &mut String, at: &str) {
-    if first.is_empty() || at < first.as_str() {
-        at.clone_into(first);
+/// Widens the range from `first` to `last`, so that it includes `time`. Empty texts are an empty range.
+fn widen_range(first: &mut String, last: &mut String, time: &str) {
+    if first.is_empty() || time < first.as_str() {
+        time.clone_into(first);
     }
-    if at > last.as_str() {
-        at.clone_into(last);
+    if time > last.as_str() {
+        time.clone_into(last);
     }
 }

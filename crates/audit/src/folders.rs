@@ -1,5 +1,5 @@
-//! Parses the parts of object names that identify sessions and keys: folders, days, key ids. It does not look at the
-//! store. Neighbour: `vault::names` handles whole names.
+//! Parses the parts of object names that identify sessions and keys: folders, days, key ids. No function here accesses
+//! the store. Neighbour: `vault::object_names` handles whole names.
 
 use vault::index_row::ShreddedKey;
 use vault::object_names::UNATTRIBUTED;
@@ -7,7 +7,7 @@ use vault::object_names::UNATTRIBUTED;
 /// Tenant and session, as segments of object names.
 pub(crate) type SessionFolder = (String, String);
 
-/// The key that a key object holds; names of copies made by `rewrap` have a suffix after the key id.
+/// The key in a key object, from the object's name. Names of copies made by `rewrap` have a suffix after the key id.
 pub(crate) fn parse_key_name(name: &str) -> Option<ShreddedKey> {
     let (folder, file) = name.rsplit_once('/')?;
     let id = file.strip_suffix(".age")?.split('-').next()?;
@@ -16,20 +16,20 @@ pub(crate) fn parse_key_name(name: &str) -> Option<ShreddedKey> {
 
 /// Whether `name` is the key object with this stem (folder and id), or a copy of it.
 pub(crate) fn is_copy_of(name: &str, stem: &str) -> bool {
-    let rest = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(".age"));
-    rest.is_some_and(|rest| rest.is_empty() || (rest.starts_with('-') && !rest.contains('/')))
+    let copy_tag = name.strip_prefix(stem).and_then(|rest| rest.strip_suffix(".age"));
+    copy_tag.is_some_and(|tag| tag.is_empty() || (tag.starts_with('-') && !tag.contains('/')))
 }
 
-/// Whether `name`, without the vault's prefix, has the form of key objects written by gateways or `rewrap`.
+/// Whether `name`, without the vault's prefix, has the form of the key objects that gateways and `rewrap` write.
 pub(crate) fn is_key_name(name: &str) -> bool {
     let parts: Vec<&str> = name.split('/').collect();
     let ["keys", account, tenant, session, day, _] = parts[..] else { return false };
     [account, tenant, session].into_iter().all(is_segment) && is_day(day) && parse_key_name(name).is_some()
 }
 
-/// Tenant and session in `…keys/account/tenant/session/day/key.age`.
-pub(crate) fn parse_session_folder(name: &str, start: &str) -> Option<SessionFolder> {
-    let mut parts = name.strip_prefix(start)?.split('/');
+/// Tenant and session in `…keys/account/tenant/session/day/key.age`; `account_folder` is the name up to the tenant.
+pub(crate) fn parse_session_folder(name: &str, account_folder: &str) -> Option<SessionFolder> {
+    let mut parts = name.strip_prefix(account_folder)?.split('/');
     let (tenant, session, _day, _file, None) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next())
     else {
@@ -44,7 +44,6 @@ pub(crate) fn encode_segment(id: &str) -> String {
     kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned())
 }
 
-/// Whether a text can be a segment of an object's name.
 pub(crate) fn is_segment(text: &str) -> bool {
     !text.is_empty()
         && !matches!(text, "." | "..")
@@ -52,8 +51,9 @@ pub(crate) fn is_segment(text: &str) -> bool {
 }
 
 pub(crate) fn is_day(text: &str) -> bool {
-    let digit = |(at, byte): (usize, u8)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
-    text.len() == 10 && text.bytes().enumerate().all(digit)
+    let is_expected =
+        |(index, byte): (usize, u8)| if matches!(index, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() };
+    text.len() == 10 && text.bytes().enumerate().all(is_expected)
 }
 
 /// Whether a text has the form of a session key's id.

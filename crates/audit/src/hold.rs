@@ -1,13 +1,9 @@
-//! Legal holds: [`apply_hold`] sets or releases one for sessions, [`list_holds`] lists those in force,
-//! [`is_under_hold`] checks one session. A hold protects content against retention and erasure, and the record of who
-//! released it remains.
-//!
-//! A hold is a note that is never changed, and all notes stay. It is in force until another note releases it by the
-//! hash of its bytes. Only someone who can read the note knows the hash, so a person with write access alone can add
-//! holds but end none. A note that can't be read now (archived, encrypted with another key) counts as a hold; it can be
-//! released once it is readable. The note is written before the objects are held and the release after they are freed,
-//! so that nothing is unprotected in between. In S3 each version of payload and keys is held as well; in a folder the
-//! note alone protects them ([`vault::store::DirectoryStore`]). The store's permissions decide who may set holds.
+//! Legal holds: [`apply_hold`] sets or releases one, [`list_notes`] lists them, [`is_under_hold`] checks a session.
+//! A hold is a note that is never changed or deleted. It is in force until a second note releases it by the hash of its
+//! bytes, so a person who may write but not read can end no hold; a note that can't be read counts as a hold. Setting
+//! writes the note before it holds the objects, and releasing writes the note last, so that nothing is unprotected in
+//! between. In S3 each version of payload and keys is held too; in a folder the note alone protects them
+//! ([`vault::store::DirectoryStore`]). The store's permissions decide who may set holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +20,7 @@ use super::location::Vault;
 use super::read::each_row;
 use super::writable_vault::WritableVault;
 use vault::hold_note::{HOLDS_FOLDER, HoldNote, active_holds, drop_oversized, note_number};
+use vault::index_row::IndexRow;
 use vault::object_names::{FragmentScope, ObjectName, account_segment, rfc3339};
 use vault::store::directory::NOT_A_REGULAR_FILE;
 use vault::store::{ObjectKind, StoreError};
@@ -33,7 +30,8 @@ use vault::store::{ObjectKind, StoreError};
 pub struct HoldNotes {
     /// Holds in force; a session may have several.
     pub in_force: Vec<HoldNote>,
-    /// Objects that are no notes or can't be read, a line each. An unreadable note is in force until it is released.
+    /// Objects that are not valid notes or can't be read, a line each. A malformed or unreadable note counts as a hold
+    /// until it is released.
     pub invalid: Vec<String>,
 }
 
@@ -44,56 +42,56 @@ pub struct HoldOutcome {
     pub sessions: Vec<String>,
     /// Objects on which the store itself set or released a hold.
     pub objects: u64,
-    /// Objects in a store without holds of its own: only the note protects them.
+    /// Objects that only the note protects, because the store has no holds of its own.
     pub note_only: u64,
     /// Parts of the index that could not be read, so that packed objects may have been missed.
     pub unreadable: Vec<String>,
-    /// Lines about the user that none of the given keys signed and that were therefore ignored.
+    /// Sessions that were left out because only unsigned lines name them, and unreadable parts of index and chains.
     pub ignored_lines: Vec<String>,
 }
 
-/// Sets a hold on the sessions that `asked` selects, or releases it. The note protects later content from erasure and
-/// sweeps; in S3, the object hold covers later content only if this is called again. When a hold is set for a user,
-/// sessions from unsigned lines are included, because holding too much is safe; for a release they are not.
+/// Sets a hold on the sessions that match `query`, or releases it. The note protects later content from erasure and
+/// sweeps; in S3, objects written later are held only if this is called again. A hold for a user includes sessions that
+/// only unsigned lines name, because holding too much is safe; a release does not.
 ///
 /// # Errors
 /// The store fails, or there is no such session.
 pub async fn apply_hold(
     place: &WritableVault,
-    asked: &TargetQuery,
+    query: &TargetQuery,
     set: bool,
     (by, why): (&str, &str),
     now: UnixNanos,
     rng: &dyn Rng,
 ) -> Result<HoldOutcome, ReadError> {
-    let mut touched = HoldOutcome::default();
-    let (segment, folders) = match (&asked.target, set) {
-        (ContentTarget::Session(session), false) => find_held_session(place, asked, session).await?,
-        (_, set) => {
-            let told = if set {
-                find_sessions_with_unsigned(place, asked).await?
+    let mut outcome = HoldOutcome::default();
+    let (account, folders) = match &query.target {
+        ContentTarget::Session(session) if !set => find_held_session(place, query, session).await?,
+        _ => {
+            let matched = if set {
+                find_sessions_with_unsigned(place, query).await?
             } else {
-                find_sessions(place, asked).await?
+                find_sessions(place, query).await?
             };
-            touched.ignored_lines = told.excluded();
-            (account_segment(&told.account), told.folders)
+            outcome.ignored_lines = matched.excluded();
+            (account_segment(&matched.account), matched.folders)
         }
     };
     if folders.is_empty() {
         return Err(ReadError::not_found("no session matches: check the session or user, --account and --tenant"));
     }
     for (tenant, session) in &folders {
-        let folder = format!("{HOLDS_FOLDER}{segment}/{tenant}/{session}/");
-        let before = read_notes(&place.vault, &folder).await?;
-        if let Some(why) = before.unreadable.values().next().filter(|_| !set) {
+        let folder = format!("{HOLDS_FOLDER}{account}/{tenant}/{session}/");
+        let existing = read_notes(&place.vault, &folder).await?;
+        if let Some(message) = existing.unreadable.values().next().filter(|_| !set) {
             return Err(ReadError::unavailable(format!(
-                "{why}; restore access to this note before you release the hold"
+                "{message}; restore access to this note before you release the hold"
             )));
         }
-        let before = active_holds(&before.notes);
+        let active = active_holds(&existing.notes);
         let note = HoldNote {
             v: 2,
-            account: segment.clone(),
+            account: account.clone(),
             tenant: tenant.clone(),
             session: session.clone(),
             set,
@@ -101,88 +99,92 @@ pub async fn apply_hold(
             why: why.to_owned(),
             at: rfc3339(now),
             id: if set { kernel::hex::encode(&rng.id()) } else { String::new() },
-            releases: if set { Vec::new() } else { before.into_iter().map(|(hash, _)| hash).collect() },
+            releases: if set { Vec::new() } else { active.into_iter().map(|(hash, _)| hash).collect() },
         };
         if set {
             write_note(place, &folder, &note, now).await?;
         }
-        let (objects, closed) = list_session_objects(place, &segment, tenant, session).await?;
-        touched.unreadable.extend(closed);
-        for (kind, name) in objects {
-            let say = |error: StoreError| ReadError::from_object_error(&name, &error);
-            let held = place.holder.set_hold(kind, &name, set).await.map_err(say)?;
-            *(if held { &mut touched.objects } else { &mut touched.note_only }) += 1;
-            if set && !place.eraser.is_on_hold(kind, &name).await.map_err(say)? {
+        let found = list_session_objects(place, &account, tenant, session).await?;
+        outcome.unreadable.extend(found.unreadable_index);
+        for (kind, name) in found.objects {
+            let to_error = |error: StoreError| ReadError::from_object_error(&name, &error);
+            let store_has_holds = place.holder.set_hold(kind, &name, set).await.map_err(to_error)?;
+            *(if store_has_holds { &mut outcome.objects } else { &mut outcome.note_only }) += 1;
+            if set && !place.eraser.is_on_hold(kind, &name).await.map_err(to_error)? {
                 return Err(ReadError::unavailable(format!(
-                    "{name}: a hold was set, but the store does not report it: check the store's permissions and run the command again"
+                    "{name}: a hold was set, but the store does not report it: check the store's permissions and run \
+                     the command again"
                 )));
             }
         }
         if !set {
             write_note(place, &folder, &note, now).await?;
         }
-        // a note counts only if it can be read back with the intended effect
-        let after = active_holds(&read_notes(&place.vault, &folder).await?.notes);
-        if after.iter().any(|(_, told)| told.as_ref() == Some(&note)) != set || (!set && !after.is_empty()) {
+        // the notes are read back, because a store may accept a write without effect
+        let active = active_holds(&read_notes(&place.vault, &folder).await?.notes);
+        let is_as_intended =
+            if set { active.iter().any(|(_, hold)| hold.as_ref() == Some(&note)) } else { active.is_empty() };
+        if !is_as_intended {
             return Err(ReadError::unavailable(format!(
                 "{folder}: the hold note was written, but reading it back gives another state: run the command again"
             )));
         }
-        touched.sessions.push(format!("{tenant}/{session}"));
+        outcome.sessions.push(format!("{tenant}/{session}"));
     }
-    Ok(touched)
+    Ok(outcome)
 }
 
 /// Finds a session through its hold notes, because its content and index lines may be gone.
 async fn find_held_session(
     place: &WritableVault,
-    asked: &TargetQuery,
+    query: &TargetQuery,
     session: &str,
 ) -> Result<(String, BTreeSet<SessionFolder>), ReadError> {
-    let segment = |id: &str| kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned());
-    let mut found: BTreeMap<String, BTreeSet<SessionFolder>> = BTreeMap::new();
-    for held in list_holds(&place.vault, asked.account.as_deref()).await? {
-        let tenant = asked.tenant.as_deref().is_none_or(|tenant| segment(tenant) == held.tenant);
-        if tenant && held.session == segment(session) {
-            found.entry(held.account).or_default().insert((held.tenant, held.session));
+    let encode = |id: &str| kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned());
+    let mut folders: BTreeMap<String, BTreeSet<SessionFolder>> = BTreeMap::new();
+    for hold in list_holds(&place.vault, query.account.as_deref()).await? {
+        let is_wanted_tenant = query.tenant.as_deref().is_none_or(|tenant| encode(tenant) == hold.tenant);
+        if is_wanted_tenant && hold.session == encode(session) {
+            folders.entry(hold.account).or_default().insert((hold.tenant, hold.session));
         }
     }
-    match found.len() {
+    match folders.len() {
         0 => Err(ReadError::not_found("this session is not under hold")),
-        1 => Ok(found.pop_first().unwrap_or_default()),
+        1 => Ok(folders.pop_first().unwrap_or_default()),
         count => Err(ReadError::invalid(format!("{count} accounts have such a session under hold; give --account"))),
     }
 }
 
 async fn write_note(place: &WritableVault, folder: &str, note: &HoldNote, now: UnixNanos) -> Result<(), ReadError> {
-    let there = read_notes(&place.vault, folder).await?;
-    let taken = |number: &u64| there.notes.contains_key(number) || there.unreadable.contains_key(number);
+    let existing = read_notes(&place.vault, folder).await?;
+    let is_taken = |number: &u64| existing.notes.contains_key(number) || existing.unreadable.contains_key(number);
     // numbers have no meaning, they only have to be unused
-    let number = (now.0..).find(|number| !taken(number)).unwrap_or(now.0);
+    let number = (now.0..).find(|number| !is_taken(number)).unwrap_or(now.0);
     let name = place.vault.full_name(&format!("{folder}{number:020}.json"));
     let bytes = serde_json::to_vec(note).unwrap_or_default(); // strings: serialising can't fail
-    let put = place.store.put_once(ObjectKind::Key, &name, bytes.into(), now).await;
-    put.map(drop).map_err(|error| ReadError::from_object_error(&name, &error))
+    let written = place.store.put_once(ObjectKind::Key, &name, bytes.into(), now).await;
+    written.map(drop).map_err(|error| ReadError::from_object_error(&name, &error))
 }
 
-/// The notes in a session's folder.
+/// The notes in a session's folder, by number.
 #[derive(Default)]
 struct SessionNotes {
+    /// The bytes of notes, including malformed ones; no bytes for an object that is too large or not a regular file.
     notes: BTreeMap<u64, Bytes>,
-    /// Notes that can't be read now, with the reason: their content, and the hash that releases them, are unknown.
+    /// Notes that can't be read now, with a message: their content, and the hash that releases them, are unknown.
     unreadable: BTreeMap<u64, String>,
-    /// Whether access to a note was denied, possibly for lack of permission.
-    denied: bool,
-    /// Objects whose name or content is not that of a note.
+    /// Whether access to a note was denied.
+    has_denied_note: bool,
+    /// Objects whose name or content is not that of a note, a line each.
     invalid: Vec<String>,
 }
 
 async fn read_notes(vault: &Vault, folder: &str) -> Result<SessionNotes, ReadError> {
-    let mut there = SessionNotes::default();
+    let mut found = SessionNotes::default();
     for name in vault.list(ObjectKind::Key, folder).await? {
-        let file = vault.relative_name(&name).and_then(|own| own.strip_prefix(folder));
+        let file = vault.relative_name(&name).and_then(|name| name.strip_prefix(folder));
         let Some(number) = file.and_then(note_number) else {
-            there.invalid.push(format!("{name}: this is not the name of a hold note; ignored"));
+            found.invalid.push(format!("{name}: this is not the name of a hold note; ignored"));
             continue;
         };
         let bytes = match vault.try_fetch(ObjectKind::Key, &name).await {
@@ -190,8 +192,8 @@ async fn read_notes(vault: &Vault, folder: &str) -> Result<SessionNotes, ReadErr
             Err(StoreError::TooLarge) => Bytes::new(),
             Err(StoreError::Denied(why)) if why == NOT_A_REGULAR_FILE => Bytes::new(),
             Err(error @ (StoreError::Archived | StoreError::Denied(_))) => {
-                there.denied |= matches!(error, StoreError::Denied(_));
-                there.unreadable.insert(
+                found.has_denied_note |= matches!(error, StoreError::Denied(_));
+                found.unreadable.insert(
                     number,
                     format!("{name}: this hold note can't be read now, so the session counts as held: {error}"),
                 );
@@ -200,48 +202,57 @@ async fn read_notes(vault: &Vault, folder: &str) -> Result<SessionNotes, ReadErr
             Err(error) => return Err(ReadError::from_object_error(&name, &error)),
         };
         if serde_json::from_slice::<HoldNote>(&bytes).is_err() {
-            there.invalid.push(format!(
+            found.invalid.push(format!(
                 "{name}: this hold note is malformed; the session counts as held until the note is released"
             ));
         }
-        there.notes.insert(number, bytes);
+        found.notes.insert(number, bytes);
     }
-    Ok(there)
+    Ok(found)
 }
 
-/// Payload and key objects of a session, by their names, and packed ones through the index; and the parts of the index
-/// that could not be read.
+/// Payload and key objects of a session.
+#[derive(Default)]
+struct SessionObjects {
+    objects: BTreeSet<(ObjectKind, String)>,
+    /// Parts of the index that could not be read, so that packed objects may be missing.
+    unreadable_index: Vec<String>,
+}
+
+/// Lists a session's objects by their names, and packed ones through the index. `account`, `tenant` and `session` are
+/// segments of object names.
 async fn list_session_objects(
     place: &WritableVault,
-    segment: &str,
+    account: &str,
     tenant: &str,
     session: &str,
-) -> Result<(BTreeSet<(ObjectKind, String)>, Vec<String>), ReadError> {
-    let mut out = BTreeSet::new();
+) -> Result<SessionObjects, ReadError> {
+    let mut found = SessionObjects::default();
     for (kind, folder) in [
-        (ObjectKind::Key, format!("keys/{segment}/{tenant}/{session}/")),
-        (ObjectKind::Payload, format!("{segment}/{tenant}/{session}/")),
+        (ObjectKind::Key, format!("keys/{account}/{tenant}/{session}/")),
+        (ObjectKind::Payload, format!("{account}/{tenant}/{session}/")),
     ] {
-        out.extend(place.vault.list(kind, &folder).await?.into_iter().map(|name| (kind, name)));
+        found.objects.extend(place.vault.list(kind, &folder).await?.into_iter().map(|name| (kind, name)));
     }
     let mut packed = BTreeSet::new();
-    let mut visit = |row: vault::index_row::IndexRow| {
+    let mut visit = |row: IndexRow| {
         let scope = FragmentScope::from_tail(&row.tail);
-        let same = scope.account == segment && scope.tenant == tenant && scope.session == session;
-        // anyone may have written the line, so it must not select an object of another session
-        let own =
-            |name: &String| ObjectName::parse(name).is_some_and(|one| one.scope.is_none() && one.account == segment);
-        packed.extend(row.object_key.filter(|_| same).filter(own));
+        let is_of_session = scope.account == account && scope.tenant == tenant && scope.session == session;
+        // anyone may have written the line, so it must not select an object of another session or account
+        let is_packed = |name: &String| {
+            ObjectName::parse(name).is_some_and(|parsed| parsed.scope.is_none() && parsed.account == account)
+        };
+        packed.extend(row.object_key.filter(|_| is_of_session).filter(is_packed));
     };
-    let closed = each_row(&place.vault, None, &|_| true, &mut visit).await?;
+    found.unreadable_index = each_row(&place.vault, None, &|_| true, &mut visit).await?;
     for name in packed {
-        let own = place.vault.relative_name(&name).unwrap_or(&name);
-        // and the object must exist
-        if place.vault.list(ObjectKind::Payload, own).await?.contains(&name) {
-            out.insert((ObjectKind::Payload, name));
+        let relative_name = place.vault.relative_name(&name).unwrap_or(&name);
+        // the line may name an object that does not exist
+        if place.vault.list(ObjectKind::Payload, relative_name).await?.contains(&name) {
+            found.objects.insert((ObjectKind::Payload, name));
         }
     }
-    Ok((out, closed))
+    Ok(found)
 }
 
 /// Notes of one account (as the index shows it) or of all.
@@ -249,40 +260,41 @@ async fn list_session_objects(
 /// # Errors
 /// The store fails.
 pub async fn list_notes(vault: &Vault, account: Option<&str>) -> Result<HoldNotes, ReadError> {
-    let start =
+    let prefix =
         account.map_or(HOLDS_FOLDER.to_owned(), |account| format!("{HOLDS_FOLDER}{}/", account_segment(account)));
-    let (mut all, mut folders) = (HoldNotes::default(), BTreeSet::new());
-    for name in vault.list(ObjectKind::Key, &start).await? {
-        match vault.relative_name(&name).and_then(|own| own.rsplit_once('/')) {
+    let (mut listed, mut folders) = (HoldNotes::default(), BTreeSet::new());
+    for name in vault.list(ObjectKind::Key, &prefix).await? {
+        match vault.relative_name(&name).and_then(|name| name.rsplit_once('/')) {
             Some((folder, _)) if folder.split('/').count() == 4 => drop(folders.insert(format!("{folder}/"))),
-            _ => all.invalid.push(format!("{name}: this is not the name of a hold note; ignored")),
+            _ => listed.invalid.push(format!("{name}: this is not the name of a hold note; ignored")),
         }
     }
-    let (mut denied, mut may_read) = (None, false);
+    let (mut first_denial, mut has_read_any) = (None, false);
     for folder in folders {
-        let mut parts = folder.trim_start_matches(HOLDS_FOLDER).split('/').map(str::to_owned);
-        let mut part = || parts.next().unwrap_or_default();
-        let (account, tenant, session) = (part(), part(), part());
-        let there = read_notes(vault, &folder).await?;
-        may_read |= !there.notes.is_empty();
-        denied = denied.or_else(|| there.unreadable.values().next().filter(|_| there.denied).cloned());
-        let unread = there.unreadable.values().map(|_| None);
-        for note in active_holds(&there.notes).into_iter().map(|(_, note)| note).chain(unread) {
+        let mut segments = folder.strip_prefix(HOLDS_FOLDER).unwrap_or_default().split('/').map(str::to_owned);
+        let mut segment = || segments.next().unwrap_or_default();
+        let (account, tenant, session) = (segment(), segment(), segment());
+        let found = read_notes(vault, &folder).await?;
+        has_read_any |= !found.notes.is_empty();
+        first_denial =
+            first_denial.or_else(|| found.unreadable.values().next().filter(|_| found.has_denied_note).cloned());
+        let unreadable_holds = found.unreadable.values().map(|_| None);
+        for note in active_holds(&found.notes).into_iter().map(|(_, note)| note).chain(unreadable_holds) {
             // the note's location decides which session it holds, not its content
             let (account, tenant, session) = (account.clone(), tenant.clone(), session.clone());
-            let unread = || HoldNote {
+            let unknown_hold = || HoldNote {
                 why: "unknown: the hold note can't be read".to_owned(),
                 set: true,
                 ..HoldNote::default()
             };
-            all.in_force.push(HoldNote { account, tenant, session, ..note.unwrap_or_else(unread) });
+            listed.in_force.push(HoldNote { account, tenant, session, ..note.unwrap_or_else(unknown_hold) });
         }
-        all.invalid.extend(there.invalid.into_iter().chain(there.unreadable.into_values()));
+        listed.invalid.extend(found.invalid.into_iter().chain(found.unreadable.into_values()));
     }
     // every read was denied: the caller lacks permission, rather than one note being unreadable
-    match denied.filter(|_| !may_read) {
-        Some(why) => Err(ReadError::Forbidden(why)),
-        None => Ok(all),
+    match first_denial.filter(|_| !has_read_any) {
+        Some(message) => Err(ReadError::Forbidden(message)),
+        None => Ok(listed),
     }
 }
 
@@ -301,8 +313,8 @@ pub(super) async fn has_hold_note(
     tenant: &str,
     session: &str,
 ) -> Result<bool, ReadError> {
-    let there = read_notes(vault, &format!("{HOLDS_FOLDER}{account}/{tenant}/{session}/")).await?;
-    Ok(!there.unreadable.is_empty() || !active_holds(&there.notes).is_empty())
+    let found = read_notes(vault, &format!("{HOLDS_FOLDER}{account}/{tenant}/{session}/")).await?;
+    Ok(!found.unreadable.is_empty() || !active_holds(&found.notes).is_empty())
 }
 
 /// Whether a session (as the index shows it, `trace-…` for records without one) is under hold.
@@ -310,8 +322,8 @@ pub(super) async fn has_hold_note(
 /// # Errors
 /// The store fails.
 pub async fn is_under_hold(vault: &Vault, account: &str, tenant: &str, session: &str) -> Result<bool, ReadError> {
-    let segment = |id: &str| kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned());
-    let (tenant, session) = (segment(tenant), segment(session));
+    let encode = |id: &str| kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.to_owned());
+    let (tenant, session) = (encode(tenant), encode(session));
     let holds = list_holds(vault, Some(account)).await?;
     Ok(holds.iter().any(|hold| hold.tenant == tenant && hold.session == session))
 }

@@ -1,9 +1,9 @@
 //! The auditor's side of the vault: finds, opens, replays, verifies, proves, holds and erases its content.
 //!
-//! Nothing here trusts a writer, only bytes, signatures and the keys that the caller gives. Reading goes through
-//! [`vault::store::VaultReader`], so that a folder and S3 behave alike. Writes (holds, erasures, copies of keys) happen
-//! only at a named person's request. Neighbours: `vault` writes the data that is read here; `src/cli` prints results. A
-//! running gateway never calls this crate.
+//! This crate trusts no writer, only signatures by the keys that the caller gives. It reads through
+//! [`vault::store::VaultReader`], so that a folder and S3 behave alike. It writes (holds, erasures, key copies) only
+//! at the request of a named person. Neighbours: `vault` writes the data that this crate reads; `src/cli` prints the
+//! results. A running gateway never calls this crate.
 
 mod chains;
 pub mod erase;

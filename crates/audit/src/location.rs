@@ -1,6 +1,6 @@
-//! A vault's location ([`VaultLocation`]) and read access to it ([`Vault`]). No call here writes, and reads are bounded
-//! by the largest size that an object of its kind can have. Neighbours: `read` interprets objects,
-//! [`crate::place::Place`] writes.
+//! A vault's location ([`VaultLocation`]) and read access to the vault ([`Vault`]). No call here writes, and no read
+//! returns more bytes than an object of its kind can have. Neighbours: `read` interprets objects,
+//! [`crate::writable_vault::WritableVault`] writes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,16 +15,17 @@ use vault::store::{
     DirectoryStore, ObjectKind, ObjectVersion, S3Store, StoreError, VaultReader, VersionLock, VersionPage,
 };
 
-/// Largest digest, bytes: a gateway's digest names the objects of 4 MiB of lines.
+/// Size of the largest digest, bytes: a gateway's digest names the objects of 4 MiB of lines.
 const MAX_DIGEST: u64 = 16 << 20;
-/// Largest signature, bytes: a gateway's has 64.
+/// Size of the largest signature, bytes: a gateway's has 64.
 const MAX_SIGNATURE: u64 = 4 << 10;
+
 /// A vault's location as the user gives it.
 #[derive(Clone, Debug, Default)]
 pub struct VaultLocation {
     /// A folder, or `s3://bucket/prefix`.
     pub store: String,
-    /// `s3://bucket` of the key objects, if they are in another bucket.
+    /// `s3://bucket` of the key objects, if they are in a bucket of their own.
     pub keys: Option<String>,
     /// Region; defaults to the environment's.
     pub region: Option<String>,
@@ -38,16 +39,15 @@ pub struct VaultLocation {
     pub oldest: bool,
 }
 
-/// A parsed location.
 pub(crate) enum ParsedLocation {
-    /// A folder.
+    /// An existing folder.
     Folder(PathBuf),
-    /// Buckets, without a lock for written objects, and the prefix of all names.
+    /// Buckets, with no lock for written objects, and the prefix of all names.
     S3 { settings: Box<S3Settings>, prefix: String },
 }
 
 impl VaultLocation {
-    /// Parses the location.
+    /// Parses the location. A folder must exist.
     ///
     /// # Errors
     /// The location is not valid.
@@ -59,7 +59,8 @@ impl VaultLocation {
             let folder = self.store.strip_prefix("file://").unwrap_or(&self.store);
             if !Path::new(folder).is_dir() {
                 return Err(ReadError::not_found(format!(
-                    "{folder} is not a folder: give the vault's folder as `--store` (`store.directory` of the gateway), or s3://bucket/prefix"
+                    "{folder} is not a folder: give the vault's folder as `--store` (`store.directory` of the \
+                     gateway), or s3://bucket/prefix"
                 )));
             }
             return Ok(ParsedLocation::Folder(folder.into()));
@@ -93,7 +94,7 @@ pub struct Vault {
     prefix: String,
     /// Bucket, for references; `None` for a folder.
     bucket: Option<String>,
-    /// Whether the location named the bucket of the keys.
+    /// Whether the location names the bucket of the keys.
     is_key_bucket_given: bool,
     /// Whether the keys' bucket differs from the payload's.
     has_separate_key_bucket: bool,
@@ -119,11 +120,11 @@ impl Vault {
             ParsedLocation::Folder(folder) => Self::new(Arc::new(DirectoryStore::new(folder)), "", None),
             ParsedLocation::S3 { settings, prefix } => {
                 let bucket = settings.bucket.clone();
-                let (has_key_bucket, has_keys_apart) = (location.keys.is_some(), settings.key_bucket != bucket);
+                let has_separate_key_bucket = settings.key_bucket != bucket;
                 let reader = Arc::new(S3Store::new(*settings).with_oldest_versions(location.oldest));
                 Self {
-                    is_key_bucket_given: has_key_bucket,
-                    has_separate_key_bucket: has_keys_apart,
+                    is_key_bucket_given: location.keys.is_some(),
+                    has_separate_key_bucket,
                     ..Self::new(reader, &prefix, Some(bucket))
                 }
             }
@@ -143,20 +144,20 @@ impl Vault {
             .split_once('/')
             .ok_or_else(|| ReadError::invalid("the reference has no object name: use s3://bucket/name"))?;
         match &self.bucket {
-            Some(ours) if ours == bucket => Ok(name),
-            Some(ours) => {
-                Err(ReadError::invalid(format!("the reference is to the bucket {bucket}, but --store is {ours}")))
+            Some(expected) if expected == bucket => Ok(name),
+            Some(expected) => {
+                Err(ReadError::invalid(format!("the reference is to the bucket {bucket}, but --store is {expected}")))
             }
             None => Err(ReadError::invalid("the reference is to S3, but --store is a folder")),
         }
     }
 
-    /// The full name in the store, from one without the prefix.
+    /// The full name in the store of an object whose name is given without the prefix.
     pub(crate) fn full_name(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// A name without the prefix.
+    /// A name without the prefix; `None` if the name has another start.
     pub(crate) fn relative_name<'n>(&self, name: &'n str) -> Option<&'n str> {
         name.strip_prefix(&self.prefix)
     }
@@ -166,7 +167,7 @@ impl Vault {
         self.has_separate_key_bucket
     }
 
-    /// Whether keys may be in a bucket that the location did not name.
+    /// Whether keys may be in a bucket that the location does not name.
     pub(crate) fn keys_may_be_elsewhere(&self) -> bool {
         self.bucket.is_some() && !self.is_key_bucket_given
     }
@@ -178,9 +179,9 @@ impl Vault {
 
     /// A digest or a signature; an object too large to be one is an error.
     pub(crate) async fn try_fetch_chain_object(&self, name: &str) -> Result<Bytes, StoreError> {
-        let most = if name.ends_with(SIGNATURE_SUFFIX) { MAX_SIGNATURE } else { MAX_DIGEST };
-        let bytes = self.reader.get(ObjectKind::Chain, name, Some((0, most + 1))).await?;
-        if bytes.len() as u64 > most { Err(StoreError::TooLarge) } else { Ok(bytes) }
+        let limit = if name.ends_with(SIGNATURE_SUFFIX) { MAX_SIGNATURE } else { MAX_DIGEST };
+        let bytes = self.reader.get(ObjectKind::Chain, name, Some((0, limit + 1))).await?;
+        if bytes.len() as u64 > limit { Err(StoreError::TooLarge) } else { Ok(bytes) }
     }
 
     /// As [`Self::try_fetch_chain_object`], with a [`ReadError`].
@@ -188,7 +189,7 @@ impl Vault {
         self.try_fetch_chain_object(name).await.map_err(|error| ReadError::from_object_error(name, &error))
     }
 
-    /// As [`Self::fetch`] of a whole object, for callers that need the store's error.
+    /// A whole object, for callers that need the store's error rather than a [`ReadError`].
     pub(crate) async fn try_fetch(&self, kind: ObjectKind, name: &str) -> Result<Bytes, StoreError> {
         self.reader.get(kind, name, None).await
     }
@@ -223,6 +224,7 @@ impl Vault {
             .map_err(|error| ReadError::from_object_error(&version.name, &error))
     }
 
+    /// An object, or the bytes in `range` (first byte, length).
     pub(crate) async fn fetch(
         &self,
         kind: ObjectKind,
@@ -232,8 +234,9 @@ impl Vault {
         self.reader.get(kind, name, range).await.map_err(|error| ReadError::from_object_error(name, &error))
     }
 
+    /// Full names of the objects below `prefix`, which is given without the vault's prefix.
     pub(crate) async fn list(&self, kind: ObjectKind, prefix: &str) -> Result<Vec<String>, ReadError> {
-        let name = format!("{}{prefix}", self.prefix);
-        self.reader.list(kind, &name).await.map_err(|error| ReadError::from_object_error(&name, &error))
+        let prefix = self.full_name(prefix);
+        self.reader.list(kind, &prefix).await.map_err(|error| ReadError::from_object_error(&prefix, &error))
     }
 }

@@ -1,11 +1,9 @@
-//! `vault rewrap`: adds copies of session keys for other auditors beside the existing key objects. An auditor who joins
-//! later can then open earlier content, and payload is never rewritten.
+//! `vault rewrap`: adds copies of session keys for other auditors beside the existing key objects, so that auditors who
+//! join later can open earlier content. Payload is never rewritten.
 //!
-//! An auditor's own key opens the key to be copied. A copy's name has the id of its key, so that erasure finds it, and
-//! a tag of its recipients, so that the same copy is not made twice. The chain of the person who copies records each
-//! copy's hash after the copy was written; the next run completes an interrupted one. Because anyone with write access
-//! can put an object there, an object counts as a copy only if the chain lists it, its name could only be made with the
-//! signing key, or it opens for each recipient. Neighbour: the gateway's `recipients` decide the keys of new sessions.
+//! A copy's name has the id of its key, so that erasure finds the copy. The chain of the person who copies lists each
+//! copy's hash once the copy is written; the next run completes an interrupted one. Anyone with write access can put
+//! objects there, so `CopyJob::is_proved` decides which ones are copies. Neighbour: `ledger` writes the chain.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,9 +19,9 @@ use super::read::open_key;
 use super::writable_vault::WritableVault;
 use vault::chain::note::{SigningKey, VerifyKey};
 use vault::index_row::{KeyCopy, ShreddedKey};
+use vault::object_names::account_segment;
 use vault::seal::{key_id, seal_identity};
-use vault::store::StoreError;
-use vault::store::{ObjectKind, PutOutcome};
+use vault::store::{ObjectKind, PutOutcome, StoreError};
 
 /// Selects keys.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +32,7 @@ pub struct KeySelection {
     pub tenant: Option<String>,
     /// Only this session.
     pub session: Option<String>,
-    /// Only keys from this day on, `2026-11-20`.
+    /// Only keys of this day or later, `2026-11-20`.
     pub since: Option<String>,
 }
 
@@ -43,13 +41,13 @@ impl KeySelection {
     fn matches(&self, name: &str) -> bool {
         let parts: Vec<&str> = name.split('/').collect();
         let ["keys", account, tenant, session, day, _] = parts[..] else { return false };
-        let same = |wanted: &Option<String>, told: &str| {
-            let segment = |id: &String| kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.clone());
-            wanted.as_ref().is_none_or(|wanted| segment(wanted) == told)
+        let matches_id = |wanted: &Option<String>, segment: &str| {
+            let encode = |id: &String| kernel::pseudonym::encode_segment(id).unwrap_or_else(|| id.clone());
+            wanted.as_ref().is_none_or(|wanted| encode(wanted) == segment)
         };
-        let own = self.account.as_ref().is_none_or(|wanted| vault::object_names::account_segment(wanted) == account);
-        own && same(&self.tenant, tenant)
-            && same(&self.session, session)
+        self.account.as_ref().is_none_or(|wanted| account_segment(wanted) == account)
+            && matches_id(&self.tenant, tenant)
+            && matches_id(&self.session, session)
             && self.since.as_ref().is_none_or(|since| day >= since.as_str())
     }
 }
@@ -61,7 +59,7 @@ pub struct RewrapSummary {
     pub keys: u64,
     /// Copies written.
     pub written: u64,
-    /// Keys that already had such a copy.
+    /// Keys that already had a copy for the same recipients.
     pub already_present: u64,
     /// Copies newly listed in the chain.
     pub newly_listed: u64,
@@ -69,7 +67,7 @@ pub struct RewrapSummary {
     pub failed: Vec<String>,
 }
 
-/// The person who copies, and records it in a chain of their own.
+/// The person who copies keys and records the copies in a chain of their own.
 pub struct LedgerSigner<'k> {
     /// Signs the chain.
     pub key: &'k SigningKey,
@@ -79,59 +77,59 @@ pub struct LedgerSigner<'k> {
     pub writer: &'k str,
 }
 
-/// Most copies in one line.
+/// Most copies that one line of the chain lists.
 const MAX_COPIES_PER_LINE: usize = 1000;
 
-/// Copies the keys that `which` selects for `recipients`.
+/// Copies the selected keys for `recipients`.
 ///
 /// # Errors
-/// The store fails. Copies already made stay; calling again does the rest.
+/// The store fails. Copies that were made remain, and another call makes the rest.
 pub async fn rewrap(
     place: &WritableVault,
     auditors: &[age::x25519::Identity],
     recipients: &[age::x25519::Recipient],
-    which: &KeySelection,
-    teller: &LedgerSigner<'_>,
+    selection: &KeySelection,
+    signer: &LedgerSigner<'_>,
     now: UnixNanos,
 ) -> Result<RewrapSummary, ReadError> {
     let mut keys: BTreeMap<ShreddedKey, BTreeSet<String>> = BTreeMap::new();
     for name in place.vault.list(ObjectKind::Key, "keys/").await? {
-        let wanted = place.vault.relative_name(&name).is_some_and(|name| which.matches(name));
-        if let Some(key) = parse_key_name(&name).filter(|_| wanted) {
+        let is_selected = place.vault.relative_name(&name).is_some_and(|name| selection.matches(name));
+        if let Some(key) = parse_key_name(&name).filter(|_| is_selected) {
             keys.entry(key).or_default().insert(name);
         }
     }
-    let mut done = RewrapSummary::default();
+    let mut summary = RewrapSummary::default();
     let mut ledgers: BTreeMap<String, Ledger<'_>> = BTreeMap::new();
-    let mut made: BTreeMap<String, Vec<KeyCopy>> = BTreeMap::new();
+    let mut copies_by_account: BTreeMap<String, Vec<KeyCopy>> = BTreeMap::new();
     for (key, objects) in keys {
-        done.keys += 1;
+        summary.keys += 1;
         let account = parse_account(place, &key.folder);
         let ledger = match ledgers.entry(account.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(free) => {
-                free.insert(Ledger::read(place, teller.key, teller.earlier_keys, &account, teller.writer).await?)
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                entry.insert(Ledger::read(place, signer.key, signer.earlier_keys, &account, signer.writer).await?)
             }
         };
-        let job = CopyJob { place, auditors, recipients, signer: teller, ledger, key: &key };
-        let seen = job.read_objects(&objects, &mut done.failed).await?;
-        if !seen.copies.is_empty() {
-            done.already_present += 1;
-            made.entry(account).or_default().extend(seen.copies);
-        } else if let Some(copy) = job.write_copy(seen, &mut done.failed, now).await? {
-            done.written += 1;
-            made.entry(account).or_default().push(copy);
+        let job = CopyJob { place, auditors, recipients, signer, ledger, key: &key };
+        let existing = job.read_objects(&objects, &mut summary.failed).await?;
+        if !existing.copies.is_empty() {
+            summary.already_present += 1;
+            copies_by_account.entry(account).or_default().extend(existing.copies);
+        } else if let Some(copy) = job.write_copy(existing, &mut summary.failed, now).await? {
+            summary.written += 1;
+            copies_by_account.entry(account).or_default().push(copy);
         }
     }
-    for (account, copies) in made {
+    for (account, copies) in copies_by_account {
         let Some(ledger) = ledgers.get_mut(&account) else { continue };
-        let new: Vec<KeyCopy> = copies.into_iter().filter(|copy| !ledger.has_copy(copy)).collect();
-        for some in new.chunks(MAX_COPIES_PER_LINE) {
-            ledger.append(LedgerEntry::KeyCopies(some.to_vec()), now).await?;
-            done.newly_listed += some.len() as u64;
+        let unlisted: Vec<KeyCopy> = copies.into_iter().filter(|copy| !ledger.has_copy(copy)).collect();
+        for chunk in unlisted.chunks(MAX_COPIES_PER_LINE) {
+            ledger.append(LedgerEntry::KeyCopies(chunk.to_vec()), now).await?;
+            summary.newly_listed += chunk.len() as u64;
         }
     }
-    Ok(done)
+    Ok(summary)
 }
 
 /// One key to copy.
@@ -147,10 +145,11 @@ struct CopyJob<'j, 'k> {
 /// The existing objects of a key.
 #[derive(Default)]
 struct KeyObjects {
-    /// Copies for these recipients.
+    /// Copies for the job's recipients.
     copies: Vec<KeyCopy>,
-    /// An object with a copy's name that nothing proves to be one.
+    /// Name of an object with a copy's name that is not proved to be a copy.
     unproved: Option<String>,
+    /// The key, if one of the auditors' identities opens an object.
     secret: Option<age::x25519::Identity>,
     /// Whether an object opens but holds another key than its name says.
     has_other_key: bool,
@@ -162,7 +161,7 @@ impl CopyJob<'_, '_> {
         format!("{}{}", self.key.folder, self.key.id)
     }
 
-    /// Name prefix of copies for these recipients.
+    /// Name prefix of the key's copies for the recipients.
     fn copy_prefix(&self) -> String {
         format!("{}-{}", self.stem(), recipients_tag(self.recipients))
     }
@@ -170,95 +169,96 @@ impl CopyJob<'_, '_> {
     async fn read_objects(
         &self,
         objects: &BTreeSet<String>,
-        closed: &mut Vec<String>,
+        failures: &mut Vec<String>,
     ) -> Result<KeyObjects, ReadError> {
-        let (mut seen, start) = (KeyObjects::default(), self.copy_prefix());
+        let (mut existing, prefix) = (KeyObjects::default(), self.copy_prefix());
         for name in objects {
             let object = match self.place.vault.fetch_key_object(name).await {
                 Ok(object) => object,
                 Err(error @ (StoreError::TooLarge | StoreError::Archived)) => {
-                    closed.push(format!("{name}: {error}"));
+                    failures.push(format!("{name}: {error}"));
                     continue;
                 }
                 Err(error) => return Err(ReadError::from_object_error(name, &error)),
             };
-            if name.starts_with(&start) {
+            if name.starts_with(&prefix) {
                 let copy = describe_copy(name, &object);
-                match is_sealed_for(&object, self.recipients) && self.is_proved(&copy, &object) {
-                    true => seen.copies.push(copy),
-                    false => seen.unproved = seen.unproved.or_else(|| Some(name.clone())),
+                if is_sealed_for(&object, self.recipients) && self.is_proved(&copy, &object) {
+                    existing.copies.push(copy);
+                } else {
+                    existing.unproved.get_or_insert_with(|| name.clone());
                 }
             }
             match open_key(&object, self.auditors).ok().flatten() {
-                Some(secret) if self.is_this_key(&secret) => seen.secret = Some(secret),
-                // a planted object must not block the real key
-                Some(_) => seen.has_other_key = true,
+                Some(secret) if self.is_this_key(&secret) => existing.secret = Some(secret),
+                // not an error: a planted object must not block the real key
+                Some(_) => existing.has_other_key = true,
                 None => {}
             }
         }
-        Ok(seen)
+        Ok(existing)
     }
 
     fn is_this_key(&self, secret: &age::x25519::Identity) -> bool {
         key_id(&secret.to_public().to_string()) == self.key.id
     }
 
-    /// Whether an object with a copy's name is one. Its form and the start of its name prove nothing, and the key
-    /// object itself, put there, would open for its own auditors. So it must open for each recipient, or come from a
-    /// holder of the signing key.
+    /// Whether an object with a copy's name is a copy. Anyone could put the key object itself there, so a copy must be
+    /// listed in the chain, have a name derived with the signing key, or open for each recipient.
     fn is_proved(&self, copy: &KeyCopy, object: &[u8]) -> bool {
-        let opens = |recipient: &age::x25519::Recipient| {
-            let own = self.auditors.iter().find(|own| own.to_public().to_string() == recipient.to_string());
-            let secret = own.and_then(|own| open_key(object, std::slice::from_ref(own)).ok().flatten());
+        let opens_for = |recipient: &age::x25519::Recipient| {
+            let mut auditors = self.auditors.iter();
+            let auditor = auditors.find(|auditor| auditor.to_public().to_string() == recipient.to_string());
+            let secret = auditor.and_then(|one| open_key(object, std::slice::from_ref(one)).ok().flatten());
             secret.is_some_and(|secret| self.is_this_key(&secret))
         };
-        self.ledger.has_copy(copy) || copy.name == self.copy_name(object) || self.recipients.iter().all(opens)
+        self.ledger.has_copy(copy) || copy.name == self.copy_name(object) || self.recipients.iter().all(opens_for)
     }
 
-    /// The name of a copy, derived with the signing key. A later run recognises its own copy by the name even if the
-    /// chain does not list it yet, and no one else can take the name or give it to another object.
+    /// The name of a copy, derived with the signing key: no one else can predict the name or give it to another object,
+    /// and a later run recognises the copy before the chain lists it.
     fn copy_name(&self, object: &[u8]) -> String {
-        let start = self.copy_prefix();
+        let prefix = self.copy_prefix();
         let mut hash = Sha256::new();
-        for part in ["rewrap copy", &start, &kernel::hex::encode(&Sha256::digest(object))] {
+        for part in ["rewrap copy", &prefix, &kernel::hex::encode(&Sha256::digest(object))] {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        let own = Sha256::digest(self.signer.key.sign(&hash.finalize()));
-        format!("{start}{}.age", kernel::hex::encode(own.get(..16).unwrap_or_default()))
+        let suffix = Sha256::digest(self.signer.key.sign(&hash.finalize()));
+        format!("{prefix}{}.age", kernel::hex::encode(suffix.get(..16).unwrap_or_default()))
     }
 
-    /// Writes a copy; `None` if it can't be made, with the reason added to `closed`.
+    /// Writes a copy; `None` if it can't be made, with the reason added to `failures`.
     async fn write_copy(
         &self,
-        seen: KeyObjects,
-        closed: &mut Vec<String>,
+        existing: KeyObjects,
+        failures: &mut Vec<String>,
         now: UnixNanos,
     ) -> Result<Option<KeyCopy>, ReadError> {
         let stem = self.stem();
-        let Some(secret) = seen.secret else {
-            let why = if seen.has_other_key {
+        let Some(secret) = existing.secret else {
+            let why = if existing.has_other_key {
                 "it contains another key than its name says"
             } else {
                 "none of the given identities opens it"
             };
-            closed.push(format!("{stem}.age: {why}"));
+            failures.push(format!("{stem}.age: {why}"));
             return Ok(None);
         };
         let object = seal_identity(&secret, self.recipients)
             .map_err(|_| ReadError::invalid(format!("{stem}: the key can't be sealed")))?;
         let copy = describe_copy(&self.copy_name(&object), &object);
-        if let Some(name) = seen.unproved {
-            closed.push(format!(
+        if let Some(name) = existing.unproved {
+            failures.push(format!(
                 "{name}: not listed in the chain of copies and not opened by a given identity: it was planted, or \
                  made by someone else; a new copy is written beside it"
             ));
         }
-        let put = self.place.store.put_once(ObjectKind::Key, &copy.name, object.into(), now).await;
-        match put {
+        let written = self.place.store.put_once(ObjectKind::Key, &copy.name, object.into(), now).await;
+        match written {
             Ok(PutOutcome::Written) => Ok(Some(copy)),
             Ok(PutOutcome::Exists) | Err(StoreError::Differs) => {
-                closed.push(format!("{}: the name is taken; try again", copy.name));
+                failures.push(format!("{}: the name is taken; try again", copy.name));
                 Ok(None)
             }
             Err(error) => Err(ReadError::from_object_error(&copy.name, &error)),
@@ -270,19 +270,19 @@ fn describe_copy(name: &str, object: &[u8]) -> KeyCopy {
     KeyCopy { name: name.to_owned(), sha256: kernel::hex::encode(&Sha256::digest(object)) }
 }
 
-/// The account in a key object's name.
+/// The account in a key object's name, as a segment.
 fn parse_account(place: &WritableVault, name: &str) -> String {
     let account = place.vault.relative_name(name).and_then(|name| name.split('/').nth(1));
     account.unwrap_or_default().to_owned()
 }
 
-/// Whether a key object is an age file with as many stanzas as recipients. Only a recipient could tell whose stanzas
-/// they are.
+/// Whether a key object is an age file with as many stanzas as recipients. Only a recipient can check that a stanza is
+/// for that recipient.
 fn is_sealed_for(object: &[u8], recipients: &[age::x25519::Recipient]) -> bool {
     let text = object.strip_prefix(b"age-encryption.org/v1\n").unwrap_or_default();
-    let head = text.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
-    let count: BTreeSet<_> = recipients.iter().map(ToString::to_string).collect();
-    !text.is_empty() && head.filter(|line| line.starts_with(b"-> X25519 ")).count() == count.len()
+    let header = text.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
+    let distinct: BTreeSet<_> = recipients.iter().map(ToString::to_string).collect();
+    !text.is_empty() && header.filter(|line| line.starts_with(b"-> X25519 ")).count() == distinct.len()
 }
 
 /// Tag of the recipients: 8 hex digits, independent of their order.

@@ -1,6 +1,6 @@
 //! [`SignedIndex`]: the index objects that signed digests name, with their hashes. Tables, evidence and answers use
-//! only these, because lines that an attacker planted would falsify them. Only digests signed by a given key count.
-//! Neighbour: `vault verify` checks whether the chain is complete.
+//! only these objects, because lines planted by an attacker would falsify the results. Only digests signed by a given
+//! key count. Neighbour: `verify` checks whether the chain is complete.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -27,9 +27,9 @@ const MAX_LISTED_UNREADABLE: usize = 100;
 #[derive(Clone, Debug, Default)]
 pub struct SignedIndex {
     objects: BTreeMap<String, String>,
-    /// Signed digests that were read, by full name.
+    /// Full names of the signed digests that were read.
     digests: BTreeSet<String>,
-    /// Unreadable objects of the chains, a line each.
+    /// Unreadable and missing objects of the chains, a line each.
     unreadable: Vec<String>,
 }
 
@@ -37,15 +37,15 @@ impl SignedIndex {
     /// Reads the digests that one of `keys` signed, of one account or of all.
     ///
     /// # Errors
-    /// The chains can't be listed, every read is denied, or a digest can't be read now (its objects must not count as
-    /// unsigned).
+    /// The chains can't be listed, every read is denied, or the store fails to return a digest (whose objects must not
+    /// count as unsigned).
     pub async fn read(vault: &Vault, keys: &[VerifyKey], account: Option<&str>) -> Result<Self, ReadError> {
         let mut signed = Self::default();
         signed.read_new_digests(vault, keys, account).await?;
         Ok(signed)
     }
 
-    /// Reads digests added since; known ones are not read again.
+    /// Reads the digests that were added since the last call; signed digests are not read again.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -56,8 +56,9 @@ impl SignedIndex {
         account: Option<&str>,
     ) -> Result<(), ReadError> {
         let chains = list_chains(vault, ChainScope { account, writer: None }).await?;
-        let digests = chains.iter().flat_map(|(line, epochs)| {
-            let name = move |epoch: &str, n: u64| vault.full_name(&digest_name(&line.account, &line.writer, epoch, n));
+        let digests = chains.iter().flat_map(|(chain, epochs)| {
+            let name =
+                move |epoch: &str, n: u64| vault.full_name(&digest_name(&chain.account, &chain.writer, epoch, n));
             epochs.iter().flat_map(move |(epoch, numbers)| numbers.iter().map(move |n| name(epoch, *n)))
         });
         let new: Vec<String> = digests.filter(|name| !self.digests.contains(name)).collect();
@@ -67,17 +68,17 @@ impl SignedIndex {
             Ok::<_, ReadError>((name, json, signature))
         });
         let mut fetched = fetched.buffer_unordered(CONCURRENT_FETCHES);
-        let (mut closed, mut denied, mut may_read) = (Vec::new(), None, !self.digests.is_empty());
+        let (mut unreadable, mut first_denial, mut has_read_any) = (Vec::new(), None, !self.digests.is_empty());
         while let Some(fetched) = fetched.next().await {
             let (name, json, signature) = fetched?;
-            may_read |= matches!(signature, ChainObjectRead::Bytes(_));
-            for look in [&json, &signature] {
-                match look {
+            has_read_any |= matches!(signature, ChainObjectRead::Bytes(_));
+            for result in [&json, &signature] {
+                match result {
                     ChainObjectRead::Bytes(_) | ChainObjectRead::None => {}
-                    ChainObjectRead::Archived(why) => closed.push(why.clone()),
-                    ChainObjectRead::Denied(why) => {
-                        denied = denied.or_else(|| Some(why.clone()));
-                        closed.push(why.to_string());
+                    ChainObjectRead::Archived(message) => unreadable.push(message.clone()),
+                    ChainObjectRead::Denied(error) => {
+                        first_denial = first_denial.or_else(|| Some(error.clone()));
+                        unreadable.push(error.to_string());
                     }
                 }
             }
@@ -92,57 +93,60 @@ impl SignedIndex {
             }
         }
         // every read was denied: the caller lacks permission, rather than one object being unreadable
-        if let Some(why) = denied.filter(|_| !may_read) {
-            return Err(why);
+        if let Some(error) = first_denial.filter(|_| !has_read_any) {
+            return Err(error);
         }
-        for (line, epochs) in &chains {
+        for (chain, epochs) in &chains {
             for (epoch, numbers) in epochs {
-                let name = |n: u64| vault.full_name(&digest_name(&line.account, &line.writer, epoch, n));
-                let signed = |n: &u64| self.digests.contains(&name(*n));
+                let name = |n: u64| vault.full_name(&digest_name(&chain.account, &chain.writer, epoch, n));
+                let is_signed = |n: &u64| self.digests.contains(&name(*n));
                 // a signed digest can't be forged, so the digests before it existed and were signed
-                let last = numbers.iter().rev().copied().find(signed).unwrap_or_default();
-                closed.extend((0..last).filter(|n| !signed(n)).map(|n| {
+                let last_signed = numbers.iter().rev().copied().find(is_signed).unwrap_or_default();
+                unreadable.extend((0..last_signed).filter(|n| !is_signed(n)).map(|n| {
                     let name = name(n);
-                    format!("{name}: this digest is missing or not signed by a given key, although a later one of its epoch is: the objects it names count as unsigned")
+                    format!(
+                        "{name}: this digest is missing or not signed by a given key, although a later one of its \
+                         epoch is: the objects it names count as unsigned"
+                    )
                 }));
             }
         }
-        closed.sort_unstable();
-        let more = closed.len().saturating_sub(MAX_LISTED_UNREADABLE);
-        closed.truncate(MAX_LISTED_UNREADABLE);
-        closed.extend((more > 0).then(|| format!("and {more} more unreadable chain objects")));
-        self.unreadable = closed;
+        unreadable.sort_unstable();
+        let more = unreadable.len().saturating_sub(MAX_LISTED_UNREADABLE);
+        unreadable.truncate(MAX_LISTED_UNREADABLE);
+        unreadable.extend((more > 0).then(|| format!("and {more} more unreadable chain objects")));
+        self.unreadable = unreadable;
         Ok(())
     }
 
-    /// Objects of the chains that can't be read (archived, or encrypted with another key), a line each. Their digests
-    /// count as unsigned.
+    /// Digests and signatures that can't be read, and digests that are missing before a signed one, a line each. The
+    /// objects that they name count as unsigned.
     pub fn unreadable(&self) -> &[String] {
         &self.unreadable
     }
 
-    /// Whether a digest names the object.
+    /// Whether a digest names the object, given by its full name.
     pub fn has_object(&self, object: &str) -> bool {
         self.objects.contains_key(object)
     }
 
-    /// The objects that digests name.
+    /// Full names of the objects that digests name.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &str> {
         self.objects.keys().map(String::as_str)
     }
 
-    /// Whether these are the bytes that the digest refers to.
+    /// Whether `bytes` have the hash that a digest gives for the object.
     pub fn matches_bytes(&self, object: &str, bytes: &[u8]) -> bool {
         self.matches_hash(object, &kernel::hex::encode(&Sha256::digest(bytes)))
     }
 
-    /// Whether the digest refers to bytes with this SHA-256 (hex).
+    /// Whether a digest gives this SHA-256 (hex) for the object.
     pub fn matches_hash(&self, object: &str, sha256: &str) -> bool {
-        self.objects.get(object).is_some_and(|known| known == sha256)
+        self.objects.get(object).is_some_and(|signed| signed == sha256)
     }
 }
 
-/// The name of a digest, without the vault's prefix.
+/// The name that a digest must have by its content, without the vault's prefix.
 fn digest_object_name(digest: &ChainDigest) -> String {
     let ChainDigest { account, writer, epoch, n, .. } = digest;
     digest_name(&account_segment(account), writer, epoch, *n)
@@ -158,36 +162,36 @@ pub(crate) struct MissingObjects {
 }
 
 impl SignedIndex {
-    /// The signed objects selected by `asked` that are not in `listed`, which has every name in the index (or in an
-    /// account's part of it).
+    /// The signed objects accepted by `is_wanted` that are not in `listed`, the names of all objects in the index or in
+    /// one account's part of it.
     pub(crate) fn find_missing_objects(
         &self,
         vault: &Vault,
         listed: &[String],
-        asked: &dyn Fn(&str) -> bool,
+        is_wanted: &dyn Fn(&str) -> bool,
     ) -> MissingObjects {
-        let there: HashSet<&str> = listed.iter().map(String::as_str).collect();
-        // unsigned objects don't count: a planted one must not make the rest look old
-        let mut oldest: BTreeMap<String, &str> = BTreeMap::new();
+        let existing: HashSet<&str> = listed.iter().map(String::as_str).collect();
+        // only signed objects count: a planted old one must not move the limit between old and recent
+        let mut oldest_days: BTreeMap<String, &str> = BTreeMap::new();
         for name in listed.iter().filter(|name| self.has_object(name)) {
             let Some((account, day)) = parse_account_day(vault, name) else { continue };
-            let known = oldest.entry(account).or_insert(day);
-            *known = day.min(*known);
+            let oldest = oldest_days.entry(account).or_insert(day);
+            *oldest = day.min(*oldest);
         }
-        // for accounts without any remaining object, such as one that stopped sending
-        let first = oldest.values().min().copied();
-        let mut holes: BTreeMap<_, Vec<&str>> = BTreeMap::new();
-        let (mut older, mut olds) = (BTreeSet::new(), 0_u64);
-        for name in self.objects.keys().filter(|name| !there.contains(name.as_str()) && asked(name)) {
+        // for accounts of which no object remains, such as one that stopped sending
+        let oldest_of_all = oldest_days.values().min().copied();
+        let mut recent: BTreeMap<_, Vec<&str>> = BTreeMap::new();
+        let (mut older_days, mut older_count) = (BTreeSet::new(), 0_u64);
+        for name in self.objects.keys().filter(|name| !existing.contains(name.as_str()) && is_wanted(name)) {
             let Some((account, day)) = parse_account_day(vault, name) else { continue };
-            if oldest.get(&account).copied().or(first).is_some_and(|oldest| day < oldest) {
-                olds += 1;
-                older.insert(day);
+            if oldest_days.get(&account).copied().or(oldest_of_all).is_some_and(|oldest| day < oldest) {
+                older_count += 1;
+                older_days.insert(day);
             } else {
-                holes.entry((account, day)).or_default().push(name);
+                recent.entry((account, day)).or_default().push(name);
             }
         }
-        let hole = |names: Vec<&str>| {
+        let describe_day = |names: Vec<&str>| {
             let more = match names.len() {
                 0 | 1 => String::new(),
                 count => format!(" (and {} more of that day)", count - 1),
@@ -195,13 +199,13 @@ impl SignedIndex {
             let name = names.first().copied().unwrap_or_default();
             format!("{name}{more}: missing although a signed digest names it: it was deleted, or its retention is over")
         };
-        let older = older.first().zip(older.last()).map(|(first, last)| {
+        let older = older_days.first().zip(older_days.last()).map(|(first, last)| {
             format!(
-                "{olds} index objects of {first} to {last} that signed digests name are missing, as are all older ones: \
-                 their retention is over, or they were deleted"
+                "{older_count} index objects of {first} to {last} that signed digests name are missing, as are all \
+                 older ones: their retention is over, or they were deleted"
             )
         });
-        MissingObjects { recent: holes.into_values().map(hole).collect(), older }
+        MissingObjects { recent: recent.into_values().map(describe_day).collect(), older }
     }
 }
 
@@ -214,22 +218,24 @@ fn parse_account_day<'n>(vault: &Vault, name: &'n str) -> Option<(String, &'n st
 /// The result of reading a digest or a signature.
 enum ChainObjectRead {
     Bytes(Bytes),
-    /// It does not exist, or its size shows that it was planted.
+    /// There is no such object, or one that no gateway wrote: too large, or not a regular file.
     None,
     Archived(String),
-    /// The store denies access to this object, or to every one.
+    /// The store denies access, possibly to every object.
     Denied(ReadError),
 }
 
 async fn read_chain_object(vault: &Vault, name: &str) -> Result<ChainObjectRead, ReadError> {
-    let say = |error: &StoreError| format!("{name}: {error}; the objects that this digest names count as unsigned");
+    let message = |error: &StoreError| format!("{name}: {error}; the objects that this digest names count as unsigned");
     Ok(match vault.try_fetch_chain_object(name).await {
         Ok(bytes) => ChainObjectRead::Bytes(bytes),
         Err(StoreError::Missing | StoreError::TooLarge) => ChainObjectRead::None,
-        // in a folder: a pipe, a link or a folder takes its place
+        // in a vault that is a folder: a pipe, a link or a folder has the object's name
         Err(StoreError::Denied(why)) if why == NOT_A_REGULAR_FILE => ChainObjectRead::None,
-        Err(error @ StoreError::Archived) => ChainObjectRead::Archived(say(&error)),
-        Err(error @ StoreError::Denied(_)) => ChainObjectRead::Denied(ReadError::from_store_error(&error, say(&error))),
+        Err(error @ StoreError::Archived) => ChainObjectRead::Archived(message(&error)),
+        Err(error @ StoreError::Denied(_)) => {
+            ChainObjectRead::Denied(ReadError::from_store_error(&error, message(&error)))
+        }
         Err(error) => return Err(ReadError::from_object_error(name, &error)),
     })
 }

@@ -1,5 +1,5 @@
-//! [`WritableVault`]: write access to a vault for people rather than gateways: erasers, and auditors who copy keys. All
-//! writes go through the same write-once store. Neighbours: `erase` and `rewrap` decide what is written.
+//! [`WritableVault`]: write access to a vault for people, rather than gateways, who erase content, copy keys or set
+//! holds. All objects are written through the same write-once store. Neighbours: `erase`, `rewrap` and `hold`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use vault::chain::note::VerifyKey;
 use vault::store::settings::{LockMode, ObjectLock};
 use vault::store::{DirectoryStore, S3Store, VaultEraser, VaultLegalHolds, VaultStore};
 
-/// A vault with more rights than reading.
+/// A vault with the rights to read, write, erase and hold.
 pub struct WritableVault {
     /// Read access.
     pub vault: Vault,
@@ -20,16 +20,17 @@ pub struct WritableVault {
     pub eraser: Arc<dyn VaultEraser>,
     /// Sets legal holds.
     pub holder: Arc<dyn VaultLegalHolds>,
-    /// Public keys of the writers' signers. Only lines that they signed count as evidence of a user's sessions.
+    /// Public keys of the gateways' signers. Only lines signed by one of these keys show which sessions are a user's.
     pub keys: Vec<VerifyKey>,
 }
 
 impl WritableVault {
-    /// The vault at `location`. Objects written to S3 are locked for `days`, or else by the bucket's default. No I/O.
+    /// The vault at `location`. Objects written to S3 are locked for `lock_days`, or by the bucket's default if `None`.
+    /// The store is not contacted yet.
     ///
     /// # Errors
     /// The location is not valid.
-    pub fn from_location(location: &VaultLocation, days: Option<u32>) -> Result<Self, ReadError> {
+    pub fn from_location(location: &VaultLocation, lock_days: Option<u32>) -> Result<Self, ReadError> {
         Ok(match location.parse()? {
             ParsedLocation::Folder(folder) => {
                 let store = Arc::new(DirectoryStore::new(folder));
@@ -42,8 +43,10 @@ impl WritableVault {
                 }
             }
             ParsedLocation::S3 { mut settings, prefix } => {
-                let retention = |days| Duration::from_secs(u64::from(days) * 86_400);
-                settings.lock = days.map(|days| ObjectLock { mode: LockMode::Compliance, retention: retention(days) });
+                settings.lock = lock_days.map(|days| ObjectLock {
+                    mode: LockMode::Compliance,
+                    retention: Duration::from_secs(u64::from(days) * 86_400),
+                });
                 let bucket = settings.bucket.clone();
                 let store = Arc::new(S3Store::new(*settings));
                 Self {

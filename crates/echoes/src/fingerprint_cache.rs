@@ -76,7 +76,9 @@ impl FingerprintCache {
 
     /// Adds content to a session, and evicts what exceeds the limits.
     pub fn add_session_content(&self, session: SessionKey, fingerprints: &ContentFingerprints) {
-        if fingerprints.is_empty() {
+        let mut texts = fingerprints.shared_texts().filter(|text| text.len() >= RUN_LENGTH).peekable();
+        // a session without a text would take no bytes by our count, and would never be evicted
+        if texts.peek().is_none() {
             return;
         }
         let mut state = self.state.lock();
@@ -87,7 +89,7 @@ impl FingerprintCache {
         by_last_addition.insert(*additions, session);
         entry.last_addition = *additions;
         let bytes_before = entry.bytes;
-        fingerprints.shared_texts().for_each(|text| entry.add_text(text));
+        texts.for_each(|text| entry.add_text(text));
         while entry.bytes > MAX_SESSION_BYTES && entry.shrink_oldest_text() {}
         *bytes = (*bytes + entry.bytes).saturating_sub(bytes_before);
         while *bytes > self.limit
@@ -108,6 +110,11 @@ impl FingerprintCache {
             .unwrap_or_default()
     }
 
+    #[cfg(test)]
+    pub(super) fn session_count(&self) -> usize {
+        self.state.lock().sessions.len()
+    }
+
     /// Bytes in use.
     pub fn bytes(&self) -> usize {
         self.state.lock().bytes
@@ -115,11 +122,9 @@ impl FingerprintCache {
 }
 
 impl CachedSession {
-    /// Adds a text. If it extends or repeats a recent one, only the longer of the two is kept.
+    /// Adds a text of at least [`RUN_LENGTH`] fingerprints. If it extends or repeats a recent one, only the longer of
+    /// the two is kept.
     fn add_text(&mut self, text: &Arc<[u16]>) {
-        if text.len() < RUN_LENGTH {
-            return;
-        }
         let recent = (0..self.texts.len()).rev().take(COMPARED_TEXTS);
         let other_version = recent.into_iter().find(|at| {
             let Some(known) = self.texts.get(*at) else { return false };

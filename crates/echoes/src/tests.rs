@@ -447,6 +447,19 @@ fn memory_is_bounded() {
     assert!(wide.bytes() > fingerprint_cache::MAX_SESSION_BYTES / 2);
 }
 
+/// A session whose content is too short to be found again takes no memory; otherwise new session ids would fill it.
+#[test]
+fn memory_of_short_texts() {
+    let memory = FingerprintCache::with_limit(&SeededRng::new(1), 10_000);
+    for index in 0..1_000 {
+        let mut prints = ContentFingerprints::default();
+        // long as written, short once folded
+        prints.add(memory.key(), &format!("ok{}", " ".repeat(100)));
+        memory.add_session_content(memory.session_key("default", index.to_string().as_bytes()), &prints);
+    }
+    assert_eq!((memory.session_count(), memory.bytes()), (0, 0));
+}
+
 /// Of a text longer than a session's memory, the beginning is kept while there is room.
 #[test]
 fn memory_of_a_long_text() {

@@ -22,7 +22,7 @@ use super::facts::{
     EmbeddedContentPart, ItemFacts,
 };
 use super::item_reader::{ItemAttribute, ItemReader};
-use super::keys::{AGENT, CHAT, GLOBAL, KeyClass, KeyClassCache, KeyRole, KeySetId, ListedKey, SPOKEN};
+use super::keys::{AGENT, BESIDE_ROLE, CHAT, GLOBAL, KeyClass, KeyClassCache, KeyRole, KeySetId, ListedKey};
 use super::label_shape;
 use super::nested_content::{ActiveKeyLists, NestedContentFinder, RemovedContent, SearchOutcome};
 use super::opaque;
@@ -413,7 +413,7 @@ fn classify_value(class: &KeyClass, value: Value<'_>, rules: AttributeRules) -> 
     if let Some(listed) = class.listed_content(GLOBAL).filter(|_| is_certain) {
         return (!is_kept(&listed) && (rules.agent || !is_number)).then_some((part(&listed), ContentBasis::Listed));
     }
-    let chat = [(CHAT, rules.evidence.chat_shape), (SPOKEN, rules.evidence.speaker_role)];
+    let chat = [(CHAT, rules.evidence.chat_shape), (BESIDE_ROLE, rules.evidence.speaker_role)];
     let mut applicable = chat.into_iter().filter(|(_, has_evidence)| *has_evidence && !is_number);
     if let Some(listed) = applicable.find_map(|(set, _)| class.listed_content(set)) {
         return Some((part(&listed), ContentBasis::Listed));

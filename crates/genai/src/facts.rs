@@ -316,7 +316,7 @@ pub struct ItemFacts {
     /// The dialect reports the same call on a second signal (Claude Code: log and span). The two are joined by
     /// `call_key`.
     pub on_two_signals: bool,
-    /// For a twin: clients can be configured to send this signal without the other.
+    /// For a call on two signals: clients can be configured to send this signal without the other.
     pub may_lack_other_signal: bool,
     /// An agent invocation that is one turn of a conversation. It has no enclosing agent, whatever its parent span is.
     pub is_turn: bool,

@@ -24,7 +24,7 @@ pub(super) fn read_item(reader: &ItemReader<'_, '_>, node: NodeId, dialect: Opti
     let mut facts = empty_facts(node);
     facts.dialect = dialect.map(|dialect| dialect.name);
     facts.agent = dialect.is_some();
-    facts.inherits_model = dialect.is_some_and(|dialect| dialect.inherit);
+    facts.inherits_model = dialect.is_some_and(|dialect| dialect.inherit_model);
     facts.from_vendor_sdk = dialect.is_some_and(|dialect| dialect.from_vendor_sdk);
     read_identity(reader, sources, &mut facts);
     if let Some(dialect) = dialect.filter(|_| reader.kind != NodeKind::DataPoint) {
@@ -212,7 +212,7 @@ fn apply_rule(reader: &ItemReader<'_, '_>, rule: &CallRule, facts: &mut ItemFact
     let is_single_span = reader.kind == NodeKind::Span && !rule.on_two_signals;
     facts.no_usage = rule.role == ItemRoleName::Model && facts.call == ItemRole::ModelCopy && is_single_span;
     facts.copy = rule.role == ItemRoleName::Copy && facts.usage.has_billed_tokens();
-    facts.counts_if_no_span = rule.if_no_span && facts.usage.is_reported();
+    facts.counts_if_no_span = rule.counts_if_no_span && facts.usage.is_reported();
     let is_only_carrier = rule.bill_unless.is_some_and(|slot| match reader.value(slot) {
         None => true,
         Some(value) => value.as_count() == Some(0),
@@ -279,9 +279,9 @@ fn read_embedded_counts(reader: &ItemReader<'_, '_>, sources: &UsageSources, usa
     usage.cache_write_5m = read_count(reader, &sources.cache_write_5m, &mut faults);
     usage.cache_write_1h = read_count(reader, &sources.cache_write_1h, &mut faults);
     let embedded = [
-        (&mut usage.cache_read, &sources.cache_read_inside),
-        (&mut usage.cache_write, &sources.cache_write_inside),
-        (&mut usage.reasoning, &sources.reasoning_inside),
+        (&mut usage.cache_read, &sources.cache_read_in_content),
+        (&mut usage.cache_write, &sources.cache_write_in_content),
+        (&mut usage.reasoning, &sources.reasoning_in_content),
     ];
     for (count, list) in embedded {
         *count = count.or_else(|| read_count(reader, list, &mut faults));

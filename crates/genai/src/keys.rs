@@ -34,7 +34,7 @@ pub(super) const TOOL_ERRORS: KeySetId = 5;
 /// Keys of [`TOOL_ERRORS`] under which a single word is the error's type.
 pub(super) const ERROR_TYPES: KeySetId = 6;
 /// Keys such as `message` that are content only in a map that names the speaker (`role`).
-pub(super) const SPOKEN: KeySetId = 7;
+pub(super) const BESIDE_ROLE: KeySetId = 7;
 /// Addresses: on an agent's item each part is judged separately.
 pub(super) const ADDRESSES: KeySetId = 8;
 /// Statements: on an agent's item that talks to a cache, only the commands stay.
@@ -200,7 +200,7 @@ impl KeyClass {
 
     /// Returns true if the key holds content only beside a speaker's role.
     pub(super) fn needs_speaker_role(&self) -> bool {
-        self.listed_content(SPOKEN).is_some() && self.listed_content(GLOBAL).is_none()
+        self.listed_content(BESIDE_ROLE).is_some() && self.listed_content(GLOBAL).is_none()
     }
 
     pub(super) fn is_address(&self) -> bool {

@@ -11,7 +11,7 @@ use otlp::Value;
 
 use super::chat_evidence;
 use super::facts::ContentPart;
-use super::keys::{CHAT, GLOBAL, KeyClassifier, KeySetId, SPOKEN};
+use super::keys::{BESIDE_ROLE, CHAT, GLOBAL, KeyClassifier, KeySetId};
 use super::label_shape;
 use super::structured_text::{self, ChatEvidence, RequiredEvidence, StructureLeaf, StructureVisitor, WalkOutcome};
 
@@ -250,8 +250,12 @@ impl NestedSearch<'_, '_> {
     /// The part that an entry holds, if it is content.
     fn listed_part(&self, key: &str, is_label: bool, is_number: bool) -> Option<ContentPart> {
         let class = self.nested.keys.classify(key);
-        let sets =
-            [self.lists.dialect, Some(GLOBAL), Some(CHAT).filter(|_| !is_number), Some(SPOKEN).filter(|_| !is_number)];
+        let sets = [
+            self.lists.dialect,
+            Some(GLOBAL),
+            Some(CHAT).filter(|_| !is_number),
+            Some(BESIDE_ROLE).filter(|_| !is_number),
+        ];
         let listed = sets.into_iter().flatten().find_map(|set| class.listed_content(set))?;
         let is_kept = (listed.is_label_key && is_label) || (is_number && (!self.lists.agent || listed.by_wildcard));
         (!is_kept).then_some(listed.part)

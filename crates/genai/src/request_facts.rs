@@ -149,7 +149,7 @@ fn inherit_models(payload: &Payload, entries: &mut [ItemWithDialect<'_>], nodes:
         let Some(entry) = entries.get(at) else { continue };
         let facts = &entry.facts;
         let is_call = matches!(facts.call, ItemRole::Model | ItemRole::ModelCopy);
-        let inherits = entry.dialect.is_some_and(|dialect| dialect.inherit);
+        let inherits = entry.dialect.is_some_and(|dialect| dialect.inherit_model);
         let lacks_model = facts.request_model.is_none() && facts.response_model.is_none();
         if !is_call || !inherits || !(lacks_model || facts.provider.is_none()) {
             continue;

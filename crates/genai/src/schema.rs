@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::attribute_types::AttributeType;
 use super::facts::ContentPart;
 use super::keys::{
-    ADDRESSES, AGENT, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, KeySetId, SPOKEN, STATEMENTS, TOOL_ERRORS,
+    ADDRESSES, AGENT, BESIDE_ROLE, CALL, CHAT, ERROR_TYPES, GENERIC, GLOBAL, KeySetId, STATEMENTS, TOOL_ERRORS,
 };
 
 /// The supported value of `schema`.
@@ -41,7 +41,7 @@ pub(super) struct DialectsFile {
     /// Attributes that identify an item in every dialect. A dialect's own lists come first.
     pub(super) identity: FactSourceLists,
     /// Attributes that list other attributes as content.
-    pub(super) named_by: CallerKeyAttributes,
+    pub(super) caller_supplied_keys: CallerKeyAttributes,
     /// The systems that are caches.
     #[serde(default)]
     pub(super) caches: CacheConditions,
@@ -73,7 +73,7 @@ pub(super) struct CacheConditions {
     /// Attributes that name the system.
     pub(super) system: NameList,
     /// Substrings of the names of cache systems, in lower case.
-    pub(super) is: NameList,
+    pub(super) name_contains: NameList,
 }
 
 /// Sources of a fact inside content (the first one present wins), and the attribute that the fact is written to.
@@ -120,7 +120,7 @@ pub(super) struct KeyListDefinitions {
     statements: BTreeMap<PartName, NameList>,
     /// Keys that are content in a map that names a speaker.
     #[serde(default)]
-    spoken: BTreeMap<PartName, NameList>,
+    beside_role: BTreeMap<PartName, NameList>,
     /// Keys of `error_text` that hold a tool's output on an item of a tool.
     #[serde(default)]
     tool_errors: BTreeMap<PartName, NameList>,
@@ -132,12 +132,12 @@ pub(super) struct KeyListDefinitions {
     pub(super) chat_types: NameList,
     /// Words after which plain text quotes a user or a model.
     #[serde(default)]
-    pub(super) announce: NameList,
+    pub(super) quote_introductions: NameList,
     /// Human and machine speakers at the start of a dialogue's lines. One of each makes a text a dialogue.
     #[serde(default)]
-    pub(super) people: NameList,
+    pub(super) human_speakers: NameList,
     #[serde(default)]
-    pub(super) machines: NameList,
+    pub(super) machine_speakers: NameList,
 }
 
 impl KeyListDefinitions {
@@ -151,7 +151,7 @@ impl KeyListDefinitions {
             (CHAT, &self.chat),
             (TOOL_ERRORS, &self.tool_errors),
             (ERROR_TYPES, &self.tool_error_types),
-            (SPOKEN, &self.spoken),
+            (BESIDE_ROLE, &self.beside_role),
             (ADDRESSES, &self.addresses),
             (STATEMENTS, &self.statements),
         ]
@@ -272,9 +272,9 @@ pub(super) struct UsageSourceLists {
     pub(super) cache_write_1h: NameList,
     pub(super) reasoning: NameList,
     /// Sources inside content, read for calls only and only if the lists above find nothing.
-    pub(super) cache_read_inside: NameList,
-    pub(super) cache_write_inside: NameList,
-    pub(super) reasoning_inside: NameList,
+    pub(super) cache_read_in_content: NameList,
+    pub(super) cache_write_in_content: NameList,
+    pub(super) reasoning_in_content: NameList,
     pub(super) total: NameList,
     pub(super) input_audio: NameList,
     pub(super) output_audio: NameList,
@@ -360,7 +360,7 @@ pub(super) enum ItemRoleName {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CallRuleDefinition {
-    pub(super) is: ItemRoleName,
+    pub(super) role: ItemRoleName,
     #[serde(default)]
     pub(super) span: NameList,
     #[serde(default)]
@@ -380,13 +380,13 @@ pub(super) struct CallRuleDefinition {
     pub(super) turn: bool,
     /// The same call is reported on another signal too.
     #[serde(default)]
-    pub(super) twin: bool,
-    /// For a twin: clients can be configured to send this signal without the other.
+    pub(super) on_two_signals: bool,
+    /// For a call on two signals: clients can be configured to send this signal without the other.
     #[serde(default)]
-    pub(super) alone: bool,
+    pub(super) may_lack_other_signal: bool,
     /// A copy that counts as the call itself if its span never arrives.
     #[serde(default)]
-    pub(super) if_no_span: bool,
+    pub(super) counts_if_no_span: bool,
     /// An item of this kind is a failure.
     #[serde(default)]
     pub(super) failed: bool,
@@ -426,14 +426,14 @@ pub(super) struct DialectDefinition {
     pub(super) leaves_only: bool,
     /// Model calls take model and provider from the nearest ancestor span that has one.
     #[serde(default)]
-    pub(super) inherit: bool,
+    pub(super) inherit_model: bool,
     /// Emitted by a vendor's own SDK, below or beside an instrumentation's span of the same call.
     #[serde(default)]
-    pub(super) inner: bool,
+    pub(super) from_vendor_sdk: bool,
     /// The dialect is also recognised where a logger wrapped its line: one or two levels down in a log's body, or in an
     /// attribute.
     #[serde(default)]
-    pub(super) nested: bool,
+    pub(super) wrapped_in_log_lines: bool,
     /// Provider to use if none is reported.
     #[serde(default)]
     pub(super) default_provider: Option<String>,

@@ -277,7 +277,7 @@ fn show(payload: &Payload, item: &ItemFacts) -> Json {
     let context = item.context.as_deref().cloned().unwrap_or_default();
     let mut out = json!({
         "dialect": item.dialect, "agent": item.agent, "call": format!("{:?}", item.call).to_lowercase(),
-        "billable": item.billable, "twin": item.on_two_signals, "call_key": item.call_key, "event": item.event,
+        "billable": item.billable, "on_two_signals": item.on_two_signals, "call_key": item.call_key, "event": item.event,
         "session": item.session, "run": item.run, "sub_agent": item.sub_agent, "turn": item.turn, "iteration": item.iteration, "user": item.user,
         "tenant": item.tenant, "feature": item.feature, "actor": item.actor,
     });

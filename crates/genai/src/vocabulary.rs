@@ -70,7 +70,7 @@ pub(super) struct Dialect {
     /// Names of spans and log events, other than tool calls, whose error text is a tool's output.
     pub(super) tool_items: NamePatterns,
     pub(super) leaves_only: bool,
-    pub(super) inherit: bool,
+    pub(super) inherit_model: bool,
     pub(super) from_vendor_sdk: bool,
     pub(super) default_provider: Option<String>,
     pub(super) sources: Sources,
@@ -112,7 +112,7 @@ pub(super) struct CallRule {
     pub(super) turn: bool,
     pub(super) on_two_signals: bool,
     pub(super) may_lack_other_signal: bool,
-    pub(super) if_no_span: bool,
+    pub(super) counts_if_no_span: bool,
     pub(super) failed: bool,
     pub(super) decision: Option<String>,
     pub(super) bill_unless: Option<SlotIndex>,
@@ -360,7 +360,7 @@ impl<'d> VocabularyCompiler<'d> {
             kind: kinds.get(&rule.to).copied(),
         });
         let extract = extract.collect();
-        let named = &data.named_by;
+        let named = &data.caller_supplied_keys;
         let caller_key_slots =
             (self.slot_for_key(&named.schema), self.slot_for_key(&named.template), self.slot_for_key(&named.message));
         let mut order: Vec<&schema::DialectDefinition> = data.dialects.iter().collect();
@@ -378,11 +378,15 @@ impl<'d> VocabularyCompiler<'d> {
             generic.flat_map(|dialect| &dialect.clauses).fold(0, |marks, clause| marks | clause.marks());
         let lower = |text: &String| text.to_lowercase();
         let chat_types = self.expand_lists(&data.keys.chat_types).into_iter().map(String::into_boxed_str).collect();
-        let announced = AnnouncementFinder::new(&data.keys.announce, &data.keys.people, &data.keys.machines);
+        let announced = AnnouncementFinder::new(
+            &data.keys.quote_introductions,
+            &data.keys.human_speakers,
+            &data.keys.machine_speakers,
+        );
         let announced = announced.map_err(|error| VocabularyError(format!("announce: {error}")))?;
         let wrapped = WrappedLineFinder::compile(&mut self, &data.dialects, &dialects);
         let caches = data.caches.system.iter().map(|key| self.slot_for_key(key)).collect();
-        let caches = (caches, data.caches.is.iter().cloned().collect());
+        let caches = (caches, data.caches.name_contains.iter().cloned().collect());
         if let Some(problem) = self.problem {
             return Err(VocabularyError(problem));
         }
@@ -430,8 +434,8 @@ impl<'d> VocabularyCompiler<'d> {
             calls: data.calls.iter().map(|rule| self.compile_call_rule(rule)).collect(),
             tool_items: self.compile_names(&data.tool_items),
             leaves_only: data.leaves_only,
-            inherit: data.inherit,
-            from_vendor_sdk: data.inner,
+            inherit_model: data.inherit_model,
+            from_vendor_sdk: data.from_vendor_sdk,
             default_provider: data.default_provider.clone(),
             sources: Sources::compile(self, &data.fields, Some(identity)),
             usage: UsageSources::compile(self, &data.usage),
@@ -444,7 +448,7 @@ impl<'d> VocabularyCompiler<'d> {
 
     fn compile_call_rule(&mut self, rule: &schema::CallRuleDefinition) -> CallRule {
         CallRule {
-            role: rule.is,
+            role: rule.role,
             span: self.compile_names(&rule.span),
             log: self.compile_names(&rule.log),
             operation: self.compile_names(&rule.operation),
@@ -452,9 +456,9 @@ impl<'d> VocabularyCompiler<'d> {
             usage: rule.usage,
             root: rule.root,
             turn: rule.turn,
-            on_two_signals: rule.twin,
-            may_lack_other_signal: rule.alone,
-            if_no_span: rule.if_no_span,
+            on_two_signals: rule.on_two_signals,
+            may_lack_other_signal: rule.may_lack_other_signal,
+            counts_if_no_span: rule.counts_if_no_span,
             failed: rule.failed,
             decision: rule.decision.clone(),
             bill_unless: rule.bill_unless.as_deref().map(|key| self.slot_for_key(key)),

@@ -33,7 +33,8 @@ impl WrappedLineFinder {
         data: &[schema::DialectDefinition],
         dialects: &[Dialect],
     ) -> Self {
-        let nested: Vec<&schema::DialectDefinition> = data.iter().filter(|dialect| dialect.nested).collect();
+        let nested: Vec<&schema::DialectDefinition> =
+            data.iter().filter(|dialect| dialect.wrapped_in_log_lines).collect();
         let clauses = || nested.iter().flat_map(|dialect| &dialect.detect);
         let is_nested = |dialect: &&Dialect| nested.iter().any(|one| one.name == dialect.name);
         let marks = dialects.iter().filter(is_nested).flat_map(|dialect| &dialect.clauses);

@@ -15,7 +15,7 @@ pub(super) fn time_json(at: u64) -> Value {
 }
 
 fn metric_json(metric: &WindowMetric) -> Value {
-    json!({"value": metric.value, "yesterday": metric.yesterday, "change": metric.change(), "course": metric.series})
+    json!({"value": metric.value, "yesterday": metric.yesterday, "change": metric.change(), "series": metric.series})
 }
 
 fn shares_json(shares: &[CostShare]) -> Vec<Value> {

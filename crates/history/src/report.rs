@@ -162,7 +162,7 @@ pub fn report_json(report: &FailureReport, link: &dyn Fn(&FailureSample) -> Opti
     };
     json!({
         "schema": SCHEMA,
-        "made_at": time_json(report.at),
+        "generated_at": time_json(report.at),
         "from": time_json(report.at.saturating_sub(report.parameters.since.min(RETENTION))),
         "runs": sums_json(&report.sum),
         "calls_without_usage": report.no_usage.json(),

@@ -88,11 +88,11 @@ pub(super) struct IdleWatcher {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CloseReason {
     /// No request arrived before the deadline.
-    Silent,
+    NoRequest,
     /// The connection was idle for too long.
     Idle,
     /// The connection was idle longest when another client needed its place.
-    Crowded,
+    Evicted,
 }
 
 /// Creates both sides of a new connection, which begins idle.
@@ -192,14 +192,14 @@ impl IdleWatcher {
         let mut leave_requests = self.load.clone();
         let idle_too_long = async {
             if tokio::time::timeout(first, self.load.wait_for(|load| load.had_request)).await.is_err() {
-                return CloseReason::Silent;
+                return CloseReason::NoRequest;
             }
             self.wait_until_idle_for(idle).await;
             CloseReason::Idle
         };
         tokio::select! {
             reason = idle_too_long => reason,
-            _ = leave_requests.wait_for(|load| load.asked_to_leave) => CloseReason::Crowded,
+            _ = leave_requests.wait_for(|load| load.asked_to_leave) => CloseReason::Evicted,
         }
     }
 

@@ -142,9 +142,9 @@ pub struct PortMetrics {
     /// Connections closed at once, because there were too many and none was idle.
     pub over_limit: Counter,
     /// Connections closed to make room, because they were idle longest.
-    pub crowded: Counter,
+    pub evicted: Counter,
     /// Connections closed because no first request came before the deadline.
-    pub silent: Counter,
+    pub no_request: Counter,
     /// Connections closed because they were idle too long between requests.
     pub idle: Counter,
     /// Connections closed because they reached their maximum age.
@@ -355,7 +355,7 @@ async fn serve_connection<H: RequestHandler>(
         let handshake = tokio::select! {
             result = tokio::time::timeout(port.settings.first_request, tls.acceptor().accept(socket)) => result,
             () = idle_watcher.wait_until_crowded() => {
-                port.metrics.crowded.increment(1);
+                port.metrics.evicted.increment(1);
                 return;
             }
             () = async {
@@ -450,9 +450,9 @@ async fn serve_stream<H: RequestHandler, S: AsyncRead + AsyncWrite + Unpin + Sen
     conn.as_mut().graceful_shutdown();
     // A request that crossed the shutdown is answered first: the connection stays until it is quiet for that long.
     let (counter, quiet) = match reason {
-        CloseReason::Silent => (&port.metrics.silent, None),
+        CloseReason::NoRequest => (&port.metrics.no_request, None),
         CloseReason::Idle => (&port.metrics.idle, Some(GOAWAY_WAIT.min(idle))),
-        CloseReason::Crowded => (&port.metrics.crowded, Some(CLOSE_WAIT)),
+        CloseReason::Evicted => (&port.metrics.evicted, Some(CLOSE_WAIT)),
     };
     counter.increment(1);
     let time_up = async {

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use history::RunRecord;
-use runs::amounts::AlertUnit;
-use runs::{Alert, AlertSeverity};
+use runs::{Alert, AlertRule, AlertSeverity, AlertUnit};
 use telemetry::admin::links::{TraceLink, TraceTarget};
 
 /// Longest name and longest id in a message, in characters.
@@ -74,7 +73,7 @@ pub fn example_run<'r>(alert: &Alert, runs: &'r [Arc<RunRecord>]) -> Option<&'r 
     };
     let size = |run: &&Arc<RunRecord>| match alert.unit() {
         AlertUnit::Seconds => (i128::from(run.duration), run.at),
-        _ if alert.rule == "tokens_per_run_drift" => (i128::from(run.input.saturating_add(run.output)), run.at),
+        _ if alert.rule == AlertRule::TokensPerRunDrift => (i128::from(run.input.saturating_add(run.output)), run.at),
         _ => (run.atto, run.at),
     };
     let has_subject =
@@ -90,7 +89,7 @@ fn format_link(url: &str, word: &str) -> String {
 /// The message for one alert. `run`: the run that illustrates it, if known.
 pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunRecord>) -> Value {
     let emoji = severity_emoji(alert.severity == AlertSeverity::Critical);
-    let rule = alert.rule; // a fixed name, so it needs no escaping
+    let rule = alert.rule.as_str(); // a fixed name, so it needs no escaping
     let mut details = Vec::new();
     let subjects = [
         ("tool", alert.tool.as_str()),
@@ -135,7 +134,9 @@ pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunRecord>
 /// The message for further alerts: only how many there are of each severity and rule.
 pub fn format_more_alerts(alerts: &[Alert], links: &MessageLinks) -> Value {
     let mut rules: BTreeMap<(std::cmp::Reverse<AlertSeverity>, &str), usize> = BTreeMap::new();
-    alerts.iter().for_each(|alert| *rules.entry((std::cmp::Reverse(alert.severity), alert.rule)).or_default() += 1);
+    alerts
+        .iter()
+        .for_each(|alert| *rules.entry((std::cmp::Reverse(alert.severity), alert.rule.as_str())).or_default() += 1);
     let counts: Vec<String> = rules
         .iter()
         .take(MAX_RULES)

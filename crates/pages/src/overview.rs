@@ -69,7 +69,7 @@ const MAX_MOVED_KEYS: usize = 50;
 
 /// The gateway's own state: readiness, the privacy profile of each vault, keys whose values moved to the vault.
 pub(super) fn gateway_json(pages: &AdminPages) -> Value {
-    let trouble = |(part, why): (String, &'static str)| json!({"part": part, "why": why});
+    let trouble = |(part, why): (String, &'static str)| json!({"component": part, "reason": why});
     let troubles: Vec<Value> = pages.health.troubles().into_iter().map(trouble).collect();
     let vaults = VaultSummary::from_meter(&pages.meter);
     json!({
@@ -88,7 +88,7 @@ fn privacy_json(vaults: &VaultSummary) -> Value {
 
 /// The keys whose values moved, most frequent first.
 pub(super) fn moved_keys_json(vaults: &VaultSummary) -> Value {
-    let key = |moved: &MovedKey| json!({"processor": moved.processor, "key": moved.key, "count": moved.count, "keep": moved.keep_line});
+    let key = |moved: &MovedKey| json!({"processor": moved.processor, "key": moved.key, "count": moved.count, "keep_config": moved.keep_line});
     vaults.moved_keys.iter().take(MAX_MOVED_KEYS).map(key).collect()
 }
 
@@ -534,7 +534,7 @@ impl AlertGroup {
         let names = [("tenant", first.tenant.as_deref()), ("feature", first.feature.as_deref())];
         let names = names.into_iter().filter_map(|(word, name)| Some(format!("{word} {}", text::clean_name(name?))));
         let reason = |alert: &&Alert| AlertReason {
-            rule: text::clean_name(alert.rule),
+            rule: text::clean_name(alert.rule.as_str()),
             severity: alert.severity.as_str(),
             what: alert.measurement_text(),
             tool: if alert.tool.is_empty() { String::new() } else { text::clean_name(&alert.tool) },

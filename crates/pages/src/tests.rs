@@ -382,10 +382,10 @@ fn every_message_leads_to_run_and_trace() {
 #[tokio::test]
 async fn alerts_that_hold_are_shown() {
     let alert = |rule, until| Alert { until, ..runs::alert(rule, "a", NOW - MINUTE) };
-    let alerts = vec![alert("iteration_ceiling", None), alert("tool_loop", Some(NOW))];
+    let alerts = vec![alert("iteration_ceiling", None), alert("tool_retries", Some(NOW))];
     let (router, _) = pages(Made { alerts: alerts.into(), ..Made::default() }, LINK);
     let (_, html) = ask(&router, "/", HTML).await;
-    assert!(html.contains("iteration_ceiling") && html.contains("/runs/a") && !html.contains("tool_loop"));
+    assert!(html.contains("iteration_ceiling") && html.contains("/runs/a") && !html.contains("tool_retries"));
     assert!(html.contains("No runs yet"));
 }
 
@@ -528,7 +528,7 @@ async fn moved_keys_are_named() {
         let json: Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(status, StatusCode::OK);
         assert_eq!(json["moved_keys"][0]["key"], "team", "{path}: {text}");
-        assert_eq!(json["moved_keys"][1]["keep"], "vault: { labels: { keep: [jira] } }", "{path}: {text}");
+        assert_eq!(json["moved_keys"][1]["keep_config"], "vault: { labels: { keep: [jira] } }", "{path}: {text}");
         assert!(path == "/report" || json["privacy"]["vault"] == "strict", "{path}: {text}");
     }
     let (_, text) = ask(&router, "/report", HTML).await;

@@ -153,7 +153,7 @@ reasons! {
     /// The request is larger than the exporter's limit and can't be split; it was not sent to the back end.
     AboveLimit = "above_max_request_size", "the item is larger than the exporter's `max_request_size`";
     /// The external recogniser gave no answer, without which the texts may not be forwarded.
-    Held = "held", "the external recogniser did not check the texts";
+    RecogniserUnavailable = "recogniser_unavailable", "the external recogniser did not check the texts";
     /// The batch's clearance does not satisfy the exporter.
     NotCleared = "not_cleared", "the batch is not cleared for this exporter";
 }
@@ -175,7 +175,7 @@ impl Reason {
             | Self::BadItems
             | Self::NotCleared => Outcome::Refused { reason: self },
             Self::SpoolFull | Self::PendingFull(_) => retry(10),
-            Self::Held => retry(5),
+            Self::RecogniserUnavailable => retry(5),
             Self::LowMemory => retry(2),
             Self::Overloaded | Self::RateLimited | Self::SpoolFailed | Self::ShuttingDown => retry(1),
             Self::Lost | Self::Disconnected | Self::TimedOut | Self::Unavailable | Self::Denied => {

@@ -122,7 +122,7 @@ fn has_email_address(id: &str) -> bool {
 }
 
 /// Prefixes of ids and the cue words that they mean: `wa_4915…` is a WhatsApp number.
-static ID_CUES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| wordlists::rows("numbers.id_cues").collect());
+static ID_CUES: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| wordlists::rows("numbers.id_abbreviations").collect());
 
 fn cue_word(text: &str) -> &str {
     ID_CUES.iter().find(|(short, _)| short.eq_ignore_ascii_case(text)).map_or(text, |(_, long)| long)

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 const MAX_BEFORE_SEPARATOR: usize = 32;
 
 /// Words that mean a secret at the end of any longer word.
-static GLUED_WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.glued"));
+static GLUED_WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.secret_word_endings"));
 
 /// Words for "password" in other scripts, in each of their spellings.
 pub(super) static FOREIGN_PASSWORD_WORDS: LazyLock<Vec<&str>> =

@@ -163,7 +163,7 @@ pub enum RuleFamily {
     /// A listed given name before another name.
     NameListed,
     /// Persons' names in Chinese, Japanese and Korean next to their titles.
-    NameEastern,
+    NameCjk,
     /// House number and street, in either order.
     Street,
     /// Post office boxes.

@@ -15,7 +15,7 @@ const REACH: usize = 80;
 /// Most bytes between an announcing word and an address.
 const CUE_REACH: usize = 48;
 /// Words that announce an address.
-static CUES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("notation.spelled_mail").collect());
+static CUES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("notation.spelled_email_cues").collect());
 
 /// Claims every spelt address.
 pub(super) fn claim_spelled_emails(scan: &TextScan<'_>, claims: &mut PrivateClaims) {

@@ -6,61 +6,17 @@
 
 use rates::Usd;
 
-use super::Alert;
+use super::{Alert, AlertUnit};
 
 /// One USD in 1e-18 USD.
 const ATTO_PER_USD: i128 = 1_000_000_000_000_000_000;
 /// Shown instead of a cost without a price.
 pub const NO_PRICE: &str = "no price";
 
-/// Unit of an alert's value and threshold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AlertUnit {
-    /// USD.
-    Usd,
-    /// Seconds.
-    Seconds,
-    /// A number of these things.
-    Count(&'static str),
-    /// A multiple of the usual value.
-    Times(&'static str),
-    /// Something happened or did not.
-    Event(&'static str),
-}
-
-impl AlertUnit {
-    /// Unit of a rule's value.
-    pub fn of_rule(rule: &str) -> Self {
-        match rule {
-            "session_cost" | "session_cost_runaway" => Self::Usd,
-            "run_overdue" | "session_duration" => Self::Seconds,
-            "iteration_ceiling_warning" | "iteration_ceiling" => Self::Count("iterations"),
-            "identical_tool_calls" => Self::Count("identical calls in a row"),
-            "tool_calls_in_window" => Self::Count("calls in the window"),
-            "tool_retries" => Self::Count("tool retries"),
-            "tokens_per_run_drift" => Self::Times("the earlier tokens per run"),
-            "cost_per_run_drift" => Self::Times("the earlier cost per run"),
-            "limit_hit" => Self::Event("a limit ended the run"),
-            _ => Self::Count(""),
-        }
-    }
-
-    /// Name of the unit, for programs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Usd => "USD",
-            Self::Seconds => "seconds",
-            Self::Count(_) => "count",
-            Self::Times(_) => "ratio",
-            Self::Event(_) => "event",
-        }
-    }
-}
-
 impl Alert {
     /// Unit of the value and threshold.
     pub fn unit(&self) -> AlertUnit {
-        AlertUnit::of_rule(self.rule)
+        self.rule.unit()
     }
 
     /// Ratio of value to threshold; `None` if that is meaningless.
@@ -165,7 +121,9 @@ pub fn format_count(number: u64) -> String {
 /// A number with as many decimal places as are significant; whole numbers have none.
 pub fn format_decimal(number: f64) -> String {
     match number.abs() {
-        large if large >= 100.0 => format_count(number.round().max(0.0) as u64),
+        large if large >= 100.0 => {
+            format!("{}{}", if number < 0.0 { "-" } else { "" }, format_count(large.round() as u64))
+        }
         _ if number == number.trunc() => format!("{number:.0}"),
         middle if middle >= 10.0 => format!("{number:.1}"),
         _ => format!("{number:.2}"),

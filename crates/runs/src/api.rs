@@ -174,20 +174,20 @@ async fn alerts(State(api): State<RunsApi>) -> Response {
     JsonResponse(to_json::alerts(&api.board.alerts())).into_response()
 }
 
-/// `{"outcome": "confirmed" | "overridden", "confidence": 0…1, "resolved_in": seconds}`
+/// `{"outcome": "confirmed" | "overridden", "confidence": 0…1, "resolution_seconds": seconds}`
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OutcomeRequest {
     outcome: String,
     confidence: Option<f64>,
-    resolved_in: Option<f64>,
+    resolution_seconds: Option<f64>,
 }
 
 impl OutcomeRequest {
     fn parse(body: &[u8]) -> Result<RunOutcome, &'static str> {
         let Ok(posted) = serde_json::from_slice::<Self>(body) else {
             return Err(
-                "expected {\"outcome\": \"confirmed\" or \"overridden\", \"confidence\": …, \"resolved_in\": …}",
+                "expected {\"outcome\": \"confirmed\" or \"overridden\", \"confidence\": …, \"resolution_seconds\": …}",
             );
         };
         let Some(verdict) = OutcomeVerdict::parse(&posted.outcome) else {
@@ -196,10 +196,10 @@ impl OutcomeRequest {
         if posted.confidence.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
             return Err("`confidence` must be from 0 to 1");
         }
-        if posted.resolved_in.is_some_and(|seconds| !(0.0..=1e9).contains(&seconds)) {
-            return Err("`resolved_in` must be seconds, from 0 to 1000000000");
+        if posted.resolution_seconds.is_some_and(|seconds| !(0.0..=1e9).contains(&seconds)) {
+            return Err("`resolution_seconds` must be seconds, from 0 to 1000000000");
         }
-        Ok(RunOutcome { verdict, confidence: posted.confidence, resolved_in: posted.resolved_in })
+        Ok(RunOutcome { verdict, confidence: posted.confidence, resolution_seconds: posted.resolution_seconds })
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{InvestigationStats, RunDetail, RunSums, RunView};
+use super::{AlertRule, AlertSeverity, InvestigationStats, RunDetail, RunSums, RunView};
 
 /// Verdict of a human on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct RunOutcome {
     /// The agent's confidence, 0 to 1.
     pub confidence: Option<f64>,
     /// Seconds until the matter was resolved.
-    pub resolved_in: Option<f64>,
+    pub resolution_seconds: Option<f64>,
 }
 
 // Values are never NaN.
@@ -92,30 +92,11 @@ pub struct RunBudget {
     pub state: BudgetState,
 }
 
-/// Severity of an alert.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AlertSeverity {
-    /// Should be looked at.
-    Warning,
-    /// Needs immediate action.
-    Critical,
-}
-
-impl AlertSeverity {
-    /// The severity's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Warning => "warning",
-            Self::Critical => "critical",
-        }
-    }
-}
-
 /// One alert that tollgate computes itself.
 #[derive(Clone, PartialEq)]
 pub struct Alert {
-    /// Name of the rule.
-    pub rule: &'static str,
+    /// The rule.
+    pub rule: AlertRule,
     /// Severity.
     pub severity: AlertSeverity,
     /// The account.

@@ -129,7 +129,7 @@ pub fn run(view: &RunView) -> Value {
     let peaks = &view.peaks;
     let [first, last, most] = peaks.context;
     let outcome = view.judgement.outcome.map(|outcome| {
-        json!({"outcome": outcome.verdict.as_str(), "confidence": outcome.confidence, "resolved_in": outcome.resolved_in})
+        json!({"outcome": outcome.verdict.as_str(), "confidence": outcome.confidence, "resolution_seconds": outcome.resolution_seconds})
     });
     let scores = view.judgement.scores.iter();
     let scores = scores.map(|score| json!({"name": score.name, "label": text(&score.label), "value": score.value}));
@@ -157,7 +157,7 @@ pub fn run(view: &RunView) -> Value {
         "most_expensive_step": peaks.most_expensive.as_ref().map(step),
         "identical_calls_in_a_row": streak(&peaks.identical_row),
         "most_calls_in_window": streak(&peaks.busiest_window),
-        "context": {"first": first, "last": last, "most": most, "growth": peaks.context_growth()},
+        "context": {"first": first, "last": last, "max": most, "growth": peaks.context_growth()},
         "outcome": outcome,
         "evaluations": scores.collect::<Vec<_>>(),
     })
@@ -296,7 +296,7 @@ pub fn measures(all: &[MeasureAggregate]) -> Value {
 pub fn alerts(all: &[Alert]) -> Value {
     let alert_json = |alert: &Alert| {
         json!({
-            "rule": alert.rule,
+            "rule": alert.rule.as_str(),
             "severity": alert.severity.as_str(),
             "state": if alert.until.is_none() { "firing" } else { "resolved" },
             "account": alert.account,

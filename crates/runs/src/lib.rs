@@ -4,6 +4,7 @@
 //! content, and nothing has `Debug`. Counts are whole and cost is exact (1e-18 USD). Runs are identified and added up
 //! in the crate `tracker`; sockets and guards are in `telemetry/admin`.
 
+mod alert_rule;
 pub mod amounts;
 pub mod api;
 mod board;
@@ -18,9 +19,10 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use alert_rule::{AlertRule, AlertSeverity, AlertUnit};
 pub use board::{
-    Alert, AlertSeverity, BudgetState, CombinedRunCatalog, MeasureAggregate, OutcomeError, OutcomeStore,
-    OutcomeVerdict, RunBudget, RunCatalog, RunOutcome,
+    Alert, BudgetState, CombinedRunCatalog, MeasureAggregate, OutcomeError, OutcomeStore, OutcomeVerdict, RunBudget,
+    RunCatalog, RunOutcome,
 };
 pub use sums::{InvestigationStats, RunSums, UsageSum};
 pub use totals::{

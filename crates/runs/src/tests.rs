@@ -203,7 +203,7 @@ async fn outcomes() {
         let api = api.clone();
         async move { ask(&api, Request::post(format!("/api/runs/{id}/outcome")).body(Body::from(body)).unwrap()).await.0 }
     };
-    let good = r#"{"outcome": "overridden", "confidence": 0.7, "resolved_in": 90}"#;
+    let good = r#"{"outcome": "overridden", "confidence": 0.7, "resolution_seconds": 90}"#;
     assert_eq!(post("r", good).await, StatusCode::OK);
     assert_eq!(post("r", r#"{"outcome": "confirmed"}"#).await, StatusCode::OK);
     for bad in [
@@ -212,8 +212,8 @@ async fn outcomes() {
         r#"{"outcome": "maybe"}"#,
         r#"{"outcome": "confirmed", "confidence": 2}"#,
         r#"{"outcome": "confirmed", "confidence": -0.1}"#,
-        r#"{"outcome": "confirmed", "resolved_in": -1}"#,
-        r#"{"outcome": "confirmed", "resolved_in": 1e99}"#,
+        r#"{"outcome": "confirmed", "resolution_seconds": -1}"#,
+        r#"{"outcome": "confirmed", "resolution_seconds": 1e99}"#,
         r#"{"outcome": "confirmed", "note": "x"}"#,
     ] {
         assert_eq!(post("r", bad).await, StatusCode::BAD_REQUEST, "{bad}");
@@ -224,7 +224,7 @@ async fn outcomes() {
     assert_eq!(heard.len(), 2);
     let (id, outcome) = &heard[0];
     assert_eq!(
-        (&**id, outcome.verdict, outcome.confidence, outcome.resolved_in),
+        (&**id, outcome.verdict, outcome.confidence, outcome.resolution_seconds),
         ("r", OutcomeVerdict::Overridden, Some(0.7), Some(90.0))
     );
     let long = Body::from(vec![b' '; 5000]);

@@ -90,8 +90,8 @@ metrics_table! {
     RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", MetricKind::Counter;
     /// Open connections of a receiver's port.
     RECEIVER_CONNECTIONS = "tollgate_receiver_connections", MetricKind::Gauge;
-    /// Connections closed by the receiver, by reason: limit, crowded (it was idle, and a new connection needed its
-    /// place), silent, idle, age, handshake, head.
+    /// Connections closed by the receiver, by reason: limit, evicted (it was idle, and a new connection needed its
+    /// place), no_request, idle, age, handshake, bad_request_head.
     RECEIVER_CONNECTIONS_CLOSED = "tollgate_receiver_connections_closed_total", MetricKind::Counter;
     /// Failed reloads of a changed certificate, key or tokens file; the last valid one stays in use.
     RECEIVER_RELOAD_FAILURES = "tollgate_receiver_reload_failures_total", MetricKind::Counter;
@@ -277,7 +277,8 @@ metrics_table! {
     COST_UNPRICED = "tollgate_cost_unpriced_total", MetricKind::Counter;
     /// Tokens of calls without a price (labels: provider, model).
     COST_UNPRICED_TOKENS = "tollgate_cost_unpriced_tokens_total", MetricKind::Counter;
-    /// Calls whose billed signal never arrived, and images, speech and the like without tokens (label: dialect).
+    /// Calls that were not billed, by reason: billed_signal_missing (the record that is billed never arrived),
+    /// no_tokens (images, speech and the like, sold by another unit) (labels: dialect, reason).
     COST_UNBILLED = "tollgate_cost_unbilled_calls_total", MetricKind::Counter;
     /// Calls whose client reported a different cost.
     COST_MISMATCH = "tollgate_cost_reported_mismatch_total", MetricKind::Counter;

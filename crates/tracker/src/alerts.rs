@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use config::{FieldProblem, TimeSpan};
 use runs::fair_eviction::{FairQueue, LastUsedNames, choose_eviction};
-use runs::{Alert, AlertSeverity, RunState, RunView, SessionView, total_input_tokens};
+use runs::{Alert, AlertRule, RunState, RunView, SessionView, total_input_tokens};
 
 use super::codec::{BinaryCodec, fields};
 use super::constants::nanos;
@@ -48,7 +48,8 @@ pub struct AlertThresholds {
     /// Fires when tokens per run of a feature, or cost per run of a tenant, in the latest runs exceed the runs before
     /// by this factor. Default: 1.5.
     pub drift: f64,
-    /// Number of ended runs or sessions that a median, a percentile or a drift needs. Default: 30.
+    /// Number of ended runs or sessions that a median or a percentile needs. A drift compares this many with as many
+    /// before them, so it needs twice the number. Default: 30.
     pub min_runs: u32,
 }
 
@@ -88,35 +89,6 @@ impl AlertThresholds {
         }
     }
 }
-
-/// Every rule: name and severity.
-pub const RULES: [(&str, AlertSeverity); 12] = [
-    ("iteration_ceiling_warning", AlertSeverity::Warning),
-    ("iteration_ceiling", AlertSeverity::Critical),
-    ("identical_tool_calls", AlertSeverity::Critical),
-    ("tool_calls_in_window", AlertSeverity::Warning),
-    ("tool_retries", AlertSeverity::Warning),
-    ("run_overdue", AlertSeverity::Warning),
-    ("limit_hit", AlertSeverity::Warning),
-    ("session_cost", AlertSeverity::Warning),
-    ("session_cost_runaway", AlertSeverity::Critical),
-    ("session_duration", AlertSeverity::Warning),
-    ("tokens_per_run_drift", AlertSeverity::Warning),
-    ("cost_per_run_drift", AlertSeverity::Warning),
-];
-
-const CEILING_NEAR: usize = 0;
-const CEILING: usize = 1;
-const IDENTICAL_CALLS: usize = 2;
-const CALLS_IN_WINDOW: usize = 3;
-const TOOL_RETRIES: usize = 4;
-const RUN_OVERDUE: usize = 5;
-const LIMIT_HIT: usize = 6;
-const SESSION_COST: usize = 7;
-const SESSION_COST_RUNAWAY: usize = 8;
-const SESSION_DURATION: usize = 9;
-const TOKENS_DRIFT: usize = 10;
-const COST_DRIFT: usize = 11;
 
 /// Baseline: values of the latest ended runs or sessions of a feature or tenant, oldest first.
 #[derive(Clone, Default)]
@@ -171,7 +143,22 @@ struct FeatureBaseline {
 fields!(FeatureBaseline { session_cost, session_duration, run_tokens });
 
 /// Rule, account, subject.
-type AlertKey = (usize, (String, String));
+type AlertKey = (AlertRule, (String, String));
+
+/// The bit of a rule in a set of rules.
+fn rule_bit(rule: AlertRule) -> u16 {
+    AlertRule::ALL.iter().position(|one| *one == rule).map_or(0, |number| 1 << number)
+}
+
+impl BinaryCodec for AlertRule {
+    fn put(&self, out: &mut Vec<u8>) {
+        Self::ALL.iter().position(|rule| rule == self).unwrap_or(0).put(out);
+    }
+
+    fn take(from: &mut &[u8]) -> Option<Self> {
+        Self::ALL.get(usize::take(from)?).copied()
+    }
+}
 
 /// See the module documentation.
 #[derive(Clone, Default)]
@@ -203,7 +190,7 @@ fn account_scoped_name(account: &str, name: &str) -> String {
 
 impl BinaryCodec for Alert {
     fn put(&self, out: &mut Vec<u8>) {
-        RULES.iter().position(|(rule, _)| *rule == self.rule).unwrap_or(0).put(out);
+        self.rule.put(out);
         for text in [&self.account, &self.run, &self.session, &self.trace, &self.tool] {
             text.put(out);
         }
@@ -216,12 +203,12 @@ impl BinaryCodec for Alert {
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        let &(rule, severity) = RULES.get(usize::take(from)?)?;
+        let rule = AlertRule::take(from)?;
         let mut text = || String::take(from);
         let (account, run, session, trace, tool) = (text()?, text()?, text()?, text()?, text()?);
         Some(Self {
             rule,
-            severity,
+            severity: rule.severity(),
             account,
             run,
             session,
@@ -269,22 +256,22 @@ pub(super) struct RuleContext<'a> {
 }
 
 impl RuleContext<'_> {
-    /// The rules that an unfinished run may break, as a bit set of rule numbers. A cheap pre-check: it may list too
+    /// The rules that an unfinished run may break, as a set of bits. A cheap pre-check: it may list too
     /// many rules, never too few.
     pub(super) fn suspected_rules(&self, run: &Run) -> u16 {
         let (totals, peaks, limits) = (&run.totals, &run.peaks, self.limits);
         let most = |streak: &Option<runs::CallStreak>| streak.as_ref().map_or(0, |streak| streak.count);
         let is_near = totals.iterations.saturating_mul(5) >= self.ceiling.saturating_mul(4);
         let rules = [
-            (CEILING_NEAR, is_near && totals.iterations < self.ceiling),
-            (CEILING, totals.iterations >= self.ceiling),
-            (IDENTICAL_CALLS, most(&peaks.identical_row) >= u64::from(limits.identical_calls)),
-            (CALLS_IN_WINDOW, most(&peaks.busiest_window) > u64::from(limits.tool_calls)),
-            (TOOL_RETRIES, totals.tool_retries() > u64::from(limits.tool_retries)),
-            (LIMIT_HIT, run.killed),
-            (RUN_OVERDUE, self.is_overdue(run.start)),
+            (AlertRule::IterationCeilingWarning, is_near && totals.iterations < self.ceiling),
+            (AlertRule::IterationCeiling, totals.iterations >= self.ceiling),
+            (AlertRule::IdenticalToolCalls, most(&peaks.identical_row) >= u64::from(limits.identical_calls)),
+            (AlertRule::ToolCallsInWindow, most(&peaks.busiest_window) > u64::from(limits.tool_calls)),
+            (AlertRule::ToolRetries, totals.tool_retries() > u64::from(limits.tool_retries)),
+            (AlertRule::LimitHit, run.killed),
+            (AlertRule::RunOverdue, self.is_overdue(run.start)),
         ];
-        rules.into_iter().filter(|(_, holds)| *holds).fold(0, |bits, (rule, _)| bits | 1 << rule)
+        rules.into_iter().filter(|(_, holds)| *holds).fold(0, |bits, (rule, _)| bits | rule_bit(rule))
     }
 
     fn is_overdue(&self, start: u64) -> bool {
@@ -293,8 +280,8 @@ impl RuleContext<'_> {
 }
 
 impl AlertEvaluator {
-    /// Evaluates a run, finished (`over`) or not. `fired` holds the rules that fired for it, as a bit set of rule
-    /// numbers. Returns the alerts that fire now.
+    /// Evaluates a run, finished (`over`) or not. `fired` holds the rules that fired for it, as a set of bits. Returns
+    /// the alerts that fire now.
     pub(super) fn evaluate_run(
         &mut self,
         view: &RunView,
@@ -303,35 +290,35 @@ impl AlertEvaluator {
         rule: RuleContext<'_>,
     ) -> Vec<Alert> {
         let (totals, peaks, limits) = (&view.totals, &view.peaks, rule.limits);
-        let mut found: Vec<(usize, f64, f64, &str)> = Vec::new();
+        let mut found: Vec<(AlertRule, f64, f64, &str)> = Vec::new();
         let (used, ceiling) = (totals.iterations as f64, rule.ceiling as f64);
         if used >= ceiling {
-            found.push((CEILING, used, ceiling, ""));
+            found.push((AlertRule::IterationCeiling, used, ceiling, ""));
         } else if used >= 0.8 * ceiling {
-            found.push((CEILING_NEAR, used, 0.8 * ceiling, ""));
+            found.push((AlertRule::IterationCeilingWarning, used, 0.8 * ceiling, ""));
         }
         if let Some(row) = peaks.identical_row.as_ref().filter(|row| row.count >= u64::from(limits.identical_calls)) {
-            found.push((IDENTICAL_CALLS, row.count as f64, f64::from(limits.identical_calls), &row.tool));
+            found.push((AlertRule::IdenticalToolCalls, row.count as f64, f64::from(limits.identical_calls), &row.tool));
         }
         if let Some(window) = peaks.busiest_window.as_ref().filter(|window| window.count > u64::from(limits.tool_calls))
         {
-            found.push((CALLS_IN_WINDOW, window.count as f64, f64::from(limits.tool_calls), &window.tool));
+            found.push((AlertRule::ToolCallsInWindow, window.count as f64, f64::from(limits.tool_calls), &window.tool));
         }
         if totals.tool_retries() > u64::from(limits.tool_retries) {
-            found.push((TOOL_RETRIES, totals.tool_retries() as f64, f64::from(limits.tool_retries), ""));
+            found.push((AlertRule::ToolRetries, totals.tool_retries() as f64, f64::from(limits.tool_retries), ""));
         }
         let seconds = |ns: u64| ns as f64 / 1e9;
         if view.state == RunState::Live && rule.is_overdue(view.start) {
             let age = seconds(rule.now.saturating_sub(view.start));
-            found.push((RUN_OVERDUE, age, limits.overdue_after.0.as_secs_f64(), ""));
+            found.push((AlertRule::RunOverdue, age, limits.overdue_after.0.as_secs_f64(), ""));
         }
         if view.state == RunState::Killed {
-            found.push((LIMIT_HIT, 1.0, 0.0, ""));
+            found.push((AlertRule::LimitHit, 1.0, 0.0, ""));
         }
         let mut new = Vec::new();
-        for (rule_at, value, threshold, tool) in found {
-            let about = alert_for_run(view, rule.now, tool);
-            new.extend(self.fire_once(rule_at, &about, (&view.run, fired), value, threshold));
+        for (broken, value, threshold, tool) in found {
+            let about = alert_for_run(broken, view, rule.now, tool);
+            new.extend(self.fire_once(&about, (&view.run, fired), value, threshold));
         }
         if over {
             self.end_alerts(&view.account, &view.run, rule.now);
@@ -346,34 +333,34 @@ impl AlertEvaluator {
         let least = rule.limits.min_runs as usize;
         let tokens = view.totals.tokens();
         let tokens = total_input_tokens(&tokens).saturating_add(tokens.output) as f64;
-        let mut moved: Vec<(usize, String, Option<f64>)> = Vec::new();
+        let mut moved: Vec<(AlertRule, String, Option<f64>)> = Vec::new();
         if let Some(feature) = &view.feature {
             let known =
                 self.feature_use.entry(&mut self.features, &account_scoped_name(&view.account, feature), MAX_BASELINES);
             known.run_tokens.add(tokens);
-            moved.push((TOKENS_DRIFT, feature.clone(), known.run_tokens.drift(least)));
+            moved.push((AlertRule::TokensPerRunDrift, feature.clone(), known.run_tokens.drift(least)));
         }
         for (tenant, share) in view.totals.by_tenant(view.tenant.as_deref()) {
             let Some(tenant) = tenant else { continue };
             let past =
                 self.tenant_use.entry(&mut self.tenants, &account_scoped_name(&view.account, tenant), MAX_BASELINES);
             past.add(share.atto_usd as f64);
-            moved.push((COST_DRIFT, tenant.to_owned(), past.drift(least)));
+            moved.push((AlertRule::CostPerRunDrift, tenant.to_owned(), past.drift(least)));
         }
         let mut fired = Vec::new();
-        for (at, subject, drift) in moved {
-            let mut about = alert_for_run(view, rule.now, "");
+        for (drifted, subject, drift) in moved {
+            let mut about = alert_for_run(drifted, view, rule.now, "");
             (about.run, about.session, about.trace) = (String::new(), String::new(), String::new());
-            if at == TOKENS_DRIFT {
+            if drifted == AlertRule::TokensPerRunDrift {
                 about.tenant = None
             } else {
                 about.feature = None
             }
             match drift {
                 Some(drift) if drift > rule.limits.drift => {
-                    fired.extend(self.fire(at, &about, &subject, drift, rule.limits.drift));
+                    fired.extend(self.fire(&about, &subject, drift, rule.limits.drift));
                 }
-                _ => self.end_alert(&(at, (view.account.clone(), subject)), rule.now),
+                _ => self.end_alert(&(drifted, (view.account.clone(), subject)), rule.now),
             }
         }
         fired
@@ -394,19 +381,19 @@ impl AlertEvaluator {
         let mut found = Vec::new();
         if let Some(median) = known.session_cost.percentile(0.5, least) {
             if cost > rule.limits.session_cost_runaway * median {
-                found.push((SESSION_COST_RUNAWAY, cost, rule.limits.session_cost_runaway * median));
+                found.push((AlertRule::SessionCostRunaway, cost, rule.limits.session_cost_runaway * median));
             } else if cost > rule.limits.session_cost * median {
-                found.push((SESSION_COST, cost, rule.limits.session_cost * median));
+                found.push((AlertRule::SessionCost, cost, rule.limits.session_cost * median));
             }
         }
         if let Some(p95) = known.session_duration.percentile(0.95, least)
             && seconds > rule.limits.session_duration * p95
         {
-            found.push((SESSION_DURATION, seconds, rule.limits.session_duration * p95));
+            found.push((AlertRule::SessionDuration, seconds, rule.limits.session_duration * p95));
         }
-        let about = Alert {
-            rule: "",
-            severity: AlertSeverity::Warning,
+        let about = |broken: AlertRule| Alert {
+            rule: broken,
+            severity: broken.severity(),
             account: view.account.clone(),
             run: String::new(),
             session: view.session.clone(),
@@ -420,8 +407,8 @@ impl AlertEvaluator {
             until: None,
         };
         let mut new = Vec::new();
-        for (at, value, threshold) in found {
-            new.extend(self.fire_once(at, &about, (&view.session, fired), value, threshold));
+        for (broken, value, threshold) in found {
+            new.extend(self.fire_once(&about(broken), (&view.session, fired), value, threshold));
         }
         if over {
             self.bounds = None;
@@ -462,29 +449,27 @@ impl AlertEvaluator {
     /// Fires unless the rule fired before for this subject: an alert that ended does not fire again.
     fn fire_once(
         &mut self,
-        at: usize,
         about: &Alert,
         (subject, fired): (&str, &mut u16),
         value: f64,
         threshold: f64,
     ) -> Option<Alert> {
-        let bit = 1 << at;
-        let holds = self.active.contains_key(&(at, (about.account.clone(), subject.to_owned())));
+        let bit = rule_bit(about.rule);
+        let holds = self.active.contains_key(&(about.rule, (about.account.clone(), subject.to_owned())));
         if *fired & bit != 0 && !holds {
             return None;
         }
         *fired |= bit;
-        self.fire(at, about, subject, value, threshold)
+        self.fire(about, subject, value, threshold)
     }
 
-    fn fire(&mut self, at: usize, about: &Alert, subject: &str, value: f64, threshold: f64) -> Option<Alert> {
-        let &(rule, severity) = RULES.get(at)?;
-        let key = (at, (about.account.clone(), subject.to_owned()));
+    fn fire(&mut self, about: &Alert, subject: &str, value: f64, threshold: f64) -> Option<Alert> {
+        let key = (about.rule, (about.account.clone(), subject.to_owned()));
         if let Some(known) = self.active.get_mut(&key) {
             known.value = known.value.max(value);
             return None;
         }
-        let alert = Alert { rule, severity, value, threshold, ..about.clone() };
+        let alert = Alert { value, threshold, ..about.clone() };
         if self.active.len() >= MAX_ACTIVE {
             let alerts = self.active.iter().map(|(key, alert)| (&*alert.account, alert.since, key));
             if let Some(oldest) = choose_eviction(alerts).cloned() {
@@ -497,8 +482,8 @@ impl AlertEvaluator {
 
     /// Ends all alerts of a subject that is over.
     fn end_alerts(&mut self, account: &str, subject: &str, now: u64) {
-        for at in 0..RULES.len() {
-            self.end_alert(&(at, (account.to_owned(), subject.to_owned())), now);
+        for rule in AlertRule::ALL {
+            self.end_alert(&(rule, (account.to_owned(), subject.to_owned())), now);
         }
     }
 
@@ -518,10 +503,10 @@ impl AlertEvaluator {
     }
 }
 
-fn alert_for_run(view: &RunView, now: u64, tool: &str) -> Alert {
+fn alert_for_run(rule: AlertRule, view: &RunView, now: u64, tool: &str) -> Alert {
     Alert {
-        rule: "",
-        severity: AlertSeverity::Warning,
+        rule,
+        severity: rule.severity(),
         account: view.account.clone(),
         run: view.run.clone(),
         session: view.session.clone(),

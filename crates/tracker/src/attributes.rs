@@ -44,7 +44,7 @@ pub(super) struct ItemAttributes<'p> {
     pub(super) rejected_measures: u64,
     verdict: Option<OutcomeVerdict>,
     confidence: Option<f64>,
-    resolved_in: Option<f64>,
+    resolution_seconds: Option<f64>,
     score: EvaluationScore,
 }
 
@@ -159,7 +159,9 @@ impl<'p> ItemAttributes<'p> {
             }
             "permission.denied" => self.denied = value.as_bool() == Some(true),
             "agent.confidence" | "agent.outcome.confidence" => self.confidence = within(0.0, 1.0),
-            "agent.resolved_in" | "agent.outcome.resolved_in" => self.resolved_in = within(0.0, MAX_MEASURE),
+            "agent.resolution_seconds" | "agent.outcome.resolution_seconds" => {
+                self.resolution_seconds = within(0.0, MAX_MEASURE)
+            }
             "gen_ai.evaluation.score.value" => self.score.value = within(-MAX_MEASURE, MAX_MEASURE),
             _ => {}
         }
@@ -176,8 +178,8 @@ impl<'p> ItemAttributes<'p> {
     /// The outcome and scores of the run that the item reports, if any.
     pub(super) fn judgement(&self) -> Option<RunJudgement> {
         let verdict = self.verdict.or_else(|| OutcomeVerdict::parse(&self.score.label));
-        let (confidence, resolved_in) = (self.confidence, self.resolved_in);
-        let outcome = verdict.map(|verdict| RunOutcome { verdict, confidence, resolved_in });
+        let (confidence, resolution_seconds) = (self.confidence, self.resolution_seconds);
+        let outcome = verdict.map(|verdict| RunOutcome { verdict, confidence, resolution_seconds });
         let scored = !self.score.name.is_empty() && (self.score.value.is_some() || !self.score.label.is_empty());
         let scores: Vec<EvaluationScore> = scored.then(|| self.score.clone()).into_iter().collect();
         (outcome.is_some() || !scores.is_empty()).then_some(RunJudgement { outcome, scores })

@@ -47,7 +47,7 @@ fields!(RunStep {
 fields!(CallStreak { tool, count });
 fields!(RunPeaks { slowest, most_expensive, identical_row, busiest_window, context });
 fields!(EvaluationScore { name, label, value });
-fields!(RunOutcome { verdict, confidence, resolved_in });
+fields!(RunOutcome { verdict, confidence, resolution_seconds });
 fields!(RunJudgement { outcome, scores });
 fields!(RunView {
     account,

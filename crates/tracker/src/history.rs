@@ -23,7 +23,8 @@ const MAX_NAMED_SUMS: usize = 200;
 const MAX_USERS_OR_SESSIONS: usize = 1000;
 const MAX_OUTCOMES: usize = 10_000;
 const MAX_INVESTIGATIONS: usize = 5000;
-/// Maximum number of runs with figures of their own in one investigation.
+/// Maximum number of runs in one investigation. Further runs do not count: without a figure to subtract, each of their
+/// revisions would be added again.
 const MAX_RUNS_PER_INVESTIGATION: usize = 1000;
 /// Maximum number of evaluation scores of one run.
 const MAX_SCORES: usize = 8;
@@ -39,12 +40,22 @@ pub(super) struct InvestigationState {
     overridden: bool,
     judged: bool,
     confidence: Option<f64>,
-    resolved_in: Option<f64>,
+    resolution_seconds: Option<f64>,
     /// Start of the last run that was added, unix ns.
     last: u64,
 }
 
-fields!(InvestigationState { agent_type, runs, tool_calls, atto, overridden, judged, confidence, resolved_in, last });
+fields!(InvestigationState {
+    agent_type,
+    runs,
+    tool_calls,
+    atto,
+    overridden,
+    judged,
+    confidence,
+    resolution_seconds,
+    last
+});
 
 /// A run that is still shown, and its digest.
 struct FinishedRun {
@@ -245,13 +256,13 @@ impl RunHistory {
             agent_type.clone_into(&mut investigation.agent_type);
         }
         let (tool_calls, atto) = (view.totals.tool_calls(), view.totals.atto_usd());
-        let (old_tool_calls, old_atto) = investigation.runs.get(&digest).copied().unwrap_or_default();
         if investigation.runs.contains_key(&digest) || investigation.runs.len() < MAX_RUNS_PER_INVESTIGATION {
-            investigation.runs.insert(digest, (tool_calls, atto));
+            let (old_tool_calls, old_atto) = investigation.runs.insert(digest, (tool_calls, atto)).unwrap_or_default();
             self.investigation_of_run.insert(digest, key);
+            investigation.tool_calls =
+                investigation.tool_calls.saturating_add(tool_calls).saturating_sub(old_tool_calls);
+            investigation.atto = investigation.atto.saturating_add(atto).saturating_sub(old_atto);
         }
-        investigation.tool_calls = investigation.tool_calls.saturating_add(tool_calls).saturating_sub(old_tool_calls);
-        investigation.atto = investigation.atto.saturating_add(atto).saturating_sub(old_atto);
         investigation.last = investigation.last.max(view.start);
         let is_newly_overridden = investigation.apply_outcome(&account, &judgement, recorder);
         let agent_type = investigation.agent_type.clone();
@@ -305,7 +316,7 @@ impl RunHistory {
             stats.overridden += u64::from(case.overridden);
             stats.atto_usd = stats.atto_usd.saturating_add(case.atto);
             calls.entry(&case.agent_type).or_default().push(case.tool_calls);
-            let Some((confidence, seconds)) = case.confidence.zip(case.resolved_in) else { continue };
+            let Some((confidence, seconds)) = case.confidence.zip(case.resolution_seconds) else { continue };
             let tenth = ((confidence * 10.0) as usize).min(9);
             if let Some((count, mean)) = stats.resolution.get_mut(tenth) {
                 *count += 1;
@@ -326,7 +337,7 @@ impl InvestigationState {
     fn apply_outcome(&mut self, account: &str, judgement: &RunJudgement, recorder: &dyn RunEventRecorder) -> bool {
         let Some(outcome) = judgement.outcome else { return false };
         self.confidence = outcome.confidence.or(self.confidence);
-        self.resolved_in = outcome.resolved_in.or(self.resolved_in);
+        self.resolution_seconds = outcome.resolution_seconds.or(self.resolution_seconds);
         let overridden = outcome.verdict == OutcomeVerdict::Overridden;
         // An override is final: later outcomes do not undo it, and a second override is not counted.
         let is_newly_overridden = overridden && !self.overridden;

@@ -67,7 +67,7 @@ use runs::{
 };
 use telemetry::Meter;
 
-pub use alerts::{AlertThresholds, RULES as ALERT_RULES};
+pub use alerts::AlertThresholds;
 pub use config::{Config, Settings};
 
 use aggregation_context::AggregationContext;

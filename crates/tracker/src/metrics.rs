@@ -181,7 +181,7 @@ impl RunEventRecorder for RunMetrics {
 
     fn count_alert(&self, alert: &Alert) {
         let tenant = self.labels.tenants.value(&alert.account, alert.tenant.as_deref());
-        self.meter.counter(&names::ALERTS, &[("rule", alert.rule), ("tenant", tenant)]).increment(1);
+        self.meter.counter(&names::ALERTS, &[("rule", alert.rule.as_str()), ("tenant", tenant)]).increment(1);
     }
 
     fn count_investigation(&self, account: &str, agent_type: &str) {

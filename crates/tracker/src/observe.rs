@@ -219,10 +219,10 @@ impl<'a> BatchReader<'a> {
         let tool = self.observe_tool(item, attributes, node, denied);
         let has_ended = mark != mark::NONE && (!is_span || mark != mark::AGENT || payload.end_time(item.node) != 0);
         let has_succeeded = mark != mark::NONE && is_span && payload.status_code(item.node) == STATUS_OK;
-        let reports_event = call.is_some() || tool.is_some() || mark != mark::NONE;
         if hit_limit && mark == mark::NONE && call.is_none() && tool.is_none() {
             mark = mark::FAILURE;
         }
+        let reports_event = call.is_some() || tool.is_some() || mark != mark::NONE;
         let more_flags =
             collect_flags([(flag::SUCCEEDED, has_succeeded), (flag::DENIED, denied), (flag::LIMIT, hit_limit)]);
         ObservedItem {

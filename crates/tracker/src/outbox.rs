@@ -66,10 +66,10 @@ impl OutboxEvent {
                 // A rule fires once for a run or session; after a crash perhaps later, when its tenant is known, so
                 // neither time nor tenant is part of the identity. Drift may fire again.
                 if !run.is_empty() || !session.is_empty() {
-                    return digest(&["alert", alert.rule, account, session, run]);
+                    return digest(&["alert", alert.rule.as_str(), account, session, run]);
                 }
                 let subject = alert.tenant.as_deref().or(alert.feature.as_deref()).unwrap_or("");
-                digest(&["alert", alert.rule, account, subject, &alert.since.to_string()])
+                digest(&["alert", alert.rule.as_str(), account, subject, &alert.since.to_string()])
             }
             Self::Investigation(account, agent_type, incident) => digest(&["case", account, agent_type, incident]),
             Self::Overridden(account, agent_type, incident) => digest(&["override", account, agent_type, incident]),

@@ -81,7 +81,7 @@ pub(super) fn encode_metrics_request(events: &[&OutboxEvent], labels: &MetricLab
                 let tenant = points.labels.tenants.value(&alert.account, alert.tenant.as_deref()).to_owned();
                 points.add_count(
                     metric_name("agent.alerts", "{alert}"),
-                    vec![("rule", alert.rule.to_owned()), ("tenant", tenant)],
+                    vec![("rule", alert.rule.as_str().to_owned()), ("tenant", tenant)],
                     1,
                 );
             }
@@ -156,7 +156,7 @@ impl MetricAccumulator<'_> {
         let mut state_attributes = vec![("state", view.state.as_str().to_owned())];
         state_attributes.extend(attributes);
         self.add_count(metric_name("agent.runs", "{run}"), state_attributes, 1);
-        let agent_type = self.agent_type_attribute(account, &feature);
+        let agent_type = vec![("agent.type", feature)];
         *self.sums.entry((metric_name("agent.estimated_cost_usd", "USD"), agent_type)).or_default() +=
             usd(totals.atto_usd());
         for (model, model_totals) in &totals.models {

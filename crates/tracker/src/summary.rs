@@ -175,7 +175,7 @@ fn figure_attributes(view: &RunView) -> Vec<KeyValue> {
 
 fn alert_record(alert: &Alert, now: u64) -> LogRecord {
     let mut attributes = vec![
-        text_attribute("tollgate.alert.rule", alert.rule),
+        text_attribute("tollgate.alert.rule", alert.rule.as_str()),
         text_attribute("tollgate.alert.severity", alert.severity.as_str()),
         double_attribute("tollgate.alert.value", alert.value),
         double_attribute("tollgate.alert.threshold", alert.threshold),

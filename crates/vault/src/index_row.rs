@@ -213,7 +213,7 @@ pub struct RowTail {
     /// Earlier fragments of the same object that are needed to restore the full content.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bases: Vec<String>,
-    /// SHA-256 of the fragment as stored, hex.
+    /// SHA-256 of the fragment as stored, that is, of its ciphertext, hex.
     pub ct_sha256: Option<String>,
     /// Id of the session key.
     pub key_id: Option<String>,
@@ -222,7 +222,7 @@ pub struct RowTail {
     pub key_sha256: Option<String>,
     /// Salted commitment to the item's content, hex.
     pub commitment: Option<String>,
-    /// Size of the item's content as canonical JSON, bytes.
+    /// Size of the item's content in plain text, as canonical JSON, bytes.
     pub pt_bytes: Option<u64>,
     /// A request with equal bytes was accepted before: this line is a second copy.
     pub repeat: bool,
@@ -243,7 +243,7 @@ pub struct RowTail {
     /// Row of the rate table.
     pub rate: Option<String>,
     /// All inputs of the price except the rate table, so that the price can be recomputed; null if there was nothing to
-    /// price.
+    /// price. docs/vault.md lists its fields.
     #[serde(default)]
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub basis: Option<PriceBasis>,

@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 use config::TimeSpan;
 use kernel::clock::UnixNanos;
 use kernel::files;
-use runs::Alert;
+use runs::{Alert, AlertRule};
 use telemetry::admin::webhook::CheckedMute;
-use tracker::ALERT_RULES;
 use vault::object_names::rfc3339;
 
 /// File beside the spool with the requested mutes.
@@ -140,7 +139,7 @@ impl Mutes {
 
     /// Whether an alert is muted now.
     pub(super) fn is_muted(&self, alert: &Alert, now: u64) -> bool {
-        let applies = |mute: &CheckedMute| mute.mutes(alert.rule, alert.tenant.as_deref(), now);
+        let applies = |mute: &CheckedMute| mute.mutes(alert.rule.as_str(), alert.tenant.as_deref(), now);
         self.configured.iter().any(applies)
             || self
                 .store
@@ -214,9 +213,9 @@ fn is_active(mute: &RequestedMute, now: u64) -> bool {
 }
 
 fn check_rule(rule: &str) -> Result<(), MuteError> {
-    if rule == "*" || ALERT_RULES.iter().any(|(name, _)| *name == rule) {
+    if rule == "*" || AlertRule::parse(rule).is_some() {
         return Ok(());
     }
-    let rules = ALERT_RULES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let rules = AlertRule::ALL.iter().map(|rule| rule.as_str()).collect::<Vec<_>>().join(", ");
     Err(MuteError::NoRule { requested: kernel::terminal::escape_unsafe(rule), rules })
 }

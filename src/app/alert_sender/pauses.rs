@@ -89,7 +89,7 @@ pub(super) fn alert_key(alert: &Alert) -> String {
     let (tenant, feature) = (alert.tenant.as_deref().unwrap_or(""), alert.feature.as_deref().unwrap_or(""));
     let subject = [alert.run.as_str(), if alert.run.is_empty() { &alert.session } else { "" }];
     let owner = if subject == ["", ""] { [tenant, feature] } else { ["", ""] };
-    for part in [alert.rule, &alert.account].into_iter().chain(subject).chain(owner) {
+    for part in [alert.rule.as_str(), &alert.account].into_iter().chain(subject).chain(owner) {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }

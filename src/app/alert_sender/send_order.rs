@@ -13,7 +13,7 @@ use runs::Alert;
 pub(super) fn sort_for_sending(mut alerts: Vec<Alert>) -> Vec<Alert> {
     let mut kind_turns = TurnCounter::default();
     alerts.sort_by_key(|alert| alert.since);
-    let kind = |alert: &Alert| [&alert.account, alert.tenant.as_deref().unwrap_or(""), alert.rule].join("\n");
+    let kind = |alert: &Alert| [&alert.account, alert.tenant.as_deref().unwrap_or(""), alert.rule.as_str()].join("\n");
     let mut placed: Vec<(usize, Alert)> =
         alerts.into_iter().map(|alert| (kind_turns.next_turn(kind(&alert)), alert)).collect();
     placed.sort_by_key(|(turn, alert)| (Reverse(alert.severity), *turn, alert.since));

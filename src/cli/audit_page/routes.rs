@@ -344,8 +344,8 @@ fn build_session_page(
             report
                 .findings
                 .iter()
-                .filter(|finding| finding.at.contains(&segment_path))
-                .map(|finding| escape_unsafe(&finding.what))
+                .filter(|finding| finding.location.contains(&segment_path))
+                .map(|finding| escape_unsafe(&finding.message))
                 .collect()
         }
         _ => Vec::new(),

@@ -171,8 +171,8 @@ async fn marks_are_shown() {
     site.store.0.lock().iter().for_each(|(name, bytes)| put(folder.path(), name, bytes));
     let audit = audit(folder.path());
     let mut report = audit::verify::VerifyReport::default();
-    report.fail("stray", "default/acme/s%E2%80%AEx%C2%9B/1", "planted \u{202e}");
-    report.fail("stray", "default/acme/s\u{202e}x\u{9b}/1", "planted \u{202e}");
+    report.fail("unreferenced", "default/acme/s%E2%80%AEx%C2%9B/1", "planted \u{202e}");
+    report.fail("unreferenced", "default/acme/s\u{202e}x\u{9b}/1", "planted \u{202e}");
     *audit.verified.lock() = VerificationState::Done(Box::new(report));
     let session = "/path/session?session=s%E2%80%AEx%C2%9B&account=default";
     for path in ["/path/", session, "/path/verification", "/path/session?session=%E2%80%AE&account=default"] {

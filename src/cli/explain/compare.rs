@@ -33,6 +33,7 @@ pub(super) struct RequestExplanation {
     pub(super) privacy: Option<&'static str>,
     pub(super) items: Vec<ItemExplanation>,
     /// Resources and scopes.
+    #[serde(rename = "resources_and_scopes")]
     pub(super) shared: Vec<ExplainedPart>,
 }
 
@@ -57,12 +58,13 @@ pub(super) struct ItemExplanation {
     pub(super) price: Option<PriceExplanation>,
     pub(super) vault: Vec<VaultedContent>,
     /// Why the gateway refuses the item; the other fields then say what would happen to it otherwise.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "refused_because", skip_serializing_if = "Option::is_none")]
     pub(super) refused: Option<&'static str>,
     /// The filter and rule that drop the item.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "dropped_by", skip_serializing_if = "Option::is_none")]
     pub(super) dropped: Option<DropExplanation>,
     /// Attributes that the conventions require and that are still missing.
+    #[serde(rename = "missing_attributes")]
     pub(super) missing: Vec<&'static str>,
     pub(super) parts: Vec<ExplainedPart>,
 }
@@ -85,7 +87,7 @@ pub(super) struct ExplainedPart {
 #[derive(Serialize)]
 pub(super) struct AttributeChange {
     pub(super) key: String,
-    /// `kept`, `changed`, `to the vault`, `dropped` or `added`.
+    /// `kept`, `changed`, `moved_to_vault`, `dropped` or `added`.
     pub(super) outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) before: Option<Json>,
@@ -105,6 +107,7 @@ pub(super) struct RuleHit {
     pub(super) rule: String,
     pub(super) placeholder: String,
     /// How certain the rule is.
+    #[serde(rename = "certainty")]
     pub(super) why: &'static str,
     /// Range in characters of the text; in a list or map, of the value that contains it.
     pub(super) start: usize,
@@ -124,14 +127,18 @@ pub(super) struct TokenCounts {
 #[derive(Serialize)]
 pub(super) struct PriceExplanation {
     pub(super) status: &'static str,
+    #[serde(rename = "cost_usd")]
     pub(super) usd: Option<String>,
+    #[serde(rename = "rate_row")]
     pub(super) row: Option<String>,
+    #[serde(rename = "rate_table")]
     pub(super) table: String,
     pub(super) reason: Option<&'static str>,
     /// The closest listed model id, if the model is unknown.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "nearest_model", skip_serializing_if = "Option::is_none")]
     pub(super) nearest: Option<String>,
     pub(super) flags: Option<Json>,
+    #[serde(rename = "lines")]
     pub(super) sum: Vec<PriceLine>,
 }
 
@@ -142,6 +149,7 @@ pub(super) struct PriceLine {
     pub(super) tokens: u64,
     /// USD per million tokens, if one price applied to all of them.
     pub(super) usd_per_million: Option<String>,
+    #[serde(rename = "cost_usd")]
     pub(super) usd: String,
 }
 
@@ -292,10 +300,10 @@ fn collect_ids(facts: &ItemFacts, after: &Payload, new_node: NodeId) -> BTreeMap
         ("tenant", &facts.tenant),
         ("provider", &facts.provider),
         ("model", &facts.request_model),
-        ("answered by", &facts.response_model),
-        ("response", &facts.response_id),
+        ("response_model", &facts.response_model),
+        ("response_id", &facts.response_id),
         ("tool", &facts.tool),
-        ("tool call", &facts.tool_call),
+        ("tool_call_id", &facts.tool_call),
         ("feature", &facts.feature),
     ];
     let read = read.into_iter().filter_map(|(name, value)| Some((name, value.clone()?)));
@@ -481,7 +489,7 @@ fn explain_part(result: &DryRunResult, old_node: NodeId, new_node: NodeId, conte
         let outcome = match new {
             Some(same) if same == value => "kept",
             Some(_) => "changed",
-            None if is_vaulted(key) => "to the vault",
+            None if is_vaulted(key) => "moved_to_vault",
             None => "dropped",
         };
         let changed = new.filter(|_| outcome == "changed");

@@ -164,7 +164,10 @@ fn write_changes(part: &ExplainedPart, options: FormatOptions, out: &mut String)
                 colour_text(options, "33", &format!("  ~ {key} = {}\n      → {}", shown(before), shown(after)))
             }
             "added" => colour_text(options, "32", &format!("  + {key} = {}", shown(after))),
-            other => colour_text(options, "31", &format!("  - {key} = {}  [{other}]", shown(before))),
+            removed => {
+                let place = if removed == "moved_to_vault" { "to the vault" } else { removed };
+                colour_text(options, "31", &format!("  - {key} = {}  [{place}]", shown(before)))
+            }
         };
         write_line(out, &text);
         if let Some(why) = replaced_because {

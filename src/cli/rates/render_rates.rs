@@ -60,8 +60,8 @@ fn format_period(from: Option<&str>, to: Option<&str>) -> String {
 /// A change by an overlay as JSON.
 pub(super) fn change_json(change: &OverlayChange) -> Json {
     json!({
-        "overlay": change.overlay, "tenant": change.tenant, "place": change.place, "from": change.from, "to": change.to,
-        "what": change.unit, "before": change.before, "after": change.after, "inherited": change.inherited,
+        "overlay": change.overlay, "tenant": change.tenant, "model": change.place, "from": change.from, "to": change.to,
+        "unit": change.unit, "before": change.before, "after": change.after, "inherited": change.inherited,
     })
 }
 
@@ -128,7 +128,7 @@ pub(super) fn left_out_text(
 /// The findings of a comparison as JSON.
 pub(super) fn findings_json(old: &TableSource, new: &TableSource, findings: &[TableFinding]) -> Json {
     let list: Vec<Json> = (findings.iter())
-        .map(|finding| json!({"gravity": finding.severity.as_str(), "model": finding.place, "what": finding.description}))
+        .map(|finding| json!({"severity": finding.severity.as_str(), "model": finding.place, "message": finding.description}))
         .collect();
     json!({"old": old.version(), "new": new.version(), "findings": list})
 }

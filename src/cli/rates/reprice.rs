@@ -401,7 +401,7 @@ pub(super) fn as_json(report: &RepriceReport) -> Json {
     let (old, new, unpriced_before, unpriced_after) = total_prices(report);
     let calls: Vec<Json> = (report.lines.iter())
         .map(|line| {
-            json!({"at": line.began, "trace_id": line.trace, "span_id": line.span, "tenant": line.tenant, "model": line.model,
+            json!({"time": line.began, "trace_id": line.trace, "span_id": line.span, "tenant": line.tenant, "model": line.model,
                 "old_usd": line.old, "old_rates": line.old_rates, "new_usd": line.new, "new_rates": line.new_rates,
                 "delta_usd": price_change(line), "rate": line.rate, "reason": line.reason})
         })

@@ -73,10 +73,10 @@ pub(super) fn to_typed_ranges(detector: &Detector, hits: &[RedactionHit]) -> Vec
 pub(super) fn as_json(score: &RedactionScore) -> String {
     let counts_json = |counts: &ScoreCounts| {
         json!({
-            "labels": counts.labels, "found": counts.found, "leaked": counts.leaked, "placed": counts.placed,
-            "right": counts.correct, "near_misses": counts.near_misses, "clean_texts": counts.clean,
-            "recall": counts.recall(), "leak": counts.leak(), "precision": counts.precision(), "f2": counts.f2(),
-            "clean": counts.clean(),
+            "labels": counts.labels, "found": counts.found, "leaked": counts.leaked, "placeholders": counts.placed,
+            "correct": counts.correct, "near_misses": counts.near_misses, "clean_texts": counts.clean,
+            "recall": counts.recall(), "leak_rate": counts.leak(), "precision": counts.precision(), "f2": counts.f2(),
+            "clean_rate": counts.clean(),
         })
     };
     let map_json = |counts_by_name: &std::collections::BTreeMap<String, ScoreCounts>| {
@@ -89,7 +89,7 @@ pub(super) fn as_json(score: &RedactionScore) -> String {
         .map(|((label, detected_as), count)| json!({"label": label, "detected_as": detected_as, "count": count}))
         .collect();
     let mut text = serde_json::to_string_pretty(&json!({
-        "all": counts_json(&score.all), "types": map_json(&score.types), "groups": map_json(&score.groups), "confused": confused,
+        "all": counts_json(&score.all), "types": map_json(&score.types), "groups": map_json(&score.groups), "confusions": confused,
         "unjudged": score.unjudged,
     }))
     .unwrap_or_default();

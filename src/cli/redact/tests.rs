@@ -86,9 +86,9 @@ fn figures_are_told_twice() {
     all.add(&LabelledText { text: "abcd", labels: &[], placed: &[], group: "n", near_miss: true });
     let json: Json = serde_json::from_str(&render_results::as_json(&all)).unwrap();
     assert_eq!(json["all"]["recall"], 1.0);
-    assert_eq!(json["all"]["clean"], 1.0);
+    assert_eq!(json["all"]["clean_rate"], 1.0);
     assert_eq!(json["types"]["SSN"]["precision"], Json::Null);
-    assert_eq!(json["confused"][0], serde_json::json!({"label": "SSN", "detected_as": "PHONE", "count": 1}));
+    assert_eq!(json["confusions"][0], serde_json::json!({"label": "SSN", "detected_as": "PHONE", "count": 1}));
     let text = render_results::as_text(&all);
     assert!(
         text.contains("SSN as PHONE") && text.lines().any(|line| line.starts_with("all ") && line.contains("1.000"))

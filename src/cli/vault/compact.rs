@@ -82,7 +82,8 @@ pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus, CommandEr
     } = &summary;
     if options.json {
         let json = serde_json::json!({"objects": objects, "lines": lines, "files": files, "bytes": bytes, "days": days,
-            "rewritten": rewritten, "pruned": pruned, "unsigned": unsigned, "unreadable": unreadable, "older_missing": older_missing});
+            "rewritten_files": rewritten, "pruned_days": pruned, "unsigned": unsigned, "unreadable": unreadable,
+            "missing_older_objects": older_missing});
         output::print(&format!("{json}\n"))?;
         return check_complete(unreadable);
     }

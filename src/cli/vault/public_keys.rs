@@ -38,13 +38,15 @@ pub(super) fn read_public_keys_of_option(option: &str, given: &[String]) -> Resu
     Ok(keys)
 }
 
-/// Reads a text file of the caller; only the first [`MAX_FILE_BYTES`] bytes are used.
+/// Reads a text file of the caller, of at most [`MAX_FILE_BYTES`].
 pub(super) fn read_text_file(path: &Path) -> Result<String, CommandError> {
     use std::io::Read;
     let file = std::fs::File::open(path).map_err(|error| format!("can't read {}: {error}", path.display()))?;
     let mut text = String::new();
-    file.take(MAX_FILE_BYTES)
-        .read_to_string(&mut text)
-        .map_err(|error| format!("can't read {}: {error}", path.display()))?;
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text);
+    read.map_err(|error| format!("can't read {}: {error}", path.display()))?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("{} is larger than {} MiB: split it", path.display(), MAX_FILE_BYTES >> 20).into());
+    }
     Ok(text)
 }

@@ -36,6 +36,16 @@ const IDIOM: &[&str] = &[
     "troubles",
     "forgotten",
     "unended",
+    "stray",
+    "unclaimed",
+    "twin",
+    "spoken",
+    "crowded",
+    "elsewhere",
+    "gravity",
+    "what",
+    "who",
+    "why",
 ];
 
 /// Public names that contain such a word in its ordinary meaning, and the reason.
@@ -70,7 +80,7 @@ fn type_names_are_unique_in_their_crate() {
 }
 
 /// The names that users see: keys of the configuration, metrics, options of commands, fields of JSON, files of
-/// `deploy`.
+/// `deploy`, reason codes, findings of `vault verify`, and keys and lists of the data files in `config`.
 fn public_names() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let schema: serde_json::Value =
@@ -94,7 +104,27 @@ fn public_names() -> BTreeSet<String> {
         files(&root().join("deploy"), kind, &mut deployed);
     }
     names.extend(deployed.into_iter().map(|file| file.path));
+    names.extend(pipeline::Reason::ALL.iter().map(|reason| reason.label().to_owned()));
+    names.extend(finding_codes());
+    let mut data: Vec<File> = Vec::new();
+    files(&root().join("config/rules/lists"), ".txt", &mut data);
+    let heads = data.iter().flat_map(|file| file.text.lines()).filter_map(|line| line.strip_prefix('['));
+    names.extend(heads.filter_map(|head| head.split([' ', ']']).next()).map(str::to_owned));
+    let dialects = fs::read_to_string(root().join("crates/genai/src/schema.rs")).unwrap();
+    let fields = dialects.lines().filter_map(|line| line.trim().strip_prefix("pub(super) ")?.split_once(':'));
+    names.extend(fields.map(|(name, _)| name.to_owned()));
     names
+}
+
+/// The codes with which `vault verify` reports findings.
+pub(super) fn finding_codes() -> BTreeSet<String> {
+    let mut sources: Vec<File> = Vec::new();
+    files(&root().join("crates/audit/src/verify"), ".rs", &mut sources);
+    sources.retain(|file| !file.path.contains("/tests"));
+    let texts = || sources.iter().map(|file| file.text.as_str());
+    let calls = texts().flat_map(|text| [".fail(", ".warn("].map(|call| text.split(call).skip(1))).flatten();
+    let codes = calls.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+    codes.map(str::to_owned).collect()
 }
 
 /// The names of all properties in a JSON schema.
@@ -115,7 +145,16 @@ fn properties(schema: &serde_json::Value, names: &mut BTreeSet<String>) {
 #[test]
 fn public_names_have_no_idiom() {
     let names = public_names();
-    for known in ["recipients", "tollgate_receiver_rejections_total", "--config", "model_call_failures"] {
+    for known in [
+        "recipients",
+        "tollgate_receiver_rejections_total",
+        "--config",
+        "model_call_failures",
+        "recogniser_unavailable",
+        "unreferenced",
+        "on_two_signals",
+        "names.titles",
+    ] {
         assert!(names.contains(known), "{known} is not among the {} names", names.len());
     }
     let of_idiom = |name: &&String| {

@@ -416,8 +416,8 @@ def erasure(work, gateway, key, place, store, s3=None):
     check("once", code == 1 and "already executed" in said, said)
     code, out, said = run(*verify, env=s3)
     report = json.loads(out or "{}")
-    check("verify: destroyed by request, nothing else to say", code == 0 and not report["findings"] and report["erased"][0]["fragments"] > 0
-          and report["erased"][0]["done"], said + str(report)[:1500])
+    check("verify: destroyed by request, nothing else to say", code == 0 and not report["findings"] and report["erasures"][0]["fragments"] > 0
+          and report["erasures"][0]["finished_at"], said + str(report)[:1500])
     opener = ["--identity", gateway.identity, *place]
     code, out, _ = run("replay", victim, *opener, env=s3)
     check("the session shows its lines, who erased it, and no content", code == 0 and "ticket 4711" in out and not any(c in out for c in canaries(session("plain"))), out[-800:])
@@ -452,7 +452,7 @@ def reading(gateway, place, env=None):
     check("as Mermaid too", code == 0 and out.startswith("flowchart") and ":::denied" in out, out + why)
     with open(log) as f:
         noted = [json.loads(line) for line in f]
-    check("each opening is noted", len(noted) == 3 and all(one in line["what"] for line in noted), str(noted))
+    check("each opening is noted", len(noted) == 3 and all(one in line["target"] for line in noted), str(noted))
 
 
 def rewrapped(work, gateway, place, key, env=None):
@@ -514,11 +514,11 @@ def evidence(work, gateway, key, place, env=None):
     def lines(name):
         with open(os.path.join(bundle, name)) as f:
             return [json.loads(line) for line in f]
-    sessions, boundary = lines("population.ndjson"), lines("boundary.ndjson")
+    sessions, actions = lines("population.ndjson"), lines("tools_and_decisions.ndjson")
     wanted = {one for name in ("plain", "mixed") for one in session(name)["session_ids"]}
     check("the population has every session", wanted <= {one["session"] for one in sessions} and all(one["actors"] for one in sessions), str(sessions)[:400])
-    denied = [one for one in boundary if one["what"]["denied"]]
-    check("the boundary report tells what was denied, to whom", denied and all(one["what"]["tool"] and one["what"]["actor"] for one in denied), str(boundary)[:600])
+    denied = [one["action"] for one in actions if one["action"]["denied"]]
+    check("the tools and decisions say which calls were denied, to which agent", denied and all(one["tool"] and one["actor"] for one in denied), str(actions)[:600])
     everything = b"".join(open(os.path.join(bundle, name), "rb").read() for name in there)
     leaked = [c for name in ("plain", "mixed") for c in canaries(session(name)) if c.encode() in everything]
     check("no content is in it", not leaked, str(leaked))

@@ -1,7 +1,7 @@
-//! Executes a request: announces the erasure, destroys the keys, records that it is done. Nothing is destroyed before
-//! the announcing digest is stored. Keys that the request does not name stay; everything else below its sessions is
-//! destroyed. The named keys must belong to the sessions that the signers saw. A legal hold stops the whole erasure.
-//! Neighbours: `ledger` (the chain), `request` (signatures).
+//! Executes a request: announces the erasure, destroys the keys, and records that the erasure is done. No key is
+//! destroyed before the digest that announces the erasure is stored. Of the objects below the request's sessions, only
+//! keys that the request does not name are kept. The named keys must belong to the sessions that the signers saw. One
+//! legal hold stops the whole erasure. Neighbours: `ledger` (the chain), `request` (signatures).
 
 use std::collections::BTreeSet;
 
@@ -28,24 +28,24 @@ pub struct ErasureOutcome {
     pub objects: u64,
     /// Whether an earlier run had begun the erasure.
     pub resumed: bool,
-    /// Keys of its sessions that the request does not name: added later, or left out of it.
+    /// Keys in the request's sessions that the request does not name, for example keys that were added later.
     pub remaining_keys: usize,
 }
 
-/// Executes a request that two of `erasers` signed, or completes it if an earlier run had begun it.
+/// Executes a request that two of `erasers` signed, or completes the erasure if an earlier run had begun it.
 ///
 /// # Errors
-/// The request is invalid, a session is under hold, or the store fails. Calling again completes an erasure that was
-/// begun.
+/// The request is invalid, a session is under hold, or the store fails. After a failure, another call completes the
+/// erasure.
 pub async fn execute_request(
     place: &WritableVault,
     ledger: &mut Ledger<'_>,
-    file: &str,
+    signed_request: &str,
     erasers: &[VerifyKey],
     store: &str,
     now: UnixNanos,
 ) -> Result<ErasureOutcome, ReadError> {
-    let (request, signers) = request::open(file, erasers).map_err(request_error)?;
+    let (request, signers) = request::open(signed_request, erasers).map_err(request_error)?;
     let keys = check_request(place, ledger, &request, store)?;
     let resumed = match ledger.begun_erasure() {
         Some(begun) if begun.nonce == request.nonce => true,
@@ -63,44 +63,45 @@ pub async fn execute_request(
     }
     check_no_holds(place, &request, &keys).await?;
     if !resumed {
-        let begun =
-            ErasureRecord { request: Some(file.to_owned()), ..build_erasure(&request, &signers, ErasureState::Begun) };
+        let begun = ErasureRecord {
+            request: Some(signed_request.to_owned()),
+            ..build_erasure(&request, &signers, ErasureState::Begun)
+        };
         ledger.append(LedgerEntry::Erasure(begun), now).await?;
     }
     let objects = destroy_keys(place, ledger, &request, &signers, &keys, now).await?;
     // the erasure is done, even if the remaining keys can't be listed now
-    let left = count_other_keys(place, &request, &keys).await.unwrap_or_default();
-    Ok(ErasureOutcome { keys: keys.len(), objects, resumed, remaining_keys: left })
+    let remaining_keys = count_other_keys(place, &request, &keys).await.unwrap_or_default();
+    Ok(ErasureOutcome { keys: keys.len(), objects, resumed, remaining_keys })
 }
 
 fn request_error(error: ReadError) -> ReadError {
     error.map_message(|why| format!("the request {why}"))
 }
 
-/// Number of keys in its sessions that the request does not name.
+/// Counts the keys in the request's sessions that the request does not name.
 async fn count_other_keys(
     place: &WritableVault,
     request: &ErasureRequest,
     keys: &BTreeSet<ShreddedKey>,
 ) -> Result<usize, ReadError> {
-    let mut left = BTreeSet::new();
+    let mut other_keys = BTreeSet::new();
     for session in &request.sessions {
         let folder = format!("keys/{}/{session}/", account_segment(&request.account));
         let names = place.vault.list(ObjectKind::Key, &folder).await?;
-        left.extend(names.iter().filter_map(|name| parse_key_name(name)).filter(|key| !keys.contains(key)));
+        other_keys.extend(names.iter().filter_map(|name| parse_key_name(name)).filter(|key| !keys.contains(key)));
     }
-    Ok(left.len())
+    Ok(other_keys.len())
 }
 
-/// Checks in the index that the sessions of a request for a user belong to that user: the signers saw a pseudonym and
-/// sessions, and could not know that they belong together.
+/// Checks in the index that the sessions of a request for a user belong to that user, because the signers saw only a
+/// pseudonym and a list of sessions.
 async fn check_user_sessions(place: &WritableVault, request: &ErasureRequest) -> Result<(), ReadError> {
     let ContentTarget::User(_) = &request.what else { return Ok(()) };
-    let asked = TargetQuery { target: request.what.clone(), account: Some(request.account.clone()), tenant: None };
-    let own = search_sessions(place, &asked).await?.found;
-    let own: BTreeSet<String> =
-        own.into_values().flatten().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
-    match request.sessions.iter().find(|session| !own.contains(*session)) {
+    let query = TargetQuery { target: request.what.clone(), account: Some(request.account.clone()), tenant: None };
+    let folders = search_sessions(place, &query).await?.sessions.into_values().flatten();
+    let user_sessions: BTreeSet<String> = folders.map(|(tenant, session)| format!("{tenant}/{session}")).collect();
+    match request.sessions.iter().find(|session| !user_sessions.contains(*session)) {
         None => Ok(()),
         Some(session) => Err(ReadError::forbidden(format!(
             "the request lists the session {session}, but no signed index line assigns it to this user"
@@ -108,8 +109,8 @@ async fn check_user_sessions(place: &WritableVault, request: &ErasureRequest) ->
     }
 }
 
-/// Completes an erasure that an earlier run had begun, from its announcement; the signatures are checked again. `None`
-/// if there is none.
+/// Completes an erasure that an earlier run had begun, from the request in its announcement; the signatures are checked
+/// again. `None` if no erasure is unfinished.
 ///
 /// # Errors
 /// As [`execute_request`].
@@ -121,14 +122,14 @@ pub async fn resume_erasure(
     now: UnixNanos,
 ) -> Result<Option<ErasureOutcome>, ReadError> {
     let Some(begun) = ledger.begun_erasure() else { return Ok(None) };
-    let file = begun
+    let signed_request = begun
         .request
         .clone()
         .ok_or_else(|| ReadError::damaged("the line that announces the erasure contains no request"))?;
-    execute_request(place, ledger, &file, erasers, store, now).await.map(Some)
+    execute_request(place, ledger, &signed_request, erasers, store, now).await.map(Some)
 }
 
-/// Checks that a request is for this vault and this chain and was not executed yet; returns its keys.
+/// Checks that a request is for this vault and was not executed yet; returns the request's keys.
 fn check_request(
     place: &WritableVault,
     ledger: &Ledger<'_>,
@@ -144,18 +145,17 @@ fn check_request(
     if ledger.is_done(&request.nonce) {
         return Err(ReadError::invalid("the request was already executed, as the chain records"));
     }
-    let start = place.vault.full_name(&format!("keys/{}/", account_segment(&request.account)));
-    // `request::read` checked that the keys belong to its sessions below the prefix it states; this checks the prefix
-    if !request.keys.iter().all(|key| key.folder.starts_with(&start)) {
+    let account_prefix = place.vault.full_name(&format!("keys/{}/", account_segment(&request.account)));
+    // `request::read` used the vault's prefix that the request states; this checks the prefix of the opened vault
+    if !request.keys.iter().all(|key| key.folder.starts_with(&account_prefix)) {
         return Err(ReadError::forbidden("the request names keys of another vault, or of another account"));
     }
     Ok(request.keys.iter().cloned().collect())
 }
 
-/// The sessions of the request.
 fn session_folders(request: &ErasureRequest) -> BTreeSet<SessionFolder> {
-    let session = |session: &String| session.split_once('/').map(|(t, s)| (t.to_owned(), s.to_owned()));
-    request.sessions.iter().filter_map(session).collect()
+    let split_path = |path: &String| path.split_once('/').map(|(tenant, id)| (tenant.to_owned(), id.to_owned()));
+    request.sessions.iter().filter_map(split_path).collect()
 }
 
 /// Fails if a session or a key is under legal hold.
@@ -178,8 +178,8 @@ async fn check_no_holds(
     }
 }
 
-/// Fails if a hold note covers the session. A note also covers content that no object reveals: packed content, and keys
-/// that did not exist.
+/// Fails if a hold note covers the session. Object holds are not enough: packed content and keys that were stored later
+/// have none.
 async fn check_no_hold_note(
     place: &WritableVault,
     request: &ErasureRequest,
@@ -207,7 +207,7 @@ fn build_erasure(request: &ErasureRequest, signers: &[String], state: ErasureSta
     }
 }
 
-/// Destroys the keys, checks that none is left, and records the result.
+/// Destroys the keys, checks that none remains, and records the result. Returns the number of destroyed objects.
 async fn destroy_keys(
     place: &WritableVault,
     ledger: &mut Ledger<'_>,
@@ -216,43 +216,43 @@ async fn destroy_keys(
     keys: &BTreeSet<ShreddedKey>,
     now: UnixNanos,
 ) -> Result<u64, ReadError> {
-    let again = |error: ReadError| {
+    let add_retry_hint = |error: ReadError| {
         error.map_message(|why| format!("{why}\nthe erasure has begun but is not finished: run the command again"))
     };
     let (account, folders) = (account_segment(&request.account), session_folders(request));
-    // a copy elsewhere below its session, or under another name, opens the same content
-    let all = async || list_objects_to_destroy(place, &account, &folders, keys).await.map_err(again);
-    let elsewhere: BTreeSet<String> = all().await?.into_iter().collect();
-    let mut gone = 0;
-    let start = place.vault.full_name(&format!("keys/{account}/"));
+    // a copy of a key in another folder of its session, or under another name, opens the same content
+    let list_targets = async || list_objects_to_destroy(place, &account, &folders, keys).await.map_err(add_retry_hint);
+    let targets: BTreeSet<String> = list_targets().await?.into_iter().collect();
+    let mut destroyed = 0;
+    let account_prefix = place.vault.full_name(&format!("keys/{account}/"));
     for key in keys {
         let stem = format!("{}{}", key.folder, key.id);
-        // a hold may have been set meanwhile
-        if let Some(folder) = parse_session_folder(&format!("{stem}.age"), &start) {
-            check_no_hold_note(place, request, &folder).await.map_err(again)?;
+        // a hold may have been set since `check_no_holds`
+        if let Some(folder) = parse_session_folder(&format!("{stem}.age"), &account_prefix) {
+            check_no_hold_note(place, request, &folder).await.map_err(add_retry_hint)?;
         }
-        let own = |name: &str| is_copy_of(name, &stem);
-        gone += place
+        let is_target = |name: &str| is_copy_of(name, &stem);
+        destroyed += place
             .eraser
-            .destroy(&stem, &own)
+            .destroy(&stem, &is_target)
             .await
-            .map_err(|error| again(ReadError::from_object_error(&stem, &error)))?;
+            .map_err(|error| add_retry_hint(ReadError::from_object_error(&stem, &error)))?;
     }
     let ids: BTreeSet<&str> = keys.iter().map(|key| key.id.as_str()).collect();
     for folder in &folders {
-        check_no_hold_note(place, request, folder).await.map_err(again)?;
-        let below = format!("{start}{}/{}/", folder.0, folder.1);
-        let own = |name: &str| !is_other_key(place, name, &ids) || elsewhere.contains(name);
-        gone += place
+        check_no_hold_note(place, request, folder).await.map_err(add_retry_hint)?;
+        let session_prefix = format!("{account_prefix}{}/{}/", folder.0, folder.1);
+        let is_target = |name: &str| !is_other_key(place, name, &ids) || targets.contains(name);
+        destroyed += place
             .eraser
-            .destroy(&below, &own)
+            .destroy(&session_prefix, &is_target)
             .await
-            .map_err(|error| again(ReadError::from_object_error(&below, &error)))?;
+            .map_err(|error| add_retry_hint(ReadError::from_object_error(&session_prefix, &error)))?;
     }
-    if let Some(name) = all().await?.first() {
-        return Err(again(ReadError::Unavailable(format!("{name} was written again during the erasure"))));
+    if let Some(name) = list_targets().await?.first() {
+        return Err(add_retry_hint(ReadError::Unavailable(format!("{name} was written again during the erasure"))));
     }
-    let done = ErasureRecord { destroyed: Some(gone), ..build_erasure(request, signers, ErasureState::Done) };
-    ledger.append(LedgerEntry::Erasure(done), now).await.map_err(again)?;
-    Ok(gone)
+    let done = ErasureRecord { destroyed: Some(destroyed), ..build_erasure(request, signers, ErasureState::Done) };
+    ledger.append(LedgerEntry::Erasure(done), now).await.map_err(add_retry_hint)?;
+    Ok(destroyed)
 }

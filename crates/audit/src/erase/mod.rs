@@ -1,11 +1,9 @@
-//! `vault erase`: destroys session keys at the request of two people ([`ErasureRequest`]), and records it in a chain of
-//! its own. Locked objects can't be deleted, but a fragment without its key is unreadable. Keys that vanish without a
-//! record must look like an attack, because they may be one.
-//!
-//! A signed digest announces the erasure before the first key is destroyed, and another one confirms it after the last.
-//! An interrupted run is completed by the next one, with the same bytes under the same names. Nothing under legal hold
-//! is touched. A request is executed once. Neighbours: the store's permissions decide who may delete; `verify` judges
-//! erasures; docs/erasure.md lists what erasure does not reach.
+//! `vault erase`: destroys session keys at the request of two people ([`ErasureRequest`]) and records the erasure in a
+//! chain of its own. Locked objects can't be deleted, but a fragment without its key is unreadable. A signed digest
+//! announces the erasure before the first key is destroyed and another one confirms the erasure after the last, so that
+//! `verify` can report keys that vanish without a record. The next run completes an interrupted one with the same bytes
+//! under the same names. No object under legal hold is destroyed, and no request is executed twice. Neighbours:
+//! `verify::erasures` judges erasures; docs/erasure.md lists the copies of content that erasure does not reach.
 
 mod execute;
 pub mod request;

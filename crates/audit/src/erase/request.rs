@@ -1,9 +1,7 @@
-//! [`ErasureRequest`]: what is to be erased and why, signed by two people. Destroying a key can't be undone, so no one
-//! may do it alone, and the signed text stays readable.
-//!
-//! A request file is a C2SP signed note whose text is the request's JSON, so the signed text is exactly what is parsed.
-//! Two signatures by one key count as one. The sessions that a request names decide whose keys they are, never the keys
-//! alone. Neighbours: `resolve` (finds keys), `execute` (destroys them).
+//! [`ErasureRequest`]: the content to erase and the reason, signed by two people, because destroying a key can't be
+//! undone. A request file is a C2SP signed note whose text is the request's JSON, so exactly the signed text is parsed.
+//! Two signatures by one key count as one. Every key of a request must belong to a session that the request lists.
+//! Neighbours: `resolve` (finds keys), `execute` (destroys them).
 
 use std::collections::BTreeSet;
 
@@ -17,8 +15,6 @@ use vault::chain::note::{self, SigningKey, VerifyKey};
 use vault::index_row::ShreddedKey;
 use vault::object_names::{account_segment, rfc3339};
 
-/// Version of the request format.
-const VERSION: u8 = 1;
 /// Minimum number of signers.
 pub const MIN_SIGNERS: usize = 2;
 /// Longest validity of a request.
@@ -54,124 +50,119 @@ pub struct ErasureRequest {
     pub why: String,
     /// Time of creation, RFC 3339.
     pub time: String,
-    /// Time after which it can't be begun.
+    /// Time (RFC 3339) after which the erasure can't be begun.
     pub expires: String,
     /// Random value; ensures that a request is executed only once.
     pub nonce: String,
-    /// Sessions that can't be opened afterwards, as `tenant/session` in object names.
+    /// Sessions whose content becomes unreadable, as `tenant/session` in object names.
     pub sessions: Vec<String>,
     /// Keys of the sessions.
     pub keys: Vec<ShreddedKey>,
-    /// Objects of the sessions that were under legal hold at creation: these must be released before execution.
+    /// Objects of the sessions that were under legal hold at creation; their holds must be released before execution.
     pub holds: Vec<String>,
 }
 
 impl ErasureRequest {
+    /// Version of the format that is written.
+    pub const VERSION: u8 = 1;
+
     /// The text that is signed.
     pub fn text(&self) -> String {
         // strings and numbers: serialising can't fail
         format!("{}\n", serde_json::to_string_pretty(self).unwrap_or_default())
     }
 
-    /// Version of the format that is written.
-    pub const VERSION: u8 = VERSION;
-
-    /// Prefix of all names in its vault: empty, or ends in `/`.
+    /// Prefix of all names in the request's vault: empty, or ends in `/`.
     fn prefix(&self) -> String {
-        let below = self.store.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
-        match below.map_or("", |(_, prefix)| prefix.trim_matches('/')) {
+        let path = self.store.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
+        match path.map_or("", |(_, prefix)| prefix.trim_matches('/')) {
             "" => String::new(),
             prefix => format!("{prefix}/"),
         }
     }
 
-    /// Checks that the keys belong to the listed sessions, and these to the requested target: signers are shown
-    /// sessions, but keys are destroyed. Only the index knows a user's sessions (`execute` checks them).
-    ///
-    /// # Errors
-    /// The mismatch.
-    fn check_keys(&self) -> Result<(), &'static str> {
+    /// Checks the times, and that the keys belong to the listed sessions and these to the target: signers are shown
+    /// sessions, but keys are destroyed. `execute` checks a user's sessions, because only the index contains them.
+    fn check_fields(&self) -> Result<(), &'static str> {
         let mut sessions: BTreeSet<&str> = BTreeSet::new();
-        for one in &self.sessions {
-            let (tenant, session) = one.split_once('/').ok_or(INVALID_SESSION)?;
-            if ![tenant, session].into_iter().all(is_segment) || !sessions.insert(one) {
+        for path in &self.sessions {
+            let (tenant, session) = path.split_once('/').ok_or(INVALID_SESSION)?;
+            if ![tenant, session].into_iter().all(is_segment) || !sessions.insert(path) {
                 return Err(INVALID_SESSION);
             }
             if matches!(&self.what, ContentTarget::Session(id) if encode_segment(id) != session) {
                 return Err("lists another session than the one to be erased");
             }
         }
-        let start = format!("{}keys/{}/", self.prefix(), account_segment(&self.account));
-        let own = |key: &ShreddedKey| {
-            let below = key.folder.strip_prefix(&start).and_then(|rest| rest.strip_suffix('/'));
-            let session = below.and_then(|below| below.rsplit_once('/')).filter(|(_, day)| is_day(day));
+        let account_prefix = format!("{}keys/{}/", self.prefix(), account_segment(&self.account));
+        let is_in_sessions = |key: &ShreddedKey| {
+            let path = key.folder.strip_prefix(&account_prefix).and_then(|rest| rest.strip_suffix('/'));
+            let session = path.and_then(|path| path.rsplit_once('/')).filter(|(_, day)| is_day(day));
             session.is_some_and(|(session, _)| sessions.contains(session)) && is_key_id(&key.id)
         };
-        let moment = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
-        let valid = moment(&self.expires).zip(moment(&self.time)).map(|(expires, time)| expires - time);
-        if valid.is_none_or(|valid| valid > MAX_VALIDITY) {
+        let parse_time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+        let validity = parse_time(&self.expires).zip(parse_time(&self.time)).map(|(expires, time)| expires - time);
+        if validity.is_none_or(|validity| validity > MAX_VALIDITY) {
             return Err("is valid for more than 30 days, or has unreadable times");
         }
-        // without keys: a session whose keys are gone may have copies under other names
-        if self.sessions.is_empty() || self.keys.len() > MAX_KEYS || !self.keys.iter().all(own) {
+        // the list of keys may be empty: a session whose keys are gone may have copies of them under other names
+        if self.sessions.is_empty() || self.keys.len() > MAX_KEYS || !self.keys.iter().all(is_in_sessions) {
             return Err("has no sessions, too many keys, or keys outside its sessions or account");
         }
         Ok(())
     }
 }
 
-/// Error for an invalid or repeated session.
 const INVALID_SESSION: &str = "has an invalid or repeated session";
 
-/// Parses the request in a file, whoever signed it, and returns its text; checks that the keys belong to the listed
-/// sessions.
+/// Parses and checks the request in a file's text, without its signatures; returns the request and the signed text.
 ///
 /// # Errors
-/// What is wrong.
-pub fn read(file: &str) -> Result<(ErasureRequest, &str), &'static str> {
-    const NONE: &str = "was not made by `tollgate vault erase --request`";
-    // indented JSON has no empty line
-    let text = match file.find("\n\n") {
-        Some(end) => file.get(..=end).ok_or(NONE)?,
-        None => file,
+/// The text is not a valid request.
+pub fn read(file_text: &str) -> Result<(ErasureRequest, &str), &'static str> {
+    const NOT_A_REQUEST: &str = "was not made by `tollgate vault erase --request`";
+    // the first empty line ends the request, because indented JSON has none
+    let text = match file_text.find("\n\n") {
+        Some(end) => file_text.get(..=end).ok_or(NOT_A_REQUEST)?,
+        None => file_text,
     };
-    let request: ErasureRequest = serde_json::from_str(text).map_err(|_| NONE)?;
-    if request.v != VERSION {
+    let request: ErasureRequest = serde_json::from_str(text).map_err(|_| NOT_A_REQUEST)?;
+    if request.v != ErasureRequest::VERSION {
         return Err("has an unsupported format version");
     }
     if request.text() != text {
         return Err("was reformatted or edited: sign the file exactly as it was made");
     }
-    request.check_keys()?;
+    request.check_fields()?;
     Ok((request, text))
 }
 
-/// Adds a signature to the file.
+/// Adds a signature to a request file's text.
 ///
 /// # Errors
-/// What is wrong.
-pub fn sign(file: &str, key: &SigningKey) -> Result<String, &'static str> {
-    let (_, text) = read(file)?;
-    let rest = file.get(text.len()..).unwrap_or_default();
-    if !rest.is_empty() {
-        let (_, known) =
-            note::verified_signers(file, std::slice::from_ref(key.public())).ok_or("has malformed signatures")?;
-        if !known.is_empty() {
+/// The text is not a valid request, has malformed signatures, or is already signed by this key.
+pub fn sign(file_text: &str, key: &SigningKey) -> Result<String, &'static str> {
+    let (_, text) = read(file_text)?;
+    let is_signed = file_text.len() > text.len();
+    if is_signed {
+        let (_, signers) =
+            note::verified_signers(file_text, std::slice::from_ref(key.public())).ok_or("has malformed signatures")?;
+        if !signers.is_empty() {
             return Err("is already signed by this key: the second signature must come from another eraser");
         }
     }
     let line = key.sign_note(text).get(text.len() + 1..).map(str::to_owned).ok_or("can't be signed")?;
-    Ok(if rest.is_empty() { format!("{text}\n{line}") } else { format!("{file}{line}") })
+    Ok(if is_signed { format!("{file_text}{line}") } else { format!("{text}\n{line}") })
 }
 
-/// Checks that [`MIN_SIGNERS`] of `erasers` signed the request; returns it and their names.
+/// Checks that [`MIN_SIGNERS`] of `erasers` signed the request; returns the request and the signers' names.
 ///
 /// # Errors
-/// What is wrong.
-pub fn open(file: &str, erasers: &[VerifyKey]) -> Result<(ErasureRequest, Vec<String>), ReadError> {
-    let (request, text) = read(file).map_err(ReadError::damaged)?;
-    let signed = note::verified_signers(file, erasers).filter(|(signed, _)| *signed == text);
-    let (_, signers) = signed.ok_or_else(|| {
+/// The text is not a valid request, or has too few valid signatures.
+pub fn open(file_text: &str, erasers: &[VerifyKey]) -> Result<(ErasureRequest, Vec<String>), ReadError> {
+    let (request, text) = read(file_text).map_err(ReadError::damaged)?;
+    let verified = note::verified_signers(file_text, erasers).filter(|(signed_text, _)| *signed_text == text);
+    let (_, signers) = verified.ok_or_else(|| {
         ReadError::forbidden("has no valid signatures: two erasers must sign it with `tollgate vault erase --sign`")
     })?;
     if signers.len() < MIN_SIGNERS {
@@ -183,10 +174,10 @@ pub fn open(file: &str, erasers: &[VerifyKey]) -> Result<(ErasureRequest, Vec<St
     Ok((request, signers.iter().map(|key| key.name().to_owned()).collect()))
 }
 
-/// Checks that a request may still be begun.
+/// Checks that an erasure may be begun now.
 ///
 /// # Errors
-/// What is wrong.
+/// The request has expired, or was created in the future.
 pub fn check_validity(request: &ErasureRequest, now: kernel::clock::UnixNanos) -> Result<(), ReadError> {
     let now = rfc3339(now);
     if now >= request.expires {

@@ -1,8 +1,8 @@
 //! Finds the keys of a session, or of all sessions of a user, so that signers see what will be destroyed.
 //!
-//! The index determines the sessions and the store the keys. This includes keys of content that no index line names
-//! yet, and for a session its keys under every tenant. Unreadable parts of the index are reported. Neighbour: `request`
-//! defines what is signed.
+//! The index names the sessions, and the store lists their keys, including keys of content that no index line names
+//! yet. A session's keys are searched under all tenants, unless the query names one. Unreadable parts of the index are
+//! reported. Neighbour: `request` (the file that is signed).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,28 +51,28 @@ pub struct ResolvedTarget {
     pub keys: Vec<ShreddedKey>,
     /// Objects of the sessions that are under legal hold.
     pub holds: Vec<String>,
-    /// What is not included: sessions of the user that only unsigned lines name, and unreadable parts of index and
-    /// chains.
+    /// Messages about omissions: sessions that only unsigned lines assign to the user, and unreadable parts of the
+    /// index and the chains.
     pub excluded: Vec<String>,
 }
 
-/// Finds what a request would destroy.
+/// Finds the sessions and keys that a request would destroy.
 ///
 /// # Errors
 /// The store fails, or there is nothing to destroy.
-pub async fn resolve_target(place: &WritableVault, asked: &TargetQuery) -> Result<ResolvedTarget, ReadError> {
-    let told = find_sessions(place, asked).await?;
-    let left_out = told.excluded();
-    let MatchedSessions { account, folders, .. } = told;
+pub async fn resolve_target(place: &WritableVault, query: &TargetQuery) -> Result<ResolvedTarget, ReadError> {
+    let matched = find_sessions(place, query).await?;
+    let excluded = matched.excluded();
+    let MatchedSessions { account, folders, .. } = matched;
     let segment = account_segment(&account);
-    let stored = list_stored_keys(place, &account).await?;
-    let own = stored.into_iter().filter(|(folder, _)| folders.contains(folder));
-    let keys: BTreeSet<ShreddedKey> = own.filter_map(|(_, key)| key).collect();
+    let stored_keys = list_stored_keys(place, &account).await?.into_iter();
+    let keys: BTreeSet<ShreddedKey> =
+        stored_keys.filter(|stored| folders.contains(&stored.folder)).filter_map(|stored| stored.key).collect();
     // a copy that someone stored under a non-standard name must be erased too
     if keys.is_empty() && list_objects_to_destroy(place, &segment, &folders, &keys).await?.is_empty() {
         return Err(ReadError::not_found(
             "no key object of this target is in the store: it has no content, was erased before, or its keys are in \
-                    another bucket (--keys)",
+             another bucket (--keys)",
         ));
     }
     if keys.len() > MAX_KEYS {
@@ -83,38 +83,43 @@ pub async fn resolve_target(place: &WritableVault, asked: &TargetQuery) -> Resul
     }
     let holds = find_held_objects(place, &segment, &folders, &keys).await?;
     let sessions = folders.iter().map(|(tenant, session)| format!("{tenant}/{session}")).collect();
-    Ok(ResolvedTarget { account, sessions, keys: keys.into_iter().collect(), holds, excluded: left_out })
+    Ok(ResolvedTarget { account, sessions, keys: keys.into_iter().collect(), holds, excluded })
 }
 
-/// Names of key objects, including those that only have older versions: a reader of versions can still use them.
-async fn list_key_names(place: &WritableVault, below: &str) -> Result<BTreeSet<String>, ReadError> {
+/// Names of key objects, including those with only older versions, because old versions can still be read.
+async fn list_key_names(place: &WritableVault, prefix: &str) -> Result<BTreeSet<String>, ReadError> {
     let (mut names, mut after) = (BTreeSet::new(), None);
-    while let Some(page) = place.vault.list_versions(ObjectKind::Key, below, after.take()).await? {
+    while let Some(page) = place.vault.list_versions(ObjectKind::Key, prefix, after.take()).await? {
         names.extend(page.versions.into_iter().filter(|version| !version.marker).map(|version| version.name));
         after = page.next;
         if after.is_none() {
             return Ok(names);
         }
     }
-    Ok(place.vault.list(ObjectKind::Key, below).await?.into_iter().collect())
+    Ok(place.vault.list(ObjectKind::Key, prefix).await?.into_iter().collect())
 }
 
-/// Sessions of an account that have key objects, each with the key of an object, including copies in a folder of their
-/// own. The key is `None` if a gateway would not store one there: a request naming it would be invalid.
-async fn list_stored_keys(
-    place: &WritableVault,
-    account: &str,
-) -> Result<Vec<(SessionFolder, Option<ShreddedKey>)>, ReadError> {
-    let below = format!("keys/{}/", account_segment(account));
-    let (start, names) = (place.vault.full_name(&below), list_key_names(place, &below).await?);
-    let one = |name: String| {
-        let mut parts = name.strip_prefix(&start)?.split('/');
+/// A key object's session and key.
+struct StoredKey {
+    folder: SessionFolder,
+    /// `None` if gateways store no key under such a name: a request that named this key would be invalid.
+    key: Option<ShreddedKey>,
+}
+
+/// Lists the key objects in the sessions of an account, including copies in subfolders.
+async fn list_stored_keys(place: &WritableVault, account: &str) -> Result<Vec<StoredKey>, ReadError> {
+    let prefix = format!("keys/{}/", account_segment(account));
+    let (full_prefix, names) = (place.vault.full_name(&prefix), list_key_names(place, &prefix).await?);
+    let parse_name = |name: String| {
+        let mut parts = name.strip_prefix(&full_prefix)?.split('/');
         let (tenant, session, day) = (parts.next()?, parts.next()?, parts.next()?);
-        let folder = format!("{start}{tenant}/{session}/{day}/");
-        let key = parse_key_name(&name).filter(|_| is_day(day)).map(|key| ShreddedKey { folder, id: key.id });
-        (is_segment(tenant) && is_segment(session)).then(|| ((tenant.to_owned(), session.to_owned()), key))
+        let day_folder = format!("{full_prefix}{tenant}/{session}/{day}/");
+        let key = parse_key_name(&name).filter(|_| is_day(day));
+        let key = key.map(|key| ShreddedKey { folder: day_folder, id: key.id });
+        let folder = (tenant.to_owned(), session.to_owned());
+        (is_segment(tenant) && is_segment(session)).then_some(StoredKey { folder, key })
     };
-    Ok(names.into_iter().filter_map(one).collect())
+    Ok(names.into_iter().filter_map(parse_name).collect())
 }
 
 /// Sessions by account.
@@ -124,6 +129,7 @@ pub(super) type SessionsByAccount = BTreeMap<String, BTreeSet<SessionFolder>>;
 #[derive(Default)]
 struct BoundedSessions {
     accounts: SessionsByAccount,
+    /// Approximate size in memory.
     bytes: usize,
     /// Whether the limit was exceeded.
     is_truncated: bool,
@@ -153,69 +159,70 @@ impl BoundedSessions {
 /// The result of searching the index.
 #[derive(Default)]
 pub(super) struct SessionSearch {
-    pub(super) found: SessionsByAccount,
+    /// For a user: sessions that signed lines name. For a session: also those that unsigned lines name.
+    pub(super) sessions: SessionsByAccount,
     /// For a user: sessions that only lines without a signature of the given keys name.
     unsigned: SessionsByAccount,
-    /// Parts of the index that could not be read.
+    /// Messages about unreadable parts of the index.
     unreadable_index: Vec<String>,
-    /// Parts of the chains that can't be read.
+    /// Messages about unreadable parts of the chains, and about omitted unsigned sessions.
     unreadable_chains: Vec<String>,
 }
 
-pub(super) async fn search_sessions(place: &WritableVault, asked: &TargetQuery) -> Result<SessionSearch, ReadError> {
-    let mut told = SessionSearch::default();
-    let account = asked.account.as_deref();
-    let ContentTarget::User(_) = &asked.target else {
-        let mut found = BoundedSessions::default();
-        let mut each = |row: IndexRow| asked.collect_match(&row, &mut found);
-        told.unreadable_index = each_row(&place.vault, account, &|_| true, &mut each).await?;
-        told.unreadable_index.extend(found.limit_message());
-        told.found = found.accounts;
-        return Ok(told);
+pub(super) async fn search_sessions(place: &WritableVault, query: &TargetQuery) -> Result<SessionSearch, ReadError> {
+    let mut search = SessionSearch::default();
+    let account = query.account.as_deref();
+    let ContentTarget::User(_) = &query.target else {
+        let mut sessions = BoundedSessions::default();
+        let mut collect = |row: IndexRow| query.collect_match(&row, &mut sessions);
+        search.unreadable_index = each_row(&place.vault, account, &|_| true, &mut collect).await?;
+        search.unreadable_index.extend(sessions.limit_message());
+        search.sessions = sessions.accounts;
+        return Ok(search);
     };
-    // a writer must not be able to assign a session to a user, nor block an authorised request
+    // an unsigned line must neither assign a session to a user nor block an authorised request
     if place.keys.is_empty() {
         return Err(ReadError::invalid(
-            "only signed lines show which sessions belong to a user: give the public key of the gateway's \
-                    signer",
+            "only signed lines show which sessions belong to a user: give the public key of the gateway's signer",
         ));
     }
-    let signed = SignedIndex::read(&place.vault, &place.keys, account).await?;
-    let (mut found, mut unsigned) = (BoundedSessions::default(), BoundedSessions::default());
-    let mut each = |row: IndexRow| asked.collect_match(&row, &mut found);
-    let missed = each_signed_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
-    told.unreadable_index = missed.unreadable.into_iter().chain(found.limit_message()).collect();
-    let mut each = |_: &str, row: IndexRow| asked.collect_match(&row, &mut unsigned);
-    // unreadable unsigned objects are ignored: anyone may have put them there
-    each_unsigned_row(&place.vault, account, &|_| true, &signed, &mut each).await?;
-    let more = unsigned.limit_message().map(|why| format!("not included, unsigned lines: {why}"));
-    (told.found, told.unsigned) = (found.accounts, unsigned.accounts);
-    for (account, folders) in &told.found {
-        if let Some(unsigned) = told.unsigned.get_mut(account) {
+    let index = SignedIndex::read(&place.vault, &place.keys, account).await?;
+    let (mut signed, mut unsigned) = (BoundedSessions::default(), BoundedSessions::default());
+    let mut collect = |row: IndexRow| query.collect_match(&row, &mut signed);
+    let unread = each_signed_row(&place.vault, account, &|_| true, &index, &mut collect).await?;
+    search.unreadable_index = unread.unreadable.into_iter().chain(signed.limit_message()).collect();
+    let mut collect = |_: &str, row: IndexRow| query.collect_match(&row, &mut unsigned);
+    // unreadable unsigned objects are ignored, because any writer may have put them there
+    each_unsigned_row(&place.vault, account, &|_| true, &index, &mut collect).await?;
+    let limit_message = unsigned.limit_message().map(|why| format!("not included, unsigned lines: {why}"));
+    (search.sessions, search.unsigned) = (signed.accounts, unsigned.accounts);
+    for (account, folders) in &search.sessions {
+        if let Some(unsigned) = search.unsigned.get_mut(account) {
             unsigned.retain(|folder| !folders.contains(folder));
         }
     }
-    told.unsigned.retain(|_, folders| !folders.is_empty());
-    told.unreadable_chains = signed.unreadable().iter().cloned().chain(missed.older_missing).chain(more).collect();
-    Ok(told)
+    search.unsigned.retain(|_, folders| !folders.is_empty());
+    let unreadable_chains = index.unreadable().iter().cloned().chain(unread.older_missing);
+    search.unreadable_chains = unreadable_chains.chain(limit_message).collect();
+    Ok(search)
 }
 
 impl TargetQuery {
-    /// Adds the session of a line that matches.
-    fn collect_match(&self, row: &IndexRow, found: &mut BoundedSessions) {
+    /// Adds the session of a line to `sessions` if the line matches.
+    fn collect_match(&self, row: &IndexRow, sessions: &mut BoundedSessions) {
         let tail = &row.tail;
-        let elsewhere = self.tenant.as_ref().is_some_and(|tenant| *tenant != tail.tenant);
-        if elsewhere || matches!(tail.kind, Some(RowKind::Erasure | RowKind::KeyCopies | RowKind::Gap)) {
+        let is_other_tenant = self.tenant.as_ref().is_some_and(|tenant| *tenant != tail.tenant);
+        if is_other_tenant || matches!(tail.kind, Some(RowKind::Erasure | RowKind::KeyCopies | RowKind::Gap)) {
             return;
         }
-        let trace = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
-        let Some(session) = tail.session_id.clone().or_else(trace) else { return };
-        let wanted = match &self.target {
+        let trace_session = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));
+        let Some(session) = tail.session_id.clone().or_else(trace_session) else { return };
+        let is_match = match &self.target {
             ContentTarget::Session(wanted) => *wanted == session,
             ContentTarget::User(user) => tail.user_key.as_ref() == Some(user),
         };
-        if wanted {
-            found.add(&tail.account, (encode_segment(&tail.tenant), encode_segment(&session)));
+        if is_match {
+            sessions.add(&tail.account, (encode_segment(&tail.tenant), encode_segment(&session)));
         }
     }
 }
@@ -231,111 +238,109 @@ pub(crate) struct MatchedSessions {
 }
 
 impl MatchedSessions {
-    /// The error if no signed line names the user, with the sessions that unsigned lines name.
+    /// The error if no line that counts names the user; lists the sessions that unsigned lines name.
     fn unknown_user_error(&self) -> ReadError {
-        let none = "no index line names this user: give the pseudonym `h-…` as spans show it".to_owned();
-        ReadError::NotFound(std::iter::once(none).chain(self.excluded()).collect::<Vec<_>>().join("\n"))
+        let message = "no index line names this user: give the pseudonym `h-…` as spans show it".to_owned();
+        ReadError::NotFound(std::iter::once(message).chain(self.excluded()).collect::<Vec<_>>().join("\n"))
     }
 
-    /// What is not included, a line each.
+    /// Fails if the query is for a user and no session matched.
+    fn require_user_sessions(self, query: &TargetQuery) -> Result<Self, ReadError> {
+        let is_unknown = self.folders.is_empty() && matches!(query.target, ContentTarget::User(_));
+        if is_unknown { Err(self.unknown_user_error()) } else { Ok(self) }
+    }
+
+    /// Messages about the unsigned sessions and the unreadable parts that are not included.
     pub(crate) fn excluded(&self) -> Vec<String> {
-        let each = |(account, folders): (&String, &BTreeSet<SessionFolder>)| {
-            let say = |(tenant, session): &SessionFolder| {
+        let account_messages = |(account, folders): (&String, &BTreeSet<SessionFolder>)| {
+            let session_message = |(tenant, session): &SessionFolder| {
                 format!(
                     "not included: {tenant}/{session} of account {account}: not signed by a given key: another \
                      signer's, not signed yet, or planted"
                 )
             };
-            folders.iter().map(say).collect::<Vec<_>>()
+            folders.iter().map(session_message).collect::<Vec<_>>()
         };
-        let all = self.unsigned.iter().flat_map(each);
+        let listed = self.unsigned.iter().flat_map(account_messages).take(MAX_LISTED_UNSIGNED);
         let count = self.unsigned.values().map(BTreeSet::len).sum::<usize>();
         let more = count.checked_sub(MAX_LISTED_UNSIGNED).filter(|more| *more > 0);
         let more = more.map(|more| format!("not included: {more} more sessions without a signature of the given keys"));
-        all.take(MAX_LISTED_UNSIGNED).chain(more).chain(self.unreadable.iter().cloned()).collect()
+        listed.chain(more).chain(self.unreadable.iter().cloned()).collect()
     }
 }
 
-/// The account and its sessions, as segments of object names. `account` is empty if only unsigned lines name the user.
+/// Finds the account and its matching sessions. `account` is empty if no signed line names the user.
 ///
 /// # Errors
-/// The store fails, no line matches, or several accounts match.
-async fn find_all_sessions(place: &WritableVault, asked: &TargetQuery) -> Result<MatchedSessions, ReadError> {
-    let SessionSearch { mut found, unsigned, unreadable_index: closed, unreadable_chains: mut unread } =
-        search_sessions(place, asked).await?;
-    if let (ContentTarget::User(_), Some(why)) = (&asked.target, closed.first()) {
+/// The store fails, no line names the session and the query has no account, or several accounts match.
+async fn find_all_sessions(place: &WritableVault, query: &TargetQuery) -> Result<MatchedSessions, ReadError> {
+    let SessionSearch { mut sessions, unsigned, unreadable_index, unreadable_chains: mut unreadable } =
+        search_sessions(place, query).await?;
+    if let (ContentTarget::User(_), Some(why)) = (&query.target, unreadable_index.first()) {
         return Err(ReadError::unavailable(format!(
             "some of the user's sessions may be missing; request each session by its id: {why}"
         )));
     }
-    let count = found.len();
-    let (account, mut folders) = match (found.pop_first(), &asked.target) {
-        (Some(one), _) if count == 1 => one,
+    let count = sessions.len();
+    let (account, mut folders) = match (sessions.pop_first(), &query.target) {
+        (Some(only), _) if count == 1 => only,
         (Some(_), _) => {
             return Err(ReadError::invalid(format!("{count} accounts have a matching session: give --account")));
         }
         (None, ContentTarget::User(_)) => Default::default(),
         (None, ContentTarget::Session(_)) => {
-            // lines of the last minutes are not in the index yet
-            let none = "no index line names this session; if the session is only minutes old, give --account";
-            let account = asked.account.clone();
-            (
-                account.ok_or_else(|| {
-                    ReadError::NotFound([vec![none.to_owned()], closed.clone()].concat().join("\nnot read: "))
-                })?,
-                BTreeSet::new(),
-            )
+            // the index does not yet contain the lines of the last minutes
+            let message = "no index line names this session; if the session is only minutes old, give --account";
+            let account = query.account.clone().ok_or_else(|| {
+                ReadError::NotFound([vec![message.to_owned()], unreadable_index.clone()].concat().join("\nnot read: "))
+            })?;
+            (account, BTreeSet::new())
         }
     };
-    if let ContentTarget::Session(session) = &asked.target {
-        // an unreadable line, or one whose number another line claims, must not hide a tenant's keys
-        let (session, tenant) = (encode_segment(session), asked.tenant.as_deref().map(encode_segment));
-        let same = |(t, s): &SessionFolder| *s == session && tenant.as_ref().is_none_or(|tenant| tenant == t);
-        folders.extend(list_stored_keys(place, &account).await?.into_iter().map(|(folder, _)| folder).filter(same));
-        // other accounts may have the session too
-        unread.extend(
-            closed.into_iter().map(|why| format!("not read, although it may contain lines of the session: {why}")),
-        );
+    if let ContentTarget::Session(session) = &query.target {
+        // an unreadable line, or two lines with one number, must not hide a tenant's keys
+        let (session, tenant) = (encode_segment(session), query.tenant.as_deref().map(encode_segment));
+        let is_match = |(folder_tenant, folder_session): &SessionFolder| {
+            *folder_session == session && tenant.as_ref().is_none_or(|tenant| tenant == folder_tenant)
+        };
+        let stored_keys = list_stored_keys(place, &account).await?.into_iter();
+        folders.extend(stored_keys.map(|stored| stored.folder).filter(is_match));
+        // unreadable lines may belong to the same session in other accounts
+        let messages = unreadable_index.into_iter();
+        unreadable.extend(messages.map(|why| format!("not read, although it may contain lines of the session: {why}")));
     }
-    Ok(MatchedSessions { account, folders, unsigned, unreadable: unread })
+    Ok(MatchedSessions { account, folders, unsigned, unreadable })
 }
 
-/// As [`find_all_sessions`], and for a user also the unsigned sessions that have keys; for callers to whom extra
-/// sessions do no harm.
+/// As [`find_all_sessions`], and for a user also the unsigned sessions that have keys. For setting holds, where an
+/// extra session does no harm.
 ///
 /// # Errors
 /// As [`find_all_sessions`], or no line names the user.
 pub(crate) async fn find_sessions_with_unsigned(
     place: &WritableVault,
-    asked: &TargetQuery,
+    query: &TargetQuery,
 ) -> Result<MatchedSessions, ReadError> {
-    let mut told = find_all_sessions(place, asked).await?;
-    if told.account.is_empty() && told.unsigned.len() == 1 {
-        told.account = told.unsigned.keys().next().cloned().unwrap_or_default();
+    let mut matched = find_all_sessions(place, query).await?;
+    if matched.account.is_empty() && matched.unsigned.len() == 1 {
+        matched.account = matched.unsigned.keys().next().cloned().unwrap_or_default();
     }
-    if let Some(unsigned) = told.unsigned.get_mut(&told.account) {
-        // someone who plants lines by the thousand must not cause as many notes
-        let stored = list_stored_keys(place, &told.account).await?.into_iter();
-        let stored: BTreeSet<SessionFolder> =
-            stored.filter(|(_, key)| key.is_some()).map(|(folder, _)| folder).collect();
-        told.folders.extend(unsigned.extract_if(.., |folder| stored.contains(folder)));
+    if let Some(unsigned) = matched.unsigned.get_mut(&matched.account) {
+        // only sessions with keys: thousands of planted lines must not cause thousands of hold notes
+        let stored_keys = list_stored_keys(place, &matched.account).await?.into_iter();
+        let with_keys: BTreeSet<SessionFolder> =
+            stored_keys.filter(|stored| stored.key.is_some()).map(|stored| stored.folder).collect();
+        matched.folders.extend(unsigned.extract_if(.., |folder| with_keys.contains(folder)));
     }
-    if told.folders.is_empty() && matches!(asked.target, ContentTarget::User(_)) {
-        return Err(told.unknown_user_error());
-    }
-    Ok(told)
+    matched.require_user_sessions(query)
 }
 
 /// As [`find_all_sessions`], but for a user requires at least one signed session.
 ///
 /// # Errors
 /// As [`find_all_sessions`], or no signed line names the user.
-pub(crate) async fn find_sessions(place: &WritableVault, asked: &TargetQuery) -> Result<MatchedSessions, ReadError> {
-    let told = find_all_sessions(place, asked).await?;
-    if told.folders.is_empty() && matches!(asked.target, ContentTarget::User(_)) {
-        return Err(told.unknown_user_error());
-    }
-    Ok(told)
+pub(crate) async fn find_sessions(place: &WritableVault, query: &TargetQuery) -> Result<MatchedSessions, ReadError> {
+    find_all_sessions(place, query).await?.require_user_sessions(query)
 }
 
 /// Objects of these sessions that are under legal hold.
@@ -345,32 +350,31 @@ pub(super) async fn find_held_objects(
     folders: &BTreeSet<SessionFolder>,
     keys: &BTreeSet<ShreddedKey>,
 ) -> Result<Vec<String>, ReadError> {
-    let own = list_objects_to_destroy(place, account, folders, keys).await?.into_iter();
-    let mut objects = own.map(|name| (ObjectKind::Key, name)).collect::<Vec<_>>();
+    let key_objects = list_objects_to_destroy(place, account, folders, keys).await?.into_iter();
+    let mut objects = key_objects.map(|name| (ObjectKind::Key, name)).collect::<Vec<_>>();
     for (tenant, session) in folders {
         let names = place.vault.list(ObjectKind::Payload, &format!("{account}/{tenant}/{session}/")).await?;
         objects.extend(names.into_iter().map(|name| (ObjectKind::Payload, name)));
     }
-    let asked = stream::iter(objects).map(async |(kind, name)| {
-        let held =
+    let queries = stream::iter(objects).map(async |(kind, name)| {
+        let is_on_hold =
             place.eraser.is_on_hold(kind, &name).await.map_err(|error| ReadError::from_object_error(&name, &error))?;
-        Ok::<_, ReadError>(held.then_some(name))
+        Ok::<_, ReadError>(is_on_hold.then_some(name))
     });
-    let mut held: Vec<String> =
-        asked.buffered(CONCURRENT_QUERIES).try_filter_map(async |held| Ok(held)).try_collect().await?;
-    held.sort_unstable();
-    Ok(held)
+    let mut names: Vec<String> =
+        queries.buffered(CONCURRENT_QUERIES).try_filter_map(async |name| Ok(name)).try_collect().await?;
+    names.sort_unstable();
+    Ok(names)
 }
 
-/// Whether an object is a key in a gateway's place other than these keys: later content is sealed to it.
+/// Whether a gateway may have stored this object as a key other than those with `ids`: later content is sealed to it.
 pub(super) fn is_other_key(place: &WritableVault, name: &str, ids: &BTreeSet<&str>) -> bool {
-    let named = place.vault.relative_name(name).is_some_and(is_key_name);
-    named && parse_key_name(name).is_some_and(|key| !ids.contains(key.id.as_str()))
+    let has_key_name = place.vault.relative_name(name).is_some_and(is_key_name);
+    has_key_name && parse_key_name(name).is_some_and(|key| !ids.contains(key.id.as_str()))
 }
 
-/// Names of all objects below these sessions that must go with these keys, including those with only older versions.
-/// Any name counts, because a copy may be sealed to someone else. Other keys in a gateway's place are excluded, unless
-/// they have the same bytes as one of these.
+/// Names of all objects below these sessions that must be destroyed with these keys, including those with only older
+/// versions and those with unusual names, which may be copies. Of other keys, only those with equal bytes are included.
 pub(super) async fn list_objects_to_destroy(
     place: &WritableVault,
     account: &str,
@@ -378,28 +382,33 @@ pub(super) async fn list_objects_to_destroy(
     keys: &BTreeSet<ShreddedKey>,
 ) -> Result<Vec<String>, ReadError> {
     let ids: BTreeSet<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-    let (mut out, mut others) = (Vec::new(), Vec::new());
+    let (mut targets, mut others) = (Vec::new(), Vec::new());
     for (tenant, session) in folders {
         for name in list_key_names(place, &format!("keys/{account}/{tenant}/{session}/")).await? {
-            if is_other_key(place, &name, &ids) { others.push(name) } else { out.push(name) }
+            if is_other_key(place, &name, &ids) { others.push(name) } else { targets.push(name) }
         }
     }
     if others.is_empty() {
-        return Ok(out);
+        return Ok(targets);
     }
-    let objects = hash_objects(place, &out).await?;
-    let mut same = hash_objects(place, &others).await?;
-    same.retain(|(_, sha256)| objects.iter().any(|(_, own)| own == sha256));
-    out.extend(same.into_iter().map(|(name, _)| name));
-    Ok(out)
+    let target_hashes = hash_objects(place, &targets).await?;
+    let mut copies = hash_objects(place, &others).await?;
+    copies.retain(|other| target_hashes.iter().any(|target| target.sha256 == other.sha256));
+    targets.extend(copies.into_iter().map(|copy| copy.name));
+    Ok(targets)
 }
 
-/// Hashes of key objects; objects that are missing or too large for a key are left out.
-async fn hash_objects(place: &WritableVault, names: &[String]) -> Result<Vec<(String, [u8; 32])>, ReadError> {
-    let read = stream::iter(names).map(async |name| match place.vault.fetch_key_object(name).await {
-        Ok(bytes) => Ok(Some((name.clone(), Sha256::digest(&bytes).into()))),
+struct HashedKeyObject {
+    name: String,
+    sha256: [u8; 32],
+}
+
+/// Hashes key objects; omits objects that are missing, archived, or too large for a key.
+async fn hash_objects(place: &WritableVault, names: &[String]) -> Result<Vec<HashedKeyObject>, ReadError> {
+    let hashes = stream::iter(names).map(async |name| match place.vault.fetch_key_object(name).await {
+        Ok(bytes) => Ok(Some(HashedKeyObject { name: name.clone(), sha256: Sha256::digest(&bytes).into() })),
         Err(StoreError::Missing | StoreError::TooLarge | StoreError::Archived) => Ok(None),
         Err(error) => Err(ReadError::from_object_error(name, &error)),
     });
-    read.buffered(CONCURRENT_QUERIES).try_filter_map(async |one| Ok(one)).try_collect().await
+    hashes.buffered(CONCURRENT_QUERIES).try_filter_map(async |hash| Ok(hash)).try_collect().await
 }

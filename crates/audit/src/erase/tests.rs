@@ -191,13 +191,18 @@ async fn an_erased_session_is_told_and_nothing_else_is_lost() {
     let site = site().await;
     let desk = Desk::of(&site, None);
     let before = desk.audit(&site).await;
-    assert!(before.verified && before.erased.is_empty() && before.counts.opened == 8, "{}", before.text());
+    assert!(before.verified && before.erasures.is_empty() && before.counts.opened == 8, "{}", before.text());
     let done = desk.erase(&site, "s0").await;
     assert_eq!((done.keys, done.objects, done.resumed), (1, 1, false));
     let report = desk.audit(&site).await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
-    assert_eq!((report.counts.opened, report.erased.len(), report.erased[0].fragments), (6, 1, 2), "{}", report.text());
-    assert!(report.erased[0].done.is_some() && report.erased[0].signers == ["alice", "bob"]);
+    assert_eq!(
+        (report.counts.opened, report.erasures.len(), report.erasures[0].fragments),
+        (6, 1, 2),
+        "{}",
+        report.text()
+    );
+    assert!(report.erasures[0].finished_at.is_some() && report.erasures[0].signers == ["alice", "bob"]);
     assert!(report.text().contains("ticket 4711"), "{}", report.text());
     let mut opener = FragmentOpener::new(&desk.place.vault, vec![site.auditor.clone()]);
     let filter = ReplayFilter { account: Some("default".into()), tenant: None, ..ReplayFilter::default() };
@@ -210,7 +215,7 @@ async fn an_erased_session_is_told_and_nothing_else_is_lost() {
     desk.erase(&site, "s1").await;
     let report = desk.audit(&site).await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
-    assert_eq!((report.counts.opened, report.erased.len()), (4, 2), "only the other account's: {}", report.text());
+    assert_eq!((report.counts.opened, report.erasures.len()), (4, 2), "only the other account's: {}", report.text());
     // without the erasers' keys, the report states the limitation
     let keys = vec![signing_key().public().clone(), key("erase.test", 50).public().clone()];
     let report = site.verify(VerifyOptions { keys, ..VerifyOptions::default() }).await;
@@ -229,11 +234,15 @@ async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word(
         let keys = || site.store.0.lock().keys().filter(|name| name.starts_with("keys/default/acme/s0/")).count();
         let first = desk.run(&site, &file).await;
         let report = desk.audit(&site).await;
-        let told = !report.erased.is_empty();
+        let told = !report.erasures.is_empty();
         assert!(keys() > 0 || told, "after {n} changes keys are gone without a word: {}", report.text());
         let ended_well = first.is_ok();
         if told && !ended_well {
-            assert!(report.verified && report.found.contains_key("erasure_open"), "{n}: {}", report.text());
+            assert!(
+                report.verified && report.finding_counts.contains_key("erasure_unfinished"),
+                "{n}: {}",
+                report.text()
+            );
         }
         site.clock.advance(Duration::from_secs(2 * 86_400)); // the request has expired by now; what was begun is finished
         let desk = Desk::of(&site, None);
@@ -250,7 +259,7 @@ async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word(
             continue;
         }
         let report = desk.audit(&site).await;
-        let odd: Vec<_> = report.findings.iter().filter(|finding| finding.code != "silent").collect();
+        let odd: Vec<_> = report.findings.iter().filter(|finding| finding.code != "no_recent_digest").collect();
         assert!(report.verified && odd.is_empty() && keys() == 0, "{n}: {}", report.text());
         if ended_well {
             assert!(n >= 7, "two lines, two signatures, two digests, one key: {n}");
@@ -401,7 +410,7 @@ async fn what_two_people_did_not_ask_for_is_refused() {
     site.clock.advance(Duration::from_secs(90_000));
     assert!(desk.run(&site, &all).await.expect_err("late").contains("expired"));
     let report = desk.audit(&site).await;
-    assert_eq!((report.counts.opened, report.erased.len()), (8, 0), "{}", report.text());
+    assert_eq!((report.counts.opened, report.erasures.len()), (8, 0), "{}", report.text());
 }
 
 /// A hold on a key, a copy of it or an object of the session stops everything, before anything is announced or
@@ -444,7 +453,7 @@ async fn a_key_that_comes_back_is_found() {
     assert!(desk.audit(&site).await.verified);
     site.store.0.lock().insert(copy, bytes);
     let report = desk.audit(&site).await;
-    assert!(!report.verified && report.found.contains_key("key_back"), "{}", report.text());
+    assert!(!report.verified && report.finding_counts.contains_key("key_restored"), "{}", report.text());
 }
 
 /// Someone with a digest-signing key but without an eraser's key can't make destroyed keys look erased.
@@ -458,8 +467,8 @@ async fn a_false_erasure_is_found() {
     thief.run(&site, &forged).await.expect("the thief's own erasers agree");
     let report = desk.audit(&site).await;
     assert!(!report.verified, "{}", report.text());
-    let codes: Vec<_> = report.found.keys().copied().collect();
-    assert!(codes.contains(&"erasure") && codes.contains(&"key_missing"), "{}", report.text());
+    let codes: Vec<_> = report.finding_counts.keys().copied().collect();
+    assert!(codes.contains(&"erasure_invalid") && codes.contains(&"key_missing"), "{}", report.text());
 }
 
 /// Signatures of erasers don't excuse destroying another session's keys: verification compares what was done with what
@@ -499,9 +508,9 @@ async fn an_erasure_of_other_keys_is_found() {
         for erasers in [desk.erasers(), Vec::new()] {
             let keys = vec![signing_key().public().clone(), desk.chain.public().clone()];
             let report = site.verify(VerifyOptions { keys, erasers, ..VerifyOptions::default() }).await;
-            let codes: Vec<_> = report.found.keys().copied().collect();
-            assert!(!report.verified && codes.contains(&"erasure"), "{name}: {}", report.text());
-            assert!(codes.contains(&"key_missing") && report.erased.is_empty(), "{name}: {}", report.text());
+            let codes: Vec<_> = report.finding_counts.keys().copied().collect();
+            assert!(!report.verified && codes.contains(&"erasure_invalid"), "{name}: {}", report.text());
+            assert!(codes.contains(&"key_missing") && report.erasures.is_empty(), "{name}: {}", report.text());
         }
     }
 }
@@ -588,8 +597,8 @@ async fn what_is_planted_in_the_chain_of_erasures_stops_nothing() {
     assert_eq!((done.keys, done.resumed), (1, false));
     assert!(desk.run(&site, &file).await.expect_err("once").contains("already executed"));
     let report = desk.audit(&site).await;
-    assert!(!report.verified && report.erased.len() == 2, "what was planted is told: {}", report.text());
-    assert!(report.erased.iter().all(|erased| erased.done.is_some()), "{}", report.text());
+    assert!(!report.verified && report.erasures.len() == 2, "what was planted is told: {}", report.text());
+    assert!(report.erasures.iter().all(|erased| erased.finished_at.is_some()), "{}", report.text());
 }
 
 /// Bytes planted beside an earlier run's line are not signed as the run's own.
@@ -613,7 +622,7 @@ async fn a_line_that_was_planted_is_not_signed() {
     let desk = Desk::of(&site, None);
     desk.run(&site, &file).await.expect("erased");
     let report = desk.audit(&site).await;
-    assert_eq!((report.erased.len(), &*report.erased[0].why), (1, "ticket 4711"), "{}", report.text());
+    assert_eq!((report.erasures.len(), &*report.erasures[0].reason), (1, "ticket 4711"), "{}", report.text());
 }
 
 /// A gateway writer's name is refused: its chain is not one of erasures.
@@ -633,7 +642,7 @@ async fn a_gateways_chain_is_left_alone() {
     other.erase(&site, "s1").await;
     let keys = vec![signing_key().public().clone(), desk.chain.public().clone(), other.chain.public().clone()];
     let report = site.verify(VerifyOptions { keys, erasers: desk.erasers(), ..VerifyOptions::default() }).await;
-    assert!(report.verified && report.erased.len() == 2, "{}", report.text());
+    assert!(report.verified && report.erasures.len() == 2, "{}", report.text());
 }
 
 /// Results of earlier runs are neither forgotten nor counted twice; expired lines don't end a chain of erasures.
@@ -652,10 +661,10 @@ async fn erasures_outlive_runs_and_lines() {
     };
     let (first, again) = (site.verify(options()).await, site.verify(options()).await);
     assert!(first.verified && again.verified, "{}", again.text());
-    assert_eq!((&first.counts, first.erased.len(), again.erased.len()), (&again.counts, 1, 1), "{}", again.text());
+    assert_eq!((&first.counts, first.erasures.len(), again.erasures.len()), (&again.counts, 1, 1), "{}", again.text());
     desk.erase(&site, "s1").await;
     let third = site.verify(options()).await;
-    assert!(third.verified && third.erased.len() == 2, "{}", third.text());
+    assert!(third.verified && third.erasures.len() == 2, "{}", third.text());
     site.store.0.lock().retain(|name, _| !name.contains("/eraser-"));
     let mut ledger = Ledger::read(&desk.place, &desk.chain, &[], "default", "eraser").await.expect("goes on");
     assert!(ledger.begun_erasure().is_none());
@@ -783,7 +792,7 @@ async fn a_planted_copy_is_not_signed() {
         let keys = vec![signing_key().public().clone(), copier.public().clone()];
         let auditors = vec![late.clone()];
         let report = site.verify(VerifyOptions { keys, auditors, ..VerifyOptions::default() }).await;
-        assert!(!report.verified && report.found.contains_key("stray"), "{kind}: {}", report.text());
+        assert!(!report.verified && report.finding_counts.contains_key("unreferenced"), "{kind}: {}", report.text());
         assert_eq!(report.counts.opened, 2, "{kind}: {}", report.text());
         assert_eq!(
             run(std::slice::from_ref(&site.auditor)).await,
@@ -986,7 +995,7 @@ async fn copies_put_aside_undo_no_erasure() {
     for name in &aside {
         put(name);
         let report = desk.audit(&site).await;
-        assert!(!report.verified && report.found.contains_key("key_back"), "{name}: {}", report.text());
+        assert!(!report.verified && report.finding_counts.contains_key("key_restored"), "{name}: {}", report.text());
         let vault = &desk.place.vault;
         let filter = ReplayFilter { account: Some("default".into()), ..ReplayFilter::default() };
         let read = replay(vault, &mut FragmentOpener::new(vault, vec![site.auditor.clone()]), "s0", &filter)
@@ -1000,7 +1009,7 @@ async fn copies_put_aside_undo_no_erasure() {
     put(&aside[0]);
     assert_eq!(desk.erase(&site, "s0").await.objects, 1);
     let report = desk.audit(&site).await;
-    assert!(report.verified && report.erased.len() == 2 && left().is_empty(), "{}", report.text());
+    assert!(report.verified && report.erasures.len() == 2 && left().is_empty(), "{}", report.text());
 }
 
 /// A copy sealed to someone else, under a non-standard name, is destroyed with its session, even in a hidden subfolder;
@@ -1040,7 +1049,7 @@ async fn what_is_sealed_to_somebody_else_goes_too() {
     }
     site.minutes(1).await;
     let report = desk.audit(&site).await;
-    assert!(report.verified && report.erased.len() == 5, "{}", report.text());
+    assert!(report.verified && report.erasures.len() == 5, "{}", report.text());
     let asked = TargetQuery { target: session("s0"), account: Some("default".to_owned()), tenant: None };
     assert!(resolve_target(&desk.place, &asked).await.expect_err("nothing is left").contains("no key object"));
 }
@@ -1204,5 +1213,5 @@ async fn requests_do_not_wait_for_years() {
     let report = site.verify(VerifyOptions { keys, ..VerifyOptions::default() }).await;
     let text = report.text();
     assert!(!text.contains("\nerased by request:") && text.contains("unchecked signatures of alice"), "{text}");
-    assert!(!report.erased[0].checked);
+    assert!(!report.erasures[0].signatures_checked);
 }

@@ -16,10 +16,10 @@ use kernel::terminal::{escape_json, format_count};
 use vault::chain::note::SigningKey;
 use vault::object_names::rfc3339;
 
-/// Largest file that is attached, bytes.
+/// Size of the largest file that can be attached, bytes.
 const MAX_ATTACHED: u64 = 64 << 20;
 
-/// Contents of the folder.
+/// The data from which the folder is written.
 pub struct EvidenceBundle<'b> {
     /// The period that the evidence covers.
     pub period: &'b EvidencePeriod,
@@ -29,7 +29,7 @@ pub struct EvidenceBundle<'b> {
     pub report: &'b VerifyReport,
     /// The vault's location as the user gave it.
     pub store: &'b str,
-    /// Files with anchors that were kept outside the vault.
+    /// Files with anchors that are stored outside the vault.
     pub anchors: &'b [PathBuf],
     /// Files that the operator adds.
     pub attached: &'b [PathBuf],
@@ -52,28 +52,32 @@ impl EvidenceBundle<'_> {
 
     fn write_files(&self, folder: &mut BundleFolder) -> Result<(), ReadError> {
         folder.write_lines("population.ndjson", self.gathered.sessions.values())?;
-        let boundary = self.gathered.boundary.iter().map(|(what, times)| json!({"what": what, "times": times}));
-        folder.write_lines("boundary.ndjson", boundary)?;
-        let configurations =
-            self.gathered.configurations.iter().map(|(what, spell)| json!({"what": what, "when": spell}));
+        let actions =
+            self.gathered.actions.iter().map(|(action, times)| json!({"action": action, "occurrences": times}));
+        folder.write_lines("tools_and_decisions.ndjson", actions)?;
+        let configurations = self
+            .gathered
+            .configurations
+            .iter()
+            .map(|(configuration, period)| json!({"configuration": configuration, "period": period}));
         folder.write_lines("configurations.ndjson", configurations)?;
         folder.write_lines("digests.ndjson", &self.gathered.digests)?;
         folder.write_lines("keys.ndjson", &self.gathered.keys)?;
-        folder.write_lines("erased.ndjson", &self.gathered.erasures)?;
+        folder.write_lines("erasures.ndjson", &self.gathered.erasures)?;
         folder.write_lines("unsigned.ndjson", &self.gathered.unsigned)?;
         folder.write_lines("unreadable.ndjson", &self.gathered.unreadable)?;
         let json = serde_json::to_string_pretty(self.report).unwrap_or_default(); // strings and numbers: can't fail
         folder.write_file("verify.json", escape_json(&json).as_bytes())?;
         let text = self.report.text() + "\n";
         folder.write_file("verify.txt", text.as_bytes())?;
-        for (below, paths) in [("anchors", self.anchors), ("attached", self.attached)] {
+        for (subfolder, paths) in [("anchors", self.anchors), ("attached", self.attached)] {
             for (number, path) in (1..).zip(paths) {
                 let name = path
                     .file_name()
                     .unwrap_or_default()
                     .to_string_lossy()
-                    .replace(|c: char| !is_file_name_char(c), "_");
-                folder.write_file(&format!("{below}/{number:02}-{name}"), &read_attachment(path)?)?;
+                    .replace(|character: char| !is_file_name_char(character), "_");
+                folder.write_file(&format!("{subfolder}/{number:02}-{name}"), &read_attachment(path)?)?;
             }
         }
         let readme = README.replace("{from}", &self.period.from).replace("{to}", &self.period.to);
@@ -88,16 +92,16 @@ impl EvidenceBundle<'_> {
     }
 }
 
-fn is_file_name_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
+fn is_file_name_char(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_')
 }
 
 fn read_attachment(path: &Path) -> Result<Vec<u8>, ReadError> {
     use std::io::Read;
-    let say =
+    let to_error =
         |error: std::io::Error| ReadError::from_io_error(&error, format!("can't read {}: {error}", path.display()));
     let mut bytes = Vec::new();
-    std::fs::File::open(path).map_err(say)?.take(MAX_ATTACHED + 1).read_to_end(&mut bytes).map_err(say)?;
+    std::fs::File::open(path).map_err(to_error)?.take(MAX_ATTACHED + 1).read_to_end(&mut bytes).map_err(to_error)?;
     if bytes.len() as u64 > MAX_ATTACHED {
         Err(ReadError::Invalid(format!("{} is too large", path.display())))
     } else {
@@ -107,7 +111,8 @@ fn read_attachment(path: &Path) -> Result<Vec<u8>, ReadError> {
 
 /// A folder that is being filled.
 struct BundleFolder {
-    folder: PathBuf,
+    path: PathBuf,
+    /// The files written so far that the manifest lists.
     files: Vec<ManifestEntry>,
 }
 
@@ -120,19 +125,19 @@ struct ManifestEntry {
 }
 
 impl BundleFolder {
-    fn create(folder: &Path) -> Result<Self, ReadError> {
-        let made = files::make_folders(folder);
-        made.map_err(|error| ReadError::from_io_error(&error, format!("can't make {}: {error}", folder.display())))?;
-        Ok(Self { folder: folder.to_owned(), files: Vec::new() })
+    fn create(path: &Path) -> Result<Self, ReadError> {
+        files::make_folders(path)
+            .map_err(|error| ReadError::from_io_error(&error, format!("can't make {}: {error}", path.display())))?;
+        Ok(Self { path: path.to_owned(), files: Vec::new() })
     }
 
     fn write_lines<T: Serialize>(&mut self, name: &str, rows: impl IntoIterator<Item = T>) -> Result<(), ReadError> {
-        let mut out = Vec::new();
+        let mut bytes = Vec::new();
         for row in rows {
-            serde_json::to_writer(&mut out, &row).map_err(|error| ReadError::Unavailable(error.to_string()))?;
-            out.push(b'\n');
+            serde_json::to_writer(&mut bytes, &row).map_err(|error| ReadError::Unavailable(error.to_string()))?;
+            bytes.push(b'\n');
         }
-        self.write_file(name, &out)
+        self.write_file(name, &bytes)
     }
 
     fn write_file(&mut self, name: &str, bytes: &[u8]) -> Result<(), ReadError> {
@@ -142,31 +147,33 @@ impl BundleFolder {
         Ok(())
     }
 
+    /// Writes a file that the manifest does not list.
     fn write_unlisted(&self, name: &str, bytes: &[u8]) -> Result<(), ReadError> {
-        let path = self.folder.join(name);
-        let folder = files::make_folders(files::parent_folder(&path));
-        let written = folder.and_then(|()| files::write_new(&path, bytes));
+        let path = self.path.join(name);
+        let parent = files::make_folders(files::parent_folder(&path));
+        let written = parent.and_then(|()| files::write_new(&path, bytes));
         written.map_err(|error| ReadError::from_io_error(&error, format!("can't write {}: {error}", path.display())))
     }
 
     /// Writes the manifest, `SHA256SUMS` for stock tools, and the signature.
     fn finish(self, bundle: &EvidenceBundle<'_>) -> Result<(), ReadError> {
         let manifest = json!({
-            "v": 1,
+            "schema": 1,
             "period": bundle.period,
-            "made": rfc3339(bundle.made),
-            "by": format!("tollgate {}", env!("CARGO_PKG_VERSION")),
+            "generated_at": rfc3339(bundle.made),
+            "generated_by": format!("tollgate {}", env!("CARGO_PKG_VERSION")),
             "store": bundle.store,
             "verified": bundle.report.verified,
             "complete": bundle.gathered.is_complete(),
             "heads": bundle.report.heads,
             "files": self.files,
         });
-        let text = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n"; // strings and numbers: can't fail
+        // strings and numbers: serialising can't fail
+        let text = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n";
         self.write_unlisted("manifest.json", text.as_bytes())?;
         let sums = self.files.iter().map(|file| format!("{}  {}\n", file.sha256, file.name));
-        let own = format!("{}  manifest.json\n", kernel::hex::encode(&Sha256::digest(text.as_bytes())));
-        self.write_unlisted("SHA256SUMS", (sums.collect::<String>() + &own).as_bytes())?;
+        let manifest_sum = format!("{}  manifest.json\n", kernel::hex::encode(&Sha256::digest(text.as_bytes())));
+        self.write_unlisted("SHA256SUMS", (sums.collect::<String>() + &manifest_sum).as_bytes())?;
         match bundle.key {
             None => Ok(()),
             Some(key) => {
@@ -179,19 +186,20 @@ impl BundleFolder {
 
 const README: &str = "# Evidence from {from} to {to}\n
 Made from the vault's index and chain, without any content. `sha256sum -c SHA256SUMS` checks the files;
-`manifest.json.sig` is the Ed25519 signature of `manifest.json` by the key in `manifest.json.key` (compare that key with one you have from
+`manifest.json.sig` is the Ed25519 signature of `manifest.json` by the key in `manifest.json.key` (compare \
+that key with one you have from
 elsewhere).
 
 | file | what it is | SOC 2 criteria it can support |
 |---|---|---|
 | `population.ndjson` | every session of the period: who (pseudonyms), which agent and version, calls, cost, denials, ids of its keys | PI1.3, PI1.5, CC7.2 |
-| `boundary.ndjson` | by session: tools used, permission decisions and denials, who decided (`decided_by`), for which agent and user | CC6.1, CC6.3, CC7.2 |
+| `tools_and_decisions.ndjson` | by session: tools used, permission decisions and denials, who decided (`decided_by`), for which agent and user | CC6.1, CC6.3, CC7.2 |
 | `configurations.ndjson` | versions of the gateways and SHA-256 of their configuration files, from when to when, from signed digests | CC8.1 |
 | `verify.json`, `verify.txt` | what was verified, found and not checked; missing turns | CC7.2, CC7.3, PI1.4 |
 | `digests.ndjson` | signed roots of the period, one a minute, with the number of pending and lost lines | PI1.3, A1.2 |
 | `anchors/` | anchors: signed roots that were stored outside the vault | CC7.2 |
 | `keys.ndjson` | existing session keys, and how they are sealed | CC6.7, C1.1 |
-| `erased.ndjson` | erasures: content, reason, requester and signers | C1.2 |
+| `erasures.ndjson` | erasures: content, reason, requester and signers | C1.2 |
 | `unsigned.ndjson` | index and chain objects not signed by a given key: planted, or not signed yet. No other file counts them | CC7.2 |
 | `unreadable.ndjson` | signed objects that are missing or could not be read; empty if the population is complete | PI1.3 |
 | `attached/` | files added by the operator: `vault doctor`, policies, drills, logs of openings | CC6.1, CC8.1, A1.2 |

@@ -38,7 +38,7 @@ async fn what_nobody_signed_is_no_evidence() {
     plant(format!("{folder}/gw-E9998-0000000000.ndjson.zst"), b"x");
     plant("chain/default/gw/E9999/0000000000.json".to_owned(), b"{}");
     let told = gather_evidence(vault, &all(), None, &keys(&desk)).await.expect("gathered");
-    assert_eq!((told.lines, told.sessions.len(), told.boundary.len()), (honest.lines, honest.sessions.len(), 0));
+    assert_eq!((told.lines, told.sessions.len(), told.actions.len()), (honest.lines, honest.sessions.len(), 0));
     assert_eq!((told.digests.len(), told.unreadable.len()), (honest.digests.len(), 0));
     assert_eq!(told.unsigned.iter().map(|one| one.lines).sum::<u64>(), 1);
     assert_eq!(told.unsigned.len(), 3, "a line, garbage, a digest: {:?}", told.unsigned);
@@ -68,7 +68,10 @@ async fn a_population_is_complete() {
     let whole = gather_evidence(vault, &all(), None, &keys(&desk)).await.expect("gathered");
     assert_eq!((whole.lines, whole.sessions.len(), whole.without_session, whole.gaps), (18, 4, 0, 0));
     assert_eq!(whole.sessions.values().map(|session| session.lines).sum::<u64>(), 18);
-    assert_eq!((whole.keys.len(), whole.sessions.values().map(|session| session.with_content).sum::<u64>()), (4, 9));
+    assert_eq!(
+        (whole.keys.len(), whole.sessions.values().map(|session| session.lines_with_content).sum::<u64>()),
+        (4, 9)
+    );
     let before = gather_evidence(vault, &EvidencePeriod { to: middle.clone(), ..all() }, None, &keys(&desk))
         .await
         .expect("gathered");
@@ -113,7 +116,7 @@ fn a_denial_tells_by_whom() {
         row.tail.decided_by = Some(by.to_owned());
         assert!(all_of.add_row(&row, &all()));
     }
-    let told: Vec<_> = all_of.boundary.iter().map(|(key, times)| (key.decided_by.as_deref(), times.count)).collect();
+    let told: Vec<_> = all_of.actions.iter().map(|(key, times)| (key.decided_by.as_deref(), times.count)).collect();
     assert_eq!(told, [(Some("config"), 2), (Some("user_reject"), 1)]);
 }
 
@@ -132,7 +135,7 @@ async fn configurations_are_told_from_digests() {
 
 /// Used tools and denials, with the decider, are counted separately; sums are exact.
 #[test]
-fn a_boundary_report_tells_denials() {
+fn denials_are_reported_with_tool_and_decider() {
     let mut all_of = PeriodEvidence::default();
     let lines = [
         line("tool", "Bash", None, "ok"),
@@ -146,8 +149,8 @@ fn a_boundary_report_tells_denials() {
         line("model", "", None, "ok"),
     ];
     assert!(lines.iter().all(|row| all_of.add_row(row, &all())));
-    let told: Vec<(Option<&str>, &str, bool, u64, u64)> = (all_of.boundary.iter())
-        .map(|(key, times)| (key.tool.as_deref(), key.what.as_str(), key.denied, times.count, times.failed))
+    let told: Vec<(Option<&str>, &str, bool, u64, u64)> = (all_of.actions.iter())
+        .map(|(key, times)| (key.tool.as_deref(), key.outcome.as_str(), key.denied, times.count, times.failures))
         .collect();
     let want = [
         (Some("Bash"), "accept", false, 1, 0),
@@ -157,9 +160,9 @@ fn a_boundary_report_tells_denials() {
         (Some("Write"), "denied", true, 1, 0),
     ];
     assert_eq!(told, want);
-    assert!(all_of.boundary.keys().all(|key| key.user.as_deref() == Some("h-1") && key.actor.is_some()));
+    assert!(all_of.actions.keys().all(|key| key.user.as_deref() == Some("h-1") && key.actor.is_some()));
     let session = all_of.sessions.values().next().expect("one");
-    assert_eq!((session.denied, session.decisions, session.tool_calls, session.failed), (2, 3, 3, 1));
+    assert_eq!((session.denials, session.decisions, session.tool_calls, session.failures), (2, 3, 3, 1));
     assert_eq!((session.model_calls, session.cost_usd.map(|usd| usd.to_string())), (3, Some("0.3".to_owned())));
 }
 
@@ -187,6 +190,6 @@ fn what_is_told_twice_is_counted_once() {
         assert!(all_of.add_row(&row, &all()));
     }
     let session = all_of.sessions.values().next().expect("one");
-    assert_eq!((session.lines, session.failed), (6, 1));
-    assert_eq!(all_of.boundary.values().map(|times| times.count).collect::<Vec<_>>(), [1]);
+    assert_eq!((session.lines, session.failures), (6, 1));
+    assert_eq!(all_of.actions.values().map(|times| times.count).collect::<Vec<_>>(), [1]);
 }

@@ -1,10 +1,9 @@
 //! The cells of one leaf column: collected row by row for writing, and turned back into rows when read. Levels follow
 //! Parquet's definition and repetition levels. Texts share one buffer, so that a row group needs few allocations.
-//! Neighbours: `columns` (the schema), `write` and `read` (files).
+//! Neighbours: `columns` (the schema), `table_writer` and `table_reader` (files).
 
 use bytes::Bytes;
-use parquet::column::reader::ColumnReader;
-use parquet::column::reader::ColumnReaderImpl;
+use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::writer::SerializedColumnWriter;
@@ -13,39 +12,41 @@ use std::ops::Range;
 
 use super::columns::ColumnType;
 
-/// Values passed to the writer at a time.
-const BATCH: usize = 8192;
+/// Levels passed to the writer at a time; a batch is longer if its last row is.
+const BATCH_LEVELS: usize = 8192;
 
 /// The cells of a leaf column.
 #[derive(Default)]
 pub(super) struct ColumnCells {
     texts: Vec<u8>,
-    ends: Vec<usize>,
+    /// Where each text ends in `texts`.
+    text_ends: Vec<usize>,
     ints: Vec<i64>,
     bools: Vec<bool>,
-    /// Definition level of each value.
-    def: Vec<i16>,
-    /// Repetition levels: 0 starts a row; only lists have others.
-    rep: Vec<i16>,
+    /// Definition levels: 0 is null; a value has 1 in a plain column, 2 in a group and 3 in a list. A group without the
+    /// field and an empty list have 1.
+    def_levels: Vec<i16>,
+    /// Repetition levels of lists: 0 starts a row.
+    rep_levels: Vec<i16>,
 }
 
 impl ColumnCells {
     fn push_text(&mut self, text: &str) {
         self.texts.extend(text.as_bytes());
-        self.ends.push(self.texts.len());
+        self.text_ends.push(self.texts.len());
     }
 
     /// Adds a row's value of a plain column.
-    pub(super) fn push(&mut self, form: ColumnType, value: &Value) {
-        let defined = match (form, value) {
+    pub(super) fn push(&mut self, column_type: ColumnType, value: &Value) {
+        let is_defined = match (column_type, value) {
             (_, Value::Null) => false,
             (ColumnType::Text, Value::String(text)) => {
                 self.push_text(text);
                 true
             }
             (ColumnType::Int, value) => value.as_i64().map(|number| self.ints.push(number)).is_some(),
-            (ColumnType::Bool, Value::Bool(yes)) => {
-                self.bools.push(*yes);
+            (ColumnType::Bool, Value::Bool(value)) => {
+                self.bools.push(*value);
                 true
             }
             (ColumnType::Json, value) => {
@@ -55,21 +56,21 @@ impl ColumnCells {
             (ColumnType::Texts, Value::Array(items)) => return self.push_list(items),
             _ => false,
         };
-        self.def.push(i16::from(defined));
-        if form == ColumnType::Texts {
-            self.rep.push(0);
+        self.def_levels.push(i16::from(is_defined));
+        if column_type == ColumnType::Texts {
+            self.rep_levels.push(0);
         }
     }
 
     fn push_list(&mut self, items: &[Value]) {
         if items.is_empty() {
-            self.def.push(1);
-            self.rep.push(0);
+            self.def_levels.push(1);
+            self.rep_levels.push(0);
         }
-        for (n, item) in items.iter().enumerate() {
+        for (index, item) in items.iter().enumerate() {
             self.push_text(item.as_str().unwrap_or_default());
-            self.def.push(3);
-            self.rep.push(i16::from(n > 0));
+            self.def_levels.push(3);
+            self.rep_levels.push(i16::from(index > 0));
         }
     }
 
@@ -77,62 +78,57 @@ impl ColumnCells {
     pub(super) fn push_field(&mut self, group: &Value, field: &str) {
         let number = group.get(field).and_then(Value::as_i64);
         self.ints.extend(number);
-        self.def.push(if number.is_some() { 2 } else { i16::from(group.is_object()) });
+        self.def_levels.push(if number.is_some() { 2 } else { i16::from(group.is_object()) });
     }
 
     /// Writes all cells into a column chunk and closes it.
-    pub(super) fn write(self, form: ColumnType, mut to: SerializedColumnWriter<'_>) -> Result<()> {
-        let rep = (form == ColumnType::Texts).then_some(&*self.rep);
-        match form {
+    pub(super) fn write(self, column_type: ColumnType, mut writer: SerializedColumnWriter<'_>) -> Result<()> {
+        let def = &self.def_levels;
+        let rep = (column_type == ColumnType::Texts).then_some(&*self.rep_levels);
+        match column_type {
             ColumnType::Text | ColumnType::Json | ColumnType::Texts => {
                 let texts = Bytes::from(self.texts);
-                let mut from = 0;
-                let values =
-                    self.ends.iter().map(|end| ByteArray::from(texts.slice(std::mem::replace(&mut from, *end)..*end)));
-                write_batches::<ByteArrayType>(
-                    &mut to,
-                    values,
-                    &self.def,
-                    rep,
-                    if form == ColumnType::Texts { 3 } else { 1 },
-                )?;
+                let mut start = 0;
+                let values = self.text_ends.iter().map(|end| texts.slice(std::mem::replace(&mut start, *end)..*end));
+                let value_level = if column_type == ColumnType::Texts { 3 } else { 1 };
+                write_batches::<ByteArrayType>(&mut writer, values.map(ByteArray::from), def, rep, value_level)?;
             }
-            ColumnType::Int => write_batches::<Int64Type>(&mut to, self.ints.into_iter(), &self.def, rep, 1)?,
-            ColumnType::Ints(_) => write_batches::<Int64Type>(&mut to, self.ints.into_iter(), &self.def, rep, 2)?,
-            ColumnType::Bool => write_batches::<BoolType>(&mut to, self.bools.into_iter(), &self.def, rep, 1)?,
+            ColumnType::Int => write_batches::<Int64Type>(&mut writer, self.ints.into_iter(), def, rep, 1)?,
+            ColumnType::Ints(_) => write_batches::<Int64Type>(&mut writer, self.ints.into_iter(), def, rep, 2)?,
+            ColumnType::Bool => write_batches::<BoolType>(&mut writer, self.bools.into_iter(), def, rep, 1)?,
         }
-        to.close()
+        writer.close()
     }
 }
 
-/// Writes values in batches. A batch has as many values as it has levels equal to `full`, which mark a present value.
+/// Writes values in batches. A batch has one value for each definition level that equals `value_level`.
 fn write_batches<T: DataType>(
-    to: &mut SerializedColumnWriter<'_>,
+    writer: &mut SerializedColumnWriter<'_>,
     mut values: impl Iterator<Item = T::T>,
     def: &[i16],
     rep: Option<&[i16]>,
-    full: i16,
+    value_level: i16,
 ) -> Result<()> {
-    let mut at = 0;
-    while at < def.len() {
-        let mut end = def.len().min(at + BATCH);
+    let mut start = 0;
+    while start < def.len() {
+        let mut end = def.len().min(start + BATCH_LEVELS);
         // a batch must end at the end of a row
         while rep.and_then(|rep| rep.get(end)).is_some_and(|rep| *rep > 0) {
             end += 1;
         }
-        let levels = def.get(at..end).unwrap_or_default();
-        let count = levels.iter().filter(|level| **level == full).count();
-        let some: Vec<T::T> = values.by_ref().take(count).collect();
-        to.typed::<T>().write_batch(&some, Some(levels), rep.and_then(|rep| rep.get(at..end)))?;
-        at = end;
+        let levels = def.get(start..end).unwrap_or_default();
+        let count = levels.iter().filter(|level| **level == value_level).count();
+        let batch: Vec<T::T> = values.by_ref().take(count).collect();
+        writer.typed::<T>().write_batch(&batch, Some(levels), rep.and_then(|rep| rep.get(start..end)))?;
+        start = end;
     }
     Ok(())
 }
 
-/// A column reader and its current row.
+/// A column reader and the row that it reads next.
 pub(super) struct ColumnCursor {
     reader: ColumnReader,
-    row: usize,
+    next_row: usize,
 }
 
 fn damaged_error() -> ParquetError {
@@ -141,18 +137,22 @@ fn damaged_error() -> ParquetError {
 
 impl ColumnCursor {
     pub(super) fn new(reader: ColumnReader) -> Self {
-        Self { reader, row: 0 }
+        Self { reader, next_row: 0 }
     }
 
-    /// Calls `each` with the row number and value of each row in `rows`, which must lie beyond the rows already read.
-    /// For text columns only.
-    pub(super) fn visit_texts(&mut self, rows: Range<usize>, each: &mut dyn FnMut(usize, Option<&[u8]>)) -> Result<()> {
+    /// Calls `visit` with the number and value of each row in `rows`, which must follow the rows already read. For text
+    /// columns only.
+    pub(super) fn visit_texts(
+        &mut self,
+        rows: Range<usize>,
+        visit: &mut dyn FnMut(usize, Option<&[u8]>),
+    ) -> Result<()> {
         let ColumnReader::ByteArrayColumnReader(reader) = &mut self.reader else { return Err(damaged_error()) };
-        let (def, _, values) = read_records(reader, &mut self.row, &rows, false)?;
+        let ColumnRecords { def, values, .. } = read_records(reader, &mut self.next_row, &rows, false)?;
         let mut values = values.iter();
         for (row, def) in rows.zip(def) {
             let value = if def > 0 { Some(values.next().ok_or_else(damaged_error)?) } else { None };
-            each(row, value.map(ByteArray::data));
+            visit(row, value.map(ByteArray::data));
         }
         Ok(())
     }
@@ -160,7 +160,7 @@ impl ColumnCursor {
     /// Stores the values of `rows` in `lines` under `name`, or under `field` of the group `name`.
     pub(super) fn fill_column(
         &mut self,
-        form: ColumnType,
+        column_type: ColumnType,
         name: &str,
         field: Option<&str>,
         rows: &Range<usize>,
@@ -168,15 +168,12 @@ impl ColumnCursor {
     ) -> Result<()> {
         match &mut self.reader {
             ColumnReader::ByteArrayColumnReader(reader) => {
-                let (def, rep, values) = read_records(reader, &mut self.row, rows, form == ColumnType::Texts)?;
-                if form == ColumnType::Texts {
-                    fill_lists(name, &def, &rep, &values, lines)
-                } else {
-                    fill_texts(form, name, &def, &values, lines)
-                }
+                let is_list = column_type == ColumnType::Texts;
+                let records = read_records(reader, &mut self.next_row, rows, is_list)?;
+                if is_list { fill_lists(name, &records, lines) } else { fill_texts(column_type, name, &records, lines) }
             }
             ColumnReader::Int64ColumnReader(reader) => {
-                let (def, _, values) = read_records(reader, &mut self.row, rows, false)?;
+                let ColumnRecords { def, values, .. } = read_records(reader, &mut self.next_row, rows, false)?;
                 let mut values = values.into_iter();
                 for (line, def) in lines.iter_mut().zip(def) {
                     match field {
@@ -193,7 +190,7 @@ impl ColumnCursor {
                 Ok(())
             }
             ColumnReader::BoolColumnReader(reader) => {
-                let (def, _, values) = read_records(reader, &mut self.row, rows, false)?;
+                let ColumnRecords { def, values, .. } = read_records(reader, &mut self.next_row, rows, false)?;
                 let mut values = values.into_iter();
                 for (line, _) in lines.iter_mut().zip(def).filter(|(_, def)| *def > 0) {
                     line.insert(name.to_owned(), values.next().into());
@@ -206,16 +203,15 @@ impl ColumnCursor {
 }
 
 fn fill_texts(
-    form: ColumnType,
+    column_type: ColumnType,
     name: &str,
-    def: &[i16],
-    values: &[ByteArray],
+    records: &ColumnRecords<ByteArray>,
     lines: &mut [Map<String, Value>],
 ) -> Result<()> {
-    let mut values = values.iter();
-    for (line, _) in lines.iter_mut().zip(def).filter(|(_, def)| **def > 0) {
+    let mut values = records.values.iter();
+    for (line, _) in lines.iter_mut().zip(&records.def).filter(|(_, def)| **def > 0) {
         let text = values.next().ok_or_else(damaged_error)?.as_utf8()?;
-        let value = match form {
+        let value = match column_type {
             ColumnType::Json => serde_json::from_str(text).map_err(|_| damaged_error())?,
             _ => Value::String(text.to_owned()),
         };
@@ -224,19 +220,13 @@ fn fill_texts(
     Ok(())
 }
 
-fn fill_lists(
-    name: &str,
-    def: &[i16],
-    rep: &[i16],
-    values: &[ByteArray],
-    lines: &mut [Map<String, Value>],
-) -> Result<()> {
-    let (mut values, mut lines, mut here) = (values.iter(), lines.iter_mut(), None);
-    for (def, rep) in def.iter().zip(rep) {
+fn fill_lists(name: &str, records: &ColumnRecords<ByteArray>, lines: &mut [Map<String, Value>]) -> Result<()> {
+    let (mut values, mut lines, mut current_line) = (records.values.iter(), lines.iter_mut(), None);
+    for (def, rep) in records.def.iter().zip(&records.rep) {
         if *rep == 0 {
-            here = lines.next();
+            current_line = lines.next();
         }
-        let line = here.as_mut().ok_or_else(damaged_error)?;
+        let line = current_line.as_mut().ok_or_else(damaged_error)?;
         if *def == 0 {
             continue;
         }
@@ -248,28 +238,34 @@ fn fill_lists(
     Ok(())
 }
 
-type ColumnRecords<T> = (Vec<i16>, Vec<i16>, Vec<T>);
+/// Values of some rows, with their definition and repetition levels.
+struct ColumnRecords<T> {
+    def: Vec<i16>,
+    /// Empty if the column is not a list.
+    rep: Vec<i16>,
+    values: Vec<T>,
+}
 
-/// The levels and values of `rows`.
+/// Reads `rows` and sets `next_row` to the row after them.
 fn read_records<T: DataType>(
     reader: &mut ColumnReaderImpl<T>,
-    at: &mut usize,
+    next_row: &mut usize,
     rows: &Range<usize>,
-    lists: bool,
+    is_list: bool,
 ) -> Result<ColumnRecords<T::T>> {
-    let skip = rows.start.checked_sub(*at).ok_or_else(damaged_error)?;
+    let skip = rows.start.checked_sub(*next_row).ok_or_else(damaged_error)?;
     if skip > 0 && reader.skip_records(skip)? != skip {
         return Err(damaged_error());
     }
     let (mut def, mut rep, mut values) = (Vec::new(), Vec::new(), Vec::new());
-    let mut left = rows.len();
-    while left > 0 {
-        let (read, _, _) = reader.read_records(left, Some(&mut def), lists.then_some(&mut rep), &mut values)?;
+    let mut remaining = rows.len();
+    while remaining > 0 {
+        let (read, _, _) = reader.read_records(remaining, Some(&mut def), is_list.then_some(&mut rep), &mut values)?;
         if read == 0 {
             return Err(damaged_error());
         }
-        left -= read;
+        remaining -= read;
     }
-    *at = rows.end;
-    Ok((def, rep, values))
+    *next_row = rows.end;
+    Ok(ColumnRecords { def, rep, values })
 }

@@ -1,6 +1,6 @@
-//! The columns of a table and the mapping from index lines. Each known field of a line has a column of its name; a
-//! value that does not fit its column goes to `more`, so that nothing is lost. `vault::index_row` documents the fields;
-//! `cells` stores the values.
+//! The columns of a table, and the mapping from index lines to columns and back. Each known field of a line has a
+//! column of its name; other fields, and values that their column can't hold, go to the column `more`.
+//! Neighbours: `vault::index_row` documents the fields; `cells` stores the values.
 
 use serde_json::{Map, Value};
 
@@ -24,11 +24,11 @@ pub(super) struct Column {
     pub(super) column_type: ColumnType,
 }
 
-const fn column(name: &'static str, form: ColumnType) -> Column {
-    Column { name, column_type: form }
+const fn column(name: &'static str, column_type: ColumnType) -> Column {
+    Column { name, column_type }
 }
 
-/// Column for fields without a column of their own.
+/// Column for the fields and values that have no other column.
 pub(super) const MORE: &str = "more";
 
 /// Token buckets, as in an index line.
@@ -112,8 +112,8 @@ pub(super) fn position(name: &str) -> Option<usize> {
 /// The table's schema in Parquet's message syntax.
 pub(super) fn schema() -> String {
     let mut out = String::from("message line {\n");
-    for Column { name, column_type: form } in COLUMNS {
-        out.push_str(&match form {
+    for Column { name, column_type } in COLUMNS {
+        out.push_str(&match column_type {
             ColumnType::Text | ColumnType::Json => format!("  optional binary {name} (UTF8);\n"),
             ColumnType::Int => format!("  optional int64 {name};\n"),
             ColumnType::Bool => format!("  optional boolean {name};\n"),
@@ -133,20 +133,19 @@ pub(super) fn schema() -> String {
 }
 
 /// Number of leaf columns in a column.
-pub(super) fn leaf_count(form: ColumnType) -> usize {
-    if let ColumnType::Ints(fields) = form { fields.len() } else { 1 }
+pub(super) fn leaf_count(column_type: ColumnType) -> usize {
+    if let ColumnType::Ints(fields) = column_type { fields.len() } else { 1 }
 }
 
-/// Whether a column of this type can hold a value such that reading returns the same value.
-fn fits(form: ColumnType, value: &Value) -> bool {
-    match (form, value) {
+/// Whether a column of this type returns the same value when it is read.
+fn is_lossless(column_type: ColumnType, value: &Value) -> bool {
+    match (column_type, value) {
         (ColumnType::Json, _) => true,
         (ColumnType::Text, Value::String(_)) | (ColumnType::Bool, Value::Bool(_)) => true,
         (ColumnType::Int, Value::Number(number)) => number.as_i64().is_some(),
         (ColumnType::Texts, Value::Array(items)) => items.iter().all(Value::is_string),
         (ColumnType::Ints(fields), Value::Object(map)) => {
-            let known = |(name, value): (&String, &Value)| fields.contains(&name.as_str()) && value.as_i64().is_some();
-            map.iter().all(known)
+            map.iter().all(|(name, value)| fields.contains(&name.as_str()) && value.as_i64().is_some())
         }
         _ => false,
     }
@@ -155,26 +154,25 @@ fn fits(form: ColumnType, value: &Value) -> bool {
 /// A line's values in the order of the columns, `Null` for missing ones. A `null` field and a missing field are
 /// equivalent.
 pub(super) fn split_columns(line: Map<String, Value>) -> Vec<Value> {
-    let mut slots = vec![Value::Null; COLUMNS.len()];
+    let mut values = vec![Value::Null; COLUMNS.len()];
     let mut more = Map::new();
     for (name, value) in line.into_iter().filter(|(_, value)| !value.is_null()) {
-        let at = position(&name).filter(|_| name != MORE);
-        let slot = at.and_then(|at| Some((slots.get_mut(at)?, COLUMNS.get(at)?)));
-        match slot {
-            Some((slot, column)) if fits(column.column_type, &value) => *slot = value,
+        let index = position(&name).filter(|_| name != MORE);
+        match index.and_then(|index| Some((values.get_mut(index)?, COLUMNS.get(index)?))) {
+            Some((slot, column)) if is_lossless(column.column_type, &value) => *slot = value,
             _ => drop(more.insert(name, value)),
         }
     }
-    if let (false, Some(last)) = (more.is_empty(), slots.last_mut()) {
+    if let (false, Some(last)) = (more.is_empty(), values.last_mut()) {
         *last = Value::Object(more);
     }
-    slots
+    values
 }
 
-/// Rebuilds a line from its columns; the fields in `more` return to their places.
-pub(super) fn join_columns(mut found: Map<String, Value>) -> Map<String, Value> {
-    if let Some(Value::Object(more)) = found.remove(MORE) {
-        found.extend(more);
+/// Rebuilds a line from its columns: the fields in `more` become fields of the line.
+pub(super) fn join_columns(mut line: Map<String, Value>) -> Map<String, Value> {
+    if let Some(Value::Object(more)) = line.remove(MORE) {
+        line.extend(more);
     }
-    found
+    line
 }

@@ -1,7 +1,8 @@
 //! [`compact()`]: updates the tables in a folder from the index. A day is written only if its index has objects that
-//! are in no file yet, or if a file was changed. New files are durable before the state names them; old files are
-//! removed afterwards. A reader of all files may see lines twice while a day is being rewritten, but never too few.
-//! Neighbours: `columns`, `write` and `read`.
+//! are in no file yet, or if a file or the set of columns was changed. New files are durable before the state names
+//! them; old files are removed afterwards. While a day is rewritten, a reader of all files may see lines twice, but
+//! misses none.
+//! Neighbours: `state` (which objects are in which files), `sort`, `table_writer`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -21,10 +22,10 @@ use super::sort::{KeyedLine, LineSorter, is_index_line};
 use super::state::{AccountDay, DayState, TableFile, TablePart, short_hash};
 use super::table_writer::TableWriter;
 
-/// Parts of a day that accumulate before they are merged into one.
+/// Number of parts at which a day is rewritten as one part.
 const MAX_PARTS: usize = 8;
 /// Most lines in one file.
-const FILE_LINES: u64 = 4 << 20;
+const MAX_FILE_LINES: u64 = 4 << 20;
 
 /// Options of a run.
 #[derive(Default)]
@@ -70,10 +71,22 @@ struct CompactRun<'a> {
     options: &'a CompactOptions,
     /// Hashes from the chain, if keys were given.
     signed: Option<SignedIndex>,
-    done: CompactSummary,
+    summary: CompactSummary,
 }
 
-/// Updates the tables from the index.
+/// The file that [`CompactRun::write_part`] is writing.
+struct OpenTable {
+    tenant: String,
+    writer: TableWriter,
+}
+
+struct HashedLines {
+    text: String,
+    /// SHA-256 of the object's bytes, hex.
+    sha256: String,
+}
+
+/// Updates the tables from the index. Calls `show_progress` with the account and day before each day.
 ///
 /// # Errors
 /// The store or the folder fails, a signed index object is damaged or differs from its digest, or an object already in
@@ -81,7 +94,7 @@ struct CompactRun<'a> {
 pub async fn compact(
     vault: &Vault,
     options: &CompactOptions,
-    show: &mut dyn FnMut(&str),
+    show_progress: &mut dyn FnMut(&str),
 ) -> Result<CompactSummary, ReadError> {
     let prefix = match &options.account {
         Some(account) => format!("index/v1/account={}/", account_segment(account)),
@@ -91,7 +104,7 @@ pub async fn compact(
         true => None,
         false => Some(SignedIndex::read(vault, &options.keys, options.account.as_deref()).await?),
     };
-    let mut run = CompactRun { vault, options, signed, done: CompactSummary::default() };
+    let mut run = CompactRun { vault, options, signed, summary: CompactSummary::default() };
     let mut days: BTreeMap<AccountDay, BTreeSet<String>> = BTreeMap::new();
     let listed = vault.list(ObjectKind::Index, &prefix).await?;
     for name in &listed {
@@ -101,14 +114,14 @@ pub async fn compact(
         }
     }
     for (day, objects) in &days {
-        show(&format!("{} {}", day.account, day.day));
+        show_progress(&format!("{} {}", day.account, day.day));
         run.compact_day(day, objects).await?;
     }
     run.report_missing_objects(&listed)?;
     if options.prune {
         run.prune_days(&days)?;
     }
-    Ok(run.done)
+    Ok(run.summary)
 }
 
 impl CompactRun<'_> {
@@ -116,116 +129,119 @@ impl CompactRun<'_> {
         let path = day.state_path(&self.options.folder);
         let mut state = DayState::read(&path)?;
         self.drop_changed_parts(&mut state, objects)?;
-        let done: BTreeSet<String> = state.objects().into_iter().map(str::to_owned).collect();
-        let other = state.columns != DayState::default().columns;
+        let compacted: BTreeSet<String> = state.objects().into_iter().map(str::to_owned).collect();
+        let has_old_columns = state.columns != DayState::default().columns;
         let mut new: BTreeSet<String> = BTreeSet::new();
-        for object in objects.difference(&done) {
+        for object in objects.difference(&compacted) {
             match &self.signed {
                 Some(signed) if !signed.has_object(&self.vault.full_name(object)) => {
-                    self.done.unsigned.push(object.clone());
+                    self.summary.unsigned.push(object.clone());
                 }
                 _ => drop(new.insert(object.clone())),
             }
         }
-        if new.is_empty() && !other {
+        if new.is_empty() && !has_old_columns {
             return Ok(());
         }
-        // objects no longer in the index can't be written again
-        let whole = done.is_subset(objects);
-        if other && !whole {
+        // objects that are no longer in the index can't be written again
+        let is_rebuildable = compacted.is_subset(objects);
+        if has_old_columns && !is_rebuildable {
             return Err(ReadError::invalid(format!(
-                "{} was made with other columns and can't be rebuilt, because part of its index is gone: delete it, or move it out of this folder",
+                "{} was made with other columns and can't be rebuilt, because part of its index is gone: delete it, \
+                 or move it out of this folder",
                 path.display()
             )));
         }
-        if other || (state.parts.len() >= MAX_PARTS && whole) {
-            (new, state) = (new.into_iter().chain(done.iter().cloned()).collect(), DayState::default());
+        if has_old_columns || (state.parts.len() >= MAX_PARTS && is_rebuildable) {
+            (new, state) = (new.into_iter().chain(compacted.iter().cloned()).collect(), DayState::default());
         }
-        let Some(part) = self.write_part(day, new, &done).await? else { return Ok(()) };
-        self.done.days += 1;
+        let Some(part) = self.write_part(day, new, &compacted).await? else { return Ok(()) };
+        self.summary.days += 1;
         state.parts.push(part);
         state.write(&path)?;
         for file in day.list_table_files(&self.options.folder) {
             if !state.files().contains(file.as_str()) {
-                let gone = std::fs::remove_file(self.options.folder.join(&file));
-                gone.map_err(|error| ReadError::from_io_error(&error, format!("{file}: {error}")))?;
+                let removed = std::fs::remove_file(self.options.folder.join(&file));
+                removed.map_err(|error| ReadError::from_io_error(&error, format!("{file}: {error}")))?;
             }
         }
         Ok(())
     }
 
-    /// Removes parts with changed files from the state, so that their objects are written again, if all those objects
-    /// still exist.
+    /// Removes a part with changed files from the state, so that its objects are written again, if all those objects
+    /// are still in the index.
     fn drop_changed_parts(&mut self, state: &mut DayState, objects: &BTreeSet<String>) -> Result<(), ReadError> {
-        let mut kept = Vec::new();
         for part in std::mem::take(&mut state.parts) {
-            let changed = part.files.iter().map(|file| Ok((!file.is_unchanged(&self.options.folder)?, file)));
-            let changed: Vec<(bool, &TableFile)> = changed.collect::<Result<_, ReadError>>()?;
-            let changed: Vec<&str> =
-                changed.into_iter().filter(|(changed, _)| *changed).map(|(_, file)| file.name.as_str()).collect();
-            let whole = part.objects.keys().all(|object| objects.contains(object));
-            match changed.first() {
-                Some(_) if whole => self.done.rewritten_files += changed.len() as u64,
-                Some(name) => {
-                    let why = "the table was changed and can't be rebuilt, because its lines are no longer in the index; the table is not read";
-                    self.done.unreadable.push(format!("{name}: {why}"));
-                    kept.push(part);
+            let mut changed: Vec<&str> = Vec::new();
+            for file in &part.files {
+                if !file.is_unchanged(&self.options.folder)? {
+                    changed.push(&file.name);
                 }
-                None => kept.push(part),
+            }
+            let is_rebuildable = part.objects.keys().all(|object| objects.contains(object));
+            match changed.first() {
+                Some(_) if is_rebuildable => self.summary.rewritten_files += changed.len() as u64,
+                Some(name) => {
+                    self.summary.unreadable.push(format!(
+                        "{name}: the table was changed and can't be rebuilt, because its lines are no longer in the \
+                         index; the table is not read"
+                    ));
+                    state.parts.push(part);
+                }
+                None => state.parts.push(part),
             }
         }
-        state.parts = kept;
         Ok(())
     }
 
     /// Reports signed objects that are neither in a table nor in the index.
     fn report_missing_objects(&mut self, listed: &[String]) -> Result<(), ReadError> {
         let Some(signed) = &self.signed else { return Ok(()) };
-        let there: HashSet<&str> = listed.iter().map(String::as_str).collect();
-        let gone = signed.objects().filter(|name| !there.contains(name));
+        let listed_names: HashSet<&str> = listed.iter().map(String::as_str).collect();
+        let unlisted = signed.objects().filter(|name| !listed_names.contains(name));
         let days: BTreeSet<AccountDay> =
-            gone.filter_map(|name| AccountDay::from_object_name(self.vault.relative_name(name)?)).collect();
-        let mut held: BTreeSet<String> = BTreeSet::new();
+            unlisted.filter_map(|name| AccountDay::from_object_name(self.vault.relative_name(name)?)).collect();
+        let mut compacted: BTreeSet<String> = BTreeSet::new();
         for day in days {
             let state = DayState::read(&day.state_path(&self.options.folder))?;
-            held.extend(state.objects().into_iter().map(|object| self.vault.full_name(object)));
+            compacted.extend(state.objects().into_iter().map(|object| self.vault.full_name(object)));
         }
         let wanted = self.options.account.as_deref().map(account_segment);
-        let asked = |name: &str| {
-            let account = wanted
+        let is_expected = |name: &str| {
+            let is_wanted_account = wanted
                 .as_deref()
                 .is_none_or(|wanted| AccountDay::from_object_name(name).is_some_and(|day| day.account == wanted));
-            account && !held.contains(name)
+            is_wanted_account && !compacted.contains(name)
         };
-        let absent = signed.find_missing_objects(self.vault, listed, &asked);
-        self.done.unreadable.extend(absent.recent);
-        self.done.older_missing = absent.older;
+        let missing = signed.find_missing_objects(self.vault, listed, &is_expected);
+        self.summary.unreadable.extend(missing.recent);
+        self.summary.older_missing = missing.older;
         Ok(())
     }
 
-    /// Writes the lines of these objects; `None` if none of them can be read. `held` are objects in tables that are
-    /// being replaced.
+    /// Writes the lines of `objects`; `None` if none of them can be read. Those in `compacted` must be readable,
+    /// because the tables that contain them will be removed.
     async fn write_part(
         &mut self,
         day: &AccountDay,
         objects: BTreeSet<String>,
-        held: &BTreeSet<String>,
+        compacted: &BTreeSet<String>,
     ) -> Result<Option<TablePart>, ReadError> {
         let mut sorter = LineSorter::new(&self.options.folder);
         let mut hashes = BTreeMap::new();
         for object in &objects {
-            let (lines, sha256) = match self.read_lines(object).await? {
+            let HashedLines { text, sha256 } = match self.read_lines(object).await? {
                 Ok(lines) => lines,
-                // a writer must not be able to stop every run
-                Err(why) if self.signed.is_none() && !held.contains(object) => {
-                    self.done.unreadable.push(why.to_string());
+                // an unsigned object must not stop every run, because any writer may have put it there
+                Err(why) if self.signed.is_none() && !compacted.contains(object) => {
+                    self.summary.unreadable.push(why.to_string());
                     continue;
                 }
                 Err(why) => return Err(why),
             };
             hashes.insert(object.clone(), sha256);
-            for text in lines.lines() {
-                if !sorter.push(text)? {
+            for line in text.lines() {
+                if !sorter.push(line)? {
                     return Err(ReadError::damaged(format!("{object}: a line is not an index line")));
                 }
             }
@@ -237,43 +253,44 @@ impl CompactRun<'_> {
         let id = short_hash(&names);
         let folder = &self.options.folder;
         let (mut files, mut lines, mut bytes) = (Vec::<TableFile>::new(), 0, 0);
-        let mut end = |table: TableWriter, files: &mut Vec<TableFile>| {
-            let (size, sha256) = table.finish()?;
+        let mut finish_table = |table: OpenTable, files: &mut Vec<TableFile>| {
+            let (size, sha256) = table.writer.finish()?;
             bytes += size;
             files.last_mut().into_iter().for_each(|file| file.sha256.clone_from(&sha256));
             Ok::<(), ReadError>(())
         };
-        let mut table: Option<(String, TableWriter)> = None;
+        let mut open_table: Option<OpenTable> = None;
         sorter.finish(&mut |line: KeyedLine| {
-            let full =
-                |(tenant, table): &mut (String, TableWriter)| *tenant != line.tenant() || table.lines == FILE_LINES;
-            if let Some((_, table)) = table.take_if(full) {
-                end(table, &mut files)?;
+            let is_complete =
+                |table: &mut OpenTable| table.tenant != line.tenant() || table.writer.lines == MAX_FILE_LINES;
+            if let Some(table) = open_table.take_if(is_complete) {
+                finish_table(table, &mut files)?;
             }
-            if table.is_none() {
+            if open_table.is_none() {
                 let name = day.table_path(line.tenant(), &id, files.len());
-                table = Some((line.tenant().to_owned(), TableWriter::new(&folder.join(&name))?));
+                let writer = TableWriter::new(&folder.join(&name))?;
+                open_table = Some(OpenTable { tenant: line.tenant().to_owned(), writer });
                 files.push(TableFile { name, sha256: String::new() });
             }
-            let map: Map<String, Value> = serde_json::from_str(&line.text)
+            let fields: Map<String, Value> = serde_json::from_str(&line.text)
                 .map_err(|_| ReadError::damaged("an index line is not a JSON object"))?;
             lines += 1;
-            table.as_mut().map_or(Ok(()), |(_, table)| table.push(map, line.text.len()))
+            open_table.as_mut().map_or(Ok(()), |table| table.writer.push(fields, line.text.len()))
         })?;
-        if let Some((_, table)) = table {
-            end(table, &mut files)?;
+        if let Some(table) = open_table {
+            finish_table(table, &mut files)?;
         }
-        self.done.lines += lines;
-        self.done.files += files.len() as u64;
-        self.done.bytes += bytes;
+        self.summary.lines += lines;
+        self.summary.files += files.len() as u64;
+        self.summary.bytes += bytes;
         Ok(Some(TablePart { objects: hashes, files, lines }))
     }
 
-    /// The lines of an index object and the SHA-256 of its bytes, or the reason why it can't be used.
-    async fn read_lines(&mut self, object: &str) -> Result<Result<(String, String), ReadError>, ReadError> {
+    /// Reads the lines of an index object. The outer error is temporary, the inner one is about this object.
+    async fn read_lines(&mut self, object: &str) -> Result<Result<HashedLines, ReadError>, ReadError> {
         let name = self.vault.full_name(object);
-        let signed = self.signed.is_some();
-        let bytes = match self.vault.fetch_index_object(&name, signed).await {
+        let is_signed = self.signed.is_some();
+        let bytes = match self.vault.fetch_index_object(&name, is_signed).await {
             Ok(bytes) => bytes,
             Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => {
                 return Err(ReadError::from_object_error(&name, &error));
@@ -285,15 +302,14 @@ impl CompactRun<'_> {
                 "{name}: does not match the hash in its digest; run `vault verify`"
             ))));
         }
-        let lines = match Vault::unpack_index_lines(&name, &bytes, signed) {
-            // a malformed line in a signed object ends the run (see the sorter); an unsigned object with one is skipped
-            // as a whole
-            Ok(lines) if signed || lines.lines().all(is_index_line) => lines,
+        let text = match Vault::unpack_index_lines(&name, &bytes, is_signed) {
+            // a malformed line makes an unsigned object unusable; in a signed object, `write_part` fails at such a line
+            Ok(text) if is_signed || text.lines().all(is_index_line) => text,
             Ok(_) => return Ok(Err(ReadError::damaged(format!("{object}: a line is not an index line")))),
             Err(why) => return Ok(Err(why)),
         };
-        self.done.objects += 1;
-        Ok(Ok((lines, kernel::hex::encode(&Sha256::digest(&bytes)))))
+        self.summary.objects += 1;
+        Ok(Ok(HashedLines { text, sha256: kernel::hex::encode(&Sha256::digest(&bytes)) }))
     }
 
     /// Removes the files of days that are no longer in the index.
@@ -322,7 +338,7 @@ impl CompactRun<'_> {
                 for file in files.chain([state.path()]) {
                     std::fs::remove_file(&file).map_err(|error| ReadError::from_file_error(&file, &error))?;
                 }
-                self.done.pruned += 1;
+                self.summary.pruned += 1;
             }
         }
         Ok(())

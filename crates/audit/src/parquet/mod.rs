@@ -1,11 +1,8 @@
-//! The index as Parquet files ([`compact()`]), by account, tenant and day of arrival, and how `find` reads them
-//! ([`table_reader`]). The index is written so that lines can be proved; tables make queries over millions of lines
-//! possible.
-//!
-//! Only read access to the index is needed, and to the chain if lines are to be compared with it. A table has every
-//! field of a line; fields unknown to this program are in the column `more`. Repeating a run changes nothing, and the
-//! next run repairs an interrupted one. A table is not evidence; the index is. Neighbours: `row` (meaning of a line),
-//! `read/find` (queries).
+//! Copies the index into Parquet tables, by account, tenant and day of arrival ([`compact()`]), and reads them for
+//! `find` ([`table_reader`]), so that queries over millions of lines are fast. A run needs read access to the index,
+//! and to the chain if it checks lines against signed digests. A table has every field of a line; fields unknown to
+//! this program are in the column `more`. A repeated run changes nothing, and the next run repairs an interrupted one.
+//! Tables are not evidence; the index is. Neighbours: `vault::index_row` (fields of a line), `read::find` (queries).
 
 mod cells;
 mod columns;

@@ -32,7 +32,7 @@ impl AccountDay {
         folder.join(STATES).join(format!("account={}", self.account)).join(format!("{}.json", self.day))
     }
 
-    /// Path of a tenant's file, below the folder.
+    /// Path of a tenant's file, below the folder; `id` identifies the part.
     pub(super) fn table_path(&self, tenant: &str, id: &str, number: usize) -> String {
         let encoded = kernel::pseudonym::encode_segment(tenant).unwrap_or_else(|| tenant.to_owned());
         let tenant = if encoded.len() > 200 { format!("h-{}", short_hash(&[tenant])) } else { encoded };
@@ -41,15 +41,15 @@ impl AccountDay {
 
     /// Every table file of this day below the folder.
     pub(super) fn list_table_files(&self, folder: &Path) -> Vec<String> {
-        let mut found = Vec::new();
-        let account = format!("{TABLES}/account={}", self.account);
-        let Ok(tenants) = std::fs::read_dir(folder.join(&account)) else { return found };
+        let mut paths = Vec::new();
+        let account_path = format!("{TABLES}/account={}", self.account);
+        let Ok(tenants) = std::fs::read_dir(folder.join(&account_path)) else { return paths };
         for tenant in tenants.flatten() {
-            let name = format!("{account}/{}/dt={}", tenant.file_name().to_string_lossy(), self.day);
-            let Ok(files) = std::fs::read_dir(folder.join(&name)) else { continue };
-            found.extend(files.flatten().map(|file| format!("{name}/{}", file.file_name().to_string_lossy())));
+            let day_path = format!("{account_path}/{}/dt={}", tenant.file_name().to_string_lossy(), self.day);
+            let Ok(files) = std::fs::read_dir(folder.join(&day_path)) else { continue };
+            paths.extend(files.flatten().map(|file| format!("{day_path}/{}", file.file_name().to_string_lossy())));
         }
-        found
+        paths
     }
 }
 
@@ -68,7 +68,7 @@ pub(super) fn short_hash(texts: &[&str]) -> String {
 pub(super) struct TablePart {
     /// Index objects, without the vault's prefix, and the SHA-256 (hex) of the bytes that were read; empty in states
     /// that only listed names.
-    #[serde(deserialize_with = "objects")]
+    #[serde(deserialize_with = "deserialize_objects")]
     pub(super) objects: BTreeMap<String, String>,
     /// Files, with paths below the folder.
     pub(super) files: Vec<TableFile>,
@@ -77,7 +77,7 @@ pub(super) struct TablePart {
 
 /// A file of a table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "HashedOrNamed")]
+#[serde(from = "StoredTableFile")]
 pub(super) struct TableFile {
     /// Path below the folder.
     pub(super) name: String,
@@ -88,22 +88,22 @@ pub(super) struct TableFile {
 /// Older versions stored only names.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum HashedOrNamed {
+enum StoredTableFile {
     Hashed { name: String, sha256: String },
     Named(String),
 }
 
-impl From<HashedOrNamed> for TableFile {
-    fn from(told: HashedOrNamed) -> Self {
-        match told {
-            HashedOrNamed::Hashed { name, sha256 } => Self { name, sha256 },
-            HashedOrNamed::Named(name) => Self { name, sha256: String::new() },
+impl From<StoredTableFile> for TableFile {
+    fn from(stored: StoredTableFile) -> Self {
+        match stored {
+            StoredTableFile::Hashed { name, sha256 } => Self { name, sha256 },
+            StoredTableFile::Named(name) => Self { name, sha256: String::new() },
         }
     }
 }
 
 impl TableFile {
-    /// Whether the file is unchanged.
+    /// Whether the file exists and has the recorded hash.
     pub(super) fn is_unchanged(&self, folder: &Path) -> Result<bool, ReadError> {
         let path = folder.join(&self.name);
         let mut hash = Sha256::new();
@@ -116,16 +116,16 @@ impl TableFile {
     }
 }
 
-fn objects<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+fn deserialize_objects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum HashedOrNamed {
+    enum StoredObjects {
         Hashed(BTreeMap<String, String>),
         Named(BTreeSet<String>),
     }
-    Ok(match HashedOrNamed::deserialize(from)? {
-        HashedOrNamed::Hashed(objects) => objects,
-        HashedOrNamed::Named(names) => names.into_iter().map(|name| (name, String::new())).collect(),
+    Ok(match StoredObjects::deserialize(deserializer)? {
+        StoredObjects::Hashed(objects) => objects,
+        StoredObjects::Named(names) => names.into_iter().map(|name| (name, String::new())).collect(),
     })
 }
 
@@ -149,21 +149,21 @@ impl DayState {
     pub(super) fn read(path: &Path) -> Result<Self, ReadError> {
         match std::fs::read(path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| {
-                let path = path.display();
                 ReadError::Damaged(format!(
-                    "{path} is not a state file of `vault compact`: delete the tables folder and run `vault compact` again"
+                    "{} is not a state file of `vault compact`: delete the tables folder and run `vault compact` again",
+                    path.display()
                 ))
             }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(ReadError::from_file_error(path, &error)),
         }
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<(), ReadError> {
-        let why = |error: std::io::Error| ReadError::from_file_error(path, &error);
-        kernel::files::make_folders(kernel::files::parent_folder(path)).map_err(why)?;
+        let file_error = |error: io::Error| ReadError::from_file_error(path, &error);
+        kernel::files::make_folders(kernel::files::parent_folder(path)).map_err(file_error)?;
         let json = serde_json::to_vec(self).unwrap_or_default(); // strings and numbers: serialising can't fail
-        kernel::files::replace_file(path, &json).map_err(why)
+        kernel::files::replace_file(path, &json).map_err(file_error)
     }
 
     pub(super) fn objects(&self) -> BTreeSet<&str> {

@@ -1,6 +1,6 @@
-//! Reads lines of tables that may match a query ([`visit_rows`]), and lists the index objects covered by tables
-//! ([`TableCoverage`]), so that a lookup need not read millions of lines. A file, row group or row is skipped only if
-//! its name, filter, bounds or value rules out a match. Neighbour: `read/find` defines queries.
+//! Reads the lines of tables that match conditions ([`visit_rows`]), and lists the index objects whose lines are in
+//! tables ([`TableCoverage`]), so that a lookup need not read millions of lines. A file is skipped only if its name
+//! rules out a match, a row group only if its Bloom filter or bounds do. Neighbour: `read::find` defines queries.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -24,7 +24,7 @@ use super::state::{DayState, TablePart};
 
 /// Rows assembled at a time.
 const ROWS_PER_CHUNK: usize = 4096;
-/// Unwanted rows that are read rather than skipped.
+/// Most unwanted rows between two wanted ones that are read rather than skipped.
 const MAX_UNWANTED_ROWS: usize = 16;
 
 /// A condition on a text column.
@@ -63,77 +63,78 @@ impl ColumnCondition<'_> {
     }
 
     /// Whether a value between these bounds can match.
-    fn may_match_range(&self, least: &[u8], most: &[u8]) -> bool {
+    fn may_match_range(&self, min: &[u8], max: &[u8]) -> bool {
         match self {
-            Self::Equals(_, wanted) => least <= wanted.as_bytes() && wanted.as_bytes() <= most,
-            Self::AtLeast(_, wanted) => most >= wanted.as_bytes(),
-            Self::LessThan(_, wanted) => least < wanted.as_bytes(),
+            Self::Equals(_, wanted) => min <= wanted.as_bytes() && wanted.as_bytes() <= max,
+            Self::AtLeast(_, wanted) => max >= wanted.as_bytes(),
+            Self::LessThan(_, wanted) => min < wanted.as_bytes(),
             Self::NotEquals(..) | Self::StartsWith(..) => true,
         }
     }
 }
 
-/// Calls `visit` with each line for which every test holds, in the files below `folder` that `covered` lists.
+/// Calls `visit` with each line that matches all conditions, in the files below `folder` that `coverage` lists.
 ///
 /// # Errors
 /// A file can't be read, or is damaged.
 pub fn visit_rows(
     folder: &Path,
-    covered: &TableCoverage,
-    tests: &[ColumnCondition<'_>],
+    coverage: &TableCoverage,
+    conditions: &[ColumnCondition<'_>],
     visit: &mut dyn FnMut(IndexRow),
 ) -> std::result::Result<(), ReadError> {
-    for name in &covered.files {
+    for name in &coverage.files {
         let path = folder.join(name);
         let file = File::open(&path).map_err(|error| ReadError::from_file_error(&path, &error))?;
-        let mut each = |line: Map<String, Value>| {
+        let mut visit_line = |line: Map<String, Value>| {
             let row = serde_json::from_value(Value::Object(line));
             visit(row.map_err(|_| ParquetError::General("a row is not a valid index line".to_owned()))?);
             Ok(())
         };
-        visit_table(file, tests, &mut each)
+        visit_table(file, conditions, &mut visit_line)
             .map_err(|error| ReadError::Damaged(format!("{}: {error}", path.display())))?;
     }
     Ok(())
 }
 
-/// Whether a file may contain lines for which every test holds, judging by its name, and `day` accepts its day.
-fn may_match_file(name: &str, tests: &[ColumnCondition<'_>], day: &dyn Fn(&str) -> bool) -> bool {
-    let named = |key: &str| path_segment_value(name, key);
-    let is = |test: &ColumnCondition<'_>| match test {
+/// Whether a file may contain lines that match all conditions, as far as its name shows, and `day` accepts its day.
+fn may_match_file(name: &str, conditions: &[ColumnCondition<'_>], day: &dyn Fn(&str) -> bool) -> bool {
+    let value_of = |key: &str| path_segment_value(name, key);
+    let may_match = |condition: &ColumnCondition<'_>| match condition {
         ColumnCondition::Equals("account", wanted) => {
-            named("account").is_none_or(|name| name == vault::object_names::account_segment(wanted))
+            value_of("account").is_none_or(|account| account == vault::object_names::account_segment(wanted))
         }
-        ColumnCondition::Equals("tenant", wanted) => named("tenant").is_none_or(|name| {
+        ColumnCondition::Equals("tenant", wanted) => value_of("tenant").is_none_or(|tenant| {
             let segment = kernel::pseudonym::encode_segment(wanted);
-            name.starts_with("h-") || name == segment.as_deref().unwrap_or(wanted)
+            // the path has only a hash of a long name
+            tenant.starts_with("h-") || tenant == segment.as_deref().unwrap_or(wanted)
         }),
         _ => true,
     };
-    tests.iter().all(is) && named("dt").is_none_or(day)
+    conditions.iter().all(may_match) && value_of("dt").is_none_or(day)
 }
 
 /// Callback for each line of a table.
 type LineVisitor<'v> = &'v mut dyn FnMut(Map<String, Value>) -> Result<()>;
 
-/// Visits every line of a file for which every test holds.
-pub(super) fn visit_table(file: File, tests: &[ColumnCondition<'_>], visit: LineVisitor<'_>) -> Result<()> {
+/// Visits every line of a file that matches all conditions.
+pub(super) fn visit_table(file: File, conditions: &[ColumnCondition<'_>], visit: LineVisitor<'_>) -> Result<()> {
     let properties = ReaderProperties::builder().set_read_bloom_filter(true).build();
     let options = ReadOptionsBuilder::new().with_reader_properties(properties).build();
     let reader = SerializedFileReader::new_with_options(file, options)?;
-    for n in 0..reader.num_row_groups() {
-        let metadata = reader.metadata().row_group(n);
-        // bounds are in the footer; Bloom filters are read with the group
-        let bounds = |test: &ColumnCondition<'_>| {
-            let at = leaf_position(test.column()).and_then(|at| metadata.columns().get(at));
-            let bounds = at.and_then(|column| column.statistics());
-            let bounds = bounds.and_then(|bounds| Some((bounds.min_bytes_opt()?, bounds.max_bytes_opt()?)));
-            bounds.is_none_or(|(least, most)| test.may_match_range(least, most))
+    for group_index in 0..reader.num_row_groups() {
+        let metadata = reader.metadata().row_group(group_index);
+        // the footer has the bounds, so they can rule out a row group before its Bloom filters are read
+        let may_match = |condition: &ColumnCondition<'_>| {
+            let column = leaf_position(condition.column()).and_then(|leaf| metadata.columns().get(leaf));
+            let statistics = column.and_then(|column| column.statistics());
+            let bounds = statistics.and_then(|values| Some((values.min_bytes_opt()?, values.max_bytes_opt()?)));
+            bounds.is_none_or(|(min, max)| condition.may_match_range(min, max))
         };
-        if tests.iter().all(bounds) {
-            let group = reader.get_row_group(n)?;
-            let count = usize::try_from(metadata.num_rows()).unwrap_or_default();
-            if let Some(rows) = find_matching_rows(&*group, tests, count)? {
+        if conditions.iter().all(may_match) {
+            let group = reader.get_row_group(group_index)?;
+            let row_count = usize::try_from(metadata.num_rows()).unwrap_or_default();
+            if let Some(rows) = find_matching_rows(&*group, conditions, row_count)? {
                 assemble_lines(&*group, &rows, visit)?;
             }
         }
@@ -143,40 +144,40 @@ pub(super) fn visit_table(file: File, tests: &[ColumnCondition<'_>], visit: Line
 
 /// Position of a column's first leaf column.
 fn leaf_position(name: &str) -> Option<usize> {
-    let at = position(name)?;
-    Some(COLUMNS.iter().take(at).map(|column| leaf_count(column.column_type)).sum())
+    let index = position(name)?;
+    Some(COLUMNS.iter().take(index).map(|column| leaf_count(column.column_type)).sum())
 }
 
-/// The rows for which every test holds, as ranges; `None` if there are none.
+/// The rows that match all conditions, as ranges; `None` if there are none.
 fn find_matching_rows(
     group: &dyn RowGroupReader,
-    tests: &[ColumnCondition<'_>],
-    count: usize,
+    conditions: &[ColumnCondition<'_>],
+    row_count: usize,
 ) -> Result<Option<Vec<Range<usize>>>> {
-    for test in tests {
-        let filter = leaf_position(test.column()).and_then(|at| group.get_column_bloom_filter(at));
-        if let (Some(filter), ColumnCondition::Equals(_, wanted)) = (filter, test)
+    for condition in conditions {
+        let filter = leaf_position(condition.column()).and_then(|leaf| group.get_column_bloom_filter(leaf));
+        if let (Some(filter), ColumnCondition::Equals(_, wanted)) = (filter, condition)
             && !filter.check(*wanted)
         {
             return Ok(None);
         }
     }
-    let mut rows = std::iter::once(0..count).collect::<Vec<_>>();
-    for test in tests {
-        let Some(at) = leaf_position(test.column()) else { continue };
-        let mut cursor = ColumnCursor::new(group.get_column_reader(at)?);
-        let mut kept: Vec<Range<usize>> = Vec::new();
+    let mut rows = std::iter::once(0..row_count).collect::<Vec<_>>();
+    for condition in conditions {
+        let Some(leaf) = leaf_position(condition.column()) else { continue };
+        let mut cursor = ColumnCursor::new(group.get_column_reader(leaf)?);
+        let mut matching: Vec<Range<usize>> = Vec::new();
         for range in rows {
             cursor.visit_texts(range, &mut |row, value| {
-                if test.matches(value) {
-                    match kept.last_mut() {
+                if condition.matches(value) {
+                    match matching.last_mut() {
                         Some(last) if last.end == row => last.end = row + 1,
-                        _ => kept.push(row..row + 1),
+                        _ => matching.push(row..row + 1),
                     }
                 }
             })?;
         }
-        rows = kept;
+        rows = matching;
         if rows.is_empty() {
             return Ok(None);
         }
@@ -186,40 +187,49 @@ fn find_matching_rows(
 
 /// Assembles the rows and passes them on, at most [`ROWS_PER_CHUNK`] at a time.
 fn assemble_lines(group: &dyn RowGroupReader, rows: &[Range<usize>], visit: LineVisitor<'_>) -> Result<()> {
-    let count = COLUMNS.iter().map(|column| leaf_count(column.column_type)).sum();
-    let mut cursors =
-        (0..count).map(|at| group.get_column_reader(at).map(ColumnCursor::new)).collect::<Result<Vec<_>>>()?;
-    for (range, wanted) in plan_ranges(rows) {
-        let mut maps = vec![Map::new(); range.len()];
-        let mut at = cursors.iter_mut();
+    let leaf_columns: usize = COLUMNS.iter().map(|column| leaf_count(column.column_type)).sum();
+    let open_cursor = |leaf| group.get_column_reader(leaf).map(ColumnCursor::new);
+    let mut cursors = (0..leaf_columns).map(open_cursor).collect::<Result<Vec<_>>>()?;
+    for RowChunk { range, wanted } in plan_chunks(rows) {
+        let mut lines = vec![Map::new(); range.len()];
+        let mut leaf_cursors = cursors.iter_mut();
         for column in COLUMNS {
             let fields: &[&str] = if let ColumnType::Ints(fields) = column.column_type { fields } else { &[] };
-            for n in 0..leaf_count(column.column_type) {
-                if let Some(cursor) = at.next() {
-                    cursor.fill_column(column.column_type, column.name, fields.get(n).copied(), &range, &mut maps)?;
+            for index in 0..leaf_count(column.column_type) {
+                if let Some(cursor) = leaf_cursors.next() {
+                    let field = fields.get(index).copied();
+                    cursor.fill_column(column.column_type, column.name, field, &range, &mut lines)?;
                 }
             }
         }
-        for (_, map) in (range.start..).zip(maps).filter(|(row, _)| wanted.contains(row)) {
-            visit(join_columns(map))?;
+        for (_, line) in (range.start..).zip(lines).filter(|(row, _)| wanted.contains(row)) {
+            visit(join_columns(line))?;
         }
     }
     Ok(())
 }
 
-/// Ranges to read, and the wanted rows in each: close rows are read together, and long ranges in pieces.
-fn plan_ranges(rows: &[Range<usize>]) -> Vec<(Range<usize>, BTreeSet<usize>)> {
-    let mut out: Vec<(Range<usize>, BTreeSet<usize>)> = Vec::new();
+/// Rows that are read together.
+struct RowChunk {
+    range: Range<usize>,
+    wanted: BTreeSet<usize>,
+}
+
+/// Joins rows that are close together into chunks of limited length.
+fn plan_chunks(rows: &[Range<usize>]) -> Vec<RowChunk> {
+    let mut chunks: Vec<RowChunk> = Vec::new();
     for row in rows.iter().cloned().flatten() {
-        match out.last_mut() {
-            Some((range, wanted)) if row < range.end + MAX_UNWANTED_ROWS && row - range.start < ROWS_PER_CHUNK => {
+        match chunks.last_mut() {
+            Some(RowChunk { range, wanted })
+                if row < range.end + MAX_UNWANTED_ROWS && row - range.start < ROWS_PER_CHUNK =>
+            {
                 range.end = row + 1;
                 wanted.insert(row);
             }
-            _ => out.push((row..row + 1, BTreeSet::from([row]))),
+            _ => chunks.push(RowChunk { range: row..row + 1, wanted: BTreeSet::from([row]) }),
         }
     }
-    out
+    chunks
 }
 
 /// Index objects whose lines are in the tables, and the files to read for a query.
@@ -227,7 +237,7 @@ fn plan_ranges(rows: &[Range<usize>]) -> Vec<(Range<usize>, BTreeSet<usize>)> {
 pub struct TableCoverage {
     objects: BTreeSet<String>,
     files: BTreeSet<String>,
-    /// Objects in files that are not read, because the files include unsigned objects.
+    /// Number of objects in parts that are not read, because the parts also have lines of unsigned objects.
     unsigned: usize,
     /// Changed or missing files, which are not read.
     changed: Vec<String>,
@@ -237,24 +247,24 @@ pub struct TableCoverage {
 pub type SignedCheck<'a> = &'a dyn Fn(&str, &str) -> bool;
 
 impl TableCoverage {
-    /// Reads the states below `folder` for lines that a query may need. If a file was changed or is missing, its
-    /// objects are not covered. `signed` decides which objects count, by name and SHA-256.
+    /// Reads the states below `folder` and selects the files that may match a query. A part is not covered if one of
+    /// these files was changed or is missing, or if `is_signed` is given and rejects one of the part's objects.
     ///
     /// # Errors
     /// A state or a file can't be read.
     pub fn read(
         folder: &Path,
-        tests: &[ColumnCondition<'_>],
+        conditions: &[ColumnCondition<'_>],
         day: &dyn Fn(&str) -> bool,
-        signed: Option<SignedCheck<'_>>,
+        is_signed: Option<SignedCheck<'_>>,
     ) -> std::result::Result<Self, ReadError> {
-        let mut covered = Self::default();
+        let mut coverage = Self::default();
         for TablePart { objects, files, .. } in read_parts(folder)? {
-            if signed.is_some_and(|signed| !objects.iter().all(|(name, sha256)| signed(name, sha256))) {
-                covered.unsigned += objects.len();
+            if is_signed.is_some_and(|is_signed| !objects.iter().all(|(name, sha256)| is_signed(name, sha256))) {
+                coverage.unsigned += objects.len();
                 continue;
             }
-            let wanted: Vec<_> = files.into_iter().filter(|file| may_match_file(&file.name, tests, day)).collect();
+            let wanted: Vec<_> = files.into_iter().filter(|file| may_match_file(&file.name, conditions, day)).collect();
             let mut changed = Vec::new();
             for file in &wanted {
                 if !file.is_unchanged(folder)? {
@@ -262,25 +272,27 @@ impl TableCoverage {
                 }
             }
             if changed.is_empty() {
-                covered.objects.extend(objects.into_keys());
-                covered.files.extend(wanted.into_iter().map(|file| file.name));
+                coverage.objects.extend(objects.into_keys());
+                coverage.files.extend(wanted.into_iter().map(|file| file.name));
             }
-            covered.changed.extend(changed);
+            coverage.changed.extend(changed);
         }
-        Ok(covered)
+        Ok(coverage)
     }
 
-    /// The files that were not read, as messages.
+    /// Messages about the tables that were not read.
     pub fn skipped_files(&self) -> Vec<String> {
         let unsigned = (self.unsigned > 0).then(|| {
             let objects = self.unsigned;
             format!(
-                "tables with lines of {objects} index objects were skipped because not all objects are signed; lines still in the index were read from there"
+                "tables with lines of {objects} index objects were skipped because not all objects are signed; lines \
+                 still in the index were read from there"
             )
         });
         let changed = self.changed.iter().map(|name| {
             format!(
-                "{name}: this table is missing or was changed; lines still in the index were read from there; run `vault compact` to rebuild it"
+                "{name}: this table is missing or was changed; lines still in the index were read from there; run \
+                 `vault compact` to rebuild it"
             )
         });
         unsigned.into_iter().chain(changed).collect()
@@ -298,14 +310,14 @@ fn read_parts(folder: &Path) -> std::result::Result<Vec<TablePart>, ReadError> {
     let accounts = accounts.map_err(|error| {
         ReadError::from_io_error(&error, format!("{} contains no tables of `vault compact`: {error}", folder.display()))
     })?;
-    let mut out = Vec::new();
+    let mut parts = Vec::new();
     for account in accounts.flatten() {
         for state in std::fs::read_dir(account.path()).into_iter().flatten().flatten() {
             let path = state.path();
             if path.extension().is_some_and(|extension| extension == "json") {
-                out.extend(DayState::read(&path)?.parts);
+                parts.extend(DayState::read(&path)?.parts);
             }
         }
     }
-    Ok(out)
+    Ok(parts)
 }

@@ -21,8 +21,10 @@ use crate::error::ReadError;
 use super::cells::ColumnCells;
 use super::columns::{BLOOM_FILTER_COLUMNS, COLUMNS, ColumnType, leaf_count, schema, split_columns};
 
-/// Most rows of a row group, and most bytes of their lines: this much is in memory while a file is written.
-const MAX_ROW_GROUP: (usize, usize) = (128 * 1024, 256 << 20);
+/// Most rows of a row group; one row group is in memory while a file is written.
+const MAX_GROUP_ROWS: usize = 128 * 1024;
+/// Most bytes of a row group's lines.
+const MAX_GROUP_BYTES: usize = 256 << 20;
 /// Compression level of zstd.
 const LEVEL: i32 = 3;
 
@@ -31,10 +33,11 @@ pub(super) struct TableWriter {
     path: PathBuf,
     temporary: PathBuf,
     writer: SerializedFileWriter<HashingFile>,
+    /// Cells of the current row group, by leaf column.
     cells: Vec<ColumnCells>,
-    rows: usize,
+    group_rows: usize,
     /// Bytes of the current row group's lines.
-    bytes: usize,
+    group_bytes: usize,
     /// Rows in the whole file.
     pub(super) lines: u64,
 }
@@ -47,7 +50,7 @@ fn writer_properties() -> Result<WriterProperties, ParquetError> {
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?))
         .set_created_by("tollgate".to_owned())
-        .set_max_row_group_row_count(Some(MAX_ROW_GROUP.0))
+        .set_max_row_group_row_count(Some(MAX_GROUP_ROWS))
         .set_statistics_enabled(EnabledStatistics::Chunk);
     for name in BLOOM_FILTER_COLUMNS {
         properties = properties.set_column_bloom_filter_enabled(ColumnPath::from(name), true);
@@ -59,18 +62,19 @@ impl TableWriter {
     /// Creates a file at `path` (0600), and its folder if missing.
     pub(super) fn new(path: &Path) -> Result<Self, ReadError> {
         let folder = kernel::files::parent_folder(path);
-        let why = |error: io::Error| ReadError::from_file_error(path, &error);
-        kernel::files::make_folders(folder).map_err(why)?;
+        let file_error = |error: io::Error| ReadError::from_file_error(path, &error);
+        kernel::files::make_folders(folder).map_err(file_error)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = folder.join(format!(".{name}.tmp"));
-        // truncates the left-over of a crashed run
+        // a crashed run may have left this file
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary);
         let schema = parse_message_type(&schema()).map_err(|error| write_error(&error))?;
         let properties = writer_properties().map_err(|error| write_error(&error))?;
-        let file = HashingFile { file: file.map_err(why)?, hash: Sha256::new() };
+        let file = HashingFile { file: file.map_err(file_error)?, hash: Sha256::new() };
         let writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties));
         let writer = writer.map_err(|error| write_error(&error))?;
-        Ok(Self { path: path.to_owned(), temporary, writer, cells: empty_cells(), rows: 0, bytes: 0, lines: 0 })
+        let (path, cells) = (path.to_owned(), empty_cells());
+        Ok(Self { path, temporary, writer, cells, group_rows: 0, group_bytes: 0, lines: 0 })
     }
 
     /// Adds a line of `bytes` bytes.
@@ -83,46 +87,49 @@ impl TableWriter {
                         cells.push_field(&value, field);
                     }
                 }
-                form => {
+                column_type => {
                     if let Some(cells) = cells.next() {
-                        cells.push(form, &value);
+                        cells.push(column_type, &value);
                     }
                 }
             }
         }
-        (self.rows, self.bytes, self.lines) = (self.rows + 1, self.bytes + bytes, self.lines + 1);
-        if self.rows == MAX_ROW_GROUP.0 || self.bytes >= MAX_ROW_GROUP.1 { self.write_group() } else { Ok(()) }
+        self.group_rows += 1;
+        self.group_bytes += bytes;
+        self.lines += 1;
+        let is_full = self.group_rows == MAX_GROUP_ROWS || self.group_bytes >= MAX_GROUP_BYTES;
+        if is_full { self.write_group() } else { Ok(()) }
     }
 
     fn write_group(&mut self) -> Result<(), ReadError> {
         let cells = std::mem::replace(&mut self.cells, empty_cells());
-        (self.rows, self.bytes) = (0, 0);
-        self.write(cells).map_err(|error| write_error(&error))
+        (self.group_rows, self.group_bytes) = (0, 0);
+        self.write_cells(cells).map_err(|error| write_error(&error))
     }
 
-    fn write(&mut self, cells: Vec<ColumnCells>) -> Result<(), ParquetError> {
+    fn write_cells(&mut self, cells: Vec<ColumnCells>) -> Result<(), ParquetError> {
         let mut group = self.writer.next_row_group()?;
-        let forms =
+        let column_types =
             COLUMNS.iter().flat_map(|column| std::iter::repeat_n(column.column_type, leaf_count(column.column_type)));
-        for (form, cells) in forms.zip(cells) {
+        for (column_type, cells) in column_types.zip(cells) {
             let column = group.next_column()?;
             let column = column.ok_or_else(|| ParquetError::General("a column is missing".to_owned()))?;
-            cells.write(form, column)?;
+            cells.write(column_type, column)?;
         }
         group.close().map(drop)
     }
 
     /// Completes the file under its final name; returns its size in bytes and its SHA-256 in hex.
     pub(super) fn finish(mut self) -> Result<(u64, String), ReadError> {
-        if self.rows > 0 {
+        if self.group_rows > 0 {
             self.write_group()?;
         }
         let HashingFile { file, hash } = self.writer.into_inner().map_err(|error| write_error(&error))?;
-        let why = |error: io::Error| ReadError::from_file_error(&self.path, &error);
-        file.sync_all().map_err(why)?;
-        let size = file.metadata().map_err(why)?.len();
-        std::fs::rename(&self.temporary, &self.path).map_err(why)?;
-        kernel::files::sync_folder(kernel::files::parent_folder(&self.path)).map_err(why)?;
+        let file_error = |error: io::Error| ReadError::from_file_error(&self.path, &error);
+        file.sync_all().map_err(file_error)?;
+        let size = file.metadata().map_err(file_error)?.len();
+        std::fs::rename(&self.temporary, &self.path).map_err(file_error)?;
+        kernel::files::sync_folder(kernel::files::parent_folder(&self.path)).map_err(file_error)?;
         Ok((size, kernel::hex::encode(&hash.finalize())))
     }
 }

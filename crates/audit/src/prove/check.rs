@@ -42,15 +42,15 @@ pub fn check_proof_file(
         return Err(ReadError::damaged("the file has no proofs, or an unsupported version"));
     }
     let anchor = match &file.anchor {
-        Some(text) if !anchor_keys.is_empty() => {
-            Some(anchor::open(text, anchor_keys).map_err(|why| ReadError::Damaged(format!("the anchor: {why}")))?)
-        }
+        Some(anchor_text) if !anchor_keys.is_empty() => Some(
+            anchor::open(anchor_text, anchor_keys).map_err(|why| ReadError::Damaged(format!("the anchor: {why}")))?,
+        ),
         _ => None,
     };
-    let mut out = Vec::new();
+    let mut checked_proofs = Vec::new();
     for (number, proof) in file.proofs.iter().enumerate() {
-        let one = check_proof(proof, keys, anchor.as_ref());
-        let mut checked = one.map_err(|error| error.map_message(|why| format!("proof {}: {why}", number + 1)))?;
+        let mut checked = check_proof(proof, keys, anchor.as_ref())
+            .map_err(|error| error.map_message(|why| format!("proof {}: {why}", number + 1)))?;
         match (&file.anchor, &anchor) {
             (Some(_), None) => checked.passed_steps.push("not checked: the anchor (give --anchor-key)".to_owned()),
             (None, _) if !anchor_keys.is_empty() => {
@@ -58,9 +58,9 @@ pub fn check_proof_file(
             }
             _ => {}
         }
-        out.push(checked);
+        checked_proofs.push(checked);
     }
-    Ok(out)
+    Ok(checked_proofs)
 }
 
 fn check_proof(
@@ -70,60 +70,70 @@ fn check_proof(
 ) -> Result<CheckedProof, ReadError> {
     let row: IndexRow =
         serde_json::from_str(&proof.line).map_err(|_| ReadError::damaged("its line is not an index line"))?;
-    let (first, signer) = open_checkpoint(&proof.note, keys)?;
-    let (newest, _) = open_checkpoint(&proof.newest, keys)?;
-    let mut holds =
-        vec![format!("signed by {signer}: a tree of {}, {}", format_count(first.size, "line"), first.origin)];
+    let (first_tree, signer) = open_checkpoint(&proof.note, keys)?;
+    let (newest_tree, _) = open_checkpoint(&proof.newest, keys)?;
+    let mut passed_steps =
+        vec![format!("signed by {signer}: a tree of {}, {}", format_count(first_tree.size, "line"), first_tree.origin)];
     let tail = &row.tail;
-    // a chain that abandoned its epoch has another epoch than its lines, and begins at a later line number
-    let own = first.origin == checkpoint_origin(signer, &tail.account, &tail.writer, &tail.epoch);
+    // after a chain left an epoch for a new one, its lines keep the old epoch's name and numbers, so these differ from
+    // the epoch and the index of the tree
+    let is_epoch_of_line = first_tree.origin == checkpoint_origin(signer, &tail.account, &tail.writer, &tail.epoch);
     let prefix = checkpoint_origin(signer, &tail.account, &tail.writer, "");
-    if first.origin != newest.origin || !first.origin.starts_with(&prefix) || (own && row.leaf != proof.index) {
+    if first_tree.origin != newest_tree.origin
+        || !first_tree.origin.starts_with(&prefix)
+        || (is_epoch_of_line && row.leaf != proof.index)
+    {
         return Err(ReadError::damaged("the tree belongs to another account, writer or epoch than the line"));
     }
     let (path, consistency) = (decode_hashes(&proof.path)?, decode_hashes(&proof.consistency)?);
-    if !verify_inclusion(&leaf_hash(proof.line.as_bytes()), proof.index, first.size, &path, &first.root) {
+    if !verify_inclusion(&leaf_hash(proof.line.as_bytes()), proof.index, first_tree.size, &path, &first_tree.root) {
         return Err(ReadError::damaged("its line is not in the tree"));
     }
-    holds.push(format!("its line is number {} of that tree ({} hashes)", proof.index, path.len()));
-    if !verify_consistency((first.size, &first.root), (newest.size, &newest.root), &consistency) {
+    passed_steps.push(format!("its line is number {} of that tree ({} hashes)", proof.index, path.len()));
+    if !verify_consistency((first_tree.size, &first_tree.root), (newest_tree.size, &newest_tree.root), &consistency) {
         return Err(ReadError::damaged("the newest tree does not extend the tree that contains the line"));
     }
-    holds.push(format!("the newest tree, of {}, extends that tree", format_count(newest.size, "line")));
+    passed_steps.push(format!("the newest tree, of {}, extends that tree", format_count(newest_tree.size, "line")));
     match (&proof.fragment, &tail.ct_sha256) {
         (Some(fragment), Some(hash)) => {
             let bytes = STANDARD.decode(fragment).map_err(|_| ReadError::damaged("its fragment is not base64"))?;
             if kernel::hex::encode(&Sha256::digest(&bytes)) != *hash || tail.len != Some(bytes.len() as u64) {
                 return Err(ReadError::damaged("its fragment does not match the hash in its line"));
             }
-            holds.push(format!("its fragment of {} bytes matches the hash in its line", bytes.len()));
+            passed_steps.push(format!("its fragment of {} bytes matches the hash in its line", bytes.len()));
         }
         (Some(_), None) => return Err(ReadError::damaged("it contains a fragment, but its line names none")),
-        (None, Some(_)) => holds.push("not checked: the fragment is not in the file".to_owned()),
+        (None, Some(_)) => passed_steps.push("not checked: the fragment is not in the file".to_owned()),
         (None, None) => {}
     }
-    let mut is = false;
+    let mut anchored = false;
     if let Some(anchor) = anchor {
-        let (said, what) = check_anchor(anchor, &newest, &tail.account)?;
-        is = said;
-        holds.push(what);
+        let result = check_anchor(anchor, &newest_tree, &tail.account)?;
+        anchored = result.confirms_tree;
+        passed_steps.push(result.description);
     }
     let leaf = format!("{}/{}/{:012}", tail.writer, tail.epoch, row.leaf);
-    Ok(CheckedProof { leaf, line: proof.line.clone(), passed_steps: holds, anchored: is })
+    Ok(CheckedProof { leaf, line: proof.line.clone(), passed_steps, anchored })
 }
 
-/// Whether the anchor confirms the tree, with a description. It can only do so for the same tree size; comparing other
-/// sizes needs the vault.
-fn check_anchor(anchor: &anchor::Anchor, newest: &Checkpoint, account: &str) -> Result<(bool, String), ReadError> {
+struct AnchorResult {
+    confirms_tree: bool,
+    description: String,
+}
+
+/// Compares the anchor with the tree. An anchor can only confirm a tree of the same size; other sizes need the vault.
+fn check_anchor(anchor: &anchor::Anchor, newest: &Checkpoint, account: &str) -> Result<AnchorResult, ReadError> {
     let entry = anchor.entries.iter().find(|entry| {
         entry.account == account && newest.origin.ends_with(&format!("/{}/{}", entry.writer, entry.digest.epoch))
     });
     let Some(entry) = entry else {
-        return Ok((false, format!("not in the anchor of {}, which covers other epochs", anchor.time)));
+        let description = format!("not in the anchor of {}, which covers other epochs", anchor.time);
+        return Ok(AnchorResult { confirms_tree: false, description });
     };
     if entry.tree_size != newest.size {
-        let other = format!("the anchor of {} covers another tree size: compare them with `vault verify`", anchor.time);
-        return Ok((false, other));
+        let description =
+            format!("the anchor of {} covers another tree size: compare them with `vault verify`", anchor.time);
+        return Ok(AnchorResult { confirms_tree: false, description });
     }
     if STANDARD.decode(&entry.root).ok().as_deref() != Some(&newest.root[..]) {
         return Err(ReadError::damaged(format!(
@@ -131,7 +141,8 @@ fn check_anchor(anchor: &anchor::Anchor, newest: &Checkpoint, account: &str) -> 
             anchor.time
         )));
     }
-    Ok((true, format!("the newest tree was anchored at {}", anchor.time)))
+    let description = format!("the newest tree was anchored at {}", anchor.time);
+    Ok(AnchorResult { confirms_tree: true, description })
 }
 
 fn open_checkpoint<'k>(note: &str, keys: &'k [VerifyKey]) -> Result<(Checkpoint, &'k str), ReadError> {
@@ -142,6 +153,6 @@ fn open_checkpoint<'k>(note: &str, keys: &'k [VerifyKey]) -> Result<(Checkpoint,
 }
 
 fn decode_hashes(texts: &[String]) -> Result<Vec<NodeHash>, ReadError> {
-    let one = |text: &String| NodeHash::try_from(STANDARD.decode(text).ok()?).ok();
-    texts.iter().map(one).collect::<Option<_>>().ok_or_else(|| ReadError::damaged("a hash is malformed"))
+    let decode_hash = |text: &String| NodeHash::try_from(STANDARD.decode(text).ok()?).ok();
+    texts.iter().map(decode_hash).collect::<Option<_>>().ok_or_else(|| ReadError::damaged("a hash is malformed"))
 }

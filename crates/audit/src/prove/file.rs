@@ -3,17 +3,17 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A proof file.
+/// The content of a proof file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProofFile {
     /// Version of the format: 1.
     pub v: u8,
-    /// The public key that signed. A checker must get the key from another source.
+    /// The public key that signed the checkpoints. A checker must get the key from another source.
     pub key: String,
     /// One proof for each line.
     pub proofs: Vec<LineProof>,
-    /// An anchor, if one was included.
+    /// The content of an anchor file, if one was included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor: Option<String>,
 }

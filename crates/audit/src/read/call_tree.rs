@@ -1,10 +1,10 @@
-//! A session as a tree, as text and as Mermaid: turns, their calls, nested calls, sub-agents, denials. It shows an
-//! agent's actions without the conversation.
+//! Shows a session as a tree, as text and as Mermaid: turns, their calls, nested calls, sub-agents, denials. The tree
+//! shows an agent's actions without the conversation.
 //!
 //! Only the index is needed. Each call appears once, even if a span and an event report it, or two spans
-//! (`vault/calls`). Denials are never left out. Unsigned entries are excluded, if signatures were checked. Work is
-//! linear in the number of entries whatever parents they claim, and nesting is limited to [`MAX_DEPTH`]. Neighbours:
-//! `turns` (contexts), `entry_links` (parents), `agents`.
+//! (`vault::call_dedup`). Denied calls are never left out. If signatures were checked, unsigned entries are shown only
+//! on request. Work is linear in the number of entries, whichever parents they report, and nesting is limited to
+//! [`MAX_DEPTH`]. Neighbours: `turns` (contexts), `entry_links` (parents), `agents`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use super::session::{ReplayedSession, cost_facts};
 use kernel::terminal::escape_unsafe;
 use vault::call_dedup::{CallDeduplicator, is_denied};
 
-/// Deepest nesting that is shown; deeper calls are shown side by side.
+/// Calls nested more deeply are shown side by side at this depth.
 const MAX_DEPTH: usize = 32;
 
 /// A turn: one invocation of the agent.
@@ -26,7 +26,7 @@ pub struct SessionTurn {
     /// Number of the turn, from 1.
     pub number: usize,
     /// Start time; null if only calls are known.
-    pub at: Option<String>,
+    pub start: Option<String>,
     /// Name of the agent.
     pub actor: Option<String>,
     /// Run id, as the index shows it.
@@ -39,7 +39,7 @@ pub struct SessionTurn {
 #[derive(Serialize)]
 pub struct CallNode {
     /// Start time.
-    pub at: String,
+    pub start: String,
     /// Kind: `model`, `tool`, `agent` or `permission`.
     pub call: String,
     /// Name of the model, tool or agent.
@@ -58,7 +58,7 @@ pub struct CallNode {
     pub calls: Vec<CallNode>,
 }
 
-/// The provider's response id.
+/// The id that the model's provider gave to the answer.
 fn response_id<'e>(node: &EntryNode<'e>) -> Option<&'e str> {
     let (row, item) = (node.entry.row.as_ref(), node.entry.item.as_ref());
     row.and_then(|row| row.tail.response_id.as_deref()).or(item.and_then(|item| item.head.response_id.as_deref()))
@@ -76,10 +76,10 @@ impl ReplayedSession {
     /// The session's turns with their calls.
     pub fn tree(&self) -> Vec<SessionTurn> {
         let nodes: Vec<EntryNode<'_>> = self.counted_entries().map(EntryNode::from_entry).collect();
-        let again = find_repeats(&nodes);
-        let links = EntryLinks::build(&nodes, &again);
+        let repeats = find_repeats(&nodes);
+        let links = EntryLinks::build(&nodes, &repeats);
         let agents = AgentAssignment::assign(&nodes, &links);
-        CallForest::build(&nodes, &again, &links, &agents).turns()
+        CallForest::build(&nodes, &repeats, &links, &agents).build_turns()
     }
 
     /// Writes the tree as text.
@@ -106,22 +106,24 @@ impl ReplayedSession {
     pub fn write_mermaid(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "flowchart LR\n  classDef denied stroke-width:4px,stroke-dasharray:4")?;
         writeln!(out, "  n0[\"session {}\"]", quote_mermaid(self.id()))?;
-        let mut next = 1;
+        let mut next_id = 1;
         for turn in self.tree() {
-            let number = next;
-            next += 1;
+            let turn_id = next_id;
+            next_id += 1;
             writeln!(
                 out,
-                "  n{number}[\"turn {} {}\"]\n  n0 --> n{number}",
+                "  n{turn_id}[\"turn {} {}\"]\n  n0 --> n{turn_id}",
                 turn.number,
                 quote_mermaid(&turn.headline())
             )?;
-            let mut waiting: Vec<(usize, &CallNode)> = turn.calls.iter().rev().map(|call| (number, call)).collect();
-            while let Some((above, call)) = waiting.pop() {
+            // calls still to be written, each with the id of its parent
+            let mut pending: Vec<(usize, &CallNode)> = turn.calls.iter().rev().map(|call| (turn_id, call)).collect();
+            while let Some((parent_id, call)) = pending.pop() {
                 let class = if call.denied { ":::denied" } else { "" };
-                writeln!(out, "  n{next}[\"{}\"]{class}\n  n{above} --> n{next}", quote_mermaid(&call.describe()))?;
-                waiting.extend(call.calls.iter().rev().map(|call| (next, call)));
-                next += 1;
+                let label = quote_mermaid(&call.describe());
+                writeln!(out, "  n{next_id}[\"{label}\"]{class}\n  n{parent_id} --> n{next_id}")?;
+                pending.extend(call.calls.iter().rev().map(|nested| (next_id, nested)));
+                next_id += 1;
             }
         }
         Ok(())
@@ -130,8 +132,8 @@ impl ReplayedSession {
 
 impl SessionTurn {
     fn headline(&self) -> String {
-        let at = self.at.as_deref().map(|at| at.get(..19).unwrap_or(at).replace('T', " "));
-        [at.as_deref(), self.actor.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("  ")
+        let start = self.start.as_deref().map(|start| start.get(..19).unwrap_or(start).replace('T', " "));
+        [start.as_deref(), self.actor.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("  ")
     }
 }
 
@@ -149,10 +151,10 @@ impl CallNode {
 
 fn write_branch(call: &CallNode, depth: usize, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}{}", "  ".repeat(depth), escape_unsafe(&call.describe()))?;
-    call.calls.iter().try_for_each(|below| write_branch(below, depth + 1, out))
+    call.calls.iter().try_for_each(|nested| write_branch(nested, depth + 1, out))
 }
 
-/// A text for Mermaid quotes, with entities for special characters.
+/// Escapes a text for a quoted Mermaid label: special characters become entities.
 fn quote_mermaid(text: &str) -> String {
     escape_unsafe(text)
         .chars()
@@ -163,137 +165,142 @@ fn quote_mermaid(text: &str) -> String {
         .collect()
 }
 
-/// Nodes that repeat a call which another node represents: a model call is represented by the node that counts, a tool
-/// call by its span. Denials are always kept, as are calls whose other report is missing.
+/// Positions of nodes that repeat a call of another node. Of a model call the node that counts is kept, of a tool call
+/// its span. Denied calls are always kept, as is a deferred model call whose other report is missing.
 fn find_repeats(nodes: &[EntryNode<'_>]) -> HashSet<usize> {
-    let (mut spans, mut responses) = (HashSet::new(), HashSet::new());
+    let (mut counted_spans, mut counted_responses) = (HashSet::new(), HashSet::new());
     for node in nodes.iter().filter(|node| node.entry.is_model_call()) {
-        spans.extend(node.span.filter(|_| node.is_span));
-        responses.extend(response_id(node));
+        counted_spans.extend(node.span.filter(|_| node.is_span));
+        counted_responses.extend(response_id(node));
     }
-    let is_settled = |node: &EntryNode<'_>| {
-        let by_other = || response_id(node).is_some_and(|response| responses.contains(response));
-        node.span.is_some_and(|span| spans.contains(span)) || by_other()
+    // whether another node of the same model call counts
+    let is_counted = |node: &EntryNode<'_>| {
+        let has_counted_response = || response_id(node).is_some_and(|response| counted_responses.contains(response));
+        node.span.is_some_and(|span| counted_spans.contains(span)) || has_counted_response()
     };
-    let mut calls = CallDeduplicator::default();
-    let mut again = HashSet::new();
+    let mut seen_calls = CallDeduplicator::default();
+    let mut repeats = HashSet::new();
     for is_span in [true, false] {
         for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.is_span == is_span) {
-            let is_again = match node.call {
-                "model" => !node.entry.is_model_call() && (cost_facts(node.entry).1 != "deferred" || is_settled(node)),
+            let is_repeat = match node.call {
+                "model" => !node.entry.is_model_call() && (cost_facts(node.entry).1 != "deferred" || is_counted(node)),
                 _ => {
                     !was_denied(node)
                         && node.call == "tool"
-                        && node.entry.call_report().is_some_and(|told| !calls.is_new_tool(&told))
+                        && node.entry.call_report().is_some_and(|report| !seen_calls.is_new_tool(&report))
                 }
             };
-            if is_again {
-                again.insert(at);
+            if is_repeat {
+                repeats.insert(at);
             }
         }
     }
-    again
+    repeats
 }
 
-/// Parents of the shown nodes. Agents without a span of their own have positions after those of all nodes.
+/// The shown nodes with their parents. Each sub-agent without a span gets a node of its own, whose position is the
+/// number of entries plus the agent's index.
 struct CallForest<'n, 'e> {
     nodes: &'n [EntryNode<'e>],
     agents: &'n AgentAssignment<'n, 'e>,
-    /// The positions that are shown.
+    /// Positions of the shown nodes.
     shown: BTreeSet<usize>,
-    /// For each of them, the nearest shown parent.
-    above: Vec<Option<usize>>,
-    /// Agents without a caller, each of which is a turn, in order of time.
+    /// The nearest shown parent, by position.
+    parents: Vec<Option<usize>>,
+    /// Positions of agents without a caller, in order of time; each is a turn.
     roots: Vec<usize>,
-    /// Failures by trace and call id: the span of a tool call may not have its status.
-    failed: HashMap<(&'e str, &'e str), Vec<&'n EntryNode<'e>>>,
-    /// Number of shown tool calls, by trace and id.
-    calls: HashMap<(&'e str, &'e str), usize>,
+    /// Failed reports of tool calls, by trace and call id, because the span of a tool call may lack the error.
+    failures: HashMap<(&'e str, &'e str), Vec<&'n EntryNode<'e>>>,
+    /// Number of shown tool calls, by trace and call id.
+    call_counts: HashMap<(&'e str, &'e str), usize>,
 }
 
 impl<'n, 'e> CallForest<'n, 'e> {
-    /// Builds the forest; `again` are nodes that repeat another node's call.
+    /// Builds the forest; `repeats` are the positions that [`find_repeats`] found.
     fn build(
         nodes: &'n [EntryNode<'e>],
-        again: &HashSet<usize>,
+        repeats: &HashSet<usize>,
         links: &EntryLinks,
         agents: &'n AgentAssignment<'n, 'e>,
     ) -> Self {
-        let shown = |at: usize| !again.contains(&at) && nodes.get(at).is_some_and(is_shown);
-        let mut nearest: Vec<Option<usize>> = vec![None; nodes.len()];
+        let is_shown_at = |at: usize| !repeats.contains(&at) && nodes.get(at).is_some_and(is_shown);
+        let mut shown_parents: Vec<Option<usize>> = vec![None; nodes.len()];
         for at in links.order() {
-            let up = links.parent(at);
-            let above = up.and_then(|up| if shown(up) { Some(up) } else { nearest.get(up).copied().flatten() });
-            nearest.get_mut(at).into_iter().for_each(|place| *place = above);
+            let shown_parent = links.parent(at).and_then(|parent| {
+                if is_shown_at(parent) { Some(parent) } else { shown_parents.get(parent).copied().flatten() }
+            });
+            shown_parents.get_mut(at).into_iter().for_each(|place| *place = shown_parent);
         }
-        let near = |at: usize| nearest.get(at).copied().flatten();
-        let mut above = vec![None; nodes.len() + agents.sub_agents().end];
-        let mut all: BTreeSet<usize> = (0..nodes.len()).filter(|at| shown(*at)).collect();
-        for at in all.clone() {
+        let shown_parent = |at: usize| shown_parents.get(at).copied().flatten();
+        let mut parents = vec![None; nodes.len() + agents.sub_agents().end];
+        let mut shown: BTreeSet<usize> = (0..nodes.len()).filter(|at| is_shown_at(*at)).collect();
+        for at in shown.clone() {
             let agent = agents.agent(at);
-            let hidden = agent != OWN_AGENT && !agents.has_span(agent);
-            let of_agent = near(at).filter(|up| !hidden || agents.agent(*up) == agent);
-            let up = of_agent.or_else(|| hidden.then_some(nodes.len() + agent));
-            all.extend(up.filter(|up| *up >= nodes.len()));
-            above.get_mut(at).into_iter().for_each(|place| *place = up);
+            let is_spanless = agent != OWN_AGENT && !agents.has_span(agent);
+            let same_agent = shown_parent(at).filter(|parent| !is_spanless || agents.agent(*parent) == agent);
+            let parent = same_agent.or_else(|| is_spanless.then_some(nodes.len() + agent));
+            shown.extend(parent.filter(|parent| *parent >= nodes.len()));
+            parents.get_mut(at).into_iter().for_each(|place| *place = parent);
         }
-        for at in all.range(nodes.len()..) {
+        for at in shown.range(nodes.len()..) {
             let call = agents.call(at - nodes.len());
-            let up = call.and_then(|call| if shown(call) { Some(call) } else { near(call) });
-            above.get_mut(*at).into_iter().for_each(|place| *place = up);
+            let parent = call.and_then(|call| if is_shown_at(call) { Some(call) } else { shown_parent(call) });
+            parents.get_mut(*at).into_iter().for_each(|place| *place = parent);
         }
-        // agents may claim to have called each other
-        cut_cycles(&mut above);
+        // two agents may each report that the other one called it
+        cut_cycles(&mut parents);
         let is_root = |at: &usize| {
             let is_agent = nodes.get(*at).is_some_and(|node| node.call == "agent" && node.is_span);
-            is_agent && above.get(*at).is_none_or(Option::is_none)
+            is_agent && parents.get(*at).is_none_or(Option::is_none)
         };
         let roots = (0..nodes.len()).filter(is_root).collect();
-        let is_told = |node: &EntryNode<'_>| node.call == "other" || (node.call == "tool" && !node.is_span);
-        let (mut failed, mut calls): (HashMap<_, Vec<_>>, HashMap<_, usize>) = (HashMap::new(), HashMap::new());
+        let is_possible_result = |node: &EntryNode<'_>| node.call == "other" || (node.call == "tool" && !node.is_span);
+        let (mut failures, mut call_counts): (HashMap<_, Vec<_>>, HashMap<_, usize>) = (HashMap::new(), HashMap::new());
         for (at, node) in nodes.iter().enumerate() {
             let Some(id) = node.call_id() else { continue };
-            if node.status != "ok" && is_told(node) {
-                let all = failed.entry(id).or_default();
-                all.extend(Some(node).filter(|_| all.len() < MAX_CANDIDATES));
+            if node.status != "ok" && is_possible_result(node) {
+                let same_call = failures.entry(id).or_default();
+                same_call.extend(Some(node).filter(|_| same_call.len() < MAX_CANDIDATES));
             }
-            if node.call == "tool" && shown(at) {
-                *calls.entry(id).or_default() += 1;
+            if node.call == "tool" && is_shown_at(at) {
+                *call_counts.entry(id).or_default() += 1;
             }
         }
-        Self { nodes, agents, shown: all, above, roots, failed, calls }
+        Self { nodes, agents, shown, parents, roots, failures, call_counts }
     }
 
-    fn turns(&self) -> Vec<SessionTurn> {
-        let mut below: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        let mut first = Vec::new();
+    fn build_turns(&self) -> Vec<SessionTurn> {
+        let mut children: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut before_first_turn = Vec::new();
         let roots: HashSet<usize> = self.roots.iter().copied().collect();
         for at in self.shown.iter().filter(|at| !roots.contains(at)) {
-            let above = self.above.get(*at).copied().flatten();
+            let parent = self.parents.get(*at).copied().flatten();
             // an entry without a parent belongs to the turn that was active
-            let begun = || {
+            let active_turn = || {
                 self.roots.get(self.roots.partition_point(|root| self.time(*root) <= self.time(*at)).checked_sub(1)?)
             };
-            match above.or_else(|| begun().copied()) {
-                Some(up) => below.entry(up).or_default().push(*at),
-                None => first.push(*at),
+            match parent.or_else(|| active_turn().copied()) {
+                Some(parent) => children.entry(parent).or_default().push(*at),
+                None => before_first_turn.push(*at),
             }
         }
-        below.values_mut().chain([&mut first]).for_each(|calls| calls.sort_by_key(|at| (self.time(*at), *at)));
+        for calls in children.values_mut().chain([&mut before_first_turn]) {
+            calls.sort_by_key(|at| (self.time(*at), *at));
+        }
         let mut turns = Vec::new();
-        if !first.is_empty() {
-            let calls = first.iter().filter_map(|at| self.call(*at, &below, 0)).collect();
-            turns.push(SessionTurn { number: 0, at: None, actor: None, run_id: None, calls });
+        if !before_first_turn.is_empty() {
+            let calls = before_first_turn.iter().filter_map(|at| self.build_call(*at, &children, 0)).collect();
+            turns.push(SessionTurn { number: 0, start: None, actor: None, run_id: None, calls });
         }
         for root in &self.roots {
             let Some(node) = self.nodes.get(*root) else { continue };
             let tail = node.entry.row.as_ref().map(|row| &row.tail);
             turns.push(SessionTurn {
                 number: 0,
-                at: Some(node.at.to_owned()),
+                start: Some(node.at.to_owned()),
                 actor: tail.and_then(|tail| tail.actor.clone()),
                 run_id: tail.and_then(|tail| tail.run_id.clone()),
-                calls: self.calls(*root, &below, 0),
+                calls: self.build_calls(*root, &children, 0),
             });
         }
         (1..).zip(&mut turns).for_each(|(number, turn)| turn.number = number);
@@ -301,54 +308,51 @@ impl<'n, 'e> CallForest<'n, 'e> {
     }
 
     fn time(&self, at: usize) -> &str {
-        let of_agent = || self.agents.first(at.checked_sub(self.nodes.len())?).map(|node| node.at);
-        self.nodes.get(at).map(|node| node.at).or_else(of_agent).unwrap_or_default()
+        let agent_start = || self.agents.first(at.checked_sub(self.nodes.len())?).map(|node| node.at);
+        self.nodes.get(at).map(|node| node.at).or_else(agent_start).unwrap_or_default()
     }
 
-    fn calls(&self, at: usize, below: &BTreeMap<usize, Vec<usize>>, depth: usize) -> Vec<CallNode> {
-        let calls = below.get(&at).map(Vec::as_slice).unwrap_or_default();
+    fn build_calls(&self, at: usize, children: &BTreeMap<usize, Vec<usize>>, depth: usize) -> Vec<CallNode> {
+        let calls = children.get(&at).map(Vec::as_slice).unwrap_or_default();
         if depth < MAX_DEPTH {
-            return calls.iter().filter_map(|at| self.call(*at, below, depth + 1)).collect();
+            return calls.iter().filter_map(|at| self.build_call(*at, children, depth + 1)).collect();
         }
         // all deeper calls, side by side
-        let (mut out, mut waiting) = (Vec::new(), calls.iter().rev().copied().collect::<Vec<_>>());
-        while let Some(at) = waiting.pop() {
-            out.extend(self.call(at, &BTreeMap::new(), depth));
-            waiting.extend(below.get(&at).into_iter().flatten().rev());
+        let (mut out, mut pending) = (Vec::new(), calls.iter().rev().copied().collect::<Vec<_>>());
+        while let Some(at) = pending.pop() {
+            out.extend(self.build_call(at, &BTreeMap::new(), depth));
+            pending.extend(children.get(&at).into_iter().flatten().rev());
         }
         out
     }
 
-    fn call(&self, at: usize, below: &BTreeMap<usize, Vec<usize>>, depth: usize) -> Option<CallNode> {
+    fn build_call(&self, at: usize, children: &BTreeMap<usize, Vec<usize>>, depth: usize) -> Option<CallNode> {
         let Some(node) = self.nodes.get(at) else {
-            let (name, calls) = (self.agents.name(at - self.nodes.len()), self.calls(at, below, depth));
-            let (at, name) = (self.time(at).to_owned(), name.map(str::to_owned));
-            let (call, status) = ("agent".to_owned(), "ok".to_owned());
             return Some(CallNode {
-                at,
-                call,
-                name,
-                status,
+                start: self.time(at).to_owned(),
+                call: "agent".to_owned(),
+                name: self.agents.name(at - self.nodes.len()).map(str::to_owned),
+                status: "ok".to_owned(),
                 decision: None,
                 denied: false,
                 cost_usd: None,
                 leaf: None,
-                calls,
+                calls: self.build_calls(at, children, depth),
             });
         };
         let (tail, head) =
             (node.entry.row.as_ref().map(|row| &row.tail), node.entry.item.as_ref().map(|item| &item.head));
-        let named = match node.call {
+        let reported_name = match node.call {
             "tool" | "permission" => tail.and_then(|tail| tail.tool_name.clone()),
             "model" => tail.and_then(|tail| tail.model.clone()),
             _ => tail.and_then(|tail| tail.actor.clone()),
         };
-        let name = named.or_else(|| head.map(|head| head.name.to_string()).filter(|name| !name.is_empty()));
+        let name = reported_name.or_else(|| head.map(|head| head.name.to_string()).filter(|name| !name.is_empty()));
         let decision = tail.and_then(|tail| tail.decision.clone());
         let leaf =
             node.entry.row.as_ref().map(|row| format!("{}/{}/{:012}", row.tail.writer, row.tail.epoch, row.leaf));
         Some(CallNode {
-            at: node.at.to_owned(),
+            start: node.at.to_owned(),
             call: node.call.to_owned(),
             name,
             status: self.status(node).to_owned(),
@@ -356,19 +360,19 @@ impl<'n, 'e> CallForest<'n, 'e> {
             decision,
             cost_usd: tail.and_then(|tail| tail.cost_usd.clone()),
             leaf,
-            calls: self.calls(at, below, depth),
+            calls: self.build_calls(at, children, depth),
         })
     }
 
-    /// The error of a node. For a tool call, the failure may be only in its result's event; that counts if no other
-    /// call has the same id.
+    /// The status of a node. The failure of a tool call may be only in the event of its result. That event counts if no
+    /// other call has the same id.
     fn status(&self, node: &EntryNode<'e>) -> &'e str {
-        let told = || {
-            let id = node.call_id().filter(|id| self.calls.get(id) == Some(&1))?;
-            let mut all = self.failed.get(&id)?.iter().rev();
-            all.find(|failed| failed.may_name_same_tool(node)).map(|failed| failed.status)
+        let reported_failure = || {
+            let id = node.call_id().filter(|id| self.call_counts.get(id) == Some(&1))?;
+            let mut newest_first = self.failures.get(&id)?.iter().rev();
+            newest_first.find(|failure| failure.may_name_same_tool(node)).map(|failure| failure.status)
         };
-        let is_silent = node.status == "ok" && node.call == "tool";
-        if is_silent { told().unwrap_or(node.status) } else { node.status }
+        let may_lack_failure = node.status == "ok" && node.call == "tool";
+        if may_lack_failure { reported_failure().unwrap_or(node.status) } else { node.status }
     }
 }

@@ -1,6 +1,6 @@
-//! [`UntrustedDocument`]: compares an opened fragment's own metadata with index lines: its id, the hash of its content,
-//! the commitment. A writer can put other content in the place that a line refers to. Content is hashed, never shown.
-//! Neighbours: `payload_fetch` (hash of the sealed bytes), `opener`.
+//! [`UntrustedDocument`]: compares an opened fragment with its index lines: its id, account, items, content hashes and
+//! commitments, because an attacker may have stored other content at the place that a line refers to. Content is
+//! hashed, never shown. Neighbours: `payload_fetch` (hash of the sealed bytes), `opener`.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -70,7 +70,7 @@ impl<'a> UntrustedDocument<'a> {
             return Err("its content does not match its own content hash");
         }
         let salt = parse_hash(&item.salt).ok_or("its salt is malformed")?;
-        if tail.commitment.as_ref().is_some_and(|said| *said != commitment(&salt, &content.into())) {
+        if tail.commitment.as_ref().is_some_and(|recorded| *recorded != commitment(&salt, &content.into())) {
             return Err("its content does not match the commitment in its line");
         }
         if hash_context(item.content)? != item.context_sha256 {
@@ -80,16 +80,16 @@ impl<'a> UntrustedDocument<'a> {
     }
 }
 
-/// The hash of the model's input.
+/// The hash of the model's input; `None` without input.
 fn hash_context(content: &RawValue) -> Result<Option<String>, &'static str> {
     let pieces: Vec<FragmentPiece<'_>> =
         serde_json::from_str(content.get()).map_err(|_| "its content is not a list of pieces")?;
     let mut context: Option<Sha256> = None;
     for piece in pieces.iter().filter(|piece| ["system", "tools", "input"].contains(&piece.part.as_str())) {
-        let hash = context.get_or_insert_default();
+        let hasher = context.get_or_insert_default();
         for bytes in [piece.part.as_bytes(), &[0], piece.value.get().as_bytes(), &[0]] {
-            hash.update(bytes);
+            hasher.update(bytes);
         }
     }
-    Ok(context.map(|hash| kernel::hex::encode(&hash.finalize())))
+    Ok(context.map(|hasher| kernel::hex::encode(&hasher.finalize())))
 }

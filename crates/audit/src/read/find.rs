@@ -1,6 +1,6 @@
 //! `vault find`: searches the index for lines by their columns. People without a key can so decide which sessions to
-//! open. No content is opened, and one index object is in memory at a time. A filter that is not given matches every
-//! line. Neighbours: `index` reads the index; DuckDB over Parquet tables suits queries across vaults.
+//! open. No content is opened. A filter that is not given matches every line. Neighbours: `index` reads the index,
+//! `parquet` the tables; DuckDB over Parquet tables suits queries across vaults.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
@@ -54,9 +54,10 @@ pub struct IndexQuery {
 impl IndexQuery {
     fn matches(&self, row: &IndexRow) -> bool {
         let tail = &row.tail;
-        let is =
-            |wanted: &Option<String>, told: Option<&str>| wanted.as_deref().is_none_or(|wanted| told == Some(wanted));
-        let session = || match &self.session {
+        let is = |wanted: &Option<String>, column: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| column == Some(wanted))
+        };
+        let is_session = || match &self.session {
             None => true,
             Some(wanted) => match (&tail.session_id, &tail.trace_id) {
                 (Some(id), _) => id == wanted,
@@ -64,9 +65,9 @@ impl IndexQuery {
                 (None, None) => false,
             },
         };
-        let commit = || match (&self.commit, &tail.commit_sha) {
+        let is_commit = || match (&self.commit, &tail.commit_sha) {
             (None, _) => true,
-            (Some(wanted), Some(told)) => told == wanted || (wanted.len() >= 4 && told.starts_with(wanted.as_str())),
+            (Some(wanted), Some(sha)) => sha == wanted || (wanted.len() >= 4 && sha.starts_with(wanted.as_str())),
             (Some(_), None) => false,
         };
         tail.kind != Some(RowKind::Price)
@@ -82,13 +83,13 @@ impl IndexQuery {
             && (!self.failed || tail.status != "ok")
             && self.since.as_deref().is_none_or(|since| &*tail.ts >= since)
             && self.until.as_deref().is_none_or(|until| &*tail.ts < until)
-            && session()
-            && commit()
+            && is_session()
+            && is_commit()
     }
 
-    /// The conditions that can be tested on single columns; `holds` tests the rest.
+    /// The conditions on single columns, with which tables are searched; `matches` then tests all conditions.
     fn column_conditions(&self) -> Vec<ColumnCondition<'_>> {
-        let is = [
+        let exact = [
             ("account", &self.account),
             ("tenant", &self.tenant),
             ("trace_id", &self.trace),
@@ -99,27 +100,27 @@ impl IndexQuery {
             ("issue_id", &self.issue),
             ("model", &self.model),
         ];
-        let is = is.into_iter().filter_map(|(name, wanted)| Some(ColumnCondition::Equals(name, wanted.as_deref()?)));
+        let exact =
+            exact.into_iter().filter_map(|(name, wanted)| Some(ColumnCondition::Equals(name, wanted.as_deref()?)));
         // a session without an id is named after its trace, so the column would not contain its name
         let session = self.session.as_deref().filter(|session| !session.starts_with("trace-"));
-        let mut tests: Vec<ColumnCondition<'_>> =
+        let mut conditions: Vec<ColumnCondition<'_>> =
             session.map(|session| ColumnCondition::Equals("session_id", session)).into_iter().collect();
-        tests.extend(is);
+        conditions.extend(exact);
         let commit = self.commit.as_deref();
-        tests.extend(commit.map(|commit| match commit.len() {
+        conditions.extend(commit.map(|commit| match commit.len() {
             0..4 => ColumnCondition::Equals("commit_sha", commit),
             _ => ColumnCondition::StartsWith("commit_sha", commit),
         }));
-        tests.extend(self.failed.then_some(ColumnCondition::NotEquals("status", "ok")));
-        tests.extend(self.since.as_deref().map(|since| ColumnCondition::AtLeast("ts", since)));
-        tests.extend(self.until.as_deref().map(|until| ColumnCondition::LessThan("ts", until)));
-        tests
+        conditions.extend(self.failed.then_some(ColumnCondition::NotEquals("status", "ok")));
+        conditions.extend(self.since.as_deref().map(|since| ColumnCondition::AtLeast("ts", since)));
+        conditions.extend(self.until.as_deref().map(|until| ColumnCondition::LessThan("ts", until)));
+        conditions
     }
 
-    /// Whether the index folder of this day may have matching lines. Folders are named by day of arrival, which may be
-    /// later than the item's own time, but at most a day earlier.
+    /// Whether the index folder of this day of arrival may have matching lines. An item may arrive any time after its
+    /// own time. If its clock is ahead of the gateway's, it may arrive before its own time, by at most a day.
     fn may_match_day(&self, folder_day: &str) -> bool {
-        // an item's clock may be hours ahead of the gateway's: one day is allowed for that
         let since = self.since.as_deref().and_then(|since| day_before(since.get(..10)?));
         since.is_none_or(|since| folder_day >= &*since)
     }
@@ -128,24 +129,25 @@ impl IndexQuery {
 /// `2026-11-19` for `2026-11-20`.
 pub(crate) fn day_before(day: &str) -> Option<String> {
     let mut parts = day.split('-');
-    let mut next = || parts.next()?.parse::<u16>().ok();
-    let (year, month, day) = (next()?, u8::try_from(next()?).ok()?, u8::try_from(next()?).ok()?);
+    let mut next_number = || parts.next()?.parse::<u16>().ok();
+    let (year, month, day) = (next_number()?, u8::try_from(next_number()?).ok()?, u8::try_from(next_number()?).ok()?);
     let date = Date::from_calendar_date(i32::from(year), Month::try_from(month).ok()?, day).ok()?.previous_day()?;
     Some(format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day()))
 }
 
-/// Most bytes of session names kept in memory: for signed lines, which may be many, and for unsigned ones, which anyone
-/// may have written.
-const MAX_SESSION_NAME_BYTES: (usize, usize) = if cfg!(test) { (64 << 10, 32 << 10) } else { (256 << 20, 32 << 20) };
+/// Most bytes of session names kept in memory.
+const MAX_SESSION_NAME_BYTES: usize = if cfg!(test) { 64 << 10 } else { 256 << 20 };
+/// The same for sessions of unsigned lines, which anyone with write access may have written.
+const MAX_UNSIGNED_SESSION_NAME_BYTES: usize = if cfg!(test) { 32 << 10 } else { 32 << 20 };
 /// Approximate overhead of a name in memory, bytes.
-const SESSION_OVERHEAD: usize = 96;
+const SESSION_NAME_OVERHEAD: usize = 96;
 
 /// Result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FindResult {
     /// Number of matching lines.
     pub lines: u64,
-    /// Sessions, as `replay` accepts them, with their accounts.
+    /// Session names, as `replay` accepts them, each with its account.
     pub sessions: BTreeSet<(String, String)>,
     /// Whether there are more sessions than are kept.
     pub more_sessions: bool,
@@ -159,14 +161,14 @@ pub struct FindResult {
 struct IndexSearch<'q, 'v> {
     query: &'q IndexQuery,
     found: FindResult,
-    /// Remaining bytes for session names.
+    /// Bytes of session names that may still be kept.
     remaining_bytes: usize,
     visit: &'v mut (dyn FnMut(&IndexRow) + Send),
 }
 
 impl<'q, 'v> IndexSearch<'q, 'v> {
-    fn new(query: &'q IndexQuery, room: usize, visit: &'v mut (dyn FnMut(&IndexRow) + Send)) -> Self {
-        Self { query, found: FindResult::default(), remaining_bytes: room, visit }
+    fn new(query: &'q IndexQuery, remaining_bytes: usize, visit: &'v mut (dyn FnMut(&IndexRow) + Send)) -> Self {
+        Self { query, found: FindResult::default(), remaining_bytes, visit }
     }
 
     fn visit_row(&mut self, row: &IndexRow) {
@@ -183,9 +185,9 @@ impl<'q, 'v> IndexSearch<'q, 'v> {
         if self.found.sessions.contains(&session) {
             return;
         }
-        match self.remaining_bytes.checked_sub(session.0.len() + session.1.len() + SESSION_OVERHEAD) {
-            Some(room) => {
-                self.remaining_bytes = room;
+        match self.remaining_bytes.checked_sub(session.0.len() + session.1.len() + SESSION_NAME_OVERHEAD) {
+            Some(remaining) => {
+                self.remaining_bytes = remaining;
                 self.found.sessions.insert(session);
             }
             None => self.found.more_sessions = true,
@@ -193,7 +195,7 @@ impl<'q, 'v> IndexSearch<'q, 'v> {
     }
 }
 
-/// Calls `visit` with each line that matches `query`, in the order of index objects.
+/// Calls `visit` with each line that matches `query`, in the order of index objects. Signatures are not checked.
 ///
 /// # Errors
 /// The index can't be listed.
@@ -202,16 +204,15 @@ pub async fn find(
     query: &IndexQuery,
     visit: &mut (dyn FnMut(&IndexRow) + Send),
 ) -> Result<FindResult, ReadError> {
-    // signatures are not checked
-    let mut finder = IndexSearch::new(query, MAX_SESSION_NAME_BYTES.0, visit);
-    let day = |day: &str| query.may_match_day(day);
-    let closed = each_row(vault, query.account.as_deref(), &day, &mut |row| finder.visit_row(&row)).await?;
-    finder.found.unreadable = closed;
-    Ok(finder.found)
+    let mut search = IndexSearch::new(query, MAX_SESSION_NAME_BYTES, visit);
+    let may_match_day = |day: &str| query.may_match_day(day);
+    search.found.unreadable =
+        each_row(vault, query.account.as_deref(), &may_match_day, &mut |row| search.visit_row(&row)).await?;
+    Ok(search.found)
 }
 
-/// As [`find`], but visits first the lines of objects that signed digests name, with false, and then the others, with
-/// true. Returns the results of both.
+/// As [`find`], but visits first the lines of objects that signed digests name, with `false`, and then the other lines,
+/// with `true`. Returns the results of both.
 ///
 /// # Errors
 /// The index can't be listed.
@@ -221,21 +222,22 @@ pub async fn find_signed(
     signed: &SignedIndex,
     visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
 ) -> Result<(FindResult, FindResult), ReadError> {
-    let (day, account) = (|day: &str| query.may_match_day(day), query.account.as_deref());
-    let mut own_visit = |row: &IndexRow| visit(row, false);
-    let mut own = IndexSearch::new(query, MAX_SESSION_NAME_BYTES.0, &mut own_visit);
-    let UnreadIndex { unreadable: mut closed, older_missing: older } =
-        each_signed_row(vault, account, &day, signed, &mut |row| own.visit_row(&row)).await?;
-    closed.extend_from_slice(signed.unreadable());
-    let own = FindResult { unreadable: closed, older_missing: older, ..own.found };
-    let mut other_visit = |row: &IndexRow| visit(row, true);
-    let mut others = IndexSearch::new(query, MAX_SESSION_NAME_BYTES.1, &mut other_visit);
-    let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.visit_row(&row)).await?;
-    Ok((own, FindResult { unreadable: closed, ..others.found }))
+    let (may_match_day, account) = (|day: &str| query.may_match_day(day), query.account.as_deref());
+    let mut visit_signed = |row: &IndexRow| visit(row, false);
+    let mut signed_search = IndexSearch::new(query, MAX_SESSION_NAME_BYTES, &mut visit_signed);
+    let UnreadIndex { mut unreadable, older_missing } =
+        each_signed_row(vault, account, &may_match_day, signed, &mut |row| signed_search.visit_row(&row)).await?;
+    unreadable.extend_from_slice(signed.unreadable());
+    let signed_result = FindResult { unreadable, older_missing, ..signed_search.found };
+    let mut visit_unsigned = |row: &IndexRow| visit(row, true);
+    let mut unsigned_search = IndexSearch::new(query, MAX_UNSIGNED_SESSION_NAME_BYTES, &mut visit_unsigned);
+    let mut visit = |_: &str, row: IndexRow| unsigned_search.visit_row(&row);
+    let unreadable = each_unsigned_row(vault, account, &may_match_day, signed, &mut visit).await?;
+    Ok((signed_result, FindResult { unreadable, ..unsigned_search.found }))
 }
 
-/// As [`find`], from the tables of `vault compact` below `folder`, in order of account, tenant, day and session; then,
-/// if a vault is given, from the index objects that are in no table yet.
+/// As [`find`], in the tables of `vault compact` below `folder`, in order of account, tenant, day and session; then, if
+/// a vault is given, in the index objects that are in no table yet.
 ///
 /// # Errors
 /// A table or the store can't be read.
@@ -245,23 +247,24 @@ pub async fn find_in_tables(
     query: &IndexQuery,
     visit: &mut (dyn FnMut(&IndexRow) + Send),
 ) -> Result<FindResult, ReadError> {
-    let mut finder = IndexSearch::new(query, MAX_SESSION_NAME_BYTES.0, visit);
-    let (day, tests) = (|day: &str| query.may_match_day(day), query.column_conditions());
-    let covered = TableCoverage::read(folder, &tests, &day, None)?;
-    let mut seen = VisitedLines::default();
-    let mut once = |row: &IndexRow| {
-        if seen.is_new(row) {
-            finder.visit_row(row);
+    let mut search = IndexSearch::new(query, MAX_SESSION_NAME_BYTES, visit);
+    let (may_match_day, conditions) = (|day: &str| query.may_match_day(day), query.column_conditions());
+    let covered = TableCoverage::read(folder, &conditions, &may_match_day, None)?;
+    let mut visited = VisitedLines::default();
+    let mut visit_new = |row: IndexRow| {
+        if visited.is_new(&row) {
+            search.visit_row(&row);
         }
     };
-    visit_rows(folder, &covered, &tests, &mut |row| once(&row))?;
+    visit_rows(folder, &covered, &conditions, &mut visit_new)?;
     if let Some(vault) = vault {
-        let new = |name: &str| vault.relative_name(name).is_none_or(|object| !covered.contains(object));
-        finder.found.unreadable =
-            each_row_in_objects(vault, query.account.as_deref(), &day, &new, &mut |row| once(&row)).await?;
+        let is_uncovered = |name: &str| vault.relative_name(name).is_none_or(|object| !covered.contains(object));
+        let account = query.account.as_deref();
+        search.found.unreadable =
+            each_row_in_objects(vault, account, &may_match_day, &is_uncovered, &mut visit_new).await?;
     }
-    finder.found.unreadable.extend(covered.skipped_files());
-    Ok(finder.found)
+    search.found.unreadable.extend(covered.skipped_files());
+    Ok(search.found)
 }
 
 /// As [`find_in_tables`], separated by signature like [`find_signed`]. A table with any unsigned line is not read; its
@@ -276,32 +279,30 @@ pub async fn find_signed_in_tables(
     signed: &SignedIndex,
     visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
 ) -> Result<(FindResult, FindResult), ReadError> {
-    let (day, account, tests) =
-        (|day: &str| query.may_match_day(day), query.account.as_deref(), query.column_conditions());
+    let (may_match_day, account) = (|day: &str| query.may_match_day(day), query.account.as_deref());
+    let conditions = query.column_conditions();
     let is_signed = |object: &str, sha256: &str| signed.matches_hash(&vault.full_name(object), sha256);
-    let (covered, mut seen) = (TableCoverage::read(folder, &tests, &day, Some(&is_signed))?, VisitedLines::default());
-    let mut own_visit = |row: &IndexRow| visit(row, false);
-    let mut own = IndexSearch::new(query, MAX_SESSION_NAME_BYTES.0, &mut own_visit);
-    visit_rows(folder, &covered, &tests, &mut |row| {
-        if seen.is_new(&row) {
-            own.visit_row(&row);
-        }
-    })?;
-    let new = |name: &str| vault.relative_name(name).is_none_or(|object| !covered.contains(object));
-    let mut each = |row: IndexRow| {
-        if seen.is_new(&row) {
-            own.visit_row(&row);
+    let covered = TableCoverage::read(folder, &conditions, &may_match_day, Some(&is_signed))?;
+    let mut visited = VisitedLines::default();
+    let mut visit_signed = |row: &IndexRow| visit(row, false);
+    let mut signed_search = IndexSearch::new(query, MAX_SESSION_NAME_BYTES, &mut visit_signed);
+    let mut visit_new = |row: IndexRow| {
+        if visited.is_new(&row) {
+            signed_search.visit_row(&row);
         }
     };
-    let UnreadIndex { unreadable: mut closed, older_missing: older } =
-        each_signed_row_in_objects(vault, account, &day, &new, signed, &mut each).await?;
-    closed.extend_from_slice(signed.unreadable());
-    closed.extend(covered.skipped_files());
-    let own = FindResult { unreadable: closed, older_missing: older, ..own.found };
-    let mut other_visit = |row: &IndexRow| visit(row, true);
-    let mut others = IndexSearch::new(query, MAX_SESSION_NAME_BYTES.1, &mut other_visit);
-    let closed = each_unsigned_row(vault, account, &day, signed, &mut |_, row| others.visit_row(&row)).await?;
-    Ok((own, FindResult { unreadable: closed, ..others.found }))
+    visit_rows(folder, &covered, &conditions, &mut visit_new)?;
+    let is_uncovered = |name: &str| vault.relative_name(name).is_none_or(|object| !covered.contains(object));
+    let UnreadIndex { mut unreadable, older_missing } =
+        each_signed_row_in_objects(vault, account, &may_match_day, &is_uncovered, signed, &mut visit_new).await?;
+    unreadable.extend_from_slice(signed.unreadable());
+    unreadable.extend(covered.skipped_files());
+    let signed_result = FindResult { unreadable, older_missing, ..signed_search.found };
+    let mut visit_unsigned = |row: &IndexRow| visit(row, true);
+    let mut unsigned_search = IndexSearch::new(query, MAX_UNSIGNED_SESSION_NAME_BYTES, &mut visit_unsigned);
+    let mut visit = |_: &str, row: IndexRow| unsigned_search.visit_row(&row);
+    let unreadable = each_unsigned_row(vault, account, &may_match_day, signed, &mut visit).await?;
+    Ok((signed_result, FindResult { unreadable, ..unsigned_search.found }))
 }
 
 /// Lines already visited, because a line that was stored twice may be in two tables.
@@ -319,12 +320,11 @@ fn session_name(row: &IndexRow) -> Option<String> {
     row.tail.session_id.clone().or_else(|| row.tail.trace_id.as_ref().map(|trace| format!("trace-{trace}")))
 }
 
-/// A line as text: time, session, agent, action, outcome, cost.
+/// Formats a line as text: time, session, agent, action, outcome, cost.
 pub fn format_row(row: &IndexRow) -> String {
     let tail = &row.tail;
-    let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let action = tail.action_type.clone().unwrap_or_else(|| tail.call.clone());
-    let what = tail.tool_name.as_ref().or(tail.model.as_ref()).map_or(String::new(), |name| format!(" {name}"));
+    let action = tail.action_type.as_ref().unwrap_or(&tail.call);
+    let target = tail.tool_name.as_ref().or(tail.model.as_ref()).map_or(String::new(), |name| format!(" {name}"));
     let cost = tail.cost_usd.as_ref().map_or(String::new(), |usd| format!("  {usd} USD"));
     let by = tail.decided_by.as_ref().map_or(String::new(), |by| format!(" by {by}"));
     let decision = tail.decision.as_ref().map_or(String::new(), |decision| format!("  {decision}{by}"));
@@ -332,9 +332,9 @@ pub fn format_row(row: &IndexRow) -> String {
         "{}  {}  {}  {}{}  {}{}{}",
         tail.ts.get(..23).unwrap_or(&tail.ts),
         session_name(row).unwrap_or_else(|| "-".to_owned()),
-        or(&tail.actor),
+        tail.actor.as_deref().unwrap_or("-"),
         action,
-        what,
+        target,
         tail.status,
         decision,
         cost

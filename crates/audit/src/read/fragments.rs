@@ -1,5 +1,5 @@
-//! Splits an object into its age files. Without the index, only an age file's first line shows where it begins; these
-//! 176 bits don't occur by chance in ciphertext. Neighbour: `opener` opens the files.
+//! Splits an object into its age files. Without the index, only an age file's first line shows where the file begins;
+//! these 176 bits don't occur by chance in ciphertext. Neighbour: `opener` opens the files.
 
 use std::collections::BTreeSet;
 
@@ -28,11 +28,10 @@ pub(super) fn cut(bytes: &Bytes, known: &BTreeSet<(u64, u64)>) -> (Vec<(u64, Byt
         }
     }
     for (start, fragment) in split(bytes) {
-        // the last known one that starts at or before this one
-        let before = known.range(..=(start, u64::MAX)).next_back();
-        if before.is_none_or(|(first, length)| start - first >= *length) {
-            let next = known.range((start, u64::MAX)..).next().map_or(u64::MAX, |(first, _)| *first - start);
-            let length = fragment.len().min(usize::try_from(next).unwrap_or(usize::MAX));
+        let previous = known.range(..=(start, u64::MAX)).next_back();
+        if previous.is_none_or(|(first, length)| start - first >= *length) {
+            let until_next = known.range((start, u64::MAX)..).next().map_or(u64::MAX, |(first, _)| *first - start);
+            let length = fragment.len().min(usize::try_from(until_next).unwrap_or(usize::MAX));
             found.push((start, fragment.slice(..length)));
         }
     }

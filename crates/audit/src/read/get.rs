@@ -1,5 +1,5 @@
-//! `vault get`: opens the content that a reference or index lines point to, as JSON. Neighbours: `opener` opens
-//! fragments; the command line is in `src/cli`.
+//! `vault get`: opens the content that a reference or index lines point to, and writes it as JSON. Neighbours: `opener`
+//! opens fragments; the command line is in `src/cli`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ use vault::object_names::{FragmentScope, ObjectName};
 pub struct ContentReference {
     /// The reference: `s3://bucket/name`, `file:///name`, or the name.
     pub uri: String,
-    /// The range attribute, `bytes=0000004096-0000009215`; defaults to the whole object.
+    /// The span's range attribute, `bytes=0000004096-0000009215`; `None` means the whole object.
     pub range: Option<String>,
 }
 
@@ -41,30 +41,25 @@ pub async fn get(
 ) -> Result<io::Result<()>, ReadError> {
     let name = vault.parse_reference(&wanted.uri)?;
     let range = wanted.range.as_deref().map(parse_range).transpose()?;
-    let (mut closed, mut text) = (Vec::new(), Vec::new());
     let packed = ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
-    let mut lines = if packed {
-        read_range_lines(vault, name, range).await?
-    } else {
-        (FragmentScopes::new(), FragmentHashes::default())
-    };
-    write_documents(opener, (name, range), &lines, &[], &mut ContentLimit::default().0, &mut closed, &mut text).await;
-    if !closed.is_empty() && !packed {
-        // a foreign object may occupy the name: index lines then show which object is meant
-        lines = (FragmentScopes::new(), read_range_lines(vault, name, range).await?.1);
-        let mut again = (Vec::new(), Vec::new());
-        let moved = opener.alternative_reads().len();
-        write_documents(opener, (name, range), &lines, &[], &mut ContentLimit::default().0, &mut again.0, &mut again.1)
-            .await;
-        if opener.alternative_reads().len() > moved {
-            (closed, text) = again;
+    let facts = if packed { read_range_facts(vault, name, range).await? } else { RangeFacts::default() };
+    let (mut failures, mut text, mut room) = (Vec::new(), Vec::new(), ContentLimit::default().0);
+    write_documents(opener, (name, range), &facts, &[], &mut room, &mut failures, &mut text).await;
+    if !failures.is_empty() && !packed {
+        // an object that no gateway wrote may have the name: index lines then show which object is meant
+        let facts = RangeFacts { scopes: FragmentScopes::new(), ..read_range_facts(vault, name, range).await? };
+        let (mut retry_failures, mut retry_text, mut room) = (Vec::new(), Vec::new(), ContentLimit::default().0);
+        let reads_before = opener.alternative_reads().len();
+        write_documents(opener, (name, range), &facts, &[], &mut room, &mut retry_failures, &mut retry_text).await;
+        if opener.alternative_reads().len() > reads_before {
+            (failures, text) = (retry_failures, retry_text);
         }
     }
     let written = out.write_all(&text);
-    if closed.is_empty() { Ok(written) } else { Err(ReadError::join(closed)) }
+    if failures.is_empty() { Ok(written) } else { Err(ReadError::join(failures)) }
 }
 
-/// Identifies an index line, as on spans.
+/// Identifies an index line, as the leaf attribute of spans does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafId {
     /// The writer's name.
@@ -84,9 +79,9 @@ impl LeafId {
         let mut parts = text.rsplitn(3, '/');
         let number = parts.next().and_then(|number| number.parse().ok());
         let (epoch, writer) = (parts.next(), parts.next());
-        let found = number.zip(epoch).zip(writer).filter(|(_, writer)| !writer.is_empty());
+        let fields = number.zip(epoch).zip(writer).filter(|(_, writer)| !writer.is_empty());
         let ((number, epoch), writer) =
-            found.ok_or_else(|| ReadError::invalid(format!("{text} is not a leaf: use `writer/epoch/number`")))?;
+            fields.ok_or_else(|| ReadError::invalid(format!("{text} is not a leaf: use `writer/epoch/number`")))?;
         Ok(Self { writer: writer.to_owned(), epoch: epoch.to_owned(), number })
     }
 
@@ -102,16 +97,17 @@ pub struct LineSelection {
     pub query: IndexQuery,
     /// Only this line, if given.
     pub leaf: Option<LeafId>,
-    /// Public keys of the writers' signers: only lines that they signed count. Without keys every line counts, whoever
-    /// wrote it.
+    /// Public keys of the writers' signers: only lines signed with one of these keys count. Without keys all lines
+    /// count.
     pub keys: Vec<VerifyKey>,
 }
 
 /// Content that the matching lines name.
 #[derive(Default)]
 struct NamedContent {
-    /// Number of matching lines, and of lines with content that were skipped because no given key signed them.
+    /// Number of matching lines.
     lines: u64,
+    /// Number of lines whose content is not opened because no given key signed them.
     unsigned: u64,
     /// Fragments (object, first byte, length), with the lines that refer to them.
     fragments: BTreeMap<(String, u64, u64), Vec<IndexRow>>,
@@ -131,14 +127,14 @@ impl NamedContent {
                 named.add(row, unsigned);
             }
         };
-        let unread = if wanted.keys.is_empty() {
+        let unreadable = if wanted.keys.is_empty() {
             find(vault, query, &mut |row| visit(row, false)).await?.unreadable
         } else {
             let signed = SignedIndex::read(vault, &wanted.keys, query.account.as_deref()).await?;
             // unreadable unsigned objects don't affect the answer
             find_signed(vault, query, &signed, &mut visit).await?.0.unreadable
         };
-        named.unreadable_index = unread.iter().map(|why| format!("not read: {why}")).collect();
+        named.unreadable_index = unreadable.iter().map(|why| format!("not read: {why}")).collect();
         Ok(named)
     }
 
@@ -146,10 +142,11 @@ impl NamedContent {
         let place = row.object_key.clone().zip(row.off).zip(row.tail.len);
         let place = place.map(|((object, off), len)| (object, off, len));
         if unsigned {
-            // signed lines come first, so an equal unsigned line was stored twice
-            let same = |known: &IndexRow| FragmentScope::from_tail(&known.tail) == FragmentScope::from_tail(&row.tail);
-            let new = |place| self.fragments.get(&place).is_none_or(|rows| !rows.iter().any(same));
-            self.unsigned += u64::from(place.is_some_and(new));
+            // signed lines were added before: an unsigned line of the same fragment and scope is a copy
+            let scope = FragmentScope::from_tail(&row.tail);
+            let is_same = |signed_row: &IndexRow| FragmentScope::from_tail(&signed_row.tail) == scope;
+            let is_new = |place| self.fragments.get(&place).is_none_or(|rows| !rows.iter().any(is_same));
+            self.unsigned += u64::from(place.is_some_and(is_new));
             return;
         }
         self.lines += 1;
@@ -160,24 +157,27 @@ impl NamedContent {
         }
     }
 
-    /// Remarks besides the opened content.
-    fn remarks(&mut self) -> Vec<ReadError> {
-        let none = match (self.fragments.is_empty(), self.lines) {
+    /// Takes the remarks that are reported after the opened content.
+    fn take_remarks(&mut self) -> Vec<ReadError> {
+        let nothing_found = match (self.fragments.is_empty(), self.lines) {
             (false, _) => None,
             (true, 0) => Some(
-                "no index line matches; lines of the last minute are not written yet: give the reference from the span instead"
+                "no index line matches; lines of the last minute are not written yet: give the reference from the span \
+                 instead"
                     .to_owned(),
             ),
             (true, _) => Some("the matching index lines have no content".to_owned()),
         };
-        let passed = (self.unsigned > 0).then(|| {
+        let skipped = (self.unsigned > 0).then(|| {
             format!(
-                "not opened: content of {} lines that are not signed by a given key: signed by someone else, not signed yet, or planted",
+                "not opened: content of {} lines that are not signed by a given key: signed by someone else, not \
+                 signed yet, or planted",
                 self.unsigned
             )
         });
-        let unread = std::mem::take(&mut self.unreadable_index).into_iter().map(ReadError::Damaged);
-        none.map(ReadError::NotFound).into_iter().chain(passed.map(ReadError::Forbidden)).chain(unread).collect()
+        let unreadable = std::mem::take(&mut self.unreadable_index).into_iter().map(ReadError::Damaged);
+        let unopened = nothing_found.map(ReadError::NotFound).into_iter().chain(skipped.map(ReadError::Forbidden));
+        unopened.chain(unreadable).collect()
     }
 }
 
@@ -185,7 +185,7 @@ impl NamedContent {
 ///
 /// # Errors
 /// One line for each fragment that did not open and each part of the index that was not read, after the rest was
-/// written. No line matches, or none has content. Lines of several accounts have the leaf's number.
+/// written. No line matches, or none has content. Lines of several accounts match the leaf.
 pub async fn get_lines(
     vault: &Vault,
     opener: &mut FragmentOpener<'_>,
@@ -196,60 +196,71 @@ pub async fn get_lines(
     if named.accounts.len() > 1 && wanted.leaf.is_some() {
         return Err(several_accounts_error("this number", &named.accounts));
     }
-    let (mut closed, mut room) = (named.remarks(), ContentLimit::default().0);
+    let (mut failures, mut room) = (named.take_remarks(), ContentLimit::default().0);
     for ((object, off, len), rows) in named.fragments {
-        let mut refused = Vec::new();
-        let mut lines = (FragmentScopes::new(), named.hashes.get(&object).cloned().unwrap_or_default());
-        // lines may disagree on whose fragment it is
+        let mut fragment_failures = Vec::new();
+        let hashes = named.hashes.get(&object).cloned().unwrap_or_default();
+        let mut facts = RangeFacts { hashes, ..RangeFacts::default() };
+        // lines may disagree on the session or account that the fragment belongs to
         let scopes: BTreeSet<FragmentScope> = rows.iter().map(|row| FragmentScope::from_tail(&row.tail)).collect();
         for scope in scopes {
-            let (mut text, before) = (Vec::new(), refused.len());
-            let meant: Vec<&IndexRow> =
+            let (mut text, failures_before) = (Vec::new(), fragment_failures.len());
+            let same_scope: Vec<&IndexRow> =
                 rows.iter().filter(|row| FragmentScope::from_tail(&row.tail) == scope).collect();
-            lines.0 = FragmentScopes::from([((0, len), scope)]);
+            facts.scopes = FragmentScopes::from([((0, len), scope)]);
             let place = (&*object, Some((off, len)));
-            write_documents(opener, place, &lines, &meant, &mut room, &mut refused, &mut text).await;
+            write_documents(opener, place, &facts, &same_scope, &mut room, &mut fragment_failures, &mut text).await;
             let written = out.write_all(&text);
             if written.is_err() {
                 return Ok(written);
             }
-            if refused.len() == before {
+            if fragment_failures.len() == failures_before {
                 break;
             }
         }
-        refused.dedup();
-        closed.extend(refused);
+        fragment_failures.dedup();
+        failures.extend(fragment_failures);
     }
-    if closed.is_empty() { Ok(Ok(())) } else { Err(ReadError::join(closed)) }
+    if failures.is_empty() { Ok(Ok(())) } else { Err(ReadError::join(failures)) }
 }
 
-/// Writes the documents in a range of an object; failures go to `closed`, a line each. The pair has the fragments'
-/// scopes, by offset from the start of the range, and their hashes. `meant` are lines that refer to the range as a
-/// whole: the document must agree with one of them.
+/// The facts that index lines give about the fragments in a range of an object.
+#[derive(Default)]
+struct RangeFacts {
+    /// Scopes, by place from the start of the range.
+    scopes: FragmentScopes,
+    /// Hashes, by place in the object.
+    hashes: FragmentHashes,
+}
+
+/// Writes the documents in a range of an object; adds a line to `failures` for each that does not open. `rows` are
+/// lines that refer to the range as a whole: if there are any, the document must agree with one of them.
 async fn write_documents(
     opener: &mut FragmentOpener<'_>,
     (name, range): (&str, Option<(u64, u64)>),
-    (known, hashes): &(FragmentScopes, FragmentHashes),
-    meant: &[&IndexRow],
+    facts: &RangeFacts,
+    rows: &[&IndexRow],
     room: &mut u64,
-    closed: &mut Vec<ReadError>,
+    failures: &mut Vec<ReadError>,
     out: &mut Vec<u8>,
 ) {
-    let FetchedPayload { at, bytes, .. } = opener.fetch_payload(name, range, hashes).await;
-    let held = bytes.as_ref().ok().filter(|_| !meant.is_empty());
-    let sealed = held.map(|bytes| kernel::hex::encode(&Sha256::digest(bytes)));
+    let FetchedPayload { at, bytes, .. } = opener.fetch_payload(name, range, &facts.hashes).await;
+    let compared_bytes = bytes.as_ref().ok().filter(|_| !rows.is_empty());
+    let sealed_sha256 = compared_bytes.map(|bytes| kernel::hex::encode(&Sha256::digest(bytes)));
     let documents = match bytes {
-        Ok(bytes) => opener.open_documents(&at, &bytes, known, room).await.map_err(ReadError::from),
-        Err(why) => Err(why),
+        Ok(bytes) => opener.open_documents(&at, &bytes, &facts.scopes, room).await.map_err(ReadError::from),
+        Err(error) => Err(error),
     };
     match documents {
-        Err(error) => closed.push(error),
+        Err(error) => failures.push(error),
         Ok(documents) => {
             for document in documents {
                 match document {
-                    Err(shut) => closed.push(shut.into()),
-                    Ok(opened) if !meant.is_empty() && !is_meant(&opened.plain, sealed.as_deref(), meant) => {
-                        closed.push(ReadError::Damaged(format!(
+                    Err(failure) => failures.push(failure.into()),
+                    Ok(opened)
+                        if !rows.is_empty() && !has_agreeing_row(&opened.plain, sealed_sha256.as_deref(), rows) =>
+                    {
+                        failures.push(ReadError::Damaged(format!(
                             "{at} at {}: {CONTENT_MISMATCH}",
                             range.map_or(0, |(first, _)| first)
                         )));
@@ -265,33 +276,27 @@ async fn write_documents(
 }
 
 /// Whether a document and the hash of its sealed bytes agree with one of these lines; other lines may be planted.
-fn is_meant(plain: &[u8], sealed: Option<&str>, meant: &[&IndexRow]) -> bool {
-    let same = |row: &&&IndexRow| sealed.is_some() && row.tail.ct_sha256.as_deref() == sealed;
+fn has_agreeing_row(plain: &[u8], sealed_sha256: Option<&str>, rows: &[&IndexRow]) -> bool {
+    let same_hash = |row: &&&IndexRow| sealed_sha256.is_some() && row.tail.ct_sha256.as_deref() == sealed_sha256;
     UntrustedDocument::read(plain)
-        .is_ok_and(|inside| meant.iter().filter(same).any(|row| inside.check_rows([*row]).is_ok()))
+        .is_ok_and(|document| rows.iter().filter(same_hash).any(|row| document.check_rows([*row]).is_ok()))
 }
 
-/// What index lines say about a range of an object: its fragments' scopes, by offset from the start of the range, and
-/// their hashes.
-async fn read_range_lines(
-    vault: &Vault,
-    name: &str,
-    range: Option<(u64, u64)>,
-) -> Result<(FragmentScopes, FragmentHashes), ReadError> {
-    let ((start, length), mut places, mut hashes) =
-        (range.unwrap_or((0, u64::MAX)), FragmentScopes::new(), FragmentHashes::default());
+/// Reads the index lines of a range of an object.
+async fn read_range_facts(vault: &Vault, name: &str, range: Option<(u64, u64)>) -> Result<RangeFacts, ReadError> {
+    let ((start, length), mut facts) = (range.unwrap_or((0, u64::MAX)), RangeFacts::default());
     let mut visit = |row: IndexRow| {
-        let range = row.off.and_then(|off| Some((off.checked_sub(start)?, row.tail.len?)));
-        let inside = |(off, len): &(u64, u64)| off.checked_add(*len).is_some_and(|end| end <= length);
-        if let Some(range) = range.filter(inside).filter(|_| row.object_key.as_deref() == Some(name)) {
-            places.insert(range, FragmentScope::from_tail(&row.tail));
-            hashes.add(&row);
+        let place = row.off.and_then(|off| Some((off.checked_sub(start)?, row.tail.len?)));
+        let is_inside = |(off, len): &(u64, u64)| off.checked_add(*len).is_some_and(|end| end <= length);
+        if let Some(place) = place.filter(is_inside).filter(|_| row.object_key.as_deref() == Some(name)) {
+            facts.scopes.insert(place, FragmentScope::from_tail(&row.tail));
+            facts.hashes.add(&row);
         }
     };
     // an object's lines are in the index folder of the object's day
-    let day = |day: &str| name.contains(&format!("/{day}/"));
-    each_row(vault, None, &day, &mut visit).await?;
-    Ok((places, hashes))
+    let is_day = |day: &str| name.contains(&format!("/{day}/"));
+    each_row(vault, None, &is_day, &mut visit).await?;
+    Ok(facts)
 }
 
 /// Parses `bytes=first-last` into first byte and length.

@@ -1,10 +1,9 @@
 //! Iterates over the lines of a vault's index, from which queries and proofs start.
 //!
 //! No auditor's key is needed. A line that was stored twice is visited once. A few objects are fetched at a time, and
-//! lines come in the order of object names. Anyone with write access may plant objects, so an object that no gateway
-//! wrote, or that can't be read, is reported and skipped, and an object too large for a gateway is not read. A digest
-//! is a signed list of index objects and their hashes.
-//! Neighbours: [`SignedIndex`] (which objects are signed), `verify`.
+//! lines are visited in the order of object names. Anyone with write access may plant objects, so an object that no
+//! gateway wrote, or that can't be read, is reported and skipped; an object larger than a gateway writes is not read.
+//! Neighbours: [`SignedIndex`] (the index objects that signed digests name), `verify`.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -21,45 +20,46 @@ use vault::index_row::IndexRow;
 use vault::object_names::{IndexName, arrival_day};
 use vault::store::{ObjectKind, StoreError};
 
-/// Largest index object, bytes after decompression.
+/// Most bytes of an index object after decompression.
 const MAX_INDEX: u64 = 256 << 20;
-/// Largest index object as stored, bytes: a gateway's objects have 4 MiB of lines, or one longer line.
+/// Most bytes of an index object as stored. A gateway's object has 4 MiB of lines, or one longer line.
 const MAX_STORED: u64 = 32 << 20;
-/// The same limits for objects not known to be signed, of which an attacker can write any number: decompressed, and as
-/// stored. A gateway's objects have 4 MiB of lines, or more for one request with over 50,000 items of one session, or
-/// for a large erasure.
-const MAX_UNSIGNED: (u64, u64) = (64 << 20, 16 << 20);
+/// As [`MAX_INDEX`] for objects not known to be signed, of which an attacker can write any number. A gateway's object
+/// has 4 MiB of lines, or more for one request with over 50,000 items of one session, or for a large erasure.
+const MAX_UNSIGNED_INDEX: u64 = 64 << 20;
+/// As [`MAX_STORED`] for objects not known to be signed.
+const MAX_UNSIGNED_STORED: u64 = 16 << 20;
 /// Objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 16;
 /// Maximum number of unreadable objects that are listed.
 const MAX_LISTED_UNREADABLE: usize = 100;
 
-/// Calls `visit` with each line, of one account or of all, for the days of arrival (`2026-11-20`) that `day` accepts.
-/// Returns the unreadable parts, a line each.
+/// Calls `visit` with each line of one account or of all accounts, for the days of arrival (`2026-11-20`) that `is_day`
+/// accepts. Returns the unreadable parts, a line each.
 ///
 /// # Errors
 /// The index can't be listed.
 pub async fn each_row(
     vault: &Vault,
     account: Option<&str>,
-    day: &(dyn Fn(&str) -> bool + Sync),
+    is_day: &(dyn Fn(&str) -> bool + Sync),
     visit: &mut (dyn FnMut(IndexRow) + Send),
 ) -> Result<Vec<String>, ReadError> {
-    each_row_in_objects(vault, account, day, &|_| true, visit).await
+    each_row_in_objects(vault, account, is_day, &|_| true, visit).await
 }
 
-/// As [`each_row`], for the index objects whose names `object` accepts.
+/// As [`each_row`], for the index objects whose names `is_object` accepts.
 ///
 /// # Errors
 /// As [`each_row`].
 pub async fn each_row_in_objects(
     vault: &Vault,
     account: Option<&str>,
-    day: &(dyn Fn(&str) -> bool + Sync),
-    object: &(dyn Fn(&str) -> bool + Sync),
+    is_day: &(dyn Fn(&str) -> bool + Sync),
+    is_object: &(dyn Fn(&str) -> bool + Sync),
     visit: &mut (dyn FnMut(IndexRow) + Send),
 ) -> Result<Vec<String>, ReadError> {
-    Ok(visit_index_rows(vault, account, day, object, None, &mut |_, row| visit(row)).await?.unreadable)
+    Ok(visit_index_rows(vault, account, is_day, is_object, None, &mut |_, row| visit(row)).await?.unreadable)
 }
 
 /// As [`each_row`], for the index objects that signed digests name. An object that differs from its hash in the
@@ -70,27 +70,27 @@ pub async fn each_row_in_objects(
 pub async fn each_signed_row(
     vault: &Vault,
     account: Option<&str>,
-    day: &(dyn Fn(&str) -> bool + Sync),
+    is_day: &(dyn Fn(&str) -> bool + Sync),
     signed: &SignedIndex,
     visit: &mut (dyn FnMut(IndexRow) + Send),
 ) -> Result<UnreadIndex, ReadError> {
-    each_signed_row_in_objects(vault, account, day, &|_| true, signed, visit).await
+    each_signed_row_in_objects(vault, account, is_day, &|_| true, signed, visit).await
 }
 
-/// As [`each_signed_row`], for the objects whose names `object` accepts.
+/// As [`each_signed_row`], for the objects whose names `is_object` accepts.
 ///
 /// # Errors
 /// As [`each_row`].
 pub(super) async fn each_signed_row_in_objects(
     vault: &Vault,
     account: Option<&str>,
-    day: &(dyn Fn(&str) -> bool + Sync),
-    object: &(dyn Fn(&str) -> bool + Sync),
+    is_day: &(dyn Fn(&str) -> bool + Sync),
+    is_object: &(dyn Fn(&str) -> bool + Sync),
     signed: &SignedIndex,
     visit: &mut (dyn FnMut(IndexRow) + Send),
 ) -> Result<UnreadIndex, ReadError> {
-    let object = |name: &str| signed.has_object(name) && object(name);
-    visit_index_rows(vault, account, day, &object, Some(signed), &mut |_, row| visit(row)).await
+    let is_signed_object = |name: &str| signed.has_object(name) && is_object(name);
+    visit_index_rows(vault, account, is_day, &is_signed_object, Some(signed), &mut |_, row| visit(row)).await
 }
 
 /// As [`each_row`], for the index objects that no signed digest names, each line with its object: objects that a
@@ -101,18 +101,19 @@ pub(super) async fn each_signed_row_in_objects(
 pub async fn each_unsigned_row(
     vault: &Vault,
     account: Option<&str>,
-    day: &(dyn Fn(&str) -> bool + Sync),
+    is_day: &(dyn Fn(&str) -> bool + Sync),
     signed: &SignedIndex,
     visit: &mut (dyn FnMut(&str, IndexRow) + Send),
 ) -> Result<Vec<String>, ReadError> {
-    Ok(visit_index_rows(vault, account, day, &|name| !signed.has_object(name), None, visit).await?.unreadable)
+    let is_unsigned = |name: &str| !signed.has_object(name);
+    Ok(visit_index_rows(vault, account, is_day, &is_unsigned, None, visit).await?.unreadable)
 }
 
 async fn visit_index_rows(
     vault: &Vault,
     account: Option<&str>,
-    day: &(dyn Fn(&str) -> bool + Sync),
-    object: &(dyn Fn(&str) -> bool + Sync),
+    is_day: &(dyn Fn(&str) -> bool + Sync),
+    is_object: &(dyn Fn(&str) -> bool + Sync),
     signed: Option<&SignedIndex>,
     visit: &mut (dyn FnMut(&str, IndexRow) + Send),
 ) -> Result<UnreadIndex, ReadError> {
@@ -120,22 +121,21 @@ async fn visit_index_rows(
         Some(account) => format!("index/v1/account={}/", vault::object_names::account_segment(account)),
         None => "index/v1/".to_owned(),
     };
-    let mut closed = UnreadableObjects::default();
+    let mut unreadable = UnreadableObjects::default();
     let mut seen = SeenLines::default();
     // a name without a day is not a gateway's, and is reported
-    let day_of = |name: &str| vault.relative_name(name).and_then(arrival_day).is_none_or(day);
+    let may_be_of_day = |name: &str| vault.relative_name(name).and_then(arrival_day).is_none_or(is_day);
     let listed = vault.list(ObjectKind::Index, &folder).await?;
     let start = vault.full_name(&folder);
-    let asked = |name: &str| name.starts_with(&start) && day_of(name) && object(name);
-    let absent = signed.map(|signed| signed.find_missing_objects(vault, &listed, &asked)).unwrap_or_default();
-    let names = listed.into_iter().filter(|name| day_of(name) && object(name));
-    let names: Vec<String> = names.collect();
+    let is_wanted = |name: &str| name.starts_with(&start) && may_be_of_day(name) && is_object(name);
+    let missing = signed.map(|signed| signed.find_missing_objects(vault, &listed, &is_wanted)).unwrap_or_default();
+    let names: Vec<String> = listed.into_iter().filter(|name| may_be_of_day(name) && is_object(name)).collect();
     let is_signed = signed.is_some();
     let objects = stream::iter(names).map(async |name| (vault.fetch_index_object(&name, is_signed).await, name));
     let mut objects = objects.buffered(CONCURRENT_FETCHES);
     while let Some((bytes, name)) = objects.next().await {
-        let Some(own) = vault.relative_name(&name).and_then(IndexName::parse) else {
-            closed.add(format!("{name}: not an index object name that a gateway writes: the object was planted"));
+        let Some(index_name) = vault.relative_name(&name).and_then(IndexName::parse) else {
+            unreadable.add(format!("{name}: not an index object name that a gateway writes: the object was planted"));
             continue;
         };
         let bytes = bytes.map_err(|error| ReadError::from_object_error(&name, &error)).and_then(|bytes| match signed {
@@ -146,12 +146,12 @@ async fn visit_index_rows(
         });
         let lines = bytes.and_then(|bytes| Vault::unpack_index_lines(&name, &bytes, is_signed));
         match lines {
-            Ok(lines) => visit_object_lines(&name, &own, &lines, &mut seen, &mut closed, visit),
-            Err(why) => closed.add(why.to_string()),
+            Ok(lines) => visit_object_lines(&name, &index_name, &lines, &mut seen, &mut unreadable, visit),
+            Err(error) => unreadable.add(error.to_string()),
         }
     }
-    absent.recent.into_iter().for_each(|why| closed.add(why));
-    Ok(UnreadIndex { unreadable: closed.list(), older_missing: absent.older })
+    missing.recent.into_iter().for_each(|message| unreadable.add(message));
+    Ok(UnreadIndex { unreadable: unreadable.into_messages(), older_missing: missing.older })
 }
 
 /// Parts of the index that were not read.
@@ -163,38 +163,39 @@ pub struct UnreadIndex {
     pub older_missing: Option<String>,
 }
 
-/// Handles the lines of one object.
+/// Visits the lines of one object that were not visited before; reports the others, unless they were stored twice.
 fn visit_object_lines(
     name: &str,
-    own: &IndexName,
+    index_name: &IndexName,
     lines: &str,
     seen: &mut SeenLines,
-    closed: &mut UnreadableObjects,
+    unreadable: &mut UnreadableObjects,
     visit: &mut (dyn FnMut(&str, IndexRow) + Send),
 ) {
-    let (mut strange, mut twice) = (0_u64, 0_u64);
+    let (mut malformed, mut conflicting) = (0_u64, 0_u64);
     for line in lines.lines() {
-        match serde_json::from_str::<IndexRow>(line).ok().filter(|row| own.may_contain(row) && row.is_sane(line.len()))
-        {
-            None => strange += 1,
+        let row = serde_json::from_str::<IndexRow>(line).ok();
+        match row.filter(|row| index_name.may_contain(row) && row.is_sane(line.len())) {
+            None => malformed += 1,
             Some(row) => match seen.classify_line(&row, line) {
                 LineOccurrence::New => visit(name, row),
                 LineOccurrence::Repeated => {}
-                LineOccurrence::Conflicting => twice += 1,
+                LineOccurrence::Conflicting => conflicting += 1,
             },
         }
     }
-    if strange > 0 {
-        closed.add(format!("{name}: {strange} lines are malformed or do not match the object's name"));
+    if malformed > 0 {
+        unreadable.add(format!("{name}: {malformed} lines are malformed or do not match the object's name"));
     }
-    if twice > 0 {
-        closed.add(format!(
-            "{name}: {twice} lines reuse the numbers of other lines: `tollgate vault verify` shows which lines are signed"
+    if conflicting > 0 {
+        unreadable.add(format!(
+            "{name}: {conflicting} lines reuse the numbers of other lines: `tollgate vault verify` shows which lines \
+             are signed"
         ));
     }
 }
 
-/// Lines already seen, by a hash of writer, epoch, account and number: about 40 bytes for each.
+/// Hashes of the lines already visited, by [`hash_line_place`]. A line takes about 40 bytes.
 #[derive(Default)]
 struct SeenLines(HashMap<[u8; 16], [u8; 8]>);
 
@@ -209,46 +210,45 @@ enum LineOccurrence {
 
 impl SeenLines {
     fn classify_line(&mut self, row: &IndexRow, line: &str) -> LineOccurrence {
-        let place = hash_line_place(row);
-        let hash = Sha256::digest(line).first_chunk::<8>().copied().unwrap_or_default();
-        match self.0.entry(place) {
-            Entry::Occupied(before) if *before.get() == hash => LineOccurrence::Repeated,
+        let line_hash = Sha256::digest(line).first_chunk::<8>().copied().unwrap_or_default();
+        match self.0.entry(hash_line_place(row)) {
+            Entry::Occupied(first) if *first.get() == line_hash => LineOccurrence::Repeated,
             Entry::Occupied(_) => LineOccurrence::Conflicting,
-            Entry::Vacant(free) => {
-                free.insert(hash);
+            Entry::Vacant(entry) => {
+                entry.insert(line_hash);
                 LineOccurrence::New
             }
         }
     }
 }
 
-/// A hash of a line's place: writer, epoch, account and leaf number, each with its length in front.
+/// A hash of a line's place: writer, epoch and account, each preceded by its length, and leaf number.
 pub(super) fn hash_line_place(row: &IndexRow) -> [u8; 16] {
     let tail = &row.tail;
-    let mut place = Sha256::new();
+    let mut hasher = Sha256::new();
     for part in [&tail.writer, &tail.epoch, &tail.account] {
-        place.update((part.len() as u64).to_le_bytes());
-        place.update(part);
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part);
     }
-    place.update(row.leaf.to_le_bytes());
-    place.finalize().first_chunk::<16>().copied().unwrap_or_default()
+    hasher.update(row.leaf.to_le_bytes());
+    hasher.finalize().first_chunk::<16>().copied().unwrap_or_default()
 }
 
 impl Vault {
-    /// An index object's bytes, up to the limit for its kind, which is lower for an unsigned one.
+    /// The stored bytes of an index object; an error if they exceed the limit, which is lower for an unsigned object.
     pub(crate) async fn fetch_index_object(&self, name: &str, signed: bool) -> Result<Bytes, StoreError> {
-        let most = if signed { MAX_STORED } else { MAX_UNSIGNED.1 };
-        let bytes = self.reader.get(ObjectKind::Index, name, Some((0, most + 1))).await?;
-        if bytes.len() as u64 > most { Err(StoreError::TooLarge) } else { Ok(bytes) }
+        let limit = if signed { MAX_STORED } else { MAX_UNSIGNED_STORED };
+        let bytes = self.reader.get(ObjectKind::Index, name, Some((0, limit + 1))).await?;
+        if bytes.len() as u64 > limit { Err(StoreError::TooLarge) } else { Ok(bytes) }
     }
 
-    /// The lines of an index object, up to the limit, which is lower for an unsigned one.
+    /// The lines of an index object; an error if they exceed the limit, which is lower for an unsigned object.
     pub(crate) fn unpack_index_lines(name: &str, bytes: &[u8], signed: bool) -> Result<String, ReadError> {
-        unpack_within(name, bytes, if signed { MAX_INDEX } else { MAX_UNSIGNED.0 })
+        unpack_within(name, bytes, if signed { MAX_INDEX } else { MAX_UNSIGNED_INDEX })
     }
 }
 
-/// Unreadable objects, in a bounded list.
+/// Messages about unreadable objects, in a bounded list.
 #[derive(Default)]
 struct UnreadableObjects {
     listed: Vec<String>,
@@ -256,11 +256,11 @@ struct UnreadableObjects {
 }
 
 impl UnreadableObjects {
-    fn add(&mut self, why: String) {
-        if self.listed.len() < MAX_LISTED_UNREADABLE { self.listed.push(why) } else { self.omitted += 1 }
+    fn add(&mut self, message: String) {
+        if self.listed.len() < MAX_LISTED_UNREADABLE { self.listed.push(message) } else { self.omitted += 1 }
     }
 
-    fn list(mut self) -> Vec<String> {
+    fn into_messages(mut self) -> Vec<String> {
         if self.omitted > 0 {
             self.listed.push(format!("and {} more unreadable objects", self.omitted));
         }
@@ -268,13 +268,13 @@ impl UnreadableObjects {
     }
 }
 
-/// An index object's lines.
+/// The lines of a signed index object.
 pub(crate) fn unpack_lines(name: &str, bytes: &[u8]) -> Result<String, ReadError> {
     unpack_within(name, bytes, MAX_INDEX)
 }
 
-fn unpack_within(name: &str, bytes: &[u8], most: u64) -> Result<String, ReadError> {
-    let lines = inflate_within(bytes, most).map_err(|why| ReadError::Damaged(format!("{name}: {why}")))?;
+fn unpack_within(name: &str, bytes: &[u8], limit: u64) -> Result<String, ReadError> {
+    let lines = inflate_within(bytes, limit).map_err(|problem| ReadError::Damaged(format!("{name}: {problem}")))?;
     String::from_utf8(lines).map_err(|_| ReadError::damaged(format!("{name}: damaged")))
 }
 
@@ -283,13 +283,13 @@ pub(crate) fn inflate(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
     inflate_within(bytes, MAX_INDEX)
 }
 
-fn inflate_within(bytes: &[u8], most: u64) -> Result<Vec<u8>, &'static str> {
+fn inflate_within(bytes: &[u8], limit: u64) -> Result<Vec<u8>, &'static str> {
     let mut lines = Vec::new();
     let decoder = zstd::Decoder::new(bytes).map_err(|_| "damaged")?;
-    decoder.take(most + 1).read_to_end(&mut lines).map_err(|_| "damaged")?;
+    decoder.take(limit + 1).read_to_end(&mut lines).map_err(|_| "damaged")?;
     match lines.len() as u64 {
-        len if len <= most => Ok(lines),
-        _ if most == MAX_INDEX => Err("too large"),
+        len if len <= limit => Ok(lines),
+        _ if limit == MAX_INDEX => Err("too large"),
         _ => Err("too large for an object that is not known to be signed: give --key to check signatures"),
     }
 }

@@ -1,5 +1,5 @@
-//! A session as one JSON document, for other programs. It has everything that was read, and what could not be read.
-//! Fields are only ever added; any other change increases `v`. Neighbours: `replay` (reading), `tree`.
+//! A session as one JSON document, for other programs: everything that was read, and a list of the parts that could not
+//! be read. Fields are only ever added; any other change increases `schema`. Neighbours: `replay`, `call_tree`.
 
 use serde::Serialize;
 
@@ -13,25 +13,25 @@ use super::session::{RedactionCounts, ReplayedSession, SessionTotal};
 /// The JSON document.
 #[derive(Serialize)]
 struct ReplayReport<'r> {
-    v: u8,
+    schema: u8,
     session: &'r str,
     /// Accounts and tenants under which the session was found.
     accounts: Vec<&'r str>,
     /// Erasures of the session, with the requester.
-    erased: &'r [String],
+    erasures: &'r [String],
     /// Turns and their calls.
     turns: Vec<SessionTurn>,
     /// All entries in order of time.
     entries: Vec<ReportEntry<'r>>,
     total: SessionTotal,
     /// Objects and fragments that could not be read, with reasons.
-    not_read: &'r [String],
+    unreadable: &'r [String],
 }
 
 /// One event of the session.
 #[derive(Serialize)]
 struct ReportEntry<'r> {
-    at: &'r str,
+    time: &'r str,
     /// The index line; null if no line names the event (yet).
     line: Option<&'r IndexRow>,
     /// The item in the vault; null if the event had no content, or its content could not be opened.
@@ -39,8 +39,8 @@ struct ReportEntry<'r> {
     /// True if no signed digest names the line's object; absent if one does, or if signatures were not checked.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unsigned: bool,
-    /// Counts of what the redaction rules hide downstream, by placeholder; absent without content, or if the rules were
-    /// not applied.
+    /// Counts of the texts that the redaction rules hide from back ends, by placeholder; absent without content, or if
+    /// the rules were not applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     redacted: Option<&'r RedactionCounts>,
 }
@@ -49,18 +49,18 @@ impl ReplayedSession {
     /// The session as JSON.
     ///
     /// # Errors
-    /// Serialising fails, for no known reason.
+    /// Serialisation failed; no session is known for which it fails.
     pub fn to_json(&self) -> Result<String, ReadError> {
         let entries = self.entries().iter();
         let report = ReplayReport {
-            v: 1,
+            schema: 1,
             session: self.id(),
             accounts: self.accounts().collect(),
-            erased: self.erasures(),
+            erasures: self.erasures(),
             turns: self.tree(),
             entries: entries
                 .map(|entry| ReportEntry {
-                    at: &entry.at,
+                    time: &entry.at,
                     line: entry.row.as_ref(),
                     item: entry.item.as_ref(),
                     unsigned: self.is_unsigned(entry),
@@ -68,7 +68,7 @@ impl ReplayedSession {
                 })
                 .collect(),
             total: self.total(),
-            not_read: self.unreadable(),
+            unreadable: self.unreadable(),
         };
         serde_json::to_string_pretty(&report).map_err(|error| ReadError::Unavailable(error.to_string()))
     }

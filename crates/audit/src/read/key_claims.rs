@@ -1,8 +1,8 @@
-//! [`KeyClaims`]: what the lines of a session, of key copies and of erasures say about the session's key objects. A
-//! writer could put back a key that was destroyed by request, under a plausible name.
+//! [`KeyClaims`]: checks a session's key objects against index lines of the session, of key copies and of erasures. An
+//! attacker could put back a key that was destroyed by request, under a plausible name.
 //!
-//! An erasure withholds a key only if its line counts as signed, so that a planted line hides nothing. If no line names
-//! a key, its name decides. Neighbours: `keys` (opening), `verify` (the whole vault).
+//! An erasure withholds a key only if its line counts as signed, so that a planted line hides nothing. A key that no
+//! line names is usable under its own name. Neighbours: `session_keys` (opening), `verify` (the whole vault).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -11,6 +11,7 @@ use vault::index_row::{ErasureState, IndexRow, KeyCopy};
 /// Claims about the object of one key.
 #[derive(Default)]
 struct ObjectClaim {
+    /// SHA-256 of the object, hex; lines may disagree.
     hashes: BTreeSet<String>,
     /// Whether a line of an older version names the key without a hash.
     unhashed: bool,
@@ -20,16 +21,16 @@ struct ObjectClaim {
 #[derive(Default)]
 pub(super) struct KeyClaims {
     /// Claims by key id.
-    lines: HashMap<String, ObjectClaim>,
+    objects: HashMap<String, ObjectClaim>,
     /// Name and hash of the copies that `rewrap` made.
     copies: HashSet<(String, String)>,
     /// Ids of keys that were destroyed by request, with a description of the request.
     erased: HashMap<String, String>,
     /// The same, from lines that none of the given keys signed.
-    unsigned: HashMap<String, String>,
+    erased_unsigned: HashMap<String, String>,
 }
 
-/// Judgement of a key object that opened.
+/// The verdict on a key object that opened.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum KeyVerdict {
     Usable,
@@ -53,8 +54,8 @@ impl KeyClaims {
         for row in signed {
             claims.add(row);
         }
-        let known: HashSet<String> = claims.lines.keys().cloned().collect();
-        for row in unsigned.filter(|row| row.tail.key_id.as_ref().is_none_or(|id| !known.contains(id))) {
+        let signed_ids: HashSet<String> = claims.objects.keys().cloned().collect();
+        for row in unsigned.filter(|row| row.tail.key_id.as_ref().is_none_or(|id| !signed_ids.contains(id))) {
             claims.add(row);
         }
         claims.copies = copies.into_iter().map(|copy| (copy.name, copy.sha256)).collect();
@@ -63,7 +64,7 @@ impl KeyClaims {
 
     fn add(&mut self, row: &IndexRow) {
         let Some(id) = &row.tail.key_id else { return };
-        let claim = self.lines.entry(id.clone()).or_default();
+        let claim = self.objects.entry(id.clone()).or_default();
         match &row.tail.key_sha256 {
             Some(sha256) => drop(claim.hashes.insert(sha256.clone())),
             None => claim.unhashed = true,
@@ -80,38 +81,38 @@ impl KeyClaims {
         let segment = crate::folders::encode_segment(session);
         for row in erasures {
             let Some(erasure) = row.tail.erasure.as_deref() else { continue };
-            if !erasure.sessions.iter().any(|one| one.split_once('/').is_some_and(|(_, one)| one == segment)) {
+            if !erasure.sessions.iter().any(|name| name.split_once('/').is_some_and(|(_, name)| name == segment)) {
                 continue;
             }
             let state = if erasure.state == ErasureState::Done { "erased" } else { "being erased" };
-            let text = format!("{state} by request of {} ({})", erasure.who, erasure.why);
-            let into = if signed { &mut self.erased } else { &mut self.unsigned };
-            into.extend(erasure.key_ids.iter().map(|id| (id.clone(), text.clone())));
+            let description = format!("{state} by request of {} ({})", erasure.who, erasure.why);
+            let erased = if signed { &mut self.erased } else { &mut self.erased_unsigned };
+            erased.extend(erasure.key_ids.iter().map(|id| (id.clone(), description.clone())));
         }
     }
 
-    /// Judges the object `name` that holds the key `id`.
+    /// Judges the object `name`, which holds the key `id` and has the hash `sha256`.
     pub(super) fn judge_key(&self, name: &str, id: &str, sha256: &str) -> KeyVerdict {
-        if let Some(text) = self.erased.get(id) {
+        if let Some(erasure) = self.erased.get(id) {
             return KeyVerdict::Erased(format!(
-                "{text}, but its key exists again, so its content is not shown: run `tollgate vault verify`"
+                "{erasure}, but its key exists again, so its content is not shown: run `tollgate vault verify`"
             ));
         }
-        let own = format!("{id}.age");
+        let original_file = format!("{id}.age");
         let is_listed = |claim: &ObjectClaim| {
             claim.hashes.contains(sha256)
                 || self.copies.contains(&(name.to_owned(), sha256.to_owned()))
                 // older versions listed neither hashes nor copies
-                || (claim.unhashed && (claim.hashes.is_empty() || name.rsplit('/').next() == Some(&*own)))
+                || (claim.unhashed && (claim.hashes.is_empty() || name.rsplit('/').next() == Some(&*original_file)))
         };
-        if !self.lines.get(id).is_none_or(is_listed) {
+        if !self.objects.get(id).is_none_or(is_listed) {
             return KeyVerdict::Unlisted;
         }
-        match self.unsigned.get(id) {
+        match self.erased_unsigned.get(id) {
             None => KeyVerdict::Usable,
-            Some(text) => KeyVerdict::Doubtful(format!(
-                "{text} according to an unsigned line, but its key still exists: give the public key that signs erasures \
-                 as another --key, and run `tollgate vault verify`"
+            Some(erasure) => KeyVerdict::Doubtful(format!(
+                "{erasure} according to an unsigned line, but its key still exists: give the public key that signs \
+                 erasures as another --key, and run `tollgate vault verify`"
             )),
         }
     }

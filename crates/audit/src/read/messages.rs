@@ -1,5 +1,5 @@
 //! Extracts conversation messages from content values for human readers, in the many forms that clients use. Nothing is
-//! left out: a value of unknown form is shown as JSON. Neighbour: `chat` converts to the form of chat APIs.
+//! omitted: a value of unknown form is shown as JSON. Neighbour: `chat` converts to the form of chat APIs.
 
 use serde_json::{Map, Value};
 
@@ -12,56 +12,56 @@ pub(super) struct MessagePart {
 }
 
 impl MessagePart {
-    fn new(who: &str, text: impl Into<String>) -> Self {
-        Self { speaker: who.to_owned(), text: text.into() }
+    fn new(speaker: &str, text: impl Into<String>) -> Self {
+        Self { speaker: speaker.to_owned(), text: text.into() }
     }
 }
 
-/// Everything said in `value`; `who` is the speaker if the value names none.
-pub(super) fn extract_messages(value: &Value, who: &str) -> Vec<MessagePart> {
+/// All messages in `value`; `speaker` is the speaker of those that name none.
+pub(super) fn extract_messages(value: &Value, speaker: &str) -> Vec<MessagePart> {
     let mut out = Vec::new();
     match value {
         Value::String(text) if text.trim_start().starts_with(['[', '{']) => match serde_json::from_str(text) {
-            Ok(parsed) => collect_messages(&parsed, who, &mut out),
-            Err(_) => out.push(MessagePart::new(who, text.as_str())),
+            Ok(parsed) => collect_messages(&parsed, speaker, &mut out),
+            Err(_) => out.push(MessagePart::new(speaker, text.as_str())),
         },
-        value => collect_messages(value, who, &mut out),
+        value => collect_messages(value, speaker, &mut out),
     }
     out
 }
 
-fn collect_messages(value: &Value, who: &str, out: &mut Vec<MessagePart>) {
+fn collect_messages(value: &Value, speaker: &str, out: &mut Vec<MessagePart>) {
     match value {
         Value::Null => {}
-        Value::String(text) => out.push(MessagePart::new(who, text.as_str())),
-        Value::Array(items) => items.iter().for_each(|item| collect_messages(item, who, out)),
-        Value::Object(map) => collect_object(map, value, who, out),
-        other => out.push(MessagePart::new(who, other.to_string())),
+        Value::String(text) => out.push(MessagePart::new(speaker, text.as_str())),
+        Value::Array(items) => items.iter().for_each(|item| collect_messages(item, speaker, out)),
+        Value::Object(map) => collect_object(map, value, speaker, out),
+        other => out.push(MessagePart::new(speaker, other.to_string())),
     }
 }
 
-fn collect_object(map: &Map<String, Value>, whole: &Value, who: &str, out: &mut Vec<MessagePart>) {
+fn collect_object(map: &Map<String, Value>, value: &Value, speaker: &str, out: &mut Vec<MessagePart>) {
     if let Some(messages) = map.get("messages").filter(|messages| messages.is_array()) {
         if let Some(system) = map.get("system") {
             collect_messages(system, "system", out);
         }
-        collect_messages(messages, who, out);
+        collect_messages(messages, speaker, out);
         return collect_remaining_fields(map, &["messages", "system"], "request", out);
     }
-    let Some(role) = map.get("role").and_then(Value::as_str) else { return out.push(convert_part(whole, who)) };
+    let Some(role) = map.get("role").and_then(Value::as_str) else { return out.push(convert_part(value, speaker)) };
     if let Some(thought) = map.get("reasoning_content") {
         collect_messages(thought, "thinking", out);
     }
-    let body = if map.contains_key("parts") { "parts" } else { "content" };
-    if let Some(body) = map.get(body) {
+    let body_key = if map.contains_key("parts") { "parts" } else { "content" };
+    if let Some(body) = map.get(body_key) {
         collect_messages(body, role, out);
     }
     let calls = map.get("tool_calls").and_then(Value::as_array);
     out.extend(calls.into_iter().flatten().map(|call| MessagePart::new("tool call", call.to_string())));
-    let calls = if calls.is_some() { "tool_calls" } else { "" };
-    // OpenTelemetry's output messages include the finish reason, which the call has too: it is no part of what was said
-    let stopped = if map.get("finish_reason").is_some_and(is_finish_reason) { "finish_reason" } else { "" };
-    collect_remaining_fields(map, &["role", "reasoning_content", body, calls, stopped], role, out);
+    let calls_key = if calls.is_some() { "tool_calls" } else { "" };
+    // OpenTelemetry's output messages repeat the call's finish reason, which is no part of the message
+    let finish_key = if map.get("finish_reason").is_some_and(is_finish_reason) { "finish_reason" } else { "" };
+    collect_remaining_fields(map, &["role", "reasoning_content", body_key, calls_key, finish_key], role, out);
 }
 
 /// Whether a value is a finish reason: a text, null, or a list of these.
@@ -74,25 +74,25 @@ fn is_finish_reason(value: &Value) -> bool {
 }
 
 /// Adds the remaining fields of an object as JSON: `refusal`, `function_call`, `name`, `tool_call_id`, `tools`, …
-fn collect_remaining_fields(map: &Map<String, Value>, shown: &[&str], who: &str, out: &mut Vec<MessagePart>) {
-    let left = map.iter().filter(|(key, value)| !shown.contains(&key.as_str()) && !value.is_null());
-    let left: Map<String, Value> = left.map(|(key, value)| (key.clone(), value.clone())).collect();
-    if !left.is_empty() {
-        out.push(MessagePart::new(who, Value::Object(left).to_string()));
+fn collect_remaining_fields(map: &Map<String, Value>, shown: &[&str], speaker: &str, out: &mut Vec<MessagePart>) {
+    let remaining = map.iter().filter(|(key, value)| !shown.contains(&key.as_str()) && !value.is_null());
+    let remaining: Map<String, Value> = remaining.map(|(key, value)| (key.clone(), value.clone())).collect();
+    if !remaining.is_empty() {
+        out.push(MessagePart::new(speaker, Value::Object(remaining).to_string()));
     }
 }
 
 /// A part as text if it has only text, otherwise as JSON.
-fn convert_part(value: &Value, who: &str) -> MessagePart {
+fn convert_part(value: &Value, speaker: &str) -> MessagePart {
     let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
     let text = ["text", "content", "thinking"].iter().find_map(|key| value.get(key).and_then(Value::as_str));
     match (kind, text) {
-        ("text" | "input_text" | "output_text", Some(text)) => MessagePart::new(who, text),
+        ("text" | "input_text" | "output_text", Some(text)) => MessagePart::new(speaker, text),
         ("thinking" | "reasoning", Some(text)) => MessagePart::new("thinking", text),
         ("tool_call" | "tool_use" | "function_call", _) => MessagePart::new("tool call", value.to_string()),
         ("tool_call_response" | "tool_result" | "function_call_output", _) => {
             MessagePart::new("tool result", value.to_string())
         }
-        _ => MessagePart::new(who, value.to_string()),
+        _ => MessagePart::new(speaker, value.to_string()),
     }
 }

@@ -1,8 +1,8 @@
-//! Reads a vault with the auditors' keys ([`Vault`], [`FragmentOpener`]): `vault get`, `vault replay`, `find`, `diff`,
-//! `export`. Evidence must be readable without the gateway, and everything here can also be done with stock tools.
+//! Reads a vault with the auditors' keys ([`Vault`], [`FragmentOpener`]): `vault get`, `vault replay`, `vault find`,
+//! `vault diff`, `vault export`. Evidence must be readable without the gateway; stock tools can do the same.
 //!
-//! This module only reads, and bounds all sizes. A fragment in a place where it does not belong is an error. Control
-//! characters never reach a terminal. Neighbours: `prove` (proofs), `erase` (erasure).
+//! This module never writes to the vault, and bounds the sizes of everything that it reads. A fragment in a place where
+//! it does not belong is an error. Control characters never reach a terminal. Neighbours: `prove` (proofs), `erase`.
 
 mod agents;
 mod call_tree;

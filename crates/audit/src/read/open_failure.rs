@@ -1,5 +1,5 @@
 //! Why a fragment can't be opened ([`OpenFailure`]), and objects among a session's keys that are not usable keys
-//! ([`BadKey`]). Neighbours: `opener` opens fragments, `keys` finds keys.
+//! ([`BadKey`]). Neighbours: `opener` opens fragments, `session_keys` opens keys.
 
 use crate::error::ReadError;
 
@@ -19,22 +19,22 @@ pub enum OpenFailure {
 }
 
 impl OpenFailure {
-    /// Adds the fragment's place to the message.
+    /// Adds the fragment's object and offset to the message.
     pub(super) fn with_place(self, name: &str, offset: u64) -> Self {
-        let said = |why: String| format!("{name} at {offset}: {why}");
+        let add_place = |why: String| format!("{name} at {offset}: {why}");
         match self {
-            Self::NoKey(why) => Self::NoKey(said(why)),
-            Self::NoIdentity(why) => Self::NoIdentity(said(why)),
+            Self::NoKey(why) => Self::NoKey(add_place(why)),
+            Self::NoIdentity(why) => Self::NoIdentity(add_place(why)),
             Self::TooLarge => Self::TooLarge,
-            Self::UnknownScope(why, _) => Self::UnknownScope(said(why), offset),
-            Self::Other(error) => Self::Other(error.map_message(said)),
+            Self::UnknownScope(why, _) => Self::UnknownScope(add_place(why), offset),
+            Self::Other(error) => Self::Other(error.map_message(add_place)),
         }
     }
 }
 
 impl From<OpenFailure> for ReadError {
-    fn from(shut: OpenFailure) -> Self {
-        match shut {
+    fn from(failure: OpenFailure) -> Self {
+        match failure {
             OpenFailure::TooLarge => Self::unavailable("its content exceeds the memory limit for content"),
             OpenFailure::NoKey(why) | OpenFailure::UnknownScope(why, _) => Self::NotFound(why),
             OpenFailure::NoIdentity(why) => Self::Forbidden(why),
@@ -48,8 +48,8 @@ impl From<OpenFailure> for ReadError {
 pub struct BadKey {
     /// Name of the object.
     pub name: String,
-    /// What is wrong.
+    /// The reason.
     pub why: String,
-    /// The object is intact, but must be restored before it can be read.
+    /// Whether the object is in archive storage, and must be restored before it can be read.
     pub archived: bool,
 }

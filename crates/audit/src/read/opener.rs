@@ -1,6 +1,6 @@
 //! [`FragmentOpener`]: opens the fragments of an object with the auditors' keys. A fragment in a place where it does
-//! not belong is an error. Decompression is bounded. A damaged fragment does not hide the others. Neighbours: `keys`
-//! (session keys), `whole` (content that refers to earlier content).
+//! not belong is an error. Decompression is bounded. A damaged fragment does not hide the others. Neighbours:
+//! `session_keys`, `rebuild` (content that refers to earlier content).
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read};
@@ -27,36 +27,35 @@ pub type FragmentScopes = BTreeMap<(u64, u64), FragmentScope>;
 pub struct FragmentOpener<'a> {
     pub(super) vault: &'a Vault,
     pub(super) auditors: Vec<age::x25519::Identity>,
-    /// Session keys, by the folder of the key objects.
+    /// Session keys, or the reason why there are none, by the folder of the key objects.
     pub(super) sessions: HashMap<String, Result<Vec<age::x25519::Identity>, OpenFailure>>,
     /// Objects among the key objects that are not usable keys.
     pub(super) bad_keys: Vec<BadKey>,
-    /// Claims of lines about the keys of the session being read.
+    /// Claims of index lines about the keys of the session being read.
     pub(super) claims: KeyClaims,
     /// Messages about keys that exist although an erasure names them.
     pub(super) restored_keys: Vec<String>,
+    /// Messages about objects that were read under an alternative name.
     pub(super) alternative_reads: Vec<String>,
 }
 
 impl<'a> FragmentOpener<'a> {
     /// An opener with these auditors' keys.
     pub fn new(vault: &'a Vault, auditors: Vec<age::x25519::Identity>) -> Self {
-        let (claims, back) = (KeyClaims::default(), Vec::new());
         Self {
             vault,
             auditors,
             sessions: HashMap::new(),
             bad_keys: Vec::new(),
-            claims,
-            restored_keys: back,
+            claims: KeyClaims::default(),
+            restored_keys: Vec::new(),
             alternative_reads: Vec::new(),
         }
     }
 
-    /// The fragments in `bytes` of the object `name`, each opened or with the reason why not, so that a damaged one
-    /// hides no other. `room` is the number of decompressed bytes that may still be read into memory, and is reduced
-    /// accordingly. `known` are the ranges (first byte, length) of fragments according to the index; other fragments
-    /// are found by their first lines.
+    /// Opens the fragments in `bytes` of the object `name`; a damaged one does not hide the others. `room` is the
+    /// number of decompressed bytes that may still be read into memory, and is reduced by those read. `scopes` has the
+    /// fragments that the index names; others are found by their first lines.
     ///
     /// # Errors
     /// Nothing of the object can be opened, because of its name or its keys.
@@ -64,7 +63,7 @@ impl<'a> FragmentOpener<'a> {
         &mut self,
         name: &str,
         bytes: &Bytes,
-        known: &FragmentScopes,
+        scopes: &FragmentScopes,
         room: &mut u64,
     ) -> Result<Vec<Result<OpenedFragment, OpenFailure>>, OpenFailure> {
         let object = ObjectName::parse(name)
@@ -72,32 +71,30 @@ impl<'a> FragmentOpener<'a> {
         if let Some(scope) = &object.scope {
             self.open_session_keys(&object.keys(scope)).await?;
         }
-        let (found, outside) = fragments::cut(bytes, &known.keys().copied().collect());
-        let mut stored = Vec::with_capacity(found.len());
-        for (offset, fragment) in &found {
-            let told = || known.range((*offset, 0)..=(*offset, u64::MAX)).next().map(|(_, scope)| scope);
-            let plain = match object.scope.as_ref().or_else(told) {
+        let (fragments, outside) = fragments::cut(bytes, &scopes.keys().copied().collect());
+        let mut stored = Vec::with_capacity(fragments.len());
+        for (offset, fragment) in &fragments {
+            let indexed_scope = || scopes.range((*offset, 0)..=(*offset, u64::MAX)).next().map(|(_, scope)| scope);
+            let plain = match object.scope.as_ref().or_else(indexed_scope) {
                 None => Err(OpenFailure::UnknownScope("the index does not name its session (yet)".to_owned(), *offset)),
                 Some(scope) => match self.open_session_keys(&object.keys(scope)).await {
                     Ok(keys) => open_fragment(&object.file, scope, fragment, keys, *room),
-                    Err(why) => Err(why),
+                    Err(failure) => Err(failure),
                 },
             };
             *room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
-            stored.push((*offset, plain.map_err(|why| why.with_place(name, *offset))));
+            stored.push((*offset, plain.map_err(|failure| failure.with_place(name, *offset))));
         }
-        let scopes = object.scope.iter().chain(known.values()).collect();
-        let mut out = self.rebuild_documents(name, &object, &scopes, stored, room).await?;
-        let outside = outside.iter().map(|at| {
-            OpenFailure::Other(ReadError::damaged("the index points beyond the end of the object"))
-                .with_place(name, *at)
-        });
-        out.extend(outside.map(Err));
-        if out.is_empty() {
-            Err(OpenFailure::Other(ReadError::not_found(format!("{name}: no fragment found in this range"))))
-        } else {
-            Ok(out)
+        let scopes = object.scope.iter().chain(scopes.values()).collect();
+        let mut opened = self.rebuild_documents(name, &object, &scopes, stored, room).await?;
+        opened.extend(outside.iter().map(|offset| {
+            let error = ReadError::damaged("the index points beyond the end of the object");
+            Err(OpenFailure::Other(error).with_place(name, *offset))
+        }));
+        if opened.is_empty() {
+            return Err(OpenFailure::Other(ReadError::not_found(format!("{name}: no fragment found in this range"))));
         }
+        Ok(opened)
     }
 }
 
@@ -120,13 +117,13 @@ pub(super) fn open_fragment(
     room: u64,
 ) -> Result<Vec<u8>, OpenFailure> {
     let plain = match unseal(sealed, keys, room) {
-        Err(OpenFailure::Other(why)) => unseal_without_zeros(sealed, keys, room).ok_or(OpenFailure::Other(why))?,
-        other => other?,
+        Err(OpenFailure::Other(error)) => unseal_without_zeros(sealed, keys, room).ok_or(OpenFailure::Other(error))?,
+        result => result?,
     };
     let document: DocumentPlace =
         serde_json::from_slice(&plain).map_err(|_| OpenFailure::Other(ReadError::damaged(NOT_A_DOCUMENT)))?;
-    let ours = file.starts_with(&format!("{}-{}-", document.head.writer, document.head.epoch));
-    if !ours || !is_in_place(&document, scope) {
+    let is_of_writer = file.starts_with(&format!("{}-{}-", document.head.writer, document.head.epoch));
+    if !is_of_writer || !is_in_place(&document, scope) {
         return Err(OpenFailure::Other(ReadError::damaged("the fragment belongs to another object")));
     }
     Ok(plain)
@@ -134,7 +131,7 @@ pub(super) fn open_fragment(
 
 pub(super) const NOT_A_DOCUMENT: &str = "the fragment does not contain a valid vault document";
 
-/// The fields of a document that say where it belongs.
+/// The fields of a document from which its place in the vault follows.
 #[derive(Deserialize)]
 struct DocumentPlace {
     #[serde(flatten)]
@@ -147,31 +144,31 @@ struct ItemTrace {
     trace_id: Option<String>,
 }
 
-/// Opens a fragment without its trailing zeros. A lost fragment leaves zeros in its object, which without the index
-/// seem to belong to the fragment before it.
+/// Opens a fragment without its trailing zeros. A lost fragment leaves zeros in its object. Without the index, they
+/// seem to belong to the fragment before them.
 fn unseal_without_zeros(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Option<Vec<u8>> {
-    let end = sealed.len() - sealed.iter().rev().take_while(|byte| **byte == 0).count();
-    let hole = sealed.len() - end;
-    // a fragment may itself end in zeros
-    (0..hole.min(4)).find_map(|own| unseal(sealed.get(..end + own)?, keys, room).ok())
+    let zeros = sealed.iter().rev().take_while(|byte| **byte == 0).count();
+    let end = sealed.len() - zeros;
+    // the fragment's own bytes may end in zeros
+    (0..zeros.min(4)).find_map(|own_zeros| unseal(sealed.get(..end + own_zeros)?, keys, room).ok())
 }
 
 /// Whether a document's own fields match the object's name. A private id appears in the name as a pseudonym, which
 /// can't be compared without the gateway's key.
 fn is_in_place(document: &DocumentPlace, scope: &FragmentScope) -> bool {
     let head: &DocumentHead<'_> = &document.head;
-    let same = |id: &str, segment: &str| {
+    let is_named = |id: &str, segment: &str| {
         segment.starts_with(PREFIX) || kernel::pseudonym::encode_segment(id).as_deref().unwrap_or(id) == segment
     };
     let tenant = if head.tenant.is_empty() { UNATTRIBUTED } else { &head.tenant };
-    let session = match (&head.session, document.items.first().and_then(|item| item.trace_id.as_deref())) {
-        (Some(id), _) => same(id, &scope.session),
+    let is_session = match (&head.session, document.items.first().and_then(|item| item.trace_id.as_deref())) {
+        (Some(id), _) => is_named(id, &scope.session),
         (None, Some(trace)) => scope.session.strip_prefix("trace-") == Some(trace),
         (None, None) => scope.session.starts_with("trace-"),
     };
-    session
+    is_session
         && account_segment(&head.account) == scope.account
-        && same(tenant, &scope.tenant)
+        && is_named(tenant, &scope.tenant)
         && head.received.starts_with(&scope.date)
 }
 
@@ -181,19 +178,19 @@ fn decrypt<'a>(sealed: &'a [u8], keys: &[age::x25519::Identity]) -> Option<impl 
 }
 
 fn unseal(sealed: &[u8], keys: &[age::x25519::Identity], room: u64) -> Result<Vec<u8>, OpenFailure> {
-    const MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+    const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
     let damaged = |_| OpenFailure::Other(ReadError::damaged("the fragment is damaged or truncated"));
-    let none = || OpenFailure::Other(ReadError::forbidden("no session key opens the fragment"));
-    let mut reader = BufReader::new(decrypt(sealed, keys).ok_or_else(none)?);
-    let begins = reader.fill_buf().map_err(damaged)?;
-    let decoder: Box<dyn Read> = match begins.starts_with(MAGIC) {
+    let no_key = || OpenFailure::Other(ReadError::forbidden("no session key opens the fragment"));
+    let mut reader = BufReader::new(decrypt(sealed, keys).ok_or_else(no_key)?);
+    let first_bytes = reader.fill_buf().map_err(damaged)?;
+    let decoder: Box<dyn Read> = match first_bytes.starts_with(ZSTD_MAGIC) {
         true => Box::new(zstd::Decoder::with_buffer(reader).map_err(damaged)?),
         false => Box::new(reader), // an object of one turn is not compressed
     };
-    let (mut plain, most) = (Vec::new(), room.min(MAX_PLAIN as u64));
-    decoder.take(most + 1).read_to_end(&mut plain).map_err(damaged)?;
+    let (mut plain, limit) = (Vec::new(), room.min(MAX_PLAIN as u64));
+    decoder.take(limit + 1).read_to_end(&mut plain).map_err(damaged)?;
     match plain.len() as u64 {
-        len if len <= most => Ok(plain),
+        len if len <= limit => Ok(plain),
         len if len <= MAX_PLAIN as u64 => Err(OpenFailure::TooLarge),
         _ => Err(OpenFailure::Other(ReadError::damaged("the fragment is too large"))),
     }

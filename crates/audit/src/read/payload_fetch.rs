@@ -1,9 +1,8 @@
-//! [`FragmentOpener::fetch_payload`]: reads a payload object's bytes under its name, or under an alternative name if
-//! its own was taken before the gateway wrote (`stored_as` in its digest). A writer may plant objects, and a planted
-//! object must hide nothing.
+//! [`FragmentOpener::fetch_payload`]: reads a payload object under its name, or under an alternative name if another
+//! object had the name before the gateway wrote (`stored_as` in the digest). A planted object must hide nothing.
 //!
-//! The object under the name is used unless an alternative has more of the fragments that index lines name, by their
-//! hashes. Reads from an alternative name are reported. Neighbours: `SignedIndex` (whether lines are signed), `verify`.
+//! The object under the name is used unless an alternative contains more fragments with the hashes of index lines.
+//! Reads from an alternative name are reported. Neighbours: `SignedIndex` (whether lines are signed), `verify`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,23 +20,22 @@ use crate::location::Vault;
 /// First byte and length of a fragment.
 type FragmentRange = (u64, u64);
 
-/// Places whose bytes have the SHA-256 (hex) in an index line.
+/// Ranges whose bytes have a hash of an index line, with that SHA-256 (hex).
 pub(crate) type FragmentMatches = BTreeMap<FragmentRange, String>;
 
-/// Limit on overlapping places: bytes hashed, as a multiple of the object's size.
+/// Most bytes that are hashed, as a multiple of the object's size: ranges in planted lines may overlap.
 const MAX_OVERLAP_FACTOR: usize = 1024;
 
 /// A payload object, or a range of it, as it was read.
 pub(crate) struct FetchedPayload {
     /// The name under which it was read.
     pub(crate) at: String,
-    /// Its bytes.
     pub(crate) bytes: Result<Bytes, ReadError>,
-    /// Its fragments that match index lines.
+    /// The fragments that match index lines.
     pub(crate) found: FragmentMatches,
 }
 
-/// SHA-256 (hex) of an object's fragments according to index lines. A place may have several hashes, because lines may
+/// SHA-256 (hex) of an object's fragments according to index lines. A range may have several hashes, because lines may
 /// be planted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FragmentHashes(BTreeMap<FragmentRange, BTreeSet<String>>);
@@ -45,32 +43,31 @@ pub(crate) struct FragmentHashes(BTreeMap<FragmentRange, BTreeSet<String>>);
 impl FragmentHashes {
     /// Adds a line's fragment.
     pub(crate) fn add(&mut self, row: &IndexRow) {
-        if let Some((place, sha256)) = row.off.zip(row.tail.len).zip(row.tail.ct_sha256.clone()) {
-            self.0.entry(place).or_default().insert(sha256);
+        if let Some((range, sha256)) = row.off.zip(row.tail.len).zip(row.tail.ct_sha256.clone()) {
+            self.0.entry(range).or_default().insert(sha256);
         }
     }
 
-    /// The places at which `bytes`, which begin at offset `start` of their object, match a line's hash. Places in
-    /// genuine lines never overlap; planted lines can't make a reader hash more than [`MAX_OVERLAP_FACTOR`] times the
-    /// size of `bytes`.
+    /// The ranges of the object at which `bytes`, which begin at offset `start` of the object, match a line's hash. At
+    /// most [`MAX_OVERLAP_FACTOR`] times the size of `bytes` is hashed; ranges in genuine lines never overlap.
     pub(super) fn find_matches(&self, bytes: &[u8], start: u64) -> FragmentMatches {
-        let mut left = bytes.len().saturating_mul(MAX_OVERLAP_FACTOR);
-        let at = |(&(off, len), told): (&FragmentRange, &BTreeSet<String>)| {
+        let mut hash_budget = bytes.len().saturating_mul(MAX_OVERLAP_FACTOR);
+        let match_range = |(&(off, len), hashes): (&FragmentRange, &BTreeSet<String>)| {
             let first = usize::try_from(off.checked_sub(start)?).ok()?;
             let fragment = bytes.get(first..first.checked_add(usize::try_from(len).ok()?)?)?;
-            left = left.checked_sub(fragment.len())?;
+            hash_budget = hash_budget.checked_sub(fragment.len())?;
             let sha256 = kernel::hex::encode(&Sha256::digest(fragment));
-            told.contains(&sha256).then_some(((off, len), sha256))
+            hashes.contains(&sha256).then_some(((off, len), sha256))
         };
-        self.0.iter().filter_map(at).collect()
+        self.0.iter().filter_map(match_range).collect()
     }
 
-    /// Number of places within a range.
-    fn count_inside(&self, (start, length): (u64, u64)) -> usize {
+    /// Number of fragments within a range.
+    fn count_inside(&self, (start, length): FragmentRange) -> usize {
         let end = start.saturating_add(length);
         self.0
             .keys()
-            .filter(|(off, len)| *off >= start && off.checked_add(*len).is_some_and(|last| last <= end))
+            .filter(|(off, len)| *off >= start && off.checked_add(*len).is_some_and(|fragment_end| fragment_end <= end))
             .count()
     }
 }
@@ -83,43 +80,42 @@ impl Vault {
         range: Option<(u64, u64)>,
         hashes: &FragmentHashes,
     ) -> FetchedPayload {
-        let asked = range.unwrap_or((0, u64::MAX));
-        let all = hashes.count_inside(asked);
-        let fetched = async |at: &str| {
+        let (start, length) = range.unwrap_or((0, u64::MAX));
+        let expected = hashes.count_inside((start, length));
+        let fetch_as = async |at: &str| {
             let bytes = self.fetch(ObjectKind::Payload, at, range).await;
-            let found = bytes.as_ref().map(|bytes| hashes.find_matches(bytes, asked.0)).unwrap_or_default();
+            let found = bytes.as_ref().map(|bytes| hashes.find_matches(bytes, start)).unwrap_or_default();
             FetchedPayload { at: at.to_owned(), bytes, found }
         };
-        let mut best = fetched(name).await;
-        if best.found.len() == all {
+        let mut best = fetch_as(name).await;
+        if best.found.len() == expected {
             return best;
         }
-        for other in self.list_alternative_names(name).await {
-            let other = fetched(&other).await;
-            if other.found.len() > best.found.len() {
-                best = other;
+        for alternative in self.list_alternative_names(name).await {
+            let fetched = fetch_as(&alternative).await;
+            if fetched.found.len() > best.found.len() {
+                best = fetched;
             }
-            if best.found.len() == all {
+            if best.found.len() == expected {
                 break;
             }
         }
         best
     }
 
-    /// Alternative names of an object.
     async fn list_alternative_names(&self, name: &str) -> Vec<String> {
         let Some(folder) = self.relative_name(name).and_then(|name| name.rsplit_once('/')).map(|(folder, _)| folder)
         else {
             return Vec::new();
         };
-        // without the right to list, only the object's own name is read
-        let there = self.list(ObjectKind::Payload, &format!("{folder}/")).await.unwrap_or_default();
-        there.into_iter().filter(|other| is_alternative_name(name, other)).collect()
+        // a reader without the right to list reads only the object's own name
+        let names = self.list(ObjectKind::Payload, &format!("{folder}/")).await.unwrap_or_default();
+        names.into_iter().filter(|other| is_alternative_name(name, other)).collect()
     }
 }
 
 impl FragmentOpener<'_> {
-    /// As [`Vault::payload`]; a read from an alternative name is added to [`Self::moved`].
+    /// As [`Vault::fetch_payload`]; a read from an alternative name is added to `alternative_reads`.
     pub(super) async fn fetch_payload(
         &mut self,
         name: &str,
@@ -136,7 +132,7 @@ impl FragmentOpener<'_> {
         fetched
     }
 
-    /// Objects that were read under an alternative name, a line each.
+    /// Messages about objects that were read under an alternative name, one for each object.
     pub fn alternative_reads(&self) -> &[String] {
         &self.alternative_reads
     }

@@ -1,5 +1,5 @@
-//! Restores whole content in an object's documents that refer to earlier ones. A document that can't be restored hides
-//! no other. Neighbours: `vault/delta` (the encoding), `opener`.
+//! Restores the whole content of documents that refer to content of earlier documents of the same object. A document
+//! that can't be restored does not hide the others. Neighbours: `vault::delta` (the encoding), `opener`.
 
 use std::collections::BTreeSet;
 
@@ -14,10 +14,10 @@ use vault::delta::{ContentRebuilder, RebuildError, TOO_LARGE};
 use vault::object_names::{FragmentScope, ObjectName};
 use vault::store::ObjectKind;
 
-/// A fragment's offset and its document as stored.
+/// A fragment's offset, and its document with references as stored.
 type StoredDocument = (u64, Result<Vec<u8>, OpenFailure>);
 
-/// Marks a reference to earlier content; in a text the quotes would be escaped.
+/// Marks a reference to earlier content. It can't occur in a text, where the quotes would be escaped.
 const REFERENCE: &[u8] = b"\"base\":{\"fragment\":";
 
 fn has_reference(plain: &[u8]) -> bool {
@@ -25,7 +25,7 @@ fn has_reference(plain: &[u8]) -> bool {
 }
 
 impl FragmentOpener<'_> {
-    /// The documents with whole content.
+    /// Restores the documents' whole content; `stored` are the opened fragments.
     pub(super) async fn rebuild_documents(
         &mut self,
         name: &str,
@@ -37,7 +37,7 @@ impl FragmentOpener<'_> {
         let mut rebuilder = ContentRebuilder::default();
         if stored.iter().any(|(_, plain)| plain.as_ref().is_ok_and(|plain| has_reference(plain))) {
             add_documents(&mut rebuilder, &stored);
-            if stored.iter().any(|one| is_base_missing(&mut rebuilder, one)) {
+            if stored.iter().any(|document| is_base_missing(&mut rebuilder, document)) {
                 // only a part of the object was given: the referenced content precedes it
                 let bytes = self.vault.fetch(ObjectKind::Payload, name, None).await.map_err(OpenFailure::Other)?;
                 add_documents(&mut rebuilder, &self.open_all_fragments(object, scopes, &bytes, *room));
@@ -45,33 +45,32 @@ impl FragmentOpener<'_> {
         }
         let mut out = Vec::with_capacity(stored.len());
         for (offset, plain) in stored {
-            let said = |why: &str| OpenFailure::Other(ReadError::damaged(why)).with_place(name, offset);
+            let damaged = |why: &str| OpenFailure::Other(ReadError::damaged(why)).with_place(name, offset);
             out.push(plain.and_then(|plain| {
-                let whole = match has_reference(&plain) {
+                let rebuilt = match has_reference(&plain) {
                     true => {
-                        // referenced content was counted in its own place, and is now copied
-                        let most = usize::try_from(*room).unwrap_or(usize::MAX).min(MAX_PLAIN);
-                        let whole = rebuilder.rebuild(&plain, most);
-                        whole.map_err(|why| {
-                            if why == TOO_LARGE && most < MAX_PLAIN {
+                        // `room` already counts the referenced content in its own place; the copy counts again
+                        let limit = usize::try_from(*room).unwrap_or(usize::MAX).min(MAX_PLAIN);
+                        rebuilder.rebuild(&plain, limit).map_err(|error| {
+                            if error == TOO_LARGE && limit < MAX_PLAIN {
                                 OpenFailure::TooLarge
                             } else {
-                                said(&unbuilt_message(&why))
+                                damaged(&rebuild_error_message(&error))
                             }
                         })?
                     }
                     false => None,
                 };
-                *room = room.saturating_sub(whole.as_ref().map_or(0, |whole| whole.len() as u64));
-                let plain = whole.unwrap_or(plain);
-                let document = serde_json::from_slice(&plain).map_err(|_| said(NOT_A_DOCUMENT))?;
+                *room = room.saturating_sub(rebuilt.as_ref().map_or(0, |rebuilt| rebuilt.len() as u64));
+                let plain = rebuilt.unwrap_or(plain);
+                let document = serde_json::from_slice(&plain).map_err(|_| damaged(NOT_A_DOCUMENT))?;
                 Ok(OpenedFragment { offset, document, plain })
             }));
         }
         Ok(out)
     }
 
-    /// All fragments that the keys of these scopes open.
+    /// Tries the keys of these scopes on each fragment. An error has no message: only opened fragments are used.
     fn open_all_fragments(
         &self,
         object: &ObjectName,
@@ -79,16 +78,17 @@ impl FragmentOpener<'_> {
         bytes: &Bytes,
         mut room: u64,
     ) -> Vec<StoredDocument> {
-        let mut open = |one: &Bytes| {
+        let mut open = |fragment: &Bytes| {
             let keys = |scope: &FragmentScope| {
                 self.sessions.get(&object.keys(scope)).and_then(|keys| keys.as_deref().ok()).unwrap_or_default()
             };
-            let mut opened = scopes.iter().map(|scope| open_fragment(&object.file, scope, one, keys(scope), room));
-            let plain = opened.find_map(Result::ok).ok_or_else(|| OpenFailure::Other(ReadError::damaged("")));
+            let mut attempts =
+                scopes.iter().map(|scope| open_fragment(&object.file, scope, fragment, keys(scope), room));
+            let plain = attempts.find_map(Result::ok).ok_or_else(|| OpenFailure::Other(ReadError::damaged("")));
             room = room.saturating_sub(plain.as_ref().map_or(0, |plain| plain.len() as u64));
             plain
         };
-        fragments::split(bytes).iter().map(|(at, one)| (*at, open(one))).collect()
+        fragments::split(bytes).iter().map(|(offset, fragment)| (*offset, open(fragment))).collect()
     }
 }
 
@@ -104,8 +104,8 @@ fn is_base_missing(rebuilder: &mut ContentRebuilder, (_, plain): &StoredDocument
     has_reference(plain) && matches!(rebuilder.rebuild(plain, MAX_PLAIN), Err(RebuildError::MissingFragment(_)))
 }
 
-fn unbuilt_message(why: &RebuildError) -> String {
-    match why {
+fn rebuild_error_message(error: &RebuildError) -> String {
+    match error {
         RebuildError::MissingFragment(fragment) => {
             format!(
                 "it refers to content of the fragment {fragment}, which is missing from the object or can't be opened"

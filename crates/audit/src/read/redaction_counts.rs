@@ -1,8 +1,8 @@
-//! [`RedactionCounts`]: counts the parts of a session's content that the redaction rules hide downstream, by
-//! placeholder, so that a reader of the vault knows what the back end was not shown.
+//! [`RedactionCounts`]: counts the parts of a session's content that the redaction rules hide from back ends, by
+//! placeholder, so that a reader of the vault knows how much the back ends did not get.
 //!
-//! Only counts are kept, never text. The rules are deterministic, so they find the same as in the gateway. Text that
-//! was hidden because it repeats earlier content (an echo) is not counted. Neighbour: `redaction` has the rules.
+//! Only counts are kept, never text. The rules are deterministic, so they find the same parts as in the gateway. Text
+//! that was hidden because it repeats stripped content (an echo) is not counted. Neighbour: the crate `redaction`.
 
 use std::fmt::Write as _;
 
@@ -16,28 +16,28 @@ pub type PlaceholderFinder<'f> = dyn FnMut(&str, &str) -> Vec<String> + 'f;
 
 /// Counts of an item's content.
 fn count_redactions(item: &DocumentItem, find: &mut PlaceholderFinder<'_>) -> RedactionCounts {
-    let mut hidden = RedactionCounts::new();
+    let mut counts = RedactionCounts::new();
     for piece in &item.content {
         let key = piece.key.as_deref().unwrap_or_default();
-        let found = match &piece.value {
+        let placeholders = match &piece.value {
             Value::String(text) => find(key, text),
             value => find(key, &value.to_string()),
         };
-        for name in found {
-            *hidden.entry(name).or_default() += 1;
+        for placeholder in placeholders {
+            *counts.entry(placeholder).or_default() += 1;
         }
     }
-    hidden
+    counts
 }
 
-/// The counts in words; `None` if nothing is hidden.
-pub(super) fn format_counts(hidden: &RedactionCounts) -> Option<String> {
+/// The counts as text; `None` if nothing is hidden.
+pub(super) fn format_counts(counts: &RedactionCounts) -> Option<String> {
     let mut out = String::new();
-    for (name, count) in hidden {
+    for (placeholder, count) in counts {
         // writing to a String can't fail
-        let _ = write!(out, "{}{count} {name}", if out.is_empty() { "" } else { ", " });
+        let _ = write!(out, "{}{count} {placeholder}", if out.is_empty() { "" } else { ", " });
     }
-    Some(out).filter(|out| !out.is_empty())
+    Some(out).filter(|text| !text.is_empty())
 }
 
 impl ReplayedSession {

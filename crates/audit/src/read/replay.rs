@@ -1,11 +1,11 @@
 //! `vault replay`: reads a session in order of time, with its prompts, answers, tool calls and costs, so that an
 //! incident can be understood without calling a model again.
 //!
-//! Nothing is left out, except messages shown before, which are counted, and content beyond the memory limit, which is
-//! an error. Content belongs to a line only if its sealed bytes have the line's hash and it matches the line's
-//! commitment. Objects not yet in the index are found by their names. Content without a (signed) line is marked, and in
-//! no turn or sum. Unreadable parts are reported and hide nothing else. Neighbours: `text`, `turns`, `tree` and
-//! `report` (output).
+//! Only two things are left out: messages shown before, which are counted, and content beyond the memory limit, which
+//! is an error. Content belongs to a line only if its sealed bytes have the line's hash and it matches the line's
+//! commitment. Objects not yet in the index are found by their names. Content without a (signed) line is marked, and is
+//! in no turn or sum. Unreadable parts are reported and hide nothing else. Neighbours: `text_output`, `turns`,
+//! `call_tree` and `json_report` (output).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ struct ObjectLines {
     signed: bool,
     /// Lines by the offset of their fragment.
     rows: BTreeMap<u64, Vec<IndexRow>>,
-    places: FragmentScopes,
+    scopes: FragmentScopes,
     hashes: FragmentHashes,
 }
 
@@ -47,33 +47,24 @@ pub async fn replay(
 ) -> Result<ReplayedSession, ReadError> {
     let mut indexed = read_session_index(vault, session, filter).await?;
     opener.claims = indexed.key_claims(session);
-    let SessionIndex {
-        rows,
-        erasures,
-        unreadable: closed,
-        unsigned_remarks: planted,
-        older_missing: older,
-        omitted_lines: left_out,
-        unsigned,
-        ..
-    } = indexed;
-    let of_signed = rows.iter().filter(|row| !unsigned.contains(&line_id(row)));
-    let mut accounts: BTreeSet<String> = of_signed.map(|row| row.tail.account.clone()).collect();
+    let SessionIndex { rows, erasures, unreadable, unsigned_remarks, older_missing, omitted_lines, unsigned, .. } =
+        indexed;
+    let signed_rows = rows.iter().filter(|row| !unsigned.contains(&line_id(row)));
+    let mut accounts: BTreeSet<String> = signed_rows.map(|row| row.tail.account.clone()).collect();
     let unindexed = find_unindexed_objects(vault, session, filter, &accounts).await?;
     accounts.extend(rows.iter().map(|row| row.tail.account.clone()));
     if accounts.len() > 1 {
         return Err(several_accounts_error("this session", accounts));
     }
-    let erased = describe_erasures(&erasures, session, &rows);
     let mut replay = ReplayedSession {
         session: session.to_owned(),
         accounts: BTreeSet::new(),
         entries: Vec::new(),
-        erasures: erased,
-        unreadable: closed,
-        lossless_remarks: planted,
-        older_missing: older,
-        omitted: left_out,
+        erasures: describe_erasures(&erasures, session, &rows),
+        unreadable,
+        lossless_remarks: unsigned_remarks,
+        older_missing,
+        omitted: omitted_lines,
         signatures_checked: filter.signed.is_some(),
         counts_unsigned: filter.unsigned,
         unsigned,
@@ -82,30 +73,30 @@ pub async fn replay(
     for name in unindexed {
         objects.entry(name).or_default();
     }
-    let of_others = find_foreign_fragments(vault, session, filter, objects.keys().map(String::as_str)).await?;
+    let foreign = find_foreign_fragments(vault, session, filter, objects.keys().map(String::as_str)).await?;
     // a planted object must not take memory from the others
     let mut objects: Vec<(String, ObjectLines)> = objects.into_iter().collect();
-    let order = |(name, meant): &(String, ObjectLines)| (!meant.signed, meant.rows.is_empty(), name.clone());
-    objects.sort_by_cached_key(order);
+    objects.sort_by_cached_key(|(name, lines)| (!lines.signed, lines.rows.is_empty(), name.clone()));
     let mut room = filter.content.0;
     // an object read under an alternative name has no line of its own
-    let (mut taken, none) = (BTreeSet::new(), BTreeSet::new());
-    for (name, meant) in objects {
-        if !taken.contains(&name) || !meant.rows.is_empty() {
-            let strange = of_others.get(&name).unwrap_or(&none);
-            taken.insert(replay.read_object(opener, &name, meant, strange, &mut room).await);
+    let (mut names_read, no_offsets) = (BTreeSet::new(), BTreeSet::new());
+    for (name, lines) in objects {
+        if !names_read.contains(&name) || !lines.rows.is_empty() {
+            let foreign_offsets = foreign.get(&name).unwrap_or(&no_offsets);
+            names_read.insert(replay.read_object(opener, &name, lines, foreign_offsets, &mut room).await);
         }
     }
     if replay.entries.is_empty() {
-        let none = format!("no session {session:?} in this vault (private ids are stored as h-… pseudonyms)");
-        let closed = replay.unreadable.iter().chain(&replay.older_missing).map(|why| escape_unsafe(why));
-        return Err(ReadError::NotFound(std::iter::once(none).chain(closed).collect::<Vec<_>>().join("\nnot read: ")));
+        let not_found = format!("no session {session:?} in this vault (private ids are stored as h-… pseudonyms)");
+        let unread = replay.unreadable.iter().chain(&replay.older_missing).map(|message| escape_unsafe(message));
+        let messages: Vec<String> = std::iter::once(not_found).chain(unread).collect();
+        return Err(ReadError::NotFound(messages.join("\nnot read: ")));
     }
     if replay.omitted > 0 {
-        let most = filter.content.0 >> 20;
         replay.unreadable.push(format!(
-            "{} fragments or lines: the session exceeds the memory limit of {most} MiB: raise --content",
-            replay.omitted
+            "{} fragments or lines: the session exceeds the memory limit of {} MiB: raise --content",
+            replay.omitted,
+            filter.content.0 >> 20
         ));
     }
     replay.entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
@@ -113,25 +104,24 @@ pub async fn replay(
 }
 
 impl ReplayedSession {
-    /// Takes the session's lines. Lines without content become entries; the others are returned by object. An unsigned
-    /// line is ignored for an object that a signed line names.
+    /// Takes the session's lines, signed ones first. Lines with content are returned by object; the others become
+    /// entries, as do unsigned lines with content in an object that a signed line names.
     fn take_lines(&mut self, rows: Vec<IndexRow>) -> BTreeMap<String, ObjectLines> {
         let mut objects: BTreeMap<String, ObjectLines> = BTreeMap::new();
-        // signed lines come first
         for row in rows {
             let signed = self.signatures_checked && !self.unsigned.contains(&line_id(&row));
             if signed || !self.signatures_checked {
                 self.accounts.insert(format!("account {} · tenant {}", row.tail.account, row.tail.tenant));
             }
             let content = row.object_key.clone().zip(row.off).filter(|_| row.tail.fragment.is_some());
-            let taken = |name: &String| !signed && objects.get(name).is_some_and(|meant| meant.signed);
+            let is_overruled = |name: &String| !signed && objects.get(name).is_some_and(|lines| lines.signed);
             match content {
-                Some((name, off)) if !taken(&name) => {
-                    let meant = objects.entry(name).or_default();
-                    meant.signed |= signed;
-                    meant.places.extend(row.tail.len.map(|len| ((off, len), FragmentScope::from_tail(&row.tail))));
-                    meant.hashes.add(&row);
-                    meant.rows.entry(off).or_default().push(row);
+                Some((name, off)) if !is_overruled(&name) => {
+                    let lines = objects.entry(name).or_default();
+                    lines.signed |= signed;
+                    lines.scopes.extend(row.tail.len.map(|len| ((off, len), FragmentScope::from_tail(&row.tail))));
+                    lines.hashes.add(&row);
+                    lines.rows.entry(off).or_default().push(row);
                 }
                 _ => self.entries.push(SessionEntry::from_line(row)),
             }
@@ -139,59 +129,56 @@ impl ReplayedSession {
         objects
     }
 
-    /// Reads an object and its lines, and returns the name under which it was read. `strange` are offsets of other
-    /// sessions' fragments.
+    /// Reads an object and its lines, and returns the name under which the object was read. `foreign_offsets` are the
+    /// offsets of other sessions' fragments.
     async fn read_object(
         &mut self,
         opener: &mut FragmentOpener<'_>,
         name: &str,
-        meant: ObjectLines,
-        strange: &BTreeSet<u64>,
+        lines: ObjectLines,
+        foreign_offsets: &BTreeSet<u64>,
         room: &mut u64,
     ) -> String {
-        let ObjectLines { signed, mut rows, places, hashes } = meant;
+        let ObjectLines { signed, mut rows, scopes, hashes } = lines;
         let FetchedPayload { at, bytes, found } = opener.fetch_payload(name, None, &hashes).await;
-        let mut seen = BTreeSet::new();
-        let opened = match bytes {
-            Ok(bytes) => opener.open_documents(&at, &bytes, &places, room).await,
-            Err(why) => Err(OpenFailure::Other(why)),
+        let mut opened_offsets = BTreeSet::new();
+        let fragments = match bytes {
+            Ok(bytes) => opener.open_documents(&at, &bytes, &scopes, room).await,
+            Err(error) => Err(OpenFailure::Other(error)),
         };
-        for opened in opened.unwrap_or_else(|why| vec![Err(why)]) {
-            match opened {
+        for fragment in fragments.unwrap_or_else(|failure| vec![Err(failure)]) {
+            match fragment {
                 Ok(opened) => {
-                    seen.insert(opened.offset);
-                    let waiting = rows.entry(opened.offset).or_default();
-                    let inside = UntrustedDocument::read(&opened.plain);
-                    let is_it = |row: &mut IndexRow| {
-                        let sealed = row.off.zip(row.tail.len).and_then(|place| found.get(&place));
-                        let agrees = || inside.as_ref().is_ok_and(|inside| inside.check_rows([&*row]).is_ok());
-                        sealed.is_some() && sealed == row.tail.ct_sha256.as_ref() && agrees()
+                    opened_offsets.insert(opened.offset);
+                    let document = UntrustedDocument::read(&opened.plain);
+                    let is_agreeing = |row: &mut IndexRow| {
+                        let sha256 = row.off.zip(row.tail.len).and_then(|place| found.get(&place));
+                        let agrees = || document.as_ref().is_ok_and(|document| document.check_rows([&*row]).is_ok());
+                        sha256.is_some() && sha256 == row.tail.ct_sha256.as_ref() && agrees()
                     };
-                    let own = waiting.extract_if(.., is_it).collect();
-                    self.add_document(opened, own);
+                    let agreeing = rows.entry(opened.offset).or_default().extract_if(.., is_agreeing).collect();
+                    self.add_document(opened, agreeing);
                 }
-                Err(OpenFailure::UnknownScope(_, offset)) if strange.contains(&offset) => {}
+                Err(OpenFailure::UnknownScope(_, offset)) if foreign_offsets.contains(&offset) => {}
                 // leaving out an unsigned object is no loss
                 Err(OpenFailure::TooLarge) if signed || !self.signatures_checked => self.omitted += 1,
-                Err(why) => {
-                    let erased = matches!(why, OpenFailure::NoKey(_)) && !self.erasures.is_empty();
-                    self.add_unreadable(
-                        ReadError::from(why).to_string(),
-                        erased || (self.signatures_checked && !signed),
-                    );
+                Err(failure) => {
+                    let erased = matches!(failure, OpenFailure::NoKey(_)) && !self.erasures.is_empty();
+                    let no_loss = erased || (self.signatures_checked && !signed);
+                    self.add_unreadable(ReadError::from(failure).to_string(), no_loss);
                 }
             }
         }
         for (off, rows) in rows {
-            if seen.contains(&off) && !rows.is_empty() {
-                let why = format!("{at} at {off}: {CONTENT_MISMATCH}");
-                self.add_unreadable(why, self.signatures_checked && !signed);
+            if opened_offsets.contains(&off) && !rows.is_empty() {
+                let message = format!("{at} at {off}: {CONTENT_MISMATCH}");
+                self.add_unreadable(message, self.signatures_checked && !signed);
             }
             // the lines' events happened even if their content did not open
             self.entries.extend(rows.into_iter().map(SessionEntry::from_line));
         }
-        for why in opener.take_restored_keys() {
-            self.add_unreadable(why, false);
+        for message in opener.take_restored_keys() {
+            self.add_unreadable(message, false);
         }
         for key in opener.take_bad_keys() {
             self.add_unreadable(format!("{} among the session's keys: {}", key.name, key.why), true);
@@ -200,26 +187,26 @@ impl ReplayedSession {
     }
 
     /// Records a failure; `no_loss` if nothing of the session is missing because of it.
-    fn add_unreadable(&mut self, why: String, no_loss: bool) {
+    fn add_unreadable(&mut self, message: String, no_loss: bool) {
         self.lossless_remarks += usize::from(no_loss);
-        self.unreadable.push(why);
+        self.unreadable.push(message);
     }
 
-    /// Adds the items of a document; `rows` are its lines.
+    /// Adds the items of a document; `rows` are the lines that agree with the document.
     fn add_document(&mut self, opened: OpenedFragment, rows: Vec<IndexRow>) {
         let head = &opened.document.head;
         if !rows.is_empty() || !self.signatures_checked {
             self.accounts.insert(format!("account {} · tenant {}", head.account, head.tenant));
         }
-        let mut of_item: BTreeMap<u32, IndexRow> = BTreeMap::new();
+        let mut row_by_item: BTreeMap<u32, IndexRow> = BTreeMap::new();
         for row in rows {
             match row.tail.item {
-                Some(item) if !of_item.contains_key(&item) => drop(of_item.insert(item, row)),
+                Some(item) if !row_by_item.contains_key(&item) => drop(row_by_item.insert(item, row)),
                 _ => self.entries.push(SessionEntry::from_line(row)),
             }
         }
         for (position, item) in (0..).zip(opened.document.items) {
-            let row = of_item.remove(&position);
+            let row = row_by_item.remove(&position);
             let leaf = row.as_ref().map_or(u64::MAX, |row| row.leaf);
             self.entries.push(SessionEntry {
                 at: item.head.start.clone(),
@@ -229,6 +216,6 @@ impl ReplayedSession {
                 redaction_counts: None,
             });
         }
-        self.entries.extend(of_item.into_values().map(SessionEntry::from_line));
+        self.entries.extend(row_by_item.into_values().map(SessionEntry::from_line));
     }
 }

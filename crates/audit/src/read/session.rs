@@ -1,6 +1,6 @@
 //! A session that was read ([`ReplayedSession`]): its entries in order of time, unreadable parts, sums. Entries without
-//! a (signed) line are marked and in no sum. Neighbours: `replay` (reading), `text`, `tree`, `turns` and `report`
-//! (output).
+//! a (signed) line are marked and in no sum. Neighbours: `replay` (reading), `text_output`, `call_tree`, `turns` and
+//! `json_report` (output).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use vault::index_row::IndexRow;
 /// Counts by placeholder, without brackets.
 pub(super) type RedactionCounts = BTreeMap<String, u64>;
 
-/// Identifies a line: writer and epoch, and number.
+/// Identifies a line: `writer/epoch`, and the number of the leaf.
 pub(super) type LineId = (String, u64);
 
 pub(super) fn line_id(row: &IndexRow) -> LineId {
     (format!("{}/{}", row.tail.writer, row.tail.epoch), row.leaf)
 }
 
-/// Narrows the search.
+/// Options of a replay.
 #[derive(Clone, Debug, Default)]
 pub struct ReplayFilter {
     /// Only this account.
@@ -54,7 +54,8 @@ pub(super) struct SessionEntry {
     pub(super) leaf: u64,
     pub(super) row: Option<IndexRow>,
     pub(super) item: Option<DocumentItem>,
-    /// Counts of what the redaction rules hide downstream; `None` without content, or if the rules were not applied.
+    /// Counts of the texts that the redaction rules hide from back ends; `None` without content, or if the rules were
+    /// not applied.
     pub(super) redaction_counts: Option<RedactionCounts>,
 }
 
@@ -66,9 +67,9 @@ pub struct SessionTotal {
     /// Tool calls, each once.
     pub tool_calls: u64,
     /// Failures, each once.
-    pub failed: u64,
+    pub failures: u64,
     /// Model calls without a price.
-    pub unpriced: u64,
+    pub unpriced_calls: u64,
     /// Sum in USD, exact decimal; null if the sum is too large to compute.
     pub cost_usd: Option<String>,
 }
@@ -82,9 +83,9 @@ pub struct ReplayedSession {
     pub(super) erasures: Vec<String>,
     /// Objects and fragments that could not be read, with reasons.
     pub(super) unreadable: Vec<String>,
-    /// Number of entries in `closed` that are no loss: erased by request, unsigned, or not a key.
+    /// Number of messages in `unreadable` that report no loss: erased by request, unsigned, or not a key.
     pub(super) lossless_remarks: usize,
-    /// Signed index objects that are missing and older than any that exists.
+    /// A message if signed index objects are missing that are older than any that exists.
     pub(super) older_missing: Option<String>,
     /// Fragments and lines that were left out because of the memory limit.
     pub(super) omitted: u64,
@@ -104,14 +105,14 @@ impl SessionEntry {
 
     /// The entry's report of a call.
     pub(super) fn call_report(&self) -> Option<CallReport<'_>> {
-        let told = match (&self.row, &self.item) {
+        let report = match (&self.row, &self.item) {
             (Some(row), _) => CallReport::from_row(row),
             (None, item) => CallReport::from_item_head(&item.as_ref()?.head),
         };
-        Some(told.without_session())
+        Some(report.without_session())
     }
 
-    /// Whether the entry is a model call that no other entry reports.
+    /// Whether the entry counts as a model call: other entries may report the same call.
     pub(super) fn is_model_call(&self) -> bool {
         let (call, status, _) = cost_facts(self);
         self.row.as_ref().map_or_else(|| is_model_call(call, Some(status)), |row| is_model_line(&row.tail))
@@ -134,13 +135,12 @@ impl ReplayedSession {
     pub(super) fn of_rows(session: &str, rows: Vec<IndexRow>) -> Self {
         let mut entries: Vec<SessionEntry> = rows.into_iter().map(SessionEntry::from_line).collect();
         entries.sort_by(|a, b| (&a.at, a.leaf).cmp(&(&b.at, b.leaf)));
-        let (accounts, erased, closed) = (BTreeSet::new(), Vec::new(), Vec::new());
         Self {
             session: session.to_owned(),
-            accounts,
+            accounts: BTreeSet::new(),
             entries,
-            erasures: erased,
-            unreadable: closed,
+            erasures: Vec::new(),
+            unreadable: Vec::new(),
             lossless_remarks: 0,
             older_missing: None,
             omitted: 0,
@@ -155,7 +155,6 @@ impl ReplayedSession {
         &self.entries
     }
 
-    /// All entries, to be annotated.
     pub(super) fn entries_mut(&mut self) -> &mut [SessionEntry] {
         &mut self.entries
     }
@@ -210,30 +209,30 @@ impl ReplayedSession {
 
     /// Counts of calls, and cost.
     pub fn total(&self) -> SessionTotal {
-        let (mut calls, mut tools, mut failed, mut unpriced) = (0_u64, 0_u64, 0_u64, 0_u64);
-        let (mut seen, mut sum) = (CallDeduplicator::default(), Some(Decimal::ZERO));
+        let mut total = SessionTotal { model_calls: 0, tool_calls: 0, failures: 0, unpriced_calls: 0, cost_usd: None };
+        let (mut deduplicator, mut cost) = (CallDeduplicator::default(), Some(Decimal::ZERO));
         for entry in self.counted_entries() {
             let (_, status, usd) = cost_facts(entry);
-            calls += u64::from(entry.is_model_call());
-            if let Some(told) = entry.call_report() {
-                tools += u64::from(seen.is_new_tool(&told));
-                failed += u64::from(seen.is_new_failure(&told));
+            total.model_calls += u64::from(entry.is_model_call());
+            if let Some(report) = entry.call_report() {
+                total.tool_calls += u64::from(deduplicator.is_new_tool(&report));
+                total.failures += u64::from(deduplicator.is_new_failure(&report));
             }
-            unpriced += u64::from(status == "unpriced");
+            total.unpriced_calls += u64::from(status == "unpriced");
             let usd = usd.filter(|_| status == "priced").and_then(|usd| usd.parse::<Decimal>().ok());
             // index lines are unverified and may have any value
-            sum = sum.and_then(|sum| sum.checked_add(usd.unwrap_or_default()));
+            cost = cost.and_then(|cost| cost.checked_add(usd.unwrap_or_default()));
         }
-        let cost_usd = sum.map(|sum| sum.normalize().to_string());
-        SessionTotal { model_calls: calls, tool_calls: tools, failed, unpriced, cost_usd }
+        total.cost_usd = cost.map(|cost| cost.normalize().to_string());
+        total
     }
 
     pub(super) fn total_line(&self) -> String {
-        let SessionTotal { model_calls, tool_calls, failed, unpriced, cost_usd } = self.total();
-        let failed = if failed > 0 { format!(", failed: {failed}") } else { String::new() };
-        let open = if unpriced > 0 { format!(", {unpriced} without a price") } else { String::new() };
-        let sum = cost_usd.map_or("too large to add".to_owned(), |usd| format!("{usd} USD"));
-        format!("model calls: {model_calls}, tool calls: {tool_calls}{failed}, cost: {sum}{open}")
+        let SessionTotal { model_calls, tool_calls, failures, unpriced_calls, cost_usd } = self.total();
+        let failed = if failures > 0 { format!(", failed: {failures}") } else { String::new() };
+        let unpriced = if unpriced_calls > 0 { format!(", {unpriced_calls} without a price") } else { String::new() };
+        let cost = cost_usd.map_or("too large to add".to_owned(), |usd| format!("{usd} USD"));
+        format!("model calls: {model_calls}, tool calls: {tool_calls}{failed}, cost: {cost}{unpriced}")
     }
 }
 

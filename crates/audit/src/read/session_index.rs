@@ -1,5 +1,5 @@
-//! Reads the index for one session: its lines, erasures that name it, and objects that no line names yet. Planted lines
-//! hide nothing, and are marked if signatures were checked. Neighbour: `replay` opens the content.
+//! Reads the index for one session: its lines, erasures that name the session, and objects that no line names yet.
+//! Planted lines hide nothing, and are marked if signatures were checked. Neighbour: `replay` opens the content.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -17,16 +17,17 @@ use crate::location::Vault;
 const LINE_MEMORY: u64 = 1024;
 /// Most unsigned erasures that are considered.
 const MAX_UNSIGNED_ERASURES: usize = 100;
-/// Most copies of the session's keys that are considered, signed ones included, before unsigned ones are dropped.
+/// Once this many copies of the session's keys are listed, signed ones included, unsigned ones are dropped.
 const MAX_COPIES: usize = 10_000;
 
 fn is_wanted(row: &IndexRow, session: &str, filter: &ReplayFilter) -> bool {
-    let same = match (&row.tail.session_id, &row.tail.trace_id) {
+    let is_of_session = match (&row.tail.session_id, &row.tail.trace_id) {
         (Some(id), _) => id == session,
         (None, Some(trace)) => session.strip_prefix("trace-") == Some(trace),
         (None, None) => session == "trace-none",
     };
-    same && !matches!(row.tail.kind, Some(RowKind::Quarantine | RowKind::Gap))
+    is_of_session
+        && !matches!(row.tail.kind, Some(RowKind::Quarantine | RowKind::Gap))
         && filter.account.as_ref().is_none_or(|account| *account == row.tail.account)
         && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
 }
@@ -34,34 +35,35 @@ fn is_wanted(row: &IndexRow, session: &str, filter: &ReplayFilter) -> bool {
 /// The session's data in the index.
 pub(super) struct SessionIndex {
     pub(super) rows: Vec<IndexRow>,
-    /// Lines of erasures, of any session.
+    /// Erasure lines, of any session; only signed ones, if signatures were checked.
     pub(super) erasures: Vec<IndexRow>,
-    /// Erasures without a signature of the given keys, if signatures were checked.
+    /// Erasure lines of the session without a signature of the given keys, if signatures were checked.
     pub(super) unsigned_erasures: Vec<IndexRow>,
     /// Key copies, signed or not: a listed copy must still hold the key itself.
     pub(super) copies: Vec<KeyCopy>,
-    /// Unreadable parts of the index: one foreign object must not end every replay.
+    /// Messages about unreadable parts of the index, which are no errors: a planted object must not end every replay.
     pub(super) unreadable: Vec<String>,
-    /// Number of entries in `closed` that are no loss, because they are about unsigned objects.
+    /// Number of messages in `unreadable` that report no loss, because they are about unsigned objects.
     pub(super) unsigned_remarks: usize,
-    /// Signed objects that are missing and older than any that exists.
+    /// A message if signed objects are missing that are older than any that exists.
     pub(super) older_missing: Option<String>,
-    /// Lines that did not fit into memory.
+    /// Number of lines that were left out because of the memory limit.
     pub(super) omitted_lines: u64,
+    /// The lines among `rows` that are unsigned; empty if signatures were not checked.
     pub(super) unsigned: BTreeSet<LineId>,
 }
 
 impl SessionIndex {
-    /// Claims of the lines about the session's keys.
+    /// Claims of the lines about the session's keys; takes `copies`.
     pub(super) fn key_claims(&mut self, session: &str) -> KeyClaims {
-        let of_signed = self.rows.iter().filter(|row| !self.unsigned.contains(&line_id(row)));
-        let of_unsigned = self.rows.iter().filter(|row| self.unsigned.contains(&line_id(row)));
-        let mut claims = KeyClaims::collect(of_signed, of_unsigned, std::mem::take(&mut self.copies));
+        let signed_rows = self.rows.iter().filter(|row| !self.unsigned.contains(&line_id(row)));
+        let unsigned_rows = self.rows.iter().filter(|row| self.unsigned.contains(&line_id(row)));
+        let mut claims = KeyClaims::collect(signed_rows, unsigned_rows, std::mem::take(&mut self.copies));
         // another account's erasure concerns another session, even if the name is the same
         let accounts: HashSet<&str> = self.rows.iter().map(|row| row.tail.account.as_str()).collect();
-        let own = |row: &&IndexRow| accounts.is_empty() || accounts.contains(row.tail.account.as_str());
-        claims.add_erasures(session, self.erasures.iter().filter(own), true);
-        claims.add_erasures(session, self.unsigned_erasures.iter().filter(own), false);
+        let is_of_account = |row: &&IndexRow| accounts.is_empty() || accounts.contains(row.tail.account.as_str());
+        claims.add_erasures(session, self.erasures.iter().filter(is_of_account), true);
+        claims.add_erasures(session, self.unsigned_erasures.iter().filter(is_of_account), false);
         claims
     }
 }
@@ -72,13 +74,13 @@ pub(super) fn describe_erasures(erasures: &[IndexRow], session: &str, rows: &[In
     let account = rows.first().map(|row| row.tail.account.as_str());
     let concerned = erasures.iter().filter(|row| account.is_none_or(|account| account == row.tail.account));
     let erasures = concerned.filter_map(|row| Some((row, row.tail.erasure.as_ref()?)));
-    let mut said: BTreeMap<&str, (ErasureState, String)> = BTreeMap::new();
+    let mut descriptions: BTreeMap<&str, (ErasureState, String)> = BTreeMap::new();
     for (row, erasure) in erasures {
-        if !erasure.sessions.iter().any(|one| one.split_once('/').is_some_and(|(_, one)| one == segment)) {
+        if !erasure.sessions.iter().any(|name| name.split_once('/').is_some_and(|(_, name)| name == segment)) {
             continue;
         }
         let state = if erasure.state == ErasureState::Done { "erased" } else { "being erased since" };
-        let text = format!(
+        let description = format!(
             "{state} {} at the request of {} ({}), signed by {}: {} keys destroyed",
             row.tail.ts,
             erasure.who,
@@ -86,140 +88,140 @@ pub(super) fn describe_erasures(erasures: &[IndexRow], session: &str, rows: &[In
             erasure.signers.join(", "),
             erasure.key_ids.len()
         );
-        let known = said.get(erasure.nonce.as_str()).is_some_and(|(state, _)| *state == ErasureState::Done);
-        if !known {
-            said.insert(&erasure.nonce, (erasure.state, text));
+        let described = descriptions.get(erasure.nonce.as_str());
+        if described.is_none_or(|(state, _)| *state != ErasureState::Done) {
+            descriptions.insert(&erasure.nonce, (erasure.state, description));
         }
     }
-    said.into_values().map(|(_, text)| text).collect()
+    descriptions.into_values().map(|(_, description)| description).collect()
 }
 
-/// Reads the index for a session.
+/// Reads the index for a session. Unsigned lines come after the signed ones.
 pub(super) async fn read_session_index(
     vault: &Vault,
     session: &str,
     filter: &ReplayFilter,
 ) -> Result<SessionIndex, ReadError> {
-    let (mut rows, mut erasures, mut left_out) = (Vec::new(), Vec::new(), 0_u64);
-    let (mut copies, mut doubted) = (Vec::new(), Vec::new());
-    let own = kernel::pseudonym::encode_segment(session).unwrap_or_else(|| session.to_owned());
-    let is_own = |copy: &KeyCopy| copy.name.rsplit('/').nth(2) == Some(&*own);
-    let is_named = |one: &String| one.split_once('/').is_some_and(|(_, one)| one == own);
-    let most = usize::try_from(filter.content.0 / LINE_MEMORY).unwrap_or(usize::MAX);
+    let (mut rows, mut erasures, mut omitted_lines) = (Vec::new(), Vec::new(), 0_u64);
+    let (mut copies, mut unsigned_erasures) = (Vec::new(), Vec::new());
+    let segment = kernel::pseudonym::encode_segment(session).unwrap_or_else(|| session.to_owned());
+    let is_session_copy = |copy: &KeyCopy| copy.name.rsplit('/').nth(2) == Some(&*segment);
+    let is_session = |name: &String| name.split_once('/').is_some_and(|(_, name)| name == segment);
+    let max_rows = usize::try_from(filter.content.0 / LINE_MEMORY).unwrap_or(usize::MAX);
     let mut visit = |row: IndexRow| {
         if row.tail.kind == Some(RowKind::Erasure) {
             erasures.push(row);
         } else if row.tail.kind == Some(RowKind::KeyCopies) {
-            copies.extend(row.tail.key_copies.into_iter().filter(is_own));
+            copies.extend(row.tail.key_copies.into_iter().filter(is_session_copy));
         } else if is_wanted(&row, session, filter) {
-            if rows.len() < most { rows.push(row) } else { left_out += 1 }
+            if rows.len() < max_rows { rows.push(row) } else { omitted_lines += 1 }
         }
     };
     let account = filter.account.as_deref();
     let Some(signed) = &filter.signed else {
-        let closed = each_row(vault, account, &|_| true, &mut visit).await?;
-        let unsigned = BTreeSet::new();
+        let unreadable = each_row(vault, account, &|_| true, &mut visit).await?;
         return Ok(SessionIndex {
             rows,
             erasures,
-            unsigned_erasures: doubted,
+            unsigned_erasures,
             copies,
-            unreadable: closed,
+            unreadable,
             unsigned_remarks: 0,
             older_missing: None,
-            omitted_lines: left_out,
-            unsigned,
+            omitted_lines,
+            unsigned: BTreeSet::new(),
         });
     };
-    let UnreadIndex { unreadable: mut closed, older_missing: older } =
+    let UnreadIndex { mut unreadable, older_missing } =
         each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
-    closed.extend_from_slice(signed.unreadable());
-    let (mut unsigned, mut twice, mut strange, mut more) = (BTreeSet::new(), 0_u64, 0_u64, 0_u64);
-    let known: HashSet<LineId> = rows.iter().map(line_id).collect();
-    let accounts: HashSet<String> = rows.iter().map(|row| row.tail.account.clone()).collect();
+    unreadable.extend_from_slice(signed.unreadable());
+    let (mut unsigned, mut reused_numbers, mut other_accounts, mut over_limit) = (BTreeSet::new(), 0_u64, 0_u64, 0_u64);
+    let signed_ids: HashSet<LineId> = rows.iter().map(line_id).collect();
+    let signed_accounts: HashSet<String> = rows.iter().map(|row| row.tail.account.clone()).collect();
     let mut visit = |_: &str, row: IndexRow| {
         match row.tail.kind {
             // an unsigned erasure erases nothing; it is considered only for warnings about existing keys
             Some(RowKind::Erasure) => {
-                let of_this = row.tail.erasure.as_ref().is_some_and(|erasure| erasure.sessions.iter().any(is_named));
-                return if of_this && doubted.len() < MAX_UNSIGNED_ERASURES {
-                    doubted.push(row)
-                };
+                let mut sessions = row.tail.erasure.iter().flat_map(|erasure| &erasure.sessions);
+                if sessions.any(is_session) && unsigned_erasures.len() < MAX_UNSIGNED_ERASURES {
+                    unsigned_erasures.push(row);
+                }
+                return;
             }
             Some(RowKind::KeyCopies) => {
                 let room = MAX_COPIES.saturating_sub(copies.len());
-                return copies.extend(row.tail.key_copies.into_iter().filter(is_own).take(room));
+                return copies.extend(row.tail.key_copies.into_iter().filter(is_session_copy).take(room));
             }
             _ if !is_wanted(&row, session, filter) => return,
             _ => {}
         }
-        match (known.contains(&line_id(&row)), rows.len() < most) {
-            (true, _) => twice += 1,
-            _ if !accounts.is_empty() && !accounts.contains(&row.tail.account) => strange += 1,
+        match (signed_ids.contains(&line_id(&row)), rows.len() < max_rows) {
+            (true, _) => reused_numbers += 1,
+            _ if !signed_accounts.is_empty() && !signed_accounts.contains(&row.tail.account) => other_accounts += 1,
             (false, true) => {
                 unsigned.insert(line_id(&row));
                 rows.push(row);
             }
-            (false, false) => more += 1,
+            (false, false) => over_limit += 1,
         }
     };
-    let missing = closed.len();
-    closed.extend(each_unsigned_row(vault, account, &|_| true, signed, &mut visit).await?);
-    for (count, what) in [
-        (twice, "reuse the numbers of signed lines: they were planted"),
-        (strange, "belong to accounts that have no signed line of this session"),
-        (more, "were left out: the memory limit is reached"),
+    let signed_remarks = unreadable.len();
+    unreadable.extend(each_unsigned_row(vault, account, &|_| true, signed, &mut visit).await?);
+    for (count, problem) in [
+        (reused_numbers, "reuse the numbers of signed lines: they were planted"),
+        (other_accounts, "belong to accounts that have no signed line of this session"),
+        (over_limit, "were left out: the memory limit is reached"),
     ] {
-        closed.extend((count > 0).then(|| format!("{count} unsigned lines {what}")));
+        unreadable.extend((count > 0).then(|| format!("{count} unsigned lines {problem}")));
     }
-    let planted = closed.len() - missing;
+    let unsigned_remarks = unreadable.len() - signed_remarks;
     Ok(SessionIndex {
         rows,
         erasures,
-        unsigned_erasures: doubted,
+        unsigned_erasures,
         copies,
-        unreadable: closed,
-        unsigned_remarks: planted,
-        older_missing: older,
-        omitted_lines: left_out,
+        unreadable,
+        unsigned_remarks,
+        older_missing,
+        omitted_lines,
         unsigned,
     })
 }
 
-/// Offsets of other sessions' fragments in those of these objects that several sessions share. Only the index has them.
-/// The number kept is limited by memory; ranges beyond the limit are treated as unknown.
+/// Offsets of other sessions' fragments in those of these objects that several sessions share; only the index has the
+/// offsets. Their number is bounded by the memory limit; offsets beyond the limit are left out.
 pub(super) async fn find_foreign_fragments(
     vault: &Vault,
     session: &str,
     filter: &ReplayFilter,
     objects: impl Iterator<Item = &str>,
 ) -> Result<BTreeMap<String, BTreeSet<u64>>, ReadError> {
-    let packed = |name: &&str| ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
-    let mut others: BTreeMap<String, BTreeSet<u64>> =
-        objects.filter(packed).map(|name| (name.to_owned(), BTreeSet::new())).collect();
-    if others.is_empty() {
-        return Ok(others);
+    let is_packed = |name: &&str| ObjectName::parse(name).is_some_and(|object| object.scope.is_none());
+    let mut offsets: BTreeMap<String, BTreeSet<u64>> =
+        objects.filter(is_packed).map(|name| (name.to_owned(), BTreeSet::new())).collect();
+    if offsets.is_empty() {
+        return Ok(offsets);
     }
-    let days: BTreeSet<String> = others.keys().filter_map(|name| Some(name.rsplit('/').nth(2)?.to_owned())).collect();
-    let mut left = filter.content.0 / LINE_MEMORY;
+    let days: BTreeSet<String> = offsets.keys().filter_map(|name| Some(name.rsplit('/').nth(2)?.to_owned())).collect();
+    let mut remaining = filter.content.0 / LINE_MEMORY;
     let mut visit = |row: IndexRow| {
-        let place = row.object_key.as_deref().and_then(|name| others.get_mut(name)).zip(row.off);
-        if let Some((starts, off)) = place.filter(|_| left > 0 && !is_wanted(&row, session, filter)) {
-            left -= u64::from(starts.insert(off));
+        let place = row.object_key.as_deref().and_then(|name| offsets.get_mut(name)).zip(row.off);
+        if let Some((object_offsets, off)) = place.filter(|_| remaining > 0 && !is_wanted(&row, session, filter)) {
+            remaining -= u64::from(object_offsets.insert(off));
         }
     };
     // an object's lines are in the index folder of the object's day
-    let day = |day: &str| days.contains(day);
+    let is_day = |day: &str| days.contains(day);
     match &filter.signed {
-        None => drop(each_row(vault, filter.account.as_deref(), &day, &mut visit).await?),
-        Some(signed) => drop(each_signed_row(vault, filter.account.as_deref(), &day, signed, &mut visit).await?),
+        None => drop(each_row(vault, filter.account.as_deref(), &is_day, &mut visit).await?),
+        Some(signed) => drop(each_signed_row(vault, filter.account.as_deref(), &is_day, signed, &mut visit).await?),
     }
-    Ok(others)
+    Ok(offsets)
 }
 
-/// Objects of the session, found by their names, because those of the last minutes are not in the index yet. They are
-/// searched in the accounts of the session's lines. Only if the session has no lines (no signed ones, if signatures
-/// were checked) and no account was given, all objects are listed.
+/// Finds the session's objects by their names, because those of the last minutes are not in the index yet. `accounts`
+/// are the accounts of the session's lines (of the signed ones, if signatures were checked); only their objects are
+/// listed. Without any, the objects of the filter's account are listed, or else all objects.
 pub(super) async fn find_unindexed_objects(
     vault: &Vault,
     session: &str,
@@ -230,7 +232,7 @@ pub(super) async fn find_unindexed_objects(
     let segment = segment.as_deref().unwrap_or(session);
     let tenant =
         filter.tenant.as_deref().map(|tenant| kernel::pseudonym::encode_segment(tenant).unwrap_or(tenant.to_owned()));
-    // in each account with lines, under every tenant: one may be new
+    // without a given tenant, all tenants are searched: new objects may belong to a tenant without lines
     let mut folders: BTreeSet<String> = match &filter.tenant {
         Some(tenant) => accounts.iter().map(|account| session_folder(account, tenant, session)).collect(),
         None => accounts.iter().map(|account| format!("{}/", account_segment(account))).collect(),
@@ -242,14 +244,14 @@ pub(super) async fn find_unindexed_objects(
             (None, _) => String::new(),
         });
     }
-    let mine = |name: &String| {
+    let is_wanted_object = |name: &String| {
         ObjectName::parse(name).and_then(|object| object.scope).is_some_and(|scope| {
             scope.session == segment && tenant.as_ref().is_none_or(|tenant| *tenant == scope.tenant)
         })
     };
     let mut names = BTreeSet::new();
     for folder in folders {
-        names.extend(vault.list(ObjectKind::Payload, &folder).await?.into_iter().filter(mine));
+        names.extend(vault.list(ObjectKind::Payload, &folder).await?.into_iter().filter(is_wanted_object));
     }
     Ok(names)
 }

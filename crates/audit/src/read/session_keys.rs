@@ -1,5 +1,5 @@
 //! Opens the key objects of a session. Anyone with write access can put objects beside a session's keys; these must
-//! neither hide the keys nor fill the memory.
+//! neither hide the keys nor exhaust the memory.
 //!
 //! At most [`MAX_KEY`] bytes of an object are read. An object that is not a key is reported and skipped. A key counts
 //! only under its own id. Neighbour: `verify` detects missing keys.
@@ -21,7 +21,7 @@ use crate::location::Vault;
 use vault::seal::key_id;
 use vault::store::{ObjectKind, StoreError};
 
-/// Largest key object that is read, bytes: a secret sealed to some hundred auditors.
+/// Largest key object, bytes: enough for a secret sealed to some hundred auditors.
 const MAX_KEY: u64 = 64 << 10;
 /// Key objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 16;
@@ -29,7 +29,6 @@ const CONCURRENT_FETCHES: usize = 16;
 const MAX_REPORTED_BAD_KEYS: usize = 1000;
 
 impl Vault {
-    /// A key object's bytes.
     pub(crate) async fn fetch_key_object(&self, name: &str) -> Result<Bytes, StoreError> {
         let bytes = self.reader.get(ObjectKind::Key, name, Some((0, MAX_KEY + 1))).await?;
         if bytes.len() as u64 > MAX_KEY { Err(StoreError::TooLarge) } else { Ok(bytes) }
@@ -37,24 +36,24 @@ impl Vault {
 }
 
 impl FragmentOpener<'_> {
-    /// The keys in a folder of key objects. Results are cached, including that there are none; failures to ask the
-    /// store are not.
+    /// The keys in a folder of key objects. Results are cached, also if no key opens; errors of the store are not.
     pub(super) async fn open_session_keys(&mut self, folder: &str) -> Result<&[Identity], OpenFailure> {
         if !self.sessions.contains_key(folder) {
-            let found = self.find_session_keys(folder).await?;
-            self.sessions.insert(folder.to_owned(), found);
+            let keys = self.find_session_keys(folder).await?;
+            self.sessions.insert(folder.to_owned(), keys);
         }
         match self.sessions.get(folder) {
             Some(Ok(keys)) => Ok(keys),
-            Some(Err(shut)) => Err(shut.clone()),
-            None => Ok(&[]), // unreachable: it was inserted above
+            Some(Err(failure)) => Err(failure.clone()),
+            None => Ok(&[]), // unreachable: the entry was inserted above
         }
     }
 
+    /// The inner result is to be cached; the outer error is one of the store.
     async fn find_session_keys(&mut self, folder: &str) -> Result<Result<Vec<Identity>, OpenFailure>, OpenFailure> {
-        let away = |error: StoreError| OpenFailure::Other(ReadError::from_object_error(folder, &error));
+        let store_failure = |error: StoreError| OpenFailure::Other(ReadError::from_object_error(folder, &error));
         let vault = self.vault;
-        let mut names = vault.reader.list(ObjectKind::Key, folder).await.map_err(away)?;
+        let mut names = vault.reader.list(ObjectKind::Key, folder).await.map_err(store_failure)?;
         // a gateway writes no subfolders; an object there may be a copy of an erased key
         names.retain(|name| name.strip_prefix(folder).is_some_and(|file| !file.contains('/')));
         let count = names.len();
@@ -63,12 +62,13 @@ impl FragmentOpener<'_> {
             .buffered(CONCURRENT_FETCHES);
         let (mut keys, mut erased) = (Vec::new(), None);
         while let Some((object, name)) = objects.next().await {
+            let bad_key = |why: String, archived: bool| BadKey { name: name.clone(), why, archived };
             let opened = match object {
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(away(error)),
-                Err(error) => Err((error == StoreError::Archived, error.to_string())),
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(store_failure(error)),
+                Err(error) => Err(bad_key(error.to_string(), error == StoreError::Archived)),
                 Ok(object) => open_named(&name, &object, &self.auditors)
                     .map(|key| key.map(|key| (key, kernel::hex::encode(&Sha256::digest(&object)))))
-                    .map_err(|why| (false, why.to_owned())),
+                    .map_err(|why| bad_key(why.to_owned(), false)),
             };
             let judged = opened.and_then(|key| match key {
                 None => Ok(None),
@@ -84,19 +84,17 @@ impl FragmentOpener<'_> {
                             erased = Some(why);
                             Ok(None)
                         }
-                        KeyVerdict::Unlisted => Err((
-                            false,
+                        KeyVerdict::Unlisted => Err(bad_key(
                             "its hash is not the one that index lines give for this key: run `tollgate vault verify`"
                                 .to_owned(),
+                            false,
                         )),
                     }
                 }
             });
             match judged {
                 Ok(key) => keys.extend(key),
-                Err((archived, why)) if self.bad_keys.len() < MAX_REPORTED_BAD_KEYS => {
-                    self.bad_keys.push(BadKey { name, why, archived })
-                }
+                Err(bad_key) if self.bad_keys.len() < MAX_REPORTED_BAD_KEYS => self.bad_keys.push(bad_key),
                 Err(_) => {}
             }
         }
@@ -128,8 +126,8 @@ impl FragmentOpener<'_> {
 /// As [`open_key`], for an object whose name contains the key's id.
 fn open_named(name: &str, object: &[u8], auditors: &[Identity]) -> Result<Option<Identity>, &'static str> {
     let Some(key) = open_key(object, auditors)? else { return Ok(None) };
-    let own = parse_key_name(name).is_some_and(|named| named.id == key_id(&key.to_public().to_string()));
-    if own { Ok(Some(key)) } else { Err("it contains another key than its name says") }
+    let has_named_id = parse_key_name(name).is_some_and(|named| named.id == key_id(&key.to_public().to_string()));
+    if has_named_id { Ok(Some(key)) } else { Err("it contains another key than its name says") }
 }
 
 /// The secret in a key object; `None` if it is sealed to others.

@@ -366,5 +366,5 @@ fn mermaid_labels_are_labels() {
         assert_eq!(line.matches('"').count(), 2, "{line}");
     }
     let json: serde_json::Value = serde_json::from_str(&replay.to_json().expect("json")).expect("json");
-    assert_eq!((json["v"].clone(), json["turns"][0]["calls"][0]["denied"].clone()), (1.into(), true.into()));
+    assert_eq!((json["schema"].clone(), json["turns"][0]["calls"][0]["denied"].clone()), (1.into(), true.into()));
 }

@@ -1,5 +1,5 @@
-//! Prints a session as plain text. Messages shown before are counted, not repeated; entries without a (signed) line are
-//! marked; control characters never reach a terminal. Neighbours: `replay` (reading), `turns`.
+//! Prints a session as plain text. Input messages that an earlier entry showed are counted, not repeated; entries
+//! without a (signed) line are marked; control characters never reach a terminal. Neighbours: `replay`, `turns`.
 
 use std::io::{self, Write};
 
@@ -20,10 +20,10 @@ impl ReplayedSession {
         for account in self.accounts() {
             writeln!(out, "{}", escape_unsafe(account))?;
         }
-        for erased in self.erasures() {
-            writeln!(out, "{}", escape_unsafe(erased))?;
+        for erasure in self.erasures() {
+            writeln!(out, "{}", escape_unsafe(erasure))?;
         }
-        let mut before: Vec<MessagePart> = Vec::new();
+        let mut earlier: Vec<MessagePart> = Vec::new();
         for entry in self.entries() {
             writeln!(out)?;
             let mark = match (self.is_unsigned(entry), &entry.row) {
@@ -33,10 +33,10 @@ impl ReplayedSession {
             };
             writeln!(out, "{}{mark}", escape_unsafe(&headline(entry)))?;
             if let Some(item) = &entry.item {
-                write_content(item, &mut before, out)?;
+                write_content(item, &mut earlier, out)?;
             }
-            if let Some(words) = entry.redaction_counts.as_ref().and_then(format_counts) {
-                writeln!(out, "  {:<11} {}", "redacted", escape_unsafe(&words))?;
+            if let Some(counts) = entry.redaction_counts.as_ref().and_then(format_counts) {
+                writeln!(out, "  {:<11} {}", "redacted", escape_unsafe(&counts))?;
             }
         }
         for why in self.unreadable() {
@@ -53,11 +53,11 @@ fn headline(entry: &SessionEntry) -> String {
     let tail = entry.row.as_ref().map(|row| &row.tail);
     let action = tail.map(|tail| tail.action_type.as_deref().unwrap_or(&tail.call));
     push(head.map(|head| &*head.name).filter(|name| !name.is_empty()).or(action));
-    let named = |word: &&str| !head.is_some_and(|head| head.name.contains(*word));
+    let is_not_in_name = |word: &&str| !head.is_some_and(|head| head.name.contains(*word));
     let tool = head.and_then(|head| head.tool.as_deref()).or(tail.and_then(|tail| tail.tool_name.as_deref()));
-    push(tool.filter(named));
+    push(tool.filter(is_not_in_name));
     let model = head.and_then(|head| head.response_model.as_deref().or(head.request_model.as_deref()));
-    push(model.or(tail.and_then(|tail| tail.model.as_deref())).filter(named));
+    push(model.or(tail.and_then(|tail| tail.model.as_deref())).filter(is_not_in_name));
     let tokens =
         head.map(|head| (head.tokens_in, head.tokens_out)).or(tail.map(|tail| (tail.tokens_in, tail.tokens_out)));
     if let Some((Some(input), Some(output))) = tokens {
@@ -83,41 +83,44 @@ const PARTS: [(&str, &str); 6] = [
     ("output", "assistant"),
 ];
 
-/// Writes the content of an item. Earlier input and duplicate pieces are only counted.
-fn write_content(item: &DocumentItem, before: &mut Vec<MessagePart>, out: &mut dyn Write) -> io::Result<()> {
-    for (part, who) in PARTS {
-        let who = if part == "output" && item.head.call == "tool" { "result" } else { who };
-        let (mut pieces, mut again): (Vec<Vec<MessagePart>>, _) = (Vec::new(), 0_usize);
+/// Writes the content of an item. First input messages that equal the `earlier` ones, and duplicate pieces, are only
+/// counted.
+fn write_content(item: &DocumentItem, earlier: &mut Vec<MessagePart>, out: &mut dyn Write) -> io::Result<()> {
+    for (part, default_speaker) in PARTS {
+        let speaker = if part == "output" && item.head.call == "tool" { "result" } else { default_speaker };
+        let (mut pieces, mut duplicates): (Vec<Vec<MessagePart>>, _) = (Vec::new(), 0_usize);
         for piece in item.content.iter().filter(|piece| piece.part == part) {
-            let said = extract_messages(&piece.value, who);
-            if pieces.contains(&said) { again += 1 } else { pieces.push(said) }
+            let messages = extract_messages(&piece.value, speaker);
+            if pieces.contains(&messages) { duplicates += 1 } else { pieces.push(messages) }
         }
-        let said: Vec<MessagePart> = pieces.into_iter().flatten().collect();
-        let known =
-            if part == "input" { said.iter().zip(before.iter()).take_while(|(a, b)| a == b).count() } else { 0 };
-        if known > 0 {
-            writeln!(out, "  ({known} earlier {} as before)", if known == 1 { "message" } else { "messages" })?;
+        let messages: Vec<MessagePart> = pieces.into_iter().flatten().collect();
+        let count_repeated = || messages.iter().zip(earlier.iter()).take_while(|(new, old)| new == old).count();
+        let repeated = if part == "input" { count_repeated() } else { 0 };
+        if repeated > 0 {
+            let noun = if repeated == 1 { "message" } else { "messages" };
+            writeln!(out, "  ({repeated} earlier {noun} as before)")?;
         }
-        said.iter().skip(known).try_for_each(|said| write_message(said, out))?;
-        if again > 0 {
-            writeln!(out, "  (the same in {again} more {})", if again == 1 { "place" } else { "places" })?;
+        messages.iter().skip(repeated).try_for_each(|message| write_message(message, out))?;
+        if duplicates > 0 {
+            let noun = if duplicates == 1 { "place" } else { "places" };
+            writeln!(out, "  (the same in {duplicates} more {noun})")?;
         }
         match part {
-            "input" if !said.is_empty() => *before = said,
+            "input" if !messages.is_empty() => *earlier = messages,
             // the next call's history includes this answer
-            "output" => before.extend(said),
+            "output" => earlier.extend(messages),
             _ => {}
         }
     }
     for piece in item.content.iter().filter(|piece| !PARTS.iter().any(|(part, _)| *part == piece.part)) {
-        let who = piece.key.as_deref().unwrap_or("other");
-        extract_messages(&piece.value, who).iter().try_for_each(|said| write_message(said, out))?;
+        let speaker = piece.key.as_deref().unwrap_or("other");
+        extract_messages(&piece.value, speaker).iter().try_for_each(|message| write_message(message, out))?;
     }
     Ok(())
 }
 
-fn write_message(said: &MessagePart, out: &mut dyn Write) -> io::Result<()> {
-    let mut lines = said.text.lines();
-    writeln!(out, "  {:<11} {}", escape_unsafe(&said.speaker), escape_unsafe(lines.next().unwrap_or_default()))?;
+fn write_message(message: &MessagePart, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines = message.text.lines();
+    writeln!(out, "  {:<11} {}", escape_unsafe(&message.speaker), escape_unsafe(lines.next().unwrap_or_default()))?;
     lines.try_for_each(|line| writeln!(out, "  {:<11} {}", "", escape_unsafe(line)))
 }

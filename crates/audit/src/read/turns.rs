@@ -1,18 +1,18 @@
-//! The turns of a session: the input and answer of each model call; the difference between two turns; all turns as a
-//! dataset. Differences between a good and a bad answer are mostly in the context.
+//! The turns of a session: the input and answer of each model call, the difference between two turns, and all turns as
+//! a dataset. A good and a bad answer differ mostly in their contexts.
 //!
 //! A turn is a model call with content, counted from 1 in order of time. For clients that report content beside their
-//! calls (Claude Code's events), a turn is an answer with everything said to and by the same agent since its previous
-//! answer. A sub-agent's input starts with its call's prompt, and its last answer is that call's result. A sub-agent
-//! whose call is unknown gets the own agent's input, if the own agent never answers. No input before an answer is left
-//! out. Neighbours: `replay` (reading), `agents`, `messages`.
+//! calls (Claude Code's events), a turn is an answer with all messages to and from the same agent since its previous
+//! answer. A sub-agent's input starts with the prompt of its call, and its last answer is the result of that call. If
+//! the session's own agent never answers, sub-agents without a known call get the own agent's input. No input before
+//! an answer is left out. Neighbours: `replay` (reading), `agents`, `messages`.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use vault::document::DocumentItem;
+use vault::document::{DocumentItem, ReadPiece};
 
 use super::agents::{AgentAssignment, OWN_AGENT};
 use super::chat::{ChatEvent, ChatTranscript};
@@ -35,7 +35,7 @@ pub enum ExportFormat {
 pub struct ModelTurn<'r> {
     /// Number of the turn, from 1.
     pub number: usize,
-    /// Name of its agent, if known.
+    /// Name or kind of the agent, if known.
     agent: Option<String>,
     item: &'r DocumentItem,
     /// Events since the previous turn, with the answer; empty if the call has its own input.
@@ -45,22 +45,24 @@ pub struct ModelTurn<'r> {
     response: Vec<MessagePart>,
 }
 
+/// The parts of the model's input, each with the speaker of messages that name none.
 const CONTEXT: [(&str, &str); 3] = [("system", "system"), ("tools", "tools"), ("input", "user")];
 
 impl<'r> ModelTurn<'r> {
     fn from_item(item: &'r DocumentItem) -> Self {
-        let spoken = |(part, who): (&str, &str)| -> Vec<MessagePart> {
-            let mut pieces: Vec<Vec<MessagePart>> = Vec::new();
+        let part_messages = |(part, speaker): (&str, &str)| -> Vec<MessagePart> {
+            let mut distinct: Vec<Vec<MessagePart>> = Vec::new();
             for piece in item.content.iter().filter(|piece| piece.part == part) {
-                let said = extract_messages(&piece.value, who);
-                if !pieces.contains(&said) {
-                    pieces.push(said);
+                let messages = extract_messages(&piece.value, speaker);
+                if !distinct.contains(&messages) {
+                    distinct.push(messages);
                 }
             }
-            pieces.into_iter().flatten().collect()
+            distinct.into_iter().flatten().collect()
         };
-        let context = CONTEXT.into_iter().flat_map(spoken).collect();
-        Self { number: 0, agent: None, item, events: Vec::new(), context, response: spoken(("output", "assistant")) }
+        let context = CONTEXT.into_iter().flat_map(part_messages).collect();
+        let response = part_messages(("output", "assistant"));
+        Self { number: 0, agent: None, item, events: Vec::new(), context, response }
     }
 
     /// Model that answered, or else the requested one.
@@ -73,25 +75,25 @@ impl<'r> ModelTurn<'r> {
         self.agent.as_deref()
     }
 
-    /// Whether the context is the model's full input, rather than what was said since the previous turn.
+    /// Whether the context is the model's full input, rather than the messages since the previous turn.
     pub fn is_whole(&self) -> bool {
         self.item.head.call == "model"
     }
 
     /// Start of the last user message, to recognise the turn in a list.
     pub fn first_words(&self) -> String {
-        let last = self.context.iter().rev().find(|said| said.speaker == "user").or(self.context.last());
-        last.map_or(String::new(), |said| {
-            said.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(80).collect()
+        let last = self.context.iter().rev().find(|message| message.speaker == "user").or(self.context.last());
+        last.map_or(String::new(), |message| {
+            message.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(80).collect()
         })
     }
 
     fn headline(&self) -> String {
         let hash = self.item.context_sha256.as_deref().and_then(|hash| hash.get(..16)).unwrap_or("-");
-        let at = self.item.head.start.get(..23).unwrap_or(&self.item.head.start);
+        let start = self.item.head.start.get(..23).unwrap_or(&self.item.head.start);
         let agent = self.agent().map(|agent| format!("  agent {agent}")).unwrap_or_default();
         let (model, messages) = (self.model().unwrap_or("-"), format_count(self.context.len(), "message"));
-        format!("turn {}  {at}{agent}  {model}  {messages}  context {hash}", self.number)
+        format!("turn {}  {start}{agent}  {model}  {messages}  context {hash}", self.number)
     }
 }
 
@@ -100,22 +102,21 @@ impl ReplayedSession {
     pub fn turns(&self) -> Vec<ModelTurn<'_>> {
         let nodes: Vec<EntryNode<'_>> = self.counted_entries().map(EntryNode::from_entry).collect();
         let agents = AgentAssignment::assign(&nodes, &EntryLinks::build(&nodes, &HashSet::new()));
-        let calls = || nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.item()?)));
-        let spoken = calls().filter(|(_, item)| item.head.call == "model" && item.content.iter().any(is_spoken));
+        let items = || nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.item()?)));
+        let with_content = items().filter(|(_, item)| item.head.call == "model" && item.content.iter().any(is_message));
         let name = |at: usize| agents.entry_agent_name(at).map(str::to_owned);
         let mut turns: Vec<ModelTurn<'_>> =
-            spoken.map(|(at, item)| ModelTurn { agent: name(at), ..ModelTurn::from_item(item) }).collect();
+            with_content.map(|(at, item)| ModelTurn { agent: name(at), ..ModelTurn::from_item(item) }).collect();
         if turns.is_empty() {
-            let own = |(at, item): (usize, &DocumentItem)| agents.agent(at) == OWN_AGENT && has_answer(item);
-            let (said, waiting) = (HashMap::new(), HashMap::new());
+            let is_own_answer = |(at, item): (usize, &DocumentItem)| agents.agent(at) == OWN_AGENT && has_answer(item);
             let mut answers = AnswerCollector {
                 agents: &agents,
-                own_answers: calls().any(own),
-                pending: said,
-                due_answers: waiting,
+                own_answers: items().any(is_own_answer),
+                pending: HashMap::new(),
+                due_answers: HashMap::new(),
                 turns: Vec::new(),
             };
-            calls().for_each(|(at, item)| answers.take_item(at, item));
+            items().for_each(|(at, item)| answers.take_item(at, item));
             turns = answers.turns;
         }
         for (number, turn) in (1..).zip(&mut turns) {
@@ -144,9 +145,9 @@ impl ReplayedSession {
         let turn = self.find_turn(number)?;
         let write = |out: &mut dyn Write| {
             writeln!(out, "{}", escape_unsafe(&turn.headline()))?;
-            turn.context.iter().try_for_each(|said| write_marked_message(' ', said, out))?;
+            turn.context.iter().try_for_each(|message| write_marked_message(' ', message, out))?;
             writeln!(out, "answered")?;
-            turn.response.iter().try_for_each(|said| write_marked_message(' ', said, out))
+            turn.response.iter().try_for_each(|message| write_marked_message(' ', message, out))
         };
         Ok(write(out))
     }
@@ -166,8 +167,8 @@ impl ReplayedSession {
             }
             changes.iter().try_for_each(|change| match change {
                 ContextChange::Same(count) => writeln!(out, "  ({} as before)", format_count(*count, "message")),
-                ContextChange::Removed(said) => write_marked_message('-', said, out),
-                ContextChange::Added(said) => write_marked_message('+', said, out),
+                ContextChange::Removed(message) => write_marked_message('-', message, out),
+                ContextChange::Added(message) => write_marked_message('+', message, out),
             })
         };
         Ok(write(out))
@@ -180,7 +181,7 @@ impl ReplayedSession {
     pub fn export(&self, format: ExportFormat, out: &mut dyn Write) -> io::Result<()> {
         match format {
             ExportFormat::Messages => self.turns().iter().try_for_each(|turn| {
-                writeln!(out, "{}", kernel::terminal::escape_json(&dataset_row(turn).to_string()))
+                writeln!(out, "{}", kernel::terminal::escape_json(&build_dataset_row(turn).to_string()))
             }),
             ExportFormat::Jsonl => self.items().try_for_each(|item| {
                 let text = serde_json::to_string(item).map_err(io::Error::other)?;
@@ -190,10 +191,10 @@ impl ReplayedSession {
     }
 }
 
-/// Collects answers reported beside the calls, each with what was said to and by its agent since the previous answer.
+/// Collects answers reported beside the calls, each with the messages to and from its agent since the previous answer.
 struct AnswerCollector<'a, 'n, 'r> {
     agents: &'a AgentAssignment<'n, 'r>,
-    /// Whether the session's own agent answers.
+    /// Whether the session's own agent ever answers.
     own_answers: bool,
     /// For each agent, the messages since its last answer.
     pending: HashMap<usize, PendingContext<'r>>,
@@ -206,30 +207,30 @@ struct AnswerCollector<'a, 'n, 'r> {
 #[derive(Default)]
 struct PendingContext<'r> {
     context: Vec<MessagePart>,
-    /// Texts in the context, for fast look-up.
-    known: HashSet<String>,
+    /// Texts of the context, to skip repeated ones.
+    texts: HashSet<String>,
     events: Vec<ChatEvent<'r>>,
     /// The agent's last answer, until its caller receives it.
     answer: Option<String>,
 }
 
 impl PendingContext<'_> {
-    /// The start of a sub-agent's context: its prompt.
+    /// A context that starts with the prompt of a sub-agent, if known.
     fn with_prompt(prompt: Option<&str>) -> Self {
-        let mut since = Self::default();
+        let mut pending = Self::default();
         if let Some(prompt) = prompt {
-            since.known.insert(prompt.to_owned());
-            since.context.push(MessagePart { speaker: "user".to_owned(), text: prompt.to_owned() });
-            since.events.push(ChatEvent::AgentStarted(prompt.to_owned()));
+            pending.texts.insert(prompt.to_owned());
+            pending.context.push(MessagePart { speaker: "user".to_owned(), text: prompt.to_owned() });
+            pending.events.push(ChatEvent::AgentStarted(prompt.to_owned()));
         }
-        since
+        pending
     }
 }
 
 impl<'r> AnswerCollector<'_, '_, 'r> {
     fn take_item(&mut self, at: usize, item: &'r DocumentItem) {
-        let said = item.content.iter().flat_map(|piece| {
-            let who = match piece.part.as_str() {
+        let messages = item.content.iter().flat_map(|piece| {
+            let speaker = match piece.part.as_str() {
                 "input" => "user",
                 "tool_args" => "arguments",
                 "tool_result" => "result",
@@ -237,27 +238,28 @@ impl<'r> AnswerCollector<'_, '_, 'r> {
                 "output" => "assistant",
                 _ => piece.key.as_deref().unwrap_or("other"),
             };
-            extract_messages(&piece.value, who)
+            extract_messages(&piece.value, speaker)
         });
-        let (answer, rest): (Vec<MessagePart>, Vec<MessagePart>) = said.partition(|said| said.speaker == "assistant");
+        let (answer, others): (Vec<MessagePart>, Vec<MessagePart>) =
+            messages.partition(|message| message.speaker == "assistant");
         let agent = self.context_agent(at);
         if !answer.is_empty() {
             self.pass_due_answers(agent, &item.head.start);
         }
-        let since = self.pending_context(agent);
-        since.events.push(ChatEvent::Reported(item));
-        for said in rest {
+        let pending = self.pending_context(agent);
+        pending.events.push(ChatEvent::Reported(item));
+        for message in others {
             // the same prompt may be on a span and in an event
-            if since.known.insert(said.text.clone()) {
-                since.context.push(said);
+            if pending.texts.insert(message.text.clone()) {
+                pending.context.push(message);
             }
         }
         if !answer.is_empty() {
-            since.known.clear();
-            let (context, told) = (std::mem::take(&mut since.context), std::mem::take(&mut since.events));
-            since.answer = Some(answer.iter().map(|said| said.text.as_str()).collect::<Vec<_>>().join("\n"));
+            pending.texts.clear();
+            let (context, events) = (std::mem::take(&mut pending.context), std::mem::take(&mut pending.events));
+            pending.answer = Some(answer.iter().map(|message| message.text.as_str()).collect::<Vec<_>>().join("\n"));
             let name = self.agents.entry_agent_name(at).map(str::to_owned);
-            self.turns.push(ModelTurn { number: 0, agent: name, item, events: told, context, response: answer });
+            self.turns.push(ModelTurn { number: 0, agent: name, item, events, context, response: answer });
             if let Some((caller, end)) = self.agents.unanswered_caller(agent) {
                 self.due_answers.entry(caller).or_default().insert((end, agent));
             }
@@ -270,8 +272,8 @@ impl<'r> AnswerCollector<'_, '_, 'r> {
     /// The agent to whose context an entry belongs.
     fn context_agent(&self, at: usize) -> usize {
         let agent = self.agents.agent(at);
-        let is_own = !self.own_answers && self.agents.call(agent).is_none();
-        if is_own { OWN_AGENT } else { agent }
+        let uses_own_context = !self.own_answers && self.agents.call(agent).is_none();
+        if uses_own_context { OWN_AGENT } else { agent }
     }
 
     fn pending_context(&mut self, agent: usize) -> &mut PendingContext<'r> {
@@ -290,15 +292,15 @@ impl<'r> AnswerCollector<'_, '_, 'r> {
     /// Passes a sub-agent's last answer to its caller.
     fn pass_answer(&mut self, sub: usize) {
         let Some((caller, end)) = self.agents.unanswered_caller(sub) else { return };
-        if let Some(waiting) = self.due_answers.get_mut(&caller) {
-            waiting.remove(&(end, sub));
+        if let Some(due) = self.due_answers.get_mut(&caller) {
+            due.remove(&(end, sub));
         }
-        let Some(answer) = self.pending.get_mut(&sub).and_then(|since| since.answer.take()) else { return };
+        let Some(answer) = self.pending.get_mut(&sub).and_then(|pending| pending.answer.take()) else { return };
         let id = self.agents.call_id(sub);
-        let since = self.pending_context(caller);
-        since.known.insert(answer.clone());
-        since.context.push(MessagePart { speaker: "result".to_owned(), text: answer.clone() });
-        since.events.push(ChatEvent::AgentAnswered(id, answer));
+        let pending = self.pending_context(caller);
+        pending.texts.insert(answer.clone());
+        pending.context.push(MessagePart { speaker: "result".to_owned(), text: answer.clone() });
+        pending.events.push(ChatEvent::AgentAnswered(id, answer));
     }
 }
 
@@ -306,14 +308,15 @@ fn has_answer(item: &DocumentItem) -> bool {
     item.head.call != "tool" && item.content.iter().any(|piece| piece.part == "output")
 }
 
-fn is_spoken(piece: &vault::document::ReadPiece) -> bool {
+fn is_message(piece: &ReadPiece) -> bool {
     matches!(piece.part.as_str(), "system" | "input" | "output")
 }
 
 /// Writes a message with a mark before each line.
-fn write_marked_message(mark: char, said: &MessagePart, out: &mut dyn Write) -> io::Result<()> {
-    let mut lines = said.text.lines();
-    writeln!(out, "{mark} {:<11} {}", escape_unsafe(&said.speaker), escape_unsafe(lines.next().unwrap_or_default()))?;
+fn write_marked_message(mark: char, message: &MessagePart, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines = message.text.lines();
+    let first_line = lines.next().unwrap_or_default();
+    writeln!(out, "{mark} {:<11} {}", escape_unsafe(&message.speaker), escape_unsafe(first_line))?;
     lines.try_for_each(|line| writeln!(out, "{mark} {:<11} {}", "", escape_unsafe(line)))
 }
 
@@ -325,8 +328,8 @@ pub(super) enum ContextChange<'s> {
     Added(&'s MessagePart),
 }
 
-/// Longest list for which a minimal difference is computed; for longer ones, all old messages are gone and all new ones
-/// new.
+/// Longest list for which a minimal difference is computed. For longer lists, all old messages count as removed and all
+/// new messages as added.
 const MAX_COMPARED: usize = 2_000;
 
 /// The shortest edit from one list of messages to another.
@@ -343,7 +346,7 @@ pub(super) fn diff_messages<'s>(old: &'s [MessagePart], new: &'s [MessagePart]) 
     out
 }
 
-/// Computes the edit by the longest common subsequence.
+/// Computes the edit by the longest common subsequence: `longest` has its length for each pair of list ends.
 fn diff_middle<'s>(old: &'s [MessagePart], new: &'s [MessagePart], out: &mut Vec<ContextChange<'s>>) {
     let width = new.len() + 1;
     let mut longest = vec![0_u16; 0];
@@ -385,23 +388,23 @@ fn diff_middle<'s>(old: &'s [MessagePart], new: &'s [MessagePart], out: &mut Vec
 }
 
 /// A model call in the form of chat APIs, with additional fields for everything that they don't accept.
-fn dataset_row(turn: &ModelTurn<'_>) -> Value {
+fn build_dataset_row(turn: &ModelTurn<'_>) -> Value {
     let chat = if turn.events.is_empty() {
         ChatTranscript::from_call(turn.item)
     } else {
         ChatTranscript::from_events(&turn.events)
     };
     let mut out = json!({"messages": chat.messages, "model": turn.model(), "turn": turn.number});
-    let beside = [
+    let optional = [
         ("tools", Value::Array(chat.tools)),
         ("parameters", Value::Object(turn.item.parameters.clone())),
         ("reasoning", chat.reasoning.into()),
         ("agent", turn.agent().map_or(json!([]), Value::from)),
     ];
     if let Some(out) = out.as_object_mut() {
-        for (key, value) in beside {
-            let empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
-            if !empty {
+        for (key, value) in optional {
+            let is_empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
+            if !is_empty {
                 out.insert(key.to_owned(), value);
             }
         }

@@ -28,9 +28,9 @@ pub struct AnchorEntry {
     pub root: String,
 }
 
-/// An anchor that was opened.
+/// An anchor whose signature was checked.
 pub struct Anchor {
-    /// Time of its creation.
+    /// Time of the anchor, RFC 3339.
     pub time: String,
     /// Its entries.
     pub entries: Vec<AnchorEntry>,
@@ -55,7 +55,7 @@ pub fn make(heads: &[ChainHead], time: &str, key: &SigningKey) -> String {
 /// Opens an anchor and checks its signature.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The anchor is malformed, or none of the keys signed it.
 pub fn open(text: &str, keys: &[VerifyKey]) -> Result<Anchor, &'static str> {
     if keys.is_empty() {
         return Err("no public key to check the anchor: give --anchor-key");
@@ -68,8 +68,8 @@ pub fn open(text: &str, keys: &[VerifyKey]) -> Result<Anchor, &'static str> {
         tree.push(leaf_hash(line.as_bytes()));
         entries.push(serde_json::from_str::<AnchorEntry>(line).map_err(|_| "an entry is malformed")?);
     }
-    let said = Checkpoint { origin: format!("{}/anchor", key.name()), size: tree.size(), root: tree.root() };
-    if checkpoint != said {
+    let expected = Checkpoint { origin: format!("{}/anchor", key.name()), size: tree.size(), root: tree.root() };
+    if checkpoint != expected {
         return Err("its entries differ from the signed ones");
     }
     let time = entries.first().map(|entry| entry.time.clone()).unwrap_or_default();

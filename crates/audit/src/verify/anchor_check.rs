@@ -1,6 +1,6 @@
 //! Compares the chains with anchors: the anchored digests must exist, and each epoch must have been anchored at about
-//! its claimed time. A thief of a signing key can write accounts and writers of past years, and the next anchor would
-//! include them; only an anchor of that time proves that they existed.
+//! its claimed time. A thief of a signing key can write chains that claim to be years old, and the next anchor would
+//! include them; only an anchor from the claimed time proves that they existed then.
 //!
 //! An anchor covers its digest and all digests before it. Anchor times are trusted because the anchor's own key signed
 //! them. Neighbour: `anchor` parses anchor files.
@@ -13,132 +13,133 @@ use vault::chain::digest::DigestLink;
 use vault::object_names::{account_segment, rfc3339};
 
 use super::anchor::{self, Anchor};
-use super::run_state::{EpochVerification, VerificationRun};
+use super::run_state::{ChainVerification, EpochVerification, VerificationRun};
 use super::times::parse_time;
 
-/// The start of each epoch's chain: the first of the epochs that it follows. A process that starts during an outage of
-/// the store dates its first digest late, so its own start is no bound if another epoch precedes it.
+/// Time of the first anchor that covers an epoch, by account (as in object names), writer and epoch.
+type FirstAnchors<'c> = BTreeMap<(&'c str, &'c str, &'c str), UnixNanos>;
+
+/// For each epoch, the earliest start of the epoch and those before it; `None` if a start is unreadable. A process that
+/// starts during an outage of the store dates its first digest late, so an epoch's own start alone is no bound.
 fn chain_starts(epochs: &[EpochVerification]) -> Vec<Option<UnixNanos>> {
-    let named = |name: &str| epochs.iter().find(|epoch| epoch.name == name);
-    let began = |epoch: &EpochVerification| epoch.began_at.as_deref().and_then(parse_time);
-    let of_chain = |epoch: &EpochVerification| {
-        let (mut least, mut at) = (began(epoch), epoch.prev.as_ref().and_then(|prev| named(&prev.epoch)));
+    let find_epoch = |name: &str| epochs.iter().find(|epoch| epoch.name == name);
+    let parse_start = |epoch: &EpochVerification| epoch.began_at.as_deref().and_then(parse_time);
+    let earliest_start = |epoch: &EpochVerification| {
+        let (mut earliest, mut previous) =
+            (parse_start(epoch), epoch.prev.as_ref().and_then(|prev| find_epoch(&prev.epoch)));
         for _ in epochs {
-            let Some(before) = at else { break };
-            least = least.zip(began(before)).map(|(one, other)| one.min(other));
-            at = before.prev.as_ref().and_then(|prev| named(&prev.epoch));
+            let Some(epoch) = previous else { break };
+            earliest = earliest.zip(parse_start(epoch)).map(|(one, other)| one.min(other));
+            previous = epoch.prev.as_ref().and_then(|prev| find_epoch(&prev.epoch));
         }
-        least
+        earliest
     };
-    epochs.iter().map(of_chain).collect()
+    epochs.iter().map(earliest_start).collect()
 }
 
 impl VerificationRun<'_> {
     /// Compares the chains with all anchors.
-    pub(super) fn check_anchors(&mut self, lines: &[(ChainId, Vec<EpochVerification>)]) {
-        // time of the first anchor, by account, writer and epoch
-        let mut first: BTreeMap<(&str, &str, &str), UnixNanos> = BTreeMap::new();
+    pub(super) fn check_anchors(&mut self, chains: &[ChainVerification]) {
+        let mut first_anchors = FirstAnchors::new();
         for (number, text) in self.options.anchors.iter().enumerate() {
-            let at = format!("anchor {}", number + 1);
+            let location = format!("anchor {}", number + 1);
             match anchor::open(text, &self.options.anchor_keys) {
-                Err(why) => self.report.fail("anchor", at, why),
-                Ok(anchor) => self.check_anchor(&at, &anchor, lines, &mut first),
+                Err(why) => self.report.fail("anchor", location, why),
+                Ok(anchor) => self.check_anchor(&location, &anchor, chains, &mut first_anchors),
             }
         }
         if self.options.anchors.is_empty() {
             return;
         }
-        for (line, epochs) in lines {
+        for ChainVerification { id: chain, epochs } in chains {
             for epoch in epochs {
-                let anchored = first.get(&(line.account.as_str(), line.writer.as_str(), epoch.name.as_str()));
-                self.check_epoch_anchor(line, epoch, anchored.copied());
+                let anchored = first_anchors.get(&(chain.account.as_str(), chain.writer.as_str(), epoch.name.as_str()));
+                self.check_epoch_anchor(chain, epoch, anchored.copied());
             }
             for (epoch, began) in epochs.iter().zip(chain_starts(epochs)) {
-                self.check_arrival(line, epoch, began);
+                self.check_arrival(chain, epoch, began);
             }
         }
     }
 
     /// Checks that the digests of one anchor exist, and notes which epochs it covers.
-    fn check_anchor<'l>(
+    fn check_anchor<'c>(
         &mut self,
-        at: &str,
+        location: &str,
         anchor: &Anchor,
-        lines: &'l [(ChainId, Vec<EpochVerification>)],
-        first: &mut BTreeMap<(&'l str, &'l str, &'l str), UnixNanos>,
+        chains: &'c [ChainVerification],
+        first_anchors: &mut FirstAnchors<'c>,
     ) {
         for entry in &anchor.entries {
             let account = account_segment(&entry.account);
-            let wanted =
-                |(line, _): &&(ChainId, Vec<EpochVerification>)| line.account == account && line.writer == entry.writer;
-            let elsewhere = self.options.account.as_ref().is_some_and(|account| *account != entry.account)
+            let is_excluded = self.options.account.as_ref().is_some_and(|account| *account != entry.account)
                 || self.options.writer.as_ref().is_some_and(|writer| *writer != entry.writer);
-            if elsewhere {
+            if is_excluded {
                 continue;
             }
-            let chain = lines.iter().find(wanted);
-            let epochs = chain.map(|(_, epochs)| epochs.as_slice()).unwrap_or_default();
-            let named = |name: &str| epochs.iter().find(|epoch| epoch.name == name);
-            let mut epoch = named(&entry.digest.epoch);
-            let found = epoch.and_then(|epoch| epoch.digests.get(&entry.digest.n));
-            if found.map(|sha256| kernel::hex::encode(sha256)).as_ref() != Some(&entry.digest.sha256) {
+            let chain = chains.iter().find(|chain| chain.id.account == account && chain.id.writer == entry.writer);
+            let epochs = chain.map(|chain| chain.epochs.as_slice()).unwrap_or_default();
+            let find_epoch = |name: &str| epochs.iter().find(|epoch| epoch.name == name);
+            let mut epoch = find_epoch(&entry.digest.epoch);
+            let digest_sha256 = epoch.and_then(|epoch| epoch.digests.get(&entry.digest.n));
+            if digest_sha256.map(|sha256| kernel::hex::encode(sha256)).as_ref() != Some(&entry.digest.sha256) {
                 let DigestLink { epoch, n, .. } = &entry.digest;
-                let what = format!(
+                let message = format!(
                     "digest {n} of {}/{}/{epoch}, anchored at {}, is missing or was replaced",
                     entry.account, entry.writer, anchor.time
                 );
-                self.report.fail("anchor", at, what);
+                self.report.fail("anchor", location, message);
                 continue;
             }
-            let (Some((line, _)), Some(time)) = (chain, parse_time(&entry.time)) else { continue };
+            let (Some(chain), Some(time)) = (chain, parse_time(&entry.time)) else { continue };
             // the anchor also covers all earlier epochs, by their links; the loop bound guards against cycles
             for _ in epochs {
                 let Some(covered) = epoch else { break };
-                let key = (line.account.as_str(), line.writer.as_str(), covered.name.as_str());
-                let known = first.entry(key).or_insert(time);
-                *known = (*known).min(time);
-                epoch = covered.prev.as_ref().and_then(|prev| named(&prev.epoch));
+                let key = (chain.id.account.as_str(), chain.id.writer.as_str(), covered.name.as_str());
+                let earliest = first_anchors.entry(key).or_insert(time);
+                *earliest = (*earliest).min(time);
+                epoch = covered.prev.as_ref().and_then(|prev| find_epoch(&prev.epoch));
             }
         }
     }
 
     /// Checks that an epoch was anchored at about the time of its first digest.
-    fn check_epoch_anchor(&mut self, line: &ChainId, epoch: &EpochVerification, anchored: Option<UnixNanos>) {
-        let (at, within) = (epoch_folder(line, &epoch.name), self.options.anchored_within);
+    fn check_epoch_anchor(&mut self, chain: &ChainId, epoch: &EpochVerification, anchored: Option<UnixNanos>) {
+        let (location, within) = (epoch_folder(chain, &epoch.name), self.options.anchored_within);
         let Some(began) = epoch.began_at.as_deref().and_then(parse_time) else {
-            let what = "the time of its first digest is unreadable, so no anchor can confirm it";
-            return self.report.fail("unanchored", at, what);
+            let message = "the time of its first digest is unreadable, so no anchor can confirm it";
+            return self.report.fail("unanchored", location, message);
         };
         let latest = began.plus(within);
         if anchored.is_some_and(|anchored| anchored <= latest) {
             return;
         }
         if anchored.is_none() && self.options.now <= latest {
-            return self.report.not_verified.push(format!("{at}: too recent to be in an anchor"));
+            return self.report.not_verified.push(format!("{location}: too recent to be in an anchor"));
         }
         let hours = within.as_secs() / 3600;
         let began = epoch.began_at.as_deref().unwrap_or_default();
-        let what = match anchored {
+        let problem = match anchored {
             None => format!("it claims to have begun at {began}, but no given anchor covers it"),
             Some(_) => format!(
                 "it claims to have begun at {began}, but no given anchor that covers it was made within {hours} hours"
             ),
         };
         let why = "a thief of the signing key could have written it later: give anchors from that time";
-        self.report.fail("unanchored", at, format!("{what}: {why}"));
+        self.report.fail("unanchored", location, format!("{problem}: {why}"));
     }
 
     /// Checks that an epoch's lines did not arrive before the start of its chain, which anchors confirm.
-    fn check_arrival(&mut self, line: &ChainId, epoch: &EpochVerification, began: Option<UnixNanos>) {
+    fn check_arrival(&mut self, chain: &ChainId, epoch: &EpochVerification, began: Option<UnixNanos>) {
         let (Some(first), Some(began)) = (epoch.first_arrival, began) else { return };
         if first.plus(self.options.anchored_within) < began {
-            let what = format!(
-                "its lines claim to have arrived from {} on, but its chain began at {}: a thief of the signing key could have \
-                 written them later",
+            let message = format!(
+                "its lines claim to have arrived from {} on, but its chain began at {}: a thief of the signing key \
+                 could have written them later",
                 rfc3339(first),
                 rfc3339(began)
             );
-            self.report.fail("unanchored", epoch_folder(line, &epoch.name), what);
+            self.report.fail("unanchored", epoch_folder(chain, &epoch.name), message);
         }
     }
 }

@@ -19,25 +19,27 @@ use vault::index_row::{IndexRow, RowKind};
 use vault::object_names::{ObjectName, ObjectNames, is_alternative_name};
 use vault::store::{ObjectKind, StoreError};
 
-use super::run_state::{EpochVerification, VerificationRun};
+use super::run_state::{EpochVerification, TiledObject, VerificationRun};
 use super::times::parse_time;
 
 /// Objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 8;
 /// A possible explanation of a loss.
 const LOSSY: &str = " (its writer reports unreadable records in its spool)";
+
 /// An object with the lines that point to it.
 pub(super) struct ReferencedPayload {
     pub(super) name: String,
     pub(super) rows: Vec<IndexRow>,
-    known: Option<PayloadReference>,
+    /// Its entry in the digest's list of objects.
+    listed: Option<PayloadReference>,
 }
 
 impl ReferencedPayload {
     /// The name under which it is stored: its own, or an alternative in the same folder if its own was taken.
     fn stored_name(&self) -> &str {
-        let other = self.known.as_ref().and_then(|known| known.stored_as.as_deref());
-        other.filter(|other| is_alternative_name(&self.name, other)).unwrap_or(&self.name)
+        let alternative = self.listed.as_ref().and_then(|listed| listed.stored_as.as_deref());
+        alternative.filter(|alternative| is_alternative_name(&self.name, alternative)).unwrap_or(&self.name)
     }
 }
 
@@ -45,14 +47,14 @@ impl VerificationRun<'_> {
     /// Judges the content that a digest names.
     pub(super) async fn check_content(
         &mut self,
-        line: &ChainId,
+        chain: &ChainId,
         epoch: &mut EpochVerification,
         digest: Box<ChainDigest>,
         name: &str,
         index: Option<Result<Bytes, StoreError>>,
     ) {
         self.check_sessions_object(&digest).await;
-        let rows = self.check_index(line, epoch, &digest, name, index);
+        let rows = self.check_index(chain, epoch, &digest, name, index);
         if digest.counters.gaps != epoch.gaps && epoch.is_valid && epoch.has_all_lines {
             self.report.fail("counters", name, "its count of lost lines differs from the count in its index lines");
         }
@@ -62,47 +64,52 @@ impl VerificationRun<'_> {
             epoch.erasure_lines.extend(self.record_erasures(&epoch.account, &rows));
             epoch.erasure_lines.extend(self.record_key_copies(&rows));
         }
-        let held = self.group_by_object(&digest, rows, name);
-        for held in &held {
-            self.referenced.add(held.stored_name());
-            // once the foreign object is removed, there is nothing to report
-            if held.stored_name() != held.name && self.object_exists(&held.name).await {
-                let what =
-                    format!("planted before the gateway wrote its own object, which is at {}", held.stored_name());
-                self.report.fail("stray", &held.name, what);
+        let payloads = self.group_by_object(&digest, rows, name);
+        for payload in &payloads {
+            self.referenced.add(payload.stored_name());
+            // an operator may have removed the foreign object since
+            if payload.stored_name() != payload.name && self.object_exists(&payload.name).await {
+                let message =
+                    format!("planted before the gateway wrote its own object, which is at {}", payload.stored_name());
+                self.report.fail("unreferenced", &payload.name, message);
             }
         }
-        let early = self.options.from.as_ref().is_some_and(|from| digest.end < *from);
-        let late = self.options.to.as_ref().is_some_and(|to| digest.start > *to);
+        let is_too_early = self.options.from.as_ref().is_some_and(|from| digest.end < *from);
+        let is_too_late = self.options.to.as_ref().is_some_and(|to| digest.start > *to);
         if self.options.no_payload {
             return;
         }
         // keys are checked regardless of the time range: a missing, restored or planted key always matters
-        self.check_key_objects(&held).await;
-        if early || late {
+        self.check_key_objects(&payloads).await;
+        if is_too_early || is_too_late {
             if !self.may_be_gone(&digest) {
-                held.iter().for_each(|held| drop(self.count_missing_keys(&held.name, &held.rows)));
+                payloads.iter().for_each(|payload| drop(self.count_missing_keys(&payload.name, &payload.rows)));
             }
             return;
         }
         let vault = self.vault;
-        let mut objects = stream::iter(held)
-            .map(async |held| (vault.try_fetch(ObjectKind::Payload, held.stored_name()).await, held))
+        let mut objects = stream::iter(payloads)
+            .map(async |payload| (vault.try_fetch(ObjectKind::Payload, payload.stored_name()).await, payload))
             .buffered(CONCURRENT_FETCHES);
-        while let Some((bytes, held)) = objects.next().await {
+        while let Some((bytes, payload)) = objects.next().await {
             match bytes {
                 Err(error) => {
-                    let lost = if digest.counters.damaged > 0 { LOSSY } else { "" };
-                    epoch.is_valid &=
-                        self.report_unreadable(&digest, ["object_missing", "object_unread"], &held.name, &error, lost);
+                    let explanation = if digest.counters.damaged > 0 { LOSSY } else { "" };
+                    epoch.is_valid &= self.report_unreadable(
+                        &digest,
+                        ["object_missing", "object_unreadable"],
+                        &payload.name,
+                        &error,
+                        explanation,
+                    );
                 }
                 Ok(bytes) => {
-                    let (mut lost, over) =
-                        (self.check_object(epoch, &digest, &held, &bytes), self.may_be_gone(&digest));
-                    if !over {
-                        lost.extend(self.count_missing_keys(&held.name, &held.rows));
+                    let mut lost = self.check_object(epoch, &digest, &payload, &bytes);
+                    let may_be_gone = self.may_be_gone(&digest);
+                    if !may_be_gone {
+                        lost.extend(self.count_missing_keys(&payload.name, &payload.rows));
                     }
-                    self.check_fragments(epoch, &held, &bytes, &lost, over).await;
+                    self.check_fragments(epoch, &payload, &bytes, &lost, may_be_gone).await;
                 }
             }
         }
@@ -126,8 +133,8 @@ impl VerificationRun<'_> {
             Ok(_) => {}
         }
         if !self.is_sessions_name(&sessions.key, digest) {
-            let what = "its name does not match the day, number, account, writer and epoch of its digest";
-            self.report.fail("moved", &sessions.key, what);
+            let message = "its name does not match the day, number, account, writer and epoch of its digest";
+            self.report.fail("misplaced", &sessions.key, message);
         }
     }
 
@@ -135,16 +142,16 @@ impl VerificationRun<'_> {
     /// object's day may differ from the digest's, so the day is not checked.
     fn is_sessions_name(&self, name: &str, digest: &ChainDigest) -> bool {
         let names = ObjectNames::new(self.vault.prefix(), &digest.writer, &digest.epoch);
-        let own = |day: &str| names.sessions(&digest.account, day, digest.n);
+        let own_name = |day: &str| names.sessions(&digest.account, day, digest.n);
         let day = name.split_once("/dt=").and_then(|(_, rest)| rest.get(..10)).unwrap_or_default();
         let was_set_back = digest.start == digest.end;
-        name == own(digest.end.get(..10).unwrap_or_default()) || (was_set_back && name == own(day))
+        name == own_name(digest.end.get(..10).unwrap_or_default()) || (was_set_back && name == own_name(day))
     }
 
-    /// The lines of a digest, if they match the tree.
+    /// Reads the lines of a digest and checks them against the tree; `None` if the index object can't be read.
     fn check_index(
         &mut self,
-        line: &ChainId,
+        chain: &ChainId,
         epoch: &mut EpochVerification,
         digest: &ChainDigest,
         name: &str,
@@ -156,7 +163,7 @@ impl VerificationRun<'_> {
                 Some(Ok(bytes)) => self.unpack_index(epoch, &index.key, &index.sha256, &bytes),
                 Some(Err(error)) => {
                     epoch.is_valid &=
-                        self.report_unreadable(digest, ["index_missing", "index_unread"], &index.key, &error, "");
+                        self.report_unreadable(digest, ["index_missing", "index_unreadable"], &index.key, &error, "");
                     None
                 }
                 None => None,
@@ -164,38 +171,39 @@ impl VerificationRun<'_> {
             self.referenced.add(&index.key);
             if index.first_leaf != epoch.base + epoch.tree.size() && epoch.is_valid && epoch.has_all_lines {
                 self.report.fail(
-                    "size",
+                    "tree_size",
                     name,
                     "its first line number does not follow the last line of the digest before",
                 );
             }
             let Some(lines) = lines else {
                 epoch.has_all_lines = false;
-                // payload may outlive its lines: a signed digest still names it
-                let named = digest.objects.iter().flat_map(|object| [Some(&object.key), object.stored_as.as_ref()]);
-                named.flatten().for_each(|name| self.referenced.add(name));
+                // payload may outlive its lines; the signed digest still names the objects
+                let names = digest.objects.iter().flat_map(|object| [Some(&object.key), object.stored_as.as_ref()]);
+                names.flatten().for_each(|name| self.referenced.add(name));
                 return None;
             };
             for (number, text) in (index.first_leaf..).zip(lines.split(|byte| *byte == b'\n').filter(|l| !l.is_empty()))
             {
                 epoch.tree.push(leaf_hash(text));
                 match serde_json::from_slice::<IndexRow>(text) {
-                    Ok(row) if is_in_place(&row, number, line, epoch) => {
+                    Ok(row) if is_in_place(&row, number, chain, epoch) => {
                         let arrived = parse_time(&row.tail.ingest_ts);
                         if arrived.is_none() {
-                            let at = format!("{} line {}", index.key, number - index.first_leaf + 1);
-                            self.report.fail("line", at, "its time of arrival is unreadable");
+                            let location = format!("{} line {}", index.key, number - index.first_leaf + 1);
+                            self.report.fail("index_line", location, "its time of arrival is unreadable");
                         }
                         epoch.first_arrival = epoch.first_arrival.into_iter().chain(arrived).min();
                         if number == index.first_leaf && !self.is_index_name(&index.key, &row, epoch) {
-                            let what = "its name does not match the day, account, writer and epoch of its first line";
-                            self.report.fail("moved", &index.key, what);
+                            let message =
+                                "its name does not match the day, account, writer and epoch of its first line";
+                            self.report.fail("misplaced", &index.key, message);
                         }
                         rows.push(row);
                     }
                     _ => {
-                        let at = format!("{} line {}", index.key, number - index.first_leaf + 1);
-                        self.report.fail("line", at, "not the index line that is expected here");
+                        let location = format!("{} line {}", index.key, number - index.first_leaf + 1);
+                        self.report.fail("index_line", location, "not the index line that is expected here");
                     }
                 }
             }
@@ -203,7 +211,7 @@ impl VerificationRun<'_> {
                 && epoch.is_valid
                 && epoch.has_all_lines
             {
-                self.report.fail("size", &index.key, "its number of lines differs from the number in its digest");
+                self.report.fail("tree_size", &index.key, "its number of lines differs from the number in its digest");
             }
         }
         let gaps = rows.iter().filter(|row| row.tail.kind == Some(RowKind::Gap)).count() as u64;
@@ -228,20 +236,20 @@ impl VerificationRun<'_> {
     fn report_unreadable(
         &mut self,
         digest: &ChainDigest,
-        [missing, unread]: [&'static str; 2],
+        [missing_code, unreadable_code]: [&'static str; 2],
         name: &str,
         error: &StoreError,
-        lost: &str,
+        explanation: &str,
     ) -> bool {
         match error {
             StoreError::Missing if self.may_be_gone(digest) => self.report.counts.expired += 1,
             StoreError::Archived => self.report.counts.archived += 1,
             StoreError::Missing => {
-                self.report.fail(missing, name, format!("no such object{lost}"));
+                self.report.fail(missing_code, name, format!("no such object{explanation}"));
                 return false;
             }
             error => {
-                self.report.fail(unread, name, error.to_string());
+                self.report.fail(unreadable_code, name, error.to_string());
                 return false;
             }
         }
@@ -255,7 +263,7 @@ impl VerificationRun<'_> {
 
     fn check_root(&mut self, epoch: &mut EpochVerification, digest: &ChainDigest, name: &str) {
         if !epoch.is_valid || !epoch.has_all_lines {
-            // the cause was reported or counted before: from there on the tree is unknown
+            // the tree is unknown after a missing or wrong line, which was reported or counted before
             return;
         }
         let root = STANDARD.encode(epoch.tree.root());
@@ -285,7 +293,7 @@ impl VerificationRun<'_> {
         lines.ok()
     }
 
-    /// The objects that the lines point to.
+    /// Groups the lines by the objects that they point to.
     fn group_by_object(&mut self, digest: &ChainDigest, rows: Vec<IndexRow>, name: &str) -> Vec<ReferencedPayload> {
         let mut objects: BTreeMap<String, Vec<IndexRow>> = BTreeMap::new();
         for row in rows {
@@ -293,16 +301,16 @@ impl VerificationRun<'_> {
                 objects.entry(key).or_default().push(row);
             }
         }
-        let known: HashMap<&str, &PayloadReference> =
+        let listed: HashMap<&str, &PayloadReference> =
             digest.objects.iter().map(|object| (object.key.as_str(), object)).collect();
-        if known.len() != objects.len() || !objects.keys().all(|key| known.contains_key(key.as_str())) {
-            self.report.fail("objects", name, "its list of objects differs from the objects that its lines name");
+        if listed.len() != objects.len() || !objects.keys().all(|key| listed.contains_key(key.as_str())) {
+            self.report.fail("object_list", name, "its list of objects differs from the objects that its lines name");
         }
-        let held = |(name, rows): (String, Vec<IndexRow>)| {
-            let known = known.get(name.as_str()).map(|known| (*known).clone());
-            ReferencedPayload { name, rows, known }
+        let to_payload = |(name, rows): (String, Vec<IndexRow>)| {
+            let listed = listed.get(name.as_str()).map(|listed| (*listed).clone());
+            ReferencedPayload { name, rows, listed }
         };
-        objects.into_iter().map(held).collect()
+        objects.into_iter().map(to_payload).collect()
     }
 
     /// Judges an object's bytes; returns the offsets of missing fragments.
@@ -310,66 +318,79 @@ impl VerificationRun<'_> {
         &mut self,
         epoch: &mut EpochVerification,
         digest: &ChainDigest,
-        held: &ReferencedPayload,
+        payload: &ReferencedPayload,
         bytes: &Bytes,
     ) -> BTreeSet<u64> {
-        let name = held.name.as_str();
+        let name = payload.name.as_str();
         self.report.counts.objects += 1;
         self.report.counts.bytes += bytes.len() as u64;
         let mut fragments: BTreeMap<u64, (u64, &str)> = BTreeMap::new();
-        for row in &held.rows {
-            let place = (row.off, row.tail.len, row.tail.ct_sha256.as_deref());
-            let (Some(off), Some(len), Some(hash)) = place else {
+        for row in &payload.rows {
+            let (Some(off), Some(len), Some(hash)) = (row.off, row.tail.len, row.tail.ct_sha256.as_deref()) else {
                 self.report.fail(
-                    "line",
+                    "index_line",
                     format!("{name} leaf {}", row.leaf),
                     "the line has no offset, length or hash for its fragment",
                 );
                 continue;
             };
             if fragments.insert(off, (len, hash)).is_some_and(|other| other != (len, hash)) {
-                self.report.fail("line", format!("{name} leaf {}", row.leaf), "two lines disagree about a fragment");
+                self.report.fail(
+                    "index_line",
+                    format!("{name} leaf {}", row.leaf),
+                    "two lines disagree about a fragment",
+                );
             }
         }
-        let own = held.known.as_ref().and_then(|known| Some((known.size?, known.sha256.as_deref()?)));
+        let signed_size_and_hash =
+            payload.listed.as_ref().and_then(|listed| Some((listed.size?, listed.sha256.as_deref()?)));
         // an object of a single fragment has the fragment's hash
-        let single = fragments.len() == 1 && fragments.get(&0).is_some_and(|(len, _)| *len == bytes.len() as u64);
-        let hash = (own.is_some() || single).then(|| kernel::hex::encode(&Sha256::digest(bytes)));
-        let authentic = own.is_some_and(|(size, sha256)| size == bytes.len() as u64 && hash.as_deref() == Some(sha256));
-        if own.is_some() && !authentic {
+        let is_single = fragments.len() == 1 && fragments.get(&0).is_some_and(|(len, _)| *len == bytes.len() as u64);
+        let hash = (signed_size_and_hash.is_some() || is_single).then(|| kernel::hex::encode(&Sha256::digest(bytes)));
+        let is_authentic = signed_size_and_hash
+            .is_some_and(|(size, sha256)| size == bytes.len() as u64 && hash.as_deref() == Some(sha256));
+        if signed_size_and_hash.is_some() && !is_authentic {
             epoch.is_valid = false;
             self.report.fail("object_changed", name, "its size or hash differs from the one in its digest");
         }
-        if own.is_none() {
-            let tiles = epoch.tiles.0.entry(name.to_owned()).or_default();
-            tiles.0 = bytes.len() as u64;
-            tiles.1.extend(fragments.iter().map(|(off, (len, _))| (*off, *len)));
+        if signed_size_and_hash.is_none() {
+            let object = epoch.tiled_objects.entry(name.to_owned()).or_default();
+            object.size = bytes.len() as u64;
+            object.fragments.extend(fragments.iter().map(|(off, (len, _))| (*off, *len)));
         }
         let mut lost = BTreeSet::new();
         for (off, (len, sha256)) in &fragments {
             let range =
                 off.checked_add(*len).and_then(|end| Some(usize::try_from(*off).ok()?..usize::try_from(end).ok()?));
             let fragment = range.and_then(|range| bytes.get(range));
-            let found = match (&hash, single) {
+            let fragment_hash = match (&hash, is_single) {
                 (Some(hash), true) => Some(hash.clone()),
                 _ => fragment.map(|fragment| kernel::hex::encode(&Sha256::digest(fragment))),
             };
-            if found.as_deref() == Some(*sha256) {
+            if fragment_hash.as_deref() == Some(*sha256) {
                 self.report.counts.fragments += 1;
                 continue;
             }
             lost.insert(*off);
-            let zeros = fragment.is_some_and(|fragment| fragment.iter().all(|byte| *byte == 0));
-            let at = format!("{name} at {off}");
-            if authentic && zeros {
-                self.report.warn("fragment_lost", at, "the writer lost it in its spool and wrote zeros in its place");
-            } else if authentic && fragment.is_none() && digest.counters.damaged > 0 {
-                self.report.warn("fragment_lost", at, "the writer lost it in its spool: the object ends before it");
+            let is_zeroed = fragment.is_some_and(|fragment| fragment.iter().all(|byte| *byte == 0));
+            let location = format!("{name} at {off}");
+            if is_authentic && is_zeroed {
+                self.report.warn(
+                    "fragment_lost",
+                    location,
+                    "the writer lost it in its spool and wrote zeros in its place",
+                );
+            } else if is_authentic && fragment.is_none() && digest.counters.damaged > 0 {
+                self.report.warn(
+                    "fragment_lost",
+                    location,
+                    "the writer lost it in its spool: the object ends before it",
+                );
             } else {
                 epoch.is_valid = false;
-                let lost = if digest.counters.damaged > 0 { LOSSY } else { "" };
-                let what = format!("it is missing, or its bytes do not match the hash in its line{lost}");
-                self.report.fail("fragment", at, what);
+                let explanation = if digest.counters.damaged > 0 { LOSSY } else { "" };
+                let message = format!("it is missing, or its bytes do not match the hash in its line{explanation}");
+                self.report.fail("fragment_changed", location, message);
             }
         }
         lost
@@ -377,14 +398,14 @@ impl VerificationRun<'_> {
 
     /// Checks objects without a hash of their own: there must be no bytes between or after their fragments.
     pub(super) fn check_tiles(&mut self, epoch: &mut EpochVerification) {
-        for (name, (size, fragments)) in std::mem::take(&mut epoch.tiles.0) {
+        for (name, TiledObject { size, fragments }) in std::mem::take(&mut epoch.tiled_objects) {
             let mut end = 0;
-            let tiled = fragments.iter().all(|(off, len)| {
+            let is_tiled = fragments.iter().all(|(off, len)| {
                 let fits = *off == end;
                 end = off.saturating_add(*len);
                 fits
             });
-            if !tiled || end != size {
+            if !is_tiled || end != size {
                 epoch.is_valid = false;
                 self.report.fail("object_changed", name, "its fragments do not cover its bytes without gaps");
             }
@@ -392,18 +413,19 @@ impl VerificationRun<'_> {
     }
 }
 
-/// Whether a line is the one with this number.
-fn is_in_place(row: &IndexRow, number: u64, line: &ChainId, epoch: &EpochVerification) -> bool {
+/// Whether a line belongs to this chain and epoch, and has this number.
+fn is_in_place(row: &IndexRow, number: u64, chain: &ChainId, epoch: &EpochVerification) -> bool {
     let tail = &row.tail;
-    let object = row.object_key.as_deref().is_none_or(|name| {
+    let is_own_object = row.object_key.as_deref().is_none_or(|name| {
         ObjectName::parse(name).is_some_and(|object| {
-            object.account == line.account && object.file.starts_with(&format!("{}-{}-", line.writer, epoch.line_epoch))
+            object.account == chain.account
+                && object.file.starts_with(&format!("{}-{}-", chain.writer, epoch.line_epoch))
         })
     });
     row.v == 1
         && row.leaf == number
-        && object
-        && tail.writer == line.writer
+        && is_own_object
+        && tail.writer == chain.writer
         && tail.epoch == epoch.line_epoch
         && tail.account == epoch.account
 }

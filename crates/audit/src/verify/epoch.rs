@@ -23,7 +23,7 @@ use vault::store::{ObjectKind, StoreError};
 use super::options::VerifyProgress;
 use super::resume::EpochProgress;
 use super::run_state::{EpochVerification, NewestDigest, VerificationRun};
-use super::times::{DigestTimes, parse_time};
+use super::times::{ClockStop, DigestTimes, LongInterval, parse_time};
 
 /// Digests fetched concurrently.
 const CONCURRENT_FETCHES: usize = 8;
@@ -56,91 +56,91 @@ impl VerificationRun<'_> {
     /// Judges an epoch.
     pub(super) async fn check_epoch(
         &mut self,
-        line: &ChainId,
+        chain: &ChainId,
         name: &str,
         numbers: &BTreeSet<u64>,
         show: &mut (dyn FnMut(VerifyProgress) + Send),
     ) -> Result<EpochVerification, ReadError> {
-        let (vault, folder) = (self.vault, epoch_folder(line, name));
+        let (vault, folder) = (self.vault, epoch_folder(chain, name));
         // a saved position is useless without the digest at which it ends
-        let stand = self.resume.epoch_progress(&folder).filter(|stand| numbers.contains(&stand.n)).cloned();
-        let known = |n: u64| stand.as_ref().is_some_and(|stand| n <= stand.n);
+        let position = self.resume.epoch_progress(&folder).filter(|position| numbers.contains(&position.n)).cloned();
+        let is_known = |n: u64| position.as_ref().is_some_and(|position| n <= position.n);
         let (chain_only, mut epoch) = (self.options.chain_only, EpochVerification::new(name));
-        self.report.counts.epochs += u64::from(stand.is_none());
+        self.report.counts.epochs += u64::from(position.is_none());
         let folder_of = folder.as_str();
-        let mut ones = stream::iter(numbers.iter().copied())
-            .map(|n| fetch_digest(vault, folder_of, n, !known(n) && !chain_only))
+        let mut fetches = stream::iter(numbers.iter().copied())
+            .map(|n| fetch_digest(vault, folder_of, n, !is_known(n) && !chain_only))
             .buffered(CONCURRENT_FETCHES);
-        while let Some(one) = ones.next().await {
-            let n = one.n;
-            let sound = self.check_digest(line, &mut epoch, &one, known(n));
-            if let (Some(digest), false) = (sound, known(n) || chain_only) {
+        while let Some(fetched) = fetches.next().await {
+            let n = fetched.n;
+            let is_valid_digest = self.check_digest(chain, &mut epoch, &fetched, is_known(n));
+            if let (Some(digest), false) = (is_valid_digest, is_known(n) || chain_only) {
                 let before = self.remark_count();
-                self.check_content(line, &mut epoch, digest, &one.name, one.index).await;
+                self.check_content(chain, &mut epoch, digest, &fetched.name, fetched.index).await;
                 epoch.has_remarks |= self.remark_count() != before;
                 self.save_progress(&folder, &mut epoch, n, numbers.last() == Some(&n))?;
             }
-            if let Some(stand) = stand.as_ref().filter(|stand| stand.n == n) {
-                resume_epoch(&mut epoch, stand);
+            if let Some(position) = position.as_ref().filter(|position| position.n == n) {
+                resume_epoch(&mut epoch, position);
             }
             self.progress.done += 1;
             self.progress.bytes = self.report.counts.bytes;
             show(self.progress);
         }
         self.check_tiles(&mut epoch);
-        self.report_times(line, name, std::mem::take(&mut epoch.times));
+        self.report_times(chain, name, std::mem::take(&mut epoch.times));
         self.check_earlier_digest(&folder, &epoch);
         Ok(epoch)
     }
 
     /// Reports gaps between the digests of an epoch, and clocks that were set back.
-    fn report_times(&mut self, line: &ChainId, epoch: &str, mut times: DigestTimes) {
-        let most = times.longest_usual_interval();
-        let at = epoch_folder(line, epoch);
-        let long = times.long_intervals.into_iter().filter(|(span, ..)| most.is_some_and(|most| *span > most));
-        for (_, from, to) in long {
-            let what = format!(
-                "no digest between {from} and {to}, so nothing proves when the content of the next one was written in that time; \
-                 the writer could not reach its store, was not running, or made no digest"
+    fn report_times(&mut self, chain: &ChainId, epoch: &str, mut times: DigestTimes) {
+        let usual = times.longest_usual_interval();
+        let location = epoch_folder(chain, epoch);
+        let is_long = |interval: &LongInterval| usual.is_some_and(|usual| interval.seconds > usual);
+        for LongInterval { start, end, .. } in times.long_intervals.into_iter().filter(is_long) {
+            let message = format!(
+                "no digest between {start} and {end}, so nothing proves when the content of the next one was written \
+                 in that time; the writer could not reach its store, was not running, or made no digest"
             );
-            self.report.warn("no_digest", &at, what);
+            self.report.warn("late_digest", &location, message);
         }
-        for (moment, digests) in times.clock_stops {
-            let what = format!(
-                "{digests} consecutive digests have the same time as the one before them, {moment}: the writer's clock was set back, \
-                 so nothing proves when they were made"
+        for ClockStop { time, digests } in times.clock_stops {
+            let message = format!(
+                "{digests} consecutive digests have the same time as the one before them, {time}: the writer's clock \
+                 was set back, so nothing proves when they were made"
             );
-            self.report.warn("clock", &at, what);
+            self.report.warn("clock_set_back", &location, message);
         }
     }
 
-    /// Number of things reported so far that are not in the counts: a position is saved only if nothing would be lost
-    /// by skipping these digests.
+    /// Number of remarks so far that a saved position does not contain. After a digest with remarks no position is
+    /// saved, because a resumed run would not repeat them.
     fn remark_count(&self) -> u64 {
-        self.report.found.values().sum::<u64>() + self.report.counts.archived + self.keys.fragments()
+        self.report.finding_counts.values().sum::<u64>() + self.report.counts.archived + self.keys.unopenable_fragments
     }
 
     /// Checks that digests found valid in an earlier run are unchanged.
     fn check_earlier_digest(&mut self, folder: &str, epoch: &EpochVerification) {
         let Some(seen) = self.earlier_digests.remove(folder) else { return };
-        let now = epoch.digests.get(&seen.n).map(|sha256| kernel::hex::encode(sha256));
-        if now.as_ref() != Some(&seen.sha256) {
-            let what = "an earlier verification saw this digest, but now it is missing or differs";
-            self.report.fail("changed", format!("{folder}{:010}.json", seen.n), what);
+        let hash = epoch.digests.get(&seen.n).map(|sha256| kernel::hex::encode(sha256));
+        if hash.as_ref() != Some(&seen.sha256) {
+            let message = "an earlier verification saw this digest, but now it is missing or differs";
+            self.report.fail("history_changed", format!("{folder}{:010}.json", seen.n), message);
         }
     }
 
-    /// Reports epochs that an earlier run saw and of which nothing is left.
+    /// Reports epochs that an earlier run saw and whose digests are all missing now.
     pub(super) fn report_vanished_epochs(&mut self) {
         let account = self.options.account.as_deref().map(account_segment);
         for (folder, seen) in std::mem::take(&mut self.earlier_digests) {
             let mut parts = folder.split('/').skip(1);
-            let (of, writer) = (parts.next(), parts.next());
-            let elsewhere = account.as_deref().is_some_and(|account| of != Some(account))
+            let (folder_account, writer) = (parts.next(), parts.next());
+            let is_out_of_scope = account.as_deref().is_some_and(|account| folder_account != Some(account))
                 || self.options.writer.as_deref().is_some_and(|wanted| writer != Some(wanted));
-            if !elsewhere {
-                let what = "an earlier verification saw digests of this epoch, but now all are missing";
-                self.report.fail("changed", format!("{folder}{:010}.json", seen.n), what);
+            if !is_out_of_scope {
+                let message = "an earlier verification saw digests of this epoch, but now all are missing";
+                self.report.fail("history_changed", format!("{folder}{:010}.json", seen.n), message);
             }
         }
     }
@@ -150,42 +150,47 @@ impl VerificationRun<'_> {
         folder: &str,
         epoch: &mut EpochVerification,
         n: u64,
-        now: bool,
+        save_now: bool,
     ) -> Result<(), ReadError> {
-        let done = epoch.is_valid && epoch.has_all_lines && !epoch.has_remarks && epoch.tiles.is_empty();
+        let done = epoch.is_valid && epoch.has_all_lines && !epoch.has_remarks && epoch.tiled_objects.is_empty();
         let Some(sha256) = epoch.digests.get(&n).filter(|_| done) else { return Ok(()) };
-        let (sha256, tree) = (kernel::hex::encode(sha256), epoch.tree.clone());
-        let arrived = epoch.first_arrival.map(|first| first.0);
-        let stand = EpochProgress {
+        let position = EpochProgress {
             n,
-            sha256,
-            tree,
+            sha256: kernel::hex::encode(sha256),
+            tree: epoch.tree.clone(),
             gaps: epoch.gaps,
-            arrived,
-            unread: epoch.unopened,
+            first_arrival: epoch.first_arrival.map(|first| first.0),
+            unopened: epoch.unopened,
             expired: epoch.expired,
         };
-        self.resume.save_position(folder, stand, std::mem::take(&mut epoch.erasure_lines), &self.report.counts, now)
+        self.resume.save_position(
+            folder,
+            position,
+            std::mem::take(&mut epoch.erasure_lines),
+            &self.report.counts,
+            save_now,
+        )
     }
 
     /// Judges a digest on its own and against the previous one; returns it if its content can be judged.
     fn check_digest(
         &mut self,
-        line: &ChainId,
+        chain: &ChainId,
         epoch: &mut EpochVerification,
-        one: &FetchedDigest,
-        known: bool,
+        fetched: &FetchedDigest,
+        is_known: bool,
     ) -> Option<Box<ChainDigest>> {
-        let name = one.name.as_str();
+        let name = fetched.name.as_str();
         // reset when a later digest is valid
-        let hole = std::mem::replace(&mut epoch.has_foreign_end, true) || one.n != epoch.expected;
-        if one.n != epoch.expected {
-            let missing = format!("{} digests before this one are missing", one.n.saturating_sub(epoch.expected));
+        let follows_gap = std::mem::replace(&mut epoch.has_foreign_end, true) || fetched.n != epoch.next_digest;
+        if fetched.n != epoch.next_digest {
+            let missing =
+                format!("{} digests before this one are missing", fetched.n.saturating_sub(epoch.next_digest));
             self.report.fail("digest_missing", name, missing);
             epoch.is_valid = false;
         }
-        epoch.expected = one.n.saturating_add(1);
-        let json = match &one.json {
+        epoch.next_digest = fetched.n.saturating_add(1);
+        let json = match &fetched.json {
             Ok(json) => json,
             Err(why) => {
                 self.report.fail("digest_missing", name, why.to_string());
@@ -193,43 +198,49 @@ impl VerificationRun<'_> {
                 return None;
             }
         };
-        epoch.digests.insert(one.n, sha2::Sha256::digest(json).into());
-        let Some(digest) = one.digest.clone() else {
+        epoch.digests.insert(fetched.n, sha2::Sha256::digest(json).into());
+        let Some(digest) = fetched.digest.clone() else {
             self.report.fail("digest_format", name, "not a digest, or of a version that this program does not support");
             epoch.is_valid = false;
             return None;
         };
-        let before = self.report.found.values().sum::<u64>();
-        self.check_signatures(epoch, &digest, one, json);
-        self.check_place(line, epoch, &digest, one);
+        let before = self.report.finding_counts.values().sum::<u64>();
+        self.check_signatures(epoch, &digest, fetched, json);
+        self.check_place(chain, epoch, &digest, fetched);
         epoch.begin(&digest);
         epoch.damaged |= digest.counters.damaged > 0;
         epoch.last = Some(NewestDigest {
             n: digest.n,
             end: digest.end.clone(),
-            last: digest.last,
+            is_final: digest.last,
             tree_size: digest.tree_size,
             root: digest.root.clone(),
             pending: digest.counters.pending,
         });
-        let sound = self.report.found.values().sum::<u64>() == before;
-        epoch.is_valid &= sound;
-        if sound {
+        let is_valid_digest = self.report.finding_counts.values().sum::<u64>() == before;
+        epoch.is_valid &= is_valid_digest;
+        if is_valid_digest {
             epoch.times.add_digest(&digest);
             self.record_newest_erasures(&digest, name);
-            epoch.newest.clone_from(&epoch.last);
+            epoch.newest_valid.clone_from(&epoch.last);
             epoch.has_foreign_end = false;
-            epoch.broken |= hole;
+            epoch.broken |= follows_gap;
         }
-        self.report.counts.digests += u64::from(sound && !known);
+        self.report.counts.digests += u64::from(is_valid_digest && !is_known);
         Some(digest)
     }
 
     /// Checks the signature of the bytes, and that the signed checkpoint says the same as the digest.
-    fn check_signatures(&mut self, epoch: &EpochVerification, digest: &ChainDigest, one: &FetchedDigest, json: &Bytes) {
-        let name = one.name.as_str();
+    fn check_signatures(
+        &mut self,
+        epoch: &EpochVerification,
+        digest: &ChainDigest,
+        fetched: &FetchedDigest,
+        json: &Bytes,
+    ) {
+        let name = fetched.name.as_str();
         let keys = &self.options.keys;
-        match &one.signature {
+        match &fetched.signature {
             Err(why) => self.report.fail("signature", name, format!("no signature: {why}")),
             Ok(bytes) if !keys.iter().any(|key| key.is_signed(json, bytes)) => {
                 self.report.fail("signature", name, "none of the given keys signed this digest");
@@ -237,30 +248,40 @@ impl VerificationRun<'_> {
             Ok(_) => {}
         }
         let Some((text, key)) = note::open_note(&digest.note, keys) else {
-            return self.report.fail("note", name, "none of the given keys signed the checkpoint");
+            return self.report.fail("checkpoint", name, "none of the given keys signed the checkpoint");
         };
         let root = STANDARD.decode(&digest.root).ok().and_then(|root| NodeHash::try_from(root).ok());
         let origin = checkpoint_origin(key.name(), &digest.account, &digest.writer, &epoch.name);
-        let said = root.map(|root| Checkpoint { origin, size: digest.tree_size, root });
-        if said.is_none() || Checkpoint::parse(text) != said {
-            self.report.fail("note", name, "the checkpoint does not match this digest, account, writer and epoch");
+        let expected_checkpoint = root.map(|root| Checkpoint { origin, size: digest.tree_size, root });
+        if expected_checkpoint.is_none() || Checkpoint::parse(text) != expected_checkpoint {
+            self.report.fail(
+                "checkpoint",
+                name,
+                "the checkpoint does not match this digest, account, writer and epoch",
+            );
         }
     }
 
     /// Checks that a digest is in its place and follows the previous one.
-    fn check_place(&mut self, line: &ChainId, epoch: &EpochVerification, digest: &ChainDigest, one: &FetchedDigest) {
-        let name = one.name.as_str();
-        let here = digest.n == one.n
+    fn check_place(
+        &mut self,
+        chain: &ChainId,
+        epoch: &EpochVerification,
+        digest: &ChainDigest,
+        fetched: &FetchedDigest,
+    ) {
+        let name = fetched.name.as_str();
+        let is_in_place = digest.n == fetched.n
             && digest.epoch == epoch.name
-            && digest.writer == line.writer
-            && account_segment(&digest.account) == line.account;
-        if !here || digest.v != VERSION {
-            self.report.fail("moved", name, "this digest was moved, or has an unsupported version");
+            && digest.writer == chain.writer
+            && account_segment(&digest.account) == chain.account;
+        if !is_in_place || digest.v != VERSION {
+            self.report.fail("misplaced", name, "this digest was moved, or has an unsupported version");
         }
         if parse_time(&digest.start).is_none() || parse_time(&digest.end).is_none() {
-            self.report.fail("time", name, "its start or end time is unreadable");
+            self.report.fail("digest_time", name, "its start or end time is unreadable");
         } else if digest.start > digest.end {
-            self.report.fail("time", name, "its end time is before its start time");
+            self.report.fail("digest_time", name, "its end time is before its start time");
         }
         let Some(last) = &epoch.last else {
             return;
@@ -274,10 +295,10 @@ impl VerificationRun<'_> {
             self.report.fail("link", name, "the previous digest differs from the one that this digest names");
         }
         if last.n.checked_add(1) == Some(digest.n) && digest.start != last.end {
-            self.report.fail("time", name, "its start time differs from the end time of the previous digest");
+            self.report.fail("digest_time", name, "its start time differs from the end time of the previous digest");
         }
         if digest.tree_size < last.tree_size {
-            self.report.fail("size", name, "its tree is smaller than the previous one");
+            self.report.fail("tree_size", name, "its tree is smaller than the previous one");
         }
         if epoch.has_digest && (digest.continues != epoch.continues || digest.reason.is_some()) {
             self.report.fail(
@@ -290,12 +311,13 @@ impl VerificationRun<'_> {
 }
 
 /// Resumes at an earlier run's position, if its digest is unchanged.
-fn resume_epoch(epoch: &mut EpochVerification, stand: &EpochProgress) {
-    let same = epoch.digests.get(&stand.n).is_some_and(|sha256| kernel::hex::encode(sha256) == stand.sha256);
-    if same {
-        (epoch.tree, epoch.gaps) = (stand.tree.clone(), stand.gaps);
-        (epoch.unopened, epoch.expired) = (stand.unread, stand.expired);
-        epoch.first_arrival = stand.arrived.map(UnixNanos);
+fn resume_epoch(epoch: &mut EpochVerification, position: &EpochProgress) {
+    let is_unchanged =
+        epoch.digests.get(&position.n).is_some_and(|sha256| kernel::hex::encode(sha256) == position.sha256);
+    if is_unchanged {
+        (epoch.tree, epoch.gaps) = (position.tree.clone(), position.gaps);
+        (epoch.unopened, epoch.expired) = (position.unopened, position.expired);
+        epoch.first_arrival = position.first_arrival.map(UnixNanos);
     }
-    epoch.is_valid &= same; // a changed digest is reported at the end
+    epoch.is_valid &= is_unchanged; // a changed digest is reported at the end
 }

@@ -11,27 +11,27 @@ use vault::chain::digest::DigestLink;
 use vault::object_names::rfc3339;
 
 use super::report::ChainHead;
-use super::run_state::{EpochVerification, VerificationRun};
+use super::run_state::{ChainVerification, EpochVerification, VerificationRun};
 
 /// A chain without digests for this long is reported.
 const MAX_SILENCE: Duration = Duration::from_secs(2 * 3600 + 600);
 
 impl VerificationRun<'_> {
     /// Judges the epochs of one writer.
-    pub(super) fn check_links(&mut self, line: &ChainId, epochs: &[EpochVerification]) {
-        let (before, excused) = (self.report.failures, self.excused_failures);
-        self.check_epochs(line, epochs);
-        let wrong = self.report.failures - before > self.excused_failures - excused;
-        if wrong || epochs.iter().any(|epoch| epoch.broken) {
-            self.report.broken.insert((line.account.clone(), line.writer.clone()));
+    pub(super) fn check_links(&mut self, chain: &ChainId, epochs: &[EpochVerification]) {
+        let (failures_before, excused_before) = (self.report.failures, self.excused_failures);
+        self.check_epochs(chain, epochs);
+        let has_unexcused_failure = self.report.failures - failures_before > self.excused_failures - excused_before;
+        if has_unexcused_failure || epochs.iter().any(|epoch| epoch.broken) {
+            self.report.broken.insert(chain.clone());
         }
     }
 
-    fn check_epochs(&mut self, line: &ChainId, epochs: &[EpochVerification]) {
+    fn check_epochs(&mut self, chain: &ChainId, epochs: &[EpochVerification]) {
         let mut followed: BTreeMap<(&str, u64), &EpochVerification> = BTreeMap::new();
         let mut roots = Vec::new();
         for epoch in epochs {
-            let at = epoch_folder(line, &epoch.name);
+            let location = epoch_folder(chain, &epoch.name);
             let Some(prev) = &epoch.prev else {
                 if !epoch.digests.contains_key(&0) {
                     continue; // the missing digests were reported
@@ -40,29 +40,29 @@ impl VerificationRun<'_> {
                 continue;
             };
             if let Some(other) = followed.insert((&prev.epoch, prev.n), epoch) {
-                let what = format!("it continues from the same digest as the epoch {}", other.name);
-                self.report.fail("fork", &at, what);
+                let message = format!("it continues from the same digest as the epoch {}", other.name);
+                self.report.fail("fork", &location, message);
             }
-            self.check_link(line, epoch, prev, epochs);
+            self.check_link(chain, epoch, prev, epochs);
         }
         if let Some((_, later)) = roots.split_first() {
             for epoch in later {
-                let what = "it names no previous digest: the writer lost its state, or another writer uses \
+                let message = "it names no previous digest: the writer lost its state, or another writer uses \
                             the same name; earlier epochs may be missing";
-                self.report.warn("unlinked", epoch_folder(line, &epoch.name), what);
+                self.report.warn("unlinked", epoch_folder(chain, &epoch.name), message);
             }
         }
         for epoch in &roots {
             if epoch.reason.is_none() {
                 self.report.fail(
                     "link",
-                    epoch_folder(line, &epoch.name),
+                    epoch_folder(chain, &epoch.name),
                     "it names no previous digest and gives no reason",
                 );
             }
         }
         if roots.is_empty() && epochs.iter().any(|epoch| epoch.digests.contains_key(&0)) {
-            self.report.fail("link", epoch_folder(line, ""), "no epoch starts the chain");
+            self.report.fail("link", epoch_folder(chain, ""), "no epoch starts the chain");
         }
         let heads: Vec<&EpochVerification> =
             epochs.iter().filter(|epoch| !epochs.iter().any(|other| is_successor(other, epoch))).collect();
@@ -70,127 +70,142 @@ impl VerificationRun<'_> {
             let names: Vec<&str> = heads.iter().map(|epoch| epoch.name.as_str()).collect();
             self.report.fail(
                 "fork",
-                epoch_folder(line, ""),
+                epoch_folder(chain, ""),
                 format!("several epochs are the last of the chain: {}", names.join(", ")),
             );
         }
         for epoch in heads {
-            self.check_head(line, epoch);
+            self.check_head(chain, epoch);
         }
     }
 
     /// Judges a link to the previous epoch.
     fn check_link(
         &mut self,
-        line: &ChainId,
+        chain: &ChainId,
         epoch: &EpochVerification,
         prev: &DigestLink,
         epochs: &[EpochVerification],
     ) {
-        let at = epoch_folder(line, &epoch.name);
-        let Some(before) = epochs.iter().find(|other| other.name == prev.epoch) else {
-            return self.report.fail("epoch_missing", at, format!("the previous epoch {} is missing", prev.epoch));
+        let location = epoch_folder(chain, &epoch.name);
+        let Some(previous) = epochs.iter().find(|other| other.name == prev.epoch) else {
+            return self.report.fail(
+                "epoch_missing",
+                location,
+                format!("the previous epoch {} is missing", prev.epoch),
+            );
         };
-        match before.digests.get(&prev.n) {
+        match previous.digests.get(&prev.n) {
             None => {
-                let what = format!("digest {} of the epoch {}, its last, is missing", prev.n, prev.epoch);
-                return self.report.fail("cut_off", at, what);
+                let message = format!("digest {} of the epoch {}, its last, is missing", prev.n, prev.epoch);
+                return self.report.fail("epoch_truncated", location, message);
             }
             Some(sha256) if kernel::hex::encode(sha256) != prev.sha256 => {
-                let what = format!("digest {} of the epoch {} differs from the one that it names", prev.n, prev.epoch);
-                return self.report.fail("link", at, what);
+                let message =
+                    format!("digest {} of the epoch {} differs from the one that it names", prev.n, prev.epoch);
+                return self.report.fail("link", location, message);
             }
             Some(_) => {}
         }
         // foreign objects after the named digest don't extend the epoch
-        let named = before.newest.as_ref().filter(|newest| newest.n == prev.n);
-        let Some(last) = named.or(before.last.as_ref()) else { return };
+        let named_digest = previous.newest_valid.as_ref().filter(|newest| newest.n == prev.n);
+        let Some(last) = named_digest.or(previous.last.as_ref()) else { return };
         // lines must continue exactly where the abandoned tree ends, without gaps or repetitions
         if let Some(continues) = &epoch.continues
-            && epoch.line_epoch == before.line_epoch
-            && before.base.checked_add(last.tree_size) != Some(continues.leaf)
+            && epoch.line_epoch == previous.line_epoch
+            && previous.base.checked_add(last.tree_size) != Some(continues.leaf)
         {
             // more digests than the one that it names mean a fork, whatever the lines
-            let (code, end) = if last.n == prev.n { ("size", "end") } else { ("fork", "end now") };
-            let what = format!("its lines do not start where the lines of the epoch {} {end}", prev.epoch);
-            self.report.fail(code, at.clone(), what);
+            let (code, end) = if last.n == prev.n { ("tree_size", "end") } else { ("fork", "end now") };
+            let message = format!("its lines do not start where the lines of the epoch {} {end}", prev.epoch);
+            self.report.fail(code, location.clone(), message);
         }
-        let said = epoch.reason.as_deref().filter(|_| epoch.continues.is_some());
-        let said = said.filter(|reason| ["damaged:", "dropped:"].iter().any(|why| reason.starts_with(why)));
-        match said {
-            Some(reason) => self.report.warn("left", at, format!("the chain left the epoch {}: {reason}", prev.epoch)),
+        let reason = epoch.reason.as_deref().filter(|_| epoch.continues.is_some());
+        let reason = reason.filter(|reason| ["damaged:", "dropped:"].iter().any(|why| reason.starts_with(why)));
+        match reason {
+            Some(reason) => self.report.warn(
+                "epoch_abandoned",
+                location,
+                format!("the chain left the epoch {}: {reason}", prev.epoch),
+            ),
             None if epoch.continues.is_some() => {
                 // the writer's signed reason applies: a foreign object in place of its digest made it leave the epoch
-                self.excused_failures += u64::from(before.has_foreign_end && epoch.reason.is_some());
+                self.excused_failures += u64::from(previous.has_foreign_end && epoch.reason.is_some());
                 let reason = epoch.reason.as_deref().unwrap_or("no reason is given");
-                self.report.fail("fork", at, format!("the chain left the epoch {}: {reason}", prev.epoch));
+                self.report.fail("fork", location, format!("the chain left the epoch {}: {reason}", prev.epoch));
             }
             None if last.n != prev.n => {
-                let what = format!("the epoch {} continues after the digest that it names", prev.epoch);
-                self.report.fail("fork", at, what);
+                let message = format!("the epoch {} continues after the digest that it names", prev.epoch);
+                self.report.fail("fork", location, message);
             }
-            None if !last.last => {
-                let what = format!("it follows the epoch {}, whose last digest is not final", prev.epoch);
-                self.report.fail("cut_off", at, what);
+            None if !last.is_final => {
+                let message = format!("it follows the epoch {}, whose last digest is not final", prev.epoch);
+                self.report.fail("epoch_truncated", location, message);
             }
             None => {}
         }
     }
 
     /// Judges the newest digest of a writer.
-    fn check_head(&mut self, line: &ChainId, epoch: &EpochVerification) {
-        let (Some(last), at) = (&epoch.newest, epoch_folder(line, &epoch.name)) else { return };
+    fn check_head(&mut self, chain: &ChainId, epoch: &EpochVerification) {
+        let (Some(last), location) = (&epoch.newest_valid, epoch_folder(chain, &epoch.name)) else { return };
         let Some(sha256) = epoch.digests.get(&last.n) else { return };
-        let old = self.options.now.0.saturating_sub(u64::try_from(MAX_SILENCE.as_nanos()).unwrap_or(u64::MAX));
-        if !last.last && last.end < rfc3339(kernel::clock::UnixNanos(old)) {
-            let what = format!(
+        let oldest_allowed =
+            self.options.now.0.saturating_sub(u64::try_from(MAX_SILENCE.as_nanos()).unwrap_or(u64::MAX));
+        if !last.is_final && last.end < rfc3339(kernel::clock::UnixNanos(oldest_allowed)) {
+            let message = format!(
                 "no digest since {}, which was not a final one: the writer was killed and not started \
                  again, can't reach the store, or newer digests were cut off",
                 last.end
             );
-            self.report.warn("silent", &at, what);
+            self.report.warn("no_recent_digest", &location, message);
         }
         let digest = DigestLink { epoch: epoch.name.clone(), n: last.n, sha256: kernel::hex::encode(sha256) };
         self.report.heads.push(ChainHead {
             account: epoch.account.clone(),
-            writer: line.writer.clone(),
+            writer: chain.writer.clone(),
             digest,
             tree_size: last.tree_size,
             root: last.root.clone(),
             end: last.end.clone(),
-            last: last.last,
+            is_final: last.is_final,
             pending: last.pending,
         });
     }
 
     /// Checks that leaves seen elsewhere are in a chain.
-    pub(super) fn check_leaves(&mut self, lines: &[(ChainId, Vec<EpochVerification>)]) {
+    pub(super) fn check_leaves(&mut self, chains: &[ChainVerification]) {
         for leaf in &self.options.leaves {
             let Ok(LeafId { writer, epoch, number }) = LeafId::parse(leaf) else {
-                self.report.fail("leaf", leaf, "is not a leaf: use `writer/epoch/number`");
+                self.report.fail("leaf_missing", leaf, "is not a leaf: use `writer/epoch/number`");
                 continue;
             };
-            let holds = |found: &EpochVerification| {
+            let contains_leaf = |found: &EpochVerification| {
                 let size = found.last.as_ref().map_or(0, |last| last.tree_size);
                 found.line_epoch == epoch && (found.base..found.base.saturating_add(size)).contains(&number)
             };
             // the span does not name the account, and each account numbers its lines from 0
-            let (mut there, mut short) = (false, BTreeSet::new());
-            for (line, epochs) in lines.iter().filter(|(line, _)| line.writer == writer) {
-                if epochs.iter().any(holds) {
-                    there = true;
+            let (mut is_found, mut accounts_without) = (false, BTreeSet::new());
+            for ChainVerification { id, epochs } in chains.iter().filter(|chain| chain.id.writer == writer) {
+                if epochs.iter().any(contains_leaf) {
+                    is_found = true;
                 } else if epochs.iter().any(|found| found.line_epoch == epoch) {
-                    short.insert(line.account.as_str());
+                    accounts_without.insert(id.account.as_str());
                 }
             }
-            if !there {
-                self.report.fail("leaf", leaf, "no chain contains it: its digest was removed, or is not written yet");
-            } else if !short.is_empty() {
-                let accounts = short.into_iter().collect::<Vec<_>>().join(", ");
-                let what = format!(
-                    "a chain contains it, but those of {accounts} do not: verify with --account set to the account that reported this leaf"
+            if !is_found {
+                self.report.fail(
+                    "leaf_missing",
+                    leaf,
+                    "no chain contains it: its digest was removed, or is not written yet",
                 );
-                self.report.fail("leaf", leaf, what);
+            } else if !accounts_without.is_empty() {
+                let accounts = accounts_without.into_iter().collect::<Vec<_>>().join(", ");
+                let message = format!(
+                    "a chain contains it, but those of {accounts} do not: verify with --account set to the \
+                     account that reported this leaf"
+                );
+                self.report.fail("leaf_missing", leaf, message);
             }
         }
     }

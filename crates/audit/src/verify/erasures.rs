@@ -1,5 +1,5 @@
 //! Erasures recorded in the chain. An erasure counts only if its line is in a valid tree and agrees with its request,
-//! and, if the erasers' public keys are given, two of them signed the request. Neighbours: `keys` (key objects),
+//! and, if the erasers' public keys are given, two of them signed the request. Neighbours: `key_check` (key objects),
 //! `erase` (executing erasures).
 
 use crate::chains::ChainId;
@@ -11,52 +11,55 @@ use vault::index_row::{ErasureRecord, ErasureState, IndexRow};
 use vault::object_names::account_segment;
 
 use super::report::ErasedContent;
-use super::run_state::{EpochVerification, RecordedErasure, VerificationRun};
+use super::run_state::{ChainVerification, NewestErasure, RecordedErasure, VerificationRun};
 
 impl VerificationRun<'_> {
     /// Records the newest erasures that a valid digest names.
-    pub(super) fn record_newest_erasures(&mut self, digest: &ChainDigest, at: &str) {
+    pub(super) fn record_newest_erasures(&mut self, digest: &ChainDigest, digest_name: &str) {
         for (writer, link) in &digest.counters.erasures {
-            let chain = (account_segment(&digest.account), writer.clone());
-            if self.newest_erasures.get(&chain).is_none_or(|(known, _)| is_newer(link, known)) {
-                self.newest_erasures.insert(chain, (link.clone(), at.to_owned()));
+            let chain = ChainId { account: account_segment(&digest.account), writer: writer.clone() };
+            if self.newest_erasures.get(&chain).is_none_or(|newest| is_newer(link, &newest.digest)) {
+                let newest = NewestErasure { digest: link.clone(), named_by: digest_name.to_owned() };
+                self.newest_erasures.insert(chain, newest);
             }
         }
     }
 
     /// Checks that the newest erasures named by digests are in the store; earlier ones follow from their links.
-    pub(super) fn check_newest_erasures(&mut self, lines: &[(ChainId, Vec<EpochVerification>)]) {
-        for ((account, writer), (link, at)) in std::mem::take(&mut self.newest_erasures) {
-            if self.options.writer.as_ref().is_some_and(|wanted| *wanted != writer) {
-                let what = format!(
-                    "the erasure chain {account}/{writer}, whose newest digest {at} names, because --writer excludes it"
+    pub(super) fn check_newest_erasures(&mut self, chains: &[ChainVerification]) {
+        for (id, NewestErasure { digest: link, named_by }) in std::mem::take(&mut self.newest_erasures) {
+            let ChainId { account, writer } = &id;
+            if self.options.writer.as_ref().is_some_and(|wanted| wanted != writer) {
+                let message = format!(
+                    "the erasure chain {account}/{writer}, whose newest digest {named_by} names, because \
+                     --writer excludes it"
                 );
-                self.report.not_verified.push(what);
+                self.report.not_verified.push(message);
                 continue;
             }
-            let chain = lines.iter().find(|(line, _)| line.account == account && line.writer == writer);
-            let epoch = chain.and_then(|(_, epochs)| epochs.iter().find(|epoch| epoch.name == link.epoch));
-            let found = epoch.and_then(|epoch| epoch.digests.get(&link.n));
-            if found.map(|sha256| kernel::hex::encode(sha256)).as_ref() != Some(&link.sha256) {
-                let what = format!(
+            let chain = chains.iter().find(|chain| chain.id == id);
+            let epoch = chain.and_then(|chain| chain.epochs.iter().find(|epoch| epoch.name == link.epoch));
+            let digest_sha256 = epoch.and_then(|epoch| epoch.digests.get(&link.n));
+            if digest_sha256.map(|sha256| kernel::hex::encode(sha256)).as_ref() != Some(&link.sha256) {
+                let message = format!(
                     "the newest erasure that it names, digest {} of {account}/{writer}/{}, is missing or was replaced: \
                      erasures were rolled back, and the destroyed keys may have been restored",
                     link.n, link.epoch
                 );
-                self.report.fail("erasure_missing", at, what);
+                self.report.fail("erasure_missing", named_by, message);
             }
         }
     }
 
     /// Records the key copies listed in an epoch's lines, which are in its tree; returns these lines.
     pub(super) fn record_key_copies(&mut self, rows: &[IndexRow]) -> Vec<IndexRow> {
-        let told: Vec<IndexRow> = rows.iter().filter(|row| !row.tail.key_copies.is_empty()).cloned().collect();
-        let copies = told.iter().flat_map(|row| &row.tail.key_copies);
+        let copy_lines: Vec<IndexRow> = rows.iter().filter(|row| !row.tail.key_copies.is_empty()).cloned().collect();
+        let copies = copy_lines.iter().flat_map(|row| &row.tail.key_copies);
         self.keys.copies.extend(copies.map(|copy| (copy.name.clone(), copy.sha256.clone())));
-        told
+        copy_lines
     }
 
-    /// Repeats what earlier runs verified.
+    /// Records the erasures and key copies that earlier runs verified.
     pub(super) fn record_earlier_erasures(&mut self) {
         for row in self.resume.erasures().to_vec() {
             self.record_key_copies(std::slice::from_ref(&row));
@@ -66,34 +69,35 @@ impl VerificationRun<'_> {
 
     /// Records the erasures in an epoch's lines, which are in its tree; returns these lines.
     pub(super) fn record_erasures(&mut self, account: &str, rows: &[IndexRow]) -> Vec<IndexRow> {
-        let mut told = Vec::new();
+        let mut erasure_lines = Vec::new();
         for row in rows {
             let Some(erasure) = row.tail.erasure.as_deref() else { continue };
-            told.push(row.clone());
-            let at = format!("{}/{}/{}", row.tail.writer, row.tail.epoch, row.leaf);
+            erasure_lines.push(row.clone());
+            let location = format!("{}/{}/{}", row.tail.writer, row.tail.epoch, row.leaf);
             if let Err(why) = self.record_erasure(account, &row.tail.ts, erasure) {
-                self.report.fail("erasure", at, why.to_string());
+                self.report.fail("erasure_invalid", location, why.to_string());
             }
         }
-        told
+        erasure_lines
     }
 
     fn record_erasure(&mut self, account: &str, ts: &str, erasure: &ErasureRecord) -> Result<(), ReadError> {
         if erasure.state == ErasureState::Done {
-            let told = self.keys.erasures.get_mut(&erasure.nonce);
-            let told =
-                told.ok_or_else(|| ReadError::damaged("it records the end of an erasure that no earlier line begins"))?;
-            let same = (&told.erased.key_ids, &told.erased.sessions) == (&erasure.key_ids, &erasure.sessions);
-            if !same || told.erased.done.is_some() {
+            let RecordedErasure { erased, .. } =
+                self.keys.erasures.get_mut(&erasure.nonce).ok_or_else(|| {
+                    ReadError::damaged("it records the end of an erasure that no earlier line begins")
+                })?;
+            let is_same = (&erased.key_ids, &erased.sessions) == (&erasure.key_ids, &erasure.sessions);
+            if !is_same || erased.finished_at.is_some() {
                 return Err(ReadError::damaged(
                     "it does not match the erasure that was begun, or records its end twice",
                 ));
             }
-            told.erased.done = Some(ts.to_owned());
+            erased.finished_at = Some(ts.to_owned());
             return Ok(());
         }
         let file = erasure.request.as_deref().ok_or_else(|| ReadError::damaged("it contains no request"))?;
-        // both refuse a request whose keys don't belong to the sessions it names
+        // `read` and `open` refuse a request whose keys don't belong to the sessions that it names
         let opened = match self.options.erasers.as_slice() {
             [] => {
                 request::read(file).map(|(request, _)| (request, erasure.signers.clone())).map_err(ReadError::damaged)
@@ -103,10 +107,10 @@ impl VerificationRun<'_> {
         let (request, signers) = opened.map_err(|error| error.map_message(|why| format!("its request {why}")))?;
         let ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();
         let start = self.vault.full_name(&format!("keys/{}/", account_segment(account)));
-        let own = request.keys.iter().all(|key| key.folder.starts_with(&start));
-        let said = (&request.nonce, &request.who, &request.why, &request.sessions);
-        let same = said == (&erasure.nonce, &erasure.who, &erasure.why, &erasure.sessions);
-        if request.account != account || !own || !same || ids != erasure.key_ids {
+        let are_accounts_keys = request.keys.iter().all(|key| key.folder.starts_with(&start));
+        let is_same = (&request.nonce, &request.who, &request.why, &request.sessions)
+            == (&erasure.nonce, &erasure.who, &erasure.why, &erasure.sessions);
+        if request.account != account || !are_accounts_keys || !is_same || ids != erasure.key_ids {
             return Err(ReadError::damaged("it contradicts its request"));
         }
         if ts < request.time.as_str() || ts >= request.expires.as_str() {
@@ -117,14 +121,14 @@ impl VerificationRun<'_> {
         let erased = ErasedContent {
             account: account.to_owned(),
             nonce: erasure.nonce.clone(),
-            who: request.who,
-            why: request.why,
+            requested_by: request.who,
+            reason: request.why,
             signers,
-            checked: !self.options.erasers.is_empty(),
+            signatures_checked: !self.options.erasers.is_empty(),
             sessions: request.sessions,
             key_ids: erasure.key_ids.clone(),
-            begun: ts.to_owned(),
-            done: None,
+            started_at: ts.to_owned(),
+            finished_at: None,
             fragments: 0,
         };
         if self.keys.erasures.insert(erasure.nonce.clone(), RecordedErasure { erased, keys: request.keys }).is_some() {

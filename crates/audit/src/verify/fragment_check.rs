@@ -17,19 +17,19 @@ use super::content::ReferencedPayload;
 use super::run_state::{EpochVerification, VerificationRun};
 
 impl VerificationRun<'_> {
-    /// Opens an object's fragments, if an auditor's key is given, except the missing ones in `lost`. `over` says that
+    /// Opens an object's fragments, if an auditor's key is given, except the missing ones in `lost`. With `may_be_gone`
     /// the retention of the object is over, so its keys may be gone too.
     pub(super) async fn check_fragments(
         &mut self,
         epoch: &mut EpochVerification,
-        held: &ReferencedPayload,
+        payload: &ReferencedPayload,
         bytes: &Bytes,
         lost: &BTreeSet<u64>,
-        over: bool,
+        may_be_gone: bool,
     ) {
         let Some(opener) = &mut self.opener else { return };
         let mut rows: BTreeMap<u64, Vec<&IndexRow>> = BTreeMap::new();
-        for row in &held.rows {
+        for row in &payload.rows {
             if let Some(off) = row.off.filter(|off| !lost.contains(off)) {
                 rows.entry(off).or_default().push(row);
             }
@@ -37,17 +37,17 @@ impl VerificationRun<'_> {
         if rows.is_empty() {
             return;
         }
-        let known = rows.iter().filter_map(|(off, rows)| {
+        let scopes = rows.iter().filter_map(|(off, rows)| {
             let tail = &rows.first()?.tail;
             Some(((*off, tail.len?), FragmentScope::from_tail(tail)))
         });
-        let known: FragmentScopes = known.collect();
-        let opened = open_existing_fragments(opener, held, bytes, &known, lost).await;
+        let scopes: FragmentScopes = scopes.collect();
+        let opened = open_existing_fragments(opener, payload, bytes, &scopes, lost).await;
         for BadKey { name, why, archived } in opener.take_bad_keys() {
-            // an object whose hash is in a line is reported as changed or archived elsewhere
-            let judged = self.keys.named.values().any(|told| told.object == name && told.sha256.is_some());
+            // `key_check` reports objects whose hash is in a line
+            let is_judged = self.keys.named.values().any(|key| key.object == name && key.sha256.is_some());
             match archived {
-                _ if judged => {}
+                _ if is_judged => {}
                 true => self.report.counts.archived += 1,
                 false => self.report.fail(
                     "key_unreadable",
@@ -58,31 +58,33 @@ impl VerificationRun<'_> {
         }
         let opened = match opened {
             Ok(opened) => opened,
-            Err(shut) => {
-                let mut shuts = UnopenedCounts::default();
-                rows.keys().for_each(|_| shuts.add(&shut));
-                self.count_unopened(epoch, held, rows.into_keys().collect(), &shuts, over);
-                return self.report_unopened(&held.name, shut, over);
+            Err(failure) => {
+                let mut counts = UnopenedCounts::default();
+                rows.keys().for_each(|_| counts.add(&failure));
+                self.count_unopened(epoch, payload, rows.into_keys().collect(), &counts, may_be_gone);
+                return self.report_unopened(&payload.name, failure, may_be_gone);
             }
         };
-        let mut shuts = UnopenedCounts::default();
+        let mut counts = UnopenedCounts::default();
         for opened in opened {
             match opened {
-                Err(shut) => {
-                    shuts.add(&shut);
-                    self.report_unopened(&held.name, shut, over);
+                Err(failure) => {
+                    counts.add(&failure);
+                    self.report_unopened(&payload.name, failure, may_be_gone);
                 }
                 Ok(opened) => {
                     let Some(rows) = rows.remove(&opened.offset) else { continue };
                     let agrees = || UntrustedDocument::read(&opened.plain)?.check_rows(rows.iter().copied());
                     match agrees() {
                         Ok(()) => self.report.counts.opened += 1,
-                        Err(why) => self.report.fail("inside", format!("{} at {}", held.name, opened.offset), why),
+                        Err(why) => {
+                            self.report.fail("content_mismatch", format!("{} at {}", payload.name, opened.offset), why)
+                        }
                     }
                 }
             }
         }
-        self.count_unopened(epoch, held, rows.into_keys().collect(), &shuts, over);
+        self.count_unopened(epoch, payload, rows.into_keys().collect(), &counts, may_be_gone);
     }
 }
 
@@ -94,67 +96,69 @@ struct UnopenedCounts {
 }
 
 impl UnopenedCounts {
-    fn add(&mut self, shut: &OpenFailure) {
-        self.no_key += u64::from(matches!(shut, OpenFailure::NoKey(_)));
-        self.no_identity += u64::from(matches!(shut, OpenFailure::NoIdentity(_)));
+    fn add(&mut self, failure: &OpenFailure) {
+        self.no_key += u64::from(matches!(failure, OpenFailure::NoKey(_)));
+        self.no_identity += u64::from(matches!(failure, OpenFailure::NoIdentity(_)));
     }
 }
 
 impl VerificationRun<'_> {
-    /// Counts the fragments at `starts` that were not opened because their keys expired or belong to others. Damaged
-    /// ones are reported elsewhere.
+    /// Counts the fragments at `starts` that were not opened because their keys expired or belong to others. Fragments
+    /// with changed keys are not counted, because `key_check` reports these keys.
     fn count_unopened(
         &self,
         epoch: &mut EpochVerification,
-        held: &ReferencedPayload,
+        payload: &ReferencedPayload,
         starts: BTreeSet<u64>,
-        shuts: &UnopenedCounts,
-        over: bool,
+        counts: &UnopenedCounts,
+        may_be_gone: bool,
     ) {
-        epoch.expired += if over { shuts.no_key } else { 0 };
-        if shuts.no_identity > 0 {
-            epoch.unopened += shuts.no_identity.saturating_sub(self.count_changed_keys(held, &starts));
+        epoch.expired += if may_be_gone { counts.no_key } else { 0 };
+        if counts.no_identity > 0 {
+            epoch.unopened += counts.no_identity.saturating_sub(self.count_changed_keys(payload, &starts));
         }
     }
 
     /// Reports a fragment that can't be opened, unless the identities given here are simply not its recipients.
-    fn report_unopened(&mut self, name: &str, shut: OpenFailure, over: bool) {
-        match shut {
-            OpenFailure::NoKey(why) if !over => self.report.fail("key_missing", name, why),
+    fn report_unopened(&mut self, name: &str, failure: OpenFailure, may_be_gone: bool) {
+        match failure {
+            OpenFailure::NoKey(why) if !may_be_gone => self.report.fail("key_missing", name, why),
             OpenFailure::NoKey(_) | OpenFailure::NoIdentity(_) => {}
             OpenFailure::TooLarge | OpenFailure::UnknownScope(..) | OpenFailure::Other(_) => {
-                self.report.fail("inside", name, ReadError::from(shut).to_string())
+                self.report.fail("content_mismatch", name, ReadError::from(failure).to_string())
             }
         }
     }
 }
 
-/// Opens the fragments of an object that can exist.
+/// Opens the fragments of an object, except those in `lost`.
 async fn open_existing_fragments(
     opener: &mut FragmentOpener<'_>,
-    held: &ReferencedPayload,
+    payload: &ReferencedPayload,
     bytes: &Bytes,
-    known: &FragmentScopes,
+    scopes: &FragmentScopes,
     lost: &BTreeSet<u64>,
 ) -> Result<Vec<Result<OpenedFragment, OpenFailure>>, OpenFailure> {
-    let mut room = ContentLimit::default().0;
+    let mut limit = ContentLimit::default().0;
     if lost.is_empty() {
-        return opener.open_documents(&held.name, bytes, known, &mut room).await;
+        return opener.open_documents(&payload.name, bytes, scopes, &mut limit).await;
     }
     // bytes that can't be opened lie between the fragments, so each is opened on its own
-    let mut out = Vec::new();
-    for ((off, len), scope) in known {
+    let mut fragments = Vec::new();
+    for ((off, len), scope) in scopes {
         let range = off.checked_add(*len).and_then(|end| Some(usize::try_from(*off).ok()?..usize::try_from(end).ok()?));
         let Some(range) = range.filter(|range| range.end <= bytes.len()) else {
-            out.push(Err(OpenFailure::Other(ReadError::damaged(format!(
+            fragments.push(Err(OpenFailure::Other(ReadError::damaged(format!(
                 "{} at {off}: the index points beyond the end of the object",
-                held.name
+                payload.name
             )))));
             continue;
         };
         let alone = FragmentScopes::from([((0, *len), scope.clone())]);
-        let opened = opener.open_documents(&held.name, &bytes.slice(range), &alone, &mut room).await?;
-        out.extend(opened.into_iter().map(|one| one.map(|one| OpenedFragment { offset: *off, ..one })));
+        let opened = opener.open_documents(&payload.name, &bytes.slice(range), &alone, &mut limit).await?;
+        fragments.extend(
+            opened.into_iter().map(|fragment| fragment.map(|fragment| OpenedFragment { offset: *off, ..fragment })),
+        );
     }
-    Ok(out)
+    Ok(fragments)
 }

@@ -1,10 +1,10 @@
 //! Checks key objects: whether each is the one in its lines, or damaged, replaced, erased by request, or missing
-//! without a record. A fragment without its key is no evidence any more, so whoever can delete or replace keys can
-//! destroy evidence.
+//! without a record. A fragment without its key is no evidence any more, so deleting or replacing a key destroys
+//! evidence.
 //!
 //! Lines have the hash of each key's object, and `rewrap` records those of its copies. For lines of older versions
 //! without hashes, this limit is reported once. A key that exists after its erasure is reported. Neighbours:
-//! `erasures`, `fragment_check` (opening), `stray_keys` (objects that no line names).
+//! `erasures`, `fragment_check` (opening), `unreferenced_keys` (objects that no line names).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,16 +27,16 @@ const CONCURRENT_FETCHES: usize = 32;
 /// Looks for the object of a key.
 async fn find_key_object(
     vault: &Vault,
-    there: &BTreeSet<String>,
+    present: &BTreeSet<String>,
     key: &ShreddedKey,
     sha256: Option<&str>,
 ) -> (KeyState, String) {
     let stem = format!("{}{}", key.folder, key.id);
     // `-` sorts before `.`, so copies precede the key itself: the ending tells them apart
     let own = format!("{stem}.age");
-    let copies = there.range(stem.clone()..).take_while(|name| name.starts_with(&stem));
+    let copies = present.range(stem.clone()..).take_while(|name| name.starts_with(&stem));
     let copies: Vec<&String> = copies.filter(|name| **name != own && is_copy_of(name, &stem)).collect();
-    let names = there.get(&own).into_iter().chain(copies);
+    let names = present.get(&own).into_iter().chain(copies);
     let Some(wanted) = sha256 else {
         let state = if names.count() > 0 { KeyState::Present } else { KeyState::Missing };
         return (state, own);
@@ -63,7 +63,7 @@ async fn find_key_object(
 fn named_keys<'r>(name: &str, rows: &'r [IndexRow]) -> Vec<(ShreddedKey, &'r IndexRow)> {
     let Some(object) = ObjectName::parse(name) else { return Vec::new() };
     let mut known: BTreeMap<(&str, Option<&str>, Option<&str>), String> = BTreeMap::new();
-    let mut out = Vec::new();
+    let mut found = Vec::new();
     for row in rows {
         let (Some(_), Some(id)) = (row.off, &row.tail.key_id) else { continue };
         // lines of one session name the same folder
@@ -71,9 +71,9 @@ fn named_keys<'r>(name: &str, rows: &'r [IndexRow]) -> Vec<(ShreddedKey, &'r Ind
         let place = (tail.tenant.as_str(), tail.session_id.as_deref(), tail.trace_id.as_deref());
         let folder = || object.keys(&object.scope.clone().unwrap_or_else(|| FragmentScope::from_tail(tail)));
         let folder = known.entry(place).or_insert_with(folder).clone();
-        out.push((ShreddedKey { folder, id: id.clone() }, row));
+        found.push((ShreddedKey { folder, id: id.clone() }, row));
     }
-    out
+    found
 }
 
 impl VerificationRun<'_> {
@@ -89,105 +89,118 @@ impl VerificationRun<'_> {
     }
 
     /// Checks the key objects that these objects' lines name, each once.
-    pub(super) async fn check_key_objects(&mut self, held: &[ReferencedPayload]) {
-        let Some(there) = &self.keys.present else { return };
+    pub(super) async fn check_key_objects(&mut self, payloads: &[ReferencedPayload]) {
+        let Some(present) = &self.keys.present else { return };
         let mut new: BTreeMap<ShreddedKey, (Option<String>, String)> = BTreeMap::new();
-        for held in held {
-            for (key, row) in named_keys(&held.name, &held.rows) {
-                let told = self.keys.named.get(&key).map(|told| &told.sha256);
-                let known = told.or_else(|| new.get(&key).map(|(sha256, _)| sha256));
+        for payload in payloads {
+            for (key, row) in named_keys(&payload.name, &payload.rows) {
+                let named = self.keys.named.get(&key).map(|named| &named.sha256);
+                let known = named.or_else(|| new.get(&key).map(|(sha256, _)| sha256));
                 match known {
                     Some(known) if *known != row.tail.key_sha256 => {
-                        let at = format!("{} leaf {}", held.name, row.leaf);
-                        self.report.fail("line", at, "two lines give different hashes for one key object");
+                        let location = format!("{} leaf {}", payload.name, row.leaf);
+                        self.report.fail("index_line", location, "two lines give different hashes for one key object");
                     }
                     Some(_) => {}
-                    None => drop(new.insert(key, (row.tail.key_sha256.clone(), held.name.clone()))),
+                    None => drop(new.insert(key, (row.tail.key_sha256.clone(), payload.name.clone()))),
                 }
             }
         }
         let vault = self.vault;
-        let looks = stream::iter(new).map(async |(key, (sha256, at))| {
-            let (state, object) = find_key_object(vault, there, &key, sha256.as_deref()).await;
-            (key, NamedKey { sha256, state, object, fragments: 0, at })
+        let checks = stream::iter(new).map(async |(key, (sha256, payload))| {
+            let (state, object) = find_key_object(vault, present, &key, sha256.as_deref()).await;
+            (key, NamedKey { sha256, state, object, fragments: 0, payload })
         });
-        let told: Vec<(ShreddedKey, NamedKey)> = looks.buffer_unordered(CONCURRENT_FETCHES).collect().await;
-        self.keys.named.extend(told);
+        let named: Vec<(ShreddedKey, NamedKey)> = checks.buffer_unordered(CONCURRENT_FETCHES).collect().await;
+        self.keys.named.extend(named);
     }
 
     /// Counts the fragments of an object whose keys are missing or changed; returns the offsets of those without any
     /// key.
     pub(super) fn count_missing_keys(&mut self, name: &str, rows: &[IndexRow]) -> BTreeSet<u64> {
-        let (mut out, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        let (mut offsets_without_key, mut counted) = (BTreeSet::new(), BTreeSet::new());
         for (key, row) in named_keys(name, rows) {
-            let Some(off) = row.off.filter(|off| seen.insert(*off)) else { continue };
-            let Some(told) = self.keys.named.get_mut(&key) else { continue };
-            let missing = told.state == KeyState::Missing;
-            if missing || told.state == KeyState::Changed {
-                told.fragments += 1;
-                self.keys.fragments += 1;
+            let Some(off) = row.off.filter(|off| counted.insert(*off)) else { continue };
+            let Some(named) = self.keys.named.get_mut(&key) else { continue };
+            let missing = named.state == KeyState::Missing;
+            if missing || named.state == KeyState::Changed {
+                named.fragments += 1;
+                self.keys.unopenable_fragments += 1;
             }
             if missing {
-                out.insert(off);
+                offsets_without_key.insert(off);
             }
         }
-        out
+        offsets_without_key
     }
 
     /// Number of an object's fragments, among those at `starts`, whose keys were changed.
-    pub(super) fn count_changed_keys(&self, held: &ReferencedPayload, starts: &BTreeSet<u64>) -> u64 {
+    pub(super) fn count_changed_keys(&self, payload: &ReferencedPayload, starts: &BTreeSet<u64>) -> u64 {
         let is_changed =
-            |key: &ShreddedKey| self.keys.named.get(key).is_some_and(|told| told.state == KeyState::Changed);
-        let changed = named_keys(&held.name, &held.rows).into_iter().filter(|(key, _)| is_changed(key));
+            |key: &ShreddedKey| self.keys.named.get(key).is_some_and(|named| named.state == KeyState::Changed);
+        let changed = named_keys(&payload.name, &payload.rows).into_iter().filter(|(key, _)| is_changed(key));
         let starts = changed.filter_map(|(_, row)| row.off.filter(|off| starts.contains(off)));
         starts.collect::<BTreeSet<u64>>().len() as u64
     }
 
     /// Compares missing keys with erasures.
     pub(super) async fn reconcile_erasures(&mut self) {
-        let KeyInventory { present: there, named: told, erasures, copies, fragments, .. } =
+        let KeyInventory { present, named, erasures, copies, unopenable_fragments, .. } =
             std::mem::take(&mut self.keys);
-        let mut gone: BTreeSet<ShreddedKey> = BTreeSet::new();
+        let mut all_erased: BTreeSet<ShreddedKey> = BTreeSet::new();
         let is_there = |key: &ShreddedKey| {
             let stem = format!("{}{}", key.folder, key.id);
-            let names = there.iter().flat_map(|there| there.range(stem.clone()..));
+            let names = present.iter().flat_map(|present| present.range(stem.clone()..));
             let mut names = names.take_while(|name| name.starts_with(&stem));
             names.any(|name| is_copy_of(name, &stem))
         };
         for RecordedErasure { mut erased, keys } in erasures.into_values() {
-            let back = keys.iter().filter(|key| is_there(key)).count();
-            if erased.done.is_some() && back > 0 {
-                let what =
-                    format!("{back} keys exist again although they were destroyed at the request of {}", erased.who);
-                self.report.fail("key_back", &erased.nonce, what);
+            let restored = keys.iter().filter(|key| is_there(key)).count();
+            if erased.finished_at.is_some() && restored > 0 {
+                let message = format!(
+                    "{restored} keys exist again although they were destroyed at the request of {}",
+                    erased.requested_by
+                );
+                self.report.fail("key_restored", &erased.nonce, message);
             }
-            if erased.done.is_none() {
-                let what = format!("the erasure begun at {} is not finished: run `vault erase --resume`", erased.begun);
-                self.report.warn("erasure_open", &erased.nonce, what);
+            if erased.finished_at.is_none() {
+                let message =
+                    format!("the erasure begun at {} is not finished: run `vault erase --resume`", erased.started_at);
+                self.report.warn("erasure_unfinished", &erased.nonce, message);
             }
-            let lost = keys.iter().filter(|key| !gone.contains(*key)).filter_map(|key| told.get(key));
-            erased.fragments = lost.filter(|told| told.state != KeyState::Present).map(|told| told.fragments).sum();
-            gone.extend(keys);
-            self.report.erased.push(erased);
+            let lost = keys.iter().filter(|key| !all_erased.contains(*key)).filter_map(|key| named.get(key));
+            erased.fragments = lost.filter(|named| named.state != KeyState::Present).map(|named| named.fragments).sum();
+            all_erased.extend(keys);
+            self.report.erasures.push(erased);
         }
-        if !self.report.erased.is_empty() && self.options.erasers.is_empty() {
-            let what = "that two erasers signed each erasure, because their public keys were not given (--erasers)";
-            self.report.not_verified.push(what.to_owned());
+        if !self.report.erasures.is_empty() && self.options.erasers.is_empty() {
+            let message = "that two erasers signed each erasure, because their public keys were not given (--erasers)";
+            self.report.not_verified.push(message.to_owned());
         }
-        self.keys =
-            KeyInventory { present: there, named: told, erased: gone, copies, fragments, ..KeyInventory::default() };
+        self.keys = KeyInventory {
+            present,
+            named,
+            erased: all_erased,
+            copies,
+            unopenable_fragments,
+            ..KeyInventory::default()
+        };
         self.report_keys();
         self.check_key_copies().await;
     }
 
     /// Reports keys that differ from their lines, except erased ones.
     fn report_keys(&mut self) {
-        let (mut elsewhere, mut untold) = (0_u64, 0_u64);
-        let none = self.keys.present.as_ref().is_some_and(BTreeSet::is_empty) && self.vault.keys_may_be_elsewhere();
-        let elsewhere_too =
-            if none { "; no key object was found at all: if keys are in another bucket, give --keys" } else { "" };
-        for (key, NamedKey { sha256, state, object, fragments, at }) in &self.keys.named {
-            untold += u64::from(sha256.is_none());
+        let (mut unexplained, mut without_hash) = (0_u64, 0_u64);
+        let no_key_found =
+            self.keys.present.as_ref().is_some_and(BTreeSet::is_empty) && self.vault.keys_may_be_elsewhere();
+        let hint = if no_key_found {
+            "; no key object was found at all: if keys are in another bucket, give --keys"
+        } else {
+            ""
+        };
+        for (key, NamedKey { sha256, state, object, fragments, payload }) in &self.keys.named {
+            without_hash += u64::from(sha256.is_none());
             match state {
                 KeyState::Present => {}
                 _ if self.keys.erased.contains(key) => {}
@@ -195,47 +208,51 @@ impl VerificationRun<'_> {
                 // its retention is over
                 KeyState::Missing if *fragments == 0 => {}
                 // the chain that would record an erasure was not checked
-                KeyState::Missing if self.options.writer.is_some() => elsewhere += 1,
+                KeyState::Missing if self.options.writer.is_some() => unexplained += 1,
                 KeyState::Missing => {
-                    let what = format!(
-                        "the key {}{} of {fragments} fragments is missing, and the chain records no request to destroy it{elsewhere_too}",
+                    let message = format!(
+                        "the key {}{} of {fragments} fragments is missing, and the chain records no request to destroy \
+                         it{hint}",
                         key.folder, key.id
                     );
-                    self.report.fail("key_missing", at, what);
+                    self.report.fail("key_missing", payload, message);
                 }
                 KeyState::Changed => {
-                    let what = format!(
-                        "it differs from the key object that was written, because it was damaged or replaced; {fragments} fragments need it"
+                    let message = format!(
+                        "it differs from the key object that was written, because it was damaged or replaced; \
+                         {fragments} fragments need it"
                     );
-                    self.report.fail("key_changed", object, what);
+                    self.report.fail("key_changed", object, message);
                 }
                 KeyState::Unknown(why) => self.report.fail("key_unreadable", object, why),
             }
         }
-        if elsewhere > 0 {
-            let what = format!(
-                "{elsewhere} missing session keys: erasures are recorded in another writer's chain, which --writer excludes"
+        if unexplained > 0 {
+            let message = format!(
+                "{unexplained} missing session keys: erasures are recorded in another writer's chain, which \
+                 --writer excludes"
             );
-            self.report.not_verified.push(what);
+            self.report.not_verified.push(message);
         }
-        if untold > 0 {
-            let what = format!(
-                "that {untold} key objects are unchanged, because lines of older versions do not contain their hashes"
+        if without_hash > 0 {
+            let message = format!(
+                "that {without_hash} key objects are unchanged, because lines of older versions do not contain their \
+                 hashes"
             );
-            self.report.not_verified.push(what);
+            self.report.not_verified.push(message);
         }
     }
 
     /// Checks the copies that `rewrap` made.
     async fn check_key_copies(&mut self) {
-        let Some(there) = &self.keys.present else { return };
-        let (vault, gone) = (self.vault, &self.keys.erased);
-        let erased = |name: &str| crate::folders::parse_key_name(name).is_some_and(|key| gone.contains(&key));
+        let Some(present) = &self.keys.present else { return };
+        let (vault, all_erased) = (self.vault, &self.keys.erased);
+        let erased = |name: &str| crate::folders::parse_key_name(name).is_some_and(|key| all_erased.contains(&key));
         let copies = self.keys.copies.iter().filter(|(name, _)| !erased(name) && !self.is_over(name));
-        let looks =
+        let checks =
             stream::iter(copies.map(|(name, sha256)| (name.clone(), sha256.clone()))).map(async |(name, sha256)| {
                 let state = match vault.fetch_key_object(&name).await {
-                    _ if !there.contains(&name) => KeyState::Missing,
+                    _ if !present.contains(&name) => KeyState::Missing,
                     Ok(bytes) if kernel::hex::encode(&Sha256::digest(&bytes)) == sha256 => KeyState::Present,
                     Err(StoreError::Archived) => KeyState::Archived,
                     Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Denied(_))) => {
@@ -245,14 +262,15 @@ impl VerificationRun<'_> {
                 };
                 (name, state)
             });
-        let looked: Vec<(String, KeyState)> = looks.buffered(CONCURRENT_FETCHES).collect().await;
-        for (name, state) in looked {
+        let states: Vec<(String, KeyState)> = checks.buffered(CONCURRENT_FETCHES).collect().await;
+        for (name, state) in states {
             match state {
                 KeyState::Present => {}
                 KeyState::Archived => self.report.counts.archived += 1,
                 KeyState::Missing => {
-                    let what = "this copy of a session key is missing, and the chain records no request to destroy it";
-                    self.report.fail("key_missing", name, what);
+                    let message =
+                        "this copy of a session key is missing, and the chain records no request to destroy it";
+                    self.report.fail("key_missing", name, message);
                 }
                 KeyState::Changed => {
                     self.report.fail(

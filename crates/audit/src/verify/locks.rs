@@ -32,22 +32,24 @@ struct LockTally {
     /// Number of objects without a lock, and the names of the first ones.
     unlocked: u64,
     first_unlocked: Vec<String>,
-    /// Number of objects whose lock the store did not report.
+    /// Number of objects whose lock the store did not report, and the last error.
     unknown: u64,
-    why: String,
+    error: String,
 }
 
 /// The name whose versions are being listed.
 #[derive(Default)]
 struct VersionedName {
     name: String,
-    /// Its versions and markers: a store may repeat the last one of a page at the start of the next.
+    /// Its version ids, and whether each is a marker: a store may repeat the last one of a page on the next page.
     ids: BTreeSet<(String, bool)>,
+    /// Number of its versions, without markers.
     objects: u64,
 }
 
 impl VersionedName {
-    fn is_new(&mut self, version: &ObjectVersion) -> bool {
+    /// Adds a version or marker; false if it was added before.
+    fn add(&mut self, version: &ObjectVersion) -> bool {
         if self.name != version.name {
             *self = Self { name: version.name.clone(), ..Self::default() };
         }
@@ -68,16 +70,16 @@ pub(super) enum LockProblem {
     TooShort(UnixNanos),
 }
 
-pub(super) fn judge_lock(wanted: Option<RequiredLock>, key: bool, held: &VersionLock) -> Result<(), LockProblem> {
-    let Some((mode, until)) = held.lock else { return Err(LockProblem::Unlocked) };
-    if key && mode == LockMode::Compliance {
+pub(super) fn judge_lock(wanted: Option<RequiredLock>, is_key: bool, found: &VersionLock) -> Result<(), LockProblem> {
+    let Some((mode, until)) = found.lock else { return Err(LockProblem::Unlocked) };
+    if is_key && mode == LockMode::Compliance {
         return Err(LockProblem::KeyUnderCompliance);
     }
     let Some(wanted) = wanted else { return Ok(()) };
-    if !key && wanted.mode == LockMode::Compliance && mode != LockMode::Compliance {
+    if !is_key && wanted.mode == LockMode::Compliance && mode != LockMode::Compliance {
         return Err(LockProblem::WrongMode);
     }
-    if until.plus(CLOCK_TOLERANCE) < held.written.plus(wanted.least) {
+    if until.plus(CLOCK_TOLERANCE) < found.written.plus(wanted.least) {
         Err(LockProblem::TooShort(until))
     } else {
         Ok(())
@@ -87,7 +89,7 @@ pub(super) fn judge_lock(wanted: Option<RequiredLock>, key: bool, held: &Version
 impl VerificationRun<'_> {
     /// Reports objects behind delete markers, with more than one version, or with a wrong lock.
     pub(super) async fn check_versions(&mut self) {
-        for (kind, folder, what) in [
+        for (kind, folder, subject) in [
             (ObjectKind::Payload, "", "versions"),
             (ObjectKind::Key, "keys/", "the keys' versions"),
             (ObjectKind::Key, HOLDS_FOLDER, "versions of hold notes"),
@@ -96,13 +98,13 @@ impl VerificationRun<'_> {
             if folder == HOLDS_FOLDER && !self.vault.has_separate_key_bucket() {
                 continue;
             }
-            let mut seen = LockTally::default();
-            match self.check_folder_versions(kind, folder, &mut seen).await {
-                Err(why) => self.report.not_verified.push(format!("{what}: {why}")),
-                Ok(true) => self.report_locks(kind, seen),
+            let mut tally = LockTally::default();
+            match self.check_folder_versions(kind, folder, &mut tally).await {
+                Err(why) => self.report.not_verified.push(format!("{subject}: {why}")),
+                Ok(true) => self.report_locks(kind, tally),
                 Ok(false) => {
-                    let why = "object lock, versions and delete markers, because the store is a folder";
-                    return self.report.not_verified.push(why.to_owned());
+                    let limit = "object lock, versions and delete markers, because the store is a folder";
+                    return self.report.not_verified.push(limit.to_owned());
                 }
             }
         }
@@ -113,16 +115,16 @@ impl VerificationRun<'_> {
         &mut self,
         kind: ObjectKind,
         folder: &str,
-        seen: &mut LockTally,
+        tally: &mut LockTally,
     ) -> Result<bool, ReadError> {
-        let (mut after, mut last) = (None, VersionedName::default());
+        let (mut after, mut current) = (None, VersionedName::default());
         loop {
             let Some(page) = self.vault.list_versions(kind, folder, after.clone()).await? else { return Ok(false) };
             let mut objects = Vec::new();
             for version in page.versions {
                 let name = self.vault.relative_name(&version.name).unwrap_or(&version.name);
-                let elsewhere = kind == ObjectKind::Payload && name.starts_with("keys/");
-                if elsewhere || is_probe(name) || !last.is_new(&version) {
+                let is_other_kind = kind == ObjectKind::Payload && name.starts_with("keys/");
+                if is_other_kind || is_probe(name) || !current.add(&version) {
                     continue;
                 }
                 if version.marker {
@@ -130,24 +132,24 @@ impl VerificationRun<'_> {
                         self.hidden_objects += 1;
                         continue;
                     }
-                    let what =
+                    let message =
                         "hidden behind a delete marker; the version below may be intact: read it with --first-version";
-                    self.report.fail("hidden", &version.name, what);
+                    self.report.fail("delete_marker", &version.name, message);
                     continue;
                 }
-                last.objects += 1;
-                if last.objects == 2 {
+                current.objects += 1;
+                if current.objects == 2 {
                     // on a store that ignores If-None-Match, a retry writes the same bytes again
-                    self.report.warn("versions", &version.name, "has more than one version");
+                    self.report.warn("multiple_versions", &version.name, "has more than one version");
                 }
                 objects.push(version);
             }
             if !self.options.no_locks {
-                self.check_locks(kind, objects, seen).await;
+                self.check_locks(kind, objects, tally).await;
             }
             match page.next {
                 None => return Ok(true),
-                same if same == after => {
+                repeated if repeated == after => {
                     return Err(ReadError::damaged("the store repeats a page of its version listing"));
                 }
                 next => after = next,
@@ -162,79 +164,82 @@ impl VerificationRun<'_> {
         before.zip(arrival_day(name)).is_some_and(|(before, day)| day < before)
     }
 
-    async fn check_locks(&mut self, kind: ObjectKind, objects: Vec<ObjectVersion>, seen: &mut LockTally) {
+    async fn check_locks(&mut self, kind: ObjectKind, objects: Vec<ObjectVersion>, tally: &mut LockTally) {
         let vault = self.vault;
-        let ask = |version: ObjectVersion| async move { (vault.fetch_lock(kind, &version).await, version.name) };
-        let mut answers = stream::iter(objects).map(ask).buffered(CONCURRENT_QUERIES);
-        while let Some((held, name)) = answers.next().await {
-            match held {
-                Ok(Some(held)) => self.check_lock(kind, name, &held, seen),
-                Ok(None) => seen.unknown += 1,
-                Err(why) => {
-                    seen.unknown += 1;
-                    seen.why = why.to_string();
+        let fetch = |version: ObjectVersion| async move { (vault.fetch_lock(kind, &version).await, version.name) };
+        let mut answers = stream::iter(objects).map(fetch).buffered(CONCURRENT_QUERIES);
+        while let Some((lock, name)) = answers.next().await {
+            match lock {
+                Ok(Some(lock)) => self.check_lock(kind, name, &lock, tally),
+                Ok(None) => tally.unknown += 1,
+                Err(error) => {
+                    tally.unknown += 1;
+                    tally.error = error.to_string();
                 }
             }
         }
     }
 
-    fn check_lock(&mut self, kind: ObjectKind, name: String, held: &VersionLock, seen: &mut LockTally) {
+    fn check_lock(&mut self, kind: ObjectKind, name: String, lock: &VersionLock, tally: &mut LockTally) {
         let wanted = self.options.retention;
         // hold notes have the key bucket's default lock, governance; compliance would do no harm there
-        let is_key = self.vault.relative_name(&name).is_some_and(|own| own.starts_with("keys/"));
-        let verdict = match judge_lock(wanted, kind == ObjectKind::Key, held) {
+        let is_key = self.vault.relative_name(&name).is_some_and(|relative| relative.starts_with("keys/"));
+        let verdict = match judge_lock(wanted, kind == ObjectKind::Key, lock) {
             Err(LockProblem::KeyUnderCompliance) if !is_key => Ok(()),
             other => other,
         };
         match verdict {
             Ok(()) => {
-                seen.locked += 1;
+                tally.locked += 1;
                 self.report.counts.locked += 1;
             }
-            Err(LockProblem::Unlocked) if wanted.is_some() => self.report.fail("lock", name, "it is not locked"),
+            Err(LockProblem::Unlocked) if wanted.is_some() => {
+                self.report.fail("insufficient_lock", name, "it is not locked")
+            }
             Err(LockProblem::Unlocked) => {
-                seen.unlocked += 1;
-                if seen.first_unlocked.len() < 100 {
-                    seen.first_unlocked.push(name);
+                tally.unlocked += 1;
+                if tally.first_unlocked.len() < 100 {
+                    tally.first_unlocked.push(name);
                 }
             }
             Err(LockProblem::WrongMode) => {
-                let what = "it is locked in governance mode, so anyone with the bypass permission can delete it";
-                self.report.fail("lock", name, what);
+                let message = "it is locked in governance mode, so anyone with the bypass permission can delete it";
+                self.report.fail("insufficient_lock", name, message);
             }
             Err(LockProblem::KeyUnderCompliance) => {
-                seen.locked += 1;
-                let what = "a key locked in compliance mode: its content can't be erased before the retention ends";
-                self.report.warn("key_locked", name, what);
+                tally.locked += 1;
+                let message = "a key locked in compliance mode: its content can't be erased before the retention ends";
+                self.report.warn("key_in_compliance_mode", name, message);
             }
             Err(LockProblem::TooShort(until)) => {
-                let what = format!("its lock ends too early, at {}", rfc3339(until));
-                self.report.fail("lock", name, what);
+                let message = format!("its lock ends too early, at {}", rfc3339(until));
+                self.report.fail("insufficient_lock", name, message);
             }
         }
     }
 
     /// Reports on all locks of a kind.
-    fn report_locks(&mut self, kind: ObjectKind, seen: LockTally) {
-        let (of, not) = (if kind == ObjectKind::Key { "keys" } else { "objects" }, &mut self.report.not_verified);
+    fn report_locks(&mut self, kind: ObjectKind, tally: LockTally) {
+        let (kind_name, not_verified) =
+            (if kind == ObjectKind::Key { "keys" } else { "objects" }, &mut self.report.not_verified);
         if self.options.no_locks {
-            return not.push(format!("locks of {of} (--no-locks)"));
+            return not_verified.push(format!("locks of {kind_name} (--no-locks)"));
         }
-        if seen.unknown > 0 {
-            not.push(format!("locks of {} {of}: {}", seen.unknown, seen.why));
+        if tally.unknown > 0 {
+            not_verified.push(format!("locks of {} {kind_name}: {}", tally.unknown, tally.error));
         }
-        match (seen.locked, seen.unlocked) {
+        match (tally.locked, tally.unlocked) {
             (0, 0) => {}
-            (0, open) => not.push(format!("object lock: none of {open} {of} is locked")),
+            (0, unlocked) => not_verified.push(format!("object lock: none of {unlocked} {kind_name} is locked")),
             (_, 0) if self.options.retention.is_none() => {
-                not.push(format!("how long {of} are locked, because --retention was not given"))
+                not_verified.push(format!("how long {kind_name} are locked, because --retention was not given"))
             }
-            (_, open) => {
-                for name in seen.first_unlocked {
+            (_, unlocked) => {
+                for name in tally.first_unlocked {
                     self.report.warn(
                         "unlocked",
                         name,
-                        format!("not locked, unlike other objects; {open} {of} are not locked"),
+                        format!("not locked, unlike other objects; {unlocked} {kind_name} are not locked"),
                     );
                 }
             }

@@ -19,10 +19,10 @@ mod options;
 mod report;
 mod resume;
 mod run_state;
-mod stray_keys;
-mod strays;
 mod times;
 mod unknown_objects;
+mod unreferenced_keys;
+mod unreferenced_objects;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -40,8 +40,8 @@ use report::IDENTITY_CODE;
 pub use report::{ChainHead, ErasedContent, Severity, VerifyCounts, VerifyFinding, VerifyReport};
 
 use resume::ResumeFile;
-use run_state::{EpochVerification, KeyInventory, ReferencedNames, TurnNumbers, VerificationRun};
-use strays::MAX_DIGEST_DELAY;
+use run_state::{ChainVerification, EpochVerification, KeyInventory, ReferencedNames, TurnNumbers, VerificationRun};
+use unreferenced_objects::MAX_DIGEST_DELAY;
 use vault::store::ObjectKind;
 
 /// Verifies a vault. Problems of the vault itself are in the report.
@@ -63,11 +63,11 @@ pub async fn verify(
     .await?;
     let opener = (!options.auditors.is_empty()).then(|| FragmentOpener::new(vault, options.auditors.clone()));
     let all = found.chains.values().flat_map(|epochs| epochs.values()).map(|numbers| numbers.len() as u64).sum();
-    let mut walk = VerificationRun {
+    let mut run = VerificationRun {
         vault,
         options,
         opener,
-        report: VerifyReport { v: 1, verified: true, ..VerifyReport::default() },
+        report: VerifyReport { schema: 1, verified: true, ..VerifyReport::default() },
         resume: ResumeFile::default(),
         earlier_digests: BTreeMap::new(),
         turns: TurnNumbers::default(),
@@ -78,33 +78,33 @@ pub async fn verify(
         referenced: ReferencedNames::default(),
         progress: VerifyProgress { done: 0, all, bytes: 0 },
     };
-    walk.report_unknown_names(&found);
-    walk.list_keys().await;
-    walk.resume_earlier_run()?;
-    let mut lines: Vec<(ChainId, Vec<EpochVerification>)> = Vec::new();
-    for (line, epochs) in &found.chains {
+    run.report_unknown_names(&found);
+    run.list_keys().await;
+    run.resume_earlier_run()?;
+    let mut chains: Vec<ChainVerification> = Vec::new();
+    for (chain, epochs) in &found.chains {
         let mut judged = Vec::new();
         for (name, numbers) in epochs {
-            judged.push(walk.check_epoch(line, name, numbers, show).await?);
+            judged.push(run.check_epoch(chain, name, numbers, show).await?);
         }
-        walk.check_links(line, &judged);
-        lines.push((line.clone(), judged));
+        run.check_links(chain, &judged);
+        chains.push(ChainVerification { id: chain.clone(), epochs: judged });
     }
-    walk.check_early_signatures(&found, &lines).await;
-    walk.report_vanished_epochs();
-    walk.check_newest_erasures(&lines);
-    walk.reconcile_erasures().await;
-    walk.check_anchors(&lines);
-    walk.check_leaves(&lines);
+    run.check_early_signatures(&found, &chains).await;
+    run.report_vanished_epochs();
+    run.check_newest_erasures(&chains);
+    run.reconcile_erasures().await;
+    run.check_anchors(&chains);
+    run.check_leaves(&chains);
     if !options.chain_only {
-        walk.report_strays(&lines).await?;
-        walk.report_stray_keys(&lines).await;
-        walk.check_versions().await;
+        run.report_unreferenced_objects(&chains).await?;
+        run.report_unreferenced_keys(&chains).await;
+        run.check_versions().await;
     }
-    walk.report.turn_gaps = walk.turns.gaps();
-    walk.report_limits(&lines);
-    walk.resume.finish()?;
-    Ok(walk.report)
+    run.report.missing_turns = run.turns.gaps();
+    run.report_limits(&chains);
+    run.resume.finish()?;
+    Ok(run.report)
 }
 
 /// Whether the writer's next digest would be number `n` of this epoch: after the newest digest of an unfinished epoch,
@@ -113,7 +113,7 @@ fn is_next_digest(epochs: &[EpochVerification], name: &str, n: u64) -> bool {
     match epochs.iter().find(|epoch| epoch.name == name) {
         Some(epoch) => {
             let followed = epochs.iter().any(|other| other.prev.as_ref().is_some_and(|prev| prev.epoch == name));
-            !followed && epoch.expected == n && epoch.last.as_ref().is_some_and(|last| !last.last)
+            !followed && epoch.next_digest == n && epoch.last.as_ref().is_some_and(|last| !last.is_final)
         }
         None => n == 0 && epochs.iter().all(|epoch| epoch.name.as_str() < name),
     }
@@ -130,15 +130,15 @@ impl VerificationRun<'_> {
 
     fn report_unknown_names(&mut self, found: &ChainListing) {
         for name in &found.unrecognised {
-            let what = "this is not the name of a digest or signature: the object was planted, or is left over";
+            let message = "this is not the name of a digest or signature: the object was planted, or is left over";
             match self.options.chain_only {
-                true => self.report.warn("stray", name, what),
-                false => self.report.fail("stray", name, what),
+                true => self.report.warn("unreferenced", name, message),
+                false => self.report.fail("unreferenced", name, message),
             }
         }
         if found.chains.is_empty() {
             self.report.fail(
-                "empty",
+                "no_chain",
                 "chain/",
                 "no digest found, so nothing can be verified: check --store, --account and --writer",
             );
@@ -146,9 +146,9 @@ impl VerificationRun<'_> {
     }
 
     /// Checks signatures beyond the newest digests: the gateway writes a signature a moment before its digest.
-    async fn check_early_signatures(&mut self, found: &ChainListing, lines: &[(ChainId, Vec<EpochVerification>)]) {
-        for EarlySignature { chain: line, epoch, n, name } in &found.early_signatures {
-            let epochs = lines.iter().find(|(other, _)| other == line).map(|(_, epochs)| epochs.as_slice());
+    async fn check_early_signatures(&mut self, found: &ChainListing, chains: &[ChainVerification]) {
+        for EarlySignature { chain, epoch, n, name } in &found.early_signatures {
+            let epochs = chains.iter().find(|other| other.id == *chain).map(|chain| chain.epochs.as_slice());
             let is_next = is_next_digest(epochs.unwrap_or_default(), epoch, *n);
             match self.vault.fetch_write_time(ObjectKind::Chain, name).await {
                 Some(written) if is_next && written.plus(MAX_DIGEST_DELAY) >= self.options.now => {
@@ -160,58 +160,61 @@ impl VerificationRun<'_> {
     }
 
     /// Reports everything that this run did not check.
-    fn report_limits(&mut self, lines: &[(ChainId, Vec<EpochVerification>)]) {
-        let mut not = Vec::new();
+    fn report_limits(&mut self, chains: &[ChainVerification]) {
+        let mut limits = Vec::new();
         if self.options.auditors.is_empty() {
-            not.push("decrypted fragments, because no auditor's key was given (--identity); only the hashes of their sealed bytes were checked".to_owned());
+            let limit = "decrypted fragments, because no auditor's key was given (--identity); only the hashes of \
+                         their sealed bytes were checked";
+            limits.push(limit.to_owned());
         }
         if self.options.chain_only {
-            not.push("index, payload and unreferenced objects, because only the chain was checked".to_owned());
+            limits.push("index, payload and unreferenced objects, because only the chain was checked".to_owned());
         } else if self.options.no_payload {
-            not.push("payload objects and session keys (--no-payload)".to_owned());
+            limits.push("payload objects and session keys (--no-payload)".to_owned());
         }
         if self.options.from.is_some() || self.options.to.is_some() {
-            not.push("payload objects of digests outside of --from and --to".to_owned());
+            limits.push("payload objects of digests outside of --from and --to".to_owned());
         }
         if self.options.anchors.is_empty() {
-            not.push(
+            limits.push(
                 "that no chain was truncated or re-signed with a stolen key, because no anchor was given (--anchor)"
                     .to_owned(),
             );
         }
         if self.options.account.is_some() || self.options.writer.is_some() {
-            not.push("other accounts or writers".to_owned());
+            limits.push("other accounts or writers".to_owned());
         }
         let (VerifyCounts { expired, archived, .. }, hidden) = (&self.report.counts, self.hidden_objects);
         if *expired > 0 || hidden > 0 {
             let before = self.options.expired.as_deref().unwrap_or_default();
-            not.push(format!(
+            limits.push(format!(
                 "{expired} expired objects of digests before {before} that are gone, and roots after missing lines; \
                  {hidden} delete markers over expired objects"
             ));
         }
         if *archived > 0 {
-            not.push(format!(
-                "{archived} archived objects: restore them (`aws s3api restore-object`; the auditor needs s3:RestoreObject) \
-                 and verify again"
+            limits.push(format!(
+                "{archived} archived objects: restore them (`aws s3api restore-object`; the auditor needs \
+                 s3:RestoreObject) and verify again"
             ));
         }
-        let uncovered: u64 = lines.iter().flat_map(|(_, epochs)| epochs).map(|epoch| epoch.unopened).sum();
-        if uncovered > 0 {
-            not.push(format!("{uncovered} fragments whose session keys none of the given identities opens"));
+        let unopened: u64 = chains.iter().flat_map(|chain| &chain.epochs).map(|epoch| epoch.unopened).sum();
+        if unopened > 0 {
+            limits.push(format!("{unopened} fragments whose session keys none of the given identities opens"));
         }
-        let over: u64 = lines.iter().flat_map(|(_, epochs)| epochs).map(|epoch| epoch.expired).sum();
-        if over > 0 {
-            not.push(format!("{over} fragments whose session keys expired"));
+        let without_key: u64 = chains.iter().flat_map(|chain| &chain.epochs).map(|epoch| epoch.expired).sum();
+        if without_key > 0 {
+            limits.push(format!("{without_key} fragments whose session keys expired"));
         }
         // if keys were erased or expired, the right auditor's key opens nothing either
-        let gone = !self.report.erased.is_empty() || self.report.counts.expired > 0;
-        if uncovered > 0 && self.report.counts.opened == 0 && !gone && !self.options.auditors.is_empty() {
-            let what = format!(
-                "opens none of the {uncovered} fragments that were read: check that it is the key of an auditor of this vault"
+        let gone = !self.report.erasures.is_empty() || self.report.counts.expired > 0;
+        if unopened > 0 && self.report.counts.opened == 0 && !gone && !self.options.auditors.is_empty() {
+            let message = format!(
+                "opens none of the {unopened} fragments that were read: check that it is the key of an auditor of this \
+                 vault"
             );
-            self.report.warn(IDENTITY_CODE, "--identity", what);
+            self.report.warn(IDENTITY_CODE, "--identity", message);
         }
-        self.report.not_verified.extend(not);
+        self.report.not_verified.extend(limits);
     }
 }

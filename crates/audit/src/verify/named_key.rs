@@ -1,17 +1,17 @@
 //! A session key named by index lines ([`NamedKey`]) and the state of its object ([`KeyState`]). The types are separate
-//! because the walk stores them and `keys` judges them.
+//! because `run_state` stores them and `key_check` judges them.
 
 /// A key that lines name.
 pub(super) struct NamedKey {
     /// SHA-256 of its object; `None` if its lines are of a version without hashes.
     pub(super) sha256: Option<String>,
     pub(super) state: KeyState,
-    /// Name of the object: its own, or an alternative if that was taken.
+    /// Name of the key's object, or of a copy that matches the hash.
     pub(super) object: String,
     /// Fragments that can't be opened because of this key's state.
     pub(super) fragments: u64,
-    /// One of the payload objects that it opens.
-    pub(super) at: String,
+    /// One of the payload objects that the key opens.
+    pub(super) payload: String,
 }
 
 /// State of a key's object.

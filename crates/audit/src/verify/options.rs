@@ -32,23 +32,23 @@ pub struct VerifyOptions {
     pub expired: Option<String>,
     /// Secret keys of an auditor.
     pub auditors: Vec<age::x25519::Identity>,
-    /// Public keys of those who sign requests to erase.
+    /// Public keys of the people who sign erasure requests.
     pub erasers: Vec<VerifyKey>,
     /// Contents of anchor files that were kept elsewhere.
     pub anchors: Vec<String>,
     /// Public keys that sign anchors.
     pub anchor_keys: Vec<VerifyKey>,
-    /// Longest time from an epoch's first digest to an anchor that covers the epoch, if anchors are given.
+    /// Longest time from an epoch's first digest to the first anchor that covers the epoch, if anchors are given.
     pub anchored_within: Duration,
     /// Leaves seen elsewhere (`gen_ai.payload.leaf` on spans), which the chain must contain.
     pub leaves: Vec<String>,
-    /// Required lock of every version of an object; without it, only locks unlike the rest are reported.
+    /// Required lock of every version of an object; without it, unlocked objects are reported if others are locked.
     pub retention: Option<RequiredLock>,
     /// Whether to skip the locks.
     pub no_locks: bool,
-    /// File that keeps verified positions, so that an interrupted run can be resumed, and the digests seen.
+    /// File for verified positions, so that an interrupted run can be resumed, and for digests found valid.
     pub resume: Option<PathBuf>,
-    /// Current time, to detect a silent chain.
+    /// Current time, to detect chains without recent digests.
     pub now: UnixNanos,
 }
 

@@ -1,10 +1,11 @@
-//! [`VerifyReport`]: the results of a verification: what was checked, what was found, what could not be verified; as
-//! JSON and as text. The list of findings is bounded, but all are counted. A report never quotes content.
+//! [`VerifyReport`]: the results of a verification (counts, findings, and limits of the check), as JSON and as text.
+//! The list of findings is bounded, but all are counted. A report never quotes content.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::chains::ChainId;
 use kernel::terminal::{escape_unsafe, format_count};
 use vault::chain::digest::DigestLink;
 use vault::object_names::account_segment;
@@ -13,7 +14,7 @@ use vault::object_names::account_segment;
 const MAX_FINDINGS: usize = 1000;
 
 /// Code for an auditor's key that opens nothing.
-pub(super) const IDENTITY_CODE: &str = "identity";
+pub(super) const IDENTITY_CODE: &str = "identity_opens_nothing";
 
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -33,9 +34,9 @@ pub struct VerifyFinding {
     /// Kind of the finding (docs/vault.md lists them).
     pub code: &'static str,
     /// Object, digest or line.
-    pub at: String,
+    pub location: String,
     /// Description.
-    pub what: String,
+    pub message: String,
 }
 
 /// Counts of what was checked.
@@ -82,7 +83,8 @@ pub struct ChainHead {
     /// Time at which it was made.
     pub end: String,
     /// Whether it is final, because the writer stopped.
-    pub last: bool,
+    #[serde(rename = "final")]
+    pub is_final: bool,
     /// Lines that were acknowledged but not yet in the store.
     pub pending: u64,
 }
@@ -95,21 +97,21 @@ pub struct ErasedContent {
     /// Nonce of the request.
     pub nonce: String,
     /// Who requested it.
-    pub who: String,
+    pub requested_by: String,
     /// The reason given.
-    pub why: String,
-    /// Signers according to the line; their signatures were checked only if `checked`.
+    pub reason: String,
+    /// Signers according to the line; their signatures were checked only if `signatures_checked`.
     pub signers: Vec<String>,
     /// Whether two of the erasers whose public keys were given signed the request.
-    pub checked: bool,
+    pub signatures_checked: bool,
     /// Sessions, as `tenant/session` in object names.
     pub sessions: Vec<String>,
     /// Ids of the destroyed keys.
     pub key_ids: Vec<String>,
     /// Start of the erasure.
-    pub begun: String,
+    pub started_at: String,
     /// End of the erasure; null if it is not finished.
-    pub done: Option<String>,
+    pub finished_at: Option<String>,
     /// Fragments found in this run that these keys would open.
     pub fragments: u64,
 }
@@ -118,7 +120,7 @@ pub struct ErasedContent {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
     /// Version of the report's format.
-    pub v: u8,
+    pub schema: u8,
     /// Whether no failure was found.
     pub verified: bool,
     /// Counts of what was checked.
@@ -128,52 +130,53 @@ pub struct VerifyReport {
     /// The first thousand findings.
     pub findings: Vec<VerifyFinding>,
     /// Number of findings by code.
-    pub found: BTreeMap<&'static str, u64>,
+    pub finding_counts: BTreeMap<&'static str, u64>,
     /// Content erased by request.
-    pub erased: Vec<ErasedContent>,
+    pub erasures: Vec<ErasedContent>,
     /// Sessions with missing turn numbers, as far as the lines show.
-    pub turn_gaps: Vec<String>,
-    /// What could not be verified, with reasons.
+    pub missing_turns: Vec<String>,
+    /// Things that could not be verified, with reasons.
     pub not_verified: Vec<String>,
     /// Number of failures so far.
     #[serde(skip)]
     pub(super) failures: u64,
-    /// Chains (account as in object names, writer) that are broken themselves, apart from objects planted after their
-    /// newest digests.
+    /// Chains that are broken themselves, apart from objects planted after their newest digests.
     #[serde(skip)]
-    pub(super) broken: BTreeSet<(String, String)>,
+    pub(super) broken: BTreeSet<ChainId>,
 }
 
 impl VerifyReport {
     /// Adds a failure: the vault differs from what was written.
-    pub fn fail(&mut self, code: &'static str, at: impl Into<String>, what: impl Into<String>) {
+    pub fn fail(&mut self, code: &'static str, location: impl Into<String>, message: impl Into<String>) {
         (self.verified, self.failures) = (false, self.failures + 1);
-        self.add_finding(Severity::Failure, code, at.into(), what.into());
+        self.add_finding(Severity::Failure, code, location.into(), message.into());
     }
 
     /// Adds a warning.
-    pub fn warn(&mut self, code: &'static str, at: impl Into<String>, what: impl Into<String>) {
-        self.add_finding(Severity::Warning, code, at.into(), what.into());
+    pub fn warn(&mut self, code: &'static str, location: impl Into<String>, message: impl Into<String>) {
+        self.add_finding(Severity::Warning, code, location.into(), message.into());
     }
 
-    fn add_finding(&mut self, severity: Severity, code: &'static str, at: String, what: String) {
-        *self.found.entry(code).or_default() += 1;
+    fn add_finding(&mut self, severity: Severity, code: &'static str, location: String, message: String) {
+        *self.finding_counts.entry(code).or_default() += 1;
         if self.findings.len() < MAX_FINDINGS {
-            self.findings.push(VerifyFinding { severity, code, at, what });
+            self.findings.push(VerifyFinding { severity, code, location, message });
         }
     }
 
     /// The newest digests that may be anchored, and the chains left out because they are broken. Objects planted after
     /// a newest digest don't break a chain.
     pub fn anchorable(&self) -> (Vec<ChainHead>, Vec<String>) {
-        let is_broken = |head: &ChainHead| self.broken.contains(&(account_segment(&head.account), head.writer.clone()));
+        let is_broken = |head: &ChainHead| {
+            self.broken.contains(&ChainId { account: account_segment(&head.account), writer: head.writer.clone() })
+        };
         let heads = self.heads.iter().filter(|head| !is_broken(head)).cloned().collect();
-        (heads, self.broken.iter().map(|(account, writer)| format!("{account}/{writer}")).collect())
+        (heads, self.broken.iter().map(|chain| format!("{}/{}", chain.account, chain.writer)).collect())
     }
 
     /// Whether auditors' keys were given but open none of the content.
     pub fn opened_nothing(&self) -> bool {
-        self.found.contains_key(IDENTITY_CODE)
+        self.finding_counts.contains_key(IDENTITY_CODE)
     }
 
     /// The report as text, a line each.
@@ -191,19 +194,19 @@ impl VerifyReport {
             expired,
             archived,
         } = &self.counts;
-        let mut out = Vec::new();
+        let mut lines = Vec::new();
         for finding in &self.findings {
             let severity = if finding.severity == Severity::Failure { "FAILURE" } else { "warning" };
-            out.push(format!("{severity} {}: {}: {}", finding.code, finding.at, finding.what));
+            lines.push(format!("{severity} {}: {}: {}", finding.code, finding.location, finding.message));
         }
-        let kept = self.findings.len() as u64;
-        let all: u64 = self.found.values().sum();
-        if all > kept {
-            out.push(format!("and {} more", all - kept));
+        let listed = self.findings.len() as u64;
+        let all: u64 = self.finding_counts.values().sum();
+        if all > listed {
+            lines.push(format!("and {} more", all - listed));
         }
         for head in &self.heads {
-            let state = if head.last { "final" } else { "running, or stopped without a final digest" };
-            out.push(format!(
+            let state = if head.is_final { "final" } else { "running, or stopped without a final digest" };
+            lines.push(format!(
                 "newest: {}/{}/{} digest {} of {} ({state}): {}, {} not yet in the store, root {}",
                 head.account,
                 head.writer,
@@ -215,25 +218,25 @@ impl VerifyReport {
                 head.root
             ));
         }
-        for erased in &self.erased {
-            out.push(format!(
+        for erased in &self.erasures {
+            lines.push(format!(
                 "{}: {} of {}: {} keys, {} fragments, begun {}, {}; requested by {}: {}; {} {}",
-                if erased.checked { "erased by request" } else { "erased by request according to a line" },
+                if erased.signatures_checked { "erased by request" } else { "erased by request according to a line" },
                 erased.sessions.join(", "),
                 erased.account,
                 erased.key_ids.len(),
                 erased.fragments,
-                erased.begun,
-                erased.done.as_ref().map_or("not finished".to_owned(), |done| format!("done {done}")),
-                erased.who,
-                erased.why,
-                if erased.checked { "signed by" } else { "unchecked signatures of" },
+                erased.started_at,
+                erased.finished_at.as_ref().map_or("not finished".to_owned(), |done| format!("done {done}")),
+                erased.requested_by,
+                erased.reason,
+                if erased.signatures_checked { "signed by" } else { "unchecked signatures of" },
                 erased.signers.join(", ")
             ));
         }
-        out.extend(self.turn_gaps.iter().map(|session| format!("turns are missing: {session}")));
-        out.extend(self.not_verified.iter().map(|what| format!("not verified: {what}")));
-        out.push(format!(
+        lines.extend(self.missing_turns.iter().map(|session| format!("turns are missing: {session}")));
+        lines.extend(self.not_verified.iter().map(|limit| format!("not verified: {limit}")));
+        lines.push(format!(
             "{}, {}, {} ({gaps} record a lost line), {}, {}, {opened} opened, {bytes} bytes, {locked} locked, \
              {expired} expired, {archived} archived",
             format_count(*epochs, "epoch"),
@@ -242,7 +245,7 @@ impl VerifyReport {
             format_count(*objects, "object"),
             format_count(*fragments, "fragment"),
         ));
-        out.push(
+        lines.push(
             match (self.verified, self.opened_nothing()) {
                 (true, false) => "verified",
                 (true, true) => "verified except for the content: none of the given keys opens any of it",
@@ -251,6 +254,6 @@ impl VerifyReport {
             .to_owned(),
         );
         // a name must not contain a line break that fakes another line
-        out.iter().map(|line| escape_unsafe(line)).collect::<Vec<_>>().join("\n")
+        lines.iter().map(|line| escape_unsafe(line)).collect::<Vec<_>>().join("\n")
     }
 }

@@ -32,11 +32,11 @@ pub(super) struct EpochProgress {
     pub(super) tree: Frontier,
     pub(super) gaps: u64,
     /// Arrival of the earliest line up to it, nanoseconds since 1970.
-    #[serde(default)]
-    pub(super) arrived: Option<u64>,
+    #[serde(default, rename = "arrived")]
+    pub(super) first_arrival: Option<u64>,
     /// Fragments up to it that no key opened.
-    #[serde(default)]
-    pub(super) unread: u64,
+    #[serde(default, rename = "unread")]
+    pub(super) unopened: u64,
     /// Fragments up to it whose keys expired.
     #[serde(default)]
     pub(super) expired: u64,
@@ -53,8 +53,8 @@ pub(super) struct SeenDigest {
 struct SavedProgress {
     v: u8,
     /// Hash of the options: positions of a run that checked less, or something else, are not used.
-    #[serde(default)]
-    asked: String,
+    #[serde(default, rename = "asked")]
+    options_hash: String,
     /// The latest time before which a run allowed content to be gone.
     #[serde(default)]
     expired: Option<String>,
@@ -68,23 +68,24 @@ struct SavedProgress {
     erasures: Vec<IndexRow>,
 }
 
-/// Saved progress (see the module).
+/// The progress file, if a path is given, and its content.
 #[derive(Default)]
 pub(super) struct ResumeFile {
     path: Option<PathBuf>,
     saved: SavedProgress,
+    /// Digests since the last save.
     unsaved: u64,
     is_resumed: bool,
 }
 
-/// Hash of the options that positions depend on, except [`Options::expired`].
+/// Hash of the options that positions depend on, except [`VerifyOptions::expired`].
 fn options_hash(options: &VerifyOptions, keys_listed: bool) -> String {
     let mut keys: Vec<String> = options.keys.iter().map(ToString::to_string).collect();
-    let mut auditors: Vec<String> = options.auditors.iter().map(|one| one.to_public().to_string()).collect();
+    let mut auditors: Vec<String> = options.auditors.iter().map(|auditor| auditor.to_public().to_string()).collect();
     keys.sort_unstable();
     auditors.sort_unstable();
-    let what = (&options.account, &options.writer, &options.from, &options.to, options.no_payload, keys_listed);
-    let text = serde_json::to_vec(&(what, keys, auditors)).unwrap_or_default(); // strings: serialising can't fail
+    let scope = (&options.account, &options.writer, &options.from, &options.to, options.no_payload, keys_listed);
+    let text = serde_json::to_vec(&(scope, keys, auditors)).unwrap_or_default(); // strings: serialising can't fail
     kernel::hex::encode(&Sha256::digest(text))
 }
 
@@ -92,22 +93,21 @@ impl ResumeFile {
     /// Reads the file, if it exists. `keys_listed` says whether the run knows the existing session keys.
     pub(super) fn read(options: &VerifyOptions, keys_listed: bool) -> Result<Self, ReadError> {
         let path = options.resume.as_deref();
-        let mut kept = path.map(read_progress).transpose()?.flatten().unwrap_or_default();
-        let asked = options_hash(options, keys_listed);
+        let mut saved = path.map(read_progress).transpose()?.flatten().unwrap_or_default();
+        let options_hash = options_hash(options, keys_listed);
         // positions of a run that allowed more content to be gone are not valid for this one
-        if kept.asked != asked || kept.expired > options.expired {
-            kept = SavedProgress { seen: kept.seen, ..SavedProgress::default() };
+        if saved.options_hash != options_hash || saved.expired > options.expired {
+            saved = SavedProgress { seen: saved.seen, ..SavedProgress::default() };
         }
-        (kept.v, kept.asked, kept.expired) = (1, asked, options.expired.clone());
-        let goes_on = !kept.epochs.is_empty();
-        Ok(Self { path: path.map(Path::to_path_buf), saved: kept, unsaved: 0, is_resumed: goes_on })
+        (saved.v, saved.options_hash, saved.expired) = (1, options_hash, options.expired.clone());
+        let is_resumed = !saved.epochs.is_empty();
+        Ok(Self { path: path.map(Path::to_path_buf), saved, unsaved: 0, is_resumed })
     }
 
     pub(super) fn counts(&self) -> VerifyCounts {
         self.saved.counts.clone()
     }
 
-    /// Whether an earlier run is resumed.
     pub(super) fn is_resumed(&self) -> bool {
         self.is_resumed
     }
@@ -130,26 +130,25 @@ impl ResumeFile {
     pub(super) fn save_position(
         &mut self,
         folder: &str,
-        stand: EpochProgress,
-        told: Vec<IndexRow>,
+        position: EpochProgress,
+        erasure_lines: Vec<IndexRow>,
         counts: &VerifyCounts,
-        now: bool,
+        save_now: bool,
     ) -> Result<(), ReadError> {
         if self.path.is_none() {
             return Ok(());
         }
-        self.saved.erasures.extend(told);
-        let seen = self.saved.seen.get(folder).is_some_and(|seen| seen.n >= stand.n);
-        if !seen {
-            self.saved.seen.insert(folder.to_owned(), SeenDigest { n: stand.n, sha256: stand.sha256.clone() });
+        self.saved.erasures.extend(erasure_lines);
+        if self.saved.seen.get(folder).is_none_or(|seen| seen.n < position.n) {
+            self.saved.seen.insert(folder.to_owned(), SeenDigest { n: position.n, sha256: position.sha256.clone() });
         }
-        self.saved.epochs.insert(folder.to_owned(), stand);
+        self.saved.epochs.insert(folder.to_owned(), position);
         self.saved.counts = counts.clone();
         self.unsaved += 1;
-        if self.unsaved < SAVE_INTERVAL && !now { Ok(()) } else { self.save() }
+        if self.unsaved < SAVE_INTERVAL && !save_now { Ok(()) } else { self.save() }
     }
 
-    /// Ends the run: its findings are reported, and the next run starts from the beginning.
+    /// Deletes the positions of a complete run, because the next run starts from the beginning.
     pub(super) fn finish(&mut self) -> Result<(), ReadError> {
         self.saved = SavedProgress { v: 1, seen: std::mem::take(&mut self.saved.seen), ..SavedProgress::default() };
         self.save()
@@ -170,12 +169,12 @@ fn read_progress(path: &Path) -> Result<Option<SavedProgress>, ReadError> {
         Err(error) => return Err(ReadError::from_io_error(&error, format!("can't read {}: {error}", path.display()))),
         Ok(bytes) => bytes,
     };
-    let kept: Option<SavedProgress> = serde_json::from_slice(&bytes).ok();
-    let none = || {
+    let saved: Option<SavedProgress> = serde_json::from_slice(&bytes).ok();
+    let invalid = || {
         ReadError::invalid(format!(
             "{} is not a progress file of `vault verify`: give another file, or delete it",
             path.display()
         ))
     };
-    kept.filter(|kept| kept.v == 1).map(Some).ok_or_else(none)
+    saved.filter(|saved| saved.v == 1).map(Some).ok_or_else(invalid)
 }

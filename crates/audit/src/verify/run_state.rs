@@ -1,10 +1,11 @@
 //! State of one verification ([`VerificationRun`]): results so far about epochs ([`EpochVerification`]), keys, turns
-//! and names. Neighbours: the sibling modules judge.
+//! and names. The sibling modules judge and record here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::chains::ChainId;
 use crate::location::Vault;
 use crate::read::FragmentOpener;
 use kernel::clock::UnixNanos;
@@ -30,18 +31,31 @@ pub(super) struct VerificationRun<'a> {
     pub(super) opener: Option<FragmentOpener<'a>>,
     pub(super) report: VerifyReport,
     pub(super) resume: ResumeFile,
-    /// Digests of earlier runs that were not encountered yet.
+    /// Digests that earlier runs found valid and this run has not compared yet, by the folders of their epochs.
     pub(super) earlier_digests: BTreeMap<String, SeenDigest>,
     pub(super) turns: TurnNumbers,
     pub(super) keys: KeyInventory,
-    /// The newest erasures that digests name, by account (as in object names) and writer, with the naming digest.
-    pub(super) newest_erasures: BTreeMap<(String, String), (DigestLink, String)>,
+    /// The newest erasures that digests name, by erasure chain.
+    pub(super) newest_erasures: BTreeMap<ChainId, NewestErasure>,
     /// Failures explained by an object planted in a digest's place, which the writer had to avoid.
     pub(super) excused_failures: u64,
-    /// Objects behind delete markers whose retention is over.
+    /// Objects whose retention is over and that are behind delete markers.
     pub(super) hidden_objects: u64,
     pub(super) referenced: ReferencedNames,
     pub(super) progress: VerifyProgress,
+}
+
+/// The newest digest of an erasure chain, according to another chain.
+pub(super) struct NewestErasure {
+    pub(super) digest: DigestLink,
+    /// Name of the digest that names it.
+    pub(super) named_by: String,
+}
+
+/// A chain with its judged epochs.
+pub(super) struct ChainVerification {
+    pub(super) id: ChainId,
+    pub(super) epochs: Vec<EpochVerification>,
 }
 
 /// An epoch that was judged.
@@ -61,6 +75,7 @@ pub(super) struct EpochVerification {
     pub(super) first_arrival: Option<UnixNanos>,
     /// Hashes of the digests, by number.
     pub(super) digests: BTreeMap<u64, NodeHash>,
+    /// Its newest digest, valid or not.
     pub(super) last: Option<NewestDigest>,
     pub(super) gaps: u64,
     /// Whether the writer declares damaged records in its spool.
@@ -71,11 +86,11 @@ pub(super) struct EpochVerification {
     pub(super) unopened: u64,
     /// Fragments whose keys expired.
     pub(super) expired: u64,
-    /// Its newest digest that is signed and in its place.
-    pub(super) newest: Option<NewestDigest>,
-    /// Whether foreign objects follow that digest in place of digests.
+    /// Its newest valid digest: signed, in its place, and linked to the previous one.
+    pub(super) newest_valid: Option<NewestDigest>,
+    /// Whether foreign objects follow the newest valid digest in place of digests.
     pub(super) has_foreign_end: bool,
-    /// Whether something up to that digest is wrong.
+    /// Whether digests before the newest valid one are missing or invalid.
     pub(super) broken: bool,
     /// Whether everything to the end is valid.
     pub(super) is_valid: bool,
@@ -84,19 +99,22 @@ pub(super) struct EpochVerification {
     /// Whether all lines from the first on exist, neither expired nor archived, so that roots can be computed.
     pub(super) has_all_lines: bool,
     pub(super) tree: Frontier,
-    pub(super) tiles: FragmentTiles,
+    /// Objects without a hash of their own in a digest, by name.
+    pub(super) tiled_objects: BTreeMap<String, TiledObject>,
     pub(super) times: DigestTimes,
-    /// Whether a digest was seen.
+    /// Whether at least one digest was parsed.
     pub(super) has_digest: bool,
-    pub(super) expected: u64,
+    /// Number of the next digest.
+    pub(super) next_digest: u64,
 }
 
-/// An epoch's newest digest.
+/// An epoch's newest digest, or its newest valid one.
 #[derive(Clone)]
 pub(super) struct NewestDigest {
     pub(super) n: u64,
     pub(super) end: String,
-    pub(super) last: bool,
+    /// Whether the writer declares that the epoch ends with this digest.
+    pub(super) is_final: bool,
     pub(super) tree_size: u64,
     pub(super) root: String,
     pub(super) pending: u64,
@@ -121,17 +139,17 @@ impl EpochVerification {
             erasure_lines: Vec::new(),
             unopened: 0,
             expired: 0,
-            newest: None,
+            newest_valid: None,
             has_foreign_end: false,
             broken: false,
             is_valid: true,
             has_remarks: false,
             has_all_lines: true,
             tree: Frontier::default(),
-            tiles: FragmentTiles::default(),
+            tiled_objects: BTreeMap::new(),
             times: DigestTimes::default(),
             has_digest: false,
-            expected: 0,
+            next_digest: 0,
         }
     }
 
@@ -153,14 +171,12 @@ impl EpochVerification {
     }
 }
 
-/// Fragments of objects without a hash of their own in a digest: the fragments must tile the object.
+/// An object without a hash of its own in a digest: its fragments must cover it without gaps.
 #[derive(Default)]
-pub(super) struct FragmentTiles(pub(super) BTreeMap<String, (u64, BTreeMap<u64, u64>)>);
-
-impl FragmentTiles {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
+pub(super) struct TiledObject {
+    pub(super) size: u64,
+    /// Lengths by offset.
+    pub(super) fragments: BTreeMap<u64, u64>,
 }
 
 /// Turn numbers by session.
@@ -179,27 +195,27 @@ impl TurnNumbers {
 
     /// Sessions with missing turn numbers.
     pub(super) fn gaps(&self) -> Vec<String> {
-        let gap = |(session, turns): (&String, &BTreeSet<u64>)| {
+        let describe_gap = |(session, turns): (&String, &BTreeSet<u64>)| {
             let (first, last) = (turns.first()?, turns.last()?);
             let missing = (last - first + 1).saturating_sub(turns.len() as u64);
             (missing > 0).then(|| format!("{session}: {missing} of {first} to {last}"))
         };
-        let mut gaps: Vec<String> = self.0.iter().filter_map(gap).collect();
+        let mut gaps: Vec<String> = self.0.iter().filter_map(describe_gap).collect();
         gaps.sort_unstable();
         gaps.truncate(1000);
         gaps
     }
 }
 
-/// State of keys.
+/// Session keys: listed, named by lines, and erased.
 #[derive(Default)]
 pub(super) struct KeyInventory {
     /// Names of the objects in the keys' folders; `None` if they were not listed, or can't be.
     pub(super) present: Option<BTreeSet<String>>,
     /// Keys that lines name.
     pub(super) named: BTreeMap<ShreddedKey, NamedKey>,
-    /// Fragments whose keys are missing or changed.
-    pub(super) fragments: u64,
+    /// Number of fragments so far whose keys are missing or changed.
+    pub(super) unopenable_fragments: u64,
     /// Erasures in the chain, by nonce.
     pub(super) erasures: BTreeMap<String, RecordedErasure>,
     /// Keys that were erased, or are being erased.
@@ -215,18 +231,12 @@ pub(super) struct RecordedErasure {
 }
 
 impl KeyInventory {
-    /// Whether the existing keys are known.
     pub(super) fn are_listed(&self) -> bool {
         self.present.is_some()
     }
-
-    /// Fragments so far whose keys are missing or changed.
-    pub(super) fn fragments(&self) -> u64 {
-        self.fragments
-    }
 }
 
-/// Names that were referenced, as the first half of their hash.
+/// Names that digests and lines reference; half a hash of each saves memory.
 #[derive(Default)]
 pub(super) struct ReferencedNames(HashSet<[u8; 16]>);
 
@@ -239,7 +249,7 @@ impl ReferencedNames {
         self.0.insert(short_hash(name));
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(super) fn contains(&self, name: &str) -> bool {
         self.0.contains(&short_hash(name))
     }
 }

@@ -1,9 +1,9 @@
 //! Judges the times of an epoch's digests. A digest a minute proves when content was written; a gap between digests, or
 //! a clock that was set back, leaves this open.
 //!
-//! Gaps are remarks, never failures, because an outage of the store makes the same gap. Gaps that the writer itself
-//! declares (the last digest of a process that is gone) are not reported again. The writer's own digests determine the
-//! usual interval. Neighbours: `epoch` (consistency of times), `epoch_links` (chains that ended).
+//! Both are warnings, never failures, because an outage of the store makes the same gap. A gap before a recovered
+//! digest is not reported, because the writer declares it. The writer's own digests determine the usual interval.
+//! Neighbours: `epoch` (consistency of times), `epoch_links` (chains that ended).
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -26,16 +26,27 @@ const MIN_INTERVALS: usize = 3;
 /// Consecutive digests with the same time that a running clock can't produce.
 const MIN_SAME_TIMES: u64 = 2;
 
+/// An interval between two digests that is longer than [`MIN_REPORTED_GAP`].
+pub(super) struct LongInterval {
+    pub(super) seconds: u64,
+    pub(super) start: String,
+    pub(super) end: String,
+}
+
+/// A time that several consecutive digests have.
+pub(super) struct ClockStop {
+    pub(super) time: String,
+    pub(super) digests: u64,
+}
+
 /// Times of the digests of one epoch.
 #[derive(Default)]
 pub(super) struct DigestTimes {
     /// Seconds between two digests.
     intervals: Vec<u64>,
-    /// Length, start and end of intervals longer than [`LEAST`].
-    pub(super) long_intervals: Vec<(u64, String, String)>,
-    /// Times at which the clock stood still, with the number of digests.
-    pub(super) clock_stops: Vec<(String, u64)>,
-    /// Consecutive digests with the current time.
+    pub(super) long_intervals: Vec<LongInterval>,
+    pub(super) clock_stops: Vec<ClockStop>,
+    /// Number of consecutive digests, up to the newest, that start and end at the same time.
     same_time_run: u64,
 }
 
@@ -50,18 +61,19 @@ impl DigestTimes {
         if digest.start == digest.end && !digest.last {
             self.same_time_run += 1;
             if self.same_time_run >= MIN_SAME_TIMES {
-                self.clock_stops.pop_if(|(at, _)| *at == digest.end);
-                self.clock_stops.push((digest.end.clone(), self.same_time_run));
+                self.clock_stops.pop_if(|stop| stop.time == digest.end);
+                self.clock_stops.push(ClockStop { time: digest.end.clone(), digests: self.same_time_run });
             }
             return;
         }
         self.same_time_run = 0;
-        let seconds = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp);
-        let span = seconds(&digest.start).zip(seconds(&digest.end)).and_then(|(start, end)| end.checked_sub(start));
-        let Some(span) = span.and_then(|span| u64::try_from(span).ok()) else { return };
-        self.intervals.push(span);
-        if span > MIN_REPORTED_GAP {
-            self.long_intervals.push((span, digest.start.clone(), digest.end.clone()));
+        let parse = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp);
+        let seconds = parse(&digest.start).zip(parse(&digest.end)).and_then(|(start, end)| end.checked_sub(start));
+        let Some(seconds) = seconds.and_then(|seconds| u64::try_from(seconds).ok()) else { return };
+        self.intervals.push(seconds);
+        if seconds > MIN_REPORTED_GAP {
+            let (start, end) = (digest.start.clone(), digest.end.clone());
+            self.long_intervals.push(LongInterval { seconds, start, end });
         }
     }
 
@@ -69,7 +81,7 @@ impl DigestTimes {
     /// only for erasures.
     pub(super) fn longest_usual_interval(&mut self) -> Option<u64> {
         let middle = self.intervals.len().saturating_sub(1) / 2;
-        let enough = self.intervals.len() >= MIN_INTERVALS;
-        enough.then(|| MIN_REPORTED_GAP.max(self.intervals.select_nth_unstable(middle).1.saturating_mul(GAP_FACTOR)))
+        let is_enough = self.intervals.len() >= MIN_INTERVALS;
+        is_enough.then(|| MIN_REPORTED_GAP.max(self.intervals.select_nth_unstable(middle).1.saturating_mul(GAP_FACTOR)))
     }
 }

@@ -1,5 +1,6 @@
 //! Reports objects that belong to no kind of vault object, wherever they are, so that no planted object in a bucket
-//! passes for a part of the vault. Neighbours: `strays` (index, sessions, payload), `stray_keys` (keys' folders).
+//! passes for a part of the vault. Neighbours: `unreferenced_objects` (index, sessions, payload), `unreferenced_keys`
+//! (keys' folders).
 
 use std::collections::BTreeSet;
 
@@ -26,13 +27,13 @@ impl VerificationRun<'_> {
     pub(super) async fn report_unknown_objects(&mut self, names: BTreeSet<String>) -> Result<(), ReadError> {
         let keys = self.keys.present.clone().filter(|_| self.vault.has_separate_key_bucket());
         for name in &names {
-            let own = self.vault.relative_name(name).unwrap_or(name);
-            // with one bucket, `stray_keys` judges everything below `keys/`; the listing lacks keys written since by a
-            // running gateway
-            let is_key = own.starts_with("keys/") && keys.as_ref().is_none_or(|keys| keys.contains(name));
-            let is_judged = (is_payload(name) && !own.starts_with("keys/"))
-                || JUDGED.iter().any(|folder| own.starts_with(folder))
-                || is_hold_note_name(own);
+            let relative = self.vault.relative_name(name).unwrap_or(name);
+            // with one bucket, `unreferenced_keys` judges all objects below `keys/`; the list of keys may lack those
+            // that a running gateway has written since
+            let is_key = relative.starts_with("keys/") && keys.as_ref().is_none_or(|keys| keys.contains(name));
+            let is_judged = (is_payload(name) && !relative.starts_with("keys/"))
+                || JUDGED.iter().any(|folder| relative.starts_with(folder))
+                || is_hold_note_name(relative);
             if !is_key && !is_judged {
                 self.report_unknown_object(ObjectKind::Payload, name).await;
             }
@@ -41,8 +42,8 @@ impl VerificationRun<'_> {
             return Ok(());
         }
         for name in self.vault.list(ObjectKind::Key, "").await? {
-            let own = self.vault.relative_name(&name).unwrap_or(&name);
-            if !own.starts_with("keys/") && !is_hold_note_name(own) && !names.contains(&name) {
+            let relative = self.vault.relative_name(&name).unwrap_or(&name);
+            if !relative.starts_with("keys/") && !is_hold_note_name(relative) && !names.contains(&name) {
                 self.report_unknown_object(ObjectKind::Key, &name).await;
             }
         }
@@ -50,12 +51,12 @@ impl VerificationRun<'_> {
     }
 
     async fn report_unknown_object(&mut self, kind: ObjectKind, name: &str) {
-        let own = self.vault.relative_name(name).unwrap_or(name);
+        let relative = self.vault.relative_name(name).unwrap_or(name);
         // one byte more than a probe's body is enough to compare
-        let most = Some((0, PROBE_BODY.len() as u64 + 1));
-        if is_probe(own) && self.vault.fetch(kind, name, most).await.is_ok_and(|bytes| bytes == PROBE_BODY) {
+        let range = Some((0, PROBE_BODY.len() as u64 + 1));
+        if is_probe(relative) && self.vault.fetch(kind, name, range).await.is_ok_and(|bytes| bytes == PROBE_BODY) {
             return;
         }
-        self.report.fail("stray", name, "no object of a vault has such a name: it was planted, or is left over");
+        self.report.fail("unreferenced", name, "no object of a vault has such a name: it was planted, or is left over");
     }
 }

@@ -84,7 +84,7 @@ fn page(data: &Json) -> String {
         let _ = writeln!(out, "### {}\n", dialect["name"].as_str().unwrap());
         let clauses: Vec<String> = list(&dialect["detect"]).map(clause).collect();
         let _ = writeln!(out, "- recognised by {}", clauses.join("; or "));
-        let calls: Vec<String> = list(&dialect["calls"]).filter(|rule| rule["is"] == "model").map(call).collect();
+        let calls: Vec<String> = list(&dialect["calls"]).filter(|rule| rule["role"] == "model").map(call).collect();
         let billed = if calls.is_empty() { "nothing".to_owned() } else { calls.join("; or ") };
         let _ = writeln!(out, "- a model call is {billed}");
         for (fact, word) in [("session", "session"), ("turn", "turn"), ("user", "user"), ("tenant", "tenant")] {
@@ -162,9 +162,10 @@ fn clause(value: &Json) -> String {
 }
 
 fn call(value: &Json) -> String {
-    let twin = if value["twin"] == true { " (the same call comes on another signal; one is billed)" } else { "" };
+    let note =
+        if value["on_two_signals"] == true { " (the same call comes on another signal; one is billed)" } else { "" };
     let told = conditions(value);
-    if told.is_empty() { "anything".to_owned() } else { format!("{}{twin}", told.join(" *and* ")) }
+    if told.is_empty() { "anything".to_owned() } else { format!("{}{note}", told.join(" *and* ")) }
 }
 
 fn inclusion(usage: &Json) -> String {

@@ -224,12 +224,11 @@ impl CheckpointStore {
             return Ok(());
         }
         match self.directory.rename(FILE, UNREADABLE_FILE) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {
-                tracing::warn!(
-                    "the unreadable checkpoint was renamed to `state/{UNREADABLE_FILE}` in the spool's folder"
-                )
-            }
+            Ok(()) => tracing::warn!(
+                "the unreadable checkpoint was renamed to `state/{UNREADABLE_FILE}` in the spool's folder"
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
         self.unreadable.store(false, Ordering::SeqCst);
         Ok(())

@@ -49,10 +49,10 @@ fn a_question_that_fails_holds_the_batch() {
     let (tally, asker) = (Tally::new("tally"), Asker::new("asker"));
     let (mut rig, later, _folder) = rig(vec![tally.clone(), asker.clone()]);
     let answer = rig.submit(spans(&["a"]));
-    asker.answer(Err(Reason::Held));
+    asker.answer(Err(Reason::RecogniserUnavailable));
     later.poll_all();
-    assert_eq!(answer.now_or_never(), Some(Reason::Held.outcome()));
-    assert!(matches!(Reason::Held.outcome(), Outcome::Retry { after: Some(_), .. }));
+    assert_eq!(answer.now_or_never(), Some(Reason::RecogniserUnavailable.outcome()));
+    assert!(matches!(Reason::RecogniserUnavailable.outcome(), Outcome::Retry { after: Some(_), .. }));
     assert!(rig.waiting("x").is_empty());
     let again = rig.submit(spans(&["a"]));
     asker.answer(Ok("yes"));

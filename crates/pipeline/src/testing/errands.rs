@@ -84,7 +84,7 @@ impl Processor for Asker {
         let (sender, receiver) = oneshot::channel();
         self.open.lock().push(sender);
         Some(Box::pin(async move {
-            let answer = receiver.await.unwrap_or(Err(Reason::Held))?;
+            let answer = receiver.await.unwrap_or(Err(Reason::RecogniserUnavailable))?;
             Ok(Arc::new(answer) as InquiryAnswer)
         }))
     }

@@ -33,6 +33,10 @@ const MAX_LOGGED_WARNINGS: usize = 2_000;
 /// The shortest time between two logs of the same warning: a day, ns.
 const WARNING_INTERVAL: u64 = 86_400_000_000_000;
 const MAX_LABEL_BYTES: usize = 64;
+/// Reasons of an unbilled call, as metric labels: its record on the billed signal never arrived; it is sold by another
+/// unit than tokens.
+const BILLED_SIGNAL_MISSING: &str = "billed_signal_missing";
+const NO_TOKENS: &str = "no_tokens";
 /// How long a call waits for its billing record or for an ancestor, and how long an ancestor is remembered, ns.
 pub(super) const MAX_WAIT: u64 = 600_000_000_000;
 /// Maximum number of calls that wait for their billing record; further ones are not tracked.
@@ -182,6 +186,7 @@ impl LedgerChanges {
         self.rejected_waits += 1;
     }
 
+    /// Counts a call without tokens that is sold by another unit.
     pub(super) fn count_unbilled(&mut self, dialect: &str) {
         *self.unbilled.entry(dialect.to_owned()).or_default() += 1;
     }
@@ -312,7 +317,8 @@ impl CostLedger {
         self.mismatches.increment(changes.mismatches);
         self.rejected_waits.increment(changes.rejected_waits);
         for (dialect, calls) in &changes.unbilled {
-            self.meter.counter(&names::COST_UNBILLED, &[("dialect", dialect)]).increment(*calls);
+            let labels = [("dialect", dialect.as_str()), ("reason", NO_TOKENS)];
+            self.meter.counter(&names::COST_UNBILLED, &labels).increment(*calls);
         }
         let mut totals = self.totals.lock();
         for (tenant, model, provider, atto) in &changes.priced {
@@ -483,7 +489,8 @@ impl CostLedger {
         awaited_records.retain(|_, (dialect, until)| {
             let is_waiting = *until > now.0;
             if !is_waiting {
-                meter.counter(&names::COST_UNBILLED, &[("dialect", dialect)]).increment(1);
+                let labels = [("dialect", dialect.as_str()), ("reason", BILLED_SIGNAL_MISSING)];
+                meter.counter(&names::COST_UNBILLED, &labels).increment(1);
                 if is_warning_due(last_logged, format!("unbilled {dialect}"), now.0) {
                     tracing::warn!(dialect, "calls whose record on the billed signal never arrived; logged once a day");
                 }

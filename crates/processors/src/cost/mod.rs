@@ -304,11 +304,11 @@ impl CostProcessor {
         for sum_key in boundary.into_iter().chain(answer_key) {
             pass.changes.add_sum(sum_key, BilledSum::from_item(item));
         }
-        let twin =
-            item.on_two_signals.then(|| two_signal_claim(&pass.account, item)).flatten().filter(|twin| *twin != key);
+        let pair =
+            item.on_two_signals.then(|| two_signal_claim(&pass.account, item)).flatten().filter(|pair| *pair != key);
         let id_use = evidence.iter().flat_map(|evidence| evidence.id_use.recorded_claims());
         let layer_claims = layers.iter().flat_map(|layers| layers.when_billed.iter().copied());
-        for key in layer_claims.chain(id_use).chain(twin).chain(span) {
+        for key in layer_claims.chain(id_use).chain(pair).chain(span) {
             if claims.claim(key, &pass.batch, pass.now) == ClaimResult::First {
                 pass.changes.add_claim(key);
             }

@@ -26,7 +26,7 @@ mod late;
 mod libraries;
 mod once;
 mod suites;
-mod twins;
+mod two_signals;
 
 fn ids() -> Arc<dyn IdPolicy> {
     let rules = crate::redact::RedactConfig::default().settings().unwrap_or_else(|_| panic!("valid"));
@@ -618,7 +618,7 @@ fn upstream_stamps_stay() {
     assert_eq!(with(Trust::ThirdParty, false), "0.00035");
 }
 
-fn twin(signal: &str, id: &str) -> Payload {
+fn two_signal_call(signal: &str, id: &str) -> Payload {
     let attributes = json!({"event.name": "api_request", "session.id": "s", "model": "claude-sonnet-4-5", "input_tokens": 10,
         "output_tokens": 5, "cache_creation_tokens": 0, "cache_read_tokens": 0, "request_id": id});
     request::payload(&json!({"signal": signal, "scope": {"name": "com.anthropic.claude_code.events"}, "items": [
@@ -642,26 +642,32 @@ fn claude_code_bills_on_one_signal() {
         (BillingSignal::Log, &[Signal::Traces], "logs"),
     ] {
         let cost = build_with(&settings(bill, signals), &Meter::new());
-        run(&cost, twin("logs", "req_0"), 9);
+        run(&cost, two_signal_call("logs", "req_0"), 9);
         for (id, signal) in [(1, "traces"), (2, "logs")] {
             let wanted = if signal == expected { BillingStatus::Priced } else { BillingStatus::Deferred };
-            assert_eq!(status(&run(&cost, twin(signal, "req_1"), id), 0), Some(wanted), "{expected} {signal}");
+            assert_eq!(
+                status(&run(&cost, two_signal_call(signal, "req_1"), id), 0),
+                Some(wanted),
+                "{expected} {signal}"
+            );
         }
     }
     let meter = Meter::new();
     let cost = build_with(&settings(BillingSignal::Auto, &[Signal::Traces, Signal::Logs]), &meter);
-    run(&cost, twin("logs", "req_0"), 9);
-    let deferred = run(&cost, twin("traces", "req_1"), 1);
+    run(&cost, two_signal_call("logs", "req_0"), 9);
+    let deferred = run(&cost, two_signal_call("traces", "req_1"), 1);
     assert_eq!(attributes(&deferred, 0)["tollgate.cost.status"], "deferred");
-    run(&cost, twin("traces", "req_2"), 2);
-    run(&cost, twin("logs", "req_2"), 3);
-    run(&cost, twin("logs", "req_3"), 4);
-    run(&cost, twin("traces", "req_3"), 5);
+    run(&cost, two_signal_call("traces", "req_2"), 2);
+    run(&cost, two_signal_call("logs", "req_2"), 3);
+    run(&cost, two_signal_call("logs", "req_3"), 4);
+    run(&cost, two_signal_call("traces", "req_3"), 5);
     cost.tick(UnixNanos(1_795_000_500_000_000_000));
     assert!(!meter.render().contains("tollgate_cost_unbilled_calls_total{"));
     cost.tick(UnixNanos(1_795_000_700_000_000_000));
     assert!(
-        meter.render().contains("tollgate_cost_unbilled_calls_total{dialect=\"claude-code-native\"} 1"),
+        meter.render().contains(
+            "tollgate_cost_unbilled_calls_total{dialect=\"claude-code-native\",reason=\"billed_signal_missing\"} 1"
+        ),
         "{}",
         meter.render()
     );
@@ -669,7 +675,7 @@ fn claude_code_bills_on_one_signal() {
 
 /// Codex has no id shared by log and span: equal token counts show that the log arrived.
 #[test]
-fn twins_without_an_id_are_known_by_their_tokens() {
+fn two_signals_without_an_id_are_known_by_their_tokens() {
     let item = |signal: &str, tokens: u64| {
         let log = json!({"attributes": {"event.name": "codex.sse_event", "event.kind": "response.completed", "model": "gpt-5",
             "conversation.id": "c", "input_token_count": tokens, "output_token_count": 5}});
@@ -689,7 +695,9 @@ fn twins_without_an_id_are_known_by_their_tokens() {
     run(&cost, item("traces", 11), 3);
     cost.tick(UnixNanos(1_795_001_400_000_000_000));
     assert!(
-        meter.render().contains("tollgate_cost_unbilled_calls_total{dialect=\"codex-cli\"} 1"),
+        meter
+            .render()
+            .contains("tollgate_cost_unbilled_calls_total{dialect=\"codex-cli\",reason=\"billed_signal_missing\"} 1"),
         "{}",
         meter.render()
     );

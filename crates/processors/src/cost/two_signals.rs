@@ -4,7 +4,7 @@
 //!
 //! A span waits for its log if its session has recently sent such logs, or if the configuration names the signal that
 //! bills. Otherwise it is priced at once, or counted as unpriced; a log that arrives later costs the difference, or the
-//! full price. Each call is billed once. `genai` decides which records are twins.
+//! full price. Each call is billed once. `genai` says which calls arrive on two signals.
 
 use genai::ItemFacts;
 use genai::usage::{PricingFlags, TokenSplit};

@@ -121,9 +121,17 @@ impl WaitingCalls {
     /// Remembers an ancestor. Returns the number of evicted ancestors.
     pub(super) fn remember_ancestor(&mut self, ancestor: LedgerKey, inherited: InheritedModel) -> u64 {
         let mut evicted = 0;
-        self.ancestor_order.push_back((ancestor, inherited.until));
-        self.ancestors.insert(ancestor, inherited);
-        while self.ancestors.len() > MAX_WAITING || self.ancestor_order.len() > 2 * MAX_WAITING {
+        let until = inherited.until;
+        if self.ancestors.insert(ancestor, inherited).is_none_or(|known| known.until != until) {
+            self.ancestor_order.push_back((ancestor, until));
+        }
+        if self.ancestor_order.len() > 2 * MAX_WAITING {
+            let is_current = |(ancestor, until): &(LedgerKey, u64)| {
+                self.ancestors.get(ancestor).is_some_and(|known| known.until == *until)
+            };
+            self.ancestor_order.retain(is_current);
+        }
+        while self.ancestors.len() > MAX_WAITING {
             let Some((oldest, until)) = self.ancestor_order.pop_front() else { break };
             // An ancestor that was remembered again since has another expiry time here and stays.
             if self.ancestors.get(&oldest).is_some_and(|known| known.until == until) {

@@ -118,7 +118,7 @@ impl RedactProcessor {
             let answers = answers.await;
             if holds_batch && texts.iter().any(|text| answers.findings(text).is_none()) {
                 held_requests.increment(1);
-                return Err(Reason::Held);
+                return Err(Reason::RecogniserUnavailable);
             }
             Ok(Arc::new(answers) as InquiryAnswer)
         }))

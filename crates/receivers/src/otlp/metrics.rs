@@ -116,12 +116,12 @@ impl ReceiverMetrics {
         listen::PortMetrics {
             open: self.meter.gauge(&names::RECEIVER_CONNECTIONS, &labels),
             over_limit: closed("limit"),
-            crowded: closed("crowded"),
-            silent: closed("silent"),
+            evicted: closed("evicted"),
+            no_request: closed("no_request"),
             idle: closed("idle"),
             aged: closed("age"),
             handshake: closed("handshake"),
-            bad_head: closed("head"),
+            bad_head: closed("bad_request_head"),
         }
     }
 }

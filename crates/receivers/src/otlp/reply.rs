@@ -159,7 +159,7 @@ impl RequestRefusal {
             | Reason::SpoolFailed
             | Reason::ShuttingDown
             | Reason::Lost
-            | Reason::Held
+            | Reason::RecogniserUnavailable
             | Reason::Disconnected
             | Reason::TimedOut => (GrpcCode::Internal, StatusCode::INTERNAL_SERVER_ERROR),
         };

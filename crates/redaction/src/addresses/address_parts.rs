@@ -13,8 +13,8 @@ static UNITS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses
 /// Countries that may end an address.
 static COUNTRIES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.countries").collect());
 /// States of the USA, provinces of Canada and Australia.
-pub(crate) static STATES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.states").collect());
-static LONG_STATES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.states_in_full").collect());
+pub(crate) static STATES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.state_codes").collect());
+static LONG_STATES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::lines("addresses.state_names").collect());
 
 /// Kinds of attached parts.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ fn skip_separator(scan: &TextScan<'_>, at: usize) -> Option<usize> {
 
 /// Lower-case words within place names: `Rio de Janeiro`.
 static SMALL_PLACE_WORDS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| wordlists::words("addresses.small_in_places").collect());
+    LazyLock::new(|| wordlists::words("addresses.place_function_words").collect());
 
 /// Reads the part of an address at the start of a text. `after_comma`: a comma or line break came before it.
 fn read_part(rest: &str, after_comma: bool) -> Option<(usize, AddressPart)> {

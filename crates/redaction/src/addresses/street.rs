@@ -14,32 +14,33 @@ use super::street_context::{is_announced, is_followed_by_place, is_year};
 use crate::wordlists;
 
 /// English words such as "Street" that end a street name; any name before them counts.
-static STREET_WORDS: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(wordlists::text("addresses.streets")));
+static STREET_WORDS: LazyLock<WordIndex> =
+    LazyLock::new(|| WordIndex::new(wordlists::text("addresses.street_suffixes")));
 /// Words that may end a street name, but need further evidence.
 static AMBIGUOUS_STREET_WORDS: LazyLock<WordIndex> =
-    LazyLock::new(|| WordIndex::new(wordlists::text("addresses.streets_maybe")));
+    LazyLock::new(|| WordIndex::new(wordlists::text("addresses.street_suffixes_ambiguous")));
 /// Directions within or before a street name.
 static DIRECTIONS: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(wordlists::text("addresses.directions")));
 /// Words that never follow a house number in a street written in lower case.
 static NEVER_AFTER_NUMBER: LazyLock<WordIndex> =
-    LazyLock::new(|| WordIndex::new(wordlists::text("addresses.no_street")));
+    LazyLock::new(|| WordIndex::new(wordlists::text("addresses.not_streets")));
 /// Words that begin a street name when the number comes after it.
-static PREFIXES: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(wordlists::text("addresses.streets_before")));
+static PREFIXES: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(wordlists::text("addresses.street_prefixes")));
 /// Romance street words that follow the house number.
 static ROMANCE_STREET_WORDS: LazyLock<WordIndex> =
-    LazyLock::new(|| WordIndex::new(wordlists::text("addresses.streets_behind_number")));
+    LazyLock::new(|| WordIndex::new(wordlists::text("addresses.streets_after_number")));
 /// Endings of one-word street names that come before the number.
 static ENDINGS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("addresses.street_endings").collect());
 
 /// Street words in lower case: unambiguous ones, and ones that need further evidence.
 static LOWER_STREET_WORDS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("addresses.streets_lower")));
+    LazyLock::new(|| WordSet::new(wordlists::text("addresses.street_suffixes_lowercase")));
 static AMBIGUOUS_LOWER_STREET_WORDS: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("addresses.streets_lower_maybe")));
+    LazyLock::new(|| WordSet::new(wordlists::text("addresses.street_suffixes_lowercase_ambiguous")));
 /// Words for a kind of unit before a house number.
 static UNITS_BEFORE_NUMBER: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("addresses.rooms")));
 /// Lower-case words within street names.
-static PARTICLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("addresses.particles")));
+static PARTICLES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("addresses.particles_romance")));
 static GERMANIC_PARTICLES: LazyLock<WordSet> =
     LazyLock::new(|| WordSet::new(wordlists::text("addresses.particles_germanic")));
 
@@ -334,7 +335,7 @@ fn to_lower_case<'r>(word: &str, buffer: &'r mut [u8; LONGEST_WORD]) -> Option<&
 
 /// Those [`ENDINGS`] that are unambiguous even in a short or common word.
 static UNAMBIGUOUS_ENDINGS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| wordlists::words("addresses.street_endings_sure").collect());
+    LazyLock::new(|| wordlists::words("addresses.street_endings_unambiguous").collect());
 
 /// Returns the start of a street whose last word has a German, Dutch or Nordic ending.
 fn germanic_street_start(head: &str, last_word: &str) -> Option<usize> {

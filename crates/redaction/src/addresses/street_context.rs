@@ -9,7 +9,7 @@ use crate::wordlists;
 
 /// Words that make the number before a doubtful street a house number.
 static ANNOUNCING_WORDS: LazyLock<Vec<&str>> =
-    LazyLock::new(|| wordlists::lines("addresses.announcing_house").collect());
+    LazyLock::new(|| wordlists::lines("addresses.house_number_cues").collect());
 
 /// Whether digits are a year from 1900 to 2099.
 pub(super) fn is_year(digits: &[u8]) -> bool {

@@ -96,7 +96,7 @@ pub(super) fn is_id_key(key: &[u8]) -> bool {
 }
 
 /// Keys whose value names the sibling's value, as `name` in `{"name":"email","value":"x"}`, and keys of such siblings.
-static NAMING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("keys.naming")));
+static NAMING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("keys.key_name_keys")));
 static VALUE_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("value val answer v content text stringvalue"));
 
 /// Keys in objects that only wrap a value: `{"first_name": {"S": "Ada"}}`.

@@ -66,7 +66,7 @@ fn count_digits(text: &str) -> usize {
 }
 
 /// Words that mean "no value", and names of types.
-static MISSING_VALUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::from_words(wordlists::lines("keys.no_values")));
+static MISSING_VALUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::from_words(wordlists::lines("keys.non_values")));
 
 /// Whether a value is missing: a word for that, a template, a mask, or a reference.
 fn is_missing(text: &str) -> bool {
@@ -83,7 +83,7 @@ fn is_missing(text: &str) -> bool {
 }
 
 /// Words that occur in descriptions of a value, but not in values.
-static DESCRIBING: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("keys.describing")));
+static DESCRIBING: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("keys.description_words")));
 
 /// Whether a text describes a value.
 fn is_description(text: &str) -> bool {

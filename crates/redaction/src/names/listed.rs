@@ -15,12 +15,14 @@ use super::{place_names, thing_names};
 use crate::wordlists;
 
 /// Words before a single given name that indicate a person.
-static WORDS_BEFORE_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.before")));
+static WORDS_BEFORE_PERSONS: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(wordlists::text("names.words_before_names")));
 /// Words after a single given name that indicate a person.
-static WORDS_AFTER_PERSONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.behind")));
+static WORDS_AFTER_PERSONS: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(wordlists::text("names.words_after_names")));
 
 /// Words for things named after well-known people.
-static NAMED_AFTER: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.named_after")));
+static NAMED_AFTER: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.eponymous_things")));
 
 /// Capitalised words that turn the name after them into a place or building.
 static PLACE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.place_prefixes")));

@@ -5,7 +5,7 @@
 //! Cues are data (`config/rules/names.yaml`). The text read around a position is bounded. Only unambiguous names are
 //! searched in the rest of the text (`name_carry`). Keys are in `keys`, postal addresses in `addresses`.
 
-mod eastern;
+mod cjk_names;
 mod email_names;
 mod in_ids;
 mod listed;
@@ -86,8 +86,8 @@ pub(super) fn claim_names(scan: &TextScan<'_>, scratch: &mut NameScratch, claims
             scratch.carried_names.push(name.range);
         }
     }
-    if let Some(rule) = scan.rule(RuleFamily::NameEastern) {
-        eastern::claim_eastern_names(scan, rule, claims);
+    if let Some(rule) = scan.rule(RuleFamily::NameCjk) {
+        cjk_names::claim_cjk_names(scan, rule, claims);
     }
     if let Some(rule) = scan.rule(RuleFamily::NameListed) {
         listed::claim_listed_names(scan, rule, &mut scratch.carried_names, claims);

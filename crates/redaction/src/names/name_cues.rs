@@ -146,7 +146,7 @@ pub(super) fn name_below_closing(scan: &TextScan<'_>, cue: &StemMatch) -> Option
 }
 
 /// Words for a group that signs.
-static GROUPS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.groups")));
+static GROUPS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.signing_groups")));
 
 /// Whether the capitalised words after a name end in a group: `Travel Deals Team`, but not `Sales Manager`.
 fn is_group(after: &str) -> bool {
@@ -249,7 +249,8 @@ fn lower_case_name(scan: &TextScan<'_>, at: usize) -> Option<PersonName> {
 }
 
 /// Words that end the name of an organisation or place.
-static ORGANISATIONS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("names.organisations")));
+static ORGANISATIONS: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(wordlists::text("names.organisation_suffixes")));
 
 /// Whether a word ends names of organisations or places.
 pub(crate) fn is_organisation_word(word: &str) -> bool {
@@ -258,7 +259,8 @@ pub(crate) fn is_organisation_word(word: &str) -> bool {
 }
 
 /// Firms, brands, games and laws whose two words look like a person's name.
-static FIRM_NAMES: LazyLock<WordSet> = LazyLock::new(|| WordSet::from_words(wordlists::lines("names.firms")));
+static FIRM_NAMES: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::from_words(wordlists::lines("names.other_proper_names")));
 
 /// The first two words of such names with a third word.
 static FIRST_WORDS_OF_FIRMS: LazyLock<WordSet> =

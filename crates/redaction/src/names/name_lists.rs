@@ -7,9 +7,9 @@ use crate::sets;
 
 /// Given names in their usual spelling, from the US census of 1990 and the name lists of Faker (MIT), without those
 /// that are common words.
-const GIVEN_TEXT: &str = include_str!("../../../../config/rules/words/given.txt");
+const GIVEN_TEXT: &str = include_str!("../../../../config/rules/words/given_names.txt");
 /// Common words, places and products in lower case, collected from documentation and source code.
-const COMMON_TEXT: &str = include_str!("../../../../config/rules/words/common.txt");
+const COMMON_TEXT: &str = include_str!("../../../../config/rules/words/common_words.txt");
 
 static GIVEN: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(GIVEN_TEXT));
 static COMMON: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(COMMON_TEXT));
@@ -77,9 +77,9 @@ impl WordIndex {
 }
 
 /// Given names that are also common words or places; they count as names before a listed family name.
-const AMBIGUOUS_GIVEN_TEXT: &str = include_str!("../../../../config/rules/words/maybe.txt");
+const AMBIGUOUS_GIVEN_TEXT: &str = include_str!("../../../../config/rules/words/ambiguous_given_names.txt");
 /// Family names in lower case, from the same census.
-const FAMILY_TEXT: &str = include_str!("../../../../config/rules/words/family.txt");
+const FAMILY_TEXT: &str = include_str!("../../../../config/rules/words/family_names.txt");
 
 static AMBIGUOUS_GIVEN: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(AMBIGUOUS_GIVEN_TEXT));
 static FAMILY: LazyLock<WordIndex> = LazyLock::new(|| WordIndex::new(FAMILY_TEXT));

@@ -176,7 +176,7 @@ fn plain_word(rest: &str) -> Option<&str> {
 }
 
 /// Prefixes before a second capital in a family name: `DeVito`.
-static GLUED_PARTICLES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("names.glued_particles").collect());
+static GLUED_PARTICLES: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("names.joined_particles").collect());
 
 /// Reads one capitalised word at `at`.
 fn read_word(text: &str, at: usize) -> Option<NameWord<'_>> {

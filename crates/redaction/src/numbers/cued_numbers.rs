@@ -459,7 +459,7 @@ pub(super) fn plate_after(scan: &TextScan<'_>, end: usize) -> Option<Range<usize
 }
 
 /// Words between the word for a BIC and the BIC itself.
-static BIC_LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.bic_links")));
+static BIC_LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.bic_linking_words")));
 
 /// Finds a BIC after its word, which ends at `end`.
 pub(super) fn bic_after(scan: &TextScan<'_>, end: usize) -> Option<Range<usize>> {

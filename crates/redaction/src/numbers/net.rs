@@ -70,7 +70,7 @@ fn is_escape(site: &NumberSite<'_, '_>) -> bool {
 }
 
 /// Words before a version of four numbers.
-static VERSIONS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.versions"));
+static VERSIONS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.version_cues"));
 
 /// Whether four numbers are a version (`version 1.2.3.4`, `v1.2.3.4`, `Chrome/1.2.3.4`), or small numbers that no word
 /// calls an address, such as sections and releases.
@@ -137,7 +137,7 @@ fn is_upgrade(before: &[u8]) -> bool {
 }
 
 /// Programs whose versions have four numbers.
-static PRODUCTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.products")));
+static PRODUCTS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.versioned_products")));
 
 /// Whether `rest` begins with a decimal such as ` 2.03`, not followed by further numbers.
 fn is_decimal(rest: &[u8]) -> bool {

@@ -221,7 +221,7 @@ pub(super) fn country_start(scan: &TextScan<'_>, at: usize) -> usize {
 }
 
 /// Country letters before tax and national ids. Norway's are missing, because they are the word `no`.
-static COUNTRIES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.countries"));
+static COUNTRIES: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.tax_id_countries"));
 
 /// Whether a value is specific enough for a word of prose: few of the values after `claim`, `referral` and `state id`
 /// are ids.
@@ -240,7 +240,7 @@ fn is_specific_enough(scan: &TextScan<'_>, family: RuleFamily, value: &Range<usi
 }
 
 /// Publishers of numbered documents, such as standards.
-static STANDARDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.standards"));
+static STANDARDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.document_series"));
 
 /// Whether any word of numbers is close enough to matter; the words from `next_word` on follow the start of the value.
 fn has_near_word(scan: &TextScan<'_>, value: &Range<usize>, next_word: usize) -> bool {
@@ -270,7 +270,7 @@ fn is_json_key(scan: &TextScan<'_>, key: Option<&Range<usize>>) -> bool {
 }
 
 /// Small words that may come between a word and its value.
-static LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.links")));
+static LINKS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.linking_words")));
 
 /// Whether `between` has only small words and punctuation. A line may end in it if no word follows the line break.
 fn is_linking_text(between: &[u8]) -> bool {
@@ -314,7 +314,7 @@ fn ends_in_number_abbreviation(head: &[u8]) -> bool {
 }
 
 /// Neutral keys, which do not describe their values.
-static NEUTRAL_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.mute_keys")));
+static NEUTRAL_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.uninformative_keys")));
 
 fn is_neutral_key(key: &[u8]) -> bool {
     let last_word = key.rsplit(|byte| !byte.is_ascii_alphanumeric()).next().unwrap_or_default();

@@ -192,14 +192,15 @@ impl<'a, 't> NumberSite<'a, 't> {
 }
 
 /// Words for numbered things.
-static THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.things")));
+static THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.numbered_things")));
 
 /// Words for numbered things that also come before phone numbers (`the office line`, `any time`). They count only right
 /// before bare digits, or before `#`, `:` or a word for "number".
-static AMBIGUOUS_THINGS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.things_maybe")));
+static AMBIGUOUS_THINGS: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(wordlists::text("numbers.numbered_things_ambiguous")));
 
 /// Words between such a word and its number.
-static FILLERS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.fillers")));
+static FILLERS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("numbers.thing_linking_words")));
 
 /// Whether a word is in either list.
 pub(super) fn is_thing(word: &[u8]) -> bool {
@@ -220,7 +221,8 @@ fn follows_thing_word(scan: &TextScan<'_>, at: usize, is_bare: bool) -> bool {
         // productId, orderNumber
         let camel_head = [&b"Id"[..], b"ID", b"Number", b"No"].iter().find_map(|tail| word.strip_suffix(*tail));
         if let Some(head) = camel_head.filter(|head| !head.is_empty()) {
-            let mut things = wordlists::words("numbers.things").chain(wordlists::words("numbers.things_maybe"));
+            let mut things = wordlists::words("numbers.numbered_things")
+                .chain(wordlists::words("numbers.numbered_things_ambiguous"));
             return things.any(|thing| ends_with(head, thing.as_bytes()));
         }
         if !FILLERS.contains(word) {

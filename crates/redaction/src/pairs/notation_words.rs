@@ -9,7 +9,7 @@ use crate::wordlists;
 
 /// Words of prose between a key and its value; longer ones first.
 pub(super) static IS_PHRASES: LazyLock<Vec<&[u8]>> =
-    LazyLock::new(|| wordlists::lines("notation.is").map(str::as_bytes).collect());
+    LazyLock::new(|| wordlists::lines("notation.linking_phrases").map(str::as_bytes).collect());
 
 /// Text after a key and before `for root@localhost: ` in logs.
 pub(super) const GENERATED_PHRASES: [&[u8]; 2] = [b"is generated ", b"was generated "];
@@ -38,10 +38,10 @@ pub(super) fn owner_phrase_len(rest: &[u8]) -> Option<usize> {
 }
 
 /// Calls that fill in the page element that a key names: `get("#password").type("v")`.
-pub(super) static FILLING_CALLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.fills"));
+pub(super) static FILLING_CALLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.fill_calls"));
 
 /// Functions that only wrap a string.
-static WRAPPERS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.wrappers"));
+static WRAPPERS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("notation.wrapping_functions"));
 
 /// Bytes right before a string, in the name of a call, and in a type.
 pub(super) static BEFORE_STRING: ByteSet = ByteSet::new(b"bBrRuUfFL@$");

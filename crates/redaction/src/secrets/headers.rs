@@ -19,7 +19,7 @@ const SCHEMES_WITH_LISTS: &str = "digest aws4-hmac-sha256 sharedaccesssignature 
 /// All schemes, each with whether its credentials have several words.
 static SCHEMES: LazyLock<WordMap<bool>> = LazyLock::new(|| {
     let entries = |words: &'static str, many: bool| words.split_ascii_whitespace().map(move |word| (word, many));
-    let single = entries(wordlists::text("secrets.schemes"), false);
+    let single = entries(wordlists::text("secrets.auth_schemes"), false);
     WordMap::from_entries(single.chain(entries(SCHEMES_WITH_LISTS, true)).collect())
 });
 /// Attributes of `Set-Cookie`.
@@ -27,10 +27,11 @@ static ATTRIBUTES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::
 
 /// Cookies that hold a preference rather than a session.
 static PREFERENCE_COOKIES: LazyLock<WordSet> =
-    LazyLock::new(|| WordSet::new(wordlists::text("secrets.cookies_of_choices")));
+    LazyLock::new(|| WordSet::new(wordlists::text("secrets.preference_cookies")));
 
 /// Cookie values that are not secret.
-static HARMLESS_VALUES: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.cookie_values")));
+static HARMLESS_VALUES: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(wordlists::text("secrets.non_session_cookie_values")));
 
 /// Claims the secrets in the header `pair`. Returns the position from which the search for keys continues.
 pub(super) fn check_header(

@@ -41,7 +41,8 @@ pub(super) fn may_be_key(scan: &TextScan<'_>, word: &StemMatch) -> bool {
     }
 }
 
-/// `is` in other languages: `das Passwort lautet …`. `notation.is` lists these words for the reader of pairs.
+/// `is` in other languages: `das Passwort lautet …`. `notation.linking_phrases` lists these words for the reader of
+/// pairs.
 const IS_IN_OTHER_LANGUAGES: [&[u8]; 14] = [
     b"lautet ",
     b"lautet: ",

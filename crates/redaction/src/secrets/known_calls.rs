@@ -58,7 +58,7 @@ pub(super) fn all_calls() -> impl Iterator<Item = (&'static str, bool, SecretArg
             .filter_map(|(entry, names)| Some((parse_argument(entry)?, names)))
             .flat_map(move |(argument, names)| names.split(' ').map(move |name| (name, is_exact, argument)))
     };
-    calls_of_list("secrets.calls", false).chain(calls_of_list("secrets.calls_exact", true))
+    calls_of_list("secrets.calls", false).chain(calls_of_list("secrets.calls_case_sensitive", true))
 }
 
 /// Parses `1 secret`: the number of arguments before, and the required form.

@@ -77,7 +77,8 @@ pub(super) fn secret_stems(rules: &SecretRules) -> Vec<Stem> {
     ];
     let calls = known_calls::all_calls()
         .map(|(text, is_exact, argument)| stem(text, is_exact, true, SecretCue::Call(argument)));
-    let phrases = wordlists::words("secrets.phrase_cues").map(|text| stem(text, false, true, SecretCue::SeedPhrase));
+    let phrases =
+        wordlists::words("secrets.seed_phrase_cues").map(|text| stem(text, false, true, SecretCue::SeedPhrase));
     keys.chain(providers)
         .chain(aws)
         .chain(calls)

@@ -136,7 +136,7 @@ impl PairContext {
 
 /// Whether a call that stores values begins before a key: `put("`, `setenv(`.
 fn is_stored(before: &[u8]) -> bool {
-    static STORING_CALLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.stores"));
+    static STORING_CALLS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.store_calls"));
     let len = before.len() - before.iter().rev().take_while(|byte| b"\"'\\".contains(byte)).count();
     let Some(name) = before.get(..len).and_then(|head| head.strip_suffix(b"(")) else { return false };
     let start = name.len() - name.iter().rev().take_while(|byte| byte.is_ascii_alphabetic()).count();

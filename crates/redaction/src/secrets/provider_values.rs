@@ -22,7 +22,7 @@ const REACH: usize = 56;
 const MAX_VALUE: usize = 256;
 
 /// Words that identify a random value as harmless.
-static HARMLESS_WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.random_kept"));
+static HARMLESS_WORDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.harmless_random_cues"));
 
 /// Checks the text after the provider's name that ends at `end`. Returns the position from which the search for
 /// providers continues.

@@ -38,7 +38,7 @@ pub(super) enum SecretKind {
 
 /// Endings of words that name a password or another secret: `dbpassword`.
 const PASSWORD_ENDS: &[&str] = &["password", "passwd", "passphrase", "pwd"];
-static SECRET_ENDS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("secrets.secret_endings").collect());
+static SECRET_ENDS: LazyLock<Vec<&str>> = LazyLock::new(|| wordlists::words("secrets.joined_secret_endings").collect());
 
 /// Last words of keys that may describe a secret or hold it.
 const DOUBTFUL: &str = "history settings on variable variables";
@@ -52,14 +52,14 @@ static WORDS: LazyLock<WordMap<u16>> = LazyLock::new(|| {
         (KeyWordList::Phrase, "phrase"),
         (KeyWordList::PhraseOf, "seed recovery pass secret"),
         (KeyWordList::Allow, "allow"),
-        (KeyWordList::Password, wordlists::text("secrets.passwords")),
-        (KeyWordList::Secret, wordlists::text("secrets.secrets")),
-        (KeyWordList::KeyOf, wordlists::text("secrets.key_of")),
-        (KeyWordList::KeyNot, wordlists::text("secrets.key_not")),
-        (KeyWordList::TokenNot, wordlists::text("secrets.token_not")),
-        (KeyWordList::About, wordlists::text("secrets.about")),
+        (KeyWordList::Password, wordlists::text("secrets.password_key_endings")),
+        (KeyWordList::Secret, wordlists::text("secrets.secret_key_endings")),
+        (KeyWordList::KeyOf, wordlists::text("secrets.secret_words_before_key")),
+        (KeyWordList::KeyNot, wordlists::text("secrets.harmless_words_before_key")),
+        (KeyWordList::TokenNot, wordlists::text("secrets.harmless_words_before_token")),
+        (KeyWordList::About, wordlists::text("secrets.metadata_key_endings")),
         (KeyWordList::Doubtful, DOUBTFUL),
-        (KeyWordList::Neutral, wordlists::text("secrets.neutral")),
+        (KeyWordList::Neutral, wordlists::text("secrets.ignored_key_endings")),
     ];
     build_word_map(known.into_iter().chain(FOREIGN_PASSWORD_WORDS.iter().map(|word| (KeyWordList::Password, *word))))
 });

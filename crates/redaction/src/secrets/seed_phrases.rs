@@ -19,7 +19,8 @@ const MAX_SEPARATOR: usize = 32;
 
 /// Words of three to eight letters that prose needs and that are not among a wallet's 2048 words (`all`, `can`, `more`,
 /// `used` are).
-static PROSE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.phrase_prose")));
+static PROSE_WORDS: LazyLock<WordSet> =
+    LazyLock::new(|| WordSet::new(wordlists::text("secrets.seed_phrase_non_words")));
 
 /// Checks the text after the word that ends at `end`, from `read_end` on, where an earlier search ended. Returns the
 /// end of the text that was read.

@@ -295,7 +295,8 @@ fn is_secret(value: &[u8]) -> bool {
 }
 
 /// Last words of command keys whose values are random but not secret: `config set image_tag=0f1e…`.
-static RANDOM_SETTINGS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.random_settings"));
+static RANDOM_SETTINGS: LazyLock<Vec<&[u8]>> =
+    LazyLock::new(|| wordlists::bytes("secrets.harmless_random_key_endings"));
 
 /// Whether a key's values are random but not secret.
 fn is_harmless_setting(key: &[u8]) -> bool {

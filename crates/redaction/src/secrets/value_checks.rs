@@ -14,13 +14,13 @@ use crate::sets::{ByteSet, WordSet};
 use crate::wordlists;
 
 /// Words in place of a value, such as "none".
-static NO_VALUE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.no_values")));
+static NO_VALUE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.non_values")));
 
 /// Words of prose and code after a key, which are passwords only if the notation is unambiguous.
-static PROSE_OR_CODE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.talk")));
+static PROSE_OR_CODE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.prose_words")));
 
 /// Words of sentences.
-static SENTENCE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.sentence")));
+static SENTENCE_WORDS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("secrets.sentence_words")));
 
 /// Whether a value is a sentence rather than a passphrase.
 pub(super) fn is_prose(value: &[u8]) -> bool {
@@ -35,7 +35,8 @@ pub(super) fn is_sentence(value: &[u8], counts: &ByteCounts) -> bool {
 }
 
 /// Prefixes of values that only say where the secret is stored.
-static STORED_ELSEWHERE: LazyLock<PrefixSet> = LazyLock::new(|| PrefixSet::new(wordlists::lines("secrets.elsewhere")));
+static STORED_ELSEWHERE: LazyLock<PrefixSet> =
+    LazyLock::new(|| PrefixSet::new(wordlists::lines("secrets.reference_prefixes")));
 
 /// Words in a value that mark it as an example.
 static PLACEHOLDERS: LazyLock<PrefixSet> = LazyLock::new(|| PrefixSet::new(wordlists::lines("secrets.placeholders")));
@@ -199,7 +200,7 @@ pub(crate) fn is_token_body(token: &[u8]) -> bool {
 
 /// Whether a value names a secret rather than being one: `password`, `my_secret`, `userPassword`.
 pub(super) fn names_a_secret(value: &[u8]) -> bool {
-    static NAMING_ENDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.naming"));
+    static NAMING_ENDS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("secrets.secret_name_endings"));
     let has_only_words = value.iter().all(|byte| byte.is_ascii_alphabetic() || b"-_. ".contains(byte));
     let last_word = value.rsplit(|byte| b"-_. ".contains(byte)).next().unwrap_or_default();
     has_only_words && (is_prose_or_code_word(last_word) || NAMING_ENDS.iter().any(|name| ends_with(value, name)))

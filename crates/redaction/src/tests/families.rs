@@ -93,7 +93,7 @@ fn made(family: RuleFamily, random: &mut Random) -> Made {
         | RuleFamily::NameMail
         | RuleFamily::NameRepeated
         | RuleFamily::NameListed
-        | RuleFamily::NameEastern
+        | RuleFamily::NameCjk
         | RuleFamily::Street
         | RuleFamily::PostBox
         | RuleFamily::PhoneInternational
@@ -171,7 +171,7 @@ fn made_person(family: RuleFamily, random: &mut Random, first: String, last: Str
         RuleFamily::NameMail => of("ask ", format!("{first} {last}"), " <x@example.com>"),
         RuleFamily::NameRepeated => of("{\"last_name\":\"Quesadero\"} then ", "Quesadero".to_owned(), " left"),
         RuleFamily::NameListed => of("the talk by ", format!("{first} {last}"), " was good"),
-        RuleFamily::NameEastern => of("患者", "王小明".to_owned(), "先生"),
+        RuleFamily::NameCjk => of("患者", "王小明".to_owned(), "先生"),
         RuleFamily::Street => of("ship to ", format!("{} {} Street", 1 + random.below(9_000), last), " today"),
         RuleFamily::PostBox => of("write to ", format!("P.O. Box {}", number(random, 4)), " please"),
         RuleFamily::PhoneInternational => of("ring ", format!("+49 30 9{}", some(random, 6, DIGITS)), " now"),
@@ -385,7 +385,7 @@ fn may_be(family: RuleFamily, found: &str, before: &str, behind: &str) -> bool {
         | RuleFamily::NameRecord
         | RuleFamily::NameMail
         | RuleFamily::NameRepeated
-        | RuleFamily::NameEastern
+        | RuleFamily::NameCjk
         | RuleFamily::NameListed => letters >= 2,
         RuleFamily::Keys
         | RuleFamily::Password

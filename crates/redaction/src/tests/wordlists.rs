@@ -161,6 +161,6 @@ fn tables_are_read_whole() {
     assert_eq!(made.commands, rights("secrets.commands"));
     assert_eq!(made.kinds, rights("secrets.key_kinds"));
     assert_eq!(made.forms, wordlists::rows("secrets.command_forms").count());
-    assert_eq!(made.calls, rights("secrets.calls") + rights("secrets.calls_exact"));
+    assert_eq!(made.calls, rights("secrets.calls") + rights("secrets.calls_case_sensitive"));
     assert_eq!(validate::dates::months(), rights("numbers.months"));
 }

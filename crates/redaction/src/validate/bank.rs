@@ -6,7 +6,7 @@ use super::checksums::{has_valid_luhn, mod_97_remainder, weighted_sum};
 use crate::wordlists;
 
 /// IBAN lengths by country from the SWIFT registry, sorted: `DE22`.
-static IBANS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.ibans"));
+static IBANS: LazyLock<Vec<&[u8]>> = LazyLock::new(|| wordlists::bytes("numbers.iban_lengths"));
 
 /// Length of a country's IBANs (two letters), if it has any.
 pub(crate) fn iban_length(country: &[u8]) -> Option<usize> {

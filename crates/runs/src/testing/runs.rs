@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use crate::{
-    Alert, AlertSeverity, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunJudgement,
-    RunPeaks, RunState, RunStep, RunSums, RunTotals, RunView,
+    Alert, AlertRule, AlertSeverity, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail,
+    RunJudgement, RunPeaks, RunState, RunStep, RunSums, RunTotals, RunView,
 };
 use genai::CallTokenBuckets;
 
@@ -49,10 +49,10 @@ pub fn ended(run: &str, minutes: u64, atto: i128) -> RunView {
     }
 }
 
-/// A firing alert about a run.
-pub fn alert(rule: &'static str, run: &str, since: u64) -> Alert {
+/// A firing alert about a run, by the name of its rule.
+pub fn alert(rule: &str, run: &str, since: u64) -> Alert {
     Alert {
-        rule,
+        rule: AlertRule::parse(rule).expect("a rule"),
         severity: AlertSeverity::Critical,
         account: "default".into(),
         run: run.into(),

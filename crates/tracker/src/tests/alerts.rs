@@ -98,14 +98,14 @@ impl Scene {
     /// Rules that are firing now.
     fn firing(&self) -> Vec<&'static str> {
         let mut rules: Vec<&str> =
-            self.all().iter().filter(|alert| alert.until.is_none()).map(|alert| alert.rule).collect();
+            self.all().iter().filter(|alert| alert.until.is_none()).map(|alert| alert.rule.as_str()).collect();
         rules.sort_unstable();
         rules
     }
 
     /// Rules that fired at any time.
     fn fired(&self) -> Vec<&'static str> {
-        let mut rules: Vec<&str> = self.all().iter().map(|alert| alert.rule).collect();
+        let mut rules: Vec<&str> = self.all().iter().map(|alert| alert.rule.as_str()).collect();
         rules.sort_unstable();
         rules
     }
@@ -132,7 +132,7 @@ fn ceilings() {
     assert_eq!(scene.firing(), ["iteration_ceiling_warning"]);
     scene.play(Plan { calls: 50, ended: false, ..PLAIN }).wait(1);
     assert_eq!(scene.firing(), ["iteration_ceiling", "iteration_ceiling_warning"]);
-    let alert = scene.all().into_iter().find(|alert| alert.rule == "iteration_ceiling").unwrap();
+    let alert = scene.all().into_iter().find(|alert| alert.rule.as_str() == "iteration_ceiling").unwrap();
     assert_eq!((alert.value, alert.threshold, &*alert.session), (50.0, 50.0, "s1"));
     assert_eq!(alert.trace, format!("{:032}", 1), "it leads to its trace");
     scene.play(Plan { calls: 50, ..PLAIN }).wait(2);
@@ -197,7 +197,12 @@ fn a_dear_session_is_its_features() {
     let mut scene = Scene::new();
     scene.past(30, PLAIN).wait(35).play(Plan { trace: 3, tokens: 60_000, ended: false, ..PLAIN }).wait(1);
     let cost = |scene: &Scene| {
-        scene.all().iter().find(|alert| alert.rule == "session_cost_runaway" && alert.until.is_none()).unwrap().value
+        scene
+            .all()
+            .iter()
+            .find(|alert| alert.rule.as_str() == "session_cost_runaway" && alert.until.is_none())
+            .unwrap()
+            .value
     };
     let before = cost(&scene);
     let of_agent = |operation: &str, id: u64, parent: u64, more: Json| {

@@ -384,7 +384,7 @@ fn an_id_of_two_accounts() {
     }
     let id = format!("{:032}", 1);
     assert_eq!(line.runs.accounts_with_run(&id), ["a", "b"]);
-    let outcome = RunOutcome { verdict: OutcomeVerdict::Overridden, confidence: None, resolved_in: None };
+    let outcome = RunOutcome { verdict: OutcomeVerdict::Overridden, confidence: None, resolution_seconds: None };
     for account in ["b", "a"] {
         line.apply(&line.runs.outcome_effect(account, &id, outcome, NOW).unwrap());
         let judged =

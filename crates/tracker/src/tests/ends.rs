@@ -153,12 +153,17 @@ fn alerts_after_a_sub_agent() {
         scene.now = scene.now.plus(Duration::from_secs(1));
         scene.line.runs.tick(scene.now);
     }
-    let mut rules: Vec<&str> = scene.alerts().iter().map(|alert| alert.rule).collect();
+    let mut rules: Vec<&str> = scene.alerts().iter().map(|alert| alert.rule.as_str()).collect();
     rules.sort_unstable();
     assert_eq!(rules, ["identical_tool_calls", "iteration_ceiling", "tool_calls_in_window"]);
     scene.send(&[agent(1, 0, [0, 200])], 120);
     scene.send(&[chat(999, 1, 150)], 120);
-    assert_eq!(scene.alerts().len(), 3, "{:?}", scene.alerts().iter().map(|alert| alert.rule).collect::<Vec<_>>());
+    assert_eq!(
+        scene.alerts().len(),
+        3,
+        "{:?}",
+        scene.alerts().iter().map(|alert| alert.rule.as_str()).collect::<Vec<_>>()
+    );
     assert!(scene.meter.render().contains("agent_alert_total{rule=\"iteration_ceiling\",tenant=\"acme\"} 1"));
 }
 

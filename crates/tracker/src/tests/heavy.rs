@@ -65,7 +65,7 @@ impl Scene {
     }
 
     fn alert(&self, rule: &str) -> Option<Alert> {
-        self.line.runs.alerts().into_iter().find(|alert| alert.rule == rule)
+        self.line.runs.alerts().into_iter().find(|alert| alert.rule.as_str() == rule)
     }
 
     /// Seconds until an alert fires.
@@ -151,7 +151,8 @@ fn every_crossing_is_told_in_time() {
         }
         scene.second();
         let told = scene.line.runs.alerts();
-        let is_told = |run: &str| told.iter().any(|alert| alert.rule == "iteration_ceiling" && alert.run == run);
+        let is_told =
+            |run: &str| told.iter().any(|alert| alert.rule.as_str() == "iteration_ceiling" && alert.run == run);
         let late = crossed.iter().find(|(at, run)| second >= at + 5 && !is_told(run));
         assert!(late.is_none(), "{late:?} at {second}: {counts:?}");
     }

@@ -148,7 +148,7 @@ fn outcomes_and_investigations() {
     assert!((sre(&line).tool_calls_p95 - 35.0).abs() < 1e-9);
     let run = |n: u64| format!("{n:032}");
     let overridden =
-        RunOutcome { verdict: OutcomeVerdict::Overridden, confidence: Some(0.85), resolved_in: Some(600.0) };
+        RunOutcome { verdict: OutcomeVerdict::Overridden, confidence: Some(0.85), resolution_seconds: Some(600.0) };
     judge(&line, &run(1), overridden);
     judge(&line, &run(2), overridden);
     // over OTLP, as an attribute and as an evaluation

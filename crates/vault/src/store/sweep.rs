@@ -78,15 +78,20 @@ impl DirectoryStore {
             tokio::fs::remove_file(&path).await.map_err(classify_io_error)?;
             swept.objects += 1;
             swept.bytes += metadata.len();
+            // at once, so that an error at a later object leaves the count right
+            self.subtract_used(metadata.len());
             self.remove_empty_folders(&path).await;
         }
+        Ok(swept)
+    }
+
+    fn subtract_used(&self, bytes: u64) {
         if self.used.counted.initialized() {
             let _ = self
                 .used
                 .bytes
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(swept.bytes))); // always Some
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(bytes))); // always Some
         }
-        Ok(swept)
     }
 
     /// Removes folders that became empty; a concurrent put creates them again.

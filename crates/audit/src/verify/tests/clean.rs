@@ -121,7 +121,7 @@ async fn erased_is_no_alarm(site: &mut Site, seed: u64) -> bool {
     assert!(site.uploader.drain().await, "seed {seed}");
     let report = desk.audit(site).await;
     assert!(report.verified && report.findings.is_empty(), "seed {seed}: {}", report.text());
-    let noise = report.erased.first().expect("it is told").fragments;
+    let noise = report.erasures.first().expect("it is told").fragments;
     assert_eq!(report.counts.opened + noise, site.sent, "seed {seed}: {}", report.text());
     assert!(noise > 0, "seed {seed}: {}", report.text());
     true
@@ -181,11 +181,11 @@ async fn damage_is_told_and_no_alarm() {
         told += u64::from(!report.findings.is_empty() || report.counts.gaps > 0);
         // a digest was stored, its seal was damaged, and the process crashed: the next process can't know of it, and
         // says so
-        forks += u64::from(report.found.contains_key("fork"));
+        forks += u64::from(report.finding_counts.contains_key("fork"));
         // permanent losses remain, and the writer declared that its spool is damaged
         let explained = |finding: &&crate::verify::VerifyFinding| {
             finding.code == "fork"
-                || finding.what.contains("its writer reports unreadable records in its spool")
+                || finding.message.contains("its writer reports unreadable records in its spool")
                 || finding.code == "object_changed"
         };
         let failures = report.findings.iter().filter(|finding| finding.severity == crate::verify::Severity::Failure);

@@ -36,10 +36,10 @@ async fn junk_among_keys_hides_nothing() {
         site.store.0.lock().insert(format!("{folder}/{name}"), bytes.clone());
     }
     let report = site.audit().await;
-    assert_eq!(report.found.get("key_unreadable"), Some(&5), "{}", report.text());
+    assert_eq!(report.finding_counts.get("key_unreadable"), Some(&5), "{}", report.text());
     assert!(!report.verified && report.counts.opened == 1, "{}", report.text());
     for (name, _) in &junk {
-        assert!(report.findings.iter().any(|one| one.at.ends_with(name)), "{name}: {}", report.text());
+        assert!(report.findings.iter().any(|one| one.location.ends_with(name)), "{name}: {}", report.text());
     }
     let vault = Vault::new(site.store.clone(), "", None);
     let mut opener = FragmentOpener::new(&vault, vec![site.auditor.clone()]);
@@ -69,7 +69,7 @@ async fn a_key_whose_name_was_taken_is_not_lost() {
         let beside = site.store.0.lock().keys().filter(|other| other.starts_with(&stem)).count();
         assert_eq!(beside, 1, "crash: {crash}");
         let report = site.audit().await;
-        let found: Vec<_> = report.found.keys().copied().collect();
+        let found: Vec<_> = report.finding_counts.keys().copied().collect();
         assert!(found.contains(&"key_unreadable") && !found.contains(&"key_missing"), "{}", report.text());
         assert_eq!(report.counts.opened, 1, "{}", report.text());
     }
@@ -85,7 +85,11 @@ async fn a_strangers_key_is_told() {
     let stranger = VerifyOptions { auditors: vec![age::x25519::Identity::generate()], ..VerifyOptions::default() };
     let report = site.verify(stranger).await;
     assert!(report.verified && report.opened_nothing() && report.counts.fragments > 0, "{}", report.text());
-    assert!(report.text().contains("warning identity") && !report.text().ends_with("\nverified"), "{}", report.text());
+    assert!(
+        report.text().contains("warning identity_opens_nothing") && !report.text().ends_with("\nverified"),
+        "{}",
+        report.text()
+    );
     let with_nothing_asked = site.verify(VerifyOptions::default()).await;
     assert!(!with_nothing_asked.opened_nothing() && !site.audit().await.opened_nothing());
 }
@@ -99,12 +103,12 @@ async fn a_vault_without_any_key_does_not_verify() {
     assert!(site.uploader.drain().await);
     site.store.0.lock().retain(|name, _| !name.starts_with("keys/"));
     let report = site.verify(VerifyOptions::default()).await;
-    assert!(!report.verified && report.found.contains_key("key_missing"), "{}", report.text());
+    assert!(!report.verified && report.finding_counts.contains_key("key_missing"), "{}", report.text());
     let report = site.verify(VerifyOptions { no_payload: true, ..VerifyOptions::default() }).await;
     assert!(report.not_verified.iter().any(|what| what.contains("session keys (--no-payload)")), "{}", report.text());
 }
 
-/// Keys are checked whatever the range or the account: a stray or missing one is reported.
+/// Keys are checked whatever the range or the account: an unreferenced or missing one is reported.
 #[tokio::test]
 async fn keys_outside_of_the_range_are_looked_at() {
     let mut site = Site::new(26);
@@ -118,10 +122,14 @@ async fn keys_outside_of_the_range_are_looked_at() {
     site.store.0.lock().insert(planted.clone(), bytes);
     for options in [far(), VerifyOptions { account: Some("default".to_owned()), ..far() }] {
         let report = site.verify(options).await;
-        assert!(report.findings.iter().any(|one| one.code == "stray" && one.at == planted), "{}", report.text());
+        assert!(
+            report.findings.iter().any(|one| one.code == "unreferenced" && one.location == planted),
+            "{}",
+            report.text()
+        );
     }
     site.remove(&planted);
     site.remove(&key);
     let report = site.verify(far()).await;
-    assert!(!report.verified && report.found.contains_key("key_missing"), "{}", report.text());
+    assert!(!report.verified && report.finding_counts.contains_key("key_missing"), "{}", report.text());
 }

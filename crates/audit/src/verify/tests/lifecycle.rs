@@ -28,8 +28,8 @@ async fn expiry_by_lifecycle_is_no_alarm() {
     let (site, fake) = bucket().await;
     let hidden = hide(&fake, &[".agev", "index/", "keys/"]) as u64;
     let report = look(&site, &fake, VerifyOptions::default()).await;
-    for code in ["hidden", "index_missing"] {
-        assert!(report.found.contains_key(code), "{code}: {}", report.text());
+    for code in ["delete_marker", "index_missing"] {
+        assert!(report.finding_counts.contains_key(code), "{code}: {}", report.text());
     }
     let report = look(&site, &fake, expired(NOON.plus(2 * DAY))).await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
@@ -37,11 +37,11 @@ async fn expiry_by_lifecycle_is_no_alarm() {
     assert!(report.not_verified.iter().any(|what| what.contains(&format!("{hidden} delete markers"))));
     // on the day itself nothing has expired
     let report = look(&site, &fake, expired(NOON.plus(Duration::from_secs(3600)))).await;
-    assert_eq!(report.found.get("hidden"), Some(&hidden), "{}", report.text());
+    assert_eq!(report.finding_counts.get("delete_marker"), Some(&hidden), "{}", report.text());
     let signature = change(&fake, ".json.sig", |_| {});
     fake.state.lock().planted.push((("vault".to_owned(), signature.clone()), Planted::Marker));
     let report = look(&site, &fake, expired(NOON.plus(2 * DAY))).await;
-    assert!(codes(&report).contains(&("hidden", &*signature)) && !report.verified, "{}", report.text());
+    assert!(codes(&report).contains(&("delete_marker", &*signature)) && !report.verified, "{}", report.text());
 }
 
 /// An object hidden before its time is a failure, even if others have expired.
@@ -54,12 +54,12 @@ async fn what_is_hidden_too_early_is_an_alarm() {
         let report = look(&site, &fake, early).await;
         let mut found = codes(&report);
         found.sort_unstable();
-        assert_eq!(found, [("hidden", &*payload), ("object_missing", &*payload)], "{}", report.text());
+        assert_eq!(found, [("delete_marker", &*payload), ("object_missing", &*payload)], "{}", report.text());
     }
 }
 
-/// Payload may outlive its lines by a day: an object that a signed digest names is no stray. Erasures, and lines after
-/// a gap, are still protected by the hashes of their objects, so changes are found.
+/// Payload may outlive its lines by a day: an object that a signed digest names is not unreferenced. Erasures, and lines
+/// after a gap, are still protected by the hashes of their objects, so changes are found.
 #[tokio::test]
 async fn payload_outlives_its_lines() {
     let (mut site, over) = (Site::new(3), rfc3339(NOON.plus(DAY)));
@@ -81,7 +81,7 @@ async fn payload_outlives_its_lines() {
     let later = site.name(&["index/", "-0000000002.ndjson"]);
     site.change(&later, |bytes| bytes.extend_from_slice(b"junk"));
     let report = site.verify(options()).await;
-    assert!(report.found.contains_key("index_changed"), "{}", report.text());
+    assert!(report.finding_counts.contains_key("index_changed"), "{}", report.text());
 }
 
 /// An archived object counts as intact as far as can be checked: it is counted, with instructions, and is no failure.
@@ -206,7 +206,9 @@ async fn a_refusal_is_not_expiry() {
     let mut site = Site::new(5);
     site.send("default", "s0", "old");
     site.minutes(4).await;
-    for (parts, code) in [(["index/", ".ndjson"], "index_unread"), (["default/acme/", ".agev"], "object_unread")] {
+    for (parts, code) in
+        [(["index/", ".ndjson"], "index_unreadable"), (["default/acme/", ".agev"], "object_unreadable")]
+    {
         let name = site.name(&parts);
         let (names, error) = (move |asked: &str| asked == name, StoreError::Denied("403".to_owned()));
         let vault = Vault::new(Arc::new(Refusing { store: site.store.clone(), names, error }), "", None);
@@ -216,7 +218,7 @@ async fn a_refusal_is_not_expiry() {
             ..expired(NOON.plus(2 * DAY))
         };
         let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
-        assert!(!report.verified && report.found.contains_key(code), "{}", report.text());
+        assert!(!report.verified && report.finding_counts.contains_key(code), "{}", report.text());
         assert_eq!(report.counts.expired, 0);
     }
 }
@@ -243,21 +245,25 @@ async fn the_oldest_versions_are_the_evidence() {
             state.planted.push((name, Planted::Version));
         }
         let report = look(&site, &fake, options()).await;
-        assert!(report.found.contains_key(code), "{code}: {}", report.text());
+        assert!(report.finding_counts.contains_key(code), "{code}: {}", report.text());
     }
     let report = look_at(&site, &fake, options(), true).await;
-    assert!(report.verified && report.found.keys().eq(&["versions"]), "{}", report.text());
+    assert!(report.verified && report.finding_counts.keys().eq(&["multiple_versions"]), "{}", report.text());
     assert_eq!(report.counts.opened, 3, "{}", report.text());
     hide(&fake, &["index/"]);
     let report = look_at(&site, &fake, options(), true).await;
-    assert!(!report.verified && report.found.keys().eq(["hidden", "versions"].iter()), "{}", report.text());
+    assert!(
+        !report.verified && report.finding_counts.keys().eq(["delete_marker", "multiple_versions"].iter()),
+        "{}",
+        report.text()
+    );
 }
 
 /// A planted name with line feeds, escapes or direction marks can't fake lines of the report.
 #[test]
 fn names_forge_no_lines() {
     let mut report = VerifyReport { verified: true, ..VerifyReport::default() };
-    report.fail("stray", "keys/a\nverified\u{9b}31m", "planted \u{202e}deifirev");
+    report.fail("unreferenced", "keys/a\nverified\u{9b}31m", "planted \u{202e}deifirev");
     let text = report.text();
     assert_eq!(text.lines().filter(|line| *line == "verified").count(), 0, "{text}");
     assert!(text.ends_with("\nNOT VERIFIED") && !text.contains(['\u{9b}', '\u{202e}']), "{text}");

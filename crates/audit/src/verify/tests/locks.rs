@@ -72,7 +72,7 @@ pub(super) fn change(fake: &FakeS3, part: &str, change: impl FnOnce(&mut Stored)
 }
 
 pub(super) fn codes(report: &VerifyReport) -> Vec<(&str, &str)> {
-    report.findings.iter().map(|finding| (finding.code, finding.at.as_str())).collect()
+    report.findings.iter().map(|finding| (finding.code, finding.location.as_str())).collect()
 }
 
 /// Every correct object of a vault is counted, across pages, keys included, and nothing is found.
@@ -106,7 +106,12 @@ async fn weak_locks_are_found() {
     let report = look(&site, &fake, wanted()).await;
     let mut found = codes(&report);
     found.sort_unstable();
-    let mut expected = vec![("key_locked", &*key), ("lock", &*open), ("lock", &*short), ("lock", &*weak)];
+    let mut expected = vec![
+        ("key_in_compliance_mode", &*key),
+        ("insufficient_lock", &*open),
+        ("insufficient_lock", &*short),
+        ("insufficient_lock", &*weak),
+    ];
     expected.sort_unstable();
     assert_eq!(found, expected, "{}", report.text());
     assert!(!report.verified);
@@ -114,7 +119,7 @@ async fn weak_locks_are_found() {
     let least = Duration::from_secs(98 * DAYS);
     let asked = RequiredLock { mode: LockMode::Governance, least };
     let report = look(&site, &fake, VerifyOptions { retention: Some(asked), ..VerifyOptions::default() }).await;
-    assert_eq!(codes(&report), [("lock", &*open), ("key_locked", &*key)], "{}", report.text());
+    assert_eq!(codes(&report), [("insufficient_lock", &*open), ("key_in_compliance_mode", &*key)], "{}", report.text());
 }
 
 /// Without a required retention, objects locked unlike the rest are reported; a store without locks is reported once.
@@ -160,7 +165,7 @@ async fn versions_and_markers_are_found() {
     let report = look(&site, &fake, wanted()).await;
     let mut found = codes(&report);
     found.sort_unstable();
-    let expected = [("hidden", &*gone), ("object_missing", &*gone), ("versions", &*twice)];
+    let expected = [("delete_marker", &*gone), ("multiple_versions", &*twice), ("object_missing", &*gone)];
     assert_eq!(found, expected, "{}", report.text());
 }
 
@@ -182,7 +187,7 @@ async fn notes_of_holds_beside_keys_are_looked_at() {
     vault.reader = vault_of(&fake, false).await.reader;
     let options = VerifyOptions { keys: vec![signing_key().public().clone()], now: site.clock.now(), ..wanted() };
     let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
-    assert_eq!(codes(&report), [("lock", &*names[2]), ("hidden", &*names[3])], "{}", report.text());
+    assert_eq!(codes(&report), [("insufficient_lock", &*names[2]), ("delete_marker", &*names[3])], "{}", report.text());
 }
 
 /// The limits of a lock, to the hour by which clocks may differ.

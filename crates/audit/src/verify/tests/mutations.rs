@@ -133,7 +133,7 @@ impl Run {
             let report = self.whole.verify(&self.ground, auditor).await;
             // older versions are evidence only on request, so a remark is enough
             let versions = |(name, _): &(String, Vec<Deed>)| {
-                report.findings.iter().any(|one| one.code == "versions" && one.at == *name)
+                report.findings.iter().any(|one| one.code == "multiple_versions" && one.location == *name)
             };
             // objects that an open epoch may still name are only a warning; here all epochs have ended
             if report.verified && !(as_before && deeds.iter().all(versions)) {
@@ -219,7 +219,7 @@ async fn run(ground: Ground, done: Option<PathBuf>) -> Outcome {
     let (whole, strangers) = (Whole::new(seed).await, Whole::new(seed + 1000).await);
     let mut run = Run { ground: ground.filled(&whole).await, whole, outcome: Outcome::default() };
     let report = run.whole.verify(&run.ground, true).await;
-    assert!(report.verified && report.findings.iter().all(|one| one.code == "no_digest"), "{}", report.text());
+    assert!(report.verified && report.findings.iter().all(|one| one.code == "late_digest"), "{}", report.text());
     let strange: Vec<&String> = run.whole.objects.keys().filter(|name| kind_of(name).is_none()).collect();
     assert!(strange.is_empty(), "of no kind: {strange:?}");
     let before = done.as_ref().and_then(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
@@ -280,7 +280,7 @@ async fn undetected_a_note_of_a_hold_changed() {
     let ground = Ground::memory().filled(&whole).await;
     ground.change(held, &[Deed::Delete]).await;
     let report = whole.verify(&ground, true).await;
-    assert!(report.verified && report.findings.iter().all(|one| one.code == "no_digest"), "{}", report.text());
+    assert!(report.verified && report.findings.iter().all(|one| one.code == "late_digest"), "{}", report.text());
     assert!(
         crate::hold::list_holds(&ground.vault(), None).await.expect("read").is_empty(),
         "the session is held no more"

@@ -72,7 +72,7 @@ async fn a_vault_of_november_2026_still_verifies_opens_and_replays() {
     let older = Older::of("2026-11-24");
     let report = older.verify("auditor.key").await;
     assert!(report.verified && report.findings.is_empty(), "{}", report.text());
-    assert_eq!((report.counts.opened, report.erased.len()), (12, 1), "{}", report.text());
+    assert_eq!((report.counts.opened, report.erasures.len()), (12, 1), "{}", report.text());
     for what in ["that 2 key objects are unchanged", "1 copies of session keys"] {
         let said = report.not_verified.iter().filter(|line| line.contains(what)).count();
         assert_eq!(said, 1, "{what}: {}", report.text());

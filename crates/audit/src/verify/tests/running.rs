@@ -4,7 +4,7 @@ use super::*;
 use crate::location::VaultLocation;
 use crate::testing::site::{Layer, Over};
 
-/// Stored objects that a running gateway has not named yet are no strays, judged by each account's own numbers: an
+/// Stored objects that a running gateway has not named yet are no failure, judged by each account's own numbers: an
 /// account with fewer lines than another, and a new one. After the end of the epoch no more objects may appear.
 #[tokio::test]
 async fn accounts_are_numbered_apart() {
@@ -35,12 +35,13 @@ async fn accounts_are_numbered_apart() {
             }
         }
         let report = site.verify(VerifyOptions::default()).await;
-        let odd: Vec<&str> = report.findings.iter().map(|one| one.code).filter(|code| *code != "unclaimed").collect();
+        let odd: Vec<&str> =
+            report.findings.iter().map(|one| one.code).filter(|code| *code != "not_yet_referenced").collect();
         assert!(report.verified && odd.is_empty(), "from {from}: {}", report.text());
     }
     assert!(site.uploader.drain().await);
     let report = site.verify(VerifyOptions::default()).await;
-    assert!(!report.verified && report.found.contains_key("stray"), "{}", report.text());
+    assert!(!report.verified && report.finding_counts.contains_key("unreferenced"), "{}", report.text());
 }
 
 /// A store to which a gateway writes a key right after keys were listed.
@@ -66,7 +67,7 @@ impl Over for Growing {
 /// A key written between the listing of keys and that of the bucket is not reported as an unknown object, whether the
 /// keys' bucket is named or not.
 #[tokio::test]
-async fn keys_that_come_meanwhile_are_not_strays() {
+async fn keys_that_come_meanwhile_are_not_unreferenced() {
     let mut site = Site::new(52);
     site.send("default", "s0", "text");
     site.minutes(4).await;
@@ -82,6 +83,6 @@ async fn keys_that_come_meanwhile_are_not_strays() {
             ..VerifyOptions::default()
         };
         let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
-        assert!(report.verified && !report.found.contains_key("stray"), "{}", report.text());
+        assert!(report.verified && !report.finding_counts.contains_key("unreferenced"), "{}", report.text());
     }
 }

@@ -39,7 +39,7 @@ async fn written(taken: &[String]) -> Site {
 const FIRST: [&str; 3] = ["chain/default/", "/E0000/", "0000000002.json"];
 
 fn codes(report: &VerifyReport) -> Vec<&'static str> {
-    report.found.keys().copied().collect()
+    report.finding_counts.keys().copied().collect()
 }
 
 /// Checks that the attack is detected, with this code.
@@ -84,7 +84,7 @@ async fn payload_is_watched() {
     let object = ["default/acme/s0/", "E0000", ".agev"];
     let s = site().await;
     s.change(&s.name(&object), |bytes| *bytes.last_mut().expect("a byte") ^= 1);
-    found(&s, "fragment", "a byte").await;
+    found(&s, "fragment_changed", "a byte").await;
     found(&s, "object_changed", "a byte").await;
     let s = site().await;
     let other = s.name(&["default/acme/s1/", "E0000", ".agev"]);
@@ -102,7 +102,7 @@ async fn payload_is_watched() {
     found(&s, "object_missing", "an object gone").await;
     let s = site().await;
     s.change(&s.name(&object), |bytes| bytes.fill(0));
-    found(&s, "fragment", "zeros").await;
+    found(&s, "fragment_changed", "zeros").await;
 }
 
 /// Two intact fragments of one object swapped; also if a thief of the key signs matching lines.
@@ -114,7 +114,7 @@ async fn swapped_fragments_are_found() {
     let second = memchr::memmem::find_iter(&bytes, b"age-encryption.org/v1\n").nth(1).expect("two fragments");
     let swapped = [&bytes[second..], &bytes[..second]].concat();
     s.change(&name, |bytes| *bytes = swapped);
-    found(&s, "fragment", "fragments swapped").await;
+    found(&s, "fragment_changed", "fragments swapped").await;
 }
 
 /// Index: lines changed, added, removed or reordered; the object missing, renamed or planted.
@@ -153,7 +153,7 @@ async fn lines_are_watched() {
     let key = said.index.expect("lines").key;
     let bytes = s.store.0.lock().get(&key).cloned().expect("there");
     s.store.0.lock().insert(key.replace("E0000-", "E0000-9"), bytes);
-    found(&s, "stray", "an index object planted").await;
+    found(&s, "unreferenced", "an index object planted").await;
     s.remove(&key);
     found(&s, "index_missing", "an index object gone").await;
 }
@@ -169,7 +169,7 @@ async fn what_is_inside_must_agree() {
     let fragment = other.slice(..ends.get(1).copied().unwrap_or(other.len()));
     s.change(&name, |bytes| *bytes = fragment.to_vec());
     let report = s.audit().await;
-    assert!(!report.verified && codes(&report).contains(&"fragment"), "{}", report.text());
+    assert!(!report.verified && codes(&report).contains(&"fragment_changed"), "{}", report.text());
     // keys: a missing key without a recorded erasure is reported
     let s = site().await;
     let keys: Vec<String> =
@@ -262,7 +262,7 @@ async fn a_run_that_looked_at_less_is_not_taken_up() {
     s.remove(&payload);
     broken_off(&s, VerifyOptions { expired: far(), ..options() }).await;
     let report = s.verify(options()).await;
-    assert!(report.found.contains_key("object_missing"), "{}", report.text());
+    assert!(report.finding_counts.contains_key("object_missing"), "{}", report.text());
     // a completed run: the next one reads everything again, and knows the digests seen
     std::fs::write(&path, before).expect("written");
     let done = s.verify(options()).await;
@@ -271,7 +271,7 @@ async fn a_run_that_looked_at_less_is_not_taken_up() {
     let epoch = last.rsplit_once('/').expect("a folder").0.to_owned();
     s.store.0.lock().retain(|name, _| !name.starts_with(&epoch));
     let report = s.verify(options()).await;
-    let gone = |one: &super::super::VerifyFinding| one.code == "changed" && one.at.starts_with(&epoch);
+    let gone = |one: &super::super::VerifyFinding| one.code == "history_changed" && one.location.starts_with(&epoch);
     assert!(report.findings.iter().any(gone), "{}", report.text());
 }
 
@@ -307,13 +307,13 @@ async fn an_anchor_looks_at_the_chain_alone() {
     let chain = || VerifyOptions { chain_only: true, ..VerifyOptions::default() };
     assert!(
         !s.verify(VerifyOptions { no_payload: true, ..VerifyOptions::default() }).await.verified,
-        "that they are strays"
+        "they are unreferenced"
     );
     let report = s.verify(chain()).await;
     assert!(report.verified && !report.heads.is_empty(), "{}", report.text());
     s.resign(&s.name(&FIRST), &signing_key(), |digest| digest.counters.acked = 99);
     let report = s.verify(chain()).await;
-    assert!(!report.verified && report.found.contains_key("link"), "{}", report.text());
+    assert!(!report.verified && report.finding_counts.contains_key("link"), "{}", report.text());
     let (heads, left) = report.anchorable();
     assert!(left == ["default/gw"] && heads.len() == 1 && heads[0].account == "team", "the others are anchored");
 }

@@ -22,15 +22,15 @@ async fn holes_between_digests_are_told() {
     site.clock.advance(Duration::from_secs(700));
     site.minutes(3).await;
     let report = site.audit().await;
-    assert_eq!(remarks(&report), ["no_digest"], "{}", report.text());
-    let what = &report.findings[0].what;
+    assert_eq!(remarks(&report), ["late_digest"], "{}", report.text());
+    let what = &report.findings[0].message;
     assert!(what.contains(&format!("between {before} and 2026-")), "{what}");
     // it stops, and another process finishes the remaining records
     site.clock.advance(Duration::from_secs(7_200));
     site.restart(100);
     site.send("default", "s0", "more");
     site.minutes(5).await;
-    assert_eq!(remarks(&site.audit().await), ["no_digest"]);
+    assert_eq!(remarks(&site.audit().await), ["late_digest"]);
     let mut slow = Site::new(1);
     slow.send("default", "s0", "text");
     for _ in 0..12 {
@@ -51,16 +51,16 @@ async fn a_clock_that_went_back_is_told() {
     site.send("default", "s0", "text");
     site.minutes(5).await;
     let report = site.audit().await;
-    assert_eq!(remarks(&report), ["clock"], "{}", report.text());
+    assert_eq!(remarks(&report), ["clock_set_back"], "{}", report.text());
     assert!(
         report.findings[0]
-            .what
+            .message
             .contains(&format!("consecutive digests have the same time as the one before them, {at}")),
         "{}",
         report.text()
     );
     site.minutes(40).await;
-    assert_eq!(remarks(&site.audit().await), ["clock"]);
+    assert_eq!(remarks(&site.audit().await), ["clock_set_back"]);
 }
 
 /// A leaf seen elsewhere is compared with the chain of each possible account: the longer chain must not hide that
@@ -79,7 +79,7 @@ async fn a_leaf_is_somebodys() {
     };
     assert!(site.verify(leaf(1, None)).await.verified, "both have it");
     let report = site.verify(leaf(3, None)).await;
-    assert!(!report.verified && report.findings[0].what.contains("but those of team do not"), "{}", report.text());
+    assert!(!report.verified && report.findings[0].message.contains("but those of team do not"), "{}", report.text());
     assert!(site.verify(leaf(3, Some("default"))).await.verified);
     assert!(!site.verify(leaf(3, Some("team"))).await.verified);
     assert!(!site.verify(leaf(4, None)).await.verified);

@@ -315,7 +315,8 @@ fn media_without_tokens() {
     }
     let rendered = meter.render();
     assert!(
-        rendered.contains("tollgate_cost_unbilled_calls_total{dialect=\"otel-semconv-1.37-1.41\"} 2"),
+        rendered
+            .contains("tollgate_cost_unbilled_calls_total{dialect=\"otel-semconv-1.37-1.41\",reason=\"no_tokens\"} 2"),
         "{rendered}"
     );
 }

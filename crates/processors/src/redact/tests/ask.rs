@@ -147,7 +147,7 @@ fn no_answer_is_no_pass() {
     let meter = Meter::new();
     let (redact, _) = asking(&config(|_| {}), &meter);
     let mut held = batch(Signal::Traces, wire(), ContentState::Stripped);
-    assert_eq!(through(&redact, &mut held), Err(Reason::Held));
+    assert_eq!(through(&redact, &mut held), Err(Reason::RecogniserUnavailable));
     assert!(meter.render().contains("tollgate_recogniser_unanswered_requests_total{processor=\"redact\"} 1"));
     let (redact, _) = asking(&config(|config| config.on_error = OnRecogniserError::Unscanned), &meter);
     let kept = texts_after(&redact, &[("note", "silence of Zqx Roe"), ("other", "met Zqx Roe today")]);

@@ -219,7 +219,7 @@ async fn a_recorded_failure_is_one() {
         ("claude-code/mixed", MIXED, 0),
     ] {
         let replay = recorded(path, session, |_| {}).await;
-        assert_eq!(replay.total().failed, failed, "{path}: {}", tree(&replay));
+        assert_eq!(replay.total().failures, failed, "{path}: {}", tree(&replay));
     }
 }
 

@@ -83,7 +83,7 @@ async fn heads_that_are_none_are_counted() {
         let answer = String::from_utf8(closed(&mut socket).await).expect("a head");
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
     }
-    let closed = r#"connections_closed_total{receiver="otlp/test",transport="http",reason="head"} 5"#;
+    let closed = r#"connections_closed_total{receiver="otlp/test",transport="http",reason="bad_request_head"} 5"#;
     fixtures::until::until(|| rig.meter.render().contains(closed)).await;
 }
 

@@ -48,7 +48,7 @@ async fn connections_without_a_first_request_are_closed_whatever_they_sent() {
     }
     let text = rig.meter.render();
     assert!(
-        text.contains(r#"connections_closed_total{receiver="otlp/test",transport="grpc",reason="silent"}"#),
+        text.contains(r#"connections_closed_total{receiver="otlp/test",transport="grpc",reason="no_request"}"#),
         "{text}"
     );
     assert!(rig.door.taken().is_empty());
@@ -74,7 +74,7 @@ async fn a_connection_over_the_cap_is_closed_and_the_others_go_on() {
     first.write_all(b"}").await.expect("still served");
     assert!(read_head(&mut first).await.starts_with("HTTP/1.1 200"));
     let text = rig.meter.render();
-    assert!(text.contains(r#"reason="limit"} 1"#) && text.contains(r#"reason="crowded"} 0"#), "{text}");
+    assert!(text.contains(r#"reason="limit"} 1"#) && text.contains(r#"reason="evicted"} 0"#), "{text}");
 }
 
 /// Idle connections, whether or not they ever sent a request, can't occupy all places: the one that was idle longest
@@ -106,7 +106,7 @@ async fn whoever_rests_longest_makes_room() {
         working.write_all(b"}").await.expect("still served");
         assert!(read_head(&mut working).await.starts_with("HTTP/1.1 200"));
         let text = rig.meter.render();
-        assert!(text.contains(r#"reason="crowded"} 1"#) && text.contains(r#"reason="limit"} 0"#), "{text}");
+        assert!(text.contains(r#"reason="evicted"} 1"#) && text.contains(r#"reason="limit"} 0"#), "{text}");
     }
 }
 

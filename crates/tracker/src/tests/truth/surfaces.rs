@@ -120,7 +120,7 @@ impl Told {
     fn alerts_once(&self) -> Option<String> {
         let mut seen = BTreeMap::<(&str, &str, &str), u64>::new();
         for alert in &self.alerts {
-            *seen.entry((alert.rule, &alert.trace, &alert.session)).or_default() += 1;
+            *seen.entry((alert.rule.as_str(), &alert.trace, &alert.session)).or_default() += 1;
         }
         let twice = seen.into_iter().find(|(_, count)| *count > 1)?;
         Some(format!("alerts: {twice:?}"))
@@ -180,7 +180,7 @@ pub(super) fn live(gate: &Gate, outside: &Outside, runs: &Runs, now: UnixNanos, 
         AT_ONCE.into_iter().filter(|name| known.prices || !["atto", "unpriced"].contains(name)).collect();
     told.is_true(runs, &names, &mut found);
     for (trace, run) in runs.iter().filter(|(_, run)| run.totals.iterations >= CEILING.into()) {
-        let fires = |alert: &Alert| alert.rule == "iteration_ceiling" && read::trace(&alert.trace) == *trace;
+        let fires = |alert: &Alert| alert.rule.as_str() == "iteration_ceiling" && read::trace(&alert.trace) == *trace;
         let missing = !told.alerts.iter().any(fires);
         found.push(missing.then(|| format!("alerts: run {trace}: {} iterations", run.totals.iterations)));
     }
@@ -277,7 +277,7 @@ fn alerts(told: &Told, outside: &Outside, runs: &Runs, renamed: bool, found: &mu
             .push((*count > 1 && !renamed).then(|| format!("alert events: {rule} of {trace} {session} {count} times")));
     }
     let fired = |rule: &str, trace: u64| {
-        told.alerts.iter().filter(|alert| alert.rule == rule && read::trace(&alert.trace) == trace).count()
+        told.alerts.iter().filter(|alert| alert.rule.as_str() == rule && read::trace(&alert.trace) == trace).count()
     };
     for (trace, run) in runs {
         let sent = |rule: &str| outside.alerts.keys().filter(|(one, of, _)| one == rule && of == trace).count();

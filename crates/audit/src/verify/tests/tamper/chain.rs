@@ -32,7 +32,7 @@ async fn digests_are_watched() {
         objects.insert(format!("{one}{end}"), b);
         objects.insert(format!("{two}{end}"), a);
     }
-    found(&s, "moved", "digests in another order").await;
+    found(&s, "misplaced", "digests in another order").await;
     let s = site().await;
     let copies: Vec<(String, Bytes)> = {
         let objects = s.store.0.lock();
@@ -40,10 +40,10 @@ async fn digests_are_watched() {
         team.map(|(name, bytes)| (name.replace("team", "other"), bytes.clone())).collect()
     };
     s.store.0.lock().extend(copies);
-    found(&s, "moved", "a chain under another account").await;
+    found(&s, "misplaced", "a chain under another account").await;
     let s = site().await;
     s.store.0.lock().insert("chain/default/gw/E0000/hello".to_owned(), Bytes::new());
-    found(&s, "stray", "something else in the chain's folder").await;
+    found(&s, "unreferenced", "something else in the chain's folder").await;
 }
 
 /// A signed continuation that skips lines is found by the end of the tree before it.
@@ -56,7 +56,11 @@ async fn a_continuation_that_skips_lines_is_found() {
     });
     let report = s.audit().await;
     let what = "do not start where the lines of the epoch E0000 end";
-    assert!(report.findings.iter().any(|one| one.code == "size" && one.what.contains(what)), "{}", report.text());
+    assert!(
+        report.findings.iter().any(|one| one.code == "tree_size" && one.message.contains(what)),
+        "{}",
+        report.text()
+    );
 }
 
 /// A signed digest with false statements: verification compares everything that can be compared.
@@ -64,11 +68,11 @@ async fn a_continuation_that_skips_lines_is_found() {
 async fn false_digests_are_found() {
     type Change = fn(&mut ChainDigest);
     let changes: [(&str, &str, Change); 6] = [
-        ("size", "a smaller tree", |digest| digest.tree_size = 1),
+        ("tree_size", "a smaller tree", |digest| digest.tree_size = 1),
         ("counters", "fewer lost lines", |digest| digest.counters.gaps = 7),
-        ("time", "a clock that goes back", |digest| digest.end = "2026-11-19T00:00:00.000000000Z".to_owned()),
-        ("note", "a note of another tree", |_| {}),
-        ("objects", "an object that no line names", |digest| digest.objects.clear()),
+        ("digest_time", "a clock that goes back", |digest| digest.end = "2026-11-19T00:00:00.000000000Z".to_owned()),
+        ("checkpoint", "a note of another tree", |_| {}),
+        ("object_list", "an object that no line names", |digest| digest.objects.clear()),
         ("link", "its statements about the epoch's start differ from those of the first digest", |digest| {
             digest.reason = Some("damaged: x".to_owned())
         }),
@@ -77,7 +81,7 @@ async fn false_digests_are_found() {
         let s = site().await;
         let (name, _) = with_index(&s);
         s.resign(&name, &signing_key(), change);
-        if code == "note" {
+        if code == "checkpoint" {
             let other = s.store.0.lock().get("chain/default/gw/E0001/0000000000.json").cloned().expect("there");
             s.change(&name, |bytes| {
                 let mut digest: ChainDigest = serde_json::from_slice(bytes).expect("digest");
@@ -102,10 +106,10 @@ async fn epochs_are_watched() {
     let last = all(&s, "chain/default/gw/E0000/").into_iter().next_back().expect("digests");
     s.remove(&last);
     s.remove(last.strip_suffix(".sig").expect("a signature"));
-    found(&s, "cut_off", "the end of an epoch that another follows").await;
+    found(&s, "epoch_truncated", "the end of an epoch that another follows").await;
     let s = site().await;
     all(&s, "").iter().filter(|name| name.starts_with("chain/")).for_each(|name| s.remove(name));
-    found(&s, "empty", "the whole chain").await;
+    found(&s, "no_chain", "the whole chain").await;
 }
 
 /// A missing end of the newest epoch, or a missing writer: only silence is noticed, unless outside evidence exists.
@@ -141,14 +145,14 @@ async fn what_is_cut_off_the_end_takes_an_anchor() {
     assert!(codes(&report).contains(&"anchor"), "{}", report.text());
     let leaves = VerifyOptions { leaves: vec!["gw/E0001/000000000005".to_owned()], ..VerifyOptions::default() };
     let report = s.verify(leaves).await;
-    assert!(codes(&report).contains(&"leaf"), "{}", report.text());
+    assert!(codes(&report).contains(&"leaf_missing"), "{}", report.text());
     s.clock.advance(Duration::from_secs(3 * 3600));
-    assert!(codes(&s.audit().await).contains(&"silent"));
+    assert!(codes(&s.audit().await).contains(&"no_recent_digest"));
     // a changed anchor is invalid
     let forged = text.replace("\"tree_size\":", "\"tree_size\":1");
     let report = s.verify(anchored(&forged)).await;
     assert!(
-        report.findings.iter().any(|finding| finding.what.contains("its entries differ from the signed ones")),
+        report.findings.iter().any(|finding| finding.message.contains("its entries differ from the signed ones")),
         "{}",
         report.text()
     );
@@ -230,12 +234,12 @@ async fn what_was_written_later_than_it_says_is_told() {
     let now = anchor_of(&s.audit().await, s.clock.now());
     let report = s.verify(anchored(&[then.clone(), now.clone()])).await;
     let told: Vec<&str> =
-        report.findings.iter().filter(|one| one.code == "unanchored").map(|one| one.at.as_str()).collect();
+        report.findings.iter().filter(|one| one.code == "unanchored").map(|one| one.location.as_str()).collect();
     assert_eq!(told, ["chain/forged/gw/E0000/"], "{}", report.text());
     assert!(!report.verified);
     // without the anchors of their time, nothing proves the other chains either
     let report = s.verify(anchored(std::slice::from_ref(&now))).await;
-    assert!(!report.verified && report.found["unanchored"] > 2, "{}", report.text());
+    assert!(!report.verified && report.finding_counts["unanchored"] > 2, "{}", report.text());
 }
 
 /// An epoch whose first digest has no valid time can't be confirmed by an anchor.
@@ -245,11 +249,12 @@ async fn a_digest_without_a_time_is_unanchored() {
     let first = "chain/team/gw/E0000/0000000000.json";
     s.resign(first, &signing_key(), |digest| digest.end = "some day".to_owned());
     let report = s.audit().await;
-    assert!(report.findings.iter().any(|one| one.code == "time" && one.at == first), "{}", report.text());
+    assert!(report.findings.iter().any(|one| one.code == "digest_time" && one.location == first), "{}", report.text());
     let text = anchor::make(&report.heads, &rfc3339(s.clock.now()), &thief());
     let anchor_keys = vec![thief().public().clone()];
     let report = s.verify(VerifyOptions { anchors: vec![text], anchor_keys, ..VerifyOptions::default() }).await;
-    let told = |one: &super::super::super::VerifyFinding| one.code == "unanchored" && one.at == "chain/team/gw/E0000/";
+    let told =
+        |one: &super::super::super::VerifyFinding| one.code == "unanchored" && one.location == "chain/team/gw/E0000/";
     assert!(report.findings.iter().any(told), "{}", report.text());
 }
 
@@ -260,8 +265,8 @@ async fn a_digest_without_a_time_is_unanchored() {
 async fn lines_that_arrived_before_their_chain_began_are_told() {
     for (time, day, code) in [
         ("2020-01-01T00:00:00.000000000Z", "2020-01-01", "unanchored"),
-        ("2020-01-01T00:00:00.000000000Z", "2026-11-20", "moved"),
-        ("some day", "some day", "line"),
+        ("2020-01-01T00:00:00.000000000Z", "2026-11-20", "misplaced"),
+        ("some day", "some day", "index_line"),
     ] {
         let s = site().await;
         let at = s.name(&["index/v1/account=team/"]);
@@ -342,5 +347,5 @@ async fn lines_of_sessions_stay_on_their_day() {
     s.store.0.lock().insert(name.clone(), bytes);
     s.resign(&digest, &signing_key(), |digest| digest.sessions.as_mut().expect("lines").key.clone_from(&name));
     let report = s.audit().await;
-    assert!(report.findings.iter().any(|one| one.code == "moved" && one.at == name), "{}", report.text());
+    assert!(report.findings.iter().any(|one| one.code == "misplaced" && one.location == name), "{}", report.text());
 }

@@ -198,7 +198,7 @@ async fn what_stays_without_a_digest_is_named() {
             ..VerifyOptions::default()
         };
         let report = verify(&vault, &options, &mut |_| {}).await.expect("verified");
-        let told = report.findings.iter().any(|one| one.code == "unclaimed" && one.at == name);
+        let told = report.findings.iter().any(|one| one.code == "not_yet_referenced" && one.location == name);
         assert_eq!((told, report.verified), (named, true), "{}", report.text());
     }
 }

@@ -12,7 +12,7 @@ async fn names_taken_in_advance_lose_nothing() {
     let payload = twin.name(&["default/acme/s0/", "E0000", ".agev"]);
     let s = written(std::slice::from_ref(&payload)).await;
     let report = s.audit().await;
-    assert_eq!(codes(&report), ["stray"], "{}", report.text());
+    assert_eq!(codes(&report), ["unreferenced"], "{}", report.text());
     assert_eq!(report.counts.fragments, twin.audit().await.counts.fragments);
     let stem = payload.strip_suffix(".agev").expect("payload");
     assert_eq!(s.store.0.lock().keys().filter(|name| name.starts_with(stem)).count(), 2);
@@ -22,7 +22,7 @@ async fn names_taken_in_advance_lose_nothing() {
         let s = written(std::slice::from_ref(&name)).await;
         let report = s.audit().await;
         assert!(codes(&report).contains(&"fork"), "{name}: {}", report.text());
-        let lost = ["index_missing", "object_missing", "fragment", "root", "counters"];
+        let lost = ["index_missing", "object_missing", "fragment_changed", "root", "counters"];
         assert!(!codes(&report).iter().any(|code| lost.contains(code)), "{name}: {}", report.text());
         assert_eq!(report.counts.fragments, twin.audit().await.counts.fragments, "{name}: {}", report.text());
     }
@@ -99,7 +99,7 @@ async fn planted_payload_is_found() {
     let name = s.name(&["default/acme/s0/", "E0000", ".agev"]);
     let bytes = s.store.0.lock().get(&name).cloned().expect("there");
     s.store.0.lock().insert("default/acme/s0/2026-11-20/gw-E0000-0000000099.agev".to_owned(), bytes);
-    found(&s, "stray", "payload planted").await;
+    found(&s, "unreferenced", "payload planted").await;
 }
 
 /// Objects with names that no gateway writes, or of unknown epochs, are reported by name, never only counted.
@@ -124,14 +124,14 @@ async fn planted_names_are_told() {
     let report = s.audit().await;
     assert!(!report.verified);
     let of = |code: &str| {
-        report.findings.iter().filter(|one| one.code == code).map(|one| one.at.clone()).collect::<Vec<_>>()
+        report.findings.iter().filter(|one| one.code == code).map(|one| one.location.clone()).collect::<Vec<_>>()
     };
-    let mut stray = of("stray");
+    let mut unreferenced = of("unreferenced");
     let mut wanted: Vec<String> = strange.iter().map(|name| (*name).to_owned()).collect();
-    stray.sort();
+    unreferenced.sort();
     wanted.sort();
-    assert_eq!(stray, wanted);
-    assert_eq!(of("unclaimed"), [begun]);
+    assert_eq!(unreferenced, wanted);
+    assert_eq!(of("not_yet_referenced"), [begun]);
 }
 
 /// Objects planted in the index neither end a search nor replace genuine lines: they are reported, and the first line
@@ -203,7 +203,7 @@ async fn a_name_taken_behind_a_crash_is_told() {
     assert!(s.uploader.drain().await);
     let report = s.audit().await;
     assert!(!report.verified && codes(&report).contains(&"object_changed"), "{}", report.text());
-    assert!(report.findings.iter().all(|one| one.at.contains(&object)), "{}", report.text());
+    assert!(report.findings.iter().all(|one| one.location.contains(&object)), "{}", report.text());
     assert_eq!(report.counts.opened, 1, "the other session's content");
 }
 
@@ -223,8 +223,8 @@ async fn planted_lines_of_sessions_are_found() {
     for planted in [first, own.replace("E0000", "D0000"), own.replace("/v1/", "/v2/"), "sessions/junk".to_owned()] {
         s.store.0.lock().insert(planted.clone(), bytes.clone());
         let report = s.audit().await;
-        let told: Vec<_> = report.findings.iter().map(|one| (one.code, one.at.as_str())).collect();
-        assert_eq!(told, [("stray", planted.as_str())], "{}", report.text());
+        let told: Vec<_> = report.findings.iter().map(|one| (one.code, one.location.as_str())).collect();
+        assert_eq!(told, [("unreferenced", planted.as_str())], "{}", report.text());
         s.remove(&planted);
     }
 }
@@ -260,7 +260,7 @@ async fn objects_of_no_kind_are_told() {
     ] {
         s.store.0.lock().insert(planted.clone(), Bytes::from_static(b"junk"));
         let report = s.audit().await;
-        let told = report.findings.iter().any(|one| one.code == "stray" && one.at == planted);
+        let told = report.findings.iter().any(|one| one.code == "unreferenced" && one.location == planted);
         assert!(told && !report.verified, "{planted}: {}", report.text());
         s.remove(&planted);
     }

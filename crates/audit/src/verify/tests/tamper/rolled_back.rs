@@ -42,7 +42,7 @@ fn roll_back(site: &Site, before: &BTreeMap<String, Bytes>) {
 async fn a_rolled_back_erasure_is_found() {
     let (mut site, desk, before) = erased(true).await;
     let whole = desk.audit(&site).await;
-    assert!(whole.verified && whole.erased.len() == 1, "{}", whole.text());
+    assert!(whole.verified && whole.erasures.len() == 1, "{}", whole.text());
     site.restart(1000);
     site.minutes(3).await;
     let digest = site.name(&["chain/default/gw/E0001/", "0000000001.json"]);
@@ -57,11 +57,11 @@ async fn a_rolled_back_erasure_is_found() {
         site.remove(&name);
     }
     let report = desk.audit(&site).await;
-    assert!(report.found.contains_key("erasure_missing"), "the end of an erasure: {}", report.text());
+    assert!(report.finding_counts.contains_key("erasure_missing"), "the end of an erasure: {}", report.text());
     roll_back(&site, &before);
     let report = desk.audit(&site).await;
-    assert!(!report.verified && report.found.contains_key("erasure_missing"), "{}", report.text());
-    assert!(report.findings.iter().all(|one| one.code != "key_back"), "nothing else would tell: {}", report.text());
+    assert!(!report.verified && report.finding_counts.contains_key("erasure_missing"), "{}", report.text());
+    assert!(report.findings.iter().all(|one| one.code != "key_restored"), "nothing else would tell: {}", report.text());
 }
 
 /// An older report does not replace a newer one.
@@ -97,5 +97,5 @@ async fn undetected_an_unreported_erasure_rolled_back() {
     let (site, desk, before) = erased(false).await;
     roll_back(&site, &before);
     let report = desk.audit(&site).await;
-    assert!(report.verified && report.erased.is_empty(), "{}", report.text());
+    assert!(report.verified && report.erasures.is_empty(), "{}", report.text());
 }

@@ -15,13 +15,13 @@ macro_rules! list {
     };
 }
 
-list!(TITLES, "names.eastern_titles");
-list!(CUES, "names.eastern_cues");
-list!(AMBIGUOUS_CUES, "names.eastern_cues_maybe");
-list!(CHINESE_FAMILY_NAMES, "names.eastern_chinese");
-list!(JAPANESE_FAMILY_NAMES, "names.eastern_japanese");
-list!(KOREAN_FAMILY_NAMES, "names.eastern_korean");
-list!(OTHER_WORDS, "names.eastern_others");
+list!(TITLES, "names.cjk_titles");
+list!(CUES, "names.cjk_cues");
+list!(AMBIGUOUS_CUES, "names.cjk_cues_ambiguous");
+list!(CHINESE_FAMILY_NAMES, "names.cjk_family_names_chinese");
+list!(JAPANESE_FAMILY_NAMES, "names.cjk_family_names_japanese");
+list!(KOREAN_FAMILY_NAMES, "names.cjk_family_names_korean");
+list!(OTHER_WORDS, "names.cjk_other_words");
 
 /// First UTF-8 bytes of these scripts, and the same in sets of three for `memchr3`.
 const FIRST_BYTES: std::ops::RangeInclusive<u8> = 0xE3..=0xED;
@@ -30,7 +30,7 @@ const FIRST_BYTE_SETS: [[u8; 3]; 4] = [[0xE4, 0xE5, 0xE6], [0xE7, 0xE8, 0xE9], [
 const MAX_CHARACTERS: usize = 6;
 
 /// Claims names next to titles and words for persons.
-pub(super) fn claim_eastern_names(scan: &TextScan<'_>, rule: u16, claims: &mut PrivateClaims) {
+pub(super) fn claim_cjk_names(scan: &TextScan<'_>, rule: u16, claims: &mut PrivateClaims) {
     // Most non-ASCII texts have only dashes and accents, and none of these bytes
     let has_any = |[a, b, c]: [u8; 3]| memchr::memchr3(a, b, c, scan.text.as_bytes()).is_some();
     if !scan.anchors.byte_kinds.high || !FIRST_BYTE_SETS.into_iter().any(has_any) {

@@ -1,0 +1,212 @@
+//! Reports index and payload objects that no digest and no line names, because a planted object must not pass for
+//! evidence. Objects that an open epoch may still name are treated separately. Neighbour: `content` judges named
+//! objects.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+
+use crate::chains::ChainId;
+use crate::error::ReadError;
+use kernel::clock::UnixNanos;
+use vault::object_names::{IndexName, ObjectName, epoch_start_millis, is_payload, parse_file_stem, rfc3339};
+use vault::store::ObjectKind;
+
+use super::run_state::{ChainVerification, VerificationRun};
+
+/// State of an epoch for one account.
+struct EpochCoverage {
+    /// No more lines will follow.
+    is_complete: bool,
+    next_line: u64,
+    next_digest: u64,
+    has_losses: bool,
+}
+
+/// Lines and digests are numbered by account, so the chain is part of the key.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct EpochKey {
+    chain: ChainId,
+    epoch: String,
+}
+
+/// Kind of an object, by its location.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum UnreferencedKind {
+    Index,
+    Sessions,
+    Payload,
+}
+
+impl VerificationRun<'_> {
+    /// Lists all objects and reports those that nothing names.
+    pub(super) async fn report_unreferenced_objects(&mut self, chains: &[ChainVerification]) -> Result<(), ReadError> {
+        let is_partial = self.options.account.is_some() || self.options.writer.is_some() || self.resume.is_resumed();
+        if is_partial {
+            self.report
+                .not_verified
+                .push("unreferenced objects, because this run checked only a part of the chains".to_owned());
+            return Ok(());
+        }
+        let mut covered: BTreeMap<EpochKey, EpochCoverage> = BTreeMap::new();
+        for ChainVerification { id, epochs } in chains {
+            for epoch in epochs {
+                let size = epoch.last.as_ref().map_or(0, |last| last.tree_size);
+                let is_complete = epoch.last.as_ref().is_some_and(|last| last.is_final)
+                    || epochs.iter().any(|other| other.prev.as_ref().is_some_and(|prev| prev.epoch == epoch.name));
+                let has_losses = epoch.gaps > 0 || epoch.damaged;
+                let (next_line, next_digest) = (epoch.base + size, epoch.last.as_ref().map_or(0, |last| last.n + 1));
+                for name in [&epoch.name, &epoch.line_epoch] {
+                    let coverage = covered
+                        .entry(EpochKey { chain: id.clone(), epoch: name.clone() })
+                        .or_insert(EpochCoverage { is_complete, next_line, next_digest, has_losses });
+                    coverage.is_complete &= is_complete;
+                    coverage.next_line = coverage.next_line.max(next_line);
+                    coverage.next_digest = coverage.next_digest.max(next_digest);
+                    coverage.has_losses |= has_losses;
+                }
+            }
+        }
+        let has_losses = |chain: &&ChainVerification| chain.epochs.iter().any(|epoch| epoch.damaged || epoch.gaps > 0);
+        // a writer that lost records may have lost every digest of an epoch
+        let lossy_writers: HashSet<String> =
+            chains.iter().filter(has_losses).map(|chain| chain.id.writer.clone()).collect();
+        let now_millis = self.options.now.0 / 1_000_000;
+        let (mut pending, mut names) = (Vec::new(), Vec::new());
+        for (kind, object_kind, prefix) in [
+            (UnreferencedKind::Index, ObjectKind::Index, "index/"),
+            (UnreferencedKind::Sessions, ObjectKind::Index, "sessions/"),
+            (UnreferencedKind::Payload, ObjectKind::Payload, ""),
+        ] {
+            names = self.vault.list(object_kind, prefix).await?;
+            for name in &names {
+                let relative = self.vault.relative_name(name).unwrap_or(name);
+                let is_of_kind = kind != UnreferencedKind::Payload || is_payload(name);
+                if !is_of_kind || self.referenced.contains(name) {
+                    continue;
+                }
+                match explain_unreferenced(relative, kind, &covered, &lossy_writers, now_millis) {
+                    UnreferencedExplanation::Pending => pending.push((object_kind, name.clone())),
+                    UnreferencedExplanation::NoDigestYet => {
+                        let message =
+                            "its epoch has no digest (yet): its gateway has just started, or the object was planted";
+                        self.report.warn("not_yet_referenced", name, message);
+                    }
+                    UnreferencedExplanation::Lost => {
+                        let message =
+                            "no line names it: its writer reports lost spool records, or the object was planted";
+                        self.report.warn("not_yet_referenced", name, message);
+                    }
+                    UnreferencedExplanation::Unexplained => {
+                        let message = "neither a digest nor a line names it: it was planted, or is left over";
+                        self.report.fail("unreferenced", name, message);
+                    }
+                }
+            }
+        }
+        self.report_pending_objects(pending).await;
+        // the last listing included all objects
+        self.report_unknown_objects(names.into_iter().collect()).await
+    }
+
+    /// Handles objects that a digest of an open epoch may still name: those that have existed for long are reported by
+    /// name.
+    async fn report_pending_objects(&mut self, names: Vec<(ObjectKind, String)>) {
+        let mut pending = names.len();
+        let vault = self.vault;
+        let write_times = stream::iter(names.into_iter().take(MAX_DATED)).map(|(kind, name)| async move {
+            let written = vault.fetch_write_time(kind, &name).await;
+            (name, written)
+        });
+        let write_times: Vec<(String, Option<UnixNanos>)> = write_times.buffered(CONCURRENT_QUERIES).collect().await;
+        for (name, written) in write_times {
+            let Some(written) = written.filter(|written| written.plus(MAX_DIGEST_DELAY) < self.options.now) else {
+                continue;
+            };
+            pending -= 1;
+            let message = format!(
+                "no digest names it, although it was written at {}: its gateway is behind or stopped, or the \
+                 object was planted",
+                rfc3339(written)
+            );
+            self.report.warn("not_yet_referenced", name, message);
+        }
+        if pending > 0 {
+            let message = format!("{pending} objects that no digest covers yet (or whose lines were lost)");
+            self.report.not_verified.push(message);
+        }
+    }
+}
+
+/// Time after which an object should be in a digest; digests are made every minute.
+pub(super) const MAX_DIGEST_DELAY: Duration = Duration::from_secs(30 * 60);
+/// Most objects without a digest whose dates are queried.
+const MAX_DATED: usize = 10_000;
+const CONCURRENT_QUERIES: usize = 16;
+
+/// Why an object without a name in any digest may exist.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum UnreferencedExplanation {
+    /// A digest of a known epoch may still name it.
+    Pending,
+    /// Its epoch may not have a digest yet.
+    NoDigestYet,
+    /// Its epoch lost records.
+    Lost,
+    /// There is no explanation.
+    Unexplained,
+}
+
+/// Largest difference between the clocks of a gateway and of this machine, milliseconds.
+const MAX_CLOCK_SKEW_MILLIS: u64 = 15 * 60 * 1000;
+
+/// Finds an explanation for an object by its name.
+fn explain_unreferenced(
+    name: &str,
+    kind: UnreferencedKind,
+    covered: &BTreeMap<EpochKey, EpochCoverage>,
+    lossy_writers: &HashSet<String>,
+    now_millis: u64,
+) -> UnreferencedExplanation {
+    let index_parts = |name: IndexName| (name.account, name.writer, name.epoch, name.first);
+    let parts = match kind {
+        UnreferencedKind::Index => IndexName::parse(name).map(index_parts),
+        UnreferencedKind::Sessions => IndexName::parse_sessions(name).map(index_parts),
+        UnreferencedKind::Payload => ObjectName::parse(name).and_then(|object| {
+            let (writer, epoch, number) = parse_file_stem(&object.file)?;
+            Some((object.account, writer.to_owned(), epoch.to_owned(), number))
+        }),
+    };
+    let Some((account, writer, epoch, number)) = parts else { return UnreferencedExplanation::Unexplained };
+    let key = EpochKey { chain: ChainId { account, writer }, epoch };
+    let Some(coverage) = covered.get(&key) else {
+        let of_writer = || covered.iter().filter(|(other, _)| other.chain.writer == key.chain.writer);
+        // the epoch may be open, and these may be its first objects of this account
+        let mut of_epoch = of_writer().filter(|(other, _)| other.epoch == key.epoch).peekable();
+        let is_first = kind == UnreferencedKind::Payload || number == 0;
+        if is_first && of_epoch.peek().is_some() && of_epoch.all(|(_, coverage)| !coverage.is_complete) {
+            return UnreferencedExplanation::Pending;
+        }
+        // an epoch older than one with digests, of the same writer, would have digests too
+        let newest = of_writer().map(|(other, _)| other.epoch.as_str()).max();
+        let is_newest = newest.is_none_or(|newest| *key.epoch > *newest);
+        let has_begun = epoch_start_millis(&key.epoch)
+            .is_some_and(|start| start <= now_millis.saturating_add(MAX_CLOCK_SKEW_MILLIS));
+        return match (is_newest && has_begun, lossy_writers.contains(&key.chain.writer)) {
+            (true, _) => UnreferencedExplanation::NoDigestYet,
+            (false, true) => UnreferencedExplanation::Lost,
+            (false, false) => UnreferencedExplanation::Unexplained,
+        };
+    };
+    let may_follow = match kind {
+        UnreferencedKind::Index => !coverage.is_complete && number >= coverage.next_line,
+        UnreferencedKind::Sessions => !coverage.is_complete && number >= coverage.next_digest,
+        UnreferencedKind::Payload => !coverage.is_complete,
+    };
+    match (may_follow, coverage.has_losses) {
+        (true, _) => UnreferencedExplanation::Pending,
+        (false, true) => UnreferencedExplanation::Lost,
+        (false, false) => UnreferencedExplanation::Unexplained,
+    }
+}
