@@ -95,7 +95,7 @@ fn rephrase_message(what: &str) -> (&str, &str) {
     if what.starts_with("budget breached") {
         return (
             "too large, or too many aliases",
-            "a configuration has at most 100,000 nodes, each use of an alias counted",
+            "a configuration has at most 100,000 nodes, a data file 2,000,000; each use of an alias counts",
         );
     }
     (what, "")

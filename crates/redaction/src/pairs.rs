@@ -25,7 +25,8 @@ pub(super) use unquoted::PairReadCache;
 pub(super) use value_before_key::{follows_user_key, is_named_by_sibling, pair_before_name};
 pub(super) use wrapped_strings::wrapped_strings;
 
-/// The whole key that contains `word`: letters, digits, `_`, `-` and `.` on both sides. The letter of an escape such as
+/// The whole key that contains `word`: letters, digits, `_`, `-` and `.` on both sides, without a leading
+/// `-`, `.` or `_` and a trailing `-` or `.`. The letter of an escape such as
 /// `\n` before it is excluded.
 pub(super) fn key_around(text: &[u8], word: Range<usize>) -> Range<usize> {
     key_start(text, word.start)..key_end(text, word.end)
@@ -198,8 +199,8 @@ impl PairCursor<'_> {
         is_quoted
     }
 
-    /// Skips to the value of a sibling: `value` next to a key that is itself the value of `name` or `key`, or `content`
-    /// next to the key of a page's property.
+    /// Skips to the value of a sibling: `value` next to a key that is itself a value, `val` or `v` if that is the value
+    /// of `name` or `key`, or `content` next to the key of a page's property.
     fn skip_to_sibling_value(&mut self, key: &Range<usize>) -> bool {
         let start = self.at;
         if !matches!(byte_before_skipping(self.text, key.start, b" \t\"'\\"), b':' | b'=') {
@@ -312,10 +313,9 @@ impl PairCursor<'_> {
                 b'\\' => backslashes += 1,
                 b'\n' => return self.at..self.at + offset,
                 byte if byte == mark
-                    && (backslashes <= escapes && (escapes > 0 || backslashes == 0)
-                        || (backslashes - escapes).is_multiple_of(2 * unit)) =>
+                    && (backslashes <= escapes || (backslashes - escapes).is_multiple_of(2 * unit)) =>
                 {
-                    // The value's own backslashes, an even number, belong to it
+                    // More backslashes than the quote's own are escaped backslashes of the value, so they belong to it
                     return self.at..self.at + offset - backslashes.min(escapes);
                 }
                 // A quote of an outer level ends everything inside

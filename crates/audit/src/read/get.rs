@@ -46,7 +46,7 @@ pub async fn get(
     let (mut failures, mut text, mut room) = (Vec::new(), Vec::new(), ContentLimit::default().0);
     write_documents(opener, (name, range), &facts, &[], &mut room, &mut failures, &mut text).await;
     if !failures.is_empty() && !packed {
-        // an object that no gateway wrote may have the name: index lines then show which object is meant
+        // somebody else's object may occupy the name; index lines say under which other name the gateway then wrote
         let facts = RangeFacts { scopes: FragmentScopes::new(), ..read_range_facts(vault, name, range).await? };
         let (mut retry_failures, mut retry_text, mut room) = (Vec::new(), Vec::new(), ContentLimit::default().0);
         let reads_before = opener.alternative_reads().len();
@@ -105,10 +105,10 @@ pub struct LineSelection {
 /// Content that the matching lines name.
 #[derive(Default)]
 struct NamedContent {
-    /// Number of matching lines.
-    lines: u64,
+    /// Number of matching lines that count: those that a given key signed, or all if no key is given.
+    counted_lines: u64,
     /// Number of lines whose content is not opened because no given key signed them.
-    unsigned: u64,
+    unsigned_lines: u64,
     /// Fragments (object, first byte, length), with the lines that refer to them.
     fragments: BTreeMap<(String, u64, u64), Vec<IndexRow>>,
     /// Hashes of the fragments, by object.
@@ -146,10 +146,10 @@ impl NamedContent {
             let scope = FragmentScope::from_tail(&row.tail);
             let is_same = |signed_row: &IndexRow| FragmentScope::from_tail(&signed_row.tail) == scope;
             let is_new = |place| self.fragments.get(&place).is_none_or(|rows| !rows.iter().any(is_same));
-            self.unsigned += u64::from(place.is_some_and(is_new));
+            self.unsigned_lines += u64::from(place.is_some_and(is_new));
             return;
         }
-        self.lines += 1;
+        self.counted_lines += 1;
         self.accounts.insert(row.tail.account.clone());
         if let Some(place) = place {
             self.hashes.entry(place.0.clone()).or_default().add(row);
@@ -159,8 +159,9 @@ impl NamedContent {
 
     /// Takes the remarks that are reported after the opened content.
     fn take_remarks(&mut self) -> Vec<ReadError> {
-        let nothing_found = match (self.fragments.is_empty(), self.lines) {
+        let nothing_found = match (self.fragments.is_empty(), self.counted_lines) {
             (false, _) => None,
+            (true, 0) if self.unsigned_lines > 0 => None, // reported below
             (true, 0) => Some(
                 "no index line matches; lines of the last minute are not written yet: give the reference from the span \
                  instead"
@@ -168,11 +169,11 @@ impl NamedContent {
             ),
             (true, _) => Some("the matching index lines have no content".to_owned()),
         };
-        let skipped = (self.unsigned > 0).then(|| {
+        let skipped = (self.unsigned_lines > 0).then(|| {
             format!(
                 "not opened: content of {} lines that are not signed by a given key: signed by someone else, not \
                  signed yet, or planted",
-                self.unsigned
+                self.unsigned_lines
             )
         });
         let unreadable = std::mem::take(&mut self.unreadable_index).into_iter().map(ReadError::Damaged);
@@ -185,7 +186,8 @@ impl NamedContent {
 ///
 /// # Errors
 /// One line for each fragment that did not open and each part of the index that was not read, after the rest was
-/// written. No line matches, or none has content. Lines of several accounts match the leaf.
+/// written. If lines disagree on a fragment's session, one line for each session that did not open it, also if another
+/// did. No line matches, none has content, or lines of several accounts match the leaf.
 pub async fn get_lines(
     vault: &Vault,
     opener: &mut FragmentOpener<'_>,

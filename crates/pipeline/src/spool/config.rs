@@ -11,7 +11,7 @@ use kernel::secret::Secret;
 
 use super::key::SpoolKey;
 
-/// Smallest segment, in bytes.
+/// Smallest segment that a configuration may give, in bytes. The default for a `max_size` below 1 MiB is smaller.
 pub const MIN_SEGMENT: u64 = 64 << 10;
 /// Largest segment, in bytes: offsets in a segment are 32 bits wide.
 pub const MAX_SEGMENT: u64 = 1 << 30;
@@ -155,7 +155,8 @@ impl SpoolSettings {
         self.max_size - 2 * self.progress_size() - self.cushion_size()
     }
 
-    /// A sixteenth of the limit, at most 64 MiB; but no more than about 512 files, since each is held open.
+    /// A sixteenth of the limit, at most 64 MiB; but, up to 512 GiB, no more than about 512 files, since each is held
+    /// open.
     fn default_segment(max_size: u64) -> u64 {
         (max_size / 16).clamp(MIN_SEGMENT / 4, 64 << 20).max(max_size / 512).min(MAX_SEGMENT)
     }

@@ -1,8 +1,9 @@
-//! The processor's state: the claims of counted calls, exact totals, and calls that wait for the record that bills them
-//! or for an ancestor's model.
+//! The processor's state: the claims of counted calls, exact totals, and calls that wait: for their billing record (a
+//! call reported on two signals), or for the model that an ancestor span names.
 //!
 //! Changed only by effects after a commit and by expiry. (Claims and billed spans are stored earlier; a claim is
-//! released if there is no commit.) Totals survive a restart through checkpoint and effects. Label values are capped.
+//! released if there is no commit.) Sums in USD survive a restart through checkpoint and effects; the counts start
+//! again. Label values are capped.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -88,7 +89,7 @@ pub(super) struct LedgerChanges {
     /// Spans that pass model and provider on to the spans below them.
     #[serde(rename = "above", default, skip_serializing_if = "Vec::is_empty")]
     ancestors: Vec<(LedgerKey, InheritedModel)>,
-    /// Billed counts to add, by the boundary span above or by the answer.
+    /// Token counts to add to what was billed, by the nearest boundary span above, or by the answer's id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     sums: Vec<(LedgerKey, BilledSum)>,
     /// Sessions whose clients sent the billing record of a call that arrives on two signals.
@@ -114,6 +115,7 @@ impl LedgerChanges {
         Self { batch: hex::encode(batch), arrived: arrived.0, display, ..Self::default() }
     }
 
+    /// Whether nothing changed. The fields that are not compared change only together with one of these.
     pub(super) fn is_empty(&self) -> bool {
         self.statuses.is_empty()
             && self.claims.is_empty()

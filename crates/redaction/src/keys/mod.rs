@@ -79,8 +79,8 @@ pub(super) fn private_under_key(table: &KeyTable, key: &str, text: &str) -> Opti
     let (key_match, _) = table.find(key.as_bytes());
     let mut rules = table.rules(key_match).iter().filter(|rule| rule.is_allowed(key_match, SiblingEvidence::default()));
     rules.find_map(|rule| {
-        // `user.name`, `customer.name`: the key already says that it is a person, so the value need not look like a
-        // name
+        // a rule that needs evidence was allowed because the key itself names a person (`user.name`), so its value need
+        // not look like a name
         let form = if rule.needs_evidence() { rule::KeyValueForm::Words } else { rule.value_form };
         Some((private_values::private_part(text, 0..text.len(), form, ValueForm::Text)?, rule.rule))
     })
@@ -95,8 +95,9 @@ pub(super) fn is_id_key(key: &[u8]) -> bool {
     last.eq_ignore_ascii_case(b"id") && (!is_within_word || is_camel)
 }
 
-/// Keys whose value names the sibling's value, as `name` in `{"name":"email","value":"x"}`, and keys of such siblings.
+/// Keys whose value names the sibling's value, as `name` in `{"name":"email","value":"x"}`.
 static NAMING_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new(wordlists::text("keys.key_name_keys")));
+/// Keys of siblings that such a key names, as `value` above.
 static VALUE_KEYS: LazyLock<WordSet> = LazyLock::new(|| WordSet::new("value val answer v content text stringvalue"));
 
 /// Keys in objects that only wrap a value: `{"first_name": {"S": "Ada"}}`.
@@ -107,7 +108,8 @@ pub(super) fn is_value_of_sibling(key: &[u8]) -> bool {
     VALUE_KEYS.contains(key)
 }
 
-/// `{"key":"email","value":"x"}`: the value of one sibling is the key of the other.
+/// `{"key":"email","value":"x"}`: the value of one sibling is the key of the other; or, as in FHIR, the pairs before a
+/// `value` describe it.
 fn claim_sibling_values(
     scan: &TextScan<'_>,
     tree: &JsonTree,

@@ -1,5 +1,6 @@
-//! Parses the output of `aws kms encrypt` as found in a file: bytes, base64, or base64 in JSON quotes. A plaintext key
-//! is refused before it could be sent anywhere. Neighbour: the parent module decrypts.
+//! Parses the output of `aws kms encrypt` as found in a file: bytes, base64, or base64 in JSON quotes. A key with a
+//! known marker, and anything shorter than a ciphertext, is refused before it is sent to KMS. Neighbour: the parent
+//! module decrypts.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 const MAX_CIPHERTEXT_BYTES: usize = 6144;
 /// Shortest KMS ciphertext, bytes: it has a key id besides nonce and tag. Many bare keys are shorter.
 const MIN_CIPHERTEXT_BYTES: usize = 64;
-/// Longest file that is read, bytes.
+/// Bytes of a file that are read at most.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 /// Markers of plaintext keys, from `tollgate vault keygen` and other tools.
 const PLAINTEXT_KEY_MARKERS: [&[u8]; 3] = [b"AGE-SECRET-KEY-", b"PRIVATE+KEY+", b"PRIVATE KEY-----"];

@@ -137,7 +137,7 @@ impl Uploader {
                 self.abandon_epoch(&chain_id, &item, ChainBreak::Fork)
             }
             (Ok(_), Some(position)) => {
-                let done = self.record_tracker.mark_stored(&item);
+                let done = self.record_tracker.untrack_item(&item);
                 self.open_sessions.entry(chain_id.clone()).or_default().apply_stored_digest(index, sessions);
                 self.chains.mark_stored(&chain_id, *position, done);
                 if self.backoff.record_success() {

@@ -428,7 +428,7 @@ impl Uploader {
                 if let Some(stored) = size_and_hash.filter(|_| self.stored_objects.len() < MAX_TRACKED_RECORDS) {
                     self.stored_objects.insert(item.name.clone(), stored);
                 }
-                let done = self.record_tracker.mark_stored(&item);
+                let done = self.record_tracker.untrack_item(&item);
                 self.mark_done(&done);
                 if self.backoff.record_success() {
                     tracing::info!(vault = &*self.deps.id, "the vault's store works again");
@@ -436,7 +436,7 @@ impl Uploader {
             }
             Err(WriteFailure::Dropped) => {
                 tracing::warn!(vault = &*self.deps.id, object = &*item.name, "records were dropped from the spool");
-                let done = self.record_tracker.mark_stored(&item);
+                let done = self.record_tracker.untrack_item(&item);
                 self.mark_done(&done);
             }
             Err(WriteFailure::Damaged) => {

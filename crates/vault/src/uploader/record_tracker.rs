@@ -163,8 +163,8 @@ pub(super) struct RecordTracker {
     tracked: usize,
     /// Records that exist but can't be read.
     damaged: HashSet<RecordSeq>,
-    /// Objects of this process that were sealed without a missing fragment; later fragments are refused.
-    sealed_with_holes: HashSet<Arc<str>>,
+    /// Objects that were sealed without waiting longer for missing fragments or a seal; later fragments are refused.
+    sealed_without_waiting: HashSet<Arc<str>>,
 }
 
 impl RecordTracker {
@@ -182,7 +182,7 @@ impl RecordTracker {
             caught_up: false,
             tracked: 0,
             damaged: HashSet::new(),
-            sealed_with_holes: HashSet::new(),
+            sealed_without_waiting: HashSet::new(),
         }
     }
 
@@ -227,7 +227,7 @@ impl RecordTracker {
     fn read_fragment(&mut self, stored: &StoredRecord, now: Duration) -> Option<()> {
         let (header, rest): (FragmentHeader, _) = spool_record::unpack(&stored.body)?;
         let name: Arc<str> = header.object.into();
-        if self.sealed_with_holes.contains(&name) {
+        if self.sealed_without_waiting.contains(&name) {
             return None; // too late: the object was sealed without it
         }
         let expected = self.unread_fragments.remove(&name);
@@ -445,7 +445,7 @@ impl RecordTracker {
     }
 
     /// Records that an item is stored; returns the records that are done, in the order in which they must be marked.
-    pub(super) fn mark_stored(&mut self, item: &UploadItem) -> Vec<RecordSeq> {
+    pub(super) fn untrack_item(&mut self, item: &UploadItem) -> Vec<RecordSeq> {
         match item.kind {
             ObjectKind::Key => {
                 for key in &item.keys {

@@ -1,6 +1,6 @@
 //! The [`RecordTracker`]'s handling of records that are damaged in the spool, because one bad sector must not block the
-//! vault. The code here marks nothing as done or stored, and stops waiting only if damage was seen. Neighbours: the
-//! spool detects damage, `uploader` reports it.
+//! vault. The code here marks no record as done, and stops waiting only if damage was seen. Neighbours: the spool
+//! detects damage, `uploader` reports it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::{RecordTracker, UploadItem};
 const MAX_DAMAGED: usize = 100_000;
 
 impl RecordTracker {
-    /// Remembers that a record can't be read. False if that was known.
+    /// Remembers that a record can't be read. False if that was known, or if [`MAX_DAMAGED`] records are remembered.
     pub(in crate::uploader) fn mark_damaged(&mut self, seq: RecordSeq) -> bool {
         self.damaged.len() < MAX_DAMAGED && self.damaged.insert(seq)
     }
@@ -32,7 +32,7 @@ impl RecordTracker {
         let is_overdue = |since: Duration| now.saturating_sub(since) >= patience;
         for (name, object) in &mut self.objects {
             if object.epoch != self.own_epoch && object.sealed_at.is_none() {
-                continue; // complete as it is, once everything was read
+                continue; // its epoch has ended: complete once the spool has been read
             }
             let read_or_damaged = object.parts.len() + self.damaged.len();
             let may_be_lost = object.expected.is_none_or(|expected| read_or_damaged >= expected as usize);
@@ -42,8 +42,8 @@ impl RecordTracker {
             };
             if stop_waiting {
                 object.sealed_at = None;
-                if self.sealed_with_holes.len() < MAX_DAMAGED {
-                    self.sealed_with_holes.insert(name.clone());
+                if self.sealed_without_waiting.len() < MAX_DAMAGED {
+                    self.sealed_without_waiting.insert(name.clone());
                 }
                 self.to_seal.push(name.clone());
             }
@@ -62,6 +62,6 @@ impl RecordTracker {
     /// Gives up an object without any readable fragment: nothing waits for it any more, and none of its records is
     /// marked done.
     pub(in crate::uploader) fn give_up_object(&mut self, item: &UploadItem) {
-        drop(self.mark_stored(item));
+        drop(self.untrack_item(item)); // the returned records may be marked done only if the object was stored
     }
 }
