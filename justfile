@@ -33,8 +33,8 @@ pictures:
 
 # Resumable parts, each under an hour: spool-sim, simulation, truth, closed, properties, mutations, crash, faults, leak,
 # fuzz. Other parts: `alerts` (SigNoz's form of the rules too; starts anew each time), `release` (the production build),
-# `speed` (the limits of the benches), `instructions` (instructions per byte of the redaction rules), `alone` (each
-# crate compiles without the others).
+# `speed` (the limits of the benches), `whole` (a gateway's processor time per span), `instructions` (instructions per
+# byte of the redaction rules and per span), `alone` (each crate compiles without the others).
 # Runs one slow part; tests/nightly.sh explains each.
 nightly PART:
     bash tests/nightly.sh {{PART}}
@@ -44,5 +44,14 @@ semconv FILE VERSION:
     python3 config/semconv.py {{FILE}} "{{VERSION}}" > target/semconv.yaml && mv target/semconv.yaml config/semconv.yaml
     TOLLGATE_UPDATE=1 cargo test -p genai --lib
 
+# `just bench whole`: the production build's processor time per span, a processor more in each row (benches/whole.rs has
+# the options). Anything else goes to cargo: `just bench --bench redact`.
 bench *ARGS:
-    cargo bench -p benches {{ARGS}}
+    #!/usr/bin/env bash
+    set -euo pipefail
+    set -- {{ARGS}}
+    if [ "${1:-}" = whole ]; then
+        cargo build --release --locked --bin tollgate
+        exec cargo bench --locked -p benches --bench whole -- "${@:2}"
+    fi
+    exec cargo bench -p benches "$@"

@@ -1,1 +1,5 @@
-//! An empty library: the benchmarks share only their manifest.
+//! The loads that the benches send: seeded generators of OTLP trace requests.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "benches only")]
+
+pub mod load;

@@ -4,7 +4,14 @@
 //! process. `TOLLGATE_BENCH_DIR` chooses the volume (default: the system's temporary directory). criterion shows wall
 //! time; the table at the end adds the thread's processor time, which a busy machine changes less.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs, reason = "a bench")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "a bench"
+)]
 #![allow(clippy::disallowed_methods, reason = "a bench has clients and a stopwatch of its own")]
 
 use std::fmt::Write as _;
@@ -20,6 +27,7 @@ use ::vault::object_names::ObjectNames;
 use ::vault::seal::{AgeKeyGenerator, FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
 use ::vault::ticket::UriBase;
 use ::vault::vault_writer::VaultWriter;
+use benches::load::{LOADS, NOW, REQUEST_MARK, Source, Template, marked, number, text};
 use bytes::Bytes;
 use config::env::EmptyLookup;
 use criterion::{Criterion, SamplingMode, Throughput};
@@ -29,15 +37,12 @@ use kernel::clock::UnixNanos;
 use kernel::pseudonym::Pseudonymizer;
 use kernel::rng::{Rng, SystemRng};
 use kernel::secret::Secret;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otlp::{Payload, Signal, UnknownFields};
 use pipeline::{Batch, BatchOrigin, Effect, Processor, Trust};
 use processors::{cost, normalize, redact, vault};
-use prost::Message;
 use redaction::RedactionIdPolicy;
 use telemetry::Meter;
 use tollgate::app::build::GatewayDeps;
@@ -47,15 +52,12 @@ use tollgate::app::{RunningGateway, assemble, resolve, tasks};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The time of all telemetry, in Unix nanoseconds.
-const NOW: u64 = 1_795_000_000_000_000_000;
 /// Number of requests of each kind that are made before the clock starts; each is new to the gateway.
 const RING: u64 = 4;
+/// Number of templates of each load.
+const LOAD_RING: usize = 16;
 
 // --- requests ---
-
-/// Placeholder for bytes that differ in every request: the start of trace ids and, in hex, of response and call ids.
-const MARK: [u8; 8] = [0xb7, 0x19, 0xe3, 0x5c, 0xd2, 0x88, 0x46, 0xfa];
 
 /// The shape of a request.
 #[derive(Clone, Copy)]
@@ -69,91 +71,28 @@ struct Shape {
 /// The batch of an agent: every second span is a model call, the others are tools.
 const AGENT: Shape = Shape { spans: 100, sessions: 1, content: (2 << 10, 40 << 10) };
 
-const WORDS: &str = "the ledger of a quarter shows that fn let match entry Some(value) is not balanced because return \
-    Err(error) src/books/mod.rs and tests fail with status please read file before changing it => &mut self in line \
-    which was added yesterday to";
-
-/// Deterministic numbers and texts.
-struct Source(u64);
-
-impl Source {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit
+/// A tool's error message of about 300 bytes, with words that are rare in content.
+fn failure(source: &mut Source) -> String {
+    const PARTS: [&str; 12] = [
+        "connection to upstream host timed out after ",
+        "expected an integer but received ",
+        "permission denied while opening socket ",
+        "module could not be resolved from ",
+        "assertion left == right, where right: ",
+        "deadline exceeded during handshake with ",
+        "unexpected token in position ",
+        "no such column: ",
+        "rate of requests is too high, retry in ",
+        "process exited with code ",
+        "checksum mismatch for chunk ",
+        "cannot borrow as mutable more than once: ",
+    ];
+    let mut out = String::new();
+    while out.len() < 300 {
+        let part = PARTS[source.below(PARTS.len())];
+        write!(out, "{part}{:x}; ", source.below(1 << 30)).unwrap();
     }
-
-    /// Prose and code of about `len` bytes, as inside a JSON string.
-    fn prose(&mut self, len: usize) -> String {
-        let words: Vec<&str> = WORDS.split(' ').collect();
-        let mut out = String::with_capacity(len + 32);
-        while out.len() < len {
-            let word = words[self.below(words.len())];
-            match self.below(200) {
-                0 => write!(out, "user{}@example.com ", self.below(10_000)).unwrap(),
-                1..=4 => write!(out, "{} ", self.below(1_000_000)).unwrap(),
-                5..=16 => out.push_str("\\n    "),
-                17..=20 => out.push_str("\\\"quoted\\\" "),
-                _ => write!(out, "{word} ").unwrap(),
-            }
-        }
-        out
-    }
-
-    /// A tool's error message of about 300 bytes, with words that are rare in content.
-    fn failure(&mut self) -> String {
-        const PARTS: [&str; 12] = [
-            "connection to upstream host timed out after ",
-            "expected an integer but received ",
-            "permission denied while opening socket ",
-            "module could not be resolved from ",
-            "assertion left == right, where right: ",
-            "deadline exceeded during handshake with ",
-            "unexpected token in position ",
-            "no such column: ",
-            "rate of requests is too high, retry in ",
-            "process exited with code ",
-            "checksum mismatch for chunk ",
-            "cannot borrow as mutable more than once: ",
-        ];
-        let mut out = String::new();
-        while out.len() < 300 {
-            let part = PARTS[self.below(PARTS.len())];
-            write!(out, "{part}{:x}; ", self.below(1 << 30)).unwrap();
-        }
-        out
-    }
-
-    /// Messages in the form of the semantic conventions, `len` bytes in total.
-    fn messages(&mut self, roles: &[&str], len: usize) -> String {
-        let mut out = String::from("[");
-        let mut turn = 0;
-        while out.len() < len {
-            let most = 200 + self.below(4_000);
-            let text = self.prose(most.min(len - out.len()));
-            let comma = if turn == 0 { "" } else { "," };
-            let role = roles[turn % roles.len()];
-            write!(out, r#"{comma}{{"role":"{role}","parts":[{{"type":"text","content":"{text}"}}]}}"#).unwrap();
-            turn += 1;
-        }
-        out.push(']');
-        out
-    }
-}
-
-fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
-}
-
-fn text(key: &str, value: impl Into<String>) -> KeyValue {
-    attribute(key, Value::StringValue(value.into()))
-}
-
-fn number(key: &str, value: usize) -> KeyValue {
-    attribute(key, Value::IntValue(value as i64))
-}
-
-fn marked(prefix: &str, index: usize) -> String {
-    format!("{prefix}_{}{index:06}", kernel::hex::encode(&MARK))
+    out
 }
 
 fn chat(source: &mut Source, index: usize, content: usize) -> Vec<KeyValue> {
@@ -196,7 +135,7 @@ fn span(source: &mut Source, shape: Shape, index: usize) -> Span {
     let start = NOW + index as u64 * 1_000_000;
     let id = |index: usize| (index as u64 + 1).to_be_bytes().to_vec();
     Span {
-        trace_id: [MARK, (session as u64).to_be_bytes()].concat(),
+        trace_id: [REQUEST_MARK, (session as u64).to_be_bytes()].concat(),
         span_id: id(index),
         parent_span_id: if index == session { Vec::new() } else { id(session) },
         name: if call { "chat claude-sonnet-4-5" } else { "execute_tool read_file" }.to_owned(),
@@ -208,58 +147,38 @@ fn span(source: &mut Source, shape: Shape, index: usize) -> Span {
     }
 }
 
-/// An encoded request and the positions of its mark.
-#[derive(Clone)]
-struct Template {
-    bytes: Vec<u8>,
-    binary: Vec<usize>,
-    hex: Vec<usize>,
+/// A request of one service.
+fn request(spans: Vec<Span>) -> Template {
+    let resource = Resource {
+        attributes: vec![
+            text("service.name", "ledger-agent"),
+            text("service.version", "1.2.3"),
+            text("telemetry.sdk.language", "python"),
+        ],
+        ..Resource::default()
+    };
+    let scope = InstrumentationScope { name: "bench".to_owned(), ..InstrumentationScope::default() };
+    let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }];
+    Template::of(vec![ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() }])
 }
 
-impl Template {
-    fn new(shape: Shape) -> Self {
-        let mut source = Source(1);
-        Self::of((0..shape.spans).map(|index| span(&mut source, shape, index)).collect())
-    }
+fn shaped(shape: Shape) -> Template {
+    let mut source = Source(1);
+    request((0..shape.spans).map(|index| span(&mut source, shape, index)).collect())
+}
 
-    fn of(spans: Vec<Span>) -> Self {
-        let resource = Resource {
-            attributes: vec![
-                text("service.name", "ledger-agent"),
-                text("service.version", "1.2.3"),
-                text("telemetry.sdk.language", "python"),
-            ],
-            ..Resource::default()
-        };
-        let scope = InstrumentationScope { name: "bench".to_owned(), ..InstrumentationScope::default() };
-        let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }];
-        let resource_spans = vec![ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() }];
-        let bytes = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
-        let binary = memchr::memmem::find_iter(&bytes, &MARK).collect();
-        let hex = memchr::memmem::find_iter(&bytes, &kernel::hex::encode(&MARK)).collect();
-        Self { bytes, binary, hex }
-    }
+fn ring(template: &Template) -> Vec<Bytes> {
+    renewed(template, 0)
+}
 
-    /// Gives the request ids that no earlier request had.
-    fn renew(&mut self, number: u64) {
-        let id = number.to_be_bytes();
-        let hex = kernel::hex::encode(&id);
-        for at in &self.binary {
-            self.bytes[*at..at + id.len()].copy_from_slice(&id);
-        }
-        for at in &self.hex {
-            self.bytes[*at..at + hex.len()].copy_from_slice(hex.as_bytes());
-        }
-    }
-
-    fn ring(&self) -> Vec<Bytes> {
-        let mut copy = self.clone();
-        let made = (1..=RING).map(|number| {
-            copy.renew(number);
-            Bytes::from(copy.bytes.clone())
-        });
-        made.collect()
-    }
+/// Requests of one template; `place` distinguishes templates.
+fn renewed(template: &Template, place: u64) -> Vec<Bytes> {
+    let mut copy = template.clone();
+    let made = (1..=RING).map(|number| {
+        copy.renew(place * RING + number, place);
+        Bytes::from(copy.bytes.clone())
+    });
+    made.collect()
 }
 
 // --- in process ---
@@ -431,13 +350,24 @@ fn median(values: &[f64]) -> f64 {
 }
 
 fn measure(criterion: &mut Criterion, board: &mut Board, name: &str, vault: Vault, shape: Shape, per: Throughput) {
+    measure_ring(criterion, board, name, vault, ring(&shaped(shape)), per);
+}
+
+fn measure_ring(
+    criterion: &mut Criterion,
+    board: &mut Board,
+    name: &str,
+    vault: Vault,
+    ring: Vec<Bytes>,
+    per: Throughput,
+) {
     let mut group = criterion.benchmark_group("pipeline");
     group.sampling_mode(SamplingMode::Flat).sample_size(10).throughput(per);
     group.warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
     let mut made = None;
     let mut row = Row { name: name.to_owned(), wall: Vec::new(), cpu: Duration::ZERO, requests: 0 };
     group.bench_function(name, |bencher| {
-        let (chain, ring) = made.get_or_insert_with(|| (Chain::new(vault), Template::new(shape).ring()));
+        let (chain, ring) = made.get_or_insert_with(|| (Chain::new(vault), ring.clone()));
         bencher.iter_custom(|count| {
             let (cpu, began) = (on_cpu(), Instant::now());
             for wire in ring.iter().cycle().take(count as usize) {
@@ -462,6 +392,20 @@ const SPAN_COUNTS: [usize; 3] = [100, 1_000, 10_000];
 const CONTENT_SPANS: usize = 4;
 
 fn in_process(criterion: &mut Criterion, board: &mut Board) {
+    for load in LOADS {
+        for (word, vault) in [("age", Vault::Age), ("plain", Vault::Plain), ("no vault", Vault::None)] {
+            let ring: Vec<Bytes> =
+                load.templates(LOAD_RING).iter().enumerate().flat_map(|(at, one)| renewed(one, at as u64)).collect();
+            measure_ring(
+                criterion,
+                board,
+                &format!("load {} {word}", load.name),
+                vault,
+                ring,
+                Throughput::Elements(load.spans as u64),
+            );
+        }
+    }
     for (word, vault) in [("age", Vault::Age), ("plain", Vault::Plain)] {
         for (spans, sessions) in [(1, 1), (100, 1), (100, 20)] {
             let shape = Shape { spans, sessions, ..AGENT };
@@ -485,7 +429,7 @@ fn in_process(criterion: &mut Criterion, board: &mut Board) {
 
 /// Median milliseconds of each step of the agent's batch.
 fn steps(vault: Vault, time: Duration) -> Vec<(String, f64)> {
-    let (chain, ring) = (Chain::new(vault), Template::new(AGENT).ring());
+    let (chain, ring) = (Chain::new(vault), ring(&shaped(AGENT)));
     let mut seen: Vec<(String, Vec<f64>)> = Vec::new();
     let began = Instant::now();
     for wire in ring.iter().cycle() {
@@ -510,7 +454,7 @@ fn steps(vault: Vault, time: Duration) -> Vec<(String, f64)> {
 /// pays, and the search, which only a batch with a text that could quote pays; as percent of the whole path, and with
 /// a full memory.
 fn echoes(time: Duration) -> [f64; 3] {
-    let template = Template::new(AGENT);
+    let template = shaped(AGENT);
     let payload = Payload::parse(Signal::Traces, Bytes::from(template.bytes.clone())).ok().unwrap();
     let keys =
         ["gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.tool.call.arguments", "gen_ai.tool.call.result"];
@@ -526,7 +470,7 @@ fn echoes(time: Duration) -> [f64; 3] {
     let prints = print();
     // ten different errors, one of which quotes content
     let quote: String = content.first().unwrap().chars().skip(1_000).take(200).collect();
-    let mut texts: Vec<String> = (0..9).map(|at| Source(at).failure()).collect();
+    let mut texts: Vec<String> = (0..9).map(|at| failure(&mut Source(at))).collect();
     texts.push(format!("bad input: {quote}"));
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let session = memory.session_key("default", b"s");
@@ -586,9 +530,9 @@ fn run() -> Template {
     let mut spans: Vec<Span> = (0..RUN_SPANS).map(|index| span(&mut source, shape, index)).collect();
     for span in &mut spans {
         span.attributes.retain(|one| one.key != "gen_ai.conversation.id");
-        span.attributes.push(text("gen_ai.conversation.id", format!("s-{}", kernel::hex::encode(&MARK))));
+        span.attributes.push(text("gen_ai.conversation.id", format!("s-{}", kernel::hex::encode(&REQUEST_MARK))));
     }
-    Template::of(spans)
+    request(spans)
 }
 
 /// A tracker with a number of live runs, which receive further requests in turn.
@@ -611,7 +555,7 @@ impl Tracked {
     /// Nanoseconds of the next request on the worker, and after the commit.
     fn step(&mut self) -> [f64; 2] {
         self.number = self.number % self.live + 1;
-        self.template.renew(self.number);
+        self.template.renew(self.number, self.number);
         let at = self.chain.processors.iter().position(|one| &**one.id() == "runs").unwrap();
         let (before, runs) = (&self.chain.processors[..at], &self.chain.processors[at]);
         let origin = BatchOrigin {
@@ -812,7 +756,8 @@ fn load(to: SocketAddr, template: &Template, clients: u64, time: Duration) -> Se
             stream.set_nodelay(true).unwrap();
             let (mut acks, mut refused) = (Vec::new(), 0);
             while began.elapsed() < time {
-                request.renew(u64::from_be_bytes(SystemRng.id()[..8].try_into().unwrap()));
+                let id = u64::from_be_bytes(SystemRng.id()[..8].try_into().unwrap());
+                request.renew(id, id);
                 let sent = Instant::now();
                 match post(&mut stream, &request.bytes) {
                     200 => acks.push(sent.elapsed().as_secs_f64()),
@@ -835,7 +780,7 @@ fn load(to: SocketAddr, template: &Template, clients: u64, time: Duration) -> Se
 
 /// Seconds of one request in process, measured now, because the machine's load may have changed since the other cases.
 fn reference(template: &Template, time: Duration) -> f64 {
-    let (chain, ring) = (Chain::new(Vault::Age), template.ring());
+    let (chain, ring) = (Chain::new(Vault::Age), ring(template));
     let (began, mut count) = (Instant::now(), 0);
     while began.elapsed() < time {
         for wire in &ring {
@@ -853,7 +798,7 @@ fn over_sockets(time: Duration) {
         "\nover sockets (OTLP/HTTP; acknowledged = durable)          req/s  of one core in process   p50 ms   p99 ms  refused"
     );
     for (name, spans) in [("1 span", 1), ("100 spans", AGENT.spans)] {
-        let template = Template::new(Shape { spans, ..AGENT });
+        let template = shaped(Shape { spans, ..AGENT });
         let one = reference(&template, time / 2);
         let size = template.bytes.len() >> 10;
         for clients in [1, 8] {
@@ -917,7 +862,29 @@ fn table(board: &Board) {
     SPAN_COUNTS.iter().fold(None, |first, spans| against("span", first, &format!("{spans} spans"), *spans));
 }
 
+/// Processes so many passes over the requests of a load, for counting instructions; prints their number of spans.
+/// `pipeline count LOAD PASSES`
+fn count(load: &str, passes: u64) {
+    let load = LOADS.iter().find(|one| one.name == load).expect("a load of benches/load.rs");
+    let (chain, mut templates, mut spans) = (Chain::new(Vault::Age), load.templates(LOAD_RING), 0);
+    for pass in 0..passes {
+        for (template, place) in templates.iter_mut().zip(0..) {
+            // another number than in any other pass, so that each call is new
+            template.renew(pass * LOAD_RING as u64 + place, place);
+            black_box(chain.request(Bytes::from(template.bytes.clone()), |_| ()));
+            spans += load.spans;
+        }
+    }
+    println!("{spans}");
+}
+
 fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [mode, load, passes] = &words[..]
+        && mode == "count"
+    {
+        return count(load, passes.parse().expect("a number of passes"));
+    }
     if std::env::args().skip(1).any(|word| word == "gates") {
         std::process::exit(i32::from(!gates()));
     }

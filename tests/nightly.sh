@@ -30,9 +30,12 @@
 #   runs        100,000 live runs in 256 MiB, and a million runs of one span; once
 #   speed       figures that must not get worse (shares of the pipeline's time, tracking from 10 to 100,000 live runs,
 #               the rate table's size), on an idle machine; once
-#   instructions  instructions per byte of the redaction rules, counted by valgrind and so independent of load. A tenth
-#               more than benches/redact.counts is a failure; TOLLGATE_UPDATE=1 stores the present counts. Slow texts
-#               are reported relative to logs. Once
+#   instructions  instructions per byte of the redaction rules and per span of the whole pipeline, counted by valgrind
+#               and so independent of load. A tenth (for spans 5 %) more than benches/redact.counts or
+#               benches/pipeline.counts is a failure; TOLLGATE_UPDATE=1 stores the present counts. Slow texts are
+#               reported relative to logs. Once
+#   whole       processor time per span of gateway, sender and back end as processes, with the limits of
+#               benches/whole.rs, on an idle machine; once
 #   release     the production build: its size, start and idle memory against their bounds, then demo, faults, crash and
 #               chain on it; once
 #   alone       each crate and its tests compile without the others, whose features cargo would join; once
@@ -42,7 +45,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|instructions|release|alone|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|whole|instructions|release|alone|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -178,7 +181,29 @@ case $part in
     exit $code ;;
   instructions)
     command -v valgrind >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends valgrind; } >&2
-    bench=$(cargo bench --locked -p benches --bench redact --no-run 2>&1 | sed -n 's/.*(\(target[^)]*\)).*/\1/p' | tail -1)
+    built() { # NAME: builds a bench and prints its path
+      cargo bench --locked -p benches --bench "$1" --no-run 2>&1 | sed -n 's/.*(\([^)]*\/deps\/[^)]*\)).*/\1/p' | tail -1
+    }
+    bench=$(built pipeline)
+    counted_spans() { # LOAD PASSES: prints the number of spans, then the instructions of so many passes
+      valgrind --tool=callgrind --callgrind-out-file=/dev/null "$bench" count "$1" "$2" 2>&1 | sed -n 's/^[0-9]*$/&/p; s/.*Collected : \([0-9]*\)/\1/p' | tr '\n' ' '
+    }
+    span_code=0 now=$(mktemp)
+    for load in mixed single services; do
+      # the first pass also allocates memory and compiles rules and vocabulary
+      read -r spans one <<< "$(counted_spans "$load" 1)"
+      read -r more three <<< "$(counted_spans "$load" 3)"
+      cost=$(((three - one) / (more - spans)))
+      before=$(sed -n "s/^$load: //p" benches/pipeline.counts 2>/dev/null || true)
+      echo "$load: $cost" >> "$now"
+      echo "nightly: instructions: $load: $cost a span, stored ${before:-none}"
+      if [ -z "${TOLLGATE_UPDATE:-}" ] && { [ -z "$before" ] || [ $((cost * 100)) -gt $((before * 105)) ]; }; then
+        echo "nightly: instructions: $load: MORE THAN 5 % ABOVE THE STORED COUNT"
+        span_code=1
+      fi
+    done
+    [ -z "${TOLLGATE_UPDATE:-}" ] || mv "$now" benches/pipeline.counts
+    bench=$(built redact)
     counted() { # NAME PASSES: prints the bytes of the corpus, then the instructions of so many passes
       valgrind --tool=callgrind --callgrind-out-file=/dev/null "$bench" count "$1" "$2" 2>&1 | sed -n 's/^[0-9]*$/&/p; s/.*Collected : \([0-9]*\)/\1/p' | tr '\n' ' '
     }
@@ -203,7 +228,11 @@ case $part in
       echo "nightly: instructions: $name for ever: $((cost / 10)).$((cost % 10)) a byte, $((cost * 100 / logs)) % of logs"
     done
     [ -z "${TOLLGATE_UPDATE:-}" ] || mv "$now" "$stored"
-    exit $code ;;
+    exit $((code | span_code)) ;;
+  whole)
+    cargo build --release --locked --bin tollgate
+    cargo bench --locked -p benches --bench whole -- --gates
+    exit ;;
   fuzz)
     # the first build takes minutes, which do not count as time of the targets
     folder=$(tests/fuzz/build.sh)

@@ -191,7 +191,7 @@ def verify(line, place, key, env, name, objects):
     check("each version's lock was read, keys too", report["counts"]["locked"] == objects, f"{report['counts']} of {objects}")
     figure("verified", json.dumps(report.get("counts")))
     code, _, codes, why = run("--retention", "101d")
-    check("vault verify: a retention that is shorter than it should be", code == 1 and codes == ["lock"], why)
+    check("vault verify: a retention that is shorter than it should be", code == 1 and codes == ["insufficient_lock"], why)
     code, report, codes, why = run("--no-locks")
     check("vault verify without locks says so", code == 0 and report["counts"]["locked"] == 0 and any("--no-locks" in what for what in report["not_verified"]), why)
     change(line, "hide", name)
@@ -210,7 +210,7 @@ def verify(line, place, key, env, name, objects):
     check("vault verify --first-version: the first version is the evidence", code == 0 and codes == ["multiple_versions"] and report["counts"]["opened"] > 0, why)
     change(line, "hide", name)
     code, _, codes, why = run("--no-locks", "--first-version")
-    check("vault verify --first-version reads what a delete marker hides, and tells of it", code == 1 and codes == ["hidden", "versions"], why)
+    check("vault verify --first-version reads what a delete marker hides, and tells of it", code == 1 and codes == ["delete_marker", "multiple_versions"], why)
 
 
 def doctor(gateway, line, conditional):

@@ -285,7 +285,7 @@ const MAX_DYNAMIC_KEY_BYTES: usize = 256;
 /// The classification of all keys.
 pub(super) struct KeyClassifier {
     facts: PatternMap<KeyFact>,
-    codes: HashMap<Box<str>, u32>,
+    codes: foldhash::HashMap<Box<str>, u32>,
     classes: Vec<KeyClass>,
     /// Classes of keys that are no literals. A class depends on the key alone.
     dynamic_classes: RwLock<HashMap<Box<str>, Arc<KeyClass>>>,
@@ -304,7 +304,7 @@ impl KeyClassifier {
     ) -> Self {
         let mut keys = Self {
             facts,
-            codes: HashMap::new(),
+            codes: foldhash::HashMap::default(),
             classes: Vec::new(),
             dynamic_classes: RwLock::default(),
             chat_types,
@@ -376,14 +376,19 @@ impl Deref for ClassifiedKey<'_> {
 /// The classes of the keys of one payload.
 pub(super) struct KeyClassCache<'v, 'p> {
     keys: &'v KeyClassifier,
-    codes: HashMap<&'p str, u32>,
+    codes: foldhash::HashMap<&'p str, u32>,
     dynamic_classes: Vec<Arc<KeyClass>>,
     unknown_class: KeyClass,
 }
 
 impl<'v, 'p> KeyClassCache<'v, 'p> {
     pub(super) fn new(keys: &'v KeyClassifier) -> Self {
-        Self { keys, codes: HashMap::new(), dynamic_classes: Vec::new(), unknown_class: KeyClass::default() }
+        Self {
+            keys,
+            codes: foldhash::HashMap::default(),
+            dynamic_classes: Vec::new(),
+            unknown_class: KeyClass::default(),
+        }
     }
 
     /// Returns a code for [`KeyClassCache::class`].

@@ -3,7 +3,7 @@
 //!
 //! A text that does not have the shape of a label always counts as vaulted. `content` decides what is content.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use otlp::{Payload, Value};
 
@@ -20,7 +20,7 @@ const MAX_ELEMENTS: usize = 64;
 impl VaultedTexts {
     /// Collects the texts of the content places in `payload`.
     pub fn collect(payload: &Payload, facts: &Facts) -> Self {
-        let mut texts = HashSet::new();
+        let mut texts = HashSet::default();
         let mut add = |value: Value<'_>| {
             // Texts with the shape of a plain label may appear in both places. Texts too long for a label are refused
             // by length.

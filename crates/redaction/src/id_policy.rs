@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use kernel::pseudonym::{IdPolicy, Pseudonymizer, is_unfit};
 
+use super::clean_texts::CleanTexts;
 use super::composite_ids::has_private_part;
 use super::detector::Detector;
 use super::find::SearchScratch;
@@ -20,32 +21,56 @@ pub struct RedactionIdPolicy {
     pseudonyms: Pseudonymizer,
 }
 
-/// A rule set with its scratch buffers, which fit no other set.
+/// A rule set with the state of its searches, which fits no other set.
 struct PooledDetector {
     detector: Arc<Detector>,
-    scratch: Mutex<Vec<SearchScratch>>,
+    /// Boxed, because moving 10 KB in and out costs as much as a short search.
+    pool: Mutex<Vec<Box<IdSearch>>>,
+}
+
+/// Buffers of a search, and the texts that it found clean: names and ids are the same on most rows of a session.
+#[derive(Default)]
+struct IdSearch {
+    scratch: SearchScratch,
+    clean_ids: CleanTexts,
+    clean_columns: CleanTexts,
 }
 
 impl PooledDetector {
-    fn with_scratch<T>(&self, search: impl FnOnce(&mut SearchScratch) -> T) -> T {
-        let mut scratch = self.scratch.lock().pop().unwrap_or_default();
-        let result = search(&mut scratch);
-        self.scratch.lock().push(scratch);
+    fn with_search<T>(&self, search: impl FnOnce(&mut IdSearch) -> T) -> T {
+        let mut pooled = self.pool.lock().pop().unwrap_or_default();
+        let result = search(&mut pooled);
+        self.pool.lock().push(pooled);
         result
     }
 
     fn is_private(&self, text: &str) -> bool {
-        self.with_scratch(|scratch| {
-            self.detector.is_private(text, scratch) || has_private_part(&self.detector, text, scratch)
+        self.with_search(|search| {
+            if search.clean_ids.contains("", text) {
+                return false;
+            }
+            let scratch = &mut search.scratch;
+            let is_private = self.detector.is_private(text, scratch) || has_private_part(&self.detector, text, scratch);
+            if !is_private {
+                search.clean_ids.insert("", text);
+            }
+            is_private
         })
     }
 
     fn redact_column(&self, text: &str) -> Option<String> {
-        self.with_scratch(|scratch| {
-            let hits = self.detector.find(text, scratch);
+        self.with_search(|search| {
+            if search.clean_columns.contains("", text) {
+                return None;
+            }
+            let hits = self.detector.find(text, &mut search.scratch);
+            if hits.is_empty() {
+                search.clean_columns.insert("", text);
+                return None;
+            }
             let push_placeholder =
                 &mut |hit: &RedactionHit, _: &str, out: &mut String| out.push_str(self.detector.placeholder(hit));
-            (!hits.is_empty()).then(|| replace_hits(text, hits, push_placeholder))
+            Some(replace_hits(text, hits, push_placeholder))
         })
     }
 }
@@ -54,7 +79,7 @@ impl RedactionIdPolicy {
     /// A policy over several rule sets: an id is private if any set finds it private. References to the vault occur in
     /// every pipeline, also in the one with the strictest rules.
     pub fn new(detectors: Vec<Arc<Detector>>, pseudonyms: Pseudonymizer) -> Self {
-        let pooled = |detector| PooledDetector { detector, scratch: Mutex::default() };
+        let pooled = |detector| PooledDetector { detector, pool: Mutex::default() };
         Self { detectors: detectors.into_iter().map(pooled).collect(), pseudonyms }
     }
 }

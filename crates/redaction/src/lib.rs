@@ -10,6 +10,7 @@ mod action;
 mod addresses;
 mod anchors;
 mod byte_masks;
+mod clean_texts;
 mod compile;
 mod composite_ids;
 mod detector;
@@ -50,6 +51,7 @@ mod views;
 mod wordlists;
 mod words_by_use;
 
+pub use clean_texts::CleanTexts;
 pub use composite_ids::is_uuid;
 pub use detector::Detector;
 pub use error::{RuleError, RuleErrorKind};

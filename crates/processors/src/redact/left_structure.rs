@@ -4,8 +4,6 @@
 //! Structure stays structure of the same kind and fits the cap; numbers and keys are checked too. Content that is not
 //! structure is redacted like any other text (`mod`).
 
-use std::collections::HashSet;
-
 use genai::structured_text::{StructureLeaf, StructureVisitor, WalkOutcome, may_be_structure, rewrite};
 use genai::{ContentLocation, EmbeddedContentEdit, cached_facts};
 use otlp::{AttrId, NodeId, OwnedValue, Payload, Signal, Value};
@@ -16,7 +14,7 @@ use super::{PlaceContext, RedactProcessor, WorkerBuffers};
 
 /// Places that were redacted as structure: one occurrence of an attribute, or a body. Identified by attribute id, not
 /// by key, because a node may hold a key several times and the other values must still be searched.
-pub(super) type RedactedPlaces = HashSet<(NodeId, Option<AttrId>)>;
+pub(super) type RedactedPlaces = foldhash::HashSet<(NodeId, Option<AttrId>)>;
 
 /// Minimum number of digits for a number to be checked by the rules.
 const MIN_CHECKED_DIGITS: usize = 6;
@@ -33,7 +31,7 @@ impl RedactProcessor {
         context: &PlaceContext<'_>,
         worker: &mut WorkerBuffers,
     ) -> RedactedPlaces {
-        let mut redacted = RedactedPlaces::new();
+        let mut redacted = RedactedPlaces::default();
         // Only a vault step leaves content in place. Without one, `redact_map_entry` decides about nested content.
         if context.signal == Signal::Metrics || batch.clearance.content != ContentState::Stripped {
             return redacted;

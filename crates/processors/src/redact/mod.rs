@@ -38,7 +38,7 @@ use pipeline::{Batch, ContentState, Inquiry, Processor, Reason, TextState};
 use policy::{Treatment, cap_error_text, cap_text, hide_home_user, is_opaque, treatment_for_key};
 use recogniser::RecogniserAnswers;
 use recogniser_texts::{ConfiguredRecogniser, RecogniserMode, RecogniserResult};
-use redaction::{RedactionHit, RuleClass, SearchScratch, is_id_bytes, replace_hits};
+use redaction::{CleanTexts, RedactionHit, RuleClass, SearchScratch, is_id_bytes, replace_hits};
 use slug::SLUG_ATTRIBUTE;
 use telemetry::{Counter, Meter, names};
 
@@ -58,8 +58,9 @@ pub struct RedactProcessor {
 #[derive(Default)]
 struct WorkerBuffers {
     scratch: SearchScratch,
+    clean_texts: CleanTexts,
     /// Cached by key. Cleared when full, so that made-up keys do not use memory for long.
-    key_rules: HashMap<Box<str>, KeyRule>,
+    key_rules: foldhash::HashMap<Box<str>, KeyRule>,
     /// The signal that `key_rules` apply to.
     signal: Option<Signal>,
     /// Redacted forms of this batch's ids, which occur on every item.
@@ -73,8 +74,8 @@ struct WorkerBuffers {
 /// Ids with their redacted forms (`None`: unchanged), by whether a rule or policy makes the id private.
 #[derive(Default)]
 struct RedactedIds {
-    private: HashMap<Box<str>, Option<Box<str>>>,
-    public: HashMap<Box<str>, Option<Box<str>>>,
+    private: foldhash::HashMap<Box<str>, Option<Box<str>>>,
+    public: foldhash::HashMap<Box<str>, Option<Box<str>>>,
 }
 
 /// How values under a key are handled.
@@ -391,7 +392,17 @@ impl RedactProcessor {
             RecogniserResult::Pending => return None,
             RecogniserResult::Unanswered => return Some(UNSCANNED.to_owned()),
         };
-        let hits = self.settings.detector.find_with_entities(key, text, entities, &mut worker.scratch);
+        // A recogniser may answer differently the next time.
+        let may_remember = self.recogniser.is_none();
+        let hits: &[RedactionHit] = if may_remember && worker.clean_texts.contains(key, text) {
+            &[]
+        } else {
+            let hits = self.settings.detector.find_with_entities(key, text, entities, &mut worker.scratch);
+            if may_remember && hits.is_empty() {
+                worker.clean_texts.insert(key, text);
+            }
+            hits
+        };
         let are_all_shapes =
             |hits: &[RedactionHit]| hits.iter().all(|hit| self.settings.detector.class(hit) == RuleClass::Shape);
         // A version may look like an address.

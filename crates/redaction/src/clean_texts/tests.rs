@@ -1,0 +1,30 @@
+//! Tests of the memory of clean texts.
+
+use super::*;
+
+/// A text is clean only under the key under which it was searched, and only as a whole.
+#[test]
+fn only_equal_pairs_are_known() {
+    let mut texts = CleanTexts::default();
+    texts.insert("http.route", "/v1/ledgers");
+    assert!(texts.contains("http.route", "/v1/ledgers"));
+    for (key, text) in [("http.rout", "e/v1/ledgers"), ("", "/v1/ledgers"), ("http.route", "/v1/ledger"), ("a\0b", "c")]
+    {
+        assert!(!texts.contains(key, text), "{key} {text}");
+    }
+    texts.insert("a", "b\0c");
+    texts.insert("a\0b", "c");
+    assert!(!texts.contains("a\0b", "c"), "a zero byte in a key is ambiguous");
+}
+
+/// Neither long texts nor many texts use much memory.
+#[test]
+fn the_memory_is_bounded() {
+    let mut texts = CleanTexts::default();
+    texts.insert("key", &"x".repeat(MAX_PAIR_BYTES));
+    assert!(!texts.contains("key", &"x".repeat(MAX_PAIR_BYTES)));
+    for number in 0..3 * MAX_PAIRS {
+        texts.insert("key", &number.to_string());
+        assert!(texts.pairs.len() <= MAX_PAIRS);
+    }
+}
