@@ -364,7 +364,8 @@ fn single(source: &mut Source) -> Vec<ResourceSpans> {
 
 fn services(source: &mut Source) -> Vec<ResourceSpans> {
     let make = |index: usize| {
-        let at = Place { session: index / 100, index, parent: (!index.is_multiple_of(100)).then_some(index / 100 * 100) };
+        let at =
+            Place { session: index / 100, index, parent: (!index.is_multiple_of(100)).then_some(index / 100 * 100) };
         if index.is_multiple_of(50) { model_span(&at, source, 300, 100) } else { service_span(&at, source) }
     };
     vec![resource("ledgers", 10, (0..1_000).map(make).collect())]
