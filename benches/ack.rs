@@ -19,56 +19,16 @@
     reason = "a bench"
 )]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Write as _};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Reads a message: returns the first line of its head, and reads its body completely.
-fn message(from: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Option<String> {
-    let mut first = String::new();
-    let mut length = 0;
-    let mut line = String::new();
-    loop {
-        line.clear();
-        if from.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if let Some(said) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = said.trim().parse().ok()?;
-        }
-        if first.is_empty() {
-            first.clone_from(&line);
-        }
-        if line == "\r\n" {
-            break;
-        }
-    }
-    body.resize(length, 0);
-    from.read_exact(body).ok()?;
-    Some(first)
-}
-
-fn sink() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    println!("{}", listener.local_addr().unwrap().port());
-    for stream in listener.incoming().map_while(Result::ok) {
-        thread::spawn(move || {
-            stream.set_nodelay(true).unwrap();
-            let (mut reader, mut writer, mut body) = (BufReader::new(stream.try_clone().unwrap()), stream, Vec::new());
-            while message(&mut reader, &mut body).is_some() {
-                if writer
-                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n")
-                    .is_err()
-                {
-                    return;
-                }
-            }
-        });
-    }
-}
+// by path: `vault_speed.py` compiles this file alone
+#[path = "back_end.rs"]
+pub mod back_end;
 
 struct Load {
     port: u16,
@@ -108,7 +68,7 @@ impl Load {
             }
             // measured from the due time: waiting for a free connection counts as the gateway's time
             writer.write_all(&request).unwrap();
-            let first = message(&mut reader, &mut answer).expect("an answer");
+            let first = back_end::read_message(&mut reader, &mut answer).expect("an answer");
             assert!(first.starts_with("HTTP/1.1 200"), "{first}");
             mine.push(due.elapsed().as_secs_f64() * 1e3);
         }
@@ -154,7 +114,7 @@ fn load(arguments: &[String]) {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.split_first() {
-        Some((what, _)) if what == "sink" => sink(),
+        Some((what, _)) if what == "sink" => back_end::serve(),
         Some((what, rest)) if what == "load" => load(rest),
         _ => println!("ack: sink or load; see vault_speed.py"),
     }

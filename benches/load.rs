@@ -151,6 +151,15 @@ pub const LOADS: [Load; 3] = [
 ];
 
 impl Load {
+    /// The load of this name.
+    ///
+    /// # Panics
+    /// There is none.
+    pub fn named(name: &str) -> Self {
+        let names: Vec<&str> = LOADS.iter().map(|load| load.name).collect();
+        *LOADS.iter().find(|load| load.name == name).unwrap_or_else(|| panic!("loads are {names:?}, not {name:?}"))
+    }
+
     /// A number of different requests of this load.
     pub fn templates(&self, count: usize) -> Vec<Template> {
         (0..count).map(|seed| Template::of((self.make)(&mut Source(seed as u64 + 1)))).collect()

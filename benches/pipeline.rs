@@ -27,7 +27,7 @@ use ::vault::object_names::ObjectNames;
 use ::vault::seal::{AgeKeyGenerator, FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
 use ::vault::ticket::UriBase;
 use ::vault::vault_writer::VaultWriter;
-use benches::load::{LOADS, NOW, REQUEST_MARK, Source, Template, marked, number, text};
+use benches::load::{LOADS, Load, NOW, REQUEST_MARK, Source, Template, marked, number, text};
 use bytes::Bytes;
 use config::env::EmptyLookup;
 use criterion::{Criterion, SamplingMode, Throughput};
@@ -865,7 +865,7 @@ fn table(board: &Board) {
 /// Processes so many passes over the requests of a load, for counting instructions; prints their number of spans.
 /// `pipeline count LOAD PASSES`
 fn count(load: &str, passes: u64) {
-    let load = LOADS.iter().find(|one| one.name == load).expect("a load of benches/load.rs");
+    let load = Load::named(load);
     let (chain, mut templates, mut spans) = (Chain::new(Vault::Age), load.templates(LOAD_RING), 0);
     for pass in 0..passes {
         for (template, place) in templates.iter_mut().zip(0..) {
@@ -885,10 +885,10 @@ fn main() {
     {
         return count(load, passes.parse().expect("a number of passes"));
     }
-    if std::env::args().skip(1).any(|word| word == "gates") {
+    if words.iter().any(|word| word == "gates") {
         std::process::exit(i32::from(!gates()));
     }
-    if std::env::args().skip(1).any(|word| word == "runs") {
+    if words.iter().any(|word| word == "runs") {
         live_runs();
         return;
     }
@@ -897,7 +897,7 @@ fn main() {
     in_process(&mut criterion, &mut board);
     criterion.final_summary();
     // The rest needs a complete measuring run: no test, list, profile or selection of cases.
-    let whole = std::env::args().skip(1).eq(["--bench"]);
+    let whole = words == ["--bench"];
     if !whole {
         return;
     }

@@ -26,7 +26,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use benches::back_end;
 use benches::load::{LOADS, Load, REQUESTS_PER_SESSION, Template};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
@@ -48,55 +49,18 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["sink"] => sink(),
+        ["sink"] => back_end::serve(),
         ["send", port, load, seconds, connections, ref rate @ ..] => {
             let rate = rate.first().map(|rate| rate.parse().unwrap());
-            send(port.parse().unwrap(), load_named(load), seconds.parse().unwrap(), connections.parse().unwrap(), rate);
+            send(
+                port.parse().unwrap(),
+                Load::named(load),
+                seconds.parse().unwrap(),
+                connections.parse().unwrap(),
+                rate,
+            );
         }
         _ => run(&Options::of(&words)),
-    }
-}
-
-fn load_named(name: &str) -> Load {
-    let names: Vec<&str> = LOADS.iter().map(|load| load.name).collect();
-    *LOADS.iter().find(|load| load.name == name).unwrap_or_else(|| panic!("loads are {names:?}, not {name:?}"))
-}
-
-// --- the back end ---
-
-/// Reads a message of HTTP/1.1: its head, and its body completely.
-fn message(from: &mut BufReader<TcpStream>, body: &mut Vec<u8>) -> Option<()> {
-    let (mut length, mut line) = (0, String::new());
-    loop {
-        line.clear();
-        if from.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().ok()?;
-        }
-        if line == "\r\n" {
-            break;
-        }
-    }
-    body.resize(length, 0);
-    from.read_exact(body).ok()
-}
-
-fn sink() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    println!("{}", listener.local_addr().unwrap().port());
-    for stream in listener.incoming().map_while(Result::ok) {
-        thread::spawn(move || {
-            stream.set_nodelay(true).unwrap();
-            let (mut reader, mut writer, mut body) = (BufReader::new(stream.try_clone().unwrap()), stream, Vec::new());
-            while message(&mut reader, &mut body).is_some() {
-                let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
-                if writer.write_all(answer).is_err() {
-                    return;
-                }
-            }
-        });
     }
 }
 
@@ -241,7 +205,7 @@ impl Options {
                 "--gateway" => options.gateway = value().into(),
                 "--collector" => options.collector = Some(value().into()),
                 "--rotel" => options.rotel = Some(value().into()),
-                "--load" => options.load = load_named(value()),
+                "--load" => options.load = Load::named(value()),
                 "--seconds" => options.seconds = value().parse().expect("--seconds takes a number"),
                 "--rounds" => options.rounds = value().parse().expect("--rounds takes a number"),
                 "--json" => options.json = Some(value().into()),

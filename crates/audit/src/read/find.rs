@@ -229,11 +229,22 @@ pub async fn find_signed(
         each_signed_row(vault, account, &may_match_day, signed, &mut |row| signed_search.visit_row(&row)).await?;
     unreadable.extend_from_slice(signed.unreadable());
     let signed_result = FindResult { unreadable, older_missing, ..signed_search.found };
+    Ok((signed_result, find_unsigned(vault, query, signed, visit).await?))
+}
+
+/// Visits matching lines that no signed digest covers, with `true`.
+async fn find_unsigned(
+    vault: &Vault,
+    query: &IndexQuery,
+    signed: &SignedIndex,
+    visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
+) -> Result<FindResult, ReadError> {
     let mut visit_unsigned = |row: &IndexRow| visit(row, true);
-    let mut unsigned_search = IndexSearch::new(query, MAX_UNSIGNED_SESSION_NAME_BYTES, &mut visit_unsigned);
-    let mut visit = |_: &str, row: IndexRow| unsigned_search.visit_row(&row);
-    let unreadable = each_unsigned_row(vault, account, &may_match_day, signed, &mut visit).await?;
-    Ok((signed_result, FindResult { unreadable, ..unsigned_search.found }))
+    let mut search = IndexSearch::new(query, MAX_UNSIGNED_SESSION_NAME_BYTES, &mut visit_unsigned);
+    let (may_match_day, account) = (|day: &str| query.may_match_day(day), query.account.as_deref());
+    let mut visit_row = |_: &str, row: IndexRow| search.visit_row(&row);
+    let unreadable = each_unsigned_row(vault, account, &may_match_day, signed, &mut visit_row).await?;
+    Ok(FindResult { unreadable, ..search.found })
 }
 
 /// As [`find`], in the tables of `vault compact` below `folder`, in order of account, tenant, day and session; then, if
@@ -298,11 +309,7 @@ pub async fn find_signed_in_tables(
     unreadable.extend_from_slice(signed.unreadable());
     unreadable.extend(covered.skipped_files());
     let signed_result = FindResult { unreadable, older_missing, ..signed_search.found };
-    let mut visit_unsigned = |row: &IndexRow| visit(row, true);
-    let mut unsigned_search = IndexSearch::new(query, MAX_UNSIGNED_SESSION_NAME_BYTES, &mut visit_unsigned);
-    let mut visit = |_: &str, row: IndexRow| unsigned_search.visit_row(&row);
-    let unreadable = each_unsigned_row(vault, account, &may_match_day, signed, &mut visit).await?;
-    Ok((signed_result, FindResult { unreadable, ..unsigned_search.found }))
+    Ok((signed_result, find_unsigned(vault, query, signed, visit).await?))
 }
 
 /// Lines already visited, because a line that was stored twice may be in two tables.

@@ -46,7 +46,7 @@ pub async fn get(
     let (mut failures, mut text, mut room) = (Vec::new(), Vec::new(), ContentLimit::default().0);
     write_documents(opener, (name, range), &facts, &[], &mut room, &mut failures, &mut text).await;
     if !failures.is_empty() && !packed {
-        // somebody else's object may occupy the name; index lines say under which other name the gateway then wrote
+        // another program's object may occupy this name; the index then gives the name that the gateway used instead
         let facts = RangeFacts { scopes: FragmentScopes::new(), ..read_range_facts(vault, name, range).await? };
         let (mut retry_failures, mut retry_text, mut room) = (Vec::new(), Vec::new(), ContentLimit::default().0);
         let reads_before = opener.alternative_reads().len();

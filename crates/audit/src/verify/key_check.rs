@@ -247,12 +247,14 @@ impl VerificationRun<'_> {
     async fn check_key_copies(&mut self) {
         let Some(present) = &self.keys.present else { return };
         let (vault, all_erased) = (self.vault, &self.keys.erased);
-        let erased = |name: &str| crate::folders::parse_key_name(name).is_some_and(|key| all_erased.contains(&key));
-        let copies = self.keys.copies.iter().filter(|(name, _)| !erased(name) && !self.is_over(name));
+        let is_erased = |name: &str| crate::folders::parse_key_name(name).is_some_and(|key| all_erased.contains(&key));
+        let copies = self.keys.copies.iter().filter(|(name, _)| !is_erased(name) && !self.is_over(name));
         let checks =
             stream::iter(copies.map(|(name, sha256)| (name.clone(), sha256.clone()))).map(async |(name, sha256)| {
+                if !present.contains(&name) {
+                    return (name, KeyState::Missing);
+                }
                 let state = match vault.fetch_key_object(&name).await {
-                    _ if !present.contains(&name) => KeyState::Missing,
                     Ok(bytes) if kernel::hex::encode(&Sha256::digest(&bytes)) == sha256 => KeyState::Present,
                     Err(StoreError::Archived) => KeyState::Archived,
                     Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_) | StoreError::Denied(_))) => {

@@ -89,7 +89,7 @@ pub(super) struct LedgerChanges {
     /// Spans that pass model and provider on to the spans below them.
     #[serde(rename = "above", default, skip_serializing_if = "Vec::is_empty")]
     ancestors: Vec<(LedgerKey, InheritedModel)>,
-    /// Token counts to add to what was billed, by the nearest boundary span above, or by the answer's id.
+    /// Token counts to add to the billed sums. The key is the nearest boundary span above the call, or the answer's id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     sums: Vec<(LedgerKey, BilledSum)>,
     /// Sessions whose clients sent the billing record of a call that arrives on two signals.
