@@ -7,19 +7,42 @@ use crate::clock::UnixNanos;
 
 /// The UTC day, such as `2026-11-20`.
 pub fn date(at: UnixNanos) -> String {
-    let day = utc(at).date();
-    format_date(day)
+    let mut out = String::with_capacity("2026-11-20".len());
+    push_date(&mut out, utc(at).date());
+    out
 }
 
-fn format_date(day: Date) -> String {
-    format!("{:04}-{:02}-{:02}", day.year(), u8::from(day.month()), day.day())
+/// Appends the last `digits` decimal digits of `number`. Each item of a batch has several times, and `format!` takes ten
+/// times as long.
+fn push_digits(out: &mut String, number: u32, digits: u32) {
+    for power in (0..digits).rev() {
+        let digit = number / 10_u32.pow(power) % 10;
+        out.push(char::from(b'0' + digit as u8));
+    }
+}
+
+fn push_date(out: &mut String, day: Date) {
+    push_digits(out, day.year().unsigned_abs(), 4);
+    out.push('-');
+    push_digits(out, u8::from(day.month()).into(), 2);
+    out.push('-');
+    push_digits(out, day.day().into(), 2);
 }
 
 /// RFC 3339 in UTC with nanoseconds.
 pub fn rfc3339(at: UnixNanos) -> String {
     let time = utc(at);
     let (hour, minute, second, nano) = time.time().as_hms_nano();
-    format!("{}T{hour:02}:{minute:02}:{second:02}.{nano:09}Z", format_date(time.date()))
+    let mut out = String::with_capacity("2026-11-20T00:00:00.000000000Z".len());
+    push_date(&mut out, time.date());
+    for (mark, number) in [('T', hour), (':', minute), (':', second)] {
+        out.push(mark);
+        push_digits(&mut out, number.into(), 2);
+    }
+    out.push('.');
+    push_digits(&mut out, nano, 9);
+    out.push('Z');
+    out
 }
 
 /// Converts to a UTC calendar date and time.

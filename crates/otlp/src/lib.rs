@@ -49,7 +49,7 @@ pub use ids::{AttrId, NodeId, NodeKind, SlotId, TextField};
 pub use malformed::MalformedOtlp;
 pub use numbers::NumberOccurrence;
 pub use patch::TextEdit;
-pub use payload::{Attribute, Payload};
+pub use payload::{Attribute, EncodedAttribute, Payload};
 pub use requests::{count_items, merge, split};
 pub use signal::Signal;
 pub use text::{TextPlace, TextPlaceKind};

@@ -26,6 +26,49 @@ pub struct Attribute<'a> {
     pub value: Value<'a>,
 }
 
+/// One attribute that is not decoded yet. Most walks over attributes want few of them: they choose by key or size, then
+/// call [`EncodedAttribute::decode`].
+#[derive(Clone, Copy)]
+pub struct EncodedAttribute<'a> {
+    /// Its handle.
+    pub id: AttrId,
+    payload: &'a Payload,
+    record: &'a AttrRec,
+}
+
+impl<'a> EncodedAttribute<'a> {
+    /// Its key, UTF-8.
+    pub fn key_bytes(&self) -> &'a [u8] {
+        self.payload.bytes(self.record.state, self.record.key)
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &'a str {
+        wire::text_or_empty(self.key_bytes())
+    }
+
+    /// Size of its value as protobuf, bytes: no less than the size of any text in it.
+    pub fn value_len(&self) -> usize {
+        self.record.value.len()
+    }
+
+    /// Whether its value is a number or a boolean. False means that the value may be of any type.
+    pub fn is_number(&self) -> bool {
+        self.record.shape == KeyValueShape::Number
+    }
+
+    /// Whether its value is a string. False means that the value may be of any type.
+    pub fn is_text(&self) -> bool {
+        self.record.shape == KeyValueShape::Text
+    }
+
+    /// Its key and value.
+    pub fn decode(&self) -> Attribute<'a> {
+        let (key, value) = self.payload.key_and_value(self.record);
+        Attribute { id: self.id, key, value }
+    }
+}
+
 /// One OTLP export request of one signal. A clone shares the request's bytes and has its own edits.
 #[derive(Clone)]
 pub struct Payload {
@@ -124,7 +167,13 @@ impl Payload {
 
     /// The attributes of `node` in wire order, added ones last, duplicates of a key included.
     pub fn attributes(&self, node: NodeId) -> impl Iterator<Item = Attribute<'_>> + '_ {
-        self.index.attr_ids(node.0).filter_map(|id| self.attribute(AttrId(id)))
+        self.encoded_attributes(node).map(|attribute| attribute.decode())
+    }
+
+    /// The same attributes, not decoded.
+    pub fn encoded_attributes(&self, node: NodeId) -> impl Iterator<Item = EncodedAttribute<'_>> + '_ {
+        let records = self.index.attr_ids(node.0).map(AttrId);
+        records.filter_map(|id| Some(EncodedAttribute { id, payload: self, record: self.live_attribute(id)? }))
     }
 
     /// One attribute; `None` if it was removed.

@@ -153,7 +153,8 @@ impl<'p> ItemContent<'p> {
         let is_context = matches!(part, ContentPart::System | ContentPart::Tools | ContentPart::Input);
         self.fingerprints.push(if is_context {
             let element = self.json.get(start..).unwrap_or_default();
-            ContentFingerprint::from_piece(piece, part != ContentPart::Input, element, text.unwrap_or(value))
+            let head_len = head_end - start;
+            ContentFingerprint::from_piece(piece, part != ContentPart::Input, (element, head_len), (value, text))
         } else {
             ContentFingerprint::none()
         });

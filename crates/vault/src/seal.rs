@@ -12,6 +12,8 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use super::fast_recipient::FastRecipient;
+
 /// Sealing failed. Callers don't need the reason, because nothing may go on unsealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealFailed;
@@ -62,6 +64,7 @@ impl SessionKeyGenerator for AgeKeyGenerator {
         let recipient = identity.to_public();
         let object = seal_identity(&identity, &self.auditors)?;
         let id = key_id(&recipient.to_string());
+        let recipient = FastRecipient::new(&recipient)?;
         Ok(NewSessionKey { seal: Box::new(AgeFragmentSealer { id, recipient }), object: object.into() })
     }
 }
@@ -85,7 +88,7 @@ pub fn seal_identity(
 
 struct AgeFragmentSealer {
     id: String,
-    recipient: age::x25519::Recipient,
+    recipient: FastRecipient,
 }
 
 impl FragmentSealer for AgeFragmentSealer {

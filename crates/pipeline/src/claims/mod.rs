@@ -4,9 +4,9 @@
 //! released if the batch is not ([`Claims::discard`]). Only settled claims are saved. The number of keys is bounded,
 //! and dropped keys are counted. The processor that counts defines the keys.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
@@ -64,12 +64,104 @@ pub enum ClaimResult {
     ClaimedBy([u8; 16]),
 }
 
+/// A claiming batch.
 #[derive(Clone, Copy)]
-struct ClaimEntry {
-    batch: [u8; 16],
-    /// Arrival of the claiming batch, in nanoseconds since the epoch.
+struct ClaimingBatch {
+    id: [u8; 16],
+    /// Its arrival, in nanoseconds since the epoch.
     arrived: u64,
-    settled: bool,
+    /// Number of keys that it holds in its generation.
+    key_count: u32,
+}
+
+impl ClaimingBatch {
+    fn new(id: [u8; 16], arrived: UnixNanos) -> Self {
+        Self { id, arrived: arrived.0, key_count: 0 }
+    }
+}
+
+/// Who holds a key: a position in [`Generation::batches`], and whether that batch is committed. A million keys are
+/// kept, so each takes as little room as it can.
+#[derive(Clone, Copy)]
+struct ClaimEntry(u32);
+
+impl ClaimEntry {
+    const SETTLED: u32 = 1 << 31;
+
+    fn position(self) -> usize {
+        (self.0 & !Self::SETTLED) as usize
+    }
+
+    fn is_settled(self) -> bool {
+        self.0 & Self::SETTLED != 0
+    }
+
+    fn settle(&mut self) {
+        self.0 |= Self::SETTLED;
+    }
+}
+
+/// Keys that were claimed in about one hour.
+#[derive(Default)]
+struct Generation {
+    keys: HashMap<[u8; 16], ClaimEntry>,
+    batches: Vec<ClaimingBatch>,
+    /// Positions of the batches that still claim keys.
+    positions: HashMap<[u8; 16], u32>,
+    /// Positions of batches that hold no key any more, because they were not committed.
+    free: Vec<u32>,
+}
+
+impl Generation {
+    fn holder(&self, key: &[u8; 16]) -> Option<[u8; 16]> {
+        let entry = self.keys.get(key)?;
+        self.batches.get(entry.position()).map(|batch| batch.id)
+    }
+
+    fn insert(&mut self, key: [u8; 16], batch: ClaimingBatch, is_settled: bool) {
+        let (batches, free) = (&mut self.batches, &mut self.free);
+        let position = *self.positions.entry(batch.id).or_insert_with(|| match free.pop() {
+            Some(position) => {
+                batches.get_mut(position as usize).into_iter().for_each(|unused| *unused = batch);
+                position
+            }
+            None => {
+                batches.push(batch);
+                batches.len() as u32 - 1
+            }
+        });
+        let mut entry = ClaimEntry(position);
+        if is_settled {
+            entry.settle();
+        }
+        self.keys.insert(key, entry);
+        batches.get_mut(position as usize).into_iter().for_each(|holder| holder.key_count += 1);
+    }
+
+    /// Settles the key if `batch` holds it. Returns whether the key is held at all.
+    fn settle(&mut self, key: &[u8; 16], batch: &[u8; 16]) -> bool {
+        let Some(entry) = self.keys.get_mut(key) else { return false };
+        if self.batches.get(entry.position()).is_some_and(|holder| holder.id == *batch) {
+            entry.settle();
+        }
+        true
+    }
+
+    /// Removes those of `keys` that the batch holds and that are not settled.
+    fn release(&mut self, keys: &[[u8; 16]], batch: &[u8; 16]) {
+        let Some(position) = self.positions.remove(batch) else { return };
+        let Some(holder) = self.batches.get_mut(position as usize) else { return };
+        for key in keys {
+            // an entry that is not settled
+            if self.keys.get(key).is_some_and(|entry| entry.0 == position) {
+                self.keys.remove(key);
+                holder.key_count -= 1;
+            }
+        }
+        if holder.key_count == 0 {
+            self.free.push(position);
+        }
+    }
 }
 
 /// Keys and the batches that hold them. Shared by all workers.
@@ -83,8 +175,8 @@ pub struct Claims {
 /// forgotten. So a key is kept for one to two times `keep`, and at most `limit` keys are kept.
 #[derive(Default)]
 struct ClaimTables {
-    young: HashMap<[u8; 16], ClaimEntry>,
-    old: HashMap<[u8; 16], ClaimEntry>,
+    young: Generation,
+    old: Generation,
     /// Time at which `young` was begun.
     young_since: Option<u64>,
     /// Keys claimed by batches that are not committed yet.
@@ -108,17 +200,17 @@ impl Claims {
     /// result is `ClaimedBy(batch)`.
     pub fn claim(&self, key: ClaimKey, batch: &[u8; 16], now: UnixNanos) -> ClaimResult {
         let mut tables = self.tables.lock();
-        if let Some(entry) = tables.find(&key.0) {
-            return ClaimResult::ClaimedBy(entry.batch);
+        if let Some(holder) = tables.holder(&key.0) {
+            return ClaimResult::ClaimedBy(holder);
         }
-        tables.insert(key.0, ClaimEntry { batch: *batch, arrived: now.0, settled: false }, self.limit);
+        tables.insert(key.0, ClaimingBatch::new(*batch, now), false, self.limit);
         tables.unsettled.entry(*batch).or_default().push(key.0);
         ClaimResult::First
     }
 
     /// The batch that holds `key`, without claiming it.
     pub fn holder(&self, key: ClaimKey) -> Option<[u8; 16]> {
-        self.tables.lock().find(&key.0).map(|entry| entry.batch)
+        self.tables.lock().holder(&key.0)
     }
 
     /// Makes these claims of a committed batch permanent, and releases its other ones. Called from `Processor::apply`,
@@ -126,10 +218,8 @@ impl Claims {
     pub fn settle(&self, batch: &[u8; 16], arrived: UnixNanos, keys: impl IntoIterator<Item = ClaimKey>) {
         let mut tables = self.tables.lock();
         for ClaimKey(key) in keys {
-            if let Some(entry) = tables.find_mut(&key) {
-                entry.settled |= entry.batch == *batch;
-            } else {
-                tables.insert(key, ClaimEntry { batch: *batch, arrived: arrived.0, settled: true }, self.limit);
+            if !tables.young.settle(&key, batch) && !tables.old.settle(&key, batch) {
+                tables.insert(key, ClaimingBatch::new(*batch, arrived), true, self.limit);
             }
         }
         tables.release(batch);
@@ -161,7 +251,7 @@ impl Claims {
     /// Number of keys kept now.
     pub fn len(&self) -> usize {
         let tables = self.tables.lock();
-        tables.young.len() + tables.old.len()
+        tables.young.keys.len() + tables.old.keys.len()
     }
 
     /// Whether no key is kept.
@@ -172,12 +262,16 @@ impl Claims {
     /// The settled claims, for `Processor::checkpoint`.
     pub fn save(&self) -> Vec<u8> {
         let tables = self.tables.lock();
-        let mut out = Vec::with_capacity(1 + (tables.young.len() + tables.old.len()) * SAVED_ENTRY_BYTES);
+        let key_count = tables.young.keys.len() + tables.old.keys.len();
+        let mut out = Vec::with_capacity(1 + key_count * SAVED_ENTRY_BYTES);
         out.push(SAVED_VERSION);
-        for (key, entry) in tables.old.iter().chain(&tables.young).filter(|(_, entry)| entry.settled) {
-            out.extend_from_slice(key);
-            out.extend_from_slice(&entry.batch);
-            out.extend_from_slice(&entry.arrived.to_le_bytes());
+        for generation in [&tables.old, &tables.young] {
+            for (key, entry) in generation.keys.iter().filter(|(_, entry)| entry.is_settled()) {
+                let Some(batch) = generation.batches.get(entry.position()) else { continue };
+                out.extend_from_slice(key);
+                out.extend_from_slice(&batch.id);
+                out.extend_from_slice(&batch.arrived.to_le_bytes());
+            }
         }
         out
     }
@@ -193,52 +287,47 @@ impl Claims {
             return false;
         }
         let mut entries: Vec<_> = entries.filter_map(decode_entry).collect();
-        entries.sort_unstable_by_key(|(_, entry)| entry.arrived);
-        for (key, entry) in entries {
-            tables.insert(key, entry, self.limit);
+        entries.sort_unstable_by_key(|(_, batch)| batch.arrived);
+        for (key, batch) in entries {
+            tables.insert(key, batch, true, self.limit);
         }
+        tables.young.positions = HashMap::default();
+        tables.old.positions = HashMap::default();
         true
     }
 }
 
-fn decode_entry(bytes: &[u8]) -> Option<([u8; 16], ClaimEntry)> {
+fn decode_entry(bytes: &[u8]) -> Option<([u8; 16], ClaimingBatch)> {
     let (key, rest) = bytes.split_first_chunk::<16>()?;
-    let (batch, rest) = rest.split_first_chunk::<16>()?;
+    let (id, rest) = rest.split_first_chunk::<16>()?;
     let (arrived, _) = rest.split_first_chunk::<8>()?;
-    Some((*key, ClaimEntry { batch: *batch, arrived: u64::from_le_bytes(*arrived), settled: true }))
+    Some((*key, ClaimingBatch::new(*id, UnixNanos(u64::from_le_bytes(*arrived)))))
 }
 
 impl ClaimTables {
-    fn find(&self, key: &[u8; 16]) -> Option<&ClaimEntry> {
-        self.young.get(key).or_else(|| self.old.get(key))
+    fn holder(&self, key: &[u8; 16]) -> Option<[u8; 16]> {
+        self.young.holder(key).or_else(|| self.old.holder(key))
     }
 
-    fn find_mut(&mut self, key: &[u8; 16]) -> Option<&mut ClaimEntry> {
-        self.young.get_mut(key).or_else(|| self.old.get_mut(key))
-    }
-
-    fn insert(&mut self, key: [u8; 16], entry: ClaimEntry, limit: usize) {
-        if self.young.len() >= limit / 2 {
-            self.rotate(entry.arrived);
+    fn insert(&mut self, key: [u8; 16], batch: ClaimingBatch, is_settled: bool, limit: usize) {
+        if self.young.keys.len() >= limit / 2 {
+            self.rotate(batch.arrived);
         }
-        self.young_since.get_or_insert(entry.arrived);
-        self.young.insert(key, entry);
+        self.young_since.get_or_insert(batch.arrived);
+        self.young.insert(key, batch, is_settled);
     }
 
     fn rotate(&mut self, now: u64) {
-        self.forgotten += self.old.len() as u64;
+        self.forgotten += self.old.keys.len() as u64;
         self.old = std::mem::take(&mut self.young);
-        self.young_since = if self.old.is_empty() { None } else { Some(now) };
+        self.young_since = if self.old.keys.is_empty() { None } else { Some(now) };
     }
 
     /// Releases the batch's claims that were not settled.
     fn release(&mut self, batch: &[u8; 16]) {
-        for key in self.unsettled.remove(batch).unwrap_or_default() {
-            for map in [&mut self.young, &mut self.old] {
-                if map.get(&key).is_some_and(|entry| entry.batch == *batch && !entry.settled) {
-                    map.remove(&key);
-                }
-            }
+        let keys = self.unsettled.remove(batch).unwrap_or_default();
+        for generation in [&mut self.young, &mut self.old] {
+            generation.release(&keys, batch);
         }
     }
 }

@@ -105,3 +105,30 @@ fn the_number_of_keys_is_bounded() {
 fn parts_are_separated() {
     assert!(ClaimKey::from_parts(&[b"a", b"bc"]) != ClaimKey::from_parts(&[b"ab", b"c"]));
 }
+
+/// Batches that are refused for hours, such as while the disk is full, must leave nothing behind.
+#[test]
+fn refused_batches_take_no_memory() {
+    let claims = Claims::default();
+    for n in 0..1000_u64 {
+        let mut refused = [0; 16];
+        refused[..8].copy_from_slice(&n.to_le_bytes());
+        claims.claim(key(n % 3), &refused, UnixNanos(n));
+        claims.claim(key(7), &refused, UnixNanos(n));
+        claims.discard(&refused);
+    }
+    let tables = claims.tables.lock();
+    assert_eq!((tables.young.keys.len(), tables.young.batches.len(), tables.young.positions.len()), (0, 1, 0));
+}
+
+/// A batch whose keys are in both generations, because one was filled while it was processed, keeps what it settles.
+#[test]
+fn claims_survive_a_new_generation() {
+    let claims = Claims::new(KEEP, 4);
+    claims.claim(key(1), &batch(1), UnixNanos(1));
+    claims.claim(key(2), &batch(2), UnixNanos(1));
+    claims.claim(key(3), &batch(1), UnixNanos(1));
+    claims.settle(&batch(1), UnixNanos(1), [key(1), key(3)]);
+    claims.discard(&batch(2));
+    assert_eq!([1, 2, 3].map(|n| claims.holder(key(n))), [Some(batch(1)), None, Some(batch(1))]);
+}

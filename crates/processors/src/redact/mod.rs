@@ -205,8 +205,8 @@ impl RedactProcessor {
         let signal = batch.payload.signal();
         let mut dropped: Vec<AttrId> = Vec::new();
         for node in batch.payload.nodes() {
-            for attribute in batch.payload.attributes(node) {
-                if worker.treatment(&self.vocabulary, signal, attribute.key) == Treatment::Drop {
+            for attribute in batch.payload.encoded_attributes(node) {
+                if worker.treatment(&self.vocabulary, signal, attribute.key()) == Treatment::Drop {
                     dropped.push(attribute.id);
                 }
             }

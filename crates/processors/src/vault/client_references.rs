@@ -38,10 +38,8 @@ pub(super) fn clean_references(payload: &mut Payload) -> u64 {
     let mut forged: Vec<AttrId> = Vec::new();
     let mut reported: Vec<(AttrId, String)> = Vec::new();
     for node in payload.nodes() {
-        for attribute in payload.attributes(node) {
-            if !attribute.key.starts_with("gen_ai.") {
-                continue;
-            }
+        for attribute in payload.encoded_attributes(node).filter(|one| one.key_bytes().starts_with(b"gen_ai.")) {
+            let attribute = attribute.decode();
             if attribute.key.starts_with(REFERENCE_PREFIX) {
                 forged.push(attribute.id);
             } else if REFERENCED_PARTS.iter().any(|part| reference_key(*part) == Some(attribute.key)) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use echoes::{ContentFingerprints, EchoReplacements, FingerprintCache, SessionKey, may_quote};
 use genai::{ContentBasis, ContentLocation, ContentPart, ContentPlace, Facts, ItemFacts, VaultedTexts, Vocabulary};
-use otlp::{AttrId, Attribute, NodeId, NodeKind, Payload, TextField, Value};
+use otlp::{AttrId, Attribute, EncodedAttribute, NodeId, NodeKind, Payload, TextField, Value};
 
 use super::content::value_at;
 use redaction::is_id_bytes;
@@ -217,8 +217,11 @@ impl EchoFinder {
             }
         };
         for node in std::iter::once(item.node).chain(payload.children(item.node)) {
-            for attribute in payload.attributes(node) {
-                add(node, ContentLocation::Attribute(attribute.id), attribute.value);
+            for attribute in payload.encoded_attributes(node) {
+                let is_short_text = attribute.is_text() && attribute.value_len() <= self.max_scan;
+                if !is_short_text && !attribute.is_number() {
+                    add(node, ContentLocation::Attribute(attribute.id), attribute.decode().value);
+                }
             }
         }
         payload.body(item.node).into_iter().for_each(|body| add(item.node, ContentLocation::Body, body));
@@ -306,8 +309,10 @@ fn visit_attribute_texts<'p>(
     node: NodeId,
     visit: &mut impl FnMut(&'p str),
 ) {
-    for attribute in payload.attributes(node) {
-        // The key is looked up only for the few values that are long enough.
+    // The key is looked up only for the few values that are long enough.
+    let is_short = |value: &EncodedAttribute<'_>| value.is_text() && value.value_len() < MIN_QUOTE_BYTES;
+    for attribute in payload.encoded_attributes(node).filter(|one| !one.is_number() && !is_short(one)) {
+        let attribute = attribute.decode();
         match attribute.value {
             Value::Str(text) if text.len() >= MIN_QUOTE_BYTES && stays(&attribute) => visit(text),
             Value::List(_) | Value::Map(_) if stays(&attribute) => {

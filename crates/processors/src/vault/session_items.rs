@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use genai::{ContentLocation, ContentPart, Facts, ItemFacts, ItemRole};
 use kernel::pseudonym::IdPolicy;
-use otlp::{NodeId, NodeKind, Payload, Signal, TextField};
+use otlp::{AttrId, NodeId, NodeKind, Payload, Signal, TextField};
 use vault::call_dedup::is_agent_tool;
 use vault::document::ItemHead;
 use vault::object_names::{self, SessionName};
@@ -216,14 +216,17 @@ const PARAMETER_KEYS: [&str; 12] = [
 
 /// The item's parameters of request and response, and timing, as JSON.
 pub(super) fn replay_parameters<'a>(payload: &'a Payload, item: &ItemFacts) -> Vec<(&'a str, String)> {
-    let is_parameter =
-        |key: &str| PARAMETER_PREFIXES.iter().any(|prefix| key.starts_with(prefix)) || PARAMETER_KEYS.contains(&key);
+    let is_parameter = |key: &[u8]| {
+        PARAMETER_PREFIXES.iter().any(|prefix| key.starts_with(prefix.as_bytes()))
+            || PARAMETER_KEYS.iter().any(|known| known.as_bytes() == key)
+    };
     let content: HashSet<ContentLocation> = item.content.iter().map(|place| place.at).collect();
+    let is_content = |id: AttrId| content.contains(&ContentLocation::Attribute(id));
     payload
-        .attributes(item.node)
-        .filter(|attribute| is_parameter(attribute.key) && !content.contains(&ContentLocation::Attribute(attribute.id)))
+        .encoded_attributes(item.node)
+        .filter(|attribute| is_parameter(attribute.key_bytes()) && !is_content(attribute.id))
         .map(|attribute| {
-            let mut json = String::new();
+            let (attribute, mut json) = (attribute.decode(), String::new());
             attribute.value.write_json(&mut json);
             (attribute.key, json)
         })

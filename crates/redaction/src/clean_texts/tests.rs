@@ -12,9 +12,8 @@ fn only_equal_pairs_are_known() {
     {
         assert!(!texts.contains(key, text), "{key} {text}");
     }
-    texts.insert("a", "b\0c");
-    texts.insert("a\0b", "c");
-    assert!(!texts.contains("a\0b", "c"), "a zero byte in a key is ambiguous");
+    texts.insert("ab", "c");
+    assert!(texts.contains("ab", "c") && !texts.contains("a", "bc"), "the same bytes, divided in another way");
 }
 
 /// Neither long texts nor many texts use much memory.

@@ -29,7 +29,7 @@ pub struct ContentFingerprint {
     pub(super) is_fixed: bool,
     /// Hash of part, place, key and event.
     pub(super) head_hash: u64,
-    /// Hash of the whole element, its value included.
+    /// Hash of the whole element, its value included (by the hashes of its chunks, if it has some).
     pub(super) element_hash: [u8; 16],
     /// Size of the element, bytes.
     pub(super) bytes: u32,
@@ -50,9 +50,15 @@ impl ContentFingerprint {
         }
     }
 
-    /// Fingerprint of a part of a context: its head, its element as JSON, and its value as text (as JSON if it is not a
-    /// text).
-    pub fn from_piece(piece: &ContentPiece<'_>, is_fixed: bool, element: &str, value: &str) -> Self {
+    /// Fingerprint of a part of a context: its piece, its element as JSON (of which `head_len` bytes come before the
+    /// value), its value as JSON, and as text if it is one.
+    pub fn from_piece(
+        piece: &ContentPiece<'_>,
+        is_fixed: bool,
+        (element, head_len): (&str, usize),
+        (json, text): (&str, Option<&str>),
+    ) -> Self {
+        let value = text.unwrap_or(json);
         let mut head_hasher = DefaultHasher::new();
         (&piece.part, &piece.on, &piece.key, &piece.event).hash(&mut head_hasher);
         let chunks = if value.len() < MIN_REFERENCE_BYTES { Vec::new() } else { split_chunks(value) };
@@ -61,13 +67,18 @@ impl ContentFingerprint {
             chars: u32::try_from(chunk.chars().count()).unwrap_or(u32::MAX),
             bytes: u32::try_from(chunk.len()).unwrap_or(u32::MAX),
         };
+        let chunks: Box<[ValueChunk]> = chunks.into_iter().map(to_value_chunk).collect();
+        let element_hash = match chunks.is_empty() {
+            true => short_hash(element),
+            false => hash_chunks(element.get(..head_len).unwrap_or(element), text.is_some(), &chunks),
+        };
         Self {
             is_context: true,
             is_fixed,
             head_hash: head_hasher.finish(),
-            element_hash: short_hash(element),
+            element_hash,
             bytes: u32::try_from(element.len()).unwrap_or(u32::MAX),
-            chunks: chunks.into_iter().map(to_value_chunk).collect(),
+            chunks,
         }
     }
 
@@ -79,4 +90,16 @@ impl ContentFingerprint {
 
 fn short_hash(text: &str) -> [u8; 16] {
     Sha256::digest(text).first_chunk::<16>().copied().unwrap_or_default()
+}
+
+/// Hash of an element whose value was hashed in chunks, so that no byte of a value is hashed twice.
+fn hash_chunks(head: &str, is_text: bool, chunks: &[ValueChunk]) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    hash.update(head);
+    hash.update([0, u8::from(is_text)]);
+    for chunk in chunks {
+        hash.update(chunk.hash);
+        hash.update(chunk.bytes.to_le_bytes());
+    }
+    hash.finalize().first_chunk::<16>().copied().unwrap_or_default()
 }
