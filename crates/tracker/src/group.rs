@@ -187,8 +187,7 @@ impl ItemGroup {
             error,
         };
         if item.mark != mark::NONE {
-            let place = if node == 0 { start } else { node };
-            self.add_mark(place ^ u64::from(item.mark), new_mark(item.mark, flags));
+            self.add_mark(mark_key(item), new_mark(item.mark, flags));
         }
         if item.sub_agent != 0 {
             self.add_mark(item.sub_agent, new_mark(mark::SUB_AGENT, flags & !flag::FAILED));
@@ -422,6 +421,12 @@ impl ItemGroup {
         };
         self.marks.insert(key, merged);
     }
+}
+
+/// The key of the event that an item marks.
+pub(super) fn mark_key(item: &ObservedItem) -> u64 {
+    let place = if item.node == 0 { item.start } else { item.node };
+    place ^ u64::from(item.mark)
 }
 
 /// Returns the more specific trouble: a named one, then "other", then none; of two named ones the lower number.

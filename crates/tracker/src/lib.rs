@@ -19,6 +19,7 @@ mod evaluation;
 mod finish_reason;
 mod group;
 mod group_data;
+mod group_part;
 mod headroom;
 mod history;
 mod layers;

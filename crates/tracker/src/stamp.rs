@@ -86,7 +86,7 @@ pub(super) fn copy_groups(
     let mut copies =
         GroupCopies { store: GroupStore::new(usize::MAX), is_complete: true, context: context.without_window() };
     for group in groups {
-        match quota.readable_part(group, ids, has_root) {
+        match quota.readable_part(group, observation, ids, has_root) {
             Some(part) => {
                 copies.store.insert(part);
             }
