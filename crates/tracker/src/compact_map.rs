@@ -2,7 +2,7 @@
 //! a handful of items each, and hash maps would take twice the memory. A sorted list holds up to 128 entries; beyond
 //! that a hash map keeps inserts fast.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::codec::BinaryCodec;
 

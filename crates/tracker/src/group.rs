@@ -30,6 +30,25 @@ pub(super) struct ItemKeys {
     pub(super) run: u32,
 }
 
+/// The names of a batch as numbers in the group that its items are added to.
+pub(super) struct BatchNames {
+    /// Numbers of earlier rounds are those of other groups.
+    round: u32,
+    /// By name: the round in which it was last used, and its number.
+    numbers: Vec<(u32, u16)>,
+}
+
+impl BatchNames {
+    pub(super) fn new(observation: &BatchObservation) -> Self {
+        Self { round: 0, numbers: vec![(0, 0); observation.names.len()] }
+    }
+
+    /// The next items go into another group.
+    pub(super) fn forget(&mut self) {
+        self.round = self.round.saturating_add(1);
+    }
+}
+
 impl ItemGroup {
     pub(super) fn new(account: &str) -> Self {
         Self {
@@ -109,12 +128,12 @@ impl ItemGroup {
 
     /// Returns the name that is alphabetically first; a missing name loses.
     pub(super) fn first_name(&self, a: u16, b: u16) -> u16 {
-        first_present(a, b, self.name(a) <= self.name(b))
+        if a == b { a } else { first_present(a, b, || self.name(a) <= self.name(b)) }
     }
 
     /// Returns the key that is alphabetically first; a missing key loses.
     pub(super) fn first_key(&self, a: u32, b: u32) -> u32 {
-        first_present(a, b, self.full_text(a) <= self.full_text(b))
+        if a == b { a } else { first_present(a, b, || self.full_text(a) <= self.full_text(b)) }
     }
 
     /// The texts of a key and of its session; keys are compared by these.
@@ -141,10 +160,18 @@ impl ItemGroup {
         item: &ObservedItem,
         ids: ItemKeys,
         touched: u64,
+        names: &mut BatchNames,
     ) {
+        let current = names.round;
         let mut name = |number: u32| {
-            let text = (number as usize).checked_sub(1).and_then(|index| observation.names.get(index));
-            text.map_or(0, |text| self.intern(text))
+            let Some(index) = (number as usize).checked_sub(1) else { return 0 };
+            let (Some(text), Some(known)) = (observation.names.get(index), names.numbers.get_mut(index)) else {
+                return 0;
+            };
+            if known.0 != current {
+                *known = (current, self.intern(text));
+            }
+            known.1
         };
         let tags = AttributionTags::from_attribution(&item.attribution, &mut name);
         let (finish, error) = (name(item.finish), name(item.error));
@@ -438,9 +465,9 @@ fn most_specific_trouble(a: u8, b: u8) -> u8 {
 }
 
 /// Returns `a` or `b` as `a_first` says; if one of them is missing, the other one.
-fn first_present<N: Copy + Default + PartialEq>(a: N, b: N, a_first: bool) -> N {
+fn first_present<N: Copy + Default + PartialEq>(a: N, b: N, a_first: impl FnOnce() -> bool) -> N {
     let missing = N::default();
-    if b == missing || (a != missing && a_first) { a } else { b }
+    if b == missing || (a != missing && a_first()) { a } else { b }
 }
 
 /// Merges flags by union, except `TURN_TOKENS`: tokens count as a turn's only if all records agree.

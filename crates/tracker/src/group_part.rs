@@ -43,6 +43,10 @@ impl KeySet {
 /// The part of a group that gives a batch the same stamps as the whole group. `None` if there is none: items whose
 /// trace has no run may belong to any run of their session, and the end of a session ends all its runs.
 pub(super) fn separate_part(group: &ItemGroup, observation: &BatchObservation, ids: &[KeyId]) -> Option<ItemGroup> {
+    // the search for a part reads the whole batch, which may have many small groups
+    if group.weight() < observation.items.len() {
+        return None;
+    }
     let numbers = numbers_in_group(group, ids);
     let mut kept = named_keys(group, &numbers);
     keep_merged_items(&mut kept, group, observation);
@@ -104,8 +108,10 @@ fn keep_merged_items(kept: &mut KeySet, group: &ItemGroup, observation: &BatchOb
         let call = item.call.as_ref().and_then(|call| group.calls.get(call.key));
         let tool = item.tool.as_ref().and_then(|tool| group.tools.get(tool.key));
         let event = group.marks.get(mark_key(item)).filter(|_| item.mark != mark::NONE);
-        let marks = [event, group.marks.get(item.sub_agent)].map(|mark| mark.map(|mark| [mark.position.trace, mark.run]));
-        let calls = [call.map(|call| [call.position.trace, call.run]), tool.map(|tool| [tool.position.trace, tool.run])];
+        let marks =
+            [event, group.marks.get(item.sub_agent)].map(|mark| mark.map(|mark| [mark.position.trace, mark.run]));
+        let calls =
+            [call.map(|call| [call.position.trace, call.run]), tool.map(|tool| [tool.position.trace, tool.run])];
         let keys = [node].into_iter().chain(calls).chain(marks).flatten().flatten();
         keys.for_each(|number| _ = kept.insert(number));
     }

@@ -4,7 +4,7 @@
 //! run, or else by session, and twice if two records report them; so the count is never too low, except for calls that
 //! a later span moves into another run: those wait for the next evaluation. `state` and `store` schedule evaluations.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 
 use super::config::Settings;
 use super::group::ItemKeys;

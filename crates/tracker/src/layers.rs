@@ -4,7 +4,7 @@
 //! count; calls that were counted earlier do not count again; linear time, except for walks over at most 64 layers.
 //! `group` merges records with the same id; `paired_records` pairs a span with a log record without one.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use super::compact_map::CompactMap;
 use super::group::{ModelCallRecord, SpanNode};

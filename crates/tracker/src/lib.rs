@@ -274,7 +274,7 @@ impl Processor for RunTracker {
         let copies = groups.map(|groups| {
             stamp::copy_groups(&observation, &ids, groups, &self.read_quota, &self.aggregation_context())
         });
-        stamp::stamp_batch(batch, &facts, &vaulted, &observation, copies);
+        stamp::stamp_batch(batch, &facts, &vaulted, (&observation, &ids), copies);
         if !batch.origin.repeat {
             observation.merge_plain_items();
             batch.effects.push(Effect::new(Arc::clone(&self.id), observation.encode()));

@@ -2,7 +2,9 @@
 //! effects, so replaying the effects after a crash gives the same state. An observation holds ids and label-shaped
 //! names, never content; number 0 means "none" everywhere. `observe` reads it from a payload; `group` applies it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use genai::CallTokenBuckets;
 use runs::RunJudgement;

@@ -1,8 +1,7 @@
 //! Reads the agent items of one batch into a [`BatchObservation`]: one [`ObservedItem`] per agent item, in order, then
 //! one per late price. Pure. Nothing that depends on other batches is decided here: `resolve` assigns items to runs.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt as _};
 use sha2::{Digest, Sha256};
 
 use genai::usage::split_tokens;

@@ -6,7 +6,7 @@
 //! orphan's parent lie outside of it, whatever the clocks say. Linear. `tree` finds a place's ancestors; `evaluation`
 //! decides when a run whose root has an unseen parent is over.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use super::group::ItemGroup;
 use super::observation::{earlier, flag, mark};

@@ -5,7 +5,9 @@
 //! properties, the nth span is paired with the nth log record. `group` merges records with one id; `layers` handles
 //! nested spans.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
+
+use foldhash::{HashMap, HashSet};
 
 use super::group::{ModelCallRecord, ToolCallRecord};
 use super::observation::flag;

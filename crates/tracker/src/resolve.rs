@@ -2,7 +2,7 @@
 //! only on demand, from everything known by then. The result depends only on the set of items, and every counted item
 //! is in exactly one run. `tree` holds the spans, `sum` adds up, `evaluation` decides when a run is over.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use runs::{RunPeaks, RunTotals};
 

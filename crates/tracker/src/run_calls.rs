@@ -3,7 +3,7 @@
 //! The figures depend only on the set of calls: these are sorted by start time, then by properties that do not depend
 //! on the order of arrival. `layers` decides which calls count.
 
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 
 use runs::{CallStreak, RunPeaks, RunStep, RunTotals, StepKind};
 

@@ -1,7 +1,9 @@
 //! [`Schedule`]: when to work on which group. A group has at most one time, the earliest requested. `store` owns the
 //! schedules, `state` does the work.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use foldhash::HashMap;
 
 /// See the module documentation.
 #[derive(Default)]

@@ -2,9 +2,10 @@
 //! copies of its groups. Totals that a client set itself are kept. `crates/processors/src/normalize` removes stamps
 //! that clients may not set; `read_quota` limits how much may be read.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _};
 
 use genai::{Facts, VaultedTexts};
 use otlp::OwnedValue;
@@ -18,7 +19,7 @@ use super::observation::{BatchObservation, ObservedItem, flag, key_kind, mark, t
 use super::read_quota::ReadQuota;
 use super::resolve::ResolvedRuns;
 use super::run::Run;
-use super::store::{GroupStore, KeyId, key_ids};
+use super::store::{GroupStore, KeyId};
 
 /// Attribute of the run's id.
 pub(super) const RUN_ID_ATTRIBUTE: &str = "tollgate.run.id";
@@ -27,19 +28,19 @@ const ITERATION_ATTRIBUTE: &str = "tollgate.run.iteration";
 
 /// The attributes to write on one item.
 #[derive(Default)]
-struct ItemStamp {
+pub(super) struct ItemStamp {
     /// Value of [`RUN_ID_ATTRIBUTE`].
-    run: Option<String>,
+    pub(super) run: Option<String>,
     /// Further attributes, written only if the item lacks them.
-    attributes: Vec<(&'static str, OwnedValue)>,
+    pub(super) attributes: Vec<(&'static str, OwnedValue)>,
 }
 
 /// Copies of the batch's groups.
 pub(super) struct GroupCopies {
-    store: GroupStore,
+    pub(super) store: GroupStore,
     /// No group was left out.
-    is_complete: bool,
-    context: AggregationContext,
+    pub(super) is_complete: bool,
+    pub(super) context: AggregationContext,
 }
 
 /// Whether the state must be read: for totals, for fallbacks, and if earlier items may have named the run of an item
@@ -102,7 +103,7 @@ pub(super) fn stamp_batch(
     batch: &mut Batch,
     facts: &Facts,
     vaulted: &VaultedTexts,
-    observation: &BatchObservation,
+    (observation, ids): (&BatchObservation, &[KeyId]),
     copies: Option<GroupCopies>,
 ) {
     let stamps: Vec<ItemStamp> = match copies {
@@ -112,8 +113,8 @@ pub(super) fn stamp_batch(
             .map(|item| ItemStamp { run: named_run_or_trace(observation, item), attributes: Vec::new() })
             .collect(),
         Some(mut copies) => {
-            copies.store.apply(observation, u64::MAX, &mut |_| {});
-            resolve_stamps(observation, &copies)
+            copies.store.apply(observation, ids, u64::MAX, &mut |_| {});
+            resolve_stamps(observation, ids, &copies)
         }
     };
     let keeps_own_stamps = batch.origin.trust == Trust::Internal;
@@ -144,8 +145,8 @@ fn named_run_or_trace(observation: &BatchObservation, item: &ObservedItem) -> Op
     observation.keys.get((key as usize).checked_sub(1)?).map(|key| key.text.to_string())
 }
 
-fn resolve_stamps(observation: &BatchObservation, copies: &GroupCopies) -> Vec<ItemStamp> {
-    let ids = key_ids(observation);
+/// The stamps of a batch that was added to copies of its groups.
+pub(super) fn resolve_stamps(observation: &BatchObservation, ids: &[KeyId], copies: &GroupCopies) -> Vec<ItemStamp> {
     let found_keys: Vec<Option<(u32, u32)>> = ids.iter().map(|id| copies.store.find_key(id)).collect();
     let find_key = |key: u32| found_keys.get((key as usize).checked_sub(1)?).copied().flatten();
     let number_in_group = |key: u32| find_key(key).map_or(0, |(_, number)| number);

@@ -23,7 +23,7 @@ use super::measures::Measures;
 use super::observation::BatchObservation;
 use super::outbox::{Outbox, OutboxEvent};
 use super::recorder::RunEventRecorder;
-use super::store::{GroupStore, NewToolCall};
+use super::store::{GroupStore, NewToolCall, key_ids};
 
 /// Maximum time that one step of the clock counts for, ns.
 const MAX_CLOCK_STEP: u64 = 60_000_000_000;
@@ -97,7 +97,7 @@ impl TrackerState {
         self.queue_events(Vec::new(), recorder);
         let (mut tool_calls, is_replayed) = (Vec::new(), !self.has_ticked);
         let mut collect_call = |call: NewToolCall| tool_calls.extend((!is_replayed).then_some(call));
-        let (touched, evicted) = self.store.apply(observation, self.running, &mut collect_call);
+        let (touched, evicted) = self.store.apply(observation, &key_ids(observation), self.running, &mut collect_call);
         let min_delay = nanos(self.settings.settle).min(EVALUATION_DELAY);
         for id in touched {
             let interval = self.store.get(id).map_or(0, |group| evaluation::evaluation_interval(group, &self.settings));

@@ -4,12 +4,14 @@
 //! longest quiet group of the account with the most groups or memory. A group that grows too large is evicted as well.
 //! `state` handles evicted groups.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use pipeline::claims::ClaimKey;
 
-use super::group::{ItemGroup, ItemKeys};
+use super::group::{BatchNames, ItemGroup, ItemKeys};
 use super::headroom::{CallHeadroom, HeadroomWatch};
 use super::observation::{BatchObservation, ObservedItem, ObservedKey, flag, key_kind};
 use super::schedule::Schedule;
@@ -45,6 +47,17 @@ impl NewToolCall {
             flags_after & flag::TOOL_RAN != 0 && (is_new(flag::FAILED) || (ran && flags_after & flag::FAILED != 0));
         (ran || failed).then(|| Self { tool: name.into(), ran, failed })
     }
+}
+
+/// Where an item of a batch belongs.
+#[derive(Clone, Copy)]
+struct ItemPlace {
+    /// The item's trace, session and run, as numbers of the batch.
+    keys: [u32; 3],
+    /// Its group.
+    id: u32,
+    /// The same keys as numbers in the group.
+    numbers: ItemKeys,
 }
 
 /// The groups of one account.
@@ -246,33 +259,30 @@ impl GroupStore {
         Some(id)
     }
 
-    /// Applies a batch. Returns the groups it touched and those evicted for room. `on_tool_call` is called for each
-    /// item that first reports a tool call or its failure.
+    /// Applies a batch; `ids` are the ids of its keys. Returns the groups it touched and those evicted for room.
+    /// `on_tool_call` is called for each item that first reports a tool call or its failure.
     pub(super) fn apply(
         &mut self,
         observation: &BatchObservation,
+        ids: &[KeyId],
         now: u64,
         on_tool_call: &mut dyn FnMut(NewToolCall),
     ) -> (Vec<u32>, Vec<ItemGroup>) {
-        let ids = key_ids(observation);
         let (mut touched, mut evicted) = (HashSet::new(), Vec::new());
+        let (mut last_place, mut names) = (None::<ItemPlace>, BatchNames::new(observation));
         self.batch += 1;
         for item in &observation.items {
-            let Some(id) = self.find_or_create_group(observation, item, &ids, &mut touched) else { continue };
+            let Some(place) = self.find_place(observation, item, ids, last_place, &mut touched) else { continue };
+            let ItemPlace { id, numbers, .. } = place;
+            if last_place.replace(place).is_none_or(|last| last.id != id) {
+                names.forget();
+            }
             self.dormant.remove(id);
-            let key_id = |number: u32| (number as usize).checked_sub(1).and_then(|index| ids.get(index));
-            let number_in_group =
-                |number: u32| key_id(number).and_then(|id| self.index.get(id)).map_or(0, |(_, number)| *number);
-            let numbers = ItemKeys {
-                trace: number_in_group(item.trace),
-                session: number_in_group(item.session),
-                run: number_in_group(item.run),
-            };
             let Some(Some(group)) = self.groups.get_mut(id as usize) else { continue };
             let group = Arc::make_mut(group);
             let (old_weight, flags_before) = (group.weight(), group.tool_flags(item));
             let old_batch = std::mem::replace(&mut group.batch, self.batch);
-            group.add_item(observation, item, numbers, now);
+            group.add_item(observation, item, numbers, now, &mut names);
             if let Some(watch) = self.watches.get_mut(&id) {
                 watch.count_item(item, numbers);
             }
@@ -286,12 +296,34 @@ impl GroupStore {
             if new_weight > MAX_GROUP_UNITS {
                 touched.remove(&id);
                 evicted.extend(self.remove(id));
+                last_place = None;
             }
         }
         evicted.extend(self.make_room(&mut touched));
         let mut touched: Vec<u32> = touched.into_iter().collect();
         touched.sort_unstable();
         (touched, evicted)
+    }
+
+    /// The place of an item. `last`: that of the item before, whose keys and group it usually shares.
+    fn find_place(
+        &mut self,
+        observation: &BatchObservation,
+        item: &ObservedItem,
+        ids: &[KeyId],
+        last: Option<ItemPlace>,
+        touched: &mut HashSet<u32>,
+    ) -> Option<ItemPlace> {
+        let keys = [item.trace, item.session, item.run];
+        if let Some(last) = last.filter(|last| last.keys == keys) {
+            return Some(last);
+        }
+        let id = self.find_or_create_group(observation, item, ids, touched)?;
+        let key_id = |number: u32| (number as usize).checked_sub(1).and_then(|index| ids.get(index));
+        let number_in_group =
+            |number: u32| key_id(number).and_then(|id| self.index.get(id)).map_or(0, |(_, number)| *number);
+        let [trace, session, run] = keys.map(number_in_group);
+        Some(ItemPlace { keys, id, numbers: ItemKeys { trace, session, run } })
     }
 
     fn make_room(&mut self, touched: &mut HashSet<u32>) -> Vec<ItemGroup> {

@@ -2,7 +2,7 @@
 //! if no call of the run reports its own; the sums do not depend on the order of items. `resolve` assigns items to
 //! runs.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt as _, HashSet};
 
 use runs::{ModelTotals, StepKind};
 

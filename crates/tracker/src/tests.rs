@@ -9,6 +9,7 @@ mod golden;
 mod heavy;
 mod life;
 mod order;
+mod parts;
 mod recordings;
 mod shapes;
 mod support;

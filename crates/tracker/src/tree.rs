@@ -4,9 +4,9 @@
 //! The tree depends only on the set of spans; building it takes linear time; cycles of parents are cut at their
 //! smallest place. `resolve` builds runs; `orphans` decides which agents with an unseen parent are roots.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
-use super::group::ItemGroup;
+use super::group::{ItemGroup, SpanNode};
 use super::orphans::{self, RootAndOrphan};
 
 /// The ancestors of a place.
@@ -30,14 +30,16 @@ pub(super) struct SpanTree {
     named_run_of_root: HashMap<u64, u32>,
     /// Places of agent invocations whose own root was not seen.
     unrooted: HashSet<u64>,
+    /// The smallest place of each cycle of parents.
+    cuts: HashSet<u64>,
 }
 
 impl SpanTree {
     pub(super) fn build(group: &ItemGroup) -> Self {
         let ancestors = HashMap::with_capacity(group.nodes.len());
-        let mut tree = Self { ancestors, named_run_of_root: HashMap::new(), unrooted: HashSet::new() };
-        let cuts = cycle_cuts(group);
-        tree.climb_all(group, &cuts);
+        let (unrooted, cuts) = (HashSet::new(), HashSet::new());
+        let mut tree = Self { ancestors, named_run_of_root: HashMap::new(), unrooted, cuts };
+        tree.climb_all(group);
         let root_and_orphan = |place| {
             let SpanAncestors { root, orphan, .. } = tree.ancestors(place);
             RootAndOrphan { root, orphan }
@@ -45,7 +47,7 @@ impl SpanTree {
         tree.unrooted = orphans::find_unrooted_agents(group, root_and_orphan);
         if !tree.unrooted.is_empty() {
             tree.ancestors.clear();
-            tree.climb_all(group, &cuts);
+            tree.climb_all(group);
         }
         for (place, node) in group.nodes.iter().filter(|(_, node)| node.run != 0) {
             let root = tree.ancestors(place).root;
@@ -73,15 +75,19 @@ impl SpanTree {
         self.unrooted.iter().copied()
     }
 
-    fn climb_all(&mut self, group: &ItemGroup, cuts: &HashSet<u64>) {
+    fn climb_all(&mut self, group: &ItemGroup) {
+        let mut path = Vec::new();
         for place in group.nodes.keys() {
-            self.climb(group, place, cuts);
+            if !self.climb(group, place, &mut path) {
+                self.cuts = cycle_cuts(group);
+                self.climb(group, place, &mut path);
+            }
         }
     }
 
-    /// Finds the ancestors of a place and of all places above it.
-    fn climb(&mut self, group: &ItemGroup, place: u64, cuts: &HashSet<u64>) {
-        let mut path = Vec::new();
+    /// Finds the ancestors of a place and of all places above it. Returns false if these are a cycle without a cut.
+    fn climb<'g>(&mut self, group: &'g ItemGroup, place: u64, path: &mut Vec<(u64, &'g SpanNode)>) -> bool {
+        path.clear();
         let mut current = place;
         let mut above = loop {
             if let Some(known) = self.ancestors.get(&current) {
@@ -92,12 +98,15 @@ impl SpanTree {
                 break SpanAncestors { orphan, ..SpanAncestors::default() };
             };
             path.push((current, node));
-            if node.parent == 0 || cuts.contains(&current) {
+            if node.parent == 0 || self.cuts.contains(&current) {
                 break SpanAncestors::default();
+            }
+            if path.len() > group.nodes.len() {
+                return false;
             }
             current = node.parent;
         };
-        for (place, node) in path.into_iter().rev() {
+        for (place, node) in path.drain(..).rev() {
             let orphan = above.orphan;
             let is_unrooted = self.unrooted.contains(&place);
             above = match (above.root, node.agent) {
@@ -114,6 +123,7 @@ impl SpanTree {
             };
             self.ancestors.insert(place, above);
         }
+        true
     }
 }
 
