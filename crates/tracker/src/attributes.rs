@@ -114,13 +114,13 @@ impl<'p> ItemAttributes<'p> {
             if let Some(index) = settings.measures.iter().position(|name| name == key) {
                 attributes.add_measure(index, value);
             }
-            if let Some(text) = as_label(value) {
-                is_evaluation |= key == "event.name" && text == EVALUATION_EVENT;
+            if settings.feature_from.is_some()
+                && let Some(text) = as_label(value)
+            {
                 feature = choose_feature(settings, key, text, feature);
-                attributes.read_text(key, text);
-            } else {
-                attributes.read_non_text(key, value);
             }
+            is_evaluation |= key == "event.name" && value.as_str() == Some(EVALUATION_EVENT);
+            attributes.read_value(key, value);
         }
         if !is_evaluation {
             attributes.score = EvaluationScore::default();
@@ -129,29 +129,46 @@ impl<'p> ItemAttributes<'p> {
         attributes
     }
 
-    fn read_text(&mut self, key: &str, text: &'p str) {
+    /// Keys are compared first: few attributes are of interest, and the others may be long texts.
+    fn read_value(&mut self, key: &str, value: Value<'p>) {
+        let label = || as_label(value);
         match key {
             "prompt.template"
             | "prompt_template"
             | "prompt.template.name"
             | "prompt.name"
             | "langfuse.prompt.name"
-            | "langfuse.observation.prompt.name" => self.template = self.template.or(Some(text)),
-            "incident.id" => self.incident = Some(text),
-            "build.commit_sha" => self.commit = Some(text),
-            "work_tracker.issue_id" => self.issue = Some(text),
-            "source" | "permission.source" | "decision.source" => self.denial_source = Some(text),
+            | "langfuse.observation.prompt.name" => self.template = self.template.or_else(label),
+            "incident.id" => self.incident = label().or(self.incident),
+            "build.commit_sha" => self.commit = label().or(self.commit),
+            "work_tracker.issue_id" => self.issue = label().or(self.issue),
+            "source" | "permission.source" | "decision.source" => self.denial_source = label().or(self.denial_source),
             "fallback.reason" | "fallback_reason" | "agent.fallback.reason" | "gen_ai.fallback.reason" => {
-                self.fallback_reason = Some(text);
+                self.fallback_reason = label().or(self.fallback_reason);
             }
-            "agent.outcome" => self.verdict = OutcomeVerdict::parse(text),
-            "gen_ai.evaluation.name" => text.clone_into(&mut self.score.name),
-            "gen_ai.evaluation.score.label" => text.clone_into(&mut self.score.label),
+            "agent.outcome" => self.verdict = label().map_or(self.verdict, OutcomeVerdict::parse),
+            "gen_ai.evaluation.name" => label().into_iter().for_each(|text| text.clone_into(&mut self.score.name)),
+            "gen_ai.evaluation.score.label" => {
+                label().into_iter().for_each(|text| text.clone_into(&mut self.score.label));
+            }
+            "attempt"
+            | "gen_ai.request.attempt"
+            | "llm.request.attempt"
+            | "permission.denied"
+            | "agent.confidence"
+            | "agent.outcome.confidence"
+            | "agent.resolution_seconds"
+            | "agent.outcome.resolution_seconds"
+            | "gen_ai.evaluation.score.value"
+                if label().is_none() =>
+            {
+                self.read_non_label(key, value);
+            }
             _ => {}
         }
     }
 
-    fn read_non_text(&mut self, key: &str, value: Value<'p>) {
+    fn read_non_label(&mut self, key: &str, value: Value<'p>) {
         let within = |low: f64, high: f64| as_number(value).filter(|number| (low..=high).contains(number));
         match key {
             "attempt" | "gen_ai.request.attempt" | "llm.request.attempt" => {
