@@ -23,7 +23,7 @@ pub enum RequiredEvidence {
 }
 
 /// Evidence from the entries of one map.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ChatEvidence {
     /// The map belongs to a model call.
     pub model_call: bool,

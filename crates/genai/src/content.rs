@@ -9,6 +9,7 @@
 //! the dialect's list, text that is always kept for redaction, the lists for all items, personal id or metadata, the
 //! event's part, the guesses for agent items, the value's shape.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use otlp::{AttrId, NodeId, NodeKind, Payload, TextField, Value};
@@ -21,6 +22,7 @@ use super::facts::{
     ContentBasis, ContentLocation, ContentPart, ContentPlace, EmbeddedContent, EmbeddedContentEdit,
     EmbeddedContentPart, ItemFacts,
 };
+use super::harmless_values::{HarmlessValues, JudgedUnder, MAX_TEXT_BYTES};
 use super::item_reader::{ItemAttribute, ItemReader};
 use super::keys::{AGENT, BESIDE_ROLE, CHAT, GLOBAL, KeyClass, KeyClassCache, KeyRole, KeySetId, ListedKey};
 use super::label_shape;
@@ -35,6 +37,7 @@ pub(super) struct ContentFinder<'v, 'p> {
     payload: &'p Payload,
     nested: NestedContentFinder<'v>,
     unlisted: UnlistedTextPolicy,
+    harmless: RefCell<HarmlessValues<AttributeRules>>,
 }
 
 /// The treatment of text on agent items under keys that no list names.
@@ -68,14 +71,36 @@ pub(super) struct FoundContent {
 /// Returns the part of a value under a key that stays. `None`: all of it stays.
 type Shortener = fn(&str, &str) -> Option<String>;
 
+/// What stays of a statement.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum StatementRule {
+    /// All of it.
+    Whole,
+    /// The commands, if it looks like a cache statement: the item does not name its system.
+    CommandsOfCache,
+    /// The commands: the item talks to a cache.
+    Commands,
+}
+
+impl StatementRule {
+    fn shortener(self) -> Shortener {
+        match self {
+            Self::Whole => |_, _| None,
+            Self::CommandsOfCache => |_, text| {
+                cache_statements::is_cache_statement(text).then(|| cache_statements::shorten_statement(text)).flatten()
+            },
+            Self::Commands => |_, text| cache_statements::shorten_statement(text),
+        }
+    }
+}
+
 /// The rules that apply to the attributes of one node.
-#[derive(Clone, Copy)]
-struct AttributeRules {
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct AttributeRules {
     agent: bool,
     /// The item belongs to an agent's tool: its error text is the tool's output.
     tool: bool,
-    /// Shortens cache statements, if the item talks to a cache or does not name its system.
-    shorten_statement: Shortener,
+    statement: StatementRule,
     unlisted: UnlistedTextPolicy,
     dialect: Option<KeySetId>,
     event: Option<EventRule>,
@@ -85,7 +110,8 @@ struct AttributeRules {
 
 impl<'v, 'p> ContentFinder<'v, 'p> {
     pub(super) fn new(vocabulary: &'v Vocabulary, payload: &'p Payload, unlisted: UnlistedTextPolicy) -> Self {
-        Self { vocabulary, payload, nested: NestedContentFinder::new(&vocabulary.keys), unlisted }
+        let harmless = RefCell::new(vocabulary.harmless_values.lock().pop().unwrap_or_default());
+        Self { vocabulary, payload, nested: NestedContentFinder::new(&vocabulary.keys), unlisted, harmless }
     }
 
     /// Finds content and error texts of the reader's current item: attributes (already read), body, events and links.
@@ -99,20 +125,14 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         let mut out = FoundContent::default();
         let log = (reader.kind == NodeKind::LogRecord).then_some((reader.event_name, reader.body));
         let event = log.and_then(|(name, _)| self.event_rule(name, dialect));
-        let evidence = self.collect_evidence(&mut reader.memo, node, agent);
-        let set = dialect.map(|dialect| dialect.set);
-        let (systems, caches) = &self.vocabulary.caches;
-        let is_cache = |name: &str| caches.iter().any(|cache| name.to_lowercase().contains(cache));
-        let names_cache = systems.iter().filter_map(|slot| reader.value(*slot)?.as_str()).map(is_cache).max();
-        let shorten_statement: Shortener = match names_cache {
-            Some(true) if agent => |_, text| cache_statements::shorten_statement(text),
-            None if agent => |_, text| {
-                cache_statements::is_cache_statement(text).then(|| cache_statements::shorten_statement(text)).flatten()
-            },
-            _ => |_, _| None,
+        let is_ambiguous = |attr: &ItemAttribute<'p>| needs_evidence(reader.memo.class(attr.code), agent);
+        let evidence = match reader.attrs.iter().any(is_ambiguous) {
+            true => self.collect_evidence(&mut reader.memo, node, agent),
+            false => ChatEvidence { model_call: agent, ..ChatEvidence::default() },
         };
-        let rules =
-            AttributeRules { agent, tool, shorten_statement, unlisted: self.unlisted, dialect: set, event, evidence };
+        let set = dialect.map(|dialect| dialect.set);
+        let statement = self.statement_rule(reader, agent);
+        let rules = AttributeRules { agent, tool, statement, unlisted: self.unlisted, dialect: set, event, evidence };
         let supplied_keys = if agent { reader.caller_supplied_keys() } else { CallerSuppliedKeys::default() };
         if let Some(name) = reader.span_name_template().filter(|_| agent) {
             out.embedded.name = Some(name.to_owned());
@@ -152,6 +172,23 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         out
     }
 
+    /// What stays of the statements of the reader's current item.
+    fn statement_rule(&self, reader: &ItemReader<'v, 'p>, agent: bool) -> StatementRule {
+        if !agent {
+            return StatementRule::Whole;
+        }
+        let (systems, caches) = &self.vocabulary.caches;
+        let is_cache = |name: &str| {
+            let name = name.to_lowercase();
+            caches.iter().any(|cache| name.contains(cache))
+        };
+        match systems.iter().filter_map(|slot| reader.value(*slot)?.as_str()).map(is_cache).max() {
+            Some(true) => StatementRule::Commands,
+            Some(false) => StatementRule::Whole,
+            None => StatementRule::CommandsOfCache,
+        }
+    }
+
     /// A value whose key another attribute lists as caller-supplied, if nothing else is known of the key.
     fn classify_caller_supplied(
         &self,
@@ -180,7 +217,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         let rules = AttributeRules {
             agent,
             tool: false,
-            shorten_statement: |_, _| None,
+            statement: StatementRule::Whole,
             unlisted: self.unlisted,
             dialect: None,
             event: None,
@@ -198,8 +235,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         };
         let mut keys = self.payload.attributes(node).map(|attribute| attribute.key);
         let needs_evidence: fn(&KeyClass) -> bool = match agent {
-            true => |class| class.needs_chat_shape() || class.needs_speaker_role(),
-            false => |class| class.is_ambiguous() || class.needs_chat_shape() || class.needs_speaker_role(),
+            true => |class| needs_evidence(class, true),
+            false => |class| needs_evidence(class, false),
         };
         if !keys.any(|key| has_class(key, needs_evidence)) {
             return ChatEvidence { model_call: agent, ..ChatEvidence::default() };
@@ -237,6 +274,31 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         fallback: Option<(ContentPart, ContentBasis)>,
         out: &mut FoundContent,
     ) {
+        let Some(text) = value.as_str().filter(|text| fallback.is_none() && may_be_remembered(class, text)) else {
+            return self.judge_attribute(node, id, class, value, rules, fallback, out);
+        };
+        let under = JudgedUnder { class: class.id, rules };
+        if self.harmless.borrow().contains(&under, text) {
+            return;
+        }
+        let before = (out.content.len(), out.embedded.edits.len());
+        self.judge_attribute(node, id, class, value, rules, fallback, out);
+        if before == (out.content.len(), out.embedded.edits.len()) {
+            self.harmless.borrow_mut().insert(under, text);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "an attribute and what holds for it")]
+    fn judge_attribute(
+        &self,
+        node: NodeId,
+        id: AttrId,
+        class: &KeyClass,
+        value: Value<'_>,
+        rules: AttributeRules,
+        fallback: Option<(ContentPart, ContentBasis)>,
+        out: &mut FoundContent,
+    ) {
         let at = ContentLocation::Attribute(id);
         let may_hold_text = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_) | Value::Bytes(_));
         if class.role == KeyRole::ErrorText && may_hold_text && !label_shape::is_empty_value(value) {
@@ -264,7 +326,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
                 self.shorten_value(node, id, value, (ADDRESS_SUFFIX, address::shorten_address), out);
             }
             None if class.is_statement() && rules.unlisted != UnlistedTextPolicy::Keep => {
-                self.shorten_value(node, id, value, (STATEMENT_SUFFIX, rules.shorten_statement), out);
+                self.shorten_value(node, id, value, (STATEMENT_SUFFIX, rules.statement.shortener()), out);
             }
             None if !matches!(class.role, KeyRole::Secret | KeyRole::ErrorText | KeyRole::Redact) => {
                 self.find_embedded(node, Some(id), value, rules, out);
@@ -333,6 +395,12 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     }
 }
 
+impl Drop for ContentFinder<'_, '_> {
+    fn drop(&mut self) {
+        self.vocabulary.harmless_values.lock().push(self.harmless.take());
+    }
+}
+
 impl FoundContent {
     fn add_embedded(&mut self, node: NodeId, attribute: Option<AttrId>, attribute_key: &str, removed: RemovedContent) {
         for (part, key, value) in removed.parts {
@@ -369,6 +437,18 @@ impl FoundContent {
     fn push(&mut self, node: NodeId, at: ContentLocation, found: Option<(ContentPart, ContentBasis)>) {
         self.content.extend(found.map(|(part, basis)| ContentPlace { node, at, part, basis }));
     }
+}
+
+/// Returns true if a key of this class needs evidence to count as content.
+fn needs_evidence(class: &KeyClass, agent: bool) -> bool {
+    (!agent && class.is_ambiguous()) || class.needs_chat_shape() || class.needs_speaker_role()
+}
+
+/// Returns true if a text may be remembered as harmless. Credentials and what identifies a person are not kept in memory,
+/// and error texts are listed each time.
+fn may_be_remembered(class: &KeyClass, text: &str) -> bool {
+    let is_kept = !matches!(class.role, KeyRole::Secret | KeyRole::Pii | KeyRole::ErrorText);
+    is_kept && class.id != 0 && text.len() <= MAX_TEXT_BYTES
 }
 
 /// Returns true for a text, a flat list of texts, or a number.

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use otlp::Value;
 use parking_lot::RwLock;
@@ -84,6 +85,8 @@ pub(super) enum KeyFact {
 /// Everything known about one key.
 #[derive(Clone, Default)]
 pub(super) struct KeyClass {
+    /// The same only for classes of the same key. 0: the class is of no particular key.
+    pub(super) id: u64,
     pub(super) slot: Option<SlotIndex>,
     /// One bit per `has`/`lacks` list of the detection clauses.
     pub(super) marks: u128,
@@ -289,6 +292,8 @@ pub(super) struct KeyClassifier {
     classes: Vec<KeyClass>,
     /// Classes of keys that are no literals. A class depends on the key alone.
     dynamic_classes: RwLock<HashMap<Box<str>, Arc<KeyClass>>>,
+    /// The id of the next class.
+    next_id: AtomicU64,
     /// Values of `type` and `object` that mark a map as a piece of a chat.
     pub(super) chat_types: HashSet<Box<str>>,
     /// Finds content in plain text.
@@ -307,16 +312,21 @@ impl KeyClassifier {
             codes: foldhash::HashMap::default(),
             classes: Vec::new(),
             dynamic_classes: RwLock::default(),
+            next_id: AtomicU64::new(1),
             chat_types,
             announced,
         };
         let literals: Vec<Box<str>> = keys.facts.literals().map(Into::into).collect();
         for literal in literals {
             let code = u32::try_from(keys.classes.len()).unwrap_or(u32::MAX);
-            keys.classes.push(KeyClass::from_facts(keys.facts.find(&literal)));
+            keys.classes.push(KeyClass { id: keys.new_id(), ..KeyClass::from_facts(keys.facts.find(&literal)) });
             keys.codes.insert(literal, code);
         }
         keys
+    }
+
+    fn new_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Number of literal keys.
@@ -344,7 +354,7 @@ impl KeyClassifier {
         if let Some(class) = self.dynamic_classes.read().get(key) {
             return Arc::clone(class);
         }
-        let class = Arc::new(KeyClass::classify_dynamic(&self.facts, key));
+        let class = Arc::new(KeyClass { id: self.new_id(), ..KeyClass::classify_dynamic(&self.facts, key) });
         if key.len() <= MAX_DYNAMIC_KEY_BYTES {
             let mut classes = self.dynamic_classes.write();
             if classes.len() >= MAX_DYNAMIC_KEYS {

@@ -13,6 +13,7 @@ mod chat_evidence;
 mod content;
 mod detect;
 pub mod facts;
+mod harmless_values;
 mod item_facts;
 mod item_reader;
 mod json_body;

@@ -12,8 +12,10 @@ use otlp::Value;
 
 use super::announcements::AnnouncementFinder;
 use super::attribute_types::AttributeType;
+use super::content::AttributeRules;
 use super::detect::DetectionClause;
 use super::facts::ContentPart;
+use super::harmless_values::HarmlessValues;
 use super::keys::{GLOBAL, KeyClassifier, KeyFact, KeyRole, KeySetId, LAST_BUILTIN_SET, SlotIndex};
 use super::pattern::{NamePatterns, PatternMap, pattern_weight};
 use super::schema::{self, DialectsFile, NameList};
@@ -59,6 +61,8 @@ pub struct Vocabulary {
     identity_keys: HashSet<String>,
     person_keys: HashSet<String>,
     version: String,
+    /// Those that are not in use: each reading of a payload has its own, so that none waits for another.
+    pub(super) harmless_values: Mutex<Vec<HarmlessValues<AttributeRules>>>,
 }
 
 /// One compiled dialect.
@@ -82,7 +86,7 @@ pub(super) struct Dialect {
 }
 
 /// A span event or log event that carries content.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct EventRule {
     pub(super) part: ContentPart,
     /// The content attributes. `None`: all attributes.
@@ -414,6 +418,7 @@ impl<'d> VocabularyCompiler<'d> {
             identity_keys,
             person_keys: person_keys(data),
             version: data.version.clone(),
+            harmless_values: Mutex::default(),
         })
     }
 

@@ -1,0 +1,29 @@
+use super::{HarmlessValues, JudgedUnder, MAX_TEXTS};
+
+fn under(class: u64, rules: u8) -> JudgedUnder<u8> {
+    JudgedUnder { class, rules }
+}
+
+#[test]
+fn a_text_is_known_only_under_the_key_and_the_rules_that_it_was_judged_under() {
+    let mut values = HarmlessValues::default();
+    assert!(!values.contains(&under(1, 0), "GET"));
+    values.insert(under(1, 0), "GET");
+    assert!(values.contains(&under(1, 0), "GET"));
+    assert!(!values.contains(&under(2, 0), "GET"));
+    assert!(!values.contains(&under(1, 1), "GET"));
+    assert!(!values.contains(&under(1, 0), "GETS"));
+    assert!(!values.contains(&under(1, 0), ""));
+}
+
+#[test]
+fn made_up_texts_take_each_others_places() {
+    let mut values = HarmlessValues::default();
+    for number in 0..20 * MAX_TEXTS {
+        let text = number.to_string();
+        values.insert(under(1, 0), &text);
+        assert!(values.contains(&under(1, 0), &text));
+    }
+    let known = (0..20 * MAX_TEXTS).filter(|number| values.contains(&under(1, 0), &number.to_string())).count();
+    assert!(known <= MAX_TEXTS, "{known}");
+}
