@@ -34,6 +34,25 @@ pub(super) struct DetectionClause {
     metric: NamePatterns,
 }
 
+/// The indexes of a clause that scope and resource permit.
+pub(super) struct PossibleClause {
+    dialect: usize,
+    clause: usize,
+    /// The clause's marker bits, so that most clauses are passed over without a look at them.
+    has: u128,
+}
+
+impl PossibleClause {
+    /// The clause, if it holds for the current item.
+    fn find_match<'v>(&self, reader: &ItemReader<'v, '_>) -> Option<&'v DetectionClause> {
+        if self.has != 0 && self.has & reader.marker_bits == 0 {
+            return None;
+        }
+        let clauses = &reader.vocabulary.dialects.get(self.dialect)?.clauses;
+        clauses.get(self.clause).filter(|clause| clause.matches_item(reader))
+    }
+}
+
 impl DetectionClause {
     pub(super) fn compile(compiler: &mut VocabularyCompiler<'_>, clause: &schema::ClauseDefinition) -> Self {
         Self {
@@ -61,6 +80,11 @@ impl DetectionClause {
     /// The marker bits of the `has` and `also` lists.
     pub(super) fn marks(&self) -> u128 {
         self.has | self.also
+    }
+
+    /// This clause as one that scope and resource permit.
+    pub(super) fn as_possible(&self, dialect: usize, clause: usize) -> PossibleClause {
+        PossibleClause { dialect, clause, has: self.has }
     }
 
     /// Returns true if scope and resource permit the clause for the items below them.
@@ -119,18 +143,14 @@ pub(super) fn has_equal_values(pairs: &[(SlotIndex, Vec<String>)], reader: &Item
 /// The index of the current item's dialect.
 pub(super) fn detect_dialect(reader: &ItemReader<'_, '_>) -> Option<usize> {
     let mut possible = reader.possible_clauses.iter();
-    let found = possible.find(|(dialect, clause)| {
-        let clauses = reader.vocabulary.dialects.get(*dialect).map(|dialect| &dialect.clauses);
-        clauses.and_then(|clauses| clauses.get(*clause)).is_some_and(|clause| clause.matches_item(reader))
-    });
-    found.map(|(dialect, _)| *dialect)
+    possible.find(|possible| possible.find_match(reader).is_some()).map(|possible| possible.dialect)
 }
 
 /// The current item's dialect and the conditions of the clause that matched.
 pub(super) fn explain_dialect(reader: &ItemReader<'_, '_>) -> DialectReason {
-    for (dialect, clause) in &reader.possible_clauses {
-        let Some(candidate) = reader.vocabulary.dialects.get(*dialect) else { continue };
-        if let Some(clause) = candidate.clauses.get(*clause).filter(|clause| clause.matches_item(reader)) {
+    for possible in &reader.possible_clauses {
+        let Some(candidate) = reader.vocabulary.dialects.get(possible.dialect) else { continue };
+        if let Some(clause) = possible.find_match(reader) {
             return DialectReason { dialect: Some(candidate.name), conditions: clause.describe_match(reader) };
         }
     }

@@ -4,11 +4,13 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use kernel::hex;
 use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Payload, TextField, Value};
 
 use super::caller_supplied::{self, CallerSuppliedKeys};
+use super::detect::{DetectionClause, PossibleClause};
 use super::json_body;
 use super::keys::{KeyClassCache, SlotIndex};
 use super::label_shape;
@@ -87,8 +89,8 @@ pub(super) struct ItemReader<'v, 'p> {
     pub(super) scope_name: &'p str,
     pub(super) scope_version: &'p str,
     pub(super) schema_url: &'p str,
-    /// Dialect and clause index of every clause that the current scope and resource permit.
-    pub(super) possible_clauses: Vec<(usize, usize)>,
+    /// Every clause that the current scope and resource permit.
+    pub(super) possible_clauses: Vec<PossibleClause>,
     pub(super) node: Option<NodeId>,
     pub(super) kind: NodeKind,
     pub(super) name: &'p str,
@@ -101,6 +103,22 @@ pub(super) struct ItemReader<'v, 'p> {
     pub(super) attrs: Vec<ItemAttribute<'p>>,
     /// Parsed values of the current item, by slot.
     parsed: RefCell<Vec<ParsedSlot>>,
+    /// In item order, with their attributes and values by slot.
+    kept_items: Vec<KeptItem<'p>>,
+    kept_attrs: Vec<ItemAttribute<'p>>,
+    kept_slots: Vec<(SlotIndex, Value<'p>)>,
+}
+
+/// An item that is read a second time, when the whole payload is known.
+struct KeptItem<'p> {
+    node: NodeId,
+    kind: NodeKind,
+    name: &'p str,
+    event_name: &'p str,
+    has_event_name: bool,
+    body: Option<Value<'p>>,
+    attrs: Range<usize>,
+    slots: Range<usize>,
 }
 
 impl<'v, 'p> ItemReader<'v, 'p> {
@@ -126,6 +144,9 @@ impl<'v, 'p> ItemReader<'v, 'p> {
             marker_bits: 0,
             attrs: Vec::new(),
             parsed: RefCell::default(),
+            kept_items: Vec::new(),
+            kept_attrs: Vec::new(),
+            kept_slots: Vec::new(),
         }
     }
 
@@ -150,6 +171,40 @@ impl<'v, 'p> ItemReader<'v, 'p> {
             self.attrs.push(ItemAttribute { id: attribute.id, code, value: attribute.value });
         }
         self.enter_names(node);
+    }
+
+    /// Keeps what was read of the current item for [`Self::reenter_item`].
+    pub(super) fn keep_item(&mut self, node: NodeId) {
+        let (attrs, slots) = (self.kept_attrs.len(), self.kept_slots.len());
+        self.kept_attrs.extend_from_slice(&self.attrs);
+        let values = self.slots.touched.iter().filter_map(|slot| Some((*slot, self.slots.get(*slot)?)));
+        self.kept_slots.extend(values);
+        self.kept_items.push(KeptItem {
+            node,
+            kind: self.kind,
+            name: self.name,
+            event_name: self.event_name,
+            has_event_name: self.has_event_name,
+            body: self.body,
+            attrs: attrs..self.kept_attrs.len(),
+            slots: slots..self.kept_slots.len(),
+        });
+    }
+
+    /// Makes `node` the current item, for a search for content: its scope, resource and marks are not entered if it
+    /// was kept.
+    pub(super) fn reenter_item(&mut self, node: NodeId) {
+        let kept = self.kept_items.binary_search_by_key(&node, |item| item.node);
+        let Some(kept) = kept.ok().and_then(|at| self.kept_items.get(at)) else { return self.enter_item(node) };
+        (self.node, self.kind, self.name, self.body) = (Some(node), kept.kind, kept.name, kept.body);
+        (self.event_name, self.has_event_name) = (kept.event_name, kept.has_event_name);
+        self.attrs.clear();
+        self.attrs.extend_from_slice(self.kept_attrs.get(kept.attrs.clone()).unwrap_or_default());
+        self.parsed.get_mut().clear();
+        self.slots.clear();
+        for (slot, value) in self.kept_slots.get(kept.slots.clone()).unwrap_or_default() {
+            self.slots.set(*slot, *value);
+        }
     }
 
     fn enter_names(&mut self, node: NodeId) {
@@ -268,7 +323,8 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         possible.clear();
         for (index, dialect) in self.vocabulary.dialects.iter().enumerate() {
             let clauses = dialect.clauses.iter().enumerate().filter(|(_, clause)| clause.matches_scope(self));
-            possible.extend(clauses.map(|(clause, _)| (index, clause)));
+            let possible_clause = |(at, clause): (_, &DetectionClause)| clause.as_possible(index, at);
+            possible.extend(clauses.map(possible_clause));
         }
         self.possible_clauses = possible;
     }

@@ -80,6 +80,8 @@ pub fn read_facts(vocabulary: &Vocabulary, payload: &Payload) -> Facts {
         if let Some(dialect) = dialect.filter(|_| payload.signal() != Signal::Metrics) {
             let tool = item_facts::is_tool(&reader, &facts, dialect);
             finder.find_in_item(&mut reader, node, Some(dialect), (true, tool)).move_into(&mut facts, false);
+        } else if payload.signal() != Signal::Metrics {
+            reader.keep_item(node);
         }
         entries.push(ItemWithDialect { facts, dialect });
     }
@@ -103,7 +105,7 @@ fn find_remaining_content<'v, 'p>(
         let (node, agent) = (entry.facts.node, entry.facts.is_judged_as_agent());
         shared.register_item(payload, at, node, agent);
         if entry.dialect.is_none() {
-            reader.enter_item(node);
+            reader.reenter_item(node);
             finder.find_in_item(reader, node, None, (agent, false)).move_into(&mut entry.facts, false);
         }
     }
