@@ -5,8 +5,9 @@
 //! The result is ASCII and bounded, and applying the function again changes nothing. `keys.addresses` in
 //! `config/dialects.yaml` lists the keys that hold addresses.
 
-use std::collections::HashSet;
 use std::sync::LazyLock;
+
+use foldhash::HashSet;
 
 use super::opaque::{is_encoded_text, is_opaque};
 
@@ -203,6 +204,9 @@ fn is_template(text: &str) -> bool {
 
 /// The number of unknown words in a piece. `None`: the piece never stays, whatever the rest of the address holds.
 fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
+    if common_words().contains(text) {
+        return Some(0);
+    }
     let decoded;
     let text = match text.contains('%') {
         true => {
@@ -226,8 +230,10 @@ fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
         return None;
     }
     let (mut words, mut unknown) = (0, 0);
-    for part in text.split(marks).filter(|part| !is_opaque(part)) {
-        for part in part.split(['-', '_', '.', '~']).filter(|part| !is_opaque(part)) {
+    // A part that is all of the text is not opaque.
+    let is_judged = |part: &str, whole: &str| part.len() == whole.len() || !is_opaque(part);
+    for whole in text.split(marks).filter(|part| is_judged(part, text)) {
+        for part in whole.split(['-', '_', '.', '~']).filter(|part| is_judged(part, whole)) {
             let has_digit = part.bytes().any(|byte| byte.is_ascii_digit());
             for word in letter_runs(part) {
                 let known = is_common(word) || (word.len() == 1 && (has_digit || text.len() == 1));
@@ -242,11 +248,16 @@ fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
     (words <= MAX_FREE_WORDS || (words <= MAX_PIECE_WORDS && unknown < 2)).then_some(unknown)
 }
 
-fn is_common(word: &str) -> bool {
+/// The common words, in small letters.
+fn common_words() -> &'static HashSet<&'static str> {
     static COMMON: LazyLock<HashSet<&str>> =
         LazyLock::new(|| route_words::COMMON_ROUTE_WORDS.split_ascii_whitespace().collect());
+    &COMMON
+}
+
+fn is_common(word: &str) -> bool {
     let has_capital = || word.bytes().any(|byte| byte.is_ascii_uppercase());
-    COMMON.contains(word) || (has_capital() && COMMON.contains(word.to_ascii_lowercase().as_str()))
+    common_words().contains(word) || (has_capital() && common_words().contains(word.to_ascii_lowercase().as_str()))
 }
 
 /// Returns true if an address holds only a scheme, a host, ids, numbers and words of a route.

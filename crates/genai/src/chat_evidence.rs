@@ -5,7 +5,7 @@
 //! Each check looks at a few elements or searches a text once. The ambiguous keys are defined in `keys` and
 //! `config/dialects.yaml`.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use otlp::Value;
 

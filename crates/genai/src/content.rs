@@ -10,7 +10,6 @@
 //! event's part, the guesses for agent items, the value's shape.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use otlp::{AttrId, NodeId, NodeKind, Payload, TextField, Value};
 
@@ -201,7 +200,7 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
             && class.is_unknown()
             && (is_number || attr.value.as_str().is_some())
             && !label_shape::is_empty_value(attr.value);
-        let key = self.payload.attribute(attr.id).filter(|_| is_candidate)?.key;
+        let key = is_candidate.then(|| self.payload.attribute(attr.id))??.key;
         supplied_keys.contains_key(key, is_number).then_some((ContentPart::Other, ContentBasis::Guessed))
     }
 
@@ -561,13 +560,13 @@ fn classify_body(
 
 /// Assigns each resource and scope to the first agent item below it, or to the first item if none is an agent item.
 pub(super) struct SharedNodeOwners {
-    owners: HashMap<NodeId, (usize, bool)>,
+    owners: foldhash::HashMap<NodeId, (usize, bool)>,
     order: Vec<NodeId>,
 }
 
 impl SharedNodeOwners {
     pub(super) fn new() -> Self {
-        Self { owners: HashMap::new(), order: Vec::new() }
+        Self { owners: foldhash::HashMap::default(), order: Vec::new() }
     }
 
     /// Registers item number `at`. Must be called in item order.

@@ -43,11 +43,13 @@ pub(super) struct PossibleClause {
 }
 
 impl PossibleClause {
+    /// Returns false if an item with these marker bits cannot match the clause.
+    fn may_match(&self, marker_bits: u128) -> bool {
+        self.has == 0 || self.has & marker_bits != 0
+    }
+
     /// The clause, if it holds for the current item.
     fn find_match<'v>(&self, reader: &ItemReader<'v, '_>) -> Option<&'v DetectionClause> {
-        if self.has != 0 && self.has & reader.marker_bits == 0 {
-            return None;
-        }
         let clauses = &reader.vocabulary.dialects.get(self.dialect)?.clauses;
         clauses.get(self.clause).filter(|clause| clause.matches_item(reader))
     }
@@ -142,7 +144,8 @@ pub(super) fn has_equal_values(pairs: &[(SlotIndex, Vec<String>)], reader: &Item
 
 /// The index of the current item's dialect.
 pub(super) fn detect_dialect(reader: &ItemReader<'_, '_>) -> Option<usize> {
-    let mut possible = reader.possible_clauses.iter();
+    let marker_bits = reader.marker_bits;
+    let mut possible = reader.possible_clauses.iter().filter(|possible| possible.may_match(marker_bits));
     possible.find(|possible| possible.find_match(reader).is_some()).map(|possible| possible.dialect)
 }
 

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ops::Range;
 
 use kernel::hex;
@@ -367,6 +366,9 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         {
             return value_paths::header_number(value.as_str()?, words);
         }
+        if value.as_str().is_some_and(|text| !value_paths::may_lead_somewhere(text, &source.json)) {
+            return None;
+        }
         let key = (source.slot, source.on_resource);
         let mut parsed = self.parsed.borrow_mut();
         let at = parsed.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
@@ -510,7 +512,7 @@ pub fn bounded_id(text: &str) -> Cow<'_, str> {
 pub(super) type SpanKey<'p> = (&'p [u8], &'p [u8]);
 
 /// Spans by id, for walks to ancestors.
-pub(super) struct SpanIndex<'p>(HashMap<SpanKey<'p>, usize>);
+pub(super) struct SpanIndex<'p>(foldhash::HashMap<SpanKey<'p>, usize>);
 
 /// Maximum length of a walk to an ancestor.
 const MAX_ANCESTORS: usize = 64;

@@ -1,7 +1,7 @@
 //! Classifies attribute keys with one hash lookup each. Literal keys are classified when the vocabulary is compiled,
 //! all others when they are first seen; their classes are remembered across payloads.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -288,7 +288,7 @@ const MAX_DYNAMIC_KEY_BYTES: usize = 256;
 /// The classification of all keys.
 pub(super) struct KeyClassifier {
     facts: PatternMap<KeyFact>,
-    codes: foldhash::HashMap<Box<str>, u32>,
+    codes: HashMap<Box<str>, u32>,
     classes: Vec<KeyClass>,
     /// Classes of keys that are no literals. A class depends on the key alone.
     dynamic_classes: RwLock<HashMap<Box<str>, Arc<KeyClass>>>,
@@ -309,7 +309,7 @@ impl KeyClassifier {
     ) -> Self {
         let mut keys = Self {
             facts,
-            codes: foldhash::HashMap::default(),
+            codes: HashMap::default(),
             classes: Vec::new(),
             dynamic_classes: RwLock::default(),
             next_id: AtomicU64::new(1),
@@ -386,19 +386,14 @@ impl Deref for ClassifiedKey<'_> {
 /// The classes of the keys of one payload.
 pub(super) struct KeyClassCache<'v, 'p> {
     keys: &'v KeyClassifier,
-    codes: foldhash::HashMap<&'p str, u32>,
+    codes: HashMap<&'p str, u32>,
     dynamic_classes: Vec<Arc<KeyClass>>,
     unknown_class: KeyClass,
 }
 
 impl<'v, 'p> KeyClassCache<'v, 'p> {
     pub(super) fn new(keys: &'v KeyClassifier) -> Self {
-        Self {
-            keys,
-            codes: foldhash::HashMap::default(),
-            dynamic_classes: Vec::new(),
-            unknown_class: KeyClass::default(),
-        }
+        Self { keys, codes: HashMap::default(), dynamic_classes: Vec::new(), unknown_class: KeyClass::default() }
     }
 
     /// Returns a code for [`KeyClassCache::class`].

@@ -156,6 +156,13 @@ pub fn is_short_name(text: &str, words: usize) -> bool {
 
 /// Returns true if punctuation joins at most `max_words` words. The segments of a path are checked one by one.
 fn has_few_words(text: &str, max_words: usize) -> bool {
+    if text.is_ascii() {
+        let is_mark = |byte: &u8| char::from(*byte).is_whitespace() || b"_-+.,;:|=()".contains(byte);
+        let is_word = |word: &&[u8]| word.len() > 1 && word.iter().all(u8::is_ascii_alphabetic);
+        let mut parts = text.as_bytes().split(|byte| matches!(byte, b'/' | b'\\'));
+        return parts
+            .all(|part| part.len() < max_words || part.split(is_mark).filter(is_word).nth(max_words).is_none());
+    }
     // The parts of a UUID are not words.
     let is_word = |word: &&str| word.chars().nth(1).is_some() && word.chars().all(char::is_alphabetic);
     let is_mark = |c: char| c.is_whitespace() || "_-+.,;:|=()".contains(c);

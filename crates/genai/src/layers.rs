@@ -4,8 +4,7 @@
 //! Two spans are the same call only if their token counts match ([`CallTokenCounts::matches_inner`]), their models are
 //! compatible and they do not carry different response ids. `processors/cost` handles layers of other payloads.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use serde::{Deserialize, Serialize};
 
 use otlp::{NodeId, Payload};
@@ -25,7 +24,7 @@ pub(super) fn mark_outer_layers(
     nodes: &[NodeId],
     spans: &SpanIndex<'_>,
 ) {
-    let mut inner_calls: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut inner_calls: HashMap<usize, Vec<usize>> = HashMap::default();
     let is_model = |entry: &ItemWithDialect<'_>| entry.facts.call == ItemRole::Model;
     let has_tokens = |at: &usize| entries.get(*at).is_some_and(|entry| entry.facts.usage.is_reported());
     for (at, entry) in entries.iter().enumerate().filter(|(_, entry)| is_model(entry)) {

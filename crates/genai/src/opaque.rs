@@ -27,6 +27,10 @@ const MAX_CHARS_PER_DIGIT: usize = 8;
 const MIN_LETTERS_ONLY_ID: usize = 20;
 /// This many lower-case letters in a row are a word.
 const MIN_WORD_LETTERS: usize = 5;
+/// Maximum length of a form that is a word (`-infinity`), and minimum length of an id's form that may have no digit (a
+/// UUID), in characters.
+const MAX_WORD_FORM: usize = 9;
+const MIN_LETTER_FORM: usize = 36;
 /// Minimum length of a whole value, and of a piece of one, to be recognised as encoded text, in characters.
 const MIN_ENCODED_VALUE: usize = 8;
 const MIN_ENCODED_PIECE: usize = 16;
@@ -85,6 +89,10 @@ fn match_form(text: &str) -> Option<OpaqueKind> {
         let syntax = syntax::Config::new().unicode(false).utf8(false);
         Regex::builder().configure(Config::new().utf8_empty(false)).syntax(syntax).build_many(&whole).ok()
     });
+    // Without a digit only short words and long ids have a form.
+    if (MAX_WORD_FORM + 1..MIN_LETTER_FORM).contains(&text.len()) && !text.bytes().any(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     let found = PATTERNS.as_ref()?.find(text)?;
     FORMS.get(found.pattern().as_usize()).map(|(kind, _)| *kind)
 }
@@ -143,28 +151,50 @@ fn count_word_letters(text: &str) -> usize {
 pub(super) fn is_encoded_text(text: &str) -> bool {
     let bare = text.trim_start_matches("0x").trim_end_matches('=');
     let whole = (bare.len() >= MIN_ENCODED_VALUE).then_some(bare);
-    let pieces = bare.split(|c: char| !c.is_ascii_alphanumeric()).filter(|piece| piece.len() >= MIN_ENCODED_PIECE);
-    let joined: String = bare.chars().filter(char::is_ascii_hexdigit).collect();
-    let grouped = joined.len() >= MIN_ENCODED_VALUE
-        && bare.bytes().all(|byte| byte.is_ascii_hexdigit() || !byte.is_ascii_alphanumeric());
+    // A text of one piece is judged as a whole.
+    let is_piece = |piece: &&str| piece.len() >= MIN_ENCODED_PIECE && piece.len() < bare.len();
+    let pieces = bare.split(|c: char| !c.is_ascii_alphanumeric()).filter(is_piece);
+    let is_grouped = || bare.bytes().all(|byte| byte.is_ascii_hexdigit() || !byte.is_ascii_alphanumeric());
+    let is_joined_text = || {
+        let joined: String = bare.chars().filter(char::is_ascii_hexdigit).collect();
+        joined.len() >= MIN_ENCODED_VALUE && joined.len() < bare.len() && is_hex_text(&joined)
+    };
     whole.into_iter().chain(pieces).any(|digits| is_hex_text(digits) || is_base64_text(digits))
-        || (grouped && is_hex_text(&joined))
+        || (is_grouped() && is_joined_text())
 }
 
 fn is_hex_text(digits: &str) -> bool {
     // An extra digit in front shifts all that follow.
     [digits, digits.get(1..).unwrap_or_default()].into_iter().any(|digits| {
-        let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-        let bytes = digits.as_bytes().as_chunks::<2>().0.iter().map(byte).collect::<Option<Vec<u8>>>();
-        bytes.is_some_and(|bytes| is_words(&bytes))
+        let (pairs, _) = digits.as_bytes().as_chunks::<2>();
+        // Nothing is allocated for the texts that are no hexadecimal digits, or digits of no text.
+        pairs.iter().all(|pair| hex_byte(*pair).is_some_and(|byte| !byte.is_ascii_control() || is_blank(byte)))
+            && is_words(&pairs.iter().filter_map(|pair| hex_byte(*pair)).collect::<Vec<u8>>())
     })
+}
+
+/// The byte of two digits, or of a plus sign and a digit.
+fn hex_byte([high, low]: [u8; 2]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    Some((if high == b'+' { 0 } else { digit(high)? } << 4) | digit(low)?)
 }
 
 fn is_base64_text(digits: &str) -> bool {
     // Only groups of four digits are whole bytes.
     let whole = digits.get(..digits.len() / 4 * 4).unwrap_or_default();
-    let decoded = [&STANDARD_NO_PAD, &URL_SAFE_NO_PAD].map(|engine| engine.decode(whole).ok());
-    decoded.into_iter().flatten().any(|bytes| is_words(&bytes))
+    let has = |one, other| memchr::memchr2(one, other, whole.as_bytes()).is_some();
+    let engine = match (has(b'+', b'/'), has(b'-', b'_')) {
+        (true, true) => return false,
+        (false, true) => &URL_SAFE_NO_PAD,
+        (_, false) => &STANDARD_NO_PAD,
+    };
+    whole.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(&byte))
+        && engine.decode(whole).is_ok_and(|bytes| is_words(&bytes))
+}
+
+/// Returns true for white space among the control characters.
+fn is_blank(byte: u8) -> bool {
+    char::from(byte).is_whitespace()
 }
 
 /// Returns true if the bytes are printable and at least half of them are letters and blanks.

@@ -1,8 +1,7 @@
 //! Key patterns: a literal, `{i}` (one decimal index) and `*` (any run of bytes, dots included). Matching one pattern
 //! is linear in the key; `{i}` takes the whole run of digits.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use memchr::memmem;
 
 #[derive(Clone, PartialEq, Eq)]
@@ -153,7 +152,7 @@ struct WildcardEntry<T> {
 
 impl<T> Default for PatternMap<T> {
     fn default() -> Self {
-        Self { literals: HashMap::new(), by_segment: HashMap::new(), without_segment: Vec::new() }
+        Self { literals: HashMap::default(), by_segment: HashMap::default(), without_segment: Vec::new() }
     }
 }
 

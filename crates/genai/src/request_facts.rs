@@ -4,7 +4,7 @@
 //! Linear in the payload, apart from walks to at most 64 ancestors. `known_agents` handles traces known from earlier
 //! requests, `layers` the layers around a call.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use otlp::{NodeId, NodeKind, Payload, Signal};
 
@@ -39,7 +39,7 @@ pub(super) fn settle_request_facts(payload: &Payload, entries: &mut [ItemWithDia
 /// with an unknown operation is a roll-up too, unless it has more than twice the tokens of the spans below it.
 fn mark_rollups(payload: &Payload, entries: &mut [ItemWithDialect<'_>], nodes: &[NodeId], spans: &SpanIndex<'_>) {
     let mut is_above_tokens = vec![false; entries.len()];
-    let mut sums_below: HashMap<usize, CallTokenCounts> = HashMap::new();
+    let mut sums_below: HashMap<usize, CallTokenCounts> = HashMap::default();
     let has_guesses = entries.iter().any(|entry| entry.facts.guessed);
     for (at, entry) in entries.iter().enumerate() {
         if !entry.facts.usage.is_reported() || payload.kind(entry.facts.node) != NodeKind::Span {
@@ -83,7 +83,7 @@ fn clear_no_usage(payload: &Payload, entries: &mut [ItemWithDialect<'_>], nodes:
     // A call inside a tool or an agent is a separate call.
     let same_call = |at: &usize| facts(at).is_some_and(|facts| !matches!(facts.call, ItemRole::Tool | ItemRole::Agent));
     let has_tokens = |at: &usize| is_model(at) && facts(at).is_some_and(|facts| facts.usage.is_reported());
-    let mut cleared = HashSet::new();
+    let mut cleared = HashSet::default();
     for (at, entry) in entries.iter().enumerate().filter(|(at, _)| is_model(at)) {
         let above =
             || spans.ancestors(payload, nodes, entry.facts.node).take_while(same_call).filter(|above| *above != at);
@@ -112,7 +112,7 @@ fn mark_sibling_copies(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
         (facts.request_model.as_deref(), facts.usage.input, facts.usage.output)
     }
     let calls = || entries.iter().enumerate().filter(|(_, entry)| entry.facts.call == ItemRole::Model);
-    let mut sdk_calls: HashMap<CallSignature<'_>, Vec<usize>> = HashMap::new();
+    let mut sdk_calls: HashMap<CallSignature<'_>, Vec<usize>> = HashMap::default();
     for (at, entry) in calls().filter(|(_, entry)| entry.facts.from_vendor_sdk) {
         sdk_calls.entry(call_signature(&entry.facts)).or_default().push(at);
     }
@@ -187,7 +187,7 @@ fn settle_turn_ends(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
 
 /// Marks items in the trace or session of an agent item as agent items too.
 fn mark_agent_items(payload: &Payload, entries: &mut [ItemWithDialect<'_>]) {
-    let (mut traces, mut sessions) = (HashSet::new(), HashSet::new());
+    let (mut traces, mut sessions) = (HashSet::default(), HashSet::default());
     for entry in entries.iter().filter(|entry| entry.facts.agent) {
         traces.insert(payload.trace_id(entry.facts.node));
         sessions.extend(entry.facts.session.clone());

@@ -3,6 +3,7 @@
 //!
 //! Bounded in bytes and depth; unreadable text yields nothing. `json_body` reads the entries of log bodies.
 
+use memchr::memmem;
 use serde_json::{Map, Value as Json};
 
 use otlp::Value;
@@ -27,6 +28,29 @@ pub(super) fn parse(value: Value<'_>) -> Option<Json> {
         }
         _ => None,
     }
+}
+
+/// Returns false if `path` leads nowhere in structure written as `text`: its last key does not occur. Parsing content
+/// only to find that out would cost more than all other facts together.
+pub(super) fn may_lead_somewhere(text: &str, path: &[KeyPattern]) -> bool {
+    let Some(key) = path.iter().rev().find_map(KeyPattern::literal) else { return true };
+    let key = key.trim_start_matches('~').as_bytes();
+    // A number as the key of a Python dict may be written in other digits.
+    let is_word = key.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte))
+        && key.iter().any(|byte| byte.is_ascii_alphabetic() && *byte != b'e');
+    !is_word || memmem::find(text.as_bytes(), key).is_some() || has_escaped_letter(text.as_bytes())
+}
+
+/// Returns true if an escape may stand for a letter or digit in JSON or in Python's notation.
+fn has_escaped_letter(mut text: &[u8]) -> bool {
+    while let Some(at) = memchr::memchr(b'\\', text) {
+        let Some([escaped, rest @ ..]) = text.get(at + 1..) else { return false };
+        if !b"nt\"'\\/".contains(escaped) {
+            return true;
+        }
+        text = rest;
+    }
+    false
 }
 
 /// The scalar at `path`. Where several keys match a step, the first one below which the rest of the path resolves is

@@ -3,8 +3,9 @@
 //!
 //! A list too long for its index, an unknown `@list` and a duplicate dialect are errors at load.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
+use foldhash::{HashMap, HashSet};
 use parking_lot::Mutex;
 
 use config::load;
@@ -335,7 +336,7 @@ impl<'d> VocabularyCompiler<'d> {
         Self {
             lists,
             facts: PatternMap::default(),
-            slots: HashMap::new(),
+            slots: HashMap::default(),
             sets: LAST_BUILTIN_SET,
             marks: 0,
             problem: None,
@@ -499,7 +500,7 @@ impl<'d> VocabularyCompiler<'d> {
     }
 
     fn add_types(&mut self, types: &BTreeMap<AttributeType, NameList>) -> HashMap<String, AttributeType> {
-        let mut kinds = HashMap::new();
+        let mut kinds = HashMap::default();
         for (kind, list) in types {
             for key in self.expand_lists(list) {
                 self.facts.insert(&key, KeyFact::Kind(*kind));
