@@ -6,8 +6,7 @@
 //! it and the calls is priced. A layer farther above is recognised by two claims in its trace together: something below
 //! it was billed, and its counts were billed.
 
-use std::collections::HashMap;
-
+use foldhash::HashMap;
 use genai::usage::{input_forms, split_tokens};
 use genai::{ItemFacts, model_stem, response_id_kind};
 use otlp::{NodeId, NodeKind, Payload};
@@ -83,8 +82,8 @@ impl LayerClaims {
         let mut when_billed = vec![billed_in_trace_claim(account, trace)];
         when_billed.extend(keys(b"billed", span));
         when_billed.extend((no_input && has_output).then(|| key(b"billed", span, b"silent")));
-        when_billed.extend(keys(b"alike", b""));
-        when_billed.extend(any_input);
+        let alike = keys(b"alike", b"");
+        when_billed.extend(alike.iter().copied().chain(any_input));
         when_billed.extend(sibling_key(item.from_vendor_sdk));
         if !parent.is_empty() {
             when_billed
@@ -102,7 +101,7 @@ impl LayerClaims {
             other_layers,
             billed_below: guessed.then(|| billed_below_claim(account, trace, span)),
             billed_far_below: billed_nearby_claim(account, trace, span),
-            equal_counts: if no_input { any_input.into_iter().collect() } else { keys(b"alike", b"") },
+            equal_counts: if no_input { any_input.into_iter().collect() } else { alike },
             response_id,
             billed_sibling: sibling_key(!item.from_vendor_sdk),
         })
@@ -180,7 +179,7 @@ struct AncestorSpan {
 impl AncestorClaims {
     /// Collects the spans of a request that are in traces with billed calls. `is_tool_or_agent`: by item.
     pub(super) fn from_payload(claims: &Claims, payload: &Payload, account: &str, is_tool_or_agent: &[bool]) -> Self {
-        let mut billed_traces: HashMap<&[u8], bool> = HashMap::new();
+        let mut billed_traces: HashMap<&[u8], bool> = HashMap::default();
         let mut is_in_billed_trace = |(_, node): &(usize, NodeId)| {
             let trace = payload.trace_id(*node);
             payload.kind(*node) == NodeKind::Span

@@ -306,7 +306,7 @@ impl CostProcessor {
         }
         let pair =
             item.on_two_signals.then(|| two_signal_claim(&pass.account, item)).flatten().filter(|pair| *pair != key);
-        let id_use = evidence.iter().flat_map(|evidence| evidence.id_use.recorded_claims());
+        let id_use = evidence.iter().flat_map(|evidence| evidence.recorded.iter().copied());
         let layer_claims = layers.iter().flat_map(|layers| layers.when_billed.iter().copied());
         for key in layer_claims.chain(id_use).chain(pair).chain(span) {
             if claims.claim(key, &pass.batch, pass.now) == ClaimResult::First {

@@ -5,8 +5,9 @@
 //! A repeat or another layer of a call reports the same values in any trace. Without a trace the id is trusted. The
 //! layers of one call are recognised in `layers`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
+use foldhash::HashMap;
 use genai::{Facts, ItemFacts};
 use kernel::hex;
 use otlp::Payload;
@@ -38,7 +39,7 @@ fn separate_call_key(base: &str, trace: &[u8], span: &[u8]) -> String {
 /// Gives separate keys to calls of this request that share only a response id. Returns the affected items.
 pub(super) fn separate_reused_ids(payload: &Payload, facts: &mut Facts) -> HashSet<usize> {
     let mut reused = HashSet::new();
-    let mut id_counts: HashMap<&str, usize> = HashMap::new();
+    let mut id_counts: HashMap<&str, usize> = HashMap::default();
     for id in facts.items.iter().filter(|item| item.billable).filter_map(response_id_key) {
         *id_counts.entry(id).or_default() += 1;
     }
@@ -47,12 +48,14 @@ pub(super) fn separate_reused_ids(payload: &Payload, facts: &mut Facts) -> HashS
     if shared.is_empty() {
         return reused;
     }
-    let (mut keys_by_claim, mut seen_ids) = (HashMap::<ClaimKey, String>::new(), HashSet::new());
+    let (mut keys_by_claim, mut seen_ids) = (HashMap::<ClaimKey, String>::default(), HashSet::new());
     for (index, item) in facts.items.iter_mut().enumerate().filter(|(_, item)| item.billable) {
         let Some(base) = response_id_key(item).filter(|id| shared.contains(*id)).map(str::to_owned) else { continue };
         let trace = payload.trace_id(item.node);
-        let id_use = IdUseClaims::from_item("", &base, payload, item);
-        let same_call_key = id_use.same_call.iter().find_map(|claim| keys_by_claim.get(claim)).cloned();
+        let id_use = IdUse::from_item("", &base, payload, item);
+        let recorded = id_use.recorded_claims();
+        let same_call = id_use.same_call_claims(&recorded);
+        let same_call_key = same_call.iter().find_map(|claim| keys_by_claim.get(claim)).cloned();
         let is_first_use = seen_ids.insert(base.clone());
         let key = same_call_key.unwrap_or_else(|| {
             if is_first_use || trace.is_empty() {
@@ -61,7 +64,7 @@ pub(super) fn separate_reused_ids(payload: &Payload, facts: &mut Facts) -> HashS
                 separate_call_key(&base, trace, payload.span_id(item.node))
             }
         });
-        for claim in id_use.recorded_claims() {
+        for claim in recorded {
             keys_by_claim.entry(claim).or_insert_with(|| key.clone());
         }
         if key != base {
@@ -73,56 +76,72 @@ pub(super) fn separate_reused_ids(payload: &Payload, facts: &mut Facts) -> HashS
 }
 
 /// How a response id was used: the trace and span, and the call's model and size.
-pub(super) struct IdUseClaims {
-    /// Taken when the call is billed under this id.
-    recorded: Vec<ClaimKey>,
-    /// Any one of them, if held, shows an earlier use by the same call.
-    same_call: Vec<ClaimKey>,
+///
+/// Uses in one trace belong to one call if they report the same input (the output of a stream grows), if one reports no
+/// input, or if they are the same span or a span and its parent. Uses in different traces belong to one call if size
+/// and model agree.
+struct IdUse<'a> {
+    account: &'a [u8],
+    base: &'a [u8],
+    trace: &'a [u8],
+    span: &'a [u8],
+    parent: &'a [u8],
+    size: CallSize,
 }
 
-impl IdUseClaims {
-    /// Uses in one trace belong to one call if they report the same input (the output of a stream grows), if one
-    /// reports no input, or if they are the same span or a span and its parent. Uses in different traces belong to one
-    /// call if size and model agree.
-    fn from_item(account: &str, base: &str, payload: &Payload, item: &ItemFacts) -> Self {
-        let CallSize { inputs, output, model, no_input } = CallSize::from_item(item);
-        let (trace, span) = (payload.trace_id(item.node), payload.span_id(item.node));
-        let parent = payload.parent_span_id(item.node);
-        let (account, base) = (account.as_bytes(), base.as_bytes());
-        let key =
-            |word: &[u8], trace: &[u8], detail: &[u8]| ClaimKey::from_parts(&[word, account, base, trace, detail]);
-        let size_key =
-            |input: &[u8]| ClaimKey::from_parts(&[b"id of", account, base, input, &output, model.as_bytes()]);
-        let mut recorded = vec![key(b"id in", trace, &[])];
-        let mut same_call = vec![key(b"id in", &[], &[]), key(b"id in silent", trace, &[])];
-        recorded.extend(inputs.iter().map(|input| size_key(input)));
-        if no_input {
-            recorded.push(key(b"id in silent", trace, &[]));
-            same_call.push(key(b"id in", trace, &[]));
-        } else {
-            recorded.extend(inputs.iter().map(|input| key(b"id with", trace, input)));
+impl<'a> IdUse<'a> {
+    fn from_item(account: &'a str, base: &'a str, payload: &'a Payload, item: &ItemFacts) -> Self {
+        Self {
+            account: account.as_bytes(),
+            base: base.as_bytes(),
+            trace: payload.trace_id(item.node),
+            span: payload.span_id(item.node),
+            parent: payload.parent_span_id(item.node),
+            size: CallSize::from_item(item),
         }
-        same_call.extend(recorded.iter().skip(1));
-        if !span.is_empty() {
-            recorded.push(key(b"id at", trace, span));
-            same_call.extend([key(b"id at", trace, span), key(b"id below", trace, span)]);
-        }
-        if !parent.is_empty() {
-            recorded.push(key(b"id below", trace, parent));
-            same_call.push(key(b"id at", trace, parent));
-        }
-        Self { recorded, same_call }
     }
 
-    /// Claims that record this use.
-    pub(super) fn recorded_claims(&self) -> impl Iterator<Item = ClaimKey> {
-        self.recorded.iter().copied()
+    fn key(&self, word: &[u8], trace: &[u8], detail: &[u8]) -> ClaimKey {
+        ClaimKey::from_parts(&[word, self.account, self.base, trace, detail])
+    }
+
+    /// Claims that record this use, taken when the call is billed under this id.
+    fn recorded_claims(&self) -> Vec<ClaimKey> {
+        let (trace, CallSize { inputs, output, model, no_input }) = (self.trace, &self.size);
+        let size_key = |input: &[u8; 8]| {
+            ClaimKey::from_parts(&[b"id of", self.account, self.base, input, output, model.as_bytes()])
+        };
+        let mut recorded = vec![self.key(b"id in", trace, &[])];
+        recorded.extend(inputs.iter().map(size_key));
+        if *no_input {
+            recorded.push(self.key(b"id in silent", trace, &[]));
+        } else {
+            recorded.extend(inputs.iter().map(|input| self.key(b"id with", trace, input)));
+        }
+        recorded.extend((!self.span.is_empty()).then(|| self.key(b"id at", trace, self.span)));
+        recorded.extend((!self.parent.is_empty()).then(|| self.key(b"id below", trace, self.parent)));
+        recorded
+    }
+
+    /// Any one of these claims, if held, shows an earlier use by the same call. `recorded`: this use's own claims.
+    fn same_call_claims(&self, recorded: &[ClaimKey]) -> Vec<ClaimKey> {
+        let trace = self.trace;
+        let mut same_call = vec![self.key(b"id in", &[], &[]), self.key(b"id in silent", trace, &[])];
+        same_call.extend(recorded.first().filter(|_| self.size.no_input));
+        let sizes = self.size.inputs.len() + if self.size.no_input { 1 } else { self.size.inputs.len() };
+        same_call.extend(recorded.iter().skip(1).take(sizes));
+        if !self.span.is_empty() {
+            same_call.extend([self.key(b"id at", trace, self.span), self.key(b"id below", trace, self.span)]);
+        }
+        same_call.extend((!self.parent.is_empty()).then(|| self.key(b"id at", trace, self.parent)));
+        same_call
     }
 }
 
 /// The evidence from earlier requests about a call's response id.
 pub(super) struct ResponseIdEvidence {
-    pub(super) id_use: IdUseClaims,
+    /// Claims that record this use of the id.
+    pub(super) recorded: Vec<ClaimKey>,
     /// The key to count the call under, if its id was already used by a different call.
     pub(super) separate_key: Option<String>,
     /// The same call was billed before under this id.
@@ -141,11 +160,14 @@ pub(super) fn compare_id_uses(
     let (id, response_id) = (response_id_key(item)?, item.response_id.as_deref()?);
     let base = format!("r/{response_id}");
     let trace = payload.trace_id(item.node);
-    let id_use = IdUseClaims::from_item(account, &base, payload, item);
+    let id_use = IdUse::from_item(account, &base, payload, item);
+    let recorded = id_use.recorded_claims();
     let held_by_other_batch = |key: ClaimKey| claims.holder(key).is_some_and(|holder| holder != *batch);
     let is_used = held_by_other_batch(ClaimKey::from_parts(&[b"call", account.as_bytes(), base.as_bytes()]));
-    let is_same_call = trace.is_empty() || id_use.same_call.iter().copied().any(held_by_other_batch);
+    // Most ids are new: what their use is compared with is not computed.
+    let is_same_call =
+        is_used && (trace.is_empty() || id_use.same_call_claims(&recorded).into_iter().any(held_by_other_batch));
     let separate_key =
         (is_used && !is_same_call && id == base).then(|| separate_call_key(&base, trace, payload.span_id(item.node)));
-    Some(ResponseIdEvidence { id_use, separate_key, seen_before: is_used && is_same_call })
+    Some(ResponseIdEvidence { recorded, separate_key, seen_before: is_same_call })
 }

@@ -178,7 +178,7 @@ pub(super) type TraceSpanId = ([u8; 16], [u8; 8]);
 
 /// The spans of a batch, for walks to ancestors.
 pub(super) struct BatchSpans {
-    by_id: HashMap<TraceSpanId, usize>,
+    by_id: foldhash::HashMap<TraceSpanId, usize>,
     /// By item.
     parents: Vec<Option<TraceSpanId>>,
 }
@@ -194,7 +194,7 @@ pub(super) fn own_span_id(payload: &Payload, node: NodeId) -> Option<TraceSpanId
 impl BatchSpans {
     /// Reads the ids of all spans and their parents.
     pub(super) fn from_payload(payload: &Payload) -> Self {
-        let (mut by_id, mut parents) = (HashMap::new(), Vec::with_capacity(payload.item_count()));
+        let (mut by_id, mut parents) = (foldhash::HashMap::default(), Vec::with_capacity(payload.item_count()));
         for (index, node) in payload.items().enumerate() {
             let own_id = own_span_id(payload, node);
             let parent = own_id.and_then(|(trace, span)| {
