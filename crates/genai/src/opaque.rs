@@ -176,7 +176,8 @@ fn is_hex_text(digits: &str) -> bool {
 /// The byte of two digits, or of a plus sign and a digit.
 fn hex_byte([high, low]: [u8; 2]) -> Option<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    Some((if high == b'+' { 0 } else { digit(high)? } << 4) | digit(low)?)
+    let high = if high == b'+' { 0 } else { digit(high)? };
+    Some((high << 4) | digit(low)?)
 }
 
 fn is_base64_text(digits: &str) -> bool {

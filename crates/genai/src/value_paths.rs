@@ -212,3 +212,6 @@ impl PythonParser<'_> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests;
