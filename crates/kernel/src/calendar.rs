@@ -12,8 +12,8 @@ pub fn date(at: UnixNanos) -> String {
     out
 }
 
-/// Appends the last `digits` decimal digits of `number`. Each item of a batch has several times, and `format!` takes ten
-/// times as long.
+/// Appends the last `digits` decimal digits of `number`. Each item of a batch has several times, and `format!` is much
+/// slower.
 fn push_digits(out: &mut String, number: u32, digits: u32) {
     for power in (0..digits).rev() {
         let digit = number / 10_u32.pow(power) % 10;
@@ -50,3 +50,6 @@ pub fn utc(at: UnixNanos) -> OffsetDateTime {
     // u64 nanoseconds end in the year 2554, which is always in range
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
-//! [`FastRecipient`]: an age X25519 recipient whose key agreement is done by aws-lc, which takes a third of the time that
-//! the crate `age` takes. The stanza is the one of the age specification (section "The X25519 recipient type"), so every
+//! [`FastRecipient`]: an age X25519 recipient whose key agreement is done by aws-lc, which takes half the time that the
+//! crate `age` takes. The stanza is the one of the age specification (section "The X25519 recipient type"), so every
 //! age implementation opens the file. `seal` uses it for fragments, because each fragment costs one key agreement.
 
 use std::collections::HashSet;
@@ -12,10 +12,9 @@ use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use kernel::rng::{Rng as _, SystemRng};
 use zeroize::Zeroizing;
 
-use super::seal::SealFailed;
+use kernel::rng::{Rng as _, SystemRng};
 
 /// Tag of the stanza, and the label of its key derivation.
 const TAG: &str = "X25519";
@@ -27,15 +26,15 @@ pub(crate) struct FastRecipient {
 }
 
 impl FastRecipient {
-    /// Takes the public key from `recipient`.
-    pub(crate) fn new(recipient: &age::x25519::Recipient) -> Result<Self, SealFailed> {
+    /// Takes the public key from `recipient`. `None` if its text is not that of an X25519 key.
+    pub(crate) fn new(recipient: &age::x25519::Recipient) -> Option<Self> {
         let decoded = bech32_decode(
             &recipient.to_string(),
-            |_| SealFailed,
+            |_| (),
             |_| Ok(()),
-            |_, bytes| bytes.collect::<Vec<u8>>().try_into().map_err(|_| SealFailed),
+            |_, bytes| bytes.collect::<Vec<u8>>().try_into().map_err(|_| ()),
         );
-        Ok(Self { public: decoded? })
+        decoded.ok().map(|public| Self { public })
     }
 
     /// The stanza that holds `file_key`; `None` if the public key is one that gives everybody the same secret.
@@ -60,3 +59,6 @@ impl age::Recipient for FastRecipient {
         Ok((vec![self.stanza(file_key).ok_or_else(refused)?], HashSet::new()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,7 @@ impl SessionKeyGenerator for AgeKeyGenerator {
         let recipient = identity.to_public();
         let object = seal_identity(&identity, &self.auditors)?;
         let id = key_id(&recipient.to_string());
-        let recipient = FastRecipient::new(&recipient)?;
+        let recipient = FastRecipient::new(&recipient).ok_or(SealFailed)?;
         Ok(NewSessionKey { seal: Box::new(AgeFragmentSealer { id, recipient }), object: object.into() })
     }
 }

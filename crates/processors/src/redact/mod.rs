@@ -83,6 +83,8 @@ struct RedactedIds {
 struct KeyRule {
     treatment: Treatment,
     is_content: bool,
+    /// The key itself was searched, and no rule found anything in it.
+    is_clean: bool,
 }
 
 /// Maximum number of cached keys.
@@ -102,7 +104,7 @@ impl WorkerBuffers {
             return *rule;
         }
         let treatment = treatment_for_key(vocabulary, signal, key);
-        let rule = KeyRule { treatment, is_content: vocabulary.content_part(key).is_some() };
+        let rule = KeyRule { treatment, is_content: vocabulary.content_part(key).is_some(), is_clean: false };
         self.key_rules.insert(key.into(), rule);
         rule
     }
@@ -259,6 +261,7 @@ impl RedactProcessor {
                     return self.redact_map_entry(&context, place.path_key, number, worker);
                 }
                 TextPlaceKind::Binary => return self.redact_bytes(&context, place),
+                TextPlaceKind::Key if self.is_clean_key(&context, text, worker) => return TextEdit::Keep,
                 _ => {}
             }
             match self.redact_text(&context, place, text, worker) {
@@ -267,6 +270,12 @@ impl RedactProcessor {
             }
         });
         self.redact_repeated_values(batch, &value_context, &redacted_places, worker);
+    }
+
+    /// Returns true if an attribute's key was searched before without a finding. Most keys are on every item.
+    fn is_clean_key(&self, context: &PlaceContext<'_>, key: &str, worker: &mut WorkerBuffers) -> bool {
+        let is_echo = context.echoes.is_some_and(|echoes| echoes.replacement_for(key).is_some());
+        !is_echo && self.recogniser.is_none() && worker.key_rule(&self.vocabulary, context.signal, key).is_clean
     }
 
     /// Decides about an entry of a map. Credentials are removed whatever their type, content unless it is a number or a
@@ -278,7 +287,7 @@ impl RedactProcessor {
         is_number: bool,
         worker: &mut WorkerBuffers,
     ) -> TextEdit {
-        let KeyRule { treatment, is_content } = worker.key_rule(&self.vocabulary, context.signal, key);
+        let KeyRule { treatment, is_content, .. } = worker.key_rule(&self.vocabulary, context.signal, key);
         // Content that is still here was not taken by the vault step.
         let is_content = is_content && self.settings.content == ContentPolicy::Vault;
         if treatment == Treatment::Drop || (is_content && !is_number) {
@@ -403,6 +412,9 @@ impl RedactProcessor {
             }
             hits
         };
+        if may_remember && hits.is_empty() && context.place == place_label(TextPlaceKind::Key) {
+            worker.key_rules.get_mut(text).into_iter().for_each(|rule| rule.is_clean = true);
+        }
         let are_all_shapes =
             |hits: &[RedactionHit]| hits.iter().all(|hit| self.settings.detector.class(hit) == RuleClass::Shape);
         // A version may look like an address.

@@ -241,6 +241,10 @@ impl ContentSealer {
         let mut document = document::DocumentWriter::begin(&self.fragment_head(origin, payload, session, &id));
         let mut lookup = self.bases.lookup(&self.writer, scope, object_prefix, &id);
         let mut tails = Vec::new();
+        // one call for all, because each is a system call
+        let mut salts = vec![[0; 32]; session.items.len()];
+        self.rng.fill(salts.as_flattened_mut());
+        let mut salts = salts.into_iter();
         for item in
             session.items.iter().filter_map(|index| facts.items.get(*index)).filter(|item| !item.content.is_empty())
         {
@@ -249,8 +253,7 @@ impl ContentSealer {
                 continue; // A previous step removed the content that the facts list.
             }
             let (bytes, [arguments, result]) = (content.len() as u64, content.tool_bytes());
-            let mut salt = [0; 32];
-            self.rng.fill(&mut salt);
+            let Some(salt) = salts.next() else { break };
             let plan = lookup.plan_content(&mut content, document.next_position());
             let (head, parameters) = (item_head(payload, item), replay_parameters(payload, item));
             let (position, hashes) = document.write_item(&head, &parameters, content, &plan, &salt);
