@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the gateways that `just bench whole` compares with into target/compared: the OpenTelemetry Collector (built
-# with Go, some minutes) and Rotel (from PyPI). Prints the options for the bench.
+# Installs the gateways that `just bench whole` then compares with into target/compared: the OpenTelemetry Collector
+# (built with Go, ten minutes) and Rotel (from PyPI, which has only an early version).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=target/compared
@@ -14,4 +14,3 @@ if [ ! -x "$out/rotel/rotel/rotel-agent" ]; then
     python3 -m zipfile -e "$out"/rotel-*.whl "$out/rotel"
     chmod +x "$out/rotel/rotel/rotel-agent"
 fi
-echo "--collector $PWD/$out/collector/collector --rotel $PWD/$out/rotel/rotel/rotel-agent"

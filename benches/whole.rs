@@ -187,10 +187,11 @@ impl Options {
     fn of(words: &[&str]) -> Self {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), PathBuf::from);
+        let compared = repository.join("target/compared");
         let mut options = Self {
             gateway: target.join("release/tollgate"),
-            collector: None,
-            rotel: None,
+            collector: Some(compared.join("collector/collector")).filter(|path| path.is_file()),
+            rotel: Some(compared.join("rotel/rotel/rotel-agent")).filter(|path| path.is_file()),
             load: LOADS[0],
             seconds: 8.0,
             rounds: 3,

@@ -66,10 +66,10 @@ pub(super) fn write_double(number: f64, out: &mut String) {
 
 /// Appends `text` as a JSON string.
 pub fn write_json_text(text: &str, out: &mut String) {
+    out.reserve(text.len() + 2);
     out.push('"');
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(|byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
-        let (clean, tail) = rest.split_at(at);
+    while let Some((clean, tail)) = rest.split_at_checked(unescaped_len(rest.as_bytes())) {
         out.push_str(clean);
         let mut chars = tail.chars();
         match chars.next() {
@@ -79,10 +79,19 @@ pub fn write_json_text(text: &str, out: &mut String) {
             Some('\r') => out.push_str("\\r"),
             Some('\t') => out.push_str("\\t"),
             Some(control) => drop(write!(out, "\\u{:04x}", control as u32)),
-            None => {}
+            None => break,
         }
         rest = chars.as_str();
     }
-    out.push_str(rest);
     out.push('"');
+}
+
+/// Number of bytes before the first one that is escaped. Whole steps are tested at once, which compiles to vector code.
+fn unescaped_len(bytes: &[u8]) -> usize {
+    const STEP: usize = 32;
+    let is_escaped = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    let is_clean = |step: &&[u8]| !step.iter().fold(false, |any, byte| any | is_escaped(byte));
+    let clean = bytes.chunks_exact(STEP).take_while(is_clean).count() * STEP;
+    let rest = bytes.get(clean..).unwrap_or_default();
+    clean + rest.iter().position(is_escaped).unwrap_or(rest.len())
 }

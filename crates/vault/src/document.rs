@@ -136,12 +136,15 @@ pub struct ItemContent<'p> {
     tool_bytes: [u64; 2],
 }
 
+/// Size of most pieces' heads, bytes.
+const USUAL_HEAD_BYTES: usize = 128;
 /// The JSON between a piece's head and its value.
 const VALUE_KEY: &str = ",\"value\":";
 
 impl<'p> ItemContent<'p> {
     /// Adds a piece. `value` is JSON (a text as sent, or structure); a text is also passed unescaped as `text`.
     pub fn push(&mut self, part: ContentPart, piece: &ContentPiece<'_>, value: &str, text: Option<&'p str>) {
+        self.json.reserve(value.len() + USUAL_HEAD_BYTES);
         self.json.push(if self.json.is_empty() { '[' } else { ',' });
         let start = self.json.len();
         append_unclosed(&mut self.json, piece);

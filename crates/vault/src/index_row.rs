@@ -337,7 +337,8 @@ pub struct TokenBuckets {
 
 /// A line before its ticket, which gives the line its number.
 pub struct UnnumberedRow {
-    tail: String,
+    /// The columns known before the ticket, as a JSON object.
+    json: String,
     /// Whether the line points into the draft's fragment.
     pub in_object: bool,
     /// Set for a call that is priced later, and for its price: both have the same call number.
@@ -381,25 +382,26 @@ const MAX_CALL_REFERENCE_BYTES: usize = 192;
 /// Upper bound for the bytes that the ticket adds to a line, without the object's name.
 pub const TICKET_BYTES: usize = 96;
 
+/// Size of most tails, bytes.
+const USUAL_TAIL_BYTES: usize = 1536;
+
 impl UnnumberedRow {
     /// Serialises the tail.
     pub fn new(tail: &RowTail, in_object: bool) -> Self {
-        let json = serde_json::to_string(tail).unwrap_or_default(); // strings and numbers: can't fail
-        Self {
-            tail: json.strip_prefix('{').unwrap_or_default().to_owned(),
-            in_object,
-            link: PriceLink::from_tail(tail),
-        }
+        let mut json = Vec::with_capacity(USUAL_TAIL_BYTES);
+        // strings and numbers with string keys: serialising can't fail, and JSON is UTF-8
+        let _ = serde_json::to_writer(&mut json, tail);
+        Self { json: String::from_utf8(json).unwrap_or_default(), in_object, link: PriceLink::from_tail(tail) }
     }
 
     /// Upper bound of the line's size in bytes, without [`TICKET_BYTES`] and the object's name.
     pub fn len(&self) -> usize {
-        self.tail.len() + if self.link.is_some() { MAX_CALL_REFERENCE_BYTES } else { 0 }
+        self.json.len() + if self.link.is_some() { MAX_CALL_REFERENCE_BYTES } else { 0 }
     }
 
     /// Never true: a tail always has columns.
     pub fn is_empty(&self) -> bool {
-        self.tail.is_empty()
+        self.json.is_empty()
     }
 
     /// Appends the final line with its line feed; `object` is the payload object's name and the fragment's offset.
@@ -413,7 +415,7 @@ impl UnnumberedRow {
         if let Some(call_leaf) = call_leaf {
             let _ = write!(out, "\"of\":\"{call_leaf}\",");
         }
-        out.push_str(&self.tail);
+        out.push_str(self.json.get(1..).unwrap_or_default());
         out.push('\n');
     }
 }

@@ -27,6 +27,8 @@ pub(super) fn append_unclosed<T: Serialize>(out: &mut String, value: &T) {
 }
 
 pub(super) fn append_json<T: Serialize + ?Sized>(out: &mut String, value: &T) {
-    // strings and numbers with string keys: serialising can't fail
-    out.push_str(&serde_json::to_string(value).unwrap_or_default());
+    let mut json = Vec::with_capacity(1024);
+    // strings and numbers with string keys: serialising can't fail, and JSON is UTF-8
+    let _ = serde_json::to_writer(&mut json, value);
+    out.push_str(std::str::from_utf8(&json).unwrap_or_default());
 }

@@ -238,9 +238,10 @@ impl ContentSealer {
         let uri = slots.next(self.uri.uri(&names.object(object_prefix, 0)).len());
         let range = slots.next(widths::RANGE);
         let key_slot = fill_slot(key.id().to_owned(), slots);
-        let mut document = document::DocumentWriter::begin(&self.fragment_head(origin, payload, session, &id));
+        let head = self.fragment_head(origin, payload, session, &id);
+        let mut document = document::DocumentWriter::begin(&head);
         let mut lookup = self.bases.lookup(&self.writer, scope, object_prefix, &id);
-        let mut tails = Vec::new();
+        let mut tails = Vec::with_capacity(session.items.len());
         // one call for all, because each is a system call
         let mut salts = vec![[0; 32]; session.items.len()];
         self.rng.fill(salts.as_flattened_mut());
