@@ -365,7 +365,7 @@ fn collector_config(folder: &Path, [port, sink]: [u16; 2], work: bool) -> Value 
     ];
     let queue = folder.join("queue");
     std::fs::create_dir_all(&queue).unwrap();
-    let statement = r#"set(attributes["cost"], attributes["gen_ai.usage.input_tokens"] * 3) where attributes["gen_ai.usage.input_tokens"] != nil"#;
+    let statement = r#"set(span.attributes["cost"], span.attributes["gen_ai.usage.input_tokens"] * 3) where span.attributes["gen_ai.usage.input_tokens"] != nil"#;
     let sending = if work { json!({ "enabled": true, "storage": "file_storage" }) } else { json!({ "enabled": true }) };
     let processors: &[&str] = if work { &["attributes", "transform", "redaction"] } else { &[] };
     json!({

@@ -230,7 +230,7 @@ fn count_unknown_words(text: &str, position: PiecePosition) -> Option<usize> {
         return None;
     }
     let (mut words, mut unknown) = (0, 0);
-    // A part that is all of the text is not opaque.
+    // A part that is all of the text was judged before: the text is not opaque here.
     let is_judged = |part: &str, whole: &str| part.len() == whole.len() || !is_opaque(part);
     for whole in text.split(marks).filter(|part| is_judged(part, text)) {
         for part in whole.split(['-', '_', '.', '~']).filter(|part| is_judged(part, whole)) {

@@ -443,10 +443,10 @@ fn needs_evidence(class: &KeyClass, agent: bool) -> bool {
     (!agent && class.is_ambiguous()) || class.needs_chat_shape() || class.needs_speaker_role()
 }
 
-/// Returns true if a text may be remembered as harmless. Credentials and what identifies a person are not kept in
-/// memory, and error texts are listed each time.
+/// Returns true if a text may be remembered as harmless. Texts under keys that are known to hold private text (of a
+/// person, a credential, an address, a query) are not kept in memory. Error texts are listed each time.
 fn may_be_remembered(class: &KeyClass, text: &str) -> bool {
-    let is_kept = !matches!(class.role, KeyRole::Secret | KeyRole::Pii | KeyRole::ErrorText);
+    let is_kept = !matches!(class.role, KeyRole::Secret | KeyRole::Pii | KeyRole::Redact | KeyRole::ErrorText);
     is_kept && class.id != 0 && text.len() <= MAX_TEXT_BYTES
 }
 

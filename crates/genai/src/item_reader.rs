@@ -42,8 +42,18 @@ pub(super) enum ReportedCount {
     Number(u64),
 }
 
-/// A parsed value: its slot, whether it is on the resource, and its structure.
-type ParsedSlot = ((SlotIndex, bool), Option<serde_json::Value>);
+/// Structure that the facts of an item are read from.
+struct SlotStructure {
+    /// The slot of its value, and whether it is on the resource.
+    key: (SlotIndex, bool),
+    has_escaped_letter: bool,
+    /// `None`: not parsed yet. `Some(None)`: the value has no structure.
+    parsed: Option<Option<serde_json::Value>>,
+}
+
+/// Number of attributes, and of values by slot, that are kept for a second look at their items. Items beyond are read
+/// again.
+const MAX_KEPT: usize = 1 << 16;
 
 /// Values by slot. Clearing costs as much as filling did.
 struct SlotValues<'p> {
@@ -100,8 +110,8 @@ pub(super) struct ItemReader<'v, 'p> {
     pub(super) body: Option<Value<'p>>,
     pub(super) marker_bits: u128,
     pub(super) attrs: Vec<ItemAttribute<'p>>,
-    /// Parsed values of the current item, by slot.
-    parsed: RefCell<Vec<ParsedSlot>>,
+    /// Structures in values of the current item.
+    structures: RefCell<Vec<SlotStructure>>,
     /// In item order, with their attributes and values by slot.
     kept_items: Vec<KeptItem<'p>>,
     kept_attrs: Vec<ItemAttribute<'p>>,
@@ -142,7 +152,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
             body: None,
             marker_bits: 0,
             attrs: Vec::new(),
-            parsed: RefCell::default(),
+            structures: RefCell::default(),
             kept_items: Vec::new(),
             kept_attrs: Vec::new(),
             kept_slots: Vec::new(),
@@ -158,7 +168,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         self.kind = payload.kind(node);
         self.slots.clear();
         self.attrs.clear();
-        self.parsed.get_mut().clear();
+        self.structures.get_mut().clear();
         self.marker_bits = 0;
         for attribute in payload.attributes(node) {
             let code = self.memo.code(attribute.key);
@@ -175,6 +185,9 @@ impl<'v, 'p> ItemReader<'v, 'p> {
     /// Keeps what was read of the current item for [`Self::reenter_item`].
     pub(super) fn keep_item(&mut self, node: NodeId) {
         let (attrs, slots) = (self.kept_attrs.len(), self.kept_slots.len());
+        if attrs + self.attrs.len() > MAX_KEPT || slots + self.slots.touched.len() > MAX_KEPT {
+            return;
+        }
         self.kept_attrs.extend_from_slice(&self.attrs);
         let values = self.slots.touched.iter().filter_map(|slot| Some((*slot, self.slots.get(*slot)?)));
         self.kept_slots.extend(values);
@@ -199,7 +212,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         (self.event_name, self.has_event_name) = (kept.event_name, kept.has_event_name);
         self.attrs.clear();
         self.attrs.extend_from_slice(self.kept_attrs.get(kept.attrs.clone()).unwrap_or_default());
-        self.parsed.get_mut().clear();
+        self.structures.get_mut().clear();
         self.slots.clear();
         for (slot, value) in self.kept_slots.get(kept.slots.clone()).unwrap_or_default() {
             self.slots.set(*slot, *value);
@@ -366,16 +379,23 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         {
             return value_paths::header_number(value.as_str()?, words);
         }
-        if value.as_str().is_some_and(|text| !value_paths::may_lead_somewhere(text, &source.json)) {
+        let key = (source.slot, source.on_resource);
+        let mut structures = self.structures.borrow_mut();
+        let at = structures.iter().position(|known| known.key == key).unwrap_or_else(|| {
+            let has_escaped_letter = value.as_str().is_none_or(value_paths::has_escaped_letter);
+            structures.push(SlotStructure { key, has_escaped_letter, parsed: None });
+            structures.len() - 1
+        });
+        let structure = structures.get_mut(at)?;
+        let is_needed = || {
+            structure.has_escaped_letter
+                || value.as_str().is_none_or(|text| value_paths::may_lead_somewhere(text, &source.json))
+        };
+        if structure.parsed.is_none() && !is_needed() {
             return None;
         }
-        let key = (source.slot, source.on_resource);
-        let mut parsed = self.parsed.borrow_mut();
-        let at = parsed.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
-            parsed.push((key, value_paths::parse(value)));
-            parsed.len() - 1
-        });
-        value_paths::scalar_at_path(parsed.get(at)?.1.as_ref()?, &source.json)
+        let parsed = structure.parsed.get_or_insert_with(|| value_paths::parse(value));
+        value_paths::scalar_at_path(parsed.as_ref()?, &source.json)
     }
 
     /// The text of one source.

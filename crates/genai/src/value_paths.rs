@@ -30,19 +30,22 @@ pub(super) fn parse(value: Value<'_>) -> Option<Json> {
     }
 }
 
-/// Returns false if `path` leads nowhere in structure written as `text`: its last key does not occur. Parsing content
-/// only to find that out would cost more than all other facts together.
+/// Returns false if `path` leads nowhere in structure written as `text`, which has no escaped letter
+/// ([`has_escaped_letter`]): its last key does not occur. Parsing content only to find that out would cost more than
+/// all other facts together.
 pub(super) fn may_lead_somewhere(text: &str, path: &[KeyPattern]) -> bool {
     let Some(key) = path.iter().rev().find_map(KeyPattern::literal) else { return true };
     let key = key.trim_start_matches('~').as_bytes();
     // A number as the key of a Python dict may be written in other digits.
     let is_word = key.iter().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(byte))
         && key.iter().any(|byte| byte.is_ascii_alphabetic() && *byte != b'e');
-    !is_word || memmem::find(text.as_bytes(), key).is_some() || has_escaped_letter(text.as_bytes())
+    !is_word || memmem::find(text.as_bytes(), key).is_some()
 }
 
-/// Returns true if an escape may stand for a letter or digit in JSON or in Python's notation.
-fn has_escaped_letter(mut text: &[u8]) -> bool {
+/// Returns true if an escape may stand for a letter or digit in JSON or in Python's notation. A text that is too long to
+/// be parsed counts as having none.
+pub(super) fn has_escaped_letter(text: &str) -> bool {
+    let mut text = if text.len() > MAX_BYTES { &[] } else { text.as_bytes() };
     while let Some(at) = memchr::memchr(b'\\', text) {
         let Some([escaped, rest @ ..]) = text.get(at + 1..) else { return false };
         if !b"nt\"'\\/".contains(escaped) {

@@ -391,6 +391,7 @@ impl UnnumberedRow {
         let mut json = Vec::with_capacity(USUAL_TAIL_BYTES);
         // strings and numbers with string keys: serialising can't fail, and JSON is UTF-8
         let _ = serde_json::to_writer(&mut json, tail);
+        json.shrink_to_fit(); // a request may have very many lines
         Self { json: String::from_utf8(json).unwrap_or_default(), in_object, link: PriceLink::from_tail(tail) }
     }
 

@@ -14,14 +14,17 @@ const SALT_BYTES: usize = 32;
 const HEAD_BYTES: usize = MAGIC.len() + KEY_ID_BYTES + SALT_BYTES;
 
 pub(super) fn seal(key: &SpoolKey, salt: &[u8; SALT_BYTES], snapshot: &ProcessorSnapshot) -> Option<Vec<u8>> {
-    let mut head = Vec::with_capacity(HEAD_BYTES);
-    head.extend_from_slice(MAGIC);
-    head.extend_from_slice(key.id().as_bytes());
-    head.extend_from_slice(salt);
-    let mut body = encode(snapshot);
-    derive_cipher(key, salt)?.seal_in_place_append_tag(nonce(), Aad::from(&head), &mut body).ok()?;
-    head.append(&mut body);
-    Some(head)
+    // The position takes 9 bytes, the tag 16.
+    let size: usize = snapshot.states.iter().map(|(id, state)| id.len() + state.len() + 8).sum();
+    let mut out = Vec::with_capacity(HEAD_BYTES + size + 9 + 16);
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(key.id().as_bytes());
+    out.extend_from_slice(salt);
+    encode(snapshot, &mut out);
+    let (head, body) = out.split_at_mut_checked(HEAD_BYTES)?;
+    let tag = derive_cipher(key, salt)?.seal_in_place_separate_tag(nonce(), Aad::from(&*head), body).ok()?;
+    out.extend_from_slice(tag.as_ref());
+    Some(out)
 }
 
 pub(super) fn open(keys: &[SpoolKey], sealed: &[u8]) -> Option<ProcessorSnapshot> {
@@ -46,17 +49,13 @@ fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }
 
-fn encode(snapshot: &ProcessorSnapshot) -> Vec<u8> {
-    let size: usize = snapshot.states.iter().map(|(id, state)| id.len() + state.len() + 8).sum();
-    // The position takes 9 bytes, the tag that sealing appends 16.
-    let mut out = Vec::with_capacity(size + 9 + 16);
+fn encode(snapshot: &ProcessorSnapshot, out: &mut Vec<u8>) {
     out.push(u8::from(snapshot.applied.is_some()));
     out.extend_from_slice(&snapshot.applied.map_or(0, |seq| seq.0).to_le_bytes());
     for (id, state) in &snapshot.states {
-        put_bytes(&mut out, id.as_bytes());
-        put_bytes(&mut out, state);
+        put_bytes(out, id.as_bytes());
+        put_bytes(out, state);
     }
-    out
 }
 
 fn decode(bytes: &[u8]) -> Option<ProcessorSnapshot> {

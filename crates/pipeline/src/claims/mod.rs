@@ -20,8 +20,14 @@ pub const KEEP: Duration = Duration::from_secs(3600);
 /// Maximum number of keys.
 pub const LIMIT: usize = 1_000_000;
 
-const SAVED_VERSION: u8 = 1;
-/// Bytes of a saved claim: key, batch, arrival.
+/// First byte of saved claims: the number of batches (4 bytes, little-endian), each batch with its arrival, then each
+/// key with the position of its batch.
+const SAVED_VERSION: u8 = 2;
+/// First byte of an older form: each key with its batch and arrival.
+const SAVED_VERSION_1: u8 = 1;
+const SAVED_BATCH_BYTES: usize = 24;
+const SAVED_KEY_BYTES: usize = 20;
+/// The same in version 1.
 const SAVED_ENTRY_BYTES: usize = 40;
 
 /// Key of something that must be counted once: a digest of account and ids.
@@ -152,7 +158,7 @@ impl Generation {
         let Some(position) = self.positions.remove(batch) else { return };
         let Some(holder) = self.batches.get_mut(position as usize) else { return };
         for key in keys {
-            // an entry that is not settled
+            // a settled entry has a bit more, so it is never equal
             if self.keys.get(key).is_some_and(|entry| entry.0 == position) {
                 self.keys.remove(key);
                 holder.key_count -= 1;
@@ -259,21 +265,27 @@ impl Claims {
         self.len() == 0
     }
 
-    /// The settled claims, for `Processor::checkpoint`.
-    pub fn save(&self) -> Vec<u8> {
+    /// Appends the settled claims, for `Processor::checkpoint`.
+    pub fn save(&self, out: &mut Vec<u8>) {
         let tables = self.tables.lock();
-        let key_count = tables.young.keys.len() + tables.old.keys.len();
-        let mut out = Vec::with_capacity(1 + key_count * SAVED_ENTRY_BYTES);
+        let generations = [&tables.old, &tables.young];
+        let batch_count: usize = generations.map(|generation| generation.batches.len()).iter().sum();
+        let key_count: usize = generations.map(|generation| generation.keys.len()).iter().sum();
+        out.reserve(5 + batch_count * SAVED_BATCH_BYTES + key_count * SAVED_KEY_BYTES);
         out.push(SAVED_VERSION);
-        for generation in [&tables.old, &tables.young] {
-            for (key, entry) in generation.keys.iter().filter(|(_, entry)| entry.is_settled()) {
-                let Some(batch) = generation.batches.get(entry.position()) else { continue };
-                out.extend_from_slice(key);
-                out.extend_from_slice(&batch.id);
-                out.extend_from_slice(&batch.arrived.to_le_bytes());
-            }
+        out.extend_from_slice(&(batch_count as u32).to_le_bytes());
+        for batch in generations.iter().flat_map(|generation| &generation.batches) {
+            out.extend_from_slice(&batch.id);
+            out.extend_from_slice(&batch.arrived.to_le_bytes());
         }
-        out
+        let mut first_batch = 0;
+        for generation in generations {
+            for (key, entry) in generation.keys.iter().filter(|(_, entry)| entry.is_settled()) {
+                out.extend_from_slice(key);
+                out.extend_from_slice(&(first_batch + entry.position() as u32).to_le_bytes());
+            }
+            first_batch += generation.batches.len() as u32;
+        }
     }
 
     /// Replaces all keys by the output of [`Claims::save`]. Returns false if it can't be read; then no key is kept.
@@ -281,12 +293,7 @@ impl Claims {
         let mut tables = self.tables.lock();
         let forgotten = tables.forgotten;
         *tables = ClaimTables { forgotten, ..ClaimTables::default() };
-        let Some((&SAVED_VERSION, saved)) = saved.split_first() else { return false };
-        let entries = saved.chunks_exact(SAVED_ENTRY_BYTES);
-        if !entries.remainder().is_empty() {
-            return false;
-        }
-        let mut entries: Vec<_> = entries.filter_map(decode_entry).collect();
+        let Some(mut entries) = decode_saved(saved) else { return false };
         entries.sort_unstable_by_key(|(_, batch)| batch.arrived);
         for (key, batch) in entries {
             tables.insert(key, batch, true, self.limit);
@@ -297,11 +304,39 @@ impl Claims {
     }
 }
 
-fn decode_entry(bytes: &[u8]) -> Option<([u8; 16], ClaimingBatch)> {
-    let (key, rest) = bytes.split_first_chunk::<16>()?;
-    let (id, rest) = rest.split_first_chunk::<16>()?;
-    let (arrived, _) = rest.split_first_chunk::<8>()?;
-    Some((*key, ClaimingBatch::new(*id, UnixNanos(u64::from_le_bytes(*arrived)))))
+/// Keys with their batches. `None`: the bytes can't be read.
+fn decode_saved(saved: &[u8]) -> Option<Vec<([u8; 16], ClaimingBatch)>> {
+    let (version, saved) = saved.split_first()?;
+    match *version {
+        SAVED_VERSION => {
+            let (count, saved) = saved.split_first_chunk::<4>()?;
+            let batch_bytes = (u32::from_le_bytes(*count) as usize).checked_mul(SAVED_BATCH_BYTES)?;
+            let (batches, keys) = saved.split_at_checked(batch_bytes)?;
+            let batches: Vec<ClaimingBatch> =
+                batches.chunks_exact(SAVED_BATCH_BYTES).map(decode_batch).collect::<Option<_>>()?;
+            let keys = keys.chunks_exact(SAVED_KEY_BYTES);
+            let decode_key = |bytes: &[u8]| {
+                let (key, position) = bytes.split_first_chunk::<16>()?;
+                let position = u32::from_le_bytes(*position.first_chunk()?);
+                Some((*key, *batches.get(position as usize)?))
+            };
+            keys.remainder().is_empty().then(|| keys.map(decode_key).collect())?
+        }
+        SAVED_VERSION_1 => {
+            let entries = saved.chunks_exact(SAVED_ENTRY_BYTES);
+            let decode_entry = |bytes: &[u8]| {
+                let (key, batch) = bytes.split_first_chunk::<16>()?;
+                Some((*key, decode_batch(batch)?))
+            };
+            entries.remainder().is_empty().then(|| entries.map(decode_entry).collect())?
+        }
+        _ => None,
+    }
+}
+
+fn decode_batch(bytes: &[u8]) -> Option<ClaimingBatch> {
+    let (id, arrived) = bytes.split_first_chunk::<16>()?;
+    Some(ClaimingBatch::new(*id, UnixNanos(u64::from_le_bytes(*arrived.first_chunk()?))))
 }
 
 impl ClaimTables {

@@ -10,6 +10,12 @@ fn batch(n: u8) -> [u8; 16] {
     [n; 16]
 }
 
+fn saved(claims: &Claims) -> Vec<u8> {
+    let mut out = Vec::new();
+    claims.save(&mut out);
+    out
+}
+
 /// The second claim of a key must not count, in the same batch or another.
 #[test]
 fn a_key_is_claimed_once() {
@@ -52,7 +58,7 @@ fn only_settled_claims_are_saved() {
     claims.claim(key(2), &batch(2), UnixNanos(7));
     claims.settle(&batch(1), UnixNanos(5), [key(1)]);
     let restored = Claims::default();
-    assert!(restored.load(&claims.save()));
+    assert!(restored.load(&saved(&claims)));
     assert_eq!(restored.len(), 1);
     assert_eq!(restored.holder(key(1)), Some(batch(1)));
     restored.settle(&batch(2), UnixNanos(7), [key(2)]);
@@ -64,10 +70,10 @@ fn only_settled_claims_are_saved() {
 fn damaged_saves_are_refused() {
     let claims = Claims::default();
     claims.settle(&batch(1), UnixNanos(5), [key(1)]);
-    let saved = claims.save();
+    let whole = saved(&claims);
     let restored = Claims::default();
     assert!(!restored.load(&[]));
-    assert!(!restored.load(&saved[..saved.len() - 1]));
+    assert!(!restored.load(&whole[..whole.len() - 1]));
     assert!(!restored.load(&[9]));
     assert!(restored.is_empty());
 }
@@ -131,4 +137,19 @@ fn claims_survive_a_new_generation() {
     claims.settle(&batch(1), UnixNanos(1), [key(1), key(3)]);
     claims.discard(&batch(2));
     assert_eq!([1, 2, 3].map(|n| claims.holder(key(n))), [Some(batch(1)), None, Some(batch(1))]);
+}
+
+/// A checkpoint of the version before, which named the batch beside each key, is still read.
+#[test]
+fn version_1_is_read() {
+    let mut saved = vec![1];
+    for (n, holder) in [(1, batch(1)), (2, batch(2))] {
+        saved.extend_from_slice(&key(n).to_bytes());
+        saved.extend_from_slice(&holder);
+        saved.extend_from_slice(&5_u64.to_le_bytes());
+    }
+    let claims = Claims::default();
+    assert!(claims.load(&saved));
+    assert_eq!([1, 2, 3].map(|n| claims.holder(key(n))), [Some(batch(1)), Some(batch(2)), None]);
+    assert!(!claims.load(&saved[..saved.len() - 1]) && claims.is_empty());
 }

@@ -252,7 +252,8 @@ impl Processor for Tally {
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
-        let claims = self.claims.save();
+        let mut claims = Vec::new();
+        self.claims.save(&mut claims);
         let mut out = u32::try_from(claims.len()).unwrap().to_le_bytes().to_vec();
         out.extend_from_slice(&claims);
         for (name, count) in &*self.counted.lock() {

@@ -522,7 +522,7 @@ impl CostLedger {
         let head = serde_json::to_vec(&checkpoint).unwrap_or_default();
         let mut out = u32::try_from(head.len()).unwrap_or(0).to_le_bytes().to_vec();
         out.extend_from_slice(&head);
-        out.extend_from_slice(&self.claims.save());
+        self.claims.save(&mut out);
         out
     }
 
