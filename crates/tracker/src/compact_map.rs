@@ -14,7 +14,6 @@ const MAX_LIST_LEN: usize = 128;
 pub(super) struct CompactMap<T> {
     /// Sorted by key; empty once `map` is in use.
     list: Vec<(u64, T)>,
-    #[expect(clippy::box_collection, reason = "most instances have no map, and a pointer is smaller")]
     map: Option<Box<HashMap<u64, T>>>,
 }
 
