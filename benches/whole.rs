@@ -606,9 +606,11 @@ fn gates(cpu: impl Fn(&str) -> Option<f64>) -> bool {
         println!("{what}: {figure:.2}: {}", if within(figure) { "ok" } else { "NOT MET" });
     };
     let pass = cpu(PASS_THROUGH);
-    gate("whole job / pass-through, at most 11 (the aim is 4)", cpu(WHOLE).zip(pass).map(|(whole, pass)| whole / pass), |ratio| {
-        ratio <= WHOLE_LIMIT
-    });
+    gate(
+        "whole job / pass-through, at most 11 (the aim is 4)",
+        cpu(WHOLE).zip(pass).map(|(whole, pass)| whole / pass),
+        |ratio| ratio <= WHOLE_LIMIT,
+    );
     gate(
         "Collector / pass-through, at least 1.1",
         cpu("collector").zip(pass).map(|(theirs, pass)| theirs / pass),
