@@ -93,6 +93,17 @@ impl StatementRule {
     }
 }
 
+/// An attribute and what is known of it.
+#[derive(Clone, Copy)]
+struct ClassifiedAttribute<'c, 'p> {
+    node: NodeId,
+    id: AttrId,
+    class: &'c KeyClass,
+    value: Value<'p>,
+    /// The classification to use if no rule applies.
+    fallback: Option<(ContentPart, ContentBasis)>,
+}
+
 /// The rules that apply to the attributes of one node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct AttributeRules {
@@ -145,7 +156,8 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
         for attr in &reader.attrs {
             let class = reader.memo.class(attr.code);
             let fallback = self.classify_caller_supplied(class, attr, &supplied_keys);
-            self.find_in_attribute(node, attr.id, class, attr.value, rules, fallback, &mut out);
+            let attribute = ClassifiedAttribute { node, id: attr.id, class, value: attr.value, fallback };
+            self.find_in_attribute(&attribute, rules, &mut out);
         }
         if let Some(body) = log.and_then(|(_, body)| body) {
             // A body counts as the event's name only if the record also names the event elsewhere, or a list knows the
@@ -257,47 +269,35 @@ impl<'v, 'p> ContentFinder<'v, 'p> {
     ) {
         for attribute in self.payload.attributes(node) {
             let code = memo.code(attribute.key);
-            self.find_in_attribute(node, attribute.id, memo.class(code), attribute.value, rules, None, out);
+            let class = memo.class(code);
+            let attribute =
+                ClassifiedAttribute { node, id: attribute.id, class, value: attribute.value, fallback: None };
+            self.find_in_attribute(&attribute, rules, out);
         }
     }
 
-    /// `fallback`: the classification to use if no rule applies.
-    #[expect(clippy::too_many_arguments, reason = "an attribute and what holds for it")]
     fn find_in_attribute(
         &self,
-        node: NodeId,
-        id: AttrId,
-        class: &KeyClass,
-        value: Value<'_>,
+        attribute: &ClassifiedAttribute<'_, '_>,
         rules: AttributeRules,
-        fallback: Option<(ContentPart, ContentBasis)>,
         out: &mut FoundContent,
     ) {
-        let Some(text) = value.as_str().filter(|text| fallback.is_none() && may_be_remembered(class, text)) else {
-            return self.judge_attribute(node, id, class, value, rules, fallback, out);
-        };
+        let ClassifiedAttribute { class, fallback, .. } = *attribute;
+        let text = attribute.value.as_str().filter(|text| fallback.is_none() && may_be_remembered(class, text));
+        let Some(text) = text else { return self.judge_attribute(attribute, rules, out) };
         let under = JudgedUnder { class: class.id, rules };
         if self.harmless.borrow().contains(&under, text) {
             return;
         }
         let before = (out.content.len(), out.embedded.edits.len());
-        self.judge_attribute(node, id, class, value, rules, fallback, out);
+        self.judge_attribute(attribute, rules, out);
         if before == (out.content.len(), out.embedded.edits.len()) {
             self.harmless.borrow_mut().insert(under, text);
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "an attribute and what holds for it")]
-    fn judge_attribute(
-        &self,
-        node: NodeId,
-        id: AttrId,
-        class: &KeyClass,
-        value: Value<'_>,
-        rules: AttributeRules,
-        fallback: Option<(ContentPart, ContentBasis)>,
-        out: &mut FoundContent,
-    ) {
+    fn judge_attribute(&self, attribute: &ClassifiedAttribute<'_, '_>, rules: AttributeRules, out: &mut FoundContent) {
+        let ClassifiedAttribute { node, id, class, value, fallback } = *attribute;
         let at = ContentLocation::Attribute(id);
         let may_hold_text = matches!(value, Value::Str(_) | Value::Map(_) | Value::List(_) | Value::Bytes(_));
         if class.role == KeyRole::ErrorText && may_hold_text && !label_shape::is_empty_value(value) {

@@ -182,7 +182,7 @@ impl<'v, 'p> ItemReader<'v, 'p> {
         self.enter_names(node);
     }
 
-    /// Keeps what was read of the current item for [`Self::reenter_item`].
+    /// Keeps the current item's attributes and names, so that [`Self::reenter_item`] need not read them again.
     pub(super) fn keep_item(&mut self, node: NodeId) {
         let (attrs, slots) = (self.kept_attrs.len(), self.kept_slots.len());
         if attrs + self.attrs.len() > MAX_KEPT || slots + self.slots.touched.len() > MAX_KEPT {

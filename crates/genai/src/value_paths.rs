@@ -42,8 +42,8 @@ pub(super) fn may_lead_somewhere(text: &str, path: &[KeyPattern]) -> bool {
     !is_word || memmem::find(text.as_bytes(), key).is_some()
 }
 
-/// Returns true if an escape may stand for a letter or digit in JSON or in Python's notation. A text that is too long
-/// to be parsed counts as having none.
+/// Returns true if an escape, in JSON or in Python's notation, may stand for a letter or digit. False for a text that
+/// is too long to be parsed.
 pub(super) fn has_escaped_letter(text: &str) -> bool {
     let mut text = if text.len() > MAX_BYTES { &[] } else { text.as_bytes() };
     while let Some(at) = memchr::memchr(b'\\', text) {

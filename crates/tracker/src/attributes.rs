@@ -132,6 +132,8 @@ impl<'p> ItemAttributes<'p> {
     /// Keys are compared first: few attributes are of interest, and the others may be long texts.
     fn read_value(&mut self, key: &str, value: Value<'p>) {
         let label = || as_label(value);
+        let is_no_label = || label().is_none();
+        let within = |low: f64, high: f64| as_number(value).filter(|number| (low..=high).contains(number));
         match key {
             "prompt.template"
             | "prompt_template"
@@ -151,35 +153,15 @@ impl<'p> ItemAttributes<'p> {
             "gen_ai.evaluation.score.label" => {
                 label().into_iter().for_each(|text| text.clone_into(&mut self.score.label));
             }
-            "attempt"
-            | "gen_ai.request.attempt"
-            | "llm.request.attempt"
-            | "permission.denied"
-            | "agent.confidence"
-            | "agent.outcome.confidence"
-            | "agent.resolution_seconds"
-            | "agent.outcome.resolution_seconds"
-            | "gen_ai.evaluation.score.value"
-                if label().is_none() =>
-            {
-                self.read_non_label(key, value);
-            }
-            _ => {}
-        }
-    }
-
-    fn read_non_label(&mut self, key: &str, value: Value<'p>) {
-        let within = |low: f64, high: f64| as_number(value).filter(|number| (low..=high).contains(number));
-        match key {
-            "attempt" | "gen_ai.request.attempt" | "llm.request.attempt" => {
+            "attempt" | "gen_ai.request.attempt" | "llm.request.attempt" if is_no_label() => {
                 self.attempts = within(0.0, 255.0).map_or(0, |number| number as u8);
             }
-            "permission.denied" => self.denied = value.as_bool() == Some(true),
-            "agent.confidence" | "agent.outcome.confidence" => self.confidence = within(0.0, 1.0),
-            "agent.resolution_seconds" | "agent.outcome.resolution_seconds" => {
-                self.resolution_seconds = within(0.0, MAX_MEASURE)
+            "permission.denied" if is_no_label() => self.denied = value.as_bool() == Some(true),
+            "agent.confidence" | "agent.outcome.confidence" if is_no_label() => self.confidence = within(0.0, 1.0),
+            "agent.resolution_seconds" | "agent.outcome.resolution_seconds" if is_no_label() => {
+                self.resolution_seconds = within(0.0, MAX_MEASURE);
             }
-            "gen_ai.evaluation.score.value" => self.score.value = within(-MAX_MEASURE, MAX_MEASURE),
+            "gen_ai.evaluation.score.value" if is_no_label() => self.score.value = within(-MAX_MEASURE, MAX_MEASURE),
             _ => {}
         }
     }

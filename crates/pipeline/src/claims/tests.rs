@@ -127,7 +127,7 @@ fn refused_batches_take_no_memory() {
     assert_eq!((tables.young.keys.len(), tables.young.batches.len(), tables.young.positions.len()), (0, 1, 0));
 }
 
-/// A batch whose keys are in both generations, because one was filled while it was processed, keeps what it settles.
+/// A generation may fill up while a batch is processed; then its keys are in two, and it must keep what it settles.
 #[test]
 fn claims_survive_a_new_generation() {
     let claims = Claims::new(KEEP, 4);
