@@ -11,9 +11,9 @@ use config::tree::TreeNode;
 use config::{ComponentId, FieldProblem, Problem, de, graph::StepRole, schema::DocumentedValue};
 use connectors::{forward, runs as connector};
 use exporters::spec::ExporterSpec;
-use exporters::{debug, file, otlp as otlp_grpc, otlp_http};
+use exporters::{debug, file, kafka as kafka_exporter, otlp as otlp_grpc, otlp_http};
 use processors::{attributes, cost, filter, normalize, redact, resource, vault};
-use receivers::otlp;
+use receivers::{kafka as kafka_receiver, otlp};
 use telemetry::{admin, health};
 
 macro_rules! table {
@@ -119,6 +119,8 @@ table! {
     ReceiverKind, ReceiverConfig, ReceiverSettings:
     /// OTLP over gRPC and HTTP.
     Otlp = "otlp", otlp::OtlpReceiverConfig, otlp::OtlpReceiverSettings, "OTLP over gRPC and HTTP (protobuf, JSON): traces, logs, metrics";
+    /// Records of Kafka.
+    Kafka = "kafka", kafka_receiver::KafkaReceiverConfig, kafka_receiver::KafkaReceiverSettings, "records of Kafka: sealed ones of a fleet's edges, or plain OTLP";
 }
 
 table! {
@@ -151,6 +153,8 @@ table! {
     OtlpHttp = "otlp_http" | "otlphttp", otlp_http::Config, otlp_http::OtlpHttpSettings, "OTLP over HTTP (protobuf); presets honeycomb, signoz";
     /// Prints to standard output.
     Debug = "debug", debug::DebugExporterConfig, debug::DebugExporterSettings, "prints telemetry to the standard output";
+    /// Writes records to Kafka.
+    Kafka = "kafka", kafka_exporter::KafkaExporterConfig, kafka_exporter::KafkaExporterSettings, "records of Kafka: sealed ones for a fleet's workers, or plain OTLP";
     /// Appends OTLP/JSON lines to a file.
     File = "file", file::FileExporterConfig, file::FileExporterSettings, "appends OTLP/JSON lines to a file";
 }
@@ -176,7 +180,10 @@ table! {
 impl ReceiverSettings {
     /// The largest request that the receiver accepts, as sent or inflated, in bytes.
     pub fn largest_request(&self) -> usize {
-        let Self::Otlp(settings) = self;
+        let settings = match self {
+            Self::Otlp(settings) => settings,
+            Self::Kafka(settings) => return settings.max_request_bytes,
+        };
         let grpc = settings.grpc.iter().map(|grpc| &grpc.limits);
         let ports = grpc.chain(settings.http.iter().map(|http| &http.limits));
         ports.map(|limits| limits.wire.max(limits.inflated)).max().unwrap_or(0)
@@ -184,8 +191,18 @@ impl ReceiverSettings {
 
     /// Warnings about valid settings.
     pub fn notes(&self) -> &[FieldProblem] {
-        let Self::Otlp(settings) = self;
-        &settings.notes
+        match self {
+            Self::Otlp(settings) => &settings.notes,
+            Self::Kafka(settings) => &settings.notes,
+        }
+    }
+
+    /// The settings of a receiver that clients send OTLP to; `None` for another kind.
+    pub fn otlp(&self) -> Option<&otlp::OtlpReceiverSettings> {
+        match self {
+            Self::Otlp(settings) => Some(settings),
+            Self::Kafka(_) => None,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::app::gateway_deps::GatewayDeps;
 use crate::app::gateway_keys::GatewayKeys;
 use crate::app::history_setup::HistorySetup;
 use crate::app::limits::{self, MIN_MEMORY};
+use crate::app::listeners::KafkaListener;
 use crate::app::memory::{MemoryLimit, RequestMemory};
 use crate::app::own_metrics;
 use crate::app::processors::{BuiltProcessors, ProcessorResources};
@@ -34,12 +35,14 @@ use echoes::FingerprintCache;
 use exporters::remote::ExporterDeps;
 use genai::Vocabulary;
 use history::FailedSpanRecorder;
+use kafka::SessionPartitioner;
 use kernel::files::parent_folder;
 use net::{ProxyRules, RetainedSockets};
 use pipeline::plan::{EngineLimits, PipelinePlan};
 use pipeline::{EnginePlan, Exporter, Processor, RequestSource};
 use processors::redact;
 use processors::vault::EchoFinder;
+use receivers::kafka::KafkaReceiver;
 use receivers::otlp;
 use redaction::{Detector, RedactionIdPolicy};
 use runs::RunCatalog;
@@ -89,6 +92,7 @@ pub fn build_blueprint_with_keys(
     };
     let spool = valid.spool.clone();
     let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| StartError::new(error.0))?);
+    let partitioner = Arc::new(SessionPartitioner::new(vocabulary.session_keys(), pseudonyms.clone()));
     let ids = Arc::new(RedactionIdPolicy::new(collect_detectors(&valid)?, pseudonyms));
     let proxies = Arc::new(ProxyRules::from_env(&env::var)?);
     let echo_finder = EchoFinder {
@@ -104,6 +108,7 @@ pub fn build_blueprint_with_keys(
             ids,
             echo_finder,
             proxies,
+            partitioner,
             signers,
             reload_resources,
             history_setup,
@@ -127,8 +132,15 @@ fn determine_memory_limits(valid: &mut ValidSettings) -> (Option<MemoryLimit>, R
         RequestMemory::compute(limit.as_ref(), valid.limits.in_flight.map(|in_flight| in_flight.0), system_bytes);
     let largest = usize::try_from(request_memory.largest).unwrap_or(usize::MAX);
     let lowered = valid.receivers.iter_mut().filter_map(|component| {
-        let ReceiverSettings::Otlp(settings) = &mut component.value;
-        settings.cap_request_size(largest).then(|| component.id.to_string())
+        let is_lowered = match &mut component.value {
+            ReceiverSettings::Otlp(settings) => settings.cap_request_size(largest),
+            ReceiverSettings::Kafka(settings) => {
+                let configured = std::mem::replace(&mut settings.max_request_bytes, largest);
+                settings.max_request_bytes = configured.min(largest);
+                configured > largest
+            }
+        };
+        is_lowered.then(|| component.id.to_string())
     });
     let lowered: Vec<String> = lowered.collect();
     if let Some(limit) = &limit {
@@ -187,6 +199,9 @@ pub(super) fn min_scan_len(valid: &ValidSettings) -> usize {
     limits.min().unwrap_or(redact::DEFAULT_MAX_SCAN)
 }
 
+/// Listeners of receivers, and the parts of receivers that have state.
+type Receivers = (Vec<Box<dyn Listener>>, Vec<Arc<dyn Processor>>);
+
 struct GatewayAssembler<'s> {
     resources: &'s GatewayResources,
     vocabulary: Arc<Vocabulary>,
@@ -195,6 +210,8 @@ struct GatewayAssembler<'s> {
     /// The memory of stripped content, shared by all vaults.
     echo_finder: EchoFinder,
     proxies: Arc<ProxyRules>,
+    /// Sorts items by session, for Kafka's partitions.
+    partitioner: Arc<SessionPartitioner>,
     /// The signing keys of the vaults, by vault id.
     signers: HashMap<Arc<str>, Arc<SigningKey>>,
     reload_resources: ReloadResources,
@@ -214,20 +231,15 @@ impl GatewayAssembler<'_> {
         let destinations = valid.exporters.iter().filter_map(ExporterDestination::from_exporter).collect();
         let exporter_deps = self.exporter_deps();
         let (exporters, mut outlets) = build_exporters(valid.exporters, &exporter_deps)?;
+        let (mut listeners, positions) = self.build_receivers(valid.receivers)?;
         let plan = EnginePlan {
             pipelines: self.plan_pipelines(&valid.pipelines, &processors.by_id, &exporters),
             limits: self.engine_limits(&valid.limits),
+            other_state: positions,
         };
         let sent_alerts_file = parent_folder(&valid.spool.directory).join(SENT_ALERTS_FILE);
         let alert_sender =
             self.build_alert_sender(&valid.extensions, processors.combined_catalog(), sent_alerts_file)?;
-        let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
-        for ConfiguredComponent { id, value } in valid.receivers {
-            let ReceiverSettings::Otlp(settings) = value;
-            listeners.push(Box::new(
-                otlp::OtlpReceiver::build(id_text(&id), settings).with_sockets(self.reload_resources.sockets.clone()),
-            ));
-        }
         let extension_listeners = ExtensionListeners {
             resources: self.resources,
             history: &self.history_setup,
@@ -279,8 +291,33 @@ impl GatewayAssembler<'_> {
         }
     }
 
+    /// The receivers, and the state that the engine keeps for them.
+    fn build_receivers(&self, receivers: Vec<ConfiguredComponent<ReceiverSettings>>) -> Result<Receivers, StartError> {
+        let (mut listeners, mut positions): Receivers = Default::default();
+        for ConfiguredComponent { id, value } in receivers {
+            match value {
+                ReceiverSettings::Otlp(settings) => {
+                    let receiver = otlp::OtlpReceiver::build(id_text(&id), settings);
+                    listeners.push(Box::new(receiver.with_sockets(self.reload_resources.sockets.clone())));
+                }
+                ReceiverSettings::Kafka(settings) => {
+                    let client = ::kafka::build_client(&settings.brokers);
+                    let client = client.map_err(|why| {
+                        StartError::new(format!("{why}; {}", why.fault.remedy()))
+                            .with_place(format_args!("receivers.{id}"))
+                    })?;
+                    let receiver = KafkaReceiver::build(id_text(&id), settings, client);
+                    positions.push(receiver.positions());
+                    listeners.push(Box::new(KafkaListener { receiver, clock: Arc::clone(&self.resources.deps.clock) }));
+                }
+            }
+        }
+        Ok((listeners, positions))
+    }
+
     fn exporter_deps(&self) -> ExporterDeps {
         ExporterDeps {
+            partitioner: Arc::clone(&self.partitioner),
             tasks: Arc::clone(&self.resources.tasks),
             clock: Arc::clone(&self.resources.deps.clock),
             proxies: Arc::clone(&self.proxies),

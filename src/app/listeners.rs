@@ -1,4 +1,4 @@
-//! Implements [`Listener`] for the `otlp` receiver, and [`WebListener`] for admin and health pages. The accept loop is
+//! Implements [`Listener`] for the receivers, and [`WebListener`] for admin and health pages. The accept loop is
 //! in `net/listen`, the answers in `receivers` and `telemetry/admin`.
 
 use std::convert::Infallible;
@@ -15,10 +15,12 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use config::Endpoint;
+use kernel::clock::Clock;
 use net::listen::{self, PortMetrics, ReplyBody, RequestHandler, RunningPort};
 use net::server_tls;
 use net::spawn::run_blocking;
 use net::{BindError, RetainedSockets, ServerTls, Spawn};
+use receivers::kafka::{KafkaReceiver, KafkaReceiverContext, RunningKafkaReceiver};
 use receivers::otlp::{self, OtlpReceiver};
 use telemetry::{Meter, names};
 
@@ -41,6 +43,42 @@ impl Listener for OtlpReceiver {
             let bound = OtlpReceiver::bind(*self).await.map_err(to_start_error)?;
             Ok(Box::new(BoundReceiver { id, bound }) as Box<dyn BoundListener>)
         })
+    }
+}
+
+/// A receiver that reads from Kafka: it has no port, and stops with the receivers that have one.
+pub(super) struct KafkaListener {
+    /// The receiver.
+    pub(super) receiver: KafkaReceiver,
+    /// Source of time.
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Listener for KafkaListener {
+    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>> {
+        Box::pin(async move { Ok(self as Box<dyn BoundListener>) })
+    }
+}
+
+impl BoundListener for KafkaListener {
+    fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        Vec::new()
+    }
+
+    fn serve(self: Box<Self>, resources: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>> {
+        Box::pin(async move {
+            let Self { receiver, clock } = *self;
+            let admission = resources.inlet.for_receiver(pipeline::Receiver::id(&receiver));
+            let ListenerResources { tasks, meter, .. } = resources;
+            Box::new(receiver.serve(KafkaReceiverContext { admission, tasks, clock, meter }))
+                as Box<dyn ServingListener>
+        })
+    }
+}
+
+impl ServingListener for RunningKafkaReceiver {
+    fn drain(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(RunningKafkaReceiver::drain(*self, grace))
     }
 }
 

@@ -23,7 +23,11 @@ fn configured_ports<'a>(
     used: &impl Fn(&str, &ComponentId) -> bool,
 ) -> impl Iterator<Item = ConfiguredPort<'a>> {
     let receivers = receivers.iter().filter(|component| used("receivers", &component.id));
-    let receivers = receivers.flat_map(|ConfiguredComponent { id, value: ReceiverConfig::Otlp(otlp) }| {
+    let receivers = receivers.filter_map(|ConfiguredComponent { id, value }| match value {
+        ReceiverConfig::Otlp(otlp) => Some((id, otlp)),
+        ReceiverConfig::Kafka(_) => None,
+    });
+    let receivers = receivers.flat_map(|(id, otlp)| {
         let grpc = otlp.protocols.grpc.as_ref();
         let grpc = grpc.map(|grpc| ("protocols.grpc.endpoint", grpc.transport.endpoint(&grpc.endpoint)));
         let http = otlp.protocols.http.as_ref();

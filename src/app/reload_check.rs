@@ -14,7 +14,7 @@ use crate::app::start_error::StartError;
 use crate::app::tasks::Tasks;
 use crate::app::valid_settings::ValidSettings;
 use crate::app::{gateway_keys, own_metrics, volume};
-use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
+use crate::components::{ExtensionSettings, ProcessorSettings, id_text};
 use config::{ComponentId, env};
 use exporters::remote::ExporterDeps;
 use exporters::spec::ExportTarget;
@@ -35,7 +35,7 @@ pub fn find_start_faults(valid: &ValidSettings, clock: &Arc<dyn Clock>) -> Vec<S
     let (meter, clock) = (Meter::new(), Arc::clone(clock));
     let deps = ProxyRules::from_env(&env::var).map(|proxies| {
         let (tasks, proxies) = (Tasks::new(&meter), Arc::new(proxies));
-        ExporterDeps { tasks, clock, proxies, meter }
+        ExporterDeps { tasks, clock, proxies, meter, partitioner: Arc::default() }
     });
     let deps = match deps {
         Ok(deps) => deps,
@@ -46,7 +46,7 @@ pub fn find_start_faults(valid: &ValidSettings, clock: &Arc<dyn Clock>) -> Vec<S
         volume::find_write_problem(spool).map(|why| format!("spool.directory: {why}")).into_iter().collect();
     faults.extend(gateway_keys::find_key_problems(valid).into_iter().map(|(setting, why)| format!("{setting}: {why}")));
     for ConfiguredComponent { id, value } in &valid.receivers {
-        let ReceiverSettings::Otlp(settings) = value;
+        let Some(settings) = value.otlp() else { continue };
         faults.extend(check_receiver(settings).map(|why| format!("receivers.{id}: {why}")));
     }
     for ConfiguredComponent { id, value } in &valid.processors {
@@ -58,8 +58,9 @@ pub fn find_start_faults(valid: &ValidSettings, clock: &Arc<dyn Clock>) -> Vec<S
             ExportTarget::Server { .. } => {
                 faults.extend(build_exporter(id, value, deps.clone()).err().map(|error| error.text))
             }
-            // Building a file exporter would open the file that the running round still has open.
-            ExportTarget::File { .. } | ExportTarget::Output => {}
+            // Building a file exporter would open the file that the running round still has open. The others read no
+            // file when they are built.
+            ExportTarget::File { .. } | ExportTarget::Output | ExportTarget::Brokers { .. } => {}
         }
     }
     faults.extend(
@@ -100,7 +101,7 @@ fn check_processor(
         }
         ProcessorSettings::Redact(settings) => {
             let Some(recogniser_settings) = settings.recogniser.clone() else { return Ok(()) };
-            let ExporterDeps { tasks, clock, proxies, meter } = deps.clone();
+            let ExporterDeps { tasks, clock, proxies, meter, .. } = deps.clone();
             let client = PresidioClient::build(
                 id_text(id),
                 recogniser_settings,

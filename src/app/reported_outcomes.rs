@@ -44,6 +44,7 @@ impl OutcomeStore for ReportedOutcomes {
                 receiver: "api".into(),
                 transport: "http",
                 trust: Trust::Internal,
+                effects: Vec::new(),
             };
             let input = InternalInput { effects: vec![effect], clearance: Clearance::RECEIVED };
             match inlet.submit_internal(submission, input).await {

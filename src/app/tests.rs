@@ -61,7 +61,7 @@ fn blueprint(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> GatewayBlueprin
             exporters: vec![sink as Arc<dyn Exporter>],
         };
         Ok(GatewayComponents {
-            plan: EnginePlan { pipelines: vec![pipeline], limits: EngineLimits::default() },
+            plan: EnginePlan { pipelines: vec![pipeline], limits: EngineLimits::default(), other_state: Vec::new() },
             outlets: extras.outlets,
             consumers: Vec::new(),
             destinations: Vec::new(),
@@ -87,6 +87,7 @@ fn submit(inlet: &Arc<Inlet>, wire: Bytes) -> BoxFuture<'static, Outcome> {
         receiver: "otlp".into(),
         transport: "grpc",
         trust: Trust::ThirdParty,
+        effects: Vec::new(),
     })
 }
 

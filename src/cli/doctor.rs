@@ -16,7 +16,7 @@ use super::runtime::block_on;
 use super::vault::erase::DEFAULT_ERASER_WRITER;
 use crate::app::gateway_keys;
 use crate::app::resolve::ConfiguredComponent;
-use crate::components::{ProcessorSettings, ReceiverSettings};
+use crate::components::ProcessorSettings;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
 use kernel::terminal::escape_unsafe;
@@ -156,10 +156,7 @@ fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ConfiguredVaul
             return Err(CommandError::Failed(why));
         }
     }
-    let accounts = KnownAccounts::from_receivers(valid.receivers.iter().map(|placed| {
-        let ReceiverSettings::Otlp(otlp) = &placed.value;
-        otlp
-    }));
+    let accounts = KnownAccounts::from_receivers(valid.receivers.iter().filter_map(|placed| placed.value.otlp()));
     Ok(ConfiguredVaults { vaults, accounts })
 }
 

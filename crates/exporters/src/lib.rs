@@ -5,6 +5,7 @@
 pub mod cumulative;
 pub mod debug;
 pub mod file;
+pub mod kafka;
 pub mod otlp;
 pub mod otlp_http;
 pub mod outcome;

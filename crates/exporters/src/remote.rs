@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::cumulative::{ConversionLock, CumulativeConverter, PendingTotals};
 use super::outcome::UNAVAILABLE;
 use super::stanza::{Compression, RemoteSettings};
+use kafka::SessionPartitioner;
 use kernel::clock::Clock;
 use net::client::{self, ClientError, UploadBody};
 use net::encoding::compress;
@@ -41,6 +42,8 @@ pub struct ExporterDeps {
     pub proxies: Arc<ProxyRules>,
     /// Registers metrics.
     pub meter: Meter,
+    /// Sorts items by session, for Kafka's partitions.
+    pub partitioner: Arc<SessionPartitioner>,
 }
 
 /// State of a running exporter that sends to another machine.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ::otlp::Signal;
 use config::{ComponentId, FieldProblem};
 use http::Uri;
+use kafka::{BrokerError, BrokerSettings};
 use net::tls::{self, TlsError};
 use pipeline::{Exporter, OutletSettings, Trust};
 
@@ -23,6 +24,9 @@ pub enum BuildError {
     /// The signal's path can't be appended to the endpoint.
     #[error("the signal's path can't be appended to the endpoint")]
     Endpoint,
+    /// No client of Kafka can be made.
+    #[error(transparent)]
+    Kafka(#[from] BrokerError),
 }
 
 /// Where an exporter writes. `validate`, `check` and the start of the gateway examine the target beforehand.
@@ -33,6 +37,15 @@ pub enum ExportTarget<'s> {
         tls: &'s tls::ClientTlsSettings,
         /// A URL of the server that answers HTTP/1.1; `None` if the server speaks gRPC only.
         http: Option<&'s Uri>,
+    },
+    /// Topics of Kafka.
+    Brokers {
+        /// The connection.
+        brokers: &'s BrokerSettings,
+        /// The topics that are written.
+        topics: Vec<Arc<str>>,
+        /// Whether a topic is used that can lose acknowledged records.
+        allow_weak_durability: bool,
     },
     /// A file on this machine.
     File {

@@ -11,7 +11,9 @@ use parking_lot::Mutex;
 use super::outcome;
 use super::preset::{Preset, PresetKeys};
 use super::remote::ExporterDeps;
+use kafka::SessionPartitioner;
 use kernel::clock::{ManualClock, UnixNanos};
+use kernel::pseudonym::Pseudonymizer;
 use kernel::secret::Secret;
 use net::client::ResponseReadError;
 use net::encoding::{InflateStep, Inflater};
@@ -28,7 +30,9 @@ use telemetry::Meter;
 pub(super) fn deps(env: &[(&str, String)]) -> ExporterDeps {
     let var = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
     let proxies = Arc::new(ProxyRules::from_env(&var).unwrap());
-    ExporterDeps { tasks: TestTasks::shared(), clock: ManualClock::at(NOW), proxies, meter: Meter::new() }
+    let hasher = Pseudonymizer::new(&Secret::new("a key for tests of exporters".to_owned()));
+    let partitioner = Arc::new(SessionPartitioner::new(["session.id".to_owned()], hasher));
+    ExporterDeps { tasks: TestTasks::shared(), clock: ManualClock::at(NOW), proxies, meter: Meter::new(), partitioner }
 }
 
 /// A request of `size` bytes that compresses well.

@@ -58,6 +58,8 @@ pub struct Vocabulary {
     pub(super) media: HashSet<String>,
     /// The key of each slot.
     slot_keys: Vec<Box<str>>,
+    /// Attribute keys that name sessions.
+    session_keys: Vec<String>,
     /// Attribute keys that name sessions, turns, users and tenants.
     identity_keys: HashSet<String>,
     person_keys: HashSet<String>,
@@ -183,6 +185,11 @@ impl Vocabulary {
     /// text.
     pub fn is_identity(&self, key: &str) -> bool {
         self.identity_keys.contains(key)
+    }
+
+    /// The attribute keys that name a session in any dialect, of items and of resources.
+    pub fn session_keys(&self) -> Vec<String> {
+        self.session_keys.clone()
     }
 
     /// Returns true if the key holds a user's id or name.
@@ -345,6 +352,9 @@ impl<'d> VocabularyCompiler<'d> {
 
     fn compile(mut self, data: &DialectsFile) -> Result<Vocabulary, VocabularyError> {
         self.add_roles(&data.keys);
+        let mut session_keys: Vec<String> = fact_source_keys(data, |fields| [&fields.session]).collect();
+        session_keys.sort_unstable();
+        session_keys.dedup();
         let identity_keys = identity_keys(data);
         for key in &identity_keys {
             self.facts.insert(key, KeyFact::Identity);
@@ -416,6 +426,7 @@ impl<'d> VocabularyCompiler<'d> {
             operations: data.operations.iter().map(|(from, to)| (lower(from), to.clone())).collect(),
             known_operations: data.operations.values().cloned().collect(),
             media: data.media.iter().cloned().collect(),
+            session_keys,
             identity_keys,
             person_keys: person_keys(data),
             version: data.version.clone(),

@@ -66,6 +66,9 @@ pub struct Submission {
     pub transport: &'static str,
     /// How far the receiver's clients are trusted.
     pub trust: Trust,
+    /// Effects of the receiver's own state, committed with the request and applied after it. A request that only joins
+    /// another with equal bytes commits none.
+    pub effects: Vec<Effect>,
 }
 
 /// Additional input of a request that tollgate makes itself.

@@ -141,13 +141,17 @@ pub struct EnginePlan {
     pub pipelines: Vec<PipelinePlan>,
     /// Bounds of the engine.
     pub limits: EngineLimits,
+    /// Parts outside of pipelines that have state: their effects are applied, and they are part of checkpoints. Their
+    /// [`Processor::process`] is never called.
+    pub other_state: Vec<Arc<dyn Processor>>,
 }
 
 impl EnginePlan {
-    /// Each processor once, in order of first use.
+    /// Each processor once, in order of first use, and the other parts that have state.
     pub fn processors(&self) -> Vec<Arc<dyn Processor>> {
         let mut processors: Vec<Arc<dyn Processor>> = Vec::new();
-        for processor in self.pipelines.iter().flat_map(|pipeline| &pipeline.processors) {
+        let of_pipelines = self.pipelines.iter().flat_map(|pipeline| &pipeline.processors);
+        for processor in of_pipelines.chain(&self.other_state) {
             if !processors.iter().any(|known| known.id() == processor.id()) {
                 processors.push(Arc::clone(processor));
             }

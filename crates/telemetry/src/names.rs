@@ -98,6 +98,23 @@ metrics_table! {
     /// Failed reloads of the configuration; the previous one stays in use.
     CONFIG_RELOAD_FAILURES = "tollgate_config_reload_failures_total", MetricKind::Counter;
 
+    // --- receiver kafka (label: receiver) ---
+    /// Records of Kafka, by outcome: accepted, stored_before (the spool had it already), dead (copied to the dead
+    /// topic), dead_topic_failed.
+    KAFKA_RECORDS = "tollgate_kafka_records_total", MetricKind::Counter;
+    /// Records of a partition that were not read yet (labels: receiver, topic, partition).
+    KAFKA_LAG = "tollgate_kafka_lag_records", MetricKind::Gauge;
+    /// Records that the topic's retention removed before they were read.
+    KAFKA_MISSING = "tollgate_kafka_missing_records_total", MetricKind::Counter;
+    /// Partitions that the group has given to this gateway.
+    KAFKA_PARTITIONS = "tollgate_kafka_partitions", MetricKind::Gauge;
+    /// Partitions that wait for an operator: a key is missing, or no pipeline takes a record's signal.
+    KAFKA_HELD_PARTITIONS = "tollgate_kafka_held_partitions", MetricKind::Gauge;
+    /// Partitions that changed their owner (label: change = assigned, revoked, lost).
+    KAFKA_PARTITION_CHANGES = "tollgate_kafka_partition_changes_total", MetricKind::Counter;
+    /// Commits of offsets, by outcome: committed, failed, fenced (the partition was another gateway's already).
+    KAFKA_COMMITS = "tollgate_kafka_commits_total", MetricKind::Counter;
+
     // --- engine: inlet, workers, sequencer, outlet ---
     /// Bytes of requests in flight, as charged to the byte budget.
     IN_FLIGHT_BYTES = "tollgate_in_flight_bytes", MetricKind::Gauge;

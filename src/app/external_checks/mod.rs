@@ -12,6 +12,7 @@ use config::tree::{NodeValue, TreeNode};
 use config::{ComponentId, Endpoint, Problem, ProblemSeverity, SourcePosition};
 use exporters::spec::ExportTarget;
 use genai::Vocabulary;
+use kafka::BrokerSettings;
 use kernel::clock::UnixNanos;
 use kernel::files::parent_folder;
 use kernel::rng::SystemRng;
@@ -49,18 +50,17 @@ pub fn find_problems(file: &ConfigFile, valid: &ValidSettings, now: UnixNanos) -
 /// Warnings about certificates of ports and exporters that have expired or expire soon; equal lines are merged.
 pub fn find_expiring_certificates(valid: &ValidSettings, now: UnixNanos) -> Vec<String> {
     let now = now.seconds();
-    let ports =
-        valid.receivers.iter().flat_map(|ConfiguredComponent { value: ReceiverSettings::Otlp(otlp), .. }| {
-            let grpc = otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
-            [grpc, otlp.http.as_ref().and_then(|http| http.tls.clone())].into_iter().flatten()
-        });
+    let ports = valid.receivers.iter().filter_map(|component| component.value.otlp()).flat_map(|otlp| {
+        let grpc = otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
+        [grpc, otlp.http.as_ref().and_then(|http| http.tls.clone())].into_iter().flatten()
+    });
     let admin = valid.extensions.iter().filter_map(|component| match &component.value {
         ExtensionSettings::Admin(admin) => admin.tls.as_ref().map(server_tls::ServerTlsSettings::from),
         ExtensionSettings::HealthCheck(_) => None,
     });
     let clients = valid.exporters.iter().filter_map(|component| match component.value.spec().profile().target {
         ExportTarget::Server { tls, .. } => Some(tls),
-        ExportTarget::File { .. } | ExportTarget::Output => None,
+        ExportTarget::File { .. } | ExportTarget::Output | ExportTarget::Brokers { .. } => None,
     });
     let problems = ports
         .chain(admin)
@@ -139,8 +139,14 @@ impl ProblemCollector<'_> {
 
     fn check_receivers(&mut self, valid: &ValidSettings) {
         for ConfiguredComponent { id, value } in &valid.receivers {
-            let ReceiverSettings::Otlp(otlp) = value;
             let component = ("receivers", id);
+            let otlp = match value {
+                ReceiverSettings::Otlp(otlp) => otlp,
+                ReceiverSettings::Kafka(kafka) => {
+                    self.check_broker_files(component, &kafka.brokers);
+                    continue;
+                }
+            };
             let grpc = otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
             let http = otlp.http.as_ref().and_then(|http| http.tls.clone());
             let endpoints = [
@@ -284,11 +290,23 @@ impl ProblemCollector<'_> {
                     }
                     continue;
                 }
+                ExportTarget::Brokers { brokers, .. } => {
+                    self.check_broker_files(component, brokers);
+                    continue;
+                }
                 ExportTarget::Output => continue,
             };
             self.add_tls_problems(component, "tls", tls.find_problems(self.now));
             self.warn_open_file(component, "tls.key_file", tls.identity.as_ref().map(|(_, key)| key));
         }
+    }
+
+    fn check_broker_files(&mut self, component: (&str, &ComponentId), brokers: &BrokerSettings) {
+        let Some(files) = &brokers.tls else { return };
+        let named = [("ca_file", &files.ca_file), ("cert_file", &files.cert_file), ("key_file", &files.key_file)];
+        let named = named.map(|(key, path)| (key, path.clone()));
+        self.add_tls_problems(component, "tls", tls::find_file_problems(&named, self.now));
+        self.warn_open_file(component, "tls.key_file", files.key_file.as_ref());
     }
 
     fn check_spool(&mut self, valid: &ValidSettings) {

@@ -122,6 +122,7 @@ fn over(protocol: &str, sink: &Sink, clock: Arc<dyn Clock>, meter: &Meter) -> Ar
         clock,
         proxies: Arc::new(net::ProxyRules::direct()),
         meter: meter.clone(),
+        partitioner: Arc::default(),
     };
     build_export_tasks(valid(&text).unwrap().0, &deps, &SystemRng).unwrap().remove(0)
 }
@@ -180,6 +181,7 @@ async fn exports_reach_a_receiver() {
             clock: Arc::new(kernel::clock::SystemClock::new()),
             proxies: Arc::new(net::ProxyRules::direct()),
             meter: meter.clone(),
+            partitioner: Arc::default(),
         };
         let own = build_export_tasks(readings, &deps, &SystemRng).unwrap().remove(0);
         let (stop, stopped) = watch::channel(false);

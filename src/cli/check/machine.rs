@@ -143,7 +143,10 @@ pub(super) async fn check_clocks(valid: &ValidSettings) -> Vec<CheckResult> {
 fn http_servers(valid: &ValidSettings) -> Vec<(String, Uri, tls::ClientTlsSettings)> {
     let exporters = valid.exporters.iter().filter_map(|placed| match placed.value.spec().profile().target {
         ExportTarget::Server { tls, http: Some(uri) } => Some((format!("`{}`", placed.id), uri.clone(), tls.clone())),
-        ExportTarget::Server { http: None, .. } | ExportTarget::File { .. } | ExportTarget::Output => None,
+        ExportTarget::Server { http: None, .. }
+        | ExportTarget::Brokers { .. }
+        | ExportTarget::File { .. }
+        | ExportTarget::Output => None,
     });
     let stores = valid.processors.iter().filter_map(|placed| match &placed.value {
         ProcessorSettings::Vault(vault) => {

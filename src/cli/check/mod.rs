@@ -1,9 +1,10 @@
 //! `tollgate check`: tries what a configuration depends on, since most first-day problems are outside of the file: back
-//! ends, S3, KMS, the spool's volume, certificates, the clock. Back ends get an empty request of each signal and a
+//! ends, S3, KMS, Kafka's topics, the spool's volume, certificates, the clock. Back ends get an empty request of each signal and a
 //! request for the time; each bucket gets a probe object and is not read. No file remains. Every failure has a remedy,
 //! and makes the exit code 1. `tollgate validate` makes the checks that need no trial; `vault doctor` checks the
 //! permissions of a writer in S3.
 
+mod brokers;
 mod check_result;
 mod machine;
 
@@ -23,7 +24,7 @@ use crate::app::build::GatewayDeps;
 use crate::app::exporters::build_exporter;
 use crate::app::tasks::Tasks;
 use crate::app::{external_checks, volume};
-use crate::components::{ProcessorSettings, ReceiverSettings};
+use crate::components::ProcessorSettings;
 use check_result::CheckResult;
 use config::{ByteSize, ComponentId, Problem, ProblemSeverity, env};
 use exporters::remote::ExporterDeps;
@@ -53,6 +54,7 @@ pub(super) fn run(common: &CommonArgs, options: &CheckArgs) -> Result<ExitStatus
         results.extend(machine::check_signing_keys(&loaded.valid).await);
         results.extend(machine::check_stores(&loaded.valid).await);
         results.extend(machine::check_clocks(&loaded.valid).await);
+        results.extend(brokers::check_brokers(&loaded.valid).await);
         results.extend(check_back_ends(loaded).await?);
         Ok(())
     });
@@ -124,7 +126,7 @@ fn check_writable(directory: &Path) -> Result<(), (String, String)> {
 fn check_certificates(loaded: &LoadedConfig) -> Vec<CheckResult> {
     let mut results = Vec::new();
     for placed in &loaded.valid.receivers {
-        let ReceiverSettings::Otlp(otlp) = &placed.value;
+        let Some(otlp) = placed.value.otlp() else { continue };
         let ports = [
             ("grpc", otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone())),
             ("http", otlp.http.as_ref().and_then(|http| http.tls.clone())),
@@ -168,6 +170,7 @@ async fn check_back_ends(loaded: LoadedConfig) -> Result<Vec<CheckResult>, Comma
         clock: Arc::clone(&gateway_deps.clock),
         proxies: Arc::new(ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?),
         meter: gateway_deps.meter.clone(),
+        partitioner: Arc::default(),
     };
     let pipelines = loaded.valid.pipelines;
     let signals = |id: &ComponentId| -> Vec<Signal> {
@@ -181,7 +184,8 @@ async fn check_back_ends(loaded: LoadedConfig) -> Result<Vec<CheckResult>, Comma
     for placed in loaded.valid.exporters {
         match placed.value.spec().profile().target {
             ExportTarget::Server { .. } => {}
-            ExportTarget::File { .. } | ExportTarget::Output => continue,
+            // `brokers` asks Kafka about its topics: a record is no question.
+            ExportTarget::File { .. } | ExportTarget::Output | ExportTarget::Brokers { .. } => continue,
         }
         let id = placed.id;
         let exporter = match build_exporter(&id, &placed.value, deps.clone()) {

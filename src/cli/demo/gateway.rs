@@ -114,7 +114,8 @@ fn apply_demo_changes(
         pipeline.exporters.truncate(1);
         pipeline.exporters.iter_mut().for_each(|(exporter, _)| *exporter = id.clone());
     }
-    for ConfiguredComponent { value: ReceiverSettings::Otlp(settings), .. } in &mut valid.receivers {
+    for ConfiguredComponent { value, .. } in &mut valid.receivers {
+        let ReceiverSettings::Otlp(settings) = value else { continue };
         if let Some(grpc) = &mut settings.grpc {
             grpc.endpoint = find_free_endpoint(&grpc.endpoint, ports)?;
         }

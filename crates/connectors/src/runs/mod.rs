@@ -122,7 +122,7 @@ impl RunsConnector {
         let mut permit = BytePermit::new();
         inlet.budget().charge(&mut permit, wire.len()).await?;
         let (receiver, transport, trust) = (Arc::clone(&self.id), "connector", Trust::Internal);
-        Ok(Submission { signal, wire, permit, account, receiver, transport, trust })
+        Ok(Submission { signal, wire, permit, account, receiver, transport, trust, effects: Vec::new() })
     }
 
     /// The connector's component id, for logs.

@@ -134,13 +134,15 @@ impl Worker {
     pub fn process_request(self: &Arc<Self>, request: AdmittedRequest) {
         let turn_began = self.clock.monotonic();
         let AdmittedRequest { submission, received, waiter, open, internal } = request;
-        let Submission { signal, wire, permit, account, receiver, trust, .. } = submission;
+        let Submission { signal, wire, permit, account, receiver, trust, mut effects, .. } = submission;
         // Requests that tollgate makes are never repeats: each has its own effects.
         let own_id = internal.as_ref().map(|_| self.rng.id());
         let fingerprint = fingerprint(&account, &receiver, signal, own_id.as_ref().map_or(&*wire, |id| id.as_slice()));
         let is_only_effects = internal.is_some() && wire.is_empty();
-        let (effects, clearance) =
-            internal.map_or((Vec::new(), Clearance::RECEIVED), |input| (input.effects, input.clearance));
+        let clearance = internal.map_or(Clearance::RECEIVED, |input| {
+            effects.extend(input.effects);
+            input.clearance
+        });
         let Some((receipt, repeat)) = self.register_request(fingerprint, waiter, permit, open, received) else {
             return;
         };

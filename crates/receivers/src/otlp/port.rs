@@ -163,6 +163,7 @@ impl ReceiverPort {
             receiver: Arc::clone(&context.id),
             transport: self.transport,
             trust: context.trust,
+            effects: Vec::new(),
         };
         let outcome = context.submit(submission).await;
         self.meters.count_items(signal, items, &outcome);

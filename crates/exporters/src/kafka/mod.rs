@@ -1,0 +1,284 @@
+//! The `kafka` exporter: writes requests to a topic, and accepts them when all replicas in sync have them. At the edge
+//! of a fleet it seals them and sorts them by session (crate `kafka`); `encoding: otlp_proto` writes plain requests for
+//! other consumers.
+//! A topic that can lose what it acknowledged is refused. When a request fails after some of its partitions were
+//! acknowledged, only the others are written again. `pipeline/outlet` retries.
+
+mod config;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, join_all};
+use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex as AsyncMutex;
+
+pub use config::{KafkaExporterConfig, KafkaExporterSettings, RecordEncoding, RecordTarget, SignalTopicConfig};
+
+use crate::remote::ExporterDeps;
+use crate::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
+use ::config::ComponentId;
+use ::kafka::{
+    BrokerClient, BrokerError, BrokerFault, OutgoingRecord, RecordHead, RecordProducer, RecordSealer,
+    durability_problem,
+};
+use kernel::rng::SystemRng;
+use net::spawn::run_blocking;
+use otlp::Signal;
+use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
+
+#[cfg(test)]
+mod tests;
+
+/// How long a topic's description is used before it is read again.
+const DESCRIPTION_AGE: Duration = Duration::from_secs(60);
+/// Requests of which some partitions were acknowledged, and that are remembered until they succeed.
+const MAX_PARTIAL: usize = 256;
+
+/// The `kafka` exporter.
+pub struct KafkaExporter {
+    id: Arc<str>,
+    settings: KafkaExporterSettings,
+    client: Arc<dyn BrokerClient>,
+    sealer: Option<Arc<RecordSealer>>,
+    deps: ExporterDeps,
+    producer: AsyncMutex<Option<Arc<dyn RecordProducer>>>,
+    topics: AsyncMutex<HashMap<Arc<str>, KnownTopic>>,
+    /// Partitions that are acknowledged, by the hash of a request that failed in others.
+    partial: Mutex<HashMap<[u8; 32], Vec<i32>>>,
+    last_failure: Mutex<Option<AttemptFailure>>,
+}
+
+/// A topic as described at some time.
+#[derive(Clone)]
+struct KnownTopic {
+    partitions: i32,
+    /// Largest record, in bytes.
+    max_record: Option<u64>,
+    /// Why it is not used.
+    refusal: Option<String>,
+    /// When it was described, monotonic.
+    read_at: Duration,
+}
+
+impl KafkaExporter {
+    /// Creates the exporter over `client`.
+    pub fn build(
+        id: Arc<str>,
+        settings: KafkaExporterSettings,
+        client: Arc<dyn BrokerClient>,
+        deps: ExporterDeps,
+    ) -> Self {
+        let sealer = match &settings.target {
+            RecordTarget::Sealed(_, key) => RecordSealer::new(key, &SystemRng).map(Arc::new),
+            RecordTarget::Plain(_) => None,
+        };
+        Self {
+            id,
+            settings,
+            client,
+            sealer,
+            deps,
+            producer: AsyncMutex::default(),
+            topics: AsyncMutex::default(),
+            partial: Mutex::default(),
+            last_failure: Mutex::default(),
+        }
+    }
+
+    async fn send_once(&self, request: &ExportRequest) -> Outcome {
+        let Some(topic) = self.settings.target.topic(request.signal) else {
+            return Outcome::Refused { reason: Reason::NoPipeline };
+        };
+        let known = match self.describe(topic).await {
+            Ok(known) => known,
+            Err(error) => return self.failed(&error),
+        };
+        if let Some(refusal) = known.refusal {
+            return self.report(refusal, "change the topic as the message says", Reason::Denied);
+        }
+        let Some(records) = self.make_records(request, topic, known.partitions).await else {
+            return Outcome::Refused { reason: Reason::Malformed };
+        };
+        let largest = records.iter().map(|record| record.value.len() as u64 + config::RECORD_OVERHEAD).max();
+        if largest > known.max_record {
+            return Outcome::Refused { reason: Reason::TooLarge };
+        }
+        self.write(request, records).await
+    }
+
+    /// Writes the records that an earlier attempt has not written.
+    async fn write(&self, request: &ExportRequest, records: Vec<OutgoingRecord>) -> Outcome {
+        let producer = match self.open_producer().await {
+            Ok(producer) => producer,
+            Err(error) => return self.failed(&error),
+        };
+        let hash: [u8; 32] = Sha256::digest(&request.body).into();
+        let written = self.partial.lock().remove(&hash).unwrap_or_default();
+        let records = records.into_iter().filter(|record| !record.partition.is_some_and(|one| written.contains(&one)));
+        let sends = records.map(|record| {
+            let (partition, producer) = (record.partition, &producer);
+            async move { (partition, producer.send(record).await) }
+        });
+        let results = join_all(sends).await;
+        let Some(error) = results.iter().find_map(|(_, result)| result.as_ref().err()) else {
+            *self.last_failure.lock() = None;
+            return Outcome::Accepted;
+        };
+        let mut acknowledged = written;
+        acknowledged
+            .extend(results.iter().filter(|(_, result)| result.is_ok()).filter_map(|(partition, _)| *partition));
+        if !acknowledged.is_empty() {
+            let mut partial = self.partial.lock();
+            if partial.len() < MAX_PARTIAL {
+                partial.insert(hash, acknowledged);
+            }
+        }
+        self.failed(error)
+    }
+
+    /// The records of a request. `None`: it is no request of its signal.
+    async fn make_records(
+        &self,
+        request: &ExportRequest,
+        topic: &Arc<str>,
+        partitions: i32,
+    ) -> Option<Vec<OutgoingRecord>> {
+        let Some(sealer) = self.sealer.clone() else {
+            let value = request.body.clone();
+            let (topic, headers) = (Arc::clone(topic), Vec::new());
+            return Some(vec![OutgoingRecord { topic, partition: None, key: None, value, headers }]);
+        };
+        let (topic, partitioner) = (Arc::clone(topic), Arc::clone(&self.deps.partitioner));
+        let (signal, body): (Signal, Bytes) = (request.signal, request.body.clone());
+        let head = RecordHead { account: Arc::clone(&request.account), signal };
+        let work = move || {
+            let parts = partitioner.split(&head.account, signal, &body, partitions).ok()?;
+            parts.into_iter().map(|(partition, part, _)| sealer.seal(&topic, partition, &head, &part)).collect()
+        };
+        run_blocking(&*self.deps.tasks, "seal", work).await.flatten()
+    }
+
+    async fn open_producer(&self) -> Result<Arc<dyn RecordProducer>, BrokerError> {
+        let mut open = self.producer.lock().await;
+        if let Some(producer) = &*open {
+            return Ok(Arc::clone(producer));
+        }
+        let producer = self.client.open_producer(self.settings.timeout).await?;
+        *open = Some(Arc::clone(&producer));
+        Ok(producer)
+    }
+
+    /// What is known of the topic. A new description replaces one that is old; if the brokers don't answer, the old
+    /// one serves.
+    async fn describe(&self, topic: &Arc<str>) -> Result<KnownTopic, BrokerError> {
+        let mut topics = self.topics.lock().await;
+        let now = self.deps.clock.monotonic();
+        let known = topics.get(topic).cloned();
+        if let Some(known) = known.as_ref().filter(|known| now.saturating_sub(known.read_at) < DESCRIPTION_AGE) {
+            return Ok(known.clone());
+        }
+        match self.client.describe_topic(topic).await {
+            Ok(found) => {
+                let refusal = durability_problem(topic, &found).filter(|_| !self.settings.allow_weak_durability);
+                let (partitions, max_record) = (found.partitions, found.max_message_bytes);
+                let described = KnownTopic { partitions, max_record, refusal, read_at: now };
+                if let Some(earlier) = known.filter(|known| known.partitions != partitions) {
+                    tracing::warn!(
+                        exporter = &*self.id,
+                        topic = &**topic,
+                        earlier = earlier.partitions,
+                        now = partitions,
+                        "the topic's number of partitions changed: sessions that are under way are split"
+                    );
+                }
+                // A refused topic is read again with the next attempt, so that a change is noticed at once.
+                if described.refusal.is_none() {
+                    topics.insert(Arc::clone(topic), described.clone());
+                }
+                Ok(described)
+            }
+            Err(error) => match known {
+                Some(known) if error.fault == BrokerFault::Unavailable => Ok(known),
+                _ => Err(error),
+            },
+        }
+    }
+
+    fn failed(&self, error: &BrokerError) -> Outcome {
+        if error.fault == BrokerFault::TooLarge {
+            return Outcome::Refused { reason: Reason::TooLarge };
+        }
+        let reason = match error.fault {
+            BrokerFault::Denied | BrokerFault::NoTopic | BrokerFault::NotBuilt => Reason::Denied,
+            _ => Reason::Unavailable,
+        };
+        self.report(error.text.clone(), error.fault.remedy(), reason)
+    }
+
+    /// Logs a failure, once until another one or a success, and returns the outcome.
+    fn report(&self, text: String, remedy: &'static str, reason: Reason) -> Outcome {
+        let failure = AttemptFailure { reason: text, remedy };
+        let mut last = self.last_failure.lock();
+        if last.as_ref() != Some(&failure) {
+            tracing::warn!(
+                exporter = &*self.id,
+                why = failure.reason,
+                remedy,
+                "Kafka does not take the data; it waits"
+            );
+            *last = Some(failure);
+        }
+        Outcome::Retry { after: None, reason }
+    }
+}
+
+impl ExporterSpec for KafkaExporterSettings {
+    fn profile(&self) -> ExporterProfile<'_> {
+        ExporterProfile {
+            trust: self.trust,
+            target: ExportTarget::Brokers {
+                brokers: &self.brokers,
+                topics: self.target.topics(),
+                allow_weak_durability: self.allow_weak_durability,
+            },
+            destination: Some((self.brokers.brokers.join(","), &[])),
+            outlet: Some(&self.outlet),
+            notes: &self.notes,
+        }
+    }
+
+    fn accepts_signal(&self, _: Signal) -> bool {
+        true
+    }
+
+    fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError> {
+        let client = ::kafka::build_client(&self.brokers)?;
+        Ok(Arc::new(KafkaExporter::build(id.to_string().into(), self.clone(), client, deps)))
+    }
+}
+
+impl Exporter for KafkaExporter {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    fn trust(&self) -> Trust {
+        self.settings.trust
+    }
+
+    fn max_request_bytes(&self) -> usize {
+        self.settings.max_request_bytes
+    }
+
+    fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move { self.send_once(request).await })
+    }
+
+    fn last_failure(&self) -> Option<AttemptFailure> {
+        self.last_failure.lock().clone()
+    }
+}

@@ -1,0 +1,199 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::tests::deps;
+use ::kafka::memory_broker::MemoryBroker;
+use ::kafka::{RecordOpener, TopicDescription};
+use kernel::clock::{Clock, ManualClock, UnixNanos};
+use kernel::secret::Secret;
+use otlp::{Payload, json};
+use pipeline::AckMode;
+use pipeline::spool::SpoolKey;
+
+const PARTITIONS: i32 = 8;
+
+fn config(text: &str) -> Result<KafkaExporterSettings, Vec<String>> {
+    let config: KafkaExporterConfig = serde_json::from_str(text).unwrap();
+    config.settings().map_err(|problems| problems.into_iter().map(|problem| problem.path).collect())
+}
+
+fn sealed() -> KafkaExporterSettings {
+    let text = format!(r#"{{"brokers": ["localhost:9092"], "topic": "in", "keys": ["{}"]}}"#, "01".repeat(32));
+    config(&text).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+struct Rig {
+    broker: MemoryBroker,
+    clock: Arc<ManualClock>,
+    exporter: KafkaExporter,
+}
+
+fn rig(settings: KafkaExporterSettings) -> Rig {
+    let clock = ManualClock::at(UnixNanos(1));
+    let broker = MemoryBroker::new(Arc::clone(&clock) as Arc<dyn Clock>);
+    broker.create_topic("in", PARTITIONS);
+    let deps = ExporterDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..deps(&[]) };
+    let exporter = KafkaExporter::build("kafka".into(), settings, Arc::new(broker.clone()), deps);
+    Rig { broker, clock, exporter }
+}
+
+/// A request with a span of each of these sessions.
+fn request(sessions: impl Iterator<Item = usize>) -> ExportRequest {
+    let spans: Vec<_> = sessions
+        .map(|number| {
+            serde_json::json!({
+                "spanId": format!("{:016x}", number + 1),
+                "attributes": [{"key": "session.id", "value": {"stringValue": format!("s-{number}")}}],
+            })
+        })
+        .collect();
+    let items = spans.len() as u64;
+    let text = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}).to_string();
+    let body = json::decode(Signal::Traces, text.as_bytes()).unwrap().into();
+    ExportRequest { signal: Signal::Traces, account: "acme".into(), body, items }
+}
+
+/// The sessions in a topic, each with its partition, and how many spans there are.
+fn sessions_in(broker: &MemoryBroker) -> (BTreeSet<(String, i32)>, usize) {
+    let opener = RecordOpener::new(&[SpoolKey::from_bytes([1; 32])], 1 << 20);
+    let (mut sessions, mut spans) = (BTreeSet::new(), 0);
+    for record in broker.records("in") {
+        let (head, body) = opener.open(&record).unwrap();
+        assert_eq!((&*head.account, head.signal), ("acme", Signal::Traces));
+        let payload = Payload::parse(Signal::Traces, body).unwrap();
+        spans += payload.item_count();
+        for item in payload.items() {
+            sessions.insert((payload.get_str(item, "session.id").unwrap().to_owned(), record.partition.number));
+        }
+    }
+    (sessions, spans)
+}
+
+/// A request is accepted when the topic has all of it, each session in one partition.
+#[tokio::test]
+async fn a_request_is_sorted_and_sealed() {
+    let rig = rig(sealed());
+    for _ in 0..3 {
+        assert_eq!(rig.exporter.send(&request(0..50)).await, Outcome::Accepted);
+    }
+    let (sessions, spans) = sessions_in(&rig.broker);
+    assert_eq!((sessions.len(), spans), (50, 150));
+    assert!(rig.broker.record_count("in") <= 3 * PARTITIONS as usize);
+    assert_eq!(rig.exporter.last_failure(), None);
+}
+
+/// When one partition can't be written, the request waits, and the others are not written twice.
+#[tokio::test]
+async fn a_retry_writes_only_what_is_missing() {
+    let rig = rig(sealed());
+    rig.broker.set_without_leader(Some(3));
+    for _ in 0..3 {
+        let outcome = rig.exporter.send(&request(0..50)).await;
+        assert_eq!(outcome, Outcome::Retry { after: None, reason: Reason::Unavailable });
+    }
+    assert_eq!(rig.broker.record_count("in"), PARTITIONS as usize - 1);
+    rig.broker.set_without_leader(None);
+    assert_eq!(rig.exporter.send(&request(0..50)).await, Outcome::Accepted);
+    assert_eq!(sessions_in(&rig.broker).1, 50);
+    // The same bytes are a new request afterwards.
+    assert_eq!(rig.exporter.send(&request(0..50)).await, Outcome::Accepted);
+    assert_eq!(sessions_in(&rig.broker).1, 100);
+}
+
+/// A topic that can lose what it acknowledged gets nothing, and the message says which command changes that.
+#[tokio::test]
+async fn a_weak_topic_is_refused() {
+    let weak = |replication_factor, min_insync_replicas| {
+        let max_message_bytes = Some(1 << 20);
+        TopicDescription { partitions: PARTITIONS, replication_factor, min_insync_replicas, max_message_bytes }
+    };
+    for description in [weak(1, Some(1)), weak(3, Some(1))] {
+        let rig = rig(sealed());
+        rig.broker.create_topic_as("in", description.clone());
+        let outcome = rig.exporter.send(&request(0..1)).await;
+        assert_eq!(outcome, Outcome::Retry { after: None, reason: Reason::Denied });
+        assert!(rig.exporter.last_failure().unwrap().reason.contains("kafka-"));
+        assert_eq!(rig.broker.record_count("in"), 0);
+        // As soon as the topic is safe, the data goes out.
+        rig.broker.create_topic("in", PARTITIONS);
+        assert_eq!(rig.exporter.send(&request(0..1)).await, Outcome::Accepted);
+        let allowing = KafkaExporterSettings { allow_weak_durability: true, ..sealed() };
+        let rig = self::rig(allowing);
+        rig.broker.create_topic_as("in", description);
+        assert_eq!(rig.exporter.send(&request(0..1)).await, Outcome::Accepted);
+    }
+}
+
+/// A missing topic raises the alarm, an absent broker only waits; each says what to do.
+#[tokio::test]
+async fn failures_are_told_apart() {
+    let rig = rig(KafkaExporterSettings {
+        target: RecordTarget::Sealed("elsewhere".into(), SpoolKey::from_bytes([1; 32])),
+        ..sealed()
+    });
+    let outcome = rig.exporter.send(&request(0..1)).await;
+    assert_eq!(outcome, Outcome::Retry { after: None, reason: Reason::Denied });
+    rig.broker.create_topic("elsewhere", 1);
+    assert_eq!(rig.exporter.send(&request(0..1)).await, Outcome::Accepted);
+    rig.broker.set_away(true);
+    let outcome = rig.exporter.send(&request(0..1)).await;
+    assert_eq!(outcome, Outcome::Retry { after: None, reason: Reason::Unavailable });
+    assert!(!rig.exporter.last_failure().unwrap().remedy.is_empty());
+    // An old description serves while the brokers are away; with them back, a new one is read.
+    rig.clock.advance(DESCRIPTION_AGE * 2);
+    assert!(matches!(rig.exporter.send(&request(0..1)).await, Outcome::Retry { reason: Reason::Unavailable, .. }));
+    rig.broker.set_away(false);
+    assert_eq!(rig.exporter.send(&request(0..1)).await, Outcome::Accepted);
+}
+
+/// What the topic does not take is refused before it is written, so that the outlet splits it and the client hears of
+/// a single item.
+#[tokio::test]
+async fn too_large_is_refused() {
+    let rig = rig(sealed());
+    let tiny = TopicDescription {
+        partitions: PARTITIONS,
+        replication_factor: 3,
+        min_insync_replicas: Some(2),
+        max_message_bytes: Some(config::RECORD_OVERHEAD + 200),
+    };
+    rig.broker.create_topic_as("in", tiny);
+    assert_eq!(rig.exporter.send(&request(0..2000)).await, Outcome::Refused { reason: Reason::TooLarge });
+    assert_eq!(rig.exporter.send(&request(0..1)).await, Outcome::Accepted);
+}
+
+/// Plain records are the request itself, a topic for each signal, as the Collector's receiver reads them.
+#[tokio::test]
+async fn plain_records_are_requests() {
+    let plain = config(r#"{"brokers": ["localhost:9092"], "encoding": "otlp_proto"}"#)
+        .unwrap_or_else(|found| panic!("{found:?}"));
+    assert_eq!(plain.trust, Trust::ThirdParty);
+    let rig = rig(plain);
+    rig.broker.create_topic("otlp_spans", 2);
+    let sent = request(0..3);
+    assert_eq!(rig.exporter.send(&sent).await, Outcome::Accepted);
+    let records = rig.broker.records("otlp_spans");
+    assert!(records.len() == 1 && records[0].value.as_ref() == Some(&sent.body) && records[0].headers.is_empty());
+}
+
+/// Sealed records need a key and may hold everything; mixed keys of both encodings are named.
+#[test]
+fn the_stanza_is_checked() {
+    let settings = sealed();
+    assert_eq!((settings.trust, settings.outlet.ack), (Trust::Internal, AckMode::Delivered));
+    assert_eq!(config(r#"{"brokers": ["localhost:9092"]}"#).err().unwrap(), ["keys"]);
+    let cases = [
+        (r#""keys": ["short"]"#, "keys"),
+        (r#""encoding": "otlp_proto", "topic": "in""#, "topic"),
+        (r#""traces": {"topic": "spans"}"#, "traces"),
+        (r#""timeout": "0s""#, "timeout"),
+        (r#""max_request_size": "1KiB""#, "max_request_size"),
+    ];
+    for (text, path) in cases {
+        let key = format!(r#", "keys": ["{}"]"#, "01".repeat(32));
+        let key = if text.contains("keys") || text.contains("otlp_proto") { "" } else { &key };
+        let found = config(&format!(r#"{{"brokers": ["localhost:9092"], {text}{key}}}"#)).err().unwrap();
+        assert_eq!(found, [path], "{text}");
+    }
+    assert!(Secret::new("x".to_owned()).to_string() == "[redacted]");
+}

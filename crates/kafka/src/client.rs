@@ -1,0 +1,207 @@
+//! The interfaces to a broker: [`BrokerClient`] opens a [`RecordProducer`] or a [`RecordConsumer`]. They are small, so
+//! that a test's broker in memory behaves as a real one does. Errors hold texts of ours, never a broker's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+/// A partition of a topic.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartitionId {
+    /// Name of the topic.
+    pub topic: Arc<str>,
+    /// Number of the partition, from 0.
+    pub number: i32,
+}
+
+/// A record to be written. No `Debug`: it may hold telemetry.
+pub struct OutgoingRecord {
+    /// Name of the topic.
+    pub topic: Arc<str>,
+    /// Number of the partition; `None` lets the client choose.
+    pub partition: Option<i32>,
+    /// The key, if the topic's readers need one.
+    pub key: Option<Bytes>,
+    /// The value.
+    pub value: Bytes,
+    /// Headers by name.
+    pub headers: Vec<(&'static str, Bytes)>,
+}
+
+/// A record that was read. No `Debug`: it may hold telemetry.
+#[derive(Clone)]
+pub struct IncomingRecord {
+    /// Where it was read.
+    pub partition: PartitionId,
+    /// Its offset in the partition.
+    pub offset: i64,
+    /// The time that the topic gives it, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+    /// The key.
+    pub key: Option<Bytes>,
+    /// The value; `None` for a tombstone.
+    pub value: Option<Bytes>,
+    /// Headers by name.
+    pub headers: Vec<(String, Bytes)>,
+}
+
+impl IncomingRecord {
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&Bytes> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+}
+
+/// An offset to commit: that of the first record which is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The first offset that is not done.
+    pub next: i64,
+}
+
+/// Offsets that a partition has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionBounds {
+    /// The oldest record's offset; older ones were removed by the topic's retention.
+    pub first: i64,
+    /// The offset that the next record will get.
+    pub end: i64,
+}
+
+/// What is known of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Copies of the partition that has the fewest.
+    pub replication_factor: usize,
+    /// `min.insync.replicas`, if the broker tells it.
+    pub min_insync_replicas: Option<usize>,
+    /// `max.message.bytes`, if the broker tells it.
+    pub max_message_bytes: Option<u64>,
+}
+
+/// The class of a failure, by which the caller decides what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokerFault {
+    /// No broker answers, or none can serve at the moment: the call may be repeated.
+    Unavailable,
+    /// The broker refuses this client: credentials, access rights, certificates.
+    Denied,
+    /// The topic does not exist.
+    NoTopic,
+    /// The record is larger than the topic takes.
+    TooLarge,
+    /// The group has given this member's partitions to another.
+    Fenced,
+    /// A batch of records in the topic is damaged.
+    Damaged,
+    /// The binary was built without a client.
+    NotBuilt,
+}
+
+impl BrokerFault {
+    /// What an operator can do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Unavailable => "check `brokers`, the network, and that enough replicas of the topic are in sync",
+            Self::Denied => "check `auth`, `tls` and the ACLs of the topic and the group",
+            Self::NoTopic => "create the topic (see `docs/how-to/fleet.md`), or correct its name",
+            Self::TooLarge => "raise `max.message.bytes` of the topic, or lower `max_request_size`",
+            Self::Fenced => "none: the partition's new owner continues",
+            Self::Damaged => "restore the topic's log from a replica; the partition is held until then",
+            Self::NotBuilt => "build tollgate with `cargo build --features kafka`",
+        }
+    }
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct BrokerError {
+    /// The class.
+    pub fault: BrokerFault,
+    /// What happened, in our own words.
+    pub text: String,
+}
+
+impl BrokerError {
+    /// An error of this class.
+    pub fn new(fault: BrokerFault, text: impl Into<String>) -> Self {
+        Self { fault, text: text.into() }
+    }
+}
+
+/// Opens producers and consumers, and answers questions about topics.
+pub trait BrokerClient: Send + Sync {
+    /// Describes a topic.
+    fn describe_topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<TopicDescription, BrokerError>>;
+    /// Opens a producer whose records are acknowledged by all replicas in sync, and written once however often they
+    /// are sent again. A record that isn't acknowledged within `timeout` fails.
+    fn open_producer(&self, timeout: Duration) -> BoxFuture<'_, Result<Arc<dyn RecordProducer>, BrokerError>>;
+    /// Joins a group.
+    fn open_consumer(
+        &self,
+        subscription: SubscriptionSettings,
+        owner: Arc<dyn PartitionOwner>,
+    ) -> BoxFuture<'_, Result<Arc<dyn RecordConsumer>, BrokerError>>;
+}
+
+/// Writes records.
+pub trait RecordProducer: Send + Sync {
+    /// Writes a record. Completes when all replicas in sync have it.
+    fn send(&self, record: OutgoingRecord) -> BoxFuture<'_, Result<(), BrokerError>>;
+}
+
+/// How a consumer joins its group.
+#[derive(Clone, Debug)]
+pub struct SubscriptionSettings {
+    /// Name of the group.
+    pub group: String,
+    /// Topics to read.
+    pub topics: Vec<Arc<str>>,
+    /// A name that this member keeps over restarts, so that a restart moves no partition.
+    pub instance: Option<String>,
+    /// How long the group waits for a silent member before it gives its partitions to others.
+    pub session_timeout: Duration,
+    /// Largest amount of data that one fetch returns, in bytes.
+    pub fetch_bytes: usize,
+}
+
+/// Reads records of the partitions that the group assigns. Nothing is committed unless the caller does it.
+pub trait RecordConsumer: Send + Sync {
+    /// The next records, or none after `wait`. The group's changes are applied here: [`PartitionOwner`] is called
+    /// before the future completes.
+    fn poll(&self, wait: Duration) -> BoxFuture<'_, Result<Vec<IncomingRecord>, BrokerError>>;
+    /// Commits offsets for the group.
+    fn commit(&self, offsets: Vec<CommittedOffset>) -> BoxFuture<'_, Result<(), BrokerError>>;
+    /// The offset that the group has committed for a partition, if any.
+    fn committed<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<Option<i64>, BrokerError>>;
+    /// The offsets that a partition has.
+    fn bounds<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<PartitionBounds, BrokerError>>;
+    /// Continues a partition at `offset`.
+    fn seek<'a>(&'a self, partition: &'a PartitionId, offset: i64) -> BoxFuture<'a, Result<(), BrokerError>>;
+    /// Reads no more from these partitions until they are resumed.
+    fn pause<'a>(&'a self, partitions: &'a [PartitionId]) -> BoxFuture<'a, ()>;
+    /// Reads from these partitions again.
+    fn resume<'a>(&'a self, partitions: &'a [PartitionId]) -> BoxFuture<'a, ()>;
+    /// Records in each assigned partition that were not read yet, as far as known.
+    fn lag(&self) -> BoxFuture<'_, Vec<(PartitionId, u64)>>;
+    /// Leaves the group for good, or for a restart (a member with a name keeps its partitions until the session
+    /// times out).
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Is told which partitions the group gives to this member and takes from it.
+pub trait PartitionOwner: Send + Sync {
+    /// These partitions are read from now on. The consumer may be used to seek.
+    fn assigned<'a>(&'a self, consumer: &'a dyn RecordConsumer, partitions: Vec<PartitionId>) -> BoxFuture<'a, ()>;
+    /// These partitions will go to another member when the future completes. The consumer may be used to commit.
+    fn revoked<'a>(&'a self, consumer: &'a dyn RecordConsumer, partitions: Vec<PartitionId>) -> BoxFuture<'a, ()>;
+    /// These partitions are already another member's: nothing may be committed.
+    fn lost(&self, partitions: Vec<PartitionId>) -> BoxFuture<'_, ()>;
+}

@@ -1,0 +1,357 @@
+//! [`KrafkaClient`]: the interfaces of `client`, by the library krafka (pure Rust, pinned to one version). Everything
+//! that depends on the library is in this file. Its errors are translated to our own words, because a broker's text
+//! has no place in a log.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use krafka::admin::{ConfigResource, DescribeConfigsOptions, DescribeTopicsOptions};
+use krafka::auth::{AuthConfig, TlsConfig};
+use krafka::consumer::{
+    AutoOffsetReset, Consumer, ConsumerRebalanceListener, ConsumerRecord, OffsetAndMetadata,
+    PartitionAssignmentStrategy, TopicPartition,
+};
+use krafka::error::ErrorCode;
+use krafka::producer::Producer;
+use krafka::{Kafka, KrafkaError, ProtocolErrorKind, Record};
+use tokio::sync::OnceCell;
+
+use crate::client::{
+    BrokerClient, BrokerError, BrokerFault, CommittedOffset, IncomingRecord, OutgoingRecord, PartitionBounds,
+    PartitionId, PartitionOwner, RecordConsumer, RecordProducer, SubscriptionSettings, TopicDescription,
+};
+use crate::settings::{BrokerSettings, KafkaTlsConfig, SaslSettings};
+
+/// Memory for records that wait for a broker, in bytes: several requests of the largest size.
+const PRODUCER_MEMORY: usize = 64 << 20;
+/// Largest request to a broker, in bytes; the topic's own limit is lower.
+const MAX_REQUEST: usize = 100 << 20;
+/// How long a record waits for others of its partition. Requests are large already.
+const LINGER: Duration = Duration::from_millis(2);
+/// Longest time between two polls. The loop polls all the time, so a longer pause means that the process hangs.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A client of one cluster. It connects with the first call.
+pub(crate) struct KrafkaClient {
+    settings: BrokerSettings,
+    kafka: OnceCell<Kafka>,
+}
+
+impl KrafkaClient {
+    pub(crate) fn new(settings: BrokerSettings) -> Self {
+        Self { settings, kafka: OnceCell::new() }
+    }
+
+    async fn connected(&self) -> Result<&Kafka, BrokerError> {
+        let connect = || async {
+            let builder = Kafka::builder(self.settings.brokers.join(","))
+                .client_id(&self.settings.client_id)
+                .security(security(&self.settings))
+                .request_timeout(self.settings.request_timeout)
+                .connect_timeout(self.settings.request_timeout);
+            builder.connect().await.map_err(|error| to_broker_error(&error))
+        };
+        self.kafka.get_or_try_init(connect).await
+    }
+}
+
+fn security(settings: &BrokerSettings) -> AuthConfig {
+    let security = match &settings.sasl {
+        None => AuthConfig::plaintext(),
+        Some(SaslSettings::Plain(user, password)) => AuthConfig::sasl_plain(user, password.expose()),
+        Some(SaslSettings::Scram(user, password, false)) => AuthConfig::sasl_scram_sha256(user, password.expose()),
+        Some(SaslSettings::Scram(user, password, true)) => AuthConfig::sasl_scram_sha512(user, password.expose()),
+        Some(SaslSettings::Token(token)) => AuthConfig::sasl_oauthbearer(token.expose()),
+    };
+    match (&settings.tls, &settings.sasl) {
+        (None, _) => security,
+        (Some(tls), None) => AuthConfig::ssl(tls_config(tls)),
+        (Some(tls), Some(_)) => security.with_tls(tls_config(tls)),
+    }
+}
+
+fn tls_config(settings: &KafkaTlsConfig) -> TlsConfig {
+    let mut tls = TlsConfig::new();
+    tls = match &settings.ca_file {
+        Some(path) => tls.with_ca_cert(path.to_string_lossy()),
+        None => tls.with_native_roots(),
+    };
+    if let (Some(certificate), Some(key)) = (&settings.cert_file, &settings.key_file) {
+        tls = tls.with_client_cert(certificate.to_string_lossy(), key.to_string_lossy());
+    }
+    match &settings.server_name_override {
+        Some(name) => tls.with_sni_hostname(name),
+        None => tls,
+    }
+}
+
+impl BrokerClient for KrafkaClient {
+    fn describe_topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<TopicDescription, BrokerError>> {
+        Box::pin(async move {
+            let admin = self.connected().await?.admin();
+            let described = admin.describe_topics([topic], DescribeTopicsOptions::default()).await;
+            let described = described.map_err(|error| to_broker_error(&error))?.remove(topic);
+            let described = described.ok_or_else(|| BrokerError::new(BrokerFault::NoTopic, "the topic is unknown"))?;
+            let described = described.map_err(|error| to_broker_error(&error))?;
+            let resource = ConfigResource::topic(topic);
+            let options = DescribeConfigsOptions::default();
+            // A client without the right to read the configuration can still write: these limits are then unknown.
+            let entries = admin.describe_configs([resource.clone()], options).await.ok();
+            let entries = entries.and_then(|mut found| found.remove(&resource)?.ok()).unwrap_or_default();
+            let number = |name: &str| {
+                let entry = entries.iter().find(|entry| entry.name == name)?;
+                entry.config_value().parse::<u64>().ok()
+            };
+            Ok(TopicDescription {
+                partitions: i32::try_from(described.partitions.len()).unwrap_or(i32::MAX),
+                replication_factor: described.partitions.iter().map(|one| one.replicas.len()).min().unwrap_or(0),
+                min_insync_replicas: number("min.insync.replicas").and_then(|least| usize::try_from(least).ok()),
+                max_message_bytes: number("max.message.bytes"),
+            })
+        })
+    }
+
+    fn open_producer(&self, timeout: Duration) -> BoxFuture<'_, Result<Arc<dyn RecordProducer>, BrokerError>> {
+        Box::pin(async move {
+            let builder = self.connected().await?.producer();
+            // Idempotent and `acks=all` by default; written down because the promise depends on it.
+            let builder = builder.idempotent(true).acks(krafka::producer::Acks::All);
+            let builder = builder.delivery_timeout(timeout).max_block(timeout).linger(LINGER);
+            let builder = builder.buffer_memory(PRODUCER_MEMORY).max_request_size(MAX_REQUEST).metrics_push(false);
+            let producer = builder.build().await.map_err(|error| to_broker_error(&error))?;
+            Ok(Arc::new(KrafkaProducer(producer)) as Arc<dyn RecordProducer>)
+        })
+    }
+
+    fn open_consumer(
+        &self,
+        subscription: SubscriptionSettings,
+        owner: Arc<dyn PartitionOwner>,
+    ) -> BoxFuture<'_, Result<Arc<dyn RecordConsumer>, BrokerError>> {
+        Box::pin(async move {
+            let fetch = i32::try_from(subscription.fetch_bytes).unwrap_or(i32::MAX);
+            let cell = Arc::new(OnceLock::new());
+            let listener = OwnerListener { owner, consumer: Arc::clone(&cell) };
+            let mut builder = (self.connected().await?.consumer(subscription.group))
+                .enable_auto_commit(false)
+                .auto_offset_reset(AutoOffsetReset::Earliest)
+                .partition_assignment_strategy(PartitionAssignmentStrategy::CooperativeSticky)
+                .session_timeout(subscription.session_timeout)
+                .heartbeat_interval(subscription.session_timeout / 4)
+                .max_poll_interval(MAX_POLL_INTERVAL.max(subscription.session_timeout))
+                .max_partition_fetch_bytes(fetch)
+                .fetch_max_bytes(fetch)
+                .metrics_push(false)
+                .rebalance_listener(listener);
+            if let Some(instance) = subscription.instance {
+                builder = builder.group_instance_id(instance);
+            }
+            let consumer = builder.build().await.map_err(|error| to_broker_error(&error))?;
+            let consumer = Arc::new(KrafkaConsumer(consumer));
+            let _ = cell.set(Arc::downgrade(&consumer));
+            let subscribed = consumer.0.subscribe(&subscription.topics).await;
+            subscribed.map_err(|error| to_broker_error(&error))?;
+            Ok(consumer as Arc<dyn RecordConsumer>)
+        })
+    }
+}
+
+struct KrafkaProducer(Producer);
+
+impl RecordProducer for KrafkaProducer {
+    fn send(&self, record: OutgoingRecord) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move {
+            let OutgoingRecord { topic, partition, key, value, headers } = record;
+            let mut outgoing = Record::new(&*topic, value);
+            if let Some(partition) = partition {
+                outgoing = outgoing.partition(partition);
+            }
+            if let Some(key) = key {
+                outgoing = outgoing.key(key);
+            }
+            for (name, value) in headers {
+                outgoing = outgoing.header(name, value);
+            }
+            self.0.send(outgoing).await.map(drop).map_err(|error| to_broker_error(&error))
+        })
+    }
+}
+
+struct KrafkaConsumer(Consumer);
+
+fn partition_id(found: &TopicPartition) -> PartitionId {
+    PartitionId { topic: found.topic.as_str().into(), number: found.partition }
+}
+
+fn by_topic(partitions: &[PartitionId]) -> Vec<(&str, Vec<i32>)> {
+    let mut topics: Vec<(&str, Vec<i32>)> = Vec::new();
+    for partition in partitions {
+        match topics.iter_mut().find(|(topic, _)| *topic == &*partition.topic) {
+            Some((_, numbers)) => numbers.push(partition.number),
+            None => topics.push((&partition.topic, vec![partition.number])),
+        }
+    }
+    topics
+}
+
+fn incoming(record: ConsumerRecord) -> IncomingRecord {
+    let headers = record.headers.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    IncomingRecord {
+        partition: PartitionId { topic: record.topic, number: record.partition },
+        offset: record.offset,
+        timestamp_ms: record.timestamp,
+        key: record.key,
+        value: record.value,
+        headers: headers.collect(),
+    }
+}
+
+impl RecordConsumer for KrafkaConsumer {
+    fn poll(&self, wait: Duration) -> BoxFuture<'_, Result<Vec<IncomingRecord>, BrokerError>> {
+        Box::pin(async move {
+            let records = self.0.poll(wait).await.map_err(|error| to_broker_error(&error))?;
+            Ok(records.into_iter().map(incoming).collect())
+        })
+    }
+
+    fn commit(&self, offsets: Vec<CommittedOffset>) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move {
+            let offsets = offsets.into_iter().map(|CommittedOffset { partition, next }| {
+                (TopicPartition::new(partition.topic.to_string(), partition.number), OffsetAndMetadata::new(next))
+            });
+            let offsets: Vec<_> = offsets.collect();
+            self.0.commit_offsets(offsets).await.map_err(|error| to_broker_error(&error))
+        })
+    }
+
+    fn committed<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<Option<i64>, BrokerError>> {
+        Box::pin(async move {
+            let found = self.0.committed(&[(&*partition.topic, partition.number)]).await;
+            let found = found.map_err(|error| to_broker_error(&error))?;
+            Ok(found.into_values().next().map(|position| position.offset))
+        })
+    }
+
+    fn bounds<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<PartitionBounds, BrokerError>> {
+        Box::pin(async move {
+            let found = self.0.fetch_watermarks(&partition.topic, partition.number).await;
+            let (first, end) = found.map_err(|error| to_broker_error(&error))?;
+            Ok(PartitionBounds { first, end })
+        })
+    }
+
+    fn seek<'a>(&'a self, partition: &'a PartitionId, offset: i64) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async move {
+            let moved = self.0.seek(&partition.topic, partition.number, offset).await;
+            moved.map_err(|error| to_broker_error(&error))
+        })
+    }
+
+    fn pause<'a>(&'a self, partitions: &'a [PartitionId]) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            for (topic, numbers) in by_topic(partitions) {
+                self.0.pause(topic, &numbers).await;
+            }
+        })
+    }
+
+    fn resume<'a>(&'a self, partitions: &'a [PartitionId]) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            for (topic, numbers) in by_topic(partitions) {
+                self.0.resume(topic, &numbers).await;
+            }
+        })
+    }
+
+    fn lag(&self) -> BoxFuture<'_, Vec<(PartitionId, u64)>> {
+        Box::pin(async move {
+            let found = self.0.lag().await;
+            found.iter().filter_map(|(partition, lag)| Some((partition_id(partition), lag.lag?))).collect()
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // A failure means that the group has removed this member already, or will when its session ends.
+            let _ = self.0.close().await;
+        })
+    }
+}
+
+/// Passes the group's changes to the owner.
+struct OwnerListener {
+    owner: Arc<dyn PartitionOwner>,
+    /// Set before the consumer subscribes, so before the first call.
+    consumer: Arc<OnceLock<Weak<KrafkaConsumer>>>,
+}
+
+impl OwnerListener {
+    fn consumer(&self) -> Option<Arc<KrafkaConsumer>> {
+        self.consumer.get()?.upgrade()
+    }
+}
+
+fn partition_ids(found: &[TopicPartition]) -> Vec<PartitionId> {
+    found.iter().map(partition_id).collect()
+}
+
+impl ConsumerRebalanceListener for OwnerListener {
+    async fn on_partitions_assigned(&self, partitions: &[TopicPartition]) {
+        if let Some(consumer) = self.consumer() {
+            self.owner.assigned(&*consumer, partition_ids(partitions)).await;
+        }
+    }
+
+    async fn on_partitions_revoked(&self, partitions: &[TopicPartition]) {
+        if let Some(consumer) = self.consumer() {
+            self.owner.revoked(&*consumer, partition_ids(partitions)).await;
+        }
+    }
+
+    async fn on_partitions_lost(&self, partitions: &[TopicPartition]) {
+        self.owner.lost(partition_ids(partitions)).await;
+    }
+}
+
+fn to_broker_error(error: &KrafkaError) -> BrokerError {
+    let (fault, text) = match error {
+        KrafkaError::Network(error) => {
+            (BrokerFault::Unavailable, format!("no broker can be reached: {}", error.kind()))
+        }
+        KrafkaError::Timeout { .. } => (BrokerFault::Unavailable, "no broker answered in time".to_owned()),
+        KrafkaError::DeliveryTimeout { .. } => {
+            (BrokerFault::Unavailable, "the record was not acknowledged in time".to_owned())
+        }
+        KrafkaError::Auth { .. } => {
+            (BrokerFault::Denied, "the broker refuses the credentials or certificate".to_owned())
+        }
+        KrafkaError::Fenced { .. } => (BrokerFault::Fenced, "another client has this name".to_owned()),
+        KrafkaError::UnknownTopic { .. } => (BrokerFault::NoTopic, "the topic does not exist".to_owned()),
+        KrafkaError::Protocol { kind: ProtocolErrorKind::FrameTooLarge, .. } => {
+            (BrokerFault::TooLarge, "the record is too large".to_owned())
+        }
+        KrafkaError::Protocol { kind: ProtocolErrorKind::CrcMismatch, .. } => {
+            (BrokerFault::Damaged, "a batch of records in the topic is damaged".to_owned())
+        }
+        KrafkaError::Broker { code, .. } => return of_code(*code),
+        _ => (BrokerFault::Unavailable, "the client failed; it is tried again".to_owned()),
+    };
+    BrokerError::new(fault, text)
+}
+
+fn of_code(code: ErrorCode) -> BrokerError {
+    let fault = match code {
+        ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId => BrokerFault::NoTopic,
+        ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => BrokerFault::TooLarge,
+        ErrorCode::TopicAuthorizationFailed
+        | ErrorCode::GroupAuthorizationFailed
+        | ErrorCode::ClusterAuthorizationFailed
+        | ErrorCode::SaslAuthenticationFailed => BrokerFault::Denied,
+        ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => BrokerFault::Fenced,
+        ErrorCode::CorruptMessage => BrokerFault::Damaged,
+        _ => BrokerFault::Unavailable,
+    };
+    // The variant's name is the library's, not the broker's text.
+    BrokerError::new(fault, format!("the broker answered {code:?}"))
+}

@@ -1,0 +1,41 @@
+//! Kafka's protocol for the exporter and the receiver `kafka`: the connection's settings, the sealed records of the
+//! topic between edges and workers, and the interfaces to a client ([`BrokerClient`]).
+//! The library that speaks the protocol is used in `krafka_client` only, and only if the cargo feature `client` is on:
+//! it makes the binary 4 MB larger, and one machine needs no broker. `memory_broker` replaces it in tests.
+//! The receiver (`receivers/kafka`) knows offsets and partitions, the exporter (`exporters/kafka`) requests.
+
+mod client;
+mod durability;
+#[cfg(feature = "client")]
+mod krafka_client;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory_broker;
+mod partitions;
+mod sealed_record;
+mod settings;
+
+pub use client::{
+    BrokerClient, BrokerError, BrokerFault, CommittedOffset, IncomingRecord, OutgoingRecord, PartitionBounds,
+    PartitionId, PartitionOwner, RecordConsumer, RecordProducer, SubscriptionSettings, TopicDescription,
+};
+pub use durability::durability_problem;
+pub use partitions::SessionPartitioner;
+pub use sealed_record::{RecordHead, RecordOpener, RecordSealer, UnreadableRecord, has_seal};
+pub use settings::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SaslConfig, SaslMechanism, SaslSettings};
+
+/// Opens a client. Connects only when it is used.
+///
+/// # Errors
+/// This binary was built without the feature `client`.
+pub fn build_client(settings: &BrokerSettings) -> Result<std::sync::Arc<dyn BrokerClient>, BrokerError> {
+    #[cfg(feature = "client")]
+    return Ok(std::sync::Arc::new(krafka_client::KrafkaClient::new(settings.clone())));
+    #[cfg(not(feature = "client"))]
+    {
+        let _ = settings;
+        Err(BrokerError::new(BrokerFault::NotBuilt, "this binary was built without Kafka"))
+    }
+}
+
+/// Whether this binary can speak Kafka's protocol; tests have a broker in memory.
+pub const IS_BUILT: bool = cfg!(any(feature = "client", feature = "testing"));

@@ -1,0 +1,378 @@
+//! [`MemoryBroker`]: a broker in memory for tests. One process, any number of members of one group, and the faults that
+//! a test asks for: a broker that is away, a commit that fails, a member that is fenced.
+//! It keeps the promises that the real one keeps: offsets without gaps, one owner per partition, `revoked` before a
+//! partition moves, and nothing committed for a member that was removed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use crate::client::{
+    BrokerClient, BrokerError, BrokerFault, CommittedOffset, IncomingRecord, OutgoingRecord, PartitionBounds,
+    PartitionId, PartitionOwner, RecordConsumer, RecordProducer, SubscriptionSettings, TopicDescription,
+};
+use kernel::clock::Clock;
+
+/// Records that one poll returns at most.
+const POLL_RECORDS: usize = 16;
+
+/// A broker in memory. Clones share it.
+#[derive(Clone)]
+pub struct MemoryBroker {
+    state: Arc<Mutex<BrokerState>>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct BrokerState {
+    topics: BTreeMap<Arc<str>, MemoryTopic>,
+    committed: HashMap<PartitionId, i64>,
+    members: Vec<Arc<MemberState>>,
+    next_member: u64,
+    is_away: bool,
+    failing_commits: u32,
+    /// A partition without a leader.
+    without_leader: Option<i32>,
+}
+
+struct MemoryTopic {
+    partitions: Vec<Vec<StoredRecord>>,
+    description: TopicDescription,
+}
+
+#[derive(Clone)]
+struct StoredRecord {
+    key: Option<Bytes>,
+    value: Option<Bytes>,
+    headers: Vec<(String, Bytes)>,
+}
+
+struct MemberState {
+    id: u64,
+    topics: Vec<Arc<str>>,
+    /// Next offset to read, by owned partition.
+    owned: Mutex<BTreeMap<PartitionId, MemberPartition>>,
+    is_removed: Mutex<bool>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct MemberPartition {
+    next: i64,
+    is_paused: bool,
+}
+
+impl MemoryBroker {
+    /// A broker without topics.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { state: Arc::default(), clock }
+    }
+
+    /// Creates a topic with safe settings.
+    pub fn create_topic(&self, name: &str, partitions: i32) {
+        let description = TopicDescription {
+            partitions,
+            replication_factor: 3,
+            min_insync_replicas: Some(2),
+            max_message_bytes: Some(1 << 20),
+        };
+        self.create_topic_as(name, description);
+    }
+
+    /// Creates a topic that is described so.
+    pub fn create_topic_as(&self, name: &str, description: TopicDescription) {
+        let count = usize::try_from(description.partitions).unwrap_or(0);
+        let topic = MemoryTopic { partitions: vec![Vec::new(); count], description };
+        self.state.lock().topics.insert(name.into(), topic);
+    }
+
+    /// Lets every call fail as if no broker were there, or ends that.
+    pub fn set_away(&self, is_away: bool) {
+        self.state.lock().is_away = is_away;
+    }
+
+    /// Lets the next `count` commits fail.
+    pub fn fail_commits(&self, count: u32) {
+        self.state.lock().failing_commits = count;
+    }
+
+    /// Lets writes to this partition of every topic fail, or to none.
+    pub fn set_without_leader(&self, number: Option<i32>) {
+        self.state.lock().without_leader = number;
+    }
+
+    /// Number of records in a topic.
+    pub fn record_count(&self, topic: &str) -> usize {
+        let state = self.state.lock();
+        state.topics.get(topic).map_or(0, |topic| topic.partitions.iter().map(Vec::len).sum())
+    }
+
+    /// Every record of a topic, by partition and offset.
+    pub fn records(&self, topic: &str) -> Vec<IncomingRecord> {
+        let state = self.state.lock();
+        let Some((name, found)) = state.topics.get_key_value(topic) else { return Vec::new() };
+        let numbered = (0..).zip(&found.partitions);
+        numbered
+            .flat_map(|(number, records)| {
+                (0..).zip(records).map(move |(offset, record)| to_incoming(name, number, offset, record))
+            })
+            .collect()
+    }
+
+    /// The committed offset of a partition.
+    pub fn committed_offset(&self, topic: &str, number: i32) -> Option<i64> {
+        self.state.lock().committed.get(&PartitionId { topic: topic.into(), number }).copied()
+    }
+
+    /// Removes the members of the group as an expired session would; they are told that they lost their partitions
+    /// with their next poll.
+    pub fn expire_members(&self) {
+        for member in self.state.lock().members.drain(..) {
+            *member.is_removed.lock() = true;
+        }
+    }
+
+    fn answers(&self) -> Result<(), BrokerError> {
+        let is_away = self.state.lock().is_away;
+        if is_away { Err(BrokerError::new(BrokerFault::Unavailable, "no broker can be reached")) } else { Ok(()) }
+    }
+}
+
+fn to_incoming(topic: &Arc<str>, number: i32, offset: i64, record: &StoredRecord) -> IncomingRecord {
+    let StoredRecord { key, value, headers } = record.clone();
+    let partition = PartitionId { topic: Arc::clone(topic), number };
+    IncomingRecord { partition, offset, timestamp_ms: 0, key, value, headers }
+}
+
+fn no_topic() -> BrokerError {
+    BrokerError::new(BrokerFault::NoTopic, "the topic does not exist")
+}
+
+impl BrokerClient for MemoryBroker {
+    fn describe_topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<TopicDescription, BrokerError>> {
+        Box::pin(async move {
+            self.answers()?;
+            let state = self.state.lock();
+            state.topics.get(topic).map(|topic| topic.description.clone()).ok_or_else(no_topic)
+        })
+    }
+
+    fn open_producer(&self, _: Duration) -> BoxFuture<'_, Result<Arc<dyn RecordProducer>, BrokerError>> {
+        Box::pin(async move {
+            self.answers()?;
+            Ok(Arc::new(self.clone()) as Arc<dyn RecordProducer>)
+        })
+    }
+
+    fn open_consumer(
+        &self,
+        subscription: SubscriptionSettings,
+        owner: Arc<dyn PartitionOwner>,
+    ) -> BoxFuture<'_, Result<Arc<dyn RecordConsumer>, BrokerError>> {
+        Box::pin(async move {
+            self.answers()?;
+            let mut state = self.state.lock();
+            state.next_member += 1;
+            let member = Arc::new(MemberState {
+                id: state.next_member,
+                topics: subscription.topics,
+                owned: Mutex::default(),
+                is_removed: Mutex::new(false),
+            });
+            state.members.push(Arc::clone(&member));
+            Ok(Arc::new(MemoryConsumer { broker: self.clone(), member, owner }) as Arc<dyn RecordConsumer>)
+        })
+    }
+}
+
+impl RecordProducer for MemoryBroker {
+    fn send(&self, record: OutgoingRecord) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move {
+            self.answers()?;
+            let mut state = self.state.lock();
+            if record.partition.is_some() && record.partition == state.without_leader {
+                return Err(BrokerError::new(BrokerFault::Unavailable, "the partition has no leader"));
+            }
+            let topic = state.topics.get_mut(&record.topic).ok_or_else(no_topic)?;
+            if topic.description.max_message_bytes.is_some_and(|most| record.value.len() as u64 > most) {
+                return Err(BrokerError::new(BrokerFault::TooLarge, "the record is too large"));
+            }
+            let number = usize::try_from(record.partition.unwrap_or(0)).unwrap_or(usize::MAX);
+            let partition = topic.partitions.get_mut(number).ok_or_else(no_topic)?;
+            let headers = record.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+            partition.push(StoredRecord { key: record.key, value: Some(record.value), headers });
+            Ok(())
+        })
+    }
+}
+
+struct MemoryConsumer {
+    broker: MemoryBroker,
+    member: Arc<MemberState>,
+    owner: Arc<dyn PartitionOwner>,
+}
+
+impl MemoryConsumer {
+    /// The partitions that this member should own: they are dealt out in turn.
+    fn fair_share(&self) -> Vec<PartitionId> {
+        let state = self.broker.state.lock();
+        let Some(place) = state.members.iter().position(|member| member.id == self.member.id) else {
+            return Vec::new();
+        };
+        let partitions = self.member.topics.iter().flat_map(|name| {
+            let count = state.topics.get(name).map_or(0, |topic| topic.description.partitions);
+            (0..count).map(|number| PartitionId { topic: Arc::clone(name), number })
+        });
+        let dealt = partitions.enumerate().filter(|(turn, _)| turn % state.members.len() == place);
+        dealt.map(|(_, partition)| partition).collect()
+    }
+
+    fn is_owned_by_another(&self, partition: &PartitionId) -> bool {
+        let state = self.broker.state.lock();
+        let others = state.members.iter().filter(|member| member.id != self.member.id);
+        others.into_iter().any(|member| member.owned.lock().contains_key(partition))
+    }
+
+    async fn apply_assignment(&self) -> Result<(), BrokerError> {
+        let owned: Vec<PartitionId> = self.member.owned.lock().keys().cloned().collect();
+        if *self.member.is_removed.lock() {
+            self.member.owned.lock().clear();
+            self.owner.lost(owned).await;
+            *self.member.is_removed.lock() = false;
+            self.broker.state.lock().members.push(Arc::clone(&self.member));
+            return Ok(());
+        }
+        let share = self.fair_share();
+        let leaving: Vec<_> = owned.iter().filter(|partition| !share.contains(partition)).cloned().collect();
+        if !leaving.is_empty() {
+            self.owner.revoked(self, leaving.clone()).await;
+            self.member.owned.lock().retain(|partition, _| !leaving.contains(partition));
+        }
+        let new = share.into_iter().filter(|partition| !owned.contains(partition));
+        let new: Vec<_> = new.filter(|partition| !self.is_owned_by_another(partition)).collect();
+        if !new.is_empty() {
+            for partition in &new {
+                let next = self.broker.state.lock().committed.get(partition).copied().unwrap_or(0);
+                self.member.owned.lock().insert(partition.clone(), MemberPartition { next, is_paused: false });
+            }
+            self.owner.assigned(self, new).await;
+        }
+        Ok(())
+    }
+
+    fn read(&self) -> Vec<IncomingRecord> {
+        let state = self.broker.state.lock();
+        let mut records = Vec::new();
+        for (partition, position) in self.member.owned.lock().iter_mut().filter(|(_, position)| !position.is_paused) {
+            let stored = state.topics.get(&partition.topic);
+            let stored = stored.and_then(|topic| topic.partitions.get(usize::try_from(partition.number).ok()?));
+            let from = usize::try_from(position.next).unwrap_or(0);
+            for record in stored.into_iter().flatten().skip(from).take(POLL_RECORDS) {
+                records.push(to_incoming(&partition.topic, partition.number, position.next, record));
+                position.next += 1;
+            }
+        }
+        records
+    }
+}
+
+impl RecordConsumer for MemoryConsumer {
+    fn poll(&self, wait: Duration) -> BoxFuture<'_, Result<Vec<IncomingRecord>, BrokerError>> {
+        Box::pin(async move {
+            self.broker.answers()?;
+            self.apply_assignment().await?;
+            let records = self.read();
+            if records.is_empty() {
+                self.broker.clock.sleep(wait).await;
+            }
+            Ok(records)
+        })
+    }
+
+    fn commit(&self, offsets: Vec<CommittedOffset>) -> BoxFuture<'_, Result<(), BrokerError>> {
+        Box::pin(async move {
+            self.broker.answers()?;
+            let is_removed = *self.member.is_removed.lock();
+            let mut state = self.broker.state.lock();
+            if is_removed || !state.members.iter().any(|member| member.id == self.member.id) {
+                return Err(BrokerError::new(BrokerFault::Fenced, "the group has removed this member"));
+            }
+            if state.failing_commits > 0 {
+                state.failing_commits -= 1;
+                return Err(BrokerError::new(BrokerFault::Unavailable, "the commit failed"));
+            }
+            state.committed.extend(offsets.into_iter().map(|offset| (offset.partition, offset.next)));
+            Ok(())
+        })
+    }
+
+    fn committed<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<Option<i64>, BrokerError>> {
+        Box::pin(async move { Ok(self.broker.state.lock().committed.get(partition).copied()) })
+    }
+
+    fn bounds<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<PartitionBounds, BrokerError>> {
+        Box::pin(async move {
+            let state = self.broker.state.lock();
+            let topic = state.topics.get(&partition.topic).ok_or_else(no_topic)?;
+            let records = topic.partitions.get(usize::try_from(partition.number).unwrap_or(usize::MAX));
+            let end = records.map_or(0, |records| i64::try_from(records.len()).unwrap_or(i64::MAX));
+            Ok(PartitionBounds { first: 0, end })
+        })
+    }
+
+    fn seek<'a>(&'a self, partition: &'a PartitionId, offset: i64) -> BoxFuture<'a, Result<(), BrokerError>> {
+        Box::pin(async move {
+            if let Some(position) = self.member.owned.lock().get_mut(partition) {
+                position.next = offset;
+            }
+            Ok(())
+        })
+    }
+
+    fn pause<'a>(&'a self, partitions: &'a [PartitionId]) -> BoxFuture<'a, ()> {
+        Box::pin(async move { self.set_paused(partitions, true) })
+    }
+
+    fn resume<'a>(&'a self, partitions: &'a [PartitionId]) -> BoxFuture<'a, ()> {
+        Box::pin(async move { self.set_paused(partitions, false) })
+    }
+
+    fn lag(&self) -> BoxFuture<'_, Vec<(PartitionId, u64)>> {
+        Box::pin(async move {
+            let state = self.broker.state.lock();
+            let owned = self.member.owned.lock();
+            let lag = owned.iter().map(|(partition, position)| {
+                let topic = state.topics.get(&partition.topic);
+                let records = topic.and_then(|topic| topic.partitions.get(usize::try_from(partition.number).ok()?));
+                let end = records.map_or(0, |records| records.len() as u64);
+                (partition.clone(), end.saturating_sub(u64::try_from(position.next).unwrap_or(0)))
+            });
+            lag.collect()
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let owned: Vec<PartitionId> = self.member.owned.lock().keys().cloned().collect();
+            if !owned.is_empty() {
+                self.owner.revoked(self, owned).await;
+            }
+            self.member.owned.lock().clear();
+            self.broker.state.lock().members.retain(|member| member.id != self.member.id);
+        })
+    }
+}
+
+impl MemoryConsumer {
+    fn set_paused(&self, partitions: &[PartitionId], is_paused: bool) {
+        let mut owned = self.member.owned.lock();
+        for partition in partitions {
+            if let Some(position) = owned.get_mut(partition) {
+                position.is_paused = is_paused;
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The `kafka` receiver's stanza, with the Collector's keys where the feature is the same, and its checked
+//! [`KafkaReceiverSettings`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use ::kafka::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig};
+use config::{ByteSize, FieldProblem, TimeSpan};
+use kernel::secret::Secret;
+use otlp::Signal;
+use pipeline::Trust;
+use pipeline::spool::SpoolKey;
+
+/// Topic between edges and workers.
+const SEALED_TOPIC: &str = "tollgate.in";
+/// Topic of records that can't be read.
+const DEAD_TOPIC: &str = "tollgate.dead";
+const GROUP: &str = "tollgate";
+/// Largest request, in bytes, inflated.
+const MAX_REQUEST: u64 = 64 << 20;
+/// Shortest session: brokers refuse less by default.
+const MIN_SESSION: Duration = Duration::from_secs(6);
+
+/// The form of plain records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PlainEncoding {
+    /// OTLP requests in protobuf.
+    #[default]
+    OtlpProto,
+    /// OTLP requests in JSON.
+    OtlpJson,
+}
+
+/// Topics of one signal with plain records, as the Collector writes them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlainTopicConfig {
+    /// Name of the topic.
+    pub topic: Option<String>,
+    /// `otlp_proto` (default) or `otlp_json`.
+    pub encoding: PlainEncoding,
+}
+
+/// Reads telemetry from Kafka: sealed records of a fleet's edges, or plain OTLP of other producers. A record's offset is
+/// committed after the gateway's spool has it on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KafkaReceiverConfig {
+    /// The brokers to ask first, each `host:port`.
+    pub brokers: Vec<String>,
+    /// The name that brokers log for this client. Default: `tollgate`.
+    pub client_id: String,
+    /// TLS of the connections; `{}` for the system's certificates. Without this key they are plain text.
+    pub tls: Option<KafkaTlsConfig>,
+    /// Credentials.
+    pub auth: AuthConfig,
+    /// The consumer group; the same for all workers of a fleet. Default: `tollgate`.
+    pub group_id: String,
+    /// A name of this worker that stays over restarts, such as the pod's, so that a restart moves no partition.
+    pub group_instance_id: Option<String>,
+    /// How long the group waits for a silent worker before others get its partitions. Default: 30 s.
+    pub session_timeout: TimeSpan,
+    /// The topic of sealed records. Default: `tollgate.in`, unless a signal has a topic of plain records.
+    pub topic: Option<String>,
+    /// Keys of sealed records: all of them open. Edges and workers need the same ones.
+    pub keys: Vec<Secret>,
+    /// Topic of plain traces.
+    pub traces: PlainTopicConfig,
+    /// Topic of plain logs.
+    pub logs: PlainTopicConfig,
+    /// Topic of plain metrics.
+    pub metrics: PlainTopicConfig,
+    /// Account of plain records. Default: `default`.
+    pub account: String,
+    /// Topic for records that can't be read. They are copied there unchanged, with the reason in a header. Default:
+    /// `tollgate.dead`.
+    pub dead_topic: String,
+    /// Bytes of records that may be processed at the same time. Default: 64 MiB.
+    pub max_in_flight: ByteSize,
+    /// Largest request, inflated. Default: 64 MiB.
+    pub max_request_size: ByteSize,
+    /// `internal` keeps the stamps of an upstream tollgate; `third_party` (default) removes them. Edges forward what
+    /// clients sent, so a fleet's workers need no `internal`.
+    pub trust: Trust,
+}
+
+impl Default for KafkaReceiverConfig {
+    fn default() -> Self {
+        Self {
+            brokers: Vec::new(),
+            client_id: "tollgate".to_owned(),
+            tls: None,
+            auth: AuthConfig::default(),
+            group_id: GROUP.to_owned(),
+            group_instance_id: None,
+            session_timeout: TimeSpan::seconds(30),
+            topic: None,
+            keys: Vec::new(),
+            traces: PlainTopicConfig::default(),
+            logs: PlainTopicConfig::default(),
+            metrics: PlainTopicConfig::default(),
+            account: "default".to_owned(),
+            dead_topic: DEAD_TOPIC.to_owned(),
+            max_in_flight: ByteSize(64 << 20),
+            max_request_size: ByteSize(MAX_REQUEST),
+            trust: Trust::default(),
+        }
+    }
+}
+
+/// A topic with plain records.
+#[derive(Clone, Debug)]
+pub struct PlainTopic {
+    /// Its name.
+    pub topic: Arc<str>,
+    /// The signal of its records.
+    pub signal: Signal,
+    /// The form of its records.
+    pub encoding: PlainEncoding,
+}
+
+/// The receiver's checked settings.
+#[derive(Clone)]
+pub struct KafkaReceiverSettings {
+    /// The connection.
+    pub brokers: BrokerSettings,
+    /// The consumer group.
+    pub group: String,
+    /// The member's name over restarts.
+    pub instance: Option<String>,
+    /// How long the group waits for a silent member.
+    pub session_timeout: Duration,
+    /// The topic of sealed records, if it is read.
+    pub sealed_topic: Option<Arc<str>>,
+    /// Keys of sealed records.
+    pub keys: Vec<SpoolKey>,
+    /// Topics with plain records.
+    pub plain_topics: Vec<PlainTopic>,
+    /// Account of plain records.
+    pub account: Arc<str>,
+    /// Topic for records that can't be read.
+    pub dead_topic: Arc<str>,
+    /// Bytes of records that may be processed at the same time.
+    pub max_in_flight: usize,
+    /// Largest request, inflated, in bytes.
+    pub max_request_bytes: usize,
+    /// How far the producers are trusted.
+    pub trust: Trust,
+    /// Notes on a valid configuration that the user should see.
+    pub notes: Vec<FieldProblem>,
+}
+
+impl KafkaReceiverSettings {
+    /// Every topic that is read.
+    pub fn topics(&self) -> Vec<Arc<str>> {
+        let plain = self.plain_topics.iter().map(|topic| Arc::clone(&topic.topic));
+        self.sealed_topic.iter().cloned().chain(plain).collect()
+    }
+}
+
+impl KafkaReceiverConfig {
+    /// Validates the stanza.
+    ///
+    /// # Errors
+    /// Every invalid field.
+    pub fn settings(&self) -> Result<KafkaReceiverSettings, Vec<FieldProblem>> {
+        let (mut problems, mut notes) = (Vec::new(), Vec::new());
+        let connection = BrokerConfig {
+            brokers: &self.brokers,
+            client_id: &self.client_id,
+            tls: self.tls.as_ref(),
+            auth: &self.auth,
+        };
+        let brokers = connection.settings(&mut problems, &mut notes);
+        if !::kafka::IS_BUILT {
+            problems.push(FieldProblem::new(
+                "",
+                "this binary was built without Kafka: build it with `cargo build --features kafka`",
+            ));
+        }
+        let plain_topics = self.plain_topics();
+        let reads_sealed = self.topic.is_some() || plain_topics.is_empty();
+        let sealed_topic: Option<Arc<str>> = reads_sealed.then(|| self.topic.as_deref().unwrap_or(SEALED_TOPIC).into());
+        let mut keys = Vec::new();
+        for key in &self.keys {
+            match SpoolKey::from_secret(key) {
+                Ok(key) => keys.push(key),
+                Err(why) => problems.push(FieldProblem::new("keys", why)),
+            }
+        }
+        if reads_sealed && self.keys.is_empty() {
+            problems.push(FieldProblem::new("keys", "must name the keys of the edges' records, which it opens"));
+        }
+        for (path, text) in [("group_id", &self.group_id), ("account", &self.account), ("dead_topic", &self.dead_topic)]
+        {
+            if text.is_empty() {
+                problems.push(FieldProblem::new(path, "must not be empty"));
+            }
+        }
+        if sealed_topic.iter().chain(plain_topics.iter().map(|plain| &plain.topic)).any(|one| **one == self.dead_topic)
+        {
+            problems.push(FieldProblem::new("dead_topic", "must not be a topic that is read"));
+        }
+        if self.session_timeout.0 < MIN_SESSION {
+            problems.push(FieldProblem::new("session_timeout", "must be at least 6s: brokers refuse less"));
+        }
+        if self.max_in_flight.0 < 1 << 20 {
+            problems.push(FieldProblem::new("max_in_flight", "must be at least 1 MiB"));
+        }
+        if self.max_request_size.0 == 0 {
+            problems.push(FieldProblem::new("max_request_size", "must be more than zero"));
+        }
+        if self.group_instance_id.is_none() {
+            notes.push(FieldProblem::new(
+                "group_instance_id",
+                "is not set, so a restart moves this worker's partitions to others and back: set it to the pod's name",
+            ));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        Ok(KafkaReceiverSettings {
+            brokers,
+            group: self.group_id.clone(),
+            instance: self.group_instance_id.clone().filter(|instance| !instance.is_empty()),
+            session_timeout: self.session_timeout.0,
+            sealed_topic,
+            keys,
+            plain_topics,
+            account: self.account.as_str().into(),
+            dead_topic: self.dead_topic.as_str().into(),
+            max_in_flight: usize::try_from(self.max_in_flight.0).unwrap_or(usize::MAX),
+            max_request_bytes: usize::try_from(self.max_request_size.0).unwrap_or(usize::MAX),
+            trust: self.trust,
+            notes,
+        })
+    }
+
+    fn plain_topics(&self) -> Vec<PlainTopic> {
+        let signals = [(Signal::Traces, &self.traces), (Signal::Logs, &self.logs), (Signal::Metrics, &self.metrics)];
+        let named = signals.into_iter().filter_map(|(signal, config)| {
+            Some(PlainTopic { topic: config.topic.as_deref()?.into(), signal, encoding: config.encoding })
+        });
+        named.collect()
+    }
+}

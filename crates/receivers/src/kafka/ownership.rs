@@ -1,0 +1,255 @@
+//! [`OwnedPartitions`]: the partitions that the group has given to this receiver. A partition that moves away in order
+//! is first finished and committed. One that was lost is only forgotten: whatever finishes later carries the number of
+//! an ended generation and is never committed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::progress::PartitionProgress;
+use super::stored_positions::StoredPositions;
+use ::kafka::{BrokerFault, CommittedOffset, PartitionId, PartitionOwner, RecordConsumer};
+use kernel::clock::{Clock, with_timeout};
+use telemetry::{Meter, names};
+
+/// How long records of a partition that moves away may take. The group waits as long as `session_timeout` at least.
+const REVOKE_WAIT: Duration = Duration::from_secs(20);
+
+/// See the module.
+pub(super) struct OwnedPartitions {
+    receiver: Arc<str>,
+    partitions: Mutex<BTreeMap<PartitionId, PartitionProgress>>,
+    positions: Arc<StoredPositions>,
+    generations: AtomicU64,
+    /// Notified when a record is done.
+    pub(super) finished: Notify,
+    clock: Arc<dyn Clock>,
+    meter: Meter,
+}
+
+/// A record that was begun.
+pub(super) struct BegunRecord {
+    pub(super) generation: u64,
+    /// No record before this offset is missing.
+    pub(super) next: i64,
+    /// Offsets before it that the topic no longer has.
+    pub(super) missing: u64,
+}
+
+impl OwnedPartitions {
+    pub(super) fn new(
+        receiver: Arc<str>,
+        positions: Arc<StoredPositions>,
+        clock: Arc<dyn Clock>,
+        meter: Meter,
+    ) -> Self {
+        Self {
+            receiver,
+            partitions: Mutex::default(),
+            positions,
+            generations: AtomicU64::new(1),
+            finished: Notify::new(),
+            clock,
+            meter,
+        }
+    }
+
+    /// Begins a record. `None`: its partition is not owned any more.
+    pub(super) fn begin(&self, partition: &PartitionId, offset: i64) -> Option<BegunRecord> {
+        let mut partitions = self.partitions.lock();
+        let progress = partitions.get_mut(partition)?;
+        let missing = progress.begin(offset);
+        let next = progress.next().unwrap_or(offset);
+        Some(BegunRecord { generation: progress.generation, next, missing })
+    }
+
+    /// Ends a record of this generation.
+    pub(super) fn finish(&self, partition: &PartitionId, generation: u64, offset: i64) {
+        if let Some(progress) = self.partitions.lock().get_mut(partition).filter(|one| one.generation == generation) {
+            progress.finish(offset);
+        }
+        self.finished.notify_waiters();
+    }
+
+    /// Notes that a record waits to be tried again. The partition may move away meanwhile.
+    pub(super) fn set_waiting(&self, partition: &PartitionId, generation: u64, offset: i64) {
+        if let Some(progress) = self.partitions.lock().get_mut(partition).filter(|one| one.generation == generation) {
+            progress.set_waiting(offset);
+        }
+        self.finished.notify_waiters();
+    }
+
+    /// Whether a record that waited may be tried again: its partition is still owned and stays.
+    pub(super) fn try_again(&self, partition: &PartitionId, generation: u64, offset: i64) -> bool {
+        let mut partitions = self.partitions.lock();
+        let progress = partitions.get_mut(partition).filter(|one| one.generation == generation);
+        progress.is_some_and(|progress| progress.try_again(offset))
+    }
+
+    /// From now on no record of these partitions that waits is tried again.
+    pub(super) fn set_leaving(&self, leaving: &[PartitionId]) {
+        for (_, progress) in self.partitions.lock().iter_mut().filter(|(partition, _)| leaving.contains(partition)) {
+            progress.is_leaving = true;
+        }
+    }
+
+    /// Notes why a partition is held, or that it is not. Returns whether that is news.
+    pub(super) fn set_held(&self, partition: &PartitionId, why: Option<String>) -> bool {
+        let mut partitions = self.partitions.lock();
+        let Some(progress) = partitions.get_mut(partition) else { return false };
+        let is_news = progress.held != why;
+        progress.held = why;
+        let held = partitions.values().filter(|one| one.held.is_some()).count();
+        self.meter.gauge(&names::KAFKA_HELD_PARTITIONS, &[("receiver", &self.receiver)]).set(held as f64);
+        is_news
+    }
+
+    /// The owned partitions.
+    pub(super) fn ids(&self) -> Vec<PartitionId> {
+        self.partitions.lock().keys().cloned().collect()
+    }
+
+    /// Commits what is done. A failure is counted and repeated with the next call.
+    pub(super) async fn commit(&self, consumer: &dyn RecordConsumer, only: Option<&[PartitionId]>) {
+        let is_wanted = |partition: &PartitionId| only.is_none_or(|only| only.contains(partition));
+        let due: Vec<(u64, CommittedOffset)> = {
+            let partitions = self.partitions.lock();
+            let wanted = partitions.iter().filter(|(partition, _)| is_wanted(partition));
+            wanted
+                .filter_map(|(partition, progress)| {
+                    let next = progress.to_commit()?;
+                    Some((progress.generation, CommittedOffset { partition: partition.clone(), next }))
+                })
+                .collect()
+        };
+        if due.is_empty() {
+            return;
+        }
+        let result = consumer.commit(due.iter().map(|(_, offset)| offset.clone()).collect()).await;
+        let outcome = match &result {
+            Ok(()) => "committed",
+            Err(error) if error.fault == BrokerFault::Fenced => "fenced",
+            Err(_) => "failed",
+        };
+        self.meter.counter(&names::KAFKA_COMMITS, &[("receiver", &self.receiver), ("outcome", outcome)]).increment(1);
+        if result.is_ok() {
+            let mut partitions = self.partitions.lock();
+            for (generation, CommittedOffset { partition, next }) in due {
+                if let Some(progress) = partitions.get_mut(&partition).filter(|one| one.generation == generation) {
+                    progress.committed = Some(next);
+                }
+            }
+        }
+    }
+
+    /// Waits until no record of these partitions is being processed, or too long.
+    pub(super) async fn wait_finished(&self, partitions: &[PartitionId], most: Duration) {
+        let all_done = async {
+            loop {
+                let finished = self.finished.notified();
+                let active: usize = {
+                    let owned = self.partitions.lock();
+                    partitions.iter().filter_map(|id| owned.get(id)).map(PartitionProgress::active_count).sum()
+                };
+                if active == 0 {
+                    return;
+                }
+                finished.await;
+            }
+        };
+        let _ = with_timeout(&*self.clock, most, all_done).await;
+    }
+
+    /// Where to begin: at the group's offset, or behind it if this spool has more; and whether the consumer must be
+    /// moved there. `None`: no broker answers, and the consumer begins at the group's offset.
+    async fn begin_offset(&self, consumer: &dyn RecordConsumer, partition: &PartitionId) -> Option<(i64, bool)> {
+        let bounds = consumer.bounds(partition).await.ok()?;
+        let committed = consumer.committed(partition).await.ok()?;
+        let stored = self.positions.next(partition);
+        if stored.is_some_and(|stored| stored > bounds.end) || committed.is_some_and(|next| next > bounds.end) {
+            self.positions.forget(partition);
+            tracing::error!(
+                receiver = &*self.receiver,
+                topic = &*partition.topic,
+                partition = partition.number,
+                "the topic has fewer records than were read from it: it was made anew, and is read from its start"
+            );
+            return Some((bounds.first, true));
+        }
+        let next = committed.max(stored).unwrap_or(bounds.first);
+        if next < bounds.first {
+            let lost = u64::try_from(bounds.first.saturating_sub(next)).unwrap_or(0);
+            self.report_missing(partition, lost);
+        }
+        let first = next.max(bounds.first);
+        Some((first, committed != Some(first)))
+    }
+
+    /// Counts and reports records that the topic's retention removed before they were read.
+    pub(super) fn report_missing(&self, partition: &PartitionId, records: u64) {
+        self.meter.counter(&names::KAFKA_MISSING, &[("receiver", &self.receiver)]).increment(records);
+        tracing::error!(
+            receiver = &*self.receiver,
+            topic = &*partition.topic,
+            partition = partition.number,
+            records,
+            "records are gone that were not read: the topic's retention is shorter than this gateway was behind; raise \
+             `retention.ms` of the topic"
+        );
+    }
+
+    fn count_change(&self, kind: &'static str, partitions: usize) {
+        let labels = [("receiver", &*self.receiver), ("change", kind)];
+        self.meter.counter(&names::KAFKA_PARTITION_CHANGES, &labels).increment(partitions as u64);
+        let owned = self.partitions.lock().len();
+        self.meter.gauge(&names::KAFKA_PARTITIONS, &[("receiver", &self.receiver)]).set(owned as f64);
+    }
+}
+
+impl PartitionOwner for OwnedPartitions {
+    fn assigned<'a>(&'a self, consumer: &'a dyn RecordConsumer, partitions: Vec<PartitionId>) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let count = partitions.len();
+            for partition in partitions {
+                let begin = self.begin_offset(consumer, &partition).await;
+                let first = begin.map(|(first, _)| first);
+                let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+                self.partitions.lock().insert(partition.clone(), PartitionProgress::new(generation, first));
+                if let Some((first, true)) = begin
+                    && let Err(error) = consumer.seek(&partition, first).await
+                {
+                    tracing::warn!(receiver = &*self.receiver, why = error.text, "a partition can't be positioned");
+                }
+            }
+            self.count_change("assigned", count);
+        })
+    }
+
+    fn revoked<'a>(&'a self, consumer: &'a dyn RecordConsumer, partitions: Vec<PartitionId>) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            consumer.pause(&partitions).await;
+            self.set_leaving(&partitions);
+            self.wait_finished(&partitions, REVOKE_WAIT).await;
+            self.commit(consumer, Some(&partitions)).await;
+            self.partitions.lock().retain(|partition, _| !partitions.contains(partition));
+            self.count_change("revoked", partitions.len());
+        })
+    }
+
+    fn lost(&self, partitions: Vec<PartitionId>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.partitions.lock().retain(|partition, _| !partitions.contains(partition));
+            self.count_change("lost", partitions.len());
+            tracing::warn!(
+                receiver = &*self.receiver,
+                partitions = partitions.len(),
+                "the group gave partitions to another worker because this one was silent for `session_timeout`"
+            );
+        })
+    }
+}

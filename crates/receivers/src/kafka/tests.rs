@@ -1,0 +1,481 @@
+//! The receiver over a broker in memory, with kills, moves and faults at times that a seed chooses.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::{AbortHandle, Abortable, BoxFuture};
+use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
+
+use super::*;
+use ::kafka::memory_broker::MemoryBroker;
+use ::kafka::{OutgoingRecord, PartitionId, RecordHead, RecordProducer, RecordSealer};
+use kernel::clock::{ManualClock, UnixNanos};
+use kernel::rng::SeededRng;
+use otlp::Signal;
+use pipeline::spool::SpoolKey;
+use pipeline::testing::drive::drive;
+use pipeline::{BytePermit, Effect, Outcome, Processor, Reason, Submission};
+
+const PARTITIONS: i32 = 4;
+
+fn key(byte: u8) -> SpoolKey {
+    SpoolKey::from_bytes([byte; 32])
+}
+
+/// A gateway's volume: what was stored on it, and the effects that were committed with it.
+#[derive(Clone, Default)]
+struct Volume {
+    /// How often each request was stored.
+    requests: Arc<Mutex<BTreeMap<Bytes, u32>>>,
+    effects: Arc<Mutex<Vec<Effect>>>,
+}
+
+impl Volume {
+    fn stored(&self) -> usize {
+        self.requests.lock().len()
+    }
+
+    fn most_often(&self) -> u32 {
+        self.requests.lock().values().copied().max().unwrap_or(0)
+    }
+}
+
+/// The engine's entry, over a volume. Storing takes a time that a seed chooses.
+struct StoringInlet {
+    volume: Volume,
+    positions: Arc<StoredPositions>,
+    rng: SeededRng,
+    clock: Arc<ManualClock>,
+    /// The answer to this request, instead of storing it.
+    answers: Mutex<BTreeMap<Bytes, Outcome>>,
+    open: Arc<Mutex<usize>>,
+    most_open: Mutex<usize>,
+}
+
+impl Admission for StoringInlet {
+    fn accepts_signal(&self, _: Signal) -> bool {
+        true
+    }
+
+    fn admit(&self, _: &Arc<str>) -> Result<(), Outcome> {
+        Ok(())
+    }
+
+    fn charge<'a>(&'a self, _: &'a mut BytePermit, _: usize) -> BoxFuture<'a, Result<(), Outcome>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn is_crowded(&self) -> bool {
+        false
+    }
+
+    fn charge_refused(&self, _: &Arc<str>, _: usize) {}
+
+    fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
+        if let Some(answer) = self.answers.lock().get(&submission.wire) {
+            let answer = answer.clone();
+            return Box::pin(async { answer });
+        }
+        let [before, after] = [0, 1].map(|_| Duration::from_millis(self.rng.next() % 40));
+        let (volume, positions, open) = (self.volume.clone(), Arc::clone(&self.positions), Arc::clone(&self.open));
+        let clock = Arc::clone(&self.clock);
+        let now_open = {
+            let mut open = open.lock();
+            *open += submission.wire.len();
+            *open
+        };
+        let mut most = self.most_open.lock();
+        *most = (*most).max(now_open);
+        Box::pin(async move {
+            clock.sleep(before).await;
+            *volume.requests.lock().entry(submission.wire.clone()).or_default() += 1;
+            for effect in submission.effects {
+                positions.apply(&effect);
+                volume.effects.lock().push(effect);
+            }
+            clock.sleep(after).await;
+            *open.lock() -= submission.wire.len();
+            Outcome::Accepted
+        })
+    }
+}
+
+/// The simulated machine: its clock, and the tasks of all processes.
+#[derive(Clone)]
+struct Machine {
+    clock: Arc<ManualClock>,
+    new_tasks: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
+}
+
+impl Machine {
+    /// Runs `test` and all tasks in simulated time.
+    fn run(test: impl AsyncFnOnce(Self)) {
+        let machine = Self { clock: ManualClock::at(UnixNanos(1)), new_tasks: Arc::default() };
+        let (mut running, new_tasks) = (FuturesUnordered::new(), Arc::clone(&machine.new_tasks));
+        let tasks = std::future::poll_fn(move |context| {
+            loop {
+                let started: Vec<_> = new_tasks.lock().drain(..).collect();
+                let has_started = !started.is_empty();
+                running.extend(started);
+                if !matches!(running.poll_next_unpin(context), std::task::Poll::Ready(Some(()))) && !has_started {
+                    return std::task::Poll::<()>::Pending;
+                }
+            }
+        });
+        let clock = Arc::clone(&machine.clock);
+        let both = futures_util::future::select(Box::pin(test(machine)), tasks);
+        drive(&clock, Duration::from_secs(3600), both, || false).expect("it ends");
+    }
+}
+
+/// Tasks that end with their process.
+struct ProcessTasks {
+    machine: Machine,
+    started: Mutex<Vec<AbortHandle>>,
+}
+
+impl Spawn for ProcessTasks {
+    fn spawn(&self, _: &'static str, task: BoxFuture<'static, ()>) {
+        let (handle, registration) = AbortHandle::new_pair();
+        self.started.lock().push(handle);
+        let task = Abortable::new(task, registration);
+        self.machine.new_tasks.lock().push(Box::pin(async { task.await.unwrap_or_default() }));
+    }
+
+    fn spawn_blocking(&self, _: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
+        work();
+    }
+}
+
+/// A process with one receiver.
+struct Process {
+    running: RunningKafkaReceiver,
+    inlet: Arc<StoringInlet>,
+    tasks: Arc<ProcessTasks>,
+    meter: Meter,
+}
+
+fn config(text: &str) -> KafkaReceiverSettings {
+    let config: KafkaReceiverConfig = serde_json::from_str(text).unwrap();
+    let mut settings = config.settings().unwrap_or_else(|problems| panic!("{problems:?}"));
+    settings.keys.push(key(1));
+    settings
+}
+
+fn settings() -> KafkaReceiverSettings {
+    let key = "01".repeat(32);
+    config(&format!(r#"{{"brokers": ["localhost:9092"], "topic": "in", "dead_topic": "dead", "keys": ["{key}"]}}"#))
+}
+
+impl Process {
+    fn start(
+        machine: &Machine,
+        broker: &MemoryBroker,
+        volume: &Volume,
+        settings: KafkaReceiverSettings,
+        seed: u64,
+    ) -> Self {
+        let receiver = KafkaReceiver::build("kafka".into(), settings, Arc::new(broker.clone()));
+        let positions = receiver.positions();
+        for effect in volume.effects.lock().iter() {
+            positions.apply(effect);
+        }
+        let inlet = Arc::new(StoringInlet {
+            volume: volume.clone(),
+            positions,
+            rng: SeededRng::new(seed),
+            clock: Arc::clone(&machine.clock),
+            answers: Mutex::default(),
+            open: Arc::default(),
+            most_open: Mutex::default(),
+        });
+        let tasks = Arc::new(ProcessTasks { machine: machine.clone(), started: Mutex::default() });
+        let meter = Meter::new();
+        let running = receiver.serve(KafkaReceiverContext {
+            admission: Arc::clone(&inlet) as Arc<dyn Admission>,
+            tasks: Arc::clone(&tasks) as Arc<dyn Spawn>,
+            clock: Arc::clone(&machine.clock) as Arc<dyn Clock>,
+            meter: meter.clone(),
+        });
+        Self { running, inlet, tasks, meter }
+    }
+
+    /// SIGKILL: nothing that was under way goes on.
+    fn kill(self) {
+        for task in self.tasks.started.lock().iter() {
+            task.abort();
+        }
+    }
+
+    fn counts(&self, line: &str) -> bool {
+        self.meter.render().lines().any(|found| found == line)
+    }
+}
+
+fn broker(machine: &Machine) -> MemoryBroker {
+    let broker = MemoryBroker::new(Arc::clone(&machine.clock) as Arc<dyn Clock>);
+    broker.create_topic("in", PARTITIONS);
+    broker.create_topic("dead", 1);
+    broker
+}
+
+/// Writes `count` records, each another request.
+async fn produce(broker: &MemoryBroker, from: usize, count: usize) {
+    let sealer = RecordSealer::new(&key(1), &SeededRng::new(from as u64 + 1)).unwrap();
+    let head = RecordHead { account: "acme".into(), signal: Signal::Traces };
+    for number in from..from + count {
+        let partition = number as i32 % PARTITIONS;
+        let record = sealer.seal(&"in".into(), partition, &head, format!("request {number}").as_bytes()).unwrap();
+        broker.send(record).await.unwrap();
+    }
+}
+
+async fn write(broker: &MemoryBroker, headers: Vec<(&'static str, Bytes)>, value: &'static [u8]) {
+    let (topic, value) = ("in".into(), Bytes::from_static(value));
+    broker.send(OutgoingRecord { topic, partition: Some(0), key: None, value, headers }).await.unwrap();
+}
+
+/// Waits in simulated time until `done`.
+async fn until(machine: &Machine, what: &str, done: impl Fn() -> bool) {
+    for _ in 0..20_000 {
+        if done() {
+            return;
+        }
+        machine.clock.sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+fn committed(broker: &MemoryBroker) -> i64 {
+    (0..PARTITIONS).map(|number| broker.committed_offset("in", number).unwrap_or(0)).sum()
+}
+
+/// Every record is stored once, and its offset is committed only after that.
+#[test]
+fn records_are_stored_then_committed() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        produce(&broker, 0, 200).await;
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        until(&machine, "a commit", || {
+            assert!(committed(&broker) as usize <= volume.stored());
+            committed(&broker) == 200
+        })
+        .await;
+        assert_eq!((volume.stored(), volume.most_often()), (200, 1));
+        process.running.drain(Duration::from_secs(10)).await;
+    });
+}
+
+/// Kills at any moment, with failing commits between them, lose nothing and store nothing twice on the same volume.
+#[test]
+fn kills_lose_and_repeat_nothing() {
+    for seed in 0..500 {
+        Machine::run(async |machine| {
+            let (broker, volume, rng) = (broker(&machine), Volume::default(), SeededRng::new(seed));
+            let mut written = 0;
+            for life in 0..4 {
+                let more = (rng.next() % 40) as usize;
+                produce(&broker, written, more).await;
+                written += more;
+                broker.fail_commits((rng.next() % 3) as u32);
+                let process = Process::start(&machine, &broker, &volume, settings(), seed * 10 + life);
+                machine.clock.sleep(Duration::from_millis(rng.next() % 150)).await;
+                process.kill();
+                // The session of the killed member ends.
+                broker.expire_members();
+            }
+            let process = Process::start(&machine, &broker, &volume, settings(), seed);
+            until(&machine, "the rest", || committed(&broker) as usize == written).await;
+            assert_eq!((volume.stored(), volume.most_often()), (written, 1.min(written as u32)), "seed {seed}");
+            drop(process);
+        });
+    }
+}
+
+/// Workers that come and go in order move partitions without storing anything twice; a worker whose volume is gone
+/// loses nothing and repeats only what was not committed.
+#[test]
+fn partitions_move() {
+    for seed in 0..200 {
+        Machine::run(async |machine| {
+            let (broker, rng) = (broker(&machine), SeededRng::new(seed));
+            // Each worker has its own volume; the requests are counted over all.
+            let volumes: Vec<Volume> = (0..3).map(|_| Volume::default()).collect();
+            let total: Arc<Mutex<BTreeMap<Bytes, u32>>> = Arc::default();
+            let with_total =
+                |volume: &Volume| Volume { requests: Arc::clone(&total), effects: Arc::clone(&volume.effects) };
+            let mut processes: BTreeMap<usize, Process> = BTreeMap::new();
+            let mut written = 0;
+            for step in 0..8 {
+                let more = (rng.next() % 30) as usize;
+                produce(&broker, written, more).await;
+                written += more;
+                let worker = (rng.next() % 3) as usize;
+                match processes.remove(&worker) {
+                    Some(process) if step < 7 => process.running.drain(Duration::from_secs(60)).await,
+                    running => {
+                        let start = || {
+                            Process::start(&machine, &broker, &with_total(&volumes[worker]), settings(), seed + step)
+                        };
+                        processes.insert(worker, running.unwrap_or_else(start));
+                    }
+                }
+                machine.clock.sleep(Duration::from_millis(rng.next() % 200)).await;
+            }
+            until(&machine, "the rest", || committed(&broker) as usize == written).await;
+            let most = total.lock().values().copied().max().unwrap_or(0);
+            assert_eq!((total.lock().len(), most), (written, 1.min(written as u32)), "seed {seed}");
+        });
+    }
+}
+
+/// A worker that was silent for too long has lost its partitions: what it still stores is not committed, and the new
+/// owner stores it too. Nothing is lost.
+#[test]
+fn a_lost_partition_is_not_committed() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        produce(&broker, 0, 100).await;
+        let process = Process::start(&machine, &broker, &volume, settings(), 3);
+        machine.clock.sleep(Duration::from_millis(30)).await;
+        broker.expire_members();
+        until(&machine, "the rest", || committed(&broker) == 100).await;
+        assert_eq!(volume.stored(), 100);
+        // The same volume: what was stored before the loss is not stored again.
+        assert_eq!(volume.most_often(), 1);
+        assert!(process.meter.render().contains("change=\"lost\""));
+    });
+}
+
+/// A record that nobody can read goes to the dead topic with the reason; those behind it go on.
+#[test]
+fn unreadable_records_are_kept() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        write(&broker, vec![], b"a foreign message with a secret").await;
+        let damaged = [("tollgate-version", "1"), ("tollgate-account", "acme"), ("tollgate-signal", "traces")];
+        let id = key(1).id();
+        let mut headers: Vec<_> = damaged.map(|(name, value)| (name, Bytes::from_static(value.as_bytes()))).into();
+        headers.push(("tollgate-key-id", Bytes::from(id.into_bytes())));
+        write(&broker, headers, &[7; 100]).await;
+        produce(&broker, 0, 10).await;
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        until(&machine, "all", || committed(&broker) == 12).await;
+        assert_eq!(volume.stored(), 10);
+        let mut reasons: Vec<String> = (broker.records("dead").iter())
+            .map(|record| String::from_utf8(record.header("tollgate-dead-reason").unwrap().to_vec()).unwrap())
+            .collect();
+        reasons.sort();
+        assert_eq!(reasons, ["no edge wrote the record", "the record is damaged: its seal does not fit"]);
+        assert_eq!(&broker.records("dead")[0].header("tollgate-dead-offset").unwrap()[..], b"0");
+        assert!(process.counts("tollgate_kafka_records_total{receiver=\"kafka\",outcome=\"dead\"} 2"));
+    });
+}
+
+/// A record that the pipeline refuses for good is kept too, and one that it can't take now comes again.
+#[test]
+fn refused_records_are_kept_and_others_come_again() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        produce(&broker, 0, 8).await;
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        let refused = Outcome::Refused { reason: Reason::Malformed };
+        let busy = Outcome::Retry { after: None, reason: Reason::SpoolFull };
+        process.inlet.answers.lock().extend([("request 0".into(), refused), ("request 1".into(), busy)]);
+        until(&machine, "the others", || volume.stored() == 6 && broker.record_count("dead") == 1).await;
+        machine.clock.sleep(Duration::from_secs(60)).await;
+        // Partition 1 waits for its first record; the others are done.
+        assert_eq!(broker.committed_offset("in", 1), Some(0));
+        process.inlet.answers.lock().clear();
+        until(&machine, "all", || committed(&broker) == 8).await;
+        assert_eq!(volume.stored(), 7);
+    });
+}
+
+/// A key that is missing holds its partition, loudly, and nothing is lost when the key is there.
+#[test]
+fn an_unknown_key_holds_the_partition() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        produce(&broker, 0, 20).await;
+        let mut without = settings();
+        without.keys = vec![key(9)];
+        let process = Process::start(&machine, &broker, &volume, without, 1);
+        machine.clock.sleep(Duration::from_secs(120)).await;
+        assert_eq!((volume.stored(), committed(&broker), broker.record_count("dead")), (0, 0, 0));
+        assert!(process.counts(&format!("tollgate_kafka_held_partitions{{receiver=\"kafka\"}} {PARTITIONS}")));
+        // A held partition does not hold the end, nor a move.
+        let began = machine.clock.monotonic();
+        process.running.drain(Duration::from_secs(60)).await;
+        assert!(machine.clock.monotonic() - began < Duration::from_secs(1));
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        until(&machine, "all", || committed(&broker) == 20).await;
+        assert_eq!((volume.stored(), volume.most_often()), (20, 1));
+        assert!(process.counts("tollgate_kafka_held_partitions{receiver=\"kafka\"} 0"));
+    });
+}
+
+/// While more bytes are under way than may be, no more are read.
+#[test]
+fn reading_pauses_while_too_much_is_under_way() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        produce(&broker, 0, 400).await;
+        let mut small = settings();
+        small.max_in_flight = 500;
+        let process = Process::start(&machine, &broker, &volume, small, 1);
+        until(&machine, "all", || committed(&broker) == 400).await;
+        assert_eq!((volume.stored(), volume.most_often()), (400, 1));
+        // One poll of each partition may come on top.
+        assert!(*process.inlet.most_open.lock() < 2_000, "{}", *process.inlet.most_open.lock());
+    });
+}
+
+/// A broker that is away at the start or later is waited for.
+#[test]
+fn a_broker_that_is_away_is_waited_for() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        produce(&broker, 0, 10).await;
+        broker.set_away(true);
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        machine.clock.sleep(Duration::from_secs(30)).await;
+        broker.set_away(false);
+        until(&machine, "the first ones", || committed(&broker) == 10).await;
+        broker.set_away(true);
+        machine.clock.sleep(Duration::from_secs(30)).await;
+        broker.set_away(false);
+        produce(&broker, 10, 10).await;
+        until(&machine, "all", || committed(&broker) == 20).await;
+        assert_eq!((volume.stored(), volume.most_often()), (20, 1));
+        drop(process);
+    });
+}
+
+/// Plain topics of other producers are read in both encodings, under the configured account.
+#[test]
+fn plain_topics_are_read() {
+    let settings = config(
+        r#"{"brokers": ["localhost:9092"], "account": "acme",
+            "traces": {"topic": "otlp_spans"}, "logs": {"topic": "otlp_logs", "encoding": "otlp_json"}}"#,
+    );
+    assert_eq!(settings.sealed_topic, None);
+    let reader = decode::RecordReader::new(settings);
+    let record = |topic: &str, value: &[u8]| ::kafka::IncomingRecord {
+        partition: PartitionId { topic: topic.into(), number: 0 },
+        offset: 0,
+        timestamp_ms: 0,
+        key: None,
+        value: Some(Bytes::copy_from_slice(value)),
+        headers: Vec::new(),
+    };
+    let read = reader.read(&record("otlp_spans", b"\x0a\x00")).unwrap_or_else(|_| panic!("readable"));
+    assert!(&*read.account == "acme" && read.signal == Signal::Traces && &read.body[..] == b"\x0a\x00");
+    let read = reader.read(&record("otlp_logs", br#"{"resourceLogs": [{}]}"#)).unwrap_or_else(|_| panic!("readable"));
+    assert!(read.signal == Signal::Logs && &read.body[..] == b"\x0a\x00");
+    assert!(matches!(reader.read(&record("otlp_logs", b"{")), Err(decode::UnusableRecord::Dead(_))));
+}
