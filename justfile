@@ -26,15 +26,21 @@ deny:
 peers PART:
     bash tests/peers/run.sh {{PART}}
 
+# A fleet on one machine: a broker, an edge, two workers; plays recordings and kills a worker (needs Java 17 and Maven).
+fleet:
+    cargo build
+    bash tests/peers/run.sh fleet try --nodes 1
+
 # Makes docs/pictures anew from the binary: the page in a browser, the demo in a terminal, the way of a request.
 pictures:
     cargo build
     bash tests/peers/run.sh pictures
 
-# Resumable parts, each under an hour: spool-sim, simulation, truth, closed, properties, mutations, crash, faults, leak,
-# fuzz. Other parts: `alerts` (SigNoz's form of the rules too; starts anew each time), `release` (the production build),
-# `speed` (the limits of the benches), `whole` (a gateway's processor time per span), `instructions` (instructions per
-# byte of the redaction rules and per span), `alone` (each crate compiles without the others).
+# Resumable parts, each under an hour: spool-sim, simulation, truth, closed, properties, mutations, crash, faults,
+# fleet-sim, leak, fuzz. Other parts: `fleet` (a real Kafka cluster), `alerts` (SigNoz's form of the rules too; starts
+# anew each time), `release` (the production build), `speed` (the limits of the benches), `whole` (a gateway's processor
+# time per span), `instructions` (instructions per byte of the redaction rules and per span), `alone` (each crate
+# compiles without the others).
 # Runs one slow part; tests/nightly.sh explains each.
 nightly PART:
     bash tests/nightly.sh {{PART}}

@@ -19,6 +19,8 @@
 #   faults      500 SIGKILLs under load and a million items (50 kills per round, each after two seconds of life), then
 #               five minutes of overload
 #   alerts      the cases of alerts, also those whose rules SigNoz has in another form; once
+#   fleet       edge, workers and a Kafka cluster of three nodes: 50 SIGKILLs of workers, moves, brokers that die; once
+#   fleet-sim   the receiver `kafka` over a broker in memory: kills and moves; 20,000 seeds per round
 #   leak        the leak search over every recording
 #   canary      a million prompts with a marker through kills and outages, in rounds of 50,000; the marker may appear
 #               only in the opened vault
@@ -45,7 +47,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|alerts|leak|canary|tables|vault-speed|runs|speed|whole|instructions|release|alone|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|fleet-sim|alerts|leak|canary|tables|vault-speed|runs|speed|whole|instructions|release|alone|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -55,7 +57,7 @@ released() {
   cargo build --release --locked --bin tollgate >&2
   export TOLLGATE_BIN=$PWD/target/release/tollgate
 }
-case $part in crash | faults | alerts | leak | canary | tables | vault-speed | release) released ;; esac
+case $part in crash | faults | fleet | alerts | leak | canary | tables | vault-speed | release) released ;; esac
 
 # rounds STEP COMMAND…: repeats the command until the time is up. TOLLGATE_SEED continues where the last night stopped;
 # `count` is the number of completed rounds.
@@ -95,6 +97,8 @@ case $part in
       echo "nightly: truth: failed: $ran seeds in $minutes minutes, at least $required are required" >&2
       exit 1
     fi ;;
+  fleet) bash tests/peers/run.sh fleet --kills 50 ;;
+  fleet-sim) TOLLGATE_SEEDS=20000 rounds 20000 cargo test --locked -p receivers --lib -- kafka::tests::kills kafka::tests::partitions_move ;;
   closed) TOLLGATE_SEEDS=20000 rounds 20000 cargo test --locked -p processors --lib -- process::chat process::closed ;;
   properties) rounds 1 bash -c 'PROPTEST_RNG_SEED=$TOLLGATE_SEED cargo test --locked --workspace --lib' ;;
   mutations)

@@ -20,6 +20,8 @@ impl SubstitutionLookup for Everything {
             ("TOLLGATE_TRYOUT_RECIPIENT", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"),
             ("AUDITOR_1", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"),
             ("AUDITOR_2", "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"),
+            ("FLEET_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+            ("PSEUDONYM_KEY", "long enough a key"),
         ]);
         known
             .get(name)
@@ -312,8 +314,9 @@ fn completed(block: &str) -> String {
         let entries = tree.get(section).map(|(_, node)| node.entries()).unwrap_or_default();
         entries.iter().map(|(key, _)| key.name.as_str()).collect::<Vec<_>>().join(", ")
     };
+    let receivers = Some(ids("receivers")).filter(|ids| !ids.is_empty()).unwrap_or("otlp".to_owned());
     let pipelines = format!(
-        "pipelines: {{ logs: {{ receivers: [otlp], processors: [{}], exporters: [debug] }} }}",
+        "pipelines: {{ logs: {{ receivers: [{receivers}], processors: [{}], exporters: [debug] }} }}",
         ids("processors")
     );
     match tree.get("service") {

@@ -225,6 +225,8 @@ const NO_ATTRIBUTES: &[&str] = &[
     "tollgate.content.",
     "tollgate.context.",
     "tollgate.reported.",
+    "tollgate.dead",
+    "tollgate.in",
     "agent.alerts",
     "agent.fallbacks",
     "agent.human_override_count",

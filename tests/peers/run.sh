@@ -28,6 +28,7 @@ debian zstd zstd
 [ "$part" != faults ] || debian faketime faketime
 [ "$part" != faults ] || debian mkfs.ext4 e2fsprogs
 [ "$part" != browser ] || debian chromium chromium
+[ "$part" != fleet ] || { debian java default-jre-headless; debian mvn maven; }
 [ "$part" != chain ] || command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; }
 case $part in
   sdk)
@@ -43,6 +44,7 @@ case $part in
 esac
 case $part in
   claude) "$here/claude_code/install.sh" >/dev/null ;;
+  fleet) "$here/kafka/install.sh" ;;
   presidio) "$here/presidio/install.sh" >/dev/null ;;
   alerts) "$here/promql/install.sh" >/dev/null ;;
   audit)

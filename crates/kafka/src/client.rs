@@ -112,7 +112,7 @@ impl BrokerFault {
             Self::Denied => "check `auth`, `tls` and the ACLs of the topic and the group",
             Self::NoTopic => "create the topic (see `docs/how-to/fleet.md`), or correct its name",
             Self::TooLarge => "raise `max.message.bytes` of the topic, or lower `max_request_size`",
-            Self::Fenced => "none: the partition's new owner continues",
+            Self::Fenced => "none, unless it repeats: then two workers have the same `group_instance_id`",
             Self::Damaged => "restore the topic's log from a replica; the partition is held until then",
             Self::NotBuilt => "build tollgate with `cargo build --features kafka`",
         }

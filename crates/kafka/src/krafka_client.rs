@@ -335,6 +335,8 @@ fn to_broker_error(error: &KrafkaError) -> BrokerError {
             (BrokerFault::Damaged, "a batch of records in the topic is damaged".to_owned())
         }
         KrafkaError::Broker { code, .. } => return of_code(*code),
+        // The library's own words about our settings.
+        KrafkaError::Config { message } => (BrokerFault::Unavailable, format!("the client can't be made: {message}")),
         _ => (BrokerFault::Unavailable, "the client failed; it is tried again".to_owned()),
     };
     BrokerError::new(fault, text)

@@ -37,6 +37,8 @@ struct BrokerState {
     failing_commits: u32,
     /// A partition without a leader.
     without_leader: Option<i32>,
+    /// Members whose next poll fails for good.
+    fenced: Vec<u64>,
 }
 
 struct MemoryTopic {
@@ -133,6 +135,13 @@ impl MemoryBroker {
         for member in self.state.lock().members.drain(..) {
             *member.is_removed.lock() = true;
         }
+    }
+
+    /// Removes the members for good: their polls fail from now on.
+    pub fn fence_members(&self) {
+        let mut state = self.state.lock();
+        let members: Vec<u64> = state.members.drain(..).map(|member| member.id).collect();
+        state.fenced.extend(members);
     }
 
     fn answers(&self) -> Result<(), BrokerError> {
@@ -283,6 +292,9 @@ impl RecordConsumer for MemoryConsumer {
     fn poll(&self, wait: Duration) -> BoxFuture<'_, Result<Vec<IncomingRecord>, BrokerError>> {
         Box::pin(async move {
             self.broker.answers()?;
+            if self.broker.state.lock().fenced.contains(&self.member.id) {
+                return Err(BrokerError::new(BrokerFault::Fenced, "another client has this name"));
+            }
             self.apply_assignment().await?;
             let records = self.read();
             if records.is_empty() {

@@ -119,11 +119,14 @@ impl RecordSealer {
     }
 }
 
+/// Derived keys by the id of their key and by salt.
+type DerivedKeys = HashMap<(String, [u8; SALT]), Arc<LessSafeKey>>;
+
 /// Opens records of any of its keys.
 pub struct RecordOpener {
     keys: HashMap<String, SpoolKey>,
     max_bytes: usize,
-    derived: Mutex<HashMap<(String, [u8; SALT]), Arc<LessSafeKey>>>,
+    derived: Mutex<DerivedKeys>,
 }
 
 impl RecordOpener {

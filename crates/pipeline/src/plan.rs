@@ -65,6 +65,10 @@ impl Default for EngineLimits {
     }
 }
 
+/// Longest wait for a back end's result, unless an exporter has a shorter one. A much shorter one would end before most
+/// clients' own deadlines, a much longer one would hold memory.
+pub const LONGEST_ANSWER_WAIT: Duration = Duration::from_secs(60);
+
 /// Delivery settings of one exporter.
 #[derive(Clone, Debug)]
 pub struct OutletSettings {
@@ -82,6 +86,8 @@ pub struct OutletSettings {
     pub retry_max: Duration,
     /// The guarantee behind a client's OK.
     pub ack: AckMode,
+    /// With [`AckMode::Delivered`]: how long a client waits for the back end's result before it is asked to retry.
+    pub answer_wait: Duration,
     /// Bytes that may be pending for this exporter. `None`: no limit of its own.
     pub max_pending: Option<u64>,
     /// Action when `max_pending` is reached.
@@ -127,6 +133,7 @@ impl Default for OutletSettings {
             retry_initial: Duration::from_secs(5),
             retry_max: Duration::from_secs(30),
             ack: AckMode::default(),
+            answer_wait: LONGEST_ANSWER_WAIT,
             max_pending: None,
             on_full: OnFullAction::default(),
             ordered: false,

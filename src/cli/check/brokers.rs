@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::CheckResult;
+use super::check_result::CheckResult;
 use crate::app::resolve::ValidSettings;
 use crate::components::ReceiverSettings;
 use exporters::spec::ExportTarget;

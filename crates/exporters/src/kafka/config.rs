@@ -19,6 +19,8 @@ use pipeline::{AckMode, OutletSettings, Trust};
 const SEALED_TOPIC: &str = "tollgate.in";
 /// Largest request before compression. A topic takes records of 1 MiB by default, and a request may not shrink.
 const MAX_REQUEST: u64 = 1_000_000;
+/// Shortest timeout: brokers in sync need some milliseconds, a new leader needs seconds.
+const MIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that seal, headers and batch add to a request.
 pub(super) const RECORD_OVERHEAD: u64 = 4096;
 
@@ -175,7 +177,9 @@ impl KafkaExporterConfig {
             tls: self.tls.as_ref(),
             auth: &self.auth,
         };
-        let brokers = connection.settings(&mut problems, &mut notes);
+        let mut brokers = connection.settings(&mut problems, &mut notes);
+        // A second request to the brokers must fit into the time that a record may take.
+        brokers.request_timeout = brokers.request_timeout.min(self.timeout.0 / 2);
         if !::kafka::IS_BUILT {
             problems.push(FieldProblem::new(
                 "",
@@ -187,8 +191,8 @@ impl KafkaExporterConfig {
             RecordEncoding::Sealed => Trust::Internal,
             RecordEncoding::OtlpProto => Trust::ThirdParty,
         });
-        if self.timeout.0.is_zero() {
-            problems.push(FieldProblem::new("timeout", "must be more than zero"));
+        if self.timeout.0 < MIN_TIMEOUT {
+            problems.push(FieldProblem::new("timeout", "must be at least 1s"));
         }
         let (mut outlet, asked) = self.sending_queue.outlet_settings(&self.retry_on_failure, &mut problems);
         let max_request = self.max_request_size.map_or(MAX_REQUEST, |size| size.0).min(asked.unwrap_or(u64::MAX));
@@ -204,6 +208,8 @@ impl KafkaExporterConfig {
             // A client waits for the answer, so small requests aren't kept back to be merged.
             outlet.linger = Duration::ZERO;
         }
+        // The last attempt ends with its timeout; a client that waited longer would only be told the same later.
+        outlet.answer_wait = self.timeout.0.saturating_add(Duration::from_secs(1));
         outlet.max_pending = self.max_pending.map(|bytes| bytes.0);
         match target {
             Some(target) if problems.is_empty() => Ok(KafkaExporterSettings {

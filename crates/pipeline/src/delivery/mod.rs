@@ -1,7 +1,8 @@
 //! [`DeliveryTracker`]: exporters with `ack: delivered` (the client waits for the back end's result), `ack: offered`
 //! (memory only) or `max_pending` (module `bounds`). A client waits only for data that is committed already, so if it
-//! retries, it gets the result of its first request. Every wait ends after `MAX_WAIT`, holds no bytes of the budget,
-//! and is one of at most `MAX_WAITING_ANSWERS`. Requests are sent in `outlet/`, commits are ordered in `sequencer`.
+//! retries, it gets the result of its first request. Every wait ends after `OutletSettings::answer_wait`, holds no bytes
+//! of the budget, and is one of at most `MAX_WAITING_ANSWERS`. Requests are sent in `outlet/`, commits are ordered in
+//! `sequencer`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use kernel::clock::Clock;
 use telemetry::{Gauge, Meter, names};
 
 use super::outcome::{Outcome, Reason};
-use super::plan::{AckMode, OutletSettings};
+use super::plan::{AckMode, LONGEST_ANSWER_WAIT, OutletSettings};
 use super::receipt::Receipt;
 use super::route::BatchProduct;
 use super::spool::{RecordSeq, Spool};
@@ -26,11 +27,8 @@ mod tests;
 use bounds::PendingBound;
 pub use offers::OfferQueue;
 
-/// Longest wait for a back end's result. A much shorter one would end before most clients' own deadlines, a much longer
-/// one would hold memory.
-const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Answers that may wait at once; each is a few kilobytes of a connection, a stream and an entry here. Beyond it a
-/// client is asked to retry at once, as after `MAX_WAIT`.
+/// client is asked to retry at once, as after the wait.
 const MAX_WAITING_ANSWERS: usize = 4096;
 /// Bytes of memory for one exporter with `ack: offered` and no `max_pending`.
 const DEFAULT_OFFER_BYTES: u64 = 64 << 20;
@@ -40,8 +38,8 @@ type AwaitedRecord = (Arc<str>, u64);
 
 /// See the module.
 pub struct DeliveryTracker {
-    /// Exporters with `ack: delivered`.
-    awaited_exporters: HashSet<Arc<str>>,
+    /// Exporters with `ack: delivered`, and how long a client waits for each.
+    awaited_exporters: HashMap<Arc<str>, Duration>,
     bounds: Vec<PendingBound>,
     offers: HashMap<Arc<str>, Arc<OfferQueue>>,
     clock: Arc<dyn Clock>,
@@ -92,7 +90,9 @@ impl DeliveryTracker {
             (Arc::clone(id), Arc::new(OfferQueue::new(outlet.max_pending.unwrap_or(DEFAULT_OFFER_BYTES), meter, id)))
         });
         Self {
-            awaited_exporters: with_ack(AckMode::Delivered).map(|(id, _)| Arc::clone(id)).collect(),
+            awaited_exporters: with_ack(AckMode::Delivered)
+                .map(|(id, outlet)| (Arc::clone(id), outlet.answer_wait.min(LONGEST_ANSWER_WAIT)))
+                .collect(),
             bounds: outlets.iter().filter(|(_, outlet)| outlet.ack != AckMode::Offered).filter_map(to_bound).collect(),
             offers: offers.collect(),
             clock,
@@ -152,7 +152,7 @@ impl DeliveryTracker {
 
     /// Whether a client's answer waits for this exporter's result.
     pub fn is_awaited(&self, exporter: &str) -> bool {
-        self.awaited_exporters.contains(exporter)
+        self.awaited_exporters.contains_key(exporter)
     }
 
     /// Called after a batch was committed at `seqs`: answers its receipt once every exporter in `awaited` has a result
@@ -170,6 +170,8 @@ impl DeliveryTracker {
         state.committed_through =
             seqs.last().map_or(state.committed_through, |last| state.committed_through.max(last.0));
         let (mut joined_result, mut pending) = (None, Vec::new());
+        let waits = awaited.iter().filter_map(|(_, exporter)| self.awaited_exporters.get(exporter).copied());
+        let wait = waits.min().unwrap_or(LONGEST_ANSWER_WAIT);
         for (index, exporter) in awaited {
             let Some(seq) = seqs.get(index) else { continue };
             let record = (exporter, seq.0);
@@ -191,7 +193,7 @@ impl DeliveryTracker {
         let (id, pending_exporters) = (state.next_id, pending.len());
         state.next_id = id.wrapping_add(1);
         state.answer_ids.extend(pending.into_iter().map(|record| (record, id)));
-        let deadline = self.clock.monotonic() + MAX_WAIT;
+        let deadline = self.clock.monotonic() + wait;
         let answer = WaitingAnswer { pending_exporters, items, engine_outcome, joined_result, receipt, deadline };
         state.answers.insert(id, answer);
         self.waiting_gauge.set(state.answers.len() as f64);

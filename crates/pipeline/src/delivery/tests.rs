@@ -128,6 +128,22 @@ fn who_waited_too_long_comes_again_and_doubles_nothing() {
     assert_eq!(waits.now_or_never(), Some(retry(None, Reason::ShuttingDown)));
 }
 
+/// An exporter may answer sooner than the general limit: nobody waits longer than its last attempt can take.
+#[test]
+fn an_exporter_may_answer_sooner() {
+    let sink = scripted(vec![retry(None, Reason::Unavailable)]);
+    let outlets = OutletSettings { ack: AckMode::Delivered, answer_wait: 5 * SECOND, ..OutletSettings::default() };
+    let (mut rig, _folder) = rig(&sink, outlets);
+    let mut answer = rig.submit(spans(&["a"]));
+    rig.commit();
+    rig.clock.advance(4 * SECOND);
+    rig.engine.tick();
+    assert!((&mut answer).now_or_never().is_none());
+    rig.clock.advance(2 * SECOND);
+    rig.engine.tick();
+    assert_eq!(answer.now_or_never(), Some(retry(None, Reason::TimedOut)));
+}
+
 /// A client that waits for a result must hold none of the budget: a dead back end must not use up the memory of other
 /// requests. (With the permit kept in the receipt the second request finds no room.)
 #[test]

@@ -45,8 +45,8 @@ pub struct PlainTopicConfig {
     pub encoding: PlainEncoding,
 }
 
-/// Reads telemetry from Kafka: sealed records of a fleet's edges, or plain OTLP of other producers. A record's offset is
-/// committed after the gateway's spool has it on disk.
+/// Reads telemetry from Kafka: sealed records of a fleet's edges, or plain OTLP of other producers. A record's offset
+/// is committed after the gateway's spool has it on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KafkaReceiverConfig {

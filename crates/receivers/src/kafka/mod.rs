@@ -20,14 +20,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use config::{KafkaReceiverConfig, KafkaReceiverSettings, PlainEncoding, PlainTopic, PlainTopicConfig};
+pub use reading::KafkaReceiverContext;
 pub use stored_positions::StoredPositions;
 
 use self::reading::RecordLoop;
 use ::kafka::BrokerClient;
 use kernel::clock::{Clock, with_timeout};
-use net::Spawn;
-use pipeline::Admission;
-use telemetry::Meter;
 
 #[cfg(test)]
 mod tests;
@@ -38,18 +36,6 @@ pub struct KafkaReceiver {
     settings: KafkaReceiverSettings,
     client: Arc<dyn BrokerClient>,
     positions: Arc<StoredPositions>,
-}
-
-/// What a receiver runs with.
-pub struct KafkaReceiverContext {
-    /// The engine's entry.
-    pub admission: Arc<dyn Admission>,
-    /// Spawns the tasks of records.
-    pub tasks: Arc<dyn Spawn>,
-    /// Source of time.
-    pub clock: Arc<dyn Clock>,
-    /// Registry of the metrics.
-    pub meter: Meter,
 }
 
 impl KafkaReceiver {

@@ -248,7 +248,7 @@ impl PartitionOwner for OwnedPartitions {
             tracing::warn!(
                 receiver = &*self.receiver,
                 partitions = partitions.len(),
-                "the group gave partitions to another worker because this one was silent for `session_timeout`"
+                "partitions were lost: this worker was silent for `session_timeout`, or can't reach the group"
             );
         })
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Mutex, watch};
 
-use super::KafkaReceiverContext;
 use super::config::KafkaReceiverSettings;
 use super::decode::{RecordReader, RecordRequest, UnusableRecord};
 use super::ownership::{BegunRecord, OwnedPartitions};
@@ -16,9 +15,10 @@ use ::kafka::{
     BrokerClient, BrokerError, BrokerFault, IncomingRecord, OutgoingRecord, PartitionOwner, RecordConsumer,
     RecordProducer, SubscriptionSettings,
 };
-use kernel::clock::with_timeout;
-use pipeline::{BytePermit, Outcome, Reason, Submission};
-use telemetry::names;
+use kernel::clock::{Clock, with_timeout};
+use net::Spawn;
+use pipeline::{Admission, BytePermit, Outcome, Reason, Submission};
+use telemetry::{Meter, names};
 
 /// Longest wait of one poll. It bounds how late a commit is, so that a crash repeats little.
 const POLL_WAIT: Duration = Duration::from_millis(50);
@@ -28,12 +28,26 @@ const FETCH_BYTES: usize = 8 << 20;
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Wait before the brokers are asked again.
 const RECONNECT_WAIT: Duration = Duration::from_secs(2);
+/// How long polls may fail before the client is made anew.
+const MAX_FAILING: Duration = Duration::from_secs(60);
 /// How often the lag is measured.
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the dead topic may take.
 const DEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long records may take at the end. The gateway's own limit is in `RunningKafkaReceiver::drain`.
 const END_WAIT: Duration = Duration::from_secs(600);
+
+/// What a receiver runs with.
+pub struct KafkaReceiverContext {
+    /// The engine's entry.
+    pub admission: Arc<dyn Admission>,
+    /// Spawns the tasks of records.
+    pub tasks: Arc<dyn Spawn>,
+    /// Source of time.
+    pub clock: Arc<dyn Clock>,
+    /// Registry of the metrics.
+    pub meter: Meter,
+}
 
 /// See the module.
 pub(super) struct RecordLoop {
@@ -89,7 +103,8 @@ impl RecordLoop {
         }
     }
 
-    /// Reads as a member of the group, until `stop` or an error that needs a new member.
+    /// Reads as a member of the group, until `stop` or an error that needs a new member: one that the group has removed
+    /// for good, or one that has failed for too long.
     async fn read_as_member(self: &Arc<Self>, stop: &mut watch::Receiver<bool>) -> Result<(), BrokerError> {
         for topic in self.settings.topics() {
             self.client.describe_topic(&topic).await?;
@@ -104,20 +119,24 @@ impl RecordLoop {
         let owner = Arc::clone(&self.owned) as Arc<dyn PartitionOwner>;
         let consumer = self.client.open_consumer(subscription, owner).await?;
         let (mut is_paused, mut lag_read) = (false, None);
-        let mut last_error: Option<BrokerError> = None;
+        let (mut last_error, mut failing_since): (Option<BrokerError>, Option<Duration>) = (None, None);
         while !*stop.borrow() {
             match consumer.poll(POLL_WAIT).await {
                 Ok(records) => {
-                    last_error = None;
+                    (last_error, failing_since) = (None, None);
                     for record in records {
                         self.begin(record);
                     }
                 }
-                Err(error) if error.fault == BrokerFault::Denied => {
-                    consumer.close().await;
-                    return Err(error);
-                }
                 Err(error) => {
+                    let now = self.context.clock.monotonic();
+                    let failing = now.saturating_sub(*failing_since.get_or_insert(now));
+                    if matches!(error.fault, BrokerFault::Denied | BrokerFault::Fenced) || failing > MAX_FAILING {
+                        // Nothing of this membership may be committed by the next one.
+                        self.owned.lost(self.owned.ids()).await;
+                        consumer.close().await;
+                        return Err(error);
+                    }
                     if last_error.as_ref() != Some(&error) {
                         let (why, remedy) = (error.text.as_str(), error.fault.remedy());
                         tracing::warn!(receiver = &*self.id, why, remedy, "Kafka does not answer; it is tried again");

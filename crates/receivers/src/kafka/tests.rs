@@ -1,4 +1,5 @@
-//! The receiver over a broker in memory, with kills, moves and faults at times that a seed chooses.
+//! The receiver over a broker in memory, with kills, moves and faults at times that a seed chooses. `TOLLGATE_SEED=n`
+//! begins at that seed, `TOLLGATE_SEEDS=n` runs that many.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,10 +15,12 @@ use ::kafka::memory_broker::MemoryBroker;
 use ::kafka::{OutgoingRecord, PartitionId, RecordHead, RecordProducer, RecordSealer};
 use kernel::clock::{ManualClock, UnixNanos};
 use kernel::rng::SeededRng;
+use net::Spawn;
 use otlp::Signal;
 use pipeline::spool::SpoolKey;
 use pipeline::testing::drive::drive;
-use pipeline::{BytePermit, Effect, Outcome, Processor, Reason, Submission};
+use pipeline::{Admission, BytePermit, Effect, Outcome, Processor, Reason, Submission};
+use telemetry::Meter;
 
 const PARTITIONS: i32 = 4;
 
@@ -238,6 +241,13 @@ async fn write(broker: &MemoryBroker, headers: Vec<(&'static str, Bytes)>, value
     broker.send(OutgoingRecord { topic, partition: Some(0), key: None, value, headers }).await.unwrap();
 }
 
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    #[expect(clippy::disallowed_methods, reason = "a test's own switches")]
+    let from_env = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let first = from_env("TOLLGATE_SEED").unwrap_or(0);
+    first..first + from_env("TOLLGATE_SEEDS").unwrap_or(usual)
+}
+
 /// Waits in simulated time until `done`.
 async fn until(machine: &Machine, what: &str, done: impl Fn() -> bool) {
     for _ in 0..20_000 {
@@ -273,7 +283,7 @@ fn records_are_stored_then_committed() {
 /// Kills at any moment, with failing commits between them, lose nothing and store nothing twice on the same volume.
 #[test]
 fn kills_lose_and_repeat_nothing() {
-    for seed in 0..500 {
+    for seed in seeds(500) {
         Machine::run(async |machine| {
             let (broker, volume, rng) = (broker(&machine), Volume::default(), SeededRng::new(seed));
             let mut written = 0;
@@ -300,7 +310,7 @@ fn kills_lose_and_repeat_nothing() {
 /// loses nothing and repeats only what was not committed.
 #[test]
 fn partitions_move() {
-    for seed in 0..200 {
+    for seed in seeds(200) {
         Machine::run(async |machine| {
             let (broker, rng) = (broker(&machine), SeededRng::new(seed));
             // Each worker has its own volume; the requests are counted over all.
@@ -348,6 +358,21 @@ fn a_lost_partition_is_not_committed() {
         // The same volume: what was stored before the loss is not stored again.
         assert_eq!(volume.most_often(), 1);
         assert!(process.meter.render().contains("change=\"lost\""));
+    });
+}
+
+/// A member that the group has removed for good is made anew, and commits nothing of its earlier self.
+#[test]
+fn a_fenced_member_is_made_anew() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        produce(&broker, 0, 100).await;
+        let process = Process::start(&machine, &broker, &volume, settings(), 3);
+        machine.clock.sleep(Duration::from_millis(30)).await;
+        broker.fence_members();
+        until(&machine, "the rest", || committed(&broker) == 100).await;
+        assert_eq!((volume.stored(), volume.most_often()), (100, 1));
+        drop(process);
     });
 }
 

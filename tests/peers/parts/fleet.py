@@ -1,0 +1,301 @@
+"""A fleet on a real Kafka cluster: an edge, workers, brokers, and what happens when any of them dies.
+
+    fleet.py [ROW …] [--nodes 3] [--kills 6] [--seconds 4]
+
+Rows: check flow kill roll brokers (all without one), try. What clients were told is safe must arrive, and each accepted item once in the vault.
+"""
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from faults.common import Quick, Quiet, accounted  # noqa: E402
+from harness import BINARY, RECORDINGS, Gateway, Sink, check, figure, finish, say, until, workdir  # noqa: E402
+from kafka.cluster import Cluster  # noqa: E402
+from load import request  # noqa: E402
+
+KEY = "7a" * 32
+PARTITIONS = 12
+
+
+def place(work, name):
+    path = os.path.join(work, name)
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+def edge(work, cluster, topic, change=None):
+    """An edge: no processors, no vault; a client's OK is the brokers'."""
+    exporter = {"brokers": cluster.addresses, "topic": topic, "keys": [KEY], "timeout": "5s", "retry_on_failure": {"initial_interval": "200ms", "max_interval": "1s"}}
+
+    def adapt(config):
+        config["processors"] = {}
+        for pipeline in config["service"]["pipelines"].values():
+            pipeline["processors"] = []
+        if change:
+            change(config["exporters"]["kafka"])
+
+    return Gateway(work, {"kafka": exporter}, change=adapt, log="info")
+
+
+def worker(work, cluster, topic, sink, name, **options):
+    """A worker: the whole pipeline behind the topic."""
+    exporter = {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}", "compression": "none", "retry_on_failure": {"initial_interval": "200ms", "max_interval": "1s"}}}
+    receiver = {"brokers": cluster.addresses, "topic": topic, "dead_topic": f"{topic}.dead", "group_id": f"workers-{topic}", "group_instance_id": name,
+                "keys": [KEY], "session_timeout": "6s", **options}
+
+    def adapt(config):
+        config["receivers"] = {"kafka": receiver}
+        config["pseudonyms"] = {"key": "the same on every worker of this fleet"}
+        for pipeline in config["service"]["pipelines"].values():
+            pipeline["receivers"] = ["kafka"]
+
+    return Gateway(work, exporter, change=adapt, log="info", vault={"writer": name})
+
+
+def topic(cluster, name):
+    cluster.create_topic(name, PARTITIONS, max_message_bytes=8 << 20)
+    cluster.create_topic(f"{name}.dead", 1)
+    return name
+
+
+def lag(cluster, name):
+    """Records that no worker has committed yet."""
+    ends, committed = cluster.ends(name), cluster.committed(f"workers-{name}", name)
+    return sum(end - committed.get(partition, 0) for partition, end in ends.items())
+
+
+def settled(cluster, name, workers, seconds=120):
+    until("the topic is read", lambda: lag(cluster, name) == 0, seconds, 1)
+    for one in workers:
+        until("everything is delivered", one.drained, seconds, 0.1)
+
+
+def told(gateway, command="check"):
+    done = subprocess.run([BINARY, command, "--config", gateway.config_path], capture_output=True, text=True, cwd=gateway.data)
+    return done.returncode, done.stdout + done.stderr
+
+
+def check_row(work, cluster, options):
+    """`check` says what a topic lacks and the command that mends it; nothing is written to it until then."""
+    sender = edge(place(work, "check"), cluster, "fleet.weak")
+    code, text = told(sender)
+    check("check: a missing topic is named", code == 1 and "fleet.weak" in text and "topic" in text, text)
+    cluster.create_topic("fleet.weak", 2, replicas=1, min_insync_replicas=1)
+    code, text = told(sender)
+    check("check: a topic with one replica is refused, with the command", code == 1 and "kafka-topics.sh --create" in text, text)
+    sender.start()
+    status = sender.post("traces", request("traces", ["weak-1"]).SerializeToString())[0]
+    check("check: a client gets no OK for a topic that can lose it", status == 503, str(status))
+    check("check: and the log says why", "replica" in sender.log(), sender.log()[-300:])
+    check("check: nothing was written", sum(cluster.ends("fleet.weak").values()) == 0)
+    sender.stop()
+    allowing = edge(place(work, "check-allowing"), cluster, "fleet.weak", change=lambda exporter: exporter.update(allow_weak_durability=True)).start()
+    status = allowing.post("traces", request("traces", ["weak-2"]).SerializeToString())[0]
+    check("check: with allow_weak_durability it is taken", status == 200, str(status))
+    allowing.stop()
+    code, text = told(edge(place(work, "check-away"), type("Away", (), {"addresses": ["127.0.0.1:9"]}), "fleet.weak"))
+    check("check: a broker that is not there is named, with a remedy", code == 1 and "brokers" in text, text)
+
+
+def flow_row(work, cluster, options):
+    """Everything arrives once; the topic holds nothing readable; what can't be read is kept."""
+    name = topic(cluster, "fleet.flow")
+    sink = Quiet(place(work, "flow-sink"))
+    sender = edge(place(work, "flow-edge"), cluster, name).start()
+    workers = [worker(place(work, f"flow-{n}"), cluster, name, sink, f"flow-{n}").start() for n in range(2)]
+    until("both workers have partitions", lambda: all(one.metric("tollgate_kafka_partitions") >= PARTITIONS // 2 for one in workers), 60, 0.2)
+    load = Quick(sender.http, "flow", threads=3, sessions=20, fill=100)
+    load.go()
+    time.sleep(options.seconds)
+    load.end()
+    check("flow: a foreign message goes to the dead topic", foreign(cluster, name))
+    settled(cluster, name, workers)
+    figure("flow: items, refused, broken", f"{len(load.acked)}, {load.refused}, {load.broken}")
+    accounted("flow", sink, load.acked, bound=0)
+    check("flow: both workers worked", all(one.metric("tollgate_kafka_records_total", outcome="accepted") > 0 for one in workers))
+    check("flow: the foreign message is in the dead topic", sum(cluster.ends(f"{name}.dead").values()) == 1)
+    readable = [path for broker in cluster.brokers for path in walk(broker.folder) if holds(path, b"CANARY-load") or holds(path, b"load-session")]
+    check("flow: no broker holds content or a session's id", not readable, str(readable[:3]))
+    for one in workers:
+        public = re.search(r'"vault_key":"([^"]+)"', one.log())[1]
+        done = subprocess.run([BINARY, "vault", "verify", "--store", one.store, "--identity", one.identity, "--log", "none", "--key", public], capture_output=True, text=True)
+        check(f"flow: the vault of {os.path.basename(one.work)} verifies", done.returncode == 0, done.stdout[-600:] + done.stderr[-300:])
+        check("flow: a clean end", one.stop() == 0)
+    sender.stop()
+
+
+def foreign(cluster, name):
+    done = subprocess.run(["java", "-Xmx128m", "-cp", os.path.join(os.environ["PEERS_CACHE"], "kafka", "libs", "*"), "org.apache.kafka.tools.ConsoleProducer",
+                           "--bootstrap-server", cluster.addresses[0], "--topic", name], input="somebody else's message\n", text=True, capture_output=True)
+    return done.returncode == 0
+
+
+def walk(folder):
+    return [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
+
+
+def holds(path, needle):
+    with open(path, "rb") as f:
+        return needle in f.read()
+
+
+def kill_row(work, cluster, options):
+    """SIGKILL of a worker at any moment, its volume stays: nothing is lost, nothing is stored twice."""
+    name = topic(cluster, "fleet.kill")
+    sink = Quiet(place(work, "kill-sink"))
+    sender = edge(place(work, "kill-edge"), cluster, name).start()
+    small = {"batch": {"flush_timeout": "20ms", "max_size": "64KiB", "sizer": "bytes"}}
+    workers = [worker(place(work, f"kill-{n}"), cluster, name, sink, f"kill-{n}") for n in range(2)]
+    for one in workers:
+        one.config["exporters"]["otlp_http"]["sending_queue"] = small
+        one.write()
+        one.start()
+    load = Quick(sender.http, "kill", threads=3, sessions=20)
+    load.go()
+    for cycle in range(options.kills):
+        victim = workers[cycle % 2]
+        time.sleep(options.seconds / 2)
+        victim.kill()
+        # sometimes its partitions have moved when it comes back
+        time.sleep(8 if cycle % 3 == 2 else 0.1)
+        victim.start()
+    time.sleep(options.seconds / 2)
+    load.end()
+    settled(cluster, name, workers)
+    figure("kill: kills, items acknowledged", f"{options.kills}, {len(load.acked)}")
+    again = accounted("kill", sink, load.acked, bound=0.1)
+    stored_before = sum(one.metric("tollgate_kafka_records_total", outcome="stored_before") for one in workers)
+    figure("kill: records that were in the spool already", stored_before)
+    del again
+    for one in workers:
+        check("kill: no panic", "panic" not in one.log())
+        check("kill: a clean end", one.stop() == 0)
+    sender.stop()
+
+
+def roll_row(work, cluster, options):
+    """1, 3, 2 workers under load, each ended in order: nothing lost, nothing twice."""
+    name = topic(cluster, "fleet.roll")
+    sink = Quiet(place(work, "roll-sink"))
+    sender = edge(place(work, "roll-edge"), cluster, name).start()
+    workers = [worker(place(work, f"roll-{n}"), cluster, name, sink, f"roll-{n}") for n in range(3)]
+    load = Quick(sender.http, "roll", threads=3, sessions=20)
+    workers[0].start()
+    load.go()
+    for one in workers[1:]:
+        time.sleep(options.seconds)
+        one.start()
+    until("all three have partitions", lambda: all(one.metric("tollgate_kafka_partitions") > 0 for one in workers), 60, 0.2)
+    time.sleep(options.seconds)
+    check("roll: a clean end", workers[0].stop() == 0)
+    time.sleep(options.seconds)
+    # an update of the others, one after the other
+    for one in workers[1:]:
+        check("roll: a clean end", one.stop() == 0)
+        one.start()
+        time.sleep(options.seconds)
+    load.end()
+    workers[0].start()
+    settled(cluster, name, workers)
+    figure("roll: items acknowledged", len(load.acked))
+    accounted("roll", sink, load.acked, bound=0)
+    figure("roll: lost partitions", sum(one.metric("tollgate_kafka_partition_changes_total", change="lost") for one in workers))
+    for one in workers:
+        one.stop()
+    sender.stop()
+
+
+def brokers_row(work, cluster, options):
+    """A broker dies: the edge goes on. Two of three are down: the edge refuses, and goes on when they are back."""
+    name = topic(cluster, "fleet.brokers")
+    sink = Quiet(place(work, "brokers-sink"))
+    sender = edge(place(work, "brokers-edge"), cluster, name).start()
+    reader = worker(place(work, "brokers-0"), cluster, name, sink, "brokers-0").start()
+    load = Quick(sender.http, "brokers", threads=3, sessions=20)
+    load.go()
+    time.sleep(options.seconds)
+    cluster.brokers[0].kill()
+    before = len(load.acked)
+    until("the edge goes on without one broker", lambda: len(load.acked) > before + 500, 60, 0.2)
+    check("brokers: one of three may die", True)
+    cluster.brokers[1].kill()
+    until("the edge refuses", lambda: load.refused > 0, 90, 0.2)
+    check("brokers: with two of three down, clients are told to come again", True)
+    cluster.brokers[0].start()
+    cluster.brokers[1].start()
+    before = len(load.acked)
+    until("the edge goes on", lambda: len(load.acked) > before + 500, 120, 0.2)
+    load.end()
+    settled(cluster, name, [reader])
+    figure("brokers: items acknowledged, requests refused", f"{len(load.acked)}, {load.refused}")
+    accounted("brokers", sink, load.acked, bound=0)
+    check("brokers: no panic", "panic" not in reader.log() + sender.log())
+    reader.stop()
+    sender.stop()
+
+
+def try_row(work, cluster, options):
+    """What `just fleet` shows: recordings of real clients through an edge and two workers, one of which is killed."""
+    name = "tollgate.in"
+    cluster.create_topic(name, 8)
+    cluster.create_topic("tollgate.in.dead", 1)
+    sink = Sink(place(work, "try-sink"))
+    sender = edge(place(work, "try-edge"), cluster, name, change=lambda exporter: exporter.update(allow_weak_durability=True)).start()
+    workers = [worker(place(work, f"try-{n}"), cluster, name, sink, f"worker-{n}").start() for n in range(2)]
+    until("both workers have partitions", lambda: all(one.metric("tollgate_kafka_partitions") == 4 for one in workers), 60, 0.2)
+    sent = 0
+    for client in ("claude-code", "langgraph", "codex", "opencode"):
+        top = os.path.join(RECORDINGS, client)
+        if not os.path.exists(os.path.join(top, "manifest.json")):
+            continue
+        with open(os.path.join(top, "manifest.json")) as f:
+            sessions = json.load(f)["sessions"]
+        for session, recorded in sessions.items():
+            sender.replay(os.path.join(top, session), recorded["files"])
+            sent += len(recorded["files"])
+        if client == "claude-code":
+            say("  worker-0 is killed (SIGKILL)")
+            workers[0].kill()
+    workers[0].start()
+    settled(cluster, name, workers)
+    figure("try: requests of recordings", sent)
+    accepted = sum(one.metric("tollgate_kafka_records_total", outcome="accepted") for one in workers)
+    figure("try: records in the topic, and taken by the workers since their last start", f"{sum(cluster.ends(name).values())}, {accepted:.0f}")
+    check("try: no record was left or put aside", lag(cluster, name) == 0 and sum(cluster.ends("tollgate.in.dead").values()) == 0)
+    shown = subprocess.run([BINARY, "report", "--url", f"http://127.0.0.1:{workers[1].admin}"], capture_output=True, text=True)
+    say(shown.stdout or shown.stderr)
+    for one in (*workers, sender):
+        check(f"try: a clean end of {os.path.basename(one.work)}", one.stop() == 0)
+
+
+ROWS = {"check": check_row, "flow": flow_row, "kill": kill_row, "roll": roll_row, "brokers": brokers_row}
+# by name only
+OTHER_ROWS = {"try": try_row}
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("rows", nargs="*", metavar="ROW")
+    p.add_argument("--nodes", type=int, default=3)
+    p.add_argument("--kills", type=int, default=6)
+    p.add_argument("--seconds", type=float, default=4, help="of load in each step")
+    options = p.parse_args()
+    work = workdir("fleet")
+    began = time.monotonic()
+    cluster = Cluster(place(work, "cluster"), options.nodes)
+    figure("brokers started in", round(time.monotonic() - began, 1), "s")
+    for row in options.rows or ROWS:
+        began = time.monotonic()
+        say(f"  -- {row}")
+        (ROWS | OTHER_ROWS)[row](work, cluster, options)
+        figure(f"{row} took", round(time.monotonic() - began, 1), "s")
+    finish(work)
+
+
+if __name__ == "__main__":
+    main()
