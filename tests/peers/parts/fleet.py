@@ -267,7 +267,7 @@ def try_row(work, cluster, options):
     accepted = sum(one.metric("tollgate_kafka_records_total", outcome="accepted") for one in workers)
     figure("try: records in the topic, and taken by the workers since their last start", f"{sum(cluster.ends(name).values())}, {accepted:.0f}")
     check("try: no record was left or put aside", lag(cluster, name) == 0 and sum(cluster.ends("tollgate.in.dead").values()) == 0)
-    shown = subprocess.run([BINARY, "report", "--url", f"http://127.0.0.1:{workers[1].admin}"], capture_output=True, text=True)
+    shown = subprocess.run([BINARY, "report", "--admin", f"http://127.0.0.1:{workers[1].admin}"], capture_output=True, text=True)
     say(shown.stdout or shown.stderr)
     for one in (*workers, sender):
         check(f"try: a clean end of {os.path.basename(one.work)}", one.stop() == 0)
