@@ -75,6 +75,8 @@ pub struct PartitionBounds {
 /// What is known of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDescription {
+    /// The topic's id: a topic that is made anew under its name has another one. Zeros if the broker tells none.
+    pub topic_id: [u8; 16],
     /// Number of partitions.
     pub partitions: i32,
     /// Copies of the partition that has the fewest.
@@ -100,6 +102,8 @@ pub enum BrokerFault {
     Fenced,
     /// A batch of records in the topic is damaged.
     Damaged,
+    /// The client can't go on: another one must be made.
+    ClientFailed,
     /// The binary was built without a client.
     NotBuilt,
 }
@@ -114,6 +118,7 @@ impl BrokerFault {
             Self::TooLarge => "raise `max.message.bytes` of the topic, or lower `max_request_size`",
             Self::Fenced => "none, unless it repeats: then two workers have the same `group_instance_id`",
             Self::Damaged => "restore the topic's log from a replica; the partition is held until then",
+            Self::ClientFailed => "none, unless it repeats: check `auth`, the ACLs and the brokers' log",
             Self::NotBuilt => "build tollgate with `cargo build --features kafka`",
         }
     }
@@ -130,6 +135,12 @@ pub struct BrokerError {
 }
 
 impl BrokerError {
+    /// The same error, with the name of the topic that it is about.
+    #[must_use]
+    pub fn about_topic(self, topic: &str) -> Self {
+        Self { text: format!("topic `{topic}`: {}", self.text), ..self }
+    }
+
     /// An error of this class.
     pub fn new(fault: BrokerFault, text: impl Into<String>) -> Self {
         Self { fault, text: text.into() }

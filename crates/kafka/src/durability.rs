@@ -15,7 +15,15 @@ pub fn durability_problem(topic: &str, found: &TopicDescription) -> Option<Strin
             found.replication_factor, found.partitions
         ));
     }
-    let in_sync = found.min_insync_replicas.filter(|least| *least < LEAST_COPIES)?;
+    let Some(in_sync) = found.min_insync_replicas else {
+        return Some(format!(
+            "`min.insync.replicas` of the topic `{topic}` can't be read, so it may acknowledge what one broker has: \
+             grant this client DescribeConfigs on the topic, or set `allow_weak_durability: true`"
+        ));
+    };
+    if in_sync >= LEAST_COPIES {
+        return None;
+    }
     Some(format!(
         "the topic `{topic}` acknowledges a record that only {in_sync} replica has: `kafka-configs.sh --alter \
          --entity-type topics --entity-name {topic} --add-config min.insync.replicas=2`, or set \

@@ -29,6 +29,8 @@ const PRODUCER_MEMORY: usize = 64 << 20;
 const MAX_REQUEST: usize = 100 << 20;
 /// How long a record waits for others of its partition. Requests are large already.
 const LINGER: Duration = Duration::from_millis(2);
+/// Records of one poll. Few, because what is under way when a worker dies is read again by the next one.
+const MAX_POLL_RECORDS: i32 = 32;
 /// Longest time between two polls. The loop polls all the time, so a longer pause means that the process hangs.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -104,6 +106,7 @@ impl BrokerClient for KrafkaClient {
                 entry.config_value().parse::<u64>().ok()
             };
             Ok(TopicDescription {
+                topic_id: described.topic_id,
                 partitions: i32::try_from(described.partitions.len()).unwrap_or(i32::MAX),
                 replication_factor: described.partitions.iter().map(|one| one.replicas.len()).min().unwrap_or(0),
                 min_insync_replicas: number("min.insync.replicas").and_then(|least| usize::try_from(least).ok()),
@@ -140,6 +143,7 @@ impl BrokerClient for KrafkaClient {
                 .session_timeout(subscription.session_timeout)
                 .heartbeat_interval(subscription.session_timeout / 4)
                 .max_poll_interval(MAX_POLL_INTERVAL.max(subscription.session_timeout))
+                .max_poll_records(MAX_POLL_RECORDS)
                 .max_partition_fetch_bytes(fetch)
                 .fetch_max_bytes(fetch)
                 .metrics_push(false)
@@ -337,6 +341,7 @@ fn to_broker_error(error: &KrafkaError) -> BrokerError {
         KrafkaError::Broker { code, .. } => return of_code(*code),
         // The library's own words about our settings.
         KrafkaError::Config { message } => (BrokerFault::Unavailable, format!("the client can't be made: {message}")),
+        fatal if fatal.is_fatal() => (BrokerFault::ClientFailed, "the client failed; another one is made".to_owned()),
         _ => (BrokerFault::Unavailable, "the client failed; it is tried again".to_owned()),
     };
     BrokerError::new(fault, text)
@@ -350,7 +355,8 @@ fn of_code(code: ErrorCode) -> BrokerError {
         | ErrorCode::GroupAuthorizationFailed
         | ErrorCode::ClusterAuthorizationFailed
         | ErrorCode::SaslAuthenticationFailed => BrokerFault::Denied,
-        ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => BrokerFault::Fenced,
+        // Not `IllegalGeneration`: a commit that meets a rebalance gets it, and the member goes on after the rebalance.
+        ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => BrokerFault::Fenced,
         ErrorCode::CorruptMessage => BrokerFault::Damaged,
         _ => BrokerFault::Unavailable,
     };

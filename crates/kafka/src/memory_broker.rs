@@ -17,7 +17,9 @@ use crate::client::{
 };
 use kernel::clock::Clock;
 
-/// Records that one poll returns at most.
+/// How long a fetch with records takes.
+const ROUND_TRIP: Duration = Duration::from_millis(1);
+/// Records of a partition that one poll returns at most.
 const POLL_RECORDS: usize = 16;
 
 /// A broker in memory. Clones share it.
@@ -33,6 +35,8 @@ struct BrokerState {
     committed: HashMap<PartitionId, i64>,
     members: Vec<Arc<MemberState>>,
     next_member: u64,
+    /// Number of topics that were created.
+    created: u64,
     is_away: bool,
     failing_commits: u32,
     /// A partition without a leader.
@@ -76,6 +80,7 @@ impl MemoryBroker {
     /// Creates a topic with safe settings.
     pub fn create_topic(&self, name: &str, partitions: i32) {
         let description = TopicDescription {
+            topic_id: [0; 16],
             partitions,
             replication_factor: 3,
             min_insync_replicas: Some(2),
@@ -87,8 +92,15 @@ impl MemoryBroker {
     /// Creates a topic that is described so.
     pub fn create_topic_as(&self, name: &str, description: TopicDescription) {
         let count = usize::try_from(description.partitions).unwrap_or(0);
-        let topic = MemoryTopic { partitions: vec![Vec::new(); count], description };
-        self.state.lock().topics.insert(name.into(), topic);
+        let mut state = self.state.lock();
+        state.created += 1;
+        let mut topic_id = [0; 16];
+        for (to, from) in topic_id.iter_mut().zip(state.created.to_le_bytes()) {
+            *to = from;
+        }
+        let description = TopicDescription { topic_id, ..description };
+        state.committed.retain(|partition, _| *partition.topic != *name);
+        state.topics.insert(name.into(), MemoryTopic { partitions: vec![Vec::new(); count], description });
     }
 
     /// Lets every call fail as if no broker were there, or ends that.
@@ -297,9 +309,7 @@ impl RecordConsumer for MemoryConsumer {
             }
             self.apply_assignment().await?;
             let records = self.read();
-            if records.is_empty() {
-                self.broker.clock.sleep(wait).await;
-            }
+            self.broker.clock.sleep(if records.is_empty() { wait } else { ROUND_TRIP }).await;
             Ok(records)
         })
     }

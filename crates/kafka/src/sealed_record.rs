@@ -4,7 +4,7 @@
 //! headers  tollgate-version "1" | tollgate-account NAME | tollgate-signal traces|logs|metrics | tollgate-key-id HEX
 //! value    salt [32] | u64 LE number | AES-256-GCM(zstd(Export*ServiceRequest)), tag last
 //! key      HKDF-SHA256(spool key, salt, "tollgate kafka record v1"); nonce: the number
-//! AAD      the four headers' values and the topic, each after its length as u64 LE
+//! AAD      the four headers' values, the topic and the partition's number, each after its length as u64 LE
 //! ```
 //! A sealer takes a random salt at its start and counts its records, so a nonce is never used twice under one key. The
 //! record has no key: the partition says which session it belongs to, and no id stands in the topic.
@@ -100,7 +100,7 @@ impl RecordSealer {
         value.extend_from_slice(&self.salt);
         value.extend_from_slice(&number.to_le_bytes());
         let mut sealed = zstd::bulk::compress(request, COMPRESSION_LEVEL).ok()?;
-        let aad = associated_data(topic, head, &self.key_id);
+        let aad = associated_data(topic, partition, head, &self.key_id);
         self.key.seal_in_place_append_tag(nonce(number), Aad::from(aad), &mut sealed).ok()?;
         value.append(&mut sealed);
         let headers = vec![
@@ -165,7 +165,7 @@ impl RecordOpener {
         let too_short = UnreadableRecord::Damaged("it is too short");
         let (salt, rest) = value.split_first_chunk::<SALT>().ok_or(too_short.clone())?;
         let (number, sealed) = rest.split_first_chunk::<8>().ok_or(too_short)?;
-        let aad = associated_data(&record.partition.topic, &head, &key_id);
+        let aad = associated_data(&record.partition.topic, record.partition.number, &head, &key_id);
         let derived =
             self.derived_key(&id_text, key, salt).ok_or(UnreadableRecord::Damaged("its key can't be made"))?;
         let mut plain = sealed.to_vec();
@@ -212,9 +212,16 @@ fn derive_key(key: &SpoolKey, salt: &[u8; SALT]) -> Option<LessSafeKey> {
     UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok().map(LessSafeKey::new)
 }
 
-fn associated_data(topic: &str, head: &RecordHead, key_id: &[u8]) -> Vec<u8> {
-    let parts =
-        [VERSION.as_bytes(), head.account.as_bytes(), head.signal.as_str().as_bytes(), key_id, topic.as_bytes()];
+fn associated_data(topic: &str, partition: i32, head: &RecordHead, key_id: &[u8]) -> Vec<u8> {
+    let partition = partition.to_le_bytes();
+    let parts = [
+        VERSION.as_bytes(),
+        head.account.as_bytes(),
+        head.signal.as_str().as_bytes(),
+        key_id,
+        topic.as_bytes(),
+        &partition,
+    ];
     let mut aad = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
     for part in parts {
         aad.extend_from_slice(&(part.len() as u64).to_le_bytes());

@@ -92,6 +92,8 @@ class Cluster:
     def ends(self, topic):
         """{partition: offset of the next record}"""
         done = self.tool("org.apache.kafka.tools.GetOffsetShell", "--topic", topic)
+        if done.returncode or topic not in done.stdout:
+            raise AssertionError(f"the ends of {topic} can't be read: {done.stderr[-300:]}")
         return {int(line.split(":")[1]): int(line.split(":")[2]) for line in done.stdout.split() if line.startswith(topic + ":")}
 
     def committed(self, group, topic):

@@ -47,9 +47,16 @@ pub struct KafkaExporter {
     deps: ExporterDeps,
     producer: AsyncMutex<Option<Arc<dyn RecordProducer>>>,
     topics: AsyncMutex<HashMap<Arc<str>, KnownTopic>>,
-    /// Partitions that are acknowledged, by the hash of a request that failed in others.
-    partial: Mutex<HashMap<[u8; 32], Vec<i32>>>,
+    /// Requests that failed in some partitions, and those that acknowledged them; the oldest first.
+    partial: Mutex<Vec<PartlyWritten>>,
     last_failure: Mutex<Option<AttemptFailure>>,
+}
+
+/// A request that is in some partitions of its topic.
+struct PartlyWritten {
+    /// Hash of everything that decides which records the request becomes.
+    request: [u8; 32],
+    partitions: Vec<i32>,
 }
 
 /// A topic as described at some time.
@@ -66,17 +73,23 @@ struct KnownTopic {
 
 impl KafkaExporter {
     /// Creates the exporter over `client`.
+    ///
+    /// # Errors
+    /// The cipher refuses the key, for which there is no known cause.
     pub fn build(
         id: Arc<str>,
         settings: KafkaExporterSettings,
         client: Arc<dyn BrokerClient>,
         deps: ExporterDeps,
-    ) -> Self {
+    ) -> Result<Self, BrokerError> {
+        let unusable_key = || BrokerError::new(BrokerFault::Denied, "the cipher refuses the key in `keys`");
         let sealer = match &settings.target {
-            RecordTarget::Sealed(_, key) => RecordSealer::new(key, &SystemRng).map(Arc::new),
+            RecordTarget::Sealed(_, key) => {
+                Some(Arc::new(RecordSealer::new(key, &SystemRng).ok_or_else(unusable_key)?))
+            }
             RecordTarget::Plain(_) => None,
         };
-        Self {
+        Ok(Self {
             id,
             settings,
             client,
@@ -86,7 +99,7 @@ impl KafkaExporter {
             topics: AsyncMutex::default(),
             partial: Mutex::default(),
             last_failure: Mutex::default(),
-        }
+        })
     }
 
     async fn send_once(&self, request: &ExportRequest) -> Outcome {
@@ -104,20 +117,19 @@ impl KafkaExporter {
             return Outcome::Refused { reason: Reason::Malformed };
         };
         let largest = records.iter().map(|record| record.value.len() as u64 + config::RECORD_OVERHEAD).max();
-        if largest > known.max_record {
+        if largest.zip(known.max_record).is_some_and(|(largest, most)| largest > most) {
             return Outcome::Refused { reason: Reason::TooLarge };
         }
-        self.write(request, records).await
+        self.write(hash_request(request, topic, known.partitions), records).await
     }
 
     /// Writes the records that an earlier attempt has not written.
-    async fn write(&self, request: &ExportRequest, records: Vec<OutgoingRecord>) -> Outcome {
+    async fn write(&self, request: [u8; 32], records: Vec<OutgoingRecord>) -> Outcome {
         let producer = match self.open_producer().await {
             Ok(producer) => producer,
             Err(error) => return self.failed(&error),
         };
-        let hash: [u8; 32] = Sha256::digest(&request.body).into();
-        let written = self.partial.lock().remove(&hash).unwrap_or_default();
+        let written = self.take_partly_written(&request);
         let records = records.into_iter().filter(|record| !record.partition.is_some_and(|one| written.contains(&one)));
         let sends = records.map(|record| {
             let (partition, producer) = (record.partition, &producer);
@@ -131,13 +143,26 @@ impl KafkaExporter {
         let mut acknowledged = written;
         acknowledged
             .extend(results.iter().filter(|(_, result)| result.is_ok()).filter_map(|(partition, _)| *partition));
-        if !acknowledged.is_empty() {
-            let mut partial = self.partial.lock();
-            if partial.len() < MAX_PARTIAL {
-                partial.insert(hash, acknowledged);
-            }
+        if matches!(error.fault, BrokerFault::Denied | BrokerFault::Fenced | BrokerFault::ClientFailed) {
+            // Such a producer never writes again.
+            *self.producer.lock().await = None;
         }
-        self.failed(error)
+        let outcome = self.failed(error);
+        if !acknowledged.is_empty() && matches!(outcome, Outcome::Retry { .. }) {
+            let mut partial = self.partial.lock();
+            if partial.len() >= MAX_PARTIAL {
+                partial.remove(0);
+            }
+            partial.push(PartlyWritten { request, partitions: acknowledged });
+        }
+        outcome
+    }
+
+    /// The partitions that have this request already; forgets them.
+    fn take_partly_written(&self, request: &[u8; 32]) -> Vec<i32> {
+        let mut partial = self.partial.lock();
+        let place = partial.iter().position(|one| one.request == *request);
+        place.map_or_else(Vec::new, |place| partial.remove(place).partitions)
     }
 
     /// The records of a request. `None`: it is no request of its signal.
@@ -236,6 +261,17 @@ impl KafkaExporter {
     }
 }
 
+/// Hashes everything that decides which records a request becomes.
+fn hash_request(request: &ExportRequest, topic: &str, partitions: i32) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in [request.account.as_bytes(), request.signal.as_str().as_bytes(), topic.as_bytes(), &request.body] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.update(partitions.to_le_bytes());
+    hash.finalize().into()
+}
+
 impl ExporterSpec for KafkaExporterSettings {
     fn profile(&self) -> ExporterProfile<'_> {
         ExporterProfile {
@@ -257,7 +293,7 @@ impl ExporterSpec for KafkaExporterSettings {
 
     fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError> {
         let client = ::kafka::build_client(&self.brokers)?;
-        Ok(Arc::new(KafkaExporter::build(id.to_string().into(), self.clone(), client, deps)))
+        Ok(Arc::new(KafkaExporter::build(id.to_string().into(), self.clone(), client, deps)?))
     }
 }
 

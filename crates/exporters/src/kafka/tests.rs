@@ -33,7 +33,8 @@ fn rig(settings: KafkaExporterSettings) -> Rig {
     let broker = MemoryBroker::new(Arc::clone(&clock) as Arc<dyn Clock>);
     broker.create_topic("in", PARTITIONS);
     let deps = ExporterDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..deps(&[]) };
-    let exporter = KafkaExporter::build("kafka".into(), settings, Arc::new(broker.clone()), deps);
+    let exporter = KafkaExporter::build("kafka".into(), settings, Arc::new(broker.clone()), deps)
+        .unwrap_or_else(|why| panic!("{why}"));
     Rig { broker, clock, exporter }
 }
 
@@ -95,6 +96,16 @@ async fn a_retry_writes_only_what_is_missing() {
     rig.broker.set_without_leader(None);
     assert_eq!(rig.exporter.send(&request(0..50)).await, Outcome::Accepted);
     assert_eq!(sessions_in(&rig.broker).1, 50);
+    // What is remembered is this account's request: another account's equal bytes are written as a whole.
+    rig.broker.set_without_leader(Some(3));
+    let of = |account: &str| ExportRequest { account: account.into(), ..request(0..50) };
+    assert!(matches!(rig.exporter.send(&of("first")).await, Outcome::Retry { .. }));
+    rig.broker.set_without_leader(None);
+    let before = rig.broker.record_count("in");
+    assert_eq!(rig.exporter.send(&of("second")).await, Outcome::Accepted);
+    assert_eq!(rig.broker.record_count("in") - before, PARTITIONS as usize);
+    let rig = self::rig(sealed());
+    assert_eq!(rig.exporter.send(&request(0..50)).await, Outcome::Accepted);
     // The same bytes are a new request afterwards.
     assert_eq!(rig.exporter.send(&request(0..50)).await, Outcome::Accepted);
     assert_eq!(sessions_in(&rig.broker).1, 100);
@@ -105,7 +116,13 @@ async fn a_retry_writes_only_what_is_missing() {
 async fn a_weak_topic_is_refused() {
     let weak = |replication_factor, min_insync_replicas| {
         let max_message_bytes = Some(1 << 20);
-        TopicDescription { partitions: PARTITIONS, replication_factor, min_insync_replicas, max_message_bytes }
+        TopicDescription {
+            topic_id: [0; 16],
+            partitions: PARTITIONS,
+            replication_factor,
+            min_insync_replicas,
+            max_message_bytes,
+        }
     };
     for description in [weak(1, Some(1)), weak(3, Some(1))] {
         let rig = rig(sealed());
@@ -152,6 +169,7 @@ async fn failures_are_told_apart() {
 async fn too_large_is_refused() {
     let rig = rig(sealed());
     let tiny = TopicDescription {
+        topic_id: [0; 16],
         partitions: PARTITIONS,
         replication_factor: 3,
         min_insync_replicas: Some(2),
@@ -160,6 +178,21 @@ async fn too_large_is_refused() {
     rig.broker.create_topic_as("in", tiny);
     assert_eq!(rig.exporter.send(&request(0..2000)).await, Outcome::Refused { reason: Reason::TooLarge });
     assert_eq!(rig.exporter.send(&request(0..1)).await, Outcome::Accepted);
+}
+
+/// A broker that does not tell the topic's limit is asked by writing.
+#[tokio::test]
+async fn an_unknown_limit_refuses_nothing() {
+    let rig = rig(sealed());
+    let silent = TopicDescription {
+        topic_id: [0; 16],
+        partitions: PARTITIONS,
+        replication_factor: 3,
+        min_insync_replicas: Some(2),
+        max_message_bytes: None,
+    };
+    rig.broker.create_topic_as("in", silent);
+    assert_eq!(rig.exporter.send(&request(0..50)).await, Outcome::Accepted);
 }
 
 /// Plain records are the request itself, a topic for each signal, as the Collector's receiver reads them.

@@ -32,6 +32,7 @@ fn a_record_opens_with_its_key_only() {
     let record = sealed(&request);
     let value = record.value.clone().unwrap();
     assert!(!value.windows(4).any(|window| window == b"4111"));
+    assert!(zstd::bulk::decompress(&value[PREFIX..], MAX).is_err(), "compressed is not sealed");
     assert_eq!(record.key, None);
     let (head, opened) = RecordOpener::new(&[key(2), key(1)], MAX).open(&record).unwrap();
     assert_eq!(head, RecordHead { account: "acme".into(), signal: Signal::Logs });
@@ -67,6 +68,9 @@ fn any_change_is_noticed() {
     }
     let mut moved = record.clone();
     moved.partition.topic = "elsewhere".into();
+    assert!(matches!(opener.open(&moved), Err(UnreadableRecord::Damaged(_))));
+    let mut moved = record.clone();
+    moved.partition.number += 1;
     assert!(matches!(opener.open(&moved), Err(UnreadableRecord::Damaged(_))));
     let mut newer = record.clone();
     newer.headers[0].1 = Bytes::from_static(b"2");

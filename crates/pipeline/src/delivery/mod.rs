@@ -1,6 +1,6 @@
 //! [`DeliveryTracker`]: exporters with `ack: delivered` (the client waits for the back end's result), `ack: offered`
 //! (memory only) or `max_pending` (module `bounds`). A client waits only for data that is committed already, so if it
-//! retries, it gets the result of its first request. Every wait ends after `OutletSettings::answer_wait`, holds no bytes
+//! retries, it gets the result of its first request. Every wait ends after the exporter's `answer_wait`, holds no bytes
 //! of the budget, and is one of at most `MAX_WAITING_ANSWERS`. Requests are sent in `outlet/`, commits are ordered in
 //! `sequencer`.
 

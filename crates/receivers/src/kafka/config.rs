@@ -205,6 +205,11 @@ impl KafkaReceiverConfig {
         {
             problems.push(FieldProblem::new("dead_topic", "must not be a topic that is read"));
         }
+        let mut names: Vec<_> = sealed_topic.iter().chain(plain_topics.iter().map(|plain| &plain.topic)).collect();
+        names.sort_unstable();
+        if names.windows(2).any(|pair| pair.first() == pair.last()) {
+            problems.push(FieldProblem::new("topic", "each topic may be named once: its records have one form"));
+        }
         if self.session_timeout.0 < MIN_SESSION {
             problems.push(FieldProblem::new("session_timeout", "must be at least 6s: brokers refuse less"));
         }

@@ -47,7 +47,10 @@ impl RecordReader {
         match plain {
             None => self.open(record),
             // A sealed record in a plain topic is an edge that was configured wrongly; its seal tells.
-            Some(_) if has_seal(record) => self.open(record),
+            Some(_) if has_seal(record) => self.open(record).map_err(|why| match why {
+                // Anybody may write to a plain topic, so no record of it may hold its partition.
+                UnusableRecord::Held(why) | UnusableRecord::Dead(why) => UnusableRecord::Dead(why),
+            }),
             Some(plain) => {
                 let value = record.value.clone().unwrap_or_default();
                 if value.len() > self.settings.max_request_bytes {

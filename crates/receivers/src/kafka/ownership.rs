@@ -7,18 +7,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::progress::PartitionProgress;
 use super::stored_positions::StoredPositions;
-use ::kafka::{BrokerFault, CommittedOffset, PartitionId, PartitionOwner, RecordConsumer};
+use ::kafka::{BrokerError, BrokerFault, CommittedOffset, PartitionId, PartitionOwner, RecordConsumer};
 use kernel::clock::{Clock, with_timeout};
 use telemetry::{Meter, names};
 
 /// How long records of a partition that moves away may take. The group waits as long as `session_timeout` at least.
 const REVOKE_WAIT: Duration = Duration::from_secs(20);
+
+/// How long the brokers may take to tell where new partitions begin.
+const ASSIGN_WAIT: Duration = Duration::from_secs(20);
 
 /// See the module.
 pub(super) struct OwnedPartitions {
@@ -70,9 +73,15 @@ impl OwnedPartitions {
 
     /// Ends a record of this generation.
     pub(super) fn finish(&self, partition: &PartitionId, generation: u64, offset: i64) {
-        if let Some(progress) = self.partitions.lock().get_mut(partition).filter(|one| one.generation == generation) {
+        let mut partitions = self.partitions.lock();
+        if let Some(progress) = partitions.get_mut(partition).filter(|one| one.generation == generation) {
+            let was_held = progress.held.is_some();
             progress.finish(offset);
+            if was_held {
+                self.show_partitions(&partitions);
+            }
         }
+        drop(partitions);
         self.finished.notify_waiters();
     }
 
@@ -98,15 +107,30 @@ impl OwnedPartitions {
         }
     }
 
-    /// Notes why a partition is held, or that it is not. Returns whether that is news.
-    pub(super) fn set_held(&self, partition: &PartitionId, why: Option<String>) -> bool {
+    /// Notes why a record holds its partition. Returns whether that is news.
+    pub(super) fn set_held(&self, partition: &PartitionId, generation: u64, offset: i64, why: String) -> bool {
         let mut partitions = self.partitions.lock();
-        let Some(progress) = partitions.get_mut(partition) else { return false };
-        let is_news = progress.held != why;
-        progress.held = why;
-        let held = partitions.values().filter(|one| one.held.is_some()).count();
-        self.meter.gauge(&names::KAFKA_HELD_PARTITIONS, &[("receiver", &self.receiver)]).set(held as f64);
+        let progress = partitions.get_mut(partition).filter(|one| one.generation == generation);
+        let Some(progress) = progress else { return false };
+        let held = Some((offset, why));
+        let is_news = progress.held != held;
+        progress.held = held;
+        self.show_partitions(&partitions);
         is_news
+    }
+
+    /// The owned partitions with the number of their ownership, and whether a record of each waits to be tried again.
+    pub(super) fn waiting(&self) -> Vec<(PartitionId, u64, bool)> {
+        let partitions = self.partitions.lock();
+        let states = partitions.iter().map(|(id, progress)| (id.clone(), progress.generation, progress.is_waiting()));
+        states.collect()
+    }
+
+    fn show_partitions(&self, partitions: &BTreeMap<PartitionId, PartitionProgress>) {
+        let receiver = [("receiver", &*self.receiver)];
+        let held = partitions.values().filter(|one| one.held.is_some()).count();
+        self.meter.gauge(&names::KAFKA_HELD_PARTITIONS, &receiver).set(held as f64);
+        self.meter.gauge(&names::KAFKA_PARTITIONS, &receiver).set(partitions.len() as f64);
     }
 
     /// The owned partitions.
@@ -115,7 +139,14 @@ impl OwnedPartitions {
     }
 
     /// Commits what is done. A failure is counted and repeated with the next call.
-    pub(super) async fn commit(&self, consumer: &dyn RecordConsumer, only: Option<&[PartitionId]>) {
+    ///
+    /// # Errors
+    /// The group has removed this member: nothing may be committed until a new one has joined.
+    pub(super) async fn commit(
+        &self,
+        consumer: &dyn RecordConsumer,
+        only: Option<&[PartitionId]>,
+    ) -> Result<(), BrokerError> {
         let is_wanted = |partition: &PartitionId| only.is_none_or(|only| only.contains(partition));
         let due: Vec<(u64, CommittedOffset)> = {
             let partitions = self.partitions.lock();
@@ -128,7 +159,7 @@ impl OwnedPartitions {
                 .collect()
         };
         if due.is_empty() {
-            return;
+            return Ok(());
         }
         let result = consumer.commit(due.iter().map(|(_, offset)| offset.clone()).collect()).await;
         let outcome = match &result {
@@ -145,6 +176,7 @@ impl OwnedPartitions {
                 }
             }
         }
+        result.or_else(|error| if error.fault == BrokerFault::Fenced { Err(error) } else { Ok(()) })
     }
 
     /// Waits until no record of these partitions is being processed, or too long.
@@ -203,11 +235,25 @@ impl OwnedPartitions {
         );
     }
 
+    /// Forgets partitions; their lag is another member's to show.
+    fn release(&self, partitions: &[PartitionId]) {
+        self.partitions.lock().retain(|partition, _| !partitions.contains(partition));
+        for partition in partitions {
+            self.show_lag(partition, 0);
+        }
+    }
+
+    /// Shows how many records of a partition were not read yet.
+    pub(super) fn show_lag(&self, partition: &PartitionId, records: u64) {
+        let number = partition.number.to_string();
+        let labels = [("receiver", &*self.receiver), ("topic", &*partition.topic), ("partition", number.as_str())];
+        self.meter.gauge(&names::KAFKA_LAG, &labels).set(records as f64);
+    }
+
     fn count_change(&self, kind: &'static str, partitions: usize) {
         let labels = [("receiver", &*self.receiver), ("change", kind)];
         self.meter.counter(&names::KAFKA_PARTITION_CHANGES, &labels).increment(partitions as u64);
-        let owned = self.partitions.lock().len();
-        self.meter.gauge(&names::KAFKA_PARTITIONS, &[("receiver", &self.receiver)]).set(owned as f64);
+        self.show_partitions(&self.partitions.lock());
     }
 }
 
@@ -215,8 +261,11 @@ impl PartitionOwner for OwnedPartitions {
     fn assigned<'a>(&'a self, consumer: &'a dyn RecordConsumer, partitions: Vec<PartitionId>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
             let count = partitions.len();
-            for partition in partitions {
-                let begin = self.begin_offset(consumer, &partition).await;
+            // All at once, and not for ever: the group waits for this member's next poll.
+            let asked = partitions.iter().map(|partition| self.begin_offset(consumer, partition));
+            let begins = with_timeout(&*self.clock, ASSIGN_WAIT, join_all(asked)).await;
+            let begins = begins.unwrap_or_else(|| vec![None; count]);
+            for (partition, begin) in partitions.into_iter().zip(begins) {
                 let first = begin.map(|(first, _)| first);
                 let generation = self.generations.fetch_add(1, Ordering::Relaxed);
                 self.partitions.lock().insert(partition.clone(), PartitionProgress::new(generation, first));
@@ -235,15 +284,16 @@ impl PartitionOwner for OwnedPartitions {
             consumer.pause(&partitions).await;
             self.set_leaving(&partitions);
             self.wait_finished(&partitions, REVOKE_WAIT).await;
-            self.commit(consumer, Some(&partitions)).await;
-            self.partitions.lock().retain(|partition, _| !partitions.contains(partition));
+            // A member that was removed meanwhile commits nothing, and its next owner reads the records again.
+            let _ = self.commit(consumer, Some(&partitions)).await;
+            self.release(&partitions);
             self.count_change("revoked", partitions.len());
         })
     }
 
     fn lost(&self, partitions: Vec<PartitionId>) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.partitions.lock().retain(|partition, _| !partitions.contains(partition));
+            self.release(&partitions);
             self.count_change("lost", partitions.len());
             tracing::warn!(
                 receiver = &*self.receiver,

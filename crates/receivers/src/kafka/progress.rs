@@ -18,8 +18,8 @@ pub(super) struct PartitionProgress {
     pub(super) is_leaving: bool,
     /// The last offset that was committed.
     pub(super) committed: Option<i64>,
-    /// Why the partition is held, if it is.
-    pub(super) held: Option<String>,
+    /// The record that holds the partition, and why, if one does.
+    pub(super) held: Option<(i64, String)>,
 }
 
 impl PartitionProgress {
@@ -48,6 +48,13 @@ impl PartitionProgress {
     /// Notes that the record at `offset` is done.
     pub(super) fn finish(&mut self, offset: i64) {
         self.open.remove(&offset);
+        self.waiting.remove(&offset);
+        self.held.take_if(|(held, _)| *held == offset);
+    }
+
+    /// Whether a record waits to be tried again: nothing behind it is read meanwhile.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Notes that the record at `offset` waits to be tried again.

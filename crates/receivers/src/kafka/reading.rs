@@ -1,22 +1,24 @@
 //! [`RecordLoop`]: polls, gives each record a task, commits what is done, and pauses while too much is under way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::config::KafkaReceiverSettings;
 use super::decode::{RecordReader, RecordRequest, UnusableRecord};
 use super::ownership::{BegunRecord, OwnedPartitions};
 use super::stored_positions::StoredPositions;
 use ::kafka::{
-    BrokerClient, BrokerError, BrokerFault, IncomingRecord, OutgoingRecord, PartitionOwner, RecordConsumer,
-    RecordProducer, SubscriptionSettings,
+    BrokerClient, BrokerError, BrokerFault, IncomingRecord, OutgoingRecord, PartitionId, PartitionOwner,
+    RecordConsumer, RecordProducer, SubscriptionSettings, durability_problem,
 };
 use kernel::clock::{Clock, with_timeout};
 use net::Spawn;
+use net::spawn::run_blocking;
 use pipeline::{Admission, BytePermit, Outcome, Reason, Submission};
 use telemetry::{Meter, names};
 
@@ -37,6 +39,45 @@ const DEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long records may take at the end. The gateway's own limit is in `RunningKafkaReceiver::drain`.
 const END_WAIT: Duration = Duration::from_secs(600);
 
+/// Records that may be under way: many more than are processed at the same time, and few enough that little is read
+/// again when a worker dies and its partitions move.
+const MAX_UNDER_WAY: usize = 128;
+/// Records that may be open and not charged to the byte budget yet.
+const MAX_OPENING: usize = 4;
+/// Bytes that a record under way takes beside its own: its task and its headers' list.
+const RECORD_OVERHEAD: usize = 4096;
+
+/// How much is under way.
+#[derive(Default)]
+struct UnderWay {
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// Counts a record as under way, until dropped.
+struct RecordInFlight {
+    total: Arc<UnderWay>,
+    bytes: usize,
+}
+
+impl RecordInFlight {
+    fn new(total: &Arc<UnderWay>, record: &IncomingRecord) -> Self {
+        let headers: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let [key, value] = [&record.key, &record.value].map(|part| part.as_ref().map_or(0, Bytes::len));
+        let bytes = key.saturating_add(value).saturating_add(headers).saturating_add(RECORD_OVERHEAD);
+        total.bytes.fetch_add(bytes, Ordering::Relaxed);
+        total.records.fetch_add(1, Ordering::Relaxed);
+        Self { total: Arc::clone(total), bytes }
+    }
+}
+
+impl Drop for RecordInFlight {
+    fn drop(&mut self) {
+        self.total.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.total.records.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// What a receiver runs with.
 pub struct KafkaReceiverContext {
     /// The engine's entry.
@@ -56,10 +97,11 @@ pub(super) struct RecordLoop {
     client: Arc<dyn BrokerClient>,
     positions: Arc<StoredPositions>,
     owned: Arc<OwnedPartitions>,
-    reader: RecordReader,
+    reader: Arc<RecordReader>,
+    /// Records that may be open and not charged yet.
+    opening: Semaphore,
     context: KafkaReceiverContext,
-    /// Bytes of records under way.
-    in_flight: AtomicUsize,
+    in_flight: Arc<UnderWay>,
     dead_letters: Mutex<Option<Arc<dyn RecordProducer>>>,
     /// Ends the tasks that wait.
     stopping: watch::Sender<bool>,
@@ -76,14 +118,15 @@ impl RecordLoop {
         let clock = Arc::clone(&context.clock);
         let owned = OwnedPartitions::new(Arc::clone(&id), Arc::clone(&positions), clock, context.meter.clone());
         Self {
-            reader: RecordReader::new(settings.clone()),
+            reader: Arc::new(RecordReader::new(settings.clone())),
+            opening: Semaphore::new(MAX_OPENING),
             owned: Arc::new(owned),
             id,
             settings,
             client,
             positions,
             context,
-            in_flight: AtomicUsize::new(0),
+            in_flight: Arc::default(),
             dead_letters: Mutex::default(),
             stopping: watch::Sender::new(false),
         }
@@ -106,9 +149,7 @@ impl RecordLoop {
     /// Reads as a member of the group, until `stop` or an error that needs a new member: one that the group has removed
     /// for good, or one that has failed for too long.
     async fn read_as_member(self: &Arc<Self>, stop: &mut watch::Receiver<bool>) -> Result<(), BrokerError> {
-        for topic in self.settings.topics() {
-            self.client.describe_topic(&topic).await?;
-        }
+        self.describe_topics().await?;
         let subscription = SubscriptionSettings {
             group: self.settings.group.clone(),
             topics: self.settings.topics(),
@@ -118,7 +159,7 @@ impl RecordLoop {
         };
         let owner = Arc::clone(&self.owned) as Arc<dyn PartitionOwner>;
         let consumer = self.client.open_consumer(subscription, owner).await?;
-        let (mut is_paused, mut lag_read) = (false, None);
+        let (mut paused, mut lag_read) = (BTreeMap::new(), None);
         let (mut last_error, mut failing_since): (Option<BrokerError>, Option<Duration>) = (None, None);
         while !*stop.borrow() {
             match consumer.poll(POLL_WAIT).await {
@@ -131,11 +172,10 @@ impl RecordLoop {
                 Err(error) => {
                     let now = self.context.clock.monotonic();
                     let failing = now.saturating_sub(*failing_since.get_or_insert(now));
-                    if matches!(error.fault, BrokerFault::Denied | BrokerFault::Fenced) || failing > MAX_FAILING {
-                        // Nothing of this membership may be committed by the next one.
-                        self.owned.lost(self.owned.ids()).await;
-                        consumer.close().await;
-                        return Err(error);
+                    let is_final =
+                        matches!(error.fault, BrokerFault::Denied | BrokerFault::Fenced | BrokerFault::ClientFailed);
+                    if is_final || failing > MAX_FAILING {
+                        return self.end_membership(&*consumer, error).await;
                     }
                     if last_error.as_ref() != Some(&error) {
                         let (why, remedy) = (error.text.as_str(), error.fault.remedy());
@@ -145,8 +185,10 @@ impl RecordLoop {
                     self.context.clock.sleep(RETRY_WAITS.0).await;
                 }
             }
-            self.owned.commit(&*consumer, None).await;
-            is_paused = self.apply_backpressure(&*consumer, is_paused).await;
+            if let Err(error) = self.owned.commit(&*consumer, None).await {
+                return self.end_membership(&*consumer, error).await;
+            }
+            self.pause_and_resume(&*consumer, &mut paused).await;
             self.measure_lag(&*consumer, &mut lag_read).await;
         }
         self.stopping.send_replace(true);
@@ -154,25 +196,64 @@ impl RecordLoop {
         consumer.pause(&owned).await;
         self.owned.set_leaving(&owned);
         self.owned.wait_finished(&owned, END_WAIT).await;
-        self.owned.commit(&*consumer, None).await;
+        let _ = self.owned.commit(&*consumer, None).await;
         consumer.close().await;
         Ok(())
     }
 
-    /// Pauses while more is under way than may be, and goes on when half of it is done. Returns whether it is paused.
-    async fn apply_backpressure(&self, consumer: &dyn RecordConsumer, is_paused: bool) -> bool {
-        let under_way = self.in_flight.load(Ordering::Relaxed);
-        let most = self.settings.max_in_flight;
-        if under_way > most {
-            // Also partitions that were assigned meanwhile.
-            consumer.pause(&self.owned.ids()).await;
-            return true;
+    /// Tells the topics' ids to the stored positions, and whether the dead topic is there.
+    async fn describe_topics(&self) -> Result<(), BrokerError> {
+        for topic in self.settings.topics() {
+            let found = self.client.describe_topic(&topic).await.map_err(|error| error.about_topic(&topic))?;
+            if self.positions.set_topic_id(&topic, found.topic_id) {
+                let topic = &*topic;
+                tracing::error!(receiver = &*self.id, topic, "the topic was made anew, and is read from its start");
+            }
         }
-        if is_paused && under_way <= most / 2 {
-            consumer.resume(&self.owned.ids()).await;
-            return false;
+        let dead = &self.settings.dead_topic;
+        let found = self.client.describe_topic(dead).await.map_err(|error| error.about_topic(dead))?;
+        if let Some(why) = durability_problem(dead, &found) {
+            tracing::warn!(receiver = &*self.id, why, "records that can't be read may be lost with one broker");
         }
-        is_paused
+        Ok(())
+    }
+
+    /// Leaves the group after an error. Nothing of this membership may be committed by the next one.
+    async fn end_membership(&self, consumer: &dyn RecordConsumer, error: BrokerError) -> Result<(), BrokerError> {
+        self.owned.lost(self.owned.ids()).await;
+        consumer.close().await;
+        Err(error)
+    }
+
+    /// Pauses partitions with a record that waits, and all of them while more is under way than may be; resumes the
+    /// others, when half of it is done. `paused` has the partitions that are, by the number of their ownership.
+    async fn pause_and_resume(&self, consumer: &dyn RecordConsumer, paused: &mut BTreeMap<PartitionId, u64>) {
+        let part = if paused.is_empty() { 1 } else { 2 };
+        let is_full = self.in_flight.bytes.load(Ordering::Relaxed) > self.settings.max_in_flight / part
+            || self.in_flight.records.load(Ordering::Relaxed) > MAX_UNDER_WAY / part;
+        let (mut to_pause, mut to_resume) = (Vec::new(), Vec::new());
+        let owned = self.owned.waiting();
+        // A partition that was given back and came again is not paused.
+        paused.retain(|partition, generation| owned.iter().any(|(id, now, _)| id == partition && now == generation));
+        for (partition, generation, is_waiting) in owned {
+            match (is_full || is_waiting, paused.contains_key(&partition)) {
+                (true, false) => {
+                    to_pause.push(partition.clone());
+                    paused.insert(partition, generation);
+                }
+                (false, true) => {
+                    paused.remove(&partition);
+                    to_resume.push(partition);
+                }
+                _ => {}
+            }
+        }
+        if !to_pause.is_empty() {
+            consumer.pause(&to_pause).await;
+        }
+        if !to_resume.is_empty() {
+            consumer.resume(&to_resume).await;
+        }
     }
 
     async fn measure_lag(&self, consumer: &dyn RecordConsumer, read_at: &mut Option<Duration>) {
@@ -182,9 +263,7 @@ impl RecordLoop {
         }
         *read_at = Some(now);
         for (partition, records) in consumer.lag().await {
-            let number = partition.number.to_string();
-            let labels = [("receiver", &*self.id), ("topic", &*partition.topic), ("partition", number.as_str())];
-            self.context.meter.gauge(&names::KAFKA_LAG, &labels).set(records as f64);
+            self.owned.show_lag(&partition, records);
         }
     }
 
@@ -200,12 +279,11 @@ impl RecordLoop {
             self.owned.finish(&partition, begun.generation, offset);
             return;
         }
-        let size = record.value.as_ref().map_or(0, Bytes::len);
-        self.in_flight.fetch_add(size, Ordering::Relaxed);
         let this = Arc::clone(self);
+        let size = RecordInFlight::new(&self.in_flight, &record);
         let task = async move {
             let is_done = this.process(&record, &begun).await;
-            this.in_flight.fetch_sub(size, Ordering::Relaxed);
+            drop(size);
             // A record that is not done stays open, so that nothing behind it is committed.
             if is_done {
                 this.owned.finish(&partition, begun.generation, offset);
@@ -219,10 +297,9 @@ impl RecordLoop {
     async fn process(&self, record: &IncomingRecord, begun: &BegunRecord) -> bool {
         let mut wait = RETRY_WAITS.0;
         loop {
-            let hold = match self.reader.read(record) {
-                Ok(request) => match self.submit(record, begun, request).await {
+            let hold = match self.submit(record, begun).await {
+                Ok(outcome) => match outcome {
                     Outcome::Accepted | Outcome::Partial { .. } => {
-                        self.owned.set_held(&record.partition, None);
                         self.count("accepted");
                         return true;
                     }
@@ -233,23 +310,19 @@ impl RecordLoop {
                     Outcome::Refused { reason: Reason::NoPipeline } => {
                         Some("no pipeline takes records of this signal from the receiver".to_owned())
                     }
-                    Outcome::Refused { reason } => {
-                        if self.copy_to_dead_topic(record, reason.label()).await {
-                            return true;
-                        }
-                        None
-                    }
+                    Outcome::Refused { reason } => match self.copy_to_dead_topic(record, reason.label()).await {
+                        Ok(()) => return true,
+                        Err(why) => Some(why),
+                    },
                 },
                 Err(UnusableRecord::Held(why)) => Some(why),
-                Err(UnusableRecord::Dead(why)) => {
-                    if self.copy_to_dead_topic(record, &why).await {
-                        return true;
-                    }
-                    None
-                }
+                Err(UnusableRecord::Dead(why)) => match self.copy_to_dead_topic(record, &why).await {
+                    Ok(()) => return true,
+                    Err(why) => Some(why),
+                },
             };
             if let Some(why) = hold {
-                self.report_held(record, why);
+                self.report_held(record, begun.generation, why);
                 wait = RETRY_WAITS.1;
             }
             self.owned.set_waiting(&record.partition, begun.generation, record.offset);
@@ -263,13 +336,19 @@ impl RecordLoop {
         }
     }
 
-    async fn submit(&self, record: &IncomingRecord, begun: &BegunRecord, request: RecordRequest) -> Outcome {
-        let RecordRequest { account, signal, body } = request;
+    /// Opens a record and hands it to the engine. Few records are open and not charged to the byte budget at a time,
+    /// so that what a small record inflates to is bounded too.
+    async fn submit(&self, record: &IncomingRecord, begun: &BegunRecord) -> Result<Outcome, UnusableRecord> {
         let admission = &self.context.admission;
-        let mut permit = BytePermit::new();
+        let (mut permit, opening) = (BytePermit::new(), self.opening.acquire().await);
+        let (reader, sealed) = (Arc::clone(&self.reader), record.clone());
+        let read = run_blocking(&*self.context.tasks, "kafka record", move || reader.read(&sealed)).await;
+        let Some(read) = read else { return Ok(Reason::Lost.outcome()) };
+        let RecordRequest { account, signal, body } = read?;
         if let Err(outcome) = admission.charge(&mut permit, body.len()).await {
-            return outcome;
+            return Ok(outcome);
         }
+        drop(opening);
         let effect = self.positions.effect(&record.partition, begun.next, record.offset);
         let submission = Submission {
             signal,
@@ -281,11 +360,11 @@ impl RecordLoop {
             trust: self.settings.trust,
             effects: vec![effect],
         };
-        admission.submit(submission).await
+        Ok(admission.submit(submission).await)
     }
 
-    fn report_held(&self, record: &IncomingRecord, why: String) {
-        if self.owned.set_held(&record.partition, Some(why.clone())) {
+    fn report_held(&self, record: &IncomingRecord, generation: u64, why: String) {
+        if self.owned.set_held(&record.partition, generation, record.offset, why.clone()) {
             tracing::error!(
                 receiver = &*self.id,
                 topic = &*record.partition.topic,
@@ -297,8 +376,11 @@ impl RecordLoop {
         }
     }
 
-    /// Copies a record to the dead topic, with the reason in a header. Returns whether the topic has it.
-    async fn copy_to_dead_topic(&self, record: &IncomingRecord, why: &str) -> bool {
+    /// Copies a record to the dead topic, with the reason in a header.
+    ///
+    /// # Errors
+    /// Why the topic does not have it.
+    async fn copy_to_dead_topic(&self, record: &IncomingRecord, why: &str) -> Result<(), String> {
         let number = |number: i64| Bytes::from(number.to_string().into_bytes());
         let mut headers = vec![
             ("tollgate-dead-reason", Bytes::copy_from_slice(why.as_bytes())),
@@ -316,8 +398,15 @@ impl RecordLoop {
             Ok(producer) => producer.send(copy).await,
             Err(error) => Err(error),
         };
-        let outcome = if sent.is_ok() { "dead" } else { "dead_topic_failed" };
-        self.count(outcome);
+        if let Err(error) = sent {
+            self.count("dead_topic_failed");
+            if matches!(error.fault, BrokerFault::Denied | BrokerFault::Fenced | BrokerFault::ClientFailed) {
+                *self.dead_letters.lock().await = None;
+            }
+            let dead = &self.settings.dead_topic;
+            return Err(format!("{why}; and the dead topic `{dead}` does not take it: {}", error.text));
+        }
+        self.count("dead");
         tracing::error!(
             receiver = &*self.id,
             topic = &*record.partition.topic,
@@ -325,10 +414,9 @@ impl RecordLoop {
             offset = record.offset,
             why,
             dead_topic = &*self.settings.dead_topic,
-            failure = sent.as_ref().err().map(|error| error.text.as_str()),
             "a record can't be read; it is kept in the dead topic"
         );
-        sent.is_ok()
+        Ok(())
     }
 
     async fn dead_letter_producer(&self) -> Result<Arc<dyn RecordProducer>, BrokerError> {

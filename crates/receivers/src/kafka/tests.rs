@@ -444,6 +444,69 @@ fn an_unknown_key_holds_the_partition() {
     });
 }
 
+/// Behind a record that holds its partition nothing more is read, so that little comes again when the partition moves;
+/// the other partitions go on, and the alarm stays.
+#[test]
+fn a_held_partition_is_read_no_further() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        let stranger = RecordSealer::new(&key(9), &SeededRng::new(9)).unwrap();
+        let head = RecordHead { account: "acme".into(), signal: Signal::Traces };
+        broker.send(stranger.seal(&"in".into(), 0, &head, b"the first").unwrap()).await.unwrap();
+        produce(&broker, 0, 400).await;
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        until(&machine, "the other partitions", || committed(&broker) == 300).await;
+        machine.clock.sleep(Duration::from_secs(60)).await;
+        let behind = volume.stored() - 300;
+        assert!(behind <= 32, "{behind} records were read behind the held one");
+        assert!(process.counts("tollgate_kafka_held_partitions{receiver=\"kafka\"} 1"));
+        process.running.drain(Duration::from_secs(60)).await;
+        assert_eq!(broker.committed_offset("in", 0), Some(0));
+        let mut with_both = settings();
+        with_both.keys.push(key(9));
+        let process = Process::start(&machine, &broker, &volume, with_both, 1);
+        until(&machine, "all", || committed(&broker) == 401).await;
+        assert_eq!((volume.stored(), volume.most_often()), (401, 1));
+        drop(process);
+    });
+}
+
+/// Without the dead topic nothing is read: the first record that can't be read would hold its partition for ever.
+#[test]
+fn the_dead_topic_must_be_there() {
+    Machine::run(async |machine| {
+        let broker = MemoryBroker::new(Arc::clone(&machine.clock) as Arc<dyn Clock>);
+        broker.create_topic("in", PARTITIONS);
+        let volume = Volume::default();
+        produce(&broker, 0, 8).await;
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        machine.clock.sleep(Duration::from_secs(60)).await;
+        assert_eq!(volume.stored(), 0);
+        broker.create_topic("dead", 1);
+        until(&machine, "all", || committed(&broker) == 8).await;
+        drop(process);
+    });
+}
+
+/// A topic that was made anew under the old name is read from its start, whatever was read of the old one.
+#[test]
+fn a_topic_made_anew_is_read_from_its_start() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        produce(&broker, 0, 40).await;
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        until(&machine, "the first ones", || committed(&broker) == 40).await;
+        process.running.drain(Duration::from_secs(60)).await;
+        broker.create_topic("in", PARTITIONS);
+        // More than before, so that the offsets alone tell nothing.
+        produce(&broker, 1000, 80).await;
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        until(&machine, "all", || committed(&broker) == 80).await;
+        assert_eq!((volume.stored(), volume.most_often()), (120, 1));
+        drop(process);
+    });
+}
+
 /// While more bytes are under way than may be, no more are read.
 #[test]
 fn reading_pauses_while_too_much_is_under_way() {
@@ -451,7 +514,7 @@ fn reading_pauses_while_too_much_is_under_way() {
         let (broker, volume) = (broker(&machine), Volume::default());
         produce(&broker, 0, 400).await;
         let mut small = settings();
-        small.max_in_flight = 500;
+        small.max_in_flight = 20_000;
         let process = Process::start(&machine, &broker, &volume, small, 1);
         until(&machine, "all", || committed(&broker) == 400).await;
         assert_eq!((volume.stored(), volume.most_often()), (400, 1));

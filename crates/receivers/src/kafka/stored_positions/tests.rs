@@ -28,7 +28,7 @@ fn effects_say_what_is_stored() {
     restarted.apply(&restarted.effect(&partition(), 11, 13));
     restarted.apply(&restarted.effect(&partition(), 11, 11));
     assert_eq!(restarted.next(&partition()), Some(15));
-    assert!(restarted.partitions.lock()[&partition()].after.is_empty());
+    assert!(restarted.state.lock().stored(&partition()).unwrap().after.is_empty());
 }
 
 /// Offsets that another gateway stored meanwhile are behind the next effect's `next`, so nothing accumulates.
@@ -38,8 +38,23 @@ fn a_partition_that_was_away_continues() {
     positions.apply(&positions.effect(&partition(), 0, 5));
     positions.apply(&positions.effect(&partition(), 100, 100));
     assert_eq!(positions.next(&partition()), Some(101));
-    assert!(positions.partitions.lock()[&partition()].after.is_empty());
+    assert!(positions.state.lock().stored(&partition()).unwrap().after.is_empty());
     assert_eq!(positions.next(&PartitionId { topic: "in".into(), number: 4 }), None);
+}
+
+/// A topic that was made anew under the old name has no positions, also after a replay of old effects.
+#[test]
+fn another_topic_of_the_same_name_begins_anew() {
+    let positions = StoredPositions::new("kafka".into());
+    assert!(!positions.set_topic_id(&"in".into(), [1; 16]));
+    let effect = positions.effect(&partition(), 0, 0);
+    positions.apply(&effect);
+    assert!(positions.is_stored(&partition(), 0));
+    assert!(!positions.set_topic_id(&"in".into(), [1; 16]));
+    assert!(positions.set_topic_id(&"in".into(), [2; 16]));
+    positions.apply(&effect);
+    assert!(!positions.is_stored(&partition(), 0));
+    assert_eq!(positions.next(&partition()), None);
 }
 
 /// A checkpoint of another version or a damaged one is an empty state, never an error or a panic.
