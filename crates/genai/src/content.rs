@@ -93,7 +93,7 @@ impl StatementRule {
     }
 }
 
-/// An attribute and what is known of it.
+/// An attribute, and the class of its key.
 #[derive(Clone, Copy)]
 struct ClassifiedAttribute<'c, 'p> {
     node: NodeId,

@@ -109,6 +109,11 @@ pub enum BrokerFault {
 }
 
 impl BrokerFault {
+    /// Whether a producer or a consumer that failed so never works again.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Denied | Self::Fenced | Self::ClientFailed)
+    }
+
     /// What an operator can do about it.
     pub fn remedy(self) -> &'static str {
         match self {

@@ -52,7 +52,7 @@ impl KrafkaClient {
                 .security(security(&self.settings))
                 .request_timeout(self.settings.request_timeout)
                 .connect_timeout(self.settings.request_timeout);
-            builder.connect().await.map_err(|error| to_broker_error(&error))
+            Ok::<_, BrokerError>(builder.connect().await?)
         };
         self.kafka.get_or_try_init(connect).await
     }
@@ -93,9 +93,9 @@ impl BrokerClient for KrafkaClient {
         Box::pin(async move {
             let admin = self.connected().await?.admin();
             let described = admin.describe_topics([topic], DescribeTopicsOptions::default()).await;
-            let described = described.map_err(|error| to_broker_error(&error))?.remove(topic);
+            let described = described?.remove(topic);
             let described = described.ok_or_else(|| BrokerError::new(BrokerFault::NoTopic, "the topic is unknown"))?;
-            let described = described.map_err(|error| to_broker_error(&error))?;
+            let described = described?;
             let resource = ConfigResource::topic(topic);
             let options = DescribeConfigsOptions::default();
             // A client without the right to read the configuration can still write: these limits are then unknown.
@@ -122,7 +122,7 @@ impl BrokerClient for KrafkaClient {
             let builder = builder.idempotent(true).acks(krafka::producer::Acks::All);
             let builder = builder.delivery_timeout(timeout).max_block(timeout).linger(LINGER);
             let builder = builder.buffer_memory(PRODUCER_MEMORY).max_request_size(MAX_REQUEST).metrics_push(false);
-            let producer = builder.build().await.map_err(|error| to_broker_error(&error))?;
+            let producer = builder.build().await?;
             Ok(Arc::new(KrafkaProducer(producer)) as Arc<dyn RecordProducer>)
         })
     }
@@ -151,11 +151,10 @@ impl BrokerClient for KrafkaClient {
             if let Some(instance) = subscription.instance {
                 builder = builder.group_instance_id(instance);
             }
-            let consumer = builder.build().await.map_err(|error| to_broker_error(&error))?;
+            let consumer = builder.build().await?;
             let consumer = Arc::new(KrafkaConsumer(consumer));
             let _ = cell.set(Arc::downgrade(&consumer));
-            let subscribed = consumer.0.subscribe(&subscription.topics).await;
-            subscribed.map_err(|error| to_broker_error(&error))?;
+            consumer.0.subscribe(&subscription.topics).await?;
             Ok(consumer as Arc<dyn RecordConsumer>)
         })
     }
@@ -177,7 +176,7 @@ impl RecordProducer for KrafkaProducer {
             for (name, value) in headers {
                 outgoing = outgoing.header(name, value);
             }
-            self.0.send(outgoing).await.map(drop).map_err(|error| to_broker_error(&error))
+            Ok(self.0.send(outgoing).await.map(drop)?)
         })
     }
 }
@@ -214,7 +213,7 @@ fn incoming(record: ConsumerRecord) -> IncomingRecord {
 impl RecordConsumer for KrafkaConsumer {
     fn poll(&self, wait: Duration) -> BoxFuture<'_, Result<Vec<IncomingRecord>, BrokerError>> {
         Box::pin(async move {
-            let records = self.0.poll(wait).await.map_err(|error| to_broker_error(&error))?;
+            let records = self.0.poll(wait).await?;
             Ok(records.into_iter().map(incoming).collect())
         })
     }
@@ -225,31 +224,26 @@ impl RecordConsumer for KrafkaConsumer {
                 (TopicPartition::new(partition.topic.to_string(), partition.number), OffsetAndMetadata::new(next))
             });
             let offsets: Vec<_> = offsets.collect();
-            self.0.commit_offsets(offsets).await.map_err(|error| to_broker_error(&error))
+            Ok(self.0.commit_offsets(offsets).await?)
         })
     }
 
     fn committed<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<Option<i64>, BrokerError>> {
         Box::pin(async move {
-            let found = self.0.committed(&[(&*partition.topic, partition.number)]).await;
-            let found = found.map_err(|error| to_broker_error(&error))?;
+            let found = self.0.committed(&[(&*partition.topic, partition.number)]).await?;
             Ok(found.into_values().next().map(|position| position.offset))
         })
     }
 
     fn bounds<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<PartitionBounds, BrokerError>> {
         Box::pin(async move {
-            let found = self.0.fetch_watermarks(&partition.topic, partition.number).await;
-            let (first, end) = found.map_err(|error| to_broker_error(&error))?;
+            let (first, end) = self.0.fetch_watermarks(&partition.topic, partition.number).await?;
             Ok(PartitionBounds { first, end })
         })
     }
 
     fn seek<'a>(&'a self, partition: &'a PartitionId, offset: i64) -> BoxFuture<'a, Result<(), BrokerError>> {
-        Box::pin(async move {
-            let moved = self.0.seek(&partition.topic, partition.number, offset).await;
-            moved.map_err(|error| to_broker_error(&error))
-        })
+        Box::pin(async move { Ok(self.0.seek(&partition.topic, partition.number, offset).await?) })
     }
 
     fn pause<'a>(&'a self, partitions: &'a [PartitionId]) -> BoxFuture<'a, ()> {
@@ -318,33 +312,39 @@ impl ConsumerRebalanceListener for OwnerListener {
     }
 }
 
-fn to_broker_error(error: &KrafkaError) -> BrokerError {
-    let (fault, text) = match error {
-        KrafkaError::Network(error) => {
-            (BrokerFault::Unavailable, format!("no broker can be reached: {}", error.kind()))
-        }
-        KrafkaError::Timeout { .. } => (BrokerFault::Unavailable, "no broker answered in time".to_owned()),
-        KrafkaError::DeliveryTimeout { .. } => {
-            (BrokerFault::Unavailable, "the record was not acknowledged in time".to_owned())
-        }
-        KrafkaError::Auth { .. } => {
-            (BrokerFault::Denied, "the broker refuses the credentials or certificate".to_owned())
-        }
-        KrafkaError::Fenced { .. } => (BrokerFault::Fenced, "another client has this name".to_owned()),
-        KrafkaError::UnknownTopic { .. } => (BrokerFault::NoTopic, "the topic does not exist".to_owned()),
-        KrafkaError::Protocol { kind: ProtocolErrorKind::FrameTooLarge, .. } => {
-            (BrokerFault::TooLarge, "the record is too large".to_owned())
-        }
-        KrafkaError::Protocol { kind: ProtocolErrorKind::CrcMismatch, .. } => {
-            (BrokerFault::Damaged, "a batch of records in the topic is damaged".to_owned())
-        }
-        KrafkaError::Broker { code, .. } => return of_code(*code),
-        // The library's own words about our settings.
-        KrafkaError::Config { message } => (BrokerFault::Unavailable, format!("the client can't be made: {message}")),
-        fatal if fatal.is_fatal() => (BrokerFault::ClientFailed, "the client failed; another one is made".to_owned()),
-        _ => (BrokerFault::Unavailable, "the client failed; it is tried again".to_owned()),
-    };
-    BrokerError::new(fault, text)
+impl From<KrafkaError> for BrokerError {
+    fn from(error: KrafkaError) -> Self {
+        let (fault, text) = match error {
+            KrafkaError::Network(error) => {
+                (BrokerFault::Unavailable, format!("no broker can be reached: {}", error.kind()))
+            }
+            KrafkaError::Timeout { .. } => (BrokerFault::Unavailable, "no broker answered in time".to_owned()),
+            KrafkaError::DeliveryTimeout { .. } => {
+                (BrokerFault::Unavailable, "the record was not acknowledged in time".to_owned())
+            }
+            KrafkaError::Auth { .. } => {
+                (BrokerFault::Denied, "the broker refuses the credentials or certificate".to_owned())
+            }
+            KrafkaError::Fenced { .. } => (BrokerFault::Fenced, "another client has this name".to_owned()),
+            KrafkaError::UnknownTopic { .. } => (BrokerFault::NoTopic, "the topic does not exist".to_owned()),
+            KrafkaError::Protocol { kind: ProtocolErrorKind::FrameTooLarge, .. } => {
+                (BrokerFault::TooLarge, "the record is too large".to_owned())
+            }
+            KrafkaError::Protocol { kind: ProtocolErrorKind::CrcMismatch, .. } => {
+                (BrokerFault::Damaged, "a batch of records in the topic is damaged".to_owned())
+            }
+            KrafkaError::Broker { code, .. } => return of_code(code),
+            // The library's own words about our settings.
+            KrafkaError::Config { message } => {
+                (BrokerFault::Unavailable, format!("the client can't be made: {message}"))
+            }
+            fatal if fatal.is_fatal() => {
+                (BrokerFault::ClientFailed, "the client failed; another one is made".to_owned())
+            }
+            _ => (BrokerFault::Unavailable, "the client failed; it is tried again".to_owned()),
+        };
+        Self::new(fault, text)
+    }
 }
 
 fn of_code(code: ErrorCode) -> BrokerError {

@@ -6,6 +6,7 @@
 
 mod client;
 mod durability;
+mod kept_producer;
 #[cfg(feature = "client")]
 mod krafka_client;
 #[cfg(any(test, feature = "testing"))]
@@ -18,9 +19,10 @@ pub use client::{
     BrokerClient, BrokerError, BrokerFault, CommittedOffset, IncomingRecord, OutgoingRecord, PartitionBounds,
     PartitionId, PartitionOwner, RecordConsumer, RecordProducer, SubscriptionSettings, TopicDescription,
 };
-pub use durability::durability_problem;
+pub use durability::{DurabilityProblem, durability_problem};
+pub use kept_producer::KeptProducer;
 pub use partitions::SessionPartitioner;
-pub use sealed_record::{RecordHead, RecordOpener, RecordSealer, UnreadableRecord, has_seal};
+pub use sealed_record::{RECORD_HEADERS, RecordHead, RecordOpener, RecordSealer, UnreadableRecord, has_seal};
 pub use settings::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SaslConfig, SaslMechanism, SaslSettings};
 
 /// Opens a client. Connects only when it is used.
@@ -37,5 +39,5 @@ pub fn build_client(settings: &BrokerSettings) -> Result<std::sync::Arc<dyn Brok
     }
 }
 
-/// Whether this binary can speak Kafka's protocol; tests have a broker in memory.
-pub const IS_BUILT: bool = cfg!(any(feature = "client", feature = "testing"));
+/// Default name of the topic between edges and workers.
+pub const SEALED_TOPIC: &str = "tollgate.in";

@@ -31,6 +31,8 @@ const VERSION_HEADER: &str = "tollgate-version";
 const ACCOUNT_HEADER: &str = "tollgate-account";
 const SIGNAL_HEADER: &str = "tollgate-signal";
 const KEY_HEADER: &str = "tollgate-key-id";
+/// Names of the headers of a sealed record.
+pub const RECORD_HEADERS: [&str; 4] = [VERSION_HEADER, ACCOUNT_HEADER, SIGNAL_HEADER, KEY_HEADER];
 const KEY_INFO: &[u8] = b"tollgate kafka record v1";
 const SALT: usize = 32;
 /// Bytes before the sealed part.

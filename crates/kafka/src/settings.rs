@@ -108,12 +108,20 @@ pub struct BrokerSettings {
     pub request_timeout: Duration,
 }
 
+/// Whether this binary can speak Kafka's protocol; tests have a broker in memory.
+const IS_BUILT: bool = cfg!(any(feature = "client", feature = "testing"));
 /// How long one request to a broker may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl BrokerConfig<'_> {
     /// Validates the keys; adds problems and notes.
     pub fn settings(&self, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) -> BrokerSettings {
+        if !IS_BUILT {
+            problems.push(FieldProblem::new(
+                "",
+                "this binary was built without Kafka: build it with `cargo build --features kafka`",
+            ));
+        }
         if self.brokers.is_empty() {
             problems.push(FieldProblem::new("brokers", "must name at least one broker, as `host:port`"));
         }

@@ -53,11 +53,7 @@ async fn check_topic(
     match client.describe_topic(topic).await {
         Ok(found) => {
             let problem = durability_problem(topic, &found).filter(|_| must_be_durable);
-            let result = problem.map_or(Ok(()), |why| match why.split_once(": ") {
-                Some((why, remedy)) => Err((why.to_owned(), remedy.to_owned())),
-                None => Err((why, String::new())),
-            });
-            (describe(&found), result)
+            (describe(&found), problem.map_or(Ok(()), |problem| Err((problem.why, problem.remedy))))
         }
         Err(why) => ("can be used".to_owned(), Err((why.text, why.fault.remedy().to_owned()))),
     }

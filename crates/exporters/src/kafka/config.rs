@@ -8,15 +8,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::queue::{RetryOnFailure, SendingQueue};
-use ::kafka::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig};
+use ::kafka::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC};
 use config::{ByteSize, FieldProblem, TimeSpan};
 use kernel::secret::Secret;
 use otlp::Signal;
 use pipeline::spool::SpoolKey;
 use pipeline::{AckMode, OutletSettings, Trust};
 
-/// Topic between edges and workers.
-const SEALED_TOPIC: &str = "tollgate.in";
 /// Largest request before compression. A topic takes records of 1 MiB by default, and a request may not shrink.
 const MAX_REQUEST: u64 = 1_000_000;
 /// Shortest timeout: brokers in sync need some milliseconds, a new leader needs seconds.
@@ -56,7 +54,7 @@ pub struct KafkaExporterConfig {
     pub tls: Option<KafkaTlsConfig>,
     /// Credentials.
     pub auth: AuthConfig,
-    /// What is written: `sealed` (default) for tollgate's workers, `otlp_proto` for other consumers.
+    /// Form of the records: `sealed` (default) for tollgate's workers, `otlp_proto` for other consumers.
     pub encoding: RecordEncoding,
     /// The topic of sealed records. Default: `tollgate.in`.
     pub topic: Option<String>,
@@ -180,12 +178,6 @@ impl KafkaExporterConfig {
         let mut brokers = connection.settings(&mut problems, &mut notes);
         // A second request to the brokers must fit into the time that a record may take.
         brokers.request_timeout = brokers.request_timeout.min(self.timeout.0 / 2);
-        if !::kafka::IS_BUILT {
-            problems.push(FieldProblem::new(
-                "",
-                "this binary was built without Kafka: build it with `cargo build --features kafka`",
-            ));
-        }
         let target = self.target(&mut problems);
         let trust = self.trust.unwrap_or(match self.encoding {
             RecordEncoding::Sealed => Trust::Internal,
@@ -208,7 +200,7 @@ impl KafkaExporterConfig {
             // A client waits for the answer, so small requests aren't kept back to be merged.
             outlet.linger = Duration::ZERO;
         }
-        // The last attempt ends with its timeout; a client that waited longer would only be told the same later.
+        // No attempt takes longer than `timeout`, so waiting longer would not change the client's answer.
         outlet.answer_wait = self.timeout.0.saturating_add(Duration::from_secs(1));
         outlet.max_pending = self.max_pending.map(|bytes| bytes.0);
         match target {

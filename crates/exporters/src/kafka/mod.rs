@@ -1,8 +1,8 @@
 //! The `kafka` exporter: writes requests to a topic, and accepts them when all replicas in sync have them. At the edge
 //! of a fleet it seals them and sorts them by session (crate `kafka`); `encoding: otlp_proto` writes plain requests for
 //! other consumers.
-//! A topic that can lose what it acknowledged is refused. When a request fails after some of its partitions were
-//! acknowledged, only the others are written again. `pipeline/outlet` retries.
+//! A topic that can lose acknowledged records is refused. If only some partitions acknowledge a request, a retry writes
+//! the others alone. `pipeline/outlet` retries.
 
 mod config;
 
@@ -10,10 +10,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use tokio::sync::Mutex as AsyncMutex;
 
 pub use config::{KafkaExporterConfig, KafkaExporterSettings, RecordEncoding, RecordTarget, SignalTopicConfig};
@@ -22,12 +20,13 @@ use crate::remote::ExporterDeps;
 use crate::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
 use ::config::ComponentId;
 use ::kafka::{
-    BrokerClient, BrokerError, BrokerFault, OutgoingRecord, RecordHead, RecordProducer, RecordSealer,
-    durability_problem,
+    BrokerClient, BrokerError, BrokerFault, KeptProducer, OutgoingRecord, RecordHead, RecordSealer, durability_problem,
 };
 use kernel::rng::SystemRng;
 use net::spawn::run_blocking;
 use otlp::Signal;
+use pipeline::repeats::RequestFingerprint;
+use pipeline::worker::fingerprint;
 use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
 
 #[cfg(test)]
@@ -45,7 +44,7 @@ pub struct KafkaExporter {
     client: Arc<dyn BrokerClient>,
     sealer: Option<Arc<RecordSealer>>,
     deps: ExporterDeps,
-    producer: AsyncMutex<Option<Arc<dyn RecordProducer>>>,
+    producer: KeptProducer,
     topics: AsyncMutex<HashMap<Arc<str>, KnownTopic>>,
     /// Requests that failed in some partitions, and those that acknowledged them; the oldest first.
     partial: Mutex<Vec<PartlyWritten>>,
@@ -54,10 +53,12 @@ pub struct KafkaExporter {
 
 /// A request that is in some partitions of its topic.
 struct PartlyWritten {
-    /// Hash of everything that decides which records the request becomes.
-    request: [u8; 32],
+    request: RecordsId,
     partitions: Vec<i32>,
 }
+
+/// What decides which records a request becomes: its fingerprint, and how many partitions the topic has.
+type RecordsId = (RequestFingerprint, i32);
 
 /// A topic as described at some time.
 #[derive(Clone)]
@@ -90,12 +91,12 @@ impl KafkaExporter {
             RecordTarget::Plain(_) => None,
         };
         Ok(Self {
+            producer: KeptProducer::new(Arc::clone(&client), settings.timeout),
             id,
             settings,
             client,
             sealer,
             deps,
-            producer: AsyncMutex::default(),
             topics: AsyncMutex::default(),
             partial: Mutex::default(),
             last_failure: Mutex::default(),
@@ -120,21 +121,15 @@ impl KafkaExporter {
         if largest.zip(known.max_record).is_some_and(|(largest, most)| largest > most) {
             return Outcome::Refused { reason: Reason::TooLarge };
         }
-        self.write(hash_request(request, topic, known.partitions), records).await
+        let fingerprint = fingerprint(&request.account, topic, request.signal, &request.body);
+        self.write((fingerprint, known.partitions), records).await
     }
 
     /// Writes the records that an earlier attempt has not written.
-    async fn write(&self, request: [u8; 32], records: Vec<OutgoingRecord>) -> Outcome {
-        let producer = match self.open_producer().await {
-            Ok(producer) => producer,
-            Err(error) => return self.failed(&error),
-        };
+    async fn write(&self, request: RecordsId, records: Vec<OutgoingRecord>) -> Outcome {
         let written = self.take_partly_written(&request);
         let records = records.into_iter().filter(|record| !record.partition.is_some_and(|one| written.contains(&one)));
-        let sends = records.map(|record| {
-            let (partition, producer) = (record.partition, &producer);
-            async move { (partition, producer.send(record).await) }
-        });
+        let sends = records.map(async |record| (record.partition, self.producer.send(record).await));
         let results = join_all(sends).await;
         let Some(error) = results.iter().find_map(|(_, result)| result.as_ref().err()) else {
             *self.last_failure.lock() = None;
@@ -143,10 +138,6 @@ impl KafkaExporter {
         let mut acknowledged = written;
         acknowledged
             .extend(results.iter().filter(|(_, result)| result.is_ok()).filter_map(|(partition, _)| *partition));
-        if matches!(error.fault, BrokerFault::Denied | BrokerFault::Fenced | BrokerFault::ClientFailed) {
-            // Such a producer never writes again.
-            *self.producer.lock().await = None;
-        }
         let outcome = self.failed(error);
         if !acknowledged.is_empty() && matches!(outcome, Outcome::Retry { .. }) {
             let mut partial = self.partial.lock();
@@ -159,7 +150,7 @@ impl KafkaExporter {
     }
 
     /// The partitions that have this request already; forgets them.
-    fn take_partly_written(&self, request: &[u8; 32]) -> Vec<i32> {
+    fn take_partly_written(&self, request: &RecordsId) -> Vec<i32> {
         let mut partial = self.partial.lock();
         let place = partial.iter().position(|one| one.request == *request);
         place.map_or_else(Vec::new, |place| partial.remove(place).partitions)
@@ -178,7 +169,7 @@ impl KafkaExporter {
             return Some(vec![OutgoingRecord { topic, partition: None, key: None, value, headers }]);
         };
         let (topic, partitioner) = (Arc::clone(topic), Arc::clone(&self.deps.partitioner));
-        let (signal, body): (Signal, Bytes) = (request.signal, request.body.clone());
+        let (signal, body) = (request.signal, request.body.clone());
         let head = RecordHead { account: Arc::clone(&request.account), signal };
         let work = move || {
             let parts = partitioner.split(&head.account, signal, &body, partitions).ok()?;
@@ -187,18 +178,7 @@ impl KafkaExporter {
         run_blocking(&*self.deps.tasks, "seal", work).await.flatten()
     }
 
-    async fn open_producer(&self) -> Result<Arc<dyn RecordProducer>, BrokerError> {
-        let mut open = self.producer.lock().await;
-        if let Some(producer) = &*open {
-            return Ok(Arc::clone(producer));
-        }
-        let producer = self.client.open_producer(self.settings.timeout).await?;
-        *open = Some(Arc::clone(&producer));
-        Ok(producer)
-    }
-
-    /// What is known of the topic. A new description replaces one that is old; if the brokers don't answer, the old
-    /// one serves.
+    /// Describes the topic, at most once a minute. While no broker answers, the last description is used.
     async fn describe(&self, topic: &Arc<str>) -> Result<KnownTopic, BrokerError> {
         let mut topics = self.topics.lock().await;
         let now = self.deps.clock.monotonic();
@@ -209,6 +189,7 @@ impl KafkaExporter {
         match self.client.describe_topic(topic).await {
             Ok(found) => {
                 let refusal = durability_problem(topic, &found).filter(|_| !self.settings.allow_weak_durability);
+                let refusal = refusal.map(|problem| problem.to_string());
                 let (partitions, max_record) = (found.partitions, found.max_message_bytes);
                 let described = KnownTopic { partitions, max_record, refusal, read_at: now };
                 if let Some(earlier) = known.filter(|known| known.partitions != partitions) {
@@ -259,17 +240,6 @@ impl KafkaExporter {
         }
         Outcome::Retry { after: None, reason }
     }
-}
-
-/// Hashes everything that decides which records a request becomes.
-fn hash_request(request: &ExportRequest, topic: &str, partitions: i32) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in [request.account.as_bytes(), request.signal.as_str().as_bytes(), topic.as_bytes(), &request.body] {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hash.update(partitions.to_le_bytes());
-    hash.finalize().into()
 }
 
 impl ExporterSpec for KafkaExporterSettings {

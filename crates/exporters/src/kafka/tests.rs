@@ -96,7 +96,7 @@ async fn a_retry_writes_only_what_is_missing() {
     rig.broker.set_without_leader(None);
     assert_eq!(rig.exporter.send(&request(0..50)).await, Outcome::Accepted);
     assert_eq!(sessions_in(&rig.broker).1, 50);
-    // What is remembered is this account's request: another account's equal bytes are written as a whole.
+    // What one account has written says nothing of another's equal bytes, which are written as a whole.
     rig.broker.set_without_leader(Some(3));
     let of = |account: &str| ExportRequest { account: account.into(), ..request(0..50) };
     assert!(matches!(rig.exporter.send(&of("first")).await, Outcome::Retry { .. }));
@@ -111,7 +111,7 @@ async fn a_retry_writes_only_what_is_missing() {
     assert_eq!(sessions_in(&rig.broker).1, 100);
 }
 
-/// A topic that can lose what it acknowledged gets nothing, and the message says which command changes that.
+/// Nothing is written to a topic that can lose acknowledged records, and the message names the command that changes it.
 #[tokio::test]
 async fn a_weak_topic_is_refused() {
     let weak = |replication_factor, min_insync_replicas| {
@@ -180,7 +180,7 @@ async fn too_large_is_refused() {
     assert_eq!(rig.exporter.send(&request(0..1)).await, Outcome::Accepted);
 }
 
-/// A broker that does not tell the topic's limit is asked by writing.
+/// If the topic's size limit is unknown, records are sent, and the broker decides.
 #[tokio::test]
 async fn an_unknown_limit_refuses_nothing() {
     let rig = rig(sealed());

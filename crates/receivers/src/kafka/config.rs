@@ -7,15 +7,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use ::kafka::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig};
+use ::kafka::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC};
 use config::{ByteSize, FieldProblem, TimeSpan};
 use kernel::secret::Secret;
 use otlp::Signal;
 use pipeline::Trust;
 use pipeline::spool::SpoolKey;
 
-/// Topic between edges and workers.
-const SEALED_TOPIC: &str = "tollgate.in";
 /// Topic of records that can't be read.
 const DEAD_TOPIC: &str = "tollgate.dead";
 const GROUP: &str = "tollgate";
@@ -176,12 +174,6 @@ impl KafkaReceiverConfig {
             auth: &self.auth,
         };
         let brokers = connection.settings(&mut problems, &mut notes);
-        if !::kafka::IS_BUILT {
-            problems.push(FieldProblem::new(
-                "",
-                "this binary was built without Kafka: build it with `cargo build --features kafka`",
-            ));
-        }
         let plain_topics = self.plain_topics();
         let reads_sealed = self.topic.is_some() || plain_topics.is_empty();
         let sealed_topic: Option<Arc<str>> = reads_sealed.then(|| self.topic.as_deref().unwrap_or(SEALED_TOPIC).into());

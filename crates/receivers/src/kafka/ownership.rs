@@ -30,7 +30,7 @@ pub(super) struct OwnedPartitions {
     positions: Arc<StoredPositions>,
     generations: AtomicU64,
     /// Notified when a record is done.
-    pub(super) finished: Notify,
+    finished: Notify,
     clock: Arc<dyn Clock>,
     meter: Meter,
 }

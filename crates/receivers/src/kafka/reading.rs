@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 use super::config::KafkaReceiverSettings;
 use super::decode::{RecordReader, RecordRequest, UnusableRecord};
 use super::ownership::{BegunRecord, OwnedPartitions};
 use super::stored_positions::StoredPositions;
 use ::kafka::{
-    BrokerClient, BrokerError, BrokerFault, IncomingRecord, OutgoingRecord, PartitionId, PartitionOwner,
-    RecordConsumer, RecordProducer, SubscriptionSettings, durability_problem,
+    BrokerClient, BrokerError, IncomingRecord, KeptProducer, OutgoingRecord, PartitionId, PartitionOwner,
+    RECORD_HEADERS, RecordConsumer, SubscriptionSettings, durability_problem,
 };
 use kernel::clock::{Clock, with_timeout};
 use net::Spawn;
@@ -102,7 +102,7 @@ pub(super) struct RecordLoop {
     opening: Semaphore,
     context: KafkaReceiverContext,
     in_flight: Arc<UnderWay>,
-    dead_letters: Mutex<Option<Arc<dyn RecordProducer>>>,
+    dead_letters: KeptProducer,
     /// Ends the tasks that wait.
     stopping: watch::Sender<bool>,
 }
@@ -118,6 +118,7 @@ impl RecordLoop {
         let clock = Arc::clone(&context.clock);
         let owned = OwnedPartitions::new(Arc::clone(&id), Arc::clone(&positions), clock, context.meter.clone());
         Self {
+            dead_letters: KeptProducer::new(Arc::clone(&client), DEAD_TIMEOUT),
             reader: Arc::new(RecordReader::new(settings.clone())),
             opening: Semaphore::new(MAX_OPENING),
             owned: Arc::new(owned),
@@ -127,7 +128,6 @@ impl RecordLoop {
             positions,
             context,
             in_flight: Arc::default(),
-            dead_letters: Mutex::default(),
             stopping: watch::Sender::new(false),
         }
     }
@@ -172,9 +172,7 @@ impl RecordLoop {
                 Err(error) => {
                     let now = self.context.clock.monotonic();
                     let failing = now.saturating_sub(*failing_since.get_or_insert(now));
-                    let is_final =
-                        matches!(error.fault, BrokerFault::Denied | BrokerFault::Fenced | BrokerFault::ClientFailed);
-                    if is_final || failing > MAX_FAILING {
+                    if error.fault.is_final() || failing > MAX_FAILING {
                         return self.end_membership(&*consumer, error).await;
                     }
                     if last_error.as_ref() != Some(&error) {
@@ -212,7 +210,8 @@ impl RecordLoop {
         }
         let dead = &self.settings.dead_topic;
         let found = self.client.describe_topic(dead).await.map_err(|error| error.about_topic(dead))?;
-        if let Some(why) = durability_problem(dead, &found) {
+        if let Some(problem) = durability_problem(dead, &found) {
+            let why = problem.to_string();
             tracing::warn!(receiver = &*self.id, why, "records that can't be read may be lost with one broker");
         }
         Ok(())
@@ -297,30 +296,24 @@ impl RecordLoop {
     async fn process(&self, record: &IncomingRecord, begun: &BegunRecord) -> bool {
         let mut wait = RETRY_WAITS.0;
         loop {
-            let hold = match self.submit(record, begun).await {
-                Ok(outcome) => match outcome {
-                    Outcome::Accepted | Outcome::Partial { .. } => {
-                        self.count("accepted");
-                        return true;
-                    }
-                    Outcome::Retry { after, .. } => {
-                        wait = wait.max(after.unwrap_or_default()).min(RETRY_WAITS.1);
-                        None
-                    }
-                    Outcome::Refused { reason: Reason::NoPipeline } => {
-                        Some("no pipeline takes records of this signal from the receiver".to_owned())
-                    }
-                    Outcome::Refused { reason } => match self.copy_to_dead_topic(record, reason.label()).await {
-                        Ok(()) => return true,
-                        Err(why) => Some(why),
-                    },
-                },
-                Err(UnusableRecord::Held(why)) => Some(why),
-                Err(UnusableRecord::Dead(why)) => match self.copy_to_dead_topic(record, &why).await {
-                    Ok(()) => return true,
-                    Err(why) => Some(why),
-                },
+            // `Err`: the record is not done, and why it is held, if it is.
+            let result = match self.submit(record, begun).await {
+                Ok(Outcome::Accepted | Outcome::Partial { .. }) => {
+                    self.count("accepted");
+                    Ok(())
+                }
+                Ok(Outcome::Retry { after, .. }) => {
+                    wait = wait.max(after.unwrap_or_default()).min(RETRY_WAITS.1);
+                    Err(None)
+                }
+                Ok(Outcome::Refused { reason: Reason::NoPipeline }) => {
+                    Err(Some("no pipeline takes records of this signal from the receiver".to_owned()))
+                }
+                Ok(Outcome::Refused { reason }) => self.copy_to_dead_topic(record, reason.label()).await.map_err(Some),
+                Err(UnusableRecord::Held(why)) => Err(Some(why)),
+                Err(UnusableRecord::Dead(why)) => self.copy_to_dead_topic(record, &why).await.map_err(Some),
             };
+            let Err(hold) = result else { return true };
             if let Some(why) = hold {
                 self.report_held(record, begun.generation, why);
                 wait = RETRY_WAITS.1;
@@ -388,21 +381,14 @@ impl RecordLoop {
             ("tollgate-dead-partition", number(i64::from(record.partition.number))),
             ("tollgate-dead-offset", number(record.offset)),
         ];
-        for name in ["tollgate-version", "tollgate-account", "tollgate-signal", "tollgate-key-id"] {
+        for name in RECORD_HEADERS {
             headers.extend(record.header(name).map(|value| (name, value.clone())));
         }
         let (key, value) = (record.key.clone(), record.value.clone().unwrap_or_default());
         let topic = Arc::clone(&self.settings.dead_topic);
         let copy = OutgoingRecord { topic, partition: None, key, value, headers };
-        let sent = match self.dead_letter_producer().await {
-            Ok(producer) => producer.send(copy).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = sent {
+        if let Err(error) = self.dead_letters.send(copy).await {
             self.count("dead_topic_failed");
-            if matches!(error.fault, BrokerFault::Denied | BrokerFault::Fenced | BrokerFault::ClientFailed) {
-                *self.dead_letters.lock().await = None;
-            }
             let dead = &self.settings.dead_topic;
             return Err(format!("{why}; and the dead topic `{dead}` does not take it: {}", error.text));
         }
@@ -417,16 +403,6 @@ impl RecordLoop {
             "a record can't be read; it is kept in the dead topic"
         );
         Ok(())
-    }
-
-    async fn dead_letter_producer(&self) -> Result<Arc<dyn RecordProducer>, BrokerError> {
-        let mut open = self.dead_letters.lock().await;
-        if let Some(producer) = &*open {
-            return Ok(Arc::clone(producer));
-        }
-        let producer = self.client.open_producer(DEAD_TIMEOUT).await?;
-        *open = Some(Arc::clone(&producer));
-        Ok(producer)
     }
 
     fn count(&self, outcome: &'static str) {
