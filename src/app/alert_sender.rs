@@ -221,7 +221,8 @@ impl AlertSender {
             now.abs_diff(sent.last_held) < RECORD_RETENTION && sent.since <= now.saturating_add(REPEAT_INTERVAL)
         });
         let (mut due, mut muted) = (Vec::new(), Vec::new());
-        for alert in alerts {
+        // Another replica of a fleet sends its own.
+        for alert in alerts.into_iter().filter(|alert| alert.owner.is_here()) {
             match self.decide(&mut sent_alerts, &alert, now) {
                 AlertDecision::Send => due.push(alert),
                 AlertDecision::Muted => muted.push(alert),

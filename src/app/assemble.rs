@@ -42,7 +42,7 @@ use pipeline::plan::{EngineLimits, PipelinePlan};
 use pipeline::{EnginePlan, Exporter, Processor, RequestSource};
 use processors::redact;
 use processors::vault::EchoFinder;
-use receivers::kafka::KafkaReceiver;
+use receivers::kafka::{EffectsSenderParts, KafkaReceiver};
 use receivers::otlp;
 use redaction::{Detector, RedactionIdPolicy};
 use runs::RunCatalog;
@@ -199,8 +199,16 @@ pub(super) fn min_scan_len(valid: &ValidSettings) -> usize {
     limits.min().unwrap_or(redact::DEFAULT_MAX_SCAN)
 }
 
-/// Listeners of receivers, and the parts of receivers that have state.
-type Receivers = (Vec<Box<dyn Listener>>, Vec<Arc<dyn Processor>>);
+/// The receivers, and what they need besides.
+#[derive(Default)]
+struct BuiltReceivers {
+    listeners: Vec<Box<dyn Listener>>,
+    /// Parts that have state.
+    state: Vec<Arc<dyn Processor>>,
+    /// Consumers of the spool that tell other replicas of effects, and their tasks.
+    effects_consumers: Vec<Arc<str>>,
+    effects_senders: Vec<Arc<dyn BackgroundTask>>,
+}
 
 struct GatewayAssembler<'s> {
     resources: &'s GatewayResources,
@@ -231,11 +239,13 @@ impl GatewayAssembler<'_> {
         let destinations = valid.exporters.iter().filter_map(ExporterDestination::from_exporter).collect();
         let exporter_deps = self.exporter_deps();
         let (exporters, mut outlets) = build_exporters(valid.exporters, &exporter_deps)?;
-        let (mut listeners, positions) = self.build_receivers(valid.receivers)?;
+        let receivers = self.build_receivers(valid.receivers, &processors)?;
+        let mut listeners = receivers.listeners;
         let plan = EnginePlan {
             pipelines: self.plan_pipelines(&valid.pipelines, &processors.by_id, &exporters),
             limits: self.engine_limits(&valid.limits),
-            other_state: positions,
+            other_state: receivers.state,
+            effects_consumers: receivers.effects_consumers,
         };
         let sent_alerts_file = parent_folder(&valid.spool.directory).join(SENT_ALERTS_FILE);
         let alert_sender =
@@ -261,6 +271,7 @@ impl GatewayAssembler<'_> {
         let mut background_tasks: Vec<Arc<dyn BackgroundTask>> =
             vaults.into_iter().filter_map(|vault| vault.uploader).collect();
         background_tasks.append(&mut processors.refresh_tasks);
+        background_tasks.extend(receivers.effects_senders);
         background_tasks.extend(own_metrics::build_export_tasks(
             valid.own_metrics,
             &exporter_deps,
@@ -292,13 +303,17 @@ impl GatewayAssembler<'_> {
     }
 
     /// The receivers, and the state that the engine keeps for them.
-    fn build_receivers(&self, receivers: Vec<ConfiguredComponent<ReceiverSettings>>) -> Result<Receivers, StartError> {
-        let (mut listeners, mut positions): Receivers = Default::default();
+    fn build_receivers(
+        &self,
+        receivers: Vec<ConfiguredComponent<ReceiverSettings>>,
+        processors: &BuiltProcessors,
+    ) -> Result<BuiltReceivers, StartError> {
+        let mut built = BuiltReceivers::default();
         for ConfiguredComponent { id, value } in receivers {
             match value {
                 ReceiverSettings::Otlp(settings) => {
                     let receiver = otlp::OtlpReceiver::build(id_text(&id), settings);
-                    listeners.push(Box::new(receiver.with_sockets(self.reload_resources.sockets.clone())));
+                    built.listeners.push(Box::new(receiver.with_sockets(self.reload_resources.sockets.clone())));
                 }
                 ReceiverSettings::Kafka(settings) => {
                     let client = ::kafka::build_client(&settings.brokers);
@@ -306,13 +321,25 @@ impl GatewayAssembler<'_> {
                         StartError::new(format!("{why}; {}", why.fault.remedy()))
                             .with_place(format_args!("receivers.{id}"))
                     })?;
+                    let GatewayDeps { clock, rng, meter, .. } = &self.resources.deps;
+                    let sharing: Vec<_> = processors.by_id.values().cloned().collect();
                     let receiver = KafkaReceiver::build(id_text(&id), settings, client);
-                    positions.push(receiver.positions());
-                    listeners.push(Box::new(KafkaListener { receiver, clock: Arc::clone(&self.resources.deps.clock) }));
+                    let receiver = receiver.with_shared_effects(&sharing, &**rng);
+                    built.state.extend(receiver.state());
+                    built.effects_consumers.extend(receiver.effects_consumer());
+                    let parts = EffectsSenderParts {
+                        spool: Arc::clone(&self.resources.spool),
+                        tasks: Arc::clone(&self.resources.tasks),
+                        clock: Arc::clone(clock),
+                        meter: meter.clone(),
+                    };
+                    let sender = receiver.effects_sender(parts, &**rng);
+                    built.effects_senders.extend(sender.map(|sender| Arc::new(sender) as Arc<dyn BackgroundTask>));
+                    built.listeners.push(Box::new(KafkaListener { receiver, clock: Arc::clone(clock) }));
                 }
             }
         }
-        Ok((listeners, positions))
+        Ok(built)
     }
 
     fn exporter_deps(&self) -> ExporterDeps {

@@ -20,11 +20,11 @@ use net::listen::{self, PortMetrics, ReplyBody, RequestHandler, RunningPort};
 use net::server_tls;
 use net::spawn::run_blocking;
 use net::{BindError, RetainedSockets, ServerTls, Spawn};
-use receivers::kafka::{KafkaReceiver, KafkaReceiverContext, RunningKafkaReceiver};
+use receivers::kafka::{EffectsSender, KafkaReceiver, KafkaReceiverContext, RunningKafkaReceiver};
 use receivers::otlp::{self, OtlpReceiver};
 use telemetry::{Meter, names};
 
-use super::build::{BoundListener, Listener, ListenerResources, ServingListener};
+use super::build::{BackgroundTask, BoundListener, Listener, ListenerResources, ServingListener};
 use super::start_error::StartError;
 
 /// Concurrent connections to the port of a page.
@@ -79,6 +79,16 @@ impl BoundListener for KafkaListener {
 impl ServingListener for RunningKafkaReceiver {
     fn drain(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()> {
         Box::pin(RunningKafkaReceiver::drain(*self, grace))
+    }
+}
+
+impl BackgroundTask for EffectsSender {
+    fn name(&self) -> &'static str {
+        "shared effects"
+    }
+
+    fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        Box::pin(async move { Self::run(&self, stop).await })
     }
 }
 

@@ -22,7 +22,7 @@ use net::testing::tasks::TestTasks;
 use net::{ContentEncoding, ProxyRules};
 use otlp::Signal;
 use otlp::status::{GrpcCode, PartialSuccess, RpcStatus, response_to_protobuf};
-use pipeline::{Admission, BytePermit, ExportRequest, Exporter, Outcome, OutletSettings, Reason, Submission};
+use pipeline::{Admission, BytePermit, Effect, ExportRequest, Exporter, Outcome, OutletSettings, Reason, Submission};
 use receivers::otlp as receiver;
 use telemetry::Meter;
 
@@ -308,6 +308,10 @@ impl Admission for Door {
 
     fn is_crowded(&self) -> bool {
         false
+    }
+
+    fn submit_effects(&self, _: Vec<Effect>, _: BytePermit) -> BoxFuture<'static, Outcome> {
+        Box::pin(async { Outcome::Accepted })
     }
 
     fn charge_refused(&self, _: &Arc<str>, _: usize) {}

@@ -22,7 +22,9 @@ pub use client::{
 pub use durability::{DurabilityProblem, durability_problem};
 pub use kept_producer::KeptProducer;
 pub use partitions::SessionPartitioner;
-pub use sealed_record::{RECORD_HEADERS, RecordHead, RecordOpener, RecordSealer, UnreadableRecord, has_seal};
+pub use sealed_record::{
+    RECORD_HEADERS, RecordContent, RecordHead, RecordOpener, RecordSealer, UnreadableRecord, has_seal,
+};
 pub use settings::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SaslConfig, SaslMechanism, SaslSettings};
 
 /// Opens a client. Connects only when it is used.

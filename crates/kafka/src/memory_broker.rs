@@ -1,4 +1,4 @@
-//! [`MemoryBroker`]: a broker in memory for tests. One process, any number of members of one group, and the faults that
+//! [`MemoryBroker`]: a broker in memory for tests. One process, any number of groups, and the faults that
 //! a test asks for: a broker that is away, a commit that fails, a member that is fenced.
 //! It keeps the promises that the real one keeps: offsets without gaps, one owner per partition, `revoked` before a
 //! partition moves, and nothing committed for a member that was removed.
@@ -32,7 +32,7 @@ pub struct MemoryBroker {
 #[derive(Default)]
 struct BrokerState {
     topics: BTreeMap<Arc<str>, MemoryTopic>,
-    committed: HashMap<PartitionId, i64>,
+    committed: HashMap<(String, PartitionId), i64>,
     members: Vec<Arc<MemberState>>,
     next_member: u64,
     /// Number of topics that were created.
@@ -52,6 +52,7 @@ struct MemoryTopic {
 
 #[derive(Clone)]
 struct StoredRecord {
+    timestamp_ms: i64,
     key: Option<Bytes>,
     value: Option<Bytes>,
     headers: Vec<(String, Bytes)>,
@@ -59,6 +60,7 @@ struct StoredRecord {
 
 struct MemberState {
     id: u64,
+    group: String,
     topics: Vec<Arc<str>>,
     /// Next offset to read, by owned partition.
     owned: Mutex<BTreeMap<PartitionId, MemberPartition>>,
@@ -99,7 +101,7 @@ impl MemoryBroker {
             *to = from;
         }
         let description = TopicDescription { topic_id, ..description };
-        state.committed.retain(|partition, _| *partition.topic != *name);
+        state.committed.retain(|(_, partition), _| *partition.topic != *name);
         state.topics.insert(name.into(), MemoryTopic { partitions: vec![Vec::new(); count], description });
     }
 
@@ -136,9 +138,11 @@ impl MemoryBroker {
             .collect()
     }
 
-    /// The committed offset of a partition.
+    /// The offset that a group committed of a partition.
     pub fn committed_offset(&self, topic: &str, number: i32) -> Option<i64> {
-        self.state.lock().committed.get(&PartitionId { topic: topic.into(), number }).copied()
+        let state = self.state.lock();
+        let found = state.committed.iter().find(|((_, id), _)| *id.topic == *topic && id.number == number);
+        found.map(|(_, next)| *next)
     }
 
     /// Removes the members of the group as an expired session would; they are told that they lost their partitions
@@ -163,9 +167,9 @@ impl MemoryBroker {
 }
 
 fn to_incoming(topic: &Arc<str>, number: i32, offset: i64, record: &StoredRecord) -> IncomingRecord {
-    let StoredRecord { key, value, headers } = record.clone();
+    let StoredRecord { timestamp_ms, key, value, headers } = record.clone();
     let partition = PartitionId { topic: Arc::clone(topic), number };
-    IncomingRecord { partition, offset, timestamp_ms: 0, key, value, headers }
+    IncomingRecord { partition, offset, timestamp_ms, key, value, headers }
 }
 
 fn no_topic() -> BrokerError {
@@ -199,6 +203,7 @@ impl BrokerClient for MemoryBroker {
             state.next_member += 1;
             let member = Arc::new(MemberState {
                 id: state.next_member,
+                group: subscription.group,
                 topics: subscription.topics,
                 owned: Mutex::default(),
                 is_removed: Mutex::new(false),
@@ -224,7 +229,8 @@ impl RecordProducer for MemoryBroker {
             let number = usize::try_from(record.partition.unwrap_or(0)).unwrap_or(usize::MAX);
             let partition = topic.partitions.get_mut(number).ok_or_else(no_topic)?;
             let headers = record.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-            partition.push(StoredRecord { key: record.key, value: Some(record.value), headers });
+            let timestamp_ms = i64::try_from(self.clock.now().0 / 1_000_000).unwrap_or(i64::MAX);
+            partition.push(StoredRecord { timestamp_ms, key: record.key, value: Some(record.value), headers });
             Ok(())
         })
     }
@@ -240,21 +246,28 @@ impl MemoryConsumer {
     /// The partitions that this member should own: they are dealt out in turn.
     fn fair_share(&self) -> Vec<PartitionId> {
         let state = self.broker.state.lock();
-        let Some(place) = state.members.iter().position(|member| member.id == self.member.id) else {
+        let group: Vec<_> = state.members.iter().filter(|member| member.group == self.member.group).collect();
+        let Some(place) = group.iter().position(|member| member.id == self.member.id) else {
             return Vec::new();
         };
         let partitions = self.member.topics.iter().flat_map(|name| {
             let count = state.topics.get(name).map_or(0, |topic| topic.description.partitions);
             (0..count).map(|number| PartitionId { topic: Arc::clone(name), number })
         });
-        let dealt = partitions.enumerate().filter(|(turn, _)| turn % state.members.len() == place);
+        let dealt = partitions.enumerate().filter(|(turn, _)| turn % group.len() == place);
         dealt.map(|(_, partition)| partition).collect()
     }
 
     fn is_owned_by_another(&self, partition: &PartitionId) -> bool {
         let state = self.broker.state.lock();
-        let others = state.members.iter().filter(|member| member.id != self.member.id);
-        others.into_iter().any(|member| member.owned.lock().contains_key(partition))
+        let others = state.members.iter().filter(|member| member.group == self.member.group);
+        others.filter(|member| member.id != self.member.id).any(|member| member.owned.lock().contains_key(partition))
+    }
+
+    /// The group's offset of a partition.
+    fn committed_offset(&self, partition: &PartitionId) -> Option<i64> {
+        let place = (self.member.group.clone(), partition.clone());
+        self.broker.state.lock().committed.get(&place).copied()
     }
 
     async fn apply_assignment(&self) -> Result<(), BrokerError> {
@@ -276,7 +289,7 @@ impl MemoryConsumer {
         let new: Vec<_> = new.filter(|partition| !self.is_owned_by_another(partition)).collect();
         if !new.is_empty() {
             for partition in &new {
-                let next = self.broker.state.lock().committed.get(partition).copied().unwrap_or(0);
+                let next = self.committed_offset(partition).unwrap_or(0);
                 self.member.owned.lock().insert(partition.clone(), MemberPartition { next, is_paused: false });
             }
             self.owner.assigned(self, new).await;
@@ -326,13 +339,15 @@ impl RecordConsumer for MemoryConsumer {
                 state.failing_commits -= 1;
                 return Err(BrokerError::new(BrokerFault::Unavailable, "the commit failed"));
             }
-            state.committed.extend(offsets.into_iter().map(|offset| (offset.partition, offset.next)));
+            let group = &self.member.group;
+            let offsets = offsets.into_iter().map(|offset| ((group.clone(), offset.partition), offset.next));
+            state.committed.extend(offsets);
             Ok(())
         })
     }
 
     fn committed<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<Option<i64>, BrokerError>> {
-        Box::pin(async move { Ok(self.broker.state.lock().committed.get(partition).copied()) })
+        Box::pin(async move { Ok(self.committed_offset(partition)) })
     }
 
     fn bounds<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<PartitionBounds, BrokerError>> {

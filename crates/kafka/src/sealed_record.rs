@@ -1,8 +1,9 @@
 //! The record that an edge writes for a worker: a request, compressed and sealed with AES-256-GCM. Version 1:
 //!
 //! ```text
-//! headers  tollgate-version "1" | tollgate-account NAME | tollgate-signal traces|logs|metrics | tollgate-key-id HEX
-//! value    salt [32] | u64 LE number | AES-256-GCM(zstd(Export*ServiceRequest)), tag last
+//! headers  tollgate-version "1" | tollgate-account NAME | tollgate-signal traces|logs|metrics|effects
+//!          | tollgate-key-id HEX
+//! value    salt [32] | u64 LE number | AES-256-GCM(zstd(Export*ServiceRequest, or a worker's effects)), tag last
 //! key      HKDF-SHA256(spool key, salt, "tollgate kafka record v1"); nonce: the number
 //! AAD      the four headers' values, the topic and the partition's number, each after its length as u64 LE
 //! ```
@@ -42,13 +43,34 @@ const COMPRESSION_LEVEL: i32 = 1;
 /// Salts whose keys are remembered: one for each start of an edge, of which few write at the same time.
 const MAX_KNOWN_SALTS: usize = 1024;
 
+/// What a sealed record holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordContent {
+    /// A request of this signal.
+    Request(Signal),
+    /// Effects that a worker tells the other workers.
+    Effects,
+}
+
+impl RecordContent {
+    const ALL: [Self; 4] =
+        [Self::Request(Signal::Traces), Self::Request(Signal::Logs), Self::Request(Signal::Metrics), Self::Effects];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Request(signal) => signal.as_str(),
+            Self::Effects => "effects",
+        }
+    }
+}
+
 /// What a sealed record says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordHead {
     /// The account that the request belongs to.
     pub account: Arc<str>,
-    /// The request's signal.
-    pub signal: Signal,
+    /// What the record holds.
+    pub content: RecordContent,
 }
 
 /// Why a record can't be opened. Holds no payload.
@@ -108,7 +130,7 @@ impl RecordSealer {
         let headers = vec![
             (VERSION_HEADER, Bytes::from_static(VERSION.as_bytes())),
             (ACCOUNT_HEADER, Bytes::copy_from_slice(head.account.as_bytes())),
-            (SIGNAL_HEADER, Bytes::from_static(head.signal.as_str().as_bytes())),
+            (SIGNAL_HEADER, Bytes::from_static(head.content.as_str().as_bytes())),
             (KEY_HEADER, self.key_id.clone()),
         ];
         Some(OutgoingRecord {
@@ -149,9 +171,10 @@ impl RecordOpener {
         }
         let account = text(ACCOUNT_HEADER).filter(|account| !account.is_empty());
         let account = account.ok_or(UnreadableRecord::Damaged("it names no account"))?;
-        let signal = text(SIGNAL_HEADER).and_then(|name| Signal::ALL.into_iter().find(|known| known.as_str() == name));
-        let signal = signal.ok_or(UnreadableRecord::Damaged("it names no signal"))?;
-        Ok(RecordHead { account: account.into(), signal })
+        let name = text(SIGNAL_HEADER);
+        let content = name.and_then(|name| RecordContent::ALL.into_iter().find(|known| known.as_str() == name));
+        let content = content.ok_or(UnreadableRecord::Damaged("it names no signal"))?;
+        Ok(RecordHead { account: account.into(), content })
     }
 
     /// Opens the record.
@@ -219,7 +242,7 @@ fn associated_data(topic: &str, partition: i32, head: &RecordHead, key_id: &[u8]
     let parts = [
         VERSION.as_bytes(),
         head.account.as_bytes(),
-        head.signal.as_str().as_bytes(),
+        head.content.as_str().as_bytes(),
         key_id,
         topic.as_bytes(),
         &partition,

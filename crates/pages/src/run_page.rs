@@ -136,6 +136,7 @@ impl RunPage {
             ("Issue", "issue_id"),
             ("Incident", "incident"),
             ("Prompt template", "prompt_template"),
+            ("Counted by", "replica"),
         ];
         let mut facts: Vec<(&'static str, String)> =
             facts.into_iter().chain(account_fact).filter_map(|(label, key)| Some((label, read_name(key)?))).collect();

@@ -36,6 +36,15 @@ pub trait Processor: Send + Sync {
     fn apply(&self, effect: &Effect) {
         let _ = effect;
     }
+    /// Whether other replicas of a fleet are told this processor's effects. Its [`Processor::apply_shared`] must give
+    /// the same state in whatever order effects come, and however often.
+    fn shares_effects(&self) -> bool {
+        false
+    }
+    /// Applies an effect that another replica committed. What is counted there must not be counted here as well.
+    fn apply_shared(&self, effect: &Effect, replica: &Arc<str>) {
+        let _ = (effect, replica);
+    }
     /// Called when the batch was not committed: releases what the batch claimed.
     fn discard(&self, batch_id: &[u8; 16]) {
         let _ = batch_id;

@@ -48,6 +48,8 @@ pub trait Admission: Send + Sync {
     fn charge_refused(&self, account: &Arc<str>, bytes: usize);
     /// Hands in one complete request. If the returned future is dropped, the work continues, but its outcome is lost.
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome>;
+    /// Commits effects without a request. They hold `permit`'s bytes of the budget until they are committed.
+    fn submit_effects(&self, effects: Vec<Effect>, permit: BytePermit) -> BoxFuture<'static, Outcome>;
 }
 
 /// One complete request, as a receiver hands it in. No `Debug`: it holds telemetry.

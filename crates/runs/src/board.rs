@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{AlertRule, AlertSeverity, InvestigationStats, RunDetail, RunSums, RunView};
+use super::{AlertRule, AlertSeverity, InvestigationStats, RunDetail, RunOwner, RunSums, RunView};
 
 /// Verdict of a human on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,8 @@ pub struct RunBudget {
 /// One alert that tollgate computes itself.
 #[derive(Clone, PartialEq)]
 pub struct Alert {
+    /// The replica that sends it.
+    pub owner: RunOwner,
     /// The rule.
     pub rule: AlertRule,
     /// Severity.

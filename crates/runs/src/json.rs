@@ -137,6 +137,7 @@ pub fn run(view: &RunView) -> Value {
         "id": view.run,
         "session_id": view.session,
         "account": view.account,
+        "replica": view.owner.replica(),
         "trace_id": text(&view.trace),
         "root_span_id": span(view.root),
         "tenant": view.tenant,

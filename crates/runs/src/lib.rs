@@ -30,5 +30,5 @@ pub use totals::{
     subtract_buckets, total_input_tokens,
 };
 pub use view::{
-    CallStreak, EvaluationScore, RunDetail, RunJudgement, RunPeaks, RunState, RunStep, RunView, SessionView, StepKind,
+    CallStreak, EvaluationScore, RunDetail, RunOwner, RunJudgement, RunPeaks, RunState, RunStep, RunView, SessionView, StepKind,
 };

@@ -31,6 +31,7 @@ fn view() -> RunView {
     totals.add_fallback(["refusal", "openai", "gpt", "mini"], 2);
     (totals.reads, totals.writes) = (3, 2);
     RunView {
+        owner: RunOwner::Here,
         account: "default".into(),
         run: "run <1>".into(),
         session: "s".into(),

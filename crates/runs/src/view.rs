@@ -1,6 +1,8 @@
 //! One run or session as pages, metrics and stamps see it: [`RunView`], [`SessionView`], [`RunDetail`]. The crate
 //! `tracker` makes them; their JSON is in [`super::json`].
 
+use std::sync::Arc;
+
 use super::{RunOutcome, RunTotals};
 
 /// State of a run.
@@ -141,9 +143,36 @@ pub struct RunJudgement {
     pub scores: Vec<EvaluationScore>,
 }
 
+/// The replica of a fleet that counts a run in its metrics and sends its alerts: the one that got its latest item.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RunOwner {
+    /// This replica.
+    #[default]
+    Here,
+    /// The replica with this name.
+    Replica(Arc<str>),
+}
+
+impl RunOwner {
+    /// Whether it is this replica.
+    pub fn is_here(&self) -> bool {
+        *self == Self::Here
+    }
+
+    /// The other replica's name.
+    pub fn replica(&self) -> Option<&str> {
+        match self {
+            Self::Here => None,
+            Self::Replica(name) => Some(name),
+        }
+    }
+}
+
 /// One run.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RunView {
+    /// The replica that counts it.
+    pub owner: RunOwner,
     /// Account of the credential that sent it.
     pub account: String,
     /// Run id, as in `tollgate.run.id`.
@@ -191,6 +220,8 @@ pub struct RunView {
 /// One session.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionView {
+    /// The replica that counts it.
+    pub owner: RunOwner,
     /// Account of the credential that sent it.
     pub account: String,
     /// Session id.

@@ -104,6 +104,8 @@ metrics_table! {
     KAFKA_RECORDS = "tollgate_kafka_records_total", MetricKind::Counter;
     /// Records of a partition that were not read yet (labels: receiver, topic, partition).
     KAFKA_LAG = "tollgate_kafka_lag_records", MetricKind::Gauge;
+    /// Age of the first record of a partition that is not stored yet, in seconds (labels: receiver, topic, partition).
+    KAFKA_LAG_AGE = "tollgate_kafka_lag_seconds", MetricKind::Gauge;
     /// Records that the topic's retention removed before they were read.
     KAFKA_MISSING = "tollgate_kafka_missing_records_total", MetricKind::Counter;
     /// Partitions that the group has given to this gateway.
@@ -112,6 +114,8 @@ metrics_table! {
     KAFKA_HELD_PARTITIONS = "tollgate_kafka_held_partitions", MetricKind::Gauge;
     /// Partitions that changed their owner (label: change = assigned, revoked, lost).
     KAFKA_PARTITION_CHANGES = "tollgate_kafka_partition_changes_total", MetricKind::Counter;
+    /// Records by which workers tell each other of runs (labels: receiver, outcome = sent, received, dropped).
+    KAFKA_EFFECTS = "tollgate_kafka_effects_total", MetricKind::Counter;
     /// Commits of offsets, by outcome: committed, failed, fenced (the partition was another gateway's already).
     KAFKA_COMMITS = "tollgate_kafka_commits_total", MetricKind::Counter;
 

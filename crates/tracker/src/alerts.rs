@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use config::{FieldProblem, TimeSpan};
 use runs::fair_eviction::{FairQueue, LastUsedNames, choose_eviction};
-use runs::{Alert, AlertRule, RunState, RunView, SessionView, total_input_tokens};
+use runs::{Alert, AlertRule, RunOwner, RunState, RunView, SessionView, total_input_tokens};
 
 use super::codec::{BinaryCodec, fields};
 use super::constants::nanos;
@@ -207,6 +207,7 @@ impl BinaryCodec for Alert {
         let mut text = || String::take(from);
         let (account, run, session, trace, tool) = (text()?, text()?, text()?, text()?, text()?);
         Some(Self {
+            owner: RunOwner::Here,
             rule,
             severity: rule.severity(),
             account,
@@ -392,6 +393,7 @@ impl AlertEvaluator {
             found.push((AlertRule::SessionDuration, seconds, rule.limits.session_duration * p95));
         }
         let about = |broken: AlertRule| Alert {
+            owner: view.owner.clone(),
             rule: broken,
             severity: broken.severity(),
             account: view.account.clone(),
@@ -493,6 +495,17 @@ impl AlertEvaluator {
         self.ended.push(alert, MAX_ENDED);
     }
 
+    /// The owners of alerts, in the order of their saved form.
+    pub(super) fn owners(&self) -> impl Iterator<Item = &RunOwner> {
+        self.active.values().chain(self.ended.iter()).map(|alert| &alert.owner)
+    }
+
+    /// Gives alerts their owners, in the order of [`Self::owners`].
+    pub(super) fn set_owners(&mut self, owners: impl IntoIterator<Item = RunOwner>) {
+        let alerts = self.active.values_mut().chain(self.ended.iter_mut());
+        alerts.zip(owners).for_each(|(alert, owner)| alert.owner = owner);
+    }
+
     /// Active alerts, latest first, then ended ones, latest first.
     pub(super) fn all(&self) -> Vec<Alert> {
         let mut alerts: Vec<Alert> = self.active.values().cloned().collect();
@@ -505,6 +518,7 @@ impl AlertEvaluator {
 
 fn alert_for_run(rule: AlertRule, view: &RunView, now: u64, tool: &str) -> Alert {
     Alert {
+        owner: view.owner.clone(),
         rule,
         severity: rule.severity(),
         account: view.account.clone(),

@@ -2,7 +2,7 @@
 
 use runs::{
     CallStreak, EvaluationScore, ModelCallTrouble, ModelFallback, ModelTotals, OutcomeVerdict, PermissionDenial,
-    RunJudgement, RunOutcome, RunPeaks, RunState, RunStep, RunTotals, RunView, SessionView, StepKind, ToolTotals,
+    RunJudgement, RunOutcome, RunOwner, RunPeaks, RunState, RunStep, RunTotals, RunView, SessionView, StepKind, ToolTotals,
     UsageSum,
 };
 
@@ -50,6 +50,7 @@ fields!(EvaluationScore { name, label, value });
 fields!(RunOutcome { verdict, confidence, resolution_seconds });
 fields!(RunJudgement { outcome, scores });
 fields!(RunView {
+    owner,
     account,
     run,
     session,
@@ -72,7 +73,7 @@ fields!(RunView {
     peaks,
     judgement,
 });
-fields!(SessionView { account, session, tenant, feature, user, runs, failed, start, duration, totals });
+fields!(SessionView { owner, account, session, tenant, feature, user, runs, failed, start, duration, totals });
 fields!(UsageSum {
     runs,
     live,
@@ -110,4 +111,14 @@ variants! {
     RunState: [Live, Ended, Failed, Killed, Idle, Evicted];
     StepKind: [Model, Tool];
     OutcomeVerdict: [Confirmed, Overridden];
+}
+
+/// Takes no bytes: owners of groups and alerts are saved at the end of a checkpoint, and those of runs that are over
+/// are not kept over a restart. So the saved forms and digests of views stay what they were.
+impl BinaryCodec for RunOwner {
+    fn put(&self, _: &mut Vec<u8>) {}
+
+    fn take(_: &mut &[u8]) -> Option<Self> {
+        Some(Self::Here)
+    }
 }

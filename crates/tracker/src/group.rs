@@ -6,7 +6,7 @@
 
 use std::cmp::Ordering;
 
-use runs::OTHER;
+use runs::{OTHER, RunOwner};
 
 use super::compact_map::CompactMap;
 use super::observation::{
@@ -52,6 +52,7 @@ impl BatchNames {
 impl ItemGroup {
     pub(super) fn new(account: &str) -> Self {
         Self {
+            owner: RunOwner::Here,
             account: account.into(),
             keys: Vec::new(),
             names: Vec::new(),
@@ -296,12 +297,22 @@ impl ItemGroup {
             self.published.insert(record_key, PublicationRecord { fired: old.fired | fired, ..old });
         }
         self.contributions = [&*self.contributions, &*other.contributions].concat().into();
+        self.set_owner(&other.owner, other.received);
         self.received = self.received.max(other.received);
         self.touched = self.touched.max(other.touched);
         self.batch = self.batch.max(other.batch);
         self.unfinished_runs = self.unfinished_runs.saturating_add(other.unfinished_runs);
         self.named_runs = self.named_runs.saturating_add(other.named_runs);
         shift
+    }
+
+    /// Gives the group to the owner of a batch that came at `received`, if it is the latest. All replicas compare the
+    /// same times, so they agree.
+    pub(super) fn set_owner(&mut self, owner: &RunOwner, received: u64) {
+        let is_latest = received > self.received || (received == self.received && owner.is_here());
+        if is_latest && self.owner != *owner {
+            self.owner = owner.clone();
+        }
     }
 
     /// Updates times and tags of the item's keys.

@@ -1,5 +1,7 @@
 //! The data of an [`ItemGroup`]. `group` adds items to it.
 
+use runs::RunOwner;
+
 use super::codec::record;
 use super::compact_map::CompactMap;
 use super::observation::ItemAttribution;
@@ -9,6 +11,8 @@ record! {
     /// Sessions and traces that were seen together, with all their items.
     #[derive(Clone)]
     pub(super) struct ItemGroup {
+        /// The replica that counts its runs: the one that got the latest batch.
+        owner: RunOwner,
         account: Box<str>,
         /// The number of a key is its index + 1; 0 = none.
         keys: Vec<GroupKey>,

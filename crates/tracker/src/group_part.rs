@@ -133,7 +133,7 @@ fn follow_shared_runs(kept: &mut KeySet, group: &ItemGroup) -> bool {
 fn is_separate(group: &ItemGroup, kept: &KeySet, observation: &BatchObservation, numbers: &[u32]) -> bool {
     let number = |key: u32| (key as usize).checked_sub(1).and_then(|index| numbers.get(index)).copied().unwrap_or(0);
     let (mut with_run, mut with_run_in_batch) = (KeySet::new(group.keys.len()), KeySet::new(numbers.len()));
-    for item in observation.items.iter().filter(|item| item.run != 0 || is_agent_span(item)) {
+    for item in observation.items.iter().filter(|item| (item.run != 0 && leaves_trace(item)) || is_agent_span(item)) {
         with_run.insert(number(item.trace));
         with_run_in_batch.insert(item.trace);
     }
@@ -163,6 +163,11 @@ fn is_separate(group: &ItemGroup, kept: &KeySet, observation: &BatchObservation,
         && group.marks.values().all(|mark| mark.kind != mark::SESSION_END || is_kept(mark))
 }
 
+/// Whether a group keeps something of the item besides its keys, so that its trace has the run that it names.
+fn leaves_trace(item: &ObservedItem) -> bool {
+    item.node != 0 || item.call.is_some() || item.tool.is_some() || item.mark != mark::NONE || item.sub_agent != 0
+}
+
 fn is_agent_span(item: &ObservedItem) -> bool {
     item.node != 0 && item.mark == mark::AGENT && item.flags & (flag::SPAN | flag::SUB_AGENT) == flag::SPAN
 }
@@ -188,6 +193,7 @@ fn copy_part(group: &ItemGroup, kept: &KeySet, numbers: &[u32]) -> ItemGroup {
     let copy = |(number, key): (u32, &GroupKey)| if keys.contains(number) { key.clone() } else { blank_key() };
     part.keys = (1..).zip(&group.keys).map(copy).collect();
     part.names = group.names.clone();
+    part.owner = group.owner.clone();
     (part.received, part.touched, part.batch, part.named_runs) =
         (group.received, group.touched, group.batch, group.named_runs);
     part

@@ -64,7 +64,7 @@ use pipeline::{Batch, Effect, Processor, Reason, RequestSource, SourceRequest};
 use rates::ActiveRates;
 use runs::{
     Alert, BudgetState, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunJudgement,
-    RunOutcome, RunSums, RunView,
+    RunOutcome, RunOwner, RunSums, RunView,
 };
 use telemetry::Meter;
 
@@ -159,6 +159,26 @@ impl RunTracker {
 
     fn view_context<'a>(&'a self, aggregation: &'a AggregationContext) -> view_cache::ViewContext<'a> {
         view_cache::ViewContext { ids: &*self.ids, aggregation }
+    }
+
+    /// Applies the effect of a batch that `owner` committed.
+    fn apply_observation(&self, effect: &[u8], owner: &RunOwner) {
+        let Some(observation) = BatchObservation::decode(effect) else { return };
+        let account = &*observation.account;
+        let shown_names = observation
+            .measure_names()
+            .map(|(number, name)| (number, self.ids.redact_column(account, name).into_owned()))
+            .collect();
+        let (applied, inputs) = {
+            let mut state = self.state.lock();
+            let applied = state.apply(&observation, &shown_names, owner, &self.metrics);
+            let inputs = (!applied.evicted.is_empty()).then(|| state.evaluation_inputs(self.aggregation_context()));
+            (applied, inputs)
+        };
+        self.count_tool_calls(account, &applied.tool_calls);
+        if let Some(inputs) = inputs {
+            self.publish_evicted(&applied.evicted, &inputs);
+        }
     }
 
     /// Publishes the runs of evicted groups one last time.
@@ -269,7 +289,7 @@ impl Processor for RunTracker {
         let ids = store::key_ids(&observation);
         let groups = {
             let state = self.state.lock();
-            stamp::is_state_needed(&observation, &ids, &state.store).then(|| state.store.groups_of(&ids))
+            stamp::is_state_needed(&observation, &ids, &state.store).then(|| state.store.groups_of(&observation, &ids))
         };
         let copies = groups.map(|groups| {
             stamp::copy_groups(&observation, &ids, groups, &self.read_quota, &self.aggregation_context())
@@ -283,24 +303,18 @@ impl Processor for RunTracker {
     }
 
     fn apply(&self, effect: &Effect) {
-        if self.state.lock().outbox.apply_emission(&effect.body) {
-            return;
+        if !self.state.lock().outbox.apply_emission(&effect.body) {
+            self.apply_observation(&effect.body, &RunOwner::Here);
         }
-        let Some(observation) = BatchObservation::decode(&effect.body) else { return };
-        let account = &*observation.account;
-        let shown_names = observation
-            .measure_names()
-            .map(|(number, name)| (number, self.ids.redact_column(account, name).into_owned()))
-            .collect();
-        let (applied, inputs) = {
-            let mut state = self.state.lock();
-            let applied = state.apply(&observation, &shown_names, &self.metrics);
-            let inputs = (!applied.evicted.is_empty()).then(|| state.evaluation_inputs(self.aggregation_context()));
-            (applied, inputs)
-        };
-        self.count_tool_calls(account, &applied.tool_calls);
-        if let Some(inputs) = inputs {
-            self.publish_evicted(&applied.evicted, &inputs);
+    }
+
+    fn shares_effects(&self) -> bool {
+        true
+    }
+
+    fn apply_shared(&self, effect: &Effect, replica: &Arc<str>) {
+        if !outbox::is_emission(&effect.body) {
+            self.apply_observation(&effect.body, &RunOwner::Replica(Arc::clone(replica)));
         }
     }
 

@@ -159,6 +159,11 @@ pub(super) struct OutboxBatch<'a> {
     pub(super) effect: Vec<u8>,
 }
 
+/// Whether an effect records that news were emitted.
+pub(super) fn is_emission(effect: &[u8]) -> bool {
+    effect.first() == Some(&EFFECT_TAG)
+}
+
 impl Outbox {
     /// Registers the signals that connectors read.
     pub(super) fn register_signals(&mut self, signals: &[Signal]) {
@@ -242,7 +247,7 @@ impl Outbox {
         })
     }
 
-    /// Applies an effect that records an emission. Returns false for any other effect.
+    /// Applies an effect that records an emission ([`is_emission`]). Returns false for any other effect.
     pub(super) fn apply_emission(&mut self, effect: &[u8]) -> bool {
         let Some((&[EFFECT_TAG, signal], mut rest)) = effect.split_first_chunk::<2>() else { return false };
         let (Some(now), Some(emitted)) = (u64::take(&mut rest), <Vec<u64>>::take(&mut rest)) else { return true };

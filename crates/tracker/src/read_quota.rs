@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::group::ItemGroup;
 use super::group_part::{narrow_group, separate_part};
 use super::observation::{BatchObservation, key_kind};
-use super::store::KeyId;
+use super::store::{BatchGroup, KeyId};
 
 /// Units of [`ItemGroup::weight`] that every batch may read: this takes less than a millisecond.
 const FREE_UNITS: usize = 1_000;
@@ -38,14 +38,14 @@ impl ReadQuota {
     /// batch has the root of a trace.
     pub(super) fn readable_part(
         &self,
-        group: Arc<ItemGroup>,
+        BatchGroup { group, is_joined }: BatchGroup,
         observation: &BatchObservation,
         ids: &[KeyId],
         has_root: bool,
     ) -> Option<Arc<ItemGroup>> {
         let (weight, max_units) = (group.weight(), if has_root { MAX_UNITS_AT_ROOT } else { MAX_UNITS });
         if weight <= MAX_UNITS && self.spend(&group, weight, has_root) {
-            return Some(separate_part(&group, observation, ids).map_or(group, Arc::new));
+            return Some(group_or_part(group, is_joined, observation, ids));
         }
         if !self.spend(&group, weight / SKIPPED_PER_UNIT, has_root) {
             return None;
@@ -72,4 +72,16 @@ impl ReadQuota {
         }
         is_enough
     }
+}
+
+/// The part of a group that gives the batch the same stamps, or the group. Groups that the batch joins are not cut: one
+/// call may be in both, known better in the part of one that would be cut off.
+pub(super) fn group_or_part(
+    group: Arc<ItemGroup>,
+    is_joined: bool,
+    observation: &BatchObservation,
+    ids: &[KeyId],
+) -> Arc<ItemGroup> {
+    let part = if is_joined { None } else { separate_part(&group, observation, ids) };
+    part.map_or(group, Arc::new)
 }

@@ -3,14 +3,13 @@
 //! that clients may not set; `read_quota` limits how much may be read.
 
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt as _};
 
 use genai::{Facts, VaultedTexts};
 use otlp::OwnedValue;
 use pipeline::{Batch, Trust};
-use runs::StepKind;
+use runs::{RunOwner, StepKind};
 
 use super::aggregation_context::AggregationContext;
 use super::group::{ItemGroup, TracePosition};
@@ -19,7 +18,7 @@ use super::observation::{BatchObservation, ObservedItem, flag, key_kind, mark, t
 use super::read_quota::ReadQuota;
 use super::resolve::ResolvedRuns;
 use super::run::Run;
-use super::store::{GroupStore, KeyId};
+use super::store::{BatchGroup, GroupStore, KeyId};
 
 /// Attribute of the run's id.
 pub(super) const RUN_ID_ATTRIBUTE: &str = "tollgate.run.id";
@@ -78,7 +77,7 @@ fn has_possible_fallback(observation: &BatchObservation, ids: &[KeyId], store: &
 pub(super) fn copy_groups(
     observation: &BatchObservation,
     ids: &[KeyId],
-    groups: Vec<Arc<ItemGroup>>,
+    groups: Vec<BatchGroup>,
     quota: &ReadQuota,
     context: &AggregationContext,
 ) -> GroupCopies {
@@ -113,7 +112,7 @@ pub(super) fn stamp_batch(
             .map(|item| ItemStamp { run: named_run_or_trace(observation, item), attributes: Vec::new() })
             .collect(),
         Some(mut copies) => {
-            copies.store.apply(observation, ids, u64::MAX, &mut |_| {});
+            copies.store.apply(observation, ids, (&RunOwner::Here, u64::MAX), &mut |_| {});
             resolve_stamps(observation, ids, &copies)
         }
     };

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kernel::clock::UnixNanos;
-use runs::{Alert, RunView, SessionView};
+use runs::{Alert, RunOwner, RunView, SessionView};
 
 use super::aggregation_context::AggregationContext;
 use super::alerts::{AlertEvaluator, RuleContext};
@@ -30,7 +30,9 @@ const MAX_CLOCK_STEP: u64 = 60_000_000_000;
 /// New items are evaluated after this time, ns; in heavy groups later, see [`evaluation::evaluation_interval`].
 const EVALUATION_DELAY: u64 = 1_000_000_000;
 /// Version of the encoding of checkpoints.
-const VERSION: u8 = 7;
+const VERSION: u8 = 8;
+/// The version before, which knew no replicas.
+const VERSION_WITHOUT_OWNERS: u8 = 7;
 
 /// See the module documentation.
 pub(super) struct TrackerState {
@@ -75,29 +77,32 @@ impl TrackerState {
         }
     }
 
-    /// Unfinished runs, as of their groups' last evaluation.
+    /// Unfinished runs that this replica counts, as of their groups' last evaluation.
     pub(super) fn unfinished_runs(&self) -> u64 {
         self.unfinished_runs
     }
 
-    /// Applies a committed batch. `shown_names` holds the names of its measures as they may be shown.
+    /// Applies a batch that `owner` committed. `shown_names` holds the names of its measures as they may be shown.
     pub(super) fn apply(
         &mut self,
         observation: &BatchObservation,
         shown_names: &HashMap<u32, String>,
+        owner: &RunOwner,
         recorder: &dyn RunEventRecorder,
     ) -> BatchFollowUp {
-        // effects that are replayed from the spool were counted before
-        let recorder: &dyn RunEventRecorder = if self.has_ticked { recorder } else { &NoopRecorder };
+        // effects that are replayed from the spool were counted before, those of another replica there
+        let is_counted = self.has_ticked && owner.is_here();
+        let recorder: &dyn RunEventRecorder = if is_counted { recorder } else { &NoopRecorder };
         self.measures.apply(observation, &self.settings, shown_names, recorder);
         observation
             .outcomes
             .iter()
             .for_each(|outcome| self.history.record_outcome(&observation.account, outcome, recorder));
-        self.queue_events(Vec::new(), recorder);
-        let (mut tool_calls, is_replayed) = (Vec::new(), !self.has_ticked);
-        let mut collect_call = |call: NewToolCall| tool_calls.extend((!is_replayed).then_some(call));
-        let (touched, evicted) = self.store.apply(observation, &key_ids(observation), self.running, &mut collect_call);
+        self.queue_events(Vec::new(), owner, recorder);
+        let mut tool_calls = Vec::new();
+        let mut collect_call = |call: NewToolCall| tool_calls.extend(is_counted.then_some(call));
+        let batch_owner = (owner, self.running);
+        let (touched, evicted) = self.store.apply(observation, &key_ids(observation), batch_owner, &mut collect_call);
         let min_delay = nanos(self.settings.settle).min(EVALUATION_DELAY);
         for id in touched {
             let interval = self.store.get(id).map_or(0, |group| evaluation::evaluation_interval(group, &self.settings));
@@ -146,7 +151,8 @@ impl TrackerState {
 
     /// Recounts unfinished runs.
     pub(super) fn recount_unfinished(&mut self) {
-        self.unfinished_runs = self.store.groups().map(|group| u64::from(group.unfinished_runs)).sum();
+        let own = self.store.groups().filter(|group| group.owner.is_here());
+        self.unfinished_runs = own.map(|group| u64::from(group.unfinished_runs)).sum();
     }
 
     /// Whether an evaluation is still valid: the group is the same, and if it is to become dormant, nothing was added
@@ -170,7 +176,8 @@ impl TrackerState {
             self.store.drop_watch(id);
             return false;
         }
-        let records = self.publish_findings(findings, true, recorder);
+        let owner = self.store.get(id).map(|group| group.owner.clone()).unwrap_or_default();
+        let records = self.publish_findings(findings, true, &owner, recorder);
         if !records.is_empty() {
             self.store.modify_group(id, |group| {
                 records.into_iter().for_each(|(key, record)| group.published.insert(key, record));
@@ -212,13 +219,16 @@ impl TrackerState {
     }
 
     /// Passes results on to alerts, history and connectors. Returns the records to store for runs and sessions.
-    /// `is_kept`: the group is kept, so more items may come.
+    /// `is_kept`: the group is kept, so more items may come. `owner`: the replica that counts them and tells connectors;
+    /// the others only know that it did.
     fn publish_findings(
         &mut self,
         findings: Vec<EvaluationFinding>,
         is_kept: bool,
+        owner: &RunOwner,
         recorder: &dyn RunEventRecorder,
     ) -> Vec<KeyedRecord> {
+        let recorder: &dyn RunEventRecorder = if owner.is_here() { recorder } else { &NoopRecorder };
         let mut records: Vec<KeyedRecord> = Vec::new();
         let (mut ended, mut revised, mut sessions, mut alerts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for finding in findings {
@@ -277,7 +287,7 @@ impl TrackerState {
         let alerts = alerts.into_iter().map(|alert| OutboxEvent::Alert(Box::new(alert)));
         let has_connector = self.outbox.has_connector();
         let events = ended.into_iter().chain(revised).chain(sessions).chain(alerts).filter(|_| has_connector).collect();
-        self.queue_events(events, recorder);
+        self.queue_events(events, owner, recorder);
         records
     }
 
@@ -309,9 +319,9 @@ impl TrackerState {
         RunView { judgement: self.history.judgement(run.digest), ..run.view }
     }
 
-    /// Puts these events and those of the history into the outbox.
-    fn queue_events(&mut self, events: Vec<OutboxEvent>, recorder: &dyn RunEventRecorder) {
-        let events = events.into_iter().chain(self.history.events.drain(..));
+    /// Puts these events and those of the history into the outbox, unless another replica does.
+    fn queue_events(&mut self, events: Vec<OutboxEvent>, owner: &RunOwner, recorder: &dyn RunEventRecorder) {
+        let events = events.into_iter().chain(self.history.events.drain(..)).filter(|_| owner.is_here());
         let dropped = self.outbox.push_events(events.collect());
         recorder.count_dropped_events(dropped);
     }
@@ -325,9 +335,9 @@ impl TrackerState {
         recorder: &dyn RunEventRecorder,
     ) {
         let findings = std::mem::take(&mut evaluation.findings);
-        self.publish_findings(findings, false, recorder);
+        self.publish_findings(findings, false, &group.owner, recorder);
         self.history.replace_contributions(&group.account, &group.contributions, &evaluation.contributions);
-        recorder.count_evicted(evaluation.evicted_runs);
+        recorder.count_evicted(if group.owner.is_here() { evaluation.evicted_runs } else { 0 });
         self.retire_runs(evaluation);
     }
 
@@ -354,13 +364,18 @@ impl TrackerState {
         self.outbox.put(&mut out);
         self.store.len().put(&mut out);
         self.store.groups().for_each(|group| group.put(&mut out));
+        put_owners(self.store.groups().map(|group| &group.owner), &mut out);
+        put_owners(self.alerts.owners(), &mut out);
         out
     }
 
     /// Restores the result of [`Self::save`] under the current settings. `None`: damaged, or of another version.
     pub(super) fn load(settings: Settings, saved: &[u8]) -> Option<Self> {
-        let (&VERSION, mut rest) = saved.split_first()? else { return None };
+        let (version, mut rest) = saved.split_first()?;
         let from = &mut rest;
+        if ![VERSION, VERSION_WITHOUT_OWNERS].contains(version) {
+            return None;
+        }
         let mut state = Self::new(settings);
         state.running = BinaryCodec::take(from)?;
         state.wall = BinaryCodec::take(from)?;
@@ -368,17 +383,33 @@ impl TrackerState {
         state.measures = BinaryCodec::take(from)?;
         state.alerts = BinaryCodec::take(from)?;
         state.outbox = BinaryCodec::take(from)?;
-        let groups: Vec<ItemGroup> = BinaryCodec::take(from)?;
+        let mut groups: Vec<ItemGroup> = BinaryCodec::take(from)?;
+        if *version == VERSION {
+            groups.iter_mut().zip(take_owners(from)?).for_each(|(group, owner)| group.owner = owner);
+            state.alerts.set_owners(take_owners(from)?);
+        }
         if !from.is_empty() {
             return None;
         }
         for group in groups {
-            state.unfinished_runs += u64::from(group.unfinished_runs);
+            state.unfinished_runs += if group.owner.is_here() { u64::from(group.unfinished_runs) } else { 0 };
             let id = state.store.insert(group);
             state.store.schedule_evaluation(id, state.running);
         }
         Some(state)
     }
+}
+
+/// Saves owners as names; "" is this replica.
+fn put_owners<'o>(owners: impl Iterator<Item = &'o RunOwner>, out: &mut Vec<u8>) {
+    let names: Vec<Box<str>> = owners.map(|owner| owner.replica().unwrap_or("").into()).collect();
+    names.put(out);
+}
+
+fn take_owners(from: &mut &[u8]) -> Option<Vec<RunOwner>> {
+    let names = Vec::<Box<str>>::take(from)?;
+    let owner = |name: Box<str>| if name.is_empty() { RunOwner::Here } else { RunOwner::Replica(name.into()) };
+    Some(names.into_iter().map(owner).collect())
 }
 
 /// A recorder that ignores all events.

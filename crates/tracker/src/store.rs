@@ -10,6 +10,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 
 use pipeline::claims::ClaimKey;
+use runs::RunOwner;
 
 use super::group::{BatchNames, ItemGroup, ItemKeys};
 use super::headroom::{CallHeadroom, HeadroomWatch};
@@ -259,13 +260,13 @@ impl GroupStore {
         Some(id)
     }
 
-    /// Applies a batch; `ids` are the ids of its keys. Returns the groups it touched and those evicted for room.
+    /// Applies a batch that `owner` committed; `ids` are the ids of its keys. Returns the groups it touched and those evicted for room.
     /// `on_tool_call` is called for each item that first reports a tool call or its failure.
     pub(super) fn apply(
         &mut self,
         observation: &BatchObservation,
         ids: &[KeyId],
-        now: u64,
+        (owner, now): (&RunOwner, u64),
         on_tool_call: &mut dyn FnMut(NewToolCall),
     ) -> (Vec<u32>, Vec<ItemGroup>) {
         let (mut touched, mut evicted) = (HashSet::new(), Vec::new());
@@ -289,6 +290,7 @@ impl GroupStore {
             if let Some(call) = NewToolCall::detect(flags_before, group, item) {
                 on_tool_call(call);
             }
+            group.set_owner(owner, observation.received);
             group.received = group.received.max(observation.received);
             let new_weight = group.weight();
             self.update_account(id, &observation.account, [old_batch, self.batch], [old_weight, new_weight]);
@@ -482,17 +484,42 @@ impl GroupStore {
         Some(Arc::unwrap_or_clone(group))
     }
 
-    /// The groups of these keys.
-    pub(super) fn groups_of(&self, ids: &[KeyId]) -> Vec<Arc<ItemGroup>> {
+    /// The groups of a batch's keys.
+    pub(super) fn groups_of(&self, observation: &BatchObservation, ids: &[KeyId]) -> Vec<BatchGroup> {
+        let group_of = |key: u32| {
+            let id = (key as usize).checked_sub(1).and_then(|index| ids.get(index))?;
+            self.index.get(id).map(|(group, _)| *group)
+        };
+        let mut joined_groups = HashSet::new();
+        for item in &observation.items {
+            let run = (item.run as usize).checked_sub(1).and_then(|index| observation.keys.get(index));
+            let keys = [item.trace, item.session, item.run, run.map_or(0, |run| run.session)];
+            let mut groups = keys.into_iter().filter_map(group_of);
+            let first = groups.next();
+            let others: Vec<u32> = groups.filter(|group| Some(*group) != first).collect();
+            if !others.is_empty() {
+                joined_groups.extend(others.into_iter().chain(first));
+            }
+        }
         let mut seen_groups = HashSet::new();
-        let distinct = ids.iter().filter_map(|id| self.index.get(id)).filter(|(group, _)| seen_groups.insert(*group));
-        distinct.filter_map(|(group, _)| self.snapshot(*group)).collect()
+        let distinct = ids.iter().filter_map(|id| self.index.get(id)).filter(|(id, _)| seen_groups.insert(*id));
+        let group = |(id, _): &(u32, u32)| {
+            Some(BatchGroup { group: self.snapshot(*id)?, is_joined: joined_groups.contains(id) })
+        };
+        distinct.filter_map(group).collect()
     }
 
     /// The group of a key, and the key's number in it.
     pub(super) fn find_key(&self, id: &KeyId) -> Option<(u32, u32)> {
         self.index.get(id).copied()
     }
+}
+
+/// A group that a batch names.
+pub(super) struct BatchGroup {
+    pub(super) group: Arc<ItemGroup>,
+    /// The batch joins it with another group.
+    pub(super) is_joined: bool,
 }
 
 /// The index ids of a batch's keys, in order.

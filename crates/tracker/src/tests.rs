@@ -4,6 +4,7 @@ mod alerts;
 mod bounds;
 mod crowd;
 mod ends;
+mod fleet;
 mod extras;
 mod golden;
 mod heavy;

@@ -30,6 +30,7 @@ impl ViewBuilder<'_> {
         let root =
             place.zip(trace_id(group, run.trace)).map_or([0; 8], |(place, trace)| span_id_of_place(trace, place));
         RunView {
+            owner: group.owner.clone(),
             account: account.to_string(),
             run: self.ids.shown_id(account, &run.id_text).into_owned(),
             session: self.ids.shown_id(account, &run.session).into_owned(),
@@ -87,6 +88,7 @@ impl ViewBuilder<'_> {
         }
         let id = runs.first().map_or("", |run| &run.session);
         SessionView {
+            owner: group.owner.clone(),
             account: group.account.to_string(),
             session: self.ids.shown_id(&group.account, id).into_owned(),
             tenant: self.shown_id(tenant),

@@ -17,7 +17,7 @@ use super::mute::{MuteError, PendingMuteWrite};
 use super::{AlertSender, MAX_BODY_BYTES, delivery_id};
 use net::spawn::run_blocking;
 use pages::alert_message;
-use runs::{Alert, AlertRule};
+use runs::{Alert, RunOwner, AlertRule};
 
 /// The least time between two test messages, in ns.
 const TEST_INTERVAL_NS: u64 = 2_000_000_000;
@@ -100,6 +100,7 @@ impl AlertSender {
         let previous = self.last_test.fetch_update(Ordering::Relaxed, Ordering::Relaxed, start_test);
         let previous = previous.map_err(|_| TestFailure::TooSoon)?;
         let alert = Alert {
+            owner: RunOwner::Here,
             rule: AlertRule::Test,
             severity: AlertRule::Test.severity(),
             account: String::new(),

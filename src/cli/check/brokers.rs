@@ -23,6 +23,7 @@ pub(super) async fn check_brokers(valid: &ValidSettings) -> Vec<CheckResult> {
             let id = placed.id.to_string();
             let mut topics = settings.topics();
             topics.push(Arc::clone(&settings.dead_topic));
+            topics.extend(settings.effects_topic.clone());
             results.extend(check_topics(&id, &settings.brokers, &topics, true).await);
         }
     }

@@ -2,7 +2,7 @@
 
     fleet.py [ROW …] [--nodes 3] [--kills 6] [--seconds 4]
 
-Rows: check flow kill roll brokers (all without one), try. What clients were told is safe must arrive, and each accepted item once in the vault.
+Rows: check flow view kill roll brokers (all without one), try. What clients were told is safe must arrive, and each accepted item once in the vault.
 """
 import argparse
 import json
@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from faults.common import Quick, Quiet, accounted  # noqa: E402
-from harness import BINARY, RECORDINGS, Gateway, Sink, check, figure, finish, say, until, workdir  # noqa: E402
+from harness import BINARY, RECORDINGS, Gateway, Sink, check, figure, finish, http, say, until, workdir  # noqa: E402
 from kafka.cluster import Cluster  # noqa: E402
 from load import request  # noqa: E402
 
@@ -46,7 +46,7 @@ def worker(work, cluster, topic, sink, name, **options):
     """A worker: the whole pipeline behind the topic."""
     exporter = {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}", "compression": "none", "retry_on_failure": {"initial_interval": "200ms", "max_interval": "1s"}}}
     receiver = {"brokers": cluster.addresses, "topic": topic, "dead_topic": f"{topic}.dead", "group_id": f"workers-{topic}", "group_instance_id": name,
-                "keys": [KEY], "session_timeout": "6s", **options}
+                "keys": [KEY], "session_timeout": "6s", "effects_topic": f"{topic}.effects", **options}
 
     def adapt(config):
         config["receivers"] = {"kafka": receiver}
@@ -60,6 +60,7 @@ def worker(work, cluster, topic, sink, name, **options):
 def topic(cluster, name):
     cluster.create_topic(name, PARTITIONS, max_message_bytes=8 << 20)
     cluster.create_topic(f"{name}.dead", 1)
+    cluster.create_topic(f"{name}.effects", 2)
     return name
 
 
@@ -67,6 +68,11 @@ def lag(cluster, name):
     """Records that no worker has committed yet."""
     ends, committed = cluster.ends(name), cluster.committed(f"workers-{name}", name)
     return sum(end - committed.get(partition, 0) for partition, end in ends.items())
+
+
+def partitions(gateway):
+    """Partitions of the data's topic that the worker has."""
+    return gateway.metric("tollgate_kafka_partitions", receiver="kafka")
 
 
 def settled(cluster, name, workers, seconds=120):
@@ -108,7 +114,7 @@ def flow_row(work, cluster, options):
     sink = Quiet(place(work, "flow-sink"))
     sender = edge(place(work, "flow-edge"), cluster, name).start()
     workers = [worker(place(work, f"flow-{n}"), cluster, name, sink, f"flow-{n}").start() for n in range(2)]
-    until("both workers have partitions", lambda: all(one.metric("tollgate_kafka_partitions") >= PARTITIONS // 2 for one in workers), 60, 0.2)
+    until("both workers have partitions", lambda: all(partitions(one) >= PARTITIONS // 2 for one in workers), 60, 0.2)
     load = Quick(sender.http, "flow", threads=3, sessions=20, fill=100)
     load.go()
     time.sleep(options.seconds)
@@ -190,7 +196,7 @@ def roll_row(work, cluster, options):
     for one in workers[1:]:
         time.sleep(options.seconds)
         one.start()
-    until("all three have partitions", lambda: all(one.metric("tollgate_kafka_partitions") > 0 for one in workers), 60, 0.2)
+    until("all three have partitions", lambda: all(partitions(one) > 0 for one in workers), 60, 0.2)
     time.sleep(options.seconds)
     check("roll: a clean end", workers[0].stop() == 0)
     time.sleep(options.seconds)
@@ -239,26 +245,97 @@ def brokers_row(work, cluster, options):
     sender.stop()
 
 
+CLIENTS = ("claude-code", "langgraph", "codex", "opencode")
+
+
+def recordings():
+    """[(folder, files)] of recorded sessions."""
+    found = []
+    for client in CLIENTS:
+        top = os.path.join(RECORDINGS, client)
+        if os.path.exists(os.path.join(top, "manifest.json")):
+            with open(os.path.join(top, "manifest.json")) as f:
+                sessions = json.load(f)["sessions"]
+            found += [(os.path.join(top, session), recorded["files"]) for session, recorded in sessions.items()]
+    return found
+
+
+def runs_of(gateway):
+    """{run id: what any replica must say of it}"""
+    listed = json.loads(http(f"http://127.0.0.1:{gateway.admin}/api/runs?limit=1000")[2])["runs"]
+    return {one["id"]: {key: value for key, value in one.items() if key not in ("replica", "state")} for one in listed}
+
+
+def apart(found, expected):
+    """The first difference between two answers of `runs_of`."""
+    for run in sorted(set(found) | set(expected)):
+        if found.get(run) != expected.get(run):
+            one, other = found.get(run) or {}, expected.get(run) or {}
+            return run, {key: (one.get(key), other.get(key)) for key in {*one, *other} if one.get(key) != other.get(key)}
+    return None
+
+
+def view_row(work, cluster, options):
+    """Sessions that move from worker to worker, by an end in order and by a kill: every worker shows the runs, numbers and costs that one
+    gateway shows which got everything, and the workers' counters add up to its."""
+    name = topic(cluster, "fleet.view")
+    sink = Quiet(place(work, "view-sink"))
+    sender = edge(place(work, "view-edge"), cluster, name).start()
+    workers = [worker(place(work, f"view-{n}"), cluster, name, sink, f"view-{n}") for n in range(2)]
+    single = Gateway(place(work, "view-single"), workers[0].config["exporters"], log="info", vault={},
+                     change=lambda config: config.update(pseudonyms={"key": "the same on every worker of this fleet"})).start()
+    workers[0].start()
+    played = recordings()
+    parts = 3
+    for part in range(parts):
+        for folder, files in played:
+            share = files[len(files) * part // parts:len(files) * (part + 1) // parts]
+            sender.replay(folder, share)
+            single.replay(folder, share)
+        until("the topic is read", lambda: lag(cluster, name) == 0, 60, 0.5)
+        if part == 0:
+            # its partitions go to the other one
+            workers[1].start()
+            check("view: a clean end", workers[0].stop() == 0)
+            until("the other worker has all partitions", lambda: partitions(workers[1]) == PARTITIONS, 60, 0.2)
+        if part == 1:
+            workers[0].start()
+            until("both workers have partitions", lambda: all(partitions(one) == PARTITIONS / 2 for one in workers), 60, 0.2)
+            workers[1].kill()
+            workers[1].start()
+    settled(cluster, name, workers)
+    expected = runs_of(single)
+    for one in workers:
+        end = time.monotonic() + 20
+        while (difference := apart(runs_of(one), expected)) and time.monotonic() < end:
+            time.sleep(0.5)
+        check(f"view: {os.path.basename(one.work)} shows the {len(expected)} runs of one gateway, and their numbers", difference is None, str(difference))
+    owners = {json.dumps(found.get("replica")) for one in workers for found in json.loads(http(f"http://127.0.0.1:{one.admin}/api/runs?limit=1000")[2])["runs"]}
+    check("view: a run says which worker counts it", owners <= {"null", '"view-0"', '"view-1"'} and len(owners) == 3, str(owners))
+    sums = [json.loads(http(f"http://127.0.0.1:{one.admin}/api/sums")[2])["all"]["cost_usd"] for one in (single, *workers)]
+    check("view: the sum of costs is the same everywhere", len(set(sums)) == 1, str(sums))
+    figure("view: runs, their cost", f"{len(expected)}, {sums[0]} USD")
+    tools = [one.metric("agent_tool_calls_total") for one in (single, *workers)]
+    figure("view: tool calls counted by the single gateway, and by each worker since its last start", str(tools))
+    for one in (*workers, single, sender):
+        one.stop()
+
+
 def try_row(work, cluster, options):
     """What `just fleet` shows: recordings of real clients through an edge and two workers, one of which is killed."""
     name = "tollgate.in"
     cluster.create_topic(name, 8)
     cluster.create_topic("tollgate.in.dead", 1)
+    cluster.create_topic("tollgate.in.effects", 2)
     sink = Sink(place(work, "try-sink"))
     sender = edge(place(work, "try-edge"), cluster, name, change=lambda exporter: exporter.update(allow_weak_durability=True)).start()
     workers = [worker(place(work, f"try-{n}"), cluster, name, sink, f"worker-{n}").start() for n in range(2)]
-    until("both workers have partitions", lambda: all(one.metric("tollgate_kafka_partitions") == 4 for one in workers), 60, 0.2)
+    until("both workers have partitions", lambda: all(partitions(one) == 4 for one in workers), 60, 0.2)
     sent = 0
-    for client in ("claude-code", "langgraph", "codex", "opencode"):
-        top = os.path.join(RECORDINGS, client)
-        if not os.path.exists(os.path.join(top, "manifest.json")):
-            continue
-        with open(os.path.join(top, "manifest.json")) as f:
-            sessions = json.load(f)["sessions"]
-        for session, recorded in sessions.items():
-            sender.replay(os.path.join(top, session), recorded["files"])
-            sent += len(recorded["files"])
-        if client == "claude-code":
+    for number, (folder, files) in enumerate(recordings()):
+        sender.replay(folder, files)
+        sent += len(files)
+        if number == 3:
             say("  worker-0 is killed (SIGKILL)")
             workers[0].kill()
     workers[0].start()
@@ -273,7 +350,7 @@ def try_row(work, cluster, options):
         check(f"try: a clean end of {os.path.basename(one.work)}", one.stop() == 0)
 
 
-ROWS = {"check": check_row, "flow": flow_row, "kill": kill_row, "roll": roll_row, "brokers": brokers_row}
+ROWS = {"check": check_row, "flow": flow_row, "view": view_row, "kill": kill_row, "roll": roll_row, "brokers": brokers_row}
 # by name only
 OTHER_ROWS = {"try": try_row}
 

@@ -20,7 +20,8 @@ use crate::remote::ExporterDeps;
 use crate::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
 use ::config::ComponentId;
 use ::kafka::{
-    BrokerClient, BrokerError, BrokerFault, KeptProducer, OutgoingRecord, RecordHead, RecordSealer, durability_problem,
+    BrokerClient, BrokerError, BrokerFault, KeptProducer, OutgoingRecord, RecordContent, RecordHead, RecordSealer,
+    durability_problem,
 };
 use kernel::rng::SystemRng;
 use net::spawn::run_blocking;
@@ -170,7 +171,7 @@ impl KafkaExporter {
         };
         let (topic, partitioner) = (Arc::clone(topic), Arc::clone(&self.deps.partitioner));
         let (signal, body) = (request.signal, request.body.clone());
-        let head = RecordHead { account: Arc::clone(&request.account), signal };
+        let head = RecordHead { account: Arc::clone(&request.account), content: RecordContent::Request(signal) };
         let work = move || {
             let parts = partitioner.split(&head.account, signal, &body, partitions).ok()?;
             parts.into_iter().map(|(partition, part, _)| sealer.seal(&topic, partition, &head, &part)).collect()

@@ -84,7 +84,7 @@ impl Engine {
         let sequencer = Sequencer::new(
             Arc::clone(spool),
             Arc::clone(&applier),
-            &processors,
+            (&processors, &plan.effects_consumers),
             Arc::clone(&delivery),
             Arc::clone(clock),
             meter,
@@ -119,7 +119,7 @@ impl Engine {
         let exporters = plan.exporters();
         let mut consumers: Vec<Arc<str>> = exporters.iter().map(|exporter| Arc::clone(exporter.id())).collect();
         consumers.extend([CHECKPOINT.into(), QUARANTINE.into()]);
-        consumers.extend(other_consumers.iter().cloned());
+        consumers.extend(other_consumers.iter().chain(&plan.effects_consumers).cloned());
         spool.set_configured_consumers(&consumers);
         let outlets = exporters.into_iter().map(|exporter| {
             let settings = outlets.get(exporter.id()).cloned().unwrap_or_default();

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
 use crate::accounts::AccountLimiter;
+use crate::batch::Effect;
+use crate::clearance::{Clearance, Trust};
 use crate::inlet::{Admission, ByteBudget, BytePermit, InternalInput, Submission};
 use crate::outcome::{Outcome, Reason};
 use crate::tap::Tap;
@@ -128,6 +131,20 @@ impl Admission for ReceiverInlet {
 
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
         await_outcome(self.inlet.submit(submission, None))
+    }
+
+    fn submit_effects(&self, effects: Vec<Effect>, permit: BytePermit) -> BoxFuture<'static, Outcome> {
+        let nothing = Submission {
+            signal: Signal::Traces,
+            wire: Bytes::new(),
+            permit,
+            account: "default".into(),
+            receiver: Arc::clone(&self.receiver),
+            transport: "internal",
+            trust: Trust::Internal,
+            effects: Vec::new(),
+        };
+        self.inlet.submit_internal(nothing, InternalInput { effects, clearance: Clearance::RECEIVED })
     }
 }
 

@@ -9,7 +9,7 @@ fn pipeline(id: &str, processors: Vec<Arc<dyn Processor>>, exporters: &[(&str, T
 }
 
 fn plan(pipelines: Vec<PipelinePlan>) -> EnginePlan {
-    EnginePlan { pipelines, limits: EngineLimits::default(), other_state: Vec::new() }
+    EnginePlan { pipelines, limits: EngineLimits::default(), other_state: Vec::new(), effects_consumers: Vec::new() }
 }
 
 fn run(pipelines: Vec<PipelinePlan>, wire: bytes::Bytes) -> Result<BatchProduct, RouteFailure> {

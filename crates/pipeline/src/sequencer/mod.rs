@@ -55,6 +55,9 @@ pub struct Sequencer {
     clock: Arc<dyn Clock>,
     /// Holders of effects records.
     effects_holders: HolderIds,
+    /// Holders of those that other replicas are told, and the processors whose effects those are.
+    shared_holders: HolderIds,
+    sharing_processors: HashSet<Arc<str>>,
     ticketers: Mutex<TicketerMap>,
     /// Processors with a ticketer, readable without the lock.
     drafting_processors: HashSet<Arc<str>>,
@@ -67,11 +70,12 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// A sequencer that takes its tickets from these processors' ticketers.
+    /// A sequencer that takes its tickets from these processors' ticketers. The consumers hold the effects that other
+    /// replicas are told.
     pub fn new(
         spool: Arc<Spool>,
         applier: Arc<Applier>,
-        processors: &[Arc<dyn Processor>],
+        (processors, effects_consumers): (&[Arc<dyn Processor>], &[Arc<str>]),
         delivery: Arc<DeliveryTracker>,
         clock: Arc<dyn Clock>,
         meter: &Meter,
@@ -84,6 +88,11 @@ impl Sequencer {
             delivery,
             clock,
             effects_holders: Arc::new([CHECKPOINT.into()]),
+            shared_holders: std::iter::once(CHECKPOINT.into()).chain(effects_consumers.iter().cloned()).collect(),
+            sharing_processors: (processors.iter())
+                .filter(|step| !effects_consumers.is_empty() && step.shares_effects())
+                .map(|step| Arc::clone(step.id()))
+                .collect(),
             drafting_processors: ticketers.keys().cloned().collect(),
             ticketers: Mutex::new(ticketers),
             failure: watch::Sender::new(None),
@@ -165,7 +174,8 @@ impl Sequencer {
         };
         if !effects_body.is_empty() {
             pending.effects_index = Some(records.len());
-            let holders = Arc::clone(&self.effects_holders);
+            let is_shared = pending.effects.iter().any(|effect| self.sharing_processors.contains(&effect.processor));
+            let holders = Arc::clone(if is_shared { &self.shared_holders } else { &self.effects_holders });
             records.push(SpoolRecord { kind: RecordKind::Effects, holders, body: effects_body });
         }
         pending.awaited = self.awaited_exporters(&records);

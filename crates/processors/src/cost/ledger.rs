@@ -346,6 +346,22 @@ impl CostLedger {
         }
     }
 
+    /// Applies the changes of a batch that another replica committed: what it billed is not billed here. Its counts are
+    /// that replica's, and so are the calls that wait for a price.
+    pub(super) fn apply_shared(&self, body: &[u8]) {
+        let Ok(changes) = serde_json::from_slice::<LedgerChanges>(body) else { return };
+        let claims: Vec<[u8; 16]> = changes.claims.iter().filter_map(|text| decode_claim(text)).collect();
+        if let Some(batch) = decode_claim(&changes.batch) {
+            self.claims.settle(&batch, UnixNanos(changes.arrived), claims.iter().copied().map(ClaimKey::from_bytes));
+        }
+        self.remember_log_sessions(changes.log_sessions.iter().map(|session| (*session, changes.arrived)));
+        changes.billed_spans.iter().for_each(|(key, tokens)| self.put_billed_span(*key, *tokens));
+        let mut totals = self.totals.lock();
+        for claim in &claims {
+            totals.awaited_records.remove(claim);
+        }
+    }
+
     /// Applies changes to the waiting calls. Returns the calls that found no room.
     fn apply_waits(
         &self,

@@ -674,6 +674,14 @@ impl Processor for CostProcessor {
         self.ledger.apply(&effect.body);
     }
 
+    fn shares_effects(&self) -> bool {
+        true
+    }
+
+    fn apply_shared(&self, effect: &Effect, _: &Arc<str>) {
+        self.ledger.apply_shared(&effect.body);
+    }
+
     fn discard(&self, batch_id: &[u8; 16]) {
         self.ledger.claims.discard(batch_id);
     }

@@ -77,6 +77,10 @@ pub struct KafkaReceiverConfig {
     /// Topic for records that can't be read. They are copied there unchanged, with the reason in a header. Default:
     /// `tollgate.dead`.
     pub dead_topic: String,
+    /// Topic by which the workers of a fleet tell each other of their runs, such as `tollgate.effects`: a run goes on
+    /// when its records move to another worker, and every worker shows all runs. Needs `group_instance_id`. Without
+    /// this key, each worker knows its own runs only.
+    pub effects_topic: Option<String>,
     /// Bytes of records that may be processed at the same time. Default: 64 MiB.
     pub max_in_flight: ByteSize,
     /// Largest request, inflated. Default: 64 MiB.
@@ -103,6 +107,7 @@ impl Default for KafkaReceiverConfig {
             metrics: PlainTopicConfig::default(),
             account: "default".to_owned(),
             dead_topic: DEAD_TOPIC.to_owned(),
+            effects_topic: None,
             max_in_flight: ByteSize(64 << 20),
             max_request_size: ByteSize(MAX_REQUEST),
             trust: Trust::default(),
@@ -142,6 +147,8 @@ pub struct KafkaReceiverSettings {
     pub account: Arc<str>,
     /// Topic for records that can't be read.
     pub dead_topic: Arc<str>,
+    /// Topic by which workers tell each other of their runs.
+    pub effects_topic: Option<Arc<str>>,
     /// Bytes of records that may be processed at the same time.
     pub max_in_flight: usize,
     /// Largest request, inflated, in bytes.
@@ -202,6 +209,18 @@ impl KafkaReceiverConfig {
         if names.windows(2).any(|pair| pair.first() == pair.last()) {
             problems.push(FieldProblem::new("topic", "each topic may be named once: its records have one form"));
         }
+        if let Some(topic) = &self.effects_topic {
+            if topic.is_empty() || names.iter().any(|name| ***name == **topic) || *topic == self.dead_topic {
+                problems.push(FieldProblem::new("effects_topic", "must be a topic of its own"));
+            }
+            if self.keys.is_empty() {
+                problems.push(FieldProblem::new("keys", "must name a key: what workers tell each other is sealed"));
+            }
+            if self.group_instance_id.as_deref().is_none_or(str::is_empty) {
+                let why = "must be set with `effects_topic`: it says which worker counts a run";
+                problems.push(FieldProblem::new("group_instance_id", why));
+            }
+        }
         if self.session_timeout.0 < MIN_SESSION {
             problems.push(FieldProblem::new("session_timeout", "must be at least 6s: brokers refuse less"));
         }
@@ -230,6 +249,7 @@ impl KafkaReceiverConfig {
             plain_topics,
             account: self.account.as_str().into(),
             dead_topic: self.dead_topic.as_str().into(),
+            effects_topic: self.effects_topic.as_deref().map(Into::into),
             max_in_flight: usize::try_from(self.max_in_flight.0).unwrap_or(usize::MAX),
             max_request_bytes: usize::try_from(self.max_request_size.0).unwrap_or(usize::MAX),
             trust: self.trust,

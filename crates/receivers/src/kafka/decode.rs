@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::config::{KafkaReceiverSettings, PlainEncoding};
-use ::kafka::{IncomingRecord, RecordOpener, UnreadableRecord, has_seal};
+use ::kafka::{IncomingRecord, RecordContent, RecordOpener, UnreadableRecord, has_seal};
 use otlp::{Signal, json};
 
 /// A request that was read from a record. No `Debug`: it holds telemetry.
@@ -71,12 +71,20 @@ impl RecordReader {
         if !has_seal(record) {
             return Err(UnusableRecord::Dead("no edge wrote the record".to_owned()));
         }
-        match self.opener.open(record) {
-            Ok((head, body)) => Ok(RecordRequest { account: head.account, signal: head.signal, body }),
-            Err(why @ (UnreadableRecord::UnknownKey(_) | UnreadableRecord::Newer | UnreadableRecord::TooLarge)) => {
-                Err(UnusableRecord::Held(why.to_string()))
-            }
-            Err(why @ UnreadableRecord::Damaged(_)) => Err(UnusableRecord::Dead(why.to_string())),
+        let (head, body) = self.opener.open(record).map_err(unusable)?;
+        match head.content {
+            RecordContent::Request(signal) => Ok(RecordRequest { account: head.account, signal, body }),
+            RecordContent::Effects => Err(UnusableRecord::Dead("the record holds no request".to_owned())),
         }
+    }
+}
+
+/// What becomes of a record that can't be opened.
+pub(super) fn unusable(why: UnreadableRecord) -> UnusableRecord {
+    match why {
+        UnreadableRecord::UnknownKey(_) | UnreadableRecord::Newer | UnreadableRecord::TooLarge => {
+            UnusableRecord::Held(why.to_string())
+        }
+        UnreadableRecord::Damaged(_) => UnusableRecord::Dead(why.to_string()),
     }
 }

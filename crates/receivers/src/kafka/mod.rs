@@ -3,7 +3,8 @@
 //! Nothing is skipped silently: a record that can't be read goes to the dead topic, one that an operator can make
 //! readable (an unknown key) holds its partition, and records that the topic's retention removed are counted. A record
 //! that is stored already is not stored again (`stored_positions`). `ownership` follows the group, `progress` knows
-//! what may be committed, `decode` reads records.
+//! what may be committed, `decode` reads records, `sink` stores them. `shared_effects` tells the fleet's other workers
+//! what this one knows of runs.
 //!
 //! A receiver goes through two states: [`KafkaReceiver`] (built, nothing connected), [`RunningKafkaReceiver`].
 
@@ -12,20 +13,29 @@ mod decode;
 mod ownership;
 mod progress;
 mod reading;
+mod shared_effects;
+mod sink;
 mod stored_positions;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
 pub use config::{KafkaReceiverConfig, KafkaReceiverSettings, PlainEncoding, PlainTopic, PlainTopicConfig};
 pub use reading::KafkaReceiverContext;
+pub use shared_effects::{EffectsSender, EffectsSenderParts};
 pub use stored_positions::StoredPositions;
 
 use self::reading::RecordLoop;
-use ::kafka::BrokerClient;
+use self::shared_effects::{EffectsSink, SharedEffects};
+use self::sink::RequestSink;
+use ::kafka::{BrokerClient, RecordOpener, RecordSealer};
 use kernel::clock::{Clock, with_timeout};
+use kernel::rng::Rng;
+use pipeline::Processor;
+use telemetry::names;
 
 #[cfg(test)]
 mod tests;
@@ -36,32 +46,107 @@ pub struct KafkaReceiver {
     settings: KafkaReceiverSettings,
     client: Arc<dyn BrokerClient>,
     positions: Arc<StoredPositions>,
+    sharing: Option<EffectsSharing>,
+}
+
+/// How a receiver shares effects with other workers.
+struct EffectsSharing {
+    shared: Arc<SharedEffects>,
+    settings: KafkaReceiverSettings,
+    topic: Arc<str>,
+    positions: Arc<StoredPositions>,
 }
 
 impl KafkaReceiver {
     /// Creates a receiver with component id `id` over `client`.
     pub fn build(id: Arc<str>, settings: KafkaReceiverSettings, client: Arc<dyn BrokerClient>) -> Self {
         let positions = StoredPositions::new(Arc::clone(&id));
-        Self { id, settings, client, positions }
+        Self { id, settings, client, positions, sharing: None }
+    }
+
+    /// Shares the effects of these processors with the fleet's other workers, if the settings name a topic for it.
+    #[must_use]
+    pub fn with_shared_effects(mut self, processors: &[Arc<dyn Processor>], rng: &dyn Rng) -> Self {
+        let Some((topic, replica)) = self.settings.effects_topic.clone().zip(self.settings.instance.clone()) else {
+            return self;
+        };
+        let settings = KafkaReceiverSettings {
+            // Each worker reads everything, so each is a group of its own.
+            group: format!("{}.effects.{replica}", self.settings.group),
+            sealed_topic: Some(Arc::clone(&topic)),
+            plain_topics: Vec::new(),
+            ..self.settings.clone()
+        };
+        let id: Arc<str> = format!("{}.effects", self.id).into();
+        let shared = Arc::new(SharedEffects::new(Arc::clone(&id), replica.into(), processors, rng));
+        let positions = StoredPositions::new(format!("{id}.positions").into());
+        self.sharing = Some(EffectsSharing { shared, settings, topic, positions });
+        self
     }
 
     /// The state that the engine must keep for this receiver.
-    pub fn positions(&self) -> Arc<StoredPositions> {
-        Arc::clone(&self.positions)
+    pub fn state(&self) -> Vec<Arc<dyn Processor>> {
+        let own = Arc::clone(&self.positions) as Arc<dyn Processor>;
+        let shared = self.sharing.iter().flat_map(|sharing| {
+            [
+                Arc::clone(&sharing.shared) as Arc<dyn Processor>,
+                Arc::clone(&sharing.positions) as Arc<dyn Processor>,
+            ]
+        });
+        std::iter::once(own).chain(shared).collect()
+    }
+
+    /// The spool's consumer that must hold the effects which are shared; `None`: none are.
+    pub fn effects_consumer(&self) -> Option<Arc<str>> {
+        self.sharing.as_ref().map(|sharing| Arc::clone(sharing.shared.id()))
+    }
+
+    /// What tells the other workers this one's effects; `None`: they are not shared, or the cipher refused the key.
+    pub fn effects_sender(&self, parts: EffectsSenderParts, rng: &dyn Rng) -> Option<EffectsSender> {
+        let sharing = self.sharing.as_ref()?;
+        let sealer = RecordSealer::new(self.settings.keys.first()?, rng)?;
+        let (topic, shared) = (Arc::clone(&sharing.topic), Arc::clone(&sharing.shared));
+        Some(EffectsSender::new(Arc::clone(&self.id), topic, shared, sealer, Arc::clone(&self.client), parts))
     }
 
     /// Starts to read. A broker that can't be reached is tried again.
     pub fn serve(self, context: KafkaReceiverContext) -> RunningKafkaReceiver {
         let (stop, stopping) = watch::channel(false);
-        let (ended, end) = watch::channel(false);
         let (tasks, clock) = (Arc::clone(&context.tasks), Arc::clone(&context.clock));
-        let reading = Arc::new(RecordLoop::new(self.id, self.settings, self.client, self.positions, context));
-        let task = async move {
-            reading.run(stopping).await;
-            ended.send_replace(true);
-        };
-        tasks.spawn("kafka", Box::pin(task));
-        RunningKafkaReceiver { stop, end, clock }
+        let (admission, id) = (&context.admission, Arc::clone(&self.id));
+        let sink = RequestSink::new(id, &self.settings, Arc::clone(admission), Arc::clone(&tasks));
+        let requests = RecordLoop::new(
+            Arc::clone(&self.id),
+            self.settings,
+            Arc::clone(&self.client),
+            self.positions,
+            Box::new(sink),
+            context.clone(),
+        );
+        let effects = self.sharing.map(|sharing| {
+            let EffectsSharing { shared, settings, positions, .. } = sharing;
+            let labels = [("receiver", &*self.id), ("outcome", "received")];
+            let sink = EffectsSink {
+                opener: Arc::new(RecordOpener::new(&settings.keys, settings.max_request_bytes)),
+                admission: Arc::clone(admission),
+                tasks: Arc::clone(&tasks),
+                received: context.meter.counter(&names::KAFKA_EFFECTS, &labels),
+                shared,
+            };
+            let id = Arc::clone(sink.shared.id());
+            RecordLoop::new(id, settings, self.client, positions, Box::new(sink), context.clone())
+        });
+        let ends = std::iter::once(requests).chain(effects).map(|reading| {
+            let (reading, stopping, (ended, end)) = (Arc::new(reading), stopping.clone(), watch::channel(false));
+            let task = async move {
+                reading.run(stopping).await;
+                ended.send_replace(true);
+            };
+            tasks.spawn("kafka", Box::pin(task));
+            end
+        });
+        let ends = ends.collect();
+        RunningKafkaReceiver { stop, ends, clock }
     }
 }
 
@@ -74,7 +159,8 @@ impl pipeline::Receiver for KafkaReceiver {
 /// A receiver that reads.
 pub struct RunningKafkaReceiver {
     stop: watch::Sender<bool>,
-    end: watch::Receiver<bool>,
+    /// Turn true when a loop has ended.
+    ends: Vec<watch::Receiver<bool>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -82,7 +168,7 @@ impl RunningKafkaReceiver {
     /// Stops reading, waits up to `grace` for the records under way, commits them and leaves the group.
     pub async fn drain(mut self, grace: Duration) {
         self.stop.send_replace(true);
-        let ended = self.end.wait_for(|ended| *ended);
+        let ended = join_all(self.ends.iter_mut().map(async |end| end.wait_for(|ended| *ended).await.is_ok()));
         if with_timeout(&*self.clock, grace, ended).await.is_none() {
             tracing::warn!("records of Kafka were still under way at the end; they are read again at the next start");
         }

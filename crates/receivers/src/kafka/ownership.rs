@@ -13,7 +13,9 @@ use tokio::sync::Notify;
 
 use super::progress::PartitionProgress;
 use super::stored_positions::StoredPositions;
-use ::kafka::{BrokerError, BrokerFault, CommittedOffset, PartitionId, PartitionOwner, RecordConsumer};
+use ::kafka::{
+    BrokerError, BrokerFault, CommittedOffset, IncomingRecord, PartitionId, PartitionOwner, RecordConsumer,
+};
 use kernel::clock::{Clock, with_timeout};
 use telemetry::{Meter, names};
 
@@ -63,10 +65,11 @@ impl OwnedPartitions {
     }
 
     /// Begins a record. `None`: its partition is not owned any more.
-    pub(super) fn begin(&self, partition: &PartitionId, offset: i64) -> Option<BegunRecord> {
+    pub(super) fn begin(&self, record: &IncomingRecord) -> Option<BegunRecord> {
+        let offset = record.offset;
         let mut partitions = self.partitions.lock();
-        let progress = partitions.get_mut(partition)?;
-        let missing = progress.begin(offset);
+        let progress = partitions.get_mut(&record.partition)?;
+        let missing = progress.begin(offset, record.timestamp_ms);
         let next = progress.next().unwrap_or(offset);
         Some(BegunRecord { generation: progress.generation, next, missing })
     }
@@ -243,11 +246,15 @@ impl OwnedPartitions {
         }
     }
 
-    /// Shows how many records of a partition were not read yet.
+    /// Shows how many records of a partition were not read yet, and how old the first is that is not done.
     pub(super) fn show_lag(&self, partition: &PartitionId, records: u64) {
         let number = partition.number.to_string();
         let labels = [("receiver", &*self.receiver), ("topic", &*partition.topic), ("partition", number.as_str())];
         self.meter.gauge(&names::KAFKA_LAG, &labels).set(records as f64);
+        let oldest = self.partitions.lock().get(partition).and_then(PartitionProgress::oldest_ms);
+        let now_ms = i64::try_from(self.clock.now().0 / 1_000_000).unwrap_or(i64::MAX);
+        let age = oldest.map_or(0, |oldest| now_ms.saturating_sub(oldest).max(0));
+        self.meter.gauge(&names::KAFKA_LAG_AGE, &labels).set(age as f64 / 1000.0);
     }
 
     fn count_change(&self, kind: &'static str, partitions: usize) {

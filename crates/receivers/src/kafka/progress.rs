@@ -1,7 +1,7 @@
 //! [`PartitionProgress`]: which records of an owned partition are done. The offset that may be committed is that of the
 //! first record which is not, so a record that takes long is never skipped, whatever was done after it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What happened to the offsets of one partition since it was assigned.
 #[derive(Debug)]
@@ -10,8 +10,8 @@ pub(super) struct PartitionProgress {
     pub(super) generation: u64,
     /// The offset that the next record should have; `None` until one is known.
     expected: Option<i64>,
-    /// Records that were begun and are not done.
-    open: BTreeSet<i64>,
+    /// Records that were begun and are not done, with the time at which each was written, in ms since the epoch.
+    open: BTreeMap<i64, i64>,
     /// Those of them that wait to be tried again.
     waiting: BTreeSet<i64>,
     /// The partition moves to another member: records that wait are left to it.
@@ -28,7 +28,7 @@ impl PartitionProgress {
         Self {
             generation,
             expected: first,
-            open: BTreeSet::new(),
+            open: BTreeMap::new(),
             waiting: BTreeSet::new(),
             is_leaving: false,
             committed: None,
@@ -36,12 +36,12 @@ impl PartitionProgress {
         }
     }
 
-    /// Notes that the record at `offset` is begun. Returns how many offsets before it were never seen: records that
+    /// Notes that the record at `offset`, written at `written_ms`, is begun. Returns how many offsets before it were never seen: records that
     /// the topic's retention removed.
-    pub(super) fn begin(&mut self, offset: i64) -> u64 {
+    pub(super) fn begin(&mut self, offset: i64, written_ms: i64) -> u64 {
         let missing = self.expected.map_or(0, |expected| u64::try_from(offset.saturating_sub(expected)).unwrap_or(0));
         self.expected = self.expected.max(Some(offset.saturating_add(1)));
-        self.open.insert(offset);
+        self.open.insert(offset, written_ms);
         missing
     }
 
@@ -69,7 +69,12 @@ impl PartitionProgress {
 
     /// The first offset that is not done; `None` if nothing was read yet.
     pub(super) fn next(&self) -> Option<i64> {
-        self.open.first().copied().or(self.expected)
+        self.open.first_key_value().map(|(offset, _)| *offset).or(self.expected)
+    }
+
+    /// When the first record that is not done was written, in ms since the epoch.
+    pub(super) fn oldest_ms(&self) -> Option<i64> {
+        self.open.first_key_value().map(|(_, written)| *written)
     }
 
     /// Number of records that are being processed.

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::config::KafkaReceiverSettings;
-use super::decode::{RecordReader, RecordRequest, UnusableRecord};
+use super::decode::UnusableRecord;
 use super::ownership::{BegunRecord, OwnedPartitions};
+use super::sink::RecordSink;
 use super::stored_positions::StoredPositions;
 use ::kafka::{
     BrokerClient, BrokerError, IncomingRecord, KeptProducer, OutgoingRecord, PartitionId, PartitionOwner,
@@ -18,8 +19,7 @@ use ::kafka::{
 };
 use kernel::clock::{Clock, with_timeout};
 use net::Spawn;
-use net::spawn::run_blocking;
-use pipeline::{Admission, BytePermit, Outcome, Reason, Submission};
+use pipeline::{Admission, Outcome, Reason};
 use telemetry::{Meter, names};
 
 /// Longest wait of one poll. It bounds how late a commit is, so that a crash repeats little.
@@ -42,8 +42,6 @@ const END_WAIT: Duration = Duration::from_secs(600);
 /// Records that may be under way: many more than are processed at the same time, and few enough that little is read
 /// again when a worker dies and its partitions move.
 const MAX_UNDER_WAY: usize = 128;
-/// Records that may be open and not charged to the byte budget yet.
-const MAX_OPENING: usize = 4;
 /// Bytes that a record under way takes beside its own: its task and its headers' list.
 const RECORD_OVERHEAD: usize = 4096;
 
@@ -79,6 +77,7 @@ impl Drop for RecordInFlight {
 }
 
 /// What a receiver runs with.
+#[derive(Clone)]
 pub struct KafkaReceiverContext {
     /// The engine's entry.
     pub admission: Arc<dyn Admission>,
@@ -97,9 +96,7 @@ pub(super) struct RecordLoop {
     client: Arc<dyn BrokerClient>,
     positions: Arc<StoredPositions>,
     owned: Arc<OwnedPartitions>,
-    reader: Arc<RecordReader>,
-    /// Records that may be open and not charged yet.
-    opening: Semaphore,
+    sink: Box<dyn RecordSink>,
     context: KafkaReceiverContext,
     in_flight: Arc<UnderWay>,
     dead_letters: KeptProducer,
@@ -113,14 +110,14 @@ impl RecordLoop {
         settings: KafkaReceiverSettings,
         client: Arc<dyn BrokerClient>,
         positions: Arc<StoredPositions>,
+        sink: Box<dyn RecordSink>,
         context: KafkaReceiverContext,
     ) -> Self {
         let clock = Arc::clone(&context.clock);
         let owned = OwnedPartitions::new(Arc::clone(&id), Arc::clone(&positions), clock, context.meter.clone());
         Self {
             dead_letters: KeptProducer::new(Arc::clone(&client), DEAD_TIMEOUT),
-            reader: Arc::new(RecordReader::new(settings.clone())),
-            opening: Semaphore::new(MAX_OPENING),
+            sink,
             owned: Arc::new(owned),
             id,
             settings,
@@ -269,7 +266,7 @@ impl RecordLoop {
     /// Gives a record its task, unless the spool has it already.
     fn begin(self: &Arc<Self>, record: IncomingRecord) {
         let (partition, offset) = (record.partition.clone(), record.offset);
-        let Some(begun) = self.owned.begin(&partition, offset) else { return };
+        let Some(begun) = self.owned.begin(&record) else { return };
         if begun.missing > 0 {
             self.owned.report_missing(&partition, begun.missing);
         }
@@ -297,7 +294,8 @@ impl RecordLoop {
         let mut wait = RETRY_WAITS.0;
         loop {
             // `Err`: the record is not done, and why it is held, if it is.
-            let result = match self.submit(record, begun).await {
+            let position = self.positions.effect(&record.partition, begun.next, record.offset);
+            let result = match self.sink.store(record, position).await {
                 Ok(Outcome::Accepted | Outcome::Partial { .. }) => {
                     self.count("accepted");
                     Ok(())
@@ -327,33 +325,6 @@ impl RecordLoop {
             }
             wait = (wait * 2).min(RETRY_WAITS.1);
         }
-    }
-
-    /// Opens a record and hands it to the engine. Few records are open and not charged to the byte budget at a time,
-    /// so that what a small record inflates to is bounded too.
-    async fn submit(&self, record: &IncomingRecord, begun: &BegunRecord) -> Result<Outcome, UnusableRecord> {
-        let admission = &self.context.admission;
-        let (mut permit, opening) = (BytePermit::new(), self.opening.acquire().await);
-        let (reader, sealed) = (Arc::clone(&self.reader), record.clone());
-        let read = run_blocking(&*self.context.tasks, "kafka record", move || reader.read(&sealed)).await;
-        let Some(read) = read else { return Ok(Reason::Lost.outcome()) };
-        let RecordRequest { account, signal, body } = read?;
-        if let Err(outcome) = admission.charge(&mut permit, body.len()).await {
-            return Ok(outcome);
-        }
-        drop(opening);
-        let effect = self.positions.effect(&record.partition, begun.next, record.offset);
-        let submission = Submission {
-            signal,
-            wire: body,
-            permit,
-            account,
-            receiver: Arc::clone(&self.id),
-            transport: "kafka",
-            trust: self.settings.trust,
-            effects: vec![effect],
-        };
-        Ok(admission.submit(submission).await)
     }
 
     fn report_held(&self, record: &IncomingRecord, generation: u64, why: String) {

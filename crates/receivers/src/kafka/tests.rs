@@ -12,25 +12,25 @@ use parking_lot::Mutex;
 
 use super::*;
 use ::kafka::memory_broker::MemoryBroker;
-use ::kafka::{OutgoingRecord, PartitionId, RecordHead, RecordProducer, RecordSealer};
+use ::kafka::{OutgoingRecord, PartitionId, RecordContent, RecordHead, RecordProducer, RecordSealer};
 use kernel::clock::{ManualClock, UnixNanos};
 use kernel::rng::SeededRng;
 use net::Spawn;
 use otlp::Signal;
 use pipeline::spool::SpoolKey;
 use pipeline::testing::drive::drive;
-use pipeline::{Admission, BytePermit, Effect, Outcome, Processor, Reason, Submission};
+use pipeline::{Admission, BytePermit, Effect, Outcome, Processor, Reason, Submission, Trust};
 use telemetry::Meter;
 
 const PARTITIONS: i32 = 4;
 
-fn key(byte: u8) -> SpoolKey {
+pub(super) fn key(byte: u8) -> SpoolKey {
     SpoolKey::from_bytes([byte; 32])
 }
 
 /// A gateway's volume: what was stored on it, and the effects that were committed with it.
 #[derive(Clone, Default)]
-struct Volume {
+pub(super) struct Volume {
     /// How often each request was stored.
     requests: Arc<Mutex<BTreeMap<Bytes, u32>>>,
     effects: Arc<Mutex<Vec<Effect>>>,
@@ -46,10 +46,14 @@ impl Volume {
     }
 }
 
+fn apply(state: &[Arc<dyn Processor>], effect: &Effect) {
+    state.iter().filter(|part| *part.id() == effect.processor).for_each(|part| part.apply(effect));
+}
+
 /// The engine's entry, over a volume. Storing takes a time that a seed chooses.
 struct StoringInlet {
     volume: Volume,
-    positions: Arc<StoredPositions>,
+    state: Vec<Arc<dyn Processor>>,
     rng: SeededRng,
     clock: Arc<ManualClock>,
     /// The answer to this request, instead of storing it.
@@ -77,13 +81,19 @@ impl Admission for StoringInlet {
 
     fn charge_refused(&self, _: &Arc<str>, _: usize) {}
 
+    fn submit_effects(&self, effects: Vec<Effect>, permit: BytePermit) -> BoxFuture<'static, Outcome> {
+        let (signal, wire) = (Signal::Traces, Bytes::new());
+        let (account, receiver, transport, trust) = ("default".into(), "kafka".into(), "internal", Trust::Internal);
+        self.submit(Submission { signal, wire, permit, account, receiver, transport, trust, effects })
+    }
+
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
         if let Some(answer) = self.answers.lock().get(&submission.wire) {
             let answer = answer.clone();
             return Box::pin(async { answer });
         }
         let [before, after] = [0, 1].map(|_| Duration::from_millis(self.rng.next() % 40));
-        let (volume, positions, open) = (self.volume.clone(), Arc::clone(&self.positions), Arc::clone(&self.open));
+        let (volume, state, open) = (self.volume.clone(), self.state.clone(), Arc::clone(&self.open));
         let clock = Arc::clone(&self.clock);
         let now_open = {
             let mut open = open.lock();
@@ -96,7 +106,7 @@ impl Admission for StoringInlet {
             clock.sleep(before).await;
             *volume.requests.lock().entry(submission.wire.clone()).or_default() += 1;
             for effect in submission.effects {
-                positions.apply(&effect);
+                apply(&state, &effect);
                 volume.effects.lock().push(effect);
             }
             clock.sleep(after).await;
@@ -108,14 +118,14 @@ impl Admission for StoringInlet {
 
 /// The simulated machine: its clock, and the tasks of all processes.
 #[derive(Clone)]
-struct Machine {
-    clock: Arc<ManualClock>,
+pub(super) struct Machine {
+    pub(super) clock: Arc<ManualClock>,
     new_tasks: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
 }
 
 impl Machine {
     /// Runs `test` and all tasks in simulated time.
-    fn run(test: impl AsyncFnOnce(Self)) {
+    pub(super) fn run(test: impl AsyncFnOnce(Self)) {
         let machine = Self { clock: ManualClock::at(UnixNanos(1)), new_tasks: Arc::default() };
         let (mut running, new_tasks) = (FuturesUnordered::new(), Arc::clone(&machine.new_tasks));
         let tasks = std::future::poll_fn(move |context| {
@@ -135,9 +145,15 @@ impl Machine {
 }
 
 /// Tasks that end with their process.
-struct ProcessTasks {
+pub(super) struct ProcessTasks {
     machine: Machine,
     started: Mutex<Vec<AbortHandle>>,
+}
+
+impl ProcessTasks {
+    pub(super) fn new(machine: &Machine) -> Self {
+        Self { machine: machine.clone(), started: Mutex::default() }
+    }
 }
 
 impl Spawn for ProcessTasks {
@@ -154,14 +170,14 @@ impl Spawn for ProcessTasks {
 }
 
 /// A process with one receiver.
-struct Process {
+pub(super) struct Process {
     running: RunningKafkaReceiver,
     inlet: Arc<StoringInlet>,
     tasks: Arc<ProcessTasks>,
     meter: Meter,
 }
 
-fn config(text: &str) -> KafkaReceiverSettings {
+pub(super) fn config(text: &str) -> KafkaReceiverSettings {
     let config: KafkaReceiverConfig = serde_json::from_str(text).unwrap();
     let mut settings = config.settings().unwrap_or_else(|problems| panic!("{problems:?}"));
     settings.keys.push(key(1));
@@ -182,20 +198,24 @@ impl Process {
         seed: u64,
     ) -> Self {
         let receiver = KafkaReceiver::build("kafka".into(), settings, Arc::new(broker.clone()));
-        let positions = receiver.positions();
+        Self::serve(machine, receiver, volume, seed)
+    }
+
+    pub(super) fn serve(machine: &Machine, receiver: KafkaReceiver, volume: &Volume, seed: u64) -> Self {
+        let state = receiver.state();
         for effect in volume.effects.lock().iter() {
-            positions.apply(effect);
+            apply(&state, effect);
         }
         let inlet = Arc::new(StoringInlet {
             volume: volume.clone(),
-            positions,
+            state,
             rng: SeededRng::new(seed),
             clock: Arc::clone(&machine.clock),
             answers: Mutex::default(),
             open: Arc::default(),
             most_open: Mutex::default(),
         });
-        let tasks = Arc::new(ProcessTasks { machine: machine.clone(), started: Mutex::default() });
+        let tasks = Arc::new(ProcessTasks::new(machine));
         let meter = Meter::new();
         let running = receiver.serve(KafkaReceiverContext {
             admission: Arc::clone(&inlet) as Arc<dyn Admission>,
@@ -207,7 +227,7 @@ impl Process {
     }
 
     /// SIGKILL: nothing that was under way goes on.
-    fn kill(self) {
+    pub(super) fn kill(self) {
         for task in self.tasks.started.lock().iter() {
             task.abort();
         }
@@ -218,7 +238,7 @@ impl Process {
     }
 }
 
-fn broker(machine: &Machine) -> MemoryBroker {
+pub(super) fn broker(machine: &Machine) -> MemoryBroker {
     let broker = MemoryBroker::new(Arc::clone(&machine.clock) as Arc<dyn Clock>);
     broker.create_topic("in", PARTITIONS);
     broker.create_topic("dead", 1);
@@ -228,7 +248,7 @@ fn broker(machine: &Machine) -> MemoryBroker {
 /// Writes `count` records, each another request.
 async fn produce(broker: &MemoryBroker, from: usize, count: usize) {
     let sealer = RecordSealer::new(&key(1), &SeededRng::new(from as u64 + 1)).unwrap();
-    let head = RecordHead { account: "acme".into(), signal: Signal::Traces };
+    let head = RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Traces) };
     for number in from..from + count {
         let partition = number as i32 % PARTITIONS;
         let record = sealer.seal(&"in".into(), partition, &head, format!("request {number}").as_bytes()).unwrap();
@@ -249,7 +269,7 @@ fn seeds(usual: u64) -> std::ops::Range<u64> {
 }
 
 /// Waits in simulated time until `done`.
-async fn until(machine: &Machine, what: &str, done: impl Fn() -> bool) {
+pub(super) async fn until(machine: &Machine, what: &str, done: impl Fn() -> bool) {
     for _ in 0..20_000 {
         if done() {
             return;
@@ -451,7 +471,7 @@ fn a_held_partition_is_read_no_further() {
     Machine::run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         let stranger = RecordSealer::new(&key(9), &SeededRng::new(9)).unwrap();
-        let head = RecordHead { account: "acme".into(), signal: Signal::Traces };
+        let head = RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Traces) };
         broker.send(stranger.seal(&"in".into(), 0, &head, b"the first").unwrap()).await.unwrap();
         produce(&broker, 0, 400).await;
         let process = Process::start(&machine, &broker, &volume, settings(), 1);

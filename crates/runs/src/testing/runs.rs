@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use crate::{
-    Alert, AlertRule, AlertSeverity, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail,
+    Alert, AlertRule, AlertSeverity, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunOwner,
     RunJudgement, RunPeaks, RunState, RunStep, RunSums, RunTotals, RunView,
 };
 use genai::CallTokenBuckets;
@@ -25,6 +25,7 @@ pub fn ended(run: &str, minutes: u64, atto: i128) -> RunView {
         Some(atto),
     );
     RunView {
+        owner: RunOwner::Here,
         account: "default".into(),
         run: run.into(),
         session: format!("session-of-{run}"),
@@ -52,6 +53,7 @@ pub fn ended(run: &str, minutes: u64, atto: i128) -> RunView {
 /// A firing alert about a run, by the name of its rule.
 pub fn alert(rule: &str, run: &str, since: u64) -> Alert {
     Alert {
+        owner: RunOwner::Here,
         rule: AlertRule::parse(rule).expect("a rule"),
         severity: AlertSeverity::Critical,
         account: "default".into(),

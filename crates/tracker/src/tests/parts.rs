@@ -5,14 +5,15 @@ use std::cell::Cell;
 use proptest::prelude::*;
 
 use crate::aggregation_context::AggregationContext;
-use crate::group_part::separate_part;
 use crate::observation::{
     BatchObservation, ItemAttribution, ObservedItem, ObservedKey, ObservedModelCall, ObservedToolCall, flag, key_kind,
     mark, price_quality, trouble,
 };
+use crate::read_quota::group_or_part;
 use crate::stamp::{GroupCopies, ItemStamp, resolve_stamps};
-use crate::store::{GroupStore, KeyId, key_ids};
+use crate::store::{BatchGroup, GroupStore, KeyId, key_ids};
 use otlp::OwnedValue;
+use runs::RunOwner;
 
 /// Numbers of the keys of all batches: sessions, traces, and runs of the first session.
 const SESSIONS: [u32; 3] = [0, 1, 2];
@@ -104,7 +105,7 @@ fn item(((session, trace, run), (node, parent, start, length), kind, key): Draw)
 
 /// The stamps of a batch as text.
 fn stamps(mut store: GroupStore, observation: &BatchObservation, ids: &[KeyId]) -> Vec<String> {
-    store.apply(observation, ids, 0, &mut |_| {});
+    store.apply(observation, ids, (&RunOwner::Here, 0), &mut |_| {});
     let copies = GroupCopies { store, is_complete: true, context: AggregationContext::default() };
     let stamps = resolve_stamps(observation, ids, &copies);
     let text = |value: OwnedValue| match value {
@@ -130,7 +131,7 @@ fn a_part_gives_the_same_stamps() {
         let mut store = GroupStore::new(usize::MAX);
         for draws in earlier {
             let before = observation(draws);
-            store.apply(&before, &key_ids(&before), 0, &mut |_| {});
+            store.apply(&before, &key_ids(&before), (&RunOwner::Here, 0), &mut |_| {});
         }
         let batch = observation(batch);
         let ids = key_ids(&batch);
@@ -138,12 +139,12 @@ fn a_part_gives_the_same_stamps() {
         let used: Vec<KeyId> = used.filter(|key| *key != 0).map(|key| ids[key as usize - 1]).collect();
         let (mut whole, mut part) = (GroupStore::new(usize::MAX), GroupStore::new(usize::MAX));
         let ids_of_batch: Vec<KeyId> = ids.iter().map(|id| if used.contains(id) { *id } else { [0; 16] }).collect();
-        for group in store.groups_of(&used) {
+        for BatchGroup { group, is_joined } in store.groups_of(&batch, &ids_of_batch) {
             cases.set(cases.get() + 1);
             whole.insert(group.clone());
-            let separate = separate_part(&group, &batch, &ids_of_batch);
-            parts.set(parts.get() + usize::from(separate.is_some()));
-            part.insert(separate.map_or(group, std::sync::Arc::new));
+            let separate = group_or_part(group.clone(), is_joined, &batch, &ids_of_batch);
+            parts.set(parts.get() + usize::from(!std::sync::Arc::ptr_eq(&group, &separate)));
+            part.insert(separate);
         }
         prop_assert_eq!(stamps(whole, &batch, &ids), stamps(part, &batch, &ids));
     });

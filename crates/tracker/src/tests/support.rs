@@ -49,7 +49,8 @@ fn numbered(payload: Payload, number: u64) -> Batch {
         account: "default".into(),
         receiver: "otlp".into(),
         trust: Trust::ThirdParty,
-        received: NOW,
+        // batches of replicas are numbered in thousands
+        received: UnixNanos(NOW.0 + number / 1000),
         id,
         repeat: false,
     };
@@ -122,6 +123,19 @@ impl Line {
         if *self.runs.id() == effect.processor {
             self.runs.apply(effect);
         }
+    }
+
+    /// Applies an effect that another replica committed.
+    pub(super) fn apply_shared(&self, effect: &Effect, replica: &Arc<str>) {
+        let steps = self.steps.iter().map(AsRef::as_ref).chain([&self.runs as &dyn Processor]);
+        steps
+            .filter(|step| *step.id() == effect.processor && step.shares_effects())
+            .for_each(|step| step.apply_shared(effect, replica));
+    }
+
+    /// The next batch gets this number.
+    pub(super) fn number_from(&self, number: u64) {
+        self.batches.store(number, Ordering::Relaxed);
     }
 
     /// The checkpoint of each step.

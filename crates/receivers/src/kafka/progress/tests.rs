@@ -7,7 +7,7 @@ fn nothing_unfinished_is_committed() {
     assert_eq!(progress.to_commit(), Some(5));
     progress.committed = Some(5);
     for offset in 5..9 {
-        assert_eq!(progress.begin(offset), 0);
+        assert_eq!(progress.begin(offset, 0), 0);
     }
     progress.finish(7);
     progress.finish(6);
@@ -22,15 +22,15 @@ fn nothing_unfinished_is_committed() {
 #[test]
 fn missing_offsets_are_counted() {
     let mut progress = PartitionProgress::new(1, Some(5));
-    assert_eq!(progress.begin(5), 0);
-    assert_eq!(progress.begin(9), 3);
-    assert_eq!(progress.begin(10), 0);
+    assert_eq!(progress.begin(5, 0), 0);
+    assert_eq!(progress.begin(9, 0), 3);
+    assert_eq!(progress.begin(10, 0), 0);
     for offset in [5, 9, 10] {
         progress.finish(offset);
     }
     assert_eq!(progress.to_commit(), Some(11));
     // Where a partition begins may be unknown: the first record tells.
     let mut unknown = PartitionProgress::new(2, None);
-    assert_eq!((unknown.to_commit(), unknown.begin(100)), (None, 0));
+    assert_eq!((unknown.to_commit(), unknown.begin(100, 0)), (None, 0));
     assert_eq!(unknown.to_commit(), Some(100));
 }

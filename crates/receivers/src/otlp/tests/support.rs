@@ -18,7 +18,7 @@ use super::super::{OtlpReceiver, OtlpReceiverConfig, OtlpReceiverSettings, Runni
 use net::testing::tasks::TestTasks;
 use net::{listen, server_tls};
 use otlp::Signal;
-use pipeline::{Admission, ByteBudget, BytePermit, Outcome, Submission};
+use pipeline::{Admission, ByteBudget, BytePermit, Effect, Outcome, Submission};
 use telemetry::Meter;
 
 /// Size limits of the test receiver, in bytes.
@@ -92,6 +92,10 @@ impl Admission for Door {
 
     fn is_crowded(&self) -> bool {
         self.budget.is_crowded()
+    }
+
+    fn submit_effects(&self, _: Vec<Effect>, _: BytePermit) -> BoxFuture<'static, Outcome> {
+        Box::pin(async { Outcome::Accepted })
     }
 
     fn charge_refused(&self, account: &Arc<str>, bytes: usize) {

@@ -1,0 +1,190 @@
+//! The replicas of a fleet tell each other their effects: all of them know the same runs, and one counts each.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::support::*;
+use genai::testing::request;
+use kernel::clock::UnixNanos;
+use otlp::{Payload, Signal};
+use pipeline::{Effect, Processor, RequestSource};
+use runs::{RunCatalog, RunOwner, RunView};
+use telemetry::{Meter, names};
+
+struct Replica {
+    name: Arc<str>,
+    line: Line,
+    meter: Meter,
+}
+
+struct Fleet {
+    replicas: Vec<Replica>,
+    batches: Cell<u64>,
+}
+
+impl Fleet {
+    fn new(count: usize) -> Self {
+        let replicas = (0..count).map(|number| {
+            let meter = Meter::new();
+            let line = Line::metered(runs_with(settings(), &meter), &meter);
+            line.runs.enable_signals(&[Signal::Logs]);
+            line.runs.tick(NOW);
+            Replica { name: format!("worker-{number}").into(), line, meter }
+        });
+        Self { replicas: replicas.collect(), batches: Cell::new(0) }
+    }
+
+    /// A replica commits a payload; the others are not told yet.
+    fn commit(&self, replica: usize, payload: Payload) -> Vec<Effect> {
+        self.batches.set(self.batches.get() + 1000);
+        let line = &self.replicas[replica].line;
+        line.number_from(self.batches.get());
+        line.play(payload).effects
+    }
+
+    fn tell(&self, from: usize, effects: &[Effect]) {
+        for (_, other) in self.replicas.iter().enumerate().filter(|(number, _)| *number != from) {
+            effects.iter().for_each(|effect| other.line.apply_shared(effect, &self.replicas[from].name));
+        }
+    }
+
+    fn play(&self, replica: usize, payload: Payload) {
+        let effects = self.commit(replica, payload);
+        self.tell(replica, &effects);
+    }
+
+    fn wait(&self, seconds: u64) {
+        for replica in &self.replicas {
+            wait(&replica.line.runs, NOW, Duration::from_secs(seconds));
+        }
+    }
+
+    /// A counter's values, summed over all labels and replicas.
+    fn counted(&self, counter: &'static telemetry::names::MetricDefinition) -> f64 {
+        self.replicas.iter().flat_map(|replica| replica.meter.values(counter)).sum()
+    }
+
+    /// Number of log events that connectors would emit, over all replicas.
+    fn emitted(&self) -> usize {
+        let now = UnixNanos(NOW.0 + 1);
+        let requests = self.replicas.iter().filter_map(|replica| replica.line.runs.next_request(Signal::Logs, now));
+        requests.map(|request| request.wire.windows(11).filter(|part| part == b"run.summary").count() / 2).sum()
+    }
+}
+
+fn without_owner(mut views: Vec<RunView>) -> Vec<RunView> {
+    views.iter_mut().for_each(|view| view.owner = RunOwner::Here);
+    views
+}
+
+fn assert_same(what: &str, got: &[RunView], expected: &[RunView]) {
+    let text = |views: &[RunView]| views.iter().map(show).collect::<Vec<_>>().join("\n  ");
+    assert!(got == expected, "{what}:\n  {}\ninstead of\n  {}", text(got), text(expected));
+}
+
+/// Requests of one session dealt to three replicas give each of them the runs, numbers and costs of a single instance.
+#[test]
+fn every_replica_knows_every_run() {
+    for session in CLIENTS.into_iter().flat_map(sessions) {
+        let (fleet, single) = (Fleet::new(3), Fleet::new(1));
+        for (number, payload) in session.payloads.iter().enumerate() {
+            fleet.play(number % 3, payload.clone());
+            single.play(0, payload.clone());
+        }
+        let expected = single.replicas[0].line.views();
+        for replica in &fleet.replicas {
+            assert_same(&session.name, &without_owner(replica.line.views()), &expected);
+        }
+        assert_eq!(fleet.replicas[0].line.runs.sums().all.atto_usd, single.replicas[0].line.runs.sums().all.atto_usd);
+    }
+}
+
+/// Effects that come late, in another order and twice change nothing in the runs, except for a price that two replicas
+/// gave to one call on two signals.
+#[test]
+fn late_and_repeated_effects_change_nothing() {
+    for session in CLIENTS.into_iter().flat_map(sessions) {
+        let (fleet, single) = (Fleet::new(3), Fleet::new(1));
+        let mut told = Vec::new();
+        for (number, payload) in session.payloads.iter().enumerate() {
+            told.push((number % 3, fleet.commit(number % 3, payload.clone())));
+            single.play(0, payload.clone());
+        }
+        told.reverse();
+        let again: Vec<_> = told.iter().step_by(2).cloned().collect();
+        told.iter().chain(&again).for_each(|(from, effects)| fleet.tell(*from, effects));
+        let unpriced = |views: Vec<RunView>| {
+            let mut views = without_owner(views);
+            let models = views.iter_mut().flat_map(|view| view.totals.models.values_mut());
+            models.for_each(|model| (model.atto_usd, model.unpriced) = (0, 0));
+            views.iter_mut().for_each(|view| view.peaks.most_expensive = None);
+            views
+        };
+        let expected = unpriced(single.replicas[0].line.views());
+        for replica in &fleet.replicas {
+            assert_same(&session.name, &unpriced(replica.line.views()), &expected);
+        }
+        assert_eq!(fleet.replicas[0].line.views().len(), fleet.replicas[1].line.views().len());
+    }
+}
+
+/// The counters of all replicas add up to a single instance's, and each ended run is told once.
+#[test]
+fn one_replica_counts_a_run() {
+    let (fleet, single) = (Fleet::new(3), Fleet::new(1));
+    let payloads = CLIENTS.into_iter().flat_map(sessions).flat_map(|session| session.payloads);
+    for (number, payload) in payloads.enumerate() {
+        fleet.play(number % 3, payload.clone());
+        single.play(0, payload);
+    }
+    fleet.wait(3600);
+    single.wait(3600);
+    for counter in [&names::RUNS, &names::TOOL_CALLS] {
+        assert!(single.counted(counter) > 0.0);
+        assert_eq!(fleet.counted(counter), single.counted(counter), "{}", counter.name);
+    }
+    assert!(single.emitted() > 0);
+    assert_eq!(fleet.emitted(), single.emitted());
+}
+
+fn chat(span: u64, at: u64) -> serde_json::Value {
+    json!({"name": "chat", "trace": 1, "span": span, "parent": 1, "at": [at, at + 1], "attributes": {
+        "gen_ai.operation.name": "chat", "gen_ai.request.model": "claude-sonnet-4-5", "session.id": "s",
+        "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 5}})
+}
+
+/// The replica that gets a run's next item counts it from then on, all replicas agree on which one that is, and a
+/// restart forgets it not.
+#[test]
+fn a_run_belongs_to_the_replica_of_its_latest_item() {
+    let fleet = Fleet::new(2);
+    let owners = |fleet: &Fleet| -> Vec<Option<String>> {
+        let view = |replica: &Replica| replica.line.views().remove(0).owner.replica().map(str::to_owned);
+        fleet.replicas.iter().map(view).collect()
+    };
+    fleet.play(0, request::payload(&json!({"items": [chat(2, 1)]})));
+    assert_eq!(owners(&fleet), [None, Some("worker-0".to_owned())]);
+    fleet.play(1, request::payload(&json!({"items": [chat(3, 5)]})));
+    assert_eq!(owners(&fleet), [Some("worker-1".to_owned()), None]);
+    let saved = fleet.replicas[0].line.runs.checkpoint().unwrap();
+    let restored = runs();
+    restored.restore(&saved);
+    assert_eq!(restored.recent_runs(1)[0].owner.replica(), Some("worker-1"));
+}
+
+/// A state that the version without replicas wrote is read.
+#[test]
+fn the_state_of_the_version_before_is_read() {
+    let line = Line::new(runs());
+    line.play(request::payload(&json!({"items": [chat(2, 1)]})));
+    let mut saved = line.runs.checkpoint().unwrap();
+    assert_eq!((saved[0], &saved[saved.len() - 3..]), (8, &[1, 0, 0][..]), "one group of this replica, no alert");
+    saved.truncate(saved.len() - 3);
+    saved[0] = 7;
+    let restored = runs();
+    restored.restore(&saved);
+    assert_eq!(restored.recent_runs(9).len(), 1);
+}
