@@ -10,7 +10,7 @@ test:
 
 lint:
     cargo fmt --check
-    cargo clippy --all-targets -- -D warnings
+    cargo clippy --all-targets --features kafka -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
 # The documentation as a book, target/book, and a check of its links (needs mdbook).
@@ -28,7 +28,7 @@ peers PART:
 
 # A fleet on one machine: a broker, an edge, two workers; plays recordings and kills a worker (needs Java 17 and Maven).
 fleet:
-    cargo build
+    cargo build --features kafka
     bash tests/peers/run.sh fleet try --nodes 1
 
 # Makes docs/pictures anew from the binary: the page in a browser, the demo in a terminal, the way of a request.

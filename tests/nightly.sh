@@ -54,7 +54,9 @@ left() { echo $((end - $(date +%s))); }
 
 # At night, peers run the production binary.
 released() {
-  cargo build --release --locked --bin tollgate >&2
+  local features=()
+  [ "$part" != fleet ] || features=(--features kafka)
+  cargo build --release --locked --bin tollgate "${features[@]}" >&2
   export TOLLGATE_BIN=$PWD/target/release/tollgate
 }
 case $part in crash | faults | fleet | alerts | leak | canary | tables | vault-speed | release) released ;; esac

@@ -61,7 +61,12 @@ fn blueprint(folder: &Path, sink: &Arc<Sink>, extras: Extras) -> GatewayBlueprin
             exporters: vec![sink as Arc<dyn Exporter>],
         };
         Ok(GatewayComponents {
-            plan: EnginePlan { pipelines: vec![pipeline], limits: EngineLimits::default(), other_state: Vec::new(), effects_consumers: Vec::new() },
+            plan: EnginePlan {
+                pipelines: vec![pipeline],
+                limits: EngineLimits::default(),
+                other_state: Vec::new(),
+                effects_consumers: Vec::new(),
+            },
             outlets: extras.outlets,
             consumers: Vec::new(),
             destinations: Vec::new(),

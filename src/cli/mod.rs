@@ -16,6 +16,7 @@ mod doctor;
 mod error;
 mod explain;
 mod fixtures;
+mod fleet;
 mod global_options;
 mod inspect;
 mod listen;
@@ -117,6 +118,9 @@ enum CliCommand {
     /// It never slows the gateway down: requests that come faster than they are read are left out and counted. It must
     /// run on the gateway's machine or use the credentials of the admin port.
     Tap(tap::TapArgs),
+    /// Shows the workers of a fleet on Kafka: partitions, what waits in them, what was put aside.
+    #[command(subcommand)]
+    Fleet(fleet::FleetCommand),
     /// Lists, inspects, moves or drops the data waiting in the spool.
     #[command(subcommand)]
     Spool(spool::SpoolCommand),
@@ -166,6 +170,7 @@ pub fn main() -> ExitStatus {
         CliCommand::Report(options) => report::run(&common, &options),
         CliCommand::Top(options) => top::run(&common, &options),
         CliCommand::Tap(options) => tap::run(&common, &options),
+        CliCommand::Fleet(command) => fleet::run(&common, &command),
         CliCommand::Spool(command) => spool::run(&common, command),
         CliCommand::Rates(command) => rates::run(command, &common),
         CliCommand::Test(options) => fixtures::run(&common, &options),

@@ -87,6 +87,45 @@ pub struct TopicDescription {
     pub max_message_bytes: Option<u64>,
 }
 
+/// A consumer group and how far it has read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// Its members.
+    pub members: Vec<GroupMember>,
+    /// Every partition of the topics that were asked for.
+    pub partitions: Vec<PartitionOffsets>,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The name that it keeps over restarts, or else the one that the broker gave it.
+    pub name: String,
+    /// Where it connects from.
+    pub host: String,
+    /// The partitions that it owns.
+    pub partitions: Vec<PartitionId>,
+}
+
+/// The offsets of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionOffsets {
+    /// The partition.
+    pub partition: PartitionId,
+    /// What it holds.
+    pub bounds: PartitionBounds,
+    /// The offset that the group has committed, if any.
+    pub committed: Option<i64>,
+}
+
+impl PartitionOffsets {
+    /// Records that the group has not committed.
+    pub fn waiting(&self) -> u64 {
+        let from = self.committed.unwrap_or(self.bounds.first).max(self.bounds.first);
+        u64::try_from(self.bounds.end.saturating_sub(from)).unwrap_or(0)
+    }
+}
+
 /// The class of a failure, by which the caller decides what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BrokerFault {
@@ -156,6 +195,12 @@ impl BrokerError {
 pub trait BrokerClient: Send + Sync {
     /// Describes a topic.
     fn describe_topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<TopicDescription, BrokerError>>;
+    /// Describes a group, and every partition of these topics.
+    fn describe_group<'a>(
+        &'a self,
+        group: &'a str,
+        topics: &'a [Arc<str>],
+    ) -> BoxFuture<'a, Result<GroupDescription, BrokerError>>;
     /// Opens a producer whose records are acknowledged by all replicas in sync, and written once however often they
     /// are sent again. A record that isn't acknowledged within `timeout` fails.
     fn open_producer(&self, timeout: Duration) -> BoxFuture<'_, Result<Arc<dyn RecordProducer>, BrokerError>>;

@@ -6,7 +6,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use krafka::admin::{ConfigResource, DescribeConfigsOptions, DescribeTopicsOptions};
+use krafka::admin::{
+    ConfigResource, ConsumerGroupMember, DescribeConfigsOptions, DescribeConsumerGroupsOptions, DescribeTopicsOptions,
+    ListConsumerGroupOffsetsOptions, ListOffsetsOptions, OffsetSpec,
+};
 use krafka::auth::{AuthConfig, TlsConfig};
 use krafka::consumer::{
     AutoOffsetReset, Consumer, ConsumerRebalanceListener, ConsumerRecord, OffsetAndMetadata,
@@ -18,8 +21,8 @@ use krafka::{Kafka, KrafkaError, ProtocolErrorKind, Record};
 use tokio::sync::OnceCell;
 
 use crate::client::{
-    BrokerClient, BrokerError, BrokerFault, CommittedOffset, IncomingRecord, OutgoingRecord, PartitionBounds,
-    PartitionId, PartitionOwner, RecordConsumer, RecordProducer, SubscriptionSettings, TopicDescription,
+    BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupMember, IncomingRecord,
+    OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer, SubscriptionSettings, TopicDescription,
 };
 use crate::settings::{BrokerSettings, KafkaTlsConfig, SaslSettings};
 
@@ -115,6 +118,45 @@ impl BrokerClient for KrafkaClient {
         })
     }
 
+    fn describe_group<'a>(
+        &'a self,
+        group: &'a str,
+        topics: &'a [Arc<str>],
+    ) -> BoxFuture<'a, Result<GroupDescription, BrokerError>> {
+        Box::pin(async move {
+            let mut partitions: Vec<PartitionId> = Vec::new();
+            for topic in topics {
+                let count = self.describe_topic(topic).await.map_err(|error| error.about_topic(topic))?.partitions;
+                partitions.extend((0..count).map(|number| PartitionId { topic: Arc::clone(topic), number }));
+            }
+            let admin = self.connected().await?.admin();
+            let described = admin.describe_consumer_groups([group], DescribeConsumerGroupsOptions::default()).await;
+            let described = described?.remove(group).transpose()?;
+            let members = described.into_iter().flat_map(|found| found.members).map(group_member).collect();
+            let mut committed =
+                admin.list_consumer_group_offsets(group, ListConsumerGroupOffsetsOptions::default()).await?;
+            let ask = |spec: fn() -> OffsetSpec| {
+                let asked: Vec<_> = partitions.iter().map(|partition| (to_library(partition), spec())).collect();
+                admin.list_offsets(asked, ListOffsetsOptions::default())
+            };
+            let (mut first, mut end) = (ask(|| OffsetSpec::Earliest).await?, ask(|| OffsetSpec::Latest).await?);
+            let mut described = Vec::new();
+            for partition in &partitions {
+                let place = to_library(partition);
+                let unknown = || BrokerError::new(BrokerFault::Unavailable, "a partition's offsets are unknown");
+                let first = first.remove(&place).ok_or_else(unknown)??.offset;
+                let end = end.remove(&place).ok_or_else(unknown)??.offset;
+                let committed = committed.remove(&place).transpose()?.and_then(|found| found.offset);
+                described.push(PartitionOffsets {
+                    partition: partition.clone(),
+                    bounds: PartitionBounds { first, end },
+                    committed: committed.filter(|offset| *offset >= 0),
+                });
+            }
+            Ok(GroupDescription { members, partitions: described })
+        })
+    }
+
     fn open_producer(&self, timeout: Duration) -> BoxFuture<'_, Result<Arc<dyn RecordProducer>, BrokerError>> {
         Box::pin(async move {
             let builder = self.connected().await?.producer();
@@ -183,6 +225,10 @@ impl RecordProducer for KrafkaProducer {
 
 struct KrafkaConsumer(Consumer);
 
+fn to_library(partition: &PartitionId) -> TopicPartition {
+    TopicPartition::new(partition.topic.to_string(), partition.number)
+}
+
 fn partition_id(found: &TopicPartition) -> PartitionId {
     PartitionId { topic: found.topic.as_str().into(), number: found.partition }
 }
@@ -221,7 +267,7 @@ impl RecordConsumer for KrafkaConsumer {
     fn commit(&self, offsets: Vec<CommittedOffset>) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
             let offsets = offsets.into_iter().map(|CommittedOffset { partition, next }| {
-                (TopicPartition::new(partition.topic.to_string(), partition.number), OffsetAndMetadata::new(next))
+                (to_library(&partition), OffsetAndMetadata::new(next))
             });
             let offsets: Vec<_> = offsets.collect();
             Ok(self.0.commit_offsets(offsets).await?)
@@ -310,6 +356,15 @@ impl ConsumerRebalanceListener for OwnerListener {
     async fn on_partitions_lost(&self, partitions: &[TopicPartition]) {
         self.owner.lost(partition_ids(partitions)).await;
     }
+}
+
+fn group_member(member: ConsumerGroupMember) -> GroupMember {
+    let assigned = member.assignment.unwrap_or_default().into_iter().flat_map(|assigned| {
+        let topic: Arc<str> = assigned.topic_name.into();
+        assigned.partitions.into_iter().map(move |number| PartitionId { topic: Arc::clone(&topic), number })
+    });
+    let (partitions, host) = (assigned.collect(), member.client_host.trim_start_matches('/').to_owned());
+    GroupMember { name: member.instance_id.unwrap_or(member.member_id), host, partitions }
 }
 
 impl From<KrafkaError> for BrokerError {

@@ -16,8 +16,9 @@ mod sealed_record;
 mod settings;
 
 pub use client::{
-    BrokerClient, BrokerError, BrokerFault, CommittedOffset, IncomingRecord, OutgoingRecord, PartitionBounds,
-    PartitionId, PartitionOwner, RecordConsumer, RecordProducer, SubscriptionSettings, TopicDescription,
+    BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupMember, IncomingRecord,
+    OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer,
+    SubscriptionSettings, TopicDescription,
 };
 pub use durability::{DurabilityProblem, durability_problem};
 pub use kept_producer::KeptProducer;

@@ -12,8 +12,8 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::client::{
-    BrokerClient, BrokerError, BrokerFault, CommittedOffset, IncomingRecord, OutgoingRecord, PartitionBounds,
-    PartitionId, PartitionOwner, RecordConsumer, RecordProducer, SubscriptionSettings, TopicDescription,
+    BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupMember, IncomingRecord,
+    OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer, SubscriptionSettings, TopicDescription,
 };
 use kernel::clock::Clock;
 
@@ -182,6 +182,33 @@ impl BrokerClient for MemoryBroker {
             self.answers()?;
             let state = self.state.lock();
             state.topics.get(topic).map(|topic| topic.description.clone()).ok_or_else(no_topic)
+        })
+    }
+
+    fn describe_group<'a>(
+        &'a self,
+        group: &'a str,
+        topics: &'a [Arc<str>],
+    ) -> BoxFuture<'a, Result<GroupDescription, BrokerError>> {
+        Box::pin(async move {
+            self.answers()?;
+            let state = self.state.lock();
+            let of_group = state.members.iter().filter(|member| member.group == group);
+            let members = of_group.map(|member| GroupMember {
+                name: format!("member-{}", member.id),
+                host: "memory".to_owned(),
+                partitions: member.owned.lock().keys().cloned().collect(),
+            });
+            let mut partitions = Vec::new();
+            for topic in topics {
+                for (number, records) in (0..).zip(&state.topics.get(topic).ok_or_else(no_topic)?.partitions) {
+                    let partition = PartitionId { topic: Arc::clone(topic), number };
+                    let end = i64::try_from(records.len()).unwrap_or(i64::MAX);
+                    let committed = state.committed.get(&(group.to_owned(), partition.clone())).copied();
+                    partitions.push(PartitionOffsets { partition, bounds: PartitionBounds { first: 0, end }, committed });
+                }
+            }
+            Ok(GroupDescription { members: members.collect(), partitions })
         })
     }
 

@@ -30,5 +30,6 @@ pub use totals::{
     subtract_buckets, total_input_tokens,
 };
 pub use view::{
-    CallStreak, EvaluationScore, RunDetail, RunOwner, RunJudgement, RunPeaks, RunState, RunStep, RunView, SessionView, StepKind,
+    CallStreak, EvaluationScore, RunDetail, RunJudgement, RunOwner, RunPeaks, RunState, RunStep, RunView, SessionView,
+    StepKind,
 };

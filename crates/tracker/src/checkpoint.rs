@@ -2,8 +2,8 @@
 
 use runs::{
     CallStreak, EvaluationScore, ModelCallTrouble, ModelFallback, ModelTotals, OutcomeVerdict, PermissionDenial,
-    RunJudgement, RunOutcome, RunOwner, RunPeaks, RunState, RunStep, RunTotals, RunView, SessionView, StepKind, ToolTotals,
-    UsageSum,
+    RunJudgement, RunOutcome, RunOwner, RunPeaks, RunState, RunStep, RunTotals, RunView, SessionView, StepKind,
+    ToolTotals, UsageSum,
 };
 
 use super::codec::{BinaryCodec, fields};

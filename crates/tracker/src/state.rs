@@ -219,8 +219,8 @@ impl TrackerState {
     }
 
     /// Passes results on to alerts, history and connectors. Returns the records to store for runs and sessions.
-    /// `is_kept`: the group is kept, so more items may come. `owner`: the replica that counts them and tells connectors;
-    /// the others only know that it did.
+    /// `is_kept`: the group is kept, so more items may come. `owner`: the replica that counts them and tells
+    /// connectors; the others only know that it did.
     fn publish_findings(
         &mut self,
         findings: Vec<EvaluationFinding>,

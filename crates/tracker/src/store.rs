@@ -260,8 +260,8 @@ impl GroupStore {
         Some(id)
     }
 
-    /// Applies a batch that `owner` committed; `ids` are the ids of its keys. Returns the groups it touched and those evicted for room.
-    /// `on_tool_call` is called for each item that first reports a tool call or its failure.
+    /// Applies a batch that `owner` committed; `ids` are the ids of its keys. Returns the groups it touched and those
+    /// evicted for room. `on_tool_call` is called for each item that first reports a tool call or its failure.
     pub(super) fn apply(
         &mut self,
         observation: &BatchObservation,

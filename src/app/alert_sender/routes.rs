@@ -17,7 +17,7 @@ use super::mute::{MuteError, PendingMuteWrite};
 use super::{AlertSender, MAX_BODY_BYTES, delivery_id};
 use net::spawn::run_blocking;
 use pages::alert_message;
-use runs::{Alert, RunOwner, AlertRule};
+use runs::{Alert, AlertRule, RunOwner};
 
 /// The least time between two test messages, in ns.
 const TEST_INTERVAL_NS: u64 = 2_000_000_000;

@@ -8,6 +8,7 @@ use crate::app::resolve::ValidSettings;
 use crate::components::ReceiverSettings;
 use exporters::spec::ExportTarget;
 use kafka::{BrokerClient, BrokerSettings, TopicDescription, durability_problem};
+use receivers::kafka::KafkaReceiverSettings;
 
 /// Checks every topic.
 pub(super) async fn check_brokers(valid: &ValidSettings) -> Vec<CheckResult> {
@@ -25,9 +26,22 @@ pub(super) async fn check_brokers(valid: &ValidSettings) -> Vec<CheckResult> {
             topics.push(Arc::clone(&settings.dead_topic));
             topics.extend(settings.effects_topic.clone());
             results.extend(check_topics(&id, &settings.brokers, &topics, true).await);
+            results.extend(check_group(&id, settings).await);
         }
     }
     results
+}
+
+/// Whether this worker may use its group.
+async fn check_group(id: &str, settings: &KafkaReceiverSettings) -> Option<CheckResult> {
+    let client = kafka::build_client(&settings.brokers).ok()?;
+    let found = client.describe_group(&settings.group, &settings.topics()).await;
+    let what = match &found {
+        Ok(found) => format!("has {} members", found.members.len()),
+        Err(_) => "can be used".to_owned(),
+    };
+    let result = found.map(drop).map_err(|why| (why.text, why.fault.remedy().to_owned()));
+    Some(CheckResult::new(format!("`{id}`: the group `{}` {what}", settings.group), result))
 }
 
 async fn check_topics(id: &str, brokers: &BrokerSettings, topics: &[Arc<str>], is_durable: bool) -> Vec<CheckResult> {

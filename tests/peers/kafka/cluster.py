@@ -38,9 +38,10 @@ class Broker:
 
 
 class Cluster:
-    """Brokers that form a cluster; each keeps its data below `work`."""
+    """Brokers that form a cluster; each keeps its data below `work`. `ports`: more listeners of the only node, by protocol."""
 
-    def __init__(self, work, nodes=1, extra=None):
+    def __init__(self, work, nodes=1, extra=None, ports=None):
+        self.ports = ports or {}
         self.brokers = []
         for number in range(1, nodes + 1):
             folder = os.path.join(work, f"broker-{number}")
@@ -49,12 +50,13 @@ class Cluster:
         cluster = new_id()
         initial = ",".join(f"{b.number}@127.0.0.1:{b.controller}:{b.directory}" for b in self.brokers)
         copies = min(nodes, 3)
+        more = [f"{protocol}://127.0.0.1:{port}" for protocol, port in self.ports.items()]
         for b in self.brokers:
             settings = {
                 "process.roles": "broker,controller", "node.id": b.number,
                 "controller.quorum.bootstrap.servers": ",".join(f"127.0.0.1:{one.controller}" for one in self.brokers),
-                "listeners": f"PLAINTEXT://127.0.0.1:{b.port},CONTROLLER://127.0.0.1:{b.controller}",
-                "advertised.listeners": f"PLAINTEXT://127.0.0.1:{b.port}",
+                "listeners": ",".join([f"PLAINTEXT://127.0.0.1:{b.port}", f"CONTROLLER://127.0.0.1:{b.controller}", *more]),
+                "advertised.listeners": ",".join([f"PLAINTEXT://127.0.0.1:{b.port}", *more]),
                 "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT",
                 "controller.listener.names": "CONTROLLER", "log.dirs": os.path.join(b.folder, "data"),
                 "offsets.topic.replication.factor": copies, "offsets.topic.num.partitions": 4,

@@ -2,12 +2,13 @@
 
     fleet.py [ROW …] [--nodes 3] [--kills 6] [--seconds 4]
 
-Rows: check flow view kill roll brokers (all without one), try. What clients were told is safe must arrive, and each accepted item once in the vault.
+Rows: check flow view kill roll brokers zombie large secure (all without one), try. What clients were told is safe must arrive, and each accepted item once in the vault.
 """
 import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from faults.common import Quick, Quiet, accounted  # noqa: E402
 from harness import BINARY, RECORDINGS, Gateway, Sink, check, figure, finish, http, say, until, workdir  # noqa: E402
 from kafka.cluster import Cluster  # noqa: E402
+from kafka.secure import PASSWORD, Authority, allow, sasl, secure_cluster  # noqa: E402
 from load import request  # noqa: E402
 
 KEY = "7a" * 32
@@ -81,8 +83,8 @@ def settled(cluster, name, workers, seconds=120):
         until("everything is delivered", one.drained, seconds, 0.1)
 
 
-def told(gateway, command="check"):
-    done = subprocess.run([BINARY, command, "--config", gateway.config_path], capture_output=True, text=True, cwd=gateway.data)
+def told(gateway, *command):
+    done = subprocess.run([BINARY, *(command or ("check",)), "--config", gateway.config_path], capture_output=True, text=True, cwd=gateway.data)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -245,6 +247,118 @@ def brokers_row(work, cluster, options):
     sender.stop()
 
 
+def zombie_row(work, cluster, options):
+    """SIGSTOP of a worker past the session's timeout, then SIGCONT: nothing is lost, and what both workers took counts once."""
+    name = topic(cluster, "fleet.zombie")
+    sink = Quiet(place(work, "zombie-sink"))
+    sender = edge(place(work, "zombie-edge"), cluster, name).start()
+    workers = [worker(place(work, f"zombie-{n}"), cluster, name, sink, f"zombie-{n}").start() for n in range(2)]
+    until("both workers have partitions", lambda: all(partitions(one) == PARTITIONS / 2 for one in workers), 60, 0.2)
+    load = Quick(sender.http, "zombie", threads=3, sessions=20)
+    load.go()
+    time.sleep(options.seconds)
+    workers[0].process.send_signal(signal.SIGSTOP)
+    until("the other worker has all partitions", lambda: partitions(workers[1]) == PARTITIONS, 60, 0.2)
+    time.sleep(options.seconds)
+    workers[0].process.send_signal(signal.SIGCONT)
+    time.sleep(options.seconds)
+    load.end()
+    settled(cluster, name, workers)
+    figure("zombie: items acknowledged", len(load.acked))
+    accounted("zombie", sink, load.acked, bound=0.05)
+    lost = workers[0].metric("tollgate_kafka_partition_changes_total", change="lost")
+    check("zombie: it noticed that its partitions were lost", lost > 0 or "lost" in workers[0].log())
+    for one in (*workers, sender):
+        check("zombie: a clean end", one.stop() == 0)
+
+
+def large_row(work, cluster, options):
+    """A request as large as the topic takes arrives; one item that is larger is refused, and so never accepted and lost."""
+    name = topic(cluster, "fleet.large")
+    sink = Quiet(place(work, "large-sink"))
+    sender = edge(place(work, "large-edge"), cluster, name).start()
+    reader = worker(place(work, "large-0"), cluster, name, sink, "large-0").start()
+    # random text, which compression makes no smaller than half
+    noise = lambda size: os.urandom(size // 2).hex()  # noqa: E731
+    names = [f"large-{n}" for n in range(40)]
+    for part in (names[:20], names[20:]):
+        body = request("traces", part)
+        for resource in body.resource_spans:
+            for scope in resource.scope_spans:
+                for span in scope.spans:
+                    attribute = span.attributes.add()
+                    attribute.key, attribute.value.string_value = "noise", noise(700 << 10)
+        status, _, answer = sender.post("traces", body.SerializeToString())
+        check(f"large: a request of {body.ByteSize() >> 20} MiB is taken", status == 200, f"{status} {answer[:200]}")
+    settled(cluster, name, [reader])
+    accounted("large", sink, set(names), bound=0)
+    body = request("traces", ["too-large"])
+    attribute = body.resource_spans[0].scope_spans[0].spans[0].attributes.add()
+    attribute.key, attribute.value.string_value = "noise", noise(24 << 20)
+    status, _, answer = sender.post("traces", body.SerializeToString())
+    check("large: an item that the topic does not take is refused", status != 200 or b"rejected" in answer, f"{status} {answer[:200]}")
+    figure("large: the answer", f"{status} {answer[:120]}")
+    reader.stop()
+    sender.stop()
+
+
+def secure_row(work, cluster, options):
+    """Every credential and the rights that the page lists are enough; without one of them a clear line says what is missing."""
+    secured, authority = secure_cluster(place(work, "secure-cluster"), ["edge", "worker", "stranger"])
+    name = topic(secured, "fleet.secure")
+    reading, writing = ("Read", "Describe", "DescribeConfigs"), ("Write", "Describe", "DescribeConfigs")
+    allow(secured, "edge", writing, "--topic", name)
+    allow(secured, "worker", reading, "--topic", name)
+    allow(secured, "worker", writing, "--topic", f"{name}.dead")
+    allow(secured, "worker", ("Write", *reading), "--topic", f"{name}.effects")
+    allow(secured, "worker", ("Read",), "--group", f"workers-{name}")
+    allow(secured, "worker", ("Read",), "--group", f"workers-{name}.effects.", "--resource-pattern-type", "prefixed")
+    by_password = type("Address", (), {"addresses": [f"127.0.0.1:{secured.ports['SASL_SSL']}"]})
+    by_certificate = type("Address", (), {"addresses": [f"127.0.0.1:{secured.ports['SSL']}"]})
+    tls = {"ca_file": authority.ca}
+
+    def certificate(owner, **options):
+        files = authority.sign(owner, **options)
+        return {**tls, "cert_file": files[0], "key_file": files[1]}
+
+    ways = {kind: (by_password, {"tls": tls, "auth": sasl(kind, "edge")}) for kind in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")}
+    ways["a certificate"] = (by_certificate, {"tls": certificate("edge")})
+    sink = Quiet(place(work, "secure-sink"))
+    reader = worker(place(work, "secure-worker"), by_password, name, sink, "secure-0", tls=tls, auth=sasl("SCRAM-SHA-512", "worker")).start()
+
+    def allowing(more):
+        return lambda exporter: exporter.update(allow_weak_durability=True, **more)
+
+    sent = set()
+    for number, (way, (address, more)) in enumerate(ways.items()):
+        sender = edge(place(work, f"secure-edge-{number}"), address, name, change=allowing(more)).start()
+        item = f"secure-{number}"
+        status = sender.post("traces", request("traces", [item]).SerializeToString())[0]
+        check(f"secure: an edge with {way} writes", status == 200, f"{status} {sender.log()[-400:]}")
+        sent.add(item)
+        sender.stop()
+    settled(secured, name, [reader])
+    check("secure: a worker reads what they wrote", reader.metric("tollgate_kafka_records_total", receiver="kafka", outcome="accepted") == len(sent))
+    check("secure: it tells and reads effects", reader.metric("tollgate_kafka_effects_total", outcome="dropped") == 0 and "not told" not in reader.log(), reader.log()[-400:])
+    reader.stop()
+
+    wrong = {
+        "a wrong password": (by_password, {"tls": tls, "auth": sasl("SCRAM-SHA-512", "edge", "another")}, "auth"),
+        "a user without rights": (by_password, {"tls": tls, "auth": sasl("PLAIN", "stranger")}, "ACLs"),
+        "an unknown authority": (by_password, {"tls": {"ca_file": Authority(place(work, "other") + "/tls").ca}, "auth": sasl("PLAIN", "edge")}, "tls"),
+        "an expired certificate": (by_certificate, {"tls": certificate("expired", expired=True)}, "tls"),
+        "no TLS at a port with TLS": (by_certificate, {}, "brokers"),
+    }
+    for number, (what, (address, more, remedy)) in enumerate(wrong.items()):
+        code, text = told(edge(place(work, f"secure-wrong-{number}"), address, name, change=allowing(more)))
+        say("    " + " ".join(line.strip() for line in text.splitlines() if "fleet.secure" in line or "kafka" in line)[:300])
+        check(f"secure: {what} is told, with a remedy", code != 0 and remedy in text and PASSWORD not in text, text[-600:])
+    code, text = told(worker(place(work, "secure-group"), by_password, name, sink, "secure-1", tls=tls, auth=sasl("PLAIN", "worker"), group_id="another"))
+    check("secure: a group that the worker may not use is told", code != 0 and "group" in text, text[-600:])
+    for broker in secured.brokers:
+        broker.kill()
+
+
 CLIENTS = ("claude-code", "langgraph", "codex", "opencode")
 
 
@@ -304,6 +418,10 @@ def view_row(work, cluster, options):
             workers[1].kill()
             workers[1].start()
     settled(cluster, name, workers)
+    until("both workers have partitions", lambda: all(partitions(one) == PARTITIONS / 2 for one in workers), 60, 0.2)
+    code, text = told(workers[0], "fleet", "status")
+    say(text)
+    check("view: `fleet status` names the workers and their partitions", code == 0 and all(re.search(rf"^view-{n} +6 +0", text, re.M) for n in range(2)), text)
     expected = runs_of(single)
     for one in workers:
         end = time.monotonic() + 20
@@ -350,7 +468,7 @@ def try_row(work, cluster, options):
         check(f"try: a clean end of {os.path.basename(one.work)}", one.stop() == 0)
 
 
-ROWS = {"check": check_row, "flow": flow_row, "view": view_row, "kill": kill_row, "roll": roll_row, "brokers": brokers_row}
+ROWS = {"check": check_row, "flow": flow_row, "view": view_row, "kill": kill_row, "roll": roll_row, "brokers": brokers_row, "zombie": zombie_row, "large": large_row, "secure": secure_row}
 # by name only
 OTHER_ROWS = {"try": try_row}
 

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::tests::deps;
 use ::kafka::memory_broker::MemoryBroker;
-use ::kafka::{RecordOpener, TopicDescription};
+use ::kafka::{RecordContent, RecordOpener, TopicDescription};
 use kernel::clock::{Clock, ManualClock, UnixNanos};
 use kernel::secret::Secret;
 use otlp::{Payload, json};
@@ -60,7 +60,7 @@ fn sessions_in(broker: &MemoryBroker) -> (BTreeSet<(String, i32)>, usize) {
     let (mut sessions, mut spans) = (BTreeSet::new(), 0);
     for record in broker.records("in") {
         let (head, body) = opener.open(&record).unwrap();
-        assert_eq!((&*head.account, head.signal), ("acme", Signal::Traces));
+        assert_eq!((&*head.account, head.content), ("acme", RecordContent::Request(Signal::Traces)));
         let payload = Payload::parse(Signal::Traces, body).unwrap();
         spans += payload.item_count();
         for item in payload.items() {

@@ -90,7 +90,12 @@ impl Parts {
         let keys = [SpoolKey::from_bytes([3; 32])];
         let opened = Spool::open(Arc::clone(&self.disk), &settings, &keys, self.clock.clone(), rng.clone(), &meter);
         let (spool, committer) = opened.map_err(|error| error.to_string())?;
-        let plan = EnginePlan { pipelines: self.pipelines, limits: EngineLimits::default(), other_state: Vec::new(), effects_consumers: Vec::new() };
+        let plan = EnginePlan {
+            pipelines: self.pipelines,
+            limits: EngineLimits::default(),
+            other_state: Vec::new(),
+            effects_consumers: Vec::new(),
+        };
         let exporters = plan.exporters();
         let mut outlets: HashMap<_, _> =
             exporters.iter().map(|exporter| (Arc::clone(exporter.id()), self.outlets.clone())).collect();

@@ -88,10 +88,7 @@ impl KafkaReceiver {
     pub fn state(&self) -> Vec<Arc<dyn Processor>> {
         let own = Arc::clone(&self.positions) as Arc<dyn Processor>;
         let shared = self.sharing.iter().flat_map(|sharing| {
-            [
-                Arc::clone(&sharing.shared) as Arc<dyn Processor>,
-                Arc::clone(&sharing.positions) as Arc<dyn Processor>,
-            ]
+            [Arc::clone(&sharing.shared) as Arc<dyn Processor>, Arc::clone(&sharing.positions) as Arc<dyn Processor>]
         });
         std::iter::once(own).chain(shared).collect()
     }

@@ -13,9 +13,7 @@ use tokio::sync::Notify;
 
 use super::progress::PartitionProgress;
 use super::stored_positions::StoredPositions;
-use ::kafka::{
-    BrokerError, BrokerFault, CommittedOffset, IncomingRecord, PartitionId, PartitionOwner, RecordConsumer,
-};
+use ::kafka::{BrokerError, BrokerFault, CommittedOffset, IncomingRecord, PartitionId, PartitionOwner, RecordConsumer};
 use kernel::clock::{Clock, with_timeout};
 use telemetry::{Meter, names};
 

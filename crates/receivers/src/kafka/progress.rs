@@ -36,8 +36,8 @@ impl PartitionProgress {
         }
     }
 
-    /// Notes that the record at `offset`, written at `written_ms`, is begun. Returns how many offsets before it were never seen: records that
-    /// the topic's retention removed.
+    /// Notes that the record at `offset`, written at `written_ms`, is begun. Returns how many offsets before it were
+    /// never seen: records that the topic's retention removed.
     pub(super) fn begin(&mut self, offset: i64, written_ms: i64) -> u64 {
         let missing = self.expected.map_or(0, |expected| u64::try_from(offset.saturating_sub(expected)).unwrap_or(0));
         self.expected = self.expected.max(Some(offset.saturating_add(1)));

@@ -1,10 +1,11 @@
-//! [`SharedEffects`]: the workers of a fleet tell each other the effects of processors that share them (the runs), so
-//! that every worker knows every run. A run whose records move to another worker goes on there, and any worker's page
-//! shows all of them. Effects that are shared give the same state in any order and however often they come, so nothing
-//! must be fenced and a record that two workers processed counts once.
+//! The workers of a fleet tell each other the effects of processors that share them (the runs), so that every worker
+//! knows every run. A run whose records move to another worker goes on there, and any worker's page shows all of them.
+//! Effects that are shared give the same state in any order and however often they come, so nothing must be fenced and a
+//! record that two workers processed counts once.
 //!
 //! A worker's spool holds its effects until the topic has them; a worker that reads them commits them to its own spool,
-//! with the record's offset. `sending` writes records, `reading` stores them. The body of a record, before it is sealed:
+//! with the record's offset. `sending` writes records, `reading` stores them, `told_effects` has the state. The body of
+//! a record, before it is sealed:
 //!
 //! ```text
 //! u8 version 1 | life [8] | u16 LE length | replica | an effects record as in the spool
@@ -15,117 +16,8 @@ mod reading;
 mod sending;
 #[cfg(test)]
 mod tests;
-
-use std::sync::Arc;
-
-use parking_lot::Mutex;
-
-use pipeline::{Batch, Effect, Processor, Reason, effects};
+mod told_effects;
 
 pub(super) use reading::EffectsSink;
 pub use sending::{EffectsSender, EffectsSenderParts};
-
-/// The account in the headers of records with effects, which may be of any account.
-const ACCOUNT: &str = "fleet";
-const VERSION: u8 = 1;
-
-/// The id of one volume.
-type Life = [u8; 8];
-
-/// See the module.
-pub(super) struct SharedEffects {
-    id: Arc<str>,
-    replica: Arc<str>,
-    life: Mutex<Life>,
-    /// The processors that share effects.
-    processors: Vec<Arc<dyn Processor>>,
-}
-
-impl SharedEffects {
-    /// The state of the replica with this name. Of `processors`, those that share effects take part.
-    pub(super) fn new(
-        id: Arc<str>,
-        replica: Arc<str>,
-        processors: &[Arc<dyn Processor>],
-        rng: &dyn kernel::rng::Rng,
-    ) -> Self {
-        let mut life = Life::default();
-        rng.fill(&mut life);
-        let processors = processors.iter().filter(|one| one.shares_effects()).cloned().collect();
-        Self { id, replica, life: Mutex::new(life), processors }
-    }
-
-    /// Whether the processor with this id shares its effects.
-    fn is_shared(&self, processor: &str) -> bool {
-        self.processors.iter().any(|one| **one.id() == *processor)
-    }
-
-    /// The body of a record with those of these effects that are shared; `None`: none is.
-    fn encode(&self, effects: Vec<Effect>) -> Option<Vec<u8>> {
-        let shared: Vec<Effect> = effects.into_iter().filter(|effect| self.is_shared(&effect.processor)).collect();
-        let name = u16::try_from(self.replica.len()).ok()?;
-        let mut body = vec![VERSION];
-        body.extend_from_slice(&*self.life.lock());
-        body.extend_from_slice(&name.to_le_bytes());
-        body.extend_from_slice(self.replica.as_bytes());
-        body.extend_from_slice(&effects::encode(&shared));
-        (!shared.is_empty()).then_some(body)
-    }
-
-    /// Whether this worker wrote the record in its present life. `None`: the body can't be read.
-    fn is_own(&self, body: &[u8]) -> Option<bool> {
-        let told = ToldEffects::decode(body)?;
-        Some(told.life == *self.life.lock())
-    }
-
-    /// The effect that stores a record's body.
-    fn effect(&self, body: Vec<u8>) -> Effect {
-        Effect::new(Arc::clone(&self.id), body)
-    }
-}
-
-/// What another worker tells.
-struct ToldEffects {
-    life: Life,
-    replica: Arc<str>,
-    effects: Vec<Effect>,
-}
-
-impl ToldEffects {
-    fn decode(body: &[u8]) -> Option<Self> {
-        let (&VERSION, rest) = body.split_first()? else { return None };
-        let (life, rest) = rest.split_first_chunk::<8>()?;
-        let (length, rest) = rest.split_first_chunk::<2>()?;
-        let (replica, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
-        let replica = std::str::from_utf8(replica).ok()?.into();
-        Some(Self { life: *life, replica, effects: effects::decode(rest)? })
-    }
-}
-
-impl Processor for SharedEffects {
-    fn id(&self) -> &Arc<str> {
-        &self.id
-    }
-
-    fn process(&self, _: &mut Batch) -> Result<(), Reason> {
-        Ok(())
-    }
-
-    fn apply(&self, effect: &Effect) {
-        let Some(told) = ToldEffects::decode(&effect.body) else { return };
-        for effect in &told.effects {
-            let processor = self.processors.iter().find(|one| *one.id() == effect.processor);
-            processor.into_iter().for_each(|one| one.apply_shared(effect, &told.replica));
-        }
-    }
-
-    fn checkpoint(&self) -> Option<Vec<u8>> {
-        Some(self.life.lock().to_vec())
-    }
-
-    fn restore(&self, checkpoint: &[u8]) {
-        if let Ok(life) = Life::try_from(checkpoint) {
-            *self.life.lock() = life;
-        }
-    }
-}
+pub(super) use told_effects::SharedEffects;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 
 use crate::{
-    Alert, AlertRule, AlertSeverity, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail, RunOwner,
-    RunJudgement, RunPeaks, RunState, RunStep, RunSums, RunTotals, RunView,
+    Alert, AlertRule, AlertSeverity, InvestigationStats, MeasureAggregate, RunBudget, RunCatalog, RunDetail,
+    RunJudgement, RunOwner, RunPeaks, RunState, RunStep, RunSums, RunTotals, RunView,
 };
 use genai::CallTokenBuckets;
 

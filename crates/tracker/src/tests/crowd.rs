@@ -353,7 +353,19 @@ fn medians_are_an_accounts_own() {
         totals.add_call("m", Default::default(), Some(usd * 1_000_000_000_000_000_000));
         let (account, session, feature) = (account.to_owned(), "s".to_owned(), Some("triage".to_owned()));
         let (tenant, user) = (None, None);
-        SessionView { owner: RunOwner::Here, account, session, tenant, feature, user, runs: 1, failed: false, start: 1, duration: 1, totals }
+        SessionView {
+            owner: RunOwner::Here,
+            account,
+            session,
+            tenant,
+            feature,
+            user,
+            runs: 1,
+            failed: false,
+            start: 1,
+            duration: 1,
+            totals,
+        }
     };
     let limits = AlertThresholds::default();
     let rule = RuleContext { limits: &limits, ceiling: 50, now: 1 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::SharedEffects;
+use super::told_effects::SharedEffects;
 use crate::kafka::decode::{UnusableRecord, unusable};
 use crate::kafka::sink::RecordSink;
 use ::kafka::{IncomingRecord, RecordContent, RecordOpener};

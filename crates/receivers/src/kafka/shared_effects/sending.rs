@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{ACCOUNT, SharedEffects};
+use super::told_effects::{ACCOUNT, SharedEffects};
 use ::kafka::{
     BrokerClient, BrokerError, BrokerFault, KeptProducer, RecordContent, RecordHead, RecordSealer, durability_problem,
 };
 use kernel::clock::{Clock, with_timeout};
 use net::Spawn;
 use net::spawn::run_blocking;
-use pipeline::effects;
 use pipeline::spool::{RecordSeq, Spool, SpoolReadError};
+use pipeline::{Processor, effects};
 use telemetry::{Counter, Meter, names};
 
 /// How long effects wait for others, so that few records are written.
@@ -91,7 +91,7 @@ impl EffectsSender {
         Self {
             sent: count("sent"),
             dropped: count("dropped"),
-            consumer: Arc::clone(&shared.id),
+            consumer: Arc::clone(Processor::id(&*shared)),
             producer: KeptProducer::new(Arc::clone(&client), SEND_TIMEOUT),
             partitions: AtomicU32::new(0),
             receiver,
@@ -140,7 +140,13 @@ impl EffectsSender {
             return;
         }
         let (why, remedy, topic) = (error.text.as_str(), error.fault.remedy(), &*self.topic);
-        tracing::error!(receiver = &*self.receiver, topic, why, remedy, "other workers are not told of this one's runs");
+        tracing::error!(
+            receiver = &*self.receiver,
+            topic,
+            why,
+            remedy,
+            "other workers are not told of this one's runs"
+        );
         *last_error = Some(error);
     }
 
@@ -202,7 +208,10 @@ impl EffectsSender {
             let records = match spool.read(&consumer, None, RECORD_BYTES, most) {
                 Ok(records) => records,
                 Err(SpoolReadError::Damaged(last)) => {
-                    tracing::error!(record = last.0, "an effects record in the spool is damaged; others are not told it");
+                    tracing::error!(
+                        record = last.0,
+                        "an effects record in the spool is damaged; others are not told it"
+                    );
                     return Ok(Some(ReadEffects { body: None, last, records: 1 }));
                 }
                 Err(error) => return Err(BrokerError::new(BrokerFault::Unavailable, format!("the spool: {error}"))),

@@ -1,4 +1,7 @@
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::*;
 use crate::kafka::tests::{Machine, Process, ProcessTasks, Volume, broker, config, key, until};
@@ -7,8 +10,8 @@ use ::kafka::memory_broker::MemoryBroker;
 use kernel::clock::Clock;
 use kernel::rng::SeededRng;
 use net::Spawn;
-use pipeline::RealDisk;
 use pipeline::spool::{Committer, RecordKind, Spool, SpoolRecord, SpoolSettings, Transaction};
+use pipeline::{Batch, Effect, Processor, RealDisk, Reason};
 use telemetry::Meter;
 use tokio::sync::watch;
 

@@ -1,0 +1,138 @@
+//! `tollgate fleet status`: which worker owns which partitions, how far each is behind, and what was put aside. Asks the
+//! brokers alone, with the configuration of any worker; nothing is written.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::common::CommonArgs;
+use super::config_loading::{FileCreation, load_config};
+use super::error::{CommandError, ExitStatus};
+use super::output::print_result;
+use super::runtime::block_on;
+use crate::components::ReceiverSettings;
+use kafka::{BrokerError, GroupDescription, PartitionOffsets};
+use kernel::terminal::format_count;
+use receivers::kafka::KafkaReceiverSettings;
+
+#[cfg(test)]
+mod tests;
+
+/// Subcommands of `fleet`.
+#[derive(Subcommand)]
+pub(super) enum FleetCommand {
+    /// Shows which worker owns which partitions, how many records wait in each, and what was put aside.
+    Status(StatusArgs),
+}
+
+#[derive(Args)]
+pub(super) struct StatusArgs {
+    /// Prints JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs a subcommand of `fleet`.
+pub(super) fn run(common: &CommonArgs, command: &FleetCommand) -> Result<ExitStatus, CommandError> {
+    let FleetCommand::Status(options) = command;
+    let loaded = load_config(common, FileCreation::Nothing)?;
+    let receivers: Vec<_> = (loaded.valid.receivers.iter())
+        .filter_map(|placed| match &placed.value {
+            ReceiverSettings::Kafka(settings) => Some((placed.id.to_string(), settings)),
+            ReceiverSettings::Otlp(_) => None,
+        })
+        .collect();
+    if receivers.is_empty() {
+        return Err(CommandError::Failed(
+            "the configuration has no `kafka` receiver: give that of a worker with --config".to_owned(),
+        ));
+    }
+    let mut shown = String::new();
+    for (id, settings) in receivers {
+        let group = block_on(async { Ok(describe(settings).await) })?;
+        let group = group.map_err(|why| {
+            CommandError::Failed(format!("`{id}`: {}; {}", why.text, why.fault.remedy()))
+        })?;
+        match options.json {
+            true => shown.push_str(&format!("{}\n", as_json(&id, settings, &group))),
+            false => shown.push_str(&as_text(&id, settings, &group)),
+        }
+    }
+    print_result(&shown)
+}
+
+async fn describe(settings: &KafkaReceiverSettings) -> Result<GroupDescription, BrokerError> {
+    let mut topics = settings.topics();
+    topics.push(std::sync::Arc::clone(&settings.dead_topic));
+    kafka::build_client(&settings.brokers)?.describe_group(&settings.group, &topics).await
+}
+
+/// The partitions that are read, and the number of records in the dead topic.
+fn split<'g>(settings: &KafkaReceiverSettings, group: &'g GroupDescription) -> (Vec<&'g PartitionOffsets>, u64) {
+    let is_dead = |one: &&PartitionOffsets| one.partition.topic == settings.dead_topic;
+    let (dead, read): (Vec<_>, Vec<_>) = group.partitions.iter().partition(is_dead);
+    let parked = dead.iter().map(|one| one.bounds.end.saturating_sub(one.bounds.first)).sum::<i64>();
+    (read, u64::try_from(parked).unwrap_or(0))
+}
+
+/// The partitions by owner; "" has none.
+fn by_owner<'g>(
+    group: &'g GroupDescription,
+    read: &[&'g PartitionOffsets],
+) -> BTreeMap<&'g str, Vec<&'g PartitionOffsets>> {
+    let mut owners: BTreeMap<&str, Vec<&PartitionOffsets>> =
+        group.members.iter().map(|member| (member.name.as_str(), Vec::new())).collect();
+    for offsets in read {
+        let owner = group.members.iter().find(|member| member.partitions.contains(&offsets.partition));
+        owners.entry(owner.map_or("", |member| &member.name)).or_default().push(offsets);
+    }
+    owners
+}
+
+fn as_text(id: &str, settings: &KafkaReceiverSettings, group: &GroupDescription) -> String {
+    let (read, parked) = split(settings, group);
+    let waiting: u64 = read.iter().map(|one| one.waiting()).sum();
+    let (workers, count) = (group.members.len(), read.len());
+    let mut out = format!(
+        "{id}: group {}, {}, {}, {} waiting\n\n",
+        settings.group,
+        format_count(workers, "worker"),
+        format_count(count, "partition"),
+        format_count(waiting, "record")
+    );
+    let row = |out: &mut String, name: &str, partitions: &str, waiting: &str, most: &str| {
+        _ = writeln!(out, "{name:<32} {partitions:>10} {waiting:>14}  {most}");
+    };
+    row(&mut out, "WORKER", "PARTITIONS", "WAITING", "MOST IN");
+    for (owner, partitions) in by_owner(group, &read) {
+        let waiting: u64 = partitions.iter().map(|one| one.waiting()).sum();
+        let most = partitions.iter().max_by_key(|one| one.waiting()).filter(|one| one.waiting() > 0);
+        let most = most.map_or_else(String::new, |one| format!("{}/{}", one.partition.topic, one.partition.number));
+        let name = if owner.is_empty() { "(no worker)" } else { owner };
+        row(&mut out, name, &partitions.len().to_string(), &waiting.to_string(), &most);
+    }
+    let parked = match parked {
+        0 => "nothing was put aside".to_owned(),
+        parked => format!("put aside in {}: {}", settings.dead_topic, format_count(parked, "record")),
+    };
+    _ = writeln!(out, "\n{parked}");
+    out
+}
+
+fn as_json(id: &str, settings: &KafkaReceiverSettings, group: &GroupDescription) -> Value {
+    let (read, parked) = split(settings, group);
+    let owner = |one: &PartitionOffsets| {
+        group.members.iter().find(|member| member.partitions.contains(&one.partition)).map(|member| &member.name)
+    };
+    let partitions: Vec<Value> = (read.iter())
+        .map(|one| {
+            json!({"topic": &*one.partition.topic, "partition": one.partition.number, "owner": owner(one),
+                "first": one.bounds.first, "end": one.bounds.end, "committed": one.committed, "waiting": one.waiting()})
+        })
+        .collect();
+    let workers: Vec<Value> =
+        group.members.iter().map(|member| json!({"name": member.name, "host": member.host})).collect();
+    json!({"receiver": id, "group": settings.group, "workers": workers, "partitions": partitions, "put_aside": parked})
+}
