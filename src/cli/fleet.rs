@@ -14,7 +14,7 @@ use super::output::print_result;
 use super::runtime::block_on;
 use crate::components::ReceiverSettings;
 use kafka::{BrokerError, GroupDescription, PartitionOffsets};
-use kernel::terminal::format_count;
+use kernel::terminal::{escape_unsafe, format_count};
 use receivers::kafka::KafkaReceiverSettings;
 
 #[cfg(test)]
@@ -52,9 +52,8 @@ pub(super) fn run(common: &CommonArgs, command: &FleetCommand) -> Result<ExitSta
     let mut shown = String::new();
     for (id, settings) in receivers {
         let group = block_on(async { Ok(describe(settings).await) })?;
-        let group = group.map_err(|why| {
-            CommandError::Failed(format!("`{id}`: {}; {}", why.text, why.fault.remedy()))
-        })?;
+        let group =
+            group.map_err(|why| CommandError::Failed(format!("`{id}`: {}; {}", why.text, why.fault.remedy())))?;
         match options.json {
             true => shown.push_str(&format!("{}\n", as_json(&id, settings, &group))),
             false => shown.push_str(&as_text(&id, settings, &group)),
@@ -103,15 +102,17 @@ fn as_text(id: &str, settings: &KafkaReceiverSettings, group: &GroupDescription)
         format_count(waiting, "record")
     );
     let row = |out: &mut String, name: &str, partitions: &str, waiting: &str, most: &str| {
-        _ = writeln!(out, "{name:<32} {partitions:>10} {waiting:>14}  {most}");
+        let line = format!("{name:<32} {partitions:>10} {waiting:>14}  {most}");
+        _ = writeln!(out, "{}", line.trim_end());
     };
     row(&mut out, "WORKER", "PARTITIONS", "WAITING", "MOST IN");
     for (owner, partitions) in by_owner(group, &read) {
         let waiting: u64 = partitions.iter().map(|one| one.waiting()).sum();
         let most = partitions.iter().max_by_key(|one| one.waiting()).filter(|one| one.waiting() > 0);
         let most = most.map_or_else(String::new, |one| format!("{}/{}", one.partition.topic, one.partition.number));
-        let name = if owner.is_empty() { "(no worker)" } else { owner };
-        row(&mut out, name, &partitions.len().to_string(), &waiting.to_string(), &most);
+        // anybody who may join the group chooses a name
+        let name = if owner.is_empty() { "(no worker)".to_owned() } else { escape_unsafe(owner) };
+        row(&mut out, &name, &partitions.len().to_string(), &waiting.to_string(), &most);
     }
     let parked = match parked {
         0 => "nothing was put aside".to_owned(),

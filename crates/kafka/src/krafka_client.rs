@@ -22,7 +22,8 @@ use tokio::sync::OnceCell;
 
 use crate::client::{
     BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupMember, IncomingRecord,
-    OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer, SubscriptionSettings, TopicDescription,
+    OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer,
+    SubscriptionSettings, TopicDescription,
 };
 use crate::settings::{BrokerSettings, KafkaTlsConfig, SaslSettings};
 
@@ -266,9 +267,9 @@ impl RecordConsumer for KrafkaConsumer {
 
     fn commit(&self, offsets: Vec<CommittedOffset>) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
-            let offsets = offsets.into_iter().map(|CommittedOffset { partition, next }| {
-                (to_library(&partition), OffsetAndMetadata::new(next))
-            });
+            let offsets = offsets
+                .into_iter()
+                .map(|CommittedOffset { partition, next }| (to_library(&partition), OffsetAndMetadata::new(next)));
             let offsets: Vec<_> = offsets.collect();
             Ok(self.0.commit_offsets(offsets).await?)
         })

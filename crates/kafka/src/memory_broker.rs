@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 
 use crate::client::{
     BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupMember, IncomingRecord,
-    OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer, SubscriptionSettings, TopicDescription,
+    OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer,
+    SubscriptionSettings, TopicDescription,
 };
 use kernel::clock::Clock;
 
@@ -205,7 +206,11 @@ impl BrokerClient for MemoryBroker {
                     let partition = PartitionId { topic: Arc::clone(topic), number };
                     let end = i64::try_from(records.len()).unwrap_or(i64::MAX);
                     let committed = state.committed.get(&(group.to_owned(), partition.clone())).copied();
-                    partitions.push(PartitionOffsets { partition, bounds: PartitionBounds { first: 0, end }, committed });
+                    partitions.push(PartitionOffsets {
+                        partition,
+                        bounds: PartitionBounds { first: 0, end },
+                        committed,
+                    });
                 }
             }
             Ok(GroupDescription { members: members.collect(), partitions })

@@ -35,8 +35,7 @@ fn partitions_are_summed_by_worker() {
         ],
     };
     let text = as_text("kafka", &settings(), &group);
-    insta::assert_snapshot!(text, @r"
-    ");
+    insta::assert_snapshot!(text);
     let json = as_json("kafka", &settings(), &group);
     assert_eq!((&json["put_aside"], &json["partitions"][1]["waiting"]), (&json!(3), &json!(60)));
     assert_eq!((&json["partitions"][0]["owner"], &json["partitions"][2]["owner"]), (&json!("worker-0"), &Value::Null));

@@ -2,16 +2,18 @@
 
     fleet.py [ROW …] [--nodes 3] [--kills 6] [--seconds 4]
 
-Rows: check flow view kill roll brokers zombie large secure (all without one), try. What clients were told is safe must arrive, and each accepted item once in the vault.
+Rows: check flow view kill roll brokers zombie large secure (all without one), cost, try. What clients were told is safe must arrive, and each accepted item once in the vault.
 """
 import argparse
 import json
 import os
+import random
 import re
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from faults.common import Quick, Quiet, accounted  # noqa: E402
@@ -302,6 +304,90 @@ def large_row(work, cluster, options):
     sender.stop()
 
 
+def cpu_seconds(gateway):
+    with open(f"/proc/{gateway.process.pid}/stat") as f:
+        fields = f.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def folder_bytes(folder):
+    return sum(os.path.getsize(path) for path in walk(folder) if path.endswith(".log") and "fleet.cost" in path)
+
+
+def cost_row(work, cluster, options):
+    """What a fleet costs beside one gateway, in processor time per span: at the edge, at the worker, with 1, 2 and 4 workers; the wait for an
+    OK, and bytes at the brokers. Figures of one machine; only ratios say something elsewhere. For the production build."""
+    count, spans = 150, 100
+    some = random.Random(7)
+    words = ["".join(some.choices("abcdefghijklmnopqrstuvwxyz", k=some.randint(2, 9))) for _ in range(4000)]
+    bodies = []
+    for n in range(count):
+        body = request("traces", [f"cost-{n}-{k}" for k in range(spans)], sessions=8)
+        for attribute in (one for span in body.resource_spans[0].scope_spans[0].spans for one in span.attributes if one.key == "gen_ai.input.messages"):
+            text = " ".join(some.choices(words, k=300))
+            attribute.value.string_value = json.dumps([{"role": "user", "parts": [{"type": "text", "content": text}]}])
+        bodies.append(body.SerializeToString())
+    sent_bytes = sum(map(len, bodies))
+    name = topic(cluster, "fleet.cost")
+    sink = Quiet(place(work, "cost-sink"))
+    to_sink = {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}", "compression": "none"}}
+
+    def bare(config):
+        config["processors"] = {}
+        config["exporters"]["otlp_http"]["trust"] = "internal"
+        for pipeline in config["service"]["pipelines"].values():
+            pipeline["processors"] = []
+
+    def send(gateway, settle):
+        """(microseconds of processor time per span, waits for an OK)"""
+        began, waits = cpu_seconds(gateway), []
+
+        def post(body):
+            start = time.perf_counter()
+            status = gateway.post("traces", body)[0]
+            waits.append(time.perf_counter() - start)
+            return status
+
+        with ThreadPoolExecutor(4) as pool:
+            statuses = list(pool.map(post, bodies))
+        settle()
+        check("cost: everything was taken", set(statuses) == {200}, str(set(statuses)))
+        return (cpu_seconds(gateway) - began) * 1e6 / (count * spans), sorted(waits)
+
+    def drained(gateway):
+        return lambda: until("everything is delivered", gateway.drained, 120, 0.1)
+
+    costs, waits = {}, {}
+    for what, gateway in (("pass-through", Gateway(place(work, "cost-bare"), to_sink, log="info", change=bare)), ("one gateway", Gateway(place(work, "cost-single"), to_sink, log="info", vault={}))):
+        costs[what], waits[what] = send(gateway.start(), drained(gateway))
+        gateway.stop()
+    sender = edge(place(work, "cost-edge"), cluster, name).start()
+    costs["edge"], waits["edge"] = send(sender, lambda: None)
+    sender.stop()
+    figure("cost: bytes at one broker per byte in", round(sum(folder_bytes(broker.folder) for broker in cluster.brokers) / min(3, len(cluster.brokers)) / sent_bytes, 3))
+    for workers in (1, 2, 4):
+        group = f"cost-{workers}"
+        effects = f"{name}.effects-{workers}"
+        cluster.create_topic(effects, 2)
+        read = [worker(place(work, f"{group}-{n}"), cluster, name, sink, f"{group}-{n}", group_id=group, effects_topic=effects) for n in range(workers)]
+        ends = sum(cluster.ends(name).values())
+        # a start compiles rules and vocabulary; that is no cost of a span
+        before = sum(cpu_seconds(one.start()) for one in read)
+        until("the topic is read", lambda: sum(one.metric("tollgate_kafka_records_total", receiver="kafka", outcome="accepted") for one in read) == ends, 180, 0.2)
+        for one in read:
+            until("everything is delivered", one.drained, 120, 0.1)
+        costs[f"{workers} workers"] = (sum(cpu_seconds(one) for one in read) - before) * 1e6 / (count * spans)
+        for one in read:
+            one.stop()
+    for what, micros in costs.items():
+        at = waits.get(what)
+        wait = f", OK after {at[len(at) // 2] * 1e3:.1f} ms (p50), {at[len(at) * 99 // 100] * 1e3:.1f} ms (p99)" if at else ""
+        figure(f"cost: {what}", f"{micros:.1f} us a span{wait}")
+    figure("cost: edge / pass-through", round(costs["edge"] / costs["pass-through"], 2))
+    figure("cost: one worker / one gateway", round(costs["1 workers"] / costs["one gateway"], 2))
+    figure("cost: 2 and 4 workers / one worker", ", ".join(str(round(costs[f"{n} workers"] / costs["1 workers"], 2)) for n in (2, 4)))
+
+
 def secure_row(work, cluster, options):
     """Every credential and the rights that the page lists are enough; without one of them a clear line says what is missing."""
     secured, authority = secure_cluster(place(work, "secure-cluster"), ["edge", "worker", "stranger"])
@@ -470,7 +556,7 @@ def try_row(work, cluster, options):
 
 ROWS = {"check": check_row, "flow": flow_row, "view": view_row, "kill": kill_row, "roll": roll_row, "brokers": brokers_row, "zombie": zombie_row, "large": large_row, "secure": secure_row}
 # by name only
-OTHER_ROWS = {"try": try_row}
+OTHER_ROWS = {"cost": cost_row, "try": try_row}
 
 
 def main():
