@@ -1,5 +1,5 @@
-//! `tollgate fleet status`: which worker owns which partitions, how far each is behind, and what was put aside. Asks the
-//! brokers alone, with the configuration of any worker; nothing is written.
+//! `tollgate fleet status`: which worker owns which partitions, how far each is behind, and how many records are dead. It
+//! asks only the brokers, with the configuration of any worker, and writes nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,7 +23,8 @@ mod tests;
 /// Subcommands of `fleet`.
 #[derive(Subcommand)]
 pub(super) enum FleetCommand {
-    /// Shows which worker owns which partitions, how many records wait in each, and what was put aside.
+    /// Shows which worker owns which partitions, how many records wait in each, and what is in the dead
+    /// topic.
     Status(StatusArgs),
 }
 
@@ -72,8 +73,8 @@ async fn describe(settings: &KafkaReceiverSettings) -> Result<GroupDescription, 
 fn split<'g>(settings: &KafkaReceiverSettings, group: &'g GroupDescription) -> (Vec<&'g PartitionOffsets>, u64) {
     let is_dead = |one: &&PartitionOffsets| one.partition.topic == settings.dead_topic;
     let (dead, read): (Vec<_>, Vec<_>) = group.partitions.iter().partition(is_dead);
-    let parked = dead.iter().map(|one| one.bounds.end.saturating_sub(one.bounds.first)).sum::<i64>();
-    (read, u64::try_from(parked).unwrap_or(0))
+    let count = dead.iter().map(|one| one.bounds.end.saturating_sub(one.bounds.first)).sum::<i64>();
+    (read, u64::try_from(count).unwrap_or(0))
 }
 
 /// The partitions by owner; "" has none.
@@ -91,7 +92,7 @@ fn by_owner<'g>(
 }
 
 fn as_text(id: &str, settings: &KafkaReceiverSettings, group: &GroupDescription) -> String {
-    let (read, parked) = split(settings, group);
+    let (read, dead) = split(settings, group);
     let waiting: u64 = read.iter().map(|one| one.waiting()).sum();
     let (workers, count) = (group.members.len(), read.len());
     let mut out = format!(
@@ -114,16 +115,16 @@ fn as_text(id: &str, settings: &KafkaReceiverSettings, group: &GroupDescription)
         let name = if owner.is_empty() { "(no worker)".to_owned() } else { escape_unsafe(owner) };
         row(&mut out, &name, &partitions.len().to_string(), &waiting.to_string(), &most);
     }
-    let parked = match parked {
-        0 => "nothing was put aside".to_owned(),
-        parked => format!("put aside in {}: {}", settings.dead_topic, format_count(parked, "record")),
+    let dead = match dead {
+        0 => "the dead topic is empty".to_owned(),
+        dead => format!("in the dead topic {}: {}", settings.dead_topic, format_count(dead, "record")),
     };
-    _ = writeln!(out, "\n{parked}");
+    _ = writeln!(out, "\n{dead}");
     out
 }
 
 fn as_json(id: &str, settings: &KafkaReceiverSettings, group: &GroupDescription) -> Value {
-    let (read, parked) = split(settings, group);
+    let (read, dead) = split(settings, group);
     let owner = |one: &PartitionOffsets| {
         group.members.iter().find(|member| member.partitions.contains(&one.partition)).map(|member| &member.name)
     };
@@ -135,5 +136,5 @@ fn as_json(id: &str, settings: &KafkaReceiverSettings, group: &GroupDescription)
         .collect();
     let workers: Vec<Value> =
         group.members.iter().map(|member| json!({"name": member.name, "host": member.host})).collect();
-    json!({"receiver": id, "group": settings.group, "workers": workers, "partitions": partitions, "put_aside": parked})
+    json!({"receiver": id, "group": settings.group, "workers": workers, "partitions": partitions, "dead_records": dead})
 }

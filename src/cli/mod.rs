@@ -118,7 +118,7 @@ enum CliCommand {
     /// It never slows the gateway down: requests that come faster than they are read are left out and counted. It must
     /// run on the gateway's machine or use the credentials of the admin port.
     Tap(tap::TapArgs),
-    /// Shows the workers of a fleet on Kafka: partitions, what waits in them, what was put aside.
+    /// Shows the workers of a fleet on Kafka: partitions, what waits in them, dead records.
     #[command(subcommand)]
     Fleet(fleet::FleetCommand),
     /// Lists, inspects, moves or drops the data waiting in the spool.

@@ -17,7 +17,7 @@ fn settings() -> KafkaReceiverSettings {
 }
 
 /// What waits is counted from the group's offset, or from the topic's first record; a partition without a worker and
-/// what was put aside are seen at once.
+/// the dead records are seen at once.
 #[test]
 fn partitions_are_summed_by_worker() {
     let member = |name: &str, numbers: &[i32]| GroupMember {
@@ -37,6 +37,6 @@ fn partitions_are_summed_by_worker() {
     let text = as_text("kafka", &settings(), &group);
     insta::assert_snapshot!(text);
     let json = as_json("kafka", &settings(), &group);
-    assert_eq!((&json["put_aside"], &json["partitions"][1]["waiting"]), (&json!(3), &json!(60)));
+    assert_eq!((&json["dead_records"], &json["partitions"][1]["waiting"]), (&json!(3), &json!(60)));
     assert_eq!((&json["partitions"][0]["owner"], &json["partitions"][2]["owner"]), (&json!("worker-0"), &Value::Null));
 }

@@ -14,12 +14,12 @@ use pipeline::{Admission, BytePermit, Effect, Outcome, Reason};
 use telemetry::Counter;
 
 /// See the module.
-pub(in crate::kafka) struct EffectsSink {
-    pub(in crate::kafka) shared: Arc<SharedEffects>,
-    pub(in crate::kafka) opener: Arc<RecordOpener>,
-    pub(in crate::kafka) admission: Arc<dyn Admission>,
-    pub(in crate::kafka) tasks: Arc<dyn Spawn>,
-    pub(in crate::kafka) received: Counter,
+pub(crate) struct EffectsSink {
+    pub(crate) shared: Arc<SharedEffects>,
+    pub(crate) opener: Arc<RecordOpener>,
+    pub(crate) admission: Arc<dyn Admission>,
+    pub(crate) tasks: Arc<dyn Spawn>,
+    pub(crate) received: Counter,
 }
 
 impl RecordSink for EffectsSink {

@@ -76,7 +76,7 @@ struct ReadEffects {
 }
 
 impl EffectsSender {
-    pub(in crate::kafka) fn new(
+    pub(crate) fn new(
         receiver: Arc<str>,
         topic: Arc<str>,
         shared: Arc<SharedEffects>,

@@ -14,7 +14,7 @@ const VERSION: u8 = 1;
 type Life = [u8; 8];
 
 /// See the parent module.
-pub(in crate::kafka) struct SharedEffects {
+pub(crate) struct SharedEffects {
     id: Arc<str>,
     pub(super) replica: Arc<str>,
     life: Mutex<Life>,
@@ -24,7 +24,7 @@ pub(in crate::kafka) struct SharedEffects {
 
 impl SharedEffects {
     /// The state of the replica with this name. Of `processors`, those that share effects take part.
-    pub(in crate::kafka) fn new(
+    pub(crate) fn new(
         id: Arc<str>,
         replica: Arc<str>,
         processors: &[Arc<dyn Processor>],
