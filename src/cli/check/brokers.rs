@@ -26,22 +26,27 @@ pub(super) async fn check_brokers(valid: &ValidSettings) -> Vec<CheckResult> {
             topics.push(Arc::clone(&settings.dead_topic));
             topics.extend(settings.effects_topic.clone());
             results.extend(check_topics(&id, &settings.brokers, &topics, true).await);
-            results.extend(check_group(&id, settings).await);
+            results.extend(check_groups(&id, settings).await.unwrap_or_default());
         }
     }
     results
 }
 
-/// Whether this worker may use its group.
-async fn check_group(id: &str, settings: &KafkaReceiverSettings) -> Option<CheckResult> {
+/// Whether this worker may use its groups.
+async fn check_groups(id: &str, settings: &KafkaReceiverSettings) -> Option<Vec<CheckResult>> {
     let client = kafka::build_client(&settings.brokers).ok()?;
-    let found = client.describe_group(&settings.group, &settings.topics()).await;
-    let what = match &found {
-        Ok(found) => format!("has {} members", found.members.len()),
-        Err(_) => "can be used".to_owned(),
-    };
-    let result = found.map(drop).map_err(|why| (why.text, why.fault.remedy().to_owned()));
-    Some(CheckResult::new(format!("`{id}`: the group `{}` {what}", settings.group), result))
+    let groups = std::iter::once(settings.group.clone()).chain(settings.effects_group());
+    let mut results = Vec::new();
+    for group in groups {
+        let found = client.describe_group(&group, &settings.topics()).await;
+        let what = match &found {
+            Ok(found) => format!("has {} members", found.members.len()),
+            Err(_) => "can be used".to_owned(),
+        };
+        let result = found.map(drop).map_err(|why| (why.text, why.fault.remedy().to_owned()));
+        results.push(CheckResult::new(format!("`{id}`: the group `{group}` {what}"), result));
+    }
+    Some(results)
 }
 
 async fn check_topics(id: &str, brokers: &BrokerSettings, topics: &[Arc<str>], is_durable: bool) -> Vec<CheckResult> {

@@ -64,7 +64,8 @@ pub struct KafkaReceiverConfig {
     pub session_timeout: TimeSpan,
     /// The topic of sealed records. Default: `tollgate.in`, unless a signal has a topic of plain records.
     pub topic: Option<String>,
-    /// Keys of sealed records: all of them open. Edges and workers need the same ones.
+    /// Keys of sealed records. Each of them opens records; the first one seals what this worker writes to
+    /// `effects_topic`. Edges and workers need the same ones.
     pub keys: Vec<Secret>,
     /// Topic of plain traces.
     pub traces: PlainTopicConfig,
@@ -77,9 +78,9 @@ pub struct KafkaReceiverConfig {
     /// Topic for records that can't be read. They are copied there unchanged, with the reason in a header. Default:
     /// `tollgate.dead`.
     pub dead_topic: String,
-    /// Topic by which the workers of a fleet tell each other of their runs, such as `tollgate.effects`: a run goes on
-    /// when its records move to another worker, and every worker shows all runs. Needs `group_instance_id`. Without
-    /// this key, each worker knows its own runs only.
+    /// Topic through which the workers of a fleet exchange updates of runs, such as `tollgate.effects`: a run goes on
+    /// when its records move to another worker, and every worker shows all runs. Needs `group_instance_id` and `keys`.
+    /// Without this key, each worker knows only its own runs.
     pub effects_topic: Option<String>,
     /// Bytes of records that may be processed at the same time. Default: 64 MiB.
     pub max_in_flight: ByteSize,
@@ -160,6 +161,12 @@ pub struct KafkaReceiverSettings {
 }
 
 impl KafkaReceiverSettings {
+    /// The group by which this worker reads the effects of others: each worker reads all of them, so each is a group.
+    pub fn effects_group(&self) -> Option<String> {
+        let instance = self.instance.as_ref().filter(|_| self.effects_topic.is_some())?;
+        Some(format!("{}.effects.{instance}", self.group))
+    }
+
     /// Every topic that is read.
     pub fn topics(&self) -> Vec<Arc<str>> {
         let plain = self.plain_topics.iter().map(|topic| Arc::clone(&topic.topic));

@@ -67,12 +67,14 @@ impl KafkaReceiver {
     /// Shares the effects of these processors with the fleet's other workers, if the settings name a topic for it.
     #[must_use]
     pub fn with_shared_effects(mut self, processors: &[Arc<dyn Processor>], rng: &dyn Rng) -> Self {
-        let Some((topic, replica)) = self.settings.effects_topic.clone().zip(self.settings.instance.clone()) else {
+        let Some(((topic, replica), group)) = (self.settings.effects_topic.clone())
+            .zip(self.settings.instance.clone())
+            .zip(self.settings.effects_group())
+        else {
             return self;
         };
         let settings = KafkaReceiverSettings {
-            // Each worker reads everything, so each is a group of its own.
-            group: format!("{}.effects.{replica}", self.settings.group),
+            group,
             sealed_topic: Some(Arc::clone(&topic)),
             plain_topics: Vec::new(),
             ..self.settings.clone()
@@ -162,7 +164,8 @@ pub struct RunningKafkaReceiver {
 }
 
 impl RunningKafkaReceiver {
-    /// Stops reading, waits up to `grace` for the records under way, commits them and leaves the group.
+    /// Stops reading, waits up to `grace` for the records under way, commits them and ends the membership. A member
+    /// with `group_instance_id` keeps its partitions until `session_timeout`.
     pub async fn drain(mut self, grace: Duration) {
         self.stop.send_replace(true);
         let ended = join_all(self.ends.iter_mut().map(async |end| end.wait_for(|ended| *ended).await.is_ok()));

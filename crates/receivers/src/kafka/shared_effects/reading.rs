@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::told_effects::SharedEffects;
+use super::told_effects::{SharedEffects, is_newer};
 use crate::kafka::decode::{UnusableRecord, unusable};
 use crate::kafka::sink::RecordSink;
 use ::kafka::{IncomingRecord, RecordContent, RecordOpener};
@@ -33,6 +33,9 @@ impl RecordSink for EffectsSink {
             let opened = run_blocking(&*self.tasks, "kafka effects", move || opener.open(&sealed)).await;
             let Some(opened) = opened else { return Ok(Reason::Lost.outcome()) };
             let (head, body) = opened.map_err(unusable)?;
+            if head.content == RecordContent::Effects && is_newer(&body) {
+                return Err(UnusableRecord::Held("the effects have a later version: update this worker".to_owned()));
+            }
             let is_own = Some(head.content).filter(|content| *content == RecordContent::Effects);
             let is_own = is_own.and_then(|_| self.shared.is_own(&body));
             let is_own = is_own.ok_or_else(|| UnusableRecord::Dead("the record holds no effects".to_owned()))?;

@@ -127,7 +127,10 @@ impl EffectsSender {
             let _ = with_timeout(clock, wait, stop.wait_for(|stop| *stop)).await;
         }
         if !matches!(with_timeout(clock, END_WAIT, self.send_waiting()).await, Some(Ok(()))) {
-            tracing::warn!(receiver = &*self.receiver, "the other workers are told the last runs at the next start");
+            tracing::warn!(
+                receiver = &*self.receiver,
+                "the last updates of runs are sent to the other workers at the next start"
+            );
         }
     }
 
@@ -145,7 +148,7 @@ impl EffectsSender {
             topic,
             why,
             remedy,
-            "other workers are not told of this one's runs"
+            "updates of runs can't be sent to the other workers"
         );
         *last_error = Some(error);
     }
@@ -210,7 +213,7 @@ impl EffectsSender {
                 Err(SpoolReadError::Damaged(last)) => {
                     tracing::error!(
                         record = last.0,
-                        "an effects record in the spool is damaged; others are not told it"
+                        "an effects record in the spool is damaged; other workers will not receive it"
                     );
                     return Ok(Some(ReadEffects { body: None, last, records: 1 }));
                 }

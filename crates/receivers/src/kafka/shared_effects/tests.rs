@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::told_effects::{VERSION, is_newer};
 use super::*;
 use crate::kafka::tests::{Machine, Process, ProcessTasks, Volume, broker, config, key, until};
 use crate::kafka::{EffectsSenderParts, KafkaReceiver};
@@ -64,8 +65,11 @@ fn only_shared_effects_are_told() {
     assert!(told.encode(vec![effect("vault", b"secret"), effect("kafka", b"4")]).is_none());
     let body = told.encode(vec![effect("vault", b"secret"), effect("runs", b"one")]).unwrap();
     assert!(!body.windows(6).any(|window| window == b"secret"));
-    let other = shared("worker-1", &[runs.clone()], 2);
+    let other = shared("worker-1", std::slice::from_ref(&runs), 2);
     assert_eq!((told.is_own(&body), other.is_own(&body)), (Some(true), Some(false)));
+    let mut newer = body.clone();
+    newer[0] = VERSION + 1;
+    assert!(is_newer(&newer) && !is_newer(&body), "a later version waits for an update of this worker");
     other.restore(&told.checkpoint().unwrap());
     assert_eq!(other.is_own(&body), Some(true), "a volume keeps its life");
     for length in 0..body.len() {

@@ -8,7 +8,12 @@ use pipeline::{Batch, Effect, Processor, Reason, effects};
 
 /// The account in the headers of records with effects, which may be of any account.
 pub(super) const ACCOUNT: &str = "fleet";
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
+
+/// Whether a record's body has a later version.
+pub(super) fn is_newer(body: &[u8]) -> bool {
+    body.first().is_some_and(|version| *version > VERSION)
+}
 
 /// The id of one volume.
 type Life = [u8; 8];
