@@ -132,7 +132,11 @@ impl BrokerClient for KrafkaClient {
             }
             let admin = self.connected().await?.admin();
             let described = admin.describe_consumer_groups([group], DescribeConsumerGroupsOptions::default()).await;
-            let described = described?.remove(group).transpose()?;
+            let described = match described?.remove(group) {
+                // No worker has joined yet.
+                Some(Err(KrafkaError::Broker { code: ErrorCode::GroupIdNotFound, .. })) => None,
+                other => other.transpose()?,
+            };
             let members = described.into_iter().flat_map(|found| found.members).map(group_member).collect();
             let mut committed =
                 admin.list_consumer_group_offsets(group, ListConsumerGroupOffsetsOptions::default()).await?;

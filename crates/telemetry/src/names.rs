@@ -114,7 +114,8 @@ metrics_table! {
     KAFKA_HELD_PARTITIONS = "tollgate_kafka_held_partitions", MetricKind::Gauge;
     /// Partitions that changed their owner (label: change = assigned, revoked, lost).
     KAFKA_PARTITION_CHANGES = "tollgate_kafka_partition_changes_total", MetricKind::Counter;
-    /// Records by which workers tell each other of runs (labels: receiver, outcome = sent, received, dropped).
+    /// Records by which workers tell each other of runs (labels: receiver, outcome = sent, received, dropped,
+    /// unusable).
     KAFKA_EFFECTS = "tollgate_kafka_effects_total", MetricKind::Counter;
     /// Commits of offsets, by outcome: committed, failed, fenced (the partition was another gateway's already).
     KAFKA_COMMITS = "tollgate_kafka_commits_total", MetricKind::Counter;

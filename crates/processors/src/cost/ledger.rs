@@ -351,8 +351,13 @@ impl CostLedger {
     pub(super) fn apply_shared(&self, body: &[u8]) {
         let Ok(changes) = serde_json::from_slice::<LedgerChanges>(body) else { return };
         let claims: Vec<[u8; 16]> = changes.claims.iter().filter_map(|text| decode_claim(text)).collect();
+        // A batch that was told before has no new claim, and its sums must not be added again.
+        let is_new = claims.iter().any(|claim| self.claims.holder(ClaimKey::from_bytes(*claim)).is_none());
         if let Some(batch) = decode_claim(&changes.batch) {
             self.claims.settle(&batch, UnixNanos(changes.arrived), claims.iter().copied().map(ClaimKey::from_bytes));
+        }
+        if is_new {
+            self.add_sums(&changes.sums);
         }
         self.remember_log_sessions(changes.log_sessions.iter().map(|session| (*session, changes.arrived)));
         changes.billed_spans.iter().for_each(|(key, tokens)| self.put_billed_span(*key, *tokens));

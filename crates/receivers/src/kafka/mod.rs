@@ -31,11 +31,10 @@ pub use stored_positions::StoredPositions;
 use self::reading::RecordLoop;
 use self::shared_effects::{EffectsSink, SharedEffects};
 use self::sink::RequestSink;
-use ::kafka::{BrokerClient, RecordOpener, RecordSealer};
+use ::kafka::{BrokerClient, RecordSealer};
 use kernel::clock::{Clock, with_timeout};
 use kernel::rng::Rng;
 use pipeline::Processor;
-use telemetry::names;
 
 #[cfg(test)]
 mod tests;
@@ -124,16 +123,12 @@ impl KafkaReceiver {
         );
         let effects = self.sharing.map(|sharing| {
             let EffectsSharing { shared, settings, positions, .. } = sharing;
-            let labels = [("receiver", &*self.id), ("outcome", "received")];
-            let sink = EffectsSink {
-                opener: Arc::new(RecordOpener::new(&settings.keys, settings.max_request_bytes)),
-                admission: Arc::clone(admission),
-                tasks: Arc::clone(&tasks),
-                received: context.meter.counter(&names::KAFKA_EFFECTS, &labels),
-                shared,
-            };
-            let id = Arc::clone(sink.shared.id());
+            let id = Arc::clone(shared.id());
+            let (admission, tasks) = (Arc::clone(admission), Arc::clone(&tasks));
+            let (keys, meter) = (&settings.keys, &context.meter);
+            let sink = EffectsSink::new(Arc::clone(&self.id), shared, keys, (admission, tasks), meter);
             RecordLoop::new(id, settings, self.client, positions, Box::new(sink), context.clone())
+                .from_stored_positions()
         });
         let ends = std::iter::once(requests).chain(effects).map(|reading| {
             let (reading, stopping, (ended, end)) = (Arc::new(reading), stopping.clone(), watch::channel(false));

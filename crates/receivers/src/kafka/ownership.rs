@@ -28,6 +28,8 @@ pub(super) struct OwnedPartitions {
     receiver: Arc<str>,
     partitions: Mutex<BTreeMap<PartitionId, PartitionProgress>>,
     positions: Arc<StoredPositions>,
+    /// A partition begins where this volume ends, not at the group's offset.
+    ignores_group: bool,
     generations: AtomicU64,
     /// Notified when a record is done.
     finished: Notify,
@@ -55,11 +57,18 @@ impl OwnedPartitions {
             receiver,
             partitions: Mutex::default(),
             positions,
+            ignores_group: false,
             generations: AtomicU64::new(1),
             finished: Notify::new(),
             clock,
             meter,
         }
+    }
+
+    /// From now on partitions begin where this volume ends: what was committed by a lost volume of the same name is read
+    /// again.
+    pub(super) fn ignore_group(&mut self) {
+        self.ignores_group = true;
     }
 
     /// Begins a record. `None`: its partition is not owned any more.
@@ -214,7 +223,8 @@ impl OwnedPartitions {
             );
             return Some((bounds.first, true));
         }
-        let next = committed.max(stored).unwrap_or(bounds.first);
+        let begin = if self.ignores_group { stored } else { committed.max(stored) };
+        let next = begin.unwrap_or(bounds.first);
         if next < bounds.first {
             let lost = u64::try_from(bounds.first.saturating_sub(next)).unwrap_or(0);
             self.report_missing(partition, lost);
@@ -249,7 +259,8 @@ impl OwnedPartitions {
         let number = partition.number.to_string();
         let labels = [("receiver", &*self.receiver), ("topic", &*partition.topic), ("partition", number.as_str())];
         self.meter.gauge(&names::KAFKA_LAG, &labels).set(records as f64);
-        let oldest = self.partitions.lock().get(partition).and_then(PartitionProgress::oldest_ms);
+        let progress = |progress: &PartitionProgress| progress.oldest_ms(records > 0);
+        let oldest = self.partitions.lock().get(partition).and_then(progress);
         let now_ms = i64::try_from(self.clock.now().0 / 1_000_000).unwrap_or(i64::MAX);
         let age = oldest.map_or(0, |oldest| now_ms.saturating_sub(oldest).max(0));
         self.meter.gauge(&names::KAFKA_LAG_AGE, &labels).set(age as f64 / 1000.0);

@@ -12,6 +12,8 @@ pub(super) struct PartitionProgress {
     expected: Option<i64>,
     /// Records that were begun and are not done, with the time at which each was written, in ms since the epoch.
     open: BTreeMap<i64, i64>,
+    /// The time at which the last record that was begun was written.
+    last_written_ms: i64,
     /// Those of them that wait to be tried again.
     waiting: BTreeSet<i64>,
     /// The partition moves to another member: records that wait are left to it.
@@ -29,6 +31,7 @@ impl PartitionProgress {
             generation,
             expected: first,
             open: BTreeMap::new(),
+            last_written_ms: 0,
             waiting: BTreeSet::new(),
             is_leaving: false,
             committed: None,
@@ -42,6 +45,7 @@ impl PartitionProgress {
         let missing = self.expected.map_or(0, |expected| u64::try_from(offset.saturating_sub(expected)).unwrap_or(0));
         self.expected = self.expected.max(Some(offset.saturating_add(1)));
         self.open.insert(offset, written_ms);
+        self.last_written_ms = written_ms;
         missing
     }
 
@@ -72,9 +76,11 @@ impl PartitionProgress {
         self.open.first_key_value().map(|(offset, _)| *offset).or(self.expected)
     }
 
-    /// When the first record that is not done was written, in ms since the epoch.
-    pub(super) fn oldest_ms(&self) -> Option<i64> {
-        self.open.first_key_value().map(|(_, written)| *written)
+    /// When the first record that is not done was written, in ms since the epoch; if none is begun and `more` wait to be
+    /// read, when the last one was. `None`: nothing waits, or its producer set no time.
+    pub(super) fn oldest_ms(&self, more: bool) -> Option<i64> {
+        let begun = self.open.first_key_value().map(|(_, written)| *written);
+        begun.or(Some(self.last_written_ms).filter(|_| more)).filter(|written| *written > 0)
     }
 
     /// Number of records that are being processed.

@@ -129,6 +129,14 @@ impl RecordLoop {
         }
     }
 
+    /// Begins where this volume ends, whatever the group has committed.
+    pub(super) fn from_stored_positions(mut self) -> Self {
+        if let Some(owned) = Arc::get_mut(&mut self.owned) {
+            owned.ignore_group();
+        }
+        self
+    }
+
     /// Reads until `stop` turns true, and then finishes what is under way.
     pub(super) async fn run(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
         let mut last_error: Option<BrokerError> = None;

@@ -233,7 +233,7 @@ impl Process {
         }
     }
 
-    fn counts(&self, line: &str) -> bool {
+    pub(super) fn counts(&self, line: &str) -> bool {
         self.meter.render().lines().any(|found| found == line)
     }
 }

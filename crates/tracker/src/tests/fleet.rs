@@ -142,9 +142,10 @@ fn one_replica_counts_a_run() {
     }
     fleet.wait(3600);
     single.wait(3600);
-    for counter in [&names::RUNS, &names::TOOL_CALLS] {
+    for counter in [&names::RUNS, &names::TOOL_CALLS, &names::COST_USD] {
         assert!(single.counted(counter) > 0.0);
-        assert_eq!(fleet.counted(counter), single.counted(counter), "{}", counter.name);
+        let (got, expected) = (fleet.counted(counter), single.counted(counter));
+        assert!((got - expected).abs() < 1e-9, "{}: {got} instead of {expected}", counter.name);
     }
     assert!(single.emitted() > 0);
     assert_eq!(fleet.emitted(), single.emitted());

@@ -22,8 +22,8 @@ const LINGER: Duration = Duration::from_millis(200);
 /// Bytes and records of the spool in one record of the topic.
 const RECORD_BYTES: usize = 512 << 10;
 const RECORD_COUNT: usize = 512;
-/// Bytes that may wait for the topic. More are dropped, oldest first: the fleet's view is worth less than room for
-/// data.
+/// Bytes that may wait for a topic that can't be written, in a spool that is less than half full. More are dropped,
+/// oldest first: the fleet's view is worth less than room for data.
 const MAX_WAITING: u64 = 64 << 20;
 /// How long the topic may take for a record, and the wait after a failure.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -110,7 +110,12 @@ impl EffectsSender {
         let mut last_error: Option<BrokerError> = None;
         while !*stop.borrow() {
             changed.borrow_and_update();
-            let wait = match self.send_waiting().await {
+            let sent = tokio::select! {
+                sent = self.send_waiting() => sent,
+                // What was not acknowledged yet is sent again below.
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            let wait = match sent {
                 Ok(()) => {
                     last_error = None;
                     tokio::select! {
@@ -137,7 +142,11 @@ impl EffectsSender {
     fn report_failure(&self, last_error: &mut Option<BrokerError>, error: BrokerError) {
         // The topic may be another one meanwhile.
         self.partitions.store(0, Ordering::Relaxed);
-        let dropped = self.parts.spool.expire(&self.consumer, MAX_WAITING);
+        // Records that wait keep whole segments of the spool, so in one that fills up none may wait.
+        let status = self.parts.spool.status();
+        let is_filling = status.bytes > status.limit / 2;
+        let keep = if is_filling { 0 } else { MAX_WAITING.min(status.limit / 8) };
+        let dropped = self.parts.spool.expire(&self.consumer, keep);
         self.dropped.increment(dropped);
         if last_error.as_ref() == Some(&error) {
             return;

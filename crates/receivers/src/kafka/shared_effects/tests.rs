@@ -3,11 +3,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::told_effects::{VERSION, is_newer};
 use super::*;
 use crate::kafka::tests::{Machine, Process, ProcessTasks, Volume, broker, config, key, until};
 use crate::kafka::{EffectsSenderParts, KafkaReceiver};
 use ::kafka::memory_broker::MemoryBroker;
+use ::kafka::{OutgoingRecord, RecordProducer};
 use kernel::clock::Clock;
 use kernel::rng::SeededRng;
 use net::Spawn;
@@ -67,11 +67,12 @@ fn only_shared_effects_are_told() {
     assert!(!body.windows(6).any(|window| window == b"secret"));
     let other = shared("worker-1", std::slice::from_ref(&runs), 2);
     assert_eq!((told.is_own(&body), other.is_own(&body)), (Some(true), Some(false)));
-    let mut newer = body.clone();
-    newer[0] = VERSION + 1;
-    assert!(is_newer(&newer) && !is_newer(&body), "a later version waits for an update of this worker");
     other.restore(&told.checkpoint().unwrap());
-    assert_eq!(other.is_own(&body), Some(true), "a volume keeps its life");
+    assert_eq!(other.is_own(&body), Some(false), "a copy of a volume is another worker's");
+    let again = shared("worker-0", std::slice::from_ref(&runs), 3);
+    assert_eq!(again.is_own(&body), Some(false), "a new volume of the same worker reads what it told before");
+    again.restore(&told.checkpoint().unwrap());
+    assert_eq!(again.is_own(&body), Some(true), "a volume keeps its life");
     for length in 0..body.len() {
         other.apply(&other.effect(body[..length].to_vec()));
     }
@@ -148,9 +149,32 @@ fn workers_hear_of_each_other() {
         until(&machine, "the last is told at the end", || runs[1].heard.lock().len() == 2).await;
         assert_eq!(runs[1].heard.lock()[0], ("worker-0".to_owned(), b"first".to_vec()));
         until(&machine, "nothing waits", || spool.pending_bytes("kafka.effects") == 0).await;
+        let read = r#"tollgate_kafka_records_total{receiver="kafka.effects",outcome="accepted"} 2"#;
+        until(&machine, "the speaker has read its own records", || processes[0].counts(read)).await;
         assert!(runs[0].heard.lock().is_empty(), "a worker skips its own records");
         for process in processes {
             process.kill();
         }
+        broker.expire_members();
+        // a worker with a new volume and an old name, and a record that no worker wrote
+        let listening = Listening::new("runs", true);
+        let client = Arc::new(MemoryBroker::clone(&broker));
+        let foreign = OutgoingRecord {
+            topic: "effects".into(),
+            partition: Some(0),
+            key: None,
+            value: "anybody's".into(),
+            headers: vec![],
+        };
+        broker.send(foreign).await.unwrap();
+        let receiver = KafkaReceiver::build("kafka".into(), worker("worker-1"), client);
+        let processors = [Arc::clone(&listening) as Arc<dyn Processor>];
+        let receiver = receiver.with_shared_effects(&processors, &SeededRng::new(77));
+        let process = Process::serve(&machine, receiver, &Volume::default(), 5);
+        until(&machine, "it reads from the start, whatever its name committed", || listening.heard.lock().len() == 2)
+            .await;
+        let skipped = r#"tollgate_kafka_effects_total{receiver="kafka",outcome="unusable"} 1"#;
+        until(&machine, "a foreign record is skipped", || process.counts(skipped)).await;
+        process.kill();
     });
 }

@@ -8,12 +8,7 @@ use pipeline::{Batch, Effect, Processor, Reason, effects};
 
 /// The account in the headers of records with effects, which may be of any account.
 pub(super) const ACCOUNT: &str = "fleet";
-pub(super) const VERSION: u8 = 1;
-
-/// Whether a record's body has a later version.
-pub(super) fn is_newer(body: &[u8]) -> bool {
-    body.first().is_some_and(|version| *version > VERSION)
-}
+const VERSION: u8 = 1;
 
 /// The id of one volume.
 type Life = [u8; 8];
@@ -61,7 +56,8 @@ impl SharedEffects {
     /// Whether this worker wrote the record in its present life. `None`: the body can't be read.
     pub(super) fn is_own(&self, body: &[u8]) -> Option<bool> {
         let told = ToldEffects::decode(body)?;
-        Some(told.life == *self.life.lock())
+        // The name too: a volume may be a copy of another worker's.
+        Some(told.life == *self.life.lock() && told.replica == self.replica)
     }
 
     /// The effect that stores a record's body.
@@ -83,7 +79,7 @@ impl ToldEffects {
         let (life, rest) = rest.split_first_chunk::<8>()?;
         let (length, rest) = rest.split_first_chunk::<2>()?;
         let (replica, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
-        let replica = std::str::from_utf8(replica).ok()?.into();
+        let replica = std::str::from_utf8(replica).ok().filter(|name| !name.is_empty())?.into();
         Some(Self { life: *life, replica, effects: effects::decode(rest)? })
     }
 }
