@@ -3,9 +3,11 @@
 FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
+# `--build-arg FEATURES=kafka` for a fleet
+ARG FEATURES
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin tollgate && cp target/release/tollgate /tollgate
+    cargo build --release --locked --bin tollgate ${FEATURES:+--features "$FEATURES"} && cp target/release/tollgate /tollgate
 # The folder that the gateway may write to: a volume takes its owner and mode from this folder of the image.
 RUN mkdir /data && mkdir -m 0700 /data/tollgate
 

@@ -317,7 +317,7 @@ def folder_bytes(folder):
 def cost_row(work, cluster, options):
     """What a fleet costs beside one gateway, in processor time per span: at the edge, at the worker, with 1, 2 and 4 workers; the wait for an
     OK, and bytes at the brokers. Figures of one machine; only ratios say something elsewhere. For the production build."""
-    count, spans = 150, 100
+    count, spans = options.requests, 100
     some = random.Random(7)
     words = ["".join(some.choices("abcdefghijklmnopqrstuvwxyz", k=some.randint(2, 9))) for _ in range(4000)]
     bodies = []
@@ -565,6 +565,7 @@ def main():
     p.add_argument("--nodes", type=int, default=3)
     p.add_argument("--kills", type=int, default=6)
     p.add_argument("--seconds", type=float, default=4, help="of load in each step")
+    p.add_argument("--requests", type=int, default=150, help="of the row `cost`")
     options = p.parse_args()
     work = workdir("fleet")
     began = time.monotonic()
