@@ -1,5 +1,5 @@
-//! `tollgate fleet status`: which worker owns which partitions, how far each is behind, and how many records are dead. It
-//! asks only the brokers, with the configuration of any worker, and writes nothing.
+//! `tollgate fleet status`: which worker owns which partitions, how far each is behind, and how many records are dead.
+//! It asks only the brokers, with the configuration of any worker, and writes nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -65,8 +65,8 @@ impl OwnedPartitions {
         }
     }
 
-    /// From now on partitions begin where this volume ends: what was committed by a lost volume of the same name is read
-    /// again.
+    /// From now on partitions begin where this volume ends: what was committed by a lost volume of the same name is
+    /// read again.
     pub(super) fn ignore_group(&mut self) {
         self.ignores_group = true;
     }

@@ -76,8 +76,8 @@ impl PartitionProgress {
         self.open.first_key_value().map(|(offset, _)| *offset).or(self.expected)
     }
 
-    /// When the first record that is not done was written, in ms since the epoch; if none is begun and `more` wait to be
-    /// read, when the last one was. `None`: nothing waits, or its producer set no time.
+    /// When the first record that is not done was written, in ms since the epoch; if none is begun and `more` wait to
+    /// be read, when the last one was. `None`: nothing waits, or its producer set no time.
     pub(super) fn oldest_ms(&self, more: bool) -> Option<i64> {
         let begun = self.open.first_key_value().map(|(_, written)| *written);
         begun.or(Some(self.last_written_ms).filter(|_| more)).filter(|written| *written > 0)

@@ -1,5 +1,5 @@
-//! [`EffectsSink`]: stores what other workers tell. A record that can't be used never holds its partition: it is counted
-//! and skipped, because what it tells is worth less than what is told after it.
+//! [`EffectsSink`]: stores what other workers tell. A record that can't be used never holds its partition: it is
+//! counted and skipped, because what it tells is worth less than what is told after it.
 
 use std::sync::Arc;
 
