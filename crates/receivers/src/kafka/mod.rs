@@ -128,7 +128,7 @@ impl KafkaReceiver {
             let (keys, meter) = (&settings.keys, &context.meter);
             let sink = EffectsSink::new(Arc::clone(&self.id), shared, keys, (admission, tasks), meter);
             RecordLoop::new(id, settings, self.client, positions, Box::new(sink), context.clone())
-                .from_stored_positions()
+                .begin_at_stored_positions()
         });
         let ends = std::iter::once(requests).chain(effects).map(|reading| {
             let (reading, stopping, (ended, end)) = (Arc::new(reading), stopping.clone(), watch::channel(false));

@@ -130,7 +130,7 @@ impl RecordLoop {
     }
 
     /// Begins where this volume ends, whatever the group has committed.
-    pub(super) fn from_stored_positions(mut self) -> Self {
+    pub(super) fn begin_at_stored_positions(mut self) -> Self {
         if let Some(owned) = Arc::get_mut(&mut self.owned) {
             owned.ignore_group();
         }
