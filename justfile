@@ -20,7 +20,7 @@ book:
 
 # Licences, banned crates, duplicates of the network stack.
 deny:
-    cargo deny check bans licenses sources
+    cargo deny --features kafka check bans licenses sources
 
 # Real peers by name: sdk, claude, radosgw, crash, leak (installs its programs under target/peers).
 peers PART:
