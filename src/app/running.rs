@@ -202,6 +202,8 @@ impl RunningGateway {
             meter: self.deps.meter.clone(),
             health: self.deps.health.clone(),
         };
+        // From the first tick on, effects are new and are counted; those before were restored.
+        self.engine.tick();
         for listener in bound {
             let stays_until_end = listener.stays_until_end();
             let serving = listener.serve(resources.clone()).await;

@@ -60,8 +60,11 @@ fn front(admin: SocketAddr) -> Value {
     serde_json::from_str(&ask(admin, "GET /", b"")).unwrap()
 }
 
+fn attribute(key: &str, value: &str) -> Value {
+    json!({ "key": key, "value": { "stringValue": value } })
+}
+
 fn telemetry(now: u64) -> Value {
-    let attribute = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
     let spans = (0..RUNS).flat_map(|run| {
         let (trace, root) = (format!("{:032x}", run + 1), format!("{:016x}", 1000 * (run + 1)));
         let (start, second) = (now - 60_000_000_000 * (run + 1), 1_000_000_000);
@@ -182,5 +185,30 @@ async fn live_runs_count_at_once() {
         .iter()
         .map(|run| run["totals"]["cost_usd"].as_str().unwrap().parse::<f64>().unwrap());
     assert!((costs.sum::<f64>() - 0.162).abs() < 1e-9, "{api}");
+    app.shutdown().await;
+}
+
+/// A tool call that arrives right after a start is counted: only what was restored is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tool_calls_of_the_first_second_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = start(folder.path()).await;
+    let address = |name: &str| app.addresses().iter().find(|(what, _)| what == name).unwrap().1;
+    let (otlp, admin) = (address("otlp http"), address("admin"));
+    let counted = tokio::task::spawn_blocking(move || {
+        let now = SystemClock::new().now().0;
+        let span = json!({
+            "traceId": "0af7651916cd43dd8448eb211c80319c", "spanId": "b7ad6b7169203331", "name": "execute_tool grep", "kind": 1,
+            "startTimeUnixNano": (now - 2_000_000_000).to_string(), "endTimeUnixNano": (now - 1_000_000_000).to_string(),
+            "attributes": [attribute("gen_ai.operation.name", "execute_tool"), attribute("gen_ai.tool.name", "grep"),
+                attribute("gen_ai.tool.call.id", "call-1"), attribute("gen_ai.conversation.id", "c1")],
+        });
+        let request =
+            json!({ "resourceSpans": [{ "resource": {}, "scopeSpans": [{ "scope": {}, "spans": [span] }] }] });
+        ask(otlp, "POST /v1/traces", request.to_string().as_bytes());
+        let samples = parse_samples(&ask(admin, "GET /metrics", b""));
+        samples.iter().filter(|one| one.name == "agent_tool_calls_total").map(|one| one.number()).sum::<f64>()
+    });
+    assert_eq!(counted.await.unwrap(), 1.0);
     app.shutdown().await;
 }
