@@ -243,7 +243,8 @@ def brokers_row(work, cluster, options):
     load.end()
     settled(cluster, name, [reader])
     figure("brokers: items acknowledged, requests refused", f"{len(load.acked)}, {load.refused}")
-    accounted("brokers", sink, load.acked, bound=0)
+    # the edge writes a request again whose acknowledgement was lost with a broker; a record has no id by which the worker could tell
+    accounted("brokers", sink, load.acked, bound=0.02)
     check("brokers: no panic", "panic" not in reader.log() + sender.log())
     reader.stop()
     sender.stop()
