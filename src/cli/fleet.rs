@@ -85,7 +85,7 @@ fn by_owner<'g>(
     let mut owners: BTreeMap<&str, Vec<&PartitionOffsets>> =
         group.members.iter().map(|member| (member.name.as_str(), Vec::new())).collect();
     for offsets in read {
-        let owner = group.members.iter().find(|member| member.partitions.contains(&offsets.partition));
+        let owner = group.owner(&offsets.partition);
         owners.entry(owner.map_or("", |member| &member.name)).or_default().push(offsets);
     }
     owners
@@ -125,9 +125,7 @@ fn as_text(id: &str, settings: &KafkaReceiverSettings, group: &GroupDescription)
 
 fn as_json(id: &str, settings: &KafkaReceiverSettings, group: &GroupDescription) -> Value {
     let (read, dead) = split(settings, group);
-    let owner = |one: &PartitionOffsets| {
-        group.members.iter().find(|member| member.partitions.contains(&one.partition)).map(|member| &member.name)
-    };
+    let owner = |one: &PartitionOffsets| group.owner(&one.partition).map(|member| &member.name);
     let partitions: Vec<Value> = (read.iter())
         .map(|one| {
             json!({"topic": &*one.partition.topic, "partition": one.partition.number, "owner": owner(one),

@@ -45,6 +45,10 @@ async fn start(folder: &Path) -> RunningGateway {
     gateway::start(&fs::read_to_string(path).unwrap(), folder).await
 }
 
+fn address(app: &RunningGateway, name: &str) -> SocketAddr {
+    app.addresses().iter().find(|(what, _)| what == name).unwrap().1
+}
+
 fn ask(to: SocketAddr, request: &str, body: &[u8]) -> String {
     let mut stream = TcpStream::connect(to).unwrap();
     let length = body.len();
@@ -99,7 +103,6 @@ fn telemetry(now: u64) -> Value {
 async fn the_page_metrics_and_report_agree() {
     let folder = tempfile::tempdir().unwrap();
     let app = start(folder.path()).await;
-    let address = |app: &RunningGateway, name: &str| app.addresses().iter().find(|(what, _)| what == name).unwrap().1;
     let (otlp, admin) = (address(&app, "otlp http"), address(&app, "admin"));
     let asked = tokio::task::spawn_blocking(move || {
         ask(otlp, "POST /v1/traces", telemetry(SystemClock::new().now().0).to_string().as_bytes());
@@ -154,8 +157,7 @@ async fn the_page_metrics_and_report_agree() {
 async fn live_runs_count_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let app = start(folder.path()).await;
-    let address = |name: &str| app.addresses().iter().find(|(what, _)| what == name).unwrap().1;
-    let (otlp, admin) = (address("otlp http"), address("admin"));
+    let (otlp, admin) = (address(&app, "otlp http"), address(&app, "admin"));
     let asked = tokio::task::spawn_blocking(move || {
         let mut body = telemetry(SystemClock::new().now().0);
         let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array_mut().unwrap();
@@ -193,8 +195,7 @@ async fn live_runs_count_at_once() {
 async fn tool_calls_of_the_first_second_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let app = start(folder.path()).await;
-    let address = |name: &str| app.addresses().iter().find(|(what, _)| what == name).unwrap().1;
-    let (otlp, admin) = (address("otlp http"), address("admin"));
+    let (otlp, admin) = (address(&app, "otlp http"), address(&app, "admin"));
     let counted = tokio::task::spawn_blocking(move || {
         let now = SystemClock::new().now().0;
         let span = json!({

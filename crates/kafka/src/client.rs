@@ -96,6 +96,13 @@ pub struct GroupDescription {
     pub partitions: Vec<PartitionOffsets>,
 }
 
+impl GroupDescription {
+    /// The member that owns a partition.
+    pub fn owner(&self, partition: &PartitionId) -> Option<&GroupMember> {
+        self.members.iter().find(|member| member.partitions.contains(partition))
+    }
+}
+
 /// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupMember {

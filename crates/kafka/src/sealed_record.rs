@@ -48,7 +48,7 @@ const MAX_KNOWN_SALTS: usize = 1024;
 pub enum RecordContent {
     /// A request of this signal.
     Request(Signal),
-    /// Effects that a worker tells the other workers.
+    /// Effects that a worker sends to the other workers.
     Effects,
 }
 

@@ -36,12 +36,12 @@ pub trait Processor: Send + Sync {
     fn apply(&self, effect: &Effect) {
         let _ = effect;
     }
-    /// Whether other replicas of a fleet are told this processor's effects. Its [`Processor::apply_shared`] must give
-    /// the same state in whatever order effects come, and however often.
+    /// Whether this processor's effects are sent to the other replicas of a fleet. Its [`Processor::apply_shared`] must
+    /// give the same state in any order of the effects, and if one comes twice.
     fn shares_effects(&self) -> bool {
         false
     }
-    /// Applies an effect that another replica committed. What is counted there must not be counted here as well.
+    /// Applies an effect that another replica committed. That replica counts it, so this one must not.
     fn apply_shared(&self, effect: &Effect, replica: &Arc<str>) {
         let _ = (effect, replica);
     }

@@ -151,8 +151,8 @@ pub struct EnginePlan {
     /// Parts outside of pipelines that have state: their effects are applied, and they are part of checkpoints. Their
     /// [`Processor::process`] is never called.
     pub other_state: Vec<Arc<dyn Processor>>,
-    /// Consumers of the spool that tell other replicas the effects of processors that share them
-    /// ([`Processor::shares_effects`]); none outside of a fleet.
+    /// Consumers of the spool that send shared effects ([`Processor::shares_effects`]) to other replicas; none outside
+    /// of a fleet.
     pub effects_consumers: Vec<Arc<str>>,
 }
 

@@ -92,7 +92,7 @@ impl TrackerState {
     ) -> BatchFollowUp {
         // effects that are replayed from the spool were counted before, those of another replica there
         let is_counted = self.has_ticked && owner.is_here();
-        let recorder: &dyn RunEventRecorder = if is_counted { recorder } else { &NoopRecorder };
+        let recorder = recorder_if(is_counted, recorder);
         self.measures.apply(observation, &self.settings, shown_names, recorder);
         observation
             .outcomes
@@ -228,7 +228,7 @@ impl TrackerState {
         owner: &RunOwner,
         recorder: &dyn RunEventRecorder,
     ) -> Vec<KeyedRecord> {
-        let recorder: &dyn RunEventRecorder = if owner.is_here() { recorder } else { &NoopRecorder };
+        let recorder = recorder_if(owner.is_here(), recorder);
         let mut records: Vec<KeyedRecord> = Vec::new();
         let (mut ended, mut revised, mut sessions, mut alerts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for finding in findings {
@@ -337,7 +337,7 @@ impl TrackerState {
         let findings = std::mem::take(&mut evaluation.findings);
         self.publish_findings(findings, false, &group.owner, recorder);
         self.history.replace_contributions(&group.account, &group.contributions, &evaluation.contributions);
-        recorder.count_evicted(if group.owner.is_here() { evaluation.evicted_runs } else { 0 });
+        recorder_if(group.owner.is_here(), recorder).count_evicted(evaluation.evicted_runs);
         self.retire_runs(evaluation);
     }
 
@@ -392,10 +392,10 @@ impl TrackerState {
             return None;
         }
         for group in groups {
-            state.unfinished_runs += if group.owner.is_here() { u64::from(group.unfinished_runs) } else { 0 };
             let id = state.store.insert(group);
             state.store.schedule_evaluation(id, state.running);
         }
+        state.recount_unfinished();
         Some(state)
     }
 }
@@ -410,6 +410,11 @@ fn take_owners(from: &mut &[u8]) -> Option<Vec<RunOwner>> {
     let names = Vec::<Box<str>>::take(from)?;
     let owner = |name: Box<str>| if name.is_empty() { RunOwner::Here } else { RunOwner::Replica(name.into()) };
     Some(names.into_iter().map(owner).collect())
+}
+
+/// The recorder, or one that ignores what was counted before or by another replica.
+fn recorder_if(is_counted: bool, recorder: &dyn RunEventRecorder) -> &dyn RunEventRecorder {
+    if is_counted { recorder } else { &NoopRecorder }
 }
 
 /// A recorder that ignores all events.

@@ -495,10 +495,9 @@ impl GroupStore {
             let run = (item.run as usize).checked_sub(1).and_then(|index| observation.keys.get(index));
             let keys = [item.trace, item.session, item.run, run.map_or(0, |run| run.session)];
             let mut groups = keys.into_iter().filter_map(group_of);
-            let first = groups.next();
-            let others: Vec<u32> = groups.filter(|group| Some(*group) != first).collect();
-            if !others.is_empty() {
-                joined_groups.extend(others.into_iter().chain(first));
+            let Some(first) = groups.next() else { continue };
+            for other in groups.filter(|group| *group != first) {
+                joined_groups.extend([first, other]);
             }
         }
         let mut seen_groups = HashSet::new();

@@ -55,7 +55,7 @@ pub struct Sequencer {
     clock: Arc<dyn Clock>,
     /// Holders of effects records.
     effects_holders: HolderIds,
-    /// Holders of those that other replicas are told, and the processors whose effects those are.
+    /// Holders of effects records that are also sent to other replicas, and the processors that make such effects.
     shared_holders: HolderIds,
     sharing_processors: HashSet<Arc<str>>,
     ticketers: Mutex<TicketerMap>,
@@ -70,8 +70,8 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// A sequencer that takes its tickets from these processors' ticketers. The consumers hold the effects that other
-    /// replicas are told.
+    /// A sequencer that takes its tickets from these processors' ticketers. The consumers hold the effects that are
+    /// sent to other replicas.
     pub fn new(
         spool: Arc<Spool>,
         applier: Arc<Applier>,

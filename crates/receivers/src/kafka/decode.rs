@@ -80,7 +80,7 @@ impl RecordReader {
 }
 
 /// What becomes of a record that can't be opened.
-pub(super) fn unusable(why: UnreadableRecord) -> UnusableRecord {
+fn unusable(why: UnreadableRecord) -> UnusableRecord {
     match why {
         UnreadableRecord::UnknownKey(_) | UnreadableRecord::Newer | UnreadableRecord::TooLarge => {
             UnusableRecord::Held(why.to_string())

@@ -30,7 +30,7 @@ pub use stored_positions::StoredPositions;
 
 use self::reading::RecordLoop;
 use self::shared_effects::{EffectsSink, SharedEffects};
-use self::sink::RequestSink;
+use self::sink::{RecordGate, RequestSink};
 use ::kafka::{BrokerClient, RecordSealer};
 use kernel::clock::{Clock, with_timeout};
 use kernel::rng::Rng;
@@ -52,7 +52,6 @@ pub struct KafkaReceiver {
 struct EffectsSharing {
     shared: Arc<SharedEffects>,
     settings: KafkaReceiverSettings,
-    topic: Arc<str>,
     positions: Arc<StoredPositions>,
 }
 
@@ -66,22 +65,19 @@ impl KafkaReceiver {
     /// Shares the effects of these processors with the fleet's other workers, if the settings name a topic for it.
     #[must_use]
     pub fn with_shared_effects(mut self, processors: &[Arc<dyn Processor>], rng: &dyn Rng) -> Self {
-        let Some(((topic, replica), group)) = (self.settings.effects_topic.clone())
-            .zip(self.settings.instance.clone())
-            .zip(self.settings.effects_group())
-        else {
+        let Some((group, replica)) = self.settings.effects_group().zip(self.settings.instance.clone()) else {
             return self;
         };
         let settings = KafkaReceiverSettings {
             group,
-            sealed_topic: Some(Arc::clone(&topic)),
+            sealed_topic: self.settings.effects_topic.clone(),
             plain_topics: Vec::new(),
             ..self.settings.clone()
         };
         let id: Arc<str> = format!("{}.effects", self.id).into();
         let shared = Arc::new(SharedEffects::new(Arc::clone(&id), replica.into(), processors, rng));
         let positions = StoredPositions::new(format!("{id}.positions").into());
-        self.sharing = Some(EffectsSharing { shared, settings, topic, positions });
+        self.sharing = Some(EffectsSharing { shared, settings, positions });
         self
     }
 
@@ -103,7 +99,7 @@ impl KafkaReceiver {
     pub fn effects_sender(&self, parts: EffectsSenderParts, rng: &dyn Rng) -> Option<EffectsSender> {
         let sharing = self.sharing.as_ref()?;
         let sealer = RecordSealer::new(self.settings.keys.first()?, rng)?;
-        let (topic, shared) = (Arc::clone(&sharing.topic), Arc::clone(&sharing.shared));
+        let (topic, shared) = (self.settings.effects_topic.clone()?, Arc::clone(&sharing.shared));
         Some(EffectsSender::new(Arc::clone(&self.id), topic, shared, sealer, Arc::clone(&self.client), parts))
     }
 
@@ -111,8 +107,8 @@ impl KafkaReceiver {
     pub fn serve(self, context: KafkaReceiverContext) -> RunningKafkaReceiver {
         let (stop, stopping) = watch::channel(false);
         let (tasks, clock) = (Arc::clone(&context.tasks), Arc::clone(&context.clock));
-        let (admission, id) = (&context.admission, Arc::clone(&self.id));
-        let sink = RequestSink::new(id, &self.settings, Arc::clone(admission), Arc::clone(&tasks));
+        let gate = || RecordGate::new(Arc::clone(&context.admission), Arc::clone(&tasks));
+        let sink = RequestSink::new(Arc::clone(&self.id), &self.settings, gate());
         let requests = RecordLoop::new(
             Arc::clone(&self.id),
             self.settings,
@@ -122,13 +118,10 @@ impl KafkaReceiver {
             context.clone(),
         );
         let effects = self.sharing.map(|sharing| {
-            let EffectsSharing { shared, settings, positions, .. } = sharing;
+            let EffectsSharing { shared, settings, positions } = sharing;
             let id = Arc::clone(shared.id());
-            let (admission, tasks) = (Arc::clone(admission), Arc::clone(&tasks));
-            let (keys, meter) = (&settings.keys, &context.meter);
-            let sink = EffectsSink::new(Arc::clone(&self.id), shared, keys, (admission, tasks), meter);
+            let sink = EffectsSink::new(Arc::clone(&self.id), shared, &settings.keys, gate(), &context.meter);
             RecordLoop::new(id, settings, self.client, positions, Box::new(sink), context.clone())
-                .begin_at_stored_positions()
         });
         let ends = std::iter::once(requests).chain(effects).map(|reading| {
             let (reading, stopping, (ended, end)) = (Arc::new(reading), stopping.clone(), watch::channel(false));

@@ -28,7 +28,7 @@ pub(super) struct OwnedPartitions {
     receiver: Arc<str>,
     partitions: Mutex<BTreeMap<PartitionId, PartitionProgress>>,
     positions: Arc<StoredPositions>,
-    /// A partition begins where this volume ends, not at the group's offset.
+    /// See [`super::sink::RecordSink::ignores_group`].
     ignores_group: bool,
     generations: AtomicU64,
     /// Notified when a record is done.
@@ -49,7 +49,7 @@ pub(super) struct BegunRecord {
 impl OwnedPartitions {
     pub(super) fn new(
         receiver: Arc<str>,
-        positions: Arc<StoredPositions>,
+        (positions, ignores_group): (Arc<StoredPositions>, bool),
         clock: Arc<dyn Clock>,
         meter: Meter,
     ) -> Self {
@@ -57,18 +57,12 @@ impl OwnedPartitions {
             receiver,
             partitions: Mutex::default(),
             positions,
-            ignores_group: false,
+            ignores_group,
             generations: AtomicU64::new(1),
             finished: Notify::new(),
             clock,
             meter,
         }
-    }
-
-    /// From now on partitions begin where this volume ends: what was committed by a lost volume of the same name is
-    /// read again.
-    pub(super) fn ignore_group(&mut self) {
-        self.ignores_group = true;
     }
 
     /// Begins a record. `None`: its partition is not owned any more.

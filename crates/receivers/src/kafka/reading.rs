@@ -114,7 +114,12 @@ impl RecordLoop {
         context: KafkaReceiverContext,
     ) -> Self {
         let clock = Arc::clone(&context.clock);
-        let owned = OwnedPartitions::new(Arc::clone(&id), Arc::clone(&positions), clock, context.meter.clone());
+        let owned = OwnedPartitions::new(
+            Arc::clone(&id),
+            (Arc::clone(&positions), sink.ignores_group()),
+            clock,
+            context.meter.clone(),
+        );
         Self {
             dead_letters: KeptProducer::new(Arc::clone(&client), DEAD_TIMEOUT),
             sink,
@@ -127,14 +132,6 @@ impl RecordLoop {
             in_flight: Arc::default(),
             stopping: watch::Sender::new(false),
         }
-    }
-
-    /// Begins where this volume ends, whatever the group has committed.
-    pub(super) fn begin_at_stored_positions(mut self) -> Self {
-        if let Some(owned) = Arc::get_mut(&mut self.owned) {
-            owned.ignore_group();
-        }
-        self
     }
 
     /// Reads until `stop` turns true, and then finishes what is under way.

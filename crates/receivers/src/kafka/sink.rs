@@ -26,6 +26,51 @@ pub(super) trait RecordSink: Send + Sync {
         record: &'a IncomingRecord,
         position: Effect,
     ) -> BoxFuture<'a, Result<Outcome, UnusableRecord>>;
+    /// Whether partitions begin where this volume ends, whatever the group has committed: a lost volume of the same
+    /// name may have committed more.
+    fn ignores_group(&self) -> bool {
+        false
+    }
+}
+
+/// Opens records: few are open and not charged to the byte budget at a time, so that what a small record inflates to is
+/// bounded too.
+pub(super) struct RecordGate {
+    opening: Semaphore,
+    admission: Arc<dyn Admission>,
+    tasks: Arc<dyn Spawn>,
+}
+
+impl RecordGate {
+    pub(super) fn new(admission: Arc<dyn Admission>, tasks: Arc<dyn Spawn>) -> Self {
+        Self { opening: Semaphore::new(MAX_OPENING), admission, tasks }
+    }
+
+    /// The engine's entry.
+    pub(super) fn admission(&self) -> &dyn Admission {
+        &*self.admission
+    }
+
+    /// Opens a record off the async threads with `open`, and charges as many bytes as `size` tells.
+    ///
+    /// # Errors
+    /// What the budget answers, or that opening failed. What `open` finds wrong is its own result, without a charge.
+    pub(super) async fn open<T: Send + 'static, E: Send + 'static>(
+        &self,
+        open: impl FnOnce() -> Result<T, E> + Send + 'static,
+        size: impl Fn(&T) -> usize,
+    ) -> Result<Result<(T, BytePermit), E>, Outcome> {
+        let _opening = self.opening.acquire().await;
+        let opened = run_blocking(&*self.tasks, "kafka record", open).await;
+        match opened.ok_or_else(|| Reason::Lost.outcome())? {
+            Ok(opened) => {
+                let mut permit = BytePermit::new();
+                self.admission.charge(&mut permit, size(&opened)).await?;
+                Ok(Ok((opened, permit)))
+            }
+            Err(why) => Ok(Err(why)),
+        }
+    }
 }
 
 /// Hands in the requests of records.
@@ -33,21 +78,13 @@ pub(super) struct RequestSink {
     receiver: Arc<str>,
     trust: Trust,
     reader: Arc<RecordReader>,
-    /// Few records are open and not charged at a time, so that what a small record inflates to is bounded too.
-    opening: Semaphore,
-    admission: Arc<dyn Admission>,
-    tasks: Arc<dyn Spawn>,
+    gate: RecordGate,
 }
 
 impl RequestSink {
-    pub(super) fn new(
-        receiver: Arc<str>,
-        settings: &KafkaReceiverSettings,
-        admission: Arc<dyn Admission>,
-        tasks: Arc<dyn Spawn>,
-    ) -> Self {
+    pub(super) fn new(receiver: Arc<str>, settings: &KafkaReceiverSettings, gate: RecordGate) -> Self {
         let (trust, reader) = (settings.trust, Arc::new(RecordReader::new(settings.clone())));
-        Self { receiver, trust, reader, opening: Semaphore::new(MAX_OPENING), admission, tasks }
+        Self { receiver, trust, reader, gate }
     }
 }
 
@@ -58,15 +95,12 @@ impl RecordSink for RequestSink {
         position: Effect,
     ) -> BoxFuture<'a, Result<Outcome, UnusableRecord>> {
         Box::pin(async move {
-            let (mut permit, opening) = (BytePermit::new(), self.opening.acquire().await);
             let (reader, sealed) = (Arc::clone(&self.reader), record.clone());
-            let read = run_blocking(&*self.tasks, "kafka record", move || reader.read(&sealed)).await;
-            let Some(read) = read else { return Ok(Reason::Lost.outcome()) };
-            let RecordRequest { account, signal, body } = read?;
-            if let Err(outcome) = self.admission.charge(&mut permit, body.len()).await {
-                return Ok(outcome);
-            }
-            drop(opening);
+            let opened = self.gate.open(move || reader.read(&sealed), |request: &RecordRequest| request.body.len());
+            let (RecordRequest { account, signal, body }, permit) = match opened.await {
+                Ok(opened) => opened?,
+                Err(outcome) => return Ok(outcome),
+            };
             let submission = Submission {
                 signal,
                 wire: body,
@@ -77,7 +111,7 @@ impl RecordSink for RequestSink {
                 trust: self.trust,
                 effects: vec![position],
             };
-            Ok(self.admission.submit(submission).await)
+            Ok(self.gate.admission().submit(submission).await)
         })
     }
 }

@@ -3,32 +3,26 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::Semaphore;
 
 use super::told_effects::SharedEffects;
 use crate::kafka::decode::UnusableRecord;
-use crate::kafka::sink::RecordSink;
+use crate::kafka::sink::{RecordGate, RecordSink};
 use ::kafka::{IncomingRecord, RecordContent, RecordOpener};
-use net::Spawn;
-use net::spawn::run_blocking;
 use pipeline::spool::SpoolKey;
-use pipeline::{Admission, BytePermit, Effect, Outcome, Reason};
+use pipeline::{Effect, Outcome};
 use telemetry::{Counter, Meter, names};
 
 /// Largest record, inflated, in bytes. Senders stay far below it, whatever a receiver's limit for requests is.
 const MAX_RECORD: usize = 16 << 20;
-/// Records that may be open and not charged to the byte budget yet.
-const MAX_OPENING: usize = 4;
 
 /// See the module.
 pub(crate) struct EffectsSink {
     receiver: Arc<str>,
     shared: Arc<SharedEffects>,
     opener: Arc<RecordOpener>,
-    opening: Semaphore,
-    admission: Arc<dyn Admission>,
-    tasks: Arc<dyn Spawn>,
+    gate: RecordGate,
     received: Counter,
     unusable: Counter,
 }
@@ -38,7 +32,7 @@ impl EffectsSink {
         receiver: Arc<str>,
         shared: Arc<SharedEffects>,
         keys: &[SpoolKey],
-        (admission, tasks): (Arc<dyn Admission>, Arc<dyn Spawn>),
+        gate: RecordGate,
         meter: &Meter,
     ) -> Self {
         let count = |outcome| meter.counter(&names::KAFKA_EFFECTS, &[("receiver", &receiver), ("outcome", outcome)]);
@@ -46,11 +40,9 @@ impl EffectsSink {
             received: count("received"),
             unusable: count("unusable"),
             opener: Arc::new(RecordOpener::new(keys, MAX_RECORD)),
-            opening: Semaphore::new(MAX_OPENING),
             receiver,
             shared,
-            admission,
-            tasks,
+            gate,
         }
     }
 
@@ -75,30 +67,39 @@ impl RecordSink for EffectsSink {
         position: Effect,
     ) -> BoxFuture<'a, Result<Outcome, UnusableRecord>> {
         Box::pin(async move {
-            let opening = self.opening.acquire().await;
-            let (opener, sealed) = (Arc::clone(&self.opener), record.clone());
-            let opened = run_blocking(&*self.tasks, "kafka effects", move || opener.open(&sealed)).await;
-            let (head, body) = match opened {
-                None => return Ok(Reason::Lost.outcome()),
-                Some(Ok(opened)) => opened,
-                Some(Err(why)) => return Ok(self.skip(record, &why.to_string())),
+            let (opener, shared, sealed) = (Arc::clone(&self.opener), Arc::clone(&self.shared), record.clone());
+            let open = move || another_workers(&opener, &shared, &sealed);
+            let opened = self.gate.open(open, |body: &Option<Bytes>| body.as_ref().map_or(0, Bytes::len)).await;
+            let (body, permit) = match opened {
+                // The position of an own record is committed to the group alone: reading it again costs nothing.
+                Ok(Ok((None, _))) => return Ok(Outcome::Accepted),
+                Ok(Ok((Some(body), permit))) => (body, permit),
+                Ok(Err(why)) => return Ok(self.skip(record, &why)),
+                Err(outcome) => return Ok(outcome),
             };
-            let is_effects = head.content == RecordContent::Effects;
-            match self.shared.is_own(&body).filter(|_| is_effects) {
-                None => return Ok(self.skip(record, "it holds no effects, or those of a later version")),
-                // Its position is committed to the group alone: reading it again costs nothing.
-                Some(true) => return Ok(Outcome::Accepted),
-                Some(false) => {}
-            }
-            let mut permit = BytePermit::new();
-            if let Err(outcome) = self.admission.charge(&mut permit, body.len()).await {
-                return Ok(outcome);
-            }
-            drop(opening);
             let effects = vec![position, self.shared.effect(body.into())];
-            let outcome = self.admission.submit_effects(effects, permit).await;
+            let outcome = self.gate.admission().submit_effects(effects, permit).await;
             self.received.increment(u64::from(outcome == Outcome::Accepted));
             Ok(outcome)
         })
     }
+
+    fn ignores_group(&self) -> bool {
+        true
+    }
+}
+
+/// The body of another worker's record; `None`: it is this worker's own.
+///
+/// # Errors
+/// Why the record can't be used.
+fn another_workers(
+    opener: &RecordOpener,
+    shared: &SharedEffects,
+    record: &IncomingRecord,
+) -> Result<Option<Bytes>, String> {
+    let (head, body) = opener.open(record).map_err(|why| why.to_string())?;
+    let is_own = shared.is_own(&body).filter(|_| head.content == RecordContent::Effects);
+    let is_own = is_own.ok_or("it holds no effects, or those of a later version")?;
+    Ok((!is_own).then_some(body))
 }

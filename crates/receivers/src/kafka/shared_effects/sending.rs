@@ -59,14 +59,6 @@ pub struct EffectsSender {
     dropped: Counter,
 }
 
-/// What became of one read of the spool.
-enum SendProgress {
-    /// Nothing waits.
-    Empty,
-    /// A record was written, or what was read is not shared.
-    Sent,
-}
-
 /// A part of the spool as the body of a record.
 struct ReadEffects {
     /// `None`: nothing in it is shared.
@@ -166,15 +158,15 @@ impl EffectsSender {
     async fn send_waiting(&self) -> Result<(), BrokerError> {
         let partition = self.partition().await?;
         let mut most = RECORD_COUNT;
-        loop {
-            match self.send_next(partition, most).await {
-                Ok(SendProgress::Empty) => return Ok(()),
-                Ok(SendProgress::Sent) => most = RECORD_COUNT,
-                // Several are tried one by one; one alone is dropped in `send_next`.
+        while let Some(read) = self.read(most).await? {
+            match self.send(partition, read).await {
+                Ok(()) => most = RECORD_COUNT,
+                // Several are tried one by one; one alone is dropped in `send`.
                 Err(error) if error.fault == BrokerFault::TooLarge && most > 1 => most = 1,
                 Err(error) => return Err(error),
             }
         }
+        Ok(())
     }
 
     /// The partition that this worker writes to; which one it is does not matter.
@@ -193,8 +185,7 @@ impl EffectsSender {
         Ok(i32::try_from(number % self.partitions.load(Ordering::Relaxed).max(1)).unwrap_or(0))
     }
 
-    async fn send_next(&self, partition: i32, most: usize) -> Result<SendProgress, BrokerError> {
-        let Some(read) = self.read(most).await? else { return Ok(SendProgress::Empty) };
+    async fn send(&self, partition: i32, read: ReadEffects) -> Result<(), BrokerError> {
         if let Some(body) = read.body {
             let head = RecordHead { account: ACCOUNT.into(), content: RecordContent::Effects };
             let record = self.sealer.seal(&self.topic, partition, &head, &body).ok_or_else(sealing_failed)?;
@@ -209,7 +200,7 @@ impl EffectsSender {
             }
         }
         self.parts.spool.drop_pending(&self.consumer, Some(read.last));
-        Ok(SendProgress::Sent)
+        Ok(())
     }
 
     /// The next effects that wait; `None`: there are none.
