@@ -60,6 +60,7 @@ fn batch(payload: Payload) -> Batch {
         received: UnixNanos(1),
         id: [1; 16],
         repeat: false,
+        source_record: None,
     };
     Batch::new(Arc::new(origin), payload)
 }

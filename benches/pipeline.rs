@@ -292,6 +292,7 @@ impl Chain {
             received: UnixNanos(NOW),
             id,
             repeat: false,
+            source_record: None,
         });
         let mut batch = Batch::new(origin, Payload::parse(Signal::Traces, wire).ok().unwrap());
         step("parse");
@@ -565,6 +566,7 @@ impl Tracked {
             received: UnixNanos(NOW),
             id: [0; 16],
             repeat: false,
+            source_record: None,
         };
         let wire = Bytes::from(self.template.bytes.clone());
         let mut batch = Batch::new(Arc::new(origin), Payload::parse(Signal::Traces, wire).ok().unwrap());

@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! whole [--gateway PATH] [--collector PATH] [--rotel PATH] [--load NAME] [--seconds N] [--rounds N] [--json FILE]
-//!       [--only ROW,…] [--gates]
-//!             runs all rows, prints a table; --gates fails if a limit is passed
+//!       [--only ROW,…] [--rate SPANS] [--gates]
+//!             runs all rows, prints a table; --rate sends so many spans a second instead of as many as answers allow;
+//!             --gates fails if a limit is passed
 //! whole sink  starts a back end that answers 200; prints its port
 //! whole send PORT LOAD SECONDS CONNECTIONS [RATE]
 //!             sends over gRPC, at RATE requests a second or as fast as answers come; prints a line of JSON
@@ -180,6 +181,8 @@ struct Options {
     rounds: usize,
     json: Option<PathBuf>,
     only: Vec<String>,
+    /// Spans a second; `None`: as fast as answers come.
+    rate: Option<f64>,
     gates: bool,
 }
 
@@ -197,6 +200,7 @@ impl Options {
             rounds: 3,
             json: None,
             only: Vec::new(),
+            rate: None,
             gates: false,
         };
         let mut left = words.iter();
@@ -211,6 +215,7 @@ impl Options {
                 "--rounds" => options.rounds = value().parse().expect("--rounds takes a number"),
                 "--json" => options.json = Some(value().into()),
                 "--only" => options.only = value().split(',').map(str::to_owned).collect(),
+                "--rate" => options.rate = Some(value().parse().expect("--rate takes a number")),
                 "--gates" => options.gates = true,
                 other => panic!("unknown option {other}"),
             }
@@ -460,6 +465,7 @@ fn measure(kind: &RowKind, options: &Options) -> Option<Sample> {
     let sending = |seconds: f64| {
         let output = Command::new(&own)
             .args(["send", &port.to_string(), options.load.name, &seconds.to_string(), "4"])
+            .args(options.rate.map(|rate| (rate / options.load.spans as f64).to_string()))
             .stderr(Stdio::inherit())
             .output()
             .unwrap();

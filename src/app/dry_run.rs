@@ -312,6 +312,7 @@ impl DryRun {
             received: self.deps.clock.now(),
             id: self.deps.rng.id(),
             repeat: false,
+            source_record: None,
         };
         let mut batch = Batch::new(Arc::new(origin), payload.clone());
         let mut answers: Option<InquiryAnswer> = None;

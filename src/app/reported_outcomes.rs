@@ -45,6 +45,7 @@ impl OutcomeStore for ReportedOutcomes {
                 transport: "http",
                 trust: Trust::Internal,
                 effects: Vec::new(),
+                source_record: None,
             };
             let input = InternalInput { effects: vec![effect], clearance: Clearance::RECEIVED };
             match inlet.submit_internal(submission, input).await {

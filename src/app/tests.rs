@@ -93,6 +93,7 @@ fn submit(inlet: &Arc<Inlet>, wire: Bytes) -> BoxFuture<'static, Outcome> {
         transport: "grpc",
         trust: Trust::ThirdParty,
         effects: Vec::new(),
+        source_record: None,
     })
 }
 

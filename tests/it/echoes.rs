@@ -73,6 +73,7 @@ impl Line {
             received: UnixNanos(1),
             id: SystemRng.id(),
             repeat: false,
+            source_record: None,
         };
         let mut batch = Batch::new(Arc::new(origin), payload);
         self.vault.process(&mut batch).ok().unwrap();

@@ -37,6 +37,18 @@ const LINGER: Duration = Duration::from_millis(2);
 const MAX_POLL_RECORDS: i32 = 32;
 /// Longest time between two polls. The loop polls all the time, so a longer pause means that the process hangs.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest time of a consumer's call. The library has timeouts of its own, but some of its calls never returned after
+/// all brokers had been away.
+const CALL_LIMIT: Duration = Duration::from_secs(45);
+
+/// Runs a consumer's call, at most for [`CALL_LIMIT`].
+async fn bounded<T>(what: &str, call: impl Future<Output = Result<T, KrafkaError>>) -> Result<T, BrokerError> {
+    let Ok(result) = tokio::time::timeout(CALL_LIMIT, call).await else {
+        let text = format!("the client did not return from `{what}`; another one is made");
+        return Err(BrokerError::new(BrokerFault::ClientFailed, text));
+    };
+    Ok(result?)
+}
 
 /// A client of one cluster. It connects with the first call.
 pub(crate) struct KrafkaClient {
@@ -201,7 +213,7 @@ impl BrokerClient for KrafkaClient {
             let consumer = builder.build().await?;
             let consumer = Arc::new(KrafkaConsumer(consumer));
             let _ = cell.set(Arc::downgrade(&consumer));
-            consumer.0.subscribe(&subscription.topics).await?;
+            bounded("subscribe", consumer.0.subscribe(&subscription.topics)).await?;
             Ok(consumer as Arc<dyn RecordConsumer>)
         })
     }
@@ -264,7 +276,7 @@ fn incoming(record: ConsumerRecord) -> IncomingRecord {
 impl RecordConsumer for KrafkaConsumer {
     fn poll(&self, wait: Duration) -> BoxFuture<'_, Result<Vec<IncomingRecord>, BrokerError>> {
         Box::pin(async move {
-            let records = self.0.poll(wait).await?;
+            let records = bounded("poll", self.0.poll(wait)).await?;
             Ok(records.into_iter().map(incoming).collect())
         })
     }
@@ -275,26 +287,27 @@ impl RecordConsumer for KrafkaConsumer {
                 .into_iter()
                 .map(|CommittedOffset { partition, next }| (to_library(&partition), OffsetAndMetadata::new(next)));
             let offsets: Vec<_> = offsets.collect();
-            Ok(self.0.commit_offsets(offsets).await?)
+            bounded("commit", self.0.commit_offsets(offsets)).await
         })
     }
 
     fn committed<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<Option<i64>, BrokerError>> {
         Box::pin(async move {
-            let found = self.0.committed(&[(&*partition.topic, partition.number)]).await?;
+            let places = [(&*partition.topic, partition.number)];
+            let found = bounded("committed", self.0.committed(&places)).await?;
             Ok(found.into_values().next().map(|position| position.offset))
         })
     }
 
     fn bounds<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<PartitionBounds, BrokerError>> {
         Box::pin(async move {
-            let (first, end) = self.0.fetch_watermarks(&partition.topic, partition.number).await?;
+            let (first, end) = bounded("watermarks", self.0.fetch_watermarks(&partition.topic, partition.number)).await?;
             Ok(PartitionBounds { first, end })
         })
     }
 
     fn seek<'a>(&'a self, partition: &'a PartitionId, offset: i64) -> BoxFuture<'a, Result<(), BrokerError>> {
-        Box::pin(async move { Ok(self.0.seek(&partition.topic, partition.number, offset).await?) })
+        Box::pin(bounded("seek", self.0.seek(&partition.topic, partition.number, offset)))
     }
 
     fn pause<'a>(&'a self, partitions: &'a [PartitionId]) -> BoxFuture<'a, ()> {

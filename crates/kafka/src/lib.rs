@@ -24,7 +24,7 @@ pub use durability::{DurabilityProblem, durability_problem};
 pub use kept_producer::KeptProducer;
 pub use partitions::SessionPartitioner;
 pub use sealed_record::{
-    RECORD_HEADERS, RecordContent, RecordHead, RecordOpener, RecordSealer, UnreadableRecord, has_seal,
+    RECORD_HEADERS, RecordContent, RecordHead, RecordId, RecordOpener, RecordSealer, UnreadableRecord, has_seal,
 };
 pub use settings::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SaslConfig, SaslMechanism, SaslSettings};
 

@@ -42,6 +42,7 @@ struct BrokerState {
     failing_commits: u32,
     /// A partition without a leader.
     without_leader: Option<i32>,
+    is_lossy: bool,
     /// Members whose next poll fails for good.
     fenced: Vec<u64>,
 }
@@ -119,6 +120,18 @@ impl MemoryBroker {
     /// Lets writes to this partition of every topic fail, or to none.
     pub fn set_without_leader(&self, number: Option<i32>) {
         self.state.lock().without_leader = number;
+    }
+
+    /// Lets writes be stored and their acknowledgements be lost, or ends that.
+    pub fn set_lossy(&self, is_lossy: bool) {
+        self.state.lock().is_lossy = is_lossy;
+    }
+
+    /// Sets the offset of every group for a partition, as an operator's tool does.
+    pub fn set_committed(&self, topic: &str, number: i32, next: i64) {
+        let mut state = self.state.lock();
+        let of_partition = state.committed.iter_mut().filter(|((_, id), _)| *id.topic == *topic && id.number == number);
+        of_partition.for_each(|(_, committed)| *committed = next);
     }
 
     /// Number of records in a topic.
@@ -263,6 +276,9 @@ impl RecordProducer for MemoryBroker {
             let headers = record.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             let timestamp_ms = i64::try_from(self.clock.now().0 / 1_000_000).unwrap_or(i64::MAX);
             partition.push(StoredRecord { timestamp_ms, key: record.key, value: Some(record.value), headers });
+            if state.is_lossy {
+                return Err(BrokerError::new(BrokerFault::Unavailable, "no acknowledgement came"));
+            }
             Ok(())
         })
     }

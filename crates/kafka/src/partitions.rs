@@ -5,11 +5,11 @@
 //! Partitions are chosen here, not by a record's key, so a request makes at most one record per partition, and no id
 //! stands in the topic, not even as a hash.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use kernel::pseudonym::Pseudonymizer;
 use kernel::secret::Secret;
-use otlp::{MalformedOtlp, NodeId, Payload, Signal, UnknownFields, Value};
+use otlp::{MalformedOtlp, NodeId, Payload, Signal, Value};
 
 use bytes::Bytes;
 
@@ -44,8 +44,7 @@ impl SessionPartitioner {
         Self { session_keys: session_keys.into_iter().collect(), hasher }
     }
 
-    /// Splits a request by partition: `(partition, request, number of items)`. A request of one partition keeps its
-    /// bytes.
+    /// Splits a request by partition. A request of one partition keeps its bytes.
     ///
     /// # Errors
     /// The bytes are no request of this signal.
@@ -55,21 +54,16 @@ impl SessionPartitioner {
         signal: Signal,
         body: &Bytes,
         partitions: i32,
-    ) -> Result<Vec<(i32, Bytes, u64)>, MalformedOtlp> {
+    ) -> Result<Vec<(i32, Bytes)>, MalformedOtlp> {
         let payload = Payload::parse(signal, body.clone())?;
         let chosen = self.partition_of_items(account, &payload, partitions);
-        let mut counts = BTreeMap::<i32, u64>::new();
-        for partition in &chosen {
-            *counts.entry(*partition).or_default() += 1;
+        let wanted: BTreeSet<i32> = chosen.iter().copied().collect();
+        if wanted.len() <= 1 {
+            return Ok(vec![(wanted.first().copied().unwrap_or_default(), body.clone())]);
         }
-        if counts.len() <= 1 {
-            let (partition, items) = counts.pop_first().unwrap_or((0, 0));
-            return Ok(vec![(partition, body.clone(), items)]);
-        }
-        let parts = counts.into_iter().map(|(partition, items)| {
-            let part = payload.subset(&|item| chosen.get(item) == Some(&partition));
-            let encoded = part.encode(UnknownFields::Keep)?;
-            Ok((partition, Bytes::from(encoded.bytes), items))
+        let parts = wanted.into_iter().map(|partition| {
+            let part = payload.encode_items(&|item| chosen.get(item) == Some(&partition))?;
+            Ok((partition, Bytes::from(part)))
         });
         parts.collect()
     }

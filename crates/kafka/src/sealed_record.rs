@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! headers  tollgate-version "1" | tollgate-account NAME | tollgate-signal traces|logs|metrics|effects
-//!          | tollgate-key-id HEX
+//!          | tollgate-key-id HEX | tollgate-record-id 16 bytes (or none)
 //! value    salt [32] | u64 LE number | AES-256-GCM(zstd(Export*ServiceRequest, or a worker's effects)), tag last
 //! key      HKDF-SHA256(spool key, salt, "tollgate kafka record v1"); nonce: the number
-//! AAD      the four headers' values, the topic and the partition's number, each after its length as u64 LE
+//! AAD      the five headers' values, the topic and the partition's number, each after its length as u64 LE
 //! ```
 //! A sealer takes a random salt at its start and counts its records, so a nonce is never used twice under one key. The
-//! record has no key: the partition says which session it belongs to, and no id stands in the topic.
+//! record has no key: the partition says which session it belongs to, and no id of the telemetry stands in the topic.
+//! A record that is written again because nothing acknowledged it has the same record id, by which a worker knows it.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use bytes::Bytes;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::client::{IncomingRecord, OutgoingRecord};
 use kernel::rng::Rng;
@@ -32,8 +34,9 @@ const VERSION_HEADER: &str = "tollgate-version";
 const ACCOUNT_HEADER: &str = "tollgate-account";
 const SIGNAL_HEADER: &str = "tollgate-signal";
 const KEY_HEADER: &str = "tollgate-key-id";
+const ID_HEADER: &str = "tollgate-record-id";
 /// Names of the headers of a sealed record.
-pub const RECORD_HEADERS: [&str; 4] = [VERSION_HEADER, ACCOUNT_HEADER, SIGNAL_HEADER, KEY_HEADER];
+pub const RECORD_HEADERS: [&str; 5] = [VERSION_HEADER, ACCOUNT_HEADER, SIGNAL_HEADER, KEY_HEADER, ID_HEADER];
 const KEY_INFO: &[u8] = b"tollgate kafka record v1";
 const SALT: usize = 32;
 /// Bytes before the sealed part.
@@ -64,6 +67,11 @@ impl RecordContent {
     }
 }
 
+/// Tells a record that an edge writes again from a new one. Random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RecordId(pub u128);
+
 /// What a sealed record says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordHead {
@@ -71,6 +79,8 @@ pub struct RecordHead {
     pub account: Arc<str>,
     /// What the record holds.
     pub content: RecordContent,
+    /// Its id; `None` if it does no harm when it comes twice.
+    pub id: Option<RecordId>,
 }
 
 /// Why a record can't be opened. Holds no payload.
@@ -127,12 +137,13 @@ impl RecordSealer {
         let aad = associated_data(topic, partition, head, &self.key_id);
         self.key.seal_in_place_append_tag(nonce(number), Aad::from(aad), &mut sealed).ok()?;
         value.append(&mut sealed);
-        let headers = vec![
+        let mut headers = vec![
             (VERSION_HEADER, Bytes::from_static(VERSION.as_bytes())),
             (ACCOUNT_HEADER, Bytes::copy_from_slice(head.account.as_bytes())),
             (SIGNAL_HEADER, Bytes::from_static(head.content.as_str().as_bytes())),
             (KEY_HEADER, self.key_id.clone()),
         ];
+        headers.extend(head.id.map(|id| (ID_HEADER, Bytes::copy_from_slice(&id.0.to_le_bytes()))));
         Some(OutgoingRecord {
             topic: Arc::clone(topic),
             partition: Some(partition),
@@ -174,7 +185,14 @@ impl RecordOpener {
         let name = text(SIGNAL_HEADER);
         let content = name.and_then(|name| RecordContent::ALL.into_iter().find(|known| known.as_str() == name));
         let content = content.ok_or(UnreadableRecord::Damaged("it names no signal"))?;
-        Ok(RecordHead { account: account.into(), content })
+        let id = record.header(ID_HEADER).map(|id| <[u8; 16]>::try_from(&**id));
+        let id = id.transpose().map_err(|_| UnreadableRecord::Damaged("its id has another length"))?;
+        Ok(RecordHead { account: account.into(), content, id: id.map(|id| RecordId(u128::from_le_bytes(id))) })
+    }
+
+    /// The id of a sealed record; read without a key, so it is the edge's only once the record was opened.
+    pub fn id_of(record: &IncomingRecord) -> Option<RecordId> {
+        Self::head(record).ok()?.id
     }
 
     /// Opens the record.
@@ -239,11 +257,13 @@ fn derive_key(key: &SpoolKey, salt: &[u8; SALT]) -> Option<LessSafeKey> {
 
 fn associated_data(topic: &str, partition: i32, head: &RecordHead, key_id: &[u8]) -> Vec<u8> {
     let partition = partition.to_le_bytes();
-    let parts = [
+    let id = head.id.map(|id| id.0.to_le_bytes());
+    let parts: [&[u8]; 7] = [
         VERSION.as_bytes(),
         head.account.as_bytes(),
         head.content.as_str().as_bytes(),
         key_id,
+        id.as_ref().map_or(&[], |id| id),
         topic.as_bytes(),
         &partition,
     ];

@@ -82,16 +82,52 @@ impl Payload {
     /// # Errors
     /// If the result would be 4 GiB or larger.
     pub fn encode(&self, unknown: UnknownFields) -> Result<EncodedRequest, MalformedOtlp> {
-        let mut encoder = PayloadEncoder {
-            payload: self,
-            drop_unknown: unknown == UnknownFields::Drop,
-            changes: Vec::new(),
-            missing_messages: Vec::new(),
-            scratch: Vec::new(),
-            unknown_dropped: 0,
+        let omitted = self.omitted_nodes(None);
+        PayloadEncoder::new(self, unknown).encode(&omitted)
+    }
+
+    /// Encodes only these items (by position in [`Payload::items`]), with their resources and scopes and all edits.
+    /// Unknown fields are kept.
+    ///
+    /// # Errors
+    /// If the result would be 4 GiB or larger.
+    pub fn encode_items(&self, keep: &dyn Fn(usize) -> bool) -> Result<Vec<u8>, MalformedOtlp> {
+        let omitted = self.omitted_nodes(Some(keep));
+        Ok(PayloadEncoder::new(self, UnknownFields::Keep).encode(&omitted)?.bytes)
+    }
+
+    /// The nodes that are not written: removed ones, items that are not kept, and resources, scopes and metrics that
+    /// became empty. Empty if all are.
+    fn omitted_nodes(&self, keep: Option<&dyn Fn(usize) -> bool>) -> Vec<bool> {
+        let nodes = &self.index.nodes;
+        if !self.index.removed_nodes && keep.is_none() {
+            return Vec::new();
+        }
+        let mut position = 0;
+        let is_live = |node: &NodeRec| {
+            if node.removed || !is_item(node.kind) {
+                return false;
+            }
+            position += 1;
+            keep.is_none_or(|keep| keep(position - 1))
         };
-        encoder.collect_changes();
-        encoder.write()
+        let live: Vec<bool> = nodes.iter().map(is_live).collect();
+        // For each node: its live items and its original items, both with the node itself and its descendants.
+        let mut counts: Vec<(u32, u32)> =
+            nodes.iter().zip(&live).map(|(node, live)| (u32::from(*live), u32::from(is_item(node.kind)))).collect();
+        for (index, node) in nodes.iter().enumerate().rev() {
+            let (live, original) = counts.get(index).copied().unwrap_or_default();
+            if let Some(parent) = counts.get_mut(node.parent as usize) {
+                *parent = (parent.0 + live, parent.1 + original);
+            }
+        }
+        // Everything below an omitted node is dropped, including nodes that never held items.
+        let mut omitted: Vec<bool> = Vec::with_capacity(nodes.len());
+        for (node, (live, original)) in nodes.iter().zip(counts) {
+            let parent_omitted = omitted.get(node.parent as usize).copied().unwrap_or(false);
+            omitted.push(parent_omitted || node.removed || (live == 0 && original > 0));
+        }
+        omitted
     }
 }
 
@@ -106,11 +142,26 @@ struct PayloadEncoder<'a> {
     unknown_dropped: u64,
 }
 
-impl PayloadEncoder<'_> {
+impl<'a> PayloadEncoder<'a> {
+    fn new(payload: &'a Payload, unknown: UnknownFields) -> Self {
+        Self {
+            payload,
+            drop_unknown: unknown == UnknownFields::Drop,
+            changes: Vec::new(),
+            missing_messages: Vec::new(),
+            scratch: Vec::new(),
+            unknown_dropped: 0,
+        }
+    }
+
+    fn encode(mut self, omitted: &[bool]) -> Result<EncodedRequest, MalformedOtlp> {
+        self.collect_changes(omitted);
+        self.write()
+    }
+
     /// Builds the list of changes, in order and without overlaps.
-    fn collect_changes(&mut self) {
+    fn collect_changes(&mut self, omitted: &[bool]) {
         let index = &self.payload.index;
-        let omitted = self.omitted_nodes();
         let is_omitted = |node: u32| omitted.get(node as usize).copied().unwrap_or(false);
         if index.edited || self.drop_unknown {
             for (id, attr) in (0..).zip(&index.attrs).filter(|(_, attr)| !is_omitted(attr.node)) {
@@ -131,7 +182,7 @@ impl PayloadEncoder<'_> {
             };
             self.changes.extend(index.unknown.iter().map(removal));
         }
-        for (node, _) in index.nodes.iter().zip(&omitted).filter(|(_, omitted)| **omitted) {
+        for (node, _) in index.nodes.iter().zip(omitted).filter(|(_, omitted)| **omitted) {
             if let Some(frame) = index.frames.get(node.frame as usize) {
                 self.changes.push(RequestChange::new(
                     ByteRange { start: frame.at, end: frame.body.end },
@@ -145,31 +196,6 @@ impl PayloadEncoder<'_> {
         // have lower numbers. The sort is stable, so fields of one message keep their order.
         self.changes.sort_by_key(|change| (change.at, Reverse(change.frame)));
         self.drop_covered_changes();
-    }
-
-    /// The nodes that are not written: removed ones, and resources, scopes and metrics that became empty.
-    fn omitted_nodes(&self) -> Vec<bool> {
-        let nodes = &self.payload.index.nodes;
-        if !self.payload.index.removed_nodes {
-            return Vec::new();
-        }
-        // For each node: its live items and its original items, both with the node itself and its descendants.
-        let item_counts =
-            |node: &NodeRec| (u32::from(is_item(node.kind) && !node.removed), u32::from(is_item(node.kind)));
-        let mut counts: Vec<(u32, u32)> = nodes.iter().map(item_counts).collect();
-        for (index, node) in nodes.iter().enumerate().rev() {
-            let (live, original) = counts.get(index).copied().unwrap_or_default();
-            if let Some(parent) = counts.get_mut(node.parent as usize) {
-                *parent = (parent.0 + live, parent.1 + original);
-            }
-        }
-        // Everything below an omitted node is dropped, including nodes that never held items.
-        let mut omitted: Vec<bool> = Vec::with_capacity(nodes.len());
-        for (node, (live, original)) in nodes.iter().zip(counts) {
-            let parent_omitted = omitted.get(node.parent as usize).copied().unwrap_or(false);
-            omitted.push(parent_omitted || node.removed || (live == 0 && original > 0));
-        }
-        omitted
     }
 
     /// The bytes to write for an attribute; `None` if it is unchanged or was never on the wire.

@@ -27,6 +27,8 @@ pub struct BatchOrigin {
     /// Equal bytes were accepted before (`docs/decisions/0002-repeated-requests.md`): this is a new request, but its
     /// calls are not counted again.
     pub repeat: bool,
+    /// The record of a log that brought the request, as `topic/partition/offset`; `None` for a client's own request.
+    pub source_record: Option<Arc<str>>,
 }
 
 /// A state change that a processor requests for the time after the batch's commit. It is stored (sealed) with the

@@ -71,6 +71,8 @@ pub struct Submission {
     /// Effects of the receiver's own state, committed with the request and applied after it. A request that only joins
     /// another with equal bytes commits none.
     pub effects: Vec<Effect>,
+    /// See [`super::BatchOrigin::source_record`].
+    pub source_record: Option<Arc<str>>,
 }
 
 /// Additional input of a request that tollgate makes itself.

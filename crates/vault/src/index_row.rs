@@ -226,6 +226,10 @@ pub struct RowTail {
     pub pt_bytes: Option<u64>,
     /// A request with equal bytes was accepted before: this line is a second copy.
     pub repeat: bool,
+    /// The Kafka record that brought the item, as `topic/partition/offset`; absent without Kafka. Lines of one record
+    /// in two epochs are one item that two workers stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_record: Option<String>,
     /// Reported input tokens.
     pub tokens_in: Option<u64>,
     /// Reported output tokens.
@@ -299,6 +303,7 @@ impl IndexRow {
             &tail.key_sha256,
             &tail.commitment,
             &tail.tier,
+            &tail.source_record,
             &self.of,
         ];
         let required_texts = [

@@ -262,6 +262,7 @@ impl CallPricer {
             received: UnixNanos(1),
             id: self.batches.to_be_bytes(),
             repeat: false,
+            source_record: None,
         };
         let before: Vec<(Option<String>, String)> = (payload.items())
             .map(|node| {

@@ -65,7 +65,7 @@ class Quick(Load):
         super().__init__(port, **{"batch": 50, "fill": 0, **options})
 
 
-def accounted(what, sink, acked, bound=0.01):
+def accounted(what, sink, acked, bound=0.01, accepted_twice=None):
     """Every acknowledged item arrived; so few came again. What a client sent twice, because the kill took its answer, and what was then accepted
     twice, is told apart: the gateway can't know better, and each of the two is delivered once. (Metrics can't be told apart and count.)"""
     all_of_them = sink.deliveries()
@@ -76,6 +76,8 @@ def accounted(what, sink, acked, bound=0.01):
     again = (len(all_of_them) - len(accepted)) / max(1, len(got))
     figure(f"{what}: delivered again", f"{len(all_of_them) - len(accepted)} of {len(got)} ({again:.3%})")
     figure(f"{what}: accepted again, sent by clients that had heard no answer", len(accepted) - len(got))
+    if accepted_twice is not None:
+        check(f"{what}: at most {accepted_twice} accepted again", len(accepted) - len(got) <= accepted_twice)
     if bound is not None:
         check(f"{what}: at most {bound:.0%} delivered again", again <= bound, f"{again:.3%}")
 

@@ -75,6 +75,7 @@ pub(super) const COLUMNS: &[Column] = &[
     column("part", ColumnType::Texts),
     column("pt_bytes", ColumnType::Int),
     column("repeat", ColumnType::Bool),
+    column("source_record", ColumnType::Text),
     column("tokens_in", ColumnType::Int),
     column("tokens_out", ColumnType::Int),
     column("buckets", ColumnType::Ints(BUCKETS)),

@@ -122,7 +122,8 @@ impl RunsConnector {
         let mut permit = BytePermit::new();
         inlet.budget().charge(&mut permit, wire.len()).await?;
         let (receiver, transport, trust) = (Arc::clone(&self.id), "connector", Trust::Internal);
-        Ok(Submission { signal, wire, permit, account, receiver, transport, trust, effects: Vec::new() })
+        let effects = Vec::new();
+        Ok(Submission { signal, wire, permit, account, receiver, transport, trust, effects, source_record: None })
     }
 
     /// The connector's component id, for logs.

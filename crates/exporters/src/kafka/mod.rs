@@ -2,7 +2,8 @@
 //! of a fleet it seals them and sorts them by session (crate `kafka`); `encoding: otlp_proto` writes plain requests for
 //! other consumers.
 //! A topic that can lose acknowledged records is refused. If only some partitions acknowledge a request, a retry writes
-//! the others alone. `pipeline/outlet` retries.
+//! the others alone, with the ids that the first attempt gave them: a record whose acknowledgement was lost is in the
+//! topic twice then, and the worker knows it. `pipeline/outlet` retries, and so do clients.
 
 mod config;
 
@@ -10,6 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
@@ -20,23 +22,24 @@ use crate::remote::ExporterDeps;
 use crate::spec::{BuildError, ExportTarget, ExporterProfile, ExporterSpec};
 use ::config::ComponentId;
 use ::kafka::{
-    BrokerClient, BrokerError, BrokerFault, KeptProducer, OutgoingRecord, RecordContent, RecordHead, RecordSealer,
-    durability_problem,
+    BrokerClient, BrokerError, BrokerFault, KeptProducer, OutgoingRecord, RecordContent, RecordHead, RecordId,
+    RecordSealer, durability_problem,
 };
-use kernel::rng::SystemRng;
+use kernel::rng::{Rng as _, SystemRng};
 use net::spawn::run_blocking;
 use otlp::Signal;
 use pipeline::repeats::RequestFingerprint;
 use pipeline::worker::fingerprint;
 use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
+use telemetry::names;
 
 #[cfg(test)]
 mod tests;
 
 /// How long a topic's description is used before it is read again.
 const DESCRIPTION_AGE: Duration = Duration::from_secs(60);
-/// Requests of which some partitions were acknowledged, and that are remembered until they succeed.
-const MAX_PARTIAL: usize = 256;
+/// Requests that failed, and are remembered until they succeed: at least so many, at most twice as many.
+const MAX_FAILED: usize = 4096;
 
 /// The `kafka` exporter.
 pub struct KafkaExporter {
@@ -47,15 +50,36 @@ pub struct KafkaExporter {
     deps: ExporterDeps,
     producer: KeptProducer,
     topics: AsyncMutex<HashMap<Arc<str>, KnownTopic>>,
-    /// Requests that failed in some partitions, and those that acknowledged them; the oldest first.
-    partial: Mutex<Vec<PartlyWritten>>,
+    failed: Mutex<FailedRequests>,
     last_failure: Mutex<Option<AttemptFailure>>,
 }
 
-/// A request that is in some partitions of its topic.
-struct PartlyWritten {
-    request: RecordsId,
-    partitions: Vec<i32>,
+/// An attempt to write a request.
+struct WriteAttempt {
+    /// From which the ids of its records are made.
+    salt: u128,
+    /// Partitions that have acknowledged their part.
+    acknowledged: Vec<i32>,
+}
+
+/// Requests that failed; the older half is forgotten when the newer one is full.
+#[derive(Default)]
+struct FailedRequests {
+    newer: HashMap<RecordsId, WriteAttempt>,
+    older: HashMap<RecordsId, WriteAttempt>,
+}
+
+impl FailedRequests {
+    fn take(&mut self, request: &RecordsId) -> Option<WriteAttempt> {
+        self.newer.remove(request).or_else(|| self.older.remove(request))
+    }
+
+    fn add(&mut self, request: RecordsId, attempt: WriteAttempt) {
+        if self.newer.len() >= MAX_FAILED {
+            self.older = std::mem::take(&mut self.newer);
+        }
+        self.newer.insert(request, attempt);
+    }
 }
 
 /// What decides which records a request becomes: its fingerprint, and how many partitions the topic has.
@@ -99,7 +123,7 @@ impl KafkaExporter {
             sealer,
             deps,
             topics: AsyncMutex::default(),
-            partial: Mutex::default(),
+            failed: Mutex::default(),
             last_failure: Mutex::default(),
         })
     }
@@ -115,46 +139,44 @@ impl KafkaExporter {
         if let Some(refusal) = known.refusal {
             return self.report(refusal, "change the topic as the message says", Reason::Denied);
         }
-        let Some(records) = self.make_records(request, topic, known.partitions).await else {
+        let request_id = (fingerprint(&request.account, topic, request.signal, &request.body), known.partitions);
+        // While two attempts of equal bytes are under way, they are two requests.
+        let earlier = self.failed.lock().take(&request_id);
+        let attempt = earlier
+            .unwrap_or_else(|| WriteAttempt { salt: u128::from_le_bytes(SystemRng.id()), acknowledged: Vec::new() });
+        let Some(records) = self.make_records(request, topic, known.partitions, attempt.salt).await else {
             return Outcome::Refused { reason: Reason::Malformed };
         };
         let largest = records.iter().map(|record| record.value.len() as u64 + config::RECORD_OVERHEAD).max();
         if largest.zip(known.max_record).is_some_and(|(largest, most)| largest > most) {
             return Outcome::Refused { reason: Reason::TooLarge };
         }
-        let fingerprint = fingerprint(&request.account, topic, request.signal, &request.body);
-        self.write((fingerprint, known.partitions), records).await
+        self.write(request_id, attempt, records).await
     }
 
     /// Writes the records that an earlier attempt has not written.
-    async fn write(&self, request: RecordsId, records: Vec<OutgoingRecord>) -> Outcome {
-        let written = self.take_partly_written(&request);
-        let records = records.into_iter().filter(|record| !record.partition.is_some_and(|one| written.contains(&one)));
-        let sends = records.map(async |record| (record.partition, self.producer.send(record).await));
+    async fn write(&self, request: RecordsId, mut attempt: WriteAttempt, records: Vec<OutgoingRecord>) -> Outcome {
+        let is_missing =
+            |record: &OutgoingRecord| record.partition.is_none_or(|one| !attempt.acknowledged.contains(&one));
+        let sends = (records.into_iter().filter(is_missing))
+            .map(async |record| (record.partition, self.producer.send(record).await));
+        let began = self.deps.clock.monotonic();
         let results = join_all(sends).await;
         let Some(error) = results.iter().find_map(|(_, result)| result.as_ref().err()) else {
+            let took = self.deps.clock.monotonic().saturating_sub(began);
+            let seconds = self.deps.meter.histogram(&names::KAFKA_PRODUCE_SECONDS, &[("exporter", &self.id)]);
+            seconds.record(took.as_secs_f64());
             *self.last_failure.lock() = None;
             return Outcome::Accepted;
         };
-        let mut acknowledged = written;
-        acknowledged
-            .extend(results.iter().filter(|(_, result)| result.is_ok()).filter_map(|(partition, _)| *partition));
         let outcome = self.failed(error);
-        if !acknowledged.is_empty() && matches!(outcome, Outcome::Retry { .. }) {
-            let mut partial = self.partial.lock();
-            if partial.len() >= MAX_PARTIAL {
-                partial.remove(0);
-            }
-            partial.push(PartlyWritten { request, partitions: acknowledged });
+        if matches!(outcome, Outcome::Retry { .. }) {
+            let acknowledged =
+                results.iter().filter(|(_, result)| result.is_ok()).filter_map(|(partition, _)| *partition);
+            attempt.acknowledged.extend(acknowledged);
+            self.failed.lock().add(request, attempt);
         }
         outcome
-    }
-
-    /// The partitions that have this request already; forgets them.
-    fn take_partly_written(&self, request: &RecordsId) -> Vec<i32> {
-        let mut partial = self.partial.lock();
-        let place = partial.iter().position(|one| one.request == *request);
-        place.map_or_else(Vec::new, |place| partial.remove(place).partitions)
     }
 
     /// The records of a request. `None`: it is no request of its signal.
@@ -163,6 +185,7 @@ impl KafkaExporter {
         request: &ExportRequest,
         topic: &Arc<str>,
         partitions: i32,
+        salt: u128,
     ) -> Option<Vec<OutgoingRecord>> {
         let Some(sealer) = self.sealer.clone() else {
             let value = request.body.clone();
@@ -171,10 +194,15 @@ impl KafkaExporter {
         };
         let (topic, partitioner) = (Arc::clone(topic), Arc::clone(&self.deps.partitioner));
         let (signal, body) = (request.signal, request.body.clone());
-        let head = RecordHead { account: Arc::clone(&request.account), content: RecordContent::Request(signal) };
+        let account = Arc::clone(&request.account);
         let work = move || {
-            let parts = partitioner.split(&head.account, signal, &body, partitions).ok()?;
-            parts.into_iter().map(|(partition, part, _)| sealer.seal(&topic, partition, &head, &part)).collect()
+            let parts = partitioner.split(&account, signal, &body, partitions).ok()?;
+            let seal = |(partition, part): (i32, Bytes)| {
+                let id = Some(RecordId(salt ^ u128::from(partition.unsigned_abs())));
+                let head = RecordHead { account: Arc::clone(&account), content: RecordContent::Request(signal), id };
+                sealer.seal(&topic, partition, &head, &part)
+            };
+            parts.into_iter().map(seal).collect()
         };
         run_blocking(&*self.deps.tasks, "seal", work).await.flatten()
     }

@@ -70,6 +70,11 @@ fn sessions_in(broker: &MemoryBroker) -> (BTreeSet<(String, i32)>, usize) {
     (sessions, spans)
 }
 
+/// The ids of the records in the topic.
+fn record_ids(broker: &MemoryBroker) -> Vec<u128> {
+    broker.records("in").iter().map(|record| RecordOpener::id_of(record).unwrap().0).collect()
+}
+
 /// A request is accepted when the topic has all of it, each session in one partition.
 #[tokio::test]
 async fn a_request_is_sorted_and_sealed() {
@@ -96,6 +101,16 @@ async fn a_retry_writes_only_what_is_missing() {
     rig.broker.set_without_leader(None);
     assert_eq!(rig.exporter.send(&request(0..50)).await, Outcome::Accepted);
     assert_eq!(sessions_in(&rig.broker).1, 50);
+    // A retry after a lost acknowledgement has the ids of the first attempt; another request has others.
+    let first: BTreeSet<u128> = record_ids(&rig.broker).into_iter().collect();
+    rig.broker.set_lossy(true);
+    assert!(matches!(rig.exporter.send(&request(0..50)).await, Outcome::Retry { .. }));
+    rig.broker.set_lossy(false);
+    assert_eq!(rig.exporter.send(&request(0..50)).await, Outcome::Accepted);
+    let mut second = record_ids(&rig.broker);
+    second.retain(|id| !first.contains(id));
+    let different: BTreeSet<u128> = second.iter().copied().collect();
+    assert_eq!((first.len(), second.len(), different.len()), (8, 16, 8));
     // What one account has written says nothing of another's equal bytes, which are written as a whole.
     rig.broker.set_without_leader(Some(3));
     let of = |account: &str| ExportRequest { account: account.into(), ..request(0..50) };

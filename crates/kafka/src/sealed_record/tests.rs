@@ -10,7 +10,7 @@ fn key(byte: u8) -> SpoolKey {
 
 fn sealed(request: &[u8]) -> IncomingRecord {
     let sealer = RecordSealer::new(&key(1), &SeededRng::new(7)).unwrap();
-    let head = RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Logs) };
+    let head = RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Logs), id: None };
     arrive(sealer.seal(&"in".into(), 3, &head, request).unwrap())
 }
 
@@ -35,7 +35,7 @@ fn a_record_opens_with_its_key_only() {
     assert!(zstd::bulk::decompress(&value[PREFIX..], MAX).is_err(), "compressed is not sealed");
     assert_eq!(record.key, None);
     let (head, opened) = RecordOpener::new(&[key(2), key(1)], MAX).open(&record).unwrap();
-    assert_eq!(head, RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Logs) });
+    assert_eq!(head, RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Logs), id: None });
     assert!(opened == request);
     let unknown = RecordOpener::new(&[key(2)], MAX).open(&record).unwrap_err();
     assert_eq!(unknown, UnreadableRecord::UnknownKey(key(1).id()));
@@ -91,7 +91,7 @@ fn a_bomb_is_refused() {
 /// Two records never share key and nonce: neither of one sealer nor of two starts.
 #[test]
 fn nonces_differ() {
-    let head = RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Traces) };
+    let head = RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Traces), id: None };
     let mut seen = std::collections::HashSet::new();
     for seed in 0..4 {
         let sealer = RecordSealer::new(&key(1), &SeededRng::new(seed)).unwrap();

@@ -129,6 +129,11 @@ proptest! {
         let decoded = ExportTraceServiceRequest::decode(encode(&part).as_slice()).unwrap();
         prop_assert!(decoded == request);
         prop_assert_eq!(part.item_count(), part.items().count());
+        // Writing only these items does the same without a copy of the index.
+        prop_assert_eq!(payload.encode_items(&keep).unwrap(), encode(&part));
+        // On a payload from which some are removed already, positions count those that are left.
+        let left = |position: usize| position % 2 == 0;
+        prop_assert_eq!(part.encode_items(&left).unwrap(), encode(&part.subset(&left)));
     }
 
     /// Bodies are set and removed as on prost's structs.

@@ -143,6 +143,7 @@ impl Admission for ReceiverInlet {
             transport: "internal",
             trust: Trust::Internal,
             effects: Vec::new(),
+            source_record: None,
         };
         self.inlet.submit_internal(nothing, InternalInput { effects, clearance: Clearance::RECEIVED })
     }

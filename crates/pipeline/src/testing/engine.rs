@@ -127,6 +127,7 @@ pub fn origin() -> Arc<BatchOrigin> {
         received: UnixNanos(1),
         id: [7; 16],
         repeat: false,
+        source_record: None,
     })
 }
 

@@ -131,6 +131,7 @@ pub fn submission(wire: Bytes, permit: BytePermit) -> Submission {
         transport: "grpc",
         trust: Trust::ThirdParty,
         effects: Vec::new(),
+        source_record: None,
     }
 }
 

@@ -134,7 +134,7 @@ impl Worker {
     pub fn process_request(self: &Arc<Self>, request: AdmittedRequest) {
         let turn_began = self.clock.monotonic();
         let AdmittedRequest { submission, received, waiter, open, internal } = request;
-        let Submission { signal, wire, permit, account, receiver, trust, mut effects, .. } = submission;
+        let Submission { signal, wire, permit, account, receiver, trust, mut effects, source_record, .. } = submission;
         // Requests that tollgate makes are never repeats: each has its own effects.
         let own_id = internal.as_ref().map(|_| self.rng.id());
         let fingerprint = fingerprint(&account, &receiver, signal, own_id.as_ref().map_or(&*wire, |id| id.as_slice()));
@@ -151,7 +151,8 @@ impl Worker {
             None if is_only_effects => Arc::default(),
             None => return receipt.resolve(&Reason::NoPipeline.outcome(), false),
         };
-        let origin = Arc::new(BatchOrigin { account, receiver, trust, received, id: self.rng.id(), repeat });
+        let origin =
+            Arc::new(BatchOrigin { account, receiver, trust, received, id: self.rng.id(), repeat, source_record });
         let payload = self.parse(signal, wire.clone());
         let mut work = RequestWork {
             origin,

@@ -18,6 +18,7 @@ fn batch(case: &serde_json::Value) -> Batch {
         received: UnixNanos(0),
         id: [1; 16],
         repeat: false,
+        source_record: None,
     };
     Batch::new(Arc::new(origin), request::payload(case))
 }

@@ -52,6 +52,7 @@ fn batch(payload: Payload, id: u8) -> Batch {
         received: UnixNanos(1_795_000_000_000_000_000),
         id: [id; 16],
         repeat: false,
+        source_record: None,
     };
     Batch::new(Arc::new(origin), payload)
 }

@@ -24,6 +24,7 @@ fn batch(payload: Payload, trust: Trust) -> Batch {
         received: UnixNanos(0),
         id: [1; 16],
         repeat: false,
+        source_record: None,
     };
     Batch::new(Arc::new(origin), payload)
 }

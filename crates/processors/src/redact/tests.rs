@@ -45,6 +45,7 @@ fn pass_with(redact: &RedactProcessor, signal: Signal, wire: Vec<u8>, content: C
         received: UnixNanos(1),
         id: [0; 16],
         repeat: false,
+        source_record: None,
     };
     let payload = Payload::parse(signal, Bytes::from(wire)).expect("payload");
     let mut batch = Batch::new(Arc::new(origin), payload);

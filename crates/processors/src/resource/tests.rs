@@ -26,6 +26,7 @@ fn resources_alone_are_changed() {
         received: UnixNanos(0),
         id: [1; 16],
         repeat: false,
+        source_record: None,
     };
     let payload = request::payload(&json!({ "groups": [group("a"), group("b")] }));
     let mut batch = Batch::new(Arc::new(origin), payload);

@@ -84,6 +84,7 @@ pub(super) fn index_row(
         decision: column(&item.decision),
         decided_by: decided_by(payload, item).map(|text| cut_column(&ids.redact_column(account, text))),
         repeat: origin.repeat,
+        source_record: origin.source_record.as_deref().map(str::to_owned),
         tokens_in: item.usage.input,
         tokens_out: item.usage.output,
         buckets: cost.map(|cost| buckets(cost.buckets)),

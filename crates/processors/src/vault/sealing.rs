@@ -380,6 +380,7 @@ impl ContentSealer {
             key_sha256: Some(key.object_sha256().to_owned()),
             pt_bytes: Some(request.len() as u64),
             repeat: origin.repeat,
+            source_record: origin.source_record.as_deref().map(str::to_owned),
             ..RowTail::default()
         };
         let fragment = SealedFragment {

@@ -12,8 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::progress::PartitionProgress;
-use super::stored_positions::StoredPositions;
-use ::kafka::{BrokerError, BrokerFault, CommittedOffset, IncomingRecord, PartitionId, PartitionOwner, RecordConsumer};
+use super::stored_positions::{StoredPositions, StoredRecord};
+use ::kafka::{
+    BrokerError, BrokerFault, CommittedOffset, IncomingRecord, PartitionId, PartitionOwner, RecordConsumer,
+    RecordOpener,
+};
 use kernel::clock::{Clock, with_timeout};
 use telemetry::{Meter, names};
 
@@ -40,8 +43,8 @@ pub(super) struct OwnedPartitions {
 /// A record that was begun.
 pub(super) struct BegunRecord {
     pub(super) generation: u64,
-    /// No record before this offset is missing.
-    pub(super) next: i64,
+    /// What to note when it is stored.
+    pub(super) stored: StoredRecord,
     /// Offsets before it that the topic no longer has.
     pub(super) missing: u64,
 }
@@ -71,8 +74,9 @@ impl OwnedPartitions {
         let mut partitions = self.partitions.lock();
         let progress = partitions.get_mut(&record.partition)?;
         let missing = progress.begin(offset, record.timestamp_ms);
-        let next = progress.next().unwrap_or(offset);
-        Some(BegunRecord { generation: progress.generation, next, missing })
+        let (since, next) = (progress.since.unwrap_or(offset), progress.next().unwrap_or(offset));
+        let stored = StoredRecord { since, next, offset, id: RecordOpener::id_of(record) };
+        Some(BegunRecord { generation: progress.generation, stored, missing })
     }
 
     /// Ends a record of this generation.
@@ -145,7 +149,7 @@ impl OwnedPartitions {
     /// Commits what is done. A failure is counted and repeated with the next call.
     ///
     /// # Errors
-    /// The group has removed this member: nothing may be committed until a new one has joined.
+    /// The group has removed this member, or the client failed: nothing may be committed until a new one has joined.
     pub(super) async fn commit(
         &self,
         consumer: &dyn RecordConsumer,
@@ -180,7 +184,8 @@ impl OwnedPartitions {
                 }
             }
         }
-        result.or_else(|error| if error.fault == BrokerFault::Fenced { Err(error) } else { Ok(()) })
+        let needs_another = |fault| matches!(fault, BrokerFault::Fenced | BrokerFault::ClientFailed);
+        result.or_else(|error| if needs_another(error.fault) { Err(error) } else { Ok(()) })
     }
 
     /// Waits until no record of these partitions is being processed, or too long.
@@ -201,8 +206,9 @@ impl OwnedPartitions {
         let _ = with_timeout(&*self.clock, most, all_done).await;
     }
 
-    /// Where to begin: at the group's offset, or behind it if this spool has more; and whether the consumer must be
-    /// moved there. `None`: no broker answers, and the consumer begins at the group's offset.
+    /// Where to begin: at the group's offset, which an operator may have moved back because a worker's volume is lost
+    /// (what this volume has is not stored again); and whether the consumer must be moved there. `None`: no broker
+    /// answers, and the consumer begins at the group's offset.
     async fn begin_offset(&self, consumer: &dyn RecordConsumer, partition: &PartitionId) -> Option<(i64, bool)> {
         let bounds = consumer.bounds(partition).await.ok()?;
         let committed = consumer.committed(partition).await.ok()?;
@@ -217,7 +223,7 @@ impl OwnedPartitions {
             );
             return Some((bounds.first, true));
         }
-        let begin = if self.ignores_group { stored } else { committed.max(stored) };
+        let begin = if self.ignores_group { stored } else { committed.or(stored) };
         let next = begin.unwrap_or(bounds.first);
         if next < bounds.first {
             let lost = u64::try_from(bounds.first.saturating_sub(next)).unwrap_or(0);

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) struct PartitionProgress {
     /// Tells this ownership from an earlier one of the same partition.
     pub(super) generation: u64,
+    /// Where reading began; `None` until it is known.
+    pub(super) since: Option<i64>,
     /// The offset that the next record should have; `None` until one is known.
     expected: Option<i64>,
     /// Records that were begun and are not done, with the time at which each was written, in ms since the epoch.
@@ -29,6 +31,7 @@ impl PartitionProgress {
     pub(super) fn new(generation: u64, first: Option<i64>) -> Self {
         Self {
             generation,
+            since: first,
             expected: first,
             open: BTreeMap::new(),
             last_written_ms: 0,
@@ -43,6 +46,7 @@ impl PartitionProgress {
     /// never seen: records that the topic's retention removed.
     pub(super) fn begin(&mut self, offset: i64, written_ms: i64) -> u64 {
         let missing = self.expected.map_or(0, |expected| u64::try_from(offset.saturating_sub(expected)).unwrap_or(0));
+        self.since.get_or_insert(offset);
         self.expected = self.expected.max(Some(offset.saturating_add(1)));
         self.open.insert(offset, written_ms);
         self.last_written_ms = written_ms;

@@ -1,11 +1,12 @@
 //! [`RecordLoop`]: polls, gives each record a task, commits what is done, and pauses while too much is under way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::config::KafkaReceiverSettings;
@@ -15,7 +16,7 @@ use super::sink::RecordSink;
 use super::stored_positions::StoredPositions;
 use ::kafka::{
     BrokerClient, BrokerError, IncomingRecord, KeptProducer, OutgoingRecord, PartitionId, PartitionOwner,
-    RECORD_HEADERS, RecordConsumer, SubscriptionSettings, durability_problem,
+    RECORD_HEADERS, RecordConsumer, RecordId, SubscriptionSettings, durability_problem,
 };
 use kernel::clock::{Clock, with_timeout};
 use net::Spawn;
@@ -30,6 +31,8 @@ const FETCH_BYTES: usize = 8 << 20;
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Wait before the brokers are asked again.
 const RECONNECT_WAIT: Duration = Duration::from_secs(2);
+/// How often the same error is logged.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long polls may fail before the client is made anew.
 const MAX_FAILING: Duration = Duration::from_secs(60);
 /// How often the lag is measured.
@@ -76,6 +79,26 @@ impl Drop for RecordInFlight {
     }
 }
 
+/// Notes that a record with this id is being stored, until dropped.
+struct StoringId<'a> {
+    storing: &'a Mutex<HashSet<RecordId>>,
+    id: RecordId,
+}
+
+impl<'a> StoringId<'a> {
+    /// `None`: another one with this id is being stored.
+    fn begin(storing: &'a Mutex<HashSet<RecordId>>, id: RecordId) -> Option<Self> {
+        let is_free = storing.lock().insert(id);
+        is_free.then(|| Self { storing, id })
+    }
+}
+
+impl Drop for StoringId<'_> {
+    fn drop(&mut self) {
+        self.storing.lock().remove(&self.id);
+    }
+}
+
 /// What a receiver runs with.
 #[derive(Clone)]
 pub struct KafkaReceiverContext {
@@ -99,6 +122,8 @@ pub(super) struct RecordLoop {
     sink: Box<dyn RecordSink>,
     context: KafkaReceiverContext,
     in_flight: Arc<UnderWay>,
+    /// Ids of the records that are being stored.
+    storing: Mutex<HashSet<RecordId>>,
     dead_letters: KeptProducer,
     /// Ends the tasks that wait.
     stopping: watch::Sender<bool>,
@@ -130,19 +155,22 @@ impl RecordLoop {
             positions,
             context,
             in_flight: Arc::default(),
+            storing: Mutex::default(),
             stopping: watch::Sender::new(false),
         }
     }
 
     /// Reads until `stop` turns true, and then finishes what is under way.
     pub(super) async fn run(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut last_error: Option<BrokerError> = None;
+        let mut last_error: Option<(BrokerError, Duration)> = None;
         while !*stop.borrow() {
             let Err(error) = self.read_as_member(&mut stop).await else { return };
-            if last_error.as_ref() != Some(&error) {
+            let now = self.context.clock.monotonic();
+            let is_known = |(known, at): &(BrokerError, Duration)| *known == error && now < *at + REPORT_INTERVAL;
+            if !last_error.as_ref().is_some_and(is_known) {
                 let (why, remedy) = (error.text.as_str(), error.fault.remedy());
                 tracing::error!(receiver = &*self.id, why, remedy, "Kafka can't be read; it is tried again");
-                last_error = Some(error);
+                last_error = Some((error, now));
             }
             let _ = with_timeout(&*self.context.clock, RECONNECT_WAIT, stop.wait_for(|stop| *stop)).await;
         }
@@ -299,12 +327,8 @@ impl RecordLoop {
         let mut wait = RETRY_WAITS.0;
         loop {
             // `Err`: the record is not done, and why it is held, if it is.
-            let position = self.positions.effect(&record.partition, begun.next, record.offset);
-            let result = match self.sink.store(record, position).await {
-                Ok(Outcome::Accepted | Outcome::Partial { .. }) => {
-                    self.count("accepted");
-                    Ok(())
-                }
+            let result = match self.store(record, begun).await {
+                Ok(Outcome::Accepted | Outcome::Partial { .. }) => Ok(()),
                 Ok(Outcome::Retry { after, .. }) => {
                     wait = wait.max(after.unwrap_or_default()).min(RETRY_WAITS.1);
                     Err(None)
@@ -330,6 +354,29 @@ impl RecordLoop {
             }
             wait = (wait * 2).min(RETRY_WAITS.1);
         }
+    }
+
+    /// Stores a record, unless one with its id is stored already, and counts it.
+    ///
+    /// # Errors
+    /// See [`UnusableRecord`].
+    async fn store(&self, record: &IncomingRecord, begun: &BegunRecord) -> Result<Outcome, UnusableRecord> {
+        let _storing = if let Some(id) = begun.stored.id {
+            let Some(storing) = StoringId::begin(&self.storing, id) else { return Ok(Reason::Overloaded.outcome()) };
+            if self.positions.is_id_stored(&record.partition, &id) {
+                self.count("written_again");
+                return Ok(Outcome::Accepted);
+            }
+            Some(storing)
+        } else {
+            None
+        };
+        let position = self.positions.effect(&record.partition, begun.stored);
+        let outcome = self.sink.store(record, position).await?;
+        if matches!(outcome, Outcome::Accepted | Outcome::Partial { .. }) {
+            self.count("accepted");
+        }
+        Ok(outcome)
     }
 
     fn report_held(&self, record: &IncomingRecord, generation: u64, why: String) {

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::config::KafkaReceiverSettings;
 use super::decode::{RecordReader, RecordRequest, UnusableRecord};
-use ::kafka::IncomingRecord;
+use ::kafka::{IncomingRecord, PartitionId};
 use net::Spawn;
 use net::spawn::run_blocking;
 use pipeline::{Admission, BytePermit, Effect, Outcome, Reason, Submission, Trust};
@@ -101,6 +101,8 @@ impl RecordSink for RequestSink {
                 Ok(opened) => opened?,
                 Err(outcome) => return Ok(outcome),
             };
+            let PartitionId { topic, number } = &record.partition;
+            let source_record = format!("{topic}/{number}/{}", record.offset).into();
             let submission = Submission {
                 signal,
                 wire: body,
@@ -110,6 +112,7 @@ impl RecordSink for RequestSink {
                 transport: "kafka",
                 trust: self.trust,
                 effects: vec![position],
+                source_record: Some(source_record),
             };
             Ok(self.gate.admission().submit(submission).await)
         })

@@ -1,15 +1,16 @@
 //! [`StoredPositions`]: which records are in this gateway's spool. It is state of the engine like that of a processor:
 //! an effect of each record says that it is stored, in the same transaction as its data, so after a crash exactly the
-//! records that are missing are read again, although their offsets were not committed yet. Positions belong to the
-//! topic's id, not its name: a topic that was made anew begins without any.
+//! records that are missing are stored, although their offsets were not committed yet. A record that an edge wrote twice
+//! is recognised by its id. Positions belong to the topic's id, not its name: a topic that was made anew begins without
+//! any.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use ::kafka::PartitionId;
+use ::kafka::{PartitionId, RecordId};
 use pipeline::{Batch, Effect, Processor, Reason};
 
 #[cfg(test)]
@@ -42,13 +43,22 @@ impl PositionState {
     }
 }
 
+/// Ranges of one partition that are remembered. A range ends where another worker stored records, or one is under way.
+const MAX_RANGES: usize = 1024;
+/// Ids of one partition that are remembered are between this number and twice as many.
+const MAX_IDS: usize = 2048;
+
 /// The stored records of one partition.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default)]
 struct StoredOffsets {
-    /// Every record before this offset is stored, or is not this gateway's to store.
-    next: i64,
-    /// Records after it that are stored.
-    after: BTreeSet<i64>,
+    /// Where this gateway last began to read.
+    since: i64,
+    /// First offset of each range of stored records, and the offset behind it. No two ranges touch.
+    ranges: BTreeMap<i64, i64>,
+    /// Ids of the newest stored records.
+    ids: HashSet<RecordId>,
+    /// Older ones. They are forgotten when `ids` is full and takes their place.
+    older_ids: HashSet<RecordId>,
 }
 
 /// The effect of one record.
@@ -57,28 +67,86 @@ struct StoredRecordEffect {
     topic: Arc<str>,
     topic_id: TopicId,
     partition: i32,
-    /// No record before this offset was missing when this one began.
-    next: i64,
-    offset: i64,
+    record: StoredRecord,
+}
+
+/// A record that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredRecord {
+    /// Where this gateway began to read.
+    pub(super) since: i64,
+    /// None of the records `since..next` was missing when this one began.
+    pub(super) next: i64,
+    pub(super) offset: i64,
+    /// The id that the edge gave it, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<RecordId>,
 }
 
 /// The saved form.
 #[derive(Serialize, Deserialize)]
 struct SavedPositions {
     version: u8,
-    partitions: Vec<(Arc<str>, TopicId, i32, StoredOffsets)>,
+    partitions: Vec<SavedPartition>,
 }
 
-const VERSION: u8 = 1;
+#[derive(Serialize, Deserialize)]
+struct SavedPartition {
+    topic: Arc<str>,
+    topic_id: TopicId,
+    partition: i32,
+    since: i64,
+    ranges: Vec<(i64, i64)>,
+    ids: Vec<RecordId>,
+}
+
+const VERSION: u8 = 2;
 
 impl StoredOffsets {
-    fn add(&mut self, next: i64, offset: i64) {
-        self.next = self.next.max(next);
-        self.after.insert(offset);
-        self.after = self.after.split_off(&self.next);
-        while self.after.remove(&self.next) {
-            self.next += 1;
+    fn add(&mut self, record: &StoredRecord) {
+        self.since = record.since;
+        self.add_range(record.since, record.next);
+        self.add_range(record.offset, record.offset.saturating_add(1));
+        if let Some(id) = record.id {
+            self.add_id(id);
         }
+    }
+
+    fn add_range(&mut self, mut from: i64, mut to: i64) {
+        if from >= to {
+            return;
+        }
+        while let Some((start, end)) = self.ranges.range(..=to).next_back().map(|(start, end)| (*start, *end))
+            && end >= from
+        {
+            self.ranges.remove(&start);
+            (from, to) = (from.min(start), to.max(end));
+        }
+        self.ranges.insert(from, to);
+        if self.ranges.len() > MAX_RANGES {
+            self.ranges.pop_first();
+        }
+    }
+
+    fn add_id(&mut self, id: RecordId) {
+        if self.ids.len() >= MAX_IDS {
+            self.older_ids = std::mem::take(&mut self.ids);
+        }
+        self.ids.insert(id);
+    }
+
+    fn holds(&self, offset: i64) -> bool {
+        self.ranges.range(..=offset).next_back().is_some_and(|(_, end)| offset < *end)
+    }
+
+    fn holds_id(&self, id: &RecordId) -> bool {
+        self.ids.contains(id) || self.older_ids.contains(id)
+    }
+
+    /// The first record that is missing since this gateway began to read.
+    fn next(&self) -> i64 {
+        let around = self.ranges.range(..=self.since).next_back();
+        around.map_or(self.since, |(_, end)| self.since.max(*end))
     }
 }
 
@@ -88,24 +156,28 @@ impl StoredPositions {
         Arc::new(Self { id, state: Mutex::default() })
     }
 
-    /// The effect that says that the record at `offset` is stored, and none before `next` is missing.
-    pub(super) fn effect(&self, partition: &PartitionId, next: i64, offset: i64) -> Effect {
+    /// The effect that says that this record is stored.
+    pub(super) fn effect(&self, partition: &PartitionId, record: StoredRecord) -> Effect {
         let (_, topic_id) = self.state.lock().key(partition);
         let (topic, partition) = (Arc::clone(&partition.topic), partition.number);
-        let effect = StoredRecordEffect { topic, topic_id, partition, next, offset };
-        // Numbers and a text can always be written.
+        let effect = StoredRecordEffect { topic, topic_id, partition, record };
+        // Numbers and texts can always be written.
         Effect::new(Arc::clone(&self.id), serde_json::to_vec(&effect).unwrap_or_default())
     }
 
-    /// The first record that is not stored; `None` if the partition is unknown here.
+    /// The first record that is missing since this gateway began to read; `None` if the partition is unknown here.
     pub(super) fn next(&self, partition: &PartitionId) -> Option<i64> {
-        self.state.lock().stored(partition).map(|stored| stored.next)
+        self.state.lock().stored(partition).map(StoredOffsets::next)
     }
 
-    /// Whether the record is stored.
+    /// Whether the record at this offset is stored.
     pub(super) fn is_stored(&self, partition: &PartitionId, offset: i64) -> bool {
-        let state = self.state.lock();
-        state.stored(partition).is_some_and(|stored| offset < stored.next || stored.after.contains(&offset))
+        self.state.lock().stored(partition).is_some_and(|stored| stored.holds(offset))
+    }
+
+    /// Whether a record with this id is stored: the edge heard of no acknowledgement and wrote it again.
+    pub(super) fn is_id_stored(&self, partition: &PartitionId, id: &RecordId) -> bool {
+        self.state.lock().stored(partition).is_some_and(|stored| stored.holds_id(id))
     }
 
     /// Tells which topic has this name now. Returns whether positions of another one were forgotten.
@@ -138,13 +210,18 @@ impl Processor for StoredPositions {
         let Ok(effect) = serde_json::from_slice::<StoredRecordEffect>(&effect.body) else { return };
         let partition = PartitionId { topic: effect.topic, number: effect.partition };
         let mut state = self.state.lock();
-        state.partitions.entry((partition, effect.topic_id)).or_default().add(effect.next, effect.offset);
+        state.partitions.entry((partition, effect.topic_id)).or_default().add(&effect.record);
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {
         let state = self.state.lock();
-        let partitions = state.partitions.iter().map(|((partition, topic_id), stored)| {
-            (Arc::clone(&partition.topic), *topic_id, partition.number, stored.clone())
+        let partitions = state.partitions.iter().map(|((partition, topic_id), stored)| SavedPartition {
+            topic: Arc::clone(&partition.topic),
+            topic_id: *topic_id,
+            partition: partition.number,
+            since: stored.since,
+            ranges: stored.ranges.iter().map(|(from, to)| (*from, *to)).collect(),
+            ids: stored.older_ids.iter().chain(&stored.ids).copied().collect(),
         });
         serde_json::to_vec(&SavedPositions { version: VERSION, partitions: partitions.collect() }).ok()
     }
@@ -152,9 +229,14 @@ impl Processor for StoredPositions {
     fn restore(&self, checkpoint: &[u8]) {
         let saved = serde_json::from_slice::<SavedPositions>(checkpoint).ok();
         let Some(saved) = saved.filter(|saved| saved.version == VERSION) else { return };
-        let partitions = saved.partitions.into_iter();
-        self.state.lock().partitions = partitions
-            .map(|(topic, topic_id, number, stored)| ((PartitionId { topic, number }, topic_id), stored))
-            .collect();
+        let mut partitions = BTreeMap::new();
+        for saved in saved.partitions {
+            let mut stored = StoredOffsets { since: saved.since, ..StoredOffsets::default() };
+            saved.ranges.into_iter().for_each(|(from, to)| stored.add_range(from, to));
+            saved.ids.into_iter().for_each(|id| stored.add_id(id));
+            let partition = PartitionId { topic: saved.topic, number: saved.partition };
+            partitions.insert((partition, saved.topic_id), stored);
+        }
+        self.state.lock().partitions = partitions;
     }
 }

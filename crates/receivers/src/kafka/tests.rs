@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use ::kafka::memory_broker::MemoryBroker;
-use ::kafka::{OutgoingRecord, PartitionId, RecordContent, RecordHead, RecordProducer, RecordSealer};
+use ::kafka::{OutgoingRecord, PartitionId, RecordContent, RecordHead, RecordId, RecordProducer, RecordSealer};
 use kernel::clock::{ManualClock, UnixNanos};
 use kernel::rng::SeededRng;
 use net::Spawn;
@@ -84,7 +84,8 @@ impl Admission for StoringInlet {
     fn submit_effects(&self, effects: Vec<Effect>, permit: BytePermit) -> BoxFuture<'static, Outcome> {
         let (signal, wire) = (Signal::Traces, Bytes::new());
         let (account, receiver, transport, trust) = ("default".into(), "kafka".into(), "internal", Trust::Internal);
-        self.submit(Submission { signal, wire, permit, account, receiver, transport, trust, effects })
+        let source_record = None;
+        self.submit(Submission { signal, wire, permit, account, receiver, transport, trust, effects, source_record })
     }
 
     fn submit(&self, submission: Submission) -> BoxFuture<'static, Outcome> {
@@ -248,7 +249,7 @@ pub(super) fn broker(machine: &Machine) -> MemoryBroker {
 /// Writes `count` records, each another request.
 async fn produce(broker: &MemoryBroker, from: usize, count: usize) {
     let sealer = RecordSealer::new(&key(1), &SeededRng::new(from as u64 + 1)).unwrap();
-    let head = RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Traces) };
+    let head = RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Traces), id: None };
     for number in from..from + count {
         let partition = number as i32 % PARTITIONS;
         let record = sealer.seal(&"in".into(), partition, &head, format!("request {number}").as_bytes()).unwrap();
@@ -363,6 +364,72 @@ fn partitions_move() {
     }
 }
 
+/// A record that an edge wrote again, because nothing acknowledged it, is stored once, whenever it comes: while the
+/// first is under way, later, after a restart. Equal bytes with another id are another request.
+#[test]
+fn a_record_written_again_is_stored_once() {
+    for seed in seeds(50) {
+        Machine::run(async |machine| {
+            let (broker, volume, rng) = (broker(&machine), Volume::default(), SeededRng::new(seed));
+            let sealer = RecordSealer::new(&key(1), &SeededRng::new(seed)).unwrap();
+            let write = async |number: u64, id: u128| {
+                let (content, id) = (RecordContent::Request(Signal::Traces), Some(RecordId(id)));
+                let head = RecordHead { account: "acme".into(), content, id };
+                let (partition, body) = ((number % 4) as i32, format!("request {number}"));
+                broker.send(sealer.seal(&"in".into(), partition, &head, body.as_bytes()).unwrap()).await.unwrap();
+            };
+            let mut process = Process::start(&machine, &broker, &volume, settings(), seed);
+            for life in 0..3 {
+                for number in 0..40 {
+                    write(number, number.into()).await;
+                    if rng.next() % 4 == 0 {
+                        write(number, number.into()).await;
+                    }
+                    machine.clock.sleep(Duration::from_millis(rng.next() % 10)).await;
+                }
+                process.kill();
+                broker.expire_members();
+                process = Process::start(&machine, &broker, &volume, settings(), seed + life);
+            }
+            let written = broker.record_count("in") as i64;
+            until(&machine, "all", || committed(&broker) == written).await;
+            assert_eq!((volume.stored(), volume.most_often()), (40, 1), "seed {seed}");
+            write(7, 1007).await;
+            until(&machine, "the last one", || volume.most_often() == 2).await;
+            drop(process);
+        });
+    }
+}
+
+/// A worker and its volume are gone for good. Once the group's offsets are set back, the worker that is left stores
+/// what the other had, and nothing of its own again.
+#[test]
+fn a_lost_volume_is_read_again() {
+    Machine::run(async |machine| {
+        let broker = broker(&machine);
+        let [lost, left] = [Volume::default(), Volume::default()];
+        let both = [&lost, &left].map(|volume| Process::start(&machine, &broker, volume, settings(), 1));
+        for batch in 0..10 {
+            produce(&broker, batch * 20, 20).await;
+            machine.clock.sleep(Duration::from_millis(100)).await;
+        }
+        until(&machine, "all", || committed(&broker) == 200).await;
+        assert!(lost.stored() > 20 && lost.stored() + left.stored() == 200);
+        let [first, second] = both;
+        first.kill();
+        broker.expire_members();
+        produce(&broker, 200, 20).await;
+        until(&machine, "the rest", || committed(&broker) == 220).await;
+        second.running.drain(Duration::from_secs(60)).await;
+        (0..PARTITIONS).for_each(|number| broker.set_committed("in", number, 0));
+        let process = Process::start(&machine, &broker, &left, settings(), 2);
+        until(&machine, "what is missing", || left.stored() == 220).await;
+        until(&machine, "the end", || committed(&broker) == 220).await;
+        assert_eq!(left.most_often(), 1);
+        drop(process);
+    });
+}
+
 /// A worker that was silent for too long has lost its partitions: what it still stores is not committed, and the new
 /// owner stores it too. Nothing is lost.
 #[test]
@@ -471,7 +538,7 @@ fn a_held_partition_is_read_no_further() {
     Machine::run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         let stranger = RecordSealer::new(&key(9), &SeededRng::new(9)).unwrap();
-        let head = RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Traces) };
+        let head = RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Traces), id: None };
         broker.send(stranger.seal(&"in".into(), 0, &head, b"the first").unwrap()).await.unwrap();
         produce(&broker, 0, 400).await;
         let process = Process::start(&machine, &broker, &volume, settings(), 1);

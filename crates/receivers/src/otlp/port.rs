@@ -164,6 +164,7 @@ impl ReceiverPort {
             transport: self.transport,
             trust: context.trust,
             effects: Vec::new(),
+            source_record: None,
         };
         let outcome = context.submit(submission).await;
         self.meters.count_items(signal, items, &outcome);

@@ -53,6 +53,7 @@ fn numbered(payload: Payload, number: u64) -> Batch {
         received: UnixNanos(NOW.0 + number / 1000),
         id,
         repeat: false,
+        source_record: None,
     };
     Batch::new(Arc::new(origin), payload)
 }

@@ -55,6 +55,7 @@ fn batch(signal: Signal, wire: Vec<u8>, content: ContentState) -> Batch {
         received: UnixNanos(1),
         id: [0; 16],
         repeat: false,
+        source_record: None,
     };
     let mut batch = Batch::new(Arc::new(origin), Payload::parse(signal, Bytes::from(wire)).expect("payload"));
     batch.clearance.content = content;

@@ -268,6 +268,7 @@ fn origin(trust: Trust) -> BatchOrigin {
         received: UnixNanos(1_795_168_800_000_000_000),
         id: [7; 16],
         repeat: false,
+        source_record: None,
     }
 }
 

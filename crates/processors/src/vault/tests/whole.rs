@@ -94,6 +94,7 @@ impl Gateway {
             received: self.clock.now(),
             id: [7; 16],
             repeat: false,
+            source_record: None,
         };
         let mut batch = Batch::new(Arc::new(origin), payload);
         steps.iter().for_each(|step| step.process(&mut batch).expect("processed"));

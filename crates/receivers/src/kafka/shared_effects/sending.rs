@@ -187,7 +187,7 @@ impl EffectsSender {
 
     async fn send(&self, partition: i32, read: ReadEffects) -> Result<(), BrokerError> {
         if let Some(body) = read.body {
-            let head = RecordHead { account: ACCOUNT.into(), content: RecordContent::Effects };
+            let head = RecordHead { account: ACCOUNT.into(), content: RecordContent::Effects, id: None };
             let record = self.sealer.seal(&self.topic, partition, &head, &body).ok_or_else(sealing_failed)?;
             match self.producer.send(record).await {
                 Ok(()) => self.sent.increment(1),
