@@ -37,18 +37,10 @@ const LINGER: Duration = Duration::from_millis(2);
 const MAX_POLL_RECORDS: i32 = 32;
 /// Longest time between two polls. The loop polls all the time, so a longer pause means that the process hangs.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(60);
-/// Longest time of a consumer's call. The library has timeouts of its own, but some of its calls never returned after
-/// all brokers had been away.
-const CALL_LIMIT: Duration = Duration::from_secs(45);
-
-/// Runs a consumer's call, at most for [`CALL_LIMIT`].
-async fn bounded<T>(what: &str, call: impl Future<Output = Result<T, KrafkaError>>) -> Result<T, BrokerError> {
-    let Ok(result) = tokio::time::timeout(CALL_LIMIT, call).await else {
-        let text = format!("the client did not return from `{what}`; another one is made");
-        return Err(BrokerError::new(BrokerFault::ClientFailed, text));
-    };
-    Ok(result?)
-}
+/// How old the list of brokers and leaders may be.
+const METADATA_AGE: Duration = Duration::from_secs(4);
+/// How long reading the list again may take.
+const METADATA_WAIT: Duration = Duration::from_secs(2);
 
 /// A client of one cluster. It connects with the first call.
 pub(crate) struct KrafkaClient {
@@ -67,7 +59,8 @@ impl KrafkaClient {
                 .client_id(&self.settings.client_id)
                 .security(security(&self.settings))
                 .request_timeout(self.settings.request_timeout)
-                .connect_timeout(self.settings.request_timeout);
+                .connect_timeout(self.settings.request_timeout)
+                .metadata_max_age(METADATA_AGE);
             Ok::<_, BrokerError>(builder.connect().await?)
         };
         self.kafka.get_or_try_init(connect).await
@@ -213,7 +206,7 @@ impl BrokerClient for KrafkaClient {
             let consumer = builder.build().await?;
             let consumer = Arc::new(KrafkaConsumer(consumer));
             let _ = cell.set(Arc::downgrade(&consumer));
-            bounded("subscribe", consumer.0.subscribe(&subscription.topics)).await?;
+            consumer.0.subscribe(&subscription.topics).await?;
             Ok(consumer as Arc<dyn RecordConsumer>)
         })
     }
@@ -276,7 +269,7 @@ fn incoming(record: ConsumerRecord) -> IncomingRecord {
 impl RecordConsumer for KrafkaConsumer {
     fn poll(&self, wait: Duration) -> BoxFuture<'_, Result<Vec<IncomingRecord>, BrokerError>> {
         Box::pin(async move {
-            let records = bounded("poll", self.0.poll(wait)).await?;
+            let records = self.0.poll(wait).await?;
             Ok(records.into_iter().map(incoming).collect())
         })
     }
@@ -287,27 +280,26 @@ impl RecordConsumer for KrafkaConsumer {
                 .into_iter()
                 .map(|CommittedOffset { partition, next }| (to_library(&partition), OffsetAndMetadata::new(next)));
             let offsets: Vec<_> = offsets.collect();
-            bounded("commit", self.0.commit_offsets(offsets)).await
+            Ok(self.0.commit_offsets(offsets).await?)
         })
     }
 
     fn committed<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<Option<i64>, BrokerError>> {
         Box::pin(async move {
-            let places = [(&*partition.topic, partition.number)];
-            let found = bounded("committed", self.0.committed(&places)).await?;
+            let found = self.0.committed(&[(&*partition.topic, partition.number)]).await?;
             Ok(found.into_values().next().map(|position| position.offset))
         })
     }
 
     fn bounds<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<PartitionBounds, BrokerError>> {
         Box::pin(async move {
-            let (first, end) = bounded("watermarks", self.0.fetch_watermarks(&partition.topic, partition.number)).await?;
+            let (first, end) = self.0.fetch_watermarks(&partition.topic, partition.number).await?;
             Ok(PartitionBounds { first, end })
         })
     }
 
     fn seek<'a>(&'a self, partition: &'a PartitionId, offset: i64) -> BoxFuture<'a, Result<(), BrokerError>> {
-        Box::pin(bounded("seek", self.0.seek(&partition.topic, partition.number, offset)))
+        Box::pin(async move { Ok(self.0.seek(&partition.topic, partition.number, offset).await?) })
     }
 
     fn pause<'a>(&'a self, partitions: &'a [PartitionId]) -> BoxFuture<'a, ()> {
@@ -328,6 +320,11 @@ impl RecordConsumer for KrafkaConsumer {
 
     fn lag(&self) -> BoxFuture<'_, Vec<(PartitionId, u64)>> {
         Box::pin(async move {
+            // A poll of the library never reads the list of brokers again because of its age, and a partition whose leader
+            // was down when it was read would be silent until something else does.
+            for topic in self.0.subscription().await {
+                let _ = tokio::time::timeout(METADATA_WAIT, self.0.fetch_metadata(Some(&topic))).await;
+            }
             let found = self.0.lag().await;
             found.iter().filter_map(|(partition, lag)| Some((partition_id(partition), lag.lag?))).collect()
         })

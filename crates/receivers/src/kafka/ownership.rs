@@ -149,7 +149,7 @@ impl OwnedPartitions {
     /// Commits what is done. A failure is counted and repeated with the next call.
     ///
     /// # Errors
-    /// The group has removed this member, or the client failed: nothing may be committed until a new one has joined.
+    /// The group has removed this member: nothing may be committed until a new one has joined.
     pub(super) async fn commit(
         &self,
         consumer: &dyn RecordConsumer,
@@ -184,8 +184,7 @@ impl OwnedPartitions {
                 }
             }
         }
-        let needs_another = |fault| matches!(fault, BrokerFault::Fenced | BrokerFault::ClientFailed);
-        result.or_else(|error| if needs_another(error.fault) { Err(error) } else { Ok(()) })
+        result.or_else(|error| if error.fault == BrokerFault::Fenced { Err(error) } else { Ok(()) })
     }
 
     /// Waits until no record of these partitions is being processed, or too long.
