@@ -15,7 +15,9 @@ def java(main, *arguments, **options):
 
 
 def new_id():
-    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """An id of Kafka; never one that looks like an option."""
+    made = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    return new_id() if made.startswith("-") else made
 
 
 class Broker:
