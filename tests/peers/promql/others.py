@@ -1,4 +1,4 @@
-"""What can be checked without the vendor: Grafana's dashboard (queries), SigNoz' rules (its API's schema), Honeycomb's triggers (the provider's
+"""What can be checked without the vendor: SigNoz' rules (its API's schema), Honeycomb's triggers (the provider's
 documented arguments and limits), CloudWatch's alarms (cfn-lint). Each function returns what is wrong."""
 import json
 import os
@@ -7,46 +7,6 @@ import subprocess
 import sys
 
 import hcl2
-
-# ---- Grafana -------------------------------------------------------------------------------------------------------
-
-VARIABLES = {"$window": "1h", "$__rate_interval": "5m"}
-
-
-def queries(path):
-    """[(panel, PromQL with its variables filled in)]"""
-    with open(path) as f:
-        dashboard = json.load(f)
-    out = []
-    for panel in dashboard["panels"]:
-        for target in panel["targets"]:
-            expr = target["expr"]
-            for name, value in VARIABLES.items():
-                expr = expr.replace(name, value)
-            out.append((panel["title"], expr))
-    return out
-
-
-def dashboard(path):
-    """Panels that overlap, leave the grid, share an id, or ask a fixed data source; variables that nobody defines."""
-    with open(path) as f:
-        text = f.read()
-    board, wrong, taken, ids = json.loads(text), [], set(), set()
-    defined = {variable["name"] for variable in board["templating"]["list"]}
-    used = set(re.findall(r"\$\{?([a-z]\w*)\}?", text))
-    wrong += [f"variable {name}" for name in sorted(used - defined - {"labels", "value"})]
-    for panel in board["panels"]:
-        at = panel["gridPos"]
-        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
-        if cells & taken or at["x"] + at["w"] > 24:
-            wrong.append(f"{panel['title']}: overlaps or leaves the grid")
-        taken |= cells
-        if panel["id"] in ids:
-            wrong.append(f"{panel['title']}: id twice")
-        ids.add(panel["id"])
-        wrong += [f"{panel['title']}: fixed data source" for one in (panel, *panel["targets"]) if one["datasource"]["uid"] != "${datasource}"]
-    return wrong
-
 
 # ---- SigNoz: RuletypesPostableRule of docs/api/openapi.yml ------------------------------------------------------------
 

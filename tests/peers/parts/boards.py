@@ -1,0 +1,425 @@
+"""The dashboards of deploy/dashboards: their files are what generate.py writes, keep their vendors' schemas, and ask only for attributes, metrics and
+labels that recorded sessions emit. The number of each panel, computed from the output of a running tollgate, is that of ../boards/expected.json, and the
+main ones are those of tollgate's own API. TOLLGATE_UPDATE=1 writes expected.json.
+"""
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+
+PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+REPO = os.path.dirname(os.path.dirname(PEERS))
+BOARDS = os.path.join(REPO, "deploy", "dashboards")
+sys.path[:0] = [PEERS, BOARDS]
+import decode  # noqa: E402
+import generate  # noqa: E402
+from boards import evaluate, schemas  # noqa: E402
+from harness import CACHE, RECORDINGS, Gateway, Sink, check, figure, files, finish, http, say, until, workdir  # noqa: E402
+from promql import names  # noqa: E402
+
+EXPECTED = os.path.join(PEERS, "boards", "expected.json")
+NAMES = os.path.join(REPO, "crates", "telemetry", "src", "names.rs")
+CLIENTS = ("claude-code", "claude-otel-hooks")
+# Series that no session can make here: Prometheus' own, and one for items that could not be processed.
+UNSEEN = {"ALERTS", "tollgate_quarantined_items_total"}
+BUILT = "built-for-the-boards"  # the session of what no recording has: a fallback, and a late item
+
+
+# ---- the recorded output -----------------------------------------------------------------------------------------------
+
+def span(trace, number, parent, name, start, seconds, attributes, failed=False):
+    def value(one):
+        return {"intValue": str(one)} if isinstance(one, int) else {"stringValue": one}
+
+    start = 1_795_000_000_000_000_000 + int(start * 1e9)
+    return {"traceId": trace, "spanId": f"{number:016x}", **({"parentSpanId": f"{parent:016x}"} if parent else {}), "name": name, "kind": 1,
+            "startTimeUnixNano": str(start), "endTimeUnixNano": str(start + int(seconds * 1e9)), "status": {"code": 2 if failed else 0},
+            "attributes": [{"key": key, "value": value(one)} for key, one in {"session.id": BUILT, **attributes}.items()]}
+
+
+def post(gateway, spans):
+    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "built"}}]}
+    body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
+    status, _, answer = gateway.post("traces", json.dumps(body).encode(), "application/json")
+    assert status == 200, answer[:300]
+
+
+TRACE = "b0a4d5" + "0" * 25 + "1"
+
+
+def fallback(gateway):
+    """A run whose model is overloaded; another one, whose name has no price, answers."""
+    call = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic"}
+    post(gateway, [
+        span(TRACE, 1, 0, "invoke_agent built", 0, 3, {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "built"}),
+        span(TRACE, 2, 1, "chat", 0.1, 1, {**call, "gen_ai.request.model": "claude-opus-4-8", "error.type": "overloaded_error",
+                                           "http.response.status_code": 529}, failed=True),
+        span(TRACE, 3, 1, "chat", 1.5, 1, {**call, "gen_ai.request.model": "no-such-model", "gen_ai.usage.input_tokens": 10,
+                                           "gen_ai.usage.output_tokens": 5}),
+    ])
+
+
+class Recorded:
+    """Recorded sessions through a gateway with the `runs` connector: what the back end got, /metrics and the API's answers."""
+
+    def __init__(self, work):
+        self.sink = Sink(os.path.join(work, "sink"))
+        self.gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{self.sink.http}"}}, change=self.connect).start()
+        sessions = 1
+        for client in CLIENTS:
+            folder = os.path.join(RECORDINGS, client)
+            with open(os.path.join(folder, "manifest.json")) as f:
+                for name, session in json.load(f)["sessions"].items():
+                    self.gateway.replay(os.path.join(folder, name), session["files"])
+                    sessions += 1
+        fallback(self.gateway)
+        status, _, _ = self.gateway.post("traces", b"no request", "application/json")
+        assert status == 400, status
+        until("all sessions have ended", lambda: self.gateway.metric("agent_sessions_total") == sessions, 60, 0.2)
+        until("summaries are delivered", self.summaries_are_whole, 60, 0.2)
+        self.rows, self.text = self.read(), self.metrics()
+        self.scraped = evaluate.scrape(self.text)
+        self.api = {path: json.loads(http(f"http://127.0.0.1:{self.gateway.admin}/api/{path}")[2]) for path in ("sums", "runs?limit=1000", "sessions")}
+
+    def connect(self, config):
+        config["processors"]["runs"] = {"idle_timeout": "8s", "settle": "3s"}
+        config["connectors"] = {"runs": {"interval": "1s"}}
+        pipelines = config["service"]["pipelines"]
+        for signal in ("traces", "logs"):
+            pipelines[signal]["exporters"] = ["otlp_http", "runs"]
+        for signal in ("logs", "metrics"):
+            pipelines[f"{signal}/runs"] = {"receivers": ["runs"], "processors": ["redact"], "exporters": ["otlp_http"]}
+        exporter = {"otlp": {"protocol": "http/protobuf", "endpoint": f"http://127.0.0.1:{self.sink.http}"}}
+        config["service"]["telemetry"]["metrics"] = {"readers": [{"periodic": {"interval": 1000, "exporter": exporter}}]}
+
+    def metrics(self):
+        return http(f"http://127.0.0.1:{self.gateway.admin}/metrics")[2].decode()
+
+    def summaries(self):
+        return [one for signal, one in self.read() if signal == "logs" and one["body"] == "tollgate.run.summary"]
+
+    def summaries_are_whole(self):
+        return self.gateway.drained() and len(self.summaries()) == self.gateway.metric("agent_runs_total")
+
+    def read(self):
+        out = []
+        for path in files("*.pb", self.sink.dir):
+            signal, request = decode.load(path)
+            out += [(signal, evaluate.row(signal, item)) for item in decode.items(signal, request)]
+        return out
+
+    def late(self):
+        """A tool call of a run that was summarised: the run is summarised again."""
+        post(self.gateway, [span(TRACE, 4, 1, "execute_tool late", 2.6, 0.1, {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "late"})])
+        until("a late item makes another summary", lambda: any("tollgate.run.revision" in one for one in self.summaries()), 60, 0.2)
+        return self.rows + [("logs", one) for one in self.summaries() if "tollgate.run.revision" in one]
+
+
+# ---- the description ---------------------------------------------------------------------------------------------------
+
+def panels(boards):
+    return [(f"{board['id']}/{panel['id']}", panel) for board in boards for panel in board["panels"]]
+
+
+def asks_only_what_is_recorded(boards, rows, text):
+    """[problem] of the description's queries: attributes with their types, metrics with their labels."""
+    wrong, live, defined = [], names.scraped(text), names.defined(NAMES)
+    known = names.series_of(defined)
+    for place, panel in panels(boards):
+        if panel.get("events"):
+            wrong += [f"{place}: {problem}" for problem in evaluate.problems(panel["events"], rows)]
+        for one in panel.get("metrics", []):
+            for query in [one] + ([one["to"]] if "to" in one else []):
+                metric = query["metric"] + {"avg": "_sum", "sum": "_sum", "count": "_count", "p95": "_bucket"}.get(query["show"], "")
+                if metric in UNSEEN:
+                    wrong += [] if metric == "ALERTS" or metric in known else [f"{place}: {metric} is not tollgate's"]
+                elif metric not in live:
+                    wrong.append(f"{place}: no session emits {metric}")
+                else:
+                    labels = {*query.get("by", []), *query.get("where", {}), *re.findall(r"\{\{(\w+)\}\}", query.get("as", ""))}
+                    wrong += [f"{place}: {metric} has no label {label}" for label in labels - live[metric]]
+                    wide = [label for label in labels if names.FORBIDDEN.match(label)]
+                    wrong += [f"{place}: label {label} names one session, run or person" for label in wide]
+    return wrong
+
+
+def numbers(boards, recorded):
+    """{board: {panel: {"events": rows, "metrics": rows}}}"""
+    out = {}
+    for board in boards:
+        of_board = out.setdefault(board["id"], {})
+        for panel in board["panels"]:
+            found = of_board.setdefault(panel["id"], {})
+            if panel.get("events"):
+                found["events"] = evaluate.events(panel["events"], recorded.rows)
+            if panel.get("metrics"):
+                found["metrics"] = evaluate.metrics(panel["metrics"], recorded.scraped)
+    return out
+
+
+def lines(value, indent=0):
+    """JSON with one row of numbers a line."""
+    if isinstance(value, dict):
+        inside = ",\n".join(f"{' ' * (indent + 1)}{json.dumps(key)}: {lines(one, indent + 1)}" for key, one in value.items())
+    elif indent == 3:
+        inside = ",\n".join(" " * (indent + 1) + json.dumps(one, ensure_ascii=False) for one in value)
+    text = f"{'{' if isinstance(value, dict) else '['}\n{inside}\n{' ' * indent}{'}' if isinstance(value, dict) else ']'}"
+    return text + ("\n" if not indent else "")
+
+
+def as_expected(boards, found):
+    """Against expected.json; numbers that depend on the clock must only be there."""
+    volatile = {place for place, panel in panels(boards) if panel.get("volatile")}
+    steady = {board: {panel: rows for panel, rows in of_board.items() if f"{board}/{panel}" not in volatile} for board, of_board in found.items()}
+    if os.environ.get("TOLLGATE_UPDATE"):
+        with open(EXPECTED, "w") as f:
+            f.write(lines(steady))
+    with open(EXPECTED) as f:
+        expected = json.load(f)
+    wrong = []
+    for board in sorted(set(expected) | set(steady)):
+        for panel in sorted(set(expected.get(board, {})) | set(steady.get(board, {}))):
+            here, there = steady.get(board, {}).get(panel), expected.get(board, {}).get(panel)
+            wrong += [f"{board}/{panel}: {here}, expected {there}"] if json.loads(json.dumps(here)) != there else []
+    return wrong
+
+
+# ---- the files ---------------------------------------------------------------------------------------------------------
+
+def path(vendor, board, ending):
+    return os.path.join(BOARDS, vendor, f"{board['id']}.{ending}")
+
+
+def read(vendor, board):
+    with open(path(vendor, board, "json")) as f:
+        return json.load(f)
+
+
+def files_say_the_same(boards, found, rows, specs):
+    """The queries in the vendors' files, read back, give the description's numbers."""
+    wrong, compared = [], {vendor: 0 for vendor in generate.VENDORS}
+    for board in boards:
+        signoz, grafana = read("signoz", board), {panel["title"]: panel for panel in read("grafana", board)["panels"]}
+        for panel in board["panels"]:
+            place = f"{board['id']}/{panel['id']}"
+            queries = {}
+            if generate.source(panel, "honeycomb"):
+                spec = specs[place.replace("/", "_").replace("-", "_")]
+                queries["honeycomb"] = evaluate.honeycomb(spec, panel["events"]["from"])
+            if generate.source(panel, "signoz") == "events":
+                plugin = signoz["spec"]["panels"][panel["id"]]["spec"]["queries"][0]["spec"]["plugin"]
+                queries["signoz"] = evaluate.signoz([one["spec"] for one in plugin["spec"]["queries"] if one["type"] == "builder_query"]
+                                                    if "queries" in plugin["spec"] else [plugin["spec"]])
+            if generate.source(panel, "grafana") == "traces":
+                queries["grafana"] = evaluate.traceql([target["query"] for target in grafana[panel["title"]]["targets"]])
+            for vendor, query in queries.items():
+                compared[vendor] += 1
+                here = evaluate.events(query, rows)
+                wrong += [f"{vendor}: {place}: {here}"] if here != found[board["id"]][panel["id"]]["events"] else []
+    return wrong, compared
+
+
+def promql_of(board):
+    """[(vendor, panel, expression for one hour)] of Grafana's and SigNoz' files, without those of yesterday."""
+    out = []
+    for panel in read("grafana", board)["panels"]:
+        out += [("grafana", panel["title"], target["expr"]) for target in panel["targets"] if "expr" in target]
+    for panel in read("signoz", board)["spec"]["panels"].values():
+        plugin = panel["spec"]["queries"][0]["spec"]["plugin"]
+        specs = [one["spec"] for one in plugin["spec"]["queries"]] if "queries" in plugin["spec"] else [plugin["spec"]]
+        out += [("signoz", panel["spec"]["display"]["name"], spec["query"]) for spec in specs if "query" in spec]
+    return [(vendor, title, re.sub(r"\[(?:\$window|\$__rate_interval|5m)\]", "[1h]", expr)) for vendor, title, expr in out if "offset" not in expr]
+
+
+def prometheus_says(exprs, scraped, work):
+    """{expression: sorted numbers} by Prometheus' own engine, if every counter was 0 an hour ago."""
+    series = []
+    for name, labels, number in scraped:
+        inside = ", ".join(f'{key}="{value}"' for key, value in labels.items())
+        series.append({"series": f"{name}{{{inside}}}", "values": f"0x59 {number!r}"})
+    cases = [{"expr": expr, "eval_time": "1h", "exp_samples": []} for expr in exprs]
+    path_ = os.path.join(work, "panels.json")
+    with open(path_, "w") as f:
+        json.dump({"rule_files": [], "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": cases}]}, f)
+    done = subprocess.run(["promtool", "test", "rules", path_], capture_output=True, text=True)
+    out = {expr: [] for expr in exprs}
+    for match in re.finditer(r'expr: (".*"), time: 1h,\s*\n\s*exp:\s*nil\s*\n\s*got:\s*(.*)', done.stdout + done.stderr):
+        values = re.findall(r"(?:\}|^) ([-+.\dEeNaInf]+)(?=,|\n|$)", match[2] + "\n")
+        out[json.loads(match[1])] = sorted(float(value) for value in values)
+    return out, done.stdout + done.stderr
+
+
+def promql_says_the_same(boards, found, scraped, work):
+    """Prometheus' engine gives the evaluator's numbers for the expressions that stand in the files."""
+    exprs = {one for board in boards for one in promql_of(board) if "ALERTS" not in one[2]}
+    said, output = prometheus_says(sorted({expr for _, _, expr in exprs}), scraped, work)
+    check("every PromQL query is one", "parse error" not in output and "unable to parse" not in output, output[:400])
+    wrong = []
+    for board in boards:
+        of_files = promql_of(board)
+        for panel in board["panels"]:
+            for vendor in ("grafana", "signoz"):
+                if generate.source(panel, vendor) != "metrics":
+                    continue
+                mine = [expr for source, title, expr in of_files if source == vendor and title == panel["title"] and "ALERTS" not in expr]
+                here = sorted(number for expr in mine for number in said[expr])
+                ours = sorted(row[-1] for row in found[board["id"]][panel["id"]]["metrics"])
+                if any("> 0" in expr for expr in mine):
+                    ours = [number for number in ours if number > 0]
+                if not mine:
+                    continue
+                same = len(here) == len(ours) and all(abs(one - other) <= 1e-6 + 1e-6 * abs(other) for one, other in zip(here, ours))
+                wrong += [] if same else [f"{vendor}: {board['id']}/{panel['id']}: Prometheus {here}, evaluator {ours}"]
+    check(f"Prometheus' engine computes the same from {len(exprs)} queries of the files", exprs and not wrong, wrong[:4])
+
+
+# ---- tollgate's own API -------------------------------------------------------------------------------------------------
+
+def agree_with_the_api(found, api):
+    """Numbers that tollgate's API has, too; what was built for this test is left out or counted by itself."""
+    native, hooks, night = (found[board] for board in ("claude-code-sessions", "claude-code-hooks", "agents-at-2am"))
+    sums, runs = api["sums"], api["runs?limit=1000"]["runs"]
+    recorded = [run for run in runs if run["session_id"] != BUILT]
+
+    def equal(what, here, there):
+        here, there = json.loads(json.dumps(here)), json.loads(json.dumps(there))
+        check(f"{what}, as the API has it", here == there, f"{here}, API {there}")
+
+    def value(board, panel, source="events"):
+        return board[panel][source][0][-1]
+
+    def total(board, panel, source="events"):
+        return round(sum(row[-1] for row in board[panel][source]), 9)
+
+    equal("sessions", value(native, "sessions"), len({run["session_id"] for run in recorded}))
+    equal("sessions that ended", total(native, "sessions", "metrics"), len({run["session_id"] for run in runs}))
+    equal("prompts, one a run", value(native, "prompts") + value(hooks, "prompts"), len(recorded))
+    equal("tool calls", value(native, "tool-calls"), sum(run["totals"]["tool_calls"] for run in recorded))
+    equal("failed tool calls", total(native, "tool-failures") + total(hooks, "tool-failures"), sum(run["totals"]["failed_tool_calls"] for run in recorded))
+    equal("failed tool calls by service", sum(row[-2] for row in night["tool-failures"]["events"]), sums["all"]["failed_tool_calls"])
+    equal("failed tool calls in metrics", total(night, "tool-failures", "metrics"), sums["all"]["failed_tool_calls"])
+    denials = sum(one["count"] for run in runs for one in run["totals"]["permission_denials"])
+    equal("permission denials", total(native, "permission-denials") + total(hooks, "permission-denials"), denials)
+    equal("permission denials by service", total(night, "permission-denials"), denials)
+    equal("permission denials in metrics", total(night, "permission-denials", "metrics"), denials)
+    for name, board, tenant in (("Claude Code", native, "acme"), ("the hooks", hooks, "unattributed")):
+        new, read_, written, output = board["tokens"]["events"][0]
+        own = [run["totals"]["tokens"] for run in recorded if (run["tenant"] or "unattributed") == tenant]
+        equal(f"input tokens of {name}", new + read_ + written, sum(one["input_total"] for one in own))
+        equal(f"tokens read from the cache by {name}", read_, sum(one["cache_read"] for one in own))
+        equal(f"output tokens of {name}", output, sum(one["output_total"] for one in own))
+        equal(f"tokens per session of {name}", [sum(row[at] for row in board["tokens-per-session"]["events"]) for at in range(1, 5)], [new, read_, written, output])
+    ratio = sum(run["totals"]["tokens"]["cache_read"] for run in recorded if run["tenant"]) / sum(
+        run["totals"]["tokens"]["input_total"] for run in recorded if run["tenant"])
+    equal("cache hit ratio", value(native, "cache-hit-ratio"), round(ratio, 9))
+    costs = {tenant: float(one["cost_usd"]) for tenant, one in sums["by_tenant"].items() if one["cost_usd"] is not None}
+    equal("cost by tenant", {row[0] or "unattributed": row[-1] for row in night["cost-by-tenant"]["events"]}, costs)
+    equal("cost by tenant in metrics", {row[1]: row[-1] for row in night["cost-by-tenant"]["metrics"]}, costs)
+    models = {model: float(one["cost_usd"]) for model, one in sums["by_model"].items() if one["cost_usd"] is not None}
+    equal("cost by model", {row[0]: row[-1] for row in night["cost-by-model"]["events"]}, models)
+    equal("cost by model in metrics", {row[1]: row[-1] for row in night["cost-by-model"]["metrics"]}, models)
+    equal("cost of all features", total(night, "cost-by-feature"), float(sums["all"]["cost_usd"]))
+    failed = round(sum(run["failed"] for run in runs) / len(runs), 9)
+    equal("failure rate", value(night, "failure-rate"), failed)
+    equal("failure rate in metrics", value(night, "failure-rate", "metrics"), failed)
+    equal("cost per run in metrics", value(night, "cost-per-run", "metrics"), round(float(sums["all"]["cost_usd"]) / len(runs), 9))
+    by_cost = sorted(((float(run["totals"]["cost_usd"] or 0), run["id"]) for run in runs), reverse=True)
+    equal("most expensive runs", [one[::-1] for one in sorted(((row[-1] or 0.0, row[0]) for row in night["expensive-runs"]["events"]), reverse=True)],
+          [one[::-1] for one in by_cost])
+    equal("longest runs", {row[0]: [row[-2], row[-1]] for row in night["longest-runs"]["events"]},
+          {run["id"]: [run["duration_seconds"], run["totals"]["iterations"]] for run in runs})
+    equal("traces of runs", {row[0]: row[1] for row in night["longest-runs"]["events"] if row[1]}, {run["id"]: run["trace_id"] for run in runs if run["trace_id"]})
+    for panel, key in (("iterations", lambda run: run["totals"]["iterations"]), ("run-time", lambda run: run["duration_seconds"])):
+        equal(f"{panel}, p95", value(night, panel), sorted(key(run) for run in runs)[-(-len(runs) * 95 // 100) - 1])
+    equal("runs by state", {row[0]: row[-1] for row in night["runs-by-state"]["events"]},
+          {state: sum(run["state"] == state for run in runs) for state in {run["state"] for run in runs}})
+    equal("fallbacks", total(night, "fallbacks"), sum(one["count"] for run in runs for one in run["totals"]["fallbacks"]))
+    equal("fallbacks in metrics", total(night, "fallbacks", "metrics"), sum(one["count"] for run in runs for one in run["totals"]["fallbacks"]))
+    equal("model failures", total(night, "model-failures", "metrics"), sum(one["count"] for run in runs for one in run["totals"]["model_call_failures"]))
+
+
+# ---- the checks can fail -------------------------------------------------------------------------------------------------
+
+def the_checks_can_fail(boards, recorded, rows, specs, work):
+    """Copies with one mistake each: every check must notice its own."""
+    def broken(place, change):
+        copied = copy.deepcopy(boards)
+        change(next(panel for name, panel in panels(copied) if name == place))
+        return copied
+
+    for what, place, change in (
+            ("a misspelt attribute", "agents-at-2am/cost-per-run", lambda panel: panel["events"].update(show={"cost": "avg(agent.estimated_cost_us)"})),
+            ("a misspelt span name", "claude-code-sessions/prompts", lambda panel: panel["events"].update(where={"name": "claude_code.interactoin"})),
+            ("a misspelt group", "claude-code-hooks/stop-reasons", lambda panel: panel["events"].update(by=["agent.stop_reasons"])),
+            ("the sum of a text", "agents-at-2am/cost-per-run", lambda panel: panel["events"].update(show={"cost": "sum(tollgate.run.cost_usd)"})),
+            ("a truth value as text", "claude-code-hooks/tool-failures", lambda panel: panel["events"]["where"].update({"gen_ai.tool.success": "false"})),
+            ("a misspelt metric", "agents-at-2am/cost-by-tenant", lambda panel: panel["metrics"][0].update(metric="tollgate_cost_usd")),
+            ("a misspelt label", "agents-at-2am/cost-by-tenant", lambda panel: panel["metrics"][0].update(by=["tenants"]))):
+        copied = broken(place, change)
+        wrong = asks_only_what_is_recorded(copied, rows, recorded.text)
+        check(f"{what} is noticed", wrong and all(one.startswith(place) for one in wrong), wrong)
+        check(f"{what}: the files are no longer up to date", generate.stale(generate.files(copied)))
+    found = numbers(broken("agents-at-2am/expensive-runs", lambda panel: panel["events"].update(limit=1, show={"cost": "sum(tollgate.run.iterations)"})), recorded)
+    wrong = as_expected(boards, found) if not os.environ.get("TOLLGATE_UPDATE") else ["agents-at-2am/expensive-runs"]
+    check("another number is noticed", [one.split(":")[0] for one in wrong] == ["agents-at-2am/expensive-runs"], wrong)
+    spec = copy.deepcopy(next(iter(specs.values())))
+    spec.update(time_rang=1, order=[{"op": "SUM", "column": "a", "order": "down"}], compare_time_offset=5)
+    check("Honeycomb: three mistakes are noticed", len(schemas.specification("x", spec)) == 3, schemas.specification("x", spec))
+    board = read("signoz", boards[2])
+    board["spec"]["panels"]["alerts"]["spec"]["plugin"]["sepc"] = {}
+    board["spec"]["panels"]["fallbacks"]["spec"]["queries"] *= 2
+    board["schemaVersion"] = "v5"
+    check("SigNoz: three mistakes are noticed", len(schemas.signoz(board)) == 3, schemas.signoz(board))
+    board = read("grafana", boards[2])
+    board["tgas"] = board.pop("tags")
+    board["panels"][0]["options"]["graphMode"] = "aera"
+    wrong = schemas.grafana_types([board], os.path.join(CACHE, "boards"))
+    check("Grafana: an unknown key and a wrong value are noticed", len(wrong) == 2, wrong)
+
+
+def main():
+    work = workdir("boards")
+    boards = generate.load()
+    stale = generate.stale(generate.files(boards))
+    check("the files are what generate.py writes", not stale, stale)
+    for vendor in generate.VENDORS:
+        figure(f"panels of {vendor}", " + ".join(str(sum(generate.source(panel, vendor) is not None for panel in board["panels"])) for board in boards))
+
+    specs, wrong = {}, []
+    for board in boards:
+        problems, of_board = schemas.honeycomb(path("honeycomb", board, "tf"))
+        wrong += problems
+        specs.update(of_board)
+    check("Honeycomb: each resource has only documented arguments", specs and not wrong, wrong[:4])
+    wrong = [f"{board['id']}: {problem}" for board in boards for problem in schemas.signoz(read("signoz", board))]
+    check("SigNoz: each dashboard is of schema v6", not wrong, wrong[:4])
+    wrong = [f"{board['id']}: {problem}" for board in boards for problem in schemas.grafana(read("grafana", board))]
+    check("Grafana: panels, ids, variables, data sources", not wrong, wrong[:4])
+    wrong = schemas.grafana_types([read("grafana", board) for board in boards], os.path.join(CACHE, "boards"))
+    check("Grafana: each dashboard is of the type that @grafana/schema publishes", not wrong, wrong[:4])
+
+    recorded = Recorded(work)
+    found = numbers(boards, recorded)
+    empty = [place for place, panel in panels(boards) for kind, rows in found[place.split("/")[0]][panel["id"]].items()
+             if not rows and not {one["metric"] for one in panel["metrics"]} & UNSEEN]
+    check("every panel has a number", not empty, empty)
+    wrong = as_expected(boards, found)
+    check(f"the numbers of {len(panels(boards))} panels are those of boards/expected.json", not wrong, wrong[:3])
+    wrong, compared = files_say_the_same(boards, found, recorded.rows, specs)
+    check(f"queries read back from the files give the same numbers ({compared['honeycomb']} of Honeycomb, {compared['signoz']} of SigNoz, "
+          f"{compared['grafana']} of Grafana's traces)", not wrong, wrong[:3])
+    promql_says_the_same(boards, found, recorded.scraped, work)
+    agree_with_the_api(found, recorded.api)
+    rows = recorded.late()
+    wrong = asks_only_what_is_recorded(boards, rows, recorded.text)
+    check("each query asks only for attributes, metrics and labels that the sessions emit", not wrong, wrong[:6])
+    figure("spans, log records and points", len(rows))
+    the_checks_can_fail(boards, recorded, rows, specs, work)
+    finish(work)
+
+
+if __name__ == "__main__":
+    say("boards: the dashboards over recorded sessions")
+    main()
