@@ -37,8 +37,8 @@ def load(path=os.path.join(HERE, "boards.yaml")):
         edition = board.get("edition")
 
         def of_edition(value):
-            if edition and isinstance(value, dict) and set(value) <= {"telemetry", "hooks", "both"}:
-                return value.get(edition, value.get("both"))
+            if edition and isinstance(value, dict) and set(value) <= {"telemetry", "hooks"}:
+                return value.get(edition)
             return value
 
         board["panels"] = [{key: value for key, raw in panel.items() if (value := of_edition(raw)) is not None} for panel in board["panels"]]
@@ -293,11 +293,11 @@ def signoz_panel(panel, yesterday=False):
     else:
         queries = [("promql", {"name": chr(ord("A") + at), "query": promql(series, "5m"), "disabled": False, "legend": series["as"]})
                    for at, series in enumerate(panel["metrics"])]
-    unit = UNIT_NAMES[panel["unit"]]
+    unit, decimals = UNIT_NAMES[panel["unit"]], "4" if panel["unit"] == "usd" else "2"
     if chart == "table":
-        formatting = {"columnUnits": {column: unit for column in money_or_time(panel)}, "decimalPrecision": "2"}
+        formatting = {"columnUnits": {column: unit for column in money_or_time(panel)}, "decimalPrecision": decimals}
     else:
-        formatting = {"unit": unit, "decimalPrecision": "2"}
+        formatting = {"unit": unit, "decimalPrecision": decimals}
     kind = "time_series" if chart in ("line", "bars") else "scalar"
     if len(queries) == 1:
         plugin = {"kind": {"builder_query": "signoz/BuilderQuery", "promql": "signoz/PromQLQuery"}[queries[0][0]], "spec": queries[0][1]}

@@ -113,6 +113,10 @@ data "honeycombio_query_specification" "claude_code_hooks_tool_calls" {
     op     = "="
     value  = "claude_code.tool"
   }
+  filter {
+    column = "gen_ai.tool.success"
+    op     = "exists"
+  }
 }
 
 resource "honeycombio_query" "claude_code_hooks_tool_calls" {
@@ -337,6 +341,10 @@ data "honeycombio_query_specification" "claude_code_hooks_tool_duration" {
     column = "name"
     op     = "="
     value  = "claude_code.tool"
+  }
+  filter {
+    column = "gen_ai.tool.success"
+    op     = "exists"
   }
   order {
     column = "tool.duration_ms"

@@ -86,6 +86,10 @@ data "honeycombio_query_specification" "claude_code_sessions_tool_calls" {
     op     = "="
     value  = "claude_code.tool"
   }
+  filter {
+    column = "tool_name"
+    op     = "exists"
+  }
 }
 
 resource "honeycombio_query" "claude_code_sessions_tool_calls" {
@@ -329,6 +333,10 @@ data "honeycombio_query_specification" "claude_code_sessions_tool_duration" {
     column = "name"
     op     = "="
     value  = "claude_code.tool"
+  }
+  filter {
+    column = "tool_name"
+    op     = "exists"
   }
   order {
     column = "duration_ms"
