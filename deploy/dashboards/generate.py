@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import textwrap
 
 import yaml
 
@@ -72,8 +73,9 @@ def source(panel, vendor):
         return "metrics" if metrics else None
     if metrics:
         return "metrics"
-    return "traces" if events and events["from"] == "spans" and "ratio" not in events and not any(
-        call(one)[0] == "count_distinct" for one in events["show"].values()) else None
+    # TraceQL reads spans only, divides nothing and counts no distinct values
+    traceable = events and events["from"] == "spans" and "ratio" not in events
+    return "traces" if traceable and all(operation != "count_distinct" for _, operation, _ in calculations(events)) else None
 
 
 def calculations(events):
@@ -122,6 +124,12 @@ def hcl(value):
     return json.dumps(value, ensure_ascii=False)
 
 
+class Block:
+    """A nested block: [(argument, value or Block)]."""
+    def __init__(self, *entries):
+        self.entries = list(entries)
+
+
 def block(head, entries, indent=0):
     """One block, formatted as `terraform fmt` does: the equals signs of neighbouring attributes are aligned."""
     pad, lines = "  " * indent, []
@@ -132,11 +140,6 @@ def block(head, entries, indent=0):
         if isinstance(value, Block):
             lines += block(key, value.entries, indent + 1)
     return [f"{pad}{head} {{", *lines, f"{pad}}}"]
-
-
-class Block:
-    def __init__(self, *entries):
-        self.entries = list(entries)
 
 
 def honeycomb_filter(key, condition):
@@ -317,13 +320,10 @@ def money_or_time(panel):
 
 
 def signoz(board):
-    shown = []
-    for panel in board["panels"]:
-        if source(panel, "signoz"):
-            shown.append((panel["id"], {**panel}, False))
+    shown = [(panel["id"], panel, False) for panel in board["panels"] if source(panel, "signoz")]
+    # a number has no room for yesterday's, so a graph of both is below it
     compared = [(f"{panel['id']}-yesterday", {**panel, "chart": "line"}, True) for _, panel, _ in shown if panel.get("yesterday")]
-    at = sum(1 for _, panel, _ in shown if panel.get("yesterday"))
-    shown[at:at] = [(key, {**panel, "width": 3}, flag) for key, panel, flag in compared]
+    shown[len(compared):len(compared)] = compared
     panels, items = {}, []
     for (key, panel, compare), (_, x, y, width, height) in zip(shown, laid_out([panel for _, panel, _ in shown])):
         panels[key] = signoz_panel(panel, compare)
@@ -487,17 +487,12 @@ def readme(boards):
                 else:
                     cells.append(names[source(panel, vendor)])
             lines.append(f"| {panel['group']}: {panel['title']} | {panel['answers']} | {' | '.join(cells)} |")
-        lines += [""] + [line for at, reason in enumerate(reasons, 1) for line in wrapped(f"{at}. {reason}.")] + ([""] if reasons else [])
+        lines += [""] + [line for at, reason in enumerate(reasons, 1) for line in textwrap.wrap(f"{at}. {reason}.", 118, subsequent_indent="   ")] + ([""] if reasons else [])
     with open(os.path.join(HERE, "README.md")) as f:
         text = f.read()
     before, _, rest = text.partition("<!-- panels: begin -->\n")
     _, _, after = rest.partition("<!-- panels: end -->")
     return before + "<!-- panels: begin -->\n\n" + "\n".join(lines) + "\n<!-- panels: end -->" + after
-
-
-def wrapped(text, width=118):
-    import textwrap
-    return textwrap.wrap(text, width, subsequent_indent="   ")
 
 
 def files(boards):

@@ -21,7 +21,7 @@ resource "honeycombio_query_annotation" "claude_code_sessions_sessions" {
   dataset     = "__all__"
   query_id    = honeycombio_query.claude_code_sessions_sessions.id
   name        = "Sessions"
-  description = "How many sessions ran?"
+  description = "How many sessions ran? PromQL counts those that ended, of all agents."
 }
 
 data "honeycombio_query_specification" "claude_code_sessions_prompts" {

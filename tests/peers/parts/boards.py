@@ -303,9 +303,15 @@ def agree_with_the_api(found, api):
         return round(sum(row[-1] for row in board[panel][source]), 9)
 
     equal("sessions", value(native, "sessions"), len({run["session_id"] for run in recorded}))
+    equal("sessions of the hooks", value(hooks, "sessions"), len({run["session_id"] for run in recorded if not run["tenant"]}))
     equal("sessions that ended", total(native, "sessions", "metrics"), len({run["session_id"] for run in runs}))
     equal("prompts, one a run", value(native, "prompts") + value(hooks, "prompts"), len(recorded))
     equal("tool calls", value(native, "tool-calls") + value(hooks, "tool-calls"), sum(run["totals"]["tool_calls"] for run in recorded))
+    calls = [run["totals"]["model_calls"] + run["totals"]["failed_model_calls"] for run in recorded if run["tenant"]]
+    equal("model calls", total(native, "model-usage"), sum(calls))
+    # each row of sub-agents is a type, a number and a mean time
+    agents = sum(row[1] for board in (native, hooks) for row in board["sub-agents"]["events"])
+    equal("sub-agents", agents, sum(run["totals"]["sub_agents"] for run in recorded))
     equal("failed tool calls", total(native, "tool-failures") + total(hooks, "tool-failures"), sum(run["totals"]["failed_tool_calls"] for run in recorded))
     equal("failed tool calls by service", sum(row[-2] for row in night["tool-failures"]["events"]), sums["all"]["failed_tool_calls"])
     equal("failed tool calls in metrics", total(night, "tool-failures", "metrics"), sums["all"]["failed_tool_calls"])
