@@ -8,6 +8,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 
 import hcl2
 import jsonschema
@@ -169,9 +170,12 @@ def grafana_types(boards, modules):
     for at, board in enumerate(boards):
         lines.append(f"export const board{at}: Plain<Dashboard> = {json.dumps(board)};")
         lines += [f"export const panel{at}_{panel['id']}: Plain<Partial<{panel['type']}>> = {json.dumps(panel['options'])};" for panel in board["panels"]]
-    path = os.path.join(modules, "boards.ts")
-    with open(path, "w") as f:
+    # beside the modules, or the compiler does not find them; with a name of its own, because parts may run side by side
+    with tempfile.NamedTemporaryFile("w", suffix=".ts", dir=modules) as f:
         f.write("\n".join(lines))
-    done = subprocess.run(["node", os.path.join(modules, "node_modules", "typescript", "bin", "tsc"), "--noEmit", "--strict", "--skipLibCheck", "--module",
-                           "esnext", "--moduleResolution", "bundler", "--target", "esnext", path], capture_output=True, text=True, cwd=modules)
-    return [line[:200] for line in (done.stdout + done.stderr).splitlines()]
+        f.flush()
+        compiler = os.path.join(modules, "node_modules", "typescript", "bin", "tsc")
+        done = subprocess.run(["node", compiler, "--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler",
+                               "--target", "esnext", f.name], capture_output=True, text=True, cwd=modules)
+    problems = [line[:200] for line in (done.stdout + done.stderr).splitlines()]
+    return problems or ([] if done.returncode == 0 else [f"the compiler ended with {done.returncode}"])
