@@ -320,8 +320,8 @@ impl RecordConsumer for KrafkaConsumer {
 
     fn lag(&self) -> BoxFuture<'_, Vec<(PartitionId, u64)>> {
         Box::pin(async move {
-            // A poll of the library never reads the list of brokers again because of its age, and a partition whose leader
-            // was down when it was read would be silent until something else does.
+            // A poll of the library never reads the list of brokers again because of its age: a partition whose leader
+            // was down when the list was read would be silent until something else reads it.
             for topic in self.0.subscription().await {
                 let _ = tokio::time::timeout(METADATA_WAIT, self.0.fetch_metadata(Some(&topic))).await;
             }

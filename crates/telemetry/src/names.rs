@@ -99,10 +99,11 @@ metrics_table! {
     CONFIG_RELOAD_FAILURES = "tollgate_config_reload_failures_total", MetricKind::Counter;
 
     // --- receiver kafka (label: receiver) ---
-    /// Records of Kafka, by outcome: accepted, stored_before (the spool had it already), written_again (the edge wrote it
-    /// twice), dead (copied to the dead topic), dead_topic_failed.
+    /// Records of Kafka, by outcome: accepted, stored_before (the spool had it already), written_again (the edge wrote
+    /// it twice), dead (copied to the dead topic), dead_topic_failed.
     KAFKA_RECORDS = "tollgate_kafka_records_total", MetricKind::Counter;
-    /// Time from a request's first record until the brokers have acknowledged all of them, in seconds (label: exporter).
+    /// Time from a request's first record until the brokers have acknowledged all of them, in seconds (label:
+    /// exporter).
     KAFKA_PRODUCE_SECONDS = "tollgate_kafka_produce_seconds", MetricKind::Histogram(SECONDS);
     /// Records of a partition that were not read yet (labels: receiver, topic, partition).
     KAFKA_LAG = "tollgate_kafka_lag_records", MetricKind::Gauge;

@@ -1,8 +1,8 @@
 //! [`StoredPositions`]: which records are in this gateway's spool. It is state of the engine like that of a processor:
 //! an effect of each record says that it is stored, in the same transaction as its data, so after a crash exactly the
-//! records that are missing are stored, although their offsets were not committed yet. A record that an edge wrote twice
-//! is recognised by its id. Positions belong to the topic's id, not its name: a topic that was made anew begins without
-//! any.
+//! records that are missing are stored, although their offsets were not committed yet. A record that an edge wrote
+//! twice is recognised by its id. Positions belong to the topic's id, not its name: a topic that was made anew begins
+//! without any.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -71,7 +71,7 @@ struct StoredRecordEffect {
 }
 
 /// A record that is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct StoredRecord {
     /// Where this gateway began to read.
     pub(super) since: i64,
