@@ -24,7 +24,7 @@ exec 9> "$PEERS_CACHE/.install.lock"
 flock -w 900 9 || { echo "run.sh: another part has been installing for a quarter of an hour" >&2; exit 1; }
 debian age age
 debian zstd zstd
-case $part in alerts | boards) debian prometheus prometheus ;; esac
+case $part in alerts | backends | boards) debian prometheus prometheus ;; esac
 [ "$part" != faults ] || debian faketime faketime
 [ "$part" != faults ] || debian mkfs.ext4 e2fsprogs
 [ "$part" != browser ] || debian chromium chromium
@@ -48,7 +48,7 @@ case $part in
   claude) "$here/claude_code/install.sh" >/dev/null ;;
   fleet) "$here/kafka/install.sh" ;;
   presidio) "$here/presidio/install.sh" >/dev/null ;;
-  alerts) "$here/promql/install.sh" >/dev/null ;;
+  alerts | backends) "$here/promql/install.sh" >/dev/null ;;
   boards) "$here/boards/install.sh" >/dev/null ;;
   audit)
     debian jq jq

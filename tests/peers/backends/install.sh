@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Real back ends from package registries, with pinned versions, under ${PEERS_CACHE:-target/peers}/backends:
+#
+#   install.sh NAME…     jaeger prometheus victoriametrics alertmanager phoenix mlflow collector
+#
+# A back end that is already there in the pinned version is left alone. The first error ends the script.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${PEERS_CACHE:-$here/../../../target/peers}
+mkdir -p "$cache/backends"
+cache=$(cd "$cache" && pwd)
+out=$cache/backends
+
+# current NAME VERSION: whether this version is installed
+current() { [ "$(cat "$out/$1.version" 2>/dev/null)" = "$2" ]; }
+need() { command -v "$1" >/dev/null || { echo "backends: $1 is missing: $2" >&2; exit 1; }; }
+
+# build COMMAND…: Go's own folders go away afterwards, because both servers together would leave 3 GB there
+build() {
+  need go "install Go 1.26"
+  local scratch code=0
+  scratch=$(mktemp -d "$cache/go-build-XXXXXX")
+  GOPATH=$scratch/path GOCACHE=$scratch/cache GOFLAGS=-modcacherw GOTOOLCHAIN=local CGO_ENABLED=0 "$@" >&2 || code=$?
+  rm -rf "$scratch"
+  return "$code"
+}
+
+# A module that replaces another can't be installed by name, so a module of ours repeats the replacement.
+jaeger() { # v1 has one binary with storage in memory and the query API
+  current jaeger 1.76.0 && return
+  build go build -C "$here/jaeger" -ldflags "-s -w" -o "$out/jaeger" github.com/jaegertracing/jaeger/cmd/all-in-one
+  echo 1.76.0 > "$out/jaeger.version"
+}
+prometheus() { # Debian's build lacks the OTLP receiver; discovery of cloud machines is left out, as no part uses it
+  current prometheus 0.316.0 && return
+  GOBIN=$out build go install -tags remove_all_sd -ldflags "-s -w" github.com/prometheus/prometheus/cmd/prometheus@v0.316.0
+  echo 0.316.0 > "$out/prometheus.version"
+}
+victoriametrics() { # Debian 12 has one from before OTLP, so the package of Debian 13 is unpacked (it needs only libc 2.34)
+  current victoriametrics 1.112.0 && return
+  local apt=$out/apt
+  rm -rf "$apt"
+  mkdir -p "$apt/lists/partial" "$apt/archives/partial" "$apt/root"
+  printf 'Types: deb\nURIs: http://deb.debian.org/debian\nSuites: trixie\nComponents: main\nSigned-By: %s\n' \
+    /usr/share/keyrings/debian-archive-keyring.gpg > "$apt/trixie.sources"
+  local own=(-q -o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt" -o "Dir::Etc::sourcelist=$apt/trixie.sources"
+    -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root)
+  apt-get "${own[@]}" update >&2
+  (cd "$apt" && apt-get "${own[@]}" download victoria-metrics/trixie >&2)
+  dpkg -x "$apt"/victoria-metrics_1.112.0*.deb "$apt/root"
+  mv "$apt/root/usr/bin/victoria-metrics" "$out/victoria-metrics"
+  rm -rf "$apt"
+  echo 1.112.0 > "$out/victoriametrics.version"
+}
+alertmanager() {
+  command -v prometheus-alertmanager >/dev/null && return
+  [ "$(id -u)" = 0 ] || need prometheus-alertmanager "apt-get install prometheus-alertmanager"
+  apt-get update -q >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus-alertmanager >&2
+}
+# python NAME REQUIREMENT: a venv of its own
+python() {
+  current "$1" "$2" && return
+  rm -rf "${out:?}/$1"
+  python3 -m venv "$out/$1"
+  "$out/$1/bin/pip" install --quiet --no-compile --disable-pip-version-check "$2" >&2
+  echo "$2" > "$out/$1.version"
+}
+phoenix() { python phoenix arize-phoenix==20.26.1; }
+mlflow() { python mlflow mlflow==3.17.2; }
+collector() { # the one that `just bench whole` compares with
+  [ -x "$cache/../compared/collector/collector" ] || COMPARED="$cache/../compared" "$here/../../../benches/compared.sh" collector >&2
+}
+
+for name in "$@"; do
+  case $name in
+    jaeger | prometheus | victoriametrics | alertmanager | phoenix | mlflow | collector) "$name" ;;
+    *) echo "backends: no install script for $name" >&2; exit 2 ;;
+  esac
+done
