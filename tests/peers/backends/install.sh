@@ -10,6 +10,8 @@ cache=${PEERS_CACHE:-$here/../../../target/peers}
 mkdir -p "$cache/backends"
 cache=$(cd "$cache" && pwd)
 out=$cache/backends
+exec 8> "$out/.install.lock"
+flock 8
 
 # current NAME VERSION: whether this version is installed
 current() { [ "$(cat "$out/$1.version" 2>/dev/null)" = "$2" ]; }
@@ -68,8 +70,15 @@ python() {
 }
 phoenix() { python phoenix arize-phoenix==20.26.1; }
 mlflow() { python mlflow mlflow==3.17.2; }
-collector() { # the one that `just bench whole` compares with
-  [ -x "$cache/../compared/collector/collector" ] || COMPARED="$cache/../compared" "$here/../../../benches/compared.sh" collector >&2
+collector() { # the one that `just bench whole` compares with, whose script writes to target/compared
+  [ -x "$out/collector" ] && return
+  local built=$here/../../../target/compared/collector/collector
+  # a cache that another checkout filled has it beside itself
+  if [ -x "$cache/../compared/collector/collector" ]; then built=$cache/../compared/collector/collector; else
+    need go "install Go 1.26"
+    "$here/../../../benches/compared.sh" collector >&2
+  fi
+  cp "$built" "$out/collector"
 }
 
 for name in "$@"; do

@@ -122,7 +122,8 @@ class Fed:
         for signal, request in self.sent:
             status, _, answer = self.gateway.post(signal, request.SerializeToString())
             assert status == 200, answer[:300]
-        until("everything delivered", self.gateway.drained, 120)
+        count = sum(1 for signal, request in self.sent for _ in decode.items(signal, request))
+        until("everything delivered", lambda: len(self.sink.rows()) >= count and self.gateway.drained(), 120, 0.1)
         held = [path for path in files("**/*", os.path.join(work, "data")) if "quarantine" in path and os.path.isfile(path)]
         check("the back end takes every request", not self.gateway.metric("tollgate_spool_poisoned") and not held, held)
         self.items = [(signal, item) for path in files("*.pb", self.sink.dir) for signal, request in [decode.load(path)]
@@ -500,7 +501,7 @@ def collector(work):
                 "pipelines": {signal: {"receivers": ["otlp"], "exporters": ["otlp_http"]} for signal in SIGNALS},
             },
         }, f)
-    server(work, "collector", os.path.join(CACHE, "..", "compared", "collector", "collector"), "--config", path)
+    server(work, "collector", os.path.join(INSTALLED, "collector"), "--config", path)
     answers(f"http://127.0.0.1:{metrics}/metrics")
     fed = Fed(work, {"kind": "otlp", "endpoint": f"http://127.0.0.1:{grpc}"})
     until("the Collector has sent everything on", lambda: len(behind.rows()) >= len(fed.sink.rows()), 60, 0.1)
