@@ -1,1 +1,1 @@
-"""The rows of the faults table that need a real process: one module a row, each with `run(work, options)`."""
+"""What the part `backends` needs beside its rows: the installation of servers, and a sink with published limits."""
