@@ -638,7 +638,8 @@ def complaint(work, exporter, signals, recipient):
     """What `validate` says against the smallest configuration with an exporter, as it is written."""
     (name,) = exporter
     steps = ["normalize", "cost", "runs", "vault", "redact"]
-    config = {"receivers": {"otlp": {}}, "processors": {**dict.fromkeys(steps, {}), "vault": {"recipients": ["${env:AUDITOR_1}"], "store": {"directory": f"{work}/vault"}}},
+    vault = {"recipients": ["${env:AUDITOR_1}"], "store": {"directory": f"{work}/vault"}}
+    config = {"receivers": {"otlp": {}}, "processors": {**dict.fromkeys(steps, {}), "vault": vault},
               "exporters": exporter, "spool": {"directory": f"{work}/spool"},
               "service": {"pipelines": {signal: {"receivers": ["otlp"], "processors": ["redact"] if signal == "metrics" else steps, "exporters": [name]}
                                         for signal in signals}}}
