@@ -73,10 +73,11 @@ def excess(entry, request):
 
 
 class StrictSink:
-    """Serves one entry. `taken`: [(signal, request)]; `refused`: why; `keys`: names of span attributes so far."""
+    """Serves one entry. `taken`: [(signal, request)]; `count`: items in them; `refused`: why; `keys`: names of span attributes so far."""
 
     def __init__(self, entry):
         self.taken, self.refused, self.keys, self.lock = [], [], set(), threading.Lock()
+        self.count = 0
         by_path = {path: signal for signal, path in entry["paths"].items()}
         sink = self
 
@@ -121,6 +122,7 @@ class StrictSink:
                     return 413, f"{request.ByteSize()} bytes"
                 with sink.lock:
                     sink.taken.append((signal, request))
+                    sink.count += sum(1 for _ in decode.items(signal, request))
                 return 200, None
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
