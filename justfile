@@ -37,7 +37,7 @@ pictures:
     bash tests/peers/run.sh pictures
 
 # Resumable parts, each under an hour: spool-sim, simulation, truth, closed, properties, mutations, crash, faults,
-# fleet-sim, leak, fuzz. Other parts: `fleet` (a real Kafka cluster), `alerts` (SigNoz's form of the rules too; starts
+# fleet-sim, leak, fuzz. Other parts: `fleet` (a real Kafka cluster), `backends` (all back ends that can run here), `alerts` (SigNoz's form of the rules too; starts
 # anew each time), `release` (the production build), `speed` (the limits of the benches), `whole` (a gateway's processor
 # time per span), `instructions` (instructions per byte of the redaction rules and per span), `alone` (each crate
 # compiles without the others).

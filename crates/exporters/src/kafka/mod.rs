@@ -54,12 +54,29 @@ pub struct KafkaExporter {
     last_failure: Mutex<Option<AttemptFailure>>,
 }
 
-/// An attempt to write a request.
+/// What is known of the attempts to write a request.
+#[derive(Default)]
 struct WriteAttempt {
     /// From which the ids of its records are made.
     salt: u128,
     /// Partitions that have acknowledged their part.
     acknowledged: Vec<i32>,
+}
+
+/// An attempt under way. Unless it is done, the next one knows it, also if it ends by being dropped.
+struct RunningAttempt<'a> {
+    failed: &'a Mutex<FailedRequests>,
+    request: RecordsId,
+    known: WriteAttempt,
+    is_done: bool,
+}
+
+impl Drop for RunningAttempt<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.failed.lock().add(self.request, std::mem::take(&mut self.known));
+        }
+    }
 }
 
 /// Requests that failed; the older half is forgotten when the newer one is full.
@@ -140,22 +157,26 @@ impl KafkaExporter {
             return self.report(refusal, "change the topic as the message says", Reason::Denied);
         }
         let request_id = (fingerprint(&request.account, topic, request.signal, &request.body), known.partitions);
-        // While two attempts of equal bytes are under way, they are two requests.
-        let earlier = self.failed.lock().take(&request_id);
-        let attempt = earlier
-            .unwrap_or_else(|| WriteAttempt { salt: u128::from_le_bytes(SystemRng.id()), acknowledged: Vec::new() });
-        let Some(records) = self.make_records(request, topic, known.partitions, attempt.salt).await else {
-            return Outcome::Refused { reason: Reason::Malformed };
+        let mut attempt = self.begin_attempt(request_id);
+        let outcome = match self.make_records(request, topic, known.partitions, attempt.known.salt).await {
+            None => Outcome::Refused { reason: Reason::Malformed },
+            Some(records) if exceeds(&records, known.max_record) => Outcome::Refused { reason: Reason::TooLarge },
+            Some(records) => self.write(&mut attempt.known, records).await,
         };
-        let largest = records.iter().map(|record| record.value.len() as u64 + config::RECORD_OVERHEAD).max();
-        if largest.zip(known.max_record).is_some_and(|(largest, most)| largest > most) {
-            return Outcome::Refused { reason: Reason::TooLarge };
-        }
-        self.write(request_id, attempt, records).await
+        attempt.is_done = !matches!(outcome, Outcome::Retry { .. });
+        outcome
+    }
+
+    /// Begins an attempt, as the next one of an earlier one that failed. While two attempts of equal bytes are under
+    /// way, they are two requests.
+    fn begin_attempt(&self, request: RecordsId) -> RunningAttempt<'_> {
+        let earlier = self.failed.lock().take(&request);
+        let first = || WriteAttempt { salt: u128::from_le_bytes(SystemRng.id()), acknowledged: Vec::new() };
+        RunningAttempt { failed: &self.failed, request, known: earlier.unwrap_or_else(first), is_done: false }
     }
 
     /// Writes the records that an earlier attempt has not written.
-    async fn write(&self, request: RecordsId, mut attempt: WriteAttempt, records: Vec<OutgoingRecord>) -> Outcome {
+    async fn write(&self, attempt: &mut WriteAttempt, records: Vec<OutgoingRecord>) -> Outcome {
         let is_missing =
             |record: &OutgoingRecord| record.partition.is_none_or(|one| !attempt.acknowledged.contains(&one));
         let sends = (records.into_iter().filter(is_missing))
@@ -169,14 +190,9 @@ impl KafkaExporter {
             *self.last_failure.lock() = None;
             return Outcome::Accepted;
         };
-        let outcome = self.failed(error);
-        if matches!(outcome, Outcome::Retry { .. }) {
-            let acknowledged =
-                results.iter().filter(|(_, result)| result.is_ok()).filter_map(|(partition, _)| *partition);
-            attempt.acknowledged.extend(acknowledged);
-            self.failed.lock().add(request, attempt);
-        }
-        outcome
+        let acknowledged = results.iter().filter(|(_, result)| result.is_ok()).filter_map(|(partition, _)| *partition);
+        attempt.acknowledged.extend(acknowledged);
+        self.failed(error)
     }
 
     /// The records of a request. `None`: it is no request of its signal.
@@ -269,6 +285,12 @@ impl KafkaExporter {
         }
         Outcome::Retry { after: None, reason }
     }
+}
+
+/// Whether one of these records is larger than the topic takes.
+fn exceeds(records: &[OutgoingRecord], max_record: Option<u64>) -> bool {
+    let largest = records.iter().map(|record| record.value.len() as u64 + config::RECORD_OVERHEAD).max();
+    largest.zip(max_record).is_some_and(|(largest, most)| largest > most)
 }
 
 impl ExporterSpec for KafkaExporterSettings {

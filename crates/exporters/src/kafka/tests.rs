@@ -126,6 +126,20 @@ async fn a_retry_writes_only_what_is_missing() {
     assert_eq!(sessions_in(&rig.broker).1, 100);
 }
 
+/// An attempt that is dropped before it ended is known to the next one, so that both write the same ids; one that is
+/// done is not.
+#[test]
+fn a_dropped_attempt_is_known() {
+    let rig = rig(sealed());
+    let request = ([7; 16], PARTITIONS);
+    let salt = rig.exporter.begin_attempt(request).known.salt;
+    let mut again = rig.exporter.begin_attempt(request);
+    assert_eq!(again.known.salt, salt);
+    again.is_done = true;
+    drop(again);
+    assert_ne!(rig.exporter.begin_attempt(request).known.salt, salt);
+}
+
 /// Nothing is written to a topic that can lose acknowledged records, and the message names the command that changes it.
 #[tokio::test]
 async fn a_weak_topic_is_refused() {
