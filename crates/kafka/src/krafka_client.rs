@@ -5,7 +5,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use krafka::admin::{
     ConfigResource, ConsumerGroupMember, DescribeConfigsOptions, DescribeConsumerGroupsOptions, DescribeTopicsOptions,
     ListConsumerGroupOffsetsOptions, ListOffsetsOptions, OffsetSpec,
@@ -37,7 +37,8 @@ const LINGER: Duration = Duration::from_millis(2);
 const MAX_POLL_RECORDS: i32 = 32;
 /// Longest time between two polls. The loop polls all the time, so a longer pause means that the process hangs.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(60);
-/// How old the list of brokers and leaders may be.
+/// How old the list of brokers and leaders may be: less than the time between two calls of [`RecordConsumer::lag`],
+/// which read it again.
 const METADATA_AGE: Duration = Duration::from_secs(4);
 /// How long reading the list again may take.
 const METADATA_WAIT: Duration = Duration::from_secs(2);
@@ -322,9 +323,9 @@ impl RecordConsumer for KrafkaConsumer {
         Box::pin(async move {
             // A poll of the library never reads the list of brokers again because of its age: a partition whose leader
             // was down when the list was read would be silent until something else reads it.
-            for topic in self.0.subscription().await {
-                let _ = tokio::time::timeout(METADATA_WAIT, self.0.fetch_metadata(Some(&topic))).await;
-            }
+            let topics = self.0.subscription().await;
+            let reads = join_all(topics.iter().map(|topic| self.0.fetch_metadata(Some(topic))));
+            let _ = tokio::time::timeout(METADATA_WAIT, reads).await;
             let found = self.0.lag().await;
             found.iter().filter_map(|(partition, lag)| Some((partition_id(partition), lag.lag?))).collect()
         })

@@ -5,7 +5,8 @@
 //!          | tollgate-key-id HEX | tollgate-record-id 16 bytes (or none)
 //! value    salt [32] | u64 LE number | AES-256-GCM(zstd(Export*ServiceRequest, or a worker's effects)), tag last
 //! key      HKDF-SHA256(spool key, salt, "tollgate kafka record v1"); nonce: the number
-//! AAD      the five headers' values, the topic and the partition's number, each after its length as u64 LE
+//! AAD      the first four headers' values, the topic, the partition's number, and the record id if there is one, each
+//!          after its length as u64 LE
 //! ```
 //! A sealer takes a random salt at its start and counts its records, so a nonce is never used twice under one key. The
 //! record has no key: the partition says which session it belongs to, and no id of the telemetry stands in the topic.
@@ -258,17 +259,16 @@ fn derive_key(key: &SpoolKey, salt: &[u8; SALT]) -> Option<LessSafeKey> {
 fn associated_data(topic: &str, partition: i32, head: &RecordHead, key_id: &[u8]) -> Vec<u8> {
     let partition = partition.to_le_bytes();
     let id = head.id.map(|id| id.0.to_le_bytes());
-    let parts: [&[u8]; 7] = [
+    let parts: [&[u8]; 6] = [
         VERSION.as_bytes(),
         head.account.as_bytes(),
         head.content.as_str().as_bytes(),
         key_id,
-        id.as_ref().map_or(&[], |id| id),
         topic.as_bytes(),
         &partition,
     ];
     let mut aad = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
-    for part in parts {
+    for part in parts.into_iter().chain(id.as_ref().map(<[u8; 16]>::as_slice)) {
         aad.extend_from_slice(&(part.len() as u64).to_le_bytes());
         aad.extend_from_slice(part);
     }

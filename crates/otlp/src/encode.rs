@@ -97,7 +97,7 @@ impl Payload {
     }
 
     /// The nodes that are not written: removed ones, items that are not kept, and resources, scopes and metrics that
-    /// became empty. Empty if all are.
+    /// became empty. Without elements if all are written.
     fn omitted_nodes(&self, keep: Option<&dyn Fn(usize) -> bool>) -> Vec<bool> {
         let nodes = &self.index.nodes;
         if !self.index.removed_nodes && keep.is_none() {

@@ -226,8 +226,9 @@ pub struct RowTail {
     pub pt_bytes: Option<u64>,
     /// A request with equal bytes was accepted before: this line is a second copy.
     pub repeat: bool,
-    /// The Kafka record that brought the item, as `topic/partition/offset`; absent without Kafka. Lines of one record
-    /// in two epochs are one item that two workers stored.
+    /// The Kafka record that brought the item's request, as `topic/partition/offset`; absent without Kafka. If lines of
+    /// two epochs name the same record and the same span or log record, two workers stored the item. A topic that was
+    /// made anew begins at 0 again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_record: Option<String>,
     /// Reported input tokens.

@@ -177,7 +177,8 @@ def kill_row(work, cluster, options):
         victim.start()
     time.sleep(options.seconds / 2)
     load.end()
-    settled(cluster, name, workers)
+    # the workers were away for most of the time, so much waits
+    settled(cluster, name, workers, seconds=120 + 10 * options.kills)
     figure("kill: kills, items acknowledged", f"{options.kills}, {len(load.acked)}")
     again = accounted("kill", sink, load.acked, bound=0.1)
     stored_before = sum(one.metric("tollgate_kafka_records_total", outcome="stored_before") for one in workers)

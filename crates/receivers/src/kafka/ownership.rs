@@ -212,7 +212,8 @@ impl OwnedPartitions {
         let bounds = consumer.bounds(partition).await.ok()?;
         let committed = consumer.committed(partition).await.ok()?;
         let stored = self.positions.next(partition);
-        if stored.is_some_and(|stored| stored > bounds.end) || committed.is_some_and(|next| next > bounds.end) {
+        let stored_end = self.positions.end(partition);
+        if stored_end.is_some_and(|stored| stored > bounds.end) || committed.is_some_and(|next| next > bounds.end) {
             self.positions.forget(partition);
             tracing::error!(
                 receiver = &*self.receiver,
@@ -288,6 +289,8 @@ impl PartitionOwner for OwnedPartitions {
                     && let Err(error) = consumer.seek(&partition, first).await
                 {
                     tracing::warn!(receiver = &*self.receiver, why = error.text, "a partition can't be positioned");
+                    // It begins where the consumer begins, and what is between is not claimed as read.
+                    self.partitions.lock().insert(partition, PartitionProgress::new(generation, None));
                 }
             }
             self.count_change("assigned", count);

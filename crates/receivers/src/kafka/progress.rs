@@ -46,6 +46,10 @@ impl PartitionProgress {
     /// never seen: records that the topic's retention removed.
     pub(super) fn begin(&mut self, offset: i64, written_ms: i64) -> u64 {
         let missing = self.expected.map_or(0, |expected| u64::try_from(offset.saturating_sub(expected)).unwrap_or(0));
+        // A gap is never claimed as read: an operator may set the offsets back to where another worker read it.
+        if missing > 0 && self.open.is_empty() {
+            self.since = Some(offset);
+        }
         self.since.get_or_insert(offset);
         self.expected = self.expected.max(Some(offset.saturating_add(1)));
         self.open.insert(offset, written_ms);

@@ -170,6 +170,13 @@ impl StoredPositions {
         self.state.lock().stored(partition).map(StoredOffsets::next)
     }
 
+    /// The offset behind the last record that is stored.
+    pub(super) fn end(&self, partition: &PartitionId) -> Option<i64> {
+        let state = self.state.lock();
+        let stored = state.stored(partition)?;
+        stored.ranges.last_key_value().map(|(_, end)| *end).max(Some(stored.next()))
+    }
+
     /// Whether the record at this offset is stored.
     pub(super) fn is_stored(&self, partition: &PartitionId, offset: i64) -> bool {
         self.state.lock().stored(partition).is_some_and(|stored| stored.holds(offset))
@@ -223,12 +230,19 @@ impl Processor for StoredPositions {
             ranges: stored.ranges.iter().map(|(from, to)| (*from, *to)).collect(),
             ids: stored.older_ids.iter().chain(&stored.ids).copied().collect(),
         });
-        serde_json::to_vec(&SavedPositions { version: VERSION, partitions: partitions.collect() }).ok()
+        let saved = SavedPositions { version: VERSION, partitions: partitions.collect() };
+        // Writing it takes long with many partitions.
+        drop(state);
+        serde_json::to_vec(&saved).ok()
     }
 
     fn restore(&self, checkpoint: &[u8]) {
         let saved = serde_json::from_slice::<SavedPositions>(checkpoint).ok();
-        let Some(saved) = saved.filter(|saved| saved.version == VERSION) else { return };
+        let Some(saved) = saved.filter(|saved| saved.version == VERSION) else {
+            let state = &*self.id;
+            tracing::warn!(state, "stored offsets of another version: records not committed yet are stored again");
+            return;
+        };
         let mut partitions = BTreeMap::new();
         for saved in saved.partitions {
             let mut stored = StoredOffsets { since: saved.since, ..StoredOffsets::default() };
