@@ -68,7 +68,7 @@ impl RecordContent {
     }
 }
 
-/// Tells a record that an edge writes again from a new one. Random.
+/// A random id of a record. A record that an edge writes again has the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RecordId(pub u128);

@@ -104,17 +104,16 @@ impl Payload {
             return Vec::new();
         }
         let mut position = 0;
-        let is_live = |node: &NodeRec| {
+        let mut is_live = |node: &NodeRec| {
             if node.removed || !is_item(node.kind) {
                 return false;
             }
             position += 1;
             keep.is_none_or(|keep| keep(position - 1))
         };
-        let live: Vec<bool> = nodes.iter().map(is_live).collect();
         // For each node: its live items and its original items, both with the node itself and its descendants.
-        let mut counts: Vec<(u32, u32)> =
-            nodes.iter().zip(&live).map(|(node, live)| (u32::from(*live), u32::from(is_item(node.kind)))).collect();
+        let mut item_counts = |node: &NodeRec| (u32::from(is_live(node)), u32::from(is_item(node.kind)));
+        let mut counts: Vec<(u32, u32)> = nodes.iter().map(&mut item_counts).collect();
         for (index, node) in nodes.iter().enumerate().rev() {
             let (live, original) = counts.get(index).copied().unwrap_or_default();
             if let Some(parent) = counts.get_mut(node.parent as usize) {

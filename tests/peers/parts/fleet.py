@@ -59,7 +59,7 @@ def worker(work, cluster, topic, sink, name, **options):
         for pipeline in config["service"]["pipelines"].values():
             pipeline["receivers"] = ["kafka"]
 
-    return Gateway(work, exporter, change=adapt, log=os.environ.get("FLEET_LOG", "info"), vault={"writer": name})
+    return Gateway(work, exporter, change=adapt, log="info", vault={"writer": name})
 
 
 def topic(cluster, name):

@@ -54,7 +54,7 @@ pub struct KafkaExporter {
     last_failure: Mutex<Option<AttemptFailure>>,
 }
 
-/// What is known of the attempts to write a request.
+/// What earlier attempts leave for the next one of the same request.
 #[derive(Default)]
 struct WriteAttempt {
     /// From which the ids of its records are made.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::item_refusal::refusal_reason;
 use crate::outcome::Reason;
-use otlp::{Payload, Signal, UnknownFields};
+use otlp::{Payload, Signal};
 
 use super::{RequestWork, Worker, dropped_items_counter};
 
@@ -34,10 +34,9 @@ impl Worker {
                 dropped_items_counter(&self.metrics.meter, work.signal.as_str(), reason.label()).increment(items);
             }
         }
-        let others = payload.subset(&|item| matches!(reasons.get(item), Some(None)));
-        let encoded = others.encode(UnknownFields::Keep).map_err(|_| Reason::Malformed)?;
+        let others = payload.encode_items(&|item| matches!(reasons.get(item), Some(None)));
         // From here on the request consists of the remaining items.
-        work.wire = Bytes::from(encoded.bytes);
+        work.wire = Bytes::from(others.map_err(|_| Reason::Malformed)?);
         work.refused = Some((bad_ids.saturating_add(too_large), reason));
         self.parse(work.signal, work.wire.clone())
     }

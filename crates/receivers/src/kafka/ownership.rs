@@ -282,16 +282,16 @@ impl PartitionOwner for OwnedPartitions {
             let begins = with_timeout(&*self.clock, ASSIGN_WAIT, join_all(asked)).await;
             let begins = begins.unwrap_or_else(|| vec![None; count]);
             for (partition, begin) in partitions.into_iter().zip(begins) {
-                let first = begin.map(|(first, _)| first);
-                let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-                self.partitions.lock().insert(partition.clone(), PartitionProgress::new(generation, first));
-                if let Some((first, true)) = begin
-                    && let Err(error) = consumer.seek(&partition, first).await
+                let mut first = begin.map(|(first, _)| first);
+                if let Some((offset, true)) = begin
+                    && let Err(error) = consumer.seek(&partition, offset).await
                 {
                     tracing::warn!(receiver = &*self.receiver, why = error.text, "a partition can't be positioned");
-                    // It begins where the consumer begins, and what is between is not claimed as read.
-                    self.partitions.lock().insert(partition, PartitionProgress::new(generation, None));
+                    // The consumer begins elsewhere; records up to there must not count as read.
+                    first = None;
                 }
+                let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+                self.partitions.lock().insert(partition, PartitionProgress::new(generation, first));
             }
             self.count_change("assigned", count);
         })
