@@ -42,7 +42,7 @@ use pipeline::plan::{EngineLimits, PipelinePlan};
 use pipeline::{EnginePlan, Exporter, Processor, RequestSource};
 use processors::redact;
 use processors::vault::EchoFinder;
-use receivers::kafka::{EffectsSenderParts, KafkaReceiver};
+use receivers::kafka::{EffectsSenderParts, KafkaReceiver, PartitionHandOver};
 use receivers::otlp;
 use redaction::{Detector, RedactionIdPolicy};
 use runs::RunCatalog;
@@ -208,6 +208,8 @@ struct BuiltReceivers {
     /// Consumers of the spool that tell other replicas of effects, and their tasks.
     effects_consumers: Vec<Arc<str>>,
     effects_senders: Vec<Arc<dyn BackgroundTask>>,
+    /// What `tollgate fleet drain` asks.
+    hand_overs: Vec<PartitionHandOver>,
 }
 
 struct GatewayAssembler<'s> {
@@ -260,6 +262,7 @@ impl GatewayAssembler<'_> {
             admin_certificates: &valid.admin_certificates,
             sockets: self.reload_resources.sockets.as_ref(),
             reload_requested: self.reload_resources.reload_requested.as_ref(),
+            hand_overs: &receivers.hand_overs,
         };
         listeners
             .extend(valid.extensions.into_iter().map(|component| extension_listeners.build_listener(component.value)));
@@ -327,6 +330,7 @@ impl GatewayAssembler<'_> {
                     let receiver = receiver.with_shared_effects(&sharing, &**rng);
                     built.state.extend(receiver.state());
                     built.effects_consumers.extend(receiver.effects_consumer());
+                    built.hand_overs.push(receiver.hand_over());
                     let parts = EffectsSenderParts {
                         spool: Arc::clone(&self.resources.spool),
                         tasks: Arc::clone(&self.resources.tasks),

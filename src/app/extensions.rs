@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use crate::app::alert_sender::{self, AlertSender};
 use crate::app::build::{GatewayResources, InletCell, Listener};
 use crate::app::erasure_reports;
+use crate::app::fleet_drain::{self, FleetDrain};
 use crate::app::history_setup::HistorySetup;
 use crate::app::listeners::{IDLE_TIMEOUT, WebListener};
 use crate::app::processors::BuiltProcessors;
@@ -19,6 +20,7 @@ use crate::app::reported_outcomes::ReportedOutcomes;
 use crate::app::{access_control, tap};
 use crate::components::ExtensionSettings;
 use net::{LastGoodValue, RetainedSockets, server_tls};
+use receivers::kafka::PartitionHandOver;
 use runs::api::RunsApi;
 use telemetry::admin::{self, AdminState};
 
@@ -38,6 +40,8 @@ pub(super) struct ExtensionListeners<'p> {
     pub(super) sockets: Option<&'p RetainedSockets>,
     /// Notified when a reload is requested.
     pub(super) reload_requested: Option<&'p Arc<Notify>>,
+    /// The receivers that can hand partitions over.
+    pub(super) hand_overs: &'p [PartitionHandOver],
 }
 
 impl ExtensionListeners<'_> {
@@ -84,6 +88,10 @@ impl ExtensionListeners<'_> {
             .merge(tap::router(tap))
             .merge(alert_sender::routes::router(self.alert_sender.cloned()))
             .merge(self.reload_requested.cloned().map_or_else(Router::new, reload_route))
+            .merge(fleet_drain::router(FleetDrain {
+                receivers: self.hand_overs.to_vec(),
+                spool: Arc::clone(&self.resources.spool),
+            }))
             .merge(erasure_reports::router(self.processors.erasure_targets.clone()))
             .merge(pages::router(Arc::new(history_pages)))
             .layer(middleware::from_fn_with_state(guarded, access_control::refuse_untrusted_changes));

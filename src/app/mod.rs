@@ -18,6 +18,7 @@ pub(crate) mod erasure_reports;
 pub mod exporters;
 mod extensions;
 pub mod external_checks;
+pub(crate) mod fleet_drain;
 mod gateway_deps;
 pub mod gateway_keys;
 mod history_recorder;

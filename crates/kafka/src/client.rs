@@ -1,6 +1,7 @@
 //! The interfaces to a broker: [`BrokerClient`] opens a [`RecordProducer`] or a [`RecordConsumer`]. They are small, so
 //! that a test's broker in memory behaves as a real one does. Errors hold texts of ours, never a broker's.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,10 +127,14 @@ pub struct PartitionOffsets {
 }
 
 impl PartitionOffsets {
+    /// The offset of the first record that the group has not committed, or would have if there were one.
+    pub fn first_waiting(&self) -> i64 {
+        self.committed.unwrap_or(self.bounds.first).max(self.bounds.first)
+    }
+
     /// Records that the group has not committed.
     pub fn waiting(&self) -> u64 {
-        let from = self.committed.unwrap_or(self.bounds.first).max(self.bounds.first);
-        u64::try_from(self.bounds.end.saturating_sub(from)).unwrap_or(0)
+        u64::try_from(self.bounds.end.saturating_sub(self.first_waiting())).unwrap_or(0)
     }
 }
 
@@ -208,6 +213,12 @@ pub trait BrokerClient: Send + Sync {
         group: &'a str,
         topics: &'a [Arc<str>],
     ) -> BoxFuture<'a, Result<GroupDescription, BrokerError>>;
+    /// When the first record that waits in each of these partitions was written, in ms since the epoch. A partition
+    /// where none waits, or whose record can't be read within seconds, is left out.
+    fn read_oldest<'a>(
+        &'a self,
+        partitions: &'a [PartitionOffsets],
+    ) -> BoxFuture<'a, Result<BTreeMap<PartitionId, i64>, BrokerError>>;
     /// Opens a producer whose records are acknowledged by all replicas in sync, and written once however often they
     /// are sent again. A record that isn't acknowledged within `timeout` fails.
     fn open_producer(&self, timeout: Duration) -> BoxFuture<'_, Result<Arc<dyn RecordProducer>, BrokerError>>;
@@ -259,9 +270,17 @@ pub trait RecordConsumer: Send + Sync {
     fn resume<'a>(&'a self, partitions: &'a [PartitionId]) -> BoxFuture<'a, ()>;
     /// Records in each assigned partition that were not read yet, as far as known.
     fn lag(&self) -> BoxFuture<'_, Vec<(PartitionId, u64)>>;
-    /// Leaves the group for good, or for a restart (a member with a name keeps its partitions until the session
-    /// times out).
-    fn close(&self) -> BoxFuture<'_, ()>;
+    /// Leaves the group. Partitions that are still owned are revoked first.
+    fn close(&self, exit: GroupExit) -> BoxFuture<'_, ()>;
+}
+
+/// How long a member that leaves its group is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupExit {
+    /// It comes back: a member with a name keeps its partitions until the session times out.
+    ForRestart,
+    /// It does not: its partitions go to other members at once.
+    ForGood,
 }
 
 /// Is told which partitions the group gives to this member and takes from it.

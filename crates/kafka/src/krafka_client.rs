@@ -2,6 +2,7 @@
 //! that depends on the library is in this file. Its errors are translated to our own words, because a broker's text
 //! has no place in a log.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -17,11 +18,11 @@ use krafka::consumer::{
 };
 use krafka::error::ErrorCode;
 use krafka::producer::Producer;
-use krafka::{Kafka, KrafkaError, ProtocolErrorKind, Record};
+use krafka::{CloseOptions, GroupMembershipOperation, Kafka, KrafkaError, ProtocolErrorKind, Record};
 use tokio::sync::OnceCell;
 
 use crate::client::{
-    BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupMember, IncomingRecord,
+    BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupExit, GroupMember, IncomingRecord,
     OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer,
     SubscriptionSettings, TopicDescription,
 };
@@ -42,6 +43,10 @@ const MAX_POLL_INTERVAL: Duration = Duration::from_secs(60);
 const METADATA_AGE: Duration = Duration::from_secs(4);
 /// How long reading the list again may take.
 const METADATA_WAIT: Duration = Duration::from_secs(2);
+/// How long reading the first record that waits in each partition may take.
+const OLDEST_WAIT: Duration = Duration::from_secs(5);
+/// Bytes of one fetch of such records, from one partition and from all.
+const OLDEST_FETCH: (i32, i32) = (64 << 10, 4 << 20);
 
 /// A client of one cluster. It connects with the first call.
 pub(crate) struct KrafkaClient {
@@ -165,6 +170,45 @@ impl BrokerClient for KrafkaClient {
                 });
             }
             Ok(GroupDescription { members, partitions: described })
+        })
+    }
+
+    fn read_oldest<'a>(
+        &'a self,
+        partitions: &'a [PartitionOffsets],
+    ) -> BoxFuture<'a, Result<BTreeMap<PartitionId, i64>, BrokerError>> {
+        Box::pin(async move {
+            let mut missing: Vec<PartitionId> =
+                partitions.iter().filter(|one| one.waiting() > 0).map(|one| one.partition.clone()).collect();
+            let (from_one, from_all) = OLDEST_FETCH;
+            let builder = self.connected().await?.consumer_without_group();
+            let builder = builder.max_partition_fetch_bytes(from_one).fetch_max_bytes(from_all).metrics_push(false);
+            let consumer = builder.build().await?;
+            for (topic, numbers) in by_topic(&missing) {
+                consumer.assign(topic, numbers).await?;
+            }
+            for one in partitions.iter().filter(|one| one.waiting() > 0) {
+                consumer.seek(&one.partition.topic, one.partition.number, one.first_waiting()).await?;
+            }
+            let mut oldest = BTreeMap::new();
+            let read = async {
+                while !missing.is_empty() {
+                    for record in consumer.poll(OLDEST_WAIT).await? {
+                        let partition = PartitionId { topic: record.topic, number: record.partition };
+                        if let Some(at) = missing.iter().position(|one| *one == partition) {
+                            missing.swap_remove(at);
+                            consumer.pause(&partition.topic, &[partition.number]).await;
+                            oldest.insert(partition, record.timestamp);
+                        }
+                    }
+                }
+                Ok::<_, BrokerError>(())
+            };
+            // What was read is told, whatever happened to the rest.
+            let _ = tokio::time::timeout(OLDEST_WAIT, read).await;
+            let _ = consumer.close().await;
+            oldest.retain(|_, written| *written > 0);
+            Ok(oldest)
         })
     }
 
@@ -331,10 +375,14 @@ impl RecordConsumer for KrafkaConsumer {
         })
     }
 
-    fn close(&self) -> BoxFuture<'_, ()> {
+    fn close(&self, exit: GroupExit) -> BoxFuture<'_, ()> {
+        let membership = match exit {
+            GroupExit::ForRestart => GroupMembershipOperation::Default,
+            GroupExit::ForGood => GroupMembershipOperation::LeaveGroup,
+        };
         Box::pin(async move {
             // A failure means that the group has removed this member already, or will when its session ends.
-            let _ = self.0.close().await;
+            let _ = self.0.close_with(CloseOptions::new().group_membership_operation(membership)).await;
         })
     }
 }

@@ -16,7 +16,7 @@ mod sealed_record;
 mod settings;
 
 pub use client::{
-    BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupMember, IncomingRecord,
+    BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupExit, GroupMember, IncomingRecord,
     OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer,
     SubscriptionSettings, TopicDescription,
 };

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::client::{
-    BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupMember, IncomingRecord,
+    BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupExit, GroupMember, IncomingRecord,
     OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer,
     SubscriptionSettings, TopicDescription,
 };
@@ -230,6 +230,22 @@ impl BrokerClient for MemoryBroker {
         })
     }
 
+    fn read_oldest<'a>(
+        &'a self,
+        partitions: &'a [PartitionOffsets],
+    ) -> BoxFuture<'a, Result<BTreeMap<PartitionId, i64>, BrokerError>> {
+        Box::pin(async move {
+            let state = self.state.lock();
+            let oldest = partitions.iter().filter_map(|one| {
+                let topic = state.topics.get(&one.partition.topic)?;
+                let records = topic.partitions.get(usize::try_from(one.partition.number).ok()?)?;
+                let first = records.get(usize::try_from(one.first_waiting()).ok()?)?;
+                Some((one.partition.clone(), first.timestamp_ms))
+            });
+            Ok(oldest.collect())
+        })
+    }
+
     fn open_producer(&self, _: Duration) -> BoxFuture<'_, Result<Arc<dyn RecordProducer>, BrokerError>> {
         Box::pin(async move {
             self.answers()?;
@@ -439,7 +455,7 @@ impl RecordConsumer for MemoryConsumer {
         })
     }
 
-    fn close(&self) -> BoxFuture<'_, ()> {
+    fn close(&self, _: GroupExit) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let owned: Vec<PartitionId> = self.member.owned.lock().keys().cloned().collect();
             if !owned.is_empty() {

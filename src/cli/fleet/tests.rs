@@ -34,9 +34,13 @@ fn partitions_are_summed_by_worker() {
             offsets("dead", 0, 1, 4, None),
         ],
     };
-    let text = as_text("kafka", &settings(), &group);
+    let place = |number| PartitionId { topic: Arc::from("tollgate.in"), number };
+    let ages = BTreeMap::from([(place(0), Duration::from_secs(252)), (place(1), Duration::from_millis(300))]);
+    let status = GroupStatus { group, ages };
+    let text = as_text("kafka", &settings(), &status);
     insta::assert_snapshot!(text);
-    let json = as_json("kafka", &settings(), &group);
+    let json = as_json("kafka", &settings(), &status);
+    assert_eq!(json["partitions"][0]["oldest_seconds"], json!(252.0));
     assert_eq!((&json["dead_records"], &json["partitions"][1]["waiting"]), (&json!(3), &json!(60)));
     assert_eq!((&json["partitions"][0]["owner"], &json["partitions"][2]["owner"]), (&json!("worker-0"), &Value::Null));
 }

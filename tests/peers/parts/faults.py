@@ -7,23 +7,15 @@ Rows: kill recovery flat disk damage storm ends clocks (all without one).
 import argparse
 import os
 import random
-import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from faults import damage, disk, ends, kill, storm  # noqa: E402
+from faults.mounts import own_mounts  # noqa: E402
 from harness import figure, finish, say, workdir  # noqa: E402
 
 ROWS = {"damage": damage.run, "disk": disk.run, "ends": ends.run, "clocks": ends.clocks, "kill": kill.run, "storm": storm.run, "recovery": kill.recovery, "flat": kill.flat}
-OWN = "TOLLGATE_PEERS_NAMESPACE"
-
-
-def own_mounts():
-    """Begins again in a mount namespace of its own: what is mounted there goes with the last process."""
-    apart = ["unshare", "--mount", "--propagation", "private"]
-    if os.geteuid() == 0 and OWN not in os.environ and subprocess.run([*apart, "true"], capture_output=True).returncode == 0:
-        os.execvpe(apart[0], [*apart, sys.executable, *sys.argv], {**os.environ, OWN: "1"})
 
 
 def main():

@@ -2,7 +2,8 @@
 
     fleet.py [ROW …] [--nodes 3] [--kills 6] [--seconds 4]
 
-Rows: check flow view kill roll brokers lost zombie large secure (all without one), cost, try. What clients were told is safe must arrive, and each accepted item once in the vault.
+Rows: check flow view kill roll drain brokers lost disk retention zombie large secure (all without one), cost, try. What clients were told is safe must arrive, and
+each accepted item once in the vault.
 """
 import argparse
 import json
@@ -14,14 +15,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from faults.common import Quick, Quiet, accounted  # noqa: E402
-from harness import BINARY, RECORDINGS, Gateway, Sink, check, figure, finish, http, say, until, workdir  # noqa: E402
+from faults.disk import can_mount, tmpfs  # noqa: E402
+from faults.mounts import own_mounts  # noqa: E402
+from harness import BINARY, RECORDINGS, Gateway, Sink, Stock, check, figure, finish, http, say, until, workdir  # noqa: E402
 from kafka.cluster import Cluster  # noqa: E402
 from kafka.secure import PASSWORD, Authority, allow, sasl, secure_cluster  # noqa: E402
 from load import request  # noqa: E402
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: E402
 
 KEY = "7a" * 32
 PARTITIONS = 12
@@ -251,6 +256,112 @@ def brokers_row(work, cluster, options):
     check("brokers: no panic", "panic" not in reader.log() + sender.log())
     reader.stop()
     sender.stop()
+
+
+def drain_row(work, cluster, options):
+    """`fleet drain` empties a worker while its back end comes back: its volume is deleted afterwards, and nothing is lost or delivered twice."""
+    name = topic(cluster, "fleet.drain")
+    sink = Quiet(place(work, "drain-sink"))
+    sender = edge(place(work, "drain-edge"), cluster, name).start()
+    # a session longer than the row: only a member that leaves gives its partitions away in time
+    workers = [worker(place(work, f"drain-{n}"), cluster, name, sink, f"drain-{n}", session_timeout="120s").start() for n in range(2)]
+    until("both workers have partitions", lambda: all(partitions(one) == PARTITIONS / 2 for one in workers), 60, 0.2)
+    load = Quick(sender.http, "drain", threads=3, sessions=20)
+    load.go()
+    time.sleep(options.seconds)
+    sink.tell("status=503")
+    time.sleep(1)
+    leaving = workers[0]
+    code, text = told(leaving, "fleet", "drain", "--timeout", "4s")
+    say("    " + text.strip().splitlines()[-1])
+    check("drain: with the back end down, it says what is left", code == 1 and "record" in text and "otlp_http" in text, text)
+    until("the other worker has all partitions", lambda: partitions(workers[1]) == PARTITIONS, 30, 0.2)
+    check("drain: its partitions are gone", partitions(leaving) == 0)
+    sink.tell("ok=1")
+    code, text = told(leaving, "fleet", "drain", "--timeout", "90s")
+    say(text)
+    check("drain: it ends when everything is delivered", code == 0 and "drained" in text and leaving.drained(), text)
+    check("drain: a clean end", leaving.stop() == 0)
+    shutil.rmtree(leaving.work)
+    load.end()
+    settled(cluster, name, workers[1:])
+    figure("drain: items acknowledged", len(load.acked))
+    accounted("drain", sink, load.acked, bound=0, accepted_twice=0)
+    code, text = told(sender, "fleet", "drain")
+    check("drain: an edge says that it has nothing to hand over", code == 1 and "SIGTERM" in text, text)
+    for one in (workers[1], sender):
+        check("drain: a clean end", one.stop() == 0)
+
+
+def disk_row(work, cluster, options):
+    """A worker's volume is full: its records stay in the topic, unread or uncommitted, and all of them arrive once there is room again."""
+    name = topic(cluster, "fleet.disk")
+    if not can_mount(work):
+        # CI is root and must be able to; a developer's machine may not be
+        check("disk: a small volume can be mounted here", not (os.environ.get("CI") == "true" and os.geteuid() == 0))
+        return say("!!!! disk: no small volume can be mounted here: FULL DISKS NOT CHECKED")
+    sink = Quiet(place(work, "disk-sink"))
+    sender = edge(place(work, "disk-edge"), cluster, name).start()
+    reader = worker(place(work, "disk-0"), cluster, name, sink, "disk-0")
+    volume = place(work, "disk-volume")
+    tmpfs(volume, 48 << 20)
+    reader.config["spool"] = {**reader.config.get("spool", {}), "directory": volume, "max_size": "1GiB"}
+    reader.write()
+    reader.start()
+    sink.tell("status=503")
+    load = Quick(sender.http, "disk", threads=3, sessions=20, fill=2000)
+    load.go()
+    until("the volume is full", lambda: reader.metric("tollgate_spool_refusals_total") > 0 or "full" in reader.log(), 120, 0.2)
+    time.sleep(options.seconds)
+    load.end()
+    waiting = lag(cluster, name)
+    figure("disk: records that wait in the topic", waiting)
+    check("disk: with a full volume, records wait in the topic", waiting > 0)
+    check("disk: the worker is alive and keeps its partitions", reader.alive() and partitions(reader) == PARTITIONS)
+    sink.tell("ok=1")
+    settled(cluster, name, [reader])
+    figure("disk: items acknowledged", len(load.acked))
+    accounted("disk", sink, load.acked, bound=0, accepted_twice=0)
+    check("disk: nothing went to the dead topic", sum(cluster.ends(f"{name}.dead").values()) == 0)
+    for one in (reader, sender):
+        check("disk: a clean end", one.stop() == 0)
+    subprocess.run(["umount", volume], check=True)
+
+
+def retention_row(work, cluster, options):
+    """Records that the topic's retention removed while all workers were away are counted and named; what is left arrives once."""
+    name = topic(cluster, "fleet.retention")
+    sink = Quiet(place(work, "retention-sink"))
+    sender = edge(place(work, "retention-edge"), cluster, name).start()
+    reader = worker(place(work, "retention-0"), cluster, name, sink, "retention-0").start()
+    load = Quick(sender.http, "retention", threads=3, sessions=20)
+    load.go()
+    time.sleep(options.seconds / 2)
+    check("retention: a clean end", reader.stop() == 0)
+    time.sleep(options.seconds / 2)
+    load.end()
+    code, text = told(reader, "fleet", "status", "--json")
+    found = json.loads(text) if code == 0 else {}
+    behind = [one for one in found.get("partitions", []) if one["waiting"]]
+    check("retention: `fleet status` says since when records wait", behind and all(0 < one["oldest_seconds"] < 600 for one in behind), text[-600:])
+    # half of what waits in each partition
+    passed = {one["partition"]: (one["committed"] + (one["waiting"] + 1) // 2) for one in behind if one["committed"] is not None}
+    removed = sum(to - one["committed"] for one in behind if (to := passed.get(one["partition"])))
+    offsets = os.path.join(work, "retention.json")
+    with open(offsets, "w") as f:
+        json.dump({"version": 1, "partitions": [{"topic": name, "partition": number, "offset": to} for number, to in passed.items()]}, f)
+    done = cluster.tool("org.apache.kafka.tools.DeleteRecordsCommand", "--offset-json-file", offsets)
+    check("retention: the brokers removed records", done.returncode == 0 and removed > 0, done.stderr[-300:])
+    reader.start()
+    settled(cluster, name, [reader])
+    figure("retention: records removed before they were read", removed)
+    missing = reader.metric("tollgate_kafka_missing_records_total", receiver="kafka")
+    check("retention: each of them is counted", missing == removed, f"{missing} of {removed}")
+    check("retention: the log names the partition and the remedy", "retention.ms" in reader.log())
+    got = Counter(one for one, _ in set(sink.deliveries()))
+    check("retention: what was left arrived once", got and max(got.values()) == 1 and len(got) < len(load.acked))
+    for one in (reader, sender):
+        check("retention: a clean end", one.stop() == 0)
 
 
 def lost_row(work, cluster, options):
@@ -528,7 +639,8 @@ def view_row(work, cluster, options):
     sink = Quiet(place(work, "view-sink"))
     sender = edge(place(work, "view-edge"), cluster, name).start()
     workers = [worker(place(work, f"view-{n}"), cluster, name, sink, f"view-{n}") for n in range(2)]
-    single = Gateway(place(work, "view-single"), workers[0].config["exporters"], log="info", vault={},
+    lone = Quiet(place(work, "view-lone-sink"))
+    single = Gateway(place(work, "view-single"), {"otlp_http": {**workers[0].config["exporters"]["otlp_http"], "endpoint": f"http://127.0.0.1:{lone.http}"}}, log="info", vault={},
                      change=lambda config: config.update(pseudonyms={"key": "the same on every worker of this fleet"})).start()
     workers[0].start()
     played = recordings()
@@ -567,8 +679,41 @@ def view_row(work, cluster, options):
     figure("view: runs, their cost", f"{len(expected)}, {sums[0]} USD")
     tools = [one.metric("agent_tool_calls_total") for one in (single, *workers)]
     figure("view: tool calls counted by the single gateway, and by each worker since its last start", str(tools))
+    until("everything is delivered", single.drained, 60, 0.1)
     for one in (*workers, single, sender):
-        one.stop()
+        check("view: a clean end", one.stop() == 0)
+    same_index(workers, single)
+    delivered, by_one = spans_of(sink), spans_of(lone)
+    check(f"view: the same {len(by_one)} spans reach the back end", by_one and delivered == by_one, str(list(delivered ^ by_one)[:3]))
+
+
+# columns that say where a line lies, who wrote it and when; everything else is about the item
+PLACES = {"leaf", "object_key", "off", "of", "len", "ingest_ts", "writer", "epoch", "fragment", "bases", "ct_sha256", "key_id", "key_sha256", "commitment", "pt_bytes", "source_record", "key_copies"}
+
+
+def same_index(workers, single):
+    """The workers' vaults together hold the lines of one gateway's: items, parts, sessions, runs, tokens, prices to the last decimal."""
+    def lines(gateways):
+        rows = [row for one in gateways for row in Stock(one.store, one.identity).rows()]
+        return Counter(json.dumps({key: value for key, value in row.items() if key not in PLACES}, sort_keys=True) for row in rows), rows
+
+    (of_fleet, rows), (of_one, alone) = lines(workers), lines([single])
+    apart = [json.loads(line) for line in list((of_fleet - of_one) + (of_one - of_fleet))[:2]]
+    check(f"view: the index has the {len(alone)} lines of one gateway", alone and of_fleet == of_one, f"{len(rows)} lines; {apart}")
+    records = Counter((row["source_record"], row["item"], row.get("part")) for row in rows)
+    check("view: each line names its record of the topic, and no record is there twice", all(row.get("source_record") for row in rows) and max(records.values()) == 1)
+    check("view: both workers wrote lines", all(Stock(one.store, one.identity).rows() for one in workers))
+
+
+def spans_of(sink):
+    """{(trace, span)} that the sink took."""
+    found = set()
+    for line in sink.requests():
+        if line["status"] == 200 and line["file"] and line["signal"] == "traces":
+            with open(os.path.join(sink.dir, line["file"]), "rb") as f:
+                body = ExportTraceServiceRequest.FromString(f.read())
+            found |= {(span.trace_id, span.span_id) for resource in body.resource_spans for scope in resource.scope_spans for span in scope.spans}
+    return found
 
 
 def try_row(work, cluster, options):
@@ -600,7 +745,8 @@ def try_row(work, cluster, options):
         check(f"try: a clean end of {os.path.basename(one.work)}", one.stop() == 0)
 
 
-ROWS = {"check": check_row, "flow": flow_row, "view": view_row, "kill": kill_row, "roll": roll_row, "brokers": brokers_row, "lost": lost_row, "zombie": zombie_row, "large": large_row, "secure": secure_row}
+ROWS = {"check": check_row, "flow": flow_row, "view": view_row, "kill": kill_row, "roll": roll_row, "drain": drain_row, "brokers": brokers_row, "lost": lost_row,
+        "disk": disk_row, "retention": retention_row, "zombie": zombie_row, "large": large_row, "secure": secure_row}
 # by name only
 OTHER_ROWS = {"cost": cost_row, "try": try_row}
 
@@ -613,6 +759,8 @@ def main():
     p.add_argument("--seconds", type=float, default=4, help="of load in each step")
     p.add_argument("--requests", type=int, default=150, help="of the row `cost`")
     options = p.parse_args()
+    # the row `disk` mounts a volume
+    own_mounts()
     work = workdir("fleet")
     began = time.monotonic()
     cluster = Cluster(place(work, "cluster"), options.nodes)

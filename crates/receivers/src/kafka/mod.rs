@@ -10,6 +10,7 @@
 
 mod config;
 mod decode;
+mod hand_over;
 mod ownership;
 mod progress;
 mod reading;
@@ -24,6 +25,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 pub use config::{KafkaReceiverConfig, KafkaReceiverSettings, PlainEncoding, PlainTopic, PlainTopicConfig};
+pub use hand_over::PartitionHandOver;
 pub use reading::KafkaReceiverContext;
 pub use shared_effects::{EffectsSender, EffectsSenderParts};
 pub use stored_positions::StoredPositions;
@@ -46,6 +48,7 @@ pub struct KafkaReceiver {
     client: Arc<dyn BrokerClient>,
     positions: Arc<StoredPositions>,
     sharing: Option<EffectsSharing>,
+    hand_over: PartitionHandOver,
 }
 
 /// How a receiver shares effects with other workers.
@@ -59,7 +62,13 @@ impl KafkaReceiver {
     /// Creates a receiver with component id `id` over `client`.
     pub fn build(id: Arc<str>, settings: KafkaReceiverSettings, client: Arc<dyn BrokerClient>) -> Self {
         let positions = StoredPositions::new(Arc::clone(&id));
-        Self { id, settings, client, positions, sharing: None }
+        let hand_over = PartitionHandOver::new(Arc::clone(&id));
+        Self { id, settings, client, positions, sharing: None, hand_over }
+    }
+
+    /// Gives this receiver's partitions to the group's other members, when somebody asks for it.
+    pub fn hand_over(&self) -> PartitionHandOver {
+        self.hand_over.clone()
     }
 
     /// Shares the effects of these processors with the fleet's other workers, if the settings name a topic for it.
@@ -106,6 +115,7 @@ impl KafkaReceiver {
     /// Starts to read. A broker that can't be reached is tried again.
     pub fn serve(self, context: KafkaReceiverContext) -> RunningKafkaReceiver {
         let (stop, stopping) = watch::channel(false);
+        let hand_over = self.hand_over;
         let (tasks, clock) = (Arc::clone(&context.tasks), Arc::clone(&context.clock));
         let gate = || RecordGate::new(Arc::clone(&context.admission), Arc::clone(&tasks));
         let sink = RequestSink::new(Arc::clone(&self.id), &self.settings, gate());
@@ -121,12 +131,14 @@ impl KafkaReceiver {
             let EffectsSharing { shared, settings, positions } = sharing;
             let id = Arc::clone(shared.id());
             let sink = EffectsSink::new(Arc::clone(&self.id), shared, &settings.keys, gate(), &context.meter);
-            RecordLoop::new(id, settings, self.client, positions, Box::new(sink), context.clone())
+            // What other workers tell is read to the end, so that nobody is asked to hand it over.
+            let never = PartitionHandOver::new(Arc::clone(&id));
+            (RecordLoop::new(id, settings, self.client, positions, Box::new(sink), context.clone()), never)
         });
-        let ends = std::iter::once(requests).chain(effects).map(|reading| {
+        let ends = std::iter::once((requests, hand_over)).chain(effects).map(|(reading, hand_over)| {
             let (reading, stopping, (ended, end)) = (Arc::new(reading), stopping.clone(), watch::channel(false));
             let task = async move {
-                reading.run(stopping).await;
+                reading.run(stopping, hand_over).await;
                 ended.send_replace(true);
             };
             tasks.spawn("kafka", Box::pin(task));

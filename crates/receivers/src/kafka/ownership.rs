@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::progress::PartitionProgress;
 use super::stored_positions::{StoredPositions, StoredRecord};
 use ::kafka::{
-    BrokerError, BrokerFault, CommittedOffset, IncomingRecord, PartitionId, PartitionOwner, RecordConsumer,
+    BrokerError, BrokerFault, CommittedOffset, GroupExit, IncomingRecord, PartitionId, PartitionOwner, RecordConsumer,
     RecordOpener,
 };
 use kernel::clock::{Clock, with_timeout};
@@ -34,6 +34,8 @@ pub(super) struct OwnedPartitions {
     /// See [`super::sink::RecordSink::ignores_group`].
     ignores_group: bool,
     generations: AtomicU64,
+    /// Whether the partitions that are revoked from now on come back with the next start.
+    is_restarting: AtomicBool,
     /// Notified when a record is done.
     finished: Notify,
     clock: Arc<dyn Clock>,
@@ -62,6 +64,7 @@ impl OwnedPartitions {
             positions,
             ignores_group,
             generations: AtomicU64::new(1),
+            is_restarting: AtomicBool::new(false),
             finished: Notify::new(),
             clock,
             meter,
@@ -246,6 +249,11 @@ impl OwnedPartitions {
         );
     }
 
+    /// Notes how this member leaves its group.
+    pub(super) fn set_exit(&self, exit: GroupExit) {
+        self.is_restarting.store(exit == GroupExit::ForRestart, Ordering::Relaxed);
+    }
+
     /// Forgets partitions; their lag is another member's to show.
     fn release(&self, partitions: &[PartitionId]) {
         self.partitions.lock().retain(|partition, _| !partitions.contains(partition));
@@ -305,6 +313,9 @@ impl PartitionOwner for OwnedPartitions {
             // A member that was removed meanwhile commits nothing, and its next owner reads the records again.
             let _ = self.commit(consumer, Some(&partitions)).await;
             self.release(&partitions);
+            if !self.is_restarting.load(Ordering::Relaxed) {
+                self.positions.forget_ids(&partitions);
+            }
             self.count_change("revoked", partitions.len());
         })
     }

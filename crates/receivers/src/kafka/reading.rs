@@ -11,11 +11,12 @@ use tokio::sync::watch;
 
 use super::config::KafkaReceiverSettings;
 use super::decode::UnusableRecord;
+use super::hand_over::PartitionHandOver;
 use super::ownership::{BegunRecord, OwnedPartitions};
 use super::sink::RecordSink;
 use super::stored_positions::StoredPositions;
 use ::kafka::{
-    BrokerClient, BrokerError, IncomingRecord, KeptProducer, OutgoingRecord, PartitionId, PartitionOwner,
+    BrokerClient, BrokerError, GroupExit, IncomingRecord, KeptProducer, OutgoingRecord, PartitionId, PartitionOwner,
     RECORD_HEADERS, RecordConsumer, RecordId, SubscriptionSettings, durability_problem,
 };
 use kernel::clock::{Clock, with_timeout};
@@ -160,11 +161,11 @@ impl RecordLoop {
         }
     }
 
-    /// Reads until `stop` turns true, and then finishes what is under way.
-    pub(super) async fn run(self: &Arc<Self>, mut stop: watch::Receiver<bool>) {
+    /// Reads until `stop` turns true or the partitions are to be handed over, and then finishes what is under way.
+    pub(super) async fn run(self: &Arc<Self>, mut stop: watch::Receiver<bool>, hand_over: PartitionHandOver) {
         let mut last_error: Option<(BrokerError, Duration)> = None;
-        while !*stop.borrow() {
-            let Err(error) = self.read_as_member(&mut stop).await else { return };
+        while !*stop.borrow() && !hand_over.is_asked() {
+            let Err(error) = self.read_as_member(&stop, &hand_over).await else { break };
             let now = self.context.clock.monotonic();
             let is_known = |(known, at): &(BrokerError, Duration)| *known == error && now < *at + REPORT_INTERVAL;
             if !last_error.as_ref().is_some_and(is_known) {
@@ -174,11 +175,19 @@ impl RecordLoop {
             }
             let _ = with_timeout(&*self.context.clock, RECONNECT_WAIT, stop.wait_for(|stop| *stop)).await;
         }
+        if hand_over.is_asked() {
+            hand_over.set_done();
+            tracing::info!(receiver = &*self.id, "the partitions are handed over; nothing more is read");
+        }
     }
 
-    /// Reads as a member of the group, until `stop` or an error that needs a new member: one that the group has removed
-    /// for good, or one that has failed for too long.
-    async fn read_as_member(self: &Arc<Self>, stop: &mut watch::Receiver<bool>) -> Result<(), BrokerError> {
+    /// Reads as a member of the group, until `stop`, a hand-over, or an error that needs a new member: one that the group
+    /// has removed for good, or one that has failed for too long.
+    async fn read_as_member(
+        self: &Arc<Self>,
+        stop: &watch::Receiver<bool>,
+        hand_over: &PartitionHandOver,
+    ) -> Result<(), BrokerError> {
         self.describe_topics().await?;
         let subscription = SubscriptionSettings {
             group: self.settings.group.clone(),
@@ -191,7 +200,7 @@ impl RecordLoop {
         let consumer = self.client.open_consumer(subscription, owner).await?;
         let (mut paused, mut lag_read) = (BTreeMap::new(), None);
         let (mut last_error, mut failing_since): (Option<BrokerError>, Option<Duration>) = (None, None);
-        while !*stop.borrow() {
+        while !*stop.borrow() && !hand_over.is_asked() {
             match consumer.poll(POLL_WAIT).await {
                 Ok(records) => {
                     (last_error, failing_since) = (None, None);
@@ -225,7 +234,9 @@ impl RecordLoop {
         self.owned.set_leaving(&owned);
         self.owned.wait_finished(&owned, END_WAIT).await;
         let _ = self.owned.commit(&*consumer, None).await;
-        consumer.close().await;
+        let exit = if hand_over.is_asked() { GroupExit::ForGood } else { GroupExit::ForRestart };
+        self.owned.set_exit(exit);
+        consumer.close(exit).await;
         Ok(())
     }
 
@@ -250,7 +261,7 @@ impl RecordLoop {
     /// Leaves the group after an error. Nothing of this membership may be committed by the next one.
     async fn end_membership(&self, consumer: &dyn RecordConsumer, error: BrokerError) -> Result<(), BrokerError> {
         self.owned.lost(self.owned.ids()).await;
-        consumer.close().await;
+        consumer.close(GroupExit::ForRestart).await;
         Err(error)
     }
 
@@ -364,8 +375,12 @@ impl RecordLoop {
         let _storing = if let Some(id) = begun.stored.id {
             let Some(storing) = StoringId::begin(&self.storing, id) else { return Ok(Reason::Overloaded.outcome()) };
             if self.positions.is_id_stored(&record.partition, &id) {
-                self.count("written_again");
-                return Ok(Outcome::Accepted);
+                let position = self.positions.effect(&record.partition, begun.stored);
+                let outcome = self.sink.store_position(position).await;
+                if outcome == Outcome::Accepted {
+                    self.count("written_again");
+                }
+                return Ok(outcome);
             }
             Some(storing)
         } else {

@@ -26,6 +26,8 @@ pub(super) trait RecordSink: Send + Sync {
         record: &'a IncomingRecord,
         position: Effect,
     ) -> BoxFuture<'a, Result<Outcome, UnusableRecord>>;
+    /// Stores only the effect that names the offset: the record's data is stored already.
+    fn store_position(&self, position: Effect) -> BoxFuture<'_, Outcome>;
     /// Whether partitions begin where this volume ends, whatever the group has committed: a lost volume of the same
     /// name may have committed more.
     fn ignores_group(&self) -> bool {
@@ -49,6 +51,11 @@ impl RecordGate {
     /// The engine's entry.
     pub(super) fn admission(&self) -> &dyn Admission {
         &*self.admission
+    }
+
+    /// See [`RecordSink::store_position`].
+    pub(super) fn store_position(&self, position: Effect) -> BoxFuture<'static, Outcome> {
+        self.admission.submit_effects(vec![position], BytePermit::new())
     }
 
     /// Opens a record off the async threads with `open`, and charges as many bytes as `size` tells.
@@ -116,5 +123,9 @@ impl RecordSink for RequestSink {
             };
             Ok(self.gate.admission().submit(submission).await)
         })
+    }
+
+    fn store_position(&self, position: Effect) -> BoxFuture<'_, Outcome> {
+        self.gate.store_position(position)
     }
 }

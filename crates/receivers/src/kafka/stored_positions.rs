@@ -196,6 +196,17 @@ impl StoredPositions {
         state.partitions.len() < before
     }
 
+    /// Forgets the ids of records of partitions that another worker reads from now on.
+    pub(super) fn forget_ids(&self, partitions: &[PartitionId]) {
+        let mut state = self.state.lock();
+        for partition in partitions {
+            let key = state.key(partition);
+            if let Some(stored) = state.partitions.get_mut(&key) {
+                (stored.ids, stored.older_ids) = Default::default();
+            }
+        }
+    }
+
     /// Forgets a partition that has fewer records than were read from it.
     pub(super) fn forget(&self, partition: &PartitionId) {
         let mut state = self.state.lock();

@@ -105,7 +105,9 @@ impl Admission for StoringInlet {
         *most = (*most).max(now_open);
         Box::pin(async move {
             clock.sleep(before).await;
-            *volume.requests.lock().entry(submission.wire.clone()).or_default() += 1;
+            if !submission.wire.is_empty() {
+                *volume.requests.lock().entry(submission.wire.clone()).or_default() += 1;
+            }
             for effect in submission.effects {
                 apply(&state, &effect);
                 volume.effects.lock().push(effect);
@@ -397,6 +399,64 @@ fn a_record_written_again_is_stored_once() {
             write(7, 1007).await;
             until(&machine, "the last one", || volume.most_often() == 2).await;
             drop(process);
+        });
+    }
+}
+
+/// The offset of a record that was written again is stored too, so that a worker that was killed before it committed
+/// does not rest on the id alone.
+#[test]
+fn the_offset_of_a_record_written_again_is_stored() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        let sealer = RecordSealer::new(&key(1), &SeededRng::new(1)).unwrap();
+        let (content, id) = (RecordContent::Request(Signal::Traces), Some(RecordId(7)));
+        let head = RecordHead { account: "acme".into(), content, id };
+        let write = || broker.send(sealer.seal(&"in".into(), 0, &head, b"a request").unwrap());
+        write().await.unwrap();
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        until(&machine, "the first one", || committed(&broker) == 1).await;
+        broker.fail_commits(u32::MAX);
+        write().await.unwrap();
+        let count = |outcome| format!(r#"tollgate_kafka_records_total{{receiver="kafka",outcome="{outcome}"}} 1"#);
+        until(&machine, "the second one", || process.counts(&count("written_again"))).await;
+        process.kill();
+        broker.expire_members();
+        broker.fail_commits(0);
+        let process = Process::start(&machine, &broker, &volume, settings(), 2);
+        until(&machine, "the commit", || committed(&broker) == 2).await;
+        assert!(process.counts(&count("stored_before")), "{}", process.meter.render());
+        drop(process);
+    });
+}
+
+/// A worker that is drained gives its partitions to the others at once, and nothing is lost or stored twice. It reads
+/// nothing more until it starts again.
+#[test]
+fn a_drained_worker_hands_its_partitions_over() {
+    for seed in seeds(100) {
+        Machine::run(async |machine| {
+            let (broker, rng) = (broker(&machine), SeededRng::new(seed));
+            let [drained, other] = [Volume::default(), Volume::default()];
+            let receiver = KafkaReceiver::build("kafka".into(), settings(), Arc::new(broker.clone()));
+            let hand_over = receiver.hand_over();
+            let first = Process::serve(&machine, receiver, &drained, seed);
+            let second = Process::start(&machine, &broker, &other, settings(), seed + 1);
+            produce(&broker, 0, 100).await;
+            machine.clock.sleep(Duration::from_millis(rng.next() % 300)).await;
+            hand_over.ask();
+            hand_over.ask();
+            produce(&broker, 100, 100).await;
+            until(&machine, "the hand-over", || hand_over.is_done()).await;
+            let stored = drained.stored();
+            produce(&broker, 200, 100).await;
+            until(&machine, "all", || committed(&broker) == 300).await;
+            assert_eq!(drained.stored(), stored, "seed {seed}: it reads no more");
+            assert_eq!(stored + other.stored(), 300, "seed {seed}");
+            assert!(drained.most_often() <= 1 && other.most_often() == 1, "seed {seed}");
+            assert!(second.counts(&format!(r#"tollgate_kafka_partitions{{receiver="kafka"}} {PARTITIONS}"#)));
+            // Its end must not wait for a loop that has ended.
+            first.running.drain(Duration::from_secs(10)).await;
         });
     }
 }

@@ -84,6 +84,10 @@ impl RecordSink for EffectsSink {
         })
     }
 
+    fn store_position(&self, position: Effect) -> BoxFuture<'_, Outcome> {
+        self.gate.store_position(position)
+    }
+
     fn ignores_group(&self) -> bool {
         true
     }
