@@ -1,6 +1,6 @@
-//! `tollgate fleet status`: which worker owns which partitions, how far and how long each is behind, and how many records
-//! are dead. It asks only the brokers, with the configuration of any worker, and writes nothing. `drain` empties a
-//! worker.
+//! `tollgate fleet status`: which worker owns which partitions, how far and how long each is behind, and how many
+//! records are dead. It asks only the brokers, with the configuration of any worker, and writes nothing. `drain`
+//! empties a worker.
 
 mod drain;
 
@@ -34,8 +34,9 @@ pub(super) enum FleetCommand {
     Status(StatusArgs),
     /// Empties a worker: its partitions go to the others, and the command waits until everything is delivered.
     ///
-    /// Afterwards its volume holds nothing that is needed: end it with SIGTERM and delete the volume. It must run on the
-    /// worker's machine or use the credentials of the admin port. A restart or a reload makes the worker read again.
+    /// Afterwards its volume holds nothing that is needed: end it with SIGTERM and delete the volume. It must run on
+    /// the worker's machine or use the credentials of the admin port. A restart or a reload makes the worker read
+    /// again.
     Drain(drain::DrainArgs),
 }
 

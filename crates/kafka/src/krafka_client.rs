@@ -38,6 +38,8 @@ const LINGER: Duration = Duration::from_millis(2);
 const MAX_POLL_RECORDS: i32 = 32;
 /// Longest time between two polls. The loop polls all the time, so a longer pause means that the process hangs.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest time between two heartbeats, by which a member learns that the group deals partitions anew.
+const MAX_HEARTBEAT: Duration = Duration::from_secs(3);
 /// How old the list of brokers and leaders may be: less than the time between two calls of [`RecordConsumer::lag`],
 /// which read it again.
 const METADATA_AGE: Duration = Duration::from_secs(4);
@@ -238,7 +240,7 @@ impl BrokerClient for KrafkaClient {
                 .auto_offset_reset(AutoOffsetReset::Earliest)
                 .partition_assignment_strategy(PartitionAssignmentStrategy::CooperativeSticky)
                 .session_timeout(subscription.session_timeout)
-                .heartbeat_interval(subscription.session_timeout / 4)
+                .heartbeat_interval((subscription.session_timeout / 4).min(MAX_HEARTBEAT))
                 .max_poll_interval(MAX_POLL_INTERVAL.max(subscription.session_timeout))
                 .max_poll_records(MAX_POLL_RECORDS)
                 .max_partition_fetch_bytes(fetch)

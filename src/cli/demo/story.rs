@@ -8,6 +8,7 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 
 use crate::cli::config_loading::TRYOUT_KEY;
+use kernel::terminal::format_bytes;
 use otlp::Signal;
 
 use super::captured::{CapturedItem, CapturedTelemetry};
@@ -267,7 +268,7 @@ impl DemoStory {
     pub(super) fn show_search_result(&mut self, leaks: &LeakSearch, needles: usize, canaries: (usize, usize)) {
         self.start_step("All output is searched for private texts: plain, escaped, encoded and compressed.");
         let searched =
-            format!("in {} of exported data, spool, vault, /metrics and admin page", format_size(leaks.bytes));
+            format!("in {} of exported data, spool, vault, /metrics and admin page", format_bytes(leaks.bytes));
         match leaks.found.as_slice() {
             [] => self.show_verdict(true, &format!("none of {needles} private texts {searched}")),
             found => {
@@ -408,11 +409,4 @@ fn find_placeholders(text: &str) -> Vec<&str> {
 
 fn format_usd(amount: &Decimal) -> String {
     amount.normalize().to_string()
-}
-
-fn format_size(bytes: u64) -> String {
-    match bytes {
-        0..=9_999 => format!("{bytes} bytes"),
-        _ => format!("{} kB", bytes / 1000),
-    }
 }

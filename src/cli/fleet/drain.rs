@@ -1,5 +1,5 @@
-//! `tollgate fleet drain`: a worker gives its partitions to the others, delivers what it has, and says when its volume may
-//! go. It asks the worker's admin port; ending the command leaves the worker draining.
+//! `tollgate fleet drain`: a worker gives its partitions to the others, delivers what it has, and says when its volume
+//! may go. It asks the worker's admin port; ending the command leaves the worker draining.
 
 use std::time::Duration;
 
@@ -10,11 +10,10 @@ use crate::cli::admin_address::{AdminPortArgs, run_with_client};
 use crate::cli::admin_client::AdminClient;
 use crate::cli::common::CommonArgs;
 use crate::cli::error::{CommandError, ExitStatus};
-use crate::cli::output;
+use crate::cli::output::print;
 use crate::cli::time_option::parse_duration;
-use config::ByteSize;
 use kernel::clock::{Clock, SystemClock};
-use kernel::terminal::{escape_unsafe, format_count};
+use kernel::terminal::{escape_unsafe, format_bytes, format_count};
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +22,7 @@ mod tests;
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
-pub(in crate::cli) struct DrainArgs {
+pub(crate) struct DrainArgs {
     #[command(flatten)]
     admin_port: AdminPortArgs,
     /// How long to wait. Afterwards the worker goes on, and the command exits with 1 and says what is left.
@@ -55,13 +54,13 @@ async fn wait_drained(worker: AdminClient, timeout: Duration) -> Result<(), Comm
             return Err(CommandError::Failed(format!("not drained yet: {line}; the worker goes on")));
         }
         if line != last_line {
-            output::print(&format!("{line}\n"))?;
+            print(&format!("{line}\n"))?;
             last_line = line;
         }
         clock.sleep(ASK_INTERVAL).await;
         state = parse_state(&worker.get(DRAIN_PATH, "application/json").await?)?;
     }
-    output::print(
+    print(
         "drained: other workers have the partitions, and everything is delivered.\n\
          End the worker with SIGTERM. When it has exited with 0, its volume may be deleted.\n",
     )
@@ -80,7 +79,7 @@ fn describe(state: &DrainState) -> String {
         state.reading.iter().map(|receiver| format!("`{}` hands its partitions over", escape_unsafe(receiver)));
     let waiting = state.waiting.iter().map(|WaitingRecords { consumer, records, bytes }| {
         let waiting = format_count(*records, "record");
-        format!("{waiting} ({}) for `{}`", ByteSize(*bytes), escape_unsafe(consumer))
+        format!("{waiting} ({}) for `{}`", format_bytes(*bytes), escape_unsafe(consumer))
     });
     reading.chain(waiting).collect::<Vec<_>>().join(", ")
 }

@@ -181,8 +181,8 @@ impl RecordLoop {
         }
     }
 
-    /// Reads as a member of the group, until `stop`, a hand-over, or an error that needs a new member: one that the group
-    /// has removed for good, or one that has failed for too long.
+    /// Reads as a member of the group, until `stop`, a hand-over, or an error that needs a new member: one that the
+    /// group has removed for good, or one that has failed for too long.
     async fn read_as_member(
         self: &Arc<Self>,
         stop: &watch::Receiver<bool>,
