@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::client::{IncomingRecord, OutgoingRecord};
+use kernel::compression::CompressorPool;
 use kernel::rng::Rng;
 use otlp::Signal;
 use pipeline::spool::SpoolKey;
@@ -112,6 +113,7 @@ pub struct RecordSealer {
     key_id: Bytes,
     salt: [u8; SALT],
     next_number: AtomicU64,
+    zstd: CompressorPool,
 }
 
 impl RecordSealer {
@@ -124,6 +126,7 @@ impl RecordSealer {
             key_id: Bytes::from(key.id().into_bytes()),
             salt,
             next_number: AtomicU64::new(0),
+            zstd: CompressorPool::new(COMPRESSION_LEVEL),
         })
     }
 
@@ -134,7 +137,7 @@ impl RecordSealer {
         let mut value = Vec::with_capacity(PREFIX + request.len() / 2);
         value.extend_from_slice(&self.salt);
         value.extend_from_slice(&number.to_le_bytes());
-        let mut sealed = zstd::bulk::compress(request, COMPRESSION_LEVEL).ok()?;
+        let mut sealed = self.zstd.compress(request).ok()?;
         let aad = associated_data(topic, partition, head, &self.key_id);
         self.key.seal_in_place_append_tag(nonce(number), Aad::from(aad), &mut sealed).ok()?;
         value.append(&mut sealed);

@@ -1,5 +1,5 @@
 //! The basic services under every crate: time, randomness, secrets, pseudonyms, durable files, hex, calendar days,
-//! session folders, and text made safe for a terminal.
+//! session folders, compression, and text made safe for a terminal.
 //! Imports no other crate of this workspace. Only this crate reads the time and asks the system for randomness.
 //! `config` reads configuration, `telemetry` counts and logs.
 
@@ -8,6 +8,7 @@ pub const CONTENT: &str = "[CONTENT]";
 
 pub mod calendar;
 pub mod clock;
+pub mod compression;
 pub mod files;
 pub mod folders;
 pub mod hex;

@@ -29,6 +29,9 @@ use super::store::{GroupStore, NewToolCall, key_ids};
 const MAX_CLOCK_STEP: u64 = 60_000_000_000;
 /// New items are evaluated after this time, ns; in heavy groups later, see [`evaluation::evaluation_interval`].
 const EVALUATION_DELAY: u64 = 1_000_000_000;
+/// Items of another replica are evaluated after this time, ns. It raises the alerts; here only sums are late. Otherwise
+/// each replica would work as much as the whole fleet.
+const OTHERS_EVALUATION_DELAY: u64 = 10_000_000_000;
 /// Version of the encoding of checkpoints.
 const VERSION: u8 = 8;
 /// The version before, which knew no replicas.
@@ -103,11 +106,14 @@ impl TrackerState {
         let mut collect_call = |call: NewToolCall| tool_calls.extend(is_counted.then_some(call));
         let batch_owner = (owner, self.running);
         let (touched, evicted) = self.store.apply(observation, &key_ids(observation), batch_owner, &mut collect_call);
-        let min_delay = nanos(self.settings.settle).min(EVALUATION_DELAY);
+        let min_delay = match owner {
+            RunOwner::Here => nanos(self.settings.settle).min(EVALUATION_DELAY),
+            RunOwner::Replica(_) => OTHERS_EVALUATION_DELAY,
+        };
         for id in touched {
             let interval = self.store.get(id).map_or(0, |group| evaluation::evaluation_interval(group, &self.settings));
             self.store.schedule_evaluation(id, self.running.saturating_add(min_delay.max(interval)));
-            if interval > SUSPECT_SEARCH_INTERVAL {
+            if interval > SUSPECT_SEARCH_INTERVAL && owner.is_here() {
                 self.store.schedule_suspect_search(id, self.running.saturating_add(SUSPECT_SEARCH_INTERVAL));
             }
         }

@@ -55,7 +55,6 @@ pub struct KafkaExporter {
 }
 
 /// What earlier attempts leave for the next one of the same request.
-#[derive(Default)]
 struct WriteAttempt {
     /// From which the ids of its records are made.
     salt: u128,
@@ -63,10 +62,17 @@ struct WriteAttempt {
     acknowledged: Vec<i32>,
 }
 
+impl WriteAttempt {
+    /// The first attempt of a request.
+    fn new() -> Self {
+        Self { salt: u128::from_le_bytes(SystemRng.id()), acknowledged: Vec::new() }
+    }
+}
+
 /// An attempt under way. Unless it is done, the next one knows it, also if it ends by being dropped.
 struct RunningAttempt<'a> {
     failed: &'a Mutex<FailedRequests>,
-    request: RecordsId,
+    request: RecordsOf<'a>,
     known: WriteAttempt,
     is_done: bool,
 }
@@ -74,8 +80,25 @@ struct RunningAttempt<'a> {
 impl Drop for RunningAttempt<'_> {
     fn drop(&mut self) {
         if !self.is_done {
-            self.failed.lock().add(self.request, std::mem::take(&mut self.known));
+            let known = std::mem::replace(&mut self.known, WriteAttempt::new());
+            self.failed.lock().add(self.request.id(), known);
         }
+    }
+}
+
+/// What decides which records a request becomes: its bytes, and how many partitions the topic has.
+#[derive(Clone, Copy)]
+struct RecordsOf<'a> {
+    request: &'a ExportRequest,
+    topic: &'a str,
+    partitions: i32,
+}
+
+impl RecordsOf<'_> {
+    /// Reads all bytes, so it is called only when an attempt has failed, or one that did is remembered.
+    fn id(&self) -> RecordsId {
+        let ExportRequest { account, signal, body, .. } = self.request;
+        (fingerprint(account, self.topic, *signal, body), self.partitions)
     }
 }
 
@@ -97,9 +120,13 @@ impl FailedRequests {
         }
         self.newer.insert(request, attempt);
     }
+
+    fn is_empty(&self) -> bool {
+        self.newer.is_empty() && self.older.is_empty()
+    }
 }
 
-/// What decides which records a request becomes: its fingerprint, and how many partitions the topic has.
+/// See [`RecordsOf`].
 type RecordsId = (RequestFingerprint, i32);
 
 /// A topic as described at some time.
@@ -156,8 +183,8 @@ impl KafkaExporter {
         if let Some(refusal) = known.refusal {
             return self.report(refusal, "change the topic as the message says", Reason::Denied);
         }
-        let request_id = (fingerprint(&request.account, topic, request.signal, &request.body), known.partitions);
-        let mut attempt = self.begin_attempt(request_id);
+        let records_of = RecordsOf { request, topic, partitions: known.partitions };
+        let mut attempt = self.begin_attempt(records_of);
         let outcome = match self.make_records(request, topic, known.partitions, attempt.known.salt).await {
             None => Outcome::Refused { reason: Reason::Malformed },
             Some(records) if exceeds(&records, known.max_record) => Outcome::Refused { reason: Reason::TooLarge },
@@ -169,10 +196,11 @@ impl KafkaExporter {
 
     /// Begins an attempt, as the next one of an earlier one that failed. While two attempts of equal bytes are under
     /// way, they are two requests.
-    fn begin_attempt(&self, request: RecordsId) -> RunningAttempt<'_> {
-        let earlier = self.failed.lock().take(&request);
-        let first = || WriteAttempt { salt: u128::from_le_bytes(SystemRng.id()), acknowledged: Vec::new() };
-        RunningAttempt { failed: &self.failed, request, known: earlier.unwrap_or_else(first), is_done: false }
+    fn begin_attempt<'a>(&'a self, request: RecordsOf<'a>) -> RunningAttempt<'a> {
+        let has_failed = !self.failed.lock().is_empty();
+        let earlier = if has_failed { self.failed.lock().take(&request.id()) } else { None };
+        let known = earlier.unwrap_or_else(WriteAttempt::new);
+        RunningAttempt { failed: &self.failed, request, known, is_done: false }
     }
 
     /// Writes the records that an earlier attempt has not written.

@@ -131,7 +131,8 @@ async fn a_retry_writes_only_what_is_missing() {
 #[test]
 fn a_dropped_attempt_is_known() {
     let rig = rig(sealed());
-    let request = ([7; 16], PARTITIONS);
+    let request = &request(0..1);
+    let request = RecordsOf { request, topic: "in", partitions: PARTITIONS };
     let salt = rig.exporter.begin_attempt(request).known.salt;
     let mut again = rig.exporter.begin_attempt(request);
     assert_eq!(again.known.salt, salt);

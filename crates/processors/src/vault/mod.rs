@@ -16,6 +16,7 @@ use genai::{
     mark_known_agents,
 };
 use kernel::clock::UnixNanos;
+use kernel::compression::CompressorPool;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
 use otlp::{OwnedValue, Signal};
@@ -64,7 +65,7 @@ use known_services::KnownServices;
 use known_traces::KnownTraces;
 use labels::ProvenLabels;
 use moved_values::MovedValueCounters;
-use sealing::{CompressorPool, ContentSealer, SealedBatch};
+use sealing::{ContentSealer, SealedBatch};
 use tool_requests::{RequestedToolCalls, ToolCallRequests};
 
 #[cfg(test)]
@@ -131,6 +132,8 @@ pub struct VaultProcessor {
 const CHECKPOINT_VERSION: u8 = 4;
 /// First byte of a checkpoint from a version without labels.
 const CHECKPOINT_WITHOUT_LABELS: u8 = 3;
+/// zstd's level for documents: they are compressed before the client is answered.
+const COMPRESSION_LEVEL: i32 = 1;
 
 /// The additions of a batch to the in-memory caches, applied after the commit. Never written to disk.
 struct CacheAdditions {
@@ -191,7 +194,7 @@ impl VaultProcessor {
             uri: store.uri,
             forward_after_put: store.forward_after_put,
             slot_base,
-            zstd: CompressorPool::default(),
+            zstd: CompressorPool::new(COMPRESSION_LEVEL),
             bases: ContextBases::default(),
         });
         Self {

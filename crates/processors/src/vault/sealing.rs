@@ -7,11 +7,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use echoes::EchoReplacements;
 use genai::{Facts, VaultedTexts};
 use kernel::CONTENT;
+use kernel::compression::CompressorPool;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
 use otlp::{Payload, Signal, SlotId};
@@ -79,33 +78,6 @@ impl IdPolicy for VaultedIdPolicy<'_> {
 
     fn pseudonym(&self, account: &str, id: &str) -> String {
         self.ids.pseudonym(account, id)
-    }
-}
-
-/// Pool of zstd contexts: creating one costs as much as compressing a small fragment.
-#[derive(Default)]
-pub(super) struct CompressorPool(Mutex<Vec<zstd::bulk::Compressor<'static>>>);
-
-impl CompressorPool {
-    const LEVEL: i32 = 1;
-    const MAX_POOLED: usize = 16;
-
-    /// Compresses a document, except in the layout `turn`.
-    fn compress(&self, plain: String, layout: ObjectLayout) -> Result<Vec<u8>, SealFailed> {
-        if layout == ObjectLayout::Turn {
-            return Ok(plain.into_bytes());
-        }
-        let pooled = self.0.lock().pop();
-        let mut compressor = match pooled {
-            Some(compressor) => compressor,
-            None => zstd::bulk::Compressor::new(Self::LEVEL).map_err(|_| SealFailed)?,
-        };
-        let compressed = compressor.compress(plain.as_bytes()).map_err(|_| SealFailed)?;
-        let mut pool = self.0.lock();
-        if pool.len() < Self::MAX_POOLED {
-            pool.push(compressor);
-        }
-        Ok(compressed)
     }
 }
 
@@ -327,7 +299,11 @@ impl ContentSealer {
     ) -> Result<RecordFrame, SealFailed> {
         let names = self.writer.names();
         let mut frame = SealedFragment::empty_frame(names, object_prefix, key.id(), id);
-        key.seal().seal(&self.zstd.compress(plain, names.layout())?, frame.rest_mut())?;
+        let document = match names.layout() {
+            ObjectLayout::Turn => plain.into_bytes(),
+            _ => self.zstd.compress(plain.as_bytes()).map_err(|_| SealFailed)?,
+        };
+        key.seal().seal(&document, frame.rest_mut())?;
         Ok(frame)
     }
 
