@@ -63,12 +63,9 @@ impl AdminPortArgs {
     /// The configuration can't be read, or has no reachable admin port.
     pub(super) fn resolve(&self, common: &CommonArgs) -> Result<AdminPort, CommandError> {
         let configured_port = match (&self.admin, &common.config) {
-            (None, Some(path)) => {
+            (None, Some(source)) => {
                 let loaded = load_config(common, FileCreation::Nothing)?;
-                Some(
-                    configured_admin_port(&loaded)
-                        .map_err(|why| format!("{}: {why}: use --admin URL", path.display()))?,
-                )
+                Some(configured_admin_port(&loaded).map_err(|why| format!("{source}: {why}: use --admin URL"))?)
             }
             _ => None,
         };

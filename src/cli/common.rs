@@ -1,5 +1,6 @@
 //! [`CommonArgs`]: the options of every command that reads a configuration.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,9 +12,10 @@ use config::env;
 /// Options of every command that reads a configuration.
 #[derive(Args, Clone, Default)]
 pub struct CommonArgs {
-    /// Configuration file [default: an embedded configuration that keeps its data in the data directory].
-    #[arg(long, global = true, value_name = "FILE", value_parser = parse_config_path)]
-    pub config: Option<PathBuf>,
+    /// Configuration file, or `env:NAME` for the text of an environment variable [default: an embedded configuration
+    /// that keeps its data in the data directory].
+    #[arg(long, global = true, value_name = "FILE", value_parser = parse_config_source)]
+    pub config: Option<ConfigSource>,
     /// Option of the Collector, accepted without effect: tollgate has no feature gates.
     #[arg(long, global = true, hide = true, value_name = "GATES", value_delimiter = ',', allow_hyphen_values = true)]
     pub feature_gates: Vec<String>,
@@ -53,13 +55,35 @@ fn reject_file(text: &str) -> Result<Never, CommandError> {
     Err(CommandError::Usage(format!("did you mean `--config {text}`?")))
 }
 
-/// Parses `FILE`, or `file:FILE` as the Collector's operator writes it.
-fn parse_config_path(text: &str) -> Result<PathBuf, CommandError> {
-    let is_other_scheme = ["env:", "yaml:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme));
-    if is_other_scheme {
-        return Err(CommandError::Usage("only files are supported: write `FILE` or `file:FILE`".to_owned()));
+/// Where a configuration comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigSource {
+    /// A file.
+    File(PathBuf),
+    /// The environment variable of this name, as the OpenTelemetry operator passes the configuration of a sidecar.
+    Environment(String),
+}
+
+impl fmt::Display for ConfigSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(name) => write!(f, "env:{name}"),
+        }
     }
-    Ok(PathBuf::from(text.strip_prefix("file:").unwrap_or(text)))
+}
+
+/// Parses `FILE`, `file:FILE` or `env:NAME`, as the Collector and its operator write them.
+fn parse_config_source(text: &str) -> Result<ConfigSource, CommandError> {
+    if let Some(name) = text.strip_prefix("env:").filter(|name| !name.is_empty()) {
+        return Ok(ConfigSource::Environment(name.to_owned()));
+    }
+    if ["env:", "yaml:", "http:", "https:"].iter().any(|scheme| text.starts_with(scheme)) {
+        return Err(CommandError::Usage(
+            "only files and variables are supported: write `FILE`, `file:FILE` or `env:NAME`".to_owned(),
+        ));
+    }
+    Ok(ConfigSource::File(PathBuf::from(text.strip_prefix("file:").unwrap_or(text))))
 }
 
 /// Refuses `--set`, because ignoring it silently would change what runs.

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use age::secrecy::ExposeSecret;
 use sha2::{Digest as _, Sha256};
 
-use super::common::CommonArgs;
+use super::common::{CommonArgs, ConfigSource};
 use super::data_dir;
 use super::error::CommandError;
 use super::output::{print_to_stderr, use_colour_on_stderr};
 use crate::app::defaults::{DATA_DIR_VARIABLE, DEFAULT_CONFIG, TRYOUT_RECIPIENT_VARIABLE};
 use crate::app::keyfile;
 use crate::app::resolve::{ResolvedConfig, TypedConfig, ValidSettings, resolve_config};
-use config::env::{ProcessLookup, SubstitutionFileError, SubstitutionLookup};
+use config::env::{self, ProcessLookup, SubstitutionFileError, SubstitutionLookup};
 use config::{MaskedSource, Problem, ProblemSeverity};
 use kernel::files::describe_io_error;
 use kernel::secret::Secret;
@@ -97,7 +97,10 @@ pub(super) fn read_snapshot(common: &CommonArgs) -> Result<ConfigSnapshot, Comma
 
 fn read_text(common: &CommonArgs) -> Result<String, CommandError> {
     match &common.config {
-        Some(path) => std::fs::read_to_string(path).map_err(|error| {
+        Some(ConfigSource::Environment(name)) => env::var(name).ok_or_else(|| {
+            CommandError::Config(format!("the environment variable {name} is not set, or is not text: {READ_HINT}"))
+        }),
+        Some(ConfigSource::File(path)) => std::fs::read_to_string(path).map_err(|error| {
             CommandError::Config(format!(
                 "can't read {}: {}: {READ_HINT}",
                 path.display(),
@@ -186,8 +189,7 @@ fn load_and_check(
     extra_check: ExtraCheck,
 ) -> Result<(LoadedConfig, ConfigMessages), ConfigMessages> {
     let text = read_text(common).map_err(ConfigMessages::from_error)?;
-    let name =
-        common.config.as_ref().map_or_else(|| "the embedded default".to_owned(), |path| path.display().to_string());
+    let name = common.config.as_ref().map_or_else(|| "the embedded default".to_owned(), ToString::to_string);
     let embedded = common.config.is_none();
     let directory = data_dir::resolve_data_dir(common.data_dir().as_deref());
     let directory = if embedded {

@@ -46,7 +46,7 @@ use crate::app::process;
 use error::CommandError;
 use output::print_to_stderr;
 
-pub use common::CommonArgs;
+pub use common::{CommonArgs, ConfigSource};
 pub use error::ExitStatus;
 pub use listen::ListenAddress;
 

@@ -123,8 +123,29 @@ fn it_starts_as_a_collector_does() {
         let (code, _, said) = tollgate(&["validate", &named, wrong]);
         assert!(code == Some(2) && said.contains(why), "{wrong}: {said}");
     }
+    // as the operator passes the file of a sidecar
+    let run = |name: &str, text: &str| {
+        let source = format!("--config=env:{name}");
+        let done = Command::new(env!("CARGO_BIN_EXE_tollgate"))
+            .args(["validate", &source])
+            .env("SIDECAR", text)
+            .output()
+            .unwrap();
+        let said = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (done.status.code(), said)
+    };
+    let (code, said) = run("SIDECAR", &fs::read_to_string(&config).unwrap());
+    assert!(code == Some(0) && said.contains("env:SIDECAR is valid"), "{said}");
+    let (code, said) = run("NOT_SET", "");
+    assert!(code == Some(78) && said.contains("the environment variable NOT_SET is not set"), "{said}");
+    let (code, said) = run("SIDECAR", "receivers: [");
+    assert!(code == Some(78) && said.contains("env:SIDECAR:1"), "{said}");
     let (code, _, said) = tollgate(&["validate", "--config=yaml:receivers: {}"]);
-    assert!(code == Some(2) && said.contains("only files are supported: write `FILE` or `file:FILE`"), "{said}");
+    assert!(
+        code == Some(2)
+            && said.contains("only files and variables are supported: write `FILE`, `file:FILE` or `env:NAME`"),
+        "{said}"
+    );
 }
 
 fn configuration(folder: &Path, exporter: &str) -> String {

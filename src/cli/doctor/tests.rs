@@ -1,6 +1,7 @@
 //! Which accounts the rules by account cover.
 
 use super::*;
+use crate::cli::ConfigSource;
 
 fn vaults_of(folder: &std::path::Path) -> KnownAccounts {
     let config = format!(
@@ -26,7 +27,7 @@ service: {{ pipelines: {{ logs: {{ receivers: [otlp], processors: [vault], expor
     );
     let file = folder.join("tollgate.yaml");
     std::fs::write(&file, config).expect("written");
-    let common = CommonArgs { config: Some(file), ..CommonArgs::default() };
+    let common = CommonArgs { config: Some(ConfigSource::File(file)), ..CommonArgs::default() };
     load_vaults(&common, None).unwrap_or_else(|_| panic!("a configuration")).accounts
 }
 
