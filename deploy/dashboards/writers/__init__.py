@@ -1,0 +1,1 @@
+"""What generate.py writes: the description of the boards, and a file for each vendor."""
