@@ -1,1 +1,1 @@
-"""What the part `backends` needs beside its rows: the installation of servers, and a sink with published limits."""
+"""The rows of the part `backends`, a file each, what they share, the installation of servers, and a sink with published limits."""
