@@ -20,6 +20,7 @@
 #               five minutes of overload
 #   alerts      the cases of alerts, also those whose rules SigNoz has in another form; once
 #   backends    real back ends, all of them, each asked through its own API; once
+#   sdks        the official SDKs, Go's and Rust's too: sending, shutdown, restarts of the gateway, refusals; once
 #   fleet       edge, workers and a Kafka cluster of three nodes: 50 SIGKILLs of workers, moves, brokers that die; once
 #   fleet-sim   the receiver `kafka` over a broker in memory: kills and moves; 20,000 seeds per round
 #   leak        the leak search over every recording
@@ -48,7 +49,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|fleet-sim|alerts|backends|leak|canary|tables|vault-speed|runs|speed|whole|instructions|release|alone|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|fleet-sim|alerts|backends|sdks|leak|canary|tables|vault-speed|runs|speed|whole|instructions|release|alone|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -60,7 +61,7 @@ released() {
   cargo build --release --locked --bin tollgate "${features[@]}" >&2
   export TOLLGATE_BIN=$PWD/target/release/tollgate
 }
-case $part in crash | faults | fleet | alerts | backends | leak | canary | tables | vault-speed | release) released ;; esac
+case $part in crash | faults | fleet | alerts | backends | sdks | leak | canary | tables | vault-speed | release) released ;; esac
 
 # rounds STEP COMMAND…: repeats the command until the time is up. TOLLGATE_SEED continues where the last night stopped;
 # `count` is the number of completed rounds.
@@ -149,6 +150,9 @@ case $part in
   alerts)
     timeout "$((minutes * 60))" tests/peers/run.sh alerts --signoz || { code=$?; echo "nightly: alerts: failed, or out of time ($code)" >&2; exit "$code"; } ;;
   backends) timeout "$((minutes * 60))" bash tests/peers/run.sh backends ;;
+  sdks)
+    timeout "$((minutes * 60))" tests/peers/run.sh sdk go java rust
+    timeout "$(left)" tests/peers/run.sh refusals rust ;;
   leak) rounds 1 tests/peers/run.sh leak ;;
   canary)
     mark=target/nightly/canary.done

@@ -29,17 +29,18 @@ case $part in alerts | backends | boards) debian prometheus prometheus ;; esac
 [ "$part" != faults ] || debian mkfs.ext4 e2fsprogs
 [ "$part" != browser ] || debian chromium chromium
 [ "$part" != fleet ] || { debian java default-jre-headless; debian mvn maven; }
+case "$part $*" in refusals* | "sdk "*java*) debian javac default-jdk-headless; debian mvn maven ;; esac
 [ "$part" != deploy ] || debian systemd-analyze systemd
 [ "$part" != chain ] || command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; }
 case $part in
   sdk)
     "$here/sdk/install.sh" >/dev/null
-    [ "${1:-}" != go ] || "$here/sdk/install.sh" go >/dev/null
+    for sdk in "$@"; do "$here/sdk/install.sh" "$sdk" >/dev/null; done
     ;;
   refusals)
     command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; }
     "$here/sdk/install.sh" >/dev/null
-    "$here/sdk/install.sh" go >/dev/null
+    for sdk in go java "$@"; do "$here/sdk/install.sh" "$sdk" >/dev/null; done
     ;;
   deploy) "$here/deploy/install.sh" ;;
   *) "$here/sdk/install.sh" python >/dev/null ;;

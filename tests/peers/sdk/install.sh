@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The Python venv (also for sink.py --grpc and recordings/*) and the JavaScript modules, under ${PEERS_CACHE:-target/peers}.
-# Does nothing when what is installed is what the pin files say. `install.sh python`, `js` or `go` for one of them;
-# Go (1.26, which it finds or fails) only if it is named.
+# Does nothing when what is installed is what the pin files say. `install.sh python`, `js`, `go`, `java` or `rust` for one
+# of them; the last three only if they are named. Go 1.26, a JDK (17 or later) with Maven, and Cargo must be there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${PEERS_CACHE:-$here/../../../target/peers}
@@ -30,5 +30,25 @@ if [ "$what" = all ] || [ "$what" = js ]; then
 fi
 if [ "$what" = go ]; then
   (cd "$here/go" && GOPATH=$cache/gopath GOCACHE=$cache/gocache GOFLAGS=-modcacherw GOTOOLCHAIN=local go build -o "$cache/go/send" . >&2)
+fi
+if [ "$what" = java ]; then
+  java=$cache/java
+  for tool in javac mvn; do
+    command -v "$tool" >/dev/null || { echo "sdk/install.sh: $tool is missing: apt-get install default-jdk-headless maven" >&2; exit 1; }
+  done
+  if ! cmp -s "$here/java/pom.xml" "$java/pom.installed"; then
+    rm -rf "$java"
+    mkdir -p "$java"
+    mvn --quiet --batch-mode --file "$here/java/pom.xml" dependency:copy-dependencies -DoutputDirectory="$java/libs" >&2
+    cp "$here/java/pom.xml" "$java/pom.installed"
+  fi
+  if ! cmp -s "$here/java/Send.java" "$java/Send.installed"; then
+    javac -Xlint:all -Werror -cp "$java/libs/*" -d "$java/classes" "$here/java/Send.java" >&2
+    cp "$here/java/Send.java" "$java/Send.installed"
+  fi
+fi
+if [ "$what" = rust ]; then
+  cargo build --quiet --locked --manifest-path "$here/rust/Cargo.toml" --target-dir "$cache/rust/target" >&2
+  cp "$cache/rust/target/debug/send" "$cache/rust/send"
 fi
 echo "$cache"

@@ -1,0 +1,337 @@
+import static io.opentelemetry.api.common.AttributeKey.longKey;
+import static io.opentelemetry.api.common.AttributeKey.stringArrayKey;
+import static io.opentelemetry.api.common.AttributeKey.stringKey;
+
+import io.opentelemetry.api.common.Attributes;
+import io.opentelemetry.api.common.AttributesBuilder;
+import io.opentelemetry.api.common.Value;
+import io.opentelemetry.api.logs.Logger;
+import io.opentelemetry.api.logs.Severity;
+import io.opentelemetry.api.metrics.LongCounter;
+import io.opentelemetry.api.trace.Span;
+import io.opentelemetry.api.trace.Tracer;
+import io.opentelemetry.context.Context;
+import io.opentelemetry.exporter.otlp.http.logs.OtlpHttpLogRecordExporter;
+import io.opentelemetry.exporter.otlp.http.metrics.OtlpHttpMetricExporter;
+import io.opentelemetry.exporter.otlp.http.trace.OtlpHttpSpanExporter;
+import io.opentelemetry.exporter.otlp.logs.OtlpGrpcLogRecordExporter;
+import io.opentelemetry.exporter.otlp.metrics.OtlpGrpcMetricExporter;
+import io.opentelemetry.exporter.otlp.trace.OtlpGrpcSpanExporter;
+import io.opentelemetry.sdk.common.CompletableResultCode;
+import io.opentelemetry.sdk.logs.LogRecordProcessor;
+import io.opentelemetry.sdk.logs.ReadWriteLogRecord;
+import io.opentelemetry.sdk.logs.SdkLoggerProvider;
+import io.opentelemetry.sdk.logs.data.LogRecordData;
+import io.opentelemetry.sdk.logs.export.BatchLogRecordProcessor;
+import io.opentelemetry.sdk.logs.export.LogRecordExporter;
+import io.opentelemetry.sdk.metrics.InstrumentType;
+import io.opentelemetry.sdk.metrics.SdkMeterProvider;
+import io.opentelemetry.sdk.metrics.data.AggregationTemporality;
+import io.opentelemetry.sdk.metrics.export.AggregationTemporalitySelector;
+import io.opentelemetry.sdk.metrics.export.CollectionRegistration;
+import io.opentelemetry.sdk.metrics.export.MetricExporter;
+import io.opentelemetry.sdk.metrics.export.MetricReader;
+import io.opentelemetry.sdk.metrics.export.PeriodicMetricReader;
+import io.opentelemetry.sdk.resources.Resource;
+import io.opentelemetry.sdk.trace.ReadWriteSpan;
+import io.opentelemetry.sdk.trace.ReadableSpan;
+import io.opentelemetry.sdk.trace.SdkTracerProvider;
+import io.opentelemetry.sdk.trace.SpanProcessor;
+import io.opentelemetry.sdk.trace.data.SpanData;
+import io.opentelemetry.sdk.trace.export.BatchSpanProcessor;
+import io.opentelemetry.sdk.trace.export.SpanExporter;
+import java.nio.charset.StandardCharsets;
+import java.security.MessageDigest;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Set;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * Sends gen_ai telemetry with the official Java SDK and prints each item that the receiver acknowledged. {@code
+ * send.py} documents arguments and output. With {@code --shutdown}, the SDK's own batch processors send when their
+ * providers end.
+ */
+public final class Send {
+    static final int SESSIONS = 4;
+    static final String MODEL = "claude-sonnet-4-5";
+    static final Set<String> NAMES = Set.of("--endpoint", "--protocol", "--compression", "--signals", "--prefix", "--count", "--batch",
+            "--timeout", "--shutdown");
+
+    static String endpoint, compression, prefix;
+    static boolean grpc, shutdown;
+    static Duration timeout;
+
+    static final Resource RESOURCE = Resource.getDefault().merge(Resource.create(Attributes.builder().put("service.name", "peer-java")
+            .put("service.version", "1.0.0").put("deploy.environment", "test").put("tenant.id", "acme").build()));
+
+    record Line(String id, String signal, String traceId, String spanId, String canary) {
+        void print() {
+            System.out.printf("{\"id\": \"%s\", \"signal\": \"%s\", \"trace_id\": \"%s\", \"span_id\": \"%s\", \"canary\": \"%s\"}%n",
+                    id, signal, traceId, spanId, canary);
+        }
+    }
+
+    /** A span's or log's name, attributes and canary. */
+    record Item(String name, Attributes attributes, String canary) {}
+
+    /** One signal: how an item is made, how a batch is sent, how its provider ends. */
+    interface Signal {
+        Line make(String id, int n);
+
+        CompletableResultCode send();
+
+        CompletableResultCode shutdown();
+    }
+
+    static String canary(String id, String place) {
+        try {
+            byte[] sum = MessageDigest.getInstance("SHA-256").digest((id + "/" + place).getBytes(StandardCharsets.UTF_8));
+            return "CANARY-" + place + "-" + HexFormat.of().formatHex(sum).substring(0, 16);
+        } catch (java.security.NoSuchAlgorithmException e) {
+            throw new IllegalStateException(e);
+        }
+    }
+
+    static String messages(String role, String content) {
+        return "[{\"role\": \"" + role + "\", \"parts\": [{\"type\": \"text\", \"content\": \"" + content + "\"}]}]";
+    }
+
+    /** A chat span in the form of the semantic conventions; every fourth is a tool span. */
+    static Item item(String id, int n) {
+        AttributesBuilder out = Attributes.builder().put("test.case.name", id).put("tenant.id", "acme")
+                .put("gen_ai.conversation.id", prefix + "-session-" + n % SESSIONS);
+        if (n % 4 == 3) {
+            String own = canary(id, "toolargs");
+            out.put("gen_ai.operation.name", "execute_tool").put("gen_ai.tool.name", "lookup").put("gen_ai.tool.type", "function")
+                    .put("gen_ai.tool.call.id", "call_" + id).put("gen_ai.tool.call.arguments", "{\"key\": \"" + own + "\"}")
+                    .put("gen_ai.tool.call.result", "found " + canary(id, "toolresult"));
+            return new Item("execute_tool lookup", out.build(), own);
+        }
+        String own = canary(id, "prompt");
+        out.put("gen_ai.operation.name", "chat").put("gen_ai.provider.name", "anthropic").put("gen_ai.request.model", MODEL)
+                .put("gen_ai.response.model", MODEL).put("gen_ai.response.id", "msg_" + id)
+                .put(longKey("gen_ai.usage.input_tokens"), 100 + n % 7).put(longKey("gen_ai.usage.output_tokens"), 20 + n % 5)
+                .put(stringArrayKey("gen_ai.response.finish_reasons"), List.of("end_turn"))
+                .put("gen_ai.input.messages", messages("user", "Ask " + own))
+                .put("gen_ai.output.messages", messages("assistant", "Answer " + canary(id, "completion")));
+        return new Item("chat " + MODEL, out.build(), own);
+    }
+
+    /** Holds spans that ended, so that a batch can be given to the exporter by hand and its answer read. */
+    static final class KeptSpans implements SpanProcessor {
+        List<SpanData> items = new ArrayList<>();
+
+        @Override
+        public void onStart(Context parent, ReadWriteSpan span) {}
+
+        @Override
+        public boolean isStartRequired() {
+            return false;
+        }
+
+        @Override
+        public void onEnd(ReadableSpan span) {
+            items.add(span.toSpanData());
+        }
+
+        @Override
+        public boolean isEndRequired() {
+            return true;
+        }
+    }
+
+    static Signal traces() {
+        SpanExporter exporter = grpc
+                ? OtlpGrpcSpanExporter.builder().setEndpoint(endpoint).setTimeout(timeout).setCompression(compression).build()
+                : OtlpHttpSpanExporter.builder().setEndpoint(endpoint + "/v1/traces").setTimeout(timeout).setCompression(compression).build();
+        KeptSpans kept = new KeptSpans();
+        SdkTracerProvider provider = SdkTracerProvider.builder().setResource(RESOURCE)
+                .addSpanProcessor(shutdown ? BatchSpanProcessor.builder(exporter).build() : kept).build();
+        Tracer tracer = provider.get("peer");
+        return new Signal() {
+            @Override
+            public Line make(String id, int n) {
+                Item item = item(id, n);
+                Span span = tracer.spanBuilder(item.name()).setAllAttributes(item.attributes()).startSpan();
+                span.addEvent("gen_ai.request.attempt", Attributes.of(longKey("attempt"), 1L));
+                span.end();
+                return new Line(id, "traces", span.getSpanContext().getTraceId(), span.getSpanContext().getSpanId(), item.canary());
+            }
+
+            @Override
+            public CompletableResultCode send() {
+                List<SpanData> spans = kept.items;
+                kept.items = new ArrayList<>();
+                return exporter.export(spans);
+            }
+
+            @Override
+            public CompletableResultCode shutdown() {
+                return provider.shutdown();
+            }
+        };
+    }
+
+    static Signal logs() {
+        LogRecordExporter exporter = grpc
+                ? OtlpGrpcLogRecordExporter.builder().setEndpoint(endpoint).setTimeout(timeout).setCompression(compression).build()
+                : OtlpHttpLogRecordExporter.builder().setEndpoint(endpoint + "/v1/logs").setTimeout(timeout).setCompression(compression).build();
+        List<LogRecordData> kept = new ArrayList<>();
+        LogRecordProcessor keep = (Context context, ReadWriteLogRecord record) -> kept.add(record.toLogRecordData());
+        SdkLoggerProvider provider = SdkLoggerProvider.builder().setResource(RESOURCE)
+                .addLogRecordProcessor(shutdown ? BatchLogRecordProcessor.builder(exporter).build() : keep).build();
+        Logger logger = provider.get("peer");
+        return new Signal() {
+            @Override
+            public Line make(String id, int n) {
+                Item item = item(id, n / 4 * 4);
+                logger.logRecordBuilder().setTimestamp(Instant.now()).setSeverity(Severity.INFO)
+                        .setEventName("gen_ai.client.inference.operation.details")
+                        .setBody(Value.of(Map.of("content", Value.of(item.canary())))).setAllAttributes(item.attributes()).emit();
+                return new Line(id, "logs", "", "", item.canary());
+            }
+
+            @Override
+            public CompletableResultCode send() {
+                List<LogRecordData> records = List.copyOf(kept);
+                kept.clear();
+                return exporter.export(records);
+            }
+
+            @Override
+            public CompletableResultCode shutdown() {
+                return provider.shutdown();
+            }
+        };
+    }
+
+    /** A reader that collects on demand. */
+    static final class Manual implements MetricReader {
+        CollectionRegistration registration = CollectionRegistration.noop();
+
+        @Override
+        public void register(CollectionRegistration own) {
+            registration = own;
+        }
+
+        @Override
+        public AggregationTemporality getAggregationTemporality(InstrumentType type) {
+            return AggregationTemporality.DELTA;
+        }
+
+        @Override
+        public CompletableResultCode forceFlush() {
+            return CompletableResultCode.ofSuccess();
+        }
+
+        @Override
+        public CompletableResultCode shutdown() {
+            return CompletableResultCode.ofSuccess();
+        }
+    }
+
+    static Signal metrics() {
+        AggregationTemporalitySelector delta = AggregationTemporalitySelector.deltaPreferred();
+        MetricExporter exporter = grpc
+                ? OtlpGrpcMetricExporter.builder().setEndpoint(endpoint).setTimeout(timeout).setCompression(compression)
+                        .setAggregationTemporalitySelector(delta).build()
+                : OtlpHttpMetricExporter.builder().setEndpoint(endpoint + "/v1/metrics").setTimeout(timeout).setCompression(compression)
+                        .setAggregationTemporalitySelector(delta).build();
+        Manual manual = new Manual();
+        // each item is a series of its own
+        SdkMeterProvider provider = SdkMeterProvider.builder().setResource(RESOURCE)
+                .registerMetricReader(shutdown ? PeriodicMetricReader.builder(exporter).build() : manual, type -> 1_000_000).build();
+        LongCounter counter = provider.get("peer").counterBuilder("gen_ai.client.calls").build();
+        return new Signal() {
+            @Override
+            public Line make(String id, int n) {
+                String own = canary(id, "metric");
+                counter.add(1, Attributes.of(stringKey("test.case.name"), id, stringKey("gen_ai.request.model"), MODEL,
+                        stringKey("gen_ai.prompt"), own));
+                return new Line(id, "metrics", "", "", own);
+            }
+
+            @Override
+            public CompletableResultCode send() {
+                return exporter.export(manual.registration.collectAllMetrics());
+            }
+
+            @Override
+            public CompletableResultCode shutdown() {
+                return provider.shutdown();
+            }
+        };
+    }
+
+    static Map<String, String> arguments(String[] given) {
+        Map<String, String> out = new HashMap<>();
+        for (int at = 0; at < given.length; at++) {
+            if (!NAMES.contains(given[at])) {
+                System.err.println("unknown argument " + given[at]);
+                System.exit(2);
+            }
+            out.put(given[at], given[at].equals("--shutdown") ? "" : given[++at]);
+        }
+        return out;
+    }
+
+    static int sent, ok;
+
+    static void answered(CompletableResultCode result, Collection<Line> lines) {
+        // a result that never comes must not keep the program
+        result.join(60, TimeUnit.SECONDS);
+        sent += lines.size();
+        if (result.isSuccess()) {
+            ok += lines.size();
+            lines.forEach(Line::print);
+            System.out.flush();
+        } else if (result.getFailureThrowable() != null) {
+            System.err.println(result.getFailureThrowable().getMessage());
+        }
+    }
+
+    public static void main(String[] given) {
+        Map<String, String> a = arguments(given);
+        endpoint = a.get("--endpoint").replaceAll("/+$", "");
+        grpc = a.getOrDefault("--protocol", "grpc").equals("grpc");
+        compression = a.getOrDefault("--compression", "none");
+        prefix = a.getOrDefault("--prefix", "java");
+        shutdown = a.containsKey("--shutdown");
+        timeout = Duration.ofMillis((long) (1000 * Double.parseDouble(a.getOrDefault("--timeout", "10"))));
+        int count = Integer.parseInt(a.getOrDefault("--count", "10")), batch = Integer.parseInt(a.getOrDefault("--batch", "10"));
+        long began = System.nanoTime();
+        Map<Signal, List<Line>> ending = new java.util.LinkedHashMap<>();
+        for (String name : a.getOrDefault("--signals", "traces").split(",")) {
+            Signal signal = switch (name) {
+                case "traces" -> traces();
+                case "logs" -> logs();
+                default -> metrics();
+            };
+            List<Line> lines = new ArrayList<>();
+            for (int n = 0; n < count; n++) {
+                lines.add(signal.make(String.format("%s-%s-%06d", prefix, name, n), n));
+                if (!shutdown && (lines.size() == batch || n + 1 == count)) {
+                    answered(signal.send(), lines);
+                    lines.clear();
+                }
+            }
+            ending.put(signal, lines);
+        }
+        if (shutdown) {
+            ending.forEach((signal, lines) -> answered(signal.shutdown(), lines));
+        }
+        System.out.printf(Locale.ROOT, "{\"done\": true, \"sent\": %d, \"ok\": %d, \"failed\": %d, \"seconds\": %.3f}%n", sent, ok,
+                sent - ok, (System.nanoTime() - began) / 1e9);
+        System.out.flush();
+        // okhttp's threads would keep the program for a minute
+        System.exit(sent > ok ? 1 : 0);
+    }
+}
