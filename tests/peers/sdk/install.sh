@@ -8,6 +8,7 @@ cache=${PEERS_CACHE:-$here/../../../target/peers}
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 what=${1:-all}
+case $what in all | python | js | go | java | rust) ;; *) echo "sdk/install.sh: no SDK $what" >&2; exit 2 ;; esac
 
 if [ "$what" = all ] || [ "$what" = python ]; then
   venv=$cache/venv
