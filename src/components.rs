@@ -13,7 +13,7 @@ use connectors::{forward, runs as connector};
 use exporters::spec::ExporterSpec;
 use exporters::{debug, file, kafka as kafka_exporter, otlp as otlp_grpc, otlp_http};
 use processors::{attributes, cost, filter, normalize, redact, resource, vault};
-use receivers::{kafka as kafka_receiver, otlp};
+use receivers::{ReceiverPortsView, claude_code_hooks, kafka as kafka_receiver, otlp};
 use telemetry::{admin, health};
 
 macro_rules! table {
@@ -119,6 +119,8 @@ table! {
     ReceiverKind, ReceiverConfig, ReceiverSettings:
     /// OTLP over gRPC and HTTP.
     Otlp = "otlp", otlp::OtlpReceiverConfig, otlp::OtlpReceiverSettings, "OTLP over gRPC and HTTP (protobuf, JSON): traces, logs, metrics";
+    /// Events of Claude Code's HTTP hooks.
+    ClaudeCodeHooks = "claude_code_hooks", claude_code_hooks::ClaudeCodeHooksConfig, claude_code_hooks::ClaudeCodeHooksSettings, "events of Claude Code's HTTP hooks, each as a span";
     /// Records of Kafka.
     Kafka = "kafka", kafka_receiver::KafkaReceiverConfig, kafka_receiver::KafkaReceiverSettings, "records of Kafka: sealed ones of a fleet's edges, or plain OTLP";
 }
@@ -182,6 +184,7 @@ impl ReceiverSettings {
     pub fn largest_request(&self) -> usize {
         let settings = match self {
             Self::Otlp(settings) => settings,
+            Self::ClaudeCodeHooks(settings) => return settings.limits.wire.max(settings.limits.inflated),
             Self::Kafka(settings) => return settings.max_request_bytes,
         };
         let grpc = settings.grpc.iter().map(|grpc| &grpc.limits);
@@ -193,14 +196,16 @@ impl ReceiverSettings {
     pub fn notes(&self) -> &[FieldProblem] {
         match self {
             Self::Otlp(settings) => &settings.notes,
+            Self::ClaudeCodeHooks(settings) => &settings.notes,
             Self::Kafka(settings) => &settings.notes,
         }
     }
 
-    /// The settings of a receiver that clients send OTLP to; `None` for another kind.
-    pub fn otlp(&self) -> Option<&otlp::OtlpReceiverSettings> {
+    /// The ports that clients send to, and who may; `None` for a receiver that fetches its data.
+    pub fn ports(&self) -> Option<ReceiverPortsView<'_>> {
         match self {
-            Self::Otlp(settings) => Some(settings),
+            Self::Otlp(settings) => Some(settings.ports()),
+            Self::ClaudeCodeHooks(settings) => Some(settings.ports()),
             Self::Kafka(_) => None,
         }
     }

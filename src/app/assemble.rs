@@ -21,7 +21,7 @@ use crate::app::gateway_deps::GatewayDeps;
 use crate::app::gateway_keys::GatewayKeys;
 use crate::app::history_setup::HistorySetup;
 use crate::app::limits::{self, MIN_MEMORY};
-use crate::app::listeners::KafkaListener;
+use crate::app::listeners::{HooksListener, KafkaListener};
 use crate::app::memory::{MemoryLimit, RequestMemory};
 use crate::app::own_metrics;
 use crate::app::processors::{BuiltProcessors, ProcessorResources};
@@ -42,6 +42,7 @@ use pipeline::plan::{EngineLimits, PipelinePlan};
 use pipeline::{EnginePlan, Exporter, Processor, RequestSource};
 use processors::redact;
 use processors::vault::EchoFinder;
+use receivers::claude_code_hooks::ClaudeCodeHooksReceiver;
 use receivers::kafka::{EffectsSenderParts, KafkaReceiver, PartitionHandOver};
 use receivers::otlp;
 use redaction::{Detector, RedactionIdPolicy};
@@ -134,6 +135,7 @@ fn determine_memory_limits(valid: &mut ValidSettings) -> (Option<MemoryLimit>, R
     let lowered = valid.receivers.iter_mut().filter_map(|component| {
         let is_lowered = match &mut component.value {
             ReceiverSettings::Otlp(settings) => settings.cap_request_size(largest),
+            ReceiverSettings::ClaudeCodeHooks(settings) => settings.cap_request_size(largest),
             ReceiverSettings::Kafka(settings) => {
                 let configured = std::mem::replace(&mut settings.max_request_bytes, largest);
                 settings.max_request_bytes = configured.min(largest);
@@ -317,6 +319,12 @@ impl GatewayAssembler<'_> {
                 ReceiverSettings::Otlp(settings) => {
                     let receiver = otlp::OtlpReceiver::build(id_text(&id), settings);
                     built.listeners.push(Box::new(receiver.with_sockets(self.reload_resources.sockets.clone())));
+                }
+                ReceiverSettings::ClaudeCodeHooks(settings) => {
+                    let receiver = ClaudeCodeHooksReceiver::build(id_text(&id), settings);
+                    let receiver = receiver.with_sockets(self.reload_resources.sockets.clone());
+                    let clock = Arc::clone(&self.resources.deps.clock);
+                    built.listeners.push(Box::new(HooksListener { receiver, clock }));
                 }
                 ReceiverSettings::Kafka(settings) => {
                     let client = ::kafka::build_client(&settings.brokers);

@@ -147,14 +147,14 @@ impl LimitsConfig {
         receivers: &[ConfiguredComponent<ReceiverSettings>],
     ) -> Vec<FieldProblem> {
         // Sealed records of Kafka carry the accounts of the edges, which this configuration does not know.
-        if receivers.iter().any(|component| component.value.otlp().is_none()) {
+        if receivers.iter().any(|component| component.value.ports().is_none()) {
             return Vec::new();
         }
-        let settings = || receivers.iter().filter_map(|component| component.value.otlp());
-        if settings().any(|otlp| otlp.auth.as_ref().is_some_and(|auth| auth.tokens_file.is_some())) {
+        let clients = || receivers.iter().filter_map(|component| component.value.ports());
+        if clients().any(|view| view.tokens_file().is_some()) {
             return Vec::new();
         }
-        let known: BTreeSet<Arc<str>> = settings().flat_map(|otlp| otlp.accounts()).collect();
+        let known: BTreeSet<Arc<str>> = clients().flat_map(|view| view.accounts()).collect();
         let mut names: Vec<&str> = known.iter().map(|account| &**account).take(MAX_LISTED_ACCOUNTS + 1).collect();
         if names.len() > MAX_LISTED_ACCOUNTS {
             names.truncate(MAX_LISTED_ACCOUNTS);

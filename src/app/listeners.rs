@@ -20,6 +20,8 @@ use net::listen::{self, PortMetrics, ReplyBody, RequestHandler, RunningPort};
 use net::server_tls;
 use net::spawn::run_blocking;
 use net::{BindError, RetainedSockets, ServerTls, Spawn};
+use receivers::ReceiverOpenError;
+use receivers::claude_code_hooks::{BoundClaudeCodeHooks, ClaudeCodeHooksReceiver, RunningClaudeCodeHooks};
 use receivers::kafka::{EffectsSender, KafkaReceiver, KafkaReceiverContext, RunningKafkaReceiver};
 use receivers::otlp::{self, OtlpReceiver};
 use telemetry::{Meter, names};
@@ -36,13 +38,54 @@ impl Listener for OtlpReceiver {
     fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>> {
         let id = Arc::clone(pipeline::Receiver::id(&*self));
         Box::pin(async move {
-            let to_start_error = |error| match error {
-                otlp::ReceiverOpenError::Port(port) => bind_error(port, &format!("receivers.{id}.protocols")),
-                other => other.into(),
-            };
-            let bound = OtlpReceiver::bind(*self).await.map_err(to_start_error)?;
+            let bound = OtlpReceiver::bind(*self).await;
+            let bound = bound.map_err(|error| open_error(error, &format!("receivers.{id}.protocols")))?;
             Ok(Box::new(BoundReceiver { id, bound }) as Box<dyn BoundListener>)
         })
+    }
+}
+
+/// A receiver of hooks.
+pub(super) struct HooksListener {
+    /// The receiver.
+    pub(super) receiver: ClaudeCodeHooksReceiver,
+    /// Source of time.
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Listener for HooksListener {
+    fn bind(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn BoundListener>, StartError>> {
+        Box::pin(async move {
+            let Self { receiver, clock } = *self;
+            let id = Arc::clone(pipeline::Receiver::id(&receiver));
+            let bound = receiver.bind().await.map_err(|error| open_error(error, &format!("receivers.{id}")))?;
+            Ok(Box::new(BoundHooksListener { bound, clock }) as Box<dyn BoundListener>)
+        })
+    }
+}
+
+struct BoundHooksListener {
+    bound: BoundClaudeCodeHooks,
+    clock: Arc<dyn Clock>,
+}
+
+impl BoundListener for BoundHooksListener {
+    fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.bound.address().map(|address| (self.bound.id().to_string(), address)).into_iter().collect()
+    }
+
+    fn serve(self: Box<Self>, resources: ListenerResources) -> BoxFuture<'static, Box<dyn ServingListener>> {
+        Box::pin(async move {
+            let Self { bound, clock } = *self;
+            let inlet = resources.inlet.for_receiver(bound.id());
+            Box::new(bound.serve(inlet, resources.tasks, clock, &resources.meter)) as Box<dyn ServingListener>
+        })
+    }
+}
+
+impl ServingListener for RunningClaudeCodeHooks {
+    fn drain(self: Box<Self>, grace: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(RunningClaudeCodeHooks::drain(*self, grace))
     }
 }
 
@@ -89,6 +132,14 @@ impl BackgroundTask for EffectsSender {
 
     fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
         Box::pin(async move { Self::run(&self, stop).await })
+    }
+}
+
+/// The error for a receiver that can't be opened; `place` has its addresses.
+fn open_error(error: ReceiverOpenError, place: &str) -> StartError {
+    match error {
+        ReceiverOpenError::Port(port) => bind_error(port, place),
+        other => other.into(),
     }
 }
 

@@ -23,19 +23,21 @@ fn configured_ports<'a>(
     used: &impl Fn(&str, &ComponentId) -> bool,
 ) -> impl Iterator<Item = ConfiguredPort<'a>> {
     let receivers = receivers.iter().filter(|component| used("receivers", &component.id));
-    let receivers = receivers.filter_map(|ConfiguredComponent { id, value }| match value {
-        ReceiverConfig::Otlp(otlp) => Some((id, otlp)),
-        ReceiverConfig::Kafka(_) => None,
-    });
-    let receivers = receivers.flat_map(|(id, otlp)| {
-        let grpc = otlp.protocols.grpc.as_ref();
-        let grpc = grpc.map(|grpc| ("protocols.grpc.endpoint", grpc.transport.endpoint(&grpc.endpoint)));
-        let http = otlp.protocols.http.as_ref();
-        let http = http.map(|http| ("protocols.http.endpoint", http.transport.endpoint(&http.endpoint)));
-        let to_port = move |(field, endpoint): (_, Result<_, _>)| {
-            Some(ConfiguredPort { section: "receivers", id, field, endpoint: endpoint.ok()? })
+    let receivers = receivers.flat_map(|ConfiguredComponent { id, value }| {
+        let endpoints: Vec<(&'static str, Result<Endpoint, String>)> = match value {
+            ReceiverConfig::Otlp(otlp) => {
+                let grpc = otlp.protocols.grpc.as_ref();
+                let grpc = grpc.map(|grpc| ("protocols.grpc.endpoint", grpc.transport.endpoint(&grpc.endpoint)));
+                let http = otlp.protocols.http.as_ref();
+                let http = http.map(|http| ("protocols.http.endpoint", http.transport.endpoint(&http.endpoint)));
+                grpc.into_iter().chain(http).collect()
+            }
+            ReceiverConfig::ClaudeCodeHooks(hooks) => vec![("endpoint", Endpoint::parse(&hooks.endpoint))],
+            ReceiverConfig::Kafka(_) => Vec::new(),
         };
-        grpc.into_iter().chain(http).filter_map(to_port)
+        endpoints.into_iter().filter_map(move |(field, endpoint)| {
+            Some(ConfiguredPort { section: "receivers", id, field, endpoint: endpoint.ok()? })
+        })
     });
     let extensions = extensions.iter().filter(|component| used("extensions", &component.id));
     let extensions = extensions.filter_map(|ConfiguredComponent { id, value }| {

@@ -24,7 +24,7 @@ use kernel::rng::SystemRng;
 use net::{ProxyRules, ServerTls, server_tls};
 use processors::cost::CostProcessor;
 use processors::vault::{self, StoreSettings};
-use receivers::otlp;
+use receivers::ReceiverPortsView;
 use recogniser::{self, PresidioClient};
 use telemetry::Meter;
 
@@ -46,8 +46,8 @@ pub fn find_start_faults(valid: &ValidSettings, clock: &Arc<dyn Clock>) -> Vec<S
         volume::find_write_problem(spool).map(|why| format!("spool.directory: {why}")).into_iter().collect();
     faults.extend(gateway_keys::find_key_problems(valid).into_iter().map(|(setting, why)| format!("{setting}: {why}")));
     for ConfiguredComponent { id, value } in &valid.receivers {
-        let Some(settings) = value.otlp() else { continue };
-        faults.extend(check_receiver(settings).map(|why| format!("receivers.{id}: {why}")));
+        let Some(ports) = value.ports() else { continue };
+        faults.extend(check_receiver(&ports).map(|why| format!("receivers.{id}: {why}")));
     }
     for ConfiguredComponent { id, value } in &valid.processors {
         let fault = check_processor(id, value, valid, &deps).err();
@@ -77,12 +77,10 @@ pub fn find_start_faults(valid: &ValidSettings, clock: &Arc<dyn Clock>) -> Vec<S
     faults
 }
 
-fn check_receiver(settings: &otlp::OtlpReceiverSettings) -> impl Iterator<Item = String> + use<> {
-    let grpc = settings.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
-    let http = settings.http.as_ref().and_then(|http| http.tls.clone());
-    let ports = [grpc, http].into_iter().flatten();
+fn check_receiver(view: &ReceiverPortsView<'_>) -> impl Iterator<Item = String> + use<> {
+    let ports = view.ports.iter().filter_map(|port| port.tls.cloned());
     let ports: Vec<String> = ports.filter_map(|port| ServerTls::read(port).err()).map(|why| why.to_string()).collect();
-    ports.into_iter().chain(settings.read_clients().err().map(|why| why.to_string()))
+    ports.into_iter().chain(view.read_clients().err().map(|why| why.to_string()))
 }
 
 fn check_processor(

@@ -3,7 +3,7 @@
 use super::keyfile::KeyFileError;
 use exporters::spec::BuildError;
 use net::{BindError, ProxyError, TlsError};
-use receivers::otlp::ReceiverOpenError;
+use receivers::ReceiverOpenError;
 use vault::store::kinds::StoreUnusable;
 
 /// Why a gateway did not start.

@@ -20,7 +20,7 @@ use crate::components::ProcessorSettings;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
 use kernel::terminal::escape_unsafe;
-use receivers::otlp;
+use receivers::ReceiverPortsView;
 use vault::kms::SealedKey;
 use vault::policy::AwsPolicies;
 use vault::store::S3Store;
@@ -105,7 +105,7 @@ struct KnownAccounts {
 }
 
 impl KnownAccounts {
-    fn from_receivers<'s>(receivers: impl Iterator<Item = &'s otlp::OtlpReceiverSettings>) -> Self {
+    fn from_receivers<'s>(receivers: impl Iterator<Item = ReceiverPortsView<'s>>) -> Self {
         let mut accounts = Self::default();
         for receiver in receivers {
             accounts.names.extend(receiver.accounts().iter().map(ToString::to_string));
@@ -156,7 +156,7 @@ fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ConfiguredVaul
             return Err(CommandError::Failed(why));
         }
     }
-    let accounts = KnownAccounts::from_receivers(valid.receivers.iter().filter_map(|placed| placed.value.otlp()));
+    let accounts = KnownAccounts::from_receivers(valid.receivers.iter().filter_map(|placed| placed.value.ports()));
     Ok(ConfiguredVaults { vaults, accounts })
 }
 

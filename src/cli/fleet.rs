@@ -60,7 +60,7 @@ fn show_status(common: &CommonArgs, options: &StatusArgs) -> Result<ExitStatus, 
     let receivers: Vec<_> = (loaded.valid.receivers.iter())
         .filter_map(|placed| match &placed.value {
             ReceiverSettings::Kafka(settings) => Some((placed.id.to_string(), settings)),
-            ReceiverSettings::Otlp(_) => None,
+            ReceiverSettings::Otlp(_) | ReceiverSettings::ClaudeCodeHooks(_) => None,
         })
         .collect();
     if receivers.is_empty() {

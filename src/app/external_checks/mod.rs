@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
 use config::file::{ComponentSection, ConfigFile, PipelineConfig};
 use config::tree::{NodeValue, TreeNode};
-use config::{ComponentId, Endpoint, Problem, ProblemSeverity, SourcePosition};
+use config::{ComponentId, Problem, ProblemSeverity, SourcePosition};
 use exporters::spec::ExportTarget;
 use genai::Vocabulary;
 use kafka::BrokerSettings;
@@ -50,10 +50,8 @@ pub fn find_problems(file: &ConfigFile, valid: &ValidSettings, now: UnixNanos) -
 /// Warnings about certificates of ports and exporters that have expired or expire soon; equal lines are merged.
 pub fn find_expiring_certificates(valid: &ValidSettings, now: UnixNanos) -> Vec<String> {
     let now = now.seconds();
-    let ports = valid.receivers.iter().filter_map(|component| component.value.otlp()).flat_map(|otlp| {
-        let grpc = otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
-        [grpc, otlp.http.as_ref().and_then(|http| http.tls.clone())].into_iter().flatten()
-    });
+    let receivers = valid.receivers.iter().filter_map(|component| component.value.ports());
+    let ports = receivers.flat_map(|view| view.ports).filter_map(|port| port.tls.cloned());
     let admin = valid.extensions.iter().filter_map(|component| match &component.value {
         ExtensionSettings::Admin(admin) => admin.tls.as_ref().map(server_tls::ServerTlsSettings::from),
         ExtensionSettings::HealthCheck(_) => None,
@@ -140,32 +138,23 @@ impl ProblemCollector<'_> {
     fn check_receivers(&mut self, valid: &ValidSettings) {
         for ConfiguredComponent { id, value } in &valid.receivers {
             let component = ("receivers", id);
-            let otlp = match value {
-                ReceiverSettings::Otlp(otlp) => otlp,
-                ReceiverSettings::Kafka(kafka) => {
-                    self.check_broker_files(component, &kafka.brokers);
-                    continue;
-                }
-            };
-            let grpc = otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone());
-            let http = otlp.http.as_ref().and_then(|http| http.tls.clone());
-            let endpoints = [
-                ("grpc", otlp.grpc.as_ref().map(|grpc| &grpc.endpoint)),
-                ("http", otlp.http.as_ref().map(|http| &http.endpoint)),
-            ];
-            for (name, endpoint) in endpoints {
-                let folder = endpoint.and_then(Endpoint::socket).map(parent_folder);
+            if let ReceiverSettings::Kafka(kafka) = value {
+                self.check_broker_files(component, &kafka.brokers);
+            }
+            let Some(view) = value.ports() else { continue };
+            for port in &view.ports {
+                let folder = port.endpoint.socket().map(parent_folder);
                 if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
                     let why = format!("the folder of the socket, {}, does not exist: create it", folder.display());
-                    self.add_error(component, &format!("protocols.{name}.endpoint"), why);
+                    self.add_error(component, &port.key("endpoint"), why);
                 }
             }
-            for (name, tls) in [("grpc", grpc), ("http", http)] {
-                tls.iter().for_each(|tls| self.check_port(component, &format!("protocols.{name}.tls"), tls));
+            for port in &view.ports {
+                port.tls.iter().for_each(|tls| self.check_port(component, &port.key("tls"), tls));
             }
-            let tokens = otlp.auth.as_ref().and_then(|auth| auth.tokens_file.as_ref());
+            let tokens = view.auth.and_then(|auth| auth.tokens_file.as_ref());
             self.warn_open_file(component, "auth.tokens_file", tokens);
-            if let Err(why) = otlp.read_clients() {
+            if let Err(why) = view.read_clients() {
                 let why = why.to_string();
                 let (field, message) = why.split_once(": ").unwrap_or(("auth", &why));
                 self.add_error(component, field, message.to_owned());

@@ -126,18 +126,15 @@ fn check_writable(directory: &Path) -> Result<(), (String, String)> {
 fn check_certificates(loaded: &LoadedConfig) -> Vec<CheckResult> {
     let mut results = Vec::new();
     for placed in &loaded.valid.receivers {
-        let Some(otlp) = placed.value.otlp() else { continue };
-        let ports = [
-            ("grpc", otlp.grpc.as_ref().and_then(|grpc| grpc.tls.clone())),
-            ("http", otlp.http.as_ref().and_then(|http| http.tls.clone())),
-        ];
-        for (name, tls) in ports {
-            let Some(tls) = tls else { continue };
+        let Some(view) = placed.value.ports() else { continue };
+        for port in &view.ports {
+            let Some(tls) = port.tls.cloned() else { continue };
             let remedy =
                 "set a PEM certificate chain and the matching key, both readable by the user that runs tollgate"
                     .to_owned();
             let read = ServerTls::read(tls).map(drop).map_err(|what| (what.to_string(), remedy));
-            results.push(CheckResult::new(format!("certificate and key of `{}` {name} match", placed.id), read));
+            let name = [placed.id.to_string(), port.name().to_owned()].join(" ");
+            results.push(CheckResult::new(format!("certificate and key of `{}` match", name.trim_end()), read));
         }
     }
     results

@@ -3,12 +3,19 @@
 Traces, logs and metrics pass; no canary outbound; each model call is priced exactly once, equal to the client's own figure within
 1e-9 USD, whether logs, traces or both arrive. A span does not tell 1 h cache writes from 5 min ones: where the price depends on that and
 only spans arrive, the figure must say so (flag `split_unknown`).
+
+Hooks: the settings printed in docs/how-to/claude-code-hooks.md, with the real client. Each event is one span, in the run of the native
+telemetry, and nothing counts twice; a gateway that is down, hangs or refuses costs the agent no more than the page says.
 """
+import collections
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
+import time
 from decimal import Decimal
 
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -17,7 +24,7 @@ import decode  # noqa: E402
 import mock_model  # noqa: E402
 import record  # noqa: E402
 import scenarios  # noqa: E402
-from harness import RECORDINGS, SIGNALS, Gateway, Sink, Stock, available, check, figure, files, finish, say, texts, until, workdir  # noqa: E402
+from harness import RECORDINGS, REPO, SIGNALS, Gateway, Sink, Stock, available, check, figure, files, finish, free_port, http, say, texts, until, workdir  # noqa: E402
 from leaks import Search  # noqa: E402
 from leak import error_text, in_errors  # noqa: E402
 
@@ -181,6 +188,126 @@ def real(work, name, protocol):
     check(f"real {name}: the sum is what the client reports", abs(total - reported) <= CLOSE * max(1, len(own)), f"{total}, client {reported}")
 
 
+# ---- hooks ---------------------------------------------------------------------------------------------------------
+
+TOKEN = "peer-token-0123456789"
+HOOK_URL = "http://127.0.0.1:4319/v1/hooks/claude-code"
+
+
+def hook_settings(url):
+    """The page's block for settings.json, pointed at another port."""
+    with open(os.path.join(REPO, "docs", "how-to", "claude-code-hooks.md")) as f:
+        block = re.search(r"^```json\n(.*?)^```", f.read(), re.M | re.S).group(1)
+    assert HOOK_URL in block
+    return json.loads(block.replace(HOOK_URL, url))
+
+
+def play_with_hooks(name, url, telemetry=None, pace=0.0):
+    """The prompts of a session with hooks at `url`: (seconds of the first prompt, mock, canaries). Without `telemetry` hooks are all."""
+    session = {**scenarios.SESSIONS[name], "hooks": None}
+    canaries = scenarios.Canaries(name)
+    lanes = json.loads(json.dumps(canaries.fill(session["lanes"])).replace("{cwd}", record.CWD))
+    mock = mock_model.Mock(name, lanes, pace=pace)
+    model = mock_model.serve(mock)
+    record.prepare(name, session, canaries, telemetry or "http://127.0.0.1:9")
+    path = f"{record.HOME}/.claude/settings.json"
+    with open(path) as f:
+        settings = json.load(f)
+    with open(path, "w") as f:
+        json.dump({**settings, **(hook_settings(url) if url else {})}, f)
+    env = record.environment(session, telemetry or "http://127.0.0.1:9", f"http://127.0.0.1:{model.server_address[1]}")
+    if not telemetry:
+        env = {k: v for k, v in env.items() if not k.startswith("OTEL_") and "TELEMETRY" not in k}
+    env["TOLLGATE_TOKEN"] = TOKEN
+    first = None
+    for i, prompt in enumerate(canaries.fill(session["prompts"])):
+        command = [record.CLAUDE, "-p", prompt, "--model", session["model"], "--max-turns", "12", "--output-format", "json",
+                   "--append-system-prompt", canaries.fill(scenarios.SYSTEM), "--mcp-config", f"{record.HOME}/mcp.json", "--strict-mcp-config"]
+        command += ["--resume", record.session_uuid(name)] if i else ["--session-id", record.session_uuid(name)]
+        began = time.monotonic()
+        done = subprocess.run(command, env=env, cwd=record.CWD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180)
+        first = first or time.monotonic() - began
+        try:
+            result = json.loads(done.stdout)
+        except ValueError:
+            result = {}
+        check(f"hooks {url and 'on'}: Claude Code ends well", done.returncode == 0 and result.get("subtype") == "success", done.stdout[-300:] + done.stderr[-300:])
+        if not telemetry:
+            break
+    threading.Thread(target=model.shutdown).start()
+    return first, mock, canaries
+
+
+def hooks(work):
+    """Hooks and native telemetry of one session through one gateway."""
+    folder = os.path.join(work, "hooks")
+    sink = Sink(os.path.join(folder, "sink"))
+    port = free_port()
+
+    def with_hooks(config):
+        auth = {"tokens": {"default": [TOKEN]}}
+        config["receivers"]["claude_code_hooks"] = {"endpoint": f"127.0.0.1:{port}", "auth": auth}
+        config["service"]["pipelines"]["traces"]["receivers"].append("claude_code_hooks")
+
+    gateway = Gateway(folder, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, change=with_hooks).start()
+    url = f"http://127.0.0.1:{port}/v1/hooks/claude-code"
+    _, mock, canaries = play_with_hooks("mixed", url, telemetry=f"http://127.0.0.1:{gateway.http}", pace=0.3)
+    record.mark_outcomes(mock)
+    until("delivered", gateway.drained, 60)
+    runs = json.loads(http(f"http://127.0.0.1:{gateway.admin}/api/runs")[2])["runs"]
+    check("hooks: an unknown token is refused", http(url, b"{}", {"authorization": "Bearer wrong-token-0123456789", "content-type": "application/json"})[0] == 401)
+    check("hooks: a clean end", gateway.stop() == 0)
+    items = outbound(sink)
+    spans = [item for signal, item in items if signal == "traces" and item["scope"] == "claude_code_hooks"]
+    tools = [tool for row in mock.ledger for tool in row.get("tools", [])]
+    ran = [tool for tool in tools if tool["success"]]
+    found = collections.Counter(span["name"] for span in spans)
+    wanted = {"claude_code.session.start": 2, "claude_code.user_prompt": 2, "claude_code.tool.pre": len(tools), "claude_code.tool": len(ran),
+              "claude_code.subagent.start": 1, "claude_code.subagent": 1, "claude_code.turn.stop": 2, "claude_code.session.end": 2}
+    check("hooks: each event is one span", dict(found) == wanted, f"{dict(found)}, wanted {wanted}")
+    calls = collections.Counter(span["attributes"].get("tool_use_id") for span in spans if span["name"] == "claude_code.tool")
+    check("hooks: each tool that ran has one span", calls == collections.Counter(tool["id"] for tool in ran), str(calls))
+    # one run: the native spans of a prompt, and its hooks
+    native = {item["attributes"]["prompt.id"]: item["attributes"].get("tollgate.run.id") for signal, item in items
+              if signal == "logs" and "prompt.id" in item["attributes"]}
+    of_turn = {(span["attributes"]["turn.id"], span["attributes"].get("tollgate.run.id")) for span in spans if "turn.id" in span["attributes"]}
+    check("hooks: in the runs of the native telemetry", of_turn == set(native.items()) and len(of_turn) == 2, f"{of_turn}, native {native}")
+    total = collections.Counter()
+    for run in runs:
+        for key in ("tool_calls", "model_calls", "sub_agents"):
+            total[key] += run["totals"][key]
+        total["denials"] += sum(one["count"] for one in run["totals"]["permission_denials"])
+    answered = [row for row in mock.ledger if "error" not in row]
+    counted = {"tool_calls": len(tools), "model_calls": len(answered), "sub_agents": 1, "denials": 1}
+    check("hooks: two runs, nothing counted twice", len(runs) == 2 and dict(total) == counted, f"{len(runs)} runs, {dict(total)}, wanted {counted}")
+    own = {item["attributes"]["request_id"]: Decimal(str(item["attributes"]["cost_usd"])) for _, item in items if decode.name_of(item) == "api_request"}
+    prices("hooks", items, own)
+    check("hooks: no span of a hook has a price", not [span for span in spans if "tollgate.cost.status" in span["attributes"]])
+    search = Search(set(canaries.values()) - {value for place, value in canaries.items() if place == "apierror"})
+    search.tree(sink.dir)
+    wrong = in_errors(sink, error_text())
+    check("hooks: no canary outbound", not search.found and not wrong, f"{sorted(search.found)[:4]} {sorted(wrong)[:4]}")
+    sealed = "\n".join(text for _, document in Stock(gateway.store, gateway.identity).documents() for text in texts(document))
+    places = ("prompt", "toolargs", "subtoolargs", "mcpargs", "mcpresult", "deniedargs", "subcompletion", "completion")
+    missing = [place for place in places if place in canaries and canaries[place] not in sealed]
+    check("hooks: what they hold is in the vault", not missing, str(missing))
+
+
+def bad_gateways():
+    """What a gateway in trouble costs the agent: seconds of one prompt, without telemetry."""
+    plain, _, _ = play_with_hooks("mixed", None)
+    figure("hooks: a prompt without hooks", round(plain, 1), "s")
+    silent = socket.create_server(("127.0.0.1", 0), backlog=64)
+    quiet = f"http://127.0.0.1:{silent.getsockname()[1]}/v1/hooks/claude-code"
+    down = f"http://127.0.0.1:{free_port()}/v1/hooks/claude-code"
+    # 13 events over HTTP, each given up after a second, and the time that another run on a busy machine may take
+    for name, url, most in (("is down", down, 10), ("hangs", quiet, 13 + 10)):
+        took, _, _ = play_with_hooks("mixed", url)
+        figure(f"hooks: a prompt while the gateway {name}", round(took, 1), "s")
+        check(f"hooks: a gateway that {name} costs at most {most} s", took <= 2 * plain + most, f"{took:.1f} s, without hooks {plain:.1f} s")
+    silent.close()
+
+
 def main():
     work = workdir("claude")
     check("this tollgate prices calls", "cost" in available(), str(available()))
@@ -191,6 +318,8 @@ def main():
     recorded(work, manifest, "traces only", ("traces",), ("traces",))
     for name, protocol in (("plain", "http/protobuf"), ("mixed", "grpc")):
         real(work, name, protocol)
+    hooks(work)
+    bad_gateways()
     finish(work)
 
 

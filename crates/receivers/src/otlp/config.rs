@@ -1,15 +1,13 @@
 //! The `otlp` receiver's stanza, in the Collector's shape. A protocol that is listed is on, one that is not is off;
 //! without `protocols` both are on. `settings` checks the stanza, `mod` opens the ports.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use config::{ByteSize, TimeSpan};
-use kernel::secret::Secret;
 use pipeline::Trust;
+
+pub use crate::http_ports::auth_config::AuthConfig;
 
 /// Receives OTLP over gRPC and HTTP (protobuf and JSON).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,41 +19,6 @@ pub struct OtlpReceiverConfig {
     pub trust: Trust,
     /// Who may send, and as which account. Without it every client may send, as account `default`.
     pub auth: Option<AuthConfig>,
-}
-
-/// Who may send. A client authenticates with a bearer token (`OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer …"`), a
-/// user and password (`authorization=Basic …`), or, with `tls.client_ca_file`, a certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuthConfig {
-    /// Bearer tokens of each account, at least 16 characters each.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub tokens: BTreeMap<String, Vec<Secret>>,
-    /// File with more bearer tokens: lines `account token`; lines that begin with `#` are comments. The file is read
-    /// again when it changes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tokens_file: Option<PathBuf>,
-    /// `user:password` of each account, for `authorization: Basic …`. For a Langfuse client, use its public and secret
-    /// key.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub basic: BTreeMap<String, Vec<Secret>>,
-    /// DNS names or URIs in client certificates, and the account of each.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub certificates: BTreeMap<String, String>,
-    /// How often the tokens file is checked for changes. Default: 10 s.
-    pub reload_interval: TimeSpan,
-}
-
-impl Default for AuthConfig {
-    fn default() -> Self {
-        Self {
-            tokens: BTreeMap::new(),
-            tokens_file: None,
-            basic: BTreeMap::new(),
-            certificates: BTreeMap::new(),
-            reload_interval: TimeSpan::seconds(10),
-        }
-    }
 }
 
 pub use config::PortTls as Tls;

@@ -13,8 +13,8 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::health::{self, HealthEndpoint};
-use super::port::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
-use super::reply::{self, BodyFormat, PREFIX, RequestRefusal};
+use crate::http_ports::reply::{self, BodyFormat, PREFIX, RequestRefusal};
+use crate::http_ports::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
 use net::collect::discard;
 use net::listen::{LocalClient, ReplyBody, RequestHandler};
 use net::rope::Rope;

@@ -21,7 +21,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
-use super::reply::{self, PREFIX, RequestRefusal};
+use crate::http_ports::reply::{self, PREFIX, RequestRefusal};
 use net::collect::BodyFrames;
 use net::listen::ReplyBody;
 use net::{BodyError, BodyLimits, SlowUploads};

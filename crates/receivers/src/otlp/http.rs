@@ -1,22 +1,21 @@
 //! The HTTP port: `/v1/traces`, `/v1/metrics`, `/v1/logs`, protobuf and JSON.
-//! A response has the content type of its request. JSON is transcoded to protobuf before it is submitted. An HTTP/1.1
-//! client that is refused while it is still sending gets the response all the same. `reply` has the statuses,
-//! `otlp/json` the JSON codec.
+//! A response has the content type of its request. JSON is transcoded to protobuf before it is submitted.
+//! `http_ports/reply` has the statuses, `http_ports/http_request` the response to a refused request, `otlp/json` the
+//! JSON codec.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
-use hyper::body::{Body as _, Incoming};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
+use hyper::body::Incoming;
 
 use super::cors;
-use super::port::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
-use super::reply::{self, BodyFormat, RequestRefusal};
-use net::collect::discard;
-use net::listen::{LocalClient, ReplyBody, RequestHandler};
+use crate::http_ports::http_request::parse_content_encoding;
+use crate::http_ports::reply::{self, BodyFormat, RequestRefusal};
+use crate::http_ports::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
+use net::listen::{ReplyBody, RequestHandler};
 use net::spawn::run_blocking;
 use net::{BodyBudget, BodyCollector, ContentEncoding, SlowUploads};
 use otlp::status::GrpcCode;
@@ -25,8 +24,6 @@ use pipeline::{BytePermit, Outcome, Reason};
 
 /// Larger JSON bodies are transcoded on a blocking thread instead of the reactor.
 const MAX_INLINE_JSON_BYTES: usize = 64 * 1024;
-/// How long a refused HTTP/1.1 client may keep sending before the response is written.
-const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// Handles requests on the HTTP port.
 pub(super) struct HttpPort {
@@ -94,7 +91,7 @@ impl HttpPort {
             let message = "the content type must be application/x-protobuf or application/json";
             RequestRefusal::new(GrpcCode::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type", message)
         })?;
-        let encoding = parse_encoding(&parts.headers)?;
+        let encoding = parse_content_encoding(&parts.headers)?;
         let tally = self.port.tally();
         let request = self.read_request(&tally, (signal, format, encoding), body).await;
         let request = request.map_err(|refusal| self.port.charge_refused_body(&account, &tally, refusal))?;
@@ -160,23 +157,14 @@ impl HttpPort {
     async fn answer_refusal(
         &self,
         parts: &request::Parts,
-        mut body: Incoming,
+        body: Incoming,
         refusal: &RequestRefusal,
     ) -> Response<ReplyBody> {
-        self.port.meters.record_refusal(refusal, parts.extensions.get::<LocalClient>().is_some());
+        self.port.record_refusal(parts, refusal);
         if refusal.label == WRONG_PORT {
             return refusal.grpc_response();
         }
-        let mut response = refusal.http_response(BodyFormat::from_headers(&parts.headers));
-        if parts.version < Version::HTTP_2 && !body.is_end_stream() {
-            let is_gone = [Reason::TimedOut.label(), Reason::Disconnected.label()].contains(&refusal.label);
-            // A client that waits for "100 Continue" sends nothing yet; reading the body would ask it to send.
-            if !is_gone && !parts.headers.contains_key(EXPECT) {
-                discard(&mut body, self.port.limits.wire.saturating_mul(2), DISCARD_TIME).await;
-            }
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
+        self.port.answer_refused_http(parts, body, refusal).await
     }
 }
 
@@ -185,18 +173,4 @@ const WRONG_PORT: &str = "wrong_port";
 fn is_grpc(headers: &HeaderMap) -> bool {
     let value = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     value.get(..16).is_some_and(|start| start.eq_ignore_ascii_case(b"application/grpc"))
-}
-
-fn parse_encoding(headers: &HeaderMap) -> Result<ContentEncoding, RequestRefusal> {
-    let mut values = headers.get_all(CONTENT_ENCODING).iter();
-    let unknown = || {
-        let message = format!("this content encoding is not supported; use one of: {}", ContentEncoding::ACCEPTED);
-        RequestRefusal::new(GrpcCode::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message)
-            .with_header("accept-encoding", "gzip, zstd, deflate, identity")
-    };
-    match (values.next(), values.next()) {
-        (None, _) => Ok(ContentEncoding::Identity),
-        (Some(value), None) => value.to_str().ok().and_then(ContentEncoding::parse).ok_or_else(unknown),
-        (Some(_), Some(_)) => Err(unknown()),
-    }
 }

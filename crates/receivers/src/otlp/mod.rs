@@ -2,23 +2,16 @@
 //! Responses follow the OTLP specification exactly, because clients act on them: a wrong one makes them lose data or
 //! resend it for ever. Bytes are charged while they arrive and while they are inflated; an incomplete request is never
 //! submitted; OK follows the engine's `Accepted` or `Partial`.
-//! `net/listen` accepts connections, `auth` finds the account, `pipeline/` processes the request.
+//! `net/listen` accepts connections, `http_ports/auth` finds the account, `pipeline/` processes the request.
 //!
 //! A receiver goes through three states: [`OtlpReceiver`] (built, no port), [`BoundOtlpReceiver`] (ports taken),
 //! [`RunningOtlpReceiver`].
 
-mod auth;
 mod config;
 mod cors;
 mod grpc;
 mod health;
 mod http;
-mod log_limiter;
-mod metrics;
-mod open_error;
-mod port;
-mod reload;
-mod reply;
 mod settings;
 
 use std::net::SocketAddr;
@@ -35,13 +28,13 @@ pub use config::{
 };
 pub use settings::{GrpcSettings, HttpSettings, OtlpReceiverSettings};
 
-use self::auth::AcceptedClients;
 use self::grpc::GrpcPort;
 use self::health::HealthEndpoint;
 use self::http::HttpPort;
-use self::metrics::ReceiverMetrics;
-use self::port::{ReceiverContext, ReceiverPort};
-use self::reload::ReloadableFiles;
+use crate::http_ports::{
+    AcceptedClients, ReceiverContext, ReceiverMetrics, ReceiverOpenError, ReceiverPort, ReloadableFiles, drain_ports,
+    reply,
+};
 use net::listen::{self, RunningPort};
 use net::server_tls;
 use net::{BodyLimits, RetainedSockets, ServerTls, Spawn};
@@ -49,27 +42,14 @@ use otlp::Signal;
 use pipeline::Admission;
 use telemetry::Meter;
 
-pub use self::auth::TokensError;
-pub use self::open_error::ReceiverOpenError;
-
-/// Time reserved at the end of a drain for the last responses, but at most a quarter of the drain.
-const FINAL_ANSWER_TIME: Duration = Duration::from_secs(1);
+/// Where OTLP clients set their credential.
+const CREDENTIAL_PLACE: &str = "OTEL_EXPORTER_OTLP_HEADERS";
 
 /// A receiver that is not listening yet.
 pub struct OtlpReceiver {
     id: Arc<str>,
     settings: OtlpReceiverSettings,
     sockets: Option<RetainedSockets>,
-}
-
-impl OtlpReceiverSettings {
-    /// Reads and checks the tokens file, if there is one, as a start would.
-    ///
-    /// # Errors
-    /// The file can't be used.
-    pub fn read_clients(&self) -> Result<(), TokensError> {
-        AcceptedClients::read(self.auth.clone()).map(drop)
-    }
 }
 
 impl OtlpReceiver {
@@ -89,7 +69,7 @@ impl OtlpReceiver {
     /// # Errors
     /// An address can't be listened on, or a file can't be used.
     pub async fn bind(self) -> Result<BoundOtlpReceiver, ReceiverOpenError> {
-        let clients = Arc::new(AcceptedClients::read(self.settings.auth.clone())?);
+        let clients = Arc::new(AcceptedClients::read(self.settings.auth.clone(), CREDENTIAL_PLACE)?);
         let tls = |settings: Option<server_tls::ServerTlsSettings>| {
             settings.map(|settings| ServerTls::read(settings).map(Arc::new)).transpose()
         };
@@ -283,22 +263,8 @@ impl RunningOtlpReceiver {
         self.readiness_task = None;
         self.set_serving(false).await;
         self.health.end_watches().await;
-        let drain = |port: Option<RunningPort>| async move {
-            if let Some(port) = port {
-                port.drain(grace).await;
-            }
-        };
         let Self { grpc, http, answer_now, .. } = self;
-        let answer_waiting = async {
-            tokio::time::sleep(grace.saturating_sub(FINAL_ANSWER_TIME.min(grace / 4))).await;
-            answer_now.send_replace(true);
-            std::future::pending::<()>().await;
-        };
-        let drained = async { tokio::join!(drain(grpc), drain(http)) };
-        tokio::select! {
-            _ = drained => {}
-            () = answer_waiting => {}
-        }
+        drain_ports(grpc.into_iter().chain(http), &answer_now, grace).await;
     }
 }
 

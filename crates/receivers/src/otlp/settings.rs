@@ -2,25 +2,19 @@
 //! every wait has a limit, and settings that are valid but risky get a note. `config` has the stanza, `mod` opens the
 //! ports.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{AuthConfig, CorsConfig, GrpcConfig, HttpConfig, OtlpReceiverConfig, Tls, Transport};
-use super::{auth, cors};
+use super::config::{CorsConfig, GrpcConfig, HttpConfig, OtlpReceiverConfig, Transport};
+use super::cors;
+use crate::http_ports::auth_config::auth_settings;
+use crate::http_ports::{ReceiverPortView, ReceiverPortsView, SettingsProblems, auth};
 use config::{FieldProblem, TimeSpan, address};
-use kernel::secret::Secret;
 use net::{BodyLimits, Endpoint, listen, server_tls};
 use otlp::Signal;
 use pipeline::Trust;
 
-/// Largest request that may be configured: lengths in the wire format and in permits have 32 bits.
-const MAX_REQUEST_BYTES: u64 = 2 << 30;
 /// Longest pause within a body.
 const MAX_BODY_IDLE: Duration = Duration::from_secs(15);
-/// Default of `max_connection_age_grace`.
-const DEFAULT_AGE_GRACE: Duration = Duration::from_secs(30);
 
 /// The receiver's checked settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,24 +75,12 @@ impl OtlpReceiverSettings {
         lowered
     }
 
-    /// The accounts that the configuration names, without those of a tokens file; `default` without `auth`.
-    pub fn accounts(&self) -> Vec<Arc<str>> {
-        let Some(auth) = &self.auth else { return vec![auth::DEFAULT_ACCOUNT.into()] };
-        let accounts = auth.tokens.iter().chain(&auth.basic).map(|(account, _)| account);
-        accounts.chain(auth.certificates.values()).cloned().collect()
-    }
-
-    /// The accounts in the tokens file as it is now; empty without a tokens file.
-    ///
-    /// # Errors
-    /// The file can't be used, so its accounts are unknown.
-    pub fn file_accounts(&self) -> Result<BTreeSet<Arc<str>>, auth::TokensError> {
-        self.auth.as_ref().map_or(Ok(BTreeSet::new()), auth::AuthSettings::file_accounts)
-    }
-
-    /// Path of the tokens file.
-    pub fn tokens_file(&self) -> Option<&Path> {
-        self.auth.as_ref()?.tokens_file.as_deref()
+    /// The ports and the clients.
+    pub fn ports(&self) -> ReceiverPortsView<'_> {
+        let grpc = self.grpc.iter().map(|grpc| ("protocols.grpc", &grpc.endpoint, grpc.tls.as_ref()));
+        let http = self.http.iter().map(|http| ("protocols.http", &http.endpoint, http.tls.as_ref()));
+        let ports = grpc.chain(http).map(|(field, endpoint, tls)| ReceiverPortView { field, endpoint, tls }).collect();
+        ReceiverPortsView { ports, auth: self.auth.as_ref() }
     }
 }
 
@@ -174,122 +156,8 @@ impl Transport {
     }
 }
 
-#[derive(Default)]
-struct SettingsProblems(Vec<FieldProblem>);
-
-impl SettingsProblems {
-    fn add(&mut self, path: &str, what: &str) {
-        self.0.push(FieldProblem::new(path, what));
-    }
-
-    fn into_result<T>(self, settings: T) -> Result<T, Vec<FieldProblem>> {
-        if self.0.is_empty() { Ok(settings) } else { Err(self.0) }
-    }
-
-    fn parse_endpoint(&mut self, path: &str, text: &str, transport: Transport) -> Option<Endpoint> {
-        transport.endpoint(text).map_err(|what| self.add(path, &what)).ok()
-    }
-
-    fn check_age(
-        &mut self,
-        path: &str,
-        age: Option<TimeSpan>,
-        grace: Option<TimeSpan>,
-    ) -> Option<(Duration, Duration)> {
-        let age = age.map(|age| self.check_span(&format!("{path}.max_connection_age"), age));
-        if age.is_none() && grace.is_some() {
-            self.add(&format!("{path}.max_connection_age_grace"), "requires `max_connection_age`");
-        }
-        age.map(|age| (age, grace.map_or(DEFAULT_AGE_GRACE, |grace| grace.0)))
-    }
-
-    fn check_size(&mut self, path: &str, bytes: u64) -> usize {
-        if bytes == 0 || bytes > MAX_REQUEST_BYTES {
-            self.add(path, "must be from 1 byte to 2 GiB");
-        }
-        usize::try_from(bytes).unwrap_or(usize::MAX)
-    }
-
-    fn check_span(&mut self, path: &str, span: TimeSpan) -> Duration {
-        if span.0.is_zero() {
-            self.add(path, "must be more than zero");
-        }
-        span.0
-    }
-
-    fn check_tls(&mut self, path: &str, tls: &Tls) -> server_tls::ServerTlsSettings {
-        tls.check(path, &mut self.0);
-        server_tls::ServerTlsSettings::from(tls)
-    }
-
-    fn check_count(&mut self, path: &str, count: u32) -> u32 {
-        if count == 0 || count > 1 << 20 {
-            self.add(path, "must be from 1 to 1048576");
-        }
-        count
-    }
-}
-
-fn auth_settings(auth: &AuthConfig, checks_clients: bool, problems: &mut SettingsProblems) -> auth::AuthSettings {
-    if auth.tokens.is_empty() && auth.tokens_file.is_none() && auth.basic.is_empty() && auth.certificates.is_empty() {
-        problems.add("auth", "has no credentials: set `tokens`, `tokens_file`, `basic` or `certificates`");
-    }
-    if !auth.certificates.is_empty() && !checks_clients {
-        problems.add(
-            "auth.certificates",
-            "requires `client_ca_file` under `tls` of a protocol, which verifies client certificates",
-        );
-    }
-    let tokens = check_credentials("tokens", "token", &auth.tokens, auth::check_token, problems);
-    let basic = check_credentials("basic", "user", &auth.basic, auth::check_basic, problems);
-    let mut certificates = BTreeMap::new();
-    for (name, account) in &auth.certificates {
-        if let Err(what) = auth::check_account(account) {
-            problems.add(&format!("auth.certificates.{name}"), what);
-        }
-        certificates.insert(name.clone(), account.as_str().into());
-    }
-    auth::AuthSettings {
-        tokens,
-        tokens_file: auth.tokens_file.clone(),
-        basic,
-        certificates,
-        ..auth::AuthSettings::default()
-    }
-}
-
-/// Validates the credentials of each account.
-fn check_credentials(
-    key: &str,
-    kind: &str,
-    written: &BTreeMap<String, Vec<Secret>>,
-    check: fn(&str) -> Result<(), &'static str>,
-    problems: &mut SettingsProblems,
-) -> Vec<(Arc<str>, Secret)> {
-    let (mut credentials, mut account_by_secret) = (Vec::new(), BTreeMap::new());
-    for (account, list) in written {
-        let path = format!("auth.{key}.{account}");
-        if let Err(what) = auth::check_account(account) {
-            problems.add(&path, what);
-        }
-        if list.is_empty() {
-            problems.add(&path, &format!("must have at least one {kind}"));
-        }
-        for (index, secret) in list.iter().enumerate() {
-            let path = format!("{path}[{index}]");
-            if let Err(what) = check(secret.expose()) {
-                problems.add(&path, what);
-            } else if account_by_secret.insert(secret.expose(), account).is_some_and(|other| other != account) {
-                problems.add(&path, "is already used by another account");
-            }
-            credentials.push((account.as_str().into(), secret.clone()));
-        }
-    }
-    credentials
-}
-
 fn grpc_settings(grpc: &GrpcConfig, problems: &mut SettingsProblems) -> Option<GrpcSettings> {
-    let endpoint = problems.parse_endpoint("protocols.grpc.endpoint", &grpc.endpoint, grpc.transport);
+    let endpoint = problems.keep_endpoint("protocols.grpc.endpoint", grpc.transport.endpoint(&grpc.endpoint));
     let size = grpc.max_recv_msg_size_mib.saturating_mul(1 << 20);
     let inflated = problems.check_size("protocols.grpc.max_recv_msg_size_mib", size);
     let wire = grpc.max_wire_size.map_or(inflated, |wire| problems.check_size("protocols.grpc.max_wire_size", wire.0));
@@ -320,7 +188,7 @@ fn grpc_settings(grpc: &GrpcConfig, problems: &mut SettingsProblems) -> Option<G
 }
 
 fn http_settings(http: &HttpConfig, problems: &mut SettingsProblems) -> Option<HttpSettings> {
-    let endpoint = problems.parse_endpoint("protocols.http.endpoint", &http.endpoint, http.transport);
+    let endpoint = problems.keep_endpoint("protocols.http.endpoint", http.transport.endpoint(&http.endpoint));
     let inflated = problems.check_size("protocols.http.max_request_body_size", http.max_request_body_size.0);
     let wire = http.max_wire_size.map_or(inflated, |wire| problems.check_size("protocols.http.max_wire_size", wire.0));
     let total = problems.check_span("protocols.http.read_timeout", http.read_timeout);

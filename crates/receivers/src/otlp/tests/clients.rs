@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::Code;
 
-use super::super::auth;
 use super::support::{Answer, INFLATED, Knobs, Rig, send, send_over};
 use super::{Refused, WAYS, Way, check_refused, frame, request, span};
+use crate::http_ports::auth;
 use fakes::tls::{Authority, Certified, pem_file};
 use kernel::secret::Secret;
 use net::encoding::compress;

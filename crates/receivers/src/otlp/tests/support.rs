@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::super::{OtlpReceiver, OtlpReceiverConfig, OtlpReceiverSettings, RunningOtlpReceiver, auth};
+use super::super::{OtlpReceiver, OtlpReceiverConfig, OtlpReceiverSettings, RunningOtlpReceiver};
+use crate::http_ports::auth;
 use net::testing::tasks::TestTasks;
 use net::{listen, server_tls};
 use otlp::Signal;

@@ -15,15 +15,15 @@ use net::{ServerTls, Spawn};
 use telemetry::{Meter, names};
 
 /// The files of a receiver that can change.
-pub(super) struct ReloadableFiles {
-    pub(super) clients: Arc<AcceptedClients>,
-    pub(super) tls: Vec<Arc<ServerTls>>,
+pub(crate) struct ReloadableFiles {
+    pub(crate) clients: Arc<AcceptedClients>,
+    pub(crate) tls: Vec<Arc<ServerTls>>,
 }
 
 impl ReloadableFiles {
     /// Checks the files at the shortest configured interval until the returned sender is dropped; `None` if there are
     /// no files.
-    pub(super) fn watch_files(
+    pub(crate) fn watch_files(
         self,
         receiver: &Arc<str>,
         tokens_interval: Duration,

@@ -23,7 +23,7 @@ use net::{ClientCertificateNames, LastGoodValue};
 use otlp::status::GrpcCode;
 
 /// Account of all requests to a receiver without `auth`.
-pub(super) const DEFAULT_ACCOUNT: &str = "default";
+pub(crate) const DEFAULT_ACCOUNT: &str = "default";
 /// Largest tokens file, in bytes.
 const MAX_FILE_BYTES: usize = 1 << 20;
 /// Longest account name, in bytes: it becomes part of object names.
@@ -96,10 +96,12 @@ type TokenHash = [u8; 32];
 type TokenAccounts = HashMap<TokenHash, Arc<str>>;
 
 /// The clients that a receiver accepts.
-pub(super) struct AcceptedClients {
+pub(crate) struct AcceptedClients {
     /// `None`: every client is accepted, as the default account.
     auth: Option<Authenticator>,
     default_account: Arc<str>,
+    /// Where a client of this receiver sets its credential, for the answer to one that has none.
+    where_to_set: &'static str,
 }
 
 struct Authenticator {
@@ -113,11 +115,11 @@ struct Authenticator {
 
 impl AcceptedClients {
     /// Reads the tokens file, if there is one. If the file can't be used and these settings were in use before, the
-    /// tokens that were last read stay in use.
+    /// tokens that were last read stay in use. `where_to_set` names the place where clients set their credential.
     ///
     /// # Errors
     /// The file can't be used.
-    pub(super) fn read(settings: Option<AuthSettings>) -> Result<Self, TokensError> {
+    pub(crate) fn read(settings: Option<AuthSettings>, where_to_set: &'static str) -> Result<Self, TokensError> {
         let auth = match settings {
             None => None,
             Some(settings) => {
@@ -135,11 +137,11 @@ impl AcceptedClients {
                 })
             }
         };
-        Ok(Self { auth, default_account: DEFAULT_ACCOUNT.into() })
+        Ok(Self { auth, default_account: DEFAULT_ACCOUNT.into(), where_to_set })
     }
 
     /// Whether a tokens file is configured.
-    pub(super) fn has_tokens_file(&self) -> bool {
+    pub(crate) fn has_tokens_file(&self) -> bool {
         self.auth.as_ref().is_some_and(|auth| auth.settings.tokens_file.is_some())
     }
 
@@ -148,7 +150,7 @@ impl AcceptedClients {
     ///
     /// # Errors
     /// As [`AcceptedClients::read`], and if the file has no token any more; the tokens in use stay.
-    pub(super) fn reload(&self) -> Result<bool, TokensError> {
+    pub(crate) fn reload(&self) -> Result<bool, TokensError> {
         let Some(auth) = self.auth.as_ref().filter(|auth| auth.settings.tokens_file.is_some()) else {
             return Ok(false);
         };
@@ -173,7 +175,7 @@ impl AcceptedClients {
 
     /// The account of a request. If an `authorization` header is sent, it alone decides, even with a client
     /// certificate.
-    pub(super) fn account(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Arc<str>, RequestRefusal> {
+    pub(crate) fn account(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Arc<str>, RequestRefusal> {
         let Some(auth) = &self.auth else { return Ok(Arc::clone(&self.default_account)) };
         if headers.contains_key(AUTHORIZATION) {
             // A repeated header counts as an unknown credential.
@@ -197,7 +199,8 @@ impl AcceptedClients {
                 ", or a client certificate of a configured account"
             };
             auth.unauthenticated_refusal(&format!(
-                "this receiver requires the header `authorization: {scheme} …` (set OTEL_EXPORTER_OTLP_HEADERS){alternative}"
+                "this receiver requires the header `authorization: {scheme} …` (set {}){alternative}",
+                self.where_to_set
             ))
         })
     }
@@ -279,7 +282,7 @@ fn collect_tokens(settings: &AuthSettings, file: &str) -> Result<TokenAccounts, 
 ///
 /// # Errors
 /// What is wrong with the name.
-pub(super) fn check_account(account: &str) -> Result<(), &'static str> {
+pub(crate) fn check_account(account: &str) -> Result<(), &'static str> {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let has_alphanumeric = account.bytes().any(|byte| byte.is_ascii_alphanumeric());
     if has_alphanumeric && account.len() <= MAX_ACCOUNT_BYTES && account.bytes().all(is_allowed) {
@@ -292,7 +295,7 @@ pub(super) fn check_account(account: &str) -> Result<(), &'static str> {
 ///
 /// # Errors
 /// What is wrong with the token.
-pub(super) fn check_token(token: &str) -> Result<(), &'static str> {
+pub(crate) fn check_token(token: &str) -> Result<(), &'static str> {
     if token.len() < MIN_SECRET_BYTES {
         return Err("a token must have at least 16 characters (create one with `openssl rand -hex 32`)");
     }
@@ -306,7 +309,7 @@ pub(super) fn check_token(token: &str) -> Result<(), &'static str> {
 ///
 /// # Errors
 /// What is wrong with the pair.
-pub(super) fn check_basic(pair: &str) -> Result<(), &'static str> {
+pub(crate) fn check_basic(pair: &str) -> Result<(), &'static str> {
     match pair.split_once(':') {
         None | Some(("", _)) => Err("must be `user:password`"),
         Some((_, password)) if password.len() < MIN_SECRET_BYTES => {

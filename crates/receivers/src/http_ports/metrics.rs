@@ -12,7 +12,7 @@ use pipeline::{Outcome, Reason};
 use telemetry::{Counter, Meter, names};
 
 /// The metric handles of one port.
-pub(super) struct ReceiverMetrics {
+pub(crate) struct ReceiverMetrics {
     meter: Meter,
     receiver: String,
     transport: &'static str,
@@ -27,7 +27,7 @@ pub(super) struct ReceiverMetrics {
 
 impl ReceiverMetrics {
     /// Registers the metrics of one `transport` of `receiver`.
-    pub(super) fn new(meter: &Meter, receiver: &str, transport: &'static str) -> Self {
+    pub(crate) fn new(meter: &Meter, receiver: &str, transport: &'static str) -> Self {
         let labels = [("receiver", receiver), ("transport", transport)];
         let counter = |def| meter.counter(def, &labels);
         let requests = |outcome| {
@@ -52,7 +52,7 @@ impl ReceiverMetrics {
     }
 
     /// Counts the items of a submitted request by its outcome.
-    pub(super) fn count_items(&self, signal: Signal, items: u64, outcome: &Outcome) {
+    pub(crate) fn count_items(&self, signal: Signal, items: u64, outcome: &Outcome) {
         let [traces, metrics, logs] = &self.items;
         let [accepted, refused, failed] = match signal {
             Signal::Traces => traces,
@@ -76,13 +76,13 @@ impl ReceiverMetrics {
     }
 
     /// Counts a successful request.
-    pub(super) fn count_success(&self) {
+    pub(crate) fn count_success(&self) {
         self.success.increment(1);
     }
 
     /// Counts and logs a refused request, from a client on this machine if `is_local`. The log gets fixed texts and
     /// nothing from the request.
-    pub(super) fn record_refusal(&self, refusal: &RequestRefusal, is_local: bool) {
+    pub(crate) fn record_refusal(&self, refusal: &RequestRefusal, is_local: bool) {
         let label = refusal.label;
         if let Some(more) = self.log_limiter.count_refusal(label) {
             tracing::warn!(
@@ -107,7 +107,7 @@ impl ReceiverMetrics {
     }
 
     /// The metrics of the port's connections.
-    pub(super) fn connection_meters(&self) -> listen::PortMetrics {
+    pub(crate) fn connection_meters(&self) -> listen::PortMetrics {
         let labels = [("receiver", self.receiver.as_str()), ("transport", self.transport)];
         let closed = |reason| {
             let labels = [("receiver", self.receiver.as_str()), ("transport", self.transport), ("reason", reason)];

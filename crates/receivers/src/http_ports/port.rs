@@ -1,39 +1,43 @@
-//! The handling that both ports share for a complete request: submit it, count it, turn the outcome into a response.
-//! `grpc` has the framing, `http` the paths and content types.
+//! What every port does with a complete request: submit it, count it, turn the outcome into a response. `otlp/grpc` has
+//! the framing; `otlp/http` and `claude_code_hooks/handler` have paths and content types.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 
 use super::auth::AcceptedClients;
 use super::metrics::ReceiverMetrics;
 use super::reply::{self, RequestRefusal};
+use net::listen::RunningPort;
 use net::spawn::run_blocking;
 use net::{BodyBudget, BodyCollector, BodyLimits, SlowUploads, Spawn};
 use otlp::status::PartialSuccess;
 use otlp::{Signal, count_items};
 use pipeline::{Admission, BytePermit, Outcome, Reason, Submission, Trust};
 
+/// Time reserved at the end of a drain for the last responses, but at most a quarter of the drain.
+const FINAL_ANSWER_TIME: Duration = Duration::from_secs(1);
 /// The items of larger requests are counted on a blocking thread instead of the reactor.
 const MAX_INLINE_COUNT_BYTES: usize = 1 << 20;
 
 /// The state shared by both ports of a receiver.
-pub(super) struct ReceiverContext {
+pub(crate) struct ReceiverContext {
     /// Component id.
-    pub(super) id: Arc<str>,
+    pub(crate) id: Arc<str>,
     /// How far clients are trusted.
-    pub(super) trust: Trust,
+    pub(crate) trust: Trust,
     /// Finds the account of a request.
-    pub(super) clients: Arc<AcceptedClients>,
+    pub(crate) clients: Arc<AcceptedClients>,
     /// The engine's inlet.
-    pub(super) admission: Arc<dyn Admission>,
+    pub(crate) admission: Arc<dyn Admission>,
     /// Spawns tasks.
-    pub(super) tasks: Arc<dyn Spawn>,
+    pub(crate) tasks: Arc<dyn Spawn>,
     /// Becomes true when a drain is nearly over: clients that still wait for an outcome are then asked to retry.
-    pub(super) drain_ending: watch::Receiver<bool>,
+    pub(crate) drain_ending: watch::Receiver<bool>,
 }
 
 impl ReceiverContext {
@@ -49,30 +53,49 @@ impl ReceiverContext {
     }
 }
 
+/// Stops accepting connections, waits up to `grace` for requests in progress, and closes the rest. Shortly before that,
+/// `answer_now` tells requests that still wait for an outcome (such as a slow delivery) to ask for a retry.
+pub(crate) async fn drain_ports(
+    ports: impl IntoIterator<Item = RunningPort>,
+    answer_now: &watch::Sender<bool>,
+    grace: Duration,
+) {
+    let answer_waiting = async {
+        tokio::time::sleep(grace.saturating_sub(FINAL_ANSWER_TIME.min(grace / 4))).await;
+        answer_now.send_replace(true);
+        std::future::pending::<()>().await;
+    };
+    let drained = join_all(ports.into_iter().map(|port| port.drain(grace)));
+    tokio::select! {
+        _ = drained => {}
+        () = answer_waiting => {}
+    }
+}
+
 /// One port of a receiver.
-pub(super) struct ReceiverPort {
+pub(crate) struct ReceiverPort {
     /// The state shared with the other port.
-    pub(super) context: Arc<ReceiverContext>,
+    pub(crate) context: Arc<ReceiverContext>,
     /// `grpc` or `http`.
-    pub(super) transport: &'static str,
+    pub(crate) transport: &'static str,
     /// Size and time limits of one request.
-    pub(super) limits: BodyLimits,
+    pub(crate) limits: BodyLimits,
     /// Tracks slow uploads, one of which is ended when a new connection needs its place.
-    pub(super) upload_slots: Arc<SlowUploads>,
+    pub(crate) upload_slots: Arc<SlowUploads>,
     /// The port's metrics.
-    pub(super) meters: ReceiverMetrics,
+    pub(crate) meters: ReceiverMetrics,
     /// The port number of the other protocol, if it is on.
-    pub(super) other_port: Option<u16>,
+    pub(crate) other_port: Option<u16>,
 }
 
 /// A complete body with its byte permit.
-pub(super) type ChargedBody = net::CollectedBody<BytePermit>;
+pub(crate) type ChargedBody = net::CollectedBody<BytePermit>;
 
 /// Rejected items and the reason, sent with an OK.
-pub(super) type PartialResult = Option<PartialSuccess>;
+pub(crate) type PartialResult = Option<PartialSuccess>;
 
 /// The byte budget for one request's body. Counts all charged bytes, both as sent and as inflated.
-pub(super) struct BodyTally<'a> {
+pub(crate) struct BodyTally<'a> {
     admission: &'a dyn Admission,
     bytes: AtomicUsize,
 }
@@ -101,12 +124,12 @@ impl BodyBudget for BodyTally<'_> {
 
 impl ReceiverPort {
     /// The byte budget of a new request.
-    pub(super) fn tally(&self) -> BodyTally<'_> {
+    pub(crate) fn tally(&self) -> BodyTally<'_> {
         BodyTally { admission: &*self.context.admission, bytes: AtomicUsize::new(0) }
     }
 
     /// The collector of a request's body.
-    pub(super) fn intake<'a>(&'a self, tally: &'a BodyTally<'a>) -> BodyCollector<'a, BodyTally<'a>> {
+    pub(crate) fn intake<'a>(&'a self, tally: &'a BodyTally<'a>) -> BodyCollector<'a, BodyTally<'a>> {
         BodyCollector {
             budget: tally,
             tasks: &*self.context.tasks,
@@ -118,7 +141,7 @@ impl ReceiverPort {
     /// Handles a refused body. A body that is refused for good counts against the account's rate as if it had been
     /// accepted: it cost as much work, which other accounts must not pay for. A retryable one is charged when it is
     /// accepted.
-    pub(super) fn charge_refused_body(
+    pub(crate) fn charge_refused_body(
         &self,
         account: &Arc<str>,
         tally: &BodyTally<'_>,
@@ -131,7 +154,7 @@ impl ReceiverPort {
     }
 
     /// Refuses, before reading the body, a signal that no pipeline takes.
-    pub(super) fn check_signal(&self, signal: Signal) -> Result<(), RequestRefusal> {
+    pub(crate) fn check_signal(&self, signal: Signal) -> Result<(), RequestRefusal> {
         if self.context.admission.accepts_signal(signal) {
             return Ok(());
         }
@@ -139,12 +162,12 @@ impl ReceiverPort {
     }
 
     /// Refuses, before reading the body, a request over the account's rate.
-    pub(super) fn check_rate(&self, account: &Arc<str>) -> Result<(), RequestRefusal> {
+    pub(crate) fn check_rate(&self, account: &Arc<str>) -> Result<(), RequestRefusal> {
         self.context.admission.admit(account).map_err(|outcome| RequestRefusal::from_outcome(&outcome))
     }
 
     /// Submits one complete request of `account`. An empty request succeeds without reaching the engine.
-    pub(super) async fn submit(
+    pub(crate) async fn submit(
         &self,
         signal: Signal,
         account: Arc<str>,
@@ -183,7 +206,7 @@ impl ReceiverPort {
     }
 
     /// The message for a request that came to the wrong port.
-    pub(super) fn wrong_port_message(&self, here: &str, there: &str) -> String {
+    pub(crate) fn wrong_port_message(&self, here: &str, there: &str) -> String {
         match self.other_port {
             Some(port) => format!("this is the {here} port; {there} is served on port {port}"),
             None => format!("this is the {here} port; {there} is not served here"),

@@ -14,7 +14,7 @@ use kernel::clock::Clock;
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A rate limiter for log lines, one budget per reason.
-pub(super) struct RefusalLogLimiter {
+pub(crate) struct RefusalLogLimiter {
     clock: Arc<dyn Clock>,
     /// When a reason was last logged, and how many refusals were left out since.
     reasons: Mutex<HashMap<&'static str, (Duration, u64)>>,
@@ -22,12 +22,12 @@ pub(super) struct RefusalLogLimiter {
 
 impl RefusalLogLimiter {
     /// A limiter that has logged nothing yet.
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, reasons: Mutex::default() }
     }
 
     /// Counts a refusal. `Some` if it is to be logged, with the number left out since the last logged one.
-    pub(super) fn count_refusal(&self, reason: &'static str) -> Option<u64> {
+    pub(crate) fn count_refusal(&self, reason: &'static str) -> Option<u64> {
         let now = self.clock.monotonic();
         let mut reasons = self.reasons.lock();
         let Some((logged_at, left_out)) = reasons.get_mut(reason) else {

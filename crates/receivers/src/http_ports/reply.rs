@@ -21,11 +21,11 @@ use pipeline::{Outcome, Reason};
 /// Retry delay if the engine gives none.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// Header that lists the encodings that gRPC clients may use.
-pub(super) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+pub(crate) const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// Encoding of a body, from its content type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BodyFormat {
+pub(crate) enum BodyFormat {
     /// `application/x-protobuf`
     Protobuf,
     /// `application/protobuf`, which some clients and back ends use.
@@ -36,7 +36,7 @@ pub(super) enum BodyFormat {
 
 impl BodyFormat {
     /// The format of the request's content type; parameters (`; charset=utf-8`) are ignored.
-    pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
         let essence = value.split(';').next().unwrap_or_default().trim();
         [Self::Protobuf, Self::ProtobufAlias, Self::Json]
@@ -45,7 +45,7 @@ impl BodyFormat {
     }
 
     /// The content type of the response, which is that of the request.
-    pub(super) fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Protobuf => "application/x-protobuf",
             Self::ProtobufAlias => "application/protobuf",
@@ -55,30 +55,30 @@ impl BodyFormat {
 }
 
 /// Number of bytes before each gRPC message: a flag and the message's length.
-pub(super) const PREFIX: usize = 5;
+pub(crate) const PREFIX: usize = 5;
 
 /// Why a request was not accepted, with everything that both protocols send about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RequestRefusal {
+pub(crate) struct RequestRefusal {
     /// gRPC code, also used in `google.rpc.Status`.
-    pub(super) code: GrpcCode,
+    pub(crate) code: GrpcCode,
     /// HTTP status.
-    pub(super) http_status: StatusCode,
+    pub(crate) http_status: StatusCode,
     /// Message for people.
-    pub(super) message: String,
+    pub(crate) message: String,
     /// When the same bytes may be sent again; `Some` makes the refusal retryable.
-    pub(super) retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
     /// What is wrong with the body.
-    pub(super) violation: Option<String>,
+    pub(crate) violation: Option<String>,
     /// Value of the metric's `reason` label.
-    pub(super) label: &'static str,
+    pub(crate) label: &'static str,
     /// An additional HTTP header (`Allow`, `Accept-Encoding`).
-    pub(super) extra_header: Option<(&'static str, &'static str)>,
+    pub(crate) extra_header: Option<(&'static str, &'static str)>,
 }
 
 impl RequestRefusal {
     /// A refusal by the protocol, without an engine outcome.
-    pub(super) fn new(code: GrpcCode, http: StatusCode, label: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: GrpcCode, http: StatusCode, label: &'static str, message: impl Into<String>) -> Self {
         Self {
             code,
             http_status: http,
@@ -91,18 +91,18 @@ impl RequestRefusal {
     }
 
     /// Adds an HTTP header.
-    pub(super) fn with_header(self, name: &'static str, value: &'static str) -> Self {
+    pub(crate) fn with_header(self, name: &'static str, value: &'static str) -> Self {
         Self { extra_header: Some((name, value)), ..self }
     }
 
     /// The body is not valid; `what` is a fixed text or an offset, never payload.
-    pub(super) fn malformed_body(what: String) -> Self {
+    pub(crate) fn malformed_body(what: String) -> Self {
         Self { violation: Some(what), ..Self::from_outcome(&Outcome::Refused { reason: Reason::Malformed }) }
     }
 
     /// The body could not be inflated. The message for a damaged body names the encoding, so that the user does not
     /// search for the fault in the data that was compressed.
-    pub(super) fn inflate_failed(encoding: ContentEncoding, outcome: &Outcome) -> Self {
+    pub(crate) fn inflate_failed(encoding: ContentEncoding, outcome: &Outcome) -> Self {
         if encoding != ContentEncoding::Identity && *outcome == (Outcome::Refused { reason: Reason::Malformed }) {
             return Self::malformed_body(format!(
                 "the body is damaged, or is not {} although its encoding header says so",
@@ -113,14 +113,14 @@ impl RequestRefusal {
     }
 
     /// The client's deadline has passed; a request that was already submitted is still processed.
-    pub(super) fn deadline_exceeded() -> Self {
+    pub(crate) fn deadline_exceeded() -> Self {
         let refusal = Self::from_outcome(&Outcome::Retry { after: None, reason: Reason::TimedOut });
         Self { code: GrpcCode::DeadlineExceeded, ..refusal }
     }
 
     /// Maps an outcome to a refusal. Callers pass only outcomes that are not accepted; an accepted one would become
     /// `Lost`.
-    pub(super) fn from_outcome(outcome: &Outcome) -> Self {
+    pub(crate) fn from_outcome(outcome: &Outcome) -> Self {
         match *outcome {
             Outcome::Retry { after, reason } => {
                 let (code, http) = match reason {
@@ -178,7 +178,7 @@ impl RequestRefusal {
 
     /// The response on the HTTP port. It is JSON if the request's format is unknown, because a person probably reads
     /// it.
-    pub(super) fn http_response(&self, format: Option<BodyFormat>) -> Response<ReplyBody> {
+    pub(crate) fn http_response(&self, format: Option<BodyFormat>) -> Response<ReplyBody> {
         let format = format.unwrap_or(BodyFormat::Json);
         let status = self.status();
         let body = if format == BodyFormat::Json { status.to_json().into_bytes() } else { status.to_protobuf() };
@@ -196,7 +196,7 @@ impl RequestRefusal {
     }
 
     /// The response on the gRPC port: trailers only.
-    pub(super) fn grpc_response(&self) -> Response<ReplyBody> {
+    pub(crate) fn grpc_response(&self) -> Response<ReplyBody> {
         let details = if self.retry_after.is_some() || self.violation.is_some() {
             self.status().to_protobuf()
         } else {
@@ -210,7 +210,7 @@ impl RequestRefusal {
 }
 
 /// The outcome of a request whose body was not received.
-pub(super) fn collect_error_outcome(error: CollectError<Outcome>) -> Outcome {
+pub(crate) fn collect_error_outcome(error: CollectError<Outcome>) -> Outcome {
     let reason = match error {
         CollectError::NoRoom(outcome) => return outcome,
         CollectError::Body(BodyError::TooLarge) => Reason::TooLarge,
@@ -228,7 +228,7 @@ fn whole_seconds(after: Duration) -> u64 {
 }
 
 /// The rejected items and the reason, if the outcome is accepted; otherwise the refusal.
-pub(super) fn partial_or_refusal(outcome: &Outcome) -> Result<Option<PartialSuccess>, RequestRefusal> {
+pub(crate) fn partial_or_refusal(outcome: &Outcome) -> Result<Option<PartialSuccess>, RequestRefusal> {
     match *outcome {
         Outcome::Accepted => Ok(None),
         Outcome::Partial { rejected, reason } => Ok(Some(PartialSuccess {
@@ -240,7 +240,7 @@ pub(super) fn partial_or_refusal(outcome: &Outcome) -> Result<Option<PartialSucc
 }
 
 /// 200 with the export response, in the request's encoding.
-pub(super) fn http_ok(signal: Signal, format: BodyFormat, partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
+pub(crate) fn http_ok(signal: Signal, format: BodyFormat, partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
     let body = match format {
         BodyFormat::Json => response_to_json(signal, partial).into_bytes(),
         BodyFormat::Protobuf | BodyFormat::ProtobufAlias => response_to_protobuf(partial),
@@ -251,7 +251,7 @@ pub(super) fn http_ok(signal: Signal, format: BodyFormat, partial: Option<&Parti
 }
 
 /// One message with the export response, and status OK in the trailers.
-pub(super) fn grpc_ok(partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
+pub(crate) fn grpc_ok(partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
     let message = response_to_protobuf(partial);
     let mut frame = BytesMut::with_capacity(message.len().saturating_add(PREFIX));
     frame.put_u8(0);
@@ -270,7 +270,7 @@ pub(super) fn grpc_ok(partial: Option<&PartialSuccess>) -> Response<ReplyBody> {
 }
 
 /// Converts any body to a response body.
-pub(super) fn boxed<B>(body: B) -> ReplyBody
+pub(crate) fn boxed<B>(body: B) -> ReplyBody
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -1,0 +1,142 @@
+//! The `claude_code_hooks` receiver's stanza and its checked [`ClaudeCodeHooksSettings`]. Every wait has a limit. `mod`
+//! opens the port.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::http_ports::auth_config::{AuthConfig, auth_settings};
+use crate::http_ports::{ReceiverPortView, ReceiverPortsView, SettingsProblems, auth};
+use config::{ByteSize, FieldProblem, PortTls, TimeSpan};
+use net::{BodyLimits, Endpoint, listen, server_tls};
+
+/// Maximum time to receive one body, and the longest pause within it.
+const READ_TIMES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+/// Longest `answer_within`: agents wait for it.
+const MAX_ANSWER_TIME: Duration = Duration::from_secs(60);
+
+/// Receives the events of Claude Code's HTTP hooks, each as a span of the pipelines for traces. The agent never waits
+/// longer than `answer_within` for an answer, and no answer decides anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClaudeCodeHooksConfig {
+    /// Address to listen on: `host:port`, or `unix:/path`. With port 0 the system chooses a free port, which the log
+    /// names. Default: `127.0.0.1:4319`, the port after those of OTLP.
+    pub endpoint: String,
+    /// The path that hooks post to. Default: `/v1/hooks/claude-code`.
+    pub path: String,
+    /// Who may send, and as which account; a hook sets the header `authorization` in its `headers`. Without it every
+    /// client may send, as account `default`.
+    pub auth: Option<AuthConfig>,
+    /// Certificate and key. Without this key the port serves plain text.
+    pub tls: Option<PortTls>,
+    /// How long a complete event may take to be stored before the hook is answered with 503; it is stored all the same
+    /// if the gateway can. Default: 500 ms.
+    pub answer_within: TimeSpan,
+    /// Largest body of an event; a larger one is answered with 413. Default: 32 MiB.
+    pub max_request_body_size: ByteSize,
+    /// Maximum number of connections. Beyond it a new connection replaces an idle one, or else a slow upload; if there
+    /// is neither, the new one is closed. Default: 1024.
+    pub max_connections: u32,
+}
+
+impl Default for ClaudeCodeHooksConfig {
+    fn default() -> Self {
+        Self {
+            endpoint: "127.0.0.1:4319".to_owned(),
+            path: "/v1/hooks/claude-code".to_owned(),
+            auth: None,
+            tls: None,
+            answer_within: TimeSpan(Duration::from_millis(500)),
+            max_request_body_size: ByteSize::mib(32),
+            max_connections: 1024,
+        }
+    }
+}
+
+/// The receiver's checked settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaudeCodeHooksSettings {
+    /// Address to listen on.
+    pub endpoint: Endpoint,
+    /// The served path.
+    pub path: String,
+    /// Who may send; `None`: anyone.
+    pub auth: Option<auth::AuthSettings>,
+    /// How often the tokens file is checked for changes.
+    pub reload: Duration,
+    /// Certificate and key, if the port uses TLS.
+    pub tls: Option<server_tls::ServerTlsSettings>,
+    /// How long a complete event may take to be stored before it is answered.
+    pub answer_within: Duration,
+    /// Size and time limits of one body.
+    pub limits: BodyLimits,
+    /// Limits and timers of connections.
+    pub connections: listen::PortSettings,
+    /// Notes on settings that are valid but that the user should know about.
+    pub notes: Vec<FieldProblem>,
+}
+
+impl ClaudeCodeHooksSettings {
+    /// The port and the clients.
+    pub fn ports(&self) -> ReceiverPortsView<'_> {
+        let port = ReceiverPortView { field: "", endpoint: &self.endpoint, tls: self.tls.as_ref() };
+        ReceiverPortsView { ports: vec![port], auth: self.auth.as_ref() }
+    }
+
+    /// Lowers the limit of a body to `bytes`; returns whether it was higher.
+    pub fn cap_request_size(&mut self, bytes: usize) -> bool {
+        let lowered = self.limits.wire.max(self.limits.inflated) > bytes;
+        (self.limits.wire, self.limits.inflated) = (self.limits.wire.min(bytes), self.limits.inflated.min(bytes));
+        lowered
+    }
+}
+
+impl ClaudeCodeHooksConfig {
+    /// Validates the stanza.
+    ///
+    /// # Errors
+    /// Every problem, with its path inside the component.
+    pub fn settings(&self) -> Result<ClaudeCodeHooksSettings, Vec<FieldProblem>> {
+        let mut problems = SettingsProblems::default();
+        let endpoint = problems.keep_endpoint("endpoint", Endpoint::parse(&self.endpoint));
+        if !self.path.starts_with('/') || self.path.contains(['?', '#', ' ']) {
+            problems.add("path", "must be a path that starts with `/`, without a query");
+        }
+        let checks_clients = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
+        let auth = self.auth.as_ref().map(|auth| auth_settings(auth, checks_clients, &mut problems));
+        let reload = self.auth.as_ref().map_or(TimeSpan::seconds(10), |auth| auth.reload_interval);
+        let reload = problems.check_span("auth.reload_interval", reload);
+        let tls = self.tls.as_ref().map(|tls| problems.check_tls("tls", tls));
+        let answer_within = problems.check_span("answer_within", self.answer_within);
+        if answer_within > MAX_ANSWER_TIME {
+            problems.add("answer_within", "must be at most 60s: the agent waits for the answer");
+        }
+        let bytes = problems.check_size("max_request_body_size", self.max_request_body_size.0);
+        let (total, idle) = READ_TIMES;
+        let connections = listen::PortSettings {
+            max_connections: problems.check_count("max_connections", self.max_connections) as usize,
+            mark_local_clients: true,
+            ..listen::PortSettings::default()
+        };
+        let mut notes = Vec::new();
+        if self.auth.is_none() && endpoint.as_ref().is_some_and(|at| !at.is_local()) {
+            let unprotected = "anyone who can reach this address can send data and fill the vault and the spool: set \
+                    `auth: { tokens: { ACCOUNT: [\"${env:TOKEN}\"] } }` on the receiver";
+            notes.push(FieldProblem::new("endpoint", unprotected));
+        }
+        let Some(endpoint) = endpoint else { return problems.into_problems() };
+        problems.into_result(ClaudeCodeHooksSettings {
+            endpoint,
+            path: self.path.clone(),
+            auth,
+            reload,
+            tls,
+            answer_within,
+            limits: BodyLimits { wire: bytes, inflated: bytes, idle, total },
+            connections,
+            notes,
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! [`HookEvent`]: one event as Claude Code posts it, a JSON object whose values are read only when they are needed.
+//! A value keeps its bytes, so deep nesting and long lists cost no more memory than the body itself. The event's meaning
+//! is in `event_table`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Maximum number of fields; events of Claude Code 2.1.328 have up to 15.
+const MAX_FIELDS: usize = 1024;
+
+/// Longest object with a level, in bytes.
+const MAX_LEVEL_BYTES: usize = 256;
+
+/// Why a body is not an event. The texts quote nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum EventError {
+    /// Not one JSON object in UTF-8, or one with too many fields.
+    #[error("the body must be one JSON object in UTF-8 with at most 1024 fields")]
+    NotAnObject,
+    /// The session is missing.
+    #[error("`session_id` must be a text that is not empty")]
+    NoSession,
+    /// The name of the event is missing.
+    #[error("`hook_event_name` must be a text that is not empty")]
+    NoName,
+}
+
+/// One event of a hook.
+pub(super) struct HookEvent<'a> {
+    /// `hook_event_name`
+    pub(super) name: String,
+    /// `session_id`
+    pub(super) session: String,
+    /// `prompt_id`: the turn; missing before the first prompt.
+    pub(super) prompt: Option<String>,
+    /// All fields; of a repeated key the last one, as in JavaScript.
+    fields: BTreeMap<String, &'a RawValue>,
+}
+
+impl<'a> HookEvent<'a> {
+    /// Reads an event.
+    ///
+    /// # Errors
+    /// The body is no event.
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, EventError> {
+        let Fields(fields) = serde_json::from_slice(body).map_err(|_| EventError::NotAnObject)?;
+        let text = |key: &str| fields.get(key).and_then(|raw| read_text(raw)).filter(|text| !text.is_empty());
+        let name = text("hook_event_name").ok_or(EventError::NoName)?;
+        let session = text("session_id").ok_or(EventError::NoSession)?;
+        let prompt = text("prompt_id");
+        Ok(Self { name, session, prompt, fields })
+    }
+
+    /// A field that is a text.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        read_text(self.fields.get(key)?)
+    }
+
+    /// A field that is a number: finite and not negative.
+    pub(super) fn number(&self, key: &str) -> Option<f64> {
+        let number: f64 = serde_json::from_str(self.fields.get(key)?.get()).ok()?;
+        (number.is_finite() && number >= 0.0).then_some(number)
+    }
+
+    /// A field that is true or false.
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        serde_json::from_str(self.fields.get(key)?.get()).ok()
+    }
+
+    /// The text `level` of a field that is an object.
+    pub(super) fn level(&self, key: &str) -> Option<String> {
+        let json = self.fields.get(key)?.get();
+        // a larger value is no level; reading it would cost memory
+        (json.len() <= MAX_LEVEL_BYTES).then(|| serde_json::from_str::<Level>(json).ok()).flatten().map(|one| one.level)
+    }
+
+    /// A field as JSON text, unchanged; `None` if it says nothing (null, an empty list, object or text).
+    pub(super) fn json(&self, key: &str) -> Option<&'a str> {
+        self.fields.get(key).map(|raw| raw.get()).filter(|json| !["null", "[]", "{}", "\"\""].contains(json))
+    }
+
+    /// The fields that say something and of which `is_used` is false, as one JSON object; `None` if there are none.
+    pub(super) fn rest(&self, is_used: impl Fn(&str) -> bool) -> Option<String> {
+        let mut object = String::new();
+        for key in self.fields.keys().filter(|key| !is_used(key)) {
+            let (Some(value), Ok(key)) = (self.json(key), serde_json::to_string(key)) else { continue };
+            object.push(if object.is_empty() { '{' } else { ',' });
+            object.push_str(&key);
+            object.push(':');
+            object.push_str(value);
+        }
+        (!object.is_empty()).then(|| object + "}")
+    }
+}
+
+/// The text of a JSON string. JavaScript cuts texts between the halves of a surrogate pair; such a half becomes U+FFFD.
+fn read_text(raw: &RawValue) -> Option<String> {
+    let json = raw.get();
+    json.starts_with('"')
+        .then(|| serde_json::from_str(json).or_else(|_| serde_json::from_str(&mend_surrogates(json))))?
+        .ok()
+}
+
+/// Replaces each escape of half a surrogate pair in a JSON string.
+fn mend_surrogates(json: &str) -> Cow<'_, str> {
+    let mut mended = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some((before, after)) = rest.find('\\').and_then(|at| rest.split_at_checked(at)) {
+        mended.push_str(before);
+        let unit = |text: &str| {
+            let digits = text.strip_prefix("\\u")?.get(..4)?;
+            u16::from_str_radix(digits, 16).ok()
+        };
+        let next = after.get(6..).and_then(unit);
+        let length = match (unit(after), next) {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+            (Some(0xd800..=0xdfff), _) => {
+                mended.push_str("\\ufffd");
+                rest = after.get(6..).unwrap_or_default();
+                continue;
+            }
+            (Some(_), _) => 6,
+            // the escaped character may have several bytes only in a malformed string
+            (None, _) => 2,
+        };
+        let Some((escape, behind)) = after.split_at_checked(length) else { return Cow::Borrowed(json) };
+        mended.push_str(escape);
+        rest = behind;
+    }
+    mended.push_str(rest);
+    Cow::Owned(mended)
+}
+
+#[derive(Deserialize)]
+struct Level {
+    level: String,
+}
+
+struct Fields<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor).map(Self)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = BTreeMap<String, &'de RawValue>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = BTreeMap::new();
+        let mut count = 0_usize;
+        while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
+            count = count.saturating_add(1);
+            if count > MAX_FIELDS {
+                return Err(de::Error::custom("too many fields"));
+            }
+            fields.insert(key, value);
+        }
+        Ok(fields)
+    }
+}

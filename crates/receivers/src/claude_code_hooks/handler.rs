@@ -1,0 +1,132 @@
+//! Answers the requests of hooks. The answer to a stored event is 200 with an empty body, which Claude Code takes as "no
+//! decision"; every other answer is an error that it logs and passes over. An OK follows the engine's `Accepted`, so it
+//! means that the event is on disk. `span` makes the spans, `http_ports/reply` has the statuses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Method, Request, Response, StatusCode, request};
+use http_body_util::Empty;
+use hyper::body::Incoming;
+
+use super::span::translate_event;
+use super::start_times::StartTimes;
+use crate::http_ports::http_request::parse_content_encoding;
+use crate::http_ports::reply::{self, BodyFormat, RequestRefusal};
+use crate::http_ports::{BodyTally, ChargedBody, ReceiverPort};
+use kernel::clock::{Clock, with_timeout};
+use net::listen::{ReplyBody, RequestHandler};
+use net::spawn::run_blocking;
+use net::{BodyBudget, ContentEncoding, SlowUploads};
+use otlp::Signal;
+use otlp::status::GrpcCode;
+use pipeline::{BytePermit, Outcome, Reason};
+
+/// Larger events are translated on a blocking thread instead of the reactor.
+const MAX_INLINE_BYTES: usize = 64 * 1024;
+/// While an event is translated, its texts are held as attributes and as the request; both are charged.
+const COPIES: usize = 2;
+
+/// Handles the requests of hooks.
+pub(super) struct HookPort {
+    pub(super) port: ReceiverPort,
+    pub(super) path: String,
+    /// How long a complete event may take to be stored before it is answered.
+    pub(super) answer_within: Duration,
+    pub(super) starts: Arc<StartTimes>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl RequestHandler for HookPort {
+    fn handle(self: Arc<Self>, request: Request<Incoming>) -> BoxFuture<'static, Response<ReplyBody>> {
+        Box::pin(async move {
+            let (parts, mut body) = request.into_parts();
+            match self.store_event(&parts, &mut body).await {
+                Ok(()) => {
+                    self.port.meters.count_success();
+                    Response::new(reply::boxed(Empty::new()))
+                }
+                Err(refusal) => {
+                    self.port.record_refusal(&parts, &refusal);
+                    self.port.answer_refused_http(&parts, body, &refusal).await
+                }
+            }
+        })
+    }
+
+    fn slow_uploads(&self) -> Arc<SlowUploads> {
+        Arc::clone(&self.port.upload_slots)
+    }
+}
+
+impl HookPort {
+    async fn store_event(&self, parts: &request::Parts, body: &mut Incoming) -> Result<(), RequestRefusal> {
+        if parts.uri.path() != self.path {
+            let message = format!("hooks of Claude Code are served at {}", self.path);
+            return Err(RequestRefusal::new(GrpcCode::NotFound, StatusCode::NOT_FOUND, "not_found", message));
+        }
+        if parts.method != Method::POST {
+            let (code, status) = (GrpcCode::Unimplemented, StatusCode::METHOD_NOT_ALLOWED);
+            return Err(RequestRefusal::new(code, status, "method", "hooks must use POST").with_header("allow", "POST"));
+        }
+        let account = self.port.context.clients.account(&parts.headers, &parts.extensions)?;
+        self.port.check_signal(Signal::Traces)?;
+        self.port.check_rate(&account)?;
+        // A web page can't send this type to another origin without being asked, so it can't invent events.
+        if BodyFormat::from_headers(&parts.headers) != Some(BodyFormat::Json) {
+            let message = "the content type must be application/json";
+            let (code, status) = (GrpcCode::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            return Err(RequestRefusal::new(code, status, "content_type", message));
+        }
+        let encoding = parse_content_encoding(&parts.headers)?;
+        let tally = self.port.tally();
+        let request = self.read_event(&tally, (&account, encoding), body).await;
+        let request = request.map_err(|refusal| self.port.charge_refused_body(&account, &tally, refusal))?;
+        // The engine goes on with an event whose hook is not waited for any more.
+        let stored = with_timeout(&*self.clock, self.answer_within, self.port.submit(Signal::Traces, account, request));
+        let late = || RequestRefusal::from_outcome(&Outcome::Retry { after: None, reason: Reason::TimedOut });
+        match stored.await.unwrap_or_else(|| Err(late()))? {
+            None => Ok(()),
+            // An event is one span: an OK for a part of it would be one for nothing.
+            Some(partial) => {
+                let (code, status) = (GrpcCode::InvalidArgument, StatusCode::UNPROCESSABLE_ENTITY);
+                Err(RequestRefusal::new(code, status, "rejected", partial.message))
+            }
+        }
+    }
+
+    /// Reads an event and makes the request for it.
+    async fn read_event(
+        &self,
+        tally: &BodyTally<'_>,
+        (account, encoding): (&Arc<str>, ContentEncoding),
+        body: &mut Incoming,
+    ) -> Result<ChargedBody, RequestRefusal> {
+        let intake = self.port.intake(tally);
+        let mut permit = BytePermit::new();
+        let rope = intake.read_body(body, &mut permit, |_| Ok(())).await;
+        let rope = rope.map_err(|error| RequestRefusal::from_outcome(&reply::collect_error_outcome(error)))?;
+        let inflated = intake.inflate(encoding, rope, permit).await;
+        let ChargedBody { bytes, mut permit } =
+            inflated.map_err(|error| RequestRefusal::inflate_failed(encoding, &reply::collect_error_outcome(error)))?;
+        let refuse = |outcome: Outcome| RequestRefusal::from_outcome(&outcome);
+        let size = bytes.len();
+        intake.budget.charge(&mut permit, size.saturating_mul(COPIES)).await.map_err(refuse)?;
+        let (now, starts, account) = (self.clock.now().0, Arc::clone(&self.starts), Arc::clone(account));
+        let translate = move || translate_event(&bytes, &account, now, &starts);
+        let translated = if size <= MAX_INLINE_BYTES {
+            Some(translate())
+        } else {
+            run_blocking(&*self.port.context.tasks, "hook", translate).await
+        };
+        let lost = || refuse(Outcome::Retry { after: None, reason: Reason::Lost });
+        let request = translated.ok_or_else(lost)?;
+        let request = request.map_err(|error| RequestRefusal::malformed_body(error.to_string()))?;
+        let charged = permit.bytes();
+        intake.budget.charge(&mut permit, request.len().saturating_sub(charged)).await.map_err(refuse)?;
+        permit.release(permit.bytes().saturating_sub(request.len()));
+        Ok(ChargedBody { bytes: Bytes::from(request), permit })
+    }
+}

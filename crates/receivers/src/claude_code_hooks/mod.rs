@@ -1,0 +1,160 @@
+//! The `claude_code_hooks` receiver: takes the events that Claude Code posts to hooks of type `http`, and makes a span
+//! of each, named as claude-otel-hooks names it. An answer never decides anything and never waits long, because the
+//! agent waits for it; a 200 means that the event is on disk. The ids of spans follow from the event alone, so nothing
+//! is lost with the process. `http_ports` has what receivers share, `genai` the dialect of the spans.
+//!
+//! Three states as in `otlp`: [`ClaudeCodeHooksReceiver`] (built), [`BoundClaudeCodeHooks`] (port taken),
+//! [`RunningClaudeCodeHooks`].
+
+mod config;
+mod event;
+mod event_table;
+mod handler;
+mod span;
+mod span_ids;
+mod start_times;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+pub use config::{ClaudeCodeHooksConfig, ClaudeCodeHooksSettings};
+
+use self::handler::HookPort;
+use self::start_times::StartTimes;
+use crate::http_ports::{
+    AcceptedClients, ReceiverContext, ReceiverMetrics, ReceiverOpenError, ReceiverPort, ReloadableFiles, drain_ports,
+};
+use kernel::clock::Clock;
+use net::listen::{self, RunningPort};
+use net::{RetainedSockets, ServerTls, Spawn};
+use pipeline::{Admission, Trust};
+use telemetry::Meter;
+
+/// Where a hook sets its credential.
+const CREDENTIAL_PLACE: &str = "`headers` and `allowedEnvVars` of the hook";
+
+/// A receiver that is not listening yet.
+pub struct ClaudeCodeHooksReceiver {
+    id: Arc<str>,
+    settings: ClaudeCodeHooksSettings,
+    sockets: Option<RetainedSockets>,
+}
+
+impl ClaudeCodeHooksReceiver {
+    /// Creates a receiver with component id `id`, without opening a port.
+    pub fn build(id: Arc<str>, settings: ClaudeCodeHooksSettings) -> Self {
+        Self { id, settings, sockets: None }
+    }
+
+    /// Takes its port from `sockets`, where an earlier configuration may hold it.
+    #[must_use]
+    pub fn with_sockets(self, sockets: Option<RetainedSockets>) -> Self {
+        Self { sockets, ..self }
+    }
+
+    /// Opens the port and reads certificate and tokens; no connection is accepted yet.
+    ///
+    /// # Errors
+    /// The address can't be listened on, or a file can't be used.
+    pub async fn bind(self) -> Result<BoundClaudeCodeHooks, ReceiverOpenError> {
+        let clients = Arc::new(AcceptedClients::read(self.settings.auth.clone(), CREDENTIAL_PLACE)?);
+        let tls = self.settings.tls.clone().map(|settings| ServerTls::read(settings).map(Arc::new)).transpose()?;
+        let port = listen::bind_reusing(self.sockets.as_ref(), &self.settings.endpoint).await?.with_tls(tls.clone());
+        let files = ReloadableFiles { clients: Arc::clone(&clients), tls: tls.into_iter().collect() };
+        Ok(BoundClaudeCodeHooks { id: self.id, settings: self.settings, clients, files, port })
+    }
+}
+
+impl pipeline::Receiver for ClaudeCodeHooksReceiver {
+    fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+}
+
+/// A receiver that holds its port. Dropping it releases the port.
+pub struct BoundClaudeCodeHooks {
+    id: Arc<str>,
+    settings: ClaudeCodeHooksSettings,
+    clients: Arc<AcceptedClients>,
+    files: ReloadableFiles,
+    port: listen::BoundPort,
+}
+
+impl BoundClaudeCodeHooks {
+    /// Component id.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Address of the port; `None` for a unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.port.address()
+    }
+
+    /// Starts to accept connections and submits events to `admission`; `tasks` spawns background work.
+    pub fn serve(
+        self,
+        admission: Arc<dyn Admission>,
+        tasks: Arc<dyn Spawn>,
+        clock: Arc<dyn Clock>,
+        meter: &Meter,
+    ) -> RunningClaudeCodeHooks {
+        let (answer_now, drain_ending) = watch::channel(false);
+        let context = Arc::new(ReceiverContext {
+            id: self.id,
+            // no attribute of a span is named by the client, so none can be a stamp
+            trust: Trust::ThirdParty,
+            clients: self.clients,
+            admission,
+            tasks: Arc::clone(&tasks),
+            drain_ending,
+        });
+        let meters = ReceiverMetrics::new(meter, &context.id, "http");
+        let connection_meters = meters.connection_meters();
+        let port = ReceiverPort {
+            context: Arc::clone(&context),
+            transport: "http",
+            limits: self.settings.limits,
+            upload_slots: Arc::default(),
+            meters,
+            other_port: None,
+        };
+        let handler = HookPort {
+            port,
+            path: self.settings.path,
+            answer_within: self.settings.answer_within,
+            starts: Arc::new(StartTimes::new()),
+            clock,
+        };
+        let files = self.files.watch_files(&context.id, self.settings.reload, &tasks, meter);
+        let running = self.port.serve(Arc::new(handler), self.settings.connections, connection_meters, tasks);
+        RunningClaudeCodeHooks { running, answer_now, _files: files }
+    }
+}
+
+/// A running receiver. Dropping it closes its port and connections.
+pub struct RunningClaudeCodeHooks {
+    running: RunningPort,
+    /// Tells requests that wait for their outcome that they must be answered now.
+    answer_now: watch::Sender<bool>,
+    /// Dropping this ends the task that reads files again.
+    _files: Option<watch::Sender<()>>,
+}
+
+impl RunningClaudeCodeHooks {
+    /// Address of the port; `None` for a unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.running.address()
+    }
+
+    /// Stops accepting connections, waits up to `grace` for requests in progress, and closes the rest.
+    pub async fn drain(self, grace: Duration) {
+        drain_ports([self.running], &self.answer_now, grace).await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

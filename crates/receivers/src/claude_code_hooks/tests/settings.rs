@@ -1,0 +1,26 @@
+//! The stanza: defaults, problems and notes.
+
+use serde_json::json;
+
+use super::super::{ClaudeCodeHooksConfig, ClaudeCodeHooksSettings};
+use config::FieldProblem;
+
+fn settings(json: serde_json::Value) -> Result<ClaudeCodeHooksSettings, Vec<FieldProblem>> {
+    serde_json::from_value::<ClaudeCodeHooksConfig>(json).expect("readable").settings()
+}
+
+/// Every problem is reported at once, at its own key, and an unprotected address that others reach gets a note.
+#[test]
+fn stanza_is_checked() {
+    let faulty = json!({"endpoint": "nowhere", "path": "hooks", "auth": {}, "answer_within": "2m",
+                        "max_request_body_size": 0, "max_connections": 0});
+    let paths: Vec<String> = settings(faulty).err().expect("problems").into_iter().map(|one| one.path).collect();
+    let expected = ["endpoint", "path", "auth", "answer_within", "max_request_body_size", "max_connections"];
+    assert_eq!(paths, expected);
+    let notes = |json| settings(json).expect("valid").notes.len();
+    assert_eq!(notes(json!({})), 0);
+    assert_eq!(notes(json!({"endpoint": "0.0.0.0:4319"})), 1);
+    assert_eq!(notes(json!({"endpoint": "0.0.0.0:4319", "auth": {"tokens": {"a": ["0123456789abcdef"]}}})), 0);
+    let ports = settings(json!({})).expect("valid");
+    assert_eq!(ports.ports().ports.first().map(|port| port.key("tls")), Some("tls".to_owned()));
+}

@@ -1,0 +1,63 @@
+//! What HTTP requests of all receivers have in common: the encoding of the body, and the response to a refused one.
+//! An HTTP/1.1 client that is refused while it is still sending gets the response all the same.
+
+use std::time::Duration;
+
+use http::header::{CONNECTION, CONTENT_ENCODING, EXPECT};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, request};
+use hyper::body::{Body as _, Incoming};
+
+use super::port::ReceiverPort;
+use super::reply::{BodyFormat, RequestRefusal};
+use net::ContentEncoding;
+use net::collect::discard;
+use net::listen::{LocalClient, ReplyBody};
+use otlp::status::GrpcCode;
+use pipeline::Reason;
+
+/// How long a refused HTTP/1.1 client may keep sending before the response is written.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+impl ReceiverPort {
+    /// Counts a refusal; logs it at most once a minute for its reason.
+    pub(crate) fn record_refusal(&self, parts: &request::Parts, refusal: &RequestRefusal) {
+        self.meters.record_refusal(refusal, parts.extensions.get::<LocalClient>().is_some());
+    }
+
+    /// The response to a refused request, after the rest of an HTTP/1.1 body was read.
+    pub(crate) async fn answer_refused_http(
+        &self,
+        parts: &request::Parts,
+        mut body: Incoming,
+        refusal: &RequestRefusal,
+    ) -> Response<ReplyBody> {
+        let mut response = refusal.http_response(BodyFormat::from_headers(&parts.headers));
+        if parts.version < Version::HTTP_2 && !body.is_end_stream() {
+            let is_gone = [Reason::TimedOut.label(), Reason::Disconnected.label()].contains(&refusal.label);
+            // A client that waits for "100 Continue" sends nothing yet; reading the body would ask it to send.
+            if !is_gone && !parts.headers.contains_key(EXPECT) {
+                discard(&mut body, self.limits.wire.saturating_mul(2), DISCARD_TIME).await;
+            }
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// The encoding of a body.
+///
+/// # Errors
+/// The encoding is not supported, or there are several.
+pub(crate) fn parse_content_encoding(headers: &HeaderMap) -> Result<ContentEncoding, RequestRefusal> {
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    let unknown = || {
+        let message = format!("this content encoding is not supported; use one of: {}", ContentEncoding::ACCEPTED);
+        RequestRefusal::new(GrpcCode::InvalidArgument, StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", message)
+            .with_header("accept-encoding", "gzip, zstd, deflate, identity")
+    };
+    match (values.next(), values.next()) {
+        (None, _) => Ok(ContentEncoding::Identity),
+        (Some(value), None) => value.to_str().ok().and_then(ContentEncoding::parse).ok_or_else(unknown),
+        (Some(_), Some(_)) => Err(unknown()),
+    }
+}
