@@ -10,6 +10,7 @@ mod explain;
 mod forward;
 mod fuzz;
 mod gateway;
+mod hooks;
 mod kms;
 mod leak;
 mod manual;

@@ -1,6 +1,6 @@
 //! [`HookEvent`]: one event as Claude Code posts it, a JSON object whose values are read only when they are needed.
-//! A value keeps its bytes, so deep nesting and long lists cost no more memory than the body itself. The event's meaning
-//! is in `event_table`.
+//! A value keeps its bytes, so deep nesting and long lists cost no more memory than the body itself. `event_table` has
+//! the meaning of events and fields.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -48,7 +48,7 @@ impl<'a> HookEvent<'a> {
     /// # Errors
     /// The body is no event.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, EventError> {
-        let Fields(fields) = serde_json::from_slice(body).map_err(|_| EventError::NotAnObject)?;
+        let EventFields(fields) = serde_json::from_slice(body).map_err(|_| EventError::NotAnObject)?;
         let text = |key: &str| fields.get(key).and_then(|raw| read_text(raw)).filter(|text| !text.is_empty());
         let name = text("hook_event_name").ok_or(EventError::NoName)?;
         let session = text("session_id").ok_or(EventError::NoSession)?;
@@ -76,7 +76,10 @@ impl<'a> HookEvent<'a> {
     pub(super) fn level(&self, key: &str) -> Option<String> {
         let json = self.fields.get(key)?.get();
         // a larger value is no level; reading it would cost memory
-        (json.len() <= MAX_LEVEL_BYTES).then(|| serde_json::from_str::<Level>(json).ok()).flatten().map(|one| one.level)
+        (json.len() <= MAX_LEVEL_BYTES)
+            .then(|| serde_json::from_str::<EffortLevel>(json).ok())
+            .flatten()
+            .map(|one| one.level)
     }
 
     /// A field as JSON text, unchanged; `None` if it says nothing (null, an empty list, object or text).
@@ -137,13 +140,13 @@ fn mend_surrogates(json: &str) -> Cow<'_, str> {
 }
 
 #[derive(Deserialize)]
-struct Level {
+struct EffortLevel {
     level: String,
 }
 
-struct Fields<'a>(BTreeMap<String, &'a RawValue>);
+struct EventFields<'a>(BTreeMap<String, &'a RawValue>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for EventFields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(FieldsVisitor).map(Self)
     }

@@ -1,6 +1,6 @@
 //! What becomes of each event: its span's name, its place in the turn, and the attribute of each field. The names are
-//! those of claude-otel-hooks (`tests/recordings/claude-otel-hooks`, public hook scripts of July 2026); fields are those
-//! of Claude Code 2.1.328. An event or field that is not listed here is kept too: see `span`.
+//! those of claude-otel-hooks (`tests/recordings/claude-otel-hooks`, public hook scripts of July 2026); the fields are
+//! those of Claude Code 2.1.328. An event or field that is not listed here is kept too: see `span`.
 
 /// How a field becomes an attribute.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub(super) const COMMON_FIELDS: &[FieldRule] = &[
 ];
 
 /// Fields that are in the span already, or name files on the client's machine.
-pub(super) const DROPPED_FIELDS: &[&str] = &["session_id", "prompt_id", "transcript_path", "agent_transcript_path"];
+pub(super) const DROPPED_FIELDS: &[&str] = &["session_id", "transcript_path", "agent_transcript_path"];
 
 const TOOL_INPUT: FieldRule = rule("tool_input", "gen_ai.tool.input", FieldForm::TextOrJson);
 const TOOL_NAME: FieldRule = text("tool_name", "gen_ai.tool.name");

@@ -1,5 +1,5 @@
-//! Answers the requests of hooks. The answer to a stored event is 200 with an empty body, which Claude Code takes as "no
-//! decision"; every other answer is an error that it logs and passes over. An OK follows the engine's `Accepted`, so it
+//! Answers the requests of hooks. The answer to a stored event is 200 with an empty body, by which Claude Code decides
+//! nothing; every other answer is an error that the client logs and passes over. An OK follows the engine's `Accepted`, so it
 //! means that the event is on disk. `span` makes the spans, `http_ports/reply` has the statuses.
 
 use std::sync::Arc;

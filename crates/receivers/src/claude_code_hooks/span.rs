@@ -44,7 +44,7 @@ pub(super) fn translate_event(
     let turn = event.prompt.as_deref().filter(|_| !shape.span.starts_with("claude_code.session."));
     let start = start_time(&event, shape, turn, (account, now), starts);
     let place = SpanPlace::of_event(&event, shape, turn, now);
-    let mut attributes = Attributes::new(&event);
+    let mut attributes = SpanAttributes::new(&event);
     if let Some(turn) = turn {
         attributes.add_text("turn.id", turn.to_owned());
     }
@@ -135,17 +135,18 @@ fn request(span: Span) -> ExportTraceServiceRequest {
 }
 
 /// The attributes of one span.
-struct Attributes {
+struct SpanAttributes {
     list: Vec<KeyValue>,
     /// The event's fields that are in them.
     used: Vec<&'static str>,
 }
 
-impl Attributes {
+impl SpanAttributes {
     fn new(event: &HookEvent<'_>) -> Self {
         let mut attributes = Self { list: Vec::new(), used: Vec::new() };
         attributes.add_text("session.id", event.session.clone());
         attributes.add_text("gen_ai.conversation.id", event.session.clone());
+        attributes.used.extend(event.prompt.as_ref().map(|_| "prompt_id"));
         if is_name(&event.name) {
             attributes.add_text("hook_event", event.name.clone());
             attributes.used.push("hook_event_name");

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::event_table::Interval;
 
-/// Entries, each some 60 bytes.
+/// StartEntries, each some 60 bytes.
 const MAX_ENTRIES: usize = 1 << 16;
 /// Longest interval, in nanoseconds: 30 days. An older start is of another session with the same id.
 const MAX_AGE: u64 = 30 * 86_400 * 1_000_000_000;
@@ -20,11 +20,11 @@ type IntervalKey = [u8; 16];
 /// The starts of open intervals.
 pub(super) struct StartTimes {
     capacity: usize,
-    entries: Mutex<Entries>,
+    entries: Mutex<StartEntries>,
 }
 
 #[derive(Default)]
-struct Entries {
+struct StartEntries {
     starts: HashMap<IntervalKey, u64>,
     /// The keys of `starts`, oldest first.
     order: VecDeque<IntervalKey>,

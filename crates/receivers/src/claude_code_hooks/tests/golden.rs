@@ -33,7 +33,7 @@ fn write_span(out: &mut String, span: &Span) {
 
 fn check_golden(name: &str, found: &str) {
     let path = fixtures::at(&format!("tests/cases/hooks/{name}.spans"));
-    if std::env::var_os("TOLLGATE_UPDATE").is_some() {
+    if config::env::var("TOLLGATE_UPDATE").is_some() {
         fs::write(&path, found).expect("the golden file");
     }
     let expected = fs::read_to_string(&path).unwrap_or_default();

@@ -1,0 +1,132 @@
+//! Hooks of Claude Code in a whole gateway: they join the runs of the native telemetry, count nothing twice, and their
+//! content stays inside. The real client is tried in `tests/peers/parts/claude.py`.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+
+use otlp::Signal;
+use serde_json::{Value, json};
+
+use crate::gateway;
+use crate::sources::root;
+
+const SESSION: &str = "tests/recordings/claude-code/mixed";
+
+fn configuration(folder: &Path) -> String {
+    let public = vault::keygen::generate_auditor_key(&folder.join("auditor.key")).unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    let steps = ["normalize", "cost", "runs", "vault", "redact"];
+    let pipeline = |receivers: &[&str]| json!({ "receivers": receivers, "processors": steps, "exporters": ["file"] });
+    json!({
+        "receivers": {
+            "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } },
+            "claude_code_hooks": { "endpoint": "127.0.0.1:0" },
+        },
+        "processors": {
+            "normalize": {}, "cost": {}, "runs": {}, "redact": {},
+            "vault": { "recipients": [public], "store": { "directory": at("vault") }, "writer": "test" },
+        },
+        "exporters": { "file": { "path": at("outbound.jsonl") } },
+        "extensions": { "admin": { "endpoint": "127.0.0.1:0" } },
+        "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
+        "service": { "extensions": ["admin"], "pipelines": {
+            "traces": pipeline(&["otlp", "claude_code_hooks"]), "logs": pipeline(&["otlp"]),
+        } },
+    })
+    .to_string()
+}
+
+fn send(to: SocketAddr, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(to).unwrap();
+    let length = body.len();
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n").unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// The runs after the native telemetry of the recorded session, its hooks or both, and what left.
+async fn played(with_native: bool, with_hooks: bool) -> (Vec<Value>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("data")).unwrap();
+    let app = gateway::start(&configuration(folder.path()), folder.path()).await;
+    let at = |name: &str| app.addresses().iter().find(|(what, _)| what == name).unwrap().1;
+    let (otlp, hooks, admin) = (at("otlp http"), at("claude_code_hooks"), at("admin"));
+    let work = move || {
+        let manifest = fs::read(root().join("tests/recordings/claude-code/manifest.json")).unwrap();
+        let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+        let files = manifest["sessions"]["mixed"]["files"].as_array().unwrap().clone();
+        for file in files.iter().filter(|file| with_native && file["signal"] != "metrics") {
+            let signal = if file["signal"] == "logs" { Signal::Logs } else { Signal::Traces };
+            let body = fs::read(root().join(SESSION).join(file["file"].as_str().unwrap())).unwrap();
+            gateway::post(otlp, signal, &body);
+        }
+        let mut events: Vec<_> =
+            fs::read_dir(root().join(SESSION).join("hooks")).unwrap().map(|file| file.unwrap().path()).collect();
+        events.sort();
+        for event in events.iter().filter(|_| with_hooks) {
+            let answer = send(hooks, "POST", "/v1/hooks/claude-code", &fs::read(event).unwrap());
+            assert_eq!(answer, (200, String::new()), "{}", event.display());
+        }
+        let (status, runs) = send(admin, "GET", "/api/runs", b"");
+        assert_eq!(status, 200, "{runs}");
+        let mut runs = serde_json::from_str::<Value>(&runs).unwrap()["runs"].as_array().unwrap().clone();
+        runs.sort_by_key(|run| run["start"].to_string());
+        runs
+    };
+    let runs = tokio::task::spawn_blocking(work).await.unwrap();
+    app.shutdown().await;
+    (runs, fs::read_to_string(folder.path().join("outbound.jsonl")).unwrap())
+}
+
+/// The figures of a run that hooks must not change.
+fn figures(run: &Value) -> Value {
+    let totals = &run["totals"];
+    let names = [
+        "model_calls",
+        "failed_model_calls",
+        "iterations",
+        "tool_calls",
+        "failed_tool_calls",
+        "sub_agents",
+        "tokens",
+        "cost_usd",
+        "tools",
+        "permission_denials",
+    ];
+    let figures = names.iter().map(|name| ((*name).to_owned(), totals[*name].clone()));
+    let ids = ["id", "session_id"].iter().map(|name| ((*name).to_owned(), run[*name].clone()));
+    Value::Object(ids.chain(figures).collect())
+}
+
+/// Hooks beside native telemetry join its runs and change none of their figures.
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_join_the_native_runs() {
+    let (native, _) = played(true, false).await;
+    let (both, outbound) = played(true, true).await;
+    assert_eq!(native.len(), 2);
+    assert_eq!(native.iter().map(figures).collect::<Vec<_>>(), both.iter().map(figures).collect::<Vec<_>>());
+    assert!(
+        native[0]["totals"]["tool_calls"] == 4 && native[0]["totals"]["sub_agents"] == 1,
+        "{}",
+        figures(&native[0])
+    );
+    let spans = outbound.matches("\"claude_code_hooks\"").count();
+    assert!(spans > 0, "the spans of hooks leave");
+    assert!(!outbound.contains("CANARY-subtoolargs") && !outbound.contains("CANARY-completion"), "no content leaves");
+}
+
+/// Hooks alone tell of the runs too: turns, tools, sub-agents and ends, without models and cost.
+#[tokio::test(flavor = "multi_thread")]
+async fn hooks_alone_make_runs() {
+    let (runs, outbound) = played(false, true).await;
+    assert_eq!(runs.len(), 2);
+    let totals = &runs[0]["totals"];
+    let found = [&totals["tool_calls"], &totals["sub_agents"], &totals["model_calls"], &totals["cost_usd"]];
+    assert_eq!(found, [&json!(3), &json!(1), &json!(0), &Value::Null], "{totals}");
+    assert!(!outbound.contains("CANARY"), "no content leaves");
+}
