@@ -184,7 +184,7 @@ impl ReceiverSettings {
     pub fn largest_request(&self) -> usize {
         let settings = match self {
             Self::Otlp(settings) => settings,
-            Self::ClaudeCodeHooks(settings) => return settings.limits.wire.max(settings.limits.inflated),
+            Self::ClaudeCodeHooks(settings) => return settings.largest_request(),
             Self::Kafka(settings) => return settings.max_request_bytes,
         };
         let grpc = settings.grpc.iter().map(|grpc| &grpc.limits);

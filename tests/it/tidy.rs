@@ -120,8 +120,8 @@ fn every_crate_may_log() {
     assert_eq!(telemetry::logging::OWN_CRATES, crates);
 }
 
-/// Components of one kind never import each other (those of different kinds are separate crates). A folder that is private
-/// in `lib.rs` is no component: it has the code that several of them share, and imports none of them.
+/// Components of one kind never import each other (those of different kinds are separate crates). A folder that is
+/// private in `lib.rs` is no component: it has the code that several of them share, and imports none of them.
 #[test]
 fn components_stand_alone() {
     let mut broken = Vec::new();

@@ -231,7 +231,7 @@ def play_with_hooks(name, url, telemetry=None, pace=0.0):
             result = json.loads(done.stdout)
         except ValueError:
             result = {}
-        check(f"hooks {url and 'on'}: Claude Code ends well", done.returncode == 0 and result.get("subtype") == "success", done.stdout[-300:] + done.stderr[-300:])
+        check(f"hooks {'on' if url else 'off'}: Claude Code ends well", done.returncode == 0 and result.get("subtype") == "success", done.stdout[-300:] + done.stderr[-300:])
         if not telemetry:
             break
     threading.Thread(target=model.shutdown).start()

@@ -85,8 +85,16 @@ impl ClaudeCodeHooksSettings {
         ReceiverPortsView { ports: vec![port], auth: self.auth.as_ref() }
     }
 
-    /// Lowers the limit of a body to `bytes`; returns whether it was higher.
+    /// The size of an OTLP request that takes as much memory as the largest event, in bytes: an OTLP request is held
+    /// twice while it is read, an event three times.
+    pub fn largest_request(&self) -> usize {
+        self.limits.wire.max(self.limits.inflated).div_ceil(2).saturating_mul(3)
+    }
+
+    /// Lowers the limit of a body so that the largest event takes no more memory than an OTLP request of `bytes`; returns
+    /// whether it was higher.
     pub fn cap_request_size(&mut self, bytes: usize) -> bool {
+        let bytes = bytes / 3 * 2;
         let lowered = self.limits.wire.max(self.limits.inflated) > bytes;
         (self.limits.wire, self.limits.inflated) = (self.limits.wire.min(bytes), self.limits.inflated.min(bytes));
         lowered

@@ -21,6 +21,8 @@ fn stanza_is_checked() {
     assert_eq!(notes(json!({})), 0);
     assert_eq!(notes(json!({"endpoint": "0.0.0.0:4319"})), 1);
     assert_eq!(notes(json!({"endpoint": "0.0.0.0:4319", "auth": {"tokens": {"a": ["0123456789abcdef"]}}})), 0);
-    let ports = settings(json!({})).expect("valid");
+    let mut ports = settings(json!({})).expect("valid");
+    assert!(!ports.cap_request_size(ports.largest_request()) && ports.cap_request_size(30 << 20));
+    assert!(ports.limits.wire == 20 << 20 && ports.largest_request() <= 30 << 20);
     assert_eq!(ports.ports().ports.first().map(|port| port.key("tls")), Some("tls".to_owned()));
 }
