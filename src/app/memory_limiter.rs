@@ -18,7 +18,7 @@ enum ConvertedLimit {
 }
 
 /// Adds the limits in `body` to `limits`; returns a note about the result.
-pub(super) fn convert_memory_limiter(
+pub(crate) fn convert_memory_limiter(
     path: String,
     at: SourcePosition,
     body: &TreeNode,

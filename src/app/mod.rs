@@ -8,7 +8,7 @@ mod access_control;
 mod alert_sender;
 pub mod assemble;
 pub mod build;
-mod collector_compat;
+pub(crate) mod collector_compat;
 mod configured_component;
 mod connector_task;
 pub mod defaults;

@@ -145,7 +145,7 @@ fn unknown_type_hint(section: &str, kind: &str) -> Option<String> {
     }
     let names = type_names(section);
     let near = || find_nearest(kind, names.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-    let replacement = collector_compat::find_replacement(section, kind).map(str::to_owned);
+    let replacement = collector_compat::find_replacement(section, kind).map(|(_, text)| text.to_owned());
     replacement.or_else(near).or_else(|| Some(format!("available: {}", names.join(", "))))
 }
 

@@ -20,6 +20,7 @@ mod fleet;
 mod global_options;
 mod inspect;
 mod listen;
+mod migrate;
 mod opening_log;
 mod output;
 mod print_config;
@@ -73,6 +74,10 @@ enum CliCommand {
     /// Checks a configuration and the certificates, keys and folders it names; reports every error with file, line and
     /// column.
     Validate(inspect::ValidateArgs),
+    /// Turns the configuration file of an OpenTelemetry Collector into one for tollgate.
+    ///
+    /// Prints the configuration, and on standard error what became of each component: mapped, not needed, or missing.
+    Migrate(migrate::MigrateArgs),
     /// Tries what a configuration depends on: back ends, S3, KMS, volumes, certificates, the clock.
     ///
     /// Sends an empty request to each back end, and writes a probe object of 22 bytes to each bucket, locked like
@@ -159,6 +164,7 @@ pub fn main() -> ExitStatus {
         CliCommand::Run(options) => run::run(&common, options),
         CliCommand::Demo(options) => demo::run(&common, &options),
         CliCommand::Validate(options) => inspect::validate(&common, options),
+        CliCommand::Migrate(options) => migrate::run(&options),
         CliCommand::Check(options) => check::run(&common, &options),
         CliCommand::Schema => output::print_result(&schema::generate_schema()),
         CliCommand::Completions { shell } => print_completions(shell),

@@ -99,6 +99,15 @@ pub fn read(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedCo
     ParsedConfig { source, file, problems, unresolved }
 }
 
+/// Parses a Collector's file into a tree, without resolving substitutions. Merge keys (`<<`) are expanded.
+///
+/// # Errors
+/// The first syntax error, and the masked text to render it against.
+pub fn read_collector_tree(name: &str, text: &str) -> Result<TreeNode, (MaskedSource, Problem)> {
+    load::parse_collector_tree(text)
+        .map_err(|problem| (MaskedSource::new(name, text, &snippet::visible_syntax(text)), problem))
+}
+
 struct ShapeParser<'p> {
     problems: &'p mut Vec<Problem>,
 }

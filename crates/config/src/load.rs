@@ -20,10 +20,14 @@ const MAX_NODES: usize = 100_000;
 const MAX_DATA_NODES: usize = 2_000_000;
 
 fn options(max_nodes: usize) -> Options {
+    options_with_merge_keys(max_nodes, MergeKeyPolicy::Error)
+}
+
+fn options_with_merge_keys(max_nodes: usize, merge_keys: MergeKeyPolicy) -> Options {
     serde_saphyr::options! {
         with_snippet: false,
         strict_booleans: true,
-        merge_keys: MergeKeyPolicy::Error,
+        merge_keys: merge_keys,
         budget: serde_saphyr::budget! { max_nodes: max_nodes, max_events: max_nodes.saturating_mul(2), max_total_scalar_bytes: 64 << 20 },
     }
 }
@@ -33,12 +37,25 @@ fn options(max_nodes: usize) -> Options {
 /// # Errors
 /// The first syntax error, with its position.
 pub fn parse_tree(text: &str) -> Result<TreeNode, Problem> {
+    parse_tree_with(text, MergeKeyPolicy::Error)
+}
+
+/// Parses a Collector's file. Merge keys (`<<`) are expanded, as the Collector does.
+///
+/// # Errors
+/// The first syntax error, with its position.
+pub(super) fn parse_collector_tree(text: &str) -> Result<TreeNode, Problem> {
+    parse_tree_with(text, MergeKeyPolicy::Merge)
+}
+
+fn parse_tree_with(text: &str, merge_keys: MergeKeyPolicy) -> Result<TreeNode, Problem> {
     let empty = || Problem::error(None, "", "the file is empty").with_hint(EMPTY_HINT);
     if text.trim().is_empty() {
         return Err(empty());
     }
-    let mut node = serde_saphyr::from_str_with_options::<TreeNode>(text, options(MAX_NODES))
-        .map_err(|error| syntax_problem(&error, text))?;
+    let mut node =
+        serde_saphyr::from_str_with_options::<TreeNode>(text, options_with_merge_keys(MAX_NODES, merge_keys))
+            .map_err(|error| syntax_problem(&error, text))?;
     if matches!(node.value, NodeValue::Null) {
         return Err(empty());
     }

@@ -23,6 +23,7 @@ const REMOTE: &[&str] = &["otlp", "otlp_grpc", "otlp_http", "otlphttp"];
 const GRPC: &[&str] = &["otlp", "otlp_grpc"];
 const HTTP: &[&str] = &["otlp_http", "otlphttp"];
 const DEBUG: &[&str] = &["debug"];
+const KAFKA: &[&str] = &["kafka"];
 const HEALTH: &[&str] = &["health_check"];
 
 const MIN_TLS_VERSION: KeyReport = Error(
@@ -42,7 +43,25 @@ const CONNECTION_POOL: KeyReport = Note(&[], "is not used: connections are opene
 const BUFFER_SIZE: KeyReport = Note(&[], "is not used: buffers grow as needed");
 const KEEPALIVE: KeyReport = Note(&[], "is not used: idle connections are pinged automatically");
 
+const KAFKA_OFFSETS: KeyReport = Note(&[], "is not used: a record's offset is committed once the spool has it on disk");
+const KAFKA_CLIENT: KeyReport = Note(&[], "is not used: the client chooses it");
+const KAFKA_PARTITIONS: KeyReport = Error(&["false"], "is not supported: the brokers' client chooses the partition");
+
 const RECEIVERS: KeyReportTable = &[
+    (KAFKA, "protocol_version", KAFKA_CLIENT),
+    (KAFKA, "metadata", KAFKA_CLIENT),
+    (KAFKA, "resolve_canonical_bootstrap_servers_only", KAFKA_CLIENT),
+    (KAFKA, "heartbeat_interval", KAFKA_CLIENT),
+    (KAFKA, "group_rebalance_strategy", KAFKA_CLIENT),
+    (KAFKA, "min_fetch_size", KAFKA_CLIENT),
+    (KAFKA, "default_fetch_size", KAFKA_CLIENT),
+    (KAFKA, "max_fetch_size", KAFKA_CLIENT),
+    (KAFKA, "max_fetch_wait", KAFKA_CLIENT),
+    (KAFKA, "error_backoff", KAFKA_CLIENT),
+    (KAFKA, "autocommit", KAFKA_OFFSETS),
+    (KAFKA, "message_marking", KAFKA_OFFSETS),
+    (KAFKA, "initial_offset", Error(&["earliest"], "is not supported: a new group reads from the earliest record")),
+    (KAFKA, "header_extraction", Error(&[], "is not supported: headers of records are not read")),
     (OTLP, "protocols.grpc.tls.min_version", MIN_TLS_VERSION),
     (OTLP, "protocols.http.tls.min_version", MIN_TLS_VERSION),
     (OTLP, "protocols.grpc.tls.max_version", MAX_TLS_VERSION),
@@ -59,6 +78,24 @@ const RECEIVERS: KeyReportTable = &[
 const CLIENT_CA_RELOAD: KeyReport = Note(&["true"], "is not used: files are read again when they change");
 
 const EXPORTERS: KeyReportTable = &[
+    (KAFKA, "protocol_version", KAFKA_CLIENT),
+    (KAFKA, "metadata", KAFKA_CLIENT),
+    (KAFKA, "resolve_canonical_bootstrap_servers_only", KAFKA_CLIENT),
+    (KAFKA, "producer.compression", KAFKA_CLIENT),
+    (KAFKA, "producer.compression_params", KAFKA_CLIENT),
+    (KAFKA, "producer.flush_max_messages", KAFKA_CLIENT),
+    (
+        KAFKA,
+        "producer.required_acks",
+        Note(&["-1", "all"], "is not used: a record counts as sent once all replicas in sync have it"),
+    ),
+    (KAFKA, "producer.allow_auto_topic_creation", Note(&["false"], "is not used: topics must exist")),
+    (KAFKA, "producer.linger", KAFKA_CLIENT),
+    (KAFKA, "producer", Error(&[], "has keys that tollgate does not have")),
+    (KAFKA, "partition_traces_by_id", KAFKA_PARTITIONS),
+    (KAFKA, "partition_metrics_by_resource_attributes", KAFKA_PARTITIONS),
+    (KAFKA, "partition_logs_by_resource_attributes", KAFKA_PARTITIONS),
+    (KAFKA, "topic_from_attribute", Error(&[""], "is not supported: each signal has one topic")),
     (REMOTE, "tls.min_version", MIN_TLS_VERSION),
     (REMOTE, "tls.max_version", MAX_TLS_VERSION),
     (REMOTE, "tls.cipher_suites", CIPHER_SUITES),
@@ -127,7 +164,7 @@ const PROCESSORS: KeyReportTable = &[
 ];
 const FILTER_CONDITIONS: KeyReport = Error(
     &[],
-    "contains OTTL conditions, which are not supported: write `drop: [{ name: health, signals: [traces], names: [\"GET /health*\"] }]`, \
+    "contains conditions that are not supported (OTTL, `include`, `regexp`): write `drop: [{ name: health, signals: [traces], names: [\"GET /health*\"] }]`, \
      or `attributes: { http.route: \"/health*\" }`, `severity_below: warn`",
 );
 
@@ -150,7 +187,7 @@ const LOGS: KeyReportTable = &[
 ];
 
 /// Removes the Collector's keys from `body`, a component of type `kind` at `path`.
-pub(super) fn remove_component_keys(
+pub(crate) fn remove_component_keys(
     section: &str,
     kind: &str,
     path: &str,
@@ -228,20 +265,21 @@ fn remove_keys<'t>(
     }
 }
 
-/// Removes and returns the entry at `path`.
-fn remove_entry(node: &mut TreeNode, path: &str) -> Option<(MapKey, TreeNode)> {
+/// Removes and returns the entry at `path` (`auth.tls`).
+pub(crate) fn remove_entry(node: &mut TreeNode, path: &str) -> Option<(MapKey, TreeNode)> {
     let NodeValue::Map(entries) = &mut node.value else { return None };
     let (name, rest) = path.split_once('.').unwrap_or((path, ""));
     let index = entries.iter().position(|(key, _)| key.name == name)?;
     if rest.is_empty() { Some(entries.remove(index)) } else { remove_entry(&mut entries.get_mut(index)?.1, rest) }
 }
 
-/// Whether the value is empty or one of `accepted`, or a list whose items all are.
+/// Whether the value is empty (as a map without entries is) or one of `accepted`, or a list whose items all are.
 fn is_one_of(value: &TreeNode, accepted: &[&str]) -> bool {
     match (&value.value, &value.raw) {
         (NodeValue::Null, _) => true,
         (NodeValue::Str(text), _) | (_, Some(text)) => accepted.contains(&text.as_str()),
         (NodeValue::Seq(items), _) => items.iter().all(|item| is_one_of(item, accepted)),
+        (NodeValue::Map(entries), _) => entries.is_empty(),
         _ => false,
     }
 }
