@@ -270,14 +270,14 @@ fn an_action_is_never_kept_without_its_condition() {
     }
 }
 
-/// A key that tollgate does not have is left out even if its value is a variable; a value that is a variable stays where
-/// the loader can't judge it.
+/// A key that tollgate does not have is left out even if its value is a variable, and so is a value from a source that
+/// tollgate does not read; a value that is a variable stays where the loader can't judge it.
 #[test]
 fn variables_hide_no_unknown_key() {
-    let exporter =
-        "otlp: { endpoint: '${env:COLLECTOR_ENDPOINT}', wibble: '${A}', wobble: ['${A}'], timeout: '${T:-5s}' }";
+    let exporter = "otlp: { endpoint: '${env:COLLECTOR_ENDPOINT}', wibble: '${A}', wobble: ['${A}'], \
+                    timeout: '${T:-5s}', headers: { a: '${secretsmanager:b}', c: '${D}' } }";
     let (yaml, entries) = result(&source(RECEIVER, "", exporter));
-    for key in ["wibble", "wobble"] {
+    for key in ["wibble", "wobble", "headers.a"] {
         assert!(entries.contains(&format!("missing exporters.otlp.{key}")), "{entries:?}");
     }
     assert!(yaml.contains("endpoint: \"${env:COLLECTOR_ENDPOINT}\"") && yaml.contains("${env:T:-5s}"), "{yaml}");
