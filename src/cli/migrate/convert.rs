@@ -1,6 +1,6 @@
 //! Rewrites single components of a Collector's file in tollgate's spelling, where the keys differ and the meaning is
-//! the same. Credentials are moved as they are written; a credential that can't be moved becomes a variable that must be
-//! set, so that a port that asked for credentials is never left open.
+//! the same. Credentials are moved as they are written; a credential that can't be moved becomes a variable that must
+//! be set, so that a port that asked for credentials is never left open.
 
 use config::tree::{NodeValue, TreeNode};
 use otlp::Signal;

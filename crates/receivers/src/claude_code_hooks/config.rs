@@ -91,8 +91,8 @@ impl ClaudeCodeHooksSettings {
         self.limits.wire.max(self.limits.inflated).div_ceil(2).saturating_mul(3)
     }
 
-    /// Lowers the limit of a body so that the largest event takes no more memory than an OTLP request of `bytes`; returns
-    /// whether it was higher.
+    /// Lowers the limit of a body so that the largest event takes no more memory than an OTLP request of `bytes`;
+    /// returns whether it was higher.
     pub fn cap_request_size(&mut self, bytes: usize) -> bool {
         let bytes = bytes / 3 * 2;
         let lowered = self.limits.wire.max(self.limits.inflated) > bytes;

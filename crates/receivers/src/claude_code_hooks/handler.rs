@@ -1,6 +1,6 @@
 //! Answers the requests of hooks. The answer to a stored event is 200 with an empty body, by which Claude Code decides
-//! nothing; every other answer is an error that the client logs and passes over. An OK follows the engine's `Accepted`, so it
-//! means that the event is on disk. `span` makes the spans, `http_ports/reply` has the statuses.
+//! nothing; every other answer is an error that the client logs and passes over. An OK follows the engine's `Accepted`,
+//! so it means that the event is on disk. `span` makes the spans, `http_ports/reply` has the statuses.
 
 use std::sync::Arc;
 use std::time::Duration;
