@@ -51,7 +51,7 @@ pub(super) fn list_components() -> Result<ExitStatus, CommandError> {
     let mut section = |name: &str, rows: Vec<(&str, &str)>| {
         text.push_str(&format!("{name}:\n"));
         for (id, summary) in rows {
-            text.push_str(&format!("  {id:<14} {summary}\n"));
+            text.push_str(&format!("  {id:<17} {summary}\n"));
         }
     };
     section("receivers", ReceiverKind::ALL.iter().map(|kind| (kind.name(), kind.summary())).collect());
