@@ -103,9 +103,9 @@ pub fn read(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedCo
 ///
 /// # Errors
 /// The first syntax error, and the masked text to render it against.
-pub fn read_collector_tree(name: &str, text: &str) -> Result<TreeNode, (MaskedSource, Problem)> {
+pub fn read_collector_tree(name: &str, text: &str) -> Result<TreeNode, Box<(MaskedSource, Problem)>> {
     load::parse_collector_tree(text)
-        .map_err(|problem| (MaskedSource::new(name, text, &snippet::visible_syntax(text)), problem))
+        .map_err(|problem| Box::new((MaskedSource::new(name, text, &snippet::visible_syntax(text)), problem)))
 }
 
 struct ShapeParser<'p> {

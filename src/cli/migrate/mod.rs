@@ -105,7 +105,8 @@ struct Migration {
 /// # Errors
 /// The text is not valid YAML, is tollgate's configuration already, or gives a result that does not load.
 fn migrate(name: &str, source: &str) -> Result<Migration, CommandError> {
-    let root = config::file::read_collector_tree(name, source).map_err(|(masked, problem)| {
+    let root = config::file::read_collector_tree(name, source).map_err(|failure| {
+        let (masked, problem) = *failure;
         CommandError::Problems(masked.render(&[problem], use_colour_on_stderr()).trim_end().to_owned())
     })?;
     let steps = root.get("processors").map_or(&[][..], |(_, processors)| processors.entries());

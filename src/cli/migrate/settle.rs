@@ -16,7 +16,7 @@ use crate::app::resolve::resolve_config;
 use crate::cli::error::CommandError;
 
 /// Most rounds of loading and removing. A round removes every key that it reports.
-const MAX_ROUNDS: usize = 100;
+const MAX_ROUNDS: usize = 40;
 
 /// Knows no variable and no file: they are on the machine that will run the result.
 struct OtherMachineLookup;

@@ -87,8 +87,7 @@ fn cases_give_their_results_which_load() {
 fn no_component_is_dropped_silently() {
     for case in cases() {
         let source = fs::read_to_string(case.join("collector.yaml")).unwrap();
-        let root =
-            config::file::read_collector_tree("collector.yaml", &source).map_err(|(_, problem)| problem).unwrap();
+        let root = config::file::read_collector_tree("collector.yaml", &source).map_err(|failure| failure.1).unwrap();
         let Migration { text, entries } = migrate("collector.yaml", &source).unwrap();
         let result = text.map(|text| load::parse_tree(&text).unwrap_or_else(|problem| panic!("{problem}: {text}")));
         for section in super::draft::SECTIONS {
