@@ -1,15 +1,21 @@
 # syntax=docker/dockerfile:1
+# `.ci/dockerfile.py` runs these steps where there is no container engine.
 # Build: cargo's caches are in mounts, so that a change of our code rebuilds only the affected crates.
 FROM rust:1.95-slim-bookworm AS build
 # Not pinned: Debian keeps only the newest version of a package.
 # hadolint ignore=DL3008
-RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev python3 && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # `--build-arg FEATURES=kafka` for a fleet
 ARG FEATURES
+# `--build-arg SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)`: the date of the SBOM, and of the image's files
+ARG SOURCE_DATE_EPOCH=0
 COPY . .
+# bytes that depend on neither folder nor time
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin tollgate ${FEATURES:+--features "$FEATURES"} && cp target/release/tollgate /tollgate
+    bash .ci/build_release.sh /tollgate ${FEATURES:+--features "$FEATURES"}
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    python3 .ci/sbom.py ${FEATURES:+--features "$FEATURES"} > /tollgate.cdx.json
 # The folder that the gateway may write to: a volume takes its owner and mode from this folder of the image.
 RUN mkdir /data && mkdir -m 0700 /data/tollgate
 
@@ -17,6 +23,7 @@ RUN mkdir /data && mkdir -m 0700 /data/tollgate
 # certificates.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /tollgate /usr/local/bin/tollgate
+COPY --from=build /tollgate.cdx.json /usr/share/doc/tollgate/tollgate.cdx.json
 COPY --from=build --chown=65532:65532 /data/ /var/lib/
 USER 65532:65532
 ENV TOLLGATE_DATA_DIR=/var/lib/tollgate

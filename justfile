@@ -18,6 +18,10 @@ book:
     mdbook build
     python3 .ci/book_links.py target/book
 
+# docs/security is true: every crate and every threat has its row, every named test exists.
+security:
+    python3 .ci/security.py
+
 # Licences, banned crates, duplicates of the network stack.
 deny:
     cargo deny --features kafka check bans licenses sources
@@ -39,12 +43,17 @@ pictures:
 # Resumable parts, each under an hour: spool-sim, simulation, truth, closed, properties, mutations, crash, faults,
 # fleet-sim, leak, fuzz. Other parts: `fleet` (a real Kafka cluster), `backends` (all back ends that can run here),
 # `sdks` (the official SDKs, Go's and Rust's too), `alerts` (SigNoz's form of the rules too; starts anew each time),
-# `release` (the production build), `speed` (the limits of the benches), `whole` (a gateway's processor time per
-# span), `instructions` (instructions per byte of the redaction rules and per span), `alone` (each crate compiles
-# without the others).
+# `release` (the production build), `reproducible` (two builds are equal), `image` (the Dockerfile's steps without an
+# engine), `advisories` (known vulnerabilities; needs the network), `speed` (the limits of the benches), `whole` (a
+# gateway's processor time per span), `instructions` (instructions per byte of the redaction rules and per span),
+# `alone` (each crate compiles without the others).
 # Runs one slow part; tests/nightly.sh explains each.
 nightly PART:
     bash tests/nightly.sh {{PART}}
+
+# `just release --dry-run`: packages, SBOM and signed checksums below target/release-plan (docs/how-to/release.md).
+release *ARGS:
+    bash .ci/release.sh {{ARGS}}
 
 # Regenerates config/semconv.yaml from a resolved registry of the semantic conventions, then dialects.json.
 semconv FILE VERSION:

@@ -42,6 +42,9 @@
 #               benches/whole.rs, on an idle machine; once
 #   release     the production build: its size, start and idle memory against their bounds, then demo, faults, crash and
 #               chain on it; once
+#   reproducible  the release, built twice in different folders and settings, is the same byte for byte; once
+#   image       all steps of the Dockerfile, with the build, and a run of its result without a container engine; once
+#   advisories  Cargo.lock against the RustSec database. Needs the network; once
 #   alone       each crate and its tests compile without the others, whose features cargo would join; once
 #   fuzz        the targets of tests/fuzz in turn, ten minutes each (or FUZZ_SECONDS). The corpus is kept under
 #               target/fuzz-corpus, inputs that made a target fail under target/fuzz-found
@@ -49,7 +52,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|fleet-sim|alerts|backends|sdks|leak|canary|tables|vault-speed|runs|speed|whole|instructions|release|alone|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|fleet-sim|alerts|backends|sdks|leak|canary|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|image|advisories|alone|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -185,6 +188,14 @@ case $part in
     done ;;
   release)
     for peer in figures demo faults crash chain; do tests/peers/run.sh "$peer"; done ;;
+  reproducible)
+    timeout "$((minutes * 60))" bash .ci/reproducible.sh || { code=$?; echo "nightly: reproducible: failed, or out of time ($code)" >&2; exit "$code"; } ;;
+  image)
+    timeout "$((minutes * 60))" python3 .ci/dockerfile.py || { code=$?; echo "nightly: image: failed, or out of time ($code)" >&2; exit "$code"; } ;;
+  advisories)
+    command -v cargo-deny >/dev/null || CARGO_PROFILE_DEV_DEBUG=0 cargo install cargo-deny --debug --locked --version 0.20.2
+    timeout 120 cargo deny fetch db || { echo "nightly: advisories: NOT CHECKED: the RustSec database (github.com/RustSec/advisory-db) can't be fetched from here" >&2; exit 1; }
+    cargo deny --locked --features kafka check advisories ;;
   alone)
     for crate in crates/*/; do cargo check --locked -p "$(basename "$crate")" --tests || { echo "nightly: alone: failed: cargo check -p $(basename "$crate") --tests" >&2; exit 1; }; done ;;
   speed)

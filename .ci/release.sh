@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# release.sh OPTIONS: installs what release.py needs (Debian's packages, a venv below target) and runs it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+missing=()
+for one in rpmbuild:rpm lintian:lintian cpio:cpio man:man-db strip:binutils ssh-keygen:openssh-client \
+  systemd-analyze:systemd; do
+  command -v "${one%%:*}" >/dev/null || missing+=("${one##*:}")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  [ "$(id -u)" = 0 ] || { echo "release.sh: not root, and missing: apt-get install ${missing[*]}" >&2; exit 1; }
+  apt-get update -q >&2
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}" >&2
+fi
+venv=target/venv-release pin='cyclonedx-python-lib[json-validation]==11.12.0'
+if [ "$(cat $venv/installed 2>/dev/null)" != "$pin" ]; then
+  python3 -m venv $venv
+  $venv/bin/pip install --quiet --disable-pip-version-check "$pin" >&2
+  echo "$pin" > $venv/installed
+fi
+exec $venv/bin/python .ci/release.py "$@"
