@@ -6,6 +6,7 @@ and COPY are carried out there. `--binary` stands for the result of the build st
 Every step that is replaced is named at the end; an instruction that this script does not know is an error. Needs root.
 """
 import argparse
+import fcntl
 import fnmatch
 import json
 import os
@@ -117,6 +118,8 @@ def distroless_root(stage, place):
     """The packages of the image, unpacked, with the bundle of certificates and the user that it has."""
     debs = place / "debs"
     debs.mkdir()
+    if not list(Path("/var/lib/apt/lists").glob("*Packages*")):
+        run("apt-get", "update", "-q", stdout=subprocess.DEVNULL)
     run("apt-get", "-o", "APT::Sandbox::User=root", "download", "-q", *DISTROLESS[stage.image], cwd=debs, stdout=subprocess.DEVNULL)
     for deb in sorted(debs.iterdir()):
         run("dpkg-deb", "-x", deb, stage.root)
@@ -266,6 +269,11 @@ def main():
     options = parser.parse_args()
     if options.place is None:
         # Mounts are made in a namespace of their own and end with it. Nothing is removed there: only the empty mount point, here.
+        cache = Path(os.environ.get("PEERS_CACHE") or ROOT / "target/peers")
+        cache.mkdir(parents=True, exist_ok=True)
+        # the view of this machine must not change: meanwhile no part of tests/peers installs
+        lock = open(cache / ".install.lock", "w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
         place = tempfile.mkdtemp(prefix="tollgate-image-")
         code = subprocess.call(["unshare", "--mount", sys.executable, *sys.argv, "--place", place])
         os.rmdir(place)

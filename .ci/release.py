@@ -109,6 +109,7 @@ def checked(version, dry_run):
         check("no file differs from the commit", not run("git", "status", "--porcelain", cwd=ROOT))
         tag = subprocess.run(["git", "describe", "--exact-match", "--tags"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
         check(f"the commit has the tag v{version}", tag == f"v{version}", tag)
+        check("deploy/packages/allowed_signers has the keys (docs/how-to/release.md)", (PACKAGES / "allowed_signers").is_file())
     can_fail(version, text)
     if failures:
         sys.exit(f"release: {len(failures)} checks failed")
@@ -389,7 +390,6 @@ def verified(names):
 
 def signing_key(options):
     """The key, with the list that verifies it in place."""
-    allowed = PACKAGES / "allowed_signers"
     if options.dry_run:
         key = OUT / "throw-away" / "key"
         key.parent.mkdir()
@@ -397,9 +397,7 @@ def signing_key(options):
         public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
         (OUT / "allowed_signers").write_text(f'{SIGNER} namespaces="{NAMESPACE}" {public}\n')
         return key
-    if not allowed.is_file():
-        sys.exit("release: deploy/packages/allowed_signers is missing: docs/how-to/release.md says how the first key is made")
-    shutil.copy(allowed, OUT)
+    shutil.copy(PACKAGES / "allowed_signers", OUT)
     return options.key
 
 

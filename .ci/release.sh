@@ -2,6 +2,11 @@
 # release.sh OPTIONS: installs what release.py needs (Debian's packages, a venv below target) and runs it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# The trial of the package reads this machine's dpkg database: meanwhile no part of tests/peers installs.
+lock=${PEERS_CACHE:-target/peers}/.install.lock
+mkdir -p "$(dirname "$lock")"
+exec 9> "$lock"
+flock -w 900 9 || { echo "release.sh: a part of tests/peers has been installing for a quarter of an hour" >&2; exit 1; }
 missing=()
 for one in rpmbuild:rpm lintian:lintian cpio:cpio man:man-db strip:binutils ssh-keygen:openssh-client \
   systemd-analyze:systemd; do

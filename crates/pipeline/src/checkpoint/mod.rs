@@ -256,7 +256,7 @@ impl CheckpointStore {
         let snapshot = file::open(&self.keys, &sealed);
         if snapshot.is_none() {
             tracing::error!(
-                "the checkpoint is damaged or its key is missing, so counts may be too low; it will be renamed to `{UNREADABLE_FILE}` before the next checkpoint is written"
+                "the checkpoint is damaged, was written by a newer tollgate, or its key is missing, so counts may be too low; it will be renamed to `{UNREADABLE_FILE}` before the next checkpoint is written"
             );
             self.read_failures.increment(1);
             self.unreadable.store(true, Ordering::SeqCst);
