@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
 # build_release.sh FILE [CARGO OPTIONS]: builds the release and puts the binary at FILE. Neither folder, user, time nor
-# locale are in it. $TARGET is the target, this machine's by default. The Dockerfile, `just release` and `just nightly
+# locale are in it. $TARGET is another target than this machine's. The Dockerfile, `just release` and `just nightly
 # reproducible` all build with this script. Needs GCC 8 or clang 10 (-ffile-prefix-map).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 file=${1:?usage: build_release.sh FILE [CARGO OPTIONS]}
 shift
-target=${TARGET:-$(rustc -vV | sed -n 's/^host: //p')}
+host=$(rustc -vV | sed -n 's/^host: //p')
+folder=${CARGO_TARGET_DIR:-target}
+# With `--target`, cargo would not apply RUSTFLAGS to derive macros and build scripts.
+if [ "${TARGET:-$host}" != "$host" ]; then
+  set -- --target "$TARGET" "$@"
+  folder+=/$TARGET
+fi
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 # the folder of the sources must exist before it can be mapped
 cargo fetch --locked --quiet
@@ -28,5 +34,5 @@ done
 export RUSTFLAGS=$rust CFLAGS="${CFLAGS:-}$c" CXXFLAGS="${CXXFLAGS:-}$c"
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 export ZERO_AR_DATE=1 LC_ALL=C TZ=UTC CARGO_INCREMENTAL=0
-cargo build --release --locked --bin tollgate --target "$target" "$@"
-cp "${CARGO_TARGET_DIR:-target}/$target/release/tollgate" "$file"
+cargo build --release --locked --bin tollgate "$@"
+cp "$folder/release/tollgate" "$file"
