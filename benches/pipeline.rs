@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ::vault::object_names::ObjectNames;
+use ::vault::recipients::{Audience, RecipientPolicy};
 use ::vault::seal::{AgeKeyGenerator, FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
 use ::vault::ticket::UriBase;
 use ::vault::vault_writer::VaultWriter;
@@ -189,7 +190,7 @@ struct Plain;
 struct PlainSession;
 
 impl SessionKeyGenerator for Plain {
-    fn new_session(&self) -> Result<NewSessionKey, SealFailed> {
+    fn new_session(&self, _: &Audience) -> Result<NewSessionKey, SealFailed> {
         Ok(NewSessionKey { seal: Box::new(PlainSession), object: Bytes::from_static(b"no key\n") })
     }
 }
@@ -244,7 +245,7 @@ impl Chain {
         let sealer: Option<Arc<dyn SessionKeyGenerator>> = match vault {
             Vault::Age => {
                 let auditors = [(); 2].map(|()| age::x25519::Identity::generate().to_public());
-                Some(Arc::new(AgeKeyGenerator::new(auditors.into())))
+                Some(Arc::new(AgeKeyGenerator::new(RecipientPolicy::unlimited(auditors))))
             }
             Vault::Plain => Some(Arc::new(Plain)),
             Vault::None => None,

@@ -46,6 +46,7 @@ pub mod tasks;
 #[cfg(test)]
 mod tests;
 mod valid_settings;
+mod vault_recipients;
 mod vaults;
 pub mod volume;
 

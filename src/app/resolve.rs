@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use crate::app::{collector_compat, port_conflicts};
+use crate::app::{collector_compat, port_conflicts, vault_recipients};
 use crate::components::{
     ConnectorConfig, ConnectorKind, ConnectorSettings, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig,
     ExtensionKind, ExtensionSettings, ProcessorConfig, ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind,
@@ -172,6 +172,7 @@ fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Pr
     let kind_of = |section: &ComponentSection| Some((section.id.clone(), ConnectorKind::parse(&section.id.kind)?));
     let kinds: Vec<_> = file.connectors.iter().filter_map(kind_of).collect();
     let pipelines = join_forwarded_pipelines(file, &kinds, checks.problems);
+    checks.check_vault_recipients(file, &pipelines, &used);
     let found = check_across_pipelines(file, &pipelines, &kinds, &used, problems);
     problems.extend(found);
     let placeholders = PlaceholderSettings { spool: spool.is_none(), keys: spool_keys.is_none(), components: false };
@@ -404,6 +405,19 @@ impl SettingsChecker<'_> {
         }
     }
 
+    /// Reports content that nobody could open, because no recipient is for its account.
+    fn check_vault_recipients(&mut self, file: &ConfigFile, pipelines: &[PipelineConfig], used: &UsedComponents) {
+        for found in vault_recipients::check_vault_recipients(pipelines, &used.receivers, &used.processors) {
+            let Some(written) = file.processors.iter().find(|section| section.id == found.id) else { continue };
+            let path = format!("processors.{}", found.id);
+            for (severity, problems) in
+                [(ProblemSeverity::Error, found.errors), (ProblemSeverity::Warning, found.warnings)]
+            {
+                self.report_problems(severity, &path, &written.body, written.at, problems);
+            }
+        }
+    }
+
     /// Reports a key that could be guessed: with it, anyone could compute the pseudonyms of known users.
     fn check_pseudonym_key(&mut self, typed: &TypedConfig) {
         let is_short = |key: &Secret| key.expose().trim().len() < MIN_PSEUDONYM_KEY_BYTES;
@@ -448,6 +462,8 @@ impl SettingsChecker<'_> {
         let inside = format!("{path}.");
         let mistyped: Vec<SourcePosition> = (self.problems.iter())
             .filter(|problem| problem.path == path || problem.path.starts_with(&inside))
+            // a warning must not hide a fault of the same field
+            .filter(|problem| problem.severity == ProblemSeverity::Error)
             .filter_map(|problem| problem.at)
             .collect();
         for FieldProblem { path: field, message } in problems {
@@ -460,7 +476,8 @@ impl SettingsChecker<'_> {
             let full_path = if field.is_empty() { path.to_owned() } else { format!("{path}.{field}") };
             // A faulty field was left out with the map around it, which therefore only seems to be missing.
             let (below, item) = (format!("{full_path}."), format!("{full_path}["));
-            let absence_texts = ["is missing", "must have at least one ", "has no credentials"];
+            let absence_texts =
+                ["is missing", "must have at least one ", "must list at least one ", "has no credentials"];
             if absence_texts.iter().any(|start| message.starts_with(start))
                 && self
                     .problems

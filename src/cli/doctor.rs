@@ -1,6 +1,6 @@
-//! `tollgate vault doctor` tests the gateway's permissions on its buckets and KMS; `vault policy` prints the policies
-//! to apply. `doctor` writes only probe objects of its own, and exits with 1 if a check fails. The checks are in
-//! `vault/store/probe`, the policies in `vault/policy`.
+//! `tollgate vault doctor` tests the gateway's permissions on its buckets and KMS, and shows who can open what; `vault
+//! policy` prints the policies to apply. `doctor` writes only probe objects of its own, and exits with 1 if a check
+//! fails. The checks are in `vault/store/probe` and `doctor_recipients`, the policies in `vault/policy`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, load_config};
+use super::doctor_recipients;
 use super::error::{CommandError, ExitStatus};
 use super::output::{self, use_colour_on_stdout};
 use super::runtime::block_on;
@@ -23,12 +24,15 @@ use kernel::terminal::escape_unsafe;
 use receivers::ReceiverPortsView;
 use vault::kms::SealedKey;
 use vault::policy::AwsPolicies;
+use vault::recipients::RecipientPolicy;
 use vault::store::S3Store;
 use vault::store::probe::{ProbeCheck, ProbeVerdict, probe_permissions};
 use vault::store::settings::S3Settings;
 
-const NO_S3_VAULT: &str = "the configuration has no vault in S3, and `vault doctor` tests the permissions of one: pass \
-                           `--config FILE` with a vault that has `store: { s3: … }`; `tollgate validate` checks a folder";
+const NO_VAULT: &str = "the configuration has no vault with a store, and `vault doctor` tests one: pass `--config FILE` \
+                        with a vault that has `store: { s3: … }` or `store: { directory: … }`";
+const NO_S3_VAULT: &str = "the configuration has no vault in S3, and the policies are for one: pass `--config FILE` with a \
+                           vault that has `store: { s3: … }`";
 
 /// Options of `vault doctor`.
 #[derive(Args)]
@@ -88,6 +92,7 @@ struct ConfiguredVaults {
 /// One vault.
 struct ConfiguredVault {
     id: String,
+    recipients: RecipientPolicy,
     s3: Option<S3Settings>,
     /// Its signing key, if that is encrypted with KMS.
     kms_signing_key: Option<(PathBuf, SealedKey)>,
@@ -136,23 +141,22 @@ fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ConfiguredVaul
     let valid = load_config(common, FileCreation::Nothing)?.valid;
     let to_vault = |placed: &ConfiguredComponent<ProcessorSettings>| {
         let ProcessorSettings::Vault(vault) = &placed.value else { return None };
-        let s3 = vault.store.as_ref()?.spec().s3_settings().cloned();
-        let sealed = vault.sealed_key().map(|(path, sealed)| (path.to_owned(), sealed.clone()));
-        (s3.is_some() || sealed.is_some()).then(|| ConfiguredVault {
+        Some(ConfiguredVault {
             id: placed.id.to_string(),
-            s3,
-            kms_signing_key: sealed,
+            recipients: vault.recipients.clone(),
+            s3: vault.store.as_ref()?.spec().s3_settings().cloned(),
+            kms_signing_key: vault.sealed_key().map(|(path, sealed)| (path.to_owned(), sealed.clone())),
         })
     };
     let mut vaults: Vec<_> = valid.processors.iter().filter_map(to_vault).collect();
     if vaults.is_empty() {
-        return Err(NO_S3_VAULT.into());
+        return Err(NO_VAULT.into());
     }
     if let Some(only) = only {
         let known_ids = vault_ids(&vaults);
         vaults.retain(|vault| vault.id == only);
         if vaults.is_empty() {
-            let why = format!("--vault {only}: the configuration has no such vault in S3; it has {known_ids}");
+            let why = format!("--vault {only}: the configuration has no such vault with a store; it has {known_ids}");
             return Err(CommandError::Failed(why));
         }
     }
@@ -170,7 +174,9 @@ pub(super) fn run_doctor(common: &CommonArgs, options: &DoctorArgs) -> Result<Ex
     let has_several = configured.vaults.len() > 1;
     let mut checks: Vec<(String, ProbeCheck)> = Vec::new();
     let completed = block_on(async {
-        for ConfiguredVault { id, s3, kms_signing_key: sealed } in configured.vaults {
+        for ConfiguredVault { id, recipients, s3, kms_signing_key: sealed } in configured.vaults {
+            let shown = doctor_recipients::check_recipients(&recipients, &configured.accounts.names);
+            checks.extend(shown.into_iter().map(|check| (id.clone(), check)));
             if let Some((path, sealed)) = &sealed {
                 checks.push((id.clone(), check_signing_key(path, sealed).await));
             }

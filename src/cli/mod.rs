@@ -13,6 +13,7 @@ mod config_loading;
 mod data_dir;
 mod demo;
 mod doctor;
+mod doctor_recipients;
 mod error;
 mod explain;
 mod fixtures;

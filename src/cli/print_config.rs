@@ -56,8 +56,8 @@ fn replace_recipient(typed: &mut TypedConfig, recipient: &str) -> bool {
         _ => None,
     });
     let mut replaced = false;
-    for vault_recipient in vaults.flatten().filter(|vault_recipient| *vault_recipient == recipient) {
-        AUDITOR_REFERENCE.clone_into(vault_recipient);
+    for vault_recipient in vaults.flatten().filter(|vault_recipient| vault_recipient.key() == recipient) {
+        AUDITOR_REFERENCE.clone_into(vault_recipient.key_mut());
         replaced = true;
     }
     replaced

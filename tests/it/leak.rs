@@ -16,6 +16,7 @@ use config::env::EmptyLookup;
 use tollgate::app::build::GatewayDeps;
 use tollgate::app::{RunningGateway, assemble, resolve};
 use tollgate::components::ProcessorSettings;
+use vault::recipients::Audience;
 use vault::seal::{FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
 
 const RECORDING: &str = "tests/recordings/claude-code";
@@ -36,7 +37,7 @@ struct Plain;
 struct PlainSession;
 
 impl SessionKeyGenerator for Plain {
-    fn new_session(&self) -> Result<NewSessionKey, SealFailed> {
+    fn new_session(&self, _: &Audience) -> Result<NewSessionKey, SealFailed> {
         Ok(NewSessionKey { seal: Box::new(PlainSession), object: Bytes::from_static(b"no key\n") })
     }
 }

@@ -23,6 +23,7 @@ use vault::chain::digest::{ChainDigest, GatewayIdentity};
 use vault::chain::note::VerifyKey;
 use vault::index_row::{ErasureRecord, IndexRow, RowKind};
 use vault::object_names::{SIGNATURE_SUFFIX, account_segment, digest_name};
+use vault::recipients::AccountRecipients;
 use vault::store::ObjectKind;
 
 pub mod bundle;
@@ -183,6 +184,17 @@ pub struct GatewayConfiguration {
     pub made_by: Option<GatewayIdentity>,
 }
 
+/// The public keys to which gateways sealed the session keys of an account, as signed digests say.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct SealedTo {
+    /// Account whose lines the digests cover.
+    pub account: String,
+    /// The writer's name.
+    pub writer: String,
+    /// Who can open the account's content.
+    pub recipients: AccountRecipients,
+}
+
 /// The digests made under one configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ConfigurationPeriod {
@@ -246,6 +258,8 @@ pub struct PeriodEvidence {
     pub digests: Vec<DigestEvidence>,
     /// Configurations of the gateways that made the digests.
     pub configurations: BTreeMap<GatewayConfiguration, ConfigurationPeriod>,
+    /// Who can open the content of each account, from when to when.
+    pub recipients: BTreeMap<SealedTo, ConfigurationPeriod>,
     /// Keys of the period's days.
     pub keys: Vec<KeyEvidence>,
     /// Erasures that were recorded in the period; their content may be older.
@@ -440,11 +454,13 @@ impl PeriodEvidence {
     }
 
     fn add_configuration(&mut self, digest: &ChainDigest) {
-        let (account, writer) = (digest.account.clone(), digest.writer.clone());
-        let configuration = GatewayConfiguration { account, writer, made_by: digest.made_by.clone() };
-        let period = self.configurations.entry(configuration).or_default();
-        period.digests += 1;
-        widen_range(&mut period.first_digest, &mut period.last_digest, &digest.end);
+        let (account, writer, mut made_by) = (digest.account.clone(), digest.writer.clone(), digest.made_by.clone());
+        let recipients = made_by.as_mut().and_then(|gateway| gateway.recipients.take());
+        let configuration = GatewayConfiguration { account: account.clone(), writer: writer.clone(), made_by };
+        self.configurations.entry(configuration).or_default().add_digest(digest);
+        if let Some(recipients) = recipients {
+            self.recipients.entry(SealedTo { account, writer, recipients }).or_default().add_digest(digest);
+        }
     }
 
     async fn list_keys(
@@ -462,6 +478,13 @@ impl PeriodEvidence {
             }
         }
         Ok(())
+    }
+}
+
+impl ConfigurationPeriod {
+    fn add_digest(&mut self, digest: &ChainDigest) {
+        self.digests += 1;
+        widen_range(&mut self.first_digest, &mut self.last_digest, &digest.end);
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! A copy's name has the id of its key, so that erasure finds the copy. The chain of the person who copies lists each
 //! copy's hash once the copy is written; the next run completes an interrupted one. Anyone with write access can put
-//! objects there, so `CopyJob::is_proved` decides which ones are copies. Neighbour: `ledger` writes the chain.
+//! objects there, so `CopyJob::is_proved` decides which ones are copies. A key without a permitted recipient is not
+//! copied. Neighbours: `ledger` writes the chain, `vault::recipients` has the limits of recipients.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use super::writable_vault::WritableVault;
 use vault::chain::note::{SigningKey, VerifyKey};
 use vault::index_row::{KeyCopy, ShreddedKey};
 use vault::object_names::account_segment;
+use vault::recipients::RecipientPolicy;
 use vault::seal::{key_id, seal_identity};
 use vault::store::{ObjectKind, PutOutcome, StoreError};
 
@@ -49,6 +51,29 @@ impl KeySelection {
             && matches_id(&self.tenant, tenant)
             && matches_id(&self.session, session)
             && self.since.as_ref().is_none_or(|since| day >= since.as_str())
+    }
+}
+
+/// For whom copies are made.
+pub enum CopyRecipients {
+    /// The same public keys for every selected key.
+    Listed(Vec<age::x25519::Recipient>),
+    /// Those who may open the content of the key's account and tenant.
+    Permitted(RecipientPolicy),
+}
+
+impl CopyRecipients {
+    /// The recipients of a key in this folder, without the vault's prefix: `keys/account/tenant/session/day/`.
+    fn of_folder(&self, folder: &str) -> Vec<age::x25519::Recipient> {
+        match self {
+            Self::Listed(recipients) => recipients.clone(),
+            Self::Permitted(policy) => match folder.split('/').collect::<Vec<_>>()[..] {
+                ["keys", account, tenant, session, ..] => {
+                    policy.keys(&policy.audience_of_names(account, tenant, session))
+                }
+                _ => Vec::new(),
+            },
+        }
     }
 }
 
@@ -87,7 +112,7 @@ const MAX_COPIES_PER_LINE: usize = 1000;
 pub async fn rewrap(
     place: &WritableVault,
     auditors: &[age::x25519::Identity],
-    recipients: &[age::x25519::Recipient],
+    recipients: &CopyRecipients,
     selection: &KeySelection,
     signer: &LedgerSigner<'_>,
     now: UnixNanos,
@@ -111,7 +136,12 @@ pub async fn rewrap(
                 entry.insert(Ledger::read(place, signer.key, signer.earlier_keys, &account, signer.writer).await?)
             }
         };
-        let job = CopyJob { place, auditors, recipients, signer, ledger, key: &key };
+        let permitted = recipients.of_folder(place.vault.relative_name(&key.folder).unwrap_or_default());
+        if permitted.is_empty() {
+            summary.failed.push(format!("{}{}.age: no recipient may open its account and tenant", key.folder, key.id));
+            continue;
+        }
+        let job = CopyJob { place, auditors, recipients: &permitted, signer, ledger, key: &key };
         let existing = job.read_objects(&objects, &mut summary.failed).await?;
         if !existing.copies.is_empty() {
             summary.already_present += 1;

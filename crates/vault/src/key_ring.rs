@@ -3,7 +3,8 @@
 //!
 //! A key is replaced after an hour without use, and after a day in any case. The ring is bounded. A key object is
 //! handed out once, to the first draft that gets a ticket, so that it is committed no later than the first fragment
-//! that needs it. Neighbours: `seal` (sealing), `object_names`.
+//! that needs it. Content for another audience gets another key, also if its names are the same. Neighbours: `seal`
+//! (sealing), `recipients` (audiences), `object_names`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 use kernel::clock::UnixNanos;
 
 use super::object_names::FragmentScope;
+use super::recipients::{Audience, ContentOwner};
 use super::seal::{FragmentSealer, SealFailed, SessionKeyGenerator};
 
 /// A key that was not used for this long is replaced.
@@ -75,8 +77,10 @@ impl SessionKey {
 pub struct KeyRing {
     generator: Arc<dyn SessionKeyGenerator>,
     limit: usize,
-    keys: Mutex<HashMap<Arc<FragmentScope>, RingEntry>>,
+    keys: Mutex<HashMap<RingKey, RingEntry>>,
 }
+
+type RingKey = (Arc<FragmentScope>, Audience);
 
 #[derive(Clone)]
 struct RingEntry {
@@ -98,25 +102,32 @@ impl KeyRing {
         Self { generator, limit: limit.max(1), keys: Mutex::new(HashMap::new()) }
     }
 
-    /// The key of `scope` for a batch that arrived at `now`; generated if there is none.
+    /// The key of `scope` for a batch that arrived at `now`; generated if there is none. `owner` has the ids that the
+    /// scope's segments stand for.
     ///
     /// # Errors
-    /// A new key's secret can't be sealed.
-    pub fn key(&self, scope: &Arc<FragmentScope>, now: UnixNanos) -> Result<Arc<SessionKey>, SealFailed> {
-        let cell = self.key_cell(scope, now);
+    /// A new key's secret can't be sealed, or nobody may open content of `owner`.
+    pub fn key(
+        &self,
+        scope: &Arc<FragmentScope>,
+        owner: ContentOwner<'_>,
+        now: UnixNanos,
+    ) -> Result<Arc<SessionKey>, SealFailed> {
+        let audience = self.generator.audience(owner);
+        let cell = self.key_cell((scope.clone(), audience.clone()), now);
         let mut cell = cell.lock();
         if let Some(key) = &*cell {
             return Ok(key.clone());
         }
-        let new = self.generator.new_session()?;
+        let new = self.generator.new_session(&audience)?;
         let key = Arc::new(SessionKey::new(new.seal, new.object));
         *cell = Some(key.clone());
         Ok(key)
     }
 
-    fn key_cell(&self, scope: &Arc<FragmentScope>, now: UnixNanos) -> Arc<Mutex<Option<Arc<SessionKey>>>> {
+    fn key_cell(&self, key: RingKey, now: UnixNanos) -> Arc<Mutex<Option<Arc<SessionKey>>>> {
         let mut keys = self.keys.lock();
-        if let Some(entry) = keys.get_mut(scope) {
+        if let Some(entry) = keys.get_mut(&key) {
             if !entry.is_stale(now) {
                 entry.last_used_at = entry.last_used_at.max(now);
                 return entry.key.clone();
@@ -125,7 +136,7 @@ impl KeyRing {
             evict_least_recent(&mut keys, self.limit);
         }
         let entry = RingEntry { key: Arc::default(), created_at: now, last_used_at: now };
-        keys.insert(scope.clone(), entry.clone());
+        keys.insert(key, entry.clone());
         entry.key
     }
 
@@ -146,7 +157,7 @@ impl KeyRing {
 }
 
 /// Evicts the least recently used tenth (at least one key).
-fn evict_least_recent(keys: &mut HashMap<Arc<FragmentScope>, RingEntry>, limit: usize) {
+fn evict_least_recent(keys: &mut HashMap<RingKey, RingEntry>, limit: usize) {
     let mut use_times: Vec<UnixNanos> = keys.values().map(|entry| entry.last_used_at).collect();
     let mut to_evict = (limit / 10).clamp(1, use_times.len().max(1));
     let (_, newest_evicted, _) = use_times.select_nth_unstable(to_evict - 1);

@@ -31,6 +31,7 @@ pub mod kms;
 pub mod object_names;
 mod piece;
 pub mod policy;
+pub mod recipients;
 pub mod schema;
 pub mod seal;
 pub mod sessions;

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::fast_recipient::FastRecipient;
+use super::recipients::{Audience, ContentOwner, RecipientPolicy};
 
 /// Sealing failed. Callers don't need the reason, because nothing may go on unsealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,30 +40,40 @@ pub struct NewSessionKey {
 
 /// Generates session keys.
 pub trait SessionKeyGenerator: Send + Sync {
-    /// Generates a key pair; its secret is sealed to the auditors and then wiped.
+    /// Who may open content of `owner`. A key for another audience is never used for it.
+    fn audience(&self, _owner: ContentOwner<'_>) -> Audience {
+        Audience::unspecified()
+    }
+
+    /// Generates a key pair; its secret is sealed to the auditors of `audience` and then wiped.
     ///
     /// # Errors
-    /// The secret can't be sealed.
-    fn new_session(&self) -> Result<NewSessionKey, SealFailed>;
+    /// The secret can't be sealed: also if the audience is empty.
+    fn new_session(&self, audience: &Audience) -> Result<NewSessionKey, SealFailed>;
 }
 
 /// Writes age v1 files to X25519 recipients, which Debian's `age` 1.1 can open.
 pub struct AgeKeyGenerator {
-    auditors: Vec<age::x25519::Recipient>,
+    policy: RecipientPolicy,
 }
 
 impl AgeKeyGenerator {
-    /// Seals session keys to all of `auditors` (without any, every [`SessionKeyGenerator::new_session`] fails).
-    pub fn new(auditors: Vec<age::x25519::Recipient>) -> Self {
-        Self { auditors }
+    /// Seals session keys to those of `policy` who may open them. Where there is nobody,
+    /// [`SessionKeyGenerator::new_session`] fails.
+    pub fn new(policy: RecipientPolicy) -> Self {
+        Self { policy }
     }
 }
 
 impl SessionKeyGenerator for AgeKeyGenerator {
-    fn new_session(&self) -> Result<NewSessionKey, SealFailed> {
+    fn audience(&self, owner: ContentOwner<'_>) -> Audience {
+        self.policy.audience(owner)
+    }
+
+    fn new_session(&self, audience: &Audience) -> Result<NewSessionKey, SealFailed> {
         let identity = age::x25519::Identity::generate();
         let recipient = identity.to_public();
-        let object = seal_identity(&identity, &self.auditors)?;
+        let object = seal_identity(&identity, &self.policy.keys(audience))?;
         let id = key_id(&recipient.to_string());
         let recipient = FastRecipient::new(&recipient).ok_or(SealFailed)?;
         Ok(NewSessionKey { seal: Box::new(AgeFragmentSealer { id, recipient }), object: object.into() })

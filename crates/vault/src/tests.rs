@@ -15,6 +15,7 @@ use pipeline::spool::RecordKind;
 use super::index_row::{IndexRow, RowKind, RowTail, UnnumberedRow};
 use super::key_ring::{KeyRing, MAX_KEY_IDLE, MAX_KEYS};
 use super::object_names::{self, FragmentScope, ObjectName, ObjectNames, SessionName};
+use super::recipients::{Audience, ContentOwner, ContentTenant, RecipientPolicy};
 use super::seal::{
     AgeKeyGenerator, FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator, key_id, parse_recipient,
 };
@@ -27,6 +28,10 @@ const NOON: UnixNanos = UnixNanos(1_795_168_800_000_000_000);
 
 fn ids() -> PlainIds {
     PlainIds(Pseudonymizer::new(&Secret::new("test".to_owned())))
+}
+
+fn owner() -> ContentOwner<'static> {
+    ContentOwner { account: "default", tenant: ContentTenant::Named(Some("acme")) }
 }
 
 fn scope(session: &str) -> Arc<FragmentScope> {
@@ -80,8 +85,9 @@ fn times_and_epochs() {
 #[test]
 fn sealed_in_two_steps() {
     let auditors = [age::x25519::Identity::generate(), age::x25519::Identity::generate()];
-    let sealer = AgeKeyGenerator::new(auditors.iter().map(age::x25519::Identity::to_public).collect());
-    let session = sealer.new_session().expect("session");
+    let sealer =
+        AgeKeyGenerator::new(RecipientPolicy::unlimited(auditors.iter().map(age::x25519::Identity::to_public)));
+    let session = sealer.new_session(&sealer.audience(owner())).expect("session");
     let mut sealed = b"head".to_vec();
     session.seal.seal(b"secret prompt", &mut sealed).expect("seal");
     assert!(sealed.starts_with(b"headage-encryption.org/v1\n"));
@@ -92,7 +98,8 @@ fn sealed_in_two_steps() {
         assert_eq!(age::decrypt(&identity, &sealed[4..]).expect("opens"), b"secret prompt");
     }
     assert!(age::decrypt(&auditors[0], &sealed[4..]).is_err());
-    assert!(AgeKeyGenerator::new(Vec::new()).new_session().is_err());
+    let nobody = AgeKeyGenerator::new(RecipientPolicy::default());
+    assert!(nobody.new_session(&nobody.audience(owner())).is_err());
 }
 
 /// Wrong recipients are refused with helpful messages that never quote the value.
@@ -108,19 +115,19 @@ fn recipients_are_checked() {
 
 fn ring(limit: usize) -> KeyRing {
     let auditor = age::x25519::Identity::generate();
-    KeyRing::new(Arc::new(AgeKeyGenerator::new(vec![auditor.to_public()])), limit)
+    KeyRing::new(Arc::new(AgeKeyGenerator::new(RecipientPolicy::unlimited([auditor.to_public()]))), limit)
 }
 
 /// One key for each session; a new one after an idle hour; another one for another session.
 #[test]
 fn keys_live_for_a_session() {
     let ring = ring(10);
-    let first = ring.key(&scope("a"), NOON).expect("key");
+    let first = ring.key(&scope("a"), owner(), NOON).expect("key");
     let later = NOON.plus(MAX_KEY_IDLE);
-    assert_eq!(ring.key(&scope("a"), later).expect("key").id(), first.id());
-    assert_ne!(ring.key(&scope("b"), later).expect("key").id(), first.id());
+    assert_eq!(ring.key(&scope("a"), owner(), later).expect("key").id(), first.id());
+    assert_ne!(ring.key(&scope("b"), owner(), later).expect("key").id(), first.id());
     let idle = later.plus(MAX_KEY_IDLE).plus(std::time::Duration::from_secs(1));
-    assert_ne!(ring.key(&scope("a"), idle).expect("key").id(), first.id());
+    assert_ne!(ring.key(&scope("a"), owner(), idle).expect("key").id(), first.id());
     ring.drop_stale(idle.plus(MAX_KEY_IDLE).plus(MAX_KEY_IDLE));
     assert!(ring.is_empty());
 }
@@ -129,11 +136,11 @@ fn keys_live_for_a_session() {
 #[test]
 fn keys_are_bounded() {
     let ring = ring(10);
-    let first = ring.key(&scope("0"), NOON).expect("key").id().to_owned();
+    let first = ring.key(&scope("0"), owner(), NOON).expect("key").id().to_owned();
     for n in 1..40_u64 {
         let now = UnixNanos(NOON.0 + n);
-        ring.key(&scope(&n.to_string()), now).expect("key");
-        assert_eq!(ring.key(&scope("0"), now).expect("key").id(), first, "in use, so kept");
+        ring.key(&scope(&n.to_string()), owner(), now).expect("key");
+        assert_eq!(ring.key(&scope("0"), owner(), now).expect("key").id(), first, "in use, so kept");
         assert!(ring.len() <= 10);
     }
 }
@@ -181,7 +188,7 @@ fn open_objects_are_bounded() {
 
 fn draft(writer: &VaultWriter, ring: &KeyRing, session: &str, plain: &[u8]) -> VaultDraft {
     let scope = scope(session);
-    let key = ring.key(&scope, NOON).expect("key");
+    let key = ring.key(&scope, owner(), NOON).expect("key");
     let spot = writer.names().object_prefix(&scope, NOON, None);
     let mut frame = SealedFragment::empty_frame(writer.names(), &spot, key.id(), "f00d");
     key.seal().seal(plain, frame.rest_mut()).expect("seal");
@@ -214,7 +221,7 @@ struct Plain(AtomicU64);
 struct PlainSession(String);
 
 impl SessionKeyGenerator for Plain {
-    fn new_session(&self) -> Result<NewSessionKey, SealFailed> {
+    fn new_session(&self, _: &Audience) -> Result<NewSessionKey, SealFailed> {
         let id = format!("{:016x}", self.0.fetch_add(1, Ordering::Relaxed));
         Ok(NewSessionKey { seal: Box::new(PlainSession(id)), object: Bytes::from_static(b"key") })
     }
@@ -241,7 +248,7 @@ fn a_million_sessions() {
     for n in 0..count {
         let (now, scope) =
             (UnixNanos(NOON.0 + n * 60_000), Arc::new(FragmentScope { session: n.to_string(), ..base.clone() }));
-        let first = ring.key(&scope, now).expect("key");
+        let first = ring.key(&scope, owner(), now).expect("key");
         assert!(first.id() == format!("{n:016x}"), "a key of its own");
         let placed = writer.place_fragment(&writer.names().object_prefix(&scope, now, None), 100, now, false, None);
         assert_eq!((placed.number, placed.offset, placed.last), (n, 0, n >= MAX_OPEN_OBJECTS as u64));
@@ -378,7 +385,8 @@ fn damaged_records_are_refused() {
 #[test]
 fn a_fragment_is_a_plain_age_file_of_a_zstd_frame() {
     let auditor = age::x25519::Identity::generate();
-    let session = AgeKeyGenerator::new(vec![auditor.to_public()]).new_session().expect("session");
+    let sealer = AgeKeyGenerator::new(RecipientPolicy::unlimited([auditor.to_public()]));
+    let session = sealer.new_session(&sealer.audience(owner())).expect("session");
     let mut out = Vec::new();
     session.seal.seal(&zstd::bulk::compress(b"{}", 1).expect("zstd"), &mut out).expect("seal");
     let secret = String::from_utf8(age::decrypt(&auditor, &session.object).expect("opens")).expect("text");

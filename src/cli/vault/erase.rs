@@ -1,6 +1,6 @@
-//! `tollgate vault erase` (request, sign, execute) and `vault rewrap`. Keys are destroyed only by a request that two of
-//! the given erasers signed. Texts that stay in the vault for years must contain nothing that redaction would remove.
-//! The work is in `audit/erase` and `audit/rewrap`; the store enforces permissions.
+//! `tollgate vault erase` (request, sign, execute). Keys are destroyed only by a request that two of the given erasers
+//! signed. Texts that stay in the vault for years must contain nothing that redaction would remove. The work is in
+//! `audit/erase`; the store enforces permissions.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -20,12 +20,10 @@ use super::super::store_access::StoreAccessArgs;
 use super::super::time_option::parse_duration;
 use super::public_keys::{read_public_keys_of_option, read_text_file};
 use super::report_erasure;
-use super::vault_args::{VaultArgs, print_bytes};
 use audit::erase::{
     ContentTarget, ErasureOutcome, ErasureRequest, Ledger, TargetQuery, WritableVault, execute_request, request,
     resolve_target, resume_erasure,
 };
-use audit::rewrap::{KeySelection, LedgerSigner, rewrap};
 use kernel::clock::{Clock, SystemClock};
 use kernel::files;
 use kernel::rng::{Rng, SystemRng};
@@ -36,12 +34,9 @@ use redaction::SearchScratch;
 use vault::chain::note::{SigningKey, VerifyKey};
 use vault::index_row::ShreddedKey;
 use vault::object_names::rfc3339;
-use vault::seal::parse_recipient;
 
 /// Default name of the writer whose chain records erasures.
 pub(crate) const DEFAULT_ERASER_WRITER: &str = "eraser";
-/// Default name of the writer whose chain records copies of keys.
-pub(crate) const DEFAULT_REWRAP_WRITER: &str = "rewrap";
 /// The longest validity of a request.
 const MAX_VALIDITY: Duration = Duration::from_secs(30 * 86_400);
 
@@ -232,7 +227,7 @@ fn locate_vault(options: &EraseArgs) -> Result<(WritableVault, String), CommandE
     Ok((vault, store.trim_end_matches('/').to_owned()))
 }
 
-fn read_signing_key(path: Option<&Path>) -> Result<SigningKey, CommandError> {
+pub(super) fn read_signing_key(path: Option<&Path>) -> Result<SigningKey, CommandError> {
     let path = path.ok_or("a signing key is required: pass its file")?;
     let key = SigningKey::from_secret(&Secret::new(read_text_file(path)?));
     key.map_err(|why| CommandError::Failed(format!("{} {why}", path.display())))
@@ -349,85 +344,4 @@ fn sign_request(path: &Path, key: Option<&Path>) -> Result<ExitStatus, CommandEr
     files::replace_file(path, signed.as_bytes()).map_err(|error| format!("can't write {}: {error}", path.display()))?;
     output::print(&format!("signed by {}\n", key.public()))?;
     Ok(ExitStatus::Success)
-}
-
-/// Options of `vault rewrap`.
-#[derive(Args)]
-pub(crate) struct RewrapArgs {
-    /// Public key (`age1…`) of an auditor who shall be able to open the sessions too; may be repeated.
-    #[arg(long, required = true, value_name = "age1…")]
-    recipient: Vec<String>,
-    /// The key that signs the chain of copies (`vault keygen --signing`), not a gateway's. `vault verify` needs its
-    /// public key too.
-    #[arg(long, value_name = "FILE")]
-    sign_with: PathBuf,
-    /// Public key that signed the chain of copies before `--sign-with`, or a file that contains it.
-    #[arg(long, value_name = "KEY|FILE")]
-    earlier_key: Vec<String>,
-    /// Name of the writer whose chain records copies; not a gateway's, and not that of erasures.
-    #[arg(long, default_value = DEFAULT_REWRAP_WRITER)]
-    writer: String,
-    /// Only this session.
-    #[arg(long)]
-    session: Option<String>,
-    /// Only this account.
-    #[arg(long)]
-    account: Option<String>,
-    /// Only this tenant.
-    #[arg(long)]
-    tenant: Option<String>,
-    /// Only keys of this day or later, `2026-11-20`.
-    #[arg(long, value_name = "DAY")]
-    since: Option<String>,
-    /// Locks the copies for this many days (GOVERNANCE, like all keys) [default: the bucket's default].
-    #[arg(long, value_name = "DAYS")]
-    lock_days: Option<u32>,
-    #[command(flatten)]
-    vault: VaultArgs,
-}
-
-/// Runs `vault rewrap`.
-pub(super) fn run_rewrap(options: &RewrapArgs) -> Result<ExitStatus, CommandError> {
-    let recipients =
-        options.recipient.iter().map(|text| parse_recipient(text).map_err(|why| format!("--recipient {why}")));
-    let recipients: Vec<_> = recipients.collect::<Result<_, _>>()?;
-    let (session, account) =
-        match options.session.as_deref().map(|id| parse_session_argument(id, options.account.as_deref())) {
-            Some((session, account)) => (Some(session), account),
-            None => (None, options.account.clone()),
-        };
-    let selection = KeySelection { account, tenant: options.tenant.clone(), session, since: options.since.clone() };
-    let (key, earlier_keys) = (
-        read_signing_key(Some(&options.sign_with))?,
-        read_public_keys_of_option("--earlier-key", &options.earlier_key)?,
-    );
-    let signer = LedgerSigner { key: &key, earlier_keys: &earlier_keys, writer: &options.writer };
-    let mut result = Default::default();
-    block_on(async {
-        let vault = &options.vault;
-        let (auditors, log) = vault.read_auditors().await?;
-        let writable_vault = WritableVault::from_location(
-            &vault.store_access.location(&vault.store, vault.keys.as_deref()),
-            options.lock_days,
-        )?;
-        let opened = options
-            .session
-            .as_deref()
-            .map_or("session keys".to_owned(), |session| format!("keys of session {session}"));
-        log.record_opening("rewrap", &format!("{opened} for {}", options.recipient.join(" ")))?;
-        result = rewrap(&writable_vault, &auditors, &recipients, &selection, &signer, SystemClock::new().now()).await?;
-        Ok(())
-    })?;
-    let not_copied: String = result.failed.iter().map(|why| format!("not copied: {}\n", escape_unsafe(why))).collect();
-    let summary = format!(
-        "{} keys: {} copies written, {} already present; {} recorded in the chain of {}, signed by {}\n",
-        result.keys,
-        result.written,
-        result.already_present,
-        result.newly_listed,
-        options.writer,
-        key.public()
-    );
-    print_bytes(format!("{not_copied}{summary}").as_bytes())?;
-    Ok(if result.failed.is_empty() { ExitStatus::Success } else { ExitStatus::Failed })
 }

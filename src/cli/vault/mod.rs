@@ -17,6 +17,7 @@ mod hold;
 mod proof;
 pub(super) mod public_keys;
 mod report_erasure;
+pub(super) mod rewrap;
 pub(super) mod vault_args;
 
 use super::audit_page::{ServeArgs, run_serve};
@@ -90,7 +91,7 @@ pub(super) enum VaultCommand {
     /// Prints the JSON schema of index lines (of each action, under `$defs`).
     Schema,
     /// Copies session keys for more auditors; payload is not changed.
-    Rewrap(Box<erase::RewrapArgs>),
+    Rewrap(Box<rewrap::RewrapArgs>),
     /// Manages legal holds, which prevent deletion and erasure.
     #[command(subcommand)]
     Hold(Box<hold::HoldCommand>),
@@ -164,7 +165,7 @@ fn run_on_vault(common: &CommonArgs, command: VaultCommand) -> Result<ExitStatus
         VaultCommand::Erase(options) => erase::run_erase(common, &options),
         VaultCommand::Evidence(options) => evidence::run_evidence(&options),
         VaultCommand::Schema => output::print_result(&vault::schema::schema_text()),
-        VaultCommand::Rewrap(options) => erase::run_rewrap(&options),
+        VaultCommand::Rewrap(options) => rewrap::run_rewrap(common, &options),
         VaultCommand::Hold(command) => hold::run_hold(&command),
         VaultCommand::Doctor(options) => run_doctor(common, &options),
         VaultCommand::Policy(options) => run_policy(common, &options),

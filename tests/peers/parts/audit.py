@@ -16,7 +16,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, HERE, RECORDINGS, REPO, Gateway, Sink, Stock, check, figure, finish, keygen, say, start, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, HERE, RECORDINGS, REPO, Gateway, Sink, Stock, check, figure, files, finish, keygen, say, start, until, workdir  # noqa: E402
 import load  # noqa: E402
 
 GUIDE = os.path.join(REPO, "docs", "auditors-guide.md")
@@ -526,6 +526,60 @@ def evidence(work, gateway, key, place, env=None):
     check("a folder that is there is left alone", code == 1 and "exists" in why, why)
 
 
+def opens(identity, path):
+    """Whether stock age opens a file with this identity."""
+    return subprocess.run(["age", "-d", "-i", identity, path], capture_output=True).returncode == 0
+
+
+def limited(work):
+    """Recipients with limits: each identity opens the sessions of its accounts with stock age, and no others; the digests and `doctor` tell who can."""
+    work = os.path.join(work, "limited")
+    os.makedirs(work)
+    identity = {name: os.path.join(work, f"{name}.key") for name in ("acme", "red", "globex", "all")}
+    public = {name: keygen(path) for name, path in identity.items()}
+    token = {name: f"{name}-token-0123456789" for name in ("acme", "globex")}
+    recipients = [{"key": public["acme"], "accounts": ["acme"]}, {"key": public["red"], "accounts": ["acme"], "tenants": ["red"]},
+                  {"key": public["globex"], "accounts": ["globex"]}, public["all"]]
+    sink = Sink(os.path.join(work, "sink"))
+
+    def tokens(config):
+        config["receivers"]["otlp"]["auth"] = {"tokens": {name: [text] for name, text in token.items()}}
+    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, vault={"recipients": recipients}, change=tokens)
+    gateway.start()
+    sent = {"acme": "plain", "globex": "mixed"}
+    for account, name in sent.items():
+        for file in session(name)["files"]:
+            with open(os.path.join(RECORDINGS, "claude-code", name, file["file"]), "rb") as f:
+                kind = "application/json" if file["file"].endswith(".json") else "application/x-protobuf"
+                status = gateway.post(file["signal"], f.read(), kind, authorization=f"Bearer {token[account]}")[0]
+            if status != 200:
+                raise AssertionError(f"{account}: {file['file']}: {status}")
+    until("everything in the store", gateway.drained, 60)
+    check("limited: a clean end", gateway.stop() == 0)
+    for account in sent:
+        found = files(f"keys/{account}/**/*.age", gateway.store)
+        opening = [{name for name, path in identity.items() if opens(path, key)} for key in found]
+        check(f"limited: stock age opens the keys of {account} with its identity and the unlimited one, and with no other",
+              found and all(names == {account, "all"} for names in opening), str(opening))
+        rows = [row for row in Stock(gateway.store, identity[account]).rows() if row["account"] == account]
+        stock = Stock(gateway.store, identity[account])
+        content = json.dumps([stock.open(row) for row in stock.fragments(rows).values()], ensure_ascii=False)
+        check(f"limited: then the content of {account}", rows and all(json.dumps(c, ensure_ascii=False)[1:-1] in content or c in content for c in canaries(session(sent[account]))))
+        other = next(name for name in sent if name != account)
+        code, out, _ = run("replay", session(sent[other])["session_ids"][0], "--store", gateway.store, "--identity", identity[account])
+        check(f"limited: and nothing of {other}", not any(c in out for c in canaries(session(sent[other]))))
+        with open(files(f"chain/{account}/**/*.json", gateway.store)[-1]) as f:
+            told = json.load(f)["made_by"]["recipients"]["of"]
+        expected = [{"key": public["acme"]}, {"key": public["red"], "tenants": ["red"]}] if account == "acme" else [{"key": public["globex"]}]
+        check(f"limited: a digest of {account} tells who can open it", told == [*expected, {"key": public["all"]}], str(told))
+    done = subprocess.run([BINARY, "vault", "doctor", "--config", gateway.config_path], capture_output=True, text=True)
+    check("limited: so does doctor", done.returncode == 0 and f"{public['red']} only tenants red" in done.stdout and public["globex"] in done.stdout, done.stdout + done.stderr)
+    gateway.config["processors"]["vault"]["recipients"] = recipients[:2]
+    gateway.write()
+    done = subprocess.run([BINARY, "validate", "--config", gateway.config_path], capture_output=True, text=True)
+    check("limited: an account that nobody could open is refused", done.returncode != 0 and "content of `globex` could be opened by nobody" in done.stdout + done.stderr, done.stderr)
+
+
 def folder(work):
     gateway, key = filled(work, {})
     schema(gateway)
@@ -545,6 +599,7 @@ def folder(work):
     after_erasure(work, env, key, erasure(work, gateway, key, place, gateway.store))
     layouts(work)
     aged(work)
+    limited(work)
 
 
 def s3(work):

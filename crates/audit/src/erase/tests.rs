@@ -684,7 +684,7 @@ async fn a_later_auditor_opens_what_was_written_before() {
     let site = site().await;
     let desk = Desk::of(&site, None);
     let (new, nobody) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
-    let recipients = [new.to_public()];
+    let recipients = crate::rewrap::CopyRecipients::Listed(vec![new.to_public()]);
     let which = KeySelection { account: Some("default".to_owned()), ..KeySelection::default() };
     let now = site.clock.now();
     let copier = key("rewrap.test", 51);
@@ -716,6 +716,37 @@ async fn a_later_auditor_opens_what_was_written_before() {
     assert_eq!(desk.erase(&site, "s0").await.objects, 2);
 }
 
+/// Copies for configured recipients keep their limits: nobody gets a copy of a key that they may not open, and a key
+/// without a permitted recipient is reported.
+#[tokio::test]
+async fn copies_keep_the_limits_of_recipients() {
+    use crate::rewrap::{CopyRecipients, KeySelection, LedgerSigner, rewrap};
+    use vault::recipients::{PolicyRecipient, RecipientPolicy};
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let (all, other_tenant) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
+    let names = |name: &str| Some([name.to_owned()].into());
+    let policy = RecipientPolicy::new(vec![
+        PolicyRecipient { key: all.to_public(), accounts: names("default"), tenants: None },
+        PolicyRecipient { key: other_tenant.to_public(), accounts: names("default"), tenants: names("globex") },
+    ]);
+    let copier = key("rewrap.test", 51);
+    let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
+    let auditors = std::slice::from_ref(&site.auditor);
+    let (to, which, now) = (CopyRecipients::Permitted(policy), KeySelection::default(), site.clock.now());
+    let done = rewrap(&desk.place, auditors, &to, &which, &teller, now).await.expect("done");
+    assert_eq!((done.keys, done.written, done.failed.len()), (3, 2, 1), "{:?}", done.failed);
+    assert!(done.failed.iter().all(|why| why.ends_with("no recipient may open its account and tenant")));
+    let opens = |identity: &age::x25519::Identity| {
+        let objects = site.store.0.lock();
+        let keys = objects.iter().filter(|(name, _)| name.starts_with("keys/"));
+        let opened = keys.filter(|(_, object)| age::decrypt(identity, object).is_ok());
+        opened.map(|(name, _)| name.split('/').nth(1).expect("an account").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(opens(&all), ["default", "default"]);
+    assert!(opens(&other_tenant).is_empty(), "the keys are of another tenant");
+}
+
 /// Junk in a copy's place is not taken for the copy: a copy is written beside it, the junk is reported, and the next
 /// run finds the copy.
 #[tokio::test]
@@ -730,7 +761,16 @@ async fn junk_in_a_copys_place_is_told() {
     let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
     let run = async || {
         let (auditors, now) = ([site.auditor.clone()], site.clock.now());
-        rewrap(&desk.place, &auditors, &[new.to_public()], &which, &teller, now).await.expect("done")
+        rewrap(
+            &desk.place,
+            &auditors,
+            &crate::rewrap::CopyRecipients::Listed(vec![new.to_public()]),
+            &which,
+            &teller,
+            now,
+        )
+        .await
+        .expect("done")
     };
     assert_eq!(run().await.written, 1);
     let copy = site
@@ -763,19 +803,20 @@ async fn junk_in_a_copys_place_is_told() {
 async fn a_planted_copy_is_not_signed() {
     use crate::rewrap::{KeySelection, LedgerSigner, RewrapSummary, rewrap};
     let late = age::x25519::Identity::generate();
-    let recipients = [late.to_public()];
+    let people = [late.to_public()];
+    let recipients = crate::rewrap::CopyRecipients::Listed(people.to_vec());
     let copier = key("rewrap.test", 51);
     let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
     let which =
         KeySelection { account: Some("default".to_owned()), session: Some("s0".to_owned()), ..KeySelection::default() };
-    let tag = &kernel::hex::encode(&sha2::Sha256::digest(recipients[0].to_string()))[..8];
+    let tag = &kernel::hex::encode(&sha2::Sha256::digest(people[0].to_string()))[..8];
     for kind in 0..3 {
         let site = site().await;
         let desk = Desk::of(&site, None);
         let own = site.name(&["keys/default/acme/s0/", ".age"]);
         let planted = own.replace(".age", &format!("-{tag}.age"));
         let object = match kind {
-            0 => vault::seal::seal_identity(&age::x25519::Identity::generate(), &recipients).expect("sealed").into(),
+            0 => vault::seal::seal_identity(&age::x25519::Identity::generate(), &people).expect("sealed").into(),
             1 => site.store.0.lock().get(&own).cloned().expect("there"),
             _ => {
                 let stranger = [age::x25519::Identity::generate().to_public()];
@@ -813,7 +854,15 @@ async fn a_copy_of_a_run_that_died_is_told_by_the_next() {
     let run = async |left: Option<u64>| {
         let desk = Desk::of(&site, left);
         let auditors = [site.auditor.clone()];
-        rewrap(&desk.place, &auditors, &[late.to_public()], &which, &teller, site.clock.now()).await
+        rewrap(
+            &desk.place,
+            &auditors,
+            &crate::rewrap::CopyRecipients::Listed(vec![late.to_public()]),
+            &which,
+            &teller,
+            site.clock.now(),
+        )
+        .await
     };
     assert!(run(Some(1)).await.is_err());
     assert_eq!(
@@ -1190,7 +1239,16 @@ async fn keys_that_no_line_lists_open_nothing() {
     let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
     let auditors = [site.auditor.clone()];
     let now = site.clock.now();
-    rewrap(&desk.place, &auditors, &[late.to_public()], &KeySelection::default(), &teller, now).await.expect("done");
+    rewrap(
+        &desk.place,
+        &auditors,
+        &crate::rewrap::CopyRecipients::Listed(vec![late.to_public()]),
+        &KeySelection::default(),
+        &teller,
+        now,
+    )
+    .await
+    .expect("done");
     for keys in [&[][..], &[signing_key().public().clone()][..]] {
         let (text, closed, partial) = read_with(&desk, &late, "s0", keys).await;
         assert!(text.contains("text 0") && !partial, "{closed}");

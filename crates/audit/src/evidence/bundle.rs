@@ -61,6 +61,12 @@ impl EvidenceBundle<'_> {
             .iter()
             .map(|(configuration, period)| json!({"configuration": configuration, "period": period}));
         folder.write_lines("configurations.ndjson", configurations)?;
+        let recipients = self
+            .gathered
+            .recipients
+            .iter()
+            .map(|(sealed_to, period)| json!({"sealed_to": sealed_to, "period": period}));
+        folder.write_lines("recipients.ndjson", recipients)?;
         folder.write_lines("digests.ndjson", &self.gathered.digests)?;
         folder.write_lines("keys.ndjson", &self.gathered.keys)?;
         folder.write_lines("erasures.ndjson", &self.gathered.erasures)?;
@@ -195,6 +201,7 @@ elsewhere).
 | `population.ndjson` | every session of the period: who (pseudonyms), which agent and version, calls, cost, denials, ids of its keys | PI1.3, PI1.5, CC7.2 |
 | `tools_and_decisions.ndjson` | by session: tools used, permission decisions and denials, who decided (`decided_by`), for which agent and user | CC6.1, CC6.3, CC7.2 |
 | `configurations.ndjson` | versions of the gateways and SHA-256 of their configuration files, from when to when, from signed digests | CC8.1 |
+| `recipients.ndjson` | public keys to which the gateways sealed each account's content, with their limits, from when to when, from signed digests. Copies that `vault rewrap` made for others are in `keys.ndjson` (`KEY-….age`); its operator's log of openings names their recipients | CC6.1, CC6.3, C1.1 |
 | `verify.json`, `verify.txt` | what was verified, found and not checked; missing turns | CC7.2, CC7.3, PI1.4 |
 | `digests.ndjson` | signed roots of the period, one a minute, with the number of pending and lost lines | PI1.3, A1.2 |
 | `anchors/` | anchors: signed roots that were stored outside the vault | CC7.2 |

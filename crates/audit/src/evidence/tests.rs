@@ -133,6 +133,41 @@ async fn configurations_are_told_from_digests() {
     assert_eq!(digests, gathered.digests.len() as u64, "each digest is under one configuration");
 }
 
+/// The signed digests show to whom each account's content was sealed, without the keys of other accounts.
+#[tokio::test]
+async fn recipients_are_shown_from_digests() {
+    let site = site().await;
+    let desk = Desk::of(&site, None);
+    let gathered = gather_evidence(&desk.place.vault, &all(), None, &keys(&desk)).await.expect("gathered");
+    let accounts: BTreeSet<_> = gathered.sessions.keys().map(|(account, ..)| account.clone()).collect();
+    let shown: Vec<_> = gathered.recipients.keys().collect();
+    assert_eq!(shown.iter().map(|one| one.account.clone()).collect::<BTreeSet<_>>(), accounts);
+    assert!(shown.iter().all(|one| one.recipients.of[0].key == format!("age1-of-{}", one.account)), "{shown:?}");
+    let digests: u64 = gathered.recipients.values().map(|period| period.digests).sum();
+    assert_eq!(digests, gathered.digests.len() as u64);
+    assert!(gathered.configurations.keys().flat_map(|one| &one.made_by).all(|gateway| gateway.recipients.is_none()));
+    let folder = tempfile::tempdir().expect("scratch");
+    let bundle = bundle::EvidenceBundle {
+        period: &all(),
+        gathered: &gathered,
+        report: &crate::verify::VerifyReport::default(),
+        store: "memory",
+        anchors: &[],
+        attached: &[],
+        key: None,
+        made: site.clock.now(),
+    };
+    bundle.write(&folder.path().join("evidence")).expect("written");
+    let lines = std::fs::read_to_string(folder.path().join("evidence/recipients.ndjson")).expect("a file");
+    assert_eq!(lines.lines().count(), shown.len());
+    assert!(
+        lines.contains(
+            r#"{"sealed_to":{"account":"default","writer":"gw","recipients":{"of":[{"key":"age1-of-default"}]}}"#
+        ),
+        "{lines}"
+    );
+}
+
 /// Used tools and denials, with the decider, are counted separately; sums are exact.
 #[test]
 fn denials_are_reported_with_tool_and_decider() {

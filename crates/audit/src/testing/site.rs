@@ -26,6 +26,7 @@ use vault::document::{self, ContentPiece, DocumentHead, ItemContent, ItemHead};
 use vault::index_row::{RowKind, RowTail, UnnumberedRow};
 use vault::key_ring::KeyRing;
 use vault::object_names::{FragmentScope, ObjectLayout, ObjectNames, date, rfc3339};
+use vault::recipients::{AccountRecipients, ContentOwner, ContentTenant, KeyHolder, RecipientPolicy};
 use vault::seal::AgeKeyGenerator;
 use vault::store::{
     ObjectKind, ObjectVersion, PutOutcome, StoreError, VaultReader, VaultStore, VersionLock, VersionPage,
@@ -171,6 +172,8 @@ pub struct Site {
     pub auditor: age::x25519::Identity,
     pub signer: Arc<SigningKey>,
     pub epochs: u32,
+    /// Recipients for processes started from now on; `None`: the auditor.
+    pub recipients: Option<RecipientPolicy>,
     pub keys: KeyRing,
     pub writer: Arc<VaultWriter>,
     pub ticketer: VaultTicketer,
@@ -212,6 +215,9 @@ fn process_of<J: UploadJournal + 'static, S: VaultStore + 'static>(
         pace: UploadIntervals { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
         key: signer.clone(),
         made_by: Some(GatewayIdentity::current("the configuration")),
+        recipients: Arc::new(|account| AccountRecipients {
+            of: vec![KeyHolder { key: format!("age1-of-{account}"), tenants: None }],
+        }),
     };
     (writer, ticketer, Uploader::new(parts, &Meter::new()))
 }
@@ -240,7 +246,8 @@ impl Site {
         let signer = Arc::new(signing_key());
         let (writer, ticketer, uploader) = process(&journal, &store, &clock, 0, &signer);
         let auditor = age::x25519::Identity::generate();
-        let keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(vec![auditor.to_public()])), 100);
+        let recipients = RecipientPolicy::unlimited([auditor.to_public()]);
+        let keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(recipients)), 100);
         let rng = SeededRng::new(seed);
         let layout = ObjectLayout::default();
         Self {
@@ -251,6 +258,7 @@ impl Site {
             auditor,
             signer,
             epochs: 0,
+            recipients: None,
             keys,
             writer,
             ticketer,
@@ -281,12 +289,17 @@ impl Site {
         self.begin(self.epochs);
     }
 
+    /// The recipients of new keys.
+    pub fn policy(&self) -> RecipientPolicy {
+        self.recipients.clone().unwrap_or_else(|| RecipientPolicy::unlimited([self.auditor.to_public()]))
+    }
+
     /// Starts a process with this epoch.
     pub fn begin(&mut self, epoch: u32) {
         let names = ObjectNames::new("", "gw", &format!("E{epoch:04}")).with_layout(self.layout);
         (self.writer, self.ticketer, self.uploader) =
             process_of(&self.journal, &self.store, &self.clock, names, epoch, &self.signer);
-        self.keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(vec![self.auditor.to_public()])), 100);
+        self.keys = KeyRing::new(Arc::new(AgeKeyGenerator::new(self.policy())), 100);
     }
 
     /// Sends a batch of one session: an item with content, and an action without.
@@ -305,7 +318,8 @@ impl Site {
             session: session.into(),
             date: date(now),
         });
-        let key = self.keys.key(&scope, now).expect("key");
+        let owner = ContentOwner { account, tenant: ContentTenant::Named(Some("acme")) };
+        let key = self.keys.key(&scope, owner, now).expect("key");
         let (id, names) = (format!("{:016x}", self.sent), self.writer.names().clone());
         self.sent += 1;
         let head = DocumentHead {

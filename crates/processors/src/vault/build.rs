@@ -107,6 +107,10 @@ pub fn build(
             pace: UploadIntervals { object_age: settings.object_age, index_interval: settings.index_interval },
             key,
             made_by: settings.made_by.clone(),
+            recipients: {
+                let (policy, ids) = (settings.recipients.clone(), services.ids.clone());
+                Arc::new(move |account| policy.holders(account, |tenant| ids.shown_id(account, tenant).into_owned()))
+            },
         };
         Uploader::new(parts, &services.meter)
     });

@@ -13,7 +13,8 @@ use vault::chain::digest::GatewayIdentity;
 use vault::chain::note::VerifyKey;
 use vault::kms::SealedKey;
 use vault::object_names;
-use vault::seal::{SessionKeyGenerator, parse_recipient};
+use vault::recipients::RecipientPolicy;
+use vault::seal::SessionKeyGenerator;
 pub use vault::store::kinds::StoreSettings;
 use vault::store::settings::{LockMode, ObjectLock, S3Settings};
 
@@ -21,6 +22,7 @@ use super::item_texts::PrivacyProfile;
 use super::known_services::DeclaredServices;
 use super::labels::LabelPolicy;
 use super::options::{AgentServices, DirectoryConfig, ForwardPolicy, KmsConfig, StoreLayout, server_address_problem};
+use super::recipients::{RecipientConfig, check_recipients};
 
 /// Shortest retention allowed in compliance mode.
 const MIN_COMPLIANCE_RETENTION: Duration = Duration::from_secs(90 * 86_400);
@@ -33,8 +35,9 @@ const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct VaultConfig {
-    /// Public keys (`age1…`) of the auditors. Each of them can decrypt everything; two are recommended.
-    pub recipients: Vec<String>,
+    /// Public keys (`age1…`) of the auditors; two are recommended. Each of them can decrypt everything, unless it is
+    /// limited: `{ key: age1…, accounts: [acme], tenants: [red] }`.
+    pub recipients: Vec<RecipientConfig>,
     /// The destination of content: `s3: {…}`, `directory: path`, or `none` (content is dropped).
     pub store: Option<StoreConfig>,
     /// The content left in the telemetry: `nothing`, or `redacted` (the redacted text beside the reference). Default:
@@ -251,8 +254,8 @@ pub enum ObjectLockMode {
 /// The checked configuration. Valid by construction.
 #[derive(Clone)]
 pub struct VaultSettings {
-    /// Public keys of the auditors. Empty only without a store.
-    pub recipients: Vec<age::x25519::Recipient>,
+    /// Who may open what. Empty only without a store.
+    pub recipients: RecipientPolicy,
     /// The destination of content. `None`: content is dropped.
     pub store: Option<StoreSettings>,
     /// The content left in the telemetry.
@@ -316,7 +319,7 @@ impl VaultConfig {
         let mut notes = Vec::new();
         let store = self.store_settings(&mut problems, &mut notes);
         let drops_content = matches!(self.store, Some(StoreConfig::None));
-        let recipients = self.recipients(!drops_content, &mut problems, &mut notes);
+        let recipients = check_recipients(&self.recipients, !drops_content, &mut problems, &mut notes);
         let writer = self.writer.clone().unwrap_or_else(host_name);
         if !is_plain_name(&writer) {
             problems.push(FieldProblem::new("writer", "must be 1 to 64 letters, digits, `.`, `_` or `-`"));
@@ -394,35 +397,6 @@ impl VaultConfig {
             ));
         }
         SealedKey { kms: kms.settings(PATH, problems), ..SealedKey::default() }
-    }
-
-    fn recipients(
-        &self,
-        has_store: bool,
-        problems: &mut Vec<FieldProblem>,
-        notes: &mut Vec<FieldProblem>,
-    ) -> Vec<age::x25519::Recipient> {
-        let mut recipients: Vec<age::x25519::Recipient> = Vec::new();
-        for (index, text) in self.recipients.iter().enumerate() {
-            match parse_recipient(text) {
-                Ok(recipient) if recipients.contains(&recipient) => {
-                    let problem = "is listed twice: remove it, or replace it with the public key of a second auditor";
-                    problems.push(FieldProblem::new(format!("recipients[{index}]"), problem));
-                }
-                Ok(recipient) => recipients.push(recipient),
-                Err(problem) => problems.push(FieldProblem::new(format!("recipients[{index}]"), problem)),
-            }
-        }
-        if has_store && self.recipients.is_empty() {
-            let problem = "must list at least one auditor's public key; create one with `tollgate vault keygen`";
-            problems.push(FieldProblem::new("recipients", problem));
-        } else if has_store && self.recipients.len() == 1 {
-            notes.push(FieldProblem::new(
-                "recipients",
-                "only one recipient: if its secret key is lost, the vault cannot be decrypted; add a second one",
-            ));
-        }
-        recipients
     }
 
     /// The store's settings. `None` if content is dropped, or after adding a problem.

@@ -43,6 +43,7 @@ mod labels;
 mod late_prices;
 mod moved_values;
 mod options;
+mod recipients;
 mod row;
 mod sealing;
 mod session_items;
@@ -57,6 +58,7 @@ pub use item_texts::PrivacyProfile;
 pub use known_services::DeclaredServices;
 pub use labels::LabelPolicy;
 pub use options::{DirectoryConfig, ForwardPolicy};
+pub use recipients::RecipientConfig;
 
 use context_bases::{ContextBases, LearnedContexts};
 use echo::{RememberedPrints, SessionPrints};

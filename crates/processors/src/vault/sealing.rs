@@ -19,6 +19,7 @@ use vault::document::{self, ContentHashes, DocumentHead};
 use vault::index_row::{RowKind, RowTail, UnnumberedRow};
 use vault::key_ring::{KeyRing, SessionKey};
 use vault::object_names::{self, FragmentScope, ObjectLayout, QUARANTINE_SESSION, SessionName, UNATTRIBUTED};
+use vault::recipients::{ContentOwner, ContentTenant};
 use vault::seal::SealFailed;
 use vault::spool_record::RecordFrame;
 use vault::ticket::{DraftGroup, SealedFragment, UriBase, VaultDraft, leaf_text, widths};
@@ -198,7 +199,8 @@ impl ContentSealer {
         slots: &mut SlotNumbers,
         stamps: &mut Vec<ReferenceStamp>,
     ) -> Result<Option<SealedSession>, SealFailed> {
-        let key = self.keys.key(scope, origin.received)?;
+        let owner = ContentOwner { account: &origin.account, tenant: ContentTenant::Named(session.tenant) };
+        let key = self.keys.key(scope, owner, origin.received)?;
         let id = kernel::hex::encode(&self.rng.id());
         let names = self.writer.names();
         let mut known_slots: Vec<(SlotId, String)> = Vec::new();
@@ -321,7 +323,8 @@ impl ContentSealer {
             session: QUARANTINE_SESSION.to_owned(),
             date: object_names::date(origin.received),
         });
-        let key = self.keys.key(&scope, origin.received)?;
+        let owner = ContentOwner { account: &origin.account, tenant: ContentTenant::Mixed };
+        let key = self.keys.key(&scope, owner, origin.received)?;
         let id = kernel::hex::encode(&self.rng.id());
         let names = self.writer.names();
         let head = DocumentHead {

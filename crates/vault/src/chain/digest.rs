@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::object_names::account_segment;
+use crate::recipients::AccountRecipients;
 
 /// Version of the digest format.
 pub const VERSION: u8 = 1;
@@ -75,13 +76,17 @@ pub struct GatewayIdentity {
     /// SHA-256 of the configuration file's bytes, hex, as `sha256sum` prints it. The values behind `${env:…}` and
     /// `${file:…}` are not included.
     pub configuration: String,
+    /// The public keys to which this gateway seals the session keys of the digest's account; absent in digests of older
+    /// versions. Programs of older versions skip the field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipients: Option<AccountRecipients>,
 }
 
 impl GatewayIdentity {
     /// This program with a configuration of this text.
     pub fn current(configuration: &str) -> Self {
         let configuration = kernel::hex::encode(&Sha256::digest(configuration));
-        Self { version: env!("CARGO_PKG_VERSION").to_owned(), configuration }
+        Self { version: env!("CARGO_PKG_VERSION").to_owned(), configuration, recipients: None }
     }
 }
 

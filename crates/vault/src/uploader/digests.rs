@@ -17,8 +17,8 @@ use super::object_write::{self, WriteFailure};
 use super::record_tracker::{ChainId, EpochLog, LeafBatch, NextLeaves};
 use super::{COMPRESSION_LEVEL, DueDigests, MAX_INDEX_BYTES, Uploader};
 use crate::chain::digest::{
-    ChainContinuation, ChainDigest, DigestCounters, DigestLink, IndexReference, PayloadReference, SessionsReference,
-    VERSION, checkpoint_origin,
+    ChainContinuation, ChainDigest, DigestCounters, DigestLink, GatewayIdentity, IndexReference, PayloadReference,
+    SessionsReference, VERSION, checkpoint_origin,
 };
 use crate::chain::note::Checkpoint;
 use crate::chain::position::ChainPosition;
@@ -338,7 +338,10 @@ impl Uploader {
             },
             last: contents.last,
             recovered: contents.recovered,
-            made_by: self.deps.made_by.clone(),
+            made_by: self.deps.made_by.clone().map(|gateway| GatewayIdentity {
+                recipients: Some((self.deps.recipients)(&chain_id.account)),
+                ..gateway
+            }),
             note: key.sign_note(&checkpoint.text()),
         }
     }

@@ -36,6 +36,7 @@ use telemetry::{Counter, Gauge, Meter, names as metric};
 use super::chain::digest::GatewayIdentity;
 use super::chain::note::SigningKey;
 use super::chain::tree::NodeHash;
+use super::recipients::AccountRecipients;
 use super::spool_record;
 use super::store::{ObjectKind, PutOutcome, StoreError, VaultStore};
 use super::vault_writer::VaultWriter;
@@ -94,8 +95,10 @@ pub struct UploaderDependencies {
     pub pace: UploadIntervals,
     /// Key that signs digests.
     pub key: Arc<SigningKey>,
-    /// The gateway's entry in its digests.
+    /// The gateway's entry in its digests, without recipients.
     pub made_by: Option<GatewayIdentity>,
+    /// The public keys that open an account's content, for the gateway's entry in the account's digests.
+    pub recipients: Arc<dyn Fn(&str) -> AccountRecipients + Send + Sync>,
 }
 
 struct UploaderMetrics {

@@ -10,6 +10,7 @@ use super::*;
 use crate::index_row::{IndexRow, RowTail, UnnumberedRow};
 use crate::key_ring::KeyRing;
 use crate::object_names::{FragmentScope, ObjectNames};
+use crate::recipients::{AccountRecipients, Audience, ContentOwner, ContentTenant};
 use crate::seal::{FragmentSealer, NewSessionKey, SealFailed, SessionKeyGenerator};
 use crate::spool_record::{FragmentHeader, SealHeader};
 use crate::testing::journal::{FakeJournal, NOON, signing_key};
@@ -78,7 +79,7 @@ struct TestSealer(SeededRng);
 struct TestSeal(String);
 
 impl SessionKeyGenerator for TestSealer {
-    fn new_session(&self) -> Result<NewSessionKey, SealFailed> {
+    fn new_session(&self, _: &Audience) -> Result<NewSessionKey, SealFailed> {
         let id = format!("{:016x}", self.0.next());
         Ok(NewSessionKey { object: Bytes::from(format!("key {id}")), seal: Box::new(TestSeal(id)) })
     }
@@ -138,7 +139,10 @@ impl World {
             session: session.into(),
             date: crate::object_names::date(self.clock.now()),
         });
-        let key = self.keys.key(&scope, NOON).expect("key");
+        let key = self
+            .keys
+            .key(&scope, ContentOwner { account: "default", tenant: ContentTenant::Named(None) }, NOON)
+            .expect("key");
         let id = format!("{:08}", self.sent);
         self.sent += 1;
         let spot = self.writer.names().object_prefix(&scope, self.clock.now(), None);
@@ -257,6 +261,7 @@ fn process<S: VaultStore + 'static>(
         pace: UploadIntervals { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
         key: Arc::new(signing_key()),
         made_by: Some(GatewayIdentity::current("the configuration")),
+        recipients: Arc::new(|_| AccountRecipients { of: Vec::new() }),
     };
     (writer, ticketer, Uploader::new(parts, meter))
 }

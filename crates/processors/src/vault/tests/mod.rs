@@ -9,6 +9,7 @@ mod layouts;
 mod planted;
 mod privacy;
 mod process;
+mod recipients;
 mod schema;
 mod sessions;
 mod whole;
@@ -45,7 +46,11 @@ fn the_documented_stanza_loads() {
     ))
     .settings()
     .unwrap_or_else(|problems| panic!("{problems:?}"));
-    assert!(settings.notes.is_empty() && settings.recipients.len() == 2 && settings.leave == LeftContent::Nothing);
+    assert!(
+        settings.notes.is_empty()
+            && settings.recipients.recipients().len() == 2
+            && settings.leave == LeftContent::Nothing
+    );
     let Some(StoreSettings::S3(s3)) = settings.store else { panic!("not S3") };
     assert_eq!(s3.lock.map(|lock| lock.retention.as_secs()), Some(400 * 86_400));
     assert!(!settings.writer.is_empty() && settings.writer.len() <= 64);

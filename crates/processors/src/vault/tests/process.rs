@@ -4,6 +4,7 @@ mod chat;
 mod closed;
 mod columns;
 mod content;
+mod recipients;
 mod recorded;
 mod traces;
 
@@ -31,6 +32,7 @@ use vault::delta::ContentRebuilder;
 use vault::document::{FragmentDocument, commitment};
 use vault::index_row::{IndexRow, RowKind};
 use vault::object_names::{ObjectName, ObjectNames};
+use vault::recipients::{Audience, RecipientPolicy};
 use vault::seal::{AgeKeyGenerator, NewSessionKey, SealFailed, SessionKeyGenerator};
 use vault::spool_record::{self, FragmentHeader, KeyHeader};
 use vault::ticket::UriBase;
@@ -64,7 +66,8 @@ impl Bench {
 
     pub(super) fn with(leave: LeftContent, store: bool) -> Self {
         let auditor = age::x25519::Identity::generate();
-        let sealer: Arc<dyn SessionKeyGenerator> = Arc::new(AgeKeyGenerator::new(vec![auditor.to_public()]));
+        let sealer: Arc<dyn SessionKeyGenerator> =
+            Arc::new(AgeKeyGenerator::new(RecipientPolicy::unlimited([auditor.to_public()])));
         Self::made(leave, store.then_some(sealer), auditor)
     }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::erase::tests::Desk;
 use crate::erase::{TargetQuery, request::ContentTarget};
 use crate::hold::apply_hold;
-use crate::rewrap::{KeySelection, LedgerSigner, rewrap};
+use crate::rewrap::{CopyRecipients, KeySelection, LedgerSigner, rewrap};
 use crate::writable_vault::WritableVault;
 use vault::chain::erasures::ErasureHead;
 use vault::object_names::{ObjectLayout, is_payload};
@@ -153,7 +153,8 @@ impl Whole {
         let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
         let which =
             KeySelection { account: Some("default".into()), session: Some("s0".into()), ..KeySelection::default() };
-        let (auditors, to) = ([site.auditor.clone()], [age::x25519::Identity::generate().to_public()]);
+        let auditors = [site.auditor.clone()];
+        let to = CopyRecipients::Listed(vec![age::x25519::Identity::generate().to_public()]);
         let done = rewrap(&desk.place, &auditors, &to, &which, &teller, site.clock.now()).await.expect("copied");
         assert!(done.newly_listed > 0);
         copier

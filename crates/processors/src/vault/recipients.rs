@@ -1,0 +1,194 @@
+//! Configuration of the vault's recipients: public keys of auditors, each with the accounts and tenants that it may
+//! open. Content that nobody could open is refused here, as far as the vault's own configuration shows it; the app
+//! compares the accounts with those of the receivers. `vault::recipients` has the policy itself.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use config::FieldProblem;
+use vault::recipients::{PolicyRecipient, RecipientPolicy};
+use vault::seal::parse_recipient;
+
+/// Most recipients of a vault. A key object is at most 64 KiB, and has a part for each of its recipients.
+const MAX_RECIPIENTS: usize = 64;
+
+/// An auditor's public key, and what it may open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RecipientConfig {
+    /// A public key that may open everything.
+    Key(String),
+    /// A public key that may open content of some accounts.
+    Limited(LimitedRecipientConfig),
+}
+
+/// A public key that may open content of some accounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitedRecipientConfig {
+    /// The public key (`age1…`).
+    pub key: String,
+    /// The accounts whose content it may open.
+    pub accounts: Vec<String>,
+    /// The tenants of these accounts whose content it may open; `unattributed` stands for content without a tenant.
+    /// Default: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenants: Option<Vec<String>>,
+}
+
+// By hand, because an error of an untagged enum would name neither the key nor the line.
+impl<'de> Deserialize<'de> for RecipientConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyOrMap;
+
+        impl<'de> Visitor<'de> for KeyOrMap {
+            type Value = RecipientConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a public key (`age1…`), or a map of `key`, `accounts` and `tenants`")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<RecipientConfig, E> {
+                Ok(RecipientConfig::Key(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RecipientConfig, A::Error> {
+                LimitedRecipientConfig::deserialize(MapAccessDeserializer::new(map)).map(RecipientConfig::Limited)
+            }
+        }
+
+        deserializer.deserialize_any(KeyOrMap)
+    }
+}
+
+impl From<String> for RecipientConfig {
+    fn from(key: String) -> Self {
+        Self::Key(key)
+    }
+}
+
+impl RecipientConfig {
+    /// The public key, as written.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Key(key) | Self::Limited(LimitedRecipientConfig { key, .. }) => key,
+        }
+    }
+
+    /// The public key, to be replaced.
+    pub fn key_mut(&mut self) -> &mut String {
+        match self {
+            Self::Key(key) | Self::Limited(LimitedRecipientConfig { key, .. }) => key,
+        }
+    }
+
+    /// The checked recipient; `None` after adding a problem. `path` is the place in the configuration.
+    fn checked(&self, path: &str, problems: &mut Vec<FieldProblem>) -> Option<PolicyRecipient> {
+        let earlier_problems = problems.len();
+        let mut add = |field: &str, problem: &str| problems.push(FieldProblem::new(format!("{path}{field}"), problem));
+        let key = parse_recipient(self.key());
+        let Self::Limited(limited) = self else {
+            return key.map(PolicyRecipient::unlimited).map_err(|problem| add("", problem)).ok();
+        };
+        let mut names_of = |field: &str, names: &[String]| {
+            if names.is_empty() {
+                add(field, "lists no name: name at least one, or write the key alone if it may open everything");
+            } else if names.iter().any(|name| name.trim().is_empty()) {
+                add(field, "must not contain an empty name");
+            }
+            names.iter().cloned().collect::<BTreeSet<_>>()
+        };
+        let accounts = Some(names_of(".accounts", &limited.accounts));
+        let tenants = limited.tenants.as_ref().map(|tenants| names_of(".tenants", tenants));
+        match key {
+            Ok(key) if problems.len() == earlier_problems => Some(PolicyRecipient { key, accounts, tenants }),
+            Ok(_) => None,
+            Err(problem) => {
+                problems.push(FieldProblem::new(format!("{path}.key"), problem));
+                None
+            }
+        }
+    }
+}
+
+/// Checks the recipients of a vault.
+pub(super) fn check_recipients(
+    written: &[RecipientConfig],
+    has_store: bool,
+    problems: &mut Vec<FieldProblem>,
+    notes: &mut Vec<FieldProblem>,
+) -> RecipientPolicy {
+    let mut recipients: Vec<PolicyRecipient> = Vec::new();
+    let earlier_problems = problems.len();
+    for (index, one) in written.iter().enumerate() {
+        let path = format!("recipients[{index}]");
+        let Some(recipient) = one.checked(&path, problems) else { continue };
+        match recipients.iter().find(|earlier| earlier.key == recipient.key) {
+            None => recipients.push(recipient),
+            Some(earlier) => {
+                let problem = match (earlier.accounts.is_some(), recipient.accounts.is_some()) {
+                    (false, false) => {
+                        "is listed twice: remove it, or replace it with the public key of a second auditor"
+                    }
+                    (true, true) => "is listed twice: write all its accounts in one entry",
+                    _ => {
+                        "is listed with limits and without: remove one of the two, because a key without limits opens everything"
+                    }
+                };
+                problems.push(FieldProblem::new(path, problem));
+            }
+        }
+    }
+    if has_store && written.is_empty() {
+        let problem = "must list at least one auditor's public key; create one with `tollgate vault keygen`";
+        problems.push(FieldProblem::new("recipients", problem));
+    } else if written.len() > MAX_RECIPIENTS {
+        problems.push(FieldProblem::new("recipients", format!("lists more than {MAX_RECIPIENTS} recipients")));
+    }
+    let policy = RecipientPolicy::new(recipients);
+    if has_store && problems.len() == earlier_problems {
+        check_accounts(&policy, problems, notes);
+    }
+    policy
+}
+
+/// Reports accounts named by recipients whose content could be opened by nobody, or by one person only.
+fn check_accounts(policy: &RecipientPolicy, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) {
+    let mut checked: BTreeSet<&str> = BTreeSet::new();
+    let mut single: BTreeSet<&str> = BTreeSet::new();
+    for (index, recipient) in policy.recipients().iter().enumerate() {
+        for account in recipient.accounts.iter().flatten().filter(|account| checked.insert(account)) {
+            match policy.whole_account_recipients(account) {
+                0 => {
+                    let problem = format!(
+                        "content of account `{account}` without a tenant, or of another tenant, could be opened by nobody: \
+                         add a recipient for the account without `tenants`"
+                    );
+                    problems.push(FieldProblem::new(format!("recipients[{index}].tenants"), problem));
+                }
+                1 => {
+                    single.insert(account);
+                }
+                _ => {}
+            }
+        }
+    }
+    if policy.recipients().len() == 1 {
+        notes.push(FieldProblem::new(
+            "recipients",
+            "only one recipient: if its secret key is lost, the vault cannot be decrypted; add a second one",
+        ));
+    } else if !single.is_empty() {
+        let names = single.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let note = format!(
+            "only one recipient opens all content of {names}: if its secret key is lost, that content cannot be \
+             decrypted; add a second one"
+        );
+        notes.push(FieldProblem::new("recipients", note));
+    }
+}
