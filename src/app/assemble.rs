@@ -27,14 +27,16 @@ use crate::app::own_metrics;
 use crate::app::processors::{BuiltProcessors, ProcessorResources};
 use crate::app::start_error::StartError;
 use crate::app::valid_settings::ValidSettings;
-use crate::components::{ConnectorSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings, id_text};
+use crate::components::{
+    ConnectorSettings, ExtensionSettings, ProcessorKind, ProcessorSettings, ReceiverSettings, id_text,
+};
 use ::otlp::Signal;
 use config::file::PipelineConfig;
 use config::{ComponentId, SourcePosition, env};
 use echoes::FingerprintCache;
 use exporters::remote::ExporterDeps;
 use genai::Vocabulary;
-use history::FailedSpanRecorder;
+use history::{ClientRecorder, FailedSpanRecorder};
 use kafka::SessionPartitioner;
 use kernel::files::parent_folder;
 use net::{ProxyRules, RetainedSockets};
@@ -365,7 +367,7 @@ impl GatewayAssembler<'_> {
     }
 
     /// The pipelines with their components. If the admin port shows history, each pipeline ends with a
-    /// [`FailedSpanRecorder`].
+    /// [`FailedSpanRecorder`], and has a [`ClientRecorder`] behind `normalize`, or near its end if it has none.
     fn plan_pipelines(
         &self,
         pipelines: &[PipelineConfig],
@@ -375,13 +377,23 @@ impl GatewayAssembler<'_> {
         let recorder =
             || Arc::new(FailedSpanRecorder::new(Arc::clone(&self.history_setup.failures))) as Arc<dyn Processor>;
         let recorder = self.history_setup.has_admin_port.then(recorder);
+        let clients = Arc::clone(&self.history_setup.clients);
+        let client_recorder: Arc<dyn Processor> = Arc::new(ClientRecorder::new(clients, self.ids.clone()));
+        let steps = |pipeline: &PipelineConfig| {
+            let ids = &pipeline.processors;
+            let mut steps: Vec<_> = ids.iter().filter_map(|(id, _)| processors.get(id).cloned()).collect();
+            if let Some(recorder) = &recorder {
+                let normalize = ids.iter().position(|(id, _)| id.kind == ProcessorKind::Normalize.name());
+                steps.insert(normalize.map_or(steps.len(), |at| at + 1), Arc::clone(&client_recorder));
+                steps.push(Arc::clone(recorder));
+            }
+            steps
+        };
         let plan = |pipeline: &PipelineConfig| PipelinePlan {
             id: id_text(&pipeline.id),
             signal: pipeline.signal,
             receivers: pipeline.receivers.iter().map(|(id, _)| id_text(id)).collect(),
-            processors: (pipeline.processors.iter().filter_map(|(id, _)| processors.get(id).cloned()))
-                .chain(recorder.clone())
-                .collect(),
+            processors: steps(pipeline),
             exporters: pipeline.exporters.iter().filter_map(|(id, _)| exporters.get(id).cloned()).collect(),
         };
         pipelines.iter().map(plan).collect()

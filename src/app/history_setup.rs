@@ -10,7 +10,7 @@ use crate::app::build::{BackgroundTask, GatewayResources};
 use crate::app::history_recorder::HistoryRecorder;
 use crate::app::valid_settings::ValidSettings;
 use crate::components::{ExtensionSettings, ProcessorSettings};
-use history::{FailedSpans, HistoryWrite, RunHistory};
+use history::{ClientTable, FailedSpans, HistoryWrite, RunHistory};
 use kernel::files::parent_folder;
 use pages::{AdminPages, SharedHistoryStore};
 use pipeline::spool::SpoolKey;
@@ -24,6 +24,7 @@ const HISTORY_FILE: &str = "history.sqlite";
 pub(super) struct HistorySetup {
     pub(super) history: Arc<RunHistory>,
     pub(super) failures: Arc<FailedSpans>,
+    pub(super) clients: Arc<ClientTable>,
     store: SharedHistoryStore,
     /// Path of the file, beside the spool.
     file: PathBuf,
@@ -51,6 +52,7 @@ impl HistorySetup {
         Self {
             history: Arc::default(),
             failures: Arc::default(),
+            clients: Arc::default(),
             store: SharedHistoryStore::default(),
             file: parent_folder(&valid.spool.directory).join(HISTORY_FILE),
             keys: keys.to_vec(),
@@ -75,6 +77,7 @@ impl HistorySetup {
         AdminPages {
             history: Arc::clone(&self.history),
             failures: Arc::clone(&self.failures),
+            clients: Arc::clone(&self.clients),
             history_store: Arc::clone(&self.store),
             board: catalog,
             tracked: self.has_trackers,

@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, Command};
 /// The options to show in a command's help. `path` has the names of the command and its parents, without the program.
 fn effective_options(path: &[&str]) -> &'static [&'static str] {
     match path {
-        [] | ["run" | "validate" | "check" | "print-config"] => &["config", "data_dir", "listen"],
+        [] | ["run" | "validate" | "check" | "setup" | "print-config"] => &["config", "data_dir", "listen"],
         ["report" | "top" | "tap" | "alerts", ..] | ["vault", "erase"] => &["config", "data_dir", "listen"],
         ["explain" | "redact" | "test"] | ["spool", ..] => &["config", "data_dir"],
         ["rates", "show"] | ["vault", "replay" | "doctor" | "policy"] => &["config", "data_dir"],

@@ -34,6 +34,7 @@ mod runtime;
 pub mod schema;
 mod session_argument;
 mod sessions;
+mod setup;
 mod spool;
 mod spool_move;
 mod store_access;
@@ -84,6 +85,8 @@ enum CliCommand {
     /// Sends an empty request to each back end, and writes a probe object of 22 bytes to each bucket, locked like
     /// evidence.
     Check(check::CheckArgs),
+    /// Prints the settings that point a client at this gateway (Claude Code, Codex, an SDK, …), or writes them.
+    Setup(setup::SetupArgs),
     /// Prints the JSON schema of the configuration, for editors.
     Schema,
     /// Prints shell completions, e.g. `source <(tollgate completions bash)`.
@@ -167,6 +170,7 @@ pub fn main() -> ExitStatus {
         CliCommand::Validate(options) => inspect::validate(&common, options),
         CliCommand::Migrate(options) => migrate::run(&options),
         CliCommand::Check(options) => check::run(&common, &options),
+        CliCommand::Setup(options) => setup::run(&common, &options),
         CliCommand::Schema => output::print_result(&schema::generate_schema()),
         CliCommand::Completions { shell } => print_completions(shell),
         CliCommand::PrintConfig { comments, .. } => print_config::print_config(&common, comments),
@@ -194,6 +198,7 @@ fn check_listen(command: &CliCommand, common: &CommonArgs) -> Result<(), Command
         CliCommand::Run(_) | CliCommand::Validate(_) | CliCommand::Check(_) | CliCommand::PrintConfig { .. } => {
             return Ok(());
         }
+        CliCommand::Setup(_) => return Ok(()),
         CliCommand::Top(_) | CliCommand::Tap(_) | CliCommand::Report(_) | CliCommand::Alerts(_) => return Ok(()),
         _ => "this command does not use its ports",
     };

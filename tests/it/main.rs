@@ -27,6 +27,7 @@ mod reference;
 mod reload;
 mod requirements;
 mod runs;
+mod setup;
 mod sources;
 mod spool;
 mod strangers;

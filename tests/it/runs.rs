@@ -222,7 +222,7 @@ async fn tollgate(arguments: &[&str], environment: &[(&str, &str)]) -> (bool, St
     (done.status.success(), text(&done.stdout), text(&done.stderr))
 }
 
-/// `top`, `report` and `alerts` show the gateway's data to authorised users only; a test message reaches the webhook,
+/// `top`, `report`, `check --client` and `alerts` show the gateway's data to authorised users only; a test message reaches the webhook,
 /// whose address is in no response.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_ask_a_gateway() {
@@ -231,15 +231,20 @@ async fn commands_ask_a_gateway() {
     let url = format!("{}/services/secretpath", hook.at);
     let alerts = json!({ "url": url, "signing_key": "a key of sixteen bytes", "mute": [{ "rule": "limit_hit", "tenant": "acme" }] });
     let (app, otlp, admin) = start_with(folder.path(), &alerts).await;
-    assert_eq!(ask(otlp, "POST", "/v1/traces".into(), None, request()).await.0, 200);
     let at = format!("http://{admin}");
     let known: [(&str, &str); 2] = [("TOLLGATE_ADMIN", &at), ("TOLLGATE_ADMIN_TOKEN", TOKEN)];
+    let (fine, out, complaint) = tollgate(&["check", "--client"], &known).await;
+    assert!(!fine && out.is_empty() && complaint.contains("no client has sent anything in the last 10m"), "{complaint}");
+    assert_eq!(ask(otlp, "POST", "/v1/traces".into(), None, request()).await.0, 200);
     let stranger: [(&str, &str); 2] = [("TOLLGATE_ADMIN", &at), ("TOLLGATE_ADMIN_TOKEN", "not the token at all")];
     until("top shows the run's tenant and cost", async || {
         let (fine, out, _) = tollgate(&["top", "--once"], &known).await;
         fine && out.contains("acme") && out.contains("gpt-5-mini")
     })
     .await;
+    let (fine, out, complaint) = tollgate(&["check", "--client", "--within", "1h"], &known).await;
+    assert!(fine && out.contains(": traces ") && out.contains(" ago; off: logs, metrics"), "{out}{complaint}");
+    assert_eq!(out.lines().count(), 1, "{out}");
     let (fine, out, _) = tollgate(&["report", "--format", "json"], &known).await;
     let report: Value = serde_json::from_str(&out).unwrap();
     assert!(fine && report["schema"] == json!(2) && report["groups"].is_array(), "{out}");
@@ -252,7 +257,9 @@ async fn commands_ask_a_gateway() {
     assert!(fine, "{out}{complaint}");
     let came = hook.last();
     assert!(came.starts_with("POST /services/secretpath") && came.contains("x-tollgate-signature: v1="), "{came}");
-    for arguments in [&["top", "--once"][..], &["report"], &["alerts", "list"], &["alerts", "test"]] {
+    for arguments in
+        [&["top", "--once"][..], &["report"], &["check", "--client"], &["alerts", "list"], &["alerts", "test"]]
+    {
         let (fine, out, complaint) = tollgate(arguments, &stranger).await;
         assert!(!fine && out.is_empty() && complaint.contains("the credentials were refused"), "{out}{complaint}");
         assert!(!complaint.contains("not the token"), "{complaint}");

@@ -141,9 +141,14 @@ pub fn explain_dialects(vocabulary: &Vocabulary, payload: &Payload) -> Vec<Diale
 /// without knowing this crate.
 pub type CachedFacts = Option<Arc<dyn Any + Send + Sync>>;
 
+/// The facts that an earlier step read; `None` if no step did.
+pub fn known_facts(cache: &CachedFacts) -> Option<Arc<Facts>> {
+    cache.clone()?.downcast::<Facts>().ok()
+}
+
 /// Returns the facts cached in `cache`; on the first call, reads the payload and fills the cache.
 pub fn cached_facts(vocabulary: &Vocabulary, payload: &Payload, cache: &mut CachedFacts) -> Arc<Facts> {
-    if let Some(facts) = cache.clone().and_then(|facts| facts.downcast::<Facts>().ok()) {
+    if let Some(facts) = known_facts(cache) {
         return facts;
     }
     let facts = Arc::new(read_facts(vocabulary, payload));

@@ -1,11 +1,15 @@
 //! The last 48 hours: [`RunHistory`] (runs), [`WindowFigures`] (aggregates of a time window for a page),
-//! [`FailedSpans`] (failing spans, counted and sampled) and [`HistoryStore`], the file in which they survive a restart.
+//! [`FailedSpans`] (failing spans, counted and sampled), [`ClientTable`] (clients that sent lately) and [`HistoryStore`],
+//! the file in which runs and failures survive a restart.
 //! The tracker keeps only the latest runs; a comparison with yesterday, a nightly report and a run's page on the next
 //! morning need more. Only data that a third party may see is kept: names that passed the id policy, spans that were
 //! stripped and redacted. Memory and disk are bounded: the account with most data loses its oldest. The gateway starts
-//! whatever is wrong with the file. Batches pass only the check for failed spans here. Runs are identified in the crate
-//! `tracker`, HTML is made in `pages`, and `src/app/history_recorder.rs` decides when to write.
+//! whatever is wrong with the file. Batches pass only the check for failed spans and a look at each resource here. Runs
+//! are identified in the crate `tracker`, HTML is made in `pages`, and `src/app/history_recorder.rs` decides when to
+//! write.
 
+mod client_recorder;
+mod clients;
 mod entry;
 mod failure_recorder;
 mod failures;
@@ -24,6 +28,8 @@ pub mod testing;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use client_recorder::ClientRecorder;
+pub use clients::ClientTable;
 pub use entry::{RunModelUsage, RunRecord, RunToolUsage};
 pub use failure_recorder::FailedSpanRecorder;
 pub use failures::{FailedSpans, FailureCount, FailureKey, FailureSample};

@@ -1,5 +1,5 @@
 //! The pages of the admin port: `/` (the overview), `/runs`, `/runs/{id}`, `/changes`, `/report`, and the same as
-//! JSON, and `/api/gateway`. An operator who is woken at night sees which agent is at fault, what it costs, and where
+//! JSON, `/api/gateway` and `/api/clients`. An operator who is woken at night sees which agent is at fault, what it costs, and where
 //! its trace is.
 //! Pages are rendered on the server, without script or external resources; everything is escaped, and names are cut
 //! and cleaned. Before each response history reads the tracker, so that figures are current and include live runs; the
@@ -31,7 +31,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use history::{FailedSpans, HistoryStore, RunHistory, RunRecord};
+use history::{ClientTable, FailedSpans, HistoryStore, RunHistory, RunRecord};
 use kernel::clock::Clock;
 use kernel::hex;
 use net::{Spawn, spawn::run_blocking};
@@ -48,6 +48,8 @@ pub struct AdminPages {
     pub history: Arc<RunHistory>,
     /// Spans that failed.
     pub failures: Arc<FailedSpans>,
+    /// Clients that sent lately.
+    pub clients: Arc<ClientTable>,
     /// The history file.
     pub history_store: SharedHistoryStore,
     /// The tracker: calls of a run, alerts.
@@ -81,6 +83,7 @@ pub fn router(pages: Arc<AdminPages>) -> Router {
         .route("/changes", get(changes))
         .route("/report", get(report))
         .route("/api/gateway", get(gateway))
+        .route("/api/clients", get(clients))
         .route("/report/issue/{id}", get(issue))
         .with_state(pages)
 }
@@ -226,6 +229,11 @@ async fn report(State(pages): PagesState, Query(query): Query<PageQuery>, header
 
 async fn gateway(State(pages): PagesState) -> Response {
     respond_with(&pages, |pages| json_response(&overview::gateway_json(pages))).await
+}
+
+/// The clients that sent since the start, as JSON without text of theirs.
+async fn clients(State(pages): PagesState) -> Response {
+    json_response(&pages.clients.to_json(pages.now()))
 }
 
 async fn issue(State(pages): PagesState, Path(id): Path<String>, headers: HeaderMap) -> Response {

@@ -11,7 +11,7 @@ use tower::ServiceExt;
 use super::{AdminPages, router};
 use ::runs::testing::runs::{self, MINUTE, Made, NOW};
 use ::runs::{Alert, AlertSeverity, RunCatalog, RunState, RunStep, RunView, StepKind};
-use history::{FailedSpans, RunHistory};
+use history::{ClientTable, FailedSpans, RunHistory};
 use kernel::clock::{Clock, UnixNanos};
 use telemetry::admin::{self, AdminConfig, AdminState};
 use telemetry::{Health, Meter, names};
@@ -82,6 +82,7 @@ fn pages_of(tracker: Made, link: &str, history: Option<RunHistory>) -> (axum::Ro
     let pages = AdminPages {
         history,
         failures: Arc::new(FailedSpans::default()),
+        clients: Arc::new(ClientTable::default()),
         history_store: super::SharedHistoryStore::default(),
         board: Arc::new(tracker),
         tracked: true,

@@ -2,24 +2,29 @@
 //! ends, S3, KMS, Kafka's topics, the spool's volume, certificates, the clock. Back ends get an empty request of each
 //! signal and a request for the time; each bucket gets a probe object and is not read. No file remains. Every failure
 //! has a remedy, and makes the exit code 1. `tollgate validate` makes the checks that need no trial; `vault doctor`
-//! checks the permissions of a writer in S3.
+//! checks the permissions of a writer in S3. With `--client` the command asks a running gateway about its clients instead
+//! (`clients`).
 
 mod brokers;
 mod check_result;
+mod clients;
 mod machine;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
+use super::admin_address::{AdminPortArgs, run_with_client};
 use super::common::{CommonArgs, RejectFileArg};
 use super::config_loading::{FileCreation, LoadedConfig, load_config};
 use super::error::{CommandError, ExitStatus};
 use super::output::{self, use_colour_on_stdout};
 use super::runtime::block_on;
+use super::time_option::parse_duration;
 use crate::app::build::GatewayDeps;
 use crate::app::exporters::build_exporter;
 use crate::app::tasks::Tasks;
@@ -36,14 +41,32 @@ use pipeline::{ExportRequest, Exporter, Outcome};
 
 #[derive(Args)]
 pub(super) struct CheckArgs {
-    /// Prints one JSON object per check.
+    /// Prints one JSON object per check, or per client.
     #[arg(long)]
     json: bool,
+    /// Shows instead which clients have sent to the running gateway, and what is switched off at them.
+    #[arg(long)]
+    client: bool,
+    /// With `--client`: how far back a client counts, such as `90s`, `10m` or `24h`.
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_within)]
+    within: Duration,
+    #[command(flatten, next_help_heading = "With --client")]
+    admin_port: AdminPortArgs,
     #[command(flatten)]
     _none: RejectFileArg,
 }
 
+fn parse_within(text: &str) -> Result<Duration, CommandError> {
+    let usage = || CommandError::Usage("must be a time such as `90s`, `10m` or `24h`".to_owned());
+    parse_duration(text).filter(|within| !within.is_zero()).ok_or_else(usage)
+}
+
 pub(super) fn run(common: &CommonArgs, options: &CheckArgs) -> Result<ExitStatus, CommandError> {
+    if options.client {
+        return run_with_client(common, &options.admin_port, |gateway| {
+            clients::print_clients(gateway, options.within, options.json)
+        });
+    }
     let loaded = load_config(common, FileCreation::Nothing)?;
     let mut results = vec![CheckResult::new("the configuration is valid", Ok(()))];
     results.extend(check_volumes(&loaded));

@@ -24,7 +24,7 @@ import decode  # noqa: E402
 import mock_model  # noqa: E402
 import record  # noqa: E402
 import scenarios  # noqa: E402
-from harness import RECORDINGS, REPO, SIGNALS, Gateway, Sink, Stock, available, check, figure, files, finish, free_port, http, say, texts, until, workdir  # noqa: E402
+from harness import BINARY, RECORDINGS, REPO, SIGNALS, Gateway, Sink, Stock, available, check, figure, files, finish, free_port, http, say, texts, until, workdir  # noqa: E402
 from leaks import Search  # noqa: E402
 from leak import error_text, in_errors  # noqa: E402
 
@@ -188,6 +188,43 @@ def real(work, name, protocol):
     check(f"real {name}: the sum is what the client reports", abs(total - reported) <= CLOSE * max(1, len(own)), f"{total}, client {reported}")
 
 
+def set_up(work):
+    """One session of the real client, all of whose telemetry settings `tollgate setup --write` wrote."""
+    session, canaries = {**scenarios.SESSIONS["plain"], "hooks": None, "env": {}}, scenarios.Canaries("plain")
+    gateway, sink = gateway_for(work, "setup")
+    lanes = json.loads(json.dumps(canaries.fill(session["lanes"])).replace("{cwd}", record.CWD))
+    model = mock_model.serve(mock_model.Mock("plain", lanes, pace=0.3))
+    record.prepare("plain", session, canaries, "")
+    env = record.environment(session, "", f"http://127.0.0.1:{model.server_address[1]}")
+    env = {name: value for name, value in env.items() if not name.startswith("OTEL_") and "TELEMETRY" not in name}
+    command = [BINARY, "setup", "claude-code", "--write", "--config", gateway.config_path]
+    for wanted in (": written", ": already set"):
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        check(f"setup says `{wanted}`", done.returncode == 0 and wanted in done.stdout, done.stdout + done.stderr)
+    with open(f"{record.HOME}/.claude/settings.json") as f:
+        check("setup keeps the permissions", "permissions" in json.load(f))
+    clients = [BINARY, "check", "--client", "--admin", f"http://127.0.0.1:{gateway.admin}"]
+    done = subprocess.run(clients, capture_output=True, text=True)
+    check("before it runs, no client has sent", done.returncode == 1 and "no client has sent" in done.stderr, done.stdout + done.stderr)
+    prompt = canaries.fill(session["prompts"])[0]
+    command = [record.CLAUDE, "-p", prompt, "--model", session["model"], "--max-turns", "12", "--output-format", "json"]
+    done = subprocess.run(command, env=env, cwd=record.CWD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    check("set up: Claude Code ends well", done.returncode == 0, done.stdout[-300:] + done.stderr[-300:])
+    threading.Thread(target=model.shutdown).start()
+    until("delivered", gateway.drained, 60)
+    done = subprocess.run(clients, capture_output=True, text=True)
+    shown = done.stdout.strip()
+    everything_on = done.returncode == 0 and all(f"{signal} " in shown for signal in SIGNALS) and "off:" not in shown
+    check("set up: check --client shows every signal and nothing that is off", everything_on, done.stdout + done.stderr)
+    check("set up: a clean end", gateway.stop() == 0)
+    items = outbound(sink)
+    for signal in SIGNALS:
+        check(f"set up: {signal} pass", any(s == signal for s, _ in items))
+    stored = "\n".join(text for _, document in Stock(gateway.store, gateway.identity).documents() for text in texts(document))
+    missing = [place for place in ("prompt", "completion", "toolargs", "toolresult") if canaries[place] not in stored]
+    check("set up: prompt, answer, arguments and results are in the vault", not missing, str(missing))
+
+
 # ---- hooks ---------------------------------------------------------------------------------------------------------
 
 TOKEN = "peer-token-0123456789"
@@ -318,6 +355,7 @@ def main():
     recorded(work, manifest, "traces only", ("traces",), ("traces",))
     for name, protocol in (("plain", "http/protobuf"), ("mixed", "grpc")):
         real(work, name, protocol)
+    set_up(work)
     hooks(work)
     bad_gateways()
     finish(work)

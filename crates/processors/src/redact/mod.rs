@@ -35,7 +35,7 @@ use genai::{Vocabulary, bounded_id};
 use kernel::pseudonym::IdPolicy;
 use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Signal, TextEdit, TextField, TextPlace, TextPlaceKind};
 use pipeline::{Batch, ContentState, Inquiry, Processor, Reason, TextState};
-use policy::{Treatment, cap_error_text, cap_text, hide_home_user, is_opaque, treatment_for_key};
+use policy::{Treatment, cap_error_text, cap_text, hide_home_user, is_opaque, is_own_pseudonym, treatment_for_key};
 use recogniser::RecogniserAnswers;
 use recogniser_texts::{ConfiguredRecogniser, RecogniserMode, RecogniserResult};
 use redaction::{CleanTexts, RedactionHit, RuleClass, SearchScratch, is_id_bytes, replace_hits};
@@ -316,6 +316,9 @@ impl RedactProcessor {
     ) -> Option<String> {
         let (treatment, key) = self.treatment_and_key(context.signal, place, worker);
         let is_attribute = matches!(place.kind, TextPlaceKind::Value | TextPlaceKind::BytesValue);
+        if is_attribute && is_own_pseudonym(place.path_key, text) {
+            return None;
+        }
         // The same text may be a quotation in an error, but legitimate in a statement under its own key.
         let echo = context.echoes.and_then(|echoes| echoes.replacement_for(text));
         let echo = echo.filter(|_| !is_attribute || self.vocabulary.may_repeat_content(place.key));

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use echoes::stack_frames;
 use genai::{KeyRole, Vocabulary};
+use kernel::pseudonym::PREFIX;
 use otlp::Signal;
 use redaction::is_uuid;
 
@@ -67,6 +68,18 @@ pub(super) fn is_opaque(id: &str) -> bool {
         id.split(['-', '_']).any(|piece| piece.len() > 2 && piece.bytes().all(|byte| byte.is_ascii_alphabetic()));
     let numbers = id.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty()).count();
     id.len() >= MIN_BASE64_CHARS && is_base64 && is_mixed && !has_word && !has_name && numbers > 1
+}
+
+/// Attributes in which tollgate writes pseudonyms. Their keys end like those of credentials.
+const OWN_PSEUDONYM_KEYS: [&str; 3] = ["tollgate.run.key", "tollgate.run.session_key", "tollgate.run.user_key"];
+/// Hex digits of a pseudonym.
+const PSEUDONYM_DIGITS: usize = 32;
+
+/// Returns true for a pseudonym that tollgate itself wrote, which no rule may take for a credential.
+pub(super) fn is_own_pseudonym(key: &str, text: &str) -> bool {
+    let is_hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    let is_pseudonym = |digits: &str| digits.len() == PSEUDONYM_DIGITS && digits.bytes().all(is_hex);
+    OWN_PSEUDONYM_KEYS.contains(&key) && text.strip_prefix(PREFIX).is_some_and(is_pseudonym)
 }
 
 /// Returns true for the names of headers that carry credentials. Only the key's segment after the last dot counts.

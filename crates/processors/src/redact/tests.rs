@@ -211,6 +211,21 @@ fn users_become_pseudonyms_unless_opaque() {
     }
 }
 
+/// The pseudonyms of run summaries stay, although their keys end in `_key`; any other value there is searched.
+/// (Regression test: back ends got `[API_KEY]` in place of every user.)
+#[test]
+fn pseudonyms_of_summaries_are_no_credentials() {
+    let redact = processor(&RedactConfig::default(), &Meter::new());
+    let user = ids().pseudonym("default", "8f4a2b");
+    for key in ["tollgate.run.user_key", "tollgate.run.session_key", "tollgate.run.key"] {
+        assert_eq!(string_after(&redact, key, &user).as_deref(), Some(&*user), "{key}");
+    }
+    let digest = user.trim_start_matches("h-").repeat(2);
+    for (key, value) in [("tollgate.run.user_key", digest), ("app.user_key", user)] {
+        assert_eq!(string_after(&redact, key, &value).as_deref(), Some("[API_KEY]"), "{key}");
+    }
+}
+
 /// A user id is treated alike as a number, in JSON text and under another spelling of its key; neighbouring data stays.
 #[test]
 fn users_are_found_in_every_form() {

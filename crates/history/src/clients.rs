@@ -1,0 +1,168 @@
+//! [`ClientTable`]: which clients have sent lately, when they sent each signal, and when their items last carried
+//! content. `tollgate check --client` shows from it what a client has switched off. It holds no telemetry text: names
+//! passed the id policy and are cut, versions have the shape of a version. At most [`MAX_CLIENTS`] clients are kept;
+//! the account with most loses its least recently seen one. `client_recorder` observes batches; nothing is written to
+//! disk, so the table begins empty at each start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use genai::ContentPart;
+use otlp::Signal;
+use runs::fair_eviction::choose_eviction;
+
+/// Maximum number of clients kept.
+pub(super) const MAX_CLIENTS: usize = 256;
+/// The parts of content that clients have switches for.
+pub(super) const PARTS: [ContentPart; 4] =
+    [ContentPart::Input, ContentPart::Output, ContentPart::ToolArgs, ContentPart::ToolResult];
+const NS_PER_SECOND: f64 = 1e9;
+
+/// A set of [`PARTS`].
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct PartSet(u8);
+
+impl PartSet {
+    pub(super) fn of(parts: &[ContentPart]) -> Self {
+        let mut set = Self::default();
+        parts.iter().for_each(|part| set.add(*part));
+        set
+    }
+
+    /// Adds a part; parts without a switch are left out.
+    pub(super) fn add(&mut self, part: ContentPart) {
+        if let Some(bit) = PARTS.iter().position(|known| *known == part) {
+            self.0 |= 1 << bit;
+        }
+    }
+
+    pub(super) fn join(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    pub(super) fn contains(self, part: ContentPart) -> bool {
+        PARTS.iter().position(|known| *known == part).is_some_and(|bit| self.0 & (1 << bit) != 0)
+    }
+}
+
+/// One client in one batch. It has no `Debug`, like everything that is made from telemetry.
+pub(super) struct ClientSighting {
+    /// The service's name as it may be shown.
+    pub(super) name: Box<str>,
+    /// The dialect of its items, if one was recognised.
+    pub(super) dialect: Option<&'static str>,
+    /// `service.version`; "" if it is not known.
+    pub(super) version: Box<str>,
+    /// Language and version of its SDK; "" if they are not known.
+    pub(super) sdk: Box<str>,
+    /// The parts that items of these kinds carry unless they are switched off.
+    pub(super) expected: PartSet,
+    /// The parts that the items carried.
+    pub(super) carried: PartSet,
+}
+
+/// The clients of one committed batch.
+pub(super) struct BatchSightings {
+    pub(super) account: Arc<str>,
+    pub(super) signal: Signal,
+    /// Time of arrival, unix ns.
+    pub(super) received: u64,
+    pub(super) clients: Vec<ClientSighting>,
+}
+
+/// The state of one client. Times are unix ns, 0 = never.
+#[derive(Default)]
+struct ClientRecord {
+    dialect: Option<&'static str>,
+    version: Box<str>,
+    sdk: Box<str>,
+    /// By signal, in the order of [`Signal::ALL`].
+    last_sent: [u64; 3],
+    /// By part, in the order of [`PARTS`].
+    last_expected: [u64; 4],
+    last_carried: [u64; 4],
+}
+
+impl ClientRecord {
+    fn last_seen(&self) -> u64 {
+        self.last_sent.into_iter().max().unwrap_or(0)
+    }
+
+    fn update(&mut self, sighting: &ClientSighting, signal: Signal, received: u64) {
+        let set_later = |times: &mut [u64], index: usize| {
+            times.get_mut(index).into_iter().for_each(|time| *time = received.max(*time));
+        };
+        self.dialect = sighting.dialect.or(self.dialect);
+        if !sighting.version.is_empty() {
+            self.version = sighting.version.clone();
+        }
+        if !sighting.sdk.is_empty() {
+            self.sdk = sighting.sdk.clone();
+        }
+        if let Some(index) = Signal::ALL.iter().position(|known| *known == signal) {
+            set_later(&mut self.last_sent, index);
+        }
+        for (index, part) in PARTS.into_iter().enumerate() {
+            if sighting.expected.contains(part) {
+                set_later(&mut self.last_expected, index);
+            }
+            if sighting.carried.contains(part) {
+                set_later(&mut self.last_carried, index);
+            }
+        }
+    }
+
+    fn to_json(&self, account: &str, name: &str, now: u64) -> Value {
+        let ago = |time: u64| match time {
+            0 => Value::Null,
+            time => json!(now.saturating_sub(time) as f64 / NS_PER_SECOND),
+        };
+        let sent = Signal::ALL.iter().zip(self.last_sent).map(|(signal, time)| (signal.as_str().to_owned(), ago(time)));
+        let content = PARTS.iter().zip(self.last_expected.into_iter().zip(self.last_carried));
+        let content = content.map(|(part, (expected, carried))| {
+            (part.as_str().to_owned(), json!({"expected": ago(expected), "carried": ago(carried)}))
+        });
+        json!({
+            "account": account,
+            "name": name,
+            "dialect": self.dialect,
+            "version": Some(&*self.version).filter(|text| !text.is_empty()),
+            "sdk": Some(&*self.sdk).filter(|text| !text.is_empty()),
+            "seconds_ago": Value::Object(sent.collect()),
+            "content_seconds_ago": Value::Object(content.collect()),
+        })
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct ClientTable(Mutex<BTreeMap<(Arc<str>, Box<str>), ClientRecord>>);
+
+impl ClientTable {
+    /// Adds the clients of a committed batch.
+    pub(super) fn add_batch(&self, batch: &BatchSightings) {
+        let mut clients = self.0.lock();
+        for sighting in &batch.clients {
+            let key = (Arc::clone(&batch.account), sighting.name.clone());
+            if clients.len() >= MAX_CLIENTS && !clients.contains_key(&key) {
+                let entries = clients.iter().map(|(key, record)| (&*key.0, record.last_seen(), key));
+                let evicted = choose_eviction(entries).cloned();
+                evicted.iter().for_each(|key| drop(clients.remove(key)));
+            }
+            clients.entry(key).or_default().update(sighting, batch.signal, batch.received);
+        }
+    }
+
+    /// The clients as JSON, the latest first. `now` is in unix ns; times are in seconds before it, `null` = never.
+    pub fn to_json(&self, now: u64) -> Value {
+        let clients = self.0.lock();
+        let mut latest: Vec<_> = clients.iter().collect();
+        latest.sort_by_key(|(_, record)| std::cmp::Reverse(record.last_seen()));
+        let clients: Vec<Value> =
+            latest.into_iter().map(|((account, name), record)| record.to_json(account, name, now)).collect();
+        json!({ "clients": clients })
+    }
+}

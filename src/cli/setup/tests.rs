@@ -1,0 +1,119 @@
+//! Tests of the table of clients and of the merges. `tests/it/setup.rs` tests the command.
+
+use super::*;
+use genai::testing::builtin::vocabulary;
+
+const TURNED_ON: [&str; 7] = ["traces", "logs", "metrics", "input", "output", "tool_args", "tool_result"];
+const PROTOCOLS: [&str; 3] = ["http/protobuf", "http/json", "grpc"];
+
+/// Names in the table are those of the rest of the product: a typing mistake would switch a check off without a word.
+#[test]
+fn the_table_names_what_exists() {
+    let (catalog, vocabulary) = (ClientCatalog::builtin().unwrap(), vocabulary());
+    let dialects: Vec<&str> = vocabulary.dialects().collect();
+    for client in &catalog.clients {
+        let name = &client.name;
+        for setting in client.settings.iter().chain(&client.environment) {
+            assert!(setting.sends.iter().all(|sent| TURNED_ON.contains(&sent.as_str())), "{name}: {}", setting.at);
+        }
+        assert!(client.protocols.iter().all(|protocol| PROTOCOLS.contains(&protocol.name.as_str())), "{name}");
+        assert!(client.dialects.iter().all(|dialect| dialects.contains(&dialect.as_str())), "{name}");
+        assert!(!client.protocols.is_empty() && !client.file.names.is_empty(), "{name}");
+    }
+}
+
+/// Every client's settings for every protocol can be written into an empty file, and then are all there.
+#[test]
+fn every_setting_can_be_written() {
+    let catalog = ClientCatalog::builtin().unwrap();
+    let mut written = 0;
+    for client in &catalog.clients {
+        for protocol in &client.protocols {
+            for with_content in [true, false] {
+                let target = SetupTarget { endpoint: "http://127.0.0.1:4318".to_owned(), protocol, scheme: None };
+                let changes = client.file_changes(&target, with_content);
+                let merged = merge_settings(client.file.format, "", &changes)
+                    .unwrap_or_else(|fault| panic!("{} {}: {fault}", client.name, protocol.name));
+                assert!(!merged.text.contains('{') || client.file.format != FileFormat::Toml, "{}", merged.text);
+                let again = merge_settings(client.file.format, &merged.text, &changes).unwrap();
+                assert!(again.is_unchanged() && again.text == merged.text, "{}: {}", client.name, merged.text);
+                written += merged.added.len();
+            }
+        }
+    }
+    assert!(written > 100, "{written}");
+}
+
+/// Files of odd but valid form get the settings and keep the rest; others are refused with the line of the fault. No
+/// error quotes the file.
+#[test]
+fn odd_files_are_merged_or_refused() {
+    let change = |path: &str, value: Option<serde_json::Value>| settings_file::SettingChange {
+        path: path.split('.').map(str::to_owned).collect(),
+        value,
+        keep: false,
+        replaces_text: false,
+    };
+    let set = [change("env.A", Some("1".into()))];
+    for (format, before, after) in [
+        (FileFormat::Json, "", "{\n  \"env\": {\n    \"A\": \"1\"\n  }\n}\n"),
+        (FileFormat::Json, "\u{feff}{\"x\":1}", "\u{feff}{\"x\":1, \"env\": {\"A\":\"1\"}}"),
+        (FileFormat::Json, "{\"env\": {\"A\": \"2\", \"A\": \"3\"}}", "{\"env\": {\"A\": \"2\", \"A\": \"1\"}}"),
+        (FileFormat::Json, "{\"a}\\\"\": [\"{\"]}", "{\"a}\\\"\": [\"{\"], \"env\": {\"A\":\"1\"}}"),
+        (FileFormat::Json, "{\r\n\t\"env\": {}\r\n}", "{\r\n\t\"env\": {\r\n\t\t\"A\": \"1\"\r\n\t}\r\n}"),
+        (
+            FileFormat::Jsonc,
+            "{ // a\n  /* b */ \"x\": 1, // c\n}",
+            "{ // a\n  /* b */ \"x\": 1, // c\n  \"env\": {\n    \"A\": \"1\"\n  },\n}",
+        ),
+        (FileFormat::Toml, "env = { B = 2 } # b\n", "env = { B = 2 , A = \"1\" } # b\n"),
+        (FileFormat::Env, "# a\nexport env.A='2'\n", "# a\nexport env.A=1\n"),
+    ] {
+        let set = if format == FileFormat::Env {
+            vec![settings_file::SettingChange { path: vec!["env.A".to_owned()], ..change("x", Some("1".into())) }]
+        } else {
+            vec![change("env.A", Some("1".into()))]
+        };
+        let merged = merge_settings(format, before, &set).unwrap_or_else(|fault| panic!("{before:?}: {fault}"));
+        assert_eq!(merged.text, after, "{before:?}");
+    }
+    let deep = "[".repeat(100_000);
+    for (format, text, wanted) in [
+        (FileFormat::Json, "{\n\"secret\": }", "line 2 is not valid: expected a value"),
+        (FileFormat::Json, "{\"secret\": 1,}", "line 1 is not valid: a comma before the closing bracket"),
+        (FileFormat::Json, "{}\n// secret", "line 2 is not valid: a comment, which JSON does not have"),
+        (FileFormat::Json, "{} secret", "line 1 is not valid: expected the end of the file"),
+        (FileFormat::Json, "{\"secret\": {", "line 1 is not valid: the file ends inside an object or array"),
+        (FileFormat::Json, "{\"secret", "line 1 is not valid: expected a value"),
+        (FileFormat::Json, "\"secret\"", "line 1 is not valid: expected an object in braces"),
+        (FileFormat::Json, &deep, "line 1 is not valid: values are nested too deeply"),
+        (FileFormat::Json, "{\"env\": \"secret\"}", "`env` is not an object in braces"),
+        (FileFormat::Json, "{\"env\": {\"A\": [\"secret\"]}}", "`env.A` is not a single value"),
+        (FileFormat::Jsonc, "{ /* secret", "line 1 is not valid: the comment has no end"),
+        (FileFormat::Toml, "a = 1\nenv = \"secret\"", "`env` is not a table"),
+        (FileFormat::Toml, "a = 1\na = \"secret\"", "line 2 is not valid: duplicate key"),
+        (FileFormat::Env, "A=1\nthe secret", "line 2 is not valid: expected `NAME=value`"),
+        (FileFormat::Env, "A='secret", "line 1 is not valid: the quotation marks have no end"),
+    ] {
+        let fault = merge_settings(format, text, &set).err().map(|fault| fault.to_string());
+        assert_eq!(fault.as_deref(), Some(wanted), "{text:.40}");
+    }
+}
+
+/// A URL that a shell or a file would read as more than a text is refused, and so is one with a signal's path.
+#[test]
+fn endpoints_are_checked() {
+    assert_eq!(parse_endpoint("https://t.example:4318/").unwrap(), "https://t.example:4318");
+    assert_eq!(parse_endpoint("http://[::1]:4318/team").unwrap(), "http://[::1]:4318/team");
+    for refused in [
+        "t.example:4318",
+        "http://t/v1/traces",
+        "http://t/v1/logs/",
+        "http://t/$(id)",
+        "http://t/\"x",
+        "http://t/?a=1",
+        "http://u:p@t",
+    ] {
+        assert!(parse_endpoint(refused).is_err(), "{refused}");
+    }
+}
