@@ -26,6 +26,7 @@
 #   leak        the leak search over every recording
 #   canary      a million prompts with a marker through kills and outages, in rounds of 50,000; the marker may appear
 #               only in the opened vault
+#   isolation   the border between accounts, with ten minutes of mutated requests; once
 #   tables      `vault compact` and `find --parquet` compared with DuckDB over ten million lines; once; an interrupted
 #               run continues
 #   vault-speed one line for each figure: acknowledgement and fdatasync, `vault verify` and sha256sum, `find --parquet`
@@ -52,7 +53,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|fleet-sim|alerts|backends|sdks|leak|canary|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|image|advisories|alone|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|fleet-sim|alerts|backends|sdks|leak|canary|isolation|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|image|advisories|alone|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -64,7 +65,7 @@ released() {
   cargo build --release --locked --bin tollgate "${features[@]}" >&2
   export TOLLGATE_BIN=$PWD/target/release/tollgate
 }
-case $part in crash | faults | fleet | alerts | backends | sdks | leak | canary | tables | vault-speed | release) released ;; esac
+case $part in crash | faults | fleet | alerts | backends | sdks | leak | canary | isolation | tables | vault-speed | release) released ;; esac
 
 # rounds STEP COMMAND…: repeats the command until the time is up. TOLLGATE_SEED continues where the last night stopped;
 # `count` is the number of completed rounds.
@@ -157,6 +158,7 @@ case $part in
     timeout "$((minutes * 60))" tests/peers/run.sh sdk go java rust
     timeout "$(left)" tests/peers/run.sh refusals rust ;;
   leak) rounds 1 tests/peers/run.sh leak ;;
+  isolation) tests/peers/run.sh isolation --seconds 600 --seed "$(date +%j)" ;;
   canary)
     mark=target/nightly/canary.done
     mkdir -p target/nightly
