@@ -201,6 +201,14 @@ impl ReceiverSettings {
         }
     }
 
+    /// The settings of a receiver that clients send OTLP to; `None` for another kind.
+    pub fn otlp(&self) -> Option<&otlp::OtlpReceiverSettings> {
+        match self {
+            Self::Otlp(settings) => Some(settings),
+            Self::ClaudeCodeHooks(_) | Self::Kafka(_) => None,
+        }
+    }
+
     /// The ports that clients send to, and who may; `None` for a receiver that fetches its data.
     pub fn ports(&self) -> Option<ReceiverPortsView<'_>> {
         match self {

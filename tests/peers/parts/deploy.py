@@ -312,6 +312,10 @@ def features(rendered):
     check("edges scale by CPU", one("fleet-autoscaling", "HorizontalPodAutoscaler")["spec"]["metrics"][0]["resource"]["name"] == "cpu")
     scaler = one("fleet-autoscaling", "ScaledObject")["spec"]
     check("workers scale by lag, capped by partitions", scaler["maxReplicaCount"] == 12 and scaler["triggers"][0]["type"] == "kafka", scaler)
+    beside = pod(one("recogniser", "StatefulSet"))
+    check("a recogniser runs beside tollgate, under the same restrictions",
+          [c["name"] for c in beside["containers"]] == ["tollgate", "recogniser"] and
+          beside["containers"][0]["securityContext"] == beside["containers"][1]["securityContext"] and "@sha256:" in beside["containers"][1]["image"], beside["containers"])
     sidecar = pod(one("sidecar", "StatefulSet"))
     check("a native sidecar is an init container that goes on", sidecar["initContainers"][0]["restartPolicy"] == "Always")
     plain = pod(one("sidecar-plain", "StatefulSet"))
@@ -497,8 +501,8 @@ def compose(machine):
 
 
 def dockerfile():
-    code, out, err = run(os.path.join(VENV, "hadolint"), "--no-color", os.path.join(REPO, "Dockerfile"))
-    check("hadolint finds nothing in the Dockerfile", code == 0 and not out, out + err)
+    code, out, err = run(os.path.join(VENV, "hadolint"), "--no-color", os.path.join(REPO, "Dockerfile"), os.path.join(DEPLOY, "recogniser", "Dockerfile"))
+    check("hadolint finds nothing in the Dockerfiles", code == 0 and not out, out + err)
 
 
 def pages(machine, work):

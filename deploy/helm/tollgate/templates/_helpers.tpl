@@ -181,6 +181,9 @@ spec:
     {{- if eq .role "sidecar" }}
     {{- toYaml $values.containers | nindent 4 }}
     {{- end }}
+    {{- with $values.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumes:
     - name: config
       configMap: { name: {{ include "tollgate.roleName" . }} }
