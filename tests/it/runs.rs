@@ -222,8 +222,8 @@ async fn tollgate(arguments: &[&str], environment: &[(&str, &str)]) -> (bool, St
     (done.status.success(), text(&done.stdout), text(&done.stderr))
 }
 
-/// `top`, `report`, `check --client` and `alerts` show the gateway's data to authorised users only; a test message reaches the webhook,
-/// whose address is in no response.
+/// `top`, `report`, `check --client` and `alerts` show the gateway's data to authorised users only; a test message
+/// reaches the webhook, whose address is in no response.
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_ask_a_gateway() {
     let folder = tempfile::tempdir().unwrap();
@@ -234,7 +234,10 @@ async fn commands_ask_a_gateway() {
     let at = format!("http://{admin}");
     let known: [(&str, &str); 2] = [("TOLLGATE_ADMIN", &at), ("TOLLGATE_ADMIN_TOKEN", TOKEN)];
     let (fine, out, complaint) = tollgate(&["check", "--client"], &known).await;
-    assert!(!fine && out.is_empty() && complaint.contains("no client has sent anything in the last 10m"), "{complaint}");
+    assert!(
+        !fine && out.is_empty() && complaint.contains("no client has sent anything in the last 10m"),
+        "{complaint}"
+    );
     assert_eq!(ask(otlp, "POST", "/v1/traces".into(), None, request()).await.0, 200);
     let stranger: [(&str, &str); 2] = [("TOLLGATE_ADMIN", &at), ("TOLLGATE_ADMIN_TOKEN", "not the token at all")];
     until("top shows the run's tenant and cost", async || {

@@ -1,8 +1,8 @@
-//! [`ClientRecorder`]: a step that observes which clients send what, for [`ClientTable`]. It changes nothing. It follows
-//! `normalize`, where the facts of the batch are known and content is still on the items; in a pipeline without
-//! `normalize` it follows all other steps. Without facts it sees only names and signals. It costs a look-up for each
-//! resource and a few comparisons for each place that holds content. The step has no configuration: it exists wherever
-//! the admin port does.
+//! [`ClientRecorder`]: a step that observes which clients send which signals and content, for [`ClientTable`]. It
+//! changes nothing. It follows `normalize`, where the facts of the batch are known and content is still on the items;
+//! in a pipeline without `normalize` it follows all other steps. Without facts it sees only names and signals. It
+//! costs a look-up for each resource and a few comparisons for each place that holds content. The step has no
+//! configuration: it exists wherever the admin port does.
 
 use std::collections::HashMap;
 use std::sync::Arc;

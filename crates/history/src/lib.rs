@@ -1,6 +1,6 @@
 //! The last 48 hours: [`RunHistory`] (runs), [`WindowFigures`] (aggregates of a time window for a page),
-//! [`FailedSpans`] (failing spans, counted and sampled), [`ClientTable`] (clients that sent lately) and [`HistoryStore`],
-//! the file in which runs and failures survive a restart.
+//! [`FailedSpans`] (failing spans, counted and sampled), [`ClientTable`] (clients that sent lately) and
+//! [`HistoryStore`], the file in which runs and failures survive a restart.
 //! The tracker keeps only the latest runs; a comparison with yesterday, a nightly report and a run's page on the next
 //! morning need more. Only data that a third party may see is kept: names that passed the id policy, spans that were
 //! stripped and redacted. Memory and disk are bounded: the account with most data loses its oldest. The gateway starts

@@ -2,8 +2,8 @@
 //! ends, S3, KMS, Kafka's topics, the spool's volume, certificates, the clock. Back ends get an empty request of each
 //! signal and a request for the time; each bucket gets a probe object and is not read. No file remains. Every failure
 //! has a remedy, and makes the exit code 1. `tollgate validate` makes the checks that need no trial; `vault doctor`
-//! checks the permissions of a writer in S3. With `--client` the command asks a running gateway about its clients instead
-//! (`clients`).
+//! checks the permissions of a writer in S3. With `--client` the command asks a running gateway about its clients
+//! instead (`clients`).
 
 mod brokers;
 mod check_result;

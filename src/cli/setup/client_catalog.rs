@@ -14,16 +14,16 @@ const BUILTIN: &str = include_str!("../../../config/clients.yaml");
 
 /// All clients.
 #[derive(Deserialize)]
-pub(in crate::cli) struct ClientCatalog {
-    pub(in crate::cli) clients: Vec<ClientEntry>,
+pub(crate) struct ClientCatalog {
+    pub(crate) clients: Vec<ClientEntry>,
 }
 
 /// One client.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::cli) struct ClientEntry {
+pub(crate) struct ClientEntry {
     /// The name on the command line.
-    pub(in crate::cli) name: String,
+    pub(crate) name: String,
     /// The name in sentences.
     pub(super) title: String,
     #[serde(default)]
@@ -34,9 +34,9 @@ pub(in crate::cli) struct ClientEntry {
     languages: Vec<String>,
     pub(super) protocols: Vec<ClientProtocol>,
     pub(super) file: ClientFile,
-    pub(in crate::cli) settings: Vec<ClientSetting>,
+    pub(crate) settings: Vec<ClientSetting>,
     #[serde(default)]
-    pub(in crate::cli) environment: Vec<ClientSetting>,
+    pub(crate) environment: Vec<ClientSetting>,
     authorization: Vec<String>,
     #[serde(default)]
     steps: Vec<ClientStep>,
@@ -82,9 +82,9 @@ pub(super) struct ClientFile {
 /// One setting of a client.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::cli) struct ClientSetting {
+pub(crate) struct ClientSetting {
     /// The keys from the file's top level, with dots; or the name of a variable.
-    pub(in crate::cli) at: String,
+    pub(crate) at: String,
     value: Option<Value>,
     off: Option<Value>,
     #[serde(default)]
@@ -94,16 +94,16 @@ pub(in crate::cli) struct ClientSetting {
     replaces_text: bool,
     /// The signals and parts of content that it turns on.
     #[serde(default)]
-    pub(in crate::cli) sends: Vec<String>,
+    pub(crate) sends: Vec<String>,
 }
 
 impl ClientSetting {
-    pub(in crate::cli) fn is_for_grpc(&self) -> bool {
+    pub(crate) fn is_for_grpc(&self) -> bool {
         self.only == Some(ProtocolFamily::Grpc)
     }
 
     /// The value as a user writes it, without what only a configuration knows.
-    pub(in crate::cli) fn shown_value(&self) -> Option<String> {
+    pub(crate) fn shown_value(&self) -> Option<String> {
         match self.value.as_ref()? {
             Value::String(text) if text.contains('{') => None,
             Value::String(text) => Some(text.clone()),
@@ -145,7 +145,7 @@ impl ClientCatalog {
     ///
     /// # Errors
     /// The table is invalid, which a test rules out.
-    pub(in crate::cli) fn builtin() -> Result<Self, CommandError> {
+    pub(crate) fn builtin() -> Result<Self, CommandError> {
         config::load::parse_data("clients.yaml", BUILTIN).map_err(|problem| CommandError::Failed(problem.to_string()))
     }
 
@@ -161,7 +161,7 @@ impl ClientCatalog {
     }
 
     /// The client that sends with this dialect, or else under this service name, or else with an SDK of this language.
-    pub(in crate::cli) fn recognise(&self, dialect: &str, service: &str, language: &str) -> Option<&ClientEntry> {
+    pub(crate) fn recognise(&self, dialect: &str, service: &str, language: &str) -> Option<&ClientEntry> {
         let find = |names: fn(&ClientEntry) -> &[String], name: &str| {
             self.clients.iter().find(|client| names(client).iter().any(|known| known == name))
         };

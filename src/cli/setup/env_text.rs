@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::settings_file::{MergeFault, SettingsDocument};
+use super::settings_document::{MergeFault, SettingsDocument};
 
 /// See the module.
 pub(super) struct EnvText {

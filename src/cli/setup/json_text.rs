@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
-use super::settings_file::{MergeFault, SettingsDocument};
+use super::settings_document::{MergeFault, SettingsDocument};
 
 /// Deepest nesting of values that is read.
 const MAX_DEPTH: usize = 64;

@@ -1,12 +1,13 @@
 //! `tollgate setup CLIENT`: prints the settings that point a client at this gateway, or writes them into the client's
 //! file. The clients are data (`client_catalog`); `receiver_endpoint` finds the gateway's address, `settings_file`
-//! changes the text of a file, `write` the file. A secret is never printed: the header line names a variable. Settings go
-//! to stdout, remarks to stderr.
+//! changes the text of a file, `write` the file. A secret is never printed: the header line names a variable. Settings
+//! go to stdout, remarks to stderr.
 
 pub(super) mod client_catalog;
 mod env_text;
 mod json_text;
 mod receiver_endpoint;
+mod settings_document;
 mod settings_file;
 mod toml_text;
 mod write;
