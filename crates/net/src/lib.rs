@@ -1,6 +1,6 @@
 //! Sockets: accepting connections, reading request bodies within limits, and clients through proxies, shared by both
 //! OTLP ports and every exporter. Every wait has a limit, and so has every size; tasks are spawned only through
-//! [`Spawn`]. OTLP's paths and statuses are in `receivers/otlp` and `exporters/`.
+//! [`Spawn`]. Paths and statuses are in `receivers/` and `exporters/`.
 
 mod activity;
 mod certificate_dates;

@@ -1,6 +1,6 @@
 //! Replies: the partial success of an export, `google.rpc.Status`, status codes and their retryability. Receivers
 //! answer and exporters decide by the same tables (OTLP specification 1.10, `protocol/otlp`).
-//! Texts are our own or a back end's, never payload. `receivers/otlp` and `exporters` map reasons to statuses.
+//! Texts are our own or a back end's, never payload. `receivers/http_ports` and `exporters` map reasons to statuses.
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //! budget that bounds everything in flight ([`ByteBudget`], [`BytePermit`]). Receivers charge bytes to the budget while
 //! these arrive and are decompressed; tests substitute a fake.
 //! However a request ends, its bytes return to the budget, because they are held by a permit that is dropped with it. A
-//! charge never waits longer than the admission wait. Sockets are in `net`, statuses in `receivers/otlp/reply`.
+//! charge never waits longer than the admission wait. Sockets are in `net`, statuses in `receivers/http_ports/reply`.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;

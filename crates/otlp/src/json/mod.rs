@@ -2,7 +2,7 @@
 //! JSON support of generated types builds a tree first and silently loses data on `null`, enum names and `NaN`.
 //! Strict where OTLP/JSON and the protobuf JSON mapping are. One pass in linear time, no recursion over the input; the
 //! output is limited to [`MAX_WIRE`] or the text's own size. Errors contain a fixed text and an offset, never payload.
-//! `receivers/otlp` handles request limits, compression and replies; `payload` indexes the bytes.
+//! `receivers/http_ports` handles request limits and replies; `payload` indexes the bytes.
 //!
 //! Decisions where the mapping leaves room: a field of the schema that occurs twice in an object is refused (a
 //! duplicate could hide text from a reader that uses the other one), and so are two members of a oneof; an id of a
