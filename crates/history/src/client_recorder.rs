@@ -127,13 +127,20 @@ fn expected_parts(item: &ItemFacts) -> PartSet {
     }
 }
 
-/// Whether a place holds content, not the mark of content that is switched off or an id under a content key.
+/// Whether a place holds content, not the mark of content that is switched off or an id under a content key. The text of
+/// an error counts as content to be safe, but clients send it whatever is switched off.
 fn is_carried(payload: &Payload, place: &ContentPlace) -> bool {
     let value = match place.at {
-        ContentLocation::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),
+        ContentLocation::Attribute(id) => {
+            payload.attribute(id).filter(|attribute| attribute.key != "error").map(|attribute| attribute.value)
+        }
         ContentLocation::Body => payload.body(place.node),
-        ContentLocation::Status | ContentLocation::Name | ContentLocation::Embedded(_) => return true,
+        ContentLocation::Status => None,
+        ContentLocation::Name | ContentLocation::Embedded(_) => return true,
     };
+    if value.is_none() {
+        return false;
+    }
     let text = value.and_then(|value| value.as_str()).map(str::trim);
     let is_mark = |text: &str| {
         text.is_empty() || WITHHELD.iter().any(|mark| text.eq_ignore_ascii_case(mark)) || looks_like_uuid(text)

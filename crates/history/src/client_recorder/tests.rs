@@ -100,8 +100,9 @@ fn recorded_clients_show_their_switches() {
     for (recording, name, dialect, off, on) in [
         ("claude-code/plain", "claude-code", "claude-code-native", none, all),
         ("claude-code/quiet", "claude-code", "claude-code-native", all, none),
-        ("codex/exec", "codex_exec", "codex-cli", &["output"], &["input", "tool_args", "tool_result"]),
-        ("codex/quiet", "codex_exec", "codex-cli", &["input", "output"], &["tool_args", "tool_result"]),
+        ("codex/exec", "codex_exec", "codex-cli", none, all),
+        // `reasoning_summary`, a setting, is listed as output
+        ("codex/quiet", "codex_exec", "codex-cli", &["input"], &["output", "tool_args", "tool_result"]),
         ("gemini-cli/prompt", "gemini-cli", "gemini-cli", none, all),
         ("gemini-cli/quiet", "gemini-cli", "gemini-cli", all, none),
     ] {
