@@ -121,14 +121,16 @@ impl Processor for ClientRecorder {
 fn expected_parts(item: &ItemFacts) -> PartSet {
     match item.call {
         ItemRole::Model | ItemRole::Agent => PartSet::of(&[ContentPart::Input, ContentPart::Output]),
+        // a tool that failed may have no result
+        ItemRole::Tool if item.failed || item.tool_failed => PartSet::of(&[ContentPart::ToolArgs]),
         ItemRole::Tool => PartSet::of(&[ContentPart::ToolArgs, ContentPart::ToolResult]),
         ItemRole::Permission => PartSet::of(&[ContentPart::ToolArgs]),
         ItemRole::ModelCopy | ItemRole::TurnEnd | ItemRole::SessionEnd | ItemRole::Other => PartSet::default(),
     }
 }
 
-/// Whether a place holds content, not the mark of content that is switched off or an id under a content key. The text of
-/// an error counts as content to be safe, but clients send it whatever is switched off.
+/// Whether a place holds content, not the mark of content that is switched off or an id under a content key. The text
+/// of an error counts as content to be safe, but clients send it whatever is switched off.
 fn is_carried(payload: &Payload, place: &ContentPlace) -> bool {
     let value = match place.at {
         ContentLocation::Attribute(id) => {

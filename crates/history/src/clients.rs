@@ -137,9 +137,12 @@ impl ClientRecord {
     }
 }
 
+/// The clients by account and name.
+type ClientRecords = BTreeMap<(Arc<str>, Box<str>), ClientRecord>;
+
 /// See the module.
 #[derive(Default)]
-pub struct ClientTable(Mutex<BTreeMap<(Arc<str>, Box<str>), ClientRecord>>);
+pub struct ClientTable(Mutex<ClientRecords>);
 
 impl ClientTable {
     /// Adds the clients of a committed batch.
