@@ -4,8 +4,8 @@ Accounts are what the receiver's credentials map to. A is `acme`, an attacker wi
 `bravo-victim`, whose texts, ids and names are canaries. Every answer that A gets is searched for them, and after each
 row the vault's index says which account each request was stored for. Time as a side channel is left out.
 How each check was seen to fail: `--mutant same` gives A's token to B's account, `--mutant quiet` leaves out the limit
-of A, `--mutant crossed` sends A's data with B's API key, `--mutant canary` counts a word that answers do contain as
-B's: `isolation --mutant NAME` must then end with failures.
+of A, `--mutant crossed` sends A's data with B's API key, `--mutant unlimited` lets A's auditor open everything, and
+`--mutant canary` counts a word that answers do contain as B's: `isolation --mutant NAME` must then end with failures.
 """
 import argparse
 import base64
@@ -25,7 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, Gateway, Stock, check, figure, files, finish, http as fetch, say, tool, until, workdir  # noqa: E402
+from harness import BINARY, Gateway, Stock, check, figure, files, finish, http as fetch, keygen, say, tool, until, workdir  # noqa: E402
 from decode import REQUESTS  # noqa: E402
 from google.protobuf import json_format  # noqa: E402
 
@@ -131,6 +131,10 @@ class World:
             fast = {"requests_per_second": 100_000, "bytes_per_second": "1GiB"}
             config["limits"] = {"accounts": {name: fast for name in ([B] if mutant == "same" else [A, B])}}
             config["spool"]["max_size"] = "256MiB"
+            # an auditor of A alone
+            self.limited = os.path.join(work, "limited.key")
+            key = keygen(self.limited)
+            config["processors"]["vault"]["recipients"].append(key if mutant == "unlimited" else {"key": key, "accounts": [A]})
 
         self.gateway = Gateway(work, {"otlp_http": outlet}, change=change, log="info").start()
 
@@ -208,7 +212,8 @@ def names(world):
 
     def accepted(place, name):
         """Whether a configuration with this account is accepted; `check` reads the files that it names."""
-        config = {"receivers": {"otlp": {"auth": {}, "protocols": {"http": {"endpoint": "127.0.0.1:0"}}}}, "exporters": {"debug": {"trust": "internal"}},
+        config = {"spool": {"directory": os.path.join(world.work, "names-spool"), "max_size": "64MiB"},
+                  "receivers": {"otlp": {"auth": {}, "protocols": {"http": {"endpoint": "127.0.0.1:0"}}}}, "exporters": {"debug": {"trust": "internal"}},
                   "service": {"pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["debug"]}}}}
         if place == "tokens_file":
             with open(tokens, "w") as f:
@@ -656,7 +661,7 @@ def limits(world):
         tokens = {A: [token(A)], B: [token(B)]}
         config["receivers"]["otlp"]["auth"] = {"tokens": tokens}
         if world.mutant != "quiet":
-            config["limits"] = {"per_account": {"requests_per_second": 20, "bytes_per_second": "1MiB"}}
+            config["limits"] = {"per_account": {"requests_per_second": 4, "bytes_per_second": "1MiB"}}
     work = os.path.join(world.work, "limits")
     os.makedirs(work)
     gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{world.back.server_port}", "compression": "none"}}, change=tight, log="info").start()
@@ -671,17 +676,18 @@ def limits(world):
     threads = [threading.Thread(target=flood) for _ in range(3)]
     for one in threads:
         one.start()
-    for _ in range(25):
+    # B keeps to the same limit; a machine with much else to do sends few requests a second for A
+    for _ in range(10):
         status, _, _ = fetch(f"http://127.0.0.1:{gateway.http}/v1/traces", dump(spans(world.trace(), "s1", "canary-of-b")), {"content-type": JSON, "authorization": bearer(B)})
         got[B][status] = got[B].get(status, 0) + 1
-        time.sleep(0.1)
+        time.sleep(0.3)
     stop.set()
     for one in threads:
         one.join()
-    check("A is refused with 429", got[A].get(429, 0) > 20, str(got))
+    check("A is refused with 429", got[A].get(429, 0) > 5, str(got))
     check("B is never refused meanwhile", set(got[B]) == {200}, str(got))
     limited = {name: gateway.series("tollgate_account_limited_requests_total", account=name) for name in (A, B)}
-    check("/metrics counts the refusals for A, none for B", sum(limited[A]) > 20 and not sum(limited[B]), str(limited))
+    check("/metrics counts the refusals for A, none for B", sum(limited[A]) > 5 and not sum(limited[B]), str(limited))
     world.heard += told
     gateway.stop()
 
@@ -768,6 +774,13 @@ def vault(world):
     check("replay, get and export for another account print nothing of B", not leaks, f"{name}: {leaks}")
     controls = {command[0]: b"canary-of-b" in world.command("vault", *command, *opening, "--account", B)[1] for command in (("replay", "s1"), ("get", "--trace", trace), ("export", "s1", "--format", "messages"))}
     check("control: for B they do", all(controls.values()), str(controls))
+    theirs = [*common, "--identity", world.limited, "--log", "none"]
+    world.send(A, "s1", "mine alone")
+    world.rows()
+    said = {account: world.command("vault", "replay", "s1", *theirs, "--account", account, code=None) for account in (A, B)}
+    check("the key of an auditor of A opens A's session", b"mine alone" in said[A][1], str(said[A][0]))
+    got = world.command("vault", "get", "--trace", trace, *theirs, code=None)
+    check("but nothing of B", all(code != 0 and b"canary-of-b" not in out for code, out in (said[B], got)), f"{said[B][0]} {got[0]}")
     code, out = world.command("vault", "replay", "s1", *opening, code=None)
     check("a session of several accounts is not shown without --account", code != 0 and b"canary-of-b" not in out, str(code))
 
@@ -849,7 +862,7 @@ def main():
     parser.add_argument("rows", nargs="*", help="only these rows")
     parser.add_argument("--seconds", type=float, default=6, help="of mutated requests")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--mutant", choices=["same", "quiet", "crossed", "canary"])
+    parser.add_argument("--mutant", choices=["same", "quiet", "crossed", "canary", "unlimited"])
     options = parser.parse_args()
     rows = [("names", names), ("http", credentials), ("smuggling", smuggling), ("grpc", grpc_rows), ("attributes", attributes), ("equal", equal), ("limits", limits),
             ("pages", pages), ("vault", vault), ("fuzz", lambda w: fuzz(w, options.seconds)), ("keys", outgoing)]
