@@ -49,7 +49,7 @@ pub(super) async fn print_clients(gateway: AdminClient, within: Duration, as_jso
 /// A line for each client, the latest first.
 pub(super) fn format_clients(answer: &Value, catalog: &ClientCatalog, within: Duration, as_json: bool) -> String {
     let none = Vec::new();
-    let clients = field(&answer, "clients").as_array().unwrap_or(&none);
+    let clients = field(answer, "clients").as_array().unwrap_or(&none);
     let accounts: BTreeSet<&str> = clients.iter().filter_map(|client| field(client, "account").as_str()).collect();
     let line = |client: &Value| {
         let off = find_switched_off(client, catalog, within.as_secs_f64());

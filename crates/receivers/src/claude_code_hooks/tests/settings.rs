@@ -14,7 +14,7 @@ fn settings(json: serde_json::Value) -> Result<ClaudeCodeHooksSettings, Vec<Fiel
 fn stanza_is_checked() {
     let faulty = json!({"endpoint": "nowhere", "path": "hooks", "auth": {}, "answer_within": "2m",
                         "max_request_body_size": 0, "max_connections": 0});
-    let paths: Vec<String> = settings(faulty).err().expect("problems").into_iter().map(|one| one.path).collect();
+    let paths: Vec<String> = settings(faulty).expect_err("problems").into_iter().map(|one| one.path).collect();
     let expected = ["endpoint", "path", "auth", "answer_within", "max_request_body_size", "max_connections"];
     assert_eq!(paths, expected);
     let notes = |json| settings(json).expect("valid").notes.len();
