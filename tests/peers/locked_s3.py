@@ -219,7 +219,7 @@ def doctor(gateway, line, conditional):
     for who, keys in [("writer", line["writer"]), ("admin", line)]:
         env = {**os.environ, "AWS_ACCESS_KEY_ID": keys["access_key"], "AWS_SECRET_ACCESS_KEY": keys["secret_key"], "AWS_EC2_METADATA_DISABLED": "true"}
         done = subprocess.run([BINARY, "vault", "doctor", "--json", "--config", gateway.config_path], capture_output=True, text=True, env=env)
-        seen[who] = (done, {json.loads(row)["check"].split(": ", 1)[1]: json.loads(row)["verdict"] for row in done.stdout.splitlines()})
+        seen[who] = (done, {json.loads(row)["check"].split(": ", 1)[-1]: json.loads(row)["verdict"] for row in done.stdout.splitlines()})
     done, checks = seen["writer"]
     check("vault doctor: the writer may write and nothing else", done.returncode == 0 and len(checks) >= 9 and "fail" not in checks.values(), done.stdout + done.stderr)
     said = checks.get("an existing object can't be overwritten")
