@@ -49,13 +49,15 @@ pub(crate) struct WaitingRecords {
 
 impl FleetDrain {
     fn state(&self) -> DrainState {
-        let reading = self.receivers.iter().filter(|one| !one.is_done()).map(|one| one.receiver().to_string());
+        // Before the spool is read: whatever a receiver still stores must be seen below.
+        let reading =
+            self.receivers.iter().filter(|one| !one.is_done()).map(|one| one.receiver().to_string()).collect();
         let waiting = self.spool.status().consumers.into_iter().filter(|one| one.records > 0);
         // The checkpoint is this worker's own memory: nobody waits for it.
         let waiting = waiting.filter(|one| *one.name != *CHECKPOINT);
         DrainState {
             is_draining: self.receivers.iter().all(PartitionHandOver::is_asked),
-            reading: reading.collect(),
+            reading,
             waiting: waiting
                 .map(|one| WaitingRecords { consumer: one.name.to_string(), records: one.records, bytes: one.bytes })
                 .collect(),

@@ -81,7 +81,8 @@ impl Drop for RunningAttempt<'_> {
     fn drop(&mut self) {
         if !self.is_done {
             let known = std::mem::replace(&mut self.known, WriteAttempt::new());
-            self.failed.lock().add(self.request.id(), known);
+            let id = self.request.id();
+            self.failed.lock().add(id, known);
         }
     }
 }
@@ -198,7 +199,8 @@ impl KafkaExporter {
     /// way, they are two requests.
     fn begin_attempt<'a>(&'a self, request: RecordsOf<'a>) -> RunningAttempt<'a> {
         let has_failed = !self.failed.lock().is_empty();
-        let earlier = if has_failed { self.failed.lock().take(&request.id()) } else { None };
+        let id = has_failed.then(|| request.id());
+        let earlier = id.and_then(|id| self.failed.lock().take(&id));
         let known = earlier.unwrap_or_else(WriteAttempt::new);
         RunningAttempt { failed: &self.failed, request, known, is_done: false }
     }
