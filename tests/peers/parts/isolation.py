@@ -563,7 +563,7 @@ def attributes(world):
                 for one in holder.get("attributes", []):
                     text = json.dumps(one["value"])
                     is_ours = one["key"].startswith(("gen_ai.payload.", "tollgate.")) and not one["key"].startswith("tollgate.reported.") or one["key"].endswith("_ref")
-                    if is_ours and (object_name in text or row["key_id"] in text or "9999" in text or (one["key"] == "tollgate.run.id" and victim in text)):
+                    if is_ours and (object_name in text or row["key_id"] in text or ("9999" in text and "cost" in one["key"]) or (one["key"] == "tollgate.run.id" and victim in text)):
                         references.add(one["key"])
     references -= {one for one in references if one.startswith("tollgate.reported.")}
     check("no stamp or reference of the gateway's name leads to B's object, key, run or a false price", not references, str(references))
@@ -715,6 +715,8 @@ def pages(world):
     check("with another account's name, or a name that only looks like B's, no row of B is shown", not shown, str(shown[:4]))
     for path in (f"/runs/{traces[0]}?account={B}", f"/api/runs/{traces[0]}?account={B}"):
         check(f"control: {path.split('/')[1]} shows it for B", fetch(f"http://127.0.0.1:{world.gateway.admin}{path}", headers={"accept": JSON})[0] == 200)
+    # runs are summed up once a second
+    until("B's sums", lambda: "b-shown" in json.dumps(api(world, "/api/sums")["by_account"].get(B)), 30)
     sums = api(world, "/api/sums")["by_account"]
     check("the sums of A have no tenant or feature of B", "b-shown" in json.dumps(sums[B]) and not any(word in json.dumps(sums.get(A, {})) for word in ("b-shown", "b-feature")))
     lines = [line for line in world.gateway.metrics() if f'account="{A}"' in line and any(word.decode() in line for word in CANARIES)]
