@@ -252,7 +252,7 @@ pub fn serve_pages(
         mark_local_clients: true,
         ..listen::PortSettings::default()
     };
-    bound.serve(Arc::new(RouterHandler(router)), settings, connection_meters(meter, name), tasks)
+    bound.serve(Arc::new(RouterHandler(router)), settings, PortMetrics::new(meter, name, "http"), tasks)
 }
 
 struct ServingWebListener {
@@ -324,22 +324,5 @@ impl RequestHandler for RouterHandler {
                 Err(never) => match never {},
             }
         })
-    }
-}
-
-fn connection_meters(meter: &Meter, name: &'static str) -> PortMetrics {
-    let closed = |reason| {
-        let labels = [("receiver", name), ("transport", "http"), ("reason", reason)];
-        meter.counter(&names::RECEIVER_CONNECTIONS_CLOSED, &labels)
-    };
-    PortMetrics {
-        open: meter.gauge(&names::RECEIVER_CONNECTIONS, &[("receiver", name), ("transport", "http")]),
-        over_limit: closed("limit"),
-        evicted: closed("evicted"),
-        no_request: closed("no_request"),
-        idle: closed("idle"),
-        aged: closed("age"),
-        handshake: closed("handshake"),
-        bad_head: closed("bad_request_head"),
     }
 }

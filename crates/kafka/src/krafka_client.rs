@@ -206,7 +206,7 @@ impl BrokerClient for KrafkaClient {
                 }
                 Ok::<_, BrokerError>(())
             };
-            // What was read is told, whatever happened to the rest.
+            // Records that were read are returned, also if others could not be read in time.
             let _ = tokio::time::timeout(OLDEST_WAIT, read).await;
             let _ = consumer.close().await;
             oldest.retain(|_, written| *written > 0);

@@ -30,7 +30,7 @@ use super::slow_uploads::SlowUploads;
 use super::socket::{BindError, ConnectionStream, ListenSocket, RetainedSockets, is_forwarded};
 use super::spawn::{HyperTasks, Spawn};
 use config::Endpoint;
-use telemetry::{Counter, Gauge};
+use telemetry::{Counter, Gauge, Meter, names};
 
 /// How many bytes a client may send ahead.
 #[derive(Clone, Copy)]
@@ -153,6 +153,27 @@ pub struct PortMetrics {
     pub handshake: Counter,
     /// Connections closed because of an invalid HTTP/1.1 head: unreadable, too long, or without `Host`.
     pub bad_head: Counter,
+}
+
+impl PortMetrics {
+    /// The metrics of the port of `receiver` (a component, or the name of a page) that speaks `transport`.
+    pub fn new(meter: &Meter, receiver: &str, transport: &str) -> Self {
+        let labels = [("receiver", receiver), ("transport", transport)];
+        let closed = |reason| {
+            let labels = [("receiver", receiver), ("transport", transport), ("reason", reason)];
+            meter.counter(&names::RECEIVER_CONNECTIONS_CLOSED, &labels)
+        };
+        Self {
+            open: meter.gauge(&names::RECEIVER_CONNECTIONS, &labels),
+            over_limit: closed("limit"),
+            evicted: closed("evicted"),
+            no_request: closed("no_request"),
+            idle: closed("idle"),
+            aged: closed("age"),
+            handshake: closed("handshake"),
+            bad_head: closed("bad_request_head"),
+        }
+    }
 }
 
 /// A bound port that does not accept connections yet.

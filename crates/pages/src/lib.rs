@@ -1,6 +1,6 @@
 //! The pages of the admin port: `/` (the overview), `/runs`, `/runs/{id}`, `/changes`, `/report`, and the same as JSON,
-//! `/api/gateway` and `/api/clients`. An operator who is woken at night sees which agent is at fault, what it costs,
-//! and where its trace is.
+//! `/api/gateway` and `/api/clients`. At night, the pages show an operator which agent is at fault, its cost and
+//! its trace.
 //! Pages are rendered on the server, without script or external resources; everything is escaped, and names are cut
 //! and cleaned. Before each response history reads the tracker, so that figures are current and include live runs; the
 //! browser refreshes pages that may change. Each number is at most two clicks from a trace. `telemetry/admin` has

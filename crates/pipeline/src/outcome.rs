@@ -154,6 +154,8 @@ reasons! {
     AboveLimit = "above_max_request_size", "the item is larger than the exporter's `max_request_size`";
     /// The external recogniser gave no answer, without which the texts may not be forwarded.
     RecogniserUnavailable = "recogniser_unavailable", "the external recogniser did not check the texts";
+    /// No recipient of the vault may open the content.
+    NoRecipient = "no_recipient", "no recipient of the vault may open this account's content";
     /// The batch's clearance does not satisfy the exporter.
     NotCleared = "not_cleared", "the batch is not cleared for this exporter";
 }
@@ -174,7 +176,7 @@ impl Reason {
             | Self::ItemTooLarge
             | Self::BadItems
             | Self::NotCleared => Outcome::Refused { reason: self },
-            Self::SpoolFull | Self::PendingFull(_) => retry(10),
+            Self::SpoolFull | Self::PendingFull(_) | Self::NoRecipient => retry(10),
             Self::RecogniserUnavailable => retry(5),
             Self::LowMemory => retry(2),
             Self::Overloaded | Self::RateLimited | Self::SpoolFailed | Self::ShuttingDown => retry(1),

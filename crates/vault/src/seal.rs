@@ -15,9 +15,14 @@ use zeroize::Zeroizing;
 use super::fast_recipient::FastRecipient;
 use super::recipients::{Audience, ContentOwner, RecipientPolicy};
 
-/// Sealing failed. Callers don't need the reason, because nothing may go on unsealed.
+/// Why something was not sealed. Nothing may go on unsealed, whatever the cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SealFailed;
+pub enum SealFailed {
+    /// No recipient may open content of this account and tenant.
+    NoRecipient,
+    /// The cipher or the compression failed.
+    Internal,
+}
 
 /// Seals to one session's public key.
 pub trait FragmentSealer: Send + Sync {
@@ -48,7 +53,7 @@ pub trait SessionKeyGenerator: Send + Sync {
     /// Generates a key pair; its secret is sealed to the auditors of `audience` and then wiped.
     ///
     /// # Errors
-    /// The secret can't be sealed: also if the audience is empty.
+    /// The secret can't be sealed; [`SealFailed::NoRecipient`] if the audience is empty.
     fn new_session(&self, audience: &Audience) -> Result<NewSessionKey, SealFailed>;
 }
 
@@ -75,7 +80,7 @@ impl SessionKeyGenerator for AgeKeyGenerator {
         let recipient = identity.to_public();
         let object = seal_identity(&identity, &self.policy.keys(audience))?;
         let id = key_id(&recipient.to_string());
-        let recipient = FastRecipient::new(&recipient).ok_or(SealFailed)?;
+        let recipient = FastRecipient::new(&recipient).ok_or(SealFailed::Internal)?;
         Ok(NewSessionKey { seal: Box::new(AgeFragmentSealer { id, recipient }), object: object.into() })
     }
 }
@@ -83,11 +88,14 @@ impl SessionKeyGenerator for AgeKeyGenerator {
 /// Builds a key object: a session's secret, sealed to `auditors`.
 ///
 /// # Errors
-/// `auditors` is empty.
+/// [`SealFailed::NoRecipient`] if `auditors` is empty.
 pub fn seal_identity(
     identity: &age::x25519::Identity,
     auditors: &[age::x25519::Recipient],
 ) -> Result<Vec<u8>, SealFailed> {
+    if auditors.is_empty() {
+        return Err(SealFailed::NoRecipient);
+    }
     let secret = identity.to_string();
     let mut line = Zeroizing::new(String::with_capacity(secret.expose_secret().len() + 1));
     line.push_str(secret.expose_secret());
@@ -117,10 +125,10 @@ fn append_age_file<'a>(
     plain: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<(), SealFailed> {
-    let encryptor = age::Encryptor::with_recipients(recipients).map_err(|_| SealFailed)?;
-    let mut writer = encryptor.wrap_output(out).map_err(|_| SealFailed)?;
-    writer.write_all(plain).map_err(|_| SealFailed)?;
-    writer.finish().map_err(|_| SealFailed)?;
+    let encryptor = age::Encryptor::with_recipients(recipients).map_err(|_| SealFailed::Internal)?;
+    let mut writer = encryptor.wrap_output(out).map_err(|_| SealFailed::Internal)?;
+    writer.write_all(plain).map_err(|_| SealFailed::Internal)?;
+    writer.finish().map_err(|_| SealFailed::Internal)?;
     Ok(())
 }
 

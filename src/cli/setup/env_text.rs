@@ -28,13 +28,16 @@ fn parse_line(line: &str) -> Result<Option<(&str, &str)>, &'static str> {
         return Err("expected a name of letters, digits and `_` before `=`");
     }
     let value = value.trim();
-    let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
-    let unquoted = match quote {
-        Some(quote) if value.len() < 2 || !value.ends_with(quote) => return Err("the quotation marks have no end"),
-        Some(_) => value.get(1..value.len() - 1).unwrap_or(""),
-        None => value,
+    let Some(quote) = value.chars().next().filter(|first| matches!(first, '"' | '\'')) else {
+        let comment = value.find(" #");
+        return Ok(Some((name, value.get(..comment.unwrap_or(value.len())).unwrap_or(value).trim_end())));
     };
-    Ok(Some((name, unquoted)))
+    let (unquoted, rest) = value.get(1..).unwrap_or("").split_once(quote).ok_or("the quotation marks have no end")?;
+    let rest = rest.trim_start();
+    match rest.is_empty() || rest.starts_with('#') {
+        true => Ok(Some((name, unquoted))),
+        false => Err("expected a comment or nothing after the quotation marks"),
+    }
 }
 
 impl EnvText {

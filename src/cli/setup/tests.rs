@@ -68,6 +68,7 @@ fn odd_files_are_merged_or_refused() {
         ),
         (FileFormat::Toml, "env = { B = 2 } # b\n", "env = { B = 2 , A = \"1\" } # b\n"),
         (FileFormat::Env, "# a\nexport env.A='2'\n", "# a\nexport env.A=1\n"),
+        (FileFormat::Env, "B='x # y' # 'z'\nC=\"\"#\nenv.A=1 # set\n", "B='x # y' # 'z'\nC=\"\"#\nenv.A=1 # set\n"),
     ] {
         let set = if format == FileFormat::Env {
             vec![settings_file::SettingChange { path: vec!["env.A".to_owned()], ..change("x", Some("1".into())) }]
@@ -93,6 +94,7 @@ fn odd_files_are_merged_or_refused() {
         (FileFormat::Toml, "a = 1\nenv = \"secret\"", "`env` is not a table"),
         (FileFormat::Toml, "a = 1\na = \"secret\"", "line 2 is not valid: duplicate key"),
         (FileFormat::Env, "A=1\nthe secret", "line 2 is not valid: expected `NAME=value`"),
+        (FileFormat::Env, "A='x' secret", "line 1 is not valid: expected a comment or nothing after the quotation marks"),
         (FileFormat::Env, "A='secret", "line 1 is not valid: the quotation marks have no end"),
     ] {
         let fault = merge_settings(format, text, &set).err().map(|fault| fault.to_string());

@@ -3,24 +3,24 @@
 //! not regular stays as it is. A link to the user's own file stays a link: its target is changed. `settings_file` makes
 //! the new text.
 
-use std::fs::{File, Permissions, set_permissions};
+use std::fs::{Metadata, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::super::error::CommandError;
 use super::settings_file::{FileFormat, MergedSettings, SettingChange, merge_settings};
 use kernel::clock::{Clock, SystemClock};
-use kernel::files::{describe_io_error, make_folders, parent_folder, replace_file, write_new};
+use kernel::files::{describe_io_error, make_folders, parent_folder, replace_file_like, write_new};
 use vault::object_names::rfc3339;
 
 /// Largest settings file, in bytes.
 const MAX_FILE_BYTES: u64 = 4 << 20;
 /// Backups of one second that are told apart.
 const MAX_BACKUP_NAMES: u32 = 100;
-const MODE_BITS: u32 = 0o7777;
 const OWNER_WRITES: u32 = 0o200;
-const NEW_FILE_MODE: u32 = 0o600;
 
 /// The result of writing.
 pub(super) struct WrittenSettings {
@@ -56,14 +56,17 @@ pub(super) fn write_settings(
             .map_err(io_fault)?;
         return Ok(WrittenSettings { merged, backup: None, link_target });
     };
-    if present.mode & OWNER_WRITES == 0 {
+    if present.metadata.mode() & OWNER_WRITES == 0 {
         return Err(fault("is read-only".to_owned()));
     }
     let backup = write_backup(&target, &present.bytes)
         .map_err(|error| fault(format!("the copy beside it can't be written: {}", describe_io_error(error.kind()))))?;
     // The client itself may have written meanwhile.
     let is_as_read = read_file(&target).is_ok_and(|now| now.is_some_and(|now| now.bytes == present.bytes));
-    let replaced = if is_as_read { replace_file(&target, merged.text.as_bytes()) } else { Ok(()) };
+    let replaced = match is_as_read {
+        true => replace_file_like(&present.metadata, &target, merged.text.as_bytes()),
+        false => Ok(()),
+    };
     if !is_as_read || replaced.is_err() {
         // A copy that can't be removed does no harm.
         drop(std::fs::remove_file(&backup));
@@ -72,18 +75,13 @@ pub(super) fn write_settings(
         return Err(fault("was changed by another program at the same time: try again".to_owned()));
     }
     replaced.map_err(io_fault)?;
-    if present.mode != NEW_FILE_MODE {
-        set_permissions(&target, Permissions::from_mode(present.mode)).map_err(|error| {
-            CommandError::Failed(format!("{}: is written, but has mode 0600 now: {error}", path.display()))
-        })?;
-    }
     Ok(WrittenSettings { merged, backup: Some(backup), link_target })
 }
 
 /// A file as it is.
 struct PresentFile {
     bytes: Vec<u8>,
-    mode: u32,
+    metadata: Metadata,
 }
 
 /// The file to change: that of a link if `path` is one. Also returns the link's target.
@@ -109,19 +107,21 @@ fn resolve_file(path: &Path) -> Result<(PathBuf, Option<PathBuf>), String> {
 }
 
 fn read_file(path: &Path) -> Result<Option<PresentFile>, String> {
-    let file = match File::open(path) {
+    // `path` was resolved: a link or pipe that is there now was put there meanwhile.
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(describe_io_error(error.kind())),
     };
     let mut bytes = Vec::new();
-    let mode = file.metadata().map(|metadata| metadata.mode() & MODE_BITS);
-    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).and(mode);
-    let mode = read.map_err(|error| describe_io_error(error.kind()))?;
+    let metadata = file.metadata();
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).and(metadata);
+    let metadata = read.map_err(|error| describe_io_error(error.kind()))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(format!("is larger than {} MiB, so it is hardly a settings file", MAX_FILE_BYTES >> 20));
     }
-    Ok(Some(PresentFile { bytes, mode }))
+    Ok(Some(PresentFile { bytes, metadata }))
 }
 
 /// Writes a copy beside `path`, readable by its owner alone.

@@ -118,6 +118,18 @@ def check_row(work, cluster, options):
     check("check: a broker that is not there is named, with a remedy", code == 1 and "brokers" in text, text)
 
 
+def under_load(work, cluster, row, **options):
+    """Two workers behind an edge, half of the partitions each, and a load that has begun: (topic, sink, edge, workers, load)."""
+    name = topic(cluster, f"fleet.{row}")
+    sink = Quiet(place(work, f"{row}-sink"))
+    sender = edge(place(work, f"{row}-edge"), cluster, name).start()
+    workers = [worker(place(work, f"{row}-{n}"), cluster, name, sink, f"{row}-{n}", **options).start() for n in range(2)]
+    until("both workers have partitions", lambda: all(partitions(one) == PARTITIONS / 2 for one in workers), 60, 0.2)
+    load = Quick(sender.http, row, threads=3, sessions=20)
+    load.go()
+    return name, sink, sender, workers, load
+
+
 def flow_row(work, cluster, options):
     """Everything arrives once; the topic holds nothing readable; what can't be read is kept."""
     name = topic(cluster, "fleet.flow")
@@ -260,14 +272,8 @@ def brokers_row(work, cluster, options):
 
 def drain_row(work, cluster, options):
     """`fleet drain` empties a worker while its back end comes back: its volume is deleted afterwards, and nothing is lost or delivered twice."""
-    name = topic(cluster, "fleet.drain")
-    sink = Quiet(place(work, "drain-sink"))
-    sender = edge(place(work, "drain-edge"), cluster, name).start()
     # a session longer than the row: only a member that leaves gives its partitions away in time
-    workers = [worker(place(work, f"drain-{n}"), cluster, name, sink, f"drain-{n}", session_timeout="120s").start() for n in range(2)]
-    until("both workers have partitions", lambda: all(partitions(one) == PARTITIONS / 2 for one in workers), 60, 0.2)
-    load = Quick(sender.http, "drain", threads=3, sessions=20)
-    load.go()
+    name, sink, sender, workers, load = under_load(work, cluster, "drain", session_timeout="120s")
     time.sleep(options.seconds)
     sink.tell("status=503")
     time.sleep(1)
@@ -368,13 +374,7 @@ def retention_row(work, cluster, options):
 def lost_row(work, cluster, options):
     """A worker dies with its volume, on which accepted data waits for a back end that is down. Once the group's offsets are set back, as the page says,
     the others store what it had, and nothing of their own again."""
-    name = topic(cluster, "fleet.lost")
-    sink = Quiet(place(work, "lost-sink"))
-    sender = edge(place(work, "lost-edge"), cluster, name).start()
-    workers = [worker(place(work, f"lost-{n}"), cluster, name, sink, f"lost-{n}").start() for n in range(2)]
-    until("both workers have partitions", lambda: all(partitions(one) == PARTITIONS / 2 for one in workers), 60, 0.2)
-    load = Quick(sender.http, "lost", threads=3, sessions=20)
-    load.go()
+    name, sink, sender, workers, load = under_load(work, cluster, "lost")
     time.sleep(options.seconds)
     sink.tell("status=503")
     began = time.time()
@@ -409,13 +409,7 @@ def set_back(cluster, group, name, moment):
 
 def zombie_row(work, cluster, options):
     """SIGSTOP of a worker past the session's timeout, then SIGCONT: nothing is lost, and what both workers took counts once."""
-    name = topic(cluster, "fleet.zombie")
-    sink = Quiet(place(work, "zombie-sink"))
-    sender = edge(place(work, "zombie-edge"), cluster, name).start()
-    workers = [worker(place(work, f"zombie-{n}"), cluster, name, sink, f"zombie-{n}").start() for n in range(2)]
-    until("both workers have partitions", lambda: all(partitions(one) == PARTITIONS / 2 for one in workers), 60, 0.2)
-    load = Quick(sender.http, "zombie", threads=3, sessions=20)
-    load.go()
+    name, sink, sender, workers, load = under_load(work, cluster, "zombie")
     time.sleep(options.seconds)
     workers[0].process.send_signal(signal.SIGSTOP)
     until("the other worker has all partitions", lambda: partitions(workers[1]) == PARTITIONS, 60, 0.2)

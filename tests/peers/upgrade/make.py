@@ -13,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, RECORDINGS, REPO, Sink, Stock, http, keygen, say, start, stop_all, until, workdir  # noqa: E402
+from harness import BINARY, RECORDINGS, REPO, Gateway, Sink, Stock, http, keygen, say, stop_all, until, workdir  # noqa: E402
 from load import request  # noqa: E402
 
 CASES = os.path.join(REPO, "tests", "cases", "upgrade")
@@ -55,12 +55,12 @@ service:
 """
 
 
-class Upgraded:
+class Upgraded(Gateway):
     """A gateway over a case's folder, with the case's own configuration."""
 
     def __init__(self, data, sink, ports, object_age="1s", extra=None):
         self.data, self.http, self.admin = data, *ports
-        self.config = os.path.join(data, "tollgate.yaml")
+        self.config_path = os.path.join(data, "tollgate.yaml")
         self.env = {**os.environ, "UPGRADE_DATA": data, "UPGRADE_SINK": str(sink), "UPGRADE_HTTP": str(self.http),
                     "UPGRADE_ADMIN": str(self.admin), "UPGRADE_OBJECT_AGE": object_age, **(extra or {})}
         self.log_path = os.path.join(os.path.dirname(data), os.path.basename(data) + ".log")
@@ -68,35 +68,11 @@ class Upgraded:
 
     def run(self, *arguments):
         """A command of the binary with the case's configuration: (exit code, output)."""
-        done = subprocess.run([BINARY, *arguments, "--config", self.config], env=self.env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([BINARY, *arguments, "--config", self.config_path], env=self.env, capture_output=True, text=True, timeout=60)
         return done.returncode, done.stdout + done.stderr
 
-    def start(self, wait=True):
-        with open(self.log_path, "ab") as log:
-            self.process = start([BINARY, "run", "--config", self.config], env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        if wait:
-            until("ready", self.ready, 30)
-        return self
-
-    def ready(self):
-        if self.process.poll() is not None:
-            raise RuntimeError(f"tollgate ended with {self.process.returncode}: {self.log()[-2000:]}")
-        try:
-            return http(f"http://127.0.0.1:{self.admin}/readyz", timeout=2)[0] == 200
-        except OSError:
-            return False
-
-    def stop(self):
-        self.process.terminate()
-        return self.process.wait(60)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def log(self):
-        with open(self.log_path, errors="replace") as f:
-            return f.read()
+    def start(self, wait=True, env=None):
+        return super().start(wait, env or self.env)
 
     def post(self, signal, body):
         return http(f"http://127.0.0.1:{self.http}/v1/{signal}", body, {"content-type": "application/x-protobuf"})[0]

@@ -716,8 +716,8 @@ async fn a_later_auditor_opens_what_was_written_before() {
     assert_eq!(desk.erase(&site, "s0").await.objects, 2);
 }
 
-/// Copies for configured recipients keep their limits: nobody gets a copy of a key that they may not open, and a key
-/// without a permitted recipient is reported.
+/// Copies for configured recipients keep their limits: a recipient gets no copy of a key that it may not open, and a
+/// key without a permitted recipient is reported.
 #[tokio::test]
 async fn copies_keep_the_limits_of_recipients() {
     use crate::rewrap::{CopyRecipients, KeySelection, LedgerSigner, rewrap};

@@ -55,18 +55,12 @@ pub struct KafkaExporter {
 }
 
 /// What earlier attempts leave for the next one of the same request.
+#[derive(Default)]
 struct WriteAttempt {
     /// From which the ids of its records are made.
     salt: u128,
     /// Partitions that have acknowledged their part.
     acknowledged: Vec<i32>,
-}
-
-impl WriteAttempt {
-    /// The first attempt of a request.
-    fn new() -> Self {
-        Self { salt: u128::from_le_bytes(SystemRng.id()), acknowledged: Vec::new() }
-    }
 }
 
 /// An attempt under way. Unless it is done, the next one knows it, also if it ends by being dropped.
@@ -80,7 +74,7 @@ struct RunningAttempt<'a> {
 impl Drop for RunningAttempt<'_> {
     fn drop(&mut self) {
         if !self.is_done {
-            let known = std::mem::replace(&mut self.known, WriteAttempt::new());
+            let known = std::mem::take(&mut self.known);
             let id = self.request.id();
             self.failed.lock().add(id, known);
         }
@@ -201,8 +195,8 @@ impl KafkaExporter {
         let has_failed = !self.failed.lock().is_empty();
         let id = has_failed.then(|| request.id());
         let earlier = id.and_then(|id| self.failed.lock().take(&id));
-        let known = earlier.unwrap_or_else(WriteAttempt::new);
-        RunningAttempt { failed: &self.failed, request, known, is_done: false }
+        let first = || WriteAttempt { salt: u128::from_le_bytes(SystemRng.id()), acknowledged: Vec::new() };
+        RunningAttempt { failed: &self.failed, request, known: earlier.unwrap_or_else(first), is_done: false }
     }
 
     /// Writes the records that an earlier attempt has not written.

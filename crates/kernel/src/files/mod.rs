@@ -3,9 +3,9 @@
 //! file gets its name only once it is complete and synced, and [`write_new`] never overwrites an existing name.
 //! `pipeline/disk` handles files that change.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -16,6 +16,8 @@ mod tests;
 
 /// Number of names tried for a temporary file, because other processes may be writing or may have died while writing.
 const MAX_TEMPORARY_NAMES: u32 = 1000;
+const MODE_BITS: u32 = 0o7777;
+const GROUP_BITS: u32 = 0o2070;
 
 /// A file system error in words that name no path. The standard library says `entity not found` for a missing file.
 pub fn describe_io_error(kind: ErrorKind) -> String {
@@ -87,8 +89,28 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Any error of the file system. The old file then remains, unless only the folder's sync failed: then either may be
 /// there.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, bytes, |_| Ok(()))
+}
+
+/// [`replace_file`] with the group and the mode bits of the file before. A group that may not be given to the new file
+/// also loses its rights.
+///
+/// # Errors
+/// As [`replace_file`].
+pub fn replace_file_like(before: &Metadata, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_with(path, bytes, |file| {
+        let mode = before.mode() & MODE_BITS;
+        let has_group = file.metadata()?.gid() == before.gid() || fchown(file, None, Some(before.gid())).is_ok();
+        file.set_permissions(Permissions::from_mode(if has_group { mode } else { mode & !GROUP_BITS }))
+    })
+}
+
+fn replace_with(path: &Path, bytes: &[u8], prepare: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let (temporary, mut file) = create_temporary(path)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::rename(&temporary, path));
+    let written = prepare(&file)
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {
         drop(std::fs::remove_file(&temporary));
     }

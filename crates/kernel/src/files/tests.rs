@@ -95,3 +95,26 @@ fn folders_are_private() {
     assert_eq!((parent_folder(Path::new("spool")), parent_folder(Path::new("a/b"))), (Path::new("."), Path::new("a")));
     make_folders(Path::new("")).unwrap();
 }
+
+/// A replaced file keeps its mode and group from the moment it has its name, and a link's target stays as it is.
+#[test]
+fn a_replaced_file_keeps_its_rights() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (path, other) = (scratch.path().join("settings"), scratch.path().join("other"));
+    fs::write(&path, "old").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    // Only root may give a file to any group.
+    if rustix::process::geteuid().is_root() {
+        fchown(File::open(&path).unwrap(), None, Some(12345)).unwrap();
+    }
+    let before = fs::metadata(&path).unwrap();
+    replace_file_like(&before, &path, b"new").unwrap();
+    let after = fs::metadata(&path).unwrap();
+    assert_eq!((after.mode() & 0o7777, after.gid(), fs::read(&path).unwrap()), (0o640, before.gid(), b"new".to_vec()));
+    fs::write(&other, "kept").unwrap();
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&other, &path).unwrap();
+    replace_file_like(&before, &path, b"newer").unwrap();
+    assert_eq!((fs::read(&other).unwrap(), fs::read(&path).unwrap()), (b"kept".to_vec(), b"newer".to_vec()));
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+}

@@ -25,7 +25,7 @@ use pipeline::{
 };
 use telemetry::{Counter, Gauge, Meter, names as metric};
 use vault::key_ring::{KeyRing, MAX_KEYS};
-use vault::seal::SessionKeyGenerator;
+use vault::seal::{SealFailed, SessionKeyGenerator};
 use vault::ticket::{UriBase, VaultDraft, VaultTicketer};
 use vault::vault_writer::VaultWriter;
 
@@ -358,7 +358,10 @@ impl Processor for VaultProcessor {
                 // retries.
                 let sealed = sealer
                     .seal_batch(&batch.origin, &batch.payload, &facts_to_seal, echoes.as_deref())
-                    .map_err(|_| Reason::Lost)?;
+                    .map_err(|failed| match failed {
+                        SealFailed::NoRecipient => Reason::NoRecipient,
+                        SealFailed::Internal => Reason::Lost,
+                    })?;
                 if let Some(SealedBatch { draft, stamps, contexts }) = sealed {
                     if !contexts.is_empty() {
                         batch.effects.push(self.unstored_effect(contexts));

@@ -17,7 +17,7 @@ use vault::seal::parse_recipient;
 /// Most recipients of a vault. A key object is at most 64 KiB, and has a part for each of its recipients.
 const MAX_RECIPIENTS: usize = 64;
 
-/// An auditor's public key, and what it may open.
+/// An auditor's public key, with the accounts and tenants whose content the key opens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum RecipientConfig {
@@ -157,7 +157,7 @@ pub(super) fn check_recipients(
     policy
 }
 
-/// Reports accounts named by recipients whose content could be opened by nobody, or by one person only.
+/// Reports the accounts named in `recipients` for which no key, or only one, opens everything.
 fn check_accounts(policy: &RecipientPolicy, problems: &mut Vec<FieldProblem>, notes: &mut Vec<FieldProblem>) {
     let mut checked: BTreeSet<&str> = BTreeSet::new();
     let mut single: BTreeSet<&str> = BTreeSet::new();

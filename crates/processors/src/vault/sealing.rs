@@ -303,7 +303,7 @@ impl ContentSealer {
         let mut frame = SealedFragment::empty_frame(names, object_prefix, key.id(), id);
         let document = match names.layout() {
             ObjectLayout::Turn => plain.into_bytes(),
-            _ => self.zstd.compress(plain.as_bytes()).map_err(|_| SealFailed)?,
+            _ => self.zstd.compress(plain.as_bytes()).map_err(|_| SealFailed::Internal)?,
         };
         key.seal().seal(&document, frame.rest_mut())?;
         Ok(frame)

@@ -13,6 +13,9 @@ use serde_json::value::RawValue;
 /// Maximum number of fields; events of Claude Code 2.1.328 have up to 15.
 const MAX_FIELDS: usize = 1024;
 
+/// Longest name and ids, in bytes: they are copied before the body's copies are charged.
+const MAX_ID_BYTES: usize = 1024;
+
 /// Longest object with a level, in bytes.
 const MAX_LEVEL_BYTES: usize = 256;
 
@@ -23,10 +26,10 @@ pub(super) enum EventError {
     #[error("the body must be one JSON object in UTF-8 with at most 1024 fields")]
     NotAnObject,
     /// The session is missing.
-    #[error("`session_id` must be a text that is not empty")]
+    #[error("`session_id` must be a text of 1 to 1024 bytes")]
     NoSession,
     /// The name of the event is missing.
-    #[error("`hook_event_name` must be a text that is not empty")]
+    #[error("`hook_event_name` must be a text of 1 to 1024 bytes")]
     NoName,
 }
 
@@ -49,10 +52,12 @@ impl<'a> HookEvent<'a> {
     /// The body is no event.
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, EventError> {
         let EventFields(fields) = serde_json::from_slice(body).map_err(|_| EventError::NotAnObject)?;
-        let text = |key: &str| fields.get(key).and_then(|raw| read_text(raw)).filter(|text| !text.is_empty());
-        let name = text("hook_event_name").ok_or(EventError::NoName)?;
-        let session = text("session_id").ok_or(EventError::NoSession)?;
-        let prompt = text("prompt_id");
+        // An escape takes at most six bytes for one.
+        let raw_id = |key: &str| fields.get(key).filter(|raw| raw.get().len() <= 6 * MAX_ID_BYTES + 2);
+        let id = |key: &str| read_text(raw_id(key)?).filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()));
+        let name = id("hook_event_name").ok_or(EventError::NoName)?;
+        let session = id("session_id").ok_or(EventError::NoSession)?;
+        let prompt = id("prompt_id");
         Ok(Self { name, session, prompt, fields })
     }
 

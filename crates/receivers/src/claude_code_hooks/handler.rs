@@ -22,7 +22,7 @@ use net::spawn::run_blocking;
 use net::{BodyBudget, ContentEncoding, SlowUploads};
 use otlp::Signal;
 use otlp::status::GrpcCode;
-use pipeline::{BytePermit, Outcome, Reason};
+use pipeline::{Outcome, Reason};
 
 /// Larger events are translated on a blocking thread instead of the reactor.
 const MAX_INLINE_BYTES: usize = 64 * 1024;
@@ -105,12 +105,7 @@ impl HookPort {
         body: &mut Incoming,
     ) -> Result<ChargedBody, RequestRefusal> {
         let intake = self.port.intake(tally);
-        let mut permit = BytePermit::new();
-        let rope = intake.read_body(body, &mut permit, |_| Ok(())).await;
-        let rope = rope.map_err(|error| RequestRefusal::from_outcome(&reply::collect_error_outcome(error)))?;
-        let inflated = intake.inflate(encoding, rope, permit).await;
-        let ChargedBody { bytes, mut permit } =
-            inflated.map_err(|error| RequestRefusal::inflate_failed(encoding, &reply::collect_error_outcome(error)))?;
+        let ChargedBody { bytes, mut permit } = ReceiverPort::read_inflated(&intake, encoding, body).await?;
         let refuse = |outcome: Outcome| RequestRefusal::from_outcome(&outcome);
         let size = bytes.len();
         intake.budget.charge(&mut permit, size.saturating_mul(COPIES)).await.map_err(refuse)?;

@@ -7,18 +7,34 @@ use http::header::{CONNECTION, CONTENT_ENCODING, EXPECT};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, request};
 use hyper::body::{Body as _, Incoming};
 
-use super::port::ReceiverPort;
-use super::reply::{BodyFormat, RequestRefusal};
-use net::ContentEncoding;
+use super::port::{BodyTally, ChargedBody, ReceiverPort};
+use super::reply::{BodyFormat, RequestRefusal, collect_error_outcome};
 use net::collect::discard;
 use net::listen::{LocalClient, ReplyBody};
+use net::{BodyCollector, ContentEncoding};
 use otlp::status::GrpcCode;
-use pipeline::Reason;
+use pipeline::{BytePermit, Reason};
 
 /// How long a refused HTTP/1.1 client may keep sending before the response is written.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 impl ReceiverPort {
+    /// Reads a body and inflates it.
+    ///
+    /// # Errors
+    /// The body is too large, too slow or cut off, or its encoding does not fit.
+    pub(crate) async fn read_inflated(
+        intake: &BodyCollector<'_, BodyTally<'_>>,
+        encoding: ContentEncoding,
+        body: &mut Incoming,
+    ) -> Result<ChargedBody, RequestRefusal> {
+        let mut permit = BytePermit::new();
+        let rope = intake.read_body(body, &mut permit, |_| Ok(())).await;
+        let rope = rope.map_err(|error| RequestRefusal::from_outcome(&collect_error_outcome(error)))?;
+        let inflated = intake.inflate(encoding, rope, permit).await;
+        inflated.map_err(|error| RequestRefusal::inflate_failed(encoding, &collect_error_outcome(error)))
+    }
+
     /// Counts a refusal; logs it at most once a minute for its reason.
     pub(crate) fn record_refusal(&self, parts: &request::Parts, refusal: &RequestRefusal) {
         self.meters.record_refusal(refusal, parts.extensions.get::<LocalClient>().is_some());

@@ -108,21 +108,7 @@ impl ReceiverMetrics {
 
     /// The metrics of the port's connections.
     pub(crate) fn connection_meters(&self) -> listen::PortMetrics {
-        let labels = [("receiver", self.receiver.as_str()), ("transport", self.transport)];
-        let closed = |reason| {
-            let labels = [("receiver", self.receiver.as_str()), ("transport", self.transport), ("reason", reason)];
-            self.meter.counter(&names::RECEIVER_CONNECTIONS_CLOSED, &labels)
-        };
-        listen::PortMetrics {
-            open: self.meter.gauge(&names::RECEIVER_CONNECTIONS, &labels),
-            over_limit: closed("limit"),
-            evicted: closed("evicted"),
-            no_request: closed("no_request"),
-            idle: closed("idle"),
-            aged: closed("age"),
-            handshake: closed("handshake"),
-            bad_head: closed("bad_request_head"),
-        }
+        listen::PortMetrics::new(&self.meter, &self.receiver, self.transport)
     }
 }
 

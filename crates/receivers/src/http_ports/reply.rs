@@ -160,6 +160,7 @@ impl RequestRefusal {
             | Reason::ShuttingDown
             | Reason::Lost
             | Reason::RecogniserUnavailable
+            | Reason::NoRecipient
             | Reason::Disconnected
             | Reason::TimedOut => (GrpcCode::Internal, StatusCode::INTERNAL_SERVER_ERROR),
         };

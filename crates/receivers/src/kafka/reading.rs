@@ -212,7 +212,7 @@ impl RecordLoop {
                     let now = self.context.clock.monotonic();
                     let failing = now.saturating_sub(*failing_since.get_or_insert(now));
                     if error.fault.is_final() || failing > MAX_FAILING {
-                        return self.end_membership(&*consumer, error).await;
+                        return self.end_membership(&*consumer, hand_over, error).await;
                     }
                     if last_error.as_ref() != Some(&error) {
                         let (why, remedy) = (error.text.as_str(), error.fault.remedy());
@@ -223,7 +223,7 @@ impl RecordLoop {
                 }
             }
             if let Err(error) = self.owned.commit(&*consumer, None).await {
-                return self.end_membership(&*consumer, error).await;
+                return self.end_membership(&*consumer, hand_over, error).await;
             }
             self.pause_and_resume(&*consumer, &mut paused).await;
             self.measure_lag(&*consumer, &mut lag_read).await;
@@ -259,9 +259,14 @@ impl RecordLoop {
     }
 
     /// Leaves the group after an error. Nothing of this membership may be committed by the next one.
-    async fn end_membership(&self, consumer: &dyn RecordConsumer, error: BrokerError) -> Result<(), BrokerError> {
+    async fn end_membership(
+        &self,
+        consumer: &dyn RecordConsumer,
+        hand_over: &PartitionHandOver,
+        error: BrokerError,
+    ) -> Result<(), BrokerError> {
         self.owned.lost(self.owned.ids()).await;
-        consumer.close(GroupExit::ForRestart).await;
+        consumer.close(if hand_over.is_asked() { GroupExit::ForGood } else { GroupExit::ForRestart }).await;
         Err(error)
     }
 
@@ -340,6 +345,8 @@ impl RecordLoop {
             // `Err`: the record is not done, and why it is held, if it is.
             let result = match self.store(record, begun).await {
                 Ok(Outcome::Accepted | Outcome::Partial { .. }) => Ok(()),
+                // Only a change of the configuration helps, so it is shown.
+                Ok(Outcome::Retry { reason: reason @ Reason::NoRecipient, .. }) => Err(Some(reason.text().to_owned())),
                 Ok(Outcome::Retry { after, .. }) => {
                     wait = wait.max(after.unwrap_or_default()).min(RETRY_WAITS.1);
                     Err(None)

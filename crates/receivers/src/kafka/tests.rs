@@ -568,6 +568,24 @@ fn refused_records_are_kept_and_others_come_again() {
     });
 }
 
+/// Content that nobody may open is not stored and not dropped: its partition is held, in sight, until a recipient may.
+#[test]
+fn content_without_a_recipient_holds_the_partition() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        produce(&broker, 0, 8).await;
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        process.inlet.answers.lock().insert("request 1".into(), Reason::NoRecipient.outcome());
+        until(&machine, "the others", || volume.stored() == 7).await;
+        machine.clock.sleep(Duration::from_secs(60)).await;
+        assert_eq!((broker.committed_offset("in", 1), broker.record_count("dead")), (Some(0), 0));
+        assert!(process.counts("tollgate_kafka_held_partitions{receiver=\"kafka\"} 1"));
+        process.inlet.answers.lock().clear();
+        until(&machine, "all", || committed(&broker) == 8).await;
+        assert!(process.counts("tollgate_kafka_held_partitions{receiver=\"kafka\"} 0"));
+    });
+}
+
 /// A key that is missing holds its partition, loudly, and nothing is lost when the key is there.
 #[test]
 fn an_unknown_key_holds_the_partition() {

@@ -20,7 +20,7 @@ use net::spawn::run_blocking;
 use net::{BodyBudget, BodyCollector, ContentEncoding, SlowUploads};
 use otlp::status::GrpcCode;
 use otlp::{Signal, json};
-use pipeline::{BytePermit, Outcome, Reason};
+use pipeline::{Outcome, Reason};
 
 /// Larger JSON bodies are transcoded on a blocking thread instead of the reactor.
 const MAX_INLINE_JSON_BYTES: usize = 64 * 1024;
@@ -106,12 +106,7 @@ impl HttpPort {
         body: &mut Incoming,
     ) -> Result<ChargedBody, RequestRefusal> {
         let intake = self.port.intake(tally);
-        let mut permit = BytePermit::new();
-        let rope = intake.read_body(body, &mut permit, |_| Ok(())).await;
-        let rope = rope.map_err(|error| RequestRefusal::from_outcome(&reply::collect_error_outcome(error)))?;
-        let inflated = intake.inflate(encoding, rope, permit).await;
-        let inflated =
-            inflated.map_err(|error| RequestRefusal::inflate_failed(encoding, &reply::collect_error_outcome(error)))?;
+        let inflated = ReceiverPort::read_inflated(&intake, encoding, body).await?;
         if format == BodyFormat::Json { self.transcode(&intake, signal, inflated).await } else { Ok(inflated) }
     }
 

@@ -108,5 +108,5 @@ fn keys_are_sealed_to_their_audience() {
         assert_eq!(ring.key(&scope, owner, UnixNanos(0)).expect("the same").id(), key.id());
     }
     let Err(failed) = ring.key(&scope, named("unknown", None), UnixNanos(0)) else { panic!("sealed to nobody") };
-    assert_eq!(failed, SealFailed);
+    assert_eq!(failed, SealFailed::NoRecipient);
 }

@@ -22,6 +22,10 @@ fn only_events_are_taken() {
     assert_eq!(error(br#"{"hook_event_name":"Stop","session_id":""}"#), Some(EventError::NoSession));
     assert_eq!(error(br#"{"hook_event_name":"Stop","session_id":7}"#), Some(EventError::NoSession));
     assert_eq!(error(br#"{"session_id":"s1"}"#), Some(EventError::NoName));
+    let of_length = |length: usize| format!(r#"{{"hook_event_name":"Stop","session_id":"{}"}}"#, "s".repeat(length));
+    assert_eq!([1024, 1025, 1 << 20].map(|length| error(of_length(length).as_bytes())), {
+        [None, Some(EventError::NoSession), Some(EventError::NoSession)]
+    });
     let many: Vec<String> = (0..1100).map(|key| format!(r#""k{key}":1"#)).collect();
     assert_eq!(error(format!("{{{}}}", many.join(",")).as_bytes()), not_an_object);
     assert_eq!(error(br#"{"hook_event_name":"Whatever","session_id":"s1"}"#), None);

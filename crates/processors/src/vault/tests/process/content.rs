@@ -312,7 +312,7 @@ struct Broken;
 
 impl SessionKeyGenerator for Broken {
     fn new_session(&self, _: &Audience) -> Result<NewSessionKey, SealFailed> {
-        Err(SealFailed)
+        Err(SealFailed::Internal)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Content is sealed to those who may open it, and to nobody else.
+//! Content is sealed to the recipients that may open it, and to no others.
 
 use super::*;
 use vault::recipients::PolicyRecipient;
@@ -45,6 +45,6 @@ fn content_goes_to_its_recipients() {
     assert_eq!(quarantined, BTreeMap::from([("unattributed".to_owned(), [true, false, false])]));
     let stranger = BatchOrigin { account: "stranger".into(), ..(*origin).clone() };
     let mut batch = Batch::new(Arc::new(stranger), request::payload(&json!({"items": [chat("s", "red", "x")]})));
-    assert_eq!(bench.processor.process(&mut batch), Err(Reason::Lost));
+    assert_eq!(bench.processor.process(&mut batch), Err(Reason::NoRecipient));
     assert!(batch.clearance.content == ContentState::Kept && batch.drafts.is_empty());
 }
