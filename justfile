@@ -43,9 +43,10 @@ pictures:
 # Resumable parts, each under an hour: spool-sim, simulation, truth, closed, properties, mutations, crash, faults,
 # fleet-sim, leak, fuzz. Other parts: `fleet` (a real Kafka cluster), `backends` (all back ends that can run here),
 # `sdks` (the official SDKs, Go's and Rust's too), `alerts` (SigNoz's form of the rules too; starts anew each time),
-# `release` (the production build), `reproducible` (two builds are equal), `image` (the Dockerfile's steps without an
-# engine), `advisories` (known vulnerabilities; needs the network), `speed` (the limits of the benches), `whole` (a
-# gateway's processor time per span), `instructions` (instructions per byte of the redaction rules and per span),
+# `release` (the production build), `reproducible` (two builds are equal), `fips` (all tests with the FIPS module),
+# `image` (the Dockerfile's steps without an engine), `advisories` (known vulnerabilities; needs the network), `speed`
+# (the limits of the benches), `whole` (a gateway's processor time per span), `instructions` (instructions per byte of
+# the redaction rules and per span),
 # `alone` (each crate compiles without the others).
 # Runs one slow part; tests/nightly.sh explains each.
 nightly PART:

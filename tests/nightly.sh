@@ -44,6 +44,7 @@
 #   release     the production build: its size, start and idle memory against their bounds, then demo, faults, crash and
 #               chain on it; once
 #   reproducible  the release, built twice in different folders and settings, is the same byte for byte; once
+#   fips        all tests with the FIPS module of AWS-LC; once
 #   image       all steps of the Dockerfile, with the build, and a run of its result without a container engine; once
 #   advisories  Cargo.lock against the RustSec database. Needs the network; once
 #   alone       each crate and its tests compile without the others, whose features cargo would join; once
@@ -53,7 +54,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|fleet-sim|alerts|backends|sdks|leak|canary|isolation|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|image|advisories|alone|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|fleet-sim|alerts|backends|sdks|leak|canary|isolation|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|fips|image|advisories|alone|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -192,6 +193,10 @@ case $part in
     for peer in figures demo faults crash chain; do tests/peers/run.sh "$peer"; done ;;
   reproducible)
     timeout "$((minutes * 60))" bash .ci/reproducible.sh || { code=$?; echo "nightly: reproducible: failed, or out of time ($code)" >&2; exit "$code"; } ;;
+  fips)
+    # the module's build needs CMake, Go, Perl and libclang
+    for tool in cmake go perl; do command -v "$tool" >/dev/null || { echo "nightly: fips: $tool is missing" >&2; exit 1; }; done
+    timeout "$((minutes * 60))" cargo test --locked --features fips,kafka --target-dir target/fips ;;
   image)
     timeout "$((minutes * 60))" python3 .ci/dockerfile.py || { code=$?; echo "nightly: image: failed, or out of time ($code)" >&2; exit "$code"; } ;;
   advisories)

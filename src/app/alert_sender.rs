@@ -13,12 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use hmac::{Hmac, Mac};
 use http::{Request, StatusCode, header};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 mod mute;
@@ -32,6 +30,7 @@ use history::{RunHistory, RunRecord};
 use kernel::files;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
+use kernel::sha256::{Sha256, hmac_sha256};
 use net::client::{self, HttpClient, read_response, upload_body};
 use net::spawn::run_blocking;
 use net::{ProxyRules, Spawn, tls};
@@ -443,9 +442,8 @@ fn delivery_id(alerts: &[Alert]) -> String {
 
 /// `v1=` and the HMAC-SHA-256 of `v1:TIMESTAMP:BODY`.
 fn sign_body(key: &str, timestamp: &str, body: &str) -> String {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.as_bytes()) else { return String::new() }; // any length works
-    mac.update(format!("v1:{timestamp}:{body}").as_bytes());
-    format!("v1={}", hex::encode(&mac.finalize().into_bytes()))
+    let code = hmac_sha256(key.as_bytes(), format!("v1:{timestamp}:{body}").as_bytes());
+    format!("v1={}", hex::encode(&code))
 }
 
 fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {

@@ -11,6 +11,7 @@ pub mod build;
 pub(crate) mod collector_compat;
 mod configured_component;
 mod connector_task;
+pub(crate) mod crypto_module;
 pub mod defaults;
 pub mod destinations;
 pub mod dry_run;

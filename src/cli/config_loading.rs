@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret;
-use sha2::{Digest as _, Sha256};
 
 use super::common::{CommonArgs, ConfigSource};
 use super::data_dir;
@@ -17,6 +16,7 @@ use config::env::{self, ProcessLookup, SubstitutionFileError, SubstitutionLookup
 use config::{MaskedSource, Problem, ProblemSeverity};
 use kernel::files::describe_io_error;
 use kernel::secret::Secret;
+use kernel::sha256::Sha256;
 use kernel::terminal::format_count;
 
 /// File name of the try-out auditor's key in the data directory.
@@ -67,7 +67,7 @@ fn file_digest(path: &str) -> Option<[u8; 32]> {
         return None;
     }
     let text = Secret::new(ProcessLookup.read_file(path).ok()?);
-    Some(Sha256::digest(text.expose()).into())
+    Some(Sha256::digest(text.expose()))
 }
 
 /// Whether a command may create files (keys of the embedded default).

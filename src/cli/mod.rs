@@ -42,10 +42,11 @@ mod tap;
 mod time_option;
 mod top;
 mod vault;
+mod version;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::app::process;
+use crate::app::{crypto_module, process};
 use error::CommandError;
 use output::print_to_stderr;
 
@@ -104,6 +105,8 @@ enum CliCommand {
     },
     /// Lists receivers, processors, exporters, connectors and extensions.
     Components,
+    /// Prints the version; with `--verbose` also which library does which cryptography.
+    Version(version::VersionArgs),
     /// Shows what the pipeline does to recorded telemetry, item by item, and why: dialect, tokens, price, content moved
     /// to the vault.
     ///
@@ -152,6 +155,9 @@ pub fn main() -> ExitStatus {
     if let Err(error) = process::prepare_process() {
         print_to_stderr(&format!("warning: core dumps could not be switched off: {error}"));
     }
+    if let Err(why) = crypto_module::check_fips_mode() {
+        return output::report_error(&CommandError::Failed(why.to_owned()));
+    }
     let matches = global_options::hide_ineffective_options(Cli::command()).get_matches();
     let Cli { command, common } = match Cli::from_arg_matches(&matches) {
         Ok(parsed) => parsed,
@@ -174,6 +180,7 @@ pub fn main() -> ExitStatus {
         CliCommand::Schema => output::print_result(&schema::generate_schema()),
         CliCommand::Completions { shell } => print_completions(shell),
         CliCommand::PrintConfig { comments, .. } => print_config::print_config(&common, comments),
+        CliCommand::Version(options) => version::run(options),
         CliCommand::Components => inspect::list_components(),
         CliCommand::Explain(options) => explain::run(&common, &options),
         CliCommand::Redact(options) => redact::run(&common, &options),

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
 
 use super::chains::{ChainScope, list_chains};
 use super::error::ReadError;
@@ -18,6 +17,7 @@ use super::location::Vault;
 use super::read::find::day_before;
 use super::read::{UnreadIndex, each_signed_row, each_unsigned_row};
 use super::signed_index::{SignedIndex, read_optional_chain_object};
+use kernel::sha256::Sha256;
 use vault::call_dedup::{CallDeduplicator, CallReport, is_denied, is_model_line};
 use vault::chain::digest::{ChainDigest, GatewayIdentity};
 use vault::chain::note::VerifyKey;

@@ -10,7 +10,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use crate::chains::{ChainScope, list_chains};
 use crate::error::ReadError;
@@ -18,6 +17,7 @@ use crate::read::index;
 use crate::writable_vault::WritableVault;
 use kernel::clock::UnixNanos;
 use kernel::rng::Rng;
+use kernel::sha256::Sha256;
 use vault::chain::digest::{ChainDigest, DigestCounters, DigestLink, IndexReference, VERSION, checkpoint_origin};
 use vault::chain::note::{Checkpoint, SigningKey, VerifyKey};
 use vault::chain::tree::{Frontier, leaf_hash};
@@ -301,7 +301,7 @@ impl<'p> Ledger<'p> {
             hash.update(part);
         }
         let seed = Sha256::digest(self.key.sign(&hash.finalize()));
-        object_names::new_epoch(UnixNanos((self.epochs + 1) * 1_000_000), &FixedRng(seed.into()))
+        object_names::new_epoch(UnixNanos((self.epochs + 1) * 1_000_000), &FixedRng(seed))
     }
 
     /// The last digest and its signature, as stored, to be reported to a gateway ([`vault::chain::erasures`]).

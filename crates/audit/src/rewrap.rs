@@ -9,9 +9,8 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use sha2::{Digest, Sha256};
-
 use kernel::clock::UnixNanos;
+use kernel::sha256::Sha256;
 
 use super::error::ReadError;
 use super::folders::parse_key_name;

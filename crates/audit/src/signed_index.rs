@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use sha2::{Digest as _, Sha256};
 
 use super::chains::{ChainScope, list_chains};
 use super::error::ReadError;
 use super::location::Vault;
+use kernel::sha256::Sha256;
 use vault::chain::digest::ChainDigest;
 use vault::chain::note::VerifyKey;
 use vault::object_names::{IndexName, SIGNATURE_SUFFIX, account_segment, arrival_day, digest_name};

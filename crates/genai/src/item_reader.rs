@@ -518,7 +518,7 @@ fn truncate_with_digest(text: String) -> String {
 
 /// The form of an id that facts carry: unchanged, or cut at 512 bytes with the SHA-256 digest of the whole appended.
 pub fn bounded_id(text: &str) -> Cow<'_, str> {
-    use sha2::{Digest, Sha256};
+    use kernel::sha256::Sha256;
     if text.len() <= MAX_ID_BYTES {
         return text.into();
     }

@@ -20,7 +20,7 @@ pub(super) struct SampleSealer {
 impl SampleSealer {
     /// The sealer of a file with this salt. `None`: the library refused the key, for which there is no known cause.
     pub(super) fn new(key: &SpoolKey, salt: &[u8; 32], rng: Arc<dyn Rng>) -> Option<Self> {
-        let derived = key.derive(salt, INFO);
+        let derived = key.derive(salt, INFO)?;
         Some(Self { key: LessSafeKey::new(UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok()?), rng })
     }
 

@@ -32,8 +32,10 @@ use crate::settings::{BrokerSettings, KafkaTlsConfig, SaslSettings};
 const PRODUCER_MEMORY: usize = 64 << 20;
 /// Largest request to a broker, in bytes; the topic's own limit is lower.
 const MAX_REQUEST: usize = 100 << 20;
-/// How long a record waits for others of its partition. Requests are large already.
+/// How long a record waits for others of its partition, and how many bytes are sent without a wait. Several clients'
+/// records then share a request to the broker, which costs more than the bytes do.
 const LINGER: Duration = Duration::from_millis(2);
+const BATCH_BYTES: usize = 256 << 10;
 /// Records of one poll. Few, because what is under way when a worker dies is read again by the next one.
 const MAX_POLL_RECORDS: i32 = 32;
 /// Longest time between two polls. The loop polls all the time, so a longer pause means that the process hangs.
@@ -219,7 +221,7 @@ impl BrokerClient for KrafkaClient {
             let builder = self.connected().await?.producer();
             // Idempotent and `acks=all` by default; written down because the promise depends on it.
             let builder = builder.idempotent(true).acks(krafka::producer::Acks::All);
-            let builder = builder.delivery_timeout(timeout).max_block(timeout).linger(LINGER);
+            let builder = builder.delivery_timeout(timeout).max_block(timeout).linger(LINGER).batch_size(BATCH_BYTES);
             let builder = builder.buffer_memory(PRODUCER_MEMORY).max_request_size(MAX_REQUEST).metrics_push(false);
             let producer = builder.build().await?;
             Ok(Arc::new(KrafkaProducer(producer)) as Arc<dyn RecordProducer>)

@@ -255,7 +255,7 @@ fn printable_id(text: &str) -> String {
 }
 
 fn derive_key(key: &SpoolKey, salt: &[u8; SALT]) -> Option<LessSafeKey> {
-    let derived = key.derive(salt, KEY_INFO);
+    let derived = key.derive(salt, KEY_INFO)?;
     UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok().map(LessSafeKey::new)
 }
 

@@ -15,4 +15,5 @@ pub mod hex;
 pub mod pseudonym;
 pub mod rng;
 pub mod secret;
+pub mod sha256;
 pub mod terminal;

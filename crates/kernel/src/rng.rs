@@ -16,14 +16,14 @@ pub trait Rng: Send + Sync + 'static {
     }
 }
 
-/// The operating system's random number generator.
+/// The generator of aws-lc, which is seeded by the operating system.
 pub struct SystemRng;
 
 impl Rng for SystemRng {
     #[expect(clippy::panic, reason = "without randomness no key may be made; there is no way on")]
     fn fill(&self, out: &mut [u8]) {
-        if let Err(error) = getrandom::fill(out) {
-            panic!("the operating system gave no randomness: {error}");
+        if aws_lc_rs::rand::fill(out).is_err() {
+            panic!("the system gave no randomness");
         }
     }
 }

@@ -4,11 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
+use kernel::sha256::Sha256;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::certificate_validity;
@@ -41,7 +41,7 @@ impl PemFiles {
         for file in &self.0 {
             hasher.update(Sha256::digest(file.text.as_deref().map_or(&[][..], |text| text)));
         }
-        hasher.finalize().into()
+        hasher.finalize()
     }
 
     fn find_file(&self, key: &str) -> Option<&PemFile> {

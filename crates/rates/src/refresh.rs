@@ -10,9 +10,9 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::RwLock;
-use sha2::{Digest, Sha256};
 
 use kernel::hex;
+use kernel::sha256::Sha256;
 
 use super::finding::{FindingSeverity, TableFinding};
 use super::overlay::RateTables;

@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use config::load;
 use kernel::hex;
+use kernel::sha256::Sha256;
 
 use super::compile::{self, TableProblem};
 use super::schema::{self, TableFile};

@@ -2,13 +2,13 @@
 //! one per late price. Pure. Nothing that depends on other batches is decided here: `resolve` assigns items to runs.
 
 use foldhash::{HashMap, HashMapExt as _};
-use sha2::{Digest, Sha256};
 
 use genai::usage::split_tokens;
 use genai::{BillingStatus, CallTokenBuckets, Facts, ItemFacts, ItemRole, LatePrice, VaultedTexts};
 use kernel::CONTENT;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
+use kernel::sha256::Sha256;
 use otlp::{NodeId, NodeKind, Payload, Signal};
 use pipeline::BatchOrigin;
 

@@ -8,9 +8,9 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use genai::ContentPart;
+use kernel::sha256::Sha256;
 use otlp::write_json_text;
 
 use super::delta::{ContentFingerprint, DeltaPlan, DeltaStep, PieceSource};
@@ -300,7 +300,7 @@ impl DocumentWriter {
         self.item_count += 1;
         content.json.push_str(if content.json.is_empty() { "[]" } else { "]" });
         let (context, fixed) = (content.context.take(), std::mem::take(&mut content.fixed));
-        let digest: [u8; 32] = Sha256::digest(content.json.as_bytes()).into();
+        let digest: [u8; 32] = Sha256::digest(content.json.as_bytes());
         let hashes = ContentHashes {
             content: kernel::hex::encode(&digest),
             context: context.map(|hash| kernel::hex::encode(&hash.finalize())),

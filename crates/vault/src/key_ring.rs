@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 
 use kernel::clock::UnixNanos;
+use kernel::sha256::Sha256;
 
 use super::object_names::FragmentScope;
 use super::recipients::{Audience, ContentOwner};

@@ -9,7 +9,7 @@ use std::io::Write;
 
 use age::secrecy::ExposeSecret;
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
+use kernel::sha256::Sha256;
 use zeroize::Zeroizing;
 
 use super::fast_recipient::FastRecipient;

@@ -4,9 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sha2::{Digest, Sha256};
-
 use kernel::hex;
+use kernel::sha256::Sha256;
 use runs::Alert;
 
 /// The shortest and longest pause after a failed message, in ns.

@@ -101,7 +101,7 @@ async fn a_file_is_taken_or_refused() {
 /// A pinned digest accepts only that table.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_digest_pins() {
-    use sha2::{Digest, Sha256};
+    use kernel::sha256::Sha256;
     let folder = tempfile::tempdir().unwrap();
     let digest = kernel::hex::encode(&Sha256::digest(table("2", "3").as_bytes()));
     let rig = rig(folder.path(), RatesRefresh { sha256: Some(digest), ..from_file(folder.path()) });
@@ -141,7 +141,7 @@ async fn the_last_good_table_outlives_the_process() {
 /// From a URL: taken once, then `304` by its tag; an error status changes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_is_asked() {
-    use sha2::{Digest, Sha256};
+    use kernel::sha256::Sha256;
     let folder = tempfile::tempdir().unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/rates.json", listener.local_addr().unwrap());

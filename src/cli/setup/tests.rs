@@ -94,7 +94,11 @@ fn odd_files_are_merged_or_refused() {
         (FileFormat::Toml, "a = 1\nenv = \"secret\"", "`env` is not a table"),
         (FileFormat::Toml, "a = 1\na = \"secret\"", "line 2 is not valid: duplicate key"),
         (FileFormat::Env, "A=1\nthe secret", "line 2 is not valid: expected `NAME=value`"),
-        (FileFormat::Env, "A='x' secret", "line 1 is not valid: expected a comment or nothing after the quotation marks"),
+        (
+            FileFormat::Env,
+            "A='x' secret",
+            "line 1 is not valid: expected a comment or nothing after the quotation marks",
+        ),
         (FileFormat::Env, "A='secret", "line 1 is not valid: the quotation marks have no end"),
     ] {
         let fault = merge_settings(format, text, &set).err().map(|fault| fault.to_string());

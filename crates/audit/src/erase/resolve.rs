@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use sha2::{Digest as _, Sha256};
 
 use crate::error::ReadError;
 use crate::folders::{SessionFolder, encode_segment, is_day, is_key_name, is_segment, parse_key_name};
 use crate::read::{each_row, each_signed_row, each_unsigned_row};
 use crate::signed_index::SignedIndex;
 use crate::writable_vault::WritableVault;
+use kernel::sha256::Sha256;
 use vault::index_row::{IndexRow, RowKind, ShreddedKey};
 use vault::object_names::account_segment;
 use vault::store::{ObjectKind, StoreError};
@@ -406,7 +406,7 @@ struct HashedKeyObject {
 /// Hashes key objects; omits objects that are missing, archived, or too large for a key.
 async fn hash_objects(place: &WritableVault, names: &[String]) -> Result<Vec<HashedKeyObject>, ReadError> {
     let hashes = stream::iter(names).map(async |name| match place.vault.fetch_key_object(name).await {
-        Ok(bytes) => Ok(Some(HashedKeyObject { name: name.clone(), sha256: Sha256::digest(&bytes).into() })),
+        Ok(bytes) => Ok(Some(HashedKeyObject { name: name.clone(), sha256: Sha256::digest(&bytes) })),
         Err(StoreError::Missing | StoreError::TooLarge | StoreError::Archived) => Ok(None),
         Err(error) => Err(ReadError::from_object_error(name, &error)),
     });

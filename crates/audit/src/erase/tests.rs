@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use sha2::Digest as _;
 
 use super::request::{self, ContentTarget, ErasureRequest};
 use super::resolve::{find_sessions, find_sessions_with_unsigned};
@@ -809,7 +808,7 @@ async fn a_planted_copy_is_not_signed() {
     let teller = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
     let which =
         KeySelection { account: Some("default".to_owned()), session: Some("s0".to_owned()), ..KeySelection::default() };
-    let tag = &kernel::hex::encode(&sha2::Sha256::digest(people[0].to_string()))[..8];
+    let tag = &kernel::hex::encode(&kernel::sha256::Sha256::digest(people[0].to_string()))[..8];
     for kind in 0..3 {
         let site = site().await;
         let desk = Desk::of(&site, None);

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::{EvidencePeriod, PeriodEvidence};
 use crate::error::ReadError;
 use crate::verify::VerifyReport;
 use kernel::clock::UnixNanos;
 use kernel::files;
+use kernel::sha256::Sha256;
 use kernel::terminal::{escape_json, format_count};
 use vault::chain::note::SigningKey;
 use vault::object_names::rfc3339;

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
 
 use crate::error::ReadError;
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
+use kernel::sha256::Sha256;
 use vault::chain::note::VerifyKey;
 use vault::object_names::account_segment;
 use vault::store::{ObjectKind, StoreError};

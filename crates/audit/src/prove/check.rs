@@ -3,11 +3,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest as _, Sha256};
 
 use super::file::{LineProof, ProofFile};
 use crate::error::ReadError;
 use crate::verify::anchor;
+use kernel::sha256::Sha256;
 use kernel::terminal::format_count;
 use vault::chain::digest::checkpoint_origin;
 use vault::chain::note::{self, Checkpoint, VerifyKey};

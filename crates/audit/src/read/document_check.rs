@@ -4,8 +4,8 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
+use kernel::sha256::Sha256;
 use vault::chain::tree::parse_hash;
 use vault::document::commitment;
 use vault::index_row::IndexRow;
@@ -70,7 +70,7 @@ impl<'a> UntrustedDocument<'a> {
             return Err("its content does not match its own content hash");
         }
         let salt = parse_hash(&item.salt).ok_or("its salt is malformed")?;
-        if tail.commitment.as_ref().is_some_and(|recorded| *recorded != commitment(&salt, &content.into())) {
+        if tail.commitment.as_ref().is_some_and(|recorded| *recorded != commitment(&salt, &content)) {
             return Err("its content does not match the commitment in its line");
         }
         if hash_context(item.content)? != item.context_sha256 {

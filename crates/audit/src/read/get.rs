@@ -4,8 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use sha2::{Digest, Sha256};
-
 use super::document_check::{CONTENT_MISMATCH, UntrustedDocument};
 use super::find::{IndexQuery, find, find_signed};
 use super::index::each_row;
@@ -15,6 +13,7 @@ use super::session::ContentLimit;
 use crate::error::{ReadError, several_accounts_error};
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
+use kernel::sha256::Sha256;
 use vault::chain::note::VerifyKey;
 use vault::index_row::IndexRow;
 use vault::object_names::{FragmentScope, ObjectName};

@@ -11,11 +11,11 @@ use std::io::Read;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
-use sha2::{Digest, Sha256};
 
 use crate::error::ReadError;
 use crate::location::Vault;
 use crate::signed_index::SignedIndex;
+use kernel::sha256::Sha256;
 use vault::index_row::IndexRow;
 use vault::object_names::{IndexName, arrival_day};
 use vault::store::{ObjectKind, StoreError};

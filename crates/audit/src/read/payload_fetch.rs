@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
+use kernel::sha256::Sha256;
 use vault::index_row::IndexRow;
 use vault::object_names::is_alternative_name;
 use vault::store::ObjectKind;

@@ -9,7 +9,6 @@ use std::io::Read as _;
 use age::x25519::Identity;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::key_claims::KeyVerdict;
@@ -18,6 +17,7 @@ use super::opener::FragmentOpener;
 use crate::error::ReadError;
 use crate::folders::parse_key_name;
 use crate::location::Vault;
+use kernel::sha256::Sha256;
 use vault::seal::key_id;
 use vault::store::{ObjectKind, StoreError};
 

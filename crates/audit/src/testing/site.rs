@@ -9,7 +9,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use sha2::Digest as _;
 
 use crate::read::Vault;
 use crate::verify::{VerifyOptions, VerifyReport, verify};
@@ -354,7 +353,7 @@ impl Site {
             item: Some(item),
             kind: Some(RowKind::Payload),
             fragment: Some(id.clone()),
-            ct_sha256: Some(kernel::hex::encode(&sha2::Sha256::digest(frame.rest()))),
+            ct_sha256: Some(kernel::hex::encode(&kernel::sha256::Sha256::digest(frame.rest()))),
             key_id: Some(key.id().to_owned()),
             key_sha256: Some(key.object_sha256().to_owned()),
             commitment: Some(hashes.commitment),

@@ -9,10 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use sha2::{Digest as _, Sha256};
 
 use crate::chains::ChainId;
 use crate::read::index::inflate;
+use kernel::sha256::Sha256;
 use vault::chain::digest::{ChainDigest, PayloadReference};
 use vault::chain::tree::leaf_hash;
 use vault::index_row::{IndexRow, RowKind};

@@ -8,7 +8,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use sha2::Digest as _;
 
 use crate::chains::{ChainId, epoch_folder};
 use crate::error::ReadError;
@@ -198,7 +197,7 @@ impl VerificationRun<'_> {
                 return None;
             }
         };
-        epoch.digests.insert(fetched.n, sha2::Sha256::digest(json).into());
+        epoch.digests.insert(fetched.n, kernel::sha256::Sha256::digest(json));
         let Some(digest) = fetched.digest.clone() else {
             self.report.fail("digest_format", name, "not a digest, or of a version that this program does not support");
             epoch.is_valid = false;

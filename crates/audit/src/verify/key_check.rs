@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt as _, stream};
-use sha2::{Digest as _, Sha256};
 
 use crate::folders::is_copy_of;
 use crate::location::Vault;
+use kernel::sha256::Sha256;
 use vault::index_row::{IndexRow, ShreddedKey};
 use vault::object_names::{FragmentScope, ObjectName};
 use vault::store::{ObjectKind, StoreError};

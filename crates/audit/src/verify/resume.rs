@@ -9,10 +9,10 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::ReadError;
 use kernel::files;
+use kernel::sha256::Sha256;
 use vault::chain::tree::Frontier;
 use vault::index_row::IndexRow;
 

@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::chains::ChainId;
 use crate::location::Vault;
 use crate::read::FragmentOpener;
 use kernel::clock::UnixNanos;
+use kernel::sha256::Sha256;
 use vault::chain::digest::{ChainContinuation, ChainDigest, DigestLink};
 use vault::chain::tree::{Frontier, NodeHash};
 use vault::index_row::{IndexRow, ShreddedKey};

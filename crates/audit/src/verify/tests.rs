@@ -17,7 +17,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use sha2::Digest as _;
 
 use super::{VerifyOptions, VerifyReport, verify};
 use crate::read::Vault;

@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use sha2::{Digest as _, Sha256};
 
 use crate::folders::{is_key_name, parse_key_name};
 use crate::read::open_key;
+use kernel::sha256::Sha256;
 use vault::object_names::account_segment;
 use vault::seal::key_id;
 use vault::store::ObjectKind;

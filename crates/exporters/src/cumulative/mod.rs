@@ -18,9 +18,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message as _;
-use sha2::{Digest, Sha256};
 
 use kernel::clock::Clock;
+use kernel::sha256::Sha256;
 use otlp::r#gen::opentelemetry::proto;
 use telemetry::{Counter, Gauge, Meter, names};
 

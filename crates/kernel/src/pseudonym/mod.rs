@@ -6,12 +6,10 @@
 
 use std::borrow::Cow;
 
-use hkdf::Hkdf;
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
+use crate::sha256::{HmacSha256, hmac_sha256};
 
 #[cfg(test)]
 mod tests;
@@ -35,8 +33,9 @@ impl Pseudonymizer {
     /// Creates a pseudonymizer from the configured key: any text, ideally 32 random bytes in base64 or hex. All
     /// replicas must use the same key.
     pub fn new(key: &Secret) -> Self {
-        let (prk, _) = Hkdf::<Sha256>::extract(Some(b"tollgate pseudonyms v1"), key.expose().as_bytes());
-        Self { prk: Zeroizing::new(prk.into()) }
+        // HKDF's step `extract` (RFC 5869) is this HMAC.
+        let prk = hmac_sha256(b"tollgate pseudonyms v1", key.expose().as_bytes());
+        Self { prk: Zeroizing::new(prk) }
     }
 
     /// `h-` and 32 hex digits: HMAC-SHA-256 of `text` under the account's subkey, cut to 16 bytes.
@@ -79,12 +78,12 @@ const SENTENCE_WORDS: usize = 6;
 
 /// HMAC-SHA-256 of length-prefixed parts.
 fn keyed_hash(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] }; // HMAC accepts a key of any length
+    let mut mac = HmacSha256::new(key);
     for part in parts {
         mac.update(&(part.len() as u64).to_le_bytes());
         mac.update(part);
     }
-    mac.finalize().into_bytes().into()
+    mac.finalize()
 }
 
 /// Decides how ids and short texts may be shown outside of the vault's ciphertext. The redaction rules implement it.

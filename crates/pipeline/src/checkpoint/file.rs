@@ -41,7 +41,7 @@ pub(super) fn open(keys: &[SpoolKey], sealed: &[u8]) -> Option<ProcessorSnapshot
 }
 
 fn derive_cipher(key: &SpoolKey, salt: &[u8; SALT_BYTES]) -> Option<LessSafeKey> {
-    let derived = key.derive(salt, KEY_INFO);
+    let derived = key.derive(salt, KEY_INFO)?;
     Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok()?))
 }
 

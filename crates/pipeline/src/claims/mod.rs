@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use foldhash::HashMap;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 
 use kernel::clock::UnixNanos;
+use kernel::sha256::Sha256;
 
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,7 @@
 //! sealed twice under one salt: after a failed write `commit` opens a new segment. `record` defines the sealed bytes.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use hkdf::Hkdf;
-use sha2::Sha256;
-use zeroize::Zeroizing;
+use kernel::sha256::hkdf_sha256;
 
 use super::key::SpoolKey;
 use super::record::{TAG, TAIL};
@@ -26,13 +24,12 @@ impl SegmentCipher {
         if !sealing {
             return Some(Self { segment, salt_checksum, key: None });
         }
-        let mut derived = Zeroizing::new([0; 32]);
         // The stars are replaced by the segment's number.
         let mut info = *b"tollgate spool segment v1\0********";
         for (to, from) in info.iter_mut().rev().zip(segment.to_be_bytes().iter().rev()) {
             *to = *from;
         }
-        Hkdf::<Sha256>::new(Some(salt), key.bytes()).expand(&info, derived.as_mut_slice()).ok()?;
+        let derived = hkdf_sha256(salt, key.bytes(), &info)?;
         let key = UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok()?;
         Some(Self { segment, salt_checksum, key: Some(LessSafeKey::new(key)) })
     }

@@ -3,12 +3,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use kernel::hex;
 use kernel::rng::Rng;
 use kernel::secret::Secret;
+use kernel::sha256::{Sha256, hkdf_sha256};
 
 /// A 256-bit key of the spool and its public id.
 #[derive(Clone)]
@@ -67,11 +67,8 @@ impl SpoolKey {
 
     /// Derives a key for another file next to the spool, with HKDF-SHA256. `salt` is the file's own; `info` names the
     /// use.
-    pub fn derive(&self, salt: &[u8; 32], info: &[u8]) -> Zeroizing<[u8; 32]> {
-        let mut derived = Zeroizing::new([0; 32]);
-        // HKDF can output 32 bytes, so it can't fail.
-        let _ = hkdf::Hkdf::<Sha256>::new(Some(salt), self.bytes.as_slice()).expand(info, derived.as_mut_slice());
-        derived
+    pub fn derive(&self, salt: &[u8; 32], info: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+        hkdf_sha256(salt, self.bytes.as_slice(), info)
     }
 
     pub(super) fn id_bytes(&self) -> [u8; 8] {

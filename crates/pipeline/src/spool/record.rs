@@ -25,7 +25,7 @@
 //! between sync and line, or the machine stopped within the second before the progress file is synced. It counts as
 //! torn, although it may have been acknowledged.
 
-use sha2::{Digest, Sha256};
+use kernel::sha256::Sha256;
 
 use super::transaction::RecordKind;
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use kernel::clock::{Clock, UnixNanos};
 use kernel::rng::Rng;
+use kernel::sha256::Sha256;
 use otlp::{Payload, Signal, UnknownFields};
 use telemetry::{Counter, Gauge, Histogram, Meter, names};
 

@@ -7,11 +7,10 @@
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use echoes::stack_frames;
 use genai::{ContentLocation, ContentPlace, ItemFacts, cached_facts, is_short_name};
 use kernel::hex;
+use kernel::sha256::Sha256;
 use otlp::{NodeId, NodeKind, Payload, Signal, TextField};
 use pipeline::Batch;
 use redaction::replace_hits;

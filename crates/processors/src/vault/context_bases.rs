@@ -11,8 +11,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 
+use kernel::sha256::Sha256;
 use vault::delta::{DeltaPlan, ItemFingerprints};
 use vault::document::ItemContent;
 use vault::object_names::FragmentScope;

@@ -411,6 +411,6 @@ impl ContentSealer {
 }
 
 fn sha256_hex(bytes: &[u8]) -> String {
-    use sha2::{Digest, Sha256};
+    use kernel::sha256::Sha256;
     kernel::hex::encode(&Sha256::digest(bytes))
 }

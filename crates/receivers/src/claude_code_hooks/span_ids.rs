@@ -2,7 +2,7 @@
 //! trace, and a repeated event has the same ids. A turn is a trace: its ids are those of claude-otel-hooks, the SHA-256
 //! of `session:turn`. Events before the first prompt, and those of the session itself, are in the trace of `session:`.
 
-use sha2::{Digest as _, Sha256};
+use kernel::sha256::Sha256;
 
 use super::event::HookEvent;
 use super::event_table::{EventShape, SpanIdentity};

@@ -4,8 +4,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use kernel::sha256::Sha256;
 use parking_lot::Mutex;
-use sha2::{Digest as _, Sha256};
 
 use super::event_table::Interval;
 

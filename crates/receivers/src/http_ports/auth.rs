@@ -14,11 +14,11 @@ use base64::prelude::BASE64_STANDARD;
 use http::header::AUTHORIZATION;
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use parking_lot::{Mutex, RwLock};
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::reply::RequestRefusal;
 use kernel::secret::Secret;
+use kernel::sha256::Sha256;
 use net::{ClientCertificateNames, LastGoodValue};
 use otlp::status::GrpcCode;
 
@@ -236,7 +236,7 @@ fn strip_scheme<'v>(value: &'v [u8], scheme: &[u8]) -> Option<&'v [u8]> {
 }
 
 fn hash(bytes: &[u8]) -> TokenHash {
-    Sha256::digest(bytes).into()
+    Sha256::digest(bytes)
 }
 
 fn read_file(settings: &AuthSettings) -> Result<Zeroizing<String>, TokensError> {

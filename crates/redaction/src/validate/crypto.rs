@@ -1,7 +1,7 @@
 //! Checks of crypto wallet addresses: base58check and bech32. Pure, with constant memory. `numbers::lettered_ids`
 //! chooses the runs to check.
 
-use sha2::{Digest, Sha256};
+use kernel::sha256::Sha256;
 
 const BASE58: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 

@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use config::FieldProblem;
 use kernel::secret::Secret;
+use kernel::sha256::Sha256;
 
 /// Shortest secret, in bytes: a shorter one could be guessed.
 const MIN_SECRET_BYTES: usize = 12;
@@ -36,7 +36,7 @@ pub struct AdminAuth {
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
+    Sha256::digest(bytes)
 }
 
 impl AdminAuthConfig {

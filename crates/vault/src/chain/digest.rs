@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use kernel::sha256::Sha256;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::object_names::account_segment;
 use crate::recipients::AccountRecipients;

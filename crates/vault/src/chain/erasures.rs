@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use kernel::sha256::Sha256;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::digest::{ChainDigest, DigestLink};
 use super::note::VerifyKey;

@@ -7,11 +7,11 @@
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use kernel::rng::Rng;
 use kernel::secret::Secret;
+use kernel::sha256::Sha256;
 
 use super::tree::NodeHash;
 
@@ -121,7 +121,7 @@ impl SigningKey {
 
 /// First four bytes of the SHA-256 of name, line feed, algorithm and key.
 fn key_id(name: &str, key: &[u8; 32]) -> [u8; 4] {
-    let hash = Sha256::new().chain_update(name).chain_update([b'\n', ED25519_ALGORITHM]).chain_update(key).finalize();
+    let hash = Sha256::digest_parts([name.as_bytes(), &[b'\n', ED25519_ALGORITHM], key]);
     hash.first_chunk::<4>().copied().unwrap_or_default()
 }
 

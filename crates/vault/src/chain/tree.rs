@@ -4,20 +4,20 @@
 //! Hashing follows section 2.1 of the RFC; checks follow RFC 9162, 2.1.3.2 and 2.1.4.2, and refuse a proof that is
 //! longer than necessary. Neighbour: `note` signs roots.
 
+use kernel::sha256::Sha256;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// Hash of a tree node.
 pub type NodeHash = [u8; 32];
 
 /// The hash of a leaf.
 pub fn leaf_hash(line: &[u8]) -> NodeHash {
-    Sha256::new().chain_update([0]).chain_update(line).finalize().into()
+    Sha256::digest_parts([&[0][..], line])
 }
 
 /// The hash of an inner node with these children.
 pub fn node_hash(left: &NodeHash, right: &NodeHash) -> NodeHash {
-    Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
+    Sha256::digest_parts([&[1][..], left, right])
 }
 
 /// A tree that accepts leaves and computes its root. It keeps only the roots of its complete subtrees, largest first.
@@ -50,7 +50,7 @@ impl Frontier {
     pub fn root(&self) -> NodeHash {
         let mut nodes = self.nodes.iter().rev();
         match nodes.next() {
-            None => Sha256::digest([]).into(),
+            None => Sha256::digest([]),
             Some(last) => nodes.fold(*last, |right, left| node_hash(left, &right)),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use sha2::{Digest, Sha256};
+use kernel::sha256::Sha256;
 
 use crate::piece::ContentPiece;
 

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 
 use super::chunks::{MAX_CHUNKS, split_chunks};
 use super::{ContentRebuilder, DeltaPlan, DeltaStep, ItemFingerprints, MAX_DEPTH, RebuildError};
 use crate::document::{ContentPiece, DocumentHead, DocumentWriter, ItemContent, ItemHead};
 use genai::ContentPart;
+use kernel::sha256::Sha256;
 use otlp::write_json_text;
 
 /// A piece of content as a client sends it.

@@ -14,10 +14,10 @@ use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
 
 use crate::aws::SendFailure;
 use kernel::clock::UnixNanos;
+use kernel::sha256::Sha256;
 
 use super::object::StoreError;
 use super::s3::S3Store;

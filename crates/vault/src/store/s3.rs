@@ -21,12 +21,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
-use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::aws::{CONNECT_TIMEOUT, SendFailure, TIMED_OUT, http_client, is_error_code, load_credential_chain};
 use kernel::clock::UnixNanos;
 use kernel::secret::Secret;
+use kernel::sha256::Sha256;
 
 use super::object::{
     MAX_READ_BYTES, ObjectKind, ObjectVersion, PutOutcome, StoreError, VaultReader, VaultStore, VersionLock,

@@ -5,7 +5,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
+use kernel::sha256::Sha256;
 
 use crate::store::s3::classify_sdk_error;
 use crate::store::{ObjectKind, ObjectVersion, S3Store, StoreError, VaultReader};

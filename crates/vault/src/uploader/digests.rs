@@ -10,7 +10,6 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use sha2::{Digest as _, Sha256};
 
 use super::journal::UploadJournal;
 use super::object_write::{self, WriteFailure};
@@ -28,6 +27,7 @@ use crate::object_names::{self, ObjectNames, UNATTRIBUTED, rfc3339};
 use crate::spool_record::{self, DigestSeal, LeafHeader, SealHeader, SealKind};
 use crate::store::StoreError;
 use kernel::clock::UnixNanos;
+use kernel::sha256::Sha256;
 use pipeline::spool::RecordSeq;
 
 /// Limit for the lines of kind `gap` in one index object.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sha2::{Digest, Sha256};
 
 use crate::chain::position::ChainPosition;
 use crate::chain::tree::NodeHash;
@@ -15,6 +14,7 @@ use crate::spool_record::{FragmentHeader, KeyHeader, SealHeader, unpack};
 use crate::store::{ObjectKind, PutOutcome, StoreError, VaultStore};
 use kernel::clock::UnixNanos;
 use kernel::rng::Rng;
+use kernel::sha256::Sha256;
 use pipeline::spool::{RecordSeq, StoredRecord};
 
 use super::journal::{JournalReadError, UploadJournal};
@@ -73,8 +73,7 @@ pub(super) async fn write_object(
     let mut damaged_fragments = Vec::new();
     let (result, size_and_hash) = match read_object_bytes(&*journal, &item, &mut damaged_fragments).await {
         Ok(bytes) => {
-            let stored =
-                (item.kind == ObjectKind::Payload).then(|| (bytes.len() as u64, Sha256::digest(&bytes).into()));
+            let stored = (item.kind == ObjectKind::Payload).then(|| (bytes.len() as u64, Sha256::digest(&bytes)));
             let name = item.alternative_name.as_deref().unwrap_or(&item.name);
             (store.put_once(item.kind, name, bytes, now).await.map_err(WriteFailure::Store), stored)
         }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -21,7 +22,6 @@ use s3s::dto::{
 };
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
-use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
 /// How a put fails.
@@ -180,7 +180,7 @@ impl S3 for Service {
             return Err(error);
         }
         check(&headers, &input, state.locked)?;
-        if input.checksum_sha256.as_deref() != Some(&*STANDARD.encode(Sha256::digest(&bytes))) {
+        if input.checksum_sha256.as_deref() != Some(&*STANDARD.encode(digest(&SHA256, &bytes))) {
             return Err(s3_error!(BadDigest));
         }
         let fault = state.faults.pop_front();

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use super::row;
 use crate::parquet::{CompactOptions, compact};
 use crate::read::{FindResult, FragmentHashes, IndexQuery, Vault, find, find_signed, index};
 use crate::signed_index::SignedIndex;
 use crate::testing::site::Site;
+use kernel::sha256::Sha256;
 use vault::testing::journal::signing_key;
 
 const PLANTED: &str = "index/v1/account=default/dt=2026-11-20/gw-E0000-0000000100.ndjson.zst";

@@ -138,7 +138,8 @@ async fn lines_are_watched() {
             if resign {
                 // someone who can sign, and adapts the digest to the object, still has another root than in the signed
                 // note
-                let sha256 = kernel::hex::encode(&sha2::Sha256::digest(s.store.0.lock().get(&key).expect("there")));
+                let sha256 =
+                    kernel::hex::encode(&kernel::sha256::Sha256::digest(s.store.0.lock().get(&key).expect("there")));
                 s.resign(&digest, &signing_key(), |digest| digest.index.as_mut().expect("lines").sha256 = sha256);
                 found(&s, "root", what).await;
                 found(&s, "link", what).await;

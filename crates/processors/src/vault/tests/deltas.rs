@@ -12,7 +12,7 @@ use pipeline::Processor as _;
 
 /// Text that does not compress: hex of hashes.
 fn words(seed: u64, bytes: usize) -> String {
-    use sha2::{Digest, Sha256};
+    use kernel::sha256::Sha256;
     let mut out = String::new();
     while out.len() < bytes {
         out.push_str(&kernel::hex::encode(&Sha256::digest(format!("{seed} {}", out.len()))));

@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::super::options::{DirectoryConfig, DirectoryOptions, StoreLayout};
 use super::whole::{Gateway, NOON, files, gateway, gateway_with, tool, turn};
@@ -17,6 +16,7 @@ use audit::read::Vault;
 use config::{ByteSize, TimeSpan};
 use kernel::clock::UnixNanos;
 use kernel::rng::SystemRng;
+use kernel::sha256::Sha256;
 use vault::store::{DirectoryLimits, DirectoryStore, ObjectKind, StoreError, SweepResult, VaultReader};
 
 const DAY: Duration = Duration::from_secs(86_400);

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
 
 use super::super::{ContentStore, DeclaredServices, EchoFinder, LeftContent, VaultProcessor, VaultProcessorParts};
 use echoes::FingerprintCache;
@@ -24,6 +23,7 @@ use kernel::clock::UnixNanos;
 use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::rng::SystemRng;
 use kernel::secret::Secret;
+use kernel::sha256::Sha256;
 use otlp::{Payload, Signal, TextEdit, TextPlaceKind, UnknownFields};
 use pipeline::spool::{RecordKind, SpoolRecord};
 use pipeline::{Batch, BatchOrigin, ContentState, Processor, QuarantineSealer, Reason, Ticketer, Trust};

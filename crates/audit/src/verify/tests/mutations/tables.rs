@@ -159,7 +159,7 @@ async fn undetected_tables_written_anew_with_their_states() {
     let forged = strangers.files.iter().filter(is_table).map(|(_, bytes)| bytes).find(|theirs| *theirs != bytes);
     let forged = forged.expect("another table");
     tables.set(name, Some(forged));
-    let hash = |bytes: &Bytes| kernel::hex::encode(&sha2::Sha256::digest(bytes));
+    let hash = |bytes: &Bytes| kernel::hex::encode(&kernel::sha256::Sha256::digest(bytes));
     for (state, text) in tables.files.iter().filter(|(name, _)| name.ends_with(".json")) {
         let text = String::from_utf8_lossy(text).replace(&hash(bytes), &hash(forged));
         tables.set(state, Some(&text.into()));

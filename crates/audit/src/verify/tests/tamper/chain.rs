@@ -289,7 +289,7 @@ async fn lines_that_arrived_before_their_chain_began_are_told() {
         let bytes = s.store.0.lock().remove(&at).expect("there");
         s.store.0.lock().insert(name.clone(), bytes);
         set_lines(&s, &name, &text);
-        let sha256 = kernel::hex::encode(&sha2::Sha256::digest(s.store.0.lock().get(&name).expect("there")));
+        let sha256 = kernel::hex::encode(&kernel::sha256::Sha256::digest(s.store.0.lock().get(&name).expect("there")));
         s.resign(&digest, &signing_key(), |digest| {
             let index = digest.index.as_mut().expect("lines");
             (index.key, index.sha256) = (name.clone(), sha256);

@@ -91,7 +91,7 @@ async fn forged_content_is_nobodys() {
             let mut forged = row.clone();
             let (name, bytes) = payload(&forger);
             (forged.leaf, forged.object_key, forged.tail.len) = (900, Some(name), Some(bytes.len() as u64));
-            forged.tail.ct_sha256 = Some(kernel::hex::encode(&sha2::Sha256::digest(&bytes)));
+            forged.tail.ct_sha256 = Some(kernel::hex::encode(&kernel::sha256::Sha256::digest(&bytes)));
             forged.tail.commitment = None;
             plant_lines(&s, &[forged]);
         }
@@ -154,7 +154,7 @@ async fn planted_lines_take_nothing_away() {
         change(&mut planted);
         plant_lines(&s, &[planted]);
     };
-    let hash = kernel::hex::encode(&sha2::Sha256::digest(&bytes));
+    let hash = kernel::hex::encode(&kernel::sha256::Sha256::digest(&bytes));
     plant(&s, [(aside, bytes)]);
     planted(900, &|row| row.tail.ct_sha256 = Some(hash.clone()));
     planted(901, &|row| row.tail.tenant = "evil".to_owned());

@@ -42,7 +42,7 @@ fn contexts_are_comparable() {
     other["attributes"]["tenant.id"] = json!("globex");
     let elsewhere = bench.pass(&json!({ "items": [other] }));
     assert_ne!(elsewhere.attributes(0).get("tollgate.context.system").cloned(), of(0, "system"), "another tenant's");
-    let bare = kernel::hex::encode(&<sha2::Sha256 as sha2::Digest>::digest(b"\"be kind\"\0"));
+    let bare = kernel::hex::encode(&kernel::sha256::Sha256::digest(b"\"be kind\"\0"));
     assert!(!format!("{:?}", out.attributes(0)).contains(&bare[..16]));
 }
 

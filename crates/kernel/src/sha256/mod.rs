@@ -1,0 +1,105 @@
+//! SHA-256, HMAC and HKDF by aws-lc, the library that also does TLS and AES-256-GCM. With the feature `fips` it is the
+//! validated module. Spool, vault, pseudonyms and signatures hash through here; only `age` has hashing of its own.
+
+use std::io;
+
+use aws_lc_rs::digest::{self, Context, SHA256};
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use zeroize::Zeroizing;
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes of a hash.
+pub const HASH_BYTES: usize = 32;
+
+/// A SHA-256 (FIPS 180-4) that is fed in parts.
+#[derive(Clone)]
+pub struct Sha256(Context);
+
+impl Sha256 {
+    /// The hash of nothing so far.
+    pub fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    /// The hash of `bytes`.
+    pub fn digest(bytes: impl AsRef<[u8]>) -> [u8; HASH_BYTES] {
+        to_array(digest::digest(&SHA256, bytes.as_ref()).as_ref())
+    }
+
+    /// The hash of the concatenation of `parts`.
+    pub fn digest_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; HASH_BYTES] {
+        let mut hash = Self::new();
+        parts.into_iter().for_each(|part| hash.update(part));
+        hash.finalize()
+    }
+
+    /// Appends bytes.
+    pub fn update(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.update(bytes.as_ref());
+    }
+
+    /// The hash of everything that was appended.
+    pub fn finalize(self) -> [u8; HASH_BYTES] {
+        to_array(self.0.finish().as_ref())
+    }
+}
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl io::Write for Sha256 {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An HMAC-SHA-256 (RFC 2104) that is fed in parts.
+pub struct HmacSha256(hmac::Context);
+
+impl HmacSha256 {
+    /// The code of nothing so far, under a key of any length.
+    pub fn new(key: &[u8]) -> Self {
+        Self(hmac::Context::with_key(&hmac::Key::new(HMAC_SHA256, key)))
+    }
+
+    /// Appends bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The code of everything that was appended.
+    pub fn finalize(self) -> [u8; HASH_BYTES] {
+        to_array(self.0.sign().as_ref())
+    }
+}
+
+/// The HMAC-SHA-256 (RFC 2104) of `bytes`.
+pub fn hmac_sha256(key: &[u8], bytes: &[u8]) -> [u8; HASH_BYTES] {
+    let mut mac = HmacSha256::new(key);
+    mac.update(bytes);
+    mac.finalize()
+}
+
+/// A key of 32 bytes by HKDF-SHA-256 (RFC 5869). `None`: the library refused, for which there is no known cause.
+pub fn hkdf_sha256(salt: &[u8], secret: &[u8], info: &[u8]) -> Option<Zeroizing<[u8; HASH_BYTES]>> {
+    let mut derived = Zeroizing::new([0; HASH_BYTES]);
+    let extracted = Salt::new(HKDF_SHA256, salt).extract(secret);
+    extracted.expand(&[info], HKDF_SHA256).ok()?.fill(derived.as_mut_slice()).ok()?;
+    Some(derived)
+}
+
+/// SHA-256 always has 32 bytes; anything else would be a fault of the library, and gives zeros.
+fn to_array(bytes: &[u8]) -> [u8; HASH_BYTES] {
+    bytes.try_into().unwrap_or([0; HASH_BYTES])
+}
