@@ -39,6 +39,7 @@ use genai::Vocabulary;
 use history::{ClientRecorder, FailedSpanRecorder};
 use kafka::SessionPartitioner;
 use kernel::files::parent_folder;
+use kernel::secret::Secret;
 use net::{ProxyRules, RetainedSockets};
 use pipeline::plan::{EngineLimits, PipelinePlan};
 use pipeline::{EnginePlan, Exporter, Processor, RequestSource};
@@ -84,7 +85,7 @@ pub fn build_blueprint_with_keys(
     deps: &GatewayDeps,
     reload_resources: ReloadResources,
 ) -> Result<GatewayBlueprint, StartError> {
-    let GatewayKeys { spool: spool_keys, pseudonyms, signers } = keys;
+    let GatewayKeys { spool: spool_keys, pseudonyms, signers, admin_token } = keys;
     let shutdown = valid.limits.shutdown.0;
     let (memory_limit, request_memory) = determine_memory_limits(&mut valid);
     let settings = GatewaySettings {
@@ -113,6 +114,7 @@ pub fn build_blueprint_with_keys(
             proxies,
             partitioner,
             signers,
+            admin_token,
             reload_resources,
             history_setup,
             request_memory,
@@ -228,6 +230,8 @@ struct GatewayAssembler<'s> {
     partitioner: Arc<SessionPartitioner>,
     /// The signing keys of the vaults, by vault id.
     signers: HashMap<Arc<str>, Arc<SigningKey>>,
+    /// The token for changes through an admin port without credentials.
+    admin_token: Option<Secret>,
     reload_resources: ReloadResources,
     history_setup: HistorySetup,
     request_memory: RequestMemory,
@@ -264,6 +268,7 @@ impl GatewayAssembler<'_> {
             pipelines: valid.pipelines.iter().map(|pipeline| pipeline.id.to_string()).collect(),
             alert_sender: alert_sender.as_ref(),
             admin_certificates: &valid.admin_certificates,
+            admin_token: self.admin_token.as_ref(),
             sockets: self.reload_resources.sockets.as_ref(),
             reload_requested: self.reload_resources.reload_requested.as_ref(),
             hand_overs: &receivers.hand_overs,

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware;
 use axum::routing::post;
 use http::StatusCode;
 use tokio::sync::Notify;
 
+use crate::app::access_control::{AccessControl, check_routes};
 use crate::app::alert_sender::{self, AlertSender};
 use crate::app::build::{GatewayResources, InletCell, Listener};
 use crate::app::erasure_reports;
@@ -17,8 +17,9 @@ use crate::app::history_setup::HistorySetup;
 use crate::app::listeners::{IDLE_TIMEOUT, WebListener};
 use crate::app::processors::BuiltProcessors;
 use crate::app::reported_outcomes::ReportedOutcomes;
-use crate::app::{access_control, tap};
+use crate::app::tap;
 use crate::components::ExtensionSettings;
+use kernel::secret::Secret;
 use net::{LastGoodValue, RetainedSockets, server_tls};
 use receivers::kafka::PartitionHandOver;
 use runs::api::RunsApi;
@@ -36,6 +37,8 @@ pub(super) struct ExtensionListeners<'p> {
     pub(super) alert_sender: Option<&'p Arc<AlertSender>>,
     /// The admin port's certificates, read before.
     pub(super) admin_certificates: &'p LastGoodValue<server_tls::BuiltServerConfig>,
+    /// The token for changes through an admin port without credentials.
+    pub(super) admin_token: Option<&'p Secret>,
     /// The ports held over from the previous round.
     pub(super) sockets: Option<&'p RetainedSockets>,
     /// Notified when a reload is requested.
@@ -67,9 +70,8 @@ impl ExtensionListeners<'_> {
     fn build_admin(&self, settings: admin::AdminSettings, sockets: Option<RetainedSockets>) -> WebListener {
         let deps = &self.resources.deps;
         let (meter, health) = (deps.meter.clone(), deps.health.clone());
-        let (allowed_hosts, auth) = (settings.allowed_hosts, settings.auth);
-        let admin_state = AdminState { meter, health, allowed_hosts, auth, money: runs::amounts::format_dollars };
-        let guarded = admin_state.auth.is_some();
+        let admin_state = AdminState { meter, health, money: runs::amounts::format_dollars };
+        let access = AccessControl::new(settings.auth, self.admin_token);
         let tls = settings
             .tls
             .as_ref()
@@ -78,13 +80,12 @@ impl ExtensionListeners<'_> {
             inlet: Arc::clone(self.inlet),
             clock: Arc::clone(&deps.clock),
             tasks: Arc::clone(&self.resources.tasks),
-            guarded,
             pipelines: Arc::clone(&self.pipelines),
         };
         let history_pages =
             self.history.build_pages(self.resources, self.processors.combined_catalog(), settings.trace_link);
-        let routes = self
-            .api_router()
+        let routes = admin::router(Arc::new(admin_state))
+            .merge(self.api_router())
             .merge(tap::router(tap))
             .merge(alert_sender::routes::router(self.alert_sender.cloned()))
             .merge(self.reload_requested.cloned().map_or_else(Router::new, reload_route))
@@ -93,9 +94,8 @@ impl ExtensionListeners<'_> {
                 spool: Arc::clone(&self.resources.spool),
             }))
             .merge(erasure_reports::router(self.processors.erasure_targets.clone()))
-            .merge(pages::router(Arc::new(history_pages)))
-            .layer(middleware::from_fn_with_state(guarded, access_control::refuse_untrusted_changes));
-        let router = admin::router(Arc::new(admin_state), routes);
+            .merge(pages::router(Arc::new(history_pages)));
+        let router = admin::guard_routes(check_routes(routes, access), settings.allowed_hosts);
         WebListener { name: "admin", endpoint: settings.endpoint, router, idle_timeout: IDLE_TIMEOUT, sockets, tls }
     }
 

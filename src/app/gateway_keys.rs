@@ -17,7 +17,7 @@ use crate::app::keyfile::{self, random_key};
 use crate::app::start_error::{StartError, StartFault};
 use crate::app::valid_settings::ValidSettings;
 use crate::app::volume;
-use crate::components::{ProcessorSettings, id_text};
+use crate::components::{ExtensionSettings, ProcessorSettings, id_text};
 use ::vault::chain::note::SigningKey;
 use ::vault::kms::{self, Ciphertext, SealedKey};
 use kernel::files::parent_folder;
@@ -47,6 +47,9 @@ const PSEUDONYM_KEY: KeyFileKind = KeyFileKind {
     created_warning: "no pseudonym key is configured, so one was generated: replicas need the same key, see pseudonyms.key",
 };
 
+/// File in the data directory with the token for changes through an admin port without credentials.
+pub(crate) const ADMIN_TOKEN_FILE: &str = "admin.token";
+
 /// All keys of a gateway, read once.
 #[derive(Clone)]
 pub struct GatewayKeys {
@@ -56,6 +59,8 @@ pub struct GatewayKeys {
     pub pseudonyms: Pseudonymizer,
     /// The keys that sign digests, by vault id.
     pub signers: HashMap<Arc<str>, Arc<SigningKey>>,
+    /// The token for changes through an admin port without credentials; `None` if there is no such port.
+    pub admin_token: Option<Secret>,
 }
 
 impl GatewayKeys {
@@ -70,8 +75,32 @@ impl GatewayKeys {
             return Err(StartError::config(format!("spool.directory: {why}")));
         }
         let (spool, pseudonyms) = (read_spool_keys(valid, rng)?, read_pseudonymizer(valid, rng)?);
-        Ok(Self { spool, pseudonyms, signers: read_signing_keys(valid, rng).await? })
+        let admin_token = read_admin_token(valid, rng)?;
+        Ok(Self { spool, pseudonyms, signers: read_signing_keys(valid, rng).await?, admin_token })
     }
+}
+
+/// The file with the admin token: in the data directory, beside the spool.
+pub(crate) fn admin_token_path(valid: &ValidSettings) -> PathBuf {
+    parent_folder(&valid.spool.directory).join(ADMIN_TOKEN_FILE)
+}
+
+/// The token for an admin port without credentials; a missing file is generated.
+fn read_admin_token(valid: &ValidSettings, rng: &dyn Rng) -> Result<Option<Secret>, StartError> {
+    let is_open = |component: &ConfiguredComponent<ExtensionSettings>| match &component.value {
+        ExtensionSettings::Admin(settings) => settings.is_open(),
+        ExtensionSettings::HealthCheck(_) => false,
+    };
+    if !valid.extensions.iter().any(is_open) {
+        return Ok(None);
+    }
+    let path = admin_token_path(valid);
+    let file = keyfile::read_or_create(&path, || random_key(rng))?;
+    if keyfile::is_open_to_all(&path)? {
+        let text = format!("the admin token {}: every user may read it: set its mode to 0600", path.display());
+        return Err(StartError::config(text));
+    }
+    Ok(Some(file.key))
 }
 
 /// The signing key of each vault.

@@ -35,7 +35,6 @@ use telemetry::{Health, Meter};
 mod notify;
 mod rates;
 mod remember;
-mod tap;
 
 /// Additions of a test to the gateway.
 #[derive(Default)]
@@ -351,17 +350,11 @@ fn sockets(seams: &GatewayDeps) -> Vec<Box<dyn Listener>> {
         serde_json::from_str(r#"{"protocols": {"http": {"endpoint": "127.0.0.1:0"}}}"#).unwrap();
     let receiver = receivers::otlp::OtlpReceiver::build("otlp".into(), config.settings().unwrap());
     let (meter, health) = (seams.meter.clone(), seams.health.clone());
-    let admin = telemetry::admin::AdminState {
-        meter,
-        health,
-        allowed_hosts: Vec::new(),
-        auth: None,
-        money: ::runs::amounts::format_dollars,
-    };
+    let admin = telemetry::admin::AdminState { meter, health, money: ::runs::amounts::format_dollars };
     let web = listeners::WebListener {
         name: "admin",
         endpoint: config::Endpoint::parse("127.0.0.1:0").unwrap(),
-        router: telemetry::admin::router(Arc::new(admin), axum::Router::new()),
+        router: telemetry::admin::router(Arc::new(admin)),
         idle_timeout: listeners::IDLE_TIMEOUT,
         tls: None,
         sockets: None,

@@ -1,23 +1,26 @@
 //! [`AdminPortArgs`]: the options that locate the admin port, and [`run_with_client`], which runs a command against it.
 //! With `--config`, the command means the gateway of that file. `--admin` and its environment variable take precedence,
-//! and then the file is not read. Credentials of a file are sent to the port in that file only, and are never printed.
-//! `admin_client` makes the requests.
+//! and then the file is not read. Credentials of a file, and the token in its data directory, are sent to the port in
+//! that file only, and are never printed. `admin_client` makes the requests.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::admin_client::{AdminClient, AdminPort, basic_auth};
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, LoadedConfig, load_config};
+use super::data_dir::resolve_data_dir;
 use super::error::{CommandError, ExitStatus};
 use super::runtime::block_on;
+use crate::app::gateway_keys::{ADMIN_TOKEN_FILE, admin_token_path};
+use crate::app::keyfile;
 use crate::components::{ExtensionConfig, ExtensionSettings};
 use config::{Endpoint, env};
 use kernel::secret::Secret;
 use net::{server_tls, tls};
-use telemetry::admin;
+use telemetry::admin::{self, roles::Role};
 
 /// The admin port of the embedded default, and of a configuration that sets none.
 const DEFAULT_ADMIN_URL: &str = "http://127.0.0.1:8888";
@@ -27,9 +30,12 @@ const DEFAULT_ADMIN_URL: &str = "http://127.0.0.1:8888";
 pub(super) struct AdminPortArgs {
     /// Address of the admin port [default: that of `--config` or `--listen`, or else http://127.0.0.1:8888]. If it
     /// requires credentials, set TOLLGATE_ADMIN_TOKEN, or TOLLGATE_ADMIN_USER and TOLLGATE_ADMIN_PASSWORD; otherwise
-    /// those of the configuration are used.
+    /// those of the configuration are used, or the token in its data directory.
     #[arg(long, env = "TOLLGATE_ADMIN", value_name = "URL")]
     admin: Option<String>,
+    /// File with a token for the admin port, such as `admin.token` in the gateway's data directory.
+    #[arg(long, env = "TOLLGATE_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
     /// PEM certificates to trust, if the admin port has TLS.
     #[arg(long, env = "TOLLGATE_ADMIN_CA", value_name = "FILE")]
     admin_ca: Option<PathBuf>,
@@ -69,9 +75,7 @@ impl AdminPortArgs {
             }
             _ => None,
         };
-        let token = env::var("TOLLGATE_ADMIN_TOKEN").map(|token| Secret::new(format!("Bearer {token}")));
-        let login = env::var("TOLLGATE_ADMIN_USER").zip(env::var("TOLLGATE_ADMIN_PASSWORD"));
-        let requested_credential = token.or_else(|| login.map(|(user, password)| basic_auth(&user, &password)));
+        let requested_credential = self.requested_credential()?;
         let base = match (&self.admin, common.listen) {
             (Some(admin), _) => admin.clone(),
             (None, None) => DEFAULT_ADMIN_URL.to_owned(),
@@ -81,10 +85,14 @@ impl AdminPortArgs {
                 format!("http://{page}")
             }
         };
+        let embedded_token = || {
+            let data_dir = resolve_data_dir(common.data_dir().as_deref()).ok().filter(|_| self.admin.is_none())?;
+            read_local_token(&data_dir.join(ADMIN_TOKEN_FILE))
+        };
         let mut port = configured_port.unwrap_or_else(|| AdminPort {
             base,
             tls: tls::ClientTlsSettings::default(),
-            authorization: None,
+            authorization: embedded_token(),
         });
         port.authorization = requested_credential.or(port.authorization);
         port.tls.identity = self.admin_cert.clone().zip(self.admin_key.clone());
@@ -93,6 +101,28 @@ impl AdminPortArgs {
         }
         Ok(port)
     }
+
+    /// The credential of the option or of the environment.
+    fn requested_credential(&self) -> Result<Option<Secret>, CommandError> {
+        if let Some(path) = &self.admin_token_file {
+            let token = keyfile::read(path).map_err(|why| CommandError::Failed(why.to_string()))?;
+            let missing = || CommandError::Failed(format!("--admin-token-file: {} does not exist", path.display()));
+            return Ok(Some(bearer(&token.ok_or_else(missing)?)));
+        }
+        let token = env::var("TOLLGATE_ADMIN_TOKEN").map(|token| bearer(&Secret::new(token)));
+        let login = env::var("TOLLGATE_ADMIN_USER").zip(env::var("TOLLGATE_ADMIN_PASSWORD"));
+        Ok(token.or_else(|| login.map(|(user, password)| basic_auth(&user, &password))))
+    }
+}
+
+fn bearer(token: &Secret) -> Secret {
+    Secret::new(format!("Bearer {}", token.expose()))
+}
+
+/// The token that a gateway made in its data directory. A command that only reads works without it, so a file that can't
+/// be read is no error; the gateway's refusal names the file.
+fn read_local_token(path: &Path) -> Option<Secret> {
+    keyfile::read(path).ok().flatten().as_ref().map(bearer)
 }
 
 /// The admin port of a configuration.
@@ -113,7 +143,12 @@ fn configured_admin_port(loaded: &LoadedConfig) -> Result<AdminPort, CommandErro
         _ => None,
     });
     let base = format!("{scheme}://{host}:{}", settings.endpoint.port());
-    Ok(AdminPort { base, tls, authorization: auth_config.and_then(port_credential) })
+    let authorization = if settings.is_open() {
+        read_local_token(&admin_token_path(&loaded.valid))
+    } else {
+        auth_config.and_then(port_credential)
+    };
+    Ok(AdminPort { base, tls, authorization })
 }
 
 /// The host to connect to from this machine, in URL form.
@@ -146,9 +181,10 @@ fn trust_port_certificate(certificate: &PathBuf, host: &str) -> tls::ClientTlsSe
     }
 }
 
-/// The credential for the port: the token, or else user and password.
+/// The credential for the port: the token or the user with every role, or else the first token of a role.
 fn port_credential(auth: &admin::auth::AdminAuthConfig) -> Option<Secret> {
-    let bearer = auth.bearer.as_ref().map(|token| Secret::new(format!("Bearer {}", token.expose())));
     let login = || Some(basic_auth(auth.username.as_ref()?, auth.password.as_ref()?.expose()));
-    bearer.or_else(login)
+    let of_role = |role| auth.tokens.get(&role)?.first().map(bearer);
+    let first_token = || [Role::Operator, Role::Tapper, Role::Viewer].into_iter().find_map(of_role);
+    auth.bearer.as_ref().map(bearer).or_else(login).or_else(first_token)
 }

@@ -186,7 +186,11 @@ impl AdminClient {
 
     fn status_error(&self, status: StatusCode, path: &str, text: &str) -> String {
         match status {
-            StatusCode::UNAUTHORIZED => format!("{}: the credentials were refused (HTTP status 401)", self.base),
+            StatusCode::UNAUTHORIZED => {
+                let reason = self.error_reason(text);
+                let separator = if reason.is_empty() { "" } else { ": " };
+                format!("{}: the credentials were refused (HTTP status 401){separator}{reason}", self.base)
+            }
             status => match self.error_reason(text) {
                 reason if reason.is_empty() => {
                     // The query may be long and is encoded; the path says what was asked.

@@ -178,12 +178,17 @@ fn no_request_is_lost_while_the_configuration_changes() {
     );
     some_more();
     write(configuration(folder.path(), "three.jsonl", false));
-    let mut stream = TcpStream::connect(admin).unwrap();
-    stream
-        .write_all(b"POST /-/reload HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
-        .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let request_reload = |authorization: &str| {
+        let mut stream = TcpStream::connect(admin).unwrap();
+        write!(stream, "POST /-/reload HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{authorization}content-length: 0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let token = fs::read_to_string(folder.path().join("data/admin.token")).unwrap();
+    let refused = request_reload("");
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+    let answer = request_reload(&format!("authorization: Bearer {}\r\n", token.trim()));
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
     assert_eq!(gateway.address("otlp http"), http);
     some_more();

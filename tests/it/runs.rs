@@ -270,6 +270,32 @@ async fn commands_ask_a_gateway() {
     app.shutdown().await;
 }
 
+/// The token of the data directory is sent to the gateway of that directory alone, not to the address in `--admin`.
+#[tokio::test]
+async fn the_local_token_goes_to_its_own_gateway() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, token) = (folder.path().to_str().unwrap(), folder.path().join("admin.token"));
+    fs::write(&token, "the-token-of-this-directory\n").unwrap();
+    let gateway = Stub::new(|_| (200, "{}".to_owned()));
+    let (_, port) = gateway.at.rsplit_once(':').unwrap();
+    // the page's port is the second one after that of `--listen`
+    let listen = format!("127.0.0.1:{}", port.parse::<u16>().unwrap() - 2);
+    let send = async |more: &[&str]| {
+        let command = ["alerts", "test", "--data-dir", data];
+        let (fine, out, complaint) = tollgate(&[&command, more].concat(), &[]).await;
+        assert!(fine, "{out}{complaint}");
+        gateway.last()
+    };
+    let sent = "authorization: Bearer the-token-of-this-directory\r\n";
+    assert!(send(&["--listen", &listen]).await.contains(sent));
+    assert!(!send(&["--admin", &gateway.at]).await.contains("authorization"));
+    let named = ["--admin", &gateway.at, "--admin-token-file", token.to_str().unwrap()];
+    assert!(send(&named).await.contains(sent));
+    let missing = ["alerts", "test", "--admin", &gateway.at, "--admin-token-file", "/none/admin.token"];
+    let (fine, _, complaint) = tollgate(&missing, &[]).await;
+    assert!(!fine && complaint.contains("/none/admin.token does not exist"), "{complaint}");
+}
+
 /// A comment is posted to the ticket with the right login; a refusal by Jira is reported without the login, even if
 /// Jira repeats it; missing settings are named.
 #[tokio::test]

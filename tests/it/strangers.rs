@@ -1,55 +1,191 @@
-//! Tests of the admin port of a whole gateway with remote clients.
+//! Tests of the admin port of a whole gateway with local and remote clients, and with roles.
 
-use serde_json::json;
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
 use super::gateway;
 
-/// A client that connects from an address other than the machine's own (such as 127.0.0.6, which sidecars use), or
-/// whose request a proxy forwarded, can neither read nor change anything; a local one can. (Verified to fail without
-/// the layer, and with every peer treated as local.)
-#[tokio::test(flavor = "multi_thread")]
-async fn what_comes_from_elsewhere_changes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    std::fs::create_dir_all(folder.path().join("data")).unwrap();
+/// A gateway's configuration with this admin port.
+fn configuration(folder: &Path, admin: &Value) -> String {
+    let at = |name: &str| folder.join(name).display().to_string();
+    fs::create_dir_all(folder.join("data")).unwrap();
     let configuration = json!({
         "receivers": { "otlp": { "protocols": { "http": { "endpoint": "127.0.0.1:0" } } } },
         "exporters": { "file": { "path": at("out.jsonl"), "trust": "internal" } },
-        "extensions": { "admin": { "endpoint": "127.0.0.1:0" } },
+        "extensions": { "admin": admin },
         "spool": { "directory": at("data/spool"), "max_size": "64MiB" },
         "limits": { "shutdown": "10s" },
         "service": { "extensions": ["admin"], "pipelines": { "traces": { "receivers": ["otlp"], "exporters": ["file"] } } },
     });
-    let app = gateway::start(&configuration.to_string(), folder.path()).await;
-    let admin = app.addresses().iter().find(|(what, _)| what == "admin").unwrap().1;
-    let ask = async |from: &str, asked: &str, more: &str| {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
-        let mut stream = socket.connect(admin).await.unwrap();
-        let head =
-            format!("{asked} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n{more}\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
-    };
+    configuration.to_string()
+}
+
+fn admin_address(app: &tollgate::app::RunningGateway) -> SocketAddr {
+    app.addresses().iter().find(|(what, _)| what == "admin").unwrap().1
+}
+
+/// The status of a request from an address of this machine; `head` is its request line and headers.
+async fn ask(admin: SocketAddr, from: &str, asked: &str, headers: &[&str]) -> u16 {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    let mut stream = socket.connect(admin).await.unwrap();
+    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let head =
+        format!("{asked} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n{headers}\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn read_token(folder: &Path) -> String {
+    fs::read_to_string(folder.join("data/admin.token")).unwrap().trim().to_owned()
+}
+
+const FORWARDED: [&str; 5] = [
+    "x-forwarded-for: 10.0.0.9",
+    "forwarded: for=10.0.0.9",
+    "via: 1.1 x",
+    "x-real-ip: 10.0.0.9",
+    "x-envoy-internal: true",
+];
+
+/// Without `auth` a client that connects from an address other than the machine's own (such as 127.0.0.6, which
+/// sidecars use), or whose request a proxy forwarded, can change nothing, even with the token. A local one needs the
+/// token. (Verified to fail without the layer, and with every peer treated as local.)
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_from_elsewhere_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = configuration(folder.path(), &json!({ "endpoint": "127.0.0.1:0" }));
+    let app = gateway::start(&text, folder.path()).await;
+    let admin = admin_address(&app);
+    let token = format!("authorization: Bearer {}", read_token(folder.path()));
     let (near, far) = ("127.0.0.1", "127.0.0.6");
-    // no webhook is configured
-    assert_eq!(ask(near, "POST /api/alerts/test", "").await, 404);
-    for asked in ["POST /api/alerts/test", "DELETE /api/alerts/limit_hit/mute", "GET /api/tap"] {
-        assert_eq!(ask(far, asked, "").await, 403, "{asked}");
-        for header in [
-            "x-forwarded-for: 10.0.0.9",
-            "forwarded: for=10.0.0.9",
-            "via: 1.1 x",
-            "x-real-ip: 10.0.0.9",
-            "x-envoy-internal: true",
-        ] {
-            assert_eq!(ask(near, asked, &format!("{header}\r\n")).await, 403, "{asked} {header}");
+    for asked in ["POST /api/alerts/test", "DELETE /api/alerts/limit_hit/mute", "GET /api/tap?pipeline=none"] {
+        for header in FORWARDED {
+            assert_eq!(ask(admin, near, asked, &[header, &token]).await, 403, "{asked} {header}");
         }
+        assert_eq!(ask(admin, far, asked, &[&token]).await, 403, "{asked}");
+        assert_eq!(ask(admin, far, asked, &[]).await, 403, "{asked}");
+        assert_eq!(ask(admin, near, asked, &[]).await, 401, "{asked}");
+        assert_eq!(ask(admin, near, asked, &["authorization: Bearer wrong"]).await, 401, "{asked}");
     }
-    assert_eq!(ask(far, "GET /metrics", "").await, 200);
+    assert_eq!(ask(admin, near, "POST /api/alerts/test", &[&token, "origin: https://evil.example"]).await, 403);
+    // no webhook and no such pipeline is configured
+    assert_eq!(ask(admin, near, "POST /api/alerts/test", &[&token]).await, 404);
+    assert_eq!(ask(admin, near, "GET /api/tap?pipeline=none", &[&token]).await, 400);
+    for from in [near, far] {
+        assert_eq!(ask(admin, from, "GET /metrics", &[]).await, 200);
+        assert_eq!(ask(admin, from, "GET /", &["authorization: Bearer wrong"]).await, 200);
+    }
+    app.shutdown().await;
+}
+
+/// The token is for its owner alone and stays the same over restarts. A file that every user may read stops the start,
+/// and a port with `auth` makes no token.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_local_token_is_a_private_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = configuration(folder.path(), &json!({ "endpoint": "127.0.0.1:0" }));
+    let path = folder.path().join("data/admin.token");
+    let mut tokens = Vec::new();
+    for _ in 0..2 {
+        gateway::start(&text, folder.path()).await.shutdown().await;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        tokens.push(read_token(folder.path()));
+    }
+    assert!(tokens[0] == tokens[1] && tokens[0].len() == 44, "32 bytes in base64");
+    let config = folder.path().join("config.yaml");
+    fs::write(&config, &text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    command.env_clear().args(["run", "--config"]).arg(&config).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("admin.token") && said.contains("0600") && !said.contains(&tokens[0]), "{said}");
+    fs::remove_file(&path).unwrap();
+    let auth = json!({ "endpoint": "127.0.0.1:0", "auth": { "bearer": "a-long-enough-token" } });
+    gateway::start(&configuration(folder.path(), &auth), folder.path()).await.shutdown().await;
+    assert!(!path.exists());
+}
+
+/// With tokens of roles, a scraper's token reads and changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_of_a_whole_gateway() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = json!({
+        "viewer": ["token-of-viewers"], "operator": ["token-of-operators"], "tapper": ["token-of-tappers"],
+    });
+    let text = configuration(folder.path(), &json!({ "endpoint": "127.0.0.1:0", "auth": { "tokens": tokens } }));
+    let app = gateway::start(&text, folder.path()).await;
+    let admin = admin_address(&app);
+    let [viewer, operator, tapper] =
+        ["viewers", "operators", "tappers"].map(|role| format!("authorization: Bearer token-of-{role}"));
+    // from elsewhere: with `auth` the credential alone decides
+    for (asked, expected) in [
+        ("GET /metrics", [401, 200, 200, 200]),
+        ("GET /api/runs", [401, 200, 200, 200]),
+        ("GET /-/drain", [401, 200, 200, 200]),
+        ("POST /-/drain", [401, 403, 409, 403]),
+        ("POST /api/runs/none/outcome", [401, 403, 400, 403]),
+        ("POST /api/alerts/test", [401, 403, 404, 403]),
+        ("DELETE /api/alerts/limit_hit/mute", [401, 403, 404, 403]),
+        ("POST /-/erasures", [401, 403, 400, 403]),
+        ("GET /api/tap?pipeline=none", [401, 403, 403, 400]),
+        ("GET /livez", [200; 4]),
+        ("POST /metrics", [405; 4]),
+        ("GET /none", [401, 404, 404, 404]),
+    ] {
+        let mut statuses = vec![ask(admin, "127.0.0.6", asked, &[]).await];
+        for credential in [&viewer, &operator, &tapper] {
+            statuses.push(ask(admin, "127.0.0.6", asked, &[credential]).await);
+        }
+        assert_eq!(statuses, expected, "{asked}");
+    }
+    app.shutdown().await;
+}
+
+/// tollgate's own commands find the token of the gateway whose configuration they are given.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_change_things_on_an_open_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = configuration(folder.path(), &json!({ "endpoint": format!("127.0.0.1:{port}") }));
+    let config = folder.path().join("config.yaml");
+    fs::write(&config, &text).unwrap();
+    let app = gateway::start(&text, folder.path()).await;
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.env_clear().args(arguments).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let at = config.to_str().unwrap();
+    // each passes the port's check, and is then told why it can't be done here
+    for (command, wanted) in [
+        (&["alerts", "test"][..], "no `extensions.admin.alerts.url` is configured"),
+        (&["alerts", "mute", "limit_hit"], "no `extensions.admin.alerts.url` is configured"),
+        (&["fleet", "drain"], "no `kafka` receiver"),
+        (&["tap", "--pipeline", "none"], "there is no pipeline of this id"),
+    ] {
+        let (with_config, address) = ([command, &["--config", at]].concat(), format!("http://127.0.0.1:{port}"));
+        let said = tokio::task::block_in_place(|| run(&with_config));
+        assert!(said.contains(wanted), "{command:?}: {said}");
+        let said = tokio::task::block_in_place(|| run(&[command, &["--admin", &address]].concat()));
+        assert!(said.contains("HTTP status 401") && said.contains("`admin.token`"), "{command:?}: {said}");
+        let token = folder.path().join("data/admin.token");
+        let with_token = [command, &["--admin", &address, "--admin-token-file", token.to_str().unwrap()]].concat();
+        let said = tokio::task::block_in_place(|| run(&with_token));
+        assert!(said.contains(wanted), "{command:?}: {said}");
+    }
     app.shutdown().await;
 }

@@ -45,6 +45,11 @@ fn address(app: &RunningGateway, of: &str) -> SocketAddr {
     app.addresses().iter().find(|(what, _)| what == of).unwrap().1
 }
 
+/// The token that the gateway of [`started`] made for changes and `tap`.
+fn local_token(folder: &std::path::Path) -> String {
+    fs::read_to_string(folder.join("data/admin.token")).unwrap().trim().to_owned()
+}
+
 fn tap(admin: SocketAddr, arguments: &[&str], token: Option<&str>) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
     command.args(["tap", "--admin", &format!("http://{admin}")]).args(arguments).env_clear();
@@ -91,8 +96,9 @@ fn span(service: &str, name: &str) -> Vec<u8> {
 async fn tap_refuses_an_unknown_pipeline() {
     let folder = tempfile::tempdir().unwrap();
     let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
-    let admin = address(&app, "admin");
-    let output = tokio::task::spawn_blocking(move || tap(admin, &["--pipeline", "nope"], None).wait_with_output());
+    let (admin, token) = (address(&app, "admin"), local_token(folder.path()));
+    let ask = move || tap(admin, &["--pipeline", "nope"], Some(&token)).wait_with_output();
+    let output = tokio::task::spawn_blocking(ask);
     let output = output.await.unwrap().unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");
@@ -107,9 +113,10 @@ async fn tap_shows_what_leaves() {
     let folder = tempfile::tempdir().unwrap();
     let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
     let (admin, otlp) = (address(&app, "admin"), address(&app, "otlp http"));
+    let token = local_token(folder.path());
     let shown = tokio::task::spawn_blocking(move || {
-        let mut lines = tap(admin, &["--json", "--service", "agents", "--limit", "2"], None);
-        let mut text = tap(admin, &["--pipeline", "traces", "--limit", "3"], None);
+        let mut lines = tap(admin, &["--json", "--service", "agents", "--limit", "2"], Some(&token));
+        let mut text = tap(admin, &["--pipeline", "traces", "--limit", "3"], Some(&token));
         until_looking(admin, "2", "", &mut [&mut lines, &mut text]);
         for (service, name) in [("agents", "ask anna@example.com"), ("others", "x"), ("agents", "second")] {
             gateway::post(otlp, Signal::Traces, &span(service, name));
@@ -240,8 +247,9 @@ async fn tap_tells_what_is_withheld() {
     let folder = tempfile::tempdir().unwrap();
     let app = started(folder.path(), serde_json::json!({ "endpoint": "127.0.0.1:0" })).await;
     let (admin, otlp) = (address(&app, "admin"), address(&app, "otlp http"));
+    let token = local_token(folder.path());
     let line = tokio::task::spawn_blocking(move || {
-        let mut child = tap(admin, &["--json", "--pipeline", "traces/inside"], None);
+        let mut child = tap(admin, &["--json", "--pipeline", "traces/inside"], Some(&token));
         until_looking(admin, "1", "", &mut [&mut child]);
         gateway::post(otlp, Signal::Traces, &span("agents", "x"));
         let out = BufReader::new(child.stdout.take().unwrap());
@@ -277,7 +285,8 @@ async fn the_manuals_examples_run() {
         let home = folder.path().to_owned();
         let run = move || {
             let mut run = Command::new(env!("CARGO_BIN_EXE_tollgate"));
-            run.args(&arguments).current_dir(root).env_clear().env("HOME", home);
+            run.args(&arguments).current_dir(root).env_clear().env("HOME", &home);
+            run.env("TOLLGATE_ADMIN_TOKEN_FILE", home.join("data/admin.token"));
             let mut child =
                 run.env("TOLLGATE_ADMIN", format!("http://{admin}")).stdout(Stdio::piped()).spawn().unwrap();
             if arguments[0] == "tap" {

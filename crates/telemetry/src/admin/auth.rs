@@ -1,5 +1,7 @@
-//! Access to the admin port: open, or with a password or a token. Secrets are stored and compared as SHA-256. `/livez`
-//! and `/readyz` stay open for probes.
+//! The credentials of the admin port and their roles. Secrets are stored and compared as SHA-256. `src/app/access_control`
+//! decides what a role may do.
+
+use std::collections::BTreeMap;
 
 use axum::http::{HeaderMap, header};
 use base64::Engine as _;
@@ -7,43 +9,55 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::roles::{Role, RoleSet};
 use config::FieldProblem;
 use kernel::secret::Secret;
 use kernel::sha256::Sha256;
 
 /// Shortest secret, in bytes: a shorter one could be guessed.
 const MIN_SECRET_BYTES: usize = 12;
-/// Paths that stay open for probes.
-const OPEN_PATHS: [&str; 2] = ["/livez", "/readyz"];
+const TOO_SHORT: &str = "must have at least 12 bytes";
 
-/// Who may read the admin port. Without this key everyone may.
+/// Who may use the admin port. Without this key everyone who reaches the port may read; changes and `tap` then need the
+/// token in the file `admin.token` of the data directory.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdminAuthConfig {
-    /// User name for HTTP basic authentication.
+    /// User name for HTTP basic authentication. The user has every role.
     pub username: Option<String>,
     /// Password for HTTP basic authentication, at least 12 bytes.
     pub password: Option<Secret>,
-    /// Bearer token, at least 12 bytes. With both a password and a token, either one gives access.
+    /// Bearer token with every role, at least 12 bytes. With both a password and a token, either one gives access.
     pub bearer: Option<Secret>,
+    /// Bearer tokens of each role (`viewer`, `operator`, `tapper`), at least 12 bytes each. A token that is listed under
+    /// several roles has all of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tokens: BTreeMap<Role, Vec<Secret>>,
+    /// DNS names or URIs in client certificates, by role; requires `tls.client_ca_file`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub certificates: BTreeMap<Role, Vec<String>>,
 }
 
-/// SHA-256 of the credentials that an `authorization` header may carry.
-#[derive(Clone, Debug)]
+type CredentialHash = [u8; 32];
+
+/// The accepted credentials, as SHA-256, with their roles.
+#[derive(Clone, Debug, Default)]
 pub struct AdminAuth {
-    basic: Option<[u8; 32]>,
-    bearer: Option<[u8; 32]>,
+    /// `user:password` pairs.
+    basic: BTreeMap<CredentialHash, RoleSet>,
+    bearer: BTreeMap<CredentialHash, RoleSet>,
+    /// Names in client certificates.
+    certificates: BTreeMap<String, RoleSet>,
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+fn sha256(bytes: &[u8]) -> CredentialHash {
     Sha256::digest(bytes)
 }
 
 impl AdminAuthConfig {
-    /// Validates the settings. `None` means that the port is open to everyone.
-    pub(super) fn settings(&self, problems: &mut Vec<FieldProblem>) -> Option<AdminAuth> {
-        let is_too_short =
-            |secret: &Option<Secret>| secret.as_ref().is_some_and(|secret| secret.expose().len() < MIN_SECRET_BYTES);
+    /// Validates the settings. `None` means that no credential is configured.
+    pub(super) fn settings(&self, checks_certificates: bool, problems: &mut Vec<FieldProblem>) -> Option<AdminAuth> {
+        let is_too_short = |secret: &Secret| secret.expose().len() < MIN_SECRET_BYTES;
         if self.username.is_some() != self.password.is_some() {
             problems.push(FieldProblem::new("auth", "`username` and `password` must be set together"));
         }
@@ -51,38 +65,77 @@ impl AdminAuthConfig {
             problems.push(FieldProblem::new("auth.username", "must not be empty or contain a colon"));
         }
         for (path, secret) in [("auth.password", &self.password), ("auth.bearer", &self.bearer)] {
-            if is_too_short(secret) {
-                problems.push(FieldProblem::new(path, "must have at least 12 bytes"));
+            if secret.as_ref().is_some_and(is_too_short) {
+                problems.push(FieldProblem::new(path, TOO_SHORT));
             }
         }
-        let basic = self.username.as_ref().zip(self.password.as_ref());
-        let basic = basic.map(|(name, password)| sha256(format!("{name}:{}", password.expose()).as_bytes()));
-        let bearer = self.bearer.as_ref().map(|token| sha256(token.expose().as_bytes()));
-        (basic.is_some() || bearer.is_some()).then_some(AdminAuth { basic, bearer })
+        let mut auth = AdminAuth::default();
+        if let Some((name, password)) = self.username.as_ref().zip(self.password.as_ref()) {
+            auth.basic.insert(sha256(format!("{name}:{}", password.expose()).as_bytes()), RoleSet::ALL);
+        }
+        for (role, secrets) in &self.tokens {
+            let path = format!("auth.tokens.{}", role.as_str());
+            check_not_empty(&path, secrets, problems);
+            for (index, secret) in secrets.iter().enumerate() {
+                if is_too_short(secret) {
+                    problems.push(FieldProblem::new(format!("{path}[{index}]"), TOO_SHORT));
+                }
+                auth.bearer.entry(sha256(secret.expose().as_bytes())).or_default().insert(*role);
+            }
+        }
+        if let Some(token) = &self.bearer {
+            auth.bearer.insert(sha256(token.expose().as_bytes()), RoleSet::ALL);
+        }
+        if !self.certificates.is_empty() && !checks_certificates {
+            problems.push(FieldProblem::new("auth.certificates", "requires `tls.client_ca_file`: set it too"));
+        }
+        for (role, names) in &self.certificates {
+            check_not_empty(&format!("auth.certificates.{}", role.as_str()), names, problems);
+            names.iter().for_each(|name| auth.certificates.entry(name.clone()).or_default().insert(*role));
+        }
+        let is_empty = auth.basic.is_empty() && auth.bearer.is_empty() && auth.certificates.is_empty();
+        (!is_empty).then_some(auth)
+    }
+}
+
+/// An empty list is a problem, because a port without any credential is open.
+fn check_not_empty<T>(path: &str, list: &[T], problems: &mut Vec<FieldProblem>) {
+    if list.is_empty() {
+        problems.push(FieldProblem::new(path, "must not be empty: remove the role"));
     }
 }
 
 impl AdminAuth {
-    /// Whether the request is for an open path or carries a valid credential.
-    pub(super) fn allows(&self, path: &str, headers: &HeaderMap) -> bool {
-        OPEN_PATHS.contains(&path) || self.has_valid_credential(headers).unwrap_or(false)
+    /// Accepts one bearer token, with every role.
+    pub fn from_token(token: &Secret) -> Self {
+        let bearer = BTreeMap::from([(sha256(token.expose().as_bytes()), RoleSet::ALL)]);
+        Self { bearer, ..Self::default() }
     }
 
-    /// `None` if the header is missing or malformed, or if its scheme is not configured.
-    fn has_valid_credential(&self, headers: &HeaderMap) -> Option<bool> {
-        let (scheme, credential) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    /// The roles of a client; `None` if it has no known credential. If an `authorization` header is sent, it alone
+    /// decides, even with a client certificate.
+    pub fn find_roles(&self, headers: &HeaderMap, certificate_names: &[String]) -> Option<RoleSet> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let Some(value) = values.next() else {
+            let known = certificate_names.iter().filter_map(|name| self.certificates.get(name));
+            return known.copied().reduce(RoleSet::union);
+        };
+        if values.next().is_some() {
+            return None;
+        }
+        let (scheme, credential) = value.to_str().ok()?.split_once(' ')?;
         let credential = credential.trim();
         if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(self.bearer? == sha256(credential.as_bytes()));
+            return self.bearer.get(&sha256(credential.as_bytes())).copied();
         }
         if scheme.eq_ignore_ascii_case("basic") {
-            return Some(self.basic? == sha256(&STANDARD.decode(credential).ok()?));
+            return self.basic.get(&sha256(&STANDARD.decode(credential).ok()?)).copied();
         }
         None
     }
 
     /// The `www-authenticate` challenge of a refusal.
-    pub(super) fn challenge(&self) -> &'static str {
-        if self.basic.is_some() { "Basic realm=\"tollgate\", charset=\"UTF-8\"" } else { "Bearer realm=\"tollgate\"" }
+    pub fn challenge(&self) -> &'static str {
+        if self.basic.is_empty() { "Bearer realm=\"tollgate\"" } else { "Basic realm=\"tollgate\", charset=\"UTF-8\"" }
     }
 }

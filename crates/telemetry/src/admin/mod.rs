@@ -1,11 +1,13 @@
 //! The admin port: `/metrics`, `/livez`, `/readyz`, the gateway's own page at `/gateway`, and the guard in front
 //! of all pages of the port.
 //! Host names other than IP literals, localhost and `allowed_hosts` are refused (DNS rebinding), and so are cross-site
-//! POSTs. The page shows the values of `/metrics`. `net/listen` has the sockets, [`super::health`] defines readiness.
+//! POSTs. The page shows the values of `/metrics`. `net/listen` has the sockets, [`super::health`] defines readiness,
+//! `src/app/access_control` checks credentials and roles.
 
 pub mod auth;
 pub mod links;
 mod page;
+pub mod roles;
 #[cfg(test)]
 mod tests;
 pub mod webhook;
@@ -33,7 +35,8 @@ pub struct AdminConfig {
     pub endpoint: String,
     /// Host names under which a browser may reach this port, in addition to IP literals and localhost.
     pub allowed_hosts: Vec<String>,
-    /// Who may read this port. Without this key everyone may.
+    /// Who may use this port. Without this key everyone who reaches it may read; changes and `tap` need the token in
+    /// the file `admin.token` of the data directory.
     pub auth: auth::AdminAuthConfig,
     /// The address at which people reach this port, such as `https://tollgate.example`. Webhook messages link to runs
     /// there.
@@ -68,7 +71,7 @@ pub struct AdminSettings {
     pub endpoint: Endpoint,
     /// See [`AdminConfig::allowed_hosts`].
     pub allowed_hosts: Vec<String>,
-    /// Who may read the port; `None`: everyone.
+    /// Who may use the port; `None`: no credential is configured.
     pub auth: Option<auth::AdminAuth>,
     /// The address at which people reach the port, without a trailing slash.
     pub public_url: Option<String>,
@@ -95,7 +98,7 @@ impl AdminConfig {
                 FieldProblem::new(format!("allowed_hosts[{index}]"), "must be a host name without scheme and port")
             })
             .collect();
-        let auth = self.auth.settings(&mut problems);
+        let auth = self.auth.settings(self.requires_certificate(), &mut problems);
         let public_url = self.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
         if let Some(what) = public_url.as_deref().and_then(|url| match address::parse_url(url) {
             Ok(_) if url.contains(['?', '|', '>']) => {
@@ -122,11 +125,14 @@ impl AdminConfig {
         Err(problems)
     }
 
+    fn requires_certificate(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some())
+    }
+
     /// A warning if strangers may read the port. A required client certificate counts as a credential.
     fn warn_if_open(&self, has_auth: bool, endpoint: &Endpoint) -> Option<FieldProblem> {
-        let requires_certificate = self.tls.as_ref().is_some_and(|tls| tls.client_ca_file.is_some());
         let what = "anyone who reaches this address can read runs, names, costs and metrics: set `auth: { bearer: \"${env:ADMIN_TOKEN}\" }`";
-        (!has_auth && !requires_certificate && !endpoint.is_local()).then(|| FieldProblem::new("endpoint", what))
+        (!has_auth && !self.requires_certificate() && !endpoint.is_local()).then(|| FieldProblem::new("endpoint", what))
     }
 }
 
@@ -148,24 +154,30 @@ pub struct AdminState {
     pub meter: Meter,
     /// Source of readiness.
     pub health: Health,
-    /// See [`AdminConfig::allowed_hosts`].
-    pub allowed_hosts: Vec<String>,
-    /// Who may read the pages; `None`: everyone.
-    pub auth: Option<auth::AdminAuth>,
     /// Formats an amount in USD as all other pages do.
     pub money: fn(f64) -> String,
 }
 
-/// The routes of the admin port, with `pages` behind the same guard.
-pub fn router(admin: Arc<AdminState>, pages: Router) -> Router {
+impl AdminSettings {
+    /// Whether neither a credential nor a client certificate is required.
+    pub fn is_open(&self) -> bool {
+        self.auth.is_none() && self.tls.as_ref().is_none_or(|tls| tls.client_ca_file.is_none())
+    }
+}
+
+/// The gateway's own routes on the admin port.
+pub fn router(admin: Arc<AdminState>) -> Router {
     Router::new()
         .route("/gateway", get(gateway_page))
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz).with_state(admin.health.clone()))
-        .with_state(Arc::clone(&admin))
-        .merge(pages)
-        .layer(middleware::from_fn_with_state(admin, guard))
+        .with_state(admin)
+}
+
+/// Puts the guard in front of all routes of the admin port: host names, cross-site requests, security headers.
+pub fn guard_routes(routes: Router, allowed_hosts: Vec<String>) -> Router {
+    routes.layer(middleware::from_fn_with_state(Arc::<[String]>::from(allowed_hosts), guard))
 }
 
 /// The routes of the `health_check` extension. `/` answers like the Collector's, which operators use for liveness:
@@ -212,17 +224,13 @@ async fn readyz(State(health): State<Health>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-async fn guard(State(admin): State<Arc<AdminState>>, request: Request, next: Next) -> Response {
-    if !is_host_allowed(request.headers(), request.uri().authority().map(|a| a.host()), &admin.allowed_hosts) {
+async fn guard(State(allowed_hosts): State<Arc<[String]>>, request: Request, next: Next) -> Response {
+    if !is_host_allowed(request.headers(), request.uri().authority().map(|a| a.host()), &allowed_hosts) {
         let text = "this host name is not allowed here; add it to `extensions.admin.allowed_hosts`\n";
         return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && is_cross_site(request.headers()) {
         return (StatusCode::FORBIDDEN, "cross-site requests are refused\n").into_response();
-    }
-    if let Some(auth) = admin.auth.as_ref().filter(|auth| !auth.allows(request.uri().path(), request.headers())) {
-        let challenge = [(header::WWW_AUTHENTICATE, auth.challenge())];
-        return (StatusCode::UNAUTHORIZED, challenge, "the credential is missing or wrong\n").into_response();
     }
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

@@ -2,30 +2,26 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::super::samples::parse_samples;
 use super::super::{Health, Meter, names};
-use super::{AdminState, health_router, router};
+use super::auth::AdminAuth;
+use super::roles::{Role, RoleSet};
+use super::{AdminConfig, AdminState, guard_routes, health_router, router};
 
 fn admin() -> (Arc<AdminState>, Meter, Health) {
     let (meter, health) = (Meter::new(), Health::new());
-    let admin = AdminState {
-        meter: meter.clone(),
-        health: health.clone(),
-        allowed_hosts: vec!["gate.example".to_owned()],
-        auth: None,
-        money: |usd| format!("${usd:.3}"),
-    };
+    let admin = AdminState { meter: meter.clone(), health: health.clone(), money: |usd| format!("${usd:.3}") };
     (Arc::new(admin), meter, health)
 }
 
 async fn ask(admin: &Arc<AdminState>, request: Request<Body>) -> (StatusCode, String) {
-    let response = router(Arc::clone(admin), Router::new()).oneshot(request).await.expect("answer");
+    let routes = guard_routes(router(Arc::clone(admin)), vec!["gate.example".to_owned()]);
+    let response = routes.oneshot(request).await.expect("answer");
     let status = response.status();
     let body = response.into_body().collect().await.expect("body").to_bytes();
     (status, String::from_utf8_lossy(&body).into_owned())
@@ -138,56 +134,84 @@ async fn the_health_port_is_readiness_alone() {
     assert_eq!(ask("/probes/alive").await, StatusCode::SERVICE_UNAVAILABLE);
 }
 
-/// With `auth` only probes are answered without a known password or token.
-#[tokio::test]
-async fn who_may_read() {
-    let config: super::AdminConfig = serde_json::from_value(serde_json::json!({
-        "auth": {"username": "op", "password": "correct horse", "bearer": "battery staple"}}))
-    .expect("config");
-    let settings = config.settings().ok().unwrap();
-    let (open, _, health) = admin();
-    health.set("gateway", None);
-    let admin = AdminState {
-        auth: settings.auth,
-        meter: open.meter.clone(),
-        health,
-        allowed_hosts: Vec::new(),
-        money: open.money,
-    };
-    let admin = Arc::new(admin);
-    let more = || Router::new().route("/api/x", axum::routing::get(|| async { "x" }));
-    let status = |path: &'static str, value: Option<&'static str>| {
-        let admin = Arc::clone(&admin);
-        async move {
-            let mut request = get(path, "localhost");
-            if let Some(value) = value {
-                request.headers_mut().insert("authorization", value.parse().expect("header"));
-            }
-            let answer = router(admin, more()).oneshot(request).await.expect("answer");
-            (answer.status(), answer.headers().get("www-authenticate").is_some())
-        }
-    };
-    let refused = (StatusCode::UNAUTHORIZED, true);
-    for path in ["/gateway", "/metrics", "/api/x"] {
-        assert_eq!(status(path, None).await, refused, "{path}");
-        assert_eq!(status(path, Some("Bearer battery stapler")).await, refused);
-        assert_eq!(status(path, Some("Basic b3A6d3Jvbmcgb25lIQ==")).await, refused);
-        assert_eq!(status(path, Some("Basic !!")).await, refused);
-        assert_eq!(status(path, Some("Bearer battery staple")).await, (StatusCode::OK, false));
-        // op:correct horse
-        assert_eq!(status(path, Some("basic b3A6Y29ycmVjdCBob3JzZQ==")).await, (StatusCode::OK, false));
-    }
-    assert_eq!(status("/livez", None).await.0, StatusCode::OK);
-    assert_ne!(status("/readyz", None).await.0, StatusCode::UNAUTHORIZED);
+fn auth_problems(auth: &serde_json::Value) -> Vec<String> {
+    let config: AdminConfig = serde_json::from_value(serde_json::json!({ "auth": auth })).expect("config");
+    config.settings().err().unwrap_or_default().into_iter().map(|problem| problem.path).collect()
 }
 
-/// A short secret and an incomplete login are each reported with their path.
+fn read_auth(config: serde_json::Value) -> AdminAuth {
+    let config: AdminConfig = serde_json::from_value(config).expect("config");
+    config.settings().ok().and_then(|settings| settings.auth).expect("auth")
+}
+
+/// The roles of a client that sends these `authorization` headers and a certificate with these names.
+fn roles(auth: &AdminAuth, values: &[&str], names: &[&str]) -> Option<Vec<Role>> {
+    let mut headers = HeaderMap::new();
+    for value in values {
+        headers.append("authorization", value.parse().expect("header"));
+    }
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let found = auth.find_roles(&headers, &names)?;
+    Some(Role::ALL.into_iter().filter(|role| found.has(*role)).collect())
+}
+
+/// A user, a token and a name in a certificate have their roles, every role may read, and anything else has none. A
+/// wrong header is not repaired by a certificate.
+#[test]
+fn credentials_have_roles() {
+    use Role::{Operator, Tapper, Viewer};
+    let auth = read_auth(serde_json::json!({
+        "tls": { "cert_file": "c", "key_file": "k", "client_ca_file": "a" },
+        "auth": {
+            "username": "op", "password": "correct horse", "bearer": "battery staple",
+            "tokens": {
+                "viewer": ["token of viewers"],
+                "operator": ["token of operators", "token of both"],
+                "tapper": ["token of tappers", "token of both"],
+            },
+            "certificates": { "operator": ["ops.example"], "tapper": ["spiffe://example/tap"] },
+        },
+    }));
+    let all = Some(Role::ALL.to_vec());
+    for (value, expected) in [
+        ("Bearer battery staple", all.clone()),
+        // op:correct horse
+        ("basic b3A6Y29ycmVjdCBob3JzZQ==", all.clone()),
+        ("Bearer token of viewers", Some(vec![Viewer])),
+        ("bearer token of operators", Some(vec![Viewer, Operator])),
+        ("Bearer token of tappers", Some(vec![Viewer, Tapper])),
+        ("Bearer token of both", all.clone()),
+        ("Bearer battery stapler", None),
+        ("Bearer ", None),
+        ("Bearer", None),
+        ("Basic b3A6d3Jvbmcgb25lIQ==", None),
+        ("Basic !!", None),
+        ("Digest battery staple", None),
+        ("", None),
+    ] {
+        assert_eq!(roles(&auth, &[value], &[]), expected, "{value}");
+        assert_eq!(roles(&auth, &[value], &["ops.example"]), expected, "{value} with a certificate");
+        assert_eq!(roles(&auth, &[value, "Bearer battery staple"], &[]), None, "two headers");
+    }
+    assert_eq!(roles(&auth, &[], &[]), None);
+    assert_eq!(roles(&auth, &[], &["else.example"]), None);
+    assert_eq!(roles(&auth, &[], &["else.example", "ops.example"]), Some(vec![Viewer, Operator]));
+    assert_eq!(roles(&auth, &[], &["spiffe://example/tap", "ops.example"]), all);
+    assert!(!RoleSet::default().has(Viewer));
+}
+
+/// Each problem is reported with its path. An empty list must not open the port, and names of certificates that are
+/// never checked must not seem to protect it.
 #[test]
 fn bad_auth() {
-    let config = serde_json::json!({"auth": {"username": "a:b", "bearer": "short"}});
-    let config: super::AdminConfig = serde_json::from_value(config).expect("config");
-    let paths: Vec<String> = config.settings().err().unwrap().into_iter().map(|problem| problem.path).collect();
-    assert_eq!(paths, ["auth", "auth.username", "auth.bearer"]);
+    let auth = serde_json::json!({"username": "a:b", "bearer": "short"});
+    assert_eq!(auth_problems(&auth), ["auth", "auth.username", "auth.bearer"]);
+    let auth = serde_json::json!({"tokens": {"viewer": [], "tapper": ["long enough a token", "short"]}});
+    assert_eq!(auth_problems(&auth), ["auth.tokens.viewer", "auth.tokens.tapper[1]"]);
+    let auth = serde_json::json!({"certificates": {"operator": ["ops.example"]}});
+    assert_eq!(auth_problems(&auth), ["auth.certificates"]);
+    let unknown = serde_json::json!({"auth": {"tokens": {"admin": ["long enough a token"]}}});
+    assert!(serde_json::from_value::<AdminConfig>(unknown).is_err());
 }
 
 /// Values that a page reads directly equal those of `/metrics`.

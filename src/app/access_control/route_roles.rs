@@ -1,0 +1,60 @@
+//! The role that each route of the admin port needs. A route without a row is answered with 405, so that a new route is
+//! closed until someone decides; a test compares the rows with the routes in the sources.
+
+use axum::http::Method;
+
+use telemetry::admin::roles::Role;
+
+/// Who may use a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RouteAccess {
+    /// Everyone: the probes.
+    Open,
+    /// Clients with this role.
+    Needs(Role),
+}
+
+const OPEN: RouteAccess = RouteAccess::Open;
+const VIEWER: RouteAccess = RouteAccess::Needs(Role::Viewer);
+const OPERATOR: RouteAccess = RouteAccess::Needs(Role::Operator);
+const TAPPER: RouteAccess = RouteAccess::Needs(Role::Tapper);
+
+/// Every route: method, path as its router writes it, access. GET includes HEAD.
+pub(super) const ROUTES: &[(Method, &str, RouteAccess)] = &[
+    (Method::GET, "/livez", OPEN),
+    (Method::GET, "/readyz", OPEN),
+    (Method::GET, "/", VIEWER),
+    (Method::GET, "/runs", VIEWER),
+    (Method::GET, "/runs/{id}", VIEWER),
+    (Method::GET, "/changes", VIEWER),
+    (Method::GET, "/report", VIEWER),
+    (Method::GET, "/report/issue/{id}", VIEWER),
+    (Method::GET, "/gateway", VIEWER),
+    (Method::GET, "/metrics", VIEWER),
+    (Method::GET, "/api/gateway", VIEWER),
+    (Method::GET, "/api/clients", VIEWER),
+    (Method::GET, "/api/runs", VIEWER),
+    (Method::GET, "/api/runs/{id}", VIEWER),
+    (Method::GET, "/api/runs/{id}/budget", VIEWER),
+    (Method::POST, "/api/runs/{id}/outcome", OPERATOR),
+    (Method::GET, "/api/sessions", VIEWER),
+    (Method::GET, "/api/sums", VIEWER),
+    (Method::GET, "/api/investigations", VIEWER),
+    (Method::GET, "/api/measures", VIEWER),
+    (Method::GET, "/api/alerts", VIEWER),
+    (Method::GET, "/api/alerts/webhook", VIEWER),
+    (Method::POST, "/api/alerts/test", OPERATOR),
+    (Method::POST, "/api/alerts/{rule}/mute", OPERATOR),
+    (Method::DELETE, "/api/alerts/{rule}/mute", OPERATOR),
+    (Method::GET, "/api/tap", TAPPER),
+    (Method::POST, "/-/reload", OPERATOR),
+    (Method::GET, "/-/drain", VIEWER),
+    (Method::POST, "/-/drain", OPERATOR),
+    (Method::POST, "/-/erasures", OPERATOR),
+];
+
+/// The access of a route; `None` if it has no row.
+pub(super) fn find_access(method: &Method, path: &str) -> Option<RouteAccess> {
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    ROUTES.iter().find(|(known, route, _)| known == method && *route == path).map(|(.., access)| *access)
+}

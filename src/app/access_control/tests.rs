@@ -1,0 +1,205 @@
+//! Who may use which route of the admin port. (`tests/it/strangers.rs` has the same with sockets.)
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use axum::routing::any;
+use http_body_util::BodyExt as _;
+use serde_json::json;
+use tower::ServiceExt as _;
+
+use super::route_roles::ROUTES;
+use super::*;
+use telemetry::admin::AdminConfig;
+
+const ALL_TOKEN: &str = "a token of every role";
+const LOCAL_TOKEN: &str = "the token in the file";
+
+/// A port with a token for each role, named after the role, and one certificate.
+fn configured() -> AccessControl {
+    let config: AdminConfig = serde_json::from_value(json!({
+        "tls": { "cert_file": "c", "key_file": "k", "client_ca_file": "a" },
+        "auth": {
+            "bearer": ALL_TOKEN,
+            "tokens": {
+                "viewer": ["a token of viewer"], "operator": ["a token of operator"], "tapper": ["a token of tapper"],
+            },
+            "certificates": { "operator": ["ops.example"] },
+        },
+    }))
+    .unwrap();
+    AccessControl::new(config.settings().unwrap().auth, None)
+}
+
+fn open_port() -> AccessControl {
+    AccessControl::new(None, Some(&Secret::new(LOCAL_TOKEN.to_owned())))
+}
+
+/// A client of the port.
+#[derive(Clone, Default)]
+struct Client {
+    token: Option<String>,
+    certificate: Option<&'static str>,
+    is_local: bool,
+}
+
+/// The status and text for a request to stubs of all routes.
+async fn ask(access: AccessControl, method: &Method, path: &str, client: Client) -> (StatusCode, String) {
+    let paths: BTreeSet<&str> = ROUTES.iter().map(|(_, path, _)| *path).collect();
+    let stubs = paths.into_iter().fold(Router::new(), |routes, path| routes.route(path, any(async || "done")));
+    let mut request = Request::builder().method(method).uri(path.replace(['{', '}'], "x"));
+    if let Some(token) = client.token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let mut request = request.body(Body::empty()).unwrap();
+    if let Some(name) = client.certificate {
+        let names = ClientCertificateNames { names: vec![name.to_owned()] };
+        request.extensions_mut().insert(Arc::new(names));
+    }
+    if client.is_local {
+        request.extensions_mut().insert(LocalClient);
+    }
+    let answer = check_routes(stubs, access).oneshot(request).await.unwrap();
+    let status = answer.status();
+    let challenged = answer.headers().contains_key(header::WWW_AUTHENTICATE);
+    assert_eq!(challenged, status == StatusCode::UNAUTHORIZED, "{method} {path}");
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+fn with_token(token: &str) -> Client {
+    Client { token: Some(token.to_owned()), ..Client::default() }
+}
+
+/// Every route with every credential: 401 without a known one, 403 that names the role without that role. (Shown to
+/// fail with a row of another role, and without the layer.)
+#[tokio::test]
+async fn each_route_needs_its_role() {
+    for (method, path, access) in ROUTES {
+        let strangers = [Client::default(), with_token("not a known token"), with_token(""), with_token(LOCAL_TOKEN)];
+        for stranger in strangers {
+            let (status, text) = ask(configured(), method, path, stranger).await;
+            let RouteAccess::Needs(_) = access else {
+                assert_eq!(status, StatusCode::OK, "{method} {path}");
+                continue;
+            };
+            assert_eq!((status, &*text), (StatusCode::UNAUTHORIZED, "the credential is missing or wrong\n"), "{path}");
+        }
+        assert_eq!(ask(configured(), method, path, with_token(ALL_TOKEN)).await.0, StatusCode::OK, "{method} {path}");
+        let certificate = |name| Client { certificate: Some(name), ..Client::default() };
+        let clients = Role::ALL.map(|role| (role, with_token(&format!("a token of {}", role.as_str()))));
+        for (role, client) in clients.into_iter().chain([(Role::Operator, certificate("ops.example"))]) {
+            let (status, text) = ask(configured(), method, path, client).await;
+            match access {
+                RouteAccess::Needs(needed) if *needed != Role::Viewer && *needed != role => {
+                    assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} {role:?}");
+                    assert!(text.contains(&format!("the role `{}`", needed.as_str())), "{text}");
+                }
+                _ => assert_eq!(status, StatusCode::OK, "{method} {path} {role:?}"),
+            }
+        }
+        if *access != RouteAccess::Open {
+            let (status, _) = ask(configured(), method, path, certificate("else.example")).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path}");
+        }
+    }
+}
+
+/// On a port without `auth` everyone may read. Changes and `tap` need the token in the data directory, also from
+/// neighbours in the same pod, and a client on this machine; a verified certificate is enough.
+#[tokio::test]
+async fn an_open_port_is_for_reading() {
+    let local = |token: Option<&str>| Client { token: token.map(str::to_owned), is_local: true, ..Client::default() };
+    for (method, path, access) in ROUTES {
+        let is_read = matches!(access, RouteAccess::Open | RouteAccess::Needs(Role::Viewer));
+        let expected = |refused: StatusCode| if is_read { StatusCode::OK } else { refused };
+        for token in [None, Some("not the token in the file"), Some(""), Some(ALL_TOKEN)] {
+            let (status, text) = ask(open_port(), method, path, local(token)).await;
+            assert_eq!(status, expected(StatusCode::UNAUTHORIZED), "{method} {path} {token:?}");
+            assert!(is_read || text.contains("`admin.token`"), "{text}");
+        }
+        assert_eq!(ask(open_port(), method, path, local(Some(LOCAL_TOKEN))).await.0, StatusCode::OK, "{method} {path}");
+        for client in [Client::default(), with_token(LOCAL_TOKEN)] {
+            let (status, _) = ask(open_port(), method, path, client).await;
+            assert_eq!(status, expected(StatusCode::FORBIDDEN), "{method} {path}");
+        }
+        let certificate = Client { certificate: Some("any.example"), ..Client::default() };
+        assert_eq!(ask(AccessControl::new(None, None), method, path, certificate).await.0, StatusCode::OK);
+        let (status, _) = ask(AccessControl::new(None, None), method, path, local(Some(LOCAL_TOKEN))).await;
+        assert_eq!(status, expected(StatusCode::UNAUTHORIZED), "no token was read");
+    }
+}
+
+/// A method without a row is closed to every role, although its path is known and the route would answer.
+#[tokio::test]
+async fn a_route_without_a_row_is_closed() {
+    for (method, path) in [(Method::PUT, "/api/runs"), (Method::GET, "/-/reload"), (Method::DELETE, "/livez")] {
+        let (status, _) = ask(configured(), &method, path, with_token(ALL_TOKEN)).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{method} {path}");
+    }
+    assert_eq!(ask(configured(), &Method::HEAD, "/runs", with_token("a token of viewer")).await.0, StatusCode::OK);
+    assert_eq!(ask(configured(), &Method::HEAD, "/runs", Client::default()).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(configured(), &Method::GET, "/unknown", Client::default()).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(ask(configured(), &Method::GET, "/unknown", with_token(ALL_TOKEN)).await.0, StatusCode::NOT_FOUND);
+}
+
+/// The sources whose routers are merged into the admin port's.
+fn admin_sources() -> Vec<String> {
+    let sources = ["crates/telemetry/src/admin/mod.rs", "crates/runs/src/api.rs", "crates/pages/src/lib.rs"];
+    let mut paths = sources.map(fixtures::at).to_vec();
+    let mut folders = vec![fixtures::at("src/app")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_test = path.file_stem().is_some_and(|name| name == "tests");
+            match path.is_dir() {
+                _ if is_test => {}
+                true => folders.push(path),
+                false if path.extension() == Some("rs".as_ref()) => paths.push(path),
+                false => {}
+            }
+        }
+    }
+    paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+/// The routes that a source adds to a router: `METHOD PATH`.
+fn routes_in(source: &str) -> Vec<String> {
+    let text: String = source.chars().filter(|letter| !letter.is_whitespace()).collect();
+    let mut found = Vec::new();
+    for call in text.split(".route(").skip(1) {
+        let mut depth = 1;
+        let end = call.find(|letter| {
+            depth += i32::from(letter == '(') - i32::from(letter == ')');
+            depth == 0
+        });
+        let (path, handlers) = call[..end.unwrap()].split_once(',').unwrap();
+        let path = match path.strip_prefix('"') {
+            Some(literal) => literal.trim_end_matches('"').to_owned(),
+            None if path.chars().all(|letter| letter.is_ascii_uppercase() || letter == '_') => {
+                let value = text.split(&format!("const{path}:&str=\"")).nth(1).expect("a constant of the same file");
+                value.split('"').next().unwrap().to_owned()
+            }
+            // the health check's port, which has no roles
+            None => continue,
+        };
+        let handlers = format!(".{handlers}");
+        for method in ["get", "post", "put", "delete", "patch", "any"] {
+            if handlers.contains(&format!(".{method}(")) {
+                found.push(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+    }
+    found
+}
+
+/// Each route in the sources has one row, and each row a route. (Shown to fail without the row of `/changes`.)
+#[test]
+fn every_route_has_a_row() {
+    let in_sources: BTreeSet<String> = admin_sources().iter().flat_map(|source| routes_in(source)).collect();
+    let rows: BTreeSet<String> = ROUTES.iter().map(|(method, path, _)| format!("{method} {path}")).collect();
+    assert_eq!(rows.len(), ROUTES.len(), "a row is there twice");
+    assert_eq!(in_sources, rows);
+}
