@@ -1,6 +1,6 @@
 //! `/api/tap` on the admin port streams committed requests until the client disconnects. It needs the role `tapper`
-//! (`access_control`). It shows only data that third parties may see, without fields unknown to the OTLP schema. Text is
-//! formatted off the socket threads; the stream reports omitted requests. Queues are in `pipeline/tap`.
+//! (`access_control`). It shows only data that third parties may see, without fields unknown to the OTLP schema. Text
+//! is formatted off the socket threads; the stream reports omitted requests. Queues are in `pipeline/tap`.
 
 use std::convert::Infallible;
 use std::sync::Arc;

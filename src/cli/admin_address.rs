@@ -119,8 +119,8 @@ fn bearer(token: &Secret) -> Secret {
     Secret::new(format!("Bearer {}", token.expose()))
 }
 
-/// The token that a gateway made in its data directory. A command that only reads works without it, so a file that can't
-/// be read is no error; the gateway's refusal names the file.
+/// The token that a gateway made in its data directory. A command that only reads works without it, so a file that
+/// can't be read is no error; the gateway's refusal names the file.
 fn read_local_token(path: &Path) -> Option<Secret> {
     keyfile::read(path).ok().flatten().as_ref().map(bearer)
 }

@@ -95,14 +95,8 @@ fn pages_of(tracker: Made, link: &str, history: Option<RunHistory>) -> (axum::Ro
         tasks: Arc::new(Here),
         several_accounts: Default::default(),
     };
-    let guard = AdminState {
-        meter: meter.clone(),
-        health,
-        allowed_hosts: Vec::new(),
-        auth: None,
-        money: ::runs::amounts::format_dollars,
-    };
-    (admin::router(Arc::new(guard), router(Arc::new(pages))), meter)
+    let guard = AdminState { meter: meter.clone(), health, money: ::runs::amounts::format_dollars };
+    (admin::guard_routes(admin::router(Arc::new(guard)).merge(router(Arc::new(pages))), Vec::new()), meter)
 }
 
 async fn ask(router: &axum::Router, path: &str, accept: &str) -> (StatusCode, String) {

@@ -1,5 +1,5 @@
-//! The credentials of the admin port and their roles. Secrets are stored and compared as SHA-256. `src/app/access_control`
-//! decides what a role may do.
+//! The credentials of the admin port and their roles. Secrets are stored and compared as SHA-256.
+//! `src/app/access_control` decides what a role may do.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +29,8 @@ pub struct AdminAuthConfig {
     pub password: Option<Secret>,
     /// Bearer token with every role, at least 12 bytes. With both a password and a token, either one gives access.
     pub bearer: Option<Secret>,
-    /// Bearer tokens of each role (`viewer`, `operator`, `tapper`), at least 12 bytes each. A token that is listed under
-    /// several roles has all of them.
+    /// Bearer tokens of each role (`viewer`, `operator`, `tapper`), at least 12 bytes each. A token that is listed
+    /// under several roles has all of them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<Role, Vec<Secret>>,
     /// DNS names or URIs in client certificates, by role; requires `tls.client_ca_file`.
