@@ -57,9 +57,11 @@ pub trait Processor: Send + Sync {
     fn checkpoint(&self) -> Option<Vec<u8>> {
         None
     }
-    /// Restores the state that [`Processor::checkpoint`] returned. A state that can't be read is ignored (start empty).
-    fn restore(&self, checkpoint: &[u8]) {
+    /// Restores the state that [`Processor::checkpoint`] returned. `false`: it can't be read, perhaps because a newer
+    /// version wrote it; the processor then starts empty, and the engine keeps the file.
+    fn restore(&self, checkpoint: &[u8]) -> bool {
         let _ = checkpoint;
+        true
     }
     /// The ticketer for the drafts of this processor, if it makes drafts.
     fn ticketer(&self) -> Option<Box<dyn Ticketer>> {

@@ -359,15 +359,11 @@ impl Processor for RunTracker {
         Some(self.state.lock().save())
     }
 
-    fn restore(&self, checkpoint: &[u8]) {
-        if let Some(mut restored) = TrackerState::load(self.settings.clone(), checkpoint) {
-            let mut current = self.state.lock();
-            restored.outbox.keep_signals(&current.outbox);
-            *current = restored;
-        } else {
-            tracing::warn!(
-                "the saved run state is damaged or has another version: tracking starts with an empty state"
-            );
-        }
+    fn restore(&self, checkpoint: &[u8]) -> bool {
+        let Some(mut restored) = TrackerState::load(self.settings.clone(), checkpoint) else { return false };
+        let mut current = self.state.lock();
+        restored.outbox.keep_signals(&current.outbox);
+        *current = restored;
+        true
     }
 }

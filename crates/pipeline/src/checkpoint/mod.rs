@@ -3,7 +3,7 @@
 //! records in the spool.
 //! The file is replaced atomically. The effects records that it covers are dropped from the spool once it is durable,
 //! or at the next start after a crash. It is sealed under a key of its own, derived from the spool's. A file that can't
-//! be read is logged, counted, and renamed before a new one replaces it (perhaps only its key is missing); the state
+//! be read, even in part, is logged, counted, and renamed before a new one replaces it (perhaps only its key is missing); the state
 //! then starts with the effects still in the spool.
 
 mod file;
@@ -118,7 +118,15 @@ impl CheckpointStore {
                 // The position belongs to another spool and is meaningless here.
                 snapshot.applied = None;
             }
-            self.applier.restore(&snapshot);
+            for processor in self.applier.restore(&snapshot) {
+                tracing::error!(
+                    processor = &*processor,
+                    "its part of the checkpoint is damaged or was written by a newer tollgate, so counts may be too low; \
+                     the file will be renamed to `{UNREADABLE_FILE}` before the next checkpoint is written"
+                );
+                self.read_failures.increment(1);
+                self.unreadable.store(true, Ordering::SeqCst);
+            }
             *self.written.lock() = snapshot.applied;
             if let Some(applied) = snapshot.applied {
                 // A crash may have prevented this, and an idle gateway has no later write that would do it.

@@ -165,6 +165,28 @@ fn the_file_is_sealed() {
     assert!(rig.meter.render().contains("tollgate_checkpoint_failures_total{step=\"read\"} 1"));
 }
 
+/// A part that its processor can't read, perhaps a newer version's, must not be overwritten either. (Before the fix the
+/// next checkpoint replaced the file, and going forward again found counts that had begun at zero.)
+#[test]
+fn a_file_of_which_a_part_can_not_be_read_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open(folder.path());
+    rig.put(spans(&["newer\nversion"]));
+    rig.checkpoints.write().unwrap();
+    rig.commit();
+    drop(rig);
+    let state = folder.path().join("spool/state");
+    let written = std::fs::read(state.join(FILE)).unwrap();
+    let (mut rig, tally) = open(folder.path());
+    assert_eq!(counted(&tally), "");
+    rig.put(spans(&["a"]));
+    rig.checkpoints.write().unwrap();
+    assert_eq!(std::fs::read(state.join(UNREADABLE_FILE)).unwrap(), written);
+    drop(rig);
+    let (_, tally) = open(folder.path());
+    assert_eq!(counted(&tally), "a=1");
+}
+
 /// A file that can't be read must not be overwritten: it may become readable with its key or after a repair. One such
 /// file is kept. (Before the fix the next checkpoint replaced it, and its counts were lost.)
 #[test]

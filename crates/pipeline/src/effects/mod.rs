@@ -130,16 +130,21 @@ impl Applier {
         ProcessorSnapshot { applied: *applied, states }
     }
 
-    /// Restores a saved state. Processors without one stay empty.
-    pub fn restore(&self, snapshot: &ProcessorSnapshot) {
+    /// Restores a saved state. Processors without one stay empty. Returns those that could not read theirs.
+    pub fn restore(&self, snapshot: &ProcessorSnapshot) -> Vec<Arc<str>> {
         let mut applied = self.applied.lock();
+        let mut unread = Vec::new();
         for (id, state) in &snapshot.states {
             let Some(processor) = self.processors.get(id) else { continue };
-            if catch_unwind(AssertUnwindSafe(|| processor.restore(state))).is_err() {
-                self.panics.increment(1);
+            match catch_unwind(AssertUnwindSafe(|| processor.restore(state))) {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(_) => self.panics.increment(1),
             }
+            unread.push(Arc::clone(id));
         }
         *applied = snapshot.applied;
+        unread
     }
 
     /// The last effects record that is part of the state.

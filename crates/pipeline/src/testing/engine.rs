@@ -263,12 +263,15 @@ impl Processor for Tally {
         Some(out)
     }
 
-    fn restore(&self, checkpoint: &[u8]) {
+    fn restore(&self, checkpoint: &[u8]) -> bool {
         let (length, rest) = checkpoint.split_first_chunk::<4>().unwrap();
         let (claims, counts) = rest.split_at(u32::from_le_bytes(*length) as usize);
         assert!(self.claims.load(claims));
-        let counts = std::str::from_utf8(counts).unwrap().lines().map(|line| line.split_once('=').unwrap());
-        *self.counted.lock() = counts.map(|(name, count)| (name.to_owned(), count.parse().unwrap())).collect();
+        // A name with a line feed stands for a state of a newer version.
+        let read_line =
+            |line: &str| line.split_once('=').map(|(name, count)| (name.to_owned(), count.parse().unwrap()));
+        let counts = std::str::from_utf8(counts).unwrap().lines().map(read_line).collect::<Option<_>>();
+        counts.map(|counts| *self.counted.lock() = counts).is_some()
     }
 }
 

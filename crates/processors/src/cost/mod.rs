@@ -695,7 +695,7 @@ impl Processor for CostProcessor {
         Some(self.ledger.save())
     }
 
-    fn restore(&self, checkpoint: &[u8]) {
-        self.ledger.restore(checkpoint);
+    fn restore(&self, checkpoint: &[u8]) -> bool {
+        self.ledger.restore(checkpoint)
     }
 }

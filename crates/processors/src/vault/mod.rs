@@ -132,8 +132,6 @@ pub struct VaultProcessor {
 /// First byte of a checkpoint that holds traces, services and labels, each with its length in front (8 bytes,
 /// little-endian).
 const CHECKPOINT_VERSION: u8 = 4;
-/// First byte of a checkpoint from a version without labels.
-const CHECKPOINT_WITHOUT_LABELS: u8 = 3;
 /// zstd's level for documents: they are compressed before the client is answered.
 const COMPRESSION_LEVEL: i32 = 1;
 
@@ -409,28 +407,22 @@ impl Processor for VaultProcessor {
         Some(out)
     }
 
-    fn restore(&self, checkpoint: &[u8]) {
-        let take_part = |unread: &mut &[u8]| -> Vec<u8> {
-            let Some((len, rest)) = unread.split_first_chunk::<8>() else { return Vec::new() };
-            let len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX).min(rest.len());
-            let (part, rest) = rest.split_at(len);
+    fn restore(&self, checkpoint: &[u8]) -> bool {
+        let take_part = |unread: &mut &[u8]| -> Option<Vec<u8>> {
+            let (len, rest) = unread.split_first_chunk::<8>()?;
+            let (part, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
             *unread = rest;
-            part.to_vec()
+            Some(part.to_vec())
         };
-        match checkpoint.split_first() {
-            Some((&CHECKPOINT_VERSION, mut rest)) => {
-                self.traces.apply(&take_part(&mut rest));
-                self.services.apply(&take_part(&mut rest));
-                self.labels.apply(&take_part(&mut rest));
-            }
-            // Checkpoint of a version without labels: services take up the rest after the traces.
-            Some((&CHECKPOINT_WITHOUT_LABELS, mut rest)) => {
-                self.traces.apply(&take_part(&mut rest));
-                self.services.apply(rest);
-            }
-            // Checkpoint of a version that only knew traces.
-            _ => self.traces.apply(checkpoint),
-        }
+        let read_parts = || {
+            let mut rest = checkpoint.strip_prefix(&[CHECKPOINT_VERSION])?;
+            Some([take_part(&mut rest)?, take_part(&mut rest)?, take_part(&mut rest)?])
+        };
+        let Some([traces, services, labels]) = read_parts() else { return false };
+        self.traces.apply(&traces);
+        self.services.apply(&services);
+        self.labels.apply(&labels);
+        true
     }
 
     fn tick(&self, now: UnixNanos) {

@@ -247,12 +247,10 @@ impl Processor for StoredPositions {
         serde_json::to_vec(&saved).ok()
     }
 
-    fn restore(&self, checkpoint: &[u8]) {
+    fn restore(&self, checkpoint: &[u8]) -> bool {
         let saved = serde_json::from_slice::<SavedPositions>(checkpoint).ok();
         let Some(saved) = saved.filter(|saved| saved.version == VERSION) else {
-            let state = &*self.id;
-            tracing::warn!(state, "stored offsets of another version: records not committed yet are stored again");
-            return;
+            return false;
         };
         let mut partitions = BTreeMap::new();
         for saved in saved.partitions {
@@ -263,5 +261,6 @@ impl Processor for StoredPositions {
             partitions.insert((partition, saved.topic_id), stored);
         }
         self.state.lock().partitions = partitions;
+        true
     }
 }

@@ -153,7 +153,7 @@ impl Line {
     pub(super) fn restore(&self, saved: &[Option<Vec<u8>>]) {
         let steps = self.steps.iter().map(AsRef::as_ref).chain([&self.runs as &dyn Processor]);
         for (step, saved) in steps.zip(saved) {
-            saved.iter().for_each(|saved| step.restore(saved));
+            assert!(saved.iter().all(|saved| step.restore(saved)));
         }
     }
 

@@ -105,9 +105,8 @@ impl Processor for SharedEffects {
         Some(self.life.lock().to_vec())
     }
 
-    fn restore(&self, checkpoint: &[u8]) {
-        if let Ok(life) = Life::try_from(checkpoint) {
-            *self.life.lock() = life;
-        }
+    fn restore(&self, checkpoint: &[u8]) -> bool {
+        let life = Life::try_from(checkpoint).map(|life| *self.life.lock() = life);
+        life.is_ok()
     }
 }
