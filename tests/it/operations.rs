@@ -204,6 +204,8 @@ fn check_tries_for_real() {
         "{shown}"
     );
     assert!(said.contains("1 of "), "{said}");
+    let (code, shown, _) = check(back_end("400 Bad Request"));
+    assert!(code == Some(0) && shown.contains("√ `otlp_http` answers traces, and refuses an empty"), "{shown}");
     // a proxy's login page, or a front end at the wrong path
     let (code, shown, _) = check(back_end("200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>"));
     assert!(code == Some(1) && shown.contains("× `otlp_http` accepts traces"), "{shown}");

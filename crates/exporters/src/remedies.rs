@@ -14,7 +14,7 @@ pub(crate) fn http_remedy(status: StatusCode) -> &'static str {
         402 => "check the contract or quota of the account at the back end",
         403 => "give the credentials (`headers`) the permission to write this signal",
         404 | 405 | 410 | 421 => {
-            "check the URL's host, port and path: there is no OTLP endpoint (usually `/v1/traces`)"
+            "check the URL's host, port and path: there is no OTLP endpoint (usually `/v1/traces`), or not for this signal"
         }
         407 => "set the proxy's user and password in HTTPS_PROXY or HTTP_PROXY",
         413 => "lower `max_request_size` to the limit of the back end or of a proxy before it",

@@ -354,6 +354,9 @@ def refusals():
     ):
         code, _, err = template("--values", values, *arguments)
         check(f"the chart refuses {arguments[1]}", code != 0 and said in err, err[-400:])
+    # the oldest version that the chart takes; there are no schemas of it to hold this against
+    code, _, err = template("--values", os.path.join(CHART, "ci", "sidecar-plain-values.yaml"), version="1.27")
+    check("a plain sidecar is rendered for 1.27", code == 0, err[-400:])
     code, _, err = template("--values", sidecar, version="1.28")
     check("the chart refuses a native sidecar before 1.29", code != 0 and "sidecar.native: false" in err, err[-400:])
     schema = yaml.safe_load(read(os.path.join(CHART, "values.schema.json")))
