@@ -2,7 +2,7 @@
 //! that depends on the library is in this file. Its errors are translated to our own words, because a broker's text
 //! has no place in a log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use krafka::consumer::{
 use krafka::error::ErrorCode;
 use krafka::producer::Producer;
 use krafka::{CloseOptions, GroupMembershipOperation, Kafka, KrafkaError, ProtocolErrorKind, Record};
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::client::{
@@ -56,11 +57,13 @@ const OLDEST_FETCH: (i32, i32) = (64 << 10, 4 << 20);
 pub(crate) struct KrafkaClient {
     settings: BrokerSettings,
     kafka: OnceCell<Kafka>,
+    /// Partitions of each topic, as last described.
+    partitions: Mutex<HashMap<String, i32>>,
 }
 
 impl KrafkaClient {
     pub(crate) fn new(settings: BrokerSettings) -> Self {
-        Self { settings, kafka: OnceCell::new() }
+        Self { settings, kafka: OnceCell::new(), partitions: Mutex::default() }
     }
 
     async fn connected(&self) -> Result<&Kafka, BrokerError> {
@@ -74,6 +77,18 @@ impl KrafkaClient {
             Ok::<_, BrokerError>(builder.connect().await?)
         };
         self.kafka.get_or_try_init(connect).await
+    }
+
+    /// Makes producers and consumers know partitions that were added: the library keeps the list that it read first.
+    async fn note_partitions(&self, topic: &str, count: i32) -> Result<(), BrokerError> {
+        let known = self.partitions.lock().get(topic).copied();
+        if known.is_some_and(|known| known != count) {
+            let reader = self.connected().await?.consumer_without_group().metrics_push(false).build().await?;
+            reader.fetch_metadata(Some(topic)).await?;
+            let _ = reader.close().await;
+        }
+        self.partitions.lock().insert(topic.to_owned(), count);
+        Ok(())
     }
 }
 
@@ -124,9 +139,11 @@ impl BrokerClient for KrafkaClient {
                 let entry = entries.iter().find(|entry| entry.name == name)?;
                 entry.config_value().parse::<u64>().ok()
             };
+            let partitions = i32::try_from(described.partitions.len()).unwrap_or(i32::MAX);
+            self.note_partitions(topic, partitions).await?;
             Ok(TopicDescription {
                 topic_id: described.topic_id,
-                partitions: i32::try_from(described.partitions.len()).unwrap_or(i32::MAX),
+                partitions,
                 replication_factor: described.partitions.iter().map(|one| one.replicas.len()).min().unwrap_or(0),
                 min_insync_replicas: number("min.insync.replicas").and_then(|least| usize::try_from(least).ok()),
                 max_message_bytes: number("max.message.bytes"),

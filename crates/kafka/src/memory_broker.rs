@@ -49,6 +49,8 @@ struct BrokerState {
 
 struct MemoryTopic {
     partitions: Vec<Vec<StoredRecord>>,
+    /// How many partitions the groups know: new ones are dealt out only when a member joins, as by Kafka.
+    dealt: i32,
     description: TopicDescription,
 }
 
@@ -104,7 +106,19 @@ impl MemoryBroker {
         }
         let description = TopicDescription { topic_id, ..description };
         state.committed.retain(|(_, partition), _| *partition.topic != *name);
-        state.topics.insert(name.into(), MemoryTopic { partitions: vec![Vec::new(); count], description });
+        state.topics.insert(
+            name.into(),
+            MemoryTopic { partitions: vec![Vec::new(); count], dealt: description.partitions, description },
+        );
+    }
+
+    /// Adds partitions to a topic.
+    pub fn grow_topic(&self, name: &str, partitions: i32) {
+        let mut state = self.state.lock();
+        if let Some(topic) = state.topics.get_mut(name) {
+            topic.partitions.resize(usize::try_from(partitions).unwrap_or(0), Vec::new());
+            topic.description.partitions = partitions;
+        }
     }
 
     /// Lets every call fail as if no broker were there, or ends that.
@@ -270,6 +284,7 @@ impl BrokerClient for MemoryBroker {
                 is_removed: Mutex::new(false),
             });
             state.members.push(Arc::clone(&member));
+            state.topics.values_mut().for_each(|topic| topic.dealt = topic.description.partitions);
             Ok(Arc::new(MemoryConsumer { broker: self.clone(), member, owner }) as Arc<dyn RecordConsumer>)
         })
     }
@@ -315,7 +330,7 @@ impl MemoryConsumer {
             return Vec::new();
         };
         let partitions = self.member.topics.iter().flat_map(|name| {
-            let count = state.topics.get(name).map_or(0, |topic| topic.description.partitions);
+            let count = state.topics.get(name).map_or(0, |topic| topic.dealt);
             (0..count).map(|number| PartitionId { topic: Arc::clone(name), number })
         });
         let dealt = partitions.enumerate().filter(|(turn, _)| turn % group.len() == place);

@@ -426,11 +426,25 @@ def zombie_row(work, cluster, options):
         check("zombie: a clean end", one.stop() == 0)
 
 
+def growth_row(work, cluster, options):
+    """Partitions that are added under load are written to and read, without a restart."""
+    name, sink, sender, workers, load = under_load(work, cluster, "growth")
+    cluster.add_partitions(name, 2 * PARTITIONS)
+    until("the edge writes to the new partitions", lambda: sum(cluster.ends(name)[n] > 0 for n in range(PARTITIONS, 2 * PARTITIONS)) > 1, 150, 2)
+    until("the workers have the new partitions", lambda: sum(map(partitions, workers)) == 2 * PARTITIONS, 150, 1)
+    time.sleep(5)
+    sent = load.end()
+    settled(cluster, name, workers)
+    accounted("growth", sink, sent, bound=0.05)
+    for one in (sender, *workers):
+        one.stop()
+
+
 def large_row(work, cluster, options):
     """A request as large as the topic takes arrives; one item that is larger is refused, and so never accepted and lost."""
     name = topic(cluster, "fleet.large")
     sink = Quiet(place(work, "large-sink"))
-    sender = edge(place(work, "large-edge"), cluster, name).start()
+    sender = edge(place(work, "large-edge"), cluster, name, change=lambda exporter: exporter.update(max_request_size="40MiB")).start()
     reader = worker(place(work, "large-0"), cluster, name, sink, "large-0").start()
     # random text, which compression makes no smaller than half
     noise = lambda size: os.urandom(size // 2).hex()  # noqa: E731
@@ -441,7 +455,7 @@ def large_row(work, cluster, options):
             for scope in resource.scope_spans:
                 for span in scope.spans:
                     attribute = span.attributes.add()
-                    attribute.key, attribute.value.string_value = "noise", noise(700 << 10)
+                    attribute.key, attribute.value.string_value = "noise", noise(700 << 10 if len(names) > 40 or span.name != names[0] else 10 << 20)
         status, _, answer = sender.post("traces", body.SerializeToString())
         check(f"large: a request of {body.ByteSize() >> 20} MiB is taken", status == 200, f"{status} {answer[:200]}")
     settled(cluster, name, [reader])
@@ -768,7 +782,7 @@ def try_row(work, cluster, options):
 
 
 ROWS = {"check": check_row, "flow": flow_row, "view": view_row, "kill": kill_row, "roll": roll_row, "drain": drain_row, "brokers": brokers_row, "lost": lost_row,
-        "disk": disk_row, "retention": retention_row, "zombie": zombie_row, "large": large_row, "secure": secure_row}
+        "disk": disk_row, "retention": retention_row, "zombie": zombie_row, "growth": growth_row, "large": large_row, "secure": secure_row}
 # by name only
 OTHER_ROWS = {"cost": cost_row, "try": try_row}
 

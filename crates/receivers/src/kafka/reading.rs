@@ -36,10 +36,14 @@ const RECONNECT_WAIT: Duration = Duration::from_secs(2);
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long polls may fail before the client is made anew.
 const MAX_FAILING: Duration = Duration::from_secs(60);
+/// How often the topics are looked at for new partitions, which the group deals out only when a member joins.
+const TOPICS_INTERVAL: Duration = Duration::from_secs(60);
 /// How often the lag is measured.
 const LAG_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the dead topic may take.
 const DEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long records may take before a member leaves to join again; what is not done then is read once more.
+const LEAVE_WAIT: Duration = Duration::from_secs(10);
 /// How long records may take at the end. The gateway's own limit is in `RunningKafkaReceiver::drain`.
 const END_WAIT: Duration = Duration::from_secs(600);
 
@@ -113,6 +117,14 @@ pub struct KafkaReceiverContext {
     pub meter: Meter,
 }
 
+/// Why a membership ended without an error.
+enum MembershipEnd {
+    /// The gateway stops, or the partitions are handed over.
+    Stopped,
+    /// A topic has other partitions than when the member joined.
+    TopicsGrew,
+}
+
 /// See the module.
 pub(super) struct RecordLoop {
     id: Arc<str>,
@@ -165,7 +177,11 @@ impl RecordLoop {
     pub(super) async fn run(self: &Arc<Self>, mut stop: watch::Receiver<bool>, hand_over: PartitionHandOver) {
         let mut last_error: Option<(BrokerError, Duration)> = None;
         while !*stop.borrow() && !hand_over.is_asked() {
-            let Err(error) = self.read_as_member(&stop, &hand_over).await else { break };
+            let error = match self.read_as_member(&stop, &hand_over).await {
+                Ok(MembershipEnd::Stopped) => break,
+                Ok(MembershipEnd::TopicsGrew) => continue,
+                Err(error) => error,
+            };
             let now = self.context.clock.monotonic();
             let is_known = |(known, at): &(BrokerError, Duration)| *known == error && now < *at + REPORT_INTERVAL;
             if !last_error.as_ref().is_some_and(is_known) {
@@ -187,8 +203,9 @@ impl RecordLoop {
         self: &Arc<Self>,
         stop: &watch::Receiver<bool>,
         hand_over: &PartitionHandOver,
-    ) -> Result<(), BrokerError> {
-        self.describe_topics().await?;
+    ) -> Result<MembershipEnd, BrokerError> {
+        let partitions = self.describe_topics().await?;
+        let mut topics_read = self.context.clock.monotonic();
         let subscription = SubscriptionSettings {
             group: self.settings.group.clone(),
             topics: self.settings.topics(),
@@ -212,7 +229,8 @@ impl RecordLoop {
                     let now = self.context.clock.monotonic();
                     let failing = now.saturating_sub(*failing_since.get_or_insert(now));
                     if error.fault.is_final() || failing > MAX_FAILING {
-                        return self.end_membership(&*consumer, hand_over, error).await;
+                        self.leave_group(&*consumer, exit_for(hand_over)).await;
+                        return Err(error);
                     }
                     if last_error.as_ref() != Some(&error) {
                         let (why, remedy) = (error.text.as_str(), error.fault.remedy());
@@ -223,10 +241,29 @@ impl RecordLoop {
                 }
             }
             if let Err(error) = self.owned.commit(&*consumer, None).await {
-                return self.end_membership(&*consumer, hand_over, error).await;
+                self.leave_group(&*consumer, exit_for(hand_over)).await;
+                return Err(error);
             }
             self.pause_and_resume(&*consumer, &mut paused).await;
             self.measure_lag(&*consumer, &mut lag_read).await;
+            let now = self.context.clock.monotonic();
+            if now.saturating_sub(topics_read) >= TOPICS_INTERVAL {
+                topics_read = now;
+                if self.describe_topics().await.is_ok_and(|found| found != partitions) {
+                    tracing::warn!(
+                        receiver = &*self.id,
+                        "the topic has other partitions than before: the group deals them anew"
+                    );
+                    let owned = self.owned.ids();
+                    consumer.pause(&owned).await;
+                    self.owned.set_leaving(&owned);
+                    self.owned.wait_finished(&owned, LEAVE_WAIT).await;
+                    let _ = self.owned.commit(&*consumer, None).await;
+                    // A static member that comes back would get its old partitions without a new deal.
+                    self.leave_group(&*consumer, GroupExit::ForGood).await;
+                    return Ok(MembershipEnd::TopicsGrew);
+                }
+            }
         }
         self.stopping.send_replace(true);
         let owned = self.owned.ids();
@@ -234,16 +271,19 @@ impl RecordLoop {
         self.owned.set_leaving(&owned);
         self.owned.wait_finished(&owned, END_WAIT).await;
         let _ = self.owned.commit(&*consumer, None).await;
-        let exit = if hand_over.is_asked() { GroupExit::ForGood } else { GroupExit::ForRestart };
+        let exit = exit_for(hand_over);
         self.owned.set_exit(exit);
         consumer.close(exit).await;
-        Ok(())
+        Ok(MembershipEnd::Stopped)
     }
 
-    /// Tells the topics' ids to the stored positions, and whether the dead topic is there.
-    async fn describe_topics(&self) -> Result<(), BrokerError> {
+    /// Tells the topics' ids to the stored positions, and whether the dead topic is there. Returns the number of
+    /// partitions of each topic that is read.
+    async fn describe_topics(&self) -> Result<Vec<i32>, BrokerError> {
+        let mut partitions = Vec::new();
         for topic in self.settings.topics() {
             let found = self.client.describe_topic(&topic).await.map_err(|error| error.about_topic(&topic))?;
+            partitions.push(found.partitions);
             if self.positions.set_topic_id(&topic, found.topic_id) {
                 let topic = &*topic;
                 tracing::error!(receiver = &*self.id, topic, "the topic was made anew, and is read from its start");
@@ -255,19 +295,13 @@ impl RecordLoop {
             let why = problem.to_string();
             tracing::warn!(receiver = &*self.id, why, "records that can't be read may be lost with one broker");
         }
-        Ok(())
+        Ok(partitions)
     }
 
-    /// Leaves the group after an error. Nothing of this membership may be committed by the next one.
-    async fn end_membership(
-        &self,
-        consumer: &dyn RecordConsumer,
-        hand_over: &PartitionHandOver,
-        error: BrokerError,
-    ) -> Result<(), BrokerError> {
+    /// Leaves the group. Nothing of this membership may be committed by the next one.
+    async fn leave_group(&self, consumer: &dyn RecordConsumer, exit: GroupExit) {
         self.owned.lost(self.owned.ids()).await;
-        consumer.close(if hand_over.is_asked() { GroupExit::ForGood } else { GroupExit::ForRestart }).await;
-        Err(error)
+        consumer.close(exit).await;
     }
 
     /// Pauses partitions with a record that waits, and all of them while more is under way than may be; resumes the
@@ -454,4 +488,9 @@ impl RecordLoop {
         let labels = [("receiver", &*self.id), ("outcome", outcome)];
         self.context.meter.counter(&names::KAFKA_RECORDS, &labels).increment(1);
     }
+}
+
+/// How a member leaves: for good, if another one is to have its partitions at once.
+fn exit_for(hand_over: &PartitionHandOver) -> GroupExit {
+    if hand_over.is_asked() { GroupExit::ForGood } else { GroupExit::ForRestart }
 }

@@ -586,6 +586,23 @@ fn content_without_a_recipient_holds_the_partition() {
     });
 }
 
+/// Partitions that are added while a worker reads must be read too. (Kafka deals them out only when a member joins:
+/// records that an edge had acknowledged waited unseen until retention removed them.)
+#[test]
+fn added_partitions_are_read() {
+    Machine::run(async |machine| {
+        let (broker, volume) = (broker(&machine), Volume::default());
+        broker.create_topic("in", 1);
+        let process = Process::start(&machine, &broker, &volume, settings(), 1);
+        until(&machine, "the group", || process.counts("tollgate_kafka_partitions{receiver=\"kafka\"} 1")).await;
+        broker.grow_topic("in", PARTITIONS);
+        produce(&broker, 0, 40).await;
+        until(&machine, "all", || committed(&broker) == 40).await;
+        assert_eq!((volume.stored(), volume.most_often()), (40, 1));
+        assert!(machine.clock.monotonic() < Duration::from_secs(90));
+    });
+}
+
 /// A key that is missing holds its partition, loudly, and nothing is lost when the key is there.
 #[test]
 fn an_unknown_key_holds_the_partition() {
