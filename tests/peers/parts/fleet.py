@@ -433,9 +433,9 @@ def growth_row(work, cluster, options):
     until("the edge writes to the new partitions", lambda: sum(cluster.ends(name)[n] > 0 for n in range(PARTITIONS, 2 * PARTITIONS)) > 1, 150, 2)
     until("the workers have the new partitions", lambda: sum(map(partitions, workers)) == 2 * PARTITIONS, 150, 1)
     time.sleep(5)
-    sent = load.end()
+    load.end()
     settled(cluster, name, workers)
-    accounted("growth", sink, sent, bound=0.05)
+    accounted("growth", sink, load.acked, bound=0.05)
     for one in (sender, *workers):
         one.stop()
 
