@@ -62,7 +62,7 @@ const SENT_ALERTS_FILE: &str = "alerts-sent.json";
 /// # Errors
 /// A key file, a client or an address can't be used.
 pub async fn build_blueprint(valid: ValidSettings, deps: &GatewayDeps) -> Result<GatewayBlueprint, StartError> {
-    let keys = GatewayKeys::read(&valid, &*deps.rng).await?;
+    let keys = GatewayKeys::read(&valid, deps).await?;
     build_blueprint_with_keys(valid, keys, deps, ReloadResources::default())
 }
 

@@ -183,6 +183,7 @@ impl DryRun {
         let temporary_pseudonyms = key.is_none();
         let max_item_bytes = usize::try_from(valid.limits.max_item_size.0).unwrap_or(usize::MAX);
         let pseudonyms = Pseudonymizer::new(&key.unwrap_or_else(|| random_key(&*deps.rng)));
+        let pseudonyms = pseudonyms.with_epoch(valid.pseudonym_epoch);
         let ids = Arc::new(RedactionIdPolicy::new(collect_detectors(&valid)?, pseudonyms));
         let echo_finder = EchoFinder {
             memory: Arc::new(FingerprintCache::new(&*deps.rng)),

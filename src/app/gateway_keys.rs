@@ -1,7 +1,7 @@
 //! The gateway's own keys: from the configuration, or from key files beside the spool. Silently generating a key in
 //! place of a lost one would make accepted data unreadable without notice. So a key file is generated only for a spool
 //! that was never used, and only on the spool's volume, so that neither is lost without the other. `keyfile` reads and
-//! writes the files.
+//! writes the files, `key_opening` asks a KMS or runs a command.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,13 +13,15 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::app::configured_component::ConfiguredComponent;
+use crate::app::gateway_deps::GatewayDeps;
+use crate::app::key_opening::open_keys;
 use crate::app::keyfile::{self, random_key};
-use crate::app::start_error::{StartError, StartFault};
+use crate::app::seen_keys::{PresentKeys, note_keys};
+use crate::app::start_error::StartError;
 use crate::app::valid_settings::ValidSettings;
 use crate::app::volume;
 use crate::components::{ExtensionSettings, ProcessorSettings, id_text};
 use ::vault::chain::note::SigningKey;
-use ::vault::kms::{self, Ciphertext, SealedKey};
 use kernel::files::parent_folder;
 use kernel::pseudonym::Pseudonymizer;
 use kernel::rng::Rng;
@@ -64,19 +66,25 @@ pub struct GatewayKeys {
 }
 
 impl GatewayKeys {
-    /// Reads the keys, generates those that may be generated, and decrypts an encrypted signing key with its KMS.
+    /// Reads the keys, opens those of a KMS or a command, and generates those that may be generated.
     ///
     /// # Errors
-    /// The spool's folder can't be written; a key file can't be used, or must not be generated here; or the KMS does
-    /// not decrypt a key.
-    pub async fn read(valid: &ValidSettings, rng: &dyn Rng) -> Result<Self, StartError> {
+    /// The spool's folder can't be written; a key file can't be used, or must not be generated here; or a service gives
+    /// no key.
+    pub async fn read(valid: &ValidSettings, deps: &GatewayDeps) -> Result<Self, StartError> {
+        let rng = &*deps.rng;
         // The keys lie beside the spool: without this check, the error would name a key file instead of the setting.
         if let Some(why) = volume::find_write_problem(&valid.spool.directory) {
             return Err(StartError::config(format!("spool.directory: {why}")));
         }
+        open_keys(valid).await?;
         let (spool, pseudonyms) = (read_spool_keys(valid, rng)?, read_pseudonymizer(valid, rng)?);
         let admin_token = read_admin_token(valid, rng)?;
-        Ok(Self { spool, pseudonyms, signers: read_signing_keys(valid, rng).await?, admin_token })
+        let keys = Self { spool, pseudonyms, signers: read_signing_keys(valid, rng)?, admin_token };
+        let signers = keys.signers.values().map(|key| key.public().to_string()).collect();
+        let present = PresentKeys { spool: &keys.spool, pseudonyms: &keys.pseudonyms, signers };
+        note_keys(&valid.spool.directory, present, deps.clock.now());
+        Ok(keys)
     }
 }
 
@@ -104,17 +112,14 @@ fn read_admin_token(valid: &ValidSettings, rng: &dyn Rng) -> Result<Option<Secre
 }
 
 /// The signing key of each vault.
-async fn read_signing_keys(
-    valid: &ValidSettings,
-    rng: &dyn Rng,
-) -> Result<HashMap<Arc<str>, Arc<SigningKey>>, StartError> {
+fn read_signing_keys(valid: &ValidSettings, rng: &dyn Rng) -> Result<HashMap<Arc<str>, Arc<SigningKey>>, StartError> {
     let mut signers = HashMap::new();
     for ConfiguredComponent { id, value } in &valid.processors {
         if let ProcessorSettings::Vault(settings) = value
             && settings.store.is_some()
         {
-            let key = match settings.sealed_key() {
-                Some((path, sealed)) => decrypt_signing_key(path, sealed).await?,
+            let key = match &settings.signing_key_service {
+                Some(key) => key.get().cloned().ok_or_else(|| StartError::new("the signing key was not opened"))?,
                 None => Arc::new(read_signing_key(settings, &valid.spool.directory, rng)?),
             };
             tracing::info!(vault_key = %key.public(), "digests of the vault are signed");
@@ -124,13 +129,13 @@ async fn read_signing_keys(
     Ok(signers)
 }
 
-/// The spool's keys; a missing file is generated if that is allowed.
+/// The spool's keys, opened before; a missing file is generated if that is allowed.
 ///
 /// # Errors
 /// The key file can't be used, or must not be generated here.
 pub fn read_spool_keys(valid: &ValidSettings, rng: &dyn Rng) -> Result<Vec<SpoolKey>, StartError> {
     if !valid.spool_keys.is_empty() {
-        return Ok(valid.spool_keys.clone());
+        return opened_spool_keys(valid);
     }
     let key = read_or_create_key(&SPOOL_KEY, &valid.spool.directory, || SpoolKey::generate(rng).to_secret())?;
     Ok(vec![parse_spool_key(valid, &key)?])
@@ -142,7 +147,7 @@ pub fn read_spool_keys(valid: &ValidSettings, rng: &dyn Rng) -> Result<Vec<Spool
 /// The key file is missing or can't be used.
 pub fn read_existing_spool_keys(valid: &ValidSettings) -> Result<Vec<SpoolKey>, StartError> {
     if !valid.spool_keys.is_empty() {
-        return Ok(valid.spool_keys.clone());
+        return opened_spool_keys(valid);
     }
     let path = key_file_path(&SPOOL_KEY, &valid.spool.directory);
     let missing = || {
@@ -150,6 +155,12 @@ pub fn read_existing_spool_keys(valid: &ValidSettings) -> Result<Vec<SpoolKey>, 
         StartError::config(format!("the spool's key file {path} is missing: restore it, or set spool.keys"))
     };
     Ok(vec![parse_spool_key(valid, &keyfile::read(&path)?.ok_or_else(missing)?)?])
+}
+
+/// All configured keys: with one left out, its data could not be read.
+fn opened_spool_keys(valid: &ValidSettings) -> Result<Vec<SpoolKey>, StartError> {
+    let keys = valid.spool_keys.iter().map(|key| key.get().cloned()).collect::<Option<Vec<_>>>();
+    keys.ok_or_else(|| StartError::new("spool.keys: not all keys were opened"))
 }
 
 fn parse_spool_key(valid: &ValidSettings, key: &Secret) -> Result<SpoolKey, StartError> {
@@ -163,17 +174,19 @@ fn parse_spool_key(valid: &ValidSettings, key: &Secret) -> Result<SpoolKey, Star
 /// The key file can't be used, or must not be generated here.
 pub fn read_pseudonymizer(valid: &ValidSettings, rng: &dyn Rng) -> Result<Pseudonymizer, StartError> {
     let key = match &valid.pseudonym_key {
-        Some(key) => key.clone(),
+        Some(key) => key.get().cloned().ok_or_else(|| StartError::new("pseudonyms.key was not opened"))?,
         None => read_or_create_key(&PSEUDONYM_KEY, &valid.spool.directory, || random_key(rng))?,
     };
-    Ok(Pseudonymizer::new(&key))
+    Ok(Pseudonymizer::new(&key).with_epoch(valid.pseudonym_epoch))
 }
 
-/// The key for pseudonyms if the gateway has one. Generates nothing.
+/// The key for pseudonyms if the gateway has one that needs no service. Generates nothing.
 pub fn find_pseudonym_key(valid: &ValidSettings) -> Option<Secret> {
-    // An unreadable file is treated as a missing one; the caller prints a note about pseudonyms in both cases.
-    let read_file = || keyfile::read(&key_file_path(&PSEUDONYM_KEY, &valid.spool.directory)).ok().flatten();
-    valid.pseudonym_key.clone().or_else(read_file)
+    match &valid.pseudonym_key {
+        Some(key) => key.get().cloned(),
+        // An unreadable file is treated as a missing one; the caller prints a note about pseudonyms in both cases.
+        None => keyfile::read(&key_file_path(&PSEUDONYM_KEY, &valid.spool.directory)).ok().flatten(),
+    }
 }
 
 fn key_file_path(kind: &KeyFileKind, spool: &Path) -> PathBuf {
@@ -215,6 +228,44 @@ pub fn find_key_problems(valid: &ValidSettings) -> Vec<(&'static str, String)> {
             Err(error) => Err(error.to_string()),
         };
         found.extend(result.err().map(|why| (kind.setting, why)));
+    }
+    found
+}
+
+/// A key in a key file.
+pub struct KeyOnDisk {
+    /// The setting that names the file, or replaces it.
+    pub setting: String,
+    /// The file.
+    pub path: PathBuf,
+    /// The key's public id.
+    pub id: String,
+}
+
+/// The keys in key files, as far as they exist and are usable. Generates nothing.
+pub fn key_files(valid: &ValidSettings) -> Vec<KeyOnDisk> {
+    let spool = &valid.spool.directory;
+    let read = |setting: String, path: PathBuf, id: &dyn Fn(&Secret) -> Option<String>| {
+        let id = keyfile::read(&path).ok().flatten().and_then(|key| id(&key))?;
+        Some(KeyOnDisk { setting, path, id })
+    };
+    let beside = |kind: &KeyFileKind, id: &dyn Fn(&Secret) -> Option<String>| {
+        read(kind.setting.to_owned(), key_file_path(kind, spool), id)
+    };
+    let mut found = Vec::new();
+    if valid.spool_keys.is_empty() {
+        found.extend(beside(&SPOOL_KEY, &|key| SpoolKey::from_secret(key).ok().map(|key| key.id())));
+    }
+    if valid.pseudonym_key.is_none() {
+        found.extend(beside(&PSEUDONYM_KEY, &|key| Some(Pseudonymizer::new(key).key_id())));
+    }
+    for placed in &valid.processors {
+        let ProcessorSettings::Vault(settings) = &placed.value else { continue };
+        if settings.store.is_some() && settings.signing_key_service.is_none() {
+            let path = settings.signing_key.clone().unwrap_or_else(|| parent_folder(spool).join("signing.key"));
+            let id = |key: &Secret| SigningKey::from_secret(key).ok().map(|key| key.public().to_string());
+            found.extend(read(format!("processors.{}.signing_key", placed.id), path, &id));
+        }
     }
     found
 }
@@ -276,27 +327,6 @@ fn signing_key_error(path: &Path, why: &str) -> StartError {
     StartError::config(format!("the signing key {}: {why}", path.display()))
 }
 
-/// Decrypts the signing key of a vault with its KMS, once for each reading of the configuration. A reload does this
-/// while the previous gateway still serves.
-///
-/// # Errors
-/// The ciphertext can't be read or decrypted. The fault is the configuration's if a retry can't help.
-pub async fn decrypt_signing_key(path: &Path, sealed: &SealedKey) -> Result<Arc<SigningKey>, StartError> {
-    if let Some(key) = sealed.decrypted.last() {
-        return Ok(key);
-    }
-    let ciphertext = Ciphertext::read(path).map_err(|why| signing_key_error(path, &why.to_string()))?;
-    let text = kms::decrypt(&sealed.kms, &ciphertext).await.map_err(|error| {
-        let fault = if error.is_refused() { StartFault::Configuration } else { StartFault::Machine };
-        signing_key_error(path, &error.to_string()).with_fault(fault)
-    })?;
-    let key = SigningKey::from_secret(&text)
-        .map_err(|why| signing_key_error(path, &format!("the key decrypted by KMS {why}")))?;
-    let key = Arc::new(key);
-    sealed.decrypted.store(Arc::clone(&key));
-    Ok(key)
-}
-
 /// The signing key of a vault in plain text: the configured file, or the one beside the spool, which is generated if
 /// missing. Generating it hides no loss: the chain goes on, and verifying it shows that the public key is unknown.
 ///
@@ -330,10 +360,10 @@ fn read_signing_key(settings: &vault::VaultSettings, spool: &Path, rng: &dyn Rng
     SigningKey::from_secret(&text).map_err(|why| signing_key_error(&path, why))
 }
 
-/// The problem with a vault's signing key, if there is one. Generates nothing and does not call the KMS.
+/// The problem with the file of a vault's signing key, if there is one. Generates nothing.
 pub fn find_signing_key_problem(settings: &vault::VaultSettings, spool: &Path, rng: &dyn Rng) -> Option<String> {
-    if let Some((path, _)) = settings.sealed_key() {
-        return Ciphertext::read(path).err().map(|why| signing_key_error(path, &why.to_string()).text);
+    if settings.signing_key_service.is_some() {
+        return None;
     }
     let exists = settings.signing_key.is_some() || parent_folder(spool).join("signing.key").exists();
     exists.then(|| read_signing_key(settings, spool, rng).err()).flatten().map(|error| error.text)

@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use crate::app::configured_component::ConfiguredComponent;
 use crate::app::exporters::build_exporter;
+use crate::app::key_opening::{ConfiguredKey, configured_keys};
 use crate::app::start_error::StartError;
 use crate::app::tasks::Tasks;
 use crate::app::valid_settings::ValidSettings;
@@ -45,6 +46,10 @@ pub fn find_start_faults(valid: &ValidSettings, clock: &Arc<dyn Clock>) -> Vec<S
     let mut faults: Vec<String> =
         volume::find_write_problem(spool).map(|why| format!("spool.directory: {why}")).into_iter().collect();
     faults.extend(gateway_keys::find_key_problems(valid).into_iter().map(|(setting, why)| format!("{setting}: {why}")));
+    // The keys first: exporters are built with theirs.
+    for key in configured_keys(valid).iter().filter(|key| key.needs_service()) {
+        faults.extend(Handle::current().block_on(key.open()).err().map(|error| error.text));
+    }
     for ConfiguredComponent { id, value } in &valid.receivers {
         let Some(ports) = value.ports() else { continue };
         faults.extend(check_receiver(&ports).map(|why| format!("receivers.{id}: {why}")));
@@ -117,20 +122,11 @@ fn check_vault(settings: &vault::VaultSettings, valid: &ValidSettings) -> Result
         return Err(StartError::new(format!("store.{}: {why}", store.key())));
     }
     store.check_files()?;
-    let key_problem = gateway_keys::find_signing_key_problem(settings, &valid.spool.directory, &SystemRng);
-    let decryption_problem = || {
-        let (path, sealed) = settings.sealed_key()?;
-        Handle::current().block_on(gateway_keys::decrypt_signing_key(path, sealed)).err().map(|error| error.text)
-    };
-    key_problem.or_else(decryption_problem).map_or(Ok(()), |why| Err(StartError::new(format!("signing_key: {why}"))))
+    let problem = gateway_keys::find_signing_key_problem(settings, &valid.spool.directory, &SystemRng);
+    problem.map_or(Ok(()), |why| Err(StartError::new(format!("signing_key: {why}"))))
 }
 
-/// Whether [`find_start_faults`] would make a network request, which the other side may count.
+/// Whether [`find_start_faults`] would ask a KMS or run a command, which somebody may count.
 pub fn needs_network(valid: &ValidSettings) -> bool {
-    valid.processors.iter().any(|component| match &component.value {
-        ProcessorSettings::Vault(settings) if settings.store.is_some() => {
-            settings.sealed_key().is_some_and(|(_, sealed)| sealed.decrypted.last().is_none())
-        }
-        _ => false,
-    })
+    configured_keys(valid).iter().any(ConfiguredKey::needs_service)
 }

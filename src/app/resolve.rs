@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use crate::app::key_opening::check_pseudonym_key;
 use crate::app::{collector_compat, port_conflicts, vault_recipients};
 use crate::components::{
     ConnectorConfig, ConnectorKind, ConnectorSettings, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig,
@@ -18,6 +19,8 @@ use config::problem::find_nearest;
 use config::tree::{NodeValue, TreeNode};
 use config::{ComponentId, FieldProblem, MaskedSource, Problem, ProblemSeverity, SourcePosition, de, sort_and_dedup};
 use connectors::forward;
+use kernel::key_source::{KeySource, LazyKey};
+use kernel::pseudonym::FIRST_EPOCH;
 use kernel::secret::Secret;
 use net::LastGoodValue;
 use otlp::Signal;
@@ -29,9 +32,6 @@ pub use super::limits::{AccountRateConfig, LimitsConfig};
 pub use super::valid_settings::{
     LogsConfig, PlaceholderSettings, PseudonymsConfig, TelemetryConfig, TypedConfig, ValidSettings,
 };
-
-/// Shortest key for pseudonyms, in bytes.
-const MIN_PSEUDONYM_KEY_BYTES: usize = 16;
 
 /// The result of reading a configuration.
 pub struct ResolvedConfig {
@@ -165,7 +165,7 @@ fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Pr
         checks.check_vault_folders(typed, &used.processors, &spool.directory);
     }
     let spool_keys = checks.settings_or_report("spool", &file.spool, typed.spool.spool_keys());
-    checks.check_pseudonym_key(typed);
+    let pseudonym_key = checks.check_pseudonym_key(typed);
     let own_metrics =
         checks.settings_or_report("service.telemetry", &file.telemetry, typed.telemetry.metrics.settings());
     checks.check_limits(typed, &used.receivers);
@@ -185,7 +185,8 @@ fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Pr
         extensions,
         spool: spool.or_else(|| spool::SpoolConfig::default().settings(&default_folder).ok())?,
         spool_keys: spool_keys.unwrap_or_default(),
-        pseudonym_key: typed.pseudonyms.key.clone(),
+        pseudonym_key,
+        pseudonym_epoch: typed.pseudonyms.epoch,
         limits: typed.limits.clone(),
         log_level: typed.telemetry.logs.level,
         own_metrics: own_metrics.unwrap_or_default(),
@@ -418,14 +419,25 @@ impl SettingsChecker<'_> {
         }
     }
 
-    /// Reports a key that could be guessed: with it, anyone could compute the pseudonyms of known users.
-    fn check_pseudonym_key(&mut self, typed: &TypedConfig) {
-        let is_short = |key: &Secret| key.expose().trim().len() < MIN_PSEUDONYM_KEY_BYTES;
-        if typed.pseudonyms.key.as_ref().is_some_and(is_short) {
-            let message = "must have at least 16 bytes: create a key with `openssl rand -base64 32`";
-            let (node, problems) = (&typed.file.pseudonyms, vec![FieldProblem::new("key", message)]);
-            self.report_problems(ProblemSeverity::Error, "pseudonyms", node, node.at, problems);
+    /// The key for pseudonyms, if the configuration names one. Reports a key that could be guessed.
+    fn check_pseudonym_key(&mut self, typed: &TypedConfig) -> Option<LazyKey<Secret>> {
+        let (mut problems, config) = (Vec::new(), &typed.pseudonyms);
+        let key = config.key.clone().and_then(|source| match &source {
+            KeySource::Value(text) => match check_pseudonym_key(text) {
+                Ok(key) => Some(LazyKey::with_key(source, key)),
+                Err(why) => {
+                    problems.push(FieldProblem::new("key", why));
+                    None
+                }
+            },
+            KeySource::Service(_) => Some(LazyKey::new(source)),
+        });
+        if config.epoch < FIRST_EPOCH {
+            problems.push(FieldProblem::new("epoch", "must be a number from 1 to 255"));
         }
+        let node = &typed.file.pseudonyms;
+        self.report_problems(ProblemSeverity::Error, "pseudonyms", node, node.at, problems);
+        key
     }
 
     /// Checks the limits against each other, and against the accounts that receivers know.

@@ -12,18 +12,29 @@ use crate::components::{
     ProcessorConfig, ProcessorSettings, ReceiverConfig, ReceiverSettings,
 };
 use config::file::{ConfigFile, PipelineConfig};
+use kernel::key_source::{KeySource, LazyKey};
+use kernel::pseudonym::FIRST_EPOCH;
 use kernel::secret::Secret;
 use net::{LastGoodValue, server_tls};
 use pipeline::spool;
 use telemetry::logging;
 
 /// `pseudonyms:`
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PseudonymsConfig {
-    /// Key of the keyed pseudonyms `h-…`, at least 16 bytes (`openssl rand -base64 32`); use the same on all replicas.
-    /// Default: generated beside the spool.
-    pub key: Option<Secret>,
+    /// Key of the keyed pseudonyms `h-…`, at least 16 bytes (`openssl rand -base64 32`): a text, `{ kms: … }` or
+    /// `{ command: […] }`. Use the same on all replicas. Default: generated beside the spool.
+    pub key: Option<KeySource>,
+    /// Which key this is: 1 for the first, 2 after the first rotation. Pseudonyms name a later epoch than the first:
+    /// `h-02…`. Use the same on all replicas.
+    pub epoch: u8,
+}
+
+impl Default for PseudonymsConfig {
+    fn default() -> Self {
+        Self { key: None, epoch: FIRST_EPOCH }
+    }
 }
 
 /// `service.telemetry:`
@@ -84,9 +95,11 @@ pub struct ValidSettings {
     /// Settings of the spool.
     pub spool: spool::SpoolSettings,
     /// The spool's keys; empty if they are in a key file.
-    pub spool_keys: Vec<spool::SpoolKey>,
+    pub spool_keys: Vec<LazyKey<spool::SpoolKey>>,
     /// The key for pseudonyms; `None` if it is in a key file.
-    pub pseudonym_key: Option<Secret>,
+    pub pseudonym_key: Option<LazyKey<Secret>>,
+    /// The epoch of that key.
+    pub pseudonym_epoch: u8,
     /// Limits of memory and accounts.
     pub limits: LimitsConfig,
     /// Level of tollgate's own log.

@@ -2,11 +2,9 @@
 //! policy` prints the policies to apply. `doctor` writes only probe objects of its own, and exits with 1 if a check
 //! fails. The checks are in `vault/store/probe` and `doctor_recipients`, the policies in `vault/policy`.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-
 use clap::{Args, ValueEnum};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, load_config};
@@ -15,14 +13,14 @@ use super::error::{CommandError, ExitStatus};
 use super::output::{self, use_colour_on_stdout};
 use super::runtime::block_on;
 use super::vault::erase::DEFAULT_ERASER_WRITER;
-use crate::app::gateway_keys;
+use crate::app::key_opening::{ConfiguredKey, configured_keys};
 use crate::app::resolve::ConfiguredComponent;
 use crate::components::ProcessorSettings;
 use kernel::clock::{Clock, SystemClock};
+use kernel::key_source::{KeyService, KeySource};
 use kernel::rng::{Rng, SystemRng};
 use kernel::terminal::escape_unsafe;
 use receivers::ReceiverPortsView;
-use vault::kms::SealedKey;
 use vault::policy::AwsPolicies;
 use vault::recipients::RecipientPolicy;
 use vault::store::S3Store;
@@ -94,8 +92,8 @@ struct ConfiguredVault {
     id: String,
     recipients: RecipientPolicy,
     s3: Option<S3Settings>,
-    /// Its signing key, if that is encrypted with KMS.
-    kms_signing_key: Option<(PathBuf, SealedKey)>,
+    /// Its signing key, if a KMS or a command has it.
+    signing_key_service: Option<ConfiguredKey>,
 }
 
 /// The accounts that may send, as far as this machine knows them.
@@ -145,7 +143,9 @@ fn load_vaults(common: &CommonArgs, only: Option<&str>) -> Result<ConfiguredVaul
             id: placed.id.to_string(),
             recipients: vault.recipients.clone(),
             s3: vault.store.as_ref()?.spec().s3_settings().cloned(),
-            kms_signing_key: vault.sealed_key().map(|(path, sealed)| (path.to_owned(), sealed.clone())),
+            signing_key_service: configured_keys(&valid)
+                .into_iter()
+                .find(|key| key.section == format!("processors.{}", placed.id)),
         })
     };
     let mut vaults: Vec<_> = valid.processors.iter().filter_map(to_vault).collect();
@@ -174,11 +174,11 @@ pub(super) fn run_doctor(common: &CommonArgs, options: &DoctorArgs) -> Result<Ex
     let has_several = configured.vaults.len() > 1;
     let mut checks: Vec<(String, ProbeCheck)> = Vec::new();
     let completed = block_on(async {
-        for ConfiguredVault { id, recipients, s3, kms_signing_key: sealed } in configured.vaults {
+        for ConfiguredVault { id, recipients, s3, signing_key_service } in configured.vaults {
             let shown = doctor_recipients::check_recipients(&recipients, &configured.accounts.names);
             checks.extend(shown.into_iter().map(|check| (id.clone(), check)));
-            if let Some((path, sealed)) = &sealed {
-                checks.push((id.clone(), check_signing_key(path, sealed).await));
+            if let Some(key) = &signing_key_service {
+                checks.push((id.clone(), check_signing_key(key).await));
             }
             let Some(settings) = s3 else { continue };
             let name = kernel::hex::encode(&SystemRng.id());
@@ -211,21 +211,17 @@ pub(super) fn run_doctor(common: &CommonArgs, options: &DoctorArgs) -> Result<Ex
     Ok(ExitStatus::Success)
 }
 
-/// Tests whether KMS decrypts the signing key.
-async fn check_signing_key(path: &Path, sealed: &SealedKey) -> ProbeCheck {
-    let property = "KMS decrypts the signing key".to_owned();
-    match gateway_keys::decrypt_signing_key(path, sealed).await {
-        Ok(key) => ProbeCheck {
-            property,
-            verdict: ProbeVerdict::Holds,
-            answer: key.public().to_string(),
-            remedy: String::new(),
-        },
-        Err(error) => {
-            let remedy = "the gateway does not start without this key: check `signing_key_kms`".to_owned();
-            ProbeCheck { property, verdict: ProbeVerdict::Fails, answer: error.text, remedy }
-        }
-    }
+/// Tests whether the KMS or the command gives the signing key.
+async fn check_signing_key(key: &ConfiguredKey) -> ProbeCheck {
+    let property = match key.source() {
+        KeySource::Service(KeyService::Command(_)) => "the command prints the signing key",
+        _ => "KMS decrypts the signing key",
+    };
+    let (verdict, answer, remedy) = match key.open().await {
+        Ok(public_key) => (ProbeVerdict::Holds, public_key, ""),
+        Err(error) => (ProbeVerdict::Fails, error.text, "the gateway does not start without this key"),
+    };
+    ProbeCheck { property: property.to_owned(), verdict, answer, remedy: remedy.to_owned() }
 }
 
 fn as_json(id: &str, check: &ProbeCheck) -> String {

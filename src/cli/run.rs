@@ -171,7 +171,7 @@ async fn round_keys(
         return Some(Ok(keys));
     }
     tokio::select! {
-        keys = GatewayKeys::read(valid, &*deps.rng) => Some(keys),
+        keys = GatewayKeys::read(valid, deps) => Some(keys),
         () = stop => None,
     }
 }

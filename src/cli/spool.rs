@@ -10,10 +10,12 @@ use super::common::CommonArgs;
 use super::config_loading::{FileCreation, LoadedConfig, load_config};
 use super::error::{CommandError, ExitStatus};
 use super::output::{print_result, print_to_stderr};
+use super::runtime::block_on;
 use super::spool_move;
 use crate::app::build::GatewayDeps;
 use crate::app::destinations::parse_held_consumer;
 use crate::app::gateway_keys::read_existing_spool_keys;
+use crate::app::key_opening::open_keys;
 use crate::components::id_text;
 use config::ByteSize;
 use kernel::clock::{Clock, UnixNanos};
@@ -70,6 +72,8 @@ pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStat
     if !directory.is_dir() {
         return Err(SpoolOpenError::no_spool(&directory).into());
     }
+    let opening = async { open_keys(&loaded.valid).await.map_err(|error| CommandError::Config(error.text)) };
+    block_on(opening)?;
     let keys = read_existing_spool_keys(&loaded.valid).map_err(|error| CommandError::Config(error.text))?;
     let status = Spool::peek(&RealDisk, &loaded.valid.spool, &keys)?;
     match command {

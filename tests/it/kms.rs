@@ -307,14 +307,17 @@ fn validate_asks_nobody_and_check_asks() {
         text(&done.stderr)
     );
     assert_eq!(site.kms.count(), 0);
-    for words in [&["check"][..], &["vault", "doctor"]] {
+    for (words, line) in [
+        (&["check"][..], "KMS decrypts the key `processors.vault.signing_key`"),
+        (&["vault", "doctor"], "KMS decrypts the signing key"),
+    ] {
         site.kms.set(Mood::Works);
         let done = site.command(words);
-        assert!(text(&done.stdout).contains("√ KMS decrypts the signing key"), "{words:?}: {}", text(&done.stdout));
+        assert!(text(&done.stdout).contains(&format!("√ {line}")), "{words:?}: {}", text(&done.stdout));
         assert!(done.status.success(), "{words:?}: {}", text(&done.stdout));
         site.kms.set(Mood::Says(400, "AccessDeniedException"));
         let done = site.command(words);
-        assert!(text(&done.stdout).contains("× KMS decrypts the signing key"), "{words:?}: {}", text(&done.stdout));
+        assert!(text(&done.stdout).contains(&format!("× {line}")), "{words:?}: {}", text(&done.stdout));
         assert!(!done.status.success() && text(&done.stdout).contains("kms:Decrypt"), "{words:?}");
     }
     fs::write(site.at("one.kms"), "contains no KMS ciphertext (expected the output of `aws kms encrypt --query CiphertextBlob`, as base64 or raw bytes)").unwrap();

@@ -11,6 +11,7 @@ mod forward;
 mod fuzz;
 mod gateway;
 mod hooks;
+mod keys;
 mod kms;
 mod leak;
 mod manual;

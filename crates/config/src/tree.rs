@@ -94,7 +94,7 @@ impl TreeNode {
     }
 
     /// The item of a list at `index`.
-    pub(super) fn item(&self, index: usize) -> Option<&Self> {
+    pub fn item(&self, index: usize) -> Option<&Self> {
         match &self.value {
             NodeValue::Seq(items) => items.get(index),
             _ => None,

@@ -15,6 +15,7 @@ use genai::Vocabulary;
 use kafka::BrokerSettings;
 use kernel::clock::UnixNanos;
 use kernel::files::parent_folder;
+use kernel::key_source::{KeyService, KeySource};
 use kernel::rng::SystemRng;
 use net::{TlsFileProblem, server_tls, tls};
 use processors::cost::CostProcessor;
@@ -22,6 +23,7 @@ use processors::vault::{self, StoreSettings};
 use telemetry::Meter;
 
 use super::configured_component::ConfiguredComponent;
+use super::key_opening::{ConfiguredKey, configured_keys};
 use super::valid_settings::{PlaceholderSettings, ValidSettings};
 use super::{destinations, gateway_keys, keyfile, volume};
 
@@ -44,6 +46,7 @@ pub fn find_problems(file: &ConfigFile, valid: &ValidSettings, now: UnixNanos) -
     }
     collector.check_faulty_tls();
     collector.check_spool(valid);
+    collector.check_key_sources(valid);
     collector.problems
 }
 
@@ -75,13 +78,15 @@ pub fn find_expiring_certificates(valid: &ValidSettings, now: UnixNanos) -> Vec<
 
 /// Checks that need a connection and were therefore not made, one line each.
 pub fn list_skipped_checks(valid: &ValidSettings) -> Vec<String> {
-    let sealed = valid.processors.iter().filter_map(|component| match &component.value {
-        ProcessorSettings::Vault(settings) if settings.store.is_some() => settings.sealed_key().map(|_| &component.id),
-        _ => None,
-    });
-    let line =
-        |id| format!("processors.{id}.signing_key_kms: decryption by KMS was not tried; `tollgate check` tries it");
-    sealed.map(line).collect()
+    let keys = configured_keys(valid).into_iter().filter(ConfiguredKey::needs_service);
+    let line = |key: ConfiguredKey| {
+        let skipped = match key.source() {
+            KeySource::Service(KeyService::Command(_)) => "its command was not run",
+            _ => "decryption by KMS was not tried",
+        };
+        format!("{}: {skipped}; `tollgate check` tries it", key.path())
+    };
+    keys.map(line).collect()
 }
 
 struct ProblemCollector<'f> {
@@ -255,11 +260,6 @@ impl ProblemCollector<'_> {
         if settings.signing_key.is_none() && self.placeholders.spool {
             return;
         }
-        if let Some((_, sealed)) = settings.sealed_key() {
-            let tls =
-                tls::ClientTlsSettings { ca_file: sealed.kms.ca_file.clone(), ..tls::ClientTlsSettings::default() };
-            self.add_tls_problems(component, "signing_key_kms", tls.find_problems(self.now));
-        }
         let problem = gateway_keys::find_signing_key_problem(settings, spool, &SystemRng);
         problem.into_iter().for_each(|why| self.add_error(component, "signing_key", why));
     }
@@ -298,6 +298,23 @@ impl ProblemCollector<'_> {
         self.warn_open_file(component, "tls.key_file", files.key_file.as_ref());
     }
 
+    /// Checks the files and commands that give keys, as far as that calls nobody.
+    fn check_key_sources(&mut self, valid: &ValidSettings) {
+        for key in configured_keys(valid) {
+            let ca_file = match key.source() {
+                KeySource::Service(KeyService::Kms(kms)) => kms.ca_file.clone(),
+                _ => None,
+            };
+            let tls = tls::ClientTlsSettings { ca_file, ..tls::ClientTlsSettings::default() };
+            let problems = tls.find_problems(self.now).into_iter().map(|problem| problem.message);
+            for message in problems.chain(key.find_source_problem()).collect::<Vec<_>>() {
+                let section = key.section_node(self.file);
+                let at = section.map(|node| node.nearest_position(&key.field)).filter(|at| at.line > 0);
+                self.problems.push(Problem::error(at, key.path(), message));
+            }
+        }
+    }
+
     fn check_spool(&mut self, valid: &ValidSettings) {
         if self.placeholders.spool {
             return;
@@ -332,8 +349,7 @@ impl ProblemCollector<'_> {
         }
         let files = ["spool.key", "pseudonym.key", "signing.key"].map(|name| parent_folder(directory).join(name));
         let configured = valid.processors.iter().filter_map(|component| match &component.value {
-            // Ciphertext need not be protected.
-            ProcessorSettings::Vault(settings) if settings.sealed_key().is_none() => settings.signing_key.clone(),
+            ProcessorSettings::Vault(settings) => settings.signing_key.clone(),
             _ => None,
         });
         for path in files.into_iter().chain(configured).collect::<Vec<PathBuf>>() {

@@ -1,4 +1,4 @@
-//! The checks of `tollgate check` on the machine, S3 and KMS: sync speed of the spool's volume, the clock, write access
+//! The checks of `tollgate check` on the machine and S3: sync speed of the spool's volume, the clock, write access
 //! of the vault's writer. Temporary files are removed; in S3 only probe objects are written, and nothing is read. The
 //! time is taken only from hosts that the configuration sends to.
 
@@ -13,7 +13,6 @@ use http::{Request, Uri, header};
 use time::OffsetDateTime;
 
 use super::check_result::CheckResult;
-use crate::app::gateway_keys;
 use crate::app::resolve::ValidSettings;
 use crate::app::tasks::Tasks;
 use crate::components::ProcessorSettings;
@@ -96,22 +95,6 @@ pub(super) async fn check_stores(valid: &ValidSettings) -> Vec<CheckResult> {
                 results.push(CheckResult::new(format!("`{}` reaches S3", placed.id), Err((error.to_string(), remedy))));
             }
         }
-    }
-    results
-}
-
-/// Whether KMS decrypts each encrypted signing key.
-pub(super) async fn check_signing_keys(valid: &ValidSettings) -> Vec<CheckResult> {
-    let mut results = Vec::new();
-    for placed in &valid.processors {
-        let ProcessorSettings::Vault(vault) = &placed.value else { continue };
-        // Without a store nothing is signed.
-        let has_store = vault.store.is_some();
-        let Some((path, sealed)) = vault.sealed_key().filter(|_| has_store) else { continue };
-        let opened = gateway_keys::decrypt_signing_key(path, sealed).await.map(drop);
-        let remedy = "the gateway does not start without this key: check `signing_key_kms`".to_owned();
-        let opened = opened.map_err(|error| (error.text, remedy));
-        results.push(CheckResult::new(format!("KMS decrypts the signing key of `{}`", placed.id), opened));
     }
     results
 }

@@ -1,13 +1,14 @@
 //! `tollgate check`: tries what a configuration depends on, since most first-day problems are outside of the file: back
-//! ends, S3, KMS, Kafka's topics, the spool's volume, certificates, the clock. Back ends get an empty request of each
-//! signal and a request for the time; each bucket gets a probe object and is not read. No file remains. Every failure
-//! has a remedy, and makes the exit code 1. `tollgate validate` makes the checks that need no trial; `vault doctor`
-//! checks the permissions of a writer in S3. With `--client` the command asks a running gateway about its clients
-//! instead (`clients`).
+//! ends, S3, the sources of keys, Kafka's topics, the spool's volume, certificates, the clock. Back ends get an empty
+//! request of each signal and a request for the time; each bucket gets a probe object and is not read. No file remains.
+//! Every failure has a remedy, and makes the exit code 1. `tollgate validate` makes the checks that need no trial;
+//! `vault doctor` checks the permissions of a writer in S3. With `--client` the command asks a running gateway about
+//! its clients instead (`clients`).
 
 mod brokers;
 mod check_result;
 mod clients;
+mod keys;
 mod machine;
 
 use std::path::Path;
@@ -74,7 +75,7 @@ pub(super) fn run(common: &CommonArgs, options: &CheckArgs) -> Result<ExitStatus
     results.extend(check_certificates(&loaded));
     results.extend(check_external_files(&loaded));
     let completed = block_on(async {
-        results.extend(machine::check_signing_keys(&loaded.valid).await);
+        results.extend(keys::check_keys(&loaded).await);
         results.extend(machine::check_stores(&loaded.valid).await);
         results.extend(machine::check_clocks(&loaded.valid).await);
         results.extend(brokers::check_brokers(&loaded.valid).await);
@@ -85,7 +86,7 @@ pub(super) fn run(common: &CommonArgs, options: &CheckArgs) -> Result<ExitStatus
         results.iter().map(|result| if options.json { as_json(result) } else { as_line(result) }).collect();
     output::print(&shown)?;
     completed?;
-    let failed = results.iter().filter(|result| result.failure.is_some()).count();
+    let failed = results.iter().filter(|result| !result.has_passed()).count();
     if failed > 0 {
         return Err(CommandError::Failed(format!("{failed} of {} checks failed", results.len())));
     }
@@ -248,13 +249,16 @@ async fn send_empty_request(exporter: &dyn Exporter, signal: Signal) -> Result<(
 
 fn as_json(result: &CheckResult) -> String {
     let (answer, remedy) = result.failure.clone().unwrap_or_default();
-    let line =
-        json!({"check": result.description, "passed": result.failure.is_none(), "answer": answer, "remedy": remedy});
+    let line = json!({"check": result.description, "passed": result.has_passed(), "answer": answer, "remedy": remedy});
     format!("{line}\n")
 }
 
 fn as_line(result: &CheckResult) -> String {
-    let (mark, colour) = if result.failure.is_none() { ("√", "32") } else { ("×", "31") };
+    let (mark, colour) = match (&result.failure, result.is_warning) {
+        (None, _) => ("√", "32"),
+        (Some(_), true) => ("!", "33"),
+        (Some(_), false) => ("×", "31"),
+    };
     let coloured = use_colour_on_stdout();
     let mark = if coloured { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
     match &result.failure {

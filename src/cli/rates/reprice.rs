@@ -70,10 +70,10 @@ pub(crate) struct RepriceArgs {
     /// Only this tenant: its `h-…` pseudonym, or with `--pseudonym-key` its name.
     #[arg(long)]
     tenant: Option<String>,
-    /// The gateway's pseudonym key (`pseudonym.key` beside its spool). It identifies tenants whose names are not in the
-    /// index, for `--tenant` and for overlays of single tenants.
+    /// The gateway's pseudonym key (`pseudonym.key` beside its spool), and earlier ones after a rotation. They identify
+    /// tenants whose names are not in the index, for `--tenant` and for overlays of single tenants.
     #[arg(long, value_name = "FILE")]
-    pseudonym_key: Option<PathBuf>,
+    pseudonym_key: Vec<PathBuf>,
     #[command(flatten)]
     store_access: StoreAccessArgs,
     /// Prints JSON.
@@ -115,19 +115,19 @@ pub(super) struct RepriceReport {
 /// The means to identify tenants behind pseudonyms.
 #[derive(Default)]
 pub(super) struct TenantLookup {
-    pub(super) key: Option<Pseudonymizer>,
+    pub(super) keys: Vec<Pseudonymizer>,
     /// The tenant requested with `--tenant`.
     pub(super) wanted: Option<String>,
 }
 
 impl TenantLookup {
     fn from_options(options: &RepriceArgs) -> Result<Self, CommandError> {
-        let key = options.pseudonym_key.as_deref().map(|path| {
+        let keys = options.pseudonym_key.iter().map(|path| {
             let key = keyfile::read(path).map_err(|error| error.to_string())?;
             let key = key.ok_or_else(|| format!("{}: no such file", path.display()))?;
             Ok::<_, String>(Pseudonymizer::new(&key))
         });
-        Ok(Self { key: key.transpose()?, wanted: options.tenant.clone() })
+        Ok(Self { keys: keys.collect::<Result<_, _>>()?, wanted: options.tenant.clone() })
     }
 
     /// The name of a row's tenant, if it can be determined.
@@ -135,8 +135,8 @@ impl TenantLookup {
         if !shown_tenant.starts_with(PREFIX) {
             return Some(shown_tenant);
         }
-        let key = self.key.as_ref()?;
-        rates.tenants().chain(self.wanted.as_deref()).find(|name| key.pseudonym(account, name) == shown_tenant)
+        let is_behind = |name: &&str| self.keys.iter().any(|key| key.has_made(account, name, shown_tenant));
+        rates.tenants().chain(self.wanted.as_deref()).find(is_behind)
     }
 }
 

@@ -177,7 +177,7 @@ fn tenants_and_models_that_redaction_changed() {
     let row = IndexRow { v: 1, leaf: 0, object_key: None, off: None, of: None, tail };
     let priced = |rates: &RateTables, key: Option<Pseudonymizer>| {
         let mut report = RepriceReport::default();
-        reprice_row(&row, rates, &TenantLookup { key, wanted: None }, false, &mut report);
+        reprice_row(&row, rates, &TenantLookup { keys: key.into_iter().collect(), wanted: None }, false, &mut report);
         (report.lines[0].new.clone().unwrap(), report.unknown_tenants, report.lines[0].tenant.clone())
     };
     assert_eq!(priced(&same, None).0, "0.125");

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::queue::{RetryOnFailure, SendingQueue};
 use ::kafka::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC};
 use config::{ByteSize, FieldProblem, TimeSpan};
-use kernel::secret::Secret;
+use kernel::key_source::{KeySource, LazyKey};
 use otlp::Signal;
 use pipeline::spool::SpoolKey;
 use pipeline::{AckMode, OutletSettings, Trust};
@@ -58,9 +58,9 @@ pub struct KafkaExporterConfig {
     pub encoding: RecordEncoding,
     /// The topic of sealed records. Default: `tollgate.in`.
     pub topic: Option<String>,
-    /// Keys of sealed records, 32 bytes each as base64 or hex (`openssl rand -base64 32`): the first one seals. Edges
-    /// and workers need the same ones.
-    pub keys: Vec<Secret>,
+    /// Keys of sealed records, 32 bytes each as base64 or hex (`openssl rand -base64 32`): each a text, `{ kms: … }` or
+    /// `{ command: […] }`. The first one seals. Edges and workers need the same ones.
+    pub keys: Vec<KeySource>,
     /// Topic of traces, for `encoding: otlp_proto`.
     pub traces: SignalTopicConfig,
     /// Topic of logs, for `encoding: otlp_proto`.
@@ -118,7 +118,7 @@ impl Default for KafkaExporterConfig {
 #[derive(Clone)]
 pub enum RecordTarget {
     /// Sealed records of all signals in one topic.
-    Sealed(Arc<str>, SpoolKey),
+    Sealed(Arc<str>, LazyKey<SpoolKey>),
     /// Plain requests, a topic for each signal.
     Plain([(Signal, Arc<str>); 3]),
 }
@@ -248,7 +248,7 @@ impl KafkaExporterConfig {
             );
             return None;
         };
-        match SpoolKey::from_secret(key) {
+        match SpoolKey::from_source(key) {
             Ok(key) => Some(RecordTarget::Sealed(self.topic.as_deref().unwrap_or(SEALED_TOPIC).into(), key)),
             Err(why) => {
                 refuse("keys", why);

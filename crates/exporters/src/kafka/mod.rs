@@ -140,17 +140,18 @@ impl KafkaExporter {
     /// Creates the exporter over `client`.
     ///
     /// # Errors
-    /// The cipher refuses the key, for which there is no known cause.
+    /// The key was not opened, or the cipher refuses it, for which there is no known cause.
     pub fn build(
         id: Arc<str>,
         settings: KafkaExporterSettings,
         client: Arc<dyn BrokerClient>,
         deps: ExporterDeps,
     ) -> Result<Self, BrokerError> {
-        let unusable_key = || BrokerError::new(BrokerFault::Denied, "the cipher refuses the key in `keys`");
+        let unusable_key = || BrokerError::new(BrokerFault::Denied, "the key in `keys` was not opened");
         let sealer = match &settings.target {
             RecordTarget::Sealed(_, key) => {
-                Some(Arc::new(RecordSealer::new(key, &SystemRng).ok_or_else(unusable_key)?))
+                let sealer = key.get().and_then(|key| RecordSealer::new(key, &SystemRng));
+                Some(Arc::new(sealer.ok_or_else(unusable_key)?))
             }
             RecordTarget::Plain(_) => None,
         };

@@ -175,7 +175,7 @@ async fn a_weak_topic_is_refused() {
 #[tokio::test]
 async fn failures_are_told_apart() {
     let rig = rig(KafkaExporterSettings {
-        target: RecordTarget::Sealed("elsewhere".into(), SpoolKey::from_bytes([1; 32])),
+        target: RecordTarget::Sealed("elsewhere".into(), SpoolKey::from_bytes([1; 32]).into()),
         ..sealed()
     });
     let outcome = rig.exporter.send(&request(0..1)).await;

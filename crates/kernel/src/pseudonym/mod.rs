@@ -22,11 +22,15 @@ pub const MAX_ID: usize = 128;
 const MAX_SEGMENT: usize = 200;
 const PSEUDONYM_BYTES: usize = 16;
 
+/// The epoch of a first pseudonym key, whose pseudonyms don't name it.
+pub const FIRST_EPOCH: u8 = 1;
+
 /// Makes pseudonyms from one key, with a subkey per account.
 #[derive(Clone)]
 pub struct Pseudonymizer {
     /// The pseudorandom key that HKDF extracted.
     prk: Zeroizing<[u8; 32]>,
+    epoch: u8,
 }
 
 impl Pseudonymizer {
@@ -35,16 +39,44 @@ impl Pseudonymizer {
     pub fn new(key: &Secret) -> Self {
         // HKDF's step `extract` (RFC 5869) is this HMAC.
         let prk = hmac_sha256(b"tollgate pseudonyms v1", key.expose().as_bytes());
-        Self { prk: Zeroizing::new(prk) }
+        Self { prk: Zeroizing::new(prk), epoch: FIRST_EPOCH }
     }
 
-    /// `h-` and 32 hex digits: HMAC-SHA-256 of `text` under the account's subkey, cut to 16 bytes.
+    /// The same key as that of a later epoch.
+    #[must_use]
+    pub fn with_epoch(self, epoch: u8) -> Self {
+        Self { epoch, ..self }
+    }
+
+    /// The epoch of the key.
+    pub fn epoch(&self) -> u8 {
+        self.epoch
+    }
+
+    /// Public id of the key: 16 hex digits. It confirms a guessed key no better than a pseudonym does.
+    pub fn key_id(&self) -> String {
+        let mac = keyed_hash(&*self.prk, &[b"key id"]);
+        crate::hex::encode(mac.get(..8).unwrap_or(&mac))
+    }
+
+    /// `h-` and 32 hex digits: HMAC-SHA-256 of `text` under the account's subkey, cut to 16 bytes. From the second
+    /// epoch on, the epoch's two hex digits precede them, so that a join over a change of keys is seen to be none.
     pub fn pseudonym(&self, account: &str, text: &str) -> String {
         let mac = keyed_hash(&*self.subkey(account), &[b"id", text.as_bytes()]);
-        let mut out = String::with_capacity(PREFIX.len() + 2 * PSEUDONYM_BYTES);
+        let mut out = String::with_capacity(PREFIX.len() + 2 + 2 * PSEUDONYM_BYTES);
         out.push_str(PREFIX);
+        if self.epoch > FIRST_EPOCH {
+            crate::hex::push(&mut out, &[self.epoch]);
+        }
         crate::hex::push(&mut out, mac.get(..PSEUDONYM_BYTES).unwrap_or(&mac));
         out
+    }
+
+    /// Whether this key made the pseudonym of `text`, in whichever epoch.
+    pub fn has_made(&self, account: &str, text: &str, pseudonym: &str) -> bool {
+        let digits =
+            |pseudonym: &str| pseudonym.get(pseudonym.len().saturating_sub(2 * PSEUDONYM_BYTES)..).map(str::to_owned);
+        is_pseudonym(pseudonym) && digits(pseudonym) == digits(&self.pseudonym(account, text))
     }
 
     /// A fingerprint of `parts` (HMAC-SHA-256) that is comparable within the account and can't be guessed without the
@@ -56,6 +88,13 @@ impl Pseudonymizer {
     fn subkey(&self, account: &str) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(keyed_hash(&*self.prk, &[b"account", account.as_bytes()]))
     }
+}
+
+/// Whether `text` has the form of a pseudonym, of any epoch.
+pub fn is_pseudonym(text: &str) -> bool {
+    let is_hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    let digits = text.strip_prefix(PREFIX).unwrap_or_default();
+    [2 * PSEUDONYM_BYTES, 2 + 2 * PSEUDONYM_BYTES].contains(&digits.len()) && digits.bytes().all(is_hex)
 }
 
 /// Whether `text` contains something that looks like the result of [`Pseudonymizer::pseudonym`].

@@ -23,6 +23,22 @@ fn the_form_is_stable() {
     assert_eq!(ids("key").pseudonym("default", "ada"), "h-7290497dd9ebc07d98d845a392bad1f9");
 }
 
+/// A later epoch keeps the key's digits and is seen in the form; whoever has the key finds the id in both.
+#[test]
+fn a_later_epoch_is_seen() {
+    let key = Pseudonymizer::new(&Secret::new("key".to_owned()));
+    let (first, third) = (key.pseudonym("default", "ada"), key.clone().with_epoch(3).pseudonym("default", "ada"));
+    assert_eq!(first, "h-7290497dd9ebc07d98d845a392bad1f9");
+    assert_eq!(third, "h-037290497dd9ebc07d98d845a392bad1f9");
+    assert!(is_pseudonym(&first) && is_pseudonym(&third) && contains_pseudonym(&third));
+    assert!(!is_pseudonym("h-7290") && !is_pseudonym(&third.to_uppercase()) && !is_pseudonym(&first[2..]));
+    assert!(key.has_made("default", "ada", &first) && key.has_made("default", "ada", &third));
+    assert!(!key.has_made("other", "ada", &third) && !key.has_made("default", "bob", &third));
+    let other = Pseudonymizer::new(&Secret::new("key 2".to_owned()));
+    assert!(!other.has_made("default", "ada", &third) && other.key_id() != key.key_id());
+    assert_eq!(key.clone().with_epoch(3).key_id(), key.key_id());
+}
+
 /// An id that only looks like a pseudonym must not pass as one.
 #[test]
 fn a_forged_pseudonym_is_keyed() {

@@ -40,6 +40,11 @@ pub(super) fn open(keys: &[SpoolKey], sealed: &[u8]) -> Option<ProcessorSnapshot
     decode(derive_cipher(key, salt)?.open_in_place(nonce(), Aad::from(head), &mut body).ok()?)
 }
 
+/// Whether the file names `key` as the one that sealed it.
+pub(super) fn names_key(key: &SpoolKey, sealed: &[u8]) -> bool {
+    sealed.get(MAGIC.len()..).is_some_and(|rest| rest.starts_with(key.id().as_bytes()))
+}
+
 fn derive_cipher(key: &SpoolKey, salt: &[u8; SALT_BYTES]) -> Option<LessSafeKey> {
     let derived = key.derive(salt, KEY_INFO)?;
     Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, derived.as_slice()).ok()?))

@@ -75,6 +75,17 @@ pub struct RestoreResult {
     pub replayed: u64,
 }
 
+/// The file as found by a start.
+#[derive(Default)]
+struct StoredCheckpoint {
+    /// Its snapshot, if that is readable.
+    snapshot: Option<ProcessorSnapshot>,
+    /// Size of the file, in bytes.
+    bytes: u64,
+    /// Whether the first key sealed it.
+    has_present_key: bool,
+}
+
 impl CheckpointStore {
     /// Opens the folder `path`, creating it if it does not exist. The first key encrypts, all of them decrypt.
     ///
@@ -111,8 +122,8 @@ impl CheckpointStore {
     /// damaged file is not an error.
     pub fn restore(&self) -> Result<RestoreResult, SpoolReadError> {
         let mut restored = RestoreResult::default();
-        let (snapshot, file_bytes) = self.read_snapshot()?;
-        self.spool.reserve_free_space(CHECKPOINT, file_bytes);
+        let StoredCheckpoint { snapshot, bytes, has_present_key } = self.read_snapshot()?;
+        self.spool.reserve_free_space(CHECKPOINT, bytes);
         if let Some(mut snapshot) = snapshot {
             if snapshot.applied.is_some_and(|applied| applied >= self.spool.status().next) {
                 // The position belongs to another spool and is meaningless here.
@@ -127,7 +138,8 @@ impl CheckpointStore {
                 self.read_failures.increment(1);
                 self.unreadable.store(true, Ordering::SeqCst);
             }
-            *self.written.lock() = snapshot.applied;
+            // A file sealed with an older key is written again soon, or that key could never be taken away.
+            *self.written.lock() = snapshot.applied.filter(|_| has_present_key);
             if let Some(applied) = snapshot.applied {
                 // A crash may have prevented this, and an idle gateway has no later write that would do it.
                 self.spool.drop_pending(CHECKPOINT, Some(applied));
@@ -248,11 +260,11 @@ impl CheckpointStore {
         draft.sync_data()
     }
 
-    /// The file's snapshot, if there is a readable one, and the file's size in bytes.
-    fn read_snapshot(&self) -> Result<(Option<ProcessorSnapshot>, u64), SpoolReadError> {
+    /// Reads the file.
+    fn read_snapshot(&self) -> Result<StoredCheckpoint, SpoolReadError> {
         let sealed = match self.read_file() {
             Ok(Some(sealed)) => sealed,
-            Ok(None) => return Ok((None, 0)),
+            Ok(None) => return Ok(StoredCheckpoint::default()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Vec::new(),
             Err(error) => {
                 let text = format!(
@@ -269,7 +281,8 @@ impl CheckpointStore {
             self.read_failures.increment(1);
             self.unreadable.store(true, Ordering::SeqCst);
         }
-        Ok((snapshot, sealed.len() as u64))
+        let has_present_key = self.keys.first().is_some_and(|key| file::names_key(key, &sealed));
+        Ok(StoredCheckpoint { snapshot, bytes: sealed.len() as u64, has_present_key })
     }
 
     fn read_file(&self) -> io::Result<Option<Vec<u8>>> {

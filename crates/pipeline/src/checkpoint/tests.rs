@@ -13,6 +13,14 @@ fn open(folder: &Path) -> (Rig, Arc<Tally>) {
     (parts.open(folder), tally)
 }
 
+/// As [`open`], with these keys.
+fn open_with(folder: &Path, keys: &[u8]) -> (Rig, Arc<Tally>) {
+    let tally = Tally::new("tally");
+    let parts = Parts::new(vec![tally.clone()], vec![Sink::open("x", Trust::Internal) as Arc<dyn Exporter>]);
+    let keys = keys.iter().map(|key| SpoolKey::from_bytes([*key; 32])).collect();
+    (Parts { keys, ..parts }.open(folder), tally)
+}
+
 fn counted(tally: &Tally) -> String {
     tally.counted().iter().map(|(name, count)| format!("{name}={count}")).collect::<Vec<_>>().join(" ")
 }
@@ -146,6 +154,27 @@ fn an_unchanged_state_is_not_written() {
     let first = std::fs::read(&file).unwrap();
     rig.checkpoints.write().unwrap();
     assert_eq!(std::fs::read(&file).unwrap(), first, "the salt would differ");
+}
+
+/// After a rotation the state is sealed with the new key, also by a gateway that has nothing new to save: otherwise the
+/// counts would be lost when the old key is taken away. (Before, only a change of the state wrote the file.)
+#[test]
+fn an_idle_gateway_seals_its_state_with_the_new_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut rig, _) = open_with(folder.path(), &[3]);
+    rig.put(spans(&["a", "b"]));
+    rig.checkpoints.write().unwrap();
+    rig.commit();
+    drop(rig);
+    let (mut rig, tally) = open_with(folder.path(), &[4, 3]);
+    assert_eq!(counted(&tally), "a=1 b=1");
+    rig.checkpoints.write().unwrap();
+    rig.commit();
+    let sealed = std::fs::read(folder.path().join("spool/state").join(FILE)).unwrap();
+    rig.checkpoints.write().unwrap();
+    assert_eq!(std::fs::read(folder.path().join("spool/state").join(FILE)).unwrap(), sealed, "once is enough");
+    assert!(file::open(&[SpoolKey::from_bytes([4; 32])], &sealed).is_some());
+    assert!(file::open(&[SpoolKey::from_bytes([3; 32])], &sealed).is_none());
 }
 
 /// The file must contain nothing readable, and a damaged file must be detected.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::{ByteSize, FieldProblem};
-use kernel::secret::Secret;
+use kernel::key_source::{KeySource, LazyKey};
 
 use super::key::SpoolKey;
 
@@ -30,9 +30,9 @@ pub struct SpoolConfig {
     pub segment_size: Option<ByteSize>,
     /// Storage for items that back ends refused for good.
     pub quarantine: QuarantineConfig,
-    /// Keys that encrypt the spool, 32 bytes as base64 or hex. The first key encrypts, all of them decrypt. Default:
-    /// tollgate creates a key file beside the spool.
-    pub keys: Vec<Secret>,
+    /// Keys that encrypt the spool, 32 bytes as base64 or hex: each a text, `{ kms: … }` or `{ command: […] }`. The
+    /// first key encrypts, all of them decrypt. Default: tollgate creates a key file beside the spool.
+    pub keys: Vec<KeySource>,
 }
 
 /// Storage for items that back ends refused for good. It is a part of the spool.
@@ -94,12 +94,12 @@ impl SpoolConfig {
     ///
     /// # Errors
     /// One problem for each key that is not 32 bytes of base64 or hex, or that is given twice.
-    pub fn spool_keys(&self) -> Result<Vec<SpoolKey>, Vec<FieldProblem>> {
-        let mut keys: Vec<SpoolKey> = Vec::new();
+    pub fn spool_keys(&self) -> Result<Vec<LazyKey<SpoolKey>>, Vec<FieldProblem>> {
+        let mut keys: Vec<LazyKey<SpoolKey>> = Vec::new();
         let mut problems = Vec::new();
-        for (index, secret) in self.keys.iter().enumerate() {
-            match SpoolKey::from_secret(secret) {
-                Ok(key) if keys.iter().any(|other| other.id() == key.id()) => {
+        for (index, source) in self.keys.iter().enumerate() {
+            match SpoolKey::from_source(source) {
+                Ok(key) if keys.iter().any(|other| is_same_key(other, &key)) => {
                     problems.push(FieldProblem::new(format!("keys[{index}]"), "the same key is listed twice"));
                 }
                 Ok(key) => keys.push(key),
@@ -107,6 +107,14 @@ impl SpoolConfig {
             }
         }
         if problems.is_empty() { Ok(keys) } else { Err(problems) }
+    }
+}
+
+/// Whether two entries are one key, as far as that shows before keys are opened.
+fn is_same_key(one: &LazyKey<SpoolKey>, other: &LazyKey<SpoolKey>) -> bool {
+    match (one.get(), other.get()) {
+        (Some(one), Some(other)) => one.id() == other.id(),
+        _ => one.source() == other.source(),
     }
 }
 

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use zeroize::Zeroizing;
 
 use kernel::hex;
+use kernel::key_source::{KeySource, LazyKey};
 use kernel::rng::Rng;
 use kernel::secret::Secret;
 use kernel::sha256::{Sha256, hkdf_sha256};
@@ -48,6 +49,17 @@ impl SpoolKey {
         Ok(Self::from_bytes(*bytes))
     }
 
+    /// A key of the configuration. A text is read at once, other sources when the gateway starts.
+    ///
+    /// # Errors
+    /// See [`Self::from_secret`].
+    pub fn from_source(source: &KeySource) -> Result<LazyKey<Self>, &'static str> {
+        Ok(match source {
+            KeySource::Value(secret) => LazyKey::with_key(source.clone(), Self::from_secret(secret)?),
+            KeySource::Service(_) => LazyKey::new(source.clone()),
+        })
+    }
+
     /// A new random key.
     pub fn generate(rng: &dyn Rng) -> Self {
         let mut bytes = Zeroizing::new([0; 32]);
@@ -77,6 +89,12 @@ impl SpoolKey {
 
     pub(super) fn bytes(&self) -> &[u8; 32] {
         &self.bytes
+    }
+}
+
+impl From<SpoolKey> for LazyKey<SpoolKey> {
+    fn from(key: SpoolKey) -> Self {
+        Self::with_key(KeySource::Value(key.to_secret()), key)
     }
 }
 

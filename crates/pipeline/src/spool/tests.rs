@@ -163,7 +163,7 @@ fn config_is_checked() {
         max_size: ByteSize(1000),
         segment_size: Some(ByteSize(7)),
         quarantine: config::QuarantineConfig { max_size: Some(ByteSize(2000)) },
-        keys: vec![Secret::new("hunter2".to_owned()), key(1).to_secret(), key(1).to_secret()],
+        keys: vec![Secret::new("hunter2".to_owned()).into(), key(1).to_secret().into(), key(1).to_secret().into()],
     };
     let problems = config.settings(Path::new("/x")).unwrap_err();
     let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();

@@ -52,6 +52,8 @@ pub struct Parts {
     /// Bound of the quarantine, if not the default.
     pub quarantine_bytes: Option<u64>,
     pub errands: Arc<dyn ErrandRunner>,
+    /// The spool's keys.
+    pub keys: Vec<SpoolKey>,
 }
 
 impl Parts {
@@ -74,6 +76,7 @@ impl Parts {
             spool_bytes: 16 << 20,
             quarantine_bytes: None,
             errands: Arc::new(inquiry::InlineErrands),
+            keys: vec![SpoolKey::from_bytes([3; 32])],
         }
     }
 
@@ -87,7 +90,7 @@ impl Parts {
         let (meter, rng) = (Meter::new(), Arc::new(SeededRng::new(self.seed)));
         let mut settings = SpoolSettings::new(folder.join("spool"), self.spool_bytes);
         settings.quarantine = self.quarantine_bytes.unwrap_or(settings.quarantine);
-        let keys = [SpoolKey::from_bytes([3; 32])];
+        let keys = self.keys;
         let opened = Spool::open(Arc::clone(&self.disk), &settings, &keys, self.clock.clone(), rng.clone(), &meter);
         let (spool, committer) = opened.map_err(|error| error.to_string())?;
         let plan = EnginePlan {

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use echoes::stack_frames;
 use genai::{KeyRole, Vocabulary};
-use kernel::pseudonym::PREFIX;
+use kernel::pseudonym::is_pseudonym;
 use otlp::Signal;
 use redaction::is_uuid;
 
@@ -72,14 +72,10 @@ pub(super) fn is_opaque(id: &str) -> bool {
 
 /// Attributes in which tollgate writes pseudonyms. Their keys end like those of credentials.
 const OWN_PSEUDONYM_KEYS: [&str; 3] = ["tollgate.run.key", "tollgate.run.session_key", "tollgate.run.user_key"];
-/// Hex digits of a pseudonym.
-const PSEUDONYM_DIGITS: usize = 32;
 
 /// Returns true for a pseudonym that tollgate itself wrote, which no rule may take for a credential.
 pub(super) fn is_own_pseudonym(key: &str, text: &str) -> bool {
-    let is_hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
-    let is_pseudonym = |digits: &str| digits.len() == PSEUDONYM_DIGITS && digits.bytes().all(is_hex);
-    OWN_PSEUDONYM_KEYS.contains(&key) && text.strip_prefix(PREFIX).is_some_and(is_pseudonym)
+    OWN_PSEUDONYM_KEYS.contains(&key) && is_pseudonym(text)
 }
 
 /// Returns true for the names of headers that carry credentials. Only the key's segment after the last dot counts.

@@ -1,7 +1,7 @@
 //! Configuration of the `vault` processor. [`VaultSettings`] is valid by construction: recipients parse, S3 has an
 //! explicit lock mode, names need no escaping. Clients are created in `vault/store`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::{ByteSize, FieldProblem, TimeSpan};
+use kernel::key_source::{KeyService, KeySource, LazyKey};
 use vault::chain::digest::GatewayIdentity;
-use vault::chain::note::VerifyKey;
-use vault::kms::SealedKey;
+use vault::chain::note::{SigningKey, VerifyKey};
 use vault::object_names;
 use vault::recipients::RecipientPolicy;
 use vault::seal::SessionKeyGenerator;
@@ -21,7 +21,9 @@ use vault::store::settings::{LockMode, ObjectLock, S3Settings};
 use super::item_texts::PrivacyProfile;
 use super::known_services::DeclaredServices;
 use super::labels::LabelPolicy;
-use super::options::{AgentServices, DirectoryConfig, ForwardPolicy, KmsConfig, StoreLayout, server_address_problem};
+use super::options::{
+    AgentServices, DirectoryConfig, ForwardPolicy, KmsConfig, SigningKeyConfig, StoreLayout, server_address_problem,
+};
 use super::recipients::{RecipientConfig, check_recipients};
 
 /// Shortest retention allowed in compliance mode.
@@ -59,11 +61,11 @@ pub struct VaultConfig {
     pub agents: AgentServices,
     /// Name of this writer in object names, unique among the gateways of one store. Default: the host name.
     pub writer: Option<String>,
-    /// File with the key that signs digests (`tollgate vault keygen --signing`). Default: `signing.key` beside the
-    /// spool, generated if it is missing.
-    pub signing_key: Option<PathBuf>,
-    /// Set this if the file in `signing_key` is ciphertext of AWS KMS (`aws kms encrypt`: base64 or bytes). KMS
-    /// decrypts it at each start and reload: `{ region: eu-central-1 }`.
+    /// The key that signs digests (`tollgate vault keygen --signing`): the path of its file, `{ kms: … }`, or
+    /// `{ command: […] }`, which prints the file's text. Default: `signing.key` beside the spool, generated if it is
+    /// missing.
+    pub signing_key: Option<SigningKeyConfig>,
+    /// The older spelling of `signing_key: { kms: … }`: set it if the file in `signing_key` is ciphertext of AWS KMS.
     pub signing_key_kms: Option<KmsConfig>,
     /// Public keys that sign this vault's chain of erasures (`tollgate vault erase --sign-with`). Digests then name the
     /// latest erasure that was reported to the admin port. Use a separate key for each vault.
@@ -270,10 +272,10 @@ pub struct VaultSettings {
     pub agents: DeclaredServices,
     /// Name of the writer, `[A-Za-z0-9._-]`, at most 64 bytes.
     pub writer: String,
-    /// File with the key that signs digests. `None`: beside the spool.
+    /// File with the key that signs digests, in plain text. `None`: see `signing_key_service`, or beside the spool.
     pub signing_key: Option<PathBuf>,
-    /// The KMS that decrypts the signing key's file, if the file is ciphertext.
-    pub signing_key_kms: Option<SealedKey>,
+    /// The key that signs digests, if it comes from a service.
+    pub signing_key_service: Option<LazyKey<Arc<SigningKey>>>,
     /// Public keys that sign the chain of erasures.
     pub erasure_keys: Vec<VerifyKey>,
     /// When exporters receive telemetry.
@@ -295,11 +297,6 @@ pub struct VaultSettings {
 }
 
 impl VaultSettings {
-    /// The signing key's file and its KMS, if the file is ciphertext.
-    pub fn sealed_key(&self) -> Option<(&Path, &SealedKey)> {
-        self.signing_key.as_deref().zip(self.signing_key_kms.as_ref())
-    }
-
     /// Seals with something other than age, to prove that a leak search would find a leak. No configuration sets this.
     #[doc(hidden)]
     #[must_use]
@@ -324,10 +321,7 @@ impl VaultConfig {
         if !is_plain_name(&writer) {
             problems.push(FieldProblem::new("writer", "must be 1 to 64 letters, digits, `.`, `_` or `-`"));
         }
-        if self.signing_key.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-            problems.push(FieldProblem::new("signing_key", "is empty"));
-        }
-        let signing_key_kms = self.signing_key_kms.as_ref().map(|kms| self.sealed_key(kms, &mut problems));
+        let (signing_key, signing_key_service) = self.signing_key_source(&mut problems);
         let erasure_keys = self.erasure_keys.iter().enumerate().filter_map(|(index, key)| {
             let add_problem = |problem| problems.push(FieldProblem::new(format!("erasure_keys[{index}]"), problem));
             VerifyKey::parse(key.trim()).map_err(add_problem).ok()
@@ -374,8 +368,8 @@ impl VaultConfig {
             privacy: self.privacy,
             agents,
             writer,
-            signing_key: self.signing_key.clone(),
-            signing_key_kms,
+            signing_key,
+            signing_key_service: signing_key_service.map(LazyKey::new),
             erasure_keys,
             forward: self.forward,
             layout: self.layout.into(),
@@ -388,15 +382,32 @@ impl VaultConfig {
         })
     }
 
-    fn sealed_key(&self, kms: &KmsConfig, problems: &mut Vec<FieldProblem>) -> SealedKey {
-        const PATH: &str = "signing_key_kms";
-        if self.signing_key.is_none() {
-            problems.push(FieldProblem::new(
-                PATH,
-                "has no file to decrypt; set `signing_key` to the file with the ciphertext",
-            ));
+    /// The file of the signing key in plain text, or the service that has the key.
+    fn signing_key_source(&self, problems: &mut Vec<FieldProblem>) -> (Option<PathBuf>, Option<KeySource>) {
+        const KMS: &str = "signing_key_kms";
+        let file = match &self.signing_key {
+            Some(SigningKeyConfig::File(path)) => {
+                if path.as_os_str().is_empty() {
+                    problems.push(FieldProblem::new("signing_key", "is empty"));
+                }
+                Some(path.clone())
+            }
+            Some(SigningKeyConfig::Service(service)) => {
+                if self.signing_key_kms.is_some() {
+                    let problem = "is for a file in `signing_key`, which names a service: remove one of both";
+                    problems.push(FieldProblem::new(KMS, problem));
+                }
+                return (None, Some(KeySource::Service(service.clone())));
+            }
+            None => None,
+        };
+        let Some(kms) = &self.signing_key_kms else { return (file, None) };
+        if file.is_none() {
+            let problem = "has no file to decrypt; set `signing_key` to the file with the ciphertext";
+            problems.push(FieldProblem::new(KMS, problem));
         }
-        SealedKey { kms: kms.settings(PATH, problems), ..SealedKey::default() }
+        let file = file.unwrap_or_default();
+        (None, Some(KeySource::Service(KeyService::Kms(kms.key_file(file, KMS, problems)))))
     }
 
     /// The store's settings. `None` if content is dropped, or after adding a problem.

@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::{ByteSize, FieldProblem, address};
-use vault::kms::{self, KmsSettings};
+use kernel::key_source::{KeyService, KmsKeyFile};
+use vault::kms;
 use vault::object_names;
 use vault::store::DirectoryLimits;
 use vault::store::kinds::DirectorySettings;
@@ -94,6 +95,16 @@ impl AgentServices {
     }
 }
 
+/// The key that signs digests.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected the path of a file, `{ kms: … }` or `{ command: […] }`")]
+pub enum SigningKeyConfig {
+    /// Path of a file with the key in plain text, or its ciphertext if `signing_key_kms` is set.
+    File(PathBuf),
+    /// A service that has the key, or can decrypt it.
+    Service(KeyService),
+}
+
 /// A store in a folder.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a path, or a map of `path`, `retention` and `max_size`")]
@@ -174,8 +185,8 @@ pub struct KmsConfig {
 }
 
 impl KmsConfig {
-    /// Checks the block at `path` and returns its settings.
-    pub(super) fn settings(&self, path: &str, problems: &mut Vec<FieldProblem>) -> KmsSettings {
+    /// Checks the block at `path` and returns the key in `file` with it.
+    pub(super) fn key_file(&self, file: PathBuf, path: &str, problems: &mut Vec<FieldProblem>) -> KmsKeyFile {
         let mut add_problem =
             |key: &str, problem: &str| problems.push(FieldProblem::new(format!("{path}.{key}"), problem));
         if self.region.is_empty() {
@@ -190,7 +201,8 @@ impl KmsConfig {
         if self.key_id.as_ref().is_some_and(String::is_empty) {
             add_problem("key_id", "is empty");
         }
-        KmsSettings {
+        KmsKeyFile {
+            file,
             region: self.region.clone(),
             endpoint: self.endpoint.clone(),
             key_id: self.key_id.clone(),

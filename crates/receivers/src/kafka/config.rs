@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use ::kafka::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SEALED_TOPIC};
 use config::{ByteSize, FieldProblem, TimeSpan};
-use kernel::secret::Secret;
+use kernel::key_source::{KeySource, LazyKey};
 use otlp::Signal;
 use pipeline::Trust;
 use pipeline::spool::SpoolKey;
@@ -64,9 +64,9 @@ pub struct KafkaReceiverConfig {
     pub session_timeout: TimeSpan,
     /// The topic of sealed records. Default: `tollgate.in`, unless a signal has a topic of plain records.
     pub topic: Option<String>,
-    /// Keys of sealed records. Each of them opens records; the first one seals what this worker writes to
-    /// `effects_topic`. Edges and workers need the same ones.
-    pub keys: Vec<Secret>,
+    /// Keys of sealed records: each a text, `{ kms: … }` or `{ command: […] }`. Each of them opens records; the first
+    /// one seals what this worker writes to `effects_topic`. Edges and workers need the same ones.
+    pub keys: Vec<KeySource>,
     /// Topic of plain traces.
     pub traces: PlainTopicConfig,
     /// Topic of plain logs.
@@ -141,7 +141,7 @@ pub struct KafkaReceiverSettings {
     /// The topic of sealed records, if it is read.
     pub sealed_topic: Option<Arc<str>>,
     /// Keys of sealed records.
-    pub keys: Vec<SpoolKey>,
+    pub keys: Vec<LazyKey<SpoolKey>>,
     /// Topics with plain records.
     pub plain_topics: Vec<PlainTopic>,
     /// Account of plain records.
@@ -161,6 +161,11 @@ pub struct KafkaReceiverSettings {
 }
 
 impl KafkaReceiverSettings {
+    /// The opened keys, in order. The app opens all of them before it builds the receiver.
+    pub(super) fn opened_keys(&self) -> Vec<SpoolKey> {
+        self.keys.iter().filter_map(LazyKey::get).cloned().collect()
+    }
+
     /// The group by which this worker reads the effects of others: each worker reads all of them, so each is a group.
     pub fn effects_group(&self) -> Option<String> {
         let instance = self.instance.as_ref().filter(|_| self.effects_topic.is_some())?;
@@ -193,7 +198,7 @@ impl KafkaReceiverConfig {
         let sealed_topic: Option<Arc<str>> = reads_sealed.then(|| self.topic.as_deref().unwrap_or(SEALED_TOPIC).into());
         let mut keys = Vec::new();
         for key in &self.keys {
-            match SpoolKey::from_secret(key) {
+            match SpoolKey::from_source(key) {
                 Ok(key) => keys.push(key),
                 Err(why) => problems.push(FieldProblem::new("keys", why)),
             }

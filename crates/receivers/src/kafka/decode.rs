@@ -33,7 +33,7 @@ pub(super) struct RecordReader {
 
 impl RecordReader {
     pub(super) fn new(settings: KafkaReceiverSettings) -> Self {
-        let opener = RecordOpener::new(&settings.keys, settings.max_request_bytes);
+        let opener = RecordOpener::new(&settings.opened_keys(), settings.max_request_bytes);
         Self { settings, opener }
     }
 

@@ -107,7 +107,7 @@ impl KafkaReceiver {
     /// What tells the other workers this one's effects; `None`: they are not shared, or the cipher refused the key.
     pub fn effects_sender(&self, parts: EffectsSenderParts, rng: &dyn Rng) -> Option<EffectsSender> {
         let sharing = self.sharing.as_ref()?;
-        let sealer = RecordSealer::new(self.settings.keys.first()?, rng)?;
+        let sealer = RecordSealer::new(self.settings.keys.first()?.get()?, rng)?;
         let (topic, shared) = (self.settings.effects_topic.clone()?, Arc::clone(&sharing.shared));
         Some(EffectsSender::new(Arc::clone(&self.id), topic, shared, sealer, Arc::clone(&self.client), parts))
     }
@@ -130,7 +130,7 @@ impl KafkaReceiver {
         let effects = self.sharing.map(|sharing| {
             let EffectsSharing { shared, settings, positions } = sharing;
             let id = Arc::clone(shared.id());
-            let sink = EffectsSink::new(Arc::clone(&self.id), shared, &settings.keys, gate(), &context.meter);
+            let sink = EffectsSink::new(Arc::clone(&self.id), shared, &settings.opened_keys(), gate(), &context.meter);
             // What other workers tell is read to the end, so that nobody is asked to hand it over.
             let never = PartitionHandOver::new(Arc::clone(&id));
             (RecordLoop::new(id, settings, self.client, positions, Box::new(sink), context.clone()), never)

@@ -183,7 +183,7 @@ pub(super) struct Process {
 pub(super) fn config(text: &str) -> KafkaReceiverSettings {
     let config: KafkaReceiverConfig = serde_json::from_str(text).unwrap();
     let mut settings = config.settings().unwrap_or_else(|problems| panic!("{problems:?}"));
-    settings.keys.push(key(1));
+    settings.keys.push(key(1).into());
     settings
 }
 
@@ -610,7 +610,7 @@ fn an_unknown_key_holds_the_partition() {
         let (broker, volume) = (broker(&machine), Volume::default());
         produce(&broker, 0, 20).await;
         let mut without = settings();
-        without.keys = vec![key(9)];
+        without.keys = vec![key(9).into()];
         let process = Process::start(&machine, &broker, &volume, without, 1);
         machine.clock.sleep(Duration::from_secs(120)).await;
         assert_eq!((volume.stored(), committed(&broker), broker.record_count("dead")), (0, 0, 0));
@@ -645,7 +645,7 @@ fn a_held_partition_is_read_no_further() {
         process.running.drain(Duration::from_secs(60)).await;
         assert_eq!(broker.committed_offset("in", 0), Some(0));
         let mut with_both = settings();
-        with_both.keys.push(key(9));
+        with_both.keys.push(key(9).into());
         let process = Process::start(&machine, &broker, &volume, with_both, 1);
         until(&machine, "all", || committed(&broker) == 401).await;
         assert_eq!((volume.stored(), volume.most_often()), (401, 1));

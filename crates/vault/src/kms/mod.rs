@@ -2,7 +2,7 @@
 //! image with such a key file contains no usable key, and the KMS log records each decryption.
 //!
 //! `Decrypt` is the only request, and it ends within [`DEADLINE`], retries included. A plaintext key is never sent. The
-//! result is a [`Secret`]; errors contain codes and remedies, no values. Neighbours: `app/gateway_keys` and
+//! result is a [`Secret`]; errors contain codes and remedies, no values. Neighbours: `app/key_opening` and
 //! `cli/auditor_keys` choose the keys; `aws kms encrypt` makes the ciphertext.
 
 mod ciphertext;
@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -32,9 +31,9 @@ use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
 use super::aws::{CONNECT_TIMEOUT, CaFileError, SendFailure, TIMED_OUT, is_error_code, load_credential_chain};
-use super::chain::note::SigningKey;
+use kernel::key_source::KmsKeyFile;
 use kernel::secret::Secret;
-use net::{LastGoodValue, is_local_host};
+use net::is_local_host;
 
 pub use ciphertext::{Ciphertext, CiphertextError};
 use request::{DecryptFailure, DecryptRequest, Plaintext, RetryPolicy};
@@ -59,13 +58,16 @@ pub struct KmsSettings {
     pub ca_file: Option<PathBuf>,
 }
 
-/// A signing key stored as ciphertext, of one configuration.
-#[derive(Clone, Default)]
-pub struct SealedKey {
-    /// The KMS that decrypts the key.
-    pub kms: KmsSettings,
-    /// The decrypted key. A reload decrypts it beforehand, so that KMS need not be called during the switch.
-    pub decrypted: LastGoodValue<Arc<SigningKey>>,
+impl From<&KmsKeyFile> for KmsSettings {
+    fn from(key: &KmsKeyFile) -> Self {
+        Self {
+            region: key.region.clone(),
+            endpoint: key.endpoint.clone(),
+            key_id: key.key_id.clone(),
+            encryption_context: key.encryption_context.clone(),
+            ca_file: key.ca_file.clone(),
+        }
+    }
 }
 
 /// Why KMS did not decrypt.
@@ -201,8 +203,12 @@ async fn request_decrypt(shared: &SdkConfig, settings: &KmsSettings, sealed: &Ci
     let response = request::send_decrypt(shared, settings.endpoint.as_deref(), &policy, CleartextGuard, &request);
     let Plaintext(plain) = response.await.map_err(|error| classify_sdk_error(&error))?;
     let text = std::str::from_utf8(&plain).ok().map(str::trim).filter(|text| !text.is_empty());
-    let not_a_key_file =
-        || KmsError::Refused("200".to_owned(), "the decrypted text is not a key file made by `tollgate vault keygen`");
+    let not_a_key_file = || {
+        KmsError::Refused(
+            "200".to_owned(),
+            "the decrypted text is not a key: encrypt the text of the key, not its bytes",
+        )
+    };
     text.map(|text| Secret::new(text.to_owned())).ok_or_else(not_a_key_file)
 }
 

@@ -128,7 +128,7 @@ async fn a_refusal_names_what_to_change() {
     assert!(said(&other, Mood::Works, &sealed).await.contains("another key"));
     for nothing in [b"".as_slice(), b"  \n", b"\xff\xfeCANARY"] {
         let told = said(&settings(&fake), Mood::Works, &seal(&[], nothing)).await;
-        assert!(told.contains("the decrypted text is not a key file made by `tollgate vault keygen`"), "{told}");
+        assert!(told.contains("the decrypted text is not a key"), "{told}");
     }
 }
 

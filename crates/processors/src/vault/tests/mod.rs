@@ -17,6 +17,7 @@ mod whole;
 use super::config::{LeftContent, StoreSettings};
 use super::*;
 use genai::ContentPart;
+use kernel::key_source::{KeyService, KeySource, LazyKey};
 use kernel::rng::SeededRng;
 use vault::chain::note::SigningKey;
 use vault::store::kinds::DirectorySettings;
@@ -125,9 +126,20 @@ fn a_kms_is_named_whole() {
     let text = "signing_key: /k\nsigning_key_kms: { region: eu-central-1, endpoint: 'http://[::1]:4566', encryption_context: { purpose: vault } }";
     let text = format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{text}", recipient());
     let settings = parse(&text).settings().unwrap_or_else(|problems| panic!("{problems:?}"));
-    let (path, sealed) = settings.sealed_key().expect("a sealed key");
-    assert!(path == std::path::Path::new("/k") && sealed.kms.region == "eu-central-1");
-    assert_eq!(sealed.kms.encryption_context.get("purpose").map(String::as_str), Some("vault"));
+    let kms_key = |settings: &VaultSettings| match settings.signing_key_service.as_ref().map(LazyKey::source) {
+        Some(KeySource::Service(KeyService::Kms(key))) => key.clone(),
+        _ => panic!("no key of a KMS"),
+    };
+    let key = kms_key(&settings);
+    assert!(key.file == std::path::Path::new("/k") && key.region == "eu-central-1" && settings.signing_key.is_none());
+    assert_eq!(key.encryption_context.get("purpose").map(String::as_str), Some("vault"));
+    // The newer spelling says the same, and both together are refused.
+    let newer = "signing_key: { kms: { file: /k, region: eu-central-1, endpoint: 'http://[::1]:4566', encryption_context: { purpose: vault } } }";
+    let newer = format!("recipients: [{}]\nstore: {{ directory: ./vault }}\n{newer}", recipient());
+    let parsed = parse(&newer).settings().unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!(kms_key(&parsed), key);
+    let both = with("signing_key: { command: [/bin/key] }\nsigning_key_kms: { region: eu-central-1 }");
+    assert!(both.iter().any(|problem| problem.starts_with("signing_key_kms: is for a file")), "{both:?}");
 }
 
 /// A key for erasures is a public key; a wrong one is reported by its position, without its text.

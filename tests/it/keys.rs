@@ -1,0 +1,325 @@
+//! Tests of the gateway's keys in real processes: keys from commands and a KMS, their rotation while clients send, and
+//! how starts fail without a key. No key may appear in any output.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::reload::Running;
+use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
+
+/// Credentials for the standard provider chain, and nothing from this machine.
+const VARIABLES: [(&str, &str); 3] =
+    [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x"), ("AWS_EC2_METADATA_DISABLED", "true")];
+/// Two keys of the spool, and their public ids.
+const OLD: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+const NEW: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+/// Two keys of pseudonyms.
+const FIRST: &str = "the first key of pseudonyms";
+const SECOND: &str = "the second key of pseudonyms";
+
+struct Site {
+    folder: TempDir,
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+impl Site {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("data")).unwrap();
+        Self { folder }
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn file(&self, name: &str, contents: &str) -> String {
+        fs::write(self.at(name), contents).unwrap();
+        fs::set_permissions(self.at(name), fs::Permissions::from_mode(0o600)).unwrap();
+        self.at(name)
+    }
+
+    /// The source of a key that a script prints, after it noted that it ran.
+    fn command(&self, script: &str) -> String {
+        format!("{{ command: [/bin/sh, -c, 'echo ran >> {}; {script}'] }}", self.at("ran"))
+    }
+
+    fn runs(&self) -> usize {
+        fs::read_to_string(self.at("ran")).unwrap_or_default().lines().count()
+    }
+
+    /// `keys` of the spool, more lines, and the exporter's stanza.
+    fn config_with(&self, keys: &[&str], more: &str, exporter: &str) -> PathBuf {
+        let path = self.folder.path().join("config.yaml");
+        let text = format!(
+            "receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: 'localhost:0' }} }} }} }}\n\
+             processors: {{ redact: }}\n\
+             exporters:\n  {exporter}\n\
+             spool: {{ directory: '{}', max_size: 64MiB, keys: [{}] }}\n{more}\n\
+             service: {{ pipelines: {{ traces: {{ receivers: [otlp], processors: [redact], exporters: [{}] }} }} }}\n",
+            self.at("data/spool"),
+            keys.join(", "),
+            exporter.split(':').next().unwrap(),
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn config(&self, keys: &[&str], more: &str) -> PathBuf {
+        self.config_with(keys, more, &format!("file: {{ path: '{}', trust: internal }}", self.at("out.jsonl")))
+    }
+
+    /// A configuration whose back end does not answer, so that data waits.
+    fn config_stuck(&self, keys: &[&str]) -> PathBuf {
+        self.config_with(keys, "", "otlp_http: { endpoint: 'http://127.0.0.1:9', trust: internal }")
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        let config = format!("--config={}", self.at("config.yaml"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.args([words, &[config.as_str()]].concat()).env_clear().envs(VARIABLES);
+        let done = command.env("PSEUDONYM_KEY", FIRST).output().unwrap();
+        let shown = text(&done.stdout) + &text(&done.stderr);
+        for key in [OLD, NEW, FIRST, SECOND] {
+            assert!(!shown.contains(key), "{words:?} shows a key: {shown}");
+        }
+        done
+    }
+
+    /// A start that fails: its exit code and message.
+    fn refused(&self) -> (Option<i32>, String) {
+        let mut gateway = Running::start_in(&VARIABLES, &self.folder.path().join("config.yaml"), &[]);
+        let said = gateway.line("error: ");
+        (gateway.child.wait().unwrap().code(), said)
+    }
+
+    /// Names of the forwarded spans.
+    fn forwarded(&self) -> Vec<usize> {
+        let lines = fs::read_to_string(self.at("out.jsonl")).unwrap_or_default();
+        let names = lines.split("\"name\":\"r").skip(1).map(|rest| rest.split('"').next().unwrap().parse().unwrap());
+        let mut names: Vec<usize> = names.collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+/// Sends a span of a user; it must be accepted.
+fn send(to: SocketAddr, name: &str) {
+    let body = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"{name}",
+        "startTimeUnixNano":"1795000000000000000","endTimeUnixNano":"1795000001000000000",
+        "attributes":[{{"key":"user.id","value":{{"stringValue":"ada"}}}}]}}]}}]}}]}}"#
+    );
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json";
+    write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
+}
+
+/// While clients send, the spool gets a new key and later loses the old one: everything that was accepted is forwarded
+/// once. The new key comes from a command, which each reading of the configuration runs once.
+#[test]
+fn the_spools_key_rotates_under_load() {
+    let site = Site::new();
+    let (old, new) = (format!("'${{file:{}}}'", site.file("old", OLD)), site.command(&format!("echo {NEW}")));
+    let gateway = Running::start_in(&VARIABLES, &site.config(&[&old], ""), &[]);
+    let http = gateway.address("otlp http");
+    let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::SeqCst) {
+                    let number = sent.fetch_add(1, Ordering::SeqCst);
+                    send(http, &format!("r{number}"));
+                }
+            });
+        }
+        let sent_more = |count: usize| {
+            let (from, end) = (sent.load(Ordering::SeqCst), Instant::now() + Duration::from_secs(30));
+            while sent.load(Ordering::SeqCst) < from + count {
+                assert!(Instant::now() < end, "clients are served");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        sent_more(20);
+        site.config(&[&new, &old], "");
+        gateway.signal("HUP");
+        gateway.address("otlp http");
+        assert_eq!(site.runs(), 1, "the start uses what the rehearsal opened");
+        sent_more(20);
+        site.config(&[&new], "");
+        gateway.signal("HUP");
+        gateway.address("otlp http");
+        sent_more(20);
+        stop.store(true, Ordering::SeqCst);
+    });
+    assert_eq!(gateway.end(), Some(0));
+    assert_eq!(site.runs(), 2);
+    assert_eq!(site.forwarded(), (0..sent.into_inner()).collect::<Vec<_>>());
+    // Nothing needs the old key any more.
+    let listed = site.run(&["spool", "list"]);
+    assert!(listed.status.success(), "{}", text(&listed.stderr));
+}
+
+/// Without the key of data that waits, a start is refused and a reload changes nothing; both name the key. With both
+/// keys the data is there, and a command about the spool opens the keys as a start does.
+#[test]
+fn a_key_of_waiting_data_is_missed() {
+    let site = Site::new();
+    let (old, new) = (site.command(&format!("echo {OLD}")), format!("'{NEW}'"));
+    let gateway = Running::start_in(&VARIABLES, &site.config_stuck(&[&old]), &[]);
+    let http = gateway.address("otlp http");
+    send(http, "r0");
+    site.config_stuck(&[&new]);
+    gateway.signal("HUP");
+    let line = gateway.line("the new configuration can't be started; restarting the previous one");
+    assert!(line.contains("is sealed with key") && line.contains("add that key to spool.keys"), "{line}");
+    gateway.address("otlp http");
+    send(http, "r1");
+    assert_eq!(gateway.end(), Some(0));
+    let (code, said) = site.refused();
+    assert!(code == Some(78) && said.contains("is sealed with key"), "{code:?} {said}");
+    site.config_stuck(&[&new, &old]);
+    let listed = site.run(&["spool", "list"]);
+    assert!(text(&listed.stdout).contains("otlp_http"), "{}{}", text(&listed.stdout), text(&listed.stderr));
+}
+
+/// A command that gives no key ends a start: with 78 if someone must change something, with 1 if the fault may pass.
+/// `validate` runs nothing and says so; `check` runs it, and shows the key's id and age, not the key.
+#[test]
+fn a_start_needs_the_commands_key() {
+    let site = Site::new();
+    for (script, code, says) in [
+        ("exit 3", 1, "failed (exit status: 3)"),
+        ("printf \"\"", 78, "printed nothing"),
+        ("head -c 1048576 /dev/zero", 78, "more than 4096 bytes"),
+        ("echo CANARY", 78, "must be 32 bytes, as base64 or hex"),
+    ] {
+        site.config(&[&site.command(script)], "");
+        let (exit, said) = site.refused();
+        assert!(
+            exit == Some(code) && said.contains(says) && said.contains("spool.keys[0]"),
+            "{script}: {exit:?} {said}"
+        );
+        assert!(!said.contains("CANARY"), "{said}");
+    }
+    let ran = site.runs();
+    site.config(&["{ command: [vault, read] }"], "");
+    let done = site.run(&["validate"]);
+    assert!(done.status.code() == Some(78) && text(&done.stderr).contains("whole path"), "{}", text(&done.stderr));
+    for wrong in
+        ["{ command: [/bin/true], kms: { file: /x, region: y } }", "{ comand: [/bin/true] }", "{ kms: { file: /x } }"]
+    {
+        site.config(&[wrong], "");
+        let done = site.run(&["validate"]);
+        assert!(
+            done.status.code() == Some(78) && text(&done.stderr).contains("spool.keys[0]"),
+            "{}",
+            text(&done.stderr)
+        );
+    }
+    let file = site.file("pseudonyms", FIRST);
+    let more = format!("pseudonyms: {{ key: '${{file:{file}}}' }}");
+    site.config(&[&site.command(&format!("echo {NEW}"))], &more);
+    let done = site.run(&["validate"]);
+    let said = text(&done.stderr);
+    assert!(done.status.success() && said.contains("spool.keys[0]: its command was not run"), "{said}");
+    assert_eq!(site.runs(), ran);
+    let done = site.run(&["check"]);
+    let shown = text(&done.stdout);
+    assert!(done.status.success(), "{shown}");
+    assert!(shown.contains("√ the command /bin/sh prints the key `spool.keys[0]`: id "), "{shown}");
+    let beside = format!("! the key `pseudonyms.key` comes from ${{file:{file}}}: id ");
+    assert!(shown.contains(&beside) && shown.contains("file changed 0 days ago"), "{shown}");
+    assert!(shown.contains("it lies on the spool's volume"), "{shown}");
+    assert_eq!(site.runs(), ran + 1);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let shown = text(&site.run(&["check"]).stdout);
+    assert!(shown.contains("every user of this machine may access"), "{shown}");
+    site.config(&[&site.command("exit 3")], "pseudonyms: { key: '${env:PSEUDONYM_KEY}' }");
+    let done = site.run(&["check"]);
+    let shown = text(&done.stdout);
+    assert!(
+        !done.status.success() && shown.contains("× the command /bin/sh prints the key `spool.keys[0]`"),
+        "{shown}"
+    );
+    assert!(shown.contains("√ the key `pseudonyms.key` comes from ${env:PSEUDONYM_KEY}: id "), "{shown}");
+}
+
+/// Keys of the spool and of pseudonyms come from a KMS; while it refuses or is away, no gateway starts.
+#[test]
+fn a_kms_opens_keys_of_spool_and_pseudonyms() {
+    let (site, kms) = (Site::new(), FakeKms::start());
+    let source = |name: &str, key: &str| {
+        fs::write(site.at(name), seal(&[("purpose", "keys")], key.as_bytes())).unwrap();
+        let (file, url) = (site.at(name), kms.url());
+        format!(
+            "{{ kms: {{ file: '{file}', region: eu-central-1, endpoint: '{url}', key_id: '{KEY}', encryption_context: {{ purpose: keys }} }} }}"
+        )
+    };
+    let (spool, pseudonyms) = (source("spool.kms", NEW), source("pseudonyms.kms", FIRST));
+    let config = site.config(&[&spool], &format!("pseudonyms: {{ key: {pseudonyms} }}"));
+    kms.set(Mood::Says(400, "AccessDeniedException"));
+    let (code, said) = site.refused();
+    assert!(code == Some(78) && said.contains("kms:Decrypt") && said.contains("spool.keys[0]"), "{code:?} {said}");
+    kms.set(Mood::Says(500, "KMSInternalException"));
+    let (code, said) = site.refused();
+    assert!(code == Some(1) && said.contains("KMS is not available"), "{code:?} {said}");
+    assert!(!fs::exists(site.at("data/spool.key")).unwrap(), "no other key is made");
+    kms.set(Mood::Works);
+    let before = kms.count();
+    let gateway = Running::start_in(&VARIABLES, &config, &[]);
+    send(gateway.address("otlp http"), "r0");
+    assert_eq!(gateway.end(), Some(0));
+    assert_eq!(kms.count(), before + 2, "each key is asked for once");
+    assert!(kms.state().wrong.is_empty(), "{:?}", kms.state().wrong);
+    assert_eq!(site.forwarded(), [0]);
+    let shown = text(&site.run(&["check"]).stdout);
+    assert!(shown.contains("√ KMS decrypts the key `pseudonyms.key` in "), "{shown}");
+    assert!(shown.contains(", used here since 2"), "{shown}");
+}
+
+/// After a rotation with the next epoch, pseudonyms name it and the start says so once; without it, the start warns.
+#[test]
+fn pseudonyms_name_their_epoch() {
+    let site = Site::new();
+    let start = |key: &str, epoch: u8| {
+        let config = site.config(&[&format!("'{NEW}'")], &format!("pseudonyms: {{ key: {key}, epoch: {epoch} }}"));
+        Running::start_in(&VARIABLES, &config, &[])
+    };
+    let gateway = start(&format!("'{FIRST}'"), 1);
+    send(gateway.address("otlp http"), "r0");
+    assert_eq!(gateway.end(), Some(0));
+    let second = site.command(&format!("echo {SECOND}"));
+    let gateway = start(&second, 2);
+    gateway.line("pseudonyms have a new epoch");
+    send(gateway.address("otlp http"), "r1");
+    assert_eq!(gateway.end(), Some(0));
+    let gateway = start(&second, 2);
+    gateway.silent("pseudonym", Duration::from_secs(1));
+    assert_eq!(gateway.end(), Some(0));
+    let gateway = start(&format!("'{FIRST}'"), 2);
+    gateway.line("pseudonyms.epoch is not higher than before");
+    assert_eq!(gateway.end(), Some(0));
+    let out = fs::read_to_string(site.at("out.jsonl")).unwrap();
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_hexdigit).count();
+    let users: Vec<&str> = out.split("\"h-").skip(1).collect();
+    assert_eq!(users.iter().map(|user| digits(user)).collect::<Vec<_>>(), [32, 34], "{out}");
+    assert!(users[1].starts_with("02") && !out.contains("ada"), "{out}");
+    site.config(&[&format!("'{NEW}'")], "pseudonyms: { epoch: 0 }");
+    assert_eq!(site.run(&["validate"]).status.code(), Some(78));
+}
