@@ -190,7 +190,7 @@ struct Plain;
 struct PlainSession;
 
 impl SessionKeyGenerator for Plain {
-    fn new_session(&self, _: &Audience) -> Result<NewSessionKey, SealFailed> {
+    fn new_session(&self, _: &Audience, _: &str) -> Result<NewSessionKey, SealFailed> {
         Ok(NewSessionKey { seal: Box::new(PlainSession), object: Bytes::from_static(b"no key\n") })
     }
 }

@@ -182,10 +182,7 @@ pub fn check_pseudonym_key(key: &Secret) -> Result<Secret, &'static str> {
     if is_short { Err(SHORT_PSEUDONYM_KEY) } else { Ok(key.clone()) }
 }
 
-async fn open<'k, T>(
-    key: &'k LazyKey<T>,
-    parse: impl Fn(&Secret) -> Result<T, &'static str>,
-) -> Result<&'k T, StartError> {
+async fn open<T>(key: &LazyKey<T>, parse: impl Fn(&Secret) -> Result<T, &'static str>) -> Result<&T, StartError> {
     if let Some(opened) = key.get() {
         return Ok(opened);
     }

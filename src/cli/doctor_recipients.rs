@@ -58,9 +58,11 @@ fn list_keys(holders: &AccountRecipients) -> String {
         None => holder.key.clone(),
         Some(tenants) => format!("{} only tenants {}", holder.key, tenants.join(", ")),
     };
-    match &holders.of[..] {
-        [] => "nobody".to_owned(),
-        holders => holders.iter().map(name).collect::<Vec<_>>().join("; "),
+    let names = holders.of.iter().map(name).collect::<Vec<_>>().join("; ");
+    match holders.threshold {
+        _ if holders.of.is_empty() => "nobody".to_owned(),
+        Some(threshold) => format!("{threshold} together of {names}"),
+        None => names,
     }
 }
 

@@ -52,12 +52,12 @@ pub(super) fn print_config(common: &CommonArgs, comments: bool) -> Result<ExitSt
 /// Replaces the recipient whose secret key was not stored. Returns whether a vault had this recipient.
 fn replace_recipient(typed: &mut TypedConfig, recipient: &str) -> bool {
     let vaults = typed.processors.iter_mut().filter_map(|placed| match &mut placed.value {
-        ProcessorConfig::Vault(vault) => Some(&mut vault.recipients),
+        ProcessorConfig::Vault(vault) => Some(vault.recipients.keys_mut()),
         _ => None,
     });
     let mut replaced = false;
-    for vault_recipient in vaults.flatten().filter(|vault_recipient| vault_recipient.key() == recipient) {
-        AUDITOR_REFERENCE.clone_into(vault_recipient.key_mut());
+    for vault_recipient in vaults.flatten().filter(|vault_recipient| *vault_recipient == recipient) {
+        AUDITOR_REFERENCE.clone_into(vault_recipient);
         replaced = true;
     }
     replaced

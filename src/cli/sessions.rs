@@ -14,6 +14,7 @@ use super::session_argument::parse_session_argument;
 use super::store_access::StoreAccessArgs;
 use super::time_option::{TimeOption, parse_time_option};
 use super::vault::public_keys::read_public_keys;
+use super::vault::share::GivenShares;
 use super::vault::vault_args::{VaultArgs, open_with_auditors, print_bytes};
 use audit::read::{
     ContentLimit, ExportFormat, FindResult, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession,
@@ -120,6 +121,8 @@ pub(super) struct SessionArgs {
     /// With `--key`: counts unsigned lines in turns and sums like the rest. Data of the last minutes is not signed yet.
     #[arg(long, requires = "key")]
     unsigned: bool,
+    #[command(flatten)]
+    shares: GivenShares,
     #[command(flatten)]
     vault: VaultArgs,
 }
@@ -320,13 +323,14 @@ pub(super) fn run_session(
     writes_unreadable: bool,
     write: impl FnOnce(&mut ReplayedSession, &mut Vec<u8>) -> Result<io::Result<()>, ReadError>,
 ) -> Result<ExitStatus, CommandError> {
-    let SessionArgs { session, account, tenant, content, key, unsigned, vault: vault_args } = session;
+    let SessionArgs { session, account, tenant, content, key, unsigned, shares, vault: vault_args } = session;
     let (session, account) = parse_session_argument(&session, account.as_deref());
     let keys = read_public_keys(&key)?;
     block_on(async {
         let (vault, auditors, log) = open_with_auditors(&vault_args).await?;
         log.record_opening("session", &session)?;
-        let mut opener = FragmentOpener::new(&vault, auditors);
+        let shares = shares.read(&auditors)?;
+        let mut opener = FragmentOpener::new(&vault, auditors).with_shares(shares);
         let signed = read_signed_objects(&vault, &keys, account.as_deref()).await?;
         let filter = ReplayFilter { account, tenant, content, signed, unsigned };
         let mut replay = replay(&vault, &mut opener, &session, &filter).await?;

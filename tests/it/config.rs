@@ -20,6 +20,7 @@ impl SubstitutionLookup for Everything {
             ("TOLLGATE_TRYOUT_RECIPIENT", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"),
             ("AUDITOR_1", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"),
             ("AUDITOR_2", "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"),
+            ("AUDITOR_3", "age1m68g6traknda6q3mkzfxv8lm8zvjt6k97dzjspch59pxqscehq3q6709u6"),
             ("FLEET_KEY", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
             ("PSEUDONYM_KEY", "long enough a key"),
         ]);

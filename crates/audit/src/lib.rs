@@ -17,6 +17,7 @@ pub mod parquet;
 pub mod prove;
 pub mod read;
 pub mod rewrap;
+pub mod shares;
 pub mod signed_index;
 pub mod verify;
 pub mod writable_vault;

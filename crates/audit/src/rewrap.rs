@@ -15,13 +15,14 @@ use kernel::sha256::Sha256;
 use super::error::ReadError;
 use super::folders::parse_key_name;
 use super::ledger::{Ledger, LedgerEntry};
-use super::read::open_key;
+use super::read::{KeyOpening, open_key};
 use super::writable_vault::WritableVault;
 use vault::chain::note::{SigningKey, VerifyKey};
 use vault::index_row::{KeyCopy, ShreddedKey};
+use vault::key_shares::ShareEnvelope;
 use vault::object_names::account_segment;
 use vault::recipients::RecipientPolicy;
-use vault::seal::{key_id, seal_identity};
+use vault::seal::{key_id, seal_key};
 use vault::store::{ObjectKind, PutOutcome, StoreError};
 
 /// Selects keys.
@@ -39,7 +40,7 @@ pub struct KeySelection {
 
 impl KeySelection {
     /// Whether `name`, without the vault's prefix, is selected: `keys/account/tenant/session/day/…`.
-    fn matches(&self, name: &str) -> bool {
+    pub(crate) fn matches(&self, name: &str) -> bool {
         let parts: Vec<&str> = name.split('/').collect();
         let ["keys", account, tenant, session, day, _] = parts[..] else { return false };
         let matches_id = |wanted: &Option<String>, segment: &str| {
@@ -57,6 +58,13 @@ impl KeySelection {
 pub enum CopyRecipients {
     /// The same public keys for every selected key.
     Listed(Vec<age::x25519::Recipient>),
+    /// The same public keys for every selected key; `threshold` of them are needed together.
+    Together {
+        /// How many are needed.
+        threshold: u8,
+        /// The public keys.
+        of: Vec<age::x25519::Recipient>,
+    },
     /// Those who may open the content of the key's account and tenant.
     Permitted(RecipientPolicy),
 }
@@ -65,13 +73,22 @@ impl CopyRecipients {
     /// The recipients of a key in this folder, without the vault's prefix: `keys/account/tenant/session/day/`.
     fn of_folder(&self, folder: &str) -> Vec<age::x25519::Recipient> {
         match self {
-            Self::Listed(recipients) => recipients.clone(),
+            Self::Listed(recipients) | Self::Together { of: recipients, .. } => recipients.clone(),
             Self::Permitted(policy) => match folder.split('/').collect::<Vec<_>>()[..] {
                 ["keys", account, tenant, session, ..] => {
                     policy.keys(&policy.audience_of_names(account, tenant, session))
                 }
                 _ => Vec::new(),
             },
+        }
+    }
+
+    /// How many recipients are needed together; `None`: each opens alone.
+    fn threshold(&self) -> Option<u8> {
+        match self {
+            Self::Listed(_) => None,
+            Self::Together { threshold, .. } => Some(*threshold),
+            Self::Permitted(policy) => policy.threshold(),
         }
     }
 }
@@ -140,7 +157,8 @@ pub async fn rewrap(
             summary.failed.push(format!("{}{}.age: no recipient may open its account and tenant", key.folder, key.id));
             continue;
         }
-        let job = CopyJob { place, auditors, recipients: &permitted, signer, ledger, key: &key };
+        let threshold = recipients.threshold();
+        let job = CopyJob { place, auditors, recipients: &permitted, threshold, signer, ledger, key: &key };
         let existing = job.read_objects(&objects, &mut summary.failed).await?;
         if !existing.copies.is_empty() {
             summary.already_present += 1;
@@ -166,6 +184,8 @@ struct CopyJob<'j, 'k> {
     place: &'j WritableVault,
     auditors: &'j [age::x25519::Identity],
     recipients: &'j [age::x25519::Recipient],
+    /// How many of the recipients are needed together; `None`: each opens alone.
+    threshold: Option<u8>,
     signer: &'j LedgerSigner<'k>,
     ledger: &'j Ledger<'j>,
     key: &'j ShreddedKey,
@@ -182,6 +202,8 @@ struct KeyObjects {
     secret: Option<age::x25519::Identity>,
     /// Whether an object opens but holds another key than its name says.
     has_other_key: bool,
+    /// Why shares don't open an object, if that is so.
+    too_few_shares: Option<String>,
 }
 
 impl CopyJob<'_, '_> {
@@ -192,7 +214,7 @@ impl CopyJob<'_, '_> {
 
     /// Name prefix of the key's copies for the recipients.
     fn copy_prefix(&self) -> String {
-        format!("{}-{}", self.stem(), recipients_tag(self.recipients))
+        format!("{}-{}", self.stem(), recipients_tag(self.recipients, self.threshold))
     }
 
     async fn read_objects(
@@ -212,17 +234,18 @@ impl CopyJob<'_, '_> {
             };
             if name.starts_with(&prefix) {
                 let copy = describe_copy(name, &object);
-                if is_sealed_for(&object, self.recipients) && self.is_proved(&copy, &object) {
+                if is_sealed_for(&object, self.recipients, self.threshold) && self.is_proved(&copy, &object) {
                     existing.copies.push(copy);
                 } else {
                     existing.unproved.get_or_insert_with(|| name.clone());
                 }
             }
-            match open_key(&object, self.auditors).ok().flatten() {
-                Some(secret) if self.is_this_key(&secret) => existing.secret = Some(secret),
+            match open_key(&object, self.auditors, &[]) {
+                Ok(KeyOpening::Opened(secret)) if self.is_this_key(&secret) => existing.secret = Some(secret),
                 // not an error: a planted object must not block the real key
-                Some(_) => existing.has_other_key = true,
-                None => {}
+                Ok(KeyOpening::Opened(_)) => existing.has_other_key = true,
+                Ok(KeyOpening::TooFewShares(why)) => existing.too_few_shares = Some(why.to_string()),
+                Ok(KeyOpening::SealedToOthers) | Err(_) => {}
             }
         }
         Ok(existing)
@@ -238,7 +261,7 @@ impl CopyJob<'_, '_> {
         let opens_for = |recipient: &age::x25519::Recipient| {
             let mut auditors = self.auditors.iter();
             let auditor = auditors.find(|auditor| auditor.to_public().to_string() == recipient.to_string());
-            let secret = auditor.and_then(|one| open_key(object, std::slice::from_ref(one)).ok().flatten());
+            let secret = auditor.and_then(|one| open_key(object, std::slice::from_ref(one), &[]).ok()?.key());
             secret.is_some_and(|secret| self.is_this_key(&secret))
         };
         self.ledger.has_copy(copy) || copy.name == self.copy_name(object) || self.recipients.iter().all(opens_for)
@@ -266,15 +289,17 @@ impl CopyJob<'_, '_> {
     ) -> Result<Option<KeyCopy>, ReadError> {
         let stem = self.stem();
         let Some(secret) = existing.secret else {
-            let why = if existing.has_other_key {
-                "it contains another key than its name says"
-            } else {
-                "none of the given identities opens it"
+            let why = match existing.too_few_shares {
+                _ if existing.has_other_key => "it contains another key than its name says".to_owned(),
+                Some(why) => format!("{why} were given: add other auditors' --identity"),
+                None => "none of the given identities opens it".to_owned(),
             };
             failures.push(format!("{stem}.age: {why}"));
             return Ok(None);
         };
-        let object = seal_identity(&secret, self.recipients)
+        let place = self.place.vault.relative_name(&self.key.folder).unwrap_or_default();
+        let place = place.trim_start_matches("keys/").trim_end_matches('/');
+        let object = seal_key(&secret, self.recipients, self.threshold, place)
             .map_err(|_| ReadError::invalid(format!("{stem}: the key can't be sealed")))?;
         let copy = describe_copy(&self.copy_name(&object), &object);
         if let Some(name) = existing.unproved {
@@ -305,18 +330,24 @@ fn parse_account(place: &WritableVault, name: &str) -> String {
     account.unwrap_or_default().to_owned()
 }
 
-/// Whether a key object is an age file with as many stanzas as recipients. Only a recipient can check that a stanza is
-/// for that recipient.
-fn is_sealed_for(object: &[u8], recipients: &[age::x25519::Recipient]) -> bool {
+/// Whether a key object is an age file with as many stanzas as recipients, or an envelope with as many shares. Only a
+/// recipient can check that a stanza or share is for that recipient.
+fn is_sealed_for(object: &[u8], recipients: &[age::x25519::Recipient], threshold: Option<u8>) -> bool {
+    let distinct: BTreeSet<_> = recipients.iter().map(ToString::to_string).collect();
+    if let Some(threshold) = threshold {
+        let envelope = ShareEnvelope::parse(object);
+        return envelope.is_ok_and(|one| one.threshold == threshold && usize::from(one.of) == distinct.len());
+    }
     let text = object.strip_prefix(b"age-encryption.org/v1\n").unwrap_or_default();
     let header = text.split(|byte| *byte == b'\n').take_while(|line| !line.starts_with(b"---"));
-    let distinct: BTreeSet<_> = recipients.iter().map(ToString::to_string).collect();
     !text.is_empty() && header.filter(|line| line.starts_with(b"-> X25519 ")).count() == distinct.len()
 }
 
-/// Tag of the recipients: 8 hex digits, independent of their order.
-fn recipients_tag(recipients: &[age::x25519::Recipient]) -> String {
+/// Tag of the recipients, and of how many are needed together: 8 hex digits, independent of their order.
+fn recipients_tag(recipients: &[age::x25519::Recipient], threshold: Option<u8>) -> String {
     let texts: BTreeSet<String> = recipients.iter().map(ToString::to_string).collect();
-    let digest = Sha256::digest(texts.into_iter().collect::<Vec<_>>().join("\n"));
+    let mut parts: Vec<String> = texts.into_iter().collect();
+    parts.extend(threshold.map(|threshold| format!("threshold {threshold}")));
+    let digest = Sha256::digest(parts.join("\n"));
     kernel::hex::encode(digest.get(..4).unwrap_or(&digest))
 }

@@ -119,7 +119,7 @@ impl KeyRing {
         if let Some(key) = &*cell {
             return Ok(key.clone());
         }
-        let new = self.generator.new_session(&audience)?;
+        let new = self.generator.new_session(&audience, &scope.path())?;
         let key = Arc::new(SessionKey::new(new.seal, new.object));
         *cell = Some(key.clone());
         Ok(key)

@@ -17,6 +17,7 @@
 //! zstd -dc INDEX.ndjson.zst
 //! ```
 
+mod age_file;
 mod aws;
 pub mod call_dedup;
 pub mod chain;
@@ -26,6 +27,7 @@ mod fast_recipient;
 pub mod hold_note;
 pub mod index_row;
 pub mod key_ring;
+pub mod key_shares;
 pub mod keygen;
 pub mod kms;
 pub mod object_names;

@@ -87,6 +87,9 @@ pub struct KeyHolder {
 /// The public keys that open content of one account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AccountRecipients {
+    /// How many of the keys are needed together; absent if each opens alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<u8>,
     /// The keys, in the order of the configuration.
     pub of: Vec<KeyHolder>,
 }
@@ -95,12 +98,25 @@ pub struct AccountRecipients {
 #[derive(Clone, Default)]
 pub struct RecipientPolicy {
     recipients: Vec<PolicyRecipient>,
+    /// How many recipients are needed together; `None`: each opens alone.
+    threshold: Option<u8>,
 }
 
 impl RecipientPolicy {
     /// A policy with these recipients.
     pub fn new(recipients: Vec<PolicyRecipient>) -> Self {
-        Self { recipients }
+        Self { recipients, threshold: None }
+    }
+
+    /// The same recipients, of whom `threshold` are needed together.
+    #[must_use]
+    pub fn with_threshold(self, threshold: Option<u8>) -> Self {
+        Self { threshold, ..self }
+    }
+
+    /// How many recipients are needed together; `None`: each opens alone.
+    pub fn threshold(&self) -> Option<u8> {
+        self.threshold
     }
 
     /// A policy whose recipients may all open everything.
@@ -160,7 +176,7 @@ impl RecipientPolicy {
             tenants: recipient.tenants.as_ref().map(|tenants| tenants.iter().map(|tenant| show(tenant)).collect()),
         };
         let recipients = self.recipients.iter().filter(|recipient| recipient.opens_account(account));
-        AccountRecipients { of: recipients.map(holder).collect() }
+        AccountRecipients { threshold: self.threshold, of: recipients.map(holder).collect() }
     }
 
     fn select(&self, is_selected: impl Fn(&PolicyRecipient) -> bool) -> Audience {

@@ -5,24 +5,16 @@
 //! A session's secret exists only inside [`SessionKeyGenerator::new_session`] and is then wiped; the remaining half can
 //! seal but not open. Neighbours: `key_ring` chooses the key of a session; the crate `audit` opens fragments.
 
-use std::io::Write;
-
 use age::secrecy::ExposeSecret;
 use bytes::Bytes;
-use kernel::sha256::Sha256;
 use zeroize::Zeroizing;
 
+use super::age_file::append_age_file;
 use super::fast_recipient::FastRecipient;
+use super::key_shares::{ShareTerms, seal_shares};
 use super::recipients::{Audience, ContentOwner, RecipientPolicy};
 
-/// Why something was not sealed. Nothing may go on unsealed, whatever the cause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SealFailed {
-    /// No recipient may open content of this account and tenant.
-    NoRecipient,
-    /// The cipher or the compression failed.
-    Internal,
-}
+pub use super::age_file::{SealFailed, key_id};
 
 /// Seals to one session's public key.
 pub trait FragmentSealer: Send + Sync {
@@ -50,11 +42,12 @@ pub trait SessionKeyGenerator: Send + Sync {
         Audience::unspecified()
     }
 
-    /// Generates a key pair; its secret is sealed to the auditors of `audience` and then wiped.
+    /// Generates a key pair; its secret is sealed to the auditors of `audience` and then wiped. `place` is the path of
+    /// the key's folder below `keys/`: `account/tenant/session/day`.
     ///
     /// # Errors
     /// The secret can't be sealed; [`SealFailed::NoRecipient`] if the audience is empty.
-    fn new_session(&self, audience: &Audience) -> Result<NewSessionKey, SealFailed>;
+    fn new_session(&self, audience: &Audience, place: &str) -> Result<NewSessionKey, SealFailed>;
 }
 
 /// Writes age v1 files to X25519 recipients, which Debian's `age` 1.1 can open.
@@ -75,17 +68,34 @@ impl SessionKeyGenerator for AgeKeyGenerator {
         self.policy.audience(owner)
     }
 
-    fn new_session(&self, audience: &Audience) -> Result<NewSessionKey, SealFailed> {
+    fn new_session(&self, audience: &Audience, place: &str) -> Result<NewSessionKey, SealFailed> {
         let identity = age::x25519::Identity::generate();
         let recipient = identity.to_public();
-        let object = seal_identity(&identity, &self.policy.keys(audience))?;
+        let object = seal_key(&identity, &self.policy.keys(audience), self.policy.threshold(), place)?;
         let id = key_id(&recipient.to_string());
         let recipient = FastRecipient::new(&recipient).ok_or(SealFailed::Internal)?;
         Ok(NewSessionKey { seal: Box::new(AgeFragmentSealer { id, recipient }), object: object.into() })
     }
 }
 
-/// Builds a key object: a session's secret, sealed to `auditors`.
+/// Builds a key object that each of `auditors` opens, or with `threshold` that many of them together. `place` as in
+/// [`SessionKeyGenerator::new_session`].
+///
+/// # Errors
+/// There are no auditors, fewer than `threshold`, or too many.
+pub fn seal_key(
+    identity: &age::x25519::Identity,
+    auditors: &[age::x25519::Recipient],
+    threshold: Option<u8>,
+    place: &str,
+) -> Result<Vec<u8>, SealFailed> {
+    match threshold {
+        None => seal_identity(identity, auditors),
+        Some(threshold) => seal_shares(identity, auditors, ShareTerms { threshold, place }),
+    }
+}
+
+/// Builds a key object: a session's secret, sealed to each of `auditors`.
 ///
 /// # Errors
 /// [`SealFailed::NoRecipient`] if `auditors` is empty.
@@ -118,24 +128,6 @@ impl FragmentSealer for AgeFragmentSealer {
     fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed> {
         append_age_file(std::iter::once(&self.recipient as &dyn age::Recipient), plain, out)
     }
-}
-
-fn append_age_file<'a>(
-    recipients: impl Iterator<Item = &'a dyn age::Recipient>,
-    plain: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<(), SealFailed> {
-    let encryptor = age::Encryptor::with_recipients(recipients).map_err(|_| SealFailed::Internal)?;
-    let mut writer = encryptor.wrap_output(out).map_err(|_| SealFailed::Internal)?;
-    writer.write_all(plain).map_err(|_| SealFailed::Internal)?;
-    writer.finish().map_err(|_| SealFailed::Internal)?;
-    Ok(())
-}
-
-/// First 16 hex digits of the SHA-256 of a public key's text.
-pub fn key_id(public: &str) -> String {
-    let digest = Sha256::digest(public.as_bytes());
-    kernel::hex::encode(digest.get(..8).unwrap_or(&digest))
 }
 
 /// Parses an auditor's public key as configured: `age1…`, X25519.

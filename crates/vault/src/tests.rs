@@ -87,7 +87,7 @@ fn sealed_in_two_steps() {
     let auditors = [age::x25519::Identity::generate(), age::x25519::Identity::generate()];
     let sealer =
         AgeKeyGenerator::new(RecipientPolicy::unlimited(auditors.iter().map(age::x25519::Identity::to_public)));
-    let session = sealer.new_session(&sealer.audience(owner())).expect("session");
+    let session = sealer.new_session(&sealer.audience(owner()), "a/t/s/2026-11-20").expect("session");
     let mut sealed = b"head".to_vec();
     session.seal.seal(b"secret prompt", &mut sealed).expect("seal");
     assert!(sealed.starts_with(b"headage-encryption.org/v1\n"));
@@ -99,7 +99,7 @@ fn sealed_in_two_steps() {
     }
     assert!(age::decrypt(&auditors[0], &sealed[4..]).is_err());
     let nobody = AgeKeyGenerator::new(RecipientPolicy::default());
-    assert!(nobody.new_session(&nobody.audience(owner())).is_err());
+    assert!(nobody.new_session(&nobody.audience(owner()), "a/t/s/2026-11-20").is_err());
 }
 
 /// Wrong recipients are refused with helpful messages that never quote the value.
@@ -221,7 +221,7 @@ struct Plain(AtomicU64);
 struct PlainSession(String);
 
 impl SessionKeyGenerator for Plain {
-    fn new_session(&self, _: &Audience) -> Result<NewSessionKey, SealFailed> {
+    fn new_session(&self, _: &Audience, _: &str) -> Result<NewSessionKey, SealFailed> {
         let id = format!("{:016x}", self.0.fetch_add(1, Ordering::Relaxed));
         Ok(NewSessionKey { seal: Box::new(PlainSession(id)), object: Bytes::from_static(b"key") })
     }
@@ -386,7 +386,7 @@ fn damaged_records_are_refused() {
 fn a_fragment_is_a_plain_age_file_of_a_zstd_frame() {
     let auditor = age::x25519::Identity::generate();
     let sealer = AgeKeyGenerator::new(RecipientPolicy::unlimited([auditor.to_public()]));
-    let session = sealer.new_session(&sealer.audience(owner())).expect("session");
+    let session = sealer.new_session(&sealer.audience(owner()), "a/t/s/2026-11-20").expect("session");
     let mut out = Vec::new();
     session.seal.seal(&zstd::bulk::compress(b"{}", 1).expect("zstd"), &mut out).expect("seal");
     let secret = String::from_utf8(age::decrypt(&auditor, &session.object).expect("opens")).expect("text");

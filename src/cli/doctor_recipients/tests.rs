@@ -31,6 +31,10 @@ fn recipients_are_shown_by_account() {
         "{:?}",
         lines.iter().map(|(property, _, answer)| (property, answer)).collect::<Vec<_>>()
     );
+    let together = RecipientPolicy::unlimited([one.clone(), two.clone()]).with_threshold(Some(2));
+    let together = check_recipients(&together, &accounts);
+    assert!(together.len() == 1 && together[0].verdict == ProbeVerdict::Holds);
+    assert_eq!(together[0].answer, format!("2 together of {one}; {two}"));
     let everything = check_recipients(&RecipientPolicy::unlimited([one]), &accounts);
     assert!(everything.len() == 1 && everything[0].verdict == ProbeVerdict::Holds);
 }

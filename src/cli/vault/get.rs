@@ -10,6 +10,7 @@ use super::super::error::{CommandError, ExitStatus};
 use super::super::output;
 use super::super::runtime::block_on;
 use super::public_keys::read_public_keys;
+use super::share::GivenShares;
 use super::vault_args::{VaultArgs, open_with_auditors, print_bytes};
 use audit::read::{ContentReference, FragmentOpener, IndexQuery, LeafId, LineSelection, get, get_lines};
 use kernel::terminal::escape_json;
@@ -40,18 +41,21 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "KEY|FILE", conflicts_with = "uri")]
     key: Vec<String>,
     #[command(flatten)]
+    shares: GivenShares,
+    #[command(flatten)]
     vault: VaultArgs,
 }
 
 /// Runs `vault get`.
 pub(super) fn run_get(options: &GetArgs) -> Result<ExitStatus, CommandError> {
-    let GetArgs { uri, range, trace, span, leaf, account, key, vault: vault_args } = options;
+    let GetArgs { uri, range, trace, span, leaf, account, key, shares, vault: vault_args } = options;
     block_on(async {
         let (leaf, keys) = (leaf.as_deref().map(LeafId::parse).transpose()?, read_public_keys(key)?);
         let (vault, auditors, log) = open_with_auditors(vault_args).await?;
         let opened = [uri, trace, span, &options.leaf].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
         log.record_opening("get", &opened)?;
-        let (mut opener, mut text) = (FragmentOpener::new(&vault, auditors), Vec::new());
+        let shares = shares.read(&auditors)?;
+        let (mut opener, mut text) = (FragmentOpener::new(&vault, auditors).with_shares(shares), Vec::new());
         let result = match uri {
             Some(uri) => {
                 let reference = ContentReference { uri: uri.clone(), range: range.clone() };

@@ -18,6 +18,7 @@ mod proof;
 pub(super) mod public_keys;
 mod report_erasure;
 pub(super) mod rewrap;
+pub(super) mod share;
 pub(super) mod vault_args;
 
 use super::audit_page::{ServeArgs, run_serve};
@@ -92,6 +93,12 @@ pub(super) enum VaultCommand {
     Schema,
     /// Copies session keys for more auditors; payload is not changed.
     Rewrap(Box<rewrap::RewrapArgs>),
+    /// Writes your shares of a session's keys into a file for another auditor, if several auditors open keys together
+    /// (`recipients: { threshold, of }`). The other opens the session with `--share FILE`.
+    Share(Box<share::ShareArgs>),
+    /// Combines the shares on stdin (lines of `vault share` files, in plain text) and prints the session keys for `age
+    /// -d -i`.
+    Combine,
     /// Manages legal holds, which prevent deletion and erasure.
     #[command(subcommand)]
     Hold(Box<hold::HoldCommand>),
@@ -166,6 +173,8 @@ fn run_on_vault(common: &CommonArgs, command: VaultCommand) -> Result<ExitStatus
         VaultCommand::Evidence(options) => evidence::run_evidence(&options),
         VaultCommand::Schema => output::print_result(&vault::schema::schema_text()),
         VaultCommand::Rewrap(options) => rewrap::run_rewrap(common, &options),
+        VaultCommand::Share(options) => share::run_share(&options),
+        VaultCommand::Combine => share::run_combine(),
         VaultCommand::Hold(command) => hold::run_hold(&command),
         VaultCommand::Doctor(options) => run_doctor(common, &options),
         VaultCommand::Policy(options) => run_policy(common, &options),

@@ -1,6 +1,7 @@
 //! `tollgate vault rewrap`: copies session keys for more auditors. With `--configured` each auditor gets only copies of
 //! keys that the configuration lets them open. The work is in `audit/rewrap`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
@@ -18,6 +19,7 @@ use audit::rewrap::{CopyRecipients, KeySelection, LedgerSigner, rewrap};
 use audit::writable_vault::WritableVault;
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::escape_unsafe;
+use vault::key_shares::{MAX_SHARES, is_valid_threshold};
 use vault::recipients::RecipientPolicy;
 use vault::seal::parse_recipient;
 
@@ -31,6 +33,9 @@ pub(crate) struct RewrapArgs {
     /// Public key (`age1…`) of an auditor who shall be able to open all selected sessions too; may be repeated.
     #[arg(long, value_name = "age1…")]
     recipient: Vec<String>,
+    /// How many of the `--recipient`s are needed together to open a copy [default: each opens it alone].
+    #[arg(long, value_name = "NUMBER", requires = "recipient", conflicts_with = "configured")]
+    threshold: Option<u8>,
     /// Copies each key for the recipients in the configuration (`--config`) who may open its account and tenant; ID
     /// names the vault, if there are several.
     #[arg(long, value_name = "ID", num_args = 0..=1, default_missing_value = "")]
@@ -72,7 +77,15 @@ fn copy_recipients(common: &CommonArgs, options: &RewrapArgs) -> Result<CopyReci
     }
     let recipients =
         options.recipient.iter().map(|text| parse_recipient(text).map_err(|why| format!("--recipient {why}")));
-    Ok(CopyRecipients::Listed(recipients.collect::<Result<_, _>>()?))
+    let recipients: Vec<_> = recipients.collect::<Result<_, _>>()?;
+    let Some(threshold) = options.threshold else { return Ok(CopyRecipients::Listed(recipients)) };
+    let distinct: BTreeSet<String> = recipients.iter().map(ToString::to_string).collect();
+    if distinct.len() != recipients.len() || !is_valid_threshold(usize::from(threshold), recipients.len()) {
+        let message =
+            format!("--threshold must be from 2 to the number of different --recipients, at most {MAX_SHARES}");
+        return Err(CommandError::Usage(message));
+    }
+    Ok(CopyRecipients::Together { threshold, of: recipients })
 }
 
 /// The recipients of the only vault of the configuration, or of the one with this id.
@@ -120,7 +133,7 @@ pub(super) fn run_rewrap(common: &CommonArgs, options: &RewrapArgs) -> Result<Ex
             .as_deref()
             .map_or("session keys".to_owned(), |session| format!("keys of session {session}"));
         let recipient_names = match &recipients {
-            CopyRecipients::Listed(_) => options.recipient.join(" "),
+            CopyRecipients::Listed(_) | CopyRecipients::Together { .. } => options.recipient.join(" "),
             CopyRecipients::Permitted(policy) => {
                 let keys = policy.recipients().iter().map(|recipient| recipient.key.to_string());
                 keys.collect::<Vec<_>>().join(" ")

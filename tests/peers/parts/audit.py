@@ -580,6 +580,48 @@ def limited(work):
     check("limited: an account that nobody could open is refused", done.returncode != 0 and "content of `globex` could be opened by nobody" in done.stdout + done.stderr, done.stderr)
 
 
+def together(work):
+    """Two of three auditors: one of them opens nothing; the shares open with stock age, the guide's program combines them, and with its keys the guide holds."""
+    work = os.path.join(work, "together")
+    os.makedirs(work)
+    identity = {name: os.path.join(work, f"{name}.key") for name in ("alice", "bob", "carol")}
+    public = {name: keygen(path) for name, path in identity.items()}
+    gateway, key = filled(work, {"recipients": {"threshold": 2, "of": list(public.values())}})
+    one, place = session("plain"), ["--store", gateway.store, "--log", "none"]
+    name = one["session_ids"][0]
+    env = {"AUDITOR": identity["alice"], "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": name, "ACCOUNT": "default"}
+    held, not_held, out, why = guide(work, "guide-alone", env)
+    check("together: the guide opens nothing for one of them", not held and not_held and "no key for" in why and not any(c in out for c in canaries(one)), why)
+    lines = {person: b"" for person in identity}
+    for path in files("keys/**/*.age", gateway.store):
+        with open(path) as f:
+            shares = [base64.b64decode(share["age"]) for share in json.load(f)["shares"]]
+        for person, file in identity.items():
+            opened = [done.stdout for done in (subprocess.run(["age", "-d", "-i", file], input=share, capture_output=True) for share in shares) if done.returncode == 0]
+            check(f"together: stock age opens one share of {os.path.basename(path)} for {person}", len(opened) == 1, str(len(opened)))
+            lines[person] += b"".join(opened)
+    with open(GUIDE) as f:
+        program = re.search(r"^```python\n(.*?)^```$", f.read(), re.M | re.S).group(1)
+    combined = subprocess.run([sys.executable, "-c", program], input=lines["alice"] + lines["carol"], capture_output=True)
+    keys = os.path.join(work, "opened.keys")
+    with open(keys, "wb") as f:
+        f.write(combined.stdout)
+    publics = {json.loads(line)["public"] for line in lines["alice"].splitlines()}
+    shown = subprocess.run(["age-keygen", "-y", keys], capture_output=True, text=True).stdout
+    check("together: the guide's program gives the keys that the shares name", combined.returncode == 0 and set(shown.split()) == publics, combined.stderr.decode())
+    held, not_held, out, why = guide(work, "guide-together", {**env, "OPENED": keys})
+    check("together: with them everything in the guide holds", held and not not_held and all(c in out for c in canaries(one)), why)
+    code, out, why = run("replay", name, *place, "--identity", identity["alice"])
+    check("together: replay opens nothing for one", code == 1 and "1 of the 2 shares" in out + why and not any(c in out for c in canaries(one)), why)
+    code, out, why = run("replay", name, *place, "--identity", identity["alice"], "--identity", identity["bob"])
+    check("together: and everything for two", code == 0 and all(c in out for c in canaries(one)), why)
+    share = os.path.join(work, "bob.share")
+    code, _, why = run("share", name, *place, "--identity", identity["bob"], "--recipient", public["alice"], "--output", share)
+    check("together: one gives shares to another", code == 0 and os.stat(share).st_mode & 0o777 == 0o600 and not opens(identity["carol"], share), why)
+    code, out, why = run("replay", name, *place, "--identity", identity["alice"], "--share", share)
+    check("together: who opens with them", code == 0 and all(c in out for c in canaries(one)), why)
+
+
 def folder(work):
     gateway, key = filled(work, {})
     schema(gateway)
@@ -600,6 +642,7 @@ def folder(work):
     layouts(work)
     aged(work)
     limited(work)
+    together(work)
 
 
 def s3(work):

@@ -46,5 +46,5 @@ pub(crate) use payload_fetch::FragmentHashes;
 pub use redaction_counts::PlaceholderFinder;
 pub use replay::replay;
 pub use session::{ContentLimit, ReplayFilter, ReplayedSession, SessionTotal};
-pub(crate) use session_keys::open_key;
+pub(crate) use session_keys::{KeyOpening, open_key};
 pub use turns::{ExportFormat, ModelTurn};

@@ -15,6 +15,7 @@ use crate::error::ReadError;
 use crate::location::Vault;
 use kernel::pseudonym::PREFIX;
 use vault::document::{DocumentHead, FragmentDocument};
+use vault::key_shares::KeyShare;
 use vault::object_names::{FragmentScope, ObjectName, UNATTRIBUTED, account_segment};
 
 /// Largest plaintext of a fragment, bytes; a request of 64 MiB gives at most about 140 MiB.
@@ -27,6 +28,8 @@ pub type FragmentScopes = BTreeMap<(u64, u64), FragmentScope>;
 pub struct FragmentOpener<'a> {
     pub(super) vault: &'a Vault,
     pub(super) auditors: Vec<age::x25519::Identity>,
+    /// Shares of keys that other auditors opened.
+    pub(super) shares: Vec<KeyShare>,
     /// Session keys, or the reason why there are none, by the folder of the key objects.
     pub(super) sessions: HashMap<String, Result<Vec<age::x25519::Identity>, OpenFailure>>,
     /// Objects among the key objects that are not usable keys.
@@ -45,12 +48,19 @@ impl<'a> FragmentOpener<'a> {
         Self {
             vault,
             auditors,
+            shares: Vec::new(),
             sessions: HashMap::new(),
             bad_keys: Vec::new(),
             claims: KeyClaims::default(),
             restored_keys: Vec::new(),
             alternative_reads: Vec::new(),
         }
+    }
+
+    /// The same opener, which also uses these shares that other auditors opened.
+    #[must_use]
+    pub fn with_shares(self, shares: Vec<KeyShare>) -> Self {
+        Self { shares, ..self }
     }
 
     /// Opens the fragments in `bytes` of the object `name`; a damaged one does not hide the others. `room` is the

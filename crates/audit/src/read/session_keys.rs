@@ -18,6 +18,7 @@ use crate::error::ReadError;
 use crate::folders::parse_key_name;
 use crate::location::Vault;
 use kernel::sha256::Sha256;
+use vault::key_shares::{CombineFailure, KeyShare, ShareEnvelope, combine_shares};
 use vault::seal::key_id;
 use vault::store::{ObjectKind, StoreError};
 
@@ -60,15 +61,21 @@ impl FragmentOpener<'_> {
         let mut objects = stream::iter(names)
             .map(async |name| (vault.fetch_key_object(&name).await, name))
             .buffered(CONCURRENT_FETCHES);
-        let (mut keys, mut erased) = (Vec::new(), None);
+        let (mut keys, mut erased, mut too_few) = (Vec::new(), None, None);
         while let Some((object, name)) = objects.next().await {
             let bad_key = |why: String, archived: bool| BadKey { name: name.clone(), why, archived };
             let opened = match object {
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(store_failure(error)),
                 Err(error) => Err(bad_key(error.to_string(), error == StoreError::Archived)),
-                Ok(object) => open_named(&name, &object, &self.auditors)
-                    .map(|key| key.map(|key| (key, kernel::hex::encode(&Sha256::digest(&object)))))
-                    .map_err(|why| bad_key(why.to_owned(), false)),
+                Ok(object) => match open_named(&name, &object, &self.auditors, &self.shares) {
+                    Ok(KeyOpening::Opened(key)) => Ok(Some((key, kernel::hex::encode(&Sha256::digest(&object))))),
+                    Ok(KeyOpening::TooFewShares(why)) => {
+                        too_few.get_or_insert(why);
+                        Ok(None)
+                    }
+                    Ok(KeyOpening::SealedToOthers) => Ok(None),
+                    Err(why) => Err(bad_key(why, false)),
+                },
             };
             let judged = opened.and_then(|key| match key {
                 None => Ok(None),
@@ -106,9 +113,13 @@ impl FragmentOpener<'_> {
             (true, 0) => Err(OpenFailure::NoKey(format!(
                 "{folder}: no key object: it was erased, or is in another bucket (give --keys)"
             ))),
-            (true, _) => {
-                Err(OpenFailure::NoIdentity(format!("{folder}: none of the given identities opens the session's key")))
-            }
+            (true, _) => Err(OpenFailure::NoIdentity(match too_few {
+                Some(why) => format!(
+                    "{folder}: {why} were given: add another auditor's --identity, or the file of their `tollgate vault \
+                     share` as --share"
+                ),
+                None => format!("{folder}: none of the given identities opens the session's key"),
+            })),
         })
     }
 
@@ -123,22 +134,63 @@ impl FragmentOpener<'_> {
     }
 }
 
-/// As [`open_key`], for an object whose name contains the key's id.
-fn open_named(name: &str, object: &[u8], auditors: &[Identity]) -> Result<Option<Identity>, &'static str> {
-    let Some(key) = open_key(object, auditors)? else { return Ok(None) };
-    let has_named_id = parse_key_name(name).is_some_and(|named| named.id == key_id(&key.to_public().to_string()));
-    if has_named_id { Ok(Some(key)) } else { Err("it contains another key than its name says") }
+/// Result of opening a key object.
+pub(crate) enum KeyOpening {
+    /// The session's key.
+    Opened(Identity),
+    /// The object needs more shares; the text says how many there are and how many it needs.
+    TooFewShares(CombineFailure),
+    /// No identity opens anything of it.
+    SealedToOthers,
 }
 
-/// The secret in a key object; `None` if it is sealed to others.
+impl KeyOpening {
+    /// The session's key, if it was opened.
+    pub(crate) fn key(self) -> Option<Identity> {
+        match self {
+            Self::Opened(key) => Some(key),
+            Self::TooFewShares(_) | Self::SealedToOthers => None,
+        }
+    }
+}
+
+/// As [`open_key`], for an object whose name contains the key's id.
+fn open_named(name: &str, object: &[u8], auditors: &[Identity], shares: &[KeyShare]) -> Result<KeyOpening, String> {
+    let opening = open_key(object, auditors, shares)?;
+    let KeyOpening::Opened(key) = &opening else { return Ok(opening) };
+    let has_named_id = parse_key_name(name).is_some_and(|named| named.id == key_id(&key.to_public().to_string()));
+    if has_named_id { Ok(opening) } else { Err("it contains another key than its name says".to_owned()) }
+}
+
+/// Opens a key object with the auditors' identities, and with shares that other auditors opened.
 ///
 /// # Errors
-/// The object is not a key object.
-pub(crate) fn open_key(object: &[u8], auditors: &[Identity]) -> Result<Option<Identity>, &'static str> {
+/// The object is not a key object, or a share of it is wrong.
+pub(crate) fn open_key(object: &[u8], auditors: &[Identity], shares: &[KeyShare]) -> Result<KeyOpening, String> {
+    if ShareEnvelope::is_envelope(object) {
+        return open_shared_key(object, auditors, shares);
+    }
     let mut secret = Zeroizing::new(String::new());
     let decryptor = age::Decryptor::new_buffered(object).map_err(|_| "it is not an age file")?;
-    let Ok(plain) = decryptor.decrypt(auditors.iter().map(|key| key as &dyn age::Identity)) else { return Ok(None) };
+    let Ok(plain) = decryptor.decrypt(auditors.iter().map(|key| key as &dyn age::Identity)) else {
+        return Ok(KeyOpening::SealedToOthers);
+    };
     plain.take(4096).read_to_string(&mut secret).map_err(|_| "it is damaged")?;
     let line = secret.lines().find(|line| !line.starts_with('#')).ok_or("it contains no key")?;
-    line.trim().parse().map(Some).map_err(|_| "it contains no key")
+    let key = line.trim().parse().map_err(|_| "it contains no key")?;
+    Ok(KeyOpening::Opened(key))
+}
+
+fn open_shared_key(object: &[u8], auditors: &[Identity], shares: &[KeyShare]) -> Result<KeyOpening, String> {
+    let envelope = ShareEnvelope::parse(object)?;
+    let mut opened = envelope.open(auditors)?;
+    opened.extend(shares.iter().filter(|share| share.set == envelope.set).cloned());
+    if opened.is_empty() {
+        return Ok(KeyOpening::SealedToOthers);
+    }
+    match combine_shares(&opened) {
+        Ok(key) => Ok(KeyOpening::Opened(key)),
+        Err(too_few @ CombineFailure::TooFew { .. }) => Ok(KeyOpening::TooFewShares(too_few)),
+        Err(why) => Err(why.to_string()),
+    }
 }

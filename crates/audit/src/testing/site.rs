@@ -215,6 +215,7 @@ fn process_of<J: UploadJournal + 'static, S: VaultStore + 'static>(
         key: signer.clone(),
         made_by: Some(GatewayIdentity::current("the configuration")),
         recipients: Arc::new(|account| AccountRecipients {
+            threshold: None,
             of: vec![KeyHolder { key: format!("age1-of-{account}"), tenants: None }],
         }),
     };

@@ -211,7 +211,7 @@ impl VerificationRun<'_> {
         if unopened > 0 && self.report.counts.opened == 0 && !gone && !self.options.auditors.is_empty() {
             let message = format!(
                 "opens none of the {unopened} fragments that were read: check that it is the key of an auditor of this \
-                 vault"
+                 vault, and that there are as many as open keys together"
             );
             self.report.warn(IDENTITY_CODE, "--identity", message);
         }

@@ -24,7 +24,7 @@ use super::labels::LabelPolicy;
 use super::options::{
     AgentServices, DirectoryConfig, ForwardPolicy, KmsConfig, SigningKeyConfig, StoreLayout, server_address_problem,
 };
-use super::recipients::{RecipientConfig, check_recipients};
+use super::recipients::{RecipientsConfig, check_recipients};
 
 /// Shortest retention allowed in compliance mode.
 const MIN_COMPLIANCE_RETENTION: Duration = Duration::from_secs(90 * 86_400);
@@ -38,8 +38,9 @@ const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 #[serde(deny_unknown_fields, default)]
 pub struct VaultConfig {
     /// Public keys (`age1…`) of the auditors; two are recommended. Each of them can decrypt everything, unless it is
-    /// limited: `{ key: age1…, accounts: [acme], tenants: [red] }`.
-    pub recipients: Vec<RecipientConfig>,
+    /// limited: `{ key: age1…, accounts: [acme], tenants: [red] }`. With `{ threshold: 2, of: [age1…, age1…, age1…] }`
+    /// in place of a list, two of the three are needed together.
+    pub recipients: RecipientsConfig,
     /// The destination of content: `s3: {…}`, `directory: path`, or `none` (content is dropped).
     pub store: Option<StoreConfig>,
     /// The content left in the telemetry: `nothing`, or `redacted` (the redacted text beside the reference). Default:
@@ -90,7 +91,7 @@ pub struct VaultConfig {
 impl Default for VaultConfig {
     fn default() -> Self {
         Self {
-            recipients: Vec::new(),
+            recipients: RecipientsConfig::default(),
             store: None,
             leave: LeftContent::Nothing,
             unlisted: UnlistedTextOption::Text,

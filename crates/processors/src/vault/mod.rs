@@ -58,7 +58,7 @@ pub use item_texts::PrivacyProfile;
 pub use known_services::DeclaredServices;
 pub use labels::LabelPolicy;
 pub use options::{DirectoryConfig, ForwardPolicy};
-pub use recipients::RecipientConfig;
+pub use recipients::{RecipientConfig, RecipientsConfig};
 
 use context_bases::{ContextBases, LearnedContexts};
 use echo::{RememberedPrints, SessionPrints};

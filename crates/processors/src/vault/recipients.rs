@@ -1,21 +1,90 @@
 //! Configuration of the vault's recipients: public keys of auditors, each with the accounts and tenants that it may
-//! open. Content that nobody could open is refused here, as far as the vault's own configuration shows it; the app
-//! compares the accounts with those of the receivers. `vault::recipients` has the policy itself.
+//! open, or a number of auditors who are needed together. Content that nobody could open is refused here, as far as the
+//! vault's own configuration shows it; the app compares the accounts with those of the receivers. `vault::recipients`
+//! has the policy itself.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use config::FieldProblem;
+use vault::key_shares::{MAX_SHARES, is_valid_threshold};
 use vault::recipients::{PolicyRecipient, RecipientPolicy};
 use vault::seal::parse_recipient;
 
 /// Most recipients of a vault. A key object is at most 64 KiB, and has a part for each of its recipients.
 const MAX_RECIPIENTS: usize = 64;
+
+/// The recipients of a vault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum RecipientsConfig {
+    /// Each recipient opens alone what its limits allow.
+    Each(Vec<RecipientConfig>),
+    /// Several recipients are needed together.
+    Together(ThresholdConfig),
+}
+
+/// Public keys of which several are needed together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ThresholdConfig {
+    /// How many of the keys are needed together: from 2 to their number.
+    pub threshold: u8,
+    /// The public keys (`age1…`), at most 16. They have no limits to accounts or tenants.
+    pub of: Vec<String>,
+}
+
+impl Default for RecipientsConfig {
+    fn default() -> Self {
+        Self::Each(Vec::new())
+    }
+}
+
+impl From<Vec<RecipientConfig>> for RecipientsConfig {
+    fn from(recipients: Vec<RecipientConfig>) -> Self {
+        Self::Each(recipients)
+    }
+}
+
+impl RecipientsConfig {
+    /// The public keys, to be replaced.
+    pub fn keys_mut(&mut self) -> Vec<&mut String> {
+        match self {
+            Self::Each(recipients) => recipients.iter_mut().map(RecipientConfig::key_mut).collect(),
+            Self::Together(threshold) => threshold.of.iter_mut().collect(),
+        }
+    }
+}
+
+// By hand, for the same reason as that of `RecipientConfig`.
+impl<'de> Deserialize<'de> for RecipientsConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListOrMap;
+
+        impl<'de> Visitor<'de> for ListOrMap {
+            type Value = RecipientsConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of public keys (`age1…`), or a map of `threshold` and `of`")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<RecipientsConfig, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(RecipientsConfig::Each)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RecipientsConfig, A::Error> {
+                ThresholdConfig::deserialize(MapAccessDeserializer::new(map)).map(RecipientsConfig::Together)
+            }
+        }
+
+        deserializer.deserialize_any(ListOrMap)
+    }
+}
 
 /// An auditor's public key, with the accounts and tenants whose content the key opens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -74,14 +143,13 @@ impl From<String> for RecipientConfig {
 
 impl RecipientConfig {
     /// The public key, as written.
-    pub fn key(&self) -> &str {
+    fn key(&self) -> &str {
         match self {
             Self::Key(key) | Self::Limited(LimitedRecipientConfig { key, .. }) => key,
         }
     }
 
-    /// The public key, to be replaced.
-    pub fn key_mut(&mut self) -> &mut String {
+    fn key_mut(&mut self) -> &mut String {
         match self {
             Self::Key(key) | Self::Limited(LimitedRecipientConfig { key, .. }) => key,
         }
@@ -118,15 +186,21 @@ impl RecipientConfig {
 
 /// Checks the recipients of a vault.
 pub(super) fn check_recipients(
-    written: &[RecipientConfig],
+    written: &RecipientsConfig,
     has_store: bool,
     problems: &mut Vec<FieldProblem>,
     notes: &mut Vec<FieldProblem>,
 ) -> RecipientPolicy {
     let mut recipients: Vec<PolicyRecipient> = Vec::new();
     let earlier_problems = problems.len();
+    let (written, list, threshold) = match written {
+        RecipientsConfig::Each(written) => (written.clone(), "recipients", None),
+        RecipientsConfig::Together(ThresholdConfig { threshold, of }) => {
+            (of.iter().cloned().map(RecipientConfig::Key).collect(), "recipients.of", Some(*threshold))
+        }
+    };
     for (index, one) in written.iter().enumerate() {
-        let path = format!("recipients[{index}]");
+        let path = format!("{list}[{index}]");
         let Some(recipient) = one.checked(&path, problems) else { continue };
         match recipients.iter().find(|earlier| earlier.key == recipient.key) {
             None => recipients.push(recipient),
@@ -146,11 +220,17 @@ pub(super) fn check_recipients(
     }
     if has_store && written.is_empty() {
         let problem = "must list at least one auditor's public key; create one with `tollgate vault keygen`";
-        problems.push(FieldProblem::new("recipients", problem));
+        problems.push(FieldProblem::new(list, problem));
     } else if written.len() > MAX_RECIPIENTS {
         problems.push(FieldProblem::new("recipients", format!("lists more than {MAX_RECIPIENTS} recipients")));
+    } else if threshold.is_some() && written.len() > MAX_SHARES {
+        problems.push(FieldProblem::new(list, format!("lists more than {MAX_SHARES} recipients")));
+    } else if threshold.is_some_and(|threshold| !is_valid_threshold(usize::from(threshold), written.len())) {
+        let problem = "must be from 2 to the number of recipients in `of`; list the keys alone if each of them may open \
+                       everything";
+        problems.push(FieldProblem::new("recipients.threshold", problem));
     }
-    let policy = RecipientPolicy::new(recipients);
+    let policy = RecipientPolicy::new(recipients).with_threshold(threshold);
     if has_store && problems.len() == earlier_problems {
         check_accounts(&policy, problems, notes);
     }
@@ -178,7 +258,12 @@ fn check_accounts(policy: &RecipientPolicy, problems: &mut Vec<FieldProblem>, no
             }
         }
     }
-    if policy.recipients().len() == 1 {
+    if policy.threshold().is_some_and(|threshold| usize::from(threshold) == policy.recipients().len()) {
+        notes.push(FieldProblem::new(
+            "recipients",
+            "all recipients are needed together: if one secret key is lost, the vault cannot be decrypted; add one",
+        ));
+    } else if policy.recipients().len() == 1 {
         notes.push(FieldProblem::new(
             "recipients",
             "only one recipient: if its secret key is lost, the vault cannot be decrypted; add a second one",

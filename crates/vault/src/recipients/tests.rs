@@ -75,6 +75,18 @@ fn holders_are_of_the_account() {
     assert_eq!(policy.holders("globex", str::to_owned).of.len(), 1);
     let json = serde_json::to_string(&policy.holders("globex", str::to_owned)).expect("json");
     assert_eq!(json, format!("{{\"of\":[{{\"key\":\"{}\"}}]}}", policy.recipients()[0].key));
+    let together = RecipientPolicy::unlimited([key().to_public(), key().to_public()]).with_threshold(Some(2));
+    let json = serde_json::to_string(&together.holders("globex", str::to_owned)).expect("json");
+    assert!(json.starts_with("{\"threshold\":2,\"of\":["), "{json}");
+    // a threshold that the audience can't reach seals nothing
+    let scope = Arc::new(FragmentScope {
+        account: "globex".to_owned(),
+        tenant: "same".to_owned(),
+        session: "s".to_owned(),
+        date: "2026-11-20".to_owned(),
+    });
+    let generator = AgeKeyGenerator::new(RecipientPolicy::unlimited([key().to_public()]).with_threshold(Some(2)));
+    assert!(KeyRing::new(Arc::new(generator), 1).key(&scope, named("globex", None), UnixNanos(0)).is_err());
 }
 
 /// A session key opens only with the secrets of its audience. The same names for another audience get another key, and

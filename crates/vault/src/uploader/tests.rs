@@ -79,7 +79,7 @@ struct TestSealer(SeededRng);
 struct TestSeal(String);
 
 impl SessionKeyGenerator for TestSealer {
-    fn new_session(&self, _: &Audience) -> Result<NewSessionKey, SealFailed> {
+    fn new_session(&self, _: &Audience, _: &str) -> Result<NewSessionKey, SealFailed> {
         let id = format!("{:016x}", self.0.next());
         Ok(NewSessionKey { object: Bytes::from(format!("key {id}")), seal: Box::new(TestSeal(id)) })
     }
@@ -261,7 +261,7 @@ fn process<S: VaultStore + 'static>(
         pace: UploadIntervals { object_age: Duration::from_secs(120), index_interval: Duration::from_secs(60) },
         key: Arc::new(signing_key()),
         made_by: Some(GatewayIdentity::current("the configuration")),
-        recipients: Arc::new(|_| AccountRecipients { of: Vec::new() }),
+        recipients: Arc::new(|_| AccountRecipients { threshold: None, of: Vec::new() }),
     };
     (writer, ticketer, Uploader::new(parts, meter))
 }

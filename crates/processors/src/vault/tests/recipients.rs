@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::recipients::RecipientConfig;
+use super::super::recipients::RecipientsConfig;
 use super::super::*;
 use super::{parse, recipient};
 
@@ -34,7 +34,7 @@ fn limited_recipients_load() {
     let config = parse(&format!("recipients: {text}\nstore: none"));
     let printed = serde_json::to_string(&config.recipients).expect("json");
     assert!(printed.contains(&format!("{{\"key\":\"{two}\",\"accounts\":[\"acme\"]}}")), "{printed}");
-    let read: Vec<RecipientConfig> = serde_json::from_str(&printed).expect("read again");
+    let read: RecipientsConfig = serde_json::from_str(&printed).expect("read again");
     assert!(read == config.recipients);
 }
 
@@ -71,4 +71,38 @@ fn single_recipients_are_noted() {
     assert!(found.len() == 1 && found[0].contains("all content of `acme`, `globex`"), "{found:?}");
     assert!(notes(&format!("[{{ key: {one}, accounts: [acme] }}, {two}]")).is_empty());
     assert!(notes(&format!("[{one}]"))[0].starts_with("only one recipient: "));
+}
+
+/// A threshold loads and is printed as written; keys that are needed together have no limits and are all different.
+#[test]
+fn a_threshold_loads() {
+    let (one, two, three) = (recipient(), recipient(), recipient());
+    let text = format!("{{ threshold: 2, of: [{one}, {two}, {three}] }}");
+    let loaded = settings(&text).unwrap_or_else(|problems| panic!("{problems:?}"));
+    assert_eq!((loaded.recipients.threshold(), loaded.recipients.recipients().len()), (Some(2), 3));
+    assert!(loaded.notes.is_empty() && loaded.recipients.covers_every_account());
+    let config = parse(&format!("recipients: {text}\nstore: none"));
+    let printed = serde_json::to_string(&config.recipients).expect("json");
+    assert_eq!(printed, format!("{{\"threshold\":2,\"of\":[\"{one}\",\"{two}\",\"{three}\"]}}"));
+    let read: RecipientsConfig = serde_json::from_str(&printed).expect("read again");
+    assert!(read == config.recipients);
+    let found = notes(&format!("{{ threshold: 2, of: [{one}, {two}] }}"));
+    assert!(found.len() == 1 && found[0].starts_with("all recipients are needed together"), "{found:?}");
+    let limits = serde_json::json!({ "threshold": 2, "of": [one, { "key": two, "accounts": ["acme"] }] });
+    assert!(serde_json::from_value::<RecipientsConfig>(limits).is_err(), "a limit beside a threshold");
+    for (text, path, phrase) in [
+        (format!("{{ threshold: 1, of: [{one}, {two}] }}"), "recipients.threshold", "from 2 to the number"),
+        (format!("{{ threshold: 0, of: [{one}, {two}] }}"), "recipients.threshold", "from 2 to the number"),
+        (format!("{{ threshold: 3, of: [{one}, {two}] }}"), "recipients.threshold", "from 2 to the number"),
+        (format!("{{ threshold: 2, of: [{one}] }}"), "recipients.threshold", "from 2 to the number"),
+        ("{ threshold: 2, of: [] }".to_owned(), "recipients.of", "at least one"),
+        (format!("{{ threshold: 2, of: [{one}, {two}, {one}] }}"), "recipients.of[2]", "is listed twice"),
+        (format!("{{ threshold: 2, of: [{one}, zebra] }}"), "recipients.of[1]", "is not an age public key"),
+        (format!("{{ threshold: 2, of: [{}] }}", vec![recipient(); 17].join(", ")), "recipients.of", "more than 16"),
+    ] {
+        let found = settings(&text).err().unwrap_or_else(|| panic!("{text}"));
+        let expected = |problem: &String| problem.starts_with(&format!("{path}: ")) && problem.contains(phrase);
+        assert!(found.iter().any(expected), "{path} {phrase}: {found:?}");
+        assert!(!found.iter().any(|problem| problem.contains("zebra")), "{found:?}");
+    }
 }

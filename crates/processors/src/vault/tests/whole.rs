@@ -46,7 +46,7 @@ pub(super) fn gateway_with(change: impl FnOnce(&mut VaultConfig)) -> Gateway {
     let folder = tempfile::tempdir().expect("scratch");
     let public = generate_auditor_key(&folder.path().join("auditor.key")).expect("key");
     let mut config = VaultConfig {
-        recipients: vec![public.into()],
+        recipients: vec![public.into()].into(),
         store: Some(StoreConfig::Directory(folder.path().join("vault").into())),
         writer: Some("gw-1".to_owned()),
         ..VaultConfig::default()

@@ -311,7 +311,7 @@ fn only_text_stays_for_redaction() {
 struct Broken;
 
 impl SessionKeyGenerator for Broken {
-    fn new_session(&self, _: &Audience) -> Result<NewSessionKey, SealFailed> {
+    fn new_session(&self, _: &Audience, _: &str) -> Result<NewSessionKey, SealFailed> {
         Err(SealFailed::Internal)
     }
 }
