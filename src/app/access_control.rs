@@ -1,5 +1,5 @@
-//! Decides who may use a route of the admin port: credentials have roles (`telemetry/admin/auth`), routes need one
-//! (`route_roles`). On a port without credentials everyone may read; changes and `tap` need the token in the data
+//! Decides who may use a route of the admin port: credentials have roles (`telemetry/admin/auth`, `oidc`), routes need
+//! one (`route_roles`). On a port without credentials everyone may read; changes and `tap` need the token in the data
 //! directory and a client on this machine, because a scraper's port must not let its neighbours reload or mute. Host
 //! names and cross-site requests are checked before, in `telemetry/admin`.
 
@@ -11,17 +11,23 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::app::oidc::{OidcClient, OidcRefusal};
 use kernel::secret::Secret;
 use net::ClientCertificateNames;
 use net::listen::LocalClient;
 use telemetry::admin::auth::AdminAuth;
-use telemetry::admin::roles::Role;
+use telemetry::admin::roles::{Role, RoleSet};
 
 use route_roles::{RouteAccess, find_access};
+
+/// The header that a script on the port's own page sets with a change. A page of another site can't set it.
+const CSRF_HEADER: &str = "x-tollgate-csrf";
 
 /// The credentials that the admin port accepts.
 pub(super) struct AccessControl {
@@ -29,41 +35,49 @@ pub(super) struct AccessControl {
     auth: Option<AdminAuth>,
     /// The token in the data directory; it counts only without `auth`.
     local_token: Option<AdminAuth>,
+    /// The identity provider of `auth`.
+    oidc: Option<Arc<OidcClient>>,
 }
 
 impl AccessControl {
-    /// Accepts the configured credentials, or else the token in the data directory.
-    pub(super) fn new(auth: Option<AdminAuth>, local_token: Option<&Secret>) -> Self {
-        Self { auth, local_token: local_token.map(AdminAuth::from_token) }
+    /// Accepts the configured credentials, or else the token in the data directory. `oidc` is the client of the
+    /// identity provider in `auth`.
+    pub(super) fn new(auth: Option<AdminAuth>, local_token: Option<&Secret>, oidc: Option<Arc<OidcClient>>) -> Self {
+        Self { auth, local_token: local_token.map(AdminAuth::from_token), oidc }
     }
 
     /// The answer to a request that may not pass; `None` if it may.
-    fn refuse(&self, request: &Request) -> Option<Response> {
-        let access = match request.extensions().get::<MatchedPath>() {
+    async fn refuse(&self, request: &Parts) -> Option<Response> {
+        let access = match request.extensions.get::<MatchedPath>() {
             // An unknown path: 404, but only for clients that may read.
             None => RouteAccess::Needs(Role::Viewer),
-            Some(path) => match find_access(request.method(), path.as_str()) {
+            Some(path) => match find_access(&request.method, path.as_str()) {
                 Some(access) => access,
                 None => return Some(StatusCode::METHOD_NOT_ALLOWED.into_response()),
             },
         };
         let RouteAccess::Needs(role) = access else { return None };
-        match &self.auth {
-            Some(auth) => refuse_by_credential(auth, role, request),
-            None => self.refuse_on_open_port(role, request),
+        let Some(auth) = &self.auth else { return self.refuse_on_open_port(role, request) };
+        match self.find_roles(auth, request).await {
+            Ok(roles) if roles.has(role) => None,
+            Ok(_) => {
+                let text = format!("this needs the role `{}`, which the credential does not have\n", role.as_str());
+                Some((StatusCode::FORBIDDEN, text).into_response())
+            }
+            Err(refusal) => Some(*refusal),
         }
     }
 
-    fn refuse_on_open_port(&self, role: Role, request: &Request) -> Option<Response> {
+    fn refuse_on_open_port(&self, role: Role, request: &Parts) -> Option<Response> {
         // The port requires a certificate of a configured authority: with no `auth`, that gives every role.
-        if role == Role::Viewer || request.extensions().get::<Arc<ClientCertificateNames>>().is_some() {
+        if role == Role::Viewer || request.extensions.get::<Arc<ClientCertificateNames>>().is_some() {
             return None;
         }
-        if request.extensions().get::<LocalClient>().is_none() {
+        if request.extensions.get::<LocalClient>().is_none() {
             let text = "only clients on this machine may do this: to allow others, set `extensions.admin.auth` or `tls.client_ca_file`\n";
             return Some((StatusCode::FORBIDDEN, text).into_response());
         }
-        let roles = self.local_token.as_ref().and_then(|token| token.find_roles(request.headers(), &[]));
+        let roles = self.local_token.as_ref().and_then(|token| token.find_roles(&request.headers, &[]));
         if roles.unwrap_or_default().has(role) {
             return None;
         }
@@ -73,19 +87,62 @@ impl AccessControl {
         );
         Some(unauthorized("Bearer realm=\"tollgate\"", text))
     }
-}
 
-fn refuse_by_credential(auth: &AdminAuth, role: Role, request: &Request) -> Option<Response> {
-    let certificate = request.extensions().get::<Arc<ClientCertificateNames>>();
-    let names = certificate.map_or(&[][..], |certificate| &certificate.names);
-    match auth.find_roles(request.headers(), names) {
-        None => Some(unauthorized(auth.challenge(), "the credential is missing or wrong\n".to_owned())),
-        Some(roles) if roles.has(role) => None,
-        Some(_) => {
-            let text = format!("this needs the role `{}`, which the credential does not have\n", role.as_str());
-            Some((StatusCode::FORBIDDEN, text).into_response())
+    /// The roles of a client: by its `authorization` header if it sends one, else by its session or its certificate.
+    async fn find_roles(&self, auth: &AdminAuth, request: &Parts) -> Result<RoleSet, Box<Response>> {
+        let headers = &request.headers;
+        let certificate = request.extensions.get::<Arc<ClientCertificateNames>>();
+        let names = certificate.map_or(&[][..], |certificate| &certificate.names);
+        if let Some(roles) = auth.find_roles(headers, names) {
+            return Ok(roles);
+        }
+        let refused = || {
+            let text = "the credential is missing or wrong\n".to_owned();
+            Box::new(unauthorized(auth.challenge(), text))
+        };
+        let oidc = self.oidc.as_ref().ok_or_else(refused)?;
+        if headers.contains_key(header::AUTHORIZATION) {
+            let token = bearer_token(headers).ok_or_else(refused)?;
+            return oidc.find_token_roles(token).await.map_err(|why| match why {
+                OidcRefusal::Invalid => refused(),
+                OidcRefusal::Unavailable => {
+                    let text = "the identity provider does not answer, so the token can't be verified\n";
+                    Box::new((StatusCode::SERVICE_UNAVAILABLE, text).into_response())
+                }
+            });
+        }
+        let is_read = matches!(request.method, Method::GET | Method::HEAD);
+        match oidc.find_session_roles(headers) {
+            Some(_) if !is_read && !is_from_own_page(headers) => {
+                let text = format!("a change from a browser needs the header `{CSRF_HEADER}`\n");
+                Err(Box::new((StatusCode::FORBIDDEN, text).into_response()))
+            }
+            Some(roles) => Ok(roles),
+            None if is_read && oidc.has_login() && wants_html(headers) => {
+                let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
+                let path = utf8_percent_encode(path, NON_ALPHANUMERIC);
+                Err(Box::new(Redirect::to(&format!("/login?next={path}")).into_response()))
+            }
+            None => Err(refused()),
         }
     }
+}
+
+/// The token of the only `authorization` header, if its scheme is Bearer.
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Whether a browser says, or only a script of this port's page could have sent, that a change is its own.
+fn is_from_own_page(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site == "same-origin") || headers.contains_key(CSRF_HEADER)
+}
+
+fn wants_html(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|text| text.contains("text/html"))
 }
 
 fn unauthorized(challenge: &'static str, text: String) -> Response {
@@ -98,8 +155,9 @@ pub(super) fn check_routes(routes: Router, access: AccessControl) -> Router {
 }
 
 async fn check_role(State(access): State<Arc<AccessControl>>, request: Request, next: Next) -> Response {
-    match access.refuse(&request) {
+    let (parts, body) = request.into_parts();
+    match access.refuse(&parts).await {
         Some(refusal) => refusal,
-        None => next.run(request).await,
+        None => next.run(Request::from_parts(parts, body)).await,
     }
 }

@@ -23,6 +23,7 @@ use crate::app::history_setup::HistorySetup;
 use crate::app::limits::{self, MIN_MEMORY};
 use crate::app::listeners::{HooksListener, KafkaListener};
 use crate::app::memory::{MemoryLimit, RequestMemory};
+use crate::app::oidc::{OidcClient, OidcParts};
 use crate::app::own_metrics;
 use crate::app::processors::{BuiltProcessors, ProcessorResources};
 use crate::app::start_error::StartError;
@@ -260,6 +261,7 @@ impl GatewayAssembler<'_> {
         let sent_alerts_file = parent_folder(&valid.spool.directory).join(SENT_ALERTS_FILE);
         let alert_sender =
             self.build_alert_sender(&valid.extensions, processors.combined_catalog(), sent_alerts_file)?;
+        let oidc = self.build_oidc_client(&valid.extensions)?;
         let extension_listeners = ExtensionListeners {
             resources: self.resources,
             history: &self.history_setup,
@@ -269,6 +271,7 @@ impl GatewayAssembler<'_> {
             alert_sender: alert_sender.as_ref(),
             admin_certificates: &valid.admin_certificates,
             admin_token: self.admin_token.as_ref(),
+            oidc: oidc.as_ref(),
             sockets: self.reload_resources.sockets.as_ref(),
             reload_requested: self.reload_resources.reload_requested.as_ref(),
             hand_overs: &receivers.hand_overs,
@@ -440,6 +443,25 @@ impl GatewayAssembler<'_> {
     }
 
     /// The sender of alerts, if a webhook is configured.
+    fn build_oidc_client(
+        &self,
+        extensions: &[ConfiguredComponent<ExtensionSettings>],
+    ) -> Result<Option<Arc<OidcClient>>, StartError> {
+        let settings = extensions.iter().find_map(|component| match &component.value {
+            ExtensionSettings::Admin(settings) => settings.auth.as_ref()?.oidc.clone(),
+            ExtensionSettings::HealthCheck(_) => None,
+        });
+        let Some(settings) = settings else { return Ok(None) };
+        let deps = &self.resources.deps;
+        let parts = OidcParts {
+            proxies: Arc::clone(&self.proxies),
+            tasks: Arc::clone(&self.resources.tasks),
+            clock: Arc::clone(&deps.clock),
+            rng: Arc::clone(&deps.rng),
+        };
+        Ok(Some(Arc::new(OidcClient::build(settings, parts)?)))
+    }
+
     fn build_alert_sender(
         &self,
         extensions: &[ConfiguredComponent<ExtensionSettings>],

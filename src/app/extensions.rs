@@ -15,6 +15,7 @@ use crate::app::erasure_reports;
 use crate::app::fleet_drain::{self, FleetDrain};
 use crate::app::history_setup::HistorySetup;
 use crate::app::listeners::{IDLE_TIMEOUT, WebListener};
+use crate::app::oidc::{OidcClient, login_router};
 use crate::app::processors::BuiltProcessors;
 use crate::app::reported_outcomes::ReportedOutcomes;
 use crate::app::tap;
@@ -39,6 +40,8 @@ pub(super) struct ExtensionListeners<'p> {
     pub(super) admin_certificates: &'p LastGoodValue<server_tls::BuiltServerConfig>,
     /// The token for changes through an admin port without credentials.
     pub(super) admin_token: Option<&'p Secret>,
+    /// The identity provider of the admin port.
+    pub(super) oidc: Option<&'p Arc<OidcClient>>,
     /// The ports held over from the previous round.
     pub(super) sockets: Option<&'p RetainedSockets>,
     /// Notified when a reload is requested.
@@ -71,7 +74,7 @@ impl ExtensionListeners<'_> {
         let deps = &self.resources.deps;
         let (meter, health) = (deps.meter.clone(), deps.health.clone());
         let admin_state = AdminState { meter, health, money: runs::amounts::format_dollars };
-        let access = AccessControl::new(settings.auth, self.admin_token);
+        let access = AccessControl::new(settings.auth, self.admin_token, self.oidc.cloned());
         let tls = settings
             .tls
             .as_ref()
@@ -94,7 +97,8 @@ impl ExtensionListeners<'_> {
                 spool: Arc::clone(&self.resources.spool),
             }))
             .merge(erasure_reports::router(self.processors.erasure_targets.clone()))
-            .merge(pages::router(Arc::new(history_pages)));
+            .merge(pages::router(Arc::new(history_pages)))
+            .merge(self.oidc.filter(|oidc| oidc.has_login()).cloned().map_or_else(Router::new, login_router));
         let router = admin::guard_routes(check_routes(routes, access), settings.allowed_hosts);
         WebListener { name: "admin", endpoint: settings.endpoint, router, idle_timeout: IDLE_TIMEOUT, sockets, tls }
     }

@@ -32,6 +32,7 @@ mod limits;
 pub mod listeners;
 pub mod memory;
 mod memory_limiter;
+pub(crate) mod oidc;
 pub mod own_metrics;
 mod port_conflicts;
 pub mod process;

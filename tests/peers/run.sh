@@ -31,7 +31,7 @@ case $part in faults | upgrade) debian faketime faketime ;; esac
 [ "$part" != fleet ] || { debian java default-jre-headless; debian mvn maven; }
 case "$part $*" in refusals* | "sdk "*java*) debian javac default-jdk-headless; debian mvn maven ;; esac
 [ "$part" != deploy ] || debian systemd-analyze systemd
-[ "$part" != chain ] || command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; }
+case $part in chain | oidc) command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; } ;; esac
 case $part in
   sdk)
     "$here/sdk/install.sh" >/dev/null
@@ -48,6 +48,7 @@ esac
 case $part in
   claude) "$here/claude_code/install.sh" >/dev/null ;;
   fleet) "$here/kafka/install.sh" ;;
+  oidc) "$here/oidc/install.sh" ;;
   presidio) "$here/presidio/install.sh" >/dev/null ;;
   alerts | backends) "$here/promql/install.sh" >/dev/null ;;
   boards) "$here/boards/install.sh" >/dev/null ;;

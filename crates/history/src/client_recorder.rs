@@ -47,11 +47,12 @@ impl ClientRecorder {
     fn observe_resource(&self, account: &str, payload: &Payload, resource: NodeId) -> Option<ClientSighting> {
         let text = |key: &str| payload.get_str(resource, key).unwrap_or("");
         let name = Some(text("service.name")).filter(|name| !name.is_empty()).unwrap_or(UNNAMED);
-        let [language, sdk] = ["telemetry.sdk.language", "telemetry.sdk.version"].map(|key| version_text(text(key)));
+        let version_of = |key: &str| self.ids.redact_column(account, version_text(text(key))).into_owned();
+        let [language, sdk] = ["telemetry.sdk.language", "telemetry.sdk.version"].map(version_of);
         (name != OWN_SERVICE).then(|| ClientSighting {
             name: truncate(&self.ids.redact_column(account, truncate(name, MAX_SEARCHED_BYTES)), MAX_NAME_BYTES).into(),
             dialect: None,
-            version: version_text(text("service.version")).into(),
+            version: version_of("service.version").into(),
             sdk: format!("{language} {sdk}").trim().into(),
             expected: PartSet::default(),
             carried: PartSet::default(),

@@ -54,10 +54,27 @@ struct IndexingPosition {
     frame: u32,
 }
 
+/// The fields of one message that may stand there once. Readers take the last of several values, and look at that one
+/// alone, so an earlier value would pass unseen.
+#[derive(Default)]
+struct SeenFields(u64);
+
+impl SeenFields {
+    fn add(&mut self, field: &WireField) -> Result<(), MalformedOtlp> {
+        let bit = 1_u64.checked_shl(field.number).unwrap_or(0);
+        if self.0 & bit != 0 {
+            return Err(MalformedOtlp { message: "a field that may stand once is there twice", at: field.at });
+        }
+        self.0 |= bit;
+        Ok(())
+    }
+}
+
 impl RequestIndexer<'_> {
     fn index_message(&mut self, position: IndexingPosition, span: ByteRange) -> Result<(), MalformedOtlp> {
         let request = self.request;
         let mut cursor = FieldCursor::over_range(request, span);
+        let mut seen = SeenFields::default();
         while let Some(field) = cursor.next()? {
             if self.index.items > MAX_ITEMS || self.index.elements() > MAX_ELEMENTS {
                 return Err(MalformedOtlp { message: "too many items or attributes in one request", at: field.at });
@@ -65,6 +82,9 @@ impl RequestIndexer<'_> {
             match position.msg.rule(field.number) {
                 FieldRule::Attribute => self.index_attribute(position, &field)?,
                 FieldRule::Text(kind) => {
+                    if matches!(kind, IndexedField::Text(_)) {
+                        seen.add(&field)?;
+                    }
                     check::check_text(request, &field)?;
                     self.index_field(position, kind, &field)?;
                 }
@@ -78,10 +98,11 @@ impl RequestIndexer<'_> {
                 FieldRule::Value => self.index_body(position, &field)?,
                 FieldRule::Nested(msg) => {
                     let frame = self.push_frame(position.frame, &field)?;
-                    if matches!(msg, MessageType::Resource | MessageType::Scope | MessageType::Status)
-                        && let Some(node) = self.index.nodes.get_mut(position.node as usize)
-                    {
-                        node.inner = frame;
+                    if matches!(msg, MessageType::Resource | MessageType::Scope | MessageType::Status) {
+                        seen.add(&field)?;
+                        if let Some(node) = self.index.nodes.get_mut(position.node as usize) {
+                            node.inner = frame;
+                        }
                     }
                     self.index_message(IndexingPosition { msg, node: position.node, frame }, field.span())?;
                 }

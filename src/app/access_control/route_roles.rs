@@ -8,7 +8,7 @@ use telemetry::admin::roles::Role;
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RouteAccess {
-    /// Everyone: the probes.
+    /// Everyone: the probes, and the routes with which a browser logs in.
     Open,
     /// Clients with this role.
     Needs(Role),
@@ -23,6 +23,10 @@ const TAPPER: RouteAccess = RouteAccess::Needs(Role::Tapper);
 pub(super) const ROUTES: &[(Method, &str, RouteAccess)] = &[
     (Method::GET, "/livez", OPEN),
     (Method::GET, "/readyz", OPEN),
+    (Method::GET, "/login", OPEN),
+    (Method::GET, "/callback", OPEN),
+    (Method::GET, "/logout", OPEN),
+    (Method::POST, "/logout", OPEN),
     (Method::GET, "/", VIEWER),
     (Method::GET, "/runs", VIEWER),
     (Method::GET, "/runs/{id}", VIEWER),

@@ -30,11 +30,11 @@ fn configured() -> AccessControl {
         },
     }))
     .unwrap();
-    AccessControl::new(config.settings().unwrap().auth, None)
+    AccessControl::new(config.settings().unwrap().auth, None, None)
 }
 
 fn open_port() -> AccessControl {
-    AccessControl::new(None, Some(&Secret::new(LOCAL_TOKEN.to_owned())))
+    AccessControl::new(None, Some(&Secret::new(LOCAL_TOKEN.to_owned())), None)
 }
 
 /// A client of the port.
@@ -125,8 +125,8 @@ async fn an_open_port_is_for_reading() {
             assert_eq!(status, expected(StatusCode::FORBIDDEN), "{method} {path}");
         }
         let certificate = Client { certificate: Some("any.example"), ..Client::default() };
-        assert_eq!(ask(AccessControl::new(None, None), method, path, certificate).await.0, StatusCode::OK);
-        let (status, _) = ask(AccessControl::new(None, None), method, path, local(Some(LOCAL_TOKEN))).await;
+        assert_eq!(ask(AccessControl::new(None, None, None), method, path, certificate).await.0, StatusCode::OK);
+        let (status, _) = ask(AccessControl::new(None, None, None), method, path, local(Some(LOCAL_TOKEN))).await;
         assert_eq!(status, expected(StatusCode::UNAUTHORIZED), "no token was read");
     }
 }
@@ -194,13 +194,13 @@ fn routes_in(source: &str) -> Vec<String> {
     found
 }
 
-/// What changes something is for operators and what shows traffic for tappers; only probes are open. (Shown to fail with
-/// `/-/reload` for viewers.)
+/// What changes something is for operators and what shows traffic for tappers; only probes and logins are open. (Shown
+/// to fail with `/-/reload` for viewers.)
 #[test]
 fn rows_have_the_right_role() {
     for (method, path, access) in ROUTES {
         let expected = match *path {
-            "/livez" | "/readyz" => RouteAccess::Open,
+            "/livez" | "/readyz" | "/login" | "/callback" | "/logout" => RouteAccess::Open,
             "/api/tap" => RouteAccess::Needs(Role::Tapper),
             _ if *method != Method::GET => RouteAccess::Needs(Role::Operator),
             _ => RouteAccess::Needs(Role::Viewer),

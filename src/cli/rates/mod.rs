@@ -160,7 +160,7 @@ fn import_list(
     match output {
         None => print(&table.to_json())?,
         Some(path) => {
-            fs::write(path, table.to_json())
+            replace_file(path, table.to_json().as_bytes())
                 .map_err(|error| format!("{}: {}", path.display(), describe_io_error(error.kind())))?;
             print_to_stderr(&format!("{}: {size}", path.display()));
         }

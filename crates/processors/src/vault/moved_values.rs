@@ -76,7 +76,12 @@ impl MovedValueCounters {
             return;
         }
         // A key that is prose is counted without its name.
-        let is_name = |key: &&str| key.bytes().all(|byte| byte.is_ascii_graphic()) && is_short_name(key, 1);
+        // So is one that the redaction rules would change: a map may have tokens or numbers of people as its keys.
+        let is_name = |key: &&str| {
+            key.bytes().all(|byte| byte.is_ascii_graphic())
+                && is_short_name(key, 1)
+                && *self.ids.redact_column(account, key) == **key
+        };
         let label = self.key_labels.value(account, Some(key).filter(is_name).or(Some("other")));
         let counter = self
             .meter

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::oidc::{OidcConfig, OidcSettings};
 use super::roles::{Role, RoleSet};
 use config::FieldProblem;
 use kernel::secret::Secret;
@@ -36,6 +37,10 @@ pub struct AdminAuthConfig {
     /// DNS names or URIs in client certificates, by role; requires `tls.client_ca_file`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub certificates: BTreeMap<Role, Vec<String>>,
+    /// An identity provider whose users have roles by their groups: by bearer token, and by login if `public_url` is
+    /// set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<OidcConfig>,
 }
 
 type CredentialHash = [u8; 32];
@@ -48,6 +53,8 @@ pub struct AdminAuth {
     bearer: BTreeMap<CredentialHash, RoleSet>,
     /// Names in client certificates.
     certificates: BTreeMap<String, RoleSet>,
+    /// The trusted identity provider.
+    pub oidc: Option<OidcSettings>,
 }
 
 fn sha256(bytes: &[u8]) -> CredentialHash {
@@ -56,7 +63,12 @@ fn sha256(bytes: &[u8]) -> CredentialHash {
 
 impl AdminAuthConfig {
     /// Validates the settings. `None` means that no credential is configured.
-    pub(super) fn settings(&self, checks_certificates: bool, problems: &mut Vec<FieldProblem>) -> Option<AdminAuth> {
+    pub(super) fn settings(
+        &self,
+        checks_certificates: bool,
+        public_url: Option<&str>,
+        problems: &mut Vec<FieldProblem>,
+    ) -> Option<AdminAuth> {
         let is_too_short = |secret: &Secret| secret.expose().len() < MIN_SECRET_BYTES;
         if self.username.is_some() != self.password.is_some() {
             problems.push(FieldProblem::new("auth", "`username` and `password` must be set together"));
@@ -93,8 +105,9 @@ impl AdminAuthConfig {
             check_not_empty(&format!("auth.certificates.{}", role.as_str()), names, problems);
             names.iter().for_each(|name| auth.certificates.entry(name.clone()).or_default().insert(*role));
         }
-        let is_empty = auth.basic.is_empty() && auth.bearer.is_empty() && auth.certificates.is_empty();
-        (!is_empty).then_some(auth)
+        auth.oidc = self.oidc.as_ref().map(|oidc| oidc.settings(public_url, problems));
+        let has_credential = !auth.basic.is_empty() || !auth.bearer.is_empty() || !auth.certificates.is_empty();
+        (has_credential || auth.oidc.is_some()).then_some(auth)
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod auth;
 pub mod links;
+pub mod oidc;
 mod page;
 pub mod roles;
 #[cfg(test)]
@@ -39,7 +40,7 @@ pub struct AdminConfig {
     /// the file `admin.token` of the data directory.
     pub auth: auth::AdminAuthConfig,
     /// The address at which people reach this port, such as `https://tollgate.example`. Webhook messages link to runs
-    /// there.
+    /// there, and browsers log in there (`auth.oidc`).
     pub public_url: Option<String>,
     /// How pages, reports and webhook messages link to traces.
     pub trace_link: links::TraceLinkConfig,
@@ -98,7 +99,6 @@ impl AdminConfig {
                 FieldProblem::new(format!("allowed_hosts[{index}]"), "must be a host name without scheme and port")
             })
             .collect();
-        let auth = self.auth.settings(self.requires_certificate(), &mut problems);
         let public_url = self.public_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
         if let Some(what) = public_url.as_deref().and_then(|url| match address::parse_url(url) {
             Ok(_) if url.contains(['?', '|', '>']) => {
@@ -109,6 +109,7 @@ impl AdminConfig {
         }) {
             problems.push(FieldProblem::new("public_url", what));
         }
+        let auth = self.auth.settings(self.requires_certificate(), public_url.as_deref(), &mut problems);
         let trace_link = self.trace_link.settings(&mut problems);
         let alerts = self.alerts.settings(&mut problems);
         self.tls.iter().for_each(|tls| tls.check("tls", &mut problems));

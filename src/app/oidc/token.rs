@@ -1,0 +1,112 @@
+//! Verifies a provider's tokens: signature by a key of its JWKS, `iss`, `aud`, `exp`, `nbf` with a leeway of a minute.
+//! Only asymmetric algorithms are accepted. No error names a token's contents.
+
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde_json::{Map, Value};
+
+use telemetry::admin::oidc::OidcSettings;
+use telemetry::admin::roles::RoleSet;
+
+/// Largest token, in bytes.
+const MAX_TOKEN_BYTES: usize = 16 << 10;
+/// How far the provider's clock may be off, in seconds.
+const LEEWAY_SECONDS: u64 = 60;
+
+/// The claims of a verified token.
+pub(super) type TokenClaims = Map<String, Value>;
+
+/// Why a token is not accepted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum TokenRefusal {
+    /// The token is no JWT that could be valid, or its signature or a claim is wrong.
+    Invalid,
+    /// The token names a key that the provider's keys do not contain; newer keys may.
+    UnknownKey,
+}
+
+/// The keys with which a provider signs.
+pub(super) struct SigningKeys(Vec<Jwk>);
+
+impl SigningKeys {
+    /// Reads a JWKS (RFC 7517). Keys of unknown kinds and keys for encryption are left out, as section 5 requires.
+    pub(super) fn parse(body: &[u8]) -> Option<Self> {
+        let set: Value = serde_json::from_slice(body).ok()?;
+        let keys = set.get("keys")?.as_array()?.iter();
+        let keys = keys.filter_map(|key| serde_json::from_value::<Jwk>(key.clone()).ok());
+        Some(Self(keys.filter(|key| !matches!(key.common.public_key_use, Some(PublicKeyUse::Encryption))).collect()))
+    }
+
+    /// The key with this id; without an id, the only key.
+    fn find(&self, id: Option<&str>) -> Option<&Jwk> {
+        match (id, &*self.0) {
+            (Some(id), keys) => keys.iter().find(|key| key.common.key_id.as_deref() == Some(id)),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
+    }
+}
+
+/// Whether tokens with this algorithm are accepted, signed with a key of this kind. Symmetric ones are not: a public
+/// key would be their secret.
+fn is_accepted(algorithm: Algorithm, key: &Jwk) -> bool {
+    match algorithm {
+        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => false,
+        Algorithm::RS256
+        | Algorithm::RS384
+        | Algorithm::RS512
+        | Algorithm::PS256
+        | Algorithm::PS384
+        | Algorithm::PS512 => matches!(key.algorithm, AlgorithmParameters::RSA(_)),
+        Algorithm::ES256 | Algorithm::ES384 => matches!(key.algorithm, AlgorithmParameters::EllipticCurve(_)),
+        Algorithm::EdDSA => matches!(key.algorithm, AlgorithmParameters::OctetKeyPair(_)),
+    }
+}
+
+/// The claims of a token for `audience`.
+///
+/// # Errors
+/// Why the token is not accepted.
+pub(super) fn verify_token(
+    token: &str,
+    keys: &SigningKeys,
+    issuer: &str,
+    audience: &str,
+) -> Result<TokenClaims, TokenRefusal> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(TokenRefusal::Invalid);
+    }
+    let header = jsonwebtoken::decode_header(token).map_err(|_| TokenRefusal::Invalid)?;
+    // RFC 7515, section 4.1.11: no extension is understood here.
+    if header.crit.is_some() {
+        return Err(TokenRefusal::Invalid);
+    }
+    let key = keys.find(header.kid.as_deref()).ok_or(TokenRefusal::UnknownKey)?;
+    if !is_accepted(header.alg, key) {
+        return Err(TokenRefusal::Invalid);
+    }
+    let decoding_key = DecodingKey::from_jwk(key).map_err(|_| TokenRefusal::Invalid)?;
+    let mut validation = Validation::new(header.alg);
+    validation.leeway = LEEWAY_SECONDS;
+    validation.validate_nbf = true;
+    validation.set_issuer(&[issuer]);
+    validation.set_audience(&[audience]);
+    validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+    let verified = jsonwebtoken::decode::<TokenClaims>(token, &decoding_key, &validation);
+    Ok(verified.map_err(|_| TokenRefusal::Invalid)?.claims)
+}
+
+/// The roles of the groups in a token's claims.
+pub(super) fn roles_of_groups(claims: &TokenClaims, settings: &OidcSettings) -> RoleSet {
+    let is_verified = claims.get("email_verified") == Some(&Value::Bool(true));
+    if settings.groups_claim == "email" && !is_verified {
+        return RoleSet::default();
+    }
+    let groups = match claims.get(&settings.groups_claim) {
+        Some(Value::Array(groups)) => &**groups,
+        Some(group) => std::slice::from_ref(group),
+        None => &[],
+    };
+    let known = groups.iter().filter_map(|group| settings.groups.get(group.as_str()?));
+    known.copied().fold(RoleSet::default(), RoleSet::union)
+}
