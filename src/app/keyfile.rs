@@ -64,6 +64,10 @@ pub fn read(path: &Path) -> Result<Option<Secret>, KeyFileError> {
     if access_by_others != 0 {
         tracing::warn!(path = %path.display(), "users other than the owner may access the key file: set its mode to 0600");
     }
+    let owner = metadata.uid();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        tracing::warn!(path = %path.display(), owner, "the key file belongs to another user, who may know the key");
+    }
     // Reserve the whole size: a growing string would leave copies of the key behind.
     let room = usize::try_from(metadata.len().min(MAX_KEY_BYTES)).unwrap_or(0).saturating_add(64);
     let mut text = Zeroizing::new(String::with_capacity(room));

@@ -14,7 +14,7 @@ use crate::app::keyfile;
 use crate::app::resolve::{ResolvedConfig, TypedConfig, ValidSettings, resolve_config};
 use config::env::{self, ProcessLookup, SubstitutionFileError, SubstitutionLookup};
 use config::{MaskedSource, Problem, ProblemSeverity};
-use kernel::files::describe_io_error;
+use kernel::files::{describe_io_error, read_text as read_text_file};
 use kernel::secret::Secret;
 use kernel::sha256::Sha256;
 use kernel::terminal::format_count;
@@ -22,6 +22,8 @@ use kernel::terminal::format_count;
 /// File name of the try-out auditor's key in the data directory.
 pub(super) const TRYOUT_KEY: &str = "auditor.key";
 
+/// Largest configuration file, in bytes.
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
 /// The hint when the file can't be read.
 const READ_HINT: &str =
     "`--config` needs the path of a YAML file; create one with `tollgate print-config > tollgate.yaml`";
@@ -100,7 +102,7 @@ fn read_text(common: &CommonArgs) -> Result<String, CommandError> {
         Some(ConfigSource::Environment(name)) => env::var(name).ok_or_else(|| {
             CommandError::Config(format!("the environment variable {name} is not set, or is not text: {READ_HINT}"))
         }),
-        Some(ConfigSource::File(path)) => std::fs::read_to_string(path).map_err(|error| {
+        Some(ConfigSource::File(path)) => read_text_file(path, MAX_CONFIG_BYTES).map_err(|error| {
             CommandError::Config(format!(
                 "can't read {}: {}: {READ_HINT}",
                 path.display(),

@@ -60,10 +60,10 @@ struct IndexingPosition {
 struct SeenFields(u64);
 
 impl SeenFields {
-    fn add(&mut self, field: &WireField) -> Result<(), MalformedOtlp> {
+    fn add(&mut self, field: &RawField) -> Result<(), MalformedOtlp> {
         let bit = 1_u64.checked_shl(field.number).unwrap_or(0);
         if self.0 & bit != 0 {
-            return Err(MalformedOtlp { message: "a field that may stand once is there twice", at: field.at });
+            return Err(MalformedOtlp { message: "a field is repeated too often", at: field.at });
         }
         self.0 |= bit;
         Ok(())

@@ -14,8 +14,7 @@ mod tests;
 mod tree_edit;
 mod write_yaml;
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -23,7 +22,7 @@ use clap::Args;
 use super::error::{CommandError, ExitStatus};
 use super::output::{print, print_to_stderr, use_colour_on_stderr};
 use draft::{AGENT_STEPS, MigrationDraft};
-use kernel::files::{describe_io_error, replace_file, write_new};
+use kernel::files::{describe_io_error, read_text, replace_file, write_new};
 use report::MigrationEntry;
 
 /// Largest source, in bytes.
@@ -48,7 +47,7 @@ pub(super) struct MigrateArgs {
 /// Turns a Collector's file into tollgate's configuration, and reports what became of each component.
 pub(super) fn run(options: &MigrateArgs) -> Result<ExitStatus, CommandError> {
     let name = options.file.display().to_string();
-    let source = read_source(&options.file)
+    let source = read_text(&options.file, MAX_SOURCE_BYTES)
         .map_err(|error| CommandError::Failed(format!("can't read {name}: {}", describe_read_error(&error))))?;
     let Migration { text, entries } = migrate(&name, &source)?;
     let render = if options.json { report::render_json } else { report::render_text };
@@ -62,12 +61,6 @@ pub(super) fn run(options: &MigrateArgs) -> Result<ExitStatus, CommandError> {
         Some(path) => write_result(path, &options.file, &text, options.force)?,
     }
     Ok(ExitStatus::Success)
-}
-
-fn read_source(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_SOURCE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_SOURCE_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
 fn describe_read_error(error: &io::Error) -> String {

@@ -9,7 +9,6 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -19,10 +18,10 @@ use super::common::CommonArgs;
 use super::error::{CommandError, ExitStatus};
 use super::output::{print, print_to_stderr};
 use kernel::clock::{Clock as _, SystemClock};
-use kernel::files::describe_io_error;
+use kernel::files::{describe_io_error, read_text, replace_file};
 use rates::import::{PriceListFormat, import};
 use rates::{FindingSeverity, RatesError, TableFinding};
-use tables::{print_pretty_json, read_table};
+use tables::{MAX_TABLE_BYTES, print_pretty_json, read_table};
 
 /// Subcommands of `rates`.
 #[derive(Subcommand)]
@@ -117,7 +116,7 @@ fn compare_with_lists(
     let (mut comparisons, mut text) = (Vec::new(), format!("{}\n", table.stamp()));
     for (format, path) in lists {
         let Some(path) = path else { continue };
-        let list = fs::read_to_string(path)
+        let list = read_text(path, MAX_TABLE_BYTES)
             .map_err(|error| format!("{}: {}", path.display(), describe_io_error(error.kind())))?;
         let theirs = import(*format, &list, "check")?;
         let comparison = ours.differences(&theirs.source);
@@ -146,8 +145,8 @@ fn import_list(
     let Some(format) = PriceListFormat::parse(format) else {
         return Err(CommandError::Usage("the format must be `litellm`, `genai-prices` or `models.dev`".to_owned()));
     };
-    let text =
-        fs::read_to_string(file).map_err(|error| format!("{}: {}", file.display(), describe_io_error(error.kind())))?;
+    let text = read_text(file, MAX_TABLE_BYTES)
+        .map_err(|error| format!("{}: {}", file.display(), describe_io_error(error.kind())))?;
     let changed_from = changed_from.unwrap_or_else(|| vault::object_names::rfc3339(SystemClock::new().now()));
     let version = version.unwrap_or_else(|| changed_from.clone());
     let imported =

@@ -1,18 +1,22 @@
 //! Reads the tables that commands name, and prints JSON answers.
 
-use std::fs;
+use std::path::Path;
 
 use crate::cli::error::CommandError;
 use crate::cli::output::print_json;
-use kernel::files::describe_io_error;
+use kernel::files::{describe_io_error, read_text};
 use rates::TableSource;
+
+/// Largest rate table or price list, in bytes; the largest public list has some 3 MB.
+pub(super) const MAX_TABLE_BYTES: u64 = 32 << 20;
 
 /// Reads `builtin` or a file.
 pub(super) fn read_table(name: &str) -> Result<TableSource, CommandError> {
     if name == "builtin" {
         return Ok(TableSource::builtin()?);
     }
-    let text = fs::read_to_string(name).map_err(|error| format!("{name}: {}", describe_io_error(error.kind())))?;
+    let text = read_text(Path::new(name), MAX_TABLE_BYTES)
+        .map_err(|error| format!("{name}: {}", describe_io_error(error.kind())))?;
     Ok(TableSource::parse(name, &text)?)
 }
 

@@ -9,8 +9,9 @@ mod render_results;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, IsTerminal as _, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -105,7 +106,11 @@ fn redact_file(finder: &mut PrivateTextFinder, input: &Path, output: &Path) -> R
     };
     let output_file: Box<dyn Write> = match is_dash(output) {
         true => Box::new(io::stdout().lock()),
-        false => Box::new(File::create(output).map_err(write_error)?),
+        false => {
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            Box::new(options.open(output).map_err(write_error)?)
+        }
     };
     let mut output_file = BufWriter::with_capacity(1 << 20, output_file);
     let mut progress = LineProgress::new(!is_dash(output));

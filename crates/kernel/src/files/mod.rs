@@ -4,7 +4,7 @@
 //! `pipeline/disk` handles files that change.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,16 @@ pub fn describe_io_error(kind: ErrorKind) -> String {
         ErrorKind::InvalidData => "is not text in UTF-8".to_owned(),
         other => other.to_string(),
     }
+}
+
+/// Reads a text file of at most `most` bytes, also one that claims to be shorter than it is.
+///
+/// # Errors
+/// `FileTooLarge`, `InvalidData` if it is not UTF-8, or any other error of the file system.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(most.saturating_add(1)).read_to_string(&mut text)?;
+    if text.len() as u64 > most { Err(ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 
 /// The folder that contains a path; `.` for a plain name.

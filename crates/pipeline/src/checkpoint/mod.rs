@@ -3,8 +3,8 @@
 //! records in the spool.
 //! The file is replaced atomically. The effects records that it covers are dropped from the spool once it is durable,
 //! or at the next start after a crash. It is sealed under a key of its own, derived from the spool's. A file that can't
-//! be read, even in part, is logged, counted, and renamed before a new one replaces it (perhaps only its key is missing); the state
-//! then starts with the effects still in the spool.
+//! be read, even in part, is logged, counted, and renamed before a new one replaces it (perhaps only its key is
+//! missing); the state then starts with the effects still in the spool.
 
 mod file;
 #[cfg(test)]

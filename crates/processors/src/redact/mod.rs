@@ -38,7 +38,7 @@ use pipeline::{Batch, ContentState, Inquiry, Processor, Reason, TextState};
 use policy::{Treatment, cap_error_text, cap_text, hide_home_user, is_opaque, is_own_pseudonym, treatment_for_key};
 use recogniser::RecogniserAnswers;
 use recogniser_texts::{ConfiguredRecogniser, RecogniserMode, RecogniserResult};
-use redaction::{CleanTexts, RedactionHit, RuleClass, SearchScratch, is_id_bytes, replace_hits};
+use redaction::{CleanTexts, RedactionHit, SearchScratch, is_id_bytes, replace_hits};
 use slug::SLUG_ATTRIBUTE;
 use telemetry::{Counter, Meter, names};
 
@@ -152,6 +152,8 @@ impl RedactCounters {
 }
 
 /// Kinds of places, as metric labels.
+/// The rule whose hits are no addresses in a version.
+const ADDRESS_RULE: &str = "ip_address";
 const PLACES: [&str; 6] = ["key", "value", "body", "name", "status", "other"];
 
 fn place_label(kind: TextPlaceKind) -> &'static str {
@@ -418,10 +420,10 @@ impl RedactProcessor {
         if may_remember && hits.is_empty() && context.place == place_label(TextPlaceKind::Key) {
             worker.key_rules.get_mut(text).into_iter().for_each(|rule| rule.is_clean = true);
         }
-        let are_all_shapes =
-            |hits: &[RedactionHit]| hits.iter().all(|hit| self.settings.detector.class(hit) == RuleClass::Shape);
-        // A version may look like an address.
-        let hits = if treatment == Treatment::Version && are_all_shapes(hits) { &[] } else { hits };
+        // A version such as `1.2.3.4` looks like an address.
+        let are_all_addresses =
+            |hits: &[RedactionHit]| hits.iter().all(|hit| self.settings.detector.rule_name(hit) == ADDRESS_RULE);
+        let hits = if treatment == Treatment::Version && are_all_addresses(hits) { &[] } else { hits };
         self.count_hits(context, hits);
         context.node.into_iter().for_each(|node| worker.lengths.add(node, hits));
         if let Some(node) = context.learn_for.filter(|_| !hits.is_empty()) {

@@ -198,7 +198,7 @@ impl VaultProcessor {
             bases: ContextBases::default(),
         });
         Self {
-            moved_values: MovedValueCounters::new(Arc::clone(&id), meter),
+            moved_values: MovedValueCounters::new(Arc::clone(&id), Arc::clone(&ids), meter),
             id,
             vocabulary,
             leave,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use genai::{ContentBasis, ContentLocation, Facts, is_short_name};
+use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, Payload};
 use telemetry::labels::LabelValues;
 use telemetry::{Counter, Meter, names as metric};
@@ -25,6 +26,7 @@ pub(super) struct MovedValueCounters {
     meter: Meter,
     processor: Arc<str>,
     key_labels: Arc<LabelValues>,
+    ids: Arc<dyn IdPolicy>,
     /// By key: values moved by the label policy.
     label_counters: RwLock<HashMap<Box<str>, Counter>>,
     /// By key: values moved by the privacy profile.
@@ -32,10 +34,11 @@ pub(super) struct MovedValueCounters {
 }
 
 impl MovedValueCounters {
-    pub(super) fn new(processor: Arc<str>, meter: &Meter) -> Self {
+    pub(super) fn new(processor: Arc<str>, ids: Arc<dyn IdPolicy>, meter: &Meter) -> Self {
         Self {
             meter: meter.clone(),
             processor,
+            ids,
             key_labels: meter.label("key"),
             label_counters: RwLock::default(),
             privacy_counters: RwLock::default(),
