@@ -107,7 +107,9 @@ case $part in
       exit 1
     fi ;;
   fleet) bash tests/peers/run.sh fleet --kills 50 ;;
-  fleet-sim) TOLLGATE_SEEDS=20000 rounds 20000 cargo test --locked -p receivers --lib -- kafka::tests::kills kafka::tests::partitions_move ;;
+  fleet-sim)
+    # two tests: a renamed one would not run, and so not fail
+    TOLLGATE_SEEDS=20000 rounds 20000 bash -c 'cargo test --locked -p receivers --lib -- kafka::tests::kills kafka::tests::partitions_move | tee /dev/stderr | grep "^test result: ok. 2 passed" >/dev/null' ;;
   closed) TOLLGATE_SEEDS=20000 rounds 20000 cargo test --locked -p processors --lib -- process::chat process::closed ;;
   properties) rounds 1 bash -c 'PROPTEST_RNG_SEED=$TOLLGATE_SEED cargo test --locked --workspace --lib' ;;
   mutations)

@@ -27,7 +27,7 @@ impl IdPolicy for HidesAddresses {
     }
 
     fn redact_column<'a>(&self, _: &str, text: &'a str) -> Cow<'a, str> {
-        if text.contains('@') { "[EMAIL]".into() } else { text.into() }
+        if text.contains('@') || text.starts_with("hidden") { "[EMAIL]".into() } else { text.into() }
     }
 
     fn pseudonym(&self, _: &str, id: &str) -> String {
@@ -128,6 +128,13 @@ fn no_private_text_is_kept() {
     let (recorder, table) = recorder();
     let private = format!("{}ada@example.com", "x".repeat(60));
     pass(&recorder, "a", NOW, span_of(&json!({"service.name": private, "service.version": "of Ada Lovelace"})), true);
+    pass(
+        &recorder,
+        "a",
+        NOW,
+        span_of(&json!({"service.name": "n".repeat(10_000), "service.version": "hidden-1"})),
+        false,
+    );
     pass(&recorder, "a", NOW, span_of(&json!({"service.name": "n".repeat(10_000)})), false);
     pass(&recorder, "a", NOW, span_of(&json!({"telemetry.sdk.language": "go", "telemetry.sdk.version": "1.2"})), false);
     pass(&recorder, "a", NOW, span_of(&json!({"service.name": "tollgate"})), true);
@@ -136,7 +143,7 @@ fn no_private_text_is_kept() {
         answer["clients"].as_array().expect("clients").iter().map(|one| one["name"].clone()).collect();
     names.sort_by_key(Json::to_string);
     assert_eq!(names, [json!("[EMAIL]"), json!("n".repeat(64)), json!("unknown_service")]);
-    assert!(!answer.to_string().contains("Lovelace"), "{answer}");
+    assert!(!answer.to_string().contains("Lovelace") && !answer.to_string().contains("hidden-1"), "{answer}");
     assert!(answer.to_string().contains("\"go 1.2\""), "{answer}");
 }
 

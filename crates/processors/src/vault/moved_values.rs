@@ -71,7 +71,7 @@ impl MovedValueCounters {
         }
     }
 
-    fn count_value(&self, account: &str, key: &str, by_profile: bool) {
+    pub(super) fn count_value(&self, account: &str, key: &str, by_profile: bool) {
         let (counters, rule) =
             if by_profile { (&self.privacy_counters, "privacy") } else { (&self.label_counters, "labels") };
         if let Some(counter) = counters.read().get(key) {

@@ -1,9 +1,15 @@
 //! Tests of short texts under unlisted keys: forwarded at once, after repetition, or never.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
 
 use super::super::LabelPolicy;
+use super::super::moved_values::MovedValueCounters;
 use super::process::{Bench, Out};
+use kernel::pseudonym::IdPolicy;
+use telemetry::Meter;
 
 fn call(session: usize, attributes: &Json) -> Json {
     let mut all = json!({"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.conversation.id": format!("s-{session}")});
@@ -213,6 +219,30 @@ fn moved_keys_are_counted() {
         telemetry::moved_keys::VaultSummary::from_meter(&bench.meter).privacy_profiles,
         [("vault".to_owned(), "standard".to_owned())]
     );
+}
+
+/// Must not regress: a key that a redaction rule would change, such as a token that a map uses as its key, names no
+/// metric, which everyone reads who may scrape.
+#[test]
+fn private_keys_name_no_metric() {
+    struct HidesTokens;
+    impl IdPolicy for HidesTokens {
+        fn shown_id<'a>(&self, _: &str, id: &'a str) -> Cow<'a, str> {
+            id.into()
+        }
+        fn redact_column<'a>(&self, _: &str, text: &'a str) -> Cow<'a, str> {
+            if text.starts_with("ghp_") { "[API_KEY]".into() } else { text.into() }
+        }
+        fn pseudonym(&self, _: &str, id: &str) -> String {
+            id.to_owned()
+        }
+    }
+    let meter = Meter::new();
+    let counters = MovedValueCounters::new("vault".into(), Arc::new(HidesTokens), &meter);
+    ["team", "ghp_3cGFa8PAyrre"].into_iter().for_each(|key| counters.count_value("acme", key, false));
+    let shown = meter.render();
+    assert!(shown.contains("key=\"team\"") && shown.contains("key=\"other\""), "{shown}");
+    assert!(!shown.contains("ghp_"), "{shown}");
 }
 
 /// Must not regress: the configuration line shown on the page also works for a key whose last word suggested content.
