@@ -442,7 +442,7 @@ impl GatewayAssembler<'_> {
         Some(Arc::new(RunsConnectorTask { connector, inlet: Arc::clone(inlet) }))
     }
 
-    /// The sender of alerts, if a webhook is configured.
+    /// The client of the identity provider, if one is configured.
     fn build_oidc_client(
         &self,
         extensions: &[ConfiguredComponent<ExtensionSettings>],

@@ -95,20 +95,29 @@ pub(crate) fn admin_token_path(valid: &ValidSettings) -> PathBuf {
 
 /// The token for an admin port without credentials; a missing file is generated.
 fn read_admin_token(valid: &ValidSettings, rng: &dyn Rng) -> Result<Option<Secret>, StartError> {
-    let is_open = |component: &ConfiguredComponent<ExtensionSettings>| match &component.value {
-        ExtensionSettings::Admin(settings) => settings.is_open(),
-        ExtensionSettings::HealthCheck(_) => false,
-    };
-    if !valid.extensions.iter().any(is_open) {
+    if !needs_admin_token(valid) {
         return Ok(None);
     }
     let path = admin_token_path(valid);
     let file = keyfile::read_or_create(&path, || random_key(rng))?;
-    if keyfile::is_open_to_all(&path)? {
-        let text = format!("the admin token {}: every user may read it: set its mode to 0600", path.display());
-        return Err(StartError::config(text));
-    }
+    check_admin_token_mode(&path).map_err(StartError::config)?;
     Ok(Some(file.key))
+}
+
+/// Whether there is an admin port without credentials.
+fn needs_admin_token(valid: &ValidSettings) -> bool {
+    valid.extensions.iter().any(|component| match &component.value {
+        ExtensionSettings::Admin(settings) => settings.is_open(),
+        ExtensionSettings::HealthCheck(_) => false,
+    })
+}
+
+fn check_admin_token_mode(path: &Path) -> Result<(), String> {
+    match keyfile::is_open_to_all(path) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(format!("the admin token {}: every user may read it: set its mode to 0600", path.display())),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// The signing key of each vault.
@@ -228,6 +237,12 @@ pub fn find_key_problems(valid: &ValidSettings) -> Vec<(&'static str, String)> {
             Err(error) => Err(error.to_string()),
         };
         found.extend(result.err().map(|why| (kind.setting, why)));
+    }
+    if needs_admin_token(valid) {
+        let path = admin_token_path(valid);
+        let read = keyfile::read(&path).map_err(|error| error.to_string());
+        let checked = read.and_then(|token| token.map_or(Ok(()), |_| check_admin_token_mode(&path)));
+        found.extend(checked.err().map(|why| ("extensions.admin", why)));
     }
     found
 }

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use crate::app::configured_component::ConfiguredComponent;
 use crate::app::exporters::build_exporter;
 use crate::app::key_opening::{ConfiguredKey, configured_keys};
+use crate::app::oidc::{OidcClient, OidcParts};
 use crate::app::start_error::StartError;
 use crate::app::tasks::Tasks;
 use crate::app::valid_settings::ValidSettings;
@@ -78,6 +79,15 @@ pub fn find_start_faults(valid: &ValidSettings, clock: &Arc<dyn Clock>) -> Vec<S
             .as_ref()
             .map(|port| server_tls::ServerTlsSettings::from(port).sharing_last_good(&valid.admin_certificates));
         faults.extend(port.and_then(|port| ServerTls::read(port).err()).map(|why| format!("extensions.{id}: {why}")));
+        let oidc = admin.auth.as_ref().and_then(|auth| auth.oidc.clone());
+        let parts = OidcParts {
+            proxies: Arc::clone(&deps.proxies),
+            tasks: Arc::clone(&deps.tasks),
+            clock: Arc::clone(&deps.clock),
+            rng: Arc::new(SystemRng),
+        };
+        let client = oidc.map(|settings| OidcClient::build(settings, parts));
+        faults.extend(client.and_then(Result::err).map(|why| format!("extensions.{id}.auth.oidc: {why}")));
     }
     faults
 }

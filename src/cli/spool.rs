@@ -15,7 +15,7 @@ use super::spool_move;
 use crate::app::build::GatewayDeps;
 use crate::app::destinations::parse_held_consumer;
 use crate::app::gateway_keys::read_existing_spool_keys;
-use crate::app::key_opening::open_keys;
+use crate::app::key_opening::configured_keys;
 use crate::components::id_text;
 use config::ByteSize;
 use kernel::clock::{Clock, UnixNanos};
@@ -72,7 +72,13 @@ pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStat
     if !directory.is_dir() {
         return Err(SpoolOpenError::no_spool(&directory).into());
     }
-    let opening = async { open_keys(&loaded.valid).await.map_err(|error| CommandError::Config(error.text)) };
+    let opening = async {
+        // Not the keys of other parts: their KMS or command may be away.
+        for key in configured_keys(&loaded.valid).iter().filter(|key| key.section == "spool") {
+            key.open().await.map_err(|error| CommandError::Config(error.text))?;
+        }
+        Ok(())
+    };
     block_on(opening)?;
     let keys = read_existing_spool_keys(&loaded.valid).map_err(|error| CommandError::Config(error.text))?;
     let status = Spool::peek(&RealDisk, &loaded.valid.spool, &keys)?;

@@ -204,19 +204,21 @@ impl ShareEnvelope {
         if is_valid { Ok(envelope) } else { Err("it is not a valid envelope of shares") }
     }
 
-    /// The shares that these identities open.
+    /// The shares that these identities open. Damaged ones are passed over: the others may be enough.
     ///
     /// # Errors
-    /// A share is damaged, or contradicts the envelope.
+    /// A share contradicts the envelope.
     pub fn open(&self, identities: &[Identity]) -> Result<Vec<KeyShare>, &'static str> {
         let mut opened = Vec::new();
         for sealed in &self.shares {
-            let age = STANDARD.decode(&sealed.age).map_err(|_| "a share is damaged")?;
-            let decryptor = age::Decryptor::new_buffered(&age[..]).map_err(|_| "a share is not an age file")?;
+            let Ok(age) = STANDARD.decode(&sealed.age) else { continue };
+            let Ok(decryptor) = age::Decryptor::new_buffered(&age[..]) else { continue };
             let identities = identities.iter().map(|identity| identity as &dyn age::Identity);
             let Ok(plain) = decryptor.decrypt(identities) else { continue };
             let mut text = Zeroizing::new(String::new());
-            plain.take(MAX_SHARE_TEXT).read_to_string(&mut text).map_err(|_| "a share is damaged")?;
+            if plain.take(MAX_SHARE_TEXT).read_to_string(&mut text).is_err() {
+                continue;
+            }
             let share = KeyShare::parse(&text)?;
             let is_of_envelope = (&share.set, share.threshold, share.of, share.x)
                 == (&self.set, self.threshold, self.of, sealed.x)

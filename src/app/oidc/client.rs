@@ -36,7 +36,7 @@ pub(crate) struct OidcParts {
 
 /// A client of an identity provider.
 pub(crate) struct OidcClient {
-    pub(super) provider: IdentityProvider,
+    pub(super) provider: Arc<IdentityProvider>,
     pub(super) sessions: SessionTable,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
@@ -51,7 +51,7 @@ impl OidcClient {
     /// The CA file can't be used, or there are no root certificates.
     pub(crate) fn build(settings: OidcSettings, parts: OidcParts) -> Result<Self, TlsError> {
         let OidcParts { proxies, tasks, clock, rng } = parts;
-        let provider = IdentityProvider::build(settings, proxies, tasks, Arc::clone(&clock))?;
+        let provider = Arc::new(IdentityProvider::build(settings, proxies, tasks, Arc::clone(&clock))?);
         let mut login_key = Zeroizing::new([0; 32]);
         rng.fill(&mut *login_key);
         Ok(Self { provider, sessions: SessionTable::default(), clock, rng, login_key })

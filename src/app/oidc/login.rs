@@ -155,7 +155,11 @@ impl OidcClient {
         if !roles.has(Role::Viewer) {
             return Err(LoginFailure::NoRole);
         }
-        let end = claims.get("exp").and_then(Value::as_u64).unwrap_or_default();
+        // RFC 7519: a NumericDate may have a fraction. A cast from float saturates.
+        let end = claims.get("exp").and_then(Value::as_f64).unwrap_or_default() as u64;
+        if end <= self.now() {
+            return Err(LoginFailure::Refused);
+        }
         let id = self.random_text();
         self.sessions.insert(&id, roles, self.now(), end);
         tracing::info!("a browser logged in to the admin port");

@@ -12,6 +12,7 @@ use http::{Method, Request, header};
 use parking_lot::RwLock;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
+use tokio::sync::oneshot;
 
 use super::token::SigningKeys;
 use kernel::clock::Clock;
@@ -66,8 +67,9 @@ pub(super) struct IdentityProvider {
     client: HttpClient,
     clock: Arc<dyn Clock>,
     current: RwLock<Option<Arc<ProviderData>>>,
-    /// When the last fetch began; locked while one runs.
-    last_fetch: tokio::sync::Mutex<Option<Duration>>,
+    /// When the last fetch ended; locked while one runs.
+    last_fetch: Arc<tokio::sync::Mutex<Option<Duration>>>,
+    tasks: Arc<dyn Spawn>,
 }
 
 impl IdentityProvider {
@@ -84,34 +86,35 @@ impl IdentityProvider {
         let ca_file = settings.ca_file.clone();
         let tls = (settings.issuer.starts_with("https://") || ca_file.is_some())
             .then(|| tls::ClientTlsSettings { ca_file, ..tls::ClientTlsSettings::default() });
-        let client = HttpClient::build(&client::ClientSettings { tls, http2_only: false }, proxies, tasks)?;
+        let client =
+            HttpClient::build(&client::ClientSettings { tls, http2_only: false }, proxies, Arc::clone(&tasks))?;
         let (current, last_fetch) = Default::default();
-        Ok(Self { settings, client, clock, current, last_fetch })
+        Ok(Self { settings, client, clock, current, last_fetch, tasks })
     }
 
     /// The provider's data; `None` if they were never fetched. Fetches them if they are missing or old.
-    pub(super) async fn data(&self) -> Option<Arc<ProviderData>> {
+    pub(super) async fn data(self: &Arc<Self>) -> Option<Arc<ProviderData>> {
         let current = self.current.read().clone();
         match current {
             Some(data) if self.clock.monotonic().saturating_sub(data.fetched_at) < MAX_AGE => Some(data),
             // Requests with a known key must not wait for a provider that hangs, so one of them fetches.
-            Some(data) => match self.last_fetch.try_lock() {
+            Some(data) => match Arc::clone(&self.last_fetch).try_lock_owned() {
                 Ok(last_fetch) => self.fetch_if_due(last_fetch).await,
                 Err(_) => Some(data),
             },
-            None => self.fetch_if_due(self.last_fetch.lock().await).await,
+            None => self.fetch_if_due(Arc::clone(&self.last_fetch).lock_owned().await).await,
         }
     }
 
     /// Data newer than `known`, if there are any: for a token whose key `known` does not have.
-    pub(super) async fn newer_data(&self, known: &ProviderData) -> Option<Arc<ProviderData>> {
-        let data = self.fetch_if_due(self.last_fetch.lock().await).await?;
+    pub(super) async fn newer_data(self: &Arc<Self>, known: &ProviderData) -> Option<Arc<ProviderData>> {
+        let data = self.fetch_if_due(Arc::clone(&self.last_fetch).lock_owned().await).await?;
         (data.fetched_at > known.fetched_at).then_some(data)
     }
 
     async fn fetch_if_due(
-        &self,
-        mut last_fetch: tokio::sync::MutexGuard<'_, Option<Duration>>,
+        self: &Arc<Self>,
+        mut last_fetch: tokio::sync::OwnedMutexGuard<Option<Duration>>,
     ) -> Option<Arc<ProviderData>> {
         let current = self.current.read().clone();
         let interval = if current.is_some() { REFETCH_INTERVAL } else { RETRY_INTERVAL };
@@ -119,19 +122,24 @@ impl IdentityProvider {
         if last_fetch.is_some_and(|last| now.saturating_sub(last) < interval) {
             return current;
         }
-        *last_fetch = Some(now);
-        match self.fetch(now).await {
-            Ok(data) => {
-                let data = Arc::new(data);
-                *self.current.write() = Some(Arc::clone(&data));
-                Some(data)
+        // A task of its own: a request that is given up must not end a fetch for which others wait.
+        let (this, (done, fetched)) = (Arc::clone(self), oneshot::channel());
+        let fetch = async move {
+            match this.fetch(now).await {
+                Ok(data) => *this.current.write() = Some(Arc::new(data)),
+                Err(why) => {
+                    let why = why.to_string();
+                    tracing::warn!(why, "the identity provider of `extensions.admin.auth.oidc` can't be read");
+                }
             }
-            Err(why) => {
-                let why = why.to_string();
-                tracing::warn!(why, "the identity provider of `extensions.admin.auth.oidc` can't be read");
-                current
-            }
-        }
+            *last_fetch = Some(this.clock.monotonic());
+            drop(last_fetch);
+            // The request may be gone.
+            let _ = done.send(());
+        };
+        self.tasks.spawn("oidc fetch", Box::pin(fetch));
+        let _ = fetched.await;
+        self.current.read().clone()
     }
 
     async fn fetch(&self, now: Duration) -> Result<ProviderData, ProviderError> {

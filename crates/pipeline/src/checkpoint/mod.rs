@@ -262,9 +262,14 @@ impl CheckpointStore {
 
     /// Reads the file.
     fn read_snapshot(&self) -> Result<StoredCheckpoint, SpoolReadError> {
-        let sealed = match self.read_file() {
+        let sealed = match self.read_file(FILE) {
             Ok(Some(sealed)) => sealed,
-            Ok(None) => return Ok(StoredCheckpoint::default()),
+            // After a crash between the two renames of `replace_file` there is only the draft, which was synced before.
+            Ok(None) => {
+                let draft = self.read_file(DRAFT_FILE).ok().flatten().unwrap_or_default();
+                let snapshot = file::open(&self.keys, &draft);
+                return Ok(StoredCheckpoint { snapshot, bytes: draft.len() as u64, ..StoredCheckpoint::default() });
+            }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Vec::new(),
             Err(error) => {
                 let text = format!(
@@ -285,8 +290,8 @@ impl CheckpointStore {
         Ok(StoredCheckpoint { snapshot, bytes: sealed.len() as u64, has_present_key })
     }
 
-    fn read_file(&self) -> io::Result<Option<Vec<u8>>> {
-        let file = match self.directory.open(FILE) {
+    fn read_file(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let file = match self.directory.open(name) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),

@@ -547,13 +547,13 @@ impl CostLedger {
         out
     }
 
-    /// Restores the state that [`CostLedger::save`] returned. `false`: it can't be read, and nothing is restored.
+    /// Restores the state that [`CostLedger::save`] returned. `false`: it can't be read, or its claims can't.
     pub(super) fn restore(&self, saved: &[u8]) -> bool {
         let Some((length, rest)) = saved.split_first_chunk::<4>() else { return false };
         let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
         let Some((head, claims)) = rest.split_at_checked(length) else { return false };
         let Ok(saved) = serde_json::from_slice::<LedgerCheckpoint>(head) else { return false };
-        self.claims.load(claims);
+        let are_claims_read = self.claims.load(claims);
         let mut totals = self.totals.lock();
         for ((tenant, model, provider), atto) in saved.usd {
             let labels =
@@ -568,7 +568,7 @@ impl CostLedger {
         totals.awaited_records.extend(
             awaited_records.filter_map(|(claim, dialect, until)| Some((decode_claim(&claim)?, (dialect, until)))),
         );
-        true
+        are_claims_read
     }
 }
 

@@ -151,9 +151,9 @@ impl RedactCounters {
     }
 }
 
-/// Kinds of places, as metric labels.
-/// The rule whose hits are no addresses in a version.
+/// The rule whose hits in a version are no addresses.
 const ADDRESS_RULE: &str = "ip_address";
+/// Kinds of places, as metric labels.
 const PLACES: [&str; 6] = ["key", "value", "body", "name", "status", "other"];
 
 fn place_label(kind: TextPlaceKind) -> &'static str {

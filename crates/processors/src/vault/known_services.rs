@@ -92,8 +92,8 @@ impl KnownServices {
     }
 
     /// Applies an effect, or the result of [`KnownServices::save`].
-    pub(super) fn apply(&self, body: &[u8]) {
-        let Some((&EFFECT_VERSION, entries)) = body.split_first() else { return };
+    pub(super) fn apply(&self, body: &[u8]) -> bool {
+        let Some((&EFFECT_VERSION, entries)) = body.split_first() else { return false };
         let mut last_seen = self.last_seen.lock();
         for entry in entries.as_chunks::<ENTRY_BYTES>().0 {
             let Some((digest, time)) = entry.split_first_chunk::<DIGEST_BYTES>() else { continue };
@@ -111,6 +111,7 @@ impl KnownServices {
                 last_seen.remove(digest);
             });
         }
+        true
     }
 
     /// All entries, for the checkpoint.

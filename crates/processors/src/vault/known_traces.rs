@@ -66,8 +66,8 @@ impl KnownTraces {
     }
 
     /// Applies an effect, or the result of [`KnownTraces::save`].
-    pub(super) fn apply(&self, body: &[u8]) {
-        let Some((&EFFECT_VERSION, digests)) = body.split_first() else { return };
+    pub(super) fn apply(&self, body: &[u8]) -> bool {
+        let Some((&EFFECT_VERSION, digests)) = body.split_first() else { return false };
         let mut generations = self.generations.lock();
         for digest in digests.as_chunks::<DIGEST_BYTES>().0 {
             if generations.young.len() >= (self.limit / 2).max(1) {
@@ -76,6 +76,7 @@ impl KnownTraces {
             generations.young.insert(*digest);
             generations.old.remove(digest);
         }
+        true
     }
 
     /// All entries for the checkpoint, older ones first.

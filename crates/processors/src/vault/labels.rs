@@ -242,12 +242,13 @@ impl ProvenLabels {
     }
 
     /// Applies an effect, or the result of [`ProvenLabels::save`].
-    pub(super) fn apply(&self, body: &[u8]) {
-        let Some((&VERSION, entries)) = body.split_first() else { return };
+    pub(super) fn apply(&self, body: &[u8]) -> bool {
+        let Some((&VERSION, entries)) = body.split_first() else { return false };
         let mut memory = self.memory.lock();
         for observation in entries.as_chunks::<OBSERVATION_BYTES>().0.iter().filter_map(LabelObservation::decode) {
             self.add_observation(&mut memory, observation);
         }
+        true
     }
 
     fn add_observation(&self, memory: &mut LabelMemory, observation: LabelObservation) {

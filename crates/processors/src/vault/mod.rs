@@ -419,10 +419,8 @@ impl Processor for VaultProcessor {
             Some([take_part(&mut rest)?, take_part(&mut rest)?, take_part(&mut rest)?])
         };
         let Some([traces, services, labels]) = read_parts() else { return false };
-        self.traces.apply(&traces);
-        self.services.apply(&services);
-        self.labels.apply(&labels);
-        true
+        let parts = [self.traces.apply(&traces), self.services.apply(&services), self.labels.apply(&labels)];
+        parts.iter().all(|is_read| *is_read)
     }
 
     fn tick(&self, now: UnixNanos) {

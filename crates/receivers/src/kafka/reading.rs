@@ -204,7 +204,8 @@ impl RecordLoop {
         stop: &watch::Receiver<bool>,
         hand_over: &PartitionHandOver,
     ) -> Result<MembershipEnd, BrokerError> {
-        let partitions = self.describe_topics().await?;
+        let topics = self.note_topics().await?;
+        self.owned.set_exit(GroupExit::ForGood);
         let mut topics_read = self.context.clock.monotonic();
         let subscription = SubscriptionSettings {
             group: self.settings.group.clone(),
@@ -249,18 +250,20 @@ impl RecordLoop {
             let now = self.context.clock.monotonic();
             if now.saturating_sub(topics_read) >= TOPICS_INTERVAL {
                 topics_read = now;
-                if self.describe_topics().await.is_ok_and(|found| found != partitions) {
+                if self.read_topics().await.is_ok_and(|found| found != topics) {
                     tracing::warn!(
                         receiver = &*self.id,
-                        "the topic has other partitions than before: the group deals them anew"
+                        "a topic has other partitions than before, or was made anew: the group deals them out again"
                     );
                     let owned = self.owned.ids();
                     consumer.pause(&owned).await;
                     self.owned.set_leaving(&owned);
                     self.owned.wait_finished(&owned, LEAVE_WAIT).await;
                     let _ = self.owned.commit(&*consumer, None).await;
-                    // A static member that comes back would get its old partitions without a new deal.
-                    self.leave_group(&*consumer, GroupExit::ForGood).await;
+                    // It comes back at once, so what it knows of its partitions is kept; but a static member that only
+                    // restarts would get its old partitions without a new deal.
+                    self.owned.set_exit(GroupExit::ForRestart);
+                    consumer.close(GroupExit::ForGood).await;
                     return Ok(MembershipEnd::TopicsGrew);
                 }
             }
@@ -277,15 +280,23 @@ impl RecordLoop {
         Ok(MembershipEnd::Stopped)
     }
 
-    /// Tells the topics' ids to the stored positions, and whether the dead topic is there. Returns the number of
-    /// partitions of each topic that is read.
-    async fn describe_topics(&self) -> Result<Vec<i32>, BrokerError> {
-        let mut partitions = Vec::new();
+    /// Each topic that is read, with its number of partitions and its id.
+    async fn read_topics(&self) -> Result<Vec<(Arc<str>, i32, [u8; 16])>, BrokerError> {
+        let mut topics = Vec::new();
         for topic in self.settings.topics() {
             let found = self.client.describe_topic(&topic).await.map_err(|error| error.about_topic(&topic))?;
-            partitions.push(found.partitions);
-            if self.positions.set_topic_id(&topic, found.topic_id) {
-                let topic = &*topic;
+            topics.push((topic, found.partitions, found.topic_id));
+        }
+        Ok(topics)
+    }
+
+    /// Tells the topics' ids to the stored positions, and looks whether the dead topic is there. Only while no record is
+    /// being stored: its position would be taken for one of the new topic.
+    async fn note_topics(&self) -> Result<Vec<(Arc<str>, i32, [u8; 16])>, BrokerError> {
+        let topics = self.read_topics().await?;
+        for (topic, _, id) in &topics {
+            if self.positions.set_topic_id(topic, *id) {
+                let topic = &**topic;
                 tracing::error!(receiver = &*self.id, topic, "the topic was made anew, and is read from its start");
             }
         }
@@ -295,7 +306,7 @@ impl RecordLoop {
             let why = problem.to_string();
             tracing::warn!(receiver = &*self.id, why, "records that can't be read may be lost with one broker");
         }
-        Ok(partitions)
+        Ok(topics)
     }
 
     /// Leaves the group. Nothing of this membership may be committed by the next one.

@@ -144,7 +144,7 @@ fn adopted_items_change_no_neighbour() {
 #[test]
 fn the_memory_of_traces_is_bounded() {
     let traces = super::super::super::known_traces::KnownTraces::new(8);
-    let tell = |trace: u8| traces.effect("a", &[&[trace; 16]]).iter().for_each(|body| traces.apply(body));
+    let tell = |trace: u8| traces.effect("a", &[&[trace; 16]]).iter().for_each(|body| assert!(traces.apply(body)));
     tell(200);
     for trace in 0..100 {
         tell(trace);
