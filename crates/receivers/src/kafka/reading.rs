@@ -290,8 +290,8 @@ impl RecordLoop {
         Ok(topics)
     }
 
-    /// Tells the topics' ids to the stored positions, and looks whether the dead topic is there. Only while no record is
-    /// being stored: its position would be taken for one of the new topic.
+    /// Tells the topics' ids to the stored positions, and looks whether the dead topic is there. Only while no record
+    /// is being stored: its position would be taken for one of the new topic.
     async fn note_topics(&self) -> Result<Vec<(Arc<str>, i32, [u8; 16])>, BrokerError> {
         let topics = self.read_topics().await?;
         for (topic, _, id) in &topics {
