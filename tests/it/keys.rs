@@ -2,8 +2,7 @@
 //! how starts fail without a key. No key may appear in any output.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::kms::post_traces;
 use crate::reload::Running;
 use fakes::fake_kms::{FakeKms, KEY, Mood, seal};
 
@@ -121,13 +121,7 @@ fn send(to: SocketAddr, name: &str) {
         "startTimeUnixNano":"1795000000000000000","endTimeUnixNano":"1795000001000000000",
         "attributes":[{{"key":"user.id","value":{{"stringValue":"ada"}}}}]}}]}}]}}]}}"#
     );
-    let mut stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json";
-    write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
+    post_traces(to, &body);
 }
 
 /// While clients send, the spool gets a new key and later loses the old one: everything that was accepted is forwarded

@@ -108,13 +108,18 @@ fn send(to: std::net::SocketAddr, prompt: &str) {
         {{"key":"gen_ai.conversation.id","value":{{"stringValue":"s-1"}}}},
         {{"key":"gen_ai.input.messages","value":{{"stringValue":"[{{\"role\":\"user\",\"parts\":[{{\"type\":\"text\",\"content\":\"{prompt}\"}}]}}]"}}}}]}}]}}]}}]}}"#
     );
+    post_traces(to, &body);
+}
+
+/// Sends spans in JSON; they must be accepted.
+pub(crate) fn post_traces(to: std::net::SocketAddr, body: &str) {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let head = "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json";
     write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{body:.300}: {answer}");
 }
 
 fn keys_in_plain_text(folder: &Path) -> Vec<PathBuf> {

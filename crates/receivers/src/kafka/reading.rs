@@ -255,11 +255,7 @@ impl RecordLoop {
                         receiver = &*self.id,
                         "a topic has other partitions than before, or was made anew: the group deals them out again"
                     );
-                    let owned = self.owned.ids();
-                    consumer.pause(&owned).await;
-                    self.owned.set_leaving(&owned);
-                    self.owned.wait_finished(&owned, LEAVE_WAIT).await;
-                    let _ = self.owned.commit(&*consumer, None).await;
+                    self.finish_records(&*consumer, LEAVE_WAIT).await;
                     // It comes back at once, so what it knows of its partitions is kept; but a static member that only
                     // restarts would get its old partitions without a new deal.
                     self.owned.set_exit(GroupExit::ForRestart);
@@ -269,15 +265,20 @@ impl RecordLoop {
             }
         }
         self.stopping.send_replace(true);
-        let owned = self.owned.ids();
-        consumer.pause(&owned).await;
-        self.owned.set_leaving(&owned);
-        self.owned.wait_finished(&owned, END_WAIT).await;
-        let _ = self.owned.commit(&*consumer, None).await;
+        self.finish_records(&*consumer, END_WAIT).await;
         let exit = exit_for(hand_over);
         self.owned.set_exit(exit);
         consumer.close(exit).await;
         Ok(MembershipEnd::Stopped)
+    }
+
+    /// Begins no more records, waits for those under way, at most `wait`, and commits what is done.
+    async fn finish_records(&self, consumer: &dyn RecordConsumer, wait: Duration) {
+        let owned = self.owned.ids();
+        consumer.pause(&owned).await;
+        self.owned.set_leaving(&owned);
+        self.owned.wait_finished(&owned, wait).await;
+        let _ = self.owned.commit(consumer, None).await;
     }
 
     /// Each topic that is read, with its number of partitions and its id.
