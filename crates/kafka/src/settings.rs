@@ -109,7 +109,7 @@ pub struct BrokerSettings {
 }
 
 /// Whether this binary can speak Kafka's protocol; tests have a broker in memory.
-const IS_BUILT: bool = cfg!(any(feature = "client", feature = "testing"));
+const IS_BUILT: bool = cfg!(any(feature = "client", feature = "testing", test));
 /// How long one request to a broker may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
