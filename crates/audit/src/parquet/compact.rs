@@ -129,6 +129,7 @@ impl CompactRun<'_> {
         let path = day.state_path(&self.options.folder);
         let mut state = DayState::read(&path)?;
         self.drop_changed_parts(&mut state, objects)?;
+        let has_dropped_unsigned = self.drop_unsigned_parts(&mut state, objects);
         let compacted: BTreeSet<String> = state.objects().into_iter().map(str::to_owned).collect();
         let has_old_columns = state.columns != DayState::default().columns;
         let mut new: BTreeSet<String> = BTreeSet::new();
@@ -140,7 +141,7 @@ impl CompactRun<'_> {
                 _ => drop(new.insert(object.clone())),
             }
         }
-        if new.is_empty() && !has_old_columns {
+        if new.is_empty() && !has_old_columns && !has_dropped_unsigned {
             return Ok(());
         }
         // objects that are no longer in the index can't be written again
@@ -155,9 +156,12 @@ impl CompactRun<'_> {
         if has_old_columns || (state.parts.len() >= MAX_PARTS && is_rebuildable) {
             (new, state) = (new.into_iter().chain(compacted.iter().cloned()).collect(), DayState::default());
         }
-        let Some(part) = self.write_part(day, new, &compacted).await? else { return Ok(()) };
+        let part = self.write_part(day, new, &compacted).await?;
+        if part.is_none() && !has_dropped_unsigned {
+            return Ok(());
+        }
         self.summary.days += 1;
-        state.parts.push(part);
+        state.parts.extend(part);
         state.write(&path)?;
         for file in day.list_table_files(&self.options.folder) {
             if !state.files().contains(file.as_str()) {
@@ -192,6 +196,37 @@ impl CompactRun<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Removes the parts that hold an object which no digest signs, such as parts of a run without keys, if what is
+    /// signed in them can be written again; whether there were any.
+    fn drop_unsigned_parts(&mut self, state: &mut DayState, objects: &BTreeSet<String>) -> bool {
+        let Some(signed) = &self.signed else { return false };
+        let mut has_dropped = false;
+        for part in std::mem::take(&mut state.parts) {
+            let is_signed =
+                |(object, sha256): (&String, &String)| signed.matches_hash(&self.vault.full_name(object), sha256);
+            let is_rebuildable = part
+                .objects
+                .keys()
+                .all(|name| objects.contains(name) || !signed.has_object(&self.vault.full_name(name)));
+            if part.objects.iter().all(is_signed) {
+                state.parts.push(part);
+            } else if is_rebuildable {
+                has_dropped = true;
+                self.summary.rewritten_files += part.files.len() as u64;
+            } else {
+                self.summary.unreadable.extend(part.files.first().map(|file| {
+                    format!(
+                        "{}: the table has lines that no digest signs and can't be rebuilt, because others are no \
+                         longer in the index",
+                        file.name
+                    )
+                }));
+                state.parts.push(part);
+            }
+        }
+        has_dropped
     }
 
     /// Reports signed objects that are neither in a table nor in the index.

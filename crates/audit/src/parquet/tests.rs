@@ -309,6 +309,33 @@ async fn planted_lines_are_left_out() {
     assert!(told.contains("does not match the hash in its digest"), "{told}");
 }
 
+/// What a run without keys took from planted objects is gone after a run with keys, also where nothing else is left.
+#[tokio::test]
+async fn a_run_with_keys_cleans_tables_of_one_without() {
+    let folder = tempfile::tempdir().expect("scratch");
+    let mut site = Site::new(3);
+    site.send("default", "s", "text");
+    site.minutes(4).await;
+    put(&site.store, "default", "2026-11-20", 777, &some(1, 777, 5));
+    put(&site.store, "default", "2020-01-01", 900, &some(2, 900, 5));
+    assert_eq!(run(&site.store, folder.path()).await.lines, 12);
+    let options = CompactOptions {
+        folder: folder.path().to_owned(),
+        keys: vec![signing_key().public().clone()],
+        ..CompactOptions::default()
+    };
+    let vault = vault(&site.store);
+    let done = compact(&vault, &options, &mut |_| {}).await.expect("compacted");
+    assert_eq!((done.lines, done.unsigned.len()), (2, 2));
+    let clean = tempfile::tempdir().expect("scratch");
+    let fresh = CompactOptions { folder: clean.path().to_owned(), ..options };
+    compact(&vault, &fresh, &mut |_| {}).await.expect("compacted");
+    let tables_of = |folder: &Path| {
+        files(folder).into_iter().filter(|(name, _)| name.ends_with(".parquet")).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(tables_of(folder.path()), tables_of(clean.path()));
+}
+
 /// With a key, a table is read only if all its objects are signed and unchanged: the result is that of the index, with
 /// planted lines marked, whoever made the tables and however.
 #[tokio::test]
