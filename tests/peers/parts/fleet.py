@@ -487,13 +487,18 @@ def cost_row(work, cluster, options):
     count, spans = options.requests, 100
     some = random.Random(7)
     words = ["".join(some.choices("abcdefghijklmnopqrstuvwxyz", k=some.randint(2, 9))) for _ in range(4000)]
-    bodies = []
-    for n in range(count):
-        body = request("traces", [f"cost-{n}-{k}" for k in range(spans)], sessions=8)
-        for attribute in (one for span in body.resource_spans[0].scope_spans[0].spans for one in span.attributes if one.key == "gen_ai.input.messages"):
-            text = " ".join(some.choices(words, k=300))
-            attribute.value.string_value = json.dumps([{"role": "user", "parts": [{"type": "text", "content": text}]}])
-        bodies.append(body.SerializeToString())
+
+    def make_bodies(share):
+        made = []
+        for n in range(count):
+            body = request("traces", [f"cost-{share}-{n}-{k}" for k in range(spans)], sessions=8)
+            for attribute in (one for span in body.resource_spans[0].scope_spans[0].spans for one in span.attributes if one.key == "gen_ai.input.messages"):
+                text = " ".join(some.choices(words, k=300))
+                attribute.value.string_value = json.dumps([{"role": "user", "parts": [{"type": "text", "content": text}]}])
+            made.append(body.SerializeToString())
+        return made
+
+    bodies = make_bodies("first")
     sent_bytes = sum(map(len, bodies))
     name = topic(cluster, "fleet.cost")
     sink = Quiet(place(work, "cost-sink"))
@@ -505,7 +510,7 @@ def cost_row(work, cluster, options):
         for pipeline in config["service"]["pipelines"].values():
             pipeline["processors"] = []
 
-    def send(gateway, settle):
+    def send(gateway, settle, bodies=bodies):
         """(microseconds of processor time per span, waits for an OK)"""
         began, waits = cpu_seconds(gateway), []
 
@@ -532,18 +537,23 @@ def cost_row(work, cluster, options):
     costs["edge"], waits["edge"] = send(sender, lambda: None)
     sender.stop()
     figure("cost: bytes at one broker per byte in", round(sum(folder_bytes(broker.folder) for broker in cluster.brokers) / min(3, len(cluster.brokers)) / sent_bytes, 3))
+    # each worker gets the same number of spans, as a fleet grows: with one topic for all, what a worker spends once
+    # (joining, first use of tables) would count the more the more workers there are
     for workers in (1, 2, 4):
         group = f"cost-{workers}"
-        effects = f"{name}.effects-{workers}"
-        cluster.create_topic(effects, 2)
-        read = [worker(place(work, f"{group}-{n}"), cluster, name, sink, f"{group}-{n}", group_id=group, effects_topic=effects) for n in range(workers)]
-        ends = sum(cluster.ends(name).values())
+        grown = topic(cluster, f"{name}-{workers}")
+        filler = edge(place(work, f"cost-fill-{workers}"), cluster, grown).start()
+        for share in range(workers):
+            send(filler, lambda: None, make_bodies(f"{workers}-{share}"))
+        filler.stop()
+        read = [worker(place(work, f"{group}-{n}"), cluster, grown, sink, f"{group}-{n}", group_id=group) for n in range(workers)]
+        ends = sum(cluster.ends(grown).values())
         # a start compiles rules and vocabulary; that is no cost of a span
         before = sum(cpu_seconds(one.start()) for one in read)
         until("the topic is read", lambda: sum(one.metric("tollgate_kafka_records_total", receiver="kafka", outcome="accepted") for one in read) == ends, 180, 0.2)
         for one in read:
             until("everything is delivered", one.drained, 120, 0.1)
-        costs[f"{workers} workers"] = (sum(cpu_seconds(one) for one in read) - before) * 1e6 / (count * spans)
+        costs[f"{workers} workers"] = (sum(cpu_seconds(one) for one in read) - before) * 1e6 / (count * spans * workers)
         for one in read:
             one.stop()
     for what, micros in costs.items():
