@@ -6,6 +6,7 @@ Rows: check flow view kill roll drain brokers lost disk retention zombie large s
 each accepted item once in the vault.
 """
 import argparse
+import functools
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from faults.common import Quick, Quiet, accounted  # noqa: E402
@@ -372,8 +374,8 @@ def retention_row(work, cluster, options):
 
 
 def lost_row(work, cluster, options):
-    """A worker dies with its volume, on which accepted data waits for a back end that is down. Once the group's offsets are set back, as the page says,
-    the others store what it had, and nothing of their own again."""
+    """A worker dies with its volume, on which accepted data waits for a back end that is down; what it had uploaded to the vault stays. Once the group's
+    offsets are set back, as the page says, the others store what it had, and nothing of their own again. What is in the vault twice counts once."""
     name, sink, sender, workers, load = under_load(work, cluster, "lost")
     time.sleep(options.seconds)
     sink.tell("status=503")
@@ -382,7 +384,7 @@ def lost_row(work, cluster, options):
     load.end()
     until("everything is in a spool", lambda: lag(cluster, name) == 0, 60, 1)
     workers[0].kill()
-    shutil.rmtree(workers[0].work)
+    shutil.rmtree(workers[0].data)
     sink.tell("ok=1")
     until("the other worker has all partitions", lambda: partitions(workers[1]) == PARTITIONS, 60, 0.2)
     until("the other worker has delivered its own", workers[1].drained, 60, 0.1)
@@ -396,8 +398,10 @@ def lost_row(work, cluster, options):
     figure("lost: items acknowledged", len(load.acked))
     figure("lost: records that were in the other spool already", workers[1].metric("tollgate_kafka_records_total", outcome="stored_before"))
     accounted("lost", sink, load.acked, bound=None)
+    shown = costs_shown(work, workers[1:], load)
     for one in (workers[1], sender):
         check("lost: a clean end", one.stop() == 0)
+    counted_once("lost", work, workers, load, shown)
 
 
 def set_back(cluster, group, name, moment):
@@ -422,9 +426,10 @@ def zombie_row(work, cluster, options):
     accounted("zombie", sink, load.acked, bound=0.05)
     lost = workers[0].metric("tollgate_kafka_partition_changes_total", change="lost")
     check("zombie: it noticed that its partitions were lost", lost > 0 or "partitions were lost" in workers[0].log())
+    shown = costs_shown(work, workers, load)
     for one in (*workers, sender):
         check("zombie: a clean end", one.stop() == 0)
-    told_apart("zombie", workers)
+    counted_once("zombie", work, workers, load, shown)
 
 
 def growth_row(work, cluster, options):
@@ -652,6 +657,11 @@ def apart(found, expected):
     return None
 
 
+def tool_calls(gateway):
+    """{metric: calls of tools, and those that failed, since the start}. Which of a call's records comes first decides whether it is counted under a name."""
+    return Counter({name: gateway.metric(name) for name in ("agent_tool_calls_total", "agent_tool_failures_total")})
+
+
 def view_row(work, cluster, options):
     """Sessions that move from worker to worker, by an end in order and by a kill: every worker shows the runs, numbers and costs that one
     gateway shows which got everything, and the workers' counters add up to its."""
@@ -665,6 +675,8 @@ def view_row(work, cluster, options):
     workers[0].start()
     played = recordings()
     parts = 3
+    # a counter begins anew with each start, so it is read before each end
+    tools = Counter()
     for part in range(parts):
         for folder, files in played:
             share = files[len(files) * part // parts:len(files) * (part + 1) // parts]
@@ -674,11 +686,13 @@ def view_row(work, cluster, options):
         if part == 0:
             # its partitions go to the other one
             workers[1].start()
+            tools += tool_calls(workers[0])
             check("view: a clean end", workers[0].stop() == 0)
             until("the other worker has all partitions", lambda: partitions(workers[1]) == PARTITIONS, 60, 0.2)
         if part == 1:
             workers[0].start()
             until("both workers have partitions", lambda: all(partitions(one) == PARTITIONS / 2 for one in workers), 60, 0.2)
+            tools += tool_calls(workers[1])
             workers[1].kill()
             workers[1].start()
     settled(cluster, name, workers)
@@ -695,15 +709,16 @@ def view_row(work, cluster, options):
     owners = {json.dumps(found.get("replica")) for one in workers for found in json.loads(http(f"http://127.0.0.1:{one.admin}/api/runs?limit=1000")[2])["runs"]}
     check("view: a run says which worker counts it", owners <= {"null", '"view-0"', '"view-1"'} and len(owners) == 3, str(owners))
 
-    def sums():
-        return [json.loads(http(f"http://127.0.0.1:{one.admin}/api/sums")[2])["all"]["cost_usd"] for one in (single, *workers)]
-
     # a worker sums up the runs of others every ten seconds
-    until("the sums are up to date", lambda: len(set(sums())) == 1, 40, 1)
+    until("the sums are up to date", lambda: len({sum_shown(one) for one in (single, *workers)}) == 1, 40, 1)
     check("view: the sum of costs is the same everywhere", True)
-    figure("view: runs, their cost", f"{len(expected)}, {sums()[0]} USD")
-    tools = [one.metric("agent_tool_calls_total") for one in (single, *workers)]
-    figure("view: tool calls counted by the single gateway, and by each worker since its last start", str(tools))
+    figure("view: runs, their cost", f"{len(expected)}, {sum_shown(single)} USD")
+    tools += sum(map(tool_calls, workers), Counter())
+    wanted = tool_calls(single)
+    figure("view: calls of tools and failed ones, as counted by the single gateway, and by the workers together", f"{dict(wanted)}, {dict(tools)}")
+    check("view: the workers together count as many calls of tools as one gateway", wanted.total() > 0 and tools == wanted)
+    in_runs = sum(run["totals"]["tool_calls"] for run in expected.values())
+    check(f"view: the runs that are compared have calls of tools ({in_runs})", in_runs > 0)
     until("everything is delivered", single.drained, 60, 0.1)
     for one in (*workers, single, sender):
         check("view: a clean end", one.stop() == 0)
@@ -713,8 +728,8 @@ def view_row(work, cluster, options):
 
 
 # Columns that say where a line lies, who wrote it and when, and those that depend on the order in which records of two partitions or a call's span and log come:
-# which of the two carries the price, and whether a span's run had its name already. (Runs and sums are compared through the API.) An edge splits a request by
-# session, so an item's number in its request is another one, and content of the resource is stored with each part.
+# which of the two carries the price (`costs_of` compares the prices), and whether a span's run had its name already. (Runs are compared through the API.)
+# An edge splits a request by session, so an item's number in its request is another one, and content of the resource is stored with each part.
 PLACES = {"leaf", "object_key", "off", "of", "len", "item", "kind", "part", "ingest_ts", "writer", "epoch", "fragment", "bases", "ct_sha256", "key_id", "key_sha256",
           "commitment", "pt_bytes", "source_record", "key_copies", "run_id", "turn", "cost_status", "cost_usd", "basis", "buckets", "rate", "rates", "tier"}
 
@@ -736,15 +751,76 @@ def stored(gateways):
     return lines, of_resource, digests, records
 
 
-def told_apart(row, workers):
-    """Lines that two workers wrote about one item name the same record of the topic, so that an auditor counts them once."""
-    of_item = {}
+@functools.cache
+def prices(work):
+    """{signal: what one item of a load costs}, according to a gateway that got nothing else. A log record of a call waits for its span, and has no price."""
+    sink = Quiet(place(work, "price-sink"))
+    single = Gateway(place(work, "price"), {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, log="info", vault={}).start()
+    kinds = ("traces", "logs")
+    statuses = [single.post(kind, request(kind, [f"price-{kind}"]).SerializeToString())[0] for kind in kinds]
+    check("price: an item of each kind is taken, and a clean end", statuses == [200, 200] and single.stop() == 0)
+    found = {line["signal"]: line["cost_usd"] for line in Stock(single.store, single.identity).rows() if line.get("response_id")}
+    check("price: a span has one", set(found) == set(kinds) and found["traces"] is not None, str(found))
+    return found
+
+
+def input_cost(work, load):
+    """{response id: the price of its item}, of all that was acknowledged."""
+    return {f"msg_{one}": prices(work)[kind] for one, kind in load.acked.items() if kind != "metrics"}
+
+
+def total(costs):
+    return sum((Decimal(cost) for cost in costs if cost is not None), Decimal())
+
+
+def sum_shown(gateway):
+    return json.loads(http(f"http://127.0.0.1:{gateway.admin}/api/sums")[2])["all"]["cost_usd"]
+
+
+def costs_shown(work, gateways, load):
+    """The sums of costs that these workers show, after the time that they take to hear of each other's runs."""
+    expected, end = total(input_cost(work, load).values()), time.monotonic() + 40
+    while (shown := [Decimal(sum_shown(one)) for one in gateways]) != [expected] * len(gateways) and time.monotonic() < end:
+        time.sleep(1)
+    return shown
+
+
+def counted_once(row, work, workers, load, shown):
+    """What two workers stored is marked: its lines name one record of the topic and tell one price. Who counts each item once finds
+    all that was sent, at its price to the last decimal, and so do the workers' pages."""
+    lines = {}
     for gateway in workers:
         for line in Stock(gateway.store, gateway.identity).rows():
-            of_item.setdefault((line["trace_id"], line["span_id"], line["kind"], json.dumps(line["part"])), []).append(line.get("source_record"))
-    again = [records for records in of_item.values() if len(records) > 1]
-    figure(f"{row}: items, and those with a line of both workers", f"{len(of_item)}, {len(again)}")
-    check(f"{row}: both lines name one record", of_item and all(len(set(records)) == 1 and records[0] for records in again), str(again[:3]))
+            if line.get("response_id"):
+                lines.setdefault(line["response_id"], []).append((line.get("source_record"), line["cost_usd"]))
+    twice = [found for found in lines.values() if len(found) > 1]
+    figure(f"{row}: index lines, items, items with lines of both workers", f"{sum(map(len, lines.values()))}, {len(lines)}, {len(twice)}")
+    check(f"{row}: some items are stored twice", twice)
+    apart = [found for found in twice if len({record for record, _ in found}) > 1 or not found[0][0]]
+    check(f"{row}: both lines name one record", not apart, str(apart[:3]))
+    sent = input_cost(work, load)
+    check(f"{row}: the index has each of the {len(sent)} items that were sent, and no other", set(lines) == set(sent) and load.refused + load.broken == 0,
+          f"{len(set(sent) - set(lines))} missing, {len(set(lines) - set(sent))} more, {load.refused} refused, {load.broken} broken")
+    by_item = {item: {cost for _, cost in found} - {None} for item, found in lines.items()}
+    wrong = [(item, found) for item, found in by_item.items() if found != {sent.get(item)} - {None}]
+    check(f"{row}: the lines of an item tell one price, that of the input", not wrong, f"{len(wrong)}: {wrong[:3]}")
+    expected, once = total(sent.values()), total(cost for found in by_item.values() for cost in found)
+    by_line = total(cost for found in lines.values() for _, cost in found)
+    figure(f"{row}: cost of the input, of the index by item, of the workers' pages, of the index by line",
+           f"{expected}, {once}, {', '.join(map(str, shown))}, {by_line} USD")
+    check(f"{row}: the index has the cost of the input", once == expected)
+    check(f"{row}: the workers' pages have it too", all(one == expected for one in shown))
+
+
+def costs_of(gateways):
+    """{(session, row of the rate table): sum of the prices in the index of these gateways}. How a call's price is spread over its lines depends on their order: a
+    span that comes after those below it is billed for the rest."""
+    costs = {}
+    for row in (row for gateway in gateways for row in Stock(gateway.store, gateway.identity).rows()):
+        if row["cost_usd"] is not None:
+            call = row["session_id"], row["rate"]
+            costs[call] = costs.get(call, 0) + Decimal(row["cost_usd"])
+    return costs
 
 
 def same_index(workers, single):
@@ -760,6 +836,10 @@ def same_index(workers, single):
     different = apart(digests, expected, lambda found: found[0])
     check(f"view: the vaults have its {len(expected)} contents", expected and not different, f"{len(different)} apart: {different[:2]}")
     figure("view: lines with content of their resource, left out", len(aside))
+    costs, by_one = costs_of(workers), costs_of([single])
+    figure("view: sessions with a price, the sum in the index of the single gateway, and of the workers", f"{len(by_one)}, {total(by_one.values())}, {total(costs.values())} USD")
+    different = [(call, costs.get(call), by_one.get(call)) for call in costs | by_one if costs.get(call) != by_one.get(call)]
+    check("view: the index has the costs of one gateway, session by session", by_one and not different, f"{len(different)} apart: {different[:3]}")
     check("view: each line names its record of the topic, and no record is there twice", all(record for record, *_ in records) and max(records.values()) == 1)
 
 
