@@ -46,6 +46,8 @@ pub enum ExportTarget<'s> {
         topics: Vec<Arc<str>>,
         /// Whether a topic is used that can lose acknowledged records.
         allow_weak_durability: bool,
+        /// Largest record that may be written if its request does not compress, in bytes.
+        max_record: u64,
     },
     /// A file on this machine.
     File {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use crate::access_rights::GrantedRights;
+
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionId {
@@ -86,6 +88,8 @@ pub struct TopicDescription {
     pub min_insync_replicas: Option<usize>,
     /// `max.message.bytes`, if the broker tells it.
     pub max_message_bytes: Option<u64>,
+    /// What this client may do with it, if the broker tells it (Kafka 3.7 or later).
+    pub granted: Option<GrantedRights>,
 }
 
 /// A consumer group and how far it has read.
@@ -95,6 +99,8 @@ pub struct GroupDescription {
     pub members: Vec<GroupMember>,
     /// Every partition of the topics that were asked for.
     pub partitions: Vec<PartitionOffsets>,
+    /// What this client may do with it, if the broker tells it: not for a group that no worker has joined yet.
+    pub granted: Option<GrantedRights>,
 }
 
 impl GroupDescription {
@@ -143,8 +149,10 @@ impl PartitionOffsets {
 pub enum BrokerFault {
     /// No broker answers, or none can serve at the moment: the call may be repeated.
     Unavailable,
-    /// The broker refuses this client: credentials, access rights, certificates.
+    /// The broker refuses this client's credentials or certificate.
     Denied,
+    /// The ACLs do not allow this client the call.
+    Unauthorized,
     /// The topic does not exist.
     NoTopic,
     /// The record is larger than the topic takes.
@@ -162,14 +170,15 @@ pub enum BrokerFault {
 impl BrokerFault {
     /// Whether a producer or a consumer that failed so never works again.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Denied | Self::Fenced | Self::ClientFailed)
+        matches!(self, Self::Denied | Self::Unauthorized | Self::Fenced | Self::ClientFailed)
     }
 
     /// What an operator can do about it.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Unavailable => "check `brokers`, the network, and that enough replicas of the topic are in sync",
-            Self::Denied => "check `auth`, `tls` and the ACLs of the topic and the group",
+            Self::Denied => "check `auth` and `tls`",
+            Self::Unauthorized => "check the ACLs of the topic and the group: `tollgate check` names what is missing",
             Self::NoTopic => "create the topic (see `docs/how-to/fleet.md`), or correct its name",
             Self::TooLarge => "raise `max.message.bytes` of the topic, or lower `max_request_size`",
             Self::Fenced => "none, unless it repeats: then two workers have the same `group_instance_id`",

@@ -22,6 +22,7 @@ use krafka::{CloseOptions, GroupMembershipOperation, Kafka, KrafkaError, Protoco
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
+use crate::access_rights::GrantedRights;
 use crate::client::{
     BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupExit, GroupMember, IncomingRecord,
     OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer,
@@ -152,6 +153,7 @@ impl BrokerClient for KrafkaClient {
                 replication_factor: described.partitions.iter().map(|one| one.replicas.len()).min().unwrap_or(0),
                 min_insync_replicas: number("min.insync.replicas").and_then(|least| usize::try_from(least).ok()),
                 max_message_bytes: number("max.message.bytes"),
+                granted: described.authorized_operations.and_then(GrantedRights::from_protocol),
             })
         })
     }
@@ -168,12 +170,15 @@ impl BrokerClient for KrafkaClient {
                 partitions.extend((0..count).map(|number| PartitionId { topic: Arc::clone(topic), number }));
             }
             let admin = self.connected().await?.admin();
-            let described = admin.describe_consumer_groups([group], DescribeConsumerGroupsOptions::default()).await;
+            let options = DescribeConsumerGroupsOptions::default().include_authorized_operations(true);
+            let described = admin.describe_consumer_groups([group], options).await;
             let described = match described?.remove(group) {
                 // No worker has joined yet.
                 Some(Err(KrafkaError::Broker { code: ErrorCode::GroupIdNotFound, .. })) => None,
                 other => other.transpose()?,
             };
+            let granted = described.as_ref().and_then(|found| found.authorized_operations);
+            let granted = granted.and_then(GrantedRights::from_protocol);
             let members = described.into_iter().flat_map(|found| found.members).map(group_member).collect();
             let mut committed =
                 admin.list_consumer_group_offsets(group, ListConsumerGroupOffsetsOptions::default()).await?;
@@ -195,7 +200,7 @@ impl BrokerClient for KrafkaClient {
                     committed: committed.filter(|offset| *offset >= 0),
                 });
             }
-            Ok(GroupDescription { members, partitions: described })
+            Ok(GroupDescription { members, partitions: described, granted })
         })
     }
 
@@ -498,8 +503,8 @@ fn of_code(code: ErrorCode) -> BrokerError {
         ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => BrokerFault::TooLarge,
         ErrorCode::TopicAuthorizationFailed
         | ErrorCode::GroupAuthorizationFailed
-        | ErrorCode::ClusterAuthorizationFailed
-        | ErrorCode::SaslAuthenticationFailed => BrokerFault::Denied,
+        | ErrorCode::ClusterAuthorizationFailed => BrokerFault::Unauthorized,
+        ErrorCode::SaslAuthenticationFailed => BrokerFault::Denied,
         // Not `IllegalGeneration`: a commit that meets a rebalance gets it, and the member goes on after the rebalance.
         ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId => BrokerFault::Fenced,
         ErrorCode::CorruptMessage => BrokerFault::Damaged,

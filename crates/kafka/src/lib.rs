@@ -4,6 +4,7 @@
 //! it makes the binary 4 MB larger, and one machine needs no broker. `memory_broker` replaces it in tests.
 //! The receiver (`receivers/kafka`) knows offsets and partitions, the exporter (`exporters/kafka`) requests.
 
+mod access_rights;
 mod client;
 mod durability;
 mod kept_producer;
@@ -15,6 +16,7 @@ mod partitions;
 mod sealed_record;
 mod settings;
 
+pub use access_rights::{AccessRight, AclResource, GrantedRights, MissingRights, missing_rights};
 pub use client::{
     BrokerClient, BrokerError, BrokerFault, CommittedOffset, GroupDescription, GroupExit, GroupMember, IncomingRecord,
     OutgoingRecord, PartitionBounds, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer, RecordProducer,

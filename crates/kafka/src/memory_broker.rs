@@ -1,5 +1,6 @@
 //! [`MemoryBroker`]: a broker in memory for tests. One process, any number of groups, and the faults that
-//! a test asks for: a broker that is away, a commit that fails, a member that is fenced.
+//! a test asks for: a broker that is away, a commit that fails or meets a rebalance, a member that is fenced, callbacks
+//! in reversed order.
 //! It keeps the promises that the real one keeps: offsets without gaps, one owner per partition, `revoked` before a
 //! partition moves, and nothing committed for a member that was removed.
 
@@ -40,6 +41,12 @@ struct BrokerState {
     created: u64,
     is_away: bool,
     failing_commits: u32,
+    /// Commits that meet a rebalance, from now on.
+    rebalancing_commits: u32,
+    /// Whether every group has one more member, which owns its share and reads nothing.
+    has_silent_member: bool,
+    /// Whether members are told of new partitions before those that they lose.
+    is_reversed: bool,
     /// A partition without a leader.
     without_leader: Option<i32>,
     is_lossy: bool,
@@ -91,6 +98,7 @@ impl MemoryBroker {
             replication_factor: 3,
             min_insync_replicas: Some(2),
             max_message_bytes: Some(1 << 20),
+            granted: None,
         };
         self.create_topic_as(name, description);
     }
@@ -129,6 +137,21 @@ impl MemoryBroker {
     /// Lets the next `count` commits fail.
     pub fn fail_commits(&self, count: u32) {
         self.state.lock().failing_commits = count;
+    }
+
+    /// Lets the next `count` commits meet a rebalance: a silent member joins or leaves the groups meanwhile, in turn, and
+    /// the commit is answered with an error. When it leaves, the offsets were committed all the same. 0 ends that, and
+    /// removes the silent member.
+    pub fn set_rebalancing_commits(&self, count: u32) {
+        let mut state = self.state.lock();
+        state.rebalancing_commits = count;
+        state.has_silent_member &= count > 0;
+    }
+
+    /// Tells members of the partitions that they get before those that they give back or have lost, or ends that. No
+    /// partition is in both calls.
+    pub fn set_reversed(&self, is_reversed: bool) {
+        self.state.lock().is_reversed = is_reversed;
     }
 
     /// Lets writes to this partition of every topic fail, or to none.
@@ -240,7 +263,7 @@ impl BrokerClient for MemoryBroker {
                     });
                 }
             }
-            Ok(GroupDescription { members: members.collect(), partitions })
+            Ok(GroupDescription { members: members.collect(), partitions, granted: None })
         })
     }
 
@@ -333,7 +356,8 @@ impl MemoryConsumer {
             let count = state.topics.get(name).map_or(0, |topic| topic.dealt);
             (0..count).map(|number| PartitionId { topic: Arc::clone(name), number })
         });
-        let dealt = partitions.enumerate().filter(|(turn, _)| turn % group.len() == place);
+        let shares = group.len() + usize::from(state.has_silent_member);
+        let dealt = partitions.enumerate().filter(|(turn, _)| turn % shares == place);
         dealt.map(|(_, partition)| partition).collect()
     }
 
@@ -350,13 +374,21 @@ impl MemoryConsumer {
     }
 
     async fn apply_assignment(&self) -> Result<(), BrokerError> {
-        let owned: Vec<PartitionId> = self.member.owned.lock().keys().cloned().collect();
+        let mut owned: Vec<PartitionId> = self.member.owned.lock().keys().cloned().collect();
+        let is_reversed = self.broker.state.lock().is_reversed;
         if *self.member.is_removed.lock() {
             self.member.owned.lock().clear();
-            self.owner.lost(owned).await;
             *self.member.is_removed.lock() = false;
             self.broker.state.lock().members.push(Arc::clone(&self.member));
+            if is_reversed {
+                self.take_new_share(&[]).await;
+                owned.retain(|partition| !self.member.owned.lock().contains_key(partition));
+            }
+            self.owner.lost(owned).await;
             return Ok(());
+        }
+        if is_reversed {
+            self.take_new_share(&owned).await;
         }
         let share = self.fair_share();
         let leaving: Vec<_> = owned.iter().filter(|partition| !share.contains(partition)).cloned().collect();
@@ -364,16 +396,32 @@ impl MemoryConsumer {
             self.owner.revoked(self, leaving.clone()).await;
             self.member.owned.lock().retain(|partition, _| !leaving.contains(partition));
         }
-        let new = share.into_iter().filter(|partition| !owned.contains(partition));
-        let new: Vec<_> = new.filter(|partition| !self.is_owned_by_another(partition)).collect();
-        if !new.is_empty() {
-            for partition in &new {
-                let next = self.committed_offset(partition).unwrap_or(0);
-                self.member.owned.lock().insert(partition.clone(), MemberPartition { next, is_paused: false });
-            }
-            self.owner.assigned(self, new).await;
+        if !is_reversed {
+            self.take_new_share(&owned).await;
         }
         Ok(())
+    }
+
+    /// Takes what this member should own, is free, and is not among `owned`.
+    async fn take_new_share(&self, owned: &[PartitionId]) {
+        let new = self.fair_share().into_iter().filter(|partition| !owned.contains(partition));
+        let new: Vec<_> = new.filter(|partition| !self.is_owned_by_another(partition)).collect();
+        if new.is_empty() {
+            return;
+        }
+        for partition in &new {
+            let next = self.committed_offset(partition).unwrap_or(0);
+            self.member.owned.lock().insert(partition.clone(), MemberPartition { next, is_paused: false });
+        }
+        self.owner.assigned(self, new).await;
+    }
+
+    /// Whether this commit meets a rebalance, and if so, whether the offsets are committed before it.
+    fn begin_rebalance(&self) -> Option<bool> {
+        let mut state = self.broker.state.lock();
+        state.rebalancing_commits = state.rebalancing_commits.checked_sub(1)?;
+        state.has_silent_member = !state.has_silent_member;
+        Some(!state.has_silent_member)
     }
 
     fn read(&self) -> Vec<IncomingRecord> {
@@ -409,6 +457,11 @@ impl RecordConsumer for MemoryConsumer {
     fn commit(&self, offsets: Vec<CommittedOffset>) -> BoxFuture<'_, Result<(), BrokerError>> {
         Box::pin(async move {
             self.broker.answers()?;
+            let rebalance = self.begin_rebalance();
+            if rebalance.is_some() {
+                // The other members go on.
+                self.broker.clock.sleep(ROUND_TRIP * 20).await;
+            }
             let is_removed = *self.member.is_removed.lock();
             let mut state = self.broker.state.lock();
             if is_removed || !state.members.iter().any(|member| member.id == self.member.id) {
@@ -418,10 +471,13 @@ impl RecordConsumer for MemoryConsumer {
                 state.failing_commits -= 1;
                 return Err(BrokerError::new(BrokerFault::Unavailable, "the commit failed"));
             }
-            let group = &self.member.group;
-            let offsets = offsets.into_iter().map(|offset| ((group.clone(), offset.partition), offset.next));
-            state.committed.extend(offsets);
-            Ok(())
+            if rebalance != Some(false) {
+                let group = &self.member.group;
+                let offsets = offsets.into_iter().map(|offset| ((group.clone(), offset.partition), offset.next));
+                state.committed.extend(offsets);
+            }
+            let met = || BrokerError::new(BrokerFault::Unavailable, "the group deals its partitions out anew");
+            rebalance.map_or(Ok(()), |_| Err(met()))
         })
     }
 

@@ -130,6 +130,14 @@ pub trait Exporter: Send + Sync {
     /// are retried. `Retry` with `TooLarge` is ambiguous (too large, or no room at the moment): the request is split in
     /// halves, a single item is retried for a while and then quarantined.
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome>;
+    /// Asks the back end whether it would take data, without sending any. The outlet asks when it starts, and again
+    /// until the answer is yes, so that a refusal is seen before the first request.
+    ///
+    /// # Errors
+    /// Why it would not. An exporter that can't ask without sending says yes.
+    fn check_back_end(&self) -> BoxFuture<'_, Result<(), Reason>> {
+        Box::pin(async { Ok(()) })
+    }
     /// Why the last attempt failed; `None` if it succeeded or the exporter does not know.
     fn last_failure(&self) -> Option<AttemptFailure> {
         None

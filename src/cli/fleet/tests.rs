@@ -33,6 +33,7 @@ fn partitions_are_summed_by_worker() {
             offsets("tollgate.in", 2, 7, 9, None),
             offsets("dead", 0, 1, 4, None),
         ],
+        granted: None,
     };
     let place = |number| PartitionId { topic: Arc::from("tollgate.in"), number };
     let ages = BTreeMap::from([(place(0), Duration::from_secs(252)), (place(1), Duration::from_millis(300))]);

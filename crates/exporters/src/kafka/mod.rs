@@ -1,9 +1,10 @@
 //! The `kafka` exporter: writes requests to a topic, and accepts them when all replicas in sync have them. At the edge
 //! of a fleet it seals them and sorts them by session (crate `kafka`); `encoding: otlp_proto` writes plain requests for
 //! other consumers.
-//! A topic that can lose acknowledged records is refused. If only some partitions acknowledge a request, a retry writes
-//! the others alone, with the ids that the first attempt gave them: a record whose acknowledgement was lost is in the
-//! topic twice then, and the worker knows it. `pipeline/outlet` retries, and so do clients.
+//! A topic that can lose acknowledged records is refused, at the start and before each use. If only some partitions
+//! acknowledge a request, a retry writes the others alone, with the ids that the first attempt gave them: a record whose
+//! acknowledgement was lost is in the topic twice then, and the worker knows it. `pipeline/outlet` retries, and so do
+//! clients.
 
 mod config;
 
@@ -177,7 +178,7 @@ impl KafkaExporter {
             Err(error) => return self.failed(&error),
         };
         if let Some(refusal) = known.refusal {
-            return self.report(refusal, "change the topic as the message says", Reason::Denied);
+            return self.report_refusal(refusal);
         }
         let records_of = RecordsOf { request, topic, partitions: known.partitions };
         let mut attempt = self.begin_attempt(records_of);
@@ -284,12 +285,31 @@ impl KafkaExporter {
         }
     }
 
+    /// Whether every topic may be written. A plain topic may be missing: perhaps no pipeline has its signal.
+    async fn check_topics(&self) -> Outcome {
+        let is_plain = matches!(self.settings.target, RecordTarget::Plain(_));
+        for topic in self.settings.target.topics() {
+            match self.describe(&topic).await {
+                Ok(KnownTopic { refusal: Some(refusal), .. }) => return self.report_refusal(refusal),
+                Err(error) if !(is_plain && error.fault == BrokerFault::NoTopic) => return self.failed(&error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Outcome::Accepted
+    }
+
+    fn report_refusal(&self, refusal: String) -> Outcome {
+        self.report(refusal, "change the topic as the message says", Reason::Denied)
+    }
+
     fn failed(&self, error: &BrokerError) -> Outcome {
         if error.fault == BrokerFault::TooLarge {
             return Outcome::Refused { reason: Reason::TooLarge };
         }
         let reason = match error.fault {
-            BrokerFault::Denied | BrokerFault::NoTopic | BrokerFault::NotBuilt => Reason::Denied,
+            BrokerFault::Denied | BrokerFault::Unauthorized | BrokerFault::NoTopic | BrokerFault::NotBuilt => {
+                Reason::Denied
+            }
             _ => Reason::Unavailable,
         };
         self.report(error.text.clone(), error.fault.remedy(), reason)
@@ -304,7 +324,7 @@ impl KafkaExporter {
                 exporter = &*self.id,
                 why = failure.reason,
                 remedy,
-                "Kafka does not take the data; it waits"
+                "Kafka takes no data; it is tried again"
             );
             *last = Some(failure);
         }
@@ -326,6 +346,7 @@ impl ExporterSpec for KafkaExporterSettings {
                 brokers: &self.brokers,
                 topics: self.target.topics(),
                 allow_weak_durability: self.allow_weak_durability,
+                max_record: self.max_request_bytes as u64 + config::RECORD_OVERHEAD,
             },
             destination: Some((self.brokers.brokers.join(","), &[])),
             outlet: Some(&self.outlet),
@@ -358,6 +379,18 @@ impl Exporter for KafkaExporter {
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         Box::pin(async move { self.send_once(request).await })
+    }
+
+    fn check_back_end(&self) -> BoxFuture<'_, Result<(), Reason>> {
+        Box::pin(async move {
+            match self.check_topics().await {
+                Outcome::Retry { reason, .. } | Outcome::Refused { reason } => Err(reason),
+                Outcome::Accepted | Outcome::Partial { .. } => {
+                    *self.last_failure.lock() = None;
+                    Ok(())
+                }
+            }
+        })
     }
 
     fn last_failure(&self) -> Option<AttemptFailure> {

@@ -152,6 +152,7 @@ async fn a_weak_topic_is_refused() {
             replication_factor,
             min_insync_replicas,
             max_message_bytes,
+            granted: None,
         }
     };
     for description in [weak(1, Some(1)), weak(3, Some(1))] {
@@ -169,6 +170,31 @@ async fn a_weak_topic_is_refused() {
         rig.broker.create_topic_as("in", description);
         assert_eq!(rig.exporter.send(&request(0..1)).await, Outcome::Accepted);
     }
+}
+
+/// A topic that is refused is known before the first request, and so is an absent broker; nothing is written. A plain
+/// topic may be missing.
+#[tokio::test]
+async fn topics_are_checked_at_the_start() {
+    let rig = rig(sealed());
+    rig.broker.set_away(true);
+    assert_eq!(rig.exporter.check_back_end().await, Err(Reason::Unavailable));
+    rig.broker.set_away(false);
+    let weak = TopicDescription {
+        replication_factor: 1,
+        ..rig.broker.describe_topic("in").await.unwrap_or_else(|why| panic!("{why}"))
+    };
+    rig.broker.create_topic_as("in", weak);
+    assert_eq!(rig.exporter.check_back_end().await, Err(Reason::Denied));
+    assert!(rig.exporter.last_failure().unwrap().reason.contains("kafka-"));
+    rig.broker.create_topic("in", PARTITIONS);
+    assert_eq!(rig.exporter.check_back_end().await, Ok(()));
+    assert_eq!((rig.exporter.last_failure(), rig.broker.record_count("in")), (None, 0));
+    let plain = config(r#"{"brokers": ["localhost:9092"], "encoding": "otlp_proto"}"#).unwrap_or_else(|_| panic!());
+    assert_eq!(self::rig(plain).exporter.check_back_end().await, Ok(()));
+    let elsewhere = RecordTarget::Sealed("elsewhere".into(), SpoolKey::from_bytes([1; 32]).into());
+    let rig = self::rig(KafkaExporterSettings { target: elsewhere, ..sealed() });
+    assert_eq!(rig.exporter.check_back_end().await, Err(Reason::Denied));
 }
 
 /// A missing topic raises the alarm, an absent broker only waits; each says what to do.
@@ -204,6 +230,7 @@ async fn too_large_is_refused() {
         replication_factor: 3,
         min_insync_replicas: Some(2),
         max_message_bytes: Some(config::RECORD_OVERHEAD + 200),
+        granted: None,
     };
     rig.broker.create_topic_as("in", tiny);
     assert_eq!(rig.exporter.send(&request(0..2000)).await, Outcome::Refused { reason: Reason::TooLarge });
@@ -220,6 +247,7 @@ async fn an_unknown_limit_refuses_nothing() {
         replication_factor: 3,
         min_insync_replicas: Some(2),
         max_message_bytes: None,
+        granted: None,
     };
     rig.broker.create_topic_as("in", silent);
     assert_eq!(rig.exporter.send(&request(0..50)).await, Outcome::Accepted);

@@ -7,6 +7,7 @@ fn topic(replication_factor: usize, min_insync_replicas: Option<usize>) -> Topic
         replication_factor,
         min_insync_replicas,
         max_message_bytes: None,
+        granted: None,
     }
 }
 

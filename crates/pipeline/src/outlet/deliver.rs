@@ -336,9 +336,7 @@ impl Outlet {
                 Err(answer) => answer,
             };
             self.metrics.count_retry(reason);
-            let is_denied = reason == Reason::Denied;
-            let condition = if is_denied { BackendCondition::Denied } else { BackendCondition::Failing };
-            self.set_condition(condition, Some(reason));
+            self.set_failing(reason);
             let wait = backoff.next_wait(after, &*self.shared.rng);
             delivery.pieces.push_back(piece);
             let next_piece = match self.wait_parked(delivery, wait, (&mut *slot, &mut *stop)).await {
@@ -511,6 +509,26 @@ impl Outlet {
             Some((make_piece(&|item| item < middle, middle)?, make_piece(&|item| item >= middle, count - middle)?))
         };
         offload(&*self.shared.offload, "halve", work).await?
+    }
+
+    /// Asks the back end whether it would take data until it says yes, and shows a refusal like that of a request.
+    pub(super) async fn check_back_end(self: Arc<Self>) {
+        let (mut backoff, mut has_failed) = (Backoff::new(&self.settings), false);
+        while let Err(reason) = self.exporter.check_back_end().await {
+            has_failed = true;
+            self.set_failing(reason);
+            self.shared.clock.sleep(backoff.next_wait(None, &*self.shared.rng)).await;
+        }
+        // What requests found meanwhile is not overwritten by a check that never failed.
+        if has_failed {
+            self.set_condition(BackendCondition::Healthy, None);
+        }
+    }
+
+    /// Stores that the back end takes nothing.
+    fn set_failing(&self, reason: Reason) {
+        let is_denied = reason == Reason::Denied;
+        self.set_condition(if is_denied { BackendCondition::Denied } else { BackendCondition::Failing }, Some(reason));
     }
 
     /// Stores the condition of the back end, and logs it if it changed.

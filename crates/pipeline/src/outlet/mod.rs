@@ -104,6 +104,8 @@ struct OutletRun {
     linger: OptionalWait<()>,
     /// Wait until the spool is read again.
     pause: OptionalWait<()>,
+    /// The question whether the back end would take data.
+    check: OptionalWait<()>,
 }
 
 /// At most one future at a time. Without one, [`OptionalWait::wait`] never completes. It may be dropped and called
@@ -161,6 +163,7 @@ impl Outlet {
             reading: OptionalWait(None),
             linger: OptionalWait(None),
             pause: OptionalWait(None),
+            check: OptionalWait(Some(Box::pin(Arc::clone(&self).check_back_end()))),
         };
         loop {
             while !run.backend_down
@@ -182,6 +185,7 @@ impl Outlet {
                 (lane, result) = run.reading.wait() => self.add_read_records(&mut run, lane, result),
                 () = run.linger.wait() => run.lanes.mark_all_due(),
                 () = run.pause.wait() => run.lanes.expect_more(),
+                () = run.check.wait() => {}
                 _ = changed.changed() => run.lanes.expect_more(),
                 _ = stop.changed(), if !run.stopping => run.stopping = true,
             }

@@ -1,5 +1,6 @@
 mod aside;
 mod refused;
+mod start_check;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
