@@ -98,6 +98,19 @@ def told(gateway, *command):
     return done.returncode, done.stdout + done.stderr
 
 
+SCRIPTS = {"kafka-acls.sh": "org.apache.kafka.tools.AclCommand", "kafka-configs.sh": "org.apache.kafka.tools.ConfigCommand", "kafka-topics.sh": "org.apache.kafka.tools.TopicCommand"}
+
+
+def obey(row, cluster, text, user=None):
+    """Runs the commands that `check` names; with a user, those that grant it something."""
+    commands = re.findall(rf"`({'kafka-acls' if user else 'kafka-[a-z]+'}\.sh [^`]+)`", text)
+    for command in commands:
+        script, *arguments = command.replace("User:NAME", f"User:{user}").split()
+        done = cluster.tool(SCRIPTS[script], *arguments)
+        check(f"{row}: a broker takes `{command}`", done.returncode == 0, done.stdout[-300:] + done.stderr[-300:])
+    return commands
+
+
 def check_row(work, cluster, options):
     """`check` says what a topic lacks and the command that mends it; nothing is written to it until then."""
     sender = edge(place(work, "check"), cluster, "fleet.weak")
@@ -107,6 +120,8 @@ def check_row(work, cluster, options):
     code, text = told(sender)
     check("check: a topic with one replica is refused, with the command", code == 1 and "kafka-topics.sh --create" in text, text)
     sender.start()
+    until("the refusal is shown before there is a request", lambda: sender.metric("tollgate_exporter_denied", exporter="kafka") == 1, 30, 0.2)
+    check("check: an edge refuses the topic at its start", "replica" in sender.log(), sender.log()[-300:])
     status = sender.post("traces", request("traces", ["weak-1"]).SerializeToString())[0]
     check("check: a client gets no OK for a topic that can lose it", status == 503, str(status))
     check("check: and the log says why", "replica" in sender.log(), sender.log()[-300:])
@@ -116,8 +131,34 @@ def check_row(work, cluster, options):
     status = allowing.post("traces", request("traces", ["weak-2"]).SerializeToString())[0]
     check("check: with allow_weak_durability it is taken", status == 200, str(status))
     allowing.stop()
-    code, text = told(edge(place(work, "check-away"), type("Away", (), {"addresses": ["127.0.0.1:9"]}), "fleet.weak"))
+    away = edge(place(work, "check-away"), type("Away", (), {"addresses": ["127.0.0.1:9"]}), "fleet.weak")
+    code, text = told(away)
     check("check: a broker that is not there is named, with a remedy", code == 1 and "brokers" in text, text)
+    away.start()
+    until("its log says that no broker answers", lambda: "no broker" in away.log(), 30, 0.2)
+    check("check: an edge starts without it", away.alive() and away.ready() and away.metric("tollgate_exporter_denied", exporter="kafka") == 0)
+    away.stop()
+
+    cluster.create_topic("fleet.small", 2, max_message_bytes=1 << 20)
+    sender = edge(place(work, "check-small"), cluster, "fleet.small", change=lambda exporter: exporter.update(max_request_size="2MiB"))
+    code, text = told(sender)
+    check("check: a topic that may refuse a record is a warning", code == 0 and "max.message.bytes=" in text, text)
+    check("check: one command mends it", len(obey("check", cluster, text)) == 1)
+    code, text = told(sender)
+    check("check: the warning is gone", code == 0 and "max.message.bytes" not in text, text)
+
+    for name, count in (("fleet.few", 1), ("fleet.few.dead", 1), ("fleet.few.effects", 2)):
+        cluster.create_topic(name, count)
+    sink = Quiet(place(work, "check-sink"))
+    workers = [worker(place(work, f"check-few-{n}"), cluster, "fleet.few", sink, f"few-{n}").start() for n in range(2)]
+    until("both workers are members", lambda: "has 2 members" in (text := told(workers[0])[1]) and "2 workers share 1" in text, 60, 1)
+    code, text = told(workers[0])
+    check("check: a worker without a partition is a warning", code == 0 and "2 workers share 1 partition" in text, text)
+    check("check: one command mends it", len(obey("check", cluster, text)) == 1)
+    code, text = told(workers[0])
+    check("check: the warning is gone", code == 0 and "workers share" not in text, text)
+    for one in workers:
+        check("check: a clean end", one.stop() == 0)
 
 
 def under_load(work, cluster, row, **options):
@@ -572,7 +613,7 @@ def cost_row(work, cluster, options):
 
 def secure_row(work, cluster, options):
     """Every credential and the rights that the page lists are enough; without one of them a clear line says what is missing."""
-    secured, authority = secure_cluster(place(work, "secure-cluster"), ["edge", "worker", "stranger"])
+    secured, authority = secure_cluster(place(work, "secure-cluster"), ["edge", "worker", "stranger", "new-edge", "new-worker"])
     name = topic(secured, "fleet.secure")
     reading, writing = ("Read", "Describe", "DescribeConfigs"), ("Write", "Describe", "DescribeConfigs")
     allow(secured, "edge", writing, "--topic", name)
@@ -623,6 +664,30 @@ def secure_row(work, cluster, options):
         check(f"secure: {what} is told, with a remedy", code != 0 and remedy in text and PASSWORD not in text, text[-600:])
     code, text = told(worker(place(work, "secure-group"), by_password, name, sink, "secure-1", tls=tls, auth=sasl("PLAIN", "worker"), group_id="another"))
     check("secure: a group that the worker may not use is told", code != 0 and "group" in text, text[-600:])
+    # users of whom nobody has thought yet, and one right of another kind
+    allow(secured, "new-edge", ("Describe",), "--topic", name)
+    sender = edge(place(work, "secure-new-edge"), by_password, name, change=allowing({"tls": tls, "auth": sasl("PLAIN", "new-edge")}))
+    code, text = told(sender)
+    check("secure: a missing right to write is named, and no other", code != 0 and "do not grant Write to this client" in text, text[-600:])
+    check("secure: one command grants it", len(obey("secure", secured, text, "new-edge")) == 1)
+    until("the edge may write", lambda: told(sender)[0] == 0, 20, 1)
+    status = sender.start().post("traces", request("traces", ["secure-new"]).SerializeToString())[0]
+    check("secure: and it writes", status == 200, f"{status} {sender.log()[-400:]}")
+    sent.add("secure-new")
+    sender.stop()
+    reader = worker(place(work, "secure-new-worker"), by_password, name, sink, "new-0", tls=tls, auth=sasl("PLAIN", "new-worker"), group_id="new-workers")
+    granted, end = [], time.monotonic() + 60
+    while "kafka-acls.sh" in (text := told(reader)[1]) and time.monotonic() < end:
+        granted += obey("secure", secured, text, "new-worker")
+        time.sleep(1)
+    say("    " + "\n    ".join(granted))
+    expected = [f"--topic {name}", f"--topic {name}.dead", f"--topic {name}.effects", "--group new-workers", "--group new-workers.effects.new-0"]
+    check("secure: a worker is told of each topic and both groups", [" ".join(command.split()[-2:]) for command in granted] == expected, str(granted))
+    check("secure: nothing is missing then", "kafka-acls.sh" not in text, text[-600:])
+    reader.start()
+    until("the worker reads", lambda: reader.metric("tollgate_kafka_records_total", receiver="kafka", outcome="accepted") == len(sent), 60, 0.5)
+    check("secure: with what was granted, it reads", "not told" not in reader.log() and "Kafka can't be read" not in reader.log(), reader.log()[-600:])
+    reader.stop()
     for broker in secured.brokers:
         broker.kill()
 
