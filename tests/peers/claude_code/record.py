@@ -37,7 +37,7 @@ def session_uuid(name):
 
 
 def settings(canaries, sink_url, hooks):
-    out = {"permissions": {"allow": ["Bash(echo:*)", "Bash(cat:*)", "Bash(sh fail.sh:*)", "Read", "Agent", "Task",
+    out = {"permissions": {"allow": ["Bash(echo:*)", "Bash(cat:*)", "Bash(sh fail.sh:*)", "Read", "Edit", "Write", "Agent", "Task",
                                      "mcp__vaultdb__lookup"], "deny": ["Bash(curl:*)"]}}
     if hooks:
         hook = [{"hooks": [{"type": "http", "url": f"{sink_url}/hooks/claude-code"}]}]

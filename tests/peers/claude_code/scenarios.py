@@ -135,6 +135,25 @@ SESSIONS = {
             {"say": "Then this instead {completion2}.", "usage": usage(95, 12, read=300, w5=0, w1=20)},
         ]}},
     },
+    # a file edited twice and another one written, then the context compacted by hand, then a last prompt
+    "edits": {
+        "model": "claude-sonnet-4-5",
+        "env": ALL_CONTENT,
+        "prompts": ["Edit the notes for {prompt}.", "/compact keep {compactargs}", "Go on with {prompt2}."],
+        "lanes": {"main": {"marker": "{prompt}", "steps": [
+            {"tools": [("Read", {"file_path": "{{cwd}}/notes.txt"})], "usage": usage(60, 20, read=0, w5=0, w1=700)},
+            {"tools": [("Edit", {"file_path": "{{cwd}}/notes.txt", "old_string": "first line\n",
+                                 "new_string": "first {editnew}\nsecond\nthird\n"})],
+             "usage": usage(12, 70, read=700, w5=0, w1=90)},
+            {"tools": [("Edit", {"file_path": "{{cwd}}/notes.txt", "old_string": "second\nthird\n", "new_string": ""}),
+                       ("Write", {"file_path": "{{cwd}}/more.txt", "content": "a\nb {writenew}\n"})],
+             "usage": usage(14, 80, read=790, w5=0, w1=60)},
+            {"say": "Edited: {completion}.", "usage": usage(9, 30, read=850, w5=0, w1=40)},
+            {"say": "<summary>Notes were edited {summary}.</summary>", "usage": usage(900, 210, read=890, w5=0, w1=0)},
+        ]}, "after": {"marker": "{prompt2}", "anywhere": True, "steps": [
+            {"say": "Gone on: {completion2}.", "usage": usage(300, 15, read=0, w5=0, w1=400)},
+        ]}},
+    },
 }
 
 # What stands in the project folder of every session; `notes.txt` and the file that Read opens are tool results.
