@@ -382,6 +382,10 @@ data "honeycombio_query_specification" "claude_code_hooks_lines_edited" {
     value  = "claude_code.tool"
   }
   filter {
+    column = "gen_ai.tool.success"
+    op     = "exists"
+  }
+  filter {
     column = "gen_ai.tool.name"
     op     = "="
     value  = "Edit"
@@ -490,7 +494,7 @@ resource "honeycombio_query_annotation" "claude_code_hooks_compaction" {
   dataset     = "__all__"
   query_id    = honeycombio_query.claude_code_hooks_compaction.id
   name        = "Context compaction"
-  description = "How often is the context compacted, and how much does that save?"
+  description = "How often is the context compacted, how many tokens did it have, and how many has the summary?"
 }
 
 resource "honeycombio_flexible_board" "claude_code_hooks" {

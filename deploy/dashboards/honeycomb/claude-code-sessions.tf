@@ -356,6 +356,36 @@ resource "honeycombio_query_annotation" "claude_code_sessions_tool_duration" {
   description = "Which tools are slow? Claude Code's own telemetry includes the wait for a permission."
 }
 
+data "honeycombio_query_specification" "claude_code_sessions_lines_edited" {
+  breakdowns = ["session.id", "type"]
+  limit      = 50
+  time_range = 86400
+  calculation {
+    op     = "SUM"
+    column = "claude_code.lines_of_code.count"
+  }
+  filter {
+    column = "claude_code.lines_of_code.count"
+    op     = "exists"
+  }
+  order {
+    column = "claude_code.lines_of_code.count"
+    op     = "SUM"
+    order  = "descending"
+  }
+}
+
+resource "honeycombio_query" "claude_code_sessions_lines_edited" {
+  query_json = data.honeycombio_query_specification.claude_code_sessions_lines_edited.json
+}
+
+resource "honeycombio_query_annotation" "claude_code_sessions_lines_edited" {
+  dataset     = "__all__"
+  query_id    = honeycombio_query.claude_code_sessions_lines_edited.id
+  name        = "Lines edited per session"
+  description = "How many lines does a session add and remove?"
+}
+
 data "honeycombio_query_specification" "claude_code_sessions_stop_reasons" {
   breakdowns = ["stop_reason"]
   limit      = 10
@@ -424,6 +454,47 @@ resource "honeycombio_query_annotation" "claude_code_sessions_sub_agents" {
   query_id    = honeycombio_query.claude_code_sessions_sub_agents.id
   name        = "Sub-agent activity"
   description = "Which sub-agents run, and how long?"
+}
+
+data "honeycombio_query_specification" "claude_code_sessions_compaction" {
+  time_range = 86400
+  calculation {
+    op = "COUNT"
+  }
+  calculation {
+    op     = "SUM"
+    column = "gen_ai.usage.input_tokens"
+  }
+  calculation {
+    op     = "SUM"
+    column = "output_tokens"
+  }
+  filter {
+    column = "name"
+    op     = "="
+    value  = "claude_code.llm_request"
+  }
+  filter {
+    column = "query_source_safe"
+    op     = "="
+    value  = "compact"
+  }
+  filter {
+    column = "success"
+    op     = "="
+    value  = "true"
+  }
+}
+
+resource "honeycombio_query" "claude_code_sessions_compaction" {
+  query_json = data.honeycombio_query_specification.claude_code_sessions_compaction.json
+}
+
+resource "honeycombio_query_annotation" "claude_code_sessions_compaction" {
+  dataset     = "__all__"
+  query_id    = honeycombio_query.claude_code_sessions_compaction.id
+  name        = "Context compaction"
+  description = "How often is the context compacted, how many tokens did it have, and how many has the summary?"
 }
 
 resource "honeycombio_flexible_board" "claude_code_sessions" {
@@ -636,6 +707,20 @@ resource "honeycombio_flexible_board" "claude_code_sessions" {
     position {
       x_coordinate = 0
       y_coordinate = 34
+      width        = 6
+      height       = 6
+    }
+    query_panel {
+      query_id            = honeycombio_query.claude_code_sessions_lines_edited.id
+      query_annotation_id = honeycombio_query_annotation.claude_code_sessions_lines_edited.id
+      query_style         = "table"
+    }
+  }
+  panel {
+    type = "query"
+    position {
+      x_coordinate = 6
+      y_coordinate = 34
       width        = 4
       height       = 6
     }
@@ -648,14 +733,28 @@ resource "honeycombio_flexible_board" "claude_code_sessions" {
   panel {
     type = "query"
     position {
-      x_coordinate = 4
-      y_coordinate = 34
+      x_coordinate = 0
+      y_coordinate = 40
       width        = 4
       height       = 6
     }
     query_panel {
       query_id            = honeycombio_query.claude_code_sessions_sub_agents.id
       query_annotation_id = honeycombio_query_annotation.claude_code_sessions_sub_agents.id
+      query_style         = "table"
+    }
+  }
+  panel {
+    type = "query"
+    position {
+      x_coordinate = 4
+      y_coordinate = 40
+      width        = 4
+      height       = 6
+    }
+    query_panel {
+      query_id            = honeycombio_query.claude_code_sessions_compaction.id
+      query_annotation_id = honeycombio_query_annotation.claude_code_sessions_compaction.id
       query_style         = "table"
     }
   }

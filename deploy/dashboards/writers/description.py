@@ -71,6 +71,16 @@ def source(panel, vendor):
     return "traces" if traceable and all(operation != "count_distinct" for _, operation, _ in calculations(events)) else None
 
 
+def sent_metric(events):
+    """The one metric of clients that a query `from: metrics` sums."""
+    if events["from"] != "metrics":
+        return None
+    ((_, operation, metric),) = calculations(events)
+    if operation != "sum" or events["where"] != {metric: "present"} or "ratio" in events:
+        raise ValueError(f"a query from metrics has the sum of one metric and no other condition: {events}")
+    return metric
+
+
 def calculations(events):
     """[(column, operation, key)]"""
     return [(column, *call(text)) for column, text in events.get("show", {}).items()]

@@ -1,7 +1,7 @@
 """SigNoz: dashboards of schema v6."""
 import json
 
-from writers.description import DAY, UNIT_NAMES, calculations, call, laid_out, promql, source
+from writers.description import DAY, UNIT_NAMES, calculations, call, laid_out, promql, sent_metric, source
 
 SIGNOZ_PANELS = {"number": "NumberPanel", "line": "TimeSeriesPanel", "bars": "BarChartPanel", "table": "TablePanel"}
 
@@ -39,20 +39,23 @@ def signoz_query(name, signal, where, aggregations, events, shifted, disabled=Fa
             "legend": "yesterday" if shifted else ", ".join("{{" + key + "}}" for key in events.get("by", []))}
 
 
-def signoz_metric(name, series):
+def signoz_metric(name, series, temporality="cumulative"):
     """A counter's increase as a builder query."""
     metric = series["metric"]
     return {"name": name, "signal": "metrics", "disabled": False,
-            "aggregations": [{"metricName": metric, "temporality": "cumulative", "timeAggregation": "increase", "spaceAggregation": "sum",
+            "aggregations": [{"metricName": metric, "temporality": temporality, "timeAggregation": "increase", "spaceAggregation": "sum",
                               "reduceTo": "sum"}],
             "groupBy": [{"name": label, "fieldContext": "attribute", "fieldDataType": "string", "signal": "metrics"} for label in series["by"]],
-            "order": [{"key": {"name": f"sum(increase({metric}))"}, "direction": "desc"}], "limit": 20,
+            "order": [{"key": {"name": f"sum(increase({metric}))"}, "direction": "desc"}], "limit": series.get("limit", 20),
             "legend": series["as"]}
 
 
 def signoz_events(panel, first, shifted=False):
     """The builder queries of a panel; `first` is the letter of the first one."""
     events, letter = panel["events"], lambda offset: chr(ord(first) + offset)
+    if metric := sent_metric(events):
+        legend = ", ".join("{{" + key + "}}" for key in events["by"])
+        return [("builder_query", signoz_metric(first, {**events, "metric": metric, "as": legend}, "delta"))]
     signal = {"spans": "traces", "logs": "logs"}[events["from"]]
     if ratio := events.get("ratio"):
         part, whole = letter(0), letter(1)

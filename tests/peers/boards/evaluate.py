@@ -14,7 +14,7 @@ def row(signal, item):
     return {**base, "trace_id": item["trace_id"], **({"name": item["name"]} if signal == "traces" else {"body": item["body"]})}
 
 
-SIGNALS = {"spans": {"traces"}, "logs": {"logs"}, "spans and logs": {"traces", "logs"}, "own metrics": {"metrics"}}
+SIGNALS = {"spans": {"traces"}, "logs": {"logs"}, "spans and logs": {"traces", "logs"}, "metrics": {"metrics"}, "own metrics": {"metrics"}}
 
 
 def call(text):
@@ -130,6 +130,11 @@ def signoz_where(expression):
 def signoz(queries):
     """The builder queries of one panel, without those of yesterday."""
     first = queries[0]
+    if first["signal"] == "metrics":
+        (one,) = first["aggregations"]
+        assert (one["temporality"], one["timeAggregation"], one["spaceAggregation"]) == ("delta", "increase", "sum"), one
+        metric = one["metricName"]
+        return {"from": "metrics", "by": [key["name"] for key in first["groupBy"]], "where": {metric: "present"}, "show": {"0": f"sum({metric})"}}
     source = {"traces": "spans", "logs": "logs"}[first["signal"]]
     texts = [one["expression"].removesuffix("()") for query in queries for one in query["aggregations"]]
     base = {"from": source, "by": [key["name"] for key in first.get("groupBy", [])]}

@@ -17,7 +17,7 @@ sys.path[:0] = [PEERS, BOARDS]
 import decode  # noqa: E402
 import generate  # noqa: E402
 from boards import evaluate, schemas  # noqa: E402
-from harness import CACHE, RECORDINGS, Gateway, Sink, check, figure, files, finish, http, say, until, workdir  # noqa: E402
+from harness import CACHE, RECORDINGS, Gateway, Sink, check, figure, files, finish, free_port, http, say, until, workdir  # noqa: E402
 from promql import names  # noqa: E402
 
 EXPECTED = os.path.join(PEERS, "boards", "expected.json")
@@ -60,6 +60,15 @@ def fallback(gateway):
         span(TRACE, 3, 1, "chat", 1.5, 1, {**call, "gen_ai.request.model": "no-such-model", "gen_ai.usage.input_tokens": 10,
                                            "gen_ai.usage.output_tokens": 5}),
     ])
+
+
+def recorded_rows(sink):
+    """[(signal, row)] of everything that the back end got."""
+    out = []
+    for path in files("*.pb", sink.dir):
+        signal, request = decode.load(path)
+        out += [(signal, evaluate.row(signal, item)) for item in decode.items(signal, request)]
+    return out
 
 
 class Recorded:
@@ -107,17 +116,60 @@ class Recorded:
         return self.gateway.drained() and bodies.count("tollgate.run.summary") >= runs and "tollgate.alert" in bodies
 
     def read(self):
-        out = []
-        for path in files("*.pb", self.sink.dir):
-            signal, request = decode.load(path)
-            out += [(signal, evaluate.row(signal, item)) for item in decode.items(signal, request)]
-        return out
+        return recorded_rows(self.sink)
 
     def late(self):
         """A tool call of a run that was summarised: the run is summarised again."""
         post(self.gateway, [span(TRACE, 4, 1, "execute_tool late", 2.6, 0.1, {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "late"})])
         until("a late item makes another summary", lambda: any("tollgate.run.revision" in one for one in self.summaries()), 60, 0.2)
         return self.rows + [("logs", one) for one in self.summaries() if "tollgate.run.revision" in one]
+
+
+# ---- the receiver of hooks ---------------------------------------------------------------------------------------------
+
+RECEIVED = "claude-code-hooks, by the receiver"  # its numbers in expected.json
+# What Claude Code's hooks do not report, as docs/how-to/claude-code-hooks.md says.
+NOT_REPORTED = {"cache-hit-ratio", "compaction", "lines-edited", "model-usage", "stop-reasons", "tokens", "tokens-per-session"}
+# The receiver takes these from the times of arrival, where an event has no length.
+BY_ARRIVAL = {"session-duration": ("average", "p95"), "sub-agents": ("average",), "tool-duration": ("average", "p95")}
+
+
+def by_the_receiver(board, work):
+    """Each panel of the hooks' edition from what tollgate makes of Claude Code's own events (tests/cases/hooks)."""
+    folder, port = os.path.join(work, "receiver"), free_port()
+    sink = Sink(os.path.join(folder, "sink"))
+
+    def with_hooks(config):
+        config["receivers"]["claude_code_hooks"] = {"endpoint": f"127.0.0.1:{port}"}
+        config["service"]["pipelines"]["traces"]["receivers"].append("claude_code_hooks")
+
+    gateway = Gateway(folder, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, change=with_hooks).start()
+    sent = 0
+    for case in files("*.jsonl", os.path.join(REPO, "tests", "cases", "hooks")):
+        with open(case) as f:
+            for event in (line for line in f if not line.startswith("#")):
+                status, _, answer = http(f"http://127.0.0.1:{port}/v1/hooks/claude-code", event.encode(), {"content-type": "application/json"})
+                assert status == 200, (case, event[:200], answer)
+                sent += 1
+    until("hooks are delivered", gateway.drained, 60)
+    check("receiver: a clean end", gateway.stop() == 0)
+    rows = recorded_rows(sink)
+    check(f"receiver: each of {sent} events is a span", len(rows) == sent, len(rows))
+    found, lacking = {}, set()
+    for panel in board["panels"]:
+        query = panel["events"]
+        if evaluate.problems(query, rows):
+            lacking.add(panel["id"])
+        numbers_ = evaluate.events(query, rows)
+        if columns := BY_ARRIVAL.get(panel["id"]):
+            first = len(query.get("by", []))
+            at = [first + list(query["show"]).index(column) for column in columns]
+            # the end of a sub-agent whose start no case has comes without
+            check(f"receiver: {panel['id']} has its times", any((row[place] or -1) >= 0 for row in numbers_ for place in at), numbers_)
+            numbers_ = [[value for place, value in enumerate(row) if place not in at] for row in numbers_]
+        found[panel["id"]] = {"events": numbers_}
+    check("receiver: the panels that lack an attribute are those of docs/how-to/claude-code-hooks.md", lacking == NOT_REPORTED, lacking ^ NOT_REPORTED)
+    return found
 
 
 # ---- the description ---------------------------------------------------------------------------------------------------
@@ -357,7 +409,7 @@ def agree_with_the_api(found, api):
 
 # ---- the checks can fail -------------------------------------------------------------------------------------------------
 
-def the_checks_can_fail(boards, recorded, rows, specs, work):
+def the_checks_can_fail(boards, recorded, received, rows, specs, work):
     """Copies with one mistake each: every check must notice its own."""
     def broken(place, change):
         copied = copy.deepcopy(boards)
@@ -377,7 +429,7 @@ def the_checks_can_fail(boards, recorded, rows, specs, work):
         check(f"{what} is noticed", wrong and all(one.startswith(place) for one in wrong), wrong)
         check(f"{what}: the files are no longer up to date", generate.stale(generate.files(copied)))
     found = numbers(broken("agents-at-2am/expensive-runs", lambda panel: panel["events"].update(limit=1, show={"cost": "sum(tollgate.run.iterations)"})), recorded)
-    wrong = as_expected(boards, found) if not os.environ.get("TOLLGATE_UPDATE") else ["agents-at-2am/expensive-runs"]
+    wrong = as_expected(boards, {**found, RECEIVED: received}) if not os.environ.get("TOLLGATE_UPDATE") else ["agents-at-2am/expensive-runs"]
     check("another number is noticed", [one.split(":")[0] for one in wrong] == ["agents-at-2am/expensive-runs"], wrong)
     spec = copy.deepcopy(next(iter(specs.values())))
     spec.update(time_rang=1, order=[{"op": "SUM", "column": "a", "order": "down"}], compare_time_offset=5)
@@ -427,7 +479,8 @@ def main():
     empty = [place for place, panel in panels(boards) for kind, rows in found[place.split("/")[0]][panel["id"]].items()
              if not rows and not {one["metric"] for one in panel["metrics"]} & UNSEEN]
     check("every panel has a number", not empty, empty)
-    wrong = as_expected(boards, found)
+    received = by_the_receiver(boards[1], work)
+    wrong = as_expected(boards, {**found, RECEIVED: received})
     check(f"the numbers of {len(panels(boards))} panels are those of boards/expected.json", not wrong, wrong[:3])
     wrong, compared = files_give_the_same(boards, found, recorded.rows, specs)
     check(f"queries read back from the files give the same numbers ({compared['honeycomb']} of Honeycomb, {compared['signoz']} of SigNoz, "
@@ -438,7 +491,7 @@ def main():
     wrong = asks_only_what_is_recorded(boards, rows, recorded.text)
     check("each query asks only for attributes, metrics and labels that the sessions emit", not wrong, wrong[:6])
     figure("spans, log records and points", len(rows))
-    the_checks_can_fail(boards, recorded, rows, specs, work)
+    the_checks_can_fail(boards, recorded, received, rows, specs, work)
     finish(work)
 
 
