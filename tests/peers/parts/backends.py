@@ -17,6 +17,7 @@ from backends.alertmanager import alertmanager  # noqa: E402
 from backends.collector import collector  # noqa: E402
 from backends.collector_client import collector_client  # noqa: E402
 from backends.common import end_row, self_check  # noqa: E402
+from backends.doors import doors  # noqa: E402
 from backends.jaeger import jaeger  # noqa: E402
 from backends.mlflow import mlflow  # noqa: E402
 from backends.opensearch import opensearch  # noqa: E402
@@ -28,9 +29,9 @@ from backends.victoriametrics import victoriametrics  # noqa: E402
 from harness import HERE, check, figure, finish, say, workdir  # noqa: E402
 
 # what a row needs of install.sh
-INSTALLS = {name: (name,) for name in ("jaeger", "prometheus", "victoriametrics", "alertmanager", "phoenix", "mlflow", "collector")}
+INSTALLS = {name: (name,) for name in ("jaeger", "prometheus", "victoriametrics", "alertmanager", "phoenix", "mlflow", "collector", "doors")}
 INSTALLS |= {"collector_client": ("otelcol",), "opensearch": ("otelcol", "opensearch")}
-ROWS = {row.__name__: row for row in (jaeger, prometheus, victoriametrics, collector, collector_client, tollgate, alertmanager, presets, phoenix, mlflow,
+ROWS = {row.__name__: row for row in (jaeger, prometheus, victoriametrics, collector, collector_client, tollgate, alertmanager, presets, doors, phoenix, mlflow,
                                       opensearch)}
 
 
