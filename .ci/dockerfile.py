@@ -23,6 +23,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD_STEP = ".ci/build_release.sh"
+DOCKERFILES = (ROOT / "Dockerfile", ROOT / "deploy/recogniser/Dockerfile")
+# a version of three numbers, or a tag of distroless, which has no versions; and a digest
+PINNED = re.compile(r"((?:rust|python):\d+\.\d+\.\d+-slim-\w+|gcr\.io/distroless/[\w-]+:nonroot)@sha256:[0-9a-f]{64}")
 # https://github.com/GoogleContainerTools/distroless/blob/main/cc/README.md, and of base-debian12 what a static check needs
 DISTROLESS = {"gcr.io/distroless/cc-debian12:nonroot": ("base-files", "ca-certificates", "libc6", "libgcc-s1", "libstdc++6", "netbase", "tzdata")}
 replaced = []
@@ -48,6 +51,15 @@ def instructions(text):
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     return [tuple(line.strip().split(None, 1)) for line in joined.splitlines() if line.strip()]
+
+
+def pinned(text):
+    """The base images of a Dockerfile without their digests; an image that is not pinned ends the script."""
+    images = [arguments.split()[0] for name, arguments in instructions(text) if name == "FROM"]
+    free = [image for image in images if not PINNED.fullmatch(image)]
+    if free or "# syntax=" in text:
+        stop(f"an exact version and a digest (docs/how-to/release.md) are missing: {free or 'syntax is another image'}")
+    return [image.partition("@")[0] for image in images]
 
 
 def run(*command, **options):
@@ -98,9 +110,9 @@ def devices(root):
 
 def machine_root(stage, place):
     """A copy-on-write view of this machine, if it is what the image names."""
-    rust, debian = re.fullmatch(r"rust:([\d.]+)-slim-(\w+)", stage.image).groups()
+    rust, debian = re.fullmatch(r"rust:([\d.]+)-slim-(\w+)@.*", stage.image).groups()
     here = subprocess.run(["rustc", "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
-    check(f"this machine has Rust {rust}", here.startswith(rust + "."), here)
+    check(f"this machine has Rust {rust}", here == rust, here)
     release = Path("/etc/os-release").read_text()
     check(f"this machine is Debian {debian}", f"VERSION_CODENAME={debian}" in release)
     upper = place / "upper"
@@ -120,7 +132,8 @@ def distroless_root(stage, place):
     debs.mkdir()
     if not list(Path("/var/lib/apt/lists").glob("*Packages*")):
         run("apt-get", "update", "-q", stdout=subprocess.DEVNULL)
-    run("apt-get", "-o", "APT::Sandbox::User=root", "download", "-q", *DISTROLESS[stage.image], cwd=debs, stdout=subprocess.DEVNULL)
+    packages = DISTROLESS[stage.image.partition("@")[0]]
+    run("apt-get", "-o", "APT::Sandbox::User=root", "download", "-q", *packages, cwd=debs, stdout=subprocess.DEVNULL)
     for deb in sorted(debs.iterdir()):
         run("dpkg-deb", "-x", deb, stage.root)
     certificates = sorted((stage.root / "usr/share/ca-certificates").rglob("*.crt"))
@@ -130,7 +143,7 @@ def distroless_root(stage, place):
     (stage.root / "etc/passwd").write_text("root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n")
     if not (stage.root / "lib64").exists():
         (stage.root / "lib64").symlink_to("usr/lib64")
-    loud(f"FROM {stage.image}: NOT FETCHED, the Debian packages {', '.join(DISTROLESS[stage.image])} stand for it")
+    loud(f"FROM {stage.image}: NOT FETCHED, the Debian packages {', '.join(packages)} stand for it")
 
 
 def copy(stage, stages, arguments):
@@ -176,7 +189,7 @@ def steps(place, binary):
             words = arguments.split()
             stage = Stage(words[0], words[2] if len(words) == 3 else None, place)
             stages[stage.name] = stage
-            if words[0] in DISTROLESS:
+            if words[0].partition("@")[0] in DISTROLESS:
                 distroless_root(stage, stage.root.parent)
             elif words[0].startswith("rust:"):
                 machine_root(stage, stage.root.parent)
@@ -268,6 +281,8 @@ def main():
     parser.add_argument("--place", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.place is None:
+        for path in DOCKERFILES:
+            print(f"  ok   pinned: {', '.join(pinned(path.read_text()))}", flush=True)
         # Mounts are made in a namespace of their own and end with it. Nothing is removed there: only the empty mount point, here.
         cache = Path(os.environ.get("PEERS_CACHE") or ROOT / "target/peers")
         cache.mkdir(parents=True, exist_ok=True)
