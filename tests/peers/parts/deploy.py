@@ -508,6 +508,33 @@ def dockerfile():
     check("hadolint finds nothing in the Dockerfiles", code == 0 and not out, out + err)
 
 
+def workflow_problems(work, text):
+    """What actionlint says, and actions that are not named by their commit."""
+    path = os.path.join(work, "workflow.yml")
+    with open(path, "w") as f:
+        f.write(text)
+    code, out, err = run(os.path.join(TOOLS, "actionlint"), "-no-color", "-oneline", path)
+    free = [used for used in re.findall(r"\buses:\s*(\S+)", text) if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", used)]
+    return ([out + err] if code else []) + free
+
+
+def workflows(work):
+    """The workflow files of the manual."""
+    seen = 0
+    for folder, _, names in os.walk(os.path.join(REPO, "docs")):
+        for name in names:
+            if not name.endswith(".md"):
+                continue
+            for block in re.findall(r"^```\w+\n# \.github/workflows/[\w.-]+\n(.*?)^```", read(os.path.join(folder, name)), re.M | re.S):
+                seen += 1
+                wrong = workflow_problems(work, block)
+                check(f"{name}: actionlint finds nothing in the workflow, and its actions are named by commit", not wrong, wrong)
+                broken = (("runs-on:", "run-on:"), ("${{ vars.", "${{ var."), (re.search(r"@[0-9a-f]{40}", block)[0], "@v6"))
+                blind = [one for one, other in broken if not workflow_problems(work, block.replace(one, other))]
+                check(f"{name}: three mistakes are noticed", not blind, blind)
+    check("the manual shows a workflow", seen > 0)
+
+
 def pages(machine, work):
     """Values that a page shows work; the commands name files that exist."""
     seen = 0
@@ -538,7 +565,7 @@ def main():
                        ("notes", lambda: notes(work)), ("checks", lambda: checks_can_fail(rendered, machine)),
                        ("probes", lambda: probes_answer(rendered["gateway"], machine)), ("kustomize", lambda: kustomize(machine, work)),
                        ("manifests", lambda: manifests(machine)), ("systemd", lambda: systemd(machine, work)), ("compose", lambda: compose(machine)),
-                       ("dockerfile", dockerfile), ("pages", lambda: pages(machine, work))):
+                       ("dockerfile", dockerfile), ("workflows", lambda: workflows(work)), ("pages", lambda: pages(machine, work))):
         began = time.monotonic()
         step()
         times.append((name, time.monotonic() - began))
