@@ -497,8 +497,10 @@ def compose(machine):
     check("compose/compose.yaml gives tollgate the secrets that its configuration names", named == set(service["secrets"]) == set(model["secrets"]), named)
     given = set(re.findall(r"\$\{env:(\w+)\}", text))
     check("compose/compose.yaml gives tollgate its variables", given == set(service["environment"]), given)
-    # `!reset` is compose's own tag
-    ports = re.search(r"otel-collector:\n    ports: !reset \[\]\n", read(os.path.join(folder, "signoz-ports.yaml")))
+    # `!reset` is compose's own tag; the names are those of the file that Foundry writes
+    ports = re.search(r"  ingester:\n    ports: !reset \[\]\n", read(os.path.join(folder, "signoz-ports.yaml")))
+    check("compose/compose.yaml reaches SigNoz by Foundry's names", service["networks"] == ["signoz-network"] and service["depends_on"] == ["ingester"]
+          and "http://signoz-ingester:4317" in text, service)
     check("SigNoz leaves 4317 and 4318 to tollgate", ports and "127.0.0.1:4317:4317" in service["ports"] and "127.0.0.1:4318:4318" in service["ports"])
     check("compose/compose.yaml: not root, read-only", service["user"] == "65532:65532" and service["read_only"] and service["cap_drop"] == ["ALL"])
 
