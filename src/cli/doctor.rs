@@ -13,6 +13,7 @@ use super::error::{CommandError, ExitStatus};
 use super::output::{self, use_colour_on_stdout};
 use super::runtime::block_on;
 use super::vault::erase::DEFAULT_ERASER_WRITER;
+use super::vault::opening::DEFAULT_OPENINGS_WRITER;
 use crate::app::key_opening::{ConfiguredKey, configured_keys};
 use crate::app::resolve::ConfiguredComponent;
 use crate::components::ProcessorSettings;
@@ -52,6 +53,9 @@ pub(super) enum PolicyFormat {
     Auditor,
     /// IAM policy of those who run `vault erase` with the writer name `eraser`.
     Eraser,
+    /// IAM policy of auditors who open keys together (`recipients: { threshold, of }`) and record it with the writer name
+    /// `openings`.
+    Opener,
     /// Policy of the payload bucket.
     Bucket,
     /// Policy of the key bucket.
@@ -288,6 +292,7 @@ fn print_policy(
         PolicyFormat::Writer => policy.writer(),
         PolicyFormat::Auditor => policy.auditor(options.restore),
         PolicyFormat::Eraser => policy.eraser(DEFAULT_ERASER_WRITER),
+        PolicyFormat::Opener => policy.opener(DEFAULT_OPENINGS_WRITER, options.restore),
         PolicyFormat::Bucket => policy.bucket(false),
         PolicyFormat::KeyBucket => policy.bucket(true),
         PolicyFormat::Lifecycle => policy.lifecycle(accounts),

@@ -329,8 +329,9 @@ pub(super) fn run_session(
     block_on(async {
         let (vault, auditors, log) = open_with_auditors(&vault_args).await?;
         log.record_opening("session", &session)?;
+        let openings = shares.requested.record(&vault_args, &auditors).await?;
         let shares = shares.read(&auditors)?;
-        let mut opener = FragmentOpener::new(&vault, auditors).with_shares(shares);
+        let mut opener = FragmentOpener::new(&vault, auditors).with_shares(shares).with_openings(openings);
         let signed = read_signed_objects(&vault, &keys, account.as_deref()).await?;
         let filter = ReplayFilter { account, tenant, content, signed, unsigned };
         let mut replay = replay(&vault, &mut opener, &session, &filter).await?;

@@ -186,8 +186,18 @@ fn kind(schema: &Value, node: &Value) -> String {
     if !consts.is_empty() {
         return consts.join(", ");
     }
+    let alternatives = ["anyOf", "oneOf"].iter().filter_map(|key| real[*key].as_array()).flatten();
+    let mut kinds: Vec<String> =
+        alternatives.filter(|one| one["type"] != "null").map(|one| kind(schema, one)).collect();
+    kinds.dedup();
+    if !kinds.is_empty() {
+        return kinds.join(" or ");
+    }
     match &real["type"] {
-        Value::String(one) if one == "array" => format!("list of {}", kind(schema, &real["items"])),
+        Value::String(one) if one == "array" => match kind(schema, &real["items"]) {
+            several if several.contains(" or ") => format!("list of ({several})"),
+            one => format!("list of {one}"),
+        },
         Value::String(one) if one == "object" => "map".to_owned(),
         Value::String(one) => one.clone(),
         Value::Array(any) => {

@@ -345,7 +345,7 @@ impl PeriodEvidence {
             self.erasures.push(ErasureLine { account: tail.account.clone(), time: tail.ts.clone(), leaf, erasure });
             return true;
         }
-        if tail.kind == Some(RowKind::KeyCopies) {
+        if matches!(tail.kind, Some(RowKind::KeyCopies | RowKind::Opening)) {
             return true;
         }
         if tail.kind == Some(RowKind::Gap) {

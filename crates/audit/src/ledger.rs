@@ -1,8 +1,9 @@
-//! [`Ledger`]: the chain of a person who changes keys, so that destroying or copying a key is as provable as writing
-//! content. An erasure has an epoch with two lines (begun, done), a set of key copies one with a single line.
+//! [`Ledger`]: the chain of a person who changes or opens keys, so that destroying, copying or opening a key is as
+//! provable as writing content. An erasure has an epoch with two lines (begun, done), key copies and an opening one line.
 //! The ledger's state comes only from objects in the store that a given key signed; it skips planted objects. The key,
 //! the lines and the last digest determine the next names and bytes, so that an interrupted run is repeated with
-//! identical bytes, and concurrent runs collide instead of forking. Neighbours: `erase` and `rewrap` append the lines.
+//! identical bytes, and concurrent runs collide instead of forking. Neighbours: `erase`, `rewrap` and `openings` append the
+//! lines.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use kernel::sha256::Sha256;
 use vault::chain::digest::{ChainDigest, DigestCounters, DigestLink, IndexReference, VERSION, checkpoint_origin};
 use vault::chain::note::{Checkpoint, SigningKey, VerifyKey};
 use vault::chain::tree::{Frontier, leaf_hash};
-use vault::index_row::{ErasureRecord, ErasureState, IndexRow, KeyCopy, RowKind, RowTail};
+use vault::index_row::{ErasureRecord, ErasureState, IndexRow, KeyCopy, OpeningRecord, RowKind, RowTail};
 use vault::object_names::{self, ObjectNames, SIGNATURE_SUFFIX, UNATTRIBUTED, account_segment, rfc3339};
 use vault::store::{ObjectKind, PutOutcome, StoreError};
 
@@ -41,6 +42,8 @@ pub enum LedgerEntry {
     Erasure(ErasureRecord),
     /// Copies of keys were made.
     KeyCopies(Vec<KeyCopy>),
+    /// Shares of keys are about to be opened.
+    Opening(OpeningRecord),
 }
 
 impl LedgerEntry {
@@ -48,7 +51,7 @@ impl LedgerEntry {
     fn is_last(&self) -> bool {
         match self {
             Self::Erasure(erasure) => erasure.state == ErasureState::Done,
-            Self::KeyCopies(_) => true,
+            Self::KeyCopies(_) | Self::Opening(_) => true,
         }
     }
 }
@@ -64,7 +67,7 @@ pub struct Ledger<'p> {
     head: Option<LedgerHead>,
     /// Number of epochs so far.
     epochs: u64,
-    /// Nonces of executed requests.
+    /// Nonces of executed erasures, and [`OpeningRecord::uses`].
     executed_nonces: BTreeSet<String>,
     /// Names and hashes of the copies that the chain lists.
     copies: BTreeSet<(String, String)>,
@@ -128,7 +131,7 @@ impl<'p> Ledger<'p> {
     /// writer's name are ignored.
     ///
     /// # Errors
-    /// The store fails, or this is not a chain of erasures and key copies.
+    /// The store fails, or this is not a chain of erasures, key copies or openings.
     pub async fn read(
         place: &'p WritableVault,
         key: &'p SigningKey,
@@ -163,6 +166,11 @@ impl<'p> Ledger<'p> {
             return Err(ledger.invalid_chain_error("none of the given keys signed it"));
         }
         Ok(ledger)
+    }
+
+    /// The chain's account.
+    pub fn account(&self) -> &str {
+        &self.account
     }
 
     /// Digests under the writer's name that no key given to [`Self::read`] signed: the first name and the count.
@@ -254,6 +262,10 @@ impl<'p> Ledger<'p> {
             self.copies.extend(row.tail.key_copies.into_iter().map(|copy| (copy.name, copy.sha256)));
             return Ok(());
         }
+        if let Some(opening) = &row.tail.opening {
+            self.executed_nonces.extend(opening.uses());
+            return Ok(());
+        }
         let erasure =
             row.tail.erasure.as_ref().ok_or_else(|| self.invalid_chain_error("a line does not record an erasure"))?;
         if erasure.state == ErasureState::Done {
@@ -273,15 +285,15 @@ impl<'p> Ledger<'p> {
         }
         let row: IndexRow =
             serde_json::from_str(&text).map_err(|_| self.invalid_chain_error("a line is not a valid index line"))?;
-        if !matches!(row.tail.kind, Some(RowKind::Erasure | RowKind::KeyCopies)) {
-            return Err(self.invalid_chain_error("a line records neither an erasure nor key copies"));
+        if !matches!(row.tail.kind, Some(RowKind::Erasure | RowKind::KeyCopies | RowKind::Opening)) {
+            return Err(self.invalid_chain_error("a line records neither an erasure, key copies nor an opening"));
         }
         Ok(LedgerLine { row, text })
     }
 
     fn invalid_chain_error(&self, defect: &str) -> ReadError {
         ReadError::damaged(format!(
-            "the chain of the writer {} does not record erasures or key copies ({defect}): choose another --writer, or \
+            "the chain of the writer {} does not record erasures, key copies or openings ({defect}): choose another --writer, or \
              give --earlier-key with the key that signed it earlier",
             self.writer
         ))
@@ -344,7 +356,7 @@ impl<'p> Ledger<'p> {
         Ok(None)
     }
 
-    /// Whether the request with this nonce was executed.
+    /// Whether the erasure with this nonce was executed, or this use of an opening request was recorded.
     pub fn is_done(&self, nonce: &str) -> bool {
         self.executed_nonces.contains(nonce)
     }
@@ -354,7 +366,7 @@ impl<'p> Ledger<'p> {
         self.copies.contains(&(copy.name.clone(), copy.sha256.clone()))
     }
 
-    /// Writes the next line and its digest; [`ErasureState::Done`] and copies end the epoch. If another object has the
+    /// Writes the next line and its digest; [`ErasureState::Done`], copies and openings end the epoch. If another object has the
     /// name of a new epoch's digest, another epoch's name is tried.
     ///
     /// # Errors
@@ -417,6 +429,7 @@ impl<'p> Ledger<'p> {
         self.epochs += u64::from(n == 0);
         if is_last {
             self.executed_nonces.extend(row.tail.erasure.iter().map(|erasure| erasure.nonce.clone()));
+            self.executed_nonces.extend(row.tail.opening.iter().flat_map(|opening| opening.uses()));
             self.copies.extend(row.tail.key_copies.into_iter().map(|copy| (copy.name, copy.sha256)));
         } else {
             self.open_epoch = Some(LedgerEpoch { names: epoch.names.clone(), begun: Some(row), tree });
@@ -487,6 +500,12 @@ impl<'p> Ledger<'p> {
                 kind: Some(RowKind::KeyCopies),
                 action_type: Some("rewrap".to_owned()),
                 key_copies: copies.clone(),
+                ..RowTail::default()
+            },
+            LedgerEntry::Opening(opening) => RowTail {
+                kind: Some(RowKind::Opening),
+                action_type: Some("open".to_owned()),
+                opening: Some(Box::new(opening.clone())),
                 ..RowTail::default()
             },
         };
@@ -578,7 +597,7 @@ impl<'p> Ledger<'p> {
 
 fn busy_error() -> ReadError {
     ReadError::unavailable(
-        "another erasure or rewrap is running, or was begun with another --sign-with key or other signatures on the \
-         request: finish that one first",
+        "another erasure, rewrap or opening is running, or was begun with another --sign-with key or other signatures on \
+         the request: finish that one first",
     )
 }

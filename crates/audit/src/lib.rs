@@ -13,12 +13,14 @@ mod folders;
 pub mod hold;
 pub mod ledger;
 mod location;
+pub mod openings;
 pub mod parquet;
 pub mod prove;
 pub mod read;
 pub mod rewrap;
 pub mod shares;
 pub mod signed_index;
+pub mod signed_request;
 pub mod verify;
 pub mod writable_vault;
 

@@ -241,9 +241,13 @@ impl CopyJob<'_, '_> {
                 }
             }
             match open_key(&object, self.auditors, &[]) {
-                Ok(KeyOpening::Opened(secret)) if self.is_this_key(&secret) => existing.secret = Some(secret),
-                // not an error: a planted object must not block the real key
-                Ok(KeyOpening::Opened(_)) => existing.has_other_key = true,
+                Ok(KeyOpening::Opened(secret) | KeyOpening::OpenedTogether(secret)) => {
+                    // not an error: a planted object must not block the real key
+                    match self.is_this_key(&secret) {
+                        true => existing.secret = Some(secret),
+                        false => existing.has_other_key = true,
+                    }
+                }
                 Ok(KeyOpening::TooFewShares(why)) => existing.too_few_shares = Some(why.to_string()),
                 Ok(KeyOpening::SealedToOthers) | Err(_) => {}
             }

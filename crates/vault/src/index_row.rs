@@ -31,12 +31,14 @@ pub enum RowKind {
     Erasure,
     /// Copies of session keys were made for other auditors.
     KeyCopies,
+    /// Shares of a session's keys are about to be opened, by request.
+    Opening,
 }
 
 impl RowKind {
     /// Whether a line of this kind lists any number of keys, so that it may be longer than [`MAX_LINE`].
     pub fn may_be_long(self) -> bool {
-        matches!(self, Self::Erasure | Self::KeyCopies)
+        matches!(self, Self::Erasure | Self::KeyCopies | Self::Opening)
     }
 }
 
@@ -82,6 +84,30 @@ pub struct ErasureRecord {
     /// The signed request, verbatim, in the line where the erasure begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+}
+
+/// Content of a line of kind `opening`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OpeningRecord {
+    /// Nonce of the request.
+    pub nonce: String,
+    /// The reason given.
+    pub why: String,
+    /// The session, as the index shows its id.
+    pub session: String,
+    /// Names of the people who signed the request.
+    pub signers: Vec<String>,
+    /// Public keys (`age1…`) of the auditors who open their shares.
+    pub auditors: Vec<String>,
+    /// The signed request, verbatim.
+    pub request: String,
+}
+
+impl OpeningRecord {
+    /// Names for the use of the request by each of these auditors; each uses it once.
+    pub fn uses(&self) -> impl Iterator<Item = String> {
+        self.auditors.iter().map(|auditor| format!("{} {auditor}", self.nonce))
+    }
 }
 
 /// A copy of a session key for other auditors.
@@ -258,6 +284,9 @@ pub struct RowTail {
     /// Copies of session keys of a key copies line; absent in other lines.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key_copies: Vec<KeyCopy>,
+    /// The opening of an opening line; absent in other lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening: Option<Box<OpeningRecord>>,
 }
 
 /// Longest line in bytes, except for erasures and key copies. A gateway cuts client-supplied texts to 256 bytes a

@@ -6,7 +6,7 @@
 //! that was copied into another session's folder is recognised, and a wrong share gives an error, never another key.
 //! Neighbour: `seal` chooses between this form and one age file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io::Read as _;
 
@@ -30,6 +30,8 @@ pub const MIN_THRESHOLD: u8 = 2;
 /// Largest text of a share, bytes; three names of 255 bytes are in it.
 const MAX_SHARE_TEXT: u64 = 4096;
 const VERSION: u8 = 1;
+/// Most selections of shares that are tried to find one without a wrong share: those of 8 of [`MAX_SHARES`].
+const MAX_SELECTIONS: u32 = 12_870;
 
 /// Whether this many of this many recipients can be needed together.
 pub fn is_valid_threshold(threshold: usize, of: usize) -> bool {
@@ -110,8 +112,8 @@ pub enum CombineFailure {
     /// The shares belong to several keys or splits, or contradict each other.
     #[error("the shares do not belong together")]
     Mixed,
-    /// The shares give another secret than the one that they name.
-    #[error("a share is wrong: together they do not give the key that they name")]
+    /// No selection of the shares gives the secret that they name.
+    #[error("a share is wrong: no selection of them gives the key that they name")]
     Wrong,
 }
 
@@ -259,33 +261,78 @@ impl KeyShare {
     }
 }
 
-/// The session's key that the shares of one split give. Repeated shares count once.
+/// The session's key that the shares of one split give. Repeated shares count once. Wrong shares do no harm if enough
+/// right ones are there: every selection that is just large enough is tried, of 16 shares 12,870 at most.
 ///
 /// # Errors
-/// The shares are too few, don't belong together, or one is wrong.
+/// The shares are too few, don't belong together, or no selection gives the key that it names.
 pub fn combine_shares(shares: &[KeyShare]) -> Result<Identity, CombineFailure> {
-    let first = shares.first().ok_or(CombineFailure::Mixed)?;
-    let mut by_position: BTreeMap<u8, &KeyShare> = BTreeMap::new();
+    let mut splits: Vec<Vec<&KeyShare>> = Vec::new();
     for share in shares {
-        let same = by_position.insert(share.x, share);
-        if !share.is_of_same_split(first) || same.is_some_and(|same| same.y != share.y) {
-            return Err(CombineFailure::Mixed);
+        match splits.iter_mut().find(|split| split.first().is_some_and(|first| first.is_of_same_split(share))) {
+            Some(split) if split.iter().any(|same| (same.x, &same.y) == (share.x, &share.y)) => {}
+            Some(split) => split.push(share),
+            None => splits.push(vec![share]),
         }
     }
-    if by_position.len() < usize::from(first.threshold) {
-        return Err(CombineFailure::TooFew { have: by_position.len(), threshold: first.threshold });
+    let mut failures = Vec::new();
+    for mut split in splits {
+        let Some(first) = split.first().copied() else { continue };
+        split.sort_by_key(|share| share.x);
+        let have = split.iter().map(|share| share.x).collect::<BTreeSet<_>>().len();
+        if have < usize::from(first.threshold) {
+            failures.push(CombineFailure::TooFew { have, threshold: first.threshold });
+            continue;
+        }
+        let mut attempts = MAX_SELECTIONS;
+        match find_selection(&split, &mut Vec::new(), &mut attempts) {
+            Some(identity) => return Ok(identity),
+            None => failures.push(CombineFailure::Wrong),
+        }
     }
+    match <[CombineFailure; 1]>::try_from(failures) {
+        Ok([failure]) => Err(failure),
+        Err(failures) if failures.contains(&CombineFailure::Wrong) => Err(CombineFailure::Wrong),
+        Err(_) => Err(CombineFailure::Mixed),
+    }
+}
+
+/// The key that `selected` gives with some of `rest`, which are sorted by position; `left` limits the attempts.
+fn find_selection<'s>(rest: &[&'s KeyShare], selected: &mut Vec<&'s KeyShare>, left: &mut u32) -> Option<Identity> {
+    let threshold = usize::from(selected.first().or(rest.first())?.threshold);
+    if selected.len() == threshold {
+        *left -= 1;
+        return combine_selection(selected);
+    }
+    let mut rest = rest;
+    while let Some((share, later)) =
+        rest.split_first().filter(|_| *left > 0 && selected.len() + rest.len() >= threshold)
+    {
+        rest = later;
+        if selected.last().is_some_and(|last| last.x == share.x) {
+            continue; // two values of one position
+        }
+        selected.push(share);
+        if let Some(identity) = find_selection(later, selected, left) {
+            return Some(identity);
+        }
+        selected.pop();
+    }
+    None
+}
+
+/// The key that these shares give, if it is the one that they name.
+fn combine_selection(shares: &[&KeyShare]) -> Option<Identity> {
     let mut values: Zeroizing<Vec<Vec<u8>>> = Zeroizing::default();
-    for share in by_position.values() {
+    for share in shares {
         let mut value = vec![share.x];
-        STANDARD.decode_vec(share.y.expose(), &mut value).map_err(|_| CombineFailure::Wrong)?;
+        STANDARD.decode_vec(share.y.expose(), &mut value).ok()?;
         values.push(value);
     }
     // refuses values of different lengths
-    let secret = Gf256::combine_bytes(&*values).map(Zeroizing::new).map_err(|_| CombineFailure::Wrong)?;
-    let text = std::str::from_utf8(&secret).map_err(|_| CombineFailure::Wrong)?;
-    let identity: Identity = text.parse().map_err(|_| CombineFailure::Wrong)?;
-    if identity.to_public().to_string() == first.public { Ok(identity) } else { Err(CombineFailure::Wrong) }
+    let secret = Gf256::combine_bytes(&*values).map(Zeroizing::new).ok()?;
+    let identity: Identity = std::str::from_utf8(&secret).ok()?.parse().ok()?;
+    shares.first().filter(|first| identity.to_public().to_string() == first.public).map(|_| identity)
 }
 
 #[cfg(test)]

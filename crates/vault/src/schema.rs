@@ -15,7 +15,7 @@ pub(crate) mod tests;
 type ActionSchema = (&'static [&'static str], &'static str, fn() -> Value);
 
 /// The actions with additional constraints.
-const ACTIONS: [ActionSchema; 7] = [
+const ACTIONS: [ActionSchema; 8] = [
     (&["chat", "text_completion", "generate_content", "embeddings"], "model_call", || {
         json!({
             "description": "A model was called. `call` is `model` if this line is counted and priced, `model_copy` if another line reports the same call. Relevant columns: model, provider, response_id, tokens_in, tokens_out, buckets, tier, cost_status, cost_usd, rates, rate, finish, duration_ns.",
@@ -51,6 +51,13 @@ const ACTIONS: [ActionSchema; 7] = [
             "description": "Copies of session keys were made for other auditors: names and hashes of their objects.",
             "properties": {"kind": {"const": "key_copies"}},
             "required": ["key_copies"],
+        })
+    }),
+    (&["open"], "open", || {
+        json!({
+            "description": "Shares of a session's keys are about to be opened, for a signed request (docs/vault.md).",
+            "properties": {"kind": {"const": "opening"}},
+            "required": ["opening"],
         })
     }),
     (&[], "permission", || {
@@ -101,6 +108,10 @@ fn kind_schemas() -> Vec<(&'static str, Value)> {
         (
             "key_copies",
             json!({"description": "See `rewrap`.", "required": ["key_copies"], "properties": {"action_type": {"const": "rewrap"}}}),
+        ),
+        (
+            "opening",
+            json!({"description": "See `open`.", "required": ["opening"], "properties": {"action_type": {"const": "open"}}}),
         ),
     ]
 }

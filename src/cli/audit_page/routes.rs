@@ -19,6 +19,7 @@ use audit::read::{
     ContentLimit, FindResult, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault, find,
     find_signed, replay,
 };
+use audit::rewrap::KeySelection;
 use audit::signed_index::SignedIndex;
 use kernel::clock::{Clock as _, SystemClock};
 use kernel::terminal::{escape_unsafe, unescape_unsafe};
@@ -42,6 +43,8 @@ const MAX_CONTENT: u64 = 64 << 20;
 pub(super) struct AuditState {
     pub(super) vault: Vault,
     pub(super) auditors: Vec<age::x25519::Identity>,
+    /// Recorded openings of keys that several auditors open together.
+    openings: Vec<KeySelection>,
     pub(super) verified: Mutex<VerificationState>,
     pub(super) log: OpeningLog,
     /// Public keys of the writers' signers; if empty, signatures are not checked.
@@ -78,7 +81,13 @@ impl AuditState {
         let cookie = AccessCookie { name: format!("audit-{port}"), value: cookie, path: format!("/{path}/") };
         let (verified, signed_objects, token) =
             (Mutex::default(), tokio::sync::Mutex::default(), Mutex::new(Some(token)));
-        Self { vault, auditors, verified, log, keys, signed_objects, token, cookie, hosts }
+        let openings = Vec::new();
+        Self { vault, auditors, openings, verified, log, keys, signed_objects, token, cookie, hosts }
+    }
+
+    /// The same, for recorded openings.
+    pub(super) fn with_openings(self, openings: Vec<KeySelection>) -> Self {
+        Self { openings, ..self }
     }
 
     /// The secret path, with its slashes.
@@ -295,7 +304,7 @@ async fn get_session(State(audit): State<Arc<AuditState>>, Params(query): Params
         // An opening that can't be logged must not happen.
         return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
     }
-    let mut opener = FragmentOpener::new(&audit.vault, audit.auditors.clone());
+    let mut opener = FragmentOpener::new(&audit.vault, audit.auditors.clone()).with_openings(audit.openings.clone());
     let signed = match audit.read_signed_objects().await {
         Ok(signed) => signed,
         Err(why) => return (StatusCode::BAD_GATEWAY, clean_lines(&why.to_string()) + "\n").into_response(),

@@ -1,5 +1,6 @@
 //! `tollgate vault serve`: opens a port on loopback, prints an address with a token, and verifies in the background. It
-//! ends with Ctrl-C or SIGTERM. Only the log of openings is written.
+//! ends with Ctrl-C or SIGTERM. Only the log of openings is written, and
+//! the chain of openings with `--request`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::cli::error::{CommandError, ExitStatus};
 use crate::cli::output;
 use crate::cli::runtime::block_on;
 use crate::cli::time_option::{TimeOption, parse_time_option};
+use crate::cli::vault::opening::RequestedOpenings;
 use crate::cli::vault::public_keys::read_public_keys;
 use crate::cli::vault::vault_args::{VaultArgs, open_with_auditors};
 use audit::read::Vault;
@@ -30,6 +32,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Options of `vault serve`.
 #[derive(Args)]
 pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    requested: RequestedOpenings,
     #[command(flatten)]
     vault: VaultArgs,
     /// Public key of the writer's signer (`name+id+key`), or a file that contains it, with which the shown content is
@@ -62,7 +66,9 @@ pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError>
         if !keys.is_empty() {
             log.record_opening("serve", "every fragment, to verify what is shown")?;
         }
-        let audit = Arc::new(AuditState::new(vault, auditors.clone(), log, keys.clone(), [token, cookie, path], port));
+        let openings = options.requested.record(&options.vault, &auditors).await?;
+        let audit = AuditState::new(vault, auditors.clone(), log, keys.clone(), [token, cookie, path], port);
+        let audit = Arc::new(audit.with_openings(openings));
         let (meter, verified_vault) = (Meter::new(), options.vault.open_vault()?);
         let tasks: Arc<dyn Spawn> = Tasks::new(&meter);
         let serving = serve_pages(bound, router(Arc::clone(&audit)), "audit", IDLE_TIMEOUT, &meter, tasks);

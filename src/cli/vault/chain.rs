@@ -120,6 +120,10 @@ pub(crate) struct VerifyArgs {
     /// two.
     #[arg(long, value_name = "KEY|FILE")]
     erasers: Vec<String>,
+    /// Public keys of those who sign requests to open sessions, or a file that contains them; an opening must be signed
+    /// by two.
+    #[arg(long, value_name = "KEY|FILE")]
+    openers: Vec<String>,
     /// File in which openings of fragments are logged before they happen; `none` disables it [default: the first key
     /// file's name with `.openings.jsonl` appended].
     #[arg(long, value_name = "FILE|none", requires = "auditor")]
@@ -200,6 +204,7 @@ pub(super) fn run_verify(options: &VerifyArgs) -> Result<ExitStatus, CommandErro
         verify_options.anchor_keys = read_public_keys_of_option("--anchor-key", &options.anchor_key)?;
         verify_options.anchored_within = options.anchored_within;
         verify_options.erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
+        verify_options.openers = read_public_keys_of_option("--openers", &options.openers)?;
         for leaf in &options.leaf {
             let path = Path::new(leaf);
             let lines = if path.is_file() { read_text_file(path)? } else { leaf.clone() };

@@ -21,9 +21,10 @@ use super::super::time_option::parse_duration;
 use super::public_keys::{read_public_keys_of_option, read_text_file};
 use super::report_erasure;
 use audit::erase::{
-    ContentTarget, ErasureOutcome, ErasureRequest, Ledger, TargetQuery, WritableVault, execute_request, request,
-    resolve_target, resume_erasure,
+    ContentTarget, ErasureOutcome, ErasureRequest, Ledger, TargetQuery, WritableVault, execute_request, resolve_target,
+    resume_erasure,
 };
+use audit::signed_request::{self, SignedRequest};
 use kernel::clock::{Clock, SystemClock};
 use kernel::files;
 use kernel::rng::{Rng, SystemRng};
@@ -116,7 +117,7 @@ pub(crate) struct EraseArgs {
     store_access: StoreAccessArgs,
 }
 
-fn parse_validity(text: &str) -> Result<Duration, CommandError> {
+pub(super) fn parse_validity(text: &str) -> Result<Duration, CommandError> {
     let span = parse_duration(text).filter(|span| *span > Duration::ZERO && *span <= MAX_VALIDITY);
     span.ok_or_else(|| CommandError::Usage("must be a duration of at most `30d`, such as `12h` or `7d`".to_owned()))
 }
@@ -124,7 +125,7 @@ fn parse_validity(text: &str) -> Result<Duration, CommandError> {
 /// Runs `vault erase`.
 pub(super) fn run_erase(common: &CommonArgs, options: &EraseArgs) -> Result<ExitStatus, CommandError> {
     if let Some(path) = &options.sign {
-        return sign_request(path, options.key.as_deref());
+        return sign_request(path, options.key.as_deref(), summarize_request);
     }
     if options.request {
         return create_request(options);
@@ -134,7 +135,10 @@ pub(super) fn run_erase(common: &CommonArgs, options: &EraseArgs) -> Result<Exit
     let earlier_keys = read_public_keys_of_option("--earlier-key", &options.earlier_key)?;
     let request_text = options.execute.as_deref().map(read_text_file).transpose()?;
     let account = match &request_text {
-        Some(request_text) => request::read(request_text).map_err(|why| format!("the request {why}"))?.0.account,
+        Some(request_text) => {
+            let read = signed_request::read::<ErasureRequest>(request_text);
+            read.map_err(|why| format!("the request {why}"))?.0.account
+        }
         None => options.account.clone().unwrap_or_default(),
     };
     // Check this before anything is destroyed, so that a wrong option ends the command in time.
@@ -185,15 +189,15 @@ fn read_chain_key(options: &EraseArgs, erasers: &[VerifyKey]) -> Result<SigningK
     Ok(key)
 }
 
-/// Warns if the record of the erasure is not locked and can be deleted.
-async fn warn_if_unlocked(ledger: &Ledger<'_>) {
+/// Warns if the newest record of the chain is not locked and can be deleted.
+pub(super) async fn warn_if_unlocked(ledger: &Ledger<'_>) {
     match ledger.find_unlocked_object().await {
         Ok(None) => {}
         Ok(Some(name)) => print_warning(&format!(
-            "the record of this erasure is not locked and can be deleted ({name}): use --lock-days, or set a default lock on \
+            "the record is not locked and can be deleted ({name}): use --lock-days, or set a default lock on \
              the bucket"
         )),
-        Err(why) => print_warning(&format!("can't check whether the record of this erasure is locked: {why}")),
+        Err(why) => print_warning(&format!("can't check whether the record is locked: {why}")),
     }
 }
 
@@ -313,13 +317,13 @@ fn summarize_request(request: &ErasureRequest) -> String {
 }
 
 /// Prints a warning to stderr.
-fn print_warning(warning: &str) {
+pub(super) fn print_warning(warning: &str) {
     // Stderr may be closed.
     drop(writeln!(io::stderr().lock(), "{}", escape_unsafe(warning)));
 }
 
 /// Checks a text that will be stored in objects that can't be deleted.
-fn check_public_text(option: &str, text: &str) -> Result<(), CommandError> {
+pub(super) fn check_public_text(option: &str, text: &str) -> Result<(), CommandError> {
     if text.trim().is_empty() || text.len() > 500 || text.chars().any(char::is_control) {
         return Err(CommandError::Failed(format!("{option} must be one line of 1 to 500 bytes")));
     }
@@ -334,13 +338,19 @@ fn check_public_text(option: &str, text: &str) -> Result<(), CommandError> {
     }
 }
 
-fn sign_request(path: &Path, key: Option<&Path>) -> Result<ExitStatus, CommandError> {
+/// Adds a signature to the request in a file, after showing what `summarize` says of it.
+pub(super) fn sign_request<R: SignedRequest>(
+    path: &Path,
+    key: Option<&Path>,
+    summarize: impl Fn(&R) -> String,
+) -> Result<ExitStatus, CommandError> {
     let (text, key) = (read_text_file(path)?, read_signing_key(key)?);
     let with_path = |why: &str| format!("{} {why}", path.display());
-    let (request, _) = request::read(&text).map_err(with_path)?;
-    request::check_validity(&request, SystemClock::new().now()).map_err(|why| with_path(&why.to_string()))?;
-    let signed = request::sign(&text, &key).map_err(with_path)?;
-    output::print(&summarize_request(&request))?;
+    let (request, _) = signed_request::read::<R>(&text).map_err(with_path)?;
+    let now = SystemClock::new().now();
+    signed_request::check_validity(&request, now).map_err(|why| with_path(&why.to_string()))?;
+    let signed = signed_request::sign::<R>(&text, &key).map_err(with_path)?;
+    output::print(&summarize(&request))?;
     files::replace_file(path, signed.as_bytes()).map_err(|error| format!("can't write {}: {error}", path.display()))?;
     output::print(&format!("signed by {}\n", key.public()))?;
     Ok(ExitStatus::Success)

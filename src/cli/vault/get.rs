@@ -54,8 +54,10 @@ pub(super) fn run_get(options: &GetArgs) -> Result<ExitStatus, CommandError> {
         let (vault, auditors, log) = open_with_auditors(vault_args).await?;
         let opened = [uri, trace, span, &options.leaf].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
         log.record_opening("get", &opened)?;
+        let openings = shares.requested.record(vault_args, &auditors).await?;
         let shares = shares.read(&auditors)?;
-        let (mut opener, mut text) = (FragmentOpener::new(&vault, auditors).with_shares(shares), Vec::new());
+        let opener = FragmentOpener::new(&vault, auditors).with_shares(shares);
+        let (mut opener, mut text) = (opener.with_openings(openings), Vec::new());
         let result = match uri {
             Some(uri) => {
                 let reference = ContentReference { uri: uri.clone(), range: range.clone() };

@@ -14,6 +14,7 @@ pub(super) mod erase;
 mod evidence;
 mod get;
 mod hold;
+pub(super) mod opening;
 mod proof;
 pub(super) mod public_keys;
 mod report_erasure;
@@ -93,8 +94,15 @@ pub(super) enum VaultCommand {
     Schema,
     /// Copies session keys for more auditors; payload is not changed.
     Rewrap(Box<rewrap::RewrapArgs>),
+    /// Requests that a session is opened whose keys several auditors open together: writes the reason, signed.
+    OpenRequest(Box<opening::OpenRequestArgs>),
+    /// Shows a request of `open-request` and adds a second person's signature.
+    Approve(opening::ApproveArgs),
+    /// Lists the recorded openings by request: time, account, session, reason, who signed and who opened.
+    Openings(Box<opening::OpeningsArgs>),
     /// Writes your shares of a session's keys into a file for another auditor, if several auditors open keys together
-    /// (`recipients: { threshold, of }`). The other opens the session with `--share FILE`.
+    /// (`recipients: { threshold, of }`) and two openers signed the request. The other opens the session with `--share
+    /// FILE`.
     Share(Box<share::ShareArgs>),
     /// Combines the shares on stdin (lines of `vault share` files, in plain text) and prints the session keys for `age
     /// -d -i`.
@@ -173,6 +181,9 @@ fn run_on_vault(common: &CommonArgs, command: VaultCommand) -> Result<ExitStatus
         VaultCommand::Evidence(options) => evidence::run_evidence(&options),
         VaultCommand::Schema => output::print_result(&vault::schema::schema_text()),
         VaultCommand::Rewrap(options) => rewrap::run_rewrap(common, &options),
+        VaultCommand::OpenRequest(options) => opening::run_open_request(&options),
+        VaultCommand::Approve(options) => opening::run_approve(&options),
+        VaultCommand::Openings(options) => opening::run_openings(&options),
         VaultCommand::Share(options) => share::run_share(&options),
         VaultCommand::Combine => share::run_combine(),
         VaultCommand::Hold(command) => hold::run_hold(&command),

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::super::error::{CommandError, ExitStatus};
 use super::super::output;
 use super::super::runtime::block_on;
-use super::super::session_argument::parse_session_argument;
+use super::opening::{OpeningArgs, RequestedOpenings};
 use super::vault_args::{VaultArgs, open_with_auditors, print_bytes};
 use audit::rewrap::KeySelection;
 use audit::shares::{CollectedShares, MAX_SHARE_FILE, collect_shares, combine_all, parse_shares};
@@ -23,11 +23,11 @@ use vault::seal::parse_recipient;
 /// Options of `vault share`.
 #[derive(Args)]
 pub(crate) struct ShareArgs {
-    /// Session id as shown in spans and the index; `trace-ID` for records without a session.
-    session: String,
-    /// Only this account.
-    #[arg(long)]
-    account: Option<String>,
+    /// The request for the session, with two signatures (`vault open-request`, `vault approve`).
+    #[arg(requires_all = ["openers", "sign_with"])]
+    request: PathBuf,
+    #[command(flatten)]
+    opening: OpeningArgs,
     /// Only this tenant.
     #[arg(long)]
     tenant: Option<String>,
@@ -49,6 +49,9 @@ pub(crate) struct GivenShares {
     /// auditor who is present can give their own `--identity` instead.
     #[arg(long, value_name = "FILE")]
     share: Vec<PathBuf>,
+    /// Requests, if enough auditors are present.
+    #[command(flatten)]
+    pub(crate) requested: Box<RequestedOpenings>,
 }
 
 impl GivenShares {
@@ -77,12 +80,15 @@ fn read_limited(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 pub(super) fn run_share(options: &ShareArgs) -> Result<ExitStatus, CommandError> {
     let recipient = options.recipient.as_deref().map(parse_recipient).transpose();
     let recipient = recipient.map_err(|why| format!("--recipient {why}"))?;
-    let (session, account) = parse_session_argument(&options.session, options.account.as_deref());
-    let tenant = options.tenant.clone();
-    let selection = KeySelection { account, tenant, session: Some(session.clone()), since: None };
-    let mut collected = CollectedShares::default();
+    if options.output.exists() {
+        return Err(CommandError::Failed(format!("{} exists already", options.output.display())));
+    }
+    let (mut collected, mut session) = (CollectedShares::default(), String::new());
     block_on(async {
         let (vault, auditors, log) = open_with_auditors(&options.vault).await?;
+        let permitted = options.opening.record(&options.request, &options.vault, &auditors).await?;
+        let selection = KeySelection { tenant: options.tenant.clone(), ..permitted };
+        session = selection.session.clone().unwrap_or_default();
         let receiver = options.recipient.as_deref().unwrap_or("a plain file");
         log.record_opening("share", &format!("shares of session {session} for {receiver}"))?;
         collected = collect_shares(&vault, &auditors, &selection).await?;

@@ -613,13 +613,74 @@ def together(work):
     check("together: with them everything in the guide holds", held and not not_held and all(c in out for c in canaries(one)), why)
     code, out, why = run("replay", name, *place, "--identity", identity["alice"])
     check("together: replay opens nothing for one", code == 1 and "1 of the 2 shares" in out + why and not any(c in out for c in canaries(one)), why)
-    code, out, why = run("replay", name, *place, "--identity", identity["alice"], "--identity", identity["bob"])
-    check("together: and everything for two", code == 0 and all(c in out for c in canaries(one)), why)
-    share = os.path.join(work, "bob.share")
-    code, _, why = run("share", name, *place, "--identity", identity["bob"], "--recipient", public["alice"], "--output", share)
-    check("together: one gives shares to another", code == 0 and os.stat(share).st_mode & 0o777 == 0o600 and not opens(identity["carol"], share), why)
+    for person in ("alice", "bob"):
+        args = [name, *place, "--identity", identity[person], "--identity", identity["carol"]]
+        code, out, why = run("replay", *args)
+        check(f"together: nor for {person} and carol without a request", code == 1 and "signed request" in out + why and not any(c in out for c in canaries(one)), out + why)
+    requested(work, gateway, key, identity, public)
+
+
+def requested(work, gateway, key, identity, public):
+    """docs/vault.md: a request, two signatures, an opening; what is listed and verified before and after."""
+    one, place = session("plain"), ["--store", gateway.store, "--log", "none"]
+    name, other = one["session_ids"][0], session("mixed")["session_ids"][0]
+    signing = {who: os.path.join(work, f"{who}.sign") for who in ("alice", "bob", "openings.example")}
+    signer = {who: run("keygen", "--signing", "--name", who, "--output", path)[1].strip() for who, path in signing.items()}
+    openers, share = os.path.join(work, "openers"), os.path.join(work, "bob.share")
+    with open(openers, "w") as f:
+        f.write(f"{signer['alice']}\n{signer['bob']}\n")
+    record = ["--openers", openers, "--sign-with", signing["openings.example"]]
+    listing = ["openings", "--store", gateway.store, "--key", signer["openings.example"]]
+    verify = ["verify", "--store", gateway.store, "--key", key, "--key", signer["openings.example"], "--openers", openers]
+
+    def request(session_id, file, reason="incident 4711", store=gateway.store):
+        file = os.path.join(work, file)
+        return file, run("open-request", session_id, "--reason", reason, "--store", store, "--key", signing["alice"], "--output", file)
+    _, (code, _, why) = request(name, "private.request", "mail of alice@example.com")
+    check("openings: a reason that is private is refused", code == 1 and "private" in why, why)
+    file, (code, out, why) = request(name, "s0.request")
+    check("openings: a request is made", code == 0 and f"open session {name} of account default" in out, out + why)
+    give = ["share", file, *place, *record, "--identity", identity["bob"], "--recipient", public["alice"], "--output", share]
+    code, _, why = run(*give)
+    check("openings: with one signature nothing is shared", code == 1 and "signed by 1" in why and not os.path.exists(share), why)
+    code, _, why = run("approve", file, "--key", signing["alice"])
+    check("openings: nobody signs twice", code == 1 and "already signed" in why, why)
+    code, out, why = run("approve", file, "--key", signing["bob"])
+    check("openings: another person approves what is shown", code == 0 and "incident 4711" in out, why)
+    check("openings: none is listed yet", run(*listing)[:2] == (0, ""))
+    code, _, why = run(*give)
+    check("openings: one gives shares to another", code == 0 and os.stat(share).st_mode & 0o777 == 0o600 and not opens(identity["carol"], share), why)
     code, out, why = run("replay", name, *place, "--identity", identity["alice"], "--share", share)
-    check("together: who opens with them", code == 0 and all(c in out for c in canaries(one)), why)
+    check("openings: who opens with them", code == 0 and all(c in out for c in canaries(one)), why)
+    code, _, why = run(*give[:-1], os.path.join(work, "again.share"))
+    check("openings: a request is used once", code == 1 and "has used this request" in why, why)
+    both = ["--identity", identity["alice"], "--identity", identity["carol"]]
+    code, out, why = run("replay", other, *place, *record, *both, "--request", file)
+    check("openings: and opens no other session", code == 1 and not any(c in out for c in canaries(session("mixed"))), out + why)
+    elsewhere, _ = request(name, "elsewhere.request", store="/elsewhere")
+    second, _ = request(name, "second.request")
+    for signed in (elsewhere, second):
+        run("approve", signed, "--key", signing["bob"])
+    code, out, why = run("replay", name, *place, *record, *both, "--request", elsewhere)
+    check("openings: nor one of another vault", code == 1 and "another vault" in why and not any(c in out for c in canaries(one)), why)
+    code, out, why = run("replay", name, *place, *record, *both, "--request", second)
+    check("openings: two at one machine open with a request", code == 0 and all(c in out for c in canaries(one)), why)
+    code, out, why = run(*listing)
+    check("openings: each is listed", code == 0 and len(out.splitlines()) == 3 and out.count(f"default  {name}  incident 4711  signed by alice, bob  opened by age1") == 3, out + why)
+    code, out, why = run(*verify)
+    check("openings: and verified", code == 0 and out.count("opened by request") == 3, out + why)
+    code, out, why = run(*verify[:-1], signer["alice"])
+    check("openings: with too few of the openers' keys they are not", code == 1 and "opening_invalid" in out, out + why)
+    env = {"AUDITOR": identity["alice"], "KEY": f"{key} {signer['openings.example']}", "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": name,
+           "ACCOUNT": "default", "OPENED": os.path.join(work, "opened.keys")}
+    held, not_held, _, why = guide(work, "guide-openings", env)
+    check("openings: the guide holds beside them", held and not not_held, why)
+    line = files("index/**/openings-*", gateway.store)[0]
+    os.chmod(line, 0o600)
+    with open(line, "r+b") as f:
+        f.write(b"x")
+    code, out, why = run(*verify)
+    check("openings: a changed line is reported", code == 1 and "index_changed" in out, out + why)
 
 
 def folder(work):

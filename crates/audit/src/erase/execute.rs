@@ -9,6 +9,7 @@ use crate::error::ReadError;
 use crate::folders::{SessionFolder, is_copy_of, parse_key_name, parse_session_folder};
 use crate::hold::has_hold_note;
 use crate::ledger::{Ledger, LedgerEntry};
+use crate::signed_request::{check_validity, open};
 use crate::writable_vault::WritableVault;
 use kernel::clock::UnixNanos;
 use vault::chain::note::VerifyKey;
@@ -16,7 +17,7 @@ use vault::index_row::{ErasureRecord, ErasureState, ShreddedKey};
 use vault::object_names::account_segment;
 use vault::store::ObjectKind;
 
-use super::request::{self, ContentTarget, ErasureRequest};
+use super::request::{ContentTarget, ErasureRequest};
 use super::resolve::{TargetQuery, find_held_objects, is_other_key, list_objects_to_destroy, search_sessions};
 
 /// Result of an erasure.
@@ -45,7 +46,7 @@ pub async fn execute_request(
     store: &str,
     now: UnixNanos,
 ) -> Result<ErasureOutcome, ReadError> {
-    let (request, signers) = request::open(signed_request, erasers).map_err(request_error)?;
+    let (request, signers) = open(signed_request, erasers).map_err(request_error)?;
     let keys = check_request(place, ledger, &request, store)?;
     let resumed = match ledger.begun_erasure() {
         Some(begun) if begun.nonce == request.nonce => true,
@@ -58,7 +59,7 @@ pub async fn execute_request(
         None => false,
     };
     if !resumed {
-        request::check_validity(&request, now).map_err(request_error)?;
+        check_validity(&request, now).map_err(request_error)?;
         check_user_sessions(place, &request).await?;
     }
     check_no_holds(place, &request, &keys).await?;
@@ -146,7 +147,7 @@ fn check_request(
         return Err(ReadError::invalid("the request was already executed, as the chain records"));
     }
     let account_prefix = place.vault.full_name(&format!("keys/{}/", account_segment(&request.account)));
-    // `request::read` used the vault's prefix that the request states; this checks the prefix of the opened vault
+    // `signed_request::read` used the vault's prefix that the request states; this checks the prefix of the opened vault
     if !request.keys.iter().all(|key| key.folder.starts_with(&account_prefix)) {
         return Err(ReadError::forbidden("the request names keys of another vault, or of another account"));
     }

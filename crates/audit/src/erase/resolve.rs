@@ -212,7 +212,9 @@ impl TargetQuery {
     fn collect_match(&self, row: &IndexRow, sessions: &mut BoundedSessions) {
         let tail = &row.tail;
         let is_other_tenant = self.tenant.as_ref().is_some_and(|tenant| *tenant != tail.tenant);
-        if is_other_tenant || matches!(tail.kind, Some(RowKind::Erasure | RowKind::KeyCopies | RowKind::Gap)) {
+        let is_of_no_session =
+            matches!(tail.kind, Some(RowKind::Erasure | RowKind::KeyCopies | RowKind::Opening | RowKind::Gap));
+        if is_other_tenant || is_of_no_session {
             return;
         }
         let trace_session = || tail.trace_id.as_ref().map(|trace| format!("trace-{trace}"));

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::request::{self, ContentTarget, ErasureRequest};
+use super::request::{ContentTarget, ErasureRequest};
 use super::resolve::{find_sessions, find_sessions_with_unsigned};
 use super::{Ledger, TargetQuery, WritableVault, execute_request, resolve_target, resume_erasure};
 use crate::ledger::LedgerEntry;
 use crate::read::{FragmentOpener, ReplayFilter, Vault, replay};
+use crate::signed_request::{SignedRequest as _, open, sign};
 use crate::testing::site::{Layer, Memory, Over, Site};
 use crate::verify::{VerifyOptions, VerifyReport};
 use kernel::clock::{Clock, UnixNanos};
@@ -95,6 +96,10 @@ pub(crate) struct Desk {
     pub(crate) people: [SigningKey; 3],
 }
 
+fn sign_erasure(file: &str, key: &SigningKey) -> Result<String, &'static str> {
+    sign::<ErasureRequest>(file, key)
+}
+
 fn key(name: &str, seed: u64) -> SigningKey {
     let text = SigningKey::generate(name, &SeededRng::new(seed)).expect("key");
     SigningKey::from_secret(&text).expect("key")
@@ -140,8 +145,8 @@ impl Desk {
     }
 
     pub(crate) fn signed(&self, request: &ErasureRequest) -> String {
-        let once = request::sign(&request.text(), &self.people[0]).expect("signed");
-        request::sign(&once, &self.people[1]).expect("signed")
+        let once = sign_erasure(&request.text(), &self.people[0]).expect("signed");
+        sign_erasure(&once, &self.people[1]).expect("signed")
     }
 
     /// A request signed by two people who did not check it.
@@ -349,14 +354,14 @@ async fn what_two_people_did_not_ask_for_is_refused() {
     let site = site().await;
     let desk = Desk::of(&site, None);
     let request = desk.request(&site, session("s0")).await;
-    let once = request::sign(&request.text(), &desk.people[0]).expect("signed");
+    let once = sign_erasure(&request.text(), &desk.people[0]).expect("signed");
     let all = desk.signed(&request);
-    assert!(request::sign(&once, &desk.people[0]).expect_err("twice").contains("already"));
+    assert!(sign_erasure(&once, &desk.people[0]).expect_err("twice").contains("already"));
     // alice's secret under another name is still one person
-    let again = request::sign(&once, &key("alice-too", 1)).expect("signed");
+    let again = sign_erasure(&once, &key("alice-too", 1)).expect("signed");
     let both = [desk.erasers(), vec![key("alice-too", 1).public().clone()]].concat();
-    assert!(request::open(&again, &both).expect_err("one person").contains("1 of"));
-    let stranger = request::sign(&once, &desk.people[2]).expect("signed");
+    assert!(open::<ErasureRequest>(&again, &both).expect_err("one person").contains("1 of"));
+    let stranger = sign_erasure(&once, &desk.people[2]).expect("signed");
     let changed = all.replace("\"who\": \"data", "\"who\": \"date");
     let spaced = all.replacen("\"v\": 1", "\"v\":  1", 1);
     let elsewhere = ErasureRequest { store: "other".to_owned(), ..request.clone() };
@@ -402,7 +407,7 @@ async fn what_two_people_did_not_ask_for_is_refused() {
         let refused = desk.run(&site, &file).await.expect_err(what);
         assert!(refused.contains(why), "{what}: {refused}");
         if what.contains("session") {
-            let signed = request::sign(&file, &desk.people[2]).expect_err("who signs is told too");
+            let signed = sign_erasure(&file, &desk.people[2]).expect_err("who signs is told too");
             assert!(signed.contains(why), "{what}: {signed}");
         }
     }

@@ -13,6 +13,7 @@ use super::key_claims::KeyClaims;
 use super::open_failure::{BadKey, OpenFailure};
 use crate::error::ReadError;
 use crate::location::Vault;
+use crate::rewrap::KeySelection;
 use kernel::pseudonym::PREFIX;
 use vault::document::{DocumentHead, FragmentDocument};
 use vault::key_shares::KeyShare;
@@ -30,6 +31,8 @@ pub struct FragmentOpener<'a> {
     pub(super) auditors: Vec<age::x25519::Identity>,
     /// Shares of keys that other auditors opened.
     pub(super) shares: Vec<KeyShare>,
+    /// Keys that the auditors may open with their own shares alone; `None`: all.
+    permitted: Option<Vec<KeySelection>>,
     /// Session keys, or the reason why there are none, by the folder of the key objects.
     pub(super) sessions: HashMap<String, Result<Vec<age::x25519::Identity>, OpenFailure>>,
     /// Objects among the key objects that are not usable keys.
@@ -49,6 +52,7 @@ impl<'a> FragmentOpener<'a> {
             vault,
             auditors,
             shares: Vec::new(),
+            permitted: Some(Vec::new()),
             sessions: HashMap::new(),
             bad_keys: Vec::new(),
             claims: KeyClaims::default(),
@@ -61,6 +65,28 @@ impl<'a> FragmentOpener<'a> {
     #[must_use]
     pub fn with_shares(self, shares: Vec<KeyShare>) -> Self {
         Self { shares, ..self }
+    }
+
+    /// The same opener for recorded openings ([`crate::openings`]): keys that several people open together, it opens
+    /// for these selections also without another auditor's share.
+    #[must_use]
+    pub fn with_openings(self, openings: Vec<KeySelection>) -> Self {
+        Self { permitted: Some(openings), ..self }
+    }
+
+    /// The same opener for a command that shows no content, and needs no recorded opening.
+    #[must_use]
+    pub(crate) fn for_checks(self) -> Self {
+        Self { permitted: None, ..self }
+    }
+
+    /// Whether an opening of the keys in this folder is recorded, or need not be.
+    pub(super) fn is_permitted(&self, folder: &str) -> bool {
+        let folder = self.vault.relative_name(folder);
+        let is_selected = |permitted: &Vec<KeySelection>| {
+            folder.is_some_and(|folder| permitted.iter().any(|selection| selection.matches(folder)))
+        };
+        self.permitted.as_ref().is_none_or(is_selected)
     }
 
     /// Opens the fragments in `bytes` of the object `name`; a damaged one does not hide the others. `room` is the

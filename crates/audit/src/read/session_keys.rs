@@ -61,14 +61,21 @@ impl FragmentOpener<'_> {
         let mut objects = stream::iter(names)
             .map(async |name| (vault.fetch_key_object(&name).await, name))
             .buffered(CONCURRENT_FETCHES);
-        let (mut keys, mut erased, mut too_few) = (Vec::new(), None, None);
+        let is_permitted = self.is_permitted(folder);
+        let (mut keys, mut erased, mut too_few, mut needs_request) = (Vec::new(), None, None, false);
         while let Some((object, name)) = objects.next().await {
             let bad_key = |why: String, archived: bool| BadKey { name: name.clone(), why, archived };
             let opened = match object {
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(store_failure(error)),
                 Err(error) => Err(bad_key(error.to_string(), error == StoreError::Archived)),
                 Ok(object) => match open_named(&name, &object, &self.auditors, &self.shares) {
-                    Ok(KeyOpening::Opened(key)) => Ok(Some((key, kernel::hex::encode(&Sha256::digest(&object))))),
+                    Ok(KeyOpening::OpenedTogether(_)) if !is_permitted => {
+                        needs_request = true;
+                        Ok(None)
+                    }
+                    Ok(KeyOpening::Opened(key) | KeyOpening::OpenedTogether(key)) => {
+                        Ok(Some((key, kernel::hex::encode(&Sha256::digest(&object)))))
+                    }
                     Ok(KeyOpening::TooFewShares(why)) => {
                         too_few.get_or_insert(why);
                         Ok(None)
@@ -114,6 +121,10 @@ impl FragmentOpener<'_> {
                 "{folder}: no key object: it was erased, or is in another bucket (give --keys)"
             ))),
             (true, _) => Err(OpenFailure::NoIdentity(match too_few {
+                _ if needs_request => format!(
+                    "{folder}: its key is opened only for a signed request: add --request, from `tollgate vault \
+                     open-request`"
+                ),
                 Some(why) => format!(
                     "{folder}: {why} were given: add another auditor's --identity, or the file of their `tollgate vault \
                      share` as --share"
@@ -138,6 +149,8 @@ impl FragmentOpener<'_> {
 pub(crate) enum KeyOpening {
     /// The session's key.
     Opened(Identity),
+    /// The session's key, which shares of the given identities alone gave: no other auditor released one.
+    OpenedTogether(Identity),
     /// The object needs more shares; the text says how many there are and how many it needs.
     TooFewShares(CombineFailure),
     /// No identity opens anything of it.
@@ -148,7 +161,7 @@ impl KeyOpening {
     /// The session's key, if it was opened.
     pub(crate) fn key(self) -> Option<Identity> {
         match self {
-            Self::Opened(key) => Some(key),
+            Self::Opened(key) | Self::OpenedTogether(key) => Some(key),
             Self::TooFewShares(_) | Self::SealedToOthers => None,
         }
     }
@@ -157,7 +170,7 @@ impl KeyOpening {
 /// As [`open_key`], for an object whose name contains the key's id.
 fn open_named(name: &str, object: &[u8], auditors: &[Identity], shares: &[KeyShare]) -> Result<KeyOpening, String> {
     let opening = open_key(object, auditors, shares)?;
-    let KeyOpening::Opened(key) = &opening else { return Ok(opening) };
+    let (KeyOpening::Opened(key) | KeyOpening::OpenedTogether(key)) = &opening else { return Ok(opening) };
     let has_named_id = parse_key_name(name).is_some_and(|named| named.id == key_id(&key.to_public().to_string()));
     if has_named_id { Ok(opening) } else { Err("it contains another key than its name says".to_owned()) }
 }
@@ -184,11 +197,13 @@ pub(crate) fn open_key(object: &[u8], auditors: &[Identity], shares: &[KeyShare]
 fn open_shared_key(object: &[u8], auditors: &[Identity], shares: &[KeyShare]) -> Result<KeyOpening, String> {
     let envelope = ShareEnvelope::parse(object)?;
     let mut opened = envelope.open(auditors)?;
+    let own = opened.len();
     opened.extend(shares.iter().filter(|share| share.set == envelope.set).cloned());
     if opened.is_empty() {
         return Ok(KeyOpening::SealedToOthers);
     }
     match combine_shares(&opened) {
+        Ok(key) if own == opened.len() => Ok(KeyOpening::OpenedTogether(key)),
         Ok(key) => Ok(KeyOpening::Opened(key)),
         Err(too_few @ CombineFailure::TooFew { .. }) => Ok(KeyOpening::TooFewShares(too_few)),
         Err(why) => Err(why.to_string()),

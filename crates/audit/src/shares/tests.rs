@@ -39,7 +39,7 @@ fn of_session(session: &str) -> KeySelection {
 async fn read_session(site: &Site, session: &str, people: &[&Identity], shares: Vec<KeyShare>) -> (bool, String) {
     let vault = vault(site);
     let auditors = people.iter().map(|one| (*one).clone()).collect();
-    let mut opener = FragmentOpener::new(&vault, auditors).with_shares(shares);
+    let mut opener = FragmentOpener::new(&vault, auditors).with_shares(shares).with_openings(vec![of_session(session)]);
     let replayed = replay(&vault, &mut opener, session, &ReplayFilter::default()).await.expect("read");
     let mut text = Vec::new();
     replayed.write_text(&mut text).expect("written");
@@ -69,6 +69,29 @@ async fn two_of_three_open() {
     assert!(report.verified && report.counts.opened == 2, "{}", report.text());
     let report = site.verify(VerifyOptions { auditors: vec![one], ..VerifyOptions::default() }).await;
     assert!(report.counts.opened == 0 && report.text().contains("opens none of the 2 fragments"), "{}", report.text());
+}
+
+/// Enough auditors at one place open nothing without a recorded opening, or with one for another session or account;
+/// another auditor's share, which was released for a request, needs no second one. Checks need none.
+#[tokio::test]
+async fn enough_auditors_need_a_request() {
+    let (site, [one, two, three]) = site().await;
+    let vault = vault(&site);
+    let both = [one.clone(), two.clone()].to_vec();
+    let read = async |mut opener: FragmentOpener<'_>| {
+        let replayed = replay(&vault, &mut opener, "s0", &ReplayFilter::default()).await.expect("read");
+        replayed.unreadable().join("\n")
+    };
+    let other_account = KeySelection { account: Some("acme".to_owned()), ..of_session("s0") };
+    for openings in [vec![], vec![of_session("s1"), other_account]] {
+        let unread = read(FragmentOpener::new(&vault, both.clone()).with_openings(openings)).await;
+        assert!(unread.contains("opened only for a signed request: add --request"), "{unread}");
+    }
+    let default = KeySelection { account: Some("default".to_owned()), ..of_session("s0") };
+    assert_eq!(read(FragmentOpener::new(&vault, both.clone()).with_openings(vec![default])).await, "");
+    let share = shares_of(&site, "s0", &three).await.shares;
+    assert_eq!(read(FragmentOpener::new(&vault, both.clone()).with_shares(share)).await, "");
+    assert_eq!(read(FragmentOpener::new(&vault, both).for_checks()).await, "");
 }
 
 /// One auditor's shares of a session and another auditor open that session and no other, as plain text and sealed; the
@@ -114,8 +137,10 @@ async fn a_wrong_share_is_reported() {
     let (head, value) = line.split_once("\"y\":\"").expect("a value");
     let wrong = format!("{head}\"y\":\"{}{}", if value.starts_with('A') { 'B' } else { 'A' }, &value[1..]);
     let wrong = parse_shares(wrong.as_bytes(), &[]).expect("a share");
-    let (shown, unread) = read_session(&site, "s0", &[&one], wrong).await;
+    let (shown, unread) = read_session(&site, "s0", &[&one], wrong.clone()).await;
     assert!(!shown && unread.contains("a share is wrong"), "{unread}");
+    let (shown, unread) = read_session(&site, "s0", &[&one, &three], wrong).await;
+    assert!(shown && unread.is_empty(), "{unread}");
     let other = shares_of(&site, "s1", &two).await.shares;
     let (shown, unread) = read_session(&site, "s0", &[&one, &three], other).await;
     assert!(shown && unread.is_empty(), "{unread}");

@@ -63,6 +63,7 @@ impl VerificationRun<'_> {
         if epoch.is_valid {
             epoch.erasure_lines.extend(self.record_erasures(&epoch.account, &rows));
             epoch.erasure_lines.extend(self.record_key_copies(&rows));
+            epoch.erasure_lines.extend(self.record_openings(&epoch.account, &rows));
         }
         let payloads = self.group_by_object(&digest, rows, name);
         for payload in &payloads {

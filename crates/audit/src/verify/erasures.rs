@@ -3,8 +3,9 @@
 //! `erase` (executing erasures).
 
 use crate::chains::ChainId;
-use crate::erase::request;
+use crate::erase::ErasureRequest;
 use crate::error::ReadError;
+use crate::signed_request::{open, read};
 use vault::chain::digest::ChainDigest;
 use vault::chain::erasures::is_newer;
 use vault::index_row::{ErasureRecord, ErasureState, IndexRow};
@@ -63,7 +64,9 @@ impl VerificationRun<'_> {
     pub(super) fn record_earlier_erasures(&mut self) {
         for row in self.resume.erasures().to_vec() {
             self.record_key_copies(std::slice::from_ref(&row));
-            self.record_erasures(&row.tail.account.clone(), &[row]);
+            let account = row.tail.account.clone();
+            self.record_openings(&account, std::slice::from_ref(&row));
+            self.record_erasures(&account, &[row]);
         }
     }
 
@@ -99,10 +102,10 @@ impl VerificationRun<'_> {
         let file = erasure.request.as_deref().ok_or_else(|| ReadError::damaged("it contains no request"))?;
         // `read` and `open` refuse a request whose keys don't belong to the sessions that it names
         let opened = match self.options.erasers.as_slice() {
-            [] => {
-                request::read(file).map(|(request, _)| (request, erasure.signers.clone())).map_err(ReadError::damaged)
-            }
-            erasers => request::open(file, erasers),
+            [] => read(file)
+                .map(|(request, _): (ErasureRequest, _)| (request, erasure.signers.clone()))
+                .map_err(ReadError::damaged),
+            erasers => open(file, erasers),
         };
         let (request, signers) = opened.map_err(|error| error.map_message(|why| format!("its request {why}")))?;
         let ids: Vec<&str> = request.keys.iter().map(|key| key.id.as_str()).collect();

@@ -15,6 +15,7 @@ mod fragment_check;
 mod key_check;
 mod locks;
 mod named_key;
+mod openings;
 mod options;
 mod report;
 mod resume;
@@ -27,7 +28,7 @@ mod unreferenced_objects;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::chains::{ChainListing, ChainScope, EarlySignature, list_chain_objects};
 use super::error::ReadError;
@@ -37,7 +38,7 @@ use super::read::FragmentOpener;
 pub use super::chains::ChainId;
 pub use options::{RequiredLock, VerifyOptions, VerifyProgress};
 use report::IDENTITY_CODE;
-pub use report::{ChainHead, ErasedContent, Severity, VerifyCounts, VerifyFinding, VerifyReport};
+pub use report::{ChainHead, ErasedContent, RecordedOpening, Severity, VerifyCounts, VerifyFinding, VerifyReport};
 
 use resume::ResumeFile;
 use run_state::{ChainVerification, EpochVerification, KeyInventory, ReferencedNames, TurnNumbers, VerificationRun};
@@ -61,7 +62,8 @@ pub async fn verify(
         ChainScope { account: options.account.as_deref(), writer: options.writer.as_deref() },
     )
     .await?;
-    let opener = (!options.auditors.is_empty()).then(|| FragmentOpener::new(vault, options.auditors.clone()));
+    let opener =
+        (!options.auditors.is_empty()).then(|| FragmentOpener::new(vault, options.auditors.clone()).for_checks());
     let all = found.chains.values().flat_map(|epochs| epochs.values()).map(|numbers| numbers.len() as u64).sum();
     let mut run = VerificationRun {
         vault,
@@ -73,6 +75,7 @@ pub async fn verify(
         turns: TurnNumbers::default(),
         keys: KeyInventory::default(),
         newest_erasures: BTreeMap::new(),
+        used_requests: BTreeSet::new(),
         excused_failures: 0,
         hidden_objects: 0,
         referenced: ReferencedNames::default(),
@@ -94,6 +97,7 @@ pub async fn verify(
     run.report_vanished_epochs();
     run.check_newest_erasures(&chains);
     run.reconcile_erasures().await;
+    run.report_unchecked_openings();
     run.check_anchors(&chains);
     run.check_leaves(&chains);
     if !options.chain_only {

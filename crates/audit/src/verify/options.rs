@@ -34,6 +34,8 @@ pub struct VerifyOptions {
     pub auditors: Vec<age::x25519::Identity>,
     /// Public keys of the people who sign erasure requests.
     pub erasers: Vec<VerifyKey>,
+    /// Public keys of the people who sign requests to open sessions.
+    pub openers: Vec<VerifyKey>,
     /// Contents of anchor files that were kept elsewhere.
     pub anchors: Vec<String>,
     /// Public keys that sign anchors.
@@ -65,6 +67,7 @@ impl Default for VerifyOptions {
             expired: None,
             auditors: Vec::new(),
             erasers: Vec::new(),
+            openers: Vec::new(),
             anchors: Vec::new(),
             anchor_keys: Vec::new(),
             anchored_within: DEFAULT_ANCHORED_WITHIN,

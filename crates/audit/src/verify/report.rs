@@ -116,6 +116,27 @@ pub struct ErasedContent {
     pub fragments: u64,
 }
 
+/// Shares of a session's keys, opened by request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RecordedOpening {
+    /// Account of the session.
+    pub account: String,
+    /// The session.
+    pub session: String,
+    /// The vault, as the request names it.
+    pub store: String,
+    /// The reason given.
+    pub reason: String,
+    /// Signers according to the line; their signatures were checked only if `signatures_checked`.
+    pub signers: Vec<String>,
+    /// Whether two of the openers whose public keys were given signed the request.
+    pub signatures_checked: bool,
+    /// Public keys of the auditors whose shares were opened.
+    pub auditors: Vec<String>,
+    /// When.
+    pub opened_at: String,
+}
+
 /// Results of a verification.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct VerifyReport {
@@ -133,6 +154,8 @@ pub struct VerifyReport {
     pub finding_counts: BTreeMap<&'static str, u64>,
     /// Content erased by request.
     pub erasures: Vec<ErasedContent>,
+    /// Openings by request.
+    pub openings: Vec<RecordedOpening>,
     /// Sessions with missing turn numbers, as far as the lines show.
     pub missing_turns: Vec<String>,
     /// Things that could not be verified, with reasons.
@@ -216,6 +239,19 @@ impl VerifyReport {
                 if head.tree_size == 1 { "1 leaf".to_owned() } else { format!("{} leaves", head.tree_size) },
                 head.pending,
                 head.root
+            ));
+        }
+        for opening in &self.openings {
+            lines.push(format!(
+                "opened by request: {} of {} in {} at {} by {}: {}; {} {}",
+                opening.session,
+                opening.account,
+                opening.store,
+                opening.opened_at,
+                opening.auditors.join(", "),
+                opening.reason,
+                if opening.signatures_checked { "signed by" } else { "unchecked signatures of" },
+                opening.signers.join(", ")
             ));
         }
         for erased in &self.erasures {

@@ -36,6 +36,8 @@ pub(super) struct VerificationRun<'a> {
     pub(super) keys: KeyInventory,
     /// The newest erasures that digests name, by erasure chain.
     pub(super) newest_erasures: BTreeMap<ChainId, NewestErasure>,
+    /// Uses of opening requests in the chains.
+    pub(super) used_requests: BTreeSet<String>,
     /// Failures explained by an object planted in a digest's place, which the writer had to avoid.
     pub(super) excused_failures: u64,
     /// Objects whose retention is over and that are behind delete markers.

@@ -86,14 +86,16 @@ impl<'s> AwsPolicies<'s> {
             json!({"Sid": "Never", "Effect": "Deny", "Resource": "*", "Action": [
                 "s3:GetObject*", "s3:ListBucket*", "s3:DeleteObject*", "s3:BypassGovernanceRetention", "s3:PutObjectLegalHold",
                 "s3:RestoreObject", "s3:PutBucket*", "s3:PutLifecycleConfiguration", "s3:DeleteBucket*"]}),
-            // the writer does not own legal hold notes and the chains of erasures and key copies: a stolen credential
-            // must not be able to forge them
+            // the writer does not own legal hold notes and the chains of erasures, key copies and openings: a stolen
+            // credential must not be able to forge them
             json!({"Sid": "NotTheirs", "Effect": "Deny", "Action": write_actions, "Resource": [
                 format!("arn:aws:s3:::{key_bucket}/{}holds/*", self.prefix), format!("arn:aws:s3:::{bucket}/{}holds/*", self.prefix),
                 format!("arn:aws:s3:::{bucket}/{}chain/*/eraser/*", self.prefix),
                 format!("arn:aws:s3:::{bucket}/{}index/v1/*/eraser-*", self.prefix),
                 format!("arn:aws:s3:::{bucket}/{}chain/*/rewrap/*", self.prefix),
-                format!("arn:aws:s3:::{bucket}/{}index/v1/*/rewrap-*", self.prefix)]}),
+                format!("arn:aws:s3:::{bucket}/{}index/v1/*/rewrap-*", self.prefix),
+                format!("arn:aws:s3:::{bucket}/{}chain/*/openings/*", self.prefix),
+                format!("arn:aws:s3:::{bucket}/{}index/v1/*/openings-*", self.prefix)]}),
         ]);
         json!({"Version": "2012-10-17", "Statement": statements})
     }
@@ -121,19 +123,31 @@ impl<'s> AwsPolicies<'s> {
     /// The erasers' IAM policy: read, destroy keys, and write a chain of erasures under the name `writer`. It allows no
     /// deletion of payload.
     pub fn eraser(&self, writer: &str) -> Value {
-        let S3Settings { bucket, key_bucket, .. } = self.settings;
-        let below_prefix = format!("arn:aws:s3:::{bucket}/{}", self.prefix);
+        let key_bucket = &self.settings.key_bucket;
         let Value::Object(mut policy) = self.auditor(false) else { return Value::Null };
         if let Some(statements) = policy.get_mut("Statement").and_then(Value::as_array_mut) {
             statements.push(json!({"Sid": "DestroyKeys", "Effect": "Allow",
                 "Resource": self.key_arn(key_bucket), "Action": [
                     "s3:DeleteObjectVersion", "s3:BypassGovernanceRetention"]}));
-            statements.push(
-                json!({"Sid": "OwnChain", "Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
-                "Resource": [format!("{below_prefix}index/v1/*/{writer}-*"), format!("{below_prefix}chain/*/{writer}/*")]}),
-            );
+            statements.push(self.own_chain(writer));
         }
         Value::Object(policy)
+    }
+
+    /// The IAM policy of auditors who open keys together: an auditor's, and a chain of openings under the name
+    /// `writer`. `restore` as in [`Self::auditor`].
+    pub fn opener(&self, writer: &str, restore: bool) -> Value {
+        let Value::Object(mut policy) = self.auditor(restore) else { return Value::Null };
+        if let Some(statements) = policy.get_mut("Statement").and_then(Value::as_array_mut) {
+            statements.push(self.own_chain(writer));
+        }
+        Value::Object(policy)
+    }
+
+    fn own_chain(&self, writer: &str) -> Value {
+        let below_prefix = format!("arn:aws:s3:::{}/{}", self.settings.bucket, self.prefix);
+        json!({"Sid": "OwnChain", "Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"],
+            "Resource": [format!("{below_prefix}index/v1/*/{writer}-*"), format!("{below_prefix}chain/*/{writer}/*")]})
     }
 
     /// A bucket's own policy: no plain HTTP. On the bucket with the keys (`has_keys`), only erasers may bypass
@@ -283,6 +297,7 @@ resource "aws_s3_bucket_policy" "{name}" {{
             ("tollgate-writer", self.writer()),
             ("tollgate-auditor", self.auditor(restore)),
             ("tollgate-eraser", self.eraser("eraser")),
+            ("tollgate-opener", self.opener("openings", restore)),
         ];
         for (name, policy) in policies {
             let id = name.replace('-', "_");

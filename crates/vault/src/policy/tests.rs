@@ -73,6 +73,36 @@ fn an_eraser_reaches_keys_only() {
     assert!(with("s3:DeleteObject").is_empty() && with("s3:*").is_empty());
 }
 
+/// An auditor puts nothing; an opener also puts lines and digests of openings, and deletes nothing.
+#[test]
+fn an_opener_writes_only_openings() {
+    let settings = settings(400);
+    let policies = AwsPolicies::new(&settings);
+    let writes = |policy: &Value| -> Vec<Value> {
+        let statements = policy["Statement"].as_array().expect("statements").clone();
+        let is_write = |one: &Value| {
+            let actions = one["Action"].as_array().expect("a list");
+            actions
+                .iter()
+                .any(|action| ["Put", "Delete", "Bypass", "*"].iter().any(|word| action.to_string().contains(word)))
+        };
+        statements.into_iter().filter(is_write).collect()
+    };
+    assert_eq!(writes(&policies.auditor(true)), Vec::<Value>::new());
+    let own = ["index/v1/*/openings-*", "chain/*/openings/*"]
+        .map(|name| format!("arn:aws:s3:::audit-logs/agent-sessions/{name}"));
+    assert_eq!(
+        writes(&policies.opener("openings", true)),
+        [
+            json!({"Sid": "OwnChain", "Effect": "Allow", "Action": ["s3:PutObject", "s3:PutObjectRetention"], "Resource": own})
+        ]
+    );
+    let writer = policies.writer();
+    let denied = writer["Statement"].as_array().expect("statements").iter().find(|one| one["Sid"] == "NotTheirs");
+    let denied = denied.expect("a denial")["Resource"].as_array().expect("a list").clone();
+    assert!(own.iter().all(|name| denied.contains(&json!(name))), "a gateway can't forge them");
+}
+
 /// Payload expires after its retention and moves to colder classes only if that saves money; no rule's prefix covers
 /// the chain.
 #[test]

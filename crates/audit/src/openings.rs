@@ -1,0 +1,152 @@
+//! Openings that need a request: auditors who open keys together give a share only against a request that two people
+//! signed, and a line in a chain of its own (`ledger`) says so before the share is opened.
+//!
+//! A request is for one session of one vault and is used once by each auditor. What auditors open with their own tools
+//! is in no chain. Neighbours: `shares` opens the shares, `signed_request` has the request's
+//! file, `verify/openings` checks the lines.
+
+use age::x25519::Identity;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ReadError;
+use crate::ledger::{Ledger, LedgerEntry};
+use crate::location::Vault;
+use crate::read::each_signed_row;
+use crate::rewrap::KeySelection;
+use crate::signed_index::SignedIndex;
+use crate::signed_request::{SignedRequest, check_validity, open};
+use kernel::clock::UnixNanos;
+use vault::chain::note::VerifyKey;
+use vault::index_row::{IndexRow, OpeningRecord, RowKind};
+
+/// Longest text of a request's field, bytes.
+const MAX_FIELD: usize = 1024;
+
+/// A request to open a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpeningRequest {
+    /// Version of the format.
+    pub v: u8,
+    /// The vault's location as the user gave it: `s3://bucket/prefix` or a folder.
+    pub store: String,
+    /// Account of the content.
+    pub account: String,
+    /// The session to open, as the index shows its id; `trace-…` for records without one.
+    pub open_session: String,
+    /// The reason: a ticket or a sentence.
+    pub why: String,
+    /// Time of creation, RFC 3339.
+    pub time: String,
+    /// Time (RFC 3339) after which no share is given.
+    pub expires: String,
+    /// Random value; ensures that each auditor uses the request only once.
+    pub nonce: String,
+}
+
+impl OpeningRequest {
+    /// Version of the format that is written.
+    pub const VERSION: u8 = 1;
+
+    /// The keys of the session.
+    pub fn selection(&self) -> KeySelection {
+        KeySelection {
+            account: Some(self.account.clone()),
+            session: Some(self.open_session.clone()),
+            ..KeySelection::default()
+        }
+    }
+}
+
+impl SignedRequest for OpeningRequest {
+    const VERSION: u8 = OpeningRequest::VERSION;
+    const NOT_A_REQUEST: &'static str = "was not made by `tollgate vault open-request`";
+    const NOT_SIGNED: &'static str =
+        "has no valid signatures: two openers must sign it, with `tollgate vault open-request` and `vault approve`";
+
+    fn version(&self) -> u8 {
+        self.v
+    }
+
+    fn times(&self) -> (&str, &str) {
+        (&self.time, &self.expires)
+    }
+
+    fn check_fields(&self) -> Result<(), &'static str> {
+        let texts = [&self.store, &self.account, &self.open_session, &self.why, &self.nonce];
+        match texts.iter().all(|text| (1..=MAX_FIELD).contains(&text.len())) {
+            true => Ok(()),
+            false => Err("has an empty field, or one that is too long"),
+        }
+    }
+}
+
+/// Records that `auditors` open their shares of the requested session, and returns which keys that is. The caller opens
+/// them only afterwards.
+///
+/// # Errors
+/// The request is not valid here or was used, or the line can't be written. Then nothing may be opened.
+pub async fn record_opening(
+    ledger: &mut Ledger<'_>,
+    signed_request: &str,
+    openers: &[VerifyKey],
+    store: &str,
+    auditors: &[Identity],
+    now: UnixNanos,
+) -> Result<KeySelection, ReadError> {
+    let with_subject = |error: ReadError| error.map_message(|why| format!("the request {why}"));
+    let (request, signers) = open::<OpeningRequest>(signed_request, openers).map_err(with_subject)?;
+    if ledger.account() != request.account {
+        return Err(ReadError::invalid("the request was made for another account"));
+    }
+    if request.store != store {
+        return Err(ReadError::invalid(format!(
+            "the request was made for another vault, {}: check --store",
+            request.store
+        )));
+    }
+    check_validity(&request, now).map_err(with_subject)?;
+    let mut auditors: Vec<String> = auditors.iter().map(|auditor| auditor.to_public().to_string()).collect();
+    auditors.sort_unstable();
+    auditors.dedup();
+    let record = OpeningRecord {
+        nonce: request.nonce.clone(),
+        why: request.why.clone(),
+        session: request.open_session.clone(),
+        signers,
+        auditors,
+        request: signed_request.to_owned(),
+    };
+    if record.uses().any(|use_name| ledger.is_done(&use_name)) {
+        let message = "one of these auditors has used this request, as the chain records: make a new request";
+        return Err(ReadError::invalid(message));
+    }
+    ledger.append(LedgerEntry::Opening(record), now).await?;
+    Ok(request.selection())
+}
+
+/// The lines about openings in objects that signed digests name, in the order of the index, and what could not be read.
+///
+/// # Errors
+/// The store fails.
+pub async fn list_openings(
+    vault: &Vault,
+    signed: &SignedIndex,
+    account: Option<&str>,
+) -> Result<(Vec<IndexRow>, Vec<String>), ReadError> {
+    let mut rows = Vec::new();
+    let mut visit = |row: IndexRow| {
+        if row.tail.kind == Some(RowKind::Opening) {
+            rows.push(row);
+        }
+    };
+    let unread = each_signed_row(vault, account, &|_| true, signed, &mut visit).await?;
+    let mut unreadable = unread.unreadable;
+    unreadable.extend_from_slice(signed.unreadable());
+    unreadable.extend(unread.older_missing);
+    rows.sort_by(|one, other| one.tail.ts.cmp(&other.tail.ts));
+    Ok((rows, unreadable))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,293 @@
+//! An opening leaves a line before anything is opened, or nothing is opened; the line can't be changed unseen.
+
+use std::time::Duration;
+
+use super::*;
+use crate::erase::tests::Desk;
+use crate::signed_request::sign;
+use crate::testing::site::Site;
+use crate::verify::{VerifyOptions, VerifyReport};
+use kernel::clock::Clock as _;
+use kernel::rng::SeededRng;
+use vault::chain::note::SigningKey;
+use vault::object_names::rfc3339;
+use vault::testing::journal::signing_key;
+
+const STORE: &str = "memory";
+
+fn sign_request(file: &str, key: &SigningKey) -> Result<String, &'static str> {
+    sign::<OpeningRequest>(file, key)
+}
+
+fn key(name: &str, seed: u64) -> SigningKey {
+    SigningKey::from_secret(&SigningKey::generate(name, &SeededRng::new(seed)).expect("key")).expect("key")
+}
+
+struct Openers {
+    desk: Desk,
+    chain: SigningKey,
+}
+
+impl Openers {
+    fn of(site: &Site, left: Option<u64>) -> Self {
+        Self { desk: Desk::of(site, left), chain: key("openings.test", 60) }
+    }
+
+    fn keys(&self) -> Vec<VerifyKey> {
+        self.desk.people.iter().take(2).map(|person| person.public().clone()).collect()
+    }
+
+    fn request(&self, site: &Site, nonce: u8) -> OpeningRequest {
+        let now = site.clock.now();
+        OpeningRequest {
+            v: OpeningRequest::VERSION,
+            store: STORE.to_owned(),
+            account: "default".to_owned(),
+            open_session: "s0".to_owned(),
+            why: "incident 12".to_owned(),
+            time: rfc3339(now),
+            expires: rfc3339(now.plus(Duration::from_secs(86_400))),
+            nonce: format!("{nonce:032x}"),
+        }
+    }
+
+    fn signed(&self, request: &OpeningRequest) -> String {
+        let once = sign_request(&request.text(), &self.desk.people[0]).expect("signed");
+        sign_request(&once, &self.desk.people[1]).expect("signed")
+    }
+
+    async fn record(&self, site: &Site, file: &str, auditors: &[Identity]) -> Result<KeySelection, String> {
+        let read = Ledger::read(&self.desk.place, &self.chain, &[], "default", "openings").await;
+        let mut ledger = read.map_err(|error| error.to_string())?;
+        let recorded = record_opening(&mut ledger, file, &self.keys(), STORE, auditors, site.clock.now()).await;
+        recorded.map_err(|error| error.to_string())
+    }
+
+    async fn verify(&self, site: &Site) -> VerifyReport {
+        let keys = vec![signing_key().public().clone(), self.chain.public().clone()];
+        site.verify(VerifyOptions { keys, openers: self.keys(), ..VerifyOptions::default() }).await
+    }
+}
+
+async fn site() -> Site {
+    let mut site = Site::new(41);
+    site.send("default", "s0", "said");
+    site.minutes(3).await;
+    assert!(site.uploader.drain().await);
+    site
+}
+
+/// Two signatures record an opening; the report and the list show time, session, reason and signers.
+#[tokio::test]
+async fn an_opening_is_recorded() {
+    let site = site().await;
+    let openers = Openers::of(&site, None);
+    let auditors = [Identity::generate()];
+    let file = openers.signed(&openers.request(&site, 1));
+    let permitted = openers.record(&site, &file, &auditors).await.expect("recorded");
+    assert_eq!((permitted.session.as_deref(), permitted.account.as_deref()), (Some("s0"), Some("default")));
+    let report = openers.verify(&site).await;
+    assert!(report.verified && report.openings.len() == 1, "{}", report.text());
+    let text = report.text();
+    assert!(text.contains("opened by request: s0 of default in memory at 2026-"), "{text}");
+    assert!(text.contains(": incident 12; signed by alice, bob"), "{text}");
+    let vault = Vault::new(site.store.clone(), "", None);
+    let signed = SignedIndex::read(&vault, &[openers.chain.public().clone()], None).await.expect("signed");
+    let (rows, unreadable) = list_openings(&vault, &signed, None).await.expect("listed");
+    let opening = rows[0].tail.opening.as_ref().expect("an opening");
+    assert!(rows.len() == 1 && unreadable.is_empty() && opening.auditors == [auditors[0].to_public().to_string()]);
+    // each auditor uses a request once, also together with others
+    let [one] = auditors;
+    for auditors in [vec![one.clone()], vec![Identity::generate(), one]] {
+        let again = openers.record(&site, &file, &auditors).await.expect_err("used");
+        assert!(again.contains("has used this request"), "{again}");
+    }
+    openers.record(&site, &file, &[Identity::generate()]).await.expect("another auditor");
+    assert!(openers.verify(&site).await.verified);
+    let unchecked = VerifyOptions {
+        keys: vec![signing_key().public().clone(), openers.chain.public().clone()],
+        ..VerifyOptions::default()
+    };
+    let text = site.verify(unchecked).await.text();
+    assert!(text.contains("unchecked signatures of alice, bob") && text.contains("(--openers)"), "{text}");
+}
+
+/// Requests that are unsigned, signed once or by one key twice, by a stranger, edited, for another vault, too old, too
+/// early, or of another kind record nothing.
+#[tokio::test]
+async fn faulty_requests_record_nothing() {
+    let site = site().await;
+    let openers = Openers::of(&site, None);
+    let (request, auditors) = (openers.request(&site, 2), [Identity::generate()]);
+    let objects = site.store.0.lock().len();
+    let [alice, bob, carol] = &openers.desk.people;
+    let text = request.text();
+    let once = sign_request(&text, alice).expect("signed");
+    assert!(sign_request(&once, alice).is_err(), "one person twice");
+    let stranger = sign_request(&once, carol).expect("signed");
+    let edited = openers.signed(&request).replace("incident 12", "incident 13");
+    let days = |days: u64| rfc3339(site.clock.now().plus(Duration::from_secs(days * 86_400)));
+    let elsewhere = OpeningRequest { store: "s3://other".to_owned(), ..request.clone() };
+    let early = OpeningRequest { time: days(1), expires: days(2), ..request.clone() };
+    let other_account = OpeningRequest { account: "acme".to_owned(), ..request.clone() };
+    let empty = OpeningRequest { why: String::new(), ..request.clone() };
+    let long = OpeningRequest { expires: days(31), ..request.clone() };
+    let long = alice.sign_note(&long.text()) + bob.sign_note(&long.text()).rsplit('\n').nth(1).expect("a line") + "\n";
+    let huge = format!("{}\n{}", openers.signed(&request), "\u{2014} x y\n".repeat(100_000));
+    let cases: [(&str, &str); 14] = [
+        (&text, "no valid signatures"),
+        (&once, "signed by 1 of"),
+        (&stranger, "signed by 1 of"),
+        (&edited, "no valid signatures"),
+        (&openers.signed(&elsewhere), "made for another vault"),
+        (&openers.signed(&early), "in the future"),
+        (&long, "more than 30 days"),
+        (&openers.signed(&other_account), "made for another account"),
+        (&empty.text(), "has an empty field"),
+        (&huge, "no valid signatures"),
+        ("{}", "was not made by"),
+        ("", "was not made by"),
+        ("\n\n", "was not made by"),
+        (&"[".repeat(100_000), "was not made by"),
+    ];
+    for (file, why) in cases {
+        let refused = openers.record(&site, file, &auditors).await.expect_err(why);
+        assert!(refused.contains(why) || refused.contains("signed by 0 of"), "{why}: {refused}");
+    }
+    let erasure = openers.desk.request(&site, crate::erase::ContentTarget::Session("s0".to_owned())).await;
+    let refused = openers.record(&site, &openers.desk.signed(&erasure), &auditors).await.expect_err("an erasure");
+    assert!(refused.contains("was not made by"), "{refused}");
+    assert!(openers.desk.run(&site, &openers.signed(&request)).await.is_err(), "an opening erases nothing");
+    site.clock.advance(Duration::from_secs(86_400));
+    let refused = openers.record(&site, &openers.signed(&request), &auditors).await.expect_err("expired");
+    assert!(refused.contains("expired at"), "{refused}");
+    assert_eq!(site.store.0.lock().len(), objects, "nothing is written");
+}
+
+/// A run that dies between any two writes leaves a vault that verifies or says what is open, and the next run records
+/// the opening once.
+#[tokio::test]
+async fn a_killed_run_is_repeated() {
+    for left in 0..4 {
+        let site = site().await;
+        let openers = Openers::of(&site, Some(left));
+        let (file, auditors) = (openers.signed(&openers.request(&site, 3)), [Identity::generate()]);
+        let died = openers.record(&site, &file, &auditors).await.is_err();
+        let openers = Openers::of(&site, None);
+        if died {
+            openers.record(&site, &file, &auditors).await.expect("recorded");
+        }
+        let report = openers.verify(&site).await;
+        assert!(report.verified && report.openings.len() == 1, "{left}: {}", report.text());
+    }
+}
+
+/// A line that is changed, deleted, or signed by nobody is reported, as is a deleted digest, and one that the holder of
+/// the chain's key invents.
+#[tokio::test]
+async fn changes_of_the_chain_are_reported() {
+    let site = site().await;
+    let openers = Openers::of(&site, None);
+    for nonce in [4, 5, 6] {
+        let file = openers.signed(&openers.request(&site, nonce));
+        openers.record(&site, &file, &[Identity::generate()]).await.expect("recorded");
+    }
+    // a digest that follows its signature may be a moment late
+    site.clock.advance(Duration::from_secs(3600));
+    assert!(openers.verify(&site).await.verified);
+    let mut unreported: Vec<String> = Vec::new();
+    let (before, names) = {
+        let objects = site.store.0.lock();
+        let own = |name: &&String| name.contains("/openings/") || name.contains("/openings-");
+        (objects.clone(), objects.keys().filter(own).cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(names.len(), 9, "{names:?}");
+    let newest = names.iter().filter(|name| name.starts_with("chain/")).max().expect("a digest").clone();
+    let epoch = newest.split('/').nth(3).expect("an epoch").to_owned();
+    for name in &names {
+        for change in ["flip", "delete", "empty", "swap"] {
+            {
+                let mut objects = site.store.0.lock();
+                let mut bytes = objects.get(name).expect("there").to_vec();
+                match change {
+                    "flip" => bytes[0] ^= 1,
+                    "empty" => bytes.clear(),
+                    "swap" => {
+                        let kind = name.rsplit('.').next().expect("a suffix");
+                        let other =
+                            names.iter().find(|other| *other != name && other.ends_with(kind)).expect("another");
+                        bytes = before.get(other).expect("there").to_vec();
+                    }
+                    _ => {}
+                }
+                match change {
+                    "delete" => drop(objects.remove(name)),
+                    _ => drop(objects.insert(name.clone(), bytes.into())),
+                }
+            }
+            let report = openers.verify(&site).await;
+            if report.verified {
+                unreported.push(format!("{change} {}", name.replace(&epoch, "NEWEST")));
+            }
+            *site.store.0.lock() = before.clone();
+        }
+    }
+    assert!(unreported.is_empty(), "{unreported:?}");
+    // the whole newest epoch, which only an anchor shows
+    site.store.0.lock().retain(|name, _| !name.contains(&epoch));
+    assert!(openers.verify(&site).await.verified);
+    *site.store.0.lock() = before.clone();
+    // lines and chains of strangers
+    let line = names.iter().find(|name| name.starts_with("index/")).expect("a line");
+    let planted = line.replace("/openings-", "/openings-x-");
+    site.store.0.lock().insert(planted, before.get(line).expect("there").clone());
+    assert!(!openers.verify(&site).await.verified, "a copied line");
+    *site.store.0.lock() = before.clone();
+    let stranger = Openers { chain: key("stranger", 61), ..Openers::of(&site, None) };
+    let mut ledger = Ledger::read(&stranger.desk.place, &stranger.chain, &[], "default", "other").await.expect("read");
+    let file = openers.signed(&openers.request(&site, 8));
+    let auditors = [Identity::generate()];
+    record_opening(&mut ledger, &file, &openers.keys(), STORE, &auditors, site.clock.now()).await.expect("recorded");
+    assert!(!openers.verify(&site).await.verified, "a stranger's chain");
+    *site.store.0.lock() = before;
+    lines_without_requests_are_invalid(&site, &openers).await;
+}
+
+/// With the chain's key alone, lines can be written, but they are invalid: without signatures, with those of a request
+/// that was used, for another account, after its time, for nobody, or with other words than the request's.
+async fn lines_without_requests_are_invalid(site: &Site, openers: &Openers) {
+    let request = openers.request(site, 7);
+    let signed = openers.signed(&request);
+    let auditor = Identity::generate().to_public().to_string();
+    let line = OpeningRecord {
+        nonce: request.nonce.clone(),
+        why: request.why.clone(),
+        session: request.open_session.clone(),
+        signers: vec!["alice".to_owned(), "bob".to_owned()],
+        auditors: vec![auditor],
+        request: signed.clone(),
+    };
+    let expired = OpeningRequest { expires: request.time.clone(), ..request.clone() };
+    let elsewhere = OpeningRequest { account: "acme".to_owned(), ..request.clone() };
+    let lines = [
+        (true, line.clone()),
+        (false, line.clone()),
+        (false, OpeningRecord { request: request.text(), ..line.clone() }),
+        (false, OpeningRecord { request: "\u{0}".repeat(1000), ..line.clone() }),
+        (false, OpeningRecord { request: openers.signed(&expired), ..line.clone() }),
+        (false, OpeningRecord { request: openers.signed(&elsewhere), ..line.clone() }),
+        (false, OpeningRecord { session: "s1".to_owned(), ..line.clone() }),
+        (false, OpeningRecord { why: "maintenance".to_owned(), ..line.clone() }),
+        (false, OpeningRecord { nonce: "9".repeat(32), ..line.clone() }),
+        (false, OpeningRecord { auditors: Vec::new(), ..line }),
+    ];
+    let mut invalid = 0;
+    for (is_valid, line) in lines {
+        let read = Ledger::read(&openers.desk.place, &openers.chain, &[], "default", "openings").await;
+        read.expect("read").append(LedgerEntry::Opening(line), site.clock.now()).await.expect("written");
+        invalid += u64::from(!is_valid);
+        let report = openers.verify(site).await;
+        let found = report.finding_counts.get("opening_invalid").copied().unwrap_or_default();
+        assert!(found == invalid && report.verified == (invalid == 0), "{}", report.text());
+    }
+}
