@@ -22,6 +22,7 @@ use crate::app::valid_settings::ValidSettings;
 use crate::app::volume;
 use crate::components::{ExtensionSettings, ProcessorSettings, id_text};
 use ::vault::chain::note::SigningKey;
+use kernel::clock::UnixNanos;
 use kernel::files::parent_folder;
 use kernel::pseudonym::Pseudonymizer;
 use kernel::rng::Rng;
@@ -80,11 +81,13 @@ impl GatewayKeys {
         open_keys(valid).await?;
         let (spool, pseudonyms) = (read_spool_keys(valid, rng)?, read_pseudonymizer(valid, rng)?);
         let admin_token = read_admin_token(valid, rng)?;
-        let keys = Self { spool, pseudonyms, signers: read_signing_keys(valid, rng)?, admin_token };
-        let signers = keys.signers.values().map(|key| key.public().to_string()).collect();
-        let present = PresentKeys { spool: &keys.spool, pseudonyms: &keys.pseudonyms, signers };
-        note_keys(&valid.spool.directory, present, deps.clock.now());
-        Ok(keys)
+        Ok(Self { spool, pseudonyms, signers: read_signing_keys(valid, rng)?, admin_token })
+    }
+
+    /// Notes that a gateway with this folder of the spool runs with these keys. A start that fails notes nothing.
+    pub fn note_use(&self, spool: &Path, now: UnixNanos) {
+        let signers = self.signers.values().map(|key| key.public().to_string()).collect();
+        note_keys(spool, PresentKeys { spool: &self.spool, pseudonyms: &self.pseudonyms, signers }, now);
     }
 }
 

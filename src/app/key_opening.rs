@@ -116,10 +116,21 @@ impl ConfiguredKey {
                 let invalid = || parse_url(endpoint).err().filter(|_| key.endpoint.is_some());
                 let invalid = || invalid().map(|why| format!("the endpoint {why}"));
                 let unreadable = || Ciphertext::read(&key.file).err().map(|why| describe_file(key, &why.to_string()));
-                is_clear.then(|| kms::CLEARTEXT_REFUSED.to_owned()).or_else(invalid).or_else(unreadable)
+                let empty = || find_empty_field(key);
+                empty()
+                    .or_else(|| is_clear.then(|| kms::CLEARTEXT_REFUSED.to_owned()))
+                    .or_else(invalid)
+                    .or_else(unreadable)
             }
         }
     }
+}
+
+/// An empty text mostly comes from a variable that is set to nothing.
+fn find_empty_field(key: &KmsKeyFile) -> Option<String> {
+    let fields = [("region", Some(&key.region)), ("key_id", key.key_id.as_ref()), ("endpoint", key.endpoint.as_ref())];
+    let empty = fields.into_iter().find(|(_, text)| text.is_some_and(|text| text.trim().is_empty()));
+    empty.map(|(name, _)| format!("`kms.{name}` must not be empty"))
 }
 
 /// The keys that the configuration names, but for files of signing keys in plain text, which may be generated.

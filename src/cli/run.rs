@@ -94,6 +94,7 @@ async fn run_rounds(common: CommonArgs, options: RunArgs, loaded: LoadedConfig) 
                     *previous_round = None;
                     ready_notify.notify_one();
                     sockets.close_unused();
+                    keys.note_use(&spool, deps.clock.now());
                     log_startup(app, embedded, &spool);
                 };
                 let next_config = Mutex::new(None);

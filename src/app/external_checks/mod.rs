@@ -38,10 +38,14 @@ pub fn find_problems(file: &ConfigFile, valid: &ValidSettings, now: UnixNanos) -
     collector.check_processors(valid);
     collector.check_exporters(valid);
     for ConfiguredComponent { id, value } in &valid.extensions {
-        if let ExtensionSettings::Admin(admin) = value
-            && let Some(port) = &admin.tls
-        {
-            collector.check_port(("extensions", id), "tls", &server_tls::ServerTlsSettings::from(port));
+        let ExtensionSettings::Admin(admin) = value else { continue };
+        let component = ("extensions", id);
+        if let Some(port) = &admin.tls {
+            collector.check_port(component, "tls", &server_tls::ServerTlsSettings::from(port));
+        }
+        if let Some(oidc) = admin.auth.as_ref().and_then(|auth| auth.oidc.as_ref()) {
+            let tls = tls::ClientTlsSettings { ca_file: oidc.ca_file.clone(), ..tls::ClientTlsSettings::default() };
+            collector.add_tls_problems(component, "auth.oidc", tls.find_problems(collector.now));
         }
     }
     collector.check_faulty_tls();

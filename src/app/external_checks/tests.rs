@@ -368,3 +368,40 @@ fn keys_that_everybody_may_read_are_told() {
     );
     assert!(lines.iter().all(|line| line.starts_with("warning: ") && line.contains("may access")), "{lines:?}");
 }
+
+/// Empty texts in a `kms` key are errors, although the file is there; so is an authority of the identity provider that
+/// can't be read. (Shown to fail without the checks.)
+#[test]
+fn empty_kms_fields_and_missing_authorities_are_told() {
+    let tls = tls();
+    let folder = tls.folder.path();
+    let file = folder.join("key.kms");
+    std::fs::write(&file, "QUFB".repeat(60)).unwrap();
+    let of = |fields: &str| {
+        let key = format!("keys: [{{ kms: {{ file: '{}', {fields} }} }}], max_size:", file.display());
+        told(&configuration(&tls, &tls.key, "").replace("max_size:", &key), folder, NOW).join("\n")
+    };
+    assert_eq!(of("region: eu-west-1"), "");
+    for (fields, name) in [
+        ("region: ''", "region"),
+        ("region: ' '", "region"),
+        ("region: eu-west-1, key_id: ''", "key_id"),
+        ("region: eu-west-1, endpoint: ''", "endpoint"),
+    ] {
+        assert_eq!(of(fields), format!("error: spool.keys[0]: `kms.{name}` must not be empty"));
+    }
+    let with_ca = |ca: &Path| {
+        let oidc = format!(
+            "issuer: 'https://login.example', client_id: t, roles: {{ viewer: [staff] }}, ca_file: '{}'",
+            ca.display()
+        );
+        let admin = format!("extensions: {{ admin: {{ endpoint: '127.0.0.1:0', auth: {{ oidc: {{ {oidc} }} }} }} }}\n");
+        let text = configuration(&tls, &tls.key, &admin).replace("service: {", "service: { extensions: [admin],");
+        told(&text, folder, NOW).join("\n")
+    };
+    assert_eq!(with_ca(&tls.cert), "");
+    let missing = with_ca(&folder.join("no-ca.pem"));
+    let path = "error: extensions.admin.auth.oidc.ca_file: ";
+    assert!(missing.starts_with(path) && missing.contains("no-ca.pem"), "{missing}");
+    assert!(with_ca(&tls.key).starts_with(path), "a key is no authority");
+}

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Barrier;
 
-use super::super::gateway_keys::{read_existing_spool_keys, read_pseudonymizer, read_spool_keys};
+use super::super::gateway_keys::{GatewayKeys, read_existing_spool_keys, read_pseudonymizer, read_spool_keys};
 use super::super::keyfile;
 use super::*;
 use config::env::ProcessLookup;
@@ -121,4 +121,16 @@ fn a_plain_spool_name_is_fine() {
     let valid = valid(Path::new("no-such-spool-of-tollgate"));
     let text = read_existing_spool_keys(&valid).err().unwrap().text;
     assert!(text.contains("./spool.key is missing"), "{text}");
+}
+
+/// Reading keys notes nothing, because the start may still fail; a gateway that runs notes them.
+#[tokio::test]
+async fn keys_are_noted_when_a_gateway_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let (valid, deps) = (valid(&folder.path().join("spool")), GatewayDeps::system());
+    let keys = GatewayKeys::read(&valid, &deps).await.unwrap();
+    assert!(folder.path().join("spool.key").exists() && !folder.path().join("keys-seen.json").exists());
+    keys.note_use(&valid.spool.directory, deps.clock.now());
+    let noted = std::fs::read_to_string(folder.path().join("keys-seen.json")).unwrap();
+    assert!(noted.contains(&keys.spool[0].id()), "{noted}");
 }
