@@ -1,12 +1,13 @@
 //! Fields whose form is defined by a specification: trace state (W3C Trace Context §3.3), schema URLs, versions and
-//! units, severities, names of scopes and metrics. Text of any other form is free text and is removed.
+//! units, severities, names of scopes and metrics, references to entities, names of machines and programs. Text of any
+//! other form is free text and is removed.
 //!
 //! Text of the right form is not touched here; the rules still search it. Names of spans and events are handled in
 //! `vault/item_texts`.
 
 use genai::{is_route, is_short_name, letter_runs};
 use kernel::CONTENT;
-use otlp::{NodeId, NodeKind, Payload, TextField};
+use otlp::{NodeId, NodeKind, Payload, TextField, TextPlace, TextPlaceKind};
 
 /// Maximum size of a trace state, by the specification.
 const MAX_TRACE_STATE_BYTES: usize = 512;
@@ -21,6 +22,10 @@ const MAX_SEVERITY_BYTES: usize = 12;
 /// Maximum size of the name of a scope or metric.
 const MAX_NAME_WORDS: usize = 5;
 const MAX_NAME_BYTES: usize = 128;
+/// Maximum size of a key or type of an entity reference, and of a machine's name (a DNS name has 253), bytes.
+const MAX_KEY_BYTES: usize = 256;
+/// Attributes whose values name a machine or a program.
+const MACHINE_NAME_KEYS: [&str; 4] = ["host.name", "net.host.name", "process.executable.name", "session.host"];
 
 /// Empties fields whose text does not have the specified form, and replaces names that are sentences with the content
 /// mark. Returns the number of changed fields.
@@ -46,6 +51,23 @@ pub(super) fn clear_malformed_fields(payload: &mut Payload) -> u64 {
         payload.set_text(*node, *field, replacement);
     }
     malformed.len() as u64
+}
+
+/// Returns true for a text outside of [`TextField`]s that must be a name, but is not.
+pub(super) fn is_malformed_name(place: &TextPlace<'_>, text: &str) -> bool {
+    match place.kind {
+        TextPlaceKind::Other => !is_entity_text(text),
+        TextPlaceKind::Value | TextPlaceKind::BytesValue if MACHINE_NAME_KEYS.contains(&place.key) => {
+            text.len() > MAX_KEY_BYTES || !is_short_name(text, MAX_NAME_WORDS)
+        }
+        _ => false,
+    }
+}
+
+/// A type, an attribute key or a schema URL of an entity reference.
+fn is_entity_text(text: &str) -> bool {
+    let is_key = text.len() <= MAX_KEY_BYTES && !text.contains(char::is_whitespace) && is_short_name(text, 1);
+    is_key || has_form(TextField::SchemaUrl, text)
 }
 
 fn has_form(field: TextField, text: &str) -> bool {

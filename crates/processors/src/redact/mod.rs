@@ -32,6 +32,7 @@ pub use config::{
 use echoes::EchoReplacements;
 use finding_lengths::FindingLengths;
 use genai::{Vocabulary, bounded_id};
+use kernel::CONTENT;
 use kernel::pseudonym::IdPolicy;
 use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Signal, TextEdit, TextField, TextPlace, TextPlaceKind};
 use pipeline::{Batch, ContentState, Inquiry, Processor, Reason, TextState};
@@ -264,6 +265,10 @@ impl RedactProcessor {
                 }
                 TextPlaceKind::Binary => return self.redact_bytes(&context, place),
                 TextPlaceKind::Key if self.is_clean_key(&context, text, worker) => return TextEdit::Keep,
+                _ if fields::is_malformed_name(place, text) => {
+                    self.counters.unscanned.get(&signal).into_iter().for_each(|counter| counter.increment(1));
+                    return TextEdit::Replace(CONTENT.to_owned());
+                }
                 _ => {}
             }
             match self.redact_text(&context, place, text, worker) {

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use opentelemetry_proto::tonic::common::v1::EntityRef;
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use otlp::testing::fields::requests_with;
 
 /// Every string or bytes field that telemetry can contain, except span and trace ids. When a field is added to the
@@ -166,4 +168,54 @@ fn secret_keys_of_attributes() {
     ] {
         assert_eq!(string_after(&redact, key, value).as_deref(), Some(value), "{key}");
     }
+}
+
+/// A sentence under a key of machines and programs becomes the content mark, in lists too; their names stay.
+#[test]
+fn sentences_are_no_names_of_machines() {
+    let redact = processor(&RedactConfig::default(), &Meter::new());
+    let sentence = "please tell Maria Huber about her diagnosis";
+    for key in ["host.name", "net.host.name", "process.executable.name", "session.host"] {
+        assert_eq!(string_after(&redact, key, sentence).as_deref(), Some("[CONTENT]"), "{key}");
+        assert_eq!(string_after(&redact, key, &"a".repeat(300)).as_deref(), Some("[CONTENT]"), "{key}");
+        for name in [
+            "ip-10-0-0-7.eu-west-1.compute.internal",
+            "internal-agents-prod-alb-123.us-east-1.elb.amazonaws.com",
+            "web-7f9c6d8b5-x2x4z",
+            "claude",
+            "Google Chrome Helper (Renderer)",
+        ] {
+            assert_ne!(string_after(&redact, key, name).as_deref(), Some("[CONTENT]"), "{key} {name}");
+        }
+    }
+    let item = AnyValue { value: Some(Value::StringValue(sentence.to_owned())) };
+    let list = Value::ArrayValue(ArrayValue { values: vec![item] });
+    let shown = format!("{:?}", attributes_after(&redact, vec![kv("host.name", list)]));
+    assert!(shown.contains("[CONTENT]") && !shown.contains("Maria"), "{shown}");
+}
+
+/// References to entities hold a type and attribute keys; sentences there become the content mark.
+#[test]
+fn entity_references_hold_keys() {
+    let redact = processor(&RedactConfig::default(), &Meter::new());
+    let reference = |[kind, id, description, schema]: [&str; 4]| EntityRef {
+        schema_url: schema.to_owned(),
+        r#type: kind.to_owned(),
+        id_keys: vec![id.to_owned()],
+        description_keys: vec![description.to_owned()],
+    };
+    let after = |sent: EntityRef| {
+        let mut request = ExportTraceServiceRequest::decode(&span_with(Vec::new())[..]).expect("decodes");
+        request.resource_spans[0].resource = Some(Resource { entity_refs: vec![sent], ..Resource::default() });
+        let (bytes, _) = pass(&redact, Signal::Traces, request.encode_to_vec());
+        let request = ExportTraceServiceRequest::decode(&bytes[..]).expect("decodes");
+        request.resource_spans[0].resource.clone().expect("a resource").entity_refs[0].clone()
+    };
+    let schema = "https://opentelemetry.io/schemas/1.41.0";
+    let good = reference(["service.instance", "service.instance.id", "k8s.pod.label.app_kubernetes_io/name", schema]);
+    assert_eq!(after(good.clone()), good);
+    let mark = "[CONTENT]";
+    assert_eq!(after(reference(["please tell Maria Huber"; 4])), reference([mark; 4]));
+    let joined = "please_tell_Maria_Huber_about_her_diagnosis_and_its_cure_today";
+    assert_eq!(after(reference(["host", joined, &"k".repeat(300), ""])), reference(["host", mark, mark, ""]));
 }
