@@ -260,7 +260,7 @@ async fn a_client_that_goes_away_loses_nothing() {
         let length = body.len();
         write!(
             stream,
-            "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+            "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
         )
         .unwrap();
         stream.write_all(&body).unwrap();

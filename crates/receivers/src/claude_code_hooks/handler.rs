@@ -15,6 +15,7 @@ use super::span::translate_event;
 use super::start_times::StartTimes;
 use crate::http_ports::http_request::parse_content_encoding;
 use crate::http_ports::reply::{self, BodyFormat, RequestRefusal};
+use crate::http_ports::web_pages::refuse_web_page;
 use crate::http_ports::{BodyTally, ChargedBody, ReceiverPort};
 use kernel::clock::{Clock, with_timeout};
 use net::listen::{ReplyBody, RequestHandler};
@@ -70,6 +71,9 @@ impl HookPort {
         if parts.method != Method::POST {
             let (code, status) = (GrpcCode::Unimplemented, StatusCode::METHOD_NOT_ALLOWED);
             return Err(RequestRefusal::new(code, status, "method", "hooks must use POST").with_header("allow", "POST"));
+        }
+        if self.port.guards_browsers {
+            refuse_web_page(parts, |_| false)?;
         }
         let account = self.port.context.clients.account(&parts.headers, &parts.extensions)?;
         self.port.check_signal(Signal::Traces)?;

@@ -24,6 +24,7 @@ pub use config::{ClaudeCodeHooksConfig, ClaudeCodeHooksSettings};
 
 use self::handler::HookPort;
 use self::start_times::StartTimes;
+use crate::http_ports::web_pages::needs_guard;
 use crate::http_ports::{
     AcceptedClients, ReceiverContext, ReceiverMetrics, ReceiverOpenError, ReceiverPort, ReloadableFiles, drain_ports,
 };
@@ -102,6 +103,7 @@ impl BoundClaudeCodeHooks {
         clock: Arc<dyn Clock>,
         meter: &Meter,
     ) -> RunningClaudeCodeHooks {
+        let guards_browsers = needs_guard(self.clients.has_auth(), self.address());
         let (answer_now, drain_ending) = watch::channel(false);
         let context = Arc::new(ReceiverContext {
             id: self.id,
@@ -121,6 +123,7 @@ impl BoundClaudeCodeHooks {
             upload_slots: Arc::default(),
             meters,
             other_port: None,
+            guards_browsers,
         };
         let handler = HookPort {
             port,

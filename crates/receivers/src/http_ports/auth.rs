@@ -140,6 +140,11 @@ impl AcceptedClients {
         Ok(Self { auth, default_account: DEFAULT_ACCOUNT.into(), where_to_set })
     }
 
+    /// Whether clients need a credential.
+    pub(crate) fn has_auth(&self) -> bool {
+        self.auth.is_some()
+    }
+
     /// Whether a tokens file is configured.
     pub(crate) fn has_tokens_file(&self) -> bool {
         self.auth.as_ref().is_some_and(|auth| auth.settings.tokens_file.is_some())

@@ -13,6 +13,7 @@ pub(crate) mod reload;
 pub(crate) mod reply;
 pub(crate) mod settings_problems;
 mod view;
+pub(crate) mod web_pages;
 
 pub use auth::TokensError;
 pub use open_error::ReceiverOpenError;

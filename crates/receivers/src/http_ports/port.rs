@@ -86,6 +86,8 @@ pub(crate) struct ReceiverPort {
     pub(crate) meters: ReceiverMetrics,
     /// The port number of the other protocol, if it is on.
     pub(crate) other_port: Option<u16>,
+    /// Whether browsers must be kept out (`web_pages`).
+    pub(crate) guards_browsers: bool,
 }
 
 /// A complete body with its byte permit.

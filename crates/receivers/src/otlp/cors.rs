@@ -29,7 +29,8 @@ pub struct CorsSettings {
 }
 
 impl CorsSettings {
-    fn allows(&self, origin: &[u8]) -> bool {
+    /// Whether a page of this origin may send.
+    pub(super) fn allows(&self, origin: &[u8]) -> bool {
         self.origins.iter().any(|pattern| matches(pattern.as_bytes(), origin))
     }
 

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use super::cors;
 use crate::http_ports::http_request::parse_content_encoding;
 use crate::http_ports::reply::{self, BodyFormat, RequestRefusal};
+use crate::http_ports::web_pages::refuse_web_page;
 use crate::http_ports::{BodyTally, ChargedBody, PartialResult, ReceiverPort};
 use net::listen::{ReplyBody, RequestHandler};
 use net::spawn::run_blocking;
@@ -83,6 +84,9 @@ impl HttpPort {
                 "OTLP requests must use POST",
             );
             return Err(refusal.with_header("allow", "POST"));
+        }
+        if self.port.guards_browsers {
+            refuse_web_page(parts, |origin| self.cors.as_ref().is_some_and(|cors| cors.allows(origin)))?;
         }
         let account = self.port.context.clients.account(&parts.headers, &parts.extensions)?;
         self.port.check_signal(signal)?;

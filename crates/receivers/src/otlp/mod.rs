@@ -31,6 +31,7 @@ pub use settings::{GrpcSettings, HttpSettings, OtlpReceiverSettings};
 use self::grpc::GrpcPort;
 use self::health::HealthEndpoint;
 use self::http::HttpPort;
+use crate::http_ports::web_pages::needs_guard;
 use crate::http_ports::{
     AcceptedClients, ReceiverContext, ReceiverMetrics, ReceiverOpenError, ReceiverPort, ReloadableFiles, drain_ports,
     reply,
@@ -133,6 +134,7 @@ impl BoundOtlpReceiver {
         meter: &Meter,
     ) -> RunningOtlpReceiver {
         let (grpc_port, http_port) = (self.grpc().map(|at| at.port()), self.http().map(|at| at.port()));
+        let guards_http = needs_guard(self.clients.has_auth(), self.http());
         let (answer_now, drain_ending) = watch::channel(false);
         let context = Arc::new(ReceiverContext {
             id: self.id,
@@ -151,6 +153,8 @@ impl BoundOtlpReceiver {
                 upload_slots: Arc::default(),
                 meters,
                 other_port,
+                // A browser can't send gRPC.
+                guards_browsers: transport == "http" && guards_http,
             }
         };
         let (reporter, server) = tonic_health::server::health_reporter();

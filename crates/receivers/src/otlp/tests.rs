@@ -54,8 +54,8 @@ fn request(way: Way, signal: Signal, encoding: Option<&str>) -> Request<()> {
     });
     let request = match way {
         Way::Grpc => request.header("content-type", "application/grpc").header("te", "trailers"),
-        Way::Proto => request.header("content-type", "application/x-protobuf").header("host", "test"),
-        Way::Json => request.header("content-type", "application/json").header("host", "test"),
+        Way::Proto => request.header("content-type", "application/x-protobuf").header("host", "localhost"),
+        Way::Json => request.header("content-type", "application/json").header("host", "localhost"),
     };
     let request = match encoding {
         Some(encoding) if way == Way::Grpc => request.header("grpc-encoding", encoding),
@@ -445,10 +445,10 @@ async fn content_types_paths_and_methods() {
     ];
     for version in [Version::HTTP_11, Version::HTTP_2] {
         for (method, path, content_type, status, answered) in table {
-            let uri = if version == Version::HTTP_2 { format!("http://test{path}") } else { path.to_owned() };
+            let uri = if version == Version::HTTP_2 { format!("http://localhost{path}") } else { path.to_owned() };
             let mut request = Request::builder().method(method).uri(uri);
             if version == Version::HTTP_11 {
-                request = request.header("host", "test");
+                request = request.header("host", "localhost");
             }
             if let Some(content_type) = content_type {
                 request = request.header("content-type", content_type);
@@ -485,7 +485,7 @@ async fn grpc_on_the_http_port_and_the_reverse_say_which_port_was_meant() {
     let port = rig.http().port();
     for version in [Version::HTTP_11, Version::HTTP_2] {
         let request = Request::post("http://test/v1/traces").header("content-type", "application/json");
-        let request = request.header("host", "test").body(()).expect("a request");
+        let request = request.header("host", "localhost").body(()).expect("a request");
         let answer = send(rig.grpc(), version, request, vec![span(Way::Json, 5)]).await;
         assert_eq!(answer.status, 415, "final: a retry would find the same port");
         let body: serde_json::Value = serde_json::from_slice(&answer.body).expect("a JSON status");
@@ -532,7 +532,7 @@ async fn a_declared_length_over_the_limit_is_refused_before_the_body_comes() {
 async fn unknown_services_and_methods_are_unimplemented() {
     let rig = Rig::new().await;
     for path in ["/x.Y/Export", "/opentelemetry.proto.collector.trace.v1.TraceService/Import", "/nothing", "/"] {
-        let request = Request::post(format!("http://test{path}")).header("content-type", "application/grpc");
+        let request = Request::post(format!("http://localhost{path}")).header("content-type", "application/grpc");
         let answer = send(rig.grpc(), Version::HTTP_2, request.body(()).expect("a request"), Vec::new()).await;
         assert_eq!(answer.grpc().code(), Code::Unimplemented, "{path}");
     }

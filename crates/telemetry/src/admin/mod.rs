@@ -36,7 +36,8 @@ pub struct AdminConfig {
     pub endpoint: String,
     /// Host names under which a browser may reach this port, in addition to IP literals and localhost.
     pub allowed_hosts: Vec<String>,
-    /// Who may use this port. Without this key everyone who reaches it may read; changes and `tap` need the token in
+    /// Who may use this port: `tokens`, `certificates`, `oidc`, `bearer`, or `username` and `password`
+    /// (docs/how-to/roles.md). Without this key everyone who reaches it may read; changes and `tap` need the token in
     /// the file `admin.token` of the data directory.
     pub auth: auth::AdminAuthConfig,
     /// The address at which people reach this port, such as `https://tollgate.example`. Webhook messages link to runs
@@ -226,8 +227,9 @@ async fn readyz(State(health): State<Health>) -> Response {
 }
 
 async fn guard(State(allowed_hosts): State<Arc<[String]>>, request: Request, next: Next) -> Response {
-    if !is_host_allowed(request.headers(), request.uri().authority().map(|a| a.host()), &allowed_hosts) {
-        let text = "this host name is not allowed here; add it to `extensions.admin.allowed_hosts`\n";
+    let hosts: Vec<&str> = allowed_hosts.iter().map(String::as_str).collect();
+    if !is_host_allowed(request.headers(), request.uri().authority().map(|a| a.host()), &hosts) {
+        let text = "this host name is not allowed here; add it to `allowed_hosts` of this port\n";
         return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) && is_cross_site(request.headers()) {
@@ -250,7 +252,9 @@ async fn guard(State(allowed_hosts): State<Arc<[String]>>, request: Request, nex
     response
 }
 
-fn is_host_allowed(headers: &HeaderMap, authority: Option<&str>, allowed: &[String]) -> bool {
+/// Whether a request names this machine: by an IP literal, localhost or one of `allowed`. Another name could be a foreign
+/// one that resolves to this machine (DNS rebinding). `authority` is the host of the request's address.
+pub fn is_host_allowed(headers: &HeaderMap, authority: Option<&str>, allowed: &[&str]) -> bool {
     let from_header = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     // HTTP/1.0 without Host: not a browser, so no DNS rebinding.
     let Some(host) = from_header.map(without_port).or(authority) else { return true };
@@ -274,7 +278,7 @@ fn without_port(host: &str) -> &str {
 
 /// Whether a request comes from another site: by `Sec-Fetch-Site` if the browser sends it, else by comparing Origin
 /// with Host.
-fn is_cross_site(headers: &HeaderMap) -> bool {
+pub fn is_cross_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {
         return !matches!(site, "same-origin" | "none");

@@ -126,7 +126,7 @@ impl Default for Sent<'_> {
 async fn send(to: SocketAddr, Sent { method, path, token, content_type, body }: &Sent<'_>) -> (u16, String) {
     let mut socket = TcpStream::connect(to).await.expect("connects");
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\
          content-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );

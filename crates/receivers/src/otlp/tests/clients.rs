@@ -354,3 +354,39 @@ async fn certificates_tell_accounts() {
     }
     assert_eq!(*rig.door.accounts.lock(), ["acme"; 3]);
 }
+
+/// Without `auth`, a port on loopback refuses foreign host names (DNS rebinding) and pages of other sites; with `auth`
+/// the token decides. (Shown to fail without the guard.)
+#[tokio::test]
+async fn web_pages_are_kept_out_of_loopback() {
+    let (open, closed) = (Rig::new().await, Rig::with(knobs(tokens())).await);
+    for (host, headers, status, text) in [
+        ("localhost", &[][..], 200, ""),
+        ("LOCALHOST:4318", &[], 200, ""),
+        ("127.0.0.1:4318", &[], 200, ""),
+        ("[::1]:4318", &[], 200, ""),
+        ("host.docker.internal:4318", &[], 200, ""),
+        ("evil.example", &[], 421, "host name"),
+        ("evil.example:4318", &[("origin", "http://evil.example:4318")], 421, "host name"),
+        ("localhost.evil.example", &[], 421, "host name"),
+        ("127.0.0.1.evil.example", &[], 421, "host name"),
+        ("localhost:4318", &[("origin", "http://localhost:4318")], 200, ""),
+        ("localhost:4318", &[("origin", "https://evil.example")], 403, "other sites"),
+        ("localhost:4318", &[("origin", "null")], 403, "other sites"),
+        ("localhost:4318", &[("sec-fetch-site", "cross-site")], 403, "other sites"),
+        ("localhost:4318", &[("sec-fetch-site", "same-origin"), ("origin", "http://localhost:4318")], 200, ""),
+    ] {
+        for (rig, expected) in [(&open, status), (&closed, 200)] {
+            let mut request = with(Way::Json, &[&format!("Bearer {ACME}")]);
+            request.headers_mut().insert("host", host.parse().expect("a host"));
+            for (name, value) in headers {
+                request.headers_mut().insert(*name, value.parse().expect("a header"));
+            }
+            let answer = send(rig.http(), Version::HTTP_11, request, vec![span(Way::Json, 5)]).await;
+            assert_eq!(answer.status.as_u16(), expected, "{host} {headers:?}");
+            let body = String::from_utf8_lossy(&answer.body);
+            assert!(expected == 200 || body.contains(text), "{body}");
+            assert!(!body.contains("evil"), "{body}");
+        }
+    }
+}

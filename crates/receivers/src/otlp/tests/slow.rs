@@ -20,7 +20,8 @@ const SLOW: Duration = Duration::from_millis(2600);
 /// Starts an upload of 9,000 bytes, of which 1,900 have arrived and are charged.
 async fn begun(rig: &Rig) -> TcpStream {
     let mut slow = TcpStream::connect(rig.http()).await.expect("connects");
-    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n";
+    let head =
+        "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9000\r\n\r\n";
     slow.write_all(head.as_bytes()).await.expect("writes");
     slow.write_all(&[b' '; 1900]).await.expect("writes");
     rig.door.charged.acquire().await.expect("open").forget();

@@ -38,7 +38,8 @@ async fn connections_without_a_first_request_are_closed_whatever_they_sent() {
     let connections = PortSettings { first_request: Duration::from_millis(50), ..PortSettings::default() };
     let rig = Rig::with(Knobs { connections, ..Knobs::default() }).await;
     // Nothing, half a head, part of a preface, a preface without a request, the beginning of TLS.
-    let table: [&[u8]; 5] = [b"", b"POST /v1/traces HTTP/1.1\r\nhost: x\r\n", b"PRI * HT", H2_PREFACE, b"\x16\x03\x01"];
+    let table: [&[u8]; 5] =
+        [b"", b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\n", b"PRI * HT", H2_PREFACE, b"\x16\x03\x01"];
     for at in [rig.grpc(), rig.http()] {
         for bytes in table {
             let mut socket = TcpStream::connect(at).await.expect("connects");
@@ -57,7 +58,8 @@ async fn connections_without_a_first_request_are_closed_whatever_they_sent() {
 /// Begins a request whose body is not complete yet.
 async fn busy(at: std::net::SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(at).await.expect("connects");
-    let head = "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{";
+    let head =
+        "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{";
     stream.write_all(head.as_bytes()).await.expect("writes");
     stream
 }
@@ -256,7 +258,7 @@ async fn only_so_many_connections_may_send_far_ahead() {
 /// The head of a JSON POST with `length` bytes of body to follow.
 fn post_head(length: usize, more: &str) -> Vec<u8> {
     format!(
-        "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{more}\r\n"
+        "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{more}\r\n"
     )
     .into_bytes()
 }
