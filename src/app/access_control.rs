@@ -1,4 +1,4 @@
-//! Decides who may use a route of the admin port: credentials have roles (`telemetry/admin/auth`, `oidc`), routes need
+//! Decides who may use a route of the admin port or of `vault serve`: credentials have roles (`telemetry/admin/auth`, `oidc`), routes need
 //! one (`route_roles`). On a port without credentials everyone may read; changes and `tap` need the token in the data
 //! directory and a client on this machine, because a scraper's port must not let its neighbours reload or mute. Host
 //! names and cross-site requests are checked before, in `telemetry/admin`.
@@ -24,13 +24,14 @@ use net::listen::LocalClient;
 use telemetry::admin::auth::AdminAuth;
 use telemetry::admin::roles::{Role, RoleSet};
 
-use route_roles::{RouteAccess, find_access};
+use route_roles::{AUDIT_ROUTES, ROUTES, RouteAccess, RouteRow, find_access};
 
 /// The header that a script on the port's own page sets with a change. A page of another site can't set it.
 const CSRF_HEADER: &str = "x-tollgate-csrf";
 
-/// The credentials that the admin port accepts.
-pub(super) struct AccessControl {
+/// The credentials that a port accepts, and what its routes need.
+pub(crate) struct AccessControl {
+    routes: &'static [RouteRow],
     /// `extensions.admin.auth`.
     auth: Option<AdminAuth>,
     /// The token in the data directory; it counts only without `auth`.
@@ -43,7 +44,12 @@ impl AccessControl {
     /// Accepts the configured credentials, or else the token in the data directory. `oidc` is the client of the
     /// identity provider in `auth`.
     pub(super) fn new(auth: Option<AdminAuth>, local_token: Option<&Secret>, oidc: Option<Arc<OidcClient>>) -> Self {
-        Self { auth, local_token: local_token.map(AdminAuth::from_token), oidc }
+        Self { routes: ROUTES, auth, local_token: local_token.map(AdminAuth::from_token), oidc }
+    }
+
+    /// Accepts these credentials on the routes of `vault serve`.
+    pub(crate) fn for_audit_page(auth: AdminAuth, oidc: Option<Arc<OidcClient>>) -> Self {
+        Self { routes: AUDIT_ROUTES, auth: Some(auth), local_token: None, oidc }
     }
 
     /// The answer to a request that may not pass; `None` if it may.
@@ -51,7 +57,7 @@ impl AccessControl {
         let access = match request.extensions.get::<MatchedPath>() {
             // An unknown path: 404, but only for clients that may read.
             None => RouteAccess::Needs(Role::Viewer),
-            Some(path) => match find_access(&request.method, path.as_str()) {
+            Some(path) => match find_access(self.routes, &request.method, path.as_str()) {
                 Some(access) => access,
                 None => return Some(StatusCode::METHOD_NOT_ALLOWED.into_response()),
             },
@@ -150,7 +156,7 @@ fn unauthorized(challenge: &'static str, text: String) -> Response {
 }
 
 /// Puts the check of credentials and roles in front of `routes`.
-pub(super) fn check_routes(routes: Router, access: AccessControl) -> Router {
+pub(crate) fn check_routes(routes: Router, access: AccessControl) -> Router {
     routes.layer(middleware::from_fn_with_state(Arc::new(access), check_role))
 }
 

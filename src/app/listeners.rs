@@ -262,7 +262,7 @@ struct ServingWebListener {
 }
 
 /// Reloads certificates when their files change, until the returned sender is dropped.
-fn watch_certificates(
+pub fn watch_certificates(
     name: &'static str,
     tls: Arc<ServerTls>,
     meter: &Meter,

@@ -4,7 +4,7 @@
 //! undelivered data stays in the spool. If the spool can't be written, the process ends with an error. Configuration is
 //! in the crate `config`, the engine in `pipeline`.
 
-mod access_control;
+pub(crate) mod access_control;
 mod alert_sender;
 pub mod assemble;
 pub mod build;

@@ -39,9 +39,9 @@ pub(super) struct FindArgs {
     /// Span id.
     #[arg(long)]
     span: Option<String>,
-    /// Pseudonym of a user (`h-…`), as shown in spans.
+    /// Pseudonym of a user (`h-…`), as shown in spans; may be repeated, e.g. with the pseudonym of each epoch.
     #[arg(long, value_name = "h-…")]
-    user: Option<String>,
+    user: Vec<String>,
     /// Name of a tool.
     #[arg(long)]
     tool: Option<String>,
@@ -165,16 +165,16 @@ pub(super) fn run_find(options: FindArgs) -> Result<ExitStatus, CommandError> {
     };
     let keys = read_public_keys(&options.key)?;
     let (since, until) = (options.since.map(|at| at.to_text(now)), options.until.map(|at| at.to_text(now)));
-    let pseudonym_hints = [("--session", &session), ("--user", &user)].into_iter();
+    let ids = session.iter().map(|id| ("--session", id)).chain(user.iter().map(|id| ("--user", id)));
     let pseudonym_hints: Vec<String> =
-        pseudonym_hints.filter_map(|(option, id)| pseudonym_hint(option, id.as_deref()?, OTHER_OPTIONS)).collect();
+        ids.filter_map(|(option, id)| pseudonym_hint(option, id, OTHER_OPTIONS)).collect();
     let query = IndexQuery {
         account,
         tenant,
         session,
         trace,
         span,
-        user,
+        users: user,
         tool,
         action,
         issue,

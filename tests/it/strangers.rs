@@ -1,6 +1,7 @@
 //! Tests of the admin port of a whole gateway with local and remote clients, and with roles.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -188,4 +189,50 @@ async fn commands_change_things_on_an_open_port() {
         assert!(said.contains(wanted), "{command:?}: {said}");
     }
     app.shutdown().await;
+}
+
+/// `vault serve --access` as a process: it prints its address, asks for a credential, opens sessions for tappers only,
+/// and does not start without a credential.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_people_use_the_audit_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    fs::create_dir(at("vault")).unwrap();
+    let tollgate = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.args(arguments).env_clear().stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    assert!(tollgate(&["vault", "keygen", "--output", &at("key")]).status().unwrap().success());
+    fs::write(at("token"), "the token of a tapper\n").unwrap();
+    let access =
+        format!("auth: {{ tokens: {{ viewer: [the token of a viewer], tapper: ['${{file:{}}}'] }} }}\n", at("token"));
+    fs::write(at("access.yaml"), access).unwrap();
+    fs::write(at("open.yaml"), "auth: {}\n").unwrap();
+    let (store, key, file, none) = (at("vault"), at("key"), at("access.yaml"), at("open.yaml"));
+    let arguments = ["vault", "serve", "--store", &store, "--identity", &key, "--port", "0", "--access"];
+    let refused = tollgate(&[&arguments[..], &[&none]].concat()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("has no credential"));
+    let mut page = tollgate(&[&arguments[..], &[&file]].concat()).spawn().unwrap();
+    let mut greeting = String::new();
+    BufReader::new(page.stdout.take().unwrap()).read_line(&mut greeting).unwrap();
+    let address = greeting.trim().strip_prefix("http://").and_then(|rest| rest.strip_suffix('/'));
+    let address: SocketAddr = address.unwrap_or_else(|| panic!("{greeting}")).parse().unwrap();
+    let session = "GET /session?session=s&account=default";
+    let [viewer, tapper] = ["viewer", "tapper"].map(|role| format!("authorization: Bearer the token of a {role}"));
+    for (asked, header, expected) in [
+        ("GET /", None, 401),
+        ("GET /?token=x", None, 401),
+        ("GET /", Some(&viewer), 200),
+        ("GET /verification", Some(&viewer), 200),
+        (session, Some(&viewer), 403),
+        (session, Some(&tapper), 404),
+    ] {
+        let headers: Vec<&str> = header.into_iter().map(String::as_str).collect();
+        assert_eq!(ask(address, "127.0.0.1", asked, &headers).await, expected, "{asked} {header:?}");
+    }
+    page.kill().unwrap();
+    page.wait().unwrap();
+    assert_eq!(fs::read_to_string(at("key.openings.jsonl")).unwrap().lines().count(), 1);
 }

@@ -81,22 +81,40 @@ pub struct ParsedConfig {
     pub unresolved: Vec<SourcePosition>,
 }
 
+/// A file whose substitutions are resolved, without a check of its shape.
+pub struct ParsedTree {
+    /// See [`ParsedConfig::source`].
+    pub source: MaskedSource,
+    /// The file's content; `None` if the text is not valid YAML.
+    pub root: Option<TreeNode>,
+    /// See [`ParsedConfig::problems`].
+    pub problems: Vec<Problem>,
+    /// See [`ParsedConfig::unresolved`].
+    pub unresolved: Vec<SourcePosition>,
+}
+
 /// Parses a file and resolves its substitutions. Problems do not stop it, so that later checks can add theirs.
 pub fn read(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedConfig {
+    let ParsedTree { source, root, mut problems, unresolved } = read_tree(name, text, lookup);
+    let file = root.map(|root| ShapeParser { problems: &mut problems }.parse_file(&root));
+    ParsedConfig { source, file, problems, unresolved }
+}
+
+/// Parses a file of any shape and resolves its substitutions.
+pub fn read_tree(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedTree {
     let mut root = match load::parse_tree(text) {
         Ok(root) => root,
         Err(problem) => {
             let source = MaskedSource::new(name, text, &snippet::visible_syntax(text));
-            return ParsedConfig { source, file: None, problems: vec![problem], unresolved: Vec::new() };
+            return ParsedTree { source, root: None, problems: vec![problem], unresolved: Vec::new() };
         }
     };
     let mut shown = Vec::new();
     root.collect_shown_keys(&mut shown);
     shown.extend(snippet::visible_ranges(&root, text));
     let source = MaskedSource::new(name, text, &shown);
-    let (mut problems, unresolved) = env::resolve_substitutions(&mut root, lookup);
-    let file = Some(ShapeParser { problems: &mut problems }.parse_file(&root));
-    ParsedConfig { source, file, problems, unresolved }
+    let (problems, unresolved) = env::resolve_substitutions(&mut root, lookup);
+    ParsedTree { source, root: Some(root), problems, unresolved }
 }
 
 /// Parses a Collector's file into a tree, without resolving substitutions. Merge keys (`<<`) are expanded.

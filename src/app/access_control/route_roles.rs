@@ -1,4 +1,4 @@
-//! The role that each route of the admin port needs. A route without a row is answered with 405, so that a new route is
+//! The role that each route of the admin port and of `vault serve` needs. A route without a row is answered with 405, so that a new route is
 //! closed until someone decides; a test compares the rows with the routes in the sources.
 
 use axum::http::Method;
@@ -19,8 +19,11 @@ const VIEWER: RouteAccess = RouteAccess::Needs(Role::Viewer);
 const OPERATOR: RouteAccess = RouteAccess::Needs(Role::Operator);
 const TAPPER: RouteAccess = RouteAccess::Needs(Role::Tapper);
 
-/// Every route: method, path as its router writes it, access. GET includes HEAD.
-pub(super) const ROUTES: &[(Method, &str, RouteAccess)] = &[
+/// A route: method, path as its router writes it, access. GET includes HEAD.
+pub(super) type RouteRow = (Method, &'static str, RouteAccess);
+
+/// Every route of the admin port.
+pub(super) const ROUTES: &[RouteRow] = &[
     (Method::GET, "/livez", OPEN),
     (Method::GET, "/readyz", OPEN),
     (Method::GET, "/login", OPEN),
@@ -57,8 +60,19 @@ pub(super) const ROUTES: &[(Method, &str, RouteAccess)] = &[
     (Method::POST, "/-/erasures", OPERATOR),
 ];
 
+/// Every route of `vault serve --access`. Index lines are for viewers, opened content for tappers.
+pub(super) const AUDIT_ROUTES: &[RouteRow] = &[
+    (Method::GET, "/login", OPEN),
+    (Method::GET, "/callback", OPEN),
+    (Method::GET, "/logout", OPEN),
+    (Method::POST, "/logout", OPEN),
+    (Method::GET, "/", VIEWER),
+    (Method::GET, "/verification", VIEWER),
+    (Method::GET, "/session", TAPPER),
+];
+
 /// The access of a route; `None` if it has no row.
-pub(super) fn find_access(method: &Method, path: &str) -> Option<RouteAccess> {
+pub(super) fn find_access(rows: &[RouteRow], method: &Method, path: &str) -> Option<RouteAccess> {
     let method = if *method == Method::HEAD { &Method::GET } else { method };
-    ROUTES.iter().find(|(known, route, _)| known == method && *route == path).map(|(.., access)| *access)
+    rows.iter().find(|(known, route, _)| known == method && *route == path).map(|(.., access)| *access)
 }

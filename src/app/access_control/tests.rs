@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use super::route_roles::ROUTES;
+use super::route_roles::{AUDIT_ROUTES, ROUTES};
 use super::*;
 use telemetry::admin::AdminConfig;
 
@@ -33,6 +33,11 @@ fn configured() -> AccessControl {
     AccessControl::new(config.settings().unwrap().auth, None, None)
 }
 
+/// The same credentials on the page of `vault serve`.
+fn audit_page() -> AccessControl {
+    AccessControl { routes: AUDIT_ROUTES, ..configured() }
+}
+
 fn open_port() -> AccessControl {
     AccessControl::new(None, Some(&Secret::new(LOCAL_TOKEN.to_owned())), None)
 }
@@ -47,7 +52,7 @@ struct Client {
 
 /// The status and text for a request to stubs of all routes.
 async fn ask(access: AccessControl, method: &Method, path: &str, client: Client) -> (StatusCode, String) {
-    let paths: BTreeSet<&str> = ROUTES.iter().map(|(_, path, _)| *path).collect();
+    let paths: BTreeSet<&str> = access.routes.iter().map(|(_, path, _)| *path).collect();
     let stubs = paths.into_iter().fold(Router::new(), |routes, path| routes.route(path, any(async || "done")));
     let mut request = Request::builder().method(method).uri(path.replace(['{', '}'], "x"));
     if let Some(token) = client.token {
@@ -76,7 +81,12 @@ fn with_token(token: &str) -> Client {
 /// Every route with every credential: 401 without a known one, 403 that names the role without that role.
 #[tokio::test]
 async fn each_route_needs_its_role() {
-    for (method, path, access) in ROUTES {
+    check_each_route(configured).await;
+    check_each_route(audit_page).await;
+}
+
+async fn check_each_route(configured: fn() -> AccessControl) {
+    for (method, path, access) in configured().routes {
         let strangers = [Client::default(), with_token("not a known token"), with_token(""), with_token(LOCAL_TOKEN)];
         for stranger in strangers {
             let (status, text) = ask(configured(), method, path, stranger).await;
@@ -206,6 +216,20 @@ fn rows_have_the_right_role() {
             _ => RouteAccess::Needs(Role::Viewer),
         };
         assert_eq!(*access, expected, "{method} {path}");
+    }
+}
+
+/// On the page of `vault serve` only the page that opens content is for tappers, and no row changes anything.
+#[test]
+fn rows_of_the_audit_page_have_the_right_role() {
+    for (method, path, access) in AUDIT_ROUTES {
+        let expected = match *path {
+            "/login" | "/callback" | "/logout" => RouteAccess::Open,
+            "/session" => RouteAccess::Needs(Role::Tapper),
+            _ => RouteAccess::Needs(Role::Viewer),
+        };
+        assert_eq!(*access, expected, "{path}");
+        assert!(*method == Method::GET || *path == "/logout", "{path}");
     }
 }
 

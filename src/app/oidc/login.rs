@@ -70,9 +70,7 @@ impl IntoResponse for LoginFailure {
                 "this login was not begun here, or took too long: start again at the path /login of `public_url`\n",
             ),
             Self::Refused => (StatusCode::FORBIDDEN, "the identity provider did not confirm the login\n"),
-            Self::NoRole => {
-                (StatusCode::FORBIDDEN, "none of your groups has a role here: see `extensions.admin.auth.oidc.roles`\n")
-            }
+            Self::NoRole => (StatusCode::FORBIDDEN, "none of your groups has a role here: see `auth.oidc.roles`\n"),
         };
         (status, text).into_response()
     }
@@ -162,7 +160,7 @@ impl OidcClient {
         }
         let id = self.random_text();
         self.sessions.insert(&id, roles, self.now(), end);
-        tracing::info!("a browser logged in to the admin port");
+        tracing::info!("a browser logged in");
         let path = cookie.split_once('.').and_then(|(_, path)| BASE64_URL_SAFE_NO_PAD.decode(path).ok());
         let path = path.and_then(|path| String::from_utf8(path).ok()).unwrap_or_default();
         Ok((local_path(&path).to_owned(), id))

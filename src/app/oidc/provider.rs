@@ -129,7 +129,7 @@ impl IdentityProvider {
                 Ok(data) => *this.current.write() = Some(Arc::new(data)),
                 Err(why) => {
                     let why = why.to_string();
-                    tracing::warn!(why, "the identity provider of `extensions.admin.auth.oidc` can't be read");
+                    tracing::warn!(why, "the identity provider of `auth.oidc` can't be read");
                 }
             }
             *last_fetch = Some(this.clock.monotonic());

@@ -1,6 +1,7 @@
 //! The audit page of `tollgate vault serve`: search, sessions turn by turn, and verification results in a browser.
 //! `routes` states its guarantees. Content is read and opened in `audit/read`, and verified in `audit/verify`.
 
+mod access;
 mod page;
 mod routes;
 mod serve;

@@ -1,7 +1,7 @@
-//! The routes of the audit page: search, sessions turn by turn, verification results. They only read, and listen on
-//! loopback. The token in the printed address works once and sets a cookie that every further request needs, below a
-//! secret path. Other Host names are refused; there are no scripts; everything is escaped. Each opened session is
-//! logged before it is opened. Content is read in `audit/read`, verified in `audit/verify`, and formatted in `page`.
+//! The routes of the audit page: search, sessions turn by turn, verification results. They only read. On loopback, the
+//! token in the printed address works once and sets a cookie that every further request needs, below a secret path;
+//! with `--access`, `app/access_control` decides. Other Host names are refused; there are no scripts; everything is
+//! escaped. Each opened session is logged before it is opened. Content is read in `audit/read`, verified in `audit/verify`, and formatted in `page`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ use audit::rewrap::KeySelection;
 use audit::signed_index::SignedIndex;
 use kernel::clock::{Clock as _, SystemClock};
 use kernel::terminal::{escape_unsafe, unescape_unsafe};
+use telemetry::admin::auth::AdminAuth;
+use telemetry::admin::guard_routes;
 use vault::call_dedup::CallDeduplicator;
 use vault::chain::note::VerifyKey;
 use vault::index_row::IndexRow;
@@ -30,6 +32,8 @@ use vault::index_row::IndexRow;
 use super::page::{
     SearchForm, SearchPage, SessionPage, SessionRow, TurnRow, VerificationBanner, VerificationPage, VerificationState,
 };
+use crate::app::access_control::{AccessControl, check_routes};
+use crate::app::oidc::{OidcClient, login_router};
 use crate::cli::opening_log::OpeningLog;
 use crate::cli::sessions::pseudonym_hint;
 use crate::cli::time_option::parse_time_option;
@@ -51,6 +55,10 @@ pub(super) struct AuditState {
     keys: Vec<VerifyKey>,
     /// Objects named by digests that these keys signed, as far as read.
     signed_objects: tokio::sync::Mutex<Arc<SignedIndex>>,
+}
+
+/// The one browser of a page on loopback.
+pub(super) struct LocalBrowser {
     /// The token of the printed address; `None` after it was used.
     token: Mutex<Option<String>>,
     cookie: AccessCookie,
@@ -67,32 +75,29 @@ struct AccessCookie {
     path: String,
 }
 
-impl AuditState {
+impl LocalBrowser {
     /// `token`, `cookie` and `path` are random; `port` is the page's port.
+    pub(super) fn new([token, cookie, path]: [String; 3], port: u16) -> Self {
+        let hosts = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}"));
+        let cookie = AccessCookie { name: format!("audit-{port}"), value: cookie, path: format!("/{path}/") };
+        Self { token: Mutex::new(Some(token)), cookie, hosts }
+    }
+}
+
+impl AuditState {
     pub(super) fn new(
         vault: Vault,
         auditors: Vec<age::x25519::Identity>,
         log: OpeningLog,
         keys: Vec<VerifyKey>,
-        [token, cookie, path]: [String; 3],
-        port: u16,
     ) -> Self {
-        let hosts = ["127.0.0.1", "localhost"].map(|host| format!("{host}:{port}"));
-        let cookie = AccessCookie { name: format!("audit-{port}"), value: cookie, path: format!("/{path}/") };
-        let (verified, signed_objects, token) =
-            (Mutex::default(), tokio::sync::Mutex::default(), Mutex::new(Some(token)));
-        let openings = Vec::new();
-        Self { vault, auditors, openings, verified, log, keys, signed_objects, token, cookie, hosts }
+        let (verified, signed_objects, openings) = (Mutex::default(), tokio::sync::Mutex::default(), Vec::new());
+        Self { vault, auditors, openings, verified, log, keys, signed_objects }
     }
 
     /// The same, for recorded openings.
     pub(super) fn with_openings(self, openings: Vec<KeySelection>) -> Self {
         Self { openings, ..self }
-    }
-
-    /// The secret path, with its slashes.
-    pub(super) fn path(&self) -> &str {
-        &self.cookie.path
     }
 
     /// The objects named by signed digests so far; `None` if no keys were given.
@@ -110,27 +115,45 @@ impl AuditState {
     }
 }
 
-/// The routes; each request passes [`check_access`] first.
-pub(super) fn router(audit: Arc<AuditState>) -> Router {
-    let path = audit.path();
+/// The routes for one browser on this machine; each request passes [`check_access`] first.
+pub(super) fn local_router(audit: Arc<AuditState>, browser: Arc<LocalBrowser>) -> Router {
+    let pages = pages_below(&browser.cookie.path, audit);
+    pages.layer(middleware::from_fn_with_state(browser, check_access))
+}
+
+/// The routes for all who have a role.
+pub(super) fn shared_router(audit: Arc<AuditState>, auth: AdminAuth, port: SharedPort) -> Router {
+    let login = port.oidc.clone().filter(|oidc| oidc.has_login()).map_or_else(Router::new, login_router);
+    let access = AccessControl::for_audit_page(auth, port.oidc);
+    guard_routes(check_routes(pages_below("/", audit).merge(login), access), port.allowed_hosts)
+}
+
+/// A port that several people use.
+pub(super) struct SharedPort {
+    /// The identity provider, if there is one.
+    pub(super) oidc: Option<Arc<OidcClient>>,
+    /// Accepted Host names, in addition to IP literals and localhost.
+    pub(super) allowed_hosts: Vec<String>,
+}
+
+fn pages_below(path: &str, audit: Arc<AuditState>) -> Router {
     Router::new()
         .route(path, get(get_search))
         .route(&format!("{path}session"), get(get_session))
         .route(&format!("{path}verification"), get(get_verification))
-        .layer(middleware::from_fn_with_state(Arc::clone(&audit), check_access))
         .with_state(audit)
 }
 
 /// Checks host, token and cookie before anything else, and adds security headers.
-async fn check_access(State(audit): State<Arc<AuditState>>, request: Request, next: Next) -> Response {
+async fn check_access(State(browser): State<Arc<LocalBrowser>>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    if !host.is_some_and(|host| audit.hosts.iter().any(|known| known == host)) {
+    if !host.is_some_and(|host| browser.hosts.iter().any(|known| known == host)) {
         return (StatusCode::MISDIRECTED_REQUEST, "this host name is not served here\n").into_response();
     }
-    let mut response = match decide_access(&audit, &request) {
+    let mut response = match decide_access(&browser, &request) {
         AccessDecision::Allowed => next.run(request).await,
         AccessDecision::SetCookie => {
-            let AccessCookie { name, value, path } = &audit.cookie;
+            let AccessCookie { name, value, path } = &browser.cookie;
             let cookie = format!("{name}={value}; HttpOnly; SameSite=Strict; Path={path}");
             let mut response = Redirect::to(path).into_response();
             if let Ok(cookie) = HeaderValue::from_str(&cookie) {
@@ -164,17 +187,18 @@ enum AccessDecision {
     Refused,
 }
 
-fn decide_access(audit: &AuditState, request: &Request) -> AccessDecision {
-    let path = audit.path();
+fn decide_access(browser: &LocalBrowser, request: &Request) -> AccessDecision {
+    let path = &*browser.cookie.path;
     let inside = request.uri().path().starts_with(path);
     if inside
-        && cookie_values(request.headers(), &audit.cookie.name).any(|value| is_same_secret(value, &audit.cookie.value))
+        && cookie_values(request.headers(), &browser.cookie.name)
+            .any(|value| is_same_secret(value, &browser.cookie.value))
     {
         return AccessDecision::Allowed;
     }
     let sent_token =
         request.uri().query().and_then(|query| query.strip_prefix("token=")).filter(|_| request.uri().path() == path);
-    let mut token = audit.token.lock();
+    let mut token = browser.token.lock();
     let is_valid =
         sent_token.zip(token.as_deref()).is_some_and(|(sent_token, token)| is_same_secret(sent_token, token));
     if !is_valid {
@@ -204,7 +228,8 @@ impl SearchForm {
         let since = since.map_err(|why| ReadError::Invalid(format!("the time {why}")))?.map(|since| since.to_text(now));
         Ok(IndexQuery {
             session: non_empty(&self.session),
-            user: non_empty(&self.user),
+            // The pseudonyms of several epochs, separated by blanks.
+            users: self.user.split_whitespace().map(unescape_unsafe).collect(),
             tool: non_empty(&self.tool),
             action: non_empty(&self.action),
             issue: non_empty(&self.issue),
@@ -216,8 +241,9 @@ impl SearchForm {
 
     /// Hints that the id may be stored as a pseudonym.
     fn pseudonym_hints(&self) -> Vec<String> {
-        let ids = [("Session", &self.session), ("User", &self.user)].into_iter();
-        ids.filter_map(|(field, id)| pseudonym_hint(field, &unescape_unsafe(id.trim()), "Since or Tool")).collect()
+        let users = self.user.split_whitespace().map(|id| ("User", id));
+        let ids = [("Session", self.session.trim())].into_iter().chain(users);
+        ids.filter_map(|(field, id)| pseudonym_hint(field, &unescape_unsafe(id), "Since or Tool")).collect()
     }
 
     /// The form's values without invisible characters.

@@ -1,15 +1,20 @@
-//! `tollgate vault serve`: opens a port on loopback, prints an address with a token, and verifies in the background. It
-//! ends with Ctrl-C or SIGTERM. Only the log of openings is written, and
+//! `tollgate vault serve`: opens a port on loopback and prints an address with a token, or serves people with roles
+//! (`--access`), and verifies in the background. It ends with Ctrl-C or SIGTERM. Only the log of openings is written, and
 //! the chain of openings with `--request`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 
+use axum::Router;
+
+use super::access::read_access;
 use super::page::VerificationState;
-use super::routes::{AuditState, router};
-use crate::app::listeners::serve_pages;
+use super::routes::{AuditState, LocalBrowser, SharedPort, local_router, shared_router};
+use crate::app::listeners::{serve_pages, watch_certificates};
+use crate::app::oidc::{OidcClient, OidcParts};
 use crate::app::tasks::Tasks;
 use crate::cli::error::{CommandError, ExitStatus};
 use crate::cli::output;
@@ -20,11 +25,13 @@ use crate::cli::vault::public_keys::read_public_keys;
 use crate::cli::vault::vault_args::{VaultArgs, open_with_auditors};
 use audit::read::Vault;
 use audit::verify::{VerifyOptions, VerifyProgress, verify};
-use config::Endpoint;
+use config::{Endpoint, env};
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
-use net::{Spawn, listen};
-use telemetry::Meter;
+use net::listen::{self, BoundPort};
+use net::server_tls::ServerTlsSettings;
+use net::{ProxyRules, ServerTls, Spawn};
+use telemetry::{Meter, logging};
 
 /// How long a browser's connection may be idle.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,6 +54,10 @@ pub(crate) struct ServeArgs {
     /// Port on 127.0.0.1; with 0 the system chooses one.
     #[arg(long, default_value_t = 8898, value_parser = parse_port)]
     port: u16,
+    /// Serves several people: a file with keys of the admin port (`auth`, `endpoint`, `tls`, `public_url`,
+    /// `allowed_hosts`). Each role may search and see verification results; only `tapper` may open sessions.
+    #[arg(long, value_name = "FILE")]
+    access: Option<PathBuf>,
 }
 
 fn parse_port(text: &str) -> Result<u16, CommandError> {
@@ -58,23 +69,18 @@ pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError>
     block_on(async {
         let (vault, auditors, log) = open_with_auditors(&options.vault).await?;
         let keys = read_public_keys(&options.key)?;
-        let endpoint = Endpoint::parse(&format!("127.0.0.1:{}", options.port))?;
-        let bound = listen::bind(&endpoint).await?;
-        let port = bound.address().map_or(0, |at| at.port());
-        let [token, cookie, path] = [(); 3].map(|()| kernel::hex::encode(&SystemRng.id()));
-        let address = format!("http://127.0.0.1:{port}/{path}/?token={token}");
+        let (meter, verified_vault) = (Meter::new(), options.vault.open_vault()?);
+        let tasks: Arc<dyn Spawn> = Tasks::new(&meter);
         if !keys.is_empty() {
             log.record_opening("serve", "every fragment, to verify what is shown")?;
         }
         let openings = options.requested.record(&options.vault, &auditors).await?;
-        let audit = AuditState::new(vault, auditors.clone(), log, keys.clone(), [token, cookie, path], port);
-        let audit = Arc::new(audit.with_openings(openings));
-        let (meter, verified_vault) = (Meter::new(), options.vault.open_vault()?);
-        let tasks: Arc<dyn Spawn> = Tasks::new(&meter);
-        let serving = serve_pages(bound, router(Arc::clone(&audit)), "audit", IDLE_TIMEOUT, &meter, tasks);
-        output::print(&format!(
-            "{address}\nopen this address in a browser on this machine; it works once. Press Ctrl-C to stop.\n"
-        ))?;
+        let audit = AuditState::new(vault, auditors.clone(), log, keys.clone()).with_openings(openings);
+        let audit = Arc::new(audit);
+        let page = open_page(options, &audit, &tasks).await?;
+        let serving = serve_pages(page.bound, page.router, "audit", IDLE_TIMEOUT, &meter, Arc::clone(&tasks));
+        let _reload = page.tls.map(|tls| watch_certificates("audit", tls, &meter, &tasks));
+        output::print(&page.greeting)?;
         let verifying = async {
             if !keys.is_empty() {
                 let now = SystemClock::new().now();
@@ -95,6 +101,51 @@ pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError>
         serving.drain(Duration::from_secs(1)).await;
         Ok(ExitStatus::Success)
     })
+}
+
+/// A page whose port is bound.
+struct OpenPage {
+    bound: BoundPort,
+    router: Router,
+    tls: Option<Arc<ServerTls>>,
+    /// The text that tells the user where the page is.
+    greeting: String,
+}
+
+async fn open_page(
+    options: &ServeArgs,
+    audit: &Arc<AuditState>,
+    tasks: &Arc<dyn Spawn>,
+) -> Result<OpenPage, CommandError> {
+    let local_endpoint = format!("127.0.0.1:{}", options.port);
+    let Some(file) = &options.access else {
+        let bound = listen::bind(&Endpoint::parse(&local_endpoint)?).await?;
+        let port = bound.address().map_or(0, |at| at.port());
+        let [token, cookie, path] = [(); 3].map(|()| kernel::hex::encode(&SystemRng.id()));
+        let greeting = format!(
+            "http://127.0.0.1:{port}/{path}/?token={token}\nopen this address in a browser on this machine; it works once. Press Ctrl-C to stop.\n"
+        );
+        let browser = Arc::new(LocalBrowser::new([token, cookie, path], port));
+        return Ok(OpenPage { bound, router: local_router(Arc::clone(audit), browser), tls: None, greeting });
+    };
+    logging::init(logging::LogLevel::default());
+    let settings = read_access(file, &local_endpoint)?;
+    let auth = settings.auth.ok_or("the file of --access has no credential")?;
+    let parts = OidcParts {
+        proxies: Arc::new(ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?),
+        tasks: Arc::clone(tasks),
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SystemRng),
+    };
+    let oidc = auth.oidc.clone().map(|oidc| OidcClient::build(oidc, parts)).transpose()?.map(Arc::new);
+    let tls = settings.tls.as_ref().map(|port| ServerTls::read(ServerTlsSettings::from(port)));
+    let tls = tls.transpose()?.map(Arc::new);
+    let bound = listen::bind(&settings.endpoint).await?.with_tls(tls.clone());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let address = bound.address().map_or_else(|| settings.endpoint.to_string(), |at| format!("{scheme}://{at}/"));
+    let greeting = format!("{address}\nopen to those who have a role in {}. Press Ctrl-C to stop.\n", file.display());
+    let port = SharedPort { oidc, allowed_hosts: settings.allowed_hosts };
+    Ok(OpenPage { bound, router: shared_router(Arc::clone(audit), auth, port), tls, greeting })
 }
 
 async fn wait_for_stop() -> Result<(), CommandError> {

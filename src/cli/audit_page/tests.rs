@@ -8,28 +8,34 @@ use axum::http::{Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
+use super::access::parse_access;
 use super::page::VerificationState;
-use super::routes::{AuditState, router};
+use super::routes::{AuditState, LocalBrowser, SharedPort, local_router, shared_router};
+use crate::cli::error::CommandError;
 use crate::cli::opening_log::OpeningLog;
 use audit::read::{Vault, VaultLocation};
 use vault::chain::note::VerifyKey;
 use vault::index_row::{IndexRow, RowTail};
 use vault::testing::journal::signing_key;
 
-fn audit(folder: &std::path::Path) -> Arc<AuditState> {
+/// A page and its one browser.
+type LocalPage = (Arc<AuditState>, Arc<LocalBrowser>);
+
+fn audit(folder: &std::path::Path) -> LocalPage {
     audit_by(folder, Vec::new())
 }
 
-fn audit_by(folder: &std::path::Path, keys: Vec<VerifyKey>) -> Arc<AuditState> {
+fn audit_by(folder: &std::path::Path, keys: Vec<VerifyKey>) -> LocalPage {
     let store = folder.display().to_string();
     let vault =
         Vault::from_location(&VaultLocation { store: store.clone(), ..VaultLocation::default() }).expect("a vault");
     let log = OpeningLog::open(Some(&folder.join("openings.jsonl")), &store, &[]).expect("a log");
-    Arc::new(AuditState::new(vault, Vec::new(), log, keys, ["token", "cookie", "path"].map(str::to_owned), 8898))
+    let browser = LocalBrowser::new(["token", "cookie", "path"].map(str::to_owned), 8898);
+    (Arc::new(AuditState::new(vault, Vec::new(), log, keys)), Arc::new(browser))
 }
 
 async fn ask(
-    audit: &Arc<AuditState>,
+    (audit, browser): &LocalPage,
     path: &str,
     host: &str,
     cookie: Option<&str>,
@@ -38,8 +44,8 @@ async fn ask(
     if let Some(cookie) = cookie {
         request = request.header("cookie", cookie);
     }
-    let response =
-        router(Arc::clone(audit)).oneshot(request.body(Body::empty()).expect("a request")).await.expect("an answer");
+    let router = local_router(Arc::clone(audit), Arc::clone(browser));
+    let response = router.oneshot(request.body(Body::empty()).expect("a request")).await.expect("an answer");
     let (parts, body) = response.into_parts();
     let body = body.collect().await.expect("a body").to_bytes();
     (parts.status, parts.headers, String::from_utf8_lossy(&body).into_owned())
@@ -100,7 +106,7 @@ async fn hostile_names_are_text() {
         let (_, _, page) = ask(&audit, &format!("/path/?since={since}"), HOST, cookie).await;
         assert_eq!(!page.contains("must be a time such as"), known, "{since}: {page}");
     }
-    *audit.verified.lock() = VerificationState::Failed("<b>no connection</b>".to_owned());
+    *audit.0.verified.lock() = VerificationState::Failed("<b>no connection</b>".to_owned());
     let (_, _, page) = ask(&audit, "/path/verification", HOST, cookie).await;
     assert!(page.contains("no connection") && !page.contains("<b>"), "{page}");
 }
@@ -173,7 +179,7 @@ async fn marks_are_shown() {
     let mut report = audit::verify::VerifyReport::default();
     report.fail("unreferenced", "default/acme/s%E2%80%AEx%C2%9B/1", "planted \u{202e}");
     report.fail("unreferenced", "default/acme/s\u{202e}x\u{9b}/1", "planted \u{202e}");
-    *audit.verified.lock() = VerificationState::Done(Box::new(report));
+    *audit.0.verified.lock() = VerificationState::Done(Box::new(report));
     let session = "/path/session?session=s%E2%80%AEx%C2%9B&account=default";
     for path in ["/path/", session, "/path/verification", "/path/session?session=%E2%80%AE&account=default"] {
         let (_, _, page) = ask(&audit, path, HOST, Some("audit-8898=cookie")).await;
@@ -250,4 +256,87 @@ async fn planted_lines_are_marked() {
     }
     let (_, _, page) = ask(&audit, "/path/?session=later", HOST, cookie).await;
     assert!(page.contains(" in 1 session") && !page.contains("unsigned"), "{page}");
+}
+
+/// The message of a faulty file of `--access`.
+fn access_fault(text: &str) -> String {
+    match parse_access("access.yaml", text, &config::env::ProcessLookup, "127.0.0.1:8898") {
+        Ok(_) => "accepted".to_owned(),
+        Err(CommandError::Problems(text)) => text,
+        Err(why) => panic!("{why}"),
+    }
+}
+
+/// A file without a credential, off loopback without TLS, or with other keys of the admin port serves nothing.
+#[test]
+fn a_faulty_access_file_is_refused() {
+    let tokens = "auth: { tokens: { tapper: [a token of twelve] } }\n";
+    assert_eq!(access_fault(tokens), "accepted");
+    for (text, expected) in [
+        ("endpoint: 127.0.0.1:9\n", "missing"),
+        ("auth: {}\n", "has no credential, and the page shows opened content"),
+        ("auth: { tokens: { tapper: [] } }\n", "must not be empty"),
+        ("auth: { bearer: short }\n", "at least 12 bytes"),
+        ("auth: { tokens: { auditor: [a token of twelve] } }\n", "auditor"),
+        ("auth: { certificates: { viewer: [a] } }\n", "requires `tls.client_ca_file`"),
+        (
+            "auth: { oidc: { issuer: http://far.example, client_id: c, roles: { viewer: [a] } } }\n",
+            "`https://` address",
+        ),
+        (&format!("{tokens}endpoint: 0.0.0.0:8898\n"), "needs `tls`, unless it is an address on loopback"),
+        (&format!("{tokens}endpoint: page.example:8898\n"), "needs `tls`, unless it is an address on loopback"),
+        (&format!("{tokens}endpoint: '8898'\n"), "endpoint"),
+        (&format!("{tokens}trace_link: {{}}\n"), "unknown key `trace_link`"),
+        (&format!("{tokens}auth: {{}}\n"), "only once"),
+        ("auth: { tokens: { tapper: ['${env:NO_SUCH_VARIABLE_HERE}'] } }\n", "NO_SUCH_VARIABLE_HERE"),
+        ("[]", "access.yaml"),
+        ("", "empty"),
+    ] {
+        let fault = access_fault(text);
+        assert!(fault.contains(expected), "{text}: {fault}");
+        assert!(!fault.contains("a token of"), "{fault}");
+    }
+}
+
+/// With `--access` every page needs a credential, and a session the role `tapper`. An opening that is refused is not
+/// logged. The token of an address means nothing.
+#[tokio::test]
+async fn sessions_need_a_tapper() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (audit, _) = audit(folder.path());
+    let text = "allowed_hosts: [page.example]\nauth: { tokens: { viewer: [token of a viewer], operator: [token of an operator], tapper: [token of a tapper] } }\n";
+    let settings = parse_access("access.yaml", text, &config::env::ProcessLookup, "127.0.0.1:8898").expect("settings");
+    let auth = settings.auth.expect("credentials");
+    let session = "/session?session=s&account=default";
+    let logged = || std::fs::read_to_string(folder.path().join("openings.jsonl")).expect("a log").lines().count();
+    for (path, host, token, expected) in [
+        ("/", HOST, "", 401),
+        ("/?token=token", HOST, "", 401),
+        ("/verification", HOST, "wrong", 401),
+        (session, HOST, "", 401),
+        ("/path/", HOST, "", 401),
+        ("/path/", HOST, "viewer", 404),
+        ("/", HOST, "viewer", 200),
+        ("/", "page.example", "operator", 200),
+        ("/", "evil.example", "tapper", 421),
+        ("/verification", HOST, "viewer", 200),
+        ("/verification", HOST, "tapper", 200),
+        (session, HOST, "viewer", 403),
+        (session, HOST, "operator", 403),
+        (session, HOST, "tapper", 404),
+    ] {
+        assert_eq!(logged(), 0, "{path} {token}");
+        let port = SharedPort { oidc: None, allowed_hosts: settings.allowed_hosts.clone() };
+        let mut request = Request::get(path).header("host", host).header("cookie", "audit-8898=cookie");
+        if !token.is_empty() {
+            let article = if token == "operator" { "an" } else { "a" };
+            request = request.header("authorization", format!("Bearer token of {article} {token}"));
+        }
+        let request = request.body(Body::empty()).expect("a request");
+        let answer = shared_router(Arc::clone(&audit), auth.clone(), port).oneshot(request).await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), expected, "{path} {token}");
+        let policy = answer.headers().get(header::CONTENT_SECURITY_POLICY);
+        assert!(policy.is_some() || expected == 421, "{path}");
+    }
+    assert_eq!(logged(), 1, "the tapper's opening");
 }

@@ -130,7 +130,8 @@ pub(super) enum VaultCommand {
         /// Another model call.
         second: usize,
     },
-    /// Serves a page on loopback: search, sessions turn by turn, verification results.
+    /// Serves a page on loopback, or to people with roles (`--access`): search, sessions turn by turn, verification
+    /// results.
     Serve(ServeArgs),
     /// Prints a session as a dataset.
     Export {

@@ -1,4 +1,4 @@
-"""OpenID Connect on the admin port against Dex: login through Dex's form, roles by groups, bearer tokens, tokens for others and expired ones,
+"""OpenID Connect on the admin port and on the auditors' page against Dex: login through Dex's form, roles by groups, bearer tokens, tokens for others and expired ones,
 stolen codes, keys that change, a provider that is away.
 
     oidc.py [--mutant NAME]     `audience` or `groups` changes the gateway's configuration: checks must fail
@@ -16,7 +16,7 @@ import time
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, Gateway, check, figure, finish, free_port, http as ask, say, start, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, Gateway, check, figure, finish, free_port, http as ask, keygen, say, start, until, workdir  # noqa: E402
 
 USERS = {"olga": ["ops"], "vera": ["staff"], "nina": ["elsewhere"], "tina": ["staff", "tap"]}
 SECRET = "secret of the client"
@@ -26,11 +26,11 @@ LEEWAY = 60
 
 
 class Dex:
-    def __init__(self, work, redirect):
+    def __init__(self, work, redirects):
         self.port = free_port()
         self.issuer = f"http://127.0.0.1:{self.port}/dex"
         self.path, self.log = os.path.join(work, "dex.json"), os.path.join(work, "dex.log")
-        clients = [{"id": name, "name": name, "secret": SECRET, "redirectURIs": [redirect]} for name in ("tollgate", "else")]
+        clients = [{"id": name, "name": name, "secret": SECRET, "redirectURIs": redirects} for name in ("tollgate", "else")]
         with open(self.path, "w") as f:
             json.dump({"issuer": self.issuer, "listen": f"127.0.0.1:{self.port}", "tokenSeconds": TOKEN_SECONDS, "password": "password",
                        "users": USERS, "clients": clients}, f)
@@ -113,6 +113,34 @@ class Browser:
         return self.follow(urllib.parse.urljoin(at, action), dex.issuer, {"login": f"{user}@example.com", "password": password})
 
 
+def audit_page(work, dex, page, access):
+    """`vault serve --access`: each role may search, only `tapper` may open sessions."""
+    say("oidc: the auditors' page")
+    store, key, file = (os.path.join(work, name) for name in ("audited", "page.key", "access.json"))
+    os.mkdir(store)
+    keygen(key)
+    with open(file, "w") as f:
+        json.dump(access, f)
+    with open(os.path.join(work, "page.log"), "wb") as log:
+        process = start([BINARY, "vault", "serve", "--store", store, "--identity", key, "--access", file], stdout=log, stderr=log)
+    until("the page answers", lambda: Browser().ask(f"{page}/verification")[0] == 303, 20)
+    session = "/session?session=s&account=default"
+    for user, search, opened in [("vera", 200, 403), ("olga", 200, 403), ("tina", 200, 404), ("nina", 403, 403)]:
+        headers = {"authorization": f"Bearer {dex.token(user)}"}
+        got = [ask(page + path, headers=headers)[0] for path in ("/", session)]
+        check(f"{user} on the page by token: {search}, {opened}", got == [search, opened], str(got))
+    for user, opened in [("vera", 403), ("tina", 404)]:
+        browser = Browser()
+        callback, _ = browser.login(f"{page}/verification", dex, user)
+        status, back, _ = browser.ask(callback)
+        got = browser.ask(page + session)[0]
+        check(f"{user} on the page by login: {opened}", (status, back, got) == (303, f"{page}/verification", opened), f"{status} {back} {got}")
+    with open(f"{key}.openings.jsonl") as log:
+        check("each opening is logged, refused ones are none", len(log.readlines()) == 2)
+    process.terminate()
+    check("the page ends cleanly", process.wait(10) == 0)
+
+
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--mutant", choices=["audience", "groups"])
@@ -123,7 +151,8 @@ def main():
     def change(config):
         port = int(config["extensions"]["admin"]["endpoint"].rsplit(":", 1)[1])
         url = f"http://127.0.0.1:{port}"
-        dex = holder["dex"] = Dex(work, f"{url}/callback")
+        page = holder["page"] = f"http://127.0.0.1:{free_port()}"
+        dex = holder["dex"] = Dex(work, [f"{url}/callback", f"{page}/callback"])
         roles = {"viewer": ["staff"], "operator": ["ops"], "tapper": ["tap"]}
         oidc = {"issuer": dex.issuer, "client_id": "tollgate", "client_secret": SECRET, "roles": roles}
         if mutant == "audience":
@@ -131,6 +160,7 @@ def main():
         if mutant == "groups":
             roles["viewer"].append("elsewhere")
         config["extensions"]["admin"].update({"public_url": url, "auth": {"oidc": oidc}})
+        holder["access"] = {"endpoint": page.removeprefix("http://"), "public_url": page, "auth": {"oidc": oidc}}
 
     gateway = Gateway(work, {"debug": {"trust": "internal"}}, change=change)
     dex, url = holder["dex"], f"http://127.0.0.1:{gateway.admin}"
@@ -203,6 +233,8 @@ def main():
     check("an unsigned token is refused", api(f"{none}.{claims}.") == 401)
     done = subprocess.run([BINARY, "fleet", "drain", "--admin", url], capture_output=True, text=True, env={**os.environ, "TOLLGATE_ADMIN_TOKEN": olga})
     check("commands take such a token", done.returncode == 1 and "no `kafka` receiver" in done.stderr, done.stderr)
+
+    audit_page(work, dex, holder["page"], holder["access"])
 
     say("oidc: keys that change")
     dex.stop()

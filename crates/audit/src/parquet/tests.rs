@@ -167,7 +167,13 @@ async fn tables_answer_as_the_index() {
         IndexQuery { session: is("nobody"), ..IndexQuery::default() },
         IndexQuery { tenant: is("a/b c"), tool: is("Tool3"), ..IndexQuery::default() },
         IndexQuery { tenant: is(""), failed: true, ..IndexQuery::default() },
-        IndexQuery { account: is("default"), user: is("h-4"), since: is("2026-11-20"), ..IndexQuery::default() },
+        IndexQuery {
+            account: is("default"),
+            users: vec!["h-4".to_owned()],
+            since: is("2026-11-20"),
+            ..IndexQuery::default()
+        },
+        IndexQuery { users: ["h-4", "h-2", "h-nobody"].map(str::to_owned).to_vec(), ..IndexQuery::default() },
         IndexQuery { account: is("team"), ..IndexQuery::default() },
         IndexQuery { commit: is("abcdef2"), until: is("2026-11-20T10:00:30"), ..IndexQuery::default() },
         IndexQuery { commit: is("abc"), ..IndexQuery::default() },

@@ -31,8 +31,8 @@ pub struct IndexQuery {
     pub trace: Option<String>,
     /// Span id, hex.
     pub span: Option<String>,
-    /// The user's pseudonym, `h-…`.
-    pub user: Option<String>,
+    /// Pseudonyms of a user, `h-…`: those of all epochs. Empty: any user.
+    pub users: Vec<String>,
     /// Tool name.
     pub tool: Option<String>,
     /// Operation: `chat`, `execute_tool`, …
@@ -75,7 +75,7 @@ impl IndexQuery {
             && is(&self.tenant, Some(&tail.tenant))
             && is(&self.trace, tail.trace_id.as_deref())
             && is(&self.span, tail.span_id.as_deref())
-            && is(&self.user, tail.user_key.as_deref())
+            && (self.users.is_empty() || tail.user_key.as_ref().is_some_and(|user| self.users.contains(user)))
             && is(&self.tool, tail.tool_name.as_deref())
             && is(&self.action, tail.action_type.as_deref())
             && is(&self.issue, tail.issue_id.as_deref())
@@ -94,7 +94,6 @@ impl IndexQuery {
             ("tenant", &self.tenant),
             ("trace_id", &self.trace),
             ("span_id", &self.span),
-            ("user_key", &self.user),
             ("tool_name", &self.tool),
             ("action_type", &self.action),
             ("issue_id", &self.issue),
@@ -107,6 +106,9 @@ impl IndexQuery {
         let mut conditions: Vec<ColumnCondition<'_>> =
             session.map(|session| ColumnCondition::Equals("session_id", session)).into_iter().collect();
         conditions.extend(exact);
+        if let [user] = &*self.users {
+            conditions.push(ColumnCondition::Equals("user_key", user));
+        }
         let commit = self.commit.as_deref();
         conditions.extend(commit.map(|commit| match commit.len() {
             0..4 => ColumnCondition::Equals("commit_sha", commit),
