@@ -239,9 +239,13 @@ async fn changes_of_the_chain_are_reported() {
     *site.store.0.lock() = before.clone();
     // lines and chains of strangers
     let line = names.iter().find(|name| name.starts_with("index/")).expect("a line");
-    let planted = line.replace("/openings-", "/openings-x-");
-    site.store.0.lock().insert(planted, before.get(line).expect("there").clone());
+    for planted in [line.replace("-0000000000.", "-0000000001."), line.replace("/openings-", "/other-")] {
+        assert!(site.store.0.lock().insert(planted, before.get(line).expect("there").clone()).is_none());
+    }
     assert!(!openers.verify(&site).await.verified, "a copied line");
+    let vault = Vault::new(site.store.clone(), "", None);
+    let signed = SignedIndex::read(&vault, &[openers.chain.public().clone()], None).await.expect("signed");
+    assert_eq!(list_openings(&vault, &signed, None).await.expect("listed").0.len(), 3, "and not listed");
     *site.store.0.lock() = before.clone();
     let stranger = Openers { chain: key("stranger", 61), ..Openers::of(&site, None) };
     let mut ledger = Ledger::read(&stranger.desk.place, &stranger.chain, &[], "default", "other").await.expect("read");

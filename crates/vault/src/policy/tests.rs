@@ -143,13 +143,14 @@ fn terraform_is_whole() {
         "object_lock_enabled = true",
         "tollgate-writer",
         "tollgate-auditor",
+        "tollgate-opener",
         "s3:RestoreObject",
         "days = 400",
     ] {
         assert!(text.contains(word), "{word}");
     }
     let blocks: Vec<&str> = text.split("<<-JSON").skip(1).filter_map(|rest| rest.split("  JSON").next()).collect();
-    assert_eq!(blocks.len(), 5);
+    assert_eq!(blocks.len(), 6);
     for block in blocks {
         assert!(serde_json::from_str::<Value>(block).is_ok(), "{block}");
     }
