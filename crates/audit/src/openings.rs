@@ -125,7 +125,7 @@ pub async fn record_opening(
     Ok(request.selection())
 }
 
-/// The lines about openings in objects that signed digests name, in the order of the index, and what could not be read.
+/// The lines about openings in objects that signed digests name, in order of time, and what could not be read.
 ///
 /// # Errors
 /// The store fails.
