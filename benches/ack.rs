@@ -47,7 +47,7 @@ impl Load {
         stream.set_nodelay(true).unwrap();
         let (mut reader, mut writer) = (BufReader::new(stream.try_clone().unwrap()), stream);
         let head = format!(
-            "POST /v1/traces HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+            "POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
             self.body.len()
         );
         let mut request = [head.as_bytes(), &self.body].concat();

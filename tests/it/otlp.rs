@@ -228,7 +228,7 @@ fn usual(way: Way, ask: &Ask) -> Request<Full<Bytes>> {
         body = [&[flag], &u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body].concat();
         request = request.uri(format!("http://test{path}")).header("te", "trailers");
     } else {
-        request = request.uri(path).header("host", "test");
+        request = request.uri(path).header("host", "localhost");
     }
     if let Some(encoding) = ask.encoding {
         request = request.header(if way == Grpc { "grpc-encoding" } else { "content-encoding" }, encoding);

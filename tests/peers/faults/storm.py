@@ -13,7 +13,7 @@ from harness import check, figure, until
 from load import request
 
 IN_FLIGHT = 128 << 20
-HEAD = b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\ncontent-length: 100000\r\n\r\n"
+HEAD = b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\ncontent-length: 100000\r\n\r\n"
 
 
 def rss(pid):

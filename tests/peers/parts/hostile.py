@@ -172,14 +172,14 @@ def protocols(t):
     t.trial("logs to the traces path", t.post("logs to the traces path", "traces", request("logs", ["x"]).SerializeToString(), allowed=(400, 200)))
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
     t.trial("HTTP/2 preface to the HTTP port", raw(g.http, preface, half=True) is not None)
-    answer = raw(g.grpc, b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}", half=True)
+    answer = raw(g.grpc, b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}", half=True)
     t.trial("HTTP/1.1 to the gRPC port", answer is not None)
     t.trial("TLS hello to both ports", all(raw(port, bytes.fromhex("16030100c8010000c40303") + os.urandom(190), half=True) is not None for port in (g.http, g.grpc)))
     t.trial("noise to both ports", all(raw(port, os.urandom(3000), half=True) is not None for port in (g.http, g.grpc)))
     grpc_trials(t)
     for what, head in (("no length", b""), ("a length that is no number", b"content-length: ten\r\n"), ("two lengths", b"content-length: 5\r\ncontent-length: 6\r\n"),
                        ("a length of 8 EiB", b"content-length: 9223372036854775807\r\n"), ("100 KiB of headers", b"x: " + b"y" * 100_000 + b"\r\n")):
-        out = raw(g.http, b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n" + head + b"\r\n", half=True)
+        out = raw(g.http, b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\n" + head + b"\r\n", half=True)
         code = int(out.split()[1]) if out and out.startswith(b"HTTP/1.1 ") else None
         t.statuses[f"HTTP: {what}"] = {code}
         t.trial(f"HTTP: {what}", out is not None and (code is None or code in REFUSED or (code == 200 and what in ("no length", "100 KiB of headers"))))
@@ -215,7 +215,7 @@ def grpc_trials(t):
 
 def slow(t):
     g = t.gateway
-    head = b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\ncontent-length: 100000\r\n\r\n"
+    head = b"POST /v1/traces HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-protobuf\r\ncontent-length: 100000\r\n\r\n"
     held = [socket.create_connection(("127.0.0.1", g.http)) for _ in range(200)]
     for n, s in enumerate(held):
         s.sendall(head[:40] if n % 2 else head + b"\x0a")

@@ -199,6 +199,15 @@ async fn tables_answer_as_the_index() {
         found_any += usize::from(!index.is_empty());
     }
     assert!(found_any >= 8, "queries must find something to prove something: {found_any}");
+    let vault = vault(&store);
+    let count = async |users: &[&str]| {
+        let users = users.iter().map(|user| (*user).to_owned()).collect();
+        let query = IndexQuery { users, ..IndexQuery::default() };
+        find(&vault, &query, &mut |_| {}).await.expect("found").lines
+    };
+    let [one, other] = [count(&["h-4"]).await, count(&["h-2"]).await];
+    assert!(one > 0 && other > 0);
+    assert_eq!(count(&["h-4", "h-2", "h-nobody"]).await, one + other, "the pseudonyms of one user");
 }
 
 /// A second run changes no byte; new lines go into new files; many parts are merged into one, with the same lines.
