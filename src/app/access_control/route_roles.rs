@@ -1,5 +1,5 @@
-//! The role that each route of the admin port and of `vault serve` needs. A route without a row is answered with 405, so that a new route is
-//! closed until someone decides; a test compares the rows with the routes in the sources.
+//! The role that each route of the admin port and of `vault serve` needs. A route without a row is answered with 405,
+//! so that a new route is closed until someone decides; a test compares the rows with the routes in the sources.
 
 use axum::http::Method;
 

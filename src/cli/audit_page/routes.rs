@@ -1,7 +1,8 @@
 //! The routes of the audit page: search, sessions turn by turn, verification results. They only read. On loopback, the
 //! token in the printed address works once and sets a cookie that every further request needs, below a secret path;
 //! with `--access`, `app/access_control` decides. Other Host names are refused; there are no scripts; everything is
-//! escaped. Each opened session is logged before it is opened. Content is read in `audit/read`, verified in `audit/verify`, and formatted in `page`.
+//! escaped. Each opened session is logged before it is opened. Content is read in `audit/read`, verified in
+//! `audit/verify`, and formatted in `page`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

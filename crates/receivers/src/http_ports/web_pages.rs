@@ -1,6 +1,6 @@
 //! Refuses requests that a web page made a browser send to a port on loopback without `auth`: under a foreign host name
-//! that resolves to this machine (DNS rebinding), or from another site. Ports on other addresses are not guarded, because
-//! their clients use any name.
+//! that resolves to this machine (DNS rebinding), or from another site. Ports on other addresses are not guarded,
+//! because their clients use any name.
 
 use std::net::SocketAddr;
 

@@ -252,8 +252,8 @@ async fn guard(State(allowed_hosts): State<Arc<[String]>>, request: Request, nex
     response
 }
 
-/// Whether a request names this machine: by an IP literal, localhost or one of `allowed`. Another name could be a foreign
-/// one that resolves to this machine (DNS rebinding). `authority` is the host of the request's address.
+/// Whether a request names this machine: by an IP literal, localhost or one of `allowed`. Another name could be a
+/// foreign one that resolves to this machine (DNS rebinding). `authority` is the host of the request's address.
 pub fn is_host_allowed(headers: &HeaderMap, authority: Option<&str>, allowed: &[&str]) -> bool {
     let from_header = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     // HTTP/1.0 without Host: not a browser, so no DNS rebinding.
