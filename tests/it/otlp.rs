@@ -529,7 +529,7 @@ async fn unix_sockets_serve_all_ways() {
 fn h2(way: Way) -> Request<Full<Bytes>> {
     let mut request = usual(way, &Ask::default());
     request.headers_mut().remove("host");
-    *request.uri_mut() = "http://test/v1/traces".parse().unwrap();
+    *request.uri_mut() = "http://localhost/v1/traces".parse().unwrap();
     request
 }
 
