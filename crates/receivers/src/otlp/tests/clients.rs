@@ -355,8 +355,8 @@ async fn certificates_tell_accounts() {
     assert_eq!(*rig.door.accounts.lock(), ["acme"; 3]);
 }
 
-/// Without `auth`, a port on loopback refuses foreign host names (DNS rebinding) and pages of other sites; with `auth`
-/// the token decides. (Shown to fail without the guard.)
+/// Without `auth`, a port on loopback refuses browsers under foreign host names (DNS rebinding) and pages of other sites;
+/// SDKs and proxies, which send no `Origin`, may use any name. With `auth` the token decides.
 #[tokio::test]
 async fn web_pages_are_kept_out_of_loopback() {
     let (open, closed) = (Rig::new().await, Rig::with(knobs(tokens())).await);
@@ -366,10 +366,10 @@ async fn web_pages_are_kept_out_of_loopback() {
         ("127.0.0.1:4318", &[], 200, ""),
         ("[::1]:4318", &[], 200, ""),
         ("host.docker.internal:4318", &[], 200, ""),
-        ("evil.example", &[], 421, "host name"),
-        ("evil.example:4318", &[("origin", "http://evil.example:4318")], 421, "host name"),
-        ("localhost.evil.example", &[], 421, "host name"),
-        ("127.0.0.1.evil.example", &[], 421, "host name"),
+        ("telemetry.example", &[], 200, ""),
+        ("evil.example:4318", &[("origin", "http://evil.example:4318")], 421, "browsers"),
+        ("localhost.evil.example", &[("origin", "http://localhost.evil.example")], 421, "browsers"),
+        ("127.0.0.1.evil.example", &[("origin", "http://127.0.0.1.evil.example")], 421, "browsers"),
         ("localhost:4318", &[("origin", "http://localhost:4318")], 200, ""),
         ("localhost:4318", &[("origin", "https://evil.example")], 403, "other sites"),
         ("localhost:4318", &[("origin", "null")], 403, "other sites"),
