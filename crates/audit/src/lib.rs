@@ -11,6 +11,7 @@ mod error;
 pub mod evidence;
 mod folders;
 pub mod hold;
+pub mod key_selection;
 pub mod ledger;
 mod location;
 pub mod openings;

@@ -9,10 +9,10 @@ use age::x25519::Identity;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReadError;
+use crate::key_selection::KeySelection;
 use crate::ledger::{Ledger, LedgerEntry};
 use crate::location::Vault;
 use crate::read::each_signed_row;
-use crate::rewrap::KeySelection;
 use crate::signed_index::SignedIndex;
 use crate::signed_request::{SignedRequest, check_validity, open};
 use kernel::clock::UnixNanos;

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use crate::error::ReadError;
 use crate::folders::parse_key_name;
+use crate::key_selection::KeySelection;
 use crate::location::Vault;
-use crate::rewrap::KeySelection;
 use vault::key_shares::{CombineFailure, KeyShare, ShareEnvelope, combine_shares};
 use vault::seal::key_id;
 use vault::store::{ObjectKind, StoreError};

@@ -59,7 +59,6 @@ pub fn read<R: SignedRequest>(file_text: &str) -> Result<(R, &str), &'static str
     if request.text() != text {
         return Err("was reformatted or edited: sign the file exactly as it was made");
     }
-    let parse_time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
     let (time, expires) = request.times();
     let validity = parse_time(expires).zip(parse_time(time)).map(|(expires, time)| expires - time);
     if validity.is_none_or(|validity| validity > MAX_VALIDITY) {
@@ -109,12 +108,23 @@ pub fn open<R: SignedRequest>(file_text: &str, people: &[VerifyKey]) -> Result<(
 /// # Errors
 /// The request has expired, or was created in the future.
 pub fn check_validity<R: SignedRequest>(request: &R, now: UnixNanos) -> Result<(), ReadError> {
-    let (now, (time, expires)) = (rfc3339(now), request.times());
-    if now.as_str() >= expires {
+    let ((time, expires), now) = (request.times(), parse_time(&rfc3339(now)));
+    if now >= parse_time(expires) {
         return Err(ReadError::invalid(format!("expired at {expires}: make a new request")));
     }
-    if now.as_str() < time {
+    if now < parse_time(time) {
         return Err(ReadError::invalid(format!("was created in the future ({time}): check the clocks")));
     }
     Ok(())
+}
+
+/// Whether a line of this time is from the time in which the request may be used.
+pub(crate) fn is_valid_at<R: SignedRequest>(request: &R, ts: &str) -> bool {
+    let ((time, expires), ts) = (request.times(), parse_time(ts));
+    ts >= parse_time(time) && ts < parse_time(expires)
+}
+
+/// A time, which may be of any zone: as texts, times of two zones can't be compared.
+fn parse_time(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok()
 }

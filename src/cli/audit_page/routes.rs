@@ -16,11 +16,11 @@ use axum::routing::get;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
+use audit::key_selection::KeySelection;
 use audit::read::{
     ContentLimit, FindResult, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault, find,
     find_signed, replay,
 };
-use audit::rewrap::KeySelection;
 use audit::signed_index::SignedIndex;
 use kernel::clock::{Clock as _, SystemClock};
 use kernel::terminal::{escape_unsafe, unescape_unsafe};

@@ -13,7 +13,7 @@ use super::super::output;
 use super::super::runtime::block_on;
 use super::opening::{OpeningArgs, RequestedOpenings};
 use super::vault_args::{VaultArgs, open_with_auditors, print_bytes};
-use audit::rewrap::KeySelection;
+use audit::key_selection::KeySelection;
 use audit::shares::{CollectedShares, MAX_SHARE_FILE, collect_shares, combine_all, parse_shares};
 use kernel::files;
 use kernel::terminal::{escape_unsafe, format_count};

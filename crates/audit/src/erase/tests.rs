@@ -684,7 +684,8 @@ async fn erasures_outlive_runs_and_lines() {
 /// someone without a key can't make one; an erasure destroys copies too.
 #[tokio::test]
 async fn a_later_auditor_opens_what_was_written_before() {
-    use crate::rewrap::{KeySelection, LedgerSigner, RewrapSummary, rewrap};
+    use crate::key_selection::KeySelection;
+    use crate::rewrap::{LedgerSigner, RewrapSummary, rewrap};
     let site = site().await;
     let desk = Desk::of(&site, None);
     let (new, nobody) = (age::x25519::Identity::generate(), age::x25519::Identity::generate());
@@ -724,7 +725,8 @@ async fn a_later_auditor_opens_what_was_written_before() {
 /// key without a permitted recipient is reported.
 #[tokio::test]
 async fn copies_keep_the_limits_of_recipients() {
-    use crate::rewrap::{CopyRecipients, KeySelection, LedgerSigner, rewrap};
+    use crate::key_selection::KeySelection;
+    use crate::rewrap::{CopyRecipients, LedgerSigner, rewrap};
     use vault::recipients::{PolicyRecipient, RecipientPolicy};
     let site = site().await;
     let desk = Desk::of(&site, None);
@@ -755,7 +757,8 @@ async fn copies_keep_the_limits_of_recipients() {
 /// run finds the copy.
 #[tokio::test]
 async fn junk_in_a_copys_place_is_told() {
-    use crate::rewrap::{KeySelection, LedgerSigner, RewrapSummary, rewrap};
+    use crate::key_selection::KeySelection;
+    use crate::rewrap::{LedgerSigner, RewrapSummary, rewrap};
     let site = site().await;
     let desk = Desk::of(&site, None);
     let new = age::x25519::Identity::generate();
@@ -805,7 +808,8 @@ async fn junk_in_a_copys_place_is_told() {
 /// auditor gets a copy. Fails if an object's form is taken as proof.
 #[tokio::test]
 async fn a_planted_copy_is_not_signed() {
-    use crate::rewrap::{KeySelection, LedgerSigner, RewrapSummary, rewrap};
+    use crate::key_selection::KeySelection;
+    use crate::rewrap::{LedgerSigner, RewrapSummary, rewrap};
     let late = age::x25519::Identity::generate();
     let people = [late.to_public()];
     let recipients = crate::rewrap::CopyRecipients::Listed(people.to_vec());
@@ -850,7 +854,8 @@ async fn a_planted_copy_is_not_signed() {
 /// then listed, and no second copy is made.
 #[tokio::test]
 async fn a_copy_of_a_run_that_died_is_told_by_the_next() {
-    use crate::rewrap::{KeySelection, LedgerSigner, RewrapSummary, rewrap};
+    use crate::key_selection::KeySelection;
+    use crate::rewrap::{LedgerSigner, RewrapSummary, rewrap};
     let (site, late, copier) = (site().await, age::x25519::Identity::generate(), key("rewrap.test", 51));
     let which =
         KeySelection { account: Some("default".to_owned()), session: Some("s0".to_owned()), ..KeySelection::default() };
@@ -1224,7 +1229,8 @@ async fn a_key_that_is_back_shows_nothing() {
 /// is.
 #[tokio::test]
 async fn keys_that_no_line_lists_open_nothing() {
-    use crate::rewrap::{KeySelection, LedgerSigner, rewrap};
+    use crate::key_selection::KeySelection;
+    use crate::rewrap::{LedgerSigner, rewrap};
     let site = site().await;
     let desk = Desk::of(&site, None);
     let name = site.name(&["keys/default/acme/s0/", ".age"]);

@@ -130,17 +130,25 @@ async fn faulty_requests_record_nothing() {
     let elsewhere = OpeningRequest { store: "s3://other".to_owned(), ..request.clone() };
     let early = OpeningRequest { time: days(1), expires: days(2), ..request.clone() };
     let other_account = OpeningRequest { account: "acme".to_owned(), ..request.clone() };
+    // as text, this time of the past is later than now
+    let in_zone = |hours_ago: i64| {
+        let at = time::OffsetDateTime::from_unix_timestamp(site.clock.now().seconds() as i64 - hours_ago * 3600);
+        let zone = time::UtcOffset::from_hms(14, 0, 0).expect("a zone");
+        at.expect("a time").to_offset(zone).format(&time::format_description::well_known::Rfc3339).expect("text")
+    };
+    let past = OpeningRequest { time: in_zone(2), expires: in_zone(1), ..request.clone() };
     let empty = OpeningRequest { why: String::new(), ..request.clone() };
     let long = OpeningRequest { expires: days(31), ..request.clone() };
     let long = alice.sign_note(&long.text()) + bob.sign_note(&long.text()).rsplit('\n').nth(1).expect("a line") + "\n";
     let huge = format!("{}\n{}", openers.signed(&request), "\u{2014} x y\n".repeat(100_000));
-    let cases: [(&str, &str); 14] = [
+    let cases: [(&str, &str); 15] = [
         (&text, "no valid signatures"),
         (&once, "signed by 1 of"),
         (&stranger, "signed by 1 of"),
         (&edited, "no valid signatures"),
         (&openers.signed(&elsewhere), "made for another vault"),
         (&openers.signed(&early), "in the future"),
+        (&openers.signed(&past), "expired at"),
         (&long, "more than 30 days"),
         (&openers.signed(&other_account), "made for another account"),
         (&empty.text(), "has an empty field"),

@@ -5,7 +5,7 @@
 use crate::chains::ChainId;
 use crate::erase::ErasureRequest;
 use crate::error::ReadError;
-use crate::signed_request::{open, read};
+use crate::signed_request::{is_valid_at, open, read};
 use vault::chain::digest::ChainDigest;
 use vault::chain::erasures::is_newer;
 use vault::index_row::{ErasureRecord, ErasureState, IndexRow};
@@ -116,7 +116,7 @@ impl VerificationRun<'_> {
         if request.account != account || !are_accounts_keys || !is_same || ids != erasure.key_ids {
             return Err(ReadError::damaged("it contradicts its request"));
         }
-        if ts < request.time.as_str() || ts >= request.expires.as_str() {
+        if !is_valid_at(&request, ts) {
             return Err(ReadError::damaged(
                 "the erasure began before its request was made, or after the request expired",
             ));

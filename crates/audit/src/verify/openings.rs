@@ -4,7 +4,7 @@
 
 use crate::error::ReadError;
 use crate::openings::OpeningRequest;
-use crate::signed_request::{open, read};
+use crate::signed_request::{is_valid_at, open, read};
 use vault::index_row::{IndexRow, OpeningRecord, RowKind};
 
 use super::report::RecordedOpening;
@@ -43,7 +43,7 @@ impl VerificationRun<'_> {
         if request.account != account || !is_same {
             return Err(ReadError::damaged("it contradicts its request"));
         }
-        if ts < request.time.as_str() || ts >= request.expires.as_str() {
+        if !is_valid_at(&request, ts) {
             return Err(ReadError::damaged("a share was given before its request was made, or after it expired"));
         }
         let mut uses = opening.uses().peekable();
