@@ -139,9 +139,9 @@ impl MemoryBroker {
         self.state.lock().failing_commits = count;
     }
 
-    /// Lets the next `count` commits meet a rebalance: a silent member joins or leaves the groups meanwhile, in turn, and
-    /// the commit is answered with an error. When it leaves, the offsets were committed all the same. 0 ends that, and
-    /// removes the silent member.
+    /// Lets the next `count` commits meet a rebalance: a silent member joins or leaves the groups meanwhile, in turn,
+    /// and the commit is answered with an error. When it leaves, the offsets were committed all the same. 0 ends that,
+    /// and removes the silent member.
     pub fn set_rebalancing_commits(&self, count: u32) {
         let mut state = self.state.lock();
         state.rebalancing_commits = count;

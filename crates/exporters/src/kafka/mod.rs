@@ -2,9 +2,9 @@
 //! of a fleet it seals them and sorts them by session (crate `kafka`); `encoding: otlp_proto` writes plain requests for
 //! other consumers.
 //! A topic that can lose acknowledged records is refused, at the start and before each use. If only some partitions
-//! acknowledge a request, a retry writes the others alone, with the ids that the first attempt gave them: a record whose
-//! acknowledgement was lost is in the topic twice then, and the worker knows it. `pipeline/outlet` retries, and so do
-//! clients.
+//! acknowledge a request, a retry writes the others alone, with the ids that the first attempt gave them: a record
+//! whose acknowledgement was lost is in the topic twice then, and the worker knows it. `pipeline/outlet` retries, and
+//! so do clients.
 
 mod config;
 
