@@ -370,7 +370,7 @@ fn keys_that_everybody_may_read_are_told() {
 }
 
 /// Empty texts in a `kms` key are errors, although the file is there; so is an authority of the identity provider that
-/// can't be read. (Shown to fail without the checks.)
+/// can't be read.
 #[test]
 fn empty_kms_fields_and_missing_authorities_are_told() {
     let tls = tls();
