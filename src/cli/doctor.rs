@@ -53,8 +53,8 @@ pub(super) enum PolicyFormat {
     Auditor,
     /// IAM policy of those who run `vault erase` with the writer name `eraser`.
     Eraser,
-    /// IAM policy of auditors who open keys together (`recipients: { threshold, of }`) and record it with the writer name
-    /// `openings`.
+    /// IAM policy of auditors who open keys together (`recipients: { threshold, of }`) and record it with the writer
+    /// name `openings`.
     Opener,
     /// Policy of the payload bucket.
     Bucket,

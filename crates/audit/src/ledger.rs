@@ -1,9 +1,9 @@
 //! [`Ledger`]: the chain of a person who changes or opens keys, so that destroying, copying or opening a key is as
-//! provable as writing content. An erasure has an epoch with two lines (begun, done), key copies and an opening one line.
+//! provable as writing content. An erasure has an epoch with two lines (begun, done); copies and an opening have one.
 //! The ledger's state comes only from objects in the store that a given key signed; it skips planted objects. The key,
 //! the lines and the last digest determine the next names and bytes, so that an interrupted run is repeated with
-//! identical bytes, and concurrent runs collide instead of forking. Neighbours: `erase`, `rewrap` and `openings` append the
-//! lines.
+//! identical bytes, and concurrent runs collide instead of forking. Neighbours: `erase`, `rewrap` and `openings` append
+//! the lines.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -293,8 +293,8 @@ impl<'p> Ledger<'p> {
 
     fn invalid_chain_error(&self, defect: &str) -> ReadError {
         ReadError::damaged(format!(
-            "the chain of the writer {} does not record erasures, key copies or openings ({defect}): choose another --writer, or \
-             give --earlier-key with the key that signed it earlier",
+            "the chain of the writer {} does not record erasures, key copies or openings ({defect}): choose another \
+             --writer, or give --earlier-key with the key that signed it earlier",
             self.writer
         ))
     }
@@ -366,8 +366,8 @@ impl<'p> Ledger<'p> {
         self.copies.contains(&(copy.name.clone(), copy.sha256.clone()))
     }
 
-    /// Writes the next line and its digest; [`ErasureState::Done`], copies and openings end the epoch. If another object has the
-    /// name of a new epoch's digest, another epoch's name is tried.
+    /// Writes the next line and its digest; [`ErasureState::Done`], copies and openings end the epoch. If another
+    /// object has the name of a new epoch's digest, another epoch's name is tried.
     ///
     /// # Errors
     /// The store fails, or another run is active.

@@ -147,7 +147,7 @@ fn check_request(
         return Err(ReadError::invalid("the request was already executed, as the chain records"));
     }
     let account_prefix = place.vault.full_name(&format!("keys/{}/", account_segment(&request.account)));
-    // `signed_request::read` used the vault's prefix that the request states; this checks the prefix of the opened vault
+    // `check_fields` used the vault's prefix that the request states; this checks the prefix of the opened vault
     if !request.keys.iter().all(|key| key.folder.starts_with(&account_prefix)) {
         return Err(ReadError::forbidden("the request names keys of another vault, or of another account"));
     }
