@@ -1,6 +1,6 @@
 //! `tollgate vault serve`: opens a port on loopback and prints an address with a token, or serves people with roles
-//! (`--access`), and verifies in the background. It ends with Ctrl-C or SIGTERM. Only the log of openings is written, and
-//! the chain of openings with `--request`.
+//! (`--access`), and verifies in the background. It ends with Ctrl-C or SIGTERM. Only the log of openings is written,
+//! and the chain of openings with `--request`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
