@@ -21,8 +21,8 @@ use crate::app::oidc::{OidcClient, OidcRefusal};
 use kernel::secret::Secret;
 use net::ClientCertificateNames;
 use net::listen::LocalClient;
-use telemetry::admin::auth::AdminAuth;
-use telemetry::admin::roles::{Role, RoleSet};
+use telemetry::admin::auth::{AdminAuth, KnownClient};
+use telemetry::admin::roles::Role;
 
 use route_roles::{AUDIT_ROUTES, ROUTES, RouteAccess, RouteRow, find_access};
 
@@ -52,26 +52,26 @@ impl AccessControl {
         Self { routes: AUDIT_ROUTES, auth: Some(auth), local_token: None, oidc }
     }
 
-    /// The answer to a request that may not pass; `None` if it may.
-    async fn refuse(&self, request: &Parts) -> Option<Response> {
+    /// The client of a request that may pass, if the route or the port asks who it is; else the answer.
+    async fn admit(&self, request: &Parts) -> Result<Option<KnownClient>, Box<Response>> {
         let access = match request.extensions.get::<MatchedPath>() {
             // An unknown path: 404, but only for clients that may read.
             None => RouteAccess::Needs(Role::Viewer),
             Some(path) => match find_access(self.routes, &request.method, path.as_str()) {
                 Some(access) => access,
-                None => return Some(StatusCode::METHOD_NOT_ALLOWED.into_response()),
+                None => return Err(Box::new(StatusCode::METHOD_NOT_ALLOWED.into_response())),
             },
         };
-        let RouteAccess::Needs(role) = access else { return None };
-        let Some(auth) = &self.auth else { return self.refuse_on_open_port(role, request) };
-        match self.find_roles(auth, request).await {
-            Ok(roles) if roles.has(role) => None,
-            Ok(_) => {
-                let text = format!("this needs the role `{}`, which the credential does not have\n", role.as_str());
-                Some((StatusCode::FORBIDDEN, text).into_response())
-            }
-            Err(refusal) => Some(*refusal),
+        let RouteAccess::Needs(role) = access else { return Ok(None) };
+        let Some(auth) = &self.auth else {
+            return self.refuse_on_open_port(role, request).map_or(Ok(None), |refusal| Err(Box::new(refusal)));
+        };
+        let client = self.find_client(auth, request).await?;
+        if client.roles.has(role) {
+            return Ok(Some(client));
         }
+        let text = format!("this needs the role `{}`, which the credential does not have\n", role.as_str());
+        Err(Box::new((StatusCode::FORBIDDEN, text).into_response()))
     }
 
     fn refuse_on_open_port(&self, role: Role, request: &Parts) -> Option<Response> {
@@ -83,8 +83,8 @@ impl AccessControl {
             let text = "only clients on this machine may do this: to allow others, set `extensions.admin.auth` or `tls.client_ca_file`\n";
             return Some((StatusCode::FORBIDDEN, text).into_response());
         }
-        let roles = self.local_token.as_ref().and_then(|token| token.find_roles(&request.headers, &[]));
-        if roles.unwrap_or_default().has(role) {
+        let client = self.local_token.as_ref().and_then(|token| token.find_client(&request.headers, &[]));
+        if client.is_some_and(|client| client.roles.has(role)) {
             return None;
         }
         let text = format!(
@@ -94,13 +94,13 @@ impl AccessControl {
         Some(unauthorized("Bearer realm=\"tollgate\"", text))
     }
 
-    /// The roles of a client: by its `authorization` header if it sends one, else by its session or its certificate.
-    async fn find_roles(&self, auth: &AdminAuth, request: &Parts) -> Result<RoleSet, Box<Response>> {
+    /// The client: by its `authorization` header if it sends one, else by its session or its certificate.
+    async fn find_client(&self, auth: &AdminAuth, request: &Parts) -> Result<KnownClient, Box<Response>> {
         let headers = &request.headers;
         let certificate = request.extensions.get::<Arc<ClientCertificateNames>>();
         let names = certificate.map_or(&[][..], |certificate| &certificate.names);
-        if let Some(roles) = auth.find_roles(headers, names) {
-            return Ok(roles);
+        if let Some(client) = auth.find_client(headers, names) {
+            return Ok(client);
         }
         let refused = || {
             let text = "the credential is missing or wrong\n".to_owned();
@@ -109,7 +109,7 @@ impl AccessControl {
         let oidc = self.oidc.as_ref().ok_or_else(refused)?;
         if headers.contains_key(header::AUTHORIZATION) {
             let token = bearer_token(headers).ok_or_else(refused)?;
-            return oidc.find_token_roles(token).await.map_err(|why| match why {
+            return oidc.find_token_client(token).await.map_err(|why| match why {
                 OidcRefusal::Invalid => refused(),
                 OidcRefusal::Unavailable => {
                     let text = "the identity provider does not answer, so the token can't be verified\n";
@@ -118,12 +118,12 @@ impl AccessControl {
             });
         }
         let is_read = matches!(request.method, Method::GET | Method::HEAD);
-        match oidc.find_session_roles(headers) {
+        match oidc.find_session_client(headers) {
             Some(_) if !is_read && !is_from_own_page(headers) => {
                 let text = format!("a change from a browser needs the header `{CSRF_HEADER}`\n");
                 Err(Box::new((StatusCode::FORBIDDEN, text).into_response()))
             }
-            Some(roles) => Ok(roles),
+            Some(client) => Ok(client),
             None if is_read && oidc.has_login() && wants_html(headers) => {
                 let path = request.uri.path_and_query().map_or("/", |path| path.as_str());
                 let path = utf8_percent_encode(path, NON_ALPHANUMERIC);
@@ -161,9 +161,12 @@ pub(crate) fn check_routes(routes: Router, access: AccessControl) -> Router {
 }
 
 async fn check_role(State(access): State<Arc<AccessControl>>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    match access.refuse(&parts).await {
-        Some(refusal) => refusal,
-        None => next.run(Request::from_parts(parts, body)).await,
+    let (mut parts, body) = request.into_parts();
+    match access.admit(&parts).await {
+        Err(refusal) => *refusal,
+        Ok(client) => {
+            client.and_then(|client| parts.extensions.insert(client));
+            next.run(Request::from_parts(parts, body)).await
+        }
     }
 }

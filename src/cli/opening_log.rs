@@ -73,11 +73,24 @@ impl OpeningLog {
     /// # Errors
     /// The line can't be written, so nothing may be opened.
     pub(super) fn record_opening(&self, command: &str, content: &str) -> Result<(), CommandError> {
+        self.record_opening_for(None, command, content)
+    }
+
+    /// As [`Self::record_opening`], for another person than the one who runs the command.
+    pub(super) fn record_opening_for(
+        &self,
+        client: Option<&str>,
+        command: &str,
+        content: &str,
+    ) -> Result<(), CommandError> {
         let Some(file) = &self.file else { return Ok(()) };
         let time = rfc3339(SystemClock::new().now());
-        let line = json!({
+        let mut line = json!({
             "time": time, "command": command, "target": content, "store": self.store, "auditors": self.auditors,
         });
+        if let Some((line, client)) = line.as_object_mut().zip(client) {
+            line.insert("client".to_owned(), client.into());
+        }
         let mut file = file.lock();
         let written = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
         written.map_err(|error| {

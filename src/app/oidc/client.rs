@@ -9,13 +9,13 @@ use zeroize::Zeroizing;
 
 use super::provider::{IdentityProvider, ProviderData};
 use super::sessions::SessionTable;
-use super::token::{TokenClaims, TokenRefusal, roles_of_groups, verify_token};
+use super::token::{TokenClaims, TokenRefusal, client_of_claims, verify_token};
 use kernel::clock::Clock;
 use kernel::rng::Rng;
 use kernel::sha256::hmac_sha256;
 use net::{ProxyRules, Spawn, TlsError};
+use telemetry::admin::auth::KnownClient;
 use telemetry::admin::oidc::OidcSettings;
-use telemetry::admin::roles::RoleSet;
 
 /// Why a token gives no roles.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,15 +87,15 @@ impl OidcClient {
     ///
     /// # Errors
     /// The token is not valid, or can't be verified now.
-    pub(crate) async fn find_token_roles(&self, token: &str) -> Result<RoleSet, OidcRefusal> {
+    pub(crate) async fn find_token_client(&self, token: &str) -> Result<KnownClient, OidcRefusal> {
         let claims = self.verify(token, &self.settings().audience).await?;
-        Ok(roles_of_groups(&claims, self.settings()))
+        Ok(client_of_claims(&claims, self.settings()))
     }
 
-    /// The roles of the session in the request's cookie.
-    pub(crate) fn find_session_roles(&self, headers: &HeaderMap) -> Option<RoleSet> {
+    /// The client of the session in the request's cookie.
+    pub(crate) fn find_session_client(&self, headers: &HeaderMap) -> Option<KnownClient> {
         let id = find_cookie(headers, self.session_cookie())?;
-        self.sessions.find_roles(id, self.now())
+        self.sessions.find_client(id, self.now())
     }
 
     /// The name of the session's cookie. The prefix makes browsers insist on TLS, this host and the path `/`.

@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::client::{OidcClient, OidcRefusal, find_cookie};
 use super::provider::encode_form;
 use super::sessions::MAX_SESSION_SECONDS;
-use super::token::{TokenClaims, roles_of_groups};
+use super::token::{TokenClaims, client_of_claims};
 use kernel::sha256::Sha256;
 use telemetry::admin::roles::Role;
 
@@ -149,8 +149,8 @@ impl OidcClient {
         if !is_for_login(&claims, &derive("nonce"), &self.settings().client_id) {
             return Err(LoginFailure::Refused);
         }
-        let roles = roles_of_groups(&claims, self.settings());
-        if !roles.has(Role::Viewer) {
+        let client = client_of_claims(&claims, self.settings());
+        if !client.roles.has(Role::Viewer) {
             return Err(LoginFailure::NoRole);
         }
         // RFC 7519: a NumericDate may have a fraction. A cast from float saturates.
@@ -159,7 +159,7 @@ impl OidcClient {
             return Err(LoginFailure::Refused);
         }
         let id = self.random_text();
-        self.sessions.insert(&id, roles, self.now(), end);
+        self.sessions.insert(&id, client, self.now(), end);
         tracing::info!("a browser logged in");
         let path = cookie.split_once('.').and_then(|(_, path)| BASE64_URL_SAFE_NO_PAD.decode(path).ok());
         let path = path.and_then(|path| String::from_utf8(path).ok()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The sessions of browsers that logged in: random ids in cookies, their roles in bounded memory. They end with their
+//! The sessions of browsers that logged in: random ids in cookies, their clients in bounded memory. They end with their
 //! token, after eight hours at most, and with the gateway's round. Only hashes of ids are kept.
 
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 
 use kernel::sha256::Sha256;
-use telemetry::admin::roles::RoleSet;
+use telemetry::admin::auth::KnownClient;
 
 /// The most sessions at once; beyond, the one that ends first goes.
 const MAX_SESSIONS: usize = 1000;
@@ -14,7 +14,7 @@ const MAX_SESSIONS: usize = 1000;
 pub(super) const MAX_SESSION_SECONDS: u64 = 8 * 3600;
 
 struct BrowserSession {
-    roles: RoleSet,
+    client: KnownClient,
     /// Unix seconds.
     until: u64,
 }
@@ -29,7 +29,7 @@ fn hash(id: &str) -> [u8; 32] {
 
 impl SessionTable {
     /// Adds a session that ends at `token_end` (Unix seconds) at the latest.
-    pub(super) fn insert(&self, id: &str, roles: RoleSet, now: u64, token_end: u64) {
+    pub(super) fn insert(&self, id: &str, client: KnownClient, now: u64, token_end: u64) {
         let until = token_end.min(now.saturating_add(MAX_SESSION_SECONDS));
         let mut sessions = self.0.lock();
         sessions.retain(|_, session| now < session.until);
@@ -37,16 +37,16 @@ impl SessionTable {
             let first = sessions.iter().min_by_key(|(_, session)| session.until).map(|(key, _)| *key);
             first.and_then(|key| sessions.remove(&key));
         }
-        sessions.insert(hash(id), BrowserSession { roles, until });
+        sessions.insert(hash(id), BrowserSession { client, until });
     }
 
-    /// The roles of a session that has not ended.
-    pub(super) fn find_roles(&self, id: &str, now: u64) -> Option<RoleSet> {
+    /// The client of a session that has not ended.
+    pub(super) fn find_client(&self, id: &str, now: u64) -> Option<KnownClient> {
         let sessions = self.0.lock();
         let session = sessions.get(&hash(id))?;
         // A clock that was set back must not make a session last longer than it may.
         let is_active = now < session.until && session.until.saturating_sub(now) <= MAX_SESSION_SECONDS;
-        is_active.then_some(session.roles)
+        is_active.then(|| session.client.clone())
     }
 
     /// Ends a session.

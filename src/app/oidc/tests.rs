@@ -29,6 +29,7 @@ use kernel::rng::SystemRng;
 use kernel::sha256::Sha256;
 use net::ProxyRules;
 use telemetry::Meter;
+use telemetry::admin::auth::KnownClient;
 use telemetry::admin::roles::{Role, RoleSet};
 use telemetry::admin::{AdminConfig, guard_routes};
 
@@ -284,7 +285,7 @@ async fn groups_have_roles() {
     let provider = Provider::new(keys_of(&[&key]));
     let roles = async |settings: Value, changes: Value| {
         let setup = start_client(&provider.issuer, settings);
-        names(setup.client.find_token_roles(&key.sign(&claims(&provider.issuer, changes))).await.unwrap())
+        names(setup.client.find_token_client(&key.sign(&claims(&provider.issuer, changes))).await.unwrap().roles)
     };
     use Role::{Operator, Tapper, Viewer};
     assert_eq!(roles(json!({}), json!({})).await, [Viewer, Operator]);
@@ -301,7 +302,7 @@ async fn groups_have_roles() {
     let audience = json!({ "audience": "tollgate-api" });
     assert_eq!(roles(audience.clone(), json!({ "aud": "tollgate-api" })).await, [Viewer, Operator]);
     let other = start_client(&provider.issuer, audience);
-    let refused = other.client.find_token_roles(&key.sign(&claims(&provider.issuer, json!({})))).await;
+    let refused = other.client.find_token_client(&key.sign(&claims(&provider.issuer, json!({})))).await;
     assert_eq!(refused, Err(OidcRefusal::Invalid), "the audience of the login is not that of tokens");
 }
 
@@ -314,9 +315,9 @@ async fn keys_are_fetched_again() {
     let setup = start_client(&provider.issuer, json!({}));
     let ask = async |key: &Key| {
         let token = key.sign(&claims(&provider.issuer, json!({})));
-        setup.client.find_token_roles(&token).await.map(drop)
+        setup.client.find_token_client(&token).await.map(drop)
     };
-    assert_eq!(setup.client.find_token_roles("no token of a provider").await, Err(OidcRefusal::Invalid));
+    assert_eq!(setup.client.find_token_client("no token of a provider").await, Err(OidcRefusal::Invalid));
     assert_eq!(provider.fetches(), 0);
     provider.state.is_away.store(true, Ordering::SeqCst);
     assert_eq!(ask(&old).await, Err(OidcRefusal::Unavailable));
@@ -357,7 +358,7 @@ async fn a_false_discovery_document_is_refused() {
     *provider.state.claimed_issuer.lock() = Some("https://evil.example".to_owned());
     let setup = start_client(&provider.issuer, json!({}));
     let token = key.sign(&claims("https://evil.example", json!({})));
-    assert_eq!(setup.client.find_token_roles(&token).await, Err(OidcRefusal::Unavailable));
+    assert_eq!(setup.client.find_token_client(&token).await, Err(OidcRefusal::Unavailable));
 }
 
 /// A port with these routes of pages behind the guard and the check of roles, as the gateway builds it.
@@ -474,24 +475,25 @@ async fn a_browser_logs_in() {
 /// A session ends with its logout, and after eight hours although its token is valid longer.
 #[tokio::test]
 async fn a_session_ends() {
+    let user = || KnownClient { roles: RoleSet::ALL, name: "u-17".to_owned() };
     let (sessions, start) = (super::sessions::SessionTable::default(), 1_000_000);
-    sessions.insert("a", RoleSet::ALL, start, start + 1_000_000);
-    assert_eq!(sessions.find_roles("a", start + 8 * 3600 - 1), Some(RoleSet::ALL));
-    assert_eq!(sessions.find_roles("a", start + 8 * 3600), None);
-    assert_eq!(sessions.find_roles("a", start - 1), None, "the clock was set back");
+    sessions.insert("a", user(), start, start + 1_000_000);
+    assert_eq!(sessions.find_client("a", start + 8 * 3600 - 1), Some(user()));
+    assert_eq!(sessions.find_client("a", start + 8 * 3600), None);
+    assert_eq!(sessions.find_client("a", start - 1), None, "the clock was set back");
     sessions.remove("a");
-    assert_eq!(sessions.find_roles("a", start), None);
-    sessions.insert("expired", RoleSet::ALL, start, start);
-    assert_eq!(sessions.find_roles("expired", start), None);
+    assert_eq!(sessions.find_client("a", start), None);
+    sessions.insert("expired", user(), start, start);
+    assert_eq!(sessions.find_client("expired", start), None);
     // the one that ends first makes room
     for number in 0..1001 {
-        sessions.insert(&number.to_string(), RoleSet::ALL, start, start + 100 + number);
+        sessions.insert(&number.to_string(), user(), start, start + 100 + number);
     }
-    assert_eq!(sessions.find_roles("0", start), None);
-    assert_eq!(sessions.find_roles("1", start), Some(RoleSet::ALL));
+    assert_eq!(sessions.find_client("0", start), None);
+    assert_eq!(sessions.find_client("1", start), Some(user()));
     let provider = Provider::new(json!({}));
     let setup = start_client(&provider.issuer, json!({}));
-    setup.client.sessions.insert("mine", RoleSet::ALL, now(), u64::MAX);
+    setup.client.sessions.insert("mine", user(), now(), u64::MAX);
     let own = ("cookie", "__Host-tollgate=mine");
     assert_eq!(browse(&setup, Method::GET, "/runs", &[own]).await.0, StatusCode::OK);
     let foreign = [own, ("sec-fetch-site", "cross-site")];

@@ -5,6 +5,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value};
 
+use telemetry::admin::auth::KnownClient;
 use telemetry::admin::oidc::OidcSettings;
 use telemetry::admin::roles::RoleSet;
 
@@ -12,6 +13,8 @@ use telemetry::admin::roles::RoleSet;
 const MAX_TOKEN_BYTES: usize = 16 << 10;
 /// How far the provider's clock may be off, in seconds.
 const LEEWAY_SECONDS: u64 = 60;
+/// Longest name of a client, in characters.
+const MAX_NAME: usize = 256;
 
 /// The claims of a verified token.
 pub(super) type TokenClaims = Map<String, Value>;
@@ -96,8 +99,15 @@ pub(super) fn verify_token(
     Ok(verified.map_err(|_| TokenRefusal::Invalid)?.claims)
 }
 
-/// The roles of the groups in a token's claims.
-pub(super) fn roles_of_groups(claims: &TokenClaims, settings: &OidcSettings) -> RoleSet {
+/// The client of a token: its roles by groups, named by the provider's id of it (`sub`) and its mail address, if there
+/// is one.
+pub(super) fn client_of_claims(claims: &TokenClaims, settings: &OidcSettings) -> KnownClient {
+    let texts = ["sub", "email"].into_iter().filter_map(|claim| claims.get(claim).and_then(Value::as_str));
+    let name = texts.collect::<Vec<_>>().join(" ").chars().take(MAX_NAME).collect();
+    KnownClient { roles: roles_of_groups(claims, settings), name }
+}
+
+fn roles_of_groups(claims: &TokenClaims, settings: &OidcSettings) -> RoleSet {
     let is_verified = claims.get("email_verified") == Some(&Value::Bool(true));
     if settings.groups_claim == "email" && !is_verified {
         return RoleSet::default();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Query as Params, Request, State};
+use axum::extract::{Extension, Query as Params, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -24,7 +24,7 @@ use audit::read::{
 use audit::signed_index::SignedIndex;
 use kernel::clock::{Clock as _, SystemClock};
 use kernel::terminal::{escape_unsafe, unescape_unsafe};
-use telemetry::admin::auth::AdminAuth;
+use telemetry::admin::auth::{AdminAuth, KnownClient};
 use telemetry::admin::guard_routes;
 use vault::call_dedup::CallDeduplicator;
 use vault::chain::note::VerifyKey;
@@ -325,9 +325,14 @@ struct SessionQuery {
     turn: Option<usize>,
 }
 
-async fn get_session(State(audit): State<Arc<AuditState>>, Params(query): Params<SessionQuery>) -> Response {
+async fn get_session(
+    State(audit): State<Arc<AuditState>>,
+    client: Option<Extension<KnownClient>>,
+    Params(query): Params<SessionQuery>,
+) -> Response {
     let opened = format!("session {} of {}", query.session, query.account);
-    if let Err(why) = audit.log.record_opening("serve", &opened) {
+    let client = client.as_ref().map(|client| &*client.name);
+    if let Err(why) = audit.log.record_opening_for(client, "serve", &opened) {
         // An opening that can't be logged must not happen.
         return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
     }

@@ -338,5 +338,8 @@ async fn sessions_need_a_tapper() {
         let policy = answer.headers().get(header::CONTENT_SECURITY_POLICY);
         assert!(policy.is_some() || expected == 421, "{path}");
     }
-    assert_eq!(logged(), 1, "the tapper's opening");
+    let log = std::fs::read_to_string(folder.path().join("openings.jsonl")).expect("a log");
+    let line: serde_json::Value = serde_json::from_str(&log).expect("one line");
+    let token = kernel::hex::encode(&kernel::sha256::Sha256::digest("token of a tapper"));
+    assert_eq!(line["client"], format!("token {}", &token[..8]), "who opened it");
 }

@@ -45,6 +45,15 @@ pub struct AdminAuthConfig {
 
 type CredentialHash = [u8; 32];
 
+/// A client with a known credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownClient {
+    /// What it may do.
+    pub roles: RoleSet,
+    /// How logs name it. Of a token that is the start of its SHA-256, so it is no secret.
+    pub name: String,
+}
+
 /// The accepted credentials, as SHA-256, with their roles.
 #[derive(Clone, Debug, Default)]
 pub struct AdminAuth {
@@ -125,13 +134,16 @@ impl AdminAuth {
         Self { bearer, ..Self::default() }
     }
 
-    /// The roles of a client; `None` if it has no known credential. If an `authorization` header is sent, it alone
-    /// decides, even with a client certificate.
-    pub fn find_roles(&self, headers: &HeaderMap, certificate_names: &[String]) -> Option<RoleSet> {
+    /// The client; `None` if it has no known credential. If an `authorization` header is sent, it alone decides, even
+    /// with a client certificate.
+    pub fn find_client(&self, headers: &HeaderMap, certificate_names: &[String]) -> Option<KnownClient> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else {
-            let known = certificate_names.iter().filter_map(|name| self.certificates.get(name));
-            return known.copied().reduce(RoleSet::union);
+            let known: Vec<&String> =
+                certificate_names.iter().filter(|name| self.certificates.contains_key(*name)).collect();
+            let roles = known.iter().filter_map(|name| self.certificates.get(*name)).copied();
+            let name = format!("certificate {}", known.first()?);
+            return Some(KnownClient { roles: roles.reduce(RoleSet::union)?, name });
         };
         if values.next().is_some() {
             return None;
@@ -139,10 +151,15 @@ impl AdminAuth {
         let (scheme, credential) = value.to_str().ok()?.split_once(' ')?;
         let credential = credential.trim();
         if scheme.eq_ignore_ascii_case("bearer") {
-            return self.bearer.get(&sha256(credential.as_bytes())).copied();
+            let hash = sha256(credential.as_bytes());
+            let name = format!("token {}", kernel::hex::encode(hash.first_chunk::<4>()?));
+            return self.bearer.get(&hash).map(|roles| KnownClient { roles: *roles, name });
         }
         if scheme.eq_ignore_ascii_case("basic") {
-            return self.basic.get(&sha256(&STANDARD.decode(credential).ok()?)).copied();
+            let pair = STANDARD.decode(credential).ok()?;
+            let roles = *self.basic.get(&sha256(&pair))?;
+            let user = String::from_utf8_lossy(pair.split(|byte| *byte == b':').next()?).into_owned();
+            return Some(KnownClient { roles, name: format!("user {user}") });
         }
         None
     }

@@ -151,7 +151,7 @@ fn roles(auth: &AdminAuth, values: &[&str], names: &[&str]) -> Option<Vec<Role>>
         headers.append("authorization", value.parse().expect("header"));
     }
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let found = auth.find_roles(&headers, &names)?;
+    let found = auth.find_client(&headers, &names)?.roles;
     Some(Role::ALL.into_iter().filter(|role| found.has(*role)).collect())
 }
 
