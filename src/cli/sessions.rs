@@ -13,6 +13,7 @@ use super::runtime::block_on;
 use super::session_argument::parse_session_argument;
 use super::store_access::StoreAccessArgs;
 use super::time_option::{TimeOption, parse_time_option};
+use super::vault::opening::PermittedOpening;
 use super::vault::public_keys::read_public_keys;
 use super::vault::share::GivenShares;
 use super::vault::vault_args::{VaultArgs, open_with_auditors, print_bytes};
@@ -329,9 +330,9 @@ pub(super) fn run_session(
     block_on(async {
         let (vault, auditors, log) = open_with_auditors(&vault_args).await?;
         log.record_opening("session", &session)?;
-        let openings = shares.requested.record(&vault_args, &auditors).await?;
-        let shares = shares.read(&auditors)?;
-        let mut opener = FragmentOpener::new(&vault, auditors).with_shares(shares).with_openings(openings);
+        let given = shares.read(&auditors)?;
+        let openings = PermittedOpening::now(&shares.requested.record(&vault_args, &auditors).await?);
+        let mut opener = FragmentOpener::new(&vault, auditors).with_shares(given).with_openings(openings);
         let signed = read_signed_objects(&vault, &keys, account.as_deref()).await?;
         let filter = ReplayFilter { account, tenant, content, signed, unsigned };
         let mut replay = replay(&vault, &mut opener, &session, &filter).await?;

@@ -21,6 +21,8 @@ use vault::index_row::{IndexRow, OpeningRecord, RowKind};
 
 /// Longest text of a request's field, bytes.
 const MAX_FIELD: usize = 1024;
+/// Longest request with its signatures, bytes. It becomes part of an index line.
+const MAX_REQUEST: usize = 64 << 10;
 
 /// A request to open a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +97,9 @@ pub async fn record_opening(
     now: UnixNanos,
 ) -> Result<KeySelection, ReadError> {
     let with_subject = |error: ReadError| error.map_message(|why| format!("the request {why}"));
+    if signed_request.len() > MAX_REQUEST {
+        return Err(ReadError::invalid("the request is larger than 64 KiB"));
+    }
     let (request, signers) = open::<OpeningRequest>(signed_request, openers).map_err(with_subject)?;
     if ledger.account() != request.account {
         return Err(ReadError::invalid("the request was made for another account"));

@@ -173,8 +173,8 @@ struct KeyObjects {
     secret: Option<age::x25519::Identity>,
     /// Whether an object opens but holds another key than its name says.
     has_other_key: bool,
-    /// Why shares don't open an object, if that is so.
-    too_few_shares: Option<String>,
+    /// Why an object that several open together was not opened, if that is so.
+    not_together: Option<String>,
 }
 
 impl CopyJob<'_, '_> {
@@ -211,7 +211,10 @@ impl CopyJob<'_, '_> {
                     existing.unproved.get_or_insert_with(|| name.clone());
                 }
             }
-            match open_key(&object, self.auditors, &[]) {
+            match open_key(Some(name), &object, self.auditors, &[]) {
+                Ok(KeyOpening::OpenedTogether(_)) if self.threshold.is_none() => {
+                    existing.not_together = Some("several open it together: give --threshold".to_owned());
+                }
                 Ok(KeyOpening::Opened(secret) | KeyOpening::OpenedTogether(secret)) => {
                     // not an error: a planted object must not block the real key
                     match self.is_this_key(&secret) {
@@ -219,7 +222,9 @@ impl CopyJob<'_, '_> {
                         false => existing.has_other_key = true,
                     }
                 }
-                Ok(KeyOpening::TooFewShares(why)) => existing.too_few_shares = Some(why.to_string()),
+                Ok(KeyOpening::TooFewShares(why)) => {
+                    existing.not_together = Some(format!("{why} were given: add other auditors' --identity"))
+                }
                 Ok(KeyOpening::SealedToOthers) | Err(_) => {}
             }
         }
@@ -236,7 +241,8 @@ impl CopyJob<'_, '_> {
         let opens_for = |recipient: &age::x25519::Recipient| {
             let mut auditors = self.auditors.iter();
             let auditor = auditors.find(|auditor| auditor.to_public().to_string() == recipient.to_string());
-            let secret = auditor.and_then(|one| open_key(object, std::slice::from_ref(one), &[]).ok()?.key());
+            let secret =
+                auditor.and_then(|one| open_key(Some(&copy.name), object, std::slice::from_ref(one), &[]).ok()?.key());
             secret.is_some_and(|secret| self.is_this_key(&secret))
         };
         self.ledger.has_copy(copy) || copy.name == self.copy_name(object) || self.recipients.iter().all(opens_for)
@@ -264,9 +270,9 @@ impl CopyJob<'_, '_> {
     ) -> Result<Option<KeyCopy>, ReadError> {
         let stem = self.stem();
         let Some(secret) = existing.secret else {
-            let why = match existing.too_few_shares {
+            let why = match existing.not_together {
                 _ if existing.has_other_key => "it contains another key than its name says".to_owned(),
-                Some(why) => format!("{why} were given: add other auditors' --identity"),
+                Some(why) => why,
                 None => "none of the given identities opens it".to_owned(),
             };
             failures.push(format!("{stem}.age: {why}"));

@@ -108,14 +108,19 @@ pub fn open<R: SignedRequest>(file_text: &str, people: &[VerifyKey]) -> Result<(
 /// # Errors
 /// The request has expired, or was created in the future.
 pub fn check_validity<R: SignedRequest>(request: &R, now: UnixNanos) -> Result<(), ReadError> {
-    let ((time, expires), now) = (request.times(), parse_time(&rfc3339(now)));
-    if now >= parse_time(expires) {
+    let (time, expires) = request.times();
+    if is_expired(expires, now) {
         return Err(ReadError::invalid(format!("expired at {expires}: make a new request")));
     }
-    if now < parse_time(time) {
+    if parse_time(&rfc3339(now)) < parse_time(time) {
         return Err(ReadError::invalid(format!("was created in the future ({time}): check the clocks")));
     }
     Ok(())
+}
+
+/// Whether a request that expires at `expires` (RFC 3339) can't be used any more.
+pub fn is_expired(expires: &str, now: UnixNanos) -> bool {
+    parse_time(&rfc3339(now)) >= parse_time(expires)
 }
 
 /// Whether a line of this time is from the time in which the request may be used.

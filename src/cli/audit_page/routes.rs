@@ -15,8 +15,8 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
 use parking_lot::Mutex;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
-use audit::key_selection::KeySelection;
 use audit::read::{
     ContentLimit, FindResult, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession, Vault, find,
     find_signed, replay,
@@ -38,24 +38,29 @@ use crate::app::oidc::{OidcClient, login_router};
 use crate::cli::opening_log::OpeningLog;
 use crate::cli::sessions::pseudonym_hint;
 use crate::cli::time_option::parse_time_option;
+use crate::cli::vault::opening::PermittedOpening;
 
 /// Maximum number of sessions that a search shows.
 const MAX_SESSIONS: usize = 200;
 /// Maximum content of a session that is shown, in bytes; larger pages are unusable.
 const MAX_CONTENT: u64 = 64 << 20;
+/// Most searches and sessions that are read at once.
+const MAX_READERS: usize = 4;
 
 /// The state of the audit page.
 pub(super) struct AuditState {
     pub(super) vault: Vault,
     pub(super) auditors: Vec<age::x25519::Identity>,
     /// Recorded openings of keys that several auditors open together.
-    openings: Vec<KeySelection>,
+    openings: Mutex<Vec<PermittedOpening>>,
     pub(super) verified: Mutex<VerificationState>,
     pub(super) log: OpeningLog,
     /// Public keys of the writers' signers; if empty, signatures are not checked.
     keys: Vec<VerifyKey>,
     /// Objects named by digests that these keys signed, as far as read.
     signed_objects: tokio::sync::Mutex<Arc<SignedIndex>>,
+    /// Searches and sessions at once: each reads a lot of the store, or holds a lot of memory.
+    readers: Semaphore,
 }
 
 /// The one browser of a page on loopback.
@@ -92,13 +97,14 @@ impl AuditState {
         log: OpeningLog,
         keys: Vec<VerifyKey>,
     ) -> Self {
-        let (verified, signed_objects, openings) = (Mutex::default(), tokio::sync::Mutex::default(), Vec::new());
-        Self { vault, auditors, openings, verified, log, keys, signed_objects }
+        let (verified, signed_objects, openings) = (Mutex::default(), tokio::sync::Mutex::default(), Mutex::default());
+        let readers = Semaphore::new(MAX_READERS);
+        Self { vault, auditors, openings, verified, log, keys, signed_objects, readers }
     }
 
-    /// The same, for recorded openings.
-    pub(super) fn with_openings(self, openings: Vec<KeySelection>) -> Self {
-        Self { openings, ..self }
+    /// Permits what recorded openings permit.
+    pub(super) fn permit(&self, openings: Vec<PermittedOpening>) {
+        *self.openings.lock() = openings;
     }
 
     /// The objects named by signed digests so far; `None` if no keys were given.
@@ -257,6 +263,7 @@ impl SearchForm {
 }
 
 async fn get_search(State(audit): State<Arc<AuditState>>, Params(search): Params<SearchForm>) -> Response {
+    let _reading = audit.readers.acquire().await;
     let mut sessions: BTreeMap<(String, String), SessionRow> = BTreeMap::new();
     let (mut left_out, mut calls) = (false, CallDeduplicator::default());
     let mut add_line = |row: &IndexRow, unsigned: bool| {
@@ -332,11 +339,13 @@ async fn get_session(
 ) -> Response {
     let opened = format!("session {} of {}", query.session, query.account);
     let client = client.as_ref().map(|client| &*client.name);
+    let _reading = audit.readers.acquire().await;
     if let Err(why) = audit.log.record_opening_for(client, "serve", &opened) {
         // An opening that can't be logged must not happen.
         return (StatusCode::INTERNAL_SERVER_ERROR, format!("{why}\n")).into_response();
     }
-    let mut opener = FragmentOpener::new(&audit.vault, audit.auditors.clone()).with_openings(audit.openings.clone());
+    let openings = PermittedOpening::now(&audit.openings.lock());
+    let mut opener = FragmentOpener::new(&audit.vault, audit.auditors.clone()).with_openings(openings);
     let signed = match audit.read_signed_objects().await {
         Ok(signed) => signed,
         Err(why) => return (StatusCode::BAD_GATEWAY, clean_lines(&why.to_string()) + "\n").into_response(),

@@ -74,10 +74,10 @@ pub(crate) fn run_serve(options: &ServeArgs) -> Result<ExitStatus, CommandError>
         if !keys.is_empty() {
             log.record_opening("serve", "every fragment, to verify what is shown")?;
         }
-        let openings = options.requested.record(&options.vault, &auditors).await?;
-        let audit = AuditState::new(vault, auditors.clone(), log, keys.clone()).with_openings(openings);
-        let audit = Arc::new(audit);
+        let audit = Arc::new(AuditState::new(vault, auditors.clone(), log, keys.clone()));
         let page = open_page(options, &audit, &tasks).await?;
+        // last, because a request is used up
+        audit.permit(options.requested.record(&options.vault, &auditors).await?);
         let serving = serve_pages(page.bound, page.router, "audit", IDLE_TIMEOUT, &meter, Arc::clone(&tasks));
         let _reload = page.tls.map(|tls| watch_certificates("audit", tls, &meter, &tasks));
         output::print(&page.greeting)?;

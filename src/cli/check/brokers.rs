@@ -34,7 +34,7 @@ struct TopicUse<'t> {
     max_record: Option<u64>,
 }
 
-/// Rights to write; whoever accepts weak durability need not know how durable the topic is.
+/// Rights to write. `allow_weak_durability` needs no DescribeConfigs, because the topic's durability is not checked.
 const TO_WRITE: &[AccessRight] = &[AccessRight::Write, AccessRight::Describe, AccessRight::DescribeConfigs];
 const TO_WRITE_ONLY: &[AccessRight] = &[AccessRight::Write, AccessRight::Describe];
 const TO_READ: &[AccessRight] = &[AccessRight::Read, AccessRight::Describe, AccessRight::DescribeConfigs];
@@ -90,7 +90,7 @@ async fn check_receiver(
     let mut others = vec![to_use(&settings.dead_topic, TO_WRITE)];
     others.extend(settings.effects_topic.iter().map(|topic| to_use(topic, TO_SHARE)));
     check_topics(id, client, &others, results).await;
-    // A group can't be described without its topics, whose faults are told already.
+    // A group can't be described without its topics, whose faults are reported already.
     if described.len() < topics.len() {
         return;
     }

@@ -50,6 +50,9 @@ pub(crate) struct EvidenceArgs {
     /// Public keys of those who sign requests for erasure, or a file that contains them.
     #[arg(long, value_name = "KEY|FILE")]
     erasers: Vec<String>,
+    /// Public keys of those who sign requests to open sessions, or a file that contains them.
+    #[arg(long, value_name = "KEY|FILE")]
+    openers: Vec<String>,
     /// A file to include: `vault doctor --json`, `vault policy`, a log of openings, a drill's report.
     #[arg(long, value_name = "FILE")]
     attach: Vec<PathBuf>,
@@ -99,6 +102,7 @@ pub(super) fn run_evidence(options: &EvidenceArgs) -> Result<ExitStatus, Command
         verify_options.anchors = options.anchor.iter().map(|path| read_text_file(path)).collect::<Result<_, _>>()?;
         verify_options.anchor_keys = read_public_keys_of_option("--anchor-key", &options.anchor_key)?;
         verify_options.erasers = read_public_keys_of_option("--erasers", &options.erasers)?;
+        verify_options.openers = read_public_keys_of_option("--openers", &options.openers)?;
         if !(options.identity.is_empty() && options.kms_identity.is_empty()) {
             let (log, chains) = (options.log.as_deref(), &options.chains);
             let (files, keys) =

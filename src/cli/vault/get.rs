@@ -9,6 +9,7 @@ use clap::Args;
 use super::super::error::{CommandError, ExitStatus};
 use super::super::output;
 use super::super::runtime::block_on;
+use super::opening::PermittedOpening;
 use super::public_keys::read_public_keys;
 use super::share::GivenShares;
 use super::vault_args::{VaultArgs, open_with_auditors, print_bytes};
@@ -54,9 +55,9 @@ pub(super) fn run_get(options: &GetArgs) -> Result<ExitStatus, CommandError> {
         let (vault, auditors, log) = open_with_auditors(vault_args).await?;
         let opened = [uri, trace, span, &options.leaf].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
         log.record_opening("get", &opened)?;
-        let openings = shares.requested.record(vault_args, &auditors).await?;
-        let shares = shares.read(&auditors)?;
-        let opener = FragmentOpener::new(&vault, auditors).with_shares(shares);
+        let given = shares.read(&auditors)?;
+        let openings = PermittedOpening::now(&shares.requested.record(vault_args, &auditors).await?);
+        let opener = FragmentOpener::new(&vault, auditors).with_shares(given);
         let (mut opener, mut text) = (opener.with_openings(openings), Vec::new());
         let result = match uri {
             Some(uri) => {

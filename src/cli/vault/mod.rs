@@ -94,7 +94,7 @@ pub(super) enum VaultCommand {
     Schema,
     /// Copies session keys for more auditors; payload is not changed.
     Rewrap(Box<rewrap::RewrapArgs>),
-    /// Requests that a session is opened whose keys several auditors open together: writes the reason, signed.
+    /// Writes a signed request, with a reason, to open a session whose keys several auditors open together.
     OpenRequest(Box<opening::OpenRequestArgs>),
     /// Shows a request of `open-request` and adds a second person's signature.
     Approve(opening::ApproveArgs),

@@ -119,7 +119,7 @@ pub(crate) struct RequestedOpenings {
 }
 
 impl RequestedOpenings {
-    /// Records the openings, and returns which keys they permit to open.
+    /// Records the openings, and returns which keys they permit to open, and until when (RFC 3339).
     ///
     /// # Errors
     /// As for [`OpeningArgs::record`].
@@ -127,7 +127,7 @@ impl RequestedOpenings {
         &self,
         vault: &VaultArgs,
         auditors: &[Identity],
-    ) -> Result<Vec<KeySelection>, CommandError> {
+    ) -> Result<Vec<PermittedOpening>, CommandError> {
         let mut permitted = Vec::new();
         for request in &self.request {
             permitted.push(self.opening.record(request, vault, auditors).await?);
@@ -136,8 +136,26 @@ impl RequestedOpenings {
     }
 }
 
+/// What a recorded request permits.
+#[derive(Clone)]
+pub(crate) struct PermittedOpening {
+    /// The keys that may be opened.
+    pub(crate) keys: KeySelection,
+    /// The request's expiry.
+    expires: String,
+}
+
+impl PermittedOpening {
+    /// The keys that may be opened now.
+    pub(crate) fn now(permitted: &[Self]) -> Vec<KeySelection> {
+        let now = SystemClock::new().now();
+        let valid = permitted.iter().filter(|one| !signed_request::is_expired(&one.expires, now));
+        valid.map(|one| one.keys.clone()).collect()
+    }
+}
+
 impl OpeningArgs {
-    /// Records an opening by the request in a file, and returns which keys it permits to open.
+    /// Records an opening by the request in a file, and returns what it permits.
     ///
     /// # Errors
     /// The request is not valid here, or the line can't be written: nothing may be opened.
@@ -146,7 +164,7 @@ impl OpeningArgs {
         request: &Path,
         vault: &VaultArgs,
         auditors: &[Identity],
-    ) -> Result<KeySelection, CommandError> {
+    ) -> Result<PermittedOpening, CommandError> {
         let (text, key) = (read_text_file(request)?, read_signing_key(self.sign_with.as_deref())?);
         let openers = read_public_keys_of_option("--openers", &self.openers)?;
         if openers.contains(key.public()) {
@@ -154,14 +172,15 @@ impl OpeningArgs {
         }
         let earlier_keys = read_public_keys_of_option("--earlier-key", &self.earlier_key)?;
         let read = signed_request::read::<OpeningRequest>(&text);
-        let (OpeningRequest { account, .. }, _) = read.map_err(|why| format!("{} {why}", request.display()))?;
+        let (OpeningRequest { account, expires, .. }, _) =
+            read.map_err(|why| format!("{} {why}", request.display()))?;
         let location = vault.store_access.location(&vault.store, vault.keys.as_deref());
         let place = WritableVault::from_location(&location, self.lock_days)?;
         let mut ledger = Ledger::read(&place, &key, &earlier_keys, &account, &self.writer).await?;
         let (store, now) = (vault.store.trim_end_matches('/'), SystemClock::new().now());
-        let permitted = record_opening(&mut ledger, &text, &openers, store, auditors, now).await?;
+        let keys = record_opening(&mut ledger, &text, &openers, store, auditors, now).await?;
         warn_if_unlocked(&ledger).await;
-        Ok(permitted)
+        Ok(PermittedOpening { keys, expires })
     }
 }
 

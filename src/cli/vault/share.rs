@@ -87,7 +87,7 @@ pub(super) fn run_share(options: &ShareArgs) -> Result<ExitStatus, CommandError>
     block_on(async {
         let (vault, auditors, log) = open_with_auditors(&options.vault).await?;
         let permitted = options.opening.record(&options.request, &options.vault, &auditors).await?;
-        let selection = KeySelection { tenant: options.tenant.clone(), ..permitted };
+        let selection = KeySelection { tenant: options.tenant.clone(), ..permitted.keys };
         session = selection.session.clone().unwrap_or_default();
         let receiver = options.recipient.as_deref().unwrap_or("a plain file");
         log.record_opening("share", &format!("shares of session {session} for {receiver}"))?;

@@ -1081,8 +1081,10 @@ async fn what_is_sealed_to_somebody_else_goes_too() {
     let (folder, _) = name.rsplit_once('/').expect("a folder");
     let session_folder = folder.rsplit_once('/').expect("a session").0.to_owned();
     let object = site.store.0.lock().get(&name).cloned().expect("there");
-    let secret =
-        crate::read::open_key(&object, std::slice::from_ref(&site.auditor), &[]).expect("a key").key().expect("opened");
+    let secret = crate::read::open_key(None, &object, std::slice::from_ref(&site.auditor), &[])
+        .expect("a key")
+        .key()
+        .expect("opened");
     let thief = age::x25519::Identity::generate();
     let resealed: Bytes = vault::seal::seal_identity(&secret, &[thief.to_public()]).expect("sealed").into();
     let aside = [
@@ -1236,8 +1238,10 @@ async fn keys_that_no_line_lists_open_nothing() {
     let name = site.name(&["keys/default/acme/s0/", ".age"]);
     let object = site.store.0.lock().get(&name).cloned().expect("there");
     let late = age::x25519::Identity::generate();
-    let secret =
-        crate::read::open_key(&object, std::slice::from_ref(&site.auditor), &[]).expect("a key").key().expect("opened");
+    let secret = crate::read::open_key(None, &object, std::slice::from_ref(&site.auditor), &[])
+        .expect("a key")
+        .key()
+        .expect("opened");
     let resealed: Bytes = vault::seal::seal_identity(&secret, &[late.to_public()]).expect("sealed").into();
     let planted = name.replace(".age", "-deadbeef.age");
     site.store.0.lock().insert(planted.clone(), resealed);

@@ -201,15 +201,13 @@ impl CompactRun<'_> {
     /// Removes the parts that hold an object which no digest signs, such as parts of a run without keys, if what is
     /// signed in them can be written again; whether there were any.
     fn drop_unsigned_parts(&mut self, state: &mut DayState, objects: &BTreeSet<String>) -> bool {
-        let Some(signed) = &self.signed else { return false };
+        // a digest that can't be read now signs nothing here, and what it signs must not be dropped
+        let Some(signed) = self.signed.as_ref().filter(|signed| signed.unreadable().is_empty()) else { return false };
         let mut has_dropped = false;
         for part in std::mem::take(&mut state.parts) {
             let is_signed =
                 |(object, sha256): (&String, &String)| signed.matches_hash(&self.vault.full_name(object), sha256);
-            let is_rebuildable = part
-                .objects
-                .keys()
-                .all(|name| objects.contains(name) || !signed.has_object(&self.vault.full_name(name)));
+            let is_rebuildable = part.objects.keys().all(|name| objects.contains(name));
             if part.objects.iter().all(is_signed) {
                 state.parts.push(part);
             } else if is_rebuildable {
@@ -218,8 +216,8 @@ impl CompactRun<'_> {
             } else {
                 self.summary.unreadable.extend(part.files.first().map(|file| {
                     format!(
-                        "{}: the table has lines that no digest signs and can't be rebuilt, because others are no \
-                         longer in the index",
+                        "{}: the table has lines that no digest of the given keys signs, and can't be rebuilt, because not all \
+                         of its index objects are there",
                         file.name
                     )
                 }));

@@ -122,8 +122,8 @@ impl FragmentOpener<'_> {
             ))),
             (true, _) => Err(OpenFailure::NoIdentity(match too_few {
                 _ if needs_request => format!(
-                    "{folder}: its key is opened only for a signed request: add --request, from `tollgate vault \
-                     open-request`"
+                    "{folder}: its key is opened only for a signed request: add --request, made with `tollgate vault \
+                     open-request` and `vault approve`"
                 ),
                 Some(why) => format!(
                     "{folder}: {why} were given: add another auditor's --identity, or the file of their `tollgate vault \
@@ -167,21 +167,27 @@ impl KeyOpening {
     }
 }
 
-/// As [`open_key`], for an object whose name contains the key's id.
+/// As [`open_key`]; the key must be the one that the object's name says.
 fn open_named(name: &str, object: &[u8], auditors: &[Identity], shares: &[KeyShare]) -> Result<KeyOpening, String> {
-    let opening = open_key(object, auditors, shares)?;
+    let opening = open_key(Some(name), object, auditors, shares)?;
     let (KeyOpening::Opened(key) | KeyOpening::OpenedTogether(key)) = &opening else { return Ok(opening) };
     let has_named_id = parse_key_name(name).is_some_and(|named| named.id == key_id(&key.to_public().to_string()));
     if has_named_id { Ok(opening) } else { Err("it contains another key than its name says".to_owned()) }
 }
 
-/// Opens a key object with the auditors' identities, and with shares that other auditors opened.
+/// Opens a key object with the auditors' identities, and with shares that other auditors opened. With a name, its shares
+/// must be of that folder.
 ///
 /// # Errors
-/// The object is not a key object, or a share of it is wrong.
-pub(crate) fn open_key(object: &[u8], auditors: &[Identity], shares: &[KeyShare]) -> Result<KeyOpening, String> {
+/// The object is not a key object, a share of it is wrong, or its shares are of another folder.
+pub(crate) fn open_key(
+    name: Option<&str>,
+    object: &[u8],
+    auditors: &[Identity],
+    shares: &[KeyShare],
+) -> Result<KeyOpening, String> {
     if ShareEnvelope::is_envelope(object) {
-        return open_shared_key(object, auditors, shares);
+        return open_shared_key(name, object, auditors, shares);
     }
     let mut secret = Zeroizing::new(String::new());
     let decryptor = age::Decryptor::new_buffered(object).map_err(|_| "it is not an age file")?;
@@ -194,16 +200,28 @@ pub(crate) fn open_key(object: &[u8], auditors: &[Identity], shares: &[KeyShare]
     Ok(KeyOpening::Opened(key))
 }
 
-fn open_shared_key(object: &[u8], auditors: &[Identity], shares: &[KeyShare]) -> Result<KeyOpening, String> {
+fn open_shared_key(
+    name: Option<&str>,
+    object: &[u8],
+    auditors: &[Identity],
+    shares: &[KeyShare],
+) -> Result<KeyOpening, String> {
     let envelope = ShareEnvelope::parse(object)?;
     let mut opened = envelope.open(auditors)?;
-    let own = opened.len();
+    // whoever may write to the store could copy another session's key object here
+    let folder = name.map(|name| name.rsplit_once('/').map_or("", |(folder, _)| folder));
+    let is_placed = |share: &KeyShare| folder.is_none_or(|folder| folder.ends_with(&format!("keys/{}", share.place)));
+    if !opened.iter().all(is_placed) {
+        return Err("it holds the key of another session or day: it was moved here".to_owned());
+    }
+    // also if other shares are given, which may be none of this key
+    let needs_no_others = combine_shares(&opened).is_ok();
     opened.extend(shares.iter().filter(|share| share.set == envelope.set).cloned());
     if opened.is_empty() {
         return Ok(KeyOpening::SealedToOthers);
     }
     match combine_shares(&opened) {
-        Ok(key) if own == opened.len() => Ok(KeyOpening::OpenedTogether(key)),
+        Ok(key) if needs_no_others => Ok(KeyOpening::OpenedTogether(key)),
         Ok(key) => Ok(KeyOpening::Opened(key)),
         Err(too_few @ CombineFailure::TooFew { .. }) => Ok(KeyOpening::TooFewShares(too_few)),
         Err(why) => Err(why.to_string()),

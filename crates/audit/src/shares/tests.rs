@@ -71,8 +71,8 @@ async fn two_of_three_open() {
     assert!(report.counts.opened == 0 && report.text().contains("opens none of the 2 fragments"), "{}", report.text());
 }
 
-/// Enough auditors at one place open nothing without a recorded opening, or with one for another session or account;
-/// another auditor's share, which was released for a request, needs no second one. Checks need none.
+/// Enough auditors at one place open nothing without a recorded opening, or with one for another session or account,
+/// also if they add a share that they don't need, genuine or invented. Checks need none.
 #[tokio::test]
 async fn enough_auditors_need_a_request() {
     let (site, [one, two, three]) = site().await;
@@ -90,7 +90,13 @@ async fn enough_auditors_need_a_request() {
     let default = KeySelection { account: Some("default".to_owned()), ..of_session("s0") };
     assert_eq!(read(FragmentOpener::new(&vault, both.clone()).with_openings(vec![default])).await, "");
     let share = shares_of(&site, "s0", &three).await.shares;
-    assert_eq!(read(FragmentOpener::new(&vault, both.clone()).with_shares(share)).await, "");
+    let text = String::from_utf8(share[0].to_line().expect("a line").to_vec()).expect("text");
+    let y = text.rsplit("\"y\":\"").next().expect("a value").trim_end_matches("\"}\n");
+    let invented = parse_shares(text.replace(y, &"A".repeat(y.len())).as_bytes(), &[]).expect("shares");
+    for surplus in [share, invented] {
+        let unread = read(FragmentOpener::new(&vault, both.clone()).with_shares(surplus)).await;
+        assert!(unread.contains("opened only for a signed request"), "{unread}");
+    }
     assert_eq!(read(FragmentOpener::new(&vault, both).for_checks()).await, "");
 }
 

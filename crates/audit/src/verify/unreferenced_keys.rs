@@ -143,7 +143,7 @@ impl VerificationRun<'_> {
         }
         let sha256 = kernel::hex::encode(&Sha256::digest(object));
         let has_same_hash = |key| self.keys.named.get(key).is_some_and(|named| named.sha256.as_ref() == Some(&sha256));
-        let secret = || open_key(object, &self.options.auditors, &[]).ok()?.key();
+        let secret = || open_key(None, object, &self.options.auditors, &[]).ok()?.key();
         self.keys.erased.iter().any(has_same_hash)
             || secret().is_some_and(|secret| {
                 let id = key_id(&secret.to_public().to_string());

@@ -94,8 +94,8 @@ impl<'s> AwsPolicies<'s> {
                 format!("arn:aws:s3:::{bucket}/{}index/v1/*/eraser-*", self.prefix),
                 format!("arn:aws:s3:::{bucket}/{}chain/*/rewrap/*", self.prefix),
                 format!("arn:aws:s3:::{bucket}/{}index/v1/*/rewrap-*", self.prefix),
-                format!("arn:aws:s3:::{bucket}/{}chain/*/openings/*", self.prefix),
-                format!("arn:aws:s3:::{bucket}/{}index/v1/*/openings-*", self.prefix)]}),
+                format!("arn:aws:s3:::{bucket}/{}chain/*/openings*/*", self.prefix),
+                format!("arn:aws:s3:::{bucket}/{}index/v1/*/openings*-*", self.prefix)]}),
         ]);
         json!({"Version": "2012-10-17", "Statement": statements})
     }
