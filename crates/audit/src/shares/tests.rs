@@ -217,7 +217,12 @@ async fn copies_change_the_threshold() {
         failed.len() == 1 && failed[0].contains("of the 2 shares") || failed[0].contains("of the 3 shares"),
         "{failed:?}"
     );
-    assert_eq!(copied(&[one.clone(), two.clone()], &back).await.written, 1);
+    let both = [one.clone(), two.clone()];
+    let refused = copied(&both, &back).await;
+    assert!(refused.written == 0 && refused.failed[0].contains("give --threshold"), "{refused:?}");
+    let more = CopyRecipients::Together { threshold: 2, of: vec![one.to_public(), late.to_public()] };
+    assert_eq!(copied(&both, &more).await.written, 1, "for several, several may copy");
+    assert_eq!(copied(auditor, &back).await.written, 1, "the recipient of the first copy opens it alone");
     let (shown, unread) = read_session(&site, "s0", &[&late], Vec::new()).await;
     assert!(shown, "{unread}");
     let keys = vec![site.signer.public().clone(), key.public().clone()];
