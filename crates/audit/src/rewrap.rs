@@ -223,7 +223,8 @@ impl CopyJob<'_, '_> {
                     }
                 }
                 Ok(KeyOpening::TooFewShares(why)) => {
-                    existing.not_together = Some(format!("{why} were given: add other auditors' --identity"))
+                    let why = format!("{why} were given: add other auditors' --identity");
+                    existing.not_together.get_or_insert(why);
                 }
                 Ok(KeyOpening::SealedToOthers) | Err(_) => {}
             }

@@ -175,8 +175,8 @@ fn open_named(name: &str, object: &[u8], auditors: &[Identity], shares: &[KeySha
     if has_named_id { Ok(opening) } else { Err("it contains another key than its name says".to_owned()) }
 }
 
-/// Opens a key object with the auditors' identities, and with shares that other auditors opened. With a name, its shares
-/// must be of that folder.
+/// Opens a key object with the auditors' identities, and with shares that other auditors opened. With a name, its
+/// shares must be of that folder.
 ///
 /// # Errors
 /// The object is not a key object, a share of it is wrong, or its shares are of another folder.
