@@ -2,10 +2,17 @@
 //! the store. Neighbour: `vault::object_names` handles whole names.
 
 use vault::index_row::ShreddedKey;
+use vault::key_shares::KeyShare;
 use vault::object_names::UNATTRIBUTED;
 
 /// Tenant and session, as segments of object names.
 pub(crate) type SessionFolder = (String, String);
+
+/// Whether a share is of a key in the folder of this key object, whose name is without the vault's prefix.
+pub(crate) fn is_share_of_folder(share: &KeyShare, relative: &str) -> bool {
+    let folder = relative.rsplit_once('/').and_then(|(folder, _)| folder.strip_prefix("keys/"));
+    folder == Some(&*share.place)
+}
 
 /// The key in a key object, from the object's name. Names of copies made by `rewrap` have a suffix after the key id.
 pub(crate) fn parse_key_name(name: &str) -> Option<ShreddedKey> {

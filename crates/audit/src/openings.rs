@@ -47,9 +47,6 @@ pub struct OpeningRequest {
 }
 
 impl OpeningRequest {
-    /// Version of the format that is written.
-    pub const VERSION: u8 = 1;
-
     /// The keys of the session.
     pub fn selection(&self) -> KeySelection {
         KeySelection {
@@ -61,7 +58,7 @@ impl OpeningRequest {
 }
 
 impl SignedRequest for OpeningRequest {
-    const VERSION: u8 = OpeningRequest::VERSION;
+    const VERSION: u8 = 1;
     const NOT_A_REQUEST: &'static str = "was not made by `tollgate vault open-request`";
     const NOT_SIGNED: &'static str =
         "has no valid signatures: two openers must sign it, with `tollgate vault open-request` and `vault approve`";

@@ -211,7 +211,7 @@ impl CopyJob<'_, '_> {
                     existing.unproved.get_or_insert_with(|| name.clone());
                 }
             }
-            match open_key(Some(name), &object, self.auditors, &[]) {
+            match open_key(Some(self.relative(name)), &object, self.auditors, &[]) {
                 Ok(KeyOpening::OpenedTogether(_)) if self.threshold.is_none() => {
                     existing.not_together = Some("several open it together: give --threshold".to_owned());
                 }
@@ -232,6 +232,11 @@ impl CopyJob<'_, '_> {
         Ok(existing)
     }
 
+    /// A name without the vault's prefix; one without the prefix belongs to no folder.
+    fn relative<'n>(&self, name: &'n str) -> &'n str {
+        self.place.vault.relative_name(name).unwrap_or_default()
+    }
+
     fn is_this_key(&self, secret: &age::x25519::Identity) -> bool {
         key_id(&secret.to_public().to_string()) == self.key.id
     }
@@ -242,8 +247,9 @@ impl CopyJob<'_, '_> {
         let opens_for = |recipient: &age::x25519::Recipient| {
             let mut auditors = self.auditors.iter();
             let auditor = auditors.find(|auditor| auditor.to_public().to_string() == recipient.to_string());
-            let secret =
-                auditor.and_then(|one| open_key(Some(&copy.name), object, std::slice::from_ref(one), &[]).ok()?.key());
+            let secret = auditor.and_then(|one| {
+                open_key(Some(self.relative(&copy.name)), object, std::slice::from_ref(one), &[]).ok()?.key()
+            });
             secret.is_some_and(|secret| self.is_this_key(&secret))
         };
         self.ledger.has_copy(copy) || copy.name == self.copy_name(object) || self.recipients.iter().all(opens_for)

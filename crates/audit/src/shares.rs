@@ -11,7 +11,7 @@ use age::x25519::Identity;
 use zeroize::Zeroizing;
 
 use crate::error::ReadError;
-use crate::folders::parse_key_name;
+use crate::folders::{is_share_of_folder, parse_key_name};
 use crate::key_selection::KeySelection;
 use crate::location::Vault;
 use vault::key_shares::{CombineFailure, KeyShare, ShareEnvelope, combine_shares};
@@ -71,8 +71,7 @@ pub async fn collect_shares(
 fn open_placed_shares(relative: &str, object: &[u8], auditors: &[Identity]) -> Result<Vec<KeyShare>, &'static str> {
     let shares = ShareEnvelope::parse(object)?.open(auditors)?;
     let named = parse_key_name(relative).ok_or("its name is not that of a key")?;
-    let place = named.folder.strip_prefix("keys/").map(|folder| folder.trim_end_matches('/'));
-    match shares.iter().all(|share| Some(&*share.place) == place && key_id(&share.public) == named.id) {
+    match shares.iter().all(|share| is_share_of_folder(share, relative) && key_id(&share.public) == named.id) {
         true => Ok(shares),
         false => Err("it holds the key of another session or day: it was moved here, and is not shared"),
     }

@@ -55,9 +55,6 @@ pub struct ErasureRequest {
 }
 
 impl ErasureRequest {
-    /// Version of the format that is written.
-    pub const VERSION: u8 = 1;
-
     /// Prefix of all names in the request's vault: empty, or ends in `/`.
     fn prefix(&self) -> String {
         let path = self.store.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
@@ -97,7 +94,7 @@ impl ErasureRequest {
 const INVALID_SESSION: &str = "has an invalid or repeated session";
 
 impl SignedRequest for ErasureRequest {
-    const VERSION: u8 = ErasureRequest::VERSION;
+    const VERSION: u8 = 1;
     const NOT_A_REQUEST: &'static str = "was not made by `tollgate vault erase --request`";
     const NOT_SIGNED: &'static str =
         "has no valid signatures: two erasers must sign it with `tollgate vault erase --sign`";

@@ -198,10 +198,10 @@ impl CompactRun<'_> {
         Ok(())
     }
 
-    /// Removes the parts that hold an object which no digest signs, such as parts of a run without keys, if what is
-    /// signed in them can be written again; whether there were any.
+    /// Removes parts with lines that no digest signs, such as those of a run without keys, if all their index objects
+    /// are still there to be written again. Returns whether it removed any.
     fn drop_unsigned_parts(&mut self, state: &mut DayState, objects: &BTreeSet<String>) -> bool {
-        // a digest that can't be read now signs nothing here, and what it signs must not be dropped
+        // while a digest can't be read, the objects that it signs look unsigned: nothing is removed then
         let Some(signed) = self.signed.as_ref().filter(|signed| signed.unreadable().is_empty()) else { return false };
         let mut has_dropped = false;
         for part in std::mem::take(&mut state.parts) {
@@ -216,8 +216,8 @@ impl CompactRun<'_> {
             } else {
                 self.summary.unreadable.extend(part.files.first().map(|file| {
                     format!(
-                        "{}: the table has lines that no digest of the given keys signs, and can't be rebuilt, because not all \
-                         of its index objects are there",
+                        "{}: the table has lines that no digest of the given keys signs, and can't be rebuilt, \
+                         because not all of its index objects are there",
                         file.name
                     )
                 }));

@@ -15,7 +15,7 @@ use super::key_claims::KeyVerdict;
 use super::open_failure::{BadKey, OpenFailure};
 use super::opener::FragmentOpener;
 use crate::error::ReadError;
-use crate::folders::parse_key_name;
+use crate::folders::{is_share_of_folder, parse_key_name};
 use crate::location::Vault;
 use kernel::sha256::Sha256;
 use vault::key_shares::{CombineFailure, KeyShare, ShareEnvelope, combine_shares};
@@ -68,21 +68,28 @@ impl FragmentOpener<'_> {
             let opened = match object {
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Busy(_))) => return Err(store_failure(error)),
                 Err(error) => Err(bad_key(error.to_string(), error == StoreError::Archived)),
-                Ok(object) => match open_named(&name, &object, &self.auditors, &self.shares) {
-                    Ok(KeyOpening::OpenedTogether(_)) if !is_permitted => {
-                        needs_request = true;
-                        Ok(None)
+                Ok(object) => {
+                    match open_named(
+                        vault.relative_name(&name).unwrap_or_default(),
+                        &object,
+                        &self.auditors,
+                        &self.shares,
+                    ) {
+                        Ok(KeyOpening::OpenedTogether(_)) if !is_permitted => {
+                            needs_request = true;
+                            Ok(None)
+                        }
+                        Ok(KeyOpening::Opened(key) | KeyOpening::OpenedTogether(key)) => {
+                            Ok(Some((key, kernel::hex::encode(&Sha256::digest(&object)))))
+                        }
+                        Ok(KeyOpening::TooFewShares(why)) => {
+                            too_few.get_or_insert(why);
+                            Ok(None)
+                        }
+                        Ok(KeyOpening::SealedToOthers) => Ok(None),
+                        Err(why) => Err(bad_key(why, false)),
                     }
-                    Ok(KeyOpening::Opened(key) | KeyOpening::OpenedTogether(key)) => {
-                        Ok(Some((key, kernel::hex::encode(&Sha256::digest(&object)))))
-                    }
-                    Ok(KeyOpening::TooFewShares(why)) => {
-                        too_few.get_or_insert(why);
-                        Ok(None)
-                    }
-                    Ok(KeyOpening::SealedToOthers) => Ok(None),
-                    Err(why) => Err(bad_key(why, false)),
-                },
+                }
             };
             let judged = opened.and_then(|key| match key {
                 None => Ok(None),
@@ -175,8 +182,8 @@ fn open_named(name: &str, object: &[u8], auditors: &[Identity], shares: &[KeySha
     if has_named_id { Ok(opening) } else { Err("it contains another key than its name says".to_owned()) }
 }
 
-/// Opens a key object with the auditors' identities, and with shares that other auditors opened. With a name, its
-/// shares must be of that folder.
+/// Opens a key object with the auditors' identities, and with shares that other auditors opened. With a name
+/// (without the vault's prefix), its shares must be of that folder.
 ///
 /// # Errors
 /// The object is not a key object, a share of it is wrong, or its shares are of another folder.
@@ -208,20 +215,19 @@ fn open_shared_key(
 ) -> Result<KeyOpening, String> {
     let envelope = ShareEnvelope::parse(object)?;
     let mut opened = envelope.open(auditors)?;
-    // whoever may write to the store could copy another session's key object here
-    let folder = name.map(|name| name.rsplit_once('/').map_or("", |(folder, _)| folder));
-    let is_placed = |share: &KeyShare| folder.is_none_or(|folder| folder.ends_with(&format!("keys/{}", share.place)));
-    if !opened.iter().all(is_placed) {
+    // someone with write access to the store could have copied another session's key object here
+    if name.is_some_and(|name| !opened.iter().all(|share| is_share_of_folder(share, name))) {
         return Err("it holds the key of another session or day: it was moved here".to_owned());
     }
-    // also if other shares are given, which may be none of this key
-    let needs_no_others = combine_shares(&opened).is_ok();
+    // before other shares are added: whether they were needed decides if a request is
+    if let Ok(key) = combine_shares(&opened) {
+        return Ok(KeyOpening::OpenedTogether(key));
+    }
     opened.extend(shares.iter().filter(|share| share.set == envelope.set).cloned());
     if opened.is_empty() {
         return Ok(KeyOpening::SealedToOthers);
     }
     match combine_shares(&opened) {
-        Ok(key) if needs_no_others => Ok(KeyOpening::OpenedTogether(key)),
         Ok(key) => Ok(KeyOpening::Opened(key)),
         Err(too_few @ CombineFailure::TooFew { .. }) => Ok(KeyOpening::TooFewShares(too_few)),
         Err(why) => Err(why.to_string()),

@@ -63,7 +63,7 @@ impl VerificationRun<'_> {
         Ok(())
     }
 
-    /// Says what was not checked about openings.
+    /// Reports that the openers' signatures were not checked.
     pub(super) fn report_unchecked_openings(&mut self) {
         if !self.report.openings.is_empty() && self.options.openers.is_empty() {
             let message = "that two openers signed each opening, because their public keys were not given (--openers)";

@@ -1,10 +1,9 @@
 //! The `kafka` exporter: writes requests to a topic, and accepts them when all replicas in sync have them. At the edge
 //! of a fleet it seals them and sorts them by session (crate `kafka`); `encoding: otlp_proto` writes plain requests for
-//! other consumers.
-//! A topic that can lose acknowledged records is refused, at the start and before each use. If only some partitions
-//! acknowledge a request, a retry writes the others alone, with the ids that the first attempt gave them: a record
-//! whose acknowledgement was lost is in the topic twice then, and the worker knows it. `pipeline/outlet` retries, and
-//! so do clients.
+//! other consumers. A topic that can lose acknowledged records is refused, before each use, and at the edge at the
+//! start too. If only some partitions acknowledge a request, a retry writes the others alone, with the ids that the
+//! first attempt gave them: a record whose acknowledgement was lost is in the topic twice then, and the worker knows
+//! it. `pipeline/outlet` retries, and so do clients.
 
 mod config;
 
@@ -285,17 +284,16 @@ impl KafkaExporter {
         }
     }
 
-    /// Whether every topic may be written. A plain topic may be missing: perhaps no pipeline has its signal.
+    /// Whether every topic may be written. Faults of a plain topic alone don't count before its first request: perhaps
+    /// no pipeline has its signal.
     async fn check_topics(&self) -> Outcome {
         let is_plain = matches!(self.settings.target, RecordTarget::Plain(_));
+        let is_about_topic = |fault| matches!(fault, BrokerFault::NoTopic | BrokerFault::Unauthorized);
         for topic in self.settings.target.topics() {
             match self.describe(&topic).await {
-                // perhaps no pipeline has the signal of a plain topic
-                Ok(_) if is_plain => {}
-                Err(error) if is_plain && matches!(error.fault, BrokerFault::NoTopic | BrokerFault::Unauthorized) => {}
-                Ok(KnownTopic { refusal: Some(refusal), .. }) => return self.report_refusal(refusal),
-                Err(error) => return self.failed(&error),
-                Ok(_) => {}
+                Ok(KnownTopic { refusal: Some(refusal), .. }) if !is_plain => return self.report_refusal(refusal),
+                Err(error) if !(is_plain && is_about_topic(error.fault)) => return self.failed(&error),
+                Ok(_) | Err(_) => {}
             }
         }
         Outcome::Accepted

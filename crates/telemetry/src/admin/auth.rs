@@ -139,11 +139,9 @@ impl AdminAuth {
     pub fn find_client(&self, headers: &HeaderMap, certificate_names: &[String]) -> Option<KnownClient> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else {
-            let known: Vec<&String> =
-                certificate_names.iter().filter(|name| self.certificates.contains_key(*name)).collect();
-            let roles = known.iter().filter_map(|name| self.certificates.get(*name)).copied();
-            let name = format!("certificate {}", known.first()?);
-            return Some(KnownClient { roles: roles.reduce(RoleSet::union)?, name });
+            let known = certificate_names.iter().filter_map(|name| Some((name, *self.certificates.get(name)?)));
+            let (name, roles) = known.reduce(|(first, roles), (_, more)| (first, roles.union(more)))?;
+            return Some(KnownClient { roles, name: format!("certificate {name}") });
         };
         if values.next().is_some() {
             return None;
