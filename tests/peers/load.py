@@ -29,8 +29,8 @@ def content(test_id, fill=0):
     return json.dumps([{"role": "user", "parts": [{"type": "text", "content": f"Ask {canary(test_id)} {'x' * fill}"}]}])
 
 
-def request(signal, ids, sessions=2, fill=0):
-    """One request of a signal: an item per id, spread over some sessions."""
+def request(signal, ids, sessions=2, fill=0, name="load-session"):
+    """One request of a signal: an item per id, spread over some sessions whose ids begin with the name."""
     out, now = REQUESTS[signal](), time.time_ns()
     if signal == "metrics":
         resource = out.resource_metrics.add()
@@ -52,7 +52,7 @@ def request(signal, ids, sessions=2, fill=0):
         else:
             item = scope.log_records.add(trace_id=trace, span_id=os.urandom(8), time_unix_nano=now, severity_number=9,
                                          event_name="gen_ai.client.inference.operation.details")
-        add(item.attributes, test__case__name=one, gen_ai__conversation__id=f"load-session-{n % sessions}", gen_ai__operation__name="chat",
+        add(item.attributes, test__case__name=one, gen_ai__conversation__id=f"{name}-{n % sessions}", gen_ai__operation__name="chat",
             gen_ai__provider__name="anthropic", gen_ai__request__model="claude-sonnet-4-5", gen_ai__response__id=f"msg_{one}",
             gen_ai__usage__input_tokens=100, gen_ai__usage__output_tokens=20, gen_ai__input__messages=content(one, fill))
     return out

@@ -82,6 +82,7 @@ pub(super) const COLUMNS: &[Column] = &[
     column("tier", ColumnType::Text),
     column("cost_status", ColumnType::Text),
     column("cost_usd", ColumnType::Text),
+    column("uncounted_cost_usd", ColumnType::Text),
     column("rates", ColumnType::Text),
     column("rate", ColumnType::Text),
     column("basis", ColumnType::Json),

@@ -94,6 +94,7 @@ fn fields_have_columns() {
         agent_id: Some("a1".to_owned()),
         key_sha256: Some("00".to_owned()),
         source_record: Some("in/3/7".to_owned()),
+        uncounted_cost_usd: Some("0.1".to_owned()),
         ..RowTail::default()
     };
     let row = IndexRow { v: 1, leaf: 0, object_key: None, off: None, of: Some("a/b/1".to_owned()), tail };

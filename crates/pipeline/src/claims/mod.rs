@@ -219,6 +219,12 @@ impl Claims {
         self.tables.lock().holder(&key.0)
     }
 
+    /// Whether the batch that holds `key` is committed.
+    pub fn is_settled(&self, key: ClaimKey) -> bool {
+        let tables = self.tables.lock();
+        [&tables.young, &tables.old].iter().any(|one| one.keys.get(&key.0).is_some_and(|entry| entry.is_settled()))
+    }
+
     /// Makes these claims of a committed batch permanent, and releases its other ones. Called from `Processor::apply`,
     /// also for effects replayed after a crash, when the keys are not in the table yet.
     pub fn settle(&self, batch: &[u8; 16], arrived: UnixNanos, keys: impl IntoIterator<Item = ClaimKey>) {

@@ -19,6 +19,7 @@ use telemetry::{Counter, Gauge, Histogram, Meter, names};
 
 use super::batch::{Batch, BatchOrigin, Effect};
 use super::bisect;
+use super::claims::ClaimKey;
 use super::clearance::Clearance;
 use super::effects::Applier;
 use super::inlet::{BytePermit, InternalInput, Submission};
@@ -151,8 +152,8 @@ impl Worker {
             None if is_only_effects => Arc::default(),
             None => return receipt.resolve(&Reason::NoPipeline.outcome(), false),
         };
-        let origin =
-            Arc::new(BatchOrigin { account, receiver, trust, received, id: self.rng.id(), repeat, source_record });
+        let id = source_record.as_deref().map_or_else(|| self.rng.id(), record_batch_id);
+        let origin = Arc::new(BatchOrigin { account, receiver, trust, received, id, repeat, source_record });
         let payload = self.parse(signal, wire.clone());
         let mut work = RequestWork {
             origin,
@@ -337,6 +338,11 @@ impl RequestWork {
 
 fn dropped_items_counter(meter: &Meter, signal: &str, reason: &str) -> Counter {
     meter.counter(&names::DROPPED_ITEMS, &[("signal", signal), ("reason", reason)])
+}
+
+/// The id of the batch of a source record. See [`BatchOrigin::id`].
+fn record_batch_id(source_record: &str) -> [u8; 16] {
+    ClaimKey::from_parts(&[b"source record", source_record.as_bytes()]).to_bytes()
 }
 
 /// The digest by which equal requests are recognised.

@@ -238,3 +238,10 @@ fn fingerprints_differ() {
     assert_ne!(fingerprint("ab", "c", Signal::Traces, b""), fingerprint("a", "bc", Signal::Traces, b""));
     assert_eq!(names(&spans(&["a"])), ["a"]);
 }
+
+/// All workers give the batch of a record the same id, and each record has its own.
+#[test]
+fn a_record_names_its_batch() {
+    assert_eq!(record_batch_id("in/0/7"), record_batch_id("in/0/7"));
+    assert_ne!(record_batch_id("in/0/7"), record_batch_id("in/0/8"));
+}

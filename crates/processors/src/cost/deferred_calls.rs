@@ -12,7 +12,7 @@ use rates::{RateTable, UnpricedReason};
 use super::ledger::MAX_WAIT;
 use super::price::{self, CallPriceInput};
 use super::waiting_calls::{BatchSpans, InheritedModel, LedgerKey, WaitingCall, own_span_id, span_key};
-use super::{BatchPass, CostProcessor, PricingFlags, unpriced_fact};
+use super::{BatchPass, CostProcessor, CountedBy, PricingFlags, unpriced_fact};
 
 impl CostProcessor {
     /// Defers a call that has no price because its model or provider is on an ancestor that has not arrived. If the
@@ -23,8 +23,9 @@ impl CostProcessor {
         table: &RateTable,
         index: usize,
         item: &mut ItemFacts,
-        is_counted: bool,
+        by: CountedBy,
     ) -> Option<CostFact> {
+        let is_counted = by == CountedBy::ThisRecord;
         let until = pass.now.0.saturating_add(MAX_WAIT);
         let waiting = WaitingCall::from_item(pass.payload, item, until)?;
         let unpriced =

@@ -165,7 +165,7 @@ impl CostProcessor {
         // tokens that its span was billed for.
         let decision_guard = item.on_two_signals.then(|| self.ledger.lock_two_signal_decisions());
         let decision = self.claim_call(pass, index, item, is_winner);
-        if let (Some(lone_span), CountDecision::Price { count: true, .. }) = (lone_span, &decision) {
+        if let (Some(lone_span), CountDecision::Price { by: CountedBy::ThisRecord, .. }) = (lone_span, &decision) {
             self.remember_billed_span(pass, item, lone_span);
         }
         drop(decision_guard);
@@ -174,18 +174,18 @@ impl CostProcessor {
                 pass.mark_status(node, BillingStatus::NotCounted, flags);
                 status_only(BillingStatus::NotCounted)
             }
-            CountDecision::PriceDifference { count, billed, flag } => {
-                CostFact { contract, ..self.price_difference(pass, &table, item, (count, billed, flag)) }
+            CountDecision::PriceDifference { by, billed, flag } => {
+                CostFact { contract, ..self.price_difference(pass, &table, item, (by, billed, flag)) }
             }
-            CountDecision::AfterUnpriced { count } => {
-                CostFact { contract, ..self.price_after_unpriced(pass, &table, item, count) }
+            CountDecision::AfterUnpriced { by } => {
+                CostFact { contract, ..self.price_after_unpriced(pass, &table, item, by) }
             }
-            CountDecision::Price { count, flags } => {
+            CountDecision::Price { by, flags } => {
                 // A span billed without its log must not wait for an ancestor as well: the log could arrive first and
                 // be billed in full.
                 let deferred =
-                    if lone_span.is_none() { self.defer_call(pass, &table, index, item, count) } else { None };
-                let fact = deferred.unwrap_or_else(|| self.price_item(pass, &table, item, count, flags));
+                    if lone_span.is_none() { self.defer_call(pass, &table, index, item, by) } else { None };
+                let fact = deferred.unwrap_or_else(|| self.price_item(pass, &table, item, by, flags));
                 CostFact { contract, ..fact }
             }
         }
@@ -235,6 +235,7 @@ impl CostProcessor {
             billed_before: None,
             billed_before_atto_usd: 0,
             usd,
+            uncounted_usd: None,
             rate_table: table_stamp.into(),
             rate_row: pass.payload.get_str(node, "tollgate.cost.rate").map(str::to_owned),
             contract: None,
@@ -269,9 +270,9 @@ impl CostProcessor {
             flags.add(PricingFlags::ID_REUSED);
         }
         let call = call_claim(&pass.account, item);
-        // Another pipeline branch already processed this batch: stamp the item alike, but count it only there.
-        if call.is_some_and(|key| claims.holder(key) == Some(pass.batch)) {
-            return CountDecision::Price { count: false, flags };
+        // Another pipeline branch already processed this batch, or another worker: count it only there.
+        if let Some(key) = call.filter(|key| claims.holder(*key) == Some(pass.batch)) {
+            return CountDecision::Price { by: self.own_counting(pass, key), flags };
         }
         let ancestors = self.ancestors_to_boundary(pass, index);
         let sum_below = self.sum_below(pass, item);
@@ -291,11 +292,11 @@ impl CostProcessor {
         {
             return CountDecision::Copy(PricingFlags::LATE_COPY);
         }
-        let Some(key) = call else { return CountDecision::Price { count: true, flags } };
+        let Some(key) = call else { return CountDecision::Price { by: CountedBy::ThisRecord, flags } };
         match claims.claim(key, &pass.batch, pass.now) {
             ClaimResult::First => {}
             ClaimResult::ClaimedBy(holder) if holder == pass.batch => {
-                return CountDecision::Price { count: false, flags };
+                return CountDecision::Price { by: self.own_counting(pass, key), flags };
             }
             ClaimResult::ClaimedBy(_) => return CountDecision::Copy(PricingFlags::LATE_COPY),
         }
@@ -313,7 +314,13 @@ impl CostProcessor {
                 pass.changes.add_claim(key);
             }
         }
-        CountDecision::Price { count: true, flags }
+        CountDecision::Price { by: CountedBy::ThisRecord, flags }
+    }
+
+    /// Who counts a call whose claim `key` is held by the batch's own id. Branches settle no claim before the commit.
+    fn own_counting(&self, pass: &BatchPass<'_>, key: ClaimKey) -> CountedBy {
+        let is_told = pass.has_source_record && self.ledger.claims.is_settled(key);
+        if is_told { CountedBy::OtherWorker } else { CountedBy::OtherBranch }
     }
 
     /// Handles an answer that was already billed and is reported again with more output, as stream snapshots are. Each
@@ -322,18 +329,18 @@ impl CostProcessor {
         let (billed_output, growth) = self.ledger.billed_sum(&answer_key)?.growth_to(item)?;
         let output = item.usage.output.unwrap_or(0).to_le_bytes();
         let key = ClaimKey::from_parts(&[b"grown", &answer_key, &output]);
-        let count = match self.ledger.claims.claim(key, &pass.batch, pass.now) {
+        let by = match self.ledger.claims.claim(key, &pass.batch, pass.now) {
             ClaimResult::First => {
                 pass.changes.add_claim(key);
                 pass.changes.add_sum(answer_key, growth);
-                true
+                CountedBy::ThisRecord
             }
-            ClaimResult::ClaimedBy(holder) if holder == pass.batch => false,
+            ClaimResult::ClaimedBy(holder) if holder == pass.batch => self.own_counting(pass, key),
             ClaimResult::ClaimedBy(_) => return None,
         };
         let usage = genai::TokenUsage { output: Some(billed_output), ..item.usage };
         let billed = split_tokens(&ItemFacts { usage, ..item.clone() }).ok()?;
-        Some(CountDecision::PriceDifference { count, billed, flag: PricingFlags::GROWN })
+        Some(CountDecision::PriceDifference { by, billed, flag: PricingFlags::GROWN })
     }
 
     /// Bills the difference between the call's price and the price of `billed`. If the difference is not positive, or a
@@ -343,7 +350,7 @@ impl CostProcessor {
         pass: &mut BatchPass<'_>,
         table: &RateTable,
         item: &ItemFacts,
-        (count, billed, flag): (bool, TokenSplit, PricingFlags),
+        (by, billed, flag): (CountedBy, TokenSplit, PricingFlags),
     ) -> CostFact {
         let (table_stamp, time) = (table.stamp(), pass.payload.time(item.node));
         let mut bill_difference = || {
@@ -353,9 +360,12 @@ impl CostProcessor {
                 return None;
             }
             priced.flags.add(flag);
+            if by == CountedBy::OtherWorker {
+                return Some(pass.mark_counted_elsewhere(item.node, &priced, table_stamp));
+            }
             stamp::write_price(pass.payload, item.node, &priced, table_stamp);
             stamp::write_aliases(pass.payload, item.node, &priced, &self.aliases);
-            if count {
+            if by == CountedBy::ThisRecord {
                 pass.changes.add_priced(item.tenant.as_deref(), priced.model, priced.provider, priced.total);
             }
             Some(CostFact {
@@ -374,11 +384,11 @@ impl CostProcessor {
         pass: &mut BatchPass<'_>,
         table: &RateTable,
         item: &ItemFacts,
-        count: bool,
+        by: CountedBy,
     ) -> CostFact {
         let call = CallPriceInput::from_item(item, pass.payload.time(item.node));
         if call.is_ok_and(|call| price::price_call(table, &call, self.include_fees).is_ok()) {
-            return self.price_item(pass, table, item, count, PricingFlags::AFTER_SPAN);
+            return self.price_item(pass, table, item, by, PricingFlags::AFTER_SPAN);
         }
         Self::mark_late_copy(pass, item, table.stamp())
     }
@@ -441,19 +451,22 @@ impl CostProcessor {
         );
     }
 
-    /// Prices and stamps an item. With `count`, the result also enters the totals.
+    /// Prices and stamps an item. If this record counts, the result also enters the totals.
     fn price_item(
         &self,
         pass: &mut BatchPass<'_>,
         table: &RateTable,
         item: &ItemFacts,
-        count: bool,
+        by: CountedBy,
         flags: PricingFlags,
     ) -> CostFact {
         let (node, table_stamp) = (item.node, table.stamp());
         let result = CallPriceInput::from_item(item, pass.payload.time(node))
             .and_then(|call| price::price_call(table, &call, self.include_fees));
+        let count = by == CountedBy::ThisRecord;
         let fact = match result {
+            Ok(priced) if by == CountedBy::OtherWorker => pass.mark_counted_elsewhere(node, &priced, table_stamp),
+            Err(_) if by == CountedBy::OtherWorker => Self::mark_late_copy(pass, item, table_stamp),
             Ok(mut priced) => {
                 priced.flags.add(flags);
                 stamp::write_price(pass.payload, node, &priced, table_stamp);
@@ -494,14 +507,26 @@ impl CostProcessor {
 
 /// How a record of a call is counted.
 enum CountDecision {
-    /// The record is priced. With `count` (as below) it also enters the totals.
-    Price { count: bool, flags: PricingFlags },
+    /// The record is priced.
+    Price { by: CountedBy, flags: PricingFlags },
     /// The tokens `billed` were billed on an earlier record: the rest is priced.
-    PriceDifference { count: bool, billed: TokenSplit, flag: PricingFlags },
+    PriceDifference { by: CountedBy, billed: TokenSplit, flag: PricingFlags },
     /// The call's span was counted as unpriced: the record is priced in full.
-    AfterUnpriced { count: bool },
+    AfterUnpriced { by: CountedBy },
     /// Another record of the call is the one that counts.
     Copy(PricingFlags),
+}
+
+/// Where the price of a record enters the totals.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CountedBy {
+    /// Here.
+    ThisRecord,
+    /// Another pipeline branch of this gateway has counted the same record. It is stamped alike.
+    OtherBranch,
+    /// Another worker of the fleet has counted the same record. It is a copy, but its index line names the price: the
+    /// other worker may have lost its own line with its volume.
+    OtherWorker,
 }
 
 /// The state of processing one batch.
@@ -515,6 +540,8 @@ struct BatchPass<'b> {
     /// When the batch arrived.
     now: UnixNanos,
     is_repeat: bool,
+    /// Whether other workers may have processed the batch's record.
+    has_source_record: bool,
     is_trusted: bool,
     /// The batch's spans, built on first use.
     spans: Option<BatchSpans>,
@@ -535,12 +562,23 @@ impl BatchPass<'_> {
         stamp::write_status(self.payload, node, status, flags);
         self.changes.count_status(status.as_str());
     }
+
+    /// Marks a call that another worker counts for the same record.
+    fn mark_counted_elsewhere(&mut self, node: NodeId, priced: &PricedCall<'_>, table_stamp: &Arc<str>) -> CostFact {
+        self.mark_status(node, BillingStatus::NotCounted, PricingFlags::LATE_COPY);
+        CostFact {
+            uncounted_usd: Some(priced.total.to_string().into()),
+            rate_row: Some(priced.rate.clone()),
+            ..unpriced_fact(BillingStatus::NotCounted, table_stamp, CallTokenBuckets::default())
+        }
+    }
 }
 
 fn unpriced_fact(status: BillingStatus, table_stamp: &Arc<str>, buckets: CallTokenBuckets) -> CostFact {
     CostFact {
         status,
         usd: None,
+        uncounted_usd: None,
         atto_usd: None,
         billed_before: None,
         billed_before_atto_usd: 0,
@@ -625,6 +663,7 @@ impl Processor for CostProcessor {
             batch: origin.id,
             now: origin.received,
             is_repeat: origin.repeat,
+            has_source_record: origin.source_record.is_some(),
             is_trusted: origin.trust == Trust::Internal,
             spans: None,
             is_boundary: facts.items.iter().map(|item| item.usage.is_reported() || is_tool_or_agent(item)).collect(),

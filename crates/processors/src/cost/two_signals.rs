@@ -15,7 +15,7 @@ use rates::RateTable;
 use super::config::BillingSignal;
 use super::price::{CallPriceInput, price_call};
 use super::waiting_calls::LedgerKey;
-use super::{BatchPass, CostProcessor, CountDecision, two_signal_claim};
+use super::{BatchPass, CostProcessor, CountDecision, CountedBy, two_signal_claim};
 
 /// A session is considered to send logs if one arrived within this time, ns.
 const RECENT_LOG_WINDOW: u64 = 600_000_000_000;
@@ -121,23 +121,22 @@ impl CostProcessor {
             claims.holder(key)?;
             let span_tokens = self.ledger.billed_span(&key.to_bytes())?;
             let log_claim = ClaimKey::from_parts(&[b"log of", &pairing_key.to_bytes()]);
-            let count = match claims.claim(log_claim, &pass.batch, pass.now) {
-                ClaimResult::First => true,
-                // Another pipeline branch already processed this batch.
+            let by = match claims.claim(log_claim, &pass.batch, pass.now) {
+                ClaimResult::First => {
+                    pass.changes.add_claim(log_claim);
+                    CountedBy::ThisRecord
+                }
                 ClaimResult::ClaimedBy(holder)
                     if holder == pass.batch && !pass.span_priced_logs.contains(&log_claim) =>
                 {
-                    false
+                    self.own_counting(pass, log_claim)
                 }
                 ClaimResult::ClaimedBy(_) => continue,
             };
-            if count {
-                pass.changes.add_claim(log_claim);
-            }
             pass.span_priced_logs.insert(log_claim);
             return Some(match span_tokens {
-                Some(billed) => CountDecision::PriceDifference { count, billed, flag: PricingFlags::AFTER_SPAN },
-                None => CountDecision::AfterUnpriced { count },
+                Some(billed) => CountDecision::PriceDifference { by, billed, flag: PricingFlags::AFTER_SPAN },
+                None => CountDecision::AfterUnpriced { by },
             });
         }
         None

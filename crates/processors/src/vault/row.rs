@@ -91,6 +91,7 @@ pub(super) fn index_row(
         tier: item.context.as_deref().and_then(|context| column(&context.service_tier)),
         cost_status: cost.map(|cost| cost.status.as_str().to_owned()),
         cost_usd: cost.and_then(|cost| cost.usd.clone()),
+        uncounted_cost_usd: cost.and_then(|cost| cost.uncounted_usd.as_deref().map(str::to_owned)),
         rates: cost.map(|cost| cost.rate_table.to_string()),
         rate: cost.and_then(|cost| cost.rate_row.clone()),
         basis: cost.and_then(|cost| price_basis(ids, account, payload, item, cost)),
@@ -172,7 +173,7 @@ fn price_basis(
     item: &ItemFacts,
     cost: &CallCost,
 ) -> Option<PriceBasis> {
-    if cost.status == BillingStatus::NotCounted {
+    if cost.status == BillingStatus::NotCounted && cost.uncounted_usd.is_none() {
         return None;
     }
     let mut basis = PriceBasis::from_facts(item, payload.time(item.node))?;

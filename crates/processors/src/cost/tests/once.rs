@@ -1,15 +1,17 @@
 //! Tests that each call is billed once: layers with spans between them, ids that identify nothing, unknown operations,
 //! events that repeat spans.
 
+use std::sync::Arc;
+
 use serde_json::{Value as Json, json};
 
-use super::{attributes, build, build_with, chat, guess, one, run, status};
-use crate::cost::{CostConfig, CostSettings, DetailsEventPolicy};
+use super::{attributes, batch, build, build_with, chat, facts_in, guess, one, run, status};
+use crate::cost::{CostConfig, CostProcessor, CostSettings, DetailsEventPolicy};
 use genai::BillingStatus;
 use genai::testing::request;
 use kernel::clock::UnixNanos;
 use otlp::Payload;
-use pipeline::Processor as _;
+use pipeline::{Batch, Processor as _};
 use telemetry::Meter;
 
 fn all(items: &[&Json]) -> Payload {
@@ -455,4 +457,27 @@ fn no_room_to_wait() {
     assert_eq!(super::facts_in(&settled).late_prices.len(), room as usize);
     cost.tick(UnixNanos(1_795_000_700_000_000_000));
     assert!(meter.render().contains("reason=\"no_model\",nearest=\"\"} 10"), "{}", meter.render());
+}
+
+/// A record that another worker counted is a copy here, and its price is known. A copy in another record has no price.
+#[test]
+fn another_worker_counts_a_record() {
+    let (other, here) = (build(), build());
+    let process = |cost: &CostProcessor, record: u8| {
+        let mut batch = batch(all(&[&call(1, 0, "gpt-4o", 1000, 10)]), record);
+        Arc::get_mut(&mut batch.origin).unwrap().source_record = Some(format!("in/0/{record}").into());
+        cost.process(&mut batch).unwrap();
+        batch
+    };
+    let price = |batch: &Batch| facts_in(batch).items[0].cost.clone().unwrap();
+    let told = process(&other, 1);
+    told.effects.iter().for_each(|effect| here.apply_shared(effect, &"worker-1".into()));
+    let copy = process(&here, 1);
+    let cost = price(&copy);
+    assert_eq!((cost.status, cost.usd, cost.atto_usd), (BillingStatus::NotCounted, None, None));
+    assert_eq!((cost.uncounted_usd.as_deref(), price(&told).usd.as_deref()), (Some("0.0026"), Some("0.0026")));
+    assert_eq!(attributes(&copy, 0).get("tollgate.cost.usd"), None, "back ends add prices up");
+    let cost = price(&process(&here, 9));
+    assert_eq!((cost.status, cost.uncounted_usd), (BillingStatus::NotCounted, None), "in another record");
+    assert!(!here.meter.render().contains("tollgate_cost_usd_total{"), "nothing is counted here");
 }
