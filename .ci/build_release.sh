@@ -35,4 +35,4 @@ export RUSTFLAGS=$rust CFLAGS="${CFLAGS:-}$c" CXXFLAGS="${CXXFLAGS:-}$c"
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 export ZERO_AR_DATE=1 LC_ALL=C TZ=UTC CARGO_INCREMENTAL=0
 cargo build --release --locked --bin tollgate "$@"
-cp "$folder/release/tollgate" "$file"
+cp "$folder/release/tollgate" "$file.part" && mv "$file.part" "$file"

@@ -43,7 +43,7 @@
 #               benches/whole.rs, on an idle machine; once
 #   release     the production build: its size, start and idle memory against their bounds, then demo, faults, crash and
 #               chain on it; once
-#   reproducible  the release, built twice in different folders and settings, is the same byte for byte; once
+#   reproducible  the release, built twice in different folders and settings, is the same byte for byte; goes on after an interruption
 #   fips        all tests with the FIPS module of AWS-LC; once
 #   image       all steps of the Dockerfile, with the build, and a run of its result without a container engine; once
 #   advisories  Cargo.lock against the RustSec database. Needs the network; once
