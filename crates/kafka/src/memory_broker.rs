@@ -72,6 +72,8 @@ struct StoredRecord {
 struct MemberState {
     id: u64,
     group: String,
+    /// Its name over restarts.
+    instance: Option<String>,
     topics: Vec<Arc<str>>,
     /// Next offset to read, by owned partition.
     owned: Mutex<BTreeMap<PartitionId, MemberPartition>>,
@@ -199,9 +201,20 @@ impl MemoryBroker {
     /// Removes the members of the group as an expired session would; they are told that they lost their partitions
     /// with their next poll.
     pub fn expire_members(&self) {
-        for member in self.state.lock().members.drain(..) {
-            *member.is_removed.lock() = true;
-        }
+        self.expire_members_of(|_| true);
+    }
+
+    /// As [`MemoryBroker::expire_members`], for the members with this name over restarts.
+    pub fn expire_instance(&self, instance: &str) {
+        self.expire_members_of(|member| member.instance.as_deref() == Some(instance));
+    }
+
+    fn expire_members_of(&self, is_meant: impl Fn(&MemberState) -> bool) {
+        self.state.lock().members.retain(|member| {
+            let is_expired = is_meant(member);
+            *member.is_removed.lock() |= is_expired;
+            !is_expired
+        });
     }
 
     /// Removes the members for good: their polls fail from now on.
@@ -302,6 +315,7 @@ impl BrokerClient for MemoryBroker {
             let member = Arc::new(MemberState {
                 id: state.next_member,
                 group: subscription.group,
+                instance: subscription.instance,
                 topics: subscription.topics,
                 owned: Mutex::default(),
                 is_removed: Mutex::new(false),

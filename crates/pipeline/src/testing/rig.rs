@@ -54,6 +54,9 @@ pub struct Parts {
     pub errands: Arc<dyn ErrandRunner>,
     /// The spool's keys.
     pub keys: Vec<SpoolKey>,
+    /// See [`EnginePlan::other_state`] and [`EnginePlan::effects_consumers`].
+    pub other_state: Vec<Arc<dyn Processor>>,
+    pub effects_consumers: Vec<Arc<str>>,
 }
 
 impl Parts {
@@ -77,6 +80,8 @@ impl Parts {
             quarantine_bytes: None,
             errands: Arc::new(inquiry::InlineErrands),
             keys: vec![SpoolKey::from_bytes([3; 32])],
+            other_state: Vec::new(),
+            effects_consumers: Vec::new(),
         }
     }
 
@@ -96,8 +101,8 @@ impl Parts {
         let plan = EnginePlan {
             pipelines: self.pipelines,
             limits: EngineLimits::default(),
-            other_state: Vec::new(),
-            effects_consumers: Vec::new(),
+            other_state: self.other_state,
+            effects_consumers: self.effects_consumers,
         };
         let exporters = plan.exporters();
         let mut outlets: HashMap<_, _> =

@@ -1,28 +1,24 @@
-//! The receiver over a broker in memory, with kills, moves and faults at times that a seed chooses. `TOLLGATE_SEED=n`
-//! begins at that seed, `TOLLGATE_SEEDS=n` runs that many.
-//! The engine behind it is a stand-in (`StoringInlet`): a record and its effects are stored at once, after a time that
-//! the seed chooses. So these tests do not cover the spool's own transaction and its recovery, a spool that is full or
-//! fails, checkpoints, processors (claims, prices, runs), the vault, and outlets. `crates/exporters/tests/engine` runs
-//! those in simulated time without a broker, and `tests/peers/parts/fleet.py` runs all of it over real brokers.
+//! The receiver over a broker in memory and a stand-in for the engine (`StoringInlet`), which stores a record and its
+//! effects at once after a time that a seed chooses, or answers as a test asks. `crates/receivers/tests/fleet` runs the
+//! real engine behind the receiver, with kills, moves and lost volumes; these tests are about single events.
+//! `TOLLGATE_SEED=n` begins at that seed, `TOLLGATE_SEEDS=n` runs that many.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
-use futures_util::future::{AbortHandle, Abortable, BoxFuture};
-use futures_util::stream::FuturesUnordered;
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::*;
 use ::kafka::memory_broker::MemoryBroker;
+use ::kafka::simulated_machine::{ProcessTasks, SimulatedMachine};
 use ::kafka::{OutgoingRecord, PartitionId, RecordContent, RecordHead, RecordId, RecordProducer, RecordSealer};
 use kernel::clock::{ManualClock, UnixNanos};
 use kernel::rng::SeededRng;
 use net::Spawn;
 use otlp::Signal;
 use pipeline::spool::SpoolKey;
-use pipeline::testing::drive::drive;
 use pipeline::{Admission, BytePermit, Effect, Outcome, Processor, Reason, Submission, Trust};
 use telemetry::Meter;
 
@@ -37,8 +33,6 @@ pub(super) fn key(byte: u8) -> SpoolKey {
 pub(super) struct Volume {
     /// How often each request was stored.
     requests: Arc<Mutex<BTreeMap<Bytes, u32>>>,
-    /// The record of the topic that each request names.
-    records: Arc<Mutex<BTreeMap<Bytes, Arc<str>>>>,
     effects: Arc<Mutex<Vec<Effect>>>,
 }
 
@@ -113,7 +107,6 @@ impl Admission for StoringInlet {
             clock.sleep(before).await;
             if !submission.wire.is_empty() {
                 *volume.requests.lock().entry(submission.wire.clone()).or_default() += 1;
-                volume.records.lock().extend(submission.source_record.map(|record| (submission.wire.clone(), record)));
             }
             for effect in submission.effects {
                 apply(&state, &effect);
@@ -123,59 +116,6 @@ impl Admission for StoringInlet {
             *open.lock() -= submission.wire.len();
             Outcome::Accepted
         })
-    }
-}
-
-/// The simulated machine: its clock, and the tasks of all processes.
-#[derive(Clone)]
-pub(super) struct Machine {
-    pub(super) clock: Arc<ManualClock>,
-    new_tasks: Arc<Mutex<Vec<BoxFuture<'static, ()>>>>,
-}
-
-impl Machine {
-    /// Runs `test` and all tasks in simulated time.
-    pub(super) fn run(test: impl AsyncFnOnce(Self)) {
-        let machine = Self { clock: ManualClock::at(UnixNanos(1)), new_tasks: Arc::default() };
-        let (mut running, new_tasks) = (FuturesUnordered::new(), Arc::clone(&machine.new_tasks));
-        let tasks = std::future::poll_fn(move |context| {
-            loop {
-                let started: Vec<_> = new_tasks.lock().drain(..).collect();
-                let has_started = !started.is_empty();
-                running.extend(started);
-                if !matches!(running.poll_next_unpin(context), std::task::Poll::Ready(Some(()))) && !has_started {
-                    return std::task::Poll::<()>::Pending;
-                }
-            }
-        });
-        let clock = Arc::clone(&machine.clock);
-        let both = futures_util::future::select(Box::pin(test(machine)), tasks);
-        drive(&clock, Duration::from_secs(3600), both, || false).expect("it ends");
-    }
-}
-
-/// Tasks that end with their process.
-pub(super) struct ProcessTasks {
-    machine: Machine,
-    started: Mutex<Vec<AbortHandle>>,
-}
-
-impl ProcessTasks {
-    pub(super) fn new(machine: &Machine) -> Self {
-        Self { machine: machine.clone(), started: Mutex::default() }
-    }
-}
-
-impl Spawn for ProcessTasks {
-    fn spawn(&self, _: &'static str, task: BoxFuture<'static, ()>) {
-        let (handle, registration) = AbortHandle::new_pair();
-        self.started.lock().push(handle);
-        let task = Abortable::new(task, registration);
-        self.machine.new_tasks.lock().push(Box::pin(async { task.await.unwrap_or_default() }));
-    }
-
-    fn spawn_blocking(&self, _: &'static str, work: Box<dyn FnOnce() + Send + 'static>) {
-        work();
     }
 }
 
@@ -201,7 +141,7 @@ fn settings() -> KafkaReceiverSettings {
 
 impl Process {
     fn start(
-        machine: &Machine,
+        machine: &SimulatedMachine,
         broker: &MemoryBroker,
         volume: &Volume,
         settings: KafkaReceiverSettings,
@@ -211,7 +151,7 @@ impl Process {
         Self::serve(machine, receiver, volume, seed)
     }
 
-    pub(super) fn serve(machine: &Machine, receiver: KafkaReceiver, volume: &Volume, seed: u64) -> Self {
+    pub(super) fn serve(machine: &SimulatedMachine, receiver: KafkaReceiver, volume: &Volume, seed: u64) -> Self {
         let state = receiver.state();
         for effect in volume.effects.lock().iter() {
             apply(&state, effect);
@@ -238,15 +178,7 @@ impl Process {
 
     /// SIGKILL: nothing that was under way goes on.
     pub(super) fn kill(self) {
-        for task in self.tasks.started.lock().iter() {
-            task.abort();
-        }
-    }
-
-    /// SIGTERM: what is under way of partitions that were lost ends with the process.
-    async fn end(self) {
-        self.running.drain(Duration::from_secs(60)).await;
-        self.tasks.started.lock().iter().for_each(AbortHandle::abort);
+        self.tasks.kill();
     }
 
     pub(super) fn counts(&self, line: &str) -> bool {
@@ -254,7 +186,7 @@ impl Process {
     }
 }
 
-pub(super) fn broker(machine: &Machine) -> MemoryBroker {
+pub(super) fn broker(machine: &SimulatedMachine) -> MemoryBroker {
     let broker = MemoryBroker::new(Arc::clone(&machine.clock) as Arc<dyn Clock>);
     broker.create_topic("in", PARTITIONS);
     broker.create_topic("dead", 1);
@@ -263,14 +195,10 @@ pub(super) fn broker(machine: &Machine) -> MemoryBroker {
 
 /// Writes `count` records, each another request.
 async fn produce(broker: &MemoryBroker, from: usize, count: usize) {
-    produce_as(broker, from, count, |_| None).await;
-}
-
-async fn produce_as(broker: &MemoryBroker, from: usize, count: usize, id: impl Fn(usize) -> Option<RecordId>) {
     let sealer = RecordSealer::new(&key(1), &SeededRng::new(from as u64 + 1)).unwrap();
     let content = RecordContent::Request(Signal::Traces);
     for number in from..from + count {
-        let head = RecordHead { account: "acme".into(), content, id: id(number) };
+        let head = RecordHead { account: "acme".into(), content, id: None };
         let partition = number as i32 % PARTITIONS;
         let record = sealer.seal(&"in".into(), partition, &head, format!("request {number}").as_bytes()).unwrap();
         broker.send(record).await.unwrap();
@@ -289,15 +217,8 @@ fn seeds(usual: u64) -> std::ops::Range<u64> {
     first..first + from_env("TOLLGATE_SEEDS").unwrap_or(usual)
 }
 
-/// Waits in simulated time until `done`.
-pub(super) async fn until(machine: &Machine, what: &str, done: impl Fn() -> bool) {
-    for _ in 0..20_000 {
-        if done() {
-            return;
-        }
-        machine.clock.sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
+pub(super) fn run(test: impl AsyncFnOnce(SimulatedMachine)) {
+    SimulatedMachine::run(UnixNanos(1), test);
 }
 
 fn committed(broker: &MemoryBroker) -> i64 {
@@ -307,128 +228,19 @@ fn committed(broker: &MemoryBroker) -> i64 {
 /// Every record is stored once, and its offset is committed only after that.
 #[test]
 fn records_are_stored_then_committed() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         produce(&broker, 0, 200).await;
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
-        until(&machine, "a commit", || {
-            assert!(committed(&broker) as usize <= volume.stored());
-            committed(&broker) == 200
-        })
-        .await;
+        machine
+            .until("a commit", || {
+                assert!(committed(&broker) as usize <= volume.stored());
+                committed(&broker) == 200
+            })
+            .await;
         assert_eq!((volume.stored(), volume.most_often()), (200, 1));
         process.running.drain(Duration::from_secs(10)).await;
     });
-}
-
-/// Kills at any moment, with failing commits between them, lose nothing and store nothing twice on the same volume.
-#[test]
-fn kills_lose_and_repeat_nothing() {
-    for seed in seeds(500) {
-        Machine::run(async |machine| {
-            let (broker, volume, rng) = (broker(&machine), Volume::default(), SeededRng::new(seed));
-            let mut written = 0;
-            for life in 0..4 {
-                let more = (rng.next() % 40) as usize;
-                produce(&broker, written, more).await;
-                written += more;
-                broker.fail_commits((rng.next() % 3) as u32);
-                let process = Process::start(&machine, &broker, &volume, settings(), seed * 10 + life);
-                machine.clock.sleep(Duration::from_millis(rng.next() % 150)).await;
-                process.kill();
-                // The session of the killed member ends.
-                broker.expire_members();
-            }
-            let process = Process::start(&machine, &broker, &volume, settings(), seed);
-            until(&machine, "the rest", || committed(&broker) as usize == written).await;
-            assert_eq!((volume.stored(), volume.most_often()), (written, 1.min(written as u32)), "seed {seed}");
-            drop(process);
-        });
-    }
-}
-
-/// Commits that meet a rebalance, with the callbacks in either order, sessions that end, and workers that come and go: no
-/// record is lost, none is stored twice on one volume, and one that two workers stored names one record of the topic.
-#[test]
-fn rebalances_meet_commits() {
-    let mut again = 0;
-    for seed in seeds(100) {
-        Machine::run(async |machine| {
-            let (broker, rng) = (broker(&machine), SeededRng::new(seed));
-            broker.set_reversed(!seed.is_multiple_of(4));
-            let volumes = [Volume::default(), Volume::default()];
-            let start = |worker: usize, seed| Process::start(&machine, &broker, &volumes[worker], settings(), seed);
-            let mut processes = [0, 1].map(|worker| Some(start(worker as usize, seed + worker)));
-            let mut written = 0;
-            for step in 0..6 {
-                let more = (rng.next() % 30) as usize;
-                // As edges do: by the id, a worker that gets a partition back knows a record that it is still storing.
-                produce_as(&broker, written, more, |number| Some(RecordId(number as u128 + 1))).await;
-                written += more;
-                broker.set_rebalancing_commits((rng.next() % 6) as u32);
-                let worker = (rng.next() % 2) as usize;
-                match rng.next() % 5 {
-                    0 => broker.expire_members(),
-                    1 => {
-                        if let Some(process) = processes[worker].take() {
-                            process.end().await;
-                        }
-                        processes[worker] = Some(start(worker, seed + step));
-                    }
-                    _ => {}
-                }
-                machine.clock.sleep(Duration::from_millis(rng.next() % 200)).await;
-            }
-            broker.set_rebalancing_commits(0);
-            until(&machine, "the rest", || committed(&broker) as usize == written).await;
-            let stored: Vec<_> = volumes.iter().map(|volume| volume.requests.lock().clone()).collect();
-            let all: BTreeSet<&Bytes> = stored.iter().flat_map(BTreeMap::keys).collect();
-            assert_eq!(all.len(), written, "seed {seed}: nothing is lost");
-            assert!(volumes.iter().all(|volume| volume.most_often() <= 1), "seed {seed}: once on each volume");
-            for (request, record) in stored[0].keys().filter_map(|request| Some((request, stored[1].get(request)?))) {
-                again += 1;
-                let records = volumes.each_ref().map(|volume| volume.records.lock().get(request).cloned());
-                assert!(records[0].is_some() && records[0] == records[1], "seed {seed}: one origin ({record})");
-            }
-        });
-    }
-    assert!(again > 0, "some records are stored by both");
-}
-
-/// Workers that come and go in order move partitions without storing anything twice; a worker whose volume is gone
-/// loses nothing and repeats only what was not committed.
-#[test]
-fn partitions_move() {
-    for seed in seeds(200) {
-        Machine::run(async |machine| {
-            let (broker, rng) = (broker(&machine), SeededRng::new(seed));
-            // Each worker has its own volume; the requests are counted over all.
-            let volumes: Vec<Volume> = (0..3).map(|_| Volume::default()).collect();
-            let total: Arc<Mutex<BTreeMap<Bytes, u32>>> = Arc::default();
-            let with_total = |volume: &Volume| Volume { requests: Arc::clone(&total), ..volume.clone() };
-            let mut processes: BTreeMap<usize, Process> = BTreeMap::new();
-            let mut written = 0;
-            for step in 0..8 {
-                let more = (rng.next() % 30) as usize;
-                produce(&broker, written, more).await;
-                written += more;
-                let worker = (rng.next() % 3) as usize;
-                match processes.remove(&worker) {
-                    Some(process) if step < 7 => process.running.drain(Duration::from_secs(60)).await,
-                    running => {
-                        let start = || {
-                            Process::start(&machine, &broker, &with_total(&volumes[worker]), settings(), seed + step)
-                        };
-                        processes.insert(worker, running.unwrap_or_else(start));
-                    }
-                }
-                machine.clock.sleep(Duration::from_millis(rng.next() % 200)).await;
-            }
-            until(&machine, "the rest", || committed(&broker) as usize == written).await;
-            let most = total.lock().values().copied().max().unwrap_or(0);
-            assert_eq!((total.lock().len(), most), (written, 1.min(written as u32)), "seed {seed}");
-        });
-    }
 }
 
 /// A record that an edge wrote again, because nothing acknowledged it, is stored once, whenever it comes: while the
@@ -436,7 +248,7 @@ fn partitions_move() {
 #[test]
 fn a_record_written_again_is_stored_once() {
     for seed in seeds(50) {
-        Machine::run(async |machine| {
+        run(async |machine| {
             let (broker, volume, rng) = (broker(&machine), Volume::default(), SeededRng::new(seed));
             let sealer = RecordSealer::new(&key(1), &SeededRng::new(seed)).unwrap();
             let write = async |number: u64, id: u128| {
@@ -459,10 +271,10 @@ fn a_record_written_again_is_stored_once() {
                 process = Process::start(&machine, &broker, &volume, settings(), seed + life);
             }
             let written = broker.record_count("in") as i64;
-            until(&machine, "all", || committed(&broker) == written).await;
+            machine.until("all", || committed(&broker) == written).await;
             assert_eq!((volume.stored(), volume.most_often()), (40, 1), "seed {seed}");
             write(7, 1007).await;
-            until(&machine, "the last one", || volume.most_often() == 2).await;
+            machine.until("the last one", || volume.most_often() == 2).await;
             drop(process);
         });
     }
@@ -472,7 +284,7 @@ fn a_record_written_again_is_stored_once() {
 /// does not rest on the id alone.
 #[test]
 fn the_offset_of_a_record_written_again_is_stored() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         let sealer = RecordSealer::new(&key(1), &SeededRng::new(1)).unwrap();
         let (content, id) = (RecordContent::Request(Signal::Traces), Some(RecordId(7)));
@@ -480,16 +292,16 @@ fn the_offset_of_a_record_written_again_is_stored() {
         let write = || broker.send(sealer.seal(&"in".into(), 0, &head, b"a request").unwrap());
         write().await.unwrap();
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
-        until(&machine, "the first one", || committed(&broker) == 1).await;
+        machine.until("the first one", || committed(&broker) == 1).await;
         broker.fail_commits(u32::MAX);
         write().await.unwrap();
         let count = |outcome| format!(r#"tollgate_kafka_records_total{{receiver="kafka",outcome="{outcome}"}} 1"#);
-        until(&machine, "the second one", || process.counts(&count("written_again"))).await;
+        machine.until("the second one", || process.counts(&count("written_again"))).await;
         process.kill();
         broker.expire_members();
         broker.fail_commits(0);
         let process = Process::start(&machine, &broker, &volume, settings(), 2);
-        until(&machine, "the commit", || committed(&broker) == 2).await;
+        machine.until("the commit", || committed(&broker) == 2).await;
         assert!(process.counts(&count("stored_before")), "{}", process.meter.render());
         drop(process);
     });
@@ -500,7 +312,7 @@ fn the_offset_of_a_record_written_again_is_stored() {
 #[test]
 fn a_drained_worker_hands_its_partitions_over() {
     for seed in seeds(100) {
-        Machine::run(async |machine| {
+        run(async |machine| {
             let (broker, rng) = (broker(&machine), SeededRng::new(seed));
             let [drained, other] = [Volume::default(), Volume::default()];
             let receiver = KafkaReceiver::build("kafka".into(), settings(), Arc::new(broker.clone()));
@@ -512,10 +324,10 @@ fn a_drained_worker_hands_its_partitions_over() {
             hand_over.ask();
             hand_over.ask();
             produce(&broker, 100, 100).await;
-            until(&machine, "the hand-over", || hand_over.is_done()).await;
+            machine.until("the hand-over", || hand_over.is_done()).await;
             let stored = drained.stored();
             produce(&broker, 200, 100).await;
-            until(&machine, "all", || committed(&broker) == 300).await;
+            machine.until("all", || committed(&broker) == 300).await;
             assert_eq!(drained.stored(), stored, "seed {seed}: it reads no more");
             assert_eq!(stored + other.stored(), 300, "seed {seed}");
             assert!(drained.most_often() <= 1 && other.most_often() == 1, "seed {seed}");
@@ -530,7 +342,7 @@ fn a_drained_worker_hands_its_partitions_over() {
 /// what the other had, and nothing of its own again.
 #[test]
 fn a_lost_volume_is_read_again() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let broker = broker(&machine);
         let [lost, left] = [Volume::default(), Volume::default()];
         let both = [&lost, &left].map(|volume| Process::start(&machine, &broker, volume, settings(), 1));
@@ -538,18 +350,18 @@ fn a_lost_volume_is_read_again() {
             produce(&broker, batch * 20, 20).await;
             machine.clock.sleep(Duration::from_millis(100)).await;
         }
-        until(&machine, "all", || committed(&broker) == 200).await;
+        machine.until("all", || committed(&broker) == 200).await;
         assert!(lost.stored() > 20 && lost.stored() + left.stored() == 200);
         let [first, second] = both;
         first.kill();
         broker.expire_members();
         produce(&broker, 200, 20).await;
-        until(&machine, "the rest", || committed(&broker) == 220).await;
+        machine.until("the rest", || committed(&broker) == 220).await;
         second.running.drain(Duration::from_secs(60)).await;
         (0..PARTITIONS).for_each(|number| broker.set_committed("in", number, 0));
         let process = Process::start(&machine, &broker, &left, settings(), 2);
-        until(&machine, "what is missing", || left.stored() == 220).await;
-        until(&machine, "the end", || committed(&broker) == 220).await;
+        machine.until("what is missing", || left.stored() == 220).await;
+        machine.until("the end", || committed(&broker) == 220).await;
         assert_eq!(left.most_often(), 1);
         drop(process);
     });
@@ -559,13 +371,13 @@ fn a_lost_volume_is_read_again() {
 /// owner stores it too. Nothing is lost.
 #[test]
 fn a_lost_partition_is_not_committed() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         produce(&broker, 0, 100).await;
         let process = Process::start(&machine, &broker, &volume, settings(), 3);
         machine.clock.sleep(Duration::from_millis(30)).await;
         broker.expire_members();
-        until(&machine, "the rest", || committed(&broker) == 100).await;
+        machine.until("the rest", || committed(&broker) == 100).await;
         assert_eq!(volume.stored(), 100);
         // The same volume: what was stored before the loss is not stored again.
         assert_eq!(volume.most_often(), 1);
@@ -576,13 +388,13 @@ fn a_lost_partition_is_not_committed() {
 /// A member that the group has removed for good is made anew, and commits nothing of its earlier self.
 #[test]
 fn a_fenced_member_is_made_anew() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         produce(&broker, 0, 100).await;
         let process = Process::start(&machine, &broker, &volume, settings(), 3);
         machine.clock.sleep(Duration::from_millis(30)).await;
         broker.fence_members();
-        until(&machine, "the rest", || committed(&broker) == 100).await;
+        machine.until("the rest", || committed(&broker) == 100).await;
         assert_eq!((volume.stored(), volume.most_often()), (100, 1));
         drop(process);
     });
@@ -591,7 +403,7 @@ fn a_fenced_member_is_made_anew() {
 /// A record that nobody can read goes to the dead topic with the reason; those behind it go on.
 #[test]
 fn unreadable_records_are_kept() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         write(&broker, vec![], b"a foreign message with a secret").await;
         let damaged = [("tollgate-version", "1"), ("tollgate-account", "acme"), ("tollgate-signal", "traces")];
@@ -601,7 +413,7 @@ fn unreadable_records_are_kept() {
         write(&broker, headers, &[7; 100]).await;
         produce(&broker, 0, 10).await;
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
-        until(&machine, "all", || committed(&broker) == 12).await;
+        machine.until("all", || committed(&broker) == 12).await;
         assert_eq!(volume.stored(), 10);
         let mut reasons: Vec<String> = (broker.records("dead").iter())
             .map(|record| String::from_utf8(record.header("tollgate-dead-reason").unwrap().to_vec()).unwrap())
@@ -616,19 +428,19 @@ fn unreadable_records_are_kept() {
 /// A record that the pipeline refuses for good is kept too, and one that it can't take now comes again.
 #[test]
 fn refused_records_are_kept_and_others_come_again() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         produce(&broker, 0, 8).await;
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
         let refused = Outcome::Refused { reason: Reason::Malformed };
         let busy = Outcome::Retry { after: None, reason: Reason::SpoolFull };
         process.inlet.answers.lock().extend([("request 0".into(), refused), ("request 1".into(), busy)]);
-        until(&machine, "the others", || volume.stored() == 6 && broker.record_count("dead") == 1).await;
+        machine.until("the others", || volume.stored() == 6 && broker.record_count("dead") == 1).await;
         machine.clock.sleep(Duration::from_secs(60)).await;
         // Partition 1 waits for its first record; the others are done.
         assert_eq!(broker.committed_offset("in", 1), Some(0));
         process.inlet.answers.lock().clear();
-        until(&machine, "all", || committed(&broker) == 8).await;
+        machine.until("all", || committed(&broker) == 8).await;
         assert_eq!(volume.stored(), 7);
     });
 }
@@ -636,17 +448,17 @@ fn refused_records_are_kept_and_others_come_again() {
 /// Content that nobody may open is not stored and not dropped: its partition is held, in sight, until a recipient may.
 #[test]
 fn content_without_a_recipient_holds_the_partition() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         produce(&broker, 0, 8).await;
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
         process.inlet.answers.lock().insert("request 1".into(), Reason::NoRecipient.outcome());
-        until(&machine, "the others", || volume.stored() == 7).await;
+        machine.until("the others", || volume.stored() == 7).await;
         machine.clock.sleep(Duration::from_secs(60)).await;
         assert_eq!((broker.committed_offset("in", 1), broker.record_count("dead")), (Some(0), 0));
         assert!(process.counts("tollgate_kafka_held_partitions{receiver=\"kafka\"} 1"));
         process.inlet.answers.lock().clear();
-        until(&machine, "all", || committed(&broker) == 8).await;
+        machine.until("all", || committed(&broker) == 8).await;
         assert!(process.counts("tollgate_kafka_held_partitions{receiver=\"kafka\"} 0"));
     });
 }
@@ -655,14 +467,14 @@ fn content_without_a_recipient_holds_the_partition() {
 /// records that an edge had acknowledged waited unseen until retention removed them.)
 #[test]
 fn added_partitions_are_read() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         broker.create_topic("in", 1);
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
-        until(&machine, "the group", || process.counts("tollgate_kafka_partitions{receiver=\"kafka\"} 1")).await;
+        machine.until("the group", || process.counts("tollgate_kafka_partitions{receiver=\"kafka\"} 1")).await;
         broker.grow_topic("in", PARTITIONS);
         produce(&broker, 0, 40).await;
-        until(&machine, "all", || committed(&broker) == 40).await;
+        machine.until("all", || committed(&broker) == 40).await;
         assert_eq!((volume.stored(), volume.most_often()), (40, 1));
         assert!(machine.clock.monotonic() < Duration::from_secs(90));
     });
@@ -671,7 +483,7 @@ fn added_partitions_are_read() {
 /// A key that is missing holds its partition, loudly, and nothing is lost when the key is there.
 #[test]
 fn an_unknown_key_holds_the_partition() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         produce(&broker, 0, 20).await;
         let mut without = settings();
@@ -685,7 +497,7 @@ fn an_unknown_key_holds_the_partition() {
         process.running.drain(Duration::from_secs(60)).await;
         assert!(machine.clock.monotonic() - began < Duration::from_secs(1));
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
-        until(&machine, "all", || committed(&broker) == 20).await;
+        machine.until("all", || committed(&broker) == 20).await;
         assert_eq!((volume.stored(), volume.most_often()), (20, 1));
         assert!(process.counts("tollgate_kafka_held_partitions{receiver=\"kafka\"} 0"));
     });
@@ -695,14 +507,14 @@ fn an_unknown_key_holds_the_partition() {
 /// the other partitions go on, and the alarm stays.
 #[test]
 fn a_held_partition_is_read_no_further() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         let stranger = RecordSealer::new(&key(9), &SeededRng::new(9)).unwrap();
         let head = RecordHead { account: "acme".into(), content: RecordContent::Request(Signal::Traces), id: None };
         broker.send(stranger.seal(&"in".into(), 0, &head, b"the first").unwrap()).await.unwrap();
         produce(&broker, 0, 400).await;
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
-        until(&machine, "the other partitions", || committed(&broker) == 300).await;
+        machine.until("the other partitions", || committed(&broker) == 300).await;
         machine.clock.sleep(Duration::from_secs(60)).await;
         let behind = volume.stored() - 300;
         assert!(behind <= 32, "{behind} records were read behind the held one");
@@ -712,7 +524,7 @@ fn a_held_partition_is_read_no_further() {
         let mut with_both = settings();
         with_both.keys.push(key(9).into());
         let process = Process::start(&machine, &broker, &volume, with_both, 1);
-        until(&machine, "all", || committed(&broker) == 401).await;
+        machine.until("all", || committed(&broker) == 401).await;
         assert_eq!((volume.stored(), volume.most_often()), (401, 1));
         drop(process);
     });
@@ -721,7 +533,7 @@ fn a_held_partition_is_read_no_further() {
 /// Without the dead topic nothing is read: the first record that can't be read would hold its partition for ever.
 #[test]
 fn the_dead_topic_must_be_there() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let broker = MemoryBroker::new(Arc::clone(&machine.clock) as Arc<dyn Clock>);
         broker.create_topic("in", PARTITIONS);
         let volume = Volume::default();
@@ -730,7 +542,7 @@ fn the_dead_topic_must_be_there() {
         machine.clock.sleep(Duration::from_secs(60)).await;
         assert_eq!(volume.stored(), 0);
         broker.create_topic("dead", 1);
-        until(&machine, "all", || committed(&broker) == 8).await;
+        machine.until("all", || committed(&broker) == 8).await;
         drop(process);
     });
 }
@@ -738,17 +550,17 @@ fn the_dead_topic_must_be_there() {
 /// A topic that was made anew under the old name is read from its start, whatever was read of the old one.
 #[test]
 fn a_topic_made_anew_is_read_from_its_start() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         produce(&broker, 0, 40).await;
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
-        until(&machine, "the first ones", || committed(&broker) == 40).await;
+        machine.until("the first ones", || committed(&broker) == 40).await;
         process.running.drain(Duration::from_secs(60)).await;
         broker.create_topic("in", PARTITIONS);
         // More than before, so that the offsets alone tell nothing.
         produce(&broker, 1000, 80).await;
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
-        until(&machine, "all", || committed(&broker) == 80).await;
+        machine.until("all", || committed(&broker) == 80).await;
         assert_eq!((volume.stored(), volume.most_often()), (120, 1));
         drop(process);
     });
@@ -757,13 +569,13 @@ fn a_topic_made_anew_is_read_from_its_start() {
 /// While more bytes are under way than may be, no more are read.
 #[test]
 fn reading_pauses_while_too_much_is_under_way() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         produce(&broker, 0, 400).await;
         let mut small = settings();
         small.max_in_flight = 20_000;
         let process = Process::start(&machine, &broker, &volume, small, 1);
-        until(&machine, "all", || committed(&broker) == 400).await;
+        machine.until("all", || committed(&broker) == 400).await;
         assert_eq!((volume.stored(), volume.most_often()), (400, 1));
         // One poll of each partition may come on top.
         assert!(*process.inlet.most_open.lock() < 2_000, "{}", *process.inlet.most_open.lock());
@@ -773,19 +585,19 @@ fn reading_pauses_while_too_much_is_under_way() {
 /// A broker that is away at the start or later is waited for.
 #[test]
 fn a_broker_that_is_away_is_waited_for() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, volume) = (broker(&machine), Volume::default());
         produce(&broker, 0, 10).await;
         broker.set_away(true);
         let process = Process::start(&machine, &broker, &volume, settings(), 1);
         machine.clock.sleep(Duration::from_secs(30)).await;
         broker.set_away(false);
-        until(&machine, "the first ones", || committed(&broker) == 10).await;
+        machine.until("the first ones", || committed(&broker) == 10).await;
         broker.set_away(true);
         machine.clock.sleep(Duration::from_secs(30)).await;
         broker.set_away(false);
         produce(&broker, 10, 10).await;
-        until(&machine, "all", || committed(&broker) == 20).await;
+        machine.until("all", || committed(&broker) == 20).await;
         assert_eq!((volume.stored(), volume.most_often()), (20, 1));
         drop(process);
     });

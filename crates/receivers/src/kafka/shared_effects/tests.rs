@@ -4,9 +4,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::kafka::tests::{Machine, Process, ProcessTasks, Volume, broker, config, key, until};
+use crate::kafka::tests::{Process, Volume, broker, config, key, run};
 use crate::kafka::{EffectsSenderParts, KafkaReceiver};
 use ::kafka::memory_broker::MemoryBroker;
+use ::kafka::simulated_machine::ProcessTasks;
 use ::kafka::{OutgoingRecord, RecordProducer};
 use kernel::clock::Clock;
 use kernel::rng::SeededRng;
@@ -112,7 +113,7 @@ fn worker(name: &str) -> crate::kafka::KafkaReceiverSettings {
 /// the worker itself hears nothing.
 #[test]
 fn workers_hear_of_each_other() {
-    Machine::run(async |machine| {
+    run(async |machine| {
         let (broker, folder) = (broker(&machine), tempfile::tempdir().unwrap());
         broker.create_topic("effects", 3);
         let clock = Arc::clone(&machine.clock) as Arc<dyn Clock>;
@@ -143,14 +144,14 @@ fn workers_hear_of_each_other() {
         machine.clock.sleep(Duration::from_secs(20)).await;
         assert!(runs[1].heard.lock().is_empty());
         broker.set_away(false);
-        until(&machine, "the other worker hears it", || runs[1].heard.lock().len() == 1).await;
+        machine.until("the other worker hears it", || runs[1].heard.lock().len() == 1).await;
         commit(&spool, &mut committer, &[effect("runs", b"last")]);
         stop.send_replace(true);
-        until(&machine, "the last is told at the end", || runs[1].heard.lock().len() == 2).await;
+        machine.until("the last is told at the end", || runs[1].heard.lock().len() == 2).await;
         assert_eq!(runs[1].heard.lock()[0], ("worker-0".to_owned(), b"first".to_vec()));
-        until(&machine, "nothing waits", || spool.pending_bytes("kafka.effects") == 0).await;
+        machine.until("nothing waits", || spool.pending_bytes("kafka.effects") == 0).await;
         let read = r#"tollgate_kafka_records_total{receiver="kafka.effects",outcome="accepted"} 2"#;
-        until(&machine, "the speaker has read its own records", || processes[0].counts(read)).await;
+        machine.until("the speaker has read its own records", || processes[0].counts(read)).await;
         assert!(runs[0].heard.lock().is_empty(), "a worker skips its own records");
         for process in processes {
             process.kill();
@@ -171,10 +172,11 @@ fn workers_hear_of_each_other() {
         let processors = [Arc::clone(&listening) as Arc<dyn Processor>];
         let receiver = receiver.with_shared_effects(&processors, &SeededRng::new(77));
         let process = Process::serve(&machine, receiver, &Volume::default(), 5);
-        until(&machine, "it reads from the start, whatever its name committed", || listening.heard.lock().len() == 2)
+        machine
+            .until("it reads from the start, whatever its name committed", || listening.heard.lock().len() == 2)
             .await;
         let skipped = r#"tollgate_kafka_effects_total{receiver="kafka",outcome="unusable"} 1"#;
-        until(&machine, "a foreign record is skipped", || process.counts(skipped)).await;
+        machine.until("a foreign record is skipped", || process.counts(skipped)).await;
         process.kill();
     });
 }

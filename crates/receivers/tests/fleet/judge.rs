@@ -1,0 +1,220 @@
+//! Compares a fleet with one instance that read the same records.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde_json::{Map, Value as Json};
+
+use kafka::{RecordId, RecordOpener};
+use rates::Usd;
+use runs::{RunCatalog as _, RunOwner, RunView};
+
+use crate::recordings::recordings;
+use crate::store::{Outside, VolumeId};
+use crate::worker::Worker;
+use crate::world::World;
+
+/// Columns of an index line that depend on when, where and by whom an item was stored.
+const PLACE: [&str; 17] = [
+    "leaf",
+    "object_key",
+    "off",
+    "len",
+    "item",
+    "of",
+    "ingest_ts",
+    "writer",
+    "epoch",
+    "fragment",
+    "bases",
+    "ct_sha256",
+    "key_id",
+    "key_sha256",
+    "commitment",
+    "repeat",
+    // the run that was known when the item passed
+    "run_id",
+];
+/// Columns that tell of the price.
+const PRICE: [&str; 7] = ["cost_status", "cost_usd", "rates", "rate", "basis", "buckets", "uncounted_cost_usd"];
+
+/// Columns by which an item is known, beside the record that brought it.
+const ITEM: [&str; 6] = ["kind", "signal", "trace_id", "span_id", "ts", "call"];
+
+/// What lines say of one item.
+#[derive(Default)]
+struct IndexedItem {
+    /// The record that brought it. Records that an edge wrote again are one.
+    record: u128,
+    /// Each form of the other columns, as text.
+    forms: BTreeSet<String>,
+    /// The prices that count, each once.
+    prices: BTreeSet<i128>,
+    /// Lines by the offset of the record and the volume.
+    lines: BTreeMap<(String, VolumeId), u32>,
+}
+
+/// The index by item. Lines of an item that two workers stored are one.
+struct Index(BTreeMap<String, IndexedItem>);
+
+impl Index {
+    fn read(outside: &Outside, records: &HashMap<String, RecordId>) -> Self {
+        let mut items = BTreeMap::<String, IndexedItem>::new();
+        for (volume, text) in outside.lines() {
+            // Equal items of one request are told apart by their order.
+            let mut equal = BTreeMap::<String, u32>::new();
+            for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                let mut line: Map<String, Json> = serde_json::from_slice(line).unwrap();
+                let origin = line.remove("source_record").unwrap().as_str().unwrap().to_owned();
+                let record = records[&origin];
+                PLACE.iter().for_each(|column| drop(line.remove(*column)));
+                let [status, usd, ..] = PRICE.map(|column| line.remove(column).unwrap_or_default());
+                let named = ITEM.map(|column| line.remove(column).unwrap_or_default().to_string());
+                let name = format!("{} {}", record.0, named.join(" "));
+                let nth = equal.entry(name.clone()).or_default();
+                *nth += 1;
+                let item = items.entry(format!("{name} {nth}")).or_default();
+                item.record = record.0;
+                item.forms.insert(Json::Object(line).to_string());
+                let price = usd.as_str().filter(|_| status == "priced").map(|usd| Usd::parse(usd).unwrap().0);
+                item.prices.extend(price);
+                *item.lines.entry((origin, volume)).or_default() += 1;
+            }
+        }
+        Self(items)
+    }
+
+    /// By recording: the sum of the prices, each item once, and the volumes that hold lines of it.
+    fn costs(&self, world: &World) -> BTreeMap<usize, (i128, BTreeSet<VolumeId>)> {
+        let mut costs = BTreeMap::<usize, (i128, BTreeSet<VolumeId>)>::new();
+        for item in self.0.values() {
+            let (sum, volumes) = costs.entry(world.recording(RecordId(item.record))).or_default();
+            *sum += item.prices.last().unwrap_or(&0);
+            volumes.extend(item.lines.keys().map(|(_, volume)| *volume));
+        }
+        costs
+    }
+
+    /// What is stored more often than it may be, and how many items are stored by several workers.
+    fn repeats(&self, world: &World) -> (Vec<String>, u64) {
+        let (mut wrong, mut several) = (Vec::new(), 0);
+        for (name, item) in &self.0 {
+            if item.lines.values().any(|lines| *lines > 1) {
+                wrong.push(format!("index: {name} is stored twice on one volume: {:?}", item.lines));
+            }
+            let origins: BTreeSet<&String> = item.lines.keys().map(|(origin, _)| origin).collect();
+            if item.lines.len() > origins.len() {
+                several += 1;
+                if world.is_gentle {
+                    wrong.push(format!("index: {name} is stored by several workers: {:?}", item.lines));
+                }
+            }
+        }
+        (wrong, several)
+    }
+
+    /// Where the prices differ from those of one instance. A call on two signals is billed twice if the worker that
+    /// got the second record had not yet read what the first one did (`docs/how-to/fleet.md`). A line that was lost
+    /// with its volume after its bill was published is written again as `not_counted`.
+    fn cost_differences(&self, single: &Self, world: &World) -> Vec<String> {
+        let expected = single.costs(world);
+        let mut wrong = Vec::new();
+        for (recording, (cost, volumes)) in self.costs(world) {
+            let usd = expected[&recording].0;
+            let most = if recordings()[recording].is_on_two_signals && volumes.len() > 1 { 2 * usd } else { usd };
+            let least = if world.has_lost_volume { 0 } else { usd };
+            if cost > most || cost < least {
+                wrong.push(format!("index: {} instead of {} USD; {volumes:?}", Usd(cost), Usd(usd)));
+            }
+        }
+        wrong
+    }
+
+    /// Where another index differs, up to the prices.
+    fn differences(&self, other: &Self) -> Vec<String> {
+        let names = |index: &Self| index.0.keys().cloned().collect::<BTreeSet<String>>();
+        let mut wrong = differences("index", &names(self), &names(other));
+        for (name, item) in &self.0 {
+            let Some(expected) = other.0.get(name) else { continue };
+            let others: Vec<&String> = item.forms.difference(&expected.forms).collect();
+            if !others.is_empty() {
+                wrong.push(format!("index: {name}: {others:?} instead of {:?}", expected.forms));
+            }
+        }
+        wrong
+    }
+}
+
+/// All runs that a worker knows, in a fixed order, and who counts each.
+fn runs(worker: &Worker) -> (Vec<RunView>, Vec<String>) {
+    let mut views = worker.process.as_ref().unwrap().tracker.recent_runs(usize::MAX);
+    views.sort_by(|a, b| (&a.session, &a.run).cmp(&(&b.session, &b.run)));
+    let owners = views.iter().map(|view| view.owner.replica().unwrap_or(worker.volume.0).to_owned()).collect();
+    views.iter_mut().for_each(|view| view.owner = RunOwner::Here);
+    (views, owners)
+}
+
+fn describe(view: &RunView) -> String {
+    let (totals, usd) = (&view.totals, Usd(view.totals.atto_usd()));
+    format!(
+        "{} / {} {} {}..{} {} calls, {usd} USD, {:?}, {} tools, unpriced {}, iterations {}, failed {}",
+        view.session,
+        view.run,
+        view.state.as_str(),
+        view.start,
+        view.last,
+        totals.calls(),
+        totals.tokens(),
+        totals.tools.len(),
+        totals.unpriced(),
+        totals.iterations,
+        view.failed,
+    )
+}
+
+/// At most ten of the members that only one of two sets has.
+fn differences(what: &str, fleet: &BTreeSet<String>, single: &BTreeSet<String>) -> Vec<String> {
+    let missing = single.difference(fleet).map(|item| format!("{what}: the fleet lacks {item}"));
+    missing.chain(fleet.difference(single).map(|item| format!("{what}: only the fleet has {item}"))).take(10).collect()
+}
+
+/// What the fleet has that the single instance has not, and the reverse; and how many items several workers stored.
+pub(super) fn judge(world: &World, (single, outside): (&Worker, &Outside)) -> (Vec<String>, u64) {
+    let mut wrong = Vec::new();
+    let records: HashMap<String, RecordId> = (world.site.broker.records("in").iter())
+        .map(|record| {
+            let origin = format!("{}/{}/{}", record.partition.topic, record.partition.number, record.offset);
+            (origin, RecordOpener::id_of(record).unwrap())
+        })
+        .collect();
+    let [index, expected] = [&*world.site.outside, outside].map(|outside| Index::read(outside, &records));
+    assert!(!expected.0.is_empty(), "the recordings give lines");
+    let (repeats, several) = index.repeats(world);
+    wrong.extend(
+        repeats.into_iter().chain(index.differences(&expected)).chain(index.cost_differences(&expected, world)),
+    );
+    wrong.extend(differences("sink", &world.site.outside.items(), &outside.items()));
+    let (expected, _) = runs(single);
+    let mut owners = Vec::new();
+    for worker in &world.workers {
+        let (views, owned_by) = runs(worker);
+        owners.push(owned_by);
+        if views != expected {
+            let text = |views: &[RunView]| views.iter().map(describe).collect::<Vec<_>>().join("\n  ");
+            wrong.push(format!(
+                "{} has the runs\n  {}\ninstead of\n  {}",
+                worker.volume.0,
+                text(&views),
+                text(&expected)
+            ));
+        }
+    }
+    if owners.iter().any(|other| *other != owners[0]) {
+        wrong.push(format!("the workers differ about who counts: {owners:?}"));
+    }
+    if world.site.broker.record_count("dead") > 0 {
+        wrong.push("a record is in the dead topic".to_owned());
+    }
+    wrong.extend(world.workers.iter().flat_map(|worker| worker.disk.rule_breaks()));
+    assert!(!expected.is_empty(), "the recordings give runs");
+    (wrong, several)
+}
