@@ -10,7 +10,7 @@ use crate::app::start_error::{StartError, StartFault};
 use crate::app::valid_settings::ValidSettings;
 use crate::components::{ExporterSettings, ProcessorSettings, ReceiverSettings};
 use ::vault::chain::note::SigningKey;
-use ::vault::kms::{self, Ciphertext, KmsSettings};
+use ::vault::kms::{self, Ciphertext, DecryptedKey, KmsSettings};
 use config::address::parse_url;
 use config::file::ConfigFile;
 use config::tree::TreeNode;
@@ -24,6 +24,14 @@ use pipeline::spool::SpoolKey;
 const MIN_PSEUDONYM_KEY_BYTES: usize = 16;
 /// Why a key for pseudonyms is refused: with a key that can be guessed, anyone could compute the pseudonyms of users.
 const SHORT_PSEUDONYM_KEY: &str = "must have at least 16 bytes: create a key with `openssl rand -base64 32`";
+
+/// What is public of a key that was opened.
+pub struct OpenedKey {
+    /// The key's public id.
+    pub id: String,
+    /// ARN of the KMS key that decrypted it just now, if one did.
+    pub kms_key_id: Option<String>,
+}
 
 /// A key that the configuration names.
 pub struct ConfiguredKey {
@@ -85,19 +93,19 @@ impl ConfiguredKey {
         }
     }
 
-    /// Opens the key, unless that was done, and returns its public id.
+    /// Opens the key, unless that was done.
     ///
     /// # Errors
     /// The service gives no key, or gives something else. The fault is the configuration's if a retry can't help.
-    pub async fn open(&self) -> Result<String, StartError> {
+    pub async fn open(&self) -> Result<OpenedKey, StartError> {
         let opened = match &self.key {
-            ConfiguredKeyKind::Sealing(key) => open(key, SpoolKey::from_secret).await.map(|key| key.id()),
+            ConfiguredKeyKind::Sealing(key) => open(key, SpoolKey::from_secret, SpoolKey::id).await,
             ConfiguredKeyKind::Pseudonyms(key) => {
-                open(key, check_pseudonym_key).await.map(|key| Pseudonymizer::new(key).key_id())
+                open(key, check_pseudonym_key, |key| Pseudonymizer::new(key).key_id()).await
             }
             ConfiguredKeyKind::Signing(key) => {
                 let parse = |text: &Secret| SigningKey::from_secret(text).map(Arc::new);
-                open(key, parse).await.map(|key| key.public().to_string())
+                open(key, parse, |key| key.public().to_string()).await
             }
         };
         opened.map_err(|why| why.with_place(self.path()))
@@ -193,24 +201,31 @@ pub fn check_pseudonym_key(key: &Secret) -> Result<Secret, &'static str> {
     if is_short { Err(SHORT_PSEUDONYM_KEY) } else { Ok(key.clone()) }
 }
 
-async fn open<T>(key: &LazyKey<T>, parse: impl Fn(&Secret) -> Result<T, &'static str>) -> Result<&T, StartError> {
+async fn open<T>(
+    key: &LazyKey<T>,
+    parse: impl Fn(&Secret) -> Result<T, &'static str>,
+    id: impl Fn(&T) -> String,
+) -> Result<OpenedKey, StartError> {
+    let mut kms_key_id = None;
     if let Some(opened) = key.get() {
-        return Ok(opened);
+        return Ok(OpenedKey { id: id(opened), kms_key_id });
     }
     let (text, place) = match key.source() {
         KeySource::Value(text) => (text.clone(), String::new()),
         KeySource::Service(KeyService::Kms(file)) => {
-            (decrypt(file).await?, format!("the key decrypted by KMS from {}", file.file.display()))
+            let decrypted = decrypt(file).await?;
+            kms_key_id = decrypted.kms_key_id;
+            (decrypted.text, format!("the key decrypted by KMS from {}", file.file.display()))
         }
         KeySource::Service(KeyService::Command(command)) => {
             (run(command).await?, format!("the output of {}", program(command)))
         }
     };
     let parsed = parse(&text).map_err(|why| StartError::config(format!("{place} {why}").trim_start()))?;
-    Ok(key.get_or_keep(parsed))
+    Ok(OpenedKey { id: id(key.get_or_keep(parsed)), kms_key_id })
 }
 
-async fn decrypt(key: &KmsKeyFile) -> Result<Secret, StartError> {
+async fn decrypt(key: &KmsKeyFile) -> Result<DecryptedKey, StartError> {
     let ciphertext =
         Ciphertext::read(&key.file).map_err(|why| StartError::config(describe_file(key, &why.to_string())))?;
     kms::decrypt(&KmsSettings::from(key), &ciphertext).await.map_err(|error| {

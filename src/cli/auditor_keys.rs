@@ -61,8 +61,8 @@ pub(super) async fn read_identities(
     for path in &kms.identity_kms {
         let with_path = |why: &dyn std::fmt::Display| format!("the identity file {}: {why}", path.display());
         let ciphertext = Ciphertext::read(path).map_err(|why| with_path(&why))?;
-        let text = decrypt(&settings, &ciphertext).await.map_err(|why| with_path(&why))?;
-        keys.extend(identities_in(path, text.expose())?);
+        let key = decrypt(&settings, &ciphertext).await.map_err(|why| with_path(&why))?;
+        keys.extend(identities_in(path, key.text.expose())?);
     }
     Ok((files.iter().chain(&kms.identity_kms).cloned().collect(), keys))
 }

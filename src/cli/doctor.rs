@@ -222,7 +222,7 @@ async fn check_signing_key(key: &ConfiguredKey) -> ProbeCheck {
         _ => "KMS decrypts the signing key",
     };
     let (verdict, answer, remedy) = match key.open().await {
-        Ok(public_key) => (ProbeVerdict::Holds, public_key, ""),
+        Ok(opened) => (ProbeVerdict::Holds, opened.id, ""),
         Err(error) => (ProbeVerdict::Fails, error.text, "the gateway does not start without this key"),
     };
     ProbeCheck { property: property.to_owned(), verdict, answer, remedy: remedy.to_owned() }

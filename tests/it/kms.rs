@@ -300,7 +300,8 @@ fn a_watch_asks_a_kms_seldom() {
     assert_eq!(gateway.end(), Some(0));
 }
 
-/// `validate` does not ask KMS and says so; `check` and `vault doctor` do.
+/// `validate` does not ask KMS and says so; `check` and `vault doctor` do. `check` also shows when KMS' own key was
+/// created; without the right to ask, it says so and passes.
 #[test]
 fn validate_asks_nobody_and_check_asks() {
     let site = Site::new();
@@ -325,6 +326,18 @@ fn validate_asks_nobody_and_check_asks() {
         assert!(text(&done.stdout).contains(&format!("× {line}")), "{words:?}: {}", text(&done.stdout));
         assert!(!done.status.success() && text(&done.stdout).contains("kms:Decrypt"), "{words:?}");
     }
+    for (mood, shown) in [
+        (Mood::Works, ", KMS key created 2023-11-14 ("),
+        (
+            Mood::Describes(400, "{\"__type\": \"AccessDeniedException\"}"),
+            ", age of the KMS key unknown: kms:DescribeKey is not allowed",
+        ),
+    ] {
+        site.kms.set(mood);
+        let done = site.command(&["check"]);
+        assert!(done.status.success() && text(&done.stdout).contains(shown), "{}", text(&done.stdout));
+    }
+    assert!(site.kms.state().wrong.is_empty(), "{:?}", site.kms.state().wrong);
     fs::write(site.at("one.kms"), "contains no KMS ciphertext (expected the output of `aws kms encrypt --query CiphertextBlob`, as base64 or raw bytes)").unwrap();
     let done = site.command(&["validate"]);
     assert_eq!(done.status.code(), Some(78));

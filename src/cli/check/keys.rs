@@ -1,5 +1,5 @@
 //! Checks of the gateway's own keys: each is opened as a start would open it, and its line says where it comes from,
-//! its public id and its age. Nothing is generated, and no key is shown.
+//! its public id and its age, and the age of the KMS key that opens it. Nothing is generated, and no key is shown.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,8 +13,10 @@ use crate::app::keyfile;
 use crate::app::seen_keys::SeenKeys;
 use crate::cli::config_loading::LoadedConfig;
 use config::tree::TreeNode;
+use kernel::calendar::date;
 use kernel::clock::{Clock, SystemClock, UnixNanos};
-use kernel::key_source::{KeyService, KeySource};
+use kernel::key_source::{KeyService, KeySource, KmsKeyFile};
+use vault::kms::{KmsSettings, fetch_creation};
 
 /// Opens every key. Keys that a first start will generate have no line.
 pub(super) async fn check_keys(loaded: &LoadedConfig) -> Vec<CheckResult> {
@@ -27,8 +29,11 @@ pub(super) async fn check_keys(loaded: &LoadedConfig) -> Vec<CheckResult> {
         let remedy = || "the gateway does not start without this key".to_owned();
         match opened {
             Err(why) => results.push(CheckResult::new(what, Err((why.text, remedy())))),
-            Ok(id) => {
-                let line = format!("{what}: {}", ages.describe(&id, file.as_deref()));
+            Ok(opened) => {
+                let mut line = format!("{what}: {}", ages.describe(&opened.id, file.as_deref()));
+                if let KeySource::Service(KeyService::Kms(kms)) = key.source() {
+                    line += &ages.describe_kms_key(kms, opened.kms_key_id).await;
+                }
                 let plain = file.filter(|_| matches!(key.source(), KeySource::Value(_)));
                 results.push(pass(line, plain.as_deref(), spool_volume, keyfile::warn_if_open_to_all));
             }
@@ -107,7 +112,23 @@ impl KeyAges {
 
     fn age_days(&self, file: &Metadata) -> Option<u64> {
         let changed = Duration::from_secs(u64::try_from(file.mtime()).ok()?);
-        Some(Duration::from_secs(self.now.seconds()).saturating_sub(changed).as_secs() / 86_400)
+        Some(self.days_since(UnixNanos::default().plus(changed)))
+    }
+
+    fn days_since(&self, time: UnixNanos) -> u64 {
+        self.now.since(time).as_secs() / 86_400
+    }
+
+    /// `, KMS key created 2025-03-01 (271 days ago)`. An unknown age is no fault: the gateway needs no right to ask.
+    async fn describe_kms_key(&self, kms: &KmsKeyFile, decrypted_by: Option<String>) -> String {
+        let created = match decrypted_by.as_ref().or(kms.key_id.as_ref()) {
+            Some(kms_key_id) => fetch_creation(&KmsSettings::from(kms), kms_key_id).await,
+            None => Err("KMS named no key".to_owned()),
+        };
+        match created {
+            Ok(time) => format!(", KMS key created {} ({} days ago)", date(time), self.days_since(time)),
+            Err(why) => format!(", age of the KMS key unknown: {why}"),
+        }
     }
 }
 

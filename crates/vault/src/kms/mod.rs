@@ -1,7 +1,8 @@
 //! Keys stored as AWS KMS ciphertext ([`Ciphertext`]), and [`decrypt`], which asks KMS to open one. A disk, backup or
-//! image with such a key file contains no usable key, and the KMS log records each decryption.
+//! image with such a key file contains no usable key, and the KMS log records each decryption. [`fetch_creation`] asks
+//! how old KMS' own key is.
 //!
-//! `Decrypt` is the only request, and it ends within [`DEADLINE`], retries included. A plaintext key is never sent. The
+//! Each request ends within [`DEADLINE`], retries included. A plaintext key is never sent. The
 //! result is a [`Secret`]; errors contain codes and remedies, no values. Neighbours: `app/key_opening` and
 //! `cli/auditor_keys` choose the keys; `aws kms encrypt` makes the ciphertext.
 
@@ -31,12 +32,13 @@ use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
 use super::aws::{CONNECT_TIMEOUT, CaFileError, SendFailure, TIMED_OUT, is_error_code, load_credential_chain};
+use kernel::clock::UnixNanos;
 use kernel::key_source::KmsKeyFile;
 use kernel::secret::Secret;
 use net::is_local_host;
 
 pub use ciphertext::{Ciphertext, CiphertextError};
-use request::{DecryptFailure, DecryptRequest, Plaintext, RetryPolicy};
+use request::{DecryptRequest, KmsCall, KmsFailure, Plaintext, RetryPolicy};
 
 /// Limit for the whole operation: credentials, attempts, and the waits between them.
 pub const DEADLINE: Duration = Duration::from_secs(15);
@@ -95,29 +97,60 @@ impl fmt::Display for KmsError {
     }
 }
 
+/// A key that KMS decrypted.
+#[derive(Debug)]
+pub struct DecryptedKey {
+    /// The key's text.
+    pub text: Secret,
+    /// ARN of the KMS key that decrypted it.
+    pub kms_key_id: Option<String>,
+}
+
 /// Decrypts ciphertext with the credentials of the standard chain.
 ///
 /// # Errors
 /// KMS refuses, or is unavailable.
-pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secret, KmsError> {
+pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<DecryptedKey, KmsError> {
+    within_deadline(async { request_decrypt(&load_shared(settings).await?, settings, sealed).await }).await
+}
+
+/// When a KMS key (id, ARN, `alias/…`) was created. Needs `kms:DescribeKey`.
+///
+/// # Errors
+/// Why KMS did not tell: an error code, never a value.
+pub async fn fetch_creation(settings: &KmsSettings, kms_key_id: &str) -> Result<UnixNanos, String> {
+    let fetched =
+        within_deadline(async { request_creation(&load_shared(settings).await?, settings, kms_key_id).await }).await;
+    fetched.map_err(tell_missing_date)
+}
+
+fn tell_missing_date(error: KmsError) -> String {
+    match error {
+        KmsError::Refused(answer, _) if answer.ends_with(" AccessDeniedException") => {
+            "kms:DescribeKey is not allowed".to_owned()
+        }
+        KmsError::Refused(answer, _) => format!("kms:DescribeKey gave no date ({answer})"),
+        KmsError::Unavailable(_) => error.to_string(),
+    }
+}
+
+/// Limits an operation's time: the SDK's own deadline does not cover a metadata service that hangs.
+async fn within_deadline<T>(operation: impl Future<Output = Result<T, KmsError>>) -> Result<T, KmsError> {
+    let limited = tokio::time::timeout(DEADLINE, operation).await;
+    limited.unwrap_or_else(|_| Err(KmsError::Unavailable(TIMED_OUT.to_owned())))
+}
+
+/// The credentials and the region of a request.
+async fn load_shared(settings: &KmsSettings) -> Result<SdkConfig, KmsError> {
     if settings.endpoint.as_deref().is_some_and(is_cleartext_endpoint) {
         return Err(KmsError::Refused("request not sent".to_owned(), CLEARTEXT_REFUSED));
     }
-    let decryption = async {
-        let shared = load_credential_chain(&settings.region, settings.ca_file.as_deref())
-            .await
-            .map_err(ca_file_refusal)?
-            .load()
-            .await;
-        if shared.region().is_none() {
-            return Err(KmsError::Refused("request not sent".to_owned(), "set the region of the key"));
-        }
-        request_decrypt(&shared, settings, sealed).await
-    };
-    // the SDK's own deadline does not cover a metadata service that hangs
-    tokio::time::timeout(DEADLINE, decryption)
-        .await
-        .unwrap_or_else(|_| Err(KmsError::Unavailable(TIMED_OUT.to_owned())))
+    let chain = load_credential_chain(&settings.region, settings.ca_file.as_deref()).await;
+    let shared = chain.map_err(ca_file_refusal)?.load().await;
+    if shared.region().is_none() {
+        return Err(KmsError::Refused("request not sent".to_owned(), "set the region of the key"));
+    }
+    Ok(shared)
 }
 
 /// Why an endpoint without TLS is refused.
@@ -193,27 +226,45 @@ fn retry_policy() -> RetryPolicy {
     }
 }
 
-async fn request_decrypt(shared: &SdkConfig, settings: &KmsSettings, sealed: &Ciphertext) -> Result<Secret, KmsError> {
+async fn request_decrypt(
+    shared: &SdkConfig,
+    settings: &KmsSettings,
+    sealed: &Ciphertext,
+) -> Result<DecryptedKey, KmsError> {
     let request = DecryptRequest {
         ciphertext_blob: STANDARD.encode(sealed.bytes()),
         key_id: settings.key_id.as_deref(),
         encryption_context: &settings.encryption_context,
     };
-    let policy = retry_policy();
-    let response = request::send_decrypt(shared, settings.endpoint.as_deref(), &policy, CleartextGuard, &request);
-    let Plaintext(plain) = response.await.map_err(|error| classify_sdk_error(&error))?;
-    let text = std::str::from_utf8(&plain).ok().map(str::trim).filter(|text| !text.is_empty());
+    let Plaintext { bytes, key_id } = send(shared, settings, KmsCall::decrypt(&request)).await?;
+    let text = std::str::from_utf8(&bytes).ok().map(str::trim).filter(|text| !text.is_empty());
     let not_a_key_file = || {
         KmsError::Refused(
             "200".to_owned(),
             "the decrypted text is not a key: encrypt the text of the key, not its bytes",
         )
     };
-    text.map(|text| Secret::new(text.to_owned())).ok_or_else(not_a_key_file)
+    let text = text.map(|text| Secret::new(text.to_owned())).ok_or_else(not_a_key_file)?;
+    Ok(DecryptedKey { text, kms_key_id: key_id })
+}
+
+async fn request_creation(shared: &SdkConfig, settings: &KmsSettings, kms_key_id: &str) -> Result<UnixNanos, KmsError> {
+    let created = send(shared, settings, KmsCall::describe_key(kms_key_id)).await?;
+    Ok(UnixNanos::default().plus(created))
+}
+
+async fn send<T: fmt::Debug + Send + Sync + 'static>(
+    shared: &SdkConfig,
+    settings: &KmsSettings,
+    call: KmsCall<T>,
+) -> Result<T, KmsError> {
+    let policy = retry_policy();
+    let response = request::send(shared, settings.endpoint.as_deref(), &policy, CleartextGuard, call).await;
+    response.map_err(|error| classify_sdk_error(&error))
 }
 
 /// Maps an SDK error. Texts are error codes, never bodies.
-fn classify_sdk_error(error: &SdkError<DecryptFailure, HttpResponse>) -> KmsError {
+fn classify_sdk_error(error: &SdkError<KmsFailure, HttpResponse>) -> KmsError {
     match error {
         error if is_cleartext_error(error) => KmsError::Refused("request not sent".to_owned(), CLEARTEXT_REFUSED),
         SdkError::TimeoutError(_) => KmsError::Unavailable(TIMED_OUT.to_owned()),

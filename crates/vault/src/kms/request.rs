@@ -1,16 +1,17 @@
-//! The one KMS call that tollgate makes, `Decrypt`: endpoint, request, signature, response. The generated KMS client is
-//! not used, because it would be compiled and shipped for one POST.
+//! The KMS calls that tollgate makes, `Decrypt` and `DescribeKey`: endpoint, request, signature, response. The generated
+//! KMS client is not used, because it would be compiled and shipped for two POSTs.
 //!
 //! The SDK handles retries, timeouts, signing and clock-skew correction. The response body is never traced, and an
 //! error carries only the error code. Neighbour: the parent module translates codes for the user.
 //!
-//! Sources: the AWS JSON 1.1 protocol of Smithy; `Decrypt` in the KMS API reference; the endpoint rules of the AWS
-//! SDKs.
+//! Sources: the AWS JSON 1.1 protocol of Smithy; `Decrypt` and `DescribeKey` in the KMS API reference; the endpoint
+//! rules of the AWS SDKs.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_runtime::auth::sigv4::{self, SigV4AuthScheme};
@@ -61,7 +62,11 @@ pub(super) struct DecryptRequest<'r> {
 }
 
 /// The decrypted bytes. `Debug` prints none of them.
-pub(super) struct Plaintext(pub Zeroizing<Vec<u8>>);
+pub(super) struct Plaintext {
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// ARN of the KMS key that decrypted them.
+    pub key_id: Option<String>,
+}
 
 impl fmt::Debug for Plaintext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,23 +76,46 @@ impl fmt::Debug for Plaintext {
 
 /// KMS answered with an error, or with a body that can't be parsed; holds the error code if there was one.
 #[derive(Debug)]
-pub(super) struct DecryptFailure(ErrorMetadata);
+pub(super) struct KmsFailure(ErrorMetadata);
 
-impl fmt::Display for DecryptFailure {
+impl fmt::Display for KmsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KMS refused")
     }
 }
 
-impl Error for DecryptFailure {}
+impl Error for KmsFailure {}
 
-impl ProvideErrorMetadata for DecryptFailure {
+impl ProvideErrorMetadata for KmsFailure {
     fn meta(&self) -> &ErrorMetadata {
         &self.0
     }
 }
 
-/// Retries and timeouts of one `Decrypt` call.
+/// A call of an operation, whose response gives a `T`.
+pub(super) struct KmsCall<T> {
+    operation: &'static str,
+    body: Vec<u8>,
+    /// Reads the body of a success.
+    parse: fn(&[u8]) -> Option<T>,
+}
+
+impl KmsCall<Plaintext> {
+    pub(super) fn decrypt(request: &DecryptRequest<'_>) -> Self {
+        let body = serde_json::to_vec(request).unwrap_or_default(); // strings: can't fail
+        Self { operation: "Decrypt", body, parse: parse_plaintext }
+    }
+}
+
+impl KmsCall<Duration> {
+    /// `DescribeKey`, which gives the key's creation as a time since 1970.
+    pub(super) fn describe_key(key_id: &str) -> Self {
+        let body = serde_json::json!({ "KeyId": key_id }).to_string().into_bytes();
+        Self { operation: "DescribeKey", body, parse: parse_creation }
+    }
+}
+
+/// Retries and timeouts of one call.
 pub(super) struct RetryPolicy {
     /// Attempts, and the waits between them.
     pub retries: RetryConfig,
@@ -95,59 +123,73 @@ pub(super) struct RetryPolicy {
     pub timeouts: TimeoutConfig,
 }
 
-/// Sends `Decrypt`, with retries, until it succeeds, is refused or times out.
+/// Makes a call, with retries, until it succeeds, is refused or times out.
 ///
 /// # Errors
 /// As the SDK's clients report them: not built, not sent, timed out, refused.
-pub(super) async fn send_decrypt(
+pub(super) async fn send<T: fmt::Debug + Send + Sync + 'static>(
     shared: &SdkConfig,
     endpoint: Option<&str>,
     policy: &RetryPolicy,
     guard: impl Intercept + 'static,
-    request: &DecryptRequest<'_>,
-) -> Result<Plaintext, SdkError<DecryptFailure, HttpResponse>> {
+    call: KmsCall<T>,
+) -> Result<T, SdkError<KmsFailure, HttpResponse>> {
+    let KmsCall { operation: name, body, parse } = call;
     let not_built = |why: &str| SdkError::construction_failure(why.to_owned());
     let endpoint_url = resolve_endpoint(shared, endpoint).ok_or_else(|| not_built("no address for this region"))?;
     let client = shared.http_client().ok_or_else(|| not_built("no HTTP client"))?;
-    let body = serde_json::to_vec(request).map_err(|_| not_built("no JSON"))?;
     let operation = Operation::builder()
         .service_name("KMS")
-        .operation_name("Decrypt")
+        .operation_name(name)
         .behavior_version(shared.behavior_version().unwrap_or_else(BehaviorVersion::latest))
         .http_client(client)
         .endpoint_url(&endpoint_url)
         .standard_retry(&policy.retries)
         .timeout_config(policy.timeouts.clone())
-        .retry_classifier(TransientErrorClassifier::<DecryptFailure>::new())
+        .retry_classifier(TransientErrorClassifier::<KmsFailure>::new())
         .retry_classifier(HttpStatusCodeClassifier::default())
-        .retry_classifier(AwsErrorCodeClassifier::<DecryptFailure>::new())
-        .retry_classifier(ServiceClockSkewClassifier::<DecryptFailure>::new())
+        .retry_classifier(AwsErrorCodeClassifier::<KmsFailure>::new())
+        .retry_classifier(ServiceClockSkewClassifier::<KmsFailure>::new())
         .with_connection_poisoning()
         .interceptor(ServiceClockSkewInterceptor::new())
         .interceptor(guard)
         .runtime_plugin(SigV4Plugin::new(shared).ok_or_else(|| not_built("no credentials"))?)
-        .serializer(build_request)
-        .deserializer(|answer: &HttpResponse| parse_response(answer).map_err(OrchestratorError::operation))
+        .serializer(move |body| build_request(name, body))
+        .deserializer(move |answer: &HttpResponse| parse_response(answer, parse).map_err(OrchestratorError::operation))
         .build();
     operation.invoke(body).await
 }
 
-fn build_request(body: Vec<u8>) -> Result<HttpRequest, Box<dyn Error + Send + Sync>> {
+fn build_request(operation: &str, body: Vec<u8>) -> Result<HttpRequest, Box<dyn Error + Send + Sync>> {
     let request = http::Request::post("/")
         .header(CONTENT_TYPE, "application/x-amz-json-1.1")
-        .header("x-amz-target", "TrentService.Decrypt")
+        .header("x-amz-target", format!("TrentService.{operation}"))
         .header(USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
         .body(SdkBody::from(body))?;
     Ok(request.try_into()?)
 }
 
-/// Decodes the plaintext of a success, or reads the error code of any other response.
-fn parse_response(answer: &HttpResponse) -> Result<Plaintext, DecryptFailure> {
+fn parse_plaintext(body: &[u8]) -> Option<Plaintext> {
     #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
     struct DecryptResponse<'a> {
-        #[serde(rename = "Plaintext", borrow)]
+        #[serde(borrow)]
         plaintext: Option<Cow<'a, str>>,
+        key_id: Option<String>,
     }
+    let response: DecryptResponse<'_> = serde_json::from_slice(body).ok()?;
+    let bytes = STANDARD.decode(response.plaintext.as_deref().unwrap_or_default()).ok()?;
+    Some(Plaintext { bytes: Zeroizing::new(bytes), key_id: response.key_id })
+}
+
+fn parse_creation(body: &[u8]) -> Option<Duration> {
+    let response: Value = serde_json::from_slice(body).ok()?;
+    let seconds = response.get("KeyMetadata")?.get("CreationDate")?.as_f64()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Reads a success with `parse`, or the error code of any other response.
+fn parse_response<T>(answer: &HttpResponse, parse: fn(&[u8]) -> Option<T>) -> Result<T, KmsFailure> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct ErrorResponse {
@@ -156,11 +198,9 @@ fn parse_response(answer: &HttpResponse) -> Result<Plaintext, DecryptFailure> {
         kind: Value,
     }
     let body = answer.body().bytes().unwrap_or_default();
-    let no_code = || DecryptFailure(ErrorMetadata::builder().build());
+    let no_code = || KmsFailure(ErrorMetadata::builder().build());
     if answer.status().is_success() {
-        let response: DecryptResponse<'_> = serde_json::from_slice(body).map_err(|_| no_code())?;
-        let plain = STANDARD.decode(response.plaintext.as_deref().unwrap_or_default()).map_err(|_| no_code())?;
-        return Ok(Plaintext(Zeroizing::new(plain)));
+        return parse(body).ok_or_else(no_code);
     }
     let body: ErrorResponse = serde_json::from_slice(body).unwrap_or_default();
     let header = answer.headers().get("x-amzn-errortype");
@@ -168,7 +208,7 @@ fn parse_response(answer: &HttpResponse) -> Result<Plaintext, DecryptFailure> {
     // the header's form is `namespace#Code:documentation URL`
     let head = error_type.split_once(':').map_or(error_type, |(head, _)| head);
     let code = head.split_once('#').map_or(head, |(_, code)| code);
-    Err(DecryptFailure(ErrorMetadata::builder().code(code).build()))
+    Err(KmsFailure(ErrorMetadata::builder().code(code).build()))
 }
 
 /// SDK plugin that signs with SigV4 and marks the response as sensitive, so that the SDK does not trace it.

@@ -31,7 +31,9 @@ async fn shared(region: &str) -> aws_types::sdk_config::Builder {
 /// As [`decrypt`], with credentials that don't come from the environment.
 async fn opened(settings: &KmsSettings, file: &[u8]) -> Result<Secret, KmsError> {
     let shared = shared(&settings.region).await.build();
-    request_decrypt(&shared, settings, &Ciphertext::parse(file).expect("ciphertext")).await
+    let decrypted = request_decrypt(&shared, settings, &Ciphertext::parse(file).expect("ciphertext")).await?;
+    assert_eq!(decrypted.kms_key_id.as_deref(), Some(KEY));
+    Ok(decrypted.text)
 }
 
 /// One request in KMS' format, with all configured parameters; the result is the key, and its `Debug` prints nothing.
@@ -52,6 +54,39 @@ async fn a_key_is_opened_with_one_request() {
     assert_eq!(state.asked.len(), 1);
     assert_eq!(state.asked[0]["KeyId"], KEY);
     assert_eq!(state.asked[0]["EncryptionContext"], serde_json::json!({"purpose": "vault", "env": "prod"}));
+}
+
+/// The creation date of KMS' own key is asked for by the key's name. A response without one, or with a strange one, gives
+/// no date and no panic; a missing right is named by [`fetch_creation`], and nothing else of KMS' answer is.
+#[tokio::test]
+async fn the_creation_of_a_key_is_fetched() {
+    let fake = FakeKms::start();
+    let settings = settings(&fake);
+    let shared = shared(&settings.region).await.build();
+    let fetch = async || request_creation(&shared, &settings, KEY).await;
+    assert_eq!(fetch().await, Ok(UnixNanos(1_700_000_000_500_000_000)));
+    assert_eq!(fake.state().asked, [serde_json::json!({ "KeyId": KEY })]);
+    for (status, body) in [
+        (200, ""),
+        (200, "CANARY"),
+        (200, r#"{"KeyMetadata": {}}"#),
+        (200, r#"{"KeyMetadata": {"CreationDate": "CANARY"}}"#),
+        (200, r#"{"KeyMetadata": {"CreationDate": -1}}"#),
+        (200, r#"{"KeyMetadata": {"CreationDate": 1e300}}"#),
+        (400, r#"{"__type": "NotFoundException", "message": "CANARY"}"#),
+        (403, "<html>CANARY</html>"),
+    ] {
+        fake.set(Mood::Describes(status, body));
+        let why = tell_missing_date(fetch().await.expect_err("no date"));
+        assert!(why.starts_with("kms:DescribeKey gave no date (") && !why.contains("CANARY"), "{body}: {why}");
+    }
+    // a date beyond all calendars is capped
+    fake.set(Mood::Describes(200, r#"{"KeyMetadata": {"CreationDate": 1e15}}"#));
+    assert_eq!(fetch().await, Ok(UnixNanos(u64::MAX)));
+    fake.set(Mood::Describes(400, r#"{"__type": "AccessDeniedException", "message": "CANARY"}"#));
+    assert_eq!(tell_missing_date(fetch().await.expect_err("denied")), "kms:DescribeKey is not allowed");
+    fake.set(Mood::Says(500, "KMSInternalException"));
+    assert!(tell_missing_date(fetch().await.expect_err("away")).contains("KMS is not available"));
 }
 
 /// Every form in which people keep the output of `aws kms encrypt` is accepted as the same ciphertext.

@@ -1,4 +1,4 @@
-//! [`FakeKms`]: the `Decrypt` operation of AWS KMS over HTTP, with configurable failures. It is strict about requests
+//! [`FakeKms`]: `Decrypt` and `DescribeKey` of AWS KMS over HTTP, with configurable failures. It is strict about requests
 //! and can refuse, fail and hang. It does not check signatures (neither does moto) and uses no real cryptography:
 //! ciphertext is only masked.
 
@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 /// The only key.
 pub const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+/// When the key was created, seconds since 1970: 2023-11-14.
+pub const CREATED: f64 = 1_700_000_000.5;
 const REGION: &str = "eu-central-1";
 
 /// How the fake handles requests.
@@ -28,6 +30,8 @@ pub enum Mood {
     Fails(usize),
     /// Never answers.
     Hangs,
+    /// Decrypts, and answers `DescribeKey` with this status and body.
+    Describes(u16, &'static str),
     /// Answers with a web page, as a proxy would.
     Page,
 }
@@ -108,7 +112,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
         let mut state = state.lock().unwrap();
         for needed in [
             "post / http/1.1",
-            "x-amz-target: trentservice.decrypt",
+            "x-amz-target: trentservice.de",
             "content-type: application/x-amz-json-1.1",
             &format!("/{REGION}/kms/aws4_request"),
         ] {
@@ -123,8 +127,14 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
         }
         mood
     };
+    let describes = head.contains("x-amz-target: trentservice.describekey");
     let (status, kind, text) = match mood {
-        Mood::Works => match decrypt(&body) {
+        Mood::Works if describes => {
+            let answer = json!({"KeyMetadata": {"KeyId": KEY, "CreationDate": CREATED, "Enabled": true}});
+            (200, "application/x-amz-json-1.1", answer.to_string())
+        }
+        Mood::Describes(status, text) if describes => (status, "application/x-amz-json-1.1", text.to_owned()),
+        Mood::Works | Mood::Describes(..) => match decrypt(&body) {
             Ok(plain) => {
                 let answer = json!({"KeyId": KEY, "Plaintext": STANDARD.encode(plain), "EncryptionAlgorithm": "SYMMETRIC_DEFAULT"});
                 (200, "application/x-amz-json-1.1", answer.to_string())
