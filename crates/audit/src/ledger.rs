@@ -15,6 +15,7 @@ use bytes::Bytes;
 use crate::chains::{ChainScope, list_chains};
 use crate::error::ReadError;
 use crate::read::index;
+use crate::signed_request::{SignedRequest, is_valid_at};
 use crate::writable_vault::WritableVault;
 use kernel::clock::UnixNanos;
 use kernel::rng::Rng;
@@ -115,6 +116,15 @@ struct LedgerLine {
 struct IndexObject {
     name: String,
     bytes: Bytes,
+}
+
+/// Objects in the store that may hold a line.
+#[derive(Default)]
+struct StoredLines {
+    /// The newest with the expected line, and the line's time.
+    newest: Option<(String, IndexObject)>,
+    /// Whether others hold other lines.
+    has_other_lines: bool,
 }
 
 /// Yields given bytes instead of random ones, so that an epoch's name is reproducible.
@@ -316,6 +326,10 @@ impl<'p> Ledger<'p> {
         object_names::new_epoch(UnixNanos((self.epochs + 1) * 1_000_000), &FixedRng(seed))
     }
 
+    fn new_epoch(&self, attempt: u64) -> LedgerEpoch {
+        LedgerEpoch { names: self.epoch_names(&self.next_epoch(attempt)), tree: Frontier::default(), begun: None }
+    }
+
     /// The last digest and its signature, as stored, to be reported to a gateway ([`vault::chain::erasures`]).
     ///
     /// # Errors
@@ -332,6 +346,29 @@ impl<'p> Ledger<'p> {
         }
     }
 
+    /// Whether an earlier run stored this line while its request was valid, and died before the line's digest. The next
+    /// [`Self::append`] takes that line, also if the request has expired since: nothing else can follow it.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn has_begun_in_time<R: SignedRequest>(
+        &self,
+        request: &R,
+        entry: &LedgerEntry,
+        now: UnixNanos,
+    ) -> Result<bool, ReadError> {
+        // in an open epoch the next line ends an erasure, and needs no valid request
+        let attempts = if self.open_epoch.is_some() { 0 } else { MAX_NAME_ATTEMPTS };
+        for attempt in 0..attempts {
+            let epoch = self.new_epoch(attempt);
+            if self.fetch_if_present(&epoch.names.digest(&self.account, 0)).await?.is_none() {
+                let stored = self.find_stored_lines(&epoch, 0, entry, now).await?;
+                return Ok(stored.newest.is_some_and(|(time, _)| is_valid_at(request, &time)));
+            }
+        }
+        Ok(false)
+    }
+
     /// The erasure that was begun and is not done, if any.
     pub fn begun_erasure(&self) -> Option<&ErasureRecord> {
         self.open_epoch.as_ref()?.begun.as_ref()?.tail.erasure.as_deref()
@@ -345,12 +382,17 @@ impl<'p> Ledger<'p> {
     pub async fn find_unlocked_object(&self) -> Result<Option<String>, ReadError> {
         let Some(LedgerHead { link, .. }) = &self.head else { return Ok(None) };
         let folder = format!("chain/{}/{}/{}/", account_segment(&self.account), self.writer, link.epoch);
-        let page = self.place.vault.list_versions(ObjectKind::Chain, &folder, None).await?;
-        let versions = page.map(|page| page.versions).unwrap_or_default();
-        for version in versions.into_iter().filter(|version| !version.marker) {
-            let state = self.place.vault.fetch_lock(ObjectKind::Chain, &version).await?;
-            if state.is_some_and(|state| state.lock.is_none()) {
-                return Ok(Some(version.name));
+        let mut after = None;
+        while let Some(page) = self.place.vault.list_versions(ObjectKind::Chain, &folder, after.take()).await? {
+            for version in page.versions.into_iter().filter(|version| !version.marker) {
+                let state = self.place.vault.fetch_lock(ObjectKind::Chain, &version).await?;
+                if state.is_some_and(|state| state.lock.is_none()) {
+                    return Ok(Some(version.name));
+                }
+            }
+            after = page.next;
+            if after.is_none() {
+                break;
             }
         }
         Ok(None)
@@ -383,8 +425,7 @@ impl<'p> Ledger<'p> {
             )));
         }
         for attempt in 0..MAX_NAME_ATTEMPTS {
-            let names = self.epoch_names(&self.next_epoch(attempt));
-            let epoch = LedgerEpoch { names, tree: Frontier::default(), begun: None };
+            let epoch = self.new_epoch(attempt);
             let name = epoch.names.digest(&self.account, 0);
             match self.fetch_if_present(&name).await? {
                 // another run wrote the digest after this one read the chain
@@ -445,26 +486,11 @@ impl<'p> Ledger<'p> {
         entry: LedgerEntry,
         now: UnixNanos,
     ) -> Result<IndexObject, ReadError> {
-        let folder = format!("index/v1/account={}/", account_segment(&self.account));
-        let file = format!("/{}-{}-{n:010}.ndjson.zst", self.writer, epoch.names.epoch());
-        let names = self.place.vault.list(ObjectKind::Index, &folder).await?;
-        let (mut newest, mut has_other_lines): (Option<(String, IndexObject)>, bool) = (None, false);
-        for name in names.into_iter().filter(|name| name.ends_with(&file)) {
-            let Ok(bytes) = self.place.vault.fetch(ObjectKind::Index, &name, None).await else { continue };
-            let Ok(LedgerLine { row, text }) = self.parse_line(&bytes) else { continue };
-            // the line is not signed yet, so it counts as an earlier run's only if this run would write the same line
-            let expected = self.encode_row(epoch, n, &entry, &row);
-            if text.as_bytes() != expected || row.tail.ts > rfc3339(now.plus(MAX_CLOCK_SKEW)) {
-                has_other_lines = true;
-            } else if newest.as_ref().is_none_or(|(time, _)| *time < row.tail.ts) {
-                newest = Some((row.tail.ts, IndexObject { name, bytes }));
-            }
-        }
-        match newest {
-            Some((_, object)) => return Ok(object),
+        match self.find_stored_lines(epoch, n, &entry, now).await? {
+            StoredLines { newest: Some((_, object)), .. } => return Ok(object),
             // only a holder of the key can know the name of a new epoch: another run is or was active
-            None if has_other_lines && n == 0 => return Err(busy_error()),
-            None => {}
+            StoredLines { has_other_lines: true, .. } if n == 0 => return Err(busy_error()),
+            StoredLines { .. } => {}
         }
         let tail = RowTail { ts: rfc3339(now), ..RowTail::default() };
         let template = IndexRow { v: 1, leaf: n, object_key: None, off: None, of: None, tail };
@@ -479,6 +505,32 @@ impl<'p> Ledger<'p> {
         } else {
             Err(busy_error())
         }
+    }
+
+    /// The objects of leaf `n` that are in the store.
+    async fn find_stored_lines(
+        &self,
+        epoch: &LedgerEpoch,
+        n: u64,
+        entry: &LedgerEntry,
+        now: UnixNanos,
+    ) -> Result<StoredLines, ReadError> {
+        let folder = format!("index/v1/account={}/", account_segment(&self.account));
+        let file = format!("/{}-{}-{n:010}.ndjson.zst", self.writer, epoch.names.epoch());
+        let names = self.place.vault.list(ObjectKind::Index, &folder).await?;
+        let mut stored = StoredLines::default();
+        for name in names.into_iter().filter(|name| name.ends_with(&file)) {
+            let Ok(bytes) = self.place.vault.fetch(ObjectKind::Index, &name, None).await else { continue };
+            let Ok(LedgerLine { row, text }) = self.parse_line(&bytes) else { continue };
+            // the line is not signed yet, so it counts as an earlier run's only if this run would write the same line
+            let expected = self.encode_row(epoch, n, entry, &row);
+            if text.as_bytes() != expected || row.tail.ts > rfc3339(now.plus(MAX_CLOCK_SKEW)) {
+                stored.has_other_lines = true;
+            } else if stored.newest.as_ref().is_none_or(|(time, _)| *time < row.tail.ts) {
+                stored.newest = Some((row.tail.ts, IndexObject { name, bytes }));
+            }
+        }
+        Ok(stored)
     }
 
     /// The line for `entry` with the time of `template` and, for an erasure, the template's count of destroyed objects.
@@ -597,7 +649,7 @@ impl<'p> Ledger<'p> {
 
 fn busy_error() -> ReadError {
     ReadError::unavailable(
-        "another erasure, rewrap or opening is running, or was begun with another --sign-with key or other signatures on \
-         the request: finish that one first",
+        "another erasure, rewrap or opening is running, or was begun with another --sign-with key, other --identity keys \
+         or other signatures on the request: finish that one first, or use another --writer",
     )
 }

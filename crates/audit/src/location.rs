@@ -172,6 +172,11 @@ impl Vault {
         self.bucket.is_some() && !self.is_key_bucket_given
     }
 
+    /// `s3://bucket/prefix`, as commands name the vault; `None` for a folder.
+    pub(crate) fn s3_location(&self) -> Option<String> {
+        self.bucket.as_ref().map(|bucket| format!("s3://{bucket}/{}", self.prefix).trim_end_matches('/').to_owned())
+    }
+
     /// The prefix of all names, without its trailing slash.
     pub(crate) fn prefix(&self) -> &str {
         self.prefix.strip_suffix('/').unwrap_or(&self.prefix)

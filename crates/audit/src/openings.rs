@@ -5,6 +5,8 @@
 //! is in no chain. Neighbours: `shares` opens the shares, `signed_request` has the request's
 //! file, `verify/openings` checks the lines.
 
+use std::collections::BTreeMap;
+
 use age::x25519::Identity;
 use serde::{Deserialize, Serialize};
 
@@ -81,10 +83,11 @@ impl SignedRequest for OpeningRequest {
 }
 
 /// Records that `auditors` open their shares of the requested session, and returns which keys that is. The caller opens
-/// them only afterwards.
+/// them only afterwards. If a killed run began this line before the request expired, the line is finished, so that it
+/// does not block the chain, but nothing may be opened.
 ///
 /// # Errors
-/// The request is not valid here or was used, or the line can't be written. Then nothing may be opened.
+/// The request is not valid here, has expired or was used, or the line can't be written. Then nothing may be opened.
 pub async fn record_opening(
     ledger: &mut Ledger<'_>,
     signed_request: &str,
@@ -107,7 +110,6 @@ pub async fn record_opening(
             request.store
         )));
     }
-    check_validity(&request, now).map_err(with_subject)?;
     let mut auditors: Vec<String> = auditors.iter().map(|auditor| auditor.to_public().to_string()).collect();
     auditors.sort_unstable();
     auditors.dedup();
@@ -123,8 +125,42 @@ pub async fn record_opening(
         let message = "one of these auditors has used this request, as the chain records: make a new request";
         return Err(ReadError::invalid(message));
     }
-    ledger.append(LedgerEntry::Opening(record), now).await?;
-    Ok(request.selection())
+    let entry = LedgerEntry::Opening(record);
+    let validity = check_validity(&request, now).map_err(with_subject);
+    if validity.is_err() && !ledger.has_begun_in_time(&request, &entry, now).await? {
+        return validity.map(|()| request.selection());
+    }
+    ledger.append(entry, now).await?;
+    validity.map(|()| request.selection()).map_err(|error| {
+        error.map_message(|why| {
+            format!("the opening that a killed command began is recorded now, but nothing was opened: {why}")
+        })
+    })
+}
+
+/// Messages about lines that use a request again for the same auditor. A writer's own chain can't have such lines, but
+/// the chains of two writers can.
+pub fn find_repeated_uses(rows: &[IndexRow]) -> Vec<String> {
+    let (mut used, mut messages) = (BTreeMap::new(), Vec::new());
+    for row in rows {
+        for use_name in row.tail.opening.iter().flat_map(|opening| opening.uses()) {
+            let first = used.entry(use_name).or_insert(row);
+            if !std::ptr::eq(*first, row) {
+                messages.push(format!("{}: {}", line_name(row), describe_repeated_use(&line_name(first))));
+            }
+        }
+    }
+    messages
+}
+
+/// Why a line is wrong that uses a request which the line `first` used.
+pub(crate) fn describe_repeated_use(first: &str) -> String {
+    format!("one of its auditors used its request before, in {first}")
+}
+
+/// Where a line is: `writer/epoch/leaf`.
+pub(crate) fn line_name(row: &IndexRow) -> String {
+    format!("{}/{}/{}", row.tail.writer, row.tail.epoch, row.leaf)
 }
 
 /// The lines about openings in objects that signed digests name, in order of time, and what could not be read.

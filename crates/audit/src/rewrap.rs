@@ -10,6 +10,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::clock::UnixNanos;
+use kernel::folders::account_of_segment;
 use kernel::sha256::Sha256;
 
 use super::error::ReadError;
@@ -116,7 +117,10 @@ pub async fn rewrap(
     let mut copies_by_account: BTreeMap<String, Vec<KeyCopy>> = BTreeMap::new();
     for (key, objects) in keys {
         summary.keys += 1;
-        let account = parse_account(place, &key.folder);
+        let Some(account) = parse_account(place, &key.folder) else {
+            summary.failed.push(format!("{}{}.age: no account has such a folder", key.folder, key.id));
+            continue;
+        };
         let ledger = match ledgers.entry(account.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
@@ -312,10 +316,9 @@ fn describe_copy(name: &str, object: &[u8]) -> KeyCopy {
     KeyCopy { name: name.to_owned(), sha256: kernel::hex::encode(&Sha256::digest(object)) }
 }
 
-/// The account in a key object's name, as a segment.
-fn parse_account(place: &WritableVault, name: &str) -> String {
-    let account = place.vault.relative_name(name).and_then(|name| name.split('/').nth(1));
-    account.unwrap_or_default().to_owned()
+/// The account in a key object's name.
+fn parse_account(place: &WritableVault, name: &str) -> Option<String> {
+    account_of_segment(place.vault.relative_name(name)?.split('/').nth(1)?)
 }
 
 /// Whether a key object is an age file with as many stanzas as recipients, or an envelope with as many shares. Only a

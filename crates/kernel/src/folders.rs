@@ -11,6 +11,17 @@ pub fn session_folder(account: &str, tenant: &str, session: &str) -> String {
     format!("{}/{}/{}/", account_segment(account), segment(tenant), segment(session))
 }
 
+/// The account with this folder name ([`account_segment`]); `None` if no account has it.
+pub fn account_of_segment(segment: &str) -> Option<String> {
+    let mut parts = segment.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
+        bytes.extend_from_slice(part.get(2..)?.as_bytes());
+    }
+    String::from_utf8(bytes).ok().filter(|account| account_segment(account) == segment)
+}
+
 /// The folder name of an account. Accounts come from the configuration, not from clients, and are never pseudonyms.
 pub fn account_segment(account: &str) -> String {
     let segment = crate::pseudonym::encode_segment(account).unwrap_or_else(|| account.to_owned());

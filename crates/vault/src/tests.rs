@@ -67,6 +67,13 @@ fn reserved_accounts_are_escaped() {
     assert_eq!(object_names::account_segment("index"), "%69ndex");
     assert_eq!(object_names::account_segment("keys"), "%6Beys");
     assert_eq!(object_names::account_segment("a/b"), "a%2Fb");
+    for account in ["index", "a/b", "a b", "%69ndex", "ü", "..", "default"] {
+        let segment = object_names::account_segment(account);
+        assert_eq!(kernel::folders::account_of_segment(&segment).as_deref(), Some(account));
+    }
+    for segment in ["", "index", "a b", "%", "%6", "%zz", "%+9", "%6b", "%ü", "%FF", "%empty", "ü"] {
+        assert_eq!(kernel::folders::account_of_segment(segment), None, "{segment}");
+    }
 }
 
 /// Partitions and proofs are named by times and epochs.

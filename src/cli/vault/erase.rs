@@ -48,9 +48,10 @@ pub(crate) struct EraseArgs {
     /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     #[arg(requires = "request", conflicts_with = "user")]
     session: Option<String>,
-    /// Every session of this user, by the pseudonym shown in spans.
+    /// Every session of this user, by the pseudonym shown in spans; may be repeated, e.g. with the pseudonym of each
+    /// epoch.
     #[arg(long, value_name = "h-…", requires_all = ["request", "gateway_key"])]
-    user: Option<String>,
+    user: Vec<String>,
     /// Step 1: creates a request that lists what would be destroyed.
     #[arg(long, requires_all = ["requested_by", "reason", "output", "store"])]
     request: bool,
@@ -240,13 +241,13 @@ pub(super) fn read_signing_key(path: Option<&Path>) -> Result<SigningKey, Comman
 /// Creates a request, and prints what it would destroy.
 fn create_request(options: &EraseArgs) -> Result<ExitStatus, CommandError> {
     let mut account = options.account.clone();
-    let target = match (&options.session, &options.user) {
+    let target = match (&options.session, ContentTarget::of_users(&options.user)) {
         (Some(session), None) => {
             let (session, account_of_session) = parse_session_argument(session, account.as_deref());
             account = account_of_session;
             ContentTarget::Session(session)
         }
-        (None, Some(user)) => ContentTarget::User(user.clone()),
+        (None, Some(users)) => users,
         _ => return Err("pass a session or --user to select what to erase".into()),
     };
     let (requested_by, reason) =
@@ -292,6 +293,7 @@ fn summarize_request(request: &ErasureRequest) -> String {
     let target = match &request.what {
         ContentTarget::Session(session) => format!("session {session}"),
         ContentTarget::User(user) => format!("every session of the user {user}"),
+        ContentTarget::Users(users) => format!("every session of the user {}", users.join(", ")),
     };
     let (sessions, keys) = (format_count(request.sessions.len(), "session"), format_count(request.keys.len(), "key"));
     let mut lines = vec![

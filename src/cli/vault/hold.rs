@@ -41,9 +41,10 @@ pub(crate) struct HoldArgs {
     /// Session id as shown in spans and the index; `trace-ID` for records without a session.
     #[arg(required_unless_present = "user", conflicts_with = "user")]
     session: Option<String>,
-    /// Every session of this user, by the pseudonym shown in spans.
+    /// Every session of this user, by the pseudonym shown in spans; may be repeated, e.g. with the pseudonym of each
+    /// epoch.
     #[arg(long, value_name = "h-…", requires = "key")]
-    user: Option<String>,
+    user: Vec<String>,
     /// Public key of the gateways' signer, or a file that contains it. The lines it signed determine the sessions of
     /// `--user`.
     #[arg(long, value_name = "KEY|FILE")]
@@ -111,13 +112,13 @@ pub(super) fn run_hold(command: &HoldCommand) -> Result<ExitStatus, CommandError
 
 async fn change_hold(options: &HoldArgs, sets: bool) -> Result<(String, Vec<String>), CommandError> {
     let mut account = options.account.clone();
-    let target = match (&options.session, &options.user) {
+    let target = match (&options.session, ContentTarget::of_users(&options.user)) {
         (Some(session), _) => {
             let (session, account_of_session) = parse_session_argument(session, account.as_deref());
             account = account_of_session;
             ContentTarget::Session(session)
         }
-        (None, Some(user)) => ContentTarget::User(user.clone()),
+        (None, Some(users)) => users,
         (None, None) => return Err("pass a session or --user".into()),
     };
     let query = TargetQuery { target, account, tenant: options.tenant.clone() };

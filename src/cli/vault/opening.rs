@@ -18,7 +18,7 @@ use super::public_keys::{read_public_keys_of_option, read_text_file};
 use super::vault_args::VaultArgs;
 use audit::key_selection::KeySelection;
 use audit::ledger::Ledger;
-use audit::openings::{OpeningRequest, list_openings, record_opening};
+use audit::openings::{OpeningRequest, find_repeated_uses, list_openings, record_opening};
 use audit::read::Vault;
 use audit::signed_index::SignedIndex;
 use audit::signed_request::{self, SignedRequest as _};
@@ -229,8 +229,10 @@ pub(super) fn run_openings(options: &OpeningsArgs) -> Result<ExitStatus, Command
         let vault = Vault::from_location(&options.store_access.location(&options.store, None))?;
         let signed = SignedIndex::read(&vault, &keys, options.account.as_deref()).await?;
         let (rows, unreadable) = list_openings(&vault, &signed, options.account.as_deref()).await?;
-        is_complete = unreadable.is_empty();
+        let repeated = find_repeated_uses(&rows);
+        is_complete = unreadable.is_empty() && repeated.is_empty();
         output::print_notes("not read", &unreadable);
+        output::print_notes("used again", &repeated);
         for row in rows {
             let Some(opening) = &row.tail.opening else { continue };
             let line = match options.json {

@@ -17,7 +17,7 @@ use vault::index_row::{ErasureRecord, ErasureState, ShreddedKey};
 use vault::object_names::account_segment;
 use vault::store::ObjectKind;
 
-use super::request::{ContentTarget, ErasureRequest};
+use super::request::ErasureRequest;
 use super::resolve::{TargetQuery, find_held_objects, is_other_key, list_objects_to_destroy, search_sessions};
 
 /// Result of an erasure.
@@ -58,17 +58,21 @@ pub async fn execute_request(
         }
         None => false,
     };
+    let begun = LedgerEntry::Erasure(ErasureRecord {
+        request: Some(signed_request.to_owned()),
+        ..build_erasure(&request, &signers, ErasureState::Begun)
+    });
     if !resumed {
-        check_validity(&request, now).map_err(request_error)?;
+        if let Err(why) = check_validity(&request, now)
+            && !ledger.has_begun_in_time(&request, &begun, now).await?
+        {
+            return Err(request_error(why));
+        }
         check_user_sessions(place, &request).await?;
     }
     check_no_holds(place, &request, &keys).await?;
     if !resumed {
-        let begun = ErasureRecord {
-            request: Some(signed_request.to_owned()),
-            ..build_erasure(&request, &signers, ErasureState::Begun)
-        };
-        ledger.append(LedgerEntry::Erasure(begun), now).await?;
+        ledger.append(begun, now).await?;
     }
     let objects = destroy_keys(place, ledger, &request, &signers, &keys, now).await?;
     // the erasure is done, even if the remaining keys can't be listed now
@@ -98,7 +102,9 @@ async fn count_other_keys(
 /// Checks in the index that the sessions of a request for a user belong to that user, because the signers saw only a
 /// pseudonym and a list of sessions.
 async fn check_user_sessions(place: &WritableVault, request: &ErasureRequest) -> Result<(), ReadError> {
-    let ContentTarget::User(_) = &request.what else { return Ok(()) };
+    if request.what.users().is_none() {
+        return Ok(());
+    }
     let query = TargetQuery { target: request.what.clone(), account: Some(request.account.clone()), tenant: None };
     let folders = search_sessions(place, &query).await?.sessions.into_values().flatten();
     let user_sessions: BTreeSet<String> = folders.map(|(tenant, session)| format!("{tenant}/{session}")).collect();

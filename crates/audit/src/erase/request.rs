@@ -22,6 +22,28 @@ pub enum ContentTarget {
     Session(String),
     /// Every session of a user, by pseudonym: `h-…`.
     User(String),
+    /// Every session of a user, by the pseudonyms of several epochs. Version 0.1 reads no such request.
+    Users(Vec<String>),
+}
+
+impl ContentTarget {
+    /// The target for these pseudonyms of a user, if there are any.
+    pub fn of_users(users: &[String]) -> Option<Self> {
+        match users {
+            [] => None,
+            [user] => Some(Self::User(user.clone())),
+            users => Some(Self::Users(users.to_vec())),
+        }
+    }
+
+    /// The pseudonyms of a user, if the target is one.
+    pub fn users(&self) -> Option<&[String]> {
+        match self {
+            Self::Session(_) => None,
+            Self::User(user) => Some(std::slice::from_ref(user)),
+            Self::Users(users) => Some(users),
+        }
+    }
 }
 
 /// A request to destroy session keys.

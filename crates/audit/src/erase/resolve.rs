@@ -172,14 +172,14 @@ pub(super) struct SessionSearch {
 pub(super) async fn search_sessions(place: &WritableVault, query: &TargetQuery) -> Result<SessionSearch, ReadError> {
     let mut search = SessionSearch::default();
     let account = query.account.as_deref();
-    let ContentTarget::User(_) = &query.target else {
+    if query.target.users().is_none() {
         let mut sessions = BoundedSessions::default();
         let mut collect = |row: IndexRow| query.collect_match(&row, &mut sessions);
         search.unreadable_index = each_row(&place.vault, account, &|_| true, &mut collect).await?;
         search.unreadable_index.extend(sessions.limit_message());
         search.sessions = sessions.accounts;
         return Ok(search);
-    };
+    }
     // an unsigned line must neither assign a session to a user nor block an authorised request
     if place.keys.is_empty() {
         return Err(ReadError::invalid(
@@ -222,6 +222,7 @@ impl TargetQuery {
         let is_match = match &self.target {
             ContentTarget::Session(wanted) => *wanted == session,
             ContentTarget::User(user) => tail.user_key.as_ref() == Some(user),
+            ContentTarget::Users(users) => tail.user_key.as_ref().is_some_and(|user| users.contains(user)),
         };
         if is_match {
             sessions.add(&tail.account, (encode_segment(&tail.tenant), encode_segment(&session)));
@@ -248,7 +249,7 @@ impl MatchedSessions {
 
     /// Fails if the query is for a user and no session matched.
     fn require_user_sessions(self, query: &TargetQuery) -> Result<Self, ReadError> {
-        let is_unknown = self.folders.is_empty() && matches!(query.target, ContentTarget::User(_));
+        let is_unknown = self.folders.is_empty() && query.target.users().is_some();
         if is_unknown { Err(self.unknown_user_error()) } else { Ok(self) }
     }
 
@@ -278,7 +279,7 @@ impl MatchedSessions {
 async fn find_all_sessions(place: &WritableVault, query: &TargetQuery) -> Result<MatchedSessions, ReadError> {
     let SessionSearch { mut sessions, unsigned, unreadable_index, unreadable_chains: mut unreadable } =
         search_sessions(place, query).await?;
-    if let (ContentTarget::User(_), Some(why)) = (&query.target, unreadable_index.first()) {
+    if let (Some(_), Some(why)) = (query.target.users(), unreadable_index.first()) {
         return Err(ReadError::unavailable(format!(
             "some of the user's sessions may be missing; request each session by its id: {why}"
         )));
@@ -289,7 +290,7 @@ async fn find_all_sessions(place: &WritableVault, query: &TargetQuery) -> Result
         (Some(_), _) => {
             return Err(ReadError::invalid(format!("{count} accounts have a matching session: give --account")));
         }
-        (None, ContentTarget::User(_)) => Default::default(),
+        (None, ContentTarget::User(_) | ContentTarget::Users(_)) => Default::default(),
         (None, ContentTarget::Session(_)) => {
             // the index does not yet contain the lines of the last minutes
             let message = "no index line names this session; if the session is only minutes old, give --account";

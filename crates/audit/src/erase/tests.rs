@@ -258,9 +258,12 @@ async fn a_crash_anywhere_is_finished_and_never_leaves_keys_gone_without_a_word(
             assert!(desk.run(&site, &file).await.expect_err("again").contains("already executed"));
         } else if told {
             assert!(desk.run(&site, &file).await.expect("finished").resumed);
-        } else {
+        } else if n == 0 {
             assert!(desk.run(&site, &file).await.expect_err("late").contains("expired"), "{n}");
-            continue;
+            desk.erase(&site, "s0").await;
+        } else {
+            // its line was stored in time: nothing else can follow in this chain
+            desk.run(&site, &file).await.expect("finished");
         }
         let report = desk.audit(&site).await;
         let odd: Vec<_> = report.findings.iter().filter(|finding| finding.code != "no_recent_digest").collect();
@@ -519,6 +522,31 @@ async fn an_erasure_of_other_keys_is_found() {
     }
 }
 
+/// The pseudonyms of several epochs select a user's sessions together, and no others. One alone is written as before.
+#[tokio::test]
+async fn a_user_with_several_pseudonyms_is_erased_whole() {
+    let mut site = site().await;
+    site.user = Some("h-02default".to_owned());
+    site.send("default", "s2", "after the rotation");
+    site.minutes(3).await;
+    let desk = Desk::of(&site, None);
+    let users = |names: &[&str]| {
+        ContentTarget::of_users(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).expect("users")
+    };
+    let one = desk.request(&site, users(&["h-02default"])).await;
+    assert!(one.sessions == ["acme/s2"] && one.text().contains("\"user\": \"h-02default\""), "{}", one.text());
+    let request = desk.request(&site, users(&["h-default", "h-02default"])).await;
+    assert_eq!(request.sessions, ["acme/s0", "acme/s1", "acme/s2"]);
+    for fewer in [users(&["h-default", "h-nobody"]), ContentTarget::Users(Vec::new())] {
+        let other = ErasureRequest { what: fewer, ..request.clone() };
+        let refused = desk.run(&site, &desk.signed(&other)).await.expect_err("another user's");
+        assert!(refused.contains("no signed index line assigns it to this user"), "{refused}");
+    }
+    assert_eq!(desk.run(&site, &desk.signed(&request)).await.expect("erased").keys, 3);
+    let report = desk.audit(&site).await;
+    assert!(report.verified && report.counts.opened == 4, "the other account's are left: {}", report.text());
+}
+
 /// A request for a user covers only that user's sessions, whoever signed it; a planted unreadable line blocks nothing.
 #[tokio::test]
 async fn a_users_sessions_are_the_users() {
@@ -719,6 +747,35 @@ async fn a_later_auditor_opens_what_was_written_before() {
     };
     assert_eq!(rewrap(&desk.place, &[new], &recipients, &one, &teller, now).await.expect("none").keys, 0);
     assert_eq!(desk.erase(&site, "s0").await.objects, 2);
+}
+
+/// Copies of the keys of an account whose folder is encoded are listed in that account's chain; a folder that no account
+/// has is refused. (Seen red: the chain was below `chain/%2569ndex`.)
+#[tokio::test]
+async fn copies_are_listed_in_their_accounts_chain() {
+    use crate::key_selection::KeySelection;
+    use crate::rewrap::{CopyRecipients, LedgerSigner, rewrap};
+    let mut site = Site::new(44);
+    site.send("index", "s0", "text");
+    site.minutes(3).await;
+    assert!(site.uploader.drain().await);
+    let (desk, copier) = (Desk::of(&site, None), key("rewrap.test", 51));
+    let signer = LedgerSigner { key: &copier, earlier_keys: &[], writer: "rewrap" };
+    let auditors = std::slice::from_ref(&site.auditor);
+    let (to, which) =
+        (CopyRecipients::Listed(vec![age::x25519::Identity::generate().to_public()]), KeySelection::default());
+    let run = async || rewrap(&desk.place, auditors, &to, &which, &signer, site.clock.now()).await.expect("done");
+    let done = run().await;
+    assert!(done.newly_listed == 1, "{done:?}");
+    site.name(&["chain/%69ndex/rewrap/"]);
+    let keys = vec![signing_key().public().clone(), copier.public().clone()];
+    let options = VerifyOptions { keys, account: Some("index".to_owned()), ..VerifyOptions::default() };
+    let report = site.verify(options).await;
+    assert!(report.verified && report.counts.epochs == 2, "{}", report.text());
+    let planted = "keys/%zz/acme/s0/2026-11-20/0123456789abcdef.age";
+    site.store.0.lock().insert(planted.to_owned(), Bytes::from_static(b"junk"));
+    let done = run().await;
+    assert!(done.failed.len() == 1 && done.failed[0].contains("no account has such a folder"), "{:?}", done.failed);
 }
 
 /// Copies for configured recipients keep their limits: a recipient gets no copy of a key that it may not open, and a
@@ -987,12 +1044,16 @@ impl Over for Locked {
         &'a self,
         kind: ObjectKind,
         prefix: &'a str,
-        _: Option<(String, String)>,
+        after: Option<(String, String)>,
     ) -> BoxFuture<'a, Result<Option<VersionPage>, StoreError>> {
+        // one version a page
         Box::pin(async move {
-            let names = self.list(kind, prefix).await?.into_iter();
-            let versions = names.map(|name| ObjectVersion { name, id: "1".to_owned(), marker: false }).collect();
-            Ok(self.locked.map(|_| VersionPage { versions, next: None }))
+            let start = after.map(|(name, _)| name).unwrap_or_default();
+            let mut names = self.list(kind, prefix).await?.into_iter().filter(|name| *name >= start);
+            let version = |name| ObjectVersion { name, id: "1".to_owned(), marker: false };
+            let versions = names.next().map(version).into_iter().collect();
+            let next = names.next().map(|name| (name, "1".to_owned()));
+            Ok(self.locked.map(|_| VersionPage { versions, next }))
         })
     }
 
@@ -1002,7 +1063,8 @@ impl Over for Locked {
         version: &'a ObjectVersion,
     ) -> BoxFuture<'a, Result<Option<VersionLock>, StoreError>> {
         let lock = |locked: bool| {
-            (locked || version.name.ends_with(".sig")).then_some((LockMode::Compliance, UnixNanos(u64::MAX)))
+            let is_last = version.name.ends_with("/0000000001.json");
+            (locked || !is_last).then_some((LockMode::Compliance, UnixNanos(u64::MAX)))
         };
         let held = self.locked.map(|locked| VersionLock { written: UnixNanos(0), lock: lock(locked) });
         Box::pin(async move { Ok(held) })

@@ -57,10 +57,27 @@ impl Openers {
     }
 
     async fn record(&self, site: &Site, file: &str, auditors: &[Identity]) -> Result<KeySelection, String> {
-        let read = Ledger::read(&self.desk.place, &self.chain, &[], "default", "openings").await;
+        self.record_as(site, file, auditors, ("openings", STORE)).await
+    }
+
+    async fn record_as(
+        &self,
+        site: &Site,
+        file: &str,
+        auditors: &[Identity],
+        (writer, store): (&str, &str),
+    ) -> Result<KeySelection, String> {
+        let read = Ledger::read(&self.desk.place, &self.chain, &[], "default", writer).await;
         let mut ledger = read.map_err(|error| error.to_string())?;
-        let recorded = record_opening(&mut ledger, file, &self.keys(), STORE, auditors, site.clock.now()).await;
+        let recorded = record_opening(&mut ledger, file, &self.keys(), store, auditors, site.clock.now()).await;
         recorded.map_err(|error| error.to_string())
+    }
+
+    /// The recorded lines.
+    async fn lines(&self, site: &Site) -> Vec<IndexRow> {
+        let vault = Vault::new(site.store.clone(), "", None);
+        let signed = SignedIndex::read(&vault, &[self.chain.public().clone()], None).await.expect("signed");
+        list_openings(&vault, &signed, None).await.expect("listed").0
     }
 
     async fn verify(&self, site: &Site) -> VerifyReport {
@@ -188,6 +205,101 @@ async fn a_killed_run_is_repeated() {
         let report = openers.verify(&site).await;
         assert!(report.verified && report.openings.len() == 1, "{left}: {}", report.text());
     }
+}
+
+/// A line that a killed run stored in time is finished after its request expired, opens nothing, and blocks nobody. An
+/// expired request begins nothing: not after a run that stored nothing, for other auditors, or by a line from after its
+/// time. (Seen red: without `has_begun_in_time` the next request finds the chain busy for ever.)
+#[tokio::test]
+async fn a_line_begun_in_time_is_finished_after_its_request_expired() {
+    for left in 0..3 {
+        let site = site().await;
+        let (auditors, others) = ([Identity::generate()], [Identity::generate()]);
+        let killed = Openers::of(&site, Some(left));
+        let file = killed.signed(&killed.request(&site, 3));
+        killed.record(&site, &file, &auditors).await.expect_err("killed");
+        let begun_at = rfc3339(site.clock.now());
+        site.clock.advance(Duration::from_secs(2 * 86_400));
+        let openers = Openers::of(&site, None);
+        let objects = || site.store.0.lock().clone();
+        let before = objects();
+        let refused = openers.record(&site, &file, &others).await.expect_err("a new use");
+        assert!(refused.contains("expired at") && !refused.contains("is recorded now"), "{left}: {refused}");
+        let begun = before.keys().find(|name| name.contains("/openings-")).cloned();
+        if let Some(name) = &begun {
+            let line = crate::read::index::unpack_lines(name, &before[name]).expect("lines");
+            let late = line.replace(&format!("ts\":\"{begun_at}"), &format!("ts\":\"{}", rfc3339(site.clock.now())));
+            assert_ne!(line, late);
+            let late = zstd::bulk::compress(late.as_bytes(), 3).expect("zstd");
+            let planted = name.replace("dt=2026-11-2", "dt=2026-11-1");
+            assert_ne!(*name, planted);
+            site.store.0.lock().insert(planted.clone(), late.into());
+            let refused = openers.record(&site, &file, &auditors).await.expect_err("late");
+            assert!(!refused.contains("is recorded now"), "{left}: {refused}");
+            site.remove(&planted);
+        }
+        assert_eq!(objects(), before, "{left}: nothing is written");
+        let refused = openers.record(&site, &file, &auditors).await.expect_err("expired");
+        assert!(refused.contains("expired at"), "{left}: {refused}");
+        assert_eq!(refused.contains("is recorded now"), begun.is_some(), "{left}: {refused}");
+        let report = openers.verify(&site).await;
+        assert!(report.verified && report.openings.len() == usize::from(left > 0), "{left}: {}", report.text());
+        let again = openers.record(&site, &file, &auditors).await.expect_err("used, or expired");
+        assert_eq!(again.contains("has used this request"), left > 0, "{left}: {again}");
+        let next = openers.signed(&openers.request(&site, 4));
+        openers.record(&site, &next, &others).await.expect("another opening");
+        assert!(openers.verify(&site).await.verified);
+    }
+}
+
+/// One writer's chain refuses a second use by the same auditor. Another writer's can't know of it, so readers report it.
+#[tokio::test]
+async fn a_request_used_under_two_writers_is_reported() {
+    let site = site().await;
+    let openers = Openers::of(&site, None);
+    let file = openers.signed(&openers.request(&site, 9));
+    let (one, other) = (Identity::generate(), Identity::generate());
+    openers.record(&site, &file, std::slice::from_ref(&one)).await.expect("recorded");
+    openers.record_as(&site, &file, &[other], ("openings-bob", STORE)).await.expect("another auditor");
+    assert!(openers.verify(&site).await.verified && find_repeated_uses(&openers.lines(&site).await).is_empty());
+    openers.record_as(&site, &file, &[one], ("openings-carol", STORE)).await.expect("not known there");
+    let report = openers.verify(&site).await;
+    assert_eq!(report.finding_counts.get("opening_invalid"), Some(&1), "{}", report.text());
+    assert!(!report.verified && report.text().contains("used its request before, in openings/"), "{}", report.text());
+    let repeated = find_repeated_uses(&openers.lines(&site).await);
+    assert!(repeated.len() == 1 && repeated[0].starts_with("openings-carol/"), "{repeated:?}");
+}
+
+/// A request for another vault is reported, but fails neither a copy of the vault nor one that was moved.
+#[tokio::test]
+async fn a_request_for_another_vault_is_reported() {
+    let site = site().await;
+    let openers = Openers::of(&site, None);
+    openers.desk.erase(&site, "s0").await;
+    openers.record(&site, &openers.signed(&openers.request(&site, 1)), &[Identity::generate()]).await.expect("here");
+    let warnings = async |bucket: Option<&str>| {
+        let vault = Vault::new(site.store.clone(), "", bucket.map(str::to_owned));
+        let keys = vec![signing_key().public().clone(), openers.chain.public().clone(), openers.desk.chain_key()];
+        let options =
+            VerifyOptions { keys, openers: openers.keys(), now: site.clock.now(), ..VerifyOptions::default() };
+        let report = crate::verify::verify(&vault, &options, &mut |_| {}).await.expect("verified");
+        assert!(report.verified, "{}", report.text());
+        let found = report.findings.into_iter().filter(|finding| finding.code == "other_store");
+        found.map(|finding| format!("{} {}", finding.location, finding.message)).collect::<Vec<_>>()
+    };
+    assert!(warnings(None).await.is_empty());
+    site.clock.advance(Duration::from_secs(60));
+    let elsewhere = OpeningRequest { store: "s3://other/p".to_owned(), ..openers.request(&site, 2) };
+    let file = openers.signed(&elsewhere);
+    openers.record_as(&site, &file, &[Identity::generate()], ("openings", "s3://other/p")).await.expect("recorded");
+    let told = warnings(None).await;
+    assert!(told.len() == 1 && told[0].starts_with("openings/"), "{told:?}");
+    assert!(told[0].contains("1 signed request for the vault s3://other/p, not for memory"), "{told:?}");
+    let told = warnings(Some("copy")).await;
+    assert!(
+        told.len() == 2 && told[0].contains("2 signed requests for the vault memory, not for s3://copy"),
+        "{told:?}"
+    );
 }
 
 /// A line that is changed, deleted, or signed by nobody is reported, as is a deleted digest, and one that the holder of

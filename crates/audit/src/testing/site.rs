@@ -24,7 +24,7 @@ use vault::delta::DeltaPlan;
 use vault::document::{self, ContentPiece, DocumentHead, ItemContent, ItemHead};
 use vault::index_row::{RowKind, RowTail, UnnumberedRow};
 use vault::key_ring::KeyRing;
-use vault::object_names::{FragmentScope, ObjectLayout, ObjectNames, date, rfc3339};
+use vault::object_names::{FragmentScope, ObjectLayout, ObjectNames, account_segment, date, rfc3339};
 use vault::recipients::{AccountRecipients, ContentOwner, ContentTenant, KeyHolder, RecipientPolicy};
 use vault::seal::AgeKeyGenerator;
 use vault::store::{
@@ -178,6 +178,8 @@ pub struct Site {
     pub ticketer: VaultTicketer,
     pub uploader: Uploader,
     pub sent: u64,
+    /// User of lines sent from now on; `None`: `h-` and the account.
+    pub user: Option<String>,
     /// Layout for processes started from now on.
     pub layout: ObjectLayout,
 }
@@ -264,6 +266,7 @@ impl Site {
             ticketer,
             uploader,
             sent: 0,
+            user: None,
             layout,
         }
     }
@@ -313,7 +316,7 @@ impl Site {
     pub fn made(&mut self, account: &str, session: &str, text: &str) -> Vec<SpoolRecord> {
         let now = self.clock.now();
         let scope = Arc::new(FragmentScope {
-            account: account.into(),
+            account: account_segment(account),
             tenant: "acme".into(),
             session: session.into(),
             date: date(now),
@@ -348,7 +351,8 @@ impl Site {
         let spot = names.object_prefix(&scope, now, None);
         let mut frame = SealedFragment::empty_frame(&names, &spot, key.id(), &id);
         key.seal().seal(&plain, frame.rest_mut()).expect("sealed");
-        let base = line_of(&names, account, session, now);
+        let mut base = line_of(&names, account, session, now);
+        base.user_key = self.user.clone().or(base.user_key);
         let tail = RowTail {
             len: Some(frame.rest().len() as u64),
             item: Some(item),

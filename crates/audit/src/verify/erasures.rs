@@ -5,6 +5,7 @@
 use crate::chains::ChainId;
 use crate::erase::ErasureRequest;
 use crate::error::ReadError;
+use crate::openings::line_name;
 use crate::signed_request::{is_valid_at, open, read};
 use vault::chain::digest::ChainDigest;
 use vault::chain::erasures::is_newer;
@@ -76,15 +77,21 @@ impl VerificationRun<'_> {
         for row in rows {
             let Some(erasure) = row.tail.erasure.as_deref() else { continue };
             erasure_lines.push(row.clone());
-            let location = format!("{}/{}/{}", row.tail.writer, row.tail.epoch, row.leaf);
-            if let Err(why) = self.record_erasure(account, &row.tail.ts, erasure) {
+            let location = line_name(row);
+            if let Err(why) = self.record_erasure(account, &row.tail.ts, &location, erasure) {
                 self.report.fail("erasure_invalid", location, why.to_string());
             }
         }
         erasure_lines
     }
 
-    fn record_erasure(&mut self, account: &str, ts: &str, erasure: &ErasureRecord) -> Result<(), ReadError> {
+    fn record_erasure(
+        &mut self,
+        account: &str,
+        ts: &str,
+        location: &str,
+        erasure: &ErasureRecord,
+    ) -> Result<(), ReadError> {
         if erasure.state == ErasureState::Done {
             let RecordedErasure { erased, .. } =
                 self.keys.erasures.get_mut(&erasure.nonce).ok_or_else(|| {
@@ -121,6 +128,7 @@ impl VerificationRun<'_> {
                 "the erasure began before its request was made, or after the request expired",
             ));
         }
+        self.add_named_store(&request.store, ts, location);
         let erased = ErasedContent {
             account: account.to_owned(),
             nonce: erasure.nonce.clone(),

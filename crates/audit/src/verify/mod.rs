@@ -15,6 +15,7 @@ mod fragment_check;
 mod key_check;
 mod locks;
 mod named_key;
+mod named_stores;
 mod openings;
 mod options;
 mod report;
@@ -28,7 +29,7 @@ mod unreferenced_objects;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::chains::{ChainListing, ChainScope, EarlySignature, list_chain_objects};
 use super::error::ReadError;
@@ -75,7 +76,8 @@ pub async fn verify(
         turns: TurnNumbers::default(),
         keys: KeyInventory::default(),
         newest_erasures: BTreeMap::new(),
-        used_requests: BTreeSet::new(),
+        used_requests: BTreeMap::new(),
+        named_stores: BTreeMap::new(),
         excused_failures: 0,
         hidden_objects: 0,
         referenced: ReferencedNames::default(),
@@ -98,6 +100,7 @@ pub async fn verify(
     run.check_newest_erasures(&chains);
     run.reconcile_erasures().await;
     run.report_unchecked_openings();
+    run.report_other_stores();
     run.check_anchors(&chains);
     run.check_leaves(&chains);
     if !options.chain_only {

@@ -3,7 +3,7 @@
 //! the crate's `openings` writes the lines.
 
 use crate::error::ReadError;
-use crate::openings::OpeningRequest;
+use crate::openings::{OpeningRequest, describe_repeated_use, line_name};
 use crate::signed_request::{is_valid_at, open, read};
 use vault::index_row::{IndexRow, OpeningRecord, RowKind};
 
@@ -21,15 +21,22 @@ impl VerificationRun<'_> {
             opening_lines.push(row.clone());
             let opening =
                 row.tail.opening.as_deref().ok_or_else(|| ReadError::damaged("it says nothing of an opening"));
-            if let Err(why) = opening.and_then(|opening| self.record_opening(account, &row.tail.ts, opening)) {
-                let location = format!("{}/{}/{}", row.tail.writer, row.tail.epoch, row.leaf);
+            let location = line_name(row);
+            if let Err(why) = opening.and_then(|opening| self.record_opening(account, row, &location, opening)) {
                 self.report.fail("opening_invalid", location, why.to_string());
             }
         }
         opening_lines
     }
 
-    fn record_opening(&mut self, account: &str, ts: &str, opening: &OpeningRecord) -> Result<(), ReadError> {
+    fn record_opening(
+        &mut self,
+        account: &str,
+        row: &IndexRow,
+        location: &str,
+        opening: &OpeningRecord,
+    ) -> Result<(), ReadError> {
+        let ts = &row.tail.ts;
         let opened = match self.options.openers.as_slice() {
             [] => read(&opening.request)
                 .map(|(request, _)| (request, opening.signers.clone()))
@@ -46,10 +53,15 @@ impl VerificationRun<'_> {
         if !is_valid_at(&request, ts) {
             return Err(ReadError::damaged("a share was given before its request was made, or after it expired"));
         }
-        let mut uses = opening.uses().peekable();
-        if uses.peek().is_none() || !uses.all(|use_name| self.used_requests.insert(use_name)) {
-            return Err(ReadError::damaged("it names no auditor, or one who had used the request before"));
+        if opening.auditors.is_empty() {
+            return Err(ReadError::damaged("it names no auditor"));
         }
+        for use_name in opening.uses() {
+            if let Some(first) = self.used_requests.insert(use_name, location.to_owned()) {
+                return Err(ReadError::damaged(describe_repeated_use(&first)));
+            }
+        }
+        self.add_named_store(&request.store, ts, location);
         self.report.openings.push(RecordedOpening {
             account: account.to_owned(),
             session: request.open_session,
@@ -58,7 +70,7 @@ impl VerificationRun<'_> {
             signers,
             signatures_checked: !self.options.openers.is_empty(),
             auditors: opening.auditors.clone(),
-            opened_at: ts.to_owned(),
+            opened_at: ts.clone(),
         });
         Ok(())
     }

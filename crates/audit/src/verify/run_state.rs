@@ -13,6 +13,7 @@ use vault::chain::tree::{Frontier, NodeHash};
 use vault::index_row::{IndexRow, ShreddedKey};
 
 use super::named_key::NamedKey;
+use super::named_stores::NamedStore;
 use super::options::{VerifyOptions, VerifyProgress};
 use super::report::{ErasedContent, VerifyReport};
 use super::resume::{ResumeFile, SeenDigest};
@@ -36,8 +37,10 @@ pub(super) struct VerificationRun<'a> {
     pub(super) keys: KeyInventory,
     /// The newest erasures that digests name, by erasure chain.
     pub(super) newest_erasures: BTreeMap<ChainId, NewestErasure>,
-    /// Uses of opening requests in the chains.
-    pub(super) used_requests: BTreeSet<String>,
+    /// Uses of opening requests in the chains, and the line of each.
+    pub(super) used_requests: BTreeMap<String, String>,
+    /// The vaults that signed requests name.
+    pub(super) named_stores: BTreeMap<String, NamedStore>,
     /// Failures explained by an object planted in a digest's place, which the writer had to avoid.
     pub(super) excused_failures: u64,
     /// Objects whose retention is over and that are behind delete markers.

@@ -27,7 +27,11 @@ fn a_line_of_find_names_what_is_held_and_erased() {
         let mut site = Site::new(7);
         site.send("default", "s0", "text");
         site.send("team", "s0", "another account's");
+        site.user = Some("h-02default".to_owned());
+        site.send("default", "s1", "after a rotation");
         site.minutes(3).await;
+        assert!(site.uploader.drain().await);
+        std::fs::write(folder.path().join("key"), site.signer.public().to_string()).expect("written");
         for (name, bytes) in &*site.store.0.lock() {
             let path = folder.path().join(name);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -56,5 +60,19 @@ fn a_line_of_find_names_what_is_held_and_erased() {
     assert!(held("set", "s0").expect_err("two accounts").contains("2 accounts"));
     for word in ["set", "release"] {
         assert_eq!(held(word, "s0\tteam"), Ok(ExitStatus::Success), "{word}");
+    }
+    // the pseudonyms of two epochs
+    let (key, output) =
+        (folder.path().join("key").display().to_string(), folder.path().join("r3").display().to_string());
+    let users = ["--user", "h-default", "--user", "h-02default", "--requested-by", "x", "--reason", "case 2"];
+    let line = ["erase", "--request", "--gateway-key", &key, "--store", &store, "--output", &output];
+    let line = EraseLine::parse_from(line.into_iter().chain(users));
+    run_erase(&CommonArgs::default(), &line.erase).map_err(|error| error.to_string()).expect("a request");
+    let text = std::fs::read_to_string(&output).expect("a request");
+    assert!(["\"acme/s0\"", "\"acme/s1\""].iter().all(|session| text.contains(session)), "{text}");
+    let line = HoldLine::parse_from(["hold", "set", "--key", &key, "--store", &store].into_iter().chain(users));
+    assert_eq!(run_hold(&line.hold).map_err(|error| error.to_string()), Ok(ExitStatus::Success));
+    for session in ["s0", "s1"] {
+        assert!(folder.path().join("holds/default/acme").join(session).is_dir(), "{session}");
     }
 }
