@@ -1,17 +1,10 @@
-//! The vault that each signed request of an erasure or opening names. People sign for one vault, so a request for another
-//! one is worth a warning. It is no failure: copies and moved vaults keep the requests with the earlier name.
+//! The vault that each signed request of an erasure or opening names. People sign for one vault, so a request for
+//! another one is worth a warning. It is no failure: copies and moved vaults keep the requests with the earlier name.
 //! Neighbours: `erasures` and `openings` judge the requests.
 
 use kernel::terminal::format_count;
 
-use super::run_state::VerificationRun;
-
-/// A vault that requests name.
-pub(super) struct NamedStore {
-    requests: u64,
-    /// Time (RFC 3339) and location of the earliest line.
-    first: (String, String),
-}
+use super::run_state::{NamedStore, VerificationRun};
 
 impl VerificationRun<'_> {
     /// Adds the vault that a valid line's request names.

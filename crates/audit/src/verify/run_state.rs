@@ -13,7 +13,6 @@ use vault::chain::tree::{Frontier, NodeHash};
 use vault::index_row::{IndexRow, ShreddedKey};
 
 use super::named_key::NamedKey;
-use super::named_stores::NamedStore;
 use super::options::{VerifyOptions, VerifyProgress};
 use super::report::{ErasedContent, VerifyReport};
 use super::resume::{ResumeFile, SeenDigest};
@@ -54,6 +53,14 @@ pub(super) struct NewestErasure {
     pub(super) digest: DigestLink,
     /// Name of the digest that names it.
     pub(super) named_by: String,
+}
+
+/// A vault that signed requests name.
+pub(super) struct NamedStore {
+    /// Number of requests.
+    pub(super) requests: u64,
+    /// Time (RFC 3339) and location of the earliest line.
+    pub(super) first: (String, String),
 }
 
 /// A chain with its judged epochs.

@@ -1,5 +1,5 @@
-//! The KMS calls that tollgate makes, `Decrypt` and `DescribeKey`: endpoint, request, signature, response. The generated
-//! KMS client is not used, because it would be compiled and shipped for two POSTs.
+//! The KMS calls that tollgate makes, `Decrypt` and `DescribeKey`: endpoint, request, signature, response. The
+//! generated KMS client is not used, because it would be compiled and shipped for two POSTs.
 //!
 //! The SDK handles retries, timeouts, signing and clock-skew correction. The response body is never traced, and an
 //! error carries only the error code. Neighbour: the parent module translates codes for the user.
