@@ -183,8 +183,7 @@ impl CostProcessor {
             CountDecision::Price { by, flags } => {
                 // A span billed without its log must not wait for an ancestor as well: the log could arrive first and
                 // be billed in full.
-                let deferred =
-                    if lone_span.is_none() { self.defer_call(pass, &table, index, item, by) } else { None };
+                let deferred = if lone_span.is_none() { self.defer_call(pass, &table, index, item, by) } else { None };
                 let fact = deferred.unwrap_or_else(|| self.price_item(pass, &table, item, by, flags));
                 CostFact { contract, ..fact }
             }
