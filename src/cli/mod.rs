@@ -44,9 +44,12 @@ mod top;
 mod vault;
 mod version;
 
+use std::ffi::OsString;
+
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::app::{crypto_module, process};
+use config::path_value::contains_key;
 use error::CommandError;
 use output::print_to_stderr;
 
@@ -158,6 +161,9 @@ pub fn main() -> ExitStatus {
     if let Err(why) = crypto_module::check_fips_mode() {
         return output::report_error(&CommandError::Failed(why.to_owned()));
     }
+    if let Err(error) = refuse_keys(std::env::args_os()) {
+        return output::report_error(&error);
+    }
     let matches = global_options::hide_ineffective_options(Cli::command()).get_matches();
     let Cli { command, common } = match Cli::from_arg_matches(&matches) {
         Ok(parsed) => parsed,
@@ -195,6 +201,16 @@ pub fn main() -> ExitStatus {
         CliCommand::Vault(command) => vault::run(&common, command),
     };
     ended.unwrap_or_else(|error| output::report_error(&error))
+}
+
+/// Refuses a key in place of the path of its file, because errors name files by their paths.
+fn refuse_keys(mut arguments: impl Iterator<Item = OsString>) -> Result<(), CommandError> {
+    let why = "an argument is a secret key, which other users may see in the list of processes: give the path of its \
+               file, and replace the key";
+    match arguments.any(|argument| contains_key(&argument.to_string_lossy())) {
+        true => Err(CommandError::Usage(why.to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// Refuses `--listen` for commands on which it has no effect.

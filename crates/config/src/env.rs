@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::path_value::find_path_fault;
 use super::problem::{Problem, SourcePosition};
 use super::shell_syntax::{find_bare_variable, find_home_shorthand};
 use super::tree::{NodeValue, TreeNode};
@@ -102,7 +103,15 @@ pub fn resolve_substitutions(
     let (mut problems, mut unresolved) = (Vec::new(), Vec::new());
     root.visit_strings("", &mut |path, node| {
         let NodeValue::Str(text) = &node.value else { return };
-        if let Err(fault) = resolve_scalar(path, text, lookup).map(|resolved| resolved.apply_to(node)) {
+        let mut found = resolve_scalar(path, text, lookup).map(|resolved| resolved.apply_to(node));
+        if let NodeValue::Str(value) = &node.value
+            && let Some(fault) = find_path_fault(path, node.reference.as_deref(), value)
+        {
+            // No later check may read the value, because its error would print it.
+            node.value = NodeValue::Null;
+            found = Err(Some(fault));
+        }
+        if let Err(fault) = found {
             unresolved.push(node.at);
             problems.extend(fault.map(|(what, hint)| Problem::error(Some(node.at), path, what).with_hint(hint)));
         }

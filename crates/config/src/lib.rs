@@ -12,6 +12,7 @@ pub mod glob;
 pub mod graph;
 pub mod id;
 pub mod load;
+pub mod path_value;
 pub mod port_tls;
 pub mod problem;
 pub mod schema;

@@ -262,7 +262,7 @@ fn is_switch(text: &str) -> bool {
     SWITCH_WORDS.iter().any(|word| word.eq_ignore_ascii_case(text.trim()))
 }
 
-fn is_path_key(key: &str) -> bool {
+pub(super) fn is_path_key(key: &str) -> bool {
     PATH_KEY_ENDINGS
         .iter()
         .any(|path| key.strip_suffix(path).is_some_and(|rest| rest.is_empty() || rest.ends_with('_')))

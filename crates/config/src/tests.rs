@@ -15,7 +15,15 @@ struct Fixed;
 
 impl SubstitutionLookup for Fixed {
     fn var(&self, name: &str) -> Option<String> {
-        (name == "SET").then(|| "value-of-set".to_owned())
+        let value = match name {
+            "SET" => "value-of-set",
+            "SIGNING_KEY" => "PRIVATE+KEY+tollgate.gateway+00000000+AYtopsecret",
+            "PEM" => "-----BEGIN PRIVATE KEY-----\ntopsecret",
+            "TOKENS" => "topsecret",
+            "FOLDER" => "keys",
+            _ => return None,
+        };
+        Some(value.to_owned())
     }
 
     fn read_file(&self, path: &str) -> Result<String, SubstitutionFileError> {
@@ -132,6 +140,46 @@ fn substitution_is_strict() {
     assert!(shown.contains("can't read `/gone`: no such file"), "{shown}");
     assert!(shown.contains("without `env:` or `file:`"), "{shown}");
     assert!(!shown.contains("value-of-set"), "{shown}");
+}
+
+/// A key or a token in place of the path of its file is refused, and no later check sees it. (Shown to fail without
+/// `find_path_fault`: each value became the path of a missing file, which errors name.)
+#[test]
+fn secrets_are_no_paths() {
+    for (key, value) in [
+        ("signing_key", "${env:SIGNING_KEY}"),
+        ("signing_key", "PRIVATE+KEY+x+00000000+topsecret"),
+        ("signing_key", "${env:TOKENS}"),
+        ("key_file", "${env:PEM}"),
+        ("key_file", "./${env:PEM}"),
+        ("ca_file", "age-secret-key-1topsecret"),
+        ("directory", "${env:SIGNING_KEY}/vault"),
+        ("overlays", "${env:PEM}"),
+        ("tokens_file", "${env:TOKENS}"),
+        ("tokens_file", "${env:TOKENS}${env:FOLDER}"),
+        ("client_key", "${file:/there}"),
+    ] {
+        let text = GOOD.replace("otlp/h: }", &format!("otlp/h: {{ {key}: '{value}' }} }}"));
+        let file::ParsedConfig { source, file, problems, unresolved } = file::read("t.yaml", &text, &Fixed);
+        let shown = source.render(&problems, false);
+        assert!(problems.len() == 1 && shown.contains(" path"), "{key} {value}: {shown}");
+        assert!(!shown.contains("topsecret") && !shown.contains("from-file"), "{shown}");
+        let body = file.unwrap().exporters.remove(0).body;
+        let (_, node) = body.get(key).unwrap();
+        assert!(matches!(node.value, super::tree::NodeValue::Null) && unresolved == [node.at], "{key} {value}");
+    }
+    for (key, value) in [
+        ("tokens_file", "tokens"),
+        ("tokens_file", "${env:FOLDER}/tokens"),
+        ("tokens_file", "./${env:TOKENS}"),
+        ("tokens_file", "${env:UNSET:-tokens}"),
+        ("directory", "${env:FOLDER}"),
+        ("bearer", "${env:TOKENS}"),
+        ("keys", "${env:SIGNING_KEY}"),
+    ] {
+        let text = GOOD.replace("otlp/h: }", &format!("otlp/h: {{ {key}: '{value}' }} }}"));
+        assert_eq!(problems_of(&text), "", "{key} {value}");
+    }
 }
 
 /// A snippet shows keys, but no values and no comments.
