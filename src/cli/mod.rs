@@ -39,6 +39,8 @@ mod spool;
 mod spool_move;
 mod store_access;
 mod tap;
+#[cfg(test)]
+mod tests;
 mod time_option;
 mod top;
 mod vault;
@@ -207,10 +209,8 @@ pub fn main() -> ExitStatus {
 fn refuse_keys(mut arguments: impl Iterator<Item = OsString>) -> Result<(), CommandError> {
     let why = "an argument is a secret key, which other users may see in the list of processes: give the path of its \
                file, and replace the key";
-    match arguments.any(|argument| contains_key(&argument.to_string_lossy())) {
-        true => Err(CommandError::Usage(why.to_owned())),
-        false => Ok(()),
-    }
+    let has_key = arguments.any(|argument| contains_key(&argument.to_string_lossy()));
+    if has_key { Err(CommandError::Usage(why.to_owned())) } else { Ok(()) }
 }
 
 /// Refuses `--listen` for commands on which it has no effect.

@@ -4,8 +4,8 @@
 use super::shell_syntax::ExpansionFault;
 use super::snippet::is_path_key;
 
-/// Settings of a file whose names do not end in `file`.
-const FILE_KEYS: [&str; 4] = ["signing_key", "certificate", "client_certificate", "client_key"];
+/// Settings of a file whose names do not end in `file`; also `signing_key` of a vault (that of alerts is a value).
+const FILE_KEYS: [&str; 3] = ["certificate", "client_certificate", "client_key"];
 /// How keys begin: PEM (RFC 7468), age, and signing keys (C2SP signed-note).
 const KEY_BEGINNINGS: [&str; 3] = ["-----BEGIN", "AGE-SECRET-KEY-", "PRIVATE+KEY+"];
 
@@ -19,7 +19,10 @@ pub fn contains_key(text: &str) -> bool {
 /// it was substituted. Without a `/`, such a value could be a password, so it must begin like a path.
 pub(super) fn find_path_fault(path: &str, written: Option<&str>, value: &str) -> Option<ExpansionFault> {
     let key = path.rsplit('.').next().and_then(|key| key.split('[').next()).unwrap_or_default();
-    let is_file = FILE_KEYS.contains(&key) || key == "file" || key.ends_with("_file");
+    let is_file = FILE_KEYS.contains(&key)
+        || key == "file"
+        || key.ends_with("_file")
+        || (key == "signing_key" && path.starts_with("processors."));
     if !is_file && !is_path_key(key) {
         return None;
     }

@@ -159,12 +159,12 @@ fn secrets_are_no_paths() {
         ("tokens_file", "${env:TOKENS}${env:FOLDER}"),
         ("client_key", "${file:/there}"),
     ] {
-        let text = GOOD.replace("otlp/h: }", &format!("otlp/h: {{ {key}: '{value}' }} }}"));
+        let text = GOOD.replace("vault: ,", &format!("vault: {{ {key}: '{value}' }},"));
         let file::ParsedConfig { source, file, problems, unresolved } = file::read("t.yaml", &text, &Fixed);
         let shown = source.render(&problems, false);
         assert!(problems.len() == 1 && shown.contains(" path"), "{key} {value}: {shown}");
         assert!(!shown.contains("topsecret") && !shown.contains("from-file"), "{shown}");
-        let body = file.unwrap().exporters.remove(0).body;
+        let body = file.unwrap().processors.remove(0).body;
         let (_, node) = body.get(key).unwrap();
         assert!(matches!(node.value, super::tree::NodeValue::Null) && unresolved == [node.at], "{key} {value}");
     }
@@ -176,6 +176,8 @@ fn secrets_are_no_paths() {
         ("directory", "${env:FOLDER}"),
         ("bearer", "${env:TOKENS}"),
         ("keys", "${env:SIGNING_KEY}"),
+        // the key of an alert's signature is a value
+        ("signing_key", "${env:TOKENS}"),
     ] {
         let text = GOOD.replace("otlp/h: }", &format!("otlp/h: {{ {key}: '{value}' }} }}"));
         assert_eq!(problems_of(&text), "", "{key} {value}");
