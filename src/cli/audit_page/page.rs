@@ -155,7 +155,7 @@ impl SessionRow {
 }
 
 /// The relative address of a session or of one of its turns.
-fn session_link((session, account): &(String, String), turn: Option<usize>) -> String {
+pub(super) fn session_link((session, account): &(String, String), turn: Option<usize>) -> String {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let turn = turn.map_or(String::new(), |turn| format!("&turn={turn}"));
     format!("session?session={}&account={}{turn}", encoded(session), encoded(account))

@@ -25,13 +25,14 @@ use audit::signed_index::SignedIndex;
 use kernel::clock::{Clock as _, SystemClock};
 use kernel::terminal::{escape_unsafe, unescape_unsafe};
 use telemetry::admin::auth::{AdminAuth, KnownClient};
-use telemetry::admin::guard_routes;
+use telemetry::admin::{guard_routes, is_cross_site};
 use vault::call_dedup::CallDeduplicator;
 use vault::chain::note::VerifyKey;
 use vault::index_row::IndexRow;
 
 use super::page::{
     SearchForm, SearchPage, SessionPage, SessionRow, TurnRow, VerificationBanner, VerificationPage, VerificationState,
+    session_link,
 };
 use crate::app::access_control::{AccessControl, check_routes};
 use crate::app::oidc::{OidcClient, login_router};
@@ -336,7 +337,17 @@ async fn get_session(
     State(audit): State<Arc<AuditState>>,
     client: Option<Extension<KnownClient>>,
     Params(query): Params<SessionQuery>,
+    headers: HeaderMap,
 ) -> Response {
+    // A page of another site could make a browser open sessions in its user's name. A login ends like that, too.
+    if is_cross_site(&headers) {
+        let link = session_link(&(query.session, query.account), query.turn);
+        let page = format!(
+            "<!doctype html><html lang=en><meta charset=utf-8><title>tollgate</title><p>A page of another site led here, \
+             or a login. Nothing was opened. <a href=\"{link}\">Open the session</a>"
+        );
+        return (StatusCode::FORBIDDEN, Html(page)).into_response();
+    }
     let opened = format!("session {} of {}", query.session, query.account);
     let client = client.as_ref().map(|client| &*client.name);
     let _reading = audit.readers.acquire().await;

@@ -338,8 +338,22 @@ async fn sessions_need_a_tapper() {
         let policy = answer.headers().get(header::CONTENT_SECURITY_POLICY);
         assert!(policy.is_some() || expected == 421, "{path}");
     }
+    // A page of another site opens nothing in the name of its visitor. (Shown to fail without the check: 404 and a line.)
+    for (site, expected) in [("cross-site", 403), ("same-site", 403), ("same-origin", 404), ("none", 404)] {
+        let before = logged();
+        let port = SharedPort { oidc: None, allowed_hosts: Vec::new() };
+        let request = Request::get(session).header("host", HOST).header("authorization", "Bearer token of a tapper");
+        let request = request.header("sec-fetch-site", site).body(Body::empty()).expect("a request");
+        let answer = shared_router(Arc::clone(&audit), auth.clone(), port).oneshot(request).await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), expected, "{site}");
+        assert_eq!(logged() - before, usize::from(expected == 404), "{site}");
+        let body = answer.into_body().collect().await.expect("a body").to_bytes();
+        let has_link = String::from_utf8_lossy(&body).contains("href=\"session?session=s&account=default\"");
+        assert_eq!(has_link, expected == 403, "{site}");
+    }
     let log = std::fs::read_to_string(folder.path().join("openings.jsonl")).expect("a log");
-    let line: serde_json::Value = serde_json::from_str(&log).expect("one line");
+    let log = log.lines().next().expect("a line");
+    let line: serde_json::Value = serde_json::from_str(log).expect("one line");
     let token = kernel::hex::encode(&kernel::sha256::Sha256::digest("token of a tapper"));
     assert_eq!(line["client"], format!("token {}", &token[..8]), "who opened it");
 }
