@@ -255,9 +255,16 @@ async fn guard(State(allowed_hosts): State<Arc<[String]>>, request: Request, nex
 /// Whether a request names this machine: by an IP literal, localhost or one of `allowed`. Another name could be a
 /// foreign one that resolves to this machine (DNS rebinding). `authority` is the host of the request's address.
 pub fn is_host_allowed(headers: &HeaderMap, authority: Option<&str>, allowed: &[&str]) -> bool {
-    let from_header = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    // HTTP/1.0 without Host: not a browser, so no DNS rebinding.
-    let Some(host) = from_header.map(without_port).or(authority) else { return true };
+    let host = match headers.get(header::HOST).map(|host| host.to_str()) {
+        Some(Ok(host)) => without_port(host),
+        // A name that is not ASCII is none of those that are allowed.
+        Some(Err(_)) => return false,
+        // HTTP/1.0 without Host: not a browser, so no DNS rebinding.
+        None => match authority {
+            Some(host) => host,
+            None => return true,
+        },
+    };
     let name = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
     name.eq_ignore_ascii_case("localhost")
         || name.parse::<IpAddr>().is_ok()

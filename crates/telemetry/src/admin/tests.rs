@@ -41,6 +41,11 @@ async fn foreign_hosts_are_refused() {
     for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8888", ""] {
         assert_eq!(ask(&admin, get("/metrics", host)).await.0, StatusCode::MISDIRECTED_REQUEST, "{host}");
     }
+    // Bytes that are no ASCII name no host. They once counted as a missing header.
+    let mut request = get("/metrics", "x");
+    let host = axum::http::HeaderValue::from_bytes("\u{24db}ocalhost".as_bytes()).expect("a header");
+    request.headers_mut().insert("host", host);
+    assert_eq!(ask(&admin, request).await.0, StatusCode::MISDIRECTED_REQUEST);
 }
 
 /// A page of another site can't make a browser post here.
