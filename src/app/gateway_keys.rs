@@ -103,7 +103,7 @@ fn read_admin_token(valid: &ValidSettings, rng: &dyn Rng) -> Result<Option<Secre
     }
     let path = admin_token_path(valid);
     let file = keyfile::read_or_create(&path, || random_key(rng))?;
-    check_admin_token_mode(&path).map_err(StartError::config)?;
+    check_admin_token(&path, &file.metadata).map_err(StartError::config)?;
     Ok(Some(file.key))
 }
 
@@ -115,12 +115,16 @@ fn needs_admin_token(valid: &ValidSettings) -> bool {
     })
 }
 
-fn check_admin_token_mode(path: &Path) -> Result<(), String> {
-    match keyfile::is_open_to_all(path) {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(format!("the admin token {}: every user may read it: set its mode to 0600", path.display())),
-        Err(error) => Err(error.to_string()),
+/// Refuses a token that another user knows: one who may read the file, or who put it there.
+fn check_admin_token(path: &Path, metadata: &fs::Metadata) -> Result<(), String> {
+    let path = path.display();
+    if metadata.mode() & 0o007 != 0 {
+        return Err(format!("the admin token {path}: every user may read it: set its mode to 0600"));
     }
+    if keyfile::is_foreign(metadata) {
+        return Err(format!("the admin token {path}: it belongs to another user: delete it, and a new one is created"));
+    }
+    Ok(())
 }
 
 /// The signing key of each vault.
@@ -243,8 +247,8 @@ pub fn find_key_problems(valid: &ValidSettings) -> Vec<(&'static str, String)> {
     }
     if needs_admin_token(valid) {
         let path = admin_token_path(valid);
-        let read = keyfile::read(&path).map_err(|error| error.to_string());
-        let checked = read.and_then(|token| token.map_or(Ok(()), |_| check_admin_token_mode(&path)));
+        let read = keyfile::open(&path).map_err(|error| error.to_string());
+        let checked = read.and_then(|file| file.map_or(Ok(()), |file| check_admin_token(&path, &file.metadata)));
         found.extend(checked.err().map(|why| ("extensions.admin", why)));
     }
     found

@@ -2,13 +2,14 @@
 //! overwrites another; if two processes generate it at once, both use the one that was written first. The text is a
 //! [`Secret`]. `gateway_keys` defines which keys there are.
 
-use std::fs::File;
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use kernel::files;
@@ -24,6 +25,8 @@ pub struct KeyFile {
     pub key: Secret,
     /// Whether the file was just created.
     pub created: bool,
+    /// Owner and mode of the file.
+    pub metadata: Metadata,
 }
 
 /// Why a key file can't be used. Messages name the file, never its contents.
@@ -37,6 +40,9 @@ pub enum KeyFileError {
         /// The operating system's error.
         error: io::Error,
     },
+    /// The path names a folder, pipe or device.
+    #[error("the key file {} is not a regular file", .0.display())]
+    NotRegular(PathBuf),
     /// The file has no key in it.
     #[error("the key file {} is empty", .0.display())]
     Empty(PathBuf),
@@ -54,19 +60,30 @@ fn unusable_error(path: &Path, error: io::Error) -> KeyFileError {
 /// # Errors
 /// See [`KeyFileError`].
 pub fn read(path: &Path) -> Result<Option<Secret>, KeyFileError> {
-    let file = match File::open(path) {
+    Ok(open(path)?.map(|file| file.key))
+}
+
+/// Like [`read`], with the metadata of the same file.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn open(path: &Path) -> Result<Option<KeyFile>, KeyFileError> {
+    // Without `NONBLOCK`, a pipe in place of the file would hang the start, deaf to signals.
+    let file = match OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unusable_error(path, error)),
     };
     let metadata = file.metadata().map_err(|error| unusable_error(path, error))?;
+    if !metadata.is_file() {
+        return Err(KeyFileError::NotRegular(path.to_owned()));
+    }
     let access_by_others = metadata.mode() & 0o077;
     if access_by_others != 0 {
         tracing::warn!(path = %path.display(), "users other than the owner may access the key file: set its mode to 0600");
     }
-    let owner = metadata.uid();
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        tracing::warn!(path = %path.display(), owner, "the key file belongs to another user, who may know the key");
+    if is_foreign(&metadata) {
+        tracing::warn!(path = %path.display(), owner = metadata.uid(), "the key file belongs to another user, who may know the key");
     }
     // Reserve the whole size: a growing string would leave copies of the key behind.
     let room = usize::try_from(metadata.len().min(MAX_KEY_BYTES)).unwrap_or(0).saturating_add(64);
@@ -76,7 +93,12 @@ pub fn read(path: &Path) -> Result<Option<Secret>, KeyFileError> {
     if text.trim().is_empty() {
         return Err(KeyFileError::Empty(path.to_owned()));
     }
-    Ok(Some(Secret::new(text.trim().to_owned())))
+    Ok(Some(KeyFile { key: Secret::new(text.trim().to_owned()), created: false, metadata }))
+}
+
+/// Whether a user other than root and this process's owns the file.
+pub fn is_foreign(metadata: &Metadata) -> bool {
+    ![0, rustix::process::geteuid().as_raw()].contains(&metadata.uid())
 }
 
 /// Whether every user of the machine has access to the file.
@@ -109,8 +131,8 @@ pub fn warn_if_open_to_all(path: &Path) -> Option<String> {
 /// # Errors
 /// See [`KeyFileError`].
 pub fn read_or_create(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyFile, KeyFileError> {
-    if let Some(key) = read(path)? {
-        return Ok(KeyFile { key, created: false });
+    if let Some(file) = open(path)? {
+        return Ok(file);
     }
     let key = make();
     let mut text = Zeroizing::new(String::with_capacity(key.expose().len().saturating_add(1)));
@@ -125,8 +147,8 @@ pub fn read_or_create(path: &Path, make: impl FnOnce() -> Secret) -> Result<KeyF
         Err(error) => return Err(unusable_error(path, error)),
     };
     // Read the file again, so that this process uses the same key as the next start.
-    let key = read(path)?.ok_or_else(|| KeyFileError::Vanished(path.to_owned()))?;
-    Ok(KeyFile { key, created })
+    let file = open(path)?.ok_or_else(|| KeyFileError::Vanished(path.to_owned()))?;
+    Ok(KeyFile { created, ..file })
 }
 
 /// Generates a key: 32 random bytes in base64.

@@ -1,9 +1,12 @@
 //! Keys that were not configured: when they are generated, and when that would lose waiting data.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::process::Command;
 use std::sync::Barrier;
 
-use super::super::gateway_keys::{GatewayKeys, read_existing_spool_keys, read_pseudonymizer, read_spool_keys};
+use super::super::gateway_keys::{
+    GatewayKeys, find_key_problems, read_existing_spool_keys, read_pseudonymizer, read_spool_keys,
+};
 use super::super::keyfile;
 use super::*;
 use config::env::ProcessLookup;
@@ -36,6 +39,38 @@ fn keys_are_made_once() {
     assert_eq!(read_existing_spool_keys(&valid).unwrap()[0].id(), first);
     read_pseudonymizer(&valid, &SystemRng).unwrap();
     assert!(folder.path().join("pseudonym.key").exists());
+}
+
+/// A pipe or a folder in place of a key file is refused; reading a pipe would hang the start. (Shown to fail without the
+/// check of the kind.)
+#[test]
+fn a_key_file_is_a_regular_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.token");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    for path in [&path, folder.path()] {
+        let text = keyfile::read_or_create(path, || Secret::new("key".to_owned())).err().unwrap().to_string();
+        assert!(text.contains("is not a regular file"), "{text}");
+    }
+}
+
+/// Nobody else may have put the admin token there, because that user knows it. (Shown to fail without the check of the
+/// owner. Only root can give a file away; any other user sees that its own is accepted.)
+#[test]
+fn an_admin_token_is_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut valid = valid(&folder.path().join("spool"));
+    let admin = telemetry::admin::AdminConfig::default().settings().unwrap();
+    let value = crate::components::ExtensionSettings::Admin(admin);
+    valid.extensions.push(resolve::ConfiguredComponent { id: config::ComponentId::parse("admin").unwrap(), value });
+    let path = folder.path().join("admin.token");
+    std::fs::write(&path, "0123456789abcdef").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(find_key_problems(&valid).is_empty());
+    if chown(&path, Some(12_345), None).is_ok() {
+        let problems = find_key_problems(&valid);
+        assert!(matches!(&*problems, [("extensions.admin", why)] if why.contains("another user")), "{problems:?}");
+    }
 }
 
 /// A missing key beside a used spool must stop the start: a new key opens none of its data, and would hide the loss.
