@@ -18,11 +18,14 @@ use axum::response::{IntoResponse, Redirect, Response};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::app::oidc::{OidcClient, OidcRefusal};
+use kernel::clock::SystemClock;
 use kernel::secret::Secret;
 use net::ClientCertificateNames;
 use net::listen::LocalClient;
 use telemetry::admin::auth::{AdminAuth, KnownClient};
 use telemetry::admin::roles::Role;
+use telemetry::refusal_log::RefusalLogLimiter;
+use telemetry::{Meter, names};
 
 use route_roles::{AUDIT_ROUTES, ROUTES, RouteAccess, RouteRow, find_access};
 
@@ -38,18 +41,60 @@ pub(crate) struct AccessControl {
     local_token: Option<AdminAuth>,
     /// The identity provider of `auth`.
     oidc: Option<Arc<OidcClient>>,
+    refusals: RefusalRecorder,
+}
+
+/// Counts and logs refused requests, so that guesses at credentials are seen.
+struct RefusalRecorder {
+    meter: Meter,
+    log_limiter: RefusalLogLimiter,
+}
+
+impl RefusalRecorder {
+    fn new(meter: &Meter) -> Self {
+        Self { meter: meter.clone(), log_limiter: RefusalLogLimiter::new(Arc::new(SystemClock::new())) }
+    }
+
+    /// Records an answer that refuses `request`. The log gets fixed texts and nothing from the request.
+    fn record(&self, request: &Parts, answer: &Response) {
+        let has_credential =
+            [header::AUTHORIZATION, header::COOKIE].iter().any(|name| request.headers.contains_key(name));
+        let reason = match answer.status() {
+            StatusCode::UNAUTHORIZED if has_credential => "wrong_credential",
+            StatusCode::UNAUTHORIZED => "no_credential",
+            StatusCode::FORBIDDEN => "forbidden",
+            _ => return,
+        };
+        self.meter.counter(&names::ADMIN_REJECTIONS, &[("reason", reason)]).increment(1);
+        if let Some(more) = self.log_limiter.count_refusal(reason) {
+            let is_local = request.extensions.get::<LocalClient>().is_some();
+            tracing::warn!(
+                reason,
+                from = if is_local { "this machine" } else { "elsewhere" },
+                more,
+                "the port with the pages refused a request; `more` is the number of refusals for this reason since the last such line"
+            );
+        }
+    }
 }
 
 impl AccessControl {
     /// Accepts the configured credentials, or else the token in the data directory. `oidc` is the client of the
     /// identity provider in `auth`.
-    pub(super) fn new(auth: Option<AdminAuth>, local_token: Option<&Secret>, oidc: Option<Arc<OidcClient>>) -> Self {
-        Self { routes: ROUTES, auth, local_token: local_token.map(AdminAuth::from_token), oidc }
+    pub(super) fn new(
+        auth: Option<AdminAuth>,
+        local_token: Option<&Secret>,
+        oidc: Option<Arc<OidcClient>>,
+        meter: &Meter,
+    ) -> Self {
+        let refusals = RefusalRecorder::new(meter);
+        Self { routes: ROUTES, auth, local_token: local_token.map(AdminAuth::from_token), oidc, refusals }
     }
 
     /// Accepts these credentials on the routes of `vault serve`.
     pub(crate) fn for_audit_page(auth: AdminAuth, oidc: Option<Arc<OidcClient>>) -> Self {
-        Self { routes: AUDIT_ROUTES, auth: Some(auth), local_token: None, oidc }
+        let refusals = RefusalRecorder::new(&Meter::new());
+        Self { routes: AUDIT_ROUTES, auth: Some(auth), local_token: None, oidc, refusals }
     }
 
     /// The client of a request that may pass, if the route or the port asks who it is; else the answer.
@@ -163,7 +208,10 @@ pub(crate) fn check_routes(routes: Router, access: AccessControl) -> Router {
 async fn check_role(State(access): State<Arc<AccessControl>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match access.admit(&parts).await {
-        Err(refusal) => *refusal,
+        Err(refusal) => {
+            access.refusals.record(&parts, &refusal);
+            *refusal
+        }
         Ok(client) => {
             client.and_then(|client| parts.extensions.insert(client));
             next.run(Request::from_parts(parts, body)).await

@@ -73,8 +73,8 @@ impl ExtensionListeners<'_> {
     fn build_admin(&self, settings: admin::AdminSettings, sockets: Option<RetainedSockets>) -> WebListener {
         let deps = &self.resources.deps;
         let (meter, health) = (deps.meter.clone(), deps.health.clone());
+        let access = AccessControl::new(settings.auth, self.admin_token, self.oidc.cloned(), &meter);
         let admin_state = AdminState { meter, health, money: runs::amounts::format_dollars };
-        let access = AccessControl::new(settings.auth, self.admin_token, self.oidc.cloned());
         let tls = settings
             .tls
             .as_ref()

@@ -10,6 +10,7 @@ pub mod logging;
 pub mod meter;
 pub mod moved_keys;
 pub mod names;
+pub mod refusal_log;
 pub mod samples;
 mod series;
 

@@ -10,6 +10,8 @@ use telemetry::admin::auth::KnownClient;
 
 /// The most sessions at once; beyond, the one that ends first goes.
 const MAX_SESSIONS: usize = 1000;
+/// The most sessions of one user, so that no user's logins end the sessions of others.
+const MAX_SESSIONS_OF_USER: usize = 20;
 /// The longest session, in seconds.
 pub(super) const MAX_SESSION_SECONDS: u64 = 8 * 3600;
 
@@ -33,8 +35,11 @@ impl SessionTable {
         let until = token_end.min(now.saturating_add(MAX_SESSION_SECONDS));
         let mut sessions = self.0.lock();
         sessions.retain(|_, session| now < session.until);
-        if sessions.len() >= MAX_SESSIONS {
-            let first = sessions.iter().min_by_key(|(_, session)| session.until).map(|(key, _)| *key);
+        let of_user = |session: &BrowserSession| session.client.name == client.name;
+        let is_user_full = sessions.values().filter(|session| of_user(session)).count() >= MAX_SESSIONS_OF_USER;
+        if is_user_full || sessions.len() >= MAX_SESSIONS {
+            let candidates = sessions.iter().filter(|(_, session)| !is_user_full || of_user(session));
+            let first = candidates.min_by_key(|(_, session)| session.until).map(|(key, _)| *key);
             first.and_then(|key| sessions.remove(&key));
         }
         sessions.insert(hash(id), BrowserSession { client, until });

@@ -106,6 +106,9 @@ fn tokens_are_verified() {
         json!({ "iss": "https://issuer.example/" }),
         json!({ "iss": "https://evil.example" }),
         json!({ "iss": null }),
+        json!({ "iss": ["https://evil.example", ISSUER] }),
+        json!({ "iss": [ISSUER] }),
+        json!({ "events": { "http://schemas.openid.net/event/backchannel-logout": {} } }),
     ] {
         assert_eq!(with(changes.clone()), Err(TokenRefusal::Invalid), "{changes}");
     }
@@ -133,6 +136,20 @@ fn tokens_are_verified() {
     for secret in [key.public["x"].as_str().unwrap().to_owned(), key.public.to_string()] {
         let token = encode(&symmetric, &claims(ISSUER, json!({})), &EncodingKey::from_secret(secret.as_bytes()));
         assert_eq!(verify(&token.unwrap()), Err(TokenRefusal::Invalid));
+    }
+    // a token of another type, and a key for another algorithm
+    for (token_type, is_accepted) in
+        [("JWT", true), ("at+jwt", true), ("application/at+JWT", true), ("logout+jwt", false), ("", false)]
+    {
+        let typed = Header { typ: Some(token_type.to_owned()), ..key.header() };
+        let token = encode(&typed, &claims(ISSUER, json!({})), &key.encoding).unwrap();
+        assert_eq!(verify(&token).is_ok(), is_accepted, "{token_type}");
+    }
+    for (algorithm, is_accepted) in [("ES256", true), ("ES384", false), ("RSA-OAEP", false), ("new", false)] {
+        let mut public = key.public.clone();
+        public["alg"] = json!(algorithm);
+        let keys = SigningKeys::parse(json!({ "keys": [public] }).to_string().as_bytes()).unwrap();
+        assert_eq!(verify_token(&good, &keys, ISSUER, "tollgate").is_ok(), is_accepted, "{algorithm}");
     }
     // an extension that must be understood, rightly signed, and an algorithm for another kind of key
     let critical = Header { crit: Some(vec!["b64".to_owned()]), ..key.header() };
@@ -366,7 +383,7 @@ fn port(setup: &Setup) -> Router {
     let settings = setup.config.settings().unwrap();
     let pages = Router::new().route("/runs", any(async || "runs")).route("/-/reload", any(async || "reloads"));
     let routes = pages.merge(login_router(Arc::clone(&setup.client)));
-    let access = AccessControl::new(settings.auth, None, Some(Arc::clone(&setup.client)));
+    let access = AccessControl::new(settings.auth, None, Some(Arc::clone(&setup.client)), &Meter::new());
     guard_routes(check_routes(routes, access), settings.allowed_hosts)
 }
 
@@ -485,12 +502,20 @@ async fn a_session_ends() {
     assert_eq!(sessions.find_client("a", start), None);
     sessions.insert("expired", user(), start, start);
     assert_eq!(sessions.find_client("expired", start), None);
-    // the one that ends first makes room
-    for number in 0..1001 {
-        sessions.insert(&number.to_string(), user(), start, start + 100 + number);
+    // the one that ends first makes room, of the same user if that has many (shown to fail without this bound)
+    let named = |name: u64| KnownClient { name: name.to_string(), ..user() };
+    sessions.insert("operator", user(), start, start + 50);
+    for number in 0..2000 {
+        sessions.insert(&number.to_string(), named(0), start, start + 100 + number);
     }
-    assert_eq!(sessions.find_client("0", start), None);
-    assert_eq!(sessions.find_client("1", start), Some(user()));
+    assert_eq!(sessions.find_client("operator", start), Some(user()));
+    assert_eq!(sessions.find_client("1979", start), None);
+    assert_eq!(sessions.find_client("1980", start), Some(named(0)));
+    for number in 0..1000 {
+        sessions.insert(&number.to_string(), named(1 + number / 20), start, start + 100 + number);
+    }
+    assert_eq!(sessions.find_client("operator", start), None);
+    assert_eq!(sessions.find_client("999", start), Some(named(50)));
     let provider = Provider::new(json!({}));
     let setup = start_client(&provider.issuer, json!({}));
     setup.client.sessions.insert("mine", user(), now(), u64::MAX);

@@ -1,5 +1,5 @@
 //! Verifies a provider's tokens: signature by a key of its JWKS, `iss`, `aud`, `exp`, `nbf` with a leeway of a minute.
-//! Only asymmetric algorithms are accepted. No error names a token's contents.
+//! Only asymmetric algorithms are accepted, and no tokens made for another purpose. No error names a token's contents.
 
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
@@ -50,9 +50,12 @@ impl SigningKeys {
     }
 }
 
-/// Whether tokens with this algorithm are accepted, signed with a key of this kind. Symmetric ones are not: a public
-/// key would be their secret.
+/// Whether tokens with this algorithm are accepted, signed with this key: its `alg` names the only one that is meant
+/// for it (RFC 7517, section 4.4). Symmetric ones are not accepted: a public key would be their secret.
 fn is_accepted(algorithm: Algorithm, key: &Jwk) -> bool {
+    if key.common.key_algorithm.is_some_and(|only| only.to_string() != format!("{algorithm:?}")) {
+        return false;
+    }
     match algorithm {
         Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => false,
         Algorithm::RS256
@@ -64,6 +67,13 @@ fn is_accepted(algorithm: Algorithm, key: &Jwk) -> bool {
         Algorithm::ES256 | Algorithm::ES384 => matches!(key.algorithm, AlgorithmParameters::EllipticCurve(_)),
         Algorithm::EdDSA => matches!(key.algorithm, AlgorithmParameters::OctetKeyPair(_)),
     }
+}
+
+/// Whether the type is that of ID or access tokens (RFC 9068), or missing. Others are for another purpose, such as
+/// logout tokens (RFC 8725, section 3.11).
+fn is_accepted_type(token_type: Option<&str>) -> bool {
+    let Some(name) = token_type.map(str::to_ascii_lowercase) else { return true };
+    matches!(name.strip_prefix("application/").unwrap_or(&name), "jwt" | "at+jwt")
 }
 
 /// The claims of a token for `audience`.
@@ -81,7 +91,7 @@ pub(super) fn verify_token(
     }
     let header = jsonwebtoken::decode_header(token).map_err(|_| TokenRefusal::Invalid)?;
     // RFC 7515, section 4.1.11: no extension is understood here.
-    if header.crit.is_some() {
+    if header.crit.is_some() || !is_accepted_type(header.typ.as_deref()) {
         return Err(TokenRefusal::Invalid);
     }
     let key = keys.find(header.kid.as_deref()).ok_or(TokenRefusal::UnknownKey)?;
@@ -96,7 +106,10 @@ pub(super) fn verify_token(
     validation.set_audience(&[audience]);
     validation.set_required_spec_claims(&["exp", "iss", "aud"]);
     let verified = jsonwebtoken::decode::<TokenClaims>(token, &decoding_key, &validation);
-    Ok(verified.map_err(|_| TokenRefusal::Invalid)?.claims)
+    let claims = verified.map_err(|_| TokenRefusal::Invalid)?.claims;
+    // The library accepts a list of issuers. `events` is in logout and security event tokens (RFC 8417), typed or not.
+    let is_from_issuer = claims.get("iss").and_then(Value::as_str) == Some(issuer);
+    if is_from_issuer && !claims.contains_key("events") { Ok(claims) } else { Err(TokenRefusal::Invalid) }
 }
 
 /// The client of a token: its roles by groups, named by the provider's id of it (`sub`) and its mail address, if there

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use super::log_limiter::RefusalLogLimiter;
 use super::reply::RequestRefusal;
 use kernel::clock::SystemClock;
 use net::listen;
 use otlp::Signal;
 use pipeline::{Outcome, Reason};
+use telemetry::refusal_log::RefusalLogLimiter;
 use telemetry::{Counter, Meter, names};
 
 /// The metric handles of one port.

@@ -5,7 +5,6 @@
 pub(crate) mod auth;
 pub(crate) mod auth_config;
 pub(crate) mod http_request;
-mod log_limiter;
 pub(crate) mod metrics;
 pub(crate) mod open_error;
 pub(crate) mod port;

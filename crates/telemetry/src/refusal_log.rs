@@ -1,6 +1,6 @@
 //! [`RefusalLogLimiter`]: limits how often a refusal is logged. An operator looks in the log for why no data arrives,
 //! but a client that keeps sending bad requests must not fill the disk. Each reason is logged at most once a minute,
-//! with the number of refusals left out since; reasons are a finite set. `metrics` writes the line.
+//! with the number of refusals left out since; reasons are a finite set. Receivers and the admin port write the lines.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use kernel::clock::Clock;
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A rate limiter for log lines, one budget per reason.
-pub(crate) struct RefusalLogLimiter {
+pub struct RefusalLogLimiter {
     clock: Arc<dyn Clock>,
     /// When a reason was last logged, and how many refusals were left out since.
     reasons: Mutex<HashMap<&'static str, (Duration, u64)>>,
@@ -22,12 +22,12 @@ pub(crate) struct RefusalLogLimiter {
 
 impl RefusalLogLimiter {
     /// A limiter that has logged nothing yet.
-    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, reasons: Mutex::default() }
     }
 
     /// Counts a refusal. `Some` if it is to be logged, with the number left out since the last logged one.
-    pub(crate) fn count_refusal(&self, reason: &'static str) -> Option<u64> {
+    pub fn count_refusal(&self, reason: &'static str) -> Option<u64> {
         let now = self.clock.monotonic();
         let mut reasons = self.reasons.lock();
         let Some((logged_at, left_out)) = reasons.get_mut(reason) else {
