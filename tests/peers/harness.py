@@ -129,7 +129,7 @@ class Sink:
         self.process = start([python or sys.executable, os.path.join(HERE, "sink.py"), "--dir", directory, "--grpc", "0", "--exit-with-stdin", *options],
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         ready = json.loads(self.process.stdout.readline())
-        self.http, self.grpc = ready["http"], ready["grpc"]
+        self.http, self.grpc, self.began = ready["http"], ready["grpc"], ready["began"]
 
     def tell(self, query):
         assert http(f"http://127.0.0.1:{self.http}/control?{query}", timeout=5)[0] == 200
@@ -305,10 +305,12 @@ class Stock:
 
     def rows(self):
         """Every index line."""
-        out = []
+        return list(self.each_row())
+
+    def each_row(self):
+        """As `rows`, one after the other: a million of them need gigabytes."""
         for path in files("**/index/v1/**/*.ndjson.zst", self.store):
-            out += [json.loads(line) for line in tool("zstd", "-dc", path).splitlines()]
-        return out
+            yield from map(json.loads, tool("zstd", "-dc", path).splitlines())
 
     def session_key(self, key_id):
         """The file of a session's secret, opened with the auditor's key."""

@@ -6,7 +6,7 @@
 HTTP needs the standard library only; --grpc needs grpcio (see sdk/install.sh); a body in zstd needs `zstandard`.
 Port 0 lets the system choose. The first line on stdout says where it listens:
 
-    {"ready": true, "http": 40123, "grpc": 40124, "dir": "OUT"}
+    {"ready": true, "http": 40123, "grpc": 40124, "dir": "OUT", "began": 1234.5}     began: its start on the machine's monotonic clock
 
 In OUT, written before the answer goes back:
     {n:03}-{traces|logs|metrics}.{pb|json}   the body of each request, decompressed, whatever the answer was
@@ -204,7 +204,7 @@ class Sink:
                 name = None
             for item in items:
                 self.ids.write(json.dumps({"n": n, "signal": signal, **item}) + "\n")
-            line = {"n": n, "t": round(time.monotonic() - self.start, 3), "file": name, "signal": signal, **about,
+            line = {"n": n, "t": round(time.monotonic() - self.start, 4), "file": name, "signal": signal, **about,
                     "bytes": len(body), "status": "reset" if answer.get("reset") else status, "items": len(items)}
             self.requests.write(json.dumps(line) + "\n")
             self.counts["requests"] += 1
@@ -404,7 +404,7 @@ def main():
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(a.tls_cert, a.tls_key)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    ready = {"ready": True, "http": server.server_address[1], "grpc": None, "dir": a.dir}
+    ready = {"ready": True, "http": server.server_address[1], "grpc": None, "dir": a.dir, "began": sink.start}
     rpc = None
     if a.grpc is not None:
         rpc, ready["grpc"] = grpc_server(sink, a.host, a.grpc, a.tls_cert, a.tls_key)

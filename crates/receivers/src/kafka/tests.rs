@@ -3,7 +3,7 @@
 //! real engine behind the receiver, with kills, moves and lost volumes; these tests are about single events.
 //! `TOLLGATE_SEED=n` begins at that seed, `TOLLGATE_SEEDS=n` runs that many.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub(super) fn key(byte: u8) -> SpoolKey {
 pub(super) struct Volume {
     /// How often each request was stored.
     requests: Arc<Mutex<BTreeMap<Bytes, u32>>>,
+    /// The record that brought each request.
+    records: Arc<Mutex<BTreeMap<Bytes, Arc<str>>>>,
     effects: Arc<Mutex<Vec<Effect>>>,
 }
 
@@ -107,6 +109,8 @@ impl Admission for StoringInlet {
             clock.sleep(before).await;
             if !submission.wire.is_empty() {
                 *volume.requests.lock().entry(submission.wire.clone()).or_default() += 1;
+                let record = submission.source_record.map(|record| (submission.wire.clone(), record));
+                volume.records.lock().extend(record);
             }
             for effect in submission.effects {
                 apply(&state, &effect);
@@ -195,10 +199,15 @@ pub(super) fn broker(machine: &SimulatedMachine) -> MemoryBroker {
 
 /// Writes `count` records, each another request.
 async fn produce(broker: &MemoryBroker, from: usize, count: usize) {
+    produce_as(broker, from, count, |_| None).await;
+}
+
+/// The same, with the ids that edges give.
+async fn produce_as(broker: &MemoryBroker, from: usize, count: usize, id: impl Fn(usize) -> Option<RecordId>) {
     let sealer = RecordSealer::new(&key(1), &SeededRng::new(from as u64 + 1)).unwrap();
     let content = RecordContent::Request(Signal::Traces);
     for number in from..from + count {
-        let head = RecordHead { account: "acme".into(), content, id: None };
+        let head = RecordHead { account: "acme".into(), content, id: id(number) };
         let partition = number as i32 % PARTITIONS;
         let record = sealer.seal(&"in".into(), partition, &head, format!("request {number}").as_bytes()).unwrap();
         broker.send(record).await.unwrap();
@@ -241,6 +250,72 @@ fn records_are_stored_then_committed() {
         assert_eq!((volume.stored(), volume.most_often()), (200, 1));
         process.running.drain(Duration::from_secs(10)).await;
     });
+}
+
+/// Records that a partition gets during one commit interval: it has one every 5 ms, and an interval is a poll (50 ms), a
+/// commit that meets a rebalance (20 ms), and the longest time of the records before one (80 ms).
+const INTERVAL_RECORDS: usize = 30;
+
+/// A partition that leaves its worker without a last commit (a kill, a session that ends, commits that fail or meet a
+/// rebalance, callbacks in either order): what the next worker stores again is at most what the first one stored within
+/// a commit interval, one more for each commit that failed, and both copies name one record. Seen to fail with
+/// `POLL_WAIT` at 500 ms, and with `INTERVAL_RECORDS` at 8.
+#[test]
+fn a_move_repeats_one_commit_interval() {
+    let mut most = [0; 3];
+    for seed in seeds(150) {
+        run(async |machine| {
+            let (broker, rng) = (broker(&machine), SeededRng::new(seed));
+            broker.set_reversed(seed.is_multiple_of(2));
+            let volumes = [Volume::default(), Volume::default()];
+            let start = |worker: usize| Process::start(&machine, &broker, &volumes[worker], settings(), seed);
+            let mut first = Some(start(0));
+            let (kind, failures) = ((seed % 3) as usize, rng.next() % 3);
+            let (fails_at, moves_at) = (100 - rng.next() % 30, 100);
+            let mut second = (kind > 0).then(|| start(1));
+            for tick in 0..200 {
+                let each = PARTITIONS as usize;
+                produce_as(&broker, tick as usize * each, each, |number| Some(RecordId(number as u128 + 1))).await;
+                if tick == fails_at && kind < 2 {
+                    broker.fail_commits(failures as u32);
+                }
+                match kind {
+                    0 if tick == moves_at => {
+                        first.take().expect("it runs").kill();
+                        broker.expire_members();
+                        second = Some(start(1));
+                    }
+                    1 if tick == moves_at => broker.expire_members(),
+                    2 if tick == moves_at => broker.set_rebalancing_commits(failures as u32 + 1),
+                    _ => {}
+                }
+                machine.clock.sleep(Duration::from_millis(5)).await;
+            }
+            broker.set_rebalancing_commits(0);
+            let written = 200 * PARTITIONS as i64;
+            machine.until("the rest", || committed(&broker) == written).await;
+            let stored: Vec<_> = volumes.iter().map(|volume| volume.requests.lock().clone()).collect();
+            let all: BTreeSet<&Bytes> = stored.iter().flat_map(BTreeMap::keys).collect();
+            assert_eq!(all.len() as i64, written, "seed {seed}: nothing is lost");
+            assert!(volumes.iter().all(|volume| volume.most_often() <= 1), "seed {seed}: once on each volume");
+            let mut twice = BTreeMap::<String, usize>::new();
+            for request in stored[0].keys().filter(|request| stored[1].contains_key(*request)) {
+                let records = volumes.each_ref().map(|volume| volume.records.lock().get(request).cloned());
+                let [Some(record), other] = records else { panic!("seed {seed}: {request:?} names no record") };
+                assert_eq!(Some(&record), other.as_ref(), "seed {seed}: one origin");
+                *twice.entry(record.rsplit_once('/').expect("an offset").0.to_owned()).or_default() += 1;
+            }
+            let repeated = twice.into_values().max().unwrap_or(0);
+            let allowed = INTERVAL_RECORDS * (failures as usize + 1);
+            assert!(
+                repeated <= allowed,
+                "seed {seed}, kind {kind}: {repeated} of one partition, {allowed} are allowed"
+            );
+            most[kind] = most[kind].max(repeated);
+            drop((first, second));
+        });
+    }
+    assert!(most.iter().all(|most| *most > 0), "each kind of move repeats some: {most:?}");
 }
 
 /// A record that an edge wrote again, because nothing acknowledged it, is stored once, whenever it comes: while the
