@@ -37,6 +37,14 @@ def collector(work, name, config):
     server(work, name, os.path.join(INSTALLED, "kafkacol"), "--config", path)
 
 
+def check_file(work, name):
+    path = os.path.join(work, f"page-{name}.yaml")
+    with open(path, "w") as f:
+        json.dump(documented(name), f)
+    done = subprocess.run([os.path.join(INSTALLED, "kafkacol"), "validate", "--config", path], capture_output=True, text=True)
+    check(f"collector: a Collector's `validate` takes the page's file `{name}`", done.returncode == 0, done.stderr[-600:])
+
+
 def topic_of(encoding, signal):
     return f"collector.{encoding}.{NOUNS[signal]}"
 
@@ -51,6 +59,8 @@ def writing(work, cluster):
     for (encoding, signal), codec in CODECS.items():
         exporter = f"kafka/{encoding}_{signal}"
         exporters[exporter] = {**page["exporters"]["kafka"], "brokers": cluster.addresses, signal: {"topic": topic_of(encoding, signal), "encoding": encoding}}
+        # split by trace, they would be other requests than those without Kafka
+        exporters[exporter].update(partition_traces_by_id=False, partition_logs_by_trace_id=False)
         exporters[exporter]["producer"] = {**page["exporters"]["kafka"]["producer"], "compression": codec}
         pipelines[f"{signal}/{encoding}"] = {"receivers": [f"otlp/{encoding}"], "exporters": [exporter]}
     collector(work, "writes", {"receivers": receivers, "exporters": exporters, "service": {"pipelines": pipelines}})
@@ -83,7 +93,7 @@ def gateway(work, name, receivers=None):
 def sent_by(sink):
     """What a gateway sent, item by item. The stamps that say where content lies in its vault are its own."""
     def text(signal, item):
-        kept = {name: value for name, value in item["attributes"].items() if not name.startswith("gen_ai.payload.")}
+        kept = {name: value for name, value in item["attributes"].items() if not name.startswith("gen_ai.payload.") and not name.endswith("_ref")}
         return json.dumps([signal, {**item, "attributes": kept}], sort_keys=True)
 
     return Counter(text(signal, item) for path in files("*.pb", sink.dir) for signal, request in [load(path)] for item in items(signal, request))
@@ -102,6 +112,8 @@ def collector_row(work, cluster, options):
     for encoding, signal in CODECS:
         cluster.create_topic(topic_of(encoding, signal), 1)
     cluster.create_topic("collector.dead", 1)
+    for name in ("writes", "reads"):
+        check_file(work, name)
     sent = sessions()
     lone_sink, lone = gateway(work, "lone")
     behind = {}

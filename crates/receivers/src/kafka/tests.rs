@@ -252,51 +252,47 @@ fn records_are_stored_then_committed() {
     });
 }
 
-/// Records that a partition gets during one commit interval: it has one every 5 ms, and an interval is a poll (50 ms), a
+/// Most records that a partition gets in a commit interval: it has one every 5 ms, and an interval is a poll (50 ms), a
 /// commit that meets a rebalance (20 ms), and the longest time of the records before one (80 ms).
 const INTERVAL_RECORDS: usize = 30;
 
-/// A partition that leaves its worker without a last commit (a kill, a session that ends, commits that fail or meet a
-/// rebalance, callbacks in either order): what the next worker stores again is at most what the first one stored within
-/// a commit interval, one more for each commit that failed, and both copies name one record. Seen to fail with
-/// `POLL_WAIT` at 500 ms, and with `INTERVAL_RECORDS` at 8.
+/// A partition that leaves its worker without a last commit (0: a kill, 1 and 2: a session that ends), after commits
+/// that failed (2: that met a rebalance), with the callbacks in either order: what the next worker stores again is at
+/// most what the first one stored within a commit interval, and within one more for each of those commits; and both
+/// copies name one record. (Seen to fail with commits of every fiftieth offset alone.)
 #[test]
 fn a_move_repeats_one_commit_interval() {
     let mut most = [0; 3];
-    for seed in seeds(150) {
+    for seed in seeds(30) {
         run(async |machine| {
             let (broker, rng) = (broker(&machine), SeededRng::new(seed));
             broker.set_reversed(seed.is_multiple_of(2));
             let volumes = [Volume::default(), Volume::default()];
             let start = |worker: usize| Process::start(&machine, &broker, &volumes[worker], settings(), seed);
-            let mut first = Some(start(0));
-            let (kind, failures) = ((seed % 3) as usize, rng.next() % 3);
-            let (fails_at, moves_at) = (100 - rng.next() % 30, 100);
-            let mut second = (kind > 0).then(|| start(1));
-            for tick in 0..200 {
-                let each = PARTITIONS as usize;
-                produce_as(&broker, tick as usize * each, each, |number| Some(RecordId(number as u128 + 1))).await;
-                if tick == fails_at && kind < 2 {
-                    broker.fail_commits(failures as u32);
-                }
+            let (kind, faults) = ((seed % 3) as usize, (rng.next() % 3) as u32);
+            let (mut first, mut second) = (Some(start(0)), (kind > 0).then(|| start(1)));
+            let (fails_at, moves_at, ticks) = (60 - rng.next() % 20, 60, 100);
+            for tick in 0..ticks {
+                let (written, more) = (tick as usize * PARTITIONS as usize, PARTITIONS as usize);
+                produce_as(&broker, written, more, |number| Some(RecordId(number as u128 + 1))).await;
                 match kind {
-                    0 if tick == moves_at => {
-                        first.take().expect("it runs").kill();
-                        broker.expire_members();
-                        second = Some(start(1));
-                    }
-                    1 if tick == moves_at => broker.expire_members(),
-                    2 if tick == moves_at => broker.set_rebalancing_commits(failures as u32 + 1),
+                    2 if tick == fails_at => broker.set_rebalancing_commits(faults),
+                    _ if tick == fails_at => broker.fail_commits(faults),
                     _ => {}
+                }
+                if tick == moves_at {
+                    first.take_if(|_| kind == 0).into_iter().for_each(Process::kill);
+                    broker.expire_members();
+                    second.get_or_insert_with(|| start(1));
                 }
                 machine.clock.sleep(Duration::from_millis(5)).await;
             }
             broker.set_rebalancing_commits(0);
-            let written = 200 * PARTITIONS as i64;
-            machine.until("the rest", || committed(&broker) == written).await;
+            let written = ticks as usize * PARTITIONS as usize;
+            machine.until("the rest", || committed(&broker) as usize == written).await;
             let stored: Vec<_> = volumes.iter().map(|volume| volume.requests.lock().clone()).collect();
             let all: BTreeSet<&Bytes> = stored.iter().flat_map(BTreeMap::keys).collect();
-            assert_eq!(all.len() as i64, written, "seed {seed}: nothing is lost");
+            assert_eq!(all.len(), written, "seed {seed}: nothing is lost");
             assert!(volumes.iter().all(|volume| volume.most_often() <= 1), "seed {seed}: once on each volume");
             let mut twice = BTreeMap::<String, usize>::new();
             for request in stored[0].keys().filter(|request| stored[1].contains_key(*request)) {
@@ -305,12 +301,9 @@ fn a_move_repeats_one_commit_interval() {
                 assert_eq!(Some(&record), other.as_ref(), "seed {seed}: one origin");
                 *twice.entry(record.rsplit_once('/').expect("an offset").0.to_owned()).or_default() += 1;
             }
-            let repeated = twice.into_values().max().unwrap_or(0);
-            let allowed = INTERVAL_RECORDS * (failures as usize + 1);
-            assert!(
-                repeated <= allowed,
-                "seed {seed}, kind {kind}: {repeated} of one partition, {allowed} are allowed"
-            );
+            let (repeated, allowed) =
+                (twice.into_values().max().unwrap_or(0), INTERVAL_RECORDS * (faults as usize + 1));
+            assert!(repeated <= allowed, "seed {seed}, kind {kind}, {faults} faults: {repeated} of one partition");
             most[kind] = most[kind].max(repeated);
             drop((first, second));
         });
