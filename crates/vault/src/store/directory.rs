@@ -11,15 +11,20 @@ use std::time::UNIX_EPOCH;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 use kernel::clock::UnixNanos;
+use kernel::rng::{Rng as _, SystemRng};
 
 use super::limits::{DirectoryLimits, SweepResult, UsedSpace};
 use super::object::{MAX_READ_BYTES, ObjectKind, PutOutcome, StoreError, VaultReader, VaultStore};
 
 /// Prefix of references to objects in a directory; the path is relative to the vault's folder.
 pub const DIRECTORY_URI: &str = "file:///";
+
+/// Hexadecimal digits in the name of a temporary file.
+const TEMPORARY_ID_DIGITS: usize = 16;
 
 /// Objects as files below one folder.
 pub struct DirectoryStore {
@@ -68,13 +73,17 @@ impl DirectoryStore {
         let folder = path.parent().unwrap_or(&self.root).to_owned();
         make_folders(&folder).await.map_err(classify_io_error)?;
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-        // only this writer's epoch uses the name, so a retry may overwrite a crash's left-over
-        let temporary = folder.join(format!(".{file_name}.tmp"));
-        write_synced(&temporary, bytes).await.map_err(classify_io_error)?;
-        match rename_new(&temporary, &path).await {
+        let temporary = folder.join(temporary_name(&file_name));
+        let written = match write_synced(&temporary, bytes).await {
+            Ok(()) => rename_new(&temporary, &path).await,
+            failed => failed,
+        };
+        if written.is_err() {
+            let _ = tokio::fs::remove_file(&temporary).await; // the sweep removes a left-over
+        }
+        match written {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let _ = tokio::fs::remove_file(&temporary).await; // a left-over is harmless
                 return compare_existing(&path, bytes).await?.ok_or_else(|| {
                     StoreError::Unavailable(
                         "another process created and removed the object at the same time".to_owned(),
@@ -86,6 +95,30 @@ impl DirectoryStore {
         sync_folder(&folder).await.map_err(classify_io_error)?;
         self.add_used_bytes(bytes.len() as u64);
         Ok(PutOutcome::Written)
+    }
+
+    /// The names of all files that begin with `prefix`, in no order, temporary files included.
+    pub(super) async fn list_files(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let top = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let mut folders = vec![if top.is_empty() { self.root.clone() } else { self.path(top)? }];
+        let mut names = Vec::new();
+        while let Some(folder) = folders.pop() {
+            let mut entries = match tokio::fs::read_dir(&folder).await {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(classify_io_error(error)),
+            };
+            while let Some(entry) = entries.next_entry().await.map_err(classify_io_error)? {
+                if entry.file_type().await.map_err(classify_io_error)?.is_dir() {
+                    folders.push(entry.path());
+                } else if let Some(name) = relative_name(&self.root, &entry.path())
+                    && name.starts_with(prefix)
+                {
+                    names.push(name);
+                }
+            }
+        }
+        Ok(names)
     }
 }
 
@@ -130,26 +163,8 @@ impl VaultReader for DirectoryStore {
 
     fn list<'a>(&'a self, _kind: ObjectKind, prefix: &'a str) -> BoxFuture<'a, Result<Vec<String>, StoreError>> {
         Box::pin(async move {
-            let top = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-            let mut folders = vec![if top.is_empty() { self.root.clone() } else { self.path(top)? }];
-            let mut names = Vec::new();
-            while let Some(folder) = folders.pop() {
-                let mut entries = match tokio::fs::read_dir(&folder).await {
-                    Ok(entries) => entries,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => return Err(classify_io_error(error)),
-                };
-                while let Some(entry) = entries.next_entry().await.map_err(classify_io_error)? {
-                    if entry.file_type().await.map_err(classify_io_error)?.is_dir() {
-                        folders.push(entry.path());
-                    } else if let Some(name) = relative_name(&self.root, &entry.path())
-                        && name.starts_with(prefix)
-                        && !is_temporary(&name)
-                    {
-                        names.push(name);
-                    }
-                }
-            }
+            let mut names = self.list_files(prefix).await?;
+            names.retain(|name| !is_temporary(name));
             names.sort_unstable();
             Ok(names)
         })
@@ -179,10 +194,25 @@ fn relative_name(root: &Path, path: &Path) -> Option<String> {
     Some(path.strip_prefix(root).ok()?.to_string_lossy().into_owned())
 }
 
-/// Whether a name has the form under which [`DirectoryStore::put`] writes a file before it renames it: `.NAME.tmp`.
-fn is_temporary(name: &str) -> bool {
-    let file = name.rsplit_once('/').map_or(name, |(_, file)| file);
-    file.strip_prefix('.').and_then(|file| file.strip_suffix(".tmp")).is_some_and(|name| !name.is_empty())
+/// The name under which [`DirectoryStore::put`] writes a file before it renames it: `.NAME.RANDOM.tmp`. It is a new
+/// one for each attempt, since two processes may put the same object, and can't be guessed, so nobody plants a link.
+fn temporary_name(name: &str) -> String {
+    let mut random = [0; TEMPORARY_ID_DIGITS / 2];
+    SystemRng.fill(&mut random);
+    format!(".{name}.{}.tmp", kernel::hex::encode(&random))
+}
+
+/// The name that a temporary file would have got; `None` for other files. Earlier versions wrote `.NAME.tmp`.
+pub(super) fn final_name(file: &str) -> Option<&str> {
+    let name = file.strip_prefix('.')?.strip_suffix(".tmp")?;
+    let is_id = |id: &str| id.len() == TEMPORARY_ID_DIGITS && id.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let name = name.rsplit_once('.').filter(|(_, id)| is_id(id)).map_or(name, |(name, _)| name);
+    Some(name).filter(|name| !name.is_empty())
+}
+
+/// Whether the file of this object name is a temporary one.
+pub(super) fn is_temporary(name: &str) -> bool {
+    final_name(name.rsplit_once('/').map_or(name, |(_, file)| file)).is_some()
 }
 
 /// `Some(Exists)` if the file exists with these bytes, `None` if it does not exist; [`StoreError::Differs`] if it has
@@ -250,9 +280,10 @@ async fn make_folders(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-async fn write_synced(path: &Path, bytes: &Bytes) -> io::Result<()> {
+/// Writes a file that does not exist yet; a link in its place is not followed.
+pub(super) async fn write_synced(path: &Path, bytes: &Bytes) -> io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
+    options.write(true).create_new(true).mode(0o600);
     let mut file = tokio::fs::OpenOptions::from(options).open(path).await?;
     file.write_all(bytes).await?;
     file.flush().await?;
@@ -262,10 +293,13 @@ async fn write_synced(path: &Path, bytes: &Bytes) -> io::Result<()> {
 /// Renames `from` to `to` unless `to` exists.
 async fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => match tokio::fs::hard_link(from, to).await {
-            Ok(()) => tokio::fs::remove_file(from).await,
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => match tokio::fs::hard_link(from, to).await {
+            Ok(()) => {
+                let _ = tokio::fs::remove_file(from).await; // a second name that nothing reads
+                Ok(())
+            }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-            // no hard links either: only this writer uses the name, and it was free a moment ago
+            // no hard links either: the name was free a moment ago, and a gateway's names are its own
             Err(_) => tokio::fs::rename(from, to).await,
         },
         renamed => Ok(renamed?),

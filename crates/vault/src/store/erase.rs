@@ -9,7 +9,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
 use futures_util::future::BoxFuture;
 
-use super::directory::{DirectoryStore, classify_io_error as io_error, sync_folder};
+use super::directory::{DirectoryStore, classify_io_error as io_error, final_name, sync_folder};
 use super::object::{ObjectKind, StoreError};
 use super::s3::{S3Store, classify_sdk_error};
 
@@ -57,8 +57,7 @@ impl VaultEraser for DirectoryStore {
                         continue;
                     }
                     // a temporary file left by a crashed writer holds the same secret
-                    let final_name = file.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp"));
-                    let name = format!("{folder_name}/{}", final_name.unwrap_or(&file));
+                    let name = format!("{folder_name}/{}", final_name(&file).unwrap_or(&file));
                     if name.starts_with(prefix) && is_target(&name) {
                         tokio::fs::remove_file(entry.path()).await.map_err(io_error)?;
                         destroyed += 1;

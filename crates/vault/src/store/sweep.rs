@@ -2,21 +2,23 @@
 //! lifecycle rules of its own.
 //!
 //! No object is removed before its retention is over, counted from its write time; keys are kept longer than the
-//! content they open. Digests, session lines, hold notes and objects under hold are never removed. A full folder
-//! accepts no more objects and loses none. A clock that runs far ahead makes objects expire early, so keep the
-//! machine's clock right. Neighbour: `uploader` decides when to sweep.
+//! content they open. Digests, session lines, hold notes and objects under hold are never removed. Temporary files of
+//! crashed writers are removed after a day. A full folder accepts no more objects and loses none. A clock that runs far
+//! ahead makes objects expire early, so keep the machine's clock right. Neighbour: `uploader` decides when to sweep.
 
 use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::directory::{DirectoryStore, classify_io_error, modification_time};
+use super::directory::{DirectoryStore, classify_io_error, is_temporary, modification_time};
 use super::limits::SweepResult;
 use super::object::{ObjectKind, StoreError, VaultReader};
 use crate::key_ring::EXTRA_KEY_RETENTION_DAYS;
 use crate::object_names::is_payload;
 use kernel::clock::UnixNanos;
 
+/// Age at which a temporary file is a crashed writer's: no put takes that long.
+const MAX_WRITE_TIME: Duration = Duration::from_secs(86_400);
 const EXTRA_KEY_RETENTION: Duration = Duration::from_secs(EXTRA_KEY_RETENTION_DAYS * 86_400);
 
 impl DirectoryStore {
@@ -55,8 +57,10 @@ impl DirectoryStore {
     pub async fn remove_expired(&self, now: UnixNanos) -> Result<SweepResult, StoreError> {
         let mut swept = SweepResult::default();
         let Some(retention) = self.limits.retention else { return Ok(swept) };
-        for name in self.list(ObjectKind::Payload, "").await? {
+        for name in self.list_files("").await? {
+            let is_temporary = is_temporary(&name);
             let keep_for = match (name.starts_with("keys/"), name.starts_with("index/")) {
+                _ if is_temporary => MAX_WRITE_TIME,
                 (true, _) => retention + EXTRA_KEY_RETENTION,
                 (false, true) => retention,
                 (false, false) if is_payload(&name) => retention,
@@ -71,15 +75,18 @@ impl DirectoryStore {
             if now.since(modification_time(&metadata)?) < keep_for {
                 continue;
             }
-            if self.is_held(&name).await? {
+            if !is_temporary && self.is_held(&name).await? {
                 swept.held += 1;
                 continue;
             }
             tokio::fs::remove_file(&path).await.map_err(classify_io_error)?;
-            swept.objects += 1;
-            swept.bytes += metadata.len();
-            // at once, so that an error at a later object leaves the count right
-            self.subtract_used(metadata.len());
+            // not an object, and never counted
+            if !is_temporary {
+                swept.objects += 1;
+                swept.bytes += metadata.len();
+                // at once, so that an error at a later object leaves the count right
+                self.subtract_used(metadata.len());
+            }
             self.remove_empty_folders(&path).await;
         }
         Ok(swept)

@@ -1,10 +1,12 @@
 mod s3;
 
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use bytes::Bytes;
-use kernel::clock::UnixNanos;
+use kernel::clock::{Clock as _, SystemClock, UnixNanos};
 
+use super::directory::write_synced;
 use super::*;
 
 fn scratch() -> tempfile::TempDir {
@@ -18,7 +20,7 @@ async fn lists_hide_only_leftovers() {
     use std::os::unix::ffi::OsStrExt as _;
     let folder = scratch();
     let store = DirectoryStore::new(folder.path());
-    for name in [".x.agev.tmp", "x.age.tmp", ".hidden", ".tmp"] {
+    for name in [".x.agev.tmp", ".x.agev.0123456789abcdef.tmp", "x.age.tmp", ".hidden", ".tmp"] {
         std::fs::write(folder.path().join(name), b"x").expect("written");
     }
     std::fs::write(folder.path().join(std::ffi::OsStr::from_bytes(b"bad\xff")), b"x").expect("written");
@@ -57,6 +59,71 @@ async fn files_are_private() {
     assert_eq!(mode(&root.join("keys/k.age")), 0o600);
 }
 
+/// Concurrent writers of one name never mix: one writes, equal bytes exist, other bytes differ, and the file keeps the
+/// bytes of the one that wrote.
+#[tokio::test]
+async fn concurrent_writers_collide() {
+    let folder = scratch();
+    for round in 0..40 {
+        let name = format!("chain/{round}.json");
+        let bytes = |n: usize| Bytes::from(vec![b'a' + (n as u8 % 4); 100 + n % 4]);
+        let stores: Vec<_> = (0..8).map(|_| DirectoryStore::new(folder.path())).collect();
+        let puts = stores
+            .iter()
+            .enumerate()
+            .map(|(n, store)| store.put_once(ObjectKind::Chain, &name, bytes(n), UnixNanos(0)));
+        let outcomes = futures_util::future::join_all(puts).await;
+        let winners: Vec<usize> = (0..8).filter(|n| outcomes[*n] == Ok(PutOutcome::Written)).collect();
+        assert_eq!(winners.len(), 1, "{outcomes:?}");
+        let stored = stores[0].get(ObjectKind::Chain, &name, None).await.expect("there");
+        assert!(stored == bytes(winners[0]), "the first bytes stay");
+        for (n, outcome) in outcomes.into_iter().enumerate().filter(|(n, _)| *n != winners[0]) {
+            let expected = if bytes(n) == stored { Ok(PutOutcome::Exists) } else { Err(StoreError::Differs) };
+            assert_eq!(outcome, expected);
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path().join("chain")).expect("folder").count(), 40, "no left-overs");
+}
+
+/// A link planted under the name that a writer once used for its temporary file is not followed.
+#[tokio::test]
+async fn a_planted_link_is_not_followed() {
+    let folder = scratch();
+    let victim = folder.path().join("victim");
+    std::fs::write(&victim, b"precious").expect("a file");
+    std::os::unix::fs::symlink(&victim, folder.path().join(".x.json.tmp")).expect("a link");
+    let store = DirectoryStore::new(folder.path());
+    let put = store.put_once(ObjectKind::Chain, "x.json", Bytes::from_static(b"new"), UnixNanos(0));
+    assert_eq!(put.await, Ok(PutOutcome::Written));
+    assert_eq!(std::fs::read(&victim).expect("there"), b"precious");
+    assert_eq!(
+        write_synced(&folder.path().join(".x.json.tmp"), &Bytes::new()).await.expect_err("a link").kind(),
+        std::io::ErrorKind::AlreadyExists
+    );
+}
+
+/// Temporary files of both forms hold the secret of the key that they would have become, so erasing it destroys them;
+/// the sweep removes those of crashed writers after a day, and nothing younger.
+#[tokio::test]
+async fn temporary_files_are_erased_and_swept() {
+    let folder = scratch();
+    let store = DirectoryStore::new(folder.path());
+    let limits = DirectoryLimits { retention: Some(Duration::from_secs(30 * 86_400)), ..DirectoryLimits::default() };
+    std::fs::create_dir(folder.path().join("keys")).expect("a folder");
+    let plant = |name: &str| std::fs::write(folder.path().join("keys").join(name), b"x").expect("a file");
+    let left = || std::fs::read_dir(folder.path().join("keys")).expect("a folder").count();
+    [".k.age.tmp", ".k.age.0123456789abcdef.tmp", ".other.age.0123456789abcdef.tmp"].into_iter().for_each(plant);
+    assert_eq!(store.destroy("keys/", &|name| name == "keys/k.age").await, Ok(2));
+    assert_eq!(left(), 1, "another key's stays");
+    plant("whole.age");
+    let now = UnixNanos(SystemClock::new().now().0);
+    let store = store.with_limits(limits);
+    assert_eq!(store.remove_expired(now.plus(Duration::from_secs(3600))).await.expect("swept").objects, 0);
+    assert_eq!(left(), 2, "a young one may be in use");
+    assert_eq!(store.remove_expired(now.plus(Duration::from_secs(90_000))).await.expect("swept").objects, 0);
+    assert_eq!(left(), 1, "the object stays");
+}
+
 /// A half-written file from a crash is not listed and does not hinder the retry.
 #[tokio::test]
 async fn leftovers_do_no_harm() {
@@ -69,7 +136,6 @@ async fn leftovers_do_no_harm() {
         Ok(PutOutcome::Written)
     );
     assert_eq!(store.list(ObjectKind::Payload, "").await.expect("list"), ["a/x.agev"]);
-    assert_eq!(std::fs::read_dir(folder.path().join("a")).expect("folder").count(), 1);
 }
 
 /// No name can reach out of the folder.
