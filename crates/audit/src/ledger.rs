@@ -2,8 +2,8 @@
 //! provable as writing content. An erasure has an epoch with two lines (begun, done); copies and an opening have one.
 //! The ledger's state comes only from objects in the store that a given key signed; it skips planted objects. The key,
 //! the lines and the last digest determine the next names and bytes, so that an interrupted run is repeated with
-//! identical bytes, and concurrent runs collide instead of forking. Neighbours: `erase`, `rewrap` and `openings` append
-//! the lines.
+//! identical bytes, and concurrent runs collide instead of forking; of equal runs of an opening, one succeeds.
+//! Neighbours: `erase`, `rewrap` and `openings` append the lines.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -445,7 +445,7 @@ impl<'p> Ledger<'p> {
 
     /// Writes a line and its digest; false if another object has the name of the digest or of its signature.
     async fn write_line(&mut self, epoch: &LedgerEpoch, entry: LedgerEntry, now: UnixNanos) -> Result<bool, ReadError> {
-        let is_last = entry.is_last();
+        let (is_last, is_opening) = (entry.is_last(), matches!(entry, LedgerEntry::Opening(_)));
         let (n, mut tree) = (epoch.tree.size(), epoch.tree.clone());
         let index = self.ensure_index_object(epoch, n, entry, now).await?;
         let LedgerLine { row, text } = self.parse_line(&index.bytes)?;
@@ -456,12 +456,13 @@ impl<'p> Ledger<'p> {
         let signature = Bytes::copy_from_slice(&self.key.sign(&bytes));
         // the signature comes first, so that no digest is without one
         for (object, bytes) in [(format!("{name}{SIGNATURE_SUFFIX}"), signature), (name.clone(), bytes.clone())] {
-            if !self.ensure_object(ObjectKind::Chain, &object, bytes, now).await? {
-                return if self.read_signed_digest(&name, epoch.names.epoch(), n).await?.is_some() {
-                    Err(busy_error())
-                } else {
-                    Ok(false)
-                };
+            match self.ensure_object(ObjectKind::Chain, &object, bytes, now).await? {
+                Some(PutOutcome::Exists) if is_opening && object == name => return Err(recorded_twice_error()),
+                Some(_) => {}
+                None if self.read_signed_digest(&name, epoch.names.epoch(), n).await?.is_some() => {
+                    return Err(busy_error());
+                }
+                None => return Ok(false),
             }
         }
         let sha256 = kernel::hex::encode(&Sha256::digest(&bytes));
@@ -500,10 +501,9 @@ impl<'p> Ledger<'p> {
             .map(Bytes::from)
             .map_err(|_| ReadError::unavailable("a line can't be compressed"))?;
         let name = epoch.names.index(&self.account, template.tail.ts.get(..10).unwrap_or_default(), n);
-        if self.ensure_object(ObjectKind::Index, &name, bytes.clone(), now).await? {
-            Ok(IndexObject { name, bytes })
-        } else {
-            Err(busy_error())
+        match self.ensure_object(ObjectKind::Index, &name, bytes.clone(), now).await? {
+            Some(_) => Ok(IndexObject { name, bytes }),
+            None => Err(busy_error()),
         }
     }
 
@@ -622,28 +622,28 @@ impl<'p> Ledger<'p> {
         }
     }
 
-    /// Writes an object, unless it exists; false if an object with this name has other bytes.
+    /// Writes an object, unless it exists; `None` if an object with this name has other bytes.
     async fn ensure_object(
         &self,
         kind: ObjectKind,
         name: &str,
         bytes: Bytes,
         now: UnixNanos,
-    ) -> Result<bool, ReadError> {
+    ) -> Result<Option<PutOutcome>, ReadError> {
         let to_error = |error: StoreError| ReadError::from_object_error(name, &error);
         // read first, because not every store honours the condition of a put
         let stored = match self.place.vault.try_fetch(kind, name).await {
             Ok(stored) => stored,
             Err(StoreError::Missing) => match self.place.store.put_once(kind, name, bytes.clone(), now).await {
-                Ok(PutOutcome::Written) => return Ok(true),
+                Ok(PutOutcome::Written) => return Ok(Some(PutOutcome::Written)),
                 Ok(PutOutcome::Exists) => self.place.vault.try_fetch(kind, name).await.map_err(to_error)?,
-                Err(StoreError::Differs) => return Ok(false),
+                Err(StoreError::Differs) => return Ok(None),
                 Err(error) => return Err(to_error(error)),
             },
-            Err(StoreError::TooLarge) => return Ok(false),
+            Err(StoreError::TooLarge) => return Ok(None),
             Err(error) => return Err(to_error(error)),
         };
-        Ok(stored == bytes)
+        Ok((stored == bytes).then_some(PutOutcome::Exists))
     }
 }
 
@@ -651,5 +651,14 @@ fn busy_error() -> ReadError {
     ReadError::unavailable(
         "another erasure, rewrap or opening is running, or was begun with another --sign-with key, other --identity keys \
          or other signatures on the request: finish that one first, or use another --writer",
+    )
+}
+
+/// Equal runs of one opening take each other's line for that of an interrupted run, so only the run whose put stored
+/// the digest may open.
+fn recorded_twice_error() -> ReadError {
+    ReadError::unavailable(
+        "another run recorded this opening at the same time, or the store's answer was lost: nothing was opened here; if \
+         no other run opened it, make a new request",
     )
 }

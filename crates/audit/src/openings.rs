@@ -23,6 +23,8 @@ use vault::index_row::{IndexRow, OpeningRecord, RowKind};
 
 /// Longest text of a request's field, bytes.
 const MAX_FIELD: usize = 1024;
+/// Longest name of an account, bytes.
+const MAX_ACCOUNT: usize = 64;
 /// Longest request with its signatures, bytes. It becomes part of an index line.
 const MAX_REQUEST: usize = 64 << 10;
 
@@ -75,9 +77,14 @@ impl SignedRequest for OpeningRequest {
 
     fn check_fields(&self) -> Result<(), &'static str> {
         let texts = [&self.store, &self.account, &self.open_session, &self.why, &self.nonce];
-        match texts.iter().all(|text| (1..=MAX_FIELD).contains(&text.len())) {
+        if !texts.iter().all(|text| (1..=MAX_FIELD).contains(&text.len())) {
+            return Err("has an empty field, or one that is too long");
+        }
+        // as gateways demand; another name would only put private text into the vault
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        match self.account.len() <= MAX_ACCOUNT && self.account.bytes().all(is_allowed) {
             true => Ok(()),
-            false => Err("has an empty field, or one that is too long"),
+            false => Err("names an account that can't exist: at most 64 letters, digits, `.`, `_` or `-`"),
         }
     }
 }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::erase::tests::Desk;
+use crate::location::VaultLocation;
 use crate::signed_request::sign;
 use crate::testing::site::Site;
 use crate::verify::{VerifyOptions, VerifyReport};
+use crate::writable_vault::WritableVault;
 use kernel::clock::Clock as _;
 use kernel::rng::SeededRng;
 use vault::chain::note::SigningKey;
@@ -145,6 +147,7 @@ async fn faulty_requests_record_nothing() {
     let edited = openers.signed(&request).replace("incident 12", "incident 13");
     let days = |days: u64| rfc3339(site.clock.now().plus(Duration::from_secs(days * 86_400)));
     let elsewhere = OpeningRequest { store: "s3://other".to_owned(), ..request.clone() };
+    let private = OpeningRequest { account: "bob.zorn@example.com".to_owned(), ..request.clone() };
     let early = OpeningRequest { time: days(1), expires: days(2), ..request.clone() };
     let other_account = OpeningRequest { account: "acme".to_owned(), ..request.clone() };
     // as text, this time of the past is later than now
@@ -158,7 +161,7 @@ async fn faulty_requests_record_nothing() {
     let long = OpeningRequest { expires: days(31), ..request.clone() };
     let long = alice.sign_note(&long.text()) + bob.sign_note(&long.text()).rsplit('\n').nth(1).expect("a line") + "\n";
     let huge = format!("{}\n{}", openers.signed(&request), "\u{2014} x AAAAAAAA\n".repeat(100_000));
-    let cases: [(&str, &str); 15] = [
+    let cases: [(&str, &str); 16] = [
         (&text, "no valid signatures"),
         (&once, "signed by 1 of"),
         (&stranger, "signed by 1 of"),
@@ -169,6 +172,7 @@ async fn faulty_requests_record_nothing() {
         (&long, "more than 30 days"),
         (&openers.signed(&other_account), "made for another account"),
         (&empty.text(), "has an empty field"),
+        (&private.text(), "names an account that can't exist"),
         (&huge, "larger than 64 KiB"),
         ("{}", "was not made by"),
         ("", "was not made by"),
@@ -300,6 +304,36 @@ async fn a_request_for_another_vault_is_reported() {
         told.len() == 2 && told[0].contains("2 signed requests for the vault memory, not for s3://copy"),
         "{told:?}"
     );
+}
+
+/// Of runs at the same moment, with one request or several, one records its opening and may open; the chain has that
+/// line alone, and the next opening follows it.
+#[tokio::test]
+async fn concurrent_runs_record_one_opening() {
+    let site = site().await;
+    let openers = Openers::of(&site, None);
+    let auditors = [Identity::generate()];
+    for round in 0..24 {
+        let folder = tempfile::tempdir().expect("scratch");
+        let location =
+            VaultLocation { store: folder.path().to_string_lossy().into_owned(), ..VaultLocation::default() };
+        let record = async |nonce: u8, seconds: u64| {
+            let place = WritableVault::from_location(&location, None).expect("a folder");
+            let mut ledger = Ledger::read(&place, &openers.chain, &[], "default", "openings").await?;
+            let file = openers.signed(&openers.request(&site, nonce));
+            let now = site.clock.now().plus(Duration::from_secs(seconds));
+            record_opening(&mut ledger, &file, &openers.keys(), STORE, &auditors, now).await
+        };
+        let (requests, clocks) = (1 + round % 3, 1 + round / 3 % 2);
+        let runs = (0..6_u8).map(|run| record(run % requests, u64::from(run % clocks)));
+        let recorded = futures_util::future::join_all(runs).await.iter().filter(|run| run.is_ok()).count();
+        assert_eq!(recorded, 1, "{requests} requests");
+        record(9, 2).await.expect("the next one");
+        let vault = Vault::from_location(&location).expect("a folder");
+        let signed = SignedIndex::read(&vault, &[openers.chain.public().clone()], None).await.expect("signed");
+        let (rows, unreadable) = list_openings(&vault, &signed, None).await.expect("listed");
+        assert!(rows.len() == 2 && unreadable.is_empty(), "{} lines, {unreadable:?}", rows.len());
+    }
 }
 
 /// A line that is changed, deleted, or signed by nobody is reported, as is a deleted digest, and one that the holder of
