@@ -8,7 +8,9 @@ use age::x25519::Identity;
 use clap::Args;
 
 use super::error::CommandError;
+use super::output;
 use super::store_access::{StoreAccessArgs, parse_server_url};
+use crate::app::keyfile;
 use audit::read::{identities, identities_in};
 use vault::kms::{Ciphertext, KmsSettings, decrypt};
 
@@ -48,6 +50,7 @@ pub(super) async fn read_identities(
     kms: &KmsIdentityArgs,
     store_access: &StoreAccessArgs,
 ) -> Result<(Vec<PathBuf>, Vec<Identity>), CommandError> {
+    files.iter().for_each(|file| warn_if_key_is_open(file));
     let kms_only = files.is_empty() && !kms.identity_kms.is_empty();
     let mut keys = if kms_only { Vec::new() } else { identities(files)? };
     let settings = KmsSettings {
@@ -65,6 +68,13 @@ pub(super) async fn read_identities(
         keys.extend(identities_in(path, key.text.expose())?);
     }
     Ok((files.iter().chain(&kms.identity_kms).cloned().collect(), keys))
+}
+
+/// Warns on stderr about the file of a secret key that every user of the machine may access.
+pub(super) fn warn_if_key_is_open(file: &Path) {
+    if let Some(warning) = keyfile::warn_if_open_to_all(file) {
+        output::print_notes("warning", [&warning]);
+    }
 }
 
 impl KmsIdentityArgs {

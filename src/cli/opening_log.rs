@@ -8,10 +8,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
+use rustix::fs::OFlags;
 use serde_json::json;
 
 use super::error::CommandError;
 use kernel::clock::{Clock, SystemClock};
+use kernel::terminal::escape_json;
 use vault::object_names::rfc3339;
 
 /// An append-only log file, or a disabled log.
@@ -42,7 +44,9 @@ impl OpeningLog {
             Some(path) => Some(path.to_owned()).filter(|path| path.as_os_str() != "none"),
             None => default_path(),
         };
-        let log = Self::open(path.as_deref(), store, auditors);
+        // the name beside a key is known to all, so a link may have been planted there
+        let flags = if requested.is_none() { OFlags::NOFOLLOW | OFlags::NONBLOCK } else { OFlags::empty() };
+        let log = Self::open_with(flags, path.as_deref(), store, auditors);
         log.map_err(|why| {
             CommandError::Failed(format!(
                 "{why}; nothing was opened: use --log FILE for another log, or --log none to open without logging"
@@ -54,14 +58,27 @@ impl OpeningLog {
     ///
     /// # Errors
     /// The file can't be opened.
+    #[cfg(test)]
     pub(super) fn open(
         path: Option<&Path>,
         store: &str,
         auditors: &[age::x25519::Identity],
     ) -> Result<Self, CommandError> {
+        Self::open_with(OFlags::empty(), path, store, auditors)
+    }
+
+    fn open_with(
+        flags: OFlags,
+        path: Option<&Path>,
+        store: &str,
+        auditors: &[age::x25519::Identity],
+    ) -> Result<Self, CommandError> {
         let file = path.map(|path| {
-            let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-            file.map(Mutex::new)
+            let mut options = OpenOptions::new();
+            options.append(true).create(true).mode(0o600).custom_flags(flags.bits().cast_signed());
+            options
+                .open(path)
+                .map(Mutex::new)
                 .map_err(|error| format!("the log of openings {} can't be written: {error}", path.display()))
         });
         let auditors = auditors.iter().map(|identity| identity.to_public().to_string()).collect();
@@ -92,7 +109,8 @@ impl OpeningLog {
             line.insert("client".to_owned(), client.into());
         }
         let mut file = file.lock();
-        let written = file.write_all(format!("{line}\n").as_bytes()).and_then(|()| file.sync_data());
+        let written =
+            file.write_all(format!("{}\n", escape_json(&line.to_string())).as_bytes()).and_then(|()| file.sync_data());
         written.map_err(|error| {
             CommandError::Failed(format!("the log of openings can't be written, so nothing was opened: {error}"))
         })

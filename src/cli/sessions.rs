@@ -327,6 +327,7 @@ pub(super) fn run_session(
     let SessionArgs { session, account, tenant, content, key, unsigned, shares, vault: vault_args } = session;
     let (session, account) = parse_session_argument(&session, account.as_deref());
     let keys = read_public_keys(&key)?;
+    shares.requested.check_session(&session, account.as_deref())?;
     block_on(async {
         let (vault, auditors, log) = open_with_auditors(&vault_args).await?;
         log.record_opening("session", &session)?;

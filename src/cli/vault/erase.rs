@@ -3,7 +3,7 @@
 //! `audit/erase`; the store enforces permissions.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
+use std::io::{self, BufRead, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use clap::{ArgGroup, Args};
 
 use super::super::admin_address::AdminPortArgs;
 use super::super::admin_client::AdminClient;
+use super::super::auditor_keys::warn_if_key_is_open;
 use super::super::common::CommonArgs;
 use super::super::error::{CommandError, ExitStatus};
 use super::super::output;
@@ -29,7 +30,7 @@ use kernel::clock::{Clock, SystemClock};
 use kernel::files;
 use kernel::rng::{Rng, SystemRng};
 use kernel::secret::Secret;
-use kernel::terminal::{escape_unsafe, format_count};
+use kernel::terminal::{escape_json, escape_unsafe, format_count};
 use processors::redact;
 use redaction::SearchScratch;
 use vault::chain::note::{SigningKey, VerifyKey};
@@ -55,9 +56,12 @@ pub(crate) struct EraseArgs {
     /// Step 1: creates a request that lists what would be destroyed.
     #[arg(long, requires_all = ["requested_by", "reason", "output", "store"])]
     request: bool,
-    /// Step 2, by two erasers: prints a request and signs it.
+    /// Step 2, by two erasers: prints a request, asks, and signs it.
     #[arg(long, value_name = "REQUEST", requires = "key")]
     sign: Option<PathBuf>,
+    /// With `--sign`: signs what was printed without asking. Needed where there is no terminal.
+    #[arg(long, requires = "sign")]
+    yes: bool,
     /// Step 3: destroys what a request lists, once two erasers have signed it; continues an interrupted run.
     #[arg(long, value_name = "REQUEST", requires_all = ["erasers", "sign_with", "store"])]
     execute: Option<PathBuf>,
@@ -126,7 +130,11 @@ pub(super) fn parse_validity(text: &str) -> Result<Duration, CommandError> {
 /// Runs `vault erase`.
 pub(super) fn run_erase(common: &CommonArgs, options: &EraseArgs) -> Result<ExitStatus, CommandError> {
     if let Some(path) = &options.sign {
-        return sign_request(path, options.key.as_deref(), summarize_request);
+        return sign_request(path, options.key.as_deref(), options.yes, |request: &ErasureRequest| {
+            check_public_text("the requester", &request.who)?;
+            check_public_text("the reason", &request.why)?;
+            Ok(summarize_request(request))
+        });
     }
     if options.request {
         return create_request(options);
@@ -234,6 +242,7 @@ fn locate_vault(options: &EraseArgs) -> Result<(WritableVault, String), CommandE
 
 pub(super) fn read_signing_key(path: Option<&Path>) -> Result<SigningKey, CommandError> {
     let path = path.ok_or("a signing key is required: pass its file")?;
+    warn_if_key_is_open(path);
     let key = SigningKey::from_secret(&Secret::new(read_text_file(path)?));
     key.map_err(|why| CommandError::Failed(format!("{} {why}", path.display())))
 }
@@ -288,18 +297,25 @@ fn create_request(options: &EraseArgs) -> Result<ExitStatus, CommandError> {
     Ok(ExitStatus::Success)
 }
 
-/// The summary of a request, with the object of each key. Those who sign have no other view of it.
+/// The summary of a request, with the object of each key. Those who sign have no other view of it, so each field is
+/// quoted on a line of its own.
 fn summarize_request(request: &ErasureRequest) -> String {
     let target = match &request.what {
-        ContentTarget::Session(session) => format!("session {session}"),
-        ContentTarget::User(user) => format!("every session of the user {user}"),
-        ContentTarget::Users(users) => format!("every session of the user {}", users.join(", ")),
+        ContentTarget::Session(session) => format!("erase the session  {}", quote(session)),
+        ContentTarget::User(user) => format!("erase every session of the user  {}", quote(user)),
+        ContentTarget::Users(users) => {
+            let users: Vec<String> = users.iter().map(|user| quote(user)).collect();
+            format!("erase every session of the user  {}", users.join(", "))
+        }
     };
     let (sessions, keys) = (format_count(request.sessions.len(), "session"), format_count(request.keys.len(), "key"));
     let mut lines = vec![
-        format!("{target} in {}", request.store),
-        format!("account {}, {sessions}, {keys}; until {}", request.account, request.expires),
-        format!("{}: {}", request.who, request.why),
+        target,
+        format!("of the account     {}", quote(&request.account)),
+        format!("in the vault       {}", quote(&request.store)),
+        format!("requested by       {}", quote(&request.who)),
+        format!("for the reason     {}", quote(&request.why)),
+        format!("{sessions}, {keys}; until {}", quote(&request.expires)),
     ];
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for ShreddedKey { folder, id } in &request.keys {
@@ -307,15 +323,19 @@ fn summarize_request(request: &ErasureRequest) -> String {
         // A request is valid only if its keys are those of its sessions.
         let (_day, session, tenant) =
             (parts.next(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        keys.entry(format!("{tenant}/{session}")).or_default().push(format!("    {folder}{id}"));
+        keys.entry(format!("{tenant}/{session}")).or_default().push(format!("    {}", quote(&format!("{folder}{id}"))));
     }
     for session in &request.sessions {
-        lines.push(format!("  {session}"));
+        lines.push(format!("  {}", quote(session)));
         lines.extend(keys.remove(session).unwrap_or_default());
     }
-    lines.extend(request.holds.iter().map(|hold| format!("under legal hold: {hold}")));
-    // A line break within a text would look like a line of this summary.
-    lines.iter().map(|line| escape_unsafe(line) + "\n").collect()
+    lines.extend(request.holds.iter().map(|hold| format!("under legal hold: {}", quote(hold))));
+    lines.iter().map(|line| line.clone() + "\n").collect()
+}
+
+/// A field as a JSON string of visible characters, so that no text looks like another field or line.
+pub(super) fn quote(field: &str) -> String {
+    escape_json(&serde_json::Value::from(field).to_string())
 }
 
 /// Prints a warning to stderr.
@@ -340,11 +360,12 @@ pub(super) fn check_public_text(option: &str, text: &str) -> Result<(), CommandE
     }
 }
 
-/// Adds a signature to the request in a file, after showing what `summarize` says of it.
+/// Adds a signature to the request in a file, after showing what `summarize` says of it and asking, unless `yes`.
 pub(super) fn sign_request<R: SignedRequest>(
     path: &Path,
     key: Option<&Path>,
-    summarize: impl Fn(&R) -> String,
+    yes: bool,
+    summarize: impl Fn(&R) -> Result<String, CommandError>,
 ) -> Result<ExitStatus, CommandError> {
     let (text, key) = (read_text_file(path)?, read_signing_key(key)?);
     let with_path = |why: &str| format!("{} {why}", path.display());
@@ -352,8 +373,24 @@ pub(super) fn sign_request<R: SignedRequest>(
     let now = SystemClock::new().now();
     signed_request::check_validity(&request, now).map_err(|why| with_path(&why.to_string()))?;
     let signed = signed_request::sign::<R>(&text, &key).map_err(with_path)?;
-    output::print(&summarize(&request))?;
+    output::print(&summarize(&request)?)?;
+    if !yes {
+        let has_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+        confirm_signing(has_terminal.then(|| io::stdin().lock()))?;
+    }
     files::replace_file(path, signed.as_bytes()).map_err(|error| format!("can't write {}: {error}", path.display()))?;
     output::print(&format!("signed by {}\n", key.public()))?;
     Ok(ExitStatus::Success)
 }
+
+/// Asks whether to sign what was shown; `None` if there is no terminal to ask at.
+fn confirm_signing(terminal: Option<impl BufRead>) -> Result<(), CommandError> {
+    let terminal = terminal.ok_or("nothing was signed: without a terminal to ask at, pass --yes to sign")?;
+    output::print("type `yes` to sign: ")?;
+    let mut answer = String::new();
+    terminal.take(64).read_line(&mut answer).map_err(|error| format!("the answer can't be read: {error}"))?;
+    if answer.trim() == "yes" { Ok(()) } else { Err("nothing was signed".into()) }
+}
+
+#[cfg(test)]
+mod tests;

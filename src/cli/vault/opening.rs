@@ -13,7 +13,7 @@ use super::super::output;
 use super::super::runtime::block_on;
 use super::super::session_argument::parse_session_argument;
 use super::super::store_access::StoreAccessArgs;
-use super::erase::{check_public_text, parse_validity, read_signing_key, sign_request, warn_if_unlocked};
+use super::erase::{check_public_text, parse_validity, quote, read_signing_key, sign_request, warn_if_unlocked};
 use super::public_keys::{read_public_keys_of_option, read_text_file};
 use super::vault_args::VaultArgs;
 use audit::key_selection::KeySelection;
@@ -65,6 +65,9 @@ pub(crate) struct ApproveArgs {
     /// Your own signing key.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// Signs what was printed without asking. Needed where there is no terminal.
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Options of `vault openings`.
@@ -134,6 +137,25 @@ impl RequestedOpenings {
         }
         Ok(permitted)
     }
+
+    /// Checks that the requests are for this session, before [`Self::record`] uses them up.
+    ///
+    /// # Errors
+    /// A request can't be read, or is for another session.
+    pub(crate) fn check_session(&self, session: &str, account: Option<&str>) -> Result<(), CommandError> {
+        for path in &self.request {
+            let request = parse_request(path, &read_text_file(path)?)?;
+            if request.open_session != session || account.is_some_and(|account| account != request.account) {
+                return Err(CommandError::Failed(format!(
+                    "{} is for another session, {} of account {}: nothing was opened, and the request was not used",
+                    path.display(),
+                    quote(&request.open_session),
+                    quote(&request.account)
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a recorded request permits.
@@ -171,9 +193,8 @@ impl OpeningArgs {
             return Err("--sign-with is an opener's own key: the chain of openings needs a key of its own".into());
         }
         let earlier_keys = read_public_keys_of_option("--earlier-key", &self.earlier_key)?;
-        let read = signed_request::read::<OpeningRequest>(&text);
-        let (OpeningRequest { account, expires, .. }, _) =
-            read.map_err(|why| format!("{} {why}", request.display()))?;
+        let OpeningRequest { account, expires, why, .. } = parse_request(request, &text)?;
+        check_public_text("the request's reason", &why)?;
         let location = vault.store_access.location(&vault.store, vault.keys.as_deref());
         let place = WritableVault::from_location(&location, self.lock_days)?;
         let mut ledger = Ledger::read(&place, &key, &earlier_keys, &account, &self.writer).await?;
@@ -182,6 +203,11 @@ impl OpeningArgs {
         warn_if_unlocked(&ledger).await;
         Ok(PermittedOpening { keys, expires })
     }
+}
+
+fn parse_request(path: &Path, text: &str) -> Result<OpeningRequest, CommandError> {
+    let read = signed_request::read::<OpeningRequest>(text);
+    Ok(read.map_err(|why| format!("{} {why}", path.display()))?.0)
 }
 
 /// Runs `vault open-request`.
@@ -209,16 +235,22 @@ pub(super) fn run_open_request(options: &OpenRequestArgs) -> Result<ExitStatus, 
 
 /// Runs `vault approve`.
 pub(super) fn run_approve(options: &ApproveArgs) -> Result<ExitStatus, CommandError> {
-    sign_request(&options.request, Some(&options.key), summarize_request)
+    sign_request(&options.request, Some(&options.key), options.yes, |request: &OpeningRequest| {
+        check_public_text("the request's reason", &request.why)?;
+        Ok(summarize_request(request))
+    })
 }
 
-/// What a request asks for; those who sign have no other view of it.
+/// What a request asks for; those who sign have no other view of it, so each field is quoted on a line of its own.
 fn summarize_request(request: &OpeningRequest) -> String {
-    let lines = [
-        format!("open session {} of account {} in {}", request.open_session, request.account, request.store),
-        format!("until {}: {}", request.expires, request.why),
+    let fields = [
+        ("open the session", &request.open_session),
+        ("of the account", &request.account),
+        ("in the vault", &request.store),
+        ("for the reason", &request.why),
+        ("until", &request.expires),
     ];
-    lines.iter().map(|line| escape_unsafe(line) + "\n").collect()
+    fields.iter().map(|(name, field)| format!("{name:<18} {}\n", quote(field))).collect()
 }
 
 /// Runs `vault openings`.
@@ -254,3 +286,6 @@ pub(super) fn run_openings(options: &OpeningsArgs) -> Result<ExitStatus, Command
     output::print(&text)?;
     Ok(if is_complete { ExitStatus::Success } else { ExitStatus::Failed })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,9 @@
 //! `tollgate vault share` and `tollgate vault combine`, for session keys that several auditors open together: one
 //! auditor writes their shares of a session's keys into a file for another. The work is in `audit/shares`.
 
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use age::secrecy::ExposeSecret as _;
@@ -80,9 +82,36 @@ fn read_limited(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 pub(super) fn run_share(options: &ShareArgs) -> Result<ExitStatus, CommandError> {
     let recipient = options.recipient.as_deref().map(parse_recipient).transpose();
     let recipient = recipient.map_err(|why| format!("--recipient {why}"))?;
-    if options.output.exists() {
-        return Err(CommandError::Failed(format!("{} exists already", options.output.display())));
+    // first, because a request is used up
+    reserve_file(&options.output)?;
+    let Written { text, status } = write_shares(options, recipient).inspect_err(|_| {
+        let is_unused = options.output.metadata().is_ok_and(|file| file.len() == 0);
+        // an empty file that stays must be removed by hand
+        drop(is_unused.then(|| std::fs::remove_file(&options.output)));
+    })?;
+    output::print(&text)?;
+    Ok(status)
+}
+
+/// Creates an empty file (0600); a link in its place is not followed.
+fn reserve_file(path: &Path) -> Result<(), CommandError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(CommandError::Failed(format!("{} exists already", path.display())))
+        }
+        Err(error) => Err(CommandError::Failed(format!("can't write {}: {error}", path.display()))),
     }
+}
+
+/// The report on a written file of shares.
+struct Written {
+    text: String,
+    status: ExitStatus,
+}
+
+/// Records the opening, and writes the shares into the reserved file.
+fn write_shares(options: &ShareArgs, recipient: Option<age::x25519::Recipient>) -> Result<Written, CommandError> {
     let (mut collected, mut session) = (CollectedShares::default(), String::new());
     block_on(async {
         let (vault, auditors, log) = open_with_auditors(&options.vault).await?;
@@ -107,11 +136,12 @@ pub(super) fn run_share(options: &ShareArgs) -> Result<ExitStatus, CommandError>
     }
     let sealed = recipient.as_ref().map(|recipient| age::encrypt(recipient, &lines)).transpose();
     let sealed = sealed.map_err(|_| "the shares can't be sealed to --recipient")?;
-    files::write_new(&options.output, sealed.as_deref().unwrap_or(&lines))
+    files::replace_file(&options.output, sealed.as_deref().unwrap_or(&lines))
         .map_err(|error| format!("can't write {}: {error}", options.output.display()))?;
     let form = if sealed.is_some() { "sealed to --recipient" } else { "in plain text: keep the file secret" };
-    output::print_result(&format!("{} written, {form}\n", format_count(collected.shares.len(), "share")))?;
-    Ok(if collected.refused.is_empty() { ExitStatus::Success } else { ExitStatus::Failed })
+    let text = format!("{} written, {form}\n", format_count(collected.shares.len(), "share"));
+    let status = if collected.refused.is_empty() { ExitStatus::Success } else { ExitStatus::Failed };
+    Ok(Written { text, status })
 }
 
 /// Runs `vault combine`: shares on stdin, session keys on stdout, in the form that `age -d -i` reads.

@@ -97,7 +97,7 @@ fn an_erasure_is_reported_and_stands_without_a_gateway() {
     ]);
     assert_eq!(made, Ok(ExitStatus::Success));
     for key in [at("alice"), at("bob")] {
-        assert_eq!(run(&["--sign", &request, "--key", &key]), Ok(ExitStatus::Success));
+        assert_eq!(run(&["--sign", &request, "--yes", "--key", &key]), Ok(ExitStatus::Success));
     }
     let signer = at("erase");
     let both = ["--erasers", &alice, "--erasers", &bob, "--sign-with", &signer, "--store", &store];
