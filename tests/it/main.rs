@@ -1,6 +1,8 @@
 //! The integration tests, in one binary. Tests against peers that must be installed are separate targets (`.ci/run`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 #![allow(clippy::disallowed_methods, reason = "tests spawn and read time as they like")]
+// The futures of whole gateways are nested deeper than the default allows.
+#![recursion_limit = "256"]
 
 mod cli;
 mod config;

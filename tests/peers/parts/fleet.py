@@ -621,7 +621,8 @@ def cost_row(work, cluster, options):
             statuses = list(pool.map(post, bodies))
         settle()
         check("cost: everything was taken", set(statuses) == {200}, str(set(statuses)))
-        return (cpu_seconds(gateway) - began) * 1e6 / (count * spans), sorted(waits)
+        # the first ones open connections and ask for topics
+        return (cpu_seconds(gateway) - began) * 1e6 / (count * spans), sorted(waits[10:])
 
     def drained(gateway):
         return lambda: until("everything is delivered", gateway.drained, 120, 0.1)
