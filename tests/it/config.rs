@@ -315,10 +315,14 @@ fn completed(block: &str) -> String {
         let entries = tree.get(section).map(|(_, node)| node.entries()).unwrap_or_default();
         entries.iter().map(|(key, _)| key.name.as_str()).collect::<Vec<_>>().join(", ")
     };
-    let receivers = Some(ids("receivers")).filter(|ids| !ids.is_empty()).unwrap_or("otlp".to_owned());
+    let or = |ids: String, other: &str| if ids.is_empty() { other.to_owned() } else { ids };
+    let receivers = or(ids("receivers"), "otlp");
+    let (processors, exporters) = match ids("exporters") {
+        named if named.is_empty() => (ids("processors"), "debug".to_owned()),
+        named => (or(ids("processors"), "vault, redact"), named),
+    };
     let pipelines = format!(
-        "pipelines: {{ logs: {{ receivers: [{receivers}], processors: [{}], exporters: [debug] }} }}",
-        ids("processors")
+        "pipelines: {{ logs: {{ receivers: [{receivers}], processors: [{processors}], exporters: [{exporters}] }} }}"
     );
     match tree.get("service") {
         Some((_, service)) if service.get("pipelines").is_some() => {}

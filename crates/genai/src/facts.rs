@@ -280,7 +280,8 @@ pub struct CallCost {
     pub usd: Option<String>,
     /// The same price in 1e-18 USD, for exact sums.
     pub atto_usd: Option<i128>,
-    /// The price of a call that is not counted because another worker of the fleet counts it for the same source record.
+    /// The price of a call that is not counted, because another worker of the fleet counts it for the same source
+    /// record.
     pub uncounted_usd: Option<Box<str>>,
     /// If an earlier record of the same answer was already billed: the price of that record, in 1e-18 USD. `atto_usd`
     /// is the amount on top of it.

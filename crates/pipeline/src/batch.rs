@@ -22,8 +22,8 @@ pub struct BatchOrigin {
     pub trust: Trust,
     /// Gateway clock at arrival.
     pub received: UnixNanos,
-    /// Id of the batch; its claims (see [`super::Claims`]) are made under this id. All workers of a fleet give the batch
-    /// of a source record the same id; others are random.
+    /// Id of the batch; its claims (see [`super::Claims`]) are made under this id. All workers of a fleet give the
+    /// batch of a source record the same id; others are random.
     pub id: [u8; 16],
     /// Equal bytes were accepted before (`docs/decisions/0002-repeated-requests.md`): this is a new request, but its
     /// calls are not counted again.

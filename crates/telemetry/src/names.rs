@@ -88,8 +88,8 @@ metrics_table! {
     RECEIVER_REQUESTS = "otelcol_receiver_requests_total", MetricKind::Counter;
     /// Requests that were not accepted, by reason.
     RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", MetricKind::Counter;
-    /// Requests that the admin port refused, by reason: no_credential, wrong_credential, forbidden (the client lacks the
-    /// role, or is on another machine).
+    /// Requests that the admin port refused, by reason: no_credential, wrong_credential, forbidden (the client lacks
+    /// the role, or is on another machine).
     ADMIN_REJECTIONS = "tollgate_admin_rejections_total", MetricKind::Counter;
     /// Open connections of a receiver's port.
     RECEIVER_CONNECTIONS = "tollgate_receiver_connections", MetricKind::Gauge;
