@@ -44,6 +44,9 @@ pub(crate) struct AccessControl {
     refusals: RefusalRecorder,
 }
 
+/// The beginning of the cookie of a session, behind `__Host-` with TLS.
+const SESSION_COOKIE: &[u8] = b"tollgate=";
+
 /// Counts and logs refused requests, so that guesses at credentials are seen.
 struct RefusalRecorder {
     meter: Meter,
@@ -57,8 +60,10 @@ impl RefusalRecorder {
 
     /// Records an answer that refuses `request`. The log gets fixed texts and nothing from the request.
     fn record(&self, request: &Parts, answer: &Response) {
-        let has_credential =
-            [header::AUTHORIZATION, header::COOKIE].iter().any(|name| request.headers.contains_key(name));
+        // browsers send cookies of other ports of the host, too
+        let has_session = (request.headers.get_all(header::COOKIE).iter())
+            .any(|cookies| cookies.as_bytes().windows(SESSION_COOKIE.len()).any(|part| part == SESSION_COOKIE));
+        let has_credential = has_session || request.headers.contains_key(header::AUTHORIZATION);
         let reason = match answer.status() {
             StatusCode::UNAUTHORIZED if has_credential => "wrong_credential",
             StatusCode::UNAUTHORIZED => "no_credential",
@@ -72,7 +77,8 @@ impl RefusalRecorder {
                 reason,
                 from = if is_local { "this machine" } else { "elsewhere" },
                 more,
-                "the port with the pages refused a request; `more` is the number of refusals for this reason since the last such line"
+                "a request was refused for its credential or role; `more` is the number of refusals for this reason since the last \
+                 such line that were not logged"
             );
         }
     }

@@ -103,7 +103,9 @@ fn read_admin_token(valid: &ValidSettings, rng: &dyn Rng) -> Result<Option<Secre
     }
     let path = admin_token_path(valid);
     let file = keyfile::read_or_create(&path, || random_key(rng))?;
-    check_admin_token(&path, &file.metadata).map_err(StartError::config)?;
+    if !file.created {
+        check_admin_token(&path, &file.metadata).map_err(StartError::config)?;
+    }
     Ok(Some(file.key))
 }
 
@@ -117,12 +119,17 @@ fn needs_admin_token(valid: &ValidSettings) -> bool {
 
 /// Refuses a token that another user knows: one who may read the file, or who put it there.
 fn check_admin_token(path: &Path, metadata: &fs::Metadata) -> Result<(), String> {
-    let path = path.display();
+    let shown = path.display();
     if metadata.mode() & 0o007 != 0 {
-        return Err(format!("the admin token {path}: every user may read it: set its mode to 0600"));
+        return Err(format!("the admin token {shown}: every user may read it: set its mode to 0600"));
     }
-    if keyfile::is_foreign(metadata) {
-        return Err(format!("the admin token {path}: it belongs to another user: delete it, and a new one is created"));
+    // who owns the folder may be this process under another number, on a volume that maps owners, and can replace the
+    // file anyway
+    let owns_folder = fs::metadata(parent_folder(path)).is_ok_and(|folder| folder.uid() == metadata.uid());
+    if keyfile::is_foreign(metadata) && !owns_folder {
+        return Err(format!(
+            "the admin token {shown}: it belongs to another user: delete it, and a new one is created"
+        ));
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ pub enum KeyFileError {
         error: io::Error,
     },
     /// The path names a folder, pipe or device.
-    #[error("the key file {} is not a regular file", .0.display())]
+    #[error("the key file {} is not a regular file: replace it with one of mode 0600 that holds the key", .0.display())]
     NotRegular(PathBuf),
     /// The file has no key in it.
     #[error("the key file {} is empty", .0.display())]
@@ -68,14 +68,26 @@ pub fn read(path: &Path) -> Result<Option<Secret>, KeyFileError> {
 /// # Errors
 /// See [`KeyFileError`].
 pub fn open(path: &Path) -> Result<Option<KeyFile>, KeyFileError> {
-    // Without `NONBLOCK`, a pipe in place of the file would hang the start, deaf to signals.
-    let file = match OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path) {
+    // Without `NONBLOCK`, a pipe in place of the file would block the start, and signals would not end it.
+    open_with(path, OFlags::NONBLOCK)
+}
+
+/// Like [`read`], for a file that the user of a command names. It may be a pipe, such as a shell's `<(…)`.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn read_argument(path: &Path) -> Result<Option<Secret>, KeyFileError> {
+    Ok(open_with(path, OFlags::empty())?.map(|file| file.key))
+}
+
+fn open_with(path: &Path, flags: OFlags) -> Result<Option<KeyFile>, KeyFileError> {
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unusable_error(path, error)),
     };
     let metadata = file.metadata().map_err(|error| unusable_error(path, error))?;
-    if !metadata.is_file() {
+    if flags.contains(OFlags::NONBLOCK) && !metadata.is_file() {
         return Err(KeyFileError::NotRegular(path.to_owned()));
     }
     let access_by_others = metadata.mode() & 0o077;

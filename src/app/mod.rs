@@ -24,6 +24,7 @@ mod gateway_deps;
 pub mod gateway_keys;
 mod history_recorder;
 mod history_setup;
+mod kafka_loops;
 mod key_command;
 pub mod key_opening;
 pub mod keyfile;

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::app::key_opening::check_pseudonym_key;
-use crate::app::{collector_compat, port_conflicts, vault_recipients};
+use crate::app::{collector_compat, kafka_loops, port_conflicts, vault_recipients};
 use crate::components::{
     ConnectorConfig, ConnectorKind, ConnectorSettings, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig,
     ExtensionKind, ExtensionSettings, ProcessorConfig, ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind,
@@ -173,6 +173,7 @@ fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Pr
     let kinds: Vec<_> = file.connectors.iter().filter_map(kind_of).collect();
     let pipelines = join_forwarded_pipelines(file, &kinds, checks.problems);
     checks.check_vault_recipients(file, &pipelines, &used);
+    checks.check_kafka_loops(file, &pipelines, &used);
     let found = check_across_pipelines(file, &pipelines, &kinds, &used, problems);
     problems.extend(found);
     let placeholders = PlaceholderSettings { spool: spool.is_none(), keys: spool_keys.is_none(), components: false };
@@ -416,6 +417,21 @@ impl SettingsChecker<'_> {
             {
                 self.report_problems(severity, &path, &written.body, written.at, problems);
             }
+        }
+    }
+
+    /// Reports exporters that write to a topic what their pipelines read from it.
+    fn check_kafka_loops(&mut self, file: &ConfigFile, pipelines: &[PipelineConfig], used: &UsedComponents) {
+        for (id, message) in kafka_loops::find_kafka_loops(pipelines, &used.receivers, &used.exporters) {
+            let Some(written) = file.exporters.iter().find(|section| section.id == id) else { continue };
+            let problems = vec![FieldProblem::new("", message)];
+            self.report_problems(
+                ProblemSeverity::Error,
+                &format!("exporters.{id}"),
+                &written.body,
+                written.at,
+                problems,
+            );
         }
     }
 

@@ -105,7 +105,7 @@ impl AdminPortArgs {
     /// The credential of the option or of the environment.
     fn requested_credential(&self) -> Result<Option<Secret>, CommandError> {
         if let Some(path) = &self.admin_token_file {
-            let token = keyfile::read(path).map_err(|why| CommandError::Failed(why.to_string()))?;
+            let token = keyfile::read_argument(path).map_err(|why| CommandError::Failed(why.to_string()))?;
             let missing = || CommandError::Failed(format!("--admin-token-file: {} does not exist", path.display()));
             return Ok(Some(bearer(&token.ok_or_else(missing)?)));
         }

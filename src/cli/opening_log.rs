@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use serde_json::json;
 
 use super::error::CommandError;
@@ -44,7 +45,7 @@ impl OpeningLog {
             Some(path) => Some(path.to_owned()).filter(|path| path.as_os_str() != "none"),
             None => default_path(),
         };
-        // the name beside a key is known to all, so a link may have been planted there
+        // the name beside a key can be guessed, so another user may have put a link there
         let flags = if requested.is_none() { OFlags::NOFOLLOW | OFlags::NONBLOCK } else { OFlags::empty() };
         let log = Self::open_with(flags, path.as_deref(), store, auditors);
         log.map_err(|why| {
@@ -76,10 +77,15 @@ impl OpeningLog {
         let file = path.map(|path| {
             let mut options = OpenOptions::new();
             options.append(true).create(true).mode(0o600).custom_flags(flags.bits().cast_signed());
-            options
-                .open(path)
-                .map(Mutex::new)
-                .map_err(|error| format!("the log of openings {} can't be written: {error}", path.display()))
+            options.open(path).map(Mutex::new).map_err(|error| {
+                match error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+                    true => format!(
+                        "the log of openings {} is a symbolic link that somebody may have planted: remove it",
+                        path.display()
+                    ),
+                    false => format!("the log of openings {} can't be written: {error}", path.display()),
+                }
+            })
         });
         let auditors = auditors.iter().map(|identity| identity.to_public().to_string()).collect();
         Ok(Self { file: file.transpose()?, store: store.to_owned(), auditors })

@@ -2,8 +2,8 @@
 //! provable as writing content. An erasure has an epoch with two lines (begun, done); copies and an opening have one.
 //! The ledger's state comes only from objects in the store that a given key signed; it skips planted objects. The key,
 //! the lines and the last digest determine the next names and bytes, so that an interrupted run is repeated with
-//! identical bytes, and concurrent runs collide instead of forking; of equal runs of an opening, one succeeds.
-//! Neighbours: `erase`, `rewrap` and `openings` append the lines.
+//! identical bytes, and concurrent runs collide instead of forking; of identical runs of an opening, at most one
+//! succeeds. Neighbours: `erase`, `rewrap` and `openings` append the lines.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -123,8 +123,17 @@ struct IndexObject {
 struct StoredLines {
     /// The newest with the expected line, and the line's time.
     newest: Option<(String, IndexObject)>,
+    /// The number of objects with the expected line.
+    expected: usize,
     /// Whether others hold other lines.
     has_other_lines: bool,
+}
+
+/// Whether a line may be written that no earlier run stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NewLine {
+    Allowed,
+    Refused,
 }
 
 /// Yields given bytes instead of random ones, so that an epoch's name is reproducible.
@@ -408,14 +417,27 @@ impl<'p> Ledger<'p> {
         self.copies.contains(&(copy.name.clone(), copy.sha256.clone()))
     }
 
+    /// Writes the digest of a line that an earlier run stored, and no new line, whatever became of the stored one since
+    /// [`Self::has_begun_in_time`].
+    ///
+    /// # Errors
+    /// As [`Self::append`], or the line is not stored any more.
+    pub async fn finish_begun(&mut self, entry: LedgerEntry, now: UnixNanos) -> Result<(), ReadError> {
+        self.append_line(entry, now, NewLine::Refused).await
+    }
+
     /// Writes the next line and its digest; [`ErasureState::Done`], copies and openings end the epoch. If another
     /// object has the name of a new epoch's digest, another epoch's name is tried.
     ///
     /// # Errors
     /// The store fails, or another run is active.
     pub async fn append(&mut self, entry: LedgerEntry, now: UnixNanos) -> Result<(), ReadError> {
+        self.append_line(entry, now, NewLine::Allowed).await
+    }
+
+    async fn append_line(&mut self, entry: LedgerEntry, now: UnixNanos, new_line: NewLine) -> Result<(), ReadError> {
         if let Some(epoch) = self.open_epoch.take() {
-            if self.write_line(&epoch, entry, now).await? {
+            if self.write_line(&epoch, entry, now, new_line).await? {
                 return Ok(());
             }
             let name = epoch.names.digest(&self.account, epoch.tree.size());
@@ -433,8 +455,14 @@ impl<'p> Ledger<'p> {
                     return Err(busy_error());
                 }
                 Some(_) => {}
-                None if self.write_line(&epoch, entry.clone(), now).await? => return Ok(()),
-                None => {}
+                None if self.write_line(&epoch, entry.clone(), now, new_line).await? => return Ok(()),
+                None => {
+                    // another run's line may have another day in its name, and its digest may follow
+                    let stored = self.find_stored_lines(&epoch, 0, &entry, now).await?;
+                    if stored.has_other_lines || stored.expected > 1 {
+                        return Err(busy_error());
+                    }
+                }
             }
         }
         Err(ReadError::unavailable(format!(
@@ -444,10 +472,16 @@ impl<'p> Ledger<'p> {
     }
 
     /// Writes a line and its digest; false if another object has the name of the digest or of its signature.
-    async fn write_line(&mut self, epoch: &LedgerEpoch, entry: LedgerEntry, now: UnixNanos) -> Result<bool, ReadError> {
+    async fn write_line(
+        &mut self,
+        epoch: &LedgerEpoch,
+        entry: LedgerEntry,
+        now: UnixNanos,
+        new_line: NewLine,
+    ) -> Result<bool, ReadError> {
         let (is_last, is_opening) = (entry.is_last(), matches!(entry, LedgerEntry::Opening(_)));
         let (n, mut tree) = (epoch.tree.size(), epoch.tree.clone());
-        let index = self.ensure_index_object(epoch, n, entry, now).await?;
+        let index = self.ensure_index_object(epoch, n, entry, now, new_line).await?;
         let LedgerLine { row, text } = self.parse_line(&index.bytes)?;
         tree.push(leaf_hash(text.as_bytes()));
         let digest = self.build_digest(epoch, n, &tree, &index, &row.tail.ts, is_last);
@@ -486,11 +520,15 @@ impl<'p> Ledger<'p> {
         n: u64,
         entry: LedgerEntry,
         now: UnixNanos,
+        new_line: NewLine,
     ) -> Result<IndexObject, ReadError> {
         match self.find_stored_lines(epoch, n, &entry, now).await? {
             StoredLines { newest: Some((_, object)), .. } => return Ok(object),
             // only a holder of the key can know the name of a new epoch: another run is or was active
             StoredLines { has_other_lines: true, .. } if n == 0 => return Err(busy_error()),
+            StoredLines { .. } if new_line == NewLine::Refused => {
+                return Err(ReadError::invalid("the request expired, and the line of the killed run is not usable"));
+            }
             StoredLines { .. } => {}
         }
         let tail = RowTail { ts: rfc3339(now), ..RowTail::default() };
@@ -526,7 +564,10 @@ impl<'p> Ledger<'p> {
             let expected = self.encode_row(epoch, n, entry, &row);
             if text.as_bytes() != expected || row.tail.ts > rfc3339(now.plus(MAX_CLOCK_SKEW)) {
                 stored.has_other_lines = true;
-            } else if stored.newest.as_ref().is_none_or(|(time, _)| *time < row.tail.ts) {
+                continue;
+            }
+            stored.expected += 1;
+            if stored.newest.as_ref().is_none_or(|(time, _)| *time < row.tail.ts) {
                 stored.newest = Some((row.tail.ts, IndexObject { name, bytes }));
             }
         }
@@ -658,7 +699,7 @@ fn busy_error() -> ReadError {
 /// the digest may open.
 fn recorded_twice_error() -> ReadError {
     ReadError::unavailable(
-        "another run recorded this opening at the same time, or the store's answer was lost: nothing was opened here; if \
-         no other run opened it, make a new request",
+        "nothing was opened: another run recorded this opening at the same time, or the store's answer was lost; if no \
+         other run opened the session, make a new request",
     )
 }

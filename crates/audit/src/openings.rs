@@ -80,11 +80,11 @@ impl SignedRequest for OpeningRequest {
         if !texts.iter().all(|text| (1..=MAX_FIELD).contains(&text.len())) {
             return Err("has an empty field, or one that is too long");
         }
-        // as gateways demand; another name would only put private text into the vault
+        // the rule of gateways; a name that breaks it would only put private text into the vault
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         match self.account.len() <= MAX_ACCOUNT && self.account.bytes().all(is_allowed) {
             true => Ok(()),
-            false => Err("names an account that can't exist: at most 64 letters, digits, `.`, `_` or `-`"),
+            false => Err("names an account that can't exist: use at most 64 letters, digits, `.`, `_` or `-`"),
         }
     }
 }
@@ -133,16 +133,17 @@ pub async fn record_opening(
         return Err(ReadError::invalid(message));
     }
     let entry = LedgerEntry::Opening(record);
-    let validity = check_validity(&request, now).map_err(with_subject);
-    if validity.is_err() && !ledger.has_begun_in_time(&request, &entry, now).await? {
-        return validity.map(|()| request.selection());
+    let Err(expired) = check_validity(&request, now).map_err(with_subject) else {
+        ledger.append(entry, now).await?;
+        return Ok(request.selection());
+    };
+    if !ledger.has_begun_in_time(&request, &entry, now).await? {
+        return Err(expired);
     }
-    ledger.append(entry, now).await?;
-    validity.map(|()| request.selection()).map_err(|error| {
-        error.map_message(|why| {
-            format!("the opening that a killed command began is recorded now, but nothing was opened: {why}")
-        })
-    })
+    ledger.finish_begun(entry, now).await?;
+    Err(expired.map_message(|why| {
+        format!("the opening that a killed command began is recorded now, but nothing was opened: {why}")
+    }))
 }
 
 /// Messages about lines that use a request again for the same auditor. A writer's own chain can't have such lines, but
@@ -160,7 +161,7 @@ pub fn find_repeated_uses(rows: &[IndexRow]) -> Vec<String> {
     messages
 }
 
-/// Why a line is wrong that uses a request which the line `first` used.
+/// The fault of a line whose request one of its auditors had used before, in the line `first`.
 pub(crate) fn describe_repeated_use(first: &str) -> String {
     format!("one of its auditors used its request before, in {first}")
 }

@@ -152,7 +152,7 @@ fn secrets_are_no_paths() {
         ("signing_key", "${env:TOKENS}"),
         ("key_file", "${env:PEM}"),
         ("key_file", "./${env:PEM}"),
-        ("ca_file", "age-secret-key-1topsecret"),
+        ("ca_file", "age-secret-key-1topsecretqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq"),
         ("directory", "${env:SIGNING_KEY}/vault"),
         ("overlays", "${env:PEM}"),
         ("tokens_file", "${env:TOKENS}"),

@@ -40,7 +40,8 @@ const LINGER: Duration = Duration::from_millis(2);
 const BATCH_BYTES: usize = 256 << 10;
 /// Records of one poll. Few, because what is under way when a worker dies is read again by the next one.
 const MAX_POLL_RECORDS: i32 = 32;
-/// Bytes of one partition in a fetch, unless its first record is larger. A partition that is paused keeps them.
+/// The most bytes that one fetch takes from a partition, unless its first record is larger. While a record of it is
+/// kept, because its partition is paused, the whole answer of its broker stays in memory.
 const PARTITION_FETCH_BYTES: i32 = 1 << 20;
 /// Longest time between two polls. The loop polls all the time, so a longer pause means that the process hangs.
 const MAX_POLL_INTERVAL: Duration = Duration::from_secs(60);
@@ -274,8 +275,8 @@ impl BrokerClient for KrafkaClient {
                 .heartbeat_interval((subscription.session_timeout / 4).min(MAX_HEARTBEAT))
                 .max_poll_interval(MAX_POLL_INTERVAL.max(subscription.session_timeout))
                 .max_poll_records(MAX_POLL_RECORDS)
-                // The library decodes no more records than its buffer takes, those of the first broker first: while
-                // these have a backlog, partitions of other brokers would not be read at all.
+                // The library stops decoding when its buffer is full, and begins with the first broker. With a smaller
+                // buffer, a backlog at that broker would keep partitions of other brokers from being read at all.
                 .max_buffered_records(i32::MAX)
                 .max_partition_fetch_bytes(fetch.min(PARTITION_FETCH_BYTES))
                 .fetch_max_bytes(fetch)

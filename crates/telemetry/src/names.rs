@@ -89,7 +89,7 @@ metrics_table! {
     /// Requests that were not accepted, by reason.
     RECEIVER_REJECTIONS = "tollgate_receiver_rejections_total", MetricKind::Counter;
     /// Requests that the admin port refused, by reason: no_credential, wrong_credential, forbidden (the client lacks
-    /// the role, or is on another machine).
+    /// the role or is on another machine, or a browser's change did not come from the port's own page).
     ADMIN_REJECTIONS = "tollgate_admin_rejections_total", MetricKind::Counter;
     /// Open connections of a receiver's port.
     RECEIVER_CONNECTIONS = "tollgate_receiver_connections", MetricKind::Gauge;

@@ -339,12 +339,13 @@ async fn get_session(
     Params(query): Params<SessionQuery>,
     headers: HeaderMap,
 ) -> Response {
-    // A page of another site could make a browser open sessions in its user's name. A login ends like that, too.
+    // A page of another site could make a browser open sessions in its user's name. The redirect after a login at the
+    // identity provider looks the same.
     if is_cross_site(&headers) {
         let link = session_link(&(query.session, query.account), query.turn);
         let page = format!(
-            "<!doctype html><html lang=en><meta charset=utf-8><title>tollgate</title><p>A page of another site led here, \
-             or a login. Nothing was opened. <a href=\"{link}\">Open the session</a>"
+            "<!doctype html><html lang=en><meta charset=utf-8><title>tollgate</title><p>A link on another site, or a \
+             login, led here, so nothing was opened. <a href=\"{link}\">Open the session</a>"
         );
         return (StatusCode::FORBIDDEN, Html(page)).into_response();
     }

@@ -123,7 +123,7 @@ pub(super) struct TenantLookup {
 impl TenantLookup {
     fn from_options(options: &RepriceArgs) -> Result<Self, CommandError> {
         let keys = options.pseudonym_key.iter().map(|path| {
-            let key = keyfile::read(path).map_err(|error| error.to_string())?;
+            let key = keyfile::read_argument(path).map_err(|error| error.to_string())?;
             let key = key.ok_or_else(|| format!("{}: no such file", path.display()))?;
             Ok::<_, String>(Pseudonymizer::new(&key))
         });

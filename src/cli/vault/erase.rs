@@ -56,10 +56,10 @@ pub(crate) struct EraseArgs {
     /// Step 1: creates a request that lists what would be destroyed.
     #[arg(long, requires_all = ["requested_by", "reason", "output", "store"])]
     request: bool,
-    /// Step 2, by two erasers: prints a request, asks, and signs it.
+    /// Step 2, by two erasers: prints a request, asks for confirmation, and signs it.
     #[arg(long, value_name = "REQUEST", requires = "key")]
     sign: Option<PathBuf>,
-    /// With `--sign`: signs what was printed without asking. Needed where there is no terminal.
+    /// With `--sign`: signs without asking for confirmation. Required where there is no terminal.
     #[arg(long, requires = "sign")]
     yes: bool,
     /// Step 3: destroys what a request lists, once two erasers have signed it; continues an interrupted run.
@@ -315,7 +315,7 @@ fn summarize_request(request: &ErasureRequest) -> String {
         format!("in the vault       {}", quote(&request.store)),
         format!("requested by       {}", quote(&request.who)),
         format!("for the reason     {}", quote(&request.why)),
-        format!("{sessions}, {keys}; until {}", quote(&request.expires)),
+        format!("{sessions}, {keys}; valid until {}", quote(&request.expires)),
     ];
     let mut keys: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for ShreddedKey { folder, id } in &request.keys {
@@ -377,6 +377,11 @@ pub(super) fn sign_request<R: SignedRequest>(
     if !yes {
         let has_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
         confirm_signing(has_terminal.then(|| io::stdin().lock()))?;
+    }
+    if read_text_file(path)? != text {
+        let why =
+            "nothing was signed: the file changed meanwhile, perhaps somebody else signed it; run the command again";
+        return Err(why.into());
     }
     files::replace_file(path, signed.as_bytes()).map_err(|error| format!("can't write {}: {error}", path.display()))?;
     output::print(&format!("signed by {}\n", key.public()))?;

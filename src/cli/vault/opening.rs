@@ -65,7 +65,7 @@ pub(crate) struct ApproveArgs {
     /// Your own signing key.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// Signs what was printed without asking. Needed where there is no terminal.
+    /// Signs without asking for confirmation. Required where there is no terminal.
     #[arg(long)]
     yes: bool,
 }
@@ -248,7 +248,7 @@ fn summarize_request(request: &OpeningRequest) -> String {
         ("of the account", &request.account),
         ("in the vault", &request.store),
         ("for the reason", &request.why),
-        ("until", &request.expires),
+        ("valid until", &request.expires),
     ];
     fields.iter().map(|(name, field)| format!("{name:<18} {}\n", quote(field))).collect()
 }

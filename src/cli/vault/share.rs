@@ -82,11 +82,11 @@ fn read_limited(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 pub(super) fn run_share(options: &ShareArgs) -> Result<ExitStatus, CommandError> {
     let recipient = options.recipient.as_deref().map(parse_recipient).transpose();
     let recipient = recipient.map_err(|why| format!("--recipient {why}"))?;
-    // first, because a request is used up
+    // reserve the file first: if it can't be written, the request must not be used up
     reserve_file(&options.output)?;
     let Written { text, status } = write_shares(options, recipient).inspect_err(|_| {
         let is_unused = options.output.metadata().is_ok_and(|file| file.len() == 0);
-        // an empty file that stays must be removed by hand
+        // if the removal fails, an empty file stays, and a person must remove it
         drop(is_unused.then(|| std::fs::remove_file(&options.output)));
     })?;
     output::print(&text)?;

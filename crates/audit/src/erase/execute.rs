@@ -62,8 +62,10 @@ pub async fn execute_request(
         request: Some(signed_request.to_owned()),
         ..build_erasure(&request, &signers, ErasureState::Begun)
     });
+    let expired = check_validity(&request, now).err();
+    let is_expired = expired.is_some();
     if !resumed {
-        if let Err(why) = check_validity(&request, now)
+        if let Some(why) = expired
             && !ledger.has_begun_in_time(&request, &begun, now).await?
         {
             return Err(request_error(why));
@@ -72,7 +74,10 @@ pub async fn execute_request(
     }
     check_no_holds(place, &request, &keys).await?;
     if !resumed {
-        ledger.append(begun, now).await?;
+        match is_expired {
+            false => ledger.append(begun, now).await?,
+            true => ledger.finish_begun(begun, now).await?,
+        }
     }
     let objects = destroy_keys(place, ledger, &request, &signers, &keys, now).await?;
     // the erasure is done, even if the remaining keys can't be listed now

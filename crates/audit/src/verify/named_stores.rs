@@ -18,8 +18,8 @@ impl VerificationRun<'_> {
         named.first = line.min(std::mem::take(&mut named.first));
     }
 
-    /// Warns of requests for other vaults: than this one, or, in a folder, whose path is no identity, than the earliest
-    /// request.
+    /// Warns of requests for another vault than this one. The path of a folder does not identify a vault, so there the
+    /// vault of the earliest request is the expected one.
     pub(super) fn report_other_stores(&mut self) {
         let stores = std::mem::take(&mut self.named_stores);
         let earliest = || stores.iter().min_by_key(|(_, named)| &named.first).map(|(store, _)| store.clone());
@@ -27,8 +27,8 @@ impl VerificationRun<'_> {
         for (store, NamedStore { requests, first: (_, location) }) in stores.iter().filter(|one| *one.0 != expected) {
             let requests = format_count(*requests, "signed request");
             let message = format!(
-                "from this line on, {requests} for the vault {store}, not for {expected}: expected in a copy, or after a \
-                 move; otherwise signed for another vault"
+                "{requests} for the vault {store}, not for {expected}, the first in this line: expected in a copy or a \
+                 moved vault; otherwise check who signed a request for another vault"
             );
             self.report.warn("other_store", location, message);
         }

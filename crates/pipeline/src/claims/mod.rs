@@ -228,13 +228,19 @@ impl Claims {
     /// Makes these claims of a committed batch permanent, and releases its other ones. Called from `Processor::apply`,
     /// also for effects replayed after a crash, when the keys are not in the table yet.
     pub fn settle(&self, batch: &[u8; 16], arrived: UnixNanos, keys: impl IntoIterator<Item = ClaimKey>) {
+        self.settle_told(batch, arrived, keys);
+        self.tables.lock().release(batch);
+    }
+
+    /// Makes these claims of a batch that another worker committed permanent. A batch of the same record may be in
+    /// flight here, and keeps its other claims.
+    pub fn settle_told(&self, batch: &[u8; 16], arrived: UnixNanos, keys: impl IntoIterator<Item = ClaimKey>) {
         let mut tables = self.tables.lock();
         for ClaimKey(key) in keys {
             if !tables.young.settle(&key, batch) && !tables.old.settle(&key, batch) {
                 tables.insert(key, ClaimingBatch::new(*batch, arrived), true, self.limit);
             }
         }
-        tables.release(batch);
     }
 
     /// Releases all claims of a batch that was not committed.

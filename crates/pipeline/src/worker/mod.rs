@@ -152,7 +152,8 @@ impl Worker {
             None if is_only_effects => Arc::default(),
             None => return receipt.resolve(&Reason::NoPipeline.outcome(), false),
         };
-        let id = source_record.as_deref().map_or_else(|| self.rng.id(), record_batch_id);
+        let record = source_record.as_deref().map(|record| record_batch_id(&account, &receiver, record));
+        let id = record.unwrap_or_else(|| self.rng.id());
         let origin = Arc::new(BatchOrigin { account, receiver, trust, received, id, repeat, source_record });
         let payload = self.parse(signal, wire.clone());
         let mut work = RequestWork {
@@ -341,8 +342,9 @@ fn dropped_items_counter(meter: &Meter, signal: &str, reason: &str) -> Counter {
 }
 
 /// The id of the batch of a source record. See [`BatchOrigin::id`].
-fn record_batch_id(source_record: &str) -> [u8; 16] {
-    ClaimKey::from_parts(&[b"source record", source_record.as_bytes()]).to_bytes()
+fn record_batch_id(account: &str, receiver: &str, source_record: &str) -> [u8; 16] {
+    let parts = [account, receiver, source_record].map(str::as_bytes);
+    ClaimKey::from_parts(&[&[b"source record".as_slice()], parts.as_slice()].concat()).to_bytes()
 }
 
 /// The digest by which equal requests are recognised.

@@ -242,6 +242,9 @@ fn fingerprints_differ() {
 /// All workers give the batch of a record the same id, and each record has its own.
 #[test]
 fn a_record_names_its_batch() {
-    assert_eq!(record_batch_id("in/0/7"), record_batch_id("in/0/7"));
-    assert_ne!(record_batch_id("in/0/7"), record_batch_id("in/0/8"));
+    let id = |account, receiver, record| record_batch_id(account, receiver, record);
+    assert_eq!(id("acme", "kafka", "in/0/7"), id("acme", "kafka", "in/0/7"));
+    for other in [("acme", "kafka", "in/0/8"), ("acme", "kafka/other", "in/0/7"), ("else", "kafka", "in/0/7")] {
+        assert_ne!(id("acme", "kafka", "in/0/7"), id(other.0, other.1, other.2));
+    }
 }

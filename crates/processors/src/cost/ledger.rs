@@ -354,7 +354,11 @@ impl CostLedger {
         // A batch that was told before has no new claim, and its sums must not be added again.
         let is_new = claims.iter().any(|claim| self.claims.holder(ClaimKey::from_bytes(*claim)).is_none());
         if let Some(batch) = decode_claim(&changes.batch) {
-            self.claims.settle(&batch, UnixNanos(changes.arrived), claims.iter().copied().map(ClaimKey::from_bytes));
+            self.claims.settle_told(
+                &batch,
+                UnixNanos(changes.arrived),
+                claims.iter().copied().map(ClaimKey::from_bytes),
+            );
         }
         if is_new {
             self.add_sums(&changes.sums);

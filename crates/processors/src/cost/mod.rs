@@ -269,7 +269,7 @@ impl CostProcessor {
             flags.add(PricingFlags::ID_REUSED);
         }
         let call = call_claim(&pass.account, item);
-        // Another pipeline branch already processed this batch, or another worker: count it only there.
+        // Another pipeline branch, or another worker of the fleet, already processed this batch: count it only there.
         if let Some(key) = call.filter(|key| claims.holder(*key) == Some(pass.batch)) {
             return CountDecision::Price { by: self.own_counting(pass, key), flags };
         }
@@ -316,10 +316,11 @@ impl CostProcessor {
         CountDecision::Price { by: CountedBy::ThisRecord, flags }
     }
 
-    /// Who counts a call whose claim `key` is held by the batch's own id. Branches settle no claim before the commit.
+    /// Who counts a call whose claim `key` is already held under this batch's id. Branches and workers that process the
+    /// same record share that id. A branch settles no claim before the commit, so a settled one is another worker's.
     fn own_counting(&self, pass: &BatchPass<'_>, key: ClaimKey) -> CountedBy {
-        let is_told = pass.has_source_record && self.ledger.claims.is_settled(key);
-        if is_told { CountedBy::OtherWorker } else { CountedBy::OtherBranch }
+        let is_other_worker = pass.has_source_record && self.ledger.claims.is_settled(key);
+        if is_other_worker { CountedBy::OtherWorker } else { CountedBy::OtherBranch }
     }
 
     /// Handles an answer that was already billed and is reported again with more output, as stream snapshots are. Each

@@ -173,7 +173,7 @@ fn price_basis(
     item: &ItemFacts,
     cost: &CallCost,
 ) -> Option<PriceBasis> {
-    if cost.status == BillingStatus::NotCounted && cost.uncounted_usd.is_none() {
+    if cost.status == BillingStatus::NotCounted {
         return None;
     }
     let mut basis = PriceBasis::from_facts(item, payload.time(item.node))?;

@@ -26,8 +26,8 @@ use telemetry::{Meter, names};
 
 /// Longest wait of one poll. It bounds how late a commit is, so that a crash repeats little.
 const POLL_WAIT: Duration = Duration::from_millis(50);
-/// Bytes of one fetch.
-const FETCH_BYTES: usize = 8 << 20;
+/// Bytes of one fetch from a broker. They are in memory, in plain topics also inflated, before any budget counts them.
+const FETCH_BYTES: usize = 2 << 20;
 /// Wait before a record that can't be processed at the moment is tried again: at first, and at most.
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Wait before the brokers are asked again.

@@ -256,10 +256,10 @@ fn records_are_stored_then_committed() {
 /// commit that meets a rebalance (20 ms), and the longest time of the records before one (80 ms).
 const INTERVAL_RECORDS: usize = 30;
 
-/// A partition that leaves its worker without a last commit (0: a kill, 1 and 2: a session that ends), after commits
-/// that failed (2: that met a rebalance), with the callbacks in either order: what the next worker stores again is at
-/// most what the first one stored within a commit interval, and within one more for each of those commits; and both
-/// copies name one record. (Seen to fail with commits of every fiftieth offset alone.)
+/// A partition moves without a last commit: after a kill (kind 0) or the end of a session (1 and 2), and after commits
+/// that failed (in kind 2: that met a rebalance), with the callbacks in either order. The next worker stores again at
+/// most what the first one stored in one commit interval, plus one interval for each failed commit, and both copies
+/// name the same record. (Seen to fail with commits of every fiftieth offset alone.)
 #[test]
 fn a_move_repeats_one_commit_interval() {
     let mut most = [0; 3];

@@ -34,10 +34,10 @@ const PLACE: [&str; 17] = [
     // the run that was known when the item passed
     "run_id",
 ];
-/// Columns that tell of the price.
+/// Columns about the price.
 const PRICE: [&str; 7] = ["cost_status", "cost_usd", "uncounted_cost_usd", "rates", "rate", "basis", "buckets"];
 
-/// Columns by which an item is known, beside the record that brought it.
+/// Columns that identify an item, together with the record that brought it.
 const ITEM: [&str; 6] = ["kind", "signal", "trace_id", "span_id", "ts", "call"];
 
 /// What lines say of one item.
@@ -117,8 +117,8 @@ impl Index {
     }
 
     /// Where the prices differ from those of one instance. A call on two signals is billed twice if the worker that
-    /// got the second record had not yet read what the first one did (`docs/how-to/fleet.md`). What a log costs on top
-    /// of its span is not known to who reads both again after a volume was lost.
+    /// got the second record had not yet read what the first one did (`docs/how-to/fleet.md`). A worker that reads both
+    /// records again after a volume was lost does not know what the log cost on top of its span.
     fn cost_differences(&self, single: &Self, world: &World) -> Vec<String> {
         let expected = single.costs(world);
         let mut wrong = Vec::new();

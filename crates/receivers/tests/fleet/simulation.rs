@@ -75,7 +75,7 @@ fn a_fleet_equals_one_instance_1() {
 fn is_found_out(prepare: impl Fn(&mut World)) -> bool {
     (1..40).any(|seed| {
         let run = catch_unwind(AssertUnwindSafe(|| simulate(seed, &prepare)));
-        !run.is_ok_and(|(wrong, _)| wrong.is_empty())
+        run.is_ok_and(|(wrong, _)| !wrong.is_empty())
     })
 }
 

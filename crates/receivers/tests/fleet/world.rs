@@ -20,8 +20,8 @@ use crate::worker::{Site, Worker, key};
 const NAMES: [&str; 3] = ["worker-0", "worker-1", "worker-2"];
 /// The consumer group of the workers.
 const GROUP: &str = "tollgate";
-/// Looks, 50 ms apart, until a fleet must have done everything.
-const MAX_LOOKS: usize = 20_000;
+/// Checks, 50 ms apart, until a fleet that is not done fails the test.
+const MAX_CHECKS: usize = 20_000;
 
 fn broker(machine: &SimulatedMachine) -> MemoryBroker {
     let broker = MemoryBroker::new(Arc::clone(&machine.clock) as Arc<dyn kernel::clock::Clock>);
@@ -143,7 +143,7 @@ impl World {
         self.site.machine.clock.sleep(Duration::from_nanos(self.pick(most * 1_000_000))).await;
     }
 
-    /// Starts a worker that does not run. A member that it was before, and did not end, is no more.
+    /// Starts a worker unless it runs. If its earlier group member did not leave, that member expires first.
     async fn start(&mut self, at: usize) {
         self.sleep(1).await;
         if self.workers[at].process.is_none() {
@@ -270,7 +270,7 @@ impl World {
         for at in 0..NAMES.len() {
             self.start(at).await;
         }
-        for _ in 0..MAX_LOOKS {
+        for _ in 0..MAX_CHECKS {
             self.site.machine.clock.sleep(Duration::from_millis(50)).await;
             if self.is_settled().await {
                 return;
@@ -303,7 +303,7 @@ impl World {
         let site = Site { machine: machine.clone(), broker, outside: Arc::default(), shares: false };
         let mut worker = Worker::new("single");
         worker.start(&site, 1);
-        for _ in 0..MAX_LOOKS {
+        for _ in 0..MAX_CHECKS {
             machine.clock.sleep(Duration::from_millis(50)).await;
             if lag(&site.broker, GROUP, "in").await == 0 && worker.process.as_ref().unwrap().is_drained() {
                 return (worker, site.outside);

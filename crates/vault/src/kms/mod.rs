@@ -117,14 +117,14 @@ pub async fn decrypt(settings: &KmsSettings, sealed: &Ciphertext) -> Result<Decr
 /// When a KMS key (id, ARN, `alias/…`) was created. Needs `kms:DescribeKey`.
 ///
 /// # Errors
-/// Why KMS did not tell: an error code, never a value.
+/// Why KMS gave no date: an error code, never a value.
 pub async fn fetch_creation(settings: &KmsSettings, kms_key_id: &str) -> Result<UnixNanos, String> {
     let fetched =
         within_deadline(async { request_creation(&load_shared(settings).await?, settings, kms_key_id).await }).await;
-    fetched.map_err(tell_missing_date)
+    fetched.map_err(describe_missing_date)
 }
 
-fn tell_missing_date(error: KmsError) -> String {
+fn describe_missing_date(error: KmsError) -> String {
     match error {
         KmsError::Refused(answer, _) if answer.ends_with(" AccessDeniedException") => {
             "kms:DescribeKey is not allowed".to_owned()

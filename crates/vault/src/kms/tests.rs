@@ -77,16 +77,16 @@ async fn the_creation_of_a_key_is_fetched() {
         (403, "<html>CANARY</html>"),
     ] {
         fake.set(Mood::Describes(status, body));
-        let why = tell_missing_date(fetch().await.expect_err("no date"));
+        let why = describe_missing_date(fetch().await.expect_err("no date"));
         assert!(why.starts_with("kms:DescribeKey gave no date (") && !why.contains("CANARY"), "{body}: {why}");
     }
     // a date beyond all calendars is capped
     fake.set(Mood::Describes(200, r#"{"KeyMetadata": {"CreationDate": 1e15}}"#));
     assert_eq!(fetch().await, Ok(UnixNanos(u64::MAX)));
     fake.set(Mood::Describes(400, r#"{"__type": "AccessDeniedException", "message": "CANARY"}"#));
-    assert_eq!(tell_missing_date(fetch().await.expect_err("denied")), "kms:DescribeKey is not allowed");
+    assert_eq!(describe_missing_date(fetch().await.expect_err("denied")), "kms:DescribeKey is not allowed");
     fake.set(Mood::Says(500, "KMSInternalException"));
-    assert!(tell_missing_date(fetch().await.expect_err("away")).contains("KMS is not available"));
+    assert!(describe_missing_date(fetch().await.expect_err("away")).contains("KMS is not available"));
 }
 
 /// Every form in which people keep the output of `aws kms encrypt` is accepted as the same ciphertext.

@@ -50,21 +50,21 @@ impl DirectoryStore {
         }
     }
 
-    /// Removes objects that are expired at `now`.
+    /// Removes objects that are expired at `now`, and files that a put left unfinished.
     ///
     /// # Errors
     /// The file system fails; objects already removed stay removed.
     pub async fn remove_expired(&self, now: UnixNanos) -> Result<SweepResult, StoreError> {
         let mut swept = SweepResult::default();
-        let Some(retention) = self.limits.retention else { return Ok(swept) };
         for name in self.list_files("").await? {
             let is_temporary = is_temporary(&name);
-            let keep_for = match (name.starts_with("keys/"), name.starts_with("index/")) {
+            let keep_for = match (self.limits.retention, name.starts_with("keys/"), name.starts_with("index/")) {
                 _ if is_temporary => MAX_WRITE_TIME,
-                (true, _) => retention + EXTRA_KEY_RETENTION,
-                (false, true) => retention,
-                (false, false) if is_payload(&name) => retention,
-                (false, false) => continue, // digests, session lines, hold notes
+                (None, ..) => continue,
+                (Some(retention), true, _) => retention + EXTRA_KEY_RETENTION,
+                (Some(retention), false, true) => retention,
+                (Some(retention), false, false) if is_payload(&name) => retention,
+                (Some(_), false, false) => continue, // digests, session lines, hold notes
             };
             let path = self.path(&name)?;
             let metadata = match tokio::fs::symlink_metadata(&path).await {

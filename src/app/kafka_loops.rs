@@ -1,0 +1,37 @@
+//! Finds pipelines that write to a topic of Kafka what they read from it, which would circle for ever. One gateway may
+//! write and read a topic in two pipelines, as an edge and a worker do.
+
+use super::configured_component::ConfiguredComponent;
+use crate::components::{ExporterSettings, ReceiverSettings};
+use config::ComponentId;
+use config::file::PipelineConfig;
+
+/// The exporters that close a loop, each with what is wrong.
+pub(super) fn find_kafka_loops(
+    pipelines: &[PipelineConfig],
+    receivers: &[ConfiguredComponent<ReceiverSettings>],
+    exporters: &[ConfiguredComponent<ExporterSettings>],
+) -> Vec<(ComponentId, String)> {
+    let mut loops = Vec::new();
+    for exporter in exporters {
+        let ExporterSettings::Kafka(written) = &exporter.value else { continue };
+        for receiver in receivers {
+            let ReceiverSettings::Kafka(read) = &receiver.value else { continue };
+            let share_pipeline = pipelines.iter().any(|pipeline| {
+                pipeline.receivers.iter().any(|(id, _)| *id == receiver.id)
+                    && pipeline.exporters.iter().any(|(id, _)| *id == exporter.id)
+            });
+            let share_broker = written.brokers.brokers.iter().any(|broker| read.brokers.brokers.contains(broker));
+            let topic = written.target.topics().into_iter().find(|topic| read.topics().contains(topic));
+            if let Some(topic) = topic.filter(|_| share_pipeline && share_broker) {
+                let message = format!(
+                    "writes to the topic `{topic}`, which `receivers.{}` reads in the same pipeline: records would \
+                     circle for ever; name another topic",
+                    receiver.id
+                );
+                loops.push((exporter.id.clone(), message));
+            }
+        }
+    }
+    loops
+}
