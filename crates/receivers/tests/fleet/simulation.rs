@@ -72,21 +72,22 @@ fn a_fleet_equals_one_instance_1() {
     part(1);
 }
 
-fn is_found_out(prepare: impl Fn(&mut World)) -> bool {
+/// `may_panic`: a worker that can't open its own files again is a finding, too.
+fn is_found_out(may_panic: bool, prepare: impl Fn(&mut World)) -> bool {
     (1..40).any(|seed| {
         let run = catch_unwind(AssertUnwindSafe(|| simulate(seed, &prepare)));
-        run.is_ok_and(|(wrong, _)| !wrong.is_empty())
+        run.map_or(may_panic, |(wrong, _)| !wrong.is_empty())
     })
 }
 
 /// The comparison must see that workers lose what they stored; otherwise it proves nothing.
 #[test]
 fn disks_that_do_not_sync_are_found_out() {
-    assert!(is_found_out(|world| world.workers.iter().for_each(|worker| worker.disk.set_ignore_sync_data(true))));
+    assert!(is_found_out(true, |world| world.workers.iter().for_each(|worker| worker.disk.set_ignore_sync_data(true))));
 }
 
 /// The comparison must see that workers do not know each other's runs and bills.
 #[test]
 fn effects_that_are_not_shared_are_found_out() {
-    assert!(is_found_out(|world| world.site.shares = false));
+    assert!(is_found_out(false, |world| world.site.shares = false));
 }
