@@ -355,8 +355,8 @@ impl<'p> Ledger<'p> {
         }
     }
 
-    /// Whether an earlier run stored this line while its request was valid, and died before the line's digest. The next
-    /// [`Self::append`] takes that line, also if the request has expired since: nothing else can follow it.
+    /// Whether an earlier run stored this line while its request was valid, and died before the line's digest.
+    /// [`Self::finish_begun`] then takes that line, also after the request has expired: nothing else can follow it.
     ///
     /// # Errors
     /// The store fails.
@@ -391,17 +391,11 @@ impl<'p> Ledger<'p> {
     pub async fn find_unlocked_object(&self) -> Result<Option<String>, ReadError> {
         let Some(LedgerHead { link, .. }) = &self.head else { return Ok(None) };
         let folder = format!("chain/{}/{}/{}/", account_segment(&self.account), self.writer, link.epoch);
-        let mut after = None;
-        while let Some(page) = self.place.vault.list_versions(ObjectKind::Chain, &folder, after.take()).await? {
-            for version in page.versions.into_iter().filter(|version| !version.marker) {
-                let state = self.place.vault.fetch_lock(ObjectKind::Chain, &version).await?;
-                if state.is_some_and(|state| state.lock.is_none()) {
-                    return Ok(Some(version.name));
-                }
-            }
-            after = page.next;
-            if after.is_none() {
-                break;
+        let versions = self.place.vault.list_all_versions(ObjectKind::Chain, &folder).await?;
+        for version in versions.unwrap_or_default() {
+            let state = self.place.vault.fetch_lock(ObjectKind::Chain, &version).await?;
+            if state.is_some_and(|state| state.lock.is_none()) {
+                return Ok(Some(version.name));
             }
         }
         Ok(None)

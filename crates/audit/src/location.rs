@@ -217,6 +217,23 @@ impl Vault {
             .map_err(|error| ReadError::from_store_error(&error, error.to_string()))
     }
 
+    /// All versions of names below `prefix`, without delete markers; `None` if the store has no versions.
+    pub(crate) async fn list_all_versions(
+        &self,
+        kind: ObjectKind,
+        prefix: &str,
+    ) -> Result<Option<Vec<ObjectVersion>>, ReadError> {
+        let (mut versions, mut after) = (Vec::new(), None);
+        loop {
+            let Some(page) = self.list_versions(kind, prefix, after).await? else { return Ok(None) };
+            versions.extend(page.versions.into_iter().filter(|version| !version.marker));
+            after = page.next;
+            if after.is_none() {
+                return Ok(Some(versions));
+            }
+        }
+    }
+
     /// A version's lock; `None` if the store can't lock.
     pub(crate) async fn fetch_lock(
         &self,

@@ -88,15 +88,10 @@ pub async fn resolve_target(place: &WritableVault, query: &TargetQuery) -> Resul
 
 /// Names of key objects, including those with only older versions, because old versions can still be read.
 async fn list_key_names(place: &WritableVault, prefix: &str) -> Result<BTreeSet<String>, ReadError> {
-    let (mut names, mut after) = (BTreeSet::new(), None);
-    while let Some(page) = place.vault.list_versions(ObjectKind::Key, prefix, after.take()).await? {
-        names.extend(page.versions.into_iter().filter(|version| !version.marker).map(|version| version.name));
-        after = page.next;
-        if after.is_none() {
-            return Ok(names);
-        }
+    match place.vault.list_all_versions(ObjectKind::Key, prefix).await? {
+        Some(versions) => Ok(versions.into_iter().map(|version| version.name).collect()),
+        None => Ok(place.vault.list(ObjectKind::Key, prefix).await?.into_iter().collect()),
     }
-    Ok(place.vault.list(ObjectKind::Key, prefix).await?.into_iter().collect())
 }
 
 /// A key object's session and key.

@@ -228,19 +228,15 @@ impl Claims {
     /// Makes these claims of a committed batch permanent, and releases its other ones. Called from `Processor::apply`,
     /// also for effects replayed after a crash, when the keys are not in the table yet.
     pub fn settle(&self, batch: &[u8; 16], arrived: UnixNanos, keys: impl IntoIterator<Item = ClaimKey>) {
-        self.settle_told(batch, arrived, keys);
-        self.tables.lock().release(batch);
+        let mut tables = self.tables.lock();
+        tables.settle(batch, arrived, keys, self.limit);
+        tables.release(batch);
     }
 
     /// Makes these claims of a batch that another worker committed permanent. A batch of the same record may be in
     /// flight here, and keeps its other claims.
     pub fn settle_told(&self, batch: &[u8; 16], arrived: UnixNanos, keys: impl IntoIterator<Item = ClaimKey>) {
-        let mut tables = self.tables.lock();
-        for ClaimKey(key) in keys {
-            if !tables.young.settle(&key, batch) && !tables.old.settle(&key, batch) {
-                tables.insert(key, ClaimingBatch::new(*batch, arrived), true, self.limit);
-            }
-        }
+        self.tables.lock().settle(batch, arrived, keys, self.limit);
     }
 
     /// Releases all claims of a batch that was not committed.
@@ -354,6 +350,14 @@ fn decode_batch(bytes: &[u8]) -> Option<ClaimingBatch> {
 impl ClaimTables {
     fn holder(&self, key: &[u8; 16]) -> Option<[u8; 16]> {
         self.young.holder(key).or_else(|| self.old.holder(key))
+    }
+
+    fn settle(&mut self, batch: &[u8; 16], arrived: UnixNanos, keys: impl IntoIterator<Item = ClaimKey>, limit: usize) {
+        for ClaimKey(key) in keys {
+            if !self.young.settle(&key, batch) && !self.old.settle(&key, batch) {
+                self.insert(key, ClaimingBatch::new(*batch, arrived), true, limit);
+            }
+        }
     }
 
     fn insert(&mut self, key: [u8; 16], batch: ClaimingBatch, is_settled: bool, limit: usize) {

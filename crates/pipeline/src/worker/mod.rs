@@ -343,8 +343,8 @@ fn dropped_items_counter(meter: &Meter, signal: &str, reason: &str) -> Counter {
 
 /// The id of the batch of a source record. See [`BatchOrigin::id`].
 fn record_batch_id(account: &str, receiver: &str, source_record: &str) -> [u8; 16] {
-    let parts = [account, receiver, source_record].map(str::as_bytes);
-    ClaimKey::from_parts(&[&[b"source record".as_slice()], parts.as_slice()].concat()).to_bytes()
+    ClaimKey::from_parts(&[b"source record", account.as_bytes(), receiver.as_bytes(), source_record.as_bytes()])
+        .to_bytes()
 }
 
 /// The digest by which equal requests are recognised.

@@ -219,13 +219,6 @@ async fn write(broker: &MemoryBroker, headers: Vec<(&'static str, Bytes)>, value
     broker.send(OutgoingRecord { topic, partition: Some(0), key: None, value, headers }).await.unwrap();
 }
 
-fn seeds(usual: u64) -> std::ops::Range<u64> {
-    #[expect(clippy::disallowed_methods, reason = "a test's own switches")]
-    let from_env = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    let first = from_env("TOLLGATE_SEED").unwrap_or(0);
-    first..first + from_env("TOLLGATE_SEEDS").unwrap_or(usual)
-}
-
 pub(super) fn run(test: impl AsyncFnOnce(SimulatedMachine)) {
     SimulatedMachine::run(UnixNanos(1), test);
 }
@@ -263,7 +256,7 @@ const INTERVAL_RECORDS: usize = 30;
 #[test]
 fn a_move_repeats_one_commit_interval() {
     let mut most = [0; 3];
-    for seed in seeds(30) {
+    for seed in fixtures::seeds(0, 30) {
         run(async |machine| {
             let (broker, rng) = (broker(&machine), SeededRng::new(seed));
             broker.set_reversed(seed.is_multiple_of(2));
@@ -315,7 +308,7 @@ fn a_move_repeats_one_commit_interval() {
 /// first is under way, later, after a restart. Equal bytes with another id are another request.
 #[test]
 fn a_record_written_again_is_stored_once() {
-    for seed in seeds(50) {
+    for seed in fixtures::seeds(0, 50) {
         run(async |machine| {
             let (broker, volume, rng) = (broker(&machine), Volume::default(), SeededRng::new(seed));
             let sealer = RecordSealer::new(&key(1), &SeededRng::new(seed)).unwrap();
@@ -379,7 +372,7 @@ fn the_offset_of_a_record_written_again_is_stored() {
 /// nothing more until it starts again.
 #[test]
 fn a_drained_worker_hands_its_partitions_over() {
-    for seed in seeds(100) {
+    for seed in fixtures::seeds(0, 100) {
         run(async |machine| {
             let (broker, rng) = (broker(&machine), SeededRng::new(seed));
             let [drained, other] = [Volume::default(), Volume::default()];

@@ -39,22 +39,16 @@ fn simulate(seed: u64, prepare: impl FnOnce(&mut World)) -> (Vec<String>, BTreeM
     })
 }
 
-fn knob(name: &str, otherwise: u64) -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a test's own switches")]
-    let asked = std::env::var(name).ok().and_then(|text| text.parse().ok());
-    asked.unwrap_or(otherwise)
-}
-
 fn part(part: u64) {
-    let (first, count) = (knob("TOLLGATE_SEED", 1), knob("TOLLGATE_SEEDS", 500));
+    let seeds = fixtures::seeds(1, 500);
     let mut seen = BTreeMap::<&str, u64>::new();
-    for seed in (first..first + count).filter(|seed| seed % PARTS == part) {
+    for seed in seeds.clone().filter(|seed| seed % PARTS == part) {
         let run = catch_unwind(AssertUnwindSafe(|| simulate(seed, |_| ())));
         let (wrong, happened) = run.unwrap_or_else(|_| panic!("a panic: TOLLGATE_SEEDS=1 TOLLGATE_SEED={seed}"));
         assert!(wrong.is_empty(), "TOLLGATE_SEEDS=1 TOLLGATE_SEED={seed}: {happened:?}\n{}", wrong.join("\n"));
         happened.into_iter().for_each(|(what, times)| *seen.entry(what).or_default() += times);
-        if (seed - first) % 1000 / PARTS == 0 {
-            println!("fleet: part {part}: seed {seed} of {}", first + count - 1);
+        if (seed - seeds.start) % 1000 / PARTS == 0 {
+            println!("fleet: part {part}: seed {seed} of {}", seeds.end - 1);
         }
     }
     println!("fleet: part {part}: {seen:?}");

@@ -33,13 +33,6 @@ pub(super) fn said(rng: &SeededRng) -> String {
     words.join([" ", ", ", " the ", "  "][number(rng, 4)])
 }
 
-/// Reads a number from the environment.
-pub(super) fn env(key: &str) -> Option<u64> {
-    #[expect(clippy::disallowed_methods, reason = "seeds of a test")]
-    let value = std::env::var(key).ok();
-    value.and_then(|value| value.parse().ok())
-}
-
 /// An item of an ordinary service that contains `shape` somewhere.
 fn item(rng: &SeededRng, shape: &str, is_json: bool) -> (bool, Json) {
     let structure = || serde_json::from_str::<Json>(shape).expect("JSON");
@@ -71,9 +64,9 @@ fn no_shape_leaves_in_any_place() {
     let shapes: Shapes = ::config::load::parse_data("shapes.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"));
     let json = shapes.json.iter().map(|(name, shape)| (name, shape, true));
     let all: Vec<_> = json.chain(shapes.text.iter().map(|(name, shape)| (name, shape, false))).collect();
-    let (first, seeds) = (env("TOLLGATE_SEED").unwrap_or(1), env("TOLLGATE_SEEDS").unwrap_or(SEEDS));
     let mut leaks = Vec::new();
-    for seed in first..first + seeds {
+    let seeds = fixtures::seeds(1, SEEDS);
+    for seed in seeds.clone() {
         let rng = SeededRng::new(seed);
         let (name, shape, is_json) = all[number(&rng, all.len())];
         let said = said(&rng);
@@ -85,5 +78,5 @@ fn no_shape_leaves_in_any_place() {
             leaks.push(format!("seed {seed}, {name}: {item}"));
         }
     }
-    assert!(leaks.is_empty(), "{} of {seeds} leak:\n{}", leaks.len(), leaks.join("\n"));
+    assert!(leaks.is_empty(), "{} of {} leak:\n{}", leaks.len(), seeds.end - seeds.start, leaks.join("\n"));
 }

@@ -1,7 +1,7 @@
 //! Text in any place of an agent's item that is not declared harmless is never forwarded: product, place, wording and
 //! order are chosen by seed.
 
-use super::chat::{env, number, said};
+use super::chat::{number, said};
 use super::*;
 use kernel::rng::SeededRng;
 
@@ -194,13 +194,12 @@ fn item(rng: &SeededRng, strict: bool, seed: u64, text: &str) -> (bool, Json) {
 /// attributes that arrives a request before or after its agent's span.
 #[test]
 fn nothing_leaves_from_an_agents_item() {
-    let (first, seeds) = (env("TOLLGATE_SEED").unwrap_or(1), env("TOLLGATE_SEEDS").unwrap_or(SEEDS));
     let mut benches = [Bench::new(), Bench::new().privacy(super::super::super::PrivacyProfile::Strict)];
     let service =
         |items: Json, signal: &str| json!({"signal": signal, "resource": {"service.name": "clinic"}, "items": items});
     let known = json!({"name": "chat", "trace": 9, "span": 9, "attributes": {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}});
     benches.iter_mut().for_each(|bench| drop(bench.commit(&service(json!([known]), "traces"))));
-    for seed in first..first + seeds {
+    for seed in fixtures::seeds(1, SEEDS) {
         let rng = SeededRng::new(seed);
         let strict = number(&rng, 2) == 1;
         // Five sessions that share a text prove it, so each seed uses a text of its own.
