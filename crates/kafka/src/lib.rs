@@ -30,6 +30,7 @@ pub use kept_producer::KeptProducer;
 pub use partitions::SessionPartitioner;
 pub use sealed_record::{
     RECORD_HEADERS, RecordContent, RecordHead, RecordId, RecordOpener, RecordSealer, UnreadableRecord, has_seal,
+    inflate,
 };
 pub use settings::{AuthConfig, BrokerConfig, BrokerSettings, KafkaTlsConfig, SaslConfig, SaslMechanism, SaslSettings};
 

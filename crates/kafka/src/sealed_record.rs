@@ -204,6 +204,15 @@ impl RecordOpener {
     /// # Errors
     /// See [`UnreadableRecord`].
     pub fn open(&self, record: &IncomingRecord) -> Result<(RecordHead, Bytes), UnreadableRecord> {
+        let (head, compressed) = self.open_compressed(record)?;
+        Ok((head, inflate(&compressed, self.max_bytes)?))
+    }
+
+    /// Opens the record, and leaves the body compressed, for [`inflate`].
+    ///
+    /// # Errors
+    /// See [`UnreadableRecord`].
+    pub fn open_compressed(&self, record: &IncomingRecord) -> Result<(RecordHead, Vec<u8>), UnreadableRecord> {
         let head = Self::head(record)?;
         let key_id = record.header(KEY_HEADER).cloned().unwrap_or_default();
         let id_text = String::from_utf8_lossy(&key_id).into_owned();
@@ -217,20 +226,9 @@ impl RecordOpener {
             self.derived_key(&id_text, key, salt).ok_or(UnreadableRecord::Damaged("its key can't be made"))?;
         let mut plain = sealed.to_vec();
         let opened = derived.open_in_place(nonce(u64::from_le_bytes(*number)), Aad::from(aad), &mut plain);
-        let opened = opened.map_err(|_| UnreadableRecord::Damaged("its seal does not fit"))?;
-        Ok((head, self.inflate(opened)?))
-    }
-
-    fn inflate(&self, compressed: &[u8]) -> Result<Bytes, UnreadableRecord> {
-        let damaged = |_| UnreadableRecord::Damaged("its compression does not fit");
-        let mut request = Vec::with_capacity(compressed.len().saturating_mul(3).min(self.max_bytes));
-        let decoder = zstd::stream::read::Decoder::with_buffer(compressed).map_err(damaged)?;
-        let limit = u64::try_from(self.max_bytes).unwrap_or(u64::MAX).saturating_add(1);
-        decoder.take(limit).read_to_end(&mut request).map_err(damaged)?;
-        if request.len() > self.max_bytes {
-            return Err(UnreadableRecord::TooLarge);
-        }
-        Ok(request.into())
+        let length = opened.map_err(|_| UnreadableRecord::Damaged("its seal does not fit"))?.len();
+        plain.truncate(length);
+        Ok((head, plain))
     }
 
     fn derived_key(&self, id: &str, key: &SpoolKey, salt: &[u8; SALT]) -> Option<Arc<LessSafeKey>> {
@@ -246,6 +244,22 @@ impl RecordOpener {
         known.insert(place, Arc::clone(&derived));
         Some(derived)
     }
+}
+
+/// The body of an opened record, of at most `max_bytes` bytes.
+///
+/// # Errors
+/// It is damaged or larger.
+pub fn inflate(compressed: &[u8], max_bytes: usize) -> Result<Bytes, UnreadableRecord> {
+    let damaged = |_| UnreadableRecord::Damaged("its compression does not fit");
+    let mut body = Vec::with_capacity(compressed.len().saturating_mul(3).min(max_bytes));
+    let decoder = zstd::stream::read::Decoder::with_buffer(compressed).map_err(damaged)?;
+    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    decoder.take(limit).read_to_end(&mut body).map_err(damaged)?;
+    if body.len() > max_bytes {
+        return Err(UnreadableRecord::TooLarge);
+    }
+    Ok(body.into())
 }
 
 /// A key id for a message: a stranger's record may hold anything in its place.

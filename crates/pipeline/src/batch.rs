@@ -23,7 +23,7 @@ pub struct BatchOrigin {
     /// Gateway clock at arrival.
     pub received: UnixNanos,
     /// Id of the batch; its claims (see [`super::Claims`]) are made under this id. All workers of a fleet give the
-    /// batch of a source record the same id; others are random.
+    /// batch of a source record, and of its copies, the same id; others are random.
     pub id: [u8; 16],
     /// Equal bytes were accepted before (`docs/decisions/0002-repeated-requests.md`): this is a new request, but its
     /// calls are not counted again.

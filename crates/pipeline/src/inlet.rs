@@ -71,8 +71,16 @@ pub struct Submission {
     /// Effects of the receiver's own state, committed with the request and applied after it. A request that only joins
     /// another with equal bytes commits none.
     pub effects: Vec<Effect>,
-    /// See [`super::BatchOrigin::source_record`].
-    pub source_record: Option<Arc<str>>,
+    /// The record of a log that brought the request.
+    pub source_record: Option<SourceRecord>,
+}
+
+/// A record of a log. See [`super::BatchOrigin`].
+pub struct SourceRecord {
+    /// `topic/partition/offset`.
+    pub place: Arc<str>,
+    /// What copies of the record have in common, if its writer gave it an id.
+    pub id: Option<[u8; 16]>,
 }
 
 /// Additional input of a request that tollgate makes itself.

@@ -45,7 +45,7 @@ pub use component::{
 };
 pub use disk::{Directory, Disk, DiskFile, RealDisk};
 pub use inlet::entry::Inlet;
-pub use inlet::{Admission, ByteBudget, BytePermit, InternalInput, Submission};
+pub use inlet::{Admission, ByteBudget, BytePermit, InternalInput, SourceRecord, Submission};
 pub use inquiry::{Inquiry, InquiryAnswer};
 pub use outcome::{MAX_RETRY_AFTER, Outcome, Reason};
 pub use plan::{AckMode, EngineLimits, EnginePlan, OnFullAction, OutletSettings, PipelinePlan};

@@ -88,6 +88,9 @@ pub struct OutletSettings {
     pub ack: AckMode,
     /// With [`AckMode::Delivered`]: how long a client waits for the back end's result before it is asked to retry.
     pub answer_wait: Duration,
+    /// With [`AckMode::Delivered`]: a batch for this exporter alone, of which no step stores anything, waits in memory
+    /// instead of in the spool. For a back end that is itself a durable log.
+    pub in_memory: bool,
     /// Bytes that may be pending for this exporter. `None`: no limit of its own.
     pub max_pending: Option<u64>,
     /// Action when `max_pending` is reached.
@@ -105,7 +108,8 @@ pub enum AckMode {
     /// The data is in the spool: no crash loses it.
     #[default]
     Spooled,
-    /// The data is in the spool, and the back end has accepted or refused it.
+    /// The back end has accepted or refused the data. Until then the data is in the spool, or in memory if the exporter
+    /// writes to a durable log.
     Delivered,
     /// No guarantee. The data is held in memory, up to `max_pending` plus what is read ahead, and lost in a crash.
     /// Dropped data is counted.
@@ -134,6 +138,7 @@ impl Default for OutletSettings {
             retry_max: Duration::from_secs(30),
             ack: AckMode::default(),
             answer_wait: LONGEST_ANSWER_WAIT,
+            in_memory: false,
             max_pending: None,
             on_full: OnFullAction::default(),
             ordered: false,

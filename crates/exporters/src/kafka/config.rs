@@ -75,10 +75,12 @@ pub struct KafkaExporterConfig {
     /// Largest request before compression; larger batches are split, a larger single item is refused. It must fit into
     /// the topic's `max.message.bytes`. Default: 1,000,000 bytes.
     pub max_request_size: Option<ByteSize>,
-    /// What an OK to a client means: `delivered` (default), all replicas in sync have the data; `spooled`, it is in
-    /// this gateway's spool and goes out when the brokers can take it; `offered`, nothing.
+    /// What an OK to a client means: `delivered` (default), all replicas in sync have the data, which waits for them in
+    /// memory if no processor stores anything of it; `spooled`, it is in this gateway's spool and goes out when the
+    /// brokers can take it; `offered`, nothing.
     pub ack: Option<AckMode>,
-    /// Maximum number of bytes that may wait for this exporter. Without this key only `spool.max_size` limits them.
+    /// Maximum number of bytes that may wait for this exporter. Default: 64 MiB in memory; only `spool.max_size` limits
+    /// what waits in the spool.
     pub max_pending: Option<ByteSize>,
     /// How data waiting in the spool is read, merged and sent.
     pub sending_queue: SendingQueue,
@@ -194,6 +196,8 @@ impl KafkaExporterConfig {
         let max_request_bytes = usize::try_from(max_request).unwrap_or(usize::MAX);
         outlet.merge_bytes = outlet.merge_bytes.min(max_request_bytes);
         outlet.ack = self.ack.unwrap_or(AckMode::Delivered);
+        // The brokers are the log: with the spool each record would be on two disks before its OK.
+        outlet.in_memory = outlet.ack == AckMode::Delivered;
         if outlet.ack == AckMode::Delivered
             && self.sending_queue.batch.flush_timeout == SendingQueue::default().batch.flush_timeout
         {

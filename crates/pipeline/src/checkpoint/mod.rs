@@ -163,7 +163,7 @@ impl CheckpointStore {
                     );
                     self.read_failures.increment(1);
                     // Advances past the record, so that the next checkpoint drops it from the spool.
-                    self.applier.apply(&[], seq);
+                    self.applier.apply(&[], Some(seq));
                     after = Some(seq);
                     continue;
                 }
@@ -173,7 +173,7 @@ impl CheckpointStore {
             for record in records.iter().filter(|record| record.kind == RecordKind::Effects) {
                 match effects::decode(&record.body) {
                     Some(effects) => {
-                        self.applier.apply(&effects, record.seq);
+                        self.applier.apply(&effects, Some(record.seq));
                         replayed += 1;
                     }
                     None => {
@@ -182,7 +182,7 @@ impl CheckpointStore {
                             "an effects record has an unknown version and is skipped; counts may be too low"
                         );
                         self.read_failures.increment(1);
-                        self.applier.apply(&[], record.seq);
+                        self.applier.apply(&[], Some(record.seq));
                     }
                 }
             }

@@ -1,37 +1,40 @@
 //! [`DeliveryTracker`]: exporters with `ack: delivered` (the client waits for the back end's result), `ack: offered`
-//! (memory only) or `max_pending` (module `bounds`). A client waits only for data that is committed already, so if it
-//! retries, it gets the result of its first request. Every wait ends after the exporter's `answer_wait`, holds no bytes
-//! of the budget, and is one of at most `MAX_WAITING_ANSWERS`. Requests are sent in `outlet/`, commits are ordered in
-//! `sequencer`.
+//! (memory only) or `max_pending` (module `bounds`). A client waits for data that is committed already, so if it
+//! retries, it gets the result of its first request; or, with `in_memory`, for a batch of which nothing is stored
+//! (`memory_queue`): then no attempt is made after it was asked to retry. Every wait ends after the exporter's
+//! `answer_wait`, holds no bytes of the budget, and is one of at most `MAX_WAITING_ANSWERS`. Requests are sent in
+//! `outlet/`, commits are ordered in `sequencer`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use kernel::clock::Clock;
 use telemetry::{Gauge, Meter, names};
 
+use super::batch::Effect;
 use super::outcome::{Outcome, Reason};
-use super::plan::{AckMode, LONGEST_ANSWER_WAIT, OutletSettings};
+use super::plan::{AckMode, LONGEST_ANSWER_WAIT, OnFullAction, OutletSettings};
 use super::receipt::Receipt;
 use super::route::BatchProduct;
 use super::spool::{RecordSeq, Spool};
 
 mod bounds;
-mod offers;
+mod memory_queue;
 #[cfg(test)]
 mod tests;
 
 use bounds::PendingBound;
-pub use offers::OfferQueue;
+pub use memory_queue::{MemoryQueue, WaitingClient};
 
 /// Answers that may wait at once; each is a few kilobytes of a connection, a stream and an entry here. Beyond it a
 /// client is asked to retry at once, as after the wait.
 const MAX_WAITING_ANSWERS: usize = 4096;
-/// Bytes of memory for one exporter with `ack: offered` and no `max_pending`.
-const DEFAULT_OFFER_BYTES: u64 = 64 << 20;
+/// Bytes of memory for one exporter whose data waits there, if it has no `max_pending`.
+const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
 
 /// Exporter and spool position whose result a client waits for.
 type AwaitedRecord = (Arc<str>, u64);
@@ -41,7 +44,9 @@ pub struct DeliveryTracker {
     /// Exporters with `ack: delivered`, and how long a client waits for each.
     awaited_exporters: HashMap<Arc<str>, Duration>,
     bounds: Vec<PendingBound>,
-    offers: HashMap<Arc<str>, Arc<OfferQueue>>,
+    offers: HashMap<Arc<str>, Arc<MemoryQueue>>,
+    /// Exporters with `in_memory`.
+    in_memory: HashMap<Arc<str>, Arc<MemoryQueue>>,
     clock: Arc<dyn Clock>,
     meter: Meter,
     waiting_gauge: Gauge,
@@ -83,11 +88,20 @@ impl DeliveryTracker {
         meter: &Meter,
     ) -> Self {
         let with_ack = |ack: AckMode| outlets.iter().filter(move |(_, outlet)| outlet.ack == ack);
+        let in_memory: HashMap<_, _> = with_ack(AckMode::Delivered)
+            .filter(|(_, outlet)| outlet.in_memory)
+            .map(|(id, _)| (Arc::clone(id), Arc::new(MemoryQueue::new(None))))
+            .collect();
         let to_bound = |(id, outlet): (&Arc<str>, &OutletSettings)| {
-            Some(PendingBound::new(id, outlet.max_pending?, outlet.on_full, meter))
+            let (limit, memory) = (outlet.max_pending, in_memory.get(id).cloned());
+            // A client waits for what is in memory: it is never dropped.
+            let on_full = if memory.is_some() { OnFullAction::Refuse } else { outlet.on_full };
+            (limit.is_some() || memory.is_some()).then(|| PendingBound::new(id, limit, on_full, memory, meter))
         };
         let offers = with_ack(AckMode::Offered).map(|(id, outlet)| {
-            (Arc::clone(id), Arc::new(OfferQueue::new(outlet.max_pending.unwrap_or(DEFAULT_OFFER_BYTES), meter, id)))
+            let dropped = meter.counter(&names::OFFERED_DROPPED, &[("exporter", id)]);
+            let limit = outlet.max_pending.unwrap_or(DEFAULT_MEMORY_BYTES);
+            (Arc::clone(id), Arc::new(MemoryQueue::new(Some((limit, dropped)))))
         });
         Self {
             awaited_exporters: with_ack(AckMode::Delivered)
@@ -95,6 +109,7 @@ impl DeliveryTracker {
                 .collect(),
             bounds: outlets.iter().filter(|(_, outlet)| outlet.ack != AckMode::Offered).filter_map(to_bound).collect(),
             offers: offers.collect(),
+            in_memory,
             clock,
             meter: meter.clone(),
             waiting_gauge: meter.gauge(&names::ANSWERS_WAITING, &[]),
@@ -106,8 +121,45 @@ impl DeliveryTracker {
     }
 
     /// The queue of an exporter with `ack: offered`.
-    pub fn offers(&self, exporter: &str) -> Option<&Arc<OfferQueue>> {
+    pub fn offers(&self, exporter: &str) -> Option<&Arc<MemoryQueue>> {
         self.offers.get(exporter)
+    }
+
+    /// The queue of an exporter with `in_memory`.
+    pub fn in_memory(&self, exporter: &str) -> Option<&Arc<MemoryQueue>> {
+        self.in_memory.get(exporter)
+    }
+
+    /// The queue in which a batch waits instead of in the spool: its only copy is for an exporter with `in_memory`, and
+    /// no step stores anything of it.
+    pub fn queue_in_memory(&self, product: &BatchProduct, effects: &[Effect]) -> Option<&Arc<MemoryQueue>> {
+        let is_stored = |effect: &Effect| effect.unstored.is_none() || !effect.body.is_empty();
+        match product.copies.as_slice() {
+            [copy] if product.drafts.is_empty() && !effects.iter().any(is_stored) => match &*copy.holders {
+                [holder] => self.in_memory(holder),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Adds a batch of `exporter` to its queue. Its receipt is answered with the result, or after the exporter's
+    /// `answer_wait`.
+    pub fn await_in_memory(
+        &self,
+        queue: &MemoryQueue,
+        (account, exporter): (&Arc<str>, &str),
+        (body, items): (Bytes, u64),
+        (engine_outcome, mut receipt): (Outcome, Receipt),
+    ) {
+        receipt.release();
+        if queue.clients().0 >= MAX_WAITING_ANSWERS {
+            return receipt.resolve(&Outcome::Retry { after: None, reason: Reason::Overloaded }, false);
+        }
+        let wait = self.awaited_exporters.get(exporter).copied().unwrap_or(LONGEST_ANSWER_WAIT);
+        let (deadline, bytes) = (self.clock.monotonic() + wait, body.len() as u64);
+        let client = WaitingClient { receipt, engine_outcome, items, deadline, bytes };
+        queue.push(Arc::clone(account), self.clock.now(), body, Some(client));
     }
 
     /// Why a batch can't be admitted: `max_pending` of one of its exporters is reached.
@@ -234,6 +286,12 @@ impl DeliveryTracker {
     pub fn answer_expired(&self) {
         let now = self.clock.monotonic();
         self.answer_with_retry(|answer| answer.deadline <= now, Reason::TimedOut);
+        let mut waiting = self.state.lock().answers.len();
+        for queue in self.in_memory.values() {
+            queue.expire(now);
+            waiting += queue.clients().0;
+        }
+        self.waiting_gauge.set(waiting as f64);
     }
 
     /// Answers all waiting clients, because the gateway stops.

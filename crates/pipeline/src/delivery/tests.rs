@@ -20,9 +20,9 @@ use crate::{AckMode, BytePermit, OnFullAction, Outcome, OutletSettings, Processo
 use kernel::clock::{ManualClock, UnixNanos};
 use telemetry::Meter;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-fn rig(sink: &Arc<Sink>, outlets: OutletSettings) -> (Rig, tempfile::TempDir) {
+pub(super) fn rig(sink: &Arc<Sink>, outlets: OutletSettings) -> (Rig, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let clear: Arc<dyn Processor> = Step::clear("clear");
     let mut parts = Parts::new(vec![clear], vec![sink.clone()]);
@@ -31,7 +31,7 @@ fn rig(sink: &Arc<Sink>, outlets: OutletSettings) -> (Rig, tempfile::TempDir) {
     (parts.open(folder.path()), folder)
 }
 
-fn scripted(answers: Vec<Outcome>) -> Arc<Sink> {
+pub(super) fn scripted(answers: Vec<Outcome>) -> Arc<Sink> {
     let asked = AtomicUsize::new(0);
     Sink::new("x", Trust::ThirdParty, 1 << 20, move |_| {
         let asked = asked.fetch_add(1, Ordering::SeqCst);
@@ -39,19 +39,19 @@ fn scripted(answers: Vec<Outcome>) -> Arc<Sink> {
     })
 }
 
-fn accepted() -> Outcome {
+pub(super) fn accepted() -> Outcome {
     Outcome::Accepted
 }
 
-fn partial(rejected: u64, reason: Reason) -> Outcome {
+pub(super) fn partial(rejected: u64, reason: Reason) -> Outcome {
     Outcome::Partial { rejected, reason }
 }
 
-fn retry(after: Option<u64>, reason: Reason) -> Outcome {
+pub(super) fn retry(after: Option<u64>, reason: Reason) -> Outcome {
     Outcome::Retry { after: after.map(Duration::from_secs), reason }
 }
 
-fn refused(reason: Reason) -> Outcome {
+pub(super) fn refused(reason: Reason) -> Outcome {
     Outcome::Refused { reason }
 }
 

@@ -84,8 +84,8 @@ impl Applier {
         }
     }
 
-    /// Applies a committed batch's effects, whose record is at `seq`.
-    pub fn apply(&self, effects: &[Effect], seq: RecordSeq) {
+    /// Applies a committed batch's effects, whose record is at `seq`; `None`: nothing of them is stored.
+    pub fn apply(&self, effects: &[Effect], seq: Option<RecordSeq>) {
         let mut applied = self.applied.lock();
         for effect in effects {
             let Some(processor) = self.processors.get(&effect.processor) else { continue };
@@ -93,7 +93,7 @@ impl Applier {
                 self.panics.increment(1);
             }
         }
-        *applied = (*applied).max(Some(seq));
+        *applied = (*applied).max(seq);
     }
 
     /// Releases the claims of a batch that was not committed.

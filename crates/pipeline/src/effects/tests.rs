@@ -42,8 +42,8 @@ fn a_snapshot_is_restored() {
     let (tally, meter) = (Tally::new("tally"), Meter::new());
     let applier = Applier::new(vec![tally.clone()], &meter);
     assert!(applier.snapshot().applied.is_none());
-    applier.apply(&[counts("a"), effect("unknown", b"x")], RecordSeq(4));
-    applier.apply(&[counts("a"), counts("b")], RecordSeq(9));
+    applier.apply(&[counts("a"), effect("unknown", b"x")], Some(RecordSeq(4)));
+    applier.apply(&[counts("a"), counts("b")], Some(RecordSeq(9)));
     let snapshot = applier.snapshot();
     assert_eq!(snapshot.applied, Some(RecordSeq(9)));
     let again = Tally::new("tally");
@@ -58,7 +58,7 @@ fn a_snapshot_is_restored() {
 fn a_panic_in_apply_is_caught() {
     let (tally, meter) = (Tally::new("tally"), Meter::new());
     let applier = Applier::new(vec![tally.clone()], &meter);
-    applier.apply(&[effect("tally", b"too short"), counts("a")], RecordSeq(1));
+    applier.apply(&[effect("tally", b"too short"), counts("a")], Some(RecordSeq(1)));
     assert_eq!(tally.counted()["a"], 1);
     assert!(meter.render().contains("tollgate_panics_total{place=\"apply\"} 1"));
 }

@@ -62,7 +62,7 @@ pub struct Engine {
     pub sequencer: Arc<Sequencer>,
     /// Answers that wait for back ends, and the `max_pending` bounds.
     pub delivery: Arc<DeliveryTracker>,
-    /// One outlet per exporter.
+    /// One outlet per exporter, and one more for its data in memory.
     pub outlets: Vec<Arc<Outlet>>,
     fill_trend: Mutex<SpoolFillTrend>,
     context: EngineContext,
@@ -121,9 +121,11 @@ impl Engine {
         consumers.extend([CHECKPOINT.into(), QUARANTINE.into()]);
         consumers.extend(other_consumers.iter().chain(&plan.effects_consumers).cloned());
         spool.set_configured_consumers(&consumers);
-        let outlets = exporters.into_iter().map(|exporter| {
+        let outlets = exporters.into_iter().flat_map(|exporter| {
             let settings = outlets.get(exporter.id()).cloned().unwrap_or_default();
-            Outlet::new(exporter, settings, outlet_context.clone())
+            let outlet = Outlet::new(exporter, settings, outlet_context.clone());
+            let for_memory = outlet.for_memory();
+            std::iter::once(outlet).chain(for_memory)
         });
         Self { inlet, applier, sequencer, delivery, outlets: outlets.collect(), context, fill_trend: Mutex::default() }
     }
@@ -148,7 +150,9 @@ impl Engine {
             let labels = [("exporter", &**outlet.id())];
             let age =
                 consumer.and_then(|consumer| consumer.oldest).map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
-            meter.gauge(&names::QUEUE_SIZE, &labels).set(consumer.map_or(0, |consumer| consumer.records) as f64);
+            let in_memory = self.delivery.in_memory(outlet.id()).map_or(0, |queue| queue.clients().0 as u64);
+            let waiting = consumer.map_or(0, |consumer| consumer.records) + in_memory;
+            meter.gauge(&names::QUEUE_SIZE, &labels).set(waiting as f64);
             meter.gauge(&names::QUEUE_CAPACITY, &labels).set(status.capacity(consumer) as f64);
             meter.gauge(&names::QUEUE_AGE, &labels).set(age);
         }

@@ -222,15 +222,18 @@ impl Outlet {
             }
         }
         let parcel = delivery.parcel;
-        if self.offers.is_none() {
-            self.mark_done(&parcel.seqs).await;
-        }
         let result = match rejected {
             None => Outcome::Accepted,
             Some((items, reason)) if items >= parcel.items => Outcome::Refused { reason },
             Some((rejected, reason)) => Outcome::Partial { rejected, reason },
         };
-        self.shared.delivery.settle(self.id(), &parcel.seqs, &result);
+        match &self.memory {
+            Some(memory) => memory.settle(&parcel.seqs, &result),
+            None => {
+                self.mark_done(&parcel.seqs).await;
+                self.shared.delivery.settle(self.id(), &parcel.seqs, &result);
+            }
+        }
         end(false)
     }
 
@@ -281,11 +284,9 @@ impl Outlet {
         }
     }
 
-    /// Counts the parcel as lost if its data is only in memory (`ack: offered`), and returns `end`.
+    /// Gives the parcel up if its data is only in memory, and returns `end`.
     fn stop_delivery(&self, parcel: &Parcel, end: DeliveryEnd) -> DeliveryEnd {
-        if let Some(offers) = &self.offers {
-            offers.count_dropped(parcel.seqs.len() as u64);
-        }
+        self.memory.iter().for_each(|memory| memory.abandon(&parcel.seqs, Reason::ShuttingDown));
         end
     }
 
@@ -338,6 +339,14 @@ impl Outlet {
             self.metrics.count_retry(reason);
             self.set_failing(reason);
             let wait = backoff.next_wait(after, &*self.shared.rng);
+            // A client that sent it again would double a part that was accepted already.
+            if !delivery.is_partly_settled
+                && let Some(memory) = &self.memory
+                && memory.is_too_late(&delivery.parcel.seqs, self.shared.clock.monotonic() + wait)
+            {
+                memory.abandon(&delivery.parcel.seqs, Reason::TimedOut);
+                return (RequestPiece::empty(), PieceResult::Released);
+            }
             delivery.pieces.push_back(piece);
             let next_piece = match self.wait_parked(delivery, wait, (&mut *slot, &mut *stop)).await {
                 ParcelWait::Elapsed => delivery.evidence.take_next_piece(&mut delivery.pieces),
@@ -357,7 +366,7 @@ impl Outlet {
         mut wait: Duration,
         (slot, stop): (&mut SendSlot, &mut watch::Receiver<bool>),
     ) -> ParcelWait {
-        let is_parked_in_spool = slot.park() && self.offers.is_none();
+        let is_parked_in_spool = slot.park() && self.memory.is_none();
         let drops_bytes = is_parked_in_spool && !delivery.must_keep_pieces;
         if drops_bytes {
             delivery.drop_bytes();

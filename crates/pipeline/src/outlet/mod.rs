@@ -22,9 +22,9 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -37,12 +37,14 @@ use self::gather::{ParcelGroup, ReadIntake};
 use self::lanes::ReadLanes;
 use self::outlet_metrics::OutletMetrics;
 use self::slots::{ParkingMode, SendSlots};
+use super::clearance::Trust;
 use super::component::Exporter;
-use super::delivery::{DeliveryTracker, OfferQueue};
+use super::delivery::{DeliveryTracker, MemoryQueue};
 use super::offload::{Offload, offload};
+use super::outcome::Reason;
 use super::plan::{AckMode, OutletSettings};
 pub use super::spool::QUARANTINE;
-use super::spool::{Spool, SpoolReadError};
+use super::spool::{RecordSeq, Spool, SpoolReadError};
 
 const MAX_RECORDS_PER_READ: usize = 256;
 /// Wait after a failed read of the spool.
@@ -75,11 +77,11 @@ pub struct Outlet {
     settings: OutletSettings,
     shared: OutletContext,
     metrics: OutletMetrics,
-    condition: Mutex<BackendCondition>,
+    condition: Arc<Mutex<BackendCondition>>,
     /// Time (monotonic) of the last log line about missing room for refused items.
     no_room_logged_at: Mutex<Option<Duration>>,
-    /// Queue in memory of an exporter with `ack: offered`; the others read from the spool.
-    offers: Option<Arc<OfferQueue>>,
+    /// Where its data waits, if not in the spool.
+    memory: Option<Arc<MemoryQueue>>,
 }
 
 /// State of the back end after the last attempt, so that each change is logged once.
@@ -135,9 +137,23 @@ impl Outlet {
     /// An outlet for `exporter`.
     pub fn new(exporter: Arc<dyn Exporter>, settings: OutletSettings, shared: OutletContext) -> Arc<Self> {
         let metrics = OutletMetrics::new(&shared.meter, exporter.id());
-        let offers = shared.delivery.offers(exporter.id()).cloned();
-        let condition = Mutex::new(BackendCondition::Healthy);
-        Arc::new(Self { exporter, settings, shared, metrics, condition, no_room_logged_at: Mutex::default(), offers })
+        let memory = shared.delivery.offers(exporter.id()).cloned();
+        let condition = Arc::new(Mutex::new(BackendCondition::Healthy));
+        Arc::new(Self { exporter, settings, shared, metrics, condition, no_room_logged_at: Mutex::default(), memory })
+    }
+
+    /// A second outlet for the data of the same exporter that waits in memory, if it has `in_memory`.
+    pub fn for_memory(&self) -> Option<Arc<Self>> {
+        let memory = self.shared.delivery.in_memory(self.id())?;
+        Some(Arc::new(Self {
+            exporter: Arc::clone(&self.exporter),
+            settings: self.settings.clone(),
+            shared: self.shared.clone(),
+            metrics: OutletMetrics::new(&self.shared.meter, self.id()),
+            condition: Arc::clone(&self.condition),
+            no_room_logged_at: Mutex::default(),
+            memory: Some(Arc::clone(memory)),
+        }))
     }
 
     /// The exporter's id.
@@ -148,10 +164,12 @@ impl Outlet {
     /// Delivers until `stop` turns true. After that, goes on only as long as first attempts succeed and data is left;
     /// the rest stays in the spool. Dropping the future ends delivery at once.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut changed = match &self.offers {
-            Some(offers) => offers.changed(),
+        let mut changed = match &self.memory {
+            Some(memory) => memory.changed(),
             None => self.shared.spool.changed(self.id()),
         };
+        // Of a run that panicked.
+        self.memory.iter().for_each(|memory| memory.abandon_taken());
         let mut sending = FuturesUnordered::new();
         let max_in_flight = if self.settings.ordered { 1 } else { self.settings.consumers.max(1) };
         let slots = SendSlots::new(max_in_flight, self.parking_mode());
@@ -163,7 +181,7 @@ impl Outlet {
             reading: OptionalWait(None),
             linger: OptionalWait(None),
             pause: OptionalWait(None),
-            check: OptionalWait(Some(Box::pin(Arc::clone(&self).check_back_end()))),
+            check: OptionalWait(self.checks_back_end().then(|| Arc::clone(&self).check_back_end().boxed())),
         };
         loop {
             while !run.backend_down
@@ -176,7 +194,7 @@ impl Outlet {
             self.read_ahead(&mut run, &slots);
             let is_idle = sending.is_empty() && !run.reading.is_active();
             if run.stopping && is_idle && (run.backend_down || run.lanes.is_done()) {
-                return self.drop_offers();
+                return self.drop_memory();
             }
             tokio::select! {
                 biased;
@@ -192,6 +210,11 @@ impl Outlet {
         }
     }
 
+    /// Of two outlets of one exporter, the one that reads the spool checks.
+    fn checks_back_end(&self) -> bool {
+        self.memory.is_none() || self.settings.ack == AckMode::Offered
+    }
+
     /// Upper bound for merging, in bytes. If clients wait for results, each batch is sent alone, so that it gets its
     /// own result.
     fn merge_target(&self) -> usize {
@@ -203,7 +226,7 @@ impl Outlet {
 
     /// How parcels wait for their next attempt.
     fn parking_mode(&self) -> ParkingMode {
-        match (self.settings.ordered, &self.offers) {
+        match (self.settings.ordered, &self.memory) {
             (true, _) => ParkingMode::Never,
             (false, Some(_)) => ParkingMode::InMemory,
             (false, None) => ParkingMode::InSpool,
@@ -213,21 +236,23 @@ impl Outlet {
     fn read_ahead(&self, run: &mut OutletRun, slots: &SendSlots) {
         let may_read = !run.reading.is_active() && !run.pause.is_active() && !run.backend_down;
         // Data that is only in memory gets no separate lane: it could not be read again.
-        let is_stuck = |group: &ParcelGroup| self.offers.is_none() && slots.is_stuck(group);
+        let is_stuck = |group: &ParcelGroup| self.memory.is_none() && slots.is_stuck(group);
         if may_read && let Some(request) = run.lanes.begin_read(is_stuck) {
-            let (spool, exporter, offers) =
-                (Arc::clone(&self.shared.spool), Arc::clone(&self.exporter), self.offers.clone());
+            if let Some(memory) = self.memory.clone() {
+                let trust = self.exporter.trust();
+                return run.reading.begin(async move {
+                    (request.lane, Some(Ok(take_from_memory(&memory, request.max_bytes, trust))))
+                });
+            }
+            let (spool, exporter) = (Arc::clone(&self.shared.spool), Arc::clone(&self.exporter));
             let offloader = Arc::clone(&self.shared.offload);
             let waits_for = self.settings.waits_for.clone();
             run.reading.begin(async move {
                 let read = move || {
                     let (after, max_bytes, max_records) = (request.after, request.max_bytes, MAX_RECORDS_PER_READ);
-                    let mut records = match (offers, &request.account) {
-                        (Some(offers), _) => offers.take(max_bytes),
-                        (None, Some(account)) => {
-                            spool.read_account(exporter.id(), account, after, max_bytes, max_records)?
-                        }
-                        (None, None) => spool.read(exporter.id(), after, max_bytes, max_records)?,
+                    let mut records = match &request.account {
+                        Some(account) => spool.read_account(exporter.id(), account, after, max_bytes, max_records)?,
+                        None => spool.read(exporter.id(), after, max_bytes, max_records)?,
                     };
                     records.retain(|record| request.until.is_none_or(|until| record.seq <= until));
                     // Must follow the read, so that it includes all records that were committed before the read ones.
@@ -245,10 +270,11 @@ impl Outlet {
         }
     }
 
-    /// Counts the batches that are only in memory as lost, because the outlet ends.
-    fn drop_offers(&self) {
-        if let Some(offers) = &self.offers {
-            offers.count_dropped(offers.take(usize::MAX).len() as u64);
+    /// Gives up the batches that are only in memory, because the outlet ends.
+    fn drop_memory(&self) {
+        if let Some(memory) = &self.memory {
+            let seqs: Vec<RecordSeq> = memory.take(usize::MAX).iter().map(|batch| batch.seq).collect();
+            memory.abandon(&seqs, Reason::ShuttingDown);
         }
     }
 
@@ -256,7 +282,7 @@ impl Outlet {
     /// sent alternately. `committed`: time at which the last record read was committed.
     fn separate_backlog(&self, run: &mut OutletRun, committed: Option<UnixNanos>) {
         let is_backlog = committed.is_some_and(|then| self.shared.clock.now().since(then) > BACKLOG_AGE);
-        if is_backlog && !self.settings.ordered && self.offers.is_none() {
+        if is_backlog && !self.settings.ordered && self.memory.is_none() {
             run.lanes.split_backlog(self.shared.spool.next());
         }
     }
@@ -312,6 +338,19 @@ impl Outlet {
         }
         self.metrics.count_read_failure();
     }
+}
+
+/// Takes batches from memory; those that the exporter must not get are given up.
+fn take_from_memory(memory: &MemoryQueue, max_bytes: usize, trust: Trust) -> ReadIntake {
+    let records = memory.take(max_bytes);
+    let taken: Vec<RecordSeq> = records.iter().map(|record| record.seq).collect();
+    let intake = ReadIntake::from_records(records, trust);
+    if intake.uncleared > 0 {
+        let is_kept = |seq: &RecordSeq| intake.parts.iter().any(|part| part.seq == *seq);
+        let uncleared: Vec<RecordSeq> = taken.into_iter().filter(|seq| !is_kept(seq)).collect();
+        memory.abandon(&uncleared, Reason::NotCleared);
+    }
+    intake
 }
 
 impl OutletRun {

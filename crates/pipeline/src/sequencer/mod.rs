@@ -19,7 +19,7 @@ use telemetry::{Counter, Histogram, Meter, names};
 
 use super::batch::{BatchOrigin, Effect};
 use super::component::{Processor, Ticketer};
-use super::delivery::DeliveryTracker;
+use super::delivery::{DeliveryTracker, MemoryQueue};
 use super::effects::{self, Applier};
 use super::outcome::{Outcome, Reason};
 use super::receipt::Receipt;
@@ -144,6 +144,12 @@ impl Sequencer {
             self.count_unqueued(&product);
             return self.refuse_batch(&origin, receipt, reason);
         }
+        if offered.is_empty()
+            && let Some(queue) = self.delivery.queue_in_memory(&product, &effects)
+        {
+            self.applier.apply(&effects, None);
+            return self.await_in_memory(&origin, product, queue, (answer, receipt));
+        }
         let reservation = match self.spool.reserve(bytes_needed(&product, &effects_body)) {
             Ok(reservation) => reservation,
             Err(reason) => {
@@ -221,6 +227,24 @@ impl Sequencer {
         (copy.holders, Bytes::from(copy.body))
     }
 
+    /// Hands a batch of which nothing is stored to the outlet of its exporter.
+    fn await_in_memory(
+        &self,
+        origin: &BatchOrigin,
+        product: BatchProduct,
+        queue: &MemoryQueue,
+        (answer, receipt): (Outcome, Receipt),
+    ) {
+        let Some(copy) = product.copies.into_iter().next() else { return receipt.resolve(&answer, false) };
+        let items = copy.items;
+        let (holders, body) = self.patch_copy(copy, &SlotTexts::new());
+        if self.tap.has_clients() {
+            self.tap.show_batch(&origin.account, std::slice::from_ref(&body));
+        }
+        let exporter = holders.first().map_or("", |holder| holder);
+        self.delivery.await_in_memory(queue, (&origin.account, exporter), (body, items), (answer, receipt));
+    }
+
     /// Removes from the copies the holders with `ack: offered`, and returns copies for them.
     fn take_offers(&self, product: &mut BatchProduct) -> Vec<ForwardCopy> {
         let is_offered = |id: &Arc<str>| self.delivery.offers(id).is_some();
@@ -255,7 +279,7 @@ impl Sequencer {
         let now = self.clock.now();
         for (holders, body) in offered {
             for queue in holders.iter().filter_map(|id| self.delivery.offers(id)) {
-                queue.push(Arc::clone(&origin.account), now, body.clone());
+                queue.push(Arc::clone(&origin.account), now, body.clone(), None);
             }
         }
     }
@@ -295,7 +319,7 @@ impl Sequencer {
     fn finish_commit(&self, pending: PendingCommit, seqs: &[RecordSeq]) {
         self.commit_seconds.record(self.clock.monotonic().saturating_sub(pending.began).as_secs_f64());
         if let Some(seq) = pending.effects_index.and_then(|index| seqs.get(index)) {
-            self.applier.apply(&pending.effects, *seq);
+            self.applier.apply(&pending.effects, Some(*seq));
         }
         let PendingCommit { awaited, items, answer, receipt, .. } = pending;
         self.delivery.register_commit(seqs, awaited, items, answer, receipt);

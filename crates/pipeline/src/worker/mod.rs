@@ -22,7 +22,7 @@ use super::bisect;
 use super::claims::ClaimKey;
 use super::clearance::Clearance;
 use super::effects::Applier;
-use super::inlet::{BytePermit, InternalInput, Submission};
+use super::inlet::{BytePermit, InternalInput, SourceRecord, Submission};
 use super::inquiry::ErrandRunner;
 use super::outcome::{Outcome, Reason};
 use super::receipt::{OpenRequest, Receipt, RequestRegistry};
@@ -152,8 +152,8 @@ impl Worker {
             None if is_only_effects => Arc::default(),
             None => return receipt.resolve(&Reason::NoPipeline.outcome(), false),
         };
-        let record = source_record.as_deref().map(|record| record_batch_id(&account, &receiver, record));
-        let id = record.unwrap_or_else(|| self.rng.id());
+        let record = source_record.as_ref().map(|record| record_batch_id(&account, &receiver, record));
+        let (id, source_record) = (record.unwrap_or_else(|| self.rng.id()), source_record.map(|record| record.place));
         let origin = Arc::new(BatchOrigin { account, receiver, trust, received, id, repeat, source_record });
         let payload = self.parse(signal, wire.clone());
         let mut work = RequestWork {
@@ -342,9 +342,12 @@ fn dropped_items_counter(meter: &Meter, signal: &str, reason: &str) -> Counter {
 }
 
 /// The id of the batch of a source record. See [`BatchOrigin::id`].
-fn record_batch_id(account: &str, receiver: &str, source_record: &str) -> [u8; 16] {
-    ClaimKey::from_parts(&[b"source record", account.as_bytes(), receiver.as_bytes(), source_record.as_bytes()])
-        .to_bytes()
+fn record_batch_id(account: &str, receiver: &str, record: &SourceRecord) -> [u8; 16] {
+    let (kind, name): (&[u8], &[u8]) = match &record.id {
+        Some(id) => (b"record id", id),
+        None => (b"source record", record.place.as_bytes()),
+    };
+    ClaimKey::from_parts(&[kind, account.as_bytes(), receiver.as_bytes(), name]).to_bytes()
 }
 
 /// The digest by which equal requests are recognised.

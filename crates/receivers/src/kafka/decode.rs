@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::config::{KafkaReceiverSettings, PlainEncoding};
-use ::kafka::{IncomingRecord, RecordContent, RecordOpener, UnreadableRecord, has_seal};
+use ::kafka::{IncomingRecord, RecordContent, RecordId, RecordOpener, UnreadableRecord, has_seal};
 use otlp::{Signal, json};
 
 /// A request that was read from a record. No `Debug`: it holds telemetry.
@@ -14,6 +14,8 @@ pub(super) struct RecordRequest {
     pub(super) signal: Signal,
     /// `Export*ServiceRequest` in protobuf.
     pub(super) body: Bytes,
+    /// The id that the edge gave the record, under its seal.
+    pub(super) id: Option<RecordId>,
 }
 
 /// Why a record is no request, and what becomes of it.
@@ -62,7 +64,7 @@ impl RecordReader {
                         .map_err(|_| UnusableRecord::Dead("the record is no OTLP in JSON".to_owned()))?
                         .into(),
                 };
-                Ok(RecordRequest { account: Arc::clone(&self.settings.account), signal: plain.signal, body })
+                Ok(RecordRequest { account: Arc::clone(&self.settings.account), signal: plain.signal, body, id: None })
             }
         }
     }
@@ -73,7 +75,7 @@ impl RecordReader {
         }
         let (head, body) = self.opener.open(record).map_err(unusable)?;
         match head.content {
-            RecordContent::Request(signal) => Ok(RecordRequest { account: head.account, signal, body }),
+            RecordContent::Request(signal) => Ok(RecordRequest { account: head.account, signal, body, id: head.id }),
             RecordContent::Effects => Err(UnusableRecord::Dead("the record holds no request".to_owned())),
         }
     }

@@ -10,7 +10,7 @@ use super::decode::{RecordReader, RecordRequest, UnusableRecord};
 use ::kafka::{IncomingRecord, PartitionId};
 use net::Spawn;
 use net::spawn::run_blocking;
-use pipeline::{Admission, BytePermit, Effect, Outcome, Reason, Submission, Trust};
+use pipeline::{Admission, BytePermit, Effect, Outcome, Reason, SourceRecord, Submission, Trust};
 
 /// Records that may be open and not charged to the byte budget yet.
 const MAX_OPENING: usize = 4;
@@ -104,12 +104,12 @@ impl RecordSink for RequestSink {
         Box::pin(async move {
             let (reader, sealed) = (Arc::clone(&self.reader), record.clone());
             let opened = self.gate.open(move || reader.read(&sealed), |request: &RecordRequest| request.body.len());
-            let (RecordRequest { account, signal, body }, permit) = match opened.await {
+            let (RecordRequest { account, signal, body, id }, permit) = match opened.await {
                 Ok(opened) => opened?,
                 Err(outcome) => return Ok(outcome),
             };
             let PartitionId { topic, number } = &record.partition;
-            let source_record = format!("{topic}/{number}/{}", record.offset).into();
+            let place = format!("{topic}/{number}/{}", record.offset).into();
             let submission = Submission {
                 signal,
                 wire: body,
@@ -119,7 +119,7 @@ impl RecordSink for RequestSink {
                 transport: "kafka",
                 trust: self.trust,
                 effects: vec![position],
-                source_record: Some(source_record),
+                source_record: Some(SourceRecord { place, id: id.map(|id| id.0.to_le_bytes()) }),
             };
             Ok(self.gate.admission().submit(submission).await)
         })

@@ -3,19 +3,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::told_effects::SharedEffects;
+use super::told_effects::{MAX_RECORD, SharedEffects, ToldRecord};
 use crate::kafka::decode::UnusableRecord;
 use crate::kafka::sink::{RecordGate, RecordSink};
-use ::kafka::{IncomingRecord, RecordContent, RecordOpener};
+use ::kafka::{IncomingRecord, RecordContent, RecordOpener, inflate};
 use pipeline::spool::SpoolKey;
 use pipeline::{Effect, Outcome};
 use telemetry::{Counter, Meter, names};
-
-/// Largest record, inflated, in bytes. Senders stay far below it, whatever a receiver's limit for requests is.
-const MAX_RECORD: usize = 16 << 20;
 
 /// See the module.
 pub(crate) struct EffectsSink {
@@ -69,15 +65,16 @@ impl RecordSink for EffectsSink {
         Box::pin(async move {
             let (opener, shared, sealed) = (Arc::clone(&self.opener), Arc::clone(&self.shared), record.clone());
             let open = move || another_workers(&opener, &shared, &sealed);
-            let opened = self.gate.open(open, |body: &Option<Bytes>| body.as_ref().map_or(0, Bytes::len)).await;
-            let (body, permit) = match opened {
+            let opened =
+                self.gate.open(open, |told: &Option<ToldRecord>| told.as_ref().map_or(0, |told| told.body.len())).await;
+            let (told, permit) = match opened {
                 // The position of an own record is committed to the group alone: reading it again costs nothing.
                 Ok(Ok((None, _))) => return Ok(Outcome::Accepted),
-                Ok(Ok((Some(body), permit))) => (body, permit),
+                Ok(Ok((Some(told), permit))) => (told, permit),
                 Ok(Err(why)) => return Ok(self.skip(record, &why)),
                 Err(outcome) => return Ok(outcome),
             };
-            let effects = vec![position, self.shared.effect(body.into())];
+            let effects = vec![position, self.shared.effect(told)];
             let outcome = self.gate.admission().submit_effects(effects, permit).await;
             self.received.increment(u64::from(outcome == Outcome::Accepted));
             Ok(outcome)
@@ -93,7 +90,7 @@ impl RecordSink for EffectsSink {
     }
 }
 
-/// The body of another worker's record; `None`: it is this worker's own.
+/// The record, if another worker wrote it; `None`: it is this worker's own.
 ///
 /// # Errors
 /// Why the record can't be used.
@@ -101,9 +98,10 @@ fn another_workers(
     opener: &RecordOpener,
     shared: &SharedEffects,
     record: &IncomingRecord,
-) -> Result<Option<Bytes>, String> {
-    let (head, body) = opener.open(record).map_err(|why| why.to_string())?;
+) -> Result<Option<ToldRecord>, String> {
+    let (head, compressed) = opener.open_compressed(record).map_err(|why| why.to_string())?;
+    let body = inflate(&compressed, MAX_RECORD).map_err(|why| why.to_string())?;
     let is_own = shared.is_own(&body).filter(|_| head.content == RecordContent::Effects);
     let is_own = is_own.ok_or("it holds no effects, or those of a later version")?;
-    Ok((!is_own).then_some(body))
+    Ok((!is_own).then_some(ToldRecord { compressed, body }))
 }

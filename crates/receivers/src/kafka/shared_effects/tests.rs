@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::told_effects::ToldRecord;
 use super::*;
 use crate::kafka::tests::{Process, Volume, broker, config, key, run};
 use crate::kafka::{EffectsSenderParts, KafkaReceiver};
@@ -10,6 +11,7 @@ use ::kafka::memory_broker::MemoryBroker;
 use ::kafka::simulated_machine::ProcessTasks;
 use ::kafka::{OutgoingRecord, RecordProducer};
 use kernel::clock::Clock;
+use kernel::compression::CompressorPool;
 use kernel::rng::SeededRng;
 use net::Spawn;
 use pipeline::spool::{Committer, RecordKind, Spool, SpoolRecord, SpoolSettings, Transaction};
@@ -74,12 +76,20 @@ fn only_shared_effects_are_told() {
     assert_eq!(again.is_own(&body), Some(false), "a new volume of the same worker reads what it told before");
     again.restore(&told.checkpoint().unwrap());
     assert_eq!(again.is_own(&body), Some(true), "a volume keeps its life");
-    for length in 0..body.len() {
-        other.apply(&other.effect(body[..length].to_vec()));
-    }
+    let zstd = CompressorPool::new(1);
+    let compressed = zstd.compress(&body).unwrap();
+    let arrives = |body: &[u8]| {
+        let compressed = zstd.compress(body).unwrap();
+        other.apply(&other.effect(ToldRecord { compressed, body: bytes::Bytes::copy_from_slice(body) }));
+    };
+    let is_read_after_restart = |compressed: &[u8]| other.apply(&effect("kafka.effects", compressed));
+    (0..body.len()).for_each(|length| arrives(&body[..length]));
+    (0..compressed.len()).for_each(|length| is_read_after_restart(&compressed[..length]));
     assert!(runs.heard.lock().is_empty());
-    other.apply(&other.effect(body));
-    assert_eq!(*runs.heard.lock(), [("worker-0".to_owned(), b"one".to_vec())]);
+    arrives(&body);
+    is_read_after_restart(&compressed);
+    let told = ("worker-0".to_owned(), b"one".to_vec());
+    assert_eq!(*runs.heard.lock(), [told.clone(), told]);
 }
 
 /// The spool of a worker with effects that wait for the topic.

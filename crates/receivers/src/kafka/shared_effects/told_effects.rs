@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
+use ::kafka::inflate;
 use pipeline::{Batch, Effect, Processor, Reason, effects};
 
 /// The account in the headers of records with effects, which may be of any account.
 pub(super) const ACCOUNT: &str = "fleet";
 const VERSION: u8 = 1;
+/// Largest record, inflated, in bytes. Senders stay far below it, whatever a receiver's limit for requests is.
+pub(super) const MAX_RECORD: usize = 16 << 20;
 
 /// The id of one volume.
 type Life = [u8; 8];
@@ -60,10 +64,19 @@ impl SharedEffects {
         Some(told.life == *self.life.lock() && told.replica == self.replica)
     }
 
-    /// The effect that stores a record's body.
-    pub(super) fn effect(&self, body: Vec<u8>) -> Effect {
-        Effect::new(Arc::clone(&self.id), body)
+    /// The effect that stores a record. What is stored stays compressed, because each worker stores the updates of all.
+    pub(super) fn effect(&self, record: ToldRecord) -> Effect {
+        let unstored: Arc<dyn std::any::Any + Send + Sync> = Arc::new(record.body);
+        Effect { processor: Arc::clone(&self.id), body: record.compressed, unstored: Some(unstored) }
     }
+}
+
+/// A record of another worker.
+pub(super) struct ToldRecord {
+    /// Its body as it stands in the topic, without the seal.
+    pub(super) compressed: Vec<u8>,
+    /// Its body.
+    pub(super) body: Bytes,
 }
 
 /// What another worker tells.
@@ -94,7 +107,10 @@ impl Processor for SharedEffects {
     }
 
     fn apply(&self, effect: &Effect) {
-        let Some(told) = ToldEffects::decode(&effect.body) else { return };
+        let inflated = effect.unstored.as_ref().and_then(|body| body.downcast_ref::<Bytes>().cloned());
+        // After a restart there is only what was stored.
+        let Some(body) = inflated.or_else(|| inflate(&effect.body, MAX_RECORD).ok()) else { return };
+        let Some(told) = ToldEffects::decode(&body) else { return };
         for effect in &told.effects {
             let processor = self.processors.iter().find(|one| *one.id() == effect.processor);
             processor.into_iter().for_each(|one| one.apply_shared(effect, &told.replica));

@@ -1,0 +1,173 @@
+//! [`MemoryQueue`]: batches that wait in memory for one exporter. With `ack: offered` no client waits for them: when
+//! the memory is full, the oldest batch is dropped and counted. With `ack: delivered` of an exporter that has
+//! `in_memory`, the client of each batch waits for its result, so nothing is dropped without a word to its client.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::final_answer;
+use crate::outcome::{Outcome, Reason};
+use crate::receipt::Receipt;
+use crate::spool::{RecordKind, RecordSeq, StoredRecord};
+use kernel::clock::UnixNanos;
+use telemetry::Counter;
+
+#[cfg(test)]
+mod tests;
+
+/// See the module.
+pub struct MemoryQueue {
+    /// Bytes beyond which the oldest batches are dropped, and their counter. `None`: a client waits for each batch.
+    drops: Option<(u64, Counter)>,
+    state: Mutex<MemoryQueueState>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct MemoryQueueState {
+    waiting: VecDeque<StoredRecord>,
+    bytes: u64,
+    last_seq: u64,
+    /// Clients of batches that wait or are being sent, by the batch's position.
+    clients: HashMap<u64, WaitingClient>,
+    /// Bytes of these batches.
+    client_bytes: u64,
+}
+
+/// A client that waits for the result of its batch.
+pub struct WaitingClient {
+    /// The receipt of its request.
+    pub receipt: Receipt,
+    /// Outcome of the engine itself.
+    pub engine_outcome: Outcome,
+    /// Number of items in the batch.
+    pub items: u64,
+    /// No attempt begins after this time, monotonic.
+    pub deadline: Duration,
+    /// Bytes of the batch.
+    pub bytes: u64,
+}
+
+impl MemoryQueue {
+    /// An empty queue that drops the oldest batches beyond so many bytes, and counts them. `None`: it drops none.
+    pub fn new(drops: Option<(u64, Counter)>) -> Self {
+        Self { drops, state: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+
+    /// Adds a forward copy, and drops the oldest copies until the rest fits.
+    pub fn push(&self, account: Arc<str>, committed: UnixNanos, body: Bytes, client: Option<WaitingClient>) {
+        let mut state = self.state.lock();
+        state.last_seq += 1;
+        state.bytes = state.bytes.saturating_add(body.len() as u64);
+        let seq = RecordSeq(state.last_seq);
+        if let Some(client) = client {
+            state.client_bytes = state.client_bytes.saturating_add(client.bytes);
+            state.clients.insert(seq.0, client);
+        }
+        state.waiting.push_back(StoredRecord { seq, kind: RecordKind::Forward, account, committed, body });
+        let most = self.drops.as_ref().map_or(u64::MAX, |(most, _)| *most);
+        let mut dropped = 0;
+        while state.bytes > most
+            && let Some(oldest) = state.waiting.pop_front()
+        {
+            state.bytes = state.bytes.saturating_sub(oldest.body.len() as u64);
+            dropped += 1;
+        }
+        drop(state);
+        self.count_dropped(dropped);
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Takes waiting batches, oldest first, up to `max_bytes` bytes; the first one is taken even if it is larger.
+    pub fn take(&self, max_bytes: usize) -> Vec<StoredRecord> {
+        let mut state = self.state.lock();
+        let (mut batches, mut bytes_left) = (Vec::new(), max_bytes);
+        while let Some(next) = state.waiting.pop_front_if(|next| batches.is_empty() || next.body.len() <= bytes_left) {
+            bytes_left = bytes_left.saturating_sub(next.body.len());
+            state.bytes = state.bytes.saturating_sub(next.body.len() as u64);
+            batches.push(next);
+        }
+        batches
+    }
+
+    /// Number of clients that wait, and bytes of their batches.
+    pub fn clients(&self) -> (usize, u64) {
+        let state = self.state.lock();
+        (state.clients.len(), state.client_bytes)
+    }
+
+    /// Whether a client of one of these batches is told to send it again, if the next attempt can't begin before
+    /// `next_attempt` (monotonic).
+    pub fn is_too_late(&self, seqs: &[RecordSeq], next_attempt: Duration) -> bool {
+        let state = self.state.lock();
+        seqs.iter().filter_map(|seq| state.clients.get(&seq.0)).any(|client| client.deadline <= next_attempt)
+    }
+
+    /// Answers the clients of these batches with the exporter's result.
+    pub fn settle(&self, seqs: &[RecordSeq], result: &Outcome) {
+        for WaitingClient { receipt, engine_outcome, items, .. } in self.take_clients(seqs) {
+            receipt.resolve(&final_answer(engine_outcome, Some(result.clone()), items), true);
+        }
+    }
+
+    /// Ends batches that are not delivered: they are counted as dropped, or their clients asked to send them again.
+    pub fn abandon(&self, seqs: &[RecordSeq], reason: Reason) {
+        self.count_dropped(seqs.len() as u64);
+        for client in self.take_clients(seqs) {
+            client.ask_to_retry(reason);
+        }
+    }
+
+    /// Asks the clients to retry whose batch was not taken before its deadline.
+    pub fn expire(&self, now: Duration) {
+        let mut state = self.state.lock();
+        let is_late = |seq: &RecordSeq| state.clients.get(&seq.0).is_some_and(|client| client.deadline <= now);
+        let late: Vec<RecordSeq> = state.waiting.iter().map(|batch| batch.seq).filter(is_late).collect();
+        if late.is_empty() {
+            return;
+        }
+        state.waiting.retain(|batch| late.binary_search(&batch.seq).is_err());
+        state.bytes = state.waiting.iter().map(|batch| batch.body.len() as u64).sum();
+        drop(state);
+        self.abandon(&late, Reason::TimedOut);
+    }
+
+    /// Asks the clients to retry whose batches were taken by an outlet that has ended.
+    pub fn abandon_taken(&self) {
+        let state = self.state.lock();
+        let is_waiting = |seq: &u64| state.waiting.binary_search_by_key(seq, |batch| batch.seq.0).is_ok();
+        let taken: Vec<RecordSeq> =
+            state.clients.keys().filter(|seq| !is_waiting(seq)).copied().map(RecordSeq).collect();
+        drop(state);
+        self.abandon(&taken, Reason::Lost);
+    }
+
+    fn take_clients(&self, seqs: &[RecordSeq]) -> Vec<WaitingClient> {
+        let mut state = self.state.lock();
+        let clients: Vec<WaitingClient> = seqs.iter().filter_map(|seq| state.clients.remove(&seq.0)).collect();
+        let bytes = clients.iter().map(|client| client.bytes).sum();
+        state.client_bytes = state.client_bytes.saturating_sub(bytes);
+        clients
+    }
+
+    fn count_dropped(&self, batches: u64) {
+        self.drops.iter().for_each(|(_, counter)| counter.increment(batches));
+    }
+
+    /// Changes with every added batch.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
+
+impl WaitingClient {
+    /// The data is nowhere else, so a retry is a new request.
+    pub(super) fn ask_to_retry(self, reason: Reason) {
+        self.receipt.resolve(&Outcome::Retry { after: None, reason }, false);
+    }
+}

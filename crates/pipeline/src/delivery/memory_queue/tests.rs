@@ -1,0 +1,179 @@
+//! An exporter with `in_memory`: clients wait for its results, and nothing of their requests touches the disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::watch;
+
+use super::super::tests::{SECOND, accepted, partial, refused, retry, rig, scripted};
+use crate::outcome::PendingFullText;
+use crate::testing::engine::{Drafter, Sink, Step, Tally, padded, spans};
+use crate::testing::rig::{Parts, Rig, submission};
+use crate::{AckMode, BytePermit, Outcome, OutletSettings, Processor, Reason, Trust};
+
+fn in_memory() -> OutletSettings {
+    OutletSettings { ack: AckMode::Delivered, in_memory: true, answer_wait: 5 * SECOND, ..OutletSettings::default() }
+}
+
+/// Runs the outlet of the data in memory.
+fn run(rig: &mut Rig, time: Duration, stop: &watch::Sender<bool>) -> bool {
+    let outlet = Arc::clone(rig.engine.outlets.last().unwrap());
+    rig.run(time, outlet.run(stop.subscribe()))
+}
+
+/// A back end that is away until the flag is set.
+fn away() -> (Arc<Sink>, Arc<AtomicBool>) {
+    let is_back = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_back);
+    let sink = Sink::new("x", Trust::ThirdParty, 1 << 30, move |_| match flag.load(Ordering::SeqCst) {
+        true => (Duration::ZERO, accepted()),
+        false => (Duration::ZERO, retry(None, Reason::Unavailable)),
+    });
+    (sink, is_back)
+}
+
+/// The client gets the back end's result, as through the spool, and nothing is committed. (With a copy in the spool
+/// the position of the next record changes.)
+#[test]
+fn the_answer_is_the_result_without_a_copy_on_disk() {
+    for (said, told) in [
+        (vec![accepted()], accepted()),
+        (vec![retry(None, Reason::Unavailable), accepted()], accepted()),
+        (vec![partial(1, Reason::BadData)], partial(1, Reason::BadData)),
+        (vec![refused(Reason::BadData)], refused(Reason::BadData)),
+        (vec![refused(Reason::BadData), accepted(), refused(Reason::BadData)], partial(1, Reason::BadData)),
+    ] {
+        let sink = scripted(said.clone());
+        let (mut rig, _folder) = rig(&sink, OutletSettings { retry_initial: SECOND, ..in_memory() });
+        let next = rig.spool.next();
+        let mut answer = rig.submit(spans(&["a", "b"]));
+        assert!((&mut answer).now_or_never().is_none(), "{said:?}: not delivered yet");
+        run(&mut rig, 4 * SECOND, &watch::Sender::new(false));
+        assert_eq!(answer.now_or_never(), Some(told), "{said:?}");
+        assert_eq!(rig.spool.next(), next, "{said:?}");
+        assert_eq!(rig.engine.delivery.in_memory("x").unwrap().clients(), (0, 0));
+    }
+}
+
+/// A client that was asked to retry must be able to: its first request is not sent any more, so that the second one
+/// does not double it, and its bytes are a new request. (Without the deadline in `send` the item arrives twice.)
+#[test]
+fn a_request_that_was_given_up_is_not_sent_later() {
+    let (sink, is_back) = away();
+    let (mut rig, _folder) = rig(&sink, OutletSettings { retry_initial: SECOND, ..in_memory() });
+    let stop = watch::Sender::new(false);
+    let answer = rig.submit(spans(&["a"]));
+    let outlet = Arc::clone(rig.engine.outlets.last().unwrap());
+    let (clock, again) = (rig.clock.clone(), Arc::clone(&is_back));
+    let later = async {
+        kernel::clock::Clock::sleep(&*clock, 20 * SECOND).await;
+        again.store(true, Ordering::SeqCst);
+        std::future::pending::<()>().await;
+    };
+    let both = futures_util::future::join(outlet.run(stop.subscribe()), later).map(drop);
+    rig.run(60 * SECOND, both);
+    assert_eq!(answer.now_or_never(), Some(retry(None, Reason::TimedOut)));
+    assert!(sink.all().is_empty(), "{:?}", sink.all());
+    let answer = rig.submit(spans(&["a"]));
+    run(&mut rig, SECOND, &stop);
+    assert_eq!(answer.now_or_never(), Some(accepted()));
+    assert_eq!(sink.all(), ["a"]);
+}
+
+/// Requests that wait behind a slow one are answered in time, too, and not sent after that. (Without `expire` their
+/// clients wait for the slow one.)
+#[test]
+fn a_request_that_no_attempt_reached_is_answered_in_time() {
+    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |_| (30 * SECOND, accepted()));
+    let (rig, _folder) = rig(&sink, OutletSettings { consumers: 1, window_bytes: 1, ..in_memory() });
+    let _ = sink.clock.set(rig.clock.clone());
+    let mut answers: Vec<_> = ["a", "b", "c", "d"].map(|name| rig.submit(spans(&[name]))).into();
+    let (outlet, engine, clock) = (Arc::clone(rig.engine.outlets.last().unwrap()), rig.engine, rig.clock.clone());
+    let stop = watch::Sender::new(false);
+    let ticks = async {
+        loop {
+            kernel::clock::Clock::sleep(&*clock, SECOND).await;
+            engine.tick();
+        }
+    };
+    let both = futures_util::future::join(outlet.run(stop.subscribe()), ticks).map(drop);
+    crate::testing::drive::drive(&rig.clock, 10 * SECOND, both, || false);
+    let answered: Vec<Option<Outcome>> = answers.iter_mut().map(FutureExt::now_or_never).collect();
+    assert_eq!(answered[3], Some(retry(None, Reason::TimedOut)), "{answered:?}");
+    assert_eq!(answered[0], None, "its attempt is under way");
+}
+
+/// A stop loses nothing that a client was told is safe: who waits is asked to retry, and nothing counts as lost.
+#[test]
+fn a_stop_asks_clients_to_retry() {
+    let (sink, _) = away();
+    let (mut rig, _folder) = rig(&sink, in_memory());
+    let answer = rig.submit(spans(&["a"]));
+    assert!(run(&mut rig, 60 * SECOND, &watch::Sender::new(true)), "it ends by itself");
+    assert_eq!(answer.now_or_never(), Some(retry(None, Reason::ShuttingDown)));
+    assert!(!rig.meter.render().contains("offered_dropped"), "{}", rig.meter.render());
+}
+
+/// An outlet that panicked is started again: who waited for it must not wait for ever.
+#[test]
+fn clients_of_an_outlet_that_panicked_are_answered() {
+    let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |_| (30 * SECOND, accepted()));
+    let (mut rig, _folder) = rig(&sink, in_memory());
+    let answer = rig.submit(spans(&["a"]));
+    // The run ends in the middle of an attempt.
+    run(&mut rig, SECOND, &watch::Sender::new(false));
+    run(&mut rig, SECOND, &watch::Sender::new(false));
+    assert_eq!(answer.now_or_never(), Some(retry(None, Reason::Lost)));
+}
+
+/// A batch of which anything must be stored goes through the spool as a whole: else a client that retries would double
+/// what was stored. So does one that another exporter gets as well.
+#[test]
+fn what_must_be_stored_goes_through_the_spool() {
+    let stored: [(Vec<Arc<dyn Processor>>, Vec<&str>); 3] = [
+        (vec![Step::clear("clear"), Tally::new("tally")], vec!["x"]),
+        (vec![Step::clear("clear"), Drafter::new("vault")], vec!["x"]),
+        (vec![Step::clear("clear")], vec!["x", "y"]),
+    ];
+    for (steps, exporters) in stored {
+        let folder = tempfile::tempdir().unwrap();
+        let ids: Vec<_> = steps.iter().map(|step| step.id().to_string()).collect();
+        let sinks = exporters.iter().map(|id| Sink::open(id, Trust::ThirdParty) as _).collect();
+        let mut parts = Parts::new(steps, sinks);
+        parts.outlets = in_memory();
+        let mut rig = parts.open(folder.path());
+        let mut answer = rig.submit(spans(&["a"]));
+        rig.commit();
+        assert!((&mut answer).now_or_never().is_none());
+        assert_eq!(rig.forwarded("x"), ["a"], "{ids:?} {exporters:?}");
+        assert_eq!(rig.engine.delivery.in_memory("x").unwrap().clients(), (0, 0));
+    }
+}
+
+/// What waits in memory is bounded, whether or not the operator set a bound, and clients that wait hold nothing of the
+/// memory for requests that arrive. (With the permit kept the budget stays in use.)
+#[test]
+fn what_waits_in_memory_is_bounded() {
+    for (bound, size) in [(Some(5_000), 900), (None, 12 << 20)] {
+        let (sink, is_back) = away();
+        let (mut rig, _folder) = rig(&sink, OutletSettings { max_pending: bound, ..in_memory() });
+        let submit = |rig: &Rig, name: &str| {
+            let (mut permit, wire) = (BytePermit::new(), padded(&[name], size));
+            let inlet = rig.engine.inlet.for_receiver("otlp");
+            inlet.charge(&mut permit, wire.len()).now_or_never().expect("there is room").expect("taken");
+            inlet.submit(submission(wire, permit))
+        };
+        let mut answers: Vec<_> = (0..8).map(|n| submit(&rig, &format!("item{n}"))).collect();
+        let full = retry(Some(10), Reason::PendingFull(PendingFullText::for_exporter("x")));
+        assert_eq!((&mut answers[7]).now_or_never(), Some(full), "{bound:?}");
+        assert_eq!(rig.engine.inlet.budget().in_use(), 0);
+        is_back.store(true, Ordering::SeqCst);
+        run(&mut rig, SECOND, &watch::Sender::new(false));
+        assert_eq!((&mut answers[0]).now_or_never(), Some(accepted()));
+        let again = submit(&rig, "again");
+        run(&mut rig, SECOND, &watch::Sender::new(false));
+        assert_eq!(again.now_or_never(), Some(accepted()));
+    }
+}
