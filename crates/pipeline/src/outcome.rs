@@ -186,3 +186,20 @@ impl Reason {
         }
     }
 }
+
+/// Joins the results of two exporters; if there is only one, returns it.
+pub(super) fn join_results(earlier: Option<Outcome>, result: Outcome, items: u64) -> Outcome {
+    match earlier {
+        None => result,
+        Some(earlier) => earlier.join(result, items),
+    }
+}
+
+/// The client's answer: the exporters' result, joined with the engine's own outcome if that is not `Accepted`.
+pub(super) fn final_answer(engine_outcome: Outcome, joined_result: Option<Outcome>, items: u64) -> Outcome {
+    match (engine_outcome, joined_result) {
+        (engine_outcome, None) => engine_outcome,
+        (Outcome::Accepted, Some(result)) => result,
+        (engine_outcome, Some(result)) => engine_outcome.join(result, items),
+    }
+}

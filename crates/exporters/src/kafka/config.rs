@@ -19,6 +19,8 @@ use pipeline::{AckMode, OutletSettings, Trust};
 const MAX_REQUEST: u64 = 1_000_000;
 /// Shortest timeout: brokers in sync need some milliseconds, a new leader needs seconds.
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much longer than `timeout` an attempt, and a client's wait for it, may take.
+pub(super) const ANSWER_GRACE: Duration = Duration::from_secs(1);
 /// Bytes that seal, headers and batch add to a request.
 pub(super) const RECORD_OVERHEAD: u64 = 4096;
 
@@ -204,8 +206,8 @@ impl KafkaExporterConfig {
             // A client waits for the answer, so small requests aren't kept back to be merged.
             outlet.linger = Duration::ZERO;
         }
-        // No attempt takes longer than `timeout`, so waiting longer would not change the client's answer.
-        outlet.answer_wait = self.timeout.0.saturating_add(Duration::from_secs(1));
+        // No attempt takes longer, so waiting longer would not change the client's answer.
+        outlet.answer_wait = self.timeout.0.saturating_add(ANSWER_GRACE);
         outlet.max_pending = self.max_pending.map(|bytes| bytes.0);
         match target {
             Some(target) if problems.is_empty() => Ok(KafkaExporterSettings {

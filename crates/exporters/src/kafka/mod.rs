@@ -25,6 +25,7 @@ use ::kafka::{
     BrokerClient, BrokerError, BrokerFault, KeptProducer, OutgoingRecord, RecordContent, RecordHead, RecordId,
     RecordSealer, durability_problem,
 };
+use kernel::clock::with_timeout;
 use kernel::rng::{Rng as _, SystemRng};
 use net::spawn::run_blocking;
 use otlp::Signal;
@@ -379,7 +380,12 @@ impl Exporter for KafkaExporter {
     }
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move { self.send_once(request).await })
+        Box::pin(async move {
+            // Describing the topic comes before the write, which has the timeout of its own.
+            let limit = self.settings.timeout.saturating_add(config::ANSWER_GRACE);
+            let sent = with_timeout(&*self.deps.clock, limit, self.send_once(request)).await;
+            sent.unwrap_or(Outcome::Retry { after: None, reason: Reason::Unavailable })
+        })
     }
 
     fn check_back_end(&self) -> BoxFuture<'_, Result<(), Reason>> {

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::{DEFAULT_MEMORY_BYTES, MemoryQueue};
 use crate::outcome::PendingFullText;
 use crate::outcome::Reason;
 use crate::plan::OnFullAction;
@@ -25,10 +24,6 @@ pub(super) struct PendingBound {
     pub(super) limit: u64,
     pub(super) on_full: OnFullAction,
     refusal_text: PendingFullText,
-    /// The queue of an exporter with `in_memory`; its bytes are pending, too.
-    memory: Option<Arc<MemoryQueue>>,
-    /// Whether the spool's data counts: not under a bound that nobody configured.
-    counts_spool: bool,
     /// Only if clients are refused.
     gauge: Option<Gauge>,
     /// Time (monotonic) of the last check that found the bound reached. `None`: the bound does not count as reached.
@@ -36,23 +31,15 @@ pub(super) struct PendingBound {
 }
 
 impl PendingBound {
-    /// A bound that is not reached yet. Without a `limit`, what waits in memory is bounded all the same.
-    pub(super) fn new(
-        exporter: &Arc<str>,
-        limit: Option<u64>,
-        on_full: OnFullAction,
-        memory: Option<Arc<MemoryQueue>>,
-        meter: &Meter,
-    ) -> Self {
+    /// A bound that is not reached yet.
+    pub(super) fn new(exporter: &Arc<str>, limit: u64, on_full: OnFullAction, meter: &Meter) -> Self {
         let gauge = meter.gauge(&names::PENDING_FULL, &[("exporter", exporter)]);
         // Clears a value that an earlier configuration of this process left.
         gauge.set(0.0);
         Self {
             exporter: Arc::clone(exporter),
-            limit: limit.unwrap_or(DEFAULT_MEMORY_BYTES),
+            limit,
             on_full,
-            counts_spool: limit.is_some(),
-            memory,
             refusal_text: PendingFullText::for_exporter(exporter),
             gauge: (on_full == OnFullAction::Refuse).then_some(gauge),
             last_reached: Mutex::default(),
@@ -67,8 +54,7 @@ impl PendingBound {
     /// Compares the pending bytes with the bound, and logs if the state begins or ends. Returns the reason to refuse a
     /// batch for this exporter, if there is one.
     pub(super) fn check_bound(&self, spool: &Spool, now: Duration) -> Option<Reason> {
-        let in_spool = if self.counts_spool { spool.pending_bytes(&self.exporter) } else { 0 };
-        let bytes = in_spool + self.memory.as_ref().map_or(0, |queue| queue.clients().1);
+        let bytes = spool.pending_bytes(&self.exporter);
         let is_full = bytes >= self.limit;
         let mut last_reached = self.last_reached.lock();
         let (begins, ends) = match *last_reached {

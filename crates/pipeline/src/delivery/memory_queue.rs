@@ -1,6 +1,8 @@
 //! [`MemoryQueue`]: batches that wait in memory for one exporter. With `ack: offered` no client waits for them: when
 //! the memory is full, the oldest batch is dropped and counted. With `ack: delivered` of an exporter that has
-//! `in_memory`, the client of each batch waits for its result, so nothing is dropped without a word to its client.
+//! `in_memory`, the client of each batch waits for its result: nothing is dropped without a word to its client, and a
+//! client is told to retry at its deadline at the latest. No attempt begins after that, except for the rest of a batch
+//! of which a part was accepted: a retry then joins it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,8 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::final_answer;
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Outcome, Reason, final_answer};
 use crate::receipt::Receipt;
 use crate::spool::{RecordKind, RecordSeq, StoredRecord};
 use kernel::clock::UnixNanos;
@@ -20,10 +21,15 @@ use telemetry::Counter;
 #[cfg(test)]
 mod tests;
 
+/// Clients that may wait at once; each is a few kilobytes of a connection, a stream and an entry here.
+const MAX_CLIENTS: usize = 4096;
+
 /// See the module.
 pub struct MemoryQueue {
-    /// Bytes beyond which the oldest batches are dropped, and their counter. `None`: a client waits for each batch.
-    drops: Option<(u64, Counter)>,
+    /// Most bytes of waiting batches; of clients, also of those being sent.
+    limit: u64,
+    /// Counts the oldest batches, dropped beyond the limit. `None`: a client waits for each batch.
+    dropped: Option<Counter>,
     state: Mutex<MemoryQueueState>,
     changed: watch::Sender<u64>,
 }
@@ -51,28 +57,22 @@ pub struct WaitingClient {
     pub deadline: Duration,
     /// Bytes of the batch.
     pub bytes: u64,
+    /// Called once the exporter has accepted something of it.
+    pub on_delivered: Box<dyn FnOnce() + Send>,
 }
 
 impl MemoryQueue {
-    /// An empty queue that drops the oldest batches beyond so many bytes, and counts them. `None`: it drops none.
-    pub fn new(drops: Option<(u64, Counter)>) -> Self {
-        Self { drops, state: Mutex::default(), changed: watch::Sender::new(0) }
+    /// An empty queue. Beyond `limit` bytes it drops the oldest batches and counts them, or refuses new ones.
+    pub fn new(limit: u64, dropped: Option<Counter>) -> Self {
+        Self { limit, dropped, state: Mutex::default(), changed: watch::Sender::new(0) }
     }
 
     /// Adds a forward copy, and drops the oldest copies until the rest fits.
-    pub fn push(&self, account: Arc<str>, committed: UnixNanos, body: Bytes, client: Option<WaitingClient>) {
+    pub fn push(&self, account: Arc<str>, committed: UnixNanos, body: Bytes) {
         let mut state = self.state.lock();
-        state.last_seq += 1;
-        state.bytes = state.bytes.saturating_add(body.len() as u64);
-        let seq = RecordSeq(state.last_seq);
-        if let Some(client) = client {
-            state.client_bytes = state.client_bytes.saturating_add(client.bytes);
-            state.clients.insert(seq.0, client);
-        }
-        state.waiting.push_back(StoredRecord { seq, kind: RecordKind::Forward, account, committed, body });
-        let most = self.drops.as_ref().map_or(u64::MAX, |(most, _)| *most);
+        state.add(account, committed, body);
         let mut dropped = 0;
-        while state.bytes > most
+        while state.bytes > self.limit
             && let Some(oldest) = state.waiting.pop_front()
         {
             state.bytes = state.bytes.saturating_sub(oldest.body.len() as u64);
@@ -81,6 +81,29 @@ impl MemoryQueue {
         drop(state);
         self.count_dropped(dropped);
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Adds a batch that a client waits for.
+    ///
+    /// # Errors
+    /// There is no room; the client is given back.
+    pub fn push_awaited(
+        &self,
+        account: Arc<str>,
+        committed: UnixNanos,
+        body: Bytes,
+        client: WaitingClient,
+    ) -> Result<(), Box<WaitingClient>> {
+        let mut state = self.state.lock();
+        if state.client_bytes >= self.limit || state.clients.len() >= MAX_CLIENTS {
+            return Err(Box::new(client));
+        }
+        state.client_bytes = state.client_bytes.saturating_add(client.bytes);
+        let seq = state.add(account, committed, body);
+        state.clients.insert(seq.0, client);
+        drop(state);
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+        Ok(())
     }
 
     /// Takes waiting batches, oldest first, up to `max_bytes` bytes; the first one is taken even if it is larger.
@@ -95,14 +118,23 @@ impl MemoryQueue {
         batches
     }
 
+    /// Bytes that wait for the outlet.
+    pub fn bytes(&self) -> u64 {
+        self.state.lock().bytes
+    }
+
     /// Number of clients that wait, and bytes of their batches.
     pub fn clients(&self) -> (usize, u64) {
         let state = self.state.lock();
         (state.clients.len(), state.client_bytes)
     }
 
-    /// Whether a client of one of these batches is told to send it again, if the next attempt can't begin before
-    /// `next_attempt` (monotonic).
+    /// Whether a client waits for each batch.
+    pub fn has_clients(&self) -> bool {
+        self.dropped.is_none()
+    }
+
+    /// Whether the next attempt, at this time (monotonic), would be after the deadline of one of these batches.
     pub fn is_too_late(&self, seqs: &[RecordSeq], next_attempt: Duration) -> bool {
         let state = self.state.lock();
         seqs.iter().filter_map(|seq| state.clients.get(&seq.0)).any(|client| client.deadline <= next_attempt)
@@ -110,8 +142,13 @@ impl MemoryQueue {
 
     /// Answers the clients of these batches with the exporter's result.
     pub fn settle(&self, seqs: &[RecordSeq], result: &Outcome) {
-        for WaitingClient { receipt, engine_outcome, items, .. } in self.take_clients(seqs) {
-            receipt.resolve(&final_answer(engine_outcome, Some(result.clone()), items), true);
+        // What is refused is kept nowhere, so its bytes may come again.
+        let is_refused = matches!(result, Outcome::Refused { .. });
+        for WaitingClient { receipt, engine_outcome, items, on_delivered, .. } in self.take_clients(seqs) {
+            if !is_refused {
+                on_delivered();
+            }
+            receipt.resolve(&final_answer(engine_outcome, Some(result.clone()), items), !is_refused);
         }
     }
 
@@ -123,9 +160,13 @@ impl MemoryQueue {
         }
     }
 
-    /// Asks the clients to retry whose batch was not taken before its deadline.
+    /// Asks the clients to retry whose deadline has passed, and drops their batches unless they are being sent.
     pub fn expire(&self, now: Duration) {
         let mut state = self.state.lock();
+        // A retry of a batch that is being sent joins it.
+        for client in state.clients.values().filter(|client| client.deadline <= now) {
+            client.receipt.tell_waiting(&Outcome::Retry { after: None, reason: Reason::TimedOut });
+        }
         let is_late = |seq: &RecordSeq| state.clients.get(&seq.0).is_some_and(|client| client.deadline <= now);
         let late: Vec<RecordSeq> = state.waiting.iter().map(|batch| batch.seq).filter(is_late).collect();
         if late.is_empty() {
@@ -156,12 +197,22 @@ impl MemoryQueue {
     }
 
     fn count_dropped(&self, batches: u64) {
-        self.drops.iter().for_each(|(_, counter)| counter.increment(batches));
+        self.dropped.iter().for_each(|counter| counter.increment(batches));
     }
 
     /// Changes with every added batch.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+}
+
+impl MemoryQueueState {
+    fn add(&mut self, account: Arc<str>, committed: UnixNanos, body: Bytes) -> RecordSeq {
+        self.last_seq += 1;
+        self.bytes = self.bytes.saturating_add(body.len() as u64);
+        let seq = RecordSeq(self.last_seq);
+        self.waiting.push_back(StoredRecord { seq, kind: RecordKind::Forward, account, committed, body });
+        seq
     }
 }
 

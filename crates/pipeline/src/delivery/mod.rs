@@ -16,8 +16,8 @@ use kernel::clock::Clock;
 use telemetry::{Gauge, Meter, names};
 
 use super::batch::Effect;
-use super::outcome::{Outcome, Reason};
-use super::plan::{AckMode, LONGEST_ANSWER_WAIT, OnFullAction, OutletSettings};
+use super::outcome::{Outcome, PendingFullText, Reason, final_answer, join_results};
+use super::plan::{AckMode, LONGEST_ANSWER_WAIT, OutletSettings};
 use super::receipt::Receipt;
 use super::route::BatchProduct;
 use super::spool::{RecordSeq, Spool};
@@ -28,7 +28,8 @@ mod memory_queue;
 mod tests;
 
 use bounds::PendingBound;
-pub use memory_queue::{MemoryQueue, WaitingClient};
+pub use memory_queue::MemoryQueue;
+use memory_queue::WaitingClient;
 
 /// Answers that may wait at once; each is a few kilobytes of a connection, a stream and an entry here. Beyond it a
 /// client is asked to retry at once, as after the wait.
@@ -65,6 +66,25 @@ struct DeliveryState {
     next_id: u64,
 }
 
+/// A batch of which nothing is stored, for [`DeliveryTracker::await_in_memory`].
+pub struct BatchInMemory {
+    /// Its forward copy.
+    pub body: Bytes,
+    /// Number of its items.
+    pub items: u64,
+    /// Outcome of the engine itself.
+    pub engine_outcome: Outcome,
+    /// The receipt of its request.
+    pub receipt: Receipt,
+    /// Called once the exporter has accepted it, or a part of it.
+    pub on_delivered: Box<dyn FnOnce() + Send>,
+}
+
+/// Bytes that may wait in memory for an exporter.
+fn memory_limit(outlet: &OutletSettings) -> u64 {
+    outlet.max_pending.unwrap_or(DEFAULT_MEMORY_BYTES)
+}
+
 /// An answer that waits for exporters.
 struct WaitingAnswer {
     pending_exporters: usize,
@@ -88,20 +108,16 @@ impl DeliveryTracker {
         meter: &Meter,
     ) -> Self {
         let with_ack = |ack: AckMode| outlets.iter().filter(move |(_, outlet)| outlet.ack == ack);
-        let in_memory: HashMap<_, _> = with_ack(AckMode::Delivered)
-            .filter(|(_, outlet)| outlet.in_memory)
-            .map(|(id, _)| (Arc::clone(id), Arc::new(MemoryQueue::new(None))))
-            .collect();
+        // One that waits for other consumers of the spool waits there.
+        let in_memory = with_ack(AckMode::Delivered)
+            .filter(|(_, outlet)| outlet.in_memory && outlet.waits_for.is_empty())
+            .map(|(id, outlet)| (Arc::clone(id), Arc::new(MemoryQueue::new(memory_limit(outlet), None))));
         let to_bound = |(id, outlet): (&Arc<str>, &OutletSettings)| {
-            let (limit, memory) = (outlet.max_pending, in_memory.get(id).cloned());
-            // A client waits for what is in memory: it is never dropped.
-            let on_full = if memory.is_some() { OnFullAction::Refuse } else { outlet.on_full };
-            (limit.is_some() || memory.is_some()).then(|| PendingBound::new(id, limit, on_full, memory, meter))
+            Some(PendingBound::new(id, outlet.max_pending?, outlet.on_full, meter))
         };
         let offers = with_ack(AckMode::Offered).map(|(id, outlet)| {
             let dropped = meter.counter(&names::OFFERED_DROPPED, &[("exporter", id)]);
-            let limit = outlet.max_pending.unwrap_or(DEFAULT_MEMORY_BYTES);
-            (Arc::clone(id), Arc::new(MemoryQueue::new(Some((limit, dropped)))))
+            (Arc::clone(id), Arc::new(MemoryQueue::new(memory_limit(outlet), Some(dropped))))
         });
         Self {
             awaited_exporters: with_ack(AckMode::Delivered)
@@ -109,7 +125,7 @@ impl DeliveryTracker {
                 .collect(),
             bounds: outlets.iter().filter(|(_, outlet)| outlet.ack != AckMode::Offered).filter_map(to_bound).collect(),
             offers: offers.collect(),
-            in_memory,
+            in_memory: in_memory.collect(),
             clock,
             meter: meter.clone(),
             waiting_gauge: meter.gauge(&names::ANSWERS_WAITING, &[]),
@@ -143,23 +159,18 @@ impl DeliveryTracker {
         }
     }
 
-    /// Adds a batch of `exporter` to its queue. Its receipt is answered with the result, or after the exporter's
+    /// Adds a batch for `exporter` to its queue. Its client is answered with the result, or after the exporter's
     /// `answer_wait`.
-    pub fn await_in_memory(
-        &self,
-        queue: &MemoryQueue,
-        (account, exporter): (&Arc<str>, &str),
-        (body, items): (Bytes, u64),
-        (engine_outcome, mut receipt): (Outcome, Receipt),
-    ) {
+    pub fn await_in_memory(&self, queue: &MemoryQueue, exporter: &Arc<str>, account: &Arc<str>, batch: BatchInMemory) {
+        let BatchInMemory { body, items, engine_outcome, mut receipt, on_delivered } = batch;
         receipt.release();
-        if queue.clients().0 >= MAX_WAITING_ANSWERS {
-            return receipt.resolve(&Outcome::Retry { after: None, reason: Reason::Overloaded }, false);
-        }
         let wait = self.awaited_exporters.get(exporter).copied().unwrap_or(LONGEST_ANSWER_WAIT);
         let (deadline, bytes) = (self.clock.monotonic() + wait, body.len() as u64);
-        let client = WaitingClient { receipt, engine_outcome, items, deadline, bytes };
-        queue.push(Arc::clone(account), self.clock.now(), body, Some(client));
+        let client = WaitingClient { receipt, engine_outcome, items, deadline, bytes, on_delivered };
+        if let Err(refused) = queue.push_awaited(Arc::clone(account), self.clock.now(), body, client) {
+            let reason = Reason::PendingFull(PendingFullText::for_exporter(exporter));
+            refused.receipt.resolve(&reason.outcome(), false);
+        }
     }
 
     /// Why a batch can't be admitted: `max_pending` of one of its exporters is reached.
@@ -200,6 +211,12 @@ impl DeliveryTracker {
                 );
             }
         }
+    }
+
+    /// Shows how many answers wait: those for committed data, and those for data in memory.
+    fn show_waiting(&self, committed: usize) {
+        let in_memory: usize = self.in_memory.values().map(|queue| queue.clients().0).sum();
+        self.waiting_gauge.set((committed + in_memory) as f64);
     }
 
     /// Whether a client's answer waits for this exporter's result.
@@ -248,7 +265,7 @@ impl DeliveryTracker {
         let deadline = self.clock.monotonic() + wait;
         let answer = WaitingAnswer { pending_exporters, items, engine_outcome, joined_result, receipt, deadline };
         state.answers.insert(id, answer);
-        self.waiting_gauge.set(state.answers.len() as f64);
+        self.show_waiting(state.answers.len());
     }
 
     /// Records that `exporter` has finished these positions, all with this result.
@@ -275,7 +292,7 @@ impl DeliveryTracker {
                 complete.extend(state.answers.remove(&id));
             }
         }
-        self.waiting_gauge.set(state.answers.len() as f64);
+        self.show_waiting(state.answers.len());
         drop(state);
         for WaitingAnswer { engine_outcome, joined_result, receipt, items, .. } in complete {
             receipt.resolve(&final_answer(engine_outcome, joined_result, items), true);
@@ -286,12 +303,8 @@ impl DeliveryTracker {
     pub fn answer_expired(&self) {
         let now = self.clock.monotonic();
         self.answer_with_retry(|answer| answer.deadline <= now, Reason::TimedOut);
-        let mut waiting = self.state.lock().answers.len();
-        for queue in self.in_memory.values() {
-            queue.expire(now);
-            waiting += queue.clients().0;
-        }
-        self.waiting_gauge.set(waiting as f64);
+        self.in_memory.values().for_each(|queue| queue.expire(now));
+        self.show_waiting(self.state.lock().answers.len());
     }
 
     /// Answers all waiting clients, because the gateway stops.
@@ -308,26 +321,9 @@ impl DeliveryTracker {
         }
         state.answer_ids.retain(|_, id| !ids.contains(id));
         let selected: Vec<WaitingAnswer> = ids.iter().filter_map(|id| state.answers.remove(id)).collect();
-        self.waiting_gauge.set(state.answers.len() as f64);
+        self.show_waiting(state.answers.len());
         drop(state);
         let retry = Outcome::Retry { after: None, reason };
         selected.into_iter().for_each(|answer| answer.receipt.resolve(&retry, true));
-    }
-}
-
-/// Joins the results of two exporters; if there is only one, returns it.
-fn join_results(earlier: Option<Outcome>, result: Outcome, items: u64) -> Outcome {
-    match earlier {
-        None => result,
-        Some(earlier) => earlier.join(result, items),
-    }
-}
-
-/// The client's answer: the exporters' result, joined with the engine's own outcome if that is not `Accepted`.
-fn final_answer(engine_outcome: Outcome, joined_result: Option<Outcome>, items: u64) -> Outcome {
-    match (engine_outcome, joined_result) {
-        (engine_outcome, None) => engine_outcome,
-        (Outcome::Accepted, Some(result)) => result,
-        (engine_outcome, Some(result)) => engine_outcome.join(result, items),
     }
 }

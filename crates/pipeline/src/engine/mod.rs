@@ -145,7 +145,7 @@ impl Engine {
         let status = spool.status();
         let seconds_left = self.fill_trend.lock().update(clock.monotonic(), status.available);
         meter.gauge(&names::SPOOL_TIME_LEFT, &[]).set(seconds_left);
-        for outlet in &self.outlets {
+        for outlet in self.outlets.iter().filter(|outlet| !outlet.is_for_memory()) {
             let consumer = status.consumers.iter().find(|consumer| consumer.name == *outlet.id());
             let labels = [("exporter", &**outlet.id())];
             let age =

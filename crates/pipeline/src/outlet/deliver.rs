@@ -325,6 +325,9 @@ impl Outlet {
         let mut backoff = Backoff::new(&self.settings);
         loop {
             let began = self.shared.clock.monotonic();
+            if self.gives_up(delivery, began) {
+                return (RequestPiece::empty(), PieceResult::Released);
+            }
             let outcome = self.attempt_request(&delivery.parcel, &piece).await;
             let RetryAnswer { after, reason } = match self.interpret_outcome(&delivery.parcel, &piece, outcome) {
                 Ok(result) => {
@@ -339,12 +342,7 @@ impl Outlet {
             self.metrics.count_retry(reason);
             self.set_failing(reason);
             let wait = backoff.next_wait(after, &*self.shared.rng);
-            // A client that sent it again would double a part that was accepted already.
-            if !delivery.is_partly_settled
-                && let Some(memory) = &self.memory
-                && memory.is_too_late(&delivery.parcel.seqs, self.shared.clock.monotonic() + wait)
-            {
-                memory.abandon(&delivery.parcel.seqs, Reason::TimedOut);
+            if self.gives_up(delivery, self.shared.clock.monotonic() + wait) {
                 return (RequestPiece::empty(), PieceResult::Released);
             }
             delivery.pieces.push_back(piece);
@@ -356,6 +354,15 @@ impl Outlet {
             let Some(next_piece) = next_piece else { return (RequestPiece::empty(), PieceResult::Released) };
             piece = next_piece;
         }
+    }
+
+    /// Gives up a parcel in memory whose clients are told to retry before the next attempt. Not one of which a part was
+    /// accepted: a client that sent it again would double that part.
+    fn gives_up(&self, delivery: &ParcelDelivery, next_attempt: Duration) -> bool {
+        let seqs = &delivery.parcel.seqs;
+        let memory =
+            self.memory.as_ref().filter(|memory| !delivery.is_partly_settled && memory.is_too_late(seqs, next_attempt));
+        memory.inspect(|memory| memory.abandon(seqs, Reason::TimedOut)).is_some()
     }
 
     /// Waits, parked if possible, so that other parcels can send meanwhile. A parked parcel without any result yet

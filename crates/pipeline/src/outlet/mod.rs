@@ -181,7 +181,7 @@ impl Outlet {
             reading: OptionalWait(None),
             linger: OptionalWait(None),
             pause: OptionalWait(None),
-            check: OptionalWait(self.checks_back_end().then(|| Arc::clone(&self).check_back_end().boxed())),
+            check: OptionalWait((!self.is_for_memory()).then(|| Arc::clone(&self).check_back_end().boxed())),
         };
         loop {
             while !run.backend_down
@@ -210,9 +210,9 @@ impl Outlet {
         }
     }
 
-    /// Of two outlets of one exporter, the one that reads the spool checks.
-    fn checks_back_end(&self) -> bool {
-        self.memory.is_none() || self.settings.ack == AckMode::Offered
+    /// Whether this is the second outlet of its exporter, which leaves checks and gauges to the first.
+    pub fn is_for_memory(&self) -> bool {
+        self.memory.as_ref().is_some_and(|memory| memory.has_clients())
     }
 
     /// Upper bound for merging, in bytes. If clients wait for results, each batch is sent alone, so that it gets its
@@ -303,7 +303,7 @@ impl Outlet {
                     run.lanes.finish_read(lane, intake.last);
                 }
                 // A record that a separate lane reads was counted already when a common lane read it.
-                if is_common && intake.uncleared > 0 {
+                if is_common && intake.uncleared > 0 && self.memory.is_none() {
                     run.uncleared += intake.uncleared;
                     self.metrics.set_uncleared(run.uncleared);
                     tracing::error!(

@@ -1,5 +1,7 @@
 //! Metrics of an outlet, under the Collector's names where it has them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::outcome::Reason;
 use otlp::Signal;
 use telemetry::{Counter, Gauge, Histogram, Meter, names};
@@ -12,6 +14,8 @@ pub(super) struct OutletMetrics {
     /// Items that failed, by signal as in `sent`.
     failed: [Counter; 3],
     in_flight: Gauge,
+    /// This outlet's part of it.
+    shown_in_flight: AtomicUsize,
     request_items: Histogram,
     request_bytes: Histogram,
     denied: Gauge,
@@ -29,6 +33,7 @@ impl OutletMetrics {
             sent: counters([&names::SENT_SPANS, &names::SENT_POINTS, &names::SENT_LOGS]),
             failed: counters([&names::FAILED_SPANS, &names::FAILED_POINTS, &names::FAILED_LOGS]),
             in_flight: meter.gauge(&names::IN_FLIGHT_REQUESTS, &labels),
+            shown_in_flight: AtomicUsize::new(0),
             request_items: meter.histogram(&names::SEND_SIZE, &labels),
             request_bytes: meter.histogram(&names::SEND_BYTES, &labels),
             denied: meter.gauge(&names::DENIED, &labels),
@@ -41,6 +46,7 @@ impl OutletMetrics {
         };
         // Clears values that an earlier configuration of this process left.
         metrics.denied.set(0.0);
+        metrics.in_flight.set(0.0);
         metrics.uncleared.set(0.0);
         metrics
     }
@@ -53,8 +59,10 @@ impl OutletMetrics {
         increment_by_signal(&self.failed, signal, items);
     }
 
+    /// Shows that this outlet is sending so many requests. Two outlets may share the gauge.
     pub(super) fn set_in_flight(&self, requests: usize) {
-        self.in_flight.set(requests as f64);
+        let before = self.shown_in_flight.swap(requests, Ordering::Relaxed);
+        self.in_flight.increment(requests as f64 - before as f64);
     }
 
     pub(super) fn record_attempt(&self, items: u64, bytes: usize) {

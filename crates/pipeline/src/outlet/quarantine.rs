@@ -25,8 +25,8 @@ use super::{Outlet, QUARANTINE};
 const LOG_INTERVAL: Duration = Duration::from_secs(600);
 
 impl Outlet {
-    /// Stores a refused piece in the spool's quarantine, or only counts it if its data is in memory alone. Returns false
-    /// if there is no room. `accepts_others`: the back end accepts other data, so the items are the cause, not
+    /// Stores a refused piece in the spool's quarantine, or only counts it if its data is in memory. Returns false if
+    /// there is no room. `accepts_others`: the back end accepts other data, so the items are the cause, not
     /// the back end.
     pub(super) async fn quarantine_piece(
         &self,
@@ -35,8 +35,17 @@ impl Outlet {
         reason: Reason,
         accepts_others: bool,
     ) -> bool {
-        if self.memory.is_some() {
+        if let Some(memory) = &self.memory {
             self.metrics.count_failed(parcel.signal, piece.items);
+            if memory.has_clients() {
+                let (exporter, items, reason) = (&**self.id(), piece.items, reason.label());
+                tracing::error!(
+                    exporter,
+                    items,
+                    reason,
+                    "items were refused, which their clients are told; tollgate does not keep them"
+                );
+            }
             return true;
         }
         let label = ForwardLabel {

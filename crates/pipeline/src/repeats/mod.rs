@@ -141,6 +141,12 @@ impl RepeatedRequests {
         }
     }
 
+    /// Answers those that wait for a request in flight, which goes on.
+    pub fn tell_waiting(&self, fingerprint: &RequestFingerprint, outcome: &Outcome) {
+        let waiters = self.tables.lock().in_flight.get_mut(fingerprint).map(std::mem::take).unwrap_or_default();
+        waiters.into_iter().for_each(|waiter| drop(waiter.send(outcome.clone())));
+    }
+
     /// Number of requests in flight.
     pub fn in_flight(&self) -> usize {
         self.tables.lock().in_flight.len()

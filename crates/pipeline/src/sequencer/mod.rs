@@ -19,7 +19,7 @@ use telemetry::{Counter, Histogram, Meter, names};
 
 use super::batch::{BatchOrigin, Effect};
 use super::component::{Processor, Ticketer};
-use super::delivery::{DeliveryTracker, MemoryQueue};
+use super::delivery::{BatchInMemory, DeliveryTracker, MemoryQueue};
 use super::effects::{self, Applier};
 use super::outcome::{Outcome, Reason};
 use super::receipt::Receipt;
@@ -147,8 +147,7 @@ impl Sequencer {
         if offered.is_empty()
             && let Some(queue) = self.delivery.queue_in_memory(&product, &effects)
         {
-            self.applier.apply(&effects, None);
-            return self.await_in_memory(&origin, product, queue, (answer, receipt));
+            return self.await_in_memory(&origin, (product, effects), queue, (answer, receipt));
         }
         let reservation = match self.spool.reserve(bytes_needed(&product, &effects_body)) {
             Ok(reservation) => reservation,
@@ -229,20 +228,24 @@ impl Sequencer {
 
     /// Hands a batch of which nothing is stored to the outlet of its exporter.
     fn await_in_memory(
-        &self,
+        self: &Arc<Self>,
         origin: &BatchOrigin,
-        product: BatchProduct,
+        (product, effects): (BatchProduct, Vec<Effect>),
         queue: &MemoryQueue,
-        (answer, receipt): (Outcome, Receipt),
+        (engine_outcome, receipt): (Outcome, Receipt),
     ) {
-        let Some(copy) = product.copies.into_iter().next() else { return receipt.resolve(&answer, false) };
+        let Some(copy) = product.copies.into_iter().next() else { return };
         let items = copy.items;
         let (holders, body) = self.patch_copy(copy, &SlotTexts::new());
-        if self.tap.has_clients() {
-            self.tap.show_batch(&origin.account, std::slice::from_ref(&body));
-        }
-        let exporter = holders.first().map_or("", |holder| holder);
-        self.delivery.await_in_memory(queue, (&origin.account, exporter), (body, items), (answer, receipt));
+        let Some(exporter) = holders.first() else { return };
+        let tap_body = self.tap.has_clients().then(|| body.clone());
+        let (sequencer, account) = (Arc::clone(self), Arc::clone(&origin.account));
+        let on_delivered = Box::new(move || {
+            sequencer.applier.apply(&effects, None);
+            tap_body.iter().for_each(|body| sequencer.tap.show_batch(&account, std::slice::from_ref(body)));
+        });
+        let batch = BatchInMemory { body, items, engine_outcome, receipt, on_delivered };
+        self.delivery.await_in_memory(queue, exporter, &origin.account, batch);
     }
 
     /// Removes from the copies the holders with `ack: offered`, and returns copies for them.
@@ -279,7 +282,7 @@ impl Sequencer {
         let now = self.clock.now();
         for (holders, body) in offered {
             for queue in holders.iter().filter_map(|id| self.delivery.offers(id)) {
-                queue.push(Arc::clone(&origin.account), now, body.clone(), None);
+                queue.push(Arc::clone(&origin.account), now, body.clone());
             }
         }
     }

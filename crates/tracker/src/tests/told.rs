@@ -317,7 +317,7 @@ fn alerts_and_overrides_are_told() {
     let outcome = RunOutcome { verdict: OutcomeVerdict::Overridden, confidence: None, resolution_seconds: None };
     for _ in 0..2 {
         let effect = gate.runs.outcome_effect("default", &format!("{:032}", 1), outcome, NOW).unwrap();
-        gate.rig.engine.applier.apply(&[effect], pipeline::spool::RecordSeq(u64::MAX / 2));
+        gate.rig.engine.applier.apply(&[effect], Some(pipeline::spool::RecordSeq(u64::MAX / 2)));
     }
     gate.tell();
     gate.tell();

@@ -1,7 +1,7 @@
 //! An exporter with `in_memory`: clients wait for its results, and nothing of their requests touches the disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -11,7 +11,7 @@ use super::super::tests::{SECOND, accepted, partial, refused, retry, rig, script
 use crate::outcome::PendingFullText;
 use crate::testing::engine::{Drafter, Sink, Step, Tally, padded, spans};
 use crate::testing::rig::{Parts, Rig, submission};
-use crate::{AckMode, BytePermit, Outcome, OutletSettings, Processor, Reason, Trust};
+use crate::{AckMode, Batch, BytePermit, Effect, Outcome, OutletSettings, Processor, Reason, Trust};
 
 fn in_memory() -> OutletSettings {
     OutletSettings { ack: AckMode::Delivered, in_memory: true, answer_wait: 5 * SECOND, ..OutletSettings::default() }
@@ -82,15 +82,17 @@ fn a_request_that_was_given_up_is_not_sent_later() {
     assert_eq!(sink.all(), ["a"]);
 }
 
-/// Requests that wait behind a slow one are answered in time, too, and not sent after that. (Without `expire` their
-/// clients wait for the slow one.)
+/// Clients are answered in time also while an attempt hangs, those of requests that the outlet has taken too, and no
+/// attempt begins after that. (Without `tell_waiting` the clients wait for the slow one, and without the check before an
+/// attempt all are sent, one after the other.)
 #[test]
 fn a_request_that_no_attempt_reached_is_answered_in_time() {
     let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |_| (30 * SECOND, accepted()));
-    let (rig, _folder) = rig(&sink, OutletSettings { consumers: 1, window_bytes: 1, ..in_memory() });
+    let (rig, _folder) = rig(&sink, OutletSettings { consumers: 1, ..in_memory() });
     let _ = sink.clock.set(rig.clock.clone());
     let mut answers: Vec<_> = ["a", "b", "c", "d"].map(|name| rig.submit(spans(&[name]))).into();
     let (outlet, engine, clock) = (Arc::clone(rig.engine.outlets.last().unwrap()), rig.engine, rig.clock.clone());
+    let inlet = engine.inlet.for_receiver("otlp");
     let stop = watch::Sender::new(false);
     let ticks = async {
         loop {
@@ -99,10 +101,102 @@ fn a_request_that_no_attempt_reached_is_answered_in_time() {
         }
     };
     let both = futures_util::future::join(outlet.run(stop.subscribe()), ticks).map(drop);
-    crate::testing::drive::drive(&rig.clock, 10 * SECOND, both, || false);
-    let answered: Vec<Option<Outcome>> = answers.iter_mut().map(FutureExt::now_or_never).collect();
-    assert_eq!(answered[3], Some(retry(None, Reason::TimedOut)), "{answered:?}");
-    assert_eq!(answered[0], None, "its attempt is under way");
+    let late = futures_util::future::join(both, async {
+        kernel::clock::Clock::sleep(&*clock, 10 * SECOND).await;
+        let answered: Vec<Option<Outcome>> = answers.iter_mut().map(FutureExt::now_or_never).collect();
+        assert_eq!(answered, vec![Some(retry(None, Reason::TimedOut)); 4]);
+        // It joins the attempt that is under way, and learns its result.
+        answers.push(inlet.submit(submission(spans(&["a"]), BytePermit::new())));
+    });
+    crate::testing::drive::drive(&rig.clock, 100 * SECOND, late.map(drop), || false);
+    assert_eq!(sink.all(), ["a"]);
+    assert_eq!(sink.requests.lock().len(), 1);
+}
+
+/// A request that the exporter took in part is delivered to its end, and a retry joins it: else the client's retry
+/// doubles that part. (Given up at its deadline, `a` arrives twice.)
+#[test]
+fn what_was_accepted_in_part_is_not_given_up() {
+    let (asked, limit) = (AtomicUsize::new(0), padded(&["a"], 90).len() + 20);
+    let sink = Sink::new("x", Trust::ThirdParty, limit, move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        0 | 10.. => (Duration::ZERO, accepted()),
+        _ => (Duration::ZERO, retry(None, Reason::Unavailable)),
+    });
+    let (rig, _folder) = rig(&sink, OutletSettings { retry_initial: 2 * SECOND, retry_max: 2 * SECOND, ..in_memory() });
+    let body = padded(&["a", "b"], 90);
+    let mut first = rig.submit(body.clone());
+    let (outlet, engine, clock) = (Arc::clone(rig.engine.outlets.last().unwrap()), rig.engine, rig.clock.clone());
+    let inlet = engine.inlet.for_receiver("otlp");
+    let (stop, mut answers) = (watch::Sender::new(false), Vec::new());
+    let client = async {
+        kernel::clock::Clock::sleep(&*clock, 6 * SECOND).await;
+        engine.tick();
+        assert_eq!((&mut first).now_or_never(), Some(retry(None, Reason::TimedOut)));
+        answers.push(inlet.submit(submission(body, BytePermit::new())));
+    };
+    let all = futures_util::future::join(outlet.run(stop.subscribe()), client);
+    crate::testing::drive::drive(&rig.clock, 60 * SECOND, all.map(drop), || false);
+    assert_eq!(answers.pop().unwrap().now_or_never(), Some(accepted()));
+    let mut got = sink.all();
+    got.sort();
+    assert_eq!(got, ["a", "b"]);
+}
+
+/// What is refused is kept nowhere, so the same bytes are tried again when they come again: an operator may have raised
+/// the limit. (With `committed` the second one gets the first one's answer, without an attempt.)
+#[test]
+fn a_refused_request_may_come_again() {
+    let sink = scripted(vec![refused(Reason::BadData), accepted()]);
+    let (mut rig, _folder) = rig(&sink, in_memory());
+    drop(rig.submit(spans(&["a"])));
+    run(&mut rig, SECOND, &watch::Sender::new(false));
+    let answer = rig.submit(spans(&["a"]));
+    run(&mut rig, SECOND, &watch::Sender::new(false));
+    assert_eq!(answer.now_or_never(), Some(accepted()));
+}
+
+/// Effects that are not stored are applied once the data was accepted, not with each attempt of its client.
+#[test]
+fn effects_follow_the_acknowledgement() {
+    let (sink, is_back) = away();
+    let folder = tempfile::tempdir().unwrap();
+    let noted = Arc::new(Noting::default());
+    let mut parts = Parts::new(vec![Step::clear("clear"), noted.clone()], vec![sink]);
+    parts.outlets = OutletSettings { retry_initial: 6 * SECOND, ..in_memory() };
+    let mut rig = parts.open(folder.path());
+    let stop = watch::Sender::new(false);
+    let answer = rig.submit(spans(&["a"]));
+    run(&mut rig, 10 * SECOND, &stop);
+    assert_eq!(answer.now_or_never(), Some(retry(None, Reason::TimedOut)));
+    assert_eq!(noted.applied.load(Ordering::SeqCst), 0);
+    is_back.store(true, Ordering::SeqCst);
+    let answer = rig.submit(spans(&["a"]));
+    run(&mut rig, SECOND, &stop);
+    assert_eq!(answer.now_or_never(), Some(accepted()));
+    assert_eq!(noted.applied.load(Ordering::SeqCst), 1);
+}
+
+/// A step with an effect of which nothing is stored.
+#[derive(Default)]
+struct Noting {
+    id: std::sync::OnceLock<Arc<str>>,
+    applied: AtomicUsize,
+}
+
+impl Processor for Noting {
+    fn id(&self) -> &Arc<str> {
+        self.id.get_or_init(|| "noting".into())
+    }
+
+    fn process(&self, batch: &mut Batch) -> Result<(), Reason> {
+        let (processor, unstored) = (Arc::clone(self.id()), Some(Arc::new(()) as _));
+        batch.effects.push(Effect { processor, body: Vec::new(), unstored });
+        Ok(())
+    }
+
+    fn apply(&self, _: &Effect) {
+        self.applied.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// A stop loses nothing that a client was told is safe: who waits is asked to retry, and nothing counts as lost.
