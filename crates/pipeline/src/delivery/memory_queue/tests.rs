@@ -226,12 +226,11 @@ fn clients_of_an_outlet_that_panicked_are_answered() {
 /// what was stored. So does one that another exporter gets as well.
 #[test]
 fn what_must_be_stored_goes_through_the_spool() {
-    let stored: [(Vec<Arc<dyn Processor>>, Vec<&str>); 3] = [
-        (vec![Step::clear("clear"), Tally::new("tally")], vec!["x"]),
-        (vec![Step::clear("clear"), Drafter::new("vault")], vec!["x"]),
-        (vec![Step::clear("clear")], vec!["x", "y"]),
-    ];
-    for (steps, exporters) in stored {
+    let (tally, drafter): (Arc<dyn Processor>, Arc<dyn Processor>) = (Tally::new("tally"), Drafter::new("vault"));
+    let stored: [(_, &[&str]); 3] = [(Some(tally), &["x"]), (Some(drafter), &["x"]), (None, &["x", "y"])];
+    for (step, exporters) in stored {
+        let clear: Arc<dyn Processor> = Step::clear("clear");
+        let steps: Vec<_> = std::iter::once(clear).chain(step).collect();
         let folder = tempfile::tempdir().unwrap();
         let ids: Vec<_> = steps.iter().map(|step| step.id().to_string()).collect();
         let sinks = exporters.iter().map(|id| Sink::open(id, Trust::ThirdParty) as _).collect();
