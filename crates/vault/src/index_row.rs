@@ -270,8 +270,8 @@ pub struct RowTail {
     /// Cost in USD, exact decimal.
     pub cost_usd: Option<String>,
     /// The price in USD, exact decimal, of a call with status `not_counted` that another worker counted for the same
-    /// record of the topic, or for a copy of it. Add it to a sum only if no line of that item has a `cost_usd`: then the
-    /// other worker's line was lost with its volume.
+    /// record of the topic, or for a copy of it. Add it to a sum only if no line of that item has a `cost_usd`: then
+    /// the other worker's line was lost with its volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncounted_cost_usd: Option<String>,
     /// Version and digest of the rate table.
