@@ -71,15 +71,15 @@ pub struct Submission {
     /// Effects of the receiver's own state, committed with the request and applied after it. A request that only joins
     /// another with equal bytes commits none.
     pub effects: Vec<Effect>,
-    /// The record of a log that brought the request.
+    /// The Kafka record that brought the request.
     pub source_record: Option<SourceRecord>,
 }
 
-/// A record of a log. See [`super::BatchOrigin`].
+/// A record of a topic, from which the batch's id is made. See [`super::BatchOrigin::id`].
 pub struct SourceRecord {
     /// `topic/partition/offset`.
-    pub place: Arc<str>,
-    /// What copies of the record have in common, if its writer gave it an id.
+    pub position: Arc<str>,
+    /// Id that the writer gave the record; a copy that it wrote again has the same. `None`: of another producer.
     pub id: Option<[u8; 16]>,
 }
 

@@ -108,8 +108,8 @@ pub enum AckMode {
     /// The data is in the spool: no crash loses it.
     #[default]
     Spooled,
-    /// The back end has accepted or refused the data. Until then the data is in the spool, or in memory if the exporter
-    /// writes to a durable log.
+    /// The back end has accepted or refused the data. Until then the data is in the spool. The exporter `kafka` keeps
+    /// data in memory instead if it is the data's only exporter, and no processor stores anything of it.
     Delivered,
     /// No guarantee. The data is held in memory, up to `max_pending` plus what is read ahead, and lost in a crash.
     /// Dropped data is counted.

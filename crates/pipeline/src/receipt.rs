@@ -93,15 +93,14 @@ impl Receipt {
         Self { registry: Arc::clone(registry), fingerprint, answered: false, permit, _open: open }
     }
 
-    /// Returns the bytes already before the answer, because the request is on disk, or
-    /// in memory that has a bound of its own.
+    /// Returns the bytes to the budget before the answer: the request is on disk, or in memory that has its own limit.
     pub fn release(&mut self) {
         drop(std::mem::take(&mut self.permit));
     }
 
-    /// Answers the clients that wait for this request now. The request goes on, and equal bytes join it.
-    pub fn tell_waiting(&self, outcome: &Outcome) {
-        self.registry.repeats.tell_waiting(&self.fingerprint, outcome);
+    /// Sends `outcome` to the clients that wait now, without ending the request: later ones with equal bytes join it.
+    pub fn answer_waiters(&self, outcome: &Outcome) {
+        self.registry.repeats.answer_waiters(&self.fingerprint, outcome);
     }
 
     /// Answers the request. `committed`: the data is safe, whatever the outcome says.

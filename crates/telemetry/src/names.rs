@@ -191,7 +191,7 @@ metrics_table! {
     NOT_QUEUED_LOGS = "otelcol_exporter_enqueue_failed_log_records_total", MetricKind::Counter;
     /// Metric points that the spool did not accept for an exporter; clients were asked to retry (label: exporter).
     NOT_QUEUED_POINTS = "otelcol_exporter_enqueue_failed_metric_points_total", MetricKind::Counter;
-    /// Batches waiting in the spool, or in memory for Kafka's brokers (label: exporter).
+    /// Batches waiting in the spool, plus those in memory that Kafka has not acknowledged (label: exporter).
     QUEUE_SIZE = "otelcol_exporter_queue_size", MetricKind::Gauge;
     /// Batches that the spool could hold: those waiting, and as many of their mean size as there is still room for
     /// (label: exporter).

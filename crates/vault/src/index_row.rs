@@ -269,9 +269,9 @@ pub struct RowTail {
     pub cost_status: Option<String>,
     /// Cost in USD, exact decimal.
     pub cost_usd: Option<String>,
-    /// The price in USD, exact decimal, of a call with status `not_counted` that another worker counted for the same
-    /// record of the topic, or for a copy of it. Add it to a sum only if no line of that item has a `cost_usd`: then
-    /// the other worker's line was lost with its volume.
+    /// Price in USD, exact decimal, of a call with status `not_counted`: another worker counted the call from the same
+    /// Kafka record or a copy of the record. Add this price to a sum only if no index line of the same call has a
+    /// `cost_usd`: then the other worker's line was lost with its volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncounted_cost_usd: Option<String>,
     /// Version and digest of the rate table.

@@ -19,7 +19,7 @@ use pipeline::{AckMode, OutletSettings, Trust};
 const MAX_REQUEST: u64 = 1_000_000;
 /// Shortest timeout: brokers in sync need some milliseconds, a new leader needs seconds.
 const MIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// How much longer than `timeout` an attempt, and a client's wait for it, may take.
+/// Added to `timeout`: limit of one attempt, which also describes the topic, and of a client's wait.
 pub(super) const ANSWER_GRACE: Duration = Duration::from_secs(1);
 /// Bytes that seal, headers and batch add to a request.
 pub(super) const RECORD_OVERHEAD: u64 = 4096;
@@ -77,12 +77,12 @@ pub struct KafkaExporterConfig {
     /// Largest request before compression; larger batches are split, a larger single item is refused. It must fit into
     /// the topic's `max.message.bytes`. Default: 1,000,000 bytes.
     pub max_request_size: Option<ByteSize>,
-    /// What an OK to a client means: `delivered` (default), all replicas in sync have the data, which waits for them in
-    /// memory if no processor stores anything of it; `spooled`, it is in this gateway's spool and goes out when the
-    /// brokers can take it; `offered`, nothing.
+    /// What an OK to a client means: `delivered` (default), all replicas in sync have the data; `spooled`, it is in
+    /// this gateway's spool and goes out when the brokers can take it; `offered`, nothing. With `delivered`, data waits
+    /// in memory if this is its only exporter and no processor stores anything of it, else in the spool.
     pub ack: Option<AckMode>,
-    /// Maximum number of bytes that may wait for this exporter. Default: 64 MiB in memory; only `spool.max_size` limits
-    /// what waits in the spool.
+    /// Maximum number of bytes that may wait for this exporter, in memory and in the spool separately. Without this
+    /// key: 64 MiB in memory; in the spool only `spool.max_size` limits them.
     pub max_pending: Option<ByteSize>,
     /// How data waiting in the spool is read, merged and sent.
     pub sending_queue: SendingQueue,
@@ -198,7 +198,7 @@ impl KafkaExporterConfig {
         let max_request_bytes = usize::try_from(max_request).unwrap_or(usize::MAX);
         outlet.merge_bytes = outlet.merge_bytes.min(max_request_bytes);
         outlet.ack = self.ack.unwrap_or(AckMode::Delivered);
-        // The brokers are the log: with the spool each record would be on two disks before its OK.
+        // Kafka stores the data durably itself; the spool would only add a second copy before the OK.
         outlet.in_memory = outlet.ack == AckMode::Delivered;
         if outlet.ack == AckMode::Delivered
             && self.sending_queue.batch.flush_timeout == SendingQueue::default().batch.flush_timeout
@@ -206,7 +206,7 @@ impl KafkaExporterConfig {
             // A client waits for the answer, so small requests aren't kept back to be merged.
             outlet.linger = Duration::ZERO;
         }
-        // No attempt takes longer, so waiting longer would not change the client's answer.
+        // Long enough for one whole attempt.
         outlet.answer_wait = self.timeout.0.saturating_add(ANSWER_GRACE);
         outlet.max_pending = self.max_pending.map(|bytes| bytes.0);
         match target {

@@ -381,7 +381,7 @@ impl Exporter for KafkaExporter {
 
     fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            // Describing the topic comes before the write, which has the timeout of its own.
+            // `timeout` covers only the write. This limit also covers the description of the topic, which comes first.
             let limit = self.settings.timeout.saturating_add(config::ANSWER_GRACE);
             let sent = with_timeout(&*self.deps.clock, limit, self.send_once(request)).await;
             sent.unwrap_or(Outcome::Retry { after: None, reason: Reason::Unavailable })

@@ -1,8 +1,8 @@
-//! [`MemoryQueue`]: batches that wait in memory for one exporter. With `ack: offered` no client waits for them: when
-//! the memory is full, the oldest batch is dropped and counted. With `ack: delivered` of an exporter that has
-//! `in_memory`, the client of each batch waits for its result: nothing is dropped without a word to its client, and a
-//! client is told to retry at its deadline at the latest. No attempt begins after that, except for the rest of a batch
-//! of which a part was accepted: a retry then joins it.
+//! [`MemoryQueue`]: batches that wait in memory for one exporter.
+//! - `ack: offered`: no client waits. When the memory is full, the oldest batch is dropped and counted.
+//! - `ack: delivered` with `in_memory`: a client waits for each batch, and is asked to retry at its deadline at the
+//!   latest. No attempt begins after the deadline, unless a part of the batch was accepted before. A retry that arrives
+//!   while the batch is still being sent joins it, so nothing is sent twice.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -26,9 +26,10 @@ const MAX_CLIENTS: usize = 4096;
 
 /// See the module.
 pub struct MemoryQueue {
-    /// Most bytes of waiting batches; of clients, also of those being sent.
+    /// Limit in bytes. `ack: offered`: of the waiting batches. With clients: of the waiting batches and those being
+    /// sent, which the last one may exceed.
     limit: u64,
-    /// Counts the oldest batches, dropped beyond the limit. `None`: a client waits for each batch.
+    /// Counts batches that were dropped because the queue was full. `None`: clients wait, and new batches are refused.
     dropped: Option<Counter>,
     state: Mutex<MemoryQueueState>,
     changed: watch::Sender<u64>,
@@ -55,6 +56,11 @@ pub struct WaitingClient {
     pub items: u64,
     /// No attempt begins after this time, monotonic.
     pub deadline: Duration,
+    /// When those who wait are asked to retry, monotonic: at the deadline, and then after each further `wait`, for
+    /// retries that have joined.
+    pub next_answer: Duration,
+    /// The exporter's `answer_wait`.
+    pub wait: Duration,
     /// Bytes of the batch.
     pub bytes: u64,
     /// Called once the exporter has accepted something of it.
@@ -142,7 +148,7 @@ impl MemoryQueue {
 
     /// Answers the clients of these batches with the exporter's result.
     pub fn settle(&self, seqs: &[RecordSeq], result: &Outcome) {
-        // What is refused is kept nowhere, so its bytes may come again.
+        // Refused data is not stored, so the same bytes must be tried again if a client sends them again.
         let is_refused = matches!(result, Outcome::Refused { .. });
         for WaitingClient { receipt, engine_outcome, items, on_delivered, .. } in self.take_clients(seqs) {
             if !is_refused {
@@ -152,7 +158,7 @@ impl MemoryQueue {
         }
     }
 
-    /// Ends batches that are not delivered: they are counted as dropped, or their clients asked to send them again.
+    /// Gives up undelivered batches: counts them as dropped (`ack: offered`), or asks their clients to retry.
     pub fn abandon(&self, seqs: &[RecordSeq], reason: Reason) {
         self.count_dropped(seqs.len() as u64);
         for client in self.take_clients(seqs) {
@@ -160,12 +166,12 @@ impl MemoryQueue {
         }
     }
 
-    /// Asks the clients to retry whose deadline has passed, and drops their batches unless they are being sent.
+    /// Asks clients whose deadline has passed to retry, and removes their batches unless an outlet has taken them.
     pub fn expire(&self, now: Duration) {
         let mut state = self.state.lock();
-        // A retry of a batch that is being sent joins it.
-        for client in state.clients.values().filter(|client| client.deadline <= now) {
-            client.receipt.tell_waiting(&Outcome::Retry { after: None, reason: Reason::TimedOut });
+        for client in state.clients.values_mut().filter(|client| client.next_answer <= now) {
+            client.next_answer = now + client.wait;
+            client.receipt.answer_waiters(&Outcome::Retry { after: None, reason: Reason::TimedOut });
         }
         let is_late = |seq: &RecordSeq| state.clients.get(&seq.0).is_some_and(|client| client.deadline <= now);
         let late: Vec<RecordSeq> = state.waiting.iter().map(|batch| batch.seq).filter(is_late).collect();

@@ -1,9 +1,8 @@
 //! [`DeliveryTracker`]: exporters with `ack: delivered` (the client waits for the back end's result), `ack: offered`
-//! (memory only) or `max_pending` (module `bounds`). A client waits for data that is committed already, so if it
-//! retries, it gets the result of its first request; or, with `in_memory`, for a batch of which nothing is stored
-//! (`memory_queue`): then no attempt is made after it was asked to retry. Every wait ends after the exporter's
-//! `answer_wait`, holds no bytes of the budget, and is one of at most `MAX_WAITING_ANSWERS`. Requests are sent in
-//! `outlet/`, commits are ordered in `sequencer`.
+//! (memory only) or `max_pending` (module `bounds`). Normally a client waits for data that is committed already, so its
+//! retry gets the result of the first request. With `in_memory` nothing of the batch is stored (module `memory_queue`).
+//! Every wait ends after the exporter's `answer_wait` and holds no bytes of the budget. `MAX_WAITING_ANSWERS` limits
+//! the waits for committed data, `memory_queue` those in memory. `outlet/` sends, `sequencer` orders the commits.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -46,8 +45,8 @@ pub struct DeliveryTracker {
     awaited_exporters: HashMap<Arc<str>, Duration>,
     bounds: Vec<PendingBound>,
     offers: HashMap<Arc<str>, Arc<MemoryQueue>>,
-    /// Exporters with `in_memory`.
-    in_memory: HashMap<Arc<str>, Arc<MemoryQueue>>,
+    /// Of exporters with `in_memory`.
+    memory_queues: HashMap<Arc<str>, Arc<MemoryQueue>>,
     clock: Arc<dyn Clock>,
     meter: Meter,
     waiting_gauge: Gauge,
@@ -66,7 +65,7 @@ struct DeliveryState {
     next_id: u64,
 }
 
-/// A batch of which nothing is stored, for [`DeliveryTracker::await_in_memory`].
+/// A batch of which nothing is stored, for [`DeliveryTracker::add_to_memory`].
 pub struct BatchInMemory {
     /// Its forward copy.
     pub body: Bytes,
@@ -108,8 +107,8 @@ impl DeliveryTracker {
         meter: &Meter,
     ) -> Self {
         let with_ack = |ack: AckMode| outlets.iter().filter(move |(_, outlet)| outlet.ack == ack);
-        // One that waits for other consumers of the spool waits there.
-        let in_memory = with_ack(AckMode::Delivered)
+        // With `waits_for`, data must stay in the spool until those consumers have finished.
+        let memory_queues = with_ack(AckMode::Delivered)
             .filter(|(_, outlet)| outlet.in_memory && outlet.waits_for.is_empty())
             .map(|(id, outlet)| (Arc::clone(id), Arc::new(MemoryQueue::new(memory_limit(outlet), None))));
         let to_bound = |(id, outlet): (&Arc<str>, &OutletSettings)| {
@@ -125,7 +124,7 @@ impl DeliveryTracker {
                 .collect(),
             bounds: outlets.iter().filter(|(_, outlet)| outlet.ack != AckMode::Offered).filter_map(to_bound).collect(),
             offers: offers.collect(),
-            in_memory: in_memory.collect(),
+            memory_queues: memory_queues.collect(),
             clock,
             meter: meter.clone(),
             waiting_gauge: meter.gauge(&names::ANSWERS_WAITING, &[]),
@@ -141,18 +140,18 @@ impl DeliveryTracker {
         self.offers.get(exporter)
     }
 
-    /// The queue of an exporter with `in_memory`.
-    pub fn in_memory(&self, exporter: &str) -> Option<&Arc<MemoryQueue>> {
-        self.in_memory.get(exporter)
+    /// The memory queue of an exporter with `in_memory` and without `waits_for`.
+    pub fn memory_queue(&self, exporter: &str) -> Option<&Arc<MemoryQueue>> {
+        self.memory_queues.get(exporter)
     }
 
     /// The queue in which a batch waits instead of in the spool: its only copy is for an exporter with `in_memory`, and
     /// no step stores anything of it.
-    pub fn queue_in_memory(&self, product: &BatchProduct, effects: &[Effect]) -> Option<&Arc<MemoryQueue>> {
+    pub fn find_memory_queue(&self, product: &BatchProduct, effects: &[Effect]) -> Option<&Arc<MemoryQueue>> {
         let is_stored = |effect: &Effect| effect.unstored.is_none() || !effect.body.is_empty();
         match product.copies.as_slice() {
             [copy] if product.drafts.is_empty() && !effects.iter().any(is_stored) => match &*copy.holders {
-                [holder] => self.in_memory(holder),
+                [holder] => self.memory_queue(holder),
                 _ => None,
             },
             _ => None,
@@ -161,12 +160,13 @@ impl DeliveryTracker {
 
     /// Adds a batch for `exporter` to its queue. Its client is answered with the result, or after the exporter's
     /// `answer_wait`.
-    pub fn await_in_memory(&self, queue: &MemoryQueue, exporter: &Arc<str>, account: &Arc<str>, batch: BatchInMemory) {
+    pub fn add_to_memory(&self, queue: &MemoryQueue, exporter: &Arc<str>, account: &Arc<str>, batch: BatchInMemory) {
         let BatchInMemory { body, items, engine_outcome, mut receipt, on_delivered } = batch;
         receipt.release();
         let wait = self.awaited_exporters.get(exporter).copied().unwrap_or(LONGEST_ANSWER_WAIT);
         let (deadline, bytes) = (self.clock.monotonic() + wait, body.len() as u64);
-        let client = WaitingClient { receipt, engine_outcome, items, deadline, bytes, on_delivered };
+        let next_answer = deadline;
+        let client = WaitingClient { receipt, engine_outcome, items, deadline, next_answer, wait, bytes, on_delivered };
         if let Err(refused) = queue.push_awaited(Arc::clone(account), self.clock.now(), body, client) {
             let reason = Reason::PendingFull(PendingFullText::for_exporter(exporter));
             refused.receipt.resolve(&reason.outcome(), false);
@@ -215,7 +215,7 @@ impl DeliveryTracker {
 
     /// Shows how many answers wait: those for committed data, and those for data in memory.
     fn show_waiting(&self, committed: usize) {
-        let in_memory: usize = self.in_memory.values().map(|queue| queue.clients().0).sum();
+        let in_memory: usize = self.memory_queues.values().map(|queue| queue.clients().0).sum();
         self.waiting_gauge.set((committed + in_memory) as f64);
     }
 
@@ -303,7 +303,7 @@ impl DeliveryTracker {
     pub fn answer_expired(&self) {
         let now = self.clock.monotonic();
         self.answer_with_retry(|answer| answer.deadline <= now, Reason::TimedOut);
-        self.in_memory.values().for_each(|queue| queue.expire(now));
+        self.memory_queues.values().for_each(|queue| queue.expire(now));
         self.show_waiting(self.state.lock().answers.len());
     }
 

@@ -62,7 +62,7 @@ pub struct Engine {
     pub sequencer: Arc<Sequencer>,
     /// Answers that wait for back ends, and the `max_pending` bounds.
     pub delivery: Arc<DeliveryTracker>,
-    /// One outlet per exporter, and one more for its data in memory.
+    /// One outlet per exporter, and a second one for each exporter with `in_memory`.
     pub outlets: Vec<Arc<Outlet>>,
     fill_trend: Mutex<SpoolFillTrend>,
     context: EngineContext,
@@ -124,8 +124,8 @@ impl Engine {
         let outlets = exporters.into_iter().flat_map(|exporter| {
             let settings = outlets.get(exporter.id()).cloned().unwrap_or_default();
             let outlet = Outlet::new(exporter, settings, outlet_context.clone());
-            let for_memory = outlet.for_memory();
-            std::iter::once(outlet).chain(for_memory)
+            let memory_outlet = outlet.create_memory_outlet();
+            std::iter::once(outlet).chain(memory_outlet)
         });
         Self { inlet, applier, sequencer, delivery, outlets: outlets.collect(), context, fill_trend: Mutex::default() }
     }
@@ -145,12 +145,12 @@ impl Engine {
         let status = spool.status();
         let seconds_left = self.fill_trend.lock().update(clock.monotonic(), status.available);
         meter.gauge(&names::SPOOL_TIME_LEFT, &[]).set(seconds_left);
-        for outlet in self.outlets.iter().filter(|outlet| !outlet.is_for_memory()) {
+        for outlet in self.outlets.iter().filter(|outlet| !outlet.is_memory_outlet()) {
             let consumer = status.consumers.iter().find(|consumer| consumer.name == *outlet.id());
             let labels = [("exporter", &**outlet.id())];
             let age =
                 consumer.and_then(|consumer| consumer.oldest).map_or(0.0, |oldest| now.since(oldest).as_secs_f64());
-            let in_memory = self.delivery.in_memory(outlet.id()).map_or(0, |queue| queue.clients().0 as u64);
+            let in_memory = self.delivery.memory_queue(outlet.id()).map_or(0, |queue| queue.clients().0 as u64);
             let waiting = consumer.map_or(0, |consumer| consumer.records) + in_memory;
             meter.gauge(&names::QUEUE_SIZE, &labels).set(waiting as f64);
             meter.gauge(&names::QUEUE_CAPACITY, &labels).set(status.capacity(consumer) as f64);

@@ -136,7 +136,7 @@ enum PieceResult {
     /// Accepted, except for this many items if any.
     Accepted(Option<(u64, Reason)>),
     Refused(PieceRefusal),
-    /// The records were released meanwhile.
+    /// The records were released meanwhile, or the parcel in memory was given up.
     Released,
     /// The gateway stops.
     Stopping,
@@ -325,7 +325,7 @@ impl Outlet {
         let mut backoff = Backoff::new(&self.settings);
         loop {
             let began = self.shared.clock.monotonic();
-            if self.gives_up(delivery, began) {
+            if self.give_up_if_too_late(delivery, began) {
                 return (RequestPiece::empty(), PieceResult::Released);
             }
             let outcome = self.attempt_request(&delivery.parcel, &piece).await;
@@ -342,7 +342,7 @@ impl Outlet {
             self.metrics.count_retry(reason);
             self.set_failing(reason);
             let wait = backoff.next_wait(after, &*self.shared.rng);
-            if self.gives_up(delivery, self.shared.clock.monotonic() + wait) {
+            if self.give_up_if_too_late(delivery, self.shared.clock.monotonic() + wait) {
                 return (RequestPiece::empty(), PieceResult::Released);
             }
             delivery.pieces.push_back(piece);
@@ -356,9 +356,9 @@ impl Outlet {
         }
     }
 
-    /// Gives up a parcel in memory whose clients are told to retry before the next attempt. Not one of which a part was
-    /// accepted: a client that sent it again would double that part.
-    fn gives_up(&self, delivery: &ParcelDelivery, next_attempt: Duration) -> bool {
+    /// If the next attempt would begin after a client's deadline, asks the parcel's clients to retry, and returns true.
+    /// Never for a parcel of which a part has a result: a retry would send an accepted part again.
+    fn give_up_if_too_late(&self, delivery: &ParcelDelivery, next_attempt: Duration) -> bool {
         let seqs = &delivery.parcel.seqs;
         let memory =
             self.memory.as_ref().filter(|memory| !delivery.is_partly_settled && memory.is_too_late(seqs, next_attempt));

@@ -80,7 +80,7 @@ pub struct Outlet {
     condition: Arc<Mutex<BackendCondition>>,
     /// Time (monotonic) of the last log line about missing room for refused items.
     no_room_logged_at: Mutex<Option<Duration>>,
-    /// Where its data waits, if not in the spool.
+    /// The queue that this outlet sends from. `None`: it sends from the spool.
     memory: Option<Arc<MemoryQueue>>,
 }
 
@@ -142,9 +142,9 @@ impl Outlet {
         Arc::new(Self { exporter, settings, shared, metrics, condition, no_room_logged_at: Mutex::default(), memory })
     }
 
-    /// A second outlet for the data of the same exporter that waits in memory, if it has `in_memory`.
-    pub fn for_memory(&self) -> Option<Arc<Self>> {
-        let memory = self.shared.delivery.in_memory(self.id())?;
+    /// The second outlet of this exporter, which sends from memory. `None`: the exporter has no such queue.
+    pub fn create_memory_outlet(&self) -> Option<Arc<Self>> {
+        let memory = self.shared.delivery.memory_queue(self.id())?;
         Some(Arc::new(Self {
             exporter: Arc::clone(&self.exporter),
             settings: self.settings.clone(),
@@ -168,7 +168,7 @@ impl Outlet {
             Some(memory) => memory.changed(),
             None => self.shared.spool.changed(self.id()),
         };
-        // Of a run that panicked.
+        // Clients of an earlier run, which panicked, still wait.
         self.memory.iter().for_each(|memory| memory.abandon_taken());
         let mut sending = FuturesUnordered::new();
         let max_in_flight = if self.settings.ordered { 1 } else { self.settings.consumers.max(1) };
@@ -181,7 +181,7 @@ impl Outlet {
             reading: OptionalWait(None),
             linger: OptionalWait(None),
             pause: OptionalWait(None),
-            check: OptionalWait((!self.is_for_memory()).then(|| Arc::clone(&self).check_back_end().boxed())),
+            check: OptionalWait((!self.is_memory_outlet()).then(|| Arc::clone(&self).check_back_end().boxed())),
         };
         loop {
             while !run.backend_down
@@ -194,7 +194,7 @@ impl Outlet {
             self.read_ahead(&mut run, &slots);
             let is_idle = sending.is_empty() && !run.reading.is_active();
             if run.stopping && is_idle && (run.backend_down || run.lanes.is_done()) {
-                return self.drop_memory();
+                return self.abandon_memory();
             }
             tokio::select! {
                 biased;
@@ -211,7 +211,7 @@ impl Outlet {
     }
 
     /// Whether this is the second outlet of its exporter, which leaves checks and gauges to the first.
-    pub fn is_for_memory(&self) -> bool {
+    pub fn is_memory_outlet(&self) -> bool {
         self.memory.as_ref().is_some_and(|memory| memory.has_clients())
     }
 
@@ -271,7 +271,7 @@ impl Outlet {
     }
 
     /// Gives up the batches that are only in memory, because the outlet ends.
-    fn drop_memory(&self) {
+    fn abandon_memory(&self) {
         if let Some(memory) = &self.memory {
             let seqs: Vec<RecordSeq> = memory.take(usize::MAX).iter().map(|batch| batch.seq).collect();
             memory.abandon(&seqs, Reason::ShuttingDown);

@@ -25,9 +25,9 @@ use super::{Outlet, QUARANTINE};
 const LOG_INTERVAL: Duration = Duration::from_secs(600);
 
 impl Outlet {
-    /// Stores a refused piece in the spool's quarantine, or only counts it if its data is in memory. Returns false if
-    /// there is no room. `accepts_others`: the back end accepts other data, so the items are the cause, not
-    /// the back end.
+    /// Stores a refused piece in the spool's quarantine; if its data is only in memory, counts it instead, and logs it
+    /// if a client waits. Returns false if there is no room. `accepts_others`: the back end accepts other data, so the
+    /// items are the cause, not the back end.
     pub(super) async fn quarantine_piece(
         &self,
         parcel: &Parcel,
@@ -43,7 +43,7 @@ impl Outlet {
                     exporter,
                     items,
                     reason,
-                    "items were refused, which their clients are told; tollgate does not keep them"
+                    "the exporter refused items; they are not in the quarantine, because their clients are told"
                 );
             }
             return true;

@@ -141,8 +141,8 @@ impl RepeatedRequests {
         }
     }
 
-    /// Answers those that wait for a request in flight, which goes on.
-    pub fn tell_waiting(&self, fingerprint: &RequestFingerprint, outcome: &Outcome) {
+    /// Sends `outcome` to all who wait for a request in flight, which stays in flight.
+    pub fn answer_waiters(&self, fingerprint: &RequestFingerprint, outcome: &Outcome) {
         let waiters = self.tables.lock().in_flight.get_mut(fingerprint).map(std::mem::take).unwrap_or_default();
         waiters.into_iter().for_each(|waiter| drop(waiter.send(outcome.clone())));
     }

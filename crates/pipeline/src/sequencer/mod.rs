@@ -145,9 +145,9 @@ impl Sequencer {
             return self.refuse_batch(&origin, receipt, reason);
         }
         if offered.is_empty()
-            && let Some(queue) = self.delivery.queue_in_memory(&product, &effects)
+            && let Some(queue) = self.delivery.find_memory_queue(&product, &effects)
         {
-            return self.await_in_memory(&origin, (product, effects), queue, (answer, receipt));
+            return self.enqueue_in_memory(&origin, (product, effects), queue, (answer, receipt));
         }
         let reservation = match self.spool.reserve(bytes_needed(&product, &effects_body)) {
             Ok(reservation) => reservation,
@@ -227,7 +227,7 @@ impl Sequencer {
     }
 
     /// Hands a batch of which nothing is stored to the outlet of its exporter.
-    fn await_in_memory(
+    fn enqueue_in_memory(
         self: &Arc<Self>,
         origin: &BatchOrigin,
         (product, effects): (BatchProduct, Vec<Effect>),
@@ -245,7 +245,7 @@ impl Sequencer {
             tap_body.iter().for_each(|body| sequencer.tap.show_batch(&account, std::slice::from_ref(body)));
         });
         let batch = BatchInMemory { body, items, engine_outcome, receipt, on_delivered };
-        self.delivery.await_in_memory(queue, exporter, &origin.account, batch);
+        self.delivery.add_to_memory(queue, exporter, &origin.account, batch);
     }
 
     /// Removes from the copies the holders with `ack: offered`, and returns copies for them.

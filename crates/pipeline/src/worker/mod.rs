@@ -153,7 +153,8 @@ impl Worker {
             None => return receipt.resolve(&Reason::NoPipeline.outcome(), false),
         };
         let record = source_record.as_ref().map(|record| record_batch_id(&account, &receiver, record));
-        let (id, source_record) = (record.unwrap_or_else(|| self.rng.id()), source_record.map(|record| record.place));
+        let (id, source_record) =
+            (record.unwrap_or_else(|| self.rng.id()), source_record.map(|record| record.position));
         let origin = Arc::new(BatchOrigin { account, receiver, trust, received, id, repeat, source_record });
         let payload = self.parse(signal, wire.clone());
         let mut work = RequestWork {
@@ -345,7 +346,7 @@ fn dropped_items_counter(meter: &Meter, signal: &str, reason: &str) -> Counter {
 fn record_batch_id(account: &str, receiver: &str, record: &SourceRecord) -> [u8; 16] {
     let (kind, name): (&[u8], &[u8]) = match &record.id {
         Some(id) => (b"record id", id),
-        None => (b"source record", record.place.as_bytes()),
+        None => (b"source record", record.position.as_bytes()),
     };
     ClaimKey::from_parts(&[kind, account.as_bytes(), receiver.as_bytes(), name]).to_bytes()
 }

@@ -239,15 +239,16 @@ fn fingerprints_differ() {
     assert_eq!(names(&spans(&["a"])), ["a"]);
 }
 
-/// All workers give the batch of a record and of its copies the same id, and each record has its own. (By the place
-/// alone, a worker takes the copy of a record that a lost worker counted for a repeat, and its index lacks the price.)
+/// All workers give a record and its copies one batch id, and every other record a different one. (If the id came from
+/// the position only, the copy of a record that a lost worker had counted would be taken for a repeat, without a price.)
 #[test]
 fn a_record_names_its_batch() {
-    let id = |account, receiver, place: &str| {
-        record_batch_id(account, receiver, &SourceRecord { place: place.into(), id: None })
+    let id = |account, receiver, position: &str| {
+        record_batch_id(account, receiver, &SourceRecord { position: position.into(), id: None })
     };
-    let copy =
-        |place: &str, id| record_batch_id("acme", "kafka", &SourceRecord { place: place.into(), id: Some([id; 16]) });
+    let copy = |position: &str, id| {
+        record_batch_id("acme", "kafka", &SourceRecord { position: position.into(), id: Some([id; 16]) })
+    };
     assert_eq!(copy("in/0/7", 1), copy("in/0/9", 1));
     assert_ne!(copy("in/0/7", 1), copy("in/0/7", 2));
     assert_eq!(id("acme", "kafka", "in/0/7"), id("acme", "kafka", "in/0/7"));

@@ -109,7 +109,7 @@ impl RecordSink for RequestSink {
                 Err(outcome) => return Ok(outcome),
             };
             let PartitionId { topic, number } = &record.partition;
-            let place = format!("{topic}/{number}/{}", record.offset).into();
+            let position_text = format!("{topic}/{number}/{}", record.offset).into();
             let submission = Submission {
                 signal,
                 wire: body,
@@ -119,7 +119,7 @@ impl RecordSink for RequestSink {
                 transport: "kafka",
                 trust: self.trust,
                 effects: vec![position],
-                source_record: Some(SourceRecord { place, id: id.map(|id| id.0.to_le_bytes()) }),
+                source_record: Some(SourceRecord { position: position_text, id: id.map(|id| id.0.to_le_bytes()) }),
             };
             Ok(self.gate.admission().submit(submission).await)
         })

@@ -109,7 +109,7 @@ impl Admission for StoringInlet {
             clock.sleep(before).await;
             if !submission.wire.is_empty() {
                 *volume.requests.lock().entry(submission.wire.clone()).or_default() += 1;
-                let record = submission.source_record.map(|record| (submission.wire.clone(), record.place));
+                let record = submission.source_record.map(|record| (submission.wire.clone(), record.position));
                 volume.records.lock().extend(record);
             }
             for effect in submission.effects {

@@ -53,12 +53,12 @@ fn the_answer_is_the_result_without_a_copy_on_disk() {
         run(&mut rig, 4 * SECOND, &watch::Sender::new(false));
         assert_eq!(answer.now_or_never(), Some(told), "{said:?}");
         assert_eq!(rig.spool.next(), next, "{said:?}");
-        assert_eq!(rig.engine.delivery.in_memory("x").unwrap().clients(), (0, 0));
+        assert_eq!(rig.engine.delivery.memory_queue("x").unwrap().clients(), (0, 0));
     }
 }
 
-/// A client that was asked to retry must be able to: its first request is not sent any more, so that the second one
-/// does not double it, and its bytes are a new request. (Without the deadline in `send` the item arrives twice.)
+/// After a client was asked to retry, its first request is never sent: the retry would double it. (Without the checks
+/// of the deadline in `send` the item arrives twice.)
 #[test]
 fn a_request_that_was_given_up_is_not_sent_later() {
     let (sink, is_back) = away();
@@ -82,9 +82,8 @@ fn a_request_that_was_given_up_is_not_sent_later() {
     assert_eq!(sink.all(), ["a"]);
 }
 
-/// Clients are answered in time also while an attempt hangs, those of requests that the outlet has taken too, and no
-/// attempt begins after that. (Without `tell_waiting` the clients wait for the slow one, and without the check before an
-/// attempt all are sent, one after the other.)
+/// While an attempt hangs, every client is still answered at its deadline, and no further attempt begins. (Without
+/// `answer_waiters` the clients wait for the hanging attempt; without the check before an attempt all four are sent.)
 #[test]
 fn a_request_that_no_attempt_reached_is_answered_in_time() {
     let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |_| (30 * SECOND, accepted()));
@@ -105,16 +104,18 @@ fn a_request_that_no_attempt_reached_is_answered_in_time() {
         kernel::clock::Clock::sleep(&*clock, 10 * SECOND).await;
         let answered: Vec<Option<Outcome>> = answers.iter_mut().map(FutureExt::now_or_never).collect();
         assert_eq!(answered, vec![Some(retry(None, Reason::TimedOut)); 4]);
-        // It joins the attempt that is under way, and learns its result.
-        answers.push(inlet.submit(submission(spans(&["a"]), BytePermit::new())));
+        // The retry joins the attempt that is under way, so no second one begins.
+        let mut again = inlet.submit(submission(spans(&["a"]), BytePermit::new()));
+        kernel::clock::Clock::sleep(&*clock, 3 * SECOND).await;
+        assert_eq!((&mut again).now_or_never(), None, "it has a wait of its own");
     });
-    crate::testing::drive::drive(&rig.clock, 100 * SECOND, late.map(drop), || false);
+    crate::testing::drive::drive(&rig.clock, 40 * SECOND, late.map(drop), || false);
     assert_eq!(sink.all(), ["a"]);
     assert_eq!(sink.requests.lock().len(), 1);
 }
 
-/// A request that the exporter took in part is delivered to its end, and a retry joins it: else the client's retry
-/// doubles that part. (Given up at its deadline, `a` arrives twice.)
+/// A batch that was accepted in part is sent to its end, also after the deadline, and a retry joins it. (If the batch
+/// were given up at its deadline, `a` would arrive twice.)
 #[test]
 fn what_was_accepted_in_part_is_not_given_up() {
     let (asked, limit) = (AtomicUsize::new(0), padded(&["a"], 90).len() + 20);
@@ -199,7 +200,7 @@ impl Processor for Noting {
     }
 }
 
-/// A stop loses nothing that a client was told is safe: who waits is asked to retry, and nothing counts as lost.
+/// When the gateway stops, waiting clients are asked to retry, and no batch is counted as dropped.
 #[test]
 fn a_stop_asks_clients_to_retry() {
     let (sink, _) = away();
@@ -210,7 +211,7 @@ fn a_stop_asks_clients_to_retry() {
     assert!(!rig.meter.render().contains("offered_dropped"), "{}", rig.meter.render());
 }
 
-/// An outlet that panicked is started again: who waited for it must not wait for ever.
+/// When an outlet panics and is restarted, clients of the batches that it had taken are asked to retry.
 #[test]
 fn clients_of_an_outlet_that_panicked_are_answered() {
     let sink = Sink::new("x", Trust::ThirdParty, 1 << 20, |_| (30 * SECOND, accepted()));
@@ -241,12 +242,12 @@ fn what_must_be_stored_goes_through_the_spool() {
         rig.commit();
         assert!((&mut answer).now_or_never().is_none());
         assert_eq!(rig.forwarded("x"), ["a"], "{ids:?} {exporters:?}");
-        assert_eq!(rig.engine.delivery.in_memory("x").unwrap().clients(), (0, 0));
+        assert_eq!(rig.engine.delivery.memory_queue("x").unwrap().clients(), (0, 0));
     }
 }
 
-/// What waits in memory is bounded, whether or not the operator set a bound, and clients that wait hold nothing of the
-/// memory for requests that arrive. (With the permit kept the budget stays in use.)
+/// Memory is limited with and without `max_pending`, and waiting clients use none of the inlet's byte budget. (With the
+/// permit kept it stays in use.)
 #[test]
 fn what_waits_in_memory_is_bounded() {
     for (bound, size) in [(Some(5_000), 900), (None, 12 << 20)] {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::told_effects::{MAX_RECORD, SharedEffects, ToldRecord};
+use super::told_effects::{MAX_RECORD, PeerRecord, SharedEffects};
 use crate::kafka::decode::UnusableRecord;
 use crate::kafka::sink::{RecordGate, RecordSink};
 use ::kafka::{IncomingRecord, RecordContent, RecordOpener, inflate};
@@ -65,16 +65,18 @@ impl RecordSink for EffectsSink {
         Box::pin(async move {
             let (opener, shared, sealed) = (Arc::clone(&self.opener), Arc::clone(&self.shared), record.clone());
             let open = move || another_workers(&opener, &shared, &sealed);
-            let opened =
-                self.gate.open(open, |told: &Option<ToldRecord>| told.as_ref().map_or(0, |told| told.body.len())).await;
-            let (told, permit) = match opened {
+            let opened = self
+                .gate
+                .open(open, |peers: &Option<PeerRecord>| peers.as_ref().map_or(0, |record| record.body.len()))
+                .await;
+            let (peers, permit) = match opened {
                 // The position of an own record is committed to the group alone: reading it again costs nothing.
                 Ok(Ok((None, _))) => return Ok(Outcome::Accepted),
-                Ok(Ok((Some(told), permit))) => (told, permit),
+                Ok(Ok((Some(peers), permit))) => (peers, permit),
                 Ok(Err(why)) => return Ok(self.skip(record, &why)),
                 Err(outcome) => return Ok(outcome),
             };
-            let effects = vec![position, self.shared.effect(told)];
+            let effects = vec![position, self.shared.effect(peers)];
             let outcome = self.gate.admission().submit_effects(effects, permit).await;
             self.received.increment(u64::from(outcome == Outcome::Accepted));
             Ok(outcome)
@@ -98,10 +100,10 @@ fn another_workers(
     opener: &RecordOpener,
     shared: &SharedEffects,
     record: &IncomingRecord,
-) -> Result<Option<ToldRecord>, String> {
+) -> Result<Option<PeerRecord>, String> {
     let (head, compressed) = opener.open_compressed(record).map_err(|why| why.to_string())?;
     let body = inflate(&compressed, MAX_RECORD).map_err(|why| why.to_string())?;
     let is_own = shared.is_own(&body).filter(|_| head.content == RecordContent::Effects);
     let is_own = is_own.ok_or("it holds no effects, or those of a later version")?;
-    Ok((!is_own).then_some(ToldRecord { compressed, body }))
+    Ok((!is_own).then_some(PeerRecord { compressed, body }))
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::told_effects::ToldRecord;
+use super::told_effects::PeerRecord;
 use super::*;
 use crate::kafka::tests::{Process, Volume, broker, config, key, run};
 use crate::kafka::{EffectsSenderParts, KafkaReceiver};
@@ -80,7 +80,7 @@ fn only_shared_effects_are_told() {
     let compressed = zstd.compress(&body).unwrap();
     let arrives = |body: &[u8]| {
         let compressed = zstd.compress(body).unwrap();
-        other.apply(&other.effect(ToldRecord { compressed, body: bytes::Bytes::copy_from_slice(body) }));
+        other.apply(&other.effect(PeerRecord { compressed, body: bytes::Bytes::copy_from_slice(body) }));
     };
     let is_read_after_restart = |compressed: &[u8]| other.apply(&effect("kafka.effects", compressed));
     (0..body.len()).for_each(|length| arrives(&body[..length]));

@@ -65,17 +65,17 @@ impl SharedEffects {
     }
 
     /// The effect that stores a record. What is stored stays compressed, because each worker stores the updates of all.
-    pub(super) fn effect(&self, record: ToldRecord) -> Effect {
+    pub(super) fn effect(&self, record: PeerRecord) -> Effect {
         let unstored: Arc<dyn std::any::Any + Send + Sync> = Arc::new(record.body);
         Effect { processor: Arc::clone(&self.id), body: record.compressed, unstored: Some(unstored) }
     }
 }
 
-/// A record of another worker.
-pub(super) struct ToldRecord {
-    /// Its body as it stands in the topic, without the seal.
+/// A record of effects that another worker wrote.
+pub(super) struct PeerRecord {
+    /// Its body, decrypted but still compressed.
     pub(super) compressed: Vec<u8>,
-    /// Its body.
+    /// Its body, inflated.
     pub(super) body: Bytes,
 }
 
