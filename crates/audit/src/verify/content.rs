@@ -19,7 +19,7 @@ use vault::index_row::{IndexRow, RowKind};
 use vault::object_names::{ObjectName, ObjectNames, is_alternative_name};
 use vault::store::{ObjectKind, StoreError};
 
-use super::run_state::{EpochVerification, TiledObject, VerificationRun};
+use super::run_state::{EpochVerification, VerificationRun};
 use super::times::parse_time;
 
 /// Objects fetched concurrently.
@@ -354,10 +354,15 @@ impl VerificationRun<'_> {
             epoch.is_valid = false;
             self.report.fail("object_changed", name, "its size or hash differs from the one in its digest");
         }
-        if signed_size_and_hash.is_none() {
+        // The lines of an object may be in several digests, of which some don't have its hash: a process that started
+        // after the object was stored doesn't know it.
+        let own_fragments = fragments.iter().map(|(off, (len, _))| (*off, *len));
+        let has_others = is_authentic && !is_tiled(own_fragments.clone(), bytes.len() as u64);
+        if signed_size_and_hash.is_none() || has_others {
             let object = epoch.tiled_objects.entry(name.to_owned()).or_default();
             object.size = bytes.len() as u64;
-            object.fragments.extend(fragments.iter().map(|(off, (len, _))| (*off, *len)));
+            object.is_authentic |= is_authentic;
+            object.fragments.extend(own_fragments);
         }
         let mut lost = BTreeSet::new();
         for (off, (len, sha256)) in &fragments {
@@ -399,19 +404,24 @@ impl VerificationRun<'_> {
 
     /// Checks objects without a hash of their own: there must be no bytes between or after their fragments.
     pub(super) fn check_tiles(&mut self, epoch: &mut EpochVerification) {
-        for (name, TiledObject { size, fragments }) in std::mem::take(&mut epoch.tiled_objects) {
-            let mut end = 0;
-            let is_tiled = fragments.iter().all(|(off, len)| {
-                let fits = *off == end;
-                end = off.saturating_add(*len);
-                fits
-            });
-            if !is_tiled || end != size {
+        for (name, object) in std::mem::take(&mut epoch.tiled_objects) {
+            if !object.is_authentic && !is_tiled(object.fragments.into_iter(), object.size) {
                 epoch.is_valid = false;
                 self.report.fail("object_changed", name, "its fragments do not cover its bytes without gaps");
             }
         }
     }
+}
+
+/// Whether these fragments, in the order of their offsets, cover `size` bytes without gaps.
+fn is_tiled(mut fragments: impl Iterator<Item = (u64, u64)>, size: u64) -> bool {
+    let mut end = 0;
+    let has_no_gap = fragments.all(|(off, len)| {
+        let fits = off == end;
+        end = off.saturating_add(len);
+        fits
+    });
+    has_no_gap && end == size
 }
 
 /// Whether a line belongs to this chain and epoch, and has this number.

@@ -110,7 +110,7 @@ pub(super) struct EpochVerification {
     /// Whether all lines from the first on exist, neither expired nor archived, so that roots can be computed.
     pub(super) has_all_lines: bool,
     pub(super) tree: Frontier,
-    /// Objects without a hash of their own in a digest, by name.
+    /// Objects without a hash of their own in a digest, or with lines in several digests, by name.
     pub(super) tiled_objects: BTreeMap<String, TiledObject>,
     pub(super) times: DigestTimes,
     /// Whether at least one digest was parsed.
@@ -182,10 +182,12 @@ impl EpochVerification {
     }
 }
 
-/// An object without a hash of its own in a digest: its fragments must cover it without gaps.
+/// An object whose fragments must cover it without gaps, unless a digest has its hash.
 #[derive(Default)]
 pub(super) struct TiledObject {
     pub(super) size: u64,
+    /// A digest has its size and hash, and they fit.
+    pub(super) is_authentic: bool,
     /// Lengths by offset.
     pub(super) fragments: BTreeMap<u64, u64>,
 }
