@@ -646,7 +646,8 @@ def cost_row(work, cluster, options):
         filler.stop()
         read = [worker(place(work, f"{group}-{n}"), cluster, grown, sink, f"{group}-{n}", group_id=group) for n in range(workers)]
         ends = sum(cluster.ends(grown).values())
-        # a start compiles rules and vocabulary; that is no cost of a span
+        # They share the machine with each other and the brokers, so this also counts what they cost each other there.
+        # A start compiles rules and vocabulary; that is no cost of a span.
         before = sum(cpu_seconds(one.start()) for one in read)
         until("the topic is read", lambda: sum(one.metric("tollgate_kafka_records_total", receiver="kafka", outcome="accepted") for one in read) == ends, 180, 0.2)
         for one in read:
@@ -654,6 +655,10 @@ def cost_row(work, cluster, options):
         costs[f"{workers} workers"] = (sum(cpu_seconds(one) for one in read) - before) * 1e6 / (count * spans * workers)
         for one in read:
             one.stop()
+    rounds = [one_after_the_other(work, cluster, f"{name}-alone-{n}", sink, send, make_bodies) for n in range(3)]
+    alone = [sorted(of_round[others] for of_round in rounds)[1] for others in range(4)]
+    figure("cost: a worker alone on the machine that shares its updates with 0, 1, 2, 3 others (median of three)", f"{', '.join(f'{one:.1f}' for one in alone)} us a span")
+    figure("cost: the same, with 1 and 3 others / with none", f"{alone[1] / alone[0]:.2f}, {alone[3] / alone[0]:.2f}")
     for what, micros in costs.items():
         at = waits.get(what)
         wait = f", OK after {at[len(at) // 2] * 1e3:.1f} ms (p50), {at[len(at) * 99 // 100] * 1e3:.1f} ms (p99)" if at else ""
@@ -663,6 +668,29 @@ def cost_row(work, cluster, options):
     figure("cost: edge / pass-through", round(costs["edge"] / costs["pass-through"], 2))
     figure("cost: one worker / one gateway", round(costs["1 workers"] / costs["one gateway"], 2))
     figure("cost: 2 and 4 workers / one worker", ", ".join(str(round(costs[f"{n} workers"] / costs["1 workers"], 2)) for n in (2, 4)))
+
+
+def one_after_the_other(work, cluster, name, sink, send, make_bodies):
+    """Microseconds of processor time per span of four workers that run one after the other, so that they don't compete for processors as in `cost_row`.
+    The n-th one also stores and applies the updates of those before it, as each of n workers does."""
+    told, costs = 0, []
+    for n in range(4):
+        own = topic(cluster, f"{name}-{n}")
+        filler = edge(place(work, f"fill-{own}"), cluster, own).start()
+        bodies = make_bodies(f"{name}-{n}")
+        send(filler, lambda: None, bodies)
+        filler.stop()
+        ends = sum(cluster.ends(own).values())
+        reader = worker(place(work, own), cluster, own, sink, own, effects_topic=f"{name}-0.effects").start()
+        before = cpu_seconds(reader)
+        updates = functools.partial(reader.metric, "tollgate_kafka_effects_total")
+        until("the topic is read", lambda: reader.metric("tollgate_kafka_records_total", receiver="kafka", outcome="accepted") == ends, 180, 0.2)
+        until("the updates of the others are read", lambda: updates(outcome="received") >= told, 60, 0.2)
+        until("everything is delivered, and its own updates are sent", reader.drained, 120, 0.1)
+        costs.append((cpu_seconds(reader) - before) * 1e6 / (len(bodies) * 100))
+        told += updates(outcome="sent")
+        reader.stop()
+    return costs
 
 
 def added_latency(work, cluster, options):
