@@ -1,9 +1,14 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::FutureExt as _;
 
 use super::*;
 use crate::tests::deps;
 use ::kafka::memory_broker::MemoryBroker;
-use ::kafka::{RecordContent, RecordOpener, TopicDescription};
+use ::kafka::{
+    BrokerClient, BrokerError, GroupDescription, PartitionId, PartitionOffsets, PartitionOwner, RecordConsumer,
+    RecordContent, RecordOpener, RecordProducer, SubscriptionSettings, TopicDescription,
+};
 use kernel::clock::{Clock, ManualClock, UnixNanos};
 use kernel::secret::Secret;
 use otlp::{Payload, json};
@@ -287,4 +292,57 @@ fn the_stanza_is_checked() {
         assert_eq!(found, [path], "{text}");
     }
     assert!(Secret::new("x".to_owned()).to_string() == "[redacted]");
+}
+
+/// Brokers that answer no question about the topic.
+struct SilentBroker(MemoryBroker);
+
+impl BrokerClient for SilentBroker {
+    fn describe_topic<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<TopicDescription, BrokerError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn describe_group<'a>(
+        &'a self,
+        group: &'a str,
+        topics: &'a [Arc<str>],
+    ) -> BoxFuture<'a, Result<GroupDescription, BrokerError>> {
+        self.0.describe_group(group, topics)
+    }
+
+    fn read_oldest<'a>(
+        &'a self,
+        partitions: &'a [PartitionOffsets],
+    ) -> BoxFuture<'a, Result<BTreeMap<PartitionId, i64>, BrokerError>> {
+        self.0.read_oldest(partitions)
+    }
+
+    fn open_producer(&self, timeout: Duration) -> BoxFuture<'_, Result<Arc<dyn RecordProducer>, BrokerError>> {
+        self.0.open_producer(timeout)
+    }
+
+    fn open_consumer(
+        &self,
+        subscription: SubscriptionSettings,
+        owner: Arc<dyn PartitionOwner>,
+    ) -> BoxFuture<'_, Result<Arc<dyn RecordConsumer>, BrokerError>> {
+        self.0.open_consumer(subscription, owner)
+    }
+}
+
+/// An attempt ends within `timeout` and one second whatever the brokers do not answer, so that its client is answered.
+/// (Without the limit around the whole attempt only the write ends in time.)
+#[test]
+fn an_attempt_ends_in_time() {
+    let clock = ManualClock::at(UnixNanos(1));
+    let broker = MemoryBroker::new(Arc::clone(&clock) as Arc<dyn Clock>);
+    let deps = ExporterDeps { clock: Arc::clone(&clock) as Arc<dyn Clock>, ..deps(&[]) };
+    let exporter = KafkaExporter::build("kafka".into(), sealed(), Arc::new(SilentBroker(broker)), deps)
+        .unwrap_or_else(|why| panic!("{why}"));
+    let request = request(0..1);
+    let mut sent = exporter.send(&request);
+    clock.advance(Duration::from_secs(10));
+    assert_eq!((&mut sent).now_or_never(), None);
+    clock.advance(Duration::from_secs(12));
+    assert_eq!(sent.now_or_never(), Some(Outcome::Retry { after: None, reason: Reason::Unavailable }));
 }
