@@ -1,12 +1,12 @@
-//! Finds pipelines that write to a topic of Kafka what they read from it, which would circle for ever. One gateway may
-//! write and read a topic in two pipelines, as an edge and a worker do.
+//! Finds pipelines that write data to the Kafka topic that they read it from: each record would come back for ever. Two
+//! pipelines of one gateway may write and read the same topic, as an edge and a worker do.
 
 use super::configured_component::ConfiguredComponent;
 use crate::components::{ExporterSettings, ReceiverSettings};
 use config::ComponentId;
 use config::file::PipelineConfig;
 
-/// The exporters that close a loop, each with what is wrong.
+/// The exporters that close a loop, each with its error message.
 pub(super) fn find_kafka_loops(
     pipelines: &[PipelineConfig],
     receivers: &[ConfiguredComponent<ReceiverSettings>],

@@ -69,6 +69,10 @@ impl Default for EngineLimits {
 /// clients' own deadlines, a much longer one would hold memory.
 pub const LONGEST_ANSWER_WAIT: Duration = Duration::from_secs(60);
 
+/// Answers that may wait at once for committed data, and for each exporter's data in memory; each is a few kilobytes of
+/// a connection, a stream and an entry. Beyond it a client is asked to retry at once, as after the wait.
+pub const MAX_WAITING_ANSWERS: usize = 4096;
+
 /// Delivery settings of one exporter.
 #[derive(Clone, Debug)]
 pub struct OutletSettings {

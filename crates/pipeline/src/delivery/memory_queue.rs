@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::outcome::{Outcome, Reason, final_answer};
+use crate::plan::MAX_WAITING_ANSWERS;
 use crate::receipt::Receipt;
 use crate::spool::{RecordKind, RecordSeq, StoredRecord};
 use kernel::clock::UnixNanos;
@@ -20,9 +21,6 @@ use telemetry::Counter;
 
 #[cfg(test)]
 mod tests;
-
-/// Clients that may wait at once; each is a few kilobytes of a connection, a stream and an entry here.
-const MAX_CLIENTS: usize = 4096;
 
 /// See the module.
 pub struct MemoryQueue {
@@ -101,7 +99,7 @@ impl MemoryQueue {
         client: WaitingClient,
     ) -> Result<(), Box<WaitingClient>> {
         let mut state = self.state.lock();
-        if state.client_bytes >= self.limit || state.clients.len() >= MAX_CLIENTS {
+        if state.client_bytes >= self.limit || state.clients.len() >= MAX_WAITING_ANSWERS {
             return Err(Box::new(client));
         }
         state.client_bytes = state.client_bytes.saturating_add(client.bytes);
@@ -162,7 +160,8 @@ impl MemoryQueue {
     pub fn abandon(&self, seqs: &[RecordSeq], reason: Reason) {
         self.count_dropped(seqs.len() as u64);
         for client in self.take_clients(seqs) {
-            client.ask_to_retry(reason);
+            // The data is nowhere else, so a retry is a new request.
+            client.receipt.resolve(&Outcome::Retry { after: None, reason }, false);
         }
     }
 
@@ -219,12 +218,5 @@ impl MemoryQueueState {
         let seq = RecordSeq(self.last_seq);
         self.waiting.push_back(StoredRecord { seq, kind: RecordKind::Forward, account, committed, body });
         seq
-    }
-}
-
-impl WaitingClient {
-    /// The data is nowhere else, so a retry is a new request.
-    pub(super) fn ask_to_retry(self, reason: Reason) {
-        self.receipt.resolve(&Outcome::Retry { after: None, reason }, false);
     }
 }

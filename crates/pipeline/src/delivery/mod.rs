@@ -16,7 +16,7 @@ use telemetry::{Gauge, Meter, names};
 
 use super::batch::Effect;
 use super::outcome::{Outcome, PendingFullText, Reason, final_answer, join_results};
-use super::plan::{AckMode, LONGEST_ANSWER_WAIT, OutletSettings};
+use super::plan::{AckMode, LONGEST_ANSWER_WAIT, MAX_WAITING_ANSWERS, OutletSettings};
 use super::receipt::Receipt;
 use super::route::BatchProduct;
 use super::spool::{RecordSeq, Spool};
@@ -30,9 +30,6 @@ use bounds::PendingBound;
 pub use memory_queue::MemoryQueue;
 use memory_queue::WaitingClient;
 
-/// Answers that may wait at once; each is a few kilobytes of a connection, a stream and an entry here. Beyond it a
-/// client is asked to retry at once, as after the wait.
-const MAX_WAITING_ANSWERS: usize = 4096;
 /// Bytes of memory for one exporter whose data waits there, if it has no `max_pending`.
 const DEFAULT_MEMORY_BYTES: u64 = 64 << 20;
 

@@ -43,7 +43,7 @@ pub(super) fn accepted() -> Outcome {
     Outcome::Accepted
 }
 
-pub(super) fn partial(rejected: u64, reason: Reason) -> Outcome {
+fn partial(rejected: u64, reason: Reason) -> Outcome {
     Outcome::Partial { rejected, reason }
 }
 
@@ -84,19 +84,24 @@ fn the_join_over_all_pairs() {
     assert_eq!(no.join(refused(TooLarge), 10), refused(BadData), "the first one's words");
 }
 
+/// What a back end says to a request of two items, one attempt after the other, and the client's answer.
+pub(super) fn results_and_answers() -> [(Vec<Outcome>, Outcome); 5] {
+    [
+        (vec![accepted()], accepted()),
+        (vec![retry(None, Reason::Unavailable), accepted()], accepted()),
+        (vec![partial(1, Reason::BadData)], partial(1, Reason::BadData)),
+        (vec![refused(Reason::BadData)], refused(Reason::BadData)),
+        // The request is split, and one half is accepted.
+        (vec![refused(Reason::BadData), accepted(), refused(Reason::BadData)], partial(1, Reason::BadData)),
+    ]
+}
+
 /// With `delivered` the answer waits for the back end's result and equals it. (Without `settle` in the outlet clients
 /// are only answered at the deadline.)
 #[test]
 fn the_answer_is_the_back_ends_verdict() {
     let delivered = || OutletSettings { ack: AckMode::Delivered, ..OutletSettings::default() };
-    for (said, told) in [
-        (vec![accepted()], accepted()),
-        (vec![retry(None, Reason::Unavailable), accepted()], accepted()),
-        (vec![partial(1, Reason::BadData)], partial(1, Reason::BadData)),
-        (vec![refused(Reason::BadData)], refused(Reason::BadData)),
-        // Two items: the request is split, and one half is accepted.
-        (vec![refused(Reason::BadData), accepted(), refused(Reason::BadData)], partial(1, Reason::BadData)),
-    ] {
+    for (said, told) in results_and_answers() {
         let sink = scripted(said.clone());
         let (mut rig, _folder) = rig(&sink, delivered());
         let mut answer = rig.submit(spans(&["a", "b"]));

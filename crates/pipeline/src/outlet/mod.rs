@@ -303,7 +303,7 @@ impl Outlet {
                     run.lanes.finish_read(lane, intake.last);
                 }
                 // A record that a separate lane reads was counted already when a common lane read it.
-                if is_common && intake.uncleared > 0 && self.memory.is_none() {
+                if is_common && intake.uncleared > 0 {
                     run.uncleared += intake.uncleared;
                     self.metrics.set_uncleared(run.uncleared);
                     tracing::error!(
@@ -350,7 +350,7 @@ fn take_from_memory(memory: &MemoryQueue, max_bytes: usize, trust: Trust) -> Rea
         let uncleared: Vec<RecordSeq> = taken.into_iter().filter(|seq| !is_kept(seq)).collect();
         memory.abandon(&uncleared, Reason::NotCleared);
     }
-    intake
+    ReadIntake { uncleared: 0, ..intake }
 }
 
 impl OutletRun {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::watch;
 
-use super::super::tests::{SECOND, accepted, partial, refused, retry, rig, scripted};
+use super::super::tests::{SECOND, accepted, refused, results_and_answers, retry, rig, scripted};
 use crate::outcome::PendingFullText;
 use crate::testing::engine::{Drafter, Sink, Step, Tally, padded, spans};
 use crate::testing::rig::{Parts, Rig, submission};
@@ -38,13 +38,7 @@ fn away() -> (Arc<Sink>, Arc<AtomicBool>) {
 /// the position of the next record changes.)
 #[test]
 fn the_answer_is_the_result_without_a_copy_on_disk() {
-    for (said, told) in [
-        (vec![accepted()], accepted()),
-        (vec![retry(None, Reason::Unavailable), accepted()], accepted()),
-        (vec![partial(1, Reason::BadData)], partial(1, Reason::BadData)),
-        (vec![refused(Reason::BadData)], refused(Reason::BadData)),
-        (vec![refused(Reason::BadData), accepted(), refused(Reason::BadData)], partial(1, Reason::BadData)),
-    ] {
+    for (said, told) in results_and_answers() {
         let sink = scripted(said.clone());
         let (mut rig, _folder) = rig(&sink, OutletSettings { retry_initial: SECOND, ..in_memory() });
         let next = rig.spool.next();
@@ -143,8 +137,8 @@ fn what_was_accepted_in_part_is_not_given_up() {
     assert_eq!(got, ["a", "b"]);
 }
 
-/// What is refused is kept nowhere, so the same bytes are tried again when they come again: an operator may have raised
-/// the limit. (With `committed` the second one gets the first one's answer, without an attempt.)
+/// Refused data is not stored. If a client sends the same bytes again, they are tried again: an operator may have
+/// raised the limit. (With `committed` the second one gets the first one's answer, without an attempt.)
 #[test]
 fn a_refused_request_may_come_again() {
     let sink = scripted(vec![refused(Reason::BadData), accepted()]);
@@ -223,8 +217,8 @@ fn clients_of_an_outlet_that_panicked_are_answered() {
     assert_eq!(answer.now_or_never(), Some(retry(None, Reason::Lost)));
 }
 
-/// A batch of which anything must be stored goes through the spool as a whole: else a client that retries would double
-/// what was stored. So does one that another exporter gets as well.
+/// If anything of a batch must be stored, the whole batch goes through the spool: else a client's retry would double
+/// the stored part. The same holds for a batch that a second exporter gets too.
 #[test]
 fn what_must_be_stored_goes_through_the_spool() {
     let (tally, drafter): (Arc<dyn Processor>, Arc<dyn Processor>) = (Tally::new("tally"), Drafter::new("vault"));

@@ -67,16 +67,16 @@ impl RecordSink for EffectsSink {
             let open = move || another_workers(&opener, &shared, &sealed);
             let opened = self
                 .gate
-                .open(open, |peers: &Option<PeerRecord>| peers.as_ref().map_or(0, |record| record.body.len()))
+                .open(open, |opened: &Option<PeerRecord>| opened.as_ref().map_or(0, |peer| peer.body.len()))
                 .await;
-            let (peers, permit) = match opened {
+            let (peer, permit) = match opened {
                 // The position of an own record is committed to the group alone: reading it again costs nothing.
                 Ok(Ok((None, _))) => return Ok(Outcome::Accepted),
-                Ok(Ok((Some(peers), permit))) => (peers, permit),
+                Ok(Ok((Some(peer), permit))) => (peer, permit),
                 Ok(Err(why)) => return Ok(self.skip(record, &why)),
                 Err(outcome) => return Ok(outcome),
             };
-            let effects = vec![position, self.shared.effect(peers)];
+            let effects = vec![position, self.shared.effect(peer)];
             let outcome = self.gate.admission().submit_effects(effects, permit).await;
             self.received.increment(u64::from(outcome == Outcome::Accepted));
             Ok(outcome)

@@ -64,7 +64,7 @@ impl SharedEffects {
         Some(told.life == *self.life.lock() && told.replica == self.replica)
     }
 
-    /// The effect that stores a record. What is stored stays compressed, because each worker stores the updates of all.
+    /// The effect that stores a record, compressed: each worker stores the updates of all workers.
     pub(super) fn effect(&self, record: PeerRecord) -> Effect {
         let unstored: Arc<dyn std::any::Any + Send + Sync> = Arc::new(record.body);
         Effect { processor: Arc::clone(&self.id), body: record.compressed, unstored: Some(unstored) }
@@ -108,7 +108,7 @@ impl Processor for SharedEffects {
 
     fn apply(&self, effect: &Effect) {
         let inflated = effect.unstored.as_ref().and_then(|body| body.downcast_ref::<Bytes>().cloned());
-        // After a restart there is only what was stored.
+        // An effect that is read from the spool after a restart has only the compressed body.
         let Some(body) = inflated.or_else(|| inflate(&effect.body, MAX_RECORD).ok()) else { return };
         let Some(told) = ToldEffects::decode(&body) else { return };
         for effect in &told.effects {
