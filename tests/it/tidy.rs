@@ -3,6 +3,7 @@
 
 mod knots;
 mod names;
+mod size;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
