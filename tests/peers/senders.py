@@ -9,7 +9,7 @@ import sys
 
 from harness import CACHE, HERE
 
-PROTOCOLS = {"py": ("grpc", "http"), "js": ("http",), "go": ("grpc", "http"), "java": ("grpc", "http"), "rust": ("grpc", "http")}
+PROTOCOLS = {"py": ("grpc", "http"), "js": ("http",), "go": ("grpc", "http"), "java": ("grpc", "http")}
 
 
 def sdks(names):
@@ -23,7 +23,6 @@ def program(sdk):
         "js": ["node", os.path.join(CACHE, "js", "send.mjs")],
         "go": [os.path.join(CACHE, "go", "send"), "--protocol", protocol],
         "java": ["java", "-XX:TieredStopAtLevel=1", "-cp", f"{CACHE}/java/classes:{CACHE}/java/libs/*", "Send", "--protocol", protocol],
-        "rust": [os.path.join(CACHE, "rust", "send"), "--protocol", protocol],
     }[name]
 
 

@@ -1,6 +1,6 @@
 """What the official SDKs do when they are refused: over gRPC and HTTP, by status, and by tollgate's own refusals.
 
-    refusals.py [rust]    Python, JavaScript, Go and Java; Rust's by name, because it takes minutes to build
+    refusals.py    Python, JavaScript, Go and Java
 
 The table of docs/operations.md says what each SDK does, and is compared with what it did.
 """
@@ -25,7 +25,7 @@ FAULTS = {
     "400": ("status=400&count=1", "400 / INVALID_ARGUMENT, 413"),
     "reset": ("reset=1&count=1", "the connection is reset"),
 }
-NAMES = {"Python": "py", "JavaScript": "js", "Go": "go", "Java": "java", "Rust": "rust"}
+NAMES = {"Python": "py", "JavaScript": "js", "Go": "go", "Java": "java"}
 # what a cell of the table says: (the SDK reports success, it retries, it waits as long as it was told)
 MEANINGS = (
     (r"waits for it", (True, True, True)),

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # The Python venv (also for sink.py --grpc and recordings/*) and the JavaScript modules, under ${PEERS_CACHE:-target/peers}.
-# Does nothing when what is installed is what the pin files say. `install.sh python`, `js`, `go`, `java` or `rust` for one
-# of them; the last three only if they are named. Go 1.26, a JDK (17 or later) with Maven, and Cargo must be there.
+# Does nothing when what is installed is what the pin files say. `install.sh python`, `js`, `go` or `java` for one of
+# them; the last two only if they are named. Go 1.26 and a JDK (17 or later) with Maven must be there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${PEERS_CACHE:-$here/../../../target/peers}
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 what=${1:-all}
-case $what in all | python | js | go | java | rust) ;; *) echo "sdk/install.sh: no SDK $what" >&2; exit 2 ;; esac
+case $what in all | python | js | go | java) ;; *) echo "sdk/install.sh: no SDK $what" >&2; exit 2 ;; esac
 
 if [ "$what" = all ] || [ "$what" = python ]; then
   venv=$cache/venv
@@ -47,9 +47,5 @@ if [ "$what" = java ]; then
     javac -Xlint:all -Werror -cp "$java/libs/*" -d "$java/classes" "$here/java/Send.java" >&2
     cp "$here/java/Send.java" "$java/Send.installed"
   fi
-fi
-if [ "$what" = rust ]; then
-  cargo build --quiet --locked --manifest-path "$here/rust/Cargo.toml" --target-dir "$cache/rust/target" >&2
-  cp "$cache/rust/target/debug/send" "$cache/rust/send"
 fi
 echo "$cache"

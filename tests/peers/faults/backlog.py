@@ -1,50 +1,13 @@
-"""SIGKILL at random moments under load, and how long a start with a gigabyte of spool takes."""
+"""A spool of gigabytes: memory stays flat while it waits and drains, and a start with it is quick."""
 import os
-import random
 import shutil
 import threading
 import time
 
-from faults.common import Quick, accounted, drained, place, plain, promised, sink_in
+from faults.common import drained, place, plain, promised, sink_in
 from faults.storm import rss
 from harness import check, figure, until
 from load import request
-
-# never "taken, but nobody hears of it": what a kill alone makes come again is counted
-AWAY = ("status=503&keep=0", "ok=1", "status=429&retry_after=1&keep=0", "ok=1", "reset=1&keep=0")
-
-
-def run(work, options):
-    rng = random.Random(options.seed)
-    sink = sink_in(work, "kill")
-    # what comes again after a kill is what was on its way: small requests keep that small
-    small = {"batch": {"flush_timeout": "20ms", "max_size": "64KiB", "sizer": "bytes"}}
-    gateway = plain(place(work, "kill"), sink, change=lambda c: c["exporters"]["otlp_http"].update(sending_queue=small))
-    load = Quick(gateway.http, f"kill{options.seed}", threads=2)
-    slowest = 0
-    for cycle in range(options.cycles):
-        sink.tell(AWAY[cycle % len(AWAY)])
-        began = time.monotonic()
-        gateway.start()
-        slowest = max(slowest, time.monotonic() - began)
-        load.go()
-        wanted = options.items * (cycle + 1) // options.cycles
-        until("enough acknowledged", lambda: len(load.acked) >= wanted, 60, 0.005)
-        time.sleep(rng.uniform(0, 0.25) + options.life)
-        gateway.kill()
-        load.go(False)
-    sink.tell("ok=1")
-    gateway.start()
-    load.go()
-    time.sleep(0.3)
-    load.end()
-    drained(gateway, 120)
-    check("kill: a clean end", gateway.stop() == 0)
-    figure("kill: cycles, acknowledged items", f"{options.cycles}, {len(load.acked)}")
-    figure("kill: slowest start to ready", round(slowest, 2), "s")
-    # what is in flight at a kill comes twice (docs/operations.md), so the share is a life's length: one percent is asked of lives of half a second and more
-    accounted("kill", sink, load.acked, bound=0.01 if options.life >= 0.5 else 0.1)
-    check("kill: no panic", "panic" not in gateway.log())
 
 
 def flat(work, options):
