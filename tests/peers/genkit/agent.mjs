@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// A flow with tools on Genkit; record.py runs it against the mock model.   agent.mjs PLAN
+// A flow with tools on Genkit; record_js.py runs it against the mock model.   agent.mjs PLAN
 // The last line of the output says which tool calls worked.
 import { readFileSync } from 'node:fs'
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-proto'

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// A small agent on a vendor's SDK under an instrumentation; record.py runs it against the mock model.   agent.cjs LIBRARY VENDOR PLAN
+// A small agent on a vendor's SDK under an instrumentation; record_js.py runs it against the mock model.   agent.cjs LIBRARY VENDOR PLAN
 //
 // LIBRARY: openinference, openllmetry (@traceloop/node-server-sdk), official (@opentelemetry/instrumentation-openai), native (what the
 //          vendor's SDK traces by itself).    VENDOR: openai (chat completions) | responses | anthropic.

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// A chain, an agent and a graph on LangChain under an instrumentation; record.py runs it against the mock model.   agent.cjs LIBRARY PLAN
+// A chain, an agent and a graph on LangChain under an instrumentation; record_js.py runs it against the mock model.   agent.cjs LIBRARY PLAN
 //
 // LIBRARY: openinference | openllmetry.   PLAN: {model, system, session, user, metadata, content, prompts: {…}, tools: {…}, document, output}
 // The last line of the output says which tool calls worked.

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// An agent with tools and a workflow on Mastra; record.py runs it against the mock model.   agent.mjs PLAN
+// An agent with tools and a workflow on Mastra; record_js.py runs it against the mock model.   agent.mjs PLAN
 // The last line of the output says which tools worked.
 import { readFileSync } from 'node:fs'
 import { createOpenAI } from '@ai-sdk/openai'

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// An agent with a hand-off on the OpenAI Agents SDK under OpenInference; record.py runs it against the mock model.   agent.mjs PLAN
+// An agent with a hand-off on the OpenAI Agents SDK under OpenInference; record_js.py runs it against the mock model.   agent.mjs PLAN
 // The last line of the output says which tool calls worked.
 import { readFileSync } from 'node:fs'
 import { context } from '@opentelemetry/api'

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// A small agent on the Vercel AI SDK; record.py runs it against the mock model.   agent.mjs PLAN
+// A small agent on the Vercel AI SDK; record_js.py runs it against the mock model.   agent.mjs PLAN
 //
 // PLAN: {version: 4…7, vendor: openai | responses | anthropic, model, record: bool, system, session, user, metadata, prompts: {…},
 //        tools: {lookup: {description, result}, burn: {description, error}}}
