@@ -3,14 +3,14 @@
 //! would get. Its data is in a [`ScratchDir`].
 
 use std::fs::DirBuilder;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::app::build::GatewayDeps;
 use crate::app::resolve::ConfiguredComponent;
-use crate::app::{RunningGateway, assemble};
+use crate::app::{RunningGateway, StartFault, assemble};
 use crate::cli::common::CommonArgs;
 use crate::cli::config_loading::{FileCreation, load_config};
 use crate::cli::error::CommandError;
@@ -33,40 +33,32 @@ const MAX_BYTES: u64 = 256 << 20;
 const MAX_WAIT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A running gateway, its addresses and its files.
 pub(super) struct DemoGateway {
     pub(super) app: RunningGateway,
     pub(super) deps: GatewayDeps,
     pub(super) grpc: SocketAddr,
     pub(super) http: SocketAddr,
     pub(super) admin: SocketAddr,
-    pub(super) uses_default_ports: bool,
     pub(super) directory: PathBuf,
 }
 
 impl DemoGateway {
-    /// Starts the gateway with its data in `directory`.
+    /// Starts the gateway with its data in `directory`, on the default ports, or else on any free ones.
     pub(super) async fn start(directory: &Path, deps: GatewayDeps) -> Result<Self, CommandError> {
-        let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        let uses_default_ports = [4317, 4318, 8888].into_iter().all(is_free);
-        let listen = if uses_default_ports { None } else { Some(parse_listen_address("127.0.0.1:0")?) };
-        let common = CommonArgs { data_dir: Some(directory.to_path_buf()), listen, ..CommonArgs::default() };
-        let mut valid = load_config(&common, FileCreation::TryoutKey)?.valid;
-        let id = ComponentId::parse(EXPORTER)?;
-        let rotation = Some(RotationLimits { max_bytes: MAX_BYTES, max_backups: 1 });
-        let settings = FileExporterSettings { path: directory.join(EXPORTED), trust: Trust::ThirdParty, rotation };
-        for (exporter, _) in valid.pipelines.iter_mut().flat_map(|pipeline| &mut pipeline.exporters) {
-            *exporter = id.clone();
-        }
-        valid.exporters = vec![ConfiguredComponent { id, value: ExporterSettings::File(settings) }];
-        valid.spool = spool::SpoolSettings::new(valid.spool.directory, MAX_BYTES);
-        let app = RunningGateway::start(assemble::build_blueprint(valid, &deps).await?, deps.clone()).await?;
+        let mut common = CommonArgs { data_dir: Some(directory.to_path_buf()), ..CommonArgs::default() };
+        let app = match start_app(&common, &deps).await {
+            Err(CommandError::Start(error)) if error.fault == StartFault::Port => {
+                common.listen = Some(parse_listen_address("127.0.0.1:0")?);
+                start_app(&common, &deps).await?
+            }
+            started => started?,
+        };
         let find_address = |port_name: &str| {
             let found = app.addresses().iter().find(|(name, _)| name == port_name);
             found.map(|(_, address)| *address).ok_or_else(|| format!("`{port_name}` does not listen"))
         };
         let (grpc, http, admin) = (find_address("otlp grpc")?, find_address("otlp http")?, find_address("admin")?);
-        Ok(Self { app, deps, grpc, http, admin, uses_default_ports, directory: directory.to_path_buf() })
+        Ok(Self { app, deps, grpc, http, admin, directory: directory.to_path_buf() })
     }
 
     /// Waits until the spool has no records left for `consumer`.
@@ -79,6 +71,21 @@ impl DemoGateway {
         let waited = with_timeout(&*self.deps.clock, MAX_WAIT, waiting).await;
         Ok(waited.ok_or_else(|| format!("records are still waiting for `{consumer}`"))?)
     }
+}
+
+async fn start_app(common: &CommonArgs, deps: &GatewayDeps) -> Result<RunningGateway, CommandError> {
+    let mut valid = load_config(common, FileCreation::TryoutKey)?.valid;
+    let path = valid.spool.directory.with_file_name(EXPORTED);
+    let id = ComponentId::parse(EXPORTER)?;
+    let rotation = Some(RotationLimits { max_bytes: MAX_BYTES, max_backups: 1 });
+    let settings = FileExporterSettings { path, trust: Trust::ThirdParty, rotation };
+    for (exporter, _) in valid.pipelines.iter_mut().flat_map(|pipeline| &mut pipeline.exporters) {
+        *exporter = id.clone();
+    }
+    valid.exporters = vec![ConfiguredComponent { id, value: ExporterSettings::File(settings) }];
+    valid.spool = spool::SpoolSettings::new(valid.spool.directory, MAX_BYTES);
+    let blueprint = assemble::build_blueprint(valid, deps).await?;
+    Ok(RunningGateway::start(blueprint, deps.clone()).await?)
 }
 
 /// A new directory, accessible to its owner only (0700), and removed on drop unless it is to be kept.

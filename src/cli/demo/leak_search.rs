@@ -1,7 +1,7 @@
 //! [`LeakSearch`]: finds private texts in bytes, even if escaped, encoded or compressed, since the claim that nothing
-//! went out is only as good as the search. It covers plain text, JSON escapes, percent encoding, base64 (both alphabets,
-//! any alignment), hex, gzip and zstd, nested up to [`MAX_DEPTH`] times, ignoring ASCII case. Findings name places and
-//! counts, never payload.
+//! went out is only as good as the search. It covers plain text, JSON escapes, percent encoding, base64 (both
+//! alphabets, any alignment), hex, gzip and zstd, nested up to [`MAX_DEPTH`] times, ignoring ASCII case. Findings name
+//! places and counts, never payload.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};
@@ -21,8 +21,8 @@ const MIN_RUN: usize = 16;
 /// Maximum number of bytes read from one compressed frame.
 const MAX_INFLATED: u64 = 64 << 20;
 
-/// A search for the canaries of the recording, such as `CANARY-prompt-e6315b29074518ae`, which mark each private text in
-/// it, and for the private texts that the demo adds.
+/// A search for the canaries of the recording, such as `CANARY-prompt-e6315b29074518ae`, which mark each private text
+/// in it, and for the private texts that the demo adds.
 pub(super) struct LeakSearch {
     pub(super) canaries: BTreeSet<String>,
     pub(super) texts: Vec<String>,

@@ -1,7 +1,7 @@
 //! `tollgate demo`: plays a recorded session of a coding agent (`session`) into a real gateway (`gateway`), shows and
-//! checks what came in and went out (`items`, `costs`, `opened_content`, `leak_search`; printed by `story`), then serves
-//! until Ctrl-C. It works offline, without a HOME, and all its files are in one directory that is removed at the end.
-//! The exit code says whether all checks passed, so that `--once` checks a build on the machine that will run it.
+//! checks what came in and went out (`items`, `costs`, `opened_content`, `leak_search`; printed by `story`), then
+//! serves until Ctrl-C. It works offline, without a HOME, and all its files are in one directory that is removed at the
+//! end. The exit code says whether all checks passed, so that `--once` checks a build on the machine that will run it.
 
 mod costs;
 mod gateway;
@@ -38,7 +38,6 @@ use leak_search::LeakSearch;
 use opened_content::OpenedContent;
 use story::DemoStory;
 
-/// Options of `demo`.
 #[derive(Args)]
 pub(crate) struct DemoArgs {
     /// Exits after the session; with an error if private text went out, a price differs or the vault can't be opened.
@@ -49,7 +48,6 @@ pub(crate) struct DemoArgs {
     keep: bool,
 }
 
-/// Runs the demo.
 pub(super) fn run(common: &CommonArgs, options: &DemoArgs) -> Result<ExitStatus, CommandError> {
     if common.config.is_some() {
         let why = "the demo always uses the default configuration: remove --config, or use `tollgate run`";
@@ -80,7 +78,7 @@ async fn run_demo(options: &DemoArgs, directory: &Path, deps: GatewayDeps) -> Re
     story.show("title", &[&env!("CARGO_PKG_VERSION")]);
     let gateway = DemoGateway::start(directory, deps).await?;
     let kept = if options.keep { "kept" } else { "removed at the end" };
-    let ports = if gateway.uses_default_ports { "the default ports" } else { "the default ports are in use" };
+    let ports = if gateway.http.port() == 4318 { "the default ports" } else { "the default ports are in use" };
     story.show("start", &[&directory.display(), &kept, &gateway.http, &gateway.grpc, &ports, &gateway.admin]);
     let result = tokio::select! {
         result = play_and_check(&mut story, &gateway) => Some(result),
@@ -105,7 +103,6 @@ async fn run_demo(options: &DemoArgs, directory: &Path, deps: GatewayDeps) -> Re
     })
 }
 
-/// Shows the overall result, and what to do next.
 fn show_end(story: &mut DemoStory, gateway: &DemoGateway, passed: bool, session: &str, options: &DemoArgs) {
     story.show(if passed { "passed" } else { "failed" }, &[]);
     let DemoGateway { http, admin, directory, .. } = gateway;
@@ -121,8 +118,7 @@ fn show_end(story: &mut DemoStory, gateway: &DemoGateway, passed: bool, session:
     }
 }
 
-/// Plays the session, waits for delivery, and shows and checks the results. Returns whether all checks passed, and the
-/// session's id.
+/// Plays the session, and shows and checks the results; returns whether all checks passed, and the session's id.
 async fn play_and_check(story: &mut DemoStory, gateway: &DemoGateway) -> Result<(bool, String), CommandError> {
     let (clock, directory) = (&gateway.deps.clock, &gateway.directory);
     let requests = session::build_session(clock.now())?;

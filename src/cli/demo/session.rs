@@ -10,7 +10,6 @@ use crate::cli::error::CommandError;
 use kernel::clock::UnixNanos;
 use otlp::{Signal, json};
 
-/// The recorded client and its version.
 pub(super) const CLIENT: &str = "Claude Code 2.1.328";
 
 /// The requests of `tests/recordings/claude-code/plain`, in order of arrival.
@@ -40,7 +39,6 @@ pub(super) const ADDED_SECRETS: [&str; 5] = [
     "AKIAQ3EGRIU2SZKWX4FN",
     "demo-4f6c2b9e1d7a8035",
 ];
-/// Name of the added span.
 pub(super) const ADDED_SPAN: &str = "POST /v1/refunds";
 
 /// The session's requests in OTLP/JSON, as if it had ended at `now`.

@@ -24,8 +24,8 @@ const SAFE: &str = "32";
 const LINK: &str = "36";
 const WRONG: &str = "1;31";
 
-/// The longest line with a value, in characters.
-const MAX_VALUE_CHARS: usize = 86;
+/// The longest line with a value, in columns.
+const MAX_COLUMNS: usize = 99;
 const CALL_COLUMNS: [usize; 8] = [21, 17, 6, 7, 8, 7, 12, 12];
 /// The items shown, and which of their attributes.
 const SHOWN_ITEMS: [(&str, &[&str]); 5] = [
@@ -91,6 +91,12 @@ impl DemoStory {
         self.has_reader &= written.and_then(|()| self.out.flush()).is_ok();
     }
 
+    fn print_cut(&mut self, indent: usize, colour: &str, text: &str) {
+        let start: String = text.chars().take(MAX_COLUMNS - indent).collect();
+        let is_cut = start.len() < text.len();
+        self.print(indent, colour, &if is_cut { start + "…" } else { start });
+    }
+
     /// Compares the items that came in with those that went out.
     pub(super) fn show_comparison(&mut self, incoming: &[TelemetryItem], outgoing: &[TelemetryItem]) {
         self.show("comparison", &[]);
@@ -116,7 +122,7 @@ impl DemoStory {
 
     fn attribute(&mut self, colour: &str, sign: char, key: &str, value: Option<&str>) {
         let Some(value) = value else { return };
-        self.print(5, colour, &cut(&format!("{sign} {key} = {value}")));
+        self.print_cut(5, colour, &format!("{sign} {key} = {value}"));
     }
 
     /// Shows the price of each call beside the client's; returns whether all agree.
@@ -141,21 +147,14 @@ impl DemoStory {
     }
 
     pub(super) fn show_content(&mut self, key: &str, content: &str) {
-        self.print(13, PRIVATE, &cut(&format!("{key:<12}  {content}")));
+        self.print_cut(13, PRIVATE, &format!("{key:<12}  {content}"));
     }
 }
 
-/// A row of the table of calls: two names, and numbers to the right.
 fn format_call(cells: impl IntoIterator<Item = String>) -> String {
     let format_cell = |(index, (text, width)): (usize, (String, usize))| match index {
         0 | 1 => format!("{text:<width$.width$}  "),
         _ => format!("{text:>width$}"),
     };
     cells.into_iter().zip(CALL_COLUMNS).enumerate().map(format_cell).collect()
-}
-
-/// Shortens a line with a value by its end.
-fn cut(value: &str) -> String {
-    let start: String = value.chars().take(MAX_VALUE_CHARS).collect();
-    if start.len() < value.len() { start + "…" } else { start }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::settings_file::{MergeFault, SettingsDocument};
+use super::settings_document::{MergeFault, SettingsDocument};
 
 pub(super) struct EnvFile(Vec<String>);
 

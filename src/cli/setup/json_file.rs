@@ -5,7 +5,7 @@ use serde::Serialize as _;
 use serde_json::ser::{PrettyFormatter, Serializer};
 use serde_json::{Map, Value};
 
-use super::settings_file::{MergeFault, SettingsDocument};
+use super::settings_document::{MergeFault, SettingsDocument};
 
 pub(super) struct JsonFile {
     members: Map<String, Value>,
@@ -18,12 +18,13 @@ impl SettingsDocument for JsonFile {
         let text = text.trim_start_matches('\u{feff}');
         let text = if text.trim().is_empty() { "{}" } else { text };
         let malformed = |error: serde_json::Error| {
-            let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default();
-            let is_comment = line.get(error.column().saturating_sub(1)..).is_some_and(|rest| rest.starts_with('/'));
+            let (line, column) = (error.line(), error.column());
+            let at = text.lines().nth(line.saturating_sub(1)).and_then(|text| text.get(column.saturating_sub(1)..));
             let what = error.to_string();
-            let what = what.split(" at line ").next().unwrap_or_default();
-            let what = if is_comment { "a comment, which would be lost" } else { what };
-            MergeFault::Malformed { line: error.line(), what: what.to_owned() }
+            match at.is_some_and(|rest| rest.starts_with("//") || rest.starts_with("/*")) {
+                true => MergeFault::Comment { line },
+                false => MergeFault::Malformed { line, what: what.split(" at line ").next().unwrap_or("").to_owned() },
+            }
         };
         // Parsed without a type, whose error would quote the file.
         let Value::Object(members) = serde_json::from_str(text).map_err(malformed)? else {

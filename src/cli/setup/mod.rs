@@ -7,6 +7,7 @@ pub(super) mod client_catalog;
 mod env_file;
 mod json_file;
 mod receiver_endpoint;
+mod settings_document;
 mod settings_file;
 mod toml_file;
 mod write;

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use toml_edit::{DocumentMut, Item, Table, TableLike};
 
-use super::settings_file::{MergeFault, SettingsDocument};
+use super::settings_document::{MergeFault, SettingsDocument};
 
 pub(super) struct TomlFile(DocumentMut);
 

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::super::error::CommandError;
-use super::settings_file::{FileFormat, MergeFault, MergedSettings, SettingChange, merge_settings};
+use super::settings_document::MergeFault;
+use super::settings_file::{FileFormat, MergedSettings, SettingChange, merge_settings};
 use kernel::clock::{Clock, SystemClock};
 use kernel::files::{describe_io_error, make_folders, parent_folder, replace_file_like, write_new};
 use vault::object_names::rfc3339;
@@ -49,8 +50,7 @@ pub(super) fn write_settings(
     let merged = merge_settings(format, text, changes).map_err(|error| {
         let refused = fault(error.to_string());
         match (error, merge_settings(format, "", changes)) {
-            // The client itself may read the file, such as JSON with comments.
-            (MergeFault::Malformed { .. }, Ok(settings)) => {
+            (MergeFault::Comment { .. }, Ok(settings)) => {
                 let settings = settings.text.trim_end();
                 CommandError::Failed(format!("{refused}; put these settings into it by hand:\n{settings}"))
             }
