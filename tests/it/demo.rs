@@ -25,6 +25,12 @@ fn ended(child: Child) -> (String, String, Option<i32>) {
     (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap(), status.code())
 }
 
+/// Runs a printed `tollgate` command in a shell.
+fn run_printed(line: &str) -> Output {
+    let command = line.trim().replacen("tollgate", env!("CARGO_BIN_EXE_tollgate"), 1);
+    Command::new("sh").args(["-c", &command]).env_clear().output().unwrap()
+}
+
 fn entries(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
@@ -45,10 +51,11 @@ fn once_and_piped() {
         "(the default ports are in use)",
         "Claude Code 2.1.328",
         "15 spans, 17 log records, 12 data points",
-        "▸ vault",
-        "[CREDIT_CARD] of [EMAIL]",
+        "- prompt = Look at the notes for CANARY-prompt-",
+        "+ prompt = ▸ vault, bytes=0000000000-",
+        "+ exception.message = card [CREDIT_CARD] of [EMAIL] was declined",
         "[AWS_ACCESS_KEY]",
-        "▸ dropped",
+        "+ http.request.header.authorization = ▸ dropped",
         "(added by the demo)",
         "✓  0.02277435 USD, equal to the client's figure",
         "file:///default/acme/",
@@ -60,7 +67,9 @@ fn once_and_piped() {
     ] {
         assert!(out.contains(wanted), "{wanted} is missing:\n{out}");
     }
-    assert!(!out.contains('✗') && !out.contains("127.0.0.1:4318"), "{out}");
+    assert!(!out.contains('✗') && !out.contains("127.0.0.1:4318") && !out.contains("{}"), "{out}");
+    let steps = out.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count();
+    assert_eq!(steps, 7, "{out}");
     assert_eq!(entries(folder.path()), 0);
 }
 
@@ -89,8 +98,7 @@ fn serves_until_it_is_told_to_end() {
         find("export OTEL_EXPORTER_OTLP_PROTOCOL").split("OTEL_EXPORTER_OTLP_ENDPOINT=http://").nth(1).unwrap();
     find("CLAUDE_CODE_ENABLE_TELEMETRY=1");
     assert!(std::net::TcpStream::connect(endpoint).is_ok(), "{endpoint}");
-    let replay = find("tollgate vault replay").trim().strip_prefix("tollgate ").unwrap().to_owned();
-    let replay = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(replay.split(' ')).env_clear().output().unwrap();
+    let replay = run_printed(find("tollgate vault replay"));
     let text = String::from_utf8(replay.stdout).unwrap();
     assert!(replay.status.success() && text.contains("Look at the notes for CANARY-prompt-"), "{text}");
     assert_eq!(entries(folder.path()), 1);
@@ -111,26 +119,8 @@ fn options() {
     assert_eq!(code, Some(0), "{out}");
     assert_eq!(entries(folder.path()), 1);
     // the last printed command opens the kept data
-    let replay = out.lines().last().unwrap().trim().strip_prefix("tollgate ").unwrap();
-    let replay = Command::new(env!("CARGO_BIN_EXE_tollgate")).args(replay.split(' ')).env_clear().output().unwrap();
+    let replay = run_printed(out.lines().last().unwrap());
     assert!(replay.status.success(), "{}", String::from_utf8_lossy(&replay.stderr));
     let (_, err, code) = ended(demo(folder.path(), &["--config", "x.yaml"]));
     assert_eq!(code, Some(2), "{err}");
-}
-
-/// `--chaos`: after kills, a cut connection and a full disk, all ids that went in come out, within half a minute, and
-/// nothing is left behind.
-#[test]
-fn chaos() {
-    let folder = tempfile::tempdir().unwrap();
-    let (out, err, code) = ended(demo(folder.path(), &["--chaos"]));
-    assert_eq!(code, Some(0), "{out}\n{err}");
-    assert_eq!(err, "");
-    for wanted in
-        ["SIGKILL under load, 5 times", "24MiB is full", "503", "killed again while full", "exit 0", "✓ ids in "]
-    {
-        assert!(out.contains(wanted), "{wanted} is missing:\n{out}");
-    }
-    assert!(out.contains("lost 0") && out.contains("unknown 0"), "{out}");
-    assert_eq!(entries(folder.path()), 0);
 }

@@ -1,146 +1,113 @@
-//! The gateway of the demo: the embedded default with a `file` exporter instead of `debug`, free ports, and a vault
-//! that writes after one second. All other processor settings are the default's, and the exporter counts as a third
-//! party, so the user sees the data that a third party would get.
+//! [`DemoGateway`]: the gateway of the demo, the embedded default with a `file` exporter instead of `debug`. All other
+//! settings are the default's, and the exporter counts as a third party, so the user sees the data that a third party
+//! would get. Its data is in a [`ScratchDir`].
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::fs::DirBuilder;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::app::build::GatewayDeps;
-use crate::app::resolve::{ConfiguredComponent, ValidSettings};
-use crate::app::{RunningGateway, StartError, StartFault, assemble};
+use crate::app::resolve::ConfiguredComponent;
+use crate::app::{RunningGateway, StartFault, assemble};
 use crate::cli::common::CommonArgs;
-use crate::cli::config_loading::{FileCreation, TRYOUT_KEY, load_config};
+use crate::cli::config_loading::{FileCreation, load_config};
 use crate::cli::error::CommandError;
-use crate::cli::output::report_error;
-use crate::components::{ExporterSettings, ExtensionSettings, ProcessorSettings, ReceiverSettings};
+use crate::cli::listen::parse_listen_address;
+use crate::components::ExporterSettings;
 use config::ComponentId;
-use exporters::file;
-use net::Endpoint;
+use exporters::file::{FileExporterSettings, RotationLimits};
+use kernel::clock::with_timeout;
+use kernel::hex;
+use kernel::rng::Rng;
 use pipeline::{Trust, spool};
 
-/// The age at which the vault writes objects and the index.
-const WRITE_AGE: Duration = Duration::from_secs(1);
-/// The size of the spool; a demo needs little.
-const SPOOL_BYTES: u64 = 256 << 20;
-/// The exporter's file is rotated at this size, and one old file is kept.
-const OUTBOUND_ROTATION: file::RotationLimits = file::RotationLimits { max_bytes: 256 << 20, max_backups: 1 };
+pub(super) const EXPORTER: &str = "file/demo";
+/// The exporter's file and the vault's folder in the directory of the demo.
+pub(super) const EXPORTED: &str = "outbound.jsonl";
+pub(super) const VAULT: &str = "vault";
+/// The limit of the spool and of the exporter's file; a demo needs little.
+const MAX_BYTES: u64 = 256 << 20;
+/// The longest wait for an exporter or the vault.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A running gateway and its addresses and files.
 pub(super) struct DemoGateway {
     pub(super) app: RunningGateway,
-    /// Address for OTLP over gRPC.
+    pub(super) deps: GatewayDeps,
     pub(super) grpc: SocketAddr,
-    /// Address for OTLP over HTTP.
     pub(super) http: SocketAddr,
-    /// Address of the admin page.
     pub(super) admin: SocketAddr,
-    /// The file written by the exporter.
-    pub(super) outbound: PathBuf,
-    /// The vault's folder.
-    pub(super) vault: PathBuf,
-    /// The try-out auditor's key file.
-    pub(super) auditor: PathBuf,
-    /// Whether any port differs from the default.
-    pub(super) uses_other_ports: bool,
+    pub(super) directory: PathBuf,
 }
 
-/// The ports to request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum PortChoice {
-    /// The default ports if they are free, otherwise ports chosen by the system.
-    Default,
-    /// Ports chosen by the system.
-    Any,
-}
-
-/// Starts the gateway with its data in `directory`.
-///
-/// # Errors
-/// The gateway can't start.
-pub(super) async fn start_gateway(directory: &Path, deps: GatewayDeps) -> Result<DemoGateway, CommandError> {
-    let on_default_ports = start_on(directory, deps.clone(), PortChoice::Default).await;
-    let started = match on_default_ports {
-        // Another process may have taken a port since the check. Other errors are not retried.
-        Err(error) if error.fault == StartFault::Port => start_on(directory, deps, PortChoice::Any).await,
-        started => started,
-    };
-    started.map_err(|error| CommandError::Failed(error.text))
-}
-
-async fn start_on(directory: &Path, deps: GatewayDeps, ports: PortChoice) -> Result<DemoGateway, StartError> {
-    let common = CommonArgs { data_dir: Some(directory.to_path_buf()), ..CommonArgs::default() };
-    let loaded = load_config(&common, FileCreation::TryoutKey).map_err(|error| {
-        report_error(&error);
-        StartError::new("the embedded default can't be used")
-    })?;
-    let outbound = directory.join("outbound.jsonl");
-    let valid =
-        apply_demo_changes(loaded.valid, &outbound, ports).map_err(|error| StartError::new(error.to_string()))?;
-    let blueprint = assemble::build_blueprint(valid, &deps).await?;
-    let app = RunningGateway::start(blueprint, deps).await?;
-    let find_address = |port_name: &str| {
-        let found = app.addresses().iter().find(|(name, _)| name == port_name);
-        found.map(|(_, address)| *address).ok_or_else(|| StartError::new(format!("`{port_name}` does not listen")))
-    };
-    let (grpc, http, admin) = (find_address("otlp grpc")?, find_address("otlp http")?, find_address("admin")?);
-    let uses_other_ports = [grpc.port(), http.port(), admin.port()] != [4317, 4318, 8888];
-    Ok(DemoGateway {
-        grpc,
-        http,
-        admin,
-        outbound,
-        vault: directory.join("vault"),
-        auditor: directory.join(TRYOUT_KEY),
-        uses_other_ports,
-        app,
-    })
-}
-
-/// The default settings with the demo's changes.
-fn apply_demo_changes(
-    mut valid: ValidSettings,
-    outbound: &Path,
-    ports: PortChoice,
-) -> Result<ValidSettings, CommandError> {
-    let id = ComponentId::parse("file/demo")?;
-    let settings = file::FileExporterSettings {
-        path: outbound.to_path_buf(),
-        trust: Trust::ThirdParty,
-        rotation: Some(OUTBOUND_ROTATION),
-    };
-    valid.exporters = vec![ConfiguredComponent { id: id.clone(), value: ExporterSettings::File(settings) }];
-    for pipeline in &mut valid.pipelines {
-        pipeline.exporters.truncate(1);
-        pipeline.exporters.iter_mut().for_each(|(exporter, _)| *exporter = id.clone());
+impl DemoGateway {
+    /// Starts the gateway with its data in `directory`, on the default ports, or else on any free ones.
+    pub(super) async fn start(directory: &Path, deps: GatewayDeps) -> Result<Self, CommandError> {
+        let mut common = CommonArgs { data_dir: Some(directory.to_path_buf()), ..CommonArgs::default() };
+        let app = match start_app(&common, &deps).await {
+            Err(CommandError::Start(error)) if error.fault == StartFault::Port => {
+                common.listen = Some(parse_listen_address("127.0.0.1:0")?);
+                start_app(&common, &deps).await?
+            }
+            started => started?,
+        };
+        let find_address = |port_name: &str| {
+            let found = app.addresses().iter().find(|(name, _)| name == port_name);
+            found.map(|(_, address)| *address).ok_or_else(|| format!("`{port_name}` does not listen"))
+        };
+        let (grpc, http, admin) = (find_address("otlp grpc")?, find_address("otlp http")?, find_address("admin")?);
+        Ok(Self { app, deps, grpc, http, admin, directory: directory.to_path_buf() })
     }
-    for ConfiguredComponent { value, .. } in &mut valid.receivers {
-        let ReceiverSettings::Otlp(settings) = value else { continue };
-        if let Some(grpc) = &mut settings.grpc {
-            grpc.endpoint = find_free_endpoint(&grpc.endpoint, ports)?;
-        }
-        if let Some(http) = &mut settings.http {
-            http.endpoint = find_free_endpoint(&http.endpoint, ports)?;
-        }
+
+    /// Waits until the spool has no records left for `consumer`.
+    pub(super) async fn wait_until_delivered(&self, consumer: &str) -> Result<(), CommandError> {
+        let waiting = async {
+            while self.app.spool().status().consumers.iter().any(|left| &*left.name == consumer && left.records > 0) {
+                self.deps.clock.sleep(POLL_INTERVAL).await;
+            }
+        };
+        let waited = with_timeout(&*self.deps.clock, MAX_WAIT, waiting).await;
+        Ok(waited.ok_or_else(|| format!("records are still waiting for `{consumer}`"))?)
     }
-    for placed in &mut valid.extensions {
-        if let ExtensionSettings::Admin(settings) = &mut placed.value {
-            settings.endpoint = find_free_endpoint(&settings.endpoint, ports)?;
-        }
-    }
-    for placed in &mut valid.processors {
-        if let ProcessorSettings::Vault(settings) = &mut placed.value {
-            settings.object_age = WRITE_AGE;
-            settings.index_interval = WRITE_AGE;
-        }
-    }
-    valid.spool = spool::SpoolSettings::new(valid.spool.directory, SPOOL_BYTES);
-    Ok(valid)
 }
 
-/// The endpoint on loopback, with a free port.
-fn find_free_endpoint(endpoint: &Endpoint, ports: PortChoice) -> Result<Endpoint, CommandError> {
-    let is_free = || TcpListener::bind((Ipv4Addr::LOCALHOST, endpoint.port())).is_ok();
-    let port = if ports == PortChoice::Default && is_free() { endpoint.port() } else { 0 };
-    Ok(Endpoint::parse(&format!("127.0.0.1:{port}"))?)
+async fn start_app(common: &CommonArgs, deps: &GatewayDeps) -> Result<RunningGateway, CommandError> {
+    let mut valid = load_config(common, FileCreation::TryoutKey)?.valid;
+    let path = valid.spool.directory.with_file_name(EXPORTED);
+    let id = ComponentId::parse(EXPORTER)?;
+    let rotation = Some(RotationLimits { max_bytes: MAX_BYTES, max_backups: 1 });
+    let settings = FileExporterSettings { path, trust: Trust::ThirdParty, rotation };
+    for (exporter, _) in valid.pipelines.iter_mut().flat_map(|pipeline| &mut pipeline.exporters) {
+        *exporter = id.clone();
+    }
+    valid.exporters = vec![ConfiguredComponent { id, value: ExporterSettings::File(settings) }];
+    valid.spool = spool::SpoolSettings::new(valid.spool.directory, MAX_BYTES);
+    let blueprint = assemble::build_blueprint(valid, deps).await?;
+    Ok(RunningGateway::start(blueprint, deps.clone()).await?)
+}
+
+/// A new directory, accessible to its owner only (0700), and removed on drop unless it is to be kept.
+pub(super) struct ScratchDir {
+    pub(super) path: PathBuf,
+    pub(super) keep: bool,
+}
+
+impl ScratchDir {
+    /// Creates a directory in `parent`, or else in the system's temporary directory.
+    pub(super) fn create(parent: Option<PathBuf>, keep: bool, rng: &dyn Rng) -> Result<Self, CommandError> {
+        let parent = parent.unwrap_or_else(std::env::temp_dir);
+        let path = parent.join(format!("tollgate-demo-{}", hex::encode(&rng.id())));
+        let created = std::fs::create_dir_all(&parent).and_then(|()| DirBuilder::new().mode(0o700).create(&path));
+        created.map_err(|error| format!("can't create {}: {error}", path.display()))?;
+        Ok(Self { path, keep })
+    }
+}
+
+impl Drop for ScratchDir {
+    fn drop(&mut self) {
+        // An error can't be reported any more.
+        drop((!self.keep).then(|| std::fs::remove_dir_all(&self.path)));
+    }
 }

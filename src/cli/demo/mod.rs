@@ -1,56 +1,53 @@
-//! `tollgate demo`: plays a recorded session of a coding agent (`session`, `play`) into a real gateway (`gateway`,
-//! `scratch`), shows and checks what came in and went out (`captured`, `check`, `private_text_search`, `costs`,
-//! `opened_content`; printed by `story`, `screen`), then serves until Ctrl-C. With `--once` it checks a build on the
-//! machine that will run it; `chaos` implements `--chaos`. It works offline, without a HOME, and all its files are in
-//! one directory that is removed at the end. The exit code says whether all checks passed. The recording is from
-//! `tests/recordings/claude-code`.
+//! `tollgate demo`: plays a recorded session of a coding agent (`session`) into a real gateway (`gateway`), shows and
+//! checks what came in and went out (`items`, `costs`, `opened_content`, `leak_search`; printed by `story`), then
+//! serves until Ctrl-C. It works offline, without a HOME, and all its files are in one directory that is removed at the
+//! end. The exit code says whether all checks passed, so that `--once` checks a build on the machine that will run it.
 
-mod captured;
-mod chaos;
-mod check;
 mod costs;
 mod gateway;
+mod items;
+mod leak_search;
 mod opened_content;
-mod options;
-mod play;
-mod private_text_search;
-mod scratch;
-mod screen;
 mod session;
 mod story;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::admin_client::AdminClient;
 use super::common::CommonArgs;
+use super::config_loading::TRYOUT_KEY;
 use super::error::{CommandError, ExitStatus};
-use super::output::report_error;
+use super::output::{report_error, use_colour_on_stdout};
 use super::runtime::{EXIT_GRACE, runtime_threads};
 use crate::app::build::GatewayDeps;
 use crate::app::{RunningGateway, process, tasks};
-use kernel::clock::with_timeout;
+use kernel::terminal::format_bytes;
+use net::ProxyRules;
 use telemetry::logging;
 
-use captured::CapturedTelemetry;
-use check::LeakSearch;
-use costs::SessionCosts;
-use gateway::DemoGateway;
+use costs::BilledCall;
+use gateway::{DemoGateway, EXPORTED, EXPORTER, ScratchDir, VAULT};
+use leak_search::LeakSearch;
 use opened_content::OpenedContent;
-pub(super) use options::DemoArgs;
-use options::POLL_INTERVAL;
-use play::RequestPlayer;
-use scratch::ScratchDir;
-use screen::StoryScreen;
 use story::DemoStory;
 
-/// The longest wait for an exporter or the vault.
-const MAX_WAIT: Duration = Duration::from_secs(30);
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Exits after the session; with an error if private text went out, a price differs or the vault can't be opened.
+    #[arg(long)]
+    once: bool,
+    /// Keeps the directory with vault, keys and exported data.
+    #[arg(long)]
+    keep: bool,
+}
 
-/// Runs the demo.
 pub(super) fn run(common: &CommonArgs, options: &DemoArgs) -> Result<ExitStatus, CommandError> {
     if common.config.is_some() {
         let why = "the demo always uses the default configuration: remove --config, or use `tollgate run`";
@@ -58,144 +55,139 @@ pub(super) fn run(common: &CommonArgs, options: &DemoArgs) -> Result<ExitStatus,
     }
     logging::init(logging::LogLevel::Error);
     let deps = GatewayDeps::system();
-    let scratch = ScratchDir::create(common.data_dir().as_deref(), options.keep, &*deps.rng)?;
+    let scratch = ScratchDir::create(common.data_dir(), options.keep, &*deps.rng)?;
     let runtime = tasks::build_runtime(runtime_threads()).map_err(|error| format!("can't start: {error}"))?;
     // The result is reported before waiting for hanging threads.
     Ok(tasks::run_to_end(runtime, EXIT_GRACE, async {
-        let result = if options.chaos {
-            chaos::run(options, &scratch, deps).await
-        } else {
-            run_demo(options, &scratch, deps).await
-        };
-        result.unwrap_or_else(|error| report_error(&error))
+        run_demo(options, &scratch.path, deps).await.unwrap_or_else(|error| report_error(&error))
     }))
 }
 
-async fn run_demo(options: &DemoArgs, scratch: &ScratchDir, deps: GatewayDeps) -> Result<ExitStatus, CommandError> {
-    let (stop, second_signal, hangup) =
-        match (process::stop_signal(), process::second_signal(), signal(SignalKind::hangup())) {
-            (Ok(stop), Ok(second_signal), Ok(hangup)) => (stop, second_signal, hangup),
-            (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
-                return Err(CommandError::Failed(format!("can't handle signals: {error}")));
-            }
-        };
-    let mut hangup = hangup;
-    let stop = async move {
+async fn run_demo(options: &DemoArgs, directory: &Path, deps: GatewayDeps) -> Result<ExitStatus, CommandError> {
+    let signal_error = |error: std::io::Error| format!("can't handle signals: {error}");
+    let first_signal = process::stop_signal().map_err(signal_error)?;
+    let second_signal = process::second_signal().map_err(signal_error)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(signal_error)?;
+    let mut stop = std::pin::pin!(async {
         tokio::select! {
-            () = stop => {}
+            () = first_signal => {}
             _ = hangup.recv() => {}
         }
-    };
-    let mut stop = std::pin::pin!(stop);
-    let mut story = DemoStory::new(StoryScreen::stdout());
-    story.show_title();
-    let gateway = tokio::select! {
-        started = gateway::start_gateway(scratch.path(), deps.clone()) => started?,
-        () = &mut stop => return Ok(if options.once { ExitStatus::Failed } else { ExitStatus::Success }),
-    };
-    story.show_start(&gateway, scratch.path(), options.keep);
-    let result: Option<Result<DemoResult, CommandError>> = tokio::select! {
-        result = play_and_check(&mut story, &gateway, scratch, &deps) => Some(result),
+    });
+    let mut story = DemoStory::new(Box::new(std::io::stdout()), use_colour_on_stdout());
+    story.show("title", &[&env!("CARGO_PKG_VERSION")]);
+    let gateway = DemoGateway::start(directory, deps).await?;
+    let kept = if options.keep { "kept" } else { "removed at the end" };
+    let ports = if gateway.http.port() == 4318 { "the default ports" } else { "the default ports are in use" };
+    story.show("start", &[&directory.display(), &kept, &gateway.http, &gateway.grpc, &ports, &gateway.admin]);
+    let result = tokio::select! {
+        result = play_and_check(&mut story, &gateway) => Some(result),
         () = &mut stop => None,
     };
     let exit_status = match &result {
-        Some(Ok(result)) if !result.passed => ExitStatus::Failed,
+        Some(Ok((passed, session))) => {
+            show_end(&mut story, &gateway, *passed, session, options);
+            if *passed { ExitStatus::Success } else { ExitStatus::Failed }
+        }
+        Some(Err(error)) => report_error(error),
         // After an interrupt the result of the checks is unknown.
         None if options.once => ExitStatus::Failed,
-        Some(Ok(_)) | None => ExitStatus::Success,
-        Some(Err(error)) => report_error(error),
+        None => ExitStatus::Success,
     };
-    let keeps_serving = !options.once && matches!(result, Some(Ok(_)));
-    if let Some(Ok(result)) = &result {
-        story.show_overall_result(result.passed);
-        if keeps_serving {
-            story.show_own_setup(&gateway, scratch.path(), &result.session);
-        } else if result.passed {
-            story.show_next_steps(scratch.path(), options.keep.then_some(&*result.session));
-        }
-    }
+    let keeps_serving = !options.once && matches!(result, Some(Ok(_))) && story.has_reader;
     let DemoGateway { app, .. } = gateway;
-    let ending = async {
-        if keeps_serving && story.has_reader() {
-            app.run_until(stop).await
-        } else {
-            RunningGateway::shutdown(app).await
-        }
-    };
+    let ending = async { if keeps_serving { app.run_until(stop).await } else { RunningGateway::shutdown(app).await } };
     Ok(tokio::select! {
         ended = ending => if ended.failed.is_some() { ExitStatus::Failed } else { exit_status },
         signal = second_signal => ExitStatus::StoppedBySignal(signal),
     })
 }
 
-/// The result of the demo.
-struct DemoResult {
-    /// Whether all checks passed.
-    passed: bool,
-    /// Id of the session that was played.
-    session: String,
+fn show_end(story: &mut DemoStory, gateway: &DemoGateway, passed: bool, session: &str, options: &DemoArgs) {
+    story.show(if passed { "passed" } else { "failed" }, &[]);
+    let DemoGateway { http, admin, directory, .. } = gateway;
+    let quote = |name: &str| format!("'{}'", directory.join(name).to_string_lossy().replace('\'', r"'\''"));
+    let (outbound, vault, auditor) = (quote(EXPORTED), quote(VAULT), quote(TRYOUT_KEY));
+    if !options.once {
+        story.show("own telemetry", &[http, http, &outbound, &session, &vault, &auditor, admin]);
+    } else if passed {
+        story.show("next steps", &[]);
+    }
+    if options.once && options.keep {
+        story.show("kept", &[&session, &vault, &auditor]);
+    }
 }
 
-/// Plays the session, waits for delivery, and shows and checks the results.
-async fn play_and_check(
+/// Plays the session, and shows and checks the results; returns whether all checks passed, and the session's id.
+async fn play_and_check(story: &mut DemoStory, gateway: &DemoGateway) -> Result<(bool, String), CommandError> {
+    let (clock, directory) = (&gateway.deps.clock, &gateway.directory);
+    let requests = session::build_session(clock.now())?;
+    let client = AdminClient::new(&format!("http://{}", gateway.http), None, ProxyRules::direct())?;
+    let mut slowest = Duration::ZERO;
+    for (signal, request) in &requests {
+        let began = clock.monotonic();
+        let answer = client.post(&format!("/v1/{}", signal.as_str()), request.clone()).await?;
+        slowest = slowest.max(clock.monotonic().saturating_sub(began));
+        if answer != "{}" {
+            return Err("the gateway accepted only a part of a request".into());
+        }
+    }
+    let incoming = items::read_items(requests.iter().map(|(_, request)| &**request))?;
+    let count = |kind: &str| incoming.iter().filter(|item| item.kind == kind).count();
+    let (spans, logs, points) = (count("span"), count("log"), count("point"));
+    story.show("sent", &[&session::CLIENT, &requests.len(), &spans, &logs, &points, &slowest.as_millis()]);
+    gateway.wait_until_delivered(EXPORTER).await?;
+    let exported = std::fs::read_to_string(directory.join(EXPORTED));
+    let exported = exported.map_err(|error| format!("the exporter's file can't be read: {error}"))?;
+    let outgoing = items::read_items(exported.lines())?;
+    story.show_comparison(&incoming, &outgoing);
+    let missing = items::find_missing(&incoming, &outgoing);
+    if !missing.is_empty() {
+        story.show("missing", &[&missing.len(), &missing.join(", ")]);
+    }
+    let rates = outgoing.iter().find_map(|item| item.text("tollgate.cost.rates")).unwrap_or("none");
+    let is_priced = story.show_prices(&BilledCall::compare(&incoming, &outgoing), rates);
+    gateway.wait_until_delivered("vault").await?;
+    let opened = OpenedContent::open(&outgoing, &directory.join(VAULT), &directory.join(TRYOUT_KEY)).await?;
+    show_vault(story, &opened);
+    let search = LeakSearch::new(requests.iter().map(|(_, request)| &**request))?;
+    let is_private = show_search(story, gateway, search, &opened.documents).await?;
+    let session = incoming.iter().find_map(|item| item.text("session.id")).unwrap_or_default().to_owned();
+    Ok((missing.is_empty() && is_priced && is_private, session))
+}
+
+fn show_vault(story: &mut DemoStory, opened: &OpenedContent) {
+    story.show("vault", &[]);
+    for uri in opened.references.iter().map(|(uri, _)| uri).collect::<BTreeSet<_>>() {
+        story.show("object", &[uri]);
+    }
+    let keys: Vec<String> = opened.keys.iter().cloned().collect();
+    story.show("opened", &[&keys.join(" "), &opened.references.len(), &opened.documents.len()]);
+    for key in ["prompt", "full_command", "output", "response"] {
+        story.show_content(key, &opened.content(key).unwrap_or_default());
+    }
+}
+
+/// Searches all output for private texts, which must only be in the documents that the auditor opened.
+async fn show_search(
     story: &mut DemoStory,
     gateway: &DemoGateway,
-    scratch: &ScratchDir,
-    deps: &GatewayDeps,
-) -> Result<DemoResult, CommandError> {
-    let player = RequestPlayer::new(tasks::Tasks::new(&deps.meter), Arc::clone(&deps.clock))?;
-    let requests = session::build_session(deps.clock.now(), &*deps.rng)?;
-    let incoming = CapturedTelemetry::from_requests(&requests)?;
-    let slowest = player.send_all(gateway.http, &requests).await?;
-    story.show_sent(&incoming, requests.len(), slowest);
-
-    wait_until_delivered(gateway, "file/demo", deps).await?;
-    let outbound =
-        || std::fs::read(&gateway.outbound).map_err(|error| format!("the exporter's file can't be read: {error}"));
-    let outgoing = CapturedTelemetry::from_exported(&outbound()?)?;
-    let missing = check::find_missing(&incoming, &outgoing);
-    story.show_comparison(&incoming, &outgoing, &missing);
-    let costs = SessionCosts::compare(&incoming, &outgoing);
-    story.show_prices(&costs);
-
-    wait_until_delivered(gateway, "vault", deps).await?;
-    let opened = OpenedContent::open_references(&outgoing, &gateway.vault, &gateway.auditor).await?;
-    story.show_vault(&opened, &gateway.auditor);
-
-    let canaries = check::find_canaries(&requests);
-    let search = check::build_search(&canaries)?;
-    let mut leaks = LeakSearch::default();
+    mut search: LeakSearch,
+    documents: &[u8],
+) -> Result<bool, CommandError> {
+    story.show("search", &[]);
+    let admin = AdminClient::new(&format!("http://{}", gateway.admin), None, ProxyRules::direct())?;
     for page in ["/metrics", "/"] {
-        leaks.search_bytes(&search, page, &player.read_page(&format!("http://{}{page}", gateway.admin)).await?);
+        search.search_bytes(page, admin.get(page, "*/*").await?.as_bytes());
     }
-    leaks.search_files(&search, scratch.path())?;
-    let canaries_found =
-        search.find(&opened.documents_json).into_iter().filter(|text| canaries.contains(*text)).count();
-    story.show_search_result(&leaks, search.len(), (canaries_found, canaries.len()));
-    let passed = missing.is_empty()
-        && costs.agrees()
-        && leaks.found.is_empty()
-        && check::has_all(canaries_found, canaries.len());
-    let session = incoming.items().find_map(|item| item.text("session.id")).unwrap_or_default();
-    Ok(DemoResult { passed, session })
-}
-
-/// Waits until the spool has no records left for `consumer`.
-async fn wait_until_delivered(gateway: &DemoGateway, consumer: &str, deps: &GatewayDeps) -> Result<(), CommandError> {
-    let records_left = || {
-        let status = gateway.app.spool().status();
-        status
-            .consumers
-            .iter()
-            .filter(|status_entry| &*status_entry.name == consumer)
-            .map(|status_entry| status_entry.records)
-            .sum::<u64>()
-    };
-    let waiting = async {
-        while records_left() > 0 {
-            deps.clock.sleep(POLL_INTERVAL).await;
-        }
-    };
-    let waited = with_timeout(&*deps.clock, MAX_WAIT, waiting).await;
-    waited.ok_or_else(|| CommandError::Failed(format!("{} records are still waiting for `{consumer}`", records_left())))
+    search.search_files(&gateway.directory).map_err(|error| format!("the output can't be searched: {error}"))?;
+    search.leaks.iter().for_each(|(place, texts)| story.show("leak", &[texts, place]));
+    if search.leaks.is_empty() {
+        story.show("no leak", &[&search.texts.len(), &format_bytes(search.searched_bytes)]);
+    }
+    let (found, total) = (search.count_canaries(documents), search.canaries.len());
+    // If there are no marks, nothing is proved.
+    let has_all = total > 0 && found == total;
+    story.show(if has_all { "marks found" } else { "marks missing" }, &[&found, &total]);
+    Ok(search.leaks.is_empty() && has_all)
 }

@@ -1,4 +1,4 @@
-//! The demo's checks must be able to fail, and the played session must be the recording with new ids and times.
+//! The demo's checks must be able to fail, and the played session must be the recording at the present time.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,21 +9,17 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::captured::CapturedTelemetry;
-use super::check::{LeakSearch, build_search, find_canaries, find_missing, has_all};
-use super::costs::SessionCosts;
+use super::costs::BilledCall;
+use super::gateway::ScratchDir;
+use super::items::{TelemetryItem, find_missing, read_items};
+use super::leak_search::LeakSearch;
 use super::opened_content::OpenedContent;
-use super::private_text_search::PrivateTextSearch;
-use super::scratch::ScratchDir;
-use super::screen::{StoryScreen, StyledText, TextRole};
-use super::session::{self, RecordedRequest};
-use super::story::quote_for_shell;
+use super::session;
+use super::story::DemoStory;
 use kernel::clock::UnixNanos;
-use kernel::rng::{SeededRng, SystemRng};
-use otlp::{NodeId, OwnedValue, Payload, Signal, UnknownFields, json};
+use kernel::rng::SystemRng;
 use vault::keygen::generate_auditor_key;
 
 const NOW: UnixNanos = UnixNanos(1_900_000_000_000_000_000);
@@ -32,30 +28,19 @@ fn recording() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/claude-code/plain")
 }
 
-fn played(seed: u64) -> Vec<RecordedRequest> {
-    session::build_session(NOW, &SeededRng::new(seed)).unwrap()
+fn played() -> Vec<String> {
+    session::build_session(NOW).unwrap().into_iter().map(|(_, request)| request).collect()
 }
 
-/// The output of an exporter that was given `requests`.
-fn exported(requests: &[RecordedRequest]) -> Vec<u8> {
-    let mut lines = String::new();
-    for request in requests {
-        json::encode(request.signal, &request.body, &mut lines).unwrap();
-        lines.push('\n');
-    }
-    lines.into_bytes()
+fn items(requests: &[String]) -> Vec<TelemetryItem> {
+    read_items(requests.iter().map(String::as_str)).unwrap()
 }
 
-/// The requests with a change to every item.
-fn edited(requests: &[RecordedRequest], mut edit: impl FnMut(&mut Payload, NodeId)) -> Vec<RecordedRequest> {
-    let change = |request: &RecordedRequest| {
-        let mut payload = Payload::parse(request.signal, request.body.clone()).unwrap();
-        let items: Vec<NodeId> = payload.items().collect();
-        items.into_iter().for_each(|node| edit(&mut payload, node));
-        let body = Bytes::from(payload.encode(UnknownFields::Keep).unwrap().bytes);
-        RecordedRequest { signal: request.signal, body }
-    };
-    requests.iter().map(change).collect()
+/// A log record that went out with these attributes.
+fn exported_log(attributes: &[(&str, &str)]) -> String {
+    let attribute = |(key, text): &(&str, &str)| serde_json::json!({"key": key, "value": {"stringValue": text}});
+    let attributes: Vec<_> = attributes.iter().map(attribute).collect();
+    serde_json::json!({"resourceLogs": [{"scopeLogs": [{"logRecords": [{"attributes": attributes}]}]}]}).to_string()
 }
 
 /// The embedded data is the recording in `tests/recordings`, byte for byte.
@@ -70,66 +55,26 @@ fn the_recording_is_the_recorded_one() {
     }
 }
 
-/// Lengths and items are unchanged, every id and time is new, and the session has just ended.
+/// The session ended just now, in numbers and in texts.
 #[test]
-fn a_session_has_new_ids_and_the_present_time() {
-    let (one, two) = (played(1), played(2));
-    let mut names: Vec<PathBuf> = fs::read_dir(recording()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    names.retain(|name| name.extension().is_some_and(|ending| ending == "pb"));
-    names.sort();
-    let mut ends = Vec::new();
-    for ((one, two), name) in one.iter().zip(&two).zip(&names) {
-        let old = fs::read(name).unwrap();
-        assert_eq!((one.body.len(), two.body.len()), (old.len(), old.len()));
-        for id in
-            ["6ed8a7a0-dbfa-5455-9a70-788b415c75dd", "630e36c5-4cab-4bf7-8192-83789745d536", "ab130997e67851c38b43"]
-        {
-            assert!(!String::from_utf8_lossy(&one.body).contains(id), "{id} is left");
-        }
-        let [before, one, two] =
-            [&Bytes::from(old), &one.body, &two.body].map(|body| Payload::parse(one.signal, body.clone()).unwrap());
-        let nodes = before.items().zip(one.items()).zip(two.items());
-        for ((node, one_node), two_node) in nodes {
-            let delta = one.time(one_node).wrapping_sub(before.time(node));
-            assert_eq!(one.time(one_node), two.time(two_node));
-            assert!(delta > 0 && one.time(one_node) <= NOW.0);
-            ends.push(one.end_time(one_node).max(one.time(one_node)));
-            for id in [Payload::trace_id, Payload::span_id, Payload::parent_span_id] {
-                assert_eq!(id(&one, one_node).is_empty(), id(&before, node).is_empty());
-                assert!(id(&before, node).is_empty() || id(&one, one_node) != id(&before, node));
-                assert!(id(&before, node).is_empty() || id(&one, one_node) != id(&two, two_node));
-            }
-        }
-    }
-    assert_eq!(ends.into_iter().max(), Some(NOW.0));
-}
-
-/// An id is the same in all places: one session, one trace, spans with existing parents, calls with the same id on both
-/// signals.
-#[test]
-fn ids_stay_joined() {
-    let came = CapturedTelemetry::from_requests(&played(3)).unwrap();
-    let all = |key: &str| came.items().filter_map(|item| item.text(key)).collect::<BTreeSet<_>>();
-    assert_eq!(all("session.id").len(), 1);
-    assert_eq!(all("session.id"), all("gen_ai.conversation.id"));
-    assert_eq!(all("prompt.id").len(), 1);
-    let requests = |name: &str| {
-        came.items()
-            .filter(|item| item.name() == name)
-            .filter_map(|item| item.text("request_id"))
-            .collect::<BTreeSet<_>>()
-    };
-    assert_eq!(requests("api_request").len(), 4);
-    assert_eq!(requests("api_request"), requests("claude_code.llm_request"));
-    let stamps = all("event.timestamp");
-    assert!(stamps.iter().all(|stamp| stamp.starts_with("2030-03-17T17:46:") && stamp.len() == 24), "not moved");
+fn a_session_has_the_present_time() {
+    let requests = played();
+    let times = requests.iter().flat_map(|request| request.split("UnixNano\":\"").skip(1));
+    let times: Vec<u64> = times.map(|rest| rest.split('"').next().unwrap().parse().unwrap()).collect();
+    assert_eq!(times.iter().max(), Some(&NOW.0));
+    assert!(times.iter().all(|time| NOW.0 - time < 60_000_000_000));
+    let items = items(&requests);
+    let stamps: Vec<&str> = items.iter().filter_map(|item| item.text("event.timestamp")).collect();
+    assert!(
+        stamps.len() > 10 && stamps.iter().all(|stamp| stamp.starts_with("2030-03-17T17:46:") && stamp.len() == 24)
+    );
 }
 
 /// A private text is found in every encoded form, including nested forms; other texts are not.
 #[test]
 fn the_search_finds_every_form() {
     const PRIVATE: &str = "CANARY-prompt-e6315b29074518ae";
-    let search = PrivateTextSearch::new(vec![PRIVATE.to_owned(), "ada.lovelace@example.com".to_owned()]).unwrap();
+    let search = LeakSearch::new([PRIVATE].into_iter()).unwrap();
     let gzip = |bytes: &[u8]| {
         let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         out.write_all(bytes).unwrap();
@@ -164,116 +109,74 @@ fn the_search_finds_every_form() {
     {
         assert!(search.find(&around(other)).is_empty());
     }
-    let mut zeros = around("nothing");
-    zeros.resize(1 << 20, 0);
-    assert!(search.find(&zeros).is_empty());
 }
 
 /// An exporter that got the unchanged data is detected by all canaries and all of the demo's own private texts.
 #[test]
 fn a_leak_is_found() {
-    let requests = played(4);
-    let marks = find_canaries(&requests);
+    let requests = played();
+    let mut search = LeakSearch::new(requests.iter().map(String::as_str)).unwrap();
+    let marks = &search.canaries;
     let manifest = fs::read_to_string(recording().parent().unwrap().join("manifest.json")).unwrap();
     assert!(marks.len() >= 8 && marks.iter().all(|mark| manifest.contains(&format!("\"{mark}\""))), "{marks:?}");
-    let search = build_search(&marks).unwrap();
     let scratch = ScratchDir::create(None, false, &SystemRng).unwrap();
-    let folder = scratch.path().join("a/b");
+    let folder = scratch.path.join("a/b");
     fs::create_dir_all(&folder).unwrap();
-    let mut leaks = LeakSearch::default();
-    leaks.search_files(&search, scratch.path()).unwrap();
-    assert!(leaks.found.is_empty() && leaks.bytes == 0);
-    fs::write(folder.join("out.jsonl"), exported(&requests)).unwrap();
-    leaks.search_files(&search, scratch.path()).unwrap();
-    let [(place, found)] = leaks.found.as_slice() else { panic!("{} places", leaks.found.len()) };
-    assert!(place.ends_with("out.jsonl") && marks.is_subset(found));
+    search.search_files(&scratch.path).unwrap();
+    assert!(search.leaks.is_empty() && search.searched_bytes == 0);
+    fs::write(folder.join("out.jsonl"), requests.join("\n") + &"\0".repeat(1 << 20)).unwrap();
+    search.search_files(&scratch.path).unwrap();
+    let [(place, found)] = search.leaks.as_slice() else { panic!("{} places", search.leaks.len()) };
     // The card number is there in one of its two forms.
-    assert_eq!(found.len(), search.len() - 1);
-    let mut leaks = LeakSearch::default();
-    leaks.search_bytes(&search, "/metrics", marks.first().unwrap().as_bytes());
-    assert_eq!(leaks.found.len(), 1);
-}
-
-/// A recording without marks proves nothing, and neither does one with some marks missing.
-#[test]
-fn no_marks_are_no_proof() {
-    assert!(has_all(8, 8) && !has_all(7, 8) && !has_all(0, 0));
-}
-
-/// A printed path must be one word to a shell, so that it can be copied.
-#[test]
-fn what_is_copied_is_one_word() {
-    for (word, shown) in [("/tmp/a-1", "/tmp/a-1"), ("/tmp/a b", "'/tmp/a b'"), ("it's", r"'it'\''s'"), ("", "''")] {
-        assert_eq!(quote_for_shell(word), shown);
-        let told = std::process::Command::new("sh").args(["-c", &format!("printf %s {shown}")]).output().unwrap();
-        assert_eq!(told.stdout, word.as_bytes());
-    }
+    assert!(place.ends_with("out.jsonl") && *found == search.texts.len() - 1, "{place}: {found}");
 }
 
 /// A record that came in and did not go out is detected.
 #[test]
 fn a_lost_record_is_found() {
-    let requests = played(5);
-    let came = CapturedTelemetry::from_requests(&requests).unwrap();
-    let all = CapturedTelemetry::from_exported(&exported(&requests)).unwrap();
-    assert_eq!(find_missing(&came, &all), Vec::<String>::new());
-    for signal in Signal::ALL {
-        assert_eq!(came.count(signal), all.count(signal));
-    }
-    let one_less = CapturedTelemetry::from_exported(&exported(&requests[1..])).unwrap();
-    assert_eq!(find_missing(&came, &one_less).len(), 5);
+    let requests = played();
+    let incoming = items(&requests);
+    assert_eq!(find_missing(&incoming, &items(&requests)), Vec::<String>::new());
+    assert_eq!(find_missing(&incoming, &items(&requests[1..])).len(), 5);
 }
 
 /// A bill agrees only if every call is priced once, at the client's own figure to 1e-9.
 #[test]
 fn a_wrong_price_is_found() {
-    let requests = played(6);
-    let came = CapturedTelemetry::from_requests(&requests).unwrap();
+    let incoming = items(&played());
+    let calls = BilledCall::compare(&incoming, &[]);
+    let calls: Vec<&str> = calls.iter().map(|call| call.cells[0].as_str()).collect();
     let prices = ["0.0133725", "0.004545", "0.00182475", "0.0030321"];
-    let bill = |prices: [&str; 4], also_spans: bool| {
-        let mut next = prices.into_iter();
-        let went = edited(&requests, |payload, node| {
-            let log = payload.get_str(node, "event.name") == Some("api_request");
-            let span = also_spans && payload.get_str(node, "span.type") == Some("llm_request");
-            let price = if log { next.next().unwrap() } else { "0.0133725" };
-            if (log && !price.is_empty()) || span {
-                payload.set(node, "tollgate.cost.status", OwnedValue::Str("priced".to_owned()));
-                payload.set(node, "tollgate.cost.usd", OwnedValue::Str(price.to_owned()));
-                payload.set(node, "tollgate.cost.rates", OwnedValue::Str("2026-11-20+0123456789ab".to_owned()));
-            }
-        });
-        SessionCosts::compare(&came, &CapturedTelemetry::from_exported(&exported(&went)).unwrap())
+    let agrees = |bill: &[(&str, &str)]| {
+        let price = |(call, usd): &(&str, &str)| {
+            exported_log(&[("request_id", call), ("tollgate.cost.status", "priced"), ("tollgate.cost.usd", usd)])
+        };
+        let outgoing: Vec<String> = bill.iter().map(price).collect();
+        BilledCall::compare(&incoming, &items(&outgoing)).iter().all(BilledCall::agrees)
     };
-    let right = bill(prices, false);
-    assert!(right.agrees());
-    assert_eq!(right.totals(), ("0.02277435".parse().unwrap(), "0.02277435".parse().unwrap()));
-    assert_eq!(right.rates.as_deref(), Some("2026-11-20+0123456789ab"));
-    assert!(bill(["0.0133725009", prices[1], prices[2], prices[3]], false).agrees(), "within 1e-9");
-    assert!(!bill(["0.013372502", prices[1], prices[2], prices[3]], false).agrees(), "more than 1e-9 off");
-    assert!(!bill([prices[0], prices[1], "", prices[3]], false).agrees(), "one call without a price");
-    assert!(!bill(prices, true).agrees(), "priced on both signals");
-    assert!(!SessionCosts::compare(&CapturedTelemetry::from_exported(b"").unwrap(), &came).agrees(), "no call at all");
+    let right: Vec<(&str, &str)> = calls.iter().copied().zip(prices).collect();
+    assert!(right.len() == 4 && agrees(&right));
+    let with_first = |usd| [&[(calls[0], usd)], &right[1..]].concat();
+    assert!(agrees(&with_first("0.0133725009")), "within 1e-9");
+    assert!(!agrees(&with_first("0.013372502")), "more than 1e-9 off");
+    assert!(!agrees(&with_first("much")), "no number");
+    assert!(!agrees(&right[1..]), "one call without a price");
+    assert!(!agrees(&[&right[..], &right[..1]].concat()), "priced twice");
+    assert!(!agrees(&[&right[..], &[("req_other", "0.1")]].concat()), "no call of the client");
 }
 
 /// A reference that does not resolve, and telemetry without any references, are errors.
 #[tokio::test]
 async fn a_broken_reference_is_found() {
     let scratch = ScratchDir::create(None, false, &SystemRng).unwrap();
-    let key = scratch.path().join("auditor.key");
+    let key = scratch.path.join("auditor.key");
     generate_auditor_key(&key).unwrap();
-    let requests = played(7);
-    let none =
-        OpenedContent::open_references(&CapturedTelemetry::from_requests(&requests).unwrap(), scratch.path(), &key)
-            .await;
+    let none = OpenedContent::open(&items(&played()), &scratch.path, &key).await;
     assert!(none.is_err_and(|why| why.to_string().contains("no exported item refers to the vault")));
-    let stamped = edited(&requests, |payload, node| {
-        let uri = "file:///default/acme/s/2026-11-20/w-01M7W815V7TNP9T5XP5EGKCKP7-0000000000.agev";
-        payload.set(node, "gen_ai.payload.s3_uri", OwnedValue::Str(uri.to_owned()));
-        payload.set(node, "gen_ai.payload.range", OwnedValue::Str("bytes=0000000000-0000000009".to_owned()));
-    });
-    let gone =
-        OpenedContent::open_references(&CapturedTelemetry::from_requests(&stamped).unwrap(), scratch.path(), &key)
-            .await;
+    let uri = "file:///default/acme/s/2026-11-20/w-01M7W815V7TNP9T5XP5EGKCKP7-0000000000.agev";
+    let range = "bytes=0000000000-0000000009";
+    let broken = exported_log(&[("gen_ai.payload.s3_uri", uri), ("gen_ai.payload.range", range)]);
+    let gone = OpenedContent::open(&items(&[broken]), &scratch.path, &key).await;
     assert!(gone.is_err_and(|why| why.to_string().contains("no such object")));
 }
 
@@ -286,11 +189,8 @@ struct Page {
 
 impl Write for Page {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.closed {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
         self.text.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
+        if self.closed { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(bytes.len()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -298,78 +198,40 @@ impl Write for Page {
     }
 }
 
-fn shown(width: usize, colour: bool, show: impl FnOnce(&mut StoryScreen)) -> String {
-    let page = Page::default();
-    show(&mut StoryScreen::new(Box::new(page.clone()), width, colour));
-    let text = page.text.lock().clone();
-    String::from_utf8(text).unwrap()
-}
-
-/// No line is wider than the screen, wrapping loses no text, and cells are aligned in columns.
+/// Escape sequences are printed only where colour is wanted, and none of a value's; a reader that has gone away is
+/// detected without an error.
 #[test]
-fn texts_fit_the_screen() {
-    let long = "A sentence with words, some-of-them-quite-long-and-without-any-space-at-all-so-that-they-must-be-cut, and more.";
-    for width in [64, 80, 100] {
-        let text = shown(width, false, |screen| screen.print_wrapped(3, &StyledText::plain(long)));
-        assert!(text.lines().all(|line| line.chars().count() <= width && line.starts_with("   ")));
-        let letters = |text: &str| text.split_whitespace().collect::<String>();
-        assert_eq!(letters(&text), letters(long));
+fn colour_control_characters_and_closed_pipes() {
+    for (colour, wanted) in [
+        (false, "   ✗  2 private texts are in a·[2J\n"),
+        (true, "   \x1b[0;1;31m✗  2 private texts are in a·[2J\x1b[0m\n"),
+    ] {
+        let page = Page::default();
+        let mut story = DemoStory::new(Box::new(page.clone()), colour);
+        story.show("leak", &[&2, &"a\x1b[2J"]);
+        assert!(story.has_reader);
+        assert_eq!(String::from_utf8(page.text.lock().clone()).unwrap(), wanted);
     }
-    let row = shown(64, false, |screen| {
-        screen.print_row(
-            2,
-            2,
-            &[(8, StyledText::plain("a key")), (10, StyledText::plain(long)), (10, StyledText::plain("short"))],
-        );
-    });
-    assert_eq!(row, "  a key     A sentence  short\n            with word…\n");
-    assert_eq!(StyledText::plain(long).elide(11).len(), 11);
-    assert_eq!(StyledText::plain("short").elide(11).len(), 5);
-}
-
-/// Without colour there is no escape sequence; with colour every line ends uncoloured; control characters are never
-/// printed.
-#[test]
-fn colour_and_control_characters() {
-    let say = |screen: &mut StoryScreen| {
-        screen.print_wrapped(
-            0,
-            &StyledText::styled(TextRole::Wrong, "bad\x1b[2J\nthing").append(TextRole::Plain, " fine"),
-        )
-    };
-    assert_eq!(shown(80, false, say), "bad·[2J⏎thing fine\n");
-    assert_eq!(shown(80, true, say), "\x1b[0;1;31mbad·[2J⏎thing\x1b[0;0m fine\n");
-    let marked =
-        StyledText::plain("to ada@example.com, again ada@example.com").mark(["ada@example.com"], TextRole::Private);
-    let text = shown(80, true, |screen| screen.print_wrapped(0, &marked));
-    assert_eq!(text.matches("\x1b[0;33mada@example.com\x1b[0").count(), 2);
-}
-
-/// A reader that has gone away is detected, without an error.
-#[test]
-fn a_closed_pipe_is_no_error() {
-    let mut screen = StoryScreen::new(Box::new(Page { closed: true, ..Page::default() }), 80, false);
-    assert!(screen.is_open());
-    screen.print_wrapped(0, &StyledText::plain("hello"));
-    screen.print_blank_line();
-    assert!(!screen.is_open());
+    let mut story = DemoStory::new(Box::new(Page { closed: true, ..Page::default() }), false);
+    story.show("passed", &[]);
+    assert!(!story.has_reader);
 }
 
 /// The directory is new, accessible to its owner only, and removed at the end unless it is to be kept.
 #[test]
 fn the_directory_is_private_and_goes() {
     let base = ScratchDir::create(None, false, &SystemRng).unwrap();
-    let one = ScratchDir::create(Some(&base.path().join("not/there/yet")), false, &SystemRng).unwrap();
-    assert_eq!(fs::metadata(one.path()).unwrap().permissions().mode() & 0o777, 0o700);
-    fs::write(one.path().join("file"), b"x").unwrap();
-    let path = one.path().to_path_buf();
-    drop(one);
-    assert!(!path.exists());
-    let kept = ScratchDir::create(Some(base.path()), true, &SystemRng).unwrap();
-    let path = kept.path().to_path_buf();
-    drop(kept);
-    assert!(path.exists());
-    let file = base.path().join("file");
+    for keep in [false, true] {
+        let parent = base.path.join("not/there/yet");
+        let path = {
+            let one = ScratchDir::create(Some(parent), keep, &SystemRng).unwrap();
+            assert_eq!(fs::metadata(&one.path).unwrap().permissions().mode() & 0o777, 0o700);
+            fs::write(one.path.join("file"), b"x").unwrap();
+            one.path.clone()
+        };
+        assert_eq!(path.exists(), keep);
+    }
+    let file = base.path.join("file");
     fs::write(&file, b"x").unwrap();
-    assert!(ScratchDir::create(Some(&file), false, &SystemRng).is_err_and(|why| why.to_string().contains("file")));
+    assert!(ScratchDir::create(Some(file), false, &SystemRng).is_err_and(|why| why.to_string().contains("file")));
 }

@@ -4,12 +4,12 @@
 //! go to stdout, remarks to stderr.
 
 pub(super) mod client_catalog;
-mod env_text;
-mod json_text;
+mod env_file;
+mod json_file;
 mod receiver_endpoint;
 mod settings_document;
 mod settings_file;
-mod toml_text;
+mod toml_file;
 mod write;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::super::error::CommandError;
+use super::settings_document::MergeFault;
 use super::settings_file::{FileFormat, MergedSettings, SettingChange, merge_settings};
 use kernel::clock::{Clock, SystemClock};
 use kernel::files::{describe_io_error, make_folders, parent_folder, replace_file_like, write_new};
@@ -46,7 +47,16 @@ pub(super) fn write_settings(
     let present = read_file(&target).map_err(fault)?;
     let text = present.as_ref().map_or(Ok(""), |present| std::str::from_utf8(&present.bytes));
     let text = text.map_err(|_| fault("is not text in UTF-8".to_owned()))?;
-    let merged = merge_settings(format, text, changes).map_err(|error| fault(error.to_string()))?;
+    let merged = merge_settings(format, text, changes).map_err(|error| {
+        let refused = fault(error.to_string());
+        match (error, merge_settings(format, "", changes)) {
+            (MergeFault::Comment { .. }, Ok(settings)) => {
+                let settings = settings.text.trim_end();
+                CommandError::Failed(format!("{refused}; put these settings into it by hand:\n{settings}"))
+            }
+            _ => refused,
+        }
+    })?;
     if merged.is_unchanged() {
         return Ok(WrittenSettings { merged, backup: None, link_target });
     }
