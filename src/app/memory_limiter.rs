@@ -37,12 +37,12 @@ pub(crate) fn convert_memory_limiter(
         (None, None) => None,
     };
     let note = |message: String| Problem::warning(Some(at), path.clone(), message);
-    let Some(converted) = converted else {
-        return note("`memory_limiter` sets no limit: the cgroup's limit is used (see `limits.memory`)".to_owned());
-    };
     if ["memory", "memory_percentage"].iter().any(|key| limits.get(key).is_some()) {
         return note("`memory_limiter` is not used: `limits` already sets the memory limit".to_owned());
     }
+    let Some(converted) = converted else {
+        return note("`memory_limiter` sets no limit: the cgroup's limit is used (see `limits.memory`)".to_owned());
+    };
     let raised = matches!(converted, ConvertedLimit::Memory(size) if size < MIN_MEMORY);
     let (key, value, shown) = match converted {
         ConvertedLimit::Memory(size) => {
@@ -52,11 +52,7 @@ pub(crate) fn convert_memory_limiter(
         ConvertedLimit::Percent(percent) => ("memory_percentage", NodeValue::UInt(percent), percent.to_string()),
     };
     let node = TreeNode { value, ..TreeNode::null(at) };
-    let entry = (MapKey { at, name: key.to_owned() }, node);
-    match &mut limits.value {
-        NodeValue::Map(entries) => entries.push(entry),
-        value => *value = NodeValue::Map(vec![entry]),
-    }
+    limits.put(MapKey { at, name: key.to_owned() }, node);
     let raised = if raised { ", the minimum for the gateway" } else { "" };
     note(format!(
         "`memory_limiter` became `limits.{key}: {shown}`{raised}: from {} % of it on, clients are asked to retry later",

@@ -132,7 +132,7 @@ impl ComponentTyper<'_> {
 
 /// The remedy for a type of component that does not exist; `None` for one that does. A connector may be named among
 /// receivers and exporters.
-fn unknown_type_hint(section: &str, kind: &str) -> Option<String> {
+pub(crate) fn unknown_type_hint(section: &str, kind: &str) -> Option<String> {
     let known = match section {
         "receivers" => ReceiverKind::parse(kind).is_some() || ConnectorKind::parse(kind).is_some(),
         "processors" => ProcessorKind::parse(kind).is_some(),
@@ -145,7 +145,7 @@ fn unknown_type_hint(section: &str, kind: &str) -> Option<String> {
     }
     let names = type_names(section);
     let near = || find_nearest(kind, names.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-    let replacement = collector_compat::find_replacement(section, kind).map(|(_, text)| text.to_owned());
+    let replacement = collector_compat::find_replacement(section, kind).map(|(text, _)| text.to_owned());
     replacement.or_else(near).or_else(|| Some(format!("available: {}", names.join(", "))))
 }
 

@@ -1,5 +1,6 @@
 //! `print-config`: prints a configuration with every default filled in, so that it can be used as a file. Secrets are
 //! printed as the reference that the file has in their place, or else as `[redacted]`, which no command accepts.
+//! `migrate` prints its result with the same [`ConfigPrinter`].
 
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, LoadedConfig, load_config};
@@ -7,14 +8,15 @@ use super::error::{CommandError, ExitStatus};
 use super::output::print_result;
 use crate::app::resolve::{ConfiguredComponent, TypedConfig};
 use crate::components::ProcessorConfig;
-use config::file::{ComponentSection, PipelineConfig};
-use config::schema::DocumentedValue;
+use config::file::{ComponentSection, ConfigFile, PipelineConfig};
+use config::schema::{DocumentedValue, format_text, write_comment};
 use config::{ComponentId, SourcePosition};
+use kernel::terminal::escape_unsafe;
 
 /// The reference that a printed configuration has for the auditor's public key, if there is no key yet.
-const AUDITOR_REFERENCE: &str = "${env:AUDITOR_PUBLIC_KEY}";
+pub(super) const AUDITOR_REFERENCE: &str = "${env:AUDITOR_PUBLIC_KEY}";
 
-const AUDITOR_COMMENT: &str = "\
+pub(super) const AUDITOR_COMMENT: &str = "\
 # Set AUDITOR_PUBLIC_KEY to the public key of an auditor, who alone can open the vault:
 #   export AUDITOR_PUBLIC_KEY=$(tollgate vault keygen --output auditor.key)
 ";
@@ -27,7 +29,7 @@ const REDACTED_COMMENT: &str = "\
 pub(super) fn print_config(common: &CommonArgs, comments: bool) -> Result<ExitStatus, CommandError> {
     let LoadedConfig { mut typed, temporary_recipient, .. } = load_config(common, FileCreation::Nothing)?;
     let unknown_auditor = temporary_recipient.is_some_and(|recipient| replace_recipient(&mut typed, &recipient));
-    let mut printer = ConfigPrinter { text: String::new(), comments, redacted: false };
+    let mut printer = ConfigPrinter { comments, ..ConfigPrinter::default() };
     let file = &typed.file;
     printer.print_components("receivers", &file.receivers, documented(&typed.receivers, |one| one.documented()));
     printer.print_components("processors", &file.processors, documented(&typed.processors, |one| one.documented()));
@@ -42,7 +44,9 @@ pub(super) fn print_config(common: &CommonArgs, comments: bool) -> Result<ExitSt
         printer.redacted |= value.restore_references(written);
         printer.print_body(&format!("{name}:"), 2, &value);
     }
-    printer.print_service(&typed);
+    let mut telemetry = DocumentedValue::from_value(&typed.telemetry);
+    printer.redacted |= telemetry.restore_references(&file.telemetry);
+    printer.print_service(file, &telemetry);
     let header_comments = [(AUDITOR_COMMENT, unknown_auditor), (REDACTED_COMMENT, printer.redacted)];
     let header: String =
         header_comments.iter().filter(|(_, is_shown)| *is_shown).map(|(comment, _)| *comment).collect();
@@ -63,6 +67,11 @@ fn replace_recipient(typed: &mut TypedConfig, recipient: &str) -> bool {
     replaced
 }
 
+/// Whether `path` is `owner`, or a key or item below it.
+pub(super) fn is_below(path: &str, owner: &str) -> bool {
+    path.strip_prefix(owner).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 fn documented<C>(
     components: &[ConfiguredComponent<C>],
     to_documented: impl Fn(&C) -> DocumentedValue,
@@ -70,51 +79,73 @@ fn documented<C>(
     components.iter().map(|placed| (&placed.id, to_documented(&placed.value))).collect()
 }
 
-struct ConfigPrinter {
-    text: String,
+/// Writes the sections of a configuration.
+#[derive(Default)]
+pub(super) struct ConfigPrinter {
+    pub(super) text: String,
+    /// Whether each option has its description.
     comments: bool,
     /// Whether a secret was printed as `[redacted]`.
     redacted: bool,
+    /// Paths of components or their keys, each with a comment. A comment on a component that is not printed follows the
+    /// head of its section, one on any other path is before `service`.
+    remarks: Vec<(String, String)>,
 }
 
 impl ConfigPrinter {
-    fn print_components(
+    pub(super) fn with_remarks(remarks: Vec<(String, String)>) -> Self {
+        Self { remarks, ..Self::default() }
+    }
+
+    pub(super) fn print_components(
         &mut self,
         section: &str,
         written: &[ComponentSection],
         components: Vec<(&ComponentId, DocumentedValue)>,
     ) {
-        if components.is_empty() {
-            return;
+        let paths: Vec<String> = components.iter().map(|(id, _)| format!("{section}.{id}")).collect();
+        let indent = if components.is_empty() { 0 } else { 2 };
+        if !components.is_empty() {
+            self.text.push_str(&format!("{section}:\n"));
         }
-        self.text.push_str(&format!("{section}:\n"));
-        for (id, mut value) in components {
+        self.print_remarks(indent, |path| is_below(path, section) && !paths.iter().any(|one| is_below(path, one)));
+        for ((id, mut value), path) in components.into_iter().zip(&paths) {
             if let Some(written) = written.iter().find(|written| written.id == *id) {
                 self.redacted |= value.restore_references(&written.body);
             }
-            self.print_body(&format!("  {id}:"), 4, &value);
+            self.print_remarks(indent, |remarked| is_below(remarked, path));
+            self.print_body(&format!("  {}:", format_text(&id.to_string())), 4, &value);
         }
     }
 
-    fn print_body(&mut self, key: &str, indent: usize, value: &DocumentedValue) {
+    fn print_remarks(&mut self, indent: usize, is_shown: impl Fn(&str) -> bool) {
+        let remarks = std::mem::take(&mut self.remarks);
+        let (shown, left): (Vec<_>, Vec<_>) = remarks.into_iter().partition(|(path, _)| is_shown(path));
+        self.remarks = left;
+        shown.iter().for_each(|(_, text)| write_comment(&mut self.text, &escape_unsafe(text), indent));
+    }
+
+    pub(super) fn print_body(&mut self, key: &str, indent: usize, value: &DocumentedValue) {
         let mut body = String::new();
         value.write(&mut body, indent, self.comments);
         let is_empty = body.lines().all(|line| line.trim_start().starts_with('#'));
         self.text.push_str(&format!("{key}{}\n{body}", if is_empty { " {}" } else { "" }));
     }
 
-    fn print_service(&mut self, typed: &TypedConfig) {
+    pub(super) fn print_service(&mut self, file: &ConfigFile, telemetry: &DocumentedValue) {
         let list = |ids: &[(ComponentId, SourcePosition)]| {
-            ids.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(", ")
+            ids.iter().map(|(id, _)| format_text(&id.to_string())).collect::<Vec<_>>().join(", ")
         };
-        self.text.push_str(&format!("service:\n  extensions: [{}]\n  telemetry:\n", list(&typed.file.enabled)));
-        let mut telemetry = DocumentedValue::from_value(&typed.telemetry);
-        self.redacted |= telemetry.restore_references(&typed.file.telemetry);
-        telemetry.write(&mut self.text, 4, self.comments);
+        self.print_remarks(0, |_| true);
+        self.text.push_str(&format!("service:\n  extensions: [{}]\n", list(&file.enabled)));
+        if !telemetry.is_empty() {
+            self.print_body("  telemetry:", 4, telemetry);
+        }
         self.text.push_str("  pipelines:\n");
-        for PipelineConfig { id, receivers, processors, exporters, .. } in &typed.file.pipelines {
+        for PipelineConfig { id, receivers, processors, exporters, .. } in &file.pipelines {
             self.text.push_str(&format!(
-                "    {id}: {{ receivers: [{}], processors: [{}], exporters: [{}] }}\n",
+                "    {}: {{ receivers: [{}], processors: [{}], exporters: [{}] }}\n",
+                format_text(&id.to_string()),
                 list(receivers),
                 list(processors),
                 list(exporters)

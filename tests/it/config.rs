@@ -18,6 +18,7 @@ impl SubstitutionLookup for Everything {
         let known = BTreeMap::from([
             ("TOLLGATE_DATA_DIR", "/tmp/data"),
             ("TOLLGATE_TRYOUT_RECIPIENT", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"),
+            ("AUDITOR_PUBLIC_KEY", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"),
             ("AUDITOR_1", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"),
             ("AUDITOR_2", "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"),
             ("AUDITOR_3", "age1m68g6traknda6q3mkzfxv8lm8zvjt6k97dzjspch59pxqscehq3q6709u6"),

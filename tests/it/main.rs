@@ -18,6 +18,7 @@ mod kms;
 mod leak;
 mod manual;
 mod memory;
+mod migrate;
 mod operations;
 mod otlp;
 mod page;

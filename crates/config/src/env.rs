@@ -60,6 +60,10 @@ pub trait SubstitutionLookup {
     /// # Errors
     /// The file can't be read, is too large, or this lookup reads no files.
     fn read_file(&self, path: &str) -> Result<String, SubstitutionFileError>;
+    /// Whether the variables are set on another machine, so that one without a value is not a fault.
+    fn is_other_machine(&self) -> bool {
+        false
+    }
 }
 
 /// Looks up the environment of the process and the file system.
@@ -93,6 +97,46 @@ impl SubstitutionLookup for EmptyLookup {
     fn read_file(&self, _: &str) -> Result<String, SubstitutionFileError> {
         Err(SubstitutionFileError::FilesUnsupported)
     }
+}
+
+/// Knows no variable and no file, because they are on the machine that will run the configuration.
+pub struct OtherMachineLookup;
+
+impl SubstitutionLookup for OtherMachineLookup {
+    fn var(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn read_file(&self, _: &str) -> Result<String, SubstitutionFileError> {
+        Err(SubstitutionFileError::OtherMachine)
+    }
+
+    fn is_other_machine(&self) -> bool {
+        true
+    }
+}
+
+/// Writes `${NAME}` and `${NAME:-default}`, which a Collector reads as variables, as `${env:…}`.
+pub(super) fn qualify_variables(node: &mut TreeNode) {
+    let NodeValue::Str(text) = &mut node.value else { return };
+    let (mut out, mut rest) = (String::with_capacity(text.len()), text.as_str());
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        out.push('$');
+        rest = after;
+        if let Some(tail) = after.strip_prefix('$') {
+            out.push('$');
+            rest = tail;
+        } else if let Some(tail) = after.strip_prefix('{') {
+            let end = tail.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            let (name, follows) = end.and_then(|end| tail.split_at_checked(end)).unwrap_or_default();
+            let is_variable = !name.is_empty() && (follows.starts_with('}') || follows.starts_with(":-"));
+            out.push_str(if is_variable { "{env:" } else { "{" });
+            rest = tail;
+        }
+    }
+    out.push_str(rest);
+    *text = out;
 }
 
 /// Resolves every `${…}` below `root`. Returns all problems, and the scalars that could not be resolved.
@@ -153,7 +197,7 @@ fn resolve_scalar(
     }
 }
 
-/// The fault and its remedy; `None` if the text is in a file on another machine.
+/// The fault and its remedy; `None` if the text is on another machine.
 type SubstitutionFault = Option<(String, String)>;
 
 /// Expands the substitutions in `text`; `Ok(None)` if it has none.
@@ -205,6 +249,7 @@ fn resolve_reference(reference: &str, lookup: &dyn SubstitutionLookup) -> Result
     match (lookup.var(name).filter(|value| !value.is_empty()), default) {
         (Some(value), _) => Ok(value),
         (None, Some(default)) => Ok(default.to_owned()),
+        (None, None) if lookup.is_other_machine() => Err(None),
         (None, None) => {
             let state = if lookup.var(name).is_some() { "empty" } else { "not set" };
             Err(Some((

@@ -95,14 +95,36 @@ pub struct ParsedTree {
 
 /// Parses a file and resolves its substitutions. Problems do not stop it, so that later checks can add theirs.
 pub fn read(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedConfig {
-    let ParsedTree { source, root, mut problems, unresolved } = read_tree(name, text, lookup);
-    let file = root.map(|root| ShapeParser { problems: &mut problems }.parse_file(&root));
-    ParsedConfig { source, file, problems, unresolved }
+    parse_shape(read_tree(name, text, lookup))
 }
 
 /// Parses a file of any shape and resolves its substitutions.
 pub fn read_tree(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedTree {
-    let mut root = match load::parse_tree(text) {
+    resolve_tree(name, text, load::parse_tree(text), lookup)
+}
+
+/// Parses a Collector's file. Merge keys (`<<`) are expanded, and `${NAME}` is read as `${env:NAME}`.
+pub fn read_collector(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> ParsedConfig {
+    let root = load::parse_collector_tree(text).map(|mut root| {
+        root.visit_strings("", &mut |_, node| env::qualify_variables(node));
+        root
+    });
+    parse_shape(resolve_tree(name, text, root, lookup))
+}
+
+fn parse_shape(tree: ParsedTree) -> ParsedConfig {
+    let ParsedTree { source, root, mut problems, unresolved } = tree;
+    let file = root.map(|root| ShapeParser { problems: &mut problems }.parse_file(&root));
+    ParsedConfig { source, file, problems, unresolved }
+}
+
+fn resolve_tree(
+    name: &str,
+    text: &str,
+    root: Result<TreeNode, Problem>,
+    lookup: &dyn SubstitutionLookup,
+) -> ParsedTree {
+    let mut root = match root {
         Ok(root) => root,
         Err(problem) => {
             let source = MaskedSource::new(name, text, &snippet::visible_syntax(text));
@@ -115,15 +137,6 @@ pub fn read_tree(name: &str, text: &str, lookup: &dyn SubstitutionLookup) -> Par
     let source = MaskedSource::new(name, text, &shown);
     let (problems, unresolved) = env::resolve_substitutions(&mut root, lookup);
     ParsedTree { source, root: Some(root), problems, unresolved }
-}
-
-/// Parses a Collector's file into a tree, without resolving substitutions. Merge keys (`<<`) are expanded.
-///
-/// # Errors
-/// The first syntax error, and the masked text to render it against.
-pub fn read_collector_tree(name: &str, text: &str) -> Result<TreeNode, Box<(MaskedSource, Problem)>> {
-    load::parse_collector_tree(text)
-        .map_err(|problem| Box::new((MaskedSource::new(name, text, &snippet::visible_syntax(text)), problem)))
 }
 
 struct ShapeParser<'p> {

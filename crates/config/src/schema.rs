@@ -6,13 +6,15 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::tree::TreeNode;
+use super::tree::{NodeValue, TreeNode};
 
 /// What a secret serialises as.
 const REDACTED: &str = "[redacted]";
 
 /// Columns after which comments are wrapped.
 const COMMENT_WIDTH: usize = 110;
+/// Columns after which a list of maps has a line for each.
+const LIST_WIDTH: usize = 118;
 
 /// A configuration value together with the JSON schema of its type.
 pub struct DocumentedValue {
@@ -25,6 +27,11 @@ impl DocumentedValue {
     pub fn from_value<T: JsonSchema + Serialize>(value: &T) -> Self {
         let schema: Schema = SchemaGenerator::default().into_root_schema_for::<T>();
         Self { schema: schema.to_value(), value: serde_json::to_value(value).unwrap_or(Value::Null) }
+    }
+
+    /// A value as it is written in a file, with the text of its references in place of the values. It has no schema.
+    pub fn from_tree(node: &TreeNode) -> Self {
+        Self { schema: Value::Null, value: to_json(node) }
     }
 
     /// The JSON schema of the value's type.
@@ -46,6 +53,33 @@ impl DocumentedValue {
     /// Whether the value has no fields.
     pub fn is_empty(&self) -> bool {
         self.value.as_object().is_none_or(serde_json::Map::is_empty)
+    }
+}
+
+fn to_json(node: &TreeNode) -> Value {
+    let number = |value: Value| {
+        // `007` and `0x1f` may be texts: written in quotes, they are read as both.
+        let is_number = |raw: &&String| {
+            raw.parse::<f64>().is_ok() && (!raw.starts_with('0') || raw.len() == 1 || raw.starts_with("0."))
+        };
+        match node.raw.as_ref().filter(|raw| !is_number(raw)) {
+            Some(raw) => Value::from(raw.as_str()),
+            None => value,
+        }
+    };
+    match (&node.reference, &node.value) {
+        (Some(written), _) => Value::from(written.as_str()),
+        // Without its schema, an empty value can't be told from an empty map, such as `grpc:` of a receiver.
+        (None, NodeValue::Null) => Value::Object(serde_json::Map::new()),
+        (None, NodeValue::Bool(value)) => Value::from(*value),
+        (None, NodeValue::Int(value)) => number(Value::from(*value)),
+        (None, NodeValue::UInt(value)) => number(Value::from(*value)),
+        (None, NodeValue::Float(value)) => number(Value::from(*value)),
+        (None, NodeValue::Str(text)) => Value::from(text.as_str()),
+        (None, NodeValue::Seq(items)) => items.iter().map(to_json).collect(),
+        (None, NodeValue::Map(entries)) => {
+            Value::Object(entries.iter().map(|(key, item)| (key.name.clone(), to_json(item))).collect())
+        }
     }
 }
 
@@ -111,7 +145,7 @@ impl<'s> YamlWriter<'s> {
     }
 
     fn write_field(&self, out: &mut String, key: &str, schema: &'s Value, value: &Value, indent: usize) {
-        let pad = " ".repeat(indent);
+        let (pad, key) = (" ".repeat(indent), format_text(key));
         match value {
             Value::Null if self.comments => out.push_str(&format!("{pad}# {key}:\n")),
             Value::Null => {}
@@ -120,7 +154,16 @@ impl<'s> YamlWriter<'s> {
                 out.push_str(&format!("{pad}{key}:\n"));
                 self.write_object(out, schema, value, indent + 2);
             }
-            other => out.push_str(&format!("{pad}{key}: {}\n", format_scalar(other))),
+            other => {
+                let line = format!("{pad}{key}: {}\n", format_scalar(other));
+                match other.as_array().filter(|items| line.len() > LIST_WIDTH && items.iter().any(Value::is_object)) {
+                    Some(items) => {
+                        out.push_str(&format!("{pad}{key}:\n"));
+                        items.iter().for_each(|item| out.push_str(&format!("{pad}  - {}\n", format_scalar(item))));
+                    }
+                    None => out.push_str(&line),
+                }
+            }
         }
     }
 
@@ -129,21 +172,26 @@ impl<'s> YamlWriter<'s> {
         let Some(text) = own_text.or_else(|| self.resolve(schema).get("description").and_then(Value::as_str)) else {
             return;
         };
-        let pad = " ".repeat(indent);
-        for paragraph in text.split("\n\n") {
-            let mut line = format!("{pad}#");
-            for word in paragraph.split_whitespace() {
-                if line.len() + word.len() + 1 > COMMENT_WIDTH {
-                    out.push_str(&line);
-                    out.push('\n');
-                    line = format!("{pad}#");
-                }
-                line.push(' ');
-                line.push_str(word);
+        write_comment(out, text, indent);
+    }
+}
+
+/// Appends a text as a comment at `indent`. Its paragraphs are separated by an empty line.
+pub fn write_comment(out: &mut String, text: &str, indent: usize) {
+    let pad = " ".repeat(indent);
+    for paragraph in text.split("\n\n") {
+        let mut line = format!("{pad}#");
+        for word in paragraph.split_whitespace() {
+            if line.len() + word.len() + 1 > COMMENT_WIDTH {
+                out.push_str(&line);
+                out.push('\n');
+                line = format!("{pad}#");
             }
-            out.push_str(&line);
-            out.push('\n');
+            line.push(' ');
+            line.push_str(word);
         }
+        out.push_str(&line);
+        out.push('\n');
     }
 }
 
@@ -154,7 +202,7 @@ fn format_scalar(value: &Value) -> String {
         Value::Array(items) => format!("[{}]", items.iter().map(format_scalar).collect::<Vec<_>>().join(", ")),
         Value::Object(fields) => {
             let fields: Vec<String> =
-                fields.iter().map(|(key, value)| format!("{key}: {}", format_scalar(value))).collect();
+                fields.iter().map(|(key, value)| format!("{}: {}", format_text(key), format_scalar(value))).collect();
             format!("{{ {} }}", fields.join(", "))
         }
         other => other.to_string(),
@@ -162,7 +210,8 @@ fn format_scalar(value: &Value) -> String {
 }
 
 /// Writes text plainly if YAML reads it back as the same text, otherwise as a JSON string (which is valid YAML).
-fn format_text(text: &str) -> String {
+pub fn format_text(text: &str) -> String {
+    const WORDS: [&str; 8] = ["true", "false", "null", "yes", "no", "on", "off", "nan"];
     // YAML readers take `1e5` and `0x1f` for numbers, but not `10s` or `127.0.0.1:4317`.
     let is_digit_word = text.starts_with(|c: char| c.is_ascii_digit())
         && !text.starts_with('0')
@@ -170,6 +219,12 @@ fn format_text(text: &str) -> String {
     let is_plain = (is_digit_word || text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/'))
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./-:".contains(&byte))
         && !text.ends_with(':')
-        && !matches!(text, "true" | "false" | "null" | "yes" | "no" | "on" | "off");
-    if is_plain { text.to_owned() } else { Value::String(text.to_owned()).to_string() }
+        && !WORDS.iter().any(|word| word.eq_ignore_ascii_case(text));
+    if is_plain {
+        return text.to_owned();
+    }
+    // JSON leaves some characters as they are that YAML does not allow, or takes for a line end.
+    let is_special = |c: char| c.is_control() || ['\u{2028}', '\u{2029}', '\u{feff}'].contains(&c);
+    let json = Value::from(text).to_string();
+    json.chars().map(|c| if is_special(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
 }

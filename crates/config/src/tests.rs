@@ -496,3 +496,119 @@ fn sentences_of_values_stay_masked() {
         assert!(!shown.contains("horse"), "{shown}");
     }
 }
+
+/// Every text is read back as the same text, as a value, in lists and as a key: a text that YAML takes for a number, or
+/// that ends a line, would change a configuration that `migrate` writes. References and numbers stay as written.
+#[test]
+fn texts_survive_writing() {
+    use super::schema::DocumentedValue;
+    use super::tree::{MapKey, NodeValue, TreeNode};
+    let texts = [
+        "plain",
+        "",
+        " ",
+        "true",
+        "No",
+        "NULL",
+        "~",
+        "1",
+        "1.10",
+        "0x1f",
+        "1e3",
+        "1_000",
+        "5s",
+        "64MiB",
+        "12e4",
+        "0b1",
+        "0o7",
+        ".inf",
+        "NaN",
+        "- a",
+        "a: b",
+        "a:",
+        "a #b",
+        "#",
+        "[x]",
+        "{x}",
+        "x, y",
+        "'",
+        "\"",
+        "\\",
+        "a\nb",
+        "\ta",
+        "*a",
+        "&a",
+        "!a",
+        "|",
+        ">",
+        "%a",
+        "@a",
+        "`a`",
+        "é",
+        "\u{7f}",
+        "\u{85}",
+        "\u{2028}",
+        "\u{feff}",
+        "unix:///a",
+        "http://a:1/b?c=d&e",
+        "0.0.0.0:4317",
+        "1:30",
+        "2001-01-01",
+        "--- a",
+        "...",
+        "<<",
+        "=",
+        "a'b",
+        "?",
+        "? a",
+        "/x",
+    ];
+    let node = |value: NodeValue| TreeNode { value, ..TreeNode::null(SourcePosition::default()) };
+    let text_node = |text: &str| node(NodeValue::Str(text.to_owned()));
+    let list = node(NodeValue::Seq(texts.iter().map(|text| text_node(text)).collect()));
+    let (mut map, mut tree) = (text_node(""), text_node(""));
+    let key = |name: &str| MapKey { at: SourcePosition::default(), name: name.to_owned() };
+    texts.iter().for_each(|text| map.put(key(text), text_node(text)));
+    tree.put(key("list"), list);
+    tree.put(key("flow"), node(NodeValue::Seq(vec![map.clone()])));
+    tree.put(key("map"), map);
+    let mut yaml = String::new();
+    DocumentedValue::from_tree(&tree).write(&mut yaml, 0, false);
+    let read = load::parse_tree(&yaml).unwrap_or_else(|problem| panic!("{problem}: {yaml}"));
+    let text_of = |node: &TreeNode| match &node.value {
+        NodeValue::Str(text) => text.clone(),
+        _ => panic!("no text: {yaml}"),
+    };
+    let list = &read.get("list").unwrap().1;
+    assert_eq!((0..texts.len()).map(|index| text_of(list.item(index).unwrap())).collect::<Vec<_>>(), texts);
+    for map in [&read.get("map").unwrap().1, read.get("flow").unwrap().1.item(0).unwrap()] {
+        let found: Vec<_> = map.entries().iter().map(|(key, node)| (key.name.as_str(), text_of(node))).collect();
+        assert_eq!(found, texts.map(|text| (text, text.to_owned())));
+    }
+    let source = "a: { b: , c: 007, d: 1.5, e: '${env:SET}', f: -3, g: yes, h: '$$5' }";
+    let mut tree = load::parse_tree(source).unwrap();
+    super::env::resolve_substitutions(&mut tree, &Fixed);
+    let mut yaml = String::new();
+    DocumentedValue::from_tree(&tree).write(&mut yaml, 0, false);
+    assert_eq!(yaml, "a:\n  b: {}\n  c: \"007\"\n  d: 1.5\n  e: \"${env:SET}\"\n  f: -3\n  g: \"yes\"\n  h: \"$$5\"\n");
+}
+
+/// A Collector reads `${NAME}` as a variable, and expands merge keys; an unset variable of another machine is no fault.
+#[test]
+fn a_collectors_file_is_read_as_it_reads_it() {
+    let text = "exporters: { a: &a { x: '${A_1}y${B:-c}$$D$', y: '${env:E}' }, b: { <<: *a, y: '${aws:x}' } }";
+    let read = file::read_collector("t.yaml", text, &super::env::OtherMachineLookup);
+    let exporters = read.file.unwrap().exporters;
+    let written = |index: usize, key: &str| {
+        let (_, node) = exporters[index].body.get(key).unwrap();
+        match (&node.reference, &node.value) {
+            (Some(text), _) | (None, super::tree::NodeValue::Str(text)) => text.clone(),
+            _ => panic!("no text"),
+        }
+    };
+    assert_eq!(written(0, "x"), "${env:A_1}y${env:B:-c}$$D$");
+    assert_eq!((written(0, "y"), written(1, "x")), ("${env:E}".to_owned(), written(0, "x")));
+    assert_eq!(written(1, "y"), "${aws:x}");
+    let faults: Vec<_> = read.problems.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(faults, ["exporters.b.y", "service"], "{:?}", read.problems);
+}

@@ -70,6 +70,44 @@ impl TreeNode {
         self.entries().iter().find(|(candidate, _)| candidate.name == key)
     }
 
+    /// Sets the entry of `key` in a map, or in a node that becomes one.
+    pub fn put(&mut self, key: MapKey, value: Self) {
+        match &mut self.value {
+            NodeValue::Map(entries) => {
+                entries.retain(|(other, _)| other.name != key.name);
+                entries.push((key, value));
+            }
+            other => *other = NodeValue::Map(vec![(key, value)]),
+        }
+    }
+
+    /// Removes and returns the entry at a path (`auth.tls`).
+    pub fn remove(&mut self, path: &str) -> Option<(MapKey, Self)> {
+        let NodeValue::Map(entries) = &mut self.value else { return None };
+        let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+        let index = entries.iter().position(|(key, _)| key.name == name)?;
+        if rest.is_empty() { Some(entries.remove(index)) } else { entries.get_mut(index)?.1.remove(rest) }
+    }
+
+    /// Removes the entry or item at a position. Returns whether there was one.
+    pub fn remove_at(&mut self, at: SourcePosition) -> bool {
+        // A map begins where its first key does.
+        let is_at = |node: &Self| node.at == at && !matches!(node.value, NodeValue::Map(_));
+        match &mut self.value {
+            NodeValue::Map(entries) => {
+                let before = entries.len();
+                entries.retain(|(key, child)| key.at != at && !is_at(child));
+                entries.len() < before || entries.iter_mut().any(|(_, child)| child.remove_at(at))
+            }
+            NodeValue::Seq(items) => {
+                let before = items.len();
+                items.retain(|item| item.at != at);
+                items.len() < before || items.iter_mut().any(|item| item.remove_at(at))
+            }
+            _ => false,
+        }
+    }
+
     /// The position of the node at a path (`tls.ca_file`, `custom[0].name`), or of its nearest existing ancestor.
     pub fn nearest_position(&self, path: &str) -> SourcePosition {
         let (mut node, mut at) = (self, self.at);
