@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::compile::{TableProblem, window_end, window_start};
 use super::decimal::{Decimal, plain_decimal};
-use super::diff::{exact_ids, flatten_prices};
+use super::listing::flatten_prices;
 use super::schema::{ModelSpec, PriceTexts, ProviderSpec, RateSpec, TableFile};
 use super::source::TableSource;
 
@@ -189,8 +189,9 @@ impl OverlayApplication {
                     message: unknown_model_message(key, provider, model),
                 };
                 let mut added = fallback_model.ok_or_else(unknown)?;
-                let is_free = |id: &String| !provider.models.iter().any(|known| exact_ids(known).any(|own| own == id));
-                added.ids = exact_ids(&added).filter(|id| is_free(id)).cloned().collect();
+                let is_free =
+                    |id: &String| !provider.models.iter().any(|known| known.exact_ids().iter().any(|own| own == id));
+                added.ids = added.exact_ids().iter().filter(|id| is_free(id)).cloned().collect();
                 added.patterns.clear();
                 provider.models.push(added);
                 provider.models.len().saturating_sub(1)
@@ -310,7 +311,7 @@ fn unknown_provider_message(file: &TableFile, key: &str) -> String {
 
 fn unknown_model_message(key: &str, provider: &ProviderSpec, model: &ModelSpec) -> String {
     let lower = model.id.trim().to_lowercase();
-    let hint = nearest_name(&lower, provider.models.iter().flat_map(exact_ids));
+    let hint = nearest_name(&lower, provider.models.iter().flat_map(ModelSpec::exact_ids));
     let hint = hint.map_or_else(String::new, |id| format!("; the nearest is {key}/{id}"));
     format!("the base table has no model {key}/{}{hint}; set `new: true` to add it", model.id)
 }

@@ -1,9 +1,10 @@
 //! A table in a form for people: the models it lists, and their prices in each window.
 
+use std::collections::BTreeMap;
+
 use super::decimal::plain_decimal;
-use super::diff::{exact_ids, flatten_prices};
 use super::overlay::EffectiveTable;
-use super::schema::RateSpec;
+use super::schema::{PriceTexts, ProviderSpec, RateSpec, TierSpec};
 use super::source::TableSource;
 use super::table::RateTable;
 
@@ -47,8 +48,8 @@ impl ListedPrice {
 impl TableSource {
     /// Providers with their numbers of models and of ids.
     pub fn summary(&self) -> Vec<(String, usize, usize)> {
-        let count = |(key, provider): (&String, &super::schema::ProviderSpec)| {
-            (key.clone(), provider.models.len(), provider.models.iter().flat_map(exact_ids).count())
+        let count = |(key, provider): (&String, &ProviderSpec)| {
+            (key.clone(), provider.models.len(), provider.models.iter().map(|model| model.exact_ids().len()).sum())
         };
         self.file.providers.iter().map(count).collect()
     }
@@ -68,8 +69,10 @@ impl TableSource {
         let select = |matches: &dyn Fn(&str, &str) -> bool| -> Vec<ListedModel> {
             let mut out = Vec::new();
             for (key, provider) in &self.file.providers {
-                for model in
-                    provider.models.iter().filter(|model| exact_ids(model).any(|id| matches(key, &id.to_lowercase())))
+                for model in provider
+                    .models
+                    .iter()
+                    .filter(|model| model.exact_ids().iter().any(|id| matches(key, &id.to_lowercase())))
                 {
                     let windows = model.rates.iter().map(|rate| PriceWindow {
                         from: rate.from.clone(),
@@ -78,7 +81,7 @@ impl TableSource {
                     });
                     out.push(ListedModel {
                         place: format!("{key}/{}", model.id),
-                        ids: exact_ids(model).cloned().collect(),
+                        ids: model.exact_ids().to_vec(),
                         windows: windows.collect(),
                     });
                 }
@@ -102,4 +105,32 @@ impl RateTable {
     pub fn size_summary(&self) -> String {
         format!("{} providers, {} models, {} ids", self.providers.len(), self.model_count(), self.id_count())
     }
+}
+
+/// Every price of a window under a unique name.
+pub(super) fn flatten_prices(rate: &RateSpec) -> BTreeMap<String, String> {
+    let mut out = BTreeMap::new();
+    let mut add_list = |prefix: &str, list: &PriceTexts| {
+        out.extend(list.iter().map(|(unit, text)| (format!("{prefix}{unit}"), text.clone())));
+    };
+    add_list("", &rate.price);
+    add_list("fee ", &rate.fees_per_1000);
+    let tier_start =
+        |tier: &TierSpec| tier.at_least_input.or(tier.over_input.map(|over| over.saturating_add(1))).unwrap_or(0);
+    for tier in &rate.tiers {
+        add_list(&format!("from {} tokens ", tier_start(tier)), &tier.price);
+    }
+    for adjust in &rate.adjust {
+        let when: Vec<String> =
+            adjust.when.iter().map(|(word, values)| format!("{word}={}", values.join("|"))).collect();
+        let when = when.join("+");
+        add_list(&format!("{when} "), &adjust.price);
+        for tier in &adjust.tiers {
+            add_list(&format!("{when} from {} tokens ", tier_start(tier)), &tier.price);
+        }
+        if let Some(factor) = &adjust.multiply {
+            add_list(&format!("{when} "), &PriceTexts::from([("factor".to_owned(), factor.clone())]));
+        }
+    }
+    out
 }
