@@ -3,6 +3,7 @@
 //! be, and priced at each time, circumstance and prompt size at which a price may change. So a moved id, alias, name
 //! or fallback shows as another price, and nothing is inferred from texts. The number of look-ups is limited.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::decimal::Usd;
@@ -86,7 +87,10 @@ impl TableSource {
         if guard.lookups_left == 0 {
             guard.report(FindingSeverity::Refusal, "*", "too many names, windows, circumstances and tiers to compare");
         }
-        guard.findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.place.cmp(&b.place)));
+        let key =
+            |finding: &TableFinding| (Reverse(finding.severity), finding.place.clone(), finding.description.clone());
+        guard.findings.sort_by_cached_key(key);
+        guard.findings.dedup();
         Ok(guard.findings)
     }
 }
@@ -119,7 +123,7 @@ impl<'t> TableGuard<'t> {
         let (old, new) = (self.old, self.new);
         let mut scopes: Vec<_> = old.scopes.iter().filter(|(scope, _)| !scope.is_empty()).collect();
         for name in old.names.keys().chain(new.names.keys()).collect::<BTreeSet<_>>() {
-            let Some(before) = old.provider_index(name) else { continue };
+            let Some(before) = old.provider_index(name).filter(|_| self.lookups_left > 0) else { continue };
             let Some(now) = new.provider_index(name) else {
                 let key = old.providers.get(before).map_or("", |provider| &provider.key);
                 self.report(FindingSeverity::Refusal, &format!("{key}/*"), format!("provider name {name} is missing"));
@@ -144,15 +148,28 @@ impl<'t> TableGuard<'t> {
     /// Compares the prices of calls of this id; once for calls that mean the same models.
     fn compare_call(&mut self, provider: &str, id: &str) {
         self.lookups_left = self.lookups_left.saturating_sub(1);
-        let Some(before) = self.old.resolve_one(provider, id).ok().filter(|_| self.lookups_left > 0) else { return };
+        if self.lookups_left == 0 {
+            return;
+        }
+        let Ok(before) = self.old.resolve_one(provider, id) else { return };
         let now = self.new.resolve_one(provider, id);
-        let plain = |found: ResolvedModel| ResolvedModel { date_dropped: false, vendor_inferred: false, ..found };
+        let plain = |found: ResolvedModel| ResolvedModel {
+            date_dropped: false,
+            vendor_inferred: false,
+            vertex: false,
+            ..found
+        };
         if !self.compared.insert((plain(before), now.map(plain))) {
             return;
         }
         let place = self.old.model_name(before);
         match now {
-            Ok(now) => self.compare_prices(&place, before, now),
+            // a call through Vertex may be known by its id alone
+            Ok(now) => {
+                for vertex in [false, true] {
+                    self.compare_prices(&place, ResolvedModel { vertex, ..before }, ResolvedModel { vertex, ..now });
+                }
+            }
             Err(UnpricedReason::AmbiguousProvider) => {
                 let what = format!("id {id} is now ambiguous for calls that name no provider");
                 self.report(FindingSeverity::Warning, &place, what);
@@ -164,8 +181,9 @@ impl<'t> TableGuard<'t> {
     fn compare_prices(&mut self, place: &str, before: ResolvedModel, now: ResolvedModel) {
         let (old, new) = (self.old, self.new);
         let (Some((_, was)), Some((_, is))) = (old.model(before), new.model(now)) else { return };
-        let same_circumstances = (before.vertex, before.bedrock_scope) == (now.vertex, now.bedrock_scope);
-        if was.rates == is.rates && same_circumstances && (&old.parents, &old.scopes) == (&new.parents, &new.scopes) {
+        let by_scope =
+            |table: &'t RateTable, found: ResolvedModel| (&table.parents, &table.scopes, found.bedrock_scope);
+        if was.rates == is.rates && by_scope(old, before) == by_scope(new, now) {
             return;
         }
         let rates: Vec<&Rate> = was.rates.iter().chain(&*is.rates).collect();

@@ -58,7 +58,8 @@ fn diff_tables(old: &str, new: &str, accept: &[String], as_json: bool) -> Result
     } else {
         let mut text = String::new();
         for finding in &findings {
-            text.push_str(&format!("{:<8} {}: {}\n", finding.severity.as_str(), finding.place, finding.description));
+            let severity = render_rates::severity_word(finding.severity);
+            text.push_str(&format!("{severity:<8} {}: {}\n", finding.place, finding.description));
         }
         let (warnings, changes) = (count(FindingSeverity::Warning), count(FindingSeverity::Change));
         text.push_str(&format!(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use rates::{ListedModel, OverlayChange, TableFinding, TableSource};
+use rates::{FindingSeverity, ListedModel, OverlayChange, TableFinding, TableSource};
 
 /// A model as JSON.
 pub(super) fn model_json(listed: &ListedModel) -> Json {
@@ -75,10 +75,18 @@ pub(super) fn change_text(change: &OverlayChange) -> String {
     line
 }
 
+pub(super) fn severity_word(severity: FindingSeverity) -> &'static str {
+    match severity {
+        FindingSeverity::Change => "change",
+        FindingSeverity::Warning => "warning",
+        FindingSeverity::Refusal => "refusal",
+    }
+}
+
 /// The findings of a comparison as JSON.
 pub(super) fn findings_json(old: &TableSource, new: &TableSource, findings: &[TableFinding]) -> Json {
     let list: Vec<Json> = (findings.iter())
-        .map(|finding| json!({"severity": finding.severity.as_str(), "model": finding.place, "message": finding.description}))
+        .map(|finding| json!({"severity": severity_word(finding.severity), "model": finding.place, "message": finding.description}))
         .collect();
     json!({"old": old.version(), "new": new.version(), "findings": list})
 }

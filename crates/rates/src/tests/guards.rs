@@ -224,6 +224,7 @@ fn circumstances_windows_and_tiers_are_compared() {
                 .to_owned(),
             "gpt-4o;fast;us|eu: input would cost 10 ",
         ),
+        (r#"adjust: [{when: {google_platform: [vertex]}, multiply: "4"}]"#.to_owned(), "gpt-4o;vertex: input would cost 10"),
         (r#"adjust: [{when: {speed: [fast]}, multiply: "0"}]"#.to_owned(), "a price must not drop to zero"),
         (
             r#"adjust: [{when: {speed: [fast]}, from: "2027-01-01T00:00:00Z", multiply: "4"}]"#.to_owned(),
