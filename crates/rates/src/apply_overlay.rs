@@ -2,8 +2,6 @@
 //! not list is refused, with the nearest name as a hint, unless it says `new: true`. An overlay's window replaces the
 //! base's prices; units without a price in the overlay keep the price below. `overlay` selects the overlays that apply.
 
-use std::collections::BTreeMap;
-
 use super::compile::{TableProblem, window_end, window_start};
 use super::decimal::{Decimal, plain_decimal};
 use super::listing::flatten_prices;
@@ -251,9 +249,7 @@ impl OverlayApplication {
         missing.retain(|what| !own.contains_key(what));
         missing.sort();
         missing.dedup();
-        let overlaps =
-            |rate: &&RateSpec| window_end(rate) > window_start(window) && window_start(rate) < window_end(window);
-        let mut overlapping = below.iter().filter(overlaps);
+        let mut overlapping = below.iter().filter(|rate| overlaps(rate, window));
         let has_base_prices_only = window.tiers.is_empty() && window.adjust.is_empty();
         let drops_tiers =
             has_base_prices_only && overlapping.any(|rate| !rate.tiers.is_empty() || !rate.adjust.is_empty());
@@ -276,9 +272,7 @@ impl OverlayApplication {
         if !self.explain {
             return;
         }
-        let overlaps =
-            |rate: &&RateSpec| window_end(rate) > window_start(piece) && window_start(rate) < window_end(piece);
-        let before = below.iter().find(overlaps).map(flatten_prices).unwrap_or_default();
+        let before = below.iter().find(|rate| overlaps(rate, piece)).map(flatten_prices).unwrap_or_default();
         let own = flatten_prices(window);
         for (what, after) in flatten_prices(piece) {
             let inherited = !own.contains_key(&what);
@@ -323,23 +317,20 @@ fn nearest_name<'n>(word: &str, names: impl Iterator<Item = &'n String>) -> Opti
 }
 
 fn multiply_prices(rate: &mut RateSpec, factor: Decimal) -> bool {
-    rate.price_lists_mut().all(|list: &mut PriceTexts| {
-        list.values_mut().all(|text| match Decimal::parse(text).and_then(|price| price.times(factor)) {
-            Some(price) => {
-                *text = price.to_string();
-                true
-            }
-            None => false,
-        })
+    rate.price_lists_mut().flat_map(PriceTexts::values_mut).all(|text| {
+        let product = Decimal::parse(text).and_then(|price| price.times(factor));
+        product.map(|product| *text = product.to_string()).is_some()
     })
+}
+
+fn overlaps(one: &RateSpec, other: &RateSpec) -> bool {
+    window_end(one) > window_start(other) && window_start(one) < window_end(other)
 }
 
 /// The overlay's window, split where the inherited prices below change.
 fn split_window(below: &[RateSpec], window: &RateSpec) -> Vec<RateSpec> {
     let (mut out, mut rest) = (Vec::new(), window.clone());
-    for rate in
-        below.iter().filter(|rate| window_end(rate) > window_start(window) && window_start(rate) < window_end(window))
-    {
+    for rate in below.iter().filter(|rate| overlaps(rate, window)) {
         if window_start(&rest) < window_start(rate) {
             push_window(&mut out, RateSpec { to: rate.from.clone(), ..rest.clone() });
             rest.from.clone_from(&rate.from);
@@ -367,26 +358,21 @@ fn push_window(out: &mut Vec<RateSpec>, piece: RateSpec) {
 }
 
 fn inherit_prices(piece: &mut RateSpec, below: &RateSpec) {
-    let missing = |own: &PriceTexts, list: &PriceTexts| -> BTreeMap<String, String> {
-        list.iter()
-            .filter(|(unit, _)| !own.contains_key(*unit))
-            .map(|(unit, text)| (unit.clone(), text.clone()))
-            .collect()
-    };
-    let (units, fees) = (missing(&piece.price, &below.price), missing(&piece.fees_per_1000, &below.fees_per_1000));
-    let named = units.keys().cloned().chain(fees.keys().map(|fee| format!("fee {fee}")));
-    for what in named {
-        if let Some(source) = below.sources.get(&what) {
-            piece.sources.insert(what, source.clone());
+    let RateSpec { price, fees_per_1000, sources, .. } = piece;
+    for (own, list, prefix) in [(price, &below.price, ""), (fees_per_1000, &below.fees_per_1000, "fee ")] {
+        for (unit, text) in list {
+            if !own.contains_key(unit) {
+                own.insert(unit.clone(), text.clone());
+                let name = format!("{prefix}{unit}");
+                sources.extend(below.sources.get(&name).map(|source| (name, source.clone())));
+            }
         }
     }
-    piece.price.extend(units);
-    piece.fees_per_1000.extend(fees);
 }
 
 /// The parts of a window outside of another.
 fn subtract_window(rate: RateSpec, window: &RateSpec) -> Vec<RateSpec> {
-    if window_end(&rate) <= window_start(window) || window_end(window) <= window_start(&rate) {
+    if !overlaps(&rate, window) {
         return vec![rate];
     }
     let mut parts = Vec::new();

@@ -209,28 +209,19 @@ impl TableCompiler {
         let mut seen = HashSet::new();
         let (mut patterns, mut models) = (Vec::new(), Vec::with_capacity(specs.len()));
         for (at, model) in specs.iter().enumerate() {
-            let place = format!("{place}.models[{at}]");
+            let (place, name) = (format!("{place}.models[{at}]"), format!("{key}/{}", model.id));
             if !seen.insert(model.id.to_lowercase()) {
-                self.report_problem(format!("{place}.id"), format!("model {key}/{} occurs twice", model.id));
+                self.report_problem(format!("{place}.id"), format!("model {name} occurs twice"));
             }
             if model.new || model.inherit.is_some() {
-                self.report_problem(
-                    place.clone(),
-                    format!("{key}/{}: `new` and `inherit` are allowed only in overlays", model.id),
-                );
+                self.report_problem(&place, format!("{name}: `new` and `inherit` are allowed only in overlays"));
             }
             for (n, id) in model.exact_ids().iter().enumerate() {
                 let lower = id.trim().to_lowercase();
                 if lower.is_empty() {
-                    self.report_problem(
-                        format!("{place}.ids[{n}]"),
-                        format!("{key}/{}: ids must not be empty", model.id),
-                    );
+                    self.report_problem(format!("{place}.ids[{n}]"), format!("{name}: ids must not be empty"));
                 } else if ids.insert(lower.into(), at).is_some() {
-                    self.report_problem(
-                        format!("{place}.ids[{n}]"),
-                        format!("{key}/{}: id {id} occurs twice", model.id),
-                    );
+                    self.report_problem(format!("{place}.ids[{n}]"), format!("{name}: id {id} occurs twice"));
                 }
             }
             for (n, pattern) in model.patterns.iter().enumerate() {
@@ -240,21 +231,20 @@ impl TableCompiler {
                     Some(regex) => patterns.push((regex, at)),
                     None => self.report_problem(
                         format!("{place}.patterns[{n}]"),
-                        format!("{key}/{}: pattern {pattern} must be a regular expression that starts with `^` and ends with `$`", model.id),
+                        format!("{name}: pattern {pattern} must be a regular expression that starts with `^` and ends with `$`"),
                     ),
                 }
             }
-            models.push(self.compile_model(key, &place, model));
+            models.push(self.compile_model(&name, &place, model));
         }
         ProviderCatalog { ids, patterns, models }
     }
 
-    fn compile_model(&mut self, key: &str, place: &str, data: &schema::ModelSpec) -> Model {
-        let name = format!("{key}/{}", data.id);
+    fn compile_model(&mut self, name: &str, place: &str, data: &schema::ModelSpec) -> Model {
         let mut rates: Vec<Rate> = Vec::with_capacity(data.rates.len());
         for (at, spec) in data.rates.iter().enumerate() {
             let place = format!("{place}.rates[{at}]");
-            let rate = self.compile_rate(&name, &place, spec);
+            let rate = self.compile_rate(name, &place, spec);
             if rate.from >= rate.to {
                 self.report_problem(place, format!("{name}: the window is empty: `from` must be before `to`"));
             } else if rates.last().is_some_and(|before| before.to > rate.from) {

@@ -275,17 +275,12 @@ impl<'t> PriceRow<'t> {
     }
 }
 
-/// The values of all variables for one call.
+/// What the conditions of adjustments are compared with.
 struct CallContext<'a> {
-    service_tier: Option<&'a str>,
-    processing: Option<&'a str>,
-    speed: Option<&'a str>,
-    inference_geo: Option<&'a str>,
-    data_residency: Option<&'a str>,
-    vertex_endpoint: Option<&'a str>,
-    google_platform: Option<&'a str>,
-    bedrock_scope: Option<&'a str>,
-    bedrock_geo: Option<&'a str>,
+    sent: CallCircumstances<'a>,
+    vertex: bool,
+    /// First segment of a Bedrock id, and its scope.
+    bedrock: Option<(&'a str, &'a str)>,
     weekday: &'static str,
     /// Minutes since midnight, UTC.
     minute: u32,
@@ -306,10 +301,7 @@ fn non_default<'a>(value: Option<&'a str>, default_words: &[&str]) -> Option<&'a
 
 impl<'a> CallContext<'a> {
     fn new(table: &'a RateTable, query: &RateQuery<'a>, found: &ResolvedModel) -> Self {
-        let sent = &query.circumstances;
-        let tier = non_default(sent.service_tier, &DEFAULT_TIERS);
-        let batch = tier.filter(|tier| tier.eq_ignore_ascii_case("batch"));
-        let scope = found.bedrock_scope.map(|scope| {
+        let bedrock = found.bedrock_scope.map(|scope| {
             let named = scope.and_then(|at| table.scopes.get(at));
             let bare = || table.scopes.iter().find(|(name, _)| name.is_empty()).map_or("region", |(_, scope)| &**scope);
             named.map_or_else(|| ("", bare()), |(name, scope)| (&**name, &**scope))
@@ -317,31 +309,27 @@ impl<'a> CallContext<'a> {
         let (days, minute) = (query.time / DAY, query.time / MINUTE % 1_440);
         let weekday = WEEKDAYS.get(usize::try_from(days % 7).unwrap_or(0)).copied();
         Self {
-            service_tier: tier.filter(|_| batch.is_none()),
-            processing: batch,
-            speed: non_default(sent.speed, &DEFAULT_SPEEDS),
-            inference_geo: non_default(sent.inference_geo, &DEFAULT_GEOS),
-            data_residency: sent.endpoint.filter(|endpoint| matches!(*endpoint, "us" | "eu")),
-            vertex_endpoint: sent.endpoint.filter(|endpoint| *endpoint == "regional"),
-            google_platform: found.vertex.then_some("vertex"),
-            bedrock_scope: scope.map(|(_, scope)| scope),
-            bedrock_geo: scope.map(|(prefix, _)| prefix),
+            sent: query.circumstances,
+            vertex: found.vertex,
+            bedrock,
             weekday: weekday.unwrap_or("thu"),
             minute: u32::try_from(minute).unwrap_or(0),
         }
     }
 
     fn value(&self, variable: Variable) -> Option<&'a str> {
+        let tier = || non_default(self.sent.service_tier, &DEFAULT_TIERS);
+        let is_batch = |tier: &&str| tier.eq_ignore_ascii_case("batch");
         match variable {
-            Variable::ServiceTier => self.service_tier,
-            Variable::Processing => self.processing,
-            Variable::Speed => self.speed,
-            Variable::InferenceGeo => self.inference_geo,
-            Variable::DataResidency => self.data_residency,
-            Variable::VertexEndpoint => self.vertex_endpoint,
-            Variable::GooglePlatform => self.google_platform,
-            Variable::BedrockScope => self.bedrock_scope,
-            Variable::BedrockGeo => self.bedrock_geo,
+            Variable::ServiceTier => tier().filter(|tier| !is_batch(tier)),
+            Variable::Processing => tier().filter(is_batch),
+            Variable::Speed => non_default(self.sent.speed, &DEFAULT_SPEEDS),
+            Variable::InferenceGeo => non_default(self.sent.inference_geo, &DEFAULT_GEOS),
+            Variable::DataResidency => self.sent.endpoint.filter(|endpoint| matches!(*endpoint, "us" | "eu")),
+            Variable::VertexEndpoint => self.sent.endpoint.filter(|endpoint| *endpoint == "regional"),
+            Variable::GooglePlatform => self.vertex.then_some("vertex"),
+            Variable::BedrockScope => self.bedrock.map(|(_, scope)| scope),
+            Variable::BedrockGeo => self.bedrock.map(|(segment, _)| segment),
             Variable::UtcTime | Variable::UtcWeekday | Variable::Route => None,
         }
     }
