@@ -4,7 +4,6 @@
 
 use super::compile::{TableProblem, window_end, window_start};
 use super::decimal::{Decimal, plain_decimal};
-use super::listing::flatten_prices;
 use super::schema::{ModelSpec, PriceTexts, ProviderSpec, RateSpec, TableFile};
 use super::source::TableSource;
 
@@ -118,7 +117,7 @@ impl OverlayApplication {
                     .report_problem(path.to_owned(), "a price times the discount has too many digits".to_owned());
             }
             if self.explain {
-                for what in flatten_prices(rate).into_keys() {
+                for what in rate.flatten_prices().into_keys() {
                     let source = rate.sources.remove(&what).unwrap_or_else(|| self.base_label.clone());
                     rate.sources.insert(what, format!("{source}, times {text} of {}", self.label));
                 }
@@ -208,7 +207,7 @@ impl OverlayApplication {
         for (at, window) in over.rates.iter().enumerate() {
             let mut window = window.clone();
             if self.explain {
-                window.sources = flatten_prices(&window).into_keys().map(|what| (what, self.label.clone())).collect();
+                window.sources = window.flatten_prices().into_keys().map(|what| (what, self.label.clone())).collect();
             }
             let pieces = if over.inherit == Some(false) { vec![window.clone()] } else { split_window(&below, &window) };
             self.warn_inherited((place, &format!("{path}.rates[{at}]")), over, &below, &window, &pieces);
@@ -244,8 +243,8 @@ impl OverlayApplication {
         if over.inherit.is_some() {
             return;
         }
-        let own = flatten_prices(window);
-        let mut missing: Vec<String> = pieces.iter().flat_map(|piece| flatten_prices(piece).into_keys()).collect();
+        let own = window.flatten_prices();
+        let mut missing: Vec<String> = pieces.iter().flat_map(|piece| piece.flatten_prices().into_keys()).collect();
         missing.retain(|what| !own.contains_key(what));
         missing.sort();
         missing.dedup();
@@ -272,9 +271,9 @@ impl OverlayApplication {
         if !self.explain {
             return;
         }
-        let before = below.iter().find(|rate| overlaps(rate, piece)).map(flatten_prices).unwrap_or_default();
-        let own = flatten_prices(window);
-        for (what, after) in flatten_prices(piece) {
+        let before = below.iter().find(|rate| overlaps(rate, piece)).map(RateSpec::flatten_prices).unwrap_or_default();
+        let own = window.flatten_prices();
+        for (what, after) in piece.flatten_prices() {
             let inherited = !own.contains_key(&what);
             self.record_change(place, Some(piece), (&what, before.get(&what).cloned(), &after), inherited);
         }

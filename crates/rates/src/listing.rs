@@ -1,10 +1,8 @@
 //! A table in a form for people: the models it lists, and their prices in each window.
 
-use std::collections::BTreeMap;
-
 use super::decimal::plain_decimal;
 use super::overlay::EffectiveTable;
-use super::schema::{PriceTexts, ProviderSpec, RateSpec, TierSpec};
+use super::schema::{ProviderSpec, RateSpec};
 use super::source::TableSource;
 use super::table::RateTable;
 
@@ -77,7 +75,7 @@ impl TableSource {
                     let windows = model.rates.iter().map(|rate| PriceWindow {
                         from: rate.from.clone(),
                         to: rate.to.clone(),
-                        prices: flatten_prices(rate).into_iter().map(|price| list_price(rate, price)).collect(),
+                        prices: rate.flatten_prices().into_iter().map(|price| list_price(rate, price)).collect(),
                     });
                     out.push(ListedModel {
                         place: format!("{key}/{}", model.id),
@@ -105,32 +103,4 @@ impl RateTable {
     pub fn size_summary(&self) -> String {
         format!("{} providers, {} models, {} ids", self.providers.len(), self.model_count(), self.id_count())
     }
-}
-
-/// Every price of a window under a unique name.
-pub(super) fn flatten_prices(rate: &RateSpec) -> BTreeMap<String, String> {
-    let mut out = BTreeMap::new();
-    let mut add_list = |prefix: &str, list: &PriceTexts| {
-        out.extend(list.iter().map(|(unit, text)| (format!("{prefix}{unit}"), text.clone())));
-    };
-    add_list("", &rate.price);
-    add_list("fee ", &rate.fees_per_1000);
-    let tier_start =
-        |tier: &TierSpec| tier.at_least_input.or(tier.over_input.map(|over| over.saturating_add(1))).unwrap_or(0);
-    for tier in &rate.tiers {
-        add_list(&format!("from {} tokens ", tier_start(tier)), &tier.price);
-    }
-    for adjust in &rate.adjust {
-        let when: Vec<String> =
-            adjust.when.iter().map(|(word, values)| format!("{word}={}", values.join("|"))).collect();
-        let when = when.join("+");
-        add_list(&format!("{when} "), &adjust.price);
-        for tier in &adjust.tiers {
-            add_list(&format!("{when} from {} tokens ", tier_start(tier)), &tier.price);
-        }
-        if let Some(factor) = &adjust.multiply {
-            add_list(&format!("{when} "), &PriceTexts::from([("factor".to_owned(), factor.clone())]));
-        }
-    }
-    out
 }

@@ -50,8 +50,8 @@ impl<'a> CallCircumstances<'a> {
 }
 
 impl<'a> RateQuery<'a> {
-    /// A query for each time and circumstance, and the prompt sizes, at which a price may change; `None` if they make more
-    /// than `most` calls.
+    /// A query for each time and circumstance, and the prompt sizes, at which a price may change; `None` if they make
+    /// more than `most` calls.
     pub(super) fn list_all(rates: &[&'a Rate], most: usize) -> Option<(Vec<Self>, BTreeSet<u64>)> {
         let adjusts = || rates.iter().flat_map(|rate| &rate.adjust);
         let values = |variable: Variable| -> BTreeSet<&'a str> {

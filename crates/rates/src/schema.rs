@@ -112,7 +112,7 @@ pub(super) struct RateSpec {
     /// Why this window is incomplete.
     pub(super) incomplete: Option<String>,
     pub(super) adjust: Vec<AdjustmentSpec>,
-    /// The overlay of each price, by its name in `listing::flatten_prices`; filled only on request.
+    /// The overlay of each price, by its name in [`RateSpec::flatten_prices`]; filled only on request.
     #[serde(skip)]
     pub(super) sources: BTreeMap<String, String>,
 }
@@ -169,6 +169,34 @@ impl ModelSpec {
 }
 
 impl RateSpec {
+    /// Every price of a window under a unique name.
+    pub(super) fn flatten_prices(&self) -> BTreeMap<String, String> {
+        let mut out = BTreeMap::new();
+        let mut add_list = |prefix: &str, list: &PriceTexts| {
+            out.extend(list.iter().map(|(unit, text)| (format!("{prefix}{unit}"), text.clone())));
+        };
+        add_list("", &self.price);
+        add_list("fee ", &self.fees_per_1000);
+        let tier_start =
+            |tier: &TierSpec| tier.at_least_input.or(tier.over_input.map(|over| over.saturating_add(1))).unwrap_or(0);
+        for tier in &self.tiers {
+            add_list(&format!("from {} tokens ", tier_start(tier)), &tier.price);
+        }
+        for adjust in &self.adjust {
+            let when: Vec<String> =
+                adjust.when.iter().map(|(word, values)| format!("{word}={}", values.join("|"))).collect();
+            let when = when.join("+");
+            add_list(&format!("{when} "), &adjust.price);
+            for tier in &adjust.tiers {
+                add_list(&format!("{when} from {} tokens ", tier_start(tier)), &tier.price);
+            }
+            if let Some(factor) = &adjust.multiply {
+                add_list(&format!("{when} "), &PriceTexts::from([("factor".to_owned(), factor.clone())]));
+            }
+        }
+        out
+    }
+
     /// All price lists of the window.
     pub(super) fn price_lists_mut(&mut self) -> impl Iterator<Item = &mut PriceTexts> {
         let tiers = self.tiers.iter_mut().map(|tier| &mut tier.price);
