@@ -61,6 +61,13 @@ semconv FILE VERSION:
     python3 config/semconv.py {{FILE}} "{{VERSION}}" > target/semconv.yaml && mv target/semconv.yaml config/semconv.yaml
     TOLLGATE_UPDATE=1 cargo test -p genai --lib
 
+# Lays a public price list (litellm or genai-prices; tests/peers/prices/install.sh fetches both) over
+# config/rates/rates.yaml, shows the changes as a refresh sees them, and makes the built-in table from it.
+rates FORMAT LIST:
+    python3 config/rates_import.py {{FORMAT}} "{{LIST}}" config/rates/rates.yaml
+    -cargo run --quiet -- rates diff builtin config/rates/rates.yaml
+    TOLLGATE_UPDATE=1 cargo test -p rates builtin_is_the_yaml_file
+
 # `just bench whole`: the production build's processor time per span, a processor more in each row (benches/whole.rs has
 # the options). Anything else goes to cargo: `just bench --bench redact`.
 bench *ARGS:

@@ -147,7 +147,7 @@ enum CliCommand {
     /// A fixture is `{name, input, expected, absent}` in YAML; see `config/fixtures`. No network, nothing written;
     /// exits with 1 if a fixture fails.
     Test(fixtures::TestArgs),
-    /// Shows, compares and imports rate tables, and prices calls again.
+    /// Shows and compares rate tables, and prices calls again.
     #[command(subcommand)]
     Rates(rates::RatesCommand),
     /// Tools for auditors: keys, search, replay, verification, erasure, evidence.

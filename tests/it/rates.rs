@@ -53,30 +53,28 @@ fn json(output: &Output) -> Json {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-const LIST: &str =
-    r#"{"gpt-x": {"litellm_provider": "openai", "input_cost_per_token": 1.25e-06, "output_cost_per_token": 1e-05}}"#;
+/// A table with one model, whose output costs `price` since November.
+fn table(version: u8, price: &str) -> String {
+    format!(
+        "schema: 1\nversion: \"{version}\"\ncurrency: USD\nper_tokens: 1000000\nproviders: {{openai: {{models: [{{id: gpt-x, rates: [{{to: \"2026-11-01T00:00:00Z\", price: {{input: \"1.25\", output: \"10\"}}}}, {{from: \"2026-11-01T00:00:00Z\", price: {{input: \"1.25\", output: \"{price}\"}}}}]}}]}}}}\n"
+    )
+}
 
-/// A price list becomes a table, and a more expensive list a new window in it; the guards refuse the jump; a call is
-/// priced under both.
+/// The guards refuse a jump of prices; a call is priced under both windows of the new table.
 #[test]
-fn from_a_list_to_a_report() {
+fn from_a_table_to_a_report() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    fs::write(at("one.json"), LIST).unwrap();
-    fs::write(at("two.json"), LIST.replace("1e-05", "4e-05")).unwrap();
+    fs::write(at("old.yaml"), table(1, "10")).unwrap();
+    fs::write(at("new.yaml"), table(2, "40")).unwrap();
     let run = |arguments: &[&str]| tollgate(folder.path(), arguments);
-    let made = run(&["rates", "import", "litellm", "one.json", "-o", "old.json", "--table-version", "1"]);
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let laid = ["--base", "old.json", "--at", "2026-11-01T00:00:00Z", "--table-version", "2", "-o", "new.json"];
-    let made = run(&[&["rates", "import", "litellm", "two.json"], &laid[..]].concat());
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 
-    let refused = run(&["rates", "diff", "old.json", "new.json"]);
+    let refused = run(&["rates", "diff", "old.yaml", "new.yaml"]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stdout).contains("changed by more than a factor of three"));
-    assert!(
-        run(&["rates", "diff", "old.json", "new.json", "--accept", "openai/gpt-x", "--accept", "*"]).status.success()
-    );
+    assert!(run(&["rates", "diff", "old.yaml", "new.yaml", "--accept", "openai/gpt-x"]).status.success());
+    let older = run(&["rates", "diff", "new.yaml", "old.yaml", "--accept", "openai/gpt-x", "--accept", "*"]);
+    assert!(String::from_utf8_lossy(&older.stdout).contains("refusal  *: version 1 is older than version 2 in use"));
 
     let span = |id: u64, nanos: u64| {
         format!(
@@ -90,7 +88,7 @@ fn from_a_list_to_a_report() {
     let (before, after) = (span(2, 1_793_000_000_000_000_000), span(3, 1_795_000_000_000_000_000));
     let request = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{before},{after}]}}]}}]}}"#);
     fs::write(at("traces.json"), request).unwrap();
-    let report = json(&run(&["rates", "reprice", "--rates", "new.json", "traces.json", "--json"]));
+    let report = json(&run(&["rates", "reprice", "--rates", "new.yaml", "traces.json", "--json"]));
     let figures: Vec<(&str, &str)> = (report["calls"].as_array().unwrap().iter())
         .map(|call| (call["new_usd"].as_str().unwrap(), call["delta_usd"].as_str().unwrap()))
         .collect();
@@ -100,7 +98,7 @@ fn from_a_list_to_a_report() {
         "rates",
         "reprice",
         "--rates",
-        "new.json",
+        "new.yaml",
         "traces.json",
         "--json",
         "--from",
@@ -108,12 +106,10 @@ fn from_a_list_to_a_report() {
     ]));
     assert_eq!(late["calls"].as_array().map(Vec::len), Some(1));
 
-    let shown = json(&run(&["rates", "show", "gpt-x", "--rates", "new.json", "--json"]));
+    let shown = json(&run(&["rates", "show", "gpt-x", "--rates", "new.yaml", "--json"]));
     assert_eq!(shown["models"][0]["windows"].as_array().map(Vec::len), Some(2), "{shown}");
     let none = run(&["rates", "show", "gpt-5-mimi"]);
     assert!(!none.status.success() && String::from_utf8_lossy(&none.stderr).contains("openai/gpt-5-mini"));
-    let compared = json(&run(&["rates", "check", "--rates", "old.json", "--litellm", "two.json", "--json"]));
-    assert_eq!(compared["lists"][0]["differences"][0]["theirs"], "40");
 }
 
 /// A fee is per use: its price has its own unit, not that of tokens.
@@ -134,11 +130,9 @@ fn what_is_wrong_is_told() {
     fs::write(folder.path().join("bad.yaml"), table).unwrap();
     for (arguments, code, word) in [
         (&["rates", "reprice"][..], 2, "pass either OTLP files or --store, which reads the index of a vault"),
-        (&["rates", "import", "excel", "bad.yaml"], 2, "the format must be"),
         (&["rates", "show", "--rates", "none.yaml"], 1, "none.yaml"),
         (&["rates", "show", "--rates", "bad.yaml"], 1, "bad.yaml:8:"),
-        (&["rates", "check"], 1, "no price list given: use --litellm, --genai-prices or --models-dev"),
-        (&["rates", "import", "litellm", "bad.yaml"], 1, "not a price list in litellm format"),
+        (&["rates", "diff", "builtin", "bad.yaml"], 1, "bad.yaml:8:"),
     ] {
         let output = tollgate(folder.path(), arguments);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

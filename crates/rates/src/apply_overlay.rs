@@ -2,11 +2,8 @@
 //! not list is refused, with the nearest name as a hint, unless it says `new: true`. An overlay's window replaces the
 //! base's prices; units without a price in the overlay keep the price below. `overlay` selects the overlays that apply.
 
-use std::collections::BTreeMap;
-
 use super::compile::{TableProblem, window_end, window_start};
 use super::decimal::{Decimal, plain_decimal};
-use super::diff::{exact_ids, flatten_prices};
 use super::schema::{ModelSpec, PriceTexts, ProviderSpec, RateSpec, TableFile};
 use super::source::TableSource;
 
@@ -120,7 +117,7 @@ impl OverlayApplication {
                     .report_problem(path.to_owned(), "a price times the discount has too many digits".to_owned());
             }
             if self.explain {
-                for what in flatten_prices(rate).into_keys() {
+                for what in rate.flatten_prices().into_keys() {
                     let source = rate.sources.remove(&what).unwrap_or_else(|| self.base_label.clone());
                     rate.sources.insert(what, format!("{source}, times {text} of {}", self.label));
                 }
@@ -189,8 +186,9 @@ impl OverlayApplication {
                     message: unknown_model_message(key, provider, model),
                 };
                 let mut added = fallback_model.ok_or_else(unknown)?;
-                let is_free = |id: &String| !provider.models.iter().any(|known| exact_ids(known).any(|own| own == id));
-                added.ids = exact_ids(&added).filter(|id| is_free(id)).cloned().collect();
+                let is_free =
+                    |id: &String| !provider.models.iter().any(|known| known.exact_ids().iter().any(|own| own == id));
+                added.ids = added.exact_ids().iter().filter(|id| is_free(id)).cloned().collect();
                 added.patterns.clear();
                 provider.models.push(added);
                 provider.models.len().saturating_sub(1)
@@ -209,7 +207,7 @@ impl OverlayApplication {
         for (at, window) in over.rates.iter().enumerate() {
             let mut window = window.clone();
             if self.explain {
-                window.sources = flatten_prices(&window).into_keys().map(|what| (what, self.label.clone())).collect();
+                window.sources = window.flatten_prices().into_keys().map(|what| (what, self.label.clone())).collect();
             }
             let pieces = if over.inherit == Some(false) { vec![window.clone()] } else { split_window(&below, &window) };
             self.warn_inherited((place, &format!("{path}.rates[{at}]")), over, &below, &window, &pieces);
@@ -245,14 +243,12 @@ impl OverlayApplication {
         if over.inherit.is_some() {
             return;
         }
-        let own = flatten_prices(window);
-        let mut missing: Vec<String> = pieces.iter().flat_map(|piece| flatten_prices(piece).into_keys()).collect();
+        let own = window.flatten_prices();
+        let mut missing: Vec<String> = pieces.iter().flat_map(|piece| piece.flatten_prices().into_keys()).collect();
         missing.retain(|what| !own.contains_key(what));
         missing.sort();
         missing.dedup();
-        let overlaps =
-            |rate: &&RateSpec| window_end(rate) > window_start(window) && window_start(rate) < window_end(window);
-        let mut overlapping = below.iter().filter(overlaps);
+        let mut overlapping = below.iter().filter(|rate| overlaps(rate, window));
         let has_base_prices_only = window.tiers.is_empty() && window.adjust.is_empty();
         let drops_tiers =
             has_base_prices_only && overlapping.any(|rate| !rate.tiers.is_empty() || !rate.adjust.is_empty());
@@ -275,11 +271,9 @@ impl OverlayApplication {
         if !self.explain {
             return;
         }
-        let overlaps =
-            |rate: &&RateSpec| window_end(rate) > window_start(piece) && window_start(rate) < window_end(piece);
-        let before = below.iter().find(overlaps).map(flatten_prices).unwrap_or_default();
-        let own = flatten_prices(window);
-        for (what, after) in flatten_prices(piece) {
+        let before = below.iter().find(|rate| overlaps(rate, piece)).map(RateSpec::flatten_prices).unwrap_or_default();
+        let own = window.flatten_prices();
+        for (what, after) in piece.flatten_prices() {
             let inherited = !own.contains_key(&what);
             self.record_change(place, Some(piece), (&what, before.get(&what).cloned(), &after), inherited);
         }
@@ -310,7 +304,7 @@ fn unknown_provider_message(file: &TableFile, key: &str) -> String {
 
 fn unknown_model_message(key: &str, provider: &ProviderSpec, model: &ModelSpec) -> String {
     let lower = model.id.trim().to_lowercase();
-    let hint = nearest_name(&lower, provider.models.iter().flat_map(exact_ids));
+    let hint = nearest_name(&lower, provider.models.iter().flat_map(ModelSpec::exact_ids));
     let hint = hint.map_or_else(String::new, |id| format!("; the nearest is {key}/{id}"));
     format!("the base table has no model {key}/{}{hint}; set `new: true` to add it", model.id)
 }
@@ -322,23 +316,20 @@ fn nearest_name<'n>(word: &str, names: impl Iterator<Item = &'n String>) -> Opti
 }
 
 fn multiply_prices(rate: &mut RateSpec, factor: Decimal) -> bool {
-    rate.price_lists_mut().all(|list: &mut PriceTexts| {
-        list.values_mut().all(|text| match Decimal::parse(text).and_then(|price| price.times(factor)) {
-            Some(price) => {
-                *text = price.to_string();
-                true
-            }
-            None => false,
-        })
+    rate.price_lists_mut().flat_map(PriceTexts::values_mut).all(|text| {
+        let product = Decimal::parse(text).and_then(|price| price.times(factor));
+        product.map(|product| *text = product.to_string()).is_some()
     })
+}
+
+fn overlaps(one: &RateSpec, other: &RateSpec) -> bool {
+    window_end(one) > window_start(other) && window_start(one) < window_end(other)
 }
 
 /// The overlay's window, split where the inherited prices below change.
 fn split_window(below: &[RateSpec], window: &RateSpec) -> Vec<RateSpec> {
     let (mut out, mut rest) = (Vec::new(), window.clone());
-    for rate in
-        below.iter().filter(|rate| window_end(rate) > window_start(window) && window_start(rate) < window_end(window))
-    {
+    for rate in below.iter().filter(|rate| overlaps(rate, window)) {
         if window_start(&rest) < window_start(rate) {
             push_window(&mut out, RateSpec { to: rate.from.clone(), ..rest.clone() });
             rest.from.clone_from(&rate.from);
@@ -366,26 +357,21 @@ fn push_window(out: &mut Vec<RateSpec>, piece: RateSpec) {
 }
 
 fn inherit_prices(piece: &mut RateSpec, below: &RateSpec) {
-    let missing = |own: &PriceTexts, list: &PriceTexts| -> BTreeMap<String, String> {
-        list.iter()
-            .filter(|(unit, _)| !own.contains_key(*unit))
-            .map(|(unit, text)| (unit.clone(), text.clone()))
-            .collect()
-    };
-    let (units, fees) = (missing(&piece.price, &below.price), missing(&piece.fees_per_1000, &below.fees_per_1000));
-    let named = units.keys().cloned().chain(fees.keys().map(|fee| format!("fee {fee}")));
-    for what in named {
-        if let Some(source) = below.sources.get(&what) {
-            piece.sources.insert(what, source.clone());
+    let RateSpec { price, fees_per_1000, sources, .. } = piece;
+    for (own, list, prefix) in [(price, &below.price, ""), (fees_per_1000, &below.fees_per_1000, "fee ")] {
+        for (unit, text) in list {
+            if !own.contains_key(unit) {
+                own.insert(unit.clone(), text.clone());
+                let name = format!("{prefix}{unit}");
+                sources.extend(below.sources.get(&name).map(|source| (name, source.clone())));
+            }
         }
     }
-    piece.price.extend(units);
-    piece.fees_per_1000.extend(fees);
 }
 
 /// The parts of a window outside of another.
 fn subtract_window(rate: RateSpec, window: &RateSpec) -> Vec<RateSpec> {
-    if window_end(&rate) <= window_start(window) || window_end(window) <= window_start(&rate) {
+    if !overlaps(&rate, window) {
         return vec![rate];
     }
     let mut parts = Vec::new();

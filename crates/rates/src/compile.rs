@@ -34,21 +34,21 @@ pub(super) struct TableProblem {
 
 /// Compiles a table; `digest` becomes part of its stamp.
 pub(super) fn compile(file: &TableFile, digest: &str) -> Result<RateTable, Vec<TableProblem>> {
-    compile_with(file, digest, |compiler, provider, models| {
-        let catalog = compiler.compile_catalog(&provider.key, models);
+    compile_with(file, digest, |compiler, provider, spec| {
+        let catalog = compiler.compile_catalog(&provider.key, &spec.models);
         provider.with_catalog(catalog)
     })
 }
 
 /// Like [`compile`], for a table known to be valid: a provider's models are parsed from their text on first use.
-pub(super) fn compile_lazily<M: Copy>(
-    file: &TableFile<schema::ProviderSpec<M>>,
-    text: impl Fn(M) -> &'static str,
+pub(super) fn compile_lazily(
+    file: &TableFile,
+    model_text: impl Fn(&str) -> &'static str,
     digest: &str,
 ) -> Result<RateTable, Vec<TableProblem>> {
     let per_tokens = file.per_tokens;
-    compile_with(file, digest, |_, provider, models| {
-        let (key, text) = (provider.key.clone(), text(*models));
+    compile_with(file, digest, |_, provider, _| {
+        let (key, text) = (provider.key.clone(), model_text(&provider.key));
         provider.with_lazy_catalog(move || {
             let models: Vec<schema::ModelSpec> = serde_json::from_str(text).unwrap_or_default();
             TableCompiler::new(per_tokens).compile_catalog(&key, &models)
@@ -56,10 +56,10 @@ pub(super) fn compile_lazily<M: Copy>(
     })
 }
 
-fn compile_with<M>(
-    file: &TableFile<schema::ProviderSpec<M>>,
+fn compile_with(
+    file: &TableFile,
     digest: &str,
-    add_catalog: impl Fn(&mut TableCompiler, Provider, &M) -> Provider,
+    add_catalog: impl Fn(&mut TableCompiler, Provider, &schema::ProviderSpec) -> Provider,
 ) -> Result<RateTable, Vec<TableProblem>> {
     let mut compiler = TableCompiler::new(file.per_tokens);
     compiler.check_head(file);
@@ -70,7 +70,7 @@ fn compile_with<M>(
     for (at, (key, spec)) in file.providers.iter().enumerate() {
         compiler.compile_names((at, key), &spec.names, &mut names);
         let provider = compiler.compile_provider(key, spec, &keys);
-        providers.push(add_catalog(&mut compiler, provider, &spec.models));
+        providers.push(add_catalog(&mut compiler, provider, spec));
     }
     let scopes = file.bedrock_scopes.iter().map(|(from, to)| (from.as_str().into(), to.as_str().into()));
     let short_digest = digest.get(..12).unwrap_or(digest);
@@ -122,7 +122,7 @@ impl TableCompiler {
         }
     }
 
-    fn check_head<P>(&mut self, file: &TableFile<P>) {
+    fn check_head(&mut self, file: &TableFile) {
         if file.schema != SCHEMA {
             self.report_problem("schema", format!("unknown schema {}: only {SCHEMA} is supported", file.schema));
         }
@@ -182,12 +182,7 @@ impl TableCompiler {
         }
     }
 
-    fn compile_provider<M>(
-        &mut self,
-        key: &str,
-        data: &schema::ProviderSpec<M>,
-        keys: &HashMap<&str, usize>,
-    ) -> Provider {
+    fn compile_provider(&mut self, key: &str, data: &schema::ProviderSpec, keys: &HashMap<&str, usize>) -> Provider {
         let place = format!("providers.{key}");
         if data.discount.is_some() {
             self.report_problem(format!("{place}.discount"), "`discount` is allowed only in overlays");
@@ -214,28 +209,19 @@ impl TableCompiler {
         let mut seen = HashSet::new();
         let (mut patterns, mut models) = (Vec::new(), Vec::with_capacity(specs.len()));
         for (at, model) in specs.iter().enumerate() {
-            let place = format!("{place}.models[{at}]");
+            let (place, name) = (format!("{place}.models[{at}]"), format!("{key}/{}", model.id));
             if !seen.insert(model.id.to_lowercase()) {
-                self.report_problem(format!("{place}.id"), format!("model {key}/{} occurs twice", model.id));
+                self.report_problem(format!("{place}.id"), format!("model {name} occurs twice"));
             }
             if model.new || model.inherit.is_some() {
-                self.report_problem(
-                    place.clone(),
-                    format!("{key}/{}: `new` and `inherit` are allowed only in overlays", model.id),
-                );
+                self.report_problem(&place, format!("{name}: `new` and `inherit` are allowed only in overlays"));
             }
             for (n, id) in model.exact_ids().iter().enumerate() {
                 let lower = id.trim().to_lowercase();
                 if lower.is_empty() {
-                    self.report_problem(
-                        format!("{place}.ids[{n}]"),
-                        format!("{key}/{}: ids must not be empty", model.id),
-                    );
+                    self.report_problem(format!("{place}.ids[{n}]"), format!("{name}: ids must not be empty"));
                 } else if ids.insert(lower.into(), at).is_some() {
-                    self.report_problem(
-                        format!("{place}.ids[{n}]"),
-                        format!("{key}/{}: id {id} occurs twice", model.id),
-                    );
+                    self.report_problem(format!("{place}.ids[{n}]"), format!("{name}: id {id} occurs twice"));
                 }
             }
             for (n, pattern) in model.patterns.iter().enumerate() {
@@ -245,21 +231,20 @@ impl TableCompiler {
                     Some(regex) => patterns.push((regex, at)),
                     None => self.report_problem(
                         format!("{place}.patterns[{n}]"),
-                        format!("{key}/{}: pattern {pattern} must be a regular expression that starts with `^` and ends with `$`", model.id),
+                        format!("{name}: pattern {pattern} must be a regular expression that starts with `^` and ends with `$`"),
                     ),
                 }
             }
-            models.push(self.compile_model(key, &place, model));
+            models.push(self.compile_model(&name, &place, model));
         }
         ProviderCatalog { ids, patterns, models }
     }
 
-    fn compile_model(&mut self, key: &str, place: &str, data: &schema::ModelSpec) -> Model {
-        let name = format!("{key}/{}", data.id);
+    fn compile_model(&mut self, name: &str, place: &str, data: &schema::ModelSpec) -> Model {
         let mut rates: Vec<Rate> = Vec::with_capacity(data.rates.len());
         for (at, spec) in data.rates.iter().enumerate() {
             let place = format!("{place}.rates[{at}]");
-            let rate = self.compile_rate(&name, &place, spec);
+            let rate = self.compile_rate(name, &place, spec);
             if rate.from >= rate.to {
                 self.report_problem(place, format!("{name}: the window is empty: `from` must be before `to`"));
             } else if rates.last().is_some_and(|before| before.to > rate.from) {

@@ -99,27 +99,6 @@ impl Decimal {
         Some(Self { digits: self.digits.checked_mul(other.digits)?, scale })
     }
 
-    pub(super) fn is_zero(self) -> bool {
-        self.digits == 0
-    }
-
-    /// The digits of both numbers at a common scale.
-    fn to_common_scale(self, other: Self) -> Option<(i128, i128)> {
-        let scale = self.scale.max(other.scale);
-        Some((scale_up(self.digits, scale - self.scale)?, scale_up(other.digits, scale - other.scale)?))
-    }
-
-    /// Whether this is more than `times` times `other`. A number too large to compare counts as more; a limit too large
-    /// to compute is never exceeded.
-    pub(super) fn exceeds(self, other: Self, times: i128) -> bool {
-        self.to_common_scale(other).is_none_or(|(own, other)| other.checked_mul(times).is_some_and(|limit| own > limit))
-    }
-
-    /// Whether both are the same number; `==` compares digits and scale.
-    pub(super) fn equals(self, other: Self) -> bool {
-        self.to_common_scale(other).is_some_and(|(own, other)| own == other)
-    }
-
     /// The number as a fraction.
     pub(super) fn to_ratio(self) -> Option<Ratio> {
         Some(Ratio { numerator: self.digits, denominator: scale_up(1, self.scale)? })

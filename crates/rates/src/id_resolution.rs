@@ -328,7 +328,7 @@ fn drop_version(id: &str) -> Option<&str> {
     is_number(last).then_some(rest)
 }
 
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
@@ -343,7 +343,7 @@ fn is_compact_date(text: &str) -> bool {
 }
 
 /// The id without the date at its end, and the date in the other spelling.
-fn split_date(id: &str) -> Option<(&str, String)> {
+pub(super) fn split_date(id: &str) -> Option<(&str, String)> {
     let dashed = id.len().checked_sub(11).and_then(|at| id.split_at_checked(at));
     if let Some((base, date)) = dashed {
         let digits: String = date.chars().filter(|c| *c != '-').collect();

@@ -6,15 +6,11 @@
 mod apply_overlay;
 mod compile;
 mod decimal;
-mod diff;
-mod finding;
-mod id_moves;
+mod guard;
 mod id_resolution;
-pub mod import;
 mod listing;
 mod model_identity;
 mod overlay;
-mod price_jumps;
 mod refresh;
 mod resolved;
 mod row;
@@ -28,7 +24,7 @@ mod tests;
 
 pub use apply_overlay::OverlayChange;
 pub use decimal::Usd;
-pub use finding::{FindingSeverity, TableFinding};
+pub use guard::{FindingSeverity, TableFinding};
 pub use listing::{ListedModel, ListedPrice, PriceWindow};
 pub use model_identity::same_model;
 pub use overlay::{EffectiveTable, RateTables};

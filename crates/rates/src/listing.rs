@@ -1,9 +1,8 @@
 //! A table in a form for people: the models it lists, and their prices in each window.
 
 use super::decimal::plain_decimal;
-use super::diff::{exact_ids, flatten_prices};
 use super::overlay::EffectiveTable;
-use super::schema::RateSpec;
+use super::schema::{ProviderSpec, RateSpec};
 use super::source::TableSource;
 use super::table::RateTable;
 
@@ -47,8 +46,8 @@ impl ListedPrice {
 impl TableSource {
     /// Providers with their numbers of models and of ids.
     pub fn summary(&self) -> Vec<(String, usize, usize)> {
-        let count = |(key, provider): (&String, &super::schema::ProviderSpec)| {
-            (key.clone(), provider.models.len(), provider.models.iter().flat_map(exact_ids).count())
+        let count = |(key, provider): (&String, &ProviderSpec)| {
+            (key.clone(), provider.models.len(), provider.models.iter().map(|model| model.exact_ids().len()).sum())
         };
         self.file.providers.iter().map(count).collect()
     }
@@ -68,17 +67,19 @@ impl TableSource {
         let select = |matches: &dyn Fn(&str, &str) -> bool| -> Vec<ListedModel> {
             let mut out = Vec::new();
             for (key, provider) in &self.file.providers {
-                for model in
-                    provider.models.iter().filter(|model| exact_ids(model).any(|id| matches(key, &id.to_lowercase())))
+                for model in provider
+                    .models
+                    .iter()
+                    .filter(|model| model.exact_ids().iter().any(|id| matches(key, &id.to_lowercase())))
                 {
                     let windows = model.rates.iter().map(|rate| PriceWindow {
                         from: rate.from.clone(),
                         to: rate.to.clone(),
-                        prices: flatten_prices(rate).into_iter().map(|price| list_price(rate, price)).collect(),
+                        prices: rate.flatten_prices().into_iter().map(|price| list_price(rate, price)).collect(),
                     });
                     out.push(ListedModel {
                         place: format!("{key}/{}", model.id),
-                        ids: exact_ids(model).cloned().collect(),
+                        ids: model.exact_ids().to_vec(),
                         windows: windows.collect(),
                     });
                 }

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use super::id_resolution::{AWS, BEDROCK_VENDORS};
+use super::id_resolution::{AWS, BEDROCK_VENDORS, is_number, split_date};
 use super::resolved::ResolvedModel;
 use super::source::TableSource;
 use super::table::RateTable;
@@ -50,8 +50,7 @@ impl RateTable {
     }
 
     fn canonical_id(&self, row: ResolvedModel) -> &str {
-        let model = self.providers.get(row.provider).and_then(|provider| provider.catalog().models.get(row.model));
-        model.map_or("", |model| &model.id)
+        self.model(row).map_or("", |(_, model)| &model.id)
     }
 
     /// A model's name independent of the seller: `claude-sonnet-4-5` for
@@ -74,27 +73,15 @@ fn bare_name(id: &str) -> String {
     let id = id.rsplit('/').next().unwrap_or(id).to_ascii_lowercase();
     let mut rest = id.split('@').next().unwrap_or(&id);
     while let Some((front, tail)) = rest.rsplit_once('-').filter(|(front, _)| !front.is_empty()) {
-        let is_revision = tail.strip_prefix('v').is_some_and(|number| !number.is_empty() && is_number(number, &[':']));
+        let is_revision = tail.strip_prefix('v').is_some_and(|number| is_number(&number.replace(':', "")));
         let without_stamp = (tail == "latest" || is_revision || is_stamp(tail)).then_some(front);
-        let Some(name) = without_stamp.or_else(|| drop_date(front, tail)) else { break };
+        let Some(name) = without_stamp.or_else(|| Some(split_date(rest)?.0)) else { break };
         rest = name;
     }
     rest.to_owned()
 }
 
-/// The part before a date with separators: `gpt-5` for `gpt-5-2025-08` and `07`.
-fn drop_date<'i>(front: &'i str, day: &str) -> Option<&'i str> {
-    let (front, month) = front.rsplit_once('-')?;
-    let (name, year) = front.rsplit_once('-')?;
-    let parts = [(year, 4), (month, 2), (day, 2)];
-    parts.iter().all(|(part, length)| part.len() == *length && is_number(part, &[])).then_some(name)
-}
-
 /// `20250929`, `0613`, `001`.
 fn is_stamp(tail: &str) -> bool {
-    matches!(tail.len(), 3 | 4 | 8) && is_number(tail, &[])
-}
-
-fn is_number(text: &str, also: &[char]) -> bool {
-    text.chars().all(|c| c.is_ascii_digit() || also.contains(&c))
+    matches!(tail.len(), 3 | 4 | 8) && is_number(tail)
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::apply_overlay::{OverlayChange, apply_overlay};
-use super::compile::{TableProblem, compile};
+use super::compile::{TableProblem, compile, parse_time};
 use super::decimal::Decimal;
 use super::source::{TableSource, digest_text};
 use super::table::{RateTable, RatesError};
@@ -177,10 +177,15 @@ impl TableSource {
         format!("{} {}", self.name, self.file.version)
     }
 
-    /// Whether its version number is lower; versions without numbers are never older.
+    /// Whether its version number is lower, or its date earlier; versions without numbers are never older.
     pub(super) fn is_older_than(&self, other: &Self) -> bool {
-        let (own, other) = (version_numbers(&self.file.version), version_numbers(&other.file.version));
-        !own.is_empty() && own < other
+        let (own, others) = (version_numbers(&self.file.version), version_numbers(&other.file.version));
+        (!own.is_empty() && own < others) || self.date().zip(other.date()).is_some_and(|(own, other)| own < other)
+    }
+
+    /// When the table was made, Unix ns.
+    pub(super) fn date(&self) -> Option<u64> {
+        parse_time(&format!("{}T00:00:00Z", self.file.generated.as_deref()?.trim()))
     }
 
     /// Validates an overlay by itself.

@@ -3,6 +3,7 @@
 //! exchanging one pointer, so a call in progress keeps the table it started with. A table that fails its pin,
 //! validation or a comparison changes nothing. `src/app` fetches files.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,8 +15,9 @@ use parking_lot::RwLock;
 use kernel::hex;
 use kernel::sha256::Sha256;
 
-use super::finding::{FindingSeverity, TableFinding};
+use super::guard::{FindingSeverity, TableFinding};
 use super::overlay::RateTables;
+use super::schema::{ModelSpec, ProviderSpec};
 use super::source::{TableSource, digest_text};
 use super::table::RatesError;
 
@@ -149,15 +151,7 @@ impl TableRefresher {
             return Ok(RefreshOutcome::Unchanged);
         }
         let mut new = TableSource::parse(name, text)?;
-        new.compile()?;
-        if new.is_older_than(&self.base) {
-            return Err(RatesError(format!(
-                "{name}: version {} is older than version {} in use",
-                new.version(),
-                self.base.version()
-            )));
-        }
-        let findings = self.base.diff(&new, &self.accepted_places);
+        let findings = self.base.diff(&new, &self.accepted_places)?;
         let refused = findings.iter().filter(|finding| finding.severity == FindingSeverity::Refusal);
         let refused: Vec<String> =
             refused.map(|finding| format!("{name}: {}: {}", finding.place, finding.description)).collect();
@@ -173,5 +167,36 @@ impl TableRefresher {
     /// The table that was accepted last.
     pub fn base(&self) -> &TableSource {
         &self.base
+    }
+}
+
+impl TableSource {
+    /// Adds the models that `old` lists and this table does not; returns the `provider/model` of each. If any were
+    /// added, the digest is derived from both files.
+    pub(super) fn keep_vanished(&mut self, old: &Self) -> Vec<String> {
+        let mut kept = Vec::new();
+        for (key, before) in &old.file.providers {
+            let Some(file) = self.file.whole_mut() else { break };
+            let empty = || ProviderSpec { models: Vec::new(), ..before.clone() };
+            let now = file.providers.entry(key.clone()).or_insert_with(empty);
+            let mut taken: HashSet<String> = now.models.iter().flat_map(ModelSpec::exact_ids).cloned().collect();
+            let canonical: HashSet<String> = now.models.iter().map(|model| model.id.clone()).collect();
+            for model in &before.models {
+                if taken.contains(&model.id) || canonical.contains(&model.id) {
+                    continue;
+                }
+                let ids: Vec<String> =
+                    model.exact_ids().iter().filter(|id| taken.insert((*id).clone())).cloned().collect();
+                if !ids.is_empty() || !model.patterns.is_empty() {
+                    kept.push(format!("{key}/{}", model.id));
+                    now.models.push(ModelSpec { ids, ..model.clone() });
+                }
+            }
+        }
+        if !kept.is_empty() {
+            self.digest = digest_text(&format!("{}{}", self.digest, old.digest));
+            self.text = None;
+        }
+        kept
     }
 }

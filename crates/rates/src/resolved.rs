@@ -42,7 +42,7 @@ impl UnpricedReason {
 }
 
 /// An entry of the table, by index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ResolvedModel {
     pub(super) provider: usize,
     pub(super) model: usize,

@@ -1,13 +1,18 @@
 //! [`PriceRow`]: the prices of one call: the rate at its time, adjusted to its circumstances. A request is in one tier
 //! as a whole; the first adjustment with a price for a unit decides it; nothing is rounded.
 
+use std::collections::BTreeSet;
+
 use super::decimal::{Ratio, Usd};
 use super::resolved::{ResolvedModel, UnpricedReason};
-use super::table::{Adjustment, Model, Provider, Rate, RateTable, Tier, UnitPrices, find_price};
+use super::table::{Adjustment, EARLIEST_CALL, Model, Provider, Rate, RateTable, Tier, UnitPrices, find_price};
 use super::unit::{Fee, Unit, Variable};
 
+const MINUTE: u64 = 60_000_000_000;
+const DAY: u64 = 1_440 * MINUTE;
+
 /// Circumstances of a call that affect its price. Values are compared case-insensitively.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallCircumstances<'a> {
     /// Tier of the response, otherwise of the request; `batch` is treated as processing.
     pub service_tier: Option<&'a str>,
@@ -31,10 +36,75 @@ pub struct RateQuery<'a> {
     pub circumstances: CallCircumstances<'a>,
 }
 
+impl<'a> CallCircumstances<'a> {
+    /// `None` for variables that depend on the id or the time.
+    fn with(self, variable: Variable, value: &'a str) -> Option<Self> {
+        Some(match variable {
+            Variable::ServiceTier | Variable::Processing => Self { service_tier: Some(value), ..self },
+            Variable::Speed => Self { speed: Some(value), ..self },
+            Variable::InferenceGeo => Self { inference_geo: Some(value), ..self },
+            Variable::DataResidency | Variable::VertexEndpoint => Self { endpoint: Some(value), ..self },
+            _ => return None,
+        })
+    }
+}
+
+impl<'a> RateQuery<'a> {
+    /// A query for each time and circumstance, and the prompt sizes, at which a price may change; `None` if they make
+    /// more than `most` calls.
+    pub(super) fn list_all(rates: &[&'a Rate], most: usize) -> Option<(Vec<Self>, BTreeSet<u64>)> {
+        let adjusts = || rates.iter().flat_map(|rate| &rate.adjust);
+        let values = |variable: Variable| -> BTreeSet<&'a str> {
+            let conditions = adjusts().flat_map(|adjust| &adjust.when).filter(|(own, _)| *own == variable);
+            conditions.flat_map(|(_, values)| values).map(|value| &**value).collect()
+        };
+        let tiers = rates.iter().flat_map(|rate| &rate.tiers).chain(adjusts().flat_map(|adjust| &adjust.tiers));
+        let prompts: BTreeSet<u64> = tiers.map(|tier| tier.at_least).chain([0]).collect();
+        let mut times: BTreeSet<u64> = rates.iter().flat_map(|rate| [rate.from, rate.to]).collect();
+        times.extend(adjusts().map(|adjust| adjust.from));
+        times = times.into_iter().filter(|time| *time < u64::MAX).map(|time| time.max(EARLIEST_CALL)).collect();
+        let minutes = values(Variable::UtcTime).into_iter().filter_map(parse_time_window);
+        let mut minutes: BTreeSet<u32> = minutes.flat_map(|(from, to)| [from, to]).collect();
+        if !minutes.is_empty() || !values(Variable::UtcWeekday).is_empty() {
+            minutes.insert(0);
+            (times.len().saturating_mul(minutes.len()) < most).then_some(())?;
+            for start in times.clone() {
+                // each such minute of the week after it
+                for at in
+                    (0..7).flat_map(|day| minutes.iter().map(move |minute| day * DAY + u64::from(*minute) * MINUTE))
+                {
+                    let time = (start - start % DAY).saturating_add(at);
+                    times.insert(if time < start { time.saturating_add(7 * DAY) } else { time });
+                }
+            }
+        }
+        let mut circumstances = BTreeSet::from([CallCircumstances::default()]);
+        for variable in Variable::ALL {
+            let values = values(*variable);
+            (circumstances.len().saturating_mul(values.len()) < most).then_some(())?;
+            let varied =
+                circumstances.iter().flat_map(|known| values.iter().filter_map(|value| known.with(*variable, value)));
+            circumstances.extend(varied.collect::<Vec<_>>());
+        }
+        let calls = times.len().saturating_mul(circumstances.len()).saturating_mul(prompts.len());
+        (calls < most).then_some(())?;
+        let of_time = |time| circumstances.iter().map(move |circumstances| (time, *circumstances));
+        let queries = times.into_iter().flat_map(of_time);
+        Some((
+            queries
+                .map(|(time, circumstances)| RateQuery { provider: None, models: &[], time, circumstances })
+                .collect(),
+            prompts,
+        ))
+    }
+}
+
 /// The prices of one call.
 pub struct PriceRow<'t> {
-    entry: TableModel<'t>,
-    rate: &'t Rate,
+    table: &'t RateTable,
+    provider: &'t Provider,
+    model: &'t Model,
+    pub(super) rate: &'t Rate,
     adjustments: AppliedAdjustments,
     flags: RowFlags,
     total_input: u64,
@@ -63,8 +133,19 @@ impl RateTable {
     /// Why there is no price.
     pub fn row(&self, query: &RateQuery<'_>, total_input: u64) -> Result<PriceRow<'_>, UnpricedReason> {
         let (found, model_passed_over) = self.resolve(query.provider, query.models)?;
-        let provider = self.providers.get(found.provider).ok_or(UnpricedReason::UnknownProvider)?;
-        let model = provider.catalog().models.get(found.model).ok_or(UnpricedReason::UnknownModel)?;
+        let mut row = self.price_model(found, query, total_input)?;
+        row.flags.model_passed_over = model_passed_over;
+        Ok(row)
+    }
+
+    /// The prices of a call of a known model; the query's provider and models are not read.
+    pub(super) fn price_model(
+        &self,
+        found: ResolvedModel,
+        query: &RateQuery<'_>,
+        total_input: u64,
+    ) -> Result<PriceRow<'_>, UnpricedReason> {
+        let (provider, model) = self.model(found).ok_or(UnpricedReason::UnknownModel)?;
         let rate = model.rate_at(query.time).ok_or(UnpricedReason::NoRateAtTime)?;
         let context = CallContext::new(self, query, &found);
         let adjustments = AppliedAdjustments::select(rate, query.time, |adjust| context.matches_adjustment(adjust))
@@ -76,9 +157,9 @@ impl RateTable {
                 .chosen_variables()
                 .any(|variable| adjustments.condition_bits & variable.bit() == 0),
             incomplete: rate.incomplete,
-            model_passed_over,
+            model_passed_over: false,
         };
-        Ok(PriceRow { entry: TableModel { table: self, provider, model }, rate, adjustments, flags, total_input })
+        Ok(PriceRow { table: self, provider, model, rate, adjustments, flags, total_input })
     }
 }
 
@@ -112,58 +193,15 @@ impl AppliedAdjustments {
     }
 }
 
-/// Circumstances used to compare tables. Unset ones match nothing, clock and weekday included.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct TestCircumstances<'t> {
-    /// In lower case; never [`Variable::UtcTime`].
-    pub(super) values: Vec<(Variable, &'t str)>,
-    /// Minutes since midnight, UTC.
-    pub(super) minute: Option<u32>,
-}
-
-impl TestCircumstances<'_> {
-    fn matches_adjustment(&self, adjust: &Adjustment) -> bool {
-        adjust.when.iter().all(|(variable, values)| match variable {
-            Variable::UtcTime => {
-                self.minute.is_some_and(|minute| values.iter().any(|value| is_in_time_window(value, minute)))
-            }
-            _ => self.values.iter().any(|(own, word)| own == variable && values.iter().any(|value| **value == **word)),
-        })
-    }
-}
-
-/// A model of a table.
-#[derive(Clone, Copy)]
-pub(super) struct TableModel<'t> {
-    pub(super) table: &'t RateTable,
-    pub(super) provider: &'t Provider,
-    pub(super) model: &'t Model,
-}
-
-impl<'t> TableModel<'t> {
-    /// The prices under `rate` at `time`, for a prompt of `total_input` tokens under `circumstances`.
-    pub(super) fn price_row(
-        self,
-        rate: &'t Rate,
-        time: u64,
-        circumstances: &TestCircumstances<'_>,
-        total_input: u64,
-    ) -> Option<PriceRow<'t>> {
-        let adjustments = AppliedAdjustments::select(rate, time, |adjust| circumstances.matches_adjustment(adjust))?;
-        let flags = RowFlags { incomplete: rate.incomplete, ..RowFlags::default() };
-        Some(PriceRow { entry: self, rate, adjustments, flags, total_input })
-    }
-}
-
 impl<'t> PriceRow<'t> {
     /// The provider's key.
     pub fn provider(&self) -> &'t str {
-        &self.entry.provider.key
+        &self.provider.key
     }
 
     /// The model's canonical id.
     pub fn model(&self) -> &'t str {
-        &self.entry.model.id
+        &self.model.id
     }
 
     /// How the row was found.
@@ -213,7 +251,7 @@ impl<'t> PriceRow<'t> {
             if let Some(price) = self.listed_price(priced_unit) {
                 return Some((Usd(self.adjustments.multiply.multiply(price)?), priced_unit));
             }
-            priced_unit = *self.entry.table.parents.get(&priced_unit)?;
+            priced_unit = *self.table.parents.get(&priced_unit)?;
         }
         None
     }
@@ -237,17 +275,12 @@ impl<'t> PriceRow<'t> {
     }
 }
 
-/// The values of all variables for one call.
+/// What the conditions of adjustments are compared with.
 struct CallContext<'a> {
-    service_tier: Option<&'a str>,
-    processing: Option<&'a str>,
-    speed: Option<&'a str>,
-    inference_geo: Option<&'a str>,
-    data_residency: Option<&'a str>,
-    vertex_endpoint: Option<&'a str>,
-    google_platform: Option<&'a str>,
-    bedrock_scope: Option<&'a str>,
-    bedrock_geo: Option<&'a str>,
+    sent: CallCircumstances<'a>,
+    vertex: bool,
+    /// First segment of a Bedrock id, and its scope.
+    bedrock: Option<(&'a str, &'a str)>,
     weekday: &'static str,
     /// Minutes since midnight, UTC.
     minute: u32,
@@ -268,42 +301,35 @@ fn non_default<'a>(value: Option<&'a str>, default_words: &[&str]) -> Option<&'a
 
 impl<'a> CallContext<'a> {
     fn new(table: &'a RateTable, query: &RateQuery<'a>, found: &ResolvedModel) -> Self {
-        let sent = &query.circumstances;
-        let tier = non_default(sent.service_tier, &DEFAULT_TIERS);
-        let batch = tier.filter(|tier| tier.eq_ignore_ascii_case("batch"));
-        let scope = found.bedrock_scope.map(|scope| {
+        let bedrock = found.bedrock_scope.map(|scope| {
             let named = scope.and_then(|at| table.scopes.get(at));
             let bare = || table.scopes.iter().find(|(name, _)| name.is_empty()).map_or("region", |(_, scope)| &**scope);
             named.map_or_else(|| ("", bare()), |(name, scope)| (&**name, &**scope))
         });
-        let (days, minute) = (query.time / 86_400_000_000_000, query.time / 60_000_000_000 % 1_440);
+        let (days, minute) = (query.time / DAY, query.time / MINUTE % 1_440);
         let weekday = WEEKDAYS.get(usize::try_from(days % 7).unwrap_or(0)).copied();
         Self {
-            service_tier: tier.filter(|_| batch.is_none()),
-            processing: batch,
-            speed: non_default(sent.speed, &DEFAULT_SPEEDS),
-            inference_geo: non_default(sent.inference_geo, &DEFAULT_GEOS),
-            data_residency: sent.endpoint.filter(|endpoint| matches!(*endpoint, "us" | "eu")),
-            vertex_endpoint: sent.endpoint.filter(|endpoint| *endpoint == "regional"),
-            google_platform: found.vertex.then_some("vertex"),
-            bedrock_scope: scope.map(|(_, scope)| scope),
-            bedrock_geo: scope.map(|(prefix, _)| prefix),
+            sent: query.circumstances,
+            vertex: found.vertex,
+            bedrock,
             weekday: weekday.unwrap_or("thu"),
             minute: u32::try_from(minute).unwrap_or(0),
         }
     }
 
     fn value(&self, variable: Variable) -> Option<&'a str> {
+        let tier = || non_default(self.sent.service_tier, &DEFAULT_TIERS);
+        let is_batch = |tier: &&str| tier.eq_ignore_ascii_case("batch");
         match variable {
-            Variable::ServiceTier => self.service_tier,
-            Variable::Processing => self.processing,
-            Variable::Speed => self.speed,
-            Variable::InferenceGeo => self.inference_geo,
-            Variable::DataResidency => self.data_residency,
-            Variable::VertexEndpoint => self.vertex_endpoint,
-            Variable::GooglePlatform => self.google_platform,
-            Variable::BedrockScope => self.bedrock_scope,
-            Variable::BedrockGeo => self.bedrock_geo,
+            Variable::ServiceTier => tier().filter(|tier| !is_batch(tier)),
+            Variable::Processing => tier().filter(is_batch),
+            Variable::Speed => non_default(self.sent.speed, &DEFAULT_SPEEDS),
+            Variable::InferenceGeo => non_default(self.sent.inference_geo, &DEFAULT_GEOS),
+            Variable::DataResidency => self.sent.endpoint.filter(|endpoint| matches!(*endpoint, "us" | "eu")),
+            Variable::VertexEndpoint => self.sent.endpoint.filter(|endpoint| *endpoint == "regional"),
+            Variable::GooglePlatform => self.vertex.then_some("vertex"),
+            Variable::BedrockScope => self.bedrock.map(|(_, scope)| scope),
+            Variable::BedrockGeo => self.bedrock.map(|(segment, _)| segment),
             Variable::UtcTime | Variable::UtcWeekday | Variable::Route => None,
         }
     }

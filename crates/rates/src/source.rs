@@ -1,18 +1,19 @@
 //! [`TableSource`]: a parsed rate table, built-in or from a user's file. Every source has the digest of its file; the
 //! built-in one is parsed on first use. `compile` makes a table of it.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use config::load;
 use kernel::hex;
 use kernel::sha256::Sha256;
 
 use super::compile::{self, TableProblem};
-use super::schema::{self, TableFile};
+use super::schema::TableFile;
 use super::table::{RateTable, RatesError};
 
 /// `config/rates/rates.yaml` as JSON, which parses 20 times faster; a test keeps the two equal.
@@ -21,28 +22,32 @@ pub(super) static BUILTIN: &str = include_str!("../../../config/rates/builtin.js
 /// in.
 static BUILTIN_MODELS: &str = include_str!("../../../config/rates/builtin-models.json");
 
-/// The built-in table with the digest of the YAML file it was generated from.
-#[derive(Serialize, Deserialize)]
+/// The built-in table without its models, and the digest of the YAML file it was generated from.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct BuiltinTable {
-    pub(super) sha256: String,
-    pub(super) table: TableFile<schema::ProviderSpec<ModelsRange>>,
-}
-
-/// Byte offset and length of a provider's models.
-#[derive(Clone, Copy, Default, Serialize, Deserialize)]
-pub(super) struct ModelsRange(pub(super) usize, pub(super) usize);
-
-impl ModelsRange {
-    fn model_text(self) -> &'static str {
-        BUILTIN_MODELS.get(self.0..self.0.saturating_add(self.1)).unwrap_or("[]")
-    }
+struct BuiltinTable {
+    sha256: String,
+    table: TableFile,
+    /// Byte offset and length of each provider's models.
+    models: BTreeMap<String, (usize, usize)>,
 }
 
 impl BuiltinTable {
-    /// Parses all models.
-    pub(super) fn parse_whole(self) -> TableFile {
-        self.table.map_models(|part| serde_json::from_str(part.model_text()).unwrap_or_default())
+    fn parse_head() -> Result<Self, RatesError> {
+        serde_json::from_str(BUILTIN).map_err(|error| RatesError(error.to_string()))
+    }
+
+    fn model_text(&self, provider: &str) -> &'static str {
+        let range = self.models.get(provider).map(|(start, length)| *start..start.saturating_add(*length));
+        range.and_then(|range| BUILTIN_MODELS.get(range)).unwrap_or("[]")
+    }
+
+    fn parse_whole(mut self) -> TableFile {
+        let mut providers = std::mem::take(&mut self.table.providers);
+        for (key, provider) in &mut providers {
+            provider.models = serde_json::from_str(self.model_text(key)).unwrap_or_default();
+        }
+        TableFile { providers, ..self.table }
     }
 }
 
@@ -69,13 +74,8 @@ impl Deref for LazyTableFile {
     type Target = TableFile;
 
     fn deref(&self) -> &TableFile {
-        self.0.get_or_init(|| parse_builtin_head().map(|builtin| Box::new(builtin.parse_whole())).unwrap_or_default())
+        self.0.get_or_init(|| BuiltinTable::parse_head().map(|head| Box::new(head.parse_whole())).unwrap_or_default())
     }
-}
-
-/// The built-in table without its models.
-fn parse_builtin_head() -> Result<BuiltinTable, RatesError> {
-    serde_json::from_str(BUILTIN).map_err(|error| RatesError(error.to_string()))
 }
 
 impl RateTable {
@@ -113,7 +113,7 @@ impl TableSource {
     /// # Errors
     /// Never for a released program.
     pub fn builtin() -> Result<Self, RatesError> {
-        let head = parse_builtin_head()?;
+        let head = BuiltinTable::parse_head()?;
         Ok(Self { name: "builtin".to_owned(), file: LazyTableFile(OnceLock::new()), digest: head.sha256, text: None })
     }
 
@@ -146,7 +146,7 @@ impl TableSource {
     /// As for [`TableSource::compile`].
     pub(super) fn compile_shared(&self) -> Result<Arc<RateTable>, RatesError> {
         static BUILTIN: Mutex<Weak<RateTable>> = Mutex::new(Weak::new());
-        // a table that was changed after parsing (imports, models kept by a refresh) has no text either
+        // a table that was changed after parsing (models kept by a refresh) has no text either
         if self.text.is_some() || self.file.0.get().is_some() {
             return self.compile().map(Arc::new);
         }
@@ -167,7 +167,8 @@ impl TableSource {
         if self.file.0.get().is_some() {
             return compile::compile(&self.file, &self.digest).map_err(|problems| self.locate_problems(&problems));
         }
-        compile::compile_lazily(&parse_builtin_head()?.table, ModelsRange::model_text, &self.digest)
+        let head = BuiltinTable::parse_head()?;
+        compile::compile_lazily(&head.table, |provider| head.model_text(provider), &self.digest)
             .map_err(|problems| self.locate_problems(&problems))
     }
 

@@ -115,7 +115,7 @@ pub(super) struct Adjustment {
 }
 
 /// 2020-01-01. Calls are not older; a smaller value is a time in seconds to microseconds taken for nanoseconds.
-const EARLIEST_CALL: u64 = 1_577_836_800_000_000_000;
+pub(super) const EARLIEST_CALL: u64 = 1_577_836_800_000_000_000;
 
 impl Model {
     /// The window that covers `time` (Unix ns). A call without a time, or with one in a wrong unit, has a price only
@@ -155,6 +155,23 @@ impl RateTable {
     /// SHA-256 of the table's file (with overlays: of all digests in order), hexadecimal.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    pub(super) fn model(&self, found: ResolvedModel) -> Option<(&Provider, &Model)> {
+        let provider = self.providers.get(found.provider)?;
+        Some((provider, provider.catalog().models.get(found.model)?))
+    }
+
+    /// `provider/model`.
+    pub(super) fn model_name(&self, found: ResolvedModel) -> String {
+        self.model(found).map_or_else(String::new, |(provider, model)| format!("{}/{}", provider.key, model.id))
+    }
+
+    /// The exact ids that a provider and its fallback providers list.
+    pub(super) fn known_ids(&self, provider: usize) -> impl Iterator<Item = &Box<str>> {
+        let own = self.providers.get(provider);
+        let fallback = own.map_or(&[][..], |own| &own.fallback).iter().filter_map(|at| self.providers.get(*at));
+        own.into_iter().chain(fallback).flat_map(|provider| provider.catalog().ids.keys())
     }
 
     /// Number of models of all providers.

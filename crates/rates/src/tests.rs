@@ -2,14 +2,13 @@
 //! YAML file.
 
 use super::decimal::{Decimal, Ratio};
-use super::schema::TableFile;
-use super::source::{self, BuiltinTable};
+use super::source;
 use super::{CallCircumstances, RateQuery, RateTable, TableSource, Unit, UnpricedReason, Usd};
 use config::load;
 use fixtures::at;
+use serde_json::{Value as Json, json};
 
 mod guards;
-mod imports;
 mod overlays;
 mod same;
 mod tables;
@@ -26,15 +25,15 @@ fn builtin() -> RateTable {
 #[test]
 fn builtin_is_the_yaml_file() {
     let text = std::fs::read_to_string(at("config/rates/rates.yaml")).unwrap();
-    let file: TableFile = load::parse_data("rates.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"));
-    let mut models = String::new();
-    let table = file.map_models(|own| {
-        let (text, first) = (serde_json::to_string(&own).unwrap(), models.len());
-        models.push_str(&text);
+    let mut table: Json = load::parse_data("rates.yaml", &text).unwrap_or_else(|problem| panic!("{problem}"));
+    let (mut models, mut ranges) = (String::new(), serde_json::Map::new());
+    for (key, provider) in table["providers"].as_object_mut().unwrap() {
+        let own = provider.as_object_mut().unwrap().remove("models").unwrap().to_string();
+        ranges.insert(key.clone(), json!([models.len(), own.len()]));
+        models.push_str(&own);
         models.push('\n');
-        source::ModelsRange(first, text.len())
-    });
-    let head = serde_json::to_string(&BuiltinTable { sha256: source::digest_text(&text), table }).unwrap();
+    }
+    let head = json!({"sha256": source::digest_text(&text), "table": table, "models": ranges}).to_string();
     for (name, made) in [("builtin.json", head), ("builtin-models.json", models)] {
         let path = at("config/rates").join(name);
         if config::env::var("TOLLGATE_UPDATE").is_some() {

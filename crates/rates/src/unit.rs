@@ -5,6 +5,7 @@ macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$each:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(missing_docs, reason = "the word of most variants is their documentation")]
         pub enum $name { $($(#[$each])* $variant,)* }
 
         impl $name {
@@ -29,7 +30,6 @@ words! {
     Unit {
         /// Uncached text input.
         Input = "input",
-        /// Output.
         Output = "output",
         /// Input read from a cache.
         CacheRead = "cache_read",
@@ -37,29 +37,17 @@ words! {
         CacheWrite = "cache_write",
         /// Written for 5 minutes, if priced separately.
         CacheWrite5m = "cache_write_5m",
-        /// Written for 30 minutes.
         CacheWrite30m = "cache_write_30m",
-        /// Written for 1 hour.
         CacheWrite1h = "cache_write_1h",
-        /// Written for 12 hours.
         CacheWrite12h = "cache_write_12h",
-        /// Audio input.
         InputAudio = "input_audio",
-        /// Image input.
         InputImage = "input_image",
-        /// Video input.
         InputVideo = "input_video",
-        /// Audio read from a cache.
         CacheReadAudio = "cache_read_audio",
-        /// Images read from a cache.
         CacheReadImage = "cache_read_image",
-        /// Audio output.
         OutputAudio = "output_audio",
-        /// Image output.
         OutputImage = "output_image",
-        /// Video output.
         OutputVideo = "output_video",
-        /// Citations.
         OutputCitation = "output_citation",
         /// Reasoning, if priced separately.
         Reasoning = "reasoning",
@@ -71,15 +59,12 @@ words! {
     Fee {
         /// The call itself: always charged.
         Request = "request",
-        /// A web search.
         WebSearch = "web_search",
-        /// A file search.
         FileSearch = "file_search",
         /// A page that is read.
         DocumentPage = "document_page",
         /// A page that is read with annotations.
         AnnotatedDocumentPage = "annotated_document_page",
-        /// A message.
         InputTextMessage = "input_text_message",
     }
 }

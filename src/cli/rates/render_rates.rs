@@ -1,14 +1,8 @@
 //! The reports of `tollgate rates`, as text and JSON.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value as Json, json};
 
-use rates::import::PriceListComparison;
-use rates::{ListedModel, OverlayChange, TableFinding, TableSource};
-
-/// Maximum number of differences per list in the text output.
-const MAX_LINES: usize = 200;
+use rates::{FindingSeverity, ListedModel, OverlayChange, TableFinding, TableSource};
 
 /// A model as JSON.
 pub(super) fn model_json(listed: &ListedModel) -> Json {
@@ -81,54 +75,18 @@ pub(super) fn change_text(change: &OverlayChange) -> String {
     line
 }
 
-/// A comparison of two tables as JSON.
-pub(super) fn comparison_json(name: &str, comparison: &PriceListComparison) -> Json {
-    let differences: Vec<Json> = (comparison.differences.iter())
-        .map(|(model, unit, ours, theirs)| json!({"model": model, "unit": unit, "ours": ours, "theirs": theirs}))
-        .collect();
-    json!({"list": name, "both": comparison.both, "equal": comparison.equal, "theirs_only": comparison.theirs_only, "differences": differences})
-}
-
-/// A comparison of two tables as text.
-pub(super) fn comparison_text(name: &str, comparison: &PriceListComparison) -> String {
-    let mut text = format!(
-        "\n{name}: {} models in both tables, {} with equal list prices, {} only in this list\n",
-        comparison.both, comparison.equal, comparison.theirs_only
-    );
-    for (model, unit, ours, theirs) in comparison.differences.iter().take(MAX_LINES) {
-        let ours = if ours.is_empty() { "-" } else { ours };
-        text.push_str(&format!("  {model:<56} {unit:<16} {ours:>12} {theirs:>12}\n"));
+pub(super) fn severity_word(severity: FindingSeverity) -> &'static str {
+    match severity {
+        FindingSeverity::Change => "change",
+        FindingSeverity::Warning => "warning",
+        FindingSeverity::Refusal => "refusal",
     }
-    if comparison.differences.len() > MAX_LINES {
-        text.push_str(&format!("  … and {} more (--json shows all)\n", comparison.differences.len() - MAX_LINES));
-    }
-    text
-}
-
-/// The entries that an import left out, counted by reason (with their ids if `list_ids`), and the unknown keys.
-pub(super) fn left_out_text(
-    skipped: &[(String, &'static str)],
-    unknown_keys: &BTreeMap<String, usize>,
-    list_ids: bool,
-) -> String {
-    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    skipped.iter().for_each(|(id, why)| reasons.entry(why).or_default().push(id));
-    let mut text = format!("{} entries left out", skipped.len());
-    for (why, ids) in &reasons {
-        text.push_str(&format!("\n{:>6}  {why}", ids.len()));
-        ids.iter().filter(|_| list_ids).for_each(|id| text.push_str(&format!("\n          {id}")));
-    }
-    if !unknown_keys.is_empty() {
-        let counts: Vec<String> = unknown_keys.iter().map(|(key, count)| format!("{key} {count}")).collect();
-        text.push_str(&format!("\nnot read, because rate tables have no field for it: {}", counts.join(", ")));
-    }
-    text
 }
 
 /// The findings of a comparison as JSON.
 pub(super) fn findings_json(old: &TableSource, new: &TableSource, findings: &[TableFinding]) -> Json {
     let list: Vec<Json> = (findings.iter())
-        .map(|finding| json!({"severity": finding.severity.as_str(), "model": finding.place, "message": finding.description}))
+        .map(|finding| json!({"severity": severity_word(finding.severity), "model": finding.place, "message": finding.description}))
         .collect();
     json!({"old": old.version(), "new": new.version(), "findings": list})
 }

@@ -7,8 +7,8 @@ use crate::cli::output::print_json;
 use kernel::files::{describe_io_error, read_text};
 use rates::TableSource;
 
-/// Largest rate table or price list, in bytes; the largest public list has some 3 MB.
-pub(super) const MAX_TABLE_BYTES: u64 = 32 << 20;
+/// Largest rate table, in bytes; the built-in one has less than 1 MB.
+const MAX_TABLE_BYTES: u64 = 32 << 20;
 
 /// Reads `builtin` or a file.
 pub(super) fn read_table(name: &str) -> Result<TableSource, CommandError> {

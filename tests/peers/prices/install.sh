@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the two public pricing libraries into a virtual environment and writes their price lists as JSON files:
 #   install.sh [FOLDER]     default: target/peers/prices
-# Then: tollgate rates check --litellm FOLDER/litellm.json --genai-prices FOLDER/genai-prices.json
+# Then: just rates litellm FOLDER/litellm.json           (or genai-prices FOLDER/genai-prices.json)
 #       FOLDER/venv/bin/python tests/peers/prices/derive.py     makes tests/cases/cost/libraries.json again
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
