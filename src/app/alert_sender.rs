@@ -47,8 +47,9 @@ const MAX_QUEUED: usize = 1000;
 const MAX_ENDED_AGE_NS: u64 = 15 * 60 * SECOND_NS;
 /// Beyond this number, records of alerts that no tracker knows any more are removed.
 const MAX_RECORDS: usize = 4096;
-/// A record from this far in the future comes from a clock that was ahead, and would suppress alerts.
-const MAX_CLOCK_LEAD_NS: u64 = 3600 * SECOND_NS;
+/// A record that is this far in the future comes from a clock that was ahead. One that is open for longer, but unknown
+/// to the trackers, ended unseen. Both would suppress alerts.
+const RECORD_TOLERANCE_NS: u64 = 3600 * SECOND_NS;
 const MAX_ANSWER_BYTES: usize = 4096;
 
 /// The latest alert about a subject.
@@ -114,7 +115,9 @@ impl SenderState {
         for records in [&mut self.queued, &mut self.sent] {
             let has_room = records.len() <= MAX_RECORDS;
             records.retain(|key, record| {
-                record.since <= now.saturating_add(MAX_CLOCK_LEAD_NS) && (has_room || present.contains(key))
+                let is_present = present.contains(key);
+                record.is_open &= is_present || now.saturating_sub(record.since) <= RECORD_TOLERANCE_NS;
+                record.since <= now.saturating_add(RECORD_TOLERANCE_NS) && (has_room || is_present)
             });
         }
         for alert in alerts {
@@ -214,9 +217,10 @@ impl AlertSender {
             let Some(alert) = self.state.lock().next_message(self.now()) else { return true };
             let runs = runs.get_or_insert_with(|| self.parts.history.all_runs());
             let run = alert_message::example_run(&alert, runs).map(|run| self.redact_run(run));
+            let (redacted, delivery) = (self.redact_alert(&alert), delivery_id(&alert));
             let result = tokio::select! {
                 biased;
-                result = self.attempt(&self.redact_alert(&alert), run.as_ref(), &delivery_id(&alert)) => result,
+                result = self.attempt(&redacted, run.as_ref(), &delivery) => result,
                 _ = stop.wait_for(|stop| *stop) => return false,
             };
             let Some(outcome) = self.state.lock().record_attempt(result, self.now()) else { return true };
@@ -247,7 +251,8 @@ impl AlertSender {
             let _ = read_response(answer.into_body(), MAX_ANSWER_BYTES).await;
             let is_temporary = status.is_server_error()
                 || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
-            let rejection = || failure(&format!("it answered {}", status.as_u16()), is_temporary.then_some(wanted_pause));
+            let rejection =
+                || failure(&format!("it answered {}", status.as_u16()), is_temporary.then_some(wanted_pause));
             status.is_success().then_some(()).ok_or_else(rejection)
         };
         tokio::select! {

@@ -5,14 +5,12 @@
 use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, UnixTime};
-use time::OffsetDateTime;
 use webpki::{EndEntityCert, Error, KeyUsage};
 
 use super::pem::PemFiles;
-use super::tls_error::TlsError;
+use super::tls_error::{DAY, TlsError, describe_error};
 use config::ProblemSeverity;
 
-const DAY: u64 = 24 * 60 * 60;
 /// How long before its end a certificate causes a warning, in seconds.
 const EXPIRY_WARNING: u64 = 14 * DAY;
 
@@ -45,7 +43,8 @@ pub(super) fn find_date_problems(
     let own_certificates = certificates(own);
     let first_error = |at| own_certificates.iter().find_map(|certificate| check_validity(certificate, at).err());
     let error = first_error(now).map(|error| problem(own, ProblemSeverity::Error, &error, ""));
-    let warning = || Some(problem(own, ProblemSeverity::Warning, &first_error(now.saturating_add(EXPIRY_WARNING))?, ""));
+    let warning =
+        || Some(problem(own, ProblemSeverity::Warning, &first_error(now.saturating_add(EXPIRY_WARNING))?, ""));
     let mut found: Vec<TlsFileProblem> = error.or_else(warning).into_iter().collect();
     // A certificate that can't be parsed counts as valid: it has an older version, and is trusted anyway.
     let date_error = |certificate| check_validity(certificate, now).err().filter(is_date_error);
@@ -78,11 +77,6 @@ pub(super) fn combine_problems(
     found
 }
 
-/// Why a certificate can't be used at all, whatever its dates; `None` if it can be parsed.
-pub(super) fn describe_unparsable(certificate: &CertificateDer<'_>) -> Option<String> {
-    EndEntityCert::try_from(certificate).err().map(|error| describe_error(&error, 0))
-}
-
 /// Checks that a certificate can be parsed and is valid at a time in Unix seconds.
 fn check_validity(certificate: &CertificateDer<'_>, at: u64) -> Result<(), Error> {
     let (parsed, at) = (EndEntityCert::try_from(certificate)?, UnixTime::since_unix_epoch(Duration::from_secs(at)));
@@ -95,38 +89,4 @@ fn check_validity(certificate: &CertificateDer<'_>, at: u64) -> Result<(), Error
 
 fn is_date_error(error: &Error) -> bool {
     matches!(error, Error::CertExpired { .. } | Error::CertNotValidYet { .. } | Error::InvalidCertValidity)
-}
-
-fn describe_error(error: &Error, now: u64) -> String {
-    match error {
-        Error::CertExpired { not_after, .. } => {
-            let (day, end) = (format_day(*not_after), not_after.as_secs());
-            if end < now {
-                format!("its certificate expired on {day}, {} ago", format_days(now - end))
-            } else {
-                format!("its certificate expires on {day}, in {}", format_days(end - now))
-            }
-        }
-        Error::CertNotValidYet { not_before, .. } => {
-            format!("its certificate is not valid before {}", format_day(*not_before))
-        }
-        Error::InvalidCertValidity => "its certificate is never valid: it ends before it begins".to_owned(),
-        Error::UnsupportedCertVersion => "its certificate is X.509 version 1, which TLS does not accept: create one of \
-             version 3 with `subjectAltName`"
-            .to_owned(),
-        _ => "it contains a certificate that can't be parsed".to_owned(),
-    }
-}
-
-fn format_days(seconds: u64) -> String {
-    match seconds / DAY {
-        0 => "less than a day".to_owned(),
-        1 => "1 day".to_owned(),
-        days => format!("{days} days"),
-    }
-}
-
-fn format_day(time: UnixTime) -> String {
-    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-    OffsetDateTime::from_unix_timestamp(seconds).map(|at| at.date().to_string()).unwrap_or_default()
 }

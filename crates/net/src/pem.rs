@@ -11,8 +11,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
-use super::certificate_dates;
-use super::tls_error::TlsError;
+use super::tls_error::{TlsError, describe_unparsable};
 
 /// The PEM files of one configuration, by key.
 pub(super) struct PemFiles(Vec<PemFile>);
@@ -102,7 +101,7 @@ impl PemFiles {
             }
             rustls::Error::InvalidCertificate(_) => {
                 let certificates = self.certificates("cert_file").ok().flatten().unwrap_or_default();
-                let why = certificates.first().and_then(certificate_dates::describe_unparsable);
+                let why = certificates.first().and_then(describe_unparsable);
                 let why = why.unwrap_or_else(|| "it contains a certificate that can't be used".to_owned());
                 ("cert_file", format!("{chain}: {why}"))
             }

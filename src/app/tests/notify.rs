@@ -314,6 +314,22 @@ async fn a_clock_that_was_ahead() {
     assert_eq!(came.lock().len(), 2);
 }
 
+/// An alert whose end the sender did not see (its tracker lost its state) does not suppress a later one.
+#[tokio::test]
+async fn an_end_that_nobody_saw() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&[]).await;
+    let scene = scene(folder.path(), json!({"url": url}));
+    scene.raise(alert("cost_per_run_drift", "", START));
+    assert!(scene.look().await);
+    scene.board.alerts.lock().clear();
+    scene.clock.now.store(61 * MINUTE, Ordering::Relaxed);
+    assert!(scene.look().await);
+    scene.raise(alert("cost_per_run_drift", "", START + 61 * MINUTE));
+    assert!(scene.look().await && scene.look().await);
+    assert_eq!(came.lock().len(), 2);
+}
+
 /// Each sent message is recorded on disk before the next is sent. Shutdown does not wait for a hanging webhook, and the
 /// message that hung is sent again.
 #[tokio::test]
@@ -364,8 +380,7 @@ async fn what_was_not_sent_is_sent_after_a_restart() {
     let config = json!({"url": url});
     let first = scene(folder.path(), config.clone());
     first.raise(alert("limit_hit", "r-1", START));
-    let stop = watch::channel(true);
-    assert!(!first.notify.evaluate_alerts(&mut stop.1.clone()).await, "it ends");
+    assert!(first.look().await);
     let second = scene(folder.path(), config);
     second.raise(alert("limit_hit", "r-1", START));
     assert!(second.look().await);
