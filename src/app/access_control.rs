@@ -1,7 +1,7 @@
 //! Decides who may use a route of the admin port or of `vault serve`: credentials have roles (`telemetry/admin/auth`,
 //! `oidc`), routes need one (`route_roles`). On a port without credentials everyone may read; changes and `tap` need
 //! the token in the data directory and a client on this machine, because a scraper's port must not let its neighbours
-//! reload or mute. Host names and cross-site requests are checked before, in `telemetry/admin`.
+//! reload or drain. Host names and cross-site requests are checked before, in `telemetry/admin`.
 
 mod route_roles;
 #[cfg(test)]

@@ -1,14 +1,12 @@
-//! [`AlertSender`] sends the alerts that trackers raise to a webhook, for installations without alerting on metrics. An
-//! alert is sent once while it holds, and not again for the same subject within an hour; each sent alert is recorded
-//! on disk before the next message, so a crash repeats at most one message. After five failed attempts a message waits
-//! while others are sent. Critical alerts come first, and no account's alerts crowd out another's. Sending does not
-//! delay shutdown. Names pass the redaction rules again; address and key are never logged. Rules are in the crate
-//! `tracker`, message texts in `pages/alert_message`, mutes in `mute`, pauses in `pauses`, HTTP in `routes`.
+//! [`AlertSender`] posts the alerts that trackers raise to a webhook: one message when an alert begins and one when it
+//! ends, in that order. Messages wait in a bounded queue while the webhook fails. Each sent message is recorded on disk
+//! before the next, so a crash repeats at most one; sending does not delay shutdown. Names pass the redaction rules
+//! again; address and key are never logged. Rules are in the crate `tracker`, texts in `pages/alert_message`.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,13 +14,9 @@ use futures_util::future::BoxFuture;
 use http::{Request, StatusCode, header};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tokio::sync::watch;
 
-mod mute;
-mod pauses;
 pub(super) mod routes;
-mod send_order;
 
 use crate::app::build::{BackgroundTask, GatewayDeps};
 use crate::app::start_error::StartError;
@@ -39,98 +33,58 @@ use runs::{Alert, AlertSeverity, RunCatalog};
 use telemetry::admin::webhook::{AlertWebhook, MinimumSeverity};
 use telemetry::names;
 
-use mute::Mutes;
-use pauses::{WebhookPauses, alert_key};
-use send_order::sort_for_sending;
-
-/// Time between two evaluations.
 const EVALUATION_INTERVAL: Duration = Duration::from_secs(2);
-/// Time limit of one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Attempts per evaluation and message.
-const MAX_ATTEMPTS: u32 = 5;
-/// The pause after the first attempt. It doubles, or follows a longer `Retry-After`, up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Messages per evaluation; the remaining alerts are summed up in one message.
-const MAX_MESSAGES: usize = 10;
-/// The same rule and subject is not sent again within this time, in ns.
-const REPEAT_INTERVAL: u64 = 3600 * 1_000_000_000;
-/// An alert that ended longer ago than this is not sent, in ns.
-const MAX_ENDED_AGE: u64 = 15 * 60 * 1_000_000_000;
-/// Sent alerts are remembered for this long, in ns, and at most [`MAX_RECORDS`] of them.
-const RECORD_RETENTION: u64 = 48 * REPEAT_INTERVAL;
+const SECOND_NS: u64 = 1_000_000_000;
+/// The pause after a failed attempt. It doubles, or follows a longer `Retry-After`, up to [`LONGEST_PAUSE_NS`].
+const FIRST_PAUSE_NS: u64 = SECOND_NS;
+const LONGEST_PAUSE_NS: u64 = 60 * SECOND_NS;
+/// A message that fails for this long is given up, so that it can't block the others forever.
+const RETRY_LIMIT_NS: u64 = 15 * 60 * SECOND_NS;
+/// As many messages as a tracker has active alerts; beyond, the oldest message is dropped.
+const MAX_QUEUED: usize = 1000;
+/// An alert that ended longer ago than this before it was seen is not sent.
+const MAX_ENDED_AGE_NS: u64 = 15 * 60 * SECOND_NS;
+/// Beyond this number, records of alerts that no tracker knows any more are removed.
 const MAX_RECORDS: usize = 4096;
-/// The largest answer, and the largest request body of the routes, in bytes.
-const MAX_BODY_BYTES: usize = 4096;
+/// A record that is this far in the future comes from a clock that was ahead. One that is open for longer, but unknown
+/// to the trackers, ended unseen. Both would suppress alerts.
+const RECORD_TOLERANCE_NS: u64 = 3600 * SECOND_NS;
+const MAX_ANSWER_BYTES: usize = 4096;
 
-/// The record of an alert that was sent.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-struct SentAlert {
+/// The latest alert about a subject.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+struct AlertRecord {
     /// When the alert began, unix ns.
     since: u64,
-    /// When the alert last held, unix ns.
-    #[serde(rename = "at")]
-    last_held: u64,
-    /// When it was sent, unix ns; 0 if it was muted.
-    #[serde(default, rename = "told")]
-    sent_at: u64,
-    /// The beginning of a later alert that was suppressed as a repetition, unix ns; it is counted once.
-    #[serde(default, rename = "soon")]
-    repeated_since: u64,
+    #[serde(default)]
+    is_open: bool,
 }
 
-/// Sent alerts, by [`alert_key`].
-type SentAlerts = BTreeMap<String, SentAlert>;
+/// Records by [`alert_key`].
+type AlertRecords = BTreeMap<String, AlertRecord>;
 
-/// The decision about an alert.
-#[derive(Debug, PartialEq, Eq)]
-enum AlertDecision {
-    Send,
-    /// Already sent or counted as repeated, ended too long ago, or below the configured severity.
-    Skip,
-    Muted,
-    Repeated,
-}
-
-/// The result of sending a message.
-enum SendResult {
-    Sent,
-    /// The message may succeed later.
-    Failed {
-        /// The reason in fixed words.
-        why: String,
-        /// Whether any other message would have failed too.
-        affects_all: bool,
-    },
-    /// The webhook will never accept the message; the reason in fixed words.
-    Refused(String),
-    /// The gateway shuts down.
-    Stopped,
-}
-
-/// Whether a failed message is retried.
-enum RetryDecision {
-    /// Within the same attempts, after at least this pause.
-    After(Duration),
-    /// In a later evaluation.
-    Later,
-    Never,
+#[derive(Default)]
+struct SenderState {
+    /// The records when the queue is empty.
+    queued: AlertRecords,
+    /// The records of the messages that were sent or given up, as in the file.
+    sent: AlertRecords,
+    /// Messages to send; `until` is set in those about the end of an alert.
+    queue: VecDeque<Alert>,
+    /// When the first attempt for the first message failed, unix ns.
+    failing_since: Option<u64>,
+    pause_ns: u64,
+    /// No attempt is made before this time, unix ns.
+    next_attempt: u64,
 }
 
 /// The failure of one attempt.
 struct AttemptFailure {
     /// The reason in fixed words.
     why: String,
-    retry: RetryDecision,
-    /// Whether any other message would have failed as well.
-    affects_all: bool,
-}
-
-impl AttemptFailure {
-    fn affecting_all(why: &str) -> Self {
-        Self { why: why.to_owned(), retry: RetryDecision::After(Duration::ZERO), affects_all: true }
-    }
+    /// The shortest pause before another attempt, in ns; `None` if the webhook will never accept the message.
+    retry_after: Option<u64>,
 }
 
 /// The resources for sending alerts.
@@ -147,200 +101,138 @@ pub(super) struct AlertSenderParts {
     pub(super) file: PathBuf,
 }
 
-/// Sends alerts to one webhook.
 pub(super) struct AlertSender {
     parts: AlertSenderParts,
     webhook: AlertWebhook,
     client: HttpClient,
-    mutes: Mutes,
-    sent_alerts: Mutex<SentAlerts>,
-    pauses: Mutex<WebhookPauses>,
-    /// Whether `sent_alerts` differs from its file.
-    unsaved: AtomicBool,
-    /// When the last test message was sent, unix ns.
-    last_test: AtomicU64,
+    state: Mutex<SenderState>,
+}
+
+impl SenderState {
+    /// Queues messages about alerts that began or ended; returns how many messages were dropped.
+    fn queue_messages(&mut self, alerts: Vec<Alert>, now: u64) -> usize {
+        let present: BTreeSet<String> = alerts.iter().map(alert_key).collect();
+        for records in [&mut self.queued, &mut self.sent] {
+            let has_room = records.len() <= MAX_RECORDS;
+            records.retain(|key, record| {
+                let is_present = present.contains(key);
+                record.is_open &= is_present || now.saturating_sub(record.since) <= RECORD_TOLERANCE_NS;
+                record.since <= now.saturating_add(RECORD_TOLERANCE_NS) && (has_room || is_present)
+            });
+        }
+        for alert in alerts {
+            let record = self.queued.entry(alert_key(&alert)).or_default();
+            let is_old = alert.until.is_some_and(|until| now.saturating_sub(until) > MAX_ENDED_AGE_NS);
+            if !record.is_open && alert.since > record.since && !is_old {
+                *record = AlertRecord { since: alert.since, is_open: true };
+                self.queue.push_back(Alert { until: None, ..alert.clone() });
+            }
+            // After a crash a tracker may raise an alert that is open here again, with a later beginning.
+            if record.is_open && alert.since >= record.since && alert.until.is_some() {
+                *record = AlertRecord { since: alert.since, is_open: false };
+                self.queue.push_back(alert);
+            }
+        }
+        let excess = self.queue.len().saturating_sub(MAX_QUEUED);
+        if self.queue.drain(..excess).next().is_some() {
+            self.failing_since = None;
+        }
+        excess
+    }
+
+    /// The next message, unless the webhook pauses.
+    fn next_message(&self, now: u64) -> Option<Alert> {
+        self.queue.front().filter(|_| now >= self.next_attempt).cloned()
+    }
+
+    /// Records the result of an attempt for the first message of the queue; returns its outcome unless it is retried.
+    fn record_attempt(&mut self, result: Result<(), AttemptFailure>, now: u64) -> Option<&'static str> {
+        let outcome = if result.is_ok() { "sent" } else { "failed" };
+        if let Err(AttemptFailure { why, retry_after: Some(wanted) }) = &result {
+            self.pause_ns = self.pause_ns.saturating_mul(2).max(*wanted).clamp(FIRST_PAUSE_NS, LONGEST_PAUSE_NS);
+            self.next_attempt = now.saturating_add(self.pause_ns);
+            let failing_since = *self.failing_since.get_or_insert_with(|| {
+                tracing::warn!("an alert could not be sent to the webhook: {why}; retrying for 15 minutes");
+                now
+            });
+            if now.saturating_sub(failing_since) < RETRY_LIMIT_NS {
+                return None;
+            }
+        } else {
+            (self.pause_ns, self.next_attempt) = (0, 0);
+        }
+        if let Err(AttemptFailure { why, .. }) = result {
+            tracing::warn!("an alert is lost for the webhook: {why}");
+        }
+        self.failing_since = None;
+        if let Some(alert) = self.queue.pop_front() {
+            let record = AlertRecord { since: alert.since, is_open: alert.until.is_none() };
+            self.sent.insert(alert_key(&alert), record);
+        }
+        Some(outcome)
+    }
 }
 
 impl AlertSender {
     /// Builds the sender; opens no connection.
     ///
     /// # Errors
-    /// TLS can't be set up, or a mute names an unknown rule.
+    /// TLS can't be set up.
     pub(super) fn build(webhook: AlertWebhook, parts: AlertSenderParts) -> Result<Self, StartError> {
-        let mutes = Mutes::new(webhook.mutes.clone(), &parts.file);
-        let mutes = mutes.map_err(|why| StartError::new(format!("extensions.admin.alerts.mute: {why}")))?;
         let tls = webhook.url.expose().starts_with("https://").then(tls::ClientTlsSettings::default);
         let settings = client::ClientSettings { tls, http2_only: false };
         let client = HttpClient::build(&settings, Arc::clone(&parts.proxies), Arc::clone(&parts.tasks))?;
-        let (sent_alerts, pauses, unsaved, last_test) = Default::default();
-        Ok(Self { parts, webhook, client, mutes, sent_alerts, pauses, unsaved, last_test })
+        Ok(Self { parts, webhook, client, state: Mutex::default() })
     }
 
     fn now(&self) -> u64 {
         self.parts.deps.clock.now().0
     }
 
-    /// Decides about an alert, and keeps the record of a sent alert that still holds.
-    fn decide(&self, sent_alerts: &mut SentAlerts, alert: &Alert, now: u64) -> AlertDecision {
-        if let Some(sent) = sent_alerts.get_mut(&alert_key(alert)) {
-            if alert.until.is_none() {
-                sent.last_held = now;
-            }
-            if alert.since <= sent.since {
-                return AlertDecision::Skip;
-            }
-            if now.abs_diff(sent.sent_at) < REPEAT_INTERVAL {
-                // If the alert still holds after the interval, it is sent then.
-                let is_counted = std::mem::replace(&mut sent.repeated_since, alert.since) == alert.since;
-                return if is_counted { AlertDecision::Skip } else { AlertDecision::Repeated };
-            }
-        }
-        let is_old = alert.until.is_some_and(|until| now.saturating_sub(until) > MAX_ENDED_AGE);
-        if is_old
-            || (self.webhook.min_severity == MinimumSeverity::Critical && alert.severity != AlertSeverity::Critical)
-        {
-            return AlertDecision::Skip;
-        }
-        if self.mutes.is_muted(alert, now) { AlertDecision::Muted } else { AlertDecision::Send }
+    fn count_messages(&self, outcome: &'static str, count: usize) {
+        self.parts.deps.meter.counter(&names::ALERT_MESSAGES, &[("outcome", outcome)]).increment(count as u64);
     }
 
-    /// Records an alert as sent at `sent_at`, or as muted (0).
-    fn record_sent(&self, alert: &Alert, now: u64, sent_at: u64) {
-        let sent = SentAlert { since: alert.since, last_held: now, sent_at, repeated_since: 0 };
-        self.sent_alerts.lock().insert(alert_key(alert), sent);
-        self.unsaved.store(true, Ordering::Relaxed);
-    }
-
-    /// The alerts to send, in sending order.
-    fn collect_due_alerts(&self) -> Vec<Alert> {
-        let (now, alerts) = (self.now(), self.parts.catalog.alerts());
-        let mut sent_alerts = self.sent_alerts.lock();
-        // A record with a time in the future, from a clock that was ahead, must not suppress alerts.
-        sent_alerts.retain(|_, sent| {
-            now.abs_diff(sent.last_held) < RECORD_RETENTION && sent.since <= now.saturating_add(REPEAT_INTERVAL)
-        });
-        let (mut due, mut muted) = (Vec::new(), Vec::new());
+    /// Queues messages about new and ended alerts: critical ones first, then in the order in which they began.
+    fn queue_messages(&self) {
+        let mut alerts = self.parts.catalog.alerts();
         // Another replica of a fleet sends its own.
-        for alert in alerts.into_iter().filter(|alert| alert.owner.is_here()) {
-            match self.decide(&mut sent_alerts, &alert, now) {
-                AlertDecision::Send => due.push(alert),
-                AlertDecision::Muted => muted.push(alert),
-                AlertDecision::Repeated => {
-                    self.count_message("repeated");
-                    self.unsaved.store(true, Ordering::Relaxed);
-                }
-                AlertDecision::Skip => {}
-            }
+        alerts.retain(|alert| alert.owner.is_here());
+        if self.webhook.min_severity == MinimumSeverity::Critical {
+            alerts.retain(|alert| alert.severity == AlertSeverity::Critical);
         }
-        while sent_alerts.len() > MAX_RECORDS {
-            let oldest = sent_alerts.iter().min_by_key(|(_, sent)| sent.last_held).map(|(key, _)| key.clone());
-            oldest.and_then(|key| sent_alerts.remove(&key));
+        alerts.sort_by_key(|alert| (Reverse(alert.severity), alert.since));
+        let dropped = self.state.lock().queue_messages(alerts, self.now());
+        if dropped > 0 {
+            self.count_messages("dropped", dropped);
+            tracing::warn!(dropped, "more than {MAX_QUEUED} messages wait for the webhook: the oldest were dropped");
         }
-        drop(sent_alerts);
-        for alert in &muted {
-            self.count_message("muted");
-            self.record_sent(alert, now, 0);
-        }
-        sort_for_sending(due)
     }
 
-    fn count_message(&self, outcome: &'static str) {
-        self.parts.deps.meter.counter(&names::ALERT_MESSAGES, &[("outcome", outcome)]).increment(1);
-    }
-
-    /// Evaluates all alerts once and sends messages. Returns false if the gateway shuts down.
+    /// Queues new messages and sends those that are due. Returns false if the gateway shuts down.
     pub(super) async fn evaluate_alerts(&self, stop: &mut watch::Receiver<bool>) -> bool {
-        let due = self.collect_due_alerts();
-        let due = self.pauses.lock().filter_due(due, self.now());
-        let (single, summed_up) = due.split_at_checked(MAX_MESSAGES).unwrap_or((&due, &[]));
-        let runs = if single.is_empty() { Vec::new() } else { self.parts.history.all_runs() };
-        for alert in single {
-            let run = alert_message::example_run(alert, &runs).map(|run| self.redact_run(run));
-            let message = alert_message::format_alert(&self.redact_alert(alert), &self.parts.links, run.as_ref());
-            if matches!(self.deliver(&message, std::slice::from_ref(alert), stop).await, SendResult::Stopped) {
-                return false;
-            }
-            if self.pauses.lock().is_webhook_paused(self.now()) {
-                // The whole webhook fails; the other alerts are sent with the next attempt.
-                return true;
-            }
-        }
-        if !summed_up.is_empty()
-            && matches!(
-                self.deliver(&alert_message::format_more_alerts(summed_up, &self.parts.links), summed_up, stop).await,
-                SendResult::Stopped
-            )
-        {
-            return false;
-        }
-        self.save().await;
-        true
-    }
-
-    /// Sends one message about some alerts. If it fails, the alerts still count as not sent.
-    async fn deliver(&self, message: &Value, alerts: &[Alert], stop: &mut watch::Receiver<bool>) -> SendResult {
-        let result = self.send(message, alerts, stop).await;
-        let now = self.now();
-        match &result {
-            SendResult::Stopped => {}
-            SendResult::Sent => {
-                self.count_message("sent");
-                self.pauses.lock().record_success();
-            }
-            SendResult::Failed { why, affects_all } => {
-                self.count_message("failed");
-                let pause = self.pauses.lock().record_failure(alerts, *affects_all, now) / 1_000_000_000;
-                tracing::warn!(
-                    alerts = alerts.len(),
-                    "an alert could not be sent to the webhook: {why}; retrying in {pause} s if it still holds"
-                );
-            }
-            SendResult::Refused(why) => {
-                self.count_message("failed");
-                tracing::warn!(alerts = alerts.len(), "the webhook rejects an alert: {why}");
-            }
-        }
-        if matches!(result, SendResult::Sent | SendResult::Refused(_)) {
-            alerts.iter().for_each(|alert| self.record_sent(alert, now, now));
-        }
-        self.save().await;
-        result
-    }
-
-    async fn send(&self, message: &Value, alerts: &[Alert], stop: &mut watch::Receiver<bool>) -> SendResult {
-        let (delivery, mut pause) = (delivery_id(alerts), FIRST_PAUSE);
-        for attempt in 1..=MAX_ATTEMPTS {
-            let answer = tokio::select! {
+        self.queue_messages();
+        let mut runs = None;
+        loop {
+            let Some(alert) = self.state.lock().next_message(self.now()) else { return true };
+            let runs = runs.get_or_insert_with(|| self.parts.history.all_runs());
+            let run = alert_message::example_run(&alert, runs).map(|run| self.redact_run(run));
+            let (redacted, delivery) = (self.redact_alert(&alert), delivery_id(&alert));
+            let result = tokio::select! {
                 biased;
-                answer = self.attempt(message, &delivery) => answer,
-                _ = stop.wait_for(|stop| *stop) => return SendResult::Stopped,
+                result = self.attempt(&redacted, run.as_ref(), &delivery) => result,
+                _ = stop.wait_for(|stop| *stop) => return false,
             };
-            let Err(AttemptFailure { why, retry, affects_all }) = answer else { return SendResult::Sent };
-            match retry {
-                RetryDecision::Never => return SendResult::Refused(why),
-                RetryDecision::Later => return SendResult::Failed { why, affects_all },
-                RetryDecision::After(wanted) => pause = pause.max(wanted).min(LONGEST_PAUSE),
-            }
-            if attempt == MAX_ATTEMPTS {
-                return SendResult::Failed { why: format!("{why}, after {MAX_ATTEMPTS} attempts"), affects_all };
-            }
-            let stopped = tokio::select! {
-                biased;
-                _ = stop.wait_for(|stop| *stop) => true,
-                () = self.parts.deps.clock.sleep(pause) => false,
-            };
-            if stopped {
-                return SendResult::Stopped;
-            }
-            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+            let Some(outcome) = self.state.lock().record_attempt(result, self.now()) else { return true };
+            self.count_messages(outcome, 1);
+            self.save().await;
         }
-        SendResult::Stopped
     }
 
-    /// Sends one request.
-    async fn attempt(&self, message: &Value, delivery: &str) -> Result<(), AttemptFailure> {
-        let body = message.to_string();
-        let timestamp = (self.now() / 1_000_000_000).to_string();
+    /// Sends one request about an alert whose names were redacted.
+    async fn attempt(&self, alert: &Alert, run: Option<&RunRecord>, delivery: &str) -> Result<(), AttemptFailure> {
+        let body = alert_message::format_alert(alert, &self.parts.links, run).to_string();
+        let timestamp = (self.now() / SECOND_NS).to_string();
         let mut request = Request::post(self.webhook.url.expose())
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::USER_AGENT, concat!("tollgate/", env!("CARGO_PKG_VERSION")))
@@ -350,37 +242,22 @@ impl AlertSender {
             request = request.header("x-tollgate-signature", sign_body(key.expose(), &timestamp, &body));
         }
         let request = request.body(upload_body(Bytes::new(), body.into()));
-        let request = request.map_err(|_| AttemptFailure {
-            retry: RetryDecision::Later,
-            ..AttemptFailure::affecting_all("the webhook URL is invalid")
-        })?;
+        let failure = |why: &str, retry_after| AttemptFailure { why: why.to_owned(), retry_after };
+        let request = request.map_err(|_| failure("the webhook URL is invalid", None))?;
         let exchange = async {
             // The client's error may contain the address, so it is not passed on.
-            let answer = self.client.send(request).await.map_err(|_| AttemptFailure::affecting_all("no connection"))?;
-            let (status, wanted_pause) = (answer.status(), retry_after(answer.headers()));
-            let _ = read_response(answer.into_body(), MAX_BODY_BYTES).await;
-            if status.is_success() {
-                return Ok(());
-            }
-            let retry = match status {
-                _ if status.is_server_error() => RetryDecision::After(wanted_pause.unwrap_or_default()),
-                StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-                    RetryDecision::After(wanted_pause.unwrap_or_default())
-                }
-                // The webhook refuses this message, not all of them.
-                StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
-                    RetryDecision::Never
-                }
-                _ => RetryDecision::Later,
-            };
-            // A rate limit concerns all messages.
-            let affects_all = status == StatusCode::TOO_MANY_REQUESTS;
-            Err(AttemptFailure { why: format!("it answered {}", status.as_u16()), retry, affects_all })
+            let answer = self.client.send(request).await.map_err(|_| failure("no connection", Some(0)))?;
+            let (status, wanted_pause) = (answer.status(), retry_after_ns(answer.headers()));
+            let _ = read_response(answer.into_body(), MAX_ANSWER_BYTES).await;
+            let is_temporary = status.is_server_error()
+                || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+            let rejection =
+                || failure(&format!("it answered {}", status.as_u16()), is_temporary.then_some(wanted_pause));
+            status.is_success().then_some(()).ok_or_else(rejection)
         };
-        let timeout = self.parts.deps.clock.sleep(ATTEMPT_TIMEOUT);
         tokio::select! {
             answer = exchange => answer,
-            () = timeout => Err(AttemptFailure::affecting_all("no answer in time")),
+            () = self.parts.deps.clock.sleep(ATTEMPT_TIMEOUT) => Err(failure("no answer in time", Some(0))),
         }
     }
 
@@ -405,23 +282,13 @@ impl AlertSender {
     }
 
     async fn save(&self) {
-        if !self.unsaved.swap(false, Ordering::Relaxed) {
-            return;
-        }
-        let text = serde_json::to_vec(&*self.sent_alerts.lock()).unwrap_or_default();
+        let text = serde_json::to_vec(&self.state.lock().sent).unwrap_or_default();
         let file = self.parts.file.clone();
         let saved = run_blocking(&*self.parts.tasks, "alerts", move || files::replace_file(&file, &text)).await;
         if let Some(Err(error)) = saved {
-            tracing::warn!(
-                "the record of sent alerts can't be saved: {}; after a restart they may be sent again",
-                error.kind()
-            );
+            let error = error.kind();
+            tracing::warn!("the record of sent alerts can't be saved: {error}; after a restart they may be sent again");
         }
-    }
-
-    /// The configuration without secrets.
-    fn settings_json(&self) -> Value {
-        json!({"configured": true, "signed": self.webhook.key.is_some(), "mute": self.mutes.to_json(self.now())})
     }
 }
 
@@ -430,14 +297,25 @@ fn keep_pseudonym(id: &str, redact_id: impl Fn(&str) -> String) -> String {
     if id.starts_with(kernel::pseudonym::PREFIX) { id.to_owned() } else { redact_id(id) }
 }
 
-/// An id that is the same for each attempt of a message, so that the receiver can detect duplicates.
-fn delivery_id(alerts: &[Alert]) -> String {
+/// A digest of an alert's rule, account and subject: its run, else its session, else its tenant and feature.
+fn alert_key(alert: &Alert) -> String {
+    let subject = match (&*alert.run, &*alert.session) {
+        ("", "") => ["", "", alert.tenant.as_deref().unwrap_or(""), alert.feature.as_deref().unwrap_or("")],
+        ("", session) => ["", session, "", ""],
+        (run, _) => [run, "", "", ""],
+    };
     let mut hash = Sha256::new();
-    for alert in alerts {
-        hash.update(alert_key(alert));
-        hash.update(alert.since.to_le_bytes());
+    for part in [alert.rule.as_str(), &alert.account].into_iter().chain(subject) {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
     }
     hex::encode(hash.finalize().get(..16).unwrap_or(&[]))
+}
+
+/// An id that is the same for each attempt of a message, so that the receiver can detect duplicates.
+fn delivery_id(alert: &Alert) -> String {
+    let digest = Sha256::digest(format!("{}{}{}", alert_key(alert), alert.since, alert.until.is_some()));
+    hex::encode(digest.get(..16).unwrap_or(&[]))
 }
 
 /// `v1=` and the HMAC-SHA-256 of `v1:TIMESTAMP:BODY`.
@@ -446,8 +324,10 @@ fn sign_body(key: &str, timestamp: &str, body: &str) -> String {
     format!("v1={}", hex::encode(&code))
 }
 
-fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+/// The pause that `Retry-After` asks for; 0 without it.
+fn retry_after_ns(headers: &http::HeaderMap) -> u64 {
+    let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    seconds.unwrap_or(0_u64).saturating_mul(SECOND_NS)
 }
 
 impl BackgroundTask for AlertSender {
@@ -457,26 +337,22 @@ impl BackgroundTask for AlertSender {
 
     /// Loads the record of sent alerts. An unreadable file may cause repetitions, but does not prevent the start.
     fn prepare(&self) -> Result<(), StartError> {
-        if let Ok(text) = std::fs::read(&self.parts.file) {
-            match serde_json::from_slice(&text) {
-                Ok(sent_alerts) => *self.sent_alerts.lock() = sent_alerts,
-                Err(_) => tracing::warn!("the record of sent alerts can't be read: some alerts may be sent again"),
-            }
+        let Ok(text) = std::fs::read(&self.parts.file) else { return Ok(()) };
+        match serde_json::from_slice::<AlertRecords>(&text) {
+            Ok(sent) => *self.state.lock() = SenderState { queued: sent.clone(), sent, ..SenderState::default() },
+            Err(_) => tracing::warn!("the record of sent alerts can't be read: some alerts may be sent again"),
         }
-        self.mutes.restore(self.now());
         Ok(())
     }
 
     fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             loop {
-                let clock = Arc::clone(&self.parts.deps.clock);
                 let ended = tokio::select! {
                     _ = stop.wait_for(|stop| *stop) => true,
-                    () = clock.sleep(EVALUATION_INTERVAL) => false,
+                    () = self.parts.deps.clock.sleep(EVALUATION_INTERVAL) => false,
                 };
                 if ended || !self.evaluate_alerts(&mut stop).await {
-                    self.save().await;
                     return;
                 }
             }

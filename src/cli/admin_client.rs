@@ -113,14 +113,6 @@ impl AdminClient {
         self.send(Method::POST, path, "application/json", Some(json)).await
     }
 
-    /// Sends DELETE to `path`.
-    ///
-    /// # Errors
-    /// See [`AdminClient::get`].
-    pub(super) async fn delete(&self, path: &str) -> Result<String, CommandError> {
-        self.send(Method::DELETE, path, "application/json", None).await
-    }
-
     /// Gets `path` as a stream, and passes complete lines to `on_lines` until the stream ends.
     ///
     /// # Errors

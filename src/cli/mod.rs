@@ -126,7 +126,7 @@ enum CliCommand {
     Redact(redact::RedactArgs),
     /// Reports recent failures, grouped and with samples, or the work of agents on an issue, from a running gateway.
     Report(report::ReportArgs),
-    /// Lists, tests and mutes the alerts of a running gateway.
+    /// Lists the alerts of a running gateway, and tests its webhook.
     #[command(subcommand)]
     Alerts(alerts::AlertsCommand),
     /// Shows the overview of a running gateway (runs, cost, alerts) in a terminal, and refreshes it.

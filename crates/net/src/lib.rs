@@ -4,7 +4,6 @@
 
 mod activity;
 mod certificate_dates;
-mod certificate_validity;
 pub mod client;
 pub mod collect;
 mod connection_remedy;

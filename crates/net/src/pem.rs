@@ -11,8 +11,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
-use super::certificate_validity;
-use super::tls_error::TlsError;
+use super::tls_error::{TlsError, describe_unparsable};
 
 /// The PEM files of one configuration, by key.
 pub(super) struct PemFiles(Vec<PemFile>);
@@ -48,18 +47,20 @@ impl PemFiles {
         self.0.iter().find(|file| file.key == key)
     }
 
-    /// The certificates under `key`; `None` if the key names no file.
-    pub(super) fn certificates(&self, key: &'static str) -> Result<Option<Vec<CertificateDer<'static>>>, TlsError> {
+    /// The objects under `key`, of which the file must contain at least one; `None` if the key names no file.
+    fn objects<T: PemObject>(&self, key: &str, missing: &str) -> Result<Option<Vec<T>>, TlsError> {
         let Some(file) = self.find_file(key) else { return Ok(None) };
-        let found = file.parse_all::<CertificateDer<'static>>()?;
-        if found.is_empty() {
-            return Err(file.unusable("no certificate"));
-        }
-        Ok(Some(found))
+        let found: Result<Vec<T>, _> = T::pem_slice_iter(file.text()?).collect();
+        let found = found.map_err(|error| file.not_pem(&error))?;
+        if found.is_empty() { Err(file.unusable(missing)) } else { Ok(Some(found)) }
+    }
+
+    pub(super) fn certificates(&self, key: &str) -> Result<Option<Vec<CertificateDer<'static>>>, TlsError> {
+        self.objects(key, "no certificate")
     }
 
     /// The certificates under `key`, as trusted roots.
-    pub(super) fn trusted_roots(&self, key: &'static str) -> Result<Option<RootCertStore>, TlsError> {
+    pub(super) fn trusted_roots(&self, key: &str) -> Result<Option<RootCertStore>, TlsError> {
         let (Some(found), Some(file)) = (self.certificates(key)?, self.find_file(key)) else { return Ok(None) };
         let mut roots = RootCertStore::empty();
         let unusable = |_| file.unusable("a certificate that can't be used");
@@ -67,38 +68,26 @@ impl PemFiles {
         Ok(Some(roots))
     }
 
-    /// The revocation lists under `key`; empty if the key names no file.
-    pub(super) fn revocation_lists(
-        &self,
-        key: &'static str,
-    ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-        let Some(file) = self.find_file(key) else { return Ok(Vec::new()) };
-        let found = file.parse_all::<CertificateRevocationListDer<'static>>()?;
-        if found.is_empty() {
-            return Err(file.unusable("no revocation list"));
-        }
-        Ok(found)
+    pub(super) fn revocation_lists(&self) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+        self.objects("crl_file", "no revocation list").map(Option::unwrap_or_default)
     }
 
-    /// The private key under `key`.
-    pub(super) fn private_key(&self, key: &'static str) -> Result<PrivateKeyDer<'static>, TlsError> {
-        let file = self.find_file(key).ok_or(TlsError::Missing { key })?;
-        PrivateKeyDer::from_pem_slice(file.text()?).map_err(|error| file.unreadable(&describe_pem_error(&error)))
+    pub(super) fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+        let file = self.find_file("key_file").ok_or(TlsError::Missing { key: "key_file" })?;
+        PrivateKeyDer::from_pem_slice(file.text()?).map_err(|error| file.not_pem(&error))
     }
 
     /// The problems of each file alone; if there are none in `cert_file` and `key_file`, those of the pair.
     pub(super) fn find_problems(&self) -> Vec<TlsError> {
         let chain = self.certificates("cert_file");
-        let key = self.find_file("key_file").map(|_| self.private_key("key_file"));
+        let key = self.find_file("key_file").map(|_| self.private_key()).transpose();
         let mut faults: Vec<TlsError> = chain.as_ref().err().cloned().into_iter().collect();
-        faults.extend(key.as_ref().and_then(|key| key.as_ref().err()).cloned());
+        faults.extend(key.as_ref().err().cloned());
         faults.extend(["ca_file", "client_ca_file"].into_iter().filter_map(|key| self.trusted_roots(key).err()));
-        faults.extend(self.revocation_lists("crl_file").err());
-        if let (Ok(Some(chain)), Some(Ok(key))) = (chain, key) {
-            let provider = rustls::crypto::aws_lc_rs::default_provider();
-            faults.extend(
-                CertifiedKey::from_der(chain, key, &provider).err().map(|error| self.describe_pair_error(&error)),
-            );
+        faults.extend(self.revocation_lists().err());
+        if let (Ok(Some(chain)), Ok(Some(key))) = (chain, key) {
+            let pair = CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider());
+            faults.extend(pair.err().map(|error| self.describe_pair_error(&error)));
         }
         faults
     }
@@ -106,21 +95,19 @@ impl PemFiles {
     /// Why `cert_file` and `key_file` can't be used together.
     pub(super) fn describe_pair_error(&self, error: &rustls::Error) -> TlsError {
         let (chain, key) = (self.path("cert_file").display(), self.path("key_file").display());
-        let first_certificate = || self.certificates("cert_file").ok().flatten()?.into_iter().next();
-        match error {
+        let (at_fault, what) = match error {
             rustls::Error::InconsistentKeys(_) => {
-                TlsError::Unusable { key: "key_file", what: format!("{key} does not match the certificate in {chain}") }
+                ("key_file", format!("{key} does not match the certificate in {chain}"))
             }
             rustls::Error::InvalidCertificate(_) => {
-                let why = first_certificate().as_ref().and_then(certificate_validity::describe_unparsable);
+                let certificates = self.certificates("cert_file").ok().flatten().unwrap_or_default();
+                let why = certificates.first().and_then(describe_unparsable);
                 let why = why.unwrap_or_else(|| "it contains a certificate that can't be used".to_owned());
-                TlsError::Unusable { key: "cert_file", what: format!("{chain}: {why}") }
+                ("cert_file", format!("{chain}: {why}"))
             }
-            _ => {
-                let what = format!("{key} contains no private key of a supported kind");
-                TlsError::Unusable { key: "key_file", what }
-            }
-        }
+            _ => ("key_file", format!("{key} contains no private key of a supported kind")),
+        };
+        TlsError::Unusable { key: at_fault, what }
     }
 
     /// The path under `key`, for messages.
@@ -131,31 +118,23 @@ impl PemFiles {
 
 impl PemFile {
     fn text(&self) -> Result<&[u8], TlsError> {
-        match &self.text {
-            Ok(text) => Ok(text),
-            Err(why) => Err(self.unreadable(why)),
-        }
+        self.text.as_deref().map(Vec::as_slice).map_err(|why| self.unreadable(why.clone()))
     }
 
-    fn parse_all<T: PemObject>(&self) -> Result<Vec<T>, TlsError> {
-        let found: Result<Vec<T>, _> = T::pem_slice_iter(self.text()?).collect();
-        found.map_err(|error| self.unreadable(&describe_pem_error(&error)))
+    fn unreadable(&self, why: String) -> TlsError {
+        TlsError::Unreadable { key: self.key, path: self.path.clone(), why }
     }
 
-    fn unreadable(&self, why: &str) -> TlsError {
-        TlsError::Unreadable { key: self.key, path: self.path.clone(), why: why.to_owned() }
+    /// Why the contents can't be parsed, without quoting them.
+    fn not_pem(&self, error: &pem::Error) -> TlsError {
+        self.unreadable(match error {
+            pem::Error::Io(error) => error.to_string(),
+            pem::Error::NoItemsFound => "it contains nothing of the expected kind".to_owned(),
+            _ => "not PEM".to_owned(),
+        })
     }
 
     fn unusable(&self, contents: &str) -> TlsError {
         TlsError::Unusable { key: self.key, what: format!("{} contains {contents}", self.path.display()) }
-    }
-}
-
-/// Why a PEM file can't be used, without quoting its lines.
-fn describe_pem_error(error: &pem::Error) -> String {
-    match error {
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => "it contains nothing of the expected kind".to_owned(),
-        _ => "not PEM".to_owned(),
     }
 }

@@ -152,7 +152,7 @@ impl ServerTlsSettings {
 
 fn build_server_config(files: &PemFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let chain = files.certificates("cert_file")?.unwrap_or_default();
-    let key = files.private_key("key_file")?;
+    let key = files.private_key()?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = match files.trusted_roots("client_ca_file")? {
@@ -165,7 +165,7 @@ fn build_server_config(files: &PemFiles) -> Result<Arc<ServerConfig>, TlsError> 
                 what: error.to_string(),
             };
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .with_crls(files.revocation_lists("crl_file")?)
+                .with_crls(files.revocation_lists()?)
                 .only_check_end_entity_revocation()
                 .build();
             builder.with_client_cert_verifier(verifier.map_err(unusable)?)

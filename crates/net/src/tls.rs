@@ -129,7 +129,5 @@ fn build_client_config(settings: &ClientTlsSettings, files: &PemFiles) -> Result
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots);
     let Some(certificates) = files.certificates("cert_file")? else { return Ok(builder.with_no_client_auth()) };
-    builder
-        .with_client_auth_cert(certificates, files.private_key("key_file")?)
-        .map_err(|error| files.describe_pair_error(&error))
+    builder.with_client_auth_cert(certificates, files.private_key()?).map_err(|error| files.describe_pair_error(&error))
 }

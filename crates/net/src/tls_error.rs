@@ -2,6 +2,12 @@
 
 use std::path::PathBuf;
 
+use rustls::pki_types::{CertificateDer, UnixTime};
+use time::OffsetDateTime;
+use webpki::{EndEntityCert, Error};
+
+pub(super) const DAY: u64 = 24 * 60 * 60;
+
 /// Why the TLS of a client or a port can't be set up. `key` is the setting under `tls` that names the file.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TlsError {
@@ -46,4 +52,46 @@ impl TlsError {
             Self::Missing { .. } | Self::NoRoots | Self::Library(_) => ("", self.to_string()),
         }
     }
+}
+
+/// Why a certificate can't be used at all, whatever its dates; `None` if it can be parsed.
+pub(super) fn describe_unparsable(certificate: &CertificateDer<'_>) -> Option<String> {
+    EndEntityCert::try_from(certificate).err().map(|error| describe_error(&error, 0))
+}
+
+/// The error of a certificate in words, as of `now` (Unix seconds).
+pub(super) fn describe_error(error: &Error, now: u64) -> String {
+    match error {
+        Error::CertExpired { not_after, .. } => {
+            let (day, end) = (format_day(*not_after), not_after.as_secs());
+            if end < now {
+                format!("its certificate expired on {day}, {} ago", format_days(now - end))
+            } else {
+                format!("its certificate expires on {day}, in {}", format_days(end - now))
+            }
+        }
+        Error::CertNotValidYet { not_before, .. } => {
+            format!("its certificate is not valid before {}", format_day(*not_before))
+        }
+        Error::InvalidCertValidity => "its certificate is never valid: it ends before it begins".to_owned(),
+        Error::UnsupportedCertVersion => {
+            "its certificate is X.509 version 1, which TLS does not accept: create one of \
+             version 3 with `subjectAltName`"
+                .to_owned()
+        }
+        _ => "it contains a certificate that can't be parsed".to_owned(),
+    }
+}
+
+fn format_days(seconds: u64) -> String {
+    match seconds / DAY {
+        0 => "less than a day".to_owned(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
+
+fn format_day(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    OffsetDateTime::from_unix_timestamp(seconds).map(|at| at.date().to_string()).unwrap_or_default()
 }

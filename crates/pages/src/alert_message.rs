@@ -3,7 +3,6 @@
 //! `trace_link` is set and to a run if `public_url` is; chats are told not to fetch previews. The caller redacts
 //! names; `src/app/alert_sender.rs` sends.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -19,8 +18,6 @@ const MAX_ID_CHARS: usize = 200;
 const ZERO_WIDTH_SPACE: char = '\u{200b}';
 /// The account name without `auth`, which messages leave out.
 const DEFAULT_ACCOUNT: &str = "default";
-/// Maximum number of rules listed by name.
-const MAX_RULES: usize = 6;
 
 /// Escapes characters that chats read as markup, links or mentions.
 fn escape_name(name: &str, max_chars: usize) -> String {
@@ -86,9 +83,13 @@ fn format_link(url: &str, word: &str) -> String {
     format!("<{}|{word}>", url.replace('|', "%7C").replace('>', "%3E"))
 }
 
-/// The message for one alert. `run`: the run that illustrates it, if known.
+/// The message that an alert began or, with `until`, that it ended. `run`: the run that illustrates it, if known.
 pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunRecord>) -> Value {
-    let emoji = severity_emoji(alert.severity == AlertSeverity::Critical);
+    let (emoji, state) = match alert.severity {
+        _ if alert.until.is_some() => (":white_check_mark:", "ended"),
+        AlertSeverity::Critical => (":rotating_light:", "critical"),
+        AlertSeverity::Warning => (":warning:", "warning"),
+    };
     let rule = alert.rule.as_str(); // a fixed name, so it needs no escaping
     let mut details = Vec::new();
     let subjects = [
@@ -126,33 +127,8 @@ pub fn format_alert(alert: &Alert, links: &MessageLinks, run: Option<&RunRecord>
     });
     details.extend(trace.map(|url| format_link(&url, "trace")));
     details.extend(page.map(|url| format_link(&url, if id.is_empty() { "page" } else { "run" })));
-    let severity = alert.severity.as_str();
-    let head = format!("{emoji} {severity}: {rule}: {}", alert.measurement_text());
+    let head = format!("{emoji} {state}: {rule}: {}", alert.measurement_text());
     slack_json(&head, &details.join(" · "))
-}
-
-/// The message for further alerts: only how many there are of each severity and rule.
-pub fn format_more_alerts(alerts: &[Alert], links: &MessageLinks) -> Value {
-    let mut rules: BTreeMap<(std::cmp::Reverse<AlertSeverity>, &str), usize> = BTreeMap::new();
-    alerts
-        .iter()
-        .for_each(|alert| *rules.entry((std::cmp::Reverse(alert.severity), alert.rule.as_str())).or_default() += 1);
-    let counts: Vec<String> = rules
-        .iter()
-        .take(MAX_RULES)
-        .map(|((severity, rule), count)| format!("{count} {} {rule}", severity.0.as_str()))
-        .collect();
-    let others = if rules.len() > MAX_RULES { " and others" } else { "" };
-    let total = if let [_] = alerts { "1 more alert".to_owned() } else { format!("{} more alerts", alerts.len()) };
-    let has_critical = alerts.iter().any(|alert| alert.severity == AlertSeverity::Critical);
-    let head = format!("{} {total}: {}{others}", severity_emoji(has_critical), counts.join(", "));
-    let page =
-        links.page.as_deref().map_or_else(|| "tollgate's page".to_owned(), |page| format_link(page, "tollgate's page"));
-    slack_json(&head, &format!("on {page} and in `tollgate alerts list`"))
-}
-
-fn severity_emoji(is_critical: bool) -> &'static str {
-    if is_critical { ":rotating_light:" } else { ":warning:" }
 }
 
 fn slack_json(head: &str, details: &str) -> Value {

@@ -1,5 +1,5 @@
 //! [`AlertRule`]: the rules of the alerts that tollgate computes itself, with the name, severity and unit of each. The
-//! crate `tracker` evaluates them; pages, webhooks, mutes and metrics name them. The order of the rules is part of the
+//! crate `tracker` evaluates them; pages, webhooks and metrics name them. The order of the rules is part of the
 //! checkpoint's format: a new rule is added at the end.
 
 /// A rule of the alerts that tollgate computes itself.
@@ -67,11 +67,6 @@ impl AlertRule {
             Self::CostPerRunDrift => "cost_per_run_drift",
             Self::Test => "test",
         }
-    }
-
-    /// The rule of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|rule| rule.as_str() == name)
     }
 
     /// Severity of the rule's alerts.

@@ -388,8 +388,7 @@ metrics_table! {
     MEASURE = "agent_measure", MetricKind::Histogram(MEASURES);
     /// Alerts computed by tollgate that began to fire (labels: rule, tenant).
     ALERTS = "agent_alert_total", MetricKind::Counter;
-    /// Alert messages for the webhook (label: outcome = sent, failed, muted or repeated; muted and repeated ones were
-    /// not sent).
+    /// Alert messages for the webhook (label: outcome = sent, failed, or dropped from the full queue).
     ALERT_MESSAGES = "tollgate_alert_messages_total", MetricKind::Counter;
     /// Measures that were left out because they were negative, not finite or above 1e15.
     MEASURES_REFUSED = "tollgate_measures_refused_total", MetricKind::Counter;

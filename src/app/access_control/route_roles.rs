@@ -51,8 +51,6 @@ pub(super) const ROUTES: &[RouteRow] = &[
     (Method::GET, "/api/alerts", VIEWER),
     (Method::GET, "/api/alerts/webhook", VIEWER),
     (Method::POST, "/api/alerts/test", OPERATOR),
-    (Method::POST, "/api/alerts/{rule}/mute", OPERATOR),
-    (Method::DELETE, "/api/alerts/{rule}/mute", OPERATOR),
     (Method::GET, "/api/tap", TAPPER),
     (Method::POST, "/-/reload", OPERATOR),
     (Method::GET, "/-/drain", VIEWER),

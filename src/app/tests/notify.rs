@@ -1,4 +1,4 @@
-//! Alerts to a webhook: sent once, signed, redacted, muted, retried, recorded.
+//! Alerts to a webhook: sent once, signed, redacted, retried, in order, recorded.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, pending, ready};
+use futures_util::future::{BoxFuture, pending};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,15 +27,12 @@ use runs::testing::runs::{MINUTE, Made, NOW as START, alert};
 use runs::{Alert, AlertSeverity, RunCatalog};
 use telemetry::admin::{self, webhook};
 
-mod quiet;
-
 const KEY: &str = "a key of the receiver";
 
-/// A clock whose sleeps complete at once and advance the time; deadlines never fire.
+/// A clock whose time the test sets; deadlines never fire.
 #[derive(Default)]
 struct Quick {
     now: AtomicU64,
-    pauses: Mutex<Vec<u64>>,
 }
 
 impl Clock for Quick {
@@ -47,13 +44,8 @@ impl Clock for Quick {
         Duration::from_nanos(self.now.load(Ordering::Relaxed))
     }
 
-    fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
-        if span == Duration::from_secs(10) {
-            return Box::pin(pending());
-        }
-        self.pauses.lock().push(span.as_secs());
-        self.now.fetch_add(u64::try_from(span.as_nanos()).unwrap(), Ordering::Relaxed);
-        Box::pin(ready(()))
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(pending())
     }
 }
 
@@ -154,8 +146,8 @@ impl Scene {
     }
 }
 
-/// One alert gives one message, even across a restart. It is Slack's JSON with a link, signed, without private text and
-/// without markup chosen by a client.
+/// One alert gives one message, even across a restart, and one when it ends. It is Slack's JSON with a link, signed,
+/// without private text and without markup chosen by a client.
 #[tokio::test]
 async fn told_once_signed_and_redacted() {
     let folder = tempfile::tempdir().unwrap();
@@ -194,119 +186,117 @@ async fn told_once_signed_and_redacted() {
     second.raise(one.clone());
     assert!(second.look().await);
     assert_eq!(came.lock().len(), 1, "sent twice");
-    // again within the hour, then after it
-    let raise = |since: u64| {
-        let mut alerts = second.board.alerts.lock();
-        alerts[0].since = since;
-        alerts[0].until = Some(since);
-    };
-    raise(START + MINUTE);
+    // a crash may have made the tracker raise it again
+    second.board.alerts.lock()[0].since = START + MINUTE;
     assert!(second.look().await);
-    second.counted("repeated", 1);
-    second.clock.now.store(62 * MINUTE, Ordering::Relaxed);
-    raise(START + 62 * MINUTE);
-    assert!(second.look().await);
+    assert_eq!(came.lock().len(), 1, "sent twice");
+    second.board.alerts.lock()[0].until = Some(START + 2 * MINUTE);
+    assert!(second.look().await && second.look().await);
     assert_eq!(came.lock().len(), 2);
-    second.counted("sent", 1);
+    let message: Value = serde_json::from_str(&came.lock()[1].1).unwrap();
+    let ended = message["text"].as_str().unwrap();
+    assert!(ended.starts_with(":white_check_mark: ended: identical_tool_calls: 7 identical calls in a row"), "{ended}");
+    assert_eq!(ended.lines().nth(1), text.lines().nth(1));
+    // it begins again
+    second.raise(Alert { since: START + 3 * MINUTE, ..one });
+    assert!(second.look().await && second.look().await);
+    assert_eq!(came.lock().len(), 3);
+    second.counted("sent", 2);
 }
 
-/// A failing webhook is called five times with growing pauses, or as `Retry-After` says; a refusing one once; then
-/// there is a longer pause.
+/// A failing webhook is called after growing pauses, or as `Retry-After` says, with the same delivery id; the messages
+/// behind the first one wait and keep their order. After 15 minutes the first is given up, and the others are sent.
 #[tokio::test]
 async fn attempts_are_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let (url, came) = stub(&["503 X", "429 X\r\nretry-after: 7"]).await;
     let up = scene(folder.path(), json!({"url": url}));
     up.raise(alert("limit_hit", "r-1", START));
-    assert!(up.look().await);
-    assert_eq!((came.lock().len(), up.clock.pauses.lock().clone()), (3, vec![1, 7]));
-    up.counted("sent", 1);
-    let (url, came) = stub(&["500 X"; 9]).await;
+    up.raise(Alert { until: Some(START + 2), ..alert("limit_hit", "r-2", START + 1) });
+    let mut seconds = Vec::new();
+    while came.lock().len() < 5 {
+        let before = came.lock().len();
+        assert!(up.look().await);
+        if came.lock().len() > before {
+            seconds.push(up.clock.now.load(Ordering::Relaxed) / 1_000_000_000);
+        }
+        up.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
+    }
+    assert_eq!(seconds, [0, 1, 8]);
+    up.counted("sent", 3);
+    let delivery = |(head, _): &(String, String)| {
+        head.lines().find(|line| line.starts_with("x-tollgate-delivery: ")).unwrap().to_owned()
+    };
+    let ids: Vec<String> = came.lock().iter().map(delivery).collect();
+    assert!(ids[0] == ids[1] && ids[1] == ids[2] && ids[2] != ids[3] && ids[3] != ids[4], "{ids:?}");
+    let parts = |word: &str| came.lock().iter().map(|(_, body)| body.contains(word)).collect::<Vec<_>>();
+    assert_eq!(parts("run r-2"), [false, false, false, true, true]);
+    assert_eq!(parts(": ended: "), [false, false, false, false, true]);
+    // one that never succeeds
+    let (url, came) = stub(&["500 X"; 21]).await;
     let down = scene(folder.path(), json!({"url": url}));
-    down.raise(alert("limit_hit", "r-2", START));
-    assert!(down.look().await && down.look().await);
-    assert_eq!((came.lock().len(), down.clock.pauses.lock().clone()), (5, vec![1, 2, 4, 8]));
+    down.raise(alert("limit_hit", "r-3", START));
+    down.raise(alert("limit_hit", "r-4", START + 1));
+    for _ in 0..15 * 60 {
+        assert!(down.look().await);
+        down.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
+    }
+    assert_eq!(came.lock().len(), 20, "0, 1, 3, 7, 15, 31, 63, 123, … 843 s");
+    down.clock.now.fetch_add(60_000_000_000, Ordering::Relaxed);
+    assert!(down.look().await);
     down.counted("failed", 1);
+    down.clock.now.fetch_add(60_000_000_000, Ordering::Relaxed);
+    assert!(down.look().await);
+    assert!(came.lock()[21].1.contains("run r-4"));
+    down.counted("sent", 1);
+}
+
+/// A message that the webhook refuses is given up at once, and does not delay the next one.
+#[tokio::test]
+async fn a_refused_message_delays_no_other() {
+    let folder = tempfile::tempdir().unwrap();
     let (url, came) = stub(&["404 X"]).await;
-    let refusing = scene(folder.path(), json!({"url": url}));
-    refusing.raise(alert("limit_hit", "r-3", START));
-    assert!(refusing.look().await && refusing.look().await);
-    assert_eq!(came.lock().len(), 1);
-    refusing.counted("failed", 1);
-}
-
-/// A flood becomes ten messages and one that counts the rest.
-#[tokio::test]
-async fn a_flood_is_summed_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&[]).await;
     let scene = scene(folder.path(), json!({"url": url}));
-    (0..500).for_each(|n| scene.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
-    assert!(scene.look().await && scene.look().await);
-    assert_eq!(came.lock().len(), 11);
-    assert!(came.lock()[10].1.contains("490 more alerts: 490 critical limit_hit"), "{}", came.lock()[10].1);
-}
-
-/// An account with hundreds of alerts does not hide those of others: critical ones come first, accounts and rules take
-/// turns, and the rest is counted by severity and rule.
-#[tokio::test]
-async fn a_flood_hides_nobody_elses() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&[]).await;
-    let scene = scene(folder.path(), json!({"url": url}));
-    let quiet = |account: &str, severity, one: Alert| Alert { account: account.into(), severity, ..one };
-    for n in 0..300 {
-        scene.raise(quiet("flood", AlertSeverity::Warning, alert("run_overdue", &format!("warned-{n}"), START + n)));
-        scene.raise(alert("limit_hit", &format!("noise-{n}"), START + n));
-    }
-    let late = |rule, run| alert(rule, run, START + MINUTE);
-    scene.raise(quiet("other", AlertSeverity::Critical, late("limit_hit", "quiet-1")));
-    scene.raise(Alert { tenant: Some("globex".into()), ..late("iteration_ceiling", "quiet-2") });
-    assert!(scene.look().await);
-    let came = came.lock();
-    let place = |run: &str| came.iter().position(|(_, body)| body.contains(run));
-    assert_eq!(["noise-0 ", "quiet-1", "quiet-2", "noise-1 "].map(|run| place(run).unwrap()), [0, 1, 2, 3]);
-    assert!(came[1].1.contains("account other") && !came[0].1.contains("account "));
-    let rest = &came[10].1;
-    assert!(
-        rest.contains(":rotating_light: 592 more alerts: 292 critical limit_hit, 300 warning run_overdue"),
-        "{rest}"
-    );
-}
-
-/// An alert that returns within the hour and stays is sent when the hour is over.
-#[tokio::test]
-async fn what_came_back_and_stays_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&[]).await;
-    let scene = scene(folder.path(), json!({"url": url}));
-    scene.raise(alert("session_cost", "", START));
-    assert!(scene.look().await);
-    scene.board.alerts.lock()[0].since = START + 10 * MINUTE;
-    for minute in [10, 30, 59] {
-        scene.clock.now.store(minute * MINUTE, Ordering::Relaxed);
-        assert!(scene.look().await);
-    }
-    scene.counted("repeated", 1);
-    assert_eq!(came.lock().len(), 1);
-    scene.clock.now.store(61 * MINUTE, Ordering::Relaxed);
+    (0..2).for_each(|n| scene.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
     assert!(scene.look().await && scene.look().await);
     assert_eq!(came.lock().len(), 2);
+    scene.counted("failed", 1);
+    scene.counted("sent", 1);
 }
 
-/// An alert that keeps appearing and disappearing is sent once an hour.
+/// The queue is bounded: it drops the oldest messages and counts them. Critical alerts come first, then older ones.
 #[tokio::test]
-async fn what_comes_and_goes_is_told_each_hour() {
+async fn a_flood_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&["503 X", "200 OK", "200 OK", "503 X"]).await;
+    let scene = scene(folder.path(), json!({"url": url}));
+    let raise = |n: u64| {
+        scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("run_overdue", &format!("w-{n}"), START + n) })
+    };
+    (0..2).for_each(raise);
+    scene.raise(alert("limit_hit", "critical", START + MINUTE));
+    assert!(scene.look().await);
+    scene.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
+    (2..1000).for_each(raise);
+    assert!(scene.look().await);
+    scene.counted("dropped", 1);
+    scene.counted("sent", 2);
+    let runs = ["run critical", "run w-0", "run w-1", "run w-2"];
+    assert!(came.lock().iter().zip(runs).all(|((_, body), run)| body.contains(run)));
+    assert_eq!(came.lock().len(), 4);
+}
+
+/// Alerts below the configured severity, and those that ended long before they were seen, are not sent.
+#[tokio::test]
+async fn some_alerts_are_not_sent() {
     let folder = tempfile::tempdir().unwrap();
     let (url, came) = stub(&[]).await;
-    let scene = scene(folder.path(), json!({"url": url}));
-    for minute in (0..180).step_by(20) {
-        let now = START + minute * MINUTE;
-        scene.clock.now.store(minute * MINUTE, Ordering::Relaxed);
-        *scene.board.alerts.lock() = vec![Alert { until: Some(now), ..alert("cost_per_run_drift", "", now) }];
-        assert!(scene.look().await);
-    }
-    assert_eq!(came.lock().len(), 3);
+    let scene = scene(folder.path(), json!({"url": url, "severity": "critical"}));
+    scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("tool_retries", "r-1", START) });
+    scene.raise(Alert { until: Some(START - 20 * MINUTE), ..alert("iteration_ceiling", "r-2", START - 30 * MINUTE) });
+    scene.raise(alert("iteration_ceiling", "r-3", START));
+    assert!(scene.look().await && scene.look().await);
+    assert_eq!(came.lock().iter().map(|(_, body)| body.contains("run r-3")).collect::<Vec<_>>(), [true]);
 }
 
 /// A clock that was ahead for a while suppresses no alerts afterwards.
@@ -324,65 +314,20 @@ async fn a_clock_that_was_ahead() {
     assert_eq!(came.lock().len(), 2);
 }
 
-/// While a webhook is down, an alert that still holds is retried after growing pauses with the same delivery id; alerts
-/// behind it wait and are sent afterwards.
+/// An alert whose end the sender did not see (its tracker lost its state) does not suppress a later one.
 #[tokio::test]
-async fn what_failed_comes_again() {
+async fn an_end_that_nobody_saw() {
     let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&["429 X"; 10]).await;
+    let (url, came) = stub(&[]).await;
     let scene = scene(folder.path(), json!({"url": url}));
-    (0..12).for_each(|n| scene.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
-    let later = async |seconds: u64| {
-        scene.clock.now.fetch_add(seconds * 1_000_000_000, Ordering::Relaxed);
-        assert!(scene.look().await);
-        came.lock().len()
-    };
-    assert_eq!([later(0).await, later(50).await, later(20).await, later(70).await], [5, 5, 10, 10]);
-    assert_eq!(later(60).await, 21, "ten, and one for the rest");
-    let numbers: Vec<String> = (came.lock().iter())
-        .map(|(head, _)| head.lines().find(|line| line.starts_with("x-tollgate-delivery: ")).unwrap().to_owned())
-        .collect();
-    assert!(numbers[..11].iter().all(|one| *one == numbers[0]), "one message, eleven attempts");
-    assert!(numbers[11..].iter().all(|one| *one != numbers[0]));
-    scene.counted("failed", 2);
-    scene.counted("sent", 11);
-    // A message that is never accepted does not delay the next one.
-    let (url, came) = stub(&["400 X"]).await;
-    let odd = self::scene(folder.path(), json!({"url": url}));
-    (20..22).for_each(|n| odd.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
-    assert!(odd.look().await && odd.look().await);
-    assert_eq!(came.lock().len(), 2);
-}
-
-/// A message that a webhook never accepts (a firewall's 403, a 500) must not delay other or later ones. If two fail,
-/// all pause for a minute, and then those that have not failed yet come first.
-#[tokio::test]
-async fn one_that_is_never_taken_holds_up_nobody() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&["403 X", "200 OK", "200 OK", "200 OK", "500 X", "500 X", "500 X", "500 X", "500 X"]).await;
-    let scene = scene(folder.path(), json!({"url": url}));
-    (0..3).for_each(|n| scene.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
-    assert!(scene.look().await && scene.look().await);
-    scene.counted("sent", 2);
-    assert_eq!(came.lock().len(), 3, "it rests for itself");
-    scene.clock.now.fetch_add(61_000_000_000, Ordering::Relaxed);
-    scene.raise(alert("limit_hit", "r-3", START + 3));
+    scene.raise(alert("cost_per_run_drift", "", START));
     assert!(scene.look().await);
-    scene.counted("sent", 3);
-    let again = |body: &str| body.contains("run r-0");
-    let whose: Vec<bool> = came.lock().iter().map(|(_, body)| again(body)).collect();
-    assert_eq!(whose, [true, false, false, false, true, true, true, true, true]);
-    // all are refused
-    let (url, came) = stub(&["403 X", "403 X"]).await;
-    let down = self::scene(folder.path(), json!({"url": url}));
-    (10..15).for_each(|n| down.raise(alert("limit_hit", &format!("r-{n}"), START + n)));
-    assert!(down.look().await && down.look().await);
-    assert_eq!(came.lock().len(), 2, "two are enough to tell");
-    down.clock.now.fetch_add(61_000_000_000, Ordering::Relaxed);
-    assert!(down.look().await);
-    let runs: Vec<bool> =
-        came.lock()[2..].iter().map(|(_, body)| body.contains("r-10") || body.contains("r-11")).collect();
-    assert_eq!(runs, [false, false, false, true, true]);
+    scene.board.alerts.lock().clear();
+    scene.clock.now.store(61 * MINUTE, Ordering::Relaxed);
+    assert!(scene.look().await);
+    scene.raise(alert("cost_per_run_drift", "", START + 61 * MINUTE));
+    assert!(scene.look().await && scene.look().await);
+    assert_eq!(came.lock().len(), 2);
 }
 
 /// Each sent message is recorded on disk before the next is sent. Shutdown does not wait for a hanging webhook, and the
@@ -435,8 +380,7 @@ async fn what_was_not_sent_is_sent_after_a_restart() {
     let config = json!({"url": url});
     let first = scene(folder.path(), config.clone());
     first.raise(alert("limit_hit", "r-1", START));
-    let stop = watch::channel(true);
-    assert!(!first.notify.evaluate_alerts(&mut stop.1.clone()).await, "it ends");
+    assert!(first.look().await);
     let second = scene(folder.path(), config);
     second.raise(alert("limit_hit", "r-1", START));
     assert!(second.look().await);
@@ -462,8 +406,6 @@ fn settings_are_checked() {
         (json!({"url": "https://user:word@hooks.example/x"}), "alerts.url"),
         (json!({"url": "https://h.example/x", "signing_key": "short"}), "alerts.signing_key"),
         (json!({"signing_key": "long enough for a key"}), "alerts.signing_key"),
-        (json!({"mute": [{"rule": ""}]}), "alerts.mute[0].rule"),
-        (json!({"mute": [{"rule": "limit_hit", "until": "tomorrow"}]}), "alerts.mute[0].until"),
     ] {
         let found = problems(alerts);
         assert!(found.len() == 1 && found[0].starts_with(wanted), "{found:?}");
@@ -473,12 +415,22 @@ fn settings_are_checked() {
     assert!(!shown[0].contains("secretpath") && !shown[0].contains("long enough"), "{shown:?}");
 }
 
-/// A mute of an unknown rule is refused at start.
+/// A test message reaches the webhook; if the webhook refuses it, the answer says why.
 #[tokio::test]
-async fn a_mute_of_nothing_is_refused() {
+async fn a_test_message() {
     let folder = tempfile::tempdir().unwrap();
-    let scene = std::panic::catch_unwind(|| {
-        scene(folder.path(), json!({"url": "http://127.0.0.1:1/", "mute": [{"rule": "no_such_rule"}]}))
-    });
-    assert!(scene.is_err());
+    let (url, came) = stub(&["404 X"]).await;
+    let scene = scene(folder.path(), json!({"url": url}));
+    let asked = async || {
+        let router = routes::router(Some(Arc::clone(&scene.notify)));
+        let request = http::Request::post("/api/alerts/test").body(axum::body::Body::empty());
+        let answer = tower::ServiceExt::oneshot(router, request.unwrap()).await.unwrap();
+        let status = answer.status().as_u16();
+        let bytes = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    };
+    let (status, why) = asked().await;
+    assert!(status == 502 && why.contains("it answered 404"), "{status} {why}");
+    assert_eq!(asked().await.0, 200);
+    assert!(came.lock()[1].1.contains(":warning: warning: test: "), "{}", came.lock()[1].1);
 }

@@ -144,14 +144,15 @@ def play(sender):
 
 
 def messages(text):
-    return [message["text"] for message in Hook.messages if text in message["text"]]
+    """Those about alerts that began."""
+    return [message["text"] for message in Hook.messages if text in message["text"] and ": ended: " not in message["text"]]
 
 
 def webhooks(gateway):
     """Each message says what was measured in units and leads to the run and its trace."""
     for message in Hook.messages:
         say("  message  " + message["text"].replace("\n", " | "))
-    rules = {re.search(r": \w+: (\w+): ", message["text"]).group(1) for message in Hook.messages if "more alert" not in message["text"]}
+    rules = {re.search(r": \w+: (\w+): ", message["text"]).group(1) for message in Hook.messages}
     check("the webhook is told of loop, ceiling, cost and drift", set(WANTED) <= rules, str(rules))
     bare = [one["text"] for one in Hook.messages if f"<{LINK}" not in one["text"] or "/runs/" not in one["text"]]
     check("every message leads to a trace and to a run", not bare, str(bare))

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// Reads the pages, the metrics and the API.
     Viewer,
-    /// Changes things: reload, drain, mutes, test messages, outcomes of runs, reports of erasures. Also reads.
+    /// Changes things: reload, drain, test messages, outcomes of runs, reports of erasures. Also reads.
     Operator,
     /// Sees redacted traffic with `tap`. Also reads.
     Tapper,
