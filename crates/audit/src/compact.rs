@@ -51,15 +51,15 @@ pub struct CompactOptions {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct CompactSummary {
     /// Index objects packed by this run.
-    pub objects: u64,
+    pub objects: usize,
     /// Lines in them.
-    pub lines: u64,
+    pub lines: usize,
     /// Files written.
-    pub files: u64,
+    pub files: usize,
     /// Size of the written files.
-    pub bytes: u64,
+    pub bytes: usize,
     /// Days removed, each of one account.
-    pub pruned_days: u64,
+    pub pruned_days: usize,
     /// Index objects of past days that no signed digest names.
     pub unsigned: Vec<String>,
     /// Objects, files and digests that can't be read, differ from what was signed, or are missing; a line each.
@@ -73,20 +73,17 @@ pub struct CompactSummary {
 struct IndexDay<'n> {
     /// Signed objects by the SHA-256 (hex) of their bytes, whether they still exist or not.
     signed: BTreeMap<&'n str, &'n str>,
-    /// Signed objects that exist.
-    existing: BTreeSet<&'n str>,
+    /// Signed objects that exist, if the day is over.
+    packable: Vec<&'n str>,
     /// Whether any object of the day exists.
     is_listed: bool,
 }
 
 /// Index objects that will become one file.
 #[derive(Default)]
-struct Pack {
+struct Pack<'n> {
     bytes: Vec<u8>,
-    /// Name of the first object, without folder and suffix.
-    first: String,
-    objects: u64,
-    lines: u64,
+    objects: Vec<&'n str>,
 }
 
 struct CompactRun<'a> {
@@ -97,15 +94,11 @@ struct CompactRun<'a> {
     summary: CompactSummary,
 }
 
-/// Packs the signed index objects of past days that are in no packed file yet. Calls `show_progress` with each day.
+/// Packs the signed index objects of past days that are in no packed file yet.
 ///
 /// # Errors
 /// The store or the folder fails.
-pub async fn compact(
-    vault: &Vault,
-    options: &CompactOptions,
-    show_progress: &mut dyn FnMut(&str),
-) -> Result<CompactSummary, ReadError> {
+pub async fn compact(vault: &Vault, options: &CompactOptions) -> Result<CompactSummary, ReadError> {
     let account = options.account.as_deref().map(|account| format!("account={}", account_segment(account)));
     let prefix = account.as_ref().map_or("index/v1/".to_owned(), |account| format!("index/v1/{account}/"));
     let signed = SignedIndex::read(vault, &options.keys, options.account.as_deref()).await?;
@@ -117,6 +110,7 @@ pub async fn compact(
     }
     let prefix = vault.full_name(&prefix);
     let mut run = CompactRun { vault, options, packed: BTreeSet::new(), summary: CompactSummary::default() };
+    let is_over = |day: &str| day.rsplit_once("/dt=").is_some_and(|(_, day)| day < &*options.today);
     let mut days = list_packed_days(&options.folder.join(PACKED), account.as_deref())?;
     for (name, sha256) in signed.objects().filter(|(name, _)| name.starts_with(&prefix)) {
         if let Some(day) = day_folder(vault, name) {
@@ -127,14 +121,14 @@ pub async fn compact(
         let Some(day) = day_folder(vault, name) else { continue };
         let objects = days.entry(day.to_owned()).or_default();
         objects.is_listed = true;
-        if signed.has_object(name) {
-            objects.existing.insert(name);
-        } else if is_over(day, &options.today) {
+        // objects of today may be signed soon
+        if is_over(day) && signed.has_object(name) {
+            objects.packable.push(name);
+        } else if is_over(day) {
             run.summary.unsigned.push(name.clone());
         }
     }
     for (day, objects) in &days {
-        show_progress(day);
         run.pack_day(day, objects).await?;
     }
     let CompactRun { packed, mut summary, .. } = run;
@@ -155,12 +149,13 @@ impl<'a> CompactRun<'a> {
             return Ok(());
         }
         // beside a file with other lines, a line might be packed twice
-        if !self.check_packed_files(&folder, objects)? || !is_over(day, &self.options.today) {
+        if !self.check_packed_files(&folder, objects)? {
             return Ok(());
         }
-        let (vault, unpacked) = (self.vault, objects.existing.difference(&self.packed).copied());
-        let fetched = unpacked.map(async |name| (name, vault.fetch_index_object(name, true).await));
-        let mut fetched = stream::iter(fetched.collect::<Vec<_>>()).buffered(CONCURRENT_FETCHES);
+        let vault = self.vault;
+        let unpacked: Vec<&str> = objects.packable.iter().copied().filter(|name| !self.packed.contains(name)).collect();
+        let fetched = stream::iter(unpacked).map(async |name| (name, vault.fetch_index_object(name, true).await));
+        let mut fetched = fetched.buffered(CONCURRENT_FETCHES);
         let mut pack = Pack::default();
         while let Some((name, bytes)) = fetched.next().await {
             let bytes = match bytes {
@@ -179,14 +174,9 @@ impl<'a> CompactRun<'a> {
             if pack.bytes.len() + bytes.len() > MAX_PACKED {
                 self.write_pack(&folder, std::mem::take(&mut pack))?;
             }
-            if pack.objects == 0 {
-                let file = name.rsplit('/').next().unwrap_or_default();
-                pack.first = file.trim_end_matches(".ndjson.zst").to_owned();
-            }
             pack.bytes.extend_from_slice(&bytes);
-            pack.objects += 1;
-            pack.lines += lines;
-            self.packed.insert(name);
+            pack.objects.push(name);
+            self.summary.lines += lines;
         }
         self.write_pack(&folder, pack)
     }
@@ -219,18 +209,18 @@ impl<'a> CompactRun<'a> {
         Ok(is_clean)
     }
 
-    fn write_pack(&mut self, folder: &Path, pack: Pack) -> Result<(), ReadError> {
-        if pack.objects == 0 {
-            return Ok(());
-        }
-        let path = folder.join(format!("{}-{}.ndjson.zst", pack.first, pack.objects));
+    /// Writes a file that is named after its first object and the number of its objects.
+    fn write_pack(&mut self, folder: &Path, pack: Pack<'a>) -> Result<(), ReadError> {
+        let Some((_, first)) = pack.objects.first().and_then(|name| name.rsplit_once('/')) else { return Ok(()) };
+        let name = format!("{}-{}.ndjson.zst", first.trim_end_matches(".ndjson.zst"), pack.objects.len());
+        let path = folder.join(name);
         kernel::files::make_folders(folder)
             .and_then(|()| kernel::files::write_new(&path, &pack.bytes))
             .map_err(|error| ReadError::from_file_error(&path, &error))?;
-        self.summary.objects += pack.objects;
-        self.summary.lines += pack.lines;
+        self.summary.objects += pack.objects.len();
         self.summary.files += 1;
-        self.summary.bytes += pack.bytes.len() as u64;
+        self.summary.bytes += pack.bytes.len();
+        self.packed.extend(pack.objects);
         Ok(())
     }
 }
@@ -241,7 +231,7 @@ fn check_signed_object(
     name: &str,
     bytes: Bytes,
     objects: &IndexDay<'_>,
-) -> Result<(Bytes, u64), ReadError> {
+) -> Result<(Bytes, usize), ReadError> {
     if objects.signed.get(&*kernel::hex::encode(&Sha256::digest(&bytes))) != Some(&name) {
         return Err(ReadError::damaged(format!("{name}: does not match the hash in its digest; run `vault verify`")));
     }
@@ -255,7 +245,7 @@ fn check_signed_object(
     if !is_one_frame || !text.ends_with('\n') || !text.lines().all(is_index_line) {
         return Err(ReadError::damaged(format!("{name}: is not one frame of index lines")));
     }
-    Ok((bytes, text.lines().count() as u64))
+    Ok((bytes, text.lines().count()))
 }
 
 /// The first zstd frame, and the rest.
@@ -268,11 +258,6 @@ fn day_folder<'n>(vault: &Vault, name: &'n str) -> Option<&'n str> {
     let object = vault.relative_name(name)?;
     IndexName::parse(object)?;
     Some(object.strip_prefix("index/v1/")?.rsplit_once('/')?.0)
-}
-
-/// Whether the day of a folder `account=…/dt=…` is before `today`.
-fn is_over(day_folder: &str, today: &str) -> bool {
-    day_folder.rsplit_once("/dt=").is_some_and(|(_, day)| day < today)
 }
 
 /// The days that have packed files, of one account or of all.

@@ -1,7 +1,6 @@
 //! `tollgate vault compact`: reads the index and the chain, and packs the signed lines of past days into few files.
 //! `audit/compact` does it.
 
-use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -58,18 +57,7 @@ pub(super) fn run_compact(options: &CompactArgs) -> Result<ExitStatus, CommandEr
         today: vault::object_names::date(SystemClock::new().now()),
     };
     let location = options.store_access.location(&options.store, options.keys.as_deref());
-    let summary = block_on(async {
-        let terminal = io::stderr().is_terminal();
-        let mut show_day = |day: &str| {
-            if terminal {
-                // Stderr may be closed.
-                drop(io::stderr().lock().write_all(format!("\r{}\u{1b}[K", escape_unsafe(day)).as_bytes()));
-            }
-        };
-        let summary = compact(&Vault::from_location(&location)?, &compact_options, &mut show_day).await?;
-        show_day("");
-        Ok(summary)
-    })?;
+    let summary = block_on(async { Ok(compact(&Vault::from_location(&location)?, &compact_options).await?) })?;
     if options.json {
         output::print(&format!("{}\n", serde_json::to_string(&summary).unwrap_or_default()))?;
     } else {

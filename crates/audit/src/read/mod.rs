@@ -42,7 +42,6 @@ pub use identities::{identities, identities_in};
 pub use index::{UnreadIndex, each_row, each_signed_row, each_unsigned_row};
 pub use open_failure::{BadKey, OpenFailure};
 pub use opener::{FragmentOpener, FragmentScopes, OpenedFragment};
-pub(crate) use payload_fetch::FragmentHashes;
 pub use redaction_counts::PlaceholderFinder;
 pub use replay::replay;
 pub use session::{ContentLimit, ReplayFilter, ReplayedSession, SessionTotal};

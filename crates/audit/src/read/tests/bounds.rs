@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::row;
-use crate::read::{FindResult, FragmentHashes, IndexQuery, Vault, find, find_signed, index};
+use crate::read::payload_fetch::FragmentHashes;
+use crate::read::{FindResult, IndexQuery, Vault, find, find_signed, index};
 use crate::signed_index::SignedIndex;
 use crate::testing::site::Site;
 use kernel::sha256::Sha256;

@@ -301,7 +301,7 @@ async fn signed_lines_that_are_gone_are_told() {
         let folder = tempfile::tempdir().expect("scratch");
         let (folder, today) = (folder.path().to_owned(), "2026-11-30".to_owned());
         let options = CompactOptions { folder, keys: keys.to_vec(), today, ..CompactOptions::default() };
-        compact(&vault, &options, &mut |_| {}).await.expect("compacted")
+        compact(&vault, &options).await.expect("compacted")
     };
     assert!(found().await.unreadable.is_empty() && closed().await.is_empty() && packed().await.unreadable.is_empty());
     // one in the middle, and the newest
