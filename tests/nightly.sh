@@ -11,7 +11,7 @@
 #   closed      text of an agent's item in any place, and chat shapes in any service; 20,000 seeds per round. No text
 #               may leave
 #   properties  the property tests of `cargo test` with other cases, one round per seed
-#   mutations   objects of every kind of a vault, and tables, changed in every way, and 200 places of each kind flipped:
+#   mutations   objects of every kind of a vault, changed in every way, and 200 places of each kind flipped:
 #               in a folder, then in a real S3 with Object Lock (versitygw, or radosgw with MUTATIONS_S3=radosgw), in
 #               turn, one seed per round. A round that continues does not repeat the kinds that are done
 #   chain       vaults written through crashes verify without findings, 1,000 per round
@@ -28,11 +28,10 @@
 #   canary      a million prompts with a marker through kills and outages, in rounds of 50,000; the marker may appear
 #               only in the opened vault
 #   isolation   the border between accounts, with ten minutes of mutated requests; once
-#   tables      `vault compact` and `find --parquet` compared with DuckDB over ten million lines; once; an interrupted
-#               run continues
-#   vault-speed one line for each figure: acknowledgement and fdatasync, `vault verify` and sha256sum, `find --parquet`
-#               over a million lines and DuckDB, the share of sealing, puts by layout, the size of a proof. On an idle
-#               machine; once
+#   tables      `vault compact` over ten million lines, which DuckDB compares with the index; once; an interrupted run
+#               continues
+#   vault-speed one line for each figure: acknowledgement and fdatasync, `vault verify` and sha256sum, the
+#               share of sealing, puts by layout. On an idle machine; once
 #   runs        100,000 live runs in 256 MiB, and a million runs of one span; once
 #   speed       figures that must not get worse (shares of the pipeline's time, tracking from 10 to 100,000 live runs,
 #               the rate table's size), on an idle machine; once
@@ -172,9 +171,8 @@ case $part in
   vault-speed)
     code=0
     tests/peers/run.sh vault_speed || code=1
-    QUIET=1 tests/peers/run.sh tables || code=1
     cargo bench --locked -p benches --bench pipeline -- gates || code=1
-    cargo test --locked -p vault -p processors --lib -- --nocapture requests_per_million_spans proofs_are_short || code=1
+    cargo test --locked -p vault -p processors --lib -- --nocapture requests_per_million_spans || code=1
     exit $code ;;
   runs)
     # one process per figure, because the first one measures the memory of its process

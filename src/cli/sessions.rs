@@ -2,7 +2,6 @@
 //! and opens nothing; the others print what the caller's keys opened. The work is in `audit/read`.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
@@ -19,7 +18,7 @@ use super::vault::share::GivenShares;
 use super::vault::vault_args::{VaultArgs, open_with_auditors, print_bytes};
 use audit::read::{
     ContentLimit, ExportFormat, FindResult, FragmentOpener, IndexQuery, ReadError, ReplayFilter, ReplayedSession,
-    Vault, find, find_in_tables, find_signed, find_signed_in_tables, format_row, replay,
+    Vault, find, find_signed, format_row, replay,
 };
 use audit::signed_index::SignedIndex;
 use config::types::ByteSize;
@@ -77,25 +76,19 @@ pub(super) struct FindArgs {
     #[arg(long)]
     json: bool,
     /// Public key of the writer's signer, or a file that contains it. Lines in objects that no digest signed by it
-    /// names are marked. Needs read access to the chain too. Of tables, only those that were made from signed objects
-    /// alone (by their state file) are read; other lines come from the index. Lines in tables are a copy and are not
-    /// checked against signatures.
-    #[arg(long, value_name = "KEY|FILE", requires = "store")]
+    /// names are marked. Needs read access to the chain too.
+    #[arg(long, value_name = "KEY|FILE")]
     key: Vec<String>,
     /// Prints only the sessions, one per line: the session for `replay`, a tab, and the account for `--account`; then a
     /// tab and `UNSIGNED` if no signed line mentions it.
     #[arg(long, conflicts_with = "json")]
     sessions: bool,
     /// A folder, or `s3://bucket/prefix`.
-    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX", required_unless_present = "parquet")]
-    store: Option<String>,
+    #[arg(long, value_name = "DIR|s3://BUCKET/PREFIX")]
+    store: String,
     /// Bucket of the key objects: has no effect, since this command opens no content.
     #[arg(long, value_name = "s3://BUCKET")]
     keys: Option<String>,
-    /// Tables made by `vault compact`, read in place of the index lines that they contain. Without `--store`, only the
-    /// tables are read.
-    #[arg(long, value_name = "DIR")]
-    parquet: Option<PathBuf>,
     #[command(flatten)]
     store_access: StoreAccessArgs,
 }
@@ -156,7 +149,7 @@ impl From<ExportFormatArg> for ExportFormat {
 /// is missing or can't be read. With keys, unsigned objects don't count. Objects older than all present ones count
 /// only with `--since`.
 pub(super) fn run_find(options: FindArgs) -> Result<ExitStatus, CommandError> {
-    let location = options.store.as_ref().map(|store| options.store_access.location(store, options.keys.as_deref()));
+    let location = options.store_access.location(&options.store, options.keys.as_deref());
     let now = SystemClock::new().now();
     let FindArgs { session, trace, span, user, tool, action, model, issue, commit, failed, account, tenant, .. } =
         options;
@@ -187,7 +180,7 @@ pub(super) fn run_find(options: FindArgs) -> Result<ExitStatus, CommandError> {
     };
     let (mut is_complete, has_start) = (true, query.since.is_some());
     block_on(async {
-        let vault = location.as_ref().map(Vault::from_location).transpose()?;
+        let vault = Vault::from_location(&location)?;
         let mut out = Vec::new();
         let mut printed = Ok(());
         let mut add_line = |row: &IndexRow, unsigned: bool| {
@@ -201,21 +194,9 @@ pub(super) fn run_find(options: FindArgs) -> Result<ExitStatus, CommandError> {
                 printed = print_bytes(&std::mem::take(&mut out));
             }
         };
-        let signed = match &vault {
-            Some(vault) => read_signed_objects(vault, &keys, query.account.as_deref()).await?,
-            None => None,
-        };
-        let mut add_unmarked = |row: &IndexRow| add_line(row, false);
-        let (found, unsigned) = match (&options.parquet, &vault, &signed) {
-            (Some(folder), Some(vault), Some(signed)) => {
-                find_signed_in_tables(folder, vault, &query, signed, &mut add_line).await?
-            }
-            (Some(folder), vault, _) => {
-                (find_in_tables(folder, vault.as_ref(), &query, &mut add_unmarked).await?, FindResult::default())
-            }
-            (None, Some(vault), Some(signed)) => find_signed(vault, &query, signed, &mut add_line).await?,
-            (None, Some(vault), None) => (find(vault, &query, &mut add_unmarked).await?, FindResult::default()),
-            (None, None, _) => return Err(CommandError::Failed("--store or --parquet is required".to_owned())),
+        let (found, unsigned) = match read_signed_objects(&vault, &keys, query.account.as_deref()).await? {
+            Some(signed) => find_signed(&vault, &query, &signed, &mut add_line).await?,
+            None => (find(&vault, &query, &mut |row| add_line(row, false)).await?, FindResult::default()),
         };
         printed?;
         let found_sessions = found.sessions.iter().map(|session| (session, ""));
@@ -237,10 +218,9 @@ pub(super) fn run_find(options: FindArgs) -> Result<ExitStatus, CommandError> {
             print_counts(found.lines + unsigned.lines, found.sessions.union(&unsigned.sessions).count());
         }
         print_signature_note(keys.is_empty(), usize::try_from(unsigned.lines).unwrap_or(usize::MAX));
-        output::print_notes("note", table_note(options.parquet.is_some(), !keys.is_empty()).as_ref());
         if found.lines + unsigned.lines == 0 {
             output::print_notes("hint", &pseudonym_hints);
-            output::print_notes("hint", vault.is_some().then_some(&PENDING_HINT.to_owned()));
+            output::print_notes("hint", [PENDING_HINT.to_owned()].iter());
         }
         Ok(())
     })?;
@@ -288,13 +268,6 @@ async fn read_signed_objects(
         return Ok(None);
     }
     Ok(Some(Arc::new(SignedIndex::read(vault, keys, account).await?)))
-}
-
-/// The note about tables when keys are given: without it, a caller would take unmarked lines for signed.
-fn table_note(reads_tables: bool, has_keys: bool) -> Option<String> {
-    let note = "lines from tables are copies and are not checked against signatures: anyone with write access to their folder can forge them. Without \
-                --parquet, every line is checked against its signed object";
-    (reads_tables && has_keys).then(|| note.to_owned())
 }
 
 /// Prints whether signatures were checked, and how many lines have none.

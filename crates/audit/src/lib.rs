@@ -1,4 +1,4 @@
-//! The auditor's side of the vault: finds, opens, replays, verifies, proves, holds and erases its content.
+//! The auditor's side of the vault: finds, opens, replays, verifies, packs, holds and erases its content.
 //!
 //! This crate trusts no writer, only signatures by the keys that the caller gives. It reads through
 //! [`vault::store::VaultReader`], so that a folder and S3 behave alike. It writes (holds, erasures, key copies) only
@@ -6,6 +6,7 @@
 //! results. A running gateway never calls this crate.
 
 mod chains;
+pub mod compact;
 pub mod erase;
 mod error;
 pub mod evidence;
@@ -15,8 +16,6 @@ pub mod key_selection;
 pub mod ledger;
 mod location;
 pub mod openings;
-pub mod parquet;
-pub mod prove;
 pub mod read;
 pub mod rewrap;
 pub mod shares;

@@ -1,5 +1,5 @@
-//! [`SignedIndex`]: the index objects that signed digests name, with their hashes. Tables, evidence and answers use
-//! only these objects, because lines planted by an attacker would falsify the results. Only digests signed by a given
+//! [`SignedIndex`]: the index objects that signed digests name, with their hashes. Packed lines, evidence and answers
+//! use only these objects, because lines planted by an attacker would falsify the results. Only digests signed by a given
 //! key count. Neighbour: `verify` checks whether the chain is complete.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -130,19 +130,14 @@ impl SignedIndex {
         self.objects.contains_key(object)
     }
 
-    /// Full names of the objects that digests name.
-    pub(crate) fn objects(&self) -> impl Iterator<Item = &str> {
-        self.objects.keys().map(String::as_str)
+    /// Full names and hashes (SHA-256 in hex) of the objects that digests name.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.objects.iter().map(|(name, sha256)| (name.as_str(), sha256.as_str()))
     }
 
     /// Whether `bytes` have the hash that a digest gives for the object.
     pub fn matches_bytes(&self, object: &str, bytes: &[u8]) -> bool {
-        self.matches_hash(object, &kernel::hex::encode(&Sha256::digest(bytes)))
-    }
-
-    /// Whether a digest gives this SHA-256 (hex) for the object.
-    pub fn matches_hash(&self, object: &str, sha256: &str) -> bool {
-        self.objects.get(object).is_some_and(|signed| signed == sha256)
+        self.objects.get(object).is_some_and(|signed| *signed == kernel::hex::encode(&Sha256::digest(bytes)))
     }
 }
 

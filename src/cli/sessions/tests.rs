@@ -59,13 +59,3 @@ fn json_of_a_line_drives_no_terminal() {
         assert_eq!((&read["session_id"], read["unsigned"].as_bool()), (&hostile.into(), unsigned.then_some(true)));
     }
 }
-
-/// Lines of tables are not checked against signatures, and a caller who gives a key is told so; others are not.
-#[test]
-fn tables_are_said_to_be_a_copy() {
-    assert!(table_note(true, true).is_some_and(|note| note.contains("lines from tables are copies and are not checked against signatures: anyone with write access to their folder can forge them")));
-    assert_eq!(
-        [(true, false), (false, true), (false, false)].map(|(tables, keys)| table_note(tables, keys)),
-        [None, None, None]
-    );
-}

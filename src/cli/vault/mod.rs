@@ -15,7 +15,6 @@ mod evidence;
 mod get;
 mod hold;
 pub(super) mod opening;
-mod proof;
 pub(super) mod public_keys;
 mod report_erasure;
 pub(super) mod rewrap;
@@ -55,10 +54,6 @@ pub(super) enum VaultCommand {
     ///
     /// Exits with 0 if everything checked is valid, otherwise with 1. docs/vault.md explains each finding.
     Verify(Box<chain::VerifyArgs>),
-    /// Proves index lines, and the fragments they name, in a file that others can check without the vault.
-    Prove(Box<proof::ProveArgs>),
-    /// Checks a proof file: signatures, inclusion, consistency, fragment, anchor.
-    CheckProof(Box<proof::CheckProofArgs>),
     /// Signs the newest digest of every writer into a file, to be kept out of the writers' reach.
     Anchor(Box<chain::AnchorArgs>),
     /// Opens the content that a reference (`gen_ai.payload.s3_uri`) points to; prints one JSON document per line.
@@ -116,10 +111,11 @@ pub(super) enum VaultCommand {
     Policy(PolicyArgs),
     /// Searches index lines; needs no key.
     Find(Box<FindArgs>),
-    /// Updates tables (Parquet, by account, tenant and day) from the index, for `find --parquet`, DuckDB, Athena,
+    /// Packs the signed index lines of past days into few files (NDJSON, by account and day), for DuckDB, Athena,
     /// ClickHouse.
     ///
-    /// Needs read access to the index only. A run without new lines changes nothing; docs/vault.md lists the columns.
+    /// Needs read access to the index and the chain. A run without new lines changes nothing; docs/vault.md has
+    /// statements and lists the columns.
     Compact(Box<compact::CompactArgs>),
     /// Prints the differences between the inputs of two model calls of a session.
     Diff {
@@ -160,8 +156,6 @@ fn run_on_vault(common: &CommonArgs, command: VaultCommand) -> Result<ExitStatus
             output::print_result(&format!("{public}\n"))
         }
         VaultCommand::Verify(options) => chain::run_verify(&options),
-        VaultCommand::Prove(options) => proof::run_prove(&options),
-        VaultCommand::CheckProof(options) => proof::run_check(&options),
         VaultCommand::Anchor(options) => chain::run_anchor(&options),
         VaultCommand::Get(options) => get::run_get(&options),
         VaultCommand::Replay { session, turn: Some(turn), .. } => {

@@ -1,8 +1,7 @@
-// A vault's chain and proofs, checked by another implementation: Go's own golang.org/x/mod/sumdb (the code behind the Go
-// checksum database) for notes, trees and proofs, crypto/ed25519 for signatures. Nothing of tollgate's is used but docs/vault.md.
+// A vault's chain, checked by another implementation: Go's own golang.org/x/mod/sumdb (the code behind the Go
+// checksum database) for notes and trees, crypto/ed25519 for signatures. Nothing of tollgate's is used but docs/vault.md.
 //
-//	chain vault DIR VKEY     every digest: signature, checkpoint, link, root from the lines, hashes of objects and fragments
-//	chain proof FILE VKEY    a proof file: checkpoint, inclusion, consistency, fragment
+//	chain DIR VKEY    every digest: signature, checkpoint, link, root from the lines, hashes of objects and fragments
 package main
 
 import (
@@ -236,61 +235,9 @@ func lines(dir string, d digest, name string) [][]byte {
 	return rows
 }
 
-func proof(file, vkey string) {
-	raw, err := os.ReadFile(file)
-	must(err, file)
-	var f struct {
-		Proofs []struct {
-			Index       int64
-			Line        string
-			Note        string
-			Path        []string
-			Newest      string
-			Consistency []string
-			Fragment    *string
-		}
-	}
-	must(json.Unmarshal(raw, &f), file)
-	if len(f.Proofs) == 0 {
-		fail("%s proves nothing", file)
-	}
-	decode := func(texts []string) (out []tlog.Hash) {
-		for _, text := range texts {
-			h, err := tlog.ParseHash(text)
-			must(err, file)
-			out = append(out, h)
-		}
-		return
-	}
-	for _, p := range f.Proofs {
-		_, tree := open(p.Note, vkey, file)
-		_, newest := open(p.Newest, vkey, file)
-		record := tlog.RecordHash([]byte(p.Line))
-		must(tlog.CheckRecord(decode(p.Path), tree.N, tree.Hash, p.Index, record), "inclusion")
-		must(tlog.CheckTree(decode(p.Consistency), newest.N, newest.Hash, tree.N, tree.Hash), "consistency")
-		if p.Fragment != nil {
-			var r row
-			must(json.Unmarshal([]byte(p.Line), &r), file)
-			fragment, err := base64.StdEncoding.DecodeString(*p.Fragment)
-			must(err, file)
-			if sum(fragment) != r.Ct {
-				fail("the fragment is another one")
-			}
-		}
-	}
-	fmt.Printf("{\"proofs\":%d}\n", len(f.Proofs))
-}
-
 func main() {
-	if len(os.Args) != 4 {
-		fail("usage: chain vault DIR VKEY | chain proof FILE VKEY")
+	if len(os.Args) != 3 {
+		fail("usage: chain DIR VKEY")
 	}
-	switch os.Args[1] {
-	case "vault":
-		vault(os.Args[2], os.Args[3])
-	case "proof":
-		proof(os.Args[2], os.Args[3])
-	default:
-		fail("no such command")
-	}
+	vault(os.Args[1], os.Args[2])
 }

@@ -90,6 +90,36 @@ def guided(work, env, s3=False):
     check("it counts fragments, commitments, digests; a root is compared", out.count("the root is theirs") >= 1
           and re.search(r"^digests: [1-9]\d*; objects of the index: [1-9]", out, re.M) and re.search(r"^fragments opened: [1-9]\d*; expired or erased by request: 0$", out, re.M)
           and re.search(r"^commitments compared: [1-9]", out, re.M), out[-600:])
+    check("it proves a line", re.search("^proved: ", out, re.M), out[-600:])
+
+
+def proved(work, env):
+    """The files that the guide made for a third party prove their line, with the one block that such a person runs, and no changed file does."""
+    block = next(text for text in blocks(False) if text.startswith("proved() ("))
+    folder, copy = os.path.join(work, "guide", "proof"), os.path.join(work, "proof")
+
+    def holds(key=env["KEY"]):
+        return subprocess.run(["bash", "-c", block + 'proved "$1" "$2"', "bash", copy, key], capture_output=True, text=True).returncode == 0
+    shutil.copytree(folder, copy)
+    own = json.loads(kept(work, "guide", "own.ndjson").splitlines()[0])
+    with open(os.path.join(copy, "line")) as f:
+        line = json.loads(f.read())
+    check("one line, for a third party: it is the session's, and proved by its own files alone", line == own and sorted(os.listdir(folder))
+          and not set(os.listdir(folder)) - {"line", "note", "number", "path", "text", "sig", "key.der"} and holds(), str(os.listdir(folder)))
+    other = run("keygen", "--signing", "--name", "other.example", "--output", os.path.join(work, "other.key"))[1].strip()
+    refused = {"another key": not holds(other)}
+    for name, change in (("line", lambda text: text.replace('"acme"', '"acne"').replace('"leaf":', '"leaf":1')), ("number", lambda text: f"{int(text) + 1}\n"),
+                         ("number", lambda text: "99999999\n"), ("path", lambda text: text[65:]), ("path", lambda text: text + "0" * 64 + "\n"),
+                         ("path", lambda text: text.replace("a", "b")), ("note", lambda text: text.replace("default", "team"))):
+        path = os.path.join(copy, name)
+        with open(path) as f:
+            text = f.read()
+        with open(path, "w") as f:
+            f.write(change(text))
+        refused[f"{name} {change(text)[:20]!r}"] = change(text) != text and not holds()
+        with open(path, "w") as f:
+            f.write(text)
+    check("a changed line, number, path, checkpoint or key proves nothing", all(refused.values()) and holds(), str(refused))
 
 
 def readme(gateway, key, place, env=None):
@@ -690,6 +720,7 @@ def folder(work):
     env = {"AUDITOR": gateway.identity, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": session("plain")["session_ids"][0],
            "ACCOUNT": "default"}
     guided(work, env)
+    proved(work, env)
     tampered(work, env)
     planted(work, env)
     readme(gateway, key, place)

@@ -1,19 +1,14 @@
 //! `vault find`: searches the index for lines by their columns. People without a key can so decide which sessions to
 //! open. No content is opened. A filter that is not given matches every line. Neighbours: `index` reads the index,
-//! `parquet` the tables; DuckDB over Parquet tables suits queries across vaults.
+//! [`crate::compact`] packs it for DuckDB and others, which suit larger questions.
 
-use std::collections::{BTreeSet, HashSet};
-use std::path::Path;
+use std::collections::BTreeSet;
 
 use time::{Date, Month};
 
-use super::index::{
-    UnreadIndex, each_row, each_row_in_objects, each_signed_row, each_signed_row_in_objects, each_unsigned_row,
-    hash_line_place,
-};
+use super::index::{UnreadIndex, each_row, each_signed_row, each_unsigned_row};
 use crate::error::ReadError;
 use crate::location::Vault;
-use crate::parquet::table_reader::{ColumnCondition, TableCoverage, visit_rows};
 use crate::signed_index::SignedIndex;
 use kernel::terminal::escape_unsafe;
 use vault::index_row::{IndexRow, RowKind};
@@ -85,39 +80,6 @@ impl IndexQuery {
             && self.until.as_deref().is_none_or(|until| &*tail.ts < until)
             && is_session()
             && is_commit()
-    }
-
-    /// The conditions on single columns, with which tables are searched; `matches` then tests all conditions.
-    fn column_conditions(&self) -> Vec<ColumnCondition<'_>> {
-        let exact = [
-            ("account", &self.account),
-            ("tenant", &self.tenant),
-            ("trace_id", &self.trace),
-            ("span_id", &self.span),
-            ("tool_name", &self.tool),
-            ("action_type", &self.action),
-            ("issue_id", &self.issue),
-            ("model", &self.model),
-        ];
-        let exact =
-            exact.into_iter().filter_map(|(name, wanted)| Some(ColumnCondition::Equals(name, wanted.as_deref()?)));
-        // a session without an id is named after its trace, so the column would not contain its name
-        let session = self.session.as_deref().filter(|session| !session.starts_with("trace-"));
-        let mut conditions: Vec<ColumnCondition<'_>> =
-            session.map(|session| ColumnCondition::Equals("session_id", session)).into_iter().collect();
-        conditions.extend(exact);
-        if let [user] = &*self.users {
-            conditions.push(ColumnCondition::Equals("user_key", user));
-        }
-        let commit = self.commit.as_deref();
-        conditions.extend(commit.map(|commit| match commit.len() {
-            0..4 => ColumnCondition::Equals("commit_sha", commit),
-            _ => ColumnCondition::StartsWith("commit_sha", commit),
-        }));
-        conditions.extend(self.failed.then_some(ColumnCondition::NotEquals("status", "ok")));
-        conditions.extend(self.since.as_deref().map(|since| ColumnCondition::AtLeast("ts", since)));
-        conditions.extend(self.until.as_deref().map(|until| ColumnCondition::LessThan("ts", until)));
-        conditions
     }
 
     /// Whether the index folder of this day of arrival may have matching lines. An item may arrive any time after its
@@ -247,81 +209,6 @@ async fn find_unsigned(
     let mut visit_row = |_: &str, row: IndexRow| search.visit_row(&row);
     let unreadable = each_unsigned_row(vault, account, &may_match_day, signed, &mut visit_row).await?;
     Ok(FindResult { unreadable, ..search.found })
-}
-
-/// As [`find`], in the tables of `vault compact` below `folder`, in order of account, tenant, day and session; then, if
-/// a vault is given, in the index objects that are in no table yet.
-///
-/// # Errors
-/// A table or the store can't be read.
-pub async fn find_in_tables(
-    folder: &Path,
-    vault: Option<&Vault>,
-    query: &IndexQuery,
-    visit: &mut (dyn FnMut(&IndexRow) + Send),
-) -> Result<FindResult, ReadError> {
-    let mut search = IndexSearch::new(query, MAX_SESSION_NAME_BYTES, visit);
-    let (may_match_day, conditions) = (|day: &str| query.may_match_day(day), query.column_conditions());
-    let covered = TableCoverage::read(folder, &conditions, &may_match_day, None)?;
-    let mut visited = VisitedLines::default();
-    let mut visit_new = |row: IndexRow| {
-        if visited.is_new(&row) {
-            search.visit_row(&row);
-        }
-    };
-    visit_rows(folder, &covered, &conditions, &mut visit_new)?;
-    if let Some(vault) = vault {
-        let is_uncovered = |name: &str| vault.relative_name(name).is_none_or(|object| !covered.contains(object));
-        let account = query.account.as_deref();
-        search.found.unreadable =
-            each_row_in_objects(vault, account, &may_match_day, &is_uncovered, &mut visit_new).await?;
-    }
-    search.found.unreadable.extend(covered.skipped_files());
-    Ok(search.found)
-}
-
-/// As [`find_in_tables`], separated by signature like [`find_signed`]. A table with any unsigned line is not read; its
-/// lines come from the index.
-///
-/// # Errors
-/// A table or the store can't be read.
-pub async fn find_signed_in_tables(
-    folder: &Path,
-    vault: &Vault,
-    query: &IndexQuery,
-    signed: &SignedIndex,
-    visit: &mut (dyn FnMut(&IndexRow, bool) + Send),
-) -> Result<(FindResult, FindResult), ReadError> {
-    let (may_match_day, account) = (|day: &str| query.may_match_day(day), query.account.as_deref());
-    let conditions = query.column_conditions();
-    let is_signed = |object: &str, sha256: &str| signed.matches_hash(&vault.full_name(object), sha256);
-    let covered = TableCoverage::read(folder, &conditions, &may_match_day, Some(&is_signed))?;
-    let mut visited = VisitedLines::default();
-    let mut visit_signed = |row: &IndexRow| visit(row, false);
-    let mut signed_search = IndexSearch::new(query, MAX_SESSION_NAME_BYTES, &mut visit_signed);
-    let mut visit_new = |row: IndexRow| {
-        if visited.is_new(&row) {
-            signed_search.visit_row(&row);
-        }
-    };
-    visit_rows(folder, &covered, &conditions, &mut visit_new)?;
-    let is_uncovered = |name: &str| vault.relative_name(name).is_none_or(|object| !covered.contains(object));
-    let UnreadIndex { mut unreadable, older_missing } =
-        each_signed_row_in_objects(vault, account, &may_match_day, &is_uncovered, signed, &mut visit_new).await?;
-    unreadable.extend_from_slice(signed.unreadable());
-    unreadable.extend(covered.skipped_files());
-    let signed_result = FindResult { unreadable, older_missing, ..signed_search.found };
-    Ok((signed_result, find_unsigned(vault, query, signed, visit).await?))
-}
-
-/// Lines already visited, because a line that was stored twice may be in two tables.
-#[derive(Default)]
-struct VisitedLines(HashSet<[u8; 16]>);
-
-impl VisitedLines {
-    fn is_new(&mut self, row: &IndexRow) -> bool {
-        self.0.insert(hash_line_place(row))
-    }
 }
 
 /// The name under which `replay` finds a line's session.

@@ -1,4 +1,4 @@
-//! Iterates over the lines of a vault's index, from which queries and proofs start.
+//! Iterates over the lines of a vault's index, from which queries start.
 //!
 //! No auditor's key is needed. A line that was stored twice is visited once. A few objects are fetched at a time, and
 //! lines are visited in the order of object names. Anyone with write access may plant objects, so an object that no
@@ -45,21 +45,7 @@ pub async fn each_row(
     is_day: &(dyn Fn(&str) -> bool + Sync),
     visit: &mut (dyn FnMut(IndexRow) + Send),
 ) -> Result<Vec<String>, ReadError> {
-    each_row_in_objects(vault, account, is_day, &|_| true, visit).await
-}
-
-/// As [`each_row`], for the index objects whose names `is_object` accepts.
-///
-/// # Errors
-/// As [`each_row`].
-pub async fn each_row_in_objects(
-    vault: &Vault,
-    account: Option<&str>,
-    is_day: &(dyn Fn(&str) -> bool + Sync),
-    is_object: &(dyn Fn(&str) -> bool + Sync),
-    visit: &mut (dyn FnMut(IndexRow) + Send),
-) -> Result<Vec<String>, ReadError> {
-    Ok(visit_index_rows(vault, account, is_day, is_object, None, &mut |_, row| visit(row)).await?.unreadable)
+    Ok(visit_index_rows(vault, account, is_day, &|_| true, None, &mut |_, row| visit(row)).await?.unreadable)
 }
 
 /// As [`each_row`], for the index objects that signed digests name. An object that differs from its hash in the
@@ -74,22 +60,7 @@ pub async fn each_signed_row(
     signed: &SignedIndex,
     visit: &mut (dyn FnMut(IndexRow) + Send),
 ) -> Result<UnreadIndex, ReadError> {
-    each_signed_row_in_objects(vault, account, is_day, &|_| true, signed, visit).await
-}
-
-/// As [`each_signed_row`], for the objects whose names `is_object` accepts.
-///
-/// # Errors
-/// As [`each_row`].
-pub(super) async fn each_signed_row_in_objects(
-    vault: &Vault,
-    account: Option<&str>,
-    is_day: &(dyn Fn(&str) -> bool + Sync),
-    is_object: &(dyn Fn(&str) -> bool + Sync),
-    signed: &SignedIndex,
-    visit: &mut (dyn FnMut(IndexRow) + Send),
-) -> Result<UnreadIndex, ReadError> {
-    let is_signed_object = |name: &str| signed.has_object(name) && is_object(name);
+    let is_signed_object = |name: &str| signed.has_object(name);
     visit_index_rows(vault, account, is_day, &is_signed_object, Some(signed), &mut |_, row| visit(row)).await
 }
 
@@ -223,7 +194,7 @@ impl SeenLines {
 }
 
 /// A hash of a line's place: writer, epoch and account, each preceded by its length, and leaf number.
-pub(super) fn hash_line_place(row: &IndexRow) -> [u8; 16] {
+fn hash_line_place(row: &IndexRow) -> [u8; 16] {
     let tail = &row.tail;
     let mut hasher = Sha256::new();
     for part in [&tail.writer, &tail.epoch, &tail.account] {

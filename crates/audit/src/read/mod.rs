@@ -2,7 +2,7 @@
 //! `vault diff`, `vault export`. Evidence must be readable without the gateway; stock tools can do the same.
 //!
 //! This module never writes to the vault, and bounds the sizes of everything that it reads. A fragment in a place where
-//! it does not belong is an error. Control characters never reach a terminal. Neighbours: `prove` (proofs), `erase`.
+//! it does not belong is an error. Control characters never reach a terminal. Neighbour: `erase`.
 
 mod agents;
 mod call_tree;
@@ -36,13 +36,12 @@ pub use crate::error::ReadError;
 pub use crate::location::{Vault, VaultLocation};
 pub use call_tree::{CallNode, SessionTurn};
 pub(crate) use document_check::UntrustedDocument;
-pub use find::{FindResult, IndexQuery, find, find_in_tables, find_signed, find_signed_in_tables, format_row};
+pub use find::{FindResult, IndexQuery, find, find_signed, format_row};
 pub use get::{ContentReference, LeafId, LineSelection, get, get_lines};
 pub use identities::{identities, identities_in};
-pub use index::{UnreadIndex, each_row, each_row_in_objects, each_signed_row, each_unsigned_row};
+pub use index::{UnreadIndex, each_row, each_signed_row, each_unsigned_row};
 pub use open_failure::{BadKey, OpenFailure};
 pub use opener::{FragmentOpener, FragmentScopes, OpenedFragment};
-pub(crate) use payload_fetch::FragmentHashes;
 pub use redaction_counts::PlaceholderFinder;
 pub use replay::replay;
 pub use session::{ContentLimit, ReplayFilter, ReplayedSession, SessionTotal};

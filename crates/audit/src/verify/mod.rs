@@ -3,7 +3,7 @@
 //! other tools (docs/vault.md).
 //!
 //! Verification only reads, and needs a public key but no secret. The report lists everything that was not checked, and
-//! a finding does not end the run. Neighbours: `chain` (hashing and notes), `prove` (proofs).
+//! a finding does not end the run. Neighbour: `chain` of the crate `vault` (hashing and notes).
 
 pub mod anchor;
 mod anchor_check;

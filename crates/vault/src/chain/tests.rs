@@ -1,10 +1,7 @@
 use super::digest::{ChainDigest, DigestLink};
 use super::note::{Checkpoint, SigningKey, VerifyKey, open_note};
 use super::position::SavedChains;
-use super::tree::{
-    Frontier, NodeHash, ProofBuilder, consistency_ranges, inclusion_ranges, leaf_hash, verify_consistency,
-    verify_inclusion,
-};
+use super::tree::{Frontier, NodeHash, leaf_hash};
 use kernel::rng::SeededRng;
 use kernel::secret::Secret;
 
@@ -46,56 +43,6 @@ fn roots_are_those_of_rfc_6962() {
     for (size, root) in roots.iter().enumerate() {
         assert_eq!(kernel::hex::encode(&tree(&leaves[..size]).root()), *root, "{size} leaves");
     }
-}
-
-fn prove(leaves: &[NodeHash], ranges: Vec<(u64, u64)>) -> Vec<NodeHash> {
-    let mut prover = ProofBuilder::new(ranges);
-    for (index, leaf) in (0..).zip(leaves) {
-        prover.add_leaf(index, *leaf);
-    }
-    prover.proof().expect("all leaves went by")
-}
-
-/// Every proof for small trees is valid, and none for another leaf, place, size or root, or with one hash more or less.
-#[test]
-fn proofs_hold_and_only_they() {
-    let leaves: Vec<NodeHash> = (0..33_u8).map(|n| leaf_hash(&[n])).collect();
-    for new in 1..=33_u64 {
-        let root = tree(&leaves[..new as usize]).root();
-        for old in 1..=new {
-            let leaf = leaves[old as usize - 1];
-            let path = prove(&leaves[..new as usize], inclusion_ranges(old - 1, new).expect("a leaf"));
-            assert!(verify_inclusion(&leaf, old - 1, new, &path, &root));
-            assert!(
-                !verify_inclusion(&leaf, old, new, &path, &root)
-                    && !verify_inclusion(&leaf, old - 1, new, &path, &leaf)
-                    || new == 1
-            );
-            assert!(!verify_inclusion(&leaf_hash(b"x"), old - 1, new, &path, &root));
-            assert!(!verify_inclusion(&leaf, old - 1, new, &[&path[..], &[leaf]].concat(), &root));
-            assert!(path.is_empty() || !verify_inclusion(&leaf, old - 1, new, &path[1..], &root));
-            let begin = tree(&leaves[..old as usize]).root();
-            let proof = prove(&leaves[..new as usize], consistency_ranges(old, new).expect("a beginning"));
-            assert!(verify_consistency((old, &begin), (new, &root), &proof), "{old} {new}");
-            assert!(!verify_consistency((old, &leaf_hash(b"x")), (new, &root), &proof));
-            assert!(!verify_consistency((old, &begin), (new, &leaf_hash(b"x")), &proof));
-            assert!(!verify_consistency((old, &begin), (new, &root), &[&proof[..], &[leaf]].concat()));
-        }
-    }
-    assert!(
-        inclusion_ranges(5, 5).is_none() && consistency_ranges(6, 5).is_none() && consistency_ranges(0, 5).is_none()
-    );
-}
-
-/// Proofs stay small: under 1 KiB for a thousand million leaves.
-#[test]
-#[expect(clippy::print_stdout, reason = "the figure is what is asked for")]
-fn proofs_are_short() {
-    let size = 1_000_000_000;
-    let hashes = [0, 1, size / 2, size - 1].map(|leaf| inclusion_ranges(leaf, size).expect("a leaf").len());
-    let longest = hashes.into_iter().max().expect("one") * 32;
-    println!("an inclusion proof at a thousand million leaves: {longest} bytes of hashes; limit 1024");
-    assert!(longest <= 1024 && longest > 512, "{longest}");
 }
 
 /// A serialised frontier continues where it was; an impossible one is refused.

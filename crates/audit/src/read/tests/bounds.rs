@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::row;
-use crate::parquet::{CompactOptions, compact};
-use crate::read::{FindResult, FragmentHashes, IndexQuery, Vault, find, find_signed, index};
+use crate::read::payload_fetch::FragmentHashes;
+use crate::read::{FindResult, IndexQuery, Vault, find, find_signed, index};
 use crate::signed_index::SignedIndex;
 use crate::testing::site::Site;
 use kernel::sha256::Sha256;
@@ -46,7 +46,7 @@ fn kept(found: &FindResult) -> usize {
 }
 
 /// An object of a few KB that unpacks to more than any gateway's unsigned object, and one with ids that no gateway
-/// writes, are reported and keep no memory; the same for a run that makes tables.
+/// writes, are reported and keep no memory.
 #[tokio::test]
 async fn what_no_gateway_can_have_written_is_not_read() {
     let (site, vault, line) = site().await;
@@ -66,13 +66,6 @@ async fn what_no_gateway_can_have_written_is_not_read() {
         assert!(found.unreadable.len() == 1 && found.unreadable[0].contains(why), "{:?}", found.unreadable);
         let (own, others) = find_signed(&vault, &query, &signed, &mut |_, _| {}).await.expect("found");
         assert_eq!((own.lines, others.lines, others.sessions.len()), (whole.lines, 0, 0), "{why}");
-    }
-    for (count, id) in [(17, 4 << 20), (2, 4 << 20)] {
-        plant(&site, &line, count, id);
-        let folder = tempfile::tempdir().expect("scratch");
-        let options = CompactOptions { folder: folder.path().to_owned(), ..CompactOptions::default() };
-        let done = compact(&vault, &options, &mut |_| {}).await.expect("compacted");
-        assert_eq!((done.lines, done.unreadable.len()), (whole.lines, 1), "{:?}", done.unreadable);
     }
 }
 

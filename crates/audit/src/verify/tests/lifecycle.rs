@@ -273,8 +273,8 @@ fn names_forge_no_lines() {
 /// possibly expired otherwise. Without that, an incomplete answer would pass for complete.
 #[tokio::test]
 async fn signed_lines_that_are_gone_are_told() {
+    use crate::compact::{CompactOptions, compact};
     use crate::evidence::{EvidencePeriod, gather_evidence};
-    use crate::parquet::{CompactOptions as Tables, compact};
     use crate::read::{IndexQuery, find_signed};
     use crate::signed_index::SignedIndex;
     let mut site = Site::new(3);
@@ -297,19 +297,20 @@ async fn signed_lines_that_are_gone_are_told() {
         let filter = ReplayFilter { signed: Some(signed.clone()), ..ReplayFilter::default() };
         replay(&vault, &mut opener, "s0", &filter).await.expect("its lines")
     };
-    let tables = async || {
+    let packed = async || {
         let folder = tempfile::tempdir().expect("scratch");
-        let options = Tables { folder: folder.path().to_owned(), keys: keys.to_vec(), ..Tables::default() };
-        compact(&vault, &options, &mut |_| {}).await.expect("compacted")
+        let (folder, today) = (folder.path().to_owned(), "2026-11-30".to_owned());
+        let options = CompactOptions { folder, keys: keys.to_vec(), today, ..CompactOptions::default() };
+        compact(&vault, &options).await.expect("compacted")
     };
-    assert!(found().await.unreadable.is_empty() && closed().await.is_empty() && tables().await.unreadable.is_empty());
+    assert!(found().await.unreadable.is_empty() && closed().await.is_empty() && packed().await.unreadable.is_empty());
     // one in the middle, and the newest
     for name in names.get(1..).expect("two") {
         site.remove(name);
         assert!(found().await.unreadable.iter().any(|why| why.contains(name)), "{name}");
         assert!(closed().await.iter().any(|why| why.contains(name)), "{name}");
         assert!(seen().await.unreadable().iter().any(|why| why.contains(name)), "{name}");
-        assert!(tables().await.unreadable.iter().any(|why| why.contains(name)), "{name}");
+        assert!(packed().await.unreadable.iter().any(|why| why.contains(name)), "{name}");
     }
     // all of them: no answer is complete
     site.remove(&names[0]);
@@ -324,7 +325,7 @@ async fn signed_lines_that_are_gone_are_told() {
         told.unreadable
     );
     assert!(seen().await.unreadable().is_empty() && seen().await.older_missing().is_some());
-    let tables = tables().await;
-    assert!(tables.unreadable.is_empty() && tables.older_missing.is_some(), "{:?}", tables.unreadable);
+    let packed = packed().await;
+    assert!(packed.unreadable.is_empty() && packed.missing_older_objects.is_some(), "{:?}", packed.unreadable);
     assert_eq!(closed().await.len(), 1);
 }

@@ -1,12 +1,11 @@
 //! Mutation tests: every object of a vault, of every kind, is changed in every way open to an attacker, in memory, in a
 //! folder and in S3. Each change is reported, or is in docs/vault.md's list of undetected changes. `rebuild.rs` writes
-//! the vault, `ground.rs` stores it, `tables.rs` does the same for tables.
+//! the vault, `ground.rs` stores it.
 
 #![expect(clippy::print_stdout, reason = "how far it is, shown on request")]
 
 mod anchors;
 mod ground;
-mod tables;
 mod whole;
 
 use std::collections::BTreeSet;
