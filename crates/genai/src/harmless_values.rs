@@ -37,11 +37,11 @@ const MAX_TEXTS: usize = 4096;
 pub(super) const MAX_TEXT_BYTES: usize = 256;
 
 /// Texts without content.
-pub(super) struct HarmlessValues<R>(BoundedMap<HarmlessValue<R>, ()>);
+pub(super) struct HarmlessValues<R>(BoundedMap<HarmlessValue<R>, (), MAX_TEXTS>);
 
 impl<R: Eq + Hash> Default for HarmlessValues<R> {
     fn default() -> Self {
-        Self(BoundedMap::new(MAX_TEXTS))
+        Self(BoundedMap::default())
     }
 }
 

@@ -137,16 +137,11 @@ impl ClientRecord {
 }
 
 /// The clients by account and name.
-type ClientRecords = BoundedMap<(Arc<str>, Box<str>), ClientRecord>;
+type ClientRecords = BoundedMap<(Arc<str>, Box<str>), ClientRecord, MAX_CLIENTS>;
 
 /// See the module.
+#[derive(Default)]
 pub struct ClientTable(Mutex<ClientRecords>);
-
-impl Default for ClientTable {
-    fn default() -> Self {
-        Self(Mutex::new(ClientRecords::new(MAX_CLIENTS)))
-    }
-}
 
 impl ClientTable {
     /// Adds the clients of a committed batch.

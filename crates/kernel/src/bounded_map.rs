@@ -39,11 +39,12 @@ impl From<u64> for AccountHash {
     }
 }
 
-/// A map whose entries weigh at most `limit` together. A look-up or a write takes constant time, an eviction time
-/// proportional to the number of accounts, and an entry 48 bytes besides its key and value. Reading an entry does not
-/// make it younger; writing it does.
+/// A map whose entries weigh at most a limit together: [`BoundedMap::new`] takes it, the default map has `LIMIT`. It is
+/// a number of entries, or bytes where weights are bytes. A look-up or a write takes constant time, an eviction time
+/// proportional to the number of accounts, and an entry some 50 bytes besides its key and value. Writing an entry makes
+/// it the youngest; reading it does not.
 #[derive(Clone)]
-pub struct BoundedMap<K, V> {
+pub struct BoundedMap<K, V, const LIMIT: usize = 0> {
     limit: usize,
     weight: usize,
     /// Writes so far, which serve as the time.
@@ -79,8 +80,15 @@ struct AccountEntries {
 /// No position.
 const NONE: u32 = u32::MAX;
 
-impl<K: Hash + Eq, V> BoundedMap<K, V> {
-    /// An empty map for entries that weigh at most `limit` together: their number, or bytes where weights are bytes.
+impl<K: Hash + Eq, V, const LIMIT: usize> Default for BoundedMap<K, V, LIMIT> {
+    fn default() -> Self {
+        const { assert!(LIMIT > 0, "this map has no limit of its own: use `BoundedMap::new`") };
+        Self::new(LIMIT)
+    }
+}
+
+impl<K: Hash + Eq, V, const LIMIT: usize> BoundedMap<K, V, LIMIT> {
+    /// An empty map for entries that weigh at most `limit` together.
     pub fn new(limit: usize) -> Self {
         Self {
             limit: limit.clamp(1, NONE as usize),
@@ -256,7 +264,7 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
     }
 }
 
-impl<V> BoundedMap<u64, V> {
+impl<V, const LIMIT: usize> BoundedMap<u64, V, LIMIT> {
     /// Adds an entry of weight 1 under a new number, so that the map is a queue. Returns the evicted entries.
     pub fn push(&mut self, account: impl Into<AccountHash>, value: V) -> Vec<(u64, V)> {
         self.insert_for(account, self.writes, value, 1)

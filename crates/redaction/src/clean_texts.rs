@@ -29,13 +29,8 @@ impl Equivalent<CleanText> for CleanTextRef<'_> {
 }
 
 /// See the module documentation.
-pub struct CleanTexts(BoundedMap<CleanText, ()>);
-
-impl Default for CleanTexts {
-    fn default() -> Self {
-        Self(BoundedMap::new(MAX_PAIRS))
-    }
-}
+#[derive(Default)]
+pub struct CleanTexts(BoundedMap<CleanText, (), MAX_PAIRS>);
 
 impl CleanTexts {
     /// Whether `text` under `key` was searched before without a finding.

@@ -27,22 +27,17 @@ const OTHER: &str = "other";
 /// The value for missing or empty texts.
 const UNATTRIBUTED: &str = "unattributed";
 
+#[derive(Default)]
 struct KnownLabelValues {
     shown: HashSet<Box<str>>,
     values_by_account: HashMap<Box<str>, usize>,
     /// Occurrences by hash of account and value, of accounts with [`SHOWN_AT_ONCE`] values.
-    occurrences: BoundedMap<u64, u8>,
+    occurrences: BoundedMap<u64, u8, MAX_COUNTED>,
 }
 
 /// The values of one label; see the module.
+#[derive(Default)]
 pub struct LabelValues(Mutex<KnownLabelValues>);
-
-impl Default for LabelValues {
-    fn default() -> Self {
-        let (shown, values_by_account) = (HashSet::new(), HashMap::new());
-        Self(Mutex::new(KnownLabelValues { shown, values_by_account, occurrences: BoundedMap::new(MAX_COUNTED) }))
-    }
-}
 
 impl LabelValues {
     /// The label value for an account's text: the text itself, `other`, or `unattributed` for none.

@@ -162,28 +162,20 @@ impl BinaryCodec for AlertRule {
 }
 
 /// See the module documentation.
+#[derive(Default)]
 pub(super) struct AlertEvaluator {
     active: BTreeMap<AlertKey, Alert>,
-    ended: BoundedMap<u64, Alert>,
-    features: BoundedMap<String, FeatureBaseline>,
-    tenants: BoundedMap<String, BaselineValues>,
+    ended: BoundedMap<u64, Alert, MAX_ENDED>,
+    features: Baselines<FeatureBaseline>,
+    tenants: Baselines<BaselineValues>,
     /// Computed from `features`; reset when a session is added to them.
     bounds: Option<Arc<SessionBounds>>,
 }
 
-impl Default for AlertEvaluator {
-    fn default() -> Self {
-        Self {
-            active: BTreeMap::new(),
-            ended: BoundedMap::new(MAX_ENDED),
-            features: BoundedMap::new(MAX_BASELINES),
-            tenants: BoundedMap::new(MAX_BASELINES),
-            bounds: None,
-        }
-    }
-}
+/// By account and name ([`account_scoped_name`]).
+type Baselines<T> = BoundedMap<String, T, MAX_BASELINES>;
 
-fn put_baselines<T: BinaryCodec>(baselines: &BoundedMap<String, T>, out: &mut Vec<u8>) {
+fn put_baselines<T: BinaryCodec>(baselines: &Baselines<T>, out: &mut Vec<u8>) {
     baselines.len().put(out);
     for (name, baseline) in baselines.iter() {
         name.put(out);
@@ -191,8 +183,8 @@ fn put_baselines<T: BinaryCodec>(baselines: &BoundedMap<String, T>, out: &mut Ve
     }
 }
 
-fn take_baselines<T: BinaryCodec>(from: &mut &[u8]) -> Option<BoundedMap<String, T>> {
-    let mut baselines = BoundedMap::new(MAX_BASELINES);
+fn take_baselines<T: BinaryCodec>(from: &mut &[u8]) -> Option<Baselines<T>> {
+    let mut baselines = Baselines::default();
     for (name, baseline) in <Vec<(String, T)>>::take(from)? {
         let account = AccountHash::from(name.split('\n').next().unwrap_or_default());
         baselines.insert_for(account, name, baseline, 1);

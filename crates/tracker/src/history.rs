@@ -72,12 +72,13 @@ struct JudgedRun {
 }
 
 /// See the module documentation.
+#[derive(Default)]
 pub(super) struct RunHistory {
-    recent: BoundedMap<u64, FinishedRun>,
+    recent: BoundedMap<u64, FinishedRun, MAX_RECENT_RUNS>,
     /// By account.
     sums: BTreeMap<String, RunSums>,
     /// By the run's digest.
-    outcomes: BoundedMap<u64, JudgedRun>,
+    outcomes: BoundedMap<u64, JudgedRun, MAX_OUTCOMES>,
     /// By account and incident.
     investigations: BTreeMap<(String, String), InvestigationState>,
     /// Key of the investigation of a run, by the run's digest.
@@ -86,20 +87,6 @@ pub(super) struct RunHistory {
     changed_figures: BTreeSet<(String, String)>,
     /// News about investigations that are not in the outbox yet; drained after each change.
     pub(super) events: Vec<OutboxEvent>,
-}
-
-impl Default for RunHistory {
-    fn default() -> Self {
-        Self {
-            recent: BoundedMap::new(MAX_RECENT_RUNS),
-            sums: BTreeMap::new(),
-            outcomes: BoundedMap::new(MAX_OUTCOMES),
-            investigations: BTreeMap::new(),
-            investigation_of_run: HashMap::new(),
-            changed_figures: BTreeSet::new(),
-            events: Vec::new(),
-        }
-    }
 }
 
 impl BinaryCodec for RunSums {

@@ -130,8 +130,9 @@ struct OutboxEntry {
 }
 
 /// See the module documentation.
+#[derive(Default)]
 pub(super) struct Outbox {
-    entries: BoundedMap<u64, OutboxEntry>,
+    entries: BoundedMap<u64, OutboxEntry, MAX_ENTRIES>,
     /// By identity, the signals on which news were emitted that do not exist again yet (see the module); for summaries
     /// also by content.
     emitted_early: HashMap<u64, u8>,
@@ -140,18 +141,6 @@ pub(super) struct Outbox {
     /// End of the last emitted metrics interval, unix ns.
     last_metrics_end: u64,
     dropped: u64,
-}
-
-impl Default for Outbox {
-    fn default() -> Self {
-        Self {
-            entries: BoundedMap::new(MAX_ENTRIES),
-            emitted_early: HashMap::new(),
-            signals: 0,
-            last_metrics_end: 0,
-            dropped: 0,
-        }
-    }
 }
 
 /// The content of one request.

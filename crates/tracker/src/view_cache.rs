@@ -55,17 +55,12 @@ struct CachedGroupViews {
 }
 
 /// See the module documentation.
+#[derive(Default)]
 pub(super) struct RunViewCache {
     views: Mutex<HashMap<KeyId, CachedGroupViews>>,
     /// Pseudonym of a key's text, or `None` if the text is shown as it is. Cached, because computing them dominates a
     /// search.
-    pseudonyms: Mutex<BoundedMap<KeyId, Option<Box<str>>>>,
-}
-
-impl Default for RunViewCache {
-    fn default() -> Self {
-        Self { views: Mutex::default(), pseudonyms: Mutex::new(BoundedMap::new(MAX_CACHED_PSEUDONYMS)) }
-    }
+    pseudonyms: Mutex<BoundedMap<KeyId, Option<Box<str>>, MAX_CACHED_PSEUDONYMS>>,
 }
 
 impl RunViewCache {

@@ -222,13 +222,8 @@ impl ReportCounts {
 }
 
 /// Tool calls and failures reported so far.
-pub struct CallDeduplicator(BoundedMap<u64, ReportCounts>);
-
-impl Default for CallDeduplicator {
-    fn default() -> Self {
-        Self::with_capacity(1 << 20)
-    }
-}
+#[derive(Default)]
+pub struct CallDeduplicator(BoundedMap<u64, ReportCounts, { 1 << 20 }>);
 
 impl CallDeduplicator {
     /// `capacity` is the number of entries. A call needs up to three of them, and so does a failure.

@@ -100,7 +100,7 @@ impl RecordsOf<'_> {
 }
 
 /// Requests that failed.
-type FailedRequests = BoundedMap<RecordsId, WriteAttempt>;
+type FailedRequests = BoundedMap<RecordsId, WriteAttempt, MAX_FAILED>;
 
 /// See [`RecordsOf`].
 type RecordsId = (RequestFingerprint, i32);
@@ -144,7 +144,7 @@ impl KafkaExporter {
             sealer,
             deps,
             topics: AsyncMutex::default(),
-            failed: Mutex::new(FailedRequests::new(MAX_FAILED)),
+            failed: Mutex::default(),
             last_failure: Mutex::default(),
         })
     }

@@ -110,7 +110,7 @@ proptest! {
 /// An account that floods a full map takes nothing from accounts that have less than it.
 #[test]
 fn a_flood_evicts_its_own_account() {
-    let mut map = BoundedMap::new(100);
+    let mut map: BoundedMap<u32, (), 100> = BoundedMap::default();
     for key in 0..40_u32 {
         map.insert_for("small", key, (), 1);
     }
@@ -125,7 +125,7 @@ fn a_flood_evicts_its_own_account() {
 /// A written entry is younger than one that was only read, and tells how many writes ago that was.
 #[test]
 fn writes_make_younger() {
-    let mut map = BoundedMap::new(2);
+    let mut map: BoundedMap<_, _> = BoundedMap::new(2);
     map.insert("first", 1);
     map.insert("second", 2);
     assert_eq!(map.get(&"first"), Some(&1));
@@ -138,7 +138,7 @@ fn writes_make_younger() {
 /// An entry that weighs more than the limit is returned at once, and the map is as usable as before.
 #[test]
 fn an_entry_above_the_limit() {
-    let mut map = BoundedMap::new(10);
+    let mut map: BoundedMap<_, _> = BoundedMap::new(10);
     map.insert_for("a", 1, 'a', 4);
     assert_eq!(map.insert_for("b", 2, 'b', 11), [(2, 'b')]);
     assert_eq!((map.len(), map.weight(), map.get(&1)), (1, 4, Some(&'a')));
@@ -147,7 +147,7 @@ fn an_entry_above_the_limit() {
 /// A queue keeps the order of its entries over accounts.
 #[test]
 fn a_queue() {
-    let mut queue = BoundedMap::new(3);
+    let mut queue: BoundedMap<_, _> = BoundedMap::new(3);
     for (account, value) in [("a", 1), ("b", 2), ("a", 3)] {
         assert_eq!(queue.push(account, value), []);
     }
@@ -172,7 +172,7 @@ impl Hash for CountedKey {
 /// A full map is not walked for each new entry: this happens under locks that requests wait for.
 #[test]
 fn making_room_does_not_walk_the_map() {
-    let mut map = BoundedMap::new(2000);
+    let mut map: BoundedMap<_, _> = BoundedMap::new(2000);
     (0..2000).for_each(|key| drop(map.insert_for(key % 2, CountedKey(key), (), 1)));
     HASHED.store(0, Ordering::Relaxed);
     for key in 2000..2100 {

@@ -23,7 +23,7 @@ use rates::{ActiveRates, UnpricedReason, Usd};
 use telemetry::{Counter, Gauge, Meter, names};
 
 use super::billed_sums::BilledSum;
-use super::waiting_calls::{InheritedModel, LedgerKey, LedgerMap, MAX_WAITING, WaitingCall, WaitingCalls, entries};
+use super::waiting_calls::{InheritedModel, LedgerKey, LedgerMap, WaitingCall, WaitingCalls, entries};
 
 /// Maximum number of values of one label; further values become [`OTHER_LABEL`].
 const MAX_LABEL_VALUES: usize = 200;
@@ -294,9 +294,9 @@ impl CostLedger {
             rejected_waits: meter.counter(&names::COST_WAITING_FULL, &[]),
             evicted_ancestors: meter.counter(&names::COST_PARENTS_FORGOTTEN, &[]),
             waiting_calls: Mutex::default(),
-            billed_sums: Mutex::new(LedgerMap::new(MAX_WAITING)),
-            log_sessions: Mutex::new(LedgerMap::new(MAX_WAITING)),
-            billed_spans: Mutex::new(LedgerMap::new(MAX_WAITING)),
+            billed_sums: Mutex::default(),
+            log_sessions: Mutex::default(),
+            billed_spans: Mutex::default(),
             two_signal_lock: Mutex::default(),
             active_rates,
             display: NameDisplay::default(),

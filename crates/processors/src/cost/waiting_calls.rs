@@ -72,7 +72,7 @@ pub(super) type LedgerKey = [u8; 16];
 pub(super) type KeyedValues<T> = Vec<(LedgerKey, T)>;
 
 /// What the ledger remembers by key.
-pub(super) type LedgerMap<V> = BoundedMap<LedgerKey, V>;
+pub(super) type LedgerMap<V> = BoundedMap<LedgerKey, V, MAX_WAITING>;
 
 /// All entries of a map, oldest first, for a checkpoint.
 pub(super) fn entries<V: Clone>(map: &LedgerMap<V>) -> KeyedValues<V> {
@@ -80,17 +80,12 @@ pub(super) fn entries<V: Clone>(map: &LedgerMap<V>) -> KeyedValues<V> {
 }
 
 /// Calls that wait for a span, and spans whose models later calls may inherit.
+#[derive(Default)]
 pub(super) struct WaitingCalls {
     /// By the span that the calls wait for, then by call key.
     calls: HashMap<LedgerKey, BTreeMap<String, WaitingCall>>,
     ancestors: LedgerMap<InheritedModel>,
     call_count: usize,
-}
-
-impl Default for WaitingCalls {
-    fn default() -> Self {
-        Self { calls: HashMap::new(), ancestors: LedgerMap::new(MAX_WAITING), call_count: 0 }
-    }
 }
 
 /// The ledger's key of a span.

@@ -39,13 +39,8 @@ struct SessionContexts {
 }
 
 /// See the module documentation. A session weighs its bytes.
-pub(super) struct ContextBases(Mutex<BoundedMap<SessionHash, SessionContexts>>);
-
-impl Default for ContextBases {
-    fn default() -> Self {
-        Self::new(MEMORY_LIMIT)
-    }
-}
+#[derive(Default)]
+pub(super) struct ContextBases(Mutex<BoundedMap<SessionHash, SessionContexts, MEMORY_LIMIT>>);
 
 /// The contexts added by a batch, applied after its commit.
 pub(super) struct LearnedContexts {
@@ -74,6 +69,7 @@ fn session_hash(scope: &FragmentScope) -> SessionHash {
 }
 
 impl ContextBases {
+    #[cfg(test)]
     pub(super) fn new(limit: usize) -> Self {
         Self(Mutex::new(BoundedMap::new(limit)))
     }

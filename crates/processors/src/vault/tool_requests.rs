@@ -31,16 +31,11 @@ type SpanId = [u8; 8];
 pub(super) type RequestedToolCalls = Vec<(u64, SpanId)>;
 
 /// Tool calls that models requested.
+#[derive(Default)]
 pub(super) struct ToolCallRequests {
     hasher: RandomState,
     /// The requests of earlier batches, by hash of account and tool call id.
-    remembered: Mutex<BoundedMap<u64, SpanId>>,
-}
-
-impl Default for ToolCallRequests {
-    fn default() -> Self {
-        Self { hasher: RandomState::default(), remembered: Mutex::new(BoundedMap::new(MAX_REMEMBERED)) }
-    }
+    remembered: Mutex<BoundedMap<u64, SpanId, MAX_REMEMBERED>>,
 }
 
 impl ToolCallRequests {

@@ -17,7 +17,8 @@ const MAX_AGE: u64 = 30 * 86_400 * 1_000_000_000;
 type IntervalKey = [u8; 16];
 
 /// The starts of open intervals.
-pub(super) struct StartTimes(Mutex<BoundedMap<IntervalKey, u64>>);
+#[derive(Default)]
+pub(super) struct StartTimes(Mutex<BoundedMap<IntervalKey, u64, MAX_ENTRIES>>);
 
 /// The key of an interval of one session of one account.
 pub(super) fn interval_key(interval: Interval, account: &str, session: &str, id: &str) -> IntervalKey {
@@ -31,12 +32,8 @@ pub(super) fn interval_key(interval: Interval, account: &str, session: &str, id:
 }
 
 impl StartTimes {
-    /// An empty memory.
-    pub(super) fn new() -> Self {
-        Self::with_capacity(MAX_ENTRIES)
-    }
-
     /// A memory of at most `capacity` entries.
+    #[cfg(test)]
     pub(super) fn with_capacity(capacity: usize) -> Self {
         Self(Mutex::new(BoundedMap::new(capacity)))
     }

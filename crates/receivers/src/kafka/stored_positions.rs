@@ -50,19 +50,14 @@ const MAX_RANGES: usize = 1024;
 const MAX_IDS: usize = 4096;
 
 /// The stored records of one partition.
+#[derive(Default)]
 struct StoredOffsets {
     /// Where this gateway last began to read.
     since: i64,
     /// First offset of each range of stored records, and the offset behind it. No two ranges touch.
     ranges: BTreeMap<i64, i64>,
     /// Ids of the newest stored records.
-    ids: BoundedMap<RecordId, ()>,
-}
-
-impl Default for StoredOffsets {
-    fn default() -> Self {
-        Self { since: 0, ranges: BTreeMap::new(), ids: BoundedMap::new(MAX_IDS) }
-    }
+    ids: BoundedMap<RecordId, (), MAX_IDS>,
 }
 
 /// The effect of one record.
@@ -195,7 +190,7 @@ impl StoredPositions {
         for partition in partitions {
             let key = state.key(partition);
             if let Some(stored) = state.partitions.get_mut(&key) {
-                stored.ids = StoredOffsets::default().ids;
+                stored.ids = BoundedMap::default();
             }
         }
     }
