@@ -1,15 +1,16 @@
 //! [`FingerprintCache`] keeps the fingerprints of content from earlier batches by session, because an error can arrive
 //! a batch later than the prompt it quotes. It holds at most [`MAX_BYTES`] in all, and [`MAX_SESSION_BYTES`] per
-//! session; the session that got no content for the longest time is evicted first. The cache is never stored, so a
-//! restart empties it. The vault step fills it with an effect after the commit.
+//! session. The cache is never stored, so a restart empties it. The vault step fills it with an effect after the
+//! commit.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::fingerprints::{ContentFingerprints, FingerprintKey, RUN_LENGTH};
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use kernel::rng::Rng;
 
 /// Limit for the fingerprints of all texts, with their overhead. Fingerprints that two sessions share count twice.
@@ -25,33 +26,25 @@ const MIN_HALF_LENGTH: usize = 4096;
 /// Fingerprints at the end of a text that may differ in its extended version, because of its closing bracket.
 const MAX_CHANGED_TAIL: usize = RUN_LENGTH - 1;
 
-/// Hash of an account and a session.
+/// Hashes of an account and of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub struct SessionKey(u64);
+pub struct SessionKey {
+    account: AccountHash,
+    session: u64,
+}
 
 /// Fingerprints of stripped content by session, within fixed limits.
 pub struct FingerprintCache {
     key: FingerprintKey,
     hasher: RandomState,
-    limit: usize,
-    state: Mutex<CacheState>,
-}
-
-#[derive(Default)]
-struct CacheState {
-    sessions: HashMap<SessionKey, CachedSession>,
-    /// Sessions by their last addition, oldest first.
-    by_last_addition: BTreeMap<u64, SessionKey>,
-    /// Number of additions so far; serves as the time.
-    additions: u64,
-    bytes: usize,
+    /// A session weighs its bytes.
+    sessions: Mutex<BoundedMap<SessionKey, CachedSession>>,
 }
 
 #[derive(Default)]
 struct CachedSession {
     texts: VecDeque<Arc<[u16]>>,
     bytes: usize,
-    last_addition: u64,
 }
 
 impl FingerprintCache {
@@ -61,7 +54,8 @@ impl FingerprintCache {
     }
 
     pub(super) fn with_limit(rng: &dyn Rng, limit: usize) -> Self {
-        Self { key: FingerprintKey::new(rng), hasher: RandomState::new(), limit, state: Mutex::default() }
+        let sessions = Mutex::new(BoundedMap::new(limit));
+        Self { key: FingerprintKey::new(rng), hasher: RandomState::new(), sessions }
     }
 
     /// The fingerprint key of this process.
@@ -71,7 +65,7 @@ impl FingerprintCache {
 
     /// Hashes a session; `session` is its id, or the trace id if it has none.
     pub fn session_key(&self, account: &str, session: &[u8]) -> SessionKey {
-        SessionKey(self.hasher.hash_one((account, session)))
+        SessionKey { account: account.into(), session: self.hasher.hash_one((account, session)) }
     }
 
     /// Adds content to a session, and evicts what exceeds the limits.
@@ -81,43 +75,28 @@ impl FingerprintCache {
         if texts.peek().is_none() {
             return;
         }
-        let mut state = self.state.lock();
-        let CacheState { sessions, by_last_addition, additions, bytes } = &mut *state;
-        *additions += 1;
-        let entry = sessions.entry(session).or_default();
-        by_last_addition.remove(&entry.last_addition);
-        by_last_addition.insert(*additions, session);
-        entry.last_addition = *additions;
-        let bytes_before = entry.bytes;
-        texts.for_each(|text| entry.add_text(text));
-        while entry.bytes > MAX_SESSION_BYTES && entry.shrink_oldest_text() {}
-        *bytes = (*bytes + entry.bytes).saturating_sub(bytes_before);
-        while *bytes > self.limit
-            && let Some((_, oldest)) = by_last_addition.pop_first()
-        {
-            let freed = sessions.remove(&oldest).map_or(0, |session| session.bytes);
-            *bytes = bytes.saturating_sub(freed);
-        }
+        let mut sessions = self.sessions.lock();
+        let mut cached = sessions.remove(&session).unwrap_or_default();
+        texts.for_each(|text| cached.add_text(text));
+        while cached.bytes > MAX_SESSION_BYTES && cached.shrink_oldest_text() {}
+        let bytes = cached.bytes;
+        sessions.insert_for(session.account, session, cached, bytes);
     }
 
     /// Returns the fingerprints of a session's texts.
     pub fn session_texts(&self, session: SessionKey) -> Vec<Arc<[u16]>> {
-        self.state
-            .lock()
-            .sessions
-            .get(&session)
-            .map(|session| session.texts.iter().cloned().collect())
-            .unwrap_or_default()
+        let sessions = self.sessions.lock();
+        sessions.get(&session).map(|cached| cached.texts.iter().cloned().collect()).unwrap_or_default()
     }
 
     #[cfg(test)]
     pub(super) fn session_count(&self) -> usize {
-        self.state.lock().sessions.len()
+        self.sessions.lock().len()
     }
 
     /// Bytes in use.
     pub fn bytes(&self) -> usize {
-        self.state.lock().bytes
+        self.sessions.lock().weight()
     }
 }
 

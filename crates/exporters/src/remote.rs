@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
@@ -23,7 +24,7 @@ use net::encoding::compress;
 use net::spawn::run_blocking;
 use net::{ContentEncoding, ProxyRules, ReloadingClient, Spawn, TlsError};
 use otlp::Signal;
-use pipeline::{AttemptFailure, ExportRequest, Outcome, Reason};
+use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
 use telemetry::Meter;
 
 /// Larger bodies are compressed on a blocking thread instead of the reactor.
@@ -65,6 +66,48 @@ pub struct RemoteExporter {
     refused_at: AtomicU64,
     last_failure: Mutex<Option<AttemptFailure>>,
     cumulative: Option<CumulativeConverter>,
+}
+
+/// An exporter that sends requests to another machine by a protocol.
+pub struct OtlpExporter<P> {
+    pub(crate) remote: RemoteExporter,
+    pub(crate) trust: Trust,
+    pub(crate) protocol: P,
+}
+
+/// How a request is framed and where it goes.
+pub trait OtlpProtocol: Send + Sync + Sized {
+    /// Makes one attempt to send a request.
+    fn send_once(exporter: &OtlpExporter<Self>, request: &ExportRequest) -> impl Future<Output = Outcome> + Send;
+}
+
+impl<P: OtlpProtocol> Exporter for OtlpExporter<P> {
+    fn id(&self) -> &Arc<str> {
+        &self.remote.id
+    }
+
+    fn trust(&self) -> Trust {
+        self.trust
+    }
+
+    fn max_request_bytes(&self) -> usize {
+        self.remote.common.max_request_bytes
+    }
+
+    fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
+        Box::pin(async move {
+            let outgoing = self.remote.convert_to_totals(request).await;
+            let outcome = match outgoing.request_to_send(request) {
+                Ok(request) => self.remote.with_timeout(P::send_once(self, request)).await,
+                Err(outcome_unsent) => outcome_unsent,
+            };
+            outgoing.finish(outcome)
+        })
+    }
+
+    fn last_failure(&self) -> Option<AttemptFailure> {
+        self.remote.last_failure()
+    }
 }
 
 /// The form in which a request is sent.

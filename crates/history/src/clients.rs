@@ -4,15 +4,14 @@
 //! the account with most loses its least recently seen one. `client_recorder` observes batches; nothing is written to
 //! disk, so the table begins empty at each start.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use genai::ContentPart;
+use kernel::bounded_map::BoundedMap;
 use otlp::Signal;
-use runs::fair_eviction::choose_eviction;
 
 /// Maximum number of clients kept.
 pub(super) const MAX_CLIENTS: usize = 256;
@@ -138,7 +137,7 @@ impl ClientRecord {
 }
 
 /// The clients by account and name.
-type ClientRecords = BTreeMap<(Arc<str>, Box<str>), ClientRecord>;
+type ClientRecords = BoundedMap<(Arc<str>, Box<str>), ClientRecord, MAX_CLIENTS>;
 
 /// See the module.
 #[derive(Default)]
@@ -150,12 +149,7 @@ impl ClientTable {
         let mut clients = self.0.lock();
         for sighting in &batch.clients {
             let key = (Arc::clone(&batch.account), sighting.name.clone());
-            if clients.len() >= MAX_CLIENTS && !clients.contains_key(&key) {
-                let entries = clients.iter().map(|(key, record)| (&*key.0, record.last_seen(), key));
-                let evicted = choose_eviction(entries).cloned();
-                evicted.iter().for_each(|key| drop(clients.remove(key)));
-            }
-            clients.entry(key).or_default().update(sighting, batch.signal, batch.received);
+            clients.update(&*batch.account, key, |client| client.update(sighting, batch.signal, batch.received));
         }
     }
 
@@ -163,7 +157,7 @@ impl ClientTable {
     pub fn to_json(&self, now: u64) -> Value {
         let clients = self.0.lock();
         let mut latest: Vec<_> = clients.iter().collect();
-        latest.sort_by_key(|(_, record)| std::cmp::Reverse(record.last_seen()));
+        latest.sort_by_key(|(key, record)| (std::cmp::Reverse(record.last_seen()), *key));
         let clients: Vec<Value> =
             latest.into_iter().map(|((account, name), record)| record.to_json(account, name, now)).collect();
         json!({ "clients": clients })

@@ -1,11 +1,12 @@
-//! The basic services under every crate: time, randomness, secrets and their sources, pseudonyms, durable files, hex,
-//! calendar days, session folders, compression, and text made safe for a terminal.
+//! The basic services under every crate: time, randomness, secrets and their sources, pseudonyms, bounded maps, durable
+//! files, hex, calendar days, session folders, compression, and text made safe for a terminal.
 //! Imports no other crate of this workspace. Only this crate reads the time and asks the system for randomness.
 //! `config` reads configuration, `telemetry` counts and logs.
 
 /// The placeholder for content that was moved to the vault, in telemetry and in everything derived from it.
 pub const CONTENT: &str = "[CONTENT]";
 
+pub mod bounded_map;
 pub mod calendar;
 pub mod clock;
 pub mod compression;

@@ -125,12 +125,6 @@ pub struct Alert {
     pub until: Option<u64>,
 }
 
-impl crate::fair_eviction::AccountOwned for Alert {
-    fn account(&self) -> &str {
-        &self.account
-    }
-}
-
 /// Aggregate of one numeric span attribute.
 pub struct MeasureAggregate {
     /// Name of the attribute.

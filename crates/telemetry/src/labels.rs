@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use kernel::bounded_map::BoundedMap;
 use parking_lot::Mutex;
 
 /// Maximum number of values of one label.
@@ -17,8 +18,8 @@ const ACCOUNT_SHARE: usize = 3;
 const SHOWN_AT_ONCE: usize = 100;
 /// How often a later value must occur to be shown. A name that is made up for each run never occurs so often.
 const REPEATS_TO_SHOW: u8 = 8;
-/// Maximum number of an account's values whose occurrences are counted.
-const MAX_COUNTED: usize = 1024;
+/// Maximum number of values whose occurrences are counted.
+const MAX_COUNTED: usize = 1 << 14;
 /// Longest value, in bytes.
 const MAX_VALUE_BYTES: usize = 128;
 /// The value for all texts that are not shown.
@@ -30,9 +31,8 @@ const UNATTRIBUTED: &str = "unattributed";
 struct KnownLabelValues {
     shown: HashSet<Box<str>>,
     values_by_account: HashMap<Box<str>, usize>,
-    /// Occurrences by account, so that one account's made-up names do not reset another's counts. Only accounts with
-    /// [`SHOWN_AT_ONCE`] values have an entry.
-    occurrences: HashMap<Box<str>, HashMap<u64, u8>>,
+    /// Occurrences by hash of account and value, of accounts with [`SHOWN_AT_ONCE`] values.
+    occurrences: BoundedMap<u64, u8, MAX_COUNTED>,
 }
 
 /// The values of one label; see the module.
@@ -67,21 +67,15 @@ impl KnownLabelValues {
 
     fn has_recurred(&mut self, account: &str, text: &str) -> bool {
         let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
+        (account, text).hash(&mut hasher);
         let digest = hasher.finish();
-        let counts = match self.occurrences.get_mut(account) {
-            Some(counts) => counts,
-            None => self.occurrences.entry(account.into()).or_default(),
-        };
-        if counts.len() >= MAX_COUNTED && !counts.contains_key(&digest) {
-            // A frequent value soon has its count back.
-            counts.clear();
-        }
-        let count = counts.entry(digest).or_default();
-        *count = count.saturating_add(1);
-        let has_recurred = *count >= REPEATS_TO_SHOW;
+        let count = self.occurrences.update(account, digest, |count| {
+            *count = count.saturating_add(1);
+            *count
+        });
+        let has_recurred = count >= REPEATS_TO_SHOW;
         if has_recurred {
-            counts.remove(&digest);
+            self.occurrences.remove(&digest);
         }
         has_recurred
     }

@@ -11,7 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use config::{FieldProblem, TimeSpan};
-use runs::fair_eviction::{FairQueue, LastUsedNames, choose_eviction};
+use kernel::bounded_map::{AccountHash, BoundedMap};
+use runs::fair_eviction::choose_eviction;
 use runs::{Alert, AlertRule, RunOwner, RunState, RunView, SessionView, total_input_tokens};
 
 use super::codec::{BinaryCodec, fields};
@@ -161,16 +162,34 @@ impl BinaryCodec for AlertRule {
 }
 
 /// See the module documentation.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct AlertEvaluator {
     active: BTreeMap<AlertKey, Alert>,
-    ended: FairQueue<Alert>,
-    features: BTreeMap<String, FeatureBaseline>,
-    tenants: BTreeMap<String, BaselineValues>,
+    ended: BoundedMap<u64, Alert, MAX_ENDED>,
+    features: Baselines<FeatureBaseline>,
+    tenants: Baselines<BaselineValues>,
     /// Computed from `features`; reset when a session is added to them.
     bounds: Option<Arc<SessionBounds>>,
-    feature_use: LastUsedNames,
-    tenant_use: LastUsedNames,
+}
+
+/// By account and name ([`account_scoped_name`]).
+type Baselines<T> = BoundedMap<String, T, MAX_BASELINES>;
+
+fn put_baselines<T: BinaryCodec>(baselines: &Baselines<T>, out: &mut Vec<u8>) {
+    baselines.len().put(out);
+    for (name, baseline) in baselines.iter() {
+        name.put(out);
+        baseline.put(out);
+    }
+}
+
+fn take_baselines<T: BinaryCodec>(from: &mut &[u8]) -> Option<Baselines<T>> {
+    let mut baselines = Baselines::default();
+    for (name, baseline) in <Vec<(String, T)>>::take(from)? {
+        let account = AccountHash::from(name.split('\n').next().unwrap_or_default());
+        baselines.insert_for(account, name, baseline, 1);
+    }
+    Some(baselines)
 }
 
 /// Cost (USD) and duration (seconds) above which a session of a feature fires an alert.
@@ -229,21 +248,15 @@ impl BinaryCodec for AlertEvaluator {
     fn put(&self, out: &mut Vec<u8>) {
         self.active.put(out);
         self.ended.len().put(out);
-        self.ended.iter().for_each(|alert| alert.put(out));
-        self.features.put(out);
-        self.tenants.put(out);
+        self.ended.iter().for_each(|(_, alert)| alert.put(out));
+        put_baselines(&self.features, out);
+        put_baselines(&self.tenants, out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        Some(Self {
-            active: BinaryCodec::take(from)?,
-            ended: Vec::take(from)?.into_iter().collect(),
-            features: BinaryCodec::take(from)?,
-            tenants: BinaryCodec::take(from)?,
-            bounds: None,
-            feature_use: LastUsedNames::default(),
-            tenant_use: LastUsedNames::default(),
-        })
+        let mut alerts = Self { active: BinaryCodec::take(from)?, ..Self::default() };
+        <Vec<Alert>>::take(from)?.into_iter().for_each(|alert| alerts.add_ended(alert));
+        Some(Self { features: take_baselines(from)?, tenants: take_baselines(from)?, ..alerts })
     }
 }
 
@@ -336,17 +349,19 @@ impl AlertEvaluator {
         let tokens = total_input_tokens(&tokens).saturating_add(tokens.output) as f64;
         let mut moved: Vec<(AlertRule, String, Option<f64>)> = Vec::new();
         if let Some(feature) = &view.feature {
-            let known =
-                self.feature_use.entry(&mut self.features, &account_scoped_name(&view.account, feature), MAX_BASELINES);
-            known.run_tokens.add(tokens);
-            moved.push((AlertRule::TokensPerRunDrift, feature.clone(), known.run_tokens.drift(least)));
+            let drift = self.features.update(&*view.account, account_scoped_name(&view.account, feature), |baseline| {
+                baseline.run_tokens.add(tokens);
+                baseline.run_tokens.drift(least)
+            });
+            moved.push((AlertRule::TokensPerRunDrift, feature.clone(), drift));
         }
         for (tenant, share) in view.totals.by_tenant(view.tenant.as_deref()) {
             let Some(tenant) = tenant else { continue };
-            let past =
-                self.tenant_use.entry(&mut self.tenants, &account_scoped_name(&view.account, tenant), MAX_BASELINES);
-            past.add(share.atto_usd as f64);
-            moved.push((AlertRule::CostPerRunDrift, tenant.to_owned(), past.drift(least)));
+            let drift = self.tenants.update(&*view.account, account_scoped_name(&view.account, tenant), |costs| {
+                costs.add(share.atto_usd as f64);
+                costs.drift(least)
+            });
+            moved.push((AlertRule::CostPerRunDrift, tenant.to_owned(), drift));
         }
         let mut fired = Vec::new();
         for (drifted, subject, drift) in moved {
@@ -414,13 +429,10 @@ impl AlertEvaluator {
         }
         if over {
             self.bounds = None;
-            let baseline = self.feature_use.entry(
-                &mut self.features,
-                &account_scoped_name(&view.account, &feature),
-                MAX_BASELINES,
-            );
-            baseline.session_cost.add(cost);
-            baseline.session_duration.add(seconds);
+            self.features.update(&*view.account, account_scoped_name(&view.account, &feature), |baseline| {
+                baseline.session_cost.add(cost);
+                baseline.session_duration.add(seconds);
+            });
             self.end_alerts(&view.account, &view.session, rule.now);
         }
         new
@@ -492,17 +504,21 @@ impl AlertEvaluator {
     fn end_alert(&mut self, key: &AlertKey, now: u64) {
         let Some(mut alert) = self.active.remove(key) else { return };
         alert.until = Some(now.max(alert.since));
-        self.ended.push(alert, MAX_ENDED);
+        self.add_ended(alert);
+    }
+
+    fn add_ended(&mut self, alert: Alert) {
+        self.ended.push(AccountHash::from(&*alert.account), alert);
     }
 
     /// The owners of alerts, in the order of their saved form.
     pub(super) fn owners(&self) -> impl Iterator<Item = &RunOwner> {
-        self.active.values().chain(self.ended.iter()).map(|alert| &alert.owner)
+        self.active.values().chain(self.ended.iter().map(|(_, alert)| alert)).map(|alert| &alert.owner)
     }
 
     /// Gives alerts their owners, in the order of [`Self::owners`].
     pub(super) fn set_owners(&mut self, owners: impl IntoIterator<Item = RunOwner>) {
-        let alerts = self.active.values_mut().chain(self.ended.iter_mut());
+        let alerts = self.active.values_mut().chain(self.ended.values_mut());
         alerts.zip(owners).for_each(|(alert, owner)| alert.owner = owner);
     }
 
@@ -510,7 +526,7 @@ impl AlertEvaluator {
     pub(super) fn all(&self) -> Vec<Alert> {
         let mut alerts: Vec<Alert> = self.active.values().cloned().collect();
         alerts.sort_by_key(|alert| std::cmp::Reverse((alert.since, alert.severity)));
-        alerts.extend(self.ended.iter().rev().cloned());
+        alerts.extend(self.ended.iter().rev().map(|(_, alert)| alert.clone()));
         alerts.truncate(MAX_ACTIVE);
         alerts
     }

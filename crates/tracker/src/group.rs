@@ -249,48 +249,28 @@ impl ItemGroup {
             let (trace, run, denial_source) = (key(old.trace), key(old.run), name(old.denial_source));
             self.add_node(place, SpanNode { trace, run, denial_source, ..old });
         }
-        for (call_key, old) in other.calls.into_entries() {
-            let new = ModelCallRecord {
-                position: position(&old.position),
-                session: key(old.session),
-                run: key(old.run),
-                finish: name(old.finish),
-                model: name(old.model),
-                requested_model: name(old.requested_model),
-                provider: name(old.provider),
-                tenant: name(old.tenant),
-                feature: name(old.feature),
-                error: name(old.error),
-                ..old
+        /// A record of the other group with the numbers that its keys and names have in this one.
+        macro_rules! renumbered {
+            ($kind:ident, $old:ident, $($name:ident),*) => {
+                $kind {
+                    position: position(&$old.position),
+                    session: key($old.session),
+                    run: key($old.run),
+                    $($name: name($old.$name),)*
+                    ..$old
+                }
             };
-            self.add_call(call_key, new);
+        }
+        for (call_key, old) in other.calls.into_entries() {
+            let call =
+                renumbered!(ModelCallRecord, old, finish, model, requested_model, provider, tenant, feature, error);
+            self.add_call(call_key, call);
         }
         for (call_key, old) in other.tools.into_entries() {
-            let new = ToolCallRecord {
-                position: position(&old.position),
-                session: key(old.session),
-                run: key(old.run),
-                name: name(old.name),
-                alias: name(old.alias),
-                error: name(old.error),
-                denial_source: name(old.denial_source),
-                ..old
-            };
-            self.add_tool(call_key, new);
+            self.add_tool(call_key, renumbered!(ToolCallRecord, old, name, alias, error, denial_source));
         }
         for (mark_key, old) in other.marks.into_entries() {
-            let new = LifecycleMark {
-                position: position(&old.position),
-                session: key(old.session),
-                run: key(old.run),
-                finish: name(old.finish),
-                tenant: name(old.tenant),
-                feature: name(old.feature),
-                model: name(old.model),
-                error: name(old.error),
-                ..old
-            };
-            self.add_mark(mark_key, new);
+            self.add_mark(mark_key, renumbered!(LifecycleMark, old, finish, tenant, feature, model, error));
         }
         for (record_key, old) in other.published.into_entries() {
             let fired = self.published.get(record_key).map_or(0, |known| known.fired);

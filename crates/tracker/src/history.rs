@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use runs::fair_eviction::{AccountOwned, FairQueue, choose_eviction};
+use kernel::bounded_map::{AccountHash, BoundedMap};
+use runs::fair_eviction::choose_eviction;
 use runs::{InvestigationStats, OTHER, OutcomeVerdict, RunJudgement, RunSums, RunView, UsageSum};
 
 use super::codec::{BinaryCodec, fields};
@@ -63,35 +64,21 @@ struct FinishedRun {
     digest: u64,
 }
 
-impl AccountOwned for FinishedRun {
-    fn account(&self) -> &str {
-        &self.view.account
-    }
-}
-
-/// The account and the run of a stored outcome.
-struct OutcomeKey {
+/// The judgement of a run of an account.
+#[derive(Default)]
+struct JudgedRun {
     account: String,
-    run: u64,
-}
-
-fields!(OutcomeKey { account, run });
-
-impl AccountOwned for OutcomeKey {
-    fn account(&self) -> &str {
-        &self.account
-    }
+    judgement: RunJudgement,
 }
 
 /// See the module documentation.
 #[derive(Default)]
 pub(super) struct RunHistory {
-    recent: FairQueue<FinishedRun>,
+    recent: BoundedMap<u64, FinishedRun, MAX_RECENT_RUNS>,
     /// By account.
     sums: BTreeMap<String, RunSums>,
-    outcomes: BTreeMap<u64, RunJudgement>,
-    /// Keys of outcomes in order of arrival.
-    outcome_order: FairQueue<OutcomeKey>,
+    /// By the run's digest.
+    outcomes: BoundedMap<u64, JudgedRun, MAX_OUTCOMES>,
     /// By account and incident.
     investigations: BTreeMap<(String, String), InvestigationState>,
     /// Key of the investigation of a run, by the run's digest.
@@ -128,29 +115,36 @@ impl BinaryCodec for RunHistory {
         self.recent.len().put(out);
         self.recent().for_each(|view| view.put(out));
         self.sums.put(out);
-        self.outcomes.put(out);
-        self.outcome_order.len().put(out);
-        self.outcome_order.iter().for_each(|key| key.put(out));
+        self.outcomes.len().put(out);
+        self.outcomes.iter().for_each(|(run, judged)| {
+            run.put(out);
+            judged.judgement.put(out);
+        });
+        self.outcomes.len().put(out);
+        self.outcomes.iter().for_each(|(run, judged)| {
+            judged.account.put(out);
+            run.put(out);
+        });
         self.investigations.put(out);
     }
 
     fn take(from: &mut &[u8]) -> Option<Self> {
-        let finished = |view: RunView| FinishedRun { digest: run_digest(&view.account, &view.run), view };
-        let recent = Vec::take(from)?.into_iter().map(finished).collect();
-        let (sums, outcomes) = (BinaryCodec::take(from)?, BinaryCodec::take(from)?);
-        let outcome_order = Vec::take(from)?.into_iter().collect();
+        let mut history = Self::default();
+        for view in <Vec<RunView>>::take(from)? {
+            let digest = run_digest(&view.account, &view.run);
+            history.add_finished_run(view, digest);
+        }
+        history.sums = BinaryCodec::take(from)?;
+        let mut judgements = BTreeMap::<u64, RunJudgement>::take(from)?;
+        for (account, run) in <Vec<(String, u64)>>::take(from)? {
+            let judgement = judgements.remove(&run).unwrap_or_default();
+            history.outcomes.insert_for(&*account.clone(), run, JudgedRun { account, judgement }, 1);
+        }
         let investigations: BTreeMap<(String, String), InvestigationState> = BinaryCodec::take(from)?;
         let runs = investigations.iter().flat_map(|(key, state)| state.runs.keys().map(|run| (*run, key.clone())));
-        Some(Self {
-            recent,
-            sums,
-            outcomes,
-            outcome_order,
-            investigation_of_run: runs.collect(),
-            investigations,
-            changed_figures: BTreeSet::new(),
-            events: Vec::new(),
-        })
+        history.investigation_of_run = runs.collect();
+        history.investigations = investigations;
+        Some(history)
     }
 }
 
@@ -192,17 +186,17 @@ impl RunHistory {
 
     /// Runs that are still shown, oldest first.
     pub(super) fn recent(&self) -> impl DoubleEndedIterator<Item = &RunView> {
-        self.recent.iter().map(|run| &run.view)
+        self.recent.iter().map(|(_, run)| &run.view)
     }
 
     /// Adds a finished run to the list.
     pub(super) fn add_finished_run(&mut self, view: RunView, digest: u64) {
-        self.recent.push(FinishedRun { view, digest }, MAX_RECENT_RUNS);
+        self.recent.push(AccountHash::from(&*view.account), FinishedRun { view, digest });
     }
 
     /// The recorded outcome of a run, by its digest.
     pub(super) fn judgement(&self, digest: u64) -> RunJudgement {
-        self.outcomes.get(&digest).cloned().unwrap_or_default()
+        self.outcomes.get(&digest).map(|judged| judged.judgement.clone()).unwrap_or_default()
     }
 
     /// Records an outcome or scores of a run.
@@ -212,20 +206,18 @@ impl RunHistory {
         observed: &ObservedOutcome,
         recorder: &dyn RunEventRecorder,
     ) {
-        if !self.outcomes.contains_key(&observed.run) {
-            let key = OutcomeKey { account: account.to_owned(), run: observed.run };
-            let evicted = self.outcome_order.push(key, MAX_OUTCOMES);
-            evicted.and_then(|key| self.outcomes.remove(&key.run));
-        }
-        let judgement = self.outcomes.entry(observed.run).or_default();
-        judgement.outcome = observed.judgement.outcome.or(judgement.outcome);
-        for score in &observed.judgement.scores {
-            judgement.scores.retain(|known| known.name != score.name);
-            judgement.scores.push(score.clone());
-        }
-        judgement.scores.drain(..judgement.scores.len().saturating_sub(MAX_SCORES));
-        let judgement = judgement.clone();
-        let runs = self.recent.iter_mut().filter(|run| run.digest == observed.run);
+        let judgement = self.outcomes.update(account, observed.run, |judged| {
+            account.clone_into(&mut judged.account);
+            let judgement = &mut judged.judgement;
+            judgement.outcome = observed.judgement.outcome.or(judgement.outcome);
+            for score in &observed.judgement.scores {
+                judgement.scores.retain(|known| known.name != score.name);
+                judgement.scores.push(score.clone());
+            }
+            judgement.scores.drain(..judgement.scores.len().saturating_sub(MAX_SCORES));
+            judgement.clone()
+        });
+        let runs = self.recent.values_mut().filter(|run| run.digest == observed.run);
         runs.for_each(|run| run.view.judgement = judgement.clone());
         let key_of_run = || self.investigation_of_run.get(&observed.run).filter(|key| key.0 == account).cloned();
         let named_key = || Some((account.to_owned(), observed.incident.to_string()));

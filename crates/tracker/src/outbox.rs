@@ -7,8 +7,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use otlp::Signal;
-use runs::fair_eviction::{AccountOwned, FairQueue};
 use runs::{Alert, RunView, SessionView};
 
 use super::codec::BinaryCodec;
@@ -129,16 +129,10 @@ struct OutboxEntry {
     pending: u8,
 }
 
-impl AccountOwned for OutboxEntry {
-    fn account(&self) -> &str {
-        self.event.account()
-    }
-}
-
 /// See the module documentation.
 #[derive(Default)]
 pub(super) struct Outbox {
-    entries: FairQueue<OutboxEntry>,
+    entries: BoundedMap<u64, OutboxEntry, MAX_ENTRIES>,
     /// By identity, the signals on which news were emitted that do not exist again yet (see the module); for summaries
     /// also by content.
     emitted_early: HashMap<u64, u8>,
@@ -184,7 +178,7 @@ impl Outbox {
         }
         if !latest_by_gauge.is_empty() {
             let is_replaced = |gauge| latest_by_gauge.contains_key(&gauge);
-            self.entries.retain_mut(|entry| !entry.event.gauge_digest().is_some_and(is_replaced));
+            self.entries.retain(|_, entry| !entry.event.gauge_digest().is_some_and(is_replaced));
         }
         let is_latest = |(index, event): &(usize, OutboxEvent)| {
             let latest = event.gauge_digest().and_then(|gauge| latest_by_gauge.get(&gauge));
@@ -200,9 +194,13 @@ impl Outbox {
         if pending == 0 {
             return 0;
         }
-        let dropped = u64::from(self.entries.push(OutboxEntry { identity, event, pending }, MAX_ENTRIES).is_some());
+        let dropped = self.push_entry(OutboxEntry { identity, event, pending });
         self.dropped += dropped;
         dropped
+    }
+
+    fn push_entry(&mut self, entry: OutboxEntry) -> u64 {
+        self.entries.push(AccountHash::from(entry.event.account()), entry).len() as u64
     }
 
     /// The revision of a run's summary, and whether it must be emitted. The revision is `first`, unless the summary was
@@ -229,9 +227,10 @@ impl Outbox {
     /// The next request of `signal`, emitted at `now`. Returns the same news until an effect records their emission.
     pub(super) fn next_batch(&self, signal: Signal, now: u64) -> Option<OutboxBatch<'_>> {
         let is_pending = |entry: &&OutboxEntry| entry.pending & signal_bit(signal) != 0;
-        let account = self.entries.iter().find(is_pending)?.event.account();
-        let of_account = |entry: &&OutboxEntry| is_pending(entry) && entry.event.account() == account;
-        let chosen: Vec<&OutboxEntry> = self.entries.iter().filter(of_account).take(MAX_BATCH_ENTRIES).collect();
+        let mut pending = self.entries.iter().map(|(_, entry)| entry).filter(is_pending).peekable();
+        let account = pending.peek()?.event.account();
+        let of_account = |entry: &&OutboxEntry| entry.event.account() == account;
+        let chosen: Vec<&OutboxEntry> = pending.filter(of_account).take(MAX_BATCH_ENTRIES).collect();
         let mut effect = vec![EFFECT_TAG, signal_bit(signal)];
         now.put(&mut effect);
         let mut identities: Vec<u64> = chosen.iter().map(|entry| entry.identity).collect();
@@ -257,7 +256,7 @@ impl Outbox {
         let mut emitted: HashSet<u64> = emitted.into_iter().collect();
         // entries that share an identity were emitted together; one left behind would be emitted again and again
         let mut matched = HashSet::new();
-        self.entries.retain_mut(|entry| {
+        self.entries.retain(|_, entry| {
             if emitted.contains(&entry.identity) {
                 entry.pending &= !signal;
                 matched.insert(entry.identity);
@@ -283,7 +282,7 @@ impl Outbox {
     /// Waiting news, oldest first.
     #[cfg(test)]
     pub(super) fn news(&self) -> impl Iterator<Item = &OutboxEvent> {
-        self.entries.iter().map(|entry| &entry.event)
+        self.entries.iter().map(|(_, entry)| &entry.event)
     }
 
     /// Keeps the current connectors' signals when a saved state is restored; news for signals that no connector reads
@@ -291,7 +290,7 @@ impl Outbox {
     pub(super) fn keep_signals(&mut self, before: &Self) {
         self.signals = before.signals;
         let signals = self.signals;
-        self.entries.retain_mut(|entry| {
+        self.entries.retain(|_, entry| {
             entry.pending &= signals;
             entry.pending != 0
         });
@@ -346,7 +345,7 @@ impl BinaryCodec for OutboxEvent {
 impl BinaryCodec for Outbox {
     fn put(&self, out: &mut Vec<u8>) {
         self.entries.len().put(out);
-        for entry in self.entries.iter() {
+        for (_, entry) in self.entries.iter() {
             entry.identity.put(out);
             entry.pending.put(out);
             entry.event.put(out);
@@ -362,7 +361,7 @@ impl BinaryCodec for Outbox {
         for _ in 0..count {
             let (identity, pending, event) =
                 (BinaryCodec::take(from)?, BinaryCodec::take(from)?, BinaryCodec::take(from)?);
-            outbox.entries.push(OutboxEntry { identity, event, pending }, MAX_ENTRIES);
+            outbox.push_entry(OutboxEntry { identity, event, pending });
         }
         outbox.emitted_early = BinaryCodec::take(from)?;
         outbox.last_metrics_end = BinaryCodec::take(from)?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use kernel::bounded_map::BoundedMap;
 use kernel::pseudonym::IdPolicy;
 use runs::{RunDetail, RunView};
 
@@ -59,7 +60,7 @@ pub(super) struct RunViewCache {
     views: Mutex<HashMap<KeyId, CachedGroupViews>>,
     /// Pseudonym of a key's text, or `None` if the text is shown as it is. Cached, because computing them dominates a
     /// search.
-    pseudonyms: Mutex<HashMap<KeyId, Option<Box<str>>>>,
+    pseudonyms: Mutex<BoundedMap<KeyId, Option<Box<str>>, MAX_CACHED_PSEUDONYMS>>,
 }
 
 impl RunViewCache {
@@ -203,15 +204,13 @@ impl RunViewCache {
     /// Whether `id` begins with the pseudonym of one of the group's keys.
     fn has_pseudonym(&self, group: &ItemGroup, context: ViewContext<'_>, id: &str) -> bool {
         let mut pseudonyms = self.pseudonyms.lock();
-        if pseudonyms.len() > MAX_CACHED_PSEUDONYMS {
-            pseudonyms.clear();
-        }
         group.keys.iter().filter(|key| !key.text.is_empty()).any(|key| {
-            let shown = pseudonyms.entry(key.id).or_insert_with(|| {
+            if !pseudonyms.contains_key(&key.id) {
                 let shown = context.ids.shown_id(&group.account, &key.text);
-                shown.starts_with(kernel::pseudonym::PREFIX).then(|| shown.into())
-            });
-            shown.as_deref().is_some_and(|shown| id.starts_with(shown))
+                let pseudonym = shown.starts_with(kernel::pseudonym::PREFIX).then(|| shown.into());
+                pseudonyms.insert_for(&*group.account, key.id, pseudonym, 1);
+            }
+            pseudonyms.get(&key.id).and_then(Option::as_deref).is_some_and(|shown| id.starts_with(shown))
         })
     }
 }

@@ -15,9 +15,9 @@
 //! Counts don't depend on the order of arrival. Memory is bounded: after very many calls the oldest are forgotten.
 //! Neighbour: `processors/cost` decides prices and which reports of a price are duplicates.
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -222,23 +222,13 @@ impl ReportCounts {
 }
 
 /// Tool calls and failures reported so far.
-pub struct CallDeduplicator {
-    newer: HashMap<u64, ReportCounts>,
-    older: HashMap<u64, ReportCounts>,
-    capacity: usize,
-}
-
-impl Default for CallDeduplicator {
-    fn default() -> Self {
-        Self::with_capacity(1 << 19)
-    }
-}
+#[derive(Default)]
+pub struct CallDeduplicator(BoundedMap<u64, ReportCounts, { 1 << 20 }>);
 
 impl CallDeduplicator {
-    /// `capacity` is the number of entries in each of two generations; the older generation is dropped when the newer
-    /// is full. A call needs up to three entries, and so does a failure.
+    /// `capacity` is the number of entries. A call needs up to three of them, and so does a failure.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { newer: HashMap::new(), older: HashMap::new(), capacity }
+        Self(BoundedMap::new(capacity))
     }
 
     /// Records a report; true if it is a tool call that was not reported before.
@@ -261,21 +251,23 @@ impl CallDeduplicator {
             let hash = id_hash.or_else(|| report.span.map(|span| report.hash_at(key, span)));
             return hash.is_none_or(|hash| self.add_log(report, hash, is_model));
         }
-        let repeats_id = id_hash.is_some_and(|hash| !self.counts_mut(hash).add_span(report.time_nanos()));
+        let repeats_id =
+            id_hash.is_some_and(|hash| !self.update_counts(hash, |counts| counts.add_span(report.time_nanos())));
         if repeats_id && !is_model {
             return false;
         }
         let (mut repeats_log, mut repeats_span) = (false, false);
         for (span, is_own) in [(report.span, true), (report.parent, false)] {
             let Some(span) = span else { continue };
-            let counts = self.counts_mut(report.hash_at(key, span));
-            repeats_log |= counts.logs > counts.span_calls(is_model);
-            let (same_place, other_place) = match is_own {
-                true => (&mut counts.spans, counts.child_spans),
-                false => (&mut counts.child_spans, counts.spans),
-            };
-            *same_place = same_place.saturating_add(1);
-            repeats_span |= is_model && *same_place <= other_place;
+            self.update_counts(report.hash_at(key, span), |counts| {
+                repeats_log |= counts.logs > counts.span_calls(is_model);
+                let (same_place, other_place) = match is_own {
+                    true => (&mut counts.spans, counts.child_spans),
+                    false => (&mut counts.child_spans, counts.spans),
+                };
+                *same_place = same_place.saturating_add(1);
+                repeats_span |= is_model && *same_place <= other_place;
+            });
         }
         !repeats_id && !repeats_log && !repeats_span
     }
@@ -285,21 +277,19 @@ impl CallDeduplicator {
     fn add_log(&mut self, report: &CallReport<'_>, hash: u64, is_model: bool) -> bool {
         let mut kind_hash = DefaultHasher::new();
         (hash, report.role).hash(&mut kind_hash);
-        let kind_counts = self.counts_mut(kind_hash.finish());
-        kind_counts.logs = kind_counts.logs.saturating_add(1);
-        let logs = kind_counts.logs;
-        let counts = self.counts_mut(hash);
-        let is_most = logs > counts.logs;
-        counts.logs = counts.logs.max(logs);
-        is_most && logs > counts.span_calls(is_model)
+        let logs = self.update_counts(kind_hash.finish(), |counts| {
+            counts.logs = counts.logs.saturating_add(1);
+            counts.logs
+        });
+        self.update_counts(hash, |counts| {
+            let is_most = logs > counts.logs;
+            counts.logs = counts.logs.max(logs);
+            is_most && logs > counts.span_calls(is_model)
+        })
     }
 
-    fn counts_mut(&mut self, hash: u64) -> &mut ReportCounts {
-        if self.newer.len() >= self.capacity {
-            self.older = std::mem::take(&mut self.newer);
-        }
-        let counts = self.older.get(&hash).copied();
-        self.newer.entry(hash).or_insert_with(|| counts.unwrap_or_default())
+    fn update_counts<R>(&mut self, hash: u64, change: impl FnOnce(&mut ReportCounts) -> R) -> R {
+        self.0.update(AccountHash::NONE, hash, change)
     }
 }
 

@@ -11,7 +11,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use prost::Message as _;
 
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use kernel::clock::Clock;
 use kernel::sha256::Sha256;
 use otlp::r#gen::opentelemetry::proto;
@@ -53,18 +54,9 @@ struct SeriesMetrics {
     invalid: Counter,
 }
 
-/// The series, and the order in which they were last updated.
-#[derive(Default)]
-struct SeriesTable {
-    by_key: HashMap<SeriesKey, StoredSeries>,
-    /// Keys by the number of their last update, oldest first.
-    by_update: BTreeMap<u64, SeriesKey>,
-    update_count: u64,
-}
+type SeriesTable = BoundedMap<SeriesKey, StoredSeries>;
 
 struct StoredSeries {
-    /// Value of `update_count` at the last update.
-    update_number: u64,
     /// Monotonic time of the last update.
     updated_at: Duration,
     series: MetricSeries,
@@ -72,7 +64,8 @@ struct StoredSeries {
 
 /// The series as they will be once the request is delivered.
 pub struct PendingTotals {
-    changed: HashMap<SeriesKey, MetricSeries>,
+    account: AccountHash,
+    changed: BTreeMap<SeriesKey, MetricSeries>,
     /// Number of points dropped as [`DropReason::Older`] and as [`DropReason::Invalid`].
     dropped: [u64; 2],
 }
@@ -91,7 +84,8 @@ impl CumulativeConverter {
             older: dropped("older"),
             invalid: dropped("invalid"),
         };
-        Self { settings, clock, series: Arc::default(), conversion_lock: Arc::default(), metrics: Arc::new(metrics) }
+        let series = Arc::new(Mutex::new(SeriesTable::new(settings.max_streams)));
+        Self { settings, clock, series, conversion_lock: Arc::default(), metrics: Arc::new(metrics) }
     }
 
     /// Waits until the previous request has an outcome: delivered, or failed for now.
@@ -108,7 +102,7 @@ impl CumulativeConverter {
         let mut conversion = RequestConversion {
             table: &table,
             stale_before: (now >= self.settings.max_stale).then_some(stale_before),
-            pending: PendingTotals::new(),
+            pending: PendingTotals { account: account.into(), changed: BTreeMap::new(), dropped: [0; 2] },
         };
         for resource in &mut request.resource_metrics {
             let resource_attributes =
@@ -131,49 +125,16 @@ impl CumulativeConverter {
 
     /// Commits the totals after the back end accepted the points.
     pub fn commit_delivered(&self, pending: PendingTotals) {
-        let PendingTotals { changed, dropped: [older, invalid] } = pending;
+        let PendingTotals { account, changed, dropped: [older, invalid] } = pending;
         self.metrics.older.increment(older);
         self.metrics.invalid.increment(invalid);
         let (mut table, now) = (self.series.lock(), self.clock.monotonic());
+        table.expire(|_, stored| now.saturating_sub(stored.updated_at) >= self.settings.max_stale);
         for (key, series) in changed {
-            table.update_series(key, now, series);
+            let evicted = table.insert_for(account, key, StoredSeries { updated_at: now, series }, 1);
+            self.metrics.evicted.increment(evicted.len() as u64);
         }
-        let evicted = table.evict_series(now, self.settings);
-        self.metrics.evicted.increment(evicted);
-        self.metrics.streams.set(table.by_key.len() as f64);
-    }
-}
-
-impl PendingTotals {
-    fn new() -> Self {
-        Self { changed: HashMap::new(), dropped: [0; 2] }
-    }
-}
-
-impl SeriesTable {
-    fn update_series(&mut self, key: SeriesKey, now: Duration, series: MetricSeries) {
-        self.update_count += 1;
-        let stored = StoredSeries { update_number: self.update_count, updated_at: now, series };
-        if let Some(previous) = self.by_key.insert(key, stored) {
-            self.by_update.remove(&previous.update_number);
-        }
-        self.by_update.insert(self.update_count, key);
-    }
-
-    /// Removes stale series and those above the limit; returns how many exceeded the limit.
-    fn evict_series(&mut self, now: Duration, settings: DeltaToCumulativeSettings) -> u64 {
-        let mut evicted = 0;
-        while let Some((number, key)) = self.by_update.first_key_value().map(|(number, key)| (*number, *key)) {
-            let updated_at = self.by_key.get(&key).map_or(Duration::ZERO, |stored| stored.updated_at);
-            let is_over_limit = self.by_key.len() > settings.max_streams;
-            if !is_over_limit && now.saturating_sub(updated_at) < settings.max_stale {
-                break;
-            }
-            evicted += u64::from(is_over_limit);
-            self.by_update.remove(&number);
-            self.by_key.remove(&key);
-        }
-        evicted
+        self.metrics.streams.set(table.len() as f64);
     }
 }
 
@@ -229,7 +190,7 @@ impl RequestConversion<'_> {
     /// Converts one point to a total; false if the point is dropped.
     fn convert_point(&mut self, key: SeriesKey, point: DeltaPoint<'_>) -> bool {
         let is_fresh = |stored: &&StoredSeries| self.stale_before.is_none_or(|stale| stored.updated_at > stale);
-        let stored = self.table.by_key.get(&key).filter(is_fresh).map(|stored| &stored.series);
+        let stored = self.table.get(&key).filter(is_fresh).map(|stored| &stored.series);
         let before = self.pending.changed.get(&key).or(stored);
         match MetricSeries::add_point(before, point) {
             Ok(series) => {

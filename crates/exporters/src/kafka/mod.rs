@@ -25,6 +25,7 @@ use ::kafka::{
     BrokerClient, BrokerError, BrokerFault, KeptProducer, OutgoingRecord, RecordContent, RecordHead, RecordId,
     RecordSealer, durability_problem,
 };
+use kernel::bounded_map::BoundedMap;
 use kernel::clock::with_timeout;
 use kernel::rng::{Rng as _, SystemRng};
 use net::spawn::run_blocking;
@@ -39,8 +40,8 @@ mod tests;
 
 /// How long a topic's description is used before it is read again.
 const DESCRIPTION_AGE: Duration = Duration::from_secs(60);
-/// Requests that failed, and are remembered until they succeed: at least so many, at most twice as many.
-const MAX_FAILED: usize = 4096;
+/// Maximum number of requests that failed and are remembered until they succeed.
+const MAX_FAILED: usize = 8192;
 
 /// The `kafka` exporter.
 pub struct KafkaExporter {
@@ -77,7 +78,7 @@ impl Drop for RunningAttempt<'_> {
         if !self.is_done {
             let known = std::mem::take(&mut self.known);
             let id = self.request.id();
-            self.failed.lock().add(id, known);
+            self.failed.lock().insert(id, known);
         }
     }
 }
@@ -98,29 +99,8 @@ impl RecordsOf<'_> {
     }
 }
 
-/// Requests that failed; the older half is forgotten when the newer one is full.
-#[derive(Default)]
-struct FailedRequests {
-    newer: HashMap<RecordsId, WriteAttempt>,
-    older: HashMap<RecordsId, WriteAttempt>,
-}
-
-impl FailedRequests {
-    fn take(&mut self, request: &RecordsId) -> Option<WriteAttempt> {
-        self.newer.remove(request).or_else(|| self.older.remove(request))
-    }
-
-    fn add(&mut self, request: RecordsId, attempt: WriteAttempt) {
-        if self.newer.len() >= MAX_FAILED {
-            self.older = std::mem::take(&mut self.newer);
-        }
-        self.newer.insert(request, attempt);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.newer.is_empty() && self.older.is_empty()
-    }
-}
+/// Requests that failed.
+type FailedRequests = BoundedMap<RecordsId, WriteAttempt, MAX_FAILED>;
 
 /// See [`RecordsOf`].
 type RecordsId = (RequestFingerprint, i32);
@@ -196,7 +176,7 @@ impl KafkaExporter {
     fn begin_attempt<'a>(&'a self, request: RecordsOf<'a>) -> RunningAttempt<'a> {
         let has_failed = !self.failed.lock().is_empty();
         let id = has_failed.then(|| request.id());
-        let earlier = id.and_then(|id| self.failed.lock().take(&id));
+        let earlier = id.and_then(|id| self.failed.lock().remove(&id));
         let first = || WriteAttempt { salt: u128::from_le_bytes(SystemRng.id()), acknowledged: Vec::new() };
         RunningAttempt { failed: &self.failed, request, known: earlier.unwrap_or_else(first), is_done: false }
     }

@@ -9,7 +9,6 @@ mod config;
 use std::sync::Arc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
 use hyper::body::Incoming;
@@ -18,7 +17,7 @@ pub use config::{Config, OtlpGrpcSettings};
 
 use super::outcome::{self, MAX_RESPONSE_BYTES, UNAVAILABLE};
 use super::remedies::grpc_remedy;
-use super::remote::{ExporterDeps, RemoteExporter};
+use super::remote::{ExporterDeps, OtlpExporter, OtlpProtocol, RemoteExporter};
 use super::spec::{BuildError, ExporterProfile, ExporterSpec};
 use super::stanza::with_path;
 use ::config::ComponentId;
@@ -27,17 +26,15 @@ use net::client::{self, ResponseReadError, upload_body};
 use net::encoding::{InflateStep, Inflater};
 use net::rope::Rope;
 use otlp::Signal;
-use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
+use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason};
 
 /// The `otlp` exporter.
-pub struct OtlpGrpcExporter {
-    remote: RemoteExporter,
-    trust: Trust,
-    /// Export addresses, in the order of [`Signal::ALL`].
-    uris: [Uri; 3],
-}
+pub type OtlpGrpcExporter = OtlpExporter<GrpcAddresses>;
 
-impl OtlpGrpcExporter {
+/// Export addresses, in the order of [`Signal::ALL`].
+pub struct GrpcAddresses([Uri; 3]);
+
+impl OtlpExporter<GrpcAddresses> {
     /// Creates an exporter with component id `id`. Reads TLS files; connects only when there is something to send.
     ///
     /// # Errors
@@ -48,43 +45,15 @@ impl OtlpGrpcExporter {
             return Err(BuildError::Endpoint);
         };
         let remote = RemoteExporter::build(id, settings.common, true, &[&settings.endpoint], deps)?;
-        Ok(Self { remote, trust: settings.trust, uris: [traces, metrics, logs] })
+        Ok(Self { remote, trust: settings.trust, protocol: GrpcAddresses([traces, metrics, logs]) })
     }
 
     fn uri(&self, signal: Signal) -> &Uri {
-        let [traces, metrics, logs] = &self.uris;
+        let GrpcAddresses([traces, metrics, logs]) = &self.protocol;
         match signal {
             Signal::Traces => traces,
             Signal::Metrics => metrics,
             Signal::Logs => logs,
-        }
-    }
-
-    async fn send_once(&self, request: &ExportRequest) -> Outcome {
-        let encoding = self.remote.encoding();
-        let Some(body) = self.remote.compress(encoding, &request.body).await else { return UNAVAILABLE };
-        let Ok(length) = u32::try_from(body.len()) else { return Outcome::Refused { reason: Reason::TooLarge } };
-        let mut prefix = BytesMut::with_capacity(5);
-        prefix.put_u8(u8::from(encoding != ContentEncoding::Identity));
-        prefix.put_u32(length);
-        let mut http_request = Request::new(upload_body(prefix.freeze(), body));
-        *http_request.method_mut() = Method::POST;
-        *http_request.version_mut() = http::Version::HTTP_2;
-        *http_request.uri_mut() = self.uri(request.signal).clone();
-        let headers = http_request.headers_mut();
-        self.remote.add_headers(request.signal, &request.account, headers);
-        headers.insert("te", HeaderValue::from_static("trailers"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip,zstd"));
-        if encoding != ContentEncoding::Identity {
-            headers.insert("grpc-encoding", HeaderValue::from_static(encoding.as_str()));
-        }
-        if let Ok(timeout) = HeaderValue::from_str(&grpc_timeout(self.remote.common.timeout)) {
-            headers.insert("grpc-timeout", timeout);
-        }
-        match self.remote.send(http_request).await {
-            Ok(response) => self.evaluate_response(encoding, response).await,
-            Err(error) => self.remote.log_connection_error(&error),
         }
     }
 
@@ -156,6 +125,36 @@ fn inflate_message(encoding: ContentEncoding, message: Bytes) -> Result<Bytes, R
     Ok(inflater.into_bytes())
 }
 
+impl OtlpProtocol for GrpcAddresses {
+    async fn send_once(exporter: &OtlpExporter<Self>, request: &ExportRequest) -> Outcome {
+        let encoding = exporter.remote.encoding();
+        let Some(body) = exporter.remote.compress(encoding, &request.body).await else { return UNAVAILABLE };
+        let Ok(length) = u32::try_from(body.len()) else { return Outcome::Refused { reason: Reason::TooLarge } };
+        let mut prefix = BytesMut::with_capacity(5);
+        prefix.put_u8(u8::from(encoding != ContentEncoding::Identity));
+        prefix.put_u32(length);
+        let mut http_request = Request::new(upload_body(prefix.freeze(), body));
+        *http_request.method_mut() = Method::POST;
+        *http_request.version_mut() = http::Version::HTTP_2;
+        *http_request.uri_mut() = exporter.uri(request.signal).clone();
+        let headers = http_request.headers_mut();
+        exporter.remote.add_headers(request.signal, &request.account, headers);
+        headers.insert("te", HeaderValue::from_static("trailers"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-accept-encoding", HeaderValue::from_static("identity,gzip,zstd"));
+        if encoding != ContentEncoding::Identity {
+            headers.insert("grpc-encoding", HeaderValue::from_static(encoding.as_str()));
+        }
+        if let Ok(timeout) = HeaderValue::from_str(&grpc_timeout(exporter.remote.common.timeout)) {
+            headers.insert("grpc-timeout", timeout);
+        }
+        match exporter.remote.send(http_request).await {
+            Ok(response) => exporter.evaluate_response(encoding, response).await,
+            Err(error) => exporter.remote.log_connection_error(&error),
+        }
+    }
+}
+
 impl ExporterSpec for OtlpGrpcSettings {
     fn profile(&self) -> ExporterProfile<'_> {
         ExporterProfile::remote(self.trust, &self.common, &[&self.endpoint], false)
@@ -167,35 +166,6 @@ impl ExporterSpec for OtlpGrpcSettings {
 
     fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError> {
         Ok(Arc::new(OtlpGrpcExporter::build(id.to_string().into(), self.clone(), deps)?))
-    }
-}
-
-impl Exporter for OtlpGrpcExporter {
-    fn id(&self) -> &Arc<str> {
-        &self.remote.id
-    }
-
-    fn trust(&self) -> Trust {
-        self.trust
-    }
-
-    fn max_request_bytes(&self) -> usize {
-        self.remote.common.max_request_bytes
-    }
-
-    fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
-            let outgoing = self.remote.convert_to_totals(request).await;
-            let outcome = match outgoing.request_to_send(request) {
-                Ok(request) => self.remote.with_timeout(self.send_once(request)).await,
-                Err(outcome_unsent) => outcome_unsent,
-            };
-            outgoing.finish(outcome)
-        })
-    }
-
-    fn last_failure(&self) -> Option<AttemptFailure> {
-        self.remote.last_failure()
     }
 }
 

@@ -8,6 +8,7 @@ use crate::tests::{deps, inflated, request};
 use fakes::sink::{Answer, Proxy, Seen, Sink};
 use fakes::tls::{Authority, pem_file};
 use otlp::status::{GrpcCode, PartialSuccess, RpcStatus, response_to_protobuf};
+use pipeline::Trust;
 
 fn config(json: serde_json::Value) -> Config {
     serde_json::from_value(json).unwrap()

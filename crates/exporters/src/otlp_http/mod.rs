@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -18,13 +17,13 @@ pub use config::{Config, OtlpHttpSettings};
 
 use super::outcome::{self, MAX_RESPONSE_BYTES, UNAVAILABLE};
 use super::remedies::http_remedy;
-use super::remote::{ExporterDeps, RemoteExporter};
+use super::remote::{ExporterDeps, OtlpExporter, OtlpProtocol, RemoteExporter};
 use super::spec::{BuildError, ExporterProfile, ExporterSpec};
 use ::config::ComponentId;
 use net::ContentEncoding;
 use net::client::{self, ResponseReadError, upload_body};
 use otlp::Signal;
-use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason, Trust};
+use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason};
 
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
@@ -32,13 +31,12 @@ const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf")
 const ERROR_BODY_LIMITS: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 
 /// The `otlp_http` exporter.
-pub struct OtlpHttpExporter {
-    remote: RemoteExporter,
-    trust: Trust,
-    urls: Vec<(Signal, Uri)>,
-}
+pub type OtlpHttpExporter = OtlpExporter<HttpAddresses>;
 
-impl OtlpHttpExporter {
+/// The address of each signal.
+pub struct HttpAddresses(Vec<(Signal, Uri)>);
+
+impl OtlpExporter<HttpAddresses> {
     /// Creates an exporter with component id `id`. Reads TLS files; connects only when there is something to send.
     ///
     /// # Errors
@@ -46,32 +44,7 @@ impl OtlpHttpExporter {
     pub fn build(id: Arc<str>, settings: OtlpHttpSettings, deps: ExporterDeps) -> Result<Self, BuildError> {
         let destinations: Vec<&Uri> = settings.urls.iter().map(|(_, url)| url).collect();
         let remote = RemoteExporter::build(id, settings.common, false, &destinations, deps)?;
-        Ok(Self { remote, trust: settings.trust, urls: settings.urls })
-    }
-
-    async fn send_once(&self, request: &ExportRequest) -> Outcome {
-        let Some((_, url)) = self.urls.iter().find(|(signal, _)| *signal == request.signal) else {
-            let reason = format!("no URL is configured for {}", request.signal.as_str());
-            let remedy = "set `endpoint`, or the signal's own URL";
-            self.remote.log_failure(Some(AttemptFailure { reason, remedy }));
-            return Outcome::Retry { after: None, reason: Reason::Denied };
-        };
-        let encoding = self.remote.encoding();
-        let Some(body) = self.remote.compress(encoding, &request.body).await else { return UNAVAILABLE };
-        let mut http_request = Request::new(upload_body(Bytes::new(), body));
-        *http_request.method_mut() = Method::POST;
-        *http_request.uri_mut() = url.clone();
-        let headers = http_request.headers_mut();
-        self.remote.add_headers(request.signal, &request.account, headers);
-        headers.insert(CONTENT_TYPE, PROTOBUF);
-        headers.insert(ACCEPT, PROTOBUF);
-        if encoding != ContentEncoding::Identity {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
-        }
-        match self.remote.send(http_request).await {
-            Ok(response) => self.evaluate_response(encoding, response).await,
-            Err(error) => self.remote.log_connection_error(&error),
-        }
+        Ok(Self { remote, trust: settings.trust, protocol: HttpAddresses(settings.urls) })
     }
 
     async fn evaluate_response(&self, encoding: ContentEncoding, response: Response<Incoming>) -> Outcome {
@@ -100,6 +73,33 @@ impl OtlpHttpExporter {
     }
 }
 
+impl OtlpProtocol for HttpAddresses {
+    async fn send_once(exporter: &OtlpExporter<Self>, request: &ExportRequest) -> Outcome {
+        let Some((_, url)) = exporter.protocol.0.iter().find(|(signal, _)| *signal == request.signal) else {
+            let reason = format!("no URL is configured for {}", request.signal.as_str());
+            let remedy = "set `endpoint`, or the signal's own URL";
+            exporter.remote.log_failure(Some(AttemptFailure { reason, remedy }));
+            return Outcome::Retry { after: None, reason: Reason::Denied };
+        };
+        let encoding = exporter.remote.encoding();
+        let Some(body) = exporter.remote.compress(encoding, &request.body).await else { return UNAVAILABLE };
+        let mut http_request = Request::new(upload_body(Bytes::new(), body));
+        *http_request.method_mut() = Method::POST;
+        *http_request.uri_mut() = url.clone();
+        let headers = http_request.headers_mut();
+        exporter.remote.add_headers(request.signal, &request.account, headers);
+        headers.insert(CONTENT_TYPE, PROTOBUF);
+        headers.insert(ACCEPT, PROTOBUF);
+        if encoding != ContentEncoding::Identity {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.as_str()));
+        }
+        match exporter.remote.send(http_request).await {
+            Ok(response) => exporter.evaluate_response(encoding, response).await,
+            Err(error) => exporter.remote.log_connection_error(&error),
+        }
+    }
+}
+
 impl ExporterSpec for OtlpHttpSettings {
     fn profile(&self) -> ExporterProfile<'_> {
         let urls: Vec<_> = self.urls.iter().map(|(_, url)| url).collect();
@@ -112,35 +112,6 @@ impl ExporterSpec for OtlpHttpSettings {
 
     fn build(&self, id: &ComponentId, deps: ExporterDeps) -> Result<Arc<dyn Exporter>, BuildError> {
         Ok(Arc::new(OtlpHttpExporter::build(id.to_string().into(), self.clone(), deps)?))
-    }
-}
-
-impl Exporter for OtlpHttpExporter {
-    fn id(&self) -> &Arc<str> {
-        &self.remote.id
-    }
-
-    fn trust(&self) -> Trust {
-        self.trust
-    }
-
-    fn max_request_bytes(&self) -> usize {
-        self.remote.common.max_request_bytes
-    }
-
-    fn send<'a>(&'a self, request: &'a ExportRequest) -> BoxFuture<'a, Outcome> {
-        Box::pin(async move {
-            let outgoing = self.remote.convert_to_totals(request).await;
-            let outcome = match outgoing.request_to_send(request) {
-                Ok(request) => self.remote.with_timeout(self.send_once(request)).await,
-                Err(outcome_unsent) => outcome_unsent,
-            };
-            outgoing.finish(outcome)
-        })
-    }
-
-    fn last_failure(&self) -> Option<AttemptFailure> {
-        self.remote.last_failure()
     }
 }
 

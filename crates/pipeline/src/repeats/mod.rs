@@ -4,12 +4,13 @@
 //! bytes are a new request, marked as a repeat. Each table is bounded. `claims` decides which calls of a repeat are
 //! counted; `worker` makes the fingerprint.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use kernel::bounded_map::BoundedMap;
 use kernel::clock::UnixNanos;
 
 use super::outcome::{Outcome, Reason};
@@ -26,7 +27,7 @@ pub type AnswerSender = oneshot::Sender<Outcome>;
 /// Bounds of the tables.
 #[derive(Clone, Copy, Debug)]
 pub struct RepeatLimits {
-    /// Minimum time for which an answered request is remembered, if there is room.
+    /// How long a committed request is remembered, if there is room.
     pub keep: Duration,
     /// Maximum number of answered requests remembered.
     pub answered: usize,
@@ -38,7 +39,7 @@ pub struct RepeatLimits {
 
 impl Default for RepeatLimits {
     fn default() -> Self {
-        Self { keep: Duration::from_secs(3600), answered: 1_000_000, undelivered: 100_000, waiters: 64 }
+        Self { keep: Duration::from_secs(7200), answered: 1_000_000, undelivered: 100_000, waiters: 64 }
     }
 }
 
@@ -61,40 +62,22 @@ pub struct RepeatedRequests {
     tables: Mutex<RepeatTables>,
 }
 
-#[derive(Default)]
+/// Committed requests have the time at which they were answered.
 struct RepeatTables {
     in_flight: HashMap<RequestFingerprint, Vec<AnswerSender>>,
-    undelivered: Generations<HashMap<RequestFingerprint, Outcome>>,
-    answered: Generations<HashSet<RequestFingerprint>>,
-}
-
-/// New entries go into `young`. When `young` is full or too old, it replaces `old`, whose entries are forgotten.
-#[derive(Default)]
-struct Generations<T> {
-    young: T,
-    old: T,
-    /// Time at which `young` was begun.
-    young_since: Option<UnixNanos>,
-}
-
-impl<T: Default> Generations<T> {
-    fn rotate_if_due(&mut self, now: UnixNanos, keep: Duration, is_full: bool) {
-        let age = self.young_since.map_or(Duration::ZERO, |since| now.since(since));
-        if is_full || age >= keep {
-            self.old = std::mem::take(&mut self.young);
-            self.young_since = Some(now);
-        }
-        if age >= keep.saturating_mul(2) {
-            self.old = T::default();
-        }
-        self.young_since.get_or_insert(now);
-    }
+    undelivered: BoundedMap<RequestFingerprint, (UnixNanos, Outcome)>,
+    answered: BoundedMap<RequestFingerprint, UnixNanos>,
 }
 
 impl RepeatedRequests {
     /// Empty tables.
     pub fn new(limits: RepeatLimits) -> Self {
-        Self { limits, tables: Mutex::new(RepeatTables::default()) }
+        let tables = RepeatTables {
+            in_flight: HashMap::new(),
+            undelivered: BoundedMap::new(limits.undelivered),
+            answered: BoundedMap::new(limits.answered),
+        };
+        Self { limits, tables: Mutex::new(tables) }
     }
 
     /// Registers an arriving request; `waiter` gets its answer at once or later.
@@ -113,16 +96,14 @@ impl RepeatedRequests {
             }
             return RepeatCheck::Joined;
         }
-        tables.undelivered.rotate_if_due(now, self.limits.keep, false);
-        tables.answered.rotate_if_due(now, self.limits.keep, false);
-        let undelivered =
-            tables.undelivered.young.remove(&fingerprint).or_else(|| tables.undelivered.old.remove(&fingerprint));
-        if let Some(outcome) = undelivered {
+        tables.undelivered.expire(|_, (at, _)| now.since(*at) >= self.limits.keep);
+        tables.answered.expire(|_, at| now.since(*at) >= self.limits.keep);
+        if let Some((_, outcome)) = tables.undelivered.remove(&fingerprint) {
             let is_delivered = waiter.send(outcome.clone()).is_ok();
-            tables.remember(fingerprint, outcome, is_delivered, now, &self.limits);
+            tables.remember(fingerprint, outcome, is_delivered, now);
             return RepeatCheck::Joined;
         }
-        let repeat = tables.answered.young.contains(&fingerprint) || tables.answered.old.contains(&fingerprint);
+        let repeat = tables.answered.contains_key(&fingerprint);
         tables.in_flight.insert(fingerprint, vec![waiter]);
         RepeatCheck::First { repeat }
     }
@@ -137,7 +118,7 @@ impl RepeatedRequests {
             // The data is safe although the client was asked to retry, so the retry will be answered `Accepted`.
             let is_retry = matches!(outcome, Outcome::Retry { .. });
             let final_outcome = if is_retry { Outcome::Accepted } else { outcome.clone() };
-            tables.remember(fingerprint, final_outcome, is_sent && !is_retry, now, &self.limits);
+            tables.remember(fingerprint, final_outcome, is_sent && !is_retry, now);
         }
     }
 
@@ -154,22 +135,11 @@ impl RepeatedRequests {
 }
 
 impl RepeatTables {
-    fn remember(
-        &mut self,
-        fingerprint: RequestFingerprint,
-        outcome: Outcome,
-        is_delivered: bool,
-        now: UnixNanos,
-        limits: &RepeatLimits,
-    ) {
+    fn remember(&mut self, fingerprint: RequestFingerprint, outcome: Outcome, is_delivered: bool, now: UnixNanos) {
         if is_delivered {
-            let is_full = self.answered.young.len() >= limits.answered / 2;
-            self.answered.rotate_if_due(now, limits.keep, is_full);
-            self.answered.young.insert(fingerprint);
+            self.answered.insert(fingerprint, now);
         } else {
-            let is_full = self.undelivered.young.len() >= limits.undelivered / 2;
-            self.undelivered.rotate_if_due(now, limits.keep, is_full);
-            self.undelivered.young.insert(fingerprint, outcome);
+            self.undelivered.insert(fingerprint, (now, outcome));
         }
     }
 }

@@ -95,8 +95,7 @@ fn tables_are_bounded() {
         }
     }
     let tables = repeats.tables.lock();
-    assert!(tables.answered.young.len() + tables.answered.old.len() <= 10);
-    assert!(tables.undelivered.young.len() + tables.undelivered.old.len() <= 10);
+    assert_eq!((tables.answered.len(), tables.undelivered.len()), (10, 10));
     drop(tables);
     let later = NOW.plus(Duration::from_secs(7201));
     let (waiter, _answer) = oneshot::channel();

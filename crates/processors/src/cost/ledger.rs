@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use genai::BillingStatus;
 use genai::usage::TokenSplit;
+use kernel::bounded_map::AccountHash;
 use kernel::clock::UnixNanos;
 use kernel::hex;
 use kernel::pseudonym::IdPolicy;
@@ -22,8 +23,7 @@ use rates::{ActiveRates, UnpricedReason, Usd};
 use telemetry::{Counter, Gauge, Meter, names};
 
 use super::billed_sums::BilledSum;
-use super::bounded_map::BoundedMap;
-use super::waiting_calls::{InheritedModel, LedgerKey, WaitingCall, WaitingCalls};
+use super::waiting_calls::{InheritedModel, LedgerKey, LedgerMap, WaitingCall, WaitingCalls, entries};
 
 /// Maximum number of values of one label; further values become [`OTHER_LABEL`].
 const MAX_LABEL_VALUES: usize = 200;
@@ -252,10 +252,10 @@ pub(super) struct CostLedger {
     /// Calls that wait for a model or provider.
     waiting_calls: Mutex<WaitingCalls>,
     /// By boundary span or by answer.
-    billed_sums: Mutex<BoundedMap<BilledSum>>,
+    billed_sums: Mutex<LedgerMap<BilledSum>>,
     /// When a session's client last sent a billing record, Unix ns.
-    log_sessions: Mutex<BoundedMap<u64>>,
-    billed_spans: Mutex<BoundedMap<Option<TokenSplit>>>,
+    log_sessions: Mutex<LedgerMap<u64>>,
+    billed_spans: Mutex<LedgerMap<Option<TokenSplit>>>,
     /// See [`Self::lock_two_signal_decisions`].
     two_signal_lock: Mutex<()>,
     /// To look up the closest listed model id.
@@ -404,21 +404,24 @@ impl CostLedger {
 
     fn add_sums(&self, added: &[(LedgerKey, BilledSum)]) {
         let mut billed_sums = self.billed_sums.lock();
-        added.iter().for_each(|(key, sum)| billed_sums.update(*key, |billed| billed.add(sum)));
+        added.iter().for_each(|(key, sum)| billed_sums.update(AccountHash::NONE, *key, |billed| billed.add(sum)));
     }
 
     fn remember_log_sessions(&self, sessions: impl Iterator<Item = (LedgerKey, u64)>) {
         let mut log_sessions = self.log_sessions.lock();
-        sessions.for_each(|(session, time)| log_sessions.update(session, |newest| *newest = time.max(*newest)));
+        for (session, time) in sessions {
+            let newest = log_sessions.get(&session).map_or(time, |known| time.max(*known));
+            log_sessions.insert(session, newest);
+        }
     }
 
     /// When a session's client last sent a billing record, Unix ns.
     pub(super) fn last_log_time(&self, session: &LedgerKey) -> Option<u64> {
-        self.log_sessions.lock().get(session)
+        self.log_sessions.lock().get(session).copied()
     }
 
     pub(super) fn put_billed_span(&self, key: LedgerKey, tokens: Option<TokenSplit>) {
-        self.billed_spans.lock().update(key, |stored| *stored = tokens);
+        self.billed_spans.lock().insert(key, tokens);
     }
 
     /// Locks out other decisions on calls that arrive as span and log until the guard is dropped, because both records
@@ -429,12 +432,12 @@ impl CostLedger {
 
     /// The tokens that a call's span was billed for. `None`: no span was counted; `Some(None)`: it was unpriced.
     pub(super) fn billed_span(&self, key: &LedgerKey) -> Option<Option<TokenSplit>> {
-        self.billed_spans.lock().get(key)
+        self.billed_spans.lock().get(key).copied()
     }
 
     /// The counts billed below a boundary span, or for an answer.
     pub(super) fn billed_sum(&self, key: &LedgerKey) -> Option<BilledSum> {
-        self.billed_sums.lock().get(key)
+        self.billed_sums.lock().get(key).copied()
     }
 
     /// The waiting calls and remembered ancestors. To be read only: changes are made by effects.
@@ -529,8 +532,8 @@ impl CostLedger {
     /// Serialises the state: length-prefixed JSON with everything but the claims, then the claims.
     pub(super) fn save(&self) -> Vec<u8> {
         let (waiting_calls, ancestors) = self.waiting_calls.lock().entries();
-        let (sums, log_sessions) = (self.billed_sums.lock().entries(), self.log_sessions.lock().entries());
-        let billed_spans = self.billed_spans.lock().entries();
+        let (sums, log_sessions) = (entries(&self.billed_sums.lock()), entries(&self.log_sessions.lock()));
+        let billed_spans = entries(&self.billed_spans.lock());
         let totals = self.totals.lock();
         let checkpoint = LedgerCheckpoint {
             waiting_calls,

@@ -7,7 +7,6 @@
 //! holds the prices, the crate `tracker` sums up runs.
 
 mod billed_sums;
-mod bounded_map;
 pub mod config;
 mod deferred_calls;
 mod layers;

@@ -5,17 +5,17 @@
 //! [`WaitingCalls`] is bounded, and changes only when a batch is committed or an entry expires. `ledger` counts a call
 //! that waited too long as unpriced.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use genai::usage::PriceBasis;
 use genai::{Facts, ItemFacts};
+use kernel::bounded_map::BoundedMap;
 use otlp::{NodeId, NodeKind, Payload, Signal};
 use pipeline::ClaimKey;
 
-/// Maximum number of waiting calls (a further call gets no price) and of remembered ancestors (a further one evicts the
-/// oldest).
+/// Maximum number of waiting calls (a further call gets no price) and of entries in each [`LedgerMap`].
 pub(super) const MAX_WAITING: usize = 50_000;
 /// Maximum number of parents that are followed from one item within a batch.
 const MAX_STEPS: usize = 64;
@@ -71,14 +71,20 @@ pub(super) type LedgerKey = [u8; 16];
 /// Pairs of a key and its value.
 pub(super) type KeyedValues<T> = Vec<(LedgerKey, T)>;
 
+/// What the ledger remembers by key.
+pub(super) type LedgerMap<V> = BoundedMap<LedgerKey, V, MAX_WAITING>;
+
+/// All entries of a map, oldest first, for a checkpoint.
+pub(super) fn entries<V: Clone>(map: &LedgerMap<V>) -> KeyedValues<V> {
+    map.iter().map(|(key, value)| (*key, value.clone())).collect()
+}
+
 /// Calls that wait for a span, and spans whose models later calls may inherit.
 #[derive(Default)]
 pub(super) struct WaitingCalls {
     /// By the span that the calls wait for, then by call key.
     calls: HashMap<LedgerKey, BTreeMap<String, WaitingCall>>,
-    ancestors: HashMap<LedgerKey, InheritedModel>,
-    /// Remembered ancestors, oldest first, each with its expiry time when it was added.
-    ancestor_order: VecDeque<(LedgerKey, u64)>,
+    ancestors: LedgerMap<InheritedModel>,
     call_count: usize,
 }
 
@@ -120,26 +126,7 @@ impl WaitingCalls {
 
     /// Remembers an ancestor. Returns the number of evicted ancestors.
     pub(super) fn remember_ancestor(&mut self, ancestor: LedgerKey, inherited: InheritedModel) -> u64 {
-        let mut evicted = 0;
-        let until = inherited.until;
-        if self.ancestors.insert(ancestor, inherited).is_none_or(|known| known.until != until) {
-            self.ancestor_order.push_back((ancestor, until));
-        }
-        if self.ancestor_order.len() > 2 * MAX_WAITING {
-            let is_current = |(ancestor, until): &(LedgerKey, u64)| {
-                self.ancestors.get(ancestor).is_some_and(|known| known.until == *until)
-            };
-            self.ancestor_order.retain(is_current);
-        }
-        while self.ancestors.len() > MAX_WAITING {
-            let Some((oldest, until)) = self.ancestor_order.pop_front() else { break };
-            // An ancestor that was remembered again since has another expiry time here and stays.
-            if self.ancestors.get(&oldest).is_some_and(|known| known.until == until) {
-                self.ancestors.remove(&oldest);
-                evicted += 1;
-            }
-        }
-        evicted
+        self.ancestors.insert(ancestor, inherited).len() as u64
     }
 
     /// Removes one waiting call.
@@ -156,7 +143,6 @@ impl WaitingCalls {
     /// Drops expired ancestors and returns the calls whose waiting time is over.
     pub(super) fn expire(&mut self, now: u64) -> Vec<WaitingCall> {
         self.ancestors.retain(|_, inherited| inherited.until > now);
-        self.ancestor_order.retain(|(_, until)| *until > now);
         let mut expired = Vec::new();
         self.calls.retain(|_, calls| {
             expired.extend(calls.extract_if(.., |_, call| call.until <= now).map(|(_, call)| call));
@@ -169,7 +155,7 @@ impl WaitingCalls {
     /// All entries, for a checkpoint.
     pub(super) fn entries(&self) -> (KeyedValues<WaitingCall>, KeyedValues<InheritedModel>) {
         let calls = self.calls.iter().flat_map(|(span, calls)| calls.values().map(|call| (*span, call.clone())));
-        (calls.collect(), self.ancestors.iter().map(|(span, inherited)| (*span, inherited.clone())).collect())
+        (calls.collect(), entries(&self.ancestors))
     }
 }
 

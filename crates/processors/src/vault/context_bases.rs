@@ -7,11 +7,12 @@
 //! only by effects; holds hashes, not text. Beyond the memory limit a session is not remembered, and its turns are
 //! stored in full. `vault/delta` expresses content relative to a base.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use kernel::sha256::Sha256;
 use vault::delta::{DeltaPlan, ItemFingerprints};
 use vault::document::ItemContent;
@@ -35,30 +36,15 @@ struct SessionContexts {
     /// Number of the object that holds the contexts.
     object: u64,
     contexts: Vec<Arc<ItemFingerprints>>,
-    /// Size of this entry.
-    bytes: usize,
 }
 
+/// See the module documentation. A session weighs its bytes.
 #[derive(Default)]
-struct ContextBasesState {
-    sessions: HashMap<SessionHash, SessionContexts>,
-    bytes: usize,
-}
-
-/// See the module documentation.
-pub(super) struct ContextBases {
-    limit: usize,
-    state: Mutex<ContextBasesState>,
-}
-
-impl Default for ContextBases {
-    fn default() -> Self {
-        Self::new(MEMORY_LIMIT)
-    }
-}
+pub(super) struct ContextBases(Mutex<BoundedMap<SessionHash, SessionContexts, MEMORY_LIMIT>>);
 
 /// The contexts added by a batch, applied after its commit.
 pub(super) struct LearnedContexts {
+    account: AccountHash,
     session: SessionHash,
     /// Number of the batch's object, if that object is still open for more.
     open_object: Arc<OnceLock<u64>>,
@@ -67,6 +53,7 @@ pub(super) struct LearnedContexts {
 
 /// Finds bases for the contexts of one fragment.
 pub(super) struct BaseLookup {
+    account: AccountHash,
     session: SessionHash,
     pin: Option<ObjectPin>,
     /// Possible bases: of committed batches and of this fragment.
@@ -82,8 +69,9 @@ fn session_hash(scope: &FragmentScope) -> SessionHash {
 }
 
 impl ContextBases {
+    #[cfg(test)]
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default() }
+        Self(Mutex::new(BoundedMap::new(limit)))
     }
 
     /// The bases that a new fragment of `scope` may refer to.
@@ -96,12 +84,13 @@ impl ContextBases {
     ) -> BaseLookup {
         let session = session_hash(scope);
         let (mut pin, mut candidates) = (None, Vec::new());
-        let known = self.state.lock().sessions.get(&session).map(|known| (known.object, known.contexts.clone()));
+        let known = self.0.lock().get(&session).map(|known| (known.object, known.contexts.clone()));
         if let Some((object, contexts)) = known {
             pin = writer.pin_object(object_prefix).filter(|pin| pin.object() == object);
             candidates = pin.as_ref().map_or_else(Vec::new, |_| contexts);
         }
         BaseLookup {
+            account: AccountHash::from(&*scope.account),
             session,
             pin,
             candidates,
@@ -113,9 +102,8 @@ impl ContextBases {
 
     /// Adds the contexts of a committed batch.
     pub(super) fn remember(&self, learned: &LearnedContexts) {
-        let mut state = self.state.lock();
-        let previous = state.sessions.remove(&learned.session);
-        state.bytes -= previous.as_ref().map_or(0, |known| known.bytes);
+        let mut sessions = self.0.lock();
+        let previous = sessions.remove(&learned.session);
         // A closed object takes no more fragments, so nothing can refer to its contexts.
         let Some(object) = learned.open_object.get().copied() else { return };
         let mut contexts =
@@ -129,28 +117,21 @@ impl ContextBases {
         let excess = contexts.len().saturating_sub(MAX_CONTEXTS);
         contexts.drain(..excess);
         let bytes = SESSION_OVERHEAD + contexts.iter().map(|context| context.size()).sum::<usize>();
-        if !contexts.is_empty() && state.bytes + bytes <= self.limit {
-            state.bytes += bytes;
-            state.sessions.insert(learned.session, SessionContexts { object, contexts, bytes });
+        if !contexts.is_empty() {
+            sessions.insert_for(learned.account, learned.session, SessionContexts { object, contexts }, bytes);
         }
     }
 
     /// Removes sessions whose objects are closed.
     pub(super) fn remove_closed(&self, writer: &VaultWriter) {
         let open = writer.open_numbers();
-        let mut state = self.state.lock();
-        let ContextBasesState { sessions, bytes } = &mut *state;
-        sessions.retain(|_, known| {
-            let is_open = open.contains(&known.object);
-            *bytes -= if is_open { 0 } else { known.bytes };
-            is_open
-        });
+        self.0.lock().retain(|_, known| open.contains(&known.object));
     }
 
     /// Number of sessions, and their size in bytes.
     pub(super) fn size(&self) -> (usize, usize) {
-        let state = self.state.lock();
-        (state.sessions.len(), state.bytes)
+        let sessions = self.0.lock();
+        (sessions.len(), sessions.weight())
     }
 }
 
@@ -200,9 +181,9 @@ impl BaseLookup {
     /// Returns the pin (if anything of an earlier batch is referred to), the fragments referred to, and the new
     /// contexts.
     pub(super) fn finish(self, open_object: &Arc<OnceLock<u64>>) -> (Option<ObjectPin>, Vec<String>, LearnedContexts) {
-        let Self { session, pin, new_contexts: contexts, referenced, .. } = self;
+        let Self { account, session, pin, new_contexts: contexts, referenced, .. } = self;
         let pin = pin.filter(|_| !referenced.is_empty());
         let referenced = referenced.iter().map(ToString::to_string).collect();
-        (pin, referenced, LearnedContexts { session, open_object: Arc::clone(open_object), contexts })
+        (pin, referenced, LearnedContexts { account, session, open_object: Arc::clone(open_object), contexts })
     }
 }

@@ -2,14 +2,14 @@
 //! in the configuration. A child's HTTP or retrieval span is often exported before its agent's span, and in a separate
 //! trace, but its service is already known (`docs/decisions/0001-agent-items-and-content.md`).
 //!
-//! Changed only by effects; holds digests, not names; at most [`LIMIT`] services, with the least recently seen evicted
-//! first. `genai/known_agents` draws the conclusions for an item; traces are in `known_traces`.
+//! Changed only by effects; holds digests, not names; at most [`LIMIT`] services. `genai/known_agents` draws the conclusions for an item; traces are in `known_traces`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use parking_lot::Mutex;
 
 use genai::ServiceIdentity;
+use kernel::bounded_map::BoundedMap;
 use kernel::clock::UnixNanos;
 use pipeline::claims::ClaimKey;
 
@@ -46,9 +46,8 @@ pub enum DeclaredServices {
 /// See the module documentation.
 pub(super) struct KnownServices {
     declared: DeclaredServices,
-    limit: usize,
     /// By digest: the time of the last agent item, ns.
-    last_seen: Mutex<HashMap<[u8; DIGEST_BYTES], u64>>,
+    last_seen: Mutex<BoundedMap<[u8; DIGEST_BYTES], u64>>,
 }
 
 fn digest(account: &str, service: &ServiceIdentity<'_>) -> [u8; DIGEST_BYTES] {
@@ -57,7 +56,7 @@ fn digest(account: &str, service: &ServiceIdentity<'_>) -> [u8; DIGEST_BYTES] {
 
 impl KnownServices {
     pub(super) fn new(declared: DeclaredServices, limit: usize) -> Self {
-        Self { declared, limit, last_seen: Mutex::default() }
+        Self { declared, last_seen: Mutex::new(BoundedMap::new(limit)) }
     }
 
     /// Returns true if `service` (`None`: the resource identifies no service) is an agent's.
@@ -98,28 +97,18 @@ impl KnownServices {
         for entry in entries.as_chunks::<ENTRY_BYTES>().0 {
             let Some((digest, time)) = entry.split_first_chunk::<DIGEST_BYTES>() else { continue };
             let time = u64::from_le_bytes(time.try_into().unwrap_or_default());
-            let newest = last_seen.entry(*digest).or_default();
-            *newest = time.max(*newest);
-        }
-        if last_seen.len() > self.limit {
-            // Evict a quarter at once, so that the next services find room.
-            let mut order: Vec<(u64, [u8; DIGEST_BYTES])> =
-                last_seen.iter().map(|(digest, time)| (*time, *digest)).collect();
-            let evicted_count = last_seen.len() - self.limit + self.limit / 4;
-            let (oldest, ..) = order.select_nth_unstable(evicted_count);
-            oldest.iter().for_each(|(_, digest)| {
-                last_seen.remove(digest);
-            });
+            let newest = last_seen.get(digest).map_or(time, |known| time.max(*known));
+            last_seen.insert(*digest, newest);
         }
         true
     }
 
-    /// All entries, for the checkpoint.
+    /// All entries, for the checkpoint, older ones first.
     pub(super) fn save(&self) -> Vec<u8> {
         let last_seen = self.last_seen.lock();
         let mut body = Vec::with_capacity(1 + last_seen.len() * ENTRY_BYTES);
         body.push(EFFECT_VERSION);
-        for (digest, time) in &*last_seen {
+        for (digest, time) in last_seen.iter() {
             body.extend_from_slice(digest);
             body.extend_from_slice(&time.to_le_bytes());
         }

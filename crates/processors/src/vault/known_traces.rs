@@ -2,14 +2,12 @@
 //! nothing in its own request shows it (`docs/decisions/0001-agent-items-and-content.md`), so its unlisted text is
 //! content.
 //!
-//! Changed only by effects; holds digests, not ids; at most [`LIMIT`] traces in two generations: when the younger one
-//! is full it replaces the older one. Best effort: an item whose trace was forgotten, or is not known yet, is judged by
-//! its own request. `genai/known_agents` draws the conclusions for an item.
-
-use std::collections::HashSet;
+//! Changed only by effects; holds digests, not ids; at most [`LIMIT`] traces. Best effort: an item whose trace was
+//! forgotten, or is not known yet, is judged by its own request. `genai/known_agents` draws the conclusions for an item.
 
 use parking_lot::Mutex;
 
+use kernel::bounded_map::BoundedMap;
 use pipeline::claims::ClaimKey;
 
 /// Maximum number of traces remembered.
@@ -21,14 +19,9 @@ const EFFECT_VERSION: u8 = 1;
 
 /// See the module documentation.
 pub(super) struct KnownTraces {
-    limit: usize,
-    generations: Mutex<TraceGenerations>,
-}
-
-#[derive(Default)]
-struct TraceGenerations {
-    young: HashSet<[u8; DIGEST_BYTES]>,
-    old: HashSet<[u8; DIGEST_BYTES]>,
+    /// An effect remembers a trace again after so many others, so that it is not forgotten while it goes on.
+    refresh_after: u64,
+    traces: Mutex<BoundedMap<[u8; DIGEST_BYTES], ()>>,
 }
 
 impl Default for KnownTraces {
@@ -43,54 +36,43 @@ fn digest(account: &str, trace: &[u8]) -> [u8; DIGEST_BYTES] {
 
 impl KnownTraces {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, generations: Mutex::default() }
+        Self { refresh_after: limit as u64 / 2, traces: Mutex::new(BoundedMap::new(limit)) }
     }
 
     /// Returns true if `trace` is an agent's.
     pub(super) fn is_agent_trace(&self, account: &str, trace: &[u8]) -> bool {
-        let digest = digest(account, trace);
-        let generations = self.generations.lock();
-        generations.young.contains(&digest) || generations.old.contains(&digest)
+        self.traces.lock().contains_key(&digest(account, trace))
     }
 
     /// The effect's body for an agent's traces. `None` if it would change nothing.
     pub(super) fn effect(&self, account: &str, traces: &[&[u8]]) -> Option<Vec<u8>> {
         let digests: Vec<_> = traces.iter().map(|trace| digest(account, trace)).collect();
-        let generations = self.generations.lock();
+        let known = self.traces.lock();
         let mut body = vec![EFFECT_VERSION];
-        digests
-            .iter()
-            .filter(|digest| !generations.young.contains(*digest))
-            .for_each(|digest| body.extend_from_slice(digest));
+        for digest in digests {
+            if known.writes_since(&digest).is_none_or(|writes| writes >= self.refresh_after) {
+                body.extend_from_slice(&digest);
+            }
+        }
         (body.len() > 1).then_some(body)
     }
 
     /// Applies an effect, or the result of [`KnownTraces::save`].
     pub(super) fn apply(&self, body: &[u8]) -> bool {
         let Some((&EFFECT_VERSION, digests)) = body.split_first() else { return false };
-        let mut generations = self.generations.lock();
-        for digest in digests.as_chunks::<DIGEST_BYTES>().0 {
-            if generations.young.len() >= (self.limit / 2).max(1) {
-                generations.old = std::mem::take(&mut generations.young);
-            }
-            generations.young.insert(*digest);
-            generations.old.remove(digest);
-        }
+        let mut traces = self.traces.lock();
+        digests.as_chunks().0.iter().for_each(|digest| drop(traces.insert(*digest, ())));
         true
     }
 
     /// All entries for the checkpoint, older ones first.
     pub(super) fn save(&self) -> Vec<u8> {
-        let generations = self.generations.lock();
-        let mut out = Vec::with_capacity(1 + (generations.young.len() + generations.old.len()) * DIGEST_BYTES);
-        out.push(EFFECT_VERSION);
-        generations.old.iter().chain(&generations.young).for_each(|digest| out.extend_from_slice(digest));
-        out
+        let digests: Vec<_> = self.traces.lock().iter().map(|(digest, ())| *digest).collect();
+        [&[EFFECT_VERSION], digests.as_flattened()].concat()
     }
 
     /// Number of traces remembered.
     pub(super) fn len(&self) -> usize {
-        let generations = self.generations.lock();
-        generations.young.len() + generations.old.len()
+        self.traces.lock().len()
     }
 }

@@ -2,8 +2,9 @@
 //! same key was sent by `min_sessions` different sessions of a tenant. `team = payments core` belongs on a dashboard, a
 //! patient's name does not, and only repetition tells them apart.
 //!
-//! Changed only by effects; holds keyed hashes, not texts; bounded per account and in total. A text not seen for
-//! [`EXPIRY_HOURS`] hours has to prove itself again. `genai` decides which texts are checked.
+//! Changed only by effects; holds keyed hashes, not texts; bounded. Proven texts and others are bounded separately, so
+//! that made-up texts evict no label. A text not seen for [`EXPIRY_HOURS`] hours has to prove itself again. `genai`
+//! decides which texts are checked.
 
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use config::FieldProblem;
 use genai::{ContentBasis, ContentLocation, ContentPlace, Facts, ItemFacts};
 use kernel::CONTENT;
+use kernel::bounded_map::BoundedMap;
 use kernel::clock::UnixNanos;
 use kernel::pseudonym::IdPolicy;
 use otlp::{NodeId, Payload, Value};
@@ -26,8 +28,8 @@ use super::session_items::{item_nodes, sessions_of_traces};
 #[cfg(test)]
 mod tests;
 
-/// Maximum number of texts remembered: per account, and in total.
-pub(super) const LIMITS: (usize, usize) = (8_192, 131_072);
+/// Maximum number of texts remembered, half of them proven.
+pub(super) const LIMIT: usize = 131_072;
 /// The key under which a log body has to repeat.
 pub(super) const BODY_KEY: &str = "body";
 /// Maximum size of a text under a key in `vault.labels.keep`, bytes.
@@ -173,25 +175,31 @@ impl ObservedLabel {
     }
 }
 
-#[derive(Default)]
+/// Texts by the hashes of account and text.
+type LabelMap = BoundedMap<(u64, u128), ObservedLabel>;
+
 struct LabelMemory {
-    /// By account, then by text.
-    accounts: HashMap<u64, HashMap<u128, ObservedLabel>>,
-    text_count: usize,
+    proven: LabelMap,
+    unproven: LabelMap,
+}
+
+impl LabelMemory {
+    fn get(&self, key: &(u64, u128)) -> Option<&ObservedLabel> {
+        self.proven.get(key).or_else(|| self.unproven.get(key))
+    }
 }
 
 /// See the module documentation.
 pub(super) struct ProvenLabels {
     policy: LabelPolicy,
-    max_per_account: usize,
-    max_total: usize,
     memory: Mutex<LabelMemory>,
 }
 
 impl ProvenLabels {
-    /// The limits are those of [`LIMITS`].
-    pub(super) fn new(policy: LabelPolicy, (max_per_account, max_total): (usize, usize)) -> Self {
-        Self { policy, max_per_account, max_total, memory: Mutex::default() }
+    /// Remembers at most `limit` texts.
+    pub(super) fn new(policy: LabelPolicy, limit: usize) -> Self {
+        let memory = LabelMemory { proven: LabelMap::new(limit / 2), unproven: LabelMap::new(limit / 2) };
+        Self { policy, memory: Mutex::new(memory) }
     }
 
     /// The configured policy.
@@ -223,7 +231,7 @@ impl ProvenLabels {
     /// Returns true if a text is proven. An observation that adds information is appended to `body`.
     fn observe(&self, observation: LabelObservation, body: &mut Vec<u8>) -> bool {
         let memory = self.memory.lock();
-        let label = memory.accounts.get(&observation.account).and_then(|texts| texts.get(&observation.text));
+        let label = memory.get(&(observation.account, observation.text));
         let label = label.filter(|label| observation.hour.saturating_sub(label.hour) < EXPIRY_HOURS);
         let is_proven = label.is_some_and(|label| self.is_proven(label));
         let is_new = match label {
@@ -252,12 +260,10 @@ impl ProvenLabels {
     }
 
     fn add_observation(&self, memory: &mut LabelMemory, observation: LabelObservation) {
-        let texts = memory.accounts.entry(observation.account).or_default();
-        let old_len = texts.len();
-        let label = texts.entry(observation.text).or_default();
-        if observation.hour.saturating_sub(label.hour) >= EXPIRY_HOURS {
-            *label = ObservedLabel::default();
-        }
+        let key = (observation.account, observation.text);
+        let known = memory.proven.remove(&key).or_else(|| memory.unproven.remove(&key));
+        let known = known.filter(|label| observation.hour.saturating_sub(label.hour) < EXPIRY_HOURS);
+        let mut label = known.unwrap_or_default();
         label.hour = label.hour.max(observation.hour);
         let min_sessions = u64::from(self.policy.min_sessions);
         match observation.session {
@@ -267,35 +273,20 @@ impl ProvenLabels {
             }
             _ => {}
         }
-        if texts.len() > self.max_per_account {
-            evict_texts(texts);
-        }
-        let is_empty = texts.is_empty();
-        memory.text_count = (memory.text_count + texts.len()).saturating_sub(old_len);
-        if is_empty {
-            memory.accounts.remove(&observation.account);
-        }
-        if memory.text_count > self.max_total
-            && let Some(largest) = memory.accounts.values_mut().max_by_key(|texts| texts.len())
-        {
-            let old_len = largest.len();
-            evict_texts(largest);
-            memory.text_count = (memory.text_count + largest.len()).saturating_sub(old_len);
-        }
+        let texts = if self.is_proven(&label) { &mut memory.proven } else { &mut memory.unproven };
+        texts.insert_for(observation.account, key, label, 1);
     }
 
     /// All entries, for the checkpoint.
     pub(super) fn save(&self) -> Vec<u8> {
         let memory = self.memory.lock();
         let mut body = vec![VERSION];
-        for (account, texts) in &memory.accounts {
-            for (text, label) in texts {
-                let count = [label.count()];
-                let sessions: &[u64] = if self.is_proven(label) { &count } else { &label.sessions };
-                for session in sessions {
-                    LabelObservation { account: *account, text: *text, session: *session, hour: label.hour }
-                        .encode(&mut body);
-                }
+        for ((account, text), label) in memory.unproven.iter().chain(memory.proven.iter()) {
+            let count = [label.count()];
+            let sessions: &[u64] = if self.is_proven(label) { &count } else { &label.sessions };
+            for session in sessions {
+                LabelObservation { account: *account, text: *text, session: *session, hour: label.hour }
+                    .encode(&mut body);
             }
         }
         body
@@ -303,7 +294,8 @@ impl ProvenLabels {
 
     /// Number of texts remembered.
     pub(super) fn len(&self) -> usize {
-        self.memory.lock().text_count
+        let memory = self.memory.lock();
+        memory.proven.len() + memory.unproven.len()
     }
 }
 
@@ -399,19 +391,6 @@ impl LabelCheck<'_> {
     /// The effect's body. `None` if nothing new was seen.
     pub(super) fn into_effect(self) -> Option<Vec<u8>> {
         (self.new_observations.len() > 1).then_some(self.new_observations)
-    }
-}
-
-/// Evicts a quarter of an account's texts: those with the fewest sessions first, then the oldest.
-fn evict_texts(texts: &mut HashMap<u128, ObservedLabel>) {
-    let mut order: Vec<(u64, u32, u128)> =
-        texts.iter().map(|(text, label)| (label.count(), label.hour, *text)).collect();
-    let count = order.len() / 4 + 1;
-    if count < order.len() {
-        order.select_nth_unstable(count);
-    }
-    for (.., text) in order.into_iter().take(count) {
-        texts.remove(&text);
     }
 }
 

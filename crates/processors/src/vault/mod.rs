@@ -209,7 +209,7 @@ impl VaultProcessor {
             traces: KnownTraces::default(),
             services: KnownServices::new(agents, known_services::LIMIT),
             ids,
-            labels: ProvenLabels::new(label_policy, labels::LIMITS),
+            labels: ProvenLabels::new(label_policy, labels::LIMIT),
             privacy,
             metrics,
         }

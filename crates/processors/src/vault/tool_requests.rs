@@ -4,7 +4,7 @@
 //! Reads only. Ids of earlier batches are kept as keyed hashes, at most [`MAX_REMEMBERED`], added after the commit.
 //! Runs and their tools are tracked in the crate `tracker`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use genai::{ContentLocation, ContentPart, Facts, ItemFacts, ItemRole};
+use kernel::bounded_map::BoundedMap;
 use otlp::{NodeId, Payload, Value};
 
 use super::content::value_at;
@@ -33,15 +34,8 @@ pub(super) type RequestedToolCalls = Vec<(u64, SpanId)>;
 #[derive(Default)]
 pub(super) struct ToolCallRequests {
     hasher: RandomState,
-    remembered: Mutex<RememberedRequests>,
-}
-
-/// The requests of earlier batches, by hash of account and tool call id.
-#[derive(Default)]
-struct RememberedRequests {
-    requesters: HashMap<u64, SpanId>,
-    /// Oldest first.
-    order: VecDeque<u64>,
+    /// The requests of earlier batches, by hash of account and tool call id.
+    remembered: Mutex<BoundedMap<u64, SpanId, MAX_REMEMBERED>>,
 }
 
 impl ToolCallRequests {
@@ -67,7 +61,7 @@ impl ToolCallRequests {
             let Some(id) = item.tool_call.as_deref() else { continue };
             let hash = self.hash(account, id);
             let requester = requested_here.get(&hash).copied();
-            let requester = requester.or_else(|| self.remembered.lock().requesters.get(&hash).copied());
+            let requester = requester.or_else(|| self.remembered.lock().get(&hash).copied());
             let requester = requester.filter(|span| span != payload.span_id(item.node));
             links.extend(requester.map(|span| (item.node, span)));
         }
@@ -76,17 +70,8 @@ impl ToolCallRequests {
 
     /// Adds the requests of a committed batch.
     pub(super) fn remember(&self, requests: &RequestedToolCalls) {
-        let RememberedRequests { requesters, order } = &mut *self.remembered.lock();
-        for (hash, span) in requests {
-            if requesters.insert(*hash, *span).is_none() {
-                order.push_back(*hash);
-            }
-            if order.len() > MAX_REMEMBERED
-                && let Some(oldest) = order.pop_front()
-            {
-                requesters.remove(&oldest);
-            }
-        }
+        let mut remembered = self.remembered.lock();
+        requests.iter().for_each(|(hash, span)| drop(remembered.insert(*hash, *span)));
     }
 
     fn hash(&self, account: &str, id: &str) -> u64 {

@@ -129,7 +129,7 @@ impl BoundClaudeCodeHooks {
             port,
             path: self.settings.path,
             answer_within: self.settings.answer_within,
-            starts: Arc::new(StartTimes::new()),
+            starts: Arc::new(StartTimes::default()),
             clock,
         };
         let files = self.files.watch_files(&context.id, self.settings.reload, &tasks, meter);

@@ -91,10 +91,10 @@ fn start_time(
     };
     let session = interval_key(Interval::Session, account, &event.session, "");
     if starts.start_of(&session, now).is_none() {
-        starts.begin(session, now);
+        starts.begin(account, session, now);
     }
     if let Some(begun) = shape.begins.and_then(key) {
-        starts.begin(begun, now);
+        starts.begin(account, begun, now);
     }
     let reported = event.number("duration_ms").filter(|_| shape.ends == Some(Interval::Tool));
     // a cast from float saturates

@@ -29,7 +29,7 @@ fn span_at(event: &str, now: u64, starts: &StartTimes) -> Span {
 }
 
 fn span(event: &str) -> Span {
-    span_at(event, NOON, &StartTimes::new())
+    span_at(event, NOON, &StartTimes::default())
 }
 
 fn text(span: &Span, key: &str) -> Option<String> {

@@ -4,13 +4,14 @@
 //! twice is recognised by its id. Positions belong to the topic's id, not its name: a topic that was made anew begins
 //! without any.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use ::kafka::{PartitionId, RecordId};
+use kernel::bounded_map::BoundedMap;
 use pipeline::{Batch, Effect, Processor, Reason};
 
 #[cfg(test)]
@@ -45,20 +46,18 @@ impl PositionState {
 
 /// Ranges of one partition that are remembered. A range ends where another worker stored records, or one is under way.
 const MAX_RANGES: usize = 1024;
-/// Ids of one partition that are remembered are between this number and twice as many.
-const MAX_IDS: usize = 2048;
+/// Ids of one partition that are remembered.
+const MAX_IDS: usize = 4096;
 
 /// The stored records of one partition.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 struct StoredOffsets {
     /// Where this gateway last began to read.
     since: i64,
     /// First offset of each range of stored records, and the offset behind it. No two ranges touch.
     ranges: BTreeMap<i64, i64>,
     /// Ids of the newest stored records.
-    ids: HashSet<RecordId>,
-    /// Older ones. They are forgotten when `ids` is full and takes their place.
-    older_ids: HashSet<RecordId>,
+    ids: BoundedMap<RecordId, (), MAX_IDS>,
 }
 
 /// The effect of one record.
@@ -108,7 +107,7 @@ impl StoredOffsets {
         self.add_range(record.since, record.next);
         self.add_range(record.offset, record.offset.saturating_add(1));
         if let Some(id) = record.id {
-            self.add_id(id);
+            self.ids.insert(id, ());
         }
     }
 
@@ -128,19 +127,8 @@ impl StoredOffsets {
         }
     }
 
-    fn add_id(&mut self, id: RecordId) {
-        if self.ids.len() >= MAX_IDS {
-            self.older_ids = std::mem::take(&mut self.ids);
-        }
-        self.ids.insert(id);
-    }
-
     fn holds(&self, offset: i64) -> bool {
         self.ranges.range(..=offset).next_back().is_some_and(|(_, end)| offset < *end)
-    }
-
-    fn holds_id(&self, id: &RecordId) -> bool {
-        self.ids.contains(id) || self.older_ids.contains(id)
     }
 
     /// The first record that is missing since this gateway began to read.
@@ -184,7 +172,7 @@ impl StoredPositions {
 
     /// Whether a record with this id is stored: the edge heard of no acknowledgement and wrote it again.
     pub(super) fn is_id_stored(&self, partition: &PartitionId, id: &RecordId) -> bool {
-        self.state.lock().stored(partition).is_some_and(|stored| stored.holds_id(id))
+        self.state.lock().stored(partition).is_some_and(|stored| stored.ids.contains_key(id))
     }
 
     /// Tells which topic has this name now. Returns whether positions of another one were forgotten.
@@ -202,7 +190,7 @@ impl StoredPositions {
         for partition in partitions {
             let key = state.key(partition);
             if let Some(stored) = state.partitions.get_mut(&key) {
-                (stored.ids, stored.older_ids) = Default::default();
+                stored.ids = BoundedMap::default();
             }
         }
     }
@@ -239,7 +227,7 @@ impl Processor for StoredPositions {
             partition: partition.number,
             since: stored.since,
             ranges: stored.ranges.iter().map(|(from, to)| (*from, *to)).collect(),
-            ids: stored.older_ids.iter().chain(&stored.ids).copied().collect(),
+            ids: stored.ids.iter().map(|(id, ())| *id).collect(),
         });
         let saved = SavedPositions { version: VERSION, partitions: partitions.collect() };
         // Writing it takes long with many partitions.
@@ -256,7 +244,7 @@ impl Processor for StoredPositions {
         for saved in saved.partitions {
             let mut stored = StoredOffsets { since: saved.since, ..StoredOffsets::default() };
             saved.ranges.into_iter().for_each(|(from, to)| stored.add_range(from, to));
-            saved.ids.into_iter().for_each(|id| stored.add_id(id));
+            saved.ids.into_iter().for_each(|id| drop(stored.ids.insert(id, ())));
             let partition = PartitionId { topic: saved.topic, number: saved.partition };
             partitions.insert((partition, saved.topic_id), stored);
         }

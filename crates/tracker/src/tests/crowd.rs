@@ -1,7 +1,6 @@
 //! Isolation between senders: requests that cost far more than their size, and time spent under the lock.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -19,7 +18,6 @@ use kernel::pseudonym::{IdPolicy, PlainIds, Pseudonymizer};
 use kernel::secret::Secret;
 use pipeline::{Batch, Processor};
 use redaction::RedactionIdPolicy;
-use runs::fair_eviction::{AccountOwned, FairQueue, LastUsedNames};
 use runs::{OutcomeVerdict, RunCatalog, RunOutcome, RunOwner, RunState, RunTotals, SessionView};
 use telemetry::Meter;
 
@@ -231,32 +229,6 @@ fn a_pseudonym_is_looked_up_among_its_own() {
     assert!(first >= again + 144, "{first}, then {again}: they are made anew each time");
 }
 
-/// An entry's account, with a count of how often it was read.
-struct Asked<'a>(&'a str, &'a AtomicU64);
-
-impl AccountOwned for Asked<'_> {
-    fn account(&self) -> &str {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        self.0
-    }
-}
-
-/// A full queue must not be scanned for each new entry, because this happens under the tracker's lock. (Counts are
-/// asserted.)
-#[test]
-fn making_room_does_not_walk_the_queue() {
-    let asked = AtomicU64::new(0);
-    let mut queue = FairQueue::default();
-    for account in ["few", "many"] {
-        (0..1000).for_each(|_| assert!(queue.push(Asked(account, &asked), 2000).is_none()));
-    }
-    asked.store(0, Ordering::Relaxed);
-    for _ in 0..100 {
-        assert_eq!(queue.push(Asked("many", &asked), 2000).unwrap().0, "many");
-    }
-    assert!(asked.load(Ordering::Relaxed) < 1000, "{}", asked.load(Ordering::Relaxed));
-}
-
 /// Evaluations, pages, tool calls, measures and evictions: none processes names while it holds the lock.
 #[test]
 fn nobody_waits_for_a_look() {
@@ -329,20 +301,6 @@ fn a_batch_comes_while_somebody_looks() {
     assert!(!look_then_add(passed + 50, 2), "it woke up");
     assert_eq!(line.runs.state.lock().store.len(), 1);
     assert_eq!(line.views()[0].totals.calls(), 2);
-}
-
-/// An account with hundreds of names takes none from an account with few.
-#[test]
-fn whoever_has_most_makes_room() {
-    let (mut map, mut used) = (BTreeMap::<String, u32>::new(), LastUsedNames::default());
-    for (account, names) in [("few", 5), ("many", 500)] {
-        for n in 0..names {
-            *used.entry(&mut map, &format!("{account}\nname-{n}"), 20) = n;
-        }
-    }
-    assert_eq!(map.len(), 20);
-    assert_eq!(map.keys().filter(|name| name.starts_with("few\n")).count(), 5);
-    assert!(map.contains_key("many\nname-499") && !map.contains_key("many\nname-0"), "the latest stay");
 }
 
 /// The cost of one account's sessions is no baseline for another account, even if their features have the same name.

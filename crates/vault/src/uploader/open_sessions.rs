@@ -22,7 +22,7 @@ pub(super) const SESSION_IDLE_TIMEOUT: Duration = Duration::from_secs(1_800);
 /// Largest object with lines, after decompression.
 const MAX_DECOMPRESSED_BYTES: u64 = 256 << 20;
 /// Capacity of the memory for reports of calls, for each chain.
-const MAX_REMEMBERED_REPORTS: usize = 1 << 15;
+const MAX_REMEMBERED_REPORTS: usize = 1 << 16;
 
 /// Sessions without a session line (see the module).
 pub(super) struct OpenSessions {

@@ -22,19 +22,6 @@ fn a_day_long() {
     assert!(restored.is_agent_service("a", Some(&SHOP), now));
 }
 
-/// Must not regress: the memory is bounded, and the most recently seen services stay.
-#[test]
-fn bounded() {
-    let services = KnownServices::new(DeclaredServices::Learned, 100);
-    for number in 0..1000_u64 {
-        let name = number.to_string();
-        let service = ServiceIdentity { name: &name, instance: "" };
-        let body = services.effect("a", &[service], UnixNanos(number + 1)).expect("news");
-        services.apply(&body);
-        assert!(services.len() <= 100 && services.is_agent_service("a", Some(&service), UnixNanos(number + 1)));
-    }
-}
-
 /// Must not regress: declared services count from the start.
 #[test]
 fn declared() {

@@ -8,8 +8,8 @@ fn of_kind(kind: u64, account: u64, text: u128, session: u64, hour: u32) -> Labe
     LabelObservation { account, text, session: bind_to_text((kind, session), text), hour }
 }
 
-fn labels(min_sessions: u8, limits: (usize, usize)) -> ProvenLabels {
-    ProvenLabels::new(LabelPolicy { min_sessions, ..LabelPolicy::default() }, limits)
+fn labels(min_sessions: u8, limit: usize) -> ProvenLabels {
+    ProvenLabels::new(LabelPolicy { min_sessions, ..LabelPolicy::default() }, limit)
 }
 
 /// Checks a text as a batch does, and commits the new observations.
@@ -24,12 +24,12 @@ fn send(labels: &ProvenLabels, sighting: LabelObservation) -> bool {
 /// restart.
 #[test]
 fn repetition_proves() {
-    let memory = labels(3, LIMITS);
+    let memory = labels(3, LIMIT);
     let sent: Vec<bool> = [7, 7, 8, 8, 9, 10].map(|session| send(&memory, sighting(1, 5, session, 100))).into();
     assert_eq!(sent, [false, false, false, false, false, true]);
     assert!(!send(&memory, sighting(2, 5, 7, 100)), "another account's text");
     assert!(!send(&memory, sighting(1, 6, 7, 100)), "another text");
-    let restored = labels(3, LIMITS);
+    let restored = labels(3, LIMIT);
     restored.apply(&memory.save());
     assert!(send(&restored, sighting(1, 5, 11, 100)));
     assert_eq!(restored.len(), memory.len());
@@ -38,7 +38,7 @@ fn repetition_proves() {
 /// Must not regress: a person counts once, even if seen with a session id, with a user id, and with neither.
 #[test]
 fn sessions_of_several_kinds_are_not_added_up() {
-    let memory = labels(3, LIMITS);
+    let memory = labels(3, LIMIT);
     for (kind, session) in [(0, 1), (1, 2), (2, 3), (0, 4), (1, 5), (2, 6), (0, 7)] {
         assert!(!send(&memory, of_kind(kind, 1, 5, session, 100)), "{kind} {session}");
     }
@@ -48,11 +48,11 @@ fn sessions_of_several_kinds_are_not_added_up() {
 /// Must not regress: a policy that requires more sessions also applies to texts proven before a restart.
 #[test]
 fn more_sessions_after_a_restart() {
-    let memory = labels(3, LIMITS);
+    let memory = labels(3, LIMIT);
     for session in 0..3 {
         send(&memory, sighting(1, 5, session, 100));
     }
-    let stricter = labels(5, LIMITS);
+    let stricter = labels(5, LIMIT);
     stricter.apply(&memory.save());
     let sent: Vec<bool> = (10..16).map(|session| send(&stricter, sighting(1, 5, session, 101))).collect();
     assert_eq!(sent, [false, false, false, false, false, true]);
@@ -61,7 +61,7 @@ fn more_sessions_after_a_restart() {
 /// Must not regress: a batch that is not committed proves nothing.
 #[test]
 fn what_is_not_committed_proves_nothing() {
-    let memory = labels(2, LIMITS);
+    let memory = labels(2, LIMIT);
     for _ in 0..10 {
         memory.observe(sighting(1, 5, 77, 100), &mut Vec::new());
         memory.observe(sighting(1, 5, 78, 100), &mut Vec::new());
@@ -72,12 +72,12 @@ fn what_is_not_committed_proves_nothing() {
 /// Must not regress: a checkpoint holds a single entry for a proven text, and the text stays proven.
 #[test]
 fn a_proven_text_is_one_entry() {
-    let memory = labels(5, LIMITS);
+    let memory = labels(5, LIMIT);
     for session in 1..=5 {
         assert!(!send(&memory, sighting(1, 5, session, 100)));
     }
     assert_eq!(memory.save().len(), 1 + OBSERVATION_BYTES);
-    let restored = labels(5, LIMITS);
+    let restored = labels(5, LIMIT);
     restored.apply(&memory.save());
     assert!(send(&restored, sighting(1, 5, 6, 101)));
 }
@@ -85,7 +85,7 @@ fn a_proven_text_is_one_entry() {
 /// Must not regress: a text not seen for 30 days has to prove itself again; one seen every week stays proven.
 #[test]
 fn forgotten_after_30_days() {
-    let memory = labels(2, LIMITS);
+    let memory = labels(2, LIMIT);
     send(&memory, sighting(1, 5, 7, 0));
     send(&memory, sighting(1, 5, 8, 0));
     for week in 1..10 {
@@ -102,7 +102,7 @@ fn forgotten_after_30_days() {
 /// is bounded.
 #[test]
 fn poisoned() {
-    let memory = labels(2, (100, 300));
+    let memory = labels(2, 300);
     for account in 0..3 {
         send(&memory, sighting(account, 5, 7, 0));
         send(&memory, sighting(account, 5, 8, 0));
@@ -119,7 +119,7 @@ fn poisoned() {
 /// Must not regress: bytes that no version wrote change nothing.
 #[test]
 fn damaged_effects() {
-    let memory = labels(2, LIMITS);
+    let memory = labels(2, LIMIT);
     for body in [&[][..], &[VERSION], &[VERSION, 1, 2, 3], &[9; 100]] {
         memory.apply(body);
     }
@@ -129,7 +129,7 @@ fn damaged_effects() {
 /// Must not regress: a batch of made-up texts adds a bounded effect.
 #[test]
 fn one_batch_is_bounded() {
-    let memory = labels(2, LIMITS);
+    let memory = labels(2, LIMIT);
     let mut body = vec![VERSION];
     for text in 0..100_000 {
         memory.observe(sighting(1, text, 7, 1), &mut body);

@@ -122,7 +122,7 @@ impl Bench {
 
     /// Uses another label policy.
     pub(super) fn labels(mut self, policy: super::super::LabelPolicy) -> Self {
-        self.processor.labels = super::super::ProvenLabels::new(policy, super::super::labels::LIMITS);
+        self.processor.labels = super::super::ProvenLabels::new(policy, super::super::labels::LIMIT);
         self
     }
 
@@ -140,7 +140,7 @@ impl Bench {
     pub(super) fn restarted(mut self) -> Self {
         let saved = self.processor.checkpoint().expect("a checkpoint");
         self.processor.labels =
-            super::super::ProvenLabels::new(self.processor.labels.policy().clone(), super::super::labels::LIMITS);
+            super::super::ProvenLabels::new(self.processor.labels.policy().clone(), super::super::labels::LIMIT);
         self.processor.restore(&saved);
         self
     }

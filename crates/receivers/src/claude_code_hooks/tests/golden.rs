@@ -9,7 +9,7 @@ use super::*;
 
 /// The spans of events that arrive a second apart.
 fn spans_of(events: impl IntoIterator<Item = String>) -> String {
-    let (starts, mut out) = (StartTimes::new(), String::new());
+    let (starts, mut out) = (StartTimes::default(), String::new());
     for (now, event) in (NOON..).step_by(SECOND as usize).zip(events) {
         write_span(&mut out, &span_at(&event, now, &starts));
     }
@@ -68,7 +68,7 @@ fn recorded_events_become_spans() {
     files.sort();
     let events: Vec<String> = files.iter().map(|file| fs::read_to_string(file).expect("an event")).collect();
     check_golden("recorded", &spans_of(events.iter().cloned()));
-    let starts = StartTimes::new();
+    let starts = StartTimes::default();
     let spans: Vec<Span> = events.iter().map(|event| span_at(event, NOON, &starts)).collect();
     let roots: Vec<_> = spans.iter().filter(|span| span.name == "claude_code.turn.stop").collect();
     assert_eq!(roots.len(), 2, "two prompts");

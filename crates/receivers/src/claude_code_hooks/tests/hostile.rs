@@ -6,7 +6,7 @@ use super::super::event::{EventError, HookEvent};
 use super::*;
 
 fn error(body: &[u8]) -> Option<EventError> {
-    translate_event(body, "default", NOON, &StartTimes::new()).err()
+    translate_event(body, "default", NOON, &StartTimes::default()).err()
 }
 
 /// What is no event is refused, whatever it is, and what has a session and a name is kept.
@@ -87,7 +87,7 @@ fn times_are_possible() {
     assert_eq!(length(r#","duration_ms":0.5"#), 500_000);
     assert_eq!(length(r#","duration_ms":1e300"#), NOON);
     assert_eq!([length(r#","duration_ms":-5"#), length(r#","duration_ms":null"#), length("")], [0; 3]);
-    let starts = StartTimes::new();
+    let starts = StartTimes::default();
     let call = r#","tool_name":"Bash","tool_use_id":"t1""#;
     span_at(&event("PreToolUse", call), NOON, &starts);
     assert_eq!(span_at(&event("PostToolUse", call), NOON - SECOND, &starts).start_time_unix_nano, NOON - SECOND);
@@ -115,7 +115,7 @@ fn starts_are_bounded() {
 #[test]
 fn ids_follow_from_the_event() {
     let ids = |event: &str, now: u64| {
-        let found = span_at(event, now, &StartTimes::new());
+        let found = span_at(event, now, &StartTimes::default());
         assert!(found.trace_id != [0; 16] && found.span_id != [0; 8]);
         (found.trace_id, found.span_id, found.parent_span_id)
     };
@@ -135,7 +135,7 @@ proptest! {
     /// No bytes make a panic, and no event becomes a request that the engine would refuse as malformed.
     #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = translate_event(&bytes, "default", NOON, &StartTimes::new());
+        let _ = translate_event(&bytes, "default", NOON, &StartTimes::default());
     }
 
     /// A text in a field that no rule lists is in one attribute alone, the one that the dialect lists as content.
