@@ -9,7 +9,6 @@ use super::index::StorageState;
 use super::patch::{TextEdit, ValuePart};
 use super::payload::Payload;
 use super::schema::IndexedField;
-use super::text::ElementIndex;
 use super::value::{OwnedValue, Value};
 
 /// A number and its position.
@@ -25,17 +24,10 @@ pub struct NumberOccurrence<'a> {
 impl Payload {
     /// Visits every integer and double of attributes and bodies; `visit` returns the text that replaces it, if any.
     pub fn edit_numbers(&mut self, mut visit: impl FnMut(&NumberOccurrence<'_>) -> Option<String>) {
-        self.for_each_element(|payload, element| match element {
-            ElementIndex::Field(index) => payload.edit_numbers_of_body(index, &mut visit),
-            ElementIndex::Attribute(index) => payload.edit_numbers_of_attribute(index, &mut visit),
-        });
+        self.for_each_element(&mut visit, Self::edit_numbers_of_body, Self::edit_numbers_of_attribute);
     }
 
-    fn edit_numbers_of_body(
-        &mut self,
-        index: u32,
-        visit: &mut impl FnMut(&NumberOccurrence<'_>) -> Option<String>,
-    ) {
+    fn edit_numbers_of_body(&mut self, index: u32, visit: &mut impl FnMut(&NumberOccurrence<'_>) -> Option<String>) {
         let Some(field) = self.index.fields.get(index as usize) else { return };
         if field.kind != IndexedField::Body || field.state == StorageState::Removed {
             return;

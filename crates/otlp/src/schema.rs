@@ -444,7 +444,7 @@ impl MessageType {
         }
     }
 
-    /// Whether it belongs to a node but has texts or attributes of the node in it.
+    /// Whether texts or attributes of the enclosing node are in this message.
     pub(super) fn is_inner(self) -> bool {
         matches!(self, Self::Resource | Self::Scope | Self::Status)
     }

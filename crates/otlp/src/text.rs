@@ -6,7 +6,7 @@
 
 use super::check::KeyValueShape;
 use super::ids::{AttrId, NodeId, TextField};
-use super::index::{AttrRec, StorageState};
+use super::index::{AttrRec, NodeRec, StorageState};
 use super::patch::{self, TextEdit, ValuePart};
 use super::payload::Payload;
 use super::schema::{IndexedField, MessageType};
@@ -70,20 +70,11 @@ fn place_kind(part: ValuePart<'_>, text_kind: TextPlaceKind) -> (TextPlaceKind, 
     }
 }
 
-/// A singular field or an attribute, by its place in the index.
-pub(super) enum ElementIndex {
-    Field(u32),
-    Attribute(u32),
-}
-
 impl Payload {
     /// Visits every text of the request and every occurrence (edits applied, slots and empty texts excluded). `visit`
     /// gets the place and the text and returns the edit.
     pub fn edit_text(&mut self, mut visit: impl FnMut(&TextPlace<'_>, &str) -> TextEdit) {
-        self.for_each_element(|payload, element| match element {
-            ElementIndex::Field(index) => payload.edit_field(index, &mut visit),
-            ElementIndex::Attribute(index) => payload.edit_attribute(index, &mut visit),
-        });
+        self.for_each_element(&mut visit, Self::edit_field, Self::edit_attribute);
     }
 
     /// The same for one attribute.
@@ -100,25 +91,31 @@ impl Payload {
         bodies.into_iter().for_each(|index| self.edit_field(index, &mut visit));
     }
 
-    /// Calls `visit` for each field and attribute of the nodes that are not removed.
-    pub(super) fn for_each_element(&mut self, mut visit: impl FnMut(&mut Self, ElementIndex)) {
+    /// Calls `edit_field` and `edit_attribute` with the index of each field and attribute of the nodes that are not
+    /// removed. Two functions, because each is inlined where it is called once.
+    pub(super) fn for_each_element<V>(
+        &mut self,
+        visit: &mut V,
+        edit_field: impl Fn(&mut Self, u32, &mut V),
+        edit_attribute: impl Fn(&mut Self, u32, &mut V),
+    ) {
         for node in 0..self.index.nodes.len() as u32 {
-            let record = *self.index.node(node);
-            if record.removed {
+            let NodeRec { removed, fields, repeated_texts, attributes, .. } = *self.index.node(node);
+            if removed {
                 continue;
             }
-            for chain in [record.fields, record.repeated_texts] {
+            for chain in [fields, repeated_texts] {
                 let mut index = chain.first;
                 while let Some(field) = self.index.fields.get(index as usize) {
                     let next = field.next;
-                    visit(self, ElementIndex::Field(index));
+                    edit_field(self, index, visit);
                     index = next;
                 }
             }
-            let mut index = record.attributes.first;
+            let mut index = attributes.first;
             while let Some(attr) = self.index.attrs.get(index as usize) {
                 let next = attr.next;
-                visit(self, ElementIndex::Attribute(index));
+                edit_attribute(self, index, visit);
                 index = next;
             }
         }

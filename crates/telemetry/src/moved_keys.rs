@@ -36,9 +36,8 @@ impl VaultSummary {
     /// Reads the current metrics.
     pub fn from_meter(meter: &Meter) -> Self {
         let in_force = meter.series(&names::VAULT_PRIVACY).into_iter().filter(|series| series.number() == Some(1.0));
-        let privacy_profiles: Vec<(String, String)> = in_force
-            .map(|series| (series.label("processor").to_owned(), series.label("profile").to_owned()))
-            .collect();
+        let privacy_profiles: Vec<(String, String)> =
+            in_force.map(|series| (series.label("processor").to_owned(), series.label("profile").to_owned())).collect();
         Self { moved_keys: collect_moved_keys(meter, &privacy_profiles), privacy_profiles }
     }
 }

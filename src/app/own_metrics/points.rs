@@ -28,12 +28,7 @@ struct PointTimes {
 }
 
 /// The encoded request and the number of its points; `None` if there are no points. `instance` names the process.
-pub(super) fn build_request(
-    meter: &Meter,
-    instance: &str,
-    began: UnixNanos,
-    now: UnixNanos,
-) -> Option<(Vec<u8>, u64)> {
+pub(super) fn build_request(meter: &Meter, instance: &str, began: UnixNanos, now: UnixNanos) -> Option<(Vec<u8>, u64)> {
     let times = PointTimes { began, now };
     let families = ALL.iter().map(|def| (*def, meter.series(def))).filter(|(_, family)| !family.is_empty());
     let mut items = 0;
@@ -43,10 +38,8 @@ pub(super) fn build_request(
     };
     let metrics: Vec<Metric> = families.map(to_metric).collect();
     let version = env!("CARGO_PKG_VERSION");
-    let attributes =
-        [("service.name", "tollgate"), ("service.version", version), ("service.instance.id", instance)];
-    let scope =
-        InstrumentationScope { name: "tollgate".to_owned(), version: version.to_owned(), ..Default::default() };
+    let attributes = [("service.name", "tollgate"), ("service.version", version), ("service.instance.id", instance)];
+    let scope = InstrumentationScope { name: "tollgate".to_owned(), version: version.to_owned(), ..Default::default() };
     let resource = Resource { attributes: encode_attributes(&attributes), ..Default::default() };
     let scope_metrics = vec![ScopeMetrics { scope: Some(scope), metrics, ..Default::default() }];
     let resource_metrics = vec![ResourceMetrics { resource: Some(resource), scope_metrics, ..Default::default() }];

@@ -182,8 +182,7 @@ fn panel_rows(meter: &Meter, title: &str, lines: &[PanelLine], money: fn(f64) ->
     let mut rows = Vec::new();
     for (what, def) in lines {
         let series = meter.series(def).into_iter().filter_map(|series| Some((series.number()?, series)));
-        let mut shown: Vec<_> =
-            series.filter(|(number, _)| *number != 0.0 || ALWAYS_SHOWN.contains(&title)).collect();
+        let mut shown: Vec<_> = series.filter(|(number, _)| *number != 0.0 || ALWAYS_SHOWN.contains(&title)).collect();
         shown.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         for (number, series) in shown.into_iter().take(MAX_ROWS) {
             let labels: Vec<&str> = series.sorted_labels().into_iter().map(|(_, value)| value).collect();
