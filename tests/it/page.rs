@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use kernel::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
-use telemetry::samples::parse_samples;
 use tollgate::app::RunningGateway;
 
 use crate::gateway;
@@ -98,6 +97,16 @@ fn telemetry(now: u64) -> Value {
     json!({ "resourceSpans": [{ "resource": resource, "scopeSpans": [{ "scope": {}, "spans": spans.collect::<Vec<_>>() }] }] })
 }
 
+/// The sum of a metric's samples in the text of `/metrics` whose labels contain `label`.
+fn sum_samples(metrics: &str, name: &str, label: &str) -> f64 {
+    let values = metrics.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (found, labels) = series.split_once('{').unwrap_or((series, ""));
+        (found == name && labels.contains(label)).then(|| value.parse::<f64>().unwrap())
+    });
+    values.sum()
+}
+
 /// The page, `/metrics`, the report and a manual count agree, and the page shows the same after a restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_metrics_and_report_agree() {
@@ -109,11 +118,7 @@ async fn the_page_metrics_and_report_agree() {
         let began = Instant::now();
         loop {
             let (page, metrics) = (front(admin), ask(admin, "GET /metrics", b""));
-            let counted = parse_samples(&metrics)
-                .iter()
-                .filter(|one| one.name == "agent_runs_total")
-                .map(|one| one.number())
-                .sum::<f64>();
+            let counted = sum_samples(&metrics, "agent_runs_total", "");
             if (page["runs"].as_u64(), counted) == (Some(RUNS), RUNS as f64) {
                 break (page, metrics, ask(admin, "GET /report?by=name", b""));
             }
@@ -121,10 +126,8 @@ async fn the_page_metrics_and_report_agree() {
         }
     });
     let (page, metrics, report) = asked.await.unwrap();
-    let samples = parse_samples(&metrics);
-    let sum = |name: &str| samples.iter().filter(|one| one.name == name).map(|one| one.number()).sum::<f64>();
-    let failed = samples.iter().filter(|one| one.name == "agent_runs_total" && one.label("state") == "failed");
-    let failed = failed.map(|one| one.number()).sum::<f64>();
+    let sum = |name: &str| sum_samples(&metrics, name, "");
+    let failed = sum_samples(&metrics, "agent_runs_total", "state=\"failed\"");
     // manual count: 3 of 12 fail; 3 calls of 1000 and 100 tokens at 3 and 15 USD per million
     assert_eq!((page["failed_runs"].as_u64(), failed), (Some(3), 3.0));
     assert_eq!((page["iterations"].as_u64(), sum("agent_run_iterations_sum")), (Some(36), 36.0));
@@ -174,11 +177,7 @@ async fn live_runs_count_at_once() {
     );
     assert_eq!((&page["cost_usd"], &page["by_model"][0]["cost_usd"]), (&json!("0.162"), &json!("0.162")));
     assert_eq!((&report["runs"]["cost_usd"], &report["runs"]["live"]), (&json!("0.162"), &json!(12)));
-    let cost = parse_samples(&metrics)
-        .iter()
-        .filter(|one| one.name == "tollgate_cost_usd_total")
-        .map(|one| one.number())
-        .sum::<f64>();
+    let cost = sum_samples(&metrics, "tollgate_cost_usd_total", "");
     assert!((cost - 0.162).abs() < 1e-9, "{metrics}");
     let api: Value = serde_json::from_str(&api).unwrap();
     let costs = api["runs"]
@@ -207,8 +206,7 @@ async fn tool_calls_of_the_first_second_are_counted() {
         let request =
             json!({ "resourceSpans": [{ "resource": {}, "scopeSpans": [{ "scope": {}, "spans": [span] }] }] });
         ask(otlp, "POST /v1/traces", request.to_string().as_bytes());
-        let samples = parse_samples(&ask(admin, "GET /metrics", b""));
-        samples.iter().filter(|one| one.name == "agent_tool_calls_total").map(|one| one.number()).sum::<f64>()
+        sum_samples(&ask(admin, "GET /metrics", b""), "agent_tool_calls_total", "")
     });
     assert_eq!(counted.await.unwrap(), 1.0);
     app.shutdown().await;

@@ -7,7 +7,7 @@ use super::check::{self, KeyValueShape};
 use super::ids::{AttrId, NodeId, NodeKind, SlotId, TextField};
 use super::index::{AttrRec, FieldRec, NONE, PayloadIndex, SlotRec, StorageState, is_item};
 use super::payload::Payload;
-use super::schema::{IndexedField, text_field_location};
+use super::schema::{IndexedField, field_location};
 use super::value::{self, OwnedValue, put_key_value};
 use super::wire::{self, ByteRange};
 
@@ -200,49 +200,39 @@ impl Payload {
     /// Sets a text field and removes its other occurrences; "" removes the field. Does nothing if nodes of this kind
     /// have no such field.
     pub fn set_text(&mut self, node: NodeId, field: TextField, text: &str) {
-        let record = *self.index.node(node.0);
-        let Some(location) = text_field_location(record.kind, field).filter(|_| !record.removed) else { return };
-        let frame = if location.inner.is_some() { record.inner } else { record.frame };
-        self.set_field(
-            node,
-            IndexedField::Text(field),
-            frame,
-            location.number,
-            Some(text.as_bytes()).filter(|t| !t.is_empty()),
-        );
+        self.set_field(node, IndexedField::Text(field), Some(text.as_bytes()).filter(|text| !text.is_empty()));
     }
 
     /// Sets a log record's body.
     pub fn set_body(&mut self, node: NodeId, value: OwnedValue) {
-        let record = *self.index.node(node.0);
-        if record.kind == NodeKind::LogRecord && !record.removed {
-            let mut body = Vec::new();
-            value.put(&mut body);
-            self.set_field(node, IndexedField::Body, record.frame, 5, Some(&body));
-        }
+        let mut body = Vec::new();
+        value.put(&mut body);
+        self.set_field(node, IndexedField::Body, Some(&body));
     }
 
     /// Sets a log record's trace and span ids; `None` keeps the present one.
     pub fn set_ids(&mut self, node: NodeId, trace: Option<[u8; 16]>, span: Option<[u8; 8]>) {
-        let record = *self.index.node(node.0);
-        if record.kind != NodeKind::LogRecord || record.removed {
+        if self.index.node(node.0).kind != NodeKind::LogRecord {
             return;
         }
         if let Some(id) = trace {
-            self.set_field(node, IndexedField::TraceId, record.frame, 9, Some(&id));
+            self.set_field(node, IndexedField::TraceId, Some(&id));
         }
         if let Some(id) = span {
-            self.set_field(node, IndexedField::SpanId, record.frame, 10, Some(&id));
+            self.set_field(node, IndexedField::SpanId, Some(&id));
         }
     }
 
     /// Removes a log record's body.
     pub fn remove_body(&mut self, node: NodeId) {
-        self.set_field(node, IndexedField::Body, NONE, 5, None);
+        self.set_field(node, IndexedField::Body, None);
     }
 
-    /// Sets the last occurrence of a field to `body` and removes the others; `None` removes all.
-    fn set_field(&mut self, node: NodeId, kind: IndexedField, frame: u32, number: u32, body: Option<&[u8]>) {
+    /// Sets the last occurrence of a field to `body` and removes the others; `None` removes all. Does nothing if nodes
+    /// of this kind have no such field.
+    fn set_field(&mut self, node: NodeId, kind: IndexedField, body: Option<&[u8]>) {
+        let record = *self.index.node(node.0);
+        let Some(location) = field_location(record.kind, kind).filter(|_| !record.removed) else { return };
         let found: Vec<u32> = (self.index.node_fields(node.0))
             .filter(|(_, field)| field.kind == kind && field.state != StorageState::Removed)
             .map(|(index, _)| index)
@@ -253,11 +243,11 @@ impl Payload {
             self.index.push_field(FieldRec {
                 node: node.0,
                 next: NONE,
-                frame,
+                frame: if location.is_inner { record.inner } else { record.frame },
                 kind,
                 state: StorageState::Removed,
                 unknown: false,
-                number: number as u8,
+                number: location.number as u8,
                 wire: ByteRange::default(),
                 arena: ByteRange::default(),
                 body: ByteRange::default(),

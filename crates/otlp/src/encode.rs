@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::ids::NodeKind;
 use super::ids::SlotId;
-use super::index::{AttrRec, FieldRec, MessageFrame, NONE, NodeRec, StorageState, UnknownRec, is_item};
+use super::index::{AttrRec, MessageFrame, NONE, NodeRec, StorageState, UnknownRec, is_item};
 use super::malformed::MalformedOtlp;
 use super::patch::strip_unknown;
 use super::payload::Payload;
@@ -169,7 +169,8 @@ impl<'a> PayloadEncoder<'a> {
                 }
             }
             for field in index.fields.iter().filter(|field| !is_omitted(field.node)) {
-                if let Some(new) = self.field_replacement(field) {
+                let ranges = (field.wire, field.arena);
+                if let Some(new) = self.field_replacement(field.state, ranges, field.unknown, MessageType::AnyValue) {
                     self.record_change(field.node, field.frame, field.wire, new);
                 }
             }
@@ -199,42 +200,31 @@ impl<'a> PayloadEncoder<'a> {
 
     /// The bytes to write for an attribute; `None` if it is unchanged or was never on the wire.
     fn attribute_replacement(&mut self, id: u32, attr: &AttrRec) -> Option<ReplacementSource> {
-        let index = &self.payload.index;
-        let has_unwanted = self.drop_unknown && attr.unknown;
-        match attr.state {
-            StorageState::Removed => (!attr.wire.is_empty()).then_some(ReplacementSource::Nothing),
-            StorageState::Wire if has_unwanted => {
-                Some(self.strip_unknown_fields(StorageState::Wire, attr.wire, MessageType::KeyValue))
-            }
-            StorageState::Arena if has_unwanted => {
-                Some(self.strip_unknown_fields(StorageState::Arena, attr.arena, MessageType::KeyValue))
-            }
-            StorageState::Wire => None,
-            StorageState::Arena if attr.slot => {
-                let position = index.slots.binary_search_by_key(&id, |slot| slot.attr).ok()?;
-                index.slots.get(position).map(|record| ReplacementSource::Slot {
-                    span: attr.arena,
-                    slot: record.slot,
-                    width: record.width,
-                })
-            }
-            StorageState::Arena => Some(ReplacementSource::Arena(attr.arena)),
+        let slots = &self.payload.index.slots;
+        if attr.slot && attr.state == StorageState::Arena {
+            let position = slots.binary_search_by_key(&id, |slot| slot.attr).ok()?;
+            let slot = slots.get(position)?;
+            return Some(ReplacementSource::Slot { span: attr.arena, slot: slot.slot, width: slot.width });
         }
+        self.field_replacement(attr.state, (attr.wire, attr.arena), attr.unknown, MessageType::KeyValue)
     }
 
-    /// The bytes to write for a singular field; `None` as for attributes.
-    fn field_replacement(&mut self, field: &FieldRec) -> Option<ReplacementSource> {
-        let has_unwanted = self.drop_unknown && field.unknown;
-        match field.state {
-            StorageState::Removed => (!field.wire.is_empty()).then_some(ReplacementSource::Nothing),
-            StorageState::Wire if has_unwanted => {
-                Some(self.strip_unknown_fields(StorageState::Wire, field.wire, MessageType::AnyValue))
-            }
-            StorageState::Arena if has_unwanted => {
-                Some(self.strip_unknown_fields(StorageState::Arena, field.arena, MessageType::AnyValue))
-            }
+    /// The same for a field of type `msg` with its ranges in the request and the arena; `unknown`: it contains unknown
+    /// fields.
+    fn field_replacement(
+        &mut self,
+        state: StorageState,
+        (wire, arena): (ByteRange, ByteRange),
+        unknown: bool,
+        msg: MessageType,
+    ) -> Option<ReplacementSource> {
+        let has_unwanted = self.drop_unknown && unknown;
+        match state {
+            StorageState::Removed => (!wire.is_empty()).then_some(ReplacementSource::Nothing),
+            StorageState::Wire if has_unwanted => Some(self.strip_unknown_fields(state, wire, msg)),
+            StorageState::Arena if has_unwanted => Some(self.strip_unknown_fields(state, arena, msg)),
             StorageState::Wire => None,
-            StorageState::Arena => Some(ReplacementSource::Arena(field.arena)),
+            StorageState::Arena => Some(ReplacementSource::Arena(arena)),
         }
     }
 

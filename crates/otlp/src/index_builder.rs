@@ -98,7 +98,7 @@ impl RequestIndexer<'_> {
                 FieldRule::Value => self.index_body(position, &field)?,
                 FieldRule::Nested(msg) => {
                     let frame = self.push_frame(position.frame, &field)?;
-                    if matches!(msg, MessageType::Resource | MessageType::Scope | MessageType::Status) {
+                    if msg.is_inner() {
                         seen.add(&field)?;
                         if let Some(node) = self.index.nodes.get_mut(position.node as usize) {
                             node.inner = frame;

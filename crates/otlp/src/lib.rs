@@ -8,7 +8,7 @@
 //! |---|---|
 //! | contents of a request, reading | `payload` |
 //! | editing | `edit`, `text` (all texts), `encode` (writing) |
-//! | fields of each message | `schema` |
+//! | fields of each message, for protobuf and JSON | `schema` |
 //! | building and structure of the index | `index_builder`, `index`, `lookup` (nodes with very many attributes) |
 //! | values: reading, JSON text, rewriting inside | `value`, `value_json`, `patch` |
 //! | received values: validation, repeated fields | `check`, `merge_repeated` |
@@ -16,7 +16,7 @@
 //! | replies: partial success, google.rpc.Status, retryable codes | `status` |
 //! | visiting integers and doubles of attributes and bodies | `numbers` |
 //! | protobuf wire format | `wire` |
-//! | generated types, for tools and tests only | `gen/` (from `proto/`) |
+//! | generated types, off the hot path | `gen/` (from `proto/`) |
 //! | OTLP/JSON to and from protobuf bytes | `json/` |
 
 mod check;

@@ -6,12 +6,10 @@
 use super::check::KeyValueShape;
 use super::ids::{AttrId, NodeId};
 use super::index::StorageState;
-use super::patch::TextEdit;
-use super::patch::{self, NumberValue, ValuePart, ValuePatcher};
+use super::patch::{TextEdit, ValuePart};
 use super::payload::Payload;
-use super::schema::{IndexedField, MessageType};
+use super::schema::IndexedField;
 use super::value::{OwnedValue, Value};
-use super::wire::{ByteRange, FieldCursor};
 
 /// A number and its position.
 pub struct NumberOccurrence<'a> {
@@ -25,89 +23,50 @@ pub struct NumberOccurrence<'a> {
 
 impl Payload {
     /// Visits every integer and double of attributes and bodies; `visit` returns the text that replaces it, if any.
-    pub fn edit_numbers<F>(&mut self, mut visit: F)
-    where
-        F: FnMut(&NumberOccurrence<'_>) -> Option<String>,
-    {
-        for node in 0..self.index.nodes.len() as u32 {
-            if self.index.node(node).removed {
-                continue;
-            }
-            let mut field = self.index.node(node).fields.first;
-            while let Some(record) = self.index.fields.get(field as usize) {
-                let next = record.next;
-                if record.kind == IndexedField::Body && record.state != StorageState::Removed {
-                    self.edit_numbers_of_body(field, &mut visit);
-                }
-                field = next;
-            }
-            let mut attr = self.index.node(node).attributes.first;
-            while let Some(record) = self.index.attrs.get(attr as usize) {
-                let (next, shape) = (record.next, record.shape);
-                if record.state != StorageState::Removed && !record.slot && shape != KeyValueShape::Text {
-                    self.edit_numbers_of_attribute(attr, shape, &mut visit);
-                }
-                attr = next;
-            }
-        }
+    pub fn edit_numbers(&mut self, mut visit: impl FnMut(&NumberOccurrence<'_>) -> Option<String>) {
+        self.for_each_element(&mut visit, Self::edit_numbers_of_body, Self::edit_numbers_of_attribute);
     }
 
-    fn edit_numbers_of_body<F>(&mut self, index: u32, visit: &mut F)
-    where
-        F: FnMut(&NumberOccurrence<'_>) -> Option<String>,
-    {
+    fn edit_numbers_of_body(&mut self, index: u32, visit: &mut impl FnMut(&NumberOccurrence<'_>) -> Option<String>) {
         let Some(field) = self.index.fields.get(index as usize) else { return };
-        let node = NodeId(field.node);
-        let body = self.bytes(field.state, field.body);
-        let span = ByteRange::new(0, body.len());
-        let mut patcher = ValuePatcher::for_numbers(body, |part, key, _: &str| visit_number(part, node, key, visit));
-        patcher.walk_message(MessageType::AnyValue, span, "");
-        if !patcher.patches.is_empty() {
-            let mut new = Vec::with_capacity(body.len() + 16);
-            patch::apply_patches(body, span, &patcher.patches, &mut new);
-            self.index.store_field(index, &new);
+        if field.kind != IndexedField::Body || field.state == StorageState::Removed {
+            return;
         }
+        let node = NodeId(field.node);
+        self.rewrite_body(index, true, |part, key, _| visit_number(part, node, key, visit));
     }
 
-    fn edit_numbers_of_attribute<F>(&mut self, index: u32, shape: KeyValueShape, visit: &mut F)
-    where
-        F: FnMut(&NumberOccurrence<'_>) -> Option<String>,
-    {
+    fn edit_numbers_of_attribute(
+        &mut self,
+        index: u32,
+        visit: &mut impl FnMut(&NumberOccurrence<'_>) -> Option<String>,
+    ) {
         let Some(attr) = self.index.attrs.get(index as usize).copied() else { return };
+        if attr.state == StorageState::Removed || attr.slot || attr.shape == KeyValueShape::Text {
+            return;
+        }
         let node = NodeId(attr.node);
-        if shape == KeyValueShape::Number {
+        if attr.shape == KeyValueShape::Number {
             let (key, value) = self.key_and_value(&attr);
-            if !matches!(value, Value::Int(_) | Value::Double(_)) {
-                return;
-            }
-            if let Some(new) = visit(&NumberOccurrence { node, key, value }) {
+            if let Value::Int(_) | Value::Double(_) = value
+                && let Some(new) = visit(&NumberOccurrence { node, key, value })
+            {
                 self.replace_attribute(AttrId(index), OwnedValue::Str(new));
             }
-            return;
+        } else if let Some(new) =
+            self.rewrite_attribute(&attr, true, |part, key, _| visit_number(part, node, key, visit))
+        {
+            self.store_key_value(index, attr, &new);
         }
-        let field = self.bytes(attr.state, if attr.state == StorageState::Wire { attr.wire } else { attr.arena });
-        let Some(pair) = FieldCursor::new(field, 0, field.len()).next().ok().flatten() else { return };
-        let mut patcher = ValuePatcher::for_numbers(field, |part, key, _: &str| visit_number(part, node, key, visit));
-        patcher.walk_message(MessageType::KeyValue, pair.span(), "");
-        if patcher.patches.is_empty() {
-            return;
-        }
-        let mut new = Vec::with_capacity(field.len() + 16);
-        patch::apply_patches(field, pair.span(), &patcher.patches, &mut new);
-        let (mut attr, number) = (attr, u32::from(self.index.node(attr.node).attributes_number));
-        self.index.store_attribute(&mut attr, number, &new);
-        self.index.put_attr(&self.request, index, attr);
     }
 }
 
-fn visit_number<F>(part: ValuePart<'_>, node: NodeId, key: &str, visit: &mut F) -> TextEdit
-where
-    F: FnMut(&NumberOccurrence<'_>) -> Option<String>,
-{
-    let value = match part {
-        ValuePart::Number(NumberValue::Int(number)) => Value::Int(number),
-        ValuePart::Number(NumberValue::Double(bits)) => Value::Double(f64::from_bits(bits)),
-        _ => return TextEdit::Keep,
-    };
+fn visit_number(
+    part: ValuePart<'_>,
+    node: NodeId,
+    key: &str,
+    visit: &mut impl FnMut(&NumberOccurrence<'_>) -> Option<String>,
+) -> TextEdit {
+    let ValuePart::Number(value) = part else { return TextEdit::Keep };
     visit(&NumberOccurrence { node, key, value }).map_or(TextEdit::Keep, TextEdit::Replace)
 }

@@ -4,7 +4,7 @@
 
 use super::schema::{FieldRule, MessageType};
 use super::value::{Value, key_value_ranges};
-use super::wire::{self, ByteRange, FieldCursor, LEN, RawField};
+use super::wire::{self, ByteRange, FieldCursor, RawField};
 
 /// Shorter runs of text between invalid bytes are not shown to the visitor.
 const MIN_TEXT_RUN: usize = 4;
@@ -20,7 +20,7 @@ pub enum TextEdit {
 }
 
 /// A place inside a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum ValuePart<'a> {
     Key,
     Text,
@@ -33,19 +33,11 @@ pub(super) enum ValuePart<'a> {
         number: bool,
     },
     /// An integer or double.
-    Number(NumberValue),
-}
-
-/// The value of a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NumberValue {
-    Int(i64),
-    /// The bits of a double.
-    Double(u64),
+    Number(Value<'a>),
 }
 
 /// One change of the buffer; patches are in order and do not overlap.
-pub(super) struct BytePatch {
+struct BytePatch {
     at: usize,
     end: usize,
     new: PatchReplacement,
@@ -60,7 +52,7 @@ enum PatchReplacement {
 }
 
 /// Collects the patches of one value.
-pub(super) struct ValuePatcher<'a, V> {
+struct ValuePatcher<'a, V> {
     buffer: &'a [u8],
     /// Visit only numbers.
     numbers_only: bool,
@@ -68,22 +60,44 @@ pub(super) struct ValuePatcher<'a, V> {
     drop_unknown: bool,
     /// Called with each place, its innermost key and its text.
     visit: V,
-    pub(super) patches: Vec<BytePatch>,
-    pub(super) unknown_dropped: u64,
+    patches: Vec<BytePatch>,
+    unknown_dropped: u64,
+}
+
+/// The message `buffer[span]` of type `msg` with the edits of `visit`, which gets each text, or with `numbers_only`
+/// each integer and double; `None` if nothing changes.
+pub(super) fn rewrite_message(
+    buffer: &[u8],
+    msg: MessageType,
+    span: ByteRange,
+    numbers_only: bool,
+    visit: impl FnMut(ValuePart<'_>, &str, &str) -> TextEdit,
+) -> Option<Vec<u8>> {
+    let mut patcher =
+        ValuePatcher { buffer, numbers_only, drop_unknown: false, visit, patches: Vec::new(), unknown_dropped: 0 };
+    patcher.walk_message(msg, span, "");
+    (!patcher.patches.is_empty()).then(|| patcher.apply(span))
+}
+
+/// The message `buffer[span]` without unknown fields at any level; adds their number to `dropped`.
+pub(super) fn strip_unknown(buffer: &[u8], msg: MessageType, span: ByteRange, dropped: &mut u64) -> Vec<u8> {
+    let visit = |_: ValuePart<'_>, _: &str, _: &str| TextEdit::Keep;
+    let mut patcher = ValuePatcher {
+        buffer,
+        numbers_only: false,
+        drop_unknown: true,
+        visit,
+        patches: Vec::new(),
+        unknown_dropped: 0,
+    };
+    patcher.walk_message(msg, span, "");
+    *dropped += patcher.unknown_dropped;
+    patcher.apply(span)
 }
 
 impl<'a, V: FnMut(ValuePart<'_>, &str, &str) -> TextEdit> ValuePatcher<'a, V> {
-    pub(super) fn new(buffer: &'a [u8], drop_unknown: bool, visit: V) -> Self {
-        Self { buffer, numbers_only: false, drop_unknown, visit, patches: Vec::new(), unknown_dropped: 0 }
-    }
-
-    /// Visits integers and doubles only.
-    pub(super) fn for_numbers(buffer: &'a [u8], visit: V) -> Self {
-        Self { numbers_only: true, ..Self::new(buffer, false, visit) }
-    }
-
     /// Walks the body of a message of type `msg`, whose innermost enclosing key is `key`; returns its growth in bytes.
-    pub(super) fn walk_message(&mut self, msg: MessageType, span: ByteRange, key: &'a str) -> isize {
+    fn walk_message(&mut self, msg: MessageType, span: ByteRange, key: &'a str) -> isize {
         let key = match msg {
             MessageType::KeyValue => wire::text_or_empty(key_value_ranges(self.buffer, span).0.slice(self.buffer)),
             _ => key,
@@ -134,14 +148,15 @@ impl<'a, V: FnMut(ValuePart<'_>, &str, &str) -> TextEdit> ValuePatcher<'a, V> {
 
     fn patch_text(&mut self, part: ValuePart<'_>, field: &RawField, key: &str) -> isize {
         let bytes = field.span().slice(self.buffer);
+        let is_bytes = matches!(part, ValuePart::Bytes);
         let new = match simdutf8::basic::from_utf8(bytes) {
             Ok("") => None,
-            Ok(text) if part != ValuePart::Bytes || !has_controls(bytes) => match (self.visit)(part, key, text) {
+            Ok(text) if !is_bytes || !has_controls(bytes) => match (self.visit)(part, key, text) {
                 TextEdit::Keep => None,
                 TextEdit::Replace(new) => Some(new.into_bytes()),
                 TextEdit::Remove => Some(Vec::new()),
             },
-            _ if part == ValuePart::Bytes => match (self.visit)(ValuePart::Binary(bytes), key, "") {
+            _ if is_bytes => match (self.visit)(ValuePart::Binary(bytes), key, "") {
                 TextEdit::Keep => self.patch_broken_text(part, bytes, key),
                 TextEdit::Replace(new) => Some(new.into_bytes()),
                 TextEdit::Remove => Some(Vec::new()),
@@ -176,14 +191,13 @@ impl<'a, V: FnMut(ValuePart<'_>, &str, &str) -> TextEdit> ValuePatcher<'a, V> {
 
     /// Visits an integer or double of a value.
     fn patch_number(&mut self, msg: MessageType, field: &RawField, key: &str) -> isize {
-        let bytes = field.span().slice(self.buffer);
-        let number = match (msg, field.number) {
-            (MessageType::AnyValue, 3) => {
-                NumberValue::Int(wire::read_varint(bytes, 0).map_or(0, |(number, _)| number) as i64)
-            }
-            (MessageType::AnyValue, 4) => NumberValue::Double(wire::read_fixed64(bytes)),
+        let number = match msg {
+            MessageType::AnyValue => Value::read(ByteRange::new(field.at, field.end).slice(self.buffer)),
             _ => return 0,
         };
+        if !matches!(number, Value::Int(_) | Value::Double(_)) {
+            return 0;
+        }
         let TextEdit::Replace(new) = (self.visit)(ValuePart::Number(number), key, "") else { return 0 };
         let delta = wire::field_len(1, new.len()) as isize - (field.end - field.at) as isize;
         self.patches.push(BytePatch { at: field.at, end: field.end, new: PatchReplacement::Text(1, new.into_bytes()) });
@@ -199,38 +213,26 @@ impl<'a, V: FnMut(ValuePart<'_>, &str, &str) -> TextEdit> ValuePatcher<'a, V> {
         self.patches.push(BytePatch { at: field.at, end: field.end, new: PatchReplacement::Nothing });
         -((field.end - field.at) as isize)
     }
+
+    /// `buffer[span]` with the patches applied.
+    fn apply(&self, span: ByteRange) -> Vec<u8> {
+        let mut out = Vec::with_capacity(span.len());
+        let mut pos = span.start as usize;
+        for patch in &self.patches {
+            out.extend_from_slice(self.buffer.get(pos..patch.at).unwrap_or_default());
+            match &patch.new {
+                PatchReplacement::Nothing => {}
+                PatchReplacement::Length(length) => wire::put_varint(&mut out, *length as u64),
+                PatchReplacement::Text(number, text) => wire::put_bytes(&mut out, *number, text),
+            }
+            pos = patch.end;
+        }
+        out.extend_from_slice(self.buffer.get(pos..span.end as usize).unwrap_or_default());
+        out
+    }
 }
 
 /// Whether bytes contain control characters that text does not: UTF-16 of English is valid UTF-8, with zeros in it.
 fn has_controls(bytes: &[u8]) -> bool {
     bytes.iter().any(|byte| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x08 | 0x0b | 0x0c | 0x1b))
-}
-
-/// Appends `buffer[span]` with `patches` applied.
-pub(super) fn apply_patches(buffer: &[u8], span: ByteRange, patches: &[BytePatch], out: &mut Vec<u8>) {
-    let mut pos = span.start as usize;
-    for patch in patches {
-        out.extend_from_slice(buffer.get(pos..patch.at).unwrap_or_default());
-        match &patch.new {
-            PatchReplacement::Nothing => {}
-            PatchReplacement::Length(length) => wire::put_varint(out, *length as u64),
-            PatchReplacement::Text(number, text) => {
-                wire::put_tag(out, *number, LEN);
-                wire::put_varint(out, text.len() as u64);
-                out.extend_from_slice(text);
-            }
-        }
-        pos = patch.end;
-    }
-    out.extend_from_slice(buffer.get(pos..span.end as usize).unwrap_or_default());
-}
-
-/// The message `buffer[span]` without unknown fields at any level; adds their number to `dropped`.
-pub(super) fn strip_unknown(buffer: &[u8], msg: MessageType, span: ByteRange, dropped: &mut u64) -> Vec<u8> {
-    let mut patcher = ValuePatcher::new(buffer, true, |_, _, _| TextEdit::Keep);
-    patcher.walk_message(msg, span, "");
-    *dropped += patcher.unknown_dropped;
-    let mut out = Vec::with_capacity(span.len());
-    apply_patches(buffer, span, &patcher.patches, &mut out);
-    out
 }

@@ -1,47 +1,69 @@
-//! The OTLP schema for the data plane: the rule of each field of each message. One table drives the index walk, the
-//! text visits and the dropping of unknown fields, so none of them can miss a field. Equal to `proto/` (a test compares
-//! every field with the descriptors); a field that is not listed is unknown. `index_builder` and `text` read fields.
+//! The OTLP schema: one table with number, JSON name, type, cardinality and role of each field of each message. It drives
+//! the index walk, the text visits, the dropping of unknown fields, and JSON in both directions, so none of them can
+//! miss a field. Equal to `proto/` (a test compares every field with the descriptors); a field that is not listed is
+//! unknown. `index_builder`, `patch`, `json/encode` and `json/decode` read fields.
 
 use super::ids::{NodeKind, TextField};
 use super::signal::Signal;
+use super::wire::{FIXED32, FIXED64, LEN, VARINT};
 
-/// The messages reachable from the export requests.
+/// A field of a message.
+pub(super) struct FieldSchema {
+    /// Its lowerCamelCase name, the only one that OTLP/JSON allows.
+    pub(super) name: &'static str,
+    pub(super) number: u32,
+    /// Type of its value, or of each of its values.
+    pub(super) kind: ProtoType,
+    pub(super) cardinality: FieldCardinality,
+    pub(super) role: FieldRole,
+}
+
+/// How often a field may occur, and when it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MessageType {
-    TraceRequest,
-    MetricsRequest,
-    LogsRequest,
-    ResourceSpans,
-    ResourceMetrics,
-    ResourceLogs,
-    ScopeSpans,
-    ScopeMetrics,
-    ScopeLogs,
-    Resource,
-    EntityRef,
-    Scope,
-    Span,
-    Event,
-    Link,
-    Status,
-    LogRecord,
-    Metric,
-    Gauge,
-    Sum,
-    Histogram,
-    ExponentialHistogram,
-    Summary,
-    NumberPoint,
-    HistogramPoint,
-    ExponentialPoint,
-    Buckets,
-    SummaryPoint,
-    Quantile,
-    Exemplar,
-    KeyValue,
-    AnyValue,
-    ArrayValue,
-    KeyValueList,
+pub(super) enum FieldCardinality {
+    /// Once; a zero value is omitted.
+    Implicit,
+    /// Once; a zero value is written too.
+    Explicit,
+    /// A member of the message's only oneof.
+    OneOf,
+    /// A list; numbers are packed.
+    Repeated,
+}
+
+/// The type of a value, as in the `.proto` files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProtoType {
+    String,
+    /// A trace or span id of this many bytes: hexadecimal in JSON.
+    Id(usize),
+    /// Base64 in JSON.
+    Bytes,
+    Bool,
+    Double,
+    Fixed64,
+    SFixed64,
+    Fixed32,
+    UInt64,
+    UInt32,
+    Int64,
+    Int32,
+    SInt32,
+    /// An integer in OTLP/JSON, never a name.
+    Enum,
+    Message(MessageType),
+}
+
+impl ProtoType {
+    /// The wire type of one value.
+    pub(super) const fn wire_type(self) -> u8 {
+        match self {
+            Self::String | Self::Id(_) | Self::Bytes | Self::Message(_) => LEN,
+            Self::Double | Self::Fixed64 | Self::SFixed64 => FIXED64,
+            Self::Fixed32 => FIXED32,
+            Self::Bool | Self::UInt64 | Self::UInt32 | Self::Int64 | Self::Int32 | Self::SInt32 | Self::Enum => VARINT,
+        }
+    }
 }
 
 /// Contents of an indexed singular field.
@@ -61,7 +83,23 @@ pub(super) enum IndexedField {
     Severity,
 }
 
-/// The meaning of a field.
+/// The use that the data plane makes of a field, beyond its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FieldRole {
+    None,
+    /// It has a reader.
+    Read(IndexedField),
+    /// Its messages are nodes (for Resource and Scope, the envelopes).
+    Node(NodeKind),
+    /// The attributes of the node.
+    Attribute,
+    /// The key of a KeyValue.
+    Key,
+    /// The string member of an AnyValue.
+    ValueText,
+}
+
+/// What the data plane does with a field: its type and role together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FieldRule {
     /// Not in the schema.
@@ -88,20 +126,313 @@ pub(super) enum FieldRule {
     Value,
     /// A message that belongs to the enclosing node.
     Nested(MessageType),
-    /// A message that is a node (for Resource and Scope, the envelope).
+    /// A message that is a node.
     Node(MessageType, NodeKind),
 }
 
-use super::wire::{FIXED32, FIXED64, VARINT};
-use FieldRule::{Attribute, Id, Nested, Node, Number, Numbers, Read, Text, Unknown};
-
-const fn text_rule(field: TextField) -> FieldRule {
-    Text(IndexedField::Text(field))
+impl FieldSchema {
+    const fn rule(&self) -> FieldRule {
+        match (self.kind, self.role) {
+            (ProtoType::String, FieldRole::Key) => FieldRule::Key,
+            (ProtoType::String, FieldRole::ValueText) => FieldRule::ValueText,
+            (ProtoType::String, FieldRole::Read(field)) => FieldRule::Text(field),
+            (ProtoType::String, _) => FieldRule::Text(IndexedField::Other),
+            (ProtoType::Id(length), FieldRole::Read(field)) => FieldRule::Id(field, length),
+            (ProtoType::Id(_) | ProtoType::Bytes, _) => FieldRule::ValueBytes,
+            (ProtoType::Message(message), FieldRole::Node(kind)) => FieldRule::Node(message, kind),
+            (ProtoType::Message(_), FieldRole::Attribute) => FieldRule::Attribute,
+            (ProtoType::Message(MessageType::AnyValue), _) => FieldRule::Value,
+            (ProtoType::Message(message), _) => FieldRule::Nested(message),
+            (number, FieldRole::Read(field)) => FieldRule::Read(field, number.wire_type()),
+            (number, _) if matches!(self.cardinality, FieldCardinality::Repeated) => {
+                FieldRule::Numbers(number.wire_type())
+            }
+            (number, _) => FieldRule::Number(number.wire_type()),
+        }
+    }
 }
 
-const TIME: FieldRule = Read(IndexedField::Time, FIXED64);
-const F64: FieldRule = Number(FIXED64);
-const INT: FieldRule = Number(VARINT);
+/// Makes [`MessageType`] of rows `number jsonName: type, cardinality => role;`, the most frequent field first: JSON is
+/// written in this order. Rules are computed at compile time, so that a look-up is one jump.
+macro_rules! messages {
+    ($($message:ident = $proto:literal { $($number:literal $name:ident: $kind:ident $(($of:tt))?, $cardinality:ident
+        $(=> $role:ident $(($target:ident))?)?;)* })*) => {
+        /// The messages reachable from the export requests.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum MessageType { $($message),* }
+
+        impl MessageType {
+            /// The fields, the most frequent first.
+            pub(super) const fn fields(self) -> &'static [FieldSchema] {
+                match self {
+                    $(Self::$message => &[$(messages!(@field $number $name ($kind $($of)?) $cardinality
+                        ($($role $($target)?)?))),*],)*
+                }
+            }
+
+            /// The rule of field `number`.
+            #[inline]
+            pub(super) fn rule(self, number: u32) -> FieldRule {
+                match self {
+                    $(Self::$message => match number {
+                        $($number => const {
+                            messages!(@field $number $name ($kind $($of)?) $cardinality ($($role $($target)?)?)).rule()
+                        },)*
+                        _ => FieldRule::Unknown,
+                    },)*
+                }
+            }
+
+            /// Every message with its protobuf name.
+            #[cfg(test)]
+            pub(super) const ALL: &[(&str, Self)] =
+                &[$((concat!(".opentelemetry.proto.", $proto), Self::$message)),*];
+        }
+    };
+    (@field $number:literal $name:ident ($($kind:tt)*) $cardinality:ident ($($role:tt)*)) => {
+        FieldSchema {
+            name: stringify!($name),
+            number: $number,
+            kind: messages!(@kind $($kind)*),
+            cardinality: FieldCardinality::$cardinality,
+            role: messages!(@role $($role)*),
+        }
+    };
+    (@kind Message $message:ident) => { ProtoType::Message(MessageType::$message) };
+    (@kind Id $length:literal) => { ProtoType::Id($length) };
+    (@kind $kind:ident) => { ProtoType::$kind };
+    (@role) => { FieldRole::None };
+    (@role Text $field:ident) => { FieldRole::Read(IndexedField::Text(TextField::$field)) };
+    (@role Read $field:ident) => { FieldRole::Read(IndexedField::$field) };
+    (@role Node $kind:ident) => { FieldRole::Node(NodeKind::$kind) };
+    (@role $role:ident) => { FieldRole::$role };
+}
+
+messages! {
+    // --- common, resource ---
+    AnyValue = "common.v1.AnyValue" {
+        1 stringValue: String, OneOf => ValueText;
+        3 intValue: Int64, OneOf;
+        2 boolValue: Bool, OneOf;
+        4 doubleValue: Double, OneOf;
+        5 arrayValue: Message(ArrayValue), OneOf;
+        6 kvlistValue: Message(KeyValueList), OneOf;
+        7 bytesValue: Bytes, OneOf;
+        8 stringValueStrindex: Int32, OneOf;
+    }
+    ArrayValue = "common.v1.ArrayValue" {
+        1 values: Message(AnyValue), Repeated;
+    }
+    KeyValueList = "common.v1.KeyValueList" {
+        1 values: Message(KeyValue), Repeated;
+    }
+    KeyValue = "common.v1.KeyValue" {
+        1 key: String, Implicit => Key;
+        2 value: Message(AnyValue), Explicit;
+        3 keyStrindex: Int32, Implicit;
+    }
+    Scope = "common.v1.InstrumentationScope" {
+        1 name: String, Implicit => Text(Name);
+        2 version: String, Implicit => Text(Version);
+        3 attributes: Message(KeyValue), Repeated => Attribute;
+        4 droppedAttributesCount: UInt32, Implicit;
+    }
+    EntityRef = "common.v1.EntityRef" {
+        1 schemaUrl: String, Implicit;
+        2 type: String, Implicit;
+        3 idKeys: String, Repeated;
+        4 descriptionKeys: String, Repeated;
+    }
+    Resource = "resource.v1.Resource" {
+        1 attributes: Message(KeyValue), Repeated => Attribute;
+        2 droppedAttributesCount: UInt32, Implicit;
+        3 entityRefs: Message(EntityRef), Repeated;
+    }
+    // --- traces ---
+    TraceRequest = "collector.trace.v1.ExportTraceServiceRequest" {
+        1 resourceSpans: Message(ResourceSpans), Repeated => Node(Resource);
+    }
+    ResourceSpans = "trace.v1.ResourceSpans" {
+        1 resource: Message(Resource), Explicit;
+        2 scopeSpans: Message(ScopeSpans), Repeated => Node(Scope);
+        3 schemaUrl: String, Implicit => Text(SchemaUrl);
+    }
+    ScopeSpans = "trace.v1.ScopeSpans" {
+        1 scope: Message(Scope), Explicit;
+        2 spans: Message(Span), Repeated => Node(Span);
+        3 schemaUrl: String, Implicit => Text(SchemaUrl);
+    }
+    Span = "trace.v1.Span" {
+        1 traceId: Id(16), Implicit => Read(TraceId);
+        2 spanId: Id(8), Implicit => Read(SpanId);
+        3 traceState: String, Implicit => Text(TraceState);
+        4 parentSpanId: Id(8), Implicit => Read(ParentSpanId);
+        16 flags: Fixed32, Implicit;
+        5 name: String, Implicit => Text(Name);
+        6 kind: Enum, Implicit;
+        7 startTimeUnixNano: Fixed64, Implicit => Read(Time);
+        8 endTimeUnixNano: Fixed64, Implicit => Read(EndTime);
+        9 attributes: Message(KeyValue), Repeated => Attribute;
+        10 droppedAttributesCount: UInt32, Implicit;
+        11 events: Message(Event), Repeated => Node(Event);
+        12 droppedEventsCount: UInt32, Implicit;
+        13 links: Message(Link), Repeated => Node(Link);
+        14 droppedLinksCount: UInt32, Implicit;
+        15 status: Message(Status), Explicit;
+    }
+    Event = "trace.v1.Span.Event" {
+        1 timeUnixNano: Fixed64, Implicit => Read(Time);
+        2 name: String, Implicit => Text(Name);
+        3 attributes: Message(KeyValue), Repeated => Attribute;
+        4 droppedAttributesCount: UInt32, Implicit;
+    }
+    Link = "trace.v1.Span.Link" {
+        1 traceId: Id(16), Implicit => Read(TraceId);
+        2 spanId: Id(8), Implicit => Read(SpanId);
+        3 traceState: String, Implicit => Text(TraceState);
+        4 attributes: Message(KeyValue), Repeated => Attribute;
+        5 droppedAttributesCount: UInt32, Implicit;
+        6 flags: Fixed32, Implicit;
+    }
+    Status = "trace.v1.Status" {
+        2 message: String, Implicit => Text(StatusMessage);
+        3 code: Enum, Implicit => Read(StatusCode);
+    }
+    // --- logs ---
+    LogsRequest = "collector.logs.v1.ExportLogsServiceRequest" {
+        1 resourceLogs: Message(ResourceLogs), Repeated => Node(Resource);
+    }
+    ResourceLogs = "logs.v1.ResourceLogs" {
+        1 resource: Message(Resource), Explicit;
+        2 scopeLogs: Message(ScopeLogs), Repeated => Node(Scope);
+        3 schemaUrl: String, Implicit => Text(SchemaUrl);
+    }
+    ScopeLogs = "logs.v1.ScopeLogs" {
+        1 scope: Message(Scope), Explicit;
+        2 logRecords: Message(LogRecord), Repeated => Node(LogRecord);
+        3 schemaUrl: String, Implicit => Text(SchemaUrl);
+    }
+    LogRecord = "logs.v1.LogRecord" {
+        1 timeUnixNano: Fixed64, Implicit => Read(Time);
+        11 observedTimeUnixNano: Fixed64, Implicit => Read(ObservedTime);
+        2 severityNumber: Enum, Implicit => Read(Severity);
+        3 severityText: String, Implicit => Text(SeverityText);
+        12 eventName: String, Implicit => Text(EventName);
+        5 body: Message(AnyValue), Explicit => Read(Body);
+        6 attributes: Message(KeyValue), Repeated => Attribute;
+        7 droppedAttributesCount: UInt32, Implicit;
+        8 flags: Fixed32, Implicit;
+        9 traceId: Id(16), Implicit => Read(TraceId);
+        10 spanId: Id(8), Implicit => Read(SpanId);
+    }
+    // --- metrics ---
+    MetricsRequest = "collector.metrics.v1.ExportMetricsServiceRequest" {
+        1 resourceMetrics: Message(ResourceMetrics), Repeated => Node(Resource);
+    }
+    ResourceMetrics = "metrics.v1.ResourceMetrics" {
+        1 resource: Message(Resource), Explicit;
+        2 scopeMetrics: Message(ScopeMetrics), Repeated => Node(Scope);
+        3 schemaUrl: String, Implicit => Text(SchemaUrl);
+    }
+    ScopeMetrics = "metrics.v1.ScopeMetrics" {
+        1 scope: Message(Scope), Explicit;
+        2 metrics: Message(Metric), Repeated => Node(Metric);
+        3 schemaUrl: String, Implicit => Text(SchemaUrl);
+    }
+    Metric = "metrics.v1.Metric" {
+        1 name: String, Implicit => Text(Name);
+        2 description: String, Implicit => Text(Description);
+        3 unit: String, Implicit => Text(Unit);
+        5 gauge: Message(Gauge), OneOf;
+        7 sum: Message(Sum), OneOf;
+        9 histogram: Message(Histogram), OneOf;
+        10 exponentialHistogram: Message(ExponentialHistogram), OneOf;
+        11 summary: Message(Summary), OneOf;
+        12 metadata: Message(KeyValue), Repeated => Attribute;
+    }
+    Gauge = "metrics.v1.Gauge" {
+        1 dataPoints: Message(NumberPoint), Repeated => Node(DataPoint);
+    }
+    Sum = "metrics.v1.Sum" {
+        1 dataPoints: Message(NumberPoint), Repeated => Node(DataPoint);
+        2 aggregationTemporality: Enum, Implicit;
+        3 isMonotonic: Bool, Implicit;
+    }
+    Histogram = "metrics.v1.Histogram" {
+        1 dataPoints: Message(HistogramPoint), Repeated => Node(DataPoint);
+        2 aggregationTemporality: Enum, Implicit;
+    }
+    ExponentialHistogram = "metrics.v1.ExponentialHistogram" {
+        1 dataPoints: Message(ExponentialPoint), Repeated => Node(DataPoint);
+        2 aggregationTemporality: Enum, Implicit;
+    }
+    Summary = "metrics.v1.Summary" {
+        1 dataPoints: Message(SummaryPoint), Repeated => Node(DataPoint);
+    }
+    NumberPoint = "metrics.v1.NumberDataPoint" {
+        7 attributes: Message(KeyValue), Repeated => Attribute;
+        2 startTimeUnixNano: Fixed64, Implicit;
+        3 timeUnixNano: Fixed64, Implicit => Read(Time);
+        4 asDouble: Double, OneOf;
+        6 asInt: SFixed64, OneOf;
+        5 exemplars: Message(Exemplar), Repeated => Node(Exemplar);
+        8 flags: UInt32, Implicit;
+    }
+    HistogramPoint = "metrics.v1.HistogramDataPoint" {
+        9 attributes: Message(KeyValue), Repeated => Attribute;
+        2 startTimeUnixNano: Fixed64, Implicit;
+        3 timeUnixNano: Fixed64, Implicit => Read(Time);
+        4 count: Fixed64, Implicit;
+        5 sum: Double, Explicit;
+        6 bucketCounts: Fixed64, Repeated;
+        7 explicitBounds: Double, Repeated;
+        8 exemplars: Message(Exemplar), Repeated => Node(Exemplar);
+        10 flags: UInt32, Implicit;
+        11 min: Double, Explicit;
+        12 max: Double, Explicit;
+    }
+    ExponentialPoint = "metrics.v1.ExponentialHistogramDataPoint" {
+        1 attributes: Message(KeyValue), Repeated => Attribute;
+        2 startTimeUnixNano: Fixed64, Implicit;
+        3 timeUnixNano: Fixed64, Implicit => Read(Time);
+        4 count: Fixed64, Implicit;
+        5 sum: Double, Explicit;
+        6 scale: SInt32, Implicit;
+        7 zeroCount: Fixed64, Implicit;
+        8 positive: Message(Buckets), Explicit;
+        9 negative: Message(Buckets), Explicit;
+        10 flags: UInt32, Implicit;
+        11 exemplars: Message(Exemplar), Repeated => Node(Exemplar);
+        12 min: Double, Explicit;
+        13 max: Double, Explicit;
+        14 zeroThreshold: Double, Implicit;
+    }
+    Buckets = "metrics.v1.ExponentialHistogramDataPoint.Buckets" {
+        1 offset: SInt32, Implicit;
+        2 bucketCounts: UInt64, Repeated;
+    }
+    SummaryPoint = "metrics.v1.SummaryDataPoint" {
+        7 attributes: Message(KeyValue), Repeated => Attribute;
+        2 startTimeUnixNano: Fixed64, Implicit;
+        3 timeUnixNano: Fixed64, Implicit => Read(Time);
+        4 count: Fixed64, Implicit;
+        5 sum: Double, Implicit;
+        6 quantileValues: Message(Quantile), Repeated;
+        8 flags: UInt32, Implicit;
+    }
+    Quantile = "metrics.v1.SummaryDataPoint.ValueAtQuantile" {
+        1 quantile: Double, Implicit;
+        2 value: Double, Implicit;
+    }
+    Exemplar = "metrics.v1.Exemplar" {
+        7 filteredAttributes: Message(KeyValue), Repeated => Attribute;
+        2 timeUnixNano: Fixed64, Implicit => Read(Time);
+        3 asDouble: Double, OneOf;
+        6 asInt: SFixed64, OneOf;
+        4 spanId: Id(8), Implicit => Read(SpanId);
+        5 traceId: Id(16), Implicit => Read(TraceId);
+    }
+}
 
 impl MessageType {
     /// The request message of a signal.
@@ -113,206 +444,55 @@ impl MessageType {
         }
     }
 
-    /// The rule of field `number` of this message.
-    #[inline]
-    pub(super) fn rule(self, number: u32) -> FieldRule {
-        match self {
-            Self::TraceRequest | Self::MetricsRequest | Self::LogsRequest => self.request_rule(number),
-            Self::ResourceSpans | Self::ResourceMetrics | Self::ResourceLogs => self.resource_envelope_rule(number),
-            Self::ScopeSpans | Self::ScopeMetrics | Self::ScopeLogs => self.scope_envelope_rule(number),
-            Self::Resource | Self::EntityRef | Self::Scope => self.origin_rule(number),
-            Self::Span | Self::Event | Self::Link | Self::Status => self.trace_rule(number),
-            Self::LogRecord => log_record_rule(number),
-            Self::Metric | Self::Gauge | Self::Sum | Self::Histogram | Self::ExponentialHistogram | Self::Summary => {
-                self.metric_rule(number)
-            }
-            Self::NumberPoint | Self::HistogramPoint | Self::ExponentialPoint | Self::Buckets => {
-                self.point_rule(number)
-            }
-            Self::SummaryPoint | Self::Quantile | Self::Exemplar => self.point_rule(number),
-            Self::KeyValue | Self::AnyValue | Self::ArrayValue | Self::KeyValueList => self.value_rule(number),
-        }
+    /// Whether texts or attributes of the enclosing node are in this message.
+    pub(super) fn is_inner(self) -> bool {
+        matches!(self, Self::Resource | Self::Scope | Self::Status)
     }
 
-    fn request_rule(self, number: u32) -> FieldRule {
-        match (self, number) {
-            (Self::TraceRequest, 1) => Node(Self::ResourceSpans, NodeKind::Resource),
-            (Self::MetricsRequest, 1) => Node(Self::ResourceMetrics, NodeKind::Resource),
-            (Self::LogsRequest, 1) => Node(Self::ResourceLogs, NodeKind::Resource),
-            _ => Unknown,
-        }
-    }
-
-    fn resource_envelope_rule(self, number: u32) -> FieldRule {
-        match (number, self) {
-            (1, _) => Nested(Self::Resource),
-            (2, Self::ResourceSpans) => Node(Self::ScopeSpans, NodeKind::Scope),
-            (2, Self::ResourceMetrics) => Node(Self::ScopeMetrics, NodeKind::Scope),
-            (2, _) => Node(Self::ScopeLogs, NodeKind::Scope),
-            (3, _) => text_rule(TextField::SchemaUrl),
-            _ => Unknown,
-        }
-    }
-
-    fn scope_envelope_rule(self, number: u32) -> FieldRule {
-        match (number, self) {
-            (1, _) => Nested(Self::Scope),
-            (2, Self::ScopeSpans) => Node(Self::Span, NodeKind::Span),
-            (2, Self::ScopeMetrics) => Node(Self::Metric, NodeKind::Metric),
-            (2, _) => Node(Self::LogRecord, NodeKind::LogRecord),
-            (3, _) => text_rule(TextField::SchemaUrl),
-            _ => Unknown,
-        }
-    }
-
-    fn origin_rule(self, number: u32) -> FieldRule {
-        match (self, number) {
-            (Self::Resource, 1) | (Self::Scope, 3) => Attribute,
-            (Self::Resource, 2) | (Self::Scope, 4) => INT,
-            (Self::Resource, 3) => Nested(Self::EntityRef),
-            (Self::Scope, 1) => text_rule(TextField::Name),
-            (Self::Scope, 2) => text_rule(TextField::Version),
-            (Self::EntityRef, 1..=4) => Text(IndexedField::Other),
-            _ => Unknown,
-        }
-    }
-
-    fn trace_rule(self, number: u32) -> FieldRule {
-        match (self, number) {
-            (Self::Span | Self::Link, 1) => Id(IndexedField::TraceId, 16),
-            (Self::Span | Self::Link, 2) => Id(IndexedField::SpanId, 8),
-            (Self::Span | Self::Link, 3) => text_rule(TextField::TraceState),
-            (Self::Span, 4) => Id(IndexedField::ParentSpanId, 8),
-            (Self::Span, 5) | (Self::Event, 2) => text_rule(TextField::Name),
-            (Self::Span, 6 | 10 | 12 | 14) | (Self::Event, 4) | (Self::Link, 5) => INT,
-            (Self::Span, 7) | (Self::Event, 1) => TIME,
-            (Self::Span, 8) => Read(IndexedField::EndTime, FIXED64),
-            (Self::Span, 9) | (Self::Event, 3) | (Self::Link, 4) => Attribute,
-            (Self::Span, 11) => Node(Self::Event, NodeKind::Event),
-            (Self::Span, 13) => Node(Self::Link, NodeKind::Link),
-            (Self::Span, 15) => Nested(Self::Status),
-            (Self::Span, 16) | (Self::Link, 6) => Number(FIXED32),
-            (Self::Status, 2) => text_rule(TextField::StatusMessage),
-            (Self::Status, 3) => Read(IndexedField::StatusCode, VARINT),
-            _ => Unknown,
-        }
-    }
-
-    fn metric_rule(self, number: u32) -> FieldRule {
-        match (self, number) {
-            (Self::Metric, 1) => text_rule(TextField::Name),
-            (Self::Metric, 2) => text_rule(TextField::Description),
-            (Self::Metric, 3) => text_rule(TextField::Unit),
-            (Self::Metric, 5) => Nested(Self::Gauge),
-            (Self::Metric, 7) => Nested(Self::Sum),
-            (Self::Metric, 9) => Nested(Self::Histogram),
-            (Self::Metric, 10) => Nested(Self::ExponentialHistogram),
-            (Self::Metric, 11) => Nested(Self::Summary),
-            (Self::Metric, 12) => Attribute,
-            (Self::Gauge | Self::Sum, 1) => Node(Self::NumberPoint, NodeKind::DataPoint),
-            (Self::Histogram, 1) => Node(Self::HistogramPoint, NodeKind::DataPoint),
-            (Self::ExponentialHistogram, 1) => Node(Self::ExponentialPoint, NodeKind::DataPoint),
-            (Self::Summary, 1) => Node(Self::SummaryPoint, NodeKind::DataPoint),
-            (Self::Sum | Self::Histogram | Self::ExponentialHistogram, 2) | (Self::Sum, 3) => INT,
-            _ => Unknown,
-        }
-    }
-
-    fn point_rule(self, number: u32) -> FieldRule {
-        const EXEMPLAR: FieldRule = Node(MessageType::Exemplar, NodeKind::Exemplar);
-        match (self, number) {
-            (Self::NumberPoint | Self::SummaryPoint | Self::Exemplar, 7) => Attribute,
-            (Self::HistogramPoint, 9) | (Self::ExponentialPoint, 1) => Attribute,
-            (Self::NumberPoint, 5) | (Self::HistogramPoint, 8) | (Self::ExponentialPoint, 11) => EXEMPLAR,
-            (Self::NumberPoint | Self::HistogramPoint | Self::ExponentialPoint | Self::SummaryPoint, 3) => TIME,
-            (Self::NumberPoint, 2 | 4 | 6) | (Self::HistogramPoint, 2 | 4 | 5 | 11 | 12) => F64,
-            (Self::ExponentialPoint, 2 | 4 | 5 | 7 | 12..=14) | (Self::SummaryPoint, 2 | 4 | 5) => F64,
-            (Self::NumberPoint | Self::SummaryPoint, 8) | (Self::HistogramPoint, 10) => INT,
-            (Self::ExponentialPoint, 6 | 10) | (Self::Buckets, 1) => INT,
-            (Self::HistogramPoint, 6 | 7) => Numbers(FIXED64),
-            (Self::ExponentialPoint, 8 | 9) => Nested(Self::Buckets),
-            (Self::Buckets, 2) => Numbers(VARINT),
-            (Self::SummaryPoint, 6) => Nested(Self::Quantile),
-            (Self::Quantile, 1 | 2) | (Self::Exemplar, 3 | 6) => F64,
-            (Self::Exemplar, 2) => TIME,
-            (Self::Exemplar, 4) => Id(IndexedField::SpanId, 8),
-            (Self::Exemplar, 5) => Id(IndexedField::TraceId, 16),
-            _ => Unknown,
-        }
-    }
-
-    #[inline]
-    fn value_rule(self, number: u32) -> FieldRule {
-        match (self, number) {
-            (Self::KeyValue, 1) => FieldRule::Key,
-            (Self::KeyValue, 2) | (Self::ArrayValue, 1) => FieldRule::Value,
-            (Self::KeyValueList, 1) => Nested(Self::KeyValue),
-            (Self::AnyValue, 1) => FieldRule::ValueText,
-            (Self::AnyValue, 2 | 3 | 8) | (Self::KeyValue, 3) => INT,
-            (Self::AnyValue, 4) => F64,
-            (Self::AnyValue, 5) => Nested(Self::ArrayValue),
-            (Self::AnyValue, 6) => Nested(Self::KeyValueList),
-            (Self::AnyValue, 7) => FieldRule::ValueBytes,
-            _ => Unknown,
-        }
-    }
-
-    /// Field number of the node's attributes in this message; 0 if it has none.
+    /// Field number of the node's attributes in this message, or for an envelope in the Resource or Scope in it; 0 if
+    /// it has none.
     pub(super) fn attributes_number(self) -> u32 {
-        match self {
-            Self::Resource | Self::ResourceSpans | Self::ResourceMetrics | Self::ResourceLogs => 1,
-            Self::ExponentialPoint => 1,
-            Self::Scope | Self::ScopeSpans | Self::ScopeMetrics | Self::ScopeLogs | Self::Event => 3,
-            Self::Link => 4,
-            Self::LogRecord => 6,
-            Self::NumberPoint | Self::SummaryPoint | Self::Exemplar => 7,
-            Self::Span | Self::HistogramPoint => 9,
-            Self::Metric => 12,
-            _ => 0,
-        }
+        let holder = match self {
+            Self::ResourceSpans | Self::ResourceMetrics | Self::ResourceLogs => Self::Resource,
+            Self::ScopeSpans | Self::ScopeMetrics | Self::ScopeLogs => Self::Scope,
+            other => other,
+        };
+        holder.number_of(FieldRole::Attribute).unwrap_or(0)
+    }
+
+    fn number_of(self, role: FieldRole) -> Option<u32> {
+        self.fields().iter().find(|field| field.role == role).map(|field| field.number)
     }
 }
 
-fn log_record_rule(number: u32) -> FieldRule {
-    match number {
-        1 => TIME,
-        2 => Read(IndexedField::Severity, VARINT),
-        3 => text_rule(TextField::SeverityText),
-        5 => FieldRule::Value,
-        6 => Attribute,
-        7 => INT,
-        8 => Number(FIXED32),
-        9 => Id(IndexedField::TraceId, 16),
-        10 => Id(IndexedField::SpanId, 8),
-        11 => Read(IndexedField::ObservedTime, FIXED64),
-        12 => text_rule(TextField::EventName),
-        _ => Unknown,
-    }
-}
-
-/// Where a text field is written if it is absent: `number` is its field number, in the node's own message or, if
-/// `inner` is set, in the message in that field of the node.
-pub(super) struct TextFieldLocation {
-    pub(super) inner: Option<u32>,
+/// Where a field is written if it is absent.
+pub(super) struct FieldLocation {
+    /// In the Resource, Scope or Status message of the node.
+    pub(super) is_inner: bool,
     pub(super) number: u32,
 }
 
 /// The home of `field` on a node of `kind`; `None` if that kind has no such field.
-pub(super) fn text_field_location(kind: NodeKind, field: TextField) -> Option<TextFieldLocation> {
-    let (inner, number) = match (kind, field) {
-        (NodeKind::Resource | NodeKind::Scope, TextField::SchemaUrl) => (None, 3),
-        (NodeKind::Scope, TextField::Name) => (Some(1), 1),
-        (NodeKind::Scope, TextField::Version) => (Some(1), 2),
-        (NodeKind::Span, TextField::Name) => (None, 5),
-        (NodeKind::Span | NodeKind::Link, TextField::TraceState) => (None, 3),
-        (NodeKind::Span, TextField::StatusMessage) => (Some(15), 2),
-        (NodeKind::Event, TextField::Name) => (None, 2),
-        (NodeKind::LogRecord, TextField::EventName) => (None, 12),
-        (NodeKind::LogRecord, TextField::SeverityText) => (None, 3),
-        (NodeKind::Metric, TextField::Name) => (None, 1),
-        (NodeKind::Metric, TextField::Description) => (None, 2),
-        (NodeKind::Metric, TextField::Unit) => (None, 3),
-        _ => return None,
+pub(super) fn field_location(kind: NodeKind, field: IndexedField) -> Option<FieldLocation> {
+    // The envelopes of all signals, and the points of all metrics, have the same fields with a reader.
+    let message = match kind {
+        NodeKind::Resource => MessageType::ResourceSpans,
+        NodeKind::Scope => MessageType::ScopeSpans,
+        NodeKind::Span => MessageType::Span,
+        NodeKind::Event => MessageType::Event,
+        NodeKind::Link => MessageType::Link,
+        NodeKind::LogRecord => MessageType::LogRecord,
+        NodeKind::Metric => MessageType::Metric,
+        NodeKind::DataPoint => MessageType::NumberPoint,
+        NodeKind::Exemplar => MessageType::Exemplar,
     };
-    Some(TextFieldLocation { inner, number })
+    let role = FieldRole::Read(field);
+    if let Some(number) = message.number_of(role) {
+        return Some(FieldLocation { is_inner: false, number });
+    }
+    let inner = message.fields().iter().filter_map(|outer| match outer.kind {
+        ProtoType::Message(inner) if inner.is_inner() => inner.number_of(role),
+        _ => None,
+    });
+    inner.map(|number| FieldLocation { is_inner: true, number }).next()
 }

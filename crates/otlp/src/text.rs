@@ -6,9 +6,8 @@
 
 use super::check::KeyValueShape;
 use super::ids::{AttrId, NodeId, TextField};
-use super::index::{AttrRec, StorageState};
-use super::patch::TextEdit;
-use super::patch::{self, ValuePart, ValuePatcher};
+use super::index::{AttrRec, NodeRec, StorageState};
+use super::patch::{self, TextEdit, ValuePart};
 use super::payload::Payload;
 use super::schema::{IndexedField, MessageType};
 use super::value::OwnedValue;
@@ -74,44 +73,17 @@ fn place_kind(part: ValuePart<'_>, text_kind: TextPlaceKind) -> (TextPlaceKind, 
 impl Payload {
     /// Visits every text of the request and every occurrence (edits applied, slots and empty texts excluded). `visit`
     /// gets the place and the text and returns the edit.
-    pub fn edit_text<F>(&mut self, mut visit: F)
-    where
-        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
-    {
-        for node in 0..self.index.nodes.len() as u32 {
-            if self.index.node(node).removed {
-                continue;
-            }
-            for chain in [self.index.node(node).fields, self.index.node(node).repeated_texts] {
-                let mut field = chain.first;
-                while let Some(record) = self.index.fields.get(field as usize) {
-                    let next = record.next;
-                    self.edit_field(field, &mut visit);
-                    field = next;
-                }
-            }
-            let mut attr = self.index.node(node).attributes.first;
-            while let Some(record) = self.index.attrs.get(attr as usize) {
-                let next = record.next;
-                self.edit_attribute(attr, &mut visit);
-                attr = next;
-            }
-        }
+    pub fn edit_text(&mut self, mut visit: impl FnMut(&TextPlace<'_>, &str) -> TextEdit) {
+        self.for_each_element(&mut visit, Self::edit_field, Self::edit_attribute);
     }
 
     /// The same for one attribute.
-    pub fn edit_attribute_text<F>(&mut self, id: AttrId, mut visit: F)
-    where
-        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
-    {
+    pub fn edit_attribute_text(&mut self, id: AttrId, mut visit: impl FnMut(&TextPlace<'_>, &str) -> TextEdit) {
         self.edit_attribute(id.0, &mut visit);
     }
 
     /// The same for the body of one log record.
-    pub fn edit_body_text<F>(&mut self, node: NodeId, mut visit: F)
-    where
-        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
-    {
+    pub fn edit_body_text(&mut self, node: NodeId, mut visit: impl FnMut(&TextPlace<'_>, &str) -> TextEdit) {
         let bodies: Vec<u32> = (self.index.node_fields(node.0))
             .filter(|(_, field)| field.kind == IndexedField::Body && field.state != StorageState::Removed)
             .map(|(index, _)| index)
@@ -119,10 +91,37 @@ impl Payload {
         bodies.into_iter().for_each(|index| self.edit_field(index, &mut visit));
     }
 
-    fn edit_field<F>(&mut self, index: u32, visit: &mut F)
-    where
-        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
-    {
+    /// Calls `edit_field` and `edit_attribute` with the index of each field and attribute of the nodes that are not
+    /// removed. Two functions, because each is inlined where it is called once.
+    pub(super) fn for_each_element<V>(
+        &mut self,
+        visit: &mut V,
+        edit_field: impl Fn(&mut Self, u32, &mut V),
+        edit_attribute: impl Fn(&mut Self, u32, &mut V),
+    ) {
+        for node in 0..self.index.nodes.len() as u32 {
+            let NodeRec { removed, fields, repeated_texts, attributes, .. } = *self.index.node(node);
+            if removed {
+                continue;
+            }
+            for chain in [fields, repeated_texts] {
+                let mut index = chain.first;
+                while let Some(field) = self.index.fields.get(index as usize) {
+                    let next = field.next;
+                    edit_field(self, index, visit);
+                    index = next;
+                }
+            }
+            let mut index = attributes.first;
+            while let Some(attr) = self.index.attrs.get(index as usize) {
+                let next = attr.next;
+                edit_attribute(self, index, visit);
+                index = next;
+            }
+        }
+    }
+
+    fn edit_field(&mut self, index: u32, visit: &mut impl FnMut(&TextPlace<'_>, &str) -> TextEdit) {
         let Some(field) = self.index.fields.get(index as usize).filter(|field| field.state != StorageState::Removed)
         else {
             return;
@@ -131,7 +130,12 @@ impl Payload {
         let kind = match field.kind {
             IndexedField::Text(field) => TextPlaceKind::Field(field),
             IndexedField::Other => TextPlaceKind::Other,
-            IndexedField::Body => return self.edit_body(index, visit),
+            IndexedField::Body => {
+                return self.rewrite_body(index, false, |part, path_key, text| {
+                    let (kind, bytes) = place_kind(part, TextPlaceKind::Body);
+                    visit(&TextPlace { node, kind, attribute: None, key: "", path_key, bytes }, text)
+                });
+            }
             _ => return,
         };
         let text = wire::text_or_empty(self.bytes(field.state, field.body));
@@ -146,51 +150,35 @@ impl Payload {
         }
     }
 
-    fn edit_body<F>(&mut self, index: u32, visit: &mut F)
-    where
-        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
-    {
-        let Some(field) = self.index.fields.get(index as usize) else { return };
-        let node = NodeId(field.node);
-        let body = self.bytes(field.state, field.body);
-        let span = ByteRange::new(0, body.len());
-        let mut patcher = ValuePatcher::new(body, false, |part, path_key, text: &str| {
-            let (kind, bytes) = place_kind(part, TextPlaceKind::Body);
-            visit(&TextPlace { node, kind, attribute: None, key: "", path_key, bytes }, text)
-        });
-        patcher.walk_message(MessageType::AnyValue, span, "");
-        if !patcher.patches.is_empty() {
-            let mut new = Vec::with_capacity(body.len());
-            patch::apply_patches(body, span, &patcher.patches, &mut new);
-            self.index.store_field(index, &new);
-        }
-    }
-
-    fn edit_attribute<F>(&mut self, index: u32, visit: &mut F)
-    where
-        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
-    {
+    fn edit_attribute(&mut self, index: u32, visit: &mut impl FnMut(&TextPlace<'_>, &str) -> TextEdit) {
         let Some(attr) = self.index.attrs.get(index as usize) else { return };
         if attr.state == StorageState::Removed || attr.slot {
             return;
         }
-        let mut attr = *attr;
+        let attr = *attr;
         let new = match attr.shape {
-            KeyValueShape::Any => self.rewrite_attribute(AttrId(index), &attr, visit),
+            KeyValueShape::Any => {
+                let (node, attribute) = (NodeId(attr.node), Some(AttrId(index)));
+                let key = wire::text_or_empty(self.bytes(attr.state, attr.key));
+                self.rewrite_attribute(&attr, false, |part, path_key, text| {
+                    let (kind, bytes) = place_kind(part, TextPlaceKind::Value);
+                    visit(&TextPlace { node, kind, attribute, key, path_key, bytes }, text)
+                })
+            }
             KeyValueShape::Text | KeyValueShape::Number => self.rewrite_common_attribute(AttrId(index), &attr, visit),
         };
         if let Some(new) = new {
-            let number = u32::from(self.index.node(attr.node).attributes_number);
-            self.index.store_attribute(&mut attr, number, &new);
-            self.index.put_attr(&self.request, index, attr);
+            self.store_key_value(index, attr, &new);
         }
     }
 
     /// The new KeyValue of an attribute of a common shape; `None` if nothing changes.
-    fn rewrite_common_attribute<F>(&self, id: AttrId, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
-    where
-        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
-    {
+    fn rewrite_common_attribute(
+        &self,
+        id: AttrId,
+        attr: &AttrRec,
+        visit: &mut impl FnMut(&TextPlace<'_>, &str) -> TextEdit,
+    ) -> Option<Vec<u8>> {
         let (key, value) = self.key_and_value(attr);
         let mut visit_text = |kind: TextPlaceKind, text: &str| {
             let place =
@@ -220,23 +208,35 @@ impl Payload {
     }
 
     /// The new KeyValue of any attribute; `None` if nothing changes.
-    fn rewrite_attribute<F>(&self, id: AttrId, attr: &AttrRec, visit: &mut F) -> Option<Vec<u8>>
-    where
-        F: FnMut(&TextPlace<'_>, &str) -> TextEdit,
-    {
-        let node = NodeId(attr.node);
+    pub(super) fn rewrite_attribute(
+        &self,
+        attr: &AttrRec,
+        numbers_only: bool,
+        visit: impl FnMut(ValuePart<'_>, &str, &str) -> TextEdit,
+    ) -> Option<Vec<u8>> {
         let field = self.bytes(attr.state, if attr.state == StorageState::Wire { attr.wire } else { attr.arena });
         let pair = FieldCursor::new(field, 0, field.len()).next().ok().flatten()?;
-        let key = wire::text_or_empty(self.bytes(attr.state, attr.key));
-        let mut patcher = ValuePatcher::new(field, false, |part, path_key, text: &str| {
-            let (kind, bytes) = place_kind(part, TextPlaceKind::Value);
-            visit(&TextPlace { node, kind, attribute: Some(id), key, path_key, bytes }, text)
-        });
-        patcher.walk_message(MessageType::KeyValue, pair.span(), key);
-        (!patcher.patches.is_empty()).then(|| {
-            let mut new = Vec::with_capacity(field.len());
-            patch::apply_patches(field, pair.span(), &patcher.patches, &mut new);
-            new
-        })
+        patch::rewrite_message(field, MessageType::KeyValue, pair.span(), numbers_only, visit)
+    }
+
+    /// Stores a rewritten KeyValue as the new form of an attribute.
+    pub(super) fn store_key_value(&mut self, index: u32, mut attr: AttrRec, new: &[u8]) {
+        let number = u32::from(self.index.node(attr.node).attributes_number);
+        self.index.store_attribute(&mut attr, number, new);
+        self.index.put_attr(&self.request, index, attr);
+    }
+
+    pub(super) fn rewrite_body(
+        &mut self,
+        index: u32,
+        numbers_only: bool,
+        visit: impl FnMut(ValuePart<'_>, &str, &str) -> TextEdit,
+    ) {
+        let Some(field) = self.index.fields.get(index as usize) else { return };
+        let body = self.bytes(field.state, field.body);
+        let span = ByteRange::new(0, body.len());
+        if let Some(new) = patch::rewrite_message(body, MessageType::AnyValue, span, numbers_only, visit) {
+            self.index.store_field(index, &new);
+        }
     }
 }

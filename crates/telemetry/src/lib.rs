@@ -8,12 +8,12 @@ pub mod labels;
 mod log_limiter;
 pub mod logging;
 pub mod meter;
+mod metrics_text;
 pub mod moved_keys;
 pub mod names;
 pub mod refusal_log;
-pub mod samples;
 mod series;
 
 pub use health::{GATEWAY, Health};
 pub use meter::Meter;
-pub use series::{Counter, Gauge, Histogram};
+pub use series::{Counter, Gauge, Histogram, HistogramReading, MetricSeries, SeriesValue};

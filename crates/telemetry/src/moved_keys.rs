@@ -1,11 +1,11 @@
 //! [`VaultSummary`]: attribute keys whose values a vault step moved although no list names them, each with the line of
 //! configuration that keeps it, and the privacy profile of each vault step. A moved key breaks a dashboard's GROUP BY,
 //! and its owner must be able to find out why.
-//! The summary is made from the text of `/metrics` alone. `processors/vault` decides what moves.
+//! The summary is made from the metrics alone. `processors/vault` decides what moves.
 
 use super::meter::Meter;
 use super::names;
-use super::samples::{MetricSample, parse_samples};
+use super::series::MetricSeries;
 
 /// A key whose values moved to the vault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,31 +35,26 @@ pub struct VaultSummary {
 impl VaultSummary {
     /// Reads the current metrics.
     pub fn from_meter(meter: &Meter) -> Self {
-        Self::from_samples(&parse_samples(&meter.render()))
-    }
-
-    pub(super) fn from_samples(samples: &[MetricSample]) -> Self {
-        let privacy_profiles = collect_profiles(samples);
-        Self { moved_keys: collect_moved_keys(samples, &privacy_profiles), privacy_profiles }
+        let in_force = meter.series(&names::VAULT_PRIVACY).into_iter().filter(|series| series.number() == Some(1.0));
+        let privacy_profiles: Vec<(String, String)> =
+            in_force.map(|series| (series.label("processor").to_owned(), series.label("profile").to_owned())).collect();
+        Self { moved_keys: collect_moved_keys(meter, &privacy_profiles), privacy_profiles }
     }
 }
 
-fn collect_moved_keys(samples: &[MetricSample], profiles: &[(String, String)]) -> Vec<MovedKey> {
+fn collect_moved_keys(meter: &Meter, profiles: &[(String, String)]) -> Vec<MovedKey> {
     let is_strict = |vault: &str| profiles.iter().any(|(processor, profile)| processor == vault && profile == "strict");
-    let counted =
-        samples.iter().filter(|sample| sample.name == names::VAULT_MOVED_VALUES.name && sample.number() > 0.0);
-    let mut moved_keys: Vec<MovedKey> = counted
-        .map(|sample| {
-            let (processor, key) = (sample.label("processor").to_owned(), sample.label("key").to_owned());
-            let keep_line = match sample.label("rule") {
-                "privacy" => is_strict(&processor).then(|| format!("{processor}: {{ privacy: standard }}")),
-                _ => {
-                    (key != "other").then(|| format!("{processor}: {{ labels: {{ keep: [{}] }} }}", yaml_scalar(&key)))
-                }
-            };
-            MovedKey { processor, key, count: sample.number() as u64, keep_line }
-        })
-        .collect();
+    let to_moved_key = |series: MetricSeries| {
+        let count = series.number().filter(|count| *count > 0.0)? as u64;
+        let (processor, key) = (series.label("processor").to_owned(), series.label("key").to_owned());
+        let keep_line = match series.label("rule") {
+            "privacy" => is_strict(&processor).then(|| format!("{processor}: {{ privacy: standard }}")),
+            _ => (key != "other").then(|| format!("{processor}: {{ labels: {{ keep: [{}] }} }}", yaml_scalar(&key))),
+        };
+        Some(MovedKey { processor, key, count, keep_line })
+    };
+    let mut moved_keys: Vec<MovedKey> =
+        meter.series(&names::VAULT_MOVED_VALUES).into_iter().filter_map(to_moved_key).collect();
     moved_keys.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.key.cmp(&b.key)));
     moved_keys
 }
@@ -71,11 +66,6 @@ fn yaml_scalar(key: &str) -> String {
     let is_yaml_word =
         ["true", "false", "null", "yes", "no", "on", "off", "y", "n"].iter().any(|word| key.eq_ignore_ascii_case(word));
     if is_plain && !is_yaml_word { key.to_owned() } else { format!("'{}'", key.replace('\'', "''")) }
-}
-
-fn collect_profiles(samples: &[MetricSample]) -> Vec<(String, String)> {
-    let in_force = samples.iter().filter(|sample| sample.name == names::VAULT_PRIVACY.name && sample.number() == 1.0);
-    in_force.map(|sample| (sample.label("processor").to_owned(), sample.label("profile").to_owned())).collect()
 }
 
 #[cfg(test)]

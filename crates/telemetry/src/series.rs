@@ -1,18 +1,9 @@
-//! Metric values ([`Counter`], [`Gauge`], [`Histogram`]) and their text for `/metrics` ([`MetricRegistry::render`]).
-//! The admin page and the OTLP export parse that text, so that all three show the same values. Recording takes no lock.
-//! Metric names are written unescaped (a test of `names` checks them), label names are literals in the code, and
-//! metrics appear in the order of `names::ALL`. `names` defines the metrics.
-//!
-//! Source: Prometheus text exposition format 0.0.4.
+//! Metric values ([`Counter`], [`Gauge`], [`Histogram`]) and one series as its readers see it ([`MetricSeries`]): the
+//! text of `/metrics`, the OTLP export and the pages. Recording takes no lock. `meter` has the series.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use parking_lot::RwLock;
-
-use super::names::{ALL, MetricDefinition, MetricKind};
 
 /// A total that only grows. Clones share the same value.
 #[derive(Clone, Default)]
@@ -75,13 +66,22 @@ struct HistogramBuckets {
 }
 
 impl Histogram {
-    fn new(bounds: &'static [f64]) -> Self {
+    pub(crate) fn new(bounds: &'static [f64]) -> Self {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Self(Arc::new(HistogramBuckets { bounds, counts, sum: AtomicU64::new(0) }))
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.counts.iter().all(|count| count.load(Ordering::Relaxed) == 0)
+    }
+
+    /// The current values.
+    pub fn read(&self) -> HistogramReading {
+        HistogramReading {
+            bounds: self.0.bounds,
+            counts: self.0.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+            sum: f64::from_bits(self.0.sum.load(Ordering::Relaxed)),
+        }
     }
 
     /// Records `value`. NaN is ignored, because it would make the sum NaN for good.
@@ -97,162 +97,67 @@ impl Histogram {
     }
 }
 
-/// Label names and values, in the order in which they are written.
-type SeriesLabels = Vec<(&'static str, String)>;
+/// The values of a histogram at one moment.
+pub struct HistogramReading {
+    /// Upper bounds, ascending.
+    pub bounds: &'static [f64],
+    /// Observations per bucket (not cumulative); the last bucket has no bound.
+    pub counts: Vec<u64>,
+    /// Sum of the observations.
+    pub sum: f64,
+}
 
+/// Label names and values, in the order in which `/metrics` writes them.
+pub(crate) type SeriesLabels = Vec<(&'static str, String)>;
+
+/// The value of a series.
 #[derive(Clone)]
-enum SeriesValue {
+pub enum SeriesValue {
+    /// A total that only grows.
     Counter(Counter),
+    /// Any other number.
     Gauge(Gauge),
+    /// A distribution.
     Histogram(Histogram),
 }
 
-/// All series. Requests look them up while being processed, so looking up an existing series takes only a read lock.
-#[derive(Default)]
-pub(crate) struct MetricRegistry {
-    /// Series by metric name, then by labels.
-    families: RwLock<HashMap<&'static str, BTreeMap<Arc<SeriesLabels>, SeriesValue>>>,
+/// One series of a metric.
+pub struct MetricSeries {
+    pub(crate) labels: Arc<SeriesLabels>,
+    /// Its value.
+    pub value: SeriesValue,
 }
 
-impl MetricRegistry {
-    /// The counter with these labels. If `def` is not a counter, the values of the handle are never exported.
-    pub(crate) fn counter(&self, def: &'static MetricDefinition, labels: &[(&'static str, &str)]) -> Counter {
-        self.with_series(def, labels, |cell| match cell {
-            SeriesValue::Counter(counter) => Some(counter.clone()),
-            _ => None,
-        })
-        .unwrap_or_default()
+impl MetricSeries {
+    /// The value of a label; empty if the label is missing.
+    pub fn label(&self, name: &str) -> &str {
+        self.labels.iter().find(|(label, _)| *label == name).map_or("", |(_, value)| value)
     }
 
-    /// The gauge with these labels. If `def` is not a gauge, the values of the handle are never exported.
-    pub(crate) fn gauge(&self, def: &'static MetricDefinition, labels: &[(&'static str, &str)]) -> Gauge {
-        self.with_series(def, labels, |cell| match cell {
-            SeriesValue::Gauge(gauge) => Some(gauge.clone()),
-            _ => None,
-        })
-        .unwrap_or_default()
+    /// Label names and values, by name.
+    pub fn sorted_labels(&self) -> Vec<(&'static str, &str)> {
+        let mut labels: Vec<(&'static str, &str)> = self.labels.iter().map(|(name, value)| (*name, &**value)).collect();
+        labels.sort_unstable();
+        labels
     }
 
-    /// The histogram with these labels. If `def` is not a histogram, the values of the handle are never exported.
-    pub(crate) fn histogram(&self, def: &'static MetricDefinition, labels: &[(&'static str, &str)]) -> Histogram {
-        self.with_series(def, labels, |cell| match cell {
-            SeriesValue::Histogram(histogram) => Some(histogram.clone()),
-            _ => None,
-        })
-        .unwrap_or_else(|| Histogram::new(&[]))
-    }
-
-    fn with_series<T>(
-        &self,
-        def: &'static MetricDefinition,
-        labels: &[(&'static str, &str)],
-        read: impl FnOnce(&SeriesValue) -> T,
-    ) -> T {
-        let labels: SeriesLabels = labels.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        if let Some(cell) = self.families.read().get(def.name).and_then(|family| family.get(&labels)) {
-            return read(cell);
-        }
-        let new_series = || match def.kind {
-            MetricKind::Counter => SeriesValue::Counter(Counter::default()),
-            MetricKind::Gauge | MetricKind::Sum => SeriesValue::Gauge(Gauge::default()),
-            MetricKind::Histogram(bounds) => SeriesValue::Histogram(Histogram::new(bounds)),
-        };
-        read(self.families.write().entry(def.name).or_default().entry(Arc::new(labels)).or_insert_with(new_series))
-    }
-
-    /// The current value of each series of a counter or gauge.
-    pub(crate) fn values(&self, def: &MetricDefinition) -> Vec<f64> {
-        let families = self.families.read();
-        let cells = families.get(def.name).into_iter().flat_map(BTreeMap::values);
-        cells
-            .filter_map(|cell| match cell {
-                SeriesValue::Counter(counter) => Some(counter.value() as f64),
-                SeriesValue::Gauge(gauge) => Some(gauge.value()),
-                SeriesValue::Histogram(_) => None,
-            })
-            .collect()
-    }
-
-    /// The series of a metric, without empty histograms.
-    fn filled_series(&self, def: &MetricDefinition) -> Vec<(Arc<SeriesLabels>, SeriesValue)> {
-        let families = self.families.read();
-        let cells = families.get(def.name).into_iter().flatten();
-        let filled =
-            cells.filter(|(_, cell)| !matches!(cell, SeriesValue::Histogram(histogram) if histogram.is_empty()));
-        filled.map(|(labels, cell)| (Arc::clone(labels), cell.clone())).collect()
-    }
-
-    /// The text of `/metrics`. The lock is held only while the cells are copied, so that formatting a long text blocks
-    /// no one.
-    pub(crate) fn render(&self) -> String {
-        let mut text = String::new();
-        for def in ALL {
-            let family = self.filled_series(def);
-            if family.is_empty() {
-                continue;
-            }
-            let kind = match def.kind {
-                MetricKind::Counter | MetricKind::Sum => "counter",
-                MetricKind::Gauge => "gauge",
-                MetricKind::Histogram(_) => "histogram",
-            };
-            let _ = writeln!(text, "# HELP {} {}\n# TYPE {} {kind}", def.name, escape_text(def.help, false), def.name);
-            for (labels, cell) in &family {
-                match cell {
-                    SeriesValue::Counter(counter) => write_line(&mut text, def.name, "", labels, None, counter.value()),
-                    SeriesValue::Gauge(gauge) => write_line(&mut text, def.name, "", labels, None, gauge.value()),
-                    SeriesValue::Histogram(Histogram(buckets)) => write_histogram(&mut text, def.name, labels, buckets),
-                }
-            }
-            text.push('\n');
-        }
-        text
-    }
-}
-
-fn write_histogram(text: &mut String, name: &str, labels: &SeriesLabels, buckets: &HistogramBuckets) {
-    let mut cumulative = 0;
-    let bounds = buckets.bounds.iter().map(f64::to_string).chain(std::iter::once("+Inf".to_owned()));
-    for (bound, count) in bounds.zip(&buckets.counts) {
-        cumulative += count.load(Ordering::Relaxed);
-        write_line(text, name, "_bucket", labels, Some(&bound), cumulative);
-    }
-    write_line(text, name, "_sum", labels, None, f64::from_bits(buckets.sum.load(Ordering::Relaxed)));
-    write_line(text, name, "_count", labels, None, cumulative);
-}
-
-fn write_line(
-    text: &mut String,
-    name: &str,
-    suffix: &str,
-    labels: &SeriesLabels,
-    bound: Option<&str>,
-    value: impl std::fmt::Display,
-) {
-    let _ = write!(text, "{name}{suffix}");
-    let mut separator = '{';
-    let labels = labels.iter().map(|(name, value)| (*name, value.as_str())).chain(bound.map(|bound| ("le", bound)));
-    for (name, value) in labels {
-        let _ = write!(text, "{separator}{name}=\"{}\"", escape_text(value, true));
-        separator = ',';
-    }
-    let end = if separator == ',' { "}" } else { "" };
-    let _ = writeln!(text, "{end} {value}");
-}
-
-/// Escapes `\` and newline, and `"` in label values, as the exposition format requires.
-fn escape_text(text: &str, is_label_value: bool) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '"' if is_label_value => out.push_str("\\\""),
-            other => out.push(other),
+    /// The value of a counter or gauge.
+    pub fn number(&self) -> Option<f64> {
+        match &self.value {
+            SeriesValue::Counter(counter) => Some(counter.value() as f64),
+            SeriesValue::Gauge(gauge) => Some(gauge.value()),
+            SeriesValue::Histogram(_) => None,
         }
     }
-    out
 }
 
-#[cfg(test)]
-mod tests;
+/// A number as `/metrics` writes it; nothing for a histogram.
+impl fmt::Display for SeriesValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Counter(counter) => write!(f, "{}", counter.value()),
+            Self::Gauge(gauge) => write!(f, "{}", gauge.value()),
+            Self::Histogram(_) => Ok(()),
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Sends tollgate's own metrics to OTLP back ends at intervals (`OwnMetricsTask`), for installations that don't scrape.
 //! It is off unless configured. It sends the figures of `/metrics` as totals since the start, so the next export makes
 //! up for a failed one. The metrics are not spooled, and no pipeline waits for them. The clients are those of the crate
-//! `exporters`; the text of `/metrics` is made in `telemetry/meter`.
+//! `exporters`; `telemetry/meter` has the figures.
 
 pub(super) mod collector_metrics;
 pub(super) mod config;
@@ -23,8 +23,6 @@ use exporters::remote::ExporterDeps;
 use kernel::clock::{Clock, UnixNanos};
 use kernel::hex;
 use kernel::rng::Rng;
-use net::Spawn;
-use net::spawn::run_blocking;
 use otlp::Signal;
 use pipeline::{ExportRequest, Exporter, Outcome};
 use telemetry::{Counter, Meter, names};
@@ -42,11 +40,10 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 pub(super) struct OwnMetricsTask {
     interval: Duration,
     exporter: Arc<dyn Exporter>,
-    resource: points::MetricsResource,
+    instance: String,
     began: UnixNanos,
     meter: Meter,
     clock: Arc<dyn Clock>,
-    tasks: Arc<dyn Spawn>,
     sent: Counter,
     failed: Counter,
 }
@@ -71,11 +68,10 @@ pub(super) fn build_export_tasks(
         let task = OwnMetricsTask {
             interval: reader.interval,
             exporter: build_exporter(&id, &reader.exporter, deps.clone())?,
-            resource: points::MetricsResource::new(instance),
+            instance: instance.to_owned(),
             began: deps.meter.began(deps.clock.now()),
             meter: deps.meter.clone(),
             clock: Arc::clone(&deps.clock),
-            tasks: Arc::clone(&deps.tasks),
             sent: outcome("sent"),
             failed: outcome("failed"),
         };
@@ -86,12 +82,8 @@ pub(super) fn build_export_tasks(
 
 impl OwnMetricsTask {
     async fn export(&self) {
-        let (meter, resource) = (self.meter.clone(), self.resource.clone());
-        let (began, now) = (self.began, self.clock.now());
-        let encoded = run_blocking(&*self.tasks, "own metrics", move || {
-            points::build_request(&meter.render(), &resource, began, now)
-        });
-        let Some(Some((body, items))) = encoded.await else { return };
+        let encoded = points::build_request(&self.meter, &self.instance, self.began, self.clock.now());
+        let Some((body, items)) = encoded else { return };
         let request =
             ExportRequest { signal: Signal::Metrics, account: "default".into(), body: Bytes::from(body), items };
         let reason = match self.exporter.send(&request).await {

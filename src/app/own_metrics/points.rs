@@ -1,127 +1,71 @@
-//! Converts the text of `/metrics` to one OTLP request, so that both always agree. Counters and histograms are totals
-//! since the start. Names are those of `/metrics` without `_total`, which Prometheus appends again. The parent module
-//! sends the request.
+//! Encodes the gateway's own metrics as one OTLP request. Counters and histograms are totals since the start. Names are
+//! those of `/metrics` without `_total`, which Prometheus appends again. The parent module sends the request.
 
-use std::collections::BTreeMap;
+use prost::Message as _;
 
-use serde_json::{Value, json};
-
+use ::otlp::r#gen::opentelemetry::proto;
 use kernel::clock::UnixNanos;
-use otlp::{Signal, json as otlp_json};
+use proto::collector::metrics::v1::ExportMetricsServiceRequest;
+use proto::common::v1::any_value::Value;
+use proto::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use proto::metrics::v1::metric::Data;
+use proto::metrics::v1::number_data_point::Value as Number;
+use proto::metrics::v1::{
+    AggregationTemporality, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics,
+    ScopeMetrics, Sum,
+};
+use proto::resource::v1::Resource;
 use telemetry::names::{ALL, MetricDefinition, MetricKind};
-use telemetry::samples::{MetricSample, parse_samples};
+use telemetry::{Meter, MetricSeries, SeriesValue};
 
-/// `AGGREGATION_TEMPORALITY_CUMULATIVE`
-const CUMULATIVE: u8 = 2;
+const CUMULATIVE: i32 = AggregationTemporality::Cumulative as i32;
 
-/// The resource that the metrics belong to.
-#[derive(Clone)]
-pub(super) struct MetricsResource {
-    instance: String,
-}
-
-impl MetricsResource {
-    /// The resource of one run of the process.
-    pub(super) fn new(instance: &str) -> Self {
-        Self { instance: instance.to_owned() }
-    }
-}
-
-type LabelSet = BTreeMap<String, String>;
-type HistogramsByLabels = BTreeMap<LabelSet, HistogramSeries>;
-
-/// A series of a histogram, as parsed.
-#[derive(Default)]
-struct HistogramSeries {
-    /// Upper bound and cumulative count of each bucket, in the order of the text.
-    buckets: Vec<(f64, u64)>,
-    sum: f64,
-    count: u64,
-}
-
-/// The encoded request and the number of its points; `None` if there are no points.
-pub(super) fn build_request(
-    metrics_page: &str,
-    resource: &MetricsResource,
+/// Start of the totals and present time.
+#[derive(Clone, Copy)]
+struct PointTimes {
     began: UnixNanos,
     now: UnixNanos,
-) -> Option<(Vec<u8>, u64)> {
-    let mut samples_by_name: BTreeMap<&str, Vec<MetricSample>> = BTreeMap::new();
-    let mut histograms: BTreeMap<&str, HistogramsByLabels> = BTreeMap::new();
-    for sample in parse_samples(metrics_page) {
-        if let Some(def) = ALL.iter().find(|def| def.name == sample.name) {
-            samples_by_name.entry(def.name).or_default().push(sample);
-        } else if let Some((def, part)) = find_histogram(&sample.name) {
-            add_sample(histograms.entry(def.name).or_default(), sample, part);
-        }
-    }
-    let times = PointTimes { began: began.0.to_string(), now: now.0.to_string() };
+}
+
+/// The encoded request and the number of its points; `None` if there are no points. `instance` names the process.
+pub(super) fn build_request(meter: &Meter, instance: &str, began: UnixNanos, now: UnixNanos) -> Option<(Vec<u8>, u64)> {
+    let times = PointTimes { began, now };
+    let families = ALL.iter().map(|def| (*def, meter.series(def))).filter(|(_, family)| !family.is_empty());
     let mut items = 0;
-    let mut metrics = Vec::new();
-    for def in ALL {
-        let points: Vec<Value> = match (def.kind, samples_by_name.remove(def.name), histograms.remove(def.name)) {
-            (MetricKind::Histogram(_), _, Some(series)) => {
-                series.into_iter().map(|(labels, histogram)| encode_histogram(&labels, &histogram, &times)).collect()
-            }
-            (_, Some(samples), _) => samples.iter().map(|sample| encode_number(def, sample, &times)).collect(),
-            _ => continue,
-        };
-        items += points.len() as u64;
-        metrics.push(encode_metric(def, points));
-    }
-    let attribute = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
+    let to_metric = |(def, family): (&MetricDefinition, Vec<MetricSeries>)| {
+        items += family.len() as u64;
+        encode_metric(def, &family, times)
+    };
+    let metrics: Vec<Metric> = families.map(to_metric).collect();
     let version = env!("CARGO_PKG_VERSION");
-    let attributes = [
-        attribute("service.name", "tollgate"),
-        attribute("service.version", version),
-        attribute("service.instance.id", &resource.instance),
-    ];
-    let request = json!({"resourceMetrics": [{
-        "resource": {"attributes": attributes},
-        "scopeMetrics": [{"scope": {"name": "tollgate", "version": version}, "metrics": metrics}],
-    }]});
-    let body = otlp_json::decode(Signal::Metrics, request.to_string().as_bytes()).ok()?;
-    (items > 0).then_some((body, items))
+    let attributes = [("service.name", "tollgate"), ("service.version", version), ("service.instance.id", instance)];
+    let scope = InstrumentationScope { name: "tollgate".to_owned(), version: version.to_owned(), ..Default::default() };
+    let resource = Resource { attributes: encode_attributes(&attributes), ..Default::default() };
+    let scope_metrics = vec![ScopeMetrics { scope: Some(scope), metrics, ..Default::default() }];
+    let resource_metrics = vec![ResourceMetrics { resource: Some(resource), scope_metrics, ..Default::default() }];
+    (items > 0).then(|| (ExportMetricsServiceRequest { resource_metrics }.encode_to_vec(), items))
 }
 
-/// The histogram that a sample belongs to, and which part of it the sample is.
-fn find_histogram(name: &str) -> Option<(&'static MetricDefinition, &'static str)> {
-    ["_bucket", "_sum", "_count"].into_iter().find_map(|part| {
-        let base = name.strip_suffix(part)?;
-        let def = ALL.iter().find(|def| def.name == base && matches!(def.kind, MetricKind::Histogram(_)))?;
-        Some((*def, part))
-    })
-}
-
-fn add_sample(series: &mut HistogramsByLabels, mut sample: MetricSample, part: &str) {
-    let bound = sample.labels.remove("le");
-    let value = sample.number();
-    let histogram = series.entry(sample.labels).or_default();
-    match (part, bound) {
-        ("_bucket", Some(bound)) => {
-            histogram.buckets.push((bound.replace("+Inf", "inf").parse().unwrap_or(f64::INFINITY), value as u64))
-        }
-        ("_sum", _) => histogram.sum = value,
-        ("_count", _) => histogram.count = value as u64,
-        _ => {}
-    }
-}
-
-fn encode_metric(def: &MetricDefinition, points: Vec<Value>) -> Value {
-    let name = def.name.strip_suffix("_total").filter(|_| def.kind != MetricKind::Gauge).unwrap_or(def.name);
+fn encode_metric(def: &MetricDefinition, family: &[MetricSeries], times: PointTimes) -> Metric {
+    let numbers = || family.iter().filter_map(|series| encode_number(series, times)).collect();
     let data = match def.kind {
-        MetricKind::Gauge => json!({"dataPoints": points}),
+        MetricKind::Gauge => Data::Gauge(Gauge { data_points: numbers() }),
         MetricKind::Counter | MetricKind::Sum => {
-            json!({"aggregationTemporality": CUMULATIVE, "isMonotonic": true, "dataPoints": points})
+            Data::Sum(Sum { data_points: numbers(), aggregation_temporality: CUMULATIVE, is_monotonic: true })
         }
-        MetricKind::Histogram(_) => json!({"aggregationTemporality": CUMULATIVE, "dataPoints": points}),
+        MetricKind::Histogram(_) => Data::Histogram(Histogram {
+            data_points: family.iter().filter_map(|series| encode_histogram(series, times)).collect(),
+            aggregation_temporality: CUMULATIVE,
+        }),
     };
-    let kind = match def.kind {
-        MetricKind::Gauge => "gauge",
-        MetricKind::Counter | MetricKind::Sum => "sum",
-        MetricKind::Histogram(_) => "histogram",
-    };
-    json!({"name": name, "description": def.help.trim(), "unit": unit_of_name(name), kind: data})
+    let name = def.name.strip_suffix("_total").filter(|_| def.kind != MetricKind::Gauge).unwrap_or(def.name);
+    Metric {
+        name: name.to_owned(),
+        description: def.help.trim().to_owned(),
+        unit: unit_of_name(name).to_owned(),
+        data: Some(data),
+        ..Metric::default()
+    }
 }
 
 /// The unit that a name ends with, in UCUM.
@@ -138,36 +82,40 @@ fn unit_of_name(name: &str) -> &'static str {
     }
 }
 
-fn encode_attributes(labels: &LabelSet) -> Vec<Value> {
-    labels.iter().map(|(key, value)| json!({"key": key, "value": {"stringValue": value}})).collect()
-}
-
-/// Start of the totals and present time, in unix ns.
-struct PointTimes {
-    began: String,
-    now: String,
-}
-
-fn encode_number(def: &MetricDefinition, sample: &MetricSample, times: &PointTimes) -> Value {
-    let (key, value) = match def.kind {
-        MetricKind::Counter => ("asInt", Value::from(sample.value.clone())),
-        _ => ("asDouble", sample.number().into()),
+fn encode_attributes(labels: &[(&str, &str)]) -> Vec<KeyValue> {
+    let attribute = |(key, value): &(&str, &str)| {
+        let value = Some(AnyValue { value: Some(Value::StringValue((*value).to_owned())) });
+        KeyValue { key: (*key).to_owned(), value, key_strindex: 0 }
     };
-    json!({
-        "startTimeUnixNano": times.began, "timeUnixNano": times.now,
-        "attributes": encode_attributes(&sample.labels), key: value,
+    labels.iter().map(attribute).collect()
+}
+
+fn encode_number(series: &MetricSeries, times: PointTimes) -> Option<NumberDataPoint> {
+    let value = match &series.value {
+        SeriesValue::Counter(counter) => Number::AsInt(i64::try_from(counter.value()).unwrap_or(i64::MAX)),
+        SeriesValue::Gauge(gauge) => Number::AsDouble(gauge.value()),
+        SeriesValue::Histogram(_) => return None,
+    };
+    Some(NumberDataPoint {
+        attributes: encode_attributes(&series.sorted_labels()),
+        start_time_unix_nano: times.began.0,
+        time_unix_nano: times.now.0,
+        value: Some(value),
+        ..NumberDataPoint::default()
     })
 }
 
-fn encode_histogram(labels: &LabelSet, histogram: &HistogramSeries, times: &PointTimes) -> Value {
-    let bounds: Vec<f64> =
-        histogram.buckets.iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite()).collect();
-    let cumulative = histogram.buckets.iter().map(|(_, count)| *count);
-    let previous = std::iter::once(0).chain(cumulative.clone());
-    let counts: Vec<String> =
-        cumulative.zip(previous).map(|(count, previous)| count.saturating_sub(previous).to_string()).collect();
-    json!({
-        "startTimeUnixNano": times.began, "timeUnixNano": times.now, "attributes": encode_attributes(labels),
-        "count": histogram.count.to_string(), "sum": histogram.sum, "bucketCounts": counts, "explicitBounds": bounds,
+fn encode_histogram(series: &MetricSeries, times: PointTimes) -> Option<HistogramDataPoint> {
+    let SeriesValue::Histogram(histogram) = &series.value else { return None };
+    let reading = histogram.read();
+    Some(HistogramDataPoint {
+        attributes: encode_attributes(&series.sorted_labels()),
+        start_time_unix_nano: times.began.0,
+        time_unix_nano: times.now.0,
+        count: reading.counts.iter().sum(),
+        sum: Some(reading.sum),
+        bucket_counts: reading.counts,
+        explicit_bounds: reading.bounds.to_vec(),
+        ..HistogramDataPoint::default()
     })
 }

@@ -1,6 +1,6 @@
 //! Converts OTLP/JSON text to protobuf bytes. Open messages are kept on an explicit stack, bounded by the schema and
 //! [`MAX_DEPTH`]. Fields of a message keep the order of the text; zero values of fields without presence are not
-//! written. `tokenizer` reads the text, `lengths` writes lengths, `schema` knows the fields.
+//! written. `tokenizer` reads the text, `lengths` writes lengths, `otlp/schema` knows the fields.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -9,8 +9,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use super::error::{JsonError, MAX_WIRE, TOO_LARGE};
 use super::lengths::{OpenLength, ProtobufWriter};
 use super::number;
-use super::schema::{self, FieldCardinality, FieldSchema, MessageSchema, ProtoType};
 use super::tokenizer::JsonTokenizer;
+use crate::schema::{FieldCardinality, FieldSchema, MessageType, ProtoType};
 use crate::signal::Signal;
 use crate::value::MAX_DEPTH;
 use crate::wire::{FIXED32, FIXED64, LEN};
@@ -39,7 +39,7 @@ pub fn decode_within(signal: Signal, json: &[u8], limit: usize) -> Result<Vec<u8
         open_values: 0,
         limit,
     };
-    decoder.open_message(schema::request_schema(signal), None)?;
+    decoder.open_message(MessageType::request(signal), None)?;
     while !decoder.stack.is_empty() {
         decoder.decode_next()?;
     }
@@ -60,7 +60,7 @@ struct JsonDecoder<'a> {
 
 /// An open message.
 struct OpenMessage {
-    message: &'static MessageSchema,
+    message: MessageType,
     /// Its length; `None` for the request.
     length: Option<OpenLength>,
     /// The open list of messages in it.
@@ -76,9 +76,9 @@ struct OpenMessage {
 
 impl JsonDecoder<'_> {
     /// Opens a message at its brace.
-    fn open_message(&mut self, message: &'static MessageSchema, number: Option<u32>) -> Result<(), JsonError> {
+    fn open_message(&mut self, message: MessageType, number: Option<u32>) -> Result<(), JsonError> {
         self.text.expect_byte(b'{', "expected an object")?;
-        if message.any_value {
+        if message == MessageType::AnyValue {
             if self.open_values == MAX_DEPTH {
                 return Err(self.text.error("nested too deeply"));
             }
@@ -110,7 +110,7 @@ impl JsonDecoder<'_> {
 
     fn close_message(&mut self) -> Result<(), JsonError> {
         if let Some(open) = self.stack.pop() {
-            self.open_values -= usize::from(open.message.any_value);
+            self.open_values -= usize::from(open.message == MessageType::AnyValue);
             if let Some(length) = open.length {
                 self.wire.close_length(length);
             }
@@ -127,7 +127,7 @@ impl JsonDecoder<'_> {
         self.text.peek();
         let at = self.text.at();
         let key = self.text.key(&mut self.scratch)?;
-        let found = open.message.fields.iter().enumerate().find(|(_, field)| field.name.as_bytes() == key);
+        let found = open.message.fields().iter().enumerate().find(|(_, field)| field.name.as_bytes() == key);
         let Some((index, field)) = found else { return self.text.skip() };
         let bit = 1 << index;
         if open.seen & bit != 0 {
@@ -137,13 +137,13 @@ impl JsonDecoder<'_> {
         if self.text.null()? {
             return Ok(());
         }
-        if field.rule == FieldCardinality::OneOf {
+        if field.cardinality == FieldCardinality::OneOf {
             if open.one_of_set {
                 return Err(JsonError { message: "two members of a oneof are set", at });
             }
             open.one_of_set = true;
         }
-        match (field.rule, field.kind) {
+        match (field.cardinality, field.kind) {
             (FieldCardinality::Repeated, _) => self.text.expect_byte(b'[', "expected a list")?,
             (_, ProtoType::Message(message)) => return self.open_message(message, Some(field.number)),
             _ => return self.read_scalar(field),
@@ -192,7 +192,7 @@ impl JsonDecoder<'_> {
 
     /// Reads a value that is neither a list nor a message.
     fn read_scalar(&mut self, field: &FieldSchema) -> Result<(), JsonError> {
-        let keep_zero = field.rule != FieldCardinality::Implicit;
+        let keep_zero = field.cardinality != FieldCardinality::Implicit;
         match field.kind {
             ProtoType::String => self.read_string(field.number, keep_zero),
             ProtoType::Id(_) => self.read_id(field.number),

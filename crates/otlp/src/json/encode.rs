@@ -1,15 +1,15 @@
 //! Converts protobuf bytes to compact OTLP/JSON. Unknown fields are dropped, and so are ids of a wrong length.
 //! Repeated occurrences are combined as in protobuf: lists are concatenated, messages merged, and the last value or
-//! oneof member wins. Recursion is bounded by the schema and [`MAX_DEPTH`]. `otlp/wire` reads protobuf, `schema` has
-//! the names of fields.
+//! oneof member wins. Recursion is bounded by the schema and [`MAX_DEPTH`]. `otlp/wire` reads protobuf,
+//! `otlp/schema` has the names of fields.
 
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::schema::{self, FieldCardinality, FieldSchema, MessageSchema, ProtoType};
 use crate::malformed::MalformedOtlp;
+use crate::schema::{FieldCardinality, FieldSchema, MessageType, ProtoType};
 use crate::signal::Signal;
 use crate::value::MAX_DEPTH;
 use crate::value_json::{write_double, write_json_text};
@@ -25,7 +25,7 @@ pub fn encode(signal: Signal, wire: &[u8], out: &mut String) -> Result<(), Malfo
     }
     let start = out.len();
     let mut encoder = JsonEncoder { wire, out, open_values: 0 };
-    let result = encoder.write_message(schema::request_schema(signal), &[ByteRange::new(0, wire.len())]);
+    let result = encoder.write_message(MessageType::request(signal), &[ByteRange::new(0, wire.len())]);
     if result.is_err() {
         out.truncate(start);
     }
@@ -54,8 +54,8 @@ struct FieldOccurrences {
 
 impl JsonEncoder<'_> {
     /// Writes one message, whose bytes are the concatenation of `parts`.
-    fn write_message(&mut self, message: &'static MessageSchema, parts: &[ByteRange]) -> Result<(), MalformedOtlp> {
-        if message.any_value {
+    fn write_message(&mut self, message: MessageType, parts: &[ByteRange]) -> Result<(), MalformedOtlp> {
+        if message == MessageType::AnyValue {
             if self.open_values == MAX_DEPTH {
                 let at = parts.first().map_or(0, |part| part.start as usize);
                 return Err(MalformedOtlp { message: "nested too deeply", at });
@@ -65,7 +65,7 @@ impl JsonEncoder<'_> {
         let found = self.find_fields(message, parts)?;
         self.out.push('{');
         let mut first = true;
-        for (field, found) in message.fields.iter().zip(&found).filter(|(_, found)| found.count > 0) {
+        for (field, found) in message.fields().iter().zip(&found).filter(|(_, found)| found.count > 0) {
             let field_start = self.out.len();
             if !first {
                 self.out.push(',');
@@ -80,14 +80,14 @@ impl JsonEncoder<'_> {
             }
         }
         self.out.push('}');
-        self.open_values -= usize::from(message.any_value);
+        self.open_values -= usize::from(message == MessageType::AnyValue);
         Ok(())
     }
 
     /// Finds the fields that occur in a message, in one pass.
     fn find_fields(
         &self,
-        message: &'static MessageSchema,
+        message: MessageType,
         parts: &[ByteRange],
     ) -> Result<[FieldOccurrences; MAX_FIELDS], MalformedOtlp> {
         let mut occurrences = [FieldOccurrences::default(); MAX_FIELDS];
@@ -95,15 +95,15 @@ impl JsonEncoder<'_> {
         for part in parts {
             let mut fields = FieldCursor::over_range(self.wire, *part);
             while let Some(raw) = fields.next()? {
-                let known = message.fields.iter().enumerate().find(|(_, field)| field.number == raw.number);
+                let known = message.fields().iter().enumerate().find(|(_, field)| field.number == raw.number);
                 let Some((index, field)) = known else { continue };
                 check_wire_type(field, &raw)?;
-                if field.rule == FieldCardinality::OneOf
+                if field.cardinality == FieldCardinality::OneOf
                     && last_member.replace(raw.number).is_some_and(|before| before != raw.number)
                 {
                     // An earlier member of the oneof no longer counts.
-                    for (other, found) in message.fields.iter().zip(&mut occurrences) {
-                        if other.rule == FieldCardinality::OneOf {
+                    for (other, found) in message.fields().iter().zip(&mut occurrences) {
+                        if other.cardinality == FieldCardinality::OneOf {
                             found.count = 0;
                         }
                     }
@@ -125,7 +125,7 @@ impl JsonEncoder<'_> {
         found: FieldOccurrences,
         parts: &[ByteRange],
     ) -> Result<bool, MalformedOtlp> {
-        match (field.rule, field.kind) {
+        match (field.cardinality, field.kind) {
             (FieldCardinality::Repeated, _) => self.write_list(field, parts)?,
             (_, ProtoType::Message(message)) if found.count == 1 => self.write_message(message, &[found.last_body])?,
             (_, ProtoType::Message(message)) => {
@@ -233,7 +233,7 @@ impl JsonEncoder<'_> {
 
 /// Fails if the wire type does not match the field.
 fn check_wire_type(field: &FieldSchema, raw: &RawField) -> Result<(), MalformedOtlp> {
-    let packed = field.rule == FieldCardinality::Repeated && raw.wire == LEN;
+    let packed = field.cardinality == FieldCardinality::Repeated && raw.wire == LEN;
     if packed || raw.wire == field.kind.wire_type() {
         Ok(())
     } else {

@@ -2,7 +2,7 @@
 //! known only after the message; inserting it then would move the same bytes once per level, and a length padded to a
 //! fixed width is not canonical.
 //! One byte is reserved for each length. Only lengths of 128 and more are recorded and widened, in one backward pass
-//! that moves each byte at most once. `schema` knows the fields.
+//! that moves each byte at most once. `otlp/schema` knows the fields.
 
 use crate::wire;
 

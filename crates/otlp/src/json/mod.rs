@@ -1,4 +1,4 @@
-//! Converts OTLP/JSON to protobuf bytes ([`decode`]) and back ([`encode`]), streaming over a table of the schema. The
+//! Converts OTLP/JSON to protobuf bytes ([`decode`]) and back ([`encode`]), streaming over the table `otlp/schema`. The
 //! JSON support of generated types builds a tree first and silently loses data on `null`, enum names and `NaN`.
 //! Strict where OTLP/JSON and the protobuf JSON mapping are. One pass in linear time, no recursion over the input; the
 //! output is limited to [`MAX_WIRE`] or the text's own size. Errors contain a fixed text and an offset, never payload.
@@ -15,7 +15,6 @@ mod encode;
 mod error;
 mod lengths;
 mod number;
-mod schema;
 mod tokenizer;
 
 #[cfg(test)]

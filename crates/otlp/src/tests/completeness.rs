@@ -1,11 +1,11 @@
 //! No text is missed: every place where the protocol allows text, according to the official descriptors, is tested.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use prost_types::field_descriptor_proto::Type;
 
-use crate::schema::{FieldRule, MessageType};
+use crate::schema::{FieldCardinality, FieldRule, MessageType, ProtoType};
 use crate::testing::fields::{Path, ProtoField, allowed, name, paths, reachable, wrap};
 use crate::wire::{FIXED32, FIXED64, VARINT, put_bytes, put_tag, put_varint};
 use crate::{EncodedRequest, OwnedValue, Payload, Signal, TextEdit, TextPlaceKind, UnknownFields};
@@ -38,86 +38,95 @@ fn replace(payload: &mut Payload) -> usize {
     seen
 }
 
-/// The data plane's message for the protocol's name.
+/// The message of the table with the protocol's name.
 fn msg(name: &str) -> MessageType {
-    match name.trim_start_matches(".opentelemetry.proto.") {
-        "collector.trace.v1.ExportTraceServiceRequest" => MessageType::TraceRequest,
-        "collector.metrics.v1.ExportMetricsServiceRequest" => MessageType::MetricsRequest,
-        "collector.logs.v1.ExportLogsServiceRequest" => MessageType::LogsRequest,
-        "trace.v1.ResourceSpans" => MessageType::ResourceSpans,
-        "metrics.v1.ResourceMetrics" => MessageType::ResourceMetrics,
-        "logs.v1.ResourceLogs" => MessageType::ResourceLogs,
-        "trace.v1.ScopeSpans" => MessageType::ScopeSpans,
-        "metrics.v1.ScopeMetrics" => MessageType::ScopeMetrics,
-        "logs.v1.ScopeLogs" => MessageType::ScopeLogs,
-        "resource.v1.Resource" => MessageType::Resource,
-        "common.v1.EntityRef" => MessageType::EntityRef,
-        "common.v1.InstrumentationScope" => MessageType::Scope,
-        "trace.v1.Span" => MessageType::Span,
-        "trace.v1.Span.Event" => MessageType::Event,
-        "trace.v1.Span.Link" => MessageType::Link,
-        "trace.v1.Status" => MessageType::Status,
-        "logs.v1.LogRecord" => MessageType::LogRecord,
-        "metrics.v1.Metric" => MessageType::Metric,
-        "metrics.v1.Gauge" => MessageType::Gauge,
-        "metrics.v1.Sum" => MessageType::Sum,
-        "metrics.v1.Histogram" => MessageType::Histogram,
-        "metrics.v1.ExponentialHistogram" => MessageType::ExponentialHistogram,
-        "metrics.v1.Summary" => MessageType::Summary,
-        "metrics.v1.NumberDataPoint" => MessageType::NumberPoint,
-        "metrics.v1.HistogramDataPoint" => MessageType::HistogramPoint,
-        "metrics.v1.ExponentialHistogramDataPoint" => MessageType::ExponentialPoint,
-        "metrics.v1.ExponentialHistogramDataPoint.Buckets" => MessageType::Buckets,
-        "metrics.v1.SummaryDataPoint" => MessageType::SummaryPoint,
-        "metrics.v1.SummaryDataPoint.ValueAtQuantile" => MessageType::Quantile,
-        "metrics.v1.Exemplar" => MessageType::Exemplar,
-        "common.v1.KeyValue" => MessageType::KeyValue,
-        "common.v1.AnyValue" => MessageType::AnyValue,
-        "common.v1.ArrayValue" => MessageType::ArrayValue,
-        "common.v1.KeyValueList" => MessageType::KeyValueList,
-        other => panic!("a message that the data plane does not know: {other}"),
+    let found = MessageType::ALL.iter().find(|(own, _)| *own == name);
+    found.unwrap_or_else(|| panic!("a message that the table does not have: {name}")).1
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap().to_owned();
+    words.fold(first, |all, word| all + &word[..1].to_uppercase() + &word[1..])
+}
+
+/// The type that the table must give to a field.
+fn kind(field: &ProtoField) -> ProtoType {
+    match field.kind() {
+        Type::String => ProtoType::String,
+        Type::Bytes => allowed(&field.name()).map_or(ProtoType::Bytes, ProtoType::Id),
+        Type::Bool => ProtoType::Bool,
+        Type::Double => ProtoType::Double,
+        Type::Fixed64 => ProtoType::Fixed64,
+        Type::Sfixed64 => ProtoType::SFixed64,
+        Type::Fixed32 => ProtoType::Fixed32,
+        Type::Uint64 => ProtoType::UInt64,
+        Type::Uint32 => ProtoType::UInt32,
+        Type::Int64 => ProtoType::Int64,
+        Type::Int32 => ProtoType::Int32,
+        Type::Sint32 => ProtoType::SInt32,
+        Type::Enum => ProtoType::Enum,
+        Type::Message => ProtoType::Message(msg(field.field.type_name())),
+        other => panic!("a type that the table does not have: {other:?}"),
     }
 }
 
-/// Whether a rule matches the protocol's description of a field.
+fn cardinality(field: &ProtoField) -> FieldCardinality {
+    let optional = field.field.proto3_optional();
+    match field.field.oneof_index {
+        _ if field.repeated() => FieldCardinality::Repeated,
+        Some(_) if !optional => FieldCardinality::OneOf,
+        _ if optional || field.kind() == Type::Message => FieldCardinality::Explicit,
+        _ => FieldCardinality::Implicit,
+    }
+}
+
+/// Whether the data plane's rule keeps the type's guarantees: every text is visited, numbers have their wire type.
 fn fits(rule: FieldRule, field: &ProtoField) -> bool {
-    let wire = match field.kind() {
-        Type::Fixed64 | Type::Sfixed64 | Type::Double => FIXED64,
-        Type::Fixed32 | Type::Sfixed32 | Type::Float => FIXED32,
-        _ => VARINT,
-    };
-    match (field.kind(), rule) {
-        (Type::String, FieldRule::Text(_) | FieldRule::Key | FieldRule::ValueText) => true,
-        (Type::Bytes, FieldRule::Id(..) | FieldRule::ValueBytes) => true,
-        (Type::Message, FieldRule::Nested(inner) | FieldRule::Node(inner, _)) => inner == msg(field.field.type_name()),
-        (Type::Message, FieldRule::Attribute) => {
-            msg(field.field.type_name()) == MessageType::KeyValue && field.repeated()
-        }
-        (Type::Message, FieldRule::Value) => msg(field.field.type_name()) == MessageType::AnyValue,
-        (Type::String | Type::Bytes | Type::Message, _) => false,
-        (_, FieldRule::Number(own) | FieldRule::Read(_, own)) => own == wire && !field.repeated(),
-        (_, FieldRule::Numbers(own)) => own == wire && field.repeated(),
+    let own = kind(field);
+    match (own, rule) {
+        (ProtoType::String, FieldRule::Text(_) | FieldRule::Key | FieldRule::ValueText) => true,
+        (ProtoType::Id(length), FieldRule::Id(_, checked)) => length == checked,
+        (ProtoType::Bytes, FieldRule::ValueBytes) => true,
+        (ProtoType::Message(own), FieldRule::Nested(inner) | FieldRule::Node(inner, _)) => inner == own,
+        (ProtoType::Message(own), FieldRule::Attribute) => own == MessageType::KeyValue && field.repeated(),
+        (ProtoType::Message(own), FieldRule::Value) => own == MessageType::AnyValue,
+        (ProtoType::String | ProtoType::Id(_) | ProtoType::Bytes | ProtoType::Message(_), _) => false,
+        (_, FieldRule::Number(wire) | FieldRule::Read(_, wire)) => wire == own.wire_type() && !field.repeated(),
+        (_, FieldRule::Numbers(wire)) => wire == own.wire_type() && field.repeated(),
         _ => false,
     }
 }
 
-/// The data plane's table has the right rule for every field of the protocol, and no other field.
+/// The table has every message and field of the protocol with its name, number, type and presence, and no other one.
 #[test]
 fn schema_is_the_protocol() {
-    for (message, fields) in &reachable() {
+    let messages = reachable();
+    assert_eq!(messages.len(), MessageType::ALL.len());
+    for (message, fields) in &messages {
+        let (name, message) = (message, msg(message));
+        assert!(message.fields().len() <= 16, "{name}: the JSON encoder has room for so many fields");
+        assert_eq!(message.fields().len(), fields.len(), "{name}");
+        let oneofs = fields.iter().filter(|field| cardinality(field) == FieldCardinality::OneOf);
+        let oneofs: BTreeSet<_> = oneofs.map(|field| field.field.oneof_index).collect();
+        assert!(oneofs.len() <= 1, "{name}: one oneof");
         let known: BTreeMap<u32, &ProtoField> =
             fields.iter().map(|field| (field.field.number() as u32, field)).collect();
         for number in 1..2000 {
-            let rule = msg(message).rule(number);
+            let rule = message.rule(number);
             match known.get(&number) {
                 Some(field) => assert!(fits(rule, field), "{}: {rule:?}", field.name()),
-                None => assert_eq!(rule, FieldRule::Unknown, "{message} {number}"),
+                None => assert_eq!(rule, FieldRule::Unknown, "{name} {number}"),
             }
         }
-        let attributes =
-            fields.iter().find(|field| msg(message).rule(field.field.number() as u32) == FieldRule::Attribute);
+        for field in fields {
+            let own = message.fields().iter().find(|own| own.number == field.field.number() as u32).unwrap();
+            let expected = (camel_case(field.field.name()), kind(field), cardinality(field));
+            assert_eq!((own.name.to_owned(), own.kind, own.cardinality), expected, "{}", field.name());
+        }
+        let attributes = fields.iter().find(|field| message.rule(field.field.number() as u32) == FieldRule::Attribute);
         if let Some(field) = attributes {
-            assert_eq!(msg(message).attributes_number(), field.field.number() as u32, "{message}");
+            assert_eq!(message.attributes_number(), field.field.number() as u32, "{name}");
         }
     }
 }

@@ -193,7 +193,7 @@ pub fn health_router(health: Health, path: &str) -> Router {
 }
 
 async fn gateway_page(State(admin): State<Arc<AdminState>>) -> Response {
-    match page::render(&admin.meter.render(), &admin.health.troubles(), admin.money) {
+    match page::render(&admin.meter, &admin.health.troubles(), admin.money) {
         Ok(page) => Html(page).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

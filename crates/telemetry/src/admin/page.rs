@@ -1,12 +1,12 @@
 //! The gateway's own page: what came in, what went out, what it cost, where the content is, and which keys moved to
-//! the vault. It is made from the text of `/metrics` alone; each number is formatted for people and names its metric.
-//! It works without script, and everything is escaped. `mod` has the routes.
+//! the vault. It is made from the metrics alone; each number is formatted for people and names its metric. It works
+//! without script, and everything is escaped. `mod` has the routes.
 
 use askama::Template;
 
+use super::super::Meter;
 use super::super::moved_keys::{KEEP_RULE, MovedKey, VaultSummary};
 use super::super::names::{self, MetricDefinition};
-use super::super::samples::{MetricSample, parse_samples};
 
 /// One row of a panel.
 struct PanelRow {
@@ -45,20 +45,17 @@ struct GatewayPage<'a> {
     keeps: &'static str,
 }
 
-/// Renders the page from the text of `/metrics`.
+/// Renders the page.
 ///
 /// # Errors
 /// An error of the template.
 pub(super) fn render(
-    metrics: &str,
+    meter: &Meter,
     troubles: &[(String, &'static str)],
     money: fn(f64) -> String,
 ) -> Result<String, askama::Error> {
-    let samples = parse_samples(metrics);
-    let to_panel = |(title, lines): &(&'static str, &[PanelLine])| Panel {
-        title,
-        rows: panel_rows(&samples, title, lines, money),
-    };
+    let to_panel =
+        |(title, lines): &(&'static str, &[PanelLine])| Panel { title, rows: panel_rows(meter, title, lines, money) };
     let panels = PANELS.iter().map(to_panel).collect();
     let to_row = |moved: MovedKey| MovedKeyRow {
         count: format_number(moved.count as f64),
@@ -67,7 +64,7 @@ pub(super) fn render(
         key: moved.key,
         processor: moved.processor,
     };
-    let VaultSummary { privacy_profiles: privacies, moved_keys: moved } = VaultSummary::from_samples(&samples);
+    let VaultSummary { privacy_profiles: privacies, moved_keys: moved } = VaultSummary::from_meter(meter);
     let moved = moved.into_iter().take(MAX_ROWS).map(to_row).collect();
     let metric = names::VAULT_MOVED_VALUES.name;
     GatewayPage { version: env!("CARGO_PKG_VERSION"), troubles, panels, privacies, moved, metric, keeps: KEEP_RULE }
@@ -181,18 +178,22 @@ const MAX_ROWS: usize = 12;
 /// Panels that show zero values too, because there zero is informative.
 const ALWAYS_SHOWN: &[&str] = &["Health"];
 
-fn panel_rows(samples: &[MetricSample], title: &str, lines: &[PanelLine], money: fn(f64) -> String) -> Vec<PanelRow> {
+fn panel_rows(meter: &Meter, title: &str, lines: &[PanelLine], money: fn(f64) -> String) -> Vec<PanelRow> {
     let mut rows = Vec::new();
     for (what, def) in lines {
-        let mut shown: Vec<&MetricSample> = samples.iter().filter(|sample| sample.name == def.name).collect();
-        shown.retain(|sample| sample.number() != 0.0 || ALWAYS_SHOWN.contains(&title));
-        shown.sort_by(|a, b| b.number().total_cmp(&a.number()));
-        for sample in shown.into_iter().take(MAX_ROWS) {
-            let labels: Vec<&str> = sample.labels.values().map(String::as_str).collect();
-            let labels = labels.join(" · ");
+        let series = meter.series(def).into_iter().filter_map(|series| Some((series.number()?, series)));
+        let mut shown: Vec<_> = series.filter(|(number, _)| *number != 0.0 || ALWAYS_SHOWN.contains(&title)).collect();
+        shown.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+        for (number, series) in shown.into_iter().take(MAX_ROWS) {
+            let labels: Vec<&str> = series.sorted_labels().into_iter().map(|(_, value)| value).collect();
             let format = if def.name == names::COST_USD.name { money } else { format_number };
-            let (what, value) = ((*what).to_owned(), format(sample.number()));
-            rows.push(PanelRow { what, labels, value, exact: sample.value.clone(), metric: def.name.to_owned() });
+            rows.push(PanelRow {
+                what: (*what).to_owned(),
+                labels: labels.join(" · "),
+                value: format(number),
+                exact: series.value.to_string(),
+                metric: def.name.to_owned(),
+            });
         }
     }
     rows

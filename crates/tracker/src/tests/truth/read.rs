@@ -13,7 +13,7 @@ use proto::collector::metrics::v1::ExportMetricsServiceRequest;
 use proto::common::v1::{KeyValue, any_value::Value};
 use proto::logs::v1::LogRecord;
 use proto::metrics::v1::{metric::Data, number_data_point::Value as Number};
-use telemetry::{Meter, samples};
+use telemetry::{Meter, SeriesValue, names};
 
 /// Name and JSON pointer of each value.
 type Places = [(&'static str, &'static str)];
@@ -154,9 +154,24 @@ fn series(name: &str, mut labels: Vec<(String, String)>) -> String {
 /// The series of agents and cost in `/metrics`, without buckets.
 pub(super) fn metrics(meter: &Meter) -> Series {
     let wanted = |name: &str| name.starts_with("agent_") || name == "tollgate_cost_usd_total";
-    let samples = samples::parse_samples(&meter.render()).into_iter();
-    let samples = samples.filter(|one| wanted(&one.name) && !one.name.ends_with("_bucket"));
-    samples.map(|one| (series(&one.name, one.labels.clone().into_iter().collect()), one.number())).collect()
+    let mut all = Series::new();
+    for def in names::ALL.iter().filter(|def| wanted(def.name)) {
+        for one in meter.series(def) {
+            let labels = || one.sorted_labels().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let mut add = |part: &str, value: f64| {
+                all.insert(series(&format!("{}{part}", def.name), labels().collect()), value);
+            };
+            match &one.value {
+                SeriesValue::Histogram(histogram) => {
+                    let reading = histogram.read();
+                    add("_sum", reading.sum);
+                    add("_count", reading.counts.iter().sum::<u64>() as f64);
+                }
+                _ => add("", one.number().unwrap()),
+            }
+        }
+    }
+    all
 }
 
 /// The name in `/metrics` of an OTLP metric.

@@ -1,19 +1,19 @@
 //! Tests of the text of `/metrics`: it must follow the format exactly, because dashboards and alerts read it by name.
 
+use super::super::Meter;
 use super::super::names::{CHECKPOINT_SECONDS, COST_USD, SENT_SPANS, SPOOL_BYTES};
-use super::*;
 
 /// Families appear in the order of `names`, series in the order of their labels; buckets add up and values are
 /// escaped.
 #[test]
 fn the_text_is_the_formats() {
-    let registry = MetricRegistry::default();
-    assert_eq!(registry.render(), "", "no series, no text");
-    registry.gauge(&COST_USD, &[("tenant", "a\"b\\c\nd")]).increment(0.25);
-    registry.counter(&SENT_SPANS, &[("exporter", "b")]).increment(7);
-    registry.counter(&SENT_SPANS, &[("exporter", "a")]).increment(1);
-    registry.gauge(&SPOOL_BYTES, &[]).set(1.5);
-    let text = registry.render();
+    let meter = Meter::new();
+    assert_eq!(meter.render(), "", "no series, no text");
+    meter.gauge(&COST_USD, &[("tenant", "a\"b\\c\nd")]).increment(0.25);
+    meter.counter(&SENT_SPANS, &[("exporter", "b")]).increment(7);
+    meter.counter(&SENT_SPANS, &[("exporter", "a")]).increment(1);
+    meter.gauge(&SPOOL_BYTES, &[]).set(1.5);
+    let text = meter.render();
     let values: Vec<&str> = text.lines().filter(|line| !line.starts_with("# HELP")).collect();
     let family = |name: &str, kind: &str| format!("# TYPE {name} {kind}");
     assert!(values.contains(&family(SENT_SPANS.name, "counter").as_str()), "{text}");
@@ -27,13 +27,13 @@ fn the_text_is_the_formats() {
 /// A value counts in the first bucket whose bound is not below it; a value above all bounds still counts.
 #[test]
 fn a_histogram_counts_each_value_once() {
-    let registry = MetricRegistry::default();
-    let seconds = registry.histogram(&CHECKPOINT_SECONDS, &[("k", "v")]);
-    assert_eq!(registry.render(), "", "nothing was measured yet");
+    let meter = Meter::new();
+    let seconds = meter.histogram(&CHECKPOINT_SECONDS, &[("k", "v")]);
+    assert_eq!(meter.render(), "", "nothing was measured yet");
     for value in [0.001, 0.0011, 1e9, f64::NAN] {
         seconds.record(value);
     }
-    let text = registry.render();
+    let text = meter.render();
     for line in ["_bucket{k=\"v\",le=\"0.001\"} 1", "_bucket{k=\"v\",le=\"0.0025\"} 2", "_bucket{k=\"v\",le=\"600\"} 2"]
     {
         assert!(text.contains(&format!("{}{line}\n", CHECKPOINT_SECONDS.name)), "{line}: {text}");
@@ -46,14 +46,14 @@ fn a_histogram_counts_each_value_once() {
 /// Handles with equal labels share one value; a handle of the wrong kind has no effect.
 #[test]
 fn equal_labels_share_a_value() {
-    let registry = MetricRegistry::default();
-    registry.counter(&SENT_SPANS, &[]).increment(1);
-    registry.counter(&SENT_SPANS, &[]).increment(2);
-    registry.gauge(&SENT_SPANS, &[]).set(9.0);
-    registry.histogram(&SENT_SPANS, &[]).record(9.0);
-    assert_eq!(registry.values(&SENT_SPANS), [3.0]);
-    let gauge = registry.gauge(&SPOOL_BYTES, &[]);
+    let meter = Meter::new();
+    meter.counter(&SENT_SPANS, &[]).increment(1);
+    meter.counter(&SENT_SPANS, &[]).increment(2);
+    meter.gauge(&SENT_SPANS, &[]).set(9.0);
+    meter.histogram(&SENT_SPANS, &[]).record(9.0);
+    assert_eq!(meter.values(&SENT_SPANS), [3.0]);
+    let gauge = meter.gauge(&SPOOL_BYTES, &[]);
     gauge.increment(2.0);
     gauge.decrement(0.5);
-    assert_eq!(registry.values(&SPOOL_BYTES), [1.5]);
+    assert_eq!(meter.values(&SPOOL_BYTES), [1.5]);
 }
