@@ -96,7 +96,7 @@ impl ExtensionListeners<'_> {
                 receivers: self.hand_overs.to_vec(),
                 spool: Arc::clone(&self.resources.spool),
             }))
-            .merge(erasure_reports::router(self.processors.erasure_targets.clone()))
+            .merge(erasure_reports::router(self.processors.erasure_targets()))
             .merge(pages::router(Arc::new(history_pages)))
             .merge(self.oidc.filter(|oidc| oidc.has_login()).cloned().map_or_else(Router::new, login_router));
         let router = admin::guard_routes(check_routes(routes, access), settings.allowed_hosts);
@@ -104,7 +104,7 @@ impl ExtensionListeners<'_> {
     }
 
     fn api_router(&self) -> Router {
-        let trackers = self.processors.trackers.iter().map(|(_, tracker)| Arc::clone(tracker)).collect();
+        let trackers = self.processors.trackers().map(|(_, tracker)| Arc::clone(tracker)).collect();
         let outcomes =
             ReportedOutcomes { trackers, inlet: Arc::clone(self.inlet), clock: Arc::clone(&self.resources.deps.clock) };
         let tasks = Arc::clone(&self.resources.tasks);

@@ -38,7 +38,6 @@ pub mod own_metrics;
 mod port_conflicts;
 pub mod process;
 mod processors;
-mod rates_refresh;
 pub mod reload_check;
 mod reported_outcomes;
 pub mod resolve;
@@ -53,7 +52,6 @@ pub mod tasks;
 mod tests;
 mod valid_settings;
 mod vault_recipients;
-mod vaults;
 pub mod volume;
 
 pub use self::lifecycle::GatewayOutcome;

@@ -12,6 +12,7 @@ use crate::components::{
     ExtensionKind, ExtensionSettings, ProcessorConfig, ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind,
     ReceiverSettings, type_names,
 };
+use ::vault::chain::digest::GatewayIdentity;
 use config::env::SubstitutionLookup;
 use config::file::{self, ComponentSection, ConfigFile, ParsedConfig, PipelineConfig};
 use config::graph::{self, ComponentFacts};
@@ -25,6 +26,7 @@ use kernel::secret::Secret;
 use net::LastGoodValue;
 use otlp::Signal;
 use pipeline::{Trust, spool};
+use processors::spec::RedactionProfile;
 use processors::vault::StoreSettings;
 
 pub use super::configured_component::ConfiguredComponent;
@@ -53,10 +55,7 @@ pub fn resolve_config(name: &str, text: &str, lookup: &dyn SubstitutionLookup, d
         problems.extend(collector_compat::remove_unused_parts(&mut file));
         problems.extend(graph::check_references(&file, &unknown_type_hint));
         let typed = type_components(file, &mut problems);
-        let mut valid = validate_settings(&typed, data_dir, &mut problems)?;
-        for ConfiguredComponent { value, .. } in &mut valid.processors {
-            value.set_configuration_text(text);
-        }
+        let valid = validate_settings(&typed, data_dir, &mut problems, GatewayIdentity::current(text))?;
         Some((typed, valid))
     });
     // Problems at the position of an unresolved `${…}` follow from it. Problems found while reading are always kept.
@@ -150,13 +149,18 @@ fn unknown_type_hint(section: &str, kind: &str) -> Option<String> {
 }
 
 /// The settings of used components, and the checks across components.
-fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Problem>) -> Option<ValidSettings> {
+fn validate_settings(
+    typed: &TypedConfig,
+    data_dir: &Path,
+    problems: &mut Vec<Problem>,
+    identity: GatewayIdentity,
+) -> Option<ValidSettings> {
     let file = &typed.file;
     let mut checks = SettingsChecker { problems };
     let used = checks.validate_components(typed);
     checks.report_port_conflicts(typed);
     checks.report_notes("receivers", &file.receivers, &used.receivers, ReceiverSettings::notes);
-    checks.report_notes("processors", &file.processors, &used.processors, ProcessorSettings::notes);
+    checks.report_notes("processors", &file.processors, &used.processors, |settings| settings.spec().profile().notes);
     checks.report_notes("exporters", &file.exporters, &used.exporters, |settings| settings.spec().profile().notes);
     checks.report_notes("extensions", &file.extensions, &used.extensions, ExtensionSettings::notes);
     let default_folder = data_dir.join("spool");
@@ -193,6 +197,7 @@ fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Pr
         own_metrics: own_metrics.unwrap_or_default(),
         pipelines,
         admin_certificates: LastGoodValue::default(),
+        identity,
         placeholders,
     })
 }
@@ -230,17 +235,19 @@ fn check_across_pipelines(
     let has_text = |section: &ComponentSection, key: &str, word: &str| {
         section.body.get(key).is_some_and(|(_, node)| matches!(&node.value, NodeValue::Str(text) if text == word))
     };
-    let ids_with = |predicate: fn(&ProcessorSettings) -> bool, key: &str, word: &str| -> HashSet<ComponentId> {
+    let ids_with = |predicate: fn(&RedactionProfile<'_>) -> bool, key: &str, word: &str| -> HashSet<ComponentId> {
         let settings_of =
             |section: &ComponentSection| used.processors.iter().find(|component| component.id == section.id);
         let matches = |section: &&ComponentSection| match settings_of(section) {
-            Some(component) => predicate(&component.value),
+            Some(component) => {
+                component.value.spec().profile().redaction.is_some_and(|redaction| predicate(&redaction))
+            }
             None => section.id.kind == "redact" && has_text(section, key, word),
         };
         file.processors.iter().filter(matches).map(|section| section.id.clone()).collect()
     };
-    let audit_only = ids_with(ProcessorSettings::is_audit_only, "mode", "audit");
-    let content_allowed = ids_with(ProcessorSettings::allows_content, "content", "allow");
+    let audit_only = ids_with(|redaction| redaction.is_audit_only, "mode", "audit");
+    let content_allowed = ids_with(|redaction| redaction.allows_content, "content", "allow");
     let facts = ComponentFacts {
         steps: &steps,
         audit_only: &audit_only,

@@ -40,7 +40,8 @@ pub(super) fn validate(common: &CommonArgs, options: ValidateArgs) -> Result<Exi
         .for_each(|note| print_to_stderr(&format!("note: {note}")));
     let pipelines = format_count(loaded.typed.file.pipelines.len(), "pipeline");
     let name = common.config.as_ref().map_or("the embedded default".to_owned(), ToString::to_string);
-    let profiles = loaded.valid.processors.iter().filter_map(|placed| Some((&placed.id, placed.value.privacy()?)));
+    let profiles =
+        loaded.valid.processors.iter().filter_map(|placed| Some((&placed.id, placed.value.spec().profile().privacy?)));
     let profiles: String = profiles.map(|(id, profile)| format!("{id}: privacy `{profile}`\n")).collect();
     print_result(&format!("{name} is valid: {pipelines}\n{profiles}"))
 }

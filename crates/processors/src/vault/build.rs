@@ -1,25 +1,36 @@
 //! Builds the vault processor together with its uploader: they share one writer, so that numbers and names agree. No
-//! I/O is done and no task is started; the app runs the uploader.
+//! task is started; the app runs the uploader. The store's folder is created and its certificates are read now, so that
+//! faults are reported at start.
 
 use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use genai::Vocabulary;
 use kernel::clock::Clock;
 use kernel::pseudonym::IdPolicy;
 use kernel::rng::Rng;
+use otlp::Signal;
 use telemetry::Meter;
+use vault::chain::digest::GatewayIdentity;
 use vault::chain::note::SigningKey;
 use vault::object_names::{self, ObjectNames};
 use vault::seal::AgeKeyGenerator;
 use vault::store::VaultStore;
-use vault::ticket::UriBase;
-use vault::uploader::{self, UploadIntervals, UploadJournal, Uploader};
+use vault::ticket::{UriBase, put_holder};
+use vault::uploader::{self, SpoolJournal, UploadIntervals, UploadJournal, Uploader};
 use vault::vault_writer::VaultWriter;
 
 use super::config::{StoreSettings, VaultSettings};
 use super::echo::EchoFinder;
 use super::options::ForwardPolicy;
 use super::{ContentStore, VaultProcessor, VaultProcessorParts};
+use crate::spec::{
+    BuiltProcessor, ErasureReportTarget, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec,
+    ProcessorTask,
+};
 
 /// The gateway services that a vault needs.
 #[derive(Clone)]
@@ -86,13 +97,14 @@ pub fn build_processor(id: &Arc<str>, settings: &VaultSettings, services: &Vault
 }
 
 /// Builds a vault. `journal` is the spool as seen by the holder `id` ([`vault::uploader::SpoolJournal`]); `key` signs
-/// the digests. Without a key there is no uploader.
+/// the digests, in which `made_by` is the gateway's entry. Without a key there is no uploader.
 pub fn build(
     id: &Arc<str>,
     settings: &VaultSettings,
     services: &VaultServices,
     journal: Arc<dyn UploadJournal>,
     key: Option<Arc<SigningKey>>,
+    made_by: Option<GatewayIdentity>,
 ) -> VaultWithUploader {
     let (parts, store_with_writer) = build_parts(id, settings, services);
     let processor = Arc::new(VaultProcessor::new(parts, &services.meter));
@@ -106,7 +118,7 @@ pub fn build(
             rng: services.rng.clone(),
             pace: UploadIntervals { object_age: settings.object_age, index_interval: settings.index_interval },
             key,
-            made_by: settings.made_by.clone(),
+            made_by,
             recipients: {
                 let (policy, ids) = (settings.recipients.clone(), services.ids.clone());
                 Arc::new(move |account| policy.holders(account, |tenant| ids.shown_id(account, tenant).into_owned()))
@@ -115,4 +127,63 @@ pub fn build(
         Uploader::new(parts, &services.meter)
     });
     VaultWithUploader { processor, uploader }
+}
+
+impl ProcessorSpec for VaultSettings {
+    fn profile(&self) -> ProcessorProfile<'_> {
+        ProcessorProfile { notes: &self.notes, privacy: Some(self.privacy.name()), ..ProcessorProfile::default() }
+    }
+
+    fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
+        let services = VaultServices {
+            vocabulary: Arc::clone(&deps.vocabulary),
+            ids: Arc::clone(&deps.ids),
+            clock: Arc::clone(&deps.clock),
+            rng: Arc::clone(&deps.rng),
+            meter: deps.meter.clone(),
+            echo_finder: EchoFinder {
+                memory: Arc::clone(&deps.fingerprints),
+                max_error_text: deps.max_error_text,
+                max_scan: deps.max_scan,
+            },
+        };
+        let Some(storage) = &deps.storage else {
+            return Ok(BuiltProcessor::new(Arc::new(build_processor(id, self, &services))));
+        };
+        self.store.as_ref().map_or(Ok(()), |store| store.spec().prepare())?;
+        let (spool, tasks) = (Arc::clone(&storage.spool), Arc::clone(&deps.tasks));
+        let folder = storage.spool.settings().directory.clone();
+        let journal = Arc::new(SpoolJournal::new(spool, tasks, Arc::clone(id), &folder));
+        let (key, made_by) = (storage.signers.get(id).cloned(), Some(storage.made_by.clone()));
+        let VaultWithUploader { processor, uploader } = build(id, self, &services, journal, key, made_by);
+        let mut built = BuiltProcessor::new(processor);
+        if let Some(uploader) = uploader {
+            built.put_holder = (self.forward == ForwardPolicy::AfterPut).then(|| put_holder(id));
+            built.consumers = [Some(Arc::clone(id)), built.put_holder.clone()].into_iter().flatten().collect();
+            let (keys, inbox) = (self.erasure_keys.clone(), uploader.erasure_inbox());
+            built.erasure_target = Some(Arc::new(ErasureReportTarget { keys, inbox }));
+            built.task = Some(Arc::new(UploaderTask(Mutex::new(Some(uploader)))));
+        }
+        Ok(built)
+    }
+}
+
+/// The uploader as a task; it can run once.
+struct UploaderTask(Mutex<Option<Uploader>>);
+
+impl ProcessorTask for UploaderTask {
+    fn name(&self) -> &'static str {
+        "vault uploader"
+    }
+
+    fn prepare(&self) {}
+
+    fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        let uploader = self.0.lock().take();
+        Box::pin(async move {
+            if let Some(uploader) = uploader {
+                uploader.run(stop).await;
+            }
+        })
+    }
 }

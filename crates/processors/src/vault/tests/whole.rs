@@ -68,7 +68,7 @@ pub(super) fn gateway_with(change: impl FnOnce(&mut VaultConfig)) -> Gateway {
     };
     let journal = Arc::new(FakeJournal::default());
     let VaultWithUploader { processor, uploader } =
-        build(&"vault".into(), &settings, &site, journal.clone(), Some(Arc::new(signing_key())));
+        build(&"vault".into(), &settings, &site, journal.clone(), Some(Arc::new(signing_key())), None);
     let ticketer = processor.ticketer().expect("ticketer");
     Gateway { folder, clock, journal, processor, ticketer, uploader: uploader.expect("uploader") }
 }
