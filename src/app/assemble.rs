@@ -186,7 +186,7 @@ impl GatewayAssembler<'_> {
     fn build(self, valid: ValidSettings) -> Result<GatewayComponents, StartError> {
         self.resources.deps.meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let inlet = InletCell::default();
-        let processors = BuiltProcessors::build(&valid, &self.processor_deps)?;
+        let mut processors = BuiltProcessors::build(&valid, &self.processor_deps)?;
         let destinations = valid.exporters.iter().filter_map(ExporterDestination::from_exporter).collect();
         let exporter_deps = self.exporter_deps();
         let (exporters, mut outlets) = build_exporters(valid.exporters, &exporter_deps)?;
@@ -220,7 +220,7 @@ impl GatewayAssembler<'_> {
             .extend(valid.extensions.into_iter().map(|component| extension_listeners.build_listener(component.value)));
         wait_for_puts(&processors, &plan, &mut outlets)?;
         let consumers = processors.all().flat_map(|built| built.consumers.clone()).collect();
-        let mut background_tasks: Vec<Arc<dyn BackgroundTask>> = processors.background_tasks().collect();
+        let mut background_tasks = processors.take_tasks();
         background_tasks.extend(receivers.effects_senders);
         background_tasks.extend(own_metrics::build_export_tasks(
             valid.own_metrics,

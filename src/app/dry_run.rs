@@ -145,7 +145,7 @@ impl DryRun {
             ticketers: processors.all().filter_map(ticketer).collect(),
             deps,
             max_item_bytes: usize::try_from(valid.limits.max_item_size.0).unwrap_or(usize::MAX),
-            rate_tables: processors.rate_tables(),
+            rate_tables: processors.all().find_map(|built| built.rate_tables.clone()),
             temporary_pseudonyms,
             recogniser_runtime: recogniser_runtime.transpose().map_err(|error| DryRunError::NoThreads(error.kind()))?,
         })

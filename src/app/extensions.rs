@@ -87,6 +87,7 @@ impl ExtensionListeners<'_> {
         };
         let history_pages =
             self.history.build_pages(self.resources, self.processors.combined_catalog(), settings.trace_link);
+        let erasure_targets = self.processors.all().filter_map(|built| built.erasure_target.clone());
         let routes = admin::router(Arc::new(admin_state))
             .merge(self.api_router())
             .merge(tap::router(tap))
@@ -96,7 +97,7 @@ impl ExtensionListeners<'_> {
                 receivers: self.hand_overs.to_vec(),
                 spool: Arc::clone(&self.resources.spool),
             }))
-            .merge(erasure_reports::router(self.processors.erasure_targets()))
+            .merge(erasure_reports::router(erasure_targets.collect()))
             .merge(pages::router(Arc::new(history_pages)))
             .merge(self.oidc.filter(|oidc| oidc.has_login()).cloned().map_or_else(Router::new, login_router));
         let router = admin::guard_routes(check_routes(routes, access), settings.allowed_hosts);

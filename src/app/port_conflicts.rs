@@ -5,24 +5,26 @@
 use std::net::IpAddr;
 
 use super::configured_component::ConfiguredComponent;
+use super::start_checks::finding::{FileContext, FileFinding};
 use crate::components::{ExtensionConfig, ReceiverConfig};
 use config::{ComponentId, Endpoint};
 
 /// A listener: section, component, field of its address, and the address.
-pub(super) struct ConfiguredPort<'a> {
-    pub(super) section: &'static str,
-    pub(super) id: &'a ComponentId,
-    pub(super) field: &'static str,
+struct ConfiguredPort<'c> {
+    section: &'static str,
+    id: &'c ComponentId,
+    field: &'static str,
     endpoint: Endpoint,
 }
 
 /// All listeners with a valid address, in the order of the sections. Other faults of a component do not hide a clash.
-fn configured_ports<'a>(
-    receivers: &'a [ConfiguredComponent<ReceiverConfig>],
-    extensions: &'a [ConfiguredComponent<ExtensionConfig>],
-    used: &impl Fn(&str, &ComponentId) -> bool,
-) -> impl Iterator<Item = ConfiguredPort<'a>> {
-    let receivers = receivers.iter().filter(|component| used("receivers", &component.id));
+fn configured_ports<'c>(context: &FileContext<'c>) -> impl Iterator<Item = ConfiguredPort<'c>> {
+    let FileContext { typed, .. } = *context;
+    let is_used = |id: &ComponentId| {
+        let mut receivers = typed.file.pipelines.iter().flat_map(|pipeline| &pipeline.receivers);
+        receivers.any(|(used, _)| used == id)
+    };
+    let receivers = typed.receivers.iter().filter(move |component| is_used(&component.id));
     let receivers = receivers.flat_map(|ConfiguredComponent { id, value }| {
         let endpoints: Vec<(&'static str, Result<Endpoint, String>)> = match value {
             ReceiverConfig::Otlp(otlp) => {
@@ -39,7 +41,8 @@ fn configured_ports<'a>(
             Some(ConfiguredPort { section: "receivers", id, field, endpoint: endpoint.ok()? })
         })
     });
-    let extensions = extensions.iter().filter(|component| used("extensions", &component.id));
+    let is_enabled = |id: &ComponentId| typed.file.enabled.iter().any(|(enabled, _)| enabled == id);
+    let extensions = typed.extensions.iter().filter(move |component| is_enabled(&component.id));
     let extensions = extensions.filter_map(|ConfiguredComponent { id, value }| {
         let endpoint = match value {
             ExtensionConfig::Admin(admin) => &admin.endpoint,
@@ -50,19 +53,16 @@ fn configured_ports<'a>(
     receivers.chain(extensions)
 }
 
-/// The listeners that want the port of an earlier one, each with a description.
-pub(super) fn find_port_conflicts<'a>(
-    receivers: &'a [ConfiguredComponent<ReceiverConfig>],
-    extensions: &'a [ConfiguredComponent<ExtensionConfig>],
-    used: &impl Fn(&str, &ComponentId) -> bool,
-) -> Vec<(ConfiguredPort<'a>, String)> {
+/// The listeners that want the port of an earlier one.
+pub(super) fn find_port_conflicts(context: &FileContext<'_>) -> Vec<FileFinding> {
     let (mut distinct, mut conflicts): (Vec<ConfiguredPort<'_>>, _) = (Vec::new(), Vec::new());
-    for port in configured_ports(receivers, extensions, used) {
+    for port in configured_ports(context) {
         match distinct.iter().find(|earlier| is_conflict(&earlier.endpoint, &port.endpoint)) {
             Some(earlier) => {
                 let kind = if port.endpoint.socket().is_some() { "socket" } else { "port" };
                 let field = format!("{}.{}.{}", earlier.section, earlier.id, earlier.field);
-                conflicts.push((port, format!("uses the same {kind} as `{field}`: give each listener its own")));
+                let message = format!("uses the same {kind} as `{field}`: give each listener its own");
+                conflicts.push(FileFinding::error(port.section, port.id, port.field, message));
             }
             None => distinct.push(port),
         }

@@ -1,6 +1,7 @@
 //! Builds processors, for a gateway and for a dry run: both use the wiring of `ProcessorSpec`, and a dry run has no
 //! storage. The settings are in `components`.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use crate::app::build::{BackgroundTask, GatewayDeps};
@@ -19,12 +20,10 @@ use genai::Vocabulary;
 use kernel::pseudonym::Pseudonymizer;
 use net::{ProxyRules, Spawn};
 use otlp::Signal;
+use parking_lot::Mutex;
 use pipeline::Processor;
 use processors::redact::RedactConfig;
-use processors::spec::{
-    BuiltProcessor, ErasureReportTarget, ProcessorDeps, ProcessorSpec, ProcessorTask, ProcessorUnusable,
-};
-use rates::ActiveRates;
+use processors::spec::{BuiltProcessor, ProcessorDeps, ProcessorSpec, ProcessorTask, ProcessorUnusable, RunTask};
 use redaction::RedactionIdPolicy;
 use runs::{CombinedRunCatalog, RunCatalog};
 use tokio::sync::watch;
@@ -157,34 +156,26 @@ impl BuiltProcessors {
         Arc::new(CombinedRunCatalog(catalogs.collect()))
     }
 
-    /// The tables of the first processor that has some.
-    pub(super) fn rate_tables(&self) -> Option<Arc<ActiveRates>> {
-        self.all().find_map(|built| built.rate_tables.clone())
-    }
-
-    pub(super) fn erasure_targets(&self) -> Vec<Arc<ErasureReportTarget>> {
-        self.all().filter_map(|built| built.erasure_target.clone()).collect()
-    }
-
-    pub(super) fn background_tasks(&self) -> impl Iterator<Item = Arc<dyn BackgroundTask>> {
-        let tasks = self.all().filter_map(|built| built.task.clone());
-        tasks.map(|task| Arc::new(ProcessorBackgroundTask(task)) as Arc<dyn BackgroundTask>)
+    pub(super) fn take_tasks(&mut self) -> Vec<Arc<dyn BackgroundTask>> {
+        let tasks = self.0.iter_mut().filter_map(|(_, built)| built.task.take());
+        let to_background = |ProcessorTask { name, run }| ProcessorBackgroundTask { name, run: Mutex::new(Some(run)) };
+        tasks.map(|task| Arc::new(to_background(task)) as Arc<dyn BackgroundTask>).collect()
     }
 }
 
-struct ProcessorBackgroundTask(Arc<dyn ProcessorTask>);
+/// A processor's task, which can run once.
+struct ProcessorBackgroundTask {
+    name: &'static str,
+    run: Mutex<Option<Box<RunTask>>>,
+}
 
 impl BackgroundTask for ProcessorBackgroundTask {
     fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn prepare(&self) -> Result<(), StartError> {
-        self.0.prepare();
-        Ok(())
+        self.name
     }
 
     fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
-        Arc::clone(&self.0).run(stop)
+        let run = self.run.lock().take();
+        run.map_or_else(|| Box::pin(ready(())) as BoxFuture<'static, ()>, |run| run(stop))
     }
 }

@@ -5,12 +5,13 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use crate::app::collector_compat;
 use crate::app::key_opening::check_pseudonym_key;
-use crate::app::{collector_compat, kafka_loops, port_conflicts, vault_recipients};
+use crate::app::start_checks::find_file_problems;
+use crate::app::start_checks::finding::{FileContext, FileFinding, UsedComponents, component_sections};
 use crate::components::{
-    ConnectorConfig, ConnectorKind, ConnectorSettings, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig,
-    ExtensionKind, ExtensionSettings, ProcessorConfig, ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind,
-    ReceiverSettings, type_names,
+    ConnectorConfig, ConnectorKind, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig, ExtensionKind,
+    ProcessorConfig, ProcessorKind, ReceiverConfig, ReceiverKind, ReceiverSettings, type_names,
 };
 use ::vault::chain::digest::GatewayIdentity;
 use config::env::SubstitutionLookup;
@@ -27,7 +28,6 @@ use net::LastGoodValue;
 use otlp::Signal;
 use pipeline::{Trust, spool};
 use processors::spec::RedactionProfile;
-use processors::vault::StoreSettings;
 
 pub use super::configured_component::ConfiguredComponent;
 pub use super::limits::{AccountRateConfig, LimitsConfig};
@@ -158,16 +158,8 @@ fn validate_settings(
     let file = &typed.file;
     let mut checks = SettingsChecker { problems };
     let used = checks.validate_components(typed);
-    checks.report_port_conflicts(typed);
-    checks.report_notes("receivers", &file.receivers, &used.receivers, ReceiverSettings::notes);
-    checks.report_notes("processors", &file.processors, &used.processors, |settings| settings.spec().profile().notes);
-    checks.report_notes("exporters", &file.exporters, &used.exporters, |settings| settings.spec().profile().notes);
-    checks.report_notes("extensions", &file.extensions, &used.extensions, ExtensionSettings::notes);
     let default_folder = data_dir.join("spool");
     let spool = checks.settings_or_report("spool", &file.spool, typed.spool.settings(&default_folder));
-    if let Some(spool) = &spool {
-        checks.check_vault_folders(typed, &used.processors, &spool.directory);
-    }
     let spool_keys = checks.settings_or_report("spool", &file.spool, typed.spool.spool_keys());
     let pseudonym_key = checks.check_pseudonym_key(typed);
     let own_metrics =
@@ -176,8 +168,8 @@ fn validate_settings(
     let kind_of = |section: &ComponentSection| Some((section.id.clone(), ConnectorKind::parse(&section.id.kind)?));
     let kinds: Vec<_> = file.connectors.iter().filter_map(kind_of).collect();
     let pipelines = join_forwarded_pipelines(file, &kinds, checks.problems);
-    checks.check_vault_recipients(file, &pipelines, &used);
-    checks.check_kafka_loops(file, &pipelines, &used);
+    let folder = spool.as_ref().map(|spool| spool.directory.as_path());
+    checks.report_findings(&FileContext { typed, used: &used, pipelines: &pipelines, spool: folder });
     let found = check_across_pipelines(file, &pipelines, &kinds, &used, problems);
     problems.extend(found);
     let placeholders = PlaceholderSettings { spool: spool.is_none(), keys: spool_keys.is_none(), components: false };
@@ -200,15 +192,6 @@ fn validate_settings(
         identity,
         placeholders,
     })
-}
-
-/// Settings of the components named by pipelines and `service.extensions`.
-struct UsedComponents {
-    receivers: Vec<ConfiguredComponent<ReceiverSettings>>,
-    processors: Vec<ConfiguredComponent<ProcessorSettings>>,
-    exporters: Vec<ConfiguredComponent<ExporterSettings>>,
-    connectors: Vec<ConfiguredComponent<ConnectorSettings>>,
-    extensions: Vec<ConfiguredComponent<ExtensionSettings>>,
 }
 
 /// The ids that pipelines name in one of their lists.
@@ -375,70 +358,12 @@ impl SettingsChecker<'_> {
         }
     }
 
-    /// Reports listeners that want the same port.
-    fn report_port_conflicts(&mut self, typed: &TypedConfig) {
-        let file = &typed.file;
-        let used_receivers = ids_in_pipelines(file, |p| &p.receivers);
-        let used = |section: &str, id: &ComponentId| match section {
-            "receivers" => used_receivers.contains(id),
-            _ => file.enabled.iter().any(|(enabled, _)| enabled == id),
-        };
-        for (port, message) in port_conflicts::find_port_conflicts(&typed.receivers, &typed.extensions, &used) {
-            let sections = if port.section == "receivers" { &file.receivers } else { &file.extensions };
-            let written = sections.iter().filter(|section| section.id == *port.id);
-            let problems = || vec![FieldProblem::new(port.field, message.as_str())];
-            let path = format!("{}.{}", port.section, port.id);
-            written.for_each(|written| {
-                self.report_problems(ProblemSeverity::Error, &path, &written.body, written.at, problems())
-            });
-        }
-    }
-
-    /// Reports vaults in the folder of the spool: each would take the other's files for damaged ones of its own.
-    fn check_vault_folders(
-        &mut self,
-        typed: &TypedConfig,
-        processors: &[ConfiguredComponent<ProcessorSettings>],
-        spool: &Path,
-    ) {
-        for component in processors {
-            let ProcessorSettings::Vault(vault) = &component.value else { continue };
-            let folder = vault.store.as_ref().map(StoreSettings::spec).and_then(|store| store.folder());
-            let written = typed.file.processors.iter().find(|section| section.id == component.id);
-            if let Some(written) = written.filter(|_| folder == Some(spool)) {
-                let message = "is the folder of the spool: give the vault a folder of its own";
-                let problems = vec![FieldProblem::new("store.directory", message)];
-                let path = format!("processors.{}", component.id);
-                self.report_problems(ProblemSeverity::Error, &path, &written.body, written.at, problems);
-            }
-        }
-    }
-
-    /// Reports content that nobody could open, because no recipient is for its account.
-    fn check_vault_recipients(&mut self, file: &ConfigFile, pipelines: &[PipelineConfig], used: &UsedComponents) {
-        for found in vault_recipients::check_vault_recipients(pipelines, &used.receivers, &used.processors) {
-            let Some(written) = file.processors.iter().find(|section| section.id == found.id) else { continue };
-            let path = format!("processors.{}", found.id);
-            for (severity, problems) in
-                [(ProblemSeverity::Error, found.errors), (ProblemSeverity::Warning, found.warnings)]
-            {
-                self.report_problems(severity, &path, &written.body, written.at, problems);
-            }
-        }
-    }
-
-    /// Reports exporters that write to a topic what their pipelines read from it.
-    fn check_kafka_loops(&mut self, file: &ConfigFile, pipelines: &[PipelineConfig], used: &UsedComponents) {
-        for (id, message) in kafka_loops::find_kafka_loops(pipelines, &used.receivers, &used.exporters) {
-            let Some(written) = file.exporters.iter().find(|section| section.id == id) else { continue };
-            let problems = vec![FieldProblem::new("", message)];
-            self.report_problems(
-                ProblemSeverity::Error,
-                &format!("exporters.{id}"),
-                &written.body,
-                written.at,
-                problems,
-            );
+    /// Reports problems between the settings of several components.
+    fn report_findings(&mut self, context: &FileContext<'_>) {
+        for FileFinding { section, id, severity, problem } in find_file_problems(context) {
+            let mut sections = component_sections(&context.typed.file, section).iter();
+            let Some(written) = sections.find(|written| written.id == id) else { continue };
+            self.report_problems(severity, &format!("{section}.{id}"), &written.body, written.at, vec![problem]);
         }
     }
 
@@ -522,26 +447,6 @@ impl SettingsChecker<'_> {
                 continue;
             }
             self.problems.push(Problem { severity, ..Problem::error(Some(position), full_path, message) });
-        }
-    }
-
-    fn report_notes<S>(
-        &mut self,
-        section: &str,
-        sections: &[ComponentSection],
-        components: &[ConfiguredComponent<S>],
-        notes: impl Fn(&S) -> &[FieldProblem],
-    ) {
-        for component in components {
-            let Some(written) = sections.iter().find(|section| section.id == component.id) else { continue };
-            let path = format!("{section}.{}", component.id);
-            self.report_problems(
-                ProblemSeverity::Warning,
-                &path,
-                &written.body,
-                written.at,
-                notes(&component.value).to_vec(),
-            );
         }
     }
 

@@ -22,11 +22,13 @@ pub struct TlsFileProblem {
     pub message: String,
     /// `Error`: the file can't be used, or peers refuse it.
     pub gravity: ProblemSeverity,
+    /// Whether the file can't be used, so that nothing that needs it starts.
+    pub prevents_start: bool,
 }
 
 impl TlsFileProblem {
     pub(super) fn error((key, what): (&'static str, String)) -> Self {
-        Self { key, message: what, gravity: ProblemSeverity::Error }
+        Self { key, message: what, gravity: ProblemSeverity::Error, prevents_start: false }
     }
 }
 
@@ -55,6 +57,7 @@ pub(super) fn find_date_problems(
             key: own,
             message: message(own, &describe_error(&error, now)),
             gravity: ProblemSeverity::Warning,
+            prevents_start: false,
         });
     }
     // A certificate that can't be parsed counts as valid: it has an older version, and is trusted anyway.
@@ -67,7 +70,8 @@ pub(super) fn find_date_problems(
             trusted,
             &format!("{error}, and no other certificate in the file is valid; they are still trusted"),
         );
-        found.push(TlsFileProblem { key: trusted, message: what, gravity: ProblemSeverity::Warning });
+        let gravity = ProblemSeverity::Warning;
+        found.push(TlsFileProblem { key: trusted, message: what, gravity, prevents_start: false });
     }
     found
 }
@@ -82,9 +86,8 @@ pub(super) fn combine_problems(
     let faults = if faults.is_empty() { build().err().into_iter().collect() } else { faults };
     for fault in faults.iter().map(TlsError::key_and_message).map(TlsFileProblem::error) {
         // both checks report a certificate of an unsupported version
-        if !found.contains(&fault) {
-            found.push(fault);
-        }
+        found.retain(|known| *known != fault);
+        found.push(TlsFileProblem { prevents_start: true, ..fault });
     }
     found
 }

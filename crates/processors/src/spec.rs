@@ -150,7 +150,7 @@ pub struct BuiltProcessor {
     /// Accepts reports of erasures.
     pub erasure_target: Option<Arc<ErasureReportTarget>>,
     /// Runs beside the pipelines.
-    pub task: Option<Arc<dyn ProcessorTask>>,
+    pub task: Option<ProcessorTask>,
     /// Doubts about a setting, each with the setting's name.
     pub warnings: Vec<FieldProblem>,
 }
@@ -191,13 +191,24 @@ pub struct ErasureReportTarget {
 }
 
 /// A task that runs beside the pipelines for as long as the gateway does.
-pub trait ProcessorTask: Send + Sync {
+pub struct ProcessorTask {
     /// A fixed name for logs.
-    fn name(&self) -> &'static str;
-    /// Called off the async threads, after the spool was recovered and before anything is admitted.
-    fn prepare(&self);
-    /// Runs until `stop` turns true, then should end soon.
-    fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()>;
+    pub name: &'static str,
+    /// Runs until the value turns true, then should end soon.
+    pub run: Box<RunTask>,
+}
+
+/// Runs a task once.
+pub type RunTask = dyn FnOnce(watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send;
+
+impl ProcessorTask {
+    /// A task that `run` performs.
+    pub fn new(
+        name: &'static str,
+        run: impl FnOnce(watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + 'static,
+    ) -> Self {
+        Self { name, run: Box::new(run) }
+    }
 }
 
 /// A processor's settings, as the gateway uses them.

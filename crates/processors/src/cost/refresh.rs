@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{Request, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -24,7 +23,7 @@ use rates::{AcceptedTable, FindingSeverity, RatesError, RefreshOutcome, TablePin
 use telemetry::names;
 
 use super::{CostProcessor, CostSettings, RefreshSettings, RefreshSource};
-use crate::spec::{ProcessorDeps, ProcessorTask};
+use crate::spec::ProcessorDeps;
 
 /// The largest table, in bytes.
 const MAX_TABLE_BYTES: usize = 64 << 20;
@@ -318,13 +317,9 @@ impl RatesRefreshTask {
     }
 }
 
-impl ProcessorTask for RatesRefreshTask {
-    fn name(&self) -> &'static str {
-        "rates"
-    }
-
+impl RatesRefreshTask {
     /// Loads the last accepted table of an earlier run, if it satisfies the configured pin.
-    fn prepare(&self) {
+    pub(super) fn load_saved_table(&self) {
         // Without a pin, nothing shows that the saved table is unchanged, and `run` checks the source at once.
         if self.refresh.pin == TablePin::None {
             return;
@@ -339,18 +334,17 @@ impl ProcessorTask for RatesRefreshTask {
         }
     }
 
-    fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            loop {
-                let stopped = tokio::select! {
-                    () = async { self.check_source().await; tokio::time::sleep(self.next_pause()).await } => false,
-                    _ = stop.wait_for(|stop| *stop) => true,
-                };
-                if stopped {
-                    return;
-                }
+    /// Checks the source until `stop` turns true.
+    pub(super) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        loop {
+            let stopped = tokio::select! {
+                () = async { self.check_source().await; tokio::time::sleep(self.next_pause()).await } => false,
+                _ = stop.wait_for(|stop| *stop) => true,
+            };
+            if stopped {
+                return;
             }
-        })
+        }
     }
 }
 

@@ -35,7 +35,9 @@ impl ProcessorSpec for CostSettings {
         if let (Some(refresh), Some(storage)) = (self.refresh.clone(), &deps.storage) {
             let folder = parent_folder(&storage.spool.settings().directory);
             let task = RatesRefreshTask::build(cost, settings, refresh, deps, folder);
-            built.task = Some(Arc::new(task.map_err(ProcessorUnusable::RatesRefresh)?) as Arc<dyn ProcessorTask>);
+            let task = Arc::new(task.map_err(ProcessorUnusable::RatesRefresh)?);
+            task.load_saved_table();
+            built.task = Some(ProcessorTask::new("rates", |stop| Box::pin(task.run(stop))));
         }
         Ok(built)
     }

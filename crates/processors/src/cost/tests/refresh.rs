@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::super::config::RatesRefresh;
 use super::super::refresh::RatesRefreshTask;
 use super::super::{CostConfig, CostProcessor};
-use crate::spec::{ProcessorDeps, ProcessorTask as _};
+use crate::spec::ProcessorDeps;
 use echoes::FingerprintCache;
 use genai::testing::builtin::vocabulary;
 use kernel::clock::SystemClock;
@@ -150,11 +150,11 @@ async fn the_last_good_table_outlives_the_process() {
     assert_eq!(first.version(), "2");
     std::fs::remove_file(&new).unwrap();
     let second = rig(folder.path(), refresh());
-    second.task.prepare();
+    second.task.load_saved_table();
     assert_eq!(second.version(), "2");
     std::fs::write(folder.path().join("rates-last-good"), table("2", "3.1")).unwrap();
     let third = rig(folder.path(), refresh());
-    third.task.prepare();
+    third.task.load_saved_table();
     assert_eq!(third.version(), "1");
 }
 
