@@ -311,7 +311,8 @@ impl GatewayAssembler<'_> {
             Arc::new(ClientRecorder::new(clients, Arc::clone(&self.processor_deps.ids)));
         let steps = |pipeline: &PipelineConfig| {
             let ids = &pipeline.processors;
-            let mut steps = processors.steps(pipeline);
+            let steps = processors.steps(pipeline);
+            let mut steps: Vec<_> = steps.map(|built| Arc::clone(&built.processor)).collect();
             if let Some(recorder) = &recorder {
                 let normalize = ids.iter().position(|(id, _)| id.kind == ProcessorKind::Normalize.name());
                 steps.insert(normalize.map_or(steps.len(), |at| at + 1), Arc::clone(&client_recorder));

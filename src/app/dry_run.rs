@@ -3,6 +3,7 @@
 //! keys are generated and discarded. Effects are applied at once, as if each request had been committed. `cli/explain`
 //! shows the result.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -20,20 +21,11 @@ use config::file::PipelineConfig;
 use genai::{Facts, Vocabulary};
 use otlp::{MalformedOtlp, Payload, Signal, SlotId, UnknownFields};
 use pipeline::item_refusal::refusal_reason;
-use pipeline::{Batch, BatchOrigin, InquiryAnswer, Processor, Reason, Ticketer, Trust};
-use processors::spec::{BuiltProcessor, ItemFilter, ProcessorDeps};
+use pipeline::{Batch, BatchOrigin, InquiryAnswer, Reason, Ticketer, Trust};
+use processors::spec::{BuiltProcessor, ProcessorDeps};
 use rates::ActiveRates;
 use recogniser::RecogniserAnswers;
 use redaction::Detector;
-
-/// One step of a pipeline.
-#[derive(Clone)]
-struct DryRunStep {
-    processor: Arc<dyn Processor>,
-    /// Set for a filter. Its items stay, with the rule that drops them, so that items before and after can be compared
-    /// one by one.
-    filter: Option<Arc<dyn ItemFilter>>,
-}
 
 /// The reason that an item is dropped.
 #[derive(Clone)]
@@ -44,18 +36,10 @@ pub struct DropReason {
     pub rule: String,
 }
 
-/// One pipeline.
-struct DryRunPipeline {
-    id: Arc<str>,
-    signal: Signal,
-    steps: Vec<DryRunStep>,
-    /// The rules of the pipeline's `redact` step.
-    rules: Option<Arc<Detector>>,
-}
-
 /// The processors of a configuration, ready to process requests.
 pub struct DryRun {
-    pipelines: Vec<DryRunPipeline>,
+    pipelines: Vec<PipelineConfig>,
+    processors: BuiltProcessors,
     ticketers: HashMap<Arc<str>, Box<dyn Ticketer>>,
     deps: ProcessorDeps,
     max_item_bytes: usize,
@@ -123,31 +107,20 @@ impl DryRun {
     pub fn new(valid: &ValidSettings, deps: &GatewayDeps) -> Result<Self, DryRunError> {
         let (deps, temporary_pseudonyms) = dry_run_deps(valid, deps)?;
         let processors = BuiltProcessors::build(valid, &deps)?;
-        let profiles = || valid.processors.iter().map(|component| (&component.id, component.value.spec().profile()));
-        let recogniser_runtime = profiles().any(|(_, profile)| profile.inquires).then(|| tasks::build_runtime(1));
-        let rules_of = |wanted: &ComponentId| {
-            let profile = profiles().find(|(id, _)| *id == wanted).map(|(_, profile)| profile);
-            profile.and_then(|profile| Some(Arc::clone(profile.redaction?.detector)))
-        };
-        let to_step = |built: &BuiltProcessor| DryRunStep {
-            processor: Arc::clone(&built.processor),
-            filter: built.filter.clone(),
-        };
-        let to_pipeline = |pipeline: &PipelineConfig| DryRunPipeline {
-            id: id_text(&pipeline.id),
-            signal: pipeline.signal,
-            steps: pipeline.processors.iter().filter_map(|(id, _)| processors.get(id).map(to_step)).collect(),
-            rules: pipeline.processors.iter().find_map(|(id, _)| rules_of(id)),
-        };
+        let inquires = valid.processors.iter().any(|component| component.value.spec().profile().inquires);
+        let recogniser_runtime = inquires.then(|| tasks::build_runtime(1)).transpose();
         let ticketer = |built: &BuiltProcessor| Some((built.processor.id().clone(), built.processor.ticketer()?));
+        let ticketers = processors.all().filter_map(ticketer).collect();
+        let rate_tables = processors.all().find_map(|built| built.rate_tables.clone());
         Ok(Self {
-            pipelines: valid.pipelines.iter().map(to_pipeline).collect(),
-            ticketers: processors.all().filter_map(ticketer).collect(),
+            pipelines: valid.pipelines.clone(),
+            ticketers,
             deps,
             max_item_bytes: usize::try_from(valid.limits.max_item_size.0).unwrap_or(usize::MAX),
-            rate_tables: processors.all().find_map(|built| built.rate_tables.clone()),
+            rate_tables,
+            processors,
             temporary_pseudonyms,
-            recogniser_runtime: recogniser_runtime.transpose().map_err(|error| DryRunError::NoThreads(error.kind()))?,
+            recogniser_runtime: recogniser_runtime.map_err(|error| DryRunError::NoThreads(error.kind()))?,
         })
     }
 
@@ -164,8 +137,8 @@ impl DryRun {
     /// Why no pipeline was found for a request of `signal`.
     fn missing_pipeline(&self, signal: Signal, pipeline: Option<&str>) -> DryRunError {
         let Some(wanted) = pipeline else { return DryRunError::NoPipeline(signal.as_str()) };
-        match self.pipelines.iter().find(|known| *known.id == *wanted) {
-            Some(known) => DryRunError::OtherSignal(Arc::clone(&known.id), signal.as_str()),
+        match self.pipelines.iter().find(|known| known.id.to_string() == wanted) {
+            Some(known) => DryRunError::OtherSignal(id_text(&known.id), signal.as_str()),
             None => {
                 let known_ids = self.pipelines.iter().map(|known| format!("`{}`", known.id)).collect();
                 DryRunError::UnknownPipeline(wanted.to_owned(), known_ids)
@@ -184,11 +157,11 @@ impl DryRun {
         wire: Bytes,
         wanted_id: Option<&str>,
     ) -> Result<DryRunResult, DryRunError> {
-        let is_candidate =
-            |pipeline: &&DryRunPipeline| pipeline.signal == signal && wanted_id.is_none_or(|id| *pipeline.id == *id);
-        let candidates = self.pipelines.iter().filter(is_candidate);
-        let pipeline = candidates.max_by_key(|pipeline| (!pipeline.steps.is_empty(), std::cmp::Reverse(&pipeline.id)));
-        let pipeline = pipeline.ok_or_else(|| self.missing_pipeline(signal, wanted_id))?;
+        let is_wanted = |id: &ComponentId| wanted_id.is_none_or(|wanted| id.to_string() == wanted);
+        let candidates = self.pipelines.iter().filter(|known| known.signal == signal && is_wanted(&known.id));
+        let rank = |known: &&PipelineConfig| (!known.processors.is_empty(), Reverse(known.id.to_string()));
+        let pipeline = candidates.max_by_key(rank).ok_or_else(|| self.missing_pipeline(signal, wanted_id))?;
+        let steps: Vec<&BuiltProcessor> = self.processors.steps(pipeline).collect();
         let payload = Payload::parse(signal, wire)?;
         let refused = payload.items().map(|item| refusal_reason(&payload, item, self.max_item_bytes)).collect();
         let origin = BatchOrigin {
@@ -203,8 +176,7 @@ impl DryRun {
         let mut batch = Batch::new(Arc::new(origin), payload.clone());
         let mut answers: Option<InquiryAnswer> = None;
         let mut dropped: Vec<Option<DropReason>> = Vec::new();
-        for step in &pipeline.steps {
-            let DryRunStep { processor: step, filter } = step;
+        for BuiltProcessor { processor: step, filter, .. } in &steps {
             if let Some(filter) = filter {
                 record_dropped(&mut dropped, step.id(), &filter.dropping_rules(&mut batch.payload));
                 continue;
@@ -219,7 +191,7 @@ impl DryRun {
             step.process(&mut batch).map_err(refusal)?;
         }
         for effect in &batch.effects {
-            let steps = pipeline.steps.iter().map(|step| &step.processor);
+            let steps = steps.iter().map(|step| &step.processor);
             steps.filter(|step| *step.id() == effect.processor).for_each(|step| step.apply(effect));
         }
         let mut slots: HashMap<SlotId, String> = HashMap::new();
@@ -238,13 +210,13 @@ impl DryRun {
         }
         let after = Payload::parse(signal, Bytes::from(encoded.bytes))?;
         Ok(DryRunResult {
-            pipeline: Arc::clone(&pipeline.id),
-            steps: pipeline.steps.iter().map(|step| Arc::clone(step.processor.id())).collect(),
+            pipeline: id_text(&pipeline.id),
+            steps: steps.iter().map(|step| Arc::clone(step.processor.id())).collect(),
             refused,
             before: payload,
             after,
             dropped,
-            rules: pipeline.rules.clone(),
+            rules: steps.iter().find_map(|step| step.rules.clone()),
             answers: answers.and_then(|answers| answers.downcast::<RecogniserAnswers>().ok()),
             facts: batch.facts.and_then(|facts| facts.downcast::<Facts>().ok()),
         })

@@ -21,7 +21,6 @@ use kernel::pseudonym::Pseudonymizer;
 use net::{ProxyRules, Spawn};
 use otlp::Signal;
 use parking_lot::Mutex;
-use pipeline::Processor;
 use processors::redact::RedactConfig;
 use processors::spec::{BuiltProcessor, ProcessorDeps, ProcessorSpec, ProcessorTask, ProcessorUnusable, RunTask};
 use redaction::RedactionIdPolicy;
@@ -120,20 +119,16 @@ impl BuiltProcessors {
             }
         };
         let built = Self(valid.processors.iter().map(build).collect::<Result<_, _>>()?);
-        built.assign_rate_tables(&valid.pipelines);
+        // A tracker identifies models by the tables of the `cost` step in its pipeline.
+        for (id, tracker) in built.trackers() {
+            let mut steps = pipelines_with(id, &valid.pipelines).flat_map(|pipeline| &pipeline.processors);
+            let tables = steps.find_map(|(step, _)| built.get(step)?.rate_tables.clone());
+            tables.into_iter().for_each(|tables| tracker.set_rate_tables(tables));
+        }
         Ok(built)
     }
 
-    /// A tracker identifies models by the tables of the `cost` step in its pipeline.
-    fn assign_rate_tables(&self, pipelines: &[PipelineConfig]) {
-        for (id, tracker) in self.trackers() {
-            let steps = pipelines_with(id, pipelines).flat_map(|pipeline| &pipeline.processors);
-            let tables = steps.filter_map(|(step, _)| self.get(step)?.rate_tables.as_ref()).next();
-            tables.into_iter().for_each(|tables| tracker.set_rate_tables(Arc::clone(tables)));
-        }
-    }
-
-    pub(super) fn get(&self, id: &ComponentId) -> Option<&BuiltProcessor> {
+    fn get(&self, id: &ComponentId) -> Option<&BuiltProcessor> {
         self.0.iter().find(|(known, _)| known == id).map(|(_, built)| built)
     }
 
@@ -141,9 +136,9 @@ impl BuiltProcessors {
         self.0.iter().map(|(_, built)| built)
     }
 
-    /// The processors that pipelines name, in their order.
-    pub(super) fn steps(&self, pipeline: &PipelineConfig) -> Vec<Arc<dyn Processor>> {
-        pipeline.processors.iter().filter_map(|(id, _)| Some(Arc::clone(&self.get(id)?.processor))).collect()
+    /// The steps of a pipeline, in order.
+    pub(super) fn steps<'b>(&'b self, pipeline: &'b PipelineConfig) -> impl Iterator<Item = &'b BuiltProcessor> {
+        pipeline.processors.iter().filter_map(|(id, _)| self.get(id))
     }
 
     pub(super) fn trackers(&self) -> impl Iterator<Item = (&ComponentId, &Arc<RunTracker>)> {

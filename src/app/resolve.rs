@@ -319,42 +319,17 @@ impl SettingsChecker<'_> {
         let processors = ids_in_pipelines(file, |p| &p.processors);
         let connectors = receivers.union(&exporters).copied().collect();
         let enabled = file.enabled.iter().map(|(id, _)| id).collect();
+        macro_rules! valid {
+            ($section:ident, $used:ident, $config:ident) => {
+                self.validate_all(stringify!($section), &file.$section, &typed.$section, &$used, $config::settings)
+            };
+        }
         UsedComponents {
-            receivers: self.validate_all(
-                "receivers",
-                &file.receivers,
-                &typed.receivers,
-                &receivers,
-                ReceiverConfig::settings,
-            ),
-            processors: self.validate_all(
-                "processors",
-                &file.processors,
-                &typed.processors,
-                &processors,
-                ProcessorConfig::settings,
-            ),
-            exporters: self.validate_all(
-                "exporters",
-                &file.exporters,
-                &typed.exporters,
-                &exporters,
-                ExporterConfig::settings,
-            ),
-            connectors: self.validate_all(
-                "connectors",
-                &file.connectors,
-                &typed.connectors,
-                &connectors,
-                ConnectorConfig::settings,
-            ),
-            extensions: self.validate_all(
-                "extensions",
-                &file.extensions,
-                &typed.extensions,
-                &enabled,
-                ExtensionConfig::settings,
-            ),
+            receivers: valid!(receivers, receivers, ReceiverConfig),
+            processors: valid!(processors, processors, ProcessorConfig),
+            exporters: valid!(exporters, exporters, ExporterConfig),
+            connectors: valid!(connectors, connectors, ConnectorConfig),
+            extensions: valid!(extensions, enabled, ExtensionConfig),
         }
     }
 

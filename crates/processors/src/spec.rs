@@ -29,7 +29,7 @@ use telemetry::Meter;
 use tracker::RunTracker;
 
 /// Why a processor can't be used as configured.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ProcessorUnusable {
     /// A rate table can't be read or is invalid.
     #[error("{error}")]
@@ -46,14 +46,8 @@ pub enum ProcessorUnusable {
     #[error(transparent)]
     Recogniser(TlsError),
     /// The store of content can't be used on this machine.
-    #[error("{0}")]
-    Store(String),
-}
-
-impl From<StoreUnusable> for ProcessorUnusable {
-    fn from(error: StoreUnusable) -> Self {
-        Self::Store(error.to_string())
-    }
+    #[error(transparent)]
+    Store(#[from] StoreUnusable),
 }
 
 impl ProcessorUnusable {
@@ -139,6 +133,8 @@ pub struct BuiltProcessor {
     pub processor: Arc<dyn Processor>,
     /// Shows the rules that drop items, if the processor drops some.
     pub filter: Option<Arc<dyn ItemFilter>>,
+    /// The rules by which the processor redacts text, if it does.
+    pub rules: Option<Arc<Detector>>,
     /// The runs that the processor tracks.
     pub tracker: Option<Arc<RunTracker>>,
     /// The rate tables in use, by which trackers of the same pipeline identify models.
@@ -161,6 +157,7 @@ impl BuiltProcessor {
         Self {
             processor,
             filter: None,
+            rules: None,
             tracker: None,
             rate_tables: None,
             consumers: Vec::new(),
@@ -200,16 +197,6 @@ pub struct ProcessorTask {
 
 /// Runs a task once.
 pub type RunTask = dyn FnOnce(watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send;
-
-impl ProcessorTask {
-    /// A task that `run` performs.
-    pub fn new(
-        name: &'static str,
-        run: impl FnOnce(watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + 'static,
-    ) -> Self {
-        Self { name, run: Box::new(run) }
-    }
-}
 
 /// A processor's settings, as the gateway uses them.
 pub trait ProcessorSpec {

@@ -11,41 +11,41 @@ use kernel::clock::UnixNanos;
 use net::TlsFileProblem;
 
 /// Settings of the components named by pipelines and `service.extensions`.
-pub struct UsedComponents {
-    pub receivers: Vec<ConfiguredComponent<ReceiverSettings>>,
-    pub processors: Vec<ConfiguredComponent<ProcessorSettings>>,
-    pub exporters: Vec<ConfiguredComponent<ExporterSettings>>,
-    pub connectors: Vec<ConfiguredComponent<ConnectorSettings>>,
-    pub extensions: Vec<ConfiguredComponent<ExtensionSettings>>,
+pub(crate) struct UsedComponents {
+    pub(crate) receivers: Vec<ConfiguredComponent<ReceiverSettings>>,
+    pub(crate) processors: Vec<ConfiguredComponent<ProcessorSettings>>,
+    pub(crate) exporters: Vec<ConfiguredComponent<ExporterSettings>>,
+    pub(crate) connectors: Vec<ConfiguredComponent<ConnectorSettings>>,
+    pub(crate) extensions: Vec<ConfiguredComponent<ExtensionSettings>>,
 }
 
 /// A configuration whose settings are valid one by one.
-pub struct FileContext<'c> {
-    pub typed: &'c TypedConfig,
-    pub used: &'c UsedComponents,
+pub(crate) struct FileContext<'c> {
+    pub(crate) typed: &'c TypedConfig,
+    pub(crate) used: &'c UsedComponents,
     /// The pipelines, after `forward` has joined them.
-    pub pipelines: &'c [PipelineConfig],
+    pub(crate) pipelines: &'c [PipelineConfig],
     /// The spool's folder, if its settings are valid.
-    pub spool: Option<&'c Path>,
+    pub(crate) spool: Option<&'c Path>,
 }
 
 /// A problem with one component's settings beside those of others.
-pub struct FileFinding {
-    pub section: &'static str,
-    pub id: ComponentId,
-    pub severity: ProblemSeverity,
-    pub problem: FieldProblem,
+pub(crate) struct FileFinding {
+    pub(crate) section: &'static str,
+    pub(crate) id: ComponentId,
+    pub(crate) severity: ProblemSeverity,
+    pub(crate) problem: FieldProblem,
 }
 
 impl FileFinding {
-    pub fn error(section: &'static str, id: &ComponentId, field: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn error(section: &'static str, id: &ComponentId, field: &str, message: impl Into<String>) -> Self {
         let problem = FieldProblem::new(field, message);
         Self { section, id: id.clone(), severity: ProblemSeverity::Error, problem }
     }
 }
 
 /// The components that the configuration has in a section.
-pub fn component_sections<'f>(file: &'f ConfigFile, section: &str) -> &'f [ComponentSection] {
+pub(crate) fn component_sections<'f>(file: &'f ConfigFile, section: &str) -> &'f [ComponentSection] {
     match section {
         "receivers" => &file.receivers,
         "processors" => &file.processors,
@@ -58,42 +58,42 @@ pub fn component_sections<'f>(file: &'f ConfigFile, section: &str) -> &'f [Compo
 
 /// A configuration on the machine that is to run it.
 #[derive(Clone, Copy)]
-pub struct MachineContext<'c> {
-    pub file: &'c ConfigFile,
-    pub valid: &'c ValidSettings,
-    pub now: UnixNanos,
+pub(crate) struct MachineContext<'c> {
+    pub(crate) file: &'c ConfigFile,
+    pub(crate) valid: &'c ValidSettings,
+    pub(crate) now: UnixNanos,
     /// Whether this is the embedded default, whose try-out keys lie beside the spool.
-    pub embedded: bool,
+    pub(crate) embedded: bool,
 }
 
 /// A problem with something that the configuration names on this machine.
-pub struct MachineFinding {
-    pub problem: Problem,
+pub(crate) struct MachineFinding {
+    pub(crate) problem: Problem,
     /// Whether a gateway with this problem does not start.
-    pub prevents_start: bool,
+    pub(crate) prevents_start: bool,
 }
 
 /// The findings of one check.
-pub struct MachineFindings<'c> {
+pub(crate) struct MachineFindings<'c> {
     file: &'c ConfigFile,
-    pub all: Vec<MachineFinding>,
+    pub(crate) all: Vec<MachineFinding>,
 }
 
 impl<'c> MachineFindings<'c> {
-    pub fn new(file: &'c ConfigFile) -> Self {
+    pub(crate) fn new(file: &'c ConfigFile) -> Self {
         Self { file, all: Vec::new() }
     }
 
     /// Adds a fault that prevents a start. `path` is a setting, such as `receivers.otlp.auth`.
-    pub fn add_error(&mut self, path: impl Into<String>, message: impl Into<String>) {
+    pub(crate) fn add_error(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.add(ProblemSeverity::Error, true, path.into(), message.into());
     }
 
-    pub fn add_warning(&mut self, path: impl Into<String>, message: impl Into<String>) {
+    pub(crate) fn add_warning(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.add(ProblemSeverity::Warning, false, path.into(), message.into());
     }
 
-    pub fn add_tls(&mut self, path: &str, problem: TlsFileProblem) {
+    pub(crate) fn add_tls(&mut self, path: &str, problem: TlsFileProblem) {
         let path = format!("{path}.{}", problem.key).trim_end_matches('.').to_owned();
         self.add(problem.gravity, problem.prevents_start, path, problem.message);
     }
@@ -104,7 +104,7 @@ impl<'c> MachineFindings<'c> {
     }
 
     /// The position of a setting in the file, or of the nearest one around it.
-    pub fn position(&self, path: &str) -> Option<SourcePosition> {
+    pub(crate) fn position(&self, path: &str) -> Option<SourcePosition> {
         let (section, rest) = path.split_once('.')?;
         let node = match section {
             "spool" => &self.file.spool,

@@ -5,11 +5,10 @@
 //!
 //! Neighbours: `resolve` checks single settings; `cli/check` and `cli/inspect` show the results.
 
-mod back_ends;
 mod brokers;
 mod clients;
 mod disk;
-pub mod finding;
+pub(crate) mod finding;
 mod keys;
 mod machine;
 mod tls_files;
@@ -27,7 +26,7 @@ use finding::{FileContext, FileFinding, MachineContext, MachineFinding, MachineF
 use kernel::key_source::{KeyService, KeySource};
 use vault::store::probe::ProbeCheck;
 
-pub use tls_files::find_expiring_certificates;
+pub(crate) use tls_files::find_expiring_certificates;
 
 #[cfg(test)]
 mod tests;
@@ -85,11 +84,11 @@ checks! {
     "stores take writes", Network: |context| Box::pin(machine::check_stores(context.valid));
     "the clock is right", Network: |context| Box::pin(machine::check_clocks(context.valid));
     "brokers have the topics and groups", Network: |context| Box::pin(brokers::check_brokers(context.valid));
-    "back ends accept requests", Network: |context| Box::pin(back_ends::check_back_ends(context.valid));
+    "back ends accept requests", Network: |context| Box::pin(clients::check_back_ends(context.valid));
 }
 
 /// The problems between the settings of several components.
-pub fn find_file_problems(context: &FileContext<'_>) -> Vec<FileFinding> {
+pub(crate) fn find_file_problems(context: &FileContext<'_>) -> Vec<FileFinding> {
     let run = |check: &StartCheck| match check.needs {
         CheckNeeds::File(run) => run(context),
         _ => Vec::new(),
@@ -98,7 +97,7 @@ pub fn find_file_problems(context: &FileContext<'_>) -> Vec<FileFinding> {
 }
 
 /// The problems of the files and folders that the configuration names, with positions in the file.
-pub fn find_problems(context: MachineContext<'_>) -> Vec<Problem> {
+pub(crate) fn find_problems(context: MachineContext<'_>) -> Vec<Problem> {
     CHECKS.iter().flat_map(|check| run_on_disk(check, context)).map(|finding| finding.problem).collect()
 }
 
@@ -114,7 +113,7 @@ fn run_on_disk(check: &StartCheck, context: MachineContext<'_>) -> Vec<MachineFi
 /// The faults that would prevent a start while another configuration still runs, because once the running round has
 /// ended, an unusable certificate, key or table leaves no gateway at all. What was read or opened is kept for the start
 /// (`net/last_good`). Call this in a runtime, on a thread that may block.
-pub fn find_start_faults(context: MachineContext<'_>) -> Vec<String> {
+pub(crate) fn find_start_faults(context: MachineContext<'_>) -> Vec<String> {
     let findings = CHECKS.iter().flat_map(|check| run_on_disk(check, context));
     let faults = findings.filter(|finding| finding.prevents_start);
     let faults: Vec<String> = faults.map(|finding| finding.problem.to_string()).collect();
@@ -129,7 +128,7 @@ pub fn find_start_faults(context: MachineContext<'_>) -> Vec<String> {
 }
 
 /// Whether [`find_start_faults`] would ask a KMS or run a command, which somebody may count.
-pub fn needs_network(valid: &ValidSettings) -> bool {
+pub(crate) fn needs_network(valid: &ValidSettings) -> bool {
     configured_keys(valid).iter().any(ConfiguredKey::needs_service)
 }
 
@@ -156,7 +155,7 @@ fn is_tried(problem: &Problem) -> bool {
 }
 
 /// Checks that need a connection and were therefore not made, one line each.
-pub fn list_skipped_checks(valid: &ValidSettings) -> Vec<String> {
+pub(crate) fn list_skipped_checks(valid: &ValidSettings) -> Vec<String> {
     let keys = configured_keys(valid).into_iter().filter(ConfiguredKey::needs_service);
     let line = |key: ConfiguredKey| {
         let skipped = match key.source() {

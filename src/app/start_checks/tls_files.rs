@@ -105,7 +105,7 @@ pub(super) fn check_tls_files(context: MachineContext<'_>, findings: &mut Machin
 }
 
 /// Warnings about certificates of ports and exporters that have expired or expire soon; equal lines are merged.
-pub fn find_expiring_certificates(valid: &ValidSettings, now: UnixNanos) -> Vec<String> {
+pub(crate) fn find_expiring_certificates(valid: &ValidSettings, now: UnixNanos) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for (_, files) in tls_uses(valid) {
         let problems = match files {

@@ -37,7 +37,7 @@ impl ProcessorSpec for CostSettings {
             let task = RatesRefreshTask::build(cost, settings, refresh, deps, folder);
             let task = Arc::new(task.map_err(ProcessorUnusable::RatesRefresh)?);
             task.load_saved_table();
-            built.task = Some(ProcessorTask::new("rates", |stop| Box::pin(task.run(stop))));
+            built.task = Some(ProcessorTask { name: "rates", run: Box::new(|stop| Box::pin(task.run(stop))) });
         }
         Ok(built)
     }

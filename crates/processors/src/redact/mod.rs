@@ -582,7 +582,8 @@ impl ProcessorSpec for RedactSettings {
             let client = client.map_err(ProcessorUnusable::Recogniser)?;
             redact = redact.with_recogniser(Arc::new(client), &deps.meter);
         }
-        Ok(BuiltProcessor::new(Arc::new(redact)))
+        let rules = Some(Arc::clone(&self.detector));
+        Ok(BuiltProcessor { rules, ..BuiltProcessor::new(Arc::new(redact)) })
     }
 }
 

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+
 use otlp::Signal;
 use vault::chain::digest::GatewayIdentity;
 use vault::chain::note::SigningKey;
@@ -128,7 +130,8 @@ impl ProcessorSpec for VaultSettings {
             built.consumers = [Some(Arc::clone(id)), built.put_holder.clone()].into_iter().flatten().collect();
             let (keys, inbox) = (self.erasure_keys.clone(), uploader.erasure_inbox());
             built.erasure_target = Some(Arc::new(ErasureReportTarget { keys, inbox }));
-            built.task = Some(ProcessorTask::new("vault uploader", |stop| Box::pin(uploader.run(stop))));
+            let run = Box::new(|stop| Box::pin(uploader.run(stop)) as BoxFuture<'static, ()>);
+            built.task = Some(ProcessorTask { name: "vault uploader", run });
         }
         Ok(built)
     }
