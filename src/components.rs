@@ -6,18 +6,18 @@
 use schemars::SchemaGenerator;
 
 use ::otlp::Signal;
-use ::vault::chain::digest::GatewayIdentity;
 use config::tree::TreeNode;
 use config::{ComponentId, FieldProblem, Problem, de, graph::StepRole, schema::DocumentedValue};
 use connectors::{forward, runs as connector};
 use exporters::spec::ExporterSpec;
 use exporters::{debug, file, kafka as kafka_exporter, otlp as otlp_grpc, otlp_http};
+use processors::spec::ProcessorSpec;
 use processors::{attributes, cost, filter, normalize, redact, resource, vault};
 use receivers::{ReceiverPortsView, claude_code_hooks, kafka as kafka_receiver, otlp};
 use telemetry::{admin, health};
 
 macro_rules! table {
-    ($(#[$doc:meta])* $kind:ident, $config:ident, $settings:ident $(=> $spec:path)?: $($(#[$row:meta])* $name:ident = $text:literal $(| $alias:literal)*, $row_config:ty, $row_settings:ty, $summary:literal;)*) => {
+    ($(#[$doc:meta])* $kind:ident, $config:ident, $settings:ident $(=> $spec:path)?: $($(#[$row:meta])* $name:ident = $text:literal $(| $alias:literal)*, $row_config:ty, $row_settings:ty, $summary:literal $(, $role:expr)?;)*) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $kind { $($(#[$row])* $name,)* }
@@ -98,6 +98,7 @@ macro_rules! table {
         pub enum $settings { $($(#[$row])* $name($row_settings),)* }
 
         spec!($settings: $($name)*; $($spec)?);
+        roles!($kind: $($name $($role)?,)*);
     };
 }
 
@@ -109,6 +110,19 @@ macro_rules! spec {
             /// The common interface of this kind's settings.
             pub fn spec(&self) -> &dyn $spec {
                 match self { $(Self::$name(settings) => settings,)* }
+            }
+        }
+    };
+}
+
+/// Implements the role of a kind's components in a pipeline, for the kind whose rows name one.
+macro_rules! roles {
+    ($kind:ident: $($name:ident,)*) => {};
+    ($kind:ident: $($name:ident $role:expr,)*) => {
+        impl $kind {
+            /// The component's role in ordering and clearance.
+            pub fn step(self) -> StepRole {
+                match self { $(Self::$name => $role,)* }
             }
         }
     };
@@ -127,23 +141,23 @@ table! {
 
 table! {
     /// Processors, in the order that a pipeline must keep.
-    ProcessorKind, ProcessorConfig, ProcessorSettings:
+    ProcessorKind, ProcessorConfig, ProcessorSettings => ProcessorSpec:
     /// Adds the current names of the GenAI conventions.
-    Normalize = "normalize", normalize::NormalizeConfig, normalize::NormalizeSettings, "adds the current OpenTelemetry GenAI attribute names to items";
+    Normalize = "normalize", normalize::NormalizeConfig, normalize::NormalizeSettings, "adds the current OpenTelemetry GenAI attribute names to items", StepRole::Normalize;
     /// Prices model calls.
-    Cost = "cost", cost::CostConfig, cost::CostSettings, "prices each model call once, exactly, from a versioned rate table";
+    Cost = "cost", cost::CostConfig, cost::CostSettings, "prices each model call once, exactly, from a versioned rate table", StepRole::Cost;
     /// Tracks runs and sessions.
-    Runs = "runs", tracker::Config, tracker::Settings, "assigns items to runs; sums up activity and cost of runs and sessions";
+    Runs = "runs", tracker::Config, tracker::Settings, "assigns items to runs; sums up activity and cost of runs and sessions", StepRole::Runs;
     /// Moves content to the vault.
-    Vault = "vault", vault::VaultConfig, vault::VaultSettings, "moves prompts, completions and tool payloads into an encrypted, write-once vault";
+    Vault = "vault", vault::VaultConfig, vault::VaultSettings, "moves prompts, completions and tool payloads into an encrypted, write-once vault", StepRole::Vault;
     /// Replaces private text by typed placeholders.
-    Redact = "redact", redact::RedactConfig, redact::RedactSettings, "replaces private data in every text with typed placeholders";
+    Redact = "redact", redact::RedactConfig, redact::RedactSettings, "replaces private data in every text with typed placeholders", StepRole::Redact;
     /// Edits attributes of items.
-    Attributes = "attributes", attributes::AttributesConfig, attributes::AttributesSettings, "inserts, updates and deletes attributes of spans, log records and data points";
+    Attributes = "attributes", attributes::AttributesConfig, attributes::AttributesSettings, "inserts, updates and deletes attributes of spans, log records and data points", StepRole::Last;
     /// Edits attributes of resources.
-    Resource = "resource", resource::ResourceConfig, resource::ResourceSettings, "inserts, updates and deletes attributes of resources";
+    Resource = "resource", resource::ResourceConfig, resource::ResourceSettings, "inserts, updates and deletes attributes of resources", StepRole::Last;
     /// Drops items.
-    Filter = "filter", filter::FilterConfig, filter::FilterSettings, "drops items before they are sent: by rule, noise of known clients, sampling of traces";
+    Filter = "filter", filter::FilterConfig, filter::FilterSettings, "drops items before they are sent: by rule, noise of known clients, sampling of traces", StepRole::Last;
 }
 
 table! {
@@ -219,47 +233,6 @@ impl ReceiverSettings {
     }
 }
 
-impl ProcessorSettings {
-    /// Whether the processor only counts findings and changes nothing.
-    pub fn is_audit_only(&self) -> bool {
-        matches!(self, Self::Redact(settings) if settings.mode == redact::RedactMode::Audit)
-    }
-
-    /// Passes the text of the whole configuration to the processor; a vault signs its digest (`GatewayIdentity`).
-    pub fn set_configuration_text(&mut self, text: &str) {
-        if let Self::Vault(settings) = self {
-            settings.made_by = Some(GatewayIdentity::current(text));
-        }
-    }
-
-    /// The privacy profile, if the processor is a vault.
-    pub fn privacy(&self) -> Option<&'static str> {
-        match self {
-            Self::Vault(settings) => Some(settings.privacy.name()),
-            _ => None,
-        }
-    }
-
-    /// Whether the processor lets content pass.
-    pub fn allows_content(&self) -> bool {
-        matches!(self, Self::Redact(settings) if settings.content == redact::ContentPolicy::Allow)
-    }
-}
-
-impl ProcessorKind {
-    /// The processor's role in ordering and clearance.
-    pub fn step(self) -> StepRole {
-        match self {
-            Self::Normalize => StepRole::Normalize,
-            Self::Cost => StepRole::Cost,
-            Self::Runs => StepRole::Runs,
-            Self::Vault => StepRole::Vault,
-            Self::Redact => StepRole::Redact,
-            Self::Attributes | Self::Resource | Self::Filter => StepRole::Last,
-        }
-    }
-}
-
 impl ConnectorKind {
     /// The step that a pipeline must contain to export to this connector, because the connector sends that step's
     /// results. `None` if the connector passes on the pipeline's own data.
@@ -275,22 +248,6 @@ impl ConnectorKind {
         match self {
             Self::Runs => &[Signal::Logs, Signal::Metrics],
             Self::Forward => &Signal::ALL,
-        }
-    }
-}
-
-impl ProcessorSettings {
-    /// Warnings about valid settings.
-    pub fn notes(&self) -> &[FieldProblem] {
-        match self {
-            Self::Vault(settings) => &settings.notes,
-            Self::Normalize(_)
-            | Self::Cost(_)
-            | Self::Runs(_)
-            | Self::Redact(_)
-            | Self::Attributes(_)
-            | Self::Resource(_)
-            | Self::Filter(_) => &[],
         }
     }
 }

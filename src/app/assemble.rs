@@ -3,7 +3,7 @@
 //! `gateway_keys`; `running` starts the result.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
@@ -25,18 +25,14 @@ use crate::app::listeners::{HooksListener, KafkaListener};
 use crate::app::memory::{MemoryLimit, RequestMemory};
 use crate::app::oidc::{OidcClient, OidcParts};
 use crate::app::own_metrics;
-use crate::app::processors::{BuiltProcessors, ProcessorResources};
+use crate::app::processors::{BuiltProcessors, processor_deps};
 use crate::app::start_error::StartError;
 use crate::app::valid_settings::ValidSettings;
-use crate::components::{
-    ConnectorSettings, ExtensionSettings, ProcessorKind, ProcessorSettings, ReceiverSettings, id_text,
-};
+use crate::components::{ConnectorSettings, ExtensionSettings, ProcessorKind, ReceiverSettings, id_text};
 use ::otlp::Signal;
 use config::file::PipelineConfig;
 use config::{ComponentId, SourcePosition, env};
-use echoes::FingerprintCache;
 use exporters::remote::ExporterDeps;
-use genai::Vocabulary;
 use history::{ClientRecorder, FailedSpanRecorder};
 use kafka::SessionPartitioner;
 use kernel::files::parent_folder;
@@ -44,16 +40,13 @@ use kernel::secret::Secret;
 use net::{ProxyRules, RetainedSockets};
 use pipeline::plan::{EngineLimits, PipelinePlan};
 use pipeline::{EnginePlan, Exporter, Processor, RequestSource};
-use processors::redact;
-use processors::vault::EchoFinder;
+use processors::spec::{ProcessorDeps, ProcessorStorage};
 use receivers::claude_code_hooks::ClaudeCodeHooksReceiver;
 use receivers::kafka::{EffectsSenderParts, KafkaReceiver, PartitionHandOver};
 use receivers::otlp;
-use redaction::{Detector, RedactionIdPolicy};
 use runs::RunCatalog;
 use telemetry::names;
 use tracker::RunTracker;
-use vault::chain::note::SigningKey;
 
 /// File beside the spool that records which alerts were sent.
 const SENT_ALERTS_FILE: &str = "alerts-sent.json";
@@ -64,7 +57,7 @@ const SENT_ALERTS_FILE: &str = "alerts-sent.json";
 /// A key file, a client or an address can't be used.
 pub async fn build_blueprint(valid: ValidSettings, deps: &GatewayDeps) -> Result<GatewayBlueprint, StartError> {
     let keys = GatewayKeys::read(&valid, deps).await?;
-    build_blueprint_with_keys(valid, keys, deps, ReloadResources::default())
+    build_blueprint_with_keys(valid, keys, ReloadResources::default())
 }
 
 /// Resources that a process keeps when it reloads its configuration. A round is the time between two reloads.
@@ -83,7 +76,6 @@ pub struct ReloadResources {
 pub fn build_blueprint_with_keys(
     mut valid: ValidSettings,
     keys: GatewayKeys,
-    deps: &GatewayDeps,
     reload_resources: ReloadResources,
 ) -> Result<GatewayBlueprint, StartError> {
     let GatewayKeys { spool: spool_keys, pseudonyms, signers, admin_token } = keys;
@@ -96,25 +88,17 @@ pub fn build_blueprint_with_keys(
         ..GatewaySettings::default()
     };
     let spool = valid.spool.clone();
-    let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| StartError::new(error.0))?);
-    let partitioner = Arc::new(SessionPartitioner::new(vocabulary.session_keys(), pseudonyms.clone()));
-    let ids = Arc::new(RedactionIdPolicy::new(collect_detectors(&valid)?, pseudonyms));
     let proxies = Arc::new(ProxyRules::from_env(&env::var)?);
-    let echo_finder = EchoFinder {
-        memory: Arc::new(FingerprintCache::new(&*deps.rng)),
-        max_error_text: min_error_text_len(&valid),
-        max_scan: min_scan_len(&valid),
-    };
     let history_setup = HistorySetup::new(&valid, &spool_keys);
     let build = Box::new(move |resources: &GatewayResources| {
+        let services = (Arc::clone(&resources.tasks), proxies);
+        let storage =
+            ProcessorStorage { spool: Arc::clone(&resources.spool), signers, made_by: valid.identity.clone() };
+        let processor_deps = processor_deps(&valid, pseudonyms.clone(), &resources.deps, services)?;
         GatewayAssembler {
             resources,
-            vocabulary,
-            ids,
-            echo_finder,
-            proxies,
-            partitioner,
-            signers,
+            partitioner: Arc::new(SessionPartitioner::new(processor_deps.vocabulary.session_keys(), pseudonyms)),
+            processor_deps: ProcessorDeps { storage: Some(storage), ..processor_deps },
             admin_token,
             reload_resources,
             history_setup,
@@ -173,39 +157,6 @@ fn determine_memory_limits(valid: &mut ValidSettings) -> (Option<MemoryLimit>, R
     (limit, request_memory)
 }
 
-/// The redaction rules for ids and index columns: those of every redact processor, or the built-in rules without one.
-pub(super) fn collect_detectors(valid: &ValidSettings) -> Result<Vec<Arc<Detector>>, StartError> {
-    let configured = valid.processors.iter().filter_map(|component| match &component.value {
-        ProcessorSettings::Redact(settings) => Some(Arc::clone(&settings.detector)),
-        _ => None,
-    });
-    let detectors: Vec<_> = configured.collect();
-    if !detectors.is_empty() {
-        return Ok(detectors);
-    }
-    redact::RedactConfig::default().settings().map(|settings| vec![settings.detector]).map_err(|problems| {
-        StartError::new(problems.first().map_or_else(String::new, |problem| problem.message.clone()))
-    })
-}
-
-/// The length of error text, in bytes, that every redact processor leaves uncut.
-pub(super) fn min_error_text_len(valid: &ValidSettings) -> usize {
-    let limits = valid.processors.iter().filter_map(|component| match &component.value {
-        ProcessorSettings::Redact(settings) => Some(settings.max_error_text),
-        _ => None,
-    });
-    limits.min().unwrap_or(redact::DEFAULT_MAX_ERROR_TEXT)
-}
-
-/// The length of text, in bytes, that every redact processor searches.
-pub(super) fn min_scan_len(valid: &ValidSettings) -> usize {
-    let limits = valid.processors.iter().filter_map(|component| match &component.value {
-        ProcessorSettings::Redact(settings) => Some(settings.max_scan),
-        _ => None,
-    });
-    limits.min().unwrap_or(redact::DEFAULT_MAX_SCAN)
-}
-
 /// The receivers, and what they need besides.
 #[derive(Default)]
 struct BuiltReceivers {
@@ -221,16 +172,9 @@ struct BuiltReceivers {
 
 struct GatewayAssembler<'s> {
     resources: &'s GatewayResources,
-    vocabulary: Arc<Vocabulary>,
-    /// The policy for ids, shared so that an id has one form everywhere.
-    ids: Arc<RedactionIdPolicy>,
-    /// The memory of stripped content, shared by all vaults.
-    echo_finder: EchoFinder,
-    proxies: Arc<ProxyRules>,
+    processor_deps: ProcessorDeps,
     /// Sorts items by session, for Kafka's partitions.
     partitioner: Arc<SessionPartitioner>,
-    /// The signing keys of the vaults, by vault id.
-    signers: HashMap<Arc<str>, Arc<SigningKey>>,
     /// The token for changes through an admin port without credentials.
     admin_token: Option<Secret>,
     reload_resources: ReloadResources,
@@ -242,18 +186,14 @@ impl GatewayAssembler<'_> {
     fn build(self, valid: ValidSettings) -> Result<GatewayComponents, StartError> {
         self.resources.deps.meter.gauge(&names::INFO, &[("version", env!("CARGO_PKG_VERSION"))]).set(1.0);
         let inlet = InletCell::default();
-        let mut processors = BuiltProcessors::build(
-            &self.processor_resources(&valid.spool.directory),
-            valid.processors,
-            &valid.pipelines,
-        )?;
+        let mut processors = BuiltProcessors::build(&valid, &self.processor_deps)?;
         let destinations = valid.exporters.iter().filter_map(ExporterDestination::from_exporter).collect();
         let exporter_deps = self.exporter_deps();
         let (exporters, mut outlets) = build_exporters(valid.exporters, &exporter_deps)?;
         let receivers = self.build_receivers(valid.receivers, &processors)?;
         let mut listeners = receivers.listeners;
         let plan = EnginePlan {
-            pipelines: self.plan_pipelines(&valid.pipelines, &processors.by_id, &exporters),
+            pipelines: self.plan_pipelines(&valid.pipelines, &processors, &exporters),
             limits: self.engine_limits(&valid.limits),
             other_state: receivers.state,
             effects_consumers: receivers.effects_consumers,
@@ -278,22 +218,16 @@ impl GatewayAssembler<'_> {
         };
         listeners
             .extend(valid.extensions.into_iter().map(|component| extension_listeners.build_listener(component.value)));
-        let vaults = std::mem::take(&mut processors.vaults);
-        wait_for_puts(&vaults, &plan, &mut outlets)?;
-        let with_uploader = vaults.iter().filter(|vault| vault.uploader.is_some());
-        let consumers =
-            with_uploader.flat_map(|vault| [Some(vault.id.clone()), vault.put_holder.clone()]).flatten().collect();
-        let mut background_tasks: Vec<Arc<dyn BackgroundTask>> =
-            vaults.into_iter().filter_map(|vault| vault.uploader).collect();
-        background_tasks.append(&mut processors.refresh_tasks);
+        wait_for_puts(&processors, &plan, &mut outlets)?;
+        let consumers = processors.all().flat_map(|built| built.consumers.clone()).collect();
+        let mut background_tasks = processors.take_tasks();
         background_tasks.extend(receivers.effects_senders);
         background_tasks.extend(own_metrics::build_export_tasks(
             valid.own_metrics,
             &exporter_deps,
             &*self.resources.deps.rng,
         )?);
-        let build_connector =
-            |component| self.build_connector(component, &valid.pipelines, &processors.trackers, &inlet);
+        let build_connector = |component| self.build_connector(component, &valid.pipelines, &processors, &inlet);
         background_tasks.extend(valid.connectors.into_iter().filter_map(build_connector));
         background_tasks.extend(
             self.history_setup
@@ -302,19 +236,6 @@ impl GatewayAssembler<'_> {
         );
         background_tasks.extend(alert_sender.map(|alert_sender| alert_sender as Arc<dyn BackgroundTask>));
         Ok(GatewayComponents { plan, outlets, consumers, destinations, background_tasks, listeners, inlet })
-    }
-
-    /// The resources that processors are built from; `spool` is the spool's folder.
-    fn processor_resources<'p>(&'p self, spool: &'p Path) -> ProcessorResources<'p> {
-        ProcessorResources {
-            resources: self.resources,
-            vocabulary: &self.vocabulary,
-            ids: &self.ids,
-            echo_finder: &self.echo_finder,
-            proxies: &self.proxies,
-            signers: &self.signers,
-            spool,
-        }
     }
 
     /// The receivers, and the state that the engine keeps for them.
@@ -343,7 +264,7 @@ impl GatewayAssembler<'_> {
                             .with_place(format_args!("receivers.{id}"))
                     })?;
                     let GatewayDeps { clock, rng, meter, .. } = &self.resources.deps;
-                    let sharing: Vec<_> = processors.by_id.values().cloned().collect();
+                    let sharing: Vec<_> = processors.all().map(|built| Arc::clone(&built.processor)).collect();
                     let receiver = KafkaReceiver::build(id_text(&id), settings, client);
                     let receiver = receiver.with_shared_effects(&sharing, &**rng);
                     built.state.extend(receiver.state());
@@ -369,7 +290,7 @@ impl GatewayAssembler<'_> {
             partitioner: Arc::clone(&self.partitioner),
             tasks: Arc::clone(&self.resources.tasks),
             clock: Arc::clone(&self.resources.deps.clock),
-            proxies: Arc::clone(&self.proxies),
+            proxies: Arc::clone(&self.processor_deps.proxies),
             meter: self.resources.deps.meter.clone(),
         }
     }
@@ -379,17 +300,19 @@ impl GatewayAssembler<'_> {
     fn plan_pipelines(
         &self,
         pipelines: &[PipelineConfig],
-        processors: &HashMap<ComponentId, Arc<dyn Processor>>,
+        processors: &BuiltProcessors,
         exporters: &HashMap<ComponentId, Arc<dyn Exporter>>,
     ) -> Vec<PipelinePlan> {
         let recorder =
             || Arc::new(FailedSpanRecorder::new(Arc::clone(&self.history_setup.failures))) as Arc<dyn Processor>;
         let recorder = self.history_setup.has_admin_port.then(recorder);
         let clients = Arc::clone(&self.history_setup.clients);
-        let client_recorder: Arc<dyn Processor> = Arc::new(ClientRecorder::new(clients, self.ids.clone()));
+        let client_recorder: Arc<dyn Processor> =
+            Arc::new(ClientRecorder::new(clients, Arc::clone(&self.processor_deps.ids)));
         let steps = |pipeline: &PipelineConfig| {
             let ids = &pipeline.processors;
-            let mut steps: Vec<_> = ids.iter().filter_map(|(id, _)| processors.get(id).cloned()).collect();
+            let steps = processors.steps(pipeline);
+            let mut steps: Vec<_> = steps.map(|built| Arc::clone(&built.processor)).collect();
             if let Some(recorder) = &recorder {
                 let normalize = ids.iter().position(|(id, _)| id.kind == ProcessorKind::Normalize.name());
                 steps.insert(normalize.map_or(steps.len(), |at| at + 1), Arc::clone(&client_recorder));
@@ -423,7 +346,7 @@ impl GatewayAssembler<'_> {
         &self,
         ConfiguredComponent { id, value }: ConfiguredComponent<ConnectorSettings>,
         pipelines: &[PipelineConfig],
-        trackers: &[(ComponentId, Arc<RunTracker>)],
+        processors: &BuiltProcessors,
         inlet: &InletCell,
     ) -> Option<Arc<dyn BackgroundTask>> {
         let ConnectorSettings::Runs(settings) = value else { return None };
@@ -431,7 +354,7 @@ impl GatewayAssembler<'_> {
             |list: &[(ComponentId, SourcePosition)], wanted: &ComponentId| list.iter().any(|(id, _)| id == wanted);
         let exporting = || pipelines.iter().filter(|pipeline| contains(&pipeline.exporters, &id));
         let is_source = |tracker: &ComponentId| exporting().any(|pipeline| contains(&pipeline.processors, tracker));
-        let sources = trackers.iter().filter(|(id, _)| is_source(id));
+        let sources = processors.trackers().filter(|(id, _)| is_source(id));
         let sources = sources.map(|(_, tracker)| Arc::<RunTracker>::clone(tracker) as Arc<dyn RequestSource>).collect();
         let receiving = pipelines.iter().filter(|pipeline| contains(&pipeline.receivers, &id));
         let mut signals: Vec<Signal> = receiving.map(|pipeline| pipeline.signal).collect();
@@ -454,7 +377,7 @@ impl GatewayAssembler<'_> {
         let Some(settings) = settings else { return Ok(None) };
         let deps = &self.resources.deps;
         let parts = OidcParts {
-            proxies: Arc::clone(&self.proxies),
+            proxies: Arc::clone(&self.processor_deps.proxies),
             tasks: Arc::clone(&self.resources.tasks),
             clock: Arc::clone(&deps.clock),
             rng: Arc::clone(&deps.rng),
@@ -481,12 +404,12 @@ impl GatewayAssembler<'_> {
         let Some((webhook, links)) = webhook_and_links else { return Ok(None) };
         let parts = alert_sender::AlertSenderParts {
             catalog,
-            ids: self.ids.clone(),
+            ids: Arc::clone(&self.processor_deps.ids),
             links,
             history: Arc::clone(&self.history_setup.history),
             deps: self.resources.deps.clone(),
             tasks: Arc::clone(&self.resources.tasks),
-            proxies: Arc::clone(&self.proxies),
+            proxies: Arc::clone(&self.processor_deps.proxies),
             file,
         };
         AlertSender::build(webhook, parts).map(|sender| Some(Arc::new(sender)))

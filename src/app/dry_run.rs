@@ -3,6 +3,7 @@
 //! keys are generated and discarded. Effects are applied at once, as if each request had been committed. `cli/explain`
 //! shows the result.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -10,59 +11,21 @@ use bytes::Bytes;
 use tokio::runtime::Runtime;
 
 use crate::app::build::GatewayDeps;
-use crate::app::gateway_keys;
-use crate::app::keyfile::random_key;
-use crate::app::resolve::{ConfiguredComponent, ValidSettings};
+use crate::app::processors::{BuiltProcessors, dry_run_deps};
+use crate::app::resolve::ValidSettings;
 use crate::app::start_error::StartError;
-use crate::app::tasks::{self, Tasks};
-use crate::components::{ProcessorSettings, id_text};
+use crate::app::tasks;
+use crate::components::id_text;
+use config::ComponentId;
 use config::file::PipelineConfig;
-use config::{ComponentId, env};
-use echoes::FingerprintCache;
 use genai::{Facts, Vocabulary};
-use kernel::pseudonym::Pseudonymizer;
-use net::{ProxyError, ProxyRules, TlsError};
 use otlp::{MalformedOtlp, Payload, Signal, SlotId, UnknownFields};
 use pipeline::item_refusal::refusal_reason;
-use pipeline::{Batch, BatchOrigin, InquiryAnswer, Processor, Reason, Ticketer, Trust};
-use processors::attributes::AttributesProcessor;
-use processors::cost::CostProcessor;
-use processors::filter::FilterProcessor;
-use processors::normalize::NormalizeProcessor;
-use processors::redact::RedactProcessor;
-use processors::resource::ResourceProcessor;
-use processors::vault::{self, EchoFinder};
-use rates::{ActiveRates, RatesError};
-use recogniser::{self, PresidioClient, RecogniserAnswers};
-use redaction::{Detector, RedactionIdPolicy};
-use tracker::RunTracker;
-
-use super::assemble::{collect_detectors, min_error_text_len, min_scan_len};
-
-/// One step of a pipeline.
-#[derive(Clone)]
-enum DryRunStep {
-    Process(Arc<dyn Processor>),
-    /// A filter. Its items stay, with the rule that drops them, so that items before and after can be compared one by
-    /// one.
-    Filter(Arc<str>, Arc<FilterProcessor>),
-}
-
-impl DryRunStep {
-    fn id(&self) -> &Arc<str> {
-        match self {
-            Self::Process(step) => step.id(),
-            Self::Filter(id, _) => id,
-        }
-    }
-
-    fn ticketer(&self) -> Option<Box<dyn Ticketer>> {
-        match self {
-            Self::Process(step) => step.ticketer(),
-            Self::Filter(..) => None,
-        }
-    }
-}
+use pipeline::{Batch, BatchOrigin, InquiryAnswer, Reason, Ticketer, Trust};
+use processors::spec::{BuiltProcessor, ProcessorDeps};
+use rates::ActiveRates;
+use recogniser::RecogniserAnswers;
+use redaction::Detector;
 
 /// The reason that an item is dropped.
 #[derive(Clone)]
@@ -73,21 +36,12 @@ pub struct DropReason {
     pub rule: String,
 }
 
-/// One pipeline.
-struct DryRunPipeline {
-    id: Arc<str>,
-    signal: Signal,
-    steps: Vec<DryRunStep>,
-    /// The rules of the pipeline's `redact` step.
-    rules: Option<Arc<Detector>>,
-}
-
 /// The processors of a configuration, ready to process requests.
 pub struct DryRun {
-    pipelines: Vec<DryRunPipeline>,
+    pipelines: Vec<PipelineConfig>,
+    processors: BuiltProcessors,
     ticketers: HashMap<Arc<str>, Box<dyn Ticketer>>,
-    vocabulary: Arc<Vocabulary>,
-    deps: GatewayDeps,
+    deps: ProcessorDeps,
     max_item_bytes: usize,
     /// The rate tables of a `cost` processor, if there is one.
     rate_tables: Option<Arc<ActiveRates>>,
@@ -122,21 +76,9 @@ pub struct DryRunResult {
 /// Why processors could not be built, or could not process a request, outside a running gateway.
 #[derive(Debug, thiserror::Error)]
 pub enum DryRunError {
-    /// The built-in dialects are damaged.
-    #[error("{0}")]
-    Vocabulary(String),
-    /// A rate table can't be used.
-    #[error(transparent)]
-    Rates(#[from] RatesError),
     /// A part of the configuration can't be used on this machine.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The TLS settings of a recogniser can't be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// A proxy set in the environment can't be used.
-    #[error(transparent)]
-    Proxy(#[from] ProxyError),
     /// The operating system can't start threads.
     #[error("can't start threads: {0}")]
     NoThreads(std::io::ErrorKind),
@@ -157,118 +99,34 @@ pub enum DryRunError {
     Refused(Arc<str>, &'static str),
 }
 
-/// The pipelines with their steps and rules.
-fn build_pipelines(
-    pipelines: &[PipelineConfig],
-    steps: &HashMap<ComponentId, DryRunStep>,
-    rules: &HashMap<ComponentId, Arc<Detector>>,
-) -> Vec<DryRunPipeline> {
-    let build = |pipeline: &PipelineConfig| DryRunPipeline {
-        id: id_text(&pipeline.id),
-        signal: pipeline.signal,
-        steps: pipeline.processors.iter().filter_map(|(id, _)| steps.get(id).cloned()).collect(),
-        rules: pipeline.processors.iter().find_map(|(id, _)| rules.get(id).cloned()),
-    };
-    pipelines.iter().map(build).collect()
-}
-
 impl DryRun {
     /// Builds the processors of `valid`.
     ///
     /// # Errors
     /// A rate table or word list can't be read, or a recogniser's client can't be built.
-    pub fn new(valid: ValidSettings, deps: GatewayDeps) -> Result<Self, DryRunError> {
-        let vocabulary = Arc::new(Vocabulary::builtin().map_err(|error| DryRunError::Vocabulary(error.0))?);
-        let key = gateway_keys::find_pseudonym_key(&valid);
-        let temporary_pseudonyms = key.is_none();
-        let max_item_bytes = usize::try_from(valid.limits.max_item_size.0).unwrap_or(usize::MAX);
-        let pseudonyms = Pseudonymizer::new(&key.unwrap_or_else(|| random_key(&*deps.rng)));
-        let pseudonyms = pseudonyms.with_epoch(valid.pseudonym_epoch);
-        let ids = Arc::new(RedactionIdPolicy::new(collect_detectors(&valid)?, pseudonyms));
-        let echo_finder = EchoFinder {
-            memory: Arc::new(FingerprintCache::new(&*deps.rng)),
-            max_error_text: min_error_text_len(&valid),
-            max_scan: min_scan_len(&valid),
-        };
-        let mut recogniser_runtime = None;
-        let mut steps: HashMap<ComponentId, DryRunStep> = HashMap::new();
-        let (mut trackers, mut rate_tables) = (Vec::<Arc<RunTracker>>::new(), None);
-        let mut rules: HashMap<ComponentId, Arc<Detector>> = HashMap::new();
-        for ConfiguredComponent { id, value } in valid.processors {
-            let (name, meter, vocabulary) = (id_text(&id), &deps.meter, Arc::clone(&vocabulary));
-            let processor: Arc<dyn Processor> = match value {
-                ProcessorSettings::Normalize(settings) => {
-                    Arc::new(NormalizeProcessor::new(name, &settings, vocabulary, meter))
-                }
-                ProcessorSettings::Cost(mut settings) => {
-                    let holders = valid
-                        .pipelines
-                        .iter()
-                        .filter(|pipeline| pipeline.processors.iter().any(|(processor_id, _)| *processor_id == id));
-                    settings.signals = holders.map(|pipeline| pipeline.signal).collect();
-                    let cost = CostProcessor::new(name, &settings, vocabulary, meter)?;
-                    rate_tables.get_or_insert_with(|| cost.shelf());
-                    Arc::new(cost)
-                }
-                ProcessorSettings::Runs(settings) => {
-                    let tracker = Arc::new(RunTracker::new(name, settings, vocabulary, ids.clone(), meter));
-                    trackers.push(Arc::clone(&tracker));
-                    tracker
-                }
-                ProcessorSettings::Vault(settings) => {
-                    let services = vault::VaultServices {
-                        vocabulary,
-                        ids: ids.clone(),
-                        clock: Arc::clone(&deps.clock),
-                        rng: Arc::clone(&deps.rng),
-                        meter: meter.clone(),
-                        echo_finder: echo_finder.clone(),
-                    };
-                    Arc::new(vault::build_processor(&name, &settings, &services))
-                }
-                ProcessorSettings::Attributes(settings) => Arc::new(AttributesProcessor::new(name, settings)),
-                ProcessorSettings::Resource(settings) => Arc::new(ResourceProcessor::new(name, settings)),
-                ProcessorSettings::Filter(settings) => {
-                    let filter = FilterProcessor::new(Arc::clone(&name), settings, meter);
-                    steps.insert(id, DryRunStep::Filter(name, Arc::new(filter)));
-                    continue;
-                }
-                ProcessorSettings::Redact(settings) => {
-                    rules.insert(id.clone(), Arc::clone(&settings.detector));
-                    let recogniser_settings = settings.recogniser.clone();
-                    let redact = RedactProcessor::new(Arc::clone(&name), settings, vocabulary, ids.clone(), meter);
-                    match recogniser_settings {
-                        None => Arc::new(redact),
-                        Some(recogniser_settings) => {
-                            let presidio = build_recogniser(name, recogniser_settings, &deps, &mut recogniser_runtime)?;
-                            Arc::new(redact.with_recogniser(Arc::new(presidio), meter))
-                        }
-                    }
-                }
-            };
-            steps.insert(id, DryRunStep::Process(processor));
-        }
-        // With several rate tables any will do, since only one request is shown.
-        if let Some(tables) = &rate_tables {
-            trackers.iter().for_each(|tracker| tracker.set_rate_tables(Arc::clone(tables)));
-        }
-        let pipelines = build_pipelines(&valid.pipelines, &steps, &rules);
-        let ticketers = steps.values().filter_map(|step| Some((Arc::clone(step.id()), step.ticketer()?))).collect();
+    pub fn new(valid: &ValidSettings, deps: &GatewayDeps) -> Result<Self, DryRunError> {
+        let (deps, temporary_pseudonyms) = dry_run_deps(valid, deps)?;
+        let processors = BuiltProcessors::build(valid, &deps)?;
+        let inquires = valid.processors.iter().any(|component| component.value.spec().profile().inquires);
+        let recogniser_runtime = inquires.then(|| tasks::build_runtime(1)).transpose();
+        let ticketer = |built: &BuiltProcessor| Some((built.processor.id().clone(), built.processor.ticketer()?));
+        let ticketers = processors.all().filter_map(ticketer).collect();
+        let rate_tables = processors.all().find_map(|built| built.rate_tables.clone());
         Ok(Self {
-            pipelines,
+            pipelines: valid.pipelines.clone(),
             ticketers,
-            vocabulary,
             deps,
-            max_item_bytes,
+            max_item_bytes: usize::try_from(valid.limits.max_item_size.0).unwrap_or(usize::MAX),
             rate_tables,
+            processors,
             temporary_pseudonyms,
-            recogniser_runtime,
+            recogniser_runtime: recogniser_runtime.map_err(|error| DryRunError::NoThreads(error.kind()))?,
         })
     }
 
     /// The vocabulary that reads the requests.
     pub fn vocabulary(&self) -> &Vocabulary {
-        &self.vocabulary
+        &self.deps.vocabulary
     }
 
     /// The listed model id that is closest to a model without a price.
@@ -279,8 +137,8 @@ impl DryRun {
     /// Why no pipeline was found for a request of `signal`.
     fn missing_pipeline(&self, signal: Signal, pipeline: Option<&str>) -> DryRunError {
         let Some(wanted) = pipeline else { return DryRunError::NoPipeline(signal.as_str()) };
-        match self.pipelines.iter().find(|known| *known.id == *wanted) {
-            Some(known) => DryRunError::OtherSignal(Arc::clone(&known.id), signal.as_str()),
+        match self.pipelines.iter().find(|known| known.id.to_string() == wanted) {
+            Some(known) => DryRunError::OtherSignal(id_text(&known.id), signal.as_str()),
             None => {
                 let known_ids = self.pipelines.iter().map(|known| format!("`{}`", known.id)).collect();
                 DryRunError::UnknownPipeline(wanted.to_owned(), known_ids)
@@ -299,11 +157,11 @@ impl DryRun {
         wire: Bytes,
         wanted_id: Option<&str>,
     ) -> Result<DryRunResult, DryRunError> {
-        let is_candidate =
-            |pipeline: &&DryRunPipeline| pipeline.signal == signal && wanted_id.is_none_or(|id| *pipeline.id == *id);
-        let candidates = self.pipelines.iter().filter(is_candidate);
-        let pipeline = candidates.max_by_key(|pipeline| (!pipeline.steps.is_empty(), std::cmp::Reverse(&pipeline.id)));
-        let pipeline = pipeline.ok_or_else(|| self.missing_pipeline(signal, wanted_id))?;
+        let is_wanted = |id: &ComponentId| wanted_id.is_none_or(|wanted| id.to_string() == wanted);
+        let candidates = self.pipelines.iter().filter(|known| known.signal == signal && is_wanted(&known.id));
+        let rank = |known: &&PipelineConfig| (!known.processors.is_empty(), Reverse(known.id.to_string()));
+        let pipeline = candidates.max_by_key(rank).ok_or_else(|| self.missing_pipeline(signal, wanted_id))?;
+        let steps: Vec<&BuiltProcessor> = self.processors.steps(pipeline).collect();
         let payload = Payload::parse(signal, wire)?;
         let refused = payload.items().map(|item| refusal_reason(&payload, item, self.max_item_bytes)).collect();
         let origin = BatchOrigin {
@@ -318,14 +176,11 @@ impl DryRun {
         let mut batch = Batch::new(Arc::new(origin), payload.clone());
         let mut answers: Option<InquiryAnswer> = None;
         let mut dropped: Vec<Option<DropReason>> = Vec::new();
-        for step in &pipeline.steps {
-            let step = match step {
-                DryRunStep::Process(step) => step,
-                DryRunStep::Filter(id, filter) => {
-                    record_dropped(&mut dropped, id, &filter.dropping_rules(&mut batch.payload));
-                    continue;
-                }
-            };
+        for BuiltProcessor { processor: step, filter, .. } in &steps {
+            if let Some(filter) = filter {
+                record_dropped(&mut dropped, step.id(), &filter.dropping_rules(&mut batch.payload));
+                continue;
+            }
             let refusal = |reason: Reason| DryRunError::Refused(Arc::clone(step.id()), reason.text());
             if let Some(runtime) = &self.recogniser_runtime
                 && let Some(inquiry) = step.inquire(&mut batch)
@@ -336,12 +191,8 @@ impl DryRun {
             step.process(&mut batch).map_err(refusal)?;
         }
         for effect in &batch.effects {
-            for step in &pipeline.steps {
-                match step {
-                    DryRunStep::Process(step) if *step.id() == effect.processor => step.apply(effect),
-                    _ => {}
-                }
-            }
+            let steps = steps.iter().map(|step| &step.processor);
+            steps.filter(|step| *step.id() == effect.processor).for_each(|step| step.apply(effect));
         }
         let mut slots: HashMap<SlotId, String> = HashMap::new();
         for draft in batch.drafts {
@@ -359,13 +210,13 @@ impl DryRun {
         }
         let after = Payload::parse(signal, Bytes::from(encoded.bytes))?;
         Ok(DryRunResult {
-            pipeline: Arc::clone(&pipeline.id),
-            steps: pipeline.steps.iter().map(|step| Arc::clone(step.id())).collect(),
+            pipeline: id_text(&pipeline.id),
+            steps: steps.iter().map(|step| Arc::clone(step.processor.id())).collect(),
             refused,
             before: payload,
             after,
             dropped,
-            rules: pipeline.rules.clone(),
+            rules: steps.iter().find_map(|step| step.rules.clone()),
             answers: answers.and_then(|answers| answers.downcast::<RecogniserAnswers>().ok()),
             facts: batch.facts.and_then(|facts| facts.downcast::<Facts>().ok()),
         })
@@ -380,26 +231,4 @@ fn record_dropped(dropped: &mut Vec<Option<DropReason>>, filter: &Arc<str>, verd
             *reason = Some(DropReason { filter: Arc::clone(filter), rule: (*rule).to_owned() });
         }
     }
-}
-
-/// Builds a recogniser's client, and the runtime for its requests if there is none yet.
-///
-/// # Errors
-/// TLS settings, a proxy of the environment, or threads.
-pub fn build_recogniser(
-    id: Arc<str>,
-    settings: recogniser::Settings,
-    deps: &GatewayDeps,
-    runtime: &mut Option<Runtime>,
-) -> Result<PresidioClient, DryRunError> {
-    if runtime.is_none() {
-        *runtime = Some(tasks::build_runtime(1).map_err(|error| DryRunError::NoThreads(error.kind()))?);
-    }
-    let client_deps = recogniser::ClientDependencies {
-        tasks: Tasks::new(&deps.meter),
-        clock: Arc::clone(&deps.clock),
-        proxies: Arc::new(ProxyRules::from_env(&env::var)?),
-        meter: deps.meter.clone(),
-    };
-    Ok(PresidioClient::build(id, settings, client_deps)?)
 }

@@ -16,22 +16,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use processors::spec::ErasureReportTarget;
 use vault::chain::erasures::ErasureHead;
-use vault::chain::note::VerifyKey;
-use vault::uploader::ErasureInbox;
 
 /// The path of the route.
 pub(crate) const REPORT_PATH: &str = "/-/erasures";
 /// How long the uploader may take to sync the report to disk.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// A vault that accepts reports of erasures.
-pub(super) struct ErasureReportTarget {
-    /// Keys whose signatures are accepted.
-    pub(super) keys: Vec<VerifyKey>,
-    /// The inbox of the vault's uploader.
-    pub(super) inbox: Arc<ErasureInbox>,
-}
 
 /// The body of a report; both fields are base64.
 #[derive(Serialize, Deserialize)]

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::app::configured_component::ConfiguredComponent;
+use crate::app::processors::BuiltProcessors;
 use crate::app::start_error::StartError;
-use crate::app::vaults::BuiltVault;
 use crate::components::{ExporterSettings, id_text};
 use ::exporters::remote::ExporterDeps;
 use config::ComponentId;
 use pipeline::plan::AckMode;
 use pipeline::{EnginePlan, Exporter, OutletSettings};
+use processors::spec::BuiltProcessor;
 
 pub(super) type ExportersById = HashMap<ComponentId, Arc<dyn Exporter>>;
 
@@ -52,21 +53,20 @@ pub(super) fn build_exporters(
 /// # Errors
 /// An exporter has `ack: offered`, so it keeps no data that could wait.
 pub(super) fn wait_for_puts(
-    vaults: &[BuiltVault],
+    processors: &BuiltProcessors,
     plan: &EnginePlan,
     outlets: &mut OutletSettingsById,
 ) -> Result<(), StartError> {
-    for vault in vaults {
-        let Some(put_holder) = &vault.put_holder else { continue };
+    for BuiltProcessor { processor, put_holder, .. } in processors.all() {
+        let (Some(put_holder), vault) = (put_holder, processor.id()) else { continue };
         let with_vault =
-            plan.pipelines.iter().filter(|pipeline| pipeline.processors.iter().any(|step| *step.id() == vault.id));
+            plan.pipelines.iter().filter(|pipeline| pipeline.processors.iter().any(|step| step.id() == vault));
         for exporter in with_vault.flat_map(|pipeline| &pipeline.exporters) {
             let outlet: &mut OutletSettings = outlets.entry(Arc::clone(exporter.id())).or_default();
             if outlet.ack == AckMode::Offered {
                 let id = exporter.id();
                 return Err(StartError::new(format!(
-                    "`{id}` has `ack: offered`, which can't be combined with `forward: after_put` of `{}`: change one of them",
-                    vault.id
+                    "`{id}` has `ack: offered`, which can't be combined with `forward: after_put` of `{vault}`: change one of them"
                 )));
             }
             if !outlet.waits_for.contains(put_holder) {

@@ -87,6 +87,7 @@ impl ExtensionListeners<'_> {
         };
         let history_pages =
             self.history.build_pages(self.resources, self.processors.combined_catalog(), settings.trace_link);
+        let erasure_targets = self.processors.all().filter_map(|built| built.erasure_target.clone());
         let routes = admin::router(Arc::new(admin_state))
             .merge(self.api_router())
             .merge(tap::router(tap))
@@ -96,7 +97,7 @@ impl ExtensionListeners<'_> {
                 receivers: self.hand_overs.to_vec(),
                 spool: Arc::clone(&self.resources.spool),
             }))
-            .merge(erasure_reports::router(self.processors.erasure_targets.clone()))
+            .merge(erasure_reports::router(erasure_targets.collect()))
             .merge(pages::router(Arc::new(history_pages)))
             .merge(self.oidc.filter(|oidc| oidc.has_login()).cloned().map_or_else(Router::new, login_router));
         let router = admin::guard_routes(check_routes(routes, access), settings.allowed_hosts);
@@ -104,7 +105,7 @@ impl ExtensionListeners<'_> {
     }
 
     fn api_router(&self) -> Router {
-        let trackers = self.processors.trackers.iter().map(|(_, tracker)| Arc::clone(tracker)).collect();
+        let trackers = self.processors.trackers().map(|(_, tracker)| Arc::clone(tracker)).collect();
         let outcomes =
             ReportedOutcomes { trackers, inlet: Arc::clone(self.inlet), clock: Arc::clone(&self.resources.deps.clock) };
         let tasks = Arc::clone(&self.resources.tasks);

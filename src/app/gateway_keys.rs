@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::app::configured_component::ConfiguredComponent;
 use crate::app::gateway_deps::GatewayDeps;
-use crate::app::key_opening::open_keys;
+use crate::app::key_opening::configured_keys;
 use crate::app::keyfile::{self, random_key};
 use crate::app::seen_keys::{PresentKeys, note_keys};
 use crate::app::start_error::StartError;
@@ -78,7 +78,9 @@ impl GatewayKeys {
         if let Some(why) = volume::find_write_problem(&valid.spool.directory) {
             return Err(StartError::config(format!("spool.directory: {why}")));
         }
-        open_keys(valid).await?;
+        for key in configured_keys(valid).iter().filter(|key| key.needs_service()) {
+            key.open().await?;
+        }
         let (spool, pseudonyms) = (read_spool_keys(valid, rng)?, read_pseudonymizer(valid, rng)?);
         let admin_token = read_admin_token(valid, rng)?;
         Ok(Self { spool, pseudonyms, signers: read_signing_keys(valid, rng)?, admin_token })

@@ -1,21 +1,15 @@
 //! Finds pipelines that write data to the Kafka topic that they read it from: each record would come back for ever. Two
 //! pipelines of one gateway may write and read the same topic, as an edge and a worker do.
 
-use super::configured_component::ConfiguredComponent;
+use super::start_checks::finding::{FileContext, FileFinding};
 use crate::components::{ExporterSettings, ReceiverSettings};
-use config::ComponentId;
-use config::file::PipelineConfig;
 
-/// The exporters that close a loop, each with its error message.
-pub(super) fn find_kafka_loops(
-    pipelines: &[PipelineConfig],
-    receivers: &[ConfiguredComponent<ReceiverSettings>],
-    exporters: &[ConfiguredComponent<ExporterSettings>],
-) -> Vec<(ComponentId, String)> {
-    let mut loops = Vec::new();
-    for exporter in exporters {
+/// The exporters that close a loop.
+pub(super) fn find_kafka_loops(context: &FileContext<'_>) -> Vec<FileFinding> {
+    let (pipelines, mut loops) = (context.pipelines, Vec::new());
+    for exporter in &context.used.exporters {
         let ExporterSettings::Kafka(written) = &exporter.value else { continue };
-        for receiver in receivers {
+        for receiver in &context.used.receivers {
             let ReceiverSettings::Kafka(read) = &receiver.value else { continue };
             let share_pipeline = pipelines.iter().any(|pipeline| {
                 pipeline.receivers.iter().any(|(id, _)| *id == receiver.id)
@@ -29,7 +23,7 @@ pub(super) fn find_kafka_loops(
                      circle for ever; name another topic",
                     receiver.id
                 );
-                loops.push((exporter.id.clone(), message));
+                loops.push(FileFinding::error("exporters", &exporter.id, "", message));
             }
         }
     }

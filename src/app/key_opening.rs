@@ -181,17 +181,6 @@ pub fn configured_keys(valid: &ValidSettings) -> Vec<ConfiguredKey> {
     keys
 }
 
-/// Opens every key that comes from a service. A reload does this while the previous gateway still serves.
-///
-/// # Errors
-/// The first key that can't be opened.
-pub async fn open_keys(valid: &ValidSettings) -> Result<(), StartError> {
-    for key in configured_keys(valid).iter().filter(|key| key.needs_service()) {
-        key.open().await?;
-    }
-    Ok(())
-}
-
 /// A key for pseudonyms that is long enough.
 ///
 /// # Errors

@@ -5,64 +5,57 @@
 use std::net::IpAddr;
 
 use super::configured_component::ConfiguredComponent;
+use super::start_checks::finding::{FileContext, FileFinding};
 use crate::components::{ExtensionConfig, ReceiverConfig};
 use config::{ComponentId, Endpoint};
 
 /// A listener: section, component, field of its address, and the address.
-pub(super) struct ConfiguredPort<'a> {
-    pub(super) section: &'static str,
-    pub(super) id: &'a ComponentId,
-    pub(super) field: &'static str,
-    endpoint: Endpoint,
-}
+type ConfiguredPort<'c> = (&'static str, &'c ComponentId, &'static str, Endpoint);
 
 /// All listeners with a valid address, in the order of the sections. Other faults of a component do not hide a clash.
-fn configured_ports<'a>(
-    receivers: &'a [ConfiguredComponent<ReceiverConfig>],
-    extensions: &'a [ConfiguredComponent<ExtensionConfig>],
-    used: &impl Fn(&str, &ComponentId) -> bool,
-) -> impl Iterator<Item = ConfiguredPort<'a>> {
-    let receivers = receivers.iter().filter(|component| used("receivers", &component.id));
+fn configured_ports<'c>(context: &FileContext<'c>) -> impl Iterator<Item = ConfiguredPort<'c>> {
+    let typed = context.typed;
+    let is_used = |id: &ComponentId| {
+        let mut receivers = typed.file.pipelines.iter().flat_map(|pipeline| &pipeline.receivers);
+        receivers.any(|(used, _)| used == id)
+    };
+    let receivers = typed.receivers.iter().filter(move |component| is_used(&component.id));
     let receivers = receivers.flat_map(|ConfiguredComponent { id, value }| {
-        let endpoints: Vec<(&'static str, Result<Endpoint, String>)> = match value {
-            ReceiverConfig::Otlp(otlp) => {
-                let grpc = otlp.protocols.grpc.as_ref();
-                let grpc = grpc.map(|grpc| ("protocols.grpc.endpoint", grpc.transport.endpoint(&grpc.endpoint)));
-                let http = otlp.protocols.http.as_ref();
-                let http = http.map(|http| ("protocols.http.endpoint", http.transport.endpoint(&http.endpoint)));
-                grpc.into_iter().chain(http).collect()
-            }
-            ReceiverConfig::ClaudeCodeHooks(hooks) => vec![("endpoint", Endpoint::parse(&hooks.endpoint))],
-            ReceiverConfig::Kafka(_) => Vec::new(),
+        let (grpc, http) = match value {
+            ReceiverConfig::Otlp(otlp) => (otlp.protocols.grpc.as_ref(), otlp.protocols.http.as_ref()),
+            ReceiverConfig::ClaudeCodeHooks(_) | ReceiverConfig::Kafka(_) => (None, None),
         };
-        endpoints.into_iter().filter_map(move |(field, endpoint)| {
-            Some(ConfiguredPort { section: "receivers", id, field, endpoint: endpoint.ok()? })
-        })
+        let grpc = grpc.map(|grpc| ("protocols.grpc.endpoint", grpc.transport.endpoint(&grpc.endpoint)));
+        let http = http.map(|http| ("protocols.http.endpoint", http.transport.endpoint(&http.endpoint)));
+        let hooks = match value {
+            ReceiverConfig::ClaudeCodeHooks(hooks) => Some(("endpoint", Endpoint::parse(&hooks.endpoint))),
+            ReceiverConfig::Otlp(_) | ReceiverConfig::Kafka(_) => None,
+        };
+        let endpoints = grpc.into_iter().chain(http).chain(hooks);
+        endpoints.filter_map(move |(field, endpoint)| Some(("receivers", id, field, endpoint.ok()?)))
     });
-    let extensions = extensions.iter().filter(|component| used("extensions", &component.id));
+    let is_enabled = |id: &ComponentId| typed.file.enabled.iter().any(|(enabled, _)| enabled == id);
+    let extensions = typed.extensions.iter().filter(move |component| is_enabled(&component.id));
     let extensions = extensions.filter_map(|ConfiguredComponent { id, value }| {
         let endpoint = match value {
             ExtensionConfig::Admin(admin) => &admin.endpoint,
             ExtensionConfig::HealthCheck(health) => &health.endpoint,
         };
-        Some(ConfiguredPort { section: "extensions", id, field: "endpoint", endpoint: Endpoint::parse(endpoint).ok()? })
+        Some(("extensions", id, "endpoint", Endpoint::parse(endpoint).ok()?))
     });
     receivers.chain(extensions)
 }
 
-/// The listeners that want the port of an earlier one, each with a description.
-pub(super) fn find_port_conflicts<'a>(
-    receivers: &'a [ConfiguredComponent<ReceiverConfig>],
-    extensions: &'a [ConfiguredComponent<ExtensionConfig>],
-    used: &impl Fn(&str, &ComponentId) -> bool,
-) -> Vec<(ConfiguredPort<'a>, String)> {
+/// The listeners that want the port of an earlier one.
+pub(super) fn find_port_conflicts(context: &FileContext<'_>) -> Vec<FileFinding> {
     let (mut distinct, mut conflicts): (Vec<ConfiguredPort<'_>>, _) = (Vec::new(), Vec::new());
-    for port in configured_ports(receivers, extensions, used) {
-        match distinct.iter().find(|earlier| is_conflict(&earlier.endpoint, &port.endpoint)) {
-            Some(earlier) => {
-                let kind = if port.endpoint.socket().is_some() { "socket" } else { "port" };
-                let field = format!("{}.{}.{}", earlier.section, earlier.id, earlier.field);
-                conflicts.push((port, format!("uses the same {kind} as `{field}`: give each listener its own")));
+    for port in configured_ports(context) {
+        let (section, id, field, endpoint) = &port;
+        match distinct.iter().find(|(.., earlier)| is_conflict(earlier, endpoint)) {
+            Some((of, earlier, at, _)) => {
+                let kind = if endpoint.socket().is_some() { "socket" } else { "port" };
+                let message = format!("uses the same {kind} as `{of}.{earlier}.{at}`: give each listener its own");
+                conflicts.push(FileFinding::error(section, id, field, message));
             }
             None => distinct.push(port),
         }

@@ -1,213 +1,176 @@
-//! [`BuiltProcessors`]: builds every configured processor and what comes with it (trackers, rate tables, vaults). This
-//! is the one place that knows how each is wired. Settings are in `components`; the order is that of the pipelines.
+//! Builds processors, for a gateway and for a dry run: both use the wiring of `ProcessorSpec`, and a dry run has no
+//! storage. The settings are in `components`.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::future::ready;
 use std::sync::Arc;
 
-use crate::app::build::{BackgroundTask, GatewayResources};
+use crate::app::build::{BackgroundTask, GatewayDeps};
 use crate::app::configured_component::ConfiguredComponent;
-use crate::app::erasure_reports::ErasureReportTarget;
-use crate::app::rates_refresh::RatesRefreshTask;
+use crate::app::gateway_keys;
+use crate::app::keyfile::random_key;
 use crate::app::start_error::StartError;
-use crate::app::vaults::{self, BuiltVault};
+use crate::app::tasks::Tasks;
+use crate::app::valid_settings::ValidSettings;
 use crate::components::{ProcessorSettings, id_text};
-use ::otlp::Signal;
-use ::vault::chain::note::SigningKey;
-use config::ComponentId;
 use config::file::PipelineConfig;
+use config::{ComponentId, env};
+use echoes::FingerprintCache;
+use futures_util::future::BoxFuture;
 use genai::Vocabulary;
-use kernel::files::parent_folder;
-use net::ProxyRules;
-use pipeline::Processor;
-use processors::attributes::AttributesProcessor;
-use processors::cost::{self, CostProcessor};
-use processors::filter::FilterProcessor;
-use processors::normalize::NormalizeProcessor;
-use processors::redact::{self, RedactProcessor};
-use processors::resource::ResourceProcessor;
-use processors::vault::{self, EchoFinder};
-use rates::ActiveRates;
-use recogniser::{self, PresidioClient, TextRecogniser};
+use kernel::pseudonym::Pseudonymizer;
+use net::{ProxyRules, Spawn};
+use otlp::Signal;
+use parking_lot::Mutex;
+use processors::redact::RedactConfig;
+use processors::spec::{BuiltProcessor, ProcessorDeps, ProcessorSpec, ProcessorTask, ProcessorUnusable, RunTask};
 use redaction::RedactionIdPolicy;
 use runs::{CombinedRunCatalog, RunCatalog};
+use tokio::sync::watch;
 use tracker::RunTracker;
 
-/// The resources that processors are built from.
-pub(super) struct ProcessorResources<'p> {
-    pub(super) resources: &'p GatewayResources,
-    pub(super) vocabulary: &'p Arc<Vocabulary>,
-    /// The policy for ids, shared so that an id has one form everywhere.
-    pub(super) ids: &'p Arc<RedactionIdPolicy>,
-    /// The memory of stripped content, shared by all vaults.
-    pub(super) echo_finder: &'p EchoFinder,
-    pub(super) proxies: &'p Arc<ProxyRules>,
-    /// The signing keys of the vaults, by vault id.
-    pub(super) signers: &'p HashMap<Arc<str>, Arc<SigningKey>>,
-    /// The spool's folder; other state is kept beside it.
-    pub(super) spool: &'p Path,
+/// The services that the processors of `valid` are built with, without storage.
+///
+/// # Errors
+/// The built-in dialects or rules are damaged.
+pub(super) fn processor_deps(
+    valid: &ValidSettings,
+    pseudonyms: Pseudonymizer,
+    deps: &GatewayDeps,
+    (tasks, proxies): (Arc<dyn Spawn>, Arc<ProxyRules>),
+) -> Result<ProcessorDeps, StartError> {
+    let mut redactions: Vec<_> =
+        valid.processors.iter().filter_map(|component| component.value.spec().profile().redaction).collect();
+    // Without a `redact` processor, the built-in rules apply to ids and index columns.
+    let builtin = RedactConfig::default().settings().map_err(|problems| {
+        StartError::new(problems.first().map_or_else(String::new, |problem| problem.message.clone()))
+    })?;
+    if redactions.is_empty() {
+        redactions.extend(builtin.profile().redaction);
+    }
+    let detectors = redactions.iter().map(|redaction| Arc::clone(redaction.detector)).collect();
+    Ok(ProcessorDeps {
+        vocabulary: Arc::new(Vocabulary::builtin().map_err(|error| StartError::new(error.0))?),
+        ids: Arc::new(RedactionIdPolicy::new(detectors, pseudonyms)),
+        fingerprints: Arc::new(FingerprintCache::new(&*deps.rng)),
+        max_error_text: redactions.iter().map(|redaction| redaction.max_error_text).min().unwrap_or_default(),
+        max_scan: redactions.iter().map(|redaction| redaction.max_scan).min().unwrap_or_default(),
+        tasks,
+        clock: Arc::clone(&deps.clock),
+        rng: Arc::clone(&deps.rng),
+        meter: deps.meter.clone(),
+        proxies,
+        storage: None,
+    })
 }
 
-/// The processors and what comes with them.
-#[derive(Default)]
-pub(super) struct BuiltProcessors {
-    pub(super) by_id: HashMap<ComponentId, Arc<dyn Processor>>,
-    pub(super) trackers: Vec<(ComponentId, Arc<RunTracker>)>,
-    pub(super) vaults: Vec<BuiltVault>,
-    /// Vaults that accept reports of erasures.
-    pub(super) erasure_targets: Vec<Arc<ErasureReportTarget>>,
-    /// Tasks that refresh rate tables.
-    pub(super) refresh_tasks: Vec<Arc<dyn BackgroundTask>>,
-    /// The rate tables in use, by `cost` processor.
-    rate_tables: HashMap<ComponentId, Arc<ActiveRates>>,
+/// The services of a dry run, and whether its pseudonyms use a key that was generated for it. It reads the key file for
+/// pseudonyms, creates nothing, and uses the environment's proxies only if a processor asks another service.
+///
+/// # Errors
+/// See [`processor_deps`]; or a proxy of the environment can't be used.
+pub(super) fn dry_run_deps(valid: &ValidSettings, deps: &GatewayDeps) -> Result<(ProcessorDeps, bool), StartError> {
+    let key = gateway_keys::find_pseudonym_key(valid);
+    let is_temporary = key.is_none();
+    let pseudonyms = Pseudonymizer::new(&key.unwrap_or_else(|| random_key(&*deps.rng)));
+    let inquires = valid.processors.iter().any(|component| component.value.spec().profile().inquires);
+    let proxies = ProxyRules::from_env(&|name: &str| env::var(name).filter(|_| inquires))?;
+    let services = (Tasks::new(&deps.meter) as Arc<dyn Spawn>, Arc::new(proxies));
+    Ok((processor_deps(valid, pseudonyms.with_epoch(valid.pseudonym_epoch), deps, services)?, is_temporary))
 }
+
+/// Builds one processor.
+///
+/// # Errors
+/// It can't be used as configured.
+pub(super) fn build_processor(
+    ConfiguredComponent { id, value }: &ConfiguredComponent<ProcessorSettings>,
+    pipelines: &[PipelineConfig],
+    deps: &ProcessorDeps,
+) -> Result<BuiltProcessor, ProcessorUnusable> {
+    let signals: Vec<Signal> = pipelines_with(id, pipelines).map(|pipeline| pipeline.signal).collect();
+    value.spec().build(&id_text(id), &signals, deps)
+}
+
+fn pipelines_with<'p>(
+    processor: &ComponentId,
+    pipelines: &'p [PipelineConfig],
+) -> impl Iterator<Item = &'p PipelineConfig> {
+    pipelines.iter().filter(move |pipeline| pipeline.processors.iter().any(|(id, _)| id == processor))
+}
+
+/// The processors of a configuration, in its order.
+pub(super) struct BuiltProcessors(Vec<(ComponentId, BuiltProcessor)>);
 
 impl BuiltProcessors {
-    /// Builds every processor in `components`.
+    /// Builds every processor, and gives each tracker the rate tables of its pipeline.
     ///
     /// # Errors
     /// The first processor that can't be used as configured.
-    pub(super) fn build(
-        parts: &ProcessorResources<'_>,
-        components: Vec<ConfiguredComponent<ProcessorSettings>>,
-        pipelines: &[PipelineConfig],
-    ) -> Result<Self, StartError> {
-        let mut built = Self::default();
-        for ConfiguredComponent { id, value: settings } in components {
-            let holders = pipelines
-                .iter()
-                .filter(|pipeline| pipeline.processors.iter().any(|(processor_id, _)| *processor_id == id));
-            let signals = holders.map(|pipeline| pipeline.signal).collect();
-            let processor = built.build_processor(parts, &id, settings, signals)?;
-            built.by_id.insert(id, processor);
+    pub(super) fn build(valid: &ValidSettings, deps: &ProcessorDeps) -> Result<Self, StartError> {
+        let build = |component: &ConfiguredComponent<ProcessorSettings>| {
+            let id = component.id.clone();
+            match build_processor(component, &valid.pipelines, deps) {
+                Ok(built) => Ok((id, built)),
+                Err(why @ ProcessorUnusable::Recogniser(_)) => {
+                    let place = format!("processors.{id}.{}", why.field());
+                    Err(StartError::new(why.to_string()).with_place(place))
+                }
+                Err(why) => Err(StartError::new(why.to_string())),
+            }
+        };
+        let built = Self(valid.processors.iter().map(build).collect::<Result<_, _>>()?);
+        // A tracker identifies models by the tables of the `cost` step in its pipeline.
+        for (id, tracker) in built.trackers() {
+            let mut steps = pipelines_with(id, &valid.pipelines).flat_map(|pipeline| &pipeline.processors);
+            let tables = steps.find_map(|(step, _)| built.get(step)?.rate_tables.clone());
+            tables.into_iter().for_each(|tables| tracker.set_rate_tables(tables));
         }
-        built.assign_rate_tables(pipelines);
         Ok(built)
+    }
+
+    fn get(&self, id: &ComponentId) -> Option<&BuiltProcessor> {
+        self.0.iter().find(|(known, _)| known == id).map(|(_, built)| built)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &BuiltProcessor> {
+        self.0.iter().map(|(_, built)| built)
+    }
+
+    /// The steps of a pipeline, in order.
+    pub(super) fn steps<'b>(&'b self, pipeline: &'b PipelineConfig) -> impl Iterator<Item = &'b BuiltProcessor> {
+        pipeline.processors.iter().filter_map(|(id, _)| self.get(id))
+    }
+
+    pub(super) fn trackers(&self) -> impl Iterator<Item = (&ComponentId, &Arc<RunTracker>)> {
+        self.0.iter().filter_map(|(id, built)| Some((id, built.tracker.as_ref()?)))
     }
 
     /// All trackers combined.
     pub(super) fn combined_catalog(&self) -> Arc<dyn RunCatalog> {
-        let catalogs =
-            self.trackers.iter().map(|(_, tracker)| Arc::<RunTracker>::clone(tracker) as Arc<dyn RunCatalog>).collect();
-        Arc::new(CombinedRunCatalog(catalogs))
+        let catalogs = self.trackers().map(|(_, tracker)| Arc::<RunTracker>::clone(tracker) as Arc<dyn RunCatalog>);
+        Arc::new(CombinedRunCatalog(catalogs.collect()))
     }
 
-    /// Gives each tracker the rate tables of the `cost` step in its pipeline, by which it identifies models.
-    fn assign_rate_tables(&self, pipelines: &[PipelineConfig]) {
-        for (id, tracker) in &self.trackers {
-            let holders = pipelines
-                .iter()
-                .filter(|pipeline| pipeline.processors.iter().any(|(processor_id, _)| processor_id == id));
-            let mut tables = holders
-                .flat_map(|pipeline| &pipeline.processors)
-                .filter_map(|(processor_id, _)| self.rate_tables.get(processor_id));
-            tables.next().into_iter().for_each(|active_rates| tracker.set_rate_tables(Arc::clone(active_rates)));
-        }
-    }
-
-    fn build_processor(
-        &mut self,
-        parts: &ProcessorResources<'_>,
-        component: &ComponentId,
-        settings: ProcessorSettings,
-        signals: Vec<Signal>,
-    ) -> Result<Arc<dyn Processor>, StartError> {
-        let (id, meter) = (id_text(component), &parts.resources.deps.meter);
-        let vocabulary = Arc::clone(parts.vocabulary);
-        Ok(match settings {
-            ProcessorSettings::Normalize(settings) => {
-                Arc::new(NormalizeProcessor::new(id, &settings, vocabulary, meter))
-            }
-            ProcessorSettings::Cost(settings) => {
-                self.build_cost(parts, component, cost::CostSettings { signals, ..settings })?
-            }
-            ProcessorSettings::Runs(settings) => {
-                let tracker = Arc::new(RunTracker::new(id, settings, vocabulary, parts.ids.clone(), meter));
-                self.trackers.push((component.clone(), Arc::clone(&tracker)));
-                tracker
-            }
-            ProcessorSettings::Vault(settings) => self.build_vault(parts, id, &settings)?,
-            ProcessorSettings::Attributes(settings) => Arc::new(AttributesProcessor::new(id, settings)),
-            ProcessorSettings::Resource(settings) => Arc::new(ResourceProcessor::new(id, settings)),
-            ProcessorSettings::Filter(settings) => Arc::new(FilterProcessor::new(id, settings, meter)),
-            ProcessorSettings::Redact(settings) => build_redactor(parts, id, settings)?,
-        })
-    }
-
-    fn build_cost(
-        &mut self,
-        parts: &ProcessorResources<'_>,
-        component: &ComponentId,
-        settings: cost::CostSettings,
-    ) -> Result<Arc<dyn Processor>, StartError> {
-        let (deps, vocabulary) = (&parts.resources.deps, Arc::clone(parts.vocabulary));
-        let cost = CostProcessor::new(id_text(component), &settings, vocabulary, &deps.meter)
-            .map_err(|error| StartError::new(error.0))?;
-        cost.warnings().iter().for_each(|warning| tracing::warn!("price overlay: {warning}"));
-        let cost = Arc::new(cost.with_ids(parts.ids.clone()));
-        self.rate_tables.insert(component.clone(), cost.shelf());
-        if let Some(refresh) = settings.refresh.clone() {
-            let (proxies, processor, folder) =
-                (Arc::clone(parts.proxies), Arc::clone(&cost), parent_folder(parts.spool));
-            let task =
-                RatesRefreshTask::build(processor, settings, refresh, (deps, &parts.resources.tasks), proxies, folder)?;
-            self.refresh_tasks.push(Arc::new(task));
-        }
-        Ok(cost)
-    }
-
-    fn build_vault(
-        &mut self,
-        parts: &ProcessorResources<'_>,
-        id: Arc<str>,
-        settings: &vault::VaultSettings,
-    ) -> Result<Arc<dyn Processor>, StartError> {
-        let (echo_finder, spool_and_key) = (parts.echo_finder.clone(), (parts.spool, parts.signers.get(&id).cloned()));
-        let vocabulary = Arc::clone(parts.vocabulary);
-        let (processor, vault) = vaults::build_vault(
-            parts.resources,
-            id,
-            settings,
-            vocabulary,
-            parts.ids.clone(),
-            echo_finder,
-            spool_and_key,
-        )?;
-        self.erasure_targets.extend(vault.erasure_target.clone());
-        self.vaults.push(vault);
-        Ok(processor)
+    pub(super) fn take_tasks(&mut self) -> Vec<Arc<dyn BackgroundTask>> {
+        let tasks = self.0.iter_mut().filter_map(|(_, built)| built.task.take());
+        let to_background = |ProcessorTask { name, run }| ProcessorBackgroundTask { name, run: Mutex::new(Some(run)) };
+        tasks.map(|task| Arc::new(to_background(task)) as Arc<dyn BackgroundTask>).collect()
     }
 }
 
-fn build_redactor(
-    parts: &ProcessorResources<'_>,
-    id: Arc<str>,
-    settings: redact::RedactSettings,
-) -> Result<Arc<dyn Processor>, StartError> {
-    let (meter, recogniser_settings) = (&parts.resources.deps.meter, settings.recogniser.clone());
-    let redact =
-        RedactProcessor::new(Arc::clone(&id), settings, Arc::clone(parts.vocabulary), parts.ids.clone(), meter);
-    Ok(match recogniser_settings {
-        None => Arc::new(redact),
-        Some(recogniser_settings) => {
-            Arc::new(redact.with_recogniser(build_recogniser(parts, &id, recogniser_settings)?, meter))
-        }
-    })
+/// A processor's task, which can run once.
+struct ProcessorBackgroundTask {
+    name: &'static str,
+    run: Mutex<Option<Box<RunTask>>>,
 }
 
-fn build_recogniser(
-    parts: &ProcessorResources<'_>,
-    id: &Arc<str>,
-    settings: recogniser::Settings,
-) -> Result<Arc<dyn TextRecogniser>, StartError> {
-    let client_deps = recogniser::ClientDependencies {
-        tasks: Arc::clone(&parts.resources.tasks),
-        clock: Arc::clone(&parts.resources.deps.clock),
-        proxies: Arc::clone(parts.proxies),
-        meter: parts.resources.deps.meter.clone(),
-    };
-    let place = format!("processors.{id}.recogniser");
-    let client = PresidioClient::build(Arc::clone(id), settings, client_deps)
-        .map_err(|why| StartError::from(why).with_place(place))?;
-    Ok(Arc::new(client))
+impl BackgroundTask for ProcessorBackgroundTask {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
+        let run = self.run.lock().take();
+        run.map_or_else(|| Box::pin(ready(())) as BoxFuture<'static, ()>, |run| run(stop))
+    }
 }

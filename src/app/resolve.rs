@@ -5,13 +5,15 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use crate::app::collector_compat;
 use crate::app::key_opening::check_pseudonym_key;
-use crate::app::{collector_compat, kafka_loops, port_conflicts, vault_recipients};
+use crate::app::start_checks::find_file_problems;
+use crate::app::start_checks::finding::{FileContext, FileFinding, UsedComponents, component_sections};
 use crate::components::{
-    ConnectorConfig, ConnectorKind, ConnectorSettings, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig,
-    ExtensionKind, ExtensionSettings, ProcessorConfig, ProcessorKind, ProcessorSettings, ReceiverConfig, ReceiverKind,
-    ReceiverSettings, type_names,
+    ConnectorConfig, ConnectorKind, ExporterConfig, ExporterKind, ExporterSettings, ExtensionConfig, ExtensionKind,
+    ProcessorConfig, ProcessorKind, ReceiverConfig, ReceiverKind, ReceiverSettings, type_names,
 };
+use ::vault::chain::digest::GatewayIdentity;
 use config::env::SubstitutionLookup;
 use config::file::{self, ComponentSection, ConfigFile, ParsedConfig, PipelineConfig};
 use config::graph::{self, ComponentFacts};
@@ -25,7 +27,7 @@ use kernel::secret::Secret;
 use net::LastGoodValue;
 use otlp::Signal;
 use pipeline::{Trust, spool};
-use processors::vault::StoreSettings;
+use processors::spec::RedactionProfile;
 
 pub use super::configured_component::ConfiguredComponent;
 pub use super::limits::{AccountRateConfig, LimitsConfig};
@@ -53,10 +55,7 @@ pub fn resolve_config(name: &str, text: &str, lookup: &dyn SubstitutionLookup, d
         problems.extend(collector_compat::remove_unused_parts(&mut file));
         problems.extend(graph::check_references(&file, &unknown_type_hint));
         let typed = type_components(file, &mut problems);
-        let mut valid = validate_settings(&typed, data_dir, &mut problems)?;
-        for ConfiguredComponent { value, .. } in &mut valid.processors {
-            value.set_configuration_text(text);
-        }
+        let valid = validate_settings(&typed, data_dir, &mut problems, GatewayIdentity::current(text))?;
         Some((typed, valid))
     });
     // Problems at the position of an unresolved `${…}` follow from it. Problems found while reading are always kept.
@@ -150,20 +149,17 @@ pub(crate) fn unknown_type_hint(section: &str, kind: &str) -> Option<String> {
 }
 
 /// The settings of used components, and the checks across components.
-fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Problem>) -> Option<ValidSettings> {
+fn validate_settings(
+    typed: &TypedConfig,
+    data_dir: &Path,
+    problems: &mut Vec<Problem>,
+    identity: GatewayIdentity,
+) -> Option<ValidSettings> {
     let file = &typed.file;
     let mut checks = SettingsChecker { problems };
     let used = checks.validate_components(typed);
-    checks.report_port_conflicts(typed);
-    checks.report_notes("receivers", &file.receivers, &used.receivers, ReceiverSettings::notes);
-    checks.report_notes("processors", &file.processors, &used.processors, ProcessorSettings::notes);
-    checks.report_notes("exporters", &file.exporters, &used.exporters, |settings| settings.spec().profile().notes);
-    checks.report_notes("extensions", &file.extensions, &used.extensions, ExtensionSettings::notes);
     let default_folder = data_dir.join("spool");
     let spool = checks.settings_or_report("spool", &file.spool, typed.spool.settings(&default_folder));
-    if let Some(spool) = &spool {
-        checks.check_vault_folders(typed, &used.processors, &spool.directory);
-    }
     let spool_keys = checks.settings_or_report("spool", &file.spool, typed.spool.spool_keys());
     let pseudonym_key = checks.check_pseudonym_key(typed);
     let own_metrics =
@@ -172,8 +168,8 @@ fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Pr
     let kind_of = |section: &ComponentSection| Some((section.id.clone(), ConnectorKind::parse(&section.id.kind)?));
     let kinds: Vec<_> = file.connectors.iter().filter_map(kind_of).collect();
     let pipelines = join_forwarded_pipelines(file, &kinds, checks.problems);
-    checks.check_vault_recipients(file, &pipelines, &used);
-    checks.check_kafka_loops(file, &pipelines, &used);
+    let folder = spool.as_ref().map(|spool| spool.directory.as_path());
+    checks.report_findings(&FileContext { typed, used: &used, pipelines: &pipelines, spool: folder });
     let found = check_across_pipelines(file, &pipelines, &kinds, &used, problems);
     problems.extend(found);
     let placeholders = PlaceholderSettings { spool: spool.is_none(), keys: spool_keys.is_none(), components: false };
@@ -193,17 +189,9 @@ fn validate_settings(typed: &TypedConfig, data_dir: &Path, problems: &mut Vec<Pr
         own_metrics: own_metrics.unwrap_or_default(),
         pipelines,
         admin_certificates: LastGoodValue::default(),
+        identity,
         placeholders,
     })
-}
-
-/// Settings of the components named by pipelines and `service.extensions`.
-struct UsedComponents {
-    receivers: Vec<ConfiguredComponent<ReceiverSettings>>,
-    processors: Vec<ConfiguredComponent<ProcessorSettings>>,
-    exporters: Vec<ConfiguredComponent<ExporterSettings>>,
-    connectors: Vec<ConfiguredComponent<ConnectorSettings>>,
-    extensions: Vec<ConfiguredComponent<ExtensionSettings>>,
 }
 
 /// The ids that pipelines name in one of their lists.
@@ -230,17 +218,19 @@ fn check_across_pipelines(
     let has_text = |section: &ComponentSection, key: &str, word: &str| {
         section.body.get(key).is_some_and(|(_, node)| matches!(&node.value, NodeValue::Str(text) if text == word))
     };
-    let ids_with = |predicate: fn(&ProcessorSettings) -> bool, key: &str, word: &str| -> HashSet<ComponentId> {
+    let ids_with = |predicate: fn(&RedactionProfile<'_>) -> bool, key: &str, word: &str| -> HashSet<ComponentId> {
         let settings_of =
             |section: &ComponentSection| used.processors.iter().find(|component| component.id == section.id);
         let matches = |section: &&ComponentSection| match settings_of(section) {
-            Some(component) => predicate(&component.value),
+            Some(component) => {
+                component.value.spec().profile().redaction.is_some_and(|redaction| predicate(&redaction))
+            }
             None => section.id.kind == "redact" && has_text(section, key, word),
         };
         file.processors.iter().filter(matches).map(|section| section.id.clone()).collect()
     };
-    let audit_only = ids_with(ProcessorSettings::is_audit_only, "mode", "audit");
-    let content_allowed = ids_with(ProcessorSettings::allows_content, "content", "allow");
+    let audit_only = ids_with(|redaction| redaction.is_audit_only, "mode", "audit");
+    let content_allowed = ids_with(|redaction| redaction.allows_content, "content", "allow");
     let facts = ComponentFacts {
         steps: &steps,
         audit_only: &audit_only,
@@ -329,109 +319,26 @@ impl SettingsChecker<'_> {
         let processors = ids_in_pipelines(file, |p| &p.processors);
         let connectors = receivers.union(&exporters).copied().collect();
         let enabled = file.enabled.iter().map(|(id, _)| id).collect();
+        macro_rules! valid {
+            ($section:ident, $used:ident, $config:ident) => {
+                self.validate_all(stringify!($section), &file.$section, &typed.$section, &$used, $config::settings)
+            };
+        }
         UsedComponents {
-            receivers: self.validate_all(
-                "receivers",
-                &file.receivers,
-                &typed.receivers,
-                &receivers,
-                ReceiverConfig::settings,
-            ),
-            processors: self.validate_all(
-                "processors",
-                &file.processors,
-                &typed.processors,
-                &processors,
-                ProcessorConfig::settings,
-            ),
-            exporters: self.validate_all(
-                "exporters",
-                &file.exporters,
-                &typed.exporters,
-                &exporters,
-                ExporterConfig::settings,
-            ),
-            connectors: self.validate_all(
-                "connectors",
-                &file.connectors,
-                &typed.connectors,
-                &connectors,
-                ConnectorConfig::settings,
-            ),
-            extensions: self.validate_all(
-                "extensions",
-                &file.extensions,
-                &typed.extensions,
-                &enabled,
-                ExtensionConfig::settings,
-            ),
+            receivers: valid!(receivers, receivers, ReceiverConfig),
+            processors: valid!(processors, processors, ProcessorConfig),
+            exporters: valid!(exporters, exporters, ExporterConfig),
+            connectors: valid!(connectors, connectors, ConnectorConfig),
+            extensions: valid!(extensions, enabled, ExtensionConfig),
         }
     }
 
-    /// Reports listeners that want the same port.
-    fn report_port_conflicts(&mut self, typed: &TypedConfig) {
-        let file = &typed.file;
-        let used_receivers = ids_in_pipelines(file, |p| &p.receivers);
-        let used = |section: &str, id: &ComponentId| match section {
-            "receivers" => used_receivers.contains(id),
-            _ => file.enabled.iter().any(|(enabled, _)| enabled == id),
-        };
-        for (port, message) in port_conflicts::find_port_conflicts(&typed.receivers, &typed.extensions, &used) {
-            let sections = if port.section == "receivers" { &file.receivers } else { &file.extensions };
-            let written = sections.iter().filter(|section| section.id == *port.id);
-            let problems = || vec![FieldProblem::new(port.field, message.as_str())];
-            let path = format!("{}.{}", port.section, port.id);
-            written.for_each(|written| {
-                self.report_problems(ProblemSeverity::Error, &path, &written.body, written.at, problems())
-            });
-        }
-    }
-
-    /// Reports vaults in the folder of the spool: each would take the other's files for damaged ones of its own.
-    fn check_vault_folders(
-        &mut self,
-        typed: &TypedConfig,
-        processors: &[ConfiguredComponent<ProcessorSettings>],
-        spool: &Path,
-    ) {
-        for component in processors {
-            let ProcessorSettings::Vault(vault) = &component.value else { continue };
-            let folder = vault.store.as_ref().map(StoreSettings::spec).and_then(|store| store.folder());
-            let written = typed.file.processors.iter().find(|section| section.id == component.id);
-            if let Some(written) = written.filter(|_| folder == Some(spool)) {
-                let message = "is the folder of the spool: give the vault a folder of its own";
-                let problems = vec![FieldProblem::new("store.directory", message)];
-                let path = format!("processors.{}", component.id);
-                self.report_problems(ProblemSeverity::Error, &path, &written.body, written.at, problems);
-            }
-        }
-    }
-
-    /// Reports content that nobody could open, because no recipient is for its account.
-    fn check_vault_recipients(&mut self, file: &ConfigFile, pipelines: &[PipelineConfig], used: &UsedComponents) {
-        for found in vault_recipients::check_vault_recipients(pipelines, &used.receivers, &used.processors) {
-            let Some(written) = file.processors.iter().find(|section| section.id == found.id) else { continue };
-            let path = format!("processors.{}", found.id);
-            for (severity, problems) in
-                [(ProblemSeverity::Error, found.errors), (ProblemSeverity::Warning, found.warnings)]
-            {
-                self.report_problems(severity, &path, &written.body, written.at, problems);
-            }
-        }
-    }
-
-    /// Reports exporters that write to a topic what their pipelines read from it.
-    fn check_kafka_loops(&mut self, file: &ConfigFile, pipelines: &[PipelineConfig], used: &UsedComponents) {
-        for (id, message) in kafka_loops::find_kafka_loops(pipelines, &used.receivers, &used.exporters) {
-            let Some(written) = file.exporters.iter().find(|section| section.id == id) else { continue };
-            let problems = vec![FieldProblem::new("", message)];
-            self.report_problems(
-                ProblemSeverity::Error,
-                &format!("exporters.{id}"),
-                &written.body,
-                written.at,
-                problems,
-            );
+    /// Reports problems between the settings of several components.
+    fn report_findings(&mut self, context: &FileContext<'_>) {
+        for FileFinding { section, id, severity, problem } in find_file_problems(context) {
+            let mut sections = component_sections(&context.typed.file, section).iter();
+            let Some(written) = sections.find(|written| written.id == id) else { continue };
+            self.report_problems(severity, &format!("{section}.{id}"), &written.body, written.at, vec![problem]);
         }
     }
 
@@ -515,26 +422,6 @@ impl SettingsChecker<'_> {
                 continue;
             }
             self.problems.push(Problem { severity, ..Problem::error(Some(position), full_path, message) });
-        }
-    }
-
-    fn report_notes<S>(
-        &mut self,
-        section: &str,
-        sections: &[ComponentSection],
-        components: &[ConfiguredComponent<S>],
-        notes: impl Fn(&S) -> &[FieldProblem],
-    ) {
-        for component in components {
-            let Some(written) = sections.iter().find(|section| section.id == component.id) else { continue };
-            let path = format!("{section}.{}", component.id);
-            self.report_problems(
-                ProblemSeverity::Warning,
-                &path,
-                &written.body,
-                written.at,
-                notes(&component.value).to_vec(),
-            );
         }
     }
 

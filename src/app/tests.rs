@@ -33,7 +33,6 @@ use pipeline::{
 use telemetry::{Health, Meter};
 
 mod notify;
-mod rates;
 mod remember;
 
 /// Additions of a test to the gateway.

@@ -11,6 +11,7 @@ use crate::components::{
     ConnectorConfig, ConnectorSettings, ExporterConfig, ExporterSettings, ExtensionConfig, ExtensionSettings,
     ProcessorConfig, ProcessorSettings, ReceiverConfig, ReceiverSettings,
 };
+use ::vault::chain::digest::GatewayIdentity;
 use config::file::{ConfigFile, PipelineConfig};
 use kernel::key_source::{KeySource, LazyKey};
 use kernel::pseudonym::FIRST_EPOCH;
@@ -110,6 +111,8 @@ pub struct ValidSettings {
     pub pipelines: Vec<PipelineConfig>,
     /// The admin port's certificates as last read.
     pub admin_certificates: LastGoodValue<server_tls::BuiltServerConfig>,
+    /// This program with this configuration, for digests.
+    pub identity: GatewayIdentity,
     /// Which settings are placeholders; none in a file without errors.
     pub placeholders: PlaceholderSettings,
 }

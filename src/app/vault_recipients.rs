@@ -6,23 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::configured_component::ConfiguredComponent;
+use super::start_checks::finding::{FileContext, FileFinding};
 use crate::components::{ProcessorSettings, ReceiverSettings};
 use config::file::PipelineConfig;
-use config::{ComponentId, FieldProblem};
+use config::{ComponentId, ProblemSeverity};
 use processors::vault::VaultSettings;
 
 /// Most accounts that one message lists.
 const MAX_LISTED_ACCOUNTS: usize = 20;
-
-/// What is wrong with the recipients of one vault.
-pub(super) struct RecipientProblems {
-    /// The vault.
-    pub id: ComponentId,
-    /// Faults: content that nobody could open.
-    pub errors: Vec<FieldProblem>,
-    /// Valid, but perhaps not meant.
-    pub warnings: Vec<FieldProblem>,
-}
 
 /// The accounts of the receivers that feed a vault.
 #[derive(Default)]
@@ -34,17 +25,13 @@ struct FedAccounts {
 }
 
 /// Checks every vault with a store that a pipeline names.
-pub(super) fn check_vault_recipients(
-    pipelines: &[PipelineConfig],
-    receivers: &[ConfiguredComponent<ReceiverSettings>],
-    processors: &[ConfiguredComponent<ProcessorSettings>],
-) -> Vec<RecipientProblems> {
-    let vaults = processors.iter().filter_map(|component| match &component.value {
+pub(super) fn check_vault_recipients(context: &FileContext<'_>) -> Vec<FileFinding> {
+    let vaults = context.used.processors.iter().filter_map(|component| match &component.value {
         ProcessorSettings::Vault(vault) if vault.store.is_some() => Some((&component.id, vault)),
         _ => None,
     });
-    let checked = vaults.map(|(id, vault)| check_vault(id, vault, &accounts_of_vault(id, pipelines, receivers)));
-    checked.filter(|found| !found.errors.is_empty() || !found.warnings.is_empty()).collect()
+    let accounts = |id| accounts_of_vault(id, context.pipelines, &context.used.receivers);
+    vaults.flat_map(|(id, vault)| check_vault(id, vault, &accounts(id))).collect()
 }
 
 fn accounts_of_vault(
@@ -72,9 +59,8 @@ fn accounts_of_vault(
     accounts
 }
 
-fn check_vault(id: &ComponentId, vault: &VaultSettings, accounts: &FedAccounts) -> RecipientProblems {
-    let mut found = RecipientProblems { id: id.clone(), errors: Vec::new(), warnings: Vec::new() };
-    let policy = &vault.recipients;
+fn check_vault(id: &ComponentId, vault: &VaultSettings, accounts: &FedAccounts) -> Vec<FileFinding> {
+    let (mut found, policy) = (Vec::new(), &vault.recipients);
     let uncovered: Vec<&str> =
         accounts.known.iter().map(|account| &**account).filter(|account| !policy.covers(account)).collect();
     if !uncovered.is_empty() {
@@ -83,32 +69,30 @@ fn check_vault(id: &ComponentId, vault: &VaultSettings, accounts: &FedAccounts) 
             list_names(&uncovered),
             uncovered.first().unwrap_or(&"…")
         );
-        found.errors.push(FieldProblem::new("recipients", message));
+        found.push(FileFinding::error("processors", id, "recipients", message));
     }
-    match accounts.open_because {
-        Some(why) if !policy.covers_every_account() => {
-            let message = format!(
-                "{why}: requests of an account without a recipient are refused and retried; add a recipient without \
-                 limits, or one for each account before its first request"
-            );
-            found.warnings.push(FieldProblem::new("recipients", message));
-        }
-        Some(_) => {}
-        None => found.warnings.extend(unknown_accounts(vault, accounts)),
-    }
+    let doubt = match accounts.open_because {
+        Some(why) if !policy.covers_every_account() => Some(format!(
+            "{why}: requests of an account without a recipient are refused and retried; add a recipient without \
+             limits, or one for each account before its first request"
+        )),
+        Some(_) => None,
+        None => unknown_accounts(vault, accounts),
+    };
+    let warning = |doubt| FileFinding::error("processors", id, "recipients", doubt);
+    found.extend(doubt.map(|doubt| FileFinding { severity: ProblemSeverity::Warning, ..warning(doubt) }));
     found
 }
 
 /// Accounts that recipients name and no receiver has: perhaps misspelt.
-fn unknown_accounts(vault: &VaultSettings, accounts: &FedAccounts) -> Option<FieldProblem> {
+fn unknown_accounts(vault: &VaultSettings, accounts: &FedAccounts) -> Option<String> {
     let named = vault.recipients.recipients().iter().flat_map(|recipient| recipient.accounts.iter().flatten());
     let unknown: BTreeSet<&str> =
         named.map(String::as_str).filter(|account| !accounts.known.contains(*account)).collect();
     (!unknown.is_empty()).then(|| {
         let unknown: Vec<&str> = unknown.into_iter().collect();
         let known: Vec<&str> = accounts.known.iter().map(|account| &**account).collect();
-        let message = format!("no receiver has {}; known accounts: {}", list_names(&unknown), list_names(&known));
-        FieldProblem::new("recipients", message)
+        format!("no receiver has {}; known accounts: {}", list_names(&unknown), list_names(&known))
     })
 }
 

@@ -6,11 +6,12 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::collections::BTreeSet;
 
+use super::check::{as_line, fail_if_any};
 use super::common::CommonArgs;
 use super::config_loading::{FileCreation, load_config};
 use super::doctor_recipients;
 use super::error::{CommandError, ExitStatus};
-use super::output::{self, use_colour_on_stdout};
+use super::output;
 use super::runtime::block_on;
 use super::vault::erase::DEFAULT_ERASER_WRITER;
 use super::vault::opening::DEFAULT_OPENINGS_WRITER;
@@ -25,7 +26,7 @@ use receivers::ReceiverPortsView;
 use vault::policy::AwsPolicies;
 use vault::recipients::RecipientPolicy;
 use vault::store::S3Store;
-use vault::store::probe::{ProbeCheck, ProbeVerdict, probe_permissions};
+use vault::store::probe::{ProbeCheck, ProbeScope, ProbeVerdict, probe_store};
 use vault::store::settings::S3Settings;
 
 const NO_VAULT: &str = "the configuration has no vault with a store, and `vault doctor` tests one: pass `--config FILE` \
@@ -187,9 +188,9 @@ pub(super) fn run_doctor(common: &CommonArgs, options: &DoctorArgs) -> Result<Ex
             let Some(settings) = s3 else { continue };
             let name = kernel::hex::encode(&SystemRng.id());
             let store = S3Store::new(settings);
-            let probe_checks =
-                probe_permissions(&store, &name, SystemClock::new().now()).await.map_err(|error| error.to_string())?;
-            checks.extend(probe_checks.into_iter().map(|check| (id.clone(), check)));
+            let probed = probe_store(&store, &name, SystemClock::new().now(), ProbeScope::Permissions).await;
+            let probed = probed.map_err(|error| error.to_string())?;
+            checks.extend(probed.into_iter().map(|check| (id.clone(), check)));
         }
         Ok(())
     });
@@ -201,13 +202,10 @@ pub(super) fn run_doctor(common: &CommonArgs, options: &DoctorArgs) -> Result<Ex
         }
         shown.push_str(&if options.json { as_json(id, check) } else { as_line(check) });
     }
-    let failed = checks.iter().filter(|(_, check)| check.verdict == ProbeVerdict::Fails).count();
     let weak = checks.iter().filter(|(_, check)| check.verdict == ProbeVerdict::Weak).count();
     output::print(&shown)?;
     completed?;
-    if failed > 0 {
-        return Err(CommandError::Failed(format!("{failed} of {} checks failed", checks.len())));
-    }
+    fail_if_any(checks.iter().map(|(_, check)| check))?;
     if !options.json {
         let note = if weak > 0 { format!(", {weak} weak") } else { String::new() };
         return output::print_result(&format!("{} checks passed{note}\n", checks.len() - weak));
@@ -221,11 +219,12 @@ async fn check_signing_key(key: &ConfiguredKey) -> ProbeCheck {
         KeySource::Service(KeyService::Command(_)) => "the command prints the signing key",
         _ => "KMS decrypts the signing key",
     };
-    let (verdict, answer, remedy) = match key.open().await {
-        Ok(opened) => (ProbeVerdict::Holds, opened.id, ""),
-        Err(error) => (ProbeVerdict::Fails, error.text, "the gateway does not start without this key"),
-    };
-    ProbeCheck { property: property.to_owned(), verdict, answer, remedy: remedy.to_owned() }
+    match key.open().await {
+        Ok(opened) => ProbeCheck { answer: opened.id, ..ProbeCheck::new(property, Ok(())) },
+        Err(why) => {
+            ProbeCheck::new(property, Err((why.text, "the gateway does not start without this key".to_owned())))
+        }
+    }
 }
 
 fn as_json(id: &str, check: &ProbeCheck) -> String {
@@ -236,17 +235,6 @@ fn as_json(id: &str, check: &ProbeCheck) -> String {
     };
     let line = json!({"vault": id, "check": check.property, "verdict": verdict, "answer": check.answer, "remedy": check.remedy});
     format!("{line}\n")
-}
-
-fn as_line(check: &ProbeCheck) -> String {
-    let (mark, colour) = match check.verdict {
-        ProbeVerdict::Holds => ("√", "32"),
-        ProbeVerdict::Fails => ("×", "31"),
-        ProbeVerdict::Weak => ("!", "33"),
-    };
-    let mark = if use_colour_on_stdout() { format!("\u{1b}[{colour}m{mark}\u{1b}[0m") } else { mark.to_owned() };
-    let remedy = if check.remedy.is_empty() { String::new() } else { format!("    {}\n", check.remedy) };
-    format!("{mark} {}  ({})\n{remedy}", check.property, check.answer)
 }
 
 /// Runs `vault policy`: prints one document, ready to apply. If the rules leave out accounts that are unknown on this

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vault::recipients::{AccountRecipients, KeyHolder, RecipientPolicy};
-use vault::store::probe::{ProbeCheck, ProbeVerdict};
+use vault::store::probe::ProbeCheck;
 
 /// Most accounts that one line lists.
 const MAX_LISTED_ACCOUNTS: usize = 10;
@@ -20,13 +20,8 @@ pub(super) fn check_recipients(policy: &RecipientPolicy, accounts: &BTreeSet<Str
     let mut checks: Vec<ProbeCheck> =
         groups.iter().map(|((holders, covered), names)| describe(holders, *covered, names)).collect();
     if !policy.covers_every_account() {
-        let answer = "nobody opens them".to_owned();
-        checks.push(ProbeCheck {
-            property: "content of accounts that no recipient names is refused".to_owned(),
-            verdict: ProbeVerdict::Holds,
-            answer,
-            remedy: String::new(),
-        });
+        let refused = ProbeCheck::new("content of accounts that no recipient names is refused", Ok(()));
+        checks.push(ProbeCheck { answer: "nobody opens them".to_owned(), ..refused });
     }
     checks
 }
@@ -37,19 +32,13 @@ fn describe(holders: &AccountRecipients, covered: bool, accounts: &[&str]) -> Pr
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let (verdict, remedy) = match covered {
-        true => (ProbeVerdict::Holds, String::new()),
-        false => (
-            ProbeVerdict::Fails,
-            "nobody could open all of it, so its requests are refused: add a recipient for the account".to_owned(),
-        ),
-    };
+    let remedy = "nobody could open all of it, so its requests are refused: add a recipient for the account";
     let whose = if accounts.len() == 1 { "account" } else { "accounts" };
-    ProbeCheck {
-        property: format!("content of {whose} {shown}{more} has recipients"),
-        verdict,
-        answer: list_keys(holders),
-        remedy,
+    let property = format!("content of {whose} {shown}{more} has recipients");
+    let keys = list_keys(holders);
+    match covered {
+        true => ProbeCheck { answer: keys, ..ProbeCheck::new(property, Ok(())) },
+        false => ProbeCheck::new(property, Err((keys, remedy.to_owned()))),
     }
 }
 

@@ -1,5 +1,5 @@
 //! `validate` and `components`: commands about a configuration that need no running gateway. Nothing is created, bound
-//! or connected. The checks are in `app/resolve` and `app/external_checks`; `print_config` prints a configuration.
+//! or connected. The checks are in `app/resolve` and `app/start_checks`; `print_config` prints a configuration.
 
 use clap::Args;
 
@@ -7,7 +7,8 @@ use super::common::{CommonArgs, RejectFileArg};
 use super::config_loading::{load_with_check, load_without_files};
 use super::error::{CommandError, ExitStatus};
 use super::output::{print_result, print_to_stderr};
-use crate::app::{external_checks, volume};
+use crate::app::start_checks::finding::MachineContext;
+use crate::app::{start_checks, volume};
 use crate::components::{ConnectorKind, ExporterKind, ExtensionKind, ProcessorKind, ReceiverKind};
 use kernel::clock::{Clock, SystemClock};
 use kernel::terminal::format_count;
@@ -28,19 +29,19 @@ pub(super) fn validate(common: &CommonArgs, options: ValidateArgs) -> Result<Exi
         load_without_files(common)?
     } else {
         load_with_check(common, |typed, valid| {
-            external_checks::find_problems(&typed.file, valid, SystemClock::new().now())
+            let (file, now) = (&typed.file, SystemClock::new().now());
+            start_checks::find_problems(MachineContext { file, valid, now, embedded: false })
         })?
     };
     let warning = (!options.file_only).then(|| volume::warn_if_in_memory(&loaded.valid.spool.directory)).flatten();
     if let Some(warning) = warning {
         print_to_stderr(&format!("warning: {warning}"));
     }
-    external_checks::list_skipped_checks(&loaded.valid)
-        .iter()
-        .for_each(|note| print_to_stderr(&format!("note: {note}")));
+    start_checks::list_skipped_checks(&loaded.valid).iter().for_each(|note| print_to_stderr(&format!("note: {note}")));
     let pipelines = format_count(loaded.typed.file.pipelines.len(), "pipeline");
     let name = common.config.as_ref().map_or("the embedded default".to_owned(), ToString::to_string);
-    let profiles = loaded.valid.processors.iter().filter_map(|placed| Some((&placed.id, placed.value.privacy()?)));
+    let profiles =
+        loaded.valid.processors.iter().filter_map(|placed| Some((&placed.id, placed.value.spec().profile().privacy?)));
     let profiles: String = profiles.map(|(id, profile)| format!("{id}: privacy `{profile}`\n")).collect();
     print_result(&format!("{name} is valid: {pipelines}\n{profiles}"))
 }

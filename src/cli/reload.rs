@@ -19,9 +19,9 @@ use super::config_loading::{
 };
 use super::output::print_to_stderr;
 use crate::app::build::GatewayDeps;
-use crate::app::external_checks;
-use crate::app::reload_check;
 use crate::app::resolve::ValidSettings;
+use crate::app::start_checks;
+use crate::app::start_checks::finding::MachineContext;
 use crate::app::tasks::Tasks;
 use kernel::clock::{Clock, UnixNanos};
 use net::spawn::run_blocking;
@@ -41,8 +41,8 @@ pub(super) struct ReloadWatcher {
     reload_requested: Arc<Notify>,
     /// The configuration as last read, even if it was unusable. `None` if it could not be read, or was never read.
     last_read: Option<ConfigSnapshot>,
-    /// The settings of a configuration that was refused because of files it names.
-    refused: Option<Arc<ValidSettings>>,
+    /// A configuration that was refused because of files it names.
+    refused: Option<Arc<LoadedConfig>>,
     clock: Arc<dyn Clock>,
     /// Runs file access on threads, where a hanging volume blocks nothing else.
     tasks: Arc<Tasks>,
@@ -115,7 +115,7 @@ impl ReloadWatcher {
                         .lines
                         .iter()
                         .for_each(|why| tracing::warn!(why, "warning about the reloaded configuration"));
-                    let faults = reload_check::find_start_faults(&loaded.valid, &clock);
+                    let faults = start_checks::find_start_faults(machine_context(&loaded, clock.now()));
                     if faults.is_empty() {
                         warn_expiring_certificates(&loaded.valid, clock.now());
                     }
@@ -134,9 +134,13 @@ impl ReloadWatcher {
             return loaded;
         }
         tracing::error!(why = faults.join("; "), "the new configuration can't be used; the previous one keeps running");
-        self.refused = loaded.filter(|_| self.watch).map(|loaded| Arc::new(loaded.valid));
+        self.refused = loaded.filter(|_| self.watch).map(Arc::new);
         None
     }
+}
+
+fn machine_context(loaded: &LoadedConfig, now: UnixNanos) -> MachineContext<'_> {
+    MachineContext { file: &loaded.typed.file, valid: &loaded.valid, now, embedded: loaded.embedded }
 }
 
 /// Prints problems with their positions to a terminal. Otherwise they are only logged, so that the log stays one JSON
@@ -162,8 +166,8 @@ struct ChangeCheck {
     common: CommonArgs,
     /// The configuration as last read.
     last_read: ConfigSnapshot,
-    /// The settings of a refused configuration.
-    refused: Option<Arc<ValidSettings>>,
+    /// A refused configuration.
+    refused: Option<Arc<LoadedConfig>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -173,9 +177,10 @@ impl ChangeCheck {
         if snapshot != self.last_read {
             return Some(ConfigChange::Changed(snapshot));
         }
-        let refused = self.refused.as_ref().filter(|refused| allow_network || !reload_check::needs_network(refused))?;
+        let may_check = |refused: &&Arc<LoadedConfig>| allow_network || !start_checks::needs_network(&refused.valid);
+        let context = machine_context(self.refused.as_ref().filter(may_check)?, self.clock.now());
         // The faults were logged when the configuration was refused; don't repeat them every second.
-        let faults = with_default(NoSubscriber::default(), || reload_check::find_start_faults(refused, &self.clock));
+        let faults = with_default(NoSubscriber::default(), || start_checks::find_start_faults(context));
         faults.is_empty().then_some(ConfigChange::BecameUsable)
     }
 }
@@ -206,7 +211,7 @@ async fn wait_for_change(check: ChangeCheck, watch: bool, tasks: &Tasks) -> Conf
 
 /// Warns about certificates that have expired or soon will, since otherwise only refusing peers would show it.
 pub(super) fn warn_expiring_certificates(valid: &ValidSettings, now: UnixNanos) {
-    for why in external_checks::find_expiring_certificates(valid, now) {
+    for why in start_checks::find_expiring_certificates(valid, now) {
         tracing::warn!(why, "a certificate has expired or expires soon: renew it");
     }
 }

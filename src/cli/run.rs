@@ -81,7 +81,7 @@ async fn run_rounds(common: CommonArgs, options: RunArgs, loaded: LoadedConfig) 
             return Ok(ExitStatus::Success);
         };
         let prepared = keys.and_then(|keys| {
-            let blueprint = assemble::build_blueprint_with_keys(loaded.valid, keys.clone(), &deps, resources.clone())?;
+            let blueprint = assemble::build_blueprint_with_keys(loaded.valid, keys.clone(), resources.clone())?;
             Ok((blueprint, keys))
         });
         let started = match prepared {

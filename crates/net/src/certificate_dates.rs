@@ -23,6 +23,8 @@ pub struct TlsFileProblem {
     pub message: String,
     /// `Error`: the file can't be used, or peers refuse it.
     pub gravity: ProblemSeverity,
+    /// Whether the file can't be used, so that nothing that needs it starts.
+    pub prevents_start: bool,
 }
 
 /// Problems with the dates of the own certificates (under the key `own`) and of the trusted ones (under `trusted`), as
@@ -39,6 +41,7 @@ pub(super) fn find_date_problems(
         key,
         message: format!("{}: {}{more}", files.path(key).display(), describe_error(error, now)),
         gravity,
+        prevents_start: false,
     };
     let own_certificates = certificates(own);
     let first_error = |at| own_certificates.iter().find_map(|certificate| check_validity(certificate, at).err());
@@ -68,11 +71,9 @@ pub(super) fn combine_problems(
         faults.extend(build().err());
     }
     for (key, message) in faults.iter().map(TlsError::key_and_message) {
-        let fault = TlsFileProblem { key, message, gravity: ProblemSeverity::Error };
         // both checks report a certificate of an unsupported version
-        if !found.contains(&fault) {
-            found.push(fault);
-        }
+        found.retain(|known| known.key != key || known.message != message || known.gravity != ProblemSeverity::Error);
+        found.push(TlsFileProblem { key, message, gravity: ProblemSeverity::Error, prevents_start: true });
     }
     found
 }

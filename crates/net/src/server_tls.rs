@@ -129,11 +129,14 @@ impl ServerTlsSettings {
         Self { last_good: last_good.clone(), ..self }
     }
 
-    /// The problems of the files as of `now` (Unix seconds).
+    /// The problems of the files as of `now` (Unix seconds). If there are none, the configuration built from the files is
+    /// kept as the last good one.
     pub fn find_problems(&self, now: u64) -> Vec<TlsFileProblem> {
         let files = self.files();
         let found = certificate_dates::find_date_problems(&files, "cert_file", "client_ca_file", now);
-        certificate_dates::combine_problems(found, files.find_problems(), || build_server_config(&files).map(drop))
+        certificate_dates::combine_problems(found, files.find_problems(), || {
+            build_server_config(&files).map(|config| self.last_good.store((config, files.digest())))
+        })
     }
 
     /// The problems with the dates of the server's own certificate: it is expired, not valid yet, or expires soon.

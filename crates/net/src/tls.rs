@@ -53,7 +53,8 @@ impl ClientTlsSettings {
         self.ca_file.is_some() || self.identity.is_some()
     }
 
-    /// The problems of the files as of `now` (Unix seconds); empty without files.
+    /// The problems of the files as of `now` (Unix seconds); empty without files. If there are none, the configuration
+    /// built from the files is kept as the last good one.
     pub fn find_problems(&self, now: u64) -> Vec<TlsFileProblem> {
         if !self.has_files() {
             return Vec::new();
@@ -61,7 +62,7 @@ impl ClientTlsSettings {
         let files = self.files();
         let found = certificate_dates::find_date_problems(&files, "cert_file", "ca_file", now);
         certificate_dates::combine_problems(found, files.find_problems(), || {
-            build_client_config(self, &files).map(drop)
+            build_client_config(self, &files).map(|config| self.last_good.store((config, files.digest())))
         })
     }
 

@@ -1,5 +1,6 @@
 //! The processors, one folder each. A processor is a step over a batch. Processors never import each other; `actions`
 //! is shared by two of them, and knowledge that several need is in crates (`genai`, `redaction`, `vault`, `rates`).
+//! `spec` is how a gateway and a dry run wire one.
 //! Order and clearance are checked in `config/graph`; the engine is in `pipeline`.
 
 pub mod actions;
@@ -9,4 +10,6 @@ pub mod filter;
 pub mod normalize;
 pub mod redact;
 pub mod resource;
+pub mod runs;
+pub mod spec;
 pub mod vault;

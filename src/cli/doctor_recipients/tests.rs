@@ -2,6 +2,7 @@
 
 use super::*;
 use vault::recipients::PolicyRecipient;
+use vault::store::probe::ProbeVerdict;
 
 /// Accounts with the same recipients share a line; limits are shown; an account that nobody opens fails.
 #[test]

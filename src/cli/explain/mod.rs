@@ -59,10 +59,11 @@ fn parse_signal(text: &str) -> Result<Signal, CommandError> {
 pub(super) fn run(common: &CommonArgs, options: &ExplainArgs) -> Result<ExitStatus, CommandError> {
     let loaded = load_config(common, FileCreation::Nothing)?;
     let requests = input::read_requests(&options.file, options.signal)?;
-    let profile =
-        |placed: &ConfiguredComponent<ProcessorSettings>| Some((placed.id.to_string(), placed.value.privacy()?));
+    let profile = |placed: &ConfiguredComponent<ProcessorSettings>| {
+        Some((placed.id.to_string(), placed.value.spec().profile().privacy?))
+    };
     let profiles: HashMap<String, &'static str> = loaded.valid.processors.iter().filter_map(profile).collect();
-    let mut dry = DryRun::new(loaded.valid, GatewayDeps::system())?;
+    let mut dry = DryRun::new(&loaded.valid, &GatewayDeps::system())?;
     let mut explanations: Vec<RequestExplanation> = Vec::new();
     for (signal, wire) in requests {
         let result = dry.process_request(signal, wire, options.pipeline.as_deref())?;

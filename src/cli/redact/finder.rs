@@ -7,9 +7,11 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 use crate::app::build::GatewayDeps;
-use crate::app::dry_run::build_recogniser;
+use crate::app::tasks::{self, Tasks};
 use crate::cli::error::CommandError;
-use ::recogniser::{PresidioClient, TextRecogniser};
+use ::recogniser::{ClientDependencies, PresidioClient, TextRecogniser};
+use config::env;
+use net::ProxyRules;
 use processors::redact::RedactSettings;
 use redaction::{Detector, RedactionHit, SearchScratch};
 
@@ -29,12 +31,8 @@ impl PrivateTextFinder {
     /// # Errors
     /// The recogniser's client can't be built.
     pub(super) fn new(settings: RedactSettings) -> Result<Self, CommandError> {
-        let mut runtime = None;
-        let client = settings
-            .recogniser
-            .map(|settings| build_recogniser("redact".into(), settings, &GatewayDeps::system(), &mut runtime));
-        let client = client.transpose()?;
-        Ok(Self { detector: settings.detector, scratch: SearchScratch::new(), recogniser: runtime.zip(client) })
+        let recogniser = settings.recogniser.map(build_recogniser).transpose()?;
+        Ok(Self { detector: settings.detector, scratch: SearchScratch::new(), recogniser })
     }
 
     /// Finds private parts of a text.
@@ -52,4 +50,12 @@ impl PrivateTextFinder {
         let entities = answers.findings(text).ok_or(NO_ANSWER)?;
         Ok(self.detector.find_with_entities("", text, entities, &mut self.scratch))
     }
+}
+
+fn build_recogniser(settings: ::recogniser::Settings) -> Result<(Runtime, PresidioClient), CommandError> {
+    let runtime = tasks::build_runtime(1).map_err(|error| format!("can't start threads: {}", error.kind()))?;
+    let GatewayDeps { clock, meter, .. } = GatewayDeps::system();
+    let proxies = Arc::new(ProxyRules::from_env(&env::var).map_err(|error| error.to_string())?);
+    let deps = ClientDependencies { tasks: Tasks::new(&meter), clock, proxies, meter };
+    Ok((runtime, PresidioClient::build("redact".into(), settings, deps)?))
 }

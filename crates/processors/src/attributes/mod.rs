@@ -11,8 +11,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use otlp::NodeId;
+use otlp::{NodeId, Signal};
 use pipeline::{Batch, Processor, Reason};
+
+use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec};
 
 pub use config::{AttributesConfig, AttributesSettings};
 
@@ -26,6 +28,16 @@ impl AttributesProcessor {
     /// Creates the processor.
     pub fn new(id: Arc<str>, settings: AttributesSettings) -> Self {
         Self { id, settings }
+    }
+}
+
+impl ProcessorSpec for AttributesSettings {
+    fn profile(&self) -> ProcessorProfile<'_> {
+        ProcessorProfile::default()
+    }
+
+    fn build(&self, id: &Arc<str>, _: &[Signal], _: &ProcessorDeps) -> ProcessorBuildResult {
+        Ok(BuiltProcessor::new(Arc::new(AttributesProcessor::new(Arc::clone(id), self.clone()))))
     }
 }
 

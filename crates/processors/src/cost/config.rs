@@ -1,4 +1,4 @@
-//! Configuration of the `cost` processor. Tables are read in `tables` and refreshed in `app/rates_refresh`.
+//! Configuration of the `cost` processor. Tables are read in `tables` and refreshed in `refresh`.
 
 use std::path::PathBuf;
 use std::time::Duration;

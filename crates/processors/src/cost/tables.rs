@@ -1,5 +1,5 @@
 //! Reads the rate table and overlays named in the settings. Errors name the file and the place in it. The formats are
-//! defined in the crate `rates`; `app/rates_refresh` fetches newer tables.
+//! defined in the crate `rates`; `refresh` fetches newer tables.
 
 use std::fs;
 use std::path::Path;

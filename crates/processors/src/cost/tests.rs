@@ -25,6 +25,7 @@ mod bad;
 mod late;
 mod libraries;
 mod once;
+mod refresh;
 mod suites;
 mod two_signals;
 

@@ -19,6 +19,8 @@ use otlp::{NodeId, OwnedValue, Payload, Signal};
 use pipeline::{Batch, Effect, Processor, Reason};
 use telemetry::{Meter, names};
 
+use crate::spec::{BuiltProcessor, ItemFilter, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec};
+
 pub use config::{FilterConfig, FilterSettings};
 use config::{FilterRule, SAMPLING_RULE};
 
@@ -44,10 +46,10 @@ impl FilterProcessor {
         let is_known = rule == SAMPLING_RULE || self.settings.rules.iter().any(|known| known.name == rule);
         if is_known { rule } else { OTHER_RULE }
     }
+}
 
-    /// Returns for each item, in order, the rule that drops it; an empty list if nothing can be dropped. Items kept by
-    /// sampling are stamped with the ratio.
-    pub fn dropping_rules(&self, payload: &mut Payload) -> Vec<Option<&str>> {
+impl ItemFilter for FilterProcessor {
+    fn dropping_rules(&self, payload: &mut Payload) -> Vec<Option<&str>> {
         let signal = payload.signal();
         let rules: Vec<&FilterRule> = self.settings.rules.iter().filter(|rule| rule.applies_to(signal)).collect();
         let ratio = self.settings.ratio.filter(|_| signal != Signal::Metrics);
@@ -71,6 +73,18 @@ impl FilterProcessor {
             None
         };
         items.into_iter().map(dropping_rule).collect()
+    }
+}
+
+impl ProcessorSpec for FilterSettings {
+    fn profile(&self) -> ProcessorProfile<'_> {
+        ProcessorProfile::default()
+    }
+
+    fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
+        let filter = Arc::new(FilterProcessor::new(Arc::clone(id), self.clone(), &deps.meter));
+        let processor = Arc::clone(&filter) as Arc<dyn Processor>;
+        Ok(BuiltProcessor { filter: Some(filter), ..BuiltProcessor::new(processor) })
     }
 }
 

@@ -22,6 +22,8 @@ use otlp::{AttrId, Payload, Signal};
 use pipeline::{Batch, Effect, Processor, Reason, Trust};
 use telemetry::{Counter, Meter, names as metrics};
 
+use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec};
+
 pub use config::{NormalizeConfig, NormalizeSettings, SemconvVersion};
 use semconv_names::SemconvNames;
 
@@ -63,6 +65,21 @@ impl NormalizeProcessor {
             self.meter.counter(&metrics::DIALECT_ITEMS, &[("dialect", dialect), ("signal", signal.as_str())])
         });
         counter.increment(items);
+    }
+}
+
+impl ProcessorSpec for NormalizeSettings {
+    fn profile(&self) -> ProcessorProfile<'_> {
+        ProcessorProfile::default()
+    }
+
+    fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
+        Ok(BuiltProcessor::new(Arc::new(NormalizeProcessor::new(
+            Arc::clone(id),
+            self,
+            Arc::clone(&deps.vocabulary),
+            &deps.meter,
+        ))))
     }
 }
 

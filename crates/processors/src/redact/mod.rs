@@ -37,11 +37,16 @@ use kernel::pseudonym::IdPolicy;
 use otlp::{AttrId, NodeId, NodeKind, OwnedValue, Signal, TextEdit, TextField, TextPlace, TextPlaceKind};
 use pipeline::{Batch, ContentState, Inquiry, Processor, Reason, TextState};
 use policy::{Treatment, cap_error_text, cap_text, hide_home_user, is_opaque, is_own_pseudonym, treatment_for_key};
-use recogniser::RecogniserAnswers;
+use recogniser::{ClientDependencies, PresidioClient, RecogniserAnswers};
 use recogniser_texts::{ConfiguredRecogniser, RecogniserMode, RecogniserResult};
 use redaction::{CleanTexts, RedactionHit, SearchScratch, is_id_bytes, replace_hits};
 use slug::SLUG_ATTRIBUTE;
 use telemetry::{Counter, Meter, names};
+
+use crate::spec::{
+    BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec, ProcessorUnusable,
+    RedactionProfile,
+};
 
 /// The `redact` processor.
 pub struct RedactProcessor {
@@ -545,6 +550,41 @@ fn is_inside_redacted(redacted: &left_structure::RedactedPlaces, place: &TextPla
 /// The texts that repeat content, as found by the step that removed the content.
 fn echoes_of(batch: &Batch) -> Option<Arc<EchoReplacements>> {
     batch.echoes.clone().and_then(|echoes| echoes.downcast::<EchoReplacements>().ok())
+}
+
+impl ProcessorSpec for RedactSettings {
+    fn profile(&self) -> ProcessorProfile<'_> {
+        let redaction = RedactionProfile {
+            detector: &self.detector,
+            max_error_text: self.max_error_text,
+            max_scan: self.max_scan,
+            is_audit_only: self.mode == RedactMode::Audit,
+            allows_content: self.content == ContentPolicy::Allow,
+        };
+        ProcessorProfile {
+            redaction: Some(redaction),
+            inquires: self.recogniser.is_some(),
+            ..ProcessorProfile::default()
+        }
+    }
+
+    fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
+        let (vocabulary, ids) = (Arc::clone(&deps.vocabulary), Arc::clone(&deps.ids));
+        let mut redact = RedactProcessor::new(Arc::clone(id), self.clone(), vocabulary, ids, &deps.meter);
+        if let Some(settings) = self.recogniser.clone() {
+            let client_deps = ClientDependencies {
+                tasks: Arc::clone(&deps.tasks),
+                clock: Arc::clone(&deps.clock),
+                proxies: Arc::clone(&deps.proxies),
+                meter: deps.meter.clone(),
+            };
+            let client = PresidioClient::build(Arc::clone(id), settings, client_deps);
+            let client = client.map_err(ProcessorUnusable::Recogniser)?;
+            redact = redact.with_recogniser(Arc::new(client), &deps.meter);
+        }
+        let rules = Some(Arc::clone(&self.detector));
+        Ok(BuiltProcessor { rules, ..BuiltProcessor::new(Arc::new(redact)) })
+    }
 }
 
 impl Processor for RedactProcessor {

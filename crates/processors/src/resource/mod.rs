@@ -11,8 +11,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use otlp::{NodeId, NodeKind};
+use otlp::{NodeId, NodeKind, Signal};
 use pipeline::{Batch, Processor, Reason};
+
+use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec};
 
 pub use config::{ResourceConfig, ResourceSettings};
 
@@ -26,6 +28,16 @@ impl ResourceProcessor {
     /// Creates the processor.
     pub fn new(id: Arc<str>, settings: ResourceSettings) -> Self {
         Self { id, settings }
+    }
+}
+
+impl ProcessorSpec for ResourceSettings {
+    fn profile(&self) -> ProcessorProfile<'_> {
+        ProcessorProfile::default()
+    }
+
+    fn build(&self, id: &Arc<str>, _: &[Signal], _: &ProcessorDeps) -> ProcessorBuildResult {
+        Ok(BuiltProcessor::new(Arc::new(ResourceProcessor::new(Arc::clone(id), self.clone()))))
     }
 }
 

@@ -1,42 +1,29 @@
 //! Builds the vault processor together with its uploader: they share one writer, so that numbers and names agree. No
-//! I/O is done and no task is started; the app runs the uploader.
+//! task is started; the app runs the uploader. The store's folder is created and its certificates are read now, so that
+//! faults are reported at start.
 
 use std::sync::Arc;
 
-use genai::Vocabulary;
-use kernel::clock::Clock;
-use kernel::pseudonym::IdPolicy;
-use kernel::rng::Rng;
-use telemetry::Meter;
+use futures_util::future::BoxFuture;
+
+use otlp::Signal;
+use vault::chain::digest::GatewayIdentity;
 use vault::chain::note::SigningKey;
 use vault::object_names::{self, ObjectNames};
 use vault::seal::AgeKeyGenerator;
 use vault::store::VaultStore;
-use vault::ticket::UriBase;
-use vault::uploader::{self, UploadIntervals, UploadJournal, Uploader};
+use vault::ticket::{UriBase, put_holder};
+use vault::uploader::{self, SpoolJournal, UploadIntervals, UploadJournal, Uploader};
 use vault::vault_writer::VaultWriter;
 
 use super::config::{StoreSettings, VaultSettings};
 use super::echo::EchoFinder;
 use super::options::ForwardPolicy;
 use super::{ContentStore, VaultProcessor, VaultProcessorParts};
-
-/// The gateway services that a vault needs.
-#[derive(Clone)]
-pub struct VaultServices {
-    /// The dialects.
-    pub vocabulary: Arc<Vocabulary>,
-    /// Decides how ids may be shown.
-    pub ids: Arc<dyn IdPolicy>,
-    /// The clock.
-    pub clock: Arc<dyn Clock>,
-    /// The source of randomness.
-    pub rng: Arc<dyn Rng>,
-    /// The metrics.
-    pub meter: Meter,
-    /// Finds texts that repeat content.
-    pub echo_finder: EchoFinder,
-}
+use crate::spec::{
+    BuiltProcessor, ErasureReportTarget, ProcessorBuildResult, ProcessorDeps, ProcessorProfile, ProcessorSpec,
+    ProcessorTask,
+};
 
 /// A vault that was built.
 pub struct VaultWithUploader {
@@ -52,24 +39,28 @@ type StoreWithWriter = (Arc<dyn VaultStore>, Arc<VaultWriter>);
 fn build_parts(
     id: &Arc<str>,
     settings: &VaultSettings,
-    services: &VaultServices,
+    deps: &ProcessorDeps,
 ) -> (VaultProcessorParts, Option<StoreWithWriter>) {
     let sealer = settings.sealer.clone().unwrap_or_else(|| Arc::new(AgeKeyGenerator::new(settings.recipients.clone())));
     let mut parts = VaultProcessorParts {
         id: id.clone(),
-        vocabulary: services.vocabulary.clone(),
-        ids: services.ids.clone(),
-        rng: services.rng.clone(),
+        vocabulary: deps.vocabulary.clone(),
+        ids: deps.ids.clone(),
+        rng: deps.rng.clone(),
         store: None,
         leave: settings.leave,
         unlisted: settings.unlisted.into(),
         agents: settings.agents.clone(),
         labels: settings.labels.clone(),
         privacy: settings.privacy,
-        echo_finder: services.echo_finder.clone(),
+        echo_finder: EchoFinder {
+            memory: Arc::clone(&deps.fingerprints),
+            max_error_text: deps.max_error_text,
+            max_scan: deps.max_scan,
+        },
     };
     let Some(store) = settings.store.as_ref().map(StoreSettings::spec) else { return (parts, None) };
-    let epoch = object_names::new_epoch(services.clock.now(), &*services.rng);
+    let epoch = object_names::new_epoch(deps.clock.now(), &*deps.rng);
     let writer = Arc::new(VaultWriter::new(
         ObjectNames::new(store.prefix(), &settings.writer, &epoch).with_layout(settings.layout),
         settings.object_size,
@@ -81,38 +72,67 @@ fn build_parts(
 }
 
 /// Builds only the processor, without an uploader, to show what it does. Sealed content is not stored.
-pub fn build_processor(id: &Arc<str>, settings: &VaultSettings, services: &VaultServices) -> VaultProcessor {
-    VaultProcessor::new(build_parts(id, settings, services).0, &services.meter)
+pub fn build_processor(id: &Arc<str>, settings: &VaultSettings, deps: &ProcessorDeps) -> VaultProcessor {
+    VaultProcessor::new(build_parts(id, settings, deps).0, &deps.meter)
 }
 
 /// Builds a vault. `journal` is the spool as seen by the holder `id` ([`vault::uploader::SpoolJournal`]); `key` signs
-/// the digests. Without a key there is no uploader.
+/// the digests, in which `made_by` is the gateway's entry. Without a key there is no uploader.
 pub fn build(
     id: &Arc<str>,
     settings: &VaultSettings,
-    services: &VaultServices,
+    deps: &ProcessorDeps,
     journal: Arc<dyn UploadJournal>,
     key: Option<Arc<SigningKey>>,
+    made_by: Option<GatewayIdentity>,
 ) -> VaultWithUploader {
-    let (parts, store_with_writer) = build_parts(id, settings, services);
-    let processor = Arc::new(VaultProcessor::new(parts, &services.meter));
+    let (parts, store_with_writer) = build_parts(id, settings, deps);
+    let processor = Arc::new(VaultProcessor::new(parts, &deps.meter));
     let uploader = store_with_writer.zip(key).map(|((store, writer), key)| {
         let parts = uploader::UploaderDependencies {
             id: id.clone(),
             journal,
             store,
             writer,
-            clock: services.clock.clone(),
-            rng: services.rng.clone(),
+            clock: deps.clock.clone(),
+            rng: deps.rng.clone(),
             pace: UploadIntervals { object_age: settings.object_age, index_interval: settings.index_interval },
             key,
-            made_by: settings.made_by.clone(),
+            made_by,
             recipients: {
-                let (policy, ids) = (settings.recipients.clone(), services.ids.clone());
+                let (policy, ids) = (settings.recipients.clone(), deps.ids.clone());
                 Arc::new(move |account| policy.holders(account, |tenant| ids.shown_id(account, tenant).into_owned()))
             },
         };
-        Uploader::new(parts, &services.meter)
+        Uploader::new(parts, &deps.meter)
     });
     VaultWithUploader { processor, uploader }
+}
+
+impl ProcessorSpec for VaultSettings {
+    fn profile(&self) -> ProcessorProfile<'_> {
+        ProcessorProfile { notes: &self.notes, privacy: Some(self.privacy.name()), ..ProcessorProfile::default() }
+    }
+
+    fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
+        let Some(storage) = &deps.storage else {
+            return Ok(BuiltProcessor::new(Arc::new(build_processor(id, self, deps))));
+        };
+        self.store.as_ref().map_or(Ok(()), |store| store.spec().prepare())?;
+        let (spool, tasks) = (Arc::clone(&storage.spool), Arc::clone(&deps.tasks));
+        let folder = storage.spool.settings().directory.clone();
+        let journal = Arc::new(SpoolJournal::new(spool, tasks, Arc::clone(id), &folder));
+        let (key, made_by) = (storage.signers.get(id).cloned(), Some(storage.made_by.clone()));
+        let VaultWithUploader { processor, uploader } = build(id, self, deps, journal, key, made_by);
+        let mut built = BuiltProcessor::new(processor);
+        if let Some(uploader) = uploader {
+            built.put_holder = (self.forward == ForwardPolicy::AfterPut).then(|| put_holder(id));
+            built.consumers = [Some(Arc::clone(id)), built.put_holder.clone()].into_iter().flatten().collect();
+            let (keys, inbox) = (self.erasure_keys.clone(), uploader.erasure_inbox());
+            built.erasure_target = Some(Arc::new(ErasureReportTarget { keys, inbox }));
+            let run = Box::new(|stop| Box::pin(uploader.run(stop)) as BoxFuture<'static, ()>);
+            built.task = Some(ProcessorTask { name: "vault uploader", run });
+        }
+        Ok(built)
+    }
 }

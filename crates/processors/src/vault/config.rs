@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use config::{ByteSize, FieldProblem, TimeSpan};
 use kernel::key_source::{KeyService, KeySource, LazyKey};
-use vault::chain::digest::GatewayIdentity;
 use vault::chain::note::{SigningKey, VerifyKey};
 use vault::object_names;
 use vault::recipients::RecipientPolicy;
@@ -289,8 +288,6 @@ pub struct VaultSettings {
     pub object_age: Duration,
     /// Interval between digests.
     pub index_interval: Duration,
-    /// Information about the gateway for digests. `None` until it is filled in.
-    pub made_by: Option<GatewayIdentity>,
     /// Notes for the user about valid but risky settings.
     pub notes: Vec<FieldProblem>,
     /// Replaces the age sealer; see `with_sealer_for_self_check`.
@@ -378,7 +375,6 @@ impl VaultConfig {
             object_age: object_age.0,
             index_interval: self.index_interval.0,
             notes,
-            made_by: None,
             sealer: None,
         })
     }

@@ -51,7 +51,7 @@ mod shape;
 mod stamp;
 mod tool_requests;
 
-pub use build::{VaultServices, VaultWithUploader, build, build_processor};
+pub use build::{VaultWithUploader, build, build_processor};
 pub use config::{LeftContent, StoreSettings, VaultConfig, VaultSettings};
 pub use echo::EchoFinder;
 pub use item_texts::PrivacyProfile;

@@ -19,7 +19,9 @@ use kernel::clock::Clock;
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::rng::{Rng, SeededRng};
 use kernel::secret::Secret;
+use net::ProxyRules;
 use net::Spawn;
+use net::testing::tasks::TestTasks;
 use otlp::Signal;
 use pipeline::engine::Engine;
 use pipeline::spool::{Committer, Spool, SpoolKey};
@@ -28,7 +30,8 @@ use pipeline::testing::sim_disk::SimDisk;
 use pipeline::{Exporter, OutletSettings, PipelinePlan, Processor};
 use processors::cost::{CostConfig, CostProcessor};
 use processors::normalize::{NormalizeConfig, NormalizeProcessor};
-use processors::vault::{DirectoryConfig, EchoFinder, VaultConfig, VaultServices, VaultSettings};
+use processors::spec::ProcessorDeps;
+use processors::vault::{DirectoryConfig, VaultConfig, VaultSettings};
 use receivers::kafka::{
     EffectsSenderParts, KafkaReceiver, KafkaReceiverConfig, KafkaReceiverContext, KafkaReceiverSettings,
     RunningKafkaReceiver,
@@ -90,21 +93,22 @@ fn steps(name: &str, clock: &Arc<dyn Clock>, rng: &Arc<SeededRng>) -> (Vec<Arc<d
     let runs = tracker::Config::default().settings().unwrap_or_else(|_| panic!("valid"));
     let tracker = Arc::new(RunTracker::new("runs".into(), runs, vocabulary(), common.ids.clone(), &meter));
     tracker.set_rate_tables(cost.shelf());
-    let services = VaultServices {
+    let deps = ProcessorDeps {
         vocabulary: vocabulary(),
         ids: common.ids.clone(),
+        fingerprints: Arc::new(FingerprintCache::new(&**rng)),
+        max_error_text: 8 << 10,
+        max_scan: 8 << 20,
+        tasks: TestTasks::shared(),
         clock: Arc::clone(clock),
         rng: Arc::clone(rng) as Arc<dyn Rng>,
         meter,
-        echo_finder: EchoFinder {
-            memory: Arc::new(FingerprintCache::new(&**rng)),
-            max_error_text: 8 << 10,
-            max_scan: 8 << 20,
-        },
+        proxies: Arc::new(ProxyRules::from_env(&|_| None).unwrap()),
+        storage: None,
     };
     let mut settings = common.vault.clone();
     settings.writer = name.to_owned();
-    let vault = processors::vault::build_processor(&VAULT.into(), &settings, &services);
+    let vault = processors::vault::build_processor(&VAULT.into(), &settings, &deps);
     (vec![Arc::new(normalize), Arc::new(cost), Arc::clone(&tracker) as Arc<dyn Processor>, Arc::new(vault)], tracker)
 }
 

@@ -54,11 +54,6 @@ pub trait StoreSpec {
     fn server(&self) -> Option<StoreServer<'_>>;
     /// The S3 settings, for `check` and `vault doctor`; `None` for other stores.
     fn s3_settings(&self) -> Option<&S3Settings>;
-    /// Reads the files that the settings name, so that `validate` reports them. Creates nothing.
-    ///
-    /// # Errors
-    /// A file can't be used.
-    fn check_files(&self) -> Result<(), StoreUnusable>;
     /// Creates everything that must exist before the first put.
     ///
     /// # Errors
@@ -128,10 +123,6 @@ impl StoreSpec for DirectorySettings {
         None
     }
 
-    fn check_files(&self) -> Result<(), StoreUnusable> {
-        Ok(())
-    }
-
     fn prepare(&self) -> Result<(), StoreUnusable> {
         DirectoryStore::create_folder(&self.path)
             .map_err(|error| StoreUnusable::Folder { path: self.path.clone(), error })
@@ -173,14 +164,10 @@ impl StoreSpec for S3Settings {
     }
 
     /// Otherwise the client would detect unreadable certificates only with the first upload, and then retry forever.
-    fn check_files(&self) -> Result<(), StoreUnusable> {
+    fn prepare(&self) -> Result<(), StoreUnusable> {
         let Some(path) = &self.ca_file else { return Ok(()) };
         let opened = std::fs::File::open(path).map(drop);
         opened.map_err(|error| StoreUnusable::Certificates { path: path.clone(), error })
-    }
-
-    fn prepare(&self) -> Result<(), StoreUnusable> {
-        self.check_files()
     }
 
     fn open(&self) -> Arc<dyn VaultStore> {

@@ -1,4 +1,4 @@
-//! [`probe_permissions`] tests what a writer's credentials may do to its buckets. A vault that its own gateway can
+//! [`probe_store`] tests what a writer's credentials may do to its buckets. A vault that its own gateway can
 //! read, empty or overwrite proves nothing, and only a test shows whether a policy works.
 //!
 //! The tests use probe objects of their own, never evidence. They can't be undone: each run leaves small locked objects
@@ -34,6 +34,20 @@ pub struct ProbeCheck {
     pub answer: String,
     /// What to do about a failure; empty if the property holds.
     pub remedy: String,
+}
+
+impl ProbeCheck {
+    /// A check that passed, or its fault and remedy.
+    pub fn new(property: impl Into<String>, result: Result<(), (String, String)>) -> Self {
+        let verdict = if result.is_ok() { ProbeVerdict::Holds } else { ProbeVerdict::Fails };
+        let (answer, remedy) = result.err().unwrap_or_default();
+        Self { property: property.into(), verdict, answer, remedy }
+    }
+
+    /// A check that passed, with a warning and its remedy.
+    pub fn with_warning(property: impl Into<String>, warning: (String, String)) -> Self {
+        Self { verdict: ProbeVerdict::Weak, ..Self::new(property, Err(warning)) }
+    }
 }
 
 /// Outcome of a check.
@@ -169,42 +183,25 @@ impl From<LockMode> for ObjectLockMode {
     }
 }
 
-/// Tests what a writer should and should not be able to do. `id` gives the probe objects unused names.
-///
-/// # Errors
-/// The client can't be created.
-pub async fn probe_permissions(store: &S3Store, id: &str, now: UnixNanos) -> Result<Vec<ProbeCheck>, StoreError> {
-    let client = store.client().await?;
-    let settings = store.settings();
-    let prefix = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
-    let mut checks = Vec::new();
-    let payload_mode = settings.lock.map(|lock| lock.mode.into());
-    let retention = settings.lock.map(|lock| lock.retention);
-    let mut bucket = BucketProbe {
-        client,
-        name: &settings.bucket,
-        object: format!("{prefix}doctor/{id}"),
-        now,
-        checks: &mut checks,
-    };
-    bucket.run_all(payload_mode, retention).await;
-    let key_mode = settings.lock.map(|_| ObjectLockMode::Governance);
-    let mut bucket = BucketProbe {
-        client,
-        name: &settings.key_bucket,
-        object: format!("{prefix}keys/doctor/{id}"),
-        now,
-        checks: &mut checks,
-    };
-    bucket.run_all(key_mode, retention).await;
-    Ok(checks)
+/// How much a probe tests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ProbeScope {
+    /// Whether a writer may write: one locked object in each bucket.
+    Writes,
+    /// Also what a writer should not be able to do.
+    Permissions,
 }
 
-/// Tests only whether a writer may write: one locked object in each bucket. `id` gives the probe objects unused names.
+/// Tests what a writer may do. `id` gives the probe objects unused names.
 ///
 /// # Errors
 /// The client can't be created.
-pub async fn probe_writes(store: &S3Store, id: &str, now: UnixNanos) -> Result<Vec<ProbeCheck>, StoreError> {
+pub async fn probe_store(
+    store: &S3Store,
+    id: &str,
+    now: UnixNanos,
+    scope: ProbeScope,
+) -> Result<Vec<ProbeCheck>, StoreError> {
     let client = store.client().await?;
     let settings = store.settings();
     let prefix = if settings.prefix.is_empty() { String::new() } else { format!("{}/", settings.prefix) };
@@ -216,12 +213,7 @@ pub async fn probe_writes(store: &S3Store, id: &str, now: UnixNanos) -> Result<V
         (&settings.bucket, format!("{prefix}doctor/{id}"), payload),
         (&settings.key_bucket, format!("{prefix}keys/doctor/{id}"), keys),
     ] {
-        let mut bucket = BucketProbe { client, name, object: object.clone(), now, checks: &mut checks };
-        let answer = bucket.put(&object, lock).await;
-        match answer {
-            StoreAnswer::Done(_) => bucket.add_check(WRITE_PROPERTY, ProbeVerdict::Holds, &answer, ""),
-            _ => bucket.add_write_failure(&answer),
-        }
+        BucketProbe { client, name, object, now, checks: &mut checks }.run(lock, scope).await;
     }
     Ok(checks)
 }
@@ -237,16 +229,18 @@ struct BucketProbe<'a> {
 }
 
 impl BucketProbe<'_> {
-    async fn run_all(&mut self, mode: Option<ObjectLockMode>, retention: Option<Duration>) {
+    async fn run(&mut self, lock: Option<(ObjectLockMode, Duration)>, scope: ProbeScope) {
         let name = self.object.clone();
-        let lock = mode.clone().zip(retention);
         let answer = self.put(&name, lock.clone()).await;
         let StoreAnswer::Done(version) = &answer else { return self.add_write_failure(&answer) };
         self.add_check(WRITE_PROPERTY, ProbeVerdict::Holds, &answer, "");
-        self.probe_overwrite(&name, lock).await;
+        if scope == ProbeScope::Writes {
+            return;
+        }
+        self.probe_overwrite(&name, lock.clone()).await;
         self.probe_reads(&name).await;
         self.probe_deletes(&name, version.as_deref()).await;
-        if let Some((mode, retention)) = mode.zip(retention) {
+        if let Some((mode, retention)) = lock {
             self.probe_shorter_retention(&name, version.as_deref(), &mode).await;
             self.probe_other_locks(&name, mode, retention).await;
         }

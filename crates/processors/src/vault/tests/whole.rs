@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::super::options::StoreLayout;
-use super::super::{EchoFinder, VaultConfig, VaultServices, VaultWithUploader, build, config::StoreConfig};
+use super::super::{VaultConfig, VaultWithUploader, build, config::StoreConfig};
+use crate::spec::ProcessorDeps;
 use audit::read::{
     ContentReference, FragmentOpener, IndexQuery, LeafId, LineSelection, ReplayFilter, Vault, VaultLocation, each_row,
     get, get_lines, identities, replay,
@@ -19,6 +20,8 @@ use kernel::clock::{Clock, ManualClock, UnixNanos};
 use kernel::pseudonym::{PlainIds, Pseudonymizer};
 use kernel::rng::SystemRng;
 use kernel::secret::Secret;
+use net::ProxyRules;
+use net::testing::tasks::TestTasks;
 use otlp::Payload;
 use pipeline::{Batch, BatchOrigin, Effect, Processor, Ticketer, Trust};
 use telemetry::Meter;
@@ -54,21 +57,22 @@ pub(super) fn gateway_with(change: impl FnOnce(&mut VaultConfig)) -> Gateway {
     change(&mut config);
     let settings = config.settings().map_err(|problems| format!("{problems:?}")).expect("valid");
     let clock = ManualClock::at(NOON);
-    let site = VaultServices {
+    let site = ProcessorDeps {
         vocabulary: vocabulary(),
         ids: Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("k".to_owned())))),
+        fingerprints: Arc::new(FingerprintCache::new(&SystemRng)),
+        max_error_text: 8 << 10,
+        max_scan: 8 << 20,
+        tasks: TestTasks::shared(),
         clock: clock.clone(),
         rng: Arc::new(SystemRng),
         meter: Meter::new(),
-        echo_finder: EchoFinder {
-            memory: Arc::new(FingerprintCache::new(&SystemRng)),
-            max_error_text: 8 << 10,
-            max_scan: 8 << 20,
-        },
+        proxies: Arc::new(ProxyRules::from_env(&|_| None).expect("no proxies")),
+        storage: None,
     };
     let journal = Arc::new(FakeJournal::default());
     let VaultWithUploader { processor, uploader } =
-        build(&"vault".into(), &settings, &site, journal.clone(), Some(Arc::new(signing_key())));
+        build(&"vault".into(), &settings, &site, journal.clone(), Some(Arc::new(signing_key())), None);
     let ticketer = processor.ticketer().expect("ticketer");
     Gateway { folder, clock, journal, processor, ticketer, uploader: uploader.expect("uploader") }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::probe::{ProbeVerdict, probe_permissions};
+use super::super::probe::{ProbeScope, ProbeVerdict, probe_store};
 use super::super::settings::{LockMode, ObjectLock, S3Settings};
 use super::super::*;
 use crate::aws::SendFailure;
@@ -144,7 +144,8 @@ async fn lists_are_whole() {
 async fn doctor_tells_what_a_writer_may_too_much() {
     let fake = FakeS3::start(true).await;
     let lock = ObjectLock { mode: LockMode::Compliance, retention: Duration::from_secs(100 * 86_400) };
-    let checks = probe_permissions(&store(&fake, Some(lock)).await, "id", NOON).await.expect("tried");
+    let checks =
+        probe_store(&store(&fake, Some(lock)).await, "id", NOON, ProbeScope::Permissions).await.expect("tried");
     let of = |what: &str| checks.iter().filter(|check| check.property.contains(what)).collect::<Vec<_>>();
     assert!(of("may write a locked object").iter().all(|check| check.verdict == ProbeVerdict::Holds), "{checks:?}");
     assert!(of("can't be overwritten").iter().all(|check| check.verdict == ProbeVerdict::Holds), "{checks:?}");
@@ -158,7 +159,7 @@ async fn doctor_tells_what_a_writer_may_too_much() {
     }
     let nowhere = S3Settings { bucket: "no-such-bucket".to_owned(), ..settings(&fake, Some(lock)) };
     let store = S3Store::with_credentials(nowhere, "wrong", &Secret::new("wrong".to_owned())).await.expect("a client");
-    let checks = probe_permissions(&store, "id2", NOON).await.expect("tried");
+    let checks = probe_store(&store, "id2", NOON, ProbeScope::Permissions).await.expect("tried");
     assert!(
         checks.len() == 2
             && checks.iter().all(|check| check.verdict == ProbeVerdict::Fails && !check.remedy.is_empty()),
@@ -171,7 +172,7 @@ async fn doctor_tells_what_a_writer_may_too_much() {
 async fn doctor_names_the_cause() {
     let fake = FakeS3::start(true).await;
     let cannot = async |store: &S3Store| {
-        let checks = probe_permissions(store, "id", NOON).await.expect("tried");
+        let checks = probe_store(store, "id", NOON, ProbeScope::Permissions).await.expect("tried");
         checks.first().map(|check| format!("{} / {}", check.answer, check.remedy)).expect("a check")
     };
     let with = async |settings: S3Settings, key: &str, secret: &str| {
@@ -200,7 +201,7 @@ async fn doctor_tells_checksums_from_locks() {
     let store = store(&fake, COMPLIANCE).await;
     let told = async |answer: (&'static str, &'static str)| {
         fake.state.lock().no_checksums = Some(answer);
-        let checks = probe_permissions(&store, "id", NOON).await.expect("tried");
+        let checks = probe_store(&store, "id", NOON, ProbeScope::Permissions).await.expect("tried");
         assert_eq!(checks.len(), 2, "nothing else is tried: {checks:?}");
         checks.first().map(|check| format!("{} / {}", check.answer, check.remedy)).expect("a check")
     };

@@ -1,10 +1,12 @@
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::app::resolve;
-use config::ProblemSeverity;
 use config::env::ProcessLookup;
 use fakes::tls::{Authority, Certified, pem_file};
+use kernel::clock::UnixNanos;
+use net::server_tls;
 
 const NOW: u64 = 1_800_000_000;
 const IN_2050: u64 = 2_540_000_000;
@@ -27,7 +29,10 @@ fn told_of_faulty(text: &str, folder: &Path) -> Vec<String> {
 }
 
 fn lines(typed: &resolve::TypedConfig, valid: &ValidSettings, now: u64) -> Vec<String> {
-    let found = find_problems(&typed.file, valid, UnixNanos(now * 1_000_000_000));
+    let found = {
+        let (file, now) = (&typed.file, UnixNanos(now * 1_000_000_000));
+        find_problems(MachineContext { file, valid, now, embedded: false })
+    };
     let line = |problem: &Problem| {
         let word = if problem.severity == ProblemSeverity::Error { "error" } else { "warning" };
         assert!(

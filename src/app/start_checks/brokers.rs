@@ -4,8 +4,7 @@
 
 use std::sync::Arc;
 
-use super::check_result::CheckResult;
-use crate::app::resolve::ValidSettings;
+use crate::app::valid_settings::ValidSettings;
 use crate::components::ReceiverSettings;
 use exporters::spec::ExportTarget;
 use kafka::{
@@ -13,6 +12,7 @@ use kafka::{
     TopicDescription, durability_problem, missing_rights,
 };
 use receivers::kafka::KafkaReceiverSettings;
+use vault::store::probe::ProbeCheck;
 
 #[cfg(test)]
 mod tests;
@@ -42,7 +42,7 @@ const TO_SHARE: &[AccessRight] =
     &[AccessRight::Read, AccessRight::Write, AccessRight::Describe, AccessRight::DescribeConfigs];
 
 /// Checks every topic and group.
-pub(super) async fn check_brokers(valid: &ValidSettings) -> Vec<CheckResult> {
+pub(super) async fn check_brokers(valid: &ValidSettings) -> Vec<ProbeCheck> {
     let mut results = Vec::new();
     for placed in &valid.exporters {
         let target = placed.value.spec().profile().target;
@@ -69,8 +69,8 @@ pub(super) async fn check_brokers(valid: &ValidSettings) -> Vec<CheckResult> {
     results
 }
 
-fn build_client(id: &str, brokers: &BrokerSettings) -> Result<Arc<dyn BrokerClient>, CheckResult> {
-    kafka::build_client(brokers).map_err(|why| CheckResult::new(format!("`{id}` can be built"), Err(to_finding(why))))
+fn build_client(id: &str, brokers: &BrokerSettings) -> Result<Arc<dyn BrokerClient>, ProbeCheck> {
+    kafka::build_client(brokers).map_err(|why| ProbeCheck::new(format!("`{id}` can be built"), Err(to_finding(why))))
 }
 
 fn to_finding(why: BrokerError) -> Finding {
@@ -81,7 +81,7 @@ async fn check_receiver(
     id: &str,
     client: &dyn BrokerClient,
     settings: &KafkaReceiverSettings,
-    results: &mut Vec<CheckResult>,
+    results: &mut Vec<ProbeCheck>,
 ) {
     let to_use = |topic, needed| TopicUse { topic, needed, is_durable: true, max_record: None };
     let topics = settings.topics();
@@ -103,7 +103,7 @@ async fn check_receiver(
 }
 
 /// Whether this worker may use a group.
-fn check_group(id: &str, group: &str, found: Result<&GroupDescription, &BrokerError>) -> CheckResult {
+fn check_group(id: &str, group: &str, found: Result<&GroupDescription, &BrokerError>) -> ProbeCheck {
     let lacks = |granted| {
         let missing = missing_rights(AclResource::Group(group), &[AccessRight::Read], granted);
         missing.map(|missing| (missing.why, missing.remedy))
@@ -113,11 +113,11 @@ fn check_group(id: &str, group: &str, found: Result<&GroupDescription, &BrokerEr
         Err(why) if why.fault == BrokerFault::Unauthorized => ("can be used".to_owned(), lacks(GrantedRights::NONE)),
         Err(why) => ("can be used".to_owned(), Some(to_finding(why.clone()))),
     };
-    CheckResult::new(format!("`{id}`: the group `{group}` {what}"), fault.map_or(Ok(()), Err))
+    ProbeCheck::new(format!("`{id}`: the group `{group}` {what}"), fault.map_or(Ok(()), Err))
 }
 
 /// A warning if some of a group's workers have no partition to read.
-fn warn_of_idle_workers(id: &str, group: &str, topics: &[Arc<str>], found: &GroupDescription) -> Option<CheckResult> {
+fn warn_of_idle_workers(id: &str, group: &str, topics: &[Arc<str>], found: &GroupDescription) -> Option<ProbeCheck> {
     let (workers, partitions) = (found.members.len(), found.partitions.len());
     let topic = topics.first().filter(|_| workers > partitions)?;
     let enough = workers.saturating_mul(PARTITIONS_PER_WORKER);
@@ -125,7 +125,7 @@ fn warn_of_idle_workers(id: &str, group: &str, topics: &[Arc<str>], found: &Grou
     let remedy = format!(
         "`kafka-topics.sh --alter --topic {topic} --partitions {enough}`: sessions that are under way are split once"
     );
-    Some(CheckResult::with_warning(format!("`{id}`: the group `{group}` has partitions for all"), (why, remedy)))
+    Some(ProbeCheck::with_warning(format!("`{id}`: the group `{group}` has partitions for all"), (why, remedy)))
 }
 
 /// Checks topics; returns those that could be described.
@@ -133,17 +133,17 @@ async fn check_topics(
     id: &str,
     client: &dyn BrokerClient,
     uses: &[TopicUse<'_>],
-    results: &mut Vec<CheckResult>,
+    results: &mut Vec<ProbeCheck>,
 ) -> Vec<TopicDescription> {
     let mut described = Vec::new();
     for used in uses {
         let found = client.describe_topic(used.topic).await;
         let name = format!("`{id}`: the topic `{}`", used.topic);
         let what = found.as_ref().map_or_else(|_| "can be used".to_owned(), describe);
-        results.push(CheckResult::new(format!("{name} {what}"), find_fault(used, found.as_ref()).map_or(Ok(()), Err)));
+        results.push(ProbeCheck::new(format!("{name} {what}"), find_fault(used, found.as_ref()).map_or(Ok(()), Err)));
         if let Ok(found) = found {
             let warning = find_small_limit(used, &found);
-            results.extend(warning.map(|why| CheckResult::with_warning(format!("{name} takes every record"), why)));
+            results.extend(warning.map(|why| ProbeCheck::with_warning(format!("{name} takes every record"), why)));
             described.push(found);
         }
     }

@@ -1,4 +1,4 @@
-//! Checks of the gateway's own keys: each is opened as a start would open it, and its line says where it comes from,
+//! Opens the gateway's own keys. For `check`, each is opened as a start would open it, and its line says where it comes from,
 //! its public id and its age, and the age of the KMS key that opens it. Nothing is generated, and no key is shown.
 
 use std::fs::Metadata;
@@ -6,29 +6,40 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::check_result::CheckResult;
+use super::finding::MachineContext;
 use crate::app::gateway_keys::{KeyOnDisk, key_files};
 use crate::app::key_opening::{ConfiguredKey, configured_keys, program};
 use crate::app::keyfile;
 use crate::app::seen_keys::SeenKeys;
-use crate::cli::config_loading::LoadedConfig;
+use crate::app::valid_settings::ValidSettings;
+use config::file::ConfigFile;
 use config::tree::TreeNode;
 use kernel::calendar::date;
-use kernel::clock::{Clock, SystemClock, UnixNanos};
+use kernel::clock::UnixNanos;
 use kernel::key_source::{KeyService, KeySource, KmsKeyFile};
 use vault::kms::{KmsSettings, fetch_creation};
+use vault::store::probe::ProbeCheck;
+
+/// Opens the keys that come from a service; the faults. An opened key is kept for the start.
+pub(super) async fn open_service_keys(valid: &ValidSettings) -> Vec<String> {
+    let mut faults = Vec::new();
+    for key in configured_keys(valid).iter().filter(|key| key.needs_service()) {
+        faults.extend(key.open().await.err().map(|error| error.text));
+    }
+    faults
+}
 
 /// Opens every key. Keys that a first start will generate have no line.
-pub(super) async fn check_keys(loaded: &LoadedConfig) -> Vec<CheckResult> {
-    let (valid, mut results) = (&loaded.valid, Vec::new());
-    let ages = KeyAges { seen: SeenKeys::read(&valid.spool.directory), now: SystemClock::new().now() };
+pub(super) async fn check_keys(context: MachineContext<'_>) -> Vec<ProbeCheck> {
+    let (valid, mut results) = (context.valid, Vec::new());
+    let ages = KeyAges { seen: SeenKeys::read(&valid.spool.directory), now: context.now };
     let spool_volume = nearest(&valid.spool.directory).map(|volume| volume.dev());
     for key in configured_keys(valid) {
-        let (what, file) = describe(&key, loaded);
+        let (what, file) = describe(&key, context.file);
         let opened = key.open().await;
         let remedy = || "the gateway does not start without this key".to_owned();
         match opened {
-            Err(why) => results.push(CheckResult::new(what, Err((why.text, remedy())))),
+            Err(why) => results.push(ProbeCheck::new(what, Err((why.text, remedy())))),
             Ok(opened) => {
                 let mut line = format!("{what}: {}", ages.describe(&opened.id, file.as_deref()));
                 if let KeySource::Service(KeyService::Kms(kms)) = key.source() {
@@ -43,7 +54,7 @@ pub(super) async fn check_keys(loaded: &LoadedConfig) -> Vec<CheckResult> {
         let what = format!("the key `{setting}` is in the file {}", path.display());
         let line = format!("{what}: {}", ages.describe(&id, Some(&path)));
         // The try-out keys of the embedded default are where they belong.
-        let volume = spool_volume.filter(|_| !loaded.embedded);
+        let volume = spool_volume.filter(|_| !context.embedded);
         results.push(pass(line, Some(&path), volume, keyfile::warn_if_open_to_others));
     }
     results
@@ -56,21 +67,21 @@ fn pass(
     plain: Option<&Path>,
     spool_volume: Option<u64>,
     open_warning: fn(&Path) -> Option<String>,
-) -> CheckResult {
-    let Some(path) = plain else { return CheckResult::new(line, Ok(())) };
+) -> ProbeCheck {
+    let Some(path) = plain else { return ProbeCheck::new(line, Ok(())) };
     if let Some(why) = open_warning(path) {
-        return CheckResult::with_warning(line, (why, "only the gateway's user needs it".to_owned()));
+        return ProbeCheck::with_warning(line, (why, "only the gateway's user needs it".to_owned()));
     }
     let is_beside_data = spool_volume.is_some() && std::fs::metadata(path).ok().map(|file| file.dev()) == spool_volume;
     if is_beside_data {
         let remedy = "whoever copies the volume has both: take the key from another volume, a KMS or a command";
-        return CheckResult::with_warning(line, ("it lies on the spool's volume".to_owned(), remedy.to_owned()));
+        return ProbeCheck::with_warning(line, ("it lies on the spool's volume".to_owned(), remedy.to_owned()));
     }
-    CheckResult::new(line, Ok(()))
+    ProbeCheck::new(line, Ok(()))
 }
 
 /// Where a key comes from, and the file that has it or its ciphertext.
-fn describe(key: &ConfiguredKey, loaded: &LoadedConfig) -> (String, Option<PathBuf>) {
+fn describe(key: &ConfiguredKey, file: &ConfigFile) -> (String, Option<PathBuf>) {
     let path = key.path();
     match key.source() {
         KeySource::Service(KeyService::Kms(kms)) => {
@@ -80,7 +91,7 @@ fn describe(key: &ConfiguredKey, loaded: &LoadedConfig) -> (String, Option<PathB
             (format!("the command {} prints the key `{path}`", program(command)), None)
         }
         KeySource::Value(_) => {
-            let node = key.find_node(&loaded.typed.file);
+            let node = key.find_node(file);
             let file = node.and_then(|node| node.files.first().cloned());
             let reference = node.and_then(reference).unwrap_or("the configuration itself");
             (format!("the key `{path}` comes from {reference}"), file)

@@ -1,5 +1,5 @@
-//! The checks of `tollgate check` on the machine and S3: sync speed of the spool's volume, the clock, write access
-//! of the vault's writer. Temporary files are removed; in S3 only probe objects are written, and nothing is read. The
+//! The checks of `tollgate check` on the machine and S3: write access to folders, sync speed of the spool's volume,
+//! certificates of ports, the clock, write access of the vault's writer. Temporary files are removed; in S3 only probe objects are written, and nothing is read. The
 //! time is taken only from hosts that the configuration sends to.
 
 use std::fs::File;
@@ -12,20 +12,20 @@ use bytes::Bytes;
 use http::{Request, Uri, header};
 use time::OffsetDateTime;
 
-use super::check_result::CheckResult;
-use crate::app::resolve::ValidSettings;
 use crate::app::tasks::Tasks;
+use crate::app::valid_settings::ValidSettings;
+use crate::app::volume;
 use crate::components::ProcessorSettings;
-use config::env;
+use config::{ByteSize, env};
 use exporters::outcome;
 use exporters::spec::ExportTarget;
 use kernel::clock::{Clock, SystemClock};
 use kernel::rng::{Rng, SystemRng};
 use net::client::{self, HttpClient, upload_body};
-use net::{ProxyRules, tls};
+use net::{ProxyRules, ServerTls, tls};
 use telemetry::Meter;
 use vault::store::S3Store;
-use vault::store::probe::{ProbeVerdict, probe_writes};
+use vault::store::probe::{ProbeCheck, ProbeScope, ProbeVerdict, probe_store};
 
 /// Number of timed syncs.
 const SYNC_COUNT: usize = 16;
@@ -37,9 +37,80 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_secs(30);
 /// Time limit for an answer with a date.
 const DATE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Measures syncs in `directory` or its nearest existing ancestor; `None` if no file can be created there.
-pub(super) fn check_sync_speed(directory: &Path) -> Option<CheckResult> {
+/// Whether the folders of the spool and of directory vaults are writable and have enough space.
+pub(super) fn check_volumes(valid: &ValidSettings) -> Vec<ProbeCheck> {
+    let spool = &valid.spool;
+    let mut results = vec![ProbeCheck::new(
+        format!("the spool's folder {} is writable", spool.directory.display()),
+        check_writable(&spool.directory),
+    )];
+    if let Some(warning) = volume::warn_if_in_memory(&spool.directory) {
+        let remedy = "put `spool.directory` on a volume that survives a restart".to_owned();
+        results.push(ProbeCheck::new("the spool is on a disk", Err((warning, remedy))));
+    }
+    if let Some((free, used)) =
+        volume::free_bytes(&spool.directory).map(|free| (free, volume::used_bytes(&spool.directory)))
+    {
+        let needed = spool.max_size.saturating_sub(used);
+        let result = if free >= needed {
+            Ok(())
+        } else {
+            Err((
+                volume::describe_shortage(free, needed),
+                "lower `spool.max_size`, or enlarge the volume: when the disk is full, clients are refused".to_owned(),
+            ))
+        };
+        results.push(ProbeCheck::new(
+            format!("the volume has room for a full spool ({})", ByteSize(spool.max_size)),
+            result,
+        ));
+    }
+    for placed in &valid.processors {
+        if let ProcessorSettings::Vault(vault) = &placed.value
+            && let Some(path) = vault.store.as_ref().and_then(|store| store.spec().folder())
+        {
+            results.push(ProbeCheck::new(
+                format!("the vault's folder {} is writable", path.display()),
+                check_writable(path),
+            ));
+        }
+    }
+    results
+}
+
+/// Creates and removes a file in `directory` or its nearest existing ancestor.
+fn check_writable(directory: &Path) -> Result<(), (String, String)> {
     let existing = directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
+    let file = existing.join(format!(".tollgate-check-{}", std::process::id()));
+    let created = std::fs::File::create_new(&file).and_then(|file| file.sync_all());
+    let removed = std::fs::remove_file(&file);
+    created.and(removed).map_err(|error| {
+        let remedy = format!("give the user that runs tollgate write access to {}", existing.display());
+        (format!("{}: {error}", existing.display()), remedy)
+    })
+}
+
+/// Checks certificates and keys of ports.
+pub(super) fn check_certificates(valid: &ValidSettings) -> Vec<ProbeCheck> {
+    let mut results = Vec::new();
+    for placed in &valid.receivers {
+        let Some(view) = placed.value.ports() else { continue };
+        for port in &view.ports {
+            let Some(tls) = port.tls.cloned() else { continue };
+            let remedy =
+                "set a PEM certificate chain and the matching key, both readable by the user that runs tollgate"
+                    .to_owned();
+            let read = ServerTls::read(tls).map(drop).map_err(|what| (what.to_string(), remedy));
+            let name = [placed.id.to_string(), port.name().to_owned()].join(" ");
+            results.push(ProbeCheck::new(format!("certificate and key of `{}` match", name.trim_end()), read));
+        }
+    }
+    results
+}
+
+/// Measures syncs in `directory` or its nearest existing ancestor; `None` if no file can be created there.
+pub(super) fn check_sync_speed(valid: &ValidSettings) -> Option<ProbeCheck> {
+    let existing = valid.spool.directory.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
     let path = existing.join(format!(".tollgate-check-sync-{}", std::process::id()));
     let mut file = File::create_new(&path).ok()?;
     let median = median_sync_time(&mut file);
@@ -47,17 +118,17 @@ pub(super) fn check_sync_speed(directory: &Path) -> Option<CheckResult> {
     let description =
         |took: Duration| format!("the spool's volume syncs 4 KiB in {} ms (median of {SYNC_COUNT})", took.as_millis());
     Some(match median {
-        Ok(took) if took <= MAX_SYNC_TIME => CheckResult::new(description(took), Ok(())),
+        Ok(took) if took <= MAX_SYNC_TIME => ProbeCheck::new(description(took), Ok(())),
         Ok(took) => {
             let fault = format!("more than {} ms: each OK to a client waits for a sync", MAX_SYNC_TIME.as_millis());
-            CheckResult::new(
+            ProbeCheck::new(
                 description(took),
                 Err((fault, "put `spool.directory` on a faster volume (SSD, not network)".to_owned())),
             )
         }
         Err(error) => {
             let remedy = "check the volume: tollgate can't accept data if syncs fail".to_owned();
-            CheckResult::new("the spool's volume syncs", Err((error.to_string(), remedy)))
+            ProbeCheck::new("the spool's volume syncs", Err((error.to_string(), remedy)))
         }
     })
 }
@@ -77,22 +148,22 @@ fn median_sync_time(file: &mut File) -> std::io::Result<Duration> {
 }
 
 /// Whether each vault in S3 can be written to, by one small locked object per bucket.
-pub(super) async fn check_stores(valid: &ValidSettings) -> Vec<CheckResult> {
+pub(super) async fn check_stores(valid: &ValidSettings) -> Vec<ProbeCheck> {
     let mut results = Vec::new();
     for placed in &valid.processors {
         let ProcessorSettings::Vault(vault) = &placed.value else { continue };
         let Some(s3) = vault.store.as_ref().and_then(|store| store.spec().s3_settings()) else { continue };
         let store = S3Store::new(s3.clone());
         let name = kernel::hex::encode(&SystemRng.id());
-        match probe_writes(&store, &name, SystemClock::new().now()).await {
-            Ok(checks) => results.extend(checks.into_iter().map(|check| {
-                let result =
-                    if check.verdict == ProbeVerdict::Holds { Ok(()) } else { Err((check.answer, check.remedy)) };
-                CheckResult::new(format!("`{}` in S3, {}", placed.id, check.property), result)
+        match probe_store(&store, &name, SystemClock::new().now(), ProbeScope::Writes).await {
+            Ok(checks) => results.extend(checks.into_iter().map(|check| ProbeCheck {
+                property: format!("`{}` in S3, {}", placed.id, check.property),
+                answer: if check.verdict == ProbeVerdict::Holds { String::new() } else { check.answer },
+                ..check
             })),
             Err(error) => {
                 let remedy = "check `store.s3`: endpoint, ca_file, credentials".to_owned();
-                results.push(CheckResult::new(format!("`{}` reaches S3", placed.id), Err((error.to_string(), remedy))));
+                results.push(ProbeCheck::new(format!("`{}` reaches S3", placed.id), Err((error.to_string(), remedy))));
             }
         }
     }
@@ -100,7 +171,7 @@ pub(super) async fn check_stores(valid: &ValidSettings) -> Vec<CheckResult> {
 }
 
 /// Whether this machine's clock agrees with the clocks of servers that the configuration sends to.
-pub(super) async fn check_clocks(valid: &ValidSettings) -> Vec<CheckResult> {
+pub(super) async fn check_clocks(valid: &ValidSettings) -> Vec<ProbeCheck> {
     let mut results = Vec::new();
     for (server, uri, tls) in http_servers(valid) {
         let Some(theirs) = fetch_date(uri, tls).await else { continue };
@@ -117,7 +188,7 @@ pub(super) async fn check_clocks(valid: &ValidSettings) -> Vec<CheckResult> {
                     .to_owned();
             Err((format!("this machine is {} s {direction}", skew.as_secs()), remedy))
         };
-        results.push(CheckResult::new(description, result));
+        results.push(ProbeCheck::new(description, result));
     }
     results
 }

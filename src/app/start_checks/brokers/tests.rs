@@ -1,5 +1,6 @@
 use super::*;
 use kafka::{GroupMember, PartitionBounds, PartitionId, PartitionOffsets};
+use vault::store::probe::ProbeVerdict;
 
 fn topic(max_message_bytes: Option<u64>, granted: Option<GrantedRights>) -> TopicDescription {
     TopicDescription {
@@ -28,12 +29,12 @@ fn a_missing_right_is_told_first() {
     assert!(find_fault(&written(1), Ok(&topic(None, None))).unwrap().0.contains("min.insync.replicas"));
     let away = BrokerError::new(BrokerFault::Unavailable, "no broker can be reached");
     assert!(find_fault(&written(1), Err(&away)).unwrap().1.contains("brokers"));
-    let group = check_group("kafka", "workers", Err(&denied)).failure.unwrap();
-    assert!(group.1.contains("--operation Read --group workers"), "{}", group.1);
+    let group = check_group("kafka", "workers", Err(&denied));
+    assert!(group.remedy.contains("--operation Read --group workers"), "{}", group.remedy);
     let mut found = GroupDescription { granted: Some(GrantedRights::NONE), ..GroupDescription::default() };
-    assert!(!check_group("kafka", "workers", Ok(&found)).has_passed());
+    assert_eq!(check_group("kafka", "workers", Ok(&found)).verdict, ProbeVerdict::Fails);
     found.granted = None;
-    assert!(check_group("kafka", "workers", Ok(&found)).has_passed());
+    assert_eq!(check_group("kafka", "workers", Ok(&found)).verdict, ProbeVerdict::Holds);
 }
 
 /// A record that just fits is no warning; one byte more is, with the number to set.
@@ -55,7 +56,7 @@ fn idle_workers_are_told() {
     assert!(warn_of_idle_workers("kafka", "workers", &["in".into()], &found).is_none());
     found.partitions.truncate(1);
     let result = warn_of_idle_workers("kafka", "workers", &["in".into()], &found).unwrap();
-    assert!(result.has_passed() && result.is_warning);
-    let (why, remedy) = result.failure.unwrap();
+    assert_eq!(result.verdict, ProbeVerdict::Weak);
+    let (why, remedy) = (result.answer, result.remedy);
     assert!(why.contains("2 workers share 1 partition") && remedy.contains("--alter --topic in --partitions 8"));
 }

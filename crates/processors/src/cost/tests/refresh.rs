@@ -8,13 +8,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::super::build::{BackgroundTask as _, GatewayDeps};
-use super::super::rates_refresh::RatesRefreshTask;
-use super::super::tasks::Tasks;
+use super::super::config::RatesRefresh;
+use super::super::refresh::RatesRefreshTask;
+use super::super::{CostConfig, CostProcessor};
+use crate::spec::ProcessorDeps;
+use echoes::FingerprintCache;
 use genai::testing::builtin::vocabulary;
-use net::{ProxyRules, Spawn};
-use processors::cost::config::RatesRefresh;
-use processors::cost::{CostConfig, CostProcessor};
+use kernel::clock::SystemClock;
+use kernel::pseudonym::{PlainIds, Pseudonymizer};
+use kernel::rng::SystemRng;
+use kernel::secret::Secret;
+use net::ProxyRules;
+use net::testing::tasks::TestTasks;
+use telemetry::Meter;
 
 /// A table of two models; `input` is the price of `m` from May 2026 on.
 fn table(version: &str, input: &str) -> String {
@@ -31,9 +37,25 @@ fn table(version: &str, input: &str) -> String {
 }
 
 struct Rig {
-    seams: GatewayDeps,
+    meter: Meter,
     cost: Arc<CostProcessor>,
     task: Arc<RatesRefreshTask>,
+}
+
+fn deps() -> ProcessorDeps {
+    ProcessorDeps {
+        vocabulary: vocabulary(),
+        ids: Arc::new(PlainIds(Pseudonymizer::new(&Secret::new("k".to_owned())))),
+        fingerprints: Arc::new(FingerprintCache::new(&SystemRng)),
+        max_error_text: 8 << 10,
+        max_scan: 8 << 20,
+        tasks: TestTasks::shared(),
+        clock: Arc::new(SystemClock::new()),
+        rng: Arc::new(SystemRng),
+        meter: Meter::new(),
+        proxies: Arc::new(ProxyRules::from_env(&|_| None).unwrap()),
+        storage: None,
+    }
 }
 
 /// A processor with a table of version 1, and its task.
@@ -42,15 +64,13 @@ fn rig(folder: &Path, refresh: RatesRefresh) -> Rig {
     std::fs::write(&base, table("1", "2")).unwrap();
     let config = CostConfig { rates: base.display().to_string(), refresh: Some(refresh), ..CostConfig::default() };
     let settings = config.settings().unwrap();
-    let seams = GatewayDeps::system();
-    let cost = CostProcessor::new("cost".into(), &settings, vocabulary(), &seams.meter)
+    let deps = deps();
+    let cost = CostProcessor::new("cost".into(), &settings, vocabulary(), &deps.meter)
         .unwrap_or_else(|error| panic!("{}", error.0));
     let cost = Arc::new(cost);
-    let tasks: Arc<dyn Spawn> = Tasks::new(&seams.meter);
     let wanted = settings.refresh.clone().unwrap();
-    let proxies = Arc::new(ProxyRules::from_env(&|_| None).unwrap());
-    let task = RatesRefreshTask::build(Arc::clone(&cost), settings, wanted, (&seams, &tasks), proxies, folder).unwrap();
-    Rig { seams, cost, task: Arc::new(task) }
+    let task = RatesRefreshTask::build(Arc::clone(&cost), settings, wanted, &deps, folder).unwrap();
+    Rig { meter: deps.meter, cost, task: Arc::new(task) }
 }
 
 impl Rig {
@@ -59,7 +79,7 @@ impl Rig {
     }
 
     fn says(&self, text: &str) -> bool {
-        self.seams.meter.render().contains(text)
+        self.meter.render().contains(text)
     }
 }
 
@@ -89,7 +109,7 @@ async fn a_file_is_taken_or_refused() {
         rig.task.check_source().await;
         assert_eq!(rig.version(), version, "{text:?}");
         let word = format!("tollgate_rates_refresh_failed {}", u8::from(failed));
-        assert!(rig.says(&word), "{text:?}: {}", rig.seams.meter.render());
+        assert!(rig.says(&word), "{text:?}: {}", rig.meter.render());
     }
     assert!(rig.says("tollgate_rates_refreshes_total{outcome=\"taken\"} 2"));
     assert!(
@@ -130,11 +150,11 @@ async fn the_last_good_table_outlives_the_process() {
     assert_eq!(first.version(), "2");
     std::fs::remove_file(&new).unwrap();
     let second = rig(folder.path(), refresh());
-    second.task.prepare().unwrap();
+    second.task.load_saved_table();
     assert_eq!(second.version(), "2");
     std::fs::write(folder.path().join("rates-last-good"), table("2", "3.1")).unwrap();
     let third = rig(folder.path(), refresh());
-    third.task.prepare().unwrap();
+    third.task.load_saved_table();
     assert_eq!(third.version(), "1");
 }
 

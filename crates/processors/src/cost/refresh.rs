@@ -1,7 +1,7 @@
 //! Fetches newer rate tables while the gateway runs, without delaying the pricing of calls. If a check fails, the last
 //! accepted table stays in use and the failure is logged. An accepted table is also saved on disk; the next start loads
 //! it only if a pin is configured. Checks run one at a time; downloads are bounded in time, tables in size.
-//! `rates/refresh` decides whether a table is accepted; settings are in `processors/cost/config`.
+//! `rates/refresh` decides whether a table is accepted; settings are in `config`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,22 +9,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::{Request, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::app::build::{BackgroundTask, GatewayDeps};
-use crate::app::start_error::StartError;
 use kernel::clock::UnixNanos;
 use kernel::files;
 use kernel::files::describe_io_error;
 use net::client::{self, ClientError, HttpClient, read_response, upload_body};
 use net::spawn::run_blocking;
-use net::{ProxyRules, Spawn, TlsError, tls};
-use processors::cost::{CostProcessor, CostSettings, RefreshSettings, RefreshSource};
+use net::{TlsError, tls};
 use rates::{AcceptedTable, FindingSeverity, RatesError, RefreshOutcome, TablePin, TableRefresher};
 use telemetry::names;
+
+use super::{CostProcessor, CostSettings, RefreshSettings, RefreshSource};
+use crate::spec::ProcessorDeps;
 
 /// The largest table, in bytes.
 const MAX_TABLE_BYTES: usize = 64 << 20;
@@ -93,8 +92,7 @@ pub(super) struct RatesRefreshTask {
     cost: Arc<CostProcessor>,
     refresh: RefreshSettings,
     settings: CostSettings,
-    deps: GatewayDeps,
-    tasks: Arc<dyn Spawn>,
+    deps: ProcessorDeps,
     client: Option<HttpClient>,
     last_good_path: PathBuf,
     state: Mutex<RefreshState>,
@@ -115,8 +113,7 @@ impl RatesRefreshTask {
         cost: Arc<CostProcessor>,
         settings: CostSettings,
         refresh: RefreshSettings,
-        (deps, tasks): (&GatewayDeps, &Arc<dyn Spawn>),
-        proxies: Arc<ProxyRules>,
+        deps: &ProcessorDeps,
         folder: &Path,
     ) -> Result<Self, TlsError> {
         let client = match &refresh.from {
@@ -124,7 +121,7 @@ impl RatesRefreshTask {
             RefreshSource::Url(url) => {
                 let tls = url.starts_with("https://").then(tls::ClientTlsSettings::default);
                 let settings = client::ClientSettings { tls, http2_only: false };
-                Some(HttpClient::build(&settings, proxies, Arc::clone(tasks))?)
+                Some(HttpClient::build(&settings, Arc::clone(&deps.proxies), Arc::clone(&deps.tasks))?)
             }
         };
         Ok(Self {
@@ -132,7 +129,6 @@ impl RatesRefreshTask {
             refresh,
             settings,
             deps: deps.clone(),
-            tasks: Arc::clone(tasks),
             client,
             last_good_path: folder.join(LAST_GOOD_FILE),
             state: Mutex::default(),
@@ -156,7 +152,8 @@ impl RatesRefreshTask {
             Err(why) => Err(why),
             Ok(Some(fetched)) => {
                 let task = Arc::clone(self);
-                let verified = run_blocking(&*self.tasks, "rates", move || task.verify_table(&fetched, true)).await;
+                let verified =
+                    run_blocking(&*self.deps.tasks, "rates", move || task.verify_table(&fetched, true)).await;
                 verified.unwrap_or(Err(RefreshError::Interrupted))
             }
         };
@@ -196,7 +193,7 @@ impl RatesRefreshTask {
             let signature = if signed { Some(read_capped(&signature_path(&path), MAX_SIGNATURE_BYTES)?) } else { None };
             Ok(Some(FetchedTable { table, signature, etag: None }))
         };
-        run_blocking(&*self.tasks, "rates", work).await.unwrap_or_else(|| Err(RefreshError::Interrupted))
+        run_blocking(&*self.deps.tasks, "rates", work).await.unwrap_or_else(|| Err(RefreshError::Interrupted))
     }
 
     async fn fetch_url(&self, url: &str) -> Result<Option<FetchedTable>, RefreshError> {
@@ -320,18 +317,14 @@ impl RatesRefreshTask {
     }
 }
 
-impl BackgroundTask for RatesRefreshTask {
-    fn name(&self) -> &'static str {
-        "rates"
-    }
-
+impl RatesRefreshTask {
     /// Loads the last accepted table of an earlier run, if it satisfies the configured pin.
-    fn prepare(&self) -> Result<(), StartError> {
+    pub(super) fn load_saved_table(&self) {
         // Without a pin, nothing shows that the saved table is unchanged, and `run` checks the source at once.
         if self.refresh.pin == TablePin::None {
-            return Ok(());
+            return;
         }
-        let Ok(table) = read_capped(&self.last_good_path, MAX_TABLE_BYTES) else { return Ok(()) };
+        let Ok(table) = read_capped(&self.last_good_path, MAX_TABLE_BYTES) else { return };
         let signature = read_capped(&signature_path(&self.last_good_path), MAX_SIGNATURE_BYTES).ok();
         if let Err(why) = self.verify_table(&FetchedTable { table, signature, etag: None }, false) {
             tracing::warn!(
@@ -339,21 +332,19 @@ impl BackgroundTask for RatesRefreshTask {
                 why.to_string().lines().next().unwrap_or_default()
             );
         }
-        Ok(())
     }
 
-    fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            loop {
-                let stopped = tokio::select! {
-                    () = async { self.check_source().await; tokio::time::sleep(self.next_pause()).await } => false,
-                    _ = stop.wait_for(|stop| *stop) => true,
-                };
-                if stopped {
-                    return;
-                }
+    /// Checks the source until `stop` turns true.
+    pub(super) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        loop {
+            let stopped = tokio::select! {
+                () = async { self.check_source().await; tokio::time::sleep(self.next_pause()).await } => false,
+                _ = stop.wait_for(|stop| *stop) => true,
+            };
+            if stopped {
+                return;
             }
-        })
+        }
     }
 }
 

@@ -1,0 +1,210 @@
+//! [`ProcessorSpec`]: everything that the gateway needs to know about a processor before it runs, and its wiring. A
+//! gateway and a dry run call the same `build` with different [`ProcessorDeps`]. No method has a default, so a new
+//! processor compiles only when it implements all of them. `src/components.rs` lists the processors;
+//! `pipeline::Processor` is a running one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use echoes::FingerprintCache;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use ::vault::chain::digest::GatewayIdentity;
+use ::vault::chain::note::{SigningKey, VerifyKey};
+use ::vault::store::kinds::StoreUnusable;
+use ::vault::uploader::ErasureInbox;
+use config::FieldProblem;
+use genai::Vocabulary;
+use kernel::clock::Clock;
+use kernel::pseudonym::IdPolicy;
+use kernel::rng::Rng;
+use net::{ProxyRules, Spawn, TlsError};
+use otlp::{Payload, Signal};
+use pipeline::Processor;
+use pipeline::spool::Spool;
+use rates::{ActiveRates, RatesError};
+use redaction::Detector;
+use telemetry::Meter;
+use tracker::RunTracker;
+
+/// Why a processor can't be used as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessorUnusable {
+    /// A rate table can't be read or is invalid.
+    #[error("{error}")]
+    Rates {
+        /// The setting that names the table.
+        field: String,
+        /// The error, which begins with the table's path.
+        error: RatesError,
+    },
+    /// There are no root certificates to verify the source of newer rate tables with.
+    #[error(transparent)]
+    RatesRefresh(TlsError),
+    /// The client of a recogniser can't be built.
+    #[error(transparent)]
+    Recogniser(TlsError),
+    /// The store of content can't be used on this machine.
+    #[error(transparent)]
+    Store(#[from] StoreUnusable),
+}
+
+impl ProcessorUnusable {
+    /// The setting at fault.
+    pub fn field(&self) -> &str {
+        match self {
+            Self::Rates { field, .. } => field,
+            Self::RatesRefresh(_) => "refresh",
+            Self::Recogniser(_) => "recogniser",
+            Self::Store(_) => "store",
+        }
+    }
+}
+
+/// The services that processors are built with.
+#[derive(Clone)]
+pub struct ProcessorDeps {
+    /// The dialects.
+    pub vocabulary: Arc<Vocabulary>,
+    /// The policy for ids, shared so that an id has one form everywhere.
+    pub ids: Arc<dyn IdPolicy>,
+    /// The memory of stripped content.
+    pub fingerprints: Arc<FingerprintCache>,
+    /// The length of error text, in bytes, that every `redact` processor leaves uncut.
+    pub max_error_text: usize,
+    /// The length of text, in bytes, that every `redact` processor searches.
+    pub max_scan: usize,
+    /// Spawns connections and blocking work.
+    pub tasks: Arc<dyn Spawn>,
+    /// The source of time.
+    pub clock: Arc<dyn Clock>,
+    /// The source of randomness.
+    pub rng: Arc<dyn Rng>,
+    /// Registers metrics.
+    pub meter: Meter,
+    /// Proxies for outgoing connections.
+    pub proxies: Arc<ProxyRules>,
+    /// Where a gateway stores; `None` in a dry run, which writes nothing and fetches nothing.
+    pub storage: Option<ProcessorStorage>,
+}
+
+/// The storage of a running gateway.
+#[derive(Clone)]
+pub struct ProcessorStorage {
+    /// The open spool.
+    pub spool: Arc<Spool>,
+    /// The keys that sign digests, by processor.
+    pub signers: HashMap<Arc<str>, Arc<SigningKey>>,
+    /// The gateway's entry in its digests.
+    pub made_by: GatewayIdentity,
+}
+
+/// What the gateway needs to know about any processor.
+#[derive(Default)]
+pub struct ProcessorProfile<'s> {
+    /// Notes on valid settings that the user should see.
+    pub notes: &'s [FieldProblem],
+    /// How the processor redacts text, if it does.
+    pub redaction: Option<RedactionProfile<'s>>,
+    /// The privacy profile, if the processor removes content.
+    pub privacy: Option<&'static str>,
+    /// Whether the processor asks another service before it works on a batch.
+    pub inquires: bool,
+}
+
+/// How a processor redacts text.
+pub struct RedactionProfile<'s> {
+    /// The rules.
+    pub detector: &'s Arc<Detector>,
+    /// The length of error text that stays uncut, in bytes.
+    pub max_error_text: usize,
+    /// The length of text that is searched, in bytes.
+    pub max_scan: usize,
+    /// Whether findings are only counted.
+    pub is_audit_only: bool,
+    /// Whether content may pass.
+    pub allows_content: bool,
+}
+
+/// A processor, and what the gateway needs besides.
+pub struct BuiltProcessor {
+    /// The processor.
+    pub processor: Arc<dyn Processor>,
+    /// Shows the rules that drop items, if the processor drops some.
+    pub filter: Option<Arc<dyn ItemFilter>>,
+    /// The rules by which the processor redacts text, if it does.
+    pub rules: Option<Arc<Detector>>,
+    /// The runs that the processor tracks.
+    pub tracker: Option<Arc<RunTracker>>,
+    /// The rate tables in use, by which trackers of the same pipeline identify models.
+    pub rate_tables: Option<Arc<ActiveRates>>,
+    /// Names under which the processor's tasks read records of the spool.
+    pub consumers: Vec<Arc<str>>,
+    /// The consumer that exporters of the same pipelines wait for.
+    pub put_holder: Option<Arc<str>>,
+    /// Accepts reports of erasures.
+    pub erasure_target: Option<Arc<ErasureReportTarget>>,
+    /// Runs beside the pipelines.
+    pub task: Option<ProcessorTask>,
+    /// Doubts about a setting, each with the setting's name.
+    pub warnings: Vec<FieldProblem>,
+}
+
+impl BuiltProcessor {
+    /// A processor that needs nothing besides.
+    pub fn new(processor: Arc<dyn Processor>) -> Self {
+        Self {
+            processor,
+            filter: None,
+            rules: None,
+            tracker: None,
+            rate_tables: None,
+            consumers: Vec::new(),
+            put_holder: None,
+            erasure_target: None,
+            task: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// The result of [`ProcessorSpec::build`].
+pub type ProcessorBuildResult = Result<BuiltProcessor, ProcessorUnusable>;
+
+/// Shows which items a processor drops, without dropping them.
+pub trait ItemFilter: Send + Sync {
+    /// For each item, in order, the rule that drops it; empty if nothing can be dropped. Items that sampling keeps are
+    /// stamped with the ratio.
+    fn dropping_rules(&self, payload: &mut Payload) -> Vec<Option<&str>>;
+}
+
+/// Accepts reports of erasures for one store.
+pub struct ErasureReportTarget {
+    /// Keys whose signatures are accepted.
+    pub keys: Vec<VerifyKey>,
+    /// The inbox of the store's uploader.
+    pub inbox: Arc<ErasureInbox>,
+}
+
+/// A task that runs beside the pipelines for as long as the gateway does.
+pub struct ProcessorTask {
+    /// A fixed name for logs.
+    pub name: &'static str,
+    /// Runs until the value turns true, then should end soon.
+    pub run: Box<RunTask>,
+}
+
+/// Runs a task once.
+pub type RunTask = dyn FnOnce(watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send;
+
+/// A processor's settings, as the gateway uses them.
+pub trait ProcessorSpec {
+    /// The properties that the gateway asks for before it builds anything.
+    fn profile(&self) -> ProcessorProfile<'_>;
+    /// Builds the processor for pipelines of `signals`. It reads files, and connects to nothing.
+    ///
+    /// # Errors
+    /// See [`ProcessorUnusable`].
+    fn build(&self, id: &Arc<str>, signals: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult;
+}

@@ -1,0 +1,192 @@
+//! Checks of the configuration's settings beside each other, and of what they name on this machine, which is only read:
+//! nothing is created, bound or connected. TLS files are checked in `tls_files`.
+
+use std::path::PathBuf;
+
+use super::finding::{FileContext, FileFinding, MachineContext, MachineFindings};
+use crate::app::configured_component::ConfiguredComponent;
+use crate::app::gateway_deps::GatewayDeps;
+use crate::app::key_opening::configured_keys;
+use crate::app::processors::{build_processor, dry_run_deps};
+use crate::app::{destinations, gateway_keys, keyfile, volume};
+use crate::components::{ExtensionSettings, ProcessorSettings, ReceiverSettings};
+use config::{FieldProblem, ProblemSeverity};
+use exporters::spec::ExportTarget;
+use kernel::files::parent_folder;
+use kernel::key_source::{KeyService, KeySource};
+use kernel::rng::SystemRng;
+use net::tls::ClientTlsSettings;
+
+/// Notes on valid settings.
+pub(super) fn list_notes(context: &FileContext<'_>) -> Vec<FileFinding> {
+    fn notes<'c, S>(
+        section: &'static str,
+        components: &'c [ConfiguredComponent<S>],
+        of: impl Fn(&'c S) -> &'c [FieldProblem] + 'c,
+    ) -> impl Iterator<Item = FileFinding> + 'c {
+        components.iter().flat_map(move |ConfiguredComponent { id, value }| {
+            let note = |problem: &FieldProblem| (id.clone(), problem.clone());
+            let notes: Vec<_> = of(value).iter().map(note).collect();
+            let severity = ProblemSeverity::Warning;
+            notes.into_iter().map(move |(id, problem)| FileFinding { section, id, severity, problem })
+        })
+    }
+    let used = context.used;
+    notes("receivers", &used.receivers, ReceiverSettings::notes)
+        .chain(notes("processors", &used.processors, |settings| settings.spec().profile().notes))
+        .chain(notes("exporters", &used.exporters, |settings| settings.spec().profile().notes))
+        .chain(notes("extensions", &used.extensions, ExtensionSettings::notes))
+        .collect()
+}
+
+/// Vaults in the folder of the spool: each would take the other's files for damaged ones of its own.
+pub(super) fn find_shared_folders(context: &FileContext<'_>) -> Vec<FileFinding> {
+    let is_shared = |component: &&ConfiguredComponent<ProcessorSettings>| {
+        let ProcessorSettings::Vault(vault) = &component.value else { return false };
+        let folder = vault.store.as_ref().and_then(|store| store.spec().folder());
+        folder.is_some() && folder == context.spool
+    };
+    let message = "is the folder of the spool: give the vault a folder of its own";
+    let shared = context.used.processors.iter().filter(is_shared);
+    shared.map(|found| FileFinding::error("processors", &found.id, "store.directory", message)).collect()
+}
+
+pub(super) fn check_receivers(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
+    for ConfiguredComponent { id, value } in &context.valid.receivers {
+        let Some(view) = value.ports() else { continue };
+        for port in &view.ports {
+            let folder = port.endpoint.socket().map(parent_folder);
+            if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+                let why = format!("the folder of the socket, {}, does not exist: create it", folder.display());
+                findings.add_error(format!("receivers.{id}.{}", port.key("endpoint")), why);
+            }
+        }
+        if let Err(why) = view.read_clients() {
+            let why = why.to_string();
+            let (field, message) = why.split_once(": ").unwrap_or(("auth", &why));
+            findings.add_error(format!("receivers.{id}.{field}"), message);
+        }
+    }
+}
+
+/// Builds each processor as a dry run does.
+pub(super) fn check_processors(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
+    let deps = match dry_run_deps(context.valid, &GatewayDeps::system()) {
+        Ok((deps, _)) => deps,
+        Err(why) => return findings.add_error("processors", why.text),
+    };
+    for component in &context.valid.processors {
+        let path = |field: &str| format!("processors.{}.{field}", component.id);
+        match build_processor(component, &context.valid.pipelines, &deps) {
+            Ok(built) => built.warnings.into_iter().for_each(|why| findings.add_warning(path(&why.path), why.message)),
+            Err(why) => findings.add_error(path(why.field()), why.to_string()),
+        }
+    }
+}
+
+pub(super) fn check_stores(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
+    let MachineContext { valid, .. } = context;
+    for ConfiguredComponent { id, value } in &valid.processors {
+        let ProcessorSettings::Vault(settings) = value else { continue };
+        let Some(store) = settings.store.as_ref().map(|store| store.spec()) else { continue };
+        if let Some(why) = store.folder().and_then(volume::find_write_problem) {
+            findings.add_error(format!("processors.{id}.store.{}", store.key()), why);
+        }
+        if settings.signing_key.is_none() && valid.placeholders.spool {
+            continue;
+        }
+        let problem = gateway_keys::find_signing_key_problem(settings, &valid.spool.directory, &SystemRng);
+        problem.into_iter().for_each(|why| findings.add_error(format!("processors.{id}.signing_key"), why));
+    }
+}
+
+pub(super) fn check_export_files(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
+    for ConfiguredComponent { id, value } in &context.valid.exporters {
+        let ExportTarget::File { path, appends } = value.spec().profile().target else { continue };
+        let folder = parent_folder(path);
+        let missing = || (!folder.is_dir()).then(|| format!("the folder {} does not exist", folder.display()));
+        let unusable = || volume::find_write_problem(folder).filter(|_| !(appends && path.exists()));
+        if let Some(why) = missing().or_else(unusable) {
+            findings.add_error(format!("exporters.{id}.path"), why);
+        }
+    }
+}
+
+pub(super) fn check_spool(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
+    let MachineContext { valid, .. } = context;
+    if valid.placeholders.spool {
+        return;
+    }
+    let directory = &valid.spool.directory;
+    if let Some(why) = volume::find_write_problem(directory) {
+        findings.add_error("spool.directory", why);
+    }
+    let needed = valid.spool.max_size.saturating_sub(volume::used_bytes(directory));
+    if let Some(free) = volume::free_bytes(directory).filter(|free| *free < needed) {
+        let message = format!(
+            "{}: when the volume is full, clients must wait: lower `spool.max_size`, or enlarge the volume",
+            volume::describe_shortage(free, needed)
+        );
+        findings.add_warning("spool.max_size", message);
+    }
+}
+
+/// Checks key files, and the files and commands that give keys, as far as that calls nobody.
+pub(super) fn check_key_files(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
+    let MachineContext { valid, .. } = context;
+    if !valid.placeholders.spool && !valid.placeholders.keys {
+        let at = findings.position("spool.keys");
+        for (setting, why) in gateway_keys::find_key_problems(valid) {
+            findings.add_error(setting, why);
+            // Keys beside the spool follow from its settings.
+            findings.all.iter_mut().next_back().into_iter().for_each(|found| found.problem.at = at);
+        }
+    }
+    for key in configured_keys(valid) {
+        if let KeySource::Service(KeyService::Kms(kms)) = key.source() {
+            let tls = ClientTlsSettings { ca_file: kms.ca_file.clone(), ..ClientTlsSettings::default() };
+            for problem in tls.find_problems(context.now.seconds()) {
+                findings.add(ProblemSeverity::Error, problem.prevents_start, key.path(), problem.message);
+            }
+        }
+        key.find_source_problem().into_iter().for_each(|why| findings.add_error(key.path(), why));
+    }
+}
+
+/// Warns about files with secrets that others may read.
+pub(super) fn check_secret_files(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
+    let MachineContext { file, valid, .. } = context;
+    for ConfiguredComponent { id, value } in &valid.receivers {
+        let tokens = value.ports().and_then(|view| view.auth?.tokens_file.clone());
+        let why = tokens.and_then(|path| keyfile::warn_if_open_to_all(&path));
+        why.into_iter().for_each(|why| findings.add_warning(format!("receivers.{id}.auth.tokens_file"), why));
+    }
+    if valid.placeholders.spool {
+        return;
+    }
+    for (section, field, node) in [("spool", "keys", &file.spool), ("pseudonyms", "key", &file.pseudonyms)] {
+        for path in node.get(field).into_iter().flat_map(|(_, node)| node.named_files()) {
+            let why = keyfile::warn_if_open_to_all(path);
+            why.into_iter().for_each(|why| findings.add_warning(format!("{section}.{field}"), why));
+        }
+    }
+    let beside_spool = parent_folder(&valid.spool.directory);
+    let files = ["spool.key", "pseudonym.key", "signing.key"].map(|name| beside_spool.join(name));
+    let configured = valid.processors.iter().filter_map(|component| match &component.value {
+        ProcessorSettings::Vault(settings) => settings.signing_key.clone(),
+        _ => None,
+    });
+    for path in files.into_iter().chain(configured).collect::<Vec<PathBuf>>() {
+        let why = keyfile::warn_if_open_to_others(&path);
+        why.into_iter().for_each(|why| findings.add_warning("", why));
+    }
+}
+
+/// Warns about exporters that point elsewhere than when they last ran.
+pub(super) fn check_destinations(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
+    if !context.valid.placeholders.spool {
+        for (id, why) in destinations::find_changed_destinations(context.valid) {
+            findings.add_warning(format!("exporters.{id}.endpoint"), why);
+        }
+    }
+}
