@@ -133,7 +133,7 @@ pub(crate) fn needs_network(valid: &ValidSettings) -> bool {
 }
 
 /// Tries everything that can be tried, for `tollgate check`.
-pub async fn try_all(context: MachineContext<'_>) -> Vec<ProbeCheck> {
+pub(crate) async fn try_all(context: MachineContext<'_>) -> Vec<ProbeCheck> {
     let mut results = Vec::new();
     for check in CHECKS {
         if let CheckNeeds::Network(run) = check.needs {
