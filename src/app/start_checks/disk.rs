@@ -84,15 +84,11 @@ pub(super) fn check_processors(context: MachineContext<'_>, findings: &mut Machi
     }
 }
 
-pub(super) fn check_stores(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
+pub(super) fn check_signing_keys(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
     let MachineContext { valid, .. } = context;
     for ConfiguredComponent { id, value } in &valid.processors {
         let ProcessorSettings::Vault(settings) = value else { continue };
-        let Some(store) = settings.store.as_ref().map(|store| store.spec()) else { continue };
-        if let Some(why) = store.folder().and_then(volume::find_write_problem) {
-            findings.add_error(format!("processors.{id}.store.{}", store.key()), why);
-        }
-        if settings.signing_key.is_none() && valid.placeholders.spool {
+        if settings.store.is_none() || (settings.signing_key.is_none() && valid.placeholders.spool) {
             continue;
         }
         let problem = gateway_keys::find_signing_key_problem(settings, &valid.spool.directory, &SystemRng);
@@ -112,8 +108,15 @@ pub(super) fn check_export_files(context: MachineContext<'_>, findings: &mut Mac
     }
 }
 
-pub(super) fn check_spool(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
+pub(super) fn check_folders(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
     let MachineContext { valid, .. } = context;
+    for ConfiguredComponent { id, value } in &valid.processors {
+        let ProcessorSettings::Vault(settings) = value else { continue };
+        let Some(store) = settings.store.as_ref().map(|store| store.spec()) else { continue };
+        if let Some(why) = store.folder().and_then(volume::find_write_problem) {
+            findings.add_error(format!("processors.{id}.store.{}", store.key()), why);
+        }
+    }
     if valid.placeholders.spool {
         return;
     }

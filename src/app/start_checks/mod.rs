@@ -44,6 +44,8 @@ enum CheckNeeds {
     File(fn(&FileContext<'_>) -> Vec<FileFinding>),
     /// Files and folders of this machine, which are only read.
     Disk(fn(MachineContext<'_>, &mut MachineFindings<'_>)),
+    /// As `Disk`, but `check` writes instead, which shows more.
+    DiskUnlessTried(fn(MachineContext<'_>, &mut MachineFindings<'_>)),
     /// The clients and keys of a start; the result is the faults that prevent it. Runs if the disk has none.
     Start(for<'c> fn(MachineContext<'c>) -> BoxFuture<'c, Vec<String>>),
     /// Probe files, or answers of other machines.
@@ -72,9 +74,9 @@ checks! {
     "TLS files can be used", Disk: tls_files::check_tls_files;
     "receivers can open sockets and know their clients", Disk: disk::check_receivers;
     "processors can be built", Disk: disk::check_processors;
-    "stores can be written and signed", Disk: disk::check_stores;
+    "vaults have their keys to sign with", Disk: disk::check_signing_keys;
     "exporters can write their files", Disk: disk::check_export_files;
-    "the spool has a folder and room", Disk: disk::check_spool;
+    "the spool and the vaults have folders and room", DiskUnlessTried: disk::check_folders;
     "the gateway's keys are there", Disk: disk::check_key_files;
     "secrets are not open to others", Disk: disk::check_secret_files;
     "exporters send where they sent before", Disk: disk::check_destinations;
@@ -103,7 +105,7 @@ pub(crate) fn find_problems(context: MachineContext<'_>) -> Vec<Problem> {
 
 fn run_on_disk(check: &StartCheck, context: MachineContext<'_>) -> Vec<MachineFinding> {
     let mut findings = MachineFindings::new(context.file);
-    if let CheckNeeds::Disk(run) = check.needs {
+    if let CheckNeeds::Disk(run) | CheckNeeds::DiskUnlessTried(run) = check.needs {
         run(context, &mut findings);
         tracing::debug!(check = check.name, problems = findings.all.len(), "checked the configuration");
     }
@@ -133,25 +135,25 @@ pub(crate) fn needs_network(valid: &ValidSettings) -> bool {
 }
 
 /// Tries everything that can be tried, for `tollgate check`.
-pub async fn try_all(context: MachineContext<'_>) -> Vec<ProbeCheck> {
+pub(crate) async fn try_all(context: MachineContext<'_>) -> Vec<ProbeCheck> {
     let mut results = Vec::new();
     for check in CHECKS {
-        if let CheckNeeds::Network(run) = check.needs {
-            results.extend(run(context).await);
-        }
-        let problems = run_on_disk(check, context).into_iter().map(|finding| finding.problem);
+        let findings = match check.needs {
+            CheckNeeds::Disk(_) => run_on_disk(check, context),
+            CheckNeeds::Network(run) => {
+                results.extend(run(context).await);
+                continue;
+            }
+            _ => continue,
+        };
+        let problems = findings.into_iter().map(|finding| finding.problem);
         let errors = problems.filter(|problem| problem.severity == ProblemSeverity::Error);
-        results.extend(errors.filter(|problem| !is_tried(problem)).map(|problem| {
+        results.extend(errors.map(|problem| {
             let failure = (problem.message, FILE_REMEDY.to_owned());
             ProbeCheck::new(format!("`{}` is usable", problem.path), Err(failure))
         }));
     }
     results
-}
-
-/// Whether a check that writes probe files tries this setting too.
-fn is_tried(problem: &Problem) -> bool {
-    ["spool.directory", "spool.max_size"].contains(&&*problem.path) || problem.path.ends_with(".store.directory")
 }
 
 /// Checks that need a connection and were therefore not made, one line each.

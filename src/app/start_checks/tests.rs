@@ -365,8 +365,8 @@ fn keys_that_everybody_may_read_are_told() {
         places,
         [
             "receivers.otlp.protocols.http.tls.key_file",
-            "receivers.otlp.auth.tokens_file",
             "exporters.otlp_http.tls.key_file",
+            "receivers.otlp.auth.tokens_file",
             "spool.keys",
             "pseudonyms.key",
         ]
