@@ -28,7 +28,7 @@ fn dry() -> DryRun {
     let read = resolve::resolve_config("default.yaml", &text, &Everything, &root().join("target"));
     let (_, valid) = read.result.map_err(|problems| read.source.render(&problems, false)).unwrap();
     let seams = GatewayDeps::system();
-    DryRun::new(valid, seams).unwrap_or_else(|error| panic!("{error}"))
+    DryRun::new(&valid, &seams).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn read(path: &Path) -> Option<(Signal, Bytes)> {

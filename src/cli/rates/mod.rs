@@ -36,7 +36,7 @@ pub(super) enum RatesCommand {
         json: bool,
     },
     /// Computes what calls would have cost under another table, from OTLP files or the index of a vault.
-    Reprice(reprice::RepriceArgs),
+    Reprice(Box<reprice::RepriceArgs>),
 }
 
 /// Runs a subcommand of `rates`.
