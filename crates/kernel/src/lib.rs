@@ -1,5 +1,5 @@
 //! The basic services under every crate: time, randomness, secrets and their sources, pseudonyms, durable files, hex,
-//! calendar days, session folders, compression, and text made safe for a terminal.
+//! calendar days, session folders, compression, the notations of JSON and Python, and text made safe for a terminal.
 //! Imports no other crate of this workspace. Only this crate reads the time and asks the system for randomness.
 //! `config` reads configuration, `telemetry` counts and logs.
 
@@ -13,6 +13,7 @@ pub mod files;
 pub mod folders;
 pub mod hex;
 pub mod key_source;
+pub mod notation;
 pub mod pseudonym;
 pub mod rng;
 pub mod secret;
