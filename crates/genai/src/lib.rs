@@ -28,7 +28,6 @@ mod request_facts;
 mod required_attributes;
 mod schema;
 mod sources;
-mod string_escapes;
 pub mod structured_text;
 pub mod usage;
 mod value_paths;

@@ -8,10 +8,10 @@ mod scan;
 
 use std::borrow::Cow;
 
+use kernel::notation::{push_escaped, unescape};
+
 use super::chat_evidence;
 pub use super::chat_evidence::{ChatEvidence, RequiredEvidence};
-pub use super::string_escapes::unescape;
-use super::string_escapes::{escape, strip_quotes};
 
 /// Maximum nesting depth.
 const MAX_DEPTH: usize = 64;
@@ -155,6 +155,15 @@ fn rewrite_at(text: &str, visit: &mut impl StructureVisitor, level: usize, skip_
         visit.on_unparsable(&walk.out, bounds_uncertain);
     }
     if walk.changed { WalkOutcome::Changed(walk.out) } else { WalkOutcome::Unchanged }
+}
+
+/// Removes a string's quotes (a truncated string has only the opening one), or the `=` after a name without quotes.
+fn strip_quotes(raw: &str) -> &str {
+    let Some(quote) = raw.chars().next().filter(|first| matches!(first, '"' | '\'')) else {
+        return raw.trim().trim_end_matches('=').trim_end();
+    };
+    let inner = raw.get(1..).unwrap_or_default();
+    inner.strip_suffix(quote).unwrap_or(inner)
 }
 
 struct StructureWalk<'t> {
@@ -318,7 +327,7 @@ impl<'t> StructureWalk<'t> {
         match visit.replace_key(&key) {
             Some(new) => {
                 self.changed = true;
-                escape(&new, if name.starts_with('\'') { '\'' } else { '"' }, &mut self.out);
+                push_escaped(&new, if name.starts_with('\'') { '\'' } else { '"' }, &mut self.out);
                 self.out.push_str(head.strip_prefix(name).unwrap_or(":"));
             }
             None => self.out.push_str(head),
@@ -413,7 +422,7 @@ impl<'t> StructureWalk<'t> {
         match if inner.is_empty() { None } else { visit.replace_word(key, inner) } {
             Some(new) => {
                 self.changed = true;
-                escape(&new, '"', &mut self.out);
+                push_escaped(&new, '"', &mut self.out);
             }
             None => self.out.push_str(word),
         }
@@ -445,7 +454,7 @@ impl<'t> StructureWalk<'t> {
         match new {
             Some(new) => {
                 self.changed = true;
-                escape(&new, if raw.starts_with('\'') { '\'' } else { '"' }, &mut self.out);
+                push_escaped(&new, if raw.starts_with('\'') { '\'' } else { '"' }, &mut self.out);
             }
             None => self.out.push_str(raw),
         }

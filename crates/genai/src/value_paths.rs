@@ -3,9 +3,12 @@
 //!
 //! Bounded in bytes and depth; unreadable text yields nothing. `json_body` reads the entries of log bodies.
 
+use std::iter::Peekable;
+
 use memchr::memmem;
 use serde_json::{Map, Value as Json};
 
+use kernel::notation::{Notation, Token, Tokens, unescape};
 use otlp::Value;
 
 use super::pattern::KeyPattern;
@@ -118,101 +121,53 @@ pub(super) fn whole_number(json: &Json) -> Option<i64> {
 
 /// Parses `{'a': 1, "b": None, 'c': [True, (1, 2)]}`, as Python's `str` writes dicts and lists.
 fn parse_python(text: &str) -> Option<Json> {
-    let mut parser = PythonParser { rest: text.trim(), depth: 0 };
-    let may_be_python = parser.rest.starts_with(['{', '[', '(']);
-    let json = may_be_python.then(|| parser.parse_value())??;
-    parser.rest.trim().is_empty().then_some(json)
+    let mut parser = PythonParser { text, tokens: Tokens::new(text, Notation::Python).peekable() };
+    let may_be_python = matches!(parser.tokens.peek(), Some(Token::Open(_)));
+    let json = may_be_python.then(|| parser.parse_value(0))??;
+    parser.tokens.next().is_none().then_some(json)
 }
 
 struct PythonParser<'t> {
-    rest: &'t str,
-    depth: usize,
+    text: &'t str,
+    tokens: Peekable<Tokens<'t>>,
 }
 
 impl PythonParser<'_> {
-    fn parse_value(&mut self) -> Option<Json> {
-        self.rest = self.rest.trim_start();
-        let first = self.rest.chars().next()?;
-        match first {
-            '{' => self.parse_collection('}', true),
-            '[' => self.parse_collection(']', false),
-            '(' => self.parse_collection(')', false),
-            '\'' | '"' => self.parse_string(first).map(Json::String),
-            _ => self.parse_word(),
+    fn parse_value(&mut self, depth: usize) -> Option<Json> {
+        match self.tokens.next()? {
+            Token::Open(b'{') if depth < MAX_DEPTH => self.parse_collection(b'}', depth + 1),
+            Token::Open(b'[') if depth < MAX_DEPTH => self.parse_collection(b']', depth + 1),
+            Token::Open(b'(') if depth < MAX_DEPTH => self.parse_collection(b')', depth + 1),
+            Token::Text { range, is_closed: true } => {
+                Some(Json::String(unescape(self.text.get(range)?).into_owned()))
+            }
+            Token::Word(range) => match self.text.get(range)? {
+                "None" => Some(Json::Null),
+                "True" => Some(Json::Bool(true)),
+                "False" => Some(Json::Bool(false)),
+                number => serde_json::from_str::<serde_json::Number>(number).ok().map(Json::Number),
+            },
+            _ => None,
         }
     }
 
-    fn parse_collection(&mut self, close: char, is_dict: bool) -> Option<Json> {
-        self.depth += 1;
-        self.eat_any()?;
+    /// Parses the members up to the closing bracket. Fails on a call like `Decimal('1')`.
+    fn parse_collection(&mut self, close: u8, depth: usize) -> Option<Json> {
         let (mut map, mut list) = (Map::new(), Vec::new());
-        while self.depth <= MAX_DEPTH {
-            self.rest = self.rest.trim_start();
-            if self.eat(close) {
-                self.depth -= 1;
-                return Some(if is_dict { Json::Object(map) } else { Json::Array(list) });
-            }
-            let value = self.parse_value()?;
-            if is_dict {
-                self.rest = self.rest.trim_start();
-                self.eat(':').then_some(())?;
-                let key = scalar_text(&value)?;
-                map.insert(key, self.parse_value()?);
+        while self.tokens.next_if_eq(&Token::Close(close)).is_none() {
+            let value = self.parse_value(depth)?;
+            if close == b'}' {
+                self.tokens.next_if_eq(&Token::Colon)?;
+                map.insert(scalar_text(&value)?, self.parse_value(depth)?);
             } else {
                 list.push(value);
             }
-            self.rest = self.rest.trim_start();
-            if !self.eat(',') && !self.rest.starts_with(close) {
+            let is_last = self.tokens.next_if_eq(&Token::Comma).is_none();
+            if is_last && self.tokens.peek() != Some(&Token::Close(close)) {
                 return None;
             }
         }
-        None
-    }
-
-    fn parse_string(&mut self, quote: char) -> Option<String> {
-        self.eat_any()?;
-        let mut out = String::new();
-        let mut chars = self.rest.char_indices();
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '\\' => match chars.next()?.1 {
-                    'n' => out.push('\n'),
-                    't' => out.push('\t'),
-                    other => out.push(other),
-                },
-                c if c == quote => {
-                    self.rest = self.rest.get(at + 1..)?;
-                    return Some(out);
-                }
-                c => out.push(c),
-            }
-        }
-        None
-    }
-
-    /// Parses a number, `None`, `True` or `False`. Fails on a call like `Decimal('1')`.
-    fn parse_word(&mut self) -> Option<Json> {
-        let end = self.rest.find([',', '}', ']', ')', ':']).unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at_checked(end)?;
-        self.rest = rest;
-        match word.trim() {
-            "None" => Some(Json::Null),
-            "True" => Some(Json::Bool(true)),
-            "False" => Some(Json::Bool(false)),
-            number => serde_json::from_str::<serde_json::Number>(number).ok().map(Json::Number),
-        }
-    }
-
-    fn eat(&mut self, wanted: char) -> bool {
-        let rest = self.rest.strip_prefix(wanted);
-        rest.inspect(|rest| self.rest = rest).is_some()
-    }
-
-    fn eat_any(&mut self) -> Option<()> {
-        let mut chars = self.rest.chars();
-        chars.next()?;
-        self.rest = chars.as_str();
-        Some(())
+        Some(if close == b'}' { Json::Object(map) } else { Json::Array(list) })
     }
 }
 

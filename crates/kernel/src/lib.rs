@@ -1,5 +1,5 @@
 //! The basic services under every crate: time, randomness, secrets and their sources, pseudonyms, bounded maps, durable
-//! files, hex, calendar days, session folders, compression, and text made safe for a terminal.
+//! files, hex, calendar days, session folders, compression, the notations of JSON and Python, terminal-safe text.
 //! Imports no other crate of this workspace. Only this crate reads the time and asks the system for randomness.
 //! `config` reads configuration, `telemetry` counts and logs.
 
@@ -14,6 +14,7 @@ pub mod files;
 pub mod folders;
 pub mod hex;
 pub mod key_source;
+pub mod notation;
 pub mod pseudonym;
 pub mod rng;
 pub mod secret;

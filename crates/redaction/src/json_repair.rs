@@ -10,6 +10,8 @@ mod nested;
 
 use std::ops::Range;
 
+use kernel::notation::{Notation, Token, Tokens, escape_at};
+
 use super::resolve::{RedactionHit, is_placeholder};
 
 /// Splits hits that would break the document `text`, or a document in its strings; leaves other texts alone. `known`:
@@ -37,7 +39,7 @@ pub(super) fn split_breaking_hits(text: &str, hits: &mut Vec<RedactionHit>, know
 fn split_in_strings(text: &str, hits: &mut Vec<RedactionHit>, known: &dyn Fn(&str) -> bool) {
     let mut split_hits: Vec<RedactionHit> = Vec::new();
     let mut from = 0;
-    for token in JsonTokens::new(text).filter(|token| token.is_string) {
+    for token in json_tokens(text).filter(|token| token.is_string) {
         let rest = hits.get(from..).unwrap_or_default();
         let first = from + rest.partition_point(|hit| hit.range.start < token.range.start);
         let end = from + rest.partition_point(|hit| hit.range.end <= token.range.end);
@@ -60,7 +62,7 @@ fn split_in_strings(text: &str, hits: &mut Vec<RedactionHit>, known: &dyn Fn(&st
 
 /// Splits hits into the parts that lie in each string and bare value.
 fn split_all(text: &str, hits: &mut Vec<RedactionHit>, known: &dyn Fn(&str) -> bool) {
-    let mut tokens = JsonTokens::new(text).peekable();
+    let mut tokens = json_tokens(text).peekable();
     let mut split_hits: Vec<RedactionHit> = Vec::with_capacity(hits.len());
     for hit in hits.drain(..) {
         while tokens.next_if(|token| token.range.end <= hit.range.start).is_some() {}
@@ -87,8 +89,8 @@ fn add_covered_part(
     let (range, added_quotes) = match token.is_string {
         true => {
             let (start, end) = (hit.range.start.max(token.range.start), hit.range.end.min(token.range.end));
-            let start = escape_at(text, start).map_or(start, |escape| escape.start);
-            (start..escape_at(text, end).map_or(end, |escape| escape.end), None)
+            let start = escape_at(text, 0, start).map_or(start, |escape| escape.start);
+            (start..escape_at(text, 0, end).map_or(end, |escape| escape.end), None)
         }
         false => (token.range.clone(), Some(0)),
     };
@@ -111,31 +113,19 @@ pub(super) fn is_object_key(after: &[u8]) -> bool {
 
 /// Whether each hit lies within a string, or is a bare value that gets quotes.
 fn all_hits_fit(text: &str, hits: &[RedactionHit]) -> bool {
-    let mut tokens = JsonTokens::new(text).peekable();
+    let mut tokens = json_tokens(text).peekable();
     hits.iter().all(|hit| {
         while tokens.next_if(|token| token.range.end < hit.range.end).is_some() {}
         tokens.peek().is_some_and(|token| match token.is_string {
             true => {
                 let keeps_escapes =
-                    escape_at(text, hit.range.start).is_none() && escape_at(text, hit.range.end).is_none();
+                    escape_at(text, 0, hit.range.start).is_none() && escape_at(text, 0, hit.range.end).is_none();
                 let is_within = token.range.start <= hit.range.start && hit.range.end <= token.range.end;
                 hit.added_quotes.is_none() && is_within && keeps_escapes
             }
             false => hit.added_quotes == Some(0) && token.range == hit.range,
         })
     })
-}
-
-/// Returns the escape that a cut at `at` would split.
-fn escape_at(text: &str, at: usize) -> Option<Range<usize>> {
-    let begins_escape = |at: usize| {
-        let before = text.as_bytes().get(..=at).unwrap_or_default();
-        before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
-    };
-    let is_unicode = |from: &usize| text.as_bytes().get(from + 1) == Some(&b'u');
-    let mut positions = (1..=5).filter_map(|back| at.checked_sub(back));
-    let from = positions.find(|from| begins_escape(*from) && (from + 1 == at || is_unicode(from)))?;
-    Some(from..text.len().min(from + if is_unicode(&from) { 6 } else { 2 }))
 }
 
 /// A string without its quotes, or a bare value.
@@ -145,44 +135,10 @@ struct JsonToken {
 }
 
 /// The strings and bare values of a document in order. For other texts, arbitrary ranges.
-struct JsonTokens<'t> {
-    text: &'t [u8],
-    at: usize,
-}
-
-impl<'t> JsonTokens<'t> {
-    fn new(text: &'t str) -> Self {
-        Self { text: text.as_bytes(), at: 0 }
-    }
-
-    /// End of the string whose content begins at `from`.
-    fn string_end(&self, from: usize) -> usize {
-        let mut at = from;
-        loop {
-            match memchr::memchr2(b'"', b'\\', self.text.get(at..).unwrap_or_default()) {
-                Some(found) if self.text.get(at + found) == Some(&b'\\') => at += found + 2,
-                Some(found) => return at + found,
-                None => return self.text.len(),
-            }
-        }
-    }
-}
-
-impl Iterator for JsonTokens<'_> {
-    type Item = JsonToken;
-
-    fn next(&mut self) -> Option<JsonToken> {
-        let is_punctuation = |byte: &u8| b"{}[]:, \t\r\n".contains(byte);
-        let rest = self.text.get(self.at..)?;
-        let start = self.at + rest.iter().position(|byte| !is_punctuation(byte))?;
-        if self.text.get(start) == Some(&b'"') {
-            let end = self.string_end(start + 1);
-            self.at = end + 1;
-            return Some(JsonToken { range: start + 1..end, is_string: true });
-        }
-        let rest = self.text.get(start..).unwrap_or_default();
-        let end = start + rest.iter().position(|byte| is_punctuation(byte) || *byte == b'"').unwrap_or(rest.len());
-        self.at = end;
-        Some(JsonToken { range: start..end, is_string: false })
-    }
+fn json_tokens(text: &str) -> impl Iterator<Item = JsonToken> {
+    Tokens::new(text, Notation::Json).filter_map(|token| match token {
+        Token::Text { range, .. } => Some(JsonToken { range, is_string: true }),
+        Token::Word(range) => Some(JsonToken { range, is_string: false }),
+        _ => None,
+    })
 }

@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use super::{StructureLeaf, StructureWalk, find_structure, strip_quotes, unescape};
+use kernel::notation::{string_end, unescape};
+
+use super::{StructureLeaf, StructureWalk, find_structure, strip_quotes};
 
 /// Maximum size of a `<…>` that counts as one word, bytes.
 const MAX_ANGLE_WORD: usize = 256;
@@ -85,22 +87,9 @@ impl<'t> StructureWalk<'t> {
     pub(super) fn read_string(&mut self) -> &'t str {
         let from = self.at;
         let quote = self.peek().unwrap_or(b'"');
-        self.at += 1;
-        let mut ended = false;
-        while let Some(rest) = self.text.as_bytes().get(self.at..).filter(|_| !ended) {
-            let Some(mark) = memchr::memchr2(quote, b'\\', rest) else {
-                self.at = self.text.len();
-                break;
-            };
-            ended = rest.get(mark) != Some(&b'\\');
-            // The escaped byte may begin a multi-byte character; the bytes that follow it are never quotes.
-            self.at += mark + if ended { 1 } else { 2 };
-        }
-        self.malformed |= !ended;
-        while !self.text.is_char_boundary(self.at.min(self.text.len())) {
-            self.at += 1;
-        }
-        self.at = self.at.min(self.text.len());
+        let (end, is_closed) = string_end(self.text.as_bytes(), self.at + 1, quote);
+        self.malformed |= !is_closed;
+        self.at = end + usize::from(is_closed);
         self.slice(from, self.at)
     }
 

@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use kernel::notation::decode_escape;
+
 use super::super::resolve::RedactionHit;
 
 /// Whether a hit may break a document in a string: it contains a quote, begins with punctuation between two strings, or
@@ -44,9 +46,9 @@ impl DecodedString {
         while let Some(found) = memchr::memchr(b'\\', raw.as_bytes().get(from..)?) {
             let at = from + found;
             document.text.push_str(raw.get(from..at)?);
-            let (character, len) = decode_escape(raw.get(at..)?)?;
+            let (character, len) = decode_escape(raw.get(at..)?);
             let start = document.text.len();
-            document.text.push(character);
+            document.text.push(character?);
             from = at + len;
             let raw = range.start + at..range.start + from;
             document.escapes.push(DecodedEscape { raw, decoded: start..document.text.len() });
@@ -85,32 +87,5 @@ impl DecodedString {
         };
         let added_quotes = hit.added_quotes.map(|backslashes| backslashes.saturating_mul(2).saturating_add(1));
         RedactionHit { range: map_position(hit.range.start)..map_position(hit.range.end), rule: hit.rule, added_quotes }
-    }
-}
-
-/// Decodes the escape at the start of `rest`, and returns its length.
-fn decode_escape(rest: &str) -> Option<(char, usize)> {
-    let character = match rest.as_bytes().get(1)? {
-        b'n' => '\n',
-        b't' => '\t',
-        b'r' => '\r',
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        b'u' => return decode_unicode_escape(rest),
-        byte => char::from(*byte),
-    };
-    Some((character, 2))
-}
-
-/// Decodes `\u0040`, or a surrogate pair of two of them.
-fn decode_unicode_escape(rest: &str) -> Option<(char, usize)> {
-    let code = |at: usize| u32::from_str_radix(rest.get(at..at + 4)?, 16).ok();
-    let first = code(2)?;
-    match first {
-        0xd800..0xdc00 if rest.get(6..8) == Some("\\u") => {
-            let second = code(8)?.checked_sub(0xdc00)?;
-            Some((char::from_u32(0x1_0000 + ((first - 0xd800) << 10) + second)?, 12))
-        }
-        _ => Some((char::from_u32(first)?, 6)),
     }
 }
