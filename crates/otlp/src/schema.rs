@@ -1,7 +1,7 @@
-//! The OTLP schema: one table with number, JSON name, type, cardinality and role of each field of each message. It drives
-//! the index walk, the text visits, the dropping of unknown fields, and JSON in both directions, so none of them can
-//! miss a field. Equal to `proto/` (a test compares every field with the descriptors); a field that is not listed is
-//! unknown. `index_builder`, `patch`, `json/encode` and `json/decode` read fields.
+//! The OTLP schema: one table with number, JSON name, type, cardinality and role of each field of each message. It
+//! drives the index walk, the text visits, the dropping of unknown fields, and JSON in both directions, so none of them
+//! can miss a field. Equal to the protocol (a test compares every field with the descriptors); a field that is not
+//! listed is unknown. `index_builder`, `patch`, `json/encode` and `json/decode` read fields.
 
 use super::ids::{NodeKind, TextField};
 use super::signal::Signal;
