@@ -183,12 +183,13 @@ impl Migration {
     /// Rewrites the conditions of `filter` as rules. A condition that is not simple is left to the user.
     fn convert_conditions(&mut self) {
         let (mut refused, mut emptied) = (Vec::new(), Vec::new());
+        let is_empty = |node: &TreeNode| matches!(&node.value, NodeValue::Map(entries) if entries.is_empty());
         for part in self.file.processors.iter_mut().filter(|part| part.id.kind == "filter") {
             let (rules, others) = conditions::convert(&part.id.to_string(), &mut part.body);
             refused.extend(others.into_iter().map(|(key, condition)| (part.id.clone(), key, condition)));
             if !rules.is_empty() {
                 put(&mut part.body, "drop", &json!(rules));
-            } else if part.body.entries().iter().all(|(key, _)| key.name == "error_mode") {
+            } else if part.body.entries().iter().all(|(key, node)| key.name == "error_mode" || is_empty(node)) {
                 emptied.push(part.id.clone());
             }
         }
