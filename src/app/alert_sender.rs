@@ -61,7 +61,6 @@ struct AlertRecord {
     is_open: bool,
 }
 
-/// Records by [`alert_key`].
 type AlertRecords = BTreeMap<String, AlertRecord>;
 
 #[derive(Default)]
@@ -79,7 +78,6 @@ struct SenderState {
     next_attempt: u64,
 }
 
-/// The failure of one attempt.
 struct AttemptFailure {
     /// The reason in fixed words.
     why: String,

@@ -24,7 +24,6 @@ use telemetry::{Health, Meter};
 pub struct GatewayResources {
     /// Clock, randomness, disk, metrics and health.
     pub deps: GatewayDeps,
-    /// The open spool.
     pub spool: Arc<Spool>,
     /// Spawns tasks, for exporters and background tasks once they run.
     pub tasks: Arc<dyn Spawn>,
@@ -65,20 +64,17 @@ pub type BuildComponents = Box<dyn FnOnce(&GatewayResources) -> Result<GatewayCo
 
 /// Everything that is known before anything is opened.
 pub struct GatewayBlueprint {
-    /// Settings of the spool.
     pub spool: spool::SpoolSettings,
     /// The spool's keys: the first one seals, all of them open.
     pub keys: Vec<SpoolKey>,
     /// Operating parameters.
     pub settings: GatewaySettings,
-    /// Makes the components.
     pub build: BuildComponents,
 }
 
 /// The engine's inlet, set once the engine exists.
 pub type InletCell = Arc<OnceLock<Arc<Inlet>>>;
 
-/// The components.
 pub struct GatewayComponents {
     /// Pipelines and limits.
     pub plan: EnginePlan,
@@ -86,7 +82,6 @@ pub struct GatewayComponents {
     pub outlets: HashMap<Arc<str>, OutletSettings>,
     /// Consumers of the spool besides exporters, such as `vault`.
     pub consumers: Vec<Arc<str>>,
-    /// The destinations of the exporters.
     pub destinations: Vec<ExporterDestination>,
     /// Background tasks beside the pipelines, such as the vault's uploader.
     pub background_tasks: Vec<Arc<dyn BackgroundTask>>,
@@ -111,12 +106,9 @@ pub trait BackgroundTask: Send + Sync {
     fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()>;
 }
 
-/// The resources that a listener serves with.
 #[derive(Clone)]
 pub struct ListenerResources {
-    /// The engine's inlet.
     pub inlet: Arc<Inlet>,
-    /// Spawns the listener's tasks.
     pub tasks: Arc<dyn Spawn>,
     /// The metrics registry.
     pub meter: Meter,

@@ -5,7 +5,6 @@ use config::ComponentId;
 /// A component's configuration or settings with its id.
 #[derive(Clone)]
 pub struct ConfiguredComponent<T> {
-    /// The component's id.
     pub id: ComponentId,
     /// The configuration or settings.
     pub value: T,

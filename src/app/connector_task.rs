@@ -10,10 +10,8 @@ use connectors::runs::RunsConnector;
 
 use super::build::{BackgroundTask, InletCell};
 
-/// The `runs` connector as a background task.
 pub(super) struct RunsConnectorTask {
     pub(super) connector: RunsConnector,
-    /// The engine's inlet.
     pub(super) inlet: InletCell,
 }
 

@@ -7,13 +7,11 @@ const AWS_LC_FIPS: &str = "aws-lc-fips-sys 0.14.4";
 
 /// The cryptographic module of this binary.
 pub(crate) struct CryptoModule {
-    /// Its name and version.
     pub(crate) name: String,
     /// Whether it runs in its FIPS mode.
     pub(crate) is_fips: bool,
 }
 
-/// The module that is running.
 pub(crate) fn running_module() -> CryptoModule {
     let is_fips = aws_lc_rs::try_fips_mode().is_ok();
     let name =

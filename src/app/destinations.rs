@@ -22,10 +22,8 @@ const DESTINATIONS_FILE: &str = "destinations";
 /// Prefix of the consumers that hold data; no component type contains a colon.
 const HELD_PREFIX: &str = "held:";
 
-/// An exporter's destination.
 #[derive(Clone, Debug)]
 pub struct ExporterDestination {
-    /// The exporter's id.
     pub exporter: Arc<str>,
     /// `host:port`; several are separated by commas.
     pub destination: String,

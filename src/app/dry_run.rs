@@ -30,9 +30,7 @@ use redaction::Detector;
 /// The reason that an item is dropped.
 #[derive(Clone)]
 pub struct DropReason {
-    /// The id of the filter.
     pub filter: Arc<str>,
-    /// The filter's rule.
     pub rule: String,
 }
 
@@ -51,9 +49,7 @@ pub struct DryRun {
     recogniser_runtime: Option<Runtime>,
 }
 
-/// The result of one request.
 pub struct DryRunResult {
-    /// The pipeline's id.
     pub pipeline: Arc<str>,
     /// The ids of the pipeline's processors.
     pub steps: Vec<Arc<str>>,
@@ -69,7 +65,6 @@ pub struct DryRunResult {
     pub facts: Option<Arc<Facts>>,
     /// The redaction rules that were applied.
     pub rules: Option<Arc<Detector>>,
-    /// The answers of the recogniser.
     pub answers: Option<Arc<RecogniserAnswers>>,
 }
 
@@ -91,7 +86,6 @@ pub enum DryRunError {
     /// The requested pipeline is for another signal; its id and the request's signal.
     #[error("the pipeline `{0}` does not accept {1}")]
     OtherSignal(Arc<str>, &'static str),
-    /// The request is malformed.
     #[error(transparent)]
     Payload(#[from] MalformedOtlp),
     /// A processor refuses the request; its id and reason.

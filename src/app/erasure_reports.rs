@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use processors::spec::ErasureReportTarget;
 use vault::chain::erasures::ErasureHead;
 
-/// The path of the route.
 pub(crate) const REPORT_PATH: &str = "/-/erasures";
 /// How long the uploader may take to sync the report to disk.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(20);
@@ -38,7 +37,6 @@ impl ErasureReport {
     }
 }
 
-/// The route for reports.
 pub(super) fn router(targets: Vec<Arc<ErasureReportTarget>>) -> Router {
     Router::new().route(REPORT_PATH, post(accept_report)).with_state(Arc::<[_]>::from(targets))
 }

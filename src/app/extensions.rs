@@ -32,9 +32,7 @@ pub(super) struct ExtensionListeners<'p> {
     pub(super) history: &'p HistorySetup,
     pub(super) processors: &'p BuiltProcessors,
     pub(super) inlet: &'p InletCell,
-    /// The ids of all pipelines.
     pub(super) pipelines: Arc<[String]>,
-    /// The sender of alerts.
     pub(super) alert_sender: Option<&'p Arc<AlertSender>>,
     /// The admin port's certificates, read before.
     pub(super) admin_certificates: &'p LastGoodValue<server_tls::BuiltServerConfig>,
@@ -51,7 +49,6 @@ pub(super) struct ExtensionListeners<'p> {
 }
 
 impl ExtensionListeners<'_> {
-    /// The listener of one extension.
     pub(super) fn build_listener(&self, settings: ExtensionSettings) -> Box<dyn Listener> {
         let sockets = self.sockets.cloned();
         Box::new(match settings {

@@ -14,7 +14,6 @@ use pipeline::sequencer::CHECKPOINT;
 use pipeline::spool::Spool;
 use receivers::kafka::PartitionHandOver;
 
-/// The path of the route.
 pub(crate) const DRAIN_PATH: &str = "/-/drain";
 
 /// What a drain needs.
@@ -25,7 +24,6 @@ pub(super) struct FleetDrain {
     pub(super) spool: Arc<Spool>,
 }
 
-/// The state of a drain.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct DrainState {
     /// Whether every receiver was asked to hand over.
@@ -41,7 +39,6 @@ pub(crate) struct DrainState {
 pub(crate) struct WaitingRecords {
     /// An exporter, a vault, or the sender of shared effects.
     pub(crate) consumer: String,
-    /// Number of records.
     pub(crate) records: u64,
     /// Their bytes on disk.
     pub(crate) bytes: u64,
@@ -71,7 +68,6 @@ impl FleetDrain {
     }
 }
 
-/// The route.
 pub(super) fn router(drain: FleetDrain) -> Router {
     Router::new().route(DRAIN_PATH, post(begin).get(show)).with_state(Arc::new(drain))
 }

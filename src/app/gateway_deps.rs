@@ -18,7 +18,6 @@ pub struct GatewayDeps {
     pub disk: Arc<dyn Disk>,
     /// The metrics registry.
     pub meter: Meter,
-    /// The readiness of the gateway.
     pub health: Health,
 }
 

@@ -33,7 +33,6 @@ use processors::vault;
 /// A key that may be in a file beside the spool.
 struct KeyFileKind {
     file: &'static str,
-    /// The setting that replaces the file.
     setting: &'static str,
     /// The warning when the key is generated.
     created_warning: &'static str,
@@ -56,9 +55,7 @@ pub(crate) const ADMIN_TOKEN_FILE: &str = "admin.token";
 /// All keys of a gateway, read once.
 #[derive(Clone)]
 pub struct GatewayKeys {
-    /// The spool's keys.
     pub spool: Vec<SpoolKey>,
-    /// The key for pseudonyms.
     pub pseudonyms: Pseudonymizer,
     /// The keys that sign digests, by vault id.
     pub signers: HashMap<Arc<str>, Arc<SigningKey>>,
@@ -136,7 +133,6 @@ fn check_admin_token(path: &Path, metadata: &fs::Metadata) -> Result<(), String>
     Ok(())
 }
 
-/// The signing key of each vault.
 fn read_signing_keys(valid: &ValidSettings, rng: &dyn Rng) -> Result<HashMap<Arc<str>, Arc<SigningKey>>, StartError> {
     let mut signers = HashMap::new();
     for ConfiguredComponent { id, value } in &valid.processors {
@@ -263,13 +259,10 @@ pub fn find_key_problems(valid: &ValidSettings) -> Vec<(&'static str, String)> {
     found
 }
 
-/// A key in a key file.
 pub struct KeyOnDisk {
     /// The setting that names the file, or replaces it.
     pub setting: String,
-    /// The file.
     pub path: PathBuf,
-    /// The key's public id.
     pub id: String,
 }
 

@@ -76,7 +76,6 @@ impl HistoryRecorder {
         details
     }
 
-    /// Runs one update.
     pub(super) fn update(&self) {
         let now = self.now();
         self.retry_open(now);

@@ -45,7 +45,6 @@ pub(super) enum KeyCommandError {
     /// It printed more than a key.
     #[error("printed more than 4096 bytes: it must print the key alone")]
     TooLong,
-    /// It failed.
     #[error("failed ({0}): run it as the gateway's user to see why")]
     Failed(ExitStatus),
     /// It printed nothing.

@@ -27,7 +27,6 @@ const SHORT_PSEUDONYM_KEY: &str = "must have at least 16 bytes: create a key wit
 
 /// What is public of a key that was opened.
 pub struct OpenedKey {
-    /// The key's public id.
     pub id: String,
     /// ARN of the KMS key that decrypted it just now, if one did.
     pub kms_key_id: Option<String>,
@@ -72,7 +71,6 @@ impl ConfiguredKey {
         format!("{}.{}", self.section, self.field)
     }
 
-    /// The node of the section in the configuration.
     pub fn section_node<'f>(&self, file: &'f ConfigFile) -> Option<&'f TreeNode> {
         let (list, id) = match self.section.split_once('.') {
             None if self.section == "spool" => return Some(&file.spool),
@@ -84,7 +82,6 @@ impl ConfiguredKey {
         list.iter().find(|known| known.id.to_string() == id).map(|known| &known.body)
     }
 
-    /// The node of the key in the configuration.
     pub fn find_node<'f>(&self, file: &'f ConfigFile) -> Option<&'f TreeNode> {
         let section = self.section_node(file)?;
         match self.field.strip_prefix("keys[").and_then(|rest| rest.strip_suffix(']')) {

@@ -21,7 +21,6 @@ const MAX_KEY_BYTES: u64 = 64 << 10;
 
 /// The text of a key file, and whether the file is new.
 pub struct KeyFile {
-    /// The key.
     pub key: Secret,
     /// Whether the file was just created.
     pub created: bool,
@@ -35,7 +34,6 @@ pub enum KeyFileError {
     /// The file can't be read or created.
     #[error("can't use the key file {}: {error}", path.display())]
     Unusable {
-        /// Path of the file.
         path: PathBuf,
         /// The operating system's error.
         error: io::Error,

@@ -171,7 +171,6 @@ impl LimitsConfig {
         unknown.map(problem).collect()
     }
 
-    /// The rate limits of accounts, for the engine.
     pub fn account_rates(&self) -> accounts::RateLimits {
         let named = self.accounts.iter().map(|(account, rate)| (account.as_str().into(), rate.to_rate()));
         accounts::RateLimits {

@@ -45,9 +45,7 @@ impl Listener for OtlpReceiver {
     }
 }
 
-/// A receiver of hooks.
 pub(super) struct HooksListener {
-    /// The receiver.
     pub(super) receiver: ClaudeCodeHooksReceiver,
     /// Source of time.
     pub(super) clock: Arc<dyn Clock>,
@@ -91,7 +89,6 @@ impl ServingListener for RunningClaudeCodeHooks {
 
 /// A receiver that reads from Kafka: it has no port, and stops with the receivers that have one.
 pub(super) struct KafkaListener {
-    /// The receiver.
     pub(super) receiver: KafkaReceiver,
     /// Source of time.
     pub(super) clock: Arc<dyn Clock>,
@@ -148,7 +145,6 @@ fn bind_error(error: BindError, place: &str) -> StartError {
     StartError::new(format!("{error}; set another `endpoint` there")).with_place(place)
 }
 
-/// A receiver that has bound its ports.
 struct BoundReceiver {
     id: Arc<str>,
     bound: otlp::BoundOtlpReceiver,
@@ -186,7 +182,6 @@ pub struct WebListener {
     pub name: &'static str,
     /// The address to listen on.
     pub endpoint: Endpoint,
-    /// The routes.
     pub router: Router,
     /// Time limit from accept to the request, and between requests; see [`IDLE_TIMEOUT`].
     pub idle_timeout: Duration,
@@ -236,7 +231,6 @@ impl BoundListener for BoundWebListener {
     }
 }
 
-/// Serves pages on a bound port.
 pub fn serve_pages(
     bound: listen::BoundPort,
     router: Router,

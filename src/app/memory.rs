@@ -37,10 +37,8 @@ const CRITICAL_PERCENT: (u64, u64) = (92, 88);
 /// A limit of cgroup v1 from this value on means no limit.
 const NO_LIMIT: u64 = 1 << 60;
 
-/// The source of a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitOrigin {
-    /// The configuration.
     Configured,
     /// The cgroup, version 2 or 1.
     Cgroup,
@@ -49,7 +47,6 @@ pub enum LimitOrigin {
 }
 
 impl LimitOrigin {
-    /// The text for the log.
     pub fn text(self) -> &'static str {
         match self {
             Self::Configured => "limits.memory",
@@ -75,7 +72,6 @@ enum UsageSource {
 pub struct MemoryLimit {
     /// The limit in bytes.
     pub bytes: u64,
-    /// The source of the limit.
     pub origin: LimitOrigin,
     usage_source: UsageSource,
 }

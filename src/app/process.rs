@@ -47,7 +47,6 @@ pub fn quiet_panics() {
 /// A signal that ends the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopSignal {
-    /// SIGTERM.
     Terminate,
     /// SIGINT, such as Ctrl-C.
     Interrupt,

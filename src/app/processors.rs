@@ -136,7 +136,6 @@ impl BuiltProcessors {
         self.0.iter().map(|(_, built)| built)
     }
 
-    /// The steps of a pipeline, in order.
     pub(super) fn steps<'b>(&'b self, pipeline: &'b PipelineConfig) -> impl Iterator<Item = &'b BuiltProcessor> {
         pipeline.processors.iter().filter_map(|(id, _)| self.get(id))
     }
@@ -145,7 +144,6 @@ impl BuiltProcessors {
         self.0.iter().filter_map(|(id, built)| Some((id, built.tracker.as_ref()?)))
     }
 
-    /// All trackers combined.
     pub(super) fn combined_catalog(&self) -> Arc<dyn RunCatalog> {
         let catalogs = self.trackers().map(|(_, tracker)| Arc::<RunTracker>::clone(tracker) as Arc<dyn RunCatalog>);
         Arc::new(CombinedRunCatalog(catalogs.collect()))

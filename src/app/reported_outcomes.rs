@@ -16,9 +16,7 @@ use super::build::InletCell;
 
 /// Turns reported outcomes into effects.
 pub(super) struct ReportedOutcomes {
-    /// All trackers.
     pub(super) trackers: Vec<Arc<RunTracker>>,
-    /// The engine's inlet.
     pub(super) inlet: InletCell,
     pub(super) clock: Arc<dyn Clock>,
 }

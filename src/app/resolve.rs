@@ -311,7 +311,6 @@ struct SettingsChecker<'p> {
 }
 
 impl SettingsChecker<'_> {
-    /// The settings of every used component.
     fn validate_components(&mut self, typed: &TypedConfig) -> UsedComponents {
         let file = &typed.file;
         let (receivers, exporters) =

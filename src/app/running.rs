@@ -50,7 +50,6 @@ pub struct RunningGateway {
     pub(super) queue: Arc<JobQueue>,
     pub(super) workers: Vec<JoinHandle<()>>,
     pub(super) committer: Option<JoinHandle<()>>,
-    /// Makes the committer end.
     pub(super) end_committer: Arc<AtomicBool>,
     pub(super) receivers: Vec<Box<dyn ServingListener>>,
     pub(super) lasting_listeners: Vec<Box<dyn ServingListener>>,
@@ -152,12 +151,10 @@ impl RunningGateway {
         &self.addresses
     }
 
-    /// The engine of this gateway.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
-    /// The open spool.
     pub fn spool(&self) -> &Arc<Spool> {
         &self.spool
     }

@@ -22,7 +22,6 @@ const MAX_KEYS: usize = 64;
 /// Largest file that is read, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
-/// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum KeyUse {
@@ -35,9 +34,7 @@ enum KeyUse {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct SeenKey {
     key: KeyUse,
-    /// Its public id.
     id: String,
-    /// The epoch of a key for pseudonyms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     epoch: Option<u8>,
     /// When it was first used here, RFC 3339.
@@ -83,7 +80,6 @@ fn path(spool: &Path) -> PathBuf {
     parent_folder(spool).join(FILE)
 }
 
-/// The keys of a start.
 pub(super) struct PresentKeys<'k> {
     pub(super) spool: &'k [SpoolKey],
     pub(super) pseudonyms: &'k Pseudonymizer,

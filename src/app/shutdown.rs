@@ -27,7 +27,6 @@ pub struct ShutdownReport {
 }
 
 impl ShutdownReport {
-    /// The exit code of the process.
     pub fn exit_code(self) -> u8 {
         u8::from(self.failed.is_some())
     }

@@ -32,12 +32,10 @@ impl StartError {
         Self { text: text.into(), fault: StartFault::Machine }
     }
 
-    /// An error of the configuration.
     pub(super) fn config(text: impl Into<String>) -> Self {
         Self { text: text.into(), fault: StartFault::Configuration }
     }
 
-    /// The error with its fault replaced.
     pub(super) fn with_fault(self, fault: StartFault) -> Self {
         Self { fault, ..self }
     }

@@ -45,7 +45,6 @@ pub(super) struct TapState {
     pub pipelines: Arc<[String]>,
 }
 
-/// The query parameters.
 #[derive(Clone, Default, Deserialize)]
 struct TapQuery {
     pipeline: Option<String>,
@@ -94,7 +93,6 @@ fn wants_json(headers: &HeaderMap) -> bool {
     headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("json"))
 }
 
-/// The stream of one client.
 struct TapStream {
     state: TapState,
     subscription: TapSubscription,
@@ -106,7 +104,6 @@ struct TapStream {
 }
 
 impl TapStream {
-    /// The next part of the stream.
     async fn next(&mut self) -> Option<Bytes> {
         while self.remaining > 0 {
             let tapped = tokio::select! {

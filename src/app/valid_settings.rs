@@ -91,15 +91,12 @@ pub struct ValidSettings {
     pub exporters: Vec<ConfiguredComponent<ExporterSettings>>,
     /// Connectors that pipelines use.
     pub connectors: Vec<ConfiguredComponent<ConnectorSettings>>,
-    /// Extensions that are enabled.
     pub extensions: Vec<ConfiguredComponent<ExtensionSettings>>,
-    /// Settings of the spool.
     pub spool: spool::SpoolSettings,
     /// The spool's keys; empty if they are in a key file.
     pub spool_keys: Vec<LazyKey<spool::SpoolKey>>,
     /// The key for pseudonyms; `None` if it is in a key file.
     pub pseudonym_key: Option<LazyKey<Secret>>,
-    /// The epoch of that key.
     pub pseudonym_epoch: u8,
     /// Limits of memory and accounts.
     pub limits: LimitsConfig,
@@ -120,9 +117,7 @@ pub struct ValidSettings {
 /// Marks settings that are placeholders for invalid ones, so that the rest of a faulty file can still be checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlaceholderSettings {
-    /// The spool's settings and keys.
     pub spool: bool,
-    /// The spool's keys.
     pub keys: bool,
     /// Settings of components may be incomplete, or whole components may be missing.
     pub components: bool,

@@ -102,7 +102,6 @@ impl AdminPortArgs {
         Ok(port)
     }
 
-    /// The credential of the option or of the environment.
     fn requested_credential(&self) -> Result<Option<Secret>, CommandError> {
         if let Some(path) = &self.admin_token_file {
             let token = keyfile::read_argument(path).map_err(|why| CommandError::Failed(why.to_string()))?;
@@ -125,7 +124,6 @@ fn read_local_token(path: &Path) -> Option<Secret> {
     keyfile::read(path).ok().flatten().as_ref().map(bearer)
 }
 
-/// The admin port of a configuration.
 fn configured_admin_port(loaded: &LoadedConfig) -> Result<AdminPort, CommandError> {
     let mut settings = loaded.valid.extensions.iter().filter_map(|placed| match &placed.value {
         ExtensionSettings::Admin(settings) => Some((&placed.id, settings)),

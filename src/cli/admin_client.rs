@@ -62,7 +62,6 @@ pub(super) struct AdminClient {
     refused_hint: &'static str,
 }
 
-/// The hint for an admin port.
 const NO_GATEWAY_HINT: &str = ": check that the gateway is running with `admin` in `service.extensions`; for another admin port, use `--admin URL`, `--config FILE` \
     or the gateway's own `--listen HOST:PORT`";
 

@@ -37,7 +37,6 @@ pub(super) struct TestAlertArgs {
     admin_port: AdminPortArgs,
 }
 
-/// Runs a subcommand of `alerts`.
 pub(super) fn run(common: &CommonArgs, command: &AlertsCommand) -> Result<ExitStatus, CommandError> {
     match command {
         AlertsCommand::List(options) => {

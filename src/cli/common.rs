@@ -58,7 +58,6 @@ fn reject_file(text: &str) -> Result<Never, CommandError> {
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigSource {
-    /// A file.
     File(PathBuf),
     /// The environment variable of this name, as the OpenTelemetry operator passes the configuration of a sidecar.
     Environment(String),

@@ -32,7 +32,6 @@ const READ_HINT: &str =
 pub(super) struct LoadedConfig {
     /// As written, with defaults filled in.
     pub(super) typed: TypedConfig,
-    /// The validated settings.
     pub(super) valid: ValidSettings,
     /// Whether this is the embedded default.
     pub(super) embedded: bool,
@@ -85,7 +84,6 @@ pub(super) enum FileCreation {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileLookup {
     Read,
-    /// The files are on another machine.
     OnOtherMachine,
 }
 
@@ -164,7 +162,6 @@ pub(super) fn load_without_files(common: &CommonArgs) -> Result<LoadedConfig, Co
     print_messages(load_and_check(common, (FileCreation::Nothing, FileLookup::OnOtherMachine), |_, _| Vec::new()))
 }
 
-/// A further check of the settings.
 type ExtraCheck = fn(&TypedConfig, &ValidSettings) -> Vec<Problem>;
 
 /// Like [`load_config`], with a further check; all problems are reported at once.

@@ -92,7 +92,6 @@ struct ConfiguredVaults {
     accounts: KnownAccounts,
 }
 
-/// One vault.
 struct ConfiguredVault {
     id: String,
     recipients: RecipientPolicy,

@@ -73,7 +73,6 @@ pub(crate) enum CommandError {
     /// A request could not be processed outside a running gateway.
     #[error(transparent)]
     DryRun(#[from] DryRunError),
-    /// A spool can't be opened.
     #[error(transparent)]
     Spool(#[from] SpoolOpenError),
     /// An address can't be bound.

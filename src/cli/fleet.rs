@@ -47,7 +47,6 @@ pub(super) struct StatusArgs {
     json: bool,
 }
 
-/// Runs a subcommand of `fleet`.
 pub(super) fn run(common: &CommonArgs, command: &FleetCommand) -> Result<ExitStatus, CommandError> {
     match command {
         FleetCommand::Status(options) => show_status(common, options),

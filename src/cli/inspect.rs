@@ -46,7 +46,6 @@ pub(super) fn validate(common: &CommonArgs, options: ValidateArgs) -> Result<Exi
     print_result(&format!("{name} is valid: {pipelines}\n{profiles}"))
 }
 
-/// Lists every component.
 pub(super) fn list_components() -> Result<ExitStatus, CommandError> {
     let mut text = String::new();
     let mut section = |name: &str, rows: Vec<(&str, &str)>| {

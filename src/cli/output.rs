@@ -72,12 +72,10 @@ fn write_output(mut output: impl Write, text: &str) -> Result<(), CommandError> 
     }
 }
 
-/// Whether to use colour on stderr.
 pub(super) fn use_colour_on_stderr() -> bool {
     io::stderr().is_terminal() && is_colour_allowed()
 }
 
-/// Whether to use colour on stdout.
 pub(super) fn use_colour_on_stdout() -> bool {
     io::stdout().is_terminal() && is_colour_allowed()
 }

@@ -160,13 +160,10 @@ enum ConfigChange {
     BecameUsable,
 }
 
-/// The inputs of a check.
 #[derive(Clone)]
 struct ChangeCheck {
     common: CommonArgs,
-    /// The configuration as last read.
     last_read: ConfigSnapshot,
-    /// A refused configuration.
     refused: Option<Arc<LoadedConfig>>,
     clock: Arc<dyn Clock>,
 }

@@ -88,7 +88,6 @@ async fn print_issue_comment(gateway: &AdminClient, options: &ReportArgs, issue:
     if options.format == ReportFormat::Json { output::print_json(&answer.to_string()) } else { output::print(text) }
 }
 
-/// Posts the comment to the issue.
 async fn post_to_jira(issue: &str, comment: &str) -> Result<(), CommandError> {
     let required_var =
         |name: &str| env::var(name).filter(|value| !value.is_empty()).ok_or(format!("{name} is not set"));

@@ -63,7 +63,6 @@ pub(super) enum SpoolCommand {
     },
 }
 
-/// Runs a subcommand of `spool`.
 pub(super) fn run(common: &CommonArgs, command: SpoolCommand) -> Result<ExitStatus, CommandError> {
     let loaded = load_config(common, FileCreation::Nothing)?;
     logging::init(logging::LogLevel::Warn);

@@ -146,7 +146,6 @@ fn copy_for_exporter(
     Some((Arc::clone(new_holder), Transaction { account: Arc::clone(&record.account), records: vec![copy] }))
 }
 
-/// Commits one transaction at once.
 fn commit_transaction(spool: &Spool, committer: &mut Committer, transaction: Transaction) -> Result<(), CommandError> {
     let bytes = transaction.records.iter().map(|record| record.body.len() as u64).sum();
     let commit_error = |reason: Reason| CommandError::Failed(reason.text().to_owned());

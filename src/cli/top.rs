@@ -20,7 +20,6 @@ use runs::amounts::{self, NO_PRICE};
 
 /// Rows per table.
 const MAX_ROWS: usize = 8;
-/// Columns of a name.
 const NAME_COLUMNS: usize = 24;
 /// Moves to the first line and clears the rest of the screen.
 const CLEAR_SCREEN: &str = "\x1b[H\x1b[J";
@@ -110,7 +109,6 @@ fn write_figure(out: &mut String, title: &str, figure: &Value, as_text: &dyn Fn(
     let _ = writeln!(out, "  {title:<20} {value:>12}   {change}");
 }
 
-/// Formats the whole screen.
 pub(super) fn format_screen(overview: &Value, colour: bool) -> String {
     let paint = |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() };
     let mut out = String::new();

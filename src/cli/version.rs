@@ -16,7 +16,6 @@ pub(super) struct VersionArgs {
     _none: RejectFileArg,
 }
 
-/// Prints the version.
 pub(super) fn run(options: VersionArgs) -> Result<ExitStatus, CommandError> {
     let mut text = format!("tollgate {}\n", env!("CARGO_PKG_VERSION"));
     if options.verbose {

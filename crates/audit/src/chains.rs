@@ -13,7 +13,6 @@ use vault::store::ObjectKind;
 pub struct ChainId {
     /// The account, spelled as in object names.
     pub account: String,
-    /// The writer's name.
     pub writer: String,
 }
 

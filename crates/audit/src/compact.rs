@@ -32,7 +32,6 @@ const MAX_FILE: u64 = 64 << 20;
 /// Index objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 16;
 
-/// Options of a run.
 #[derive(Default)]
 pub struct CompactOptions {
     /// Folder above `lines/v1`.
@@ -52,9 +51,7 @@ pub struct CompactOptions {
 pub struct CompactSummary {
     /// Index objects packed by this run.
     pub objects: usize,
-    /// Lines in them.
     pub lines: usize,
-    /// Files written.
     pub files: usize,
     /// Size of the written files.
     pub bytes: usize,
@@ -68,7 +65,6 @@ pub struct CompactSummary {
     pub missing_older_objects: Option<String>,
 }
 
-/// A day of an account in the index.
 #[derive(Default)]
 struct IndexDay<'n> {
     /// Signed objects by the SHA-256 (hex) of their bytes, whether they still exist or not.

@@ -36,7 +36,6 @@ const MAX_SESSIONS: usize = 2_000_000;
 /// A period of arrival at the gateway, RFC 3339.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EvidencePeriod {
-    /// Start of the period.
     pub from: String,
     /// End of the period, exclusive.
     pub to: String,
@@ -56,10 +55,8 @@ impl EvidencePeriod {
     }
 }
 
-/// A session of the period.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SessionEvidence {
-    /// Account that sent the session.
     pub account: String,
     /// Tenant, as the index shows it.
     pub tenant: String,
@@ -77,7 +74,6 @@ pub struct SessionEvidence {
     pub model_calls: u64,
     /// Tool calls; a call that is reported twice counts once.
     pub tool_calls: u64,
-    /// Permission decisions.
     pub decisions: u64,
     /// Denied decisions.
     pub denials: u64,
@@ -90,11 +86,8 @@ pub struct SessionEvidence {
     pub cost_usd: Option<Decimal>,
     /// Turns, as the client numbers or names them.
     pub turns: BTreeSet<String>,
-    /// Pseudonyms of users.
     pub users: BTreeSet<String>,
-    /// Agents.
     pub actors: BTreeSet<String>,
-    /// Versions of the agents.
     pub agent_versions: BTreeSet<String>,
     /// Environments in which the agents ran.
     pub environments: BTreeSet<String>,
@@ -102,7 +95,6 @@ pub struct SessionEvidence {
     pub issues: BTreeSet<String>,
     /// Commits from which the agents were built.
     pub commits: BTreeSet<String>,
-    /// Ids of the keys that open the session.
     pub key_ids: BTreeSet<String>,
 }
 
@@ -119,7 +111,6 @@ pub struct ToolAction {
     pub tool: Option<String>,
     /// `used`, or the decision: `accept`, `reject`, …
     pub outcome: String,
-    /// Whether the action was denied.
     pub denied: bool,
     /// Who decided, as the client reports: `config`, `hook`, `user_reject`, …; null if the client does not report this.
     pub decided_by: Option<String>,
@@ -136,24 +127,18 @@ pub struct ActionOccurrences {
     pub count: u64,
     /// How often the action failed.
     pub failures: u64,
-    /// Time of the first occurrence.
     pub first_seen: String,
-    /// Time of the last occurrence.
     pub last_seen: String,
 }
 
-/// A digest of the period.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DigestEvidence {
-    /// Name of the digest's object.
     pub name: String,
     /// SHA-256 of the digest's bytes, hex.
     pub sha256: String,
     /// Account whose lines the digest covers.
     pub account: String,
-    /// The writer's name.
     pub writer: String,
-    /// Epoch of the digest.
     pub epoch: String,
     /// Number of the digest in its epoch.
     pub n: u64,
@@ -178,7 +163,6 @@ pub struct DigestEvidence {
 pub struct GatewayConfiguration {
     /// Account whose lines the digests cover.
     pub account: String,
-    /// The writer's name.
     pub writer: String,
     /// The gateway's version and the hash of its configuration; null if the digests have none.
     pub made_by: Option<GatewayIdentity>,
@@ -189,7 +173,6 @@ pub struct GatewayConfiguration {
 pub struct SealedTo {
     /// Account whose lines the digests cover.
     pub account: String,
-    /// The writer's name.
     pub writer: String,
     /// Who can open the account's content.
     pub recipients: AccountRecipients,
@@ -198,35 +181,27 @@ pub struct SealedTo {
 /// The digests made under one configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ConfigurationPeriod {
-    /// Number of digests.
     pub digests: u64,
-    /// Time of the first digest.
     pub first_digest: String,
-    /// Time of the last digest.
     pub last_digest: String,
 }
 
 /// A key object in the vault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeyEvidence {
-    /// Name of the object.
     pub name: String,
-    /// Key id.
     pub key_id: String,
     /// How the key is sealed.
     pub encryption: &'static str,
 }
 
-/// A line that records an erasure.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ErasureLine {
     /// Account of the erased content.
     pub account: String,
-    /// Time of the line.
     pub time: String,
     /// Leaf of the line: `writer/epoch/number`.
     pub leaf: String,
-    /// The recorded erasure.
     pub erasure: ErasureRecord,
 }
 
@@ -241,7 +216,6 @@ pub struct UnsignedObject {
     pub reason: String,
 }
 
-/// All evidence of a period.
 #[derive(Default)]
 pub struct PeriodEvidence {
     /// Number of index lines.
@@ -252,15 +226,12 @@ pub struct PeriodEvidence {
     pub gaps: u64,
     /// Sessions, by account, tenant and session id.
     pub sessions: BTreeMap<(String, String, String), SessionEvidence>,
-    /// Tools and decisions.
     pub actions: BTreeMap<ToolAction, ActionOccurrences>,
-    /// Digests of the period.
     pub digests: Vec<DigestEvidence>,
     /// Configurations of the gateways that made the digests.
     pub configurations: BTreeMap<GatewayConfiguration, ConfigurationPeriod>,
     /// Who can open the content of each account, from when to when.
     pub recipients: BTreeMap<SealedTo, ConfigurationPeriod>,
-    /// Keys of the period's days.
     pub keys: Vec<KeyEvidence>,
     /// Erasures that were recorded in the period; their content may be older.
     pub erasures: Vec<ErasureLine>,

@@ -25,7 +25,6 @@ use vault::object_names::{FragmentScope, ObjectName, account_segment, rfc3339};
 use vault::store::directory::NOT_A_REGULAR_FILE;
 use vault::store::{ObjectKind, StoreError};
 
-/// The notes of a vault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HoldNotes {
     /// Holds in force; a session may have several.

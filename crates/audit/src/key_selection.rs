@@ -2,7 +2,6 @@
 
 use vault::object_names::account_segment;
 
-/// Selects keys.
 #[derive(Clone, Debug, Default)]
 pub struct KeySelection {
     /// Only this account.

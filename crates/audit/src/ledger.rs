@@ -101,7 +101,6 @@ struct LedgerEpoch {
     begun: Option<IndexRow>,
 }
 
-/// A digest that one of the ledger's keys signed.
 struct SignedDigest {
     digest: ChainDigest,
     sha256: String,
@@ -187,7 +186,6 @@ impl<'p> Ledger<'p> {
         Ok(ledger)
     }
 
-    /// The chain's account.
     pub fn account(&self) -> &str {
         &self.account
     }

@@ -40,10 +40,12 @@ pub struct VaultLocation {
 }
 
 pub(crate) enum ParsedLocation {
-    /// An existing folder.
     Folder(PathBuf),
     /// Buckets, with no lock for written objects, and the prefix of all names.
-    S3 { settings: Box<S3Settings>, prefix: String },
+    S3 {
+        settings: Box<S3Settings>,
+        prefix: String,
+    },
 }
 
 impl VaultLocation {
@@ -87,7 +89,6 @@ impl VaultLocation {
     }
 }
 
-/// A vault to read from.
 pub struct Vault {
     pub(crate) reader: Arc<dyn VaultReader>,
     /// Prefix of all names; empty, or ends in `/`.
@@ -101,7 +102,6 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// A vault over any reader.
     pub fn new(reader: Arc<dyn VaultReader>, prefix: &str, bucket: Option<String>) -> Self {
         let prefix = prefix.trim_matches('/');
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };

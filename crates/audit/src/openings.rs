@@ -28,7 +28,6 @@ const MAX_ACCOUNT: usize = 64;
 /// Longest request with its signatures, bytes. It becomes part of an index line.
 const MAX_REQUEST: usize = 64 << 10;
 
-/// A request to open a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpeningRequest {
@@ -36,7 +35,6 @@ pub struct OpeningRequest {
     pub v: u8,
     /// The vault's location as the user gave it: `s3://bucket/prefix` or a folder.
     pub store: String,
-    /// Account of the content.
     pub account: String,
     /// The session to open, as the index shows its id; `trace-…` for records without one.
     pub open_session: String,
@@ -51,7 +49,6 @@ pub struct OpeningRequest {
 }
 
 impl OpeningRequest {
-    /// The keys of the session.
     pub fn selection(&self) -> KeySelection {
         KeySelection {
             account: Some(self.account.clone()),

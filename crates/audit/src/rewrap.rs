@@ -68,9 +68,7 @@ impl CopyRecipients {
 /// Result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RewrapSummary {
-    /// Keys examined.
     pub keys: u64,
-    /// Copies written.
     pub written: u64,
     /// Keys that already had a copy for the same recipients.
     pub already_present: u64,
@@ -82,7 +80,6 @@ pub struct RewrapSummary {
 
 /// The person who copies keys and records the copies in a chain of their own.
 pub struct LedgerSigner<'k> {
-    /// Signs the chain.
     pub key: &'k SigningKey,
     /// Keys that signed the chain earlier.
     pub earlier_keys: &'k [VerifyKey],
@@ -154,7 +151,6 @@ pub async fn rewrap(
     Ok(summary)
 }
 
-/// One key to copy.
 struct CopyJob<'j, 'k> {
     place: &'j WritableVault,
     auditors: &'j [age::x25519::Identity],
@@ -166,7 +162,6 @@ struct CopyJob<'j, 'k> {
     key: &'j ShreddedKey,
 }
 
-/// The existing objects of a key.
 #[derive(Default)]
 struct KeyObjects {
     /// Copies for the job's recipients.

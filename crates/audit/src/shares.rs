@@ -24,7 +24,6 @@ pub const MAX_SHARE_FILE: u64 = 8 << 20;
 /// The shares of the selected keys that an auditor opens.
 #[derive(Default)]
 pub struct CollectedShares {
-    /// The shares.
     pub shares: Vec<KeyShare>,
     /// Key objects that each of their recipients opens alone, so that they have no shares.
     pub without_shares: u64,

@@ -25,7 +25,6 @@ pub trait SignedRequest: Serialize + DeserializeOwned {
     const NOT_A_REQUEST: &'static str;
     /// The error for a request without valid signatures.
     const NOT_SIGNED: &'static str;
-    /// The version of this request.
     fn version(&self) -> u8;
     /// Creation and expiry, RFC 3339.
     fn times(&self) -> (&str, &str);
@@ -35,7 +34,6 @@ pub trait SignedRequest: Serialize + DeserializeOwned {
     /// A field has no valid value.
     fn check_fields(&self) -> Result<(), &'static str>;
 
-    /// The text that is signed.
     fn text(&self) -> String {
         // strings and numbers: serialising can't fail
         format!("{}\n", serde_json::to_string_pretty(self).unwrap_or_default())

@@ -6,7 +6,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The parts of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Url<'t> {
     /// True for `https://`, false for `http://`.

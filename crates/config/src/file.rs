@@ -14,11 +14,8 @@ use super::tree::{MapKey, NodeValue, TreeNode};
 /// One configured component, its body not yet typed.
 #[derive(Clone)]
 pub struct ComponentSection {
-    /// Its id, the key of the section.
     pub id: ComponentId,
-    /// Position of its key.
     pub at: SourcePosition,
-    /// Its untyped body.
     pub body: TreeNode,
 }
 
@@ -29,13 +26,10 @@ pub struct PipelineConfig {
     pub id: ComponentId,
     /// The signal named by the type of its id.
     pub signal: Signal,
-    /// Position of its key.
     pub at: SourcePosition,
-    /// Receivers, each with its position in the file.
     pub receivers: Vec<(ComponentId, SourcePosition)>,
     /// Processors in the order written, each with its position.
     pub processors: Vec<(ComponentId, SourcePosition)>,
-    /// Exporters, each with its position.
     pub exporters: Vec<(ComponentId, SourcePosition)>,
 }
 
@@ -58,11 +52,8 @@ pub struct ConfigFile {
     pub pipelines: Vec<PipelineConfig>,
     /// The untyped node `service.telemetry`.
     pub telemetry: TreeNode,
-    /// The untyped node `spool`.
     pub spool: TreeNode,
-    /// The untyped node `pseudonyms`.
     pub pseudonyms: TreeNode,
-    /// The untyped node `limits`.
     pub limits: TreeNode,
 }
 

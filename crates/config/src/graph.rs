@@ -18,11 +18,9 @@ pub enum StepRole {
     Normalize,
     /// Prices model calls.
     Cost,
-    /// Tracks runs.
     Runs,
     /// Moves content to the vault.
     Vault,
-    /// Redacts text.
     Redact,
     /// Changes or drops items after all other steps; a pipeline may have several.
     Last,

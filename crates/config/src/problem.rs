@@ -29,7 +29,6 @@ pub struct FieldProblem {
 }
 
 impl FieldProblem {
-    /// A fault of the field at `path`.
     pub fn new(path: impl Into<String>, what: impl Into<String>) -> Self {
         Self { path: path.into(), message: what.into() }
     }
@@ -72,12 +71,10 @@ impl Problem {
         (self.severity, self.at.map_or(usize::MAX, |at| at.offset))
     }
 
-    /// An error at `path`.
     pub fn error(at: Option<SourcePosition>, path: impl Into<String>, what: impl Into<String>) -> Self {
         Self { severity: ProblemSeverity::Error, at, path: path.into(), message: what.into(), hint: String::new() }
     }
 
-    /// A warning at `path`.
     pub fn warning(at: Option<SourcePosition>, path: impl Into<String>, what: impl Into<String>) -> Self {
         Self { severity: ProblemSeverity::Warning, ..Self::error(at, path, what) }
     }

@@ -17,20 +17,15 @@ pub struct TreeNode {
     pub reference: Option<String>,
     /// Files that `${file:…}` named in this scalar.
     pub files: Vec<PathBuf>,
-    /// The parsed value.
     pub value: NodeValue,
 }
 
-/// A map key with its position.
 #[derive(Clone)]
 pub struct MapKey {
-    /// Position of the key.
     pub at: SourcePosition,
-    /// The key's text.
     pub name: String,
 }
 
-/// The value of a node.
 #[derive(Clone)]
 pub enum NodeValue {
     /// An empty value.
@@ -43,9 +38,7 @@ pub enum NodeValue {
     UInt(u64),
     /// A number with a point or exponent.
     Float(f64),
-    /// Text.
     Str(String),
-    /// A list.
     Seq(Vec<TreeNode>),
     /// A map, in file order.
     Map(Vec<(MapKey, TreeNode)>),
@@ -131,7 +124,6 @@ impl TreeNode {
         at
     }
 
-    /// The item of a list at `index`.
     pub fn item(&self, index: usize) -> Option<&Self> {
         match &self.value {
             NodeValue::Seq(items) => items.get(index),

@@ -27,7 +27,6 @@ const SIZE_UNITS: [(&str, u64); 10] = [
 ];
 
 impl ByteSize {
-    /// A size of `n` MiB.
     pub const fn mib(n: u64) -> Self {
         Self(n << 20)
     }

@@ -16,7 +16,6 @@ struct FaultClass {
 /// Where the cause is, relative to the reader's position.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FaultCause {
-    /// At the position.
     Here,
     /// In the last line before it that is not a complete entry.
     IncompleteLine,
@@ -112,11 +111,9 @@ const CLASSES: &[FaultClass] = &[
 
 /// A syntax error in our words, and its remedy.
 pub(super) struct SyntaxFault {
-    /// What is wrong.
     pub(super) what: String,
     /// What to do.
     pub(super) hint: String,
-    /// Where it is.
     pub(super) at: Option<SourcePosition>,
 }
 

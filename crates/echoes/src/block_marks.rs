@@ -58,14 +58,12 @@ fn mark_wide_leads(block: &[u8; BLOCK], mut leads: u64) -> u64 {
 
 /// Reads blocks with the instructions of this machine.
 pub(super) trait BlockReader: Copy {
-    /// Returns the marks of a block.
     fn mark_block(self, block: &[u8; BLOCK]) -> BlockMarks;
 
     /// Runs `work` compiled for those instructions.
     fn run<R>(self, work: impl FnOnce() -> R) -> R;
 }
 
-/// The portable reader.
 #[derive(Clone, Copy)]
 pub(super) struct PortableReader;
 

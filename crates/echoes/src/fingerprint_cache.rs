@@ -83,7 +83,6 @@ impl FingerprintCache {
         sessions.insert_for(session.account, session, cached, bytes);
     }
 
-    /// Returns the fingerprints of a session's texts.
     pub fn session_texts(&self, session: SessionKey) -> Vec<Arc<[u16]>> {
         let sessions = self.sessions.lock();
         sessions.get(&session).map(|cached| cached.texts.iter().cloned().collect()).unwrap_or_default()

@@ -18,14 +18,12 @@ pub(super) const RUN_BYTES: usize = RUN_LENGTH * FINGERPRINT_BYTES;
 const CASE_BITS: u32 = 0x2020_2020;
 const TOP_BITS: u32 = 0x8080_8080;
 
-/// The random key of the fingerprints.
 pub struct FingerprintKey {
     addend: u32,
     multiplier: u32,
 }
 
 impl FingerprintKey {
-    /// Draws a new key.
     pub fn new(rng: &dyn Rng) -> Self {
         let (mut addend, mut multiplier) = ([0; 4], [0; 4]);
         rng.fill(&mut addend);
@@ -76,7 +74,6 @@ impl ContentFingerprints {
         }
     }
 
-    /// The fingerprints of each text.
     pub fn texts(&self) -> impl Iterator<Item = &[u16]> {
         self.0.iter().map(|text| &**text)
     }

@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use super::fold::{FoldedUnit, fold_unit};
 
-/// One form of a text.
 pub(super) struct FoldedForm {
     pub(super) bytes: Vec<u8>,
     /// The position in the text of each byte, then the length of the text.

@@ -28,7 +28,8 @@ pub(super) fn replaceable_parts(text: &str, values: &[Range<usize>], range: &Ran
     let first = values.partition_point(|value| value.end <= range.start);
     let inside = values.iter().skip(first).take_while(|value| value.start < range.end);
     let part = |value: &Range<usize>| {
-        let start = escape_at(text, value.start, range.start.max(value.start)).map_or(range.start, |escape| escape.start);
+        let start =
+            escape_at(text, value.start, range.start.max(value.start)).map_or(range.start, |escape| escape.start);
         let end = escape_at(text, value.start, range.end.min(value.end)).map_or(range.end, |escape| escape.end);
         start.max(value.start)..end.min(value.end)
     };

@@ -160,7 +160,6 @@ impl PreservedRanges {
             && weighted_length(longest) >= LEAST_CHARACTERS
     }
 
-    /// The parts of a range between the preserved ranges.
     fn removable_parts(&self, range: &Range<usize>) -> Vec<Range<usize>> {
         let (mut parts, mut from) = (Vec::new(), range.start);
         let first = self.0.partition_point(|preserved| preserved.end <= range.start);

@@ -26,7 +26,6 @@ fn hash_run(quad: [u16; 4], last: u16) -> u64 {
 /// One folded form of a part of a text without stack frames.
 struct SearchablePart {
     text_index: usize,
-    /// Offset of the part in the text.
     offset: usize,
     form: FoldedForm,
     fingerprints: Vec<u16>,
@@ -56,7 +55,6 @@ pub(super) struct ContentSearch {
 }
 
 impl ContentSearch {
-    /// Prepares a search in `texts`.
     pub(super) fn new(key: &FingerprintKey, texts: &[&str]) -> Self {
         let mut parts = Vec::new();
         for (text_index, text) in texts.iter().enumerate() {

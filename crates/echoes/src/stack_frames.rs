@@ -13,7 +13,6 @@ pub fn classify_lines(text: &str) -> impl Iterator<Item = (Range<usize>, bool)> 
     })
 }
 
-/// Returns the ranges of `text` between frames.
 pub(super) fn ranges_between_frames(text: &str) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for (range, is_frame) in classify_lines(text) {

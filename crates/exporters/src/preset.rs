@@ -21,13 +21,9 @@ pub enum Preset {
 /// The keys of a stanza that a preset reads.
 #[derive(Clone, Copy)]
 pub struct PresetKeys<'a> {
-    /// `region`
     pub region: Option<&'a str>,
-    /// `api_key`
     pub api_key: Option<&'a Secret>,
-    /// `ingestion_key`
     pub ingestion_key: Option<&'a Secret>,
-    /// `dataset`
     pub dataset: Option<&'a str>,
     /// Whether the stanza sets an endpoint itself.
     pub own_endpoint: bool,
@@ -38,13 +34,11 @@ pub struct PresetKeys<'a> {
 pub struct PresetHeader {
     /// Header name in lower case.
     pub name: &'static str,
-    /// Header value.
     pub value: Secret,
     /// The only signal that gets this header; `None`: all.
     pub only_signal: Option<Signal>,
 }
 
-/// The settings that a preset results in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PresetSettings {
     /// `https://host:port`; `None` if the stanza sets its own endpoint.

@@ -49,7 +49,6 @@ pub struct ExporterDeps {
 
 /// State of a running exporter that sends to another machine.
 pub struct RemoteExporter {
-    /// Component id.
     pub id: Arc<str>,
     /// Settings shared by both exporters.
     pub common: RemoteSettings,
@@ -112,7 +111,6 @@ impl<P: OtlpProtocol> Exporter for OtlpExporter<P> {
 
 /// The form in which a request is sent.
 pub enum OutgoingRequest<'r> {
-    /// The request unchanged.
     Unchanged,
     /// Deltas replaced by totals.
     Totals(CumulativeRequest<'r>),
@@ -288,7 +286,6 @@ impl RemoteExporter {
         run_blocking(&*self.deps.tasks, "compress", move || compress(encoding, &body).ok()).await.flatten()
     }
 
-    /// Adds the configured headers.
     pub fn add_headers(&self, signal: Signal, account: &str, to: &mut HeaderMap) {
         to.insert(http::header::USER_AGENT, HeaderValue::from_static(concat!("tollgate/", env!("CARGO_PKG_VERSION"))));
         let shared = self.common.headers.iter().filter(|(_, _, only)| only.is_none_or(|only| only == signal));

@@ -31,18 +31,14 @@ pub enum BuildError {
 
 /// Where an exporter writes. `validate`, `check` and the start of the gateway examine the target beforehand.
 pub enum ExportTarget<'s> {
-    /// A server on the network.
     Server {
-        /// TLS settings of the connection.
         tls: &'s tls::ClientTlsSettings,
         /// A URL of the server that answers HTTP/1.1; `None` if the server speaks gRPC only.
         http: Option<&'s Uri>,
     },
     /// Topics of Kafka.
     Brokers {
-        /// The connection.
         brokers: &'s BrokerSettings,
-        /// The topics that are written.
         topics: Vec<Arc<str>>,
         /// Whether a topic is used that can lose acknowledged records.
         allow_weak_durability: bool,
@@ -51,12 +47,10 @@ pub enum ExportTarget<'s> {
     },
     /// A file on this machine.
     File {
-        /// Path of the file.
         path: &'s Path,
         /// Whether the file is only appended to: then an existing file needs no permission to create files beside it.
         appends: bool,
     },
-    /// Standard output.
     Output,
 }
 

@@ -188,37 +188,21 @@ pub enum Compression {
 
 /// The shared keys of a stanza, borrowed.
 pub struct RemoteConfigKeys<'a> {
-    /// `preset`
     pub preset: Option<Preset>,
-    /// The keys that the preset reads.
     pub preset_keys: PresetKeys<'a>,
-    /// `headers`
     pub headers: &'a BTreeMap<String, Secret>,
-    /// `account_headers`
     pub account_headers: &'a BTreeMap<String, BTreeMap<String, Secret>>,
-    /// `compression`
     pub compression: Compression,
-    /// `timeout`
     pub timeout: TimeSpan,
-    /// `tls`
     pub tls: &'a ClientTlsConfig,
-    /// `max_request_size`
     pub max_request_size: Option<ByteSize>,
-    /// `ack`
     pub ack: AckMode,
-    /// `max_pending`
     pub max_pending: Option<ByteSize>,
-    /// `on_full`
     pub on_full: OnFullAction,
-    /// `ordered`
     pub ordered: bool,
-    /// `moved_from`
     pub moved_from: &'a [String],
-    /// `sending_queue`
     pub queue: &'a SendingQueue,
-    /// `retry_on_failure`
     pub retry: &'a RetryOnFailure,
-    /// `deltatocumulative`
     pub deltatocumulative: Option<&'a cumulative::DeltaToCumulativeConfig>,
 }
 

@@ -138,9 +138,7 @@ impl PythonParser<'_> {
             Token::Open(b'{') if depth < MAX_DEPTH => self.parse_collection(b'}', depth + 1),
             Token::Open(b'[') if depth < MAX_DEPTH => self.parse_collection(b']', depth + 1),
             Token::Open(b'(') if depth < MAX_DEPTH => self.parse_collection(b')', depth + 1),
-            Token::Text { range, is_closed: true } => {
-                Some(Json::String(unescape(self.text.get(range)?).into_owned()))
-            }
+            Token::Text { range, is_closed: true } => Some(Json::String(unescape(self.text.get(range)?).into_owned())),
             Token::Word(range) => match self.text.get(range)? {
                 "None" => Some(Json::Null),
                 "True" => Some(Json::Bool(true)),

@@ -20,7 +20,6 @@ pub(super) const PARTS: [ContentPart; 4] =
     [ContentPart::Input, ContentPart::Output, ContentPart::ToolArgs, ContentPart::ToolResult];
 const NS_PER_SECOND: f64 = 1e9;
 
-/// A set of [`PARTS`].
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct PartSet(u8);
 
@@ -59,11 +58,9 @@ pub(super) struct ClientSighting {
     pub(super) sdk: Box<str>,
     /// The parts that items of these kinds carry unless they are switched off.
     pub(super) expected: PartSet,
-    /// The parts that the items carried.
     pub(super) carried: PartSet,
 }
 
-/// The clients of one committed batch.
 pub(super) struct BatchSightings {
     pub(super) account: Arc<str>,
     pub(super) signal: Signal,
@@ -144,7 +141,6 @@ type ClientRecords = BoundedMap<(Arc<str>, Box<str>), ClientRecord, MAX_CLIENTS>
 pub struct ClientTable(Mutex<ClientRecords>);
 
 impl ClientTable {
-    /// Adds the clients of a committed batch.
     pub(super) fn add_batch(&self, batch: &BatchSightings) {
         let mut clients = self.0.lock();
         for sighting in &batch.clients {

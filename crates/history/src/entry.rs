@@ -14,13 +14,10 @@ const MAX_PARTS: usize = 24;
 /// One model's or tenant's part of a run.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunModelUsage {
-    /// Name of the model or tenant.
     pub name: Arc<str>,
-    /// Answered calls.
     pub calls: u64,
     /// Input tokens, including cached ones.
     pub input: u64,
-    /// Output tokens.
     pub output: u64,
     /// Cost, 1e-18 USD.
     pub atto: i128,
@@ -31,14 +28,10 @@ pub struct RunModelUsage {
     pub no_usage: u64,
 }
 
-/// One tool's part of a run.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunToolUsage {
-    /// Name of the tool.
     pub name: Arc<str>,
-    /// All calls.
     pub calls: u64,
-    /// Calls that failed.
     pub failed: u64,
     /// Calls that were not allowed.
     pub denied: u64,
@@ -49,9 +42,7 @@ pub struct RunToolUsage {
 pub struct RunRecord {
     /// Account of the credential that sent it.
     pub account: Arc<str>,
-    /// Run id.
     pub run: Box<str>,
-    /// Session id.
     pub session: Box<str>,
     /// Trace id in hex, or "".
     pub trace: Box<str>,
@@ -67,7 +58,6 @@ pub struct RunRecord {
     pub commit: Option<Arc<str>>,
     /// `work_tracker.issue_id`.
     pub issue: Option<Arc<str>>,
-    /// Prompt template.
     #[serde(default)]
     pub template: Option<Arc<str>>,
     /// `service.name`.
@@ -84,9 +74,7 @@ pub struct RunRecord {
     pub iterations: u64,
     /// Model calls that were answered.
     pub calls: u64,
-    /// Model calls that failed.
     pub failed_calls: u64,
-    /// Tool calls.
     pub tool_calls: u64,
     /// Tool calls that failed.
     pub tool_failures: u64,
@@ -94,18 +82,15 @@ pub struct RunRecord {
     pub writes: u64,
     /// Input tokens, including cached ones.
     pub input: u64,
-    /// Output tokens.
     pub output: u64,
     /// Cost, 1e-18 USD.
     pub atto: i128,
     /// Answered calls without a price.
     pub unpriced: u64,
-    /// Parts by model.
     pub models: Vec<RunModelUsage>,
     /// Parts that calls of other tenants than the run's took.
     #[serde(default)]
     pub others: Vec<RunModelUsage>,
-    /// Parts by tool.
     pub tools: Vec<RunToolUsage>,
     /// [reason, provider] and number of model calls that were refused, rate-limited or overloaded.
     #[serde(default)]

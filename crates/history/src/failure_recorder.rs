@@ -29,7 +29,6 @@ const MAX_NAME_BYTES: usize = 120;
 const STATUS_ERROR: i32 = 2;
 /// Prefixes of vault references and statements about content, whose values are not fixed yet at this step.
 const REFERENCE_PREFIXES: [&str; 3] = ["gen_ai.payload.", "tollgate.content.", "tollgate.context."];
-/// Suffix of a reference to one part.
 const REFERENCE_SUFFIX: &str = "_ref";
 
 /// See the module.

@@ -19,13 +19,11 @@ use runs::fair_eviction::split_fairly;
 /// Grouping key: the values of [`super::GROUPINGS`], "" for a missing one.
 pub type FailureKey = [Arc<str>; 7];
 
-/// Length of a slot, ns.
 pub(super) const SLOT_LENGTH: u64 = 300_000_000_000;
 /// Maximum number of counts in total, each for one account, kind and slot.
 pub(super) const MAX_COUNTS: usize = 50_000;
 /// Maximum number of kinds with samples.
 pub(super) const MAX_KINDS: usize = 300;
-/// Maximum samples of one kind.
 const MAX_SAMPLES_PER_KIND: usize = 10;
 /// Maximum samples in total.
 pub(super) const MAX_SAMPLES: usize = MAX_KINDS * MAX_SAMPLES_PER_KIND;
@@ -38,7 +36,6 @@ pub struct FailureSample {
     /// Account of the credential that sent it.
     #[serde(default)]
     pub account: Arc<str>,
-    /// Grouping key.
     pub key: FailureKey,
     /// Time of arrival, unix ns.
     pub at: u64,
@@ -46,9 +43,7 @@ pub struct FailureSample {
     pub trace: Box<str>,
     /// Span id in hex.
     pub span: Box<str>,
-    /// Duration, ns.
     pub duration: u64,
-    /// Status message.
     pub status: Box<str>,
     /// Attributes of the span and its exceptions as text, truncated.
     pub attributes: Vec<(Box<str>, Box<str>)>,
@@ -58,7 +53,6 @@ pub struct FailureSample {
 pub struct FailureCount {
     /// Account of the credential that sent them; "" = unknown.
     pub account: Arc<str>,
-    /// Grouping key.
     pub key: FailureKey,
     /// Start of the slot, unix ns.
     pub slot: u64,
@@ -76,7 +70,6 @@ pub(super) struct BatchFailures {
     pub(super) samples: Vec<FailureSample>,
 }
 
-/// Slot and grouping key.
 type SlotKey = (u64, FailureKey);
 
 struct CachedSample {
@@ -86,7 +79,6 @@ struct CachedSample {
 
 #[derive(Default)]
 struct FailedSpansState {
-    /// Counts by account.
     counts: BTreeMap<Arc<str>, BTreeMap<SlotKey, u64>>,
     /// Number of counts of all accounts.
     count_total: usize,
@@ -102,7 +94,6 @@ struct FailedSpansState {
 pub struct FailedSpans(Mutex<FailedSpansState>);
 
 impl FailedSpans {
-    /// Adds the failed spans of a committed batch.
     pub(super) fn add_batch(&self, failures: &BatchFailures) {
         let mut inner = self.0.lock();
         if inner.recent_batches.contains(&failures.batch) {

@@ -11,13 +11,11 @@ use std::sync::Arc;
 use super::entry::{RunModelUsage, RunRecord};
 use super::usage::CallsWithoutUsage;
 
-/// One day, ns.
 pub const DAY: u64 = 24 * 3_600_000_000_000;
 /// Steps of a sparkline, the series of values through a window.
 const SPARKLINE_STEPS: usize = 24;
 /// Names in a table; the others are added up as `other`.
 const MAX_NAMES: usize = 10;
-/// Rows of a table of runs.
 const MAX_RUN_ROWS: usize = 10;
 /// Rows of tables of tools, denials and fallbacks.
 const MAX_TABLE_ROWS: usize = 12;
@@ -34,7 +32,6 @@ pub struct TimeWindow {
 }
 
 impl TimeWindow {
-    /// The last `length` ns.
     pub fn last(length: u64, now: u64) -> Self {
         Self { from: now.saturating_sub(length), to: now }
     }
@@ -86,7 +83,6 @@ impl WindowMetric {
 pub struct RunSums {
     /// Runs, including live ones.
     pub runs: u64,
-    /// Runs that are live.
     pub live: u64,
     /// Runs that failed or were killed.
     pub failed: u64,
@@ -98,9 +94,7 @@ pub struct RunSums {
     pub tool_calls: u64,
     /// Tool calls that failed.
     pub tool_failures: u64,
-    /// Input tokens.
     pub input: u64,
-    /// Output tokens.
     pub output: u64,
     /// Cost, 1e-18 USD.
     pub atto: i128,
@@ -201,14 +195,10 @@ impl CostShare {
     }
 }
 
-/// Calls of one tool.
 #[derive(Clone, Default)]
 pub struct ToolFigures {
-    /// Name of the tool.
     pub name: String,
-    /// All calls.
     pub calls: u64,
-    /// Calls that failed.
     pub failed: u64,
     /// Calls that were not allowed.
     pub denied: u64,
@@ -217,18 +207,14 @@ pub struct ToolFigures {
 /// Denied permissions.
 #[derive(Clone)]
 pub struct DenialCount {
-    /// The tool.
     pub tool: String,
-    /// Source of the denial.
     pub source: String,
-    /// Number of denials.
     pub count: u64,
 }
 
 /// Fallbacks from one model to another.
 #[derive(Clone)]
 pub struct FallbackCount {
-    /// Reason of the fallback.
     pub reason: String,
     /// Provider of the model that did not answer.
     pub provider: String,
@@ -240,16 +226,13 @@ pub struct FallbackCount {
     pub tenant: String,
     /// Prompt template; "" = unknown.
     pub template: String,
-    /// Number of fallbacks.
     pub count: u64,
 }
 
 /// Model calls that a provider did not answer as asked.
 #[derive(Clone)]
 pub struct ModelTroubleCount {
-    /// Reason.
     pub reason: String,
-    /// The provider.
     pub provider: String,
     /// Number of calls.
     pub count: u64,
@@ -257,7 +240,6 @@ pub struct ModelTroubleCount {
 
 /// The figures of a window, as a page shows them.
 pub struct WindowFigures {
-    /// The window.
     pub window: TimeWindow,
     /// Sum over all runs, live ones up to now.
     pub sum: RunSums,
@@ -275,9 +257,7 @@ pub struct WindowFigures {
     pub cost: WindowMetric,
     /// By tenant, most expensive first: ten rows, `other`, `unattributed`.
     pub by_tenant: Vec<CostShare>,
-    /// By model, likewise.
     pub by_model: Vec<CostShare>,
-    /// By feature, likewise.
     pub by_feature: Vec<CostShare>,
     /// Tools with failures or denials, most first.
     pub tools: Vec<ToolFigures>,
@@ -285,9 +265,7 @@ pub struct WindowFigures {
     pub denials: Vec<DenialCount>,
     /// Model calls that were refused, rate-limited or overloaded.
     pub troubles: Vec<ModelTroubleCount>,
-    /// Model calls that failed.
     pub failed_calls: u64,
-    /// Fallbacks.
     pub fallbacks: Vec<FallbackCount>,
     /// Model calls whose client reported no usage.
     pub no_usage: CallsWithoutUsage,
@@ -297,7 +275,6 @@ pub struct WindowFigures {
     pub most_expensive: Vec<Arc<RunRecord>>,
 }
 
-/// Runs of one step or window.
 #[derive(Default)]
 struct RunTally {
     sum: RunSums,
@@ -530,7 +507,6 @@ pub struct ChangeFigures {
     pub service: String,
     /// First event of its first run, unix ns.
     pub first: u64,
-    /// Last event.
     pub last: u64,
     /// Sum over its runs, live ones up to now.
     pub sum: RunSums,

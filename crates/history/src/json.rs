@@ -29,7 +29,6 @@ fn shares_json(shares: &[CostShare]) -> Vec<Value> {
     shares.iter().map(row).collect()
 }
 
-/// The JSON of a sum.
 pub(super) fn sums_json(sum: &RunSums) -> Value {
     json!({
         "runs": sum.runs,

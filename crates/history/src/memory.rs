@@ -162,7 +162,6 @@ impl RunHistory {
         self.runs.read().values().map(|cached| Arc::clone(&cached.entry)).collect()
     }
 
-    /// One run by account and id.
     pub fn find_run(&self, account: &str, run: &str) -> Option<Arc<RunRecord>> {
         let runs = self.runs.read();
         let is_wanted = |cached: &&CachedRun| *cached.entry.run == *run && *cached.entry.account == *account;

@@ -30,7 +30,6 @@ const ISSUE: usize = 6;
 #[error("failures can be grouped by {}", GROUPINGS.join(", "))]
 pub struct UnknownGrouping;
 
-/// Parameters of a report.
 pub struct ReportParameters {
     /// Length of the period up to now, ns.
     pub since: u64,
@@ -76,9 +75,7 @@ pub struct FailureGroup {
     pub samples: Vec<Arc<FailureSample>>,
 }
 
-/// The report.
 pub struct FailureReport {
-    /// Parameters of the report.
     pub parameters: ReportParameters,
     /// Time of the report, unix ns.
     pub at: u64,
@@ -86,7 +83,6 @@ pub struct FailureReport {
     pub spans: u64,
     /// Number of all groups, including those left out.
     pub groups: usize,
-    /// The largest groups.
     pub largest: Vec<FailureGroup>,
     /// Sum over the runs of the period, live ones up to now.
     pub sum: RunSums,
@@ -174,7 +170,6 @@ pub fn report_json(report: &FailureReport, link: &dyn Fn(&FailureSample) -> Opti
     })
 }
 
-/// Escapes text for a line of Markdown.
 fn escape_markdown(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -211,7 +206,6 @@ fn format_cost(sum: &RunSums) -> String {
     }
 }
 
-/// The report as Markdown.
 pub fn report_markdown(report: &FailureReport, link: &dyn Fn(&FailureSample) -> Option<String>) -> String {
     let names = report.grouping_names();
     let hours = report.parameters.since as f64 / 3.6e12;
@@ -273,9 +267,7 @@ pub fn report_markdown(report: &FailureReport, link: &dyn Fn(&FailureSample) -> 
 
 /// The comment on a ticket: the agents' work on it.
 pub struct JiraComment {
-    /// The issue.
     pub issue: String,
-    /// Text in Jira's markup.
     pub text: String,
     /// Number of runs it covers.
     pub runs: usize,
@@ -324,7 +316,6 @@ impl JiraComment {
     }
 }
 
-/// Escapes text for Jira's markup.
 fn escape_jira(text: &str) -> String {
     let visible = text.chars().filter(|c| !c.is_control() && !is_direction_mark(*c));
     visible

@@ -29,7 +29,6 @@ const VERSION: i64 = 1;
 const MAX_PAGES: i64 = 65_536;
 /// The file is trimmed once it holds this many runs more than the maximum.
 const EXCESS_RUNS: usize = 2000;
-/// Compression level of details.
 const COMPRESSION_LEVEL: i32 = 3;
 /// Largest detail (the JSON of a run with its steps), bytes.
 const MAX_DETAIL_BYTES: usize = 4 << 20;
@@ -60,7 +59,6 @@ const TABLES: &str = "
 const EACH_RUN: &str =
     "SELECT rowid AS id, at, substr(CAST(key AS BLOB), 1, instr(CAST(key AS BLOB), x'00')) AS account,
     length(key) + length(entry) + COALESCE(length(detail), 0) AS size FROM runs";
-/// The same for samples.
 const EACH_SAMPLE: &str = "SELECT id, at, account, length(sealed) AS size FROM samples";
 
 /// Why the file could not be used. The file stays unchanged.
@@ -68,21 +66,14 @@ const EACH_SAMPLE: &str = "SELECT id, at, account, length(sealed) AS size FROM s
 pub enum StoreError {
     /// The file can't be opened, created or read now: a full disk, no permission, another process that has it open.
     #[error("can't use {}: {source}", path.display())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// SQLite's error.
-        source: rusqlite::Error,
-    },
+    Unusable { path: PathBuf, source: rusqlite::Error },
     /// The file is damaged or of another version, and can't be moved aside.
     #[error("can't move {} aside: {source}", path.display())]
     NotMoved {
         /// The file or one of its companions.
         path: PathBuf,
-        /// The system's error.
         source: std::io::Error,
     },
-    /// Nothing was written.
     #[error(transparent)]
     NotWritten(#[from] rusqlite::Error),
 }
@@ -97,9 +88,7 @@ pub struct HistoryStore {
 
 /// An opened file and its contents.
 pub struct OpenedHistory {
-    /// The file.
     pub store: HistoryStore,
-    /// Runs.
     pub runs: Vec<RunRecord>,
     /// Counts of failing spans.
     pub counts: Vec<FailureCount>,

@@ -23,7 +23,6 @@ const MAX_UNSEEN: u64 = 120_000_000_000;
 const MAX_QUERIED_BY_ID: usize = 32;
 
 impl RunHistory {
-    /// Updates the history from the tracker at `now`.
     pub fn update_from_tracker(&self, catalog: &dyn RunCatalog, now: u64) {
         let mut last_query = self.last_query.lock();
         let live_count = self.runs.read().values().filter(|cached| cached.entry.is_live()).count();

@@ -16,7 +16,6 @@ const MAX_USAGE_ROWS: usize = 5;
 /// See the module.
 #[derive(Default)]
 pub struct CallsWithoutUsage {
-    /// All such calls.
     pub calls: u64,
     /// Model, service ("" = not reported) and number of calls; most calls first.
     pub rows: Vec<(String, String, u64)>,
@@ -61,7 +60,6 @@ impl CallsWithoutUsage {
         Some(format!("{calls}: {}. To price such calls, {}.", rows.join(", "), rates::NO_USAGE_HINT))
     }
 
-    /// As JSON.
     pub(super) fn json(&self) -> Value {
         let row = |(model, service, calls): &(String, String, u64)| json!({"model": model, "service": service, "calls": calls});
         let hint = if self.calls > 0 { rates::NO_USAGE_HINT.into() } else { Value::Null };

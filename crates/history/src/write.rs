@@ -22,7 +22,6 @@ pub struct HistoryWrite {
     pub removed: Vec<String>,
     /// Current counts; 0 deletes the count.
     pub counts: Vec<FailureCount>,
-    /// New samples.
     pub samples: Vec<Arc<FailureSample>>,
 }
 
@@ -90,7 +89,6 @@ impl HistoryWrite {
     }
 }
 
-/// Removes the elements at `indexes`.
 fn remove_at<T>(elements: &mut Vec<T>, mut indexes: Vec<usize>) {
     indexes.sort_unstable();
     let mut next = 0..;

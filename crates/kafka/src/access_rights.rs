@@ -6,7 +6,6 @@
 pub enum AccessRight {
     /// Reads records of a topic, or joins a group.
     Read,
-    /// Writes records.
     Write,
     /// Sees that the topic or group exists. Implied by the others, except by [`Self::DescribeConfigs`].
     Describe,
@@ -32,7 +31,6 @@ impl AccessRight {
 pub struct GrantedRights(i32);
 
 impl GrantedRights {
-    /// Nothing is granted.
     pub const NONE: Self = Self(0);
 
     /// Reads the protocol's set of operations. `None`: the broker tells none.
@@ -49,16 +47,13 @@ impl GrantedRights {
 /// A topic or a group, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AclResource<'n> {
-    /// A topic.
     Topic(&'n str),
-    /// A consumer group.
     Group(&'n str),
 }
 
 /// Rights that this client does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingRights {
-    /// What is missing.
     pub why: String,
     /// The command that grants it.
     pub remedy: String,

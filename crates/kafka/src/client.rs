@@ -10,10 +10,8 @@ use futures_util::future::BoxFuture;
 
 use crate::access_rights::GrantedRights;
 
-/// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionId {
-    /// Name of the topic.
     pub topic: Arc<str>,
     /// Number of the partition, from 0.
     pub number: i32,
@@ -21,15 +19,12 @@ pub struct PartitionId {
 
 /// A record to be written. No `Debug`: it may hold telemetry.
 pub struct OutgoingRecord {
-    /// Name of the topic.
     pub topic: Arc<str>,
     /// Number of the partition; `None` lets the client choose.
     pub partition: Option<i32>,
     /// The key, if the topic's readers need one.
     pub key: Option<Bytes>,
-    /// The value.
     pub value: Bytes,
-    /// Headers by name.
     pub headers: Vec<(&'static str, Bytes)>,
 }
 
@@ -38,15 +33,12 @@ pub struct OutgoingRecord {
 pub struct IncomingRecord {
     /// Where it was read.
     pub partition: PartitionId,
-    /// Its offset in the partition.
     pub offset: i64,
     /// The time that the topic gives it, in milliseconds since 1970.
     pub timestamp_ms: i64,
-    /// The key.
     pub key: Option<Bytes>,
     /// The value; `None` for a tombstone.
     pub value: Option<Bytes>,
-    /// Headers by name.
     pub headers: Vec<(String, Bytes)>,
 }
 
@@ -60,13 +52,11 @@ impl IncomingRecord {
 /// An offset to commit: that of the first record which is not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommittedOffset {
-    /// The partition.
     pub partition: PartitionId,
     /// The first offset that is not done.
     pub next: i64,
 }
 
-/// Offsets that a partition has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionBounds {
     /// The oldest record's offset; older ones were removed by the topic's retention.
@@ -80,7 +70,6 @@ pub struct PartitionBounds {
 pub struct TopicDescription {
     /// The topic's id: a topic that is made anew under its name has another one. Zeros if the broker tells none.
     pub topic_id: [u8; 16],
-    /// Number of partitions.
     pub partitions: i32,
     /// Copies of the partition that has the fewest.
     pub replication_factor: usize,
@@ -95,7 +84,6 @@ pub struct TopicDescription {
 /// A consumer group and how far it has read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupDescription {
-    /// Its members.
     pub members: Vec<GroupMember>,
     /// Every partition of the topics that were asked for.
     pub partitions: Vec<PartitionOffsets>,
@@ -110,21 +98,17 @@ impl GroupDescription {
     }
 }
 
-/// A member of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupMember {
     /// The name that it keeps over restarts, or else the one that the broker gave it.
     pub name: String,
     /// Where it connects from.
     pub host: String,
-    /// The partitions that it owns.
     pub partitions: Vec<PartitionId>,
 }
 
-/// The offsets of one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionOffsets {
-    /// The partition.
     pub partition: PartitionId,
     /// What it holds.
     pub bounds: PartitionBounds,
@@ -193,7 +177,6 @@ impl BrokerFault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct BrokerError {
-    /// The class.
     pub fault: BrokerFault,
     /// What happened, in our own words.
     pub text: String,
@@ -214,7 +197,6 @@ impl BrokerError {
 
 /// Opens producers and consumers, and answers questions about topics.
 pub trait BrokerClient: Send + Sync {
-    /// Describes a topic.
     fn describe_topic<'a>(&'a self, topic: &'a str) -> BoxFuture<'a, Result<TopicDescription, BrokerError>>;
     /// Describes a group, and every partition of these topics.
     fn describe_group<'a>(
@@ -239,7 +221,6 @@ pub trait BrokerClient: Send + Sync {
     ) -> BoxFuture<'_, Result<Arc<dyn RecordConsumer>, BrokerError>>;
 }
 
-/// Writes records.
 pub trait RecordProducer: Send + Sync {
     /// Writes a record. Completes when all replicas in sync have it.
     fn send(&self, record: OutgoingRecord) -> BoxFuture<'_, Result<(), BrokerError>>;
@@ -248,9 +229,7 @@ pub trait RecordProducer: Send + Sync {
 /// How a consumer joins its group.
 #[derive(Clone, Debug)]
 pub struct SubscriptionSettings {
-    /// Name of the group.
     pub group: String,
-    /// Topics to read.
     pub topics: Vec<Arc<str>>,
     /// A name that this member keeps over restarts, so that a restart moves no partition.
     pub instance: Option<String>,
@@ -265,11 +244,9 @@ pub trait RecordConsumer: Send + Sync {
     /// The next records, or none after `wait`. The group's changes are applied here: [`PartitionOwner`] is called
     /// before the future completes.
     fn poll(&self, wait: Duration) -> BoxFuture<'_, Result<Vec<IncomingRecord>, BrokerError>>;
-    /// Commits offsets for the group.
     fn commit(&self, offsets: Vec<CommittedOffset>) -> BoxFuture<'_, Result<(), BrokerError>>;
     /// The offset that the group has committed for a partition, if any.
     fn committed<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<Option<i64>, BrokerError>>;
-    /// The offsets that a partition has.
     fn bounds<'a>(&'a self, partition: &'a PartitionId) -> BoxFuture<'a, Result<PartitionBounds, BrokerError>>;
     /// Continues a partition at `offset`.
     fn seek<'a>(&'a self, partition: &'a PartitionId, offset: i64) -> BoxFuture<'a, Result<(), BrokerError>>;

@@ -122,7 +122,6 @@ impl MemoryBroker {
         );
     }
 
-    /// Adds partitions to a topic.
     pub fn grow_topic(&self, name: &str, partitions: i32) {
         let mut state = self.state.lock();
         if let Some(topic) = state.topics.get_mut(name) {
@@ -173,7 +172,6 @@ impl MemoryBroker {
         of_partition.for_each(|(_, committed)| *committed = next);
     }
 
-    /// Number of records in a topic.
     pub fn record_count(&self, topic: &str) -> usize {
         let state = self.state.lock();
         state.topics.get(topic).map_or(0, |topic| topic.partitions.iter().map(Vec::len).sum())
@@ -381,7 +379,6 @@ impl MemoryConsumer {
         others.filter(|member| member.id != self.member.id).any(|member| member.owned.lock().contains_key(partition))
     }
 
-    /// The group's offset of a partition.
     fn committed_offset(&self, partition: &PartitionId) -> Option<i64> {
         let place = (self.member.group.clone(), partition.clone());
         self.broker.state.lock().committed.get(&place).copied()

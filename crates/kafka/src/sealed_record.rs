@@ -51,7 +51,6 @@ const MAX_KNOWN_SALTS: usize = 1024;
 /// What a sealed record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordContent {
-    /// A request of this signal.
     Request(Signal),
     /// Effects that a worker sends to the other workers.
     Effects,
@@ -107,7 +106,6 @@ pub fn has_seal(record: &IncomingRecord) -> bool {
     record.header(VERSION_HEADER).is_some()
 }
 
-/// Seals records with one key.
 pub struct RecordSealer {
     key: LessSafeKey,
     key_id: Bytes,
@@ -158,7 +156,6 @@ impl RecordSealer {
     }
 }
 
-/// Derived keys by the id of their key and by salt.
 type DerivedKeys = HashMap<(String, [u8; SALT]), Arc<LessSafeKey>>;
 
 /// Opens records of any of its keys.

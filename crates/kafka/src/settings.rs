@@ -72,13 +72,9 @@ pub struct AuthConfig {
 
 /// The keys of the connection, borrowed from a component's configuration.
 pub struct BrokerConfig<'a> {
-    /// `brokers`
     pub brokers: &'a [String],
-    /// `client_id`
     pub client_id: &'a str,
-    /// `tls`
     pub tls: Option<&'a KafkaTlsConfig>,
-    /// `auth`
     pub auth: &'a AuthConfig,
 }
 
@@ -89,7 +85,6 @@ pub enum SaslSettings {
     Plain(String, Secret),
     /// A proof of the password; `true`: SHA-512, else SHA-256.
     Scram(String, Secret, bool),
-    /// A bearer token.
     Token(Secret),
 }
 

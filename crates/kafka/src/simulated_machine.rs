@@ -63,7 +63,6 @@ impl SimulatedMachine {
     }
 }
 
-/// Tasks that end with their process.
 pub struct ProcessTasks {
     machine: SimulatedMachine,
     started: Mutex<Vec<AbortHandle>>,

@@ -112,12 +112,10 @@ impl<K: Hash + Eq, V, const LIMIT: usize> BoundedMap<K, V, LIMIT> {
         self.index.is_empty()
     }
 
-    /// Weight of all entries.
     pub fn weight(&self) -> usize {
         self.weight
     }
 
-    /// The value of a key.
     pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&V> {
         self.entry(self.find(key)?).map(|(_, value)| value)
     }
@@ -163,7 +161,6 @@ impl<K: Hash + Eq, V, const LIMIT: usize> BoundedMap<K, V, LIMIT> {
         result
     }
 
-    /// Removes an entry.
     pub fn remove<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<V> {
         let at = self.find(key)?;
         self.take(at).map(|(_, value)| value)

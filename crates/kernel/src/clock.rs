@@ -52,7 +52,6 @@ pub async fn with_timeout<F: Future>(clock: &dyn Clock, span: Duration, future: 
     }
 }
 
-/// The operating system's clocks.
 pub struct SystemClock {
     start: Instant,
 }
@@ -103,7 +102,6 @@ struct ManualTimers {
 }
 
 impl ManualClock {
-    /// A clock that is set to `now`.
     pub fn at(now: UnixNanos) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             now: AtomicU64::new(now.0),

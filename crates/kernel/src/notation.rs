@@ -18,12 +18,14 @@ pub enum Token {
     Comma,
     Colon,
     /// A string without its quotes. `is_closed`: false if the text ends in it.
-    Text { range: Range<usize>, is_closed: bool },
+    Text {
+        range: Range<usize>,
+        is_closed: bool,
+    },
     /// A number or word without quotes.
     Word(Range<usize>),
 }
 
-/// The notation to read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Notation {
     /// Strings in double quotes, no parentheses.

@@ -16,7 +16,6 @@ pub const REDACTED: &str = "[redacted]";
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Wraps `text`.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }

@@ -22,7 +22,6 @@ use super::reply::ReplyBody;
 /// Maximum number of connections asked to leave at once.
 const MAX_LEAVING: usize = 32;
 
-/// The requests of a connection.
 #[derive(Clone, Copy, Default)]
 struct ConnectionLoad {
     had_request: bool,
@@ -35,7 +34,6 @@ struct ConnectionLoad {
     asked_to_leave: bool,
 }
 
-/// The connections of a port.
 #[derive(Default)]
 pub(super) struct PortConnections {
     /// Sequence numbers for new connections and the starts of idle periods.

@@ -14,12 +14,10 @@ use config::ProblemSeverity;
 /// How long before its end a certificate causes a warning, in seconds.
 const EXPIRY_WARNING: u64 = 14 * DAY;
 
-/// A problem with a TLS file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFileProblem {
     /// The configuration key that names the file; empty if the problem belongs to no single file.
     pub key: &'static str,
-    /// The file and its problem.
     pub message: String,
     /// `Error`: the file can't be used, or peers refuse it.
     pub gravity: ProblemSeverity,

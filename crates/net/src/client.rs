@@ -42,7 +42,6 @@ pub fn upload_body(head: Bytes, body: Bytes) -> UploadBody {
     Full::new(head.chain(body))
 }
 
-/// Settings of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientSettings {
     /// TLS of `https://` destinations. `None` if every destination is plain text; then no root certificates are read.
@@ -51,7 +50,6 @@ pub struct ClientSettings {
     pub http2_only: bool,
 }
 
-/// A pooled client.
 pub struct HttpClient {
     inner: legacy::Client<HttpsConnector<ProxyConnector>, UploadBody>,
     proxies: Arc<ProxyRules>,

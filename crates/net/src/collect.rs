@@ -96,7 +96,6 @@ pub struct BodyLimits {
 
 /// Everything needed to collect a body.
 pub struct BodyCollector<'a, B> {
-    /// The budget that is charged.
     pub budget: &'a B,
     /// Where large bodies are inflated.
     pub tasks: &'a dyn Spawn,
@@ -108,7 +107,6 @@ pub struct BodyCollector<'a, B> {
 
 /// A complete body and its charge, at least `bytes.len()` bytes. No `Debug`, because it holds telemetry.
 pub struct CollectedBody<P> {
-    /// The inflated body.
     pub bytes: Bytes,
     /// The charge for the body's bytes.
     pub permit: P,

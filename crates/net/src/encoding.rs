@@ -20,7 +20,6 @@ const LARGEST_RATIO: usize = 1100;
 /// Unused capacity below this is not worth a copy.
 const MIN_SPARE_BYTES: usize = 64 * 1024;
 
-/// A content coding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentEncoding {
     /// No coding.
@@ -68,7 +67,6 @@ pub enum InflateError {
     TooLarge,
 }
 
-/// The progress of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InflateStep {
     /// More output may follow.

@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 pub struct LastGoodValue<T>(Arc<Mutex<Option<T>>>);
 
 impl<T: Clone> LastGoodValue<T> {
-    /// Stores the current value.
     pub fn store(&self, value: T) {
         *self.0.lock() = Some(value);
     }

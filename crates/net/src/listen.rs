@@ -134,10 +134,8 @@ impl Default for PortSettings {
     }
 }
 
-/// Metrics of a port's connections.
 #[derive(Clone)]
 pub struct PortMetrics {
-    /// Open connections.
     pub open: Gauge,
     /// Connections closed at once, because there were too many and none was idle.
     pub over_limit: Counter,

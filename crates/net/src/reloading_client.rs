@@ -23,7 +23,6 @@ pub struct ReloadingClient {
     last_check: Mutex<LastFileCheck>,
 }
 
-/// The result of the last check of the files.
 struct LastFileCheck {
     /// When it began, in monotonic time.
     at: Duration,

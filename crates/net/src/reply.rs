@@ -5,5 +5,4 @@ use http_body_util::combinators::UnsyncBoxBody;
 
 pub(super) type ReplyBodyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of a response.
 pub type ReplyBody = UnsyncBoxBody<Bytes, ReplyBodyError>;

@@ -33,7 +33,6 @@ impl Rope {
         self.len == 0
     }
 
-    /// Appends a frame.
     pub fn push(&mut self, frame: Bytes) {
         self.len = self.len.saturating_add(frame.len());
         if frame.len() < MIN_OWN_PIECE {

@@ -97,7 +97,6 @@ impl ServerTls {
     }
 }
 
-/// The names in a client's verified certificate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientCertificateNames {
     /// DNS names and URIs of the subject alternative name.

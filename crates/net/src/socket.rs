@@ -36,7 +36,6 @@ struct RetainedSocket {
     used: bool,
 }
 
-/// A duplicate handle of a socket.
 enum DuplicateHandle {
     Tcp(std::net::TcpListener),
     Unix(std::os::unix::net::UnixListener, Arc<SocketFile>),

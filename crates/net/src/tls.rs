@@ -114,7 +114,6 @@ pub fn find_file_problems(named: &[(&'static str, Option<PathBuf>)], now: u64) -
     )
 }
 
-/// Builds the configuration from the files.
 fn build_client_config(settings: &ClientTlsSettings, files: &PemFiles) -> Result<ClientConfig, TlsError> {
     let ca_roots = files.trusted_roots("ca_file")?;
     let use_system_roots = ca_roots.is_none() || settings.system_roots_too;

@@ -13,16 +13,11 @@ pub(super) const DAY: u64 = 24 * 60 * 60;
 pub enum TlsError {
     /// The setting is missing although another one requires it.
     #[error("tls.{key} is missing")]
-    Missing {
-        /// The setting.
-        key: &'static str,
-    },
+    Missing { key: &'static str },
     /// The file can't be read, or is not PEM.
     #[error("tls.{key}: can't read {}: {why}", path.display())]
     Unreadable {
-        /// The setting.
         key: &'static str,
-        /// The file.
         path: PathBuf,
         /// The operating system's error, or what the file holds instead.
         why: String,
@@ -30,7 +25,6 @@ pub enum TlsError {
     /// The file was read, but its contents can't be used.
     #[error("tls.{key}: {what}")]
     Unusable {
-        /// The setting.
         key: &'static str,
         /// The file and its problem.
         what: String,

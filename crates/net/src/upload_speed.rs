@@ -12,7 +12,6 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::slow_uploads::{SlowUploadGuard, SlowUploads};
 
-/// Length of a tick.
 const TICK: Duration = Duration::from_millis(100);
 /// Ticks in a measuring interval: two seconds.
 const TICKS_PER_INTERVAL: u32 = 20;

@@ -19,6 +19,8 @@
 //! | generated types, off the hot path | `gen/` (from `proto/`) |
 //! | OTLP/JSON to and from protobuf bytes | `json/` |
 
+#![warn(missing_docs)]
+
 mod check;
 mod edit;
 mod encode;

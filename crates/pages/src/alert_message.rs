@@ -47,10 +47,8 @@ fn escape_name(name: &str, max_chars: usize) -> String {
     out
 }
 
-/// Link targets of a message.
 #[derive(Clone, Default)]
 pub struct MessageLinks {
-    /// Makes links to traces.
     pub trace: Option<TraceLink>,
     /// The address at which people reach the admin page, without a trailing slash.
     pub page: Option<String>,
@@ -78,7 +76,6 @@ pub fn example_run<'r>(alert: &Alert, runs: &'r [Arc<RunRecord>]) -> Option<&'r 
     runs.iter().filter(|run| has_subject && is_subject(run)).max_by_key(size)
 }
 
-/// Formats a link in a message.
 fn format_link(url: &str, word: &str) -> String {
     format!("<{}|{word}>", url.replace('|', "%7C").replace('>', "%3E"))
 }

@@ -46,11 +46,9 @@ pub type SharedHistoryStore = Arc<Mutex<Option<HistoryStore>>>;
 pub struct AdminPages {
     /// The runs of the last 48 hours.
     pub history: Arc<RunHistory>,
-    /// Spans that failed.
     pub failures: Arc<FailedSpans>,
     /// Clients that sent lately.
     pub clients: Arc<ClientTable>,
-    /// The history file.
     pub history_store: SharedHistoryStore,
     /// The tracker: calls of a run, alerts.
     pub board: Arc<dyn RunCatalog>,
@@ -58,13 +56,11 @@ pub struct AdminPages {
     pub tracked: bool,
     /// Iterations at which a run should stop.
     pub iteration_ceiling: u64,
-    /// Makes links to traces.
     pub link: Option<TraceLink>,
     /// Prefix of the vault's object names, if it may be shown.
     pub vault: Option<String>,
     /// The gateway's own metrics.
     pub meter: Meter,
-    /// Readiness.
     pub health: Health,
     /// Source of time.
     pub clock: Arc<dyn Clock>,
@@ -88,7 +84,6 @@ pub fn router(pages: Arc<AdminPages>) -> Router {
         .with_state(pages)
 }
 
-/// Query parameters.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct PageQuery {
@@ -246,7 +241,6 @@ impl AdminPages {
         self.clock.now().0
     }
 
-    /// The link to a run's trace.
     fn trace_url(&self, run: &RunRecord) -> Option<String> {
         let span = if run.root == [0; 8] { String::new() } else { hex::encode(&run.root) };
         let service = run.service.as_deref().unwrap_or("");
@@ -267,7 +261,6 @@ impl AdminPages {
         }
     }
 
-    /// The address of a run's page.
     fn run_href(&self, account: &str, run: &str) -> String {
         let query = if self.has_several_accounts() {
             format!("?account={}", text::percent_encode(account))

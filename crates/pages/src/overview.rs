@@ -40,7 +40,6 @@ pub(super) fn requested_window(query: &PageQuery) -> (&'static str, u64) {
     window.map_or(("24h", 24 * HOUR), |(name, hours)| (*name, hours * HOUR))
 }
 
-/// The overview as JSON.
 pub(super) fn overview_json(pages: &AdminPages, query: &PageQuery) -> Value {
     let now = pages.now();
     let (window, window_nanos) = requested_window(query);
@@ -109,7 +108,6 @@ struct MetricCard {
     spark: Sparkline,
 }
 
-/// A row of a table by cost.
 pub(super) struct CostRow {
     name: String,
     href: Option<String>,
@@ -121,7 +119,6 @@ pub(super) struct CostRow {
     unpriced: u64,
 }
 
-/// A row of a table of runs.
 pub(super) struct RunRow {
     pub(super) href: String,
     pub(super) id: String,
@@ -178,7 +175,6 @@ impl RunRow {
     }
 }
 
-/// One alert: a reason to look at a run.
 struct AlertReason {
     rule: String,
     severity: &'static str,
@@ -193,7 +189,6 @@ struct AlertGroup {
     about: String,
     /// Whether the alerts are about the run or its session; otherwise the run is an example.
     own: bool,
-    /// Cost of the run.
     cost: String,
     run: String,
     href: Option<String>,

@@ -111,7 +111,6 @@ pub(super) fn issue_response(pages: &AdminPages, id: &str, as_json: bool) -> Res
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], comment.text).into_response()
 }
 
-/// The folder of a run's session in the vault.
 fn session_folder(run: &RunRecord) -> String {
     let tenant = run.tenant.as_deref().unwrap_or("unattributed");
     kernel::folders::session_folder(&run.account, tenant, &run.session)

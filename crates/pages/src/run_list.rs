@@ -148,7 +148,6 @@ fn matches_filters(run: &RunRecord, query: &PageQuery) -> bool {
         && query.model.as_deref().is_none_or(|model| run.models.iter().any(|part| &*part.name == model))
 }
 
-/// Selects the attribute that runs are grouped by.
 type GroupingAttribute = fn(&RunRecord) -> &Option<Arc<str>>;
 
 /// A commit or issue on the page.

@@ -15,7 +15,6 @@ use runs::amounts::NO_PRICE;
 /// Maximum depth of the drawn tree.
 const MAX_DEPTH: usize = 12;
 
-/// The page for an unknown run id.
 #[derive(Template)]
 #[template(path = "board_unknown.html")]
 pub(super) struct UnknownRunPage;
@@ -32,7 +31,6 @@ pub(super) struct AccountChoicePage {
     page: &'static str,
     version: &'static str,
     id: String,
-    /// Each account with the address of its run.
     runs: Vec<(String, String)>,
 }
 
@@ -44,7 +42,6 @@ impl AccountChoicePage {
     }
 }
 
-/// A row of the tree of calls.
 struct CallRow {
     depth: usize,
     kind: &'static str,
@@ -228,7 +225,6 @@ fn figure_rows(run: &Value, totals: &Value, elapsed: f64) -> Vec<(&'static str, 
     figures
 }
 
-/// Tokens by source.
 fn token_rows(run: &Value, totals: &Value) -> Vec<(&'static str, String)> {
     let counts = &totals["tokens"];
     if !counts.is_object() {

@@ -15,7 +15,6 @@ const MAX_NAME_CHARS: usize = 60;
 /// Longest id, in characters: a person who searches for an id needs all of it.
 const MAX_ID_CHARS: usize = 200;
 
-/// Cleans and cuts a name.
 pub(super) fn clean_name(text: &str) -> String {
     clean_and_cut(text, MAX_NAME_CHARS)
 }

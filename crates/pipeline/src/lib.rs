@@ -5,6 +5,8 @@
 //! Protobuf is handled in the crate `otlp`; components are in the crates `receivers`, `processors`, `exporters` and
 //! `connectors`; tasks are in `src/app/tasks.rs`.
 
+#![warn(missing_docs)]
+
 pub mod accounts;
 pub mod batch;
 pub mod bisect;

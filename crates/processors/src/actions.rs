@@ -56,7 +56,6 @@ pub enum ScalarValue {
     Str(String),
 }
 
-/// Checked actions, in order.
 #[derive(Clone, Debug, Default)]
 pub struct CheckedActions(Vec<ActionStep>);
 
@@ -71,7 +70,6 @@ struct ActionStep {
 enum ValueSource {
     Literal(ScalarValue),
     Attribute(String),
-    /// For `delete`.
     NoSource,
 }
 
@@ -137,7 +135,6 @@ pub fn check_actions(field: &str, written: &[AttributeAction]) -> Result<Checked
 }
 
 impl CheckedActions {
-    /// Performs all actions on `node`.
     pub fn apply(&self, payload: &mut Payload, node: NodeId) {
         for ActionStep { key, kind, source } in &self.0 {
             let is_present = payload.get(node, key).is_some();

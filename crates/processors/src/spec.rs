@@ -65,7 +65,6 @@ impl ProcessorUnusable {
 /// The services that processors are built with.
 #[derive(Clone)]
 pub struct ProcessorDeps {
-    /// The dialects.
     pub vocabulary: Arc<Vocabulary>,
     /// The policy for ids, shared so that an id has one form everywhere.
     pub ids: Arc<dyn IdPolicy>,
@@ -92,7 +91,6 @@ pub struct ProcessorDeps {
 /// The storage of a running gateway.
 #[derive(Clone)]
 pub struct ProcessorStorage {
-    /// The open spool.
     pub spool: Arc<Spool>,
     /// The keys that sign digests, by processor.
     pub signers: HashMap<Arc<str>, Arc<SigningKey>>,
@@ -115,7 +113,6 @@ pub struct ProcessorProfile<'s> {
 
 /// How a processor redacts text.
 pub struct RedactionProfile<'s> {
-    /// The rules.
     pub detector: &'s Arc<Detector>,
     /// The length of error text that stays uncut, in bytes.
     pub max_error_text: usize,
@@ -129,13 +126,11 @@ pub struct RedactionProfile<'s> {
 
 /// A processor, and what the gateway needs besides.
 pub struct BuiltProcessor {
-    /// The processor.
     pub processor: Arc<dyn Processor>,
     /// Shows the rules that drop items, if the processor drops some.
     pub filter: Option<Arc<dyn ItemFilter>>,
     /// The rules by which the processor redacts text, if it does.
     pub rules: Option<Arc<Detector>>,
-    /// The runs that the processor tracks.
     pub tracker: Option<Arc<RunTracker>>,
     /// The rate tables in use, by which trackers of the same pipeline identify models.
     pub rate_tables: Option<Arc<ActiveRates>>,
@@ -143,7 +138,6 @@ pub struct BuiltProcessor {
     pub consumers: Vec<Arc<str>>,
     /// The consumer that exporters of the same pipelines wait for.
     pub put_holder: Option<Arc<str>>,
-    /// Accepts reports of erasures.
     pub erasure_target: Option<Arc<ErasureReportTarget>>,
     /// Runs beside the pipelines.
     pub task: Option<ProcessorTask>,
@@ -195,7 +189,6 @@ pub struct ProcessorTask {
     pub run: Box<RunTask>,
 }
 
-/// Runs a task once.
 pub type RunTask = dyn FnOnce(watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send;
 
 /// A processor's settings, as the gateway uses them.

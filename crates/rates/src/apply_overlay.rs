@@ -10,7 +10,6 @@ use super::source::TableSource;
 /// Names less similar than this are not offered as hints.
 const MIN_SIMILARITY: f64 = 0.7;
 
-/// One change made by an overlay.
 pub struct OverlayChange {
     /// File name and version of the overlay.
     pub overlay: String,
@@ -32,7 +31,6 @@ pub struct OverlayChange {
     pub inherited: bool,
 }
 
-/// The result of applying an overlay.
 #[derive(Default)]
 pub(super) struct OverlayResult {
     pub(super) changes: Vec<OverlayChange>,

@@ -9,7 +9,6 @@ pub struct Usd(pub i128);
 const SCALE: u32 = 18;
 
 impl Usd {
-    /// Zero.
     pub const ZERO: Self = Self(0);
 
     /// Parses decimal text; `None` if it is not a decimal or finer than 1e-18.
@@ -117,7 +116,6 @@ impl std::fmt::Display for Decimal {
     }
 }
 
-/// A multiplier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ratio {
     numerator: i128,
@@ -127,7 +125,6 @@ pub(super) struct Ratio {
 impl Ratio {
     pub(super) const ONE: Self = Self { numerator: 1, denominator: 1 };
 
-    /// The product.
     pub(super) fn times(self, other: Self) -> Option<Self> {
         Some(Self {
             numerator: self.numerator.checked_mul(other.numerator)?,

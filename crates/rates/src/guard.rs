@@ -25,7 +25,6 @@ const WEEK: u64 = 7 * 86_400_000_000_000;
 /// How grave a difference is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FindingSeverity {
-    /// An ordinary change.
     Change,
     /// Reported, but not a reason to refuse the table.
     Warning,

@@ -60,7 +60,6 @@ impl RateTable {
         self.scopes.iter().position(|(name, _)| !name.is_empty() && **name == *segment)
     }
 
-    /// Index of a provider by its name in telemetry.
     pub(super) fn provider_index(&self, name: &str) -> Option<usize> {
         let lower = name.trim().to_lowercase();
         let stem = PROVIDER_SUFFIXES.iter().find_map(|suffix| lower.strip_suffix(suffix));

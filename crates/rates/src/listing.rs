@@ -6,29 +6,22 @@ use super::schema::{ProviderSpec, RateSpec};
 use super::source::TableSource;
 use super::table::RateTable;
 
-/// A listed model.
 pub struct ListedModel {
     /// `provider/model`.
     pub place: String,
-    /// All exact ids.
     pub ids: Vec<String>,
-    /// Its windows, in order.
     pub windows: Vec<PriceWindow>,
 }
 
-/// One window.
 pub struct PriceWindow {
     /// Inclusive; `None` = no start.
     pub from: Option<String>,
     /// Exclusive; `None` = open.
     pub to: Option<String>,
-    /// All prices.
     pub prices: Vec<ListedPrice>,
 }
 
-/// One price.
 pub struct ListedPrice {
-    /// The unit and its circumstances.
     pub unit: String,
     /// USD per million tokens (fees: per 1,000 uses).
     pub price: String,

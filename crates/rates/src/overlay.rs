@@ -73,7 +73,6 @@ impl RateTables {
         self.tenants.get(tenant)
     }
 
-    /// The table for calls of `tenant`.
     pub fn table(&self, tenant: Option<&str>) -> &Arc<RateTable> {
         tenant.and_then(|tenant| self.tenants.get(tenant)).unwrap_or(&self.common)
     }
@@ -83,7 +82,6 @@ impl RateTables {
         &self.common
     }
 
-    /// Tenants with a table of their own.
     pub fn tenants(&self) -> impl Iterator<Item = &str> {
         self.tenants.keys().map(|tenant| &**tenant)
     }
@@ -98,7 +96,6 @@ fn digest_contract(overlays: &[TableSource], tenant: &str) -> Box<str> {
 
 /// The base with all overlays that apply to one tenant, or to all.
 pub struct EffectiveTable {
-    /// The compiled table.
     pub table: RateTable,
     /// The written form; with the source of each price if requested.
     pub(super) source: TableSource,
@@ -236,7 +233,6 @@ impl TableSource {
     }
 }
 
-/// The numbers in a version.
 fn version_numbers(text: &str) -> Vec<u64> {
     text.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }

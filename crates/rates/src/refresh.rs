@@ -34,7 +34,6 @@ impl ActiveRates {
         Self { rates: RwLock::new(Arc::new(rates)), confirmed: AtomicU64::new(0) }
     }
 
-    /// The current tables.
     pub fn rates(&self) -> Arc<RateTables> {
         Arc::clone(&self.rates.read())
     }
@@ -107,7 +106,6 @@ impl TablePin {
     }
 }
 
-/// A new table that was accepted.
 pub struct AcceptedTable {
     /// The tables, ready for use.
     pub rates: RateTables,
@@ -121,7 +119,6 @@ pub struct AcceptedTable {
 pub enum RefreshOutcome {
     /// The file is the one in use.
     Unchanged,
-    /// The table was accepted.
     Accepted(Box<AcceptedTable>),
 }
 

@@ -99,7 +99,6 @@ impl<'a> RateQuery<'a> {
     }
 }
 
-/// The prices of one call.
 pub struct PriceRow<'t> {
     table: &'t RateTable,
     provider: &'t Provider,
@@ -163,12 +162,10 @@ impl RateTable {
     }
 }
 
-/// The adjustments of a rate that apply.
 struct AppliedAdjustments {
     /// The bit of each adjustment that applies, by its index.
     adjusts: u64,
     multiply: Ratio,
-    /// Bits of the variables in their conditions.
     condition_bits: u32,
 }
 
@@ -194,7 +191,6 @@ impl AppliedAdjustments {
 }
 
 impl<'t> PriceRow<'t> {
-    /// The provider's key.
     pub fn provider(&self) -> &'t str {
         &self.provider.key
     }

@@ -11,7 +11,6 @@ pub(super) const SCHEMA: u32 = 1;
 /// Decimal text by unit.
 pub(super) type PriceTexts = BTreeMap<String, String>;
 
-/// A whole file.
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TableFile {
@@ -71,7 +70,6 @@ pub(super) struct ProviderSpec {
     pub(super) models: Vec<ModelSpec>,
 }
 
-/// A model.
 #[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ModelSpec {
@@ -197,7 +195,6 @@ impl RateSpec {
         out
     }
 
-    /// All price lists of the window.
     pub(super) fn price_lists_mut(&mut self) -> impl Iterator<Item = &mut PriceTexts> {
         let tiers = self.tiers.iter_mut().map(|tier| &mut tier.price);
         let adjusts = self.adjust.iter_mut().flat_map(|adjust| {

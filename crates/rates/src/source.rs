@@ -129,7 +129,6 @@ impl TableSource {
         Ok(Self { name: name.to_owned(), file: file.into(), digest: digest_text(text), text: Some(text.into()) })
     }
 
-    /// The version written in the table.
     pub fn version(&self) -> &str {
         &self.file.version
     }

@@ -17,7 +17,6 @@ use super::unit::{Fee, Unit, Variable};
 #[error("{0}")]
 pub struct RatesError(pub String);
 
-/// A rate table.
 pub struct RateTable {
     pub(super) providers: Vec<Provider>,
     pub(super) names: HashMap<Box<str>, usize>,
@@ -40,7 +39,6 @@ pub(super) struct Provider {
     build_catalog: Option<Box<dyn Fn() -> ProviderCatalog + Send + Sync>>,
 }
 
-/// The models of a provider.
 #[derive(Default)]
 pub(super) struct ProviderCatalog {
     pub(super) ids: HashMap<Box<str>, usize>,
@@ -136,7 +134,6 @@ impl Rate {
     }
 }
 
-/// The price of `unit` in a list.
 pub(super) fn find_price<W: PartialEq>(prices: &[(W, i128)], unit: W) -> Option<i128> {
     prices.iter().find(|(named, _)| *named == unit).map(|(_, price)| *price)
 }
@@ -147,7 +144,6 @@ impl RateTable {
         &self.stamp
     }
 
-    /// The version written in the table.
     pub fn version(&self) -> &str {
         &self.version
     }

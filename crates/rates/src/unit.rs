@@ -100,7 +100,6 @@ words! {
 }
 
 impl Variable {
-    /// The variable's bit in a bit set.
     pub(super) fn bit(self) -> u32 {
         1 << (self as u32)
     }

@@ -32,7 +32,6 @@ const MAX_ANSWER_BYTES: usize = 8 << 20;
 /// Longer answers are parsed on a blocking thread instead of the reactor, in bytes.
 const MAX_INLINE_BYTES: usize = 64 << 10;
 
-/// Dependencies of [`PresidioClient`].
 #[derive(Clone)]
 pub struct ClientDependencies {
     /// Runs the connections' tasks.
@@ -41,7 +40,6 @@ pub struct ClientDependencies {
     pub clock: Arc<dyn Clock>,
     /// Proxies for outgoing connections; loopback uses none.
     pub proxies: Arc<ProxyRules>,
-    /// Metrics.
     pub meter: Meter,
 }
 
@@ -296,7 +294,6 @@ impl ClientInner {
 struct RunningCall<'i> {
     inner: &'i ClientInner,
     slow_breaker: &'i CircuitBreaker,
-    /// Monotonic.
     began: Duration,
     ended: bool,
 }

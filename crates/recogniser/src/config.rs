@@ -100,7 +100,6 @@ impl Default for Config {
     }
 }
 
-/// Checked settings.
 #[derive(Clone)]
 pub struct Settings {
     /// The full URI of calls, with its path.
@@ -136,9 +135,7 @@ pub struct Settings {
 /// The detector's rules for findings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntityRules {
-    /// Rule index by entity.
     pub by_entity: HashMap<String, usize>,
-    /// Rule index for all other entities.
     pub other: usize,
 }
 
@@ -160,7 +157,6 @@ impl Settings {
     }
 }
 
-/// Limits of the settings.
 const TIMEOUT_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 const MAX_TEXTS: usize = 1000;
 const MAX_BYTES: u64 = 4 << 20;

@@ -7,7 +7,6 @@ use futures_util::future::BoxFuture;
 
 use redaction::recognised::EntityHit;
 
-/// A recogniser of private text.
 pub trait TextRecogniser: Send + Sync {
     /// Returns the findings in `texts` of one account, which must be distinct. Ends at its deadline; texts without an
     /// answer by then are missing.

@@ -6,6 +6,8 @@
 //! The texts to visit are chosen in `processors/redact` and `otlp/text`; keyed pseudonyms are made in
 //! `kernel::pseudonym`.
 
+#![warn(missing_docs)]
+
 mod action;
 mod addresses;
 mod anchors;

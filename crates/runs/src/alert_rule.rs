@@ -50,7 +50,6 @@ impl AlertRule {
         Self::CostPerRunDrift,
     ];
 
-    /// The rule's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::IterationCeilingWarning => "iteration_ceiling_warning",
@@ -69,7 +68,6 @@ impl AlertRule {
         }
     }
 
-    /// Severity of the rule's alerts.
     pub fn severity(self) -> AlertSeverity {
         match self {
             Self::IterationCeiling | Self::IdenticalToolCalls | Self::SessionCostRunaway => AlertSeverity::Critical,
@@ -103,7 +101,6 @@ impl AlertRule {
     }
 }
 
-/// Severity of an alert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AlertSeverity {
     /// Should be looked at.
@@ -113,7 +110,6 @@ pub enum AlertSeverity {
 }
 
 impl AlertSeverity {
-    /// The severity's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Warning => "warning",
@@ -125,7 +121,6 @@ impl AlertSeverity {
 /// Unit of an alert's value and threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlertUnit {
-    /// USD.
     Usd,
     /// Seconds.
     Seconds,

@@ -27,13 +27,11 @@ const MAX_BODY_BYTES: usize = 4096;
 pub struct RunsApi {
     /// Answers queries.
     pub board: Arc<dyn RunCatalog>,
-    /// Stores outcomes.
     pub judge: Arc<dyn OutcomeStore>,
     /// Runs queries off the socket threads, because one may go through all live runs.
     pub tasks: Arc<dyn Spawn>,
 }
 
-/// The routes.
 pub fn router(api: RunsApi) -> Router {
     Router::new()
         .route("/api/runs", get(runs))
@@ -80,7 +78,6 @@ impl RunFilter {
     }
 }
 
-/// An answer in JSON.
 struct JsonResponse(Value);
 
 impl IntoResponse for JsonResponse {

@@ -27,7 +27,6 @@ impl OutcomeVerdict {
         }
     }
 
-    /// Parses a verdict, in any case.
     pub fn parse(word: &str) -> Option<Self> {
         match word.to_ascii_lowercase().as_str() {
             "confirmed" | "confirm" => Some(Self::Confirmed),
@@ -72,7 +71,6 @@ pub enum BudgetState {
 }
 
 impl BudgetState {
-    /// The state's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -82,9 +80,7 @@ impl BudgetState {
     }
 }
 
-/// Remaining budget of a run.
 pub struct RunBudget {
-    /// The run.
     pub view: RunView,
     /// Maximum number of iterations.
     pub ceiling: u64,
@@ -97,27 +93,19 @@ pub struct RunBudget {
 pub struct Alert {
     /// The replica that sends it.
     pub owner: RunOwner,
-    /// The rule.
     pub rule: AlertRule,
-    /// Severity.
     pub severity: AlertSeverity,
-    /// The account.
     pub account: String,
     /// Id of the run; "" = none.
     pub run: String,
-    /// Session id.
     pub session: String,
     /// Trace id, for a link.
     pub trace: String,
-    /// Tenant of the run.
     pub tenant: Option<String>,
-    /// Feature of the run.
     pub feature: Option<String>,
     /// Name of the tool; "" = none.
     pub tool: String,
-    /// Measured value.
     pub value: f64,
-    /// Threshold of the rule.
     pub threshold: f64,
     /// When the alert started firing, unix ns by the gateway's clock.
     pub since: u64,
@@ -127,17 +115,14 @@ pub struct Alert {
 
 /// Aggregate of one numeric span attribute.
 pub struct MeasureAggregate {
-    /// Name of the attribute.
     pub name: String,
     /// `service.name`.
     pub service: String,
-    /// The tenant.
     pub tenant: String,
     /// `build.commit_sha`.
     pub commit: String,
     /// Number of values.
     pub count: u64,
-    /// Sum of the values.
     pub sum: f64,
     /// 95th percentile, within 1 %.
     pub p95: f64,
@@ -149,7 +134,6 @@ pub trait RunCatalog: Send + Sync {
     fn recent_runs(&self, limit: usize) -> Vec<RunView>;
     /// One run by its id; the latest if several have the id.
     fn find_run(&self, id: &str) -> Option<RunDetail>;
-    /// One run by its id, of one account.
     fn find_run_of_account(&self, account: &str, id: &str) -> Option<RunDetail> {
         self.find_run(id).filter(|detail| detail.view.account == account)
     }
@@ -157,7 +141,6 @@ pub trait RunCatalog: Send + Sync {
     fn accounts_with_run(&self, id: &str) -> Vec<String> {
         self.find_run(id).map(|detail| detail.view.account).into_iter().collect()
     }
-    /// Remaining budget of a run.
     fn budget(&self, account: &str, id: &str) -> Option<RunBudget>;
     /// Sums over runs, live ones up to now.
     fn sums(&self) -> RunSums;

@@ -54,7 +54,6 @@ fn tokens(tokens: &CallTokenBuckets) -> Value {
     })
 }
 
-/// Totals of a run or session.
 pub fn totals(totals: &RunTotals) -> Value {
     let models_json = |models: &BTreeMap<String, ModelTotals>| -> Map<String, Value> {
         let model_json = |one: &ModelTotals| {
@@ -164,7 +163,6 @@ pub fn run(view: &RunView) -> Value {
     })
 }
 
-/// One run with its steps.
 pub fn detail(detail: &RunDetail) -> Value {
     let mut value = run(&detail.view);
     if let Value::Object(fields) = &mut value {
@@ -176,7 +174,6 @@ pub fn detail(detail: &RunDetail) -> Value {
     value
 }
 
-/// Remaining budget of a run.
 pub fn budget(budget: &RunBudget) -> Value {
     let totals = &budget.view.totals;
     json!({
@@ -293,7 +290,6 @@ pub fn measures(all: &[MeasureAggregate]) -> Value {
     json!({"schema": SCHEMA, "measures": all.iter().map(measure_json).collect::<Vec<_>>()})
 }
 
-/// Alerts.
 pub fn alerts(all: &[Alert]) -> Value {
     let alert_json = |alert: &Alert| {
         json!({
@@ -319,7 +315,6 @@ pub fn alerts(all: &[Alert]) -> Value {
     json!({"schema": SCHEMA, "alerts": all.iter().map(alert_json).collect::<Vec<_>>()})
 }
 
-/// The latest runs.
 pub fn runs(all: &[RunView]) -> Value {
     json!({"schema": SCHEMA, "runs": all.iter().map(run).collect::<Vec<_>>()})
 }

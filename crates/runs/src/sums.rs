@@ -12,7 +12,6 @@ use super::{ModelTotals, RunView, add_buckets, subtract_buckets};
 pub struct UsageSum {
     /// Runs; for a model, those in which it answered; for a tenant, those with calls of the tenant.
     pub runs: u64,
-    /// Runs that are live.
     pub live: u64,
     /// Finished runs that failed.
     pub failed: u64,
@@ -30,7 +29,6 @@ pub struct UsageSum {
     pub tool_failures: u64,
     /// Sum of the durations, ns (0 for a model).
     pub duration: u64,
-    /// Tokens.
     pub tokens: CallTokenBuckets,
     /// Cost, 1e-18 USD, without unpriced calls.
     pub atto_usd: i128,
@@ -39,7 +37,6 @@ pub struct UsageSum {
 }
 
 impl UsageSum {
-    /// Adds one run.
     pub fn add_run(&mut self, run: &RunView) {
         let totals = &run.totals;
         let mut share = ModelTotals::default();
@@ -84,7 +81,6 @@ impl UsageSum {
         subtract(&mut self.unpriced, other.unpriced);
     }
 
-    /// Adds another sum.
     pub fn add(&mut self, other: &Self) {
         self.runs += other.runs;
         self.live += other.live;
@@ -105,17 +101,13 @@ impl UsageSum {
 /// Sums over all runs since the state began, live ones up to now.
 #[derive(Clone, Default)]
 pub struct RunSums {
-    /// Sum over all runs.
     pub all: UsageSum,
     /// By tenant (equal names of different accounts are added up); `unattributed` without one, `other` beyond 200.
     pub by_tenant: BTreeMap<String, UsageSum>,
-    /// By feature, likewise.
     pub by_feature: BTreeMap<String, UsageSum>,
-    /// By model, likewise.
     pub by_model: BTreeMap<String, UsageSum>,
     /// By user (keyed pseudonyms): the 1,000 most expensive, and `other`.
     pub by_user: BTreeMap<String, UsageSum>,
-    /// By session, likewise.
     pub by_session: BTreeMap<String, UsageSum>,
     /// The same for each account; the inner sums have an empty `by_account`.
     pub by_account: BTreeMap<String, RunSums>,
@@ -146,13 +138,10 @@ impl RunSums {
 pub struct InvestigationStats {
     /// Number of known investigations.
     pub count: u64,
-    /// Investigations judged by a human.
     pub judged: u64,
-    /// Investigations overridden by a human.
     pub overridden: u64,
     /// The 95th percentile of tool calls per investigation.
     pub tool_calls_p95: f64,
-    /// Mean tool calls.
     pub tool_calls_mean: f64,
     /// Cost of all, 1e-18 USD.
     pub atto_usd: i128,

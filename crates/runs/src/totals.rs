@@ -13,12 +13,10 @@ pub const OTHER: &str = "other";
 /// Name used if none was given.
 pub const UNKNOWN: &str = "unknown";
 
-/// Calls of one tool.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct ToolTotals {
     /// Calls without a reported failure.
     pub ok: u64,
-    /// Calls that failed.
     pub failed: u64,
     /// Calls that were not allowed to run.
     pub denied: u64,
@@ -31,7 +29,6 @@ pub struct ToolTotals {
 pub struct ModelTotals {
     /// Calls that were answered.
     pub calls: u64,
-    /// Tokens of these calls.
     pub tokens: CallTokenBuckets,
     /// Cost, 1e-18 USD, without unpriced calls.
     pub atto_usd: i128,
@@ -41,7 +38,6 @@ pub struct ModelTotals {
     pub no_usage: u64,
 }
 
-/// A permission that was denied.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PermissionDenial {
     /// The tool that was not allowed to run.
@@ -50,7 +46,6 @@ pub struct PermissionDenial {
     pub source: String,
 }
 
-/// A fallback from one model to another.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ModelFallback {
     /// `refusal`, `rate_limited_429`, `overloaded_529` or `other`.
@@ -59,7 +54,6 @@ pub struct ModelFallback {
     pub provider: String,
     /// The model that did not answer.
     pub from: String,
-    /// The model that answered.
     pub to: String,
 }
 
@@ -68,7 +62,6 @@ pub struct ModelFallback {
 pub struct ModelCallTrouble {
     /// As [`ModelFallback::reason`].
     pub reason: String,
-    /// Provider of the calls.
     pub provider: String,
 }
 
@@ -81,11 +74,9 @@ pub struct RunTotals {
     pub failed_calls: u64,
     /// Model calls repeated after a failure, with the same model.
     pub retries: u64,
-    /// Tool calls, by tool.
     pub tools: BTreeMap<String, ToolTotals>,
     /// Iterations of the agent's loop.
     pub iterations: u64,
-    /// Sub-agents of the run's own agent.
     pub sub_agents: u64,
     /// Finish reasons of answered calls and turns, each normalised to one spelling.
     pub finish_reasons: BTreeMap<String, u64>,
@@ -93,7 +84,6 @@ pub struct RunTotals {
     pub errors: BTreeMap<String, u64>,
     /// Model calls that were refused, rate-limited, overloaded …
     pub troubles: BTreeMap<ModelCallTrouble, u64>,
-    /// Fallbacks to another model.
     pub fallbacks: BTreeMap<ModelFallback, u64>,
     /// Permissions that were denied.
     pub denials: BTreeMap<PermissionDenial, u64>,
@@ -108,7 +98,6 @@ pub struct RunTotals {
 }
 
 impl ModelTotals {
-    /// Adds other calls.
     pub fn add(&mut self, other: &Self) {
         self.calls += other.calls;
         self.tokens = add_buckets(self.tokens, other.tokens);
@@ -117,7 +106,6 @@ impl ModelTotals {
         self.no_usage += other.no_usage;
     }
 
-    /// Subtracts other calls.
     pub fn subtract(&mut self, other: &Self) {
         self.calls = self.calls.saturating_sub(other.calls);
         self.tokens = subtract_buckets(self.tokens, other.tokens);
@@ -148,7 +136,6 @@ impl RunTotals {
         self.tools.values().map(|tool| tool.retries).sum()
     }
 
-    /// Tokens of all models.
     pub fn tokens(&self) -> CallTokenBuckets {
         self.models.values().fold(CallTokenBuckets::default(), |sum, model| add_buckets(sum, model.tokens))
     }
@@ -247,7 +234,6 @@ impl RunTotals {
         }
     }
 
-    /// The totals of one tool.
     pub fn tool(&mut self, name: &str) -> &mut ToolTotals {
         entry_or_other(&mut self.tools, name)
     }
@@ -259,7 +245,6 @@ impl RunTotals {
         }
     }
 
-    /// Adds a failure.
     pub fn add_error(&mut self, name: &str) {
         *entry_or_other(&mut self.errors, name) += 1;
     }
@@ -312,7 +297,6 @@ pub fn total_input_tokens(tokens: &CallTokenBuckets) -> u64 {
     [cache_read, cache_write_5m, cache_write_1h].into_iter().fold(input, u64::saturating_add)
 }
 
-/// Subtracts bucket by bucket.
 pub fn subtract_buckets(a: CallTokenBuckets, b: CallTokenBuckets) -> CallTokenBuckets {
     CallTokenBuckets {
         input: a.input.saturating_sub(b.input),
@@ -324,7 +308,6 @@ pub fn subtract_buckets(a: CallTokenBuckets, b: CallTokenBuckets) -> CallTokenBu
     }
 }
 
-/// Adds bucket by bucket.
 pub fn add_buckets(a: CallTokenBuckets, b: CallTokenBuckets) -> CallTokenBuckets {
     CallTokenBuckets {
         input: a.input.saturating_add(b.input),

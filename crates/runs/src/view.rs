@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::{RunOutcome, RunTotals};
 
-/// State of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RunState {
     /// No end is known yet.
@@ -23,7 +22,6 @@ pub enum RunState {
 }
 
 impl RunState {
-    /// Every state.
     pub const ALL: [Self; 6] = [Self::Live, Self::Ended, Self::Failed, Self::Killed, Self::Idle, Self::Evicted];
 
     /// The state's name, for pages and labels.
@@ -39,18 +37,14 @@ impl RunState {
     }
 }
 
-/// Kind of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StepKind {
-    /// A model call.
     #[default]
     Model,
-    /// A tool call.
     Tool,
 }
 
 impl StepKind {
-    /// The kind's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Model => "model",
@@ -62,7 +56,6 @@ impl StepKind {
 /// One model or tool call of a run.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RunStep {
-    /// Kind of the step.
     pub kind: StepKind,
     /// Name of the model or tool.
     pub name: String,
@@ -72,9 +65,7 @@ pub struct RunStep {
     pub parent: [u8; 8],
     /// Start, unix ns; 0 = unknown.
     pub start: u64,
-    /// Duration, ns.
     pub duration: u64,
-    /// The call failed.
     pub failed: bool,
     /// The call was not allowed to run.
     pub denied: bool,
@@ -82,7 +73,6 @@ pub struct RunStep {
     pub sub_agent: bool,
     /// Input tokens, including cached ones.
     pub input_tokens: u64,
-    /// Output tokens.
     pub output_tokens: u64,
     /// Cost, 1e-18 USD; `None` = no price, or no model call.
     pub atto_usd: Option<i128>,
@@ -91,9 +81,7 @@ pub struct RunStep {
 /// Repeated calls of one tool, which look like a loop.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct CallStreak {
-    /// The tool.
     pub tool: String,
-    /// Number of calls.
     pub count: u64,
 }
 
@@ -102,7 +90,6 @@ pub struct CallStreak {
 pub struct RunPeaks {
     /// The call that took longest.
     pub slowest: Option<RunStep>,
-    /// The most expensive call.
     pub most_expensive: Option<RunStep>,
     /// Longest series of consecutive calls of one tool with equal arguments.
     pub identical_row: Option<CallStreak>,
@@ -120,21 +107,17 @@ impl RunPeaks {
     }
 }
 
-/// One evaluation of a run's result.
 #[derive(Clone, Default, PartialEq)]
 pub struct EvaluationScore {
     /// Name of the evaluated property.
     pub name: String,
-    /// Label, or "".
     pub label: String,
-    /// Numeric value.
     pub value: Option<f64>,
 }
 
 // Values are never NaN.
 impl Eq for EvaluationScore {}
 
-/// Judgements of a run's result.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RunJudgement {
     /// Verdict of a human.
@@ -168,7 +151,6 @@ impl RunOwner {
     }
 }
 
-/// One run.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RunView {
     /// The replica that counts it.
@@ -177,7 +159,6 @@ pub struct RunView {
     pub account: String,
     /// Run id, as in `tollgate.run.id`.
     pub run: String,
-    /// Session id.
     pub session: String,
     /// Trace id in hex; "" = unknown.
     pub trace: String,
@@ -189,7 +170,6 @@ pub struct RunView {
     pub feature: Option<String>,
     /// User who requested the run: a keyed pseudonym.
     pub user: Option<String>,
-    /// Prompt template of the run.
     pub template: Option<String>,
     /// Incident to which the run belongs.
     pub incident: Option<String>,
@@ -199,7 +179,6 @@ pub struct RunView {
     pub issue: Option<String>,
     /// `service.name`.
     pub service: Option<String>,
-    /// State of the run.
     pub state: RunState,
     /// The root, the end or the last model call failed.
     pub failed: bool,
@@ -213,18 +192,15 @@ pub struct RunView {
     pub totals: RunTotals,
     /// Maxima over its calls.
     pub peaks: RunPeaks,
-    /// Judgements of its result.
     pub judgement: RunJudgement,
 }
 
-/// One session.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionView {
     /// The replica that counts it.
     pub owner: RunOwner,
     /// Account of the credential that sent it.
     pub account: String,
-    /// Session id.
     pub session: String,
     /// Tenant for which the session worked, if known.
     pub tenant: Option<String>,
@@ -232,9 +208,7 @@ pub struct SessionView {
     pub feature: Option<String>,
     /// User who requested it: a keyed pseudonym.
     pub user: Option<String>,
-    /// Number of runs.
     pub runs: u64,
-    /// A run of the session failed.
     pub failed: bool,
     /// First event, unix ns.
     pub start: u64,
@@ -244,9 +218,7 @@ pub struct SessionView {
     pub totals: RunTotals,
 }
 
-/// A run with its calls.
 pub struct RunDetail {
-    /// The run.
     pub view: RunView,
     /// Calls by start, at most the first 2,000; `None` once the run's items are evicted.
     pub steps: Option<Vec<RunStep>>,

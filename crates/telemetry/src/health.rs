@@ -29,7 +29,6 @@ impl Default for HealthCheckConfig {
     }
 }
 
-/// The checked settings.
 #[derive(Clone, Debug)]
 pub struct HealthCheckSettings {
     /// Address to listen on.
@@ -133,7 +132,6 @@ impl Health {
         *self.ready.borrow()
     }
 
-    /// A receiver that follows readiness.
     pub fn watch_readiness(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
     }

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counter(Arc<AtomicU64>);
 
 impl Counter {
-    /// Adds `value`.
     pub fn increment(&self, value: u64) {
         self.0.fetch_add(value, Ordering::Relaxed);
     }
@@ -26,22 +25,18 @@ impl Counter {
 pub struct Gauge(Arc<AtomicU64>);
 
 impl Gauge {
-    /// Sets the value.
     pub fn set(&self, value: f64) {
         self.0.store(value.to_bits(), Ordering::Relaxed);
     }
 
-    /// Adds `value`.
     pub fn increment(&self, value: f64) {
         add_float(&self.0, value);
     }
 
-    /// Subtracts `value`.
     pub fn decrement(&self, value: f64) {
         add_float(&self.0, -value);
     }
 
-    /// The current value.
     pub fn value(&self) -> f64 {
         f64::from_bits(self.0.load(Ordering::Relaxed))
     }
@@ -103,28 +98,23 @@ pub struct HistogramReading {
     pub bounds: &'static [f64],
     /// Observations per bucket (not cumulative); the last bucket has no bound.
     pub counts: Vec<u64>,
-    /// Sum of the observations.
     pub sum: f64,
 }
 
 /// Label names and values, in the order in which `/metrics` writes them.
 pub(crate) type SeriesLabels = Vec<(&'static str, String)>;
 
-/// The value of a series.
 #[derive(Clone)]
 pub enum SeriesValue {
     /// A total that only grows.
     Counter(Counter),
     /// Any other number.
     Gauge(Gauge),
-    /// A distribution.
     Histogram(Histogram),
 }
 
-/// One series of a metric.
 pub struct MetricSeries {
     pub(crate) labels: Arc<SeriesLabels>,
-    /// Its value.
     pub value: SeriesValue,
 }
 

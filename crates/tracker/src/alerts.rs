@@ -453,7 +453,6 @@ impl AlertEvaluator {
         Arc::clone(self.bounds.get_or_insert_with(|| Arc::new(bounds_of_features())))
     }
 
-    /// Ends the alerts of a run that was evicted.
     pub(super) fn end_evicted_run(&mut self, account: &str, run: &str, now: u64) {
         if !self.active.is_empty() {
             self.end_alerts(account, run, now);
@@ -494,7 +493,6 @@ impl AlertEvaluator {
         Some(alert)
     }
 
-    /// Ends all alerts of a subject that is over.
     fn end_alerts(&mut self, account: &str, subject: &str, now: u64) {
         for rule in AlertRule::ALL {
             self.end_alert(&(rule, (account.to_owned(), subject.to_owned())), now);

@@ -22,7 +22,6 @@ pub(super) struct ResourceAttributes<'p> {
     pub(super) commit: Option<&'p str>,
     pub(super) issue: Option<&'p str>,
     incident: Option<&'p str>,
-    /// With its position in `feature_from`.
     feature: Option<(usize, &'p str)>,
 }
 
@@ -63,7 +62,6 @@ fn as_number(value: Value<'_>) -> Option<f64> {
 }
 
 impl<'p> ResourceAttributes<'p> {
-    /// Reads the attributes of a resource.
     pub(super) fn read(payload: &'p Payload, resource: NodeId, settings: &Settings) -> Self {
         let mut attributes = Self::default();
         for attribute in payload.attributes(resource) {
@@ -97,7 +95,6 @@ fn choose_feature<'p>(
 }
 
 impl<'p> ItemAttributes<'p> {
-    /// Reads the attributes of an item.
     pub(super) fn read(
         payload: &'p Payload,
         node: NodeId,

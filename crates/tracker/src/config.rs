@@ -70,11 +70,9 @@ pub struct Settings {
     pub measures: Vec<String>,
     /// Iterations at which a run must stop.
     pub iteration_ceiling: u64,
-    /// Ceilings by feature.
     pub iteration_ceilings: BTreeMap<String, u64>,
     /// Window in which calls of one tool are counted.
     pub tool_window: Duration,
-    /// Alert thresholds.
     pub alerts: AlertThresholds,
 }
 

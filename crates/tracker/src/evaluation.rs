@@ -62,30 +62,43 @@ impl DigestedRunView {
 /// A record to store in the group, with its key.
 pub(super) type KeyedRecord = (u64, PublicationRecord);
 
-/// One result of an evaluation.
 pub(super) enum EvaluationFinding {
     /// A run that goes on, or got items after its end: its view if it may fire an alert. A run that is shown as ended
     /// from now on (`is_newly_presumed`) is recorded even if no alert fires.
-    Suspect { view: Option<Box<DigestedRunView>>, record: KeyedRecord, is_newly_presumed: bool },
-    /// A run is over.
-    RunEnded { view: Box<DigestedRunView>, record: KeyedRecord },
+    Suspect {
+        view: Option<Box<DigestedRunView>>,
+        record: KeyedRecord,
+        is_newly_presumed: bool,
+    },
+    RunEnded {
+        view: Box<DigestedRunView>,
+        record: KeyedRecord,
+    },
     /// A run that was published before got more items: its new view if that changed.
-    RunRevised { view: Option<Box<DigestedRunView>>, record: KeyedRecord },
+    RunRevised {
+        view: Option<Box<DigestedRunView>>,
+        record: KeyedRecord,
+    },
     /// A session is over; its runs need records too.
-    SessionEnded { view: Box<SessionView>, record: KeyedRecord, run_records: Vec<KeyedRecord> },
+    SessionEnded {
+        view: Box<SessionView>,
+        record: KeyedRecord,
+        run_records: Vec<KeyedRecord>,
+    },
     /// A session goes on and exceeds its feature's bounds.
-    SessionOutlier { view: Box<SessionView>, record: KeyedRecord },
+    SessionOutlier {
+        view: Box<SessionView>,
+        record: KeyedRecord,
+    },
 }
 
 /// See the module documentation.
 pub(super) struct GroupEvaluation {
     /// Id of the group's first key, by which the group is recognised later.
     pub(super) first_key: Option<KeyId>,
-    /// The group's last batch.
     pub(super) batch: u64,
     /// Runs that are not over.
     pub(super) unfinished_runs: u32,
-    /// Unfinished runs that are evicted.
     pub(super) evicted_runs: u64,
     /// When to evaluate the group again.
     pub(super) next_at: u64,
@@ -112,7 +125,6 @@ struct GroupEvaluator<'e> {
     evaluation: GroupEvaluation,
 }
 
-/// The runs of one session.
 #[derive(Default)]
 struct SessionRuns<'r> {
     runs: Vec<&'r Run>,
@@ -121,7 +133,6 @@ struct SessionRuns<'r> {
 }
 
 impl GroupEvaluation {
-    /// Evaluates a group.
     pub(super) fn evaluate(
         group: &ItemGroup,
         ids: &dyn IdPolicy,
@@ -175,7 +186,6 @@ impl GroupEvaluation {
         Self { headroom: evaluator.headroom(&resolved), ..evaluator.evaluation }
     }
 
-    /// The last evaluation of a group that is evicted.
     pub(super) fn evaluate_evicted(
         group: &ItemGroup,
         ids: &dyn IdPolicy,
@@ -245,7 +255,6 @@ impl<'e> GroupEvaluator<'e> {
         Self { group, views: ViewBuilder { ids, resolved }, inputs, settings, session_ends, evaluation }
     }
 
-    /// The stored record of a run, with its key.
     fn run_record(&self, run: &Run) -> KeyedRecord {
         (run_key(run), run_publication(self.group, run).cloned().unwrap_or_default())
     }
@@ -449,7 +458,6 @@ fn state_when_evicted(group: &ItemGroup, run: &Run) -> RunState {
     if was_over { RunState::Idle } else { RunState::Evicted }
 }
 
-/// The stored record of a run.
 fn run_publication<'g>(group: &'g ItemGroup, run: &Run) -> Option<&'g PublicationRecord> {
     find_publication(group, "run", run)
 }

@@ -83,7 +83,6 @@ impl ItemGroup {
             + self.contributions.len() / 40
     }
 
-    /// The key with this number.
     pub(super) fn key(&self, number: u32) -> Option<&GroupKey> {
         self.keys.get((number as usize).checked_sub(1)?)
     }
@@ -295,7 +294,6 @@ impl ItemGroup {
         }
     }
 
-    /// Updates times and tags of the item's keys.
     fn update_keys(&mut self, item: &ObservedItem, ids: ItemKeys, touched: u64, tags: AttributionTags) {
         self.touched = self.touched.max(touched);
         for number in [ids.trace, ids.session, ids.run] {
@@ -441,7 +439,6 @@ impl ItemGroup {
     }
 }
 
-/// The key of the event that an item marks.
 pub(super) fn mark_key(item: &ObservedItem) -> u64 {
     let place = if item.node == 0 { item.start } else { item.node };
     place ^ u64::from(item.mark)

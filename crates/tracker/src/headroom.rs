@@ -102,7 +102,6 @@ impl HeadroomWatch {
         self.due = false;
     }
 
-    /// The evaluation ended with this headroom.
     pub(super) fn end_evaluation(&mut self, headroom: CallHeadroom) {
         self.due |= self.arrived_calls.iter().any(|(key, arrived)| *arrived >= headroom.headroom_of_key(*key));
         self.headroom = headroom;

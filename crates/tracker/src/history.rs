@@ -30,7 +30,6 @@ const MAX_RUNS_PER_INVESTIGATION: usize = 1000;
 /// Maximum number of evaluation scores of one run.
 const MAX_SCORES: usize = 8;
 
-/// The state of one incident's investigation.
 #[derive(Clone, Default)]
 pub(super) struct InvestigationState {
     agent_type: String,
@@ -75,9 +74,7 @@ struct JudgedRun {
 #[derive(Default)]
 pub(super) struct RunHistory {
     recent: BoundedMap<u64, FinishedRun, MAX_RECENT_RUNS>,
-    /// By account.
     sums: BTreeMap<String, RunSums>,
-    /// By the run's digest.
     outcomes: BoundedMap<u64, JudgedRun, MAX_OUTCOMES>,
     /// By account and incident.
     investigations: BTreeMap<(String, String), InvestigationState>,
@@ -189,7 +186,6 @@ impl RunHistory {
         self.recent.iter().map(|(_, run)| &run.view)
     }
 
-    /// Adds a finished run to the list.
     pub(super) fn add_finished_run(&mut self, view: RunView, digest: u64) {
         self.recent.push(AccountHash::from(&*view.account), FinishedRun { view, digest });
     }
@@ -199,7 +195,6 @@ impl RunHistory {
         self.outcomes.get(&digest).map(|judged| judged.judgement.clone()).unwrap_or_default()
     }
 
-    /// Records an outcome or scores of a run.
     pub(super) fn record_outcome(
         &mut self,
         account: &str,

@@ -29,7 +29,6 @@ pub(super) enum CountDecision {
     FailedWithTokens(Option<i128>),
 }
 
-/// A span that is a model call.
 struct ModelCallLayer<'g> {
     call: &'g ModelCallRecord,
     /// The model call directly above; 0 = none.

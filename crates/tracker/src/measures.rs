@@ -106,7 +106,6 @@ impl Measures {
         self.series.entry(key).or_default()
     }
 
-    /// All series.
     pub(super) fn list(&self) -> Vec<MeasureAggregate> {
         let aggregate =
             |((name, (service, (tenant, commit))), series): (&SeriesKey, &MeasureSeries)| MeasureAggregate {

@@ -13,13 +13,11 @@ use super::codec::{BinaryCodec, record};
 
 /// Yes-or-no facts of an item, as bits.
 pub(super) mod flag {
-    /// The item failed.
     pub(crate) const FAILED: u16 = 1;
     /// The run, turn or session that the item marks is over.
     pub(crate) const ENDED: u16 = 1 << 1;
     /// A span, so its place is its own; a log record's place is the span it was written in.
     pub(crate) const SPAN: u16 = 1 << 2;
-    /// Done by a sub-agent.
     pub(crate) const SUB_AGENT: u16 = 1 << 3;
     /// A tool call was denied: the item's own, or that of the span directly above.
     pub(crate) const DENIED: u16 = 1 << 4;
@@ -51,11 +49,8 @@ pub(super) mod flag {
 pub(super) mod mark {
     /// No event.
     pub(crate) const NONE: u8 = 0;
-    /// An agent invocation.
     pub(crate) const AGENT: u8 = 1;
-    /// The end of a turn.
     pub(crate) const TURN_END: u8 = 2;
-    /// The end of a session.
     pub(crate) const SESSION_END: u8 = 3;
     /// A sub-agent of which only the id is known.
     pub(crate) const SUB_AGENT: u8 = 4;
@@ -63,11 +58,9 @@ pub(super) mod mark {
     pub(crate) const FAILURE: u8 = 5;
 }
 
-/// The kind of an id.
 pub(super) mod key_kind {
     /// A key that was left out of a partial copy of a group.
     pub(crate) const NONE: u8 = 0;
-    /// A session.
     pub(crate) const SESSION: u8 = 1;
     /// A trace, in hex.
     pub(crate) const TRACE: u8 = 2;
@@ -211,7 +204,6 @@ pub(super) mod trouble {
     pub(crate) const RATE_LIMITED: u8 = 2;
     /// HTTP status 529.
     pub(crate) const OVERLOADED: u8 = 3;
-    /// Any other reason.
     pub(crate) const OTHER: u8 = 4;
 
     /// The value of `tollgate.fallback.reason`; "" for none.
@@ -236,7 +228,6 @@ pub(super) mod price_quality {
     pub(crate) const DEFERRED: u8 = 2;
     /// No price is known.
     pub(crate) const UNPRICED: u8 = 3;
-    /// Priced.
     pub(crate) const PRICED: u8 = 4;
 }
 

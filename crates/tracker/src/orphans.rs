@@ -19,14 +19,12 @@ struct OrphanAgent {
     end: u64,
 }
 
-/// The orphans of one trace.
 #[derive(Default)]
 struct TraceOrphans {
     agents: Vec<OrphanAgent>,
     /// From the start of the first item below an unseen parent to the end of the last.
     start: u64,
     end: u64,
-    /// An agent of the trace has all its parents.
     has_rooted_agent: bool,
     /// The session and run that its agents name; 0 = none.
     session: u32,

@@ -29,9 +29,7 @@ const EFFECT_TAG: u8 = 0xe1;
 pub(super) enum OutboxEvent {
     /// A run is over, with revision 0; or a published run changed, with its new revision.
     Run(Box<RunView>, u32),
-    /// A session is over.
     Session(Box<SessionView>),
-    /// An alert fires.
     Alert(Box<Alert>),
     /// A new investigation: account, agent type, incident.
     Investigation(String, String, String),

@@ -82,7 +82,6 @@ impl PairedRecords {
         if self.merged_logs.contains(&index) { None } else { Some(self.calls.get(&index).unwrap_or(call)) }
     }
 
-    /// The same for a tool call.
     pub(super) fn tool<'t>(&'t self, index: usize, tool: &'t ToolCallRecord) -> Option<&'t ToolCallRecord> {
         if self.merged_logs.contains(&index) { None } else { Some(self.tools.get(&index).unwrap_or(tool)) }
     }

@@ -23,7 +23,6 @@ use super::summary::{resource, scope, text_attribute};
 
 const NANOS_PER_SECOND: f64 = 1e9;
 
-/// Name and unit of a metric.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct MetricName {
     name: &'static str,

@@ -4,9 +4,7 @@ use runs::{Alert, RunView, SessionView};
 
 /// Receives events about finished runs and sessions, and events that are counted immediately.
 pub(super) trait RunEventRecorder {
-    /// A run is over.
     fn record_run(&self, run: &RunView);
-    /// A session is over.
     fn record_session(&self, session: &SessionView);
     /// Unfinished runs were evicted.
     fn count_evicted(&self, runs: u64);
@@ -16,7 +14,6 @@ pub(super) trait RunEventRecorder {
     fn count_investigation(&self, account: &str, agent_type: &str);
     /// News were dropped before a connector emitted them.
     fn count_dropped_events(&self, count: u64);
-    /// An alert fires.
     fn count_alert(&self, alert: &Alert);
     /// A human overrode an agent's result.
     fn count_override(&self, account: &str, agent_type: &str);

@@ -14,7 +14,6 @@ use super::sum;
 use super::timeline::{Timeline, count_steps};
 use super::tree::SpanTree;
 
-/// The runs of a group.
 pub(super) struct ResolvedRuns<'g> {
     pub(super) group: &'g ItemGroup,
     pub(super) tree: SpanTree,
@@ -55,7 +54,6 @@ impl<'g> ResolvedRuns<'g> {
         resolved
     }
 
-    /// The traces of each run.
     pub(super) fn traces_of_runs(&self) -> HashMap<RunIdentity, Vec<u32>> {
         let mut traces: HashMap<RunIdentity, Vec<u32>> = HashMap::new();
         for (trace, runs) in &self.by_trace {
@@ -197,7 +195,6 @@ impl<'g> ResolvedRuns<'g> {
         }
     }
 
-    /// Extends a run's times to include the item.
     fn extend_run_times(&mut self, run: Option<usize>, item: &RunItem<'_>) {
         let group = self.group;
         let Some(run) = run.and_then(|run| self.runs.get_mut(run)) else { return };

@@ -6,7 +6,6 @@ use super::group::{AttributionTags, LifecycleMark, ModelCallRecord, ToolCallReco
 use super::observation::{flag, mark};
 use super::run_calls::RunCall;
 
-/// Identity of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum RunIdentity {
     /// The dialect names the run: number of its key.
@@ -19,10 +18,8 @@ pub(super) enum RunIdentity {
     Session(u32),
 }
 
-/// One run.
 pub(super) struct Run {
     pub(super) id: RunIdentity,
-    /// The run's id as text.
     pub(super) id_text: String,
     /// The session's id; `trace-…` if no item names one.
     pub(super) session: String,
@@ -40,7 +37,6 @@ pub(super) struct Run {
     pub(super) root: Option<(u64, u64)>,
     /// The engine's running time at its last batch.
     pub(super) touched: u64,
-    /// Its end was reported.
     pub(super) ended: bool,
     /// An agent invocation ended that is presumed to be the root: its parent was not seen.
     pub(super) presumed_end: bool,
@@ -69,7 +65,6 @@ pub(super) enum ItemRecord<'g> {
     Mark(&'g LifecycleMark),
 }
 
-/// An item of a group.
 pub(super) struct RunItem<'g> {
     pub(super) key: u64,
     /// The run that the item names; 0 = none.

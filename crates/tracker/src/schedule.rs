@@ -15,7 +15,6 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// The scheduled time of a group.
     pub(super) fn time_of(&self, id: u32) -> Option<u64> {
         self.times.get(&id).copied()
     }

@@ -20,7 +20,6 @@ use super::resolve::ResolvedRuns;
 use super::run::Run;
 use super::store::{BatchGroup, GroupStore, KeyId};
 
-/// Attribute of the run's id.
 pub(super) const RUN_ID_ATTRIBUTE: &str = "tollgate.run.id";
 const TURN_ATTRIBUTE: &str = "tollgate.run.turn";
 const ITERATION_ATTRIBUTE: &str = "tollgate.run.iteration";
@@ -34,7 +33,6 @@ pub(super) struct ItemStamp {
     pub(super) attributes: Vec<(&'static str, OwnedValue)>,
 }
 
-/// Copies of the batch's groups.
 pub(super) struct GroupCopies {
     pub(super) store: GroupStore,
     /// No group was left out.

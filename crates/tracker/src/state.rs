@@ -57,7 +57,6 @@ pub(super) struct TrackerState {
 
 /// Follow-up work of an applied batch.
 pub(super) struct BatchFollowUp {
-    /// Tool calls to count.
     pub(super) tool_calls: Vec<NewToolCall>,
     /// Groups evicted to make room.
     pub(super) evicted: Vec<ItemGroup>,
@@ -135,7 +134,6 @@ impl TrackerState {
         EvaluationInputs { running: self.running, wall: self.wall.unwrap_or(0), bounds, context }
     }
 
-    /// The next group to evaluate.
     pub(super) fn next_due_group(&mut self) -> Option<(u32, Arc<ItemGroup>)> {
         loop {
             let id = self.store.next_due_group(self.running)?;
@@ -145,7 +143,6 @@ impl TrackerState {
         }
     }
 
-    /// The next group to search for suspects.
     pub(super) fn next_suspect_group(&mut self) -> Option<(u32, Arc<ItemGroup>)> {
         loop {
             let id = self.store.next_suspect_group(self.running)?;
@@ -155,7 +152,6 @@ impl TrackerState {
         }
     }
 
-    /// Recounts unfinished runs.
     pub(super) fn recount_unfinished(&mut self) {
         let own = self.store.groups().filter(|group| group.owner.is_here());
         self.unfinished_runs = own.map(|group| u64::from(group.unfinished_runs)).sum();
@@ -315,7 +311,6 @@ impl TrackerState {
         self.alerts.evaluate_run(view, true, fired, context)
     }
 
-    /// Evaluates the alert rules for a session.
     fn evaluate_session_alerts(&mut self, view: &SessionView, is_over: bool, fired: &mut u16) -> Vec<Alert> {
         let context = RuleContext { limits: &self.settings.alerts, ceiling: u64::MAX, now: self.wall.unwrap_or(0) };
         self.alerts.evaluate_session(view, is_over, fired, context)

@@ -19,7 +19,6 @@ use super::schedule::Schedule;
 
 /// Average memory of one run in units of [`ItemGroup::weight`]: 256 MB for 100,000 runs.
 const UNITS_PER_RUN: usize = 64;
-/// Maximum units of one group.
 const MAX_GROUP_UNITS: usize = 400_000;
 /// Maximum number of dormant groups, and their maximum units: 4 MB.
 const MAX_DORMANT: usize = 1000;
@@ -55,16 +54,13 @@ impl NewToolCall {
 struct ItemPlace {
     /// The item's trace, session and run, as numbers of the batch.
     keys: [u32; 3],
-    /// Its group.
     id: u32,
     /// The same keys as numbers in the group.
     numbers: ItemKeys,
 }
 
-/// The groups of one account.
 #[derive(Default)]
 struct AccountGroups {
-    /// Groups by the number of their last batch.
     by_last_batch: BTreeSet<(u64, u32)>,
     units: usize,
 }
@@ -99,16 +95,13 @@ impl DormantGroups {
     }
 }
 
-/// All groups.
 pub(super) struct GroupStore {
-    /// By group id.
     groups: Vec<Option<Arc<ItemGroup>>>,
     /// Group ids that are not in use.
     free: Vec<u32>,
     /// By key id, the key's group and its number in that group.
     index: HashMap<KeyId, (u32, u32)>,
     accounts: BTreeMap<Box<str>, AccountGroups>,
-    /// Number of groups.
     count: usize,
     evaluations: Schedule,
     /// Heavy groups whose next evaluation is far off: see [`super::evaluation::GroupEvaluation::find_suspects`].
@@ -140,7 +133,6 @@ impl GroupStore {
         }
     }
 
-    /// Number of groups.
     pub(super) fn len(&self) -> usize {
         self.count
     }
@@ -461,7 +453,6 @@ impl GroupStore {
         id
     }
 
-    /// Removes a group.
     pub(super) fn remove(&mut self, id: u32) -> Option<ItemGroup> {
         let group = self.groups.get_mut(id as usize)?.take()?;
         self.dormant.remove(id);
@@ -484,7 +475,6 @@ impl GroupStore {
         Some(Arc::unwrap_or_clone(group))
     }
 
-    /// The groups of a batch's keys.
     pub(super) fn groups_of(&self, observation: &BatchObservation, ids: &[KeyId]) -> Vec<BatchGroup> {
         let group_of = |key: u32| {
             let id = (key as usize).checked_sub(1).and_then(|index| ids.get(index))?;
@@ -508,16 +498,13 @@ impl GroupStore {
         distinct.filter_map(group).collect()
     }
 
-    /// The group of a key, and the key's number in it.
     pub(super) fn find_key(&self, id: &KeyId) -> Option<(u32, u32)> {
         self.index.get(id).copied()
     }
 }
 
-/// A group that a batch names.
 pub(super) struct BatchGroup {
     pub(super) group: Arc<ItemGroup>,
-    /// The batch joins it with another group.
     pub(super) is_joined: bool,
 }
 

@@ -17,7 +17,6 @@ use super::outbox::OutboxEvent;
 
 /// Event name of a finished run.
 const RUN_EVENT: &str = "tollgate.run.summary";
-/// Event name of an alert.
 const ALERT_EVENT: &str = "tollgate.alert";
 
 pub(super) fn attribute(key: &str, value: Value) -> KeyValue {

@@ -35,7 +35,6 @@ impl Timeline {
         if let [(_, only)] = *self.runs { Some(only) } else { None }
     }
 
-    /// The first run.
     pub(super) fn first_run(&self) -> Option<usize> {
         self.runs.first().map(|(_, run)| *run)
     }

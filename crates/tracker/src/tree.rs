@@ -9,7 +9,6 @@ use foldhash::{HashMap, HashMapExt as _, HashSet, HashSetExt as _};
 use super::group::{ItemGroup, SpanNode};
 use super::orphans::{self, RootAndOrphan};
 
-/// The ancestors of a place.
 #[derive(Clone, Copy, Default)]
 pub(super) struct SpanAncestors {
     /// The topmost agent invocation on the path up, the place itself included; 0 = none.
@@ -24,9 +23,7 @@ pub(super) struct SpanAncestors {
 
 /// All places of a group.
 pub(super) struct SpanTree {
-    /// By place.
     ancestors: HashMap<u64, SpanAncestors>,
-    /// The run that is named in the tree below each root.
     named_run_of_root: HashMap<u64, u32>,
     /// Places of agent invocations whose own root was not seen.
     unrooted: HashSet<u64>,

@@ -14,7 +14,6 @@ use super::run_calls::trace_id;
 /// Maximum number of steps shown for one run.
 const MAX_STEPS: usize = 2000;
 
-/// Builds views.
 pub(super) struct ViewBuilder<'a> {
     pub(super) ids: &'a dyn IdPolicy,
     pub(super) resolved: &'a ResolvedRuns<'a>,
@@ -55,7 +54,6 @@ impl ViewBuilder<'_> {
         }
     }
 
-    /// The run with its calls.
     pub(super) fn run_detail(&self, run: &Run, unended_state: RunState) -> RunDetail {
         let steps = run.calls.iter().take(MAX_STEPS).map(|call| self.step(call.to_step(self.resolved.group))).collect();
         RunDetail { view: self.run_view(run, unended_state), steps: Some(steps), step_count: run.calls.len() as u64 }

@@ -35,7 +35,6 @@ const MAX_CACHED_VIEWS: usize = 4096;
 /// About this many groups are fetched under one lock.
 const GROUPS_PER_LOCK: usize = 128;
 
-/// Context for building views.
 #[derive(Clone, Copy)]
 pub(super) struct ViewContext<'a> {
     pub(super) ids: &'a dyn IdPolicy,
@@ -48,9 +47,7 @@ struct CachedGroupViews {
     batch: u64,
     /// Number of unfinished runs at that time: a run may become "ended" without another batch.
     unfinished_runs: u32,
-    /// Whether the views cover all runs of the group.
     covers_all_runs: bool,
-    /// Views with their digests.
     views: Arc<Vec<(RunView, u64)>>,
 }
 

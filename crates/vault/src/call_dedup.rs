@@ -79,7 +79,6 @@ pub fn is_same_arguments(first: &Value, second: &Value) -> bool {
     }
 }
 
-/// One item's report of a call.
 pub struct CallReport<'a> {
     /// Account, tenant and session id.
     session: [&'a str; 3],
@@ -99,7 +98,6 @@ pub struct CallReport<'a> {
 }
 
 impl<'a> CallReport<'a> {
-    /// The report in an index line.
     pub fn from_row(row: &'a IndexRow) -> Self {
         let tail: &RowTail = &row.tail;
         let ids = [&tail.trace_id, &tail.span_id, &tail.parent_span_id, &tail.tool_name, &tail.tool_call_id];
@@ -196,7 +194,6 @@ struct ReportKey<'a> {
 struct ReportCounts {
     /// Spans with this tool call id, or the span with this span id.
     spans: u32,
-    /// Child spans of the span.
     child_spans: u32,
     logs: u32,
     /// Start and end of the last span that counted as a call.

@@ -25,15 +25,11 @@ pub struct DocumentHead<'a> {
     pub v: u8,
     /// Fragment id, hex.
     pub fragment: Cow<'a, str>,
-    /// Account, raw.
     pub account: Cow<'a, str>,
-    /// Tenant, raw.
     pub tenant: Cow<'a, str>,
     /// Session id, raw.
     pub session: Option<Cow<'a, str>>,
-    /// Writer's name.
     pub writer: Cow<'a, str>,
-    /// Epoch of the writer.
     pub epoch: Cow<'a, str>,
     /// Gateway clock at arrival, RFC 3339.
     pub received: Cow<'a, str>,
@@ -51,11 +47,8 @@ pub struct ItemHead<'a> {
     pub kind: Cow<'a, str>,
     /// Span name or event name.
     pub name: Cow<'a, str>,
-    /// Trace id.
     pub trace_id: Option<String>,
-    /// Span id.
     pub span_id: Option<String>,
-    /// Span id of the parent.
     pub parent_span_id: Option<String>,
     /// Start of a span, or time of a log record.
     pub start: String,
@@ -65,38 +58,27 @@ pub struct ItemHead<'a> {
     pub dialect: Option<Cow<'a, str>>,
     /// Role of the item in a run: `model`, `tool`, …
     pub call: Cow<'a, str>,
-    /// Operation name.
     pub operation: Option<Cow<'a, str>>,
-    /// Run id.
     pub run: Option<Cow<'a, str>>,
-    /// Turn id.
     pub turn: Option<Cow<'a, str>>,
     /// Iteration number within the run.
     pub iteration: Option<i64>,
-    /// User id.
     pub user: Option<Cow<'a, str>>,
     /// Name of the agent, or else of the service.
     pub actor: Option<Cow<'a, str>>,
     /// Id of the sub-agent, if the client distinguishes sub-agents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<Cow<'a, str>>,
-    /// Model provider.
     pub provider: Option<Cow<'a, str>>,
-    /// Model that was requested.
     pub request_model: Option<Cow<'a, str>>,
-    /// Model that answered.
     pub response_model: Option<Cow<'a, str>>,
     /// Response id given by the provider.
     pub response_id: Option<Cow<'a, str>>,
-    /// Tool name.
     pub tool: Option<Cow<'a, str>>,
-    /// Tool call id.
     pub tool_call: Option<Cow<'a, str>>,
     /// Finish reason reported by the model.
     pub finish: Option<Cow<'a, str>>,
-    /// Whether the item failed.
     pub failed: bool,
-    /// Error type.
     pub error: Option<Cow<'a, str>>,
     /// Outcome of a permission request.
     pub decision: Option<Cow<'a, str>>,
@@ -186,7 +168,6 @@ impl<'p> ItemContent<'p> {
         }
     }
 
-    /// Fingerprints of the content, one for each piece.
     pub fn fingerprints(&self) -> &[ContentFingerprint] {
         &self.fingerprints
     }
@@ -273,7 +254,6 @@ pub struct DocumentWriter {
 }
 
 impl DocumentWriter {
-    /// Begins a document with its head.
     pub fn begin(head: &DocumentHead<'_>) -> Self {
         let mut out = String::with_capacity(4096);
         append_unclosed(&mut out, head);
@@ -371,10 +351,8 @@ fn append_base(out: &mut String, source: &PieceSource) {
 /// A document as read back.
 #[derive(Deserialize)]
 pub struct FragmentDocument {
-    /// Head of the document.
     #[serde(flatten)]
     pub head: DocumentHead<'static>,
-    /// Items of the document.
     pub items: Vec<DocumentItem>,
     /// Base64 of a request that could not be processed.
     pub request: Option<String>,
@@ -383,13 +361,11 @@ pub struct FragmentDocument {
 /// An item as read back.
 #[derive(Serialize, Deserialize)]
 pub struct DocumentItem {
-    /// The item's metadata.
     #[serde(flatten)]
     pub head: ItemHead<'static>,
     /// Request and response parameters.
     #[serde(default)]
     pub parameters: serde_json::Map<String, serde_json::Value>,
-    /// Pieces of content.
     pub content: Vec<ReadPiece>,
     /// SHA-256 of the content, hex.
     pub content_sha256: String,
@@ -402,13 +378,10 @@ pub struct DocumentItem {
 /// A piece of content as read back.
 #[derive(Serialize, Deserialize)]
 pub struct ReadPiece {
-    /// Part of the conversation.
     pub part: String,
     /// Place in the item: `span`, `log`, `body`, `event`, …
     pub on: String,
-    /// Attribute key.
     pub key: Option<String>,
-    /// Event name.
     pub event: Option<String>,
     /// The content itself.
     pub value: serde_json::Value,

@@ -46,7 +46,6 @@ pub fn drop_oversized(bytes: Bytes) -> Bytes {
     if bytes.len() as u64 > MAX_NOTE_BYTES { Bytes::new() } else { bytes }
 }
 
-/// The number in a note's file name.
 pub fn note_number(file: &str) -> Option<u64> {
     let number: u64 = file.strip_suffix(".json")?.parse().ok()?;
     (file == format!("{number:020}.json")).then_some(number)

@@ -58,7 +58,6 @@ pub enum ErasureState {
 pub struct ShreddedKey {
     /// Folder of its key objects: `…keys/account/tenant/session/day/`.
     pub folder: String,
-    /// Key id.
     pub id: String,
 }
 
@@ -385,7 +384,6 @@ pub struct UnnumberedRow {
     pub link: Option<PriceLink>,
 }
 
-/// Links a price to its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PriceLink {
     /// The line is a call, with this call number.
@@ -426,7 +424,6 @@ pub const TICKET_BYTES: usize = 96;
 const USUAL_TAIL_BYTES: usize = 1536;
 
 impl UnnumberedRow {
-    /// Serialises the tail.
     pub fn new(tail: &RowTail, in_object: bool) -> Self {
         let mut json = Vec::with_capacity(USUAL_TAIL_BYTES);
         // strings and numbers with string keys: serialising can't fail, and JSON is UTF-8

@@ -46,12 +46,10 @@ impl SessionKey {
         Self { sealer, object_len: object.len(), object_sha256, object: Mutex::new(Some(object)) }
     }
 
-    /// The public id of the key.
     pub fn id(&self) -> &str {
         self.sealer.key_id()
     }
 
-    /// Seals to this key.
     pub fn seal(&self) -> &dyn FragmentSealer {
         &*self.sealer
     }
@@ -145,7 +143,6 @@ impl KeyRing {
         self.keys.lock().retain(|_, entry| !entry.is_stale(now));
     }
 
-    /// Number of keys in the ring.
     pub fn len(&self) -> usize {
         self.keys.lock().len()
     }

@@ -51,7 +51,6 @@ pub(crate) struct ShareTerms<'a> {
 #[serde(deny_unknown_fields)]
 pub struct ShareEnvelope {
     v: u8,
-    /// Id of the session's key.
     pub key_id: String,
     /// Random name of this split: shares of another one don't fit.
     pub set: String,
@@ -62,7 +61,6 @@ pub struct ShareEnvelope {
     shares: Vec<SealedShare>,
 }
 
-/// A share, sealed to one recipient.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SealedShare {
@@ -81,7 +79,6 @@ pub struct KeyShare {
     pub set: String,
     /// Path of the key's folder below `keys/`: `account/tenant/session/day`.
     pub place: String,
-    /// Public key of the session's key.
     pub public: String,
     /// How many shares are needed.
     pub threshold: u8,

@@ -15,13 +15,11 @@ use super::chain::note::SigningKey;
 /// Why no key was generated.
 #[derive(Debug, thiserror::Error)]
 pub enum KeygenError {
-    /// A file exists at the path.
     #[error("{} already exists and is never overwritten: choose another path (the file's first line is its public key)", .0.display())]
     Exists(PathBuf),
     /// The file can't be written.
     #[error("can't write {}: {source}", path.display())]
     WriteFailed {
-        /// The file.
         path: PathBuf,
         /// The operating system's error.
         source: io::Error,

@@ -31,7 +31,6 @@ const BASE32_DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Longest segment that shows a turn id; a longer one is replaced by a pseudonym.
 const MAX_TURN_BYTES: usize = 64;
 
-/// Layout of payload objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ObjectLayout {
     /// An object holds fragments of one session for some time, in the session's folder.
@@ -55,9 +54,7 @@ impl ObjectLayout {
 /// Where a fragment belongs: account, tenant, session and day, the first three as segments of object names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FragmentScope {
-    /// Account segment.
     pub account: String,
-    /// Tenant segment.
     pub tenant: String,
     /// Session segment, or `trace-{trace id}`.
     pub session: String,
@@ -109,7 +106,6 @@ impl FragmentScope {
 /// The session, or else the trace, that the records of a fragment share.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SessionName<'a> {
-    /// A session id (raw).
     Id(&'a str),
     /// Trace id of records without a session; empty if they have no trace id either.
     Trace(&'a [u8]),
@@ -137,7 +133,6 @@ impl ObjectNames {
         Self { layout, ..self }
     }
 
-    /// Layout of payload objects.
     pub fn layout(&self) -> ObjectLayout {
         self.layout
     }
@@ -147,7 +142,6 @@ impl ObjectNames {
         self.prefix.strip_suffix('/').unwrap_or(&self.prefix)
     }
 
-    /// The writer's name.
     pub fn writer(&self) -> &Arc<str> {
         &self.writer
     }
@@ -176,7 +170,6 @@ impl ObjectNames {
         format!("{object_prefix}{}-{}-{n:010}{}", self.writer, self.epoch, self.layout.suffix())
     }
 
-    /// Name of the key object of a session key.
     pub fn key(&self, scope: &FragmentScope, id: &str) -> String {
         format!("{}keys/{}/{id}{KEY_SUFFIX}", self.prefix, scope.path())
     }
@@ -221,12 +214,10 @@ pub fn is_payload(name: &str) -> bool {
     name.ends_with(ObjectLayout::Session.suffix()) || name.ends_with(ObjectLayout::Turn.suffix())
 }
 
-/// The parsed name of a payload object.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ObjectName {
     /// Prefix with its slash, or empty.
     pub prefix: String,
-    /// Account segment.
     pub account: String,
     /// Where its fragments belong. `None` for a packed object: only the index has their scopes.
     pub scope: Option<FragmentScope>,
@@ -256,20 +247,15 @@ impl ObjectName {
         Some(Self { prefix, account, scope: Some(scope), file })
     }
 
-    /// Folder of the key objects of a scope.
     pub fn keys(&self, scope: &FragmentScope) -> String {
         format!("{}keys/{}/", self.prefix, scope.path())
     }
 }
 
-/// The parsed name of an index object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexName {
-    /// Account, as it appears in names.
     pub account: String,
-    /// Writer's name.
     pub writer: String,
-    /// Epoch of its lines.
     pub epoch: String,
     /// Number of its first line.
     pub first: u64,

@@ -8,15 +8,12 @@ use serde::Serialize;
 /// The head of a piece of content (see the module).
 #[derive(Serialize)]
 pub struct ContentPiece<'a> {
-    /// Part of the conversation.
     pub part: Cow<'a, str>,
     /// Place in the item: `span`, `log`, `body`, `event`, `link`, `scope` or `resource`.
     pub on: Cow<'a, str>,
-    /// Attribute key.
     pub key: Option<Cow<'a, str>>,
     /// Name of the event that carried the piece.
     pub event: Option<Cow<'a, str>>,
-    /// Time of that event.
     pub time: Option<String>,
 }
 

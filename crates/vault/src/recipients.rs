@@ -18,11 +18,9 @@ use super::object_names::{QUARANTINE_SESSION, UNATTRIBUTED, account_segment};
 pub struct ContentOwner<'a> {
     /// Account, from the client's credential.
     pub account: &'a str,
-    /// Tenant of the content.
     pub tenant: ContentTenant<'a>,
 }
 
-/// The tenant of content.
 #[derive(Clone, Copy)]
 pub enum ContentTenant<'a> {
     /// The tenant as sent; `None` or empty if the client named none.
@@ -34,7 +32,6 @@ pub enum ContentTenant<'a> {
 /// An auditor's public key, and the content that it may open.
 #[derive(Clone)]
 pub struct PolicyRecipient {
-    /// The public key.
     pub key: Recipient,
     /// Accounts whose content it opens; `None`: all.
     pub accounts: Option<BTreeSet<String>>,
@@ -94,7 +91,6 @@ pub struct AccountRecipients {
     pub of: Vec<KeyHolder>,
 }
 
-/// All recipients of a vault.
 #[derive(Clone, Default)]
 pub struct RecipientPolicy {
     recipients: Vec<PolicyRecipient>,
@@ -103,7 +99,6 @@ pub struct RecipientPolicy {
 }
 
 impl RecipientPolicy {
-    /// A policy with these recipients.
     pub fn new(recipients: Vec<PolicyRecipient>) -> Self {
         Self { recipients, threshold: None }
     }
@@ -124,7 +119,6 @@ impl RecipientPolicy {
         Self::new(keys.into_iter().map(PolicyRecipient::unlimited).collect())
     }
 
-    /// All recipients.
     pub fn recipients(&self) -> &[PolicyRecipient] {
         &self.recipients
     }
@@ -148,7 +142,6 @@ impl RecipientPolicy {
         })
     }
 
-    /// The public keys of an audience.
     pub fn keys(&self, audience: &Audience) -> Vec<Recipient> {
         let positions = audience.0.iter();
         positions.filter_map(|position| self.recipients.get(*position)).map(|recipient| recipient.key.clone()).collect()

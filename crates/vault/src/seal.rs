@@ -27,15 +27,12 @@ pub trait FragmentSealer: Send + Sync {
     fn seal(&self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), SealFailed>;
 }
 
-/// A new session key.
 pub struct NewSessionKey {
-    /// Seals to the new key.
     pub seal: Box<dyn FragmentSealer>,
     /// The key object: the session's secret, sealed to the auditors.
     pub object: Bytes,
 }
 
-/// Generates session keys.
 pub trait SessionKeyGenerator: Send + Sync {
     /// Who may open content of `owner`. A key for another audience is never used for it.
     fn audience(&self, _owner: ContentOwner<'_>) -> Audience {

@@ -24,7 +24,6 @@ const MAX_NAMES: usize = 8;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionLineKind {
-    /// The line summarises a session.
     #[default]
     Session,
 }
@@ -34,7 +33,6 @@ pub enum SessionLineKind {
 pub struct SessionLine {
     /// Version of the line format.
     pub v: u8,
-    /// Always `session`.
     pub kind: SessionLineKind,
     /// Account whose credential sent the session's items.
     pub account: String,
@@ -60,7 +58,6 @@ pub struct SessionLine {
     pub lines: u64,
     /// Model calls, each once: without copies, repeats and calls that wait for their price.
     pub model_calls: u64,
-    /// Tool calls, each once.
     pub tool_calls: u64,
     /// Permission requests that were denied.
     pub denials: u64,
@@ -68,7 +65,6 @@ pub struct SessionLine {
     pub errors: u64,
     /// Bytes of content.
     pub pt_bytes: u64,
-    /// Priced tokens.
     pub buckets: TokenBuckets,
     /// Cost in USD, exact decimal.
     pub cost_usd: String,
@@ -94,7 +90,6 @@ impl SessionLine {
         Some((tail.tenant.clone(), tail.session_id.clone().or_else(trace)?))
     }
 
-    /// The session of this session line.
     pub fn own_session(&self) -> SessionIdentity {
         let trace = || format!("trace-{}", self.trace_id.as_deref().unwrap_or_default());
         (self.tenant.clone(), self.session_id.clone().unwrap_or_else(trace))

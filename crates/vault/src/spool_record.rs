@@ -13,9 +13,7 @@ use super::chain::position::ChainPosition;
 /// Header of a `Key` record; the body is the key object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyHeader {
-    /// Name of the key object.
     pub name: String,
-    /// Key id.
     pub key: String,
     /// Epoch that created the key; empty in records of older versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -42,9 +40,7 @@ pub struct FragmentHeader {
 /// Header of a `Leaf` record; the body is index lines, each ended by a line feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeafHeader {
-    /// Writer's name.
     pub writer: String,
-    /// Epoch of the lines.
     pub epoch: String,
     /// Number of the first line.
     pub first: u64,
@@ -72,13 +68,10 @@ pub enum SealKind {
 /// every attempt, after any crash, writes the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealHeader {
-    /// Name of the object.
     pub name: String,
-    /// Kind of the object.
     pub kind: SealKind,
     /// Spool positions of the records that are done once the object is stored.
     pub claims: Vec<u64>,
-    /// Set for a digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<DigestSeal>,
 }
@@ -87,7 +80,6 @@ pub struct SealHeader {
 /// with session lines, end to end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DigestSeal {
-    /// Writer's name.
     pub writer: String,
     /// Name of the index object, if there is one.
     pub index: Option<String>,

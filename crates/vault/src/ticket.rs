@@ -25,13 +25,11 @@ use super::vault_writer::{FragmentPlacement, ObjectPin, VaultWriter};
 pub mod widths {
     /// A byte range such as `bytes=0000004096-0000009215`.
     pub const RANGE: usize = 27;
-    /// Digits of a leaf number.
     pub const LEAF_DIGITS: usize = 12;
 }
 
 /// A batch's records for the vault: one group per tenant and session.
 pub struct VaultDraft {
-    /// Account of the batch.
     pub account: Arc<str>,
     /// Groups in order of their first item.
     pub groups: Vec<DraftGroup>,
@@ -55,17 +53,13 @@ pub struct DraftGroup {
     pub leaf_slots: Vec<Option<SlotId>>,
 }
 
-/// Sealed content of a group.
 pub struct SealedFragment {
     /// Fragment id, hex.
     pub id: String,
-    /// The key that the content is sealed to.
     pub key: Arc<SessionKey>,
     /// A record body with the right room for a header ([`SealedFragment::empty_frame`]) that ends with the age file.
     pub frame: RecordFrame,
-    /// Slot of the reference.
     pub uri_slot: Option<SlotId>,
-    /// Slot of the byte range.
     pub range_slot: Option<SlotId>,
     /// Slot texts that are known before the ticket.
     pub known_slots: Vec<(SlotId, String)>,

@@ -16,7 +16,6 @@ use kernel::clock::UnixNanos;
 
 use super::object_names::{ObjectLayout, ObjectNames};
 
-/// Limit for open objects.
 pub const MAX_OPEN_OBJECTS: usize = 16_384;
 
 /// Limit for the calls whose leaf is remembered until their price arrives.
@@ -35,7 +34,6 @@ pub struct VaultWriter {
 
 #[derive(Default)]
 struct WriterState {
-    /// Number of the next object.
     next_object: u64,
     /// Open objects by name prefix.
     open: HashMap<Arc<str>, OpenObject>,
@@ -85,9 +83,7 @@ impl Drop for ObjectPin {
 /// Where a fragment was placed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FragmentPlacement {
-    /// Number of the object.
     pub number: u64,
-    /// Name of the object.
     pub object: String,
     /// Offset in the object, bytes.
     pub offset: u64,
@@ -95,10 +91,8 @@ pub struct FragmentPlacement {
     pub last: bool,
 }
 
-/// An object that the uploader closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClosedObject {
-    /// Name of the object.
     pub object: String,
     /// Fragments assigned to it; some may not be committed yet.
     pub fragments: u32,

@@ -61,7 +61,6 @@ pub(super) struct ProviderData {
     fetched_at: Duration,
 }
 
-/// A provider.
 pub(super) struct IdentityProvider {
     pub(super) settings: OidcSettings,
     client: HttpClient,

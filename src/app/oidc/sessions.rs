@@ -54,7 +54,6 @@ impl SessionTable {
         is_active.then(|| session.client.clone())
     }
 
-    /// Ends a session.
     pub(super) fn remove(&self, id: &str) {
         self.0.lock().remove(&hash(id));
     }

@@ -16,7 +16,6 @@ const LEEWAY_SECONDS: u64 = 60;
 /// Longest name of a client, in characters.
 const MAX_NAME: usize = 256;
 
-/// The claims of a verified token.
 pub(super) type TokenClaims = Map<String, Value>;
 
 /// Why a token is not accepted.

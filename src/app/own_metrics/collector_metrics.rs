@@ -38,7 +38,6 @@ pub(crate) fn adapt_metrics(metrics: &mut TreeNode, notes: &mut Vec<Problem>) {
     });
 }
 
-/// The entry of `key`.
 fn find_entry_mut<'n>(node: &'n mut TreeNode, key: &str) -> Option<&'n mut (MapKey, TreeNode)> {
     match &mut node.value {
         NodeValue::Map(entries) => entries.iter_mut().find(|(known, _)| known.name == key),

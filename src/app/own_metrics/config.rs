@@ -96,12 +96,10 @@ pub struct ReaderOtlpConfig {
     pub client_key: Option<PathBuf>,
 }
 
-/// Validated settings of a reader.
 #[derive(Clone)]
 pub struct MetricsReaderSettings {
     /// Time between two exports.
     pub interval: Duration,
-    /// The exporter to send with.
     pub exporter: ExporterSettings,
 }
 

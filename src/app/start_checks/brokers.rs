@@ -26,7 +26,6 @@ type Finding = (String, String);
 /// What a component does with a topic.
 struct TopicUse<'t> {
     topic: &'t str,
-    /// The rights that it needs.
     needed: &'static [AccessRight],
     /// Whether the topic must not lose an acknowledged record.
     is_durable: bool,

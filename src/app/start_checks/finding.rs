@@ -44,7 +44,6 @@ impl FileFinding {
     }
 }
 
-/// The components that the configuration has in a section.
 pub(crate) fn component_sections<'f>(file: &'f ConfigFile, section: &str) -> &'f [ComponentSection] {
     match section {
         "receivers" => &file.receivers,
@@ -73,7 +72,6 @@ pub(crate) struct MachineFinding {
     pub(crate) prevents_start: bool,
 }
 
-/// The findings of one check.
 pub(crate) struct MachineFindings<'c> {
     file: &'c ConfigFile,
     pub(crate) all: Vec<MachineFinding>,

@@ -31,7 +31,6 @@ pub(crate) use tls_files::find_expiring_certificates;
 #[cfg(test)]
 mod tests;
 
-/// One check.
 struct StartCheck {
     /// What holds if the check finds nothing.
     name: &'static str,

@@ -139,7 +139,6 @@ fn check_faulty_components(context: MachineContext<'_>, findings: &mut MachineFi
     }
 }
 
-/// Checks the TLS files of one component, at `path` and below.
 fn check_tls_below(context: MachineContext<'_>, path: &str, node: &TreeNode, findings: &mut MachineFindings<'_>) {
     for (key, below) in node.entries() {
         let path_here = format!("{path}.{}", key.name);

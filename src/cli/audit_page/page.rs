@@ -12,7 +12,6 @@ use kernel::terminal::{escape_unsafe, format_count};
 use vault::call_dedup::{CallDeduplicator, CallReport, is_model_line};
 use vault::index_row::IndexRow;
 
-/// The progress of verification.
 #[derive(Default)]
 pub(super) enum VerificationState {
     /// No public keys of writers were given.
@@ -22,13 +21,11 @@ pub(super) enum VerificationState {
         verified: u64,
         total: u64,
     },
-    /// The result.
     Done(Box<VerifyReport>),
     /// Verification could not run.
     Failed(String),
 }
 
-/// The fields of the search form.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct SearchForm {

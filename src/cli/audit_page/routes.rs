@@ -48,7 +48,6 @@ const MAX_CONTENT: u64 = 64 << 20;
 /// Most searches and sessions that are read at once.
 const MAX_READERS: usize = 4;
 
-/// The state of the audit page.
 pub(super) struct AuditState {
     pub(super) vault: Vault,
     pub(super) auditors: Vec<age::x25519::Identity>,
@@ -187,7 +186,6 @@ async fn check_access(State(browser): State<Arc<LocalBrowser>>, request: Request
     response
 }
 
-/// The access decision for a request.
 enum AccessDecision {
     Allowed,
     /// The token was used: set the cookie.
@@ -325,7 +323,6 @@ async fn search_index(
     Ok(FindResult { lines: signed_found.lines + unsigned_found.lines, unreadable, ..FindResult::default() })
 }
 
-/// The query of a session page.
 #[derive(Deserialize)]
 struct SessionQuery {
     session: String,

@@ -10,7 +10,6 @@ use super::items::TelemetryItem;
 /// The largest difference, in USD: 1e-9, because the client's figure is a double.
 const TOLERANCE: Decimal = Decimal::from_parts(1, 0, 0, false, 9);
 
-/// One model call.
 pub(super) struct BilledCall {
     /// The provider's request id, the model, and the tokens: input, read from cache, written to cache, output.
     pub(super) cells: Vec<String>,

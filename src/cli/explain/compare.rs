@@ -22,7 +22,6 @@ use redaction::SearchScratch;
 /// The reason of a call whose model no rate table has.
 pub(super) const UNKNOWN_MODEL: &str = UnpricedReason::UnknownModel.as_str();
 
-/// The explanation of one request.
 #[derive(Serialize)]
 pub(super) struct RequestExplanation {
     pub(super) signal: &'static str,
@@ -47,7 +46,6 @@ pub(super) struct ItemExplanation {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) span_id: String,
     pub(super) dialect: Option<&'static str>,
-    /// The conditions that identified the dialect.
     pub(super) dialect_conditions: Vec<String>,
     pub(super) agent: bool,
     pub(super) role: &'static str,
@@ -96,7 +94,6 @@ pub(super) struct AttributeChange {
     /// Why the whole text was replaced, if not because of a rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) replaced_because: Option<&'static str>,
-    /// The rules that changed it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) rules: Vec<RuleHit>,
 }
@@ -123,7 +120,6 @@ pub(super) struct TokenCounts {
     pub(super) input_includes_cached: Option<bool>,
 }
 
-/// The pricing of a call.
 #[derive(Serialize)]
 pub(super) struct PriceExplanation {
     pub(super) status: &'static str,
@@ -142,7 +138,6 @@ pub(super) struct PriceExplanation {
     pub(super) sum: Vec<PriceLine>,
 }
 
-/// One line of the calculation.
 #[derive(Serialize)]
 pub(super) struct PriceLine {
     pub(super) bucket: &'static str,
@@ -153,7 +148,6 @@ pub(super) struct PriceLine {
     pub(super) usd: String,
 }
 
-/// Content that was moved to the vault.
 #[derive(Serialize)]
 pub(super) struct VaultedContent {
     pub(super) key: String,
@@ -162,7 +156,6 @@ pub(super) struct VaultedContent {
     pub(super) bytes: usize,
 }
 
-/// Explains one request.
 pub(super) fn explain_request(vocabulary: &Vocabulary, result: &DryRunResult) -> RequestExplanation {
     let (before, after) = (&result.before, &result.after);
     let no_facts = Facts { items: Vec::new(), has_agent_items: false, late_prices: Vec::new() };

@@ -10,7 +10,6 @@ use super::compare::{
 };
 use kernel::terminal::{escape_unsafe, format_count};
 
-/// Formatting options.
 #[derive(Clone, Copy)]
 pub(super) struct FormatOptions {
     pub(super) colour: bool,
@@ -22,7 +21,6 @@ const MAX_VALUE_CHARS: usize = 96;
 /// Maximum number of listed vault entries of an item, and of listed rule hits of a value.
 const MAX_LISTED: usize = 8;
 
-/// Formats one request.
 pub(super) fn format_request(request: &RequestExplanation, options: FormatOptions) -> String {
     let mut out = String::new();
     let items = format_count(request.items.len(), "item");

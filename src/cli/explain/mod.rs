@@ -55,7 +55,6 @@ fn parse_signal(text: &str) -> Result<Signal, CommandError> {
     Signal::from_name(text).ok_or_else(|| CommandError::Usage("must be `traces`, `logs` or `metrics`".to_owned()))
 }
 
-/// Explains one file.
 pub(super) fn run(common: &CommonArgs, options: &ExplainArgs) -> Result<ExitStatus, CommandError> {
     let loaded = load_config(common, FileCreation::Nothing)?;
     let requests = input::read_requests(&options.file, options.signal)?;

@@ -39,7 +39,6 @@ pub(super) enum RatesCommand {
     Reprice(Box<reprice::RepriceArgs>),
 }
 
-/// Runs a subcommand of `rates`.
 pub(super) fn run(command: RatesCommand, common: &CommonArgs) -> Result<ExitStatus, CommandError> {
     match command {
         RatesCommand::Show(options) => show::run(&options, common),

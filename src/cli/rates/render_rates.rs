@@ -4,7 +4,6 @@ use serde_json::{Value as Json, json};
 
 use rates::{FindingSeverity, ListedModel, OverlayChange, TableFinding, TableSource};
 
-/// A model as JSON.
 pub(super) fn model_json(listed: &ListedModel) -> Json {
     let windows: Vec<Json> = (listed.windows.iter())
         .map(|window| {
@@ -27,7 +26,6 @@ fn with_entry(mut object: Json, key: &str, value: Json) -> Json {
     object
 }
 
-/// A model as text.
 pub(super) fn model_text(listed: &ListedModel) -> String {
     let mut text = format!("{}\n  ids: {}\n", listed.place, listed.ids.join(", "));
     for window in &listed.windows {
@@ -51,7 +49,6 @@ fn format_period(from: Option<&str>, to: Option<&str>) -> String {
     }
 }
 
-/// A change by an overlay as JSON.
 pub(super) fn change_json(change: &OverlayChange) -> Json {
     json!({
         "overlay": change.overlay, "tenant": change.tenant, "model": change.place, "from": change.from, "to": change.to,
@@ -59,7 +56,6 @@ pub(super) fn change_json(change: &OverlayChange) -> Json {
     })
 }
 
-/// A change by an overlay as a line of text.
 pub(super) fn change_text(change: &OverlayChange) -> String {
     let before = change.before.as_deref().unwrap_or("-");
     let mut line = format!("  {:<40} {:<32} {before:>10} -> {:<10}", change.place, change.unit, change.after);
@@ -83,7 +79,6 @@ pub(super) fn severity_word(severity: FindingSeverity) -> &'static str {
     }
 }
 
-/// The findings of a comparison as JSON.
 pub(super) fn findings_json(old: &TableSource, new: &TableSource, findings: &[TableFinding]) -> Json {
     let list: Vec<Json> = (findings.iter())
         .map(|finding| json!({"severity": severity_word(finding.severity), "model": finding.place, "message": finding.description}))

@@ -102,7 +102,6 @@ pub(super) struct RepricedCall {
     pub(super) rate: String,
 }
 
-/// The repriced calls.
 #[derive(Default)]
 pub(super) struct RepriceReport {
     pub(super) lines: Vec<RepricedCall>,
@@ -193,7 +192,6 @@ pub(super) struct CallPricer {
 }
 
 impl CallPricer {
-    /// A pricer with these tables.
     pub(super) fn new(rates: RateTables, fees: bool) -> Result<Self, CommandError> {
         let config = CostConfig { reprice: true, fees, ..CostConfig::default() };
         let settings = config.settings().map_err(|_| "the settings of `cost` are invalid")?;

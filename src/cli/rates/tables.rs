@@ -20,7 +20,6 @@ pub(super) fn read_table(name: &str) -> Result<TableSource, CommandError> {
     Ok(TableSource::parse(name, &text)?)
 }
 
-/// Prints indented JSON.
 pub(super) fn print_pretty_json(value: &serde_json::Value) -> Result<(), CommandError> {
     print_json(&serde_json::to_string_pretty(value).unwrap_or_default())
 }

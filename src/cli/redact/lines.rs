@@ -57,7 +57,6 @@ impl InputRecord {
     }
 }
 
-/// A reader of lines.
 pub(super) struct RecordReader<R> {
     name: String,
     input: BufReader<R>,

@@ -97,7 +97,6 @@ pub(super) fn as_json(score: &RedactionScore) -> String {
     text
 }
 
-/// The figures as text.
 pub(super) fn as_text(score: &RedactionScore) -> String {
     let mut out = String::new();
     for (title, counts_by_name) in [("type", &score.types), ("group", &score.groups)] {

@@ -12,13 +12,11 @@ use config::env;
 
 const BUILTIN: &str = include_str!("../../../config/clients.yaml");
 
-/// All clients.
 #[derive(Deserialize)]
 pub(crate) struct ClientCatalog {
     pub(crate) clients: Vec<ClientEntry>,
 }
 
-/// One client.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ClientEntry {
@@ -66,7 +64,6 @@ impl ClientProtocol {
     }
 }
 
-/// A client's settings file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientFile {
@@ -79,7 +76,6 @@ pub(super) struct ClientFile {
     pub(super) names: Vec<String>,
 }
 
-/// One setting of a client.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ClientSetting {
@@ -172,7 +168,6 @@ impl ClientCatalog {
 }
 
 impl ClientEntry {
-    /// The changes to the client's settings file.
     pub(super) fn file_changes(&self, target: &SetupTarget<'_>, with_content: bool) -> Vec<SettingChange> {
         to_changes(&self.settings, target, with_content)
     }

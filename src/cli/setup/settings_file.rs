@@ -10,7 +10,6 @@ use super::json_file::JsonFile;
 use super::settings_document::{MergeFault, SettingsDocument};
 use super::toml_file::TomlFile;
 
-/// Formats of settings files.
 #[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum FileFormat {

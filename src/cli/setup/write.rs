@@ -88,7 +88,6 @@ pub(super) fn write_settings(
     Ok(WrittenSettings { merged, backup: Some(backup), link_target })
 }
 
-/// A file as it is.
 struct PresentFile {
     bytes: Vec<u8>,
     metadata: Metadata,

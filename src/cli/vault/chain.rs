@@ -265,7 +265,6 @@ pub(super) fn run_anchor(options: &AnchorArgs) -> Result<ExitStatus, CommandErro
     Ok(if report.verified { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
-/// A progress bar on a terminal.
 struct ProgressBar {
     clock: SystemClock,
     last_shown: Option<Duration>,

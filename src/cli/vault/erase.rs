@@ -338,7 +338,6 @@ pub(super) fn quote(field: &str) -> String {
     escape_json(&serde_json::Value::from(field).to_string())
 }
 
-/// Prints a warning to stderr.
 pub(super) fn print_warning(warning: &str) {
     // Stderr may be closed.
     drop(writeln!(io::stderr().lock(), "{}", escape_unsafe(warning)));

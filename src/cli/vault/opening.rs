@@ -161,14 +161,12 @@ impl RequestedOpenings {
 /// What a recorded request permits.
 #[derive(Clone)]
 pub(crate) struct PermittedOpening {
-    /// The keys that may be opened.
     pub(crate) keys: KeySelection,
     /// The request's expiry.
     expires: String,
 }
 
 impl PermittedOpening {
-    /// The keys that may be opened now.
     pub(crate) fn now(permitted: &[Self]) -> Vec<KeySelection> {
         let now = SystemClock::new().now();
         let valid = permitted.iter().filter(|one| !signed_request::is_expired(&one.expires, now));

@@ -13,7 +13,6 @@ pub(crate) fn read_public_keys(given: &[String]) -> Result<Vec<VerifyKey>, Comma
     read_public_keys_of_option("--key", given)
 }
 
-/// The public keys of another option.
 pub(super) fn read_public_keys_of_option(option: &str, given: &[String]) -> Result<Vec<VerifyKey>, CommandError> {
     let mut keys = Vec::new();
     for text in given {

@@ -70,7 +70,6 @@ pub(crate) struct RewrapArgs {
     vault: VaultArgs,
 }
 
-/// The recipients of the copies.
 fn copy_recipients(common: &CommonArgs, options: &RewrapArgs) -> Result<CopyRecipients, CommandError> {
     if let Some(id) = &options.configured {
         return configured_recipients(common, Some(id.as_str()).filter(|id| !id.is_empty()))

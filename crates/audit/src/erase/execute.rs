@@ -20,10 +20,8 @@ use vault::store::ObjectKind;
 use super::request::ErasureRequest;
 use super::resolve::{TargetQuery, find_held_objects, is_other_key, list_objects_to_destroy, search_sessions};
 
-/// Result of an erasure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErasureOutcome {
-    /// Keys destroyed.
     pub keys: usize,
     /// Objects that this run destroyed, counting all versions.
     pub objects: u64,

@@ -14,7 +14,6 @@ use vault::object_names::account_segment;
 /// Most keys in one request.
 pub const MAX_KEYS: usize = 100_000;
 
-/// Selects the content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ContentTarget {
@@ -54,9 +53,7 @@ pub struct ErasureRequest {
     pub v: u8,
     /// The vault's location as the user gave it: `s3://bucket/prefix` or a folder.
     pub store: String,
-    /// Account of the content.
     pub account: String,
-    /// The content to erase.
     pub what: ContentTarget,
     /// Who requests the erasure: a role or a name that may stay in the vault for years.
     pub who: String,
@@ -70,7 +67,6 @@ pub struct ErasureRequest {
     pub nonce: String,
     /// Sessions whose content becomes unreadable, as `tenant/session` in object names.
     pub sessions: Vec<String>,
-    /// Keys of the sessions.
     pub keys: Vec<ShreddedKey>,
     /// Objects of the sessions that were under legal hold at creation; their holds must be released before execution.
     pub holds: Vec<String>,

@@ -43,11 +43,9 @@ pub struct TargetQuery {
 /// The sessions and keys found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedTarget {
-    /// Account of the sessions.
     pub account: String,
     /// Sessions, as `tenant/session` in object names.
     pub sessions: Vec<String>,
-    /// Keys of the sessions.
     pub keys: Vec<ShreddedKey>,
     /// Objects of the sessions that are under legal hold.
     pub holds: Vec<String>,
@@ -117,7 +115,6 @@ async fn list_stored_keys(place: &WritableVault, account: &str) -> Result<Vec<St
     Ok(names.into_iter().filter_map(parse_name).collect())
 }
 
-/// Sessions by account.
 pub(super) type SessionsByAccount = BTreeMap<String, BTreeSet<SessionFolder>>;
 
 /// Sessions named by lines, up to a memory limit.
@@ -225,7 +222,6 @@ impl TargetQuery {
     }
 }
 
-/// The matching sessions of one account.
 #[derive(Default)]
 pub(crate) struct MatchedSessions {
     pub(crate) account: String,

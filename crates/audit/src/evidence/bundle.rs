@@ -21,9 +21,7 @@ const MAX_ATTACHED: u64 = 64 << 20;
 
 /// The data from which the folder is written.
 pub struct EvidenceBundle<'b> {
-    /// The period that the evidence covers.
     pub period: &'b EvidencePeriod,
-    /// Evidence from the vault.
     pub gathered: &'b PeriodEvidence,
     /// Result of verification.
     pub report: &'b VerifyReport,
@@ -122,7 +120,6 @@ struct BundleFolder {
     files: Vec<ManifestEntry>,
 }
 
-/// A file's entry in the manifest.
 #[derive(Serialize)]
 struct ManifestEntry {
     name: String,

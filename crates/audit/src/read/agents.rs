@@ -20,21 +20,16 @@ pub(super) const OWN_AGENT: usize = 0;
 /// The session's own agent, or a sub-agent. Entries are identified by their positions.
 #[derive(Default)]
 struct Agent<'e> {
-    /// The client's id for the agent.
     reported_id: Option<&'e str>,
     name: Option<String>,
-    /// The call that started the agent.
     call: Option<usize>,
-    /// The span of the agent itself.
     span: Option<usize>,
-    /// The agent's first and last entry.
     first_and_last: Option<(usize, usize)>,
 }
 
 /// Agents of a session (see the module). Entries are identified by their positions, agents by their indices.
 pub(super) struct AgentAssignment<'n, 'e> {
     nodes: &'n [EntryNode<'e>],
-    /// The agent of each entry.
     agent_of_entry: Vec<usize>,
     /// For each entry, the nearest agent span: the entry itself or one above it.
     agent_span_of_entry: Vec<Option<usize>>,
@@ -49,9 +44,7 @@ pub(super) struct AgentAssignment<'n, 'e> {
 
 /// Facts about a call that started agents.
 struct AgentCallFacts {
-    /// Name of the agents, from the call's arguments.
     name: Option<String>,
-    /// The prompt given to the agents.
     prompt: Option<String>,
     /// Whether an entry reports a result.
     is_answered: bool,
@@ -282,12 +275,10 @@ impl<'n, 'e> AgentAssignment<'n, 'e> {
         }
     }
 
-    /// The agent of an entry.
     pub(super) fn agent(&self, at: usize) -> usize {
         self.agent_of_entry.get(at).copied().unwrap_or(OWN_AGENT)
     }
 
-    /// Indices of the sub-agents.
     pub(super) fn sub_agents(&self) -> std::ops::Range<usize> {
         1..self.agents.len()
     }
@@ -313,7 +304,6 @@ impl<'n, 'e> AgentAssignment<'n, 'e> {
         self.agents.get(agent).is_some_and(|agent| agent.span.is_some())
     }
 
-    /// The first entry of an agent.
     pub(super) fn first(&self, agent: usize) -> Option<&EntryNode<'e>> {
         self.nodes.get(self.agents.get(agent)?.first_and_last?.0)
     }
@@ -348,7 +338,6 @@ impl<'n, 'e> AgentAssignment<'n, 'e> {
 }
 
 impl AgentCallFacts {
-    /// Collects the facts from the entries that report on the call.
     fn collect(nodes: &[EntryNode<'_>], reports: &[usize]) -> Self {
         let items: Vec<&DocumentItem> = reports.iter().filter_map(|at| nodes.get(*at)?.item()).collect();
         let pieces = |part: &'static str| {

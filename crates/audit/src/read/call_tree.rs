@@ -31,14 +31,12 @@ pub struct SessionTurn {
     pub actor: Option<String>,
     /// Run id, as the index shows it.
     pub run_id: Option<String>,
-    /// Calls of the turn.
     pub calls: Vec<CallNode>,
 }
 
 /// A call of a model, tool or agent, or a permission request.
 #[derive(Serialize)]
 pub struct CallNode {
-    /// Start time.
     pub start: String,
     /// Kind: `model`, `tool`, `agent` or `permission`.
     pub call: String,
@@ -48,13 +46,11 @@ pub struct CallNode {
     pub status: String,
     /// Outcome of a permission request.
     pub decision: Option<String>,
-    /// Whether the call was denied.
     pub denied: bool,
     /// Cost in USD, exact decimal.
     pub cost_usd: Option<String>,
     /// Leaf, `writer/epoch/number`; null without an index line.
     pub leaf: Option<String>,
-    /// Nested calls.
     pub calls: Vec<CallNode>,
 }
 
@@ -73,7 +69,6 @@ fn is_shown(node: &EntryNode<'_>) -> bool {
 }
 
 impl ReplayedSession {
-    /// The session's turns with their calls.
     pub fn tree(&self) -> Vec<SessionTurn> {
         let nodes: Vec<EntryNode<'_>> = self.counted_entries().map(EntryNode::from_entry).collect();
         let repeats = find_repeats(&nodes);

@@ -32,7 +32,6 @@ pub(super) struct ChatTranscript {
 
 /// An event in a conversation, for [`ChatTranscript::from_events`].
 pub(super) enum ChatEvent<'i> {
-    /// An item of the agent.
     Reported(&'i DocumentItem),
     /// A sub-agent was started with this prompt.
     AgentStarted(String),
@@ -47,10 +46,8 @@ struct ReportSource<'i> {
     name: &'i str,
 }
 
-/// A tool call in the conversation.
 struct ReportedToolCall<'i> {
     tool: Option<&'i str>,
-    /// Index of the call's message.
     message: usize,
     sources: Vec<ReportSource<'i>>,
     /// Whether the arguments come from a key that holds the complete arguments, not a client's summary.
@@ -63,7 +60,6 @@ const ARGUMENTS: &str = "/tool_calls/0/function/arguments";
 
 /// Parts of a model call, and the default role of their messages.
 const CALL_PARTS: [(&str, &str); 3] = [("system", "system"), ("input", "user"), ("output", "assistant")];
-/// Keys with the text of a content part.
 const TEXT_KEYS: [&str; 3] = ["text", "content", "thinking"];
 
 impl ChatTranscript {

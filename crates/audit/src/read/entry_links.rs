@@ -24,7 +24,6 @@ pub(super) const MAX_CANDIDATES: usize = 64;
 pub(super) struct EntryNode<'e> {
     /// Start of a span, or time of an event.
     pub(super) at: &'e str,
-    /// End of a span.
     end: Option<&'e str>,
     /// Role in the run: `model`, `tool`, `agent`, …
     pub(super) call: &'e str,
@@ -95,7 +94,6 @@ impl<'e> EntryNode<'e> {
         self.is_span && self.call == "agent"
     }
 
-    /// A span's parent span, or the span of an event.
     fn parent_span(&self) -> Option<&'e str> {
         if self.is_span { self.parent } else { self.span }
     }
@@ -162,7 +160,6 @@ impl EntryLinks {
         Self { parents, order }
     }
 
-    /// The parent of an entry.
     pub(super) fn parent(&self, at: usize) -> Option<usize> {
         self.parents.get(at).copied().flatten()
     }

@@ -16,9 +16,7 @@ use vault::index_row::{IndexRow, RowKind};
 /// The search conditions; all that are given must hold.
 #[derive(Clone, Debug, Default)]
 pub struct IndexQuery {
-    /// Account of the line.
     pub account: Option<String>,
-    /// Tenant, as the index shows it.
     pub tenant: Option<String>,
     /// Session id, as the index shows it; `trace-…` for lines without one.
     pub session: Option<String>,
@@ -28,7 +26,6 @@ pub struct IndexQuery {
     pub span: Option<String>,
     /// Pseudonyms of a user, `h-…`: those of all epochs. Empty: any user.
     pub users: Vec<String>,
-    /// Tool name.
     pub tool: Option<String>,
     /// Operation: `chat`, `execute_tool`, …
     pub action: Option<String>,
@@ -36,7 +33,6 @@ pub struct IndexQuery {
     pub issue: Option<String>,
     /// `build.commit_sha`, or a prefix of it with at least 4 digits.
     pub commit: Option<String>,
-    /// Model name.
     pub model: Option<String>,
     /// Only items that failed.
     pub failed: bool,
@@ -106,7 +102,6 @@ const MAX_UNSIGNED_SESSION_NAME_BYTES: usize = if cfg!(test) { 32 << 10 } else {
 /// Approximate overhead of a name in memory, bytes.
 const SESSION_NAME_OVERHEAD: usize = 96;
 
-/// Result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FindResult {
     /// Number of matching lines.
@@ -121,7 +116,6 @@ pub struct FindResult {
     pub older_missing: Option<String>,
 }
 
-/// A search in progress.
 struct IndexSearch<'q, 'v> {
     query: &'q IndexQuery,
     found: FindResult,

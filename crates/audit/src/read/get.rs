@@ -61,9 +61,7 @@ pub async fn get(
 /// Identifies an index line, as the leaf attribute of spans does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeafId {
-    /// The writer's name.
     pub writer: String,
-    /// Epoch of the writer.
     pub epoch: String,
     /// Number of the line in the account's chain.
     pub number: u64,
@@ -92,7 +90,6 @@ impl LeafId {
 /// Index lines whose content is to be opened.
 #[derive(Clone, Debug, Default)]
 pub struct LineSelection {
-    /// Conditions on the lines.
     pub query: IndexQuery,
     /// Only this line, if given.
     pub leaf: Option<LeafId>,
@@ -101,7 +98,6 @@ pub struct LineSelection {
     pub keys: Vec<VerifyKey>,
 }
 
-/// Content that the matching lines name.
 #[derive(Default)]
 struct NamedContent {
     /// Number of matching lines that count: those that a given key signed, or all if no key is given.
@@ -110,11 +106,8 @@ struct NamedContent {
     unsigned_lines: u64,
     /// Fragments (object, first byte, length), with the lines that refer to them.
     fragments: BTreeMap<(String, u64, u64), Vec<IndexRow>>,
-    /// Hashes of the fragments, by object.
     hashes: BTreeMap<String, FragmentHashes>,
-    /// Accounts of the lines.
     accounts: BTreeSet<String>,
-    /// Unreadable parts of the index.
     unreadable_index: Vec<String>,
 }
 

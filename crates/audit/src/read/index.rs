@@ -170,7 +170,6 @@ fn visit_object_lines(
 #[derive(Default)]
 struct SeenLines(HashMap<[u8; 16], [u8; 8]>);
 
-/// Classification of a line.
 enum LineOccurrence {
     New,
     /// The line was stored twice.

@@ -19,7 +19,6 @@ struct ReplayReport<'r> {
     accounts: Vec<&'r str>,
     /// Erasures of the session, with the requester.
     erasures: &'r [String],
-    /// Turns and their calls.
     turns: Vec<SessionTurn>,
     /// All entries in order of time.
     entries: Vec<ReportEntry<'r>>,

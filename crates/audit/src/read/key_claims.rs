@@ -20,7 +20,6 @@ struct ObjectClaim {
 /// Claims about a session's key objects.
 #[derive(Default)]
 pub(super) struct KeyClaims {
-    /// Claims by key id.
     objects: HashMap<String, ObjectClaim>,
     /// Name and hash of the copies that `rewrap` made.
     copies: HashSet<(String, String)>,

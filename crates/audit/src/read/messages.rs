@@ -3,7 +3,6 @@
 
 use serde_json::{Map, Value};
 
-/// One message or part of a message.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct MessagePart {
     /// The speaker, or the kind of content.

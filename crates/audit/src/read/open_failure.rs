@@ -14,7 +14,6 @@ pub enum OpenFailure {
     TooLarge,
     /// The scope of the fragment at this offset is unknown.
     UnknownScope(String, u64),
-    /// Any other error.
     Other(ReadError),
 }
 
@@ -46,9 +45,7 @@ impl From<OpenFailure> for ReadError {
 /// An object among a session's keys that is not a usable key, or can't be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadKey {
-    /// Name of the object.
     pub name: String,
-    /// The reason.
     pub why: String,
     /// Whether the object is in archive storage, and must be restored before it can be read.
     pub archived: bool,

@@ -134,11 +134,9 @@ impl<'a> FragmentOpener<'a> {
     }
 }
 
-/// A fragment that was opened.
 pub struct OpenedFragment {
     /// Its offset in the given bytes.
     pub offset: u64,
-    /// The parsed document.
     pub document: FragmentDocument,
     /// The document as JSON: the sealed bytes, with whole content in place of references to earlier content.
     pub plain: Vec<u8>,

@@ -41,7 +41,6 @@ pub(crate) struct FetchedPayload {
 pub(crate) struct FragmentHashes(BTreeMap<FragmentRange, BTreeSet<String>>);
 
 impl FragmentHashes {
-    /// Adds a line's fragment.
     pub(crate) fn add(&mut self, row: &IndexRow) {
         if let Some((range, sha256)) = row.off.zip(row.tail.len).zip(row.tail.ct_sha256.clone()) {
             self.0.entry(range).or_default().insert(sha256);

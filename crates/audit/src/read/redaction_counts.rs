@@ -14,7 +14,6 @@ use vault::document::DocumentItem;
 /// Returns the placeholders that a text below a key ("" for none) would get.
 pub type PlaceholderFinder<'f> = dyn FnMut(&str, &str) -> Vec<String> + 'f;
 
-/// Counts of an item's content.
 fn count_redactions(item: &DocumentItem, find: &mut PlaceholderFinder<'_>) -> RedactionCounts {
     let mut counts = RedactionCounts::new();
     for piece in &item.content {

@@ -24,7 +24,6 @@ use crate::error::{ReadError, several_accounts_error};
 use crate::location::Vault;
 use kernel::terminal::escape_unsafe;
 
-/// The lines that refer to an object.
 #[derive(Default)]
 struct ObjectLines {
     /// Whether the lines are signed; false also if signatures were not checked.

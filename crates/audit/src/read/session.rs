@@ -23,7 +23,6 @@ pub(super) fn line_id(row: &IndexRow) -> LineId {
     (format!("{}/{}", row.tail.writer, row.tail.epoch), row.leaf)
 }
 
-/// Options of a replay.
 #[derive(Clone, Debug, Default)]
 pub struct ReplayFilter {
     /// Only this account.
@@ -48,7 +47,6 @@ impl Default for ContentLimit {
     }
 }
 
-/// One event of a session.
 pub(super) struct SessionEntry {
     pub(super) at: String,
     pub(super) leaf: u64,
@@ -59,14 +57,10 @@ pub(super) struct SessionEntry {
     pub(super) redaction_counts: Option<RedactionCounts>,
 }
 
-/// Sums of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SessionTotal {
-    /// Model calls, each once.
     pub model_calls: u64,
-    /// Tool calls, each once.
     pub tool_calls: u64,
-    /// Failures, each once.
     pub failures: u64,
     /// Model calls without a price.
     pub unpriced_calls: u64,
@@ -74,7 +68,6 @@ pub struct SessionTotal {
     pub cost_usd: Option<String>,
 }
 
-/// A session that was read.
 pub struct ReplayedSession {
     pub(super) session: String,
     pub(super) accounts: BTreeSet<String>,
@@ -103,7 +96,6 @@ impl SessionEntry {
         Self { at: row.tail.ts.clone(), leaf: row.leaf, row: Some(row), item: None, redaction_counts: None }
     }
 
-    /// The entry's report of a call.
     pub(super) fn call_report(&self) -> Option<CallReport<'_>> {
         let report = match (&self.row, &self.item) {
             (Some(row), _) => CallReport::from_row(row),
@@ -159,7 +151,6 @@ impl ReplayedSession {
         &mut self.entries
     }
 
-    /// The session's id as requested.
     pub fn id(&self) -> &str {
         &self.session
     }

@@ -32,7 +32,6 @@ fn is_wanted(row: &IndexRow, session: &str, filter: &ReplayFilter) -> bool {
         && filter.tenant.as_ref().is_none_or(|tenant| *tenant == row.tail.tenant)
 }
 
-/// The session's data in the index.
 pub(super) struct SessionIndex {
     pub(super) rows: Vec<IndexRow>,
     /// Erasure lines, of any session; only signed ones, if signatures were checked.

@@ -154,7 +154,6 @@ impl FragmentOpener<'_> {
 
 /// Result of opening a key object.
 pub(crate) enum KeyOpening {
-    /// The session's key.
     Opened(Identity),
     /// The session's key, which shares of the given identities alone gave: no other auditor released one.
     OpenedTogether(Identity),

@@ -22,7 +22,6 @@ use super::session::ReplayedSession;
 use crate::error::ReadError;
 use kernel::terminal::{escape_unsafe, format_count};
 
-/// Format of an exported session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportFormat {
     /// A line for each model call: `{"messages": […], "model": …}`, as chat APIs and fine-tuning accept it.
@@ -31,7 +30,6 @@ pub enum ExportFormat {
     Jsonl,
 }
 
-/// One model call.
 pub struct ModelTurn<'r> {
     /// Number of the turn, from 1.
     pub number: usize,

@@ -18,9 +18,7 @@ pub struct AnchorEntry {
     pub time: String,
     /// Account whose lines it covers.
     pub account: String,
-    /// The writer's name.
     pub writer: String,
-    /// Identifies the digest.
     pub digest: DigestLink,
     /// Number of leaves.
     pub tree_size: u64,
@@ -32,7 +30,6 @@ pub struct AnchorEntry {
 pub struct Anchor {
     /// Time of the anchor, RFC 3339.
     pub time: String,
-    /// Its entries.
     pub entries: Vec<AnchorEntry>,
 }
 

@@ -38,7 +38,6 @@ fn chain_starts(epochs: &[EpochVerification]) -> Vec<Option<UnixNanos>> {
 }
 
 impl VerificationRun<'_> {
-    /// Compares the chains with all anchors.
     pub(super) fn check_anchors(&mut self, chains: &[ChainVerification]) {
         let mut first_anchors = FirstAnchors::new();
         for (number, text) in self.options.anchors.iter().enumerate() {

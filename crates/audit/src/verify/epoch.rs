@@ -52,7 +52,6 @@ async fn fetch_digest(vault: &Vault, folder: &str, n: u64, index: bool) -> Fetch
 }
 
 impl VerificationRun<'_> {
-    /// Judges an epoch.
     pub(super) async fn check_epoch(
         &mut self,
         chain: &ChainId,

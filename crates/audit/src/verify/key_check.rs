@@ -24,7 +24,6 @@ use super::run_state::{KeyInventory, RecordedErasure, VerificationRun};
 /// Key objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 32;
 
-/// Looks for the object of a key.
 async fn find_key_object(
     vault: &Vault,
     present: &BTreeSet<String>,

@@ -57,7 +57,6 @@ impl VersionedName {
     }
 }
 
-/// Problem of a lock.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LockProblem {
     /// There is no lock.
@@ -218,7 +217,6 @@ impl VerificationRun<'_> {
         }
     }
 
-    /// Reports on all locks of a kind.
     fn report_locks(&mut self, kind: ObjectKind, tally: LockTally) {
         let (kind_name, not_verified) =
             (if kind == ObjectKind::Key { "keys" } else { "objects" }, &mut self.report.not_verified);

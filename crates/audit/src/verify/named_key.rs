@@ -1,7 +1,6 @@
 //! A session key named by index lines ([`NamedKey`]) and the state of its object ([`KeyState`]). The types are separate
 //! because `run_state` stores them and `key_check` judges them.
 
-/// A key that lines name.
 pub(super) struct NamedKey {
     /// SHA-256 of its object; `None` if its lines are of a version without hashes.
     pub(super) sha256: Option<String>,
@@ -14,7 +13,6 @@ pub(super) struct NamedKey {
     pub(super) payload: String,
 }
 
-/// State of a key's object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KeyState {
     Present,

@@ -10,7 +10,6 @@ use vault::store::settings::LockMode;
 /// Default time within which an epoch must be anchored: anchors are made hourly, or at least daily.
 const DEFAULT_ANCHORED_WITHIN: Duration = Duration::from_secs(25 * 3600);
 
-/// Options of a verification.
 pub struct VerifyOptions {
     /// Public keys of the writers' signers.
     pub keys: Vec<VerifyKey>,
@@ -80,7 +79,6 @@ impl Default for VerifyOptions {
     }
 }
 
-/// Progress of a verification.
 #[derive(Clone, Copy, Debug)]
 pub struct VerifyProgress {
     /// Digests judged.

@@ -16,7 +16,6 @@ const MAX_FINDINGS: usize = 1000;
 /// Code for an auditor's key that opens nothing.
 pub(super) const IDENTITY_CODE: &str = "identity_opens_nothing";
 
-/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
@@ -26,16 +25,13 @@ pub enum Severity {
     Warning,
 }
 
-/// One finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VerifyFinding {
-    /// Severity of the finding.
     pub severity: Severity,
     /// Kind of the finding (docs/vault.md lists them).
     pub code: &'static str,
     /// Object, digest or line.
     pub location: String,
-    /// Description.
     pub message: String,
 }
 
@@ -43,7 +39,6 @@ pub struct VerifyFinding {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(default)]
 pub struct VerifyCounts {
-    /// Epochs.
     pub epochs: u64,
     /// Digests with valid signature, link and root.
     pub digests: u64,
@@ -72,9 +67,7 @@ pub struct VerifyCounts {
 pub struct ChainHead {
     /// Account whose lines it covers.
     pub account: String,
-    /// The writer's name.
     pub writer: String,
-    /// Identifies the digest.
     pub digest: DigestLink,
     /// Number of leaves.
     pub tree_size: u64,
@@ -92,13 +85,9 @@ pub struct ChainHead {
 /// Content that can't be opened any more, because two people requested its erasure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ErasedContent {
-    /// Account of the content.
     pub account: String,
-    /// Nonce of the request.
     pub nonce: String,
-    /// Who requested it.
     pub requested_by: String,
-    /// The reason given.
     pub reason: String,
     /// Signers according to the line; their signatures were checked only if `signatures_checked`.
     pub signers: Vec<String>,
@@ -106,9 +95,7 @@ pub struct ErasedContent {
     pub signatures_checked: bool,
     /// Sessions, as `tenant/session` in object names.
     pub sessions: Vec<String>,
-    /// Ids of the destroyed keys.
     pub key_ids: Vec<String>,
-    /// Start of the erasure.
     pub started_at: String,
     /// End of the erasure; null if it is not finished.
     pub finished_at: Option<String>,
@@ -119,13 +106,10 @@ pub struct ErasedContent {
 /// Shares of a session's keys, opened by request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RecordedOpening {
-    /// Account of the session.
     pub account: String,
-    /// The session.
     pub session: String,
     /// The vault, as the request names it.
     pub store: String,
-    /// The reason given.
     pub reason: String,
     /// Signers according to the line; their signatures were checked only if `signatures_checked`.
     pub signers: Vec<String>,
@@ -133,7 +117,6 @@ pub struct RecordedOpening {
     pub signatures_checked: bool,
     /// Public keys of the auditors whose shares were opened.
     pub auditors: Vec<String>,
-    /// When.
     pub opened_at: String,
 }
 
@@ -154,7 +137,6 @@ pub struct VerifyReport {
     pub finding_counts: BTreeMap<&'static str, u64>,
     /// Content erased by request.
     pub erasures: Vec<ErasedContent>,
-    /// Openings by request.
     pub openings: Vec<RecordedOpening>,
     /// Sessions with missing turn numbers, as far as the lines show.
     pub missing_turns: Vec<String>,
@@ -175,7 +157,6 @@ impl VerifyReport {
         self.add_finding(Severity::Failure, code, location.into(), message.into());
     }
 
-    /// Adds a warning.
     pub fn warn(&mut self, code: &'static str, location: impl Into<String>, message: impl Into<String>) {
         self.add_finding(Severity::Warning, code, location.into(), message.into());
     }
@@ -202,7 +183,6 @@ impl VerifyReport {
         self.finding_counts.contains_key(IDENTITY_CODE)
     }
 
-    /// The report as text, a line each.
     pub fn text(&self) -> String {
         let VerifyCounts {
             epochs,

@@ -23,7 +23,6 @@ const MAX_SESSIONS: usize = 100_000;
 /// Largest number that counts as a turn number.
 const MAX_TURN: u64 = 10_000;
 
-/// State of one verification.
 pub(super) struct VerificationRun<'a> {
     pub(super) vault: &'a Vault,
     pub(super) options: &'a VerifyOptions,
@@ -51,13 +50,11 @@ pub(super) struct VerificationRun<'a> {
 /// The newest digest of an erasure chain, according to another chain.
 pub(super) struct NewestErasure {
     pub(super) digest: DigestLink,
-    /// Name of the digest that names it.
     pub(super) named_by: String,
 }
 
 /// A vault that signed requests name.
 pub(super) struct NamedStore {
-    /// Number of requests.
     pub(super) requests: u64,
     /// Time (RFC 3339) and location of the earliest line.
     pub(super) first: (String, String),
@@ -69,10 +66,8 @@ pub(super) struct ChainVerification {
     pub(super) epochs: Vec<EpochVerification>,
 }
 
-/// An epoch that was judged.
 pub(super) struct EpochVerification {
     pub(super) name: String,
-    /// The epoch that its lines name.
     pub(super) line_epoch: String,
     /// Number of its first line.
     pub(super) base: u64,
@@ -84,7 +79,6 @@ pub(super) struct EpochVerification {
     pub(super) began_at: Option<String>,
     /// Arrival of its first line, as stated in the lines.
     pub(super) first_arrival: Option<UnixNanos>,
-    /// Hashes of the digests, by number.
     pub(super) digests: BTreeMap<u64, NodeHash>,
     /// Its newest digest, valid or not.
     pub(super) last: Option<NewestDigest>,
@@ -115,11 +109,9 @@ pub(super) struct EpochVerification {
     pub(super) times: DigestTimes,
     /// Whether at least one digest was parsed.
     pub(super) has_digest: bool,
-    /// Number of the next digest.
     pub(super) next_digest: u64,
 }
 
-/// An epoch's newest digest, or its newest valid one.
 #[derive(Clone)]
 pub(super) struct NewestDigest {
     pub(super) n: u64,
@@ -192,7 +184,6 @@ pub(super) struct TiledObject {
     pub(super) fragments: BTreeMap<u64, u64>,
 }
 
-/// Turn numbers by session.
 #[derive(Default)]
 pub(super) struct TurnNumbers(HashMap<String, BTreeSet<u64>>);
 
@@ -225,7 +216,6 @@ impl TurnNumbers {
 pub(super) struct KeyInventory {
     /// Names of the objects in the keys' folders; `None` if they were not listed, or can't be.
     pub(super) present: Option<BTreeSet<String>>,
-    /// Keys that lines name.
     pub(super) named: BTreeMap<ShreddedKey, NamedKey>,
     /// Number of fragments so far whose keys are missing or changed.
     pub(super) unopenable_fragments: u64,
@@ -237,7 +227,6 @@ pub(super) struct KeyInventory {
     pub(super) copies: BTreeMap<String, String>,
 }
 
-/// An erasure as recorded in the chain.
 pub(super) struct RecordedErasure {
     pub(super) erased: ErasedContent,
     pub(super) keys: Vec<ShreddedKey>,

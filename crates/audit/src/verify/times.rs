@@ -39,7 +39,6 @@ pub(super) struct ClockStop {
     pub(super) digests: u64,
 }
 
-/// Times of the digests of one epoch.
 #[derive(Default)]
 pub(super) struct DigestTimes {
     /// Seconds between two digests.
@@ -51,7 +50,6 @@ pub(super) struct DigestTimes {
 }
 
 impl DigestTimes {
-    /// Adds a valid digest.
     pub(super) fn add_digest(&mut self, digest: &ChainDigest) {
         // the first digest starts at another epoch's end; a recovered one declares that its own process had stopped
         if digest.n == 0 || digest.recovered {

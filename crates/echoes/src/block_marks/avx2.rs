@@ -26,7 +26,6 @@ impl BlockReader for V3 {
     }
 }
 
-/// Bit masks of half a block.
 struct HalfBlockMasks {
     blank: i32,
     /// Bytes that the tables mark; includes `leads`.

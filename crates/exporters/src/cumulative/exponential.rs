@@ -32,7 +32,6 @@ pub(super) struct ExponentialBuckets {
 /// The bucket counts on one side of zero.
 #[derive(Clone, Default)]
 struct BucketCounts {
-    /// Index of the first bucket in `counts`.
     first_index: i64,
     counts: Vec<u64>,
 }

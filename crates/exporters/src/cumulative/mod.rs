@@ -138,7 +138,6 @@ impl CumulativeConverter {
     }
 }
 
-/// The conversion of one request.
 struct RequestConversion<'t> {
     table: &'t SeriesTable,
     /// Series last updated at or before this time are stale.

@@ -12,7 +12,6 @@ use super::exponential::ExponentialBuckets;
 /// `DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK`
 const NO_VALUE: u32 = 1;
 
-/// The state of one series.
 #[derive(Clone)]
 pub(super) struct MetricSeries {
     /// When the total was zero, in Unix nanoseconds.
@@ -35,7 +34,6 @@ pub(super) enum DeltaPoint<'p> {
     Number(&'p mut NumberDataPoint, bool),
     /// A point of a histogram with explicit bounds.
     Histogram(&'p mut HistogramDataPoint),
-    /// A point of an exponential histogram.
     Exponential(&'p mut ExponentialHistogramDataPoint),
 }
 

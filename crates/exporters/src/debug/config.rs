@@ -36,7 +36,6 @@ pub enum Verbosity {
     Detailed,
 }
 
-/// The exporter's checked settings.
 #[derive(Clone, Debug)]
 pub struct DebugExporterSettings {
     /// How much is printed.

@@ -39,7 +39,6 @@ const MAX_REQUEST: usize = 1 << 20;
 /// The destination of the printed text.
 type DebugOutput = Box<dyn AsyncWrite + Send + Unpin>;
 
-/// The `debug` exporter.
 pub struct DebugExporter {
     id: Arc<str>,
     settings: DebugExporterSettings,

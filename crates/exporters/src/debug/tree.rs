@@ -1,7 +1,6 @@
 //! A tree of slices over the compact JSON that `otlp/json` writes: numbers and escapes are shown as written, without
 //! being parsed and printed again. It reads no other JSON.
 
-/// A JSON value.
 pub(super) enum JsonNode<'a> {
     Object(Vec<(&'a str, JsonNode<'a>)>),
     List(Vec<JsonNode<'a>>),

@@ -44,10 +44,8 @@ fn defaults_if_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     Option::<RotationConfig>::deserialize(deserializer).map(|rotation| Some(rotation.unwrap_or_default()))
 }
 
-/// The exporter's checked settings.
 #[derive(Clone, Debug)]
 pub struct FileExporterSettings {
-    /// The file to write.
     pub path: PathBuf,
     /// Which telemetry may be written.
     pub trust: Trust,

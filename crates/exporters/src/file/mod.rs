@@ -29,7 +29,6 @@ use line_file::LineFile;
 /// as large as receivers accept.
 const MAX_REQUEST: usize = 4 << 20;
 
-/// The `file` exporter.
 pub struct FileExporter {
     id: Arc<str>,
     trust: Trust,

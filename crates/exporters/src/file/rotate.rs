@@ -37,7 +37,6 @@ pub(super) async fn rotate_file(path: &Path, now: UnixNanos, keep: usize) -> io:
 struct RotatedFileNames {
     folder: PathBuf,
     stem: OsString,
-    /// The extension with its dot.
     extension: OsString,
 }
 

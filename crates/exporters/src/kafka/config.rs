@@ -136,7 +136,6 @@ impl RecordTarget {
         }
     }
 
-    /// The topic of a signal.
     pub fn topic(&self, signal: Signal) -> Option<&Arc<str>> {
         match self {
             Self::Sealed(topic, _) => Some(topic),
@@ -145,10 +144,8 @@ impl RecordTarget {
     }
 }
 
-/// The exporter's checked settings.
 #[derive(Clone)]
 pub struct KafkaExporterSettings {
-    /// The connection.
     pub brokers: BrokerSettings,
     /// Where records go, and in which form.
     pub target: RecordTarget,

@@ -43,7 +43,6 @@ const DESCRIPTION_AGE: Duration = Duration::from_secs(60);
 /// Maximum number of requests that failed and are remembered until they succeed.
 const MAX_FAILED: usize = 8192;
 
-/// The `kafka` exporter.
 pub struct KafkaExporter {
     id: Arc<str>,
     settings: KafkaExporterSettings,
@@ -99,7 +98,6 @@ impl RecordsOf<'_> {
     }
 }
 
-/// Requests that failed.
 type FailedRequests = BoundedMap<RecordsId, WriteAttempt, MAX_FAILED>;
 
 /// See [`RecordsOf`].

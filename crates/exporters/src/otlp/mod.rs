@@ -28,7 +28,6 @@ use net::rope::Rope;
 use otlp::Signal;
 use pipeline::{AttemptFailure, ExportRequest, Exporter, Outcome, Reason};
 
-/// The `otlp` exporter.
 pub type OtlpGrpcExporter = OtlpExporter<GrpcAddresses>;
 
 /// Export addresses, in the order of [`Signal::ALL`].

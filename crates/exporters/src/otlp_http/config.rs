@@ -25,7 +25,6 @@ remote_config! {
 pub struct OtlpHttpSettings {
     /// The URL for each signal; the exporter does not take a signal without a URL.
     pub urls: Vec<(Signal, Uri)>,
-    /// Settings shared with `otlp`.
     pub common: RemoteSettings,
     /// Which telemetry the exporter may receive.
     pub trust: Trust,

@@ -30,10 +30,8 @@ const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf")
 /// How long, and up to how many bytes, the body of an error response is read.
 const ERROR_BODY_LIMITS: (Duration, usize) = (Duration::from_secs(1), 64 * 1024);
 
-/// The `otlp_http` exporter.
 pub type OtlpHttpExporter = OtlpExporter<HttpAddresses>;
 
-/// The address of each signal.
 pub struct HttpAddresses(Vec<(Signal, Uri)>);
 
 impl OtlpExporter<HttpAddresses> {

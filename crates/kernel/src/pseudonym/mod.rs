@@ -48,7 +48,6 @@ impl Pseudonymizer {
         Self { epoch, ..self }
     }
 
-    /// The epoch of the key.
     pub fn epoch(&self) -> u8 {
         self.epoch
     }

@@ -29,7 +29,6 @@ impl Sha256 {
         to_array(digest::digest(&SHA256, bytes.as_ref()).as_ref())
     }
 
-    /// The hash of the concatenation of `parts`.
     pub fn digest_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; HASH_BYTES] {
         let mut hash = Self::new();
         parts.into_iter().for_each(|part| hash.update(part));

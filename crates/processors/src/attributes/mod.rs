@@ -18,14 +18,12 @@ use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, Processor
 
 pub use config::{AttributesConfig, AttributesSettings};
 
-/// The `attributes` processor.
 pub struct AttributesProcessor {
     id: Arc<str>,
     settings: AttributesSettings,
 }
 
 impl AttributesProcessor {
-    /// Creates the processor.
     pub fn new(id: Arc<str>, settings: AttributesSettings) -> Self {
         Self { id, settings }
     }

@@ -143,21 +143,17 @@ pub enum DetailsEventPolicy {
     IfNoSpan,
 }
 
-/// Source of the rate table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RatesSource {
     /// The built-in table.
     Builtin,
-    /// A file.
     File(PathBuf),
 }
 
 /// Source of newer tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefreshSource {
-    /// A file.
     File(PathBuf),
-    /// A URL.
     Url(String),
 }
 
@@ -177,7 +173,6 @@ pub struct RefreshSettings {
 /// The checked configuration.
 #[derive(Clone, Debug)]
 pub struct CostSettings {
-    /// The rate table.
     pub rates: RatesSource,
     /// Overlays with contract prices, in order.
     pub overlays: Vec<PathBuf>,

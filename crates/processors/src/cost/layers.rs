@@ -37,9 +37,7 @@ pub(super) struct LayerClaims {
 
 /// Claims for a call with the same counts that was billed in this trace.
 struct ResponseIdClaims {
-    /// Its response id is of the same kind.
     same_kind: Vec<ClaimKey>,
-    /// Its response id is the same.
     same_id: Vec<ClaimKey>,
 }
 

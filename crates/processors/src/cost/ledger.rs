@@ -80,7 +80,6 @@ pub(super) struct LedgerChanges {
     /// Calls that wait for their billing record: dialect, claim.
     #[serde(rename = "deferred")]
     awaited_records: Vec<(String, String)>,
-    /// Calls that start waiting for a span.
     #[serde(rename = "waits", default, skip_serializing_if = "Vec::is_empty")]
     started_waits: Vec<(LedgerKey, WaitingCall)>,
     /// Calls that stop waiting: the span they waited for, and their call key.

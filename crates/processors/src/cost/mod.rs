@@ -47,7 +47,6 @@ use layers::{AncestorClaims, LayerClaims};
 use ledger::{CostLedger, LedgerChanges, NameDisplay};
 use waiting_calls::{BatchSpans, LedgerKey, TraceSpanId};
 
-/// The `cost` processor.
 pub struct CostProcessor {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
@@ -508,12 +507,20 @@ impl CostProcessor {
 
 /// How a record of a call is counted.
 enum CountDecision {
-    /// The record is priced.
-    Price { by: CountedBy, flags: PricingFlags },
+    Price {
+        by: CountedBy,
+        flags: PricingFlags,
+    },
     /// The tokens `billed` were billed on an earlier record: the rest is priced.
-    PriceDifference { by: CountedBy, billed: TokenSplit, flag: PricingFlags },
+    PriceDifference {
+        by: CountedBy,
+        billed: TokenSplit,
+        flag: PricingFlags,
+    },
     /// The call's span was counted as unpriced: the record is priced in full.
-    AfterUnpriced { by: CountedBy },
+    AfterUnpriced {
+        by: CountedBy,
+    },
     /// Another record of the call is the one that counts.
     Copy(PricingFlags),
 }
@@ -521,7 +528,6 @@ enum CountDecision {
 /// Where the price of a record enters the totals.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CountedBy {
-    /// Here.
     ThisRecord,
     /// Another pipeline branch of this gateway has counted the same record. It is stamped alike.
     OtherBranch,

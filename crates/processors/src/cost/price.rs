@@ -11,7 +11,6 @@ use rates::{CallCircumstances, Fee, PriceRow, RateQuery, RateTable, Unit, Unpric
 /// Maximum deviation of the client's own cost from a split that explains it: 1e-9 USD, in 1e-18 USD.
 const SPLIT_TOLERANCE: i128 = 1_000_000_000;
 
-/// The inputs to a call's price.
 #[derive(Clone)]
 pub struct CallPriceInput<'a> {
     provider: Option<&'a str>,
@@ -25,7 +24,6 @@ pub struct CallPriceInput<'a> {
     uses: [(Fee, u64); 2],
 }
 
-/// A call with its price.
 pub struct PricedCall<'t> {
     /// The sum of the parts.
     pub total: Usd,
@@ -58,9 +56,7 @@ pub struct PriceParts {
     pub input: Usd,
     /// Output, including audio, images and reasoning.
     pub output: Usd,
-    /// Cache reads.
     pub cache_read: Usd,
-    /// Cache writes.
     pub cache_write: Usd,
     /// Fees per use and per request.
     pub fees: Usd,

@@ -38,7 +38,6 @@ const MAX_LOG_LINES: usize = 20;
 /// File beside the spool with the last accepted table.
 const LAST_GOOD_FILE: &str = "rates-last-good";
 
-/// A table and its signature as fetched.
 #[derive(Clone)]
 struct FetchedTable {
     table: Bytes,

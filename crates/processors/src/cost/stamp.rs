@@ -40,7 +40,6 @@ pub(super) fn write_status(payload: &mut Payload, node: NodeId, status: BillingS
     write_flags(payload, node, flags);
 }
 
-/// Writes a price.
 pub(super) fn write_price(payload: &mut Payload, node: NodeId, priced: &PricedCall<'_>, table_stamp: &str) {
     let parts = &priced.parts;
     payload.set(node, USAGE_COST, OwnedValue::Double(priced.total.to_f64()));
@@ -100,7 +99,6 @@ pub(super) fn write_unpriced(
     set_text(payload, node, "tollgate.cost.reason", unpriced.reason.as_str());
 }
 
-/// Writes the disjoint token buckets.
 pub(super) fn write_buckets(payload: &mut Payload, node: NodeId, buckets: &CallTokenBuckets) {
     for (key, count) in [
         ("tollgate.usage.input", buckets.input),

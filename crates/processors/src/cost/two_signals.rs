@@ -42,14 +42,12 @@ fn pairing_keys(account: &str, item: &ItemFacts) -> Vec<ClaimKey> {
 /// A span that is counted without its log.
 #[derive(Clone, Copy)]
 pub(super) enum LoneSpan {
-    /// The span was priced for these tokens.
     Priced(TokenSplit),
     /// The span has no price; a log that arrives later is billed in full.
     Unpriced,
 }
 
 impl LoneSpan {
-    /// The tokens that the span is billed for.
     fn billed_tokens(self) -> Option<TokenSplit> {
         match self {
             Self::Priced(tokens) => Some(tokens),

@@ -20,7 +20,6 @@ pub(super) const MAX_WAITING: usize = 50_000;
 /// Maximum number of parents that are followed from one item within a batch.
 const MAX_STEPS: usize = 64;
 
-/// A call that waits for an ancestor.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct WaitingCall {
     pub(super) call_key: String,
@@ -68,7 +67,6 @@ pub(super) struct InheritedModel {
 /// Key of the ledger's entries: a hash of the account and of the ids of a span, an answer or a session.
 pub(super) type LedgerKey = [u8; 16];
 
-/// Pairs of a key and its value.
 pub(super) type KeyedValues<T> = Vec<(LedgerKey, T)>;
 
 /// What the ledger remembers by key.
@@ -88,7 +86,6 @@ pub(super) struct WaitingCalls {
     call_count: usize,
 }
 
-/// The ledger's key of a span.
 pub(super) fn span_key(account: &str, trace: &[u8], span: &[u8]) -> LedgerKey {
     ClaimKey::from_parts(&[b"awaits", account.as_bytes(), trace, span]).to_bytes()
 }
@@ -98,7 +95,6 @@ impl WaitingCalls {
         self.call_count == 0
     }
 
-    /// The calls that wait for a span.
     pub(super) fn calls_for(&self, ancestor: &LedgerKey) -> impl Iterator<Item = &WaitingCall> {
         self.calls.get(ancestor).into_iter().flat_map(BTreeMap::values)
     }
@@ -129,7 +125,6 @@ impl WaitingCalls {
         self.ancestors.insert(ancestor, inherited).len() as u64
     }
 
-    /// Removes one waiting call.
     pub(super) fn remove_call(&mut self, ancestor: &LedgerKey, call_key: &str) -> Option<WaitingCall> {
         let calls = self.calls.get_mut(ancestor)?;
         let call = calls.remove(call_key)?;
@@ -152,20 +147,17 @@ impl WaitingCalls {
         expired
     }
 
-    /// All entries, for a checkpoint.
     pub(super) fn entries(&self) -> (KeyedValues<WaitingCall>, KeyedValues<InheritedModel>) {
         let calls = self.calls.iter().flat_map(|(span, calls)| calls.values().map(|call| (*span, call.clone())));
         (calls.collect(), entries(&self.ancestors))
     }
 }
 
-/// Trace id and span id.
 pub(super) type TraceSpanId = ([u8; 16], [u8; 8]);
 
 /// The spans of a batch, for walks to ancestors.
 pub(super) struct BatchSpans {
     by_id: foldhash::HashMap<TraceSpanId, usize>,
-    /// By item.
     parents: Vec<Option<TraceSpanId>>,
 }
 

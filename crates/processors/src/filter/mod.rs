@@ -29,7 +29,6 @@ const RATIO_ATTRIBUTE: &str = "tollgate.sample.ratio";
 /// Metric label for a rule named by a stored effect but missing in this configuration.
 const OTHER_RULE: &str = "other";
 
-/// The `filter` processor.
 pub struct FilterProcessor {
     id: Arc<str>,
     settings: FilterSettings,
@@ -37,7 +36,6 @@ pub struct FilterProcessor {
 }
 
 impl FilterProcessor {
-    /// Creates the processor.
     pub fn new(id: Arc<str>, settings: FilterSettings, meter: &Meter) -> Self {
         Self { id, settings, meter: meter.clone() }
     }

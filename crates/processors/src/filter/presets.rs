@@ -103,7 +103,6 @@ const OPENCODE_SPAN_NAMES: [&str; 26] = [
 ];
 
 impl FilterPreset {
-    /// The preset's rules.
     pub fn rules(self) -> Vec<FilterRule> {
         let to_strings = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let span_rule = |name: &str, scope: &str, names: &[&str]| FilterRule {

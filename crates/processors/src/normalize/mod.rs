@@ -34,7 +34,6 @@ const NO_DIALECT: &str = "none";
 /// Metric label for an attribute named by a stored effect but unknown to this version.
 const OTHER_ATTRIBUTE: &str = "other";
 
-/// The `normalize` processor.
 pub struct NormalizeProcessor {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
@@ -46,7 +45,6 @@ pub struct NormalizeProcessor {
 }
 
 impl NormalizeProcessor {
-    /// Creates the processor.
     pub fn new(id: Arc<str>, settings: &NormalizeSettings, vocabulary: Arc<Vocabulary>, meter: &Meter) -> Self {
         let removed_stamps = meter.counter(&metrics::CLIENT_STAMPS, &[("processor", &id)]);
         let names = SemconvNames::new(settings, &vocabulary);

@@ -48,7 +48,6 @@ use crate::spec::{
     RedactionProfile,
 };
 
-/// The `redact` processor.
 pub struct RedactProcessor {
     id: Arc<str>,
     settings: RedactSettings,
@@ -119,7 +118,6 @@ impl WorkerBuffers {
 struct RedactCounters {
     /// By signal, then by rule.
     redactions: HashMap<Signal, Vec<Counter>>,
-    /// By signal and place.
     places: HashMap<(Signal, &'static str), Counter>,
     dropped: HashMap<Signal, Counter>,
     cut: HashMap<Signal, Counter>,
@@ -183,7 +181,6 @@ struct PlaceContext<'a> {
     /// The node that holds the text, if values found in it are also removed from the item's other texts.
     learn_for: Option<NodeId>,
     signal: Signal,
-    /// One of [`PLACES`].
     place: &'static str,
     /// Whether placeholders carry a pseudonym.
     with_pseudonym: bool,

@@ -9,7 +9,6 @@ use kernel::pseudonym::is_pseudonym;
 use otlp::Signal;
 use redaction::is_uuid;
 
-/// The treatment of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
     /// Rules, and the cap for values.
@@ -175,7 +174,6 @@ struct KeptLines<'t> {
     text: &'t str,
     /// Each line, and whether it is a stack frame.
     lines: &'t [(Range<usize>, bool)],
-    /// By line.
     kept_bytes: Vec<usize>,
     /// Number of bytes that may still be kept.
     budget: usize,

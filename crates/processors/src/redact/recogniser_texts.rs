@@ -67,7 +67,6 @@ impl TextsToAsk {
     }
 }
 
-/// The recogniser's result for one text.
 pub(super) enum RecogniserResult<'a> {
     /// Its findings, possibly none.
     Findings(&'a [EntityHit]),
@@ -77,7 +76,6 @@ pub(super) enum RecogniserResult<'a> {
     Unanswered,
 }
 
-/// The recogniser of a processor.
 pub(super) struct ConfiguredRecogniser {
     recogniser: Arc<dyn TextRecogniser>,
     /// A copy of the processor with counters of its own, used for listing.

@@ -29,7 +29,6 @@ fn item_of(payload: &Payload, node: NodeId) -> Option<NodeId> {
     }
 }
 
-/// Merges the learned values by item.
 fn merge_by_item(payload: &Payload, by_node: LearnedByNode) -> BTreeMap<NodeId, ItemFindings> {
     let mut by_item: BTreeMap<NodeId, ItemFindings> = BTreeMap::new();
     for (node, learned) in by_node.into_iter().filter(|(_, learned)| !learned.is_empty()) {

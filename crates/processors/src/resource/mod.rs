@@ -18,14 +18,12 @@ use crate::spec::{BuiltProcessor, ProcessorBuildResult, ProcessorDeps, Processor
 
 pub use config::{ResourceConfig, ResourceSettings};
 
-/// The `resource` processor.
 pub struct ResourceProcessor {
     id: Arc<str>,
     settings: ResourceSettings,
 }
 
 impl ResourceProcessor {
-    /// Creates the processor.
     pub fn new(id: Arc<str>, settings: ResourceSettings) -> Self {
         Self { id, settings }
     }

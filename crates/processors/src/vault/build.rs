@@ -25,7 +25,6 @@ use crate::spec::{
     ProcessorTask,
 };
 
-/// A vault that was built.
 pub struct VaultWithUploader {
     /// The processor. It also serves as the quarantine of its pipelines.
     pub processor: Arc<VaultProcessor>,
@@ -33,7 +32,6 @@ pub struct VaultWithUploader {
     pub uploader: Option<Uploader>,
 }
 
-/// The store, and the writer for it.
 type StoreWithWriter = (Arc<dyn VaultStore>, Arc<VaultWriter>);
 
 fn build_parts(

@@ -262,7 +262,6 @@ pub struct VaultSettings {
     pub store: Option<StoreSettings>,
     /// The content left in the telemetry.
     pub leave: LeftContent,
-    /// Treatment of unlisted text.
     pub unlisted: UnlistedTextOption,
     /// Policy for short texts under unlisted keys.
     pub labels: LabelPolicy,

@@ -136,7 +136,6 @@ fn read_piece<'a>(payload: &'a Payload, place: &ContentPlace, key: Option<&'a st
     }
 }
 
-/// The field that holds a node's name.
 pub(super) fn name_field(payload: &Payload, node: NodeId) -> TextField {
     match payload.kind(node) {
         NodeKind::LogRecord => TextField::EventName,
@@ -144,7 +143,6 @@ pub(super) fn name_field(payload: &Payload, node: NodeId) -> TextField {
     }
 }
 
-/// The current value of a place.
 pub(super) fn value_at<'p>(payload: &'p Payload, place: &ContentPlace) -> Option<Value<'p>> {
     match place.at {
         ContentLocation::Attribute(id) => payload.attribute(id).map(|attribute| attribute.value),

@@ -324,7 +324,6 @@ fn visit_attribute_texts<'p>(
     }
 }
 
-/// The attributes that are removed.
 fn removed_attributes(item: &ItemFacts) -> HashSet<AttrId> {
     let attribute = |place: &ContentPlace| match place.at {
         ContentLocation::Attribute(id) => Some(id),
@@ -355,7 +354,6 @@ fn visit_texts<'p>(value: Value<'p>, texts_left: &mut usize, visit: &mut impl Fn
     }
 }
 
-/// The ids of an item.
 fn item_ids(item: &ItemFacts) -> [Option<&str>; 7] {
     [&item.session, &item.run, &item.turn, &item.user, &item.tenant, &item.tool_call, &item.response_id]
         .map(|id| id.as_deref())

@@ -43,7 +43,6 @@ impl InputShares {
         }
     }
 
-    /// Appends later messages.
     pub(super) fn append(&mut self, later: &Self) {
         if later.history > 0 {
             self.history = self.history.saturating_add(self.user);

@@ -52,14 +52,12 @@ const MAX_TEMPLATE_BYTES: usize = 256;
 /// Maximum size of a text to make a template from, bytes; the rest of a longer text is cut off.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
-/// A text and its replacement.
 pub(super) struct TextReplacement {
     place: ContentPlace,
     replacement: OwnedValue,
 }
 
 impl TextReplacement {
-    /// The place of the text.
     pub(super) fn location(&self) -> (NodeId, ContentLocation) {
         (self.place.node, self.place.at)
     }
@@ -308,7 +306,6 @@ fn bucket(number: i64) -> i64 {
     if number < 0 { -bucket } else { bucket }
 }
 
-/// The bucket of a number with a fraction.
 fn bucket_of_double(number: f64) -> f64 {
     if number == 0.0 || !number.is_finite() {
         return number;

@@ -22,7 +22,6 @@ pub(super) const LIMIT: usize = 16_384;
 const AGENT_SERVICE_TTL: u64 = 24 * HOUR;
 /// Minimum time between two updates of a known service, ns.
 const UPDATE_INTERVAL: u64 = HOUR;
-/// In ns.
 const HOUR: u64 = 3_600_000_000_000;
 /// Size of a digest, bytes.
 const DIGEST_BYTES: usize = 16;
@@ -31,12 +30,10 @@ const ENTRY_BYTES: usize = DIGEST_BYTES + 8;
 /// First byte of an effect's body. Effects of traces and labels begin with other values.
 const EFFECT_VERSION: u8 = 2;
 
-/// Services declared as agents' services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeclaredServices {
     /// The services with these names (`service.name`).
     Named(HashSet<String>),
-    /// All services.
     All,
     /// None: services are learned from agents' items.
     #[default]

@@ -36,7 +36,6 @@ pub(super) const BODY_KEY: &str = "body";
 const MAX_KEPT_BYTES: usize = 256;
 /// First byte of an effect's body. Effects of traces and services begin with other values.
 const VERSION: u8 = 4;
-/// In ns.
 const HOUR: u64 = 3_600_000_000_000;
 /// A text not seen for this time must prove itself again, hours.
 const EXPIRY_HOURS: u32 = 30 * 24;
@@ -64,7 +63,6 @@ impl Default for LabelPolicy {
 }
 
 impl LabelPolicy {
-    /// Adds the problems of the policy.
     pub(super) fn check(&self, problems: &mut Vec<FieldProblem>) {
         let Self { min_sessions, keep, never } = self;
         if !(2..=100).contains(min_sessions) {
@@ -202,7 +200,6 @@ impl ProvenLabels {
         Self { policy, memory: Mutex::new(memory) }
     }
 
-    /// The configured policy.
     pub(super) fn policy(&self) -> &LabelPolicy {
         &self.policy
     }

@@ -79,17 +79,14 @@ pub struct ContentStore {
     pub sealer: Arc<dyn SessionKeyGenerator>,
     /// Assigns objects and leaves.
     pub writer: Arc<VaultWriter>,
-    /// Base of the reference URIs.
     pub uri: UriBase,
     /// Exporters wait until keys and fragments are stored.
     pub forward_after_put: bool,
 }
 
-/// The parts that the processor is built from.
 pub struct VaultProcessorParts {
     /// Component id, e.g. `vault`. Also the name under which the spool keeps its records.
     pub id: Arc<str>,
-    /// The dialects.
     pub vocabulary: Arc<Vocabulary>,
     /// Decides how ids may be shown.
     pub ids: Arc<dyn IdPolicy>,
@@ -111,7 +108,6 @@ pub struct VaultProcessorParts {
     pub echo_finder: EchoFinder,
 }
 
-/// The `vault` processor.
 pub struct VaultProcessor {
     id: Arc<str>,
     vocabulary: Arc<Vocabulary>,
@@ -154,7 +150,6 @@ struct VaultMetrics {
 }
 
 impl VaultProcessor {
-    /// Creates the processor.
     pub fn new(parts: VaultProcessorParts, meter: &Meter) -> Self {
         let VaultProcessorParts {
             id,

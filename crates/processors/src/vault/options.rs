@@ -138,7 +138,6 @@ impl From<PathBuf> for DirectoryConfig {
 }
 
 impl DirectoryConfig {
-    /// Path of the folder.
     pub fn path(&self) -> &Path {
         match self {
             Self::Path(path) | Self::Kept(DirectoryOptions { path, .. }) => path,

@@ -184,7 +184,6 @@ impl RecipientConfig {
     }
 }
 
-/// Checks the recipients of a vault.
 pub(super) fn check_recipients(
     written: &RecipientsConfig,
     has_store: bool,

@@ -214,7 +214,6 @@ fn buckets(buckets: genai::CallTokenBuckets) -> TokenBuckets {
     }
 }
 
-/// The word for an item's role in a run.
 pub(super) fn role_word(role: ItemRole) -> &'static str {
     match role {
         ItemRole::Model => "model",

@@ -82,21 +82,18 @@ impl IdPolicy for VaultedIdPolicy<'_> {
     }
 }
 
-/// The sealed group of one session.
 struct SealedGroup {
     group: DraftGroup,
     stamps: Vec<ReferenceStamp>,
     contexts: Option<LearnedContexts>,
 }
 
-/// The sealed content of one session.
 struct SealedSession {
     fragment: SealedFragment,
     rows: Vec<RowTail>,
     contexts: LearnedContexts,
 }
 
-/// The sealed content of a batch.
 pub(super) struct SealedBatch {
     pub(super) draft: VaultDraft,
     pub(super) stamps: Vec<ReferenceStamp>,

@@ -19,7 +19,6 @@ pub(super) struct SessionItems<'a> {
     pub(super) turn: Option<TurnName<'a>>,
     pub(super) items: Vec<usize>,
     pub(super) has_content: bool,
-    /// An item says that the session ended.
     pub(super) has_ended: bool,
 }
 
@@ -136,7 +135,6 @@ pub(super) fn present_parts(item: &ItemFacts) -> impl Iterator<Item = ContentPar
     .filter(|part| item.content.iter().any(|place| place.part == *part))
 }
 
-/// The head of an item in a document.
 pub(super) fn item_head<'a>(payload: &'a Payload, item: &'a ItemFacts) -> ItemHead<'a> {
     let node = item.node;
     let is_log = payload.kind(node) == NodeKind::LogRecord;

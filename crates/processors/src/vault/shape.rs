@@ -69,7 +69,6 @@ impl MessageShape {
     }
 }
 
-/// The shape of one item's content.
 #[derive(Default)]
 pub(super) struct ContentShape {
     parts: Vec<(ContentPart, MessageShapes)>,
@@ -77,7 +76,6 @@ pub(super) struct ContentShape {
     pub(super) input: InputShares,
 }
 
-/// The shapes of a list of messages.
 #[derive(Default)]
 struct MessageShapes {
     /// The newest messages, at most [`MAX_MESSAGES`].
@@ -95,7 +93,6 @@ impl MessageShapes {
         messages
     }
 
-    /// Appends later messages.
     fn extend(&mut self, later: Self) {
         self.earlier_count += later.earlier_count;
         let earlier_shares = self.shares;

@@ -31,7 +31,6 @@ pub(super) struct TextSlot {
     pub(super) width: usize,
 }
 
-/// The references of one item.
 pub(super) struct ReferenceStamp {
     pub(super) node: NodeId,
     pub(super) uri: TextSlot,
@@ -49,7 +48,6 @@ pub(super) struct ReferenceStamp {
     pub(super) input_shares: Option<[u64; 5]>,
 }
 
-/// Writes the references.
 pub(super) fn write_references(payload: &mut Payload, stamps: &[ReferenceStamp]) {
     for stamp in stamps {
         let node = stamp.node;

@@ -30,7 +30,6 @@ type SpanId = [u8; 8];
 /// The requested tool calls of a batch: hash of account and tool call id, with the requesting span.
 pub(super) type RequestedToolCalls = Vec<(u64, SpanId)>;
 
-/// Tool calls that models requested.
 #[derive(Default)]
 pub(super) struct ToolCallRequests {
     hasher: RandomState,
@@ -79,7 +78,6 @@ impl ToolCallRequests {
     }
 }
 
-/// Collects the ids of the tool calls in an item's outputs.
 fn collect_output_ids(payload: &Payload, item: &ItemFacts, ids: &mut Vec<String>) {
     let mut json = String::new();
     for place in item.content.iter().filter(|place| place.part == ContentPart::Output) {
@@ -143,7 +141,6 @@ fn collect_json_ids(text: &str, is_call: bool, ids: &mut Vec<String>) {
     }
 }
 
-/// Walks JSON.
 struct ToolCallIdVisitor<'i> {
     ids: &'i mut Vec<String>,
     /// The visited value is a tool call or a list of them.

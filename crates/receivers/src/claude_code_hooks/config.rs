@@ -60,7 +60,6 @@ impl Default for ClaudeCodeHooksConfig {
 pub struct ClaudeCodeHooksSettings {
     /// Address to listen on.
     pub endpoint: Endpoint,
-    /// The served path.
     pub path: String,
     /// Who may send; `None`: anyone.
     pub auth: Option<auth::AuthSettings>,
@@ -79,7 +78,6 @@ pub struct ClaudeCodeHooksSettings {
 }
 
 impl ClaudeCodeHooksSettings {
-    /// The port and the clients.
     pub fn ports(&self) -> ReceiverPortsView<'_> {
         let port = ReceiverPortView { field: "", endpoint: &self.endpoint, tls: self.tls.as_ref() };
         ReceiverPortsView { ports: vec![port], auth: self.auth.as_ref() }

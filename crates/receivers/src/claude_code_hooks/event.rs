@@ -25,19 +25,14 @@ pub(super) enum EventError {
     /// Not one JSON object in UTF-8, or one with too many fields.
     #[error("the body must be one JSON object in UTF-8 with at most 1024 fields")]
     NotAnObject,
-    /// The session is missing.
     #[error("`session_id` must be a text of 1 to 1024 bytes")]
     NoSession,
-    /// The name of the event is missing.
     #[error("`hook_event_name` must be a text of 1 to 1024 bytes")]
     NoName,
 }
 
-/// One event of a hook.
 pub(super) struct HookEvent<'a> {
-    /// `hook_event_name`
     pub(super) name: String,
-    /// `session_id`
     pub(super) session: String,
     /// `prompt_id`: the turn; missing before the first prompt.
     pub(super) prompt: Option<String>,
@@ -61,7 +56,6 @@ impl<'a> HookEvent<'a> {
         Ok(Self { name, session, prompt, fields })
     }
 
-    /// A field that is a text.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         read_text(self.fields.get(key)?)
     }

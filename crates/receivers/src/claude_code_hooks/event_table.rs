@@ -5,7 +5,6 @@
 /// How a field becomes an attribute.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum FieldForm {
-    /// A text.
     Text,
     /// A text, or any other value as JSON text.
     TextOrJson,
@@ -37,9 +36,7 @@ const fn text(field: &'static str, attribute: &'static str) -> FieldRule {
 pub(super) enum SpanIdentity {
     /// The turn: this span is the root of the turn's trace.
     Turn,
-    /// `tool_use_id`
     ToolUse,
-    /// `agent_id`
     Agent,
     /// Nothing: each event is a span of its own.
     Event,
@@ -59,9 +56,7 @@ pub(super) enum Interval {
 /// What the event says about its outcome.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum EventOutcome {
-    /// Nothing.
     None,
-    /// Success.
     Ok,
     /// A failure; the text is its type, if the event has none.
     Failed(&'static str),
@@ -91,7 +86,6 @@ const INSTANT: EventShape = EventShape {
     fields: &[],
 };
 
-/// Fields of every event.
 pub(super) const COMMON_FIELDS: &[FieldRule] = &[
     text("cwd", "cwd"),
     text("permission_mode", "permission.mode"),
@@ -110,7 +104,6 @@ const LAST_MESSAGE: FieldRule = rule("last_assistant_message", "gen_ai.output.me
 const STOP_ACTIVE: FieldRule = rule("stop_hook_active", "stop_hook_active", FieldForm::Flag);
 const TRIGGER: FieldRule = text("trigger", "compaction.trigger");
 
-/// The events with a shape of their own.
 pub(super) const EVENTS: &[EventShape] = &[
     EventShape {
         event: "SessionStart",
@@ -250,5 +243,4 @@ pub(super) fn find_shape(event: &str) -> Option<&'static EventShape> {
     EVENTS.iter().find(|shape| shape.event == event)
 }
 
-/// The shape of every other event.
 pub(super) const OTHER_SHAPE: &EventShape = &EventShape { span: OTHER_EVENTS, ..INSTANT };

@@ -85,7 +85,6 @@ pub struct BoundClaudeCodeHooks {
 }
 
 impl BoundClaudeCodeHooks {
-    /// Component id.
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }

@@ -134,7 +134,6 @@ fn request(span: Span) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { resource, scope_spans, ..Default::default() }] }
 }
 
-/// The attributes of one span.
 struct SpanAttributes {
     list: Vec<KeyValue>,
     /// The event's fields that are in them.

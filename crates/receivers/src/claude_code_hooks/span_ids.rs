@@ -10,7 +10,6 @@ use super::event_table::{EventShape, SpanIdentity};
 /// The span of a sub-agent, whose id the spans inside it derive too.
 const SUB_AGENT_SPAN: &str = "claude_code.subagent";
 
-/// Where a span is.
 pub(super) struct SpanPlace {
     pub(super) trace: [u8; 16],
     pub(super) span: [u8; 8],

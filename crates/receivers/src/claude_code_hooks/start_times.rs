@@ -13,14 +13,11 @@ const MAX_ENTRIES: usize = 1 << 16;
 /// Longest interval, in nanoseconds: 30 days. An older start is of another session with the same id.
 const MAX_AGE: u64 = 30 * 86_400 * 1_000_000_000;
 
-/// Identifies an interval.
 type IntervalKey = [u8; 16];
 
-/// The starts of open intervals.
 #[derive(Default)]
 pub(super) struct StartTimes(Mutex<BoundedMap<IntervalKey, u64, MAX_ENTRIES>>);
 
-/// The key of an interval of one session of one account.
 pub(super) fn interval_key(interval: Interval, account: &str, session: &str, id: &str) -> IntervalKey {
     let mut hash = Sha256::new();
     hash.update([interval as u8]);
@@ -43,7 +40,6 @@ impl StartTimes {
         self.0.lock().insert_for(account, key, now, 1);
     }
 
-    /// Forgets an interval that is over.
     pub(super) fn forget(&self, key: &IntervalKey) {
         self.0.lock().remove(key);
     }

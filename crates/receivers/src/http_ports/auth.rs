@@ -55,7 +55,6 @@ pub enum TokensError {
     /// The file can't be read.
     #[error("auth.tokens_file: can't read {}: {why}", path.display())]
     Unreadable {
-        /// Path of the file.
         path: PathBuf,
         /// The operating system's error.
         why: String,
@@ -63,10 +62,8 @@ pub enum TokensError {
     /// The file is not UTF-8, or larger than 1 MiB.
     #[error("auth.tokens_file: {} must be UTF-8 text of at most 1 MiB", .0.display())]
     NotText(PathBuf),
-    /// A line is invalid.
     #[error("auth.tokens_file: {}:{number}: {what}", path.display())]
     InvalidLine {
-        /// Path of the file.
         path: PathBuf,
         /// Line number, counted from one.
         number: usize,
@@ -95,7 +92,6 @@ impl AuthSettings {
 type TokenHash = [u8; 32];
 type TokenAccounts = HashMap<TokenHash, Arc<str>>;
 
-/// The clients that a receiver accepts.
 pub(crate) struct AcceptedClients {
     /// `None`: every client is accepted, as the default account.
     auth: Option<Authenticator>,

@@ -106,7 +106,6 @@ impl ReceiverMetrics {
         self.meter.counter(&names::RECEIVER_REJECTIONS, &labels).increment(1);
     }
 
-    /// The metrics of the port's connections.
     pub(crate) fn connection_meters(&self) -> listen::PortMetrics {
         listen::PortMetrics::new(&self.meter, &self.receiver, self.transport)
     }

@@ -12,7 +12,6 @@ pub enum ReceiverOpenError {
     /// A TLS file of a port can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A port can't be opened.
     #[error(transparent)]
     Port(#[from] BindError),
 }

@@ -26,7 +26,6 @@ const MAX_INLINE_COUNT_BYTES: usize = 1 << 20;
 
 /// The state shared by both ports of a receiver.
 pub(crate) struct ReceiverContext {
-    /// Component id.
     pub(crate) id: Arc<str>,
     /// How far clients are trusted.
     pub(crate) trust: Trust,
@@ -34,7 +33,6 @@ pub(crate) struct ReceiverContext {
     pub(crate) clients: Arc<AcceptedClients>,
     /// The engine's inlet.
     pub(crate) admission: Arc<dyn Admission>,
-    /// Spawns tasks.
     pub(crate) tasks: Arc<dyn Spawn>,
     /// Becomes true when a drain is nearly over: clients that still wait for an outcome are then asked to retry.
     pub(crate) drain_ending: watch::Receiver<bool>,
@@ -72,7 +70,6 @@ pub(crate) async fn drain_ports(
     }
 }
 
-/// One port of a receiver.
 pub(crate) struct ReceiverPort {
     /// The state shared with the other port.
     pub(crate) context: Arc<ReceiverContext>,
@@ -82,7 +79,6 @@ pub(crate) struct ReceiverPort {
     pub(crate) limits: BodyLimits,
     /// Tracks slow uploads, one of which is ended when a new connection needs its place.
     pub(crate) upload_slots: Arc<SlowUploads>,
-    /// The port's metrics.
     pub(crate) meters: ReceiverMetrics,
     /// The port number of the other protocol, if it is on.
     pub(crate) other_port: Option<u16>,

@@ -62,9 +62,7 @@ pub(crate) const PREFIX: usize = 5;
 pub(crate) struct RequestRefusal {
     /// gRPC code, also used in `google.rpc.Status`.
     pub(crate) code: GrpcCode,
-    /// HTTP status.
     pub(crate) http_status: StatusCode,
-    /// Message for people.
     pub(crate) message: String,
     /// When the same bytes may be sent again; `Some` makes the refusal retryable.
     pub(crate) retry_after: Option<Duration>,

@@ -15,12 +15,10 @@ const DEFAULT_AGE_GRACE: Duration = Duration::from_secs(30);
 pub(crate) struct SettingsProblems(Vec<FieldProblem>);
 
 impl SettingsProblems {
-    /// Adds a problem at `path`.
     pub(crate) fn add(&mut self, path: &str, what: &str) {
         self.0.push(FieldProblem::new(path, what));
     }
 
-    /// The settings, or every problem.
     pub(crate) fn into_result<T>(self, settings: T) -> Result<T, Vec<FieldProblem>> {
         if self.0.is_empty() { Ok(settings) } else { Err(self.0) }
     }

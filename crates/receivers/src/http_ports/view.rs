@@ -8,7 +8,6 @@ use std::sync::Arc;
 use super::auth::{AcceptedClients, AuthSettings, DEFAULT_ACCOUNT, TokensError};
 use net::{Endpoint, server_tls};
 
-/// One port of a receiver.
 #[derive(Clone, Copy)]
 pub struct ReceiverPortView<'s> {
     /// The part of the stanza that has its settings, such as `protocols.http`; empty: the stanza itself.
@@ -33,7 +32,6 @@ impl ReceiverPortView<'_> {
 
 /// The ports of a receiver, and who may send to them.
 pub struct ReceiverPortsView<'s> {
-    /// The ports.
     pub ports: Vec<ReceiverPortView<'s>>,
     /// Who may send; `None`: anyone.
     pub auth: Option<&'s AuthSettings>,
@@ -55,7 +53,6 @@ impl ReceiverPortsView<'_> {
         self.auth.map_or(Ok(BTreeSet::new()), AuthSettings::file_accounts)
     }
 
-    /// Path of the tokens file.
     pub fn tokens_file(&self) -> Option<&Path> {
         self.auth?.tokens_file.as_deref()
     }

@@ -116,23 +116,17 @@ impl Default for KafkaReceiverConfig {
     }
 }
 
-/// A topic with plain records.
 #[derive(Clone, Debug)]
 pub struct PlainTopic {
-    /// Its name.
     pub topic: Arc<str>,
-    /// The signal of its records.
     pub signal: Signal,
     /// The form of its records.
     pub encoding: PlainEncoding,
 }
 
-/// The receiver's checked settings.
 #[derive(Clone)]
 pub struct KafkaReceiverSettings {
-    /// The connection.
     pub brokers: BrokerSettings,
-    /// The consumer group.
     pub group: String,
     /// The member's name over restarts.
     pub instance: Option<String>,
@@ -142,7 +136,6 @@ pub struct KafkaReceiverSettings {
     pub sealed_topic: Option<Arc<str>>,
     /// Keys of sealed records.
     pub keys: Vec<LazyKey<SpoolKey>>,
-    /// Topics with plain records.
     pub plain_topics: Vec<PlainTopic>,
     /// Account of plain records.
     pub account: Arc<str>,

@@ -155,7 +155,6 @@ impl pipeline::Receiver for KafkaReceiver {
     }
 }
 
-/// A receiver that reads.
 pub struct RunningKafkaReceiver {
     stop: watch::Sender<bool>,
     /// Turn true when a loop has ended.

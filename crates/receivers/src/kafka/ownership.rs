@@ -42,7 +42,6 @@ pub(super) struct OwnedPartitions {
     meter: Meter,
 }
 
-/// A record that was begun.
 pub(super) struct BegunRecord {
     pub(super) generation: u64,
     /// What to note when it is stored.
@@ -144,7 +143,6 @@ impl OwnedPartitions {
         self.meter.gauge(&names::KAFKA_PARTITIONS, &receiver).set(partitions.len() as f64);
     }
 
-    /// The owned partitions.
     pub(super) fn ids(&self) -> Vec<PartitionId> {
         self.partitions.lock().keys().cloned().collect()
     }

@@ -109,7 +109,6 @@ impl Drop for StoringId<'_> {
 pub struct KafkaReceiverContext {
     /// The engine's entry.
     pub admission: Arc<dyn Admission>,
-    /// Spawns the tasks of records.
     pub tasks: Arc<dyn Spawn>,
     /// Source of time.
     pub clock: Arc<dyn Clock>,

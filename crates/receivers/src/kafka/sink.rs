@@ -80,7 +80,6 @@ impl RecordGate {
     }
 }
 
-/// Hands in the requests of records.
 pub(super) struct RequestSink {
     receiver: Arc<str>,
     trust: Trust,

@@ -17,7 +17,6 @@ use pipeline::{Batch, Effect, Processor, Reason};
 #[cfg(test)]
 mod tests;
 
-/// The records that are stored.
 pub struct StoredPositions {
     id: Arc<str>,
     state: Mutex<PositionState>,
@@ -56,11 +55,9 @@ struct StoredOffsets {
     since: i64,
     /// First offset of each range of stored records, and the offset behind it. No two ranges touch.
     ranges: BTreeMap<i64, i64>,
-    /// Ids of the newest stored records.
     ids: BoundedMap<RecordId, (), MAX_IDS>,
 }
 
-/// The effect of one record.
 #[derive(Serialize, Deserialize)]
 struct StoredRecordEffect {
     topic: Arc<str>,
@@ -69,7 +66,6 @@ struct StoredRecordEffect {
     record: StoredRecord,
 }
 
-/// A record that is stored.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(super) struct StoredRecord {
     /// Where this gateway began to read.
@@ -82,7 +78,6 @@ pub(super) struct StoredRecord {
     pub(super) id: Option<RecordId>,
 }
 
-/// The saved form.
 #[derive(Serialize, Deserialize)]
 struct SavedPositions {
     version: u8,

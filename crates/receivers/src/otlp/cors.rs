@@ -15,7 +15,6 @@ use config::glob::matches;
 const DEFAULT_HEADERS: &str =
     "content-type, content-encoding, authorization, traceparent, tracestate, baggage, user-agent";
 
-/// The checked CORS settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorsSettings {
     /// Allowed origins; `*` matches any characters.

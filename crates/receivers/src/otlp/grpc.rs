@@ -32,7 +32,6 @@ pub(super) struct GrpcPort {
     pub(super) health: HealthEndpoint,
 }
 
-/// Full gRPC service name of a signal.
 pub(super) fn grpc_service_name(signal: Signal) -> &'static str {
     match signal {
         Signal::Traces => "opentelemetry.proto.collector.trace.v1.TraceService",
@@ -137,7 +136,6 @@ impl GrpcPort {
         self.port.submit(signal, account, message).await
     }
 
-    /// Reads the one message of a request.
     async fn read_message(
         &self,
         tally: &BodyTally<'_>,
@@ -173,7 +171,6 @@ struct MessagePrefix {
     length: usize,
 }
 
-/// Reads the prefix of the message.
 struct PrefixReader {
     /// Largest message with its prefix, in bytes.
     max_bytes: usize,

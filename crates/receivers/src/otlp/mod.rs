@@ -111,7 +111,6 @@ pub struct BoundOtlpReceiver {
 }
 
 impl BoundOtlpReceiver {
-    /// Component id.
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }
@@ -221,7 +220,6 @@ pub struct RunningOtlpReceiver {
 }
 
 impl RunningOtlpReceiver {
-    /// Component id.
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }

@@ -16,7 +16,6 @@ use pipeline::Trust;
 /// Longest pause within a body.
 const MAX_BODY_IDLE: Duration = Duration::from_secs(15);
 
-/// The receiver's checked settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OtlpReceiverSettings {
     /// Settings of OTLP/gRPC, if it is on.
@@ -33,7 +32,6 @@ pub struct OtlpReceiverSettings {
     pub notes: Vec<FieldProblem>,
 }
 
-/// Settings of the gRPC port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrpcSettings {
     /// Address to listen on.
@@ -46,7 +44,6 @@ pub struct GrpcSettings {
     pub tls: Option<server_tls::ServerTlsSettings>,
 }
 
-/// Settings of the HTTP port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpSettings {
     /// Address to listen on.
@@ -75,7 +72,6 @@ impl OtlpReceiverSettings {
         lowered
     }
 
-    /// The ports and the clients.
     pub fn ports(&self) -> ReceiverPortsView<'_> {
         let grpc = self.grpc.iter().map(|grpc| ("protocols.grpc", &grpc.endpoint, grpc.tls.as_ref()));
         let http = self.http.iter().map(|http| ("protocols.http", &http.endpoint, http.tls.as_ref()));

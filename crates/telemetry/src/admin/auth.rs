@@ -45,7 +45,6 @@ pub struct AdminAuthConfig {
 
 type CredentialHash = [u8; 32];
 
-/// A client with a known credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownClient {
     /// What it may do.

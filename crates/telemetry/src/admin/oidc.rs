@@ -61,7 +61,6 @@ pub struct OidcSettings {
     pub audience: String,
     /// See [`OidcConfig::groups_claim`].
     pub groups_claim: String,
-    /// The roles of each group.
     pub groups: BTreeMap<String, RoleSet>,
     /// The scopes, separated by spaces.
     pub scope: String,

@@ -8,7 +8,6 @@ use super::super::Meter;
 use super::super::moved_keys::{KEEP_RULE, MovedKey, VaultSummary};
 use super::super::names::{self, MetricDefinition};
 
-/// One row of a panel.
 struct PanelRow {
     what: String,
     labels: String,
@@ -98,7 +97,6 @@ fn format_number(value: f64) -> String {
 /// A line of a panel: the text before the labels, and the metric.
 type PanelLine = (&'static str, &'static MetricDefinition);
 
-/// The panels and their metrics.
 static PANELS: &[(&str, &[PanelLine])] = &[
     (
         "Received",

@@ -16,7 +16,6 @@ pub enum Role {
 }
 
 impl Role {
-    /// All roles.
     pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Tapper];
 
     /// The role's name in the configuration.
@@ -37,20 +36,16 @@ impl Role {
     }
 }
 
-/// The roles of one client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoleSet(u8);
 
 impl RoleSet {
-    /// Every role.
     pub const ALL: Self = Self(0b111);
 
-    /// Adds a role.
     pub fn insert(&mut self, role: Role) {
         self.0 |= role.bits();
     }
 
-    /// The roles of both sets.
     #[must_use]
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)

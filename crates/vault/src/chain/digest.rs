@@ -24,7 +24,6 @@ pub struct ChainDigest {
     pub v: u8,
     /// Account whose lines the digest covers.
     pub account: String,
-    /// Writer's name.
     pub writer: String,
     /// Epoch; each epoch has its own tree.
     pub epoch: String,
@@ -71,7 +70,6 @@ pub struct ChainDigest {
 /// A program and its configuration, so that the chain records changes of either (SOC 2, CC8.1).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct GatewayIdentity {
-    /// Version of tollgate.
     pub version: String,
     /// SHA-256 of the configuration file's bytes, hex, as `sha256sum` prints it. The values behind `${env:…}` and
     /// `${file:…}` are not included.
@@ -90,12 +88,9 @@ impl GatewayIdentity {
     }
 }
 
-/// Identifies a digest.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DigestLink {
-    /// Epoch of the digest.
     pub epoch: String,
-    /// Number of the digest.
     pub n: u64,
     /// SHA-256 of the digest's bytes, hex.
     pub sha256: String,
@@ -110,7 +105,6 @@ pub struct ChainContinuation {
     pub leaf: u64,
 }
 
-/// An index object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IndexReference {
     /// Name of the object.
@@ -133,7 +127,6 @@ pub struct SessionsReference {
     pub key: String,
     /// SHA-256 of the object, hex.
     pub sha256: String,
-    /// Number of its lines.
     pub lines: u64,
 }
 
@@ -173,7 +166,6 @@ pub struct DigestCounters {
     pub erasures: BTreeMap<String, DigestLink>,
 }
 
-/// The origin line of an epoch's checkpoints.
 pub fn checkpoint_origin(key: &str, account: &str, writer: &str, epoch: &str) -> String {
     format!("{key}/{}/{writer}/{epoch}", account_segment(account))
 }

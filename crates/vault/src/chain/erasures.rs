@@ -61,7 +61,6 @@ impl NewestErasures {
         true
     }
 
-    /// The newest digests of one account.
     pub fn of_account(&self, account: &str) -> BTreeMap<String, DigestLink> {
         self.0.get(account).cloned().unwrap_or_default()
     }

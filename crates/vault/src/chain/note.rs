@@ -99,7 +99,6 @@ impl SigningKey {
         }
     }
 
-    /// The public key that verifies its signatures.
     pub fn public(&self) -> &VerifyKey {
         &self.public
     }
@@ -146,7 +145,6 @@ impl VerifyKey {
         if is_key_name(name) && kernel::hex::encode(&parsed.id) == id { Ok(parsed) } else { Err(MALFORMED) }
     }
 
-    /// The signer's name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -199,12 +197,10 @@ pub struct Checkpoint {
     pub origin: String,
     /// Number of leaves.
     pub size: u64,
-    /// Root of the tree.
     pub root: NodeHash,
 }
 
 impl Checkpoint {
-    /// The text to sign.
     pub fn text(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
     }

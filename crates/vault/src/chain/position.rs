@@ -18,10 +18,8 @@ use super::tree::Frontier;
 /// Limit for remembered abandoned epochs; the oldest are forgotten.
 const MAX_ABANDONED_EPOCHS: usize = 32;
 
-/// State of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainPosition {
-    /// The epoch that its lines name.
     #[serde(rename = "of")]
     pub line_epoch: String,
     /// The epoch that its digests name: the same as `line_epoch`, unless the chain had to abandon that epoch.
@@ -98,7 +96,6 @@ impl ChainPosition {
 pub struct SavedChains {
     /// Version of the format: 1.
     pub v: u8,
-    /// All chains.
     pub chains: Vec<SavedChain>,
     /// Payload and key objects whose names were taken, with their alternative names.
     #[serde(default, rename = "aside", skip_serializing_if = "BTreeMap::is_empty")]
@@ -108,14 +105,10 @@ pub struct SavedChains {
     pub erasures: NewestErasures,
 }
 
-/// One chain in the file.
 #[derive(Serialize, Deserialize)]
 pub struct SavedChain {
-    /// Account of the chain.
     pub account: String,
-    /// Writer's name.
     pub writer: String,
-    /// State of the chain.
     pub position: ChainPosition,
     /// Sessions in stored digests that have no session line yet.
     #[serde(default)]

@@ -4,10 +4,8 @@
 use kernel::sha256::Sha256;
 use serde::{Deserialize, Serialize};
 
-/// Hash of a tree node.
 pub type NodeHash = [u8; 32];
 
-/// The hash of a leaf.
 pub fn leaf_hash(line: &[u8]) -> NodeHash {
     Sha256::digest_parts([&[0][..], line])
 }
@@ -30,7 +28,6 @@ impl Frontier {
         self.size
     }
 
-    /// Appends a leaf.
     pub fn push(&mut self, leaf: NodeHash) {
         // Each low bit that is set stands for a complete subtree of the same size as `node`
         let (mut node, mut sizes) = (leaf, self.size);

@@ -29,7 +29,6 @@ pub enum DeltaStep {
     Copy(PieceSource, u32),
     /// One piece that shares the beginning and the end of the source's value.
     Delta {
-        /// The piece referred to.
         source: PieceSource,
         /// Number of equal messages at the beginning.
         prefix_len: usize,
@@ -214,7 +213,6 @@ impl ItemFingerprints {
         Self { fragment: Arc::clone(fragment), item, pieces: pieces.collect() }
     }
 
-    /// Fragment and item.
     pub fn location(&self) -> (&Arc<str>, u32) {
         (&self.fragment, self.item)
     }

@@ -54,7 +54,6 @@ pub struct KmsSettings {
     pub endpoint: Option<String>,
     /// The only key that may decrypt; without it, the key that the ciphertext names.
     pub key_id: Option<String>,
-    /// The encryption context given at encryption.
     pub encryption_context: BTreeMap<String, String>,
     /// PEM certificates to trust.
     pub ca_file: Option<PathBuf>,
@@ -77,7 +76,6 @@ impl From<&KmsKeyFile> for KmsSettings {
 pub enum KmsError {
     /// Retrying is useless: KMS' answer, and the remedy.
     Refused(String, &'static str),
-    /// KMS is unavailable for now.
     Unavailable(String),
 }
 
@@ -97,12 +95,9 @@ impl fmt::Display for KmsError {
     }
 }
 
-/// A key that KMS decrypted.
 #[derive(Debug)]
 pub struct DecryptedKey {
-    /// The key's text.
     pub text: Secret,
-    /// ARN of the KMS key that decrypted it.
     pub kms_key_id: Option<String>,
 }
 

@@ -47,7 +47,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-/// The body of `Decrypt`.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct DecryptRequest<'r> {
@@ -115,7 +114,6 @@ impl KmsCall<Duration> {
     }
 }
 
-/// Retries and timeouts of one call.
 pub(super) struct RetryPolicy {
     /// Attempts, and the waits between them.
     pub retries: RetryConfig,

@@ -108,7 +108,6 @@ impl S3Store {
         }
     }
 
-    /// Version ids of one object.
     pub(super) async fn version_ids(&self, kind: ObjectKind, name: &str) -> Result<Vec<String>, StoreError> {
         let versions = self.versions_of(kind, name, &|listed| listed == name).await?;
         Ok(versions.into_iter().filter(|version| !version.is_marker).map(|version| version.id).collect())

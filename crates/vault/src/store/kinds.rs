@@ -9,9 +9,7 @@ use std::sync::Arc;
 use super::settings::S3Settings;
 use super::{DIRECTORY_URI, DirectoryLimits, DirectoryStore, S3Store, VaultStore};
 
-/// The server of a networked store.
 pub struct StoreServer<'s> {
-    /// URL of the server.
     pub url: String,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<&'s Path>,
@@ -23,7 +21,6 @@ pub enum StoreUnusable {
     /// The folder can't be created.
     #[error("can't use the vault's folder {}: {error}", path.display())]
     Folder {
-        /// The folder.
         path: PathBuf,
         /// The file system's error.
         error: io::Error,
@@ -31,7 +28,6 @@ pub enum StoreUnusable {
     /// The file with its certificates can't be read.
     #[error("can't use the `ca_file` of the vault's store, {}: {error}", path.display())]
     Certificates {
-        /// The file.
         path: PathBuf,
         /// The file system's error.
         error: io::Error,
@@ -63,10 +59,8 @@ pub trait StoreSpec {
     fn open(&self) -> Arc<dyn VaultStore>;
 }
 
-/// A store in a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectorySettings {
-    /// The folder.
     pub path: PathBuf,
     /// Retention and maximum size.
     pub limits: DirectoryLimits,

@@ -13,10 +13,8 @@ pub struct DirectoryLimits {
     pub max_size: Option<u64>,
 }
 
-/// Result of a sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweepResult {
-    /// Objects removed.
     pub objects: u64,
     /// Bytes removed.
     pub bytes: u64,

@@ -19,14 +19,12 @@ pub enum ObjectKind {
     Key,
     /// Sealed fragments.
     Payload,
-    /// Index lines.
     Index,
     /// Digests and their signatures.
     Chain,
 }
 
 impl ObjectKind {
-    /// Every kind.
     pub const ALL: [Self; 4] = [Self::Key, Self::Payload, Self::Index, Self::Chain];
 
     /// The value of the metric label.
@@ -40,7 +38,6 @@ impl ObjectKind {
     }
 }
 
-/// Outcome of a successful put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutOutcome {
     /// Written by this attempt.
@@ -118,9 +115,7 @@ pub trait VaultStore: Send + Sync {
 /// One version of an object, or a delete marker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectVersion {
-    /// The object's name.
     pub name: String,
-    /// The version's id.
     pub id: String,
     /// Whether this is a delete marker, which hides the versions below it and is no object.
     pub marker: bool,
@@ -129,7 +124,6 @@ pub struct ObjectVersion {
 /// A page of versions in order of names, and the start of the next page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionPage {
-    /// Versions on this page.
     pub versions: Vec<ObjectVersion>,
     /// Name and version id at which the next page starts, if there is one.
     pub next: Option<(String, String)>,

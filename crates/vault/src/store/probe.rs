@@ -30,7 +30,6 @@ pub struct ProbeCheck {
     pub property: String,
     /// Whether the property holds.
     pub verdict: ProbeVerdict,
-    /// The store's answer.
     pub answer: String,
     /// What to do about a failure; empty if the property holds.
     pub remedy: String,
@@ -50,10 +49,8 @@ impl ProbeCheck {
     }
 }
 
-/// Outcome of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeVerdict {
-    /// The property holds.
     Holds,
     /// The property does not hold, which weakens the evidence.
     Fails,
@@ -61,7 +58,6 @@ pub enum ProbeVerdict {
     Weak,
 }
 
-/// The store's answer to a request.
 enum StoreAnswer {
     /// Success, with the version that was created, if any.
     Done(Option<String>),
@@ -158,7 +154,6 @@ fn credential_remedy(code: &str) -> Option<&'static str> {
 
 /// The property that the first test checks.
 const WRITE_PROPERTY: &str = "the writer may write a locked object";
-/// Body of a probe object.
 pub const PROBE_BODY: &[u8] = b"tollgate vault doctor\n";
 /// Name suffixes of probe objects with another lock.
 const LOCK_PROBE_SUFFIXES: [&str; 4] = ["-unlocked", "-short", "-long", "-mode"];
@@ -222,7 +217,6 @@ pub async fn probe_store(
 struct BucketProbe<'a> {
     client: &'a Client,
     name: &'a str,
-    /// Name of the probe object.
     object: String,
     now: UnixNanos,
     checks: &'a mut Vec<ProbeCheck>,

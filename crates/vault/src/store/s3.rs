@@ -82,7 +82,6 @@ impl S3Store {
         Self { reads_oldest: oldest, ..self }
     }
 
-    /// The settings it was created with.
     pub fn settings(&self) -> &S3Settings {
         &self.settings
     }

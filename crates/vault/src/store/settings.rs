@@ -8,11 +8,9 @@ use std::time::Duration;
 pub struct S3Settings {
     /// Bucket of all objects except keys.
     pub bucket: String,
-    /// Bucket of key objects.
     pub key_bucket: String,
     /// Prefix of all names, without leading or trailing slash; may be empty.
     pub prefix: String,
-    /// Region of the buckets.
     pub region: String,
     /// Address of the server, if it is not AWS.
     pub endpoint: Option<String>,
@@ -24,16 +22,13 @@ pub struct S3Settings {
     pub ca_file: Option<PathBuf>,
 }
 
-/// Object Lock of a new object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectLock {
     /// Mode of all objects except keys, which are always under governance so that they can be erased.
     pub mode: LockMode,
-    /// Retention, from the upload on.
     pub retention: Duration,
 }
 
-/// Object Lock modes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockMode {
     /// The lock can't be removed by anyone.

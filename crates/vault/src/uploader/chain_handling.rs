@@ -102,7 +102,6 @@ impl Uploader {
         true
     }
 
-    /// Handles a digest that was read from the spool.
     pub(super) fn handle_digest(&mut self, digest: &ReadDigest) {
         let (rng, now) = (Arc::clone(&self.deps.rng), self.deps.clock.now());
         let (verdict, chain_break) = self.chains.handle_digest(digest, &|| object_names::new_epoch(now, &*rng));

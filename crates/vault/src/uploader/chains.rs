@@ -122,7 +122,6 @@ impl ChainStates {
         }
     }
 
-    /// Restores the saved state.
     pub(super) fn restore(&mut self, saved: SavedChains) {
         (self.alternative_names, self.erasures) = (saved.alternative_names, saved.erasures);
         for SavedChain { account, writer, position, .. } in saved.chains {
@@ -133,7 +132,6 @@ impl ChainStates {
         }
     }
 
-    /// The state to save.
     pub(super) fn to_saved(&self) -> SavedChains {
         let to_saved_chain = |(chain_id, chain): (&ChainId, &ChainState)| {
             let position = chain.stored.clone()?;
@@ -332,7 +330,6 @@ impl ChainStates {
         chain_id.writer == self.own_writer && *position.line_epoch == *self.own_epoch
     }
 
-    /// Records that a seal is in flight.
     pub(super) fn record_seal(&mut self, chain_id: &ChainId, body: Bytes, position: ChainPosition, sent_at: Duration) {
         let seal = SealInFlight { body, position, sent_at, resend: false };
         self.chains.entry(chain_id.clone()).or_default().seal_in_flight = Some(seal);

@@ -33,7 +33,6 @@ use pipeline::spool::RecordSeq;
 /// Limit for the lines of kind `gap` in one index object.
 const MAX_GAP_LINES: u64 = 2000;
 
-/// Contents of a digest to be built.
 #[derive(Default)]
 struct DigestContents {
     leaves: Vec<LeafBatch>,
@@ -63,7 +62,6 @@ enum DigestSealError {
 }
 
 impl Uploader {
-    /// Seals the digests that are due, one for each chain.
     pub(super) async fn seal_digests(&mut self, now: UnixNanos, monotonic: Duration, due: DueDigests) {
         for (chain_id, body) in self.chains.take_seals_to_resend(monotonic) {
             if self.deps.journal.append_seal(&chain_id.account, body, SealKind::Digest).is_err() {
@@ -392,7 +390,6 @@ impl Uploader {
     }
 }
 
-/// The log that a position belongs to.
 fn epoch_log(chain_id: &ChainId, position: &ChainPosition) -> EpochLog {
     EpochLog {
         account: chain_id.account.clone(),

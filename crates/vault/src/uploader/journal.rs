@@ -64,7 +64,6 @@ pub trait UploadJournal: Send + Sync {
     fn write_chains(&self, bytes: Vec<u8>) -> BoxFuture<'static, io::Result<()>>;
     /// Resolves when a record is committed after this call (not only after the first poll).
     fn changed(&self) -> BoxFuture<'static, ()>;
-    /// The current backlog.
     fn backlog(&self) -> JournalBacklog;
 }
 

@@ -59,7 +59,6 @@ const MAX_IDLE_ROUNDS: u32 = 100;
 const MAX_OBJECT_RETRY_DELAY: Duration = Duration::from_secs(300);
 /// How long a record may be late before a damaged record is assumed to be the cause.
 const LATE_RECORD_GRACE: Duration = Duration::from_secs(60);
-/// Limits of one read.
 const MAX_READ_BYTES: usize = 4 << 20;
 const MAX_READ_RECORDS: usize = 512;
 /// Limit for tracked records; beyond that, writing has to catch up before more are read.
@@ -77,13 +76,11 @@ pub struct UploadIntervals {
     pub index_interval: Duration,
 }
 
-/// Dependencies of the uploader.
 pub struct UploaderDependencies {
     /// The processor's id, used as metric label.
     pub id: Arc<str>,
     /// Access to the spool.
     pub journal: Arc<dyn UploadJournal>,
-    /// The store to write to.
     pub store: Arc<dyn VaultStore>,
     /// Numbers and open objects of this process.
     pub writer: Arc<VaultWriter>,
@@ -93,7 +90,6 @@ pub struct UploaderDependencies {
     pub rng: Arc<dyn Rng>,
     /// When objects and index objects are written.
     pub pace: UploadIntervals,
-    /// Key that signs digests.
     pub key: Arc<SigningKey>,
     /// The gateway's entry in its digests, without recipients.
     pub made_by: Option<GatewayIdentity>,
@@ -111,7 +107,6 @@ struct UploaderMetrics {
     lag: Gauge,
 }
 
-/// Which digests are due.
 #[derive(Clone, Copy)]
 struct DueDigests {
     /// The interval is over: every chain gets a digest.
@@ -143,7 +138,6 @@ pub struct Uploader {
     /// Whether the last index object could not take all lines.
     has_more_lines: bool,
     last_report_at: Option<Duration>,
-    /// Time of the last sweep.
     last_sweep_at: Option<Duration>,
     backoff: WriteBackoff,
     inbox: Arc<ErasureInbox>,
@@ -496,7 +490,6 @@ fn may_have_alternative_name(kind: ObjectKind) -> bool {
 /// How much is closed and written before its time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum DrainMode {
-    /// Nothing.
     Normal,
     /// Everything, because the gateway stops.
     Drain,

@@ -25,7 +25,6 @@ const SIGNATURE_BYTES: usize = 64;
 /// Longest gap that is filled with zeros.
 const MAX_HOLE_BYTES: u64 = 256 << 20;
 
-/// A finished attempt.
 pub(super) struct FinishedWrite {
     pub(super) item: UploadItem,
     /// Fragments that are damaged in the spool and therefore not in the object.
@@ -184,12 +183,10 @@ fn fill_hole(object: &mut BytesMut, part: &FragmentPart, name: &str) -> Result<(
     Ok(())
 }
 
-/// The body of one record.
 pub(super) async fn read_body(journal: &dyn UploadJournal, seq: RecordSeq) -> Result<Bytes, WriteFailure> {
     read_record(journal, seq).await.map(|stored| stored.body)
 }
 
-/// Reads one record.
 pub(super) async fn read_record(journal: &dyn UploadJournal, seq: RecordSeq) -> Result<StoredRecord, WriteFailure> {
     let after = seq.0.checked_sub(1).map(RecordSeq);
     match journal.read(after, 1, 1).await {

@@ -38,12 +38,10 @@ impl Default for OpenSessions {
 }
 
 impl OpenSessions {
-    /// Restores the saved sessions.
     pub(super) fn restore(saved: Vec<SessionLine>) -> Self {
         Self { lines: saved.into_iter().map(|session| (session.own_session(), session)).collect(), ..Self::default() }
     }
 
-    /// The sessions to save.
     pub(super) fn to_saved(&self) -> Vec<SessionLine> {
         self.lines.values().cloned().collect()
     }
@@ -86,7 +84,6 @@ impl OpenSessions {
         }
     }
 
-    /// Number of sessions.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.lines.len()

@@ -49,7 +49,6 @@ impl GatheringObject {
     }
 }
 
-/// An object to write.
 #[derive(Clone)]
 pub(super) struct UploadItem {
     pub(super) kind: ObjectKind,
@@ -113,13 +112,11 @@ pub(super) enum NextLeaves {
     Stale(RecordSeq),
 }
 
-/// A seal to be written.
 pub(super) struct PendingSeal {
     pub(super) account: Arc<str>,
     pub(super) header: SealHeader,
 }
 
-/// Effects of a record that was read.
 #[derive(Default, Debug, PartialEq, Eq)]
 pub(super) struct ReadEffects {
     /// Records that are done now, in this order.
@@ -132,7 +129,6 @@ pub(super) struct ReadEffects {
     pub(super) digest: Option<Box<ReadDigest>>,
 }
 
-/// A digest's seal that was read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ReadDigest {
     pub(super) seq: RecordSeq,
@@ -159,7 +155,6 @@ pub(super) struct RecordTracker {
     to_seal: Vec<Arc<str>>,
     /// Whether all records of former epochs were read, so that their objects are complete as they are.
     caught_up: bool,
-    /// Number of records tracked.
     tracked: usize,
     /// Records that exist but can't be read.
     damaged: HashSet<RecordSeq>,

@@ -33,7 +33,6 @@ const END_WAIT: Duration = Duration::from_secs(5);
 
 /// What a sender runs with.
 pub struct EffectsSenderParts {
-    /// The spool that holds the effects.
     pub spool: Arc<Spool>,
     /// Runs reads of the spool.
     pub tasks: Arc<dyn Spawn>,

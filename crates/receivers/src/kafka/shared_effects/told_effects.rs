@@ -22,7 +22,6 @@ pub(crate) struct SharedEffects {
     id: Arc<str>,
     pub(super) replica: Arc<str>,
     life: Mutex<Life>,
-    /// The processors that share effects.
     processors: Vec<Arc<dyn Processor>>,
 }
 
@@ -75,7 +74,6 @@ impl SharedEffects {
 pub(super) struct PeerRecord {
     /// Its body, decrypted but still compressed.
     pub(super) compressed: Vec<u8>,
-    /// Its body, inflated.
     pub(super) body: Bytes,
 }
 
