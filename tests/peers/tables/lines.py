@@ -41,7 +41,7 @@ def session(rng, number, day):
             "tool_name": rng.choice(TOOLS) if tool else None, "tool_call_id": f"toolu_{rng.getrandbits(96):024x}" if tool else None,
             "arguments_bytes": rng.randrange(4000) if tool else None, "result_bytes": None, "model": None if tool else MODELS[number % 4],
             "provider": None if tool else "anthropic", "response_id": None if tool else f"msg_{rng.getrandbits(96):024x}",
-            "status": "timeout" if rng.random() < 0.01 else "ok", "duration_ns": rng.randrange(10**10), "finish": None, "decision": None,
+            "status": "timeout" if rng.random() < 0.01 else "ok", "duration_ns": rng.randrange(10**10), "finish": None, "decision": None, "decided_by": None,
             "part": ["tool_args", "tool_result"] if tool else ["input", "output"], "writer": WRITER, "epoch": EPOCH,
             "fragment": f"{rng.getrandbits(128):032x}", "ct_sha256": f"{rng.getrandbits(256):064x}", "key_id": name[:16],
             "commitment": f"{rng.getrandbits(256):064x}", "pt_bytes": rng.randrange(50_000), "repeat": False,
