@@ -18,6 +18,7 @@ use tables::{print_pretty_json, read_table};
 
 /// Subcommands of `rates`.
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once")]
 pub(super) enum RatesCommand {
     /// Shows a summary of the table, or one model with every price. With `--config`, shows the prices that
     /// configuration uses, including overlays, each with its source.
