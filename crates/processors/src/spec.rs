@@ -51,7 +51,6 @@ pub enum ProcessorUnusable {
 }
 
 impl ProcessorUnusable {
-    /// The setting at fault.
     pub fn field(&self) -> &str {
         match self {
             Self::Rates { field, .. } => field,
@@ -68,21 +67,15 @@ pub struct ProcessorDeps {
     pub vocabulary: Arc<Vocabulary>,
     /// The policy for ids, shared so that an id has one form everywhere.
     pub ids: Arc<dyn IdPolicy>,
-    /// The memory of stripped content.
     pub fingerprints: Arc<FingerprintCache>,
     /// The length of error text, in bytes, that every `redact` processor leaves uncut.
     pub max_error_text: usize,
     /// The length of text, in bytes, that every `redact` processor searches.
     pub max_scan: usize,
-    /// Spawns connections and blocking work.
     pub tasks: Arc<dyn Spawn>,
-    /// The source of time.
     pub clock: Arc<dyn Clock>,
-    /// The source of randomness.
     pub rng: Arc<dyn Rng>,
-    /// Registers metrics.
     pub meter: Meter,
-    /// Proxies for outgoing connections.
     pub proxies: Arc<ProxyRules>,
     /// Where a gateway stores; `None` in a dry run, which writes nothing and fetches nothing.
     pub storage: Option<ProcessorStorage>,
@@ -114,9 +107,7 @@ pub struct ProcessorProfile<'s> {
 /// How a processor redacts text.
 pub struct RedactionProfile<'s> {
     pub detector: &'s Arc<Detector>,
-    /// The length of error text that stays uncut, in bytes.
     pub max_error_text: usize,
-    /// The length of text that is searched, in bytes.
     pub max_scan: usize,
     /// Whether findings are only counted.
     pub is_audit_only: bool,
@@ -163,7 +154,6 @@ impl BuiltProcessor {
     }
 }
 
-/// The result of [`ProcessorSpec::build`].
 pub type ProcessorBuildResult = Result<BuiltProcessor, ProcessorUnusable>;
 
 /// Shows which items a processor drops, without dropping them.
@@ -177,13 +167,11 @@ pub trait ItemFilter: Send + Sync {
 pub struct ErasureReportTarget {
     /// Keys whose signatures are accepted.
     pub keys: Vec<VerifyKey>,
-    /// The inbox of the store's uploader.
     pub inbox: Arc<ErasureInbox>,
 }
 
 /// A task that runs beside the pipelines for as long as the gateway does.
 pub struct ProcessorTask {
-    /// A fixed name for logs.
     pub name: &'static str,
     /// Runs until the value turns true, then should end soon.
     pub run: Box<RunTask>,
