@@ -220,7 +220,7 @@ impl Migration {
         let mut used = HashSet::new();
         let mut forwarded_pipelines = Vec::new();
         for pipeline in &mut self.file.pipelines {
-            let is_connector = |id: &ComponentId| self.file.connectors.iter().any(|part| part.id == *id);
+            let is_connector = |id: &ComponentId| id.kind == "forward";
             // Data of connectors has passed the steps already, so it gets a pipeline of its own.
             let (forwarded, received): (Vec<_>, Vec<_>) =
                 pipeline.receivers.iter().cloned().partition(|(id, _)| is_connector(id));
@@ -228,7 +228,8 @@ impl Migration {
                 continue;
             }
             if !forwarded.is_empty() {
-                let id = ComponentId { name: format!("{}-forwarded", pipeline.id.name), ..pipeline.id.clone() };
+                let name = format!("{}-forwarded", pipeline.id.name).trim_start_matches('-').to_owned();
+                let id = ComponentId { name, ..pipeline.id.clone() };
                 forwarded_pipelines.push(PipelineConfig { id, receivers: forwarded, ..pipeline.clone() });
                 pipeline.receivers = received;
             }
@@ -276,10 +277,15 @@ impl Migration {
             };
             let mut changed: HashSet<String> = HashSet::new();
             let errors = || problems.iter().filter(|problem| problem.severity == ProblemSeverity::Error);
-            // Errors of pipelines may follow from those of components, and errors of a component from its first one.
+            // Errors of pipelines may follow from those of components, and errors of a component or of an item of a
+            // list from its first one.
             for is_of_service in [false, true] {
                 for problem in errors().filter(|problem| problem.path.starts_with("service") == is_of_service) {
-                    let owner = problem.path.split('.').take(2 + usize::from(is_of_service)).collect();
+                    let depth = 2 + usize::from(is_of_service);
+                    let owner = match problem.path.split_once(']') {
+                        Some((item, _)) => item.to_owned(),
+                        None => problem.path.split('.').take(depth).collect(),
+                    };
                     if !changed.contains(&owner) && self.leave_out(problem) {
                         changed.insert(owner);
                     }
@@ -324,11 +330,12 @@ impl Migration {
         } else {
             part.body.remove_at(at)
         };
-        let is_needless = find_replacement(section, &id.kind).is_some_and(|(_, is_needless)| is_needless);
-        self.remark(&format!("{section}.{id}"), text, !is_needless);
         if !is_cut {
+            text.insert_str(0, "left out: ");
             self.remove(section, &id);
         }
+        let is_needless = find_replacement(section, &id.kind).is_some_and(|(_, is_needless)| is_needless);
+        self.remark(&format!("{section}.{id}"), text, !is_needless);
         true
     }
 
