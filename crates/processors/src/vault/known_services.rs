@@ -2,7 +2,8 @@
 //! in the configuration. A child's HTTP or retrieval span is often exported before its agent's span, and in a separate
 //! trace, but its service is already known (`docs/decisions/0001-agent-items-and-content.md`).
 //!
-//! Changed only by effects; holds digests, not names; at most [`LIMIT`] services. `genai/known_agents` draws the conclusions for an item; traces are in `known_traces`.
+//! Changed only by effects; holds digests, not names; at most [`LIMIT`] services. `genai/known_agents` draws the
+//! conclusions for an item; traces are in `known_traces`.
 
 use std::collections::HashSet;
 

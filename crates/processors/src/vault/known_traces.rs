@@ -3,7 +3,7 @@
 //! content.
 //!
 //! Changed only by effects; holds digests, not ids; at most [`LIMIT`] traces. Best effort: an item whose trace was
-//! forgotten, or is not known yet, is judged by its own request. `genai/known_agents` draws the conclusions for an item.
+//! forgotten, or is not known yet, is judged by its own request. `genai/known_agents` draws the conclusions for it.
 
 use parking_lot::Mutex;
 
