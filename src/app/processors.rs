@@ -72,8 +72,8 @@ pub(super) fn dry_run_deps(valid: &ValidSettings, deps: &GatewayDeps) -> Result<
     let key = gateway_keys::find_pseudonym_key(valid);
     let is_temporary = key.is_none();
     let pseudonyms = Pseudonymizer::new(&key.unwrap_or_else(|| random_key(&*deps.rng)));
-    let inquires = valid.processors.iter().any(|component| component.value.spec().profile().inquires);
-    let proxies = ProxyRules::from_env(&|name: &str| env::var(name).filter(|_| inquires))?;
+    let calls_recogniser = valid.processors.iter().any(|component| component.value.spec().profile().calls_recogniser);
+    let proxies = ProxyRules::from_env(&|name: &str| env::var(name).filter(|_| calls_recogniser))?;
     let services = (Tasks::new(&deps.meter) as Arc<dyn Spawn>, Arc::new(proxies));
     Ok((processor_deps(valid, pseudonyms.with_epoch(valid.pseudonym_epoch), deps, services)?, is_temporary))
 }

@@ -51,7 +51,7 @@ pub(super) struct MigrateArgs {
     output: Option<PathBuf>,
 }
 
-/// Turns a Collector's file into tollgate's configuration. Fails if something is left to do by hand.
+/// Turns a Collector's file into tollgate's configuration. Fails if parts must be migrated by hand.
 pub(super) fn run(options: &MigrateArgs) -> Result<ExitStatus, CommandError> {
     let name = options.file.display().to_string();
     let source = read_text(&options.file, MAX_SOURCE_BYTES).map_err(|error| {
@@ -74,7 +74,7 @@ pub(super) fn run(options: &MigrateArgs) -> Result<ExitStatus, CommandError> {
     if by_hand.is_empty() {
         return Ok(ExitStatus::Success);
     }
-    print_to_stderr(&format!("{name}: {} to do by hand (see {PAGE}):", format_count(by_hand.len(), "thing")));
+    print_to_stderr(&format!("{name}: {} to migrate by hand (see {PAGE}):", format_count(by_hand.len(), "part")));
     by_hand.iter().for_each(|line| print_to_stderr(&format!("  {line}")));
     Ok(ExitStatus::Failed)
 }
@@ -121,14 +121,19 @@ fn migrate(name: &str, text: &str) -> Result<Migration, CommandError> {
     migration.leave_out_refused()?;
     if migration.file.pipelines.is_empty() {
         let by_hand = migration.list_by_hand().join("\n  ");
-        let why = "no pipeline has a receiver and an exporter that tollgate has";
-        return Err(CommandError::Failed(format!("{name}: nothing of it maps to tollgate: {why}\n  {by_hand}")));
+        let why = "no pipeline can be migrated: none has a receiver and an exporter that tollgate has";
+        return Err(CommandError::Failed(format!("{name}: {why}\n  {by_hand}")));
     }
     Ok(migration)
 }
 
 fn describe(problem: &Problem) -> String {
     if problem.hint.is_empty() { problem.to_string() } else { format!("{problem}; {}", problem.hint) }
+}
+
+/// Why a part was left out; the path of the problem is not repeated if it is the part's.
+fn describe_removal(part: &str, problem: &Problem) -> String {
+    format!("left out `{part}`: {}", describe(problem).replacen(&format!(" (at `{part}`)"), "", 1))
 }
 
 fn sections(file: &mut ConfigFile) -> [(&'static str, &mut Vec<ComponentSection>); 5] {
@@ -310,10 +315,9 @@ impl Migration {
             owners.max_by_key(|part| part.id.to_string().len()).map(|part| (section, part))
         });
         let Some((section, part)) = owner else {
-            let is_found = self.leave_out_of_service(path, at);
-            if is_found {
-                self.remark(path, format!("left out: {}", describe(problem)), true);
-            }
+            let text = self.leave_out_of_service(problem);
+            let is_found = text.is_some();
+            text.into_iter().for_each(|text| self.remark(path, text, true));
             return is_found;
         };
         let id = part.id.clone();
@@ -331,7 +335,7 @@ impl Migration {
             part.body.remove_at(at)
         };
         if !is_cut {
-            text.insert_str(0, "left out: ");
+            text = describe_removal(&format!("{section}.{id}"), problem);
             self.remove(section, &id);
         }
         let is_needless = find_replacement(section, &id.kind).is_some_and(|(_, is_needless)| is_needless);
@@ -339,14 +343,17 @@ impl Migration {
         true
     }
 
-    /// Leaves out a reference or a whole pipeline, or a key outside components.
-    fn leave_out_of_service(&mut self, path: &str, at: SourcePosition) -> bool {
+    /// Leaves out a reference or a whole pipeline, or a key outside components. Returns the remark for the user.
+    fn leave_out_of_service(&mut self, problem: &Problem) -> Option<String> {
+        let (at, path) = (problem.at.unwrap_or_default(), problem.path.as_str());
         let ConfigFile { pipelines, enabled, telemetry, limits, .. } = &mut self.file;
         // A pipeline must not lose a step of ours that other data needs.
         let cut_from = |list: &mut Vec<(ComponentId, SourcePosition)>| {
-            let before = list.len();
-            list.retain(|(id, other)| *other != at || OWN_STEPS.contains(&id.kind.as_str()));
-            list.len() < before
+            let is_kept =
+                |id: &ComponentId, other: SourcePosition| other != at || OWN_STEPS.contains(&id.kind.as_str());
+            let cut = list.iter().find(|(id, other)| !is_kept(id, *other)).map(|(id, _)| id.to_string());
+            list.retain(|(id, other)| is_kept(id, *other));
+            cut
         };
         let owners = pipelines.iter().enumerate();
         // The path of pipelines that are joined by `forward` names none of them.
@@ -358,17 +365,18 @@ impl Migration {
                 || (path.starts_with("service.pipelines.") && has_position(one))
         });
         let Some((index, _)) = owners.max_by_key(|(_, one)| one.id.to_string().len()) else {
-            return (path == "service.extensions" && cut_from(enabled))
-                || (is_below(path, "service.telemetry") && telemetry.remove_at(at))
+            if path == "service.extensions" {
+                return cut_from(enabled).map(|id| describe_removal(&id, problem));
+            }
+            let is_cut = (is_below(path, "service.telemetry") && telemetry.remove_at(at))
                 || (is_below(path, "limits") && limits.remove_at(at));
+            return is_cut.then(|| describe(problem));
         };
-        let is_cut = pipelines.get_mut(index).is_some_and(|one| {
-            cut_from(&mut one.receivers) || cut_from(&mut one.processors) || cut_from(&mut one.exporters)
+        let cut = pipelines.get_mut(index).and_then(|one| {
+            [&mut one.receivers, &mut one.processors, &mut one.exporters].into_iter().find_map(cut_from)
         });
-        if !is_cut {
-            drop(pipelines.remove(index));
-        }
-        true
+        let part = cut.unwrap_or_else(|| format!("service.pipelines.{}", pipelines.remove(index).id));
+        Some(describe_removal(&part, problem))
     }
 
     /// The text of the result.
@@ -382,8 +390,9 @@ impl Migration {
         write_comment(&mut printer.text, &format!("{made} {check}"), 0);
         let by_hand = self.list_by_hand().len();
         if by_hand > 0 {
-            let things = format_count(by_hand, "thing");
-            write_comment(&mut printer.text, &format!("{things} left to do: see `by hand` below, and {PAGE}."), 0);
+            let parts = format_count(by_hand, "part");
+            let summary = format!("{parts} to migrate by hand: see `by hand` below, and {PAGE}.");
+            write_comment(&mut printer.text, &summary, 0);
         }
         let mut file = self.file.clone();
         if file.processors.iter().any(|part| part.id.kind == "vault") {

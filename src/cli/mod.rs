@@ -84,8 +84,8 @@ enum CliCommand {
     Validate(inspect::ValidateArgs),
     /// Turns the configuration file of an OpenTelemetry Collector into one for tollgate.
     ///
-    /// Prints the configuration with comments on the parts that are not in it any more, and on standard error those
-    /// that are left to do by hand; the exit code is 1 if there are any.
+    /// Prints the configuration. Comments name each part that was left out. Parts that you must migrate by hand are
+    /// also listed on standard error, and then the exit code is 1.
     Migrate(migrate::MigrateArgs),
     /// Tries what a configuration depends on: back ends, S3, KMS, volumes, certificates, the clock.
     ///

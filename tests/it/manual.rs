@@ -33,7 +33,7 @@ const PRINTED: &[(&str, &str)] = &[
     ("docs/redaction.md", "\"redacted\":\"call [EMAIL]\""),
     ("docs/redaction.md", "2 passed, 0 failed"),
     ("docs/redaction.md", "\"redacted\":\"[BADGE] at the door\""),
-    ("docs/security/threat-model.md", "none of 14 private texts"),
+    ("docs/security/threat-model.md", "none of the 14 private texts"),
     ("docs/start/sdk.md", "row openai/gpt-5-mini"),
     ("docs/vault.md", "vault.example+"),
 ];

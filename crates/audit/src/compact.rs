@@ -1,6 +1,6 @@
-//! [`compact()`]: packs the index objects of days that are over into few files, so that query engines open few objects.
-//! A packed file is signed index objects end to end, each a zstd frame with its unchanged bytes. So every run checks the
-//! files against the digests and needs no record of earlier runs. Files are written once and never changed.
+//! [`compact()`]: packs the index objects of past days into few files, so that query engines open few objects.
+//! A packed file is signed index objects end to end, each a zstd frame with its unchanged bytes. So every run checks
+//! the files against the digests and needs no record of earlier runs. Files are written once and never changed.
 //! Neighbours: [`SignedIndex`] (the hashes), `read::index` (fetching objects).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,9 +25,10 @@ mod tests;
 
 /// Folder of the packed files below the output folder; below it are `account=…/dt=…`, as below `index/v1`.
 const PACKED: &str = "lines/v1";
-/// Most bytes of a packed file that holds more than one object. Query engines read a file with one thread.
+/// Most bytes of a packed file, because query engines read a file with one thread. One object has at most 32 MiB
+/// (`MAX_STORED` in `read/index`).
 const MAX_PACKED: usize = if cfg!(test) { 4 << 10 } else { 64 << 20 };
-/// Most bytes of any packed file: a single object has at most 32 MiB.
+/// Most bytes that are read of a file: `compact` writes no larger one, so a larger one is reported.
 const MAX_FILE: u64 = 64 << 20;
 /// Index objects fetched concurrently.
 const CONCURRENT_FETCHES: usize = 16;

@@ -1,6 +1,6 @@
 //! [`SignedIndex`]: the index objects that signed digests name, with their hashes. Packed lines, evidence and answers
-//! use only these objects, because lines planted by an attacker would falsify the results. Only digests signed by a given
-//! key count. Neighbour: `verify` checks whether the chain is complete.
+//! use only these objects, because lines that an attacker planted would falsify the results. Only digests signed by a
+//! given key count. Neighbour: `verify` checks whether the chain is complete.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

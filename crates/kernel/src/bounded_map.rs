@@ -1,4 +1,4 @@
-//! [`BoundedMap`]: the map of everything that is remembered within a bound. A full map evicts the entry that was
+//! [`BoundedMap`]: a map with a size limit that evicts fairly between accounts. A full map evicts the entry that was
 //! written longest ago, of the account whose entries weigh most, so that no account takes the room of another.
 //! Its order follows from the writes alone, never from hashes, so that a seeded simulation can be replayed.
 

@@ -1,7 +1,7 @@
-//! Tokens of JSON, and of Python's printed dicts, lists and calls, with their positions; and the escapes of their strings.
+//! Tokens of JSON, and of Python's printed dicts, lists and calls, with their positions; and the escapes of strings.
 //!
-//! Any text has tokens: truncated strings end with the text, unknown escapes stand for their character. Linear, never
-//! past the text's end, and nothing is copied but [`unescape`]d strings. Callers decide what is structure.
+//! Reads any text: an unclosed string ends with the text, an unknown escape stands for its character. Takes linear time
+//! and copies only what [`unescape`] returns. Callers check the structure.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -85,8 +85,8 @@ impl Iterator for Tokens<'_> {
     }
 }
 
-/// The end of the string whose first byte after the opening `quote` is at `from`: the position of its closing quote, and
-/// true; or the text's end, and false.
+/// The end of the string whose first byte after the opening `quote` is at `from`: the position of its closing quote,
+/// and true; or the text's end, and false.
 pub fn string_end(text: &[u8], from: usize, quote: u8) -> (usize, bool) {
     let mut at = from;
     while let Some(found) = text.get(at..).and_then(|rest| memchr2(quote, b'\\', rest)) {
@@ -111,14 +111,14 @@ pub fn escape_at(text: &str, from: usize, at: usize) -> Option<Range<usize>> {
     })
 }
 
-/// Decodes the escape at the start of `rest`, which is a backslash, and returns its length in bytes. `None`: it stands
-/// for no character (half a surrogate pair, digits that are none, the text's end).
+/// Decodes the escape that `rest` begins with, and returns its length in bytes. The character is `None` for half a
+/// surrogate pair, a number that is no character, invalid hex digits, or a lone backslash at the end.
 pub fn decode_escape(rest: &str) -> (Option<char>, usize) {
     let code = |at: usize, digits: usize| {
         let digits = rest.get(at..at + digits).filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
         u32::from_str_radix(digits, 16).ok()
     };
-    // digits that are none stay in the text
+    // invalid digits stay in the text
     let hex = |digits: usize| code(2, digits).map_or((None, 2), |code| (char::from_u32(code), 2 + digits));
     match rest.chars().nth(1) {
         None => (None, 1),

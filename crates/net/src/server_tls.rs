@@ -128,8 +128,8 @@ impl ServerTlsSettings {
         Self { last_good: last_good.clone(), ..self }
     }
 
-    /// The problems of the files as of `now` (Unix seconds). If there are none, the configuration built from the files is
-    /// kept as the last good one.
+    /// The problems of the files as of `now` (Unix seconds). If there are none, the configuration built from the files
+    /// is kept as the last good one.
     pub fn find_problems(&self, now: u64) -> Vec<TlsFileProblem> {
         let files = self.files();
         let found = certificate_dates::find_date_problems(&files, "cert_file", "client_ca_file", now);

@@ -1,7 +1,7 @@
 //! [`ProcessorSpec`]: everything that the gateway needs to know about a processor before it runs, and its wiring. A
-//! gateway and a dry run call the same `build` with different [`ProcessorDeps`]. No method has a default, so a new
-//! processor compiles only when it implements all of them. `src/components.rs` lists the processors;
-//! `pipeline::Processor` is a running one.
+//! gateway and a dry run call the same `build` with different [`ProcessorDeps`]. No method has a default; fields
+//! of [`ProcessorProfile`] have, so a processor names only those that differ. `src/components.rs` lists the
+//! processors; `pipeline::Processor` is a running one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -100,8 +100,8 @@ pub struct ProcessorProfile<'s> {
     pub redaction: Option<RedactionProfile<'s>>,
     /// The privacy profile, if the processor removes content.
     pub privacy: Option<&'static str>,
-    /// Whether the processor asks another service before it works on a batch.
-    pub inquires: bool,
+    /// Whether the processor calls a recogniser before it works on a batch.
+    pub calls_recogniser: bool,
 }
 
 /// How a processor redacts text.
@@ -115,7 +115,7 @@ pub struct RedactionProfile<'s> {
     pub allows_content: bool,
 }
 
-/// A processor, and what the gateway needs besides.
+/// A processor and its parts that the gateway runs or registers.
 pub struct BuiltProcessor {
     pub processor: Arc<dyn Processor>,
     /// Shows the rules that drop items, if the processor drops some.
@@ -127,17 +127,17 @@ pub struct BuiltProcessor {
     pub rate_tables: Option<Arc<ActiveRates>>,
     /// Names under which the processor's tasks read records of the spool.
     pub consumers: Vec<Arc<str>>,
-    /// The consumer that exporters of the same pipelines wait for.
+    /// With `forward: after_put`: the spool consumer that exporters of the same pipelines wait for.
     pub put_holder: Option<Arc<str>>,
     pub erasure_target: Option<Arc<ErasureReportTarget>>,
     /// Runs beside the pipelines.
     pub task: Option<ProcessorTask>,
-    /// Doubts about a setting, each with the setting's name.
+    /// Warnings about settings, each with the setting's name.
     pub warnings: Vec<FieldProblem>,
 }
 
 impl BuiltProcessor {
-    /// A processor that needs nothing besides.
+    /// A processor without other parts.
     pub fn new(processor: Arc<dyn Processor>) -> Self {
         Self {
             processor,

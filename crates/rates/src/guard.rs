@@ -1,7 +1,8 @@
-//! The guard over new tables ([`TableSource::diff`]): has a model lost its price, does a price change by more than
-//! [`MAX_PRICE_FACTOR`], did a date go back? Every name that either table knows is looked up in both, as a call would
-//! be, and priced at each time, circumstance and prompt size at which a price may change. So a moved id, alias, name
-//! or fallback shows as another price, and nothing is inferred from texts. The number of look-ups is limited.
+//! Decides whether a refreshed table may be used ([`TableSource::diff`]): no call may lose its price, or cost over
+//! [`MAX_PRICE_FACTOR`] times more or less, and neither version nor date may go back. Every name that either table
+//! knows is looked up in both, as a call would be, and priced at each time, circumstance and prompt size at which a
+//! price may change. So a moved id, alias, name or fallback shows as another price. Id patterns are compared as text.
+//! The number of look-ups is limited; a table that needs more is refused.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -79,8 +80,7 @@ impl TableSource {
         for finding in guard.findings.iter_mut().filter(|finding| accept.contains(&finding.place)) {
             finding.severity = FindingSeverity::Change;
         }
-        if new.is_older_than(self) {
-            let what = format!("version {} is older than version {} in use", new.version(), self.version());
+        for what in new.list_older_fields(self) {
             guard.report(FindingSeverity::Refusal, "*", what);
         }
         if guard.lookups_left == 0 {

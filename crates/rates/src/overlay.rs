@@ -174,10 +174,18 @@ impl TableSource {
         format!("{} {}", self.name, self.file.version)
     }
 
-    /// Whether its version number is lower, or its date earlier; versions without numbers are never older.
-    pub(super) fn is_older_than(&self, other: &Self) -> bool {
-        let (own, others) = (version_numbers(&self.file.version), version_numbers(&other.file.version));
-        (!own.is_empty() && own < others) || self.date().zip(other.date()).is_some_and(|(own, other)| own < other)
+    /// Says which fields are older than in the table in use: version numbers (text without numbers never is) and date.
+    pub(super) fn list_older_fields(&self, in_use: &Self) -> Vec<String> {
+        let (own, others) = (version_numbers(&self.file.version), version_numbers(&in_use.file.version));
+        let mut older = Vec::new();
+        if !own.is_empty() && own < others {
+            older.push(format!("version {} is older than version {} in use", self.version(), in_use.version()));
+        }
+        if self.date().zip(in_use.date()).is_some_and(|(own, other)| own < other) {
+            let generated = |table: &Self| table.file.generated.clone().unwrap_or_default();
+            older.push(format!("generated {} is before {} of the table in use", generated(self), generated(in_use)));
+        }
+        older
     }
 
     /// When the table was made, Unix ns.

@@ -1,7 +1,7 @@
 //! Fair eviction between accounts from maps whose entries have times of their own, which are not those of their last
 //! writes: [`choose_eviction`], and [`split_fairly`] for many entries at once. The account with most entries loses its
-//! oldest ones, exactly as many as exceed the bound, even if all have the same time. `kernel::bounded_map` bounds
-//! everything else by the same rule.
+//! oldest ones, exactly as many as exceed the bound, even if all have the same time. `kernel::bounded_map` evicts
+//! by the same rule, in the order of writes.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Checks of the configuration's settings beside each other, and of what they name on this machine, which is only read:
-//! nothing is created, bound or connected. TLS files are checked in `tls_files`.
+//! Checks how settings fit together, and the files and folders that they name on this machine; reads only: nothing is
+//! created, bound or connected. TLS files are checked in `tls_files`.
 
 use std::path::PathBuf;
 
@@ -134,7 +134,7 @@ pub(super) fn check_folders(context: MachineContext<'_>, findings: &mut MachineF
     }
 }
 
-/// Checks key files, and the files and commands that give keys, as far as that calls nobody.
+/// Checks key files, and the files and commands that give keys, without asking a KMS or running a command.
 pub(super) fn check_key_files(context: MachineContext<'_>, findings: &mut MachineFindings<'_>) {
     let MachineContext { valid, .. } = context;
     if !valid.placeholders.spool && !valid.placeholders.keys {

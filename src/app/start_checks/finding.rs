@@ -1,4 +1,4 @@
-//! What the checks of a configuration are given, and what they find.
+//! The input of the checks of a configuration, and their findings.
 
 use std::path::Path;
 

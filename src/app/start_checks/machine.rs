@@ -1,6 +1,6 @@
 //! The checks of `tollgate check` on the machine and S3: write access to folders, sync speed of the spool's volume,
-//! certificates of ports, the clock, write access of the vault's writer. Temporary files are removed; in S3 only probe objects are written, and nothing is read. The
-//! time is taken only from hosts that the configuration sends to.
+//! certificates of ports, the clock, write access of the vault's writer. Temporary files are removed; in S3 only probe
+//! objects are written, and nothing is read. The time is taken only from hosts that the configuration sends to.
 
 use std::fs::File;
 use std::io::Write as _;

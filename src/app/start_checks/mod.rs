@@ -1,7 +1,7 @@
-//! Can this configuration start? One list ([`CHECKS`]) answers, row by row; each row says what it needs, and each
-//! command runs the rows that it may: every command that loads a configuration those of the file, `validate` also those
-//! that read this machine's disk, a reload also those that build what a start builds, and `check` those that write probe
-//! files or ask other machines. Only the last kind creates or connects to anything, apart from the keys of a reload.
+//! Can this configuration start? One list ([`CHECKS`]) answers, row by row; each row says what it needs. Every command
+//! that loads a configuration runs the rows of the file; `validate` also those that read this machine's disk; a reload
+//! also those that build what a start builds; and `check` those that write probe files or ask other machines. Only the
+//! last kind creates or connects to anything, apart from the keys of a reload.
 //!
 //! Neighbours: `resolve` checks single settings; `cli/check` and `cli/inspect` show the results.
 
@@ -51,7 +51,7 @@ enum CheckNeeds {
     Network(for<'c> fn(MachineContext<'c>) -> BoxFuture<'c, Vec<ProbeCheck>>),
 }
 
-/// The remedy of a fault that shows without a trial.
+/// Remedy for faults that `check` finds by reading files.
 const FILE_REMEDY: &str = "fix the file or its path in the configuration; `tollgate validate` shows the position";
 
 macro_rules! checks {
@@ -128,7 +128,8 @@ pub(crate) fn find_start_faults(context: MachineContext<'_>) -> Vec<String> {
     CHECKS.iter().flat_map(run).collect()
 }
 
-/// Whether [`find_start_faults`] would ask a KMS or run a command, which somebody may count.
+/// Whether [`find_start_faults`] would ask a KMS or run a command: with `--watch` a check repeats every second, and
+/// such calls cost money or hit limits.
 pub(crate) fn needs_network(valid: &ValidSettings) -> bool {
     configured_keys(valid).iter().any(ConfiguredKey::needs_service)
 }

@@ -40,7 +40,8 @@ use story::DemoStory;
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
-    /// Exits after the session; with an error if private text went out, a price differs or the vault can't be opened.
+    /// Exits after the session; with an error if private text went out, an item was not exported, a price differs, or
+    /// the vault can't be opened or lacks a canary of the recording.
     #[arg(long)]
     once: bool,
     /// Keeps the directory with vault, keys and exported data.
@@ -186,8 +187,8 @@ async fn show_search(
         story.show("no leak", &[&search.texts.len(), &format_bytes(search.searched_bytes)]);
     }
     let (found, total) = (search.count_canaries(documents), search.canaries.len());
-    // If there are no marks, nothing is proved.
+    // If there are no canaries, nothing is proved.
     let has_all = total > 0 && found == total;
-    story.show(if has_all { "marks found" } else { "marks missing" }, &[&found, &total]);
+    story.show(if has_all { "canaries found" } else { "canaries missing" }, &[&found, &total]);
     Ok(search.leaks.is_empty() && has_all)
 }

@@ -92,7 +92,7 @@ fn source(receiver: &str, processor: &str, exporter: &str) -> String {
     )
 }
 
-/// The result, which loads, and the number of things to do by hand.
+/// The result, which loads, and the number of parts to migrate by hand.
 fn result(source: &str) -> (String, usize) {
     let migration: Migration = migrate("c.yaml", source).unwrap_or_else(|error| panic!("{error}"));
     let text = migration.render("c.yaml");
@@ -140,7 +140,7 @@ fn files_without_anything_to_map_are_recognised() {
     for text in ["apiVersion: v1\nkind: ConfigMap\n", "[a, b]", "text", "receivers: x\nservice: y\n", logs.as_str()] {
         let error = error_of(text);
         assert_eq!(error.exit_status(), ExitStatus::Failed);
-        assert!(error.to_string().contains("nothing of it maps"), "{error}");
+        assert!(error.to_string().contains("no pipeline can be migrated"), "{error}");
     }
     assert!(error_of(&logs).to_string().contains("keep this receiver in a Collector"));
     let error = error_of(&source(RECEIVER, "redact/x: {}", EXPORTER));
@@ -173,7 +173,7 @@ fn a_port_with_credentials_is_never_left_open() {
     assert_eq!(by_hand, 2, "{yaml}");
     let receiver = "otlp: { protocols: { grpc: { tls: { cert_file: /c, key_file: /k, client_ca_file: [7] } } } }";
     let error = error_of(&source(receiver, "batch: {}", EXPORTER));
-    assert!(error.to_string().contains("nothing of it maps"), "{error}");
+    assert!(error.to_string().contains("no pipeline can be migrated"), "{error}");
 }
 
 /// A processor whose condition can't be kept is left out as a whole; an action of a list is left out alone.

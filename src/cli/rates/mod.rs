@@ -29,7 +29,9 @@ pub(super) enum RatesCommand {
         old: String,
         /// The new table.
         new: String,
-        /// `provider/model` whose changes are accepted; `*` accepts the checks of the whole table.
+        /// Accepts the refused changes of a model (`provider/model`), a provider's missing names and changed patterns
+        /// (`provider/*`), or the number of changed and missing models (`*`). A table that is older or too large to
+        /// compare is always refused.
         #[arg(long, value_name = "MODEL")]
         accept: Vec<String>,
         /// Prints JSON.

@@ -10,7 +10,7 @@ pub(super) enum MergeFault {
     #[error("line {line} is not valid: {what}")]
     Malformed { line: usize, what: String },
     /// The file can be read, but a change would lose this.
-    #[error("line {line} has a comment, which would be lost")]
+    #[error("line {line} has a comment, which `--write` would remove")]
     Comment { line: usize },
     /// A key on a setting's path has a value of another kind.
     #[error("`{key}` is not {wanted}")]

@@ -73,9 +73,9 @@ fn odd_files_are_merged_or_refused() {
     for (format, text, wanted) in [
         (FileFormat::Json, "{\n\"secret\": }", "line 2 is not valid: expected value"),
         (FileFormat::Json, "{\"secret\": 1,}", "line 1 is not valid: trailing comma"),
-        (FileFormat::Json, "{}\n// secret", "line 2 has a comment, which would be lost"),
-        (FileFormat::Json, "{\n  \"a\": 1 /* secret */\n}", "line 2 has a comment, which would be lost"),
-        (FileFormat::Json, "{\n  // secret\n  \"a\": 1}", "line 2 has a comment, which would be lost"),
+        (FileFormat::Json, "{}\n// secret", "line 2 has a comment, which `--write` would remove"),
+        (FileFormat::Json, "{\n  \"a\": 1 /* secret */\n}", "line 2 has a comment, which `--write` would remove"),
+        (FileFormat::Json, "{\n  // secret\n  \"a\": 1}", "line 2 has a comment, which `--write` would remove"),
         (FileFormat::Json, "{} secret", "line 1 is not valid: trailing characters"),
         (FileFormat::Json, "{\"secret\": {", "line 1 is not valid: EOF while parsing an object"),
         (FileFormat::Json, "\"secret\"", "line 1 is not valid: expected an object in braces"),

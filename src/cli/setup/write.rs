@@ -52,7 +52,7 @@ pub(super) fn write_settings(
         match (error, merge_settings(format, "", changes)) {
             (MergeFault::Comment { .. }, Ok(settings)) => {
                 let settings = settings.text.trim_end();
-                CommandError::Failed(format!("{refused}; put these settings into it by hand:\n{settings}"))
+                CommandError::Failed(format!("{refused}; add these settings yourself:\n{settings}"))
             }
             _ => refused,
         }

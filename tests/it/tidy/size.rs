@@ -1,5 +1,5 @@
-//! Lines are a budget. The table in ARCHITECTURE.md gives each crate, the root package, the tests, the peers' scripts and
-//! the lock file a ceiling. A ceiling falls with its row; to raise one, a line below the table must say for what.
+//! Lines are a budget. The table in ARCHITECTURE.md gives each crate, the root package, the tests, the peers' scripts
+//! and the lock file a ceiling. A ceiling falls with its row; to raise one, a line below the table must say for what.
 //!
 //! `TOLLGATE_UPDATE=1 cargo test size` lowers ceilings; it never raises one.
 
@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::sources::{files, product, root};
 
 /// The file endings of the peers' scripts.
-const SCRIPTS: &[&str] = &[".py", ".sh", ".mjs", ".cjs", ".go", ".java", ".rs"];
+const SCRIPTS: &[&str] = &[".py", ".sh", ".mjs", ".cjs", ".go", ".java"];
 
 /// How far a ceiling may be above its row, in percent, so that a small change needs no edit of the table.
 const SLACK_PERCENT: usize = 1;

@@ -78,7 +78,8 @@ pub struct RatesRefresh {
     /// Ed25519 public key (base64) that verifies the table's signature, which is stored beside it under the same name
     /// plus `.sig`.
     pub public_key: Option<String>,
-    /// Models (`provider/model`) whose prices may change by any factor; `*` turns off the checks of the whole table.
+    /// Refused changes to accept: those of a model (`provider/model`), a provider's missing names and changed patterns
+    /// (`provider/*`), or the number of changed and missing models (`*`).
     pub accept: Vec<String>,
 }
 

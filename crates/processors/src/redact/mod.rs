@@ -560,7 +560,7 @@ impl ProcessorSpec for RedactSettings {
         };
         ProcessorProfile {
             redaction: Some(redaction),
-            inquires: self.recogniser.is_some(),
+            calls_recogniser: self.recogniser.is_some(),
             ..ProcessorProfile::default()
         }
     }

@@ -4,8 +4,8 @@
 //! A base belongs to the same batch or to a committed one. It lies in the object that is currently open, and that
 //! object stays open until everything that refers to it is placed ([`ObjectPin`]). So an object never depends on
 //! another object, and a batch that fails or arrives out of order does not invalidate another batch's base. Changed
-//! only by effects; holds hashes, not text. Beyond the memory limit a session is not remembered, and its turns are
-//! stored in full. `vault/delta` expresses content relative to a base.
+//! only by effects; holds hashes, not text. Beyond the memory limit another session is evicted, and its next turn
+//! is stored in full. `vault/delta` expresses content relative to a base.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
