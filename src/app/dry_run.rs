@@ -101,9 +101,8 @@ impl DryRun {
     pub fn new(valid: &ValidSettings, deps: &GatewayDeps) -> Result<Self, DryRunError> {
         let (deps, temporary_pseudonyms) = dry_run_deps(valid, deps)?;
         let processors = BuiltProcessors::build(valid, &deps)?;
-        let calls_recogniser =
-            valid.processors.iter().any(|component| component.value.spec().profile().calls_recogniser);
-        let recogniser_runtime = calls_recogniser.then(|| tasks::build_runtime(1)).transpose();
+        let has_recogniser = valid.processors.iter().any(|component| component.value.spec().profile().calls_recogniser);
+        let recogniser_runtime = has_recogniser.then(|| tasks::build_runtime(1)).transpose();
         let ticketer = |built: &BuiltProcessor| Some((built.processor.id().clone(), built.processor.ticketer()?));
         let ticketers = processors.all().filter_map(ticketer).collect();
         let rate_tables = processors.all().find_map(|built| built.rate_tables.clone());

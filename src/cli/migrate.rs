@@ -93,10 +93,7 @@ struct Migration {
     remarks: Vec<Remark>,
 }
 
-/// Migrates the text of a Collector's file.
-///
-/// # Errors
-/// The text is not valid YAML or is tollgate's configuration already, or no pipeline is left.
+/// Fails if the text is not valid YAML or is tollgate's configuration already, or if no pipeline is left.
 fn migrate(name: &str, text: &str) -> Result<Migration, CommandError> {
     let read = file::read_collector(name, text, &OtherMachineLookup);
     let Some(file) = read.file else {
@@ -315,10 +312,7 @@ impl Migration {
             owners.max_by_key(|part| part.id.to_string().len()).map(|part| (section, part))
         });
         let Some((section, part)) = owner else {
-            let text = self.leave_out_of_service(problem);
-            let is_found = text.is_some();
-            text.into_iter().for_each(|text| self.remark(path, text, true));
-            return is_found;
+            return self.leave_out_of_service(problem).map(|text| self.remark(path, text, true)).is_some();
         };
         let id = part.id.clone();
         let (mut text, is_otlp) = (describe(problem), section == "receivers" && id.kind == "otlp");
@@ -349,11 +343,8 @@ impl Migration {
         let ConfigFile { pipelines, enabled, telemetry, limits, .. } = &mut self.file;
         // A pipeline must not lose a step of ours that other data needs.
         let cut_from = |list: &mut Vec<(ComponentId, SourcePosition)>| {
-            let is_kept =
-                |id: &ComponentId, other: SourcePosition| other != at || OWN_STEPS.contains(&id.kind.as_str());
-            let cut = list.iter().find(|(id, other)| !is_kept(id, *other)).map(|(id, _)| id.to_string());
-            list.retain(|(id, other)| is_kept(id, *other));
-            cut
+            let cut = list.iter().position(|(id, other)| *other == at && !OWN_STEPS.contains(&id.kind.as_str()));
+            cut.map(|index| list.remove(index).0.to_string())
         };
         let owners = pipelines.iter().enumerate();
         // The path of pipelines that are joined by `forward` names none of them.
@@ -379,7 +370,6 @@ impl Migration {
         Some(describe_removal(&part, problem))
     }
 
-    /// The text of the result.
     fn render(&self, name: &str) -> String {
         let prefix = |remark: &Remark| if remark.is_by_hand { "by hand: " } else { "" };
         let remarks = self.remarks.iter().map(|one| (one.path.clone(), format!("{}{}", prefix(one), one.text)));
@@ -390,9 +380,8 @@ impl Migration {
         write_comment(&mut printer.text, &format!("{made} {check}"), 0);
         let by_hand = self.list_by_hand().len();
         if by_hand > 0 {
-            let parts = format_count(by_hand, "part");
-            let summary = format!("{parts} to migrate by hand: see `by hand` below, and {PAGE}.");
-            write_comment(&mut printer.text, &summary, 0);
+            let text = format!("{} to migrate by hand: see `by hand` below and {PAGE}.", format_count(by_hand, "part"));
+            write_comment(&mut printer.text, &text, 0);
         }
         let mut file = self.file.clone();
         if file.processors.iter().any(|part| part.id.kind == "vault") {

@@ -25,8 +25,7 @@ mod tests;
 
 /// Folder of the packed files below the output folder; below it are `account=…/dt=…`, as below `index/v1`.
 const PACKED: &str = "lines/v1";
-/// Most bytes of a packed file, because query engines read a file with one thread. One object has at most 32 MiB
-/// (`MAX_STORED` in `read/index`).
+/// Most bytes of a packed file, which query engines read with one thread. A single object has at most 32 MiB.
 const MAX_PACKED: usize = if cfg!(test) { 4 << 10 } else { 64 << 20 };
 /// Most bytes that are read of a file: `compact` writes no larger one, so a larger one is reported.
 const MAX_FILE: u64 = 64 << 20;

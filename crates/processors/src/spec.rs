@@ -100,7 +100,6 @@ pub struct ProcessorProfile<'s> {
     pub redaction: Option<RedactionProfile<'s>>,
     /// The privacy profile, if the processor removes content.
     pub privacy: Option<&'static str>,
-    /// Whether the processor calls a recogniser before it works on a batch.
     pub calls_recogniser: bool,
 }
 

@@ -25,7 +25,6 @@ pub struct OverlayChange {
     pub unit: String,
     /// The price in the table below, at the start of the window.
     pub before: Option<String>,
-    /// The new price.
     pub after: String,
     /// Inherited from the table below, because the overlay has no price for it.
     pub inherited: bool,

@@ -1,8 +1,7 @@
 //! Decides whether a refreshed table may be used ([`TableSource::diff`]): no call may lose its price, or cost over
-//! [`MAX_PRICE_FACTOR`] times more or less, and neither version nor date may go back. Every name that either table
-//! knows is looked up in both, as a call would be, and priced at each time, circumstance and prompt size at which a
-//! price may change. So a moved id, alias, name or fallback shows as another price. Id patterns are compared as text.
-//! The number of look-ups is limited; a table that needs more is refused.
+//! [`MAX_PRICE_FACTOR`] times more or less, and neither version nor date may go back. Each known name is looked up in
+//! both tables, and priced at each time, circumstance and prompt size at which a price may change; so a moved id, alias
+//! or name shows as another price. Id patterns are compared as text. A table that needs too many look-ups is refused.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -23,7 +22,6 @@ const MAX_LOOKUPS_PER_MODEL: usize = 200_000;
 /// A change of conditions on the clock shows within the first week of a window.
 const WEEK: u64 = 7 * 86_400_000_000_000;
 
-/// How grave a difference is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FindingSeverity {
     Change,
@@ -33,7 +31,6 @@ pub enum FindingSeverity {
     Refusal,
 }
 
-/// One difference between two tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableFinding {
     /// The worst of a unit's changes.
@@ -80,7 +77,7 @@ impl TableSource {
         for finding in guard.findings.iter_mut().filter(|finding| accept.contains(&finding.place)) {
             finding.severity = FindingSeverity::Change;
         }
-        for what in new.list_older_fields(self) {
+        if let Some(what) = new.find_older_field(self) {
             guard.report(FindingSeverity::Refusal, "*", what);
         }
         if guard.lookups_left == 0 {

@@ -174,18 +174,14 @@ impl TableSource {
         format!("{} {}", self.name, self.file.version)
     }
 
-    /// Says which fields are older than in the table in use: version numbers (text without numbers never is) and date.
-    pub(super) fn list_older_fields(&self, in_use: &Self) -> Vec<String> {
+    /// The field that is older than in the table in use, as text; a version without numbers never is.
+    pub(super) fn find_older_field(&self, in_use: &Self) -> Option<String> {
         let (own, others) = (version_numbers(&self.file.version), version_numbers(&in_use.file.version));
-        let mut older = Vec::new();
         if !own.is_empty() && own < others {
-            older.push(format!("version {} is older than version {} in use", self.version(), in_use.version()));
+            return Some(format!("version {} is older than version {} in use", self.version(), in_use.version()));
         }
-        if self.date().zip(in_use.date()).is_some_and(|(own, other)| own < other) {
-            let generated = |table: &Self| table.file.generated.clone().unwrap_or_default();
-            older.push(format!("generated {} is before {} of the table in use", generated(self), generated(in_use)));
-        }
-        older
+        let (own, others) = (self.file.generated.as_deref()?, in_use.file.generated.as_deref()?);
+        (self.date()? < in_use.date()?).then(|| format!("generated {own} is before {others} of the table in use"))
     }
 
     /// When the table was made, Unix ns.

@@ -1,8 +1,7 @@
 //! Replaces the tables while calls are priced: [`ActiveRates`] holds the tables in use, [`TablePin`] is the required
 //! digest or signature of a new one, and [`TableRefresher`] decides whether it is used. Tables are replaced by
 //! exchanging one pointer, so a call in progress keeps the table it started with. A table that fails its pin,
-//! validation or a comparison changes nothing. `cost/refresh` in the
-//! crate `processors` fetches files.
+//! validation or a comparison changes nothing. `processors/cost/refresh` fetches files.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,6 +1,5 @@
-//! Opens the gateway's own keys. For `check`, each is opened as a start would open it, and its line says where it comes
-//! from, its public id and its age, and the age of the KMS key that opens it. Nothing is generated, and no key is
-//! shown.
+//! Opens the gateway's own keys. For `check`, each is opened as a start would open it, and its line says its source,
+//! its public id, its age, and the age of the KMS key that opens it. Nothing is generated, and no key is shown.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;

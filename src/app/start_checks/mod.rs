@@ -128,8 +128,7 @@ pub(crate) fn find_start_faults(context: MachineContext<'_>) -> Vec<String> {
     CHECKS.iter().flat_map(run).collect()
 }
 
-/// Whether [`find_start_faults`] would ask a KMS or run a command: with `--watch` a check repeats every second, and
-/// such calls cost money or hit limits.
+/// Whether [`find_start_faults`] asks a KMS or runs a command, which costs too much for `--watch` each second.
 pub(crate) fn needs_network(valid: &ValidSettings) -> bool {
     configured_keys(valid).iter().any(ConfiguredKey::needs_service)
 }

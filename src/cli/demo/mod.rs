@@ -40,8 +40,7 @@ use story::DemoStory;
 
 #[derive(Args)]
 pub(crate) struct DemoArgs {
-    /// Exits after the session; with an error if private text went out, an item was not exported, a price differs, or
-    /// the vault can't be opened or lacks a canary of the recording.
+    /// Exits after the session; with an error unless all checks pass: leaks, losses, prices, the vault's content.
     #[arg(long)]
     once: bool,
     /// Keeps the directory with vault, keys and exported data.

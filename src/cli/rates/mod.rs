@@ -16,7 +16,6 @@ use super::output::print;
 use rates::{FindingSeverity, TableFinding};
 use tables::{print_pretty_json, read_table};
 
-/// Subcommands of `rates`.
 #[derive(Subcommand)]
 #[allow(clippy::large_enum_variant, reason = "made once")]
 pub(super) enum RatesCommand {
@@ -29,9 +28,8 @@ pub(super) enum RatesCommand {
         old: String,
         /// The new table.
         new: String,
-        /// Accepts the refused changes of a model (`provider/model`), a provider's missing names and changed patterns
-        /// (`provider/*`), or the number of changed and missing models (`*`). A table that is older or too large to
-        /// compare is always refused.
+        /// Accepts refused changes of a model (`provider/model`), a provider's missing names and changed patterns
+        /// (`provider/*`), or the number of changed and missing models (`*`). An older table is always refused.
         #[arg(long, value_name = "MODEL")]
         accept: Vec<String>,
         /// Prints JSON.

@@ -14,8 +14,7 @@ pub struct DeltaToCumulativeConfig {
     /// A series without a data point for this long is dropped; a later point starts it again at zero. Default: 5
     /// minutes.
     pub max_stale: TimeSpan,
-    /// Maximum number of series kept. Beyond it, the account with most series loses the one that was quiet longest.
-    /// Default: 100000.
+    /// Most series kept. Beyond it, the account with most series loses the one that was quiet longest. Default: 100000.
     pub max_streams: usize,
 }
 
