@@ -3,7 +3,6 @@
 //! before the next, so a crash repeats at most one; sending does not delay shutdown. Names pass the redaction rules
 //! again; address and key are never logged. Rules are in the crate `tracker`, texts in `pages/alert_message`.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +28,7 @@ use net::client::{self, HttpClient, read_response, upload_body};
 use net::spawn::run_blocking;
 use net::{ProxyRules, Spawn, tls};
 use pages::alert_message;
+use runs::fair_eviction::choose_eviction;
 use runs::{Alert, AlertSeverity, RunCatalog};
 use telemetry::admin::webhook::{AlertWebhook, MinimumSeverity};
 use telemetry::names;
@@ -36,19 +36,20 @@ use telemetry::names;
 const EVALUATION_INTERVAL: Duration = Duration::from_secs(2);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 const SECOND_NS: u64 = 1_000_000_000;
-/// The pause after a failed attempt. It doubles, or follows a longer `Retry-After`, up to [`LONGEST_PAUSE_NS`].
-const FIRST_PAUSE_NS: u64 = SECOND_NS;
-const LONGEST_PAUSE_NS: u64 = 60 * SECOND_NS;
+/// The pause after a failed attempt. It doubles, or follows a longer `Retry-After`, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A message that fails for this long is given up, so that it can't block the others forever.
-const RETRY_LIMIT_NS: u64 = 15 * 60 * SECOND_NS;
-/// As many messages as a tracker has active alerts; beyond, the oldest message is dropped.
+const RETRY_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// A tracker has at most as many active alerts (`MAX_ACTIVE`). When the queue is full, warnings are dropped before
+/// critical messages, and first the oldest one of the account that has most of them.
 const MAX_QUEUED: usize = 1000;
 /// An alert that ended longer ago than this before it was seen is not sent.
 const MAX_ENDED_AGE_NS: u64 = 15 * 60 * SECOND_NS;
 /// Beyond this number, records of alerts that no tracker knows any more are removed.
 const MAX_RECORDS: usize = 4096;
-/// A record that is this far in the future comes from a clock that was ahead. One that is open for longer, but unknown
-/// to the trackers, ended unseen. Both would suppress alerts.
+/// Records and alerts dated further ahead are ignored: the clock was wrong. Records open for longer are closed if no
+/// tracker knows the alert, or if it began again after this time. Either would suppress a new alert.
 const RECORD_TOLERANCE_NS: u64 = 3600 * SECOND_NS;
 const MAX_ANSWER_BYTES: usize = 4096;
 
@@ -69,20 +70,25 @@ struct SenderState {
     queued: AlertRecords,
     /// The records of the messages that were sent or given up, as in the file.
     sent: AlertRecords,
-    /// Messages to send; `until` is set in those about the end of an alert.
-    queue: VecDeque<Alert>,
-    /// When the first attempt for the first message failed, unix ns.
-    failing_since: Option<u64>,
-    pause_ns: u64,
-    /// No attempt is made before this time, unix ns.
-    next_attempt: u64,
+    /// Critical messages first, then in the order in which they were queued.
+    queue: VecDeque<QueuedMessage>,
+    pause: Duration,
+    /// No attempt is made before this time, monotonic.
+    next_attempt: Duration,
+}
+
+struct QueuedMessage {
+    /// `until` is set if the message is about the end of the alert.
+    alert: Alert,
+    /// When the first attempt failed, monotonic.
+    failing_since: Option<Duration>,
 }
 
 struct AttemptFailure {
     /// The reason in fixed words.
     why: String,
-    /// The shortest pause before another attempt, in ns; `None` if the webhook will never accept the message.
-    retry_after: Option<u64>,
+    /// The shortest pause before another attempt; `None` if the webhook will never accept the message.
+    retry_after: Option<Duration>,
 }
 
 /// The resources for sending alerts.
@@ -108,67 +114,79 @@ pub(super) struct AlertSender {
 
 impl SenderState {
     /// Queues messages about alerts that began or ended; returns how many messages were dropped.
-    fn queue_messages(&mut self, alerts: Vec<Alert>, now: u64) -> usize {
+    fn queue_messages(&mut self, mut alerts: Vec<Alert>, now: u64) -> usize {
+        let latest = now.saturating_add(RECORD_TOLERANCE_NS);
+        alerts.retain(|alert| alert.since <= latest);
         let present: BTreeSet<String> = alerts.iter().map(alert_key).collect();
         for records in [&mut self.queued, &mut self.sent] {
             let has_room = records.len() <= MAX_RECORDS;
             records.retain(|key, record| {
                 let is_present = present.contains(key);
                 record.is_open &= is_present || now.saturating_sub(record.since) <= RECORD_TOLERANCE_NS;
-                record.since <= now.saturating_add(RECORD_TOLERANCE_NS) && (has_room || is_present)
+                record.since <= latest && (has_room || is_present)
             });
         }
         for alert in alerts {
             let record = self.queued.entry(alert_key(&alert)).or_default();
             let is_old = alert.until.is_some_and(|until| now.saturating_sub(until) > MAX_ENDED_AGE_NS);
-            if !record.is_open && alert.since > record.since && !is_old {
-                *record = AlertRecord { since: alert.since, is_open: true };
-                self.queue.push_back(Alert { until: None, ..alert.clone() });
-            }
             // After a crash a tracker may raise an alert that is open here again, with a later beginning.
+            let tolerance = if record.is_open { RECORD_TOLERANCE_NS } else { 0 };
+            if alert.since > record.since.saturating_add(tolerance) && !is_old {
+                *record = AlertRecord { since: alert.since, is_open: true };
+                enqueue(&mut self.queue, Alert { until: None, ..alert.clone() });
+            }
             if record.is_open && alert.since >= record.since && alert.until.is_some() {
                 *record = AlertRecord { since: alert.since, is_open: false };
-                self.queue.push_back(alert);
+                enqueue(&mut self.queue, alert);
             }
         }
         let excess = self.queue.len().saturating_sub(MAX_QUEUED);
-        if self.queue.drain(..excess).next().is_some() {
-            self.failing_since = None;
+        for _ in 0..excess {
+            let least = self.queue.back().map(|message| message.alert.severity);
+            let candidates = self.queue.iter().enumerate().filter(|(_, message)| Some(message.alert.severity) == least);
+            let dropped = choose_eviction(candidates.map(|(at, message)| (&*message.alert.account, at as u64, at)));
+            dropped.and_then(|at| self.queue.remove(at));
         }
         excess
     }
 
     /// The next message, unless the webhook pauses.
-    fn next_message(&self, now: u64) -> Option<Alert> {
-        self.queue.front().filter(|_| now >= self.next_attempt).cloned()
+    fn next_message(&self, now: Duration) -> Option<Alert> {
+        self.queue.front().filter(|_| now >= self.next_attempt).map(|message| message.alert.clone())
     }
 
     /// Records the result of an attempt for the first message of the queue; returns its outcome unless it is retried.
-    fn record_attempt(&mut self, result: Result<(), AttemptFailure>, now: u64) -> Option<&'static str> {
+    fn record_attempt(&mut self, result: Result<(), AttemptFailure>, now: Duration) -> Option<&'static str> {
+        let message = self.queue.front_mut()?;
         let outcome = if result.is_ok() { "sent" } else { "failed" };
         if let Err(AttemptFailure { why, retry_after: Some(wanted) }) = &result {
-            self.pause_ns = self.pause_ns.saturating_mul(2).max(*wanted).clamp(FIRST_PAUSE_NS, LONGEST_PAUSE_NS);
-            self.next_attempt = now.saturating_add(self.pause_ns);
-            let failing_since = *self.failing_since.get_or_insert_with(|| {
+            self.pause = self.pause.saturating_mul(2).max(*wanted).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            self.next_attempt = now.saturating_add(self.pause);
+            let failing_since = *message.failing_since.get_or_insert_with(|| {
                 tracing::warn!("an alert could not be sent to the webhook: {why}; retrying for 15 minutes");
                 now
             });
-            if now.saturating_sub(failing_since) < RETRY_LIMIT_NS {
+            if now.saturating_sub(failing_since) < RETRY_LIMIT {
                 return None;
             }
         } else {
-            (self.pause_ns, self.next_attempt) = (0, 0);
+            (self.pause, self.next_attempt) = (Duration::ZERO, Duration::ZERO);
         }
         if let Err(AttemptFailure { why, .. }) = result {
-            tracing::warn!("an alert is lost for the webhook: {why}");
+            tracing::warn!("gave up an alert message: {why}");
         }
-        self.failing_since = None;
-        if let Some(alert) = self.queue.pop_front() {
+        if let Some(QueuedMessage { alert, .. }) = self.queue.pop_front() {
             let record = AlertRecord { since: alert.since, is_open: alert.until.is_none() };
             self.sent.insert(alert_key(&alert), record);
         }
         Some(outcome)
     }
+}
+
+/// Inserts a message behind those that are as severe. Both messages about an alert are, so they keep their order.
+fn enqueue(queue: &mut VecDeque<QueuedMessage>, alert: Alert) {
+    let at = queue.partition_point(|message| message.alert.severity >= alert.severity);
+    queue.insert(at, QueuedMessage { alert, failing_since: None });
 }
 
 impl AlertSender {
@@ -191,7 +209,7 @@ impl AlertSender {
         self.parts.deps.meter.counter(&names::ALERT_MESSAGES, &[("outcome", outcome)]).increment(count as u64);
     }
 
-    /// Queues messages about new and ended alerts: critical ones first, then in the order in which they began.
+    /// Queues messages about new and ended alerts, in the order in which they began.
     fn queue_messages(&self) {
         let mut alerts = self.parts.catalog.alerts();
         // Another replica of a fleet sends its own.
@@ -199,20 +217,24 @@ impl AlertSender {
         if self.webhook.min_severity == MinimumSeverity::Critical {
             alerts.retain(|alert| alert.severity == AlertSeverity::Critical);
         }
-        alerts.sort_by_key(|alert| (Reverse(alert.severity), alert.since));
+        alerts.sort_by_key(|alert| alert.since);
         let dropped = self.state.lock().queue_messages(alerts, self.now());
         if dropped > 0 {
             self.count_messages("dropped", dropped);
-            tracing::warn!(dropped, "more than {MAX_QUEUED} messages wait for the webhook: the oldest were dropped");
+            tracing::warn!(
+                dropped,
+                "more than {MAX_QUEUED} messages wait for the webhook: some were dropped, warnings first"
+            );
         }
     }
 
     /// Queues new messages and sends those that are due. Returns false if the gateway shuts down.
     pub(super) async fn evaluate_alerts(&self, stop: &mut watch::Receiver<bool>) -> bool {
-        self.queue_messages();
-        let mut runs = None;
+        let (mut runs, clock) = (None, &self.parts.deps.clock);
         loop {
-            let Some(alert) = self.state.lock().next_message(self.now()) else { return true };
+            // Before each message, so that a new critical alert does not wait for many warnings.
+            self.queue_messages();
+            let Some(alert) = self.state.lock().next_message(clock.monotonic()) else { return true };
             let runs = runs.get_or_insert_with(|| self.parts.history.all_runs());
             let run = alert_message::example_run(&alert, runs).map(|run| self.redact_run(run));
             let (redacted, delivery) = (self.redact_alert(&alert), delivery_id(&alert));
@@ -221,7 +243,7 @@ impl AlertSender {
                 result = self.attempt(&redacted, run.as_ref(), &delivery) => result,
                 _ = stop.wait_for(|stop| *stop) => return false,
             };
-            let Some(outcome) = self.state.lock().record_attempt(result, self.now()) else { return true };
+            let Some(outcome) = self.state.lock().record_attempt(result, clock.monotonic()) else { return true };
             self.count_messages(outcome, 1);
             self.save().await;
         }
@@ -244,18 +266,18 @@ impl AlertSender {
         let request = request.map_err(|_| failure("the webhook URL is invalid", None))?;
         let exchange = async {
             // The client's error may contain the address, so it is not passed on.
-            let answer = self.client.send(request).await.map_err(|_| failure("no connection", Some(0)))?;
-            let (status, wanted_pause) = (answer.status(), retry_after_ns(answer.headers()));
+            let answer = self.client.send(request).await.map_err(|_| failure("no connection", Some(Duration::ZERO)))?;
+            let (status, wanted_pause) = (answer.status(), retry_after(answer.headers()));
             let _ = read_response(answer.into_body(), MAX_ANSWER_BYTES).await;
             let is_temporary = status.is_server_error()
                 || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
             let rejection =
-                || failure(&format!("it answered {}", status.as_u16()), is_temporary.then_some(wanted_pause));
+                || failure(&format!("the webhook answered {}", status.as_u16()), is_temporary.then_some(wanted_pause));
             status.is_success().then_some(()).ok_or_else(rejection)
         };
         tokio::select! {
             answer = exchange => answer,
-            () = self.parts.deps.clock.sleep(ATTEMPT_TIMEOUT) => Err(failure("no answer in time", Some(0))),
+            () = self.parts.deps.clock.sleep(ATTEMPT_TIMEOUT) => Err(failure("no answer in time", Some(Duration::ZERO))),
         }
     }
 
@@ -322,10 +344,10 @@ fn sign_body(key: &str, timestamp: &str, body: &str) -> String {
     format!("v1={}", hex::encode(&code))
 }
 
-/// The pause that `Retry-After` asks for; 0 without it.
-fn retry_after_ns(headers: &http::HeaderMap) -> u64 {
+/// The pause that `Retry-After` asks for; zero without it.
+fn retry_after(headers: &http::HeaderMap) -> Duration {
     let seconds = headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    seconds.unwrap_or(0_u64).saturating_mul(SECOND_NS)
+    seconds.map_or(Duration::ZERO, Duration::from_secs)
 }
 
 impl BackgroundTask for AlertSender {

@@ -151,20 +151,28 @@ impl BuiltProcessors {
 
     pub(super) fn take_tasks(&mut self) -> Vec<Arc<dyn BackgroundTask>> {
         let tasks = self.0.iter_mut().filter_map(|(_, built)| built.task.take());
-        let to_background = |ProcessorTask { name, run }| ProcessorBackgroundTask { name, run: Mutex::new(Some(run)) };
-        tasks.map(|task| Arc::new(to_background(task)) as Arc<dyn BackgroundTask>).collect()
+        let to_background = |ProcessorTask { name, prepare, run }| {
+            Arc::new(ProcessorBackgroundTask { name, prepare, run: Mutex::new(Some(run)) }) as Arc<dyn BackgroundTask>
+        };
+        tasks.map(to_background).collect()
     }
 }
 
 /// A processor's task, which can run once.
 struct ProcessorBackgroundTask {
     name: &'static str,
+    prepare: Box<dyn Fn() + Send + Sync>,
     run: Mutex<Option<Box<RunTask>>>,
 }
 
 impl BackgroundTask for ProcessorBackgroundTask {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn prepare(&self) -> Result<(), StartError> {
+        (self.prepare)();
+        Ok(())
     }
 
     fn run(self: Arc<Self>, stop: watch::Receiver<bool>) -> BoxFuture<'static, ()> {

@@ -470,15 +470,53 @@ exporters:
   debug: { trust: internal }
 service: { pipelines: { logs: { receivers: [otlp], exporters: [otlp/slow, debug] } } }
 ";
-    let read = resolve::resolve_config("t.yaml", text, &config::env::ProcessLookup, folder.path());
-    let Ok((_, valid)) = read.result else { panic!("not valid") };
-    let seams = GatewayDeps::system();
-    let GatewayBlueprint { spool, keys, build, .. } = assemble::build_blueprint(valid, &seams).await.unwrap();
-    let GatewayDeps { disk, clock, rng, meter, .. } = seams.clone();
-    let (spool, _committer) = Spool::open(disk, &spool, &keys, clock, rng, &meter).unwrap();
-    let built = build(&GatewayResources { tasks: Tasks::new(&meter), deps: seams, spool })
-        .map_err(|why| panic!("{why}"))
-        .unwrap();
+    let built = build_components(text, folder.path(), &GatewayDeps::system()).await;
     let consumers = |id: &str| built.outlets.get(id).map(|outlet| outlet.consumers);
     assert_eq!((consumers("otlp/slow"), consumers("debug")), (Some(3), None));
+}
+
+/// The components of a configuration whose data is in `folder`.
+async fn build_components(text: &str, folder: &Path, deps: &GatewayDeps) -> GatewayComponents {
+    let read = resolve::resolve_config("t.yaml", text, &config::env::ProcessLookup, folder);
+    let Ok((_, valid)) = read.result else { panic!("not valid") };
+    let GatewayBlueprint { spool, keys, build, .. } = assemble::build_blueprint(valid, deps).await.unwrap();
+    let GatewayDeps { disk, clock, rng, meter, .. } = deps.clone();
+    let (spool, _committer) = Spool::open(disk, &spool, &keys, clock, rng, &meter).unwrap();
+    let resources = GatewayResources { tasks: Tasks::new(&meter), deps: deps.clone(), spool };
+    build(&resources).map_err(|why| panic!("{why}")).unwrap()
+}
+
+/// The saved rate table, of up to 64 MiB, is not read while the gateway is built, which is on an async thread, but when
+/// its background tasks are prepared.
+#[tokio::test]
+async fn saved_rates_are_read_off_the_async_threads() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = |version: &str| {
+        let models = r#"[{"id": "m", "rates": [{"price": {"input": "1"}}]}]"#;
+        let head = r#""schema": 1, "currency": "USD", "per_tokens": 1000000"#;
+        format!(r#"{{{head}, "version": "{version}", "providers": {{"p": {{"models": {models}}}}}}}"#)
+    };
+    std::fs::write(folder.path().join("base.json"), table("1")).unwrap();
+    for name in ["new.json", "rates-last-good"] {
+        std::fs::write(folder.path().join(name), table("2")).unwrap();
+    }
+    let digest = kernel::hex::encode(&kernel::sha256::Sha256::digest(table("2")));
+    let text = format!(
+        "
+receivers: {{ otlp: }}
+processors: {{ cost: {{ rates: '{0}/base.json', refresh: {{ file: '{0}/new.json', sha256: '{digest}' }} }} }}
+exporters: {{ debug: {{ trust: internal }} }}
+service: {{ pipelines: {{ traces: {{ receivers: [otlp], processors: [cost], exporters: [debug] }} }} }}
+",
+        folder.path().display()
+    );
+    let deps = GatewayDeps::system();
+    let built = build_components(&text, folder.path(), &deps).await;
+    let has_version = |version: &str| {
+        let info = format!("tollgate_rates_info{{version=\"{version}\"");
+        deps.meter.render().lines().any(|line| line.starts_with(&info) && line.ends_with(" 1"))
+    };
+    assert!(has_version("1") && !has_version("2"));
+    built.background_tasks.iter().for_each(|task| task.prepare().unwrap());
+    assert!(has_version("2") && !has_version("1"));
 }

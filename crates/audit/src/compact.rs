@@ -107,7 +107,7 @@ pub async fn compact(vault: &Vault, options: &CompactOptions) -> Result<CompactS
     let prefix = vault.full_name(&prefix);
     let mut run = CompactRun { vault, options, packed: BTreeSet::new(), summary: CompactSummary::default() };
     let is_over = |day: &str| day.rsplit_once("/dt=").is_some_and(|(_, day)| day < &*options.today);
-    let mut days = list_packed_days(&options.folder.join(PACKED), account.as_deref())?;
+    let mut days = run.list_packed_days(account.as_deref())?;
     for (name, sha256) in signed.objects().filter(|(name, _)| name.starts_with(&prefix)) {
         if let Some(day) = day_folder(vault, name) {
             days.entry(day.to_owned()).or_default().signed.insert(sha256, name);
@@ -139,7 +139,7 @@ pub async fn compact(vault: &Vault, options: &CompactOptions) -> Result<CompactS
 impl<'a> CompactRun<'a> {
     async fn pack_day(&mut self, day: &str, objects: &IndexDay<'a>) -> Result<(), ReadError> {
         let folder = self.options.folder.join(PACKED).join(day);
-        if self.options.prune && !objects.is_listed && folder.exists() {
+        if self.options.prune && !objects.is_listed && folder.is_dir() {
             std::fs::remove_dir_all(&folder).map_err(|error| ReadError::from_file_error(&folder, &error))?;
             self.summary.pruned_days += 1;
             return Ok(());
@@ -180,9 +180,16 @@ impl<'a> CompactRun<'a> {
     /// Adds the objects in the files of a day to `packed`. Returns false, and reports the file, if one has lines that
     /// are not signed or that an earlier file has.
     fn check_packed_files(&mut self, folder: &Path, objects: &IndexDay<'a>) -> Result<bool, ReadError> {
+        let Some(names) = self.list_folder(folder)? else { return Ok(false) };
         let mut is_clean = true;
-        for name in list_folder(folder)? {
+        for name in names {
             let (path, mut bytes) = (folder.join(&name), Vec::new());
+            // To open a pipe would block.
+            if !std::fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+                is_clean = false;
+                self.report_wrong_kind(&path, "file");
+                continue;
+            }
             std::fs::File::open(&path)
                 .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
                 .map_err(|error| ReadError::from_file_error(&path, &error))?;
@@ -203,6 +210,49 @@ impl<'a> CompactRun<'a> {
             }
         }
         Ok(is_clean)
+    }
+
+    /// The days that have packed files, of one account or of all.
+    fn list_packed_days(&mut self, account: Option<&str>) -> Result<BTreeMap<String, IndexDay<'a>>, ReadError> {
+        let (folder, mut days) = (self.options.folder.join(PACKED), BTreeMap::new());
+        let mut accounts = self.list_folder(&folder)?.unwrap_or_default();
+        accounts.retain(|name| account.is_none_or(|account| account == *name));
+        for name in accounts {
+            let of_account = self.list_folder(&folder.join(&name))?.unwrap_or_default();
+            days.extend(of_account.into_iter().map(|day| (format!("{name}/{day}"), IndexDay::default())));
+        }
+        Ok(days)
+    }
+
+    /// The names in a folder, without hidden ones, which query engines skip; none if it does not exist. Removes
+    /// temporary files of interrupted runs. `None`: it is no folder, which is reported.
+    fn list_folder(&mut self, folder: &Path) -> Result<Option<Vec<String>>, ReadError> {
+        let folder_error = |error: io::Error| ReadError::from_file_error(folder, &error);
+        let entries = match std::fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Vec::new())),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                self.report_wrong_kind(folder, "folder");
+                return Ok(None);
+            }
+            entries => entries.map_err(folder_error)?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(folder_error)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with('.') {
+                names.push(name);
+            } else if name.ends_with(".tmp") {
+                std::fs::remove_file(entry.path()).map_err(folder_error)?;
+            }
+        }
+        names.sort_unstable();
+        Ok(Some(names))
+    }
+
+    fn report_wrong_kind(&mut self, path: &Path, wanted: &str) {
+        let why = format!("{}: is no {wanted}: delete it, and run `vault compact` again", path.display());
+        self.summary.unreadable.push(why);
     }
 
     /// Writes a file that is named after its first object and the number of its objects.
@@ -254,36 +304,4 @@ fn day_folder<'n>(vault: &Vault, name: &'n str) -> Option<&'n str> {
     let object = vault.relative_name(name)?;
     IndexName::parse(object)?;
     Some(object.strip_prefix("index/v1/")?.rsplit_once('/')?.0)
-}
-
-/// The days that have packed files, of one account or of all.
-fn list_packed_days<'n>(folder: &Path, account: Option<&str>) -> Result<BTreeMap<String, IndexDay<'n>>, ReadError> {
-    let mut days = BTreeMap::new();
-    for name in list_folder(folder)?.iter().filter(|name| account.is_none_or(|account| account == *name)) {
-        let of_account = list_folder(&folder.join(name))?;
-        days.extend(of_account.into_iter().map(|day| (format!("{name}/{day}"), IndexDay::default())));
-    }
-    Ok(days)
-}
-
-/// The names in a folder, without hidden ones, which query engines skip; empty if there is no folder. Removes
-/// temporary files of interrupted runs.
-fn list_folder(folder: &Path) -> Result<Vec<String>, ReadError> {
-    let folder_error = |error: io::Error| ReadError::from_file_error(folder, &error);
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(folder_error)?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(folder_error)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') {
-            names.push(name);
-        } else if name.ends_with(".tmp") {
-            std::fs::remove_file(entry.path()).map_err(folder_error)?;
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
 }

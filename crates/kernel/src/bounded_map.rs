@@ -3,12 +3,13 @@
 //! Its order follows from the writes alone, never from hashes, so that a seeded simulation can be replayed.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher as _, DefaultHasher, Hash, Hasher as _};
 use std::ops::Bound;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 
 /// Look-ups by a borrowed form of a key, which must hash like the key.
 pub use hashbrown::Equivalent;
@@ -16,13 +17,17 @@ pub use hashbrown::Equivalent;
 #[cfg(test)]
 mod tests;
 
-/// The account that pays for an entry, as a hash of its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The account that pays for an entry, as a hash of its name. The default is for entries whose account is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AccountHash(u64);
 
 impl AccountHash {
     /// For maps that know no accounts.
     pub const NONE: Self = Self(0);
+
+    pub fn to_le_bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
 }
 
 impl From<&str> for AccountHash {
@@ -40,9 +45,9 @@ impl From<u64> for AccountHash {
 }
 
 /// A map whose entries weigh at most a limit together: [`BoundedMap::new`] takes it, the default map has `LIMIT`. It is
-/// a number of entries, or bytes where weights are bytes. A look-up or a write takes constant time, an eviction time
-/// proportional to the number of accounts, and an entry some 50 bytes besides its key and value. Writing an entry makes
-/// it the youngest; reading it does not.
+/// a number of entries, or bytes where weights are bytes. A look-up takes constant time, a write or an eviction time
+/// proportional to the logarithm of the number of accounts, and an entry some 50 bytes besides its key and value.
+/// Writing an entry makes it the youngest; reading it does not.
 #[derive(Clone)]
 pub struct BoundedMap<K, V, const LIMIT: usize = 0> {
     limit: usize,
@@ -55,7 +60,12 @@ pub struct BoundedMap<K, V, const LIMIT: usize = 0> {
     slots: Vec<Slot<K, V>>,
     free_slots: Vec<u32>,
     accounts: BTreeMap<AccountHash, AccountEntries>,
+    /// The accounts in the order in which they lose entries, the next one last.
+    ranks: BTreeSet<AccountRank>,
 }
+
+/// Weight, time of the oldest entry, account.
+type AccountRank = (usize, Reverse<u64>, AccountHash);
 
 /// An entry, linked with its account's entries in the order of their last writes.
 #[derive(Clone)]
@@ -99,6 +109,7 @@ impl<K: Hash + Eq, V, const LIMIT: usize> BoundedMap<K, V, LIMIT> {
             slots: Vec::new(),
             free_slots: Vec::new(),
             accounts: BTreeMap::new(),
+            ranks: BTreeSet::new(),
         }
     }
 
@@ -114,6 +125,11 @@ impl<K: Hash + Eq, V, const LIMIT: usize> BoundedMap<K, V, LIMIT> {
 
     pub fn weight(&self) -> usize {
         self.weight
+    }
+
+    /// Number of accounts that have entries. Each keeps its newest ones, up to `limit / accounts()` at least.
+    pub fn accounts(&self) -> usize {
+        self.accounts.len()
     }
 
     pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&V> {
@@ -142,8 +158,7 @@ impl<K: Hash + Eq, V, const LIMIT: usize> BoundedMap<K, V, LIMIT> {
         self.link_newest(account.into(), key, value, weight.max(1));
         let mut evicted = Vec::new();
         while self.weight > self.limit {
-            let age = |entries: &AccountEntries| self.slots.get(entries.oldest as usize).map(|slot| slot.written);
-            let heaviest = self.accounts.values().max_by_key(|entries| (entries.weight, Reverse(age(entries))));
+            let heaviest = self.ranks.last().and_then(|(.., account)| self.accounts.get(account));
             let Some(entry) = heaviest.map(|entries| entries.oldest).and_then(|at| self.take(at)) else { break };
             evicted.push(entry);
         }
@@ -193,10 +208,14 @@ impl<K: Hash + Eq, V, const LIMIT: usize> BoundedMap<K, V, LIMIT> {
 
     /// The entries, the one that was written longest ago first. Sorts them.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> + ExactSizeIterator {
-        let entries = self.slots.iter().filter_map(|slot| slot.entry.as_ref().map(|entry| (slot.written, entry)));
-        let mut entries: Vec<_> = entries.collect();
-        entries.sort_unstable_by_key(|(written, _)| *written);
-        entries.into_iter().map(|(_, (key, value))| (key, value))
+        self.entries().map(|(_, key, value)| (key, value))
+    }
+
+    /// The entries with their accounts, in the order of [`Self::iter`].
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = (AccountHash, &K, &V)> + ExactSizeIterator {
+        let mut slots: Vec<_> = self.slots.iter().filter_map(|slot| Some((slot, slot.entry.as_ref()?))).collect();
+        slots.sort_unstable_by_key(|(slot, _)| slot.written);
+        slots.into_iter().map(|(slot, (key, value))| (slot.account, key, value))
     }
 
     /// The values in the order of [`Self::iter`], to be changed without counting as written.
@@ -217,7 +236,14 @@ impl<K: Hash + Eq, V, const LIMIT: usize> BoundedMap<K, V, LIMIT> {
         self.slots.get(at as usize)?.entry.as_ref()
     }
 
+    /// The present rank of an account that has entries.
+    fn rank(&self, account: AccountHash) -> Option<AccountRank> {
+        let entries = self.accounts.get(&account)?;
+        Some((entries.weight, Reverse(self.slots.get(entries.oldest as usize)?.written), account))
+    }
+
     fn link_newest(&mut self, account: AccountHash, key: K, value: V, weight: usize) {
+        self.rank(account).inspect(|rank| _ = self.ranks.remove(rank));
         let hash = self.hasher.hash_one(&key);
         let at = self.free_slots.pop().unwrap_or(self.slots.len() as u32);
         let fresh = AccountEntries { oldest: at, newest: NONE, weight: 0 };
@@ -237,12 +263,14 @@ impl<K: Hash + Eq, V, const LIMIT: usize> BoundedMap<K, V, LIMIT> {
             let entry = slots.get(*other as usize).and_then(|slot| slot.entry.as_ref());
             entry.map_or(0, |(key, _)| hasher.hash_one(key))
         });
+        self.ranks.extend(self.rank(account));
     }
 
     fn take(&mut self, at: u32) -> Option<(K, V)> {
         let slot = self.slots.get_mut(at as usize)?;
         let (key, value) = slot.entry.take()?;
         let (account, weight, older, newer) = (slot.account, slot.weight, slot.older, slot.newer);
+        self.rank(account).inspect(|rank| _ = self.ranks.remove(rank));
         self.slots.get_mut(older as usize).into_iter().for_each(|slot| slot.newer = newer);
         self.slots.get_mut(newer as usize).into_iter().for_each(|slot| slot.older = older);
         if (older, newer) == (NONE, NONE) {
@@ -257,6 +285,7 @@ impl<K: Hash + Eq, V, const LIMIT: usize> BoundedMap<K, V, LIMIT> {
             place.remove();
         }
         self.free_slots.push(at);
+        self.ranks.extend(self.rank(account));
         Some((key, value))
     }
 }

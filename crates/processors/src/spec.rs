@@ -92,7 +92,6 @@ pub struct ProcessorStorage {
 }
 
 /// What the gateway needs to know about any processor.
-#[derive(Default)]
 pub struct ProcessorProfile<'s> {
     /// Notes on valid settings that the user should see.
     pub notes: &'s [FieldProblem],
@@ -172,6 +171,8 @@ pub struct ErasureReportTarget {
 /// A task that runs beside the pipelines for as long as the gateway does.
 pub struct ProcessorTask {
     pub name: &'static str,
+    /// Called once, off the async threads, before `run`.
+    pub prepare: Box<dyn Fn() + Send + Sync>,
     /// Runs until the value turns true, then should end soon.
     pub run: Box<RunTask>,
 }

@@ -525,7 +525,6 @@ impl AlertEvaluator {
         let mut alerts: Vec<Alert> = self.active.values().cloned().collect();
         alerts.sort_by_key(|alert| std::cmp::Reverse((alert.since, alert.severity)));
         alerts.extend(self.ended.iter().rev().map(|(_, alert)| alert.clone()));
-        alerts.truncate(MAX_ACTIVE);
         alerts
     }
 }

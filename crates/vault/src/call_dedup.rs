@@ -17,7 +17,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use kernel::bounded_map::{AccountHash, BoundedMap};
+use kernel::bounded_map::BoundedMap;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -248,15 +248,15 @@ impl CallDeduplicator {
             let hash = id_hash.or_else(|| report.span.map(|span| report.hash_at(key, span)));
             return hash.is_none_or(|hash| self.add_log(report, hash, is_model));
         }
-        let repeats_id =
-            id_hash.is_some_and(|hash| !self.update_counts(hash, |counts| counts.add_span(report.time_nanos())));
+        let repeats_id = id_hash
+            .is_some_and(|hash| !self.update_counts(report, hash, |counts| counts.add_span(report.time_nanos())));
         if repeats_id && !is_model {
             return false;
         }
         let (mut repeats_log, mut repeats_span) = (false, false);
         for (span, is_own) in [(report.span, true), (report.parent, false)] {
             let Some(span) = span else { continue };
-            self.update_counts(report.hash_at(key, span), |counts| {
+            self.update_counts(report, report.hash_at(key, span), |counts| {
                 repeats_log |= counts.logs > counts.span_calls(is_model);
                 let (same_place, other_place) = match is_own {
                     true => (&mut counts.spans, counts.child_spans),
@@ -274,19 +274,25 @@ impl CallDeduplicator {
     fn add_log(&mut self, report: &CallReport<'_>, hash: u64, is_model: bool) -> bool {
         let mut kind_hash = DefaultHasher::new();
         (hash, report.role).hash(&mut kind_hash);
-        let logs = self.update_counts(kind_hash.finish(), |counts| {
+        let logs = self.update_counts(report, kind_hash.finish(), |counts| {
             counts.logs = counts.logs.saturating_add(1);
             counts.logs
         });
-        self.update_counts(hash, |counts| {
+        self.update_counts(report, hash, |counts| {
             let is_most = logs > counts.logs;
             counts.logs = counts.logs.max(logs);
             is_most && logs > counts.span_calls(is_model)
         })
     }
 
-    fn update_counts<R>(&mut self, hash: u64, change: impl FnOnce(&mut ReportCounts) -> R) -> R {
-        self.0.update(AccountHash::NONE, hash, change)
+    fn update_counts<R>(
+        &mut self,
+        report: &CallReport<'_>,
+        hash: u64,
+        change: impl FnOnce(&mut ReportCounts) -> R,
+    ) -> R {
+        let [account, ..] = report.session;
+        self.0.update(account, hash, change)
     }
 }
 

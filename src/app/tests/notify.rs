@@ -29,15 +29,16 @@ use telemetry::admin::{self, webhook};
 
 const KEY: &str = "a key of the receiver";
 
-/// A clock whose time the test sets; deadlines never fire.
+/// A clock whose time the test sets, and sets back; deadlines never fire.
 #[derive(Default)]
 struct Quick {
     now: AtomicU64,
+    set_back: AtomicU64,
 }
 
 impl Clock for Quick {
     fn now(&self) -> UnixNanos {
-        UnixNanos(START + self.now.load(Ordering::Relaxed))
+        UnixNanos(START + self.now.load(Ordering::Relaxed) - self.set_back.load(Ordering::Relaxed))
     }
 
     fn monotonic(&self) -> Duration {
@@ -264,7 +265,8 @@ async fn a_refused_message_delays_no_other() {
     scene.counted("sent", 1);
 }
 
-/// The queue is bounded: it drops the oldest messages and counts them. Critical alerts come first, then older ones.
+/// The queue is bounded: it drops the oldest warnings of the account with most of them, and counts them. Critical alerts
+/// come first, then older ones.
 #[tokio::test]
 async fn a_flood_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
@@ -273,17 +275,37 @@ async fn a_flood_is_bounded() {
     let raise = |n: u64| {
         scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("run_overdue", &format!("w-{n}"), START + n) })
     };
-    (0..2).for_each(raise);
+    raise(0);
+    scene.board.alerts.lock()[0].account = "small".into();
+    (1..3).for_each(raise);
     scene.raise(alert("limit_hit", "critical", START + MINUTE));
     assert!(scene.look().await);
     scene.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
-    (2..1000).for_each(raise);
+    (3..1000).for_each(raise);
     assert!(scene.look().await);
     scene.counted("dropped", 1);
     scene.counted("sent", 2);
-    let runs = ["run critical", "run w-0", "run w-1", "run w-2"];
+    let runs = ["run critical", "run critical", "run w-0", "run w-2"];
     assert!(came.lock().iter().zip(runs).all(|((_, body), run)| body.contains(run)));
     assert_eq!(came.lock().len(), 4);
+}
+
+/// A critical alert that begins while warnings are sent does not wait for all of them.
+#[tokio::test]
+async fn critical_alerts_overtake_waiting_warnings() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&[]).await;
+    let scene = scene(folder.path(), json!({"url": url}));
+    for n in 0..200 {
+        scene.raise(Alert { severity: AlertSeverity::Warning, ..alert("run_overdue", &format!("w-{n}"), START + n) });
+    }
+    let critical = async {
+        until(|| !came.lock().is_empty()).await;
+        scene.raise(alert("limit_hit", "critical", START));
+    };
+    assert!(tokio::join!(scene.look(), critical).0);
+    let position = came.lock().iter().position(|(_, body)| body.contains("run critical"));
+    assert!(position.is_some_and(|position| position < 200), "{position:?}");
 }
 
 /// Alerts below the configured severity, and those that ended long before they were seen, are not sent.
@@ -308,26 +330,47 @@ async fn a_clock_that_was_ahead() {
     scene.clock.now.store(100 * 24 * 60 * MINUTE, Ordering::Relaxed);
     scene.raise(alert("limit_hit", "r-1", START + 100 * 24 * 60 * MINUTE));
     assert!(scene.look().await);
-    scene.clock.now.store(0, Ordering::Relaxed);
+    scene.clock.set_back.store(100 * 24 * 60 * MINUTE, Ordering::Relaxed);
+    assert!(scene.look().await && scene.look().await);
+    assert_eq!(came.lock().len(), 1, "no alert of the future is sent");
     scene.board.alerts.lock()[0].since = START;
     assert!(scene.look().await && scene.look().await);
     assert_eq!(came.lock().len(), 2);
 }
 
-/// An alert whose end the sender did not see (its tracker lost its state) does not suppress a later one.
+/// A clock that is set back delays no retry.
+#[tokio::test]
+async fn a_clock_that_is_set_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (url, came) = stub(&["503 X"]).await;
+    let scene = scene(folder.path(), json!({"url": url}));
+    scene.raise(alert("limit_hit", "r-1", START));
+    assert!(scene.look().await);
+    scene.clock.now.fetch_add(1_000_000_000, Ordering::Relaxed);
+    scene.clock.set_back.store(10 * MINUTE, Ordering::Relaxed);
+    assert!(scene.look().await);
+    assert_eq!(came.lock().len(), 2);
+}
+
+/// An alert whose end the sender did not see (its tracker lost its state) does not suppress a later one, also if the
+/// sender saw no time without an alert.
 #[tokio::test]
 async fn an_end_that_nobody_saw() {
-    let folder = tempfile::tempdir().unwrap();
-    let (url, came) = stub(&[]).await;
-    let scene = scene(folder.path(), json!({"url": url}));
-    scene.raise(alert("cost_per_run_drift", "", START));
-    assert!(scene.look().await);
-    scene.board.alerts.lock().clear();
-    scene.clock.now.store(61 * MINUTE, Ordering::Relaxed);
-    assert!(scene.look().await);
-    scene.raise(alert("cost_per_run_drift", "", START + 61 * MINUTE));
-    assert!(scene.look().await && scene.look().await);
-    assert_eq!(came.lock().len(), 2);
+    for is_absence_seen in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let (url, came) = stub(&[]).await;
+        let scene = scene(folder.path(), json!({"url": url}));
+        scene.raise(alert("cost_per_run_drift", "", START));
+        assert!(scene.look().await);
+        scene.board.alerts.lock().clear();
+        scene.clock.now.store(61 * MINUTE, Ordering::Relaxed);
+        if is_absence_seen {
+            assert!(scene.look().await);
+        }
+        scene.raise(alert("cost_per_run_drift", "", START + 61 * MINUTE));
+        assert!(scene.look().await && scene.look().await);
+        assert_eq!(came.lock().len(), 2);
+    }
 }
 
 /// Each sent message is recorded on disk before the next is sent. Shutdown does not wait for a hanging webhook, and the
@@ -430,7 +473,7 @@ async fn a_test_message() {
         (status, String::from_utf8(bytes.to_vec()).unwrap())
     };
     let (status, why) = asked().await;
-    assert!(status == 502 && why.contains("it answered 404"), "{status} {why}");
+    assert!(status == 502 && why.contains("the webhook answered 404"), "{status} {why}");
     assert_eq!(asked().await.0, 200);
     assert!(came.lock()[1].1.contains(":warning: warning: test: "), "{}", came.lock()[1].1);
 }

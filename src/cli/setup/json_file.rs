@@ -1,5 +1,6 @@
 //! [`JsonFile`]: a JSON settings file, changed by value: keys keep their order, formatting becomes uniform. A file with
-//! comments is refused, because they would be lost. Used by `settings_file`.
+//! comments, a repeated key or a number of too many digits is refused, because they would be lost. Used by
+//! `settings_file`.
 
 use serde::Serialize as _;
 use serde_json::ser::{PrettyFormatter, Serializer};
@@ -22,12 +23,14 @@ impl SettingsDocument for JsonFile {
             let at = text.lines().nth(line.saturating_sub(1)).and_then(|text| text.get(column.saturating_sub(1)..));
             let what = error.to_string();
             match at.is_some_and(|rest| rest.starts_with("//") || rest.starts_with("/*")) {
-                true => MergeFault::Comment { line },
+                true => MergeFault::WouldBeLost(format!("line {line} has a comment")),
                 false => MergeFault::Malformed { line, what: what.split(" at line ").next().unwrap_or("").to_owned() },
             }
         };
         // Parsed without a type, whose error would quote the file.
-        let Value::Object(members) = serde_json::from_str(text).map_err(malformed)? else {
+        let value = serde_json::from_str(text).map_err(malformed)?;
+        find_losses(text, &value).map_or(Ok(()), |lost| Err(MergeFault::WouldBeLost(lost)))?;
+        let Value::Object(members) = value else {
             return Err(MergeFault::Malformed { line: 1, what: "expected an object in braces".to_owned() });
         };
         let first = text.lines().nth(1).unwrap_or_default();
@@ -68,5 +71,40 @@ impl SettingsDocument for JsonFile {
         // Writing a value into memory can't fail.
         drop(self.members.serialize(&mut Serializer::with_formatter(&mut out, formatter)));
         String::from_utf8_lossy(&out).into_owned() + "\n"
+    }
+}
+
+/// What the parsed value lacks of its text.
+fn find_losses(text: &str, value: &Value) -> Option<String> {
+    let mut members = 0;
+    for (at, line) in text.lines().enumerate() {
+        // No string continues on the next line.
+        let line = line.replace("\\\\", "").replace("\\\"", "");
+        for part in line.split('"').step_by(2) {
+            members += part.matches(':').count();
+            let is_other = |c: char| !c.is_ascii_digit() && !"+-.eE".contains(c);
+            let mut words = part.split(is_other).filter(|word| !word.is_empty() && *word != "e");
+            if !words.all(is_number_kept) {
+                return Some(format!("line {} has a number with more digits than can be kept", at + 1));
+            }
+        }
+    }
+    (members > count_members(value)).then(|| "a repeated key has another value".to_owned())
+}
+
+fn is_number_kept(number: &str) -> bool {
+    let written = serde_json::from_str::<Value>(number).unwrap_or_default().to_string();
+    let digits = |text: &str| {
+        let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+        mantissa.replace(['-', '.'], "").trim_matches('0').to_owned()
+    };
+    number == written || (number.contains(['.', 'e', 'E']) && digits(number) == digits(&written))
+}
+
+fn count_members(value: &Value) -> usize {
+    match value {
+        Value::Object(members) => members.len() + members.values().map(count_members).sum::<usize>(),
+        Value::Array(items) => items.iter().map(count_members).sum(),
+        _ => 0,
     }
 }

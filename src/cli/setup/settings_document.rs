@@ -10,8 +10,8 @@ pub(super) enum MergeFault {
     #[error("line {line} is not valid: {what}")]
     Malformed { line: usize, what: String },
     /// The file can be read, but a change would lose this.
-    #[error("line {line} has a comment, which `--write` would remove")]
-    Comment { line: usize },
+    #[error("{0}, which `--write` would remove")]
+    WouldBeLost(String),
     /// A key on a setting's path has a value of another kind.
     #[error("`{key}` is not {wanted}")]
     OtherKind { key: String, wanted: &'static str },

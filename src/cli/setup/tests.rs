@@ -62,6 +62,11 @@ fn odd_files_are_merged_or_refused() {
             "{\n\t\"z}\": [1.5, null],\n\t\"env\": {\"A\": true, \"0\": {}}, \"a\": \"\u{e9}\"}",
             "{\n\t\"z}\": [\n\t\t1.5,\n\t\tnull\n\t],\n\t\"env\": {\n\t\t\"A\": \"1\",\n\t\t\"0\": {}\n\t},\n\t\"a\": \"\u{e9}\"\n}\n",
         ),
+        (
+            FileFormat::Json,
+            r#"{"env": {}, "1e999:": "\\\":", "b": [-7, 18446744073709551615, 1.50, 2e3, false]}"#,
+            "{\n  \"env\": {\n    \"A\": \"1\"\n  },\n  \"1e999:\": \"\\\\\\\":\",\n  \"b\": [\n    -7,\n    18446744073709551615,\n    1.5,\n    2000.0,\n    false\n  ]\n}\n",
+        ),
         (FileFormat::Toml, "env = { B = 2 } # b\n", "env = { B = 2 , A = \"1\" } # b\n"),
         (FileFormat::Env, "# a\nexport env.A='2'\n", "# a\nexport env.A=1\n"),
         (FileFormat::Env, "B='x # y' # 'z'\nC=\"\"#\nenv.A=1 # set\n", "B='x # y' # 'z'\nC=\"\"#\nenv.A=1 # set\n"),
@@ -76,6 +81,21 @@ fn odd_files_are_merged_or_refused() {
         (FileFormat::Json, "{}\n// secret", "line 2 has a comment, which `--write` would remove"),
         (FileFormat::Json, "{\n  \"a\": 1 /* secret */\n}", "line 2 has a comment, which `--write` would remove"),
         (FileFormat::Json, "{\n  // secret\n  \"a\": 1}", "line 2 has a comment, which `--write` would remove"),
+        (
+            FileFormat::Json,
+            "{\n\"a\": [-7, 1.50, 2e3],\n\"b\": 12345678901234567890123}",
+            "line 3 has a number with more digits than can be kept, which `--write` would remove",
+        ),
+        (
+            FileFormat::Json,
+            "{\"a\": 0.12345678901234567890123}",
+            "line 1 has a number with more digits than can be kept, which `--write` would remove",
+        ),
+        (
+            FileFormat::Json,
+            "{\"a\\\":\": {\"b\": \"secret\", \"b\": true}}",
+            "a repeated key has another value, which `--write` would remove",
+        ),
         (FileFormat::Json, "{} secret", "line 1 is not valid: trailing characters"),
         (FileFormat::Json, "{\"secret\": {", "line 1 is not valid: EOF while parsing an object"),
         (FileFormat::Json, "\"secret\"", "line 1 is not valid: expected an object in braces"),

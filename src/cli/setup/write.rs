@@ -50,7 +50,7 @@ pub(super) fn write_settings(
     let merged = merge_settings(format, text, changes).map_err(|error| {
         let refused = fault(error.to_string());
         match (error, merge_settings(format, "", changes)) {
-            (MergeFault::Comment { .. }, Ok(settings)) => {
+            (MergeFault::WouldBeLost(_), Ok(settings)) => {
                 let settings = settings.text.trim_end();
                 CommandError::Failed(format!("{refused}; add these settings yourself:\n{settings}"))
             }

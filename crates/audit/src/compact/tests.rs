@@ -207,6 +207,31 @@ async fn every_change_of_a_packed_file_is_reported() {
     assert_eq!(files(folder.path()).get(name), Some(whole));
 }
 
+/// Anything but files in a day's folder, and anything but folders above, is reported and not opened: a pipe would block
+/// the run for ever. Other days go on.
+#[tokio::test]
+async fn other_kinds_of_files_are_reported() {
+    let (site, folder) = (site(3).await, tempfile::tempdir().expect("scratch"));
+    let account = folder.path().join("lines/v1/account=default");
+    for (plain, pipe) in [("README", "dt=2026-11-20/pipe"), ("dt=2026-11-20", "pipe")] {
+        std::fs::create_dir_all(account.join(pipe).parent().expect("a folder")).expect("made");
+        std::fs::write(account.join(plain), b"text").expect("written");
+        let made = std::process::Command::new("mkfifo").arg(account.join(pipe)).status();
+        assert!(made.expect("mkfifo").success());
+        for prune in [false, true] {
+            let options = CompactOptions { prune, ..options(folder.path(), "2026-11-22") };
+            let done = run_with(&site, &options).await;
+            let is_reported = |path: &str| {
+                let begin = format!("{}: is no ", account.join(path).display());
+                done.unreadable.iter().any(|why| why.starts_with(&begin))
+            };
+            assert!(is_reported(plain) && is_reported(pipe) && done.unreadable.len() == 2, "{:?}", done.unreadable);
+            assert!(done.files == 1 || prune);
+        }
+        std::fs::remove_dir_all(&account).expect("removed");
+    }
+}
+
 /// An object that is signed and has a line that `find` refuses, or would run into the next object's lines, is left out.
 #[test]
 fn objects_that_readers_refuse_are_not_packed() {

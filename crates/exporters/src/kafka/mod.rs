@@ -77,7 +77,7 @@ impl Drop for RunningAttempt<'_> {
         if !self.is_done {
             let known = std::mem::take(&mut self.known);
             let id = self.request.id();
-            self.failed.lock().insert(id, known);
+            self.failed.lock().insert_for(&*self.request.request.account, id, known, 1);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -120,6 +121,26 @@ fn a_flood_evicts_its_own_account() {
     assert_eq!(map.len(), 100);
     assert!((0..40).all(|key| map.contains_key(&key)));
     assert!((8940..9000).all(|key| map.contains_key(&key)));
+}
+
+/// Each entry knows the account that pays for it, so that a saved map can be restored as fair as it was.
+#[test]
+fn entries_name_their_accounts() {
+    let mut map: BoundedMap<u32, char> = BoundedMap::new(4);
+    map.insert_for("a", 1, 'x', 1);
+    map.insert_for("b", 2, 'y', 1);
+    let entries: Vec<_> = map.entries().collect();
+    assert_eq!(entries, [(AccountHash::from("a"), &1, &'x'), (AccountHash::from("b"), &2, &'y')]);
+}
+
+/// Making room does not walk all accounts: with 40,000 of them that would take minutes.
+#[test]
+fn making_room_does_not_walk_the_accounts() {
+    let (mut map, began) = (BoundedMap::<u64, ()>::new(40_000), Instant::now());
+    for key in 0..80_000 {
+        map.insert_for(key, key, (), 1);
+        assert!(began.elapsed() < Duration::from_secs(10), "{key}");
+    }
 }
 
 /// A written entry is younger than one that was only read, and tells how many writes ago that was.

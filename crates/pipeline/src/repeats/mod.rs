@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use kernel::bounded_map::BoundedMap;
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use kernel::clock::UnixNanos;
 
 use super::outcome::{Outcome, Reason};
@@ -64,7 +64,8 @@ pub struct RepeatedRequests {
 
 /// Committed requests have the time at which they were answered.
 struct RepeatTables {
-    in_flight: HashMap<RequestFingerprint, Vec<AnswerSender>>,
+    /// The account of each, and who waits for its answer.
+    in_flight: HashMap<RequestFingerprint, (AccountHash, Vec<AnswerSender>)>,
     undelivered: BoundedMap<RequestFingerprint, (UnixNanos, Outcome)>,
     answered: BoundedMap<RequestFingerprint, UnixNanos>,
 }
@@ -83,12 +84,13 @@ impl RepeatedRequests {
     /// Registers an arriving request; `waiter` gets its answer at once or later.
     pub fn register_request(
         &self,
+        account: &str,
         fingerprint: RequestFingerprint,
         waiter: AnswerSender,
         now: UnixNanos,
     ) -> RepeatCheck {
         let mut tables = self.tables.lock();
-        if let Some(waiters) = tables.in_flight.get_mut(&fingerprint) {
+        if let Some((_, waiters)) = tables.in_flight.get_mut(&fingerprint) {
             if waiters.len() < self.limits.waiters {
                 waiters.push(waiter);
             } else {
@@ -100,32 +102,34 @@ impl RepeatedRequests {
         tables.answered.expire(|_, at| now.since(*at) >= self.limits.keep);
         if let Some((_, outcome)) = tables.undelivered.remove(&fingerprint) {
             let is_delivered = waiter.send(outcome.clone()).is_ok();
-            tables.remember(fingerprint, outcome, is_delivered, now);
+            tables.remember(account.into(), fingerprint, (now, outcome), is_delivered);
             return RepeatCheck::Joined;
         }
         let repeat = tables.answered.contains_key(&fingerprint);
-        tables.in_flight.insert(fingerprint, vec![waiter]);
+        tables.in_flight.insert(fingerprint, (account.into(), vec![waiter]));
         RepeatCheck::First { repeat }
     }
 
     /// Ends a request. `committed`: its data is safe, whatever the outcome says.
     pub fn finish(&self, fingerprint: RequestFingerprint, outcome: &Outcome, committed: bool, now: UnixNanos) {
         let mut tables = self.tables.lock();
-        let waiters = tables.in_flight.remove(&fingerprint).unwrap_or_default();
+        let (account, waiters) = tables.in_flight.remove(&fingerprint).unwrap_or_default();
         // A fold rather than `any`, which would stop at the first waiter that is still connected.
         let is_sent = waiters.into_iter().map(|waiter| waiter.send(outcome.clone()).is_ok()).fold(false, |a, b| a | b);
         if committed {
             // The data is safe although the client was asked to retry, so the retry will be answered `Accepted`.
             let is_retry = matches!(outcome, Outcome::Retry { .. });
             let final_outcome = if is_retry { Outcome::Accepted } else { outcome.clone() };
-            tables.remember(fingerprint, final_outcome, is_sent && !is_retry, now);
+            tables.remember(account, fingerprint, (now, final_outcome), is_sent && !is_retry);
         }
     }
 
     /// Sends `outcome` to all who wait for a request in flight, which stays in flight.
     pub fn answer_waiters(&self, fingerprint: &RequestFingerprint, outcome: &Outcome) {
-        let waiters = self.tables.lock().in_flight.get_mut(fingerprint).map(std::mem::take).unwrap_or_default();
-        waiters.into_iter().for_each(|waiter| drop(waiter.send(outcome.clone())));
+        let mut tables = self.tables.lock();
+        let waiters = tables.in_flight.get_mut(fingerprint).map(|(_, waiters)| std::mem::take(waiters));
+        drop(tables);
+        waiters.unwrap_or_default().into_iter().for_each(|waiter| drop(waiter.send(outcome.clone())));
     }
 
     /// Number of requests in flight.
@@ -135,11 +139,17 @@ impl RepeatedRequests {
 }
 
 impl RepeatTables {
-    fn remember(&mut self, fingerprint: RequestFingerprint, outcome: Outcome, is_delivered: bool, now: UnixNanos) {
+    fn remember(
+        &mut self,
+        account: AccountHash,
+        fingerprint: RequestFingerprint,
+        answered: (UnixNanos, Outcome),
+        is_delivered: bool,
+    ) {
         if is_delivered {
-            self.answered.insert(fingerprint, now);
+            self.answered.insert_for(account, fingerprint, answered.0, 1);
         } else {
-            self.undelivered.insert(fingerprint, (now, outcome));
+            self.undelivered.insert_for(account, fingerprint, answered, 1);
         }
     }
 }

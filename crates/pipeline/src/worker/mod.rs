@@ -144,7 +144,8 @@ impl Worker {
             effects.extend(input.effects);
             input.clearance
         });
-        let Some((receipt, repeat)) = self.register_request(fingerprint, waiter, permit, open, received) else {
+        let request = (&*account, fingerprint);
+        let Some((receipt, repeat)) = self.register_request(request, waiter, permit, open, received) else {
             return;
         };
         let route = match self.routes.find(&receiver, signal) {
@@ -229,13 +230,13 @@ impl Worker {
     /// The receipt, and whether the request is a repeat. `None`: the request joined another one with equal bytes.
     fn register_request(
         &self,
-        fingerprint: RequestFingerprint,
+        (account, fingerprint): (&str, RequestFingerprint),
         waiter: AnswerSender,
         permit: BytePermit,
         open: OpenRequest,
         now: UnixNanos,
     ) -> Option<(Receipt, bool)> {
-        match self.registry.repeats().register_request(fingerprint, waiter, now) {
+        match self.registry.repeats().register_request(account, fingerprint, waiter, now) {
             RepeatCheck::First { repeat } => {
                 self.metrics.repeats.increment(u64::from(repeat));
                 Some((Receipt::new(&self.registry, fingerprint, permit, open), repeat))

@@ -23,7 +23,7 @@ use rates::{ActiveRates, UnpricedReason, Usd};
 use telemetry::{Counter, Gauge, Meter, names};
 
 use super::billed_sums::BilledSum;
-use super::waiting_calls::{InheritedModel, LedgerKey, LedgerMap, WaitingCall, WaitingCalls, entries};
+use super::waiting_calls::{InheritedModel, LedgerKey, LedgerMap, SavedEntry, WaitingCall, WaitingCalls, entries};
 
 /// Maximum number of values of one label; further values become [`OTHER_LABEL`].
 const MAX_LABEL_VALUES: usize = 200;
@@ -72,6 +72,8 @@ pub(super) struct LedgerChanges {
     /// When the batch arrived, Unix ns.
     #[serde(rename = "at")]
     arrived: u64,
+    #[serde(default)]
+    account: AccountHash,
     claims: Vec<String>,
     /// Tenant, model, provider, 1e-18 USD.
     priced: Vec<(String, String, String, String)>,
@@ -111,7 +113,8 @@ pub(super) struct LedgerChanges {
 
 impl LedgerChanges {
     pub(super) fn new(batch: &[u8; 16], arrived: UnixNanos, display: NameDisplay) -> Self {
-        Self { batch: hex::encode(batch), arrived: arrived.0, display, ..Self::default() }
+        let account = AccountHash::from(&*display.account);
+        Self { batch: hex::encode(batch), arrived: arrived.0, account, display, ..Self::default() }
     }
 
     /// Whether nothing changed. The fields that are not compared change only together with one of these.
@@ -273,13 +276,13 @@ struct LedgerCheckpoint {
     #[serde(rename = "late", default)]
     waiting_calls: Vec<(LedgerKey, WaitingCall)>,
     #[serde(rename = "above", default)]
-    ancestors: Vec<(LedgerKey, InheritedModel)>,
+    ancestors: Vec<SavedEntry<InheritedModel>>,
     #[serde(default)]
-    sums: Vec<(LedgerKey, BilledSum)>,
+    sums: Vec<SavedEntry<BilledSum>>,
     #[serde(rename = "heard", default)]
-    log_sessions: Vec<(LedgerKey, u64)>,
+    log_sessions: Vec<SavedEntry<u64>>,
     #[serde(default)]
-    billed_spans: Vec<(LedgerKey, Option<TokenSplit>)>,
+    billed_spans: Vec<SavedEntry<Option<TokenSplit>>>,
 }
 
 impl CostLedger {
@@ -312,9 +315,8 @@ impl CostLedger {
         for (status, calls) in &changes.statuses {
             self.meter.counter(&names::COST_CALLS, &[("status", status)]).increment(*calls);
         }
-        self.add_sums(&changes.sums);
-        self.remember_log_sessions(changes.log_sessions.iter().map(|session| (*session, changes.arrived)));
-        changes.billed_spans.iter().for_each(|(key, tokens)| self.put_billed_span(*key, *tokens));
+        self.add_sums(&changes);
+        self.remember_two_signals(&changes);
         self.mismatches.increment(changes.mismatches);
         self.rejected_waits.increment(changes.rejected_waits);
         for (dialect, calls) in &changes.unbilled {
@@ -333,7 +335,8 @@ impl CostLedger {
             totals.awaited_records.remove(claim);
         }
         let until = changes.arrived.saturating_add(MAX_WAIT);
-        let rejected = self.apply_waits(changes.ended_waits, changes.started_waits, changes.ancestors);
+        let ancestors = changes.ancestors.into_iter().map(|(key, model)| SavedEntry(key, model, changes.account));
+        let rejected = self.apply_waits(changes.ended_waits, changes.started_waits, ancestors);
         self.rejected_waits.increment(u64::try_from(rejected.len()).unwrap_or(u64::MAX));
         self.count_waits_as_unpriced(&mut totals, rejected, changes.arrived);
         for (dialect, claim) in changes.awaited_records {
@@ -360,10 +363,9 @@ impl CostLedger {
             );
         }
         if is_new {
-            self.add_sums(&changes.sums);
+            self.add_sums(&changes);
         }
-        self.remember_log_sessions(changes.log_sessions.iter().map(|session| (*session, changes.arrived)));
-        changes.billed_spans.iter().for_each(|(key, tokens)| self.put_billed_span(*key, *tokens));
+        self.remember_two_signals(&changes);
         let mut totals = self.totals.lock();
         for claim in &claims {
             totals.awaited_records.remove(claim);
@@ -375,14 +377,14 @@ impl CostLedger {
         &self,
         ended: Vec<(LedgerKey, String)>,
         started: Vec<(LedgerKey, WaitingCall)>,
-        ancestors: Vec<(LedgerKey, InheritedModel)>,
+        ancestors: impl IntoIterator<Item = SavedEntry<InheritedModel>>,
     ) -> Vec<WaitingCall> {
         let mut waiting = self.waiting_calls.lock();
         for (ancestor, call_key) in &ended {
             waiting.remove_call(ancestor, call_key);
         }
         let rejected = started.into_iter().filter_map(|(ancestor, call)| waiting.add_call(ancestor, call)).collect();
-        let evicted = ancestors.into_iter().map(|(ancestor, model)| waiting.remember_ancestor(ancestor, model)).sum();
+        let evicted = ancestors.into_iter().map(|ancestor| waiting.remember_ancestor(ancestor)).sum();
         self.evicted_ancestors.increment(evicted);
         rejected
     }
@@ -401,17 +403,26 @@ impl CostLedger {
         }
     }
 
-    fn add_sums(&self, added: &[(LedgerKey, BilledSum)]) {
-        let mut billed_sums = self.billed_sums.lock();
-        added.iter().for_each(|(key, sum)| billed_sums.update(AccountHash::NONE, *key, |billed| billed.add(sum)));
+    fn add_sums(&self, changes: &LedgerChanges) {
+        changes.sums.iter().for_each(|(key, sum)| self.add_sum(changes.account, *key, sum));
     }
 
-    fn remember_log_sessions(&self, sessions: impl Iterator<Item = (LedgerKey, u64)>) {
+    fn add_sum(&self, account: AccountHash, key: LedgerKey, sum: &BilledSum) {
+        self.billed_sums.lock().update(account, key, |billed| billed.add(sum));
+    }
+
+    /// Remembers the sessions that sent logs, and the spans that were billed without theirs.
+    fn remember_two_signals(&self, changes: &LedgerChanges) {
+        changes.log_sessions.iter().for_each(|session| {
+            self.remember_log_session(changes.account, *session, changes.arrived);
+        });
+        changes.billed_spans.iter().for_each(|(key, tokens)| self.put_billed_span(changes.account, *key, *tokens));
+    }
+
+    fn remember_log_session(&self, account: AccountHash, session: LedgerKey, time: u64) {
         let mut log_sessions = self.log_sessions.lock();
-        for (session, time) in sessions {
-            let newest = log_sessions.get(&session).map_or(time, |known| time.max(*known));
-            log_sessions.insert(session, newest);
-        }
+        let newest = log_sessions.get(&session).map_or(time, |known| time.max(*known));
+        log_sessions.insert_for(account, session, newest, 1);
     }
 
     /// When a session's client last sent a billing record, Unix ns.
@@ -419,8 +430,8 @@ impl CostLedger {
         self.log_sessions.lock().get(session).copied()
     }
 
-    pub(super) fn put_billed_span(&self, key: LedgerKey, tokens: Option<TokenSplit>) {
-        self.billed_spans.lock().insert(key, tokens);
+    pub(super) fn put_billed_span(&self, account: impl Into<AccountHash>, key: LedgerKey, tokens: Option<TokenSplit>) {
+        self.billed_spans.lock().insert_for(account, key, tokens, 1);
     }
 
     /// Locks out other decisions on calls that arrive as span and log until the guard is dropped, because both records
@@ -567,9 +578,13 @@ impl CostLedger {
             self.add_price(&mut totals, labels, atto.parse().unwrap_or(0));
         }
         self.apply_waits(Vec::new(), saved.waiting_calls, saved.ancestors);
-        self.add_sums(&saved.sums);
-        self.remember_log_sessions(saved.log_sessions.into_iter());
-        saved.billed_spans.iter().for_each(|(key, tokens)| self.put_billed_span(*key, *tokens));
+        saved.sums.iter().for_each(|SavedEntry(key, sum, account)| self.add_sum(*account, *key, sum));
+        for SavedEntry(session, time, account) in saved.log_sessions {
+            self.remember_log_session(account, session, time);
+        }
+        for SavedEntry(key, tokens, account) in saved.billed_spans {
+            self.put_billed_span(account, key, tokens);
+        }
         let awaited_records = saved.awaited_records.into_iter().take(MAX_AWAITED_RECORDS);
         totals.awaited_records.extend(
             awaited_records.filter_map(|(claim, dialect, until)| Some((decode_claim(&claim)?, (dialect, until)))),

@@ -17,7 +17,7 @@ use crate::spec::{
 
 impl ProcessorSpec for CostSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile::default()
+        ProcessorProfile { notes: &[], redaction: None, privacy: None, inquires: false }
     }
 
     fn build(&self, id: &Arc<str>, signals: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
@@ -36,8 +36,9 @@ impl ProcessorSpec for CostSettings {
             let folder = parent_folder(&storage.spool.settings().directory);
             let task = RatesRefreshTask::build(cost, settings, refresh, deps, folder);
             let task = Arc::new(task.map_err(ProcessorUnusable::RatesRefresh)?);
-            task.load_saved_table();
-            built.task = Some(ProcessorTask { name: "rates", run: Box::new(|stop| Box::pin(task.run(stop))) });
+            let loaded = Arc::clone(&task);
+            let prepare = Box::new(move || loaded.load_saved_table());
+            built.task = Some(ProcessorTask { name: "rates", prepare, run: Box::new(|stop| Box::pin(task.run(stop))) });
         }
         Ok(built)
     }

@@ -22,6 +22,7 @@ use redaction::RedactionIdPolicy;
 use telemetry::Meter;
 
 mod bad;
+mod fairness;
 mod late;
 mod libraries;
 mod once;

@@ -99,7 +99,7 @@ impl CostProcessor {
                 pass.changes.add_claim(key);
                 // Stored before the commit, because span and log arrive within milliseconds of each other. If the batch
                 // is not committed, the claim is released, and without it the tokens are not looked up.
-                self.ledger.put_billed_span(key.to_bytes(), tokens);
+                self.ledger.put_billed_span(&*pass.account, key.to_bytes(), tokens);
                 pass.changes.add_billed_span(key.to_bytes(), tokens);
                 return;
             }

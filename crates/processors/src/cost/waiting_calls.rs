@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use genai::usage::PriceBasis;
 use genai::{Facts, ItemFacts};
-use kernel::bounded_map::BoundedMap;
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use otlp::{NodeId, NodeKind, Payload, Signal};
 use pipeline::ClaimKey;
 
@@ -67,14 +67,16 @@ pub(super) struct InheritedModel {
 /// Key of the ledger's entries: a hash of the account and of the ids of a span, an answer or a session.
 pub(super) type LedgerKey = [u8; 16];
 
-pub(super) type KeyedValues<T> = Vec<(LedgerKey, T)>;
-
 /// What the ledger remembers by key.
 pub(super) type LedgerMap<V> = BoundedMap<LedgerKey, V, MAX_WAITING>;
 
+/// An entry in a checkpoint. Older checkpoints have no account.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SavedEntry<V>(pub(super) LedgerKey, pub(super) V, #[serde(default)] pub(super) AccountHash);
+
 /// All entries of a map, oldest first, for a checkpoint.
-pub(super) fn entries<V: Clone>(map: &LedgerMap<V>) -> KeyedValues<V> {
-    map.iter().map(|(key, value)| (*key, value.clone())).collect()
+pub(super) fn entries<V: Clone>(map: &LedgerMap<V>) -> Vec<SavedEntry<V>> {
+    map.entries().map(|(account, key, value)| SavedEntry(*key, value.clone(), account)).collect()
 }
 
 /// Calls that wait for a span, and spans whose models later calls may inherit.
@@ -121,8 +123,11 @@ impl WaitingCalls {
     }
 
     /// Remembers an ancestor. Returns the number of evicted ancestors.
-    pub(super) fn remember_ancestor(&mut self, ancestor: LedgerKey, inherited: InheritedModel) -> u64 {
-        self.ancestors.insert(ancestor, inherited).len() as u64
+    pub(super) fn remember_ancestor(
+        &mut self,
+        SavedEntry(ancestor, inherited, account): SavedEntry<InheritedModel>,
+    ) -> u64 {
+        self.ancestors.insert_for(account, ancestor, inherited, 1).len() as u64
     }
 
     pub(super) fn remove_call(&mut self, ancestor: &LedgerKey, call_key: &str) -> Option<WaitingCall> {
@@ -147,7 +152,7 @@ impl WaitingCalls {
         expired
     }
 
-    pub(super) fn entries(&self) -> (KeyedValues<WaitingCall>, KeyedValues<InheritedModel>) {
+    pub(super) fn entries(&self) -> (Vec<(LedgerKey, WaitingCall)>, Vec<SavedEntry<InheritedModel>>) {
         let calls = self.calls.iter().flat_map(|(span, calls)| calls.values().map(|call| (*span, call.clone())));
         (calls.collect(), entries(&self.ancestors))
     }

@@ -76,7 +76,7 @@ impl ItemFilter for FilterProcessor {
 
 impl ProcessorSpec for FilterSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile::default()
+        ProcessorProfile { notes: &[], redaction: None, privacy: None, inquires: false }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

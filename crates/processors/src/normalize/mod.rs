@@ -68,7 +68,7 @@ impl NormalizeProcessor {
 
 impl ProcessorSpec for NormalizeSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile::default()
+        ProcessorProfile { notes: &[], redaction: None, privacy: None, inquires: false }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

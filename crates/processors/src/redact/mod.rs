@@ -558,11 +558,8 @@ impl ProcessorSpec for RedactSettings {
             is_audit_only: self.mode == RedactMode::Audit,
             allows_content: self.content == ContentPolicy::Allow,
         };
-        ProcessorProfile {
-            redaction: Some(redaction),
-            calls_recogniser: self.recogniser.is_some(),
-            ..ProcessorProfile::default()
-        }
+        let calls_recogniser = self.recogniser.is_some();
+        ProcessorProfile { notes: &[], redaction: Some(redaction), privacy: None, calls_recogniser }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

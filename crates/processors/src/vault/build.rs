@@ -109,7 +109,7 @@ pub fn build(
 
 impl ProcessorSpec for VaultSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile { notes: &self.notes, privacy: Some(self.privacy.name()), ..ProcessorProfile::default() }
+        ProcessorProfile { notes: &self.notes, redaction: None, privacy: Some(self.privacy.name()), inquires: false }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {
@@ -129,7 +129,7 @@ impl ProcessorSpec for VaultSettings {
             let (keys, inbox) = (self.erasure_keys.clone(), uploader.erasure_inbox());
             built.erasure_target = Some(Arc::new(ErasureReportTarget { keys, inbox }));
             let run = Box::new(|stop| Box::pin(uploader.run(stop)) as BoxFuture<'static, ()>);
-            built.task = Some(ProcessorTask { name: "vault uploader", run });
+            built.task = Some(ProcessorTask { name: "vault uploader", prepare: Box::new(|| ()), run });
         }
         Ok(built)
     }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use parking_lot::Mutex;
 
 use genai::ServiceIdentity;
-use kernel::bounded_map::BoundedMap;
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use kernel::clock::UnixNanos;
 use pipeline::claims::ClaimKey;
 
@@ -26,10 +26,12 @@ const UPDATE_INTERVAL: u64 = HOUR;
 const HOUR: u64 = 3_600_000_000_000;
 /// Size of a digest, bytes.
 const DIGEST_BYTES: usize = 16;
-/// Size of an entry of an effect's body, bytes: a digest and a time.
-const ENTRY_BYTES: usize = DIGEST_BYTES + 8;
+/// Size of an entry of an effect's body, bytes: a digest, a time and the hash of the account.
+const ENTRY_BYTES: usize = DIGEST_BYTES + 8 + 8;
 /// First byte of an effect's body. Effects of traces and labels begin with other values.
-const EFFECT_VERSION: u8 = 2;
+const EFFECT_VERSION: u8 = 6;
+/// First byte of a body whose entries lack the account.
+const NO_ACCOUNTS_VERSION: u8 = 2;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DeclaredServices {
@@ -77,12 +79,11 @@ impl KnownServices {
 
     /// The effect's body for services that sent agents' items. `None` if it would change nothing.
     pub(super) fn effect(&self, account: &str, services: &[ServiceIdentity<'_>], now: UnixNanos) -> Option<Vec<u8>> {
-        let last_seen = self.last_seen.lock();
+        let (last_seen, account_hash) = (self.last_seen.lock(), AccountHash::from(account).to_le_bytes());
         let mut body = vec![EFFECT_VERSION];
         for digest in services.iter().map(|service| digest(account, service)) {
             if last_seen.get(&digest).is_none_or(|time| now.0.saturating_sub(*time) >= UPDATE_INTERVAL) {
-                body.extend_from_slice(&digest);
-                body.extend_from_slice(&now.0.to_le_bytes());
+                body.extend(digest.into_iter().chain(now.0.to_le_bytes()).chain(account_hash));
             }
         }
         (body.len() > 1).then_some(body)
@@ -90,13 +91,18 @@ impl KnownServices {
 
     /// Applies an effect, or the result of [`KnownServices::save`].
     pub(super) fn apply(&self, body: &[u8]) -> bool {
-        let Some((&EFFECT_VERSION, entries)) = body.split_first() else { return false };
+        let (entries, entry_bytes) = match body.split_first() {
+            Some((&EFFECT_VERSION, entries)) => (entries, ENTRY_BYTES),
+            Some((&NO_ACCOUNTS_VERSION, entries)) => (entries, DIGEST_BYTES + 8),
+            _ => return false,
+        };
         let mut last_seen = self.last_seen.lock();
-        for entry in entries.as_chunks::<ENTRY_BYTES>().0 {
-            let Some((digest, time)) = entry.split_first_chunk::<DIGEST_BYTES>() else { continue };
-            let time = u64::from_le_bytes(time.try_into().unwrap_or_default());
+        for entry in entries.chunks_exact(entry_bytes) {
+            let Some((digest, rest)) = entry.split_first_chunk::<DIGEST_BYTES>() else { continue };
+            let Some((time, account)) = rest.split_first_chunk() else { continue };
+            let time = u64::from_le_bytes(*time);
             let newest = last_seen.get(digest).map_or(time, |known| time.max(*known));
-            last_seen.insert(*digest, newest);
+            last_seen.insert_for(u64::from_le_bytes(account.try_into().unwrap_or_default()), *digest, newest, 1);
         }
         true
     }
@@ -106,9 +112,8 @@ impl KnownServices {
         let last_seen = self.last_seen.lock();
         let mut body = Vec::with_capacity(1 + last_seen.len() * ENTRY_BYTES);
         body.push(EFFECT_VERSION);
-        for (digest, time) in last_seen.iter() {
-            body.extend_from_slice(digest);
-            body.extend_from_slice(&time.to_le_bytes());
+        for (account, digest, time) in last_seen.entries() {
+            body.extend(digest.iter().copied().chain(time.to_le_bytes()).chain(account.to_le_bytes()));
         }
         body
     }

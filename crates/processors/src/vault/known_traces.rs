@@ -7,19 +7,24 @@
 
 use parking_lot::Mutex;
 
-use kernel::bounded_map::BoundedMap;
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use pipeline::claims::ClaimKey;
 
 /// Maximum number of traces remembered.
 pub(super) const LIMIT: usize = 131_072;
 /// Size of a digest, bytes.
 const DIGEST_BYTES: usize = 16;
+/// Size of an entry of an effect's body, bytes: a digest and the hash of its account.
+const ENTRY_BYTES: usize = DIGEST_BYTES + 8;
 /// First byte of an effect's body. Effects of services and labels begin with other values.
-const EFFECT_VERSION: u8 = 1;
+const EFFECT_VERSION: u8 = 5;
+/// First byte of a body whose entries are digests without their accounts.
+const NO_ACCOUNTS_VERSION: u8 = 1;
 
 /// See the module documentation.
 pub(super) struct KnownTraces {
-    /// An effect remembers a trace again after so many others, so that it is not forgotten while it goes on.
+    /// An effect remembers a trace again after so many others, divided by the number of accounts, so that it is not
+    /// forgotten while it goes on.
     refresh_after: u64,
     traces: Mutex<BoundedMap<[u8; DIGEST_BYTES], ()>>,
 }
@@ -47,11 +52,12 @@ impl KnownTraces {
     /// The effect's body for an agent's traces. `None` if it would change nothing.
     pub(super) fn effect(&self, account: &str, traces: &[&[u8]]) -> Option<Vec<u8>> {
         let digests: Vec<_> = traces.iter().map(|trace| digest(account, trace)).collect();
-        let known = self.traces.lock();
+        let (known, account) = (self.traces.lock(), AccountHash::from(account).to_le_bytes());
+        let refresh_after = self.refresh_after / known.accounts().max(1) as u64;
         let mut body = vec![EFFECT_VERSION];
         for digest in digests {
-            if known.writes_since(&digest).is_none_or(|writes| writes >= self.refresh_after) {
-                body.extend_from_slice(&digest);
+            if known.writes_since(&digest).is_none_or(|writes| writes >= refresh_after) {
+                body.extend(digest.into_iter().chain(account));
             }
         }
         (body.len() > 1).then_some(body)
@@ -59,16 +65,24 @@ impl KnownTraces {
 
     /// Applies an effect, or the result of [`KnownTraces::save`].
     pub(super) fn apply(&self, body: &[u8]) -> bool {
-        let Some((&EFFECT_VERSION, digests)) = body.split_first() else { return false };
+        let (entries, entry_bytes) = match body.split_first() {
+            Some((&EFFECT_VERSION, entries)) => (entries, ENTRY_BYTES),
+            Some((&NO_ACCOUNTS_VERSION, digests)) => (digests, DIGEST_BYTES),
+            _ => return false,
+        };
         let mut traces = self.traces.lock();
-        digests.as_chunks().0.iter().for_each(|digest| drop(traces.insert(*digest, ())));
+        for (digest, account) in entries.chunks_exact(entry_bytes).filter_map(<[u8]>::split_first_chunk) {
+            traces.insert_for(u64::from_le_bytes(account.try_into().unwrap_or_default()), *digest, (), 1);
+        }
         true
     }
 
     /// All entries for the checkpoint, older ones first.
     pub(super) fn save(&self) -> Vec<u8> {
-        let digests: Vec<_> = self.traces.lock().iter().map(|(digest, ())| *digest).collect();
-        [&[EFFECT_VERSION], digests.as_flattened()].concat()
+        let traces = self.traces.lock();
+        let entries =
+            traces.entries().flat_map(|(account, digest, ())| digest.iter().copied().chain(account.to_le_bytes()));
+        [EFFECT_VERSION].into_iter().chain(entries).collect()
     }
 
     /// Number of traces remembered.

@@ -15,6 +15,7 @@ use genai::{
     Facts, KnownAgents, ServiceIdentity, UnlistedTextPolicy, Vocabulary, agent_services, agent_traces, cached_facts,
     mark_known_agents,
 };
+use kernel::bounded_map::AccountHash;
 use kernel::clock::UnixNanos;
 use kernel::compression::CompressorPool;
 use kernel::pseudonym::IdPolicy;
@@ -133,6 +134,7 @@ const COMPRESSION_LEVEL: i32 = 1;
 
 /// The additions of a batch to the in-memory caches, applied after the commit. Never written to disk.
 struct CacheAdditions {
+    account: AccountHash,
     prints: RememberedPrints,
     tool_requests: RequestedToolCalls,
 }
@@ -292,7 +294,8 @@ impl VaultProcessor {
         if !findings.echoes.is_empty() {
             batch.echoes = Some(Arc::new(findings.echoes));
         }
-        let additions = CacheAdditions { prints: findings.prints, tool_requests: requests };
+        let account = AccountHash::from(&*batch.origin.account);
+        let additions = CacheAdditions { account, prints: findings.prints, tool_requests: requests };
         if !(additions.prints.is_empty() && additions.tool_requests.is_empty()) {
             batch.effects.push(self.unstored_effect(additions));
         }
@@ -390,7 +393,7 @@ impl Processor for VaultProcessor {
         for SessionPrints { keys, prints } in &additions.prints {
             keys.iter().flatten().for_each(|key| self.echo_finder.memory.add_session_content(*key, prints));
         }
-        self.tool_requests.remember(&additions.tool_requests);
+        self.tool_requests.remember(additions.account, &additions.tool_requests);
     }
 
     fn checkpoint(&self) -> Option<Vec<u8>> {

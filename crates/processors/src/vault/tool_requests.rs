@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use genai::{ContentLocation, ContentPart, Facts, ItemFacts, ItemRole};
-use kernel::bounded_map::BoundedMap;
+use kernel::bounded_map::{AccountHash, BoundedMap};
 use otlp::{NodeId, Payload, Value};
 
 use super::content::value_at;
@@ -68,9 +68,9 @@ impl ToolCallRequests {
     }
 
     /// Adds the requests of a committed batch.
-    pub(super) fn remember(&self, requests: &RequestedToolCalls) {
+    pub(super) fn remember(&self, account: AccountHash, requests: &RequestedToolCalls) {
         let mut remembered = self.remembered.lock();
-        requests.iter().for_each(|(hash, span)| drop(remembered.insert(*hash, *span)));
+        requests.iter().for_each(|(hash, span)| drop(remembered.insert_for(account, *hash, *span, 1)));
     }
 
     fn hash(&self, account: &str, id: &str) -> u64 {

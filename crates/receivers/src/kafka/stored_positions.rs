@@ -45,7 +45,7 @@ impl PositionState {
 
 /// Ranges of one partition that are remembered. A range ends where another worker stored records, or one is under way.
 const MAX_RANGES: usize = 1024;
-/// Ids of one partition that are remembered.
+/// Ids of one partition that are remembered. They have no account: records may be of any.
 const MAX_IDS: usize = 4096;
 
 /// The stored records of one partition.

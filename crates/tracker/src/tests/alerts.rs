@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::support::*;
+use crate::alerts::{AlertEvaluator, AlertThresholds, RuleContext};
 use genai::testing::request;
 use kernel::clock::UnixNanos;
 use otlp::Payload;
 use pipeline::Processor;
-use runs::{Alert, RunCatalog};
+use runs::{Alert, RunCatalog, RunState, RunView};
 use telemetry::Meter;
 
 const T0: u64 = 1_795_166_000;
@@ -241,6 +242,19 @@ fn drift() {
     assert_eq!(scene.firing(), ["cost_per_run_drift", "tokens_per_run_drift"]);
     scene.past(60, PLAIN).wait(2);
     assert!(scene.firing().is_empty(), "{:?}", scene.firing());
+}
+
+/// Ended alerts are listed also beside as many active ones as there can be: a webhook waits for the end.
+#[test]
+fn ended_alerts_are_listed_beside_all_active_ones() {
+    let (limits, mut alerts, mut scene) = (AlertThresholds::default(), AlertEvaluator::default(), Scene::new());
+    scene.play(PLAIN).wait(2);
+    let killed = RunView { state: RunState::Killed, ..scene.line.runs.recent_runs(1).remove(0) };
+    for n in 0..1100 {
+        let view = RunView { run: format!("r-{n}"), ..killed.clone() };
+        alerts.evaluate_run(&view, false, &mut 0, RuleContext { limits: &limits, ceiling: 50, now: n });
+    }
+    assert_eq!(alerts.all().iter().filter(|alert| alert.until.is_some()).count(), 100);
 }
 
 /// Alerts survive a restart, and do not fire again because of it.

@@ -22,6 +22,24 @@ fn a_day_long() {
     assert!(restored.is_agent_service("a", Some(&SHOP), now));
 }
 
+/// Must not regress: an account that floods, also before a restart, forgets no service of another one; a state that was
+/// saved without accounts is read.
+#[test]
+fn a_flood_forgets_no_other_account() {
+    let (services, now) = (KnownServices::new(DeclaredServices::Learned, 8), UnixNanos(AGENT_SERVICE_TTL));
+    let tell = |services: &KnownServices, account: &str, name: &str| {
+        services.apply(&services.effect(account, &[ServiceIdentity { name, instance: "" }], now).expect("news"));
+    };
+    services.apply(&[&[NO_ACCOUNTS_VERSION][..], &digest("a", &SHOP)[..], &now.0.to_le_bytes()].concat());
+    assert!(services.is_agent_service("a", Some(&SHOP), now));
+    tell(&services, "a", "small");
+    (0..100).for_each(|n| tell(&services, "b", &n.to_string()));
+    let restored = KnownServices::new(DeclaredServices::Learned, 8);
+    restored.apply(&services.save());
+    (100..200).for_each(|n| tell(&restored, "b", &n.to_string()));
+    assert!(restored.is_agent_service("a", Some(&ServiceIdentity { name: "small", instance: "" }), now));
+}
+
 /// Must not regress: declared services count from the start.
 #[test]
 fn declared() {

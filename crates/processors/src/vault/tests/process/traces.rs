@@ -155,6 +155,31 @@ fn the_memory_of_traces_is_bounded() {
     assert!(!traces.is_agent_trace("a", &[3; 16]));
 }
 
+/// An account that floods forgets no trace of another one, also after a restart, nor one of its own that goes on; a
+/// state that was saved without accounts is read.
+#[test]
+fn a_flood_forgets_no_trace_of_others() {
+    let new = || super::super::super::known_traces::KnownTraces::new(8);
+    let (traces, old) = (new(), new());
+    assert!(old.apply(&[&[1_u8][..], &[7; 32]].concat()) && old.len() == 1);
+    let flood = |traces: &super::super::super::known_traces::KnownTraces| {
+        let tell = |account: &str, trace: u8| {
+            traces.effect(account, &[&[trace; 16]]).iter().for_each(|body| assert!(traces.apply(body)));
+        };
+        (0..3).for_each(|trace| tell("a", trace));
+        for trace in 0..100 {
+            tell("b", trace);
+            tell("b", 200);
+            assert!(traces.is_agent_trace("b", &[200; 16]));
+        }
+        assert!((0..3).all(|trace| traces.is_agent_trace("a", &[trace; 16])));
+    };
+    flood(&traces);
+    let restored = new();
+    assert!(restored.apply(&traces.save()));
+    flood(&restored);
+}
+
 /// The distribution of the billed input is stamped on model calls that count, and adds up to it; copies and tools get
 /// none.
 #[test]
@@ -211,6 +236,9 @@ fn tools_know_who_asked() {
     assert_eq!(together.get(..5), Some(&expected[..]));
     assert_eq!(pass(tools(), true), vec![None; 5], "not committed");
     pass(calls(), true);
+    assert_eq!(pass(tools(), true), expected);
+    // A flood of another account forgets none of them.
+    bench.processor.tool_requests.remember("large".into(), &(0..100_000).map(|hash| (hash, [9; 8])).collect());
     assert_eq!(pass(tools(), true), expected);
 }
 
