@@ -147,6 +147,36 @@ class Sink:
             return [json.loads(line) for line in f if line.endswith("\n")]
 
 
+# ---- an S3 that can be unavailable ---------------------------------------------------------------------------------
+
+def credentials(access="peer", secret="peer"):
+    """The environment of a program that uses S3."""
+    return {**os.environ, "AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret, "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+class S3Stub:
+    """s3_stub.py as a process, and the settings of a vault in it."""
+
+    def __init__(self, root):
+        self.root, self.errors = root, f"{root}.log"
+        os.makedirs(root)
+        self.process = start([sys.executable, os.path.join(HERE, "s3_stub.py"), "--dir", root], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=open(self.errors, "wb"))
+        self.port = json.loads(self.process.stdout.readline())["port"]
+        self.vault, self.keys = os.path.join(root, "vault"), os.path.join(root, "keys")
+        self.settings = {"s3": {"bucket": "vault", "key_bucket": "keys", "region": "us-east-1", "force_path_style": True,
+                                "endpoint": f"http://127.0.0.1:{self.port}",
+                                "object_lock": {"mode": "compliance", "retention": "400d"}}}
+
+    def tell(self, query):
+        assert http(f"http://127.0.0.1:{self.port}/control?{query}", timeout=10)[0] == 200
+
+    def complaints(self):
+        """What a writer that only puts new objects never causes."""
+        with open(self.errors) as f:
+            return f.read()
+
+
 # ---- a running tollgate --------------------------------------------------------------------------------------------
 
 ORDER = ("normalize", "cost", "runs", "vault", "redact")

@@ -32,9 +32,13 @@ class Search:
     """Looks for the 16 hex digits of each canary: they are unique, and no program takes them apart."""
 
     def __init__(self, canaries):
-        self.of = {canary[-16:].encode(): canary for canary in canaries}
-        self.found = set()
+        self.of, self.found = {}, set()
         self.bytes = self.frames = 0
+        self.know(canaries)
+
+    def know(self, canaries):
+        """Adds canaries that are looked for from now on."""
+        self.of.update((canary[-16:].encode(), canary) for canary in canaries)
 
     def look(self, where, data, depth=0):
         """Looks through bytes; what is found is noted as (canary, where)."""

@@ -31,14 +31,13 @@ case $part in faults | upgrade) debian faketime faketime ;; esac
 [ "$part" != fleet ] || { debian java default-jre-headless; debian mvn maven; }
 case "$part $*" in refusals* | "sdk "*java*) debian javac default-jdk-headless; debian mvn maven ;; esac
 [ "$part" != deploy ] || debian systemd-analyze systemd
-case $part in chain | oidc) command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; } ;; esac
+case $part in oidc) command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; } ;; esac
 case $part in
   sdk)
     "$here/sdk/install.sh" >/dev/null
     for sdk in "$@"; do "$here/sdk/install.sh" "$sdk" >/dev/null; done
     ;;
   refusals)
-    command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; }
     "$here/sdk/install.sh" >/dev/null
     for sdk in go java "$@"; do "$here/sdk/install.sh" "$sdk" >/dev/null; done
     ;;
@@ -46,6 +45,7 @@ case $part in
   *) "$here/sdk/install.sh" python >/dev/null ;;
 esac
 case $part in
+  crash) "$here/sdk/install.sh" chain >/dev/null ;;
   claude) "$here/claude_code/install.sh" >/dev/null ;;
   fleet) "$here/kafka/install.sh" ;;
   oidc) "$here/oidc/install.sh" ;;
