@@ -25,7 +25,7 @@ flock -w 900 9 || { echo "run.sh: another part has been installing for a quarter
 debian age age
 debian zstd zstd
 case $part in alerts | backends | boards) debian prometheus prometheus ;; esac
-case $part in faults | upgrade) debian faketime faketime ;; esac
+[ "$part" != upgrade ] || debian faketime faketime
 [ "$part" != faults ] || debian mkfs.ext4 e2fsprogs
 [ "$part" != browser ] || debian chromium chromium
 [ "$part" != fleet ] || { debian java default-jre-headless; debian mvn maven; }

@@ -112,7 +112,8 @@ def run(work, options):
     note = os.urandom(500_000).hex()
     big = request("traces", ["storm-0"])
     big.resource_spans[0].scope_spans[0].spans[0].attributes.add(key="note").value.string_value = note
-    flood = Flood(gateway.http, options.flood, big.SerializeToString())
+    # four times what may be in flight
+    flood = Flood(gateway.http, 128, big.SerializeToString())
     peak, end, served = 0, time.monotonic() + options.overload, len(healthy.acked)
     while time.monotonic() < end:
         peak = max(peak, rss(gateway.process.pid))
