@@ -22,6 +22,10 @@ def flat(work, options):
     late = rss(gateway.process.pid)
     figure(f"flat: memory with {part >> 20} and {part >> 18} MiB waiting", f"{early >> 20}, {late >> 20}", "MiB")
     check("flat: memory does not grow with what waits", late <= early + (48 << 20), f"{late >> 20} MiB")
+    gateway.kill()
+    began = time.monotonic()
+    gateway.start()
+    figure("flat: killed, and ready again with it after", round(time.monotonic() - began, 2), "s")
     # so much still comes while the backlog goes
     over, came = threading.Event(), [0]
 
