@@ -25,7 +25,6 @@
 #   fleet-sim   three workers with the real engine behind a broker in memory, compared with one instance: kills, lost
 #               volumes, moves, brokers away; 20,000 seeds per round
 #   leak        the leak search over every recording
-#   isolation   the border between accounts, with ten minutes of mutated requests; once
 #   tables      `vault compact` over ten million lines, which DuckDB compares with the index; once; an interrupted run
 #               continues
 #   vault-speed the share of sealing, and puts by layout, on an idle machine; once
@@ -51,7 +50,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 # the simulations make workers panic on purpose
 export RUST_BACKTRACE=0
-part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|fleet-sim|alerts|backends|sdks|leak|isolation|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|fips|image|advisories|alone|fuzz [MINUTES]}
+part=${1:?usage: nightly.sh spool-sim|simulation|truth|closed|properties|mutations|chain|crash|faults|fleet|fleet-sim|alerts|backends|sdks|leak|tables|vault-speed|runs|speed|whole|instructions|release|reproducible|fips|image|advisories|alone|fuzz [MINUTES]}
 minutes=${2:-60}
 end=$(($(date +%s) + minutes * 60))
 left() { echo $((end - $(date +%s))); }
@@ -63,7 +62,7 @@ released() {
   cargo build --release --locked --bin tollgate "${features[@]}" >&2
   export TOLLGATE_BIN=$PWD/target/release/tollgate
 }
-case $part in crash | faults | fleet | alerts | backends | sdks | leak | isolation | tables | release) released ;; esac
+case $part in crash | faults | fleet | alerts | backends | sdks | leak | tables | release) released ;; esac
 
 # rounds STEP COMMAND…: repeats the command until the time is up. TOLLGATE_SEED continues where the last night stopped;
 # `count` is the number of completed rounds.
@@ -149,7 +148,6 @@ case $part in
   sdks)
     timeout "$((minutes * 60))" tests/peers/run.sh sdk go java ;;
   leak) rounds 1 tests/peers/run.sh leak ;;
-  isolation) tests/peers/run.sh isolation --seconds 600 --seed "$(date +%j)" ;;
   tables)
     code=0
     timeout "$((minutes * 60))" tests/peers/run.sh tables --rows 10000000 --keep target/nightly/tables || code=$?
