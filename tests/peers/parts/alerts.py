@@ -80,10 +80,6 @@ def names_are_known(found, live):
     check("no rate of a gauge", not gauges, gauges)
     unused = sorted(recorded - {name for expr in exprs for name, _ in names.named(expr)})
     check("every recorded series is used", not unused, unused)
-    # the check itself: a letter too few, a label that is not there
-    spelt = [expr.replace("tollgate_spool_poisoned", "tollgate_spool_poisond").replace('reason="fork"', 'cause="fork"') for expr in exprs]
-    seen = names.unknown(spelt, known, recorded) == ["tollgate_spool_poisond"]
-    check("a misspelt name and a wrong label are found", seen and ("tollgate_vault_chain_breaks_total", "cause") in names.strange_labels(spelt, live))
     figure("metrics named", len({name for expr in exprs for name, _ in names.named(expr)} - recorded))
 
 
@@ -93,12 +89,9 @@ def other_back_ends(found, alerts):
         here = f.read()
     check("SigNoz: rules.json is what promql/signoz.py writes", here == signoz.text(found), "run tests/peers/promql/signoz.py")
     check("SigNoz: each rule is of its API's schema", not others.signoz(signoz.FILE), others.signoz(signoz.FILE))
-    check("SigNoz: an unknown key is found", others.differs({"alert": "x"}, {"alert": str, "condition": dict}))
 
     wrong, triggers = others.honeycomb(os.path.join(ALERTS, "honeycomb", "main.tf"), {rule["alert"] for rule in alerts})
     check("Honeycomb: each trigger keeps the provider's rules", triggers and not wrong, wrong)
-    worse = others.query("x", {"calculation": [{"op": "COUNT", "column": "a"}, {"op": "AVG"}], "time_range": 1})
-    check("Honeycomb: a bad query is found", len(worse) == 3, worse)
     if shutil.which("terraform"):
         code, said = tool("terraform", "fmt", "-check", os.path.join(ALERTS, "honeycomb"))
         check("Honeycomb: terraform reads it and finds it formatted", code == 0, said)
@@ -157,31 +150,7 @@ def every_case_holds(found, alerts, work, with_signoz):
     tripled = [case for case in wanted if case.get("traffic", 1) >= 3 and not any(case["fires"].values())]
     check("three times the traffic alone wakes nobody: minutes later, hours later, against yesterday",
           any(case.get("history", 90) > 1440 for case in tripled) and any(case.get("history", 90) <= 120 for case in tripled))
-    the_cases_can_fail(base, wanted, files, bounds, work)
     signoz_says_the_same(found, base, wanted, bounds, work, with_signoz)
-
-
-def the_cases_can_fail(base, wanted, files, bounds, work):
-    """Copies of the rules with one alert that never fires, or always does: the case must notice."""
-    case = next(c for c in wanted if any(c["fires"].values()) and c.get("history", 90) <= 120)
-    victim = next(woken[0] for woken in case["fires"].values() if woken)
-    for word, expr in (("never", "vector(0) > 1"), ("always", "vector(1)")):
-        folder = os.path.join(work, word)
-        os.makedirs(folder, exist_ok=True)
-        broken = []
-        for path in files:
-            with open(path) as f:
-                document = cases.yaml.safe_load(f)
-            for rule in (rule for group in document["groups"] for rule in group["rules"]):
-                if rule.get("alert") == victim:
-                    rule.update(expr=expr)
-                    rule.pop("for", None)
-            broken.append(os.path.join(folder, os.path.basename(path)))
-            with open(broken[-1], "w") as f:
-                json.dump(document, f)
-        quiet = {**case, "name": word, "fires": {0: []}} if word == "always" else case
-        said = cases.run(base, [quiet], broken, bounds, os.path.join(work, f"cases-{word}"))
-        check(f"a copy of {victim} that {word} fires is noticed", all(said.values()))
 
 
 # ---- a running tollgate and a real Prometheus ----------------------------------------------------------------------

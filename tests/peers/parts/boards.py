@@ -2,7 +2,6 @@
 labels that recorded sessions emit. The number of each panel, computed from the output of a running tollgate, is that of ../boards/expected.json, and the
 main ones are those of tollgate's own API. TOLLGATE_UPDATE=1 writes expected.json.
 """
-import copy
 import json
 import os
 import re
@@ -311,8 +310,6 @@ def promql_gives_the_same(boards, found, scraped, work):
     exprs = sorted({expr for board in boards for _, _, expr in promql_of(board)})
     computed, output = prometheus_computes(exprs, scraped, work)
     check(f"{len(exprs)} queries are PromQL", "parse error" not in output, output[:400])
-    _, output = prometheus_computes([exprs[0] + ")"], scraped, work)
-    check("a query that is not PromQL is noticed", "parse error" in output, output[:400])
     compared = 0
     wrong = []
     for board in boards:
@@ -355,7 +352,6 @@ def agree_with_the_api(found, api):
         return round(sum(row[-1] for row in board[panel][source]), 9)
 
     equal("sessions", value(native, "sessions"), len({run["session_id"] for run in recorded}))
-    equal("sessions of the hooks", value(hooks, "sessions"), len({run["session_id"] for run in recorded if not run["tenant"]}))
     equal("sessions that ended", total(native, "sessions", "metrics"), len({run["session_id"] for run in runs}))
     equal("prompts, one a run", value(native, "prompts") + value(hooks, "prompts"), len(recorded))
     equal("tool calls", value(native, "tool-calls") + value(hooks, "tool-calls"), sum(run["totals"]["tool_calls"] for run in recorded))
@@ -366,11 +362,8 @@ def agree_with_the_api(found, api):
     equal("sub-agents", agents, sum(run["totals"]["sub_agents"] for run in recorded))
     equal("failed tool calls", total(native, "tool-failures") + total(hooks, "tool-failures"), sum(run["totals"]["failed_tool_calls"] for run in recorded))
     equal("failed tool calls by service", sum(row[-2] for row in night["tool-failures"]["events"]), sums["all"]["failed_tool_calls"])
-    equal("failed tool calls in metrics", total(night, "tool-failures", "metrics"), sums["all"]["failed_tool_calls"])
     denials = sum(one["count"] for run in runs for one in run["totals"]["permission_denials"])
     equal("permission denials", total(native, "permission-denials") + total(hooks, "permission-denials"), denials)
-    equal("permission denials by service", total(night, "permission-denials"), denials)
-    equal("permission denials in metrics", total(night, "permission-denials", "metrics"), denials)
     for name, board, tenant in (("Claude Code", native, "acme"), ("the hooks", hooks, "unattributed")):
         new, read_, written, output = board["tokens"]["events"][0]
         own = [run["totals"]["tokens"] for run in recorded if (run["tenant"] or "unattributed") == tenant]
@@ -383,14 +376,11 @@ def agree_with_the_api(found, api):
     equal("cache hit ratio", value(native, "cache-hit-ratio"), round(ratio, 9))
     costs = {tenant: float(one["cost_usd"]) for tenant, one in sums["by_tenant"].items() if one["cost_usd"] is not None}
     equal("cost by tenant", {row[0] or "unattributed": row[-1] for row in night["cost-by-tenant"]["events"]}, costs)
-    equal("cost by tenant in metrics", {row[1]: row[-1] for row in night["cost-by-tenant"]["metrics"]}, costs)
     models = {model: float(one["cost_usd"]) for model, one in sums["by_model"].items() if one["cost_usd"] is not None}
     equal("cost by model", {row[0]: row[-1] for row in night["cost-by-model"]["events"]}, models)
-    equal("cost by model in metrics", {row[1]: row[-1] for row in night["cost-by-model"]["metrics"]}, models)
     equal("cost of all features", total(night, "cost-by-feature"), float(sums["all"]["cost_usd"]))
     failed = round(sum(run["failed"] for run in runs) / len(runs), 9)
     equal("failure rate", value(night, "failure-rate"), failed)
-    equal("failure rate in metrics", value(night, "failure-rate", "metrics"), failed)
     equal("cost per run in metrics", value(night, "cost-per-run", "metrics"), round(float(sums["all"]["cost_usd"]) / len(runs), 9))
     by_cost = sorted(((float(run["totals"]["cost_usd"] or 0), run["id"]) for run in runs), reverse=True)
     equal("most expensive runs", [one[::-1] for one in sorted(((row[-1] or 0.0, row[0]) for row in night["expensive-runs"]["events"]), reverse=True)],
@@ -398,52 +388,13 @@ def agree_with_the_api(found, api):
     equal("longest runs", {row[0]: [row[-2], row[-1]] for row in night["longest-runs"]["events"]},
           {run["id"]: [run["duration_seconds"], run["totals"]["iterations"]] for run in runs})
     equal("traces of runs", {row[0]: row[1] for row in night["longest-runs"]["events"] if row[1]}, {run["id"]: run["trace_id"] for run in runs if run["trace_id"]})
-    for panel, key in (("iterations", lambda run: run["totals"]["iterations"]), ("run-time", lambda run: run["duration_seconds"])):
-        equal(f"{panel}, p95", value(night, panel), sorted(key(run) for run in runs)[-(-len(runs) * 95 // 100) - 1])
     equal("runs by state", {row[0]: row[-1] for row in night["runs-by-state"]["events"]},
           {state: sum(run["state"] == state for run in runs) for state in {run["state"] for run in runs}})
     equal("fallbacks", total(night, "fallbacks"), sum(one["count"] for run in runs for one in run["totals"]["fallbacks"]))
-    equal("fallbacks in metrics", total(night, "fallbacks", "metrics"), sum(one["count"] for run in runs for one in run["totals"]["fallbacks"]))
     equal("model failures", total(night, "model-failures", "metrics"), sum(one["count"] for run in runs for one in run["totals"]["model_call_failures"]))
 
 
 # ---- the checks can fail -------------------------------------------------------------------------------------------------
-
-def the_checks_can_fail(boards, recorded, received, rows, specs, work):
-    """Copies with one mistake each: every check must notice its own."""
-    def broken(place, change):
-        copied = copy.deepcopy(boards)
-        change(next(panel for name, panel in panels(copied) if name == place))
-        return copied
-
-    for what, place, change in (
-            ("a misspelt attribute", "agents-at-2am/cost-per-run", lambda panel: panel["events"].update(show={"cost": "avg(agent.estimated_cost_us)"})),
-            ("a misspelt span name", "claude-code-sessions/prompts", lambda panel: panel["events"].update(where={"name": "claude_code.interactoin"})),
-            ("a misspelt group", "claude-code-hooks/stop-reasons", lambda panel: panel["events"].update(by=["agent.stop_reasons"])),
-            ("the sum of a text", "agents-at-2am/cost-per-run", lambda panel: panel["events"].update(show={"cost": "sum(tollgate.run.cost_usd)"})),
-            ("a truth value as text", "claude-code-hooks/tool-failures", lambda panel: panel["events"]["where"].update({"gen_ai.tool.success": "false"})),
-            ("a misspelt metric", "agents-at-2am/cost-by-tenant", lambda panel: panel["metrics"][0].update(metric="tollgate_cost_usd")),
-            ("a misspelt label", "agents-at-2am/cost-by-tenant", lambda panel: panel["metrics"][0].update(by=["tenants"]))):
-        copied = broken(place, change)
-        wrong = asks_only_what_is_recorded(copied, rows, recorded.text)
-        check(f"{what} is noticed", wrong and all(one.startswith(place) for one in wrong), wrong)
-        check(f"{what}: the files are no longer up to date", generate.stale(generate.files(copied)))
-    found = numbers(broken("agents-at-2am/expensive-runs", lambda panel: panel["events"].update(limit=1, show={"cost": "sum(tollgate.run.iterations)"})), recorded)
-    wrong = as_expected(boards, {**found, RECEIVED: received}) if not os.environ.get("TOLLGATE_UPDATE") else ["agents-at-2am/expensive-runs"]
-    check("another number is noticed", [one.split(":")[0] for one in wrong] == ["agents-at-2am/expensive-runs"], wrong)
-    spec = copy.deepcopy(next(iter(specs.values())))
-    spec.update(time_rang=1, order=[{"op": "SUM", "column": "a", "order": "down"}], compare_time_offset=5)
-    check("Honeycomb: three mistakes are noticed", len(schemas.specification("x", spec)) == 3, schemas.specification("x", spec))
-    board = read("signoz", boards[2])
-    board["spec"]["panels"]["alerts"]["spec"]["plugin"]["sepc"] = {}
-    board["spec"]["panels"]["fallbacks"]["spec"]["queries"] *= 2
-    board["schemaVersion"] = "v5"
-    check("SigNoz: three mistakes are noticed", len(schemas.signoz(board)) == 3, schemas.signoz(board))
-    board = read("grafana", boards[2])
-    board["tgas"] = board.pop("tags")
-    board["panels"][0]["options"]["graphMode"] = "aera"
-    wrong = schemas.grafana_types([board], os.path.join(CACHE, "boards"))
-    check("Grafana: an unknown key and a wrong value are noticed", len(wrong) == 2, wrong)
 
 
 def main():
@@ -491,7 +442,6 @@ def main():
     wrong = asks_only_what_is_recorded(boards, rows, recorded.text)
     check("each query asks only for attributes, metrics and labels that the sessions emit", not wrong, wrong[:6])
     figure("spans, log records and points", len(rows))
-    the_checks_can_fail(boards, recorded, received, rows, specs, work)
     finish(work)
 
 
