@@ -36,7 +36,7 @@ def validate(work, text, env):
     path = os.path.join(work, "validate.yaml")
     with open(path, "w") as f:
         f.write(text)
-    done = subprocess.run([os.path.join(INSTALLED, "doors"), "validate", "--config", f"file:{path}"], capture_output=True, text=True, env=env)
+    done = subprocess.run([os.path.join(INSTALLED, "contrib"), "validate", "--config", f"file:{path}"], capture_output=True, text=True, env=env)
     return "" if done.returncode == 0 else (done.stdout + done.stderr)[-600:]
 
 
@@ -54,7 +54,7 @@ class Door:
             config["service"]["telemetry"] = {"metrics": {"level": "none"}}
             json.dump(config, f)
         env = {**env, **{key: ADDRESS.sub(here, value) for key, value in AZURE.items()}}
-        server(work, vendor, os.path.join(INSTALLED, "doors"), "--config", f"file:{path}", env=env)
+        server(work, vendor, os.path.join(INSTALLED, "contrib"), "--config", f"file:{path}", env=env)
         until(f"{vendor}: the Collector listens", self.listens, 30, 0.1)
 
     def listens(self):

@@ -19,7 +19,7 @@ NOUNS = {"traces": "spans", "logs": "logs", "metrics": "metrics"}
 
 def install():
     """Builds the Collector, which takes minutes, if it is not there yet."""
-    subprocess.run([os.path.join(HERE, "backends", "install.sh"), "kafkacol"], check=True)
+    subprocess.run([os.path.join(HERE, "backends", "install.sh"), "contrib"], check=True)
 
 
 def documented(name):
@@ -34,14 +34,14 @@ def collector(work, name, config):
     path = os.path.join(work, f"{name}.yaml")
     with open(path, "w") as f:
         json.dump(config, f)
-    server(work, name, os.path.join(INSTALLED, "kafkacol"), "--config", path)
+    server(work, name, os.path.join(INSTALLED, "contrib"), "--config", f"file:{path}")
 
 
 def check_file(work, name):
     path = os.path.join(work, f"page-{name}.yaml")
     with open(path, "w") as f:
         json.dump(documented(name), f)
-    done = subprocess.run([os.path.join(INSTALLED, "kafkacol"), "validate", "--config", path], capture_output=True, text=True)
+    done = subprocess.run([os.path.join(INSTALLED, "contrib"), "validate", "--config", f"file:{path}"], capture_output=True, text=True)
     check(f"collector: a Collector's `validate` takes the page's file `{name}`", done.returncode == 0, done.stderr[-600:])
 
 

@@ -20,7 +20,6 @@ from backends.common import end_row  # noqa: E402
 from backends.doors import doors  # noqa: E402
 from backends.jaeger import jaeger  # noqa: E402
 from backends.mlflow import mlflow  # noqa: E402
-from backends.opensearch import opensearch  # noqa: E402
 from backends.phoenix import phoenix  # noqa: E402
 from backends.presets import presets  # noqa: E402
 from backends.prometheus import prometheus  # noqa: E402
@@ -29,10 +28,9 @@ from backends.victoriametrics import victoriametrics  # noqa: E402
 from harness import HERE, check, figure, finish, say, workdir  # noqa: E402
 
 # what a row needs of install.sh
-INSTALLS = {name: (name,) for name in ("jaeger", "prometheus", "victoriametrics", "alertmanager", "phoenix", "mlflow", "collector", "doors")}
-INSTALLS |= {"collector_client": ("otelcol",), "opensearch": ("otelcol", "opensearch")}
-ROWS = {row.__name__: row for row in (jaeger, prometheus, victoriametrics, collector, collector_client, tollgate, alertmanager, presets, doors, phoenix, mlflow,
-                                      opensearch)}
+INSTALLS = {name: (name,) for name in ("jaeger", "prometheus", "victoriametrics", "alertmanager", "phoenix", "mlflow", "collector")}
+INSTALLS |= {"collector_client": ("otelcol",), "doors": ("contrib",)}
+ROWS = {row.__name__: row for row in (jaeger, prometheus, victoriametrics, collector, collector_client, tollgate, alertmanager, presets, doors, phoenix, mlflow)}
 
 
 def install(name):

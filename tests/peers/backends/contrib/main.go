@@ -1,6 +1,6 @@
-// A Collector with what docs/how-to/backends.md puts between tollgate and a back end: the exporter otlp_http and the
-// extensions that log in. Two of these are in no version that the Go proxy serves with its dependencies, so stand-ins
-// have their published fields, and log in nowhere:
+// A Collector for docs/how-to/fleet.md (OTLP and Kafka on both sides) and for docs/how-to/backends.md (the exporter
+// otlp_http and the extensions that log in). Two of these extensions are in no version that the Go proxy serves with its
+// dependencies, so stand-ins have their published fields, and log in nowhere:
 //   - azure_auth: extension/azureauthextension/config.schema.yaml of opentelemetry-collector-contrib at 42479a16
 //   - google_client_auth: extension/googleclientauthextension/README.md there at 3fc6d133
 package main
@@ -11,7 +11,9 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/kafkaexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/sigv4authextension"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/kafkareceiver"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/provider/envprovider"
@@ -77,11 +79,11 @@ func standInFor(name string, config func() component.Config) extension.Factory {
 }
 
 func components() (otelcol.Factories, error) {
-	receivers, err := otelcol.MakeFactoryMap[receiver.Factory](otlpreceiver.NewFactory())
+	receivers, err := otelcol.MakeFactoryMap[receiver.Factory](otlpreceiver.NewFactory(), kafkareceiver.NewFactory())
 	if err != nil {
 		return otelcol.Factories{}, err
 	}
-	exporters, err := otelcol.MakeFactoryMap[exporter.Factory](otlphttpexporter.NewFactory())
+	exporters, err := otelcol.MakeFactoryMap[exporter.Factory](otlphttpexporter.NewFactory(), kafkaexporter.NewFactory())
 	if err != nil {
 		return otelcol.Factories{}, err
 	}
@@ -94,7 +96,7 @@ func components() (otelcol.Factories, error) {
 
 func main() {
 	settings := otelcol.CollectorSettings{
-		BuildInfo: component.BuildInfo{Command: "doors", Version: "0.165.0"},
+		BuildInfo: component.BuildInfo{Command: "contrib", Version: "0.165.0"},
 		Factories: components,
 		ConfigProviderSettings: otelcol.ConfigProviderSettings{
 			ResolverSettings: confmap.ResolverSettings{
