@@ -129,7 +129,7 @@ class Sink:
         self.process = start([python or sys.executable, os.path.join(HERE, "sink.py"), "--dir", directory, "--grpc", "0", "--exit-with-stdin", *options],
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         ready = json.loads(self.process.stdout.readline())
-        self.http, self.grpc, self.began = ready["http"], ready["grpc"], ready["began"]
+        self.http, self.grpc = ready["http"], ready["grpc"]
 
     def tell(self, query):
         assert http(f"http://127.0.0.1:{self.http}/control?{query}", timeout=5)[0] == 200
