@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import BINARY, CACHE, HERE, RECORDINGS, Gateway, Sink, Stock, check, figure, finish, texts, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, Gateway, HERE, RECORDINGS, Sink, Stock, check, figure, finish, outlet, read_json, texts, workdir  # noqa: E402
 
 FETCH = r"""
 import datetime, json, os, sys
@@ -66,16 +66,14 @@ def prove(work, line, conditional):
     prefix = "agent-sessions"
     s3 = {"bucket": line["buckets"][0], "key_bucket": line["buckets"][1], "prefix": prefix, "region": line["region"],
           "endpoint": line["endpoint"], "force_path_style": True, "object_lock": {"mode": "compliance", "retention": "100d"}}
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, vault={"store": {"s3": s3}})
+    gateway = Gateway(work, outlet(sink), vault={"store": {"s3": s3}})
     writer = {**os.environ, "AWS_ACCESS_KEY_ID": line["writer"]["access_key"], "AWS_SECRET_ACCESS_KEY": line["writer"]["secret_key"],
               "AWS_EC2_METADATA_DISABLED": "true"}
     began = datetime.datetime.now().timestamp()
     gateway.start(env=writer)
-    with open(os.path.join(RECORDINGS, "claude-code", "manifest.json")) as f:
-        session = json.load(f)["sessions"]["plain"]
+    session = read_json(os.path.join(RECORDINGS, "claude-code", "manifest.json"))["sessions"]["plain"]
     gateway.replay(os.path.join(RECORDINGS, "claude-code", "plain"), session["files"])
-    until("everything in the store", gateway.drained, 60)
-    check("a clean end", gateway.stop() == 0)
+    gateway.ends()
 
     fetched = os.path.join(work, "fetched")
     done = subprocess.run([os.path.join(CACHE, "venv-s3", "bin", "python"), "-c", FETCH, json.dumps(line), fetched], capture_output=True, text=True)

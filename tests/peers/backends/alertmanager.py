@@ -4,7 +4,7 @@ import os
 
 import alerts
 from backends.common import Fed, answers, ask, no_content, server
-from harness import Sink, check, files, free_port, until
+from harness import Sink, check, files, free_port, read_json, until, write_json
 
 
 def alertmanager(work):
@@ -12,10 +12,9 @@ def alertmanager(work):
     port = free_port()
     hook = Sink(os.path.join(work, "hook"))
     path = os.path.join(work, "alertmanager.yml")
-    with open(path, "w") as f:
-        json.dump({"route": {"receiver": "none", "group_by": ["alertname"], "group_wait": "0s", "group_interval": "1s",
-                             "routes": [{"matchers": ['severity="critical"'], "receiver": "page"}]},
-                   "receivers": [{"name": "none"}, {"name": "page", "webhook_configs": [{"url": f"http://127.0.0.1:{hook.http}/page"}]}]}, f)
+    write_json(path, {"route": {"receiver": "none", "group_by": ["alertname"], "group_wait": "0s", "group_interval": "1s",
+                         "routes": [{"matchers": ['severity="critical"'], "receiver": "page"}]},
+               "receivers": [{"name": "none"}, {"name": "page", "webhook_configs": [{"url": f"http://127.0.0.1:{hook.http}/page"}]}]})
     server(work, "alertmanager", "prometheus-alertmanager", f"--config.file={path}", f"--storage.path={work}/alertmanager",
            f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address=")
     base = f"http://127.0.0.1:{port}/api/v2"
@@ -51,8 +50,7 @@ def alertmanager(work):
 
     def notified():
         for path in files("*-other.*", hook.dir):
-            with open(path) as f:
-                body = json.load(f)
+            body = read_json(path)
             if body["status"] == "firing" and body["groupLabels"] == {"alertname": "TollgateDown"}:
                 return body
         return None

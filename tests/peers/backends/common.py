@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import decode
-from harness import CACHE, RECORDINGS, SIGNALS, Gateway, Sink, check, files, http, start, stop_all, until
+from harness import CACHE, Gateway, RECORDINGS, SIGNALS, Sink, check, files, http, read, read_json, start, stop_all, until
 from leak import early, error_text
 from leaks import Search
 
@@ -48,8 +48,7 @@ def sessions():
     out = []
     for session in SESSIONS:
         client, name = session.split("/")
-        with open(os.path.join(RECORDINGS, client, "manifest.json")) as f:
-            listed = json.load(f)["sessions"][name]["files"]
+        listed = read_json(os.path.join(RECORDINGS, client, "manifest.json"))["sessions"][name]["files"]
         requests = [decode.load(os.path.join(RECORDINGS, session, one["file"])) for one in listed]
         age = time.time_ns() - 2_000_000_000 - max(latest(request) for _, request in requests)
         for _, request in requests:
@@ -262,6 +261,5 @@ def as_got(items):
 def bodies(sink):
     out = []
     for path in files("*.pb", sink.dir):
-        with open(path, "rb") as f:
-            out.append(f.read())
+        out.append(read(path, "rb"))
     return out

@@ -7,7 +7,7 @@ import subprocess
 import decode
 import yaml
 from backends.common import INSTALLED, server, sessions
-from harness import REPO, SIGNALS, Gateway, Sink, check, free_port, http, until
+from harness import Gateway, REPO, SIGNALS, Sink, check, free_port, http, read, until, write
 
 PAGE = os.path.join(REPO, "docs", "how-to", "backends.md")
 ADDRESS = re.compile(r"https://[\w.-]+(?=[/\s\"]|$)")
@@ -28,14 +28,12 @@ SERVICES = {"traces": "xray", "logs": "logs", "metrics": "monitoring"}
 
 def documented():
     """{vendor: text} of the page's files for a Collector."""
-    with open(PAGE) as f:
-        return dict(re.findall(r"^```yaml\n# collector-(\w+)\.yaml\n(.*?)^```", f.read(), re.M | re.S))
+    return dict(re.findall(r"^```yaml\n# collector-(\w+)\.yaml\n(.*?)^```", read(PAGE), re.M | re.S))
 
 
 def validate(work, text, env):
     path = os.path.join(work, "validate.yaml")
-    with open(path, "w") as f:
-        f.write(text)
+    write(path, text)
     done = subprocess.run([os.path.join(INSTALLED, "contrib"), "validate", "--config", f"file:{path}"], capture_output=True, text=True, env=env)
     return "" if done.returncode == 0 else (done.stdout + done.stderr)[-600:]
 

@@ -9,8 +9,8 @@ import urllib.parse
 import decode
 import yaml
 from backends import strict
-from backends.common import INPUT, sessions
-from harness import BINARY, REPO, SIGNALS, Gateway, check, figure, keygen, say, until
+from backends.common import sessions
+from harness import BINARY, Gateway, REPO, SIGNALS, check, figure, keygen, read, say, until, write_json
 
 
 def presets(work):
@@ -91,8 +91,7 @@ def complaint(work, exporter, signals, recipient):
               "service": {"pipelines": {signal: {"receivers": ["otlp"], "processors": ["redact"] if signal == "metrics" else steps, "exporters": [name]}
                                         for signal in signals}}}
     path = os.path.join(work, "validate.yaml")
-    with open(path, "w") as f:
-        json.dump(config, f)
+    write_json(path, config)
     names = set(re.findall(r"\$\{env:(\w+)\}", json.dumps(config)))
     values = {one: "https://otlp.example.com/v1/traces" if one.endswith("_URL") else "a-value-of-16-bytes-or-more" for one in names}
     values["AUDITOR_1"] = recipient
@@ -102,8 +101,7 @@ def complaint(work, exporter, signals, recipient):
 
 def shown(page):
     """{back end: exporter} of the table of docs/how-to/backends.md."""
-    with open(page) as f:
-        rows = re.findall(r"^\| ([^|]+) \| `([^`]+)`", f.read(), re.M)
+    rows = re.findall(r"^\| ([^|]+) \| `([^`]+)`", read(page), re.M)
     return {title.strip(): yaml.safe_load("{" + text + "}") for title, text in rows if text.startswith(("otlp", '"otlp'))}
 
 

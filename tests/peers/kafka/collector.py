@@ -8,7 +8,7 @@ from collections import Counter
 import yaml
 from backends.common import INSTALLED, Fed, as_got, bodies, operator, same_items, server, sessions
 from decode import items, load
-from harness import HERE, REPO, SIGNALS, Gateway, Sink, Stock, check, figure, files, free_port, http, until
+from harness import Gateway, HERE, REPO, SIGNALS, Sink, Stock, check, figure, files, free_port, http, outlet, until, write_json
 
 # each of Kafka's codecs is used
 CODECS = {("otlp_proto", "traces"): "zstd", ("otlp_proto", "logs"): "lz4", ("otlp_proto", "metrics"): "gzip",
@@ -32,15 +32,13 @@ def collector(work, name, config):
     # its own metrics would want port 8888
     config["service"]["telemetry"] = {"metrics": {"level": "none"}}
     path = os.path.join(work, f"{name}.yaml")
-    with open(path, "w") as f:
-        json.dump(config, f)
+    write_json(path, config)
     server(work, name, os.path.join(INSTALLED, "contrib"), "--config", f"file:{path}")
 
 
 def check_file(work, name):
     path = os.path.join(work, f"page-{name}.yaml")
-    with open(path, "w") as f:
-        json.dump(documented(name), f)
+    write_json(path, documented(name))
     done = subprocess.run([os.path.join(INSTALLED, "contrib"), "validate", "--config", f"file:{path}"], capture_output=True, text=True)
     check(f"collector: a Collector's `validate` takes the page's file `{name}`", done.returncode == 0, done.stderr[-600:])
 
@@ -87,7 +85,7 @@ def gateway(work, name, receivers=None):
             for pipeline in config["service"]["pipelines"].values():
                 pipeline["receivers"] = list(receivers)
 
-    return sink, Gateway(place, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, log="info", vault={}, change=adapt).start()
+    return sink, Gateway(place, outlet(sink), log="info", vault={}, change=adapt).start()
 
 
 def sent_by(sink):

@@ -16,7 +16,7 @@ import time
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, PEERS)
 from promql import cases, names, others, signoz  # noqa: E402
-from harness import BINARY, RECORDINGS, REPO, Gateway, Sink, check, figure, finish, free_port, http, say, start, until, workdir  # noqa: E402
+from harness import BINARY, Gateway, RECORDINGS, REPO, Sink, check, figure, finish, free_port, http, outlet, read, say, start, until, workdir, write_json  # noqa: E402
 
 ALERTS = os.path.join(REPO, "deploy", "alerts")
 PROMETHEUS = os.path.join(ALERTS, "prometheus")
@@ -44,8 +44,7 @@ def headings(path):
 
 def commands_exist(path):
     """Commands of tollgate that a page names, and the binary does not have."""
-    with open(path) as f:
-        named = set(re.findall(r"`tollgate ((?:[a-z-]+ ?)+)", f.read()))
+    named = set(re.findall(r"`tollgate ((?:[a-z-]+ ?)+)", read(path)))
     return sorted(words for words in named if tool(BINARY, *words.split(), "--help")[0] != 0)
 
 
@@ -85,8 +84,7 @@ def names_are_known(found, live):
 
 def other_back_ends(found, alerts):
     """SigNoz, Honeycomb, CloudWatch: as far as files can be checked without the vendor."""
-    with open(signoz.FILE) as f:
-        here = f.read()
+    here = read(signoz.FILE)
     check("SigNoz: rules.json is what promql/signoz.py writes", here == signoz.text(found), "run tests/peers/promql/signoz.py")
     check("SigNoz: each rule is of its API's schema", not others.signoz(signoz.FILE), others.signoz(signoz.FILE))
 
@@ -103,8 +101,7 @@ def signoz_says_the_same(found, base, wanted, bounds, work, with_signoz):
     """Rules with recorded series written out: they are PromQL, and, `with_signoz`, the cases of such alerts hold for them too."""
     path = os.path.join(work, "signoz.yaml")
     plain = [{**rule, "expr": signoz.written_out(rule["expr"], signoz.records(found))} for _, rule in found if "alert" in rule]
-    with open(path, "w") as f:
-        json.dump({"groups": [{"name": "signoz", "rules": plain}]}, f)
+    write_json(path, {"groups": [{"name": "signoz", "rules": plain}]})
     recorded = {rule["alert"] for _, rule in found if "alert" in rule and ":" in re.sub(r'"[^"]*"', "", rule["expr"])}
     chosen = [case for case in wanted if recorded & {name for woken in case["fires"].values() for name in woken or []}]
     covered = {name for case in chosen for woken in case["fires"].values() for name in woken or []}
@@ -125,8 +122,7 @@ def signoz_says_the_same(found, base, wanted, bounds, work, with_signoz):
 
 def told_is_whole(found):
     """Every rule that tollgate computes is an alert of its own here."""
-    with open(RULES) as f:
-        source = f.read().split("pub enum AlertSeverity")[0]
+    source = read(RULES).split("pub enum AlertSeverity")[0]
     variants = {variant: name for variant, name in re.findall(r'Self::(\w+) => "(\w+)"', source) if variant != "Test"}
     critical = set(re.findall(r"Self::(\w+)", re.search(r"fn severity.*?\{.*?\{(.*?)=> AlertSeverity::Critical", source, re.S)[1]))
     told = {name: "critical" if variant in critical else "warning" for variant, name in variants.items()}
@@ -186,8 +182,7 @@ class Prometheus:
                   "rule_files": [os.path.join(folder, "*.yaml")],
                   "scrape_configs": [{"job_name": "tollgate", "static_configs": [{"targets": [f"127.0.0.1:{admin}"]}]}], **(more or {})}
         path = os.path.join(work, "prometheus.yml")
-        with open(path, "w") as f:
-            json.dump(config, f)
+        write_json(path, config)
         self.log = os.path.join(work, "prometheus.log")
         with open(self.log, "ab") as log:
             start(["prometheus", f"--config.file={path}", f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{self.port}"],
@@ -246,7 +241,7 @@ def live(found, work):
     def quick(config):
         config["processors"]["runs"] = {"idle_timeout": "2s", "settle": "1s"}
 
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, change=quick).start()
+    gateway = Gateway(work, outlet(sink), change=quick).start()
     prometheus = Prometheus(work, gateway.admin)
     replay(gateway, CLIENTS)
     until("all delivered", gateway.drained, 60)

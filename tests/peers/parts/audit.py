@@ -15,7 +15,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, RECORDINGS, REPO, Gateway, Sink, Stock, check, credentials, figure, files, finish, free_port, http, keygen, say, start, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, Gateway, RECORDINGS, REPO, Sink, Stock, check, credentials, figure, files, finish, free_port, http, keygen, outlet, read, read_json, say, start, until, workdir, write, write_json  # noqa: E402
 from locked_s3 import started, stopped  # noqa: E402
 import load  # noqa: E402
 
@@ -24,8 +24,7 @@ GUIDE = os.path.join(REPO, "docs", "auditors-guide.md")
 
 def blocks(s3):
     """The guide's commands, in order: blocks of `sh`, and those of `sh s3` where the vault is in S3."""
-    with open(GUIDE) as f:
-        found = re.findall(r"^```(\S*)[ \t]*(\S*)\n(.*?)^```$", f.read(), re.M | re.S)
+    found = re.findall(r"^```(\S*)[ \t]*(\S*)\n(.*?)^```$", read(GUIDE), re.M | re.S)
     return [text for kind, where, text in found if kind == "sh" and (where != "s3" or s3)]
 
 
@@ -55,8 +54,7 @@ def run(*command, env=None):
 
 
 def session(name):
-    with open(os.path.join(RECORDINGS, "claude-code", "manifest.json")) as f:
-        return json.load(f)["sessions"][name]
+    return read_json(os.path.join(RECORDINGS, "claude-code", "manifest.json"))["sessions"][name]
 
 
 def filled(work, vault, env=None):
@@ -64,12 +62,11 @@ def filled(work, vault, env=None):
     sink = Sink(os.path.join(work, "sink"))
     signing = os.path.join(work, "signing.key")
     key = run("keygen", "--signing", "--name", "peer.example", "--output", signing)[1].strip()
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, vault={"signing_key": signing, **vault})
+    gateway = Gateway(work, outlet(sink), vault={"signing_key": signing, **vault})
     gateway.start(env=env)
     for name in ("plain", "mixed"):
         gateway.replay(os.path.join(RECORDINGS, "claude-code", name), session(name)["files"])
-    until("everything in the store", gateway.drained, 60)
-    check("a clean end", gateway.stop() == 0)
+    gateway.ends()
     return gateway, key
 
 
@@ -112,13 +109,10 @@ def proved(work, env):
                          ("number", lambda text: "99999999\n"), ("path", lambda text: text[65:]), ("path", lambda text: text + "0" * 64 + "\n"),
                          ("path", lambda text: text.replace("a", "b")), ("note", lambda text: text.replace("default", "team"))):
         path = os.path.join(copy, name)
-        with open(path) as f:
-            text = f.read()
-        with open(path, "w") as f:
-            f.write(change(text))
+        text = read(path)
+        write(path, change(text))
         refused[f"{name} {change(text)[:20]!r}"] = change(text) != text and not holds()
-        with open(path, "w") as f:
-            f.write(text)
+        write(path, text)
     check("a changed line, number, path, checkpoint or key proves nothing", all(refused.values()) and holds(), str(refused))
 
 
@@ -158,8 +152,7 @@ def tampered(work, env):
     def named(vault):
         """An object of the index and, behind the newest digest, one that names it, which nobody signed."""
         before = pick(vault, "chain", ".json", -1)
-        with open(before, "rb") as f:
-            digest = json.loads(f.read())
+        digest = json.loads(read(before, "rb"))
         number, lines = digest["n"] + 1, os.path.join(vault, "index", "v1", "account=default", "dt=2020-01-01", "gw-X-0000000000.ndjson.zst")
         os.makedirs(os.path.dirname(lines))
         shutil.copy(pick(vault, "index", ".zst"), lines)
@@ -167,8 +160,7 @@ def tampered(work, env):
             index = {"key": os.path.relpath(lines, vault), "sha256": hashlib.sha256(f.read()).hexdigest()}
             prev = {"epoch": digest["epoch"], "n": digest["n"], "sha256": hashlib.sha256(g.read()).hexdigest()}
         path = os.path.join(os.path.dirname(before), f"{number:010d}.json")
-        with open(path, "w") as f:
-            json.dump({**digest, "n": number, "prev": prev, "index": index, "objects": []}, f)
+        write_json(path, {**digest, "n": number, "prev": prev, "index": index, "objects": []})
         shutil.copy(f"{before}.sig", f"{path}.sig")
 
     changes = {
@@ -198,8 +190,7 @@ def pack(path, *lines):
     """An index object of these lines; its hash."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     subprocess.run(["zstd", "-q", "-f", "-o", path], input="".join(json.dumps(line) + "\n" for line in lines).encode(), check=True)
-    with open(path, "rb") as f:
-        return hashlib.sha256(f.read()).hexdigest()
+    return hashlib.sha256(read(path, "rb")).hexdigest()
 
 
 def planted(work, env):
@@ -263,13 +254,11 @@ def planted(work, env):
 def resigned(vault, work, changed):
     """Another digest behind the newest, signed with the gateway's key; its root is not right."""
     before = sorted(os.path.join(d, f) for d, _, fs in os.walk(os.path.join(vault, "chain")) for f in fs if f.endswith(".json"))[-1]
-    with open(before, "rb") as f:
-        body = f.read()
+    body = read(before, "rb")
     digest, der = json.loads(body), os.path.join(work, "stolen.der")
     digest.update(n=digest["n"] + 1, prev={"epoch": digest["epoch"], "n": digest["n"], "sha256": hashlib.sha256(body).hexdigest()}, sessions=None, **changed)
     path = os.path.join(os.path.dirname(before), f"{digest['n']:010d}.json")
-    with open(path, "w") as f:
-        json.dump(digest, f)
+    write_json(path, digest)
     with open(os.path.join(work, "signing.key")) as f, open(der, "wb") as out:
         out.write(bytes.fromhex("302e020100300506032b657004220420") + base64.b64decode(f.read().split()[-1].split("+", 4)[4])[-32:])
     subprocess.run(["openssl", "pkeyutl", "-sign", "-inkey", der, "-keyform", "DER", "-rawin", "-in", path, "-out", f"{path}.sig"], check=True)
@@ -328,7 +317,7 @@ def loaded(work, vault, tokens=None):
     def change(config):
         if tokens:
             config["receivers"]["otlp"]["auth"] = {"tokens": tokens}
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, vault={"signing_key": signing, **vault}, change=change)
+    gateway = Gateway(work, outlet(sink), vault={"signing_key": signing, **vault}, change=change)
     return gateway.start(), key
 
 
@@ -377,8 +366,7 @@ def aged(work):
     for d, _, fs in os.walk(os.path.join(gateway.store, "chain")):
         for name in fs:
             if name.endswith(".json"):
-                with open(os.path.join(d, name)) as f:
-                    digest = json.load(f)
+                digest = read_json(os.path.join(d, name))
                 ends.setdefault(digest["epoch"], []).append(digest["end"])
     epoch, later = sorted(ends)
     # the first moment in whole seconds that is behind the old epoch; the new one began when the old had ended
@@ -420,8 +408,7 @@ def erasure(work, gateway, key, place, store, s3=None):
     for name in ("alice", "bob", "erase.example"):
         public[name] = run("keygen", "--signing", "--name", name, "--output", os.path.join(work, f"{name}.key"))[1].strip()
     erasers, request = os.path.join(work, "erasers"), os.path.join(work, "request")
-    with open(erasers, "w") as f:
-        f.write(f"{public['alice']}\n{public['bob']}\n")
+    write(erasers, f"{public['alice']}\n{public['bob']}\n")
     victim, other = session("plain")["session_ids"][0], session("mixed")["session_ids"][0]
     why = ["--requested-by", "data protection officer", "--reason", "Art. 17 GDPR, ticket 4711"]
     code, out, said = run("erase", victim, "--request", *why, "--output", request, *place, env=s3)
@@ -502,8 +489,7 @@ def evidence(work, gateway, key, place, env=None):
     code, out, why = run("evidence", *period, *given, "--output", bundle, *place, env=env)
     check("evidence is made, and the vault verifies", code == 0 and "; verified" in out, out + why)
     done = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=bundle, capture_output=True, text=True)
-    with open(os.path.join(bundle, "manifest.json")) as f:
-        manifest = json.load(f)
+    manifest = read_json(os.path.join(bundle, "manifest.json"))
     there = {os.path.relpath(os.path.join(d, f), bundle) for d, _, fs in os.walk(bundle) for f in fs}
     named = {file["name"] for file in manifest["files"]} | {"manifest.json", "manifest.json.sig", "manifest.json.key", "SHA256SUMS"}
     check("every file stands in the manifest with its hash", done.returncode == 0 and there == named, done.stderr + str(there ^ named))
@@ -544,8 +530,7 @@ def together(work):
             opened = [done.stdout for done in (subprocess.run(["age", "-d", "-i", file], input=share, capture_output=True) for share in shares) if done.returncode == 0]
             check(f"together: stock age opens one share of {os.path.basename(path)} for {person}", len(opened) == 1, str(len(opened)))
             lines[person] += b"".join(opened)
-    with open(GUIDE) as f:
-        program = re.search(r"^```python\n(.*?)^```$", f.read(), re.M | re.S).group(1)
+    program = re.search(r"^```python\n(.*?)^```$", read(GUIDE), re.M | re.S).group(1)
     combined = subprocess.run([sys.executable, "-c", program], input=lines["alice"] + lines["carol"], capture_output=True)
     keys = os.path.join(work, "opened.keys")
     with open(keys, "wb") as f:
@@ -570,8 +555,7 @@ def requested(work, gateway, key, identity, public):
     name, file, share, openers = one["session_ids"][0], *(os.path.join(work, end) for end in ("s0.request", "bob.share", "openers"))
     signing = {who: os.path.join(work, f"{who}.sign") for who in ("alice", "bob", "openings.example")}
     signer = {who: run("keygen", "--signing", "--name", who, "--output", path)[1].strip() for who, path in signing.items()}
-    with open(openers, "w") as f:
-        f.write(f"{signer['alice']}\n{signer['bob']}\n")
+    write(openers, f"{signer['alice']}\n{signer['bob']}\n")
     give = ["share", file, *place, "--openers", openers, "--sign-with", signing["openings.example"], "--identity", identity["bob"],
             "--recipient", public["alice"], "--output", share]
     for what, command, said in (

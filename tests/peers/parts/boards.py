@@ -16,7 +16,7 @@ sys.path[:0] = [PEERS, BOARDS]
 import decode  # noqa: E402
 import generate  # noqa: E402
 from boards import evaluate, schemas  # noqa: E402
-from harness import CACHE, RECORDINGS, Gateway, Sink, check, figure, files, finish, free_port, http, say, until, workdir  # noqa: E402
+from harness import CACHE, Gateway, RECORDINGS, Sink, check, figure, files, finish, free_port, http, outlet, read_json, say, until, workdir, write, write_json  # noqa: E402
 from promql import names  # noqa: E402
 
 EXPECTED = os.path.join(PEERS, "boards", "expected.json")
@@ -75,7 +75,7 @@ class Recorded:
 
     def __init__(self, work):
         self.sink = Sink(os.path.join(work, "sink"))
-        self.gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{self.sink.http}"}}, change=self.connect).start()
+        self.gateway = Gateway(work, outlet(self.sink), change=self.connect).start()
         sessions = 1
         for client in CLIENTS:
             folder = os.path.join(RECORDINGS, client)
@@ -142,7 +142,7 @@ def by_the_receiver(board, work):
         config["receivers"]["claude_code_hooks"] = {"endpoint": f"127.0.0.1:{port}"}
         config["service"]["pipelines"]["traces"]["receivers"].append("claude_code_hooks")
 
-    gateway = Gateway(folder, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, change=with_hooks).start()
+    gateway = Gateway(folder, outlet(sink), change=with_hooks).start()
     sent = 0
     for case in files("*.jsonl", os.path.join(REPO, "tests", "cases", "hooks")):
         with open(case) as f:
@@ -228,10 +228,8 @@ def as_expected(boards, found):
     volatile = {place for place, panel in panels(boards) if panel.get("volatile")}
     steady = {board: {panel: rows for panel, rows in of_board.items() if f"{board}/{panel}" not in volatile} for board, of_board in found.items()}
     if os.environ.get("TOLLGATE_UPDATE"):
-        with open(EXPECTED, "w") as f:
-            f.write(lines(steady))
-    with open(EXPECTED) as f:
-        expected = json.load(f)
+        write(EXPECTED, lines(steady))
+    expected = read_json(EXPECTED)
     wrong = []
     for board in sorted(set(expected) | set(steady)):
         for panel in sorted(set(expected.get(board, {})) | set(steady.get(board, {}))):
@@ -247,8 +245,7 @@ def path(vendor, board, ending):
 
 
 def read(vendor, board):
-    with open(path(vendor, board, "json")) as f:
-        return json.load(f)
+    return read_json(path(vendor, board, "json"))
 
 
 def files_give_the_same(boards, found, rows, specs):
@@ -295,8 +292,7 @@ def prometheus_computes(exprs, scraped, work):
         series.append({"series": f"{name}{{{inside}}}", "values": f"0x59 {number!r}"})
     cases = [{"expr": expr, "eval_time": "1h", "exp_samples": []} for expr in exprs]
     path_ = os.path.join(work, "panels.json")
-    with open(path_, "w") as f:
-        json.dump({"rule_files": [], "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": cases}]}, f)
+    write_json(path_, {"rule_files": [], "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": cases}]})
     done = subprocess.run(["promtool", "test", "rules", path_], capture_output=True, text=True)
     out = {expr: [] for expr in exprs}
     for match in re.finditer(r'expr: (".*"), time: 1h,\s*\n\s*exp:\s*nil\s*\n\s*got:\s*(.*)', done.stdout + done.stderr):

@@ -6,18 +6,16 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, HERE, RECORDINGS, Gateway, Sink, check, figure, finish, say, start, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, Gateway, HERE, RECORDINGS, Sink, check, figure, finish, outlet, read_json, say, start, workdir  # noqa: E402
 
 
 def fill(work):
     sink = Sink(os.path.join(work, "sink"))
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, log="info").start()
-    with open(os.path.join(RECORDINGS, "claude-code", "manifest.json")) as f:
-        sessions = json.load(f)["sessions"]
+    gateway = Gateway(work, outlet(sink), log="info").start()
+    sessions = read_json(os.path.join(RECORDINGS, "claude-code", "manifest.json"))["sessions"]
     for name, session in sessions.items():
         gateway.replay(os.path.join(RECORDINGS, "claude-code", name), session["files"])
-    until("everything in the store", gateway.drained, 60)
-    check("a clean end", gateway.stop() == 0)
+    gateway.ends()
     return gateway, sessions["plain"]
 
 

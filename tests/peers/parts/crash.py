@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import decode  # noqa: E402
-from harness import BINARY, CACHE, Gateway, S3Stub, Sink, Stock, check, credentials, figure, files, finish, outlets, say, texts, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, Gateway, S3Stub, Sink, Stock, check, credentials, figure, files, finish, outlets, read, say, texts, until, workdir  # noqa: E402
 from leaks import Search, self_check  # noqa: E402
 from load import Load, canary  # noqa: E402
 
@@ -39,8 +39,7 @@ class Store(S3Stub):
     def fragments(self):
         for path in files("**/*.agev", self.vault):
             if path not in self.counted:
-                with open(path, "rb") as f:
-                    self.counted[path] = f.read().count(HEADER)
+                self.counted[path] = read(path, "rb").count(HEADER)
         return sum(self.counted.values())
 
 
@@ -201,8 +200,7 @@ def open_all(gateway, store, load):
 
 def cores(work):
     """Core files; none where the machine hands them to a program."""
-    with open("/proc/sys/kernel/core_pattern") as f:
-        pattern = f.read().strip()
+    pattern = read("/proc/sys/kernel/core_pattern").strip()
     return [] if pattern.startswith("|") else glob.glob(os.path.join(os.path.dirname(pattern) or os.path.join(work, "data"), "*core*"))
 
 

@@ -17,7 +17,7 @@ PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [PEERS, os.path.join(PEERS, "deploy")]
 import schemas  # noqa: E402
 import yaml  # noqa: E402
-from harness import BINARY, CACHE, REPO, check, figure, finish, free_port, http, keygen, say, start, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, REPO, check, figure, finish, free_port, http, keygen, read, say, start, until, workdir, write  # noqa: E402
 
 DEPLOY = os.path.join(REPO, "deploy")
 CHART = os.path.join(DEPLOY, "helm", "tollgate")
@@ -44,16 +44,10 @@ def template(*arguments, version=VERSIONS[-1], chart=CHART):
     return helm("template", "tollgate", chart, "--namespace", "telemetry", "--kube-version", version, *arguments)
 
 
-def read(path):
-    with open(path) as f:
-        return f.read()
-
-
 def same_or_write(what, path, text):
     """A generated file is what the generator makes; with TOLLGATE_UPDATE=1 it becomes so."""
     if UPDATE:
-        with open(path, "w") as f:
-            f.write(text)
+        write(path, text)
     old = read(path) if os.path.exists(path) else ""
     check(f"{what} is up to date", old == text, "TOLLGATE_UPDATE=1 tests/peers/run.sh deploy writes it")
 
@@ -176,8 +170,7 @@ class Machine:
             os.makedirs(os.path.join(self.work, new), exist_ok=True)
             text = text.replace(old, os.path.join(self.work, new))
         for path in re.findall(r"\$\{file:([^}]+)\}", text):
-            with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as f:
-                f.write(self.key)
+            write(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), self.key)
         variables = re.findall(r"\$\{env:(\w+)\}", text)
         known = {"AUDITOR_1": self.auditors[0], "AUDITOR_2": self.auditors[1], "POD_NAME": "tollgate-0"}
         return text, {name: known.get(name, self.key) for name in variables}
@@ -186,8 +179,7 @@ class Machine:
         """What `tollgate validate` says, or None."""
         text, env = self.prepare(text)
         path = os.path.join(self.work, "tollgate.yaml")
-        with open(path, "w") as f:
-            f.write(text)
+        write(path, text)
         code, out, err = run(BINARY, "validate", "--config", path, env={"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", **env})
         return None if code == 0 else err[-1500:]
 
@@ -219,8 +211,7 @@ def probes_answer(objects, machine):
         text = text.replace(f"0.0.0.0:{old}", f"127.0.0.1:{free_port()}")
     text = text.replace("0.0.0.0:13133", f"127.0.0.1:{health}")
     path = os.path.join(machine.work, "probed.yaml")
-    with open(path, "w") as f:
-        f.write(text)
+    write(path, text)
     arguments = gateway_container(next(one for one in objects if one["kind"] in WORKLOADS))["args"]
     arguments = [path if a.endswith("config.yaml") else a for a in arguments[:-1]] + [f"--config={path}"]
     process = start([BINARY, *arguments], env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -350,8 +341,7 @@ def notes(work):
     copied = os.path.join(work, "chart")
     shutil.copytree(CHART, copied)
     text = read(os.path.join(CHART, "templates", "NOTES.txt"))
-    with open(os.path.join(copied, "templates", "notes.yaml"), "w") as f:
-        f.write('{{- define "notes" }}' + text + '{{ end }}\ntext: |-\n{{ include "notes" . | indent 2 }}\n')
+    write(os.path.join(copied, "templates", "notes.yaml"), '{{- define "notes" }}' + text + '{{ end }}\ntext: |-\n{{ include "notes" . | indent 2 }}\n')
     for name, wanted in (("gateway", ["statefulset/tollgate", "http://tollgate.telemetry:4318", "exec tollgate-0 -c tollgate -- tollgate check"]),
                          ("fleet", ["deployment/tollgate-edge", "http://tollgate-edge.telemetry:4318", "tollgate fleet status", "64 partitions"]),
                          ("sidecar", ["statefulset/tollgate", "http://127.0.0.1:4318"]),
@@ -375,8 +365,7 @@ def kustomize(machine, work):
     shutil.copytree(os.path.join(DEPLOY, "kustomize"), copied)
     os.makedirs(os.path.join(copied, "example", "secrets"), exist_ok=True)
     for name in ("honeycomb-api-key", "spool-key", "pseudonym-key", "admin-token"):
-        with open(os.path.join(copied, "example", "secrets", name), "w") as f:
-            f.write(machine.key)
+        write(os.path.join(copied, "example", "secrets", name), machine.key)
     for name in ("base", "example"):
         code, out, err = run(os.path.join(TOOLS, "kustomize"), "build", os.path.join(copied, name))
         check(f"kustomize build {name}", code == 0, err)
@@ -417,8 +406,7 @@ def systemd(machine, work):
     # the same unit with the binary at hand, because `verify` wants to execute it
     text = read(unit)
     at_hand = os.path.join(work, "tollgate.service")
-    with open(at_hand, "w") as f:
-        f.write(text.replace("/usr/local/bin/tollgate", BINARY))
+    write(at_hand, text.replace("/usr/local/bin/tollgate", BINARY))
     code, out, err = run("systemd-analyze", "verify", "--man=no", at_hand)
     check("systemd-analyze verify finds nothing", code == 0 and not err, err)
     config = read(os.path.join(DEPLOY, "systemd", "tollgate.yaml"))
@@ -459,8 +447,7 @@ def dockerfile():
 def workflow_problems(work, text):
     """What actionlint says, and actions that are not named by their commit."""
     path = os.path.join(work, "workflow.yml")
-    with open(path, "w") as f:
-        f.write(text)
+    write(path, text)
     code, out, err = run(os.path.join(TOOLS, "actionlint"), "-no-color", "-oneline", path)
     free = [used for used in re.findall(r"\buses:\s*(\S+)", text) if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", used)]
     return ([out + err] if code else []) + free
@@ -488,8 +475,7 @@ def pages(machine, work):
         for number, block in enumerate(re.findall(r"```text\n# values\.yaml\n(.*?)```", text, re.S)):
             seen += 1
             path = os.path.join(work, f"page-{number}.yaml")
-            with open(path, "w") as f:
-                f.write(block)
+            write(path, block)
             name = f"docs/how-to/{page}, values {number + 1}"
             code, out, err = template("--values", path)
             check(f"{name} render", code == 0, err[-600:])

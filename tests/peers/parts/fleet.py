@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from faults.common import Quick, Quiet, accounted  # noqa: E402
-from harness import BINARY, RECORDINGS, Gateway, Sink, check, figure, finish, http, say, until, workdir  # noqa: E402
+from harness import BINARY, Gateway, RECORDINGS, Sink, check, figure, finish, http, read, read_json, say, until, workdir  # noqa: E402
 from kafka.cluster import Cluster  # noqa: E402
 from kafka.collector import collector_row  # noqa: E402
 from kafka.secure import PASSWORD, Authority, allow, sasl, secure_cluster  # noqa: E402
@@ -215,8 +215,7 @@ def walk(folder):
 
 
 def holds(path, needle):
-    with open(path, "rb") as f:
-        return needle in f.read()
+    return needle in read(path, "rb")
 
 
 def kill_row(work, cluster, options):
@@ -335,8 +334,7 @@ def backlog_row(work, cluster, options):
 
 
 def cpu_seconds(gateway):
-    with open(f"/proc/{gateway.process.pid}/stat") as f:
-        fields = f.read().rpartition(")")[2].split()
+    fields = read(f"/proc/{gateway.process.pid}/stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -521,8 +519,7 @@ def recordings():
     for client in CLIENTS:
         top = os.path.join(RECORDINGS, client)
         if os.path.exists(os.path.join(top, "manifest.json")):
-            with open(os.path.join(top, "manifest.json")) as f:
-                sessions = json.load(f)["sessions"]
+            sessions = read_json(os.path.join(top, "manifest.json"))["sessions"]
             found += [(os.path.join(top, session), recorded["files"]) for session, recorded in sessions.items()]
     return found
 
@@ -613,8 +610,7 @@ def sum_shown(gateway):
 
 def spans_in(path):
     """{(trace, span)} of a recorded request, in hex."""
-    with open(path, "rb") as f:
-        body = f.read()
+    body = read(path, "rb")
     if path.endswith(".json"):
         return {(span["traceId"].lower(), span["spanId"].lower()) for resource in json.loads(body)["resourceSpans"]
                 for scope in resource["scopeSpans"] for span in scope["spans"]}

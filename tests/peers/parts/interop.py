@@ -7,7 +7,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import CACHE, HERE, RECORDINGS, Gateway, Sink, Stock, check, figure, files, finish, say, texts, tool, until, workdir  # noqa: E402
+from harness import CACHE, Gateway, HERE, RECORDINGS, Sink, Stock, check, figure, files, finish, outlet, read, say, texts, tool, workdir  # noqa: E402
 
 
 class Command:
@@ -47,13 +47,12 @@ def secret(text):
 def fill(work):
     """A gateway's life over recorded sessions."""
     sink = Sink(os.path.join(work, "sink"))
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, log="info").start()
+    gateway = Gateway(work, outlet(sink), log="info").start()
     for client in ("claude-code", "semconv", "openinference"):
         with open(os.path.join(RECORDINGS, client, "manifest.json")) as f:
             for name, session in json.load(f)["sessions"].items():
                 gateway.replay(os.path.join(RECORDINGS, client, name), session["files"])
-    until("everything in the store", gateway.drained, 60)
-    check("a clean end", gateway.stop() == 0)
+    gateway.ends()
     return gateway
 
 
@@ -69,12 +68,10 @@ def main():
         Program("pyrage", os.path.join(CACHE, "interop", "venv", "bin", "python"), os.path.join(HERE, "interop", "open.py")),
         Program("age-encryption (TypeScript)", "node", os.path.join(CACHE, "interop", "open.mjs")),
     ]
-    with open(gateway.identity) as f:
-        auditor = secret(f.read())
+    auditor = secret(read(gateway.identity))
     keys = {}
     for path in files("keys/**/*.age", gateway.store):
-        with open(path, "rb") as f:
-            keys[os.path.basename(path)[:-4]] = f.read()
+        keys[os.path.basename(path)[:-4]] = read(path, "rb")
     fragments = []
     for row in Stock(gateway.store, gateway.identity).fragments().values():
         with open(os.path.join(gateway.store, row["object_key"]), "rb") as f:

@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, Gateway, Stock, check, figure, files, finish, http as fetch, keygen, say, tool, until, workdir  # noqa: E402
+from harness import BINARY, Gateway, Stock, check, figure, files, finish, http as fetch, keygen, say, tool, until, workdir, write_json  # noqa: E402
 from decode import REQUESTS  # noqa: E402
 from google.protobuf import json_format  # noqa: E402
 
@@ -198,11 +198,10 @@ def names(world):
     def accepted(name):
         """Whether a configuration with this account is valid."""
         tokens = {"tokens": {name: ["token-of-nobody-0123456789"]}}
-        with open(path, "w") as f:
-            json.dump({"spool": {"directory": os.path.join(world.work, "names-spool")},
-                       "receivers": {"otlp": {"auth": tokens, "protocols": {"http": {"endpoint": "127.0.0.1:0"}}}},
-                       "exporters": {"debug": {"trust": "internal"}},
-                       "service": {"pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["debug"]}}}}, f)
+        write_json(path, {"spool": {"directory": os.path.join(world.work, "names-spool")},
+                   "receivers": {"otlp": {"auth": tokens, "protocols": {"http": {"endpoint": "127.0.0.1:0"}}}},
+                   "exporters": {"debug": {"trust": "internal"}},
+                   "service": {"pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["debug"]}}}})
         return world.command("validate", "--config", path, code=None)[0] == 0
 
     wrong = [name[:20] for name in REFUSED_NAMES if accepted(name)]

@@ -15,7 +15,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import decode  # noqa: E402
-from harness import RECORDINGS, REPO, SIGNALS, Gateway, Sink, Stock, check, figure, files, finish, http, outlets, say, texts, until, workdir  # noqa: E402
+from harness import Gateway, RECORDINGS, REPO, SIGNALS, Sink, Stock, check, figure, files, finish, http, outlets, say, texts, until, workdir  # noqa: E402
 from leaks import Search, self_check  # noqa: E402
 
 
@@ -133,8 +133,7 @@ def main():
             for cut in (len(body) // 3, len(body) // 2, len(body) - 7):
                 status, headers, answer = gateway.post(signal, body[:cut], kind)
                 search.look(f"answer to a cut body of {file}", str(headers).encode() + answer)
-    until("everything delivered", gateway.drained, 60)
-    check("a clean end", gateway.stop() == 0)
+    gateway.ends()
 
     may = error_text()
     of_errors = early(may) & set(wanted)

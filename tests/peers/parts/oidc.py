@@ -12,7 +12,7 @@ import time
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, Gateway, check, figure, finish, free_port, http as ask, keygen, say, start, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, Gateway, check, figure, finish, free_port, http as ask, keygen, say, start, until, workdir, write_json  # noqa: E402
 
 USERS = {"olga": ["ops"], "vera": ["staff"], "nina": ["elsewhere"], "tina": ["staff", "tap"]}
 SECRET = "secret of the client"
@@ -25,9 +25,8 @@ class Dex:
         self.issuer = f"http://127.0.0.1:{self.port}/dex"
         self.path, self.log = os.path.join(work, "dex.json"), os.path.join(work, "dex.log")
         clients = [{"id": name, "name": name, "secret": SECRET, "redirectURIs": redirects} for name in ("tollgate", "else")]
-        with open(self.path, "w") as f:
-            json.dump({"issuer": self.issuer, "listen": f"127.0.0.1:{self.port}", "tokenSeconds": TOKEN_SECONDS, "password": "password",
-                       "users": USERS, "clients": clients}, f)
+        write_json(self.path, {"issuer": self.issuer, "listen": f"127.0.0.1:{self.port}", "tokenSeconds": TOKEN_SECONDS, "password": "password",
+                   "users": USERS, "clients": clients})
         self.process = None
 
     def start(self):
@@ -113,8 +112,7 @@ def audit_page(work, dex, page, access):
     store, key, file = (os.path.join(work, name) for name in ("audited", "page.key", "access.json"))
     os.mkdir(store)
     keygen(key)
-    with open(file, "w") as f:
-        json.dump(access, f)
+    write_json(file, access)
     with open(os.path.join(work, "page.log"), "wb") as log:
         process = start([BINARY, "vault", "serve", "--store", store, "--identity", key, "--access", file], stdout=log, stderr=log)
     def asks_for_login():

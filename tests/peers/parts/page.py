@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import CACHE, REPO, Gateway, check, figure, finish, http, say, until, workdir  # noqa: E402
+from harness import CACHE, Gateway, check, figure, finish, http, say, until, workdir  # noqa: E402
 
 HOUR = 3600 * 10**9
 SEED = int(os.environ.get("SEED", "7"))

@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, REPO, check, figure, finish, http, say, start, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, REPO, check, figure, finish, http, read, say, start, until, workdir  # noqa: E402
 from page import HOUR, Maker, attributes, front, send  # noqa: E402
 from pictures import flow, terminal  # noqa: E402
 
@@ -32,8 +32,7 @@ class Demo:
         self.http, self.admin = (int(re.search(name + r" +http://127\.0\.0\.1:(\d+)", self.said())[1]) for name in ("OTLP", "page"))
 
     def said(self):
-        with open(self.log) as f:
-            return f.read()
+        return read(self.log)
 
     def post(self, signal, body, kind):
         return http(f"http://127.0.0.1:{self.http}/v1/{signal}", body, {"content-type": kind}, timeout=120)
@@ -102,8 +101,7 @@ def private(name, text):
 
 def write(name, text):
     private(name, text)
-    with open(os.path.join(OUT, name), "w") as f:
-        f.write(text)
+    write(os.path.join(OUT, name), text)
 
 
 def draw_demo(work, env):

@@ -12,7 +12,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, HERE, Gateway, check, figure, finish, free_port, http, say, start, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, Gateway, HERE, check, figure, finish, free_port, http, read, say, start, until, workdir, write_json  # noqa: E402
 
 PYTHON = os.path.join(CACHE, "presidio", "venv", "bin", "python")
 MODEL = os.environ.get("PRESIDIO_MODEL", "")
@@ -51,8 +51,7 @@ class Analyzer:
 
     def up(self):
         if self.process.poll() is not None:
-            with open(self.log) as f:
-                raise RuntimeError(f"presidio ended: {f.read()[-1500:]}")
+            raise RuntimeError(f"presidio ended: {read(self.log)[-1500:]}")
         try:
             return http(f"{self.url()}/health", timeout=2)[0] == 200
         except OSError:
@@ -202,8 +201,7 @@ def names(work):
     for name, recogniser in (("the rules alone", None), ("with the model", {"endpoint": analyzer.url(), "trust": "internal", "entities": ["PERSON"], "timeout": "60s"})):
         config["processors"]["redact"] = {"recogniser": recogniser} if recogniser else {}
         path = os.path.join(work, "score.yaml")
-        with open(path, "w") as f:
-            json.dump(config, f)
+        write_json(path, config)
         recall, precision, clean, took = figures[name] = score(sentences, path)
         figure(name, f"recall {recall:.3f}, precision {precision:.3f}, clean {clean:.3f}, {took:.1f} s for 210 sentences")
     alone, both = figures["the rules alone"], figures["with the model"]
@@ -219,8 +217,7 @@ def names(work):
         times.append(time.monotonic() - began)
         assert status == 200, status
     figure("request of eleven sentences with the model, median and longest", f"{sorted(times)[4] * 1e3:.0f} and {max(times) * 1e3:.0f}", "ms")
-    with open(f"/proc/{analyzer.process.pid}/status") as f:
-        figure("memory of the analyzer", int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1)) // 1024, "MiB")
+    figure("memory of the analyzer", int(re.search(r"VmHWM:\s+(\d+)", read(f"/proc/{analyzer.process.pid}/status")).group(1)) // 1024, "MiB")
     analyzer.process.kill()
     analyzer.process.wait()
     status = tollgate.post("traces", request(request_of_ten[:1], 600), "application/json")[0]

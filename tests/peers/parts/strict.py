@@ -4,7 +4,7 @@ import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import Gateway, S3Stub, Sink, check, credentials, files, finish, say, until, workdir  # noqa: E402
+from harness import Gateway, S3Stub, Sink, check, credentials, files, finish, outlet, say, until, workdir  # noqa: E402
 from load import request  # noqa: E402
 
 BATCHES, SPANS = 12, 5
@@ -30,7 +30,7 @@ def main():
     say("strict: forward: after_put")
     work = workdir("strict")
     sink, store = Sink(os.path.join(work, "sink")), S3Stub(os.path.join(work, "s3"))
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, vault={"store": store.settings, "forward": "after_put"})
+    gateway = Gateway(work, outlet(sink), vault={"store": store.settings, "forward": "after_put"})
     store.tell("status=503")
     gateway.start(env=credentials())
     acked = send(gateway, 0)

@@ -16,7 +16,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, HERE, REPO, check, figure, files, finish, say, start, workdir  # noqa: E402
+from harness import BINARY, CACHE, HERE, REPO, check, figure, files, finish, read_json, say, start, workdir, write_json  # noqa: E402
 
 
 class Duck:
@@ -152,8 +152,7 @@ def main():
     mark = os.path.join(work, f"made-{a.rows}.json")
     begun = os.path.exists(mark)
     if begun:
-        with open(mark) as f:
-            made = json.load(f)
+        made = read_json(mark)
         a.seed = made["seed"]
     say(f"tables: {a.rows} index lines, packed, seed {a.seed}")
     subprocess.run([os.path.join(HERE, "tables", "install.sh")], check=True, stdout=subprocess.DEVNULL)
@@ -163,8 +162,7 @@ def main():
         shutil.rmtree(tables, ignore_errors=True)
         made = lines(store, a.rows, a.seed)
         made["seed"] = a.seed
-        with open(mark + ".part", "w") as f:
-            json.dump(made, f)
+        write_json(mark + ".part", made)
         os.rename(mark + ".part", mark)
 
     compact = [BINARY, "vault", "compact", "--store", store, "--output", tables, "--json", "--key", made["key"]]

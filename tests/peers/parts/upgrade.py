@@ -4,7 +4,6 @@ release's own configuration. (Newer data under today's binary is in the Rust tes
     upgrade.py [VERSION …]      some releases only
 """
 import glob
-import json
 import os
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ import time
 
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [PEERS, os.path.join(PEERS, "upgrade")]
-from harness import BINARY, Sink, Stock, check, figure, finish, free_port, say, until, workdir  # noqa: E402
+from harness import BINARY, Sink, Stock, check, figure, finish, free_port, read_json, say, until, workdir  # noqa: E402
 from load import canary, request  # noqa: E402
 from make import CASES, Upgraded, facts, unpack  # noqa: E402
 
@@ -29,8 +28,7 @@ class Case:
 
     def __init__(self, version, work):
         self.folder, self.work, self.count = os.path.join(CASES, version), work, 0
-        with open(os.path.join(self.folder, "expected.json")) as f:
-            self.expected = json.load(f)
+        self.expected = read_json(os.path.join(self.folder, "expected.json"))
 
     def gateway(self, sink):
         self.count += 1

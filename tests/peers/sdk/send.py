@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 
-from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk.metrics import Counter, MeterProvider

@@ -13,7 +13,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, RECORDINGS, REPO, Gateway, Sink, Stock, http, keygen, say, stop_all, until, workdir  # noqa: E402
+from harness import BINARY, Gateway, RECORDINGS, REPO, Sink, Stock, http, keygen, say, stop_all, until, workdir, write  # noqa: E402
 from load import request  # noqa: E402
 
 CASES = os.path.join(REPO, "tests", "cases", "upgrade")
@@ -125,8 +125,7 @@ def main():
     recipient = keygen(os.path.join(data, "auditor.key"))
     public = subprocess.run([BINARY, "vault", "keygen", "--signing", "--name", "upgrade.example", "--output", os.path.join(data, "signing.key")],
                             capture_output=True, text=True, check=True).stdout.strip()
-    with open(os.path.join(data, "tollgate.yaml"), "w") as f:
-        f.write(CONFIG.format(recipient=recipient, sink=SINK_PORT, spool_key=SPOOL_KEY, pseudonym_key=PSEUDONYM_KEY))
+    write(os.path.join(data, "tollgate.yaml"), CONFIG.format(recipient=recipient, sink=SINK_PORT, spool_key=SPOOL_KEY, pseudonym_key=PSEUDONYM_KEY))
     sink = Sink(os.path.join(work, "sink"), "--http", str(SINK_PORT))
 
     # 1. A session goes through whole, and a clean stop writes checkpoint and history.
