@@ -7,8 +7,8 @@ from collections import Counter
 
 import yaml
 from backends.common import INSTALLED, Fed, as_got, bodies, operator, same_items, server, sessions
-from decode import items, load
-from harness import Gateway, HERE, REPO, SIGNALS, Sink, Stock, check, figure, files, free_port, http, outlet, until, write_json
+from decode import items
+from harness import HERE, REPO, SIGNALS, Gateway, Sink, Stock, check, figure, free_port, http, outlet, until, write_json
 
 # each of Kafka's codecs is used
 CODECS = {("otlp_proto", "traces"): "zstd", ("otlp_proto", "logs"): "lz4", ("otlp_proto", "metrics"): "gzip",
@@ -94,7 +94,7 @@ def sent_by(sink):
         kept = {name: value for name, value in item["attributes"].items() if not name.startswith("gen_ai.payload.") and not name.endswith("_ref")}
         return json.dumps([signal, {**item, "attributes": kept}], sort_keys=True)
 
-    return Counter(text(signal, item) for path in files("*.pb", sink.dir) for signal, request in [load(path)] for item in items(signal, request))
+    return Counter(text(signal, item) for signal, item in sink.items())
 
 
 def contents(gateway):

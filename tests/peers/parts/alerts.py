@@ -16,7 +16,7 @@ import time
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, PEERS)
 from promql import cases, names, others, signoz  # noqa: E402
-from harness import BINARY, Gateway, RECORDINGS, REPO, Sink, check, figure, finish, free_port, http, outlet, read, say, start, until, workdir, write_json  # noqa: E402
+from harness import BINARY, REPO, Gateway, Sink, check, figure, finish, free_port, http, outlet, read, say, start, until, workdir, write_json  # noqa: E402
 
 ALERTS = os.path.join(REPO, "deploy", "alerts")
 PROMETHEUS = os.path.join(ALERTS, "prometheus")
@@ -212,14 +212,6 @@ class Prometheus:
         return [f"{rule['name']}: {rule.get('lastError')}" for group in groups for rule in group["rules"] if rule["health"] == "err"]
 
 
-def replay(gateway, clients):
-    for client in clients:
-        top = os.path.join(RECORDINGS, client)
-        with open(os.path.join(top, "manifest.json")) as f:
-            for name, session in json.load(f)["sessions"].items():
-                gateway.replay(os.path.join(top, name), session["files"])
-
-
 def failing_tool(gateway):
     """Ten calls of one tool, eight of which fail, by the conventions' names."""
     def span(at):
@@ -230,8 +222,7 @@ def failing_tool(gateway):
                 "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()]}
 
     body = {"resourceSpans": [{"scopeSpans": [{"spans": [span(at) for at in range(10)]}]}]}
-    status, _, answer = gateway.post("traces", json.dumps(body).encode(), "application/json")
-    assert status == 200, answer[:300]
+    gateway.send("traces", json.dumps(body).encode(), "application/json")
 
 
 def live(found, work):
@@ -243,7 +234,8 @@ def live(found, work):
 
     gateway = Gateway(work, outlet(sink), change=quick).start()
     prometheus = Prometheus(work, gateway.admin)
-    replay(gateway, CLIENTS)
+    for client in CLIENTS:
+        gateway.replay_client(client)
     until("all delivered", gateway.drained, 60)
     until("sessions have ended", lambda: gateway.metric("agent_sessions_total") > 0, 60, 0.2)
     text = http(f"http://127.0.0.1:{gateway.admin}/metrics")[2].decode()
@@ -270,7 +262,7 @@ def live(found, work):
     until("AgentToolErrorRate fires for a tool whose calls fail, and names it", tool_alert, 60, 0.5)
     check("AgentToolErrorRate fires for a tool whose calls fail, and names it", True)
     sink.tell("status=401&count=1000000")
-    replay(gateway, CLIENTS[2:3])
+    gateway.replay_client(CLIENTS[2])
     alert = until("TollgateExporterDenied fires", lambda: prometheus.alerts().get("TollgateExporterDenied"), 60, 0.2)
     check("TollgateExporterDenied fires in Prometheus' API, with exporter and severity",
           alert["labels"].get("exporter") == "otlp_http" and alert["labels"].get("severity") == "critical", alert["labels"])

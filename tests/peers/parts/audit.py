@@ -15,7 +15,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, Gateway, RECORDINGS, REPO, Sink, Stock, check, credentials, figure, files, finish, free_port, http, keygen, outlet, read, read_json, say, start, until, workdir, write, write_json  # noqa: E402
+from harness import BINARY, CACHE, REPO, Gateway, Sink, Stock, canaries, check, credentials, figure, files, finish, free_port, http, keygen, outlet, read, read_json, recorded, say, start, tollgate, until, workdir, write, write_json  # noqa: E402
 from locked_s3 import started, stopped  # noqa: E402
 import load  # noqa: E402
 
@@ -49,30 +49,23 @@ def kept(work, name, file):
 
 
 def run(*command, env=None):
-    done = subprocess.run([BINARY, "vault", *command], capture_output=True, text=True, env=env)
-    return done.returncode, done.stdout, done.stderr
+    return tollgate("vault", *command, env=env)
 
 
 def session(name):
-    return read_json(os.path.join(RECORDINGS, "claude-code", "manifest.json"))["sessions"][name]
+    return recorded("claude-code")[name]
 
 
 def filled(work, vault, env=None):
     """A gateway that two recorded sessions went through."""
     sink = Sink(os.path.join(work, "sink"))
     signing = os.path.join(work, "signing.key")
-    key = run("keygen", "--signing", "--name", "peer.example", "--output", signing)[1].strip()
+    key = keygen(signing, "--signing", "--name", "peer.example")
     gateway = Gateway(work, outlet(sink), vault={"signing_key": signing, **vault})
     gateway.start(env=env)
-    for name in ("plain", "mixed"):
-        gateway.replay(os.path.join(RECORDINGS, "claude-code", name), session(name)["files"])
+    gateway.replay_client("claude-code", "plain", "mixed")
     gateway.ends()
     return gateway, key
-
-
-def canaries(one):
-    """Content that must be in the vault."""
-    return [c["value"] for c in one["canaries"].values() if c["seen"].get("traces") or c["seen"].get("logs")]
 
 
 def guided(work, env, s3=False):
@@ -103,7 +96,7 @@ def proved(work, env):
         line = json.loads(f.read())
     check("one line, for a third party: it is the session's, and proved by its own files alone", line == own and sorted(os.listdir(folder))
           and not set(os.listdir(folder)) - {"line", "note", "number", "path", "text", "sig", "key.der"} and holds(), str(os.listdir(folder)))
-    other = run("keygen", "--signing", "--name", "other.example", "--output", os.path.join(work, "other.key"))[1].strip()
+    other = keygen(os.path.join(work, "other.key"), "--signing", "--name", "other.example")
     refused = {"another key": not holds(other)}
     for name, change in (("line", lambda text: text.replace('"acme"', '"acne"').replace('"leaf":', '"leaf":1')), ("number", lambda text: f"{int(text) + 1}\n"),
                          ("number", lambda text: "99999999\n"), ("path", lambda text: text[65:]), ("path", lambda text: text + "0" * 64 + "\n"),
@@ -312,7 +305,7 @@ def loaded(work, vault, tokens=None):
     """A gateway of one layout that runs, and its public key."""
     os.makedirs(work)
     sink, signing = Sink(os.path.join(work, "sink")), os.path.join(work, "signing.key")
-    key = run("keygen", "--signing", "--name", "peer.example", "--output", signing)[1].strip()
+    key = keygen(signing, "--signing", "--name", "peer.example")
 
     def change(config):
         if tokens:
@@ -345,7 +338,7 @@ def aged(work):
     time.sleep(1.5)  # a digest of it
     gateway.stop()
     signing = os.path.join(folder, "signing2.key")
-    new = run("keygen", "--signing", "--name", "peer.example", "--output", signing)[1].strip()
+    new = keygen(signing, "--signing", "--name", "peer.example")
     gateway.config["processors"]["vault"]["signing_key"] = signing
     gateway.write()
     gateway.start()
@@ -406,7 +399,7 @@ def erasure(work, gateway, key, place, store, s3=None):
     """docs/erasure.md: request, two signatures, deed; what verify says before and after."""
     public = {}
     for name in ("alice", "bob", "erase.example"):
-        public[name] = run("keygen", "--signing", "--name", name, "--output", os.path.join(work, f"{name}.key"))[1].strip()
+        public[name] = keygen(os.path.join(work, f"{name}.key"), "--signing", "--name", name)
     erasers, request = os.path.join(work, "erasers"), os.path.join(work, "request")
     write(erasers, f"{public['alice']}\n{public['bob']}\n")
     victim, other = session("plain")["session_ids"][0], session("mixed")["session_ids"][0]
@@ -455,7 +448,7 @@ def rewrapped(work, gateway, place, key, env=None):
     one = session("mixed")["session_ids"][0]
     lock = ["--lock-days", "100"] if env else []  # a store in S3, whose bucket locks nothing by default
     signing = os.path.join(work, "rewrap.key")
-    public = run("keygen", "--signing", "--name", "rewrap.example", "--output", signing)[1].strip()
+    public = keygen(signing, "--signing", "--name", "rewrap.example")
     code, out, why = run("rewrap", "--identity", gateway.identity, "--recipient", recipient, "--sign-with", signing, *lock, *place, env=env)
     check("rewrap makes copies, and tells them in its chain", code == 0 and "0 already present" in out and "2 recorded" in out, out + why)
     code, out, why = run("replay", one, "--identity", late, *place, env=env)
@@ -482,7 +475,7 @@ def schema(gateway):
 def evidence(work, gateway, key, place, env=None):
     """A bundle for the period: complete, signed, checked by stock tools."""
     bundle, signing, anchored = os.path.join(work, "bundle"), os.path.join(work, "evidence.key"), os.path.join(work, "now.anchor")
-    public = run("keygen", "--signing", "--name", "evidence.example", "--output", signing)[1].strip()
+    public = keygen(signing, "--signing", "--name", "evidence.example")
     run("anchor", "--key", key, "--sign-with", signing, "--output", anchored, *place, env=env)
     period = ["--from", "2026-01-01", "--to", "2100-01-01"]
     given = ["--key", key, "--identity", gateway.identity, "--anchor", anchored, "--anchor-key", public, "--attach", gateway.config_path, "--sign-with", signing]
@@ -554,7 +547,7 @@ def requested(work, gateway, key, identity, public):
     one, place = session("plain"), ["--store", gateway.store, "--log", "none"]
     name, file, share, openers = one["session_ids"][0], *(os.path.join(work, end) for end in ("s0.request", "bob.share", "openers"))
     signing = {who: os.path.join(work, f"{who}.sign") for who in ("alice", "bob", "openings.example")}
-    signer = {who: run("keygen", "--signing", "--name", who, "--output", path)[1].strip() for who, path in signing.items()}
+    signer = {who: keygen(path, "--signing", "--name", who) for who, path in signing.items()}
     write(openers, f"{signer['alice']}\n{signer['bob']}\n")
     give = ["share", file, *place, "--openers", openers, "--sign-with", signing["openings.example"], "--identity", identity["bob"],
             "--recipient", public["alice"], "--output", share]
@@ -658,7 +651,7 @@ def kms(work):
     arn = made.stdout.strip()
     made = shell(f"aws kms create-alias --alias-name alias/tollgate --target-key-id {arn}")
     check("the KMS makes a key", made.returncode == 0, made.stderr)
-    key = run("keygen", "--signing", "--name", "peer.example", "--output", os.path.join(keys, "signing.key"))[1].strip()
+    key = keygen(os.path.join(keys, "signing.key"), "--signing", "--name", "peer.example")
     recipient = keygen(os.path.join(keys, "auditor.key"))
     encrypt, plain = documented("vault.md", "aws kms encrypt"), {}
     for name in ("signing.key", "auditor.key"):

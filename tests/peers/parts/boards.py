@@ -13,10 +13,9 @@ PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 REPO = os.path.dirname(os.path.dirname(PEERS))
 BOARDS = os.path.join(REPO, "deploy", "dashboards")
 sys.path[:0] = [PEERS, BOARDS]
-import decode  # noqa: E402
 import generate  # noqa: E402
 from boards import evaluate, schemas  # noqa: E402
-from harness import CACHE, Gateway, RECORDINGS, Sink, check, figure, files, finish, free_port, http, outlet, read_json, say, until, workdir, write, write_json  # noqa: E402
+from harness import CACHE, Gateway, Sink, check, figure, files, finish, free_port, http, outlet, read_json, say, until, workdir, write, write_json  # noqa: E402
 from promql import names  # noqa: E402
 
 EXPECTED = os.path.join(PEERS, "boards", "expected.json")
@@ -42,8 +41,7 @@ def span(trace, number, parent, name, start, seconds, attributes, failed=False):
 def post(gateway, spans):
     resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "built"}}]}
     body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
-    status, _, answer = gateway.post("traces", json.dumps(body).encode(), "application/json")
-    assert status == 200, answer[:300]
+    gateway.send("traces", json.dumps(body).encode(), "application/json")
 
 
 TRACE = "b0a4d5" + "0" * 25 + "1"
@@ -63,11 +61,7 @@ def fallback(gateway):
 
 def recorded_rows(sink):
     """[(signal, row)] of everything that the back end got."""
-    out = []
-    for path in files("*.pb", sink.dir):
-        signal, request = decode.load(path)
-        out += [(signal, evaluate.row(signal, item)) for item in decode.items(signal, request)]
-    return out
+    return [(signal, evaluate.row(signal, item)) for signal, item in sink.items()]
 
 
 class Recorded:
@@ -76,21 +70,14 @@ class Recorded:
     def __init__(self, work):
         self.sink = Sink(os.path.join(work, "sink"))
         self.gateway = Gateway(work, outlet(self.sink), change=self.connect).start()
-        sessions = 1
-        for client in CLIENTS:
-            folder = os.path.join(RECORDINGS, client)
-            with open(os.path.join(folder, "manifest.json")) as f:
-                for name, session in json.load(f)["sessions"].items():
-                    self.gateway.replay(os.path.join(folder, name), session["files"])
-                    sessions += 1
+        sessions = 1 + sum(len(self.gateway.replay_client(client)) for client in CLIENTS)
         fallback(self.gateway)
-        status, _, _ = self.gateway.post("traces", b"no request", "application/json")
-        assert status == 400, status
+        assert self.gateway.post("traces", b"no request", "application/json")[0] == 400
         until("all sessions have ended", lambda: self.gateway.metric("agent_sessions_total") == sessions, 60, 0.2)
         until("summaries are delivered", self.summaries_are_whole, 60, 0.2)
         self.rows, self.text = self.read(), self.metrics()
         self.scraped = evaluate.scrape(self.text)
-        self.api = {path: json.loads(http(f"http://127.0.0.1:{self.gateway.admin}/api/{path}")[2]) for path in ("sums", "runs?limit=1000", "sessions")}
+        self.api = {path: self.gateway.ask(f"/api/{path}") for path in ("sums", "runs?limit=1000", "sessions")}
 
     def connect(self, config):
         config["processors"]["runs"] = {"idle_timeout": "8s", "settle": "3s"}
@@ -150,8 +137,7 @@ def by_the_receiver(board, work):
                 status, _, answer = http(f"http://127.0.0.1:{port}/v1/hooks/claude-code", event.encode(), {"content-type": "application/json"})
                 assert status == 200, (case, event[:200], answer)
                 sent += 1
-    until("hooks are delivered", gateway.drained, 60)
-    check("receiver: a clean end", gateway.stop() == 0)
+    gateway.ends("receiver")
     rows = recorded_rows(sink)
     check(f"receiver: each of {sent} events is a span", len(rows) == sent, len(rows))
     found, lacking = {}, set()

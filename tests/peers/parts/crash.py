@@ -20,7 +20,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-import decode  # noqa: E402
 from harness import BINARY, CACHE, Gateway, S3Stub, Sink, Stock, check, credentials, figure, files, finish, outlets, read, say, texts, until, workdir  # noqa: E402
 from leaks import Search, self_check  # noqa: E402
 from load import Load, canary  # noqa: E402
@@ -148,14 +147,11 @@ def priced_once(sink, load):
     """A call that came again because its first answer was lost is priced once: deliveries of one record share its leaf number. Spans are
     what counts in this dialect; its log events are copies of them."""
     priced, records = {}, {}
-    for path in files("*.pb", sink.dir):
-        signal, body = decode.load(path)
-        for item in decode.items(signal, body) if signal != "metrics" else ():
-            attributes = item["attributes"]
-            one, leaf = attributes["test.case.name"], attributes["gen_ai.payload.leaf"]
-            records.setdefault(one, set()).add(leaf)
-            if attributes.get("tollgate.cost.status") == "priced":
-                priced.setdefault(one, set()).add(leaf)
+    for attributes in (item["attributes"] for signal, item in sink.items() if signal != "metrics"):
+        one, leaf = attributes["test.case.name"], attributes["gen_ai.payload.leaf"]
+        records.setdefault(one, set()).add(leaf)
+        if attributes.get("tollgate.cost.status") == "priced":
+            priced.setdefault(one, set()).add(leaf)
     wrong = {one: sorted(priced.get(one, ())) for one, signal in load.acked.items() if signal == "traces" and len(priced.get(one, ())) != 1}
     check("each call priced exactly once, over crashes and repeats", not wrong, f"{len(wrong)}: {dict(list(wrong.items())[:3])}")
     figure("calls accepted twice (the first answer was lost)", sum(len(leaves) > 1 for leaves in records.values()))

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from faults.common import Quick, Quiet, accounted  # noqa: E402
-from harness import BINARY, Gateway, RECORDINGS, Sink, check, figure, finish, http, read, read_json, say, until, workdir  # noqa: E402
+from harness import BINARY, RECORDINGS, Gateway, Sink, check, figure, finish, read, recorded, say, until, workdir  # noqa: E402
 from kafka.cluster import Cluster  # noqa: E402
 from kafka.collector import collector_row  # noqa: E402
 from kafka.secure import PASSWORD, Authority, allow, sasl, secure_cluster  # noqa: E402
@@ -515,18 +515,12 @@ CLIENTS = ("claude-code", "langgraph", "codex", "opencode")
 
 def recordings():
     """[(folder, files)] of recorded sessions."""
-    found = []
-    for client in CLIENTS:
-        top = os.path.join(RECORDINGS, client)
-        if os.path.exists(os.path.join(top, "manifest.json")):
-            sessions = read_json(os.path.join(top, "manifest.json"))["sessions"]
-            found += [(os.path.join(top, session), recorded["files"]) for session, recorded in sessions.items()]
-    return found
+    return [(os.path.join(RECORDINGS, client, name), session["files"]) for client in CLIENTS for name, session in recorded(client).items()]
 
 
 def runs_of(gateway):
     """{run id: what any replica must say of it}"""
-    listed = json.loads(http(f"http://127.0.0.1:{gateway.admin}/api/runs?limit=1000")[2])["runs"]
+    listed = gateway.ask("/api/runs?limit=1000")["runs"]
     return {one["id"]: {key: value for key, value in one.items() if key not in ("replica", "state")} for one in listed}
 
 
@@ -585,7 +579,7 @@ def view_row(work, cluster, options):
         while (difference := apart(runs_of(one), expected)) and time.monotonic() < end:
             time.sleep(0.5)
         check(f"view: {os.path.basename(one.work)} shows the {len(expected)} runs of one gateway, and their numbers", difference is None, str(difference))
-    owners = {json.dumps(found.get("replica")) for one in workers for found in json.loads(http(f"http://127.0.0.1:{one.admin}/api/runs?limit=1000")[2])["runs"]}
+    owners = {json.dumps(found.get("replica")) for one in workers for found in one.ask("/api/runs?limit=1000")["runs"]}
     check("view: a run says which worker counts it", owners <= {"null", '"view-0"', '"view-1"'} and len(owners) == 3, str(owners))
 
     # a worker sums up the runs of others every ten seconds
@@ -605,7 +599,7 @@ def view_row(work, cluster, options):
 
 
 def sum_shown(gateway):
-    return json.loads(http(f"http://127.0.0.1:{gateway.admin}/api/sums")[2])["all"]["cost_usd"]
+    return gateway.ask("/api/sums")["all"]["cost_usd"]
 
 
 def spans_in(path):

@@ -7,7 +7,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import CACHE, Gateway, HERE, RECORDINGS, Sink, Stock, check, figure, files, finish, outlet, read, say, texts, tool, workdir  # noqa: E402
+from harness import CACHE, HERE, Gateway, Sink, Stock, check, figure, files, finish, outlet, read, say, texts, tool, workdir  # noqa: E402
 
 
 class Command:
@@ -46,12 +46,9 @@ def secret(text):
 
 def fill(work):
     """A gateway's life over recorded sessions."""
-    sink = Sink(os.path.join(work, "sink"))
-    gateway = Gateway(work, outlet(sink), log="info").start()
+    gateway = Gateway(work, outlet(Sink(os.path.join(work, "sink"))), log="info").start()
     for client in ("claude-code", "semconv", "openinference"):
-        with open(os.path.join(RECORDINGS, client, "manifest.json")) as f:
-            for name, session in json.load(f)["sessions"].items():
-                gateway.replay(os.path.join(RECORDINGS, client, name), session["files"])
+        gateway.replay_client(client)
     gateway.ends()
     return gateway
 
