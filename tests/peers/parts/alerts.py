@@ -15,6 +15,7 @@ import time
 
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, PEERS)
+import otlp_json  # noqa: E402
 from promql import cases, names, others, signoz  # noqa: E402
 from harness import BINARY, REPO, Gateway, Sink, check, figure, finish, free_port, http, outlet, read, say, start, until, workdir, write_json  # noqa: E402
 
@@ -214,15 +215,10 @@ class Prometheus:
 
 def failing_tool(gateway):
     """Ten calls of one tool, eight of which fail, by the conventions' names."""
-    def span(at):
-        attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "deploy", "gen_ai.provider.name": "anthropic"}
-        now = time.time_ns()
-        return {"traceId": os.urandom(16).hex(), "spanId": os.urandom(8).hex(), "name": "execute_tool deploy", "kind": 1,
-                "startTimeUnixNano": str(now - 1_000_000), "endTimeUnixNano": str(now), "status": {"code": 2 if at < 8 else 1},
-                "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()]}
-
-    body = {"resourceSpans": [{"scopeSpans": [{"spans": [span(at) for at in range(10)]}]}]}
-    gateway.send("traces", json.dumps(body).encode(), "application/json")
+    call = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "deploy", "gen_ai.provider.name": "anthropic"}
+    spans = [otlp_json.span(os.urandom(16).hex(), 1 + at, None, "execute_tool deploy", time.time_ns() - 10**6, 1e-3, call, "failed" if at < 8 else None)
+             for at in range(10)]
+    otlp_json.send(gateway, [otlp_json.group(spans)])
 
 
 def live(found, work):

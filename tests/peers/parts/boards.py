@@ -14,6 +14,7 @@ REPO = os.path.dirname(os.path.dirname(PEERS))
 BOARDS = os.path.join(REPO, "deploy", "dashboards")
 sys.path[:0] = [PEERS, BOARDS]
 import generate  # noqa: E402
+import otlp_json  # noqa: E402
 from boards import evaluate, schemas  # noqa: E402
 from harness import CACHE, Gateway, Sink, check, figure, files, finish, free_port, http, outlet, read_json, say, until, workdir, write, write_json  # noqa: E402
 from promql import names  # noqa: E402
@@ -28,20 +29,12 @@ BUILT = "built-for-the-boards"  # the session of what no recording has: a fallba
 
 # ---- the recorded output -----------------------------------------------------------------------------------------------
 
-def span(trace, number, parent, name, start, seconds, attributes, failed=False):
-    def value(one):
-        return {"intValue": str(one)} if isinstance(one, int) else {"stringValue": one}
-
-    start = 1_795_000_000_000_000_000 + int(start * 1e9)
-    return {"traceId": trace, "spanId": f"{number:016x}", **({"parentSpanId": f"{parent:016x}"} if parent else {}), "name": name, "kind": 1,
-            "startTimeUnixNano": str(start), "endTimeUnixNano": str(start + int(seconds * 1e9)), "status": {"code": 2 if failed else 0},
-            "attributes": [{"key": key, "value": value(one)} for key, one in {"session.id": BUILT, **attributes}.items()]}
+def span(number, parent, name, start, seconds, attributes, failed=None):
+    return otlp_json.span(TRACE, number, parent, name, 1_795_000_000_000_000_000 + start * 1e9, seconds, {"session.id": BUILT, **attributes}, failed)
 
 
 def post(gateway, spans):
-    resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "built"}}]}
-    body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": spans}]}]}
-    gateway.send("traces", json.dumps(body).encode(), "application/json")
+    otlp_json.send(gateway, [otlp_json.group(spans, service__name="built")])
 
 
 TRACE = "b0a4d5" + "0" * 25 + "1"
@@ -51,10 +44,10 @@ def fallback(gateway):
     """A run whose model is overloaded; another one, whose name has no price, answers."""
     call = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic"}
     post(gateway, [
-        span(TRACE, 1, 0, "invoke_agent built", 0, 3, {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "built"}),
-        span(TRACE, 2, 1, "chat", 0.1, 1, {**call, "gen_ai.request.model": "claude-opus-4-8", "error.type": "overloaded_error",
-                                           "http.response.status_code": 529}, failed=True),
-        span(TRACE, 3, 1, "chat", 1.5, 1, {**call, "gen_ai.request.model": "no-such-model", "gen_ai.usage.input_tokens": 10,
+        span(1, 0, "invoke_agent built", 0, 3, {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "built"}),
+        span(2, 1, "chat", 0.1, 1, {**call, "gen_ai.request.model": "claude-opus-4-8", "error.type": "overloaded_error",
+                                           "http.response.status_code": 529}, failed="overloaded"),
+        span(3, 1, "chat", 1.5, 1, {**call, "gen_ai.request.model": "no-such-model", "gen_ai.usage.input_tokens": 10,
                                            "gen_ai.usage.output_tokens": 5}),
     ])
 
@@ -106,7 +99,7 @@ class Recorded:
 
     def late(self):
         """A tool call of a run that was summarised: the run is summarised again."""
-        post(self.gateway, [span(TRACE, 4, 1, "execute_tool late", 2.6, 0.1, {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "late"})])
+        post(self.gateway, [span(4, 1, "execute_tool late", 2.6, 0.1, {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "late"})])
         until("a late item makes another summary", lambda: any("tollgate.run.revision" in one for one in self.summaries()), 60, 0.2)
         return self.rows + [("logs", one) for one in self.summaries() if "tollgate.run.revision" in one]
 

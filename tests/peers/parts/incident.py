@@ -11,6 +11,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import otlp_json  # noqa: E402
 from harness import CACHE, Gateway, check, figure, finish, http, say, until, workdir  # noqa: E402
 
 RUNAWAY = "0badc0de" * 4
@@ -28,13 +29,7 @@ class Sender:
 
     def span(self, trace, parent, name, end, seconds, attributes, failed=None):
         self.spans += 1
-        kinds = {str: "stringValue", int: "intValue"}
-        pairs = [{"key": key, "value": {kinds[type(value)]: str(value)}} for key, value in attributes.items() if value is not None]
-        span = {"traceId": trace, "spanId": f"{self.spans:016x}", "parentSpanId": parent, "name": name, "kind": 3,
-                "startTimeUnixNano": str(end - int(seconds * 1e9)), "endTimeUnixNano": str(end), "attributes": pairs}
-        if failed:
-            span["status"] = {"code": 2, "message": failed}
-        return span
+        return otlp_json.span(trace, self.spans, parent, name, end - seconds * 1e9, seconds, attributes, failed)
 
     def chat(self, trace, parent, agent, end, model, usage, **more):
         attributes = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai" if model.startswith("gpt") else "anthropic",
@@ -59,11 +54,7 @@ class Sender:
                          {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": name}, failed)
 
     def send(self, tenant, session, spans, service="agents"):
-        resource = {"service.name": service, "tenant.id": tenant, "session.id": session}
-        pairs = [{"key": key, "value": {"stringValue": value}} for key, value in resource.items() if value]
-        body = {"resourceSpans": [{"resource": {"attributes": pairs}, "scopeSpans": [{"scope": {"name": "incident"}, "spans": spans}]}]}
-        status, _, answer = self.gateway.post("traces", json.dumps(body).encode(), "application/json")
-        assert status == 200, answer[:300]
+        otlp_json.send(self.gateway, [otlp_json.group(spans, service__name=service, tenant__id=tenant, session__id=session)])
 
     def run(self, tenant, feature, calls=3, tokens=2000, live=False, model="claude-sonnet-4-5", failures=0, usage=True, ago=0, service="agents"):
         """One run of a session of its own; its trace id. The session of a live run has a name, so that it goes on."""
@@ -114,7 +105,7 @@ class Hook(BaseHTTPRequestHandler):
 
 
 def front(gateway, path="/?window=1h"):
-    return json.loads(http(f"http://127.0.0.1:{gateway.admin}{path}", headers={"accept": "application/json"})[2])
+    return gateway.ask(path)
 
 
 def browse(gateway, out):

@@ -20,6 +20,7 @@ import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import BINARY, Gateway, Stock, check, figure, files, finish, http as fetch, keygen, say, tool, until, workdir, write_json  # noqa: E402
+import otlp_json  # noqa: E402
 from decode import REQUESTS  # noqa: E402
 from google.protobuf import json_format  # noqa: E402
 
@@ -41,21 +42,14 @@ def bearer(account):
     return f"Bearer {token(account)}"
 
 
-def attribute(key, value):
-    kind = "intValue" if isinstance(value, int) else "stringValue"
-    return {"key": key, "value": {kind: str(value) if isinstance(value, int) else value}}
-
-
 def spans(trace, session, text, more=None, resource=None, response=None, error=None):
     """One model call; the trace id is how the index tells requests apart."""
     pairs = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-sonnet-4-5",
              "gen_ai.response.model": "claude-sonnet-4-5", "gen_ai.response.id": response or f"msg_{trace}", "gen_ai.conversation.id": session,
              "gen_ai.usage.input_tokens": 1_000_000, "gen_ai.usage.output_tokens": 0,
              "gen_ai.input.messages": json.dumps([{"role": "user", "parts": [{"type": "text", "content": text}]}]), **(more or {})}
-    now = time.time_ns()
-    span = {"traceId": trace, "spanId": trace[16:], "name": "chat", "kind": 3, "startTimeUnixNano": str(now - 10**9), "endTimeUnixNano": str(now),
-            "attributes": [attribute(k, v) for k, v in pairs.items()], "status": {"code": 2, "message": error} if error else {}}
-    about = [attribute(k, v) for k, v in {"service.name": "isolation", **(resource or {})}.items()]
+    span = otlp_json.span(trace, int(trace[16:], 16), None, "chat", time.time_ns() - 10**9, 1, pairs, error)
+    about = otlp_json.attributes({"service.name": "isolation", **(resource or {})})
     return {"resourceSpans": [{"resource": {"attributes": about}, "scopeSpans": [{"spans": [span]}]}]}
 
 
@@ -536,9 +530,7 @@ def equal(world):
 
 
 def api(world, path):
-    status, _, body = fetch(f"http://127.0.0.1:{world.gateway.admin}{path}", headers={"accept": JSON})
-    assert status == 200, (path, status, body[:200])
-    return json.loads(body)
+    return world.gateway.ask(path)
 
 
 def account_sum(by_account, name):

@@ -9,8 +9,9 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, REPO, check, figure, finish, http, read, say, start, until, workdir  # noqa: E402
-from page import HOUR, Maker, attributes, front, send  # noqa: E402
+import otlp_json  # noqa: E402
+from harness import BINARY, CACHE, REPO, Gateway, check, figure, finish, http, read, say, start, until, workdir  # noqa: E402
+from page import HOUR, Maker, front  # noqa: E402
 from pictures import flow, terminal  # noqa: E402
 
 OUT = os.environ.get("OUT") or os.path.join(REPO, "docs", "pictures")
@@ -34,8 +35,7 @@ class Demo:
     def said(self):
         return read(self.log)
 
-    def post(self, signal, body, kind):
-        return http(f"http://127.0.0.1:{self.http}/v1/{signal}", body, {"content-type": kind}, timeout=120)
+    post, send, ask = Gateway.post, Gateway.send, Gateway.ask
 
     def stop(self):
         self.process.terminate()
@@ -53,27 +53,26 @@ def runaway(maker):
         spans.append(maker.span(trace, root, "chat claude-opus-4-5", at, 3.5, {
             **chat, "gen_ai.request.model": "claude-opus-4-5", "gen_ai.usage.input_tokens": 9000 + 350 * turn}))
         spans.append(maker.span(trace, root, "execute_tool query_athena", at + 4 * 10**9, 1.5, {**tool, **common}))
-    resource = {"service.name": "agents", "tenant.id": "globex", "work_tracker.issue_id": "OPS-7"}
-    return {"resource": {"attributes": attributes(resource)}, "scopeSpans": [{"scope": {"name": "page"}, "spans": spans}]}
+    return otlp_json.group(spans, service__name="agents", tenant__id="globex", work_tracker__issue_id="OPS-7")
 
 
 def fill(demo):
     """Two days of runs that are over, and some that are live."""
     maker, now = Maker(7), time.time_ns()
     ago = [int((day * 24 + 0.2 + 23 * (at + maker.draw.random()) / RUNS_A_DAY) * HOUR) for day in (0, 1) for at in range(RUNS_A_DAY)]
-    send(demo, [maker.run(now - one, loops=1 + min(int(maker.draw.expovariate(1 / 5)), 30)) for one in ago])
+    otlp_json.send(demo, [maker.run(now - one, loops=1 + min(int(maker.draw.expovariate(1 / 5)), 30)) for one in ago])
     # runs are summed up when they were quiet for `settle`
     until("the runs are over", lambda: front(demo)["runs"] >= RUNS_A_DAY and front(demo)["live_runs"] == 0, 120, 0.5)
     live = Maker(8)
     live.number = 10**6
-    send(demo, [live.run(time.time_ns(), live=True, loops=loops) for loops in (4, 9, 14)] + [runaway(live)])
+    otlp_json.send(demo, [live.run(time.time_ns(), live=True, loops=loops) for loops in (4, 9, 14)] + [runaway(live)])
     until("live runs", lambda: front(demo)["live_runs"] == 4, 30)
     until("the alert", lambda: http(f"http://127.0.0.1:{demo.admin}/")[2].count(b"iteration_ceiling"), 30)
 
 
 def photograph(demo, work):
     """The page: the overview and the demo's own run, light, dark and on a phone."""
-    runs = json.loads(http(f"http://127.0.0.1:{demo.admin}/runs?sort=last&window=24h", headers={"accept": "application/json"})[2])["runs"]
+    runs = demo.ask("/runs?sort=last&window=24h")["runs"]
     own = next(run["id"] for run in runs if run["service"] == "claude-code")
     shots = []
     # as narrow as the layout allows: code hosts show a picture some 840 px wide

@@ -114,20 +114,12 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-func traces(ctx context.Context, target string, seconds time.Duration) kind {
+func traces(ctx context.Context) kind {
 	var exporter *otlptrace.Exporter
 	if *protocol == "grpc" {
-		options := []otlptracegrpc.Option{otlptracegrpc.WithEndpointURL(target), otlptracegrpc.WithTimeout(seconds)}
-		if *compress == "gzip" {
-			options = append(options, otlptracegrpc.WithCompressor("gzip"))
-		}
-		exporter = must(otlptracegrpc.New(ctx, options...))
+		exporter = must(otlptracegrpc.New(ctx))
 	} else {
-		options := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(target + "/v1/traces"), otlptracehttp.WithTimeout(seconds)}
-		if *compress == "gzip" {
-			options = append(options, otlptracehttp.WithCompression(otlptracehttp.GzipCompression))
-		}
-		exporter = must(otlptracehttp.New(ctx, options...))
+		exporter = must(otlptracehttp.New(ctx))
 	}
 	kept := &keep{}
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(kept), sdktrace.WithResource(res)).Tracer("peer")
@@ -149,20 +141,12 @@ func traces(ctx context.Context, target string, seconds time.Duration) kind {
 	}
 }
 
-func logs(ctx context.Context, target string, seconds time.Duration) kind {
+func logs(ctx context.Context) kind {
 	var exporter sdklog.Exporter
 	if *protocol == "grpc" {
-		options := []otlploggrpc.Option{otlploggrpc.WithEndpointURL(target), otlploggrpc.WithTimeout(seconds)}
-		if *compress == "gzip" {
-			options = append(options, otlploggrpc.WithCompressor("gzip"))
-		}
-		exporter = must(otlploggrpc.New(ctx, options...))
+		exporter = must(otlploggrpc.New(ctx))
 	} else {
-		options := []otlploghttp.Option{otlploghttp.WithEndpointURL(target + "/v1/logs"), otlploghttp.WithTimeout(seconds)}
-		if *compress == "gzip" {
-			options = append(options, otlploghttp.WithCompression(otlploghttp.GzipCompression))
-		}
-		exporter = must(otlploghttp.New(ctx, options...))
+		exporter = must(otlploghttp.New(ctx))
 	}
 	kept := &keep{}
 	logger := sdklog.NewLoggerProvider(sdklog.WithProcessor(kept), sdklog.WithResource(res)).Logger("peer")
@@ -186,21 +170,13 @@ func logs(ctx context.Context, target string, seconds time.Duration) kind {
 	}
 }
 
-func metrics(ctx context.Context, target string, seconds time.Duration) kind {
+func metrics(ctx context.Context) kind {
 	delta := func(metric.InstrumentKind) metricdata.Temporality { return metricdata.DeltaTemporality }
 	var exporter metric.Exporter
 	if *protocol == "grpc" {
-		options := []otlpmetricgrpc.Option{otlpmetricgrpc.WithEndpointURL(target), otlpmetricgrpc.WithTimeout(seconds)}
-		if *compress == "gzip" {
-			options = append(options, otlpmetricgrpc.WithCompressor("gzip"))
-		}
-		exporter = must(otlpmetricgrpc.New(ctx, options...))
+		exporter = must(otlpmetricgrpc.New(ctx))
 	} else {
-		options := []otlpmetrichttp.Option{otlpmetrichttp.WithEndpointURL(target + "/v1/metrics"), otlpmetrichttp.WithTimeout(seconds)}
-		if *compress == "gzip" {
-			options = append(options, otlpmetrichttp.WithCompression(otlpmetrichttp.GzipCompression))
-		}
-		exporter = must(otlpmetrichttp.New(ctx, options...))
+		exporter = must(otlpmetrichttp.New(ctx))
 	}
 	reader := metric.NewManualReader(metric.WithTemporalitySelector(delta))
 	meter := metric.NewMeterProvider(metric.WithReader(reader), metric.WithResource(res), metric.WithCardinalityLimit(1_000_000)).Meter("peer")
@@ -225,12 +201,15 @@ func metrics(ctx context.Context, target string, seconds time.Duration) kind {
 func main() {
 	flag.Parse()
 	ctx, seconds := context.Background(), time.Duration(*timeout)*time.Second
-	target := strings.TrimSuffix(*endpoint, "/")
-	kinds := map[string]func(context.Context, string, time.Duration) kind{"traces": traces, "logs": logs, "metrics": metrics}
+	// the exporters read the rest from their own variables
+	_ = os.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", *endpoint)
+	_ = os.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", fmt.Sprint(1000**timeout))
+	_ = os.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", *compress)
+	kinds := map[string]func(context.Context) kind{"traces": traces, "logs": logs, "metrics": metrics}
 	began, out := time.Now(), json.NewEncoder(os.Stdout)
 	sent, ok, failed := 0, 0, 0
 	for _, signal := range strings.Split(*signals, ",") {
-		k := kinds[signal](ctx, target, seconds)
+		k := kinds[signal](ctx)
 		for at := 0; at < *count; at += *batch {
 			var lines []line
 			for n := at; n < min(at+*batch, *count); n++ {

@@ -53,6 +53,7 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
 
 /**
  * Sends gen_ai telemetry with the official Java SDK and prints each item that the receiver acknowledged. {@code
@@ -82,14 +83,12 @@ public final class Send {
     /** A span's or log's name, attributes and canary. */
     record Item(String name, Attributes attributes, String canary) {}
 
-    /** One signal: how an item is made, how a batch is sent, how its provider ends. */
-    interface Signal {
+    interface Make {
         Line make(String id, int n);
-
-        CompletableResultCode send();
-
-        CompletableResultCode shutdown();
     }
+
+    /** One signal: how an item is made, how a batch is sent, how its provider ends. */
+    record Signal(Make make, Supplier<CompletableResultCode> send, Supplier<CompletableResultCode> shutdown) {}
 
     static String canary(String id, String place) {
         try {
@@ -127,7 +126,7 @@ public final class Send {
 
     /** Holds spans that ended, so that a batch can be given to the exporter by hand and its answer read. */
     static final class KeptSpans implements SpanProcessor {
-        List<SpanData> items = new ArrayList<>();
+        final List<SpanData> items = new ArrayList<>();
 
         @Override
         public void onStart(Context parent, ReadWriteSpan span) {}
@@ -156,28 +155,13 @@ public final class Send {
         SdkTracerProvider provider = SdkTracerProvider.builder().setResource(RESOURCE)
                 .addSpanProcessor(shutdown ? BatchSpanProcessor.builder(exporter).build() : kept).build();
         Tracer tracer = provider.get("peer");
-        return new Signal() {
-            @Override
-            public Line make(String id, int n) {
-                Item item = item(id, n);
-                Span span = tracer.spanBuilder(item.name()).setAllAttributes(item.attributes()).startSpan();
-                span.addEvent("gen_ai.request.attempt", Attributes.of(longKey("attempt"), 1L));
-                span.end();
-                return new Line(id, "traces", span.getSpanContext().getTraceId(), span.getSpanContext().getSpanId(), item.canary());
-            }
-
-            @Override
-            public CompletableResultCode send() {
-                List<SpanData> spans = kept.items;
-                kept.items = new ArrayList<>();
-                return exporter.export(spans);
-            }
-
-            @Override
-            public CompletableResultCode shutdown() {
-                return provider.shutdown();
-            }
-        };
+        return new Signal((id, n) -> {
+            Item item = item(id, n);
+            Span span = tracer.spanBuilder(item.name()).setAllAttributes(item.attributes()).startSpan();
+            span.addEvent("gen_ai.request.attempt", Attributes.of(longKey("attempt"), 1L));
+            span.end();
+            return new Line(id, "traces", span.getSpanContext().getTraceId(), span.getSpanContext().getSpanId(), item.canary());
+        }, () -> exporter.export(taken(kept.items)), provider::shutdown);
     }
 
     static Signal logs() {
@@ -189,28 +173,20 @@ public final class Send {
         SdkLoggerProvider provider = SdkLoggerProvider.builder().setResource(RESOURCE)
                 .addLogRecordProcessor(shutdown ? BatchLogRecordProcessor.builder(exporter).build() : keep).build();
         Logger logger = provider.get("peer");
-        return new Signal() {
-            @Override
-            public Line make(String id, int n) {
-                Item item = item(id, n / 4 * 4);
-                logger.logRecordBuilder().setTimestamp(Instant.now()).setSeverity(Severity.INFO)
-                        .setEventName("gen_ai.client.inference.operation.details")
-                        .setBody(Value.of(Map.of("content", Value.of(item.canary())))).setAllAttributes(item.attributes()).emit();
-                return new Line(id, "logs", "", "", item.canary());
-            }
+        return new Signal((id, n) -> {
+            Item item = item(id, n / 4 * 4);
+            logger.logRecordBuilder().setTimestamp(Instant.now()).setSeverity(Severity.INFO)
+                    .setEventName("gen_ai.client.inference.operation.details")
+                    .setBody(Value.of(Map.of("content", Value.of(item.canary())))).setAllAttributes(item.attributes()).emit();
+            return new Line(id, "logs", "", "", item.canary());
+        }, () -> exporter.export(taken(kept)), provider::shutdown);
+    }
 
-            @Override
-            public CompletableResultCode send() {
-                List<LogRecordData> records = List.copyOf(kept);
-                kept.clear();
-                return exporter.export(records);
-            }
-
-            @Override
-            public CompletableResultCode shutdown() {
-                return provider.shutdown();
-            }
-        };
+    /** What was kept, which is then empty. */
+    static <T> List<T> taken(List<T> kept) {
+        List<T> out = List.copyOf(kept);
+        kept.clear();
+        return out;
     }
 
     /** A reader that collects on demand. */
@@ -250,25 +226,12 @@ public final class Send {
         SdkMeterProvider provider = SdkMeterProvider.builder().setResource(RESOURCE)
                 .registerMetricReader(shutdown ? PeriodicMetricReader.builder(exporter).build() : manual, type -> 1_000_000).build();
         LongCounter counter = provider.get("peer").counterBuilder("gen_ai.client.calls").build();
-        return new Signal() {
-            @Override
-            public Line make(String id, int n) {
-                String own = canary(id, "metric");
-                counter.add(1, Attributes.of(stringKey("test.case.name"), id, stringKey("gen_ai.request.model"), MODEL,
-                        stringKey("gen_ai.prompt"), own));
-                return new Line(id, "metrics", "", "", own);
-            }
-
-            @Override
-            public CompletableResultCode send() {
-                return exporter.export(manual.registration.collectAllMetrics());
-            }
-
-            @Override
-            public CompletableResultCode shutdown() {
-                return provider.shutdown();
-            }
-        };
+        return new Signal((id, n) -> {
+            String own = canary(id, "metric");
+            counter.add(1, Attributes.of(stringKey("test.case.name"), id, stringKey("gen_ai.request.model"), MODEL,
+                    stringKey("gen_ai.prompt"), own));
+            return new Line(id, "metrics", "", "", own);
+        }, () -> exporter.export(manual.registration.collectAllMetrics()), provider::shutdown);
     }
 
     static Map<String, String> arguments(String[] given) {
@@ -317,16 +280,16 @@ public final class Send {
             };
             List<Line> lines = new ArrayList<>();
             for (int n = 0; n < count; n++) {
-                lines.add(signal.make(String.format("%s-%s-%06d", prefix, name, n), n));
+                lines.add(signal.make().make(String.format("%s-%s-%06d", prefix, name, n), n));
                 if (!shutdown && (lines.size() == batch || n + 1 == count)) {
-                    answered(signal.send(), lines);
+                    answered(signal.send().get(), lines);
                     lines.clear();
                 }
             }
             ending.put(signal, lines);
         }
         if (shutdown) {
-            ending.forEach((signal, lines) -> answered(signal.shutdown(), lines));
+            ending.forEach((signal, lines) -> answered(signal.shutdown().get(), lines));
         }
         System.out.printf(Locale.ROOT, "{\"done\": true, \"sent\": %d, \"ok\": %d, \"failed\": %d, \"seconds\": %.3f}%n", sent, ok,
                 sent - ok, (System.nanoTime() - began) / 1e9);
