@@ -199,7 +199,7 @@ class S3Stub:
                              stdout=subprocess.PIPE, stderr=open(self.errors, "wb"))
         self.port = json.loads(self.process.stdout.readline())["port"]
         self.vault, self.keys = os.path.join(root, "vault"), os.path.join(root, "keys")
-        self.settings = {"s3": {"bucket": "vault", "key_bucket": "keys", "region": "us-east-1", "force_path_style": True,
+        self.settings = {"s3": {"bucket": "vault", "key_bucket": "keys", "prefix": "", "region": "us-east-1", "force_path_style": True,
                                 "endpoint": f"http://127.0.0.1:{self.port}",
                                 "object_lock": {"mode": "compliance", "retention": "400d"}}}
 

@@ -1,17 +1,10 @@
 #!/usr/bin/env bash
-# Other implementations of age under ${PEERS_CACHE:-target/peers}: rage (Rust, built by cargo, 2 min once), pyrage (PyPI), age-encryption
-# (npm). Go's is Debian's package `age`.
+# Other implementations of age under ${PEERS_CACHE:-target/peers}: rage (Rust, built by cargo, 2 min once), age-encryption (npm). Go's is Debian's package `age`.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${PEERS_CACHE:-$here/../../../target/peers}
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
-venv=$cache/interop/venv
-if ! cmp -s "$here/requirements.txt" "$venv/requirements.installed"; then
-  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2
-  cp "$here/requirements.txt" "$venv/requirements.installed"
-fi
 "$here/../npm_install.sh" "$here" >&2
 version=0.12.1
 if ! "$cache/rage/bin/rage" --version 2>/dev/null | grep -q "$version"; then

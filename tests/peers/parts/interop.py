@@ -1,4 +1,4 @@
-"""What is in a vault opens with other people's age: Go's (Debian), rage, pyrage, TypeScript's; keys and fragments, to the same bytes."""
+"""What is in a vault opens with other people's age: Go's (Debian), rage, TypeScript's; keys and fragments, to the same bytes."""
 import base64
 import json
 import os
@@ -62,7 +62,6 @@ def main():
     others = [
         Command("Go's age (Debian)", "age"),
         Command("rage", os.path.join(CACHE, "rage", "bin", "rage")),
-        Program("pyrage", os.path.join(CACHE, "interop", "venv", "bin", "python"), os.path.join(HERE, "interop", "open.py")),
         Program("age-encryption (TypeScript)", "node", os.path.join(CACHE, "interop", "open.mjs")),
     ]
     auditor = secret(read(gateway.identity))
@@ -93,7 +92,7 @@ def main():
         changed[-1] ^= 1
         check(f"{other.name}: nor one with a bit changed", other.open(secrets[row["key_id"]], bytes(changed)) is None)
         check(f"{other.name}: nor any key with a stranger's identity", other.open(stranger, next(iter(keys.values()))) is None)
-    full = seen["pyrage"]
+    full = seen["age-encryption (TypeScript)"]
     check("all of them give the same bytes", all(plains[one] == full[one] for plains in seen.values() for one in plains))
     documents = [json.loads(tool("zstd", "-dc", data=plain)) for plain in full.values()]
     check("which are documents", all(document["items"] for document in documents))

@@ -26,6 +26,12 @@ def burn(key: str) -> str:
     raise ToolFailed(PLAN["tools"]["burn"]["error"])
 
 
+def answer(name):
+    """What a tool says to the model: its result, or that it failed."""
+    tool = PLAN["tools"][name]
+    return tool.get("result") or f"failed: {tool['error']}"
+
+
 lookup.__doc__ = PLAN["tools"]["lookup"]["description"]
 burn.__doc__ = PLAN["tools"]["burn"]["description"]
 

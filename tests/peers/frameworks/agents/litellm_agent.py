@@ -3,7 +3,7 @@ import asyncio
 import sys
 
 import litellm
-from base import MODEL, PLAN, SCHEMA, VARIANT, providers
+from base import MODEL, PLAN, SCHEMA, VARIANT, answer, providers
 
 end = providers()
 if VARIANT == "openinference":
@@ -26,8 +26,7 @@ async def main():
         message = got.choices[0].message
         history.append(message.model_dump(exclude_none=True))
         for call in message.tool_calls or []:
-            tool = PLAN["tools"][call.function.name]
-            history.append({"role": "tool", "tool_call_id": call.id, "content": tool.get("result") or f"failed: {tool['error']}"})
+            history.append({"role": "tool", "tool_call_id": call.id, "content": answer(call.function.name)})
     async for _ in await litellm.acompletion(model=model, messages=[{"role": "user", "content": PLAN["stream_prompt"]}], stream=True,
                                              stream_options={"include_usage": True}, **about()):
         pass
