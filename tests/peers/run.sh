@@ -45,7 +45,6 @@ case $part in
   *) "$here/sdk/install.sh" python >/dev/null ;;
 esac
 case $part in
-  crash) "$here/sdk/install.sh" chain >/dev/null ;;
   claude) "$here/claude_code/install.sh" >/dev/null ;;
   fleet) "$here/kafka/install.sh" ;;
   oidc) "$here/oidc/install.sh" ;;

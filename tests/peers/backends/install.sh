@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real back ends from package registries, with pinned versions, under ${PEERS_CACHE:-target/peers}/backends:
 #
-#   install.sh NAME…     jaeger prometheus victoriametrics alertmanager phoenix mlflow collector otelcol contrib
+#   install.sh NAME…     jaeger prometheus victoriametrics collector otelcol contrib
 #
 # A back end that is already there in the pinned version is left alone. The first error ends the script.
 set -euo pipefail
@@ -54,22 +54,6 @@ victoriametrics() { # Debian 12 has one from before OTLP, so the package of Debi
   rm -rf "$apt"
   echo 1.112.0 > "$out/victoriametrics.version"
 }
-alertmanager() {
-  command -v prometheus-alertmanager >/dev/null && return
-  [ "$(id -u)" = 0 ] || need prometheus-alertmanager "apt-get install prometheus-alertmanager"
-  apt-get update -q >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus-alertmanager >&2
-}
-# python NAME REQUIREMENT: a venv of its own
-python() {
-  current "$1" "$2" && return
-  rm -rf "${out:?}/$1"
-  python3 -m venv "$out/$1"
-  "$out/$1/bin/pip" install --quiet --no-compile --disable-pip-version-check "$2" >&2
-  echo "$2" > "$out/$1.version"
-}
-phoenix() { python phoenix arize-phoenix==20.26.1; }
-mlflow() { python mlflow mlflow==3.17.2; }
 collector() { # the one that `just bench whole` compares with, whose script writes to target/compared
   [ -x "$out/collector" ] && return
   local built=$here/../../../target/compared/collector/collector
@@ -87,11 +71,11 @@ collector_of() {
   echo "$2" > "$out/$1.version"
 }
 otelcol() { collector_of otelcol 0.141.0; }
-contrib() { collector_of contrib 0.165.0; } # with Kafka, and with what logs in to back ends
+contrib() { collector_of contrib 0.165.0; } # with Kafka
 
 for name in "$@"; do
   case $name in
-    jaeger | prometheus | victoriametrics | alertmanager | phoenix | mlflow | collector | otelcol | contrib) "$name" ;;
+    jaeger | prometheus | victoriametrics | collector | otelcol | contrib) "$name" ;;
     *) echo "backends: no install script for $name" >&2; exit 2 ;;
   esac
 done

@@ -173,7 +173,7 @@ def short(document):
 class Prometheus:
     """A real one, that scrapes every second and knows the short rules."""
 
-    def __init__(self, work, admin, more=None):
+    def __init__(self, work, admin):
         self.port, folder = free_port(), os.path.join(work, "prometheus")
         os.makedirs(folder)
         for path in glob.glob(os.path.join(PROMETHEUS, "*.yaml")):
@@ -181,7 +181,7 @@ class Prometheus:
                 json.dump(short(cases.yaml.safe_load(f)), out)
         config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "500ms"},
                   "rule_files": [os.path.join(folder, "*.yaml")],
-                  "scrape_configs": [{"job_name": "tollgate", "static_configs": [{"targets": [f"127.0.0.1:{admin}"]}]}], **(more or {})}
+                  "scrape_configs": [{"job_name": "tollgate", "static_configs": [{"targets": [f"127.0.0.1:{admin}"]}]}]}
         path = os.path.join(work, "prometheus.yml")
         write_json(path, config)
         self.log = os.path.join(work, "prometheus.log")

@@ -13,14 +13,10 @@ import time
 
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [PEERS, os.path.dirname(os.path.abspath(__file__))]
-from backends.alertmanager import alertmanager  # noqa: E402
 from backends.collector import collector  # noqa: E402
 from backends.collector_client import collector_client  # noqa: E402
 from backends.common import end_row  # noqa: E402
-from backends.doors import doors  # noqa: E402
 from backends.jaeger import jaeger  # noqa: E402
-from backends.mlflow import mlflow  # noqa: E402
-from backends.phoenix import phoenix  # noqa: E402
 from backends.presets import presets  # noqa: E402
 from backends.prometheus import prometheus  # noqa: E402
 from backends.tollgate import tollgate  # noqa: E402
@@ -28,9 +24,8 @@ from backends.victoriametrics import victoriametrics  # noqa: E402
 from harness import HERE, check, figure, finish, say, workdir  # noqa: E402
 
 # what a row needs of install.sh
-INSTALLS = {name: (name,) for name in ("jaeger", "prometheus", "victoriametrics", "alertmanager", "phoenix", "mlflow", "collector")}
-INSTALLS |= {"collector_client": ("otelcol",), "doors": ("contrib",)}
-ROWS = {row.__name__: row for row in (jaeger, prometheus, victoriametrics, collector, collector_client, tollgate, alertmanager, presets, doors, phoenix, mlflow)}
+INSTALLS = {name: name for name in ("jaeger", "prometheus", "victoriametrics", "collector")} | {"collector_client": "otelcol"}
+ROWS = {row.__name__: row for row in (jaeger, prometheus, victoriametrics, collector, collector_client, tollgate, presets)}
 
 
 def install(name):
@@ -47,8 +42,8 @@ def main():
     work = workdir("backends")
     for name in wanted:
         say(f"{name}:")
-        for program in INSTALLS.get(name, ()):
-            install(program)
+        if name in INSTALLS:
+            install(INSTALLS[name])
         began, folder = time.monotonic(), os.path.join(work, name)
         os.makedirs(folder)
         try:

@@ -262,37 +262,6 @@ def chart(machine):
     return rendered
 
 
-def features(rendered):
-    """What the files of values are there to show."""
-    def kinds(name):
-        return [one["kind"] for one in rendered[name]]
-
-    def one(name, kind):
-        return next(o for o in rendered[name] if o["kind"] == kind)
-
-    common = {"ConfigMap", "PodDisruptionBudget", "Service", "ServiceAccount", "StatefulSet"}
-    check("a gateway is a StatefulSet with what belongs to it", set(kinds("gateway")) == common | {"NetworkPolicy"}, kinds("gateway"))
-    check("a fleet is edges and workers", set(kinds("fleet")) == common | {"NetworkPolicy", "Deployment"}, kinds("fleet"))
-    check("edges scale by CPU", one("fleet-autoscaling", "HorizontalPodAutoscaler")["spec"]["metrics"][0]["resource"]["name"] == "cpu")
-    scaler = one("fleet-autoscaling", "ScaledObject")["spec"]
-    check("workers scale by lag, capped by partitions", scaler["maxReplicaCount"] == 12 and scaler["triggers"][0]["type"] == "kafka", scaler)
-    beside = pod(one("recogniser", "StatefulSet"))
-    check("a recogniser runs beside tollgate, under the same restrictions",
-          [c["name"] for c in beside["containers"]] == ["tollgate", "recogniser"] and
-          beside["containers"][0]["securityContext"] == beside["containers"][1]["securityContext"] and "@sha256:" in beside["containers"][1]["image"], beside["containers"])
-    sidecar = pod(one("sidecar", "StatefulSet"))
-    check("a native sidecar is an init container that goes on", sidecar["initContainers"][0]["restartPolicy"] == "Always")
-    plain = pod(one("sidecar-plain", "StatefulSet"))
-    check("a plain one is beside the app", "initContainers" not in plain and [c["name"] for c in plain["containers"]] == ["tollgate", "agent"])
-    rules = one("monitoring", "PrometheusRule")["spec"]["groups"]
-    source = [group for path in sorted(glob.glob(os.path.join(DEPLOY, "alerts", "prometheus", "*.yaml"))) for group in yaml.safe_load(read(path))["groups"]]
-    check("the PrometheusRule has the groups of deploy/alerts, word for word", rules == source)
-    volumes = pod(one("secrets-csi", "StatefulSet"))["volumes"]
-    check("secrets come from the CSI driver", any(v.get("csi", {}).get("driver") == "secrets-store.csi.k8s.io" for v in volumes), volumes)
-    off = set(kinds("empty-dir"))
-    check("what is optional can be left out", not off & {"NetworkPolicy", "PodDisruptionBudget"}, off)
-
-
 def refusals():
     """Values that the chart must refuse, and a part of the message."""
     base = os.path.join(CHART, "ci", "gateway-values.yaml")
@@ -490,18 +459,11 @@ def pages(machine, work):
 def main():
     work = workdir("deploy")
     machine = Machine(work)
-    times = []
-    rendered = {}
-    for name, step in (("chart", lambda: rendered.update(chart(machine))), ("features", lambda: features(rendered)), ("refusals", refusals),
-                       ("notes", lambda: notes(work)),
-                       ("probes", lambda: probes_answer(rendered["gateway"], machine)), ("kustomize", lambda: kustomize(machine, work)),
-                       ("manifests", lambda: manifests(machine)), ("systemd", lambda: systemd(machine, work)), ("compose", lambda: compose(machine)),
-                       ("dockerfile", dockerfile), ("workflows", lambda: workflows(work)), ("pages", lambda: pages(machine, work))):
-        began = time.monotonic()
+    rendered = chart(machine)
+    for step in (refusals, lambda: notes(work), lambda: probes_answer(rendered["gateway"], machine), lambda: kustomize(machine, work),
+                 lambda: manifests(machine), lambda: systemd(machine, work), lambda: compose(machine), dockerfile, lambda: workflows(work),
+                 lambda: pages(machine, work)):
         step()
-        times.append((name, time.monotonic() - began))
-    for name, seconds in times:
-        figure(f"time of {name}", round(seconds, 1), "s")
     finish(work)
 
 

@@ -2,24 +2,21 @@
 
     fleet.py [ROW …] [--nodes 3] [--kills 6] [--seconds 4]
 
-Rows: check flow view kill drain brokers growth backlog secure collector (all without one), cost, try. What clients were told is safe must
-arrive. Lost volumes, silent workers, retention, full volumes and what is stored twice are in the simulation (crates/receivers/tests/fleet).
+Rows: check flow view kill drain brokers backlog secure collector (all without one). What clients were told is safe must arrive. Lost volumes, silent workers, retention, full volumes and what is stored twice are in the simulation (crates/receivers/tests/fleet).
 """
 import argparse
 import json
 import os
-import random
 import re
 import shutil
 import subprocess
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from faults.common import Quick, Quiet, accounted  # noqa: E402
-from harness import BINARY, RECORDINGS, Gateway, Sink, check, figure, finish, read, recorded, say, until, workdir  # noqa: E402
+from harness import BINARY, RECORDINGS, Gateway, check, figure, finish, read, recorded, say, until, workdir  # noqa: E402
 from kafka.cluster import Cluster  # noqa: E402
 from kafka.collector import collector_row  # noqa: E402
 from kafka.secure import PASSWORD, Authority, allow, sasl, secure_cluster  # noqa: E402
@@ -301,19 +298,6 @@ def drain_row(work, cluster, options):
     ended("drain", workers[1], sender)
 
 
-def growth_row(work, cluster, options):
-    """Partitions that are added under load are written to and read, without a restart."""
-    name, sink, sender, workers, load = under_load(work, cluster, "growth")
-    cluster.add_partitions(name, 2 * PARTITIONS)
-    until("the edge writes to the new partitions", lambda: sum(cluster.ends(name)[n] > 0 for n in range(PARTITIONS, 2 * PARTITIONS)) > 1, 150, 2)
-    until("the workers have the new partitions", lambda: sum(map(partitions, workers)) == 2 * PARTITIONS, 150, 1)
-    time.sleep(5)
-    load.end()
-    settled(cluster, name, workers)
-    accounted("growth", sink, load.acked, bound=0.05)
-    ended("growth", sender, *workers)
-
-
 def backlog_row(work, cluster, options):
     """A worker that has much to catch up on reads all partitions, not those of one broker first. (Seen: with the library's own limit of buffered records, the
     partitions of one broker of three were not read while the others had a backlog.)"""
@@ -331,102 +315,6 @@ def backlog_row(work, cluster, options):
     settled(cluster, name, [reader], 300)
     accounted("backlog", sink, load.acked, bound=0, accepted_twice=0)
     ended("backlog", sender, reader)
-
-
-def cpu_seconds(gateway):
-    fields = read(f"/proc/{gateway.process.pid}/stat").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def folder_bytes(folder):
-    return sum(os.path.getsize(path) for path in walk(folder) if path.endswith(".log") and "fleet.cost" in path)
-
-
-def cost_row(work, cluster, options):
-    """What a fleet costs beside one gateway, in processor time per span: at the edge, at the worker, with 1, 2 and 4 workers; the wait for an
-    OK, and bytes at the brokers. Figures of one machine; only ratios say something elsewhere. For the production build."""
-    count, spans = options.requests, 100
-    some = random.Random(7)
-    words = ["".join(some.choices("abcdefghijklmnopqrstuvwxyz", k=some.randint(2, 9))) for _ in range(4000)]
-
-    def make_bodies(share):
-        made = []
-        for n in range(count):
-            # sessions of 250 spans: one that goes on for ever is summed up again and again, on every worker
-            body = request("traces", [f"cost-{share}-{n}-{k}" for k in range(spans)], sessions=2, name=f"cost-{share}-{n // 5}")
-            for attribute in (one for span in body.resource_spans[0].scope_spans[0].spans for one in span.attributes if one.key == "gen_ai.input.messages"):
-                text = " ".join(some.choices(words, k=300))
-                attribute.value.string_value = json.dumps([{"role": "user", "parts": [{"type": "text", "content": text}]}])
-            made.append(body.SerializeToString())
-        return made
-
-    bodies = make_bodies("first")
-    sent_bytes = sum(map(len, bodies))
-    name = topic(cluster, "fleet.cost")
-    sink = Quiet(place(work, "cost-sink"))
-    to_sink = {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}", "compression": "none"}}
-
-    def bare(config):
-        config["processors"] = {}
-        config["exporters"]["otlp_http"]["trust"] = "internal"
-        for pipeline in config["service"]["pipelines"].values():
-            pipeline["processors"] = []
-
-    def send(gateway, settle, bodies=bodies):
-        """(microseconds of processor time per span, waits for an OK)"""
-        began, waits = cpu_seconds(gateway), []
-
-        def post(body):
-            start = time.perf_counter()
-            status = gateway.post("traces", body)[0]
-            waits.append(time.perf_counter() - start)
-            return status
-
-        with ThreadPoolExecutor(4) as pool:
-            statuses = list(pool.map(post, bodies))
-        settle()
-        check("cost: everything was taken", set(statuses) == {200}, str(set(statuses)))
-        # the first ones open connections and ask for topics
-        return (cpu_seconds(gateway) - began) * 1e6 / (count * spans), sorted(waits[10:])
-
-    def drained(gateway):
-        return lambda: until("everything is delivered", gateway.drained, 120, 0.1)
-
-    costs, waits = {}, {}
-    for what, gateway in (("pass-through", Gateway(place(work, "cost-bare"), to_sink, log="info", change=bare)), ("one gateway", Gateway(place(work, "cost-single"), to_sink, log="info", vault={}))):
-        costs[what], waits[what] = send(gateway.start(), drained(gateway))
-        gateway.stop()
-    sender = edge(place(work, "cost-edge"), cluster, name).start()
-    costs["edge"], waits["edge"] = send(sender, lambda: None)
-    sender.stop()
-    figure("cost: bytes at one broker per byte in", round(sum(folder_bytes(broker.folder) for broker in cluster.brokers) / min(3, len(cluster.brokers)) / sent_bytes, 3))
-    # each worker gets the same number of spans, as a fleet grows: with one topic for all, what a worker spends once
-    # (joining, first use of tables) would count the more the more workers there are
-    for workers in (1, 2, 4):
-        group = f"cost-{workers}"
-        grown = topic(cluster, f"{name}-{workers}")
-        filler = edge(place(work, f"cost-fill-{workers}"), cluster, grown).start()
-        for share in range(workers):
-            send(filler, lambda: None, make_bodies(f"{workers}-{share}"))
-        filler.stop()
-        read = [worker(place(work, f"{group}-{n}"), cluster, grown, sink, f"{group}-{n}", group_id=group) for n in range(workers)]
-        ends = sum(cluster.ends(grown).values())
-        # They share the machine with each other and the brokers, so this also counts what they cost each other there.
-        # A start compiles rules and vocabulary; that is no cost of a span.
-        before = sum(cpu_seconds(one.start()) for one in read)
-        until("the topic is read", lambda: sum(one.metric("tollgate_kafka_records_total", receiver="kafka", outcome="accepted") for one in read) == ends, 180, 0.2)
-        for one in read:
-            until("everything is delivered", one.drained, 120, 0.1)
-        costs[f"{workers} workers"] = (sum(cpu_seconds(one) for one in read) - before) * 1e6 / (count * spans * workers)
-        for one in read:
-            one.stop()
-    for what, micros in costs.items():
-        at = waits.get(what)
-        wait = f", OK after {at[len(at) // 2] * 1e3:.1f} ms (p50), {at[len(at) * 99 // 100] * 1e3:.1f} ms (p99)" if at else ""
-        figure(f"cost: {what}", f"{micros:.1f} us a span{wait}")
-    figure("cost: edge / pass-through", round(costs["edge"] / costs["pass-through"], 2))
-    figure("cost: one worker / one gateway", round(costs["1 workers"] / costs["one gateway"], 2))
-    figure("cost: 2 and 4 workers / one worker", ", ".join(str(round(costs[f"{n} workers"] / costs["1 workers"], 2)) for n in (2, 4)))
 
 
 def secure_row(work, cluster, options):
@@ -602,16 +490,6 @@ def sum_shown(gateway):
     return gateway.ask("/api/sums")["all"]["cost_usd"]
 
 
-def spans_in(path):
-    """{(trace, span)} of a recorded request, in hex."""
-    body = read(path, "rb")
-    if path.endswith(".json"):
-        return {(span["traceId"].lower(), span["spanId"].lower()) for resource in json.loads(body)["resourceSpans"]
-                for scope in resource["scopeSpans"] for span in scope["spans"]}
-    body = ExportTraceServiceRequest.FromString(body)
-    return {(span.trace_id.hex(), span.span_id.hex()) for resource in body.resource_spans for scope in resource.scope_spans for span in scope.spans}
-
-
 def spans_of(sink):
     """{(trace, span)} that the sink took."""
     found = set()
@@ -623,42 +501,8 @@ def spans_of(sink):
     return found
 
 
-def try_row(work, cluster, options):
-    """What `just fleet` shows: recordings of real clients through an edge and two workers, one of which is killed."""
-    name = "tollgate.in"
-    cluster.create_topic(name, 8)
-    cluster.create_topic("tollgate.in.dead", 1)
-    cluster.create_topic("tollgate.in.effects", 2)
-    sink = Sink(place(work, "try-sink"))
-    sender = edge(place(work, "try-edge"), cluster, name, change=lambda exporter: exporter.update(allow_weak_durability=True)).start()
-    workers = [worker(place(work, f"try-{n}"), cluster, name, sink, f"worker-{n}").start() for n in range(2)]
-    until("both workers have partitions", lambda: all(partitions(one) == 4 for one in workers), 60, 0.2)
-    sent, spans = 0, set()
-    for number, (folder, files) in enumerate(recordings()):
-        sender.replay(folder, files)
-        sent += len(files)
-        spans |= {one for file in files if file["signal"] == "traces" for one in spans_in(os.path.join(folder, file["file"]))}
-        if number == 3:
-            say("  worker-0 is killed (SIGKILL)")
-            workers[0].kill()
-    workers[0].start()
-    settled(cluster, name, workers)
-    figure("try: requests of recordings", sent)
-    accepted = sum(one.metric("tollgate_kafka_records_total", outcome="accepted") for one in workers)
-    figure("try: records in the topic, and taken by the workers since their last start", f"{sum(cluster.ends(name).values())}, {accepted:.0f}")
-    check("try: no record was left or put aside", lag(cluster, name) == 0 and sum(cluster.ends("tollgate.in.dead").values()) == 0)
-    missing = spans - {(trace.hex(), span.hex()) for trace, span in spans_of(sink)}
-    check(f"try: all {len(spans)} spans of the recordings reached the back end", spans and not missing, f"{len(missing)} missing")
-    shown = subprocess.run([BINARY, "report", "--admin", f"http://127.0.0.1:{workers[1].admin}"], capture_output=True, text=True)
-    say(shown.stdout or shown.stderr)
-    ended("try", *workers, sender)
-
-
-ROWS = {"check": check_row, "flow": flow_row, "view": view_row, "kill": kill_row, "drain": drain_row, "brokers": brokers_row, "growth": growth_row,
+ROWS = {"check": check_row, "flow": flow_row, "view": view_row, "kill": kill_row, "drain": drain_row, "brokers": brokers_row,
         "backlog": backlog_row, "secure": secure_row, "collector": collector_row}
-# by name only
-OTHER_ROWS = {"cost": cost_row, "try": try_row}
-
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -666,7 +510,6 @@ def main():
     p.add_argument("--nodes", type=int, default=3)
     p.add_argument("--kills", type=int, default=6)
     p.add_argument("--seconds", type=float, default=4, help="of load in each step")
-    p.add_argument("--requests", type=int, default=150, help="of the row `cost`")
     options = p.parse_args()
     work = workdir("fleet")
     began = time.monotonic()
@@ -675,7 +518,7 @@ def main():
     for row in options.rows or ROWS:
         began = time.monotonic()
         say(f"  -- {row}")
-        (ROWS | OTHER_ROWS)[row](work, cluster, options)
+        ROWS[row](work, cluster, options)
         figure(f"{row} took", round(time.monotonic() - began, 1), "s")
     finish(work)
 

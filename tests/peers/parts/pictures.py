@@ -1,5 +1,5 @@
-"""The pictures of docs/pictures, from the product itself: the page of `tollgate demo` in Debian's Chromium, the demo on a terminal, and the
-way of a request. Runs of page.py are sent to the demo beside its own session, so that the page has a day to show. `OUT` is another folder."""
+"""The pictures of docs/pictures, from the product itself: the page of `tollgate demo` in Debian's Chromium, and the demo on a terminal.
+(flow.svg there is drawn by hand.) Runs of page.py are sent to the demo beside its own session, so that the page has a day to show. `OUT` is another folder."""
 import json
 import os
 import re
@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import otlp_json  # noqa: E402
 from harness import BINARY, CACHE, REPO, Gateway, check, figure, finish, http, read, say, start, until, workdir  # noqa: E402
 from page import HOUR, Maker, front  # noqa: E402
-from pictures import flow, terminal  # noqa: E402
+from pictures import terminal  # noqa: E402
 
 OUT = os.environ.get("OUT") or os.path.join(REPO, "docs", "pictures")
 RUNS_A_DAY = 180
@@ -122,18 +122,11 @@ def draw_demo(work, env):
     write("demo.svg", terminal.svg(lines, "tollgate demo --once on a terminal"))
 
 
-def draw_flow(work, env):
-    said = [subprocess.run([BINARY, *command], env=env, cwd=work, capture_output=True, text=True, check=True).stdout
-            for command in (["print-config"], ["components"])]
-    write("flow.svg", flow.svg(*said))
-
-
 def main():
     work = workdir("pictures")
     os.makedirs(OUT, exist_ok=True)
     # a relative folder, because the demo prints it
     env = {"PATH": "/usr/bin:/bin", "TERM": "xterm-256color", "LANG": "C.UTF-8", "TOLLGATE_DATA_DIR": "data"}
-    draw_flow(work, env)
     draw_demo(work, env)
     demo = Demo(work, env)
     fill(demo)
@@ -147,5 +140,5 @@ def main():
 
 
 if __name__ == "__main__":
-    say("pictures: the page, the demo, the way of a request")
+    say("pictures: the page, the demo")
     main()

@@ -1,5 +1,5 @@
 """Presidio's own analyzer as the external recogniser: what it names goes, at its own offsets, and nothing else; content never reaches it;
-while it is away nothing passes; what it costs.
+while it is away nothing passes.
 
 Interface and offsets are checked without a model, on pattern recognisers and lists (presidio/serve.py), or with PRESIDIO_MODEL, an installed
 spaCy pipeline. How many names in prose the rules find alone, and with the model that deploy/recogniser pins, is measured on presidio/prose.py.
@@ -149,34 +149,6 @@ def the_same_offsets(work, analyzer):
     check("nothing of it is logged", not leaks, str(leaks))
 
 
-def price(work, analyzer):
-    say(f"its price, {'model ' + MODEL if MODEL else 'without a model'}")
-    prose = ("The customer Zqx Vorn asked why the order from Vornopolis had not arrived, and was told that the carrier had lost it twice. " * 3)[:300]
-    tollgate = gateway(os.path.join(work, "price"), analyzer, in_flight=1).start()
-    plain = Gateway(os.path.join(work, "plain"), {"file": {"path": os.path.join(work, "plain.jsonl")}})
-    plain.start()
-
-    def took(one, count, rounds):
-        """Median seconds of a request with `count` texts that differ."""
-        times = []
-        for n in range(rounds):
-            body = request([attribute(f"note.{i}", f"{prose} {one.http} {count} {n} {i} end") for i in range(count)], 100 + n)
-            began = time.monotonic()
-            status = one.post("traces", body, "application/json")[0]
-            times.append(time.monotonic() - began)
-            assert status == 200, status
-        return sorted(times)[len(times) // 2]
-
-    took(tollgate, 1, 3), took(plain, 1, 3)
-    for count in (1, 10, 100):
-        with_it, without = took(tollgate, count, 7), took(plain, count, 7)
-        figure(f"request of {count} texts of 300 B, with and without", f"{with_it * 1e3:.0f} and {without * 1e3:.0f}", "ms")
-        if count == 100:
-            figure("it reads", f"{count * 320 / 1e6 / max(with_it - without, 1e-9):.3f}", "MB/s")
-    tollgate.stop()
-    plain.stop()
-
-
 def score(file, config):
     """(recall, precision) of PERSON, and the share of sentences without a name that stay."""
     began = time.monotonic()
@@ -232,7 +204,6 @@ def main():
     work = workdir("presidio")
     analyzer = Analyzer(work).start()
     the_same_offsets(work, analyzer)
-    price(work, analyzer)
     names(work)
     finish(work)
 

@@ -123,19 +123,6 @@ def elsewhere(packed, store):
         check("its query, in DuckDB's form, finds the sums", same(rows, wanted), str([rows[:2], wanted[:2]]))
 
 
-def finds(work):
-    """`vault find` over 100,000 lines, from the index alone."""
-    store = os.path.join(work, "small")
-    shutil.rmtree(store, ignore_errors=True)
-    made = lines(os.path.join(store, "vault"), 100_000, 7)
-    store = os.path.join(store, "vault")
-    for options in ([], ["--key", made["key"]]):
-        began = time.perf_counter()
-        code, out, why = run(BINARY, "vault", "find", "--json", "--session", made["sessions"][3], "--store", store, *options)
-        check(f"find has a session's 20 lines among 100,000{', signed' if options else ''}", code == 0 and len(out.splitlines()) == 20 and "unsigned\":true" not in out, out[-300:] + why)
-        figure("it took", round((time.perf_counter() - began) * 1000), "ms")
-
-
 def lines(store, rows, seed):
     python = os.path.join(CACHE, "tables", "venv", "bin", "python")
     return json.loads(subprocess.run([python, os.path.join(HERE, "tables", "lines.py"), store, str(rows), str(seed)], check=True, capture_output=True).stdout)
@@ -187,7 +174,6 @@ def main():
     same_lines(packed, index)
     statements(packed, index, random.Random(a.seed).choice(made["sessions"]), made)
     elsewhere(packed, store)
-    finds(work)
     finish(work)
 
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # The Python venv (also for sink.py --grpc and recordings/*) and the JavaScript modules, under ${PEERS_CACHE:-target/peers}.
-# Does nothing when what is installed is what the pin files say. `install.sh python`, `js`, `go`, `java` or `chain`
-# (../chain) for one of them; the last three only if they are named. Go 1.26 and a JDK (17 or later) with Maven must be there.
+# Does nothing when what is installed is what the pin files say. `install.sh python`, `js`, `go` or `java` for one of
+# them; the last two only if they are named. Go 1.26 and a JDK (17 or later) with Maven must be there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${PEERS_CACHE:-$here/../../../target/peers}
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 what=${1:-all}
-case $what in all | python | js | go | java | chain) ;; *) echo "sdk/install.sh: no SDK $what" >&2; exit 2 ;; esac
+case $what in all | python | js | go | java) ;; *) echo "sdk/install.sh: no SDK $what" >&2; exit 2 ;; esac
 
 if [ "$what" = all ] || [ "$what" = python ]; then
   venv=$cache/venv
@@ -29,12 +29,10 @@ if [ "$what" = all ] || [ "$what" = js ]; then
   # Node finds modules next to the program only
   cp "$here/send.mjs" "$js/send.mjs"
 fi
-build() { # FOLDER NAME
+if [ "$what" = go ]; then
   command -v go >/dev/null || { echo "sdk/install.sh: Go 1.26 is missing" >&2; exit 1; }
-  (cd "$1" && GOPATH=$cache/gopath GOCACHE=$cache/gocache GOFLAGS=-modcacherw GOTOOLCHAIN=local go build -o "$cache/go/$2" . >&2)
-}
-[ "$what" != go ] || build "$here/go" send
-[ "$what" != chain ] || build "$here/../chain" chain
+  (cd "$here/go" && GOPATH=$cache/gopath GOCACHE=$cache/gocache GOFLAGS=-modcacherw GOTOOLCHAIN=local go build -o "$cache/go/send" . >&2)
+fi
 if [ "$what" = java ]; then
   java=$cache/java
   for tool in javac mvn; do
