@@ -35,7 +35,7 @@ fleet:
     cargo build --features kafka
     bash tests/peers/run.sh fleet view
 
-# Makes docs/pictures anew from the binary: the page in a browser, the demo in a terminal.
+# Makes the page's pictures in docs/pictures anew, from the binary and in a browser.
 pictures:
     cargo build
     bash tests/peers/run.sh pictures

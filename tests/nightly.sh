@@ -20,8 +20,7 @@
 #   alerts      the cases of alerts, also those whose rules SigNoz has in another form; once
 #   backends    real back ends, all of them, each asked through its own API; once
 #   sdks        the official SDKs, Go's and Java's too: sending, shutdown, restarts of the gateway; once
-#   fleet       edge, workers and a Kafka cluster of three nodes: 50 SIGKILLs of workers, moves, brokers that die, an
-#               OpenTelemetry Collector at both ends of the topics; once
+#   fleet       edge, workers and a Kafka cluster of three nodes: 50 SIGKILLs of workers, moves, brokers that die; once
 #   fleet-sim   three workers with the real engine behind a broker in memory, compared with one instance: kills, lost
 #               volumes, moves, brokers away; 20,000 seeds per round
 #   leak        the leak search over every recording

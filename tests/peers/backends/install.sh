@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real back ends from package registries, with pinned versions, under ${PEERS_CACHE:-target/peers}/backends:
 #
-#   install.sh NAME…     jaeger prometheus victoriametrics collector otelcol contrib
+#   install.sh NAME…     jaeger prometheus victoriametrics collector otelcol
 #
 # A back end that is already there in the pinned version is left alone. The first error ends the script.
 set -euo pipefail
@@ -64,18 +64,15 @@ collector() { # the one that `just bench whole` compares with, whose script writ
   fi
   cp "$built" "$out/collector"
 }
-# collector_of NAME VERSION: builds the Collector of this folder
-collector_of() {
-  current "$1" "$2" && return
-  build go build -C "$here/$1" -trimpath -ldflags "-s -w" -o "$out/$1" .
-  echo "$2" > "$out/$1.version"
+otelcol() { # the Collector as a client
+  current otelcol 0.141.0 && return
+  build go build -C "$here/otelcol" -trimpath -ldflags "-s -w" -o "$out/otelcol" .
+  echo 0.141.0 > "$out/otelcol.version"
 }
-otelcol() { collector_of otelcol 0.141.0; }
-contrib() { collector_of contrib 0.165.0; } # with Kafka
 
 for name in "$@"; do
   case $name in
-    jaeger | prometheus | victoriametrics | collector | otelcol | contrib) "$name" ;;
+    jaeger | prometheus | victoriametrics | collector | otelcol) "$name" ;;
     *) echo "backends: no install script for $name" >&2; exit 2 ;;
   esac
 done

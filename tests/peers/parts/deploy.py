@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # not `from deploy import …`: that is this file

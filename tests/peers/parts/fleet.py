@@ -2,7 +2,7 @@
 
     fleet.py [ROW …] [--nodes 3] [--kills 6] [--seconds 4]
 
-Rows: check flow view kill drain brokers backlog secure collector (all without one). What clients were told is safe must arrive. Lost volumes, silent workers, retention, full volumes and what is stored twice are in the simulation (crates/receivers/tests/fleet).
+Rows: check flow view kill drain brokers backlog secure (all without one). What clients were told is safe must arrive. Lost volumes, silent workers, retention, full volumes and what is stored twice are in the simulation (crates/receivers/tests/fleet).
 """
 import argparse
 import json
@@ -18,7 +18,6 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from faults.common import Quick, Quiet, accounted  # noqa: E402
 from harness import BINARY, RECORDINGS, Gateway, check, figure, finish, read, recorded, say, until, workdir  # noqa: E402
 from kafka.cluster import Cluster  # noqa: E402
-from kafka.collector import collector_row  # noqa: E402
 from kafka.secure import PASSWORD, Authority, allow, sasl, secure_cluster  # noqa: E402
 from load import request  # noqa: E402
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: E402
@@ -502,7 +501,7 @@ def spans_of(sink):
 
 
 ROWS = {"check": check_row, "flow": flow_row, "view": view_row, "kill": kill_row, "drain": drain_row, "brokers": brokers_row,
-        "backlog": backlog_row, "secure": secure_row, "collector": collector_row}
+        "backlog": backlog_row, "secure": secure_row}
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

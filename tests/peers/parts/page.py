@@ -73,6 +73,20 @@ class Maker:
         return otlp_json.group(spans, service__name="agents", tenant__id=tenant, build__commit_sha=commit, work_tracker__issue_id=f"OPS-{draw.randint(1, 9)}")
 
 
+def runaway(maker):
+    """A live run beyond the ceiling of iterations, which asks one tool the same again and again: (its trace, its spans)."""
+    now, trace, root, spans = time.time_ns(), f"{maker.draw.getrandbits(128):032x}", f"{maker.draw.getrandbits(64):016x}", []
+    common = {"gen_ai.conversation.id": "incident-4711", "gen_ai.agent.name": "incident-triage"}
+    chat = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.usage.output_tokens": 640, **common}
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "query_athena", "gen_ai.tool.call.arguments": '{"sql": "select 1"}'}
+    for turn in range(56):
+        at = now - (57 - turn) * 6 * 10**9
+        spans.append(maker.span(trace, root, "chat claude-opus-4-5", at, 3.5, {
+            **chat, "gen_ai.request.model": "claude-opus-4-5", "gen_ai.usage.input_tokens": 9000 + 350 * turn}))
+        spans.append(maker.span(trace, root, "execute_tool query_athena", at + 4 * 10**9, 1.5, {**tool, **common}))
+    return trace, otlp_json.group(spans, service__name="agents", tenant__id="globex", work_tracker__issue_id="OPS-7")
+
+
 def front(gateway, window="24h"):
     return gateway.ask(f"/?window={window}")
 
@@ -116,7 +130,7 @@ def main():
 
     def change(config):
         config["extensions"]["admin"]["trace_link"] = {"back_end": "signoz", "base": "https://signoz.example"}
-        config["processors"]["runs"] = {"settle": "1s"}
+        config["processors"]["runs"] = {"settle": "1s", "iteration_ceiling": 50}
 
     say(f"page: seed {SEED}, {day} runs a day")
     gateway = Gateway(work, {"file": {"path": os.path.join(work, "out.jsonl")}}, change=change, log="info").start()
@@ -145,8 +159,17 @@ def main():
     live.number = 2 * 10**6
     otlp_json.send(gateway, [live.run(time.time_ns(), live=True, tenant="acme", feature="code-review", loops=loops) for loops in (6, 18, 44)])
     otlp_json.send(gateway, [live.run(time.time_ns(), tenant=name, feature=name) for name in HOSTILE])
-    until("live runs", lambda: front(gateway)["live_runs"] == 3, 60)
+    trace, spans = runaway(live)
+    otlp_json.send(gateway, [spans])
+    began = time.monotonic()
+    until("live runs", lambda: front(gateway)["live_runs"] == 4, 60)
+    until("the alert", lambda: any(one["rule"] == "iteration_ceiling" and one["state"] == "firing" for one in gateway.ask("/api/alerts")["alerts"]), 30)
+    figure("live counts and alerts lag", round(time.monotonic() - began, 1), "s")
     found = look(gateway, shots, "many")
+    for width, alerts in found["first"].items():
+        own = next((one for one in alerts if trace in one["text"] and "56 iterations, 1.12 × the limit of 50" in one["text"]), {"text": "", "links": []})
+        check(f"{width} px: the first screen says which run, whose, why and how much, and leads to its trace", "globex" in own["text"] and "$" in own["text"]
+              and any(link.startswith(f"https://signoz.example/trace/{trace}") for link in own["links"]), str(alerts)[:600])
     check("hostile names don't act", not found["dialogs"] and not any("\u202e" in text for text in found["texts"].values()))
     for path in ("/", "/runs?sort=cost", "/changes", "/report", "/runs/" + front(gateway)["most_expensive"][0]["id"]):
         figure(f"{path.split('/runs/')[0] or '/runs/{id}'} answers in (48 h of {day} runs a day)", round(times(gateway, path), 1), "ms")

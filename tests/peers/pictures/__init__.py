@@ -1,1 +1,0 @@
-"""The drawing of the part `pictures`: `terminal` draws a terminal's output."""
