@@ -393,7 +393,7 @@ def tool(*command, data=None):
 
 
 def files(pattern, root):
-    return sorted(glob.glob(os.path.join(root, pattern), recursive=True))
+    return sorted(glob.glob(os.path.join(root, pattern), recursive=True, include_hidden=True))
 
 
 class Stock:

@@ -5,7 +5,6 @@ Accounts are what the receiver's credentials map to. A is `acme`, an attacker wi
 row the vault's index says which account each request was stored for. Time as a side channel is left out.
 """
 import base64
-import http.client
 import json
 import os
 import socket
@@ -14,22 +13,18 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, Gateway, Stock, check, figure, files, finish, http as fetch, keygen, say, tool, until, workdir, write_json  # noqa: E402
 import otlp_json  # noqa: E402
-from decode import REQUESTS  # noqa: E402
-from google.protobuf import json_format  # noqa: E402
+from decode import parse  # noqa: E402
+from harness import BINARY, Gateway, Sink, check, figure, files, finish, http as fetch, keygen, outlet, read, say, tool, until, workdir  # noqa: E402
 
 A, B = "acme", "bravo-victim"
 # names that are allowed and look like B's, like a part of another name or like one of the vault's own folders
 NEIGHBOURS = ["bravo-victi", "bravo-victim.", "bravo-victim-1", "Bravo-Victim", "..bravo-victim", "acme.bravo-victim", "index", "keys", "chain",
               "packed", "sessions", "account", "default", "h-bravo", "v1", "n" * 64]
-REFUSED_NAMES = ["bravo/victim", "..", ".", "../bravo-victim", "bravo%2fvictim", "bravo\0victim", "bravo-victim ", "br\u0430vo-victim", "bravo\uff0dvictim",
-                 "bravo\u200b-victim", "a" * 65, "a" * 100_000, "=quarantine", "account=x", "", "-", "a\nb", "a\\b", "a:b"]
 CANARIES = [b"bravo-victim", b"canary-of-b", b"b-tenant", b"b-shown", b"b-feature", b"b-session", b"b_tool", b"token-of-b"]
 JSON = "application/json"
 
@@ -58,54 +53,13 @@ def dump(document):
 
 
 def protobuf(document):
-    document = recoded(json.loads(json.dumps(document)), lambda text: base64.b64encode(bytes.fromhex(text)).decode())
-    return json_format.ParseDict(document, REQUESTS["traces"]()).SerializeToString()
-
-
-def recoded(document, code):
-    for span in (span for resource in document["resourceSpans"] for scope in resource["scopeSpans"] for span in scope["spans"]):
-        span.update({key: code(span[key]) for key in ("traceId", "spanId") if key in span})
-    return document
-
-
-def readable(body):
-    """A request of protobuf as OTLP's JSON: ids in hex, where Python's own form has base64."""
-    return dump(recoded(json_format.MessageToDict(REQUESTS["traces"].FromString(body)), lambda text: base64.b64decode(text).hex()))
-
-
-class BackEnd(ThreadingHTTPServer):
-    """Keeps the body of every request."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.got = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"])) if "content-length" in self.headers else b"".join(iter(self.chunk, b""))
-        if self.path == "/v1/traces":
-            self.server.got.append(readable(body))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def chunk(self):
-        body = self.rfile.read(int(self.rfile.readline() or b"0", 16))
-        self.rfile.readline()
-        return body
-
-    def log_message(self, *_):
-        pass
+    return parse("traces", dump(document), "json").SerializeToString()
 
 
 class World:
     def __init__(self, work):
-        self.work, self.back = work, BackEnd()
+        self.work, self.back = work, Sink(os.path.join(work, "sink"))
         self.heard, self.number, self.index = [], 0, {}
-        outlet = {"endpoint": f"http://127.0.0.1:{self.back.server_port}", "compression": "none"}
-
         def change(config):
             config["receivers"]["otlp"]["auth"] = {"tokens": {name: [token(name)] for name in (A, B, *NEIGHBOURS)}}
             fast = {"requests_per_second": 100_000, "bytes_per_second": "1GiB"}
@@ -115,7 +69,7 @@ class World:
             key = keygen(self.limited)
             config["processors"]["vault"]["recipients"].append({"key": key, "accounts": [A]})
 
-        self.gateway = Gateway(work, {"otlp_http": outlet}, change=change, log="info").start()
+        self.gateway = Gateway(work, outlet(self.back), change=change, log="info").start()
 
     def trace(self):
         self.number += 1
@@ -158,6 +112,13 @@ class World:
                 out[row["trace_id"]].add(row["account"])
         return out
 
+    def delivered(self, traces):
+        """[span] of these traces, as the back end got them."""
+        def got():
+            found = [item for signal, item in self.back.items() if item["trace_id"] in traces]
+            return found if {item["trace_id"] for item in found} == set(traces) else None
+        return until("delivered", got, 30, 0.2)
+
     def clean(self, what, answers):
         """None of B's canaries is in what A got."""
         found = {word.decode() for word in CANARIES for one in answers if word in one.lower()}
@@ -170,37 +131,10 @@ class World:
         return done.returncode, done.stdout + done.stderr
 
 
-class Opener(Stock):
-    """Also finds keys in folders whose names begin with a dot: some of A's ids do."""
-
-    def session_key(self, key_id):
-        if key_id not in self.keys:
-            found = [os.path.join(folder, name) for folder, _, names in os.walk(os.path.join(self.key_store, "keys")) for name in names if name == f"{key_id}.age"]
-            path = os.path.join(os.path.dirname(self.identity), f"{key_id}.secret")
-            with open(path, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as f:
-                f.write(tool("age", "-d", "-i", self.identity, found[0]))
-            self.keys[key_id] = path
-        return self.keys[key_id]
-
-
 # ---- names ---------------------------------------------------------------------------------------------------------
 
 def names(world):
     say("account names")
-    path = os.path.join(world.work, "names.yaml")
-
-    def accepted(name):
-        """Whether a configuration with this account is valid."""
-        tokens = {"tokens": {name: ["token-of-nobody-0123456789"]}}
-        write_json(path, {"spool": {"directory": os.path.join(world.work, "names-spool")},
-                   "receivers": {"otlp": {"auth": tokens, "protocols": {"http": {"endpoint": "127.0.0.1:0"}}}},
-                   "exporters": {"debug": {"trust": "internal"}},
-                   "service": {"pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["debug"]}}}})
-        return world.command("validate", "--config", path, code=None)[0] == 0
-
-    wrong = [name[:20] for name in REFUSED_NAMES if accepted(name)]
-    check(f"{len(REFUSED_NAMES)} names that could leave their folder or look like another's are refused", not wrong, str(wrong))
-    check("control: an ordinary name is accepted", accepted(B))
     traces = {name: world.send(name, "s1", f"hello of {name}") for name in NEIGHBOURS}
     stored = world.accounts_of(traces.values(), NEIGHBOURS)
     wrong = {name: stored[trace] for name, trace in traces.items() if stored[trace] != {name}}
@@ -318,7 +252,7 @@ def credentials(world):
 # ---- smuggling -----------------------------------------------------------------------------------------------------
 
 def smuggling(world):
-    say("requests within requests, and connections that several accounts share")
+    say("requests within requests")
     traces = {}
 
     def inner(*headers):
@@ -338,27 +272,17 @@ def smuggling(world):
         "CL.TE": lambda x: head(mine, both, length=len(chunk) + len(x)) + chunk + x,
         "TE.CL": lambda x: head(mine, f"content-length: {len(chunk)}", both) + chunk + x,
         "CL short of the body": lambda x: head(mine, length=len(body)) + body + x,
-        "two CL, equal": lambda x: head(mine, f"content-length: {len(body)}", length=len(body)) + body + x,
         "two CL, the first longer": lambda x: head(mine, f"content-length: {len(body) + len(x)}", length=len(body)) + body + x,
         "two CL in one line": lambda x: head(mine, f"content-length: {len(body)}, {len(body) + len(x)}") + body + x,
-        "CL +": lambda x: head(mine, f"content-length: +{len(body)}") + body + x,
         "CL in hex": lambda x: head(mine, f"content-length: {len(body):#x}") + body + x,
-        "CL 0": lambda x: head(mine, length=0) + x,
         "CL -1": lambda x: head(mine, length=-1) + x,
-        "TE identity": lambda x: head(mine, "transfer-encoding: identity", length=len(body)) + body + x,
         "TE xchunked": lambda x: head(mine, "transfer-encoding: xchunked", length=len(body)) + body + x,
         "TE twice": lambda x: head(mine, both, "transfer-encoding: x") + chunk + x,
-        "TE with a tab": lambda x: head(mine, "transfer-encoding:\tchunked", length=len(body)) + body + x,
-        "TE with a blank before the colon": lambda x: head(mine, "transfer-encoding : chunked", length=len(body)) + body + x,
         "TE folded": lambda x: head(mine, "transfer-encoding:\r\n chunked", length=len(body)) + body + x,
-        "TE in HTTP/1.0": lambda x: head(mine, both, length=len(body), version="HTTP/1.0") + body + x,
-        "chunk size with a sign": lambda x: head(mine, both) + b"+%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) + x,
         "chunk size of 17 digits": lambda x: head(mine, both) + b"1%016x\r\n%s\r\n0\r\n\r\n" % (len(body), body) + x,
         "chunk extension with LF": lambda x: head(mine, both) + b"%x;a\n%s\r\n0\r\n\r\n" % (len(body), body) + x,
         "trailers with B's token": lambda x: head(mine, both, "trailer: authorization") + b"%x\r\n%s\r\n0\r\n%s\r\n\r\n" % (len(body), body, a_is(bearer(B)).encode()) + x,
         "upgrade to h2c": lambda x: head(mine, "connection: upgrade, http2-settings", "upgrade: h2c", "http2-settings: AAMAAABk", length=len(body)) + body + x,
-        "expect": lambda x: head(mine, "expect: 100-continue", length=len(body)) + body + x,
-        "GET with a body": lambda x: head(mine, length=len(x), method="GET", path="/") + x,
         "no token, then a token in the body": lambda x: head(length=len(x)) + x,
     }
     sent = [(name, made(inner(*headers))) for name, made in tries.items() for headers in ((), (f"tollgate-account: {B}",), (mine,))]
@@ -370,24 +294,6 @@ def smuggling(world):
     check(f"{len(tries)} ways to hide a request: one without a token is never served by that of the request before", not foreign, str(foreign))
     ambiguous = [one for one in served if one[0] in ("CL.TE", "two CL, the first longer", "two CL in one line", "TE twice", "TE xchunked", "CL in hex", "CL -1") and one[1] > 1]
     check("an ambiguous length never gives two answers of 200", not ambiguous, str(ambiguous))
-
-    connection = http.client.HTTPConnection("127.0.0.1", world.gateway.http, timeout=20)
-    turns = {}
-    for n in range(60):
-        account = (A, B, None)[n % 3]
-        trace = world.trace()
-        headers = {"content-type": JSON, **({"authorization": bearer(account)} if account else {})}
-        connection.request("POST", "/v1/traces", dump(spans(trace, "s1", f"turn {n}")), headers)
-        answer = connection.getresponse()
-        body = answer.read()
-        turns[trace] = {account} - {None}
-        if account == A:
-            world.a_heard(str(answer.headers).encode() + body)
-        assert answer.status == (200 if account else 401), (account, answer.status)
-        if not account:
-            connection.close()
-    stored = world.accounts_of(turns)
-    check("on one connection each request is its own token's", stored == turns, str([(stored[t], turns[t]) for t in turns if stored[t] != turns[t]][:3]))
 
 
 # ---- gRPC ----------------------------------------------------------------------------------------------------------
@@ -446,7 +352,6 @@ def attributes(world):
         "tollgate.vault.account": B, "gen_ai.payload.s3_uri": uri, "gen_ai.payload.range": f"bytes={row['off']}-{row['off'] + row['len'] - 1}",
         "gen_ai.payload.leaf": f"{row.get('writer')}/{row.get('epoch')}/{row.get('leaf', 0)}", "gen_ai.payload.key_id": row["key_id"], "gen_ai.input.messages_ref": uri,
         "gen_ai.output.messages_ref": uri, "gen_ai.system_instructions_ref": uri, "gen_ai.tool.call.arguments_ref": uri, "gen_ai.tool.call.result_ref": uri}.items()}
-    before = len(world.back.got)
     traces = [world.send(A, "s1", "claims", more=claimed), world.send(A, "s1", "claims", resource=claimed),
               world.send(A, "s1", "claims", more={f"gen_ai.x.{n}": uri for n in range(3)})]
     sessions = ["../b-session", f"../../{B}/b-tenant/b-session", f"{B}/b-session", "b-session%2f..", "b-session\0", "..", ".", "b\u2011session", "s" * 5000, f"/{B}", "\\..\\", "=quarantine"]
@@ -457,18 +362,13 @@ def attributes(world):
     check(f"{len(traces)} requests with claims, and ids that are paths: all are A's", all(found == {A} for found in stored.values()), str(stored))
     outside = [one["object_key"] for one in rows if one.get("object_key") and not one["object_key"].startswith((f"{A}/", f"packed/{A}/"))]
     check("their objects are in A's folder", rows and not outside, str(outside[:3]))
-    until("delivered", lambda: sum(trace.encode() in body for body in world.back.got[before:] for trace in traces) >= len(traces), 30)
-    object_name = os.path.basename(row["object_key"])
-    references = set()
-    for body in world.back.got[before:]:
-        for resource in json.loads(body)["resourceSpans"]:
-            for holder in [resource["resource"], *(span for scope in resource["scopeSpans"] for span in scope["spans"])]:
-                for one in holder.get("attributes", []):
-                    text = json.dumps(one["value"])
-                    is_ours = one["key"].startswith(("gen_ai.payload.", "tollgate.")) and not one["key"].startswith("tollgate.reported.") or one["key"].endswith("_ref")
-                    if is_ours and (object_name in text or row["key_id"] in text or ("9999" in text and "cost" in one["key"]) or (one["key"] == "tollgate.run.id" and victim in text)):
-                        references.add(one["key"])
-    references -= {one for one in references if one.startswith("tollgate.reported.")}
+    object_name, references = os.path.basename(row["object_key"]), set()
+    for item in world.delivered(traces):
+        for key, value in {**item["resource"], **item["attributes"]}.items():
+            text = json.dumps(value)
+            is_ours = key.startswith(("gen_ai.payload.", "tollgate.")) and not key.startswith("tollgate.reported.") or key.endswith("_ref")
+            if is_ours and (object_name in text or row["key_id"] in text or ("9999" in text and "cost" in key) or (key == "tollgate.run.id" and victim in text)):
+                references.add(key)
     check("no stamp or reference of the gateway's name leads to B's object, key, run or a false price", not references, str(references))
 
 
@@ -494,17 +394,12 @@ def equal(world):
         check(f"no {what} in common", not {row[what] for row in mine} & {row[what] for row in theirs})
     commitments = [{json.dumps(row[key]) for row in side for key in row if "commit" in key and row[key]} for side in (mine, theirs)]
     check("commitments to equal content differ", not commitments[0] & commitments[1], str(commitments))
-    stock = Opener(world.gateway.store, world.gateway.identity)
-    own, other = stock.session_key(mine[0]["key_id"]), theirs[0]
-    with open(os.path.join(world.gateway.store, other["object_key"]), "rb") as f:
-        f.seek(other["off"])
-        sealed = f.read(other["len"])
-    opened = subprocess.run(["age", "-d", "-i", own], input=sealed, capture_output=True)
-    check("A's session key does not open B's content", opened.returncode != 0 and not opened.stdout)
-    with open(os.path.join(world.gateway.store, mine[0]["object_key"]), "rb") as f:
-        f.seek(mine[0]["off"])
-        sealed = f.read(mine[0]["len"])
-    check("it opens A's", subprocess.run(["age", "-d", "-i", own], input=sealed, capture_output=True).returncode == 0)
+    stock = world.gateway.vault_opened()
+    own, opens = stock.session_key(mine[0]["key_id"]), []
+    for row in (mine[0], theirs[0]):
+        sealed = read(os.path.join(world.gateway.store, row["object_key"]), "rb")[row["off"]:row["off"] + row["len"]]
+        opens.append(subprocess.run(["age", "-d", "-i", own], input=sealed, capture_output=True).returncode == 0)
+    check("A's session key opens its content, and not B's", opens == [True, False], str(opens))
 
     def billed():
         now = api(world, "/api/sums")["by_account"]
@@ -516,17 +411,14 @@ def equal(world):
     check("each has a run of its own", sorted(run["account"] for run in runs) == sorted((A, B)), str([run["account"] for run in runs]))
 
     # text that quotes A's content is an echo for A only: B would learn from `[CONTENT]` that A said it
-    before = len(world.back.got)
-    echoes = {account: world.send(account, "s1", f"question of {account}", error=f"failed on {quote}", trace=None) for account in (A, B)}
+    echoes = {account: world.send(account, "s1", f"question of {account}", error=f"failed on {quote}") for account in (A, B)}
     control = world.send(A, "s1", "plain", error="failed on something that nobody ever put into a prompt of this test")
-    until("delivered", lambda: all(any(t.encode() in body for body in world.back.got[before:]) for t in (*echoes.values(), control)), 30)
-    text = {t: next(body for body in world.back.got[before:] if t.encode() in body) for t in (*echoes.values(), control)}
-    check("control: a message that quotes nothing is forwarded", b"nobody ever put" in text[control])
-    check("A's content quoted by A becomes a placeholder", b"brown otter" not in text[echoes[A]])
     # B said it too, in the same session: a third account did not
     third = world.send("v1", "s1", "question", error=f"failed on {quote}")
-    until("delivered", lambda: any(third.encode() in body for body in world.back.got), 30)
-    check("quoted by an account that never sent it, it is ordinary text", any(third.encode() in body and b"brown otter" in body for body in world.back.got))
+    said = {item["trace_id"]: item["status"]["message"] for item in world.delivered([*echoes.values(), control, third])}
+    check("control: a message that quotes nothing is forwarded", "nobody ever put" in said[control])
+    check("A's content quoted by A becomes a placeholder", "brown otter" not in said[echoes[A]])
+    check("quoted by an account that never sent it, it is ordinary text", "brown otter" in said[third])
 
 
 def api(world, path):
@@ -548,7 +440,7 @@ def limits(world):
         config["limits"] = {"per_account": {"requests_per_second": 4, "bytes_per_second": "1MiB"}}
     work = os.path.join(world.work, "limits")
     os.makedirs(work)
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{world.back.server_port}", "compression": "none"}}, change=tight, log="info").start()
+    gateway = Gateway(work, outlet(world.back), change=tight, log="info").start()
     got, told, stop = {A: {}, B: {}}, [], threading.Event()
 
     def flood():
@@ -585,17 +477,12 @@ def pages(world):
     until("runs", lambda: len([run for run in api(world, "/api/runs?limit=1000")["runs"] if run["trace_id"] in traces]) == 3, 10)
     until("the page has them", lambda: b"b-shown" in fetch(f"http://127.0.0.1:{world.gateway.admin}/runs?account={B}&limit=1000")[2], 15)
     shown = []
-    for path in ("/runs?account={}", "/runs?account={}&limit=1000", "/runs?account={}&tenant=b-shown", "/runs?account={}&session=b-session", "/runs?account={}&sort=cost&window=24h",
-                 f"/runs/{traces[0]}?account={{}}", f"/api/runs/{traces[0]}?account={{}}", f"/api/runs/{traces[0]}/budget?account={{}}"):
-        for name in (A, "", "%20", "acme%00", "%2e%2e/bravo-victim", "bravo-victi", "Bravo-Victim", "%25", "acme'%20OR%20'1'='1", "br%D0%B0vo-victim", "*", "acme,bravo-victim"):
-            for accept in (JSON, "text/html")[:1 + (name == A)]:
-                status, _, body = fetch(f"http://127.0.0.1:{world.gateway.admin}{path.format(name)}", headers={"accept": accept})
-                if name == "" and "/runs?" in path:
-                    continue  # no account is no filter
-                # the page repeats its own filter; rows are told by B's trace ids and the tenant that was not asked for
-                found = [one for one in (*traces, "" if "b-shown" in path else "b-shown") if one and one not in path and one.encode() in body]
-                if found or (traces[0] in path and status == 200):
-                    shown.append((path.format(name), accept, status, found))
+    for path in ("/runs?account={}&limit=1000", "/runs?account={}&session=b-session", f"/api/runs/{traces[0]}?account={{}}", f"/api/runs/{traces[0]}/budget?account={{}}"):
+        for name in (A, "acme%00", "%2e%2e/bravo-victim", "bravo-victi", "Bravo-Victim", "br%D0%B0vo-victim", "*", "acme,bravo-victim"):
+            status, _, body = fetch(f"http://127.0.0.1:{world.gateway.admin}{path.format(name)}", headers={"accept": JSON})
+            found = [one for one in (*traces, "b-shown") if one not in path and one.encode() in body]
+            if found or (traces[0] in path and status == 200):
+                shown.append((path.format(name), status, found))
     check("with another account's name, or a name that only looks like B's, no row of B is shown", not shown, str(shown[:4]))
     for path in (f"/runs/{traces[0]}?account={B}", f"/api/runs/{traces[0]}?account={B}"):
         check(f"control: {path.split('/')[1]} shows it for B", fetch(f"http://127.0.0.1:{world.gateway.admin}{path}", headers={"accept": JSON})[0] == 200)
@@ -608,7 +495,7 @@ def pages(world):
     # A's token is no credential of the admin port, and the receivers' ports serve nothing to read
     answers = []
     for port in (world.gateway.http, world.gateway.grpc):
-        for path in ("/", "/runs", "/api/runs", "/api/sums", "/metrics", "/report", "/gateway", "/debug/pprof", f"/vault/{B}", "/tap", "/../api/runs", "/v1/traces"):
+        for path in ("/", "/runs", "/api/runs", "/metrics", f"/vault/{B}", "/../api/runs", "/v1/traces"):
             answers.append(raw(port, head(a_is(bearer(A)), "connection: close", method="GET", path=path)))
     check("the receivers' ports serve nothing to read", all(not one.startswith(b"HTTP/1.1 200") for one in answers), str([one[:60] for one in answers if one.startswith(b"HTTP/1.1 200")]))
     world.heard += [one for one in answers if one]
@@ -616,7 +503,7 @@ def pages(world):
 
 # ---- the vault -----------------------------------------------------------------------------------------------------
 
-TRICKS = ["acm", "acme*", "acme/", "../bravo-victim", "acme/../bravo-victim", "%2e%2e/bravo-victim", "bravo-victi", "bravo-victim/", "Bravo-Victim ", "br\u0430vo-victim", "*", "account=bravo-victim", "a" * 5000]
+TRICKS = ["acm", "acme*", "../bravo-victim", "acme/../bravo-victim", "%2e%2e/bravo-victim", "bravo-victi", "Bravo-Victim ", "br\u0430vo-victim", "*", "a" * 5000]
 
 
 def vault(world):
@@ -649,15 +536,10 @@ def vault(world):
     check("find --account A with B's session, trace or tenant has none", not find("--account", A, "--session", "b-session") and not find("--account", A, "--trace", trace) and not find("--account", A, "--tenant", "b-tenant"))
     foreign = [name[:30] for name in TRICKS if any(row["account"] == B for row in find("--account", name))]
     check(f"{len(TRICKS)} names that are paths, patterns or look-alikes have none of B's lines", not foreign, str(foreign))
-    for name in (A, *TRICKS[2:6]):
-        leaks = []
-        for command in (("replay", "s1"), ("replay", "b-session"), ("get", "--trace", trace), ("export", "s1", "--format", "messages"), ("export", "b-session", "--format", "jsonl")):
-            out = world.command("vault", *command, *opening, "--account", name, code=None)[1]
-            if b"canary-of-b" in out:
-                leaks.append(command)
-        if leaks:
-            break
-    check("replay, get and export for another account print nothing of B", not leaks, f"{name}: {leaks}")
+    reading = (("replay", "s1"), ("replay", "b-session"), ("get", "--trace", trace), ("export", "s1", "--format", "messages"))
+    leaks = [(name, command) for name in (A, *TRICKS[2:4]) for command in reading
+             if b"canary-of-b" in world.command("vault", *command, *opening, "--account", name, code=None)[1]]
+    check("replay, get and export for another account print nothing of B", not leaks, str(leaks))
     controls = {command[0]: b"canary-of-b" in world.command("vault", *command, *opening, "--account", B)[1] for command in (("replay", "s1"), ("get", "--trace", trace), ("export", "s1", "--format", "messages"))}
     check("control: for B they do", all(controls.values()), str(controls))
     theirs = [*common, "--identity", world.limited, "--log", "none"]
