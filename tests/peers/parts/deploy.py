@@ -304,21 +304,6 @@ def maps_of(schema, path="#"):
             yield from maps_of(value, f"{path}/{key}")
 
 
-def notes(work):
-    """NOTES.txt, which `helm template` does not print: rendered as part of a copy of the chart."""
-    copied = os.path.join(work, "chart")
-    shutil.copytree(CHART, copied)
-    text = read(os.path.join(CHART, "templates", "NOTES.txt"))
-    write(os.path.join(copied, "templates", "notes.yaml"), '{{- define "notes" }}' + text + '{{ end }}\ntext: |-\n{{ include "notes" . | indent 2 }}\n')
-    for name, wanted in (("gateway", ["statefulset/tollgate", "http://tollgate.telemetry:4318", "exec tollgate-0 -c tollgate -- tollgate check"]),
-                         ("fleet", ["deployment/tollgate-edge", "http://tollgate-edge.telemetry:4318", "tollgate fleet status", "64 partitions"]),
-                         ("sidecar", ["statefulset/tollgate", "http://127.0.0.1:4318"]),
-                         ("empty-dir", ["WARNING: gateway.spool.emptyDir"]), ("secrets-csi", ["SecretProviderClass tollgate"])):
-        code, out, err = template("--values", os.path.join(CHART, "ci", f"{name}-values.yaml"), "--show-only", "templates/notes.yaml", chart=copied)
-        missing = [one for one in wanted if one not in out]
-        check(f"the notes of {name} say what to do next", code == 0 and not missing, missing or err)
-
-
 # ---- beside the chart ----------------------------------------------------------------------------------------------
 
 def kustomize(machine, work):
@@ -412,29 +397,6 @@ def dockerfile():
     check("hadolint finds nothing in the Dockerfiles", code == 0 and not out, out + err)
 
 
-def workflow_problems(work, text):
-    """What actionlint says, and actions that are not named by their commit."""
-    path = os.path.join(work, "workflow.yml")
-    write(path, text)
-    code, out, err = run(os.path.join(TOOLS, "actionlint"), "-no-color", "-oneline", path)
-    free = [used for used in re.findall(r"\buses:\s*(\S+)", text) if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", used)]
-    return ([out + err] if code else []) + free
-
-
-def workflows(work):
-    """The workflow files of the manual."""
-    seen = 0
-    for folder, _, names in os.walk(os.path.join(REPO, "docs")):
-        for name in names:
-            if not name.endswith(".md"):
-                continue
-            for block in re.findall(r"^```\w+\n# \.github/workflows/[\w.-]+\n(.*?)^```", read(os.path.join(folder, name)), re.M | re.S):
-                seen += 1
-                wrong = workflow_problems(work, block)
-                check(f"{name}: actionlint finds nothing in the workflow, and its actions are named by commit", not wrong, wrong)
-    check("the manual shows a workflow", seen > 0)
-
-
 def pages(machine, work):
     """Values that a page shows work; the commands name files that exist."""
     seen = 0
@@ -459,8 +421,8 @@ def main():
     work = workdir("deploy")
     machine = Machine(work)
     rendered = chart(machine)
-    for step in (refusals, lambda: notes(work), lambda: probes_answer(rendered["gateway"], machine), lambda: kustomize(machine, work),
-                 lambda: manifests(machine), lambda: systemd(machine, work), lambda: compose(machine), dockerfile, lambda: workflows(work),
+    for step in (refusals, lambda: probes_answer(rendered["gateway"], machine), lambda: kustomize(machine, work),
+                 lambda: manifests(machine), lambda: systemd(machine, work), lambda: compose(machine), dockerfile,
                  lambda: pages(machine, work)):
         step()
     finish(work)

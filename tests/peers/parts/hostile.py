@@ -1,13 +1,11 @@
 """Bad input over sockets: a clear refusal or correct handling; the process lives, neighbours arrive, nothing is quoted."""
 import gzip
 import http.client
-import json
 import os
 import random
 import socket
 import struct
 import sys
-import time
 
 import zstandard
 
@@ -15,7 +13,7 @@ PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, PEERS)
 from harness import RECORDINGS, Gateway, Sink, check, figure, finish, outlets, say, until, workdir  # noqa: E402
 from leaks import Search  # noqa: E402
-from load import add, request  # noqa: E402
+from load import request  # noqa: E402
 
 PB, JSON = "application/x-protobuf", "application/json"
 SECRET = "CANARY-hostile-5ec2e75ec2e75ec2"
@@ -173,46 +171,6 @@ def grpc_trials(t):
     channel.close()
 
 
-def large(t):
-    def spans(build):
-        out = request("traces", [f"large-{len(t.neighbours)}-{build.__name__}"])
-        build(out.resource_spans[0].scope_spans[0].spans[0])
-        return out.SerializeToString()
-
-    def mebibyte(span):
-        add(span.attributes, big=SECRET + "x" * (1 << 20), **{"gen_ai.output.messages": SECRET + "y" * (1 << 20)})
-
-    def many(span):
-        for n in range(10_000):
-            add(span.attributes, **{f"attribute.{n}": f"value {n} {SECRET}"})
-
-    def twice(span):
-        for n in range(50):
-            add(span.attributes, **{"gen_ai.input.messages": f"{n} {SECRET}"})
-
-    def ancient(span):
-        span.start_time_unix_nano, span.end_time_unix_nano = 0, 1
-
-    def future(span):
-        span.start_time_unix_nano, span.end_time_unix_nano = (1 << 64) - 1, 0
-
-    def long_ids(span):
-        span.trace_id, span.span_id, span.parent_span_id = bytes(500), b"", bytes(1)
-
-    def names(span):
-        span.name = "x" * 100_000
-        add(span.attributes, **{"k" * 100_000: "v", "": "empty", "\0": "nul", "gen_ai.conversation.id": "../../../etc/passwd\n" + "s" * 5000})
-
-    for what, build in (("1 MiB attributes", mebibyte), ("10,000 attributes", many), ("one key 50 times", twice), ("times at 0", ancient),
-                        ("times at the end of 64 bits", future), ("ids of wrong lengths", long_ids), ("huge names, odd keys, a session like a path", names)):
-        began = time.monotonic()
-        t.trial(what, t.post(what, "traces", spans(build), allowed=(200, 400)))
-        took = time.monotonic() - began
-        if took > 2:
-            figure(f"{what} took", round(took, 1), "s")
-    figure("answers", json.dumps({what: sorted(map(str, statuses)) for what, statuses in t.statuses.items() if what.split()[0] in ("1", "10,000", "one", "times", "ids", "huge")}))
-
-
 def main():
     seed = int(os.environ.get("SEED", random.randrange(1 << 30)))
     say(f"  seed {seed}")
@@ -222,7 +180,7 @@ def main():
     gateway = Gateway(os.path.join(work, "main"), outlets(sink)).start()
     t = Trial(gateway, sink)
     mutated(t, rng)
-    for part in (crafted, sockets, grpc_trials, large):
+    for part in (crafted, sockets, grpc_trials):
         part(t)
     until("delivered", gateway.drained, 60)
     figure("memory at the end", round(gateway.metric("otelcol_process_memory_rss") / 2**20), "MiB")
@@ -231,11 +189,9 @@ def main():
     got = set(sink.ids())
     check("every neighbour arrived", set(t.neighbours) <= got, f"{len(set(t.neighbours) - got)} missing")
     figure("neighbours", len(t.neighbours))
-    inside = Search([SECRET, "CANARY-x-0af7651916cd43dd"])
+    inside = Search([SECRET])
     inside.file(gateway.log_path)
-    inside.tree(sink.dir)
-    outside = {where for canary, where in inside.found if canary == SECRET}
-    check("nothing private in the log or outbound", not outside, sorted(outside)[:5])
+    check("nothing private in the log", not inside.found, sorted(inside.found)[:5])
     check("nothing private in answers", not t.answers.found, sorted(t.answers.found)[:5])
     check("no panic in the log", "panick" not in gateway.log())
     finish(work)
