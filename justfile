@@ -35,11 +35,6 @@ fleet:
     cargo build --features kafka
     bash tests/peers/run.sh fleet view
 
-# Makes the page's pictures in docs/pictures anew, from the binary and in a browser.
-pictures:
-    cargo build
-    bash tests/peers/run.sh pictures
-
 # Resumable parts, each under an hour: spool-sim, simulation, truth, closed, properties, mutations, crash, faults,
 # fleet-sim, leak, fuzz. Other parts: `fleet` (a real Kafka cluster), `backends` (all back ends that can run here),
 # `sdks` (the official SDKs, Go's and Java's too), `alerts` (SigNoz's form of the rules too; starts anew each time),

@@ -64,9 +64,8 @@ case $part in
       "$PEERS_CACHE/venv-aws/bin/pip" install --quiet --no-compile --disable-pip-version-check moto==5.2.5 flask==3.1.2 flask-cors==6.0.1 >&2
     fi
     ;;
-  page | pictures)
+  page)
     debian chromium chromium
-    [ "$part" != pictures ] || debian pngquant pngquant
     "$here/page/install.sh" >/dev/null
     ;;
 esac

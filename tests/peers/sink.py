@@ -12,7 +12,7 @@ In OUT, written before the answer goes back:
     {n:03}-{traces|logs|metrics}.{pb|json}   the body of each request, decompressed, whatever the answer was
     {n:03}-other.bin                         a POST to any other path
     requests.jsonl                           one line a request: n, t (s since start), file, transport, path, headers, bytes, status
-    ids.jsonl                                one line an item of an ACCEPTED request: n, signal, name, trace_id, span_id, test_id
+    ids.jsonl                                one line an item of an ACCEPTED request: n, signal, transport, name, trace_id, span_id, test_id
 
 `test_id` is the attribute `test.case.name` of the span, log record or data point (sdk/*).
 
@@ -109,7 +109,7 @@ class Sink:
             else:
                 name = None
             for item in items:
-                self.ids.write(json.dumps({"n": n, "signal": signal, **item}) + "\n")
+                self.ids.write(json.dumps({"n": n, "signal": signal, "transport": about["transport"], **item}) + "\n")
             line = {"n": n, "t": round(time.monotonic() - self.start, 4), "file": name, "signal": signal, **about,
                     "bytes": len(body), "status": "reset" if answer.get("reset") else status, "items": len(items)}
             self.requests.write(json.dumps(line) + "\n")

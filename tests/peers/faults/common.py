@@ -4,7 +4,7 @@ import os
 import re
 
 from harness import Gateway, Sink, check, figure, until
-from load import Load, request
+from load import Load
 
 # an attribute in protobuf: the key, and the value's two heads, of which the second is its length
 MARKS = re.compile(rb"(test\.case\.name|gen_ai\.payload\.leaf)\x12.\n(.)", re.S)
@@ -55,18 +55,9 @@ def plain(work, sink, change=None, **options):
     return Gateway(work, exporters, change=change, log=options.pop("log", "info"), **options)
 
 
-class Quick(Load):
-    """Many small items a request, few kinds of body: what is measured is the gateway, not the sender."""
-
-    def made(self):
-        number = next(self.counter)
-        signal = ("traces", "logs", "traces", "metrics")[number % 4]
-        ids = [f"{self.name}-{number:06}-{n}" for n in range(self.batch)]
-        return signal, ids, request(signal, ids, self.sessions, self.fill).SerializeToString()
-
-    def __init__(self, port, name="fault", **options):
-        self.name = name
-        super().__init__(port, **{"batch": 50, "fill": 0, **options})
+def quick(port, name, **options):
+    """Many small items a request: what is measured is the gateway, not the sender."""
+    return Load(port, name, **{"batch": 50, "fill": 0, **options})
 
 
 def accounted(what, sink, acked, bound=0.01, accepted_twice=None):

@@ -44,30 +44,15 @@ class Follow:
     """Reads what the sink took, as it grows: ids by transport."""
 
     def __init__(self, sink):
-        self.files = [open(os.path.join(sink.dir, name)) for name in ("requests.jsonl", "ids.jsonl")]
-        self.transport, self.got, self.twice, self.rest = {}, {"grpc": set(), "http": set()}, {"grpc": 0, "http": 0}, ["", ""]
-        self.waiting = []
+        self.file, self.rest = open(os.path.join(sink.dir, "ids.jsonl")), ""
+        self.got, self.twice = {"grpc": set(), "http": set()}, {"grpc": 0, "http": 0}
 
     def read(self):
-        for n, f in enumerate(self.files):
-            lines = (self.rest[n] + f.read()).split("\n")
-            self.rest[n] = lines.pop()
-            for row in map(json.loads, lines):
-                if n == 0:
-                    self.transport[row["n"]] = row["transport"]
-                elif row["test_id"]:
-                    self.waiting.append((row["n"], row["test_id"]))
-        # an item is written before its request's line
-        late = []
-        for number, one in self.waiting:
-            transport = self.transport.get(number)
-            if transport is None:
-                late.append((number, one))
-            elif one in self.got[transport]:
-                self.twice[transport] += 1
-            else:
-                self.got[transport].add(one)
-        self.waiting = late
+        *lines, self.rest = (self.rest + self.file.read()).split("\n")
+        for row in (row for row in map(json.loads, lines) if row["test_id"]):
+            got = self.got[row["transport"]]
+            self.twice[row["transport"]] += row["test_id"] in got
+            got.add(row["test_id"])
         return self.got
 
     def delivered(self):

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from faults.common import Quick, Quiet, accounted  # noqa: E402
+from faults.common import Quiet, accounted, quick  # noqa: E402
 from harness import BINARY, RECORDINGS, Gateway, check, figure, finish, read, recorded, say, until, workdir  # noqa: E402
 from kafka.cluster import Cluster  # noqa: E402
 from kafka.secure import PASSWORD, Authority, allow, sasl, secure_cluster  # noqa: E402
@@ -175,7 +175,7 @@ def under_load(work, cluster, row, **options):
     """Two workers behind an edge, half of the partitions each, and a load that has begun: (topic, sink, edge, workers, load)."""
     name, sink, sender, workers = behind(work, cluster, row, 2, **options)
     shared(*workers)
-    load = Quick(sender.http, row, threads=3, sessions=20, fill=100)
+    load = quick(sender.http, row, threads=3, sessions=20, fill=100)
     load.go()
     return name, sink, sender, workers, load
 
@@ -221,7 +221,7 @@ def kill_row(work, cluster, options):
         one.config["exporters"]["otlp_http"]["sending_queue"] = {"batch": {"flush_timeout": "20ms", "max_size": "64KiB", "sizer": "bytes"}}
         one.write()
         one.start()
-    load = Quick(sender.http, "kill", threads=3, sessions=20)
+    load = quick(sender.http, "kill", threads=3, sessions=20)
     load.go()
     for cycle in range(options.kills):
         victim = workers[cycle % 2]
@@ -245,7 +245,7 @@ def brokers_row(work, cluster, options):
     """A broker dies: the edge goes on. Two of three are down: the edge refuses, and goes on when they are back."""
     name, sink, sender, (reader,) = behind(work, cluster, "brokers", 1)
     shared(reader)
-    load = Quick(sender.http, "brokers", threads=3, sessions=20)
+    load = quick(sender.http, "brokers", threads=3, sessions=20)
     load.go()
     time.sleep(options.seconds)
     cluster.brokers[0].kill()
@@ -301,7 +301,7 @@ def backlog_row(work, cluster, options):
     """A worker that has much to catch up on reads all partitions, not those of one broker first. (Seen: with the library's own limit of buffered records, the
     partitions of one broker of three were not read while the others had a backlog.)"""
     name, sink, sender, (reader,) = behind(work, cluster, "backlog", 1)
-    load = Quick(sender.http, "backlog", threads=3, sessions=200, fill=0)
+    load = quick(sender.http, "backlog", threads=3, sessions=200, fill=0)
     load.go()
     until("each partition has a backlog", lambda: min(cluster.ends(name).values()) > 1500, 300, 2)
     load.end()

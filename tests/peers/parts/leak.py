@@ -10,11 +10,12 @@ but not if it is an echo: if content of the same request, or of an earlier one o
 """
 import os
 import re
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import decode  # noqa: E402
-from harness import RECORDINGS, REPO, SIGNALS, Gateway, Sink, Stock, check, figure, files, finish, http, outlets, read_json, say, texts, until, workdir  # noqa: E402
+from harness import HERE, RECORDINGS, REPO, SIGNALS, Gateway, Sink, Stock, check, figure, files, finish, http, outlets, read_json, say, texts, until, workdir  # noqa: E402
 from leaks import Search, self_check  # noqa: E402
 
 
@@ -100,6 +101,9 @@ def grab(gateway, work, name):
 def main():
     missed = self_check()
     check("the leak search finds every form", not missed, missed)
+    wrong = [path for path in files("*/manifest.json", RECORDINGS)
+             if subprocess.run([sys.executable, os.path.join(HERE, "manifest.py"), "--check", os.path.dirname(path)], capture_output=True).returncode]
+    check("each recording is what its manifest says", not wrong, wrong)
     work = workdir("leak")
     wanted = canaries()
     sink = Sink(os.path.join(work, "sink"))
