@@ -107,8 +107,10 @@ class Load:
                     again = None
                     self.acked.update((one, signal) for one in ids)
                     self.batches += signal != "metrics"
-                else:
-                    self.refused += 1
+                    continue
+                self.refused += 1
+            # told to come again
+            time.sleep(0.05)
 
     def end(self):
         self.stopped = True

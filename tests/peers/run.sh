@@ -66,7 +66,7 @@ case $part in
     ;;
   page)
     debian chromium chromium
-    "$here/page/install.sh" >/dev/null
+    "$here/npm_install.sh" "$here/page" >/dev/null
     ;;
 esac
 # released by name: what an installation started may still hold the file

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records what the Codex CLI sends over OTLP, against the mock of the responses API.
 
-    record.py [session …]         (needs install.sh)
+    record.py [session …]         (needs npm_install.sh codex)
 
 Writes tests/recordings/codex/<session>; the manifest is written by manifest.py.
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records what the Gemini CLI sends over OTLP, against the mock of the Gemini API.
 
-    record.py [session …]         (needs install.sh)
+    record.py [session …]         (needs npm_install.sh gemini_cli)
 
 Writes tests/recordings/gemini-cli/<session>; the manifest is written by manifest.py.
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records what OpenCode sends over OTLP, against the mock of the chat completions API.
 
-    record.py [session …]         (needs install.sh)
+    record.py [session …]         (needs npm_install.sh opencode)
 
 Writes tests/recordings/opencode/<session>; the manifest is written by manifest.py.
 """

@@ -42,6 +42,11 @@ def guide(work, name, env, s3=False, pasted=False, tail=-3000):
     return "everything held" in done.stdout, not_held, done.stdout, done.stderr[tail:]
 
 
+def guide_env(gateway, auditor, key, session_id, **more):
+    """What the guide is told of a vault in a folder."""
+    return {"AUDITOR": auditor, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": session_id, "ACCOUNT": "default", **more}
+
+
 def kept(work, name, file):
     """A file that the guide made on its way."""
     with open(os.path.join(work, name, file)) as f:
@@ -270,7 +275,7 @@ def layouts(work):
             until("drained", gateway.drained, 60)
         check(f"{layout}: a clean end", gateway.stop() == 0)
         honest(gateway, [key])
-        env = {"AUDITOR": gateway.identity, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": ODD, "ACCOUNT": "keys"}
+        env = guide_env(gateway, gateway.identity, key, ODD, ACCOUNT="keys")
         for how, pasted in (("as a script", False), ("pasted", True)):
             held, not_held, out, why = guide(folder, f"guide-{pasted}", env, pasted=pasted)
             said = {account: [load.canary(f"{account}-{n}") in out for n in range(0, 4, 2)] for account in ("keys", "other")}
@@ -347,7 +352,7 @@ def aged(work):
     time.sleep(1.5)
     gateway.stop()
     honest(gateway, [old, new])
-    env = {"AUDITOR": gateway.identity, "KEY": f"{old}\n{new}\n", "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": "one session", "ACCOUNT": "default"}
+    env = guide_env(gateway, gateway.identity, f"{old}\n{new}\n", "one session")
     held, not_held, out, why = guide(folder, "guide", env)
     check("a rotated key, a folder with spaces: all holds, both keys' lines are shown", held and not not_held and not why.strip()
           and all(load.canary(one) in out for one in ("old-0", "new-0")), why)
@@ -512,7 +517,7 @@ def together(work):
     gateway, key = filled(work, {"recipients": {"threshold": 2, "of": list(public.values())}})
     one, place = session("plain"), ["--store", gateway.store, "--log", "none"]
     name = one["session_ids"][0]
-    env = {"AUDITOR": identity["alice"], "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": name, "ACCOUNT": "default"}
+    env = guide_env(gateway, identity["alice"], key, name)
     held, not_held, out, why = guide(work, "guide-alone", env)
     check("together: the guide opens nothing for one of them", not held and not_held and "no key for" in why and not any(c in out for c in canaries(one)), why)
     lines = {person: b"" for person in identity}
@@ -561,8 +566,7 @@ def requested(work, gateway, key, identity, public):
         code, out, why = run(*command)
         check(f"openings: {what}", code == 0 and said in out, out[-600:] + why)
     check("openings: a share is its recipient's", os.stat(share).st_mode & 0o777 == 0o600 and not opens(identity["carol"], share))
-    env = {"AUDITOR": identity["alice"], "KEY": f"{key} {signer['openings.example']}", "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": name,
-           "ACCOUNT": "default", "OPENED": os.path.join(work, "opened.keys")}
+    env = guide_env(gateway, identity["alice"], f"{key} {signer['openings.example']}", name, OPENED=os.path.join(work, "opened.keys"))
     held, not_held, _, why = guide(work, "guide-openings", env)
     check("openings: the guide holds beside them", held and not not_held, why)
 
@@ -571,8 +575,7 @@ def folder(work):
     gateway, key = filled(work, {})
     schema(gateway)
     place = ["--store", gateway.store]
-    env = {"AUDITOR": gateway.identity, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": session("plain")["session_ids"][0],
-           "ACCOUNT": "default"}
+    env = guide_env(gateway, gateway.identity, key, session("plain")["session_ids"][0])
     guided(work, env)
     proved(work, env)
     tampered(work, env)

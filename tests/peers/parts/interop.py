@@ -1,4 +1,4 @@
-"""What is in a vault opens with other people's age: Go's (Debian), rage, TypeScript's; keys and fragments, to the same bytes."""
+"""What is in a vault opens with other people's age: Go's (Debian) and TypeScript's; keys and fragments, to the same bytes."""
 import base64
 import json
 import os
@@ -10,18 +10,17 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from harness import CACHE, HERE, Gateway, Sink, Stock, check, figure, files, finish, outlet, read, say, texts, tool, workdir  # noqa: E402
 
 
-class Command:
-    """A command line like age's."""
+class Age:
+    """Go's age, from Debian."""
 
-    def __init__(self, name, binary):
-        self.name, self.binary = name, binary
+    name = "Go's age"
 
     def open(self, identity, sealed):
         """The plaintext; None if it does not open."""
         with tempfile.NamedTemporaryFile("w") as key:
             key.write(identity + "\n")
             key.flush()
-            done = subprocess.run([self.binary, "-d", "-i", key.name], input=sealed, capture_output=True)
+            done = subprocess.run(["age", "-d", "-i", key.name], input=sealed, capture_output=True)
         return done.stdout if done.returncode == 0 else None
 
 
@@ -54,14 +53,11 @@ def fill(work):
 
 
 def main():
-    install = subprocess.run([os.path.join(HERE, "interop", "install.sh")], capture_output=True, text=True)
-    if install.returncode:
-        sys.exit(f"interop: can't be installed: {install.stderr[-1500:]}")
+    subprocess.run([os.path.join(HERE, "npm_install.sh"), os.path.join(HERE, "interop")], check=True, stdout=subprocess.DEVNULL)
     work = workdir("interop")
     gateway = fill(work)
     others = [
-        Command("Go's age (Debian)", "age"),
-        Command("rage", os.path.join(CACHE, "rage", "bin", "rage")),
+        Age(),
         Program("age-encryption (TypeScript)", "node", os.path.join(CACHE, "interop", "open.mjs")),
     ]
     auditor = secret(read(gateway.identity))
@@ -82,7 +78,7 @@ def main():
         sessions = {key: other.open(auditor, sealed) for key, sealed in keys.items()}
         check(f"{other.name}: every session key opens with the auditor's", all(sessions.values()), str([k for k, v in sessions.items() if not v][:3]))
         secrets = {key: secret(plain.decode()) for key, plain in sessions.items() if plain}
-        chosen = sample if isinstance(other, Command) else fragments
+        chosen = sample if isinstance(other, Age) else fragments
         plains = {row["fragment"]: other.open(secrets[row["key_id"]], sealed) for row, sealed in chosen}
         check(f"{other.name}: {len(plains)} fragments open", all(plains.values()))
         seen[other.name] = plains
