@@ -45,16 +45,18 @@ case $part in
   *) "$here/sdk/install.sh" python >/dev/null ;;
 esac
 case $part in
-  claude) "$here/claude_code/install.sh" >/dev/null ;;
+  claude) "$here/npm_install.sh" "$here/claude_code" >/dev/null ;;
   fleet) "$here/kafka/install.sh" ;;
   oidc) "$here/oidc/install.sh" ;;
   presidio) "$here/presidio/install.sh" >/dev/null ;;
-  alerts | backends) "$here/promql/install.sh" >/dev/null ;;
-  boards) "$here/boards/install.sh" >/dev/null ;;
+  tables) "$here/pip_install.sh" tables/venv "$here/tables/requirements.txt" --no-deps >/dev/null ;;
+  alerts | backends | boards)
+    "$here/pip_install.sh" venv "$here/promql/requirements.txt" >/dev/null
+    [ "$part" != boards ] || "$here/npm_install.sh" "$here/boards" >/dev/null
+    ;;
   audit)
     debian jq jq
-    "$PEERS_CACHE/venv/bin/python" -c 'import jsonschema' 2>/dev/null ||
-      "$PEERS_CACHE/venv/bin/pip" install --quiet --disable-pip-version-check jsonschema==4.25.1 >&2
+    "$here/pip_install.sh" venv "$here/promql/requirements.txt" >/dev/null
     # the AWS command line, and a KMS beside it: moto without what its other services need
     if [ -n "${1:-}" ] && ! [ -x "$PEERS_CACHE/venv-aws/bin/aws" ]; then
       python3 -m venv "$PEERS_CACHE/venv-aws"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records what Claude Code sends over OTLP: plays scenarios.py against the mock model and keeps every request.
 
-    record.py [session …]         (needs install.sh)
+    record.py [session …]         (needs npm_install.sh claude_code)
 
 Everything stays on loopback; Claude Code sees a fixed environment and a scratch home under SCRATCH, nothing of the caller's.
 Writes tests/recordings/claude-code/<session>, with its hooks if it has any; the manifest is written by manifest.py.
@@ -101,5 +101,5 @@ def record(name):
 
 if __name__ == "__main__":
     if not os.path.exists(CLAUDE):
-        sys.exit(f"no {CLAUDE}: run install.sh first")
+        sys.exit(f"no {CLAUDE}: run npm_install.sh claude_code first")
     capture.main(record, scenarios.SESSIONS)

@@ -17,9 +17,4 @@ go_tool() { # NAME MODULE VERSION
 go_tool helm helm.sh/helm/v3/cmd/helm v3.22.0
 go_tool kustomize sigs.k8s.io/kustomize/kustomize/v5 v5.8.1
 
-venv=$cache/venv-deploy
-if ! cmp -s "$here/requirements.txt" "$venv/requirements.installed"; then
-  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2
-  cp "$here/requirements.txt" "$venv/requirements.installed"
-fi
+PEERS_CACHE=$cache "$here/../pip_install.sh" venv-deploy "$here/requirements.txt" >&2

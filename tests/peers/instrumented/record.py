@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Records what official Python instrumentations send: agent.py on a real vendor SDK, against the mock model.
 
-    record.py [session …]         (needs install.sh)
+    record.py [session …]         (needs pip_install.sh venv-instrumented instrumented/requirements.txt, and venv-openai-v2 of the other file,
+                                  because opentelemetry-instrumentation-openai-v2 stopped before opentelemetry-util-genai 1.0)
 
 Writes tests/recordings/semconv/<session> and tests/recordings/openinference/<session>; manifests by manifest.py.
 """
@@ -97,5 +98,5 @@ if __name__ == "__main__":
     for venv in ("venv-instrumented", "venv-openai-v2"):
         os.symlink(os.path.abspath(os.path.join(CACHE, venv)), os.path.join(SCRATCH, venv))
     if missing := [p for p in PYTHONS.values() if not os.path.exists(p)]:
-        sys.exit(f"no {missing[0]}: run install.sh first")
+        sys.exit(f"no {missing[0]}: run pip_install.sh first")
     main(record, SESSIONS)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Records what ordinary services and a cluster send, for tests/it/usefulness.rs.
 
-    record.py           (needs install.sh)
+    record.py           (needs pip_install.sh venv-ordinary ordinary/requirements.txt)
 
 Writes tests/cases/ordinary/{shop,assistant}/NNN-SIGNAL.pb by OpenTelemetry's SDK and instrumentations for Python. (Beside them,
 {kubernetes,nginx}/*.json were written in the form of the Collector's receivers: k8seventsreceiver, v0.145, README "Data model", and
@@ -66,7 +66,7 @@ def main():
     shutil.copy(os.path.join(HERE, "shop.py"), SCRATCH)
     venv = os.path.abspath(os.path.join(CACHE, "venv-ordinary"))
     if not os.path.exists(venv):
-        sys.exit(f"no {venv}: run install.sh first")
+        sys.exit(f"no {venv}: run pip_install.sh first")
     os.symlink(venv, f"{SCRATCH}/venv")
     shop("checkout", "shop")
     shop("shop-assistant", "assistant")

@@ -142,7 +142,6 @@ def main():
         made = read_json(mark)
         a.seed = made["seed"]
     say(f"tables: {a.rows} index lines, packed, seed {a.seed}")
-    subprocess.run([os.path.join(HERE, "tables", "install.sh")], check=True, stdout=subprocess.DEVNULL)
     store, tables = os.path.join(work, "vault"), os.path.join(work, "tables")
     if not begun:
         shutil.rmtree(store, ignore_errors=True)

@@ -80,3 +80,11 @@ def planned(body, *arguments, **named):
         print("as planned:", type(e).__name__, str(e)[:300], file=sys.stderr)
     else:
         print("did not fail", file=sys.stderr)
+
+
+async def planned_later(awaitable):
+    """The same of what is awaited."""
+    try:
+        await awaitable
+    except Exception as e:
+        print("as planned:", type(e).__name__, str(e)[:300], file=sys.stderr)
