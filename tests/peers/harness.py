@@ -148,6 +148,14 @@ def http(url, body=None, headers=None, timeout=30, method=None):
         return error.code, error.headers, error.read()
 
 
+def status_of(url):
+    """Of a GET; None while nobody answers."""
+    try:
+        return http(url, timeout=2)[0]
+    except OSError:
+        return None
+
+
 # ---- the sink ------------------------------------------------------------------------------------------------------
 
 class Sink:
@@ -287,10 +295,7 @@ class Gateway:
     def ready(self):
         if self.process.poll() is not None:
             raise RuntimeError(f"tollgate ended with {self.process.returncode}: {self.log()[-2000:]}")
-        try:
-            return http(f"http://127.0.0.1:{self.admin}/readyz", timeout=2)[0] == 200
-        except OSError:
-            return False
+        return status_of(f"http://127.0.0.1:{self.admin}/readyz") == 200
 
     def alive(self):
         return self.process is not None and self.process.poll() is None

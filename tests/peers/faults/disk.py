@@ -5,7 +5,7 @@ import subprocess
 import time
 
 from faults.common import accounted, drained, place, plain, promised, sink_in
-from harness import check, figure, http, until
+from harness import check, figure, http, status_of, until
 from load import request
 
 MIB = 1 << 20
@@ -59,7 +59,7 @@ def volume(name, work):
 
     until(f"{name}: /readyz says so", told, 5, 0.1)
     check(f"{name}: /readyz says so", True)
-    check(f"{name}: alive", gateway.alive() and http(f"http://127.0.0.1:{gateway.admin}/livez")[0] == 200)
+    check(f"{name}: alive", gateway.alive() and status_of(f"http://127.0.0.1:{gateway.admin}/livez") == 200)
     before = len(acked)
     os.remove(ballast)
     began = time.monotonic()
@@ -79,7 +79,7 @@ def volume(name, work):
     fill_up(gateway, acked, name + "-more")
     gateway.kill()
     gateway.start(wait=False)
-    until("alive", lambda: answers(gateway), 30)
+    until("alive", lambda: status_of(f"http://127.0.0.1:{gateway.admin}/livez") == 200, 30)
     sink.tell("ok=1")
     drained(gateway, 90)
     until(f"{name}: takes data again after the drain", again, 15, 0.1)
@@ -88,13 +88,6 @@ def volume(name, work):
     accounted(name, sink, acked, bound=None)
     check(f"{name}: no panic", "panic" not in gateway.log())
     command("umount", folder)
-
-
-def answers(gateway):
-    try:
-        return http(f"http://127.0.0.1:{gateway.admin}/livez", timeout=2)[0] == 200
-    except OSError:
-        return False
 
 
 def run(work, options):

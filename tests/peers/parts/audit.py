@@ -15,7 +15,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import CACHE, REPO, Gateway, Sink, Stock, canaries, check, credentials, figure, files, finish, free_port, http, keygen, outlet, read, read_json, recorded, say, start, tollgate, until, workdir, write, write_json  # noqa: E402
+from harness import CACHE, REPO, Gateway, Sink, Stock, canaries, check, credentials, figure, files, finish, free_port, keygen, outlet, read, read_json, recorded, say, start, status_of, tollgate, until, workdir, write, write_json  # noqa: E402
 from locked_s3 import started, stopped  # noqa: E402
 import load  # noqa: E402
 
@@ -144,8 +144,7 @@ def tampered(work, env):
             f.write(bytes([byte[0] ^ 1]))
 
     def pick(root, folder, ending, nth=0):
-        found = sorted(os.path.join(d, f) for d, _, fs in os.walk(os.path.join(root, folder)) for f in fs if f.endswith(ending))
-        return found[nth]
+        return files(f"{folder}/**/*{ending}", root)[nth]
 
     def named(vault):
         """An object of the index and, behind the newest digest, one that names it, which nobody signed."""
@@ -162,7 +161,7 @@ def tampered(work, env):
         shutil.copy(f"{before}.sig", f"{path}.sig")
 
     changes = {
-        "a byte of payload": lambda v: [flip(os.path.join(d, f), -3) for d, _, fs in os.walk(v) for f in fs if f.endswith(".agev")],
+        "a byte of payload": lambda v: [flip(path, -3) for path in files("**/*.agev", v)],
         "a digest": lambda v: flip(pick(v, "chain", ".json", -1), 40),
         "a signature": lambda v: flip(pick(v, "chain", ".sig", -1), 5),
         "a digest removed": lambda v: os.remove(pick(v, "chain", ".json", 0)),
@@ -170,7 +169,7 @@ def tampered(work, env):
         "an index object planted": lambda v: shutil.copy(pick(v, "index", ".zst"), pick(v, "index", ".zst").replace("-00000", "-90000")),
         "a digest that names it": named,
         "no digest at all": lambda v: shutil.rmtree(os.path.join(v, "chain")),
-        "a key": lambda v: [os.remove(os.path.join(d, f)) for d, _, fs in os.walk(os.path.join(v, "keys")) for f in fs],
+        "a key": lambda v: [os.remove(path) for path in files("keys/**/*.*", v)],
     }
     for number, (what, change) in enumerate(changes.items()):
         copy = os.path.join(work, f"tampered-{number}")
@@ -251,7 +250,7 @@ def planted(work, env):
 
 def resigned(vault, work, changed):
     """Another digest behind the newest, signed with the gateway's key; its root is not right."""
-    before = sorted(os.path.join(d, f) for d, _, fs in os.walk(os.path.join(vault, "chain")) for f in fs if f.endswith(".json"))[-1]
+    before = files("chain/**/*.json", vault)[-1]
     body = read(before, "rb")
     digest, der = json.loads(body), os.path.join(work, "stolen.der")
     digest.update(n=digest["n"] + 1, prev={"epoch": digest["epoch"], "n": digest["n"], "sha256": hashlib.sha256(body).hexdigest()}, sessions=None, **changed)
@@ -361,11 +360,8 @@ def aged(work):
         check("with one key of two it says whose digests it can't tell", not_held and not held and "not signed by a key of KEY" in why, why)
 
     ends = {}
-    for d, _, fs in os.walk(os.path.join(gateway.store, "chain")):
-        for name in fs:
-            if name.endswith(".json"):
-                digest = read_json(os.path.join(d, name))
-                ends.setdefault(digest["epoch"], []).append(digest["end"])
+    for digest in map(read_json, files("chain/**/*.json", gateway.store)):
+        ends.setdefault(digest["epoch"], []).append(digest["end"])
     epoch, later = sorted(ends)
     # the first moment in whole seconds that is behind the old epoch; the new one began when the old had ended
     expired = max(ends[epoch])[:19] + "Z"
@@ -374,10 +370,8 @@ def aged(work):
     def gone(what, *, index=True, payload=True):
         copy = os.path.join(folder, what)
         shutil.copytree(gateway.store, copy)
-        for d, _, fs in os.walk(copy):
-            for name in fs:
-                if epoch in name and ((payload and name.endswith(".agev")) or (index and os.sep + "index" + os.sep in d)):
-                    os.remove(os.path.join(d, name))
+        for path in (files(f"**/*{epoch}*.agev", copy) if payload else []) + (files(f"index/**/*{epoch}*", copy) if index else []):
+            os.remove(path)
         return {**env, "VAULT": copy, "KEYS": copy, "EXPIRED": expired}
     past = gone("expired")
     code, out, why = run("verify", "--store", past["VAULT"], "--expired", expired, "--key", old, "--key", new)
@@ -392,7 +386,7 @@ def aged(work):
         check(f"what is gone {what} is told", not_held and not held and "signed, and gone" in why, why)
     held, not_held, out, why = guide(folder, "guide 400d", {**past, "EXPIRED": "400d"})
     check("a moment that is none lets nothing expire", not_held and not held and "EXPIRED is no moment" in why and "signed, and gone" in why, why)
-    path = next(os.path.join(d, f) for d, _, fs in os.walk(gateway.store) for f in fs if epoch in f and f.endswith(".agev"))
+    path = files(f"**/*{epoch}*.agev", gateway.store)[0]
     with open(path, "r+b") as f:
         f.seek(-3, 2)
         f.write(b"xyz")
@@ -624,12 +618,7 @@ def documented(page, words):
 
 def plain_keys(folder):
     """Files that hold a secret key as tollgate makes them."""
-    found = []
-    for path in (os.path.join(where, name) for where, _, names in os.walk(folder) for name in names):
-        with open(path, "rb") as f:
-            if re.search(rb"AGE-SECRET-KEY-1|PRIVATE\+KEY\+", f.read()):
-                found.append(path)
-    return found
+    return [path for path in files("**/*", folder) if os.path.isfile(path) and re.search(rb"AGE-SECRET-KEY-1|PRIVATE\+KEY\+", read(path, "rb"))]
 
 
 def kms(work):
@@ -638,13 +627,7 @@ def kms(work):
     os.makedirs(keys)
     port = free_port()
     start([os.path.join(tools, "moto_server"), "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def listens():
-        try:
-            return http(f"http://127.0.0.1:{port}/", timeout=2)[0] > 0
-        except OSError:
-            return False
-    until("moto listens", listens, 60, 0.2)
+    until("moto listens", lambda: status_of(f"http://127.0.0.1:{port}/"), 60, 0.2)
     url = f"http://127.0.0.1:{port}"
     env = {**credentials(), "PATH": f"{tools}:{os.environ['PATH']}", "AWS_ENDPOINT_URL": url, "AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1"}
 

@@ -16,7 +16,7 @@ PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [PEERS, os.path.join(PEERS, "deploy")]
 import schemas  # noqa: E402
 import yaml  # noqa: E402
-from harness import BINARY, CACHE, REPO, check, figure, finish, free_port, http, keygen, read, say, start, until, workdir, write  # noqa: E402
+from harness import BINARY, CACHE, REPO, check, figure, finish, free_port, keygen, read, say, start, status_of, until, workdir, write  # noqa: E402
 
 DEPLOY = os.path.join(REPO, "deploy")
 CHART = os.path.join(DEPLOY, "helm", "tollgate")
@@ -62,30 +62,6 @@ def gateway_container(one):
     return found[0]
 
 
-def not_root(one):
-    c = gateway_container(one)["securityContext"]
-    return c["runAsNonRoot"] and c["runAsUser"] == 65532 and pod(one)["securityContext"]["runAsNonRoot"]
-
-
-def restricted(one):
-    """Pod Security Standards, `restricted`."""
-    c = gateway_container(one)["securityContext"]
-    return c["allowPrivilegeEscalation"] is False and c["capabilities"] == {"drop": ["ALL"]} and c["seccompProfile"]["type"] == "RuntimeDefault"
-
-
-def read_only_root(one):
-    return gateway_container(one)["securityContext"]["readOnlyRootFilesystem"] is True
-
-
-def no_token(one):
-    return pod(one)["automountServiceAccountToken"] is False
-
-
-def limits(one):
-    resources = gateway_container(one)["resources"]
-    return {"cpu", "memory"} <= set(resources["requests"]) and "memory" in resources["limits"]
-
-
 def volume_kept(one):
     """Accepted data outlives the pod, the replica and the release. An edge accepts nothing before Kafka has it."""
     if one["kind"] == "Deployment":
@@ -104,17 +80,34 @@ def probes(one):
     return port == 13133 and paths == ["/", "/livez", "/readyz" if behind_a_service else "/"]
 
 
-def starts_in_parallel(one):
-    return one["kind"] == "Deployment" or one["spec"]["podManagementPolicy"] == "Parallel"
-POLICIES = (not_root, restricted, read_only_root, no_token, limits, volume_kept, probes, starts_in_parallel)
+def confined(one):
+    """Pod Security Standards, `restricted`; and a root that is read-only."""
+    c, whole = gateway_container(one)["securityContext"], pod(one)
+    wanted = {"runAsNonRoot": True, "runAsUser": 65532, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
+    return wanted.items() <= c.items() and c["seccompProfile"]["type"] == "RuntimeDefault" and whole["securityContext"]["runAsNonRoot"]
+
+
+def limits(one):
+    resources = gateway_container(one)["resources"]
+    return {"cpu", "memory"} <= set(resources["requests"]) and "memory" in resources["limits"]
+
+
+POLICIES = {"confined": confined, "limits": limits, "volume_kept": volume_kept, "probes": probes,
+            "no_token": lambda one: pod(one)["automountServiceAccountToken"] is False,
+            "parallel": lambda one: one["kind"] == "Deployment" or one["spec"]["podManagementPolicy"] == "Parallel"}
 # values that ask for an exception by name
 EXCEPTIONS = {("empty-dir", "volume_kept"), ("sidecar-plain", "no_token")}
+
+
+def of_their_schemas(name, objects, version=VERSIONS[-1]):
+    broken = [problem for problem in (schemas.problem(one, version) for one in objects) if problem]
+    check(f"{name}: {len(objects)} objects match the schemas of {version}", objects and not broken, broken)
 
 
 def policies(name, objects):
     for one in objects:
         if one["kind"] in WORKLOADS:
-            broken = [policy.__name__ for policy in POLICIES if not policy(one) and (name, policy.__name__) not in EXCEPTIONS]
+            broken = [policy for policy, kept in POLICIES.items() if not kept(one) and (name, policy) not in EXCEPTIONS]
             check(f"{name}: policies of {one['kind']} {one['metadata']['name']}", not broken, broken)
 
 
@@ -206,6 +199,7 @@ def probes_answer(objects, machine):
     text = next(one["data"]["config.yaml"] for one in objects if one["kind"] == "ConfigMap")
     text, env = machine.prepare(text)
     health = free_port()
+    at = f"http://127.0.0.1:{health}"
     for old in (4317, 4318, 8888):
         text = text.replace(f"0.0.0.0:{old}", f"127.0.0.1:{free_port()}")
     text = text.replace("0.0.0.0:13133", f"127.0.0.1:{health}")
@@ -215,14 +209,8 @@ def probes_answer(objects, machine):
     arguments = [path if a.endswith("config.yaml") else a for a in arguments[:-1]] + [f"--config={path}"]
     process = start([BINARY, *arguments], env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def status(where):
-        try:
-            return http(f"http://127.0.0.1:{health}{where}", timeout=2)[0]
-        except OSError:
-            return None
-
-    until("the gateway is ready", lambda: process.poll() is not None or status("/readyz") == 200, 60, 0.1)
-    answers = {where: status(where) for where in ("/", "/livez", "/readyz", "/healthz")}
+    until("the gateway is ready", lambda: process.poll() is not None or status_of(at + "/readyz") == 200, 60, 0.1)
+    answers = {where: status_of(at + where) for where in ("/", "/livez", "/readyz", "/healthz")}
     check("a gateway run with the chart's arguments answers its probes", answers == {"/": 200, "/livez": 200, "/readyz": 200, "/healthz": 404}, answers)
     process.terminate()
     check("and ends in order", process.wait(30) == 0, process.returncode)
@@ -249,8 +237,7 @@ def chart(machine):
             code, text, err = template("--values", path, version=version)
             check(f"{name}: helm template for {version}", code == 0, err)
             objects = schemas.load_all(text)
-            broken = [problem for problem in (schemas.problem(one, version) for one in objects) if problem]
-            check(f"{name}: {len(objects)} objects match the schemas of {version}", objects and not broken, broken)
+            of_their_schemas(name, objects, version)
             texts.append(text)
         check(f"{name}: the same for both versions", texts[0] == texts[1])
         same_or_write(f"{name}: its golden rendering", path.replace("-values.yaml", "-golden.yaml"), texts[-1])
@@ -323,8 +310,7 @@ def kustomize(machine, work):
         code, out, err = run(os.path.join(TOOLS, "kustomize"), "build", os.path.join(copied, name))
         check(f"kustomize build {name}", code == 0, err)
         objects = schemas.load_all(out)
-        broken = [problem for problem in (schemas.problem(one, VERSIONS[-1]) for one in objects) if problem]
-        check(f"kustomize {name}: {len(objects)} objects match their schemas", objects and not broken, broken)
+        of_their_schemas(f"kustomize {name}", objects)
         policies(f"kustomize {name}", objects)
         configurations(f"kustomize {name}", objects, machine)
 
@@ -332,13 +318,11 @@ def kustomize(machine, work):
 def manifests(machine):
     """deploy/kubernetes: the sidecar without the chart, and the operator's objects."""
     objects = schemas.load_all(read(os.path.join(DEPLOY, "kubernetes", "sidecar.yaml")))
-    broken = [problem for problem in (schemas.problem(one, VERSIONS[0]) for one in objects) if problem]
-    check("kubernetes/sidecar.yaml matches its schemas", not broken, broken)
+    of_their_schemas("kubernetes/sidecar.yaml", objects, VERSIONS[0])
     configurations("kubernetes/sidecar.yaml", objects, machine)
     objects = schemas.load_all(read(os.path.join(DEPLOY, "kubernetes", "operator.yaml")))
     without = [one for one in objects if one["kind"] in schemas.WITHOUT_SCHEMA]
-    broken = [problem for problem in (schemas.problem(one, VERSIONS[-1]) for one in objects if one not in without) if problem]
-    check("kubernetes/operator.yaml matches its schemas", not broken, broken)
+    of_their_schemas("kubernetes/operator.yaml", [one for one in objects if one not in without])
     say(f"  note  no schema, so not compared: {', '.join(one['kind'] + ' ' + one['metadata']['name'] for one in without)}")
     own = next(one for one in without if one["metadata"]["name"] == "tollgate")
     problem = machine.problem(yaml.safe_dump(own["spec"]["config"]))

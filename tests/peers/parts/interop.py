@@ -43,27 +43,16 @@ def secret(text):
     return next(line for line in text.splitlines() if line.startswith("AGE-SECRET-KEY-"))
 
 
-def fill(work):
-    """A gateway's life over recorded sessions."""
+def main():
+    subprocess.run([os.path.join(HERE, "npm_install.sh"), os.path.join(HERE, "interop")], check=True, stdout=subprocess.DEVNULL)
+    work = workdir("interop")
     gateway = Gateway(work, outlet(Sink(os.path.join(work, "sink"))), log="info").start()
     for client in ("claude-code", "semconv", "openinference"):
         gateway.replay_client(client)
     gateway.ends()
-    return gateway
-
-
-def main():
-    subprocess.run([os.path.join(HERE, "npm_install.sh"), os.path.join(HERE, "interop")], check=True, stdout=subprocess.DEVNULL)
-    work = workdir("interop")
-    gateway = fill(work)
-    others = [
-        Age(),
-        Program("age-encryption (TypeScript)", "node", os.path.join(CACHE, "interop", "open.mjs")),
-    ]
+    others = [Age(), Program("age-encryption (TypeScript)", "node", os.path.join(CACHE, "interop", "open.mjs"))]
     auditor = secret(read(gateway.identity))
-    keys = {}
-    for path in files("keys/**/*.age", gateway.store):
-        keys[os.path.basename(path)[:-4]] = read(path, "rb")
+    keys = {os.path.basename(path)[:-4]: read(path, "rb") for path in files("keys/**/*.age", gateway.store)}
     fragments = []
     for row in Stock(gateway.store, gateway.identity).fragments().values():
         with open(os.path.join(gateway.store, row["object_key"]), "rb") as f:
@@ -92,9 +81,7 @@ def main():
     check("all of them give the same bytes", all(plains[one] == full[one] for plains in seen.values() for one in plains))
     documents = [json.loads(tool("zstd", "-dc", data=plain)) for plain in full.values()]
     check("which are documents", all(document["items"] for document in documents))
-    figure("keys", len(keys))
-    figure("fragments", len(fragments))
-    figure("texts in them", sum(1 for document in documents for _ in texts(document)))
+    figure("keys, fragments, texts in them", f"{len(keys)}, {len(fragments)}, {sum(1 for document in documents for _ in texts(document))}")
     finish(work)
 
 

@@ -12,7 +12,7 @@ import time
 import urllib.parse
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, Gateway, check, figure, finish, free_port, http as ask, keygen, say, start, until, workdir, write_json  # noqa: E402
+from harness import BINARY, CACHE, Gateway, check, figure, finish, free_port, http as ask, keygen, say, start, status_of, until, workdir, write_json  # noqa: E402
 
 USERS = {"olga": ["ops"], "vera": ["staff"], "nina": ["elsewhere"], "tina": ["staff", "tap"]}
 SECRET = "secret of the client"
@@ -32,14 +32,8 @@ class Dex:
     def start(self):
         with open(self.log, "ab") as log:
             self.process = start([os.path.join(CACHE, "dex"), self.path], stdout=log, stderr=log, cwd=os.path.dirname(self.path))
-        until("Dex answers", self.answers, 30)
+        until("Dex answers", lambda: status_of(f"{self.issuer}/.well-known/openid-configuration") == 200, 30)
         return self
-
-    def answers(self):
-        try:
-            return ask(f"{self.issuer}/.well-known/openid-configuration", timeout=2)[0] == 200
-        except OSError:
-            return False
 
     def stop(self):
         self.process.kill()

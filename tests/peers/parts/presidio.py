@@ -11,7 +11,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, Gateway, HERE, check, figure, finish, free_port, http, read, say, start, until, workdir, write_json  # noqa: E402
+from harness import BINARY, CACHE, Gateway, HERE, check, figure, finish, free_port, http, read, say, start, status_of, until, workdir, write, write_json  # noqa: E402
 
 PYTHON = os.path.join(CACHE, "presidio", "venv", "bin", "python")
 MODEL = os.environ.get("PRESIDIO_MODEL", "")
@@ -51,10 +51,7 @@ class Analyzer:
     def up(self):
         if self.process.poll() is not None:
             raise RuntimeError(f"presidio ended: {read(self.log)[-1500:]}")
-        try:
-            return http(f"{self.url()}/health", timeout=2)[0] == 200
-        except OSError:
-            return False
+        return status_of(f"{self.url()}/health") == 200
 
     def ask(self, texts, entities=("PERSON", "LOCATION")):
         body = {"text": texts, "language": "en", "score_threshold": 0.5, "entities": list(entities)}
@@ -136,12 +133,9 @@ def the_same_offsets(work, analyzer):
     check("the same twice", [spans[1][f"note.{n}"] for n in range(len(TEXTS))] == [spans[2][f"note.{n}"] for n in range(len(TEXTS))])
     texts = tollgate.metric("tollgate_recogniser_texts_total")
     check("content was not sent", texts == 2 * len(TEXTS), str(texts))
-    with open(tollgate.config_path) as f:
-        config = f.name
     recorded = os.path.join(work, "request.json")
-    with open(recorded, "wb") as f:
-        f.write(request(attributes[:1], 3))
-    shown = subprocess.run([BINARY, "explain", "--config", config, "--json", recorded], capture_output=True, text=True)
+    write(recorded, request(attributes[:1], 3).decode())
+    shown = subprocess.run([BINARY, "explain", "--config", tollgate.config_path, "--json", recorded], capture_output=True, text=True)
     check("explain names it", "recogniser_person" in shown.stdout or MODEL, shown.stderr[-300:])
     tollgate.stop()
     leaks = [what for what in ("Zqx", "CANARY", "Vornopolis") if what in tollgate.log()]

@@ -1,49 +1,11 @@
-"""What can be checked without the vendor: SigNoz' rules (its API's schema), Honeycomb's triggers (the provider's
-documented arguments and limits), CloudWatch's alarms (cfn-lint). Each function returns what is wrong."""
-import json
+"""What can be checked without the vendor: Honeycomb's triggers (the provider's documented arguments and limits), CloudWatch's alarms (cfn-lint).
+Each function returns what is wrong."""
 import os
 import re
 import subprocess
 import sys
 
 import hcl2
-
-# ---- SigNoz: RuletypesPostableRule of docs/api/openapi.yml ------------------------------------------------------------
-
-RULE = {
-    "alert": str, "alertType": {"METRIC_BASED_ALERT", "TRACES_BASED_ALERT", "LOGS_BASED_ALERT", "EXCEPTIONS_BASED_ALERT"},
-    "ruleType": {"threshold_rule", "promql_rule", "anomaly_rule"}, "schemaVersion": str, "version": str, "labels": dict, "annotations": dict,
-    "condition": {
-        "compositeQuery": {"queryType": {"builder", "clickhouse_sql", "promql"}, "panelType": {"value", "table", "graph"},
-                           "queries": [{"type": {"builder_query", "builder_formula", "clickhouse_sql", "promql"}, "spec": {"name": str, "query": str}}]},
-        "selectedQueryName": str,
-        "thresholds": {"kind": {"basic"}, "spec": [{"name": str, "target": (int, float), "op": {"above", "below", "equal", "not_equal", "outside_bounds"},
-                                                    "matchType": {"at_least_once", "all_the_times", "on_average", "in_total", "last"},
-                                                    "channels": list}]},
-    },
-    "evaluation": {"kind": {"rolling", "cumulative"}, "spec": {"evalWindow": str, "frequency": str}},
-}
-
-
-def differs(value, schema, at=""):
-    """Where a value is not of the schema; every key of the schema must be there, no other may."""
-    if isinstance(schema, dict):
-        if not isinstance(value, dict) or set(value) != set(schema):
-            return [f"{at}: keys {sorted(value) if isinstance(value, dict) else value}"]
-        return [problem for key in schema for problem in differs(value[key], schema[key], f"{at}.{key}")]
-    if isinstance(schema, list):
-        if not isinstance(value, list) or not value:
-            return [f"{at}: no list"]
-        return [problem for one in value for problem in differs(one, schema[0], f"{at}[]")]
-    if isinstance(schema, set):
-        return [] if value in schema else [f"{at}: {value}"]
-    return [] if isinstance(value, schema) else [f"{at}: {value!r}"]
-
-
-def signoz(path):
-    with open(path) as f:
-        return [f"{rule.get('alert')}{problem}" for rule in json.load(f) for problem in differs(rule, RULE)]
-
 
 # ---- Honeycomb: arguments and limits as the provider's documentation (0.46) tells them -------------------------------
 
