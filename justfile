@@ -30,15 +30,10 @@ deny:
 peers PART:
     bash tests/peers/run.sh {{PART}}
 
-# A fleet on one machine: a broker, an edge, two workers; plays recordings and kills a worker (needs Java 17 and Maven).
+# A fleet on one machine: three brokers, an edge, two workers; plays recordings and kills a worker (Java 17, Maven).
 fleet:
     cargo build --features kafka
-    bash tests/peers/run.sh fleet try --nodes 1
-
-# Makes docs/pictures anew from the binary: the page in a browser, the demo in a terminal, the way of a request.
-pictures:
-    cargo build
-    bash tests/peers/run.sh pictures
+    bash tests/peers/run.sh fleet view
 
 # Resumable parts, each under an hour: spool-sim, simulation, truth, closed, properties, mutations, crash, faults,
 # fleet-sim, leak, fuzz. Other parts: `fleet` (a real Kafka cluster), `backends` (all back ends that can run here),

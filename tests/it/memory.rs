@@ -1,5 +1,5 @@
-//! Tests of a gateway near its memory limit: it refuses requests and recovers by itself. (`tests/peers/run.sh memory`
-//! tests real overload with a release build.)
+//! Tests of a gateway near its memory limit: it refuses requests and recovers by itself. (`tests/peers/run.sh faults
+//! storm` tests real overload.)
 
 use std::fs;
 use std::io::{Read, Write};

@@ -56,7 +56,7 @@ class Session:
 
     def __enter__(self):
         shutil.rmtree(self.raw, ignore_errors=True)
-        self.sink = sink_module.Server(("127.0.0.1", 0), sink_module.handler(sink_module.Sink(self.raw)))
+        self.sink = sink_module.Server(("127.0.0.1", 0), sink_module.handler(sink_module.Sink(self.raw, raw=True)))
         threading.Thread(target=self.sink.serve_forever, daemon=True).start()
         self.server = mock_model.serve(self.mock)
         self.sink_url = f"http://127.0.0.1:{self.sink.server_address[1]}"
@@ -95,8 +95,14 @@ class Session:
                 tool["success"] = outcomes.get(tool["id"])
         with open(os.path.join(self.raw, "requests.jsonl")) as f:
             rows = [json.loads(line) for line in f]
-        files = []
+        files, hooks = [], []
         for row in rows:
+            if "/hooks/" in row["path"]:
+                os.makedirs(os.path.join(self.target, "hooks"), exist_ok=True)
+                with open(os.path.join(self.raw, row["file"])) as f:
+                    event = json.load(f)["hook_event_name"]
+                hooks.append({"file": f"hooks/{len(hooks) + 1:03}-{event}.json", "event": event, "offset_s": row["t"]})
+                shutil.copy(os.path.join(self.raw, row["file"]), os.path.join(self.target, hooks[-1]["file"]))
             if row["signal"] not in ("traces", "logs", "metrics") or not choose(row):
                 continue
             file = f"{len(files) + 1:03}-{row['signal']}.{row['file'].rsplit('.', 1)[1]}"
@@ -106,7 +112,7 @@ class Session:
         switches = {k: v.replace(self.sink_url, "{sink}").replace(self.model_url, "{model}") if isinstance(v, str) else v for k, v in switches.items()}
         ledger = {"session": f"{self.client}/{self.name}", "model": self.model, "protocol": protocol, "switches": switches, **(more or {}),
                   "input_includes_cached": inclusive, "runs": self.runs, "canaries": dict(sorted(self.canaries.items())),
-                  "calls": self.mock.ledger, "files": files}
+                  "calls": self.mock.ledger, "files": files, **({"hooks": hooks} if hooks else {})}
         with open(os.path.join(self.target, "ledger.json"), "w") as f:
             json.dump(ledger, f, indent=1)
             f.write("\n")
@@ -126,6 +132,34 @@ def fresh_home(files):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w") as f:
             f.write(content)
+
+
+# what the agents of a terminal are asked, and what stands in their project
+MCP_SERVER = os.path.join(HERE, "claude_code", "mcp_server.py")
+PROMPT = "Look at the notes for {prompt} and tell me what they say."
+ECHO = "Invalid input: the text 'Look at the notes for {prompt} and tell me what they say' is not allowed here. {apierror}"
+FILES = {
+    "project/notes.txt": "first line\nthe notes say {toolresult}\n",
+    "project/fail.sh": 'echo "got $1" >&2\necho "{toolerror}" >&2\nexit 3\n',
+}
+
+
+def mcp_server(canaries):
+    """(command, arguments) of the MCP server, and its environment."""
+    python = os.path.dirname(os.path.realpath(sys.executable))
+    return ["python3", f"{CWD}/mcp_server.py", canaries["mcpresult"], canaries["mcpdef"]], {"PATH": f"{python}:/usr/bin:/bin"}
+
+
+def play(client, name, session, model, files, command, env, pace=0.2):
+    """An agent of a terminal is asked one thing: the session, to be kept. `files`, `command` and `env` are made for it."""
+    canaries = Canaries(f"{client}-{name}")
+    lanes = canaries.fill({"main": {"marker": "{prompt}", "anywhere": True, "steps": session["steps"]}})
+    with Session(client, name, json.loads(json.dumps(lanes).replace("{cwd}", CWD)), canaries, model, pace=pace) as s:
+        fresh_home({**canaries.fill(FILES), **files(s, canaries)})
+        shutil.copy(MCP_SERVER, CWD)
+        prompt = canaries.fill(PROMPT)
+        s.run(command(prompt), {"HOME": HOME, "USER": "alice", "SHELL": "/bin/bash", "TERM": "dumb", **env(s)}, CWD, prompt, expect=session.get("exits", (0,)))
+    return s
 
 
 def installed(name):

@@ -25,17 +25,29 @@ def hex_to_base64(node):
     return node
 
 
+def parse(signal, body, encoding):
+    """A request from its bytes, `pb` or `json`."""
+    if encoding == "json":
+        return json_format.ParseDict(hex_to_base64(json.loads(body)), REQUESTS[signal](), ignore_unknown_fields=True)
+    return REQUESTS[signal].FromString(body)
+
+
 def load(path):
     """(signal, request) of one recorded file, by its name `NNN-signal.{pb,json}`."""
     signal, kind = path.rsplit("-", 1)[1].split(".")
-    request = REQUESTS[signal]()
     with open(path, "rb") as f:
-        body = f.read()
-    if kind == "pb":
-        request.ParseFromString(body)
-    else:
-        json_format.ParseDict(hex_to_base64(json.loads(body)), request, ignore_unknown_fields=True)
-    return signal, request
+        return signal, parse(signal, f.read(), kind)
+
+
+# the fields that lead to a request's spans, log records and metrics
+LEAVES = {"traces": ("resource_spans", "scope_spans", "spans"), "logs": ("resource_logs", "scope_logs", "log_records"),
+          "metrics": ("resource_metrics", "scope_metrics", "metrics")}
+
+
+def leaves(signal, request):
+    """Every span, log record or metric."""
+    top, scopes, leaf = LEAVES[signal]
+    return (x for resource in getattr(request, top) for scope in getattr(resource, scopes) for x in getattr(scope, leaf))
 
 
 def value(any_value):
@@ -58,8 +70,7 @@ def attributes(pairs):
 
 def items(signal, request):
     """Yields one dict a span, log record or data point, with its resource and scope."""
-    top, scopes, leaf = {"traces": ("resource_spans", "scope_spans", "spans"), "logs": ("resource_logs", "scope_logs", "log_records"),
-                         "metrics": ("resource_metrics", "scope_metrics", "metrics")}[signal]
+    top, scopes, leaf = LEAVES[signal]
     for r in getattr(request, top):
         resource = attributes(r.resource.attributes)
         for s in getattr(r, scopes):

@@ -60,6 +60,36 @@ def workdir(part):
     return tempfile.mkdtemp(prefix=f"tollgate-{part}-")
 
 
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+def read(path, mode="r"):
+    with open(path, mode) as f:
+        return f.read()
+
+
+def read_json(path):
+    return json.loads(read(path))
+
+
+def write(path, text):
+    with open(path, "w") as f:
+        f.write(text)
+
+
+def write_json(path, value):
+    write(path, json.dumps(value, indent=1))
+
+
+def recorded(client):
+    """{session: its part of the manifest} of a recorded client."""
+    return read_json(os.path.join(RECORDINGS, client, "manifest.json"))["sessions"]
+
+
+def canaries(session):
+    """Content of a recorded session that must be in the vault."""
+    return [one["value"] for one in session["canaries"].values() if one["seen"].get("traces") or one["seen"].get("logs")]
+
+
 # ---- processes -----------------------------------------------------------------------------------------------------
 
 def start(command, **options):
@@ -118,6 +148,14 @@ def http(url, body=None, headers=None, timeout=30, method=None):
         return error.code, error.headers, error.read()
 
 
+def status_of(url):
+    """Of a GET; None while nobody answers."""
+    try:
+        return http(url, timeout=2)[0]
+    except OSError:
+        return None
+
+
 # ---- the sink ------------------------------------------------------------------------------------------------------
 
 class Sink:
@@ -129,7 +167,7 @@ class Sink:
         self.process = start([python or sys.executable, os.path.join(HERE, "sink.py"), "--dir", directory, "--grpc", "0", "--exit-with-stdin", *options],
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         ready = json.loads(self.process.stdout.readline())
-        self.http, self.grpc, self.began = ready["http"], ready["grpc"], ready["began"]
+        self.http, self.grpc = ready["http"], ready["grpc"]
 
     def tell(self, query):
         assert http(f"http://127.0.0.1:{self.http}/control?{query}", timeout=5)[0] == 200
@@ -146,6 +184,41 @@ class Sink:
         with open(os.path.join(self.dir, "requests.jsonl")) as f:
             return [json.loads(line) for line in f if line.endswith("\n")]
 
+    def items(self):
+        """[(signal, item)] of all that it got, as decode.py reads it."""
+        import decode
+        return [(signal, item) for path in files("*.pb", self.dir) for signal, request in [decode.load(path)] for item in decode.items(signal, request)]
+
+
+# ---- an S3 that can be unavailable ---------------------------------------------------------------------------------
+
+def credentials(access="peer", secret="peer"):
+    """The environment of a program that uses S3."""
+    return {**os.environ, "AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret, "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+class S3Stub:
+    """s3_stub.py as a process, and the settings of a vault in it."""
+
+    def __init__(self, root):
+        self.root, self.errors = root, f"{root}.log"
+        os.makedirs(root)
+        self.process = start([sys.executable, os.path.join(HERE, "s3_stub.py"), "--dir", root], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=open(self.errors, "wb"))
+        self.port = json.loads(self.process.stdout.readline())["port"]
+        self.vault, self.keys = os.path.join(root, "vault"), os.path.join(root, "keys")
+        self.settings = {"s3": {"bucket": "vault", "key_bucket": "keys", "prefix": "", "region": "us-east-1", "force_path_style": True,
+                                "endpoint": f"http://127.0.0.1:{self.port}",
+                                "object_lock": {"mode": "compliance", "retention": "400d"}}}
+
+    def tell(self, query):
+        assert http(f"http://127.0.0.1:{self.port}/control?{query}", timeout=10)[0] == 200
+
+    def complaints(self):
+        """What a writer that only puts new objects never causes."""
+        with open(self.errors) as f:
+            return f.read()
+
 
 # ---- a running tollgate --------------------------------------------------------------------------------------------
 
@@ -154,15 +227,22 @@ ORDER = ("normalize", "cost", "runs", "vault", "redact")
 
 def available():
     """Processors that this binary has, in the order that pipelines need."""
-    out = subprocess.run([BINARY, "components"], capture_output=True, text=True, check=True).stdout
-    names = set(re.findall(r"^  (\w+)", out, re.M))
+    names = set(re.findall(r"^  (\w+)", tollgate("components")[1], re.M))
     return [name for name in ORDER if name in names]
 
 
-def keygen(path):
-    """An auditor's key, made by the product; returns the public half."""
-    done = subprocess.run([BINARY, "vault", "keygen", "--output", path], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+def tollgate(*arguments, env=None, **options):
+    """(exit code, output, errors) of a command."""
+    done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, env=env, **options)
+    return done.returncode, done.stdout, done.stderr
+
+
+def keygen(path, *options):
+    """A key, made by the product; returns the public half."""
+    code, out, why = tollgate("vault", "keygen", *options, "--output", path)
+    if code:
+        raise AssertionError(why)
+    return out.strip()
 
 
 class Gateway:
@@ -202,8 +282,7 @@ class Gateway:
         self.process = None
 
     def write(self):
-        with open(self.config_path, "w") as f:
-            json.dump(self.config, f, indent=1)
+        write_json(self.config_path, self.config)
 
     def start(self, wait=True, env=None):
         with open(self.log_path, "ab") as log:
@@ -216,10 +295,7 @@ class Gateway:
     def ready(self):
         if self.process.poll() is not None:
             raise RuntimeError(f"tollgate ended with {self.process.returncode}: {self.log()[-2000:]}")
-        try:
-            return http(f"http://127.0.0.1:{self.admin}/readyz", timeout=2)[0] == 200
-        except OSError:
-            return False
+        return status_of(f"http://127.0.0.1:{self.admin}/readyz") == 200
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
@@ -237,8 +313,7 @@ class Gateway:
         return code
 
     def log(self):
-        with open(self.log_path, errors="replace") as f:
-            return f.read()
+        return read(self.log_path, "rb").decode(errors="replace")
 
     def metrics(self):
         """{(name, labels as text): value}"""
@@ -268,20 +343,49 @@ class Gateway:
         extra = {k.replace("_", "-"): v for k, v in headers.items()}
         return http(f"http://127.0.0.1:{self.http}/v1/{signal}", body, {"content-type": kind, **extra})
 
+    def send(self, signal, body, kind="application/x-protobuf", **headers):
+        """Posts what must be accepted."""
+        status, _, answer = self.post(signal, body, kind, **headers)
+        if status != 200:
+            raise AssertionError(f"{signal}: {status} {answer[:300]!r}")
+
     def replay(self, folder, files):
         """Sends recorded requests; every one must be accepted."""
         for file in files:
-            with open(os.path.join(folder, file["file"]), "rb") as f:
-                body = f.read()
             kind = "application/json" if file["file"].endswith(".json") else "application/x-protobuf"
-            status, _, answer = self.post(file["signal"], body, kind)
-            if status != 200:
-                raise AssertionError(f"{folder}/{file['file']}: {status} {answer[:300]!r}")
+            self.send(file["signal"], read(os.path.join(folder, file["file"]), "rb"), kind)
+
+    def replay_client(self, client, *names):
+        """Sends the recorded sessions of a client; their parts of its manifest."""
+        sent = {name: one for name, one in recorded(client).items() if not names or name in names}
+        for name, session in sent.items():
+            self.replay(os.path.join(RECORDINGS, client, name), session["files"])
+        return sent
+
+    def ask(self, path):
+        """JSON of the admin port."""
+        status, _, body = http(f"http://127.0.0.1:{self.admin}{path}", headers={"accept": "application/json"})
+        if status != 200:
+            raise AssertionError(f"{path}: {status} {body[:300]!r}")
+        return json.loads(body)
+
+    def ends(self, what=""):
+        """Everything is delivered, then SIGTERM ends it in order."""
+        until("everything delivered and stored", self.drained, 60)
+        check(f"{what}{': ' if what else ''}a clean end", self.stop() == 0)
+
+    def vault_opened(self):
+        return Stock(self.store, self.identity)
 
 
 def outlets(sink):
     """Both exporters over one sink."""
-    return {"otlp": {"endpoint": f"http://127.0.0.1:{sink.grpc}"}, "otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}
+    return {"otlp": {"endpoint": f"http://127.0.0.1:{sink.grpc}"}, **outlet(sink)}
+
+
+def outlet(sink):
+    """One exporter over a sink."""
+    return {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}
 
 
 # ---- the vault, with the stock tools of Debian ---------------------------------------------------------------------
@@ -294,7 +398,7 @@ def tool(*command, data=None):
 
 
 def files(pattern, root):
-    return sorted(glob.glob(os.path.join(root, pattern), recursive=True))
+    return sorted(glob.glob(os.path.join(root, pattern), recursive=True, include_hidden=True))
 
 
 class Stock:
@@ -339,6 +443,10 @@ class Stock:
     def documents(self):
         """Every fragment, opened: [(line, document)]."""
         return [(row, self.open(row)) for row in self.fragments().values()]
+
+    def text(self):
+        """All texts of all fragments."""
+        return "\n".join(text for _, document in self.documents() for text in texts(document))
 
 
 def texts(value):

@@ -1,14 +1,10 @@
 """The leak search: does any of these canaries stand in these bytes, in any form that a program may have given them?
 
 Forms: raw; inside base64 (three alignments, both alphabets), hex, percent and JSON escapes (\\uXXXX), UTF-16; and all of these
-inside zstd and gzip and zlib frames found anywhere, six levels deep. A canary is ASCII, `CANARY-<place>-<16 hex>`.
-
-    leaks.py CANARIES-FILE PATH…      prints what was found, exit 1 if anything was
-"""
+inside zstd and gzip and zlib frames found anywhere, six levels deep. A canary is ASCII, `CANARY-<place>-<16 hex>`."""
 import base64
 import os
 import re
-import sys
 import zlib
 
 import zstandard
@@ -32,9 +28,13 @@ class Search:
     """Looks for the 16 hex digits of each canary: they are unique, and no program takes them apart."""
 
     def __init__(self, canaries):
-        self.of = {canary[-16:].encode(): canary for canary in canaries}
-        self.found = set()
+        self.of, self.found = {}, set()
         self.bytes = self.frames = 0
+        self.know(canaries)
+
+    def know(self, canaries):
+        """Adds canaries that are looked for from now on."""
+        self.of.update((canary[-16:].encode(), canary) for canary in canaries)
 
     def look(self, where, data, depth=0):
         """Looks through bytes; what is found is noted as (canary, where)."""
@@ -132,19 +132,3 @@ def self_check():
     if clean.found:
         missed.append("found in what is clean")
     return missed
-
-
-def main():
-    if missed := self_check():
-        sys.exit(f"the leak search does not work: {missed}")
-    with open(sys.argv[1]) as f:
-        search = Search(f.read().split())
-    for path in sys.argv[2:]:
-        search.tree(path) if os.path.isdir(path) else search.file(path)
-    for row in sorted(search.found):
-        print(*row, sep="\t")
-    sys.exit(bool(search.found))
-
-
-if __name__ == "__main__":
-    main()

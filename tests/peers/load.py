@@ -61,8 +61,8 @@ def request(signal, ids, sessions=2, fill=0, name="load-session"):
 class Load:
     """Threads that send until they are told to stop; a request without an answer comes again. `acked`: {id: signal} of what got an OK."""
 
-    def __init__(self, port, threads=3, batch=10, sessions=2, fill=200, pause=0.0):
-        self.port, self.batch, self.sessions, self.fill, self.pause = port, batch, sessions, fill, pause
+    def __init__(self, port, name="load", threads=3, batch=10, sessions=2, fill=200):
+        self.port, self.name, self.batch, self.sessions, self.fill = port, name, batch, sessions, fill
         self.acked, self.batches, self.refused, self.broken = {}, 0, 0, 0
         self.counter, self.lock = itertools.count(), threading.Lock()
         self.stopped = self.running = False
@@ -78,7 +78,7 @@ class Load:
         """A request that nobody has sent yet."""
         number = next(self.counter)
         signal = ("traces", "logs", "traces", "metrics")[number % 4]
-        ids = [f"load-{number:06}-{n}" for n in range(self.batch)]
+        ids = [f"{self.name}-{number:06}-{n}" for n in range(self.batch)]
         with self.lock:
             self.sent.update(ids)
         return signal, ids, request(signal, ids, self.sessions, self.fill).SerializeToString()
@@ -107,9 +107,10 @@ class Load:
                     again = None
                     self.acked.update((one, signal) for one in ids)
                     self.batches += signal != "metrics"
-                else:
-                    self.refused += 1
-            time.sleep(self.pause)
+                    continue
+                self.refused += 1
+            # told to come again
+            time.sleep(0.05)
 
     def end(self):
         self.stopped = True

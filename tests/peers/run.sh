@@ -25,20 +25,19 @@ flock -w 900 9 || { echo "run.sh: another part has been installing for a quarter
 debian age age
 debian zstd zstd
 case $part in alerts | backends | boards) debian prometheus prometheus ;; esac
-case $part in faults | upgrade) debian faketime faketime ;; esac
+[ "$part" != upgrade ] || debian faketime faketime
 [ "$part" != faults ] || debian mkfs.ext4 e2fsprogs
 [ "$part" != browser ] || debian chromium chromium
 [ "$part" != fleet ] || { debian java default-jre-headless; debian mvn maven; }
 case "$part $*" in refusals* | "sdk "*java*) debian javac default-jdk-headless; debian mvn maven ;; esac
 [ "$part" != deploy ] || debian systemd-analyze systemd
-case $part in chain | oidc) command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; } ;; esac
+case $part in oidc) command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; } ;; esac
 case $part in
   sdk)
     "$here/sdk/install.sh" >/dev/null
     for sdk in "$@"; do "$here/sdk/install.sh" "$sdk" >/dev/null; done
     ;;
   refusals)
-    command -v go >/dev/null || { echo "run.sh: Go 1.26 is missing" >&2; exit 1; }
     "$here/sdk/install.sh" >/dev/null
     for sdk in go java "$@"; do "$here/sdk/install.sh" "$sdk" >/dev/null; done
     ;;
@@ -46,16 +45,18 @@ case $part in
   *) "$here/sdk/install.sh" python >/dev/null ;;
 esac
 case $part in
-  claude) "$here/claude_code/install.sh" >/dev/null ;;
+  claude) "$here/npm_install.sh" "$here/claude_code" >/dev/null ;;
   fleet) "$here/kafka/install.sh" ;;
   oidc) "$here/oidc/install.sh" ;;
   presidio) "$here/presidio/install.sh" >/dev/null ;;
-  alerts | backends) "$here/promql/install.sh" >/dev/null ;;
-  boards) "$here/boards/install.sh" >/dev/null ;;
+  tables) "$here/pip_install.sh" tables/venv "$here/tables/requirements.txt" --no-deps >/dev/null ;;
+  alerts | backends | boards)
+    "$here/pip_install.sh" venv "$here/promql/requirements.txt" >/dev/null
+    [ "$part" != boards ] || "$here/npm_install.sh" "$here/boards" >/dev/null
+    ;;
   audit)
     debian jq jq
-    "$PEERS_CACHE/venv/bin/python" -c 'import jsonschema' 2>/dev/null ||
-      "$PEERS_CACHE/venv/bin/pip" install --quiet --disable-pip-version-check jsonschema==4.25.1 >&2
+    "$here/pip_install.sh" venv "$here/promql/requirements.txt" >/dev/null
     # the AWS command line, and a KMS beside it: moto without what its other services need
     if [ -n "${1:-}" ] && ! [ -x "$PEERS_CACHE/venv-aws/bin/aws" ]; then
       python3 -m venv "$PEERS_CACHE/venv-aws"
@@ -65,10 +66,9 @@ case $part in
       "$PEERS_CACHE/venv-aws/bin/pip" install --quiet --no-compile --disable-pip-version-check moto==5.2.5 flask==3.1.2 flask-cors==6.0.1 >&2
     fi
     ;;
-  page | incident | pictures)
+  page)
     debian chromium chromium
-    [ "$part" != pictures ] || debian pngquant pngquant
-    "$here/page/install.sh" >/dev/null
+    "$here/npm_install.sh" "$here/page" >/dev/null
     ;;
 esac
 # released by name: what an installation started may still hold the file

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """An OTLP sink: takes what an exporter sends, keeps it, and can be told to misbehave.
 
-    sink.py --dir OUT [--http 0] [--grpc 0] [--host 127.0.0.1] [--tls-cert F --tls-key F] [--raw]
+    sink.py --dir OUT [--http 0] [--grpc 0] [--raw]
 
-HTTP needs the standard library only; --grpc needs grpcio (see sdk/install.sh); a body in zstd needs `zstandard`.
-Port 0 lets the system choose. The first line on stdout says where it listens:
+With --raw and HTTP alone the standard library is enough; else it needs the venv of sdk/install.sh. Port 0 lets the
+system choose. The first line on stdout says where it listens:
 
-    {"ready": true, "http": 40123, "grpc": 40124, "dir": "OUT", "began": 1234.5}     began: its start on the machine's monotonic clock
+    {"ready": true, "http": 40123, "grpc": 40124, "dir": "OUT"}
 
 In OUT, written before the answer goes back:
     {n:03}-{traces|logs|metrics}.{pb|json}   the body of each request, decompressed, whatever the answer was
     {n:03}-other.bin                         a POST to any other path
     requests.jsonl                           one line a request: n, t (s since start), file, transport, path, headers, bytes, status
-    ids.jsonl                                one line an item of an ACCEPTED request: n, signal, name, trace_id, span_id, test_id
+    ids.jsonl                                one line an item of an ACCEPTED request: n, signal, transport, name, trace_id, span_id, test_id
 
 `test_id` is the attribute `test.case.name` of the span, log record or data point (sdk/*).
 
@@ -21,20 +21,17 @@ Control (HTTP port, GET or POST), applies to both transports until it is changed
              | reset=1 (hang up, nothing taken) | reset=after (taken, then hang up: the client never learns)
              &count=N (default: for ever)  &signal=traces|logs|metrics (default: all)  &keep=0 (do not keep refused bodies)
     /control?ok=1      back to normal            /control  what is set now
-    /stats             counts                    /shutdown end
 """
 import argparse
 import gzip
 import json
 import os
 import socket
-import ssl
 import struct
 import sys
 import threading
 import time
 import urllib.parse
-import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PATHS = {"/v1/traces": "traces", "/v1/logs": "logs", "/v1/metrics": "metrics"}
@@ -46,105 +43,15 @@ METHODS = {
 MAX_BODY = 256 << 20
 
 
-# ---- just enough protobuf to find the ids ------------------------------------------------------------------------
-
-def fields(buf):
-    """Yields (number, value) of one message: int for varint and fixed, memoryview for length-delimited."""
-    i, end = 0, len(buf)
-    while i < end:
-        key, i = varint(buf, i)
-        number, wire = key >> 3, key & 7
-        if wire == 0:
-            value, i = varint(buf, i)
-        elif wire == 1:
-            value, i = struct.unpack_from("<Q", buf, i)[0], i + 8
-        elif wire == 2:
-            size, i = varint(buf, i)
-            if i + size > end:
-                raise ValueError("truncated field")
-            value, i = buf[i:i + size], i + size
-        elif wire == 5:
-            value, i = struct.unpack_from("<I", buf, i)[0], i + 4
-        else:
-            raise ValueError(f"wire type {wire}")
-        yield number, value
-
-
-def varint(buf, i):
-    value = shift = 0
-    while True:
-        byte = buf[i]
-        i += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, i
-        shift += 7
-
-
-def text(view):
-    return bytes(view).decode("utf-8", "replace")
-
-
-def every(buf, *path):
-    """Every sub-message at a path of field numbers."""
-    if not path:
-        yield buf
-        return
-    for number, value in fields(buf):
-        if number == path[0] and not isinstance(value, int):
-            yield from every(value, *path[1:])
-
-
-def test_id(message, attributes):
-    for attribute in every(message, attributes):
-        pair = dict(fields(attribute))
-        if text(pair.get(1, b"")) == "test.case.name":
-            return next((text(v) for n, v in fields(pair.get(2, b"")) if n == 1), None)
-    return None
-
-
-def ids_protobuf(signal, body):
-    body = memoryview(body)
-    if signal == "traces":
-        for span in every(body, 1, 2, 2):
-            f = dict(fields(span))
-            yield {"name": text(f.get(5, b"")), "trace_id": bytes(f.get(1, b"")).hex(),
-                   "span_id": bytes(f.get(2, b"")).hex(), "test_id": test_id(span, 9)}
-    elif signal == "logs":
-        for record in every(body, 1, 2, 2):
-            f = dict(fields(record))
-            yield {"name": text(f.get(12, b"")), "trace_id": bytes(f.get(9, b"")).hex(),
-                   "span_id": bytes(f.get(10, b"")).hex(), "test_id": test_id(record, 6)}
-    else:
-        for metric in every(body, 1, 2, 2):
-            name = next((text(v) for n, v in fields(metric) if n == 1), "")
-            # field of the data in Metric, field of the attributes in its data point
-            for data, attributes in ((5, 7), (7, 7), (9, 9), (10, 1), (11, 7)):
-                for point in every(metric, data, 1):
-                    yield {"name": name, "trace_id": "", "span_id": "", "test_id": test_id(point, attributes)}
-
-
-def ids_json(signal, body):
-    top, scope, items = {"traces": ("resourceSpans", "scopeSpans", "spans"),
-                         "logs": ("resourceLogs", "scopeLogs", "logRecords"),
-                         "metrics": ("resourceMetrics", "scopeMetrics", "metrics")}[signal]
-
-    def wanted(item):
-        for a in item.get("attributes") or []:
-            if a.get("key") == "test.case.name":
-                return (a.get("value") or {}).get("stringValue")
-        return None
-
-    for resource in json.loads(body).get(top) or []:
-        for scoped in resource.get(scope) or []:
-            for item in scoped.get(items) or []:
-                if signal != "metrics":
-                    yield {"name": item.get("name") or item.get("eventName") or "", "trace_id": item.get("traceId", ""),
-                           "span_id": item.get("spanId", ""), "test_id": wanted(item)}
-                    continue
-                for kind in ("gauge", "sum", "histogram", "exponentialHistogram", "summary"):
-                    for point in (item.get(kind) or {}).get("dataPoints") or []:
-                        yield {"name": item.get("name", ""), "trace_id": "", "span_id": "", "test_id": wanted(point)}
+def ids(signal, body, encoding):
+    """An item's name, ids and `test.case.name`."""
+    import decode
+    for x in decode.leaves(signal, decode.parse(signal, body, encoding)):
+        points = getattr(x, x.WhichOneof("data")).data_points if signal == "metrics" else [x]
+        trace, span = ("", "") if signal == "metrics" else (x.trace_id.hex(), x.span_id.hex())
+        for point in points:
+            test_id = next((pair.value.string_value for pair in point.attributes if pair.key == "test.case.name"), None)
+            yield {"name": x.event_name if signal == "logs" else x.name, "trace_id": trace, "span_id": span, "test_id": test_id}
 
 
 # ---- the store and what it was told to answer ---------------------------------------------------------------------
@@ -157,7 +64,6 @@ class Sink:
         self.start = time.monotonic()
         self.n = 0
         self.told = {}
-        self.counts = {"requests": 0, "refused": 0, "items": 0, "bytes": 0}
         self.requests = open(os.path.join(directory, "requests.jsonl"), "a", buffering=1)
         self.ids = open(os.path.join(directory, "ids.jsonl"), "a", buffering=1)
 
@@ -191,8 +97,8 @@ class Sink:
             refused = status != 200 or answer.get("reset") == "1"
             if signal != "other" and not refused and not self.raw:
                 try:
-                    items = list((ids_json if encoding == "json" else ids_protobuf)(signal, body))
-                except (ValueError, IndexError, KeyError, AttributeError, struct.error) as e:
+                    items = list(ids(signal, body, encoding))
+                except Exception as e:  # each form has errors of its own
                     status, refused, bad = 400, True, f"cannot read the body: {e}"
             self.n += 1
             n = self.n
@@ -203,14 +109,10 @@ class Sink:
             else:
                 name = None
             for item in items:
-                self.ids.write(json.dumps({"n": n, "signal": signal, **item}) + "\n")
+                self.ids.write(json.dumps({"n": n, "signal": signal, "transport": about["transport"], **item}) + "\n")
             line = {"n": n, "t": round(time.monotonic() - self.start, 4), "file": name, "signal": signal, **about,
                     "bytes": len(body), "status": "reset" if answer.get("reset") else status, "items": len(items)}
             self.requests.write(json.dumps(line) + "\n")
-            self.counts["requests"] += 1
-            self.counts["items"] += len(items)
-            self.counts["bytes"] += len(body)
-            self.counts["refused"] += refused
         if answer.get("delay_ms"):
             time.sleep(int(answer["delay_ms"]) / 1000)
         return status, answer, bad
@@ -223,8 +125,6 @@ def inflate(body, coding):
         return body
     if coding == "gzip":
         return gzip.decompress(body)
-    if coding == "deflate":
-        return zlib.decompress(body)
     if coding == "zstd":
         import zstandard
         return zstandard.ZstdDecompressor().decompressobj().decompress(body)
@@ -273,16 +173,9 @@ def handler(sink):
             self.wfile.write(body)
 
         def control(self, parts):
-            if parts.path == "/control":
-                self.reply(200, json.dumps(sink.tell(parts.query)).encode())
-            elif parts.path == "/stats":
-                with sink.lock:
-                    self.reply(200, json.dumps(sink.counts).encode())
-            elif parts.path == "/shutdown":
-                self.reply(200, b"{}")
-                threading.Thread(target=self.server.shutdown).start()
-            else:
+            if parts.path != "/control":
                 return False
+            self.reply(200, json.dumps(sink.tell(parts.query)).encode())
             return True
 
         def do_GET(self):
@@ -338,7 +231,7 @@ class Server(ThreadingHTTPServer):
 
 # ---- gRPC -----------------------------------------------------------------------------------------------------------
 
-def grpc_server(sink, host, port, cert, key):
+def grpc_server(sink, port):
     import grpc
     from concurrent import futures
 
@@ -376,12 +269,7 @@ def grpc_server(sink, host, port, cert, key):
 
     server = grpc.server(futures.ThreadPoolExecutor(16), handlers=[Generic()],
                          options=[("grpc.max_receive_message_length", MAX_BODY), ("grpc.so_reuseport", 0)])
-    address = f"{host}:{port}"
-    if cert:
-        pair = (open(key, "rb").read(), open(cert, "rb").read())
-        port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
-    else:
-        port = server.add_insecure_port(address)
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     return server, port
 
@@ -389,25 +277,18 @@ def grpc_server(sink, host, port, cert, key):
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--dir", required=True)
-    p.add_argument("--host", default="127.0.0.1")
     p.add_argument("--http", type=int, default=0, metavar="PORT")
     p.add_argument("--grpc", type=int, metavar="PORT", help="0: any; without it no gRPC")
     p.add_argument("--raw", action="store_true", help="answers at once: bodies are kept, items are not looked for (ids.jsonl stays empty)")
-    p.add_argument("--tls-cert")
-    p.add_argument("--tls-key")
     p.add_argument("--exit-with-stdin", action="store_true", help="end when stdin closes, so that no sink outlives its test")
     a = p.parse_args()
 
     sink = Sink(a.dir, a.raw)
-    server = Server((a.host, a.http), handler(sink))
-    if a.tls_cert:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(a.tls_cert, a.tls_key)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    ready = {"ready": True, "http": server.server_address[1], "grpc": None, "dir": a.dir, "began": sink.start}
+    server = Server(("127.0.0.1", a.http), handler(sink))
+    ready = {"ready": True, "http": server.server_address[1], "grpc": None, "dir": a.dir}
     rpc = None
     if a.grpc is not None:
-        rpc, ready["grpc"] = grpc_server(sink, a.host, a.grpc, a.tls_cert, a.tls_key)
+        rpc, ready["grpc"] = grpc_server(sink, a.grpc)
     print(json.dumps(ready), flush=True)
     if a.exit_with_stdin:
         threading.Thread(target=lambda: (sys.stdin.read(), server.shutdown()), daemon=True).start()

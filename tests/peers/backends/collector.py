@@ -1,9 +1,8 @@
 """The OpenTelemetry Collector, built from its Go modules."""
-import json
 import os
 
 from backends.common import INSTALLED, Fed, answers, as_got, ask, bodies, operator, same_items, server
-from harness import SIGNALS, Sink, check, free_port, until
+from harness import SIGNALS, Sink, check, free_port, until, write_json
 
 
 def collector(work):
@@ -11,15 +10,14 @@ def collector(work):
     behind = Sink(os.path.join(work, "behind"))
     grpc, metrics = free_port(), free_port()
     path = os.path.join(work, "collector.yaml")
-    with open(path, "w") as f:
-        json.dump({
-            "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": f"127.0.0.1:{grpc}"}}}},
-            "exporters": {"otlp_http": {"endpoint": f"http://127.0.0.1:{behind.http}"}},
-            "service": {
-                "telemetry": {"metrics": {"level": "normal", "readers": [{"pull": {"exporter": {"prometheus": {"host": "127.0.0.1", "port": metrics}}}}]}},
-                "pipelines": {signal: {"receivers": ["otlp"], "exporters": ["otlp_http"]} for signal in SIGNALS},
-            },
-        }, f)
+    write_json(path, {
+        "receivers": {"otlp": {"protocols": {"grpc": {"endpoint": f"127.0.0.1:{grpc}"}}}},
+        "exporters": {"otlp_http": {"endpoint": f"http://127.0.0.1:{behind.http}"}},
+        "service": {
+            "telemetry": {"metrics": {"level": "normal", "readers": [{"pull": {"exporter": {"prometheus": {"host": "127.0.0.1", "port": metrics}}}}]}},
+            "pipelines": {signal: {"receivers": ["otlp"], "exporters": ["otlp_http"]} for signal in SIGNALS},
+        },
+    })
     server(work, "collector", os.path.join(INSTALLED, "collector"), "--config", path)
     answers(f"http://127.0.0.1:{metrics}/metrics")
     fed = Fed(work, {"kind": "otlp", "endpoint": f"http://127.0.0.1:{grpc}"})

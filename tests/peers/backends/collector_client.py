@@ -5,10 +5,9 @@ import threading
 import time
 from types import SimpleNamespace
 
-import decode
 import senders
 from backends.common import INSTALLED, answers, ask, server
-from harness import SIGNALS, Gateway, Sink, Stock, check, figure, files, free_port, texts, until
+from harness import SIGNALS, Gateway, Sink, Stock, check, figure, free_port, outlet, until, write_json
 from leaks import Search
 
 EXPORTERS = ("otlp", "otlphttp")
@@ -24,15 +23,14 @@ class Collector:
         addresses = {"otlp": {"endpoint": f"127.0.0.1:{gateway.grpc}", "tls": {"insecure": True}},
                      "otlphttp": {"endpoint": f"http://127.0.0.1:{gateway.http}"}}
         path = os.path.join(work, "client.yaml")
-        with open(path, "w") as f:
-            json.dump({
-                "receivers": {f"otlp/{name}": {"protocols": {"grpc": {"endpoint": f"127.0.0.1:{port}"}}} for name, port in self.ports.items()},
-                "exporters": addresses,
-                "service": {
-                    "telemetry": {"metrics": {"level": "normal", "readers": [{"pull": {"exporter": {"prometheus": {"host": "127.0.0.1", "port": self.metrics}}}}]}},
-                    "pipelines": {f"{signal}/{name}": {"receivers": [f"otlp/{name}"], "exporters": [name]} for signal in SIGNALS for name in EXPORTERS},
-                },
-            }, f)
+        write_json(path, {
+            "receivers": {f"otlp/{name}": {"protocols": {"grpc": {"endpoint": f"127.0.0.1:{port}"}}} for name, port in self.ports.items()},
+            "exporters": addresses,
+            "service": {
+                "telemetry": {"metrics": {"level": "normal", "readers": [{"pull": {"exporter": {"prometheus": {"host": "127.0.0.1", "port": self.metrics}}}}]}},
+                "pipelines": {f"{signal}/{name}": {"receivers": [f"otlp/{name}"], "exporters": [name]} for signal in SIGNALS for name in EXPORTERS},
+            },
+        })
         server(work, "client", os.path.join(INSTALLED, "otelcol"), "--config", path)
         answers(f"http://127.0.0.1:{self.metrics}/metrics")
 
@@ -64,7 +62,7 @@ class Collector:
 def collector_client(work):
     """Nothing that the Collector took is lost, nothing comes twice but at a kill, and a call that comes twice is counted once."""
     sink = Sink(os.path.join(work, "sink"))
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, log="info").start()
+    gateway = Gateway(work, outlet(sink), log="info").start()
     client = Collector(work, gateway)
     sent = []
 
@@ -117,10 +115,9 @@ def collector_client(work):
 def counted_once(sink):
     """A call that came twice has its cost in one form of it: a copy is equal, a repetition is `not_counted`."""
     forms = {}
-    for path in files("*-traces.pb", sink.dir):
-        for span in decode.items(*decode.load(path)):
-            if span["attributes"].get("tollgate.cost.status") == "priced":
-                forms.setdefault(span["span_id"], set()).add(json.dumps(span["attributes"], sort_keys=True))
+    for span in (item for signal, item in sink.items() if signal == "traces"):
+        if span["attributes"].get("tollgate.cost.status") == "priced":
+            forms.setdefault(span["span_id"], set()).add(json.dumps(span["attributes"], sort_keys=True))
     wrong = [one for one, of_it in forms.items() if len(of_it) > 1]
     check(f"each of {len(forms)} calls is counted once", forms and not wrong, wrong[:3])
 
@@ -130,7 +127,7 @@ def private(sink, gateway, sent):
     search.tree(sink.dir)
     check("no content in what the sink got", not search.found, sorted(search.found)[:5])
     check("a clean end", gateway.stop() == 0)
-    stored = "\n".join(text for _, document in Stock(gateway.store, gateway.identity).documents() for text in texts(document))
+    stored = Stock(gateway.store, gateway.identity).text()
     content = [line["canary"] for line in sent if line["signal"] != "metrics"]
     lost = [one for one in content if one not in stored]
     check("the content of every span and log is in the vault", not lost, f"{len(lost)} of {len(content)}: {lost[:3]}")

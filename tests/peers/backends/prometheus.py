@@ -1,18 +1,16 @@
 """Prometheus, built from its Go module, because Debian's build has no receiver of OTLP."""
-import json
 import os
 
 from backends.common import INSTALLED, Fed, answers, server
 from backends.series import metrics_arrive
-from harness import check, free_port
+from harness import check, free_port, write_json
 
 
 def prometheus(work):
     """The receiver of OTLP metrics. tollgate sends in parallel, so the configuration accepts samples out of order."""
     port = free_port()
     path = os.path.join(work, "prometheus.yml")
-    with open(path, "w") as f:
-        json.dump({"storage": {"tsdb": {"out_of_order_time_window": "30m"}}, "otlp": {"promote_resource_attributes": ["service.name"]}}, f)
+    write_json(path, {"storage": {"tsdb": {"out_of_order_time_window": "30m"}}, "otlp": {"promote_resource_attributes": ["service.name"]}})
     server(work, "prometheus", os.path.join(INSTALLED, "prometheus"), f"--config.file={path}", f"--storage.tsdb.path={work}/tsdb",
            f"--web.listen-address=127.0.0.1:{port}", "--web.enable-otlp-receiver")
     base = f"http://127.0.0.1:{port}"

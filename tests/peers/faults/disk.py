@@ -1,11 +1,11 @@
-"""Volumes that fill up: a small ext4 on a loop device, a tmpfs, one without inodes. Alive, refusals well formed, nothing lost, well again
+"""A volume that fills up: a small ext4 on a loop device. Alive, refusals well formed, nothing lost, well again
 within five seconds of room. Mounts are made in a mount namespace of the part's own (parts/faults.py), so none outlives it."""
 import os
 import subprocess
 import time
 
 from faults.common import accounted, drained, place, plain, promised, sink_in
-from harness import check, figure, http, until
+from harness import check, figure, http, status_of, until
 from load import request
 
 MIB = 1 << 20
@@ -15,40 +15,12 @@ def command(*words):
     subprocess.run(words, check=True, capture_output=True)
 
 
-def ext4(folder, size, *extra):
+def ext4(folder, size):
     image = folder + ".img"
     with open(image, "wb") as f:
         f.truncate(size)
-    command("mkfs.ext4", "-q", "-m", "0", *extra, image)
+    command("mkfs.ext4", "-q", "-m", "0", image)
     command("mount", "-o", "loop", image, folder)
-
-
-def tmpfs(folder, size):
-    command("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
-
-
-def taken_up(folder):
-    """Files until no inode is left; how to give them back."""
-    names = []
-    try:
-        while True:
-            name = os.path.join(folder, f"ballast-{len(names)}")
-            open(name, "w").close()
-            names.append(name)
-    except OSError:
-        return names
-
-
-def grpc_refusal(port, body):
-    """Code and whether it says when to come again."""
-    import grpc
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        try:
-            channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")(body, timeout=20)
-            return "OK", False
-        except grpc.RpcError as error:
-            details = any(key == "grpc-status-details-bin" and b"RetryInfo" in value for key, value in error.trailing_metadata() or ())
-            return error.code().name, details
 
 
 def fill_up(gateway, acked, prefix):
@@ -65,35 +37,21 @@ def fill_up(gateway, acked, prefix):
     raise AssertionError("it never filled up")
 
 
-def volume(name, work, make, inodes=False):
+def volume(name, work):
     folder = place(work, name)
-    make(folder)
+    ext4(folder, 64 * MIB)
     sink = sink_in(work, name)
     # `spool` lies on the small volume, what else the gateway keeps does not
     gateway = plain(place(work, name + "-home"), sink, change=lambda c: c["spool"].update(directory=os.path.join(folder, "spool"), max_size="1GiB", segment_size="4MiB", keys=[os.urandom(32).hex()]))
     gateway.start()
     sink.tell("status=503&keep=0")
     acked = []
-    if inodes:
-        ballast = taken_up(folder)
-    else:
-        ballast = [os.path.join(folder, "ballast")]
-        with open(ballast[0], "wb") as f:
-            f.write(bytes(12 * MIB))
+    ballast = os.path.join(folder, "ballast")
+    with open(ballast, "wb") as f:
+        f.write(bytes(12 * MIB))
     status, headers, answer = fill_up(gateway, acked, name)
     check(f"{name}: 503 with Retry-After", status == 503 and headers.get("retry-after") is not None, f"{status} {dict(headers)}")
     check(f"{name}: the hint", b"spool is full" in answer, str(answer[:200]))
-    # ext4 gives blocks back late: what there is room for is taken, and owed like the rest
-    for number in range(200):
-        one = f"{name}-grpc-{number}"
-        large = request("traces", [one])
-        large.resource_spans[0].scope_spans[0].spans[0].attributes.add(key="note").value.string_value = os.urandom(32_000).hex()
-        got = grpc_refusal(gateway.grpc, large.SerializeToString())
-        if got[0] != "OK":
-            break
-        acked.append(one)
-    check(f"{name}: UNAVAILABLE with RetryInfo", got == ("UNAVAILABLE", True), str(got))
-
     def told():
         fill_up(gateway, acked, f"{name}-{len(acked)}")
         ready, _, said = http(f"http://127.0.0.1:{gateway.admin}/readyz")
@@ -101,10 +59,9 @@ def volume(name, work, make, inodes=False):
 
     until(f"{name}: /readyz says so", told, 5, 0.1)
     check(f"{name}: /readyz says so", True)
-    check(f"{name}: alive", gateway.alive() and http(f"http://127.0.0.1:{gateway.admin}/livez")[0] == 200)
+    check(f"{name}: alive", gateway.alive() and status_of(f"http://127.0.0.1:{gateway.admin}/livez") == 200)
     before = len(acked)
-    for path in ballast:
-        os.remove(path)
+    os.remove(ballast)
     began = time.monotonic()
 
     def again():
@@ -122,7 +79,7 @@ def volume(name, work, make, inodes=False):
     fill_up(gateway, acked, name + "-more")
     gateway.kill()
     gateway.start(wait=False)
-    until("alive", lambda: answers(gateway), 30)
+    until("alive", lambda: status_of(f"http://127.0.0.1:{gateway.admin}/livez") == 200, 30)
     sink.tell("ok=1")
     drained(gateway, 90)
     until(f"{name}: takes data again after the drain", again, 15, 0.1)
@@ -133,127 +90,13 @@ def volume(name, work, make, inodes=False):
     command("umount", folder)
 
 
-def outside(work):
-    """Others fill the volume to the last byte while the back end is well: positions and checkpoints can't be written. It says so, lives, and goes on
-    by itself; a kill in between loses nothing."""
-    name = "outside"
-    folder = place(work, name)
-    ext4(folder, 64 * MIB)
-    sink = sink_in(work, name)
-    gateway = plain(place(work, name + "-home"), sink, change=lambda c: c["spool"].update(directory=os.path.join(folder, "spool"), max_size="1GiB", segment_size="4MiB", keys=[os.urandom(32).hex()]))
-    gateway.start()
-    acked = []
-
-    def send(tries):
-        """What the last one was answered."""
-        for _ in range(tries):
-            one = f"{name}-{len(acked)}"
-            status, _, answer = gateway.post("traces", request("traces", [one]).SerializeToString())
-            if status == 200:
-                acked.append(one)
-        return status, answer
-
-    send(50)
-    drained(gateway)
-    ballast = os.path.join(folder, "ballast")
-    to_the_brim(ballast)
-    send(300)
-    figure("outside: acknowledged on a volume without a byte left, of 300", len(acked) - 50)
-
-    def all_is_written():
-        """Whether no effect waits for a checkpoint, in two looks: the gauge is set once a second, and a gateway that starts has none."""
-        seen = []
-        for _ in range(2):
-            time.sleep(1.2)
-            seen += gateway.series("tollgate_spool_pending_records", consumer="checkpoint")
-        return seen == [0, 0]
-
-    def told():
-        # a gateway that starts gives back what it had reserved for the open segment, and one that goes on gives back whole segments: the others take that too
-        to_the_brim(ballast)
-        sent.append(send(5))
-        failed = gateway.metric("tollgate_checkpoint_failures_total", step="write") > 0
-        if not failed and sent[-1][0] != 200 and all_is_written():
-            # What was given back came late (a file system frees blocks when it commits) and the checkpoint took it: all is written, and what is new is
-            # refused before it could wait for another. So the others let go what a segment takes, and fill up behind it.
-            let_go.append(len(acked))
-            os.truncate(ballast, max(0, os.path.getsize(ballast) - 8 * MIB))
-            until("takes data again", lambda: send(1)[0] == 200, 30, 0.05)
-        return failed
-
-    sent, let_go = [], []
-    until("the checkpoint fails and is counted", told, 60, 0.2)
-    check("outside: it says so", "the checkpoint can't be written" in gateway.log())
-    check("outside: alive", gateway.alive() and http(f"http://127.0.0.1:{gateway.admin}/livez")[0] == 200)
-    gateway.kill()
-    to_the_brim(ballast)
-    gateway.start(wait=False)
-    until("alive", lambda: answers(gateway), 30)
-    check("outside: it starts on the full volume", True)
-    send(5)
-    until("told again", told, 60, 0.2)
-    strange = [(status, said) for status, said in sent if status != 200 and not (status == 503 and b"spool is full" in said)]
-    check("outside: what is refused is refused as the spool is full", not strange, str(strange[:1]))
-    figure("outside: times that all was written before the volume was full, so that room had to be let go", len(let_go))
-    os.remove(ballast)
-    began = time.monotonic()
-    before = len(acked)
-
-    def well():
-        send(1)
-        return len(acked) > before and gateway.metric("tollgate_spool_pending_records", consumer="checkpoint") <= len(acked) - before
-
-    until("all is written again", well, 60, 0.1)
-    took = time.monotonic() - began
-    figure("outside: checkpoint and data are taken again after", round(took, 2), "s")
-    check(f"outside: within {promised(5)} s", took <= promised(5), f"{took:.1f} s")
-    check("outside: it says so, too", "the checkpoint is written again" in gateway.log())
-    drained(gateway)
-    check("outside: a clean end", gateway.stop() == 0)
-    accounted(name, sink, acked, bound=None)
-    check("outside: no panic", "panic" not in gateway.log())
-    command("umount", folder)
-
-
-def to_the_brim(ballast):
-    """Adds to a file until no byte is left on its volume."""
-    with open(ballast, "ab", buffering=0) as f:
-        for size in (MIB, 4096, 1):
-            try:
-                while f.write(bytes(size)) == size:
-                    pass
-            except OSError:
-                pass
-
-
-def answers(gateway):
-    try:
-        return http(f"http://127.0.0.1:{gateway.admin}/livez", timeout=2)[0] == 200
-    except OSError:
-        return False
-
-
 def run(work, options):
-    if not can_mount(work):
-        say_why = "no small volume can be mounted here"
-        # CI is root and must be able to; a developer's machine may not be
-        check(f"disk: {say_why}", not (os.environ.get("CI") == "true" and os.geteuid() == 0))
-        print(f"!!!! disk: {say_why}: FULL DISKS NOT CHECKED", flush=True)
-        return
-    volume("ext4", work, lambda folder: ext4(folder, 64 * MIB))
-    volume("tmpfs", work, lambda folder: tmpfs(folder, 48 * MIB))
-    volume("inodes", work, lambda folder: ext4(folder, 64 * MIB, "-N", "64"), inodes=True)
-    outside(work)
-
-
-def can_mount(work):
-    folder = place(work, "try")
     try:
-        ext4(folder, 8 * MIB)
-        command("umount", folder)
-        tmpfs(folder, MIB)
-        command("umount", folder)
-        return True
+        trial = place(work, "try")
+        ext4(trial, 8 * MIB)
+        command("umount", trial)
     except (OSError, subprocess.CalledProcessError) as error:
-        print(f"  mount: {error} {getattr(error, 'stderr', b'')!r}", flush=True)
-        return False
+        # CI is root and must be able to; a developer's machine may not be
+        check("disk: a small volume can be mounted here", not (os.environ.get("CI") == "true" and os.geteuid() == 0))
+        return print(f"!!!! disk: no small volume can be mounted here ({error}): FULL DISKS NOT CHECKED", flush=True)
+    volume("ext4", work)

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 
-from faults.common import accounted, drained, place, plain, sink_in
+from faults.common import accounted, drained, place, plain, quick, sink_in
 from harness import check, figure, until
 from load import request
 
@@ -56,34 +56,6 @@ class Flood:
             thread.join(40)
 
 
-class Healthy:
-    """A client that sends one small request after the other and comes again when told so."""
-
-    def __init__(self, gateway):
-        self.gateway, self.acked, self.waits, self.over = gateway, [], [], False
-        self.thread = threading.Thread(target=self.run, daemon=True)
-        self.thread.start()
-
-    def run(self):
-        while not self.over:
-            one, began = f"healthy-{len(self.acked)}", time.monotonic()
-            body = request("traces", [one]).SerializeToString()
-            while not self.over:
-                try:
-                    if self.gateway.post("traces", body)[0] == 200:
-                        self.acked.append(one)
-                        self.waits.append(time.monotonic() - began)
-                        break
-                except (OSError, http.client.HTTPException):
-                    pass
-                time.sleep(0.05)
-            time.sleep(0.02)
-
-    def end(self):
-        self.over = True
-        self.thread.join(60)
-
-
 def run(work, options):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
@@ -97,7 +69,9 @@ def run(work, options):
 
     gateway = plain(place(work, "storm"), sink, change=change).start()
     idle = rss(gateway.process.pid)
-    healthy = Healthy(gateway)
+    # one small request after the other; when told so it comes again
+    healthy = quick(gateway.http, "healthy", threads=1, batch=1)
+    healthy.go()
     held = []
     for n in range(1_000):
         s = socket.create_connection(("127.0.0.1", gateway.http), timeout=10)
@@ -112,7 +86,8 @@ def run(work, options):
     note = os.urandom(500_000).hex()
     big = request("traces", ["storm-0"])
     big.resource_spans[0].scope_spans[0].spans[0].attributes.add(key="note").value.string_value = note
-    flood = Flood(gateway.http, options.flood, big.SerializeToString())
+    # four times what may be in flight
+    flood = Flood(gateway.http, 128, big.SerializeToString())
     peak, end, served = 0, time.monotonic() + options.overload, len(healthy.acked)
     while time.monotonic() < end:
         peak = max(peak, rss(gateway.process.pid))
@@ -122,10 +97,8 @@ def run(work, options):
     for s in held:
         s.close()
     healthy.end()
-    waits = sorted(healthy.waits)
     figure("storm: answers", str(flood.statuses))
     figure("storm: memory idle, at most, limit in flight", f"{idle >> 20}, {peak >> 20}, {IN_FLIGHT >> 20}", "MiB")
-    figure("storm: a healthy client's requests, median and longest wait", f"{served}, {waits[len(waits) // 2]:.3f} s, {waits[-1]:.1f} s")
     check("storm: refusals are well formed", not flood.bad, str(flood.bad[:2]))
     if options.overload >= 60:
         # a quick machine may work off a short storm

@@ -21,7 +21,6 @@ NO_CACHE = {"usages": PLAIN[:3], "streamed_usage": PLAIN[3], "thinks": False}
 CREWAI = {"CREWAI_DISABLE_TELEMETRY": "true", "CREWAI_TRACING_ENABLED": "false"}
 
 
-
 def untold(why):
     """Why the telemetry can't tell of every call, or not exactly: told in the manifest, and no problem of it."""
     return {"ledger": {"untold": why}}

@@ -1,20 +1,18 @@
 #!/usr/bin/env python3
 """Records what the Gemini CLI sends over OTLP, against the mock of the Gemini API.
 
-    record.py [session …]         (needs install.sh)
+    record.py [session …]         (needs npm_install.sh gemini_cli)
 
 Writes tests/recordings/gemini-cli/<session>; the manifest is written by manifest.py.
 """
 import json
 import os
-import shutil
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from capture import CWD, HOME, Canaries, Session, fresh_home, installed, main, openai_usage as usage  # noqa: E402
+from capture import ECHO, HOME, installed, main, mcp_server, openai_usage as usage, play  # noqa: E402
 
 GEMINI = os.path.join(installed("gemini_cli"), "node_modules", "@google", "gemini-cli", "bundle", "gemini.js")
-MCP_SERVER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "claude_code", "mcp_server.py")
 MODEL = "gemini-2.5-pro"
 
 
@@ -29,7 +27,6 @@ STEPS = [
     {"tools": [("read_file", {"file_path": "{filename}.txt"}), shell("sh fail.sh {failargs}", "Fail on purpose")], "usage": usage(6480, 61, read=6144)},
     {"say": "All done: {completion}.", "usage": usage(6610, 128, read=6400, reasoning=32)},
 ]
-ECHO = "Invalid input: the text 'Look at the notes for {prompt} and tell me what they say' is not allowed here. {apierror}"
 SESSIONS = {
     # tools that work (one of an MCP server), one that fails, a file, an answer; logPrompts and traces on
     "prompt": {"telemetry": {"logPrompts": True, "traces": True}, "steps": STEPS},
@@ -40,23 +37,20 @@ SESSIONS = {
     "quiet": {"telemetry": {"logPrompts": False, "traces": False}, "steps": [STEPS[0], STEPS[2]]},
 }
 FILES = {
-    "project/notes.txt": "first line\nthe notes say {toolresult}\n",
     "project/{filename}.txt": "alpha\n{fileread}\nomega\n",
-    "project/fail.sh": 'echo "got $1" >&2\necho "{toolerror}" >&2\nexit 3\n',
     "project/GEMINI.md": "Project memory: {memory}\n",
     "system.md": "You keep a ledger. {system}\n",
 }
-PROMPT = "Look at the notes for {prompt} and tell me what they say."
 
 
 def settings(session, canaries, sink):
+    arguments, env = mcp_server(canaries)
     return {
         "security": {"auth": {"selectedType": "gemini-api-key"}, "folderTrust": {"enabled": False}},
         "general": {"disableAutoUpdate": True, "enableAutoUpdate": False},
         "privacy": {"usageStatisticsEnabled": False},
         "telemetry": {"enabled": True, "target": "local", "otlpEndpoint": sink, "otlpProtocol": "http", **session["telemetry"]},
-        "mcpServers": {"vaultdb": {"command": "/usr/bin/env", "args": ["python3", f"{CWD}/mcp_server.py", canaries["mcpresult"], canaries["mcpdef"]], "trust": True,
-                                   "env": {"PATH": f"{os.path.dirname(os.path.realpath(sys.executable))}:/usr/bin:/bin"}}},
+        "mcpServers": {"vaultdb": {"command": "/usr/bin/env", "args": arguments, "trust": True, "env": env}},
     }
 
 
@@ -70,15 +64,10 @@ def tool_results(request):
 
 def record(name):
     session = SESSIONS[name]
-    canaries = Canaries(f"gemini-cli-{name}")
-    lanes = canaries.fill({"main": {"marker": "{prompt}", "anywhere": True, "steps": session["steps"]}})
-    with Session("gemini-cli", name, lanes, canaries, MODEL) as s:
-        fresh_home(canaries.fill(FILES) | {".gemini/settings.json": json.dumps(settings(session, canaries, s.sink_url))})
-        shutil.copy(MCP_SERVER, CWD)
-        prompt = canaries.fill(PROMPT)
-        env = {"HOME": HOME, "USER": "alice", "SHELL": "/bin/bash", "TERM": "dumb", "GEMINI_API_KEY": "dummy", "GOOGLE_GEMINI_BASE_URL": s.model_url,
-               "GEMINI_SYSTEM_MD": f"{HOME}/system.md", "GEMINI_CLI_TRUST_WORKSPACE": "true"}
-        s.run(["node", GEMINI, "-p", prompt, "--model", MODEL, "--approval-mode", "yolo"], env, CWD, prompt, expect=session.get("exits", (0,)))
+    s = play("gemini-cli", name, session, MODEL,
+             lambda s, canaries: {**canaries.fill(FILES), ".gemini/settings.json": json.dumps(settings(session, canaries, s.sink_url))},
+             lambda prompt: ["node", GEMINI, "-p", prompt, "--model", MODEL, "--approval-mode", "yolo"],
+             lambda s: {"GEMINI_API_KEY": "dummy", "GOOGLE_GEMINI_BASE_URL": s.model_url, "GEMINI_SYSTEM_MD": f"{HOME}/system.md", "GEMINI_CLI_TRUST_WORKSPACE": "true"})
     s.keep("http/json", session["telemetry"], s.outcomes(tool_results), True)
 
 

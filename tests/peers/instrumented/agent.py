@@ -136,6 +136,28 @@ def run_tool(plan, name):
     return tool["result"]
 
 
+def turns(model, count, stream, tool):
+    """So many turns of the model, the last one perhaps streamed; `tool` runs what it asks for: (call, name, arguments) to a text."""
+    for n in range(count):
+        for call, name, arguments in model.turn(stream=stream and n == count - 1):
+            try:
+                text = tool(call, name, arguments)
+            except ToolFailed as e:
+                text = f"failed: {e}"
+            model.result(call, text)
+
+
+def afterwards(model, plan):
+    """Embeddings, and a call that is refused with an error that quotes its prompt."""
+    if plan.get("embed") and isinstance(model, Chat):
+        model.client.embeddings.create(model="text-embedding-3-small", input=plan["embed"])
+    model.history = [m for m in model.history if m.get("role") == "system"] + [{"role": "user", "content": plan["echo_prompt"]}]
+    try:
+        model.turn(stream=False)
+    except Exception as e:
+        print("as planned:", type(e).__name__, str(e)[:300], file=sys.stderr)
+
+
 class GenAi:
     """Agent and tool spans by opentelemetry-util-genai, the library that the official instrumentations use."""
 
@@ -202,14 +224,14 @@ def main():
     model, around = VENDORS[vendor](plan), LIBRARIES[library](plan)
     outcomes = {}
 
+    def tool(call, name, arguments):
+        outcomes[call] = False
+        text = around.tool(call, name, arguments)
+        outcomes[call] = True
+        return text
+
     def body():
-        for n in range(plan["turns"]):
-            for call, name, arguments in model.turn(stream=plan["stream"] and n == plan["turns"] - 1):
-                try:
-                    text, outcomes[call] = around.tool(call, name, arguments), True
-                except ToolFailed as e:
-                    text, outcomes[call] = f"failed: {e}", False
-                model.result(call, text)
+        turns(model, plan["turns"], plan["stream"], tool)
         if plan.get("embed"):
             model.client.embeddings.create(model="text-embedding-3-small", input=plan["embed"])
         if plan.get("then_fails"):

@@ -1,27 +1,20 @@
 #!/usr/bin/env python3
 """Records what official Python instrumentations send: agent.py on a real vendor SDK, against the mock model.
 
-    record.py [session …]         (needs install.sh)
+    record.py [session …]         (needs pip_install.sh venv-instrumented instrumented/requirements.txt, and venv-openai-v2 of the other file,
+                                  because opentelemetry-instrumentation-openai-v2 stopped before opentelemetry-util-genai 1.0)
 
 Writes tests/recordings/semconv/<session> and tests/recordings/openinference/<session>; manifests by manifest.py.
 """
 import json
 import os
 import shutil
-import subprocess
 import sys
-import threading
-import time
-import uuid
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-REPO = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
-sys.path[:0] = [os.path.dirname(HERE), os.path.join(os.path.dirname(HERE), "claude_code")]
-import mock_model  # noqa: E402
-import sink as sink_module  # noqa: E402
-from scenarios import Canaries  # noqa: E402
+sys.path.insert(0, os.path.dirname(HERE))
+from capture import CACHE, Canaries, Session, anthropic_usage, main, openai_usage, session_uuid  # noqa: E402
 
-CACHE = os.environ.get("PEERS_CACHE") or os.path.join(REPO, "target", "peers")
 # Stack traces name files: a fixed place says nothing of the machine
 SCRATCH = "/tmp/tollgate-peers/home/alice"
 PYTHONS = {library: os.path.join(SCRATCH, venv, "bin", "python") for library, venv in
@@ -29,14 +22,6 @@ PYTHONS = {library: os.path.join(SCRATCH, venv, "bin", "python") for library, ve
 
 SPAN_AND_EVENT = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_and_event", "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT": "true",
                   "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental"}
-
-
-def openai_usage(i, out, read=0, reasoning=0):
-    return {"in": i, "out": out, "read": read, "w5": 0, "w1": 0, "reasoning": reasoning}
-
-
-def anthropic_usage(i, out, read=0, w5=0, w1=0):
-    return {"in": i, "out": out, "read": read, "w5": w5, "w1": w1}
 
 
 def steps(usages):
@@ -78,7 +63,7 @@ SESSIONS = {
 
 def plan_of(name, session, canaries):
     plan = {"model": session["model"], "system": "You keep a ledger. {system}", "prompt": "Ask the ledger for {prompt}.",
-            "session": str(uuid.uuid5(uuid.NAMESPACE_URL, f"tollgate/recordings/{name}")), "user": "user-4711", "metadata": "{metadata}",
+            "session": session_uuid(name), "user": "user-4711", "metadata": "{metadata}",
             "output": "Agent says {agentoutput}.", "turns": 3,
             "tools": {"lookup": {"description": "Looks a key up {tooldef}", "result": "found {toolresult}"},
                       "burn": {"description": "Fails", "error": "it burnt: {toolerror}"}}, **session["plan"]}
@@ -86,70 +71,32 @@ def plan_of(name, session, canaries):
 
 
 def record(name):
-    session = SESSIONS[name]
+    session, (client, short) = SESSIONS[name], name.split("/")
     canaries = Canaries(name.replace("/", "-"))
-    target = os.path.join(REPO, "tests", "recordings", name)
-    raw = os.path.join(CACHE, "instrumented-raw", name)
-    for folder in (target, raw):
-        shutil.rmtree(folder, ignore_errors=True)
-        os.makedirs(folder)
-    store = sink_module.Sink(raw)
-    server = sink_module.Server(("127.0.0.1", 0), sink_module.handler(store))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     lanes = {"main": {"marker": "{prompt}", "steps": steps(session["usage"]) + [FAILS]}}
     if "embed" in session["plan"]:
         lanes["embedding"] = {"marker": "{embedded}", "bare": True, "steps": [{"usage": openai_usage(7, 0)}]}
-    mock = mock_model.Mock(name, canaries.fill(lanes), pace=0.4)
-    model = mock_model.serve(mock)
-    url = f"http://127.0.0.1:{model.server_address[1]}"
-    plan = plan_of(name, session, canaries)
-    with open(os.path.join(raw, "plan.json"), "w") as f:
-        json.dump(plan, f)
-    env = {
-        "PATH": "/usr/bin:/bin", "HOME": SCRATCH, "LANG": "C.UTF-8", "NO_PROXY": "127.0.0.1",
-        "OPENAI_API_KEY": "dummy", "OPENAI_BASE_URL": f"{url}/v1", "ANTHROPIC_API_KEY": "dummy", "ANTHROPIC_BASE_URL": url,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{server.server_address[1]}", "OTEL_SERVICE_NAME": "ledger-agent",
-        "OTEL_RESOURCE_ATTRIBUTES": "service.version=1.2.3,deploy.environment=test,build.commit_sha=0123abc",
-        "OTEL_BSP_SCHEDULE_DELAY": "500", "OTEL_BLRP_SCHEDULE_DELAY": "500", "OTEL_METRIC_EXPORT_INTERVAL": "1000", **session["env"],
-    }
-    began = time.monotonic()
-    done = subprocess.run([PYTHONS[session["library"]], f"{SCRATCH}/agent.py", session["library"], session["vendor"], os.path.join(raw, "plan.json")],
-                          env=env, capture_output=True, text=True, timeout=120)
-    run = {"prompt": plan["prompt"], "exit": done.returncode, "seconds": round(time.monotonic() - began, 2)}
-    server.shutdown()
-    model.shutdown()
-    if done.returncode:
-        sys.exit(f"{name}: {done.stderr[-3000:]}")
-    outcomes = json.loads(done.stdout.strip().splitlines()[-1])
-    for row in mock.ledger:
-        for tool in row.get("tools", []):
-            tool["success"] = outcomes.get(tool["id"])
-    files = []
-    for row in (json.loads(line) for line in open(os.path.join(raw, "requests.jsonl"))):
-        file = f"{len(files) + 1:03}-{row['signal']}.pb"
-        shutil.copy(os.path.join(raw, row["file"]), os.path.join(target, file))
-        headers = {k: v for k, v in row["headers"].items() if k in ("content-type", "content-encoding", "user-agent")}
-        files.append({"file": file, "signal": row["signal"], "offset_s": row["t"], "bytes": row["bytes"], "path": row["path"], "headers": headers})
-    ledger = {"session": name, "session_id": plan["session"], "model": session["model"], "protocol": "http/protobuf", "switches": session["env"],
-              "library": session["library"], "vendor": session["vendor"], "input_includes_cached": session["vendor"] != "anthropic",
-              "runs": [run], "canaries": dict(sorted(canaries.items())), "calls": mock.ledger, "files": files}
-    with open(os.path.join(target, "ledger.json"), "w") as f:
-        json.dump(ledger, f, indent=1)
-        f.write("\n")
-    print(f"{name}: {len(mock.ledger)} calls, {len(files)} files, {run['seconds']} s {done.stderr[-300:].strip()}")
+    with Session(client, short, canaries.fill(lanes), canaries, session["model"], pace=0.4) as s:
+        path, plan = os.path.join(s.raw, "plan.json"), plan_of(name, session, canaries)
+        with open(path, "w") as f:
+            json.dump(plan, f)
+        env = {
+            "HOME": SCRATCH, "OPENAI_API_KEY": "dummy", "OPENAI_BASE_URL": f"{s.model_url}/v1", "ANTHROPIC_API_KEY": "dummy",
+            "ANTHROPIC_BASE_URL": s.model_url, "OTEL_EXPORTER_OTLP_ENDPOINT": s.sink_url, "OTEL_SERVICE_NAME": "ledger-agent",
+            "OTEL_RESOURCE_ATTRIBUTES": "service.version=1.2.3,deploy.environment=test,build.commit_sha=0123abc",
+            "OTEL_BSP_SCHEDULE_DELAY": "500", "OTEL_BLRP_SCHEDULE_DELAY": "500", "OTEL_METRIC_EXPORT_INTERVAL": "1000", **session["env"],
+        }
+        said = s.run([PYTHONS[session["library"]], f"{SCRATCH}/agent.py", session["library"], session["vendor"], path], env, SCRATCH, plan["prompt"])
+    s.keep("http/protobuf", session["env"], json.loads(said.strip().splitlines()[-1]), session["vendor"] != "anthropic",
+           more={"session_id": plan["session"], "library": session["library"], "vendor": session["vendor"]})
 
 
-def main():
+if __name__ == "__main__":
     shutil.rmtree(SCRATCH, ignore_errors=True)
     os.makedirs(SCRATCH)
     shutil.copy(os.path.join(HERE, "agent.py"), SCRATCH)
     for venv in ("venv-instrumented", "venv-openai-v2"):
         os.symlink(os.path.abspath(os.path.join(CACHE, venv)), os.path.join(SCRATCH, venv))
     if missing := [p for p in PYTHONS.values() if not os.path.exists(p)]:
-        sys.exit(f"no {missing[0]}: run install.sh first")
-    for name in sys.argv[1:] or SESSIONS:
-        record(name)
-
-
-if __name__ == "__main__":
-    main()
+        sys.exit(f"no {missing[0]}: run pip_install.sh first")
+    main(record, SESSIONS)

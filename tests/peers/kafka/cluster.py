@@ -93,11 +93,6 @@ class Cluster:
         if done.returncode:
             raise AssertionError(f"the topic {name} can't be created: {done.stdout[-300:]} {done.stderr[-300:]}")
 
-    def add_partitions(self, name, partitions):
-        done = self.tool("org.apache.kafka.tools.TopicCommand", "--alter", "--topic", name, "--partitions", str(partitions))
-        if done.returncode:
-            raise AssertionError(f"{name} can't get more partitions: {done.stdout[-300:]} {done.stderr[-300:]}")
-
     def ends(self, topic):
         """{partition: offset of the next record}"""
         done = self.tool("org.apache.kafka.tools.GetOffsetShell", "--topic", topic)

@@ -5,7 +5,7 @@ import os
 import subprocess
 import time
 
-from harness import free_port
+from harness import free_port, read, write
 from kafka.cluster import Cluster
 
 PASSWORD = "a password of the test"
@@ -34,12 +34,10 @@ class Authority:
         """(certificate, key) for 127.0.0.1 and the name."""
         key, request, certificate, extra = (self.at(f"{name}.{end}") for end in ("key", "csr", "pem", "ext"))
         openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}")
-        with open(extra, "w") as f:
-            f.write("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        write(extra, "subjectAltName=IP:127.0.0.1,DNS:localhost\n")
         if expired:
             # only this command takes dates in every version of OpenSSL
-            with open(self.at("ca.conf"), "w") as f:
-                f.write(f"[ca]\ndefault_ca=test\n[test]\ndatabase={self.at('index')}\nrand_serial=yes\nnew_certs_dir={self.folder}\ndefault_md=sha256\npolicy=any\n[any]\ncommonName=supplied\n")
+            write(self.at("ca.conf"), f"[ca]\ndefault_ca=test\n[test]\ndatabase={self.at('index')}\nrand_serial=yes\nnew_certs_dir={self.folder}\ndefault_md=sha256\npolicy=any\n[any]\ncommonName=supplied\n")
             open(self.at("index"), "w").close()
             openssl("ca", "-batch", "-notext", "-config", self.at("ca.conf"), "-cert", self.ca, "-keyfile", self.at("ca.key"), "-in", request, "-out", certificate,
                     "-startdate", "200101000000Z", "-enddate", "200201000000Z", "-extfile", extra)
@@ -54,8 +52,7 @@ def secure_cluster(folder, users):
     certificate, key = authority.sign("broker")
     with open(authority.at("broker-store.pem"), "w") as store:
         for path in (key, certificate):
-            with open(path) as f:
-                store.write(f.read())
+            store.write(read(path))
     known = " ".join(f'user_{name}="{PASSWORD}"' for name in users)
     settings = {
         "ssl.keystore.type": "PEM", "ssl.keystore.location": authority.at("broker-store.pem"), "ssl.truststore.type": "PEM", "ssl.truststore.location": authority.ca,

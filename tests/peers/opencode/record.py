@@ -1,22 +1,19 @@
 #!/usr/bin/env python3
 """Records what OpenCode sends over OTLP, against the mock of the chat completions API.
 
-    record.py [session …]         (needs install.sh)
+    record.py [session …]         (needs npm_install.sh opencode)
 
 Writes tests/recordings/opencode/<session>; the manifest is written by manifest.py.
 """
 import json
 import os
-import shutil
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from capture import CWD, HOME, Canaries, Session, fresh_home, installed, main, openai_usage as usage  # noqa: E402
+from capture import ECHO, installed, main, mcp_server, openai_usage as usage, play  # noqa: E402
 
 OPENCODE = os.path.join(installed("opencode"), "node_modules", "opencode-linux-x64", "bin", "opencode")
-MCP_SERVER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "claude_code", "mcp_server.py")
 MODEL = "gpt-5-mini"
-ECHO = "Invalid input: the text 'Look at the notes for {prompt} and tell me what they say' is not allowed here. {apierror}"
 STEPS = [
     {"reasons": "I reason about {thinking} before anything else.", "say": "I will look, says {completion1}.", "tools": [
         ("bash", {"command": "echo {toolargs} && cat notes.txt", "description": "Show the notes {tooldesc}"}), ("vaultdb_lookup", {"key": "{mcpargs}"}),
@@ -42,23 +39,19 @@ def worth(session, folder):
 
 
 FILES = {
-    "project/notes.txt": "first line\nthe notes say {toolresult}\n",
     "project/{filename}.txt": "alpha\n{fileread}\nomega\n",
-    "project/fail.sh": 'echo "got $1" >&2\necho "{toolerror}" >&2\nexit 3\n',
     "project/AGENTS.md": "Project memory: {memory}\n",
 }
-PROMPT = "Look at the notes for {prompt} and tell me what they say."
 
 
 def config(session, canaries, model):
-    python = os.path.realpath(sys.executable)
     return {
         "$schema": "https://opencode.ai/config.json", "autoupdate": False, "share": "disabled", "model": f"mock/{MODEL}", "small_model": f"mock/{MODEL}",
         "provider": {"mock": {"npm": "@ai-sdk/openai-compatible", "name": "Mock", "options": {"baseURL": f"{model}/v1", "apiKey": "dummy"},
                               "models": {MODEL: {"name": MODEL, "reasoning": True, "tool_call": True, "limit": {"context": 200000, "output": 32000}}}}},
         "agent": {"build": {"prompt": f"You keep a ledger. {canaries['system']}"}},
         "permission": {"bash": "allow", "edit": "allow"},
-        "mcp": {"vaultdb": {"type": "local", "enabled": True, "command": [python, f"{CWD}/mcp_server.py", canaries["mcpresult"], canaries["mcpdef"]]}},
+        "mcp": {"vaultdb": {"type": "local", "enabled": True, "command": [os.path.realpath(sys.executable), *mcp_server(canaries)[0][1:]]}},
         "experimental": session["experimental"],
     }
 
@@ -72,18 +65,13 @@ def tool_results(request):
 
 def record(name):
     session = SESSIONS[name]
-    canaries = Canaries(f"opencode-{name}")
-    lanes = canaries.fill({"main": {"marker": "{prompt}", "anywhere": True, "steps": session["steps"]}})
-    lanes = json.loads(json.dumps(lanes).replace("{cwd}", CWD))
     # it sends every 5 s and not at its end: what its last seconds held is lost
-    with Session("opencode", name, lanes, canaries, MODEL, pace=6.0 if "traces" in session["signals"] else 0.2) as s:
-        fresh_home({**canaries.fill(FILES), "project/opencode.json": json.dumps(config(session, canaries, s.model_url))})
-        shutil.copy(MCP_SERVER, CWD)
-        prompt = canaries.fill(PROMPT)
-        env = {"HOME": HOME, "USER": "alice", "SHELL": "/bin/bash", "TERM": "dumb", "OPENCODE_DISABLE_MODELS_FETCH": "1", "OPENCODE_DISABLE_AUTOUPDATE": "1",
-               "OPENCODE_DISABLE_LSP_DOWNLOAD": "1", "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": s.sink_url,
-               "OTEL_RESOURCE_ATTRIBUTES": "deploy.environment=test"}
-        s.run([OPENCODE, "run", prompt], env, CWD, prompt, expect=session.get("exits", (0,)))
+    s = play("opencode", name, session, MODEL,
+             lambda s, canaries: {**canaries.fill(FILES), "project/opencode.json": json.dumps(config(session, canaries, s.model_url))},
+             lambda prompt: [OPENCODE, "run", prompt],
+             lambda s: {**{f"OPENCODE_DISABLE_{what}": "1" for what in ("MODELS_FETCH", "AUTOUPDATE", "LSP_DOWNLOAD", "DEFAULT_PLUGINS")},
+                        "OTEL_EXPORTER_OTLP_ENDPOINT": s.sink_url, "OTEL_RESOURCE_ATTRIBUTES": "deploy.environment=test"},
+             pace=6.0 if "traces" in session["signals"] else 0.2)
     s.keep("http/json", {"experimental.openTelemetry": bool(session["experimental"])}, s.outcomes(tool_results), True,
            choose=worth(session, s.raw), more={"untold": "spans are sent every 5 s and not at the end: the last call's are lost; without the switch no call has one"})
 

@@ -8,7 +8,7 @@ const [base, out, label] = process.argv.slice(2);
 const paused = (path) => base + path + (path.includes("?") ? "&" : "?") + "paused=1";
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ["--no-sandbox"] });
-const found = { violations: [], wide: [], console: [], foreign: [], dialogs: 0, texts: {}, clicks: null, cut: [] };
+const found = { violations: [], wide: [], console: [], foreign: [], dialogs: 0, texts: {}, clicks: null, cut: [], first: {} };
 
 async function context(width, dark, script) {
   const made = await browser.newContext({ viewport: { width, height: 900 }, colorScheme: dark ? "dark" : "light", javaScriptEnabled: script, deviceScaleFactor: 1 });
@@ -60,6 +60,15 @@ if (most_expensive) {
   await page.click("text=Cost per run");
   const link = page.locator("table a[rel=noreferrer]").first();
   found.clicks = { second: page.url(), trace: await link.getAttribute("href") };
+}
+// what can be seen without scrolling, at a desk and on a phone
+for (const [width, height] of [[1280, 900], [390, 844]]) {
+  const page = await context(width, false, true);
+  await page.setViewportSize({ width, height });
+  await page.goto(paused("/?window=1h"));
+  found.first[width] = await page.evaluate(() => [...document.querySelectorAll("main .alerts li")]
+    .filter((one) => one.getBoundingClientRect().bottom <= innerHeight)
+    .map((one) => ({ text: one.innerText, links: [...one.querySelectorAll("a")].map((link) => link.href) })));
 }
 console.log(JSON.stringify(found));
 await browser.close();

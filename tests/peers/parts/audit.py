@@ -10,13 +10,13 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, HERE, RECORDINGS, REPO, Gateway, Sink, Stock, check, figure, files, finish, keygen, say, start, until, workdir  # noqa: E402
+from harness import CACHE, REPO, Gateway, Sink, Stock, canaries, check, credentials, figure, files, finish, free_port, keygen, outlet, read, read_json, recorded, say, start, status_of, tollgate, until, workdir, write, write_json  # noqa: E402
+from locked_s3 import started, stopped  # noqa: E402
 import load  # noqa: E402
 
 GUIDE = os.path.join(REPO, "docs", "auditors-guide.md")
@@ -24,8 +24,7 @@ GUIDE = os.path.join(REPO, "docs", "auditors-guide.md")
 
 def blocks(s3):
     """The guide's commands, in order: blocks of `sh`, and those of `sh s3` where the vault is in S3."""
-    with open(GUIDE) as f:
-        found = re.findall(r"^```(\S*)[ \t]*(\S*)\n(.*?)^```$", f.read(), re.M | re.S)
+    found = re.findall(r"^```(\S*)[ \t]*(\S*)\n(.*?)^```$", read(GUIDE), re.M | re.S)
     return [text for kind, where, text in found if kind == "sh" and (where != "s3" or s3)]
 
 
@@ -43,6 +42,11 @@ def guide(work, name, env, s3=False, pasted=False, tail=-3000):
     return "everything held" in done.stdout, not_held, done.stdout, done.stderr[tail:]
 
 
+def guide_env(gateway, auditor, key, session_id, **more):
+    """What the guide is told of a vault in a folder."""
+    return {"AUDITOR": auditor, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": session_id, "ACCOUNT": "default", **more}
+
+
 def kept(work, name, file):
     """A file that the guide made on its way."""
     with open(os.path.join(work, name, file)) as f:
@@ -50,32 +54,23 @@ def kept(work, name, file):
 
 
 def run(*command, env=None):
-    done = subprocess.run([BINARY, "vault", *command], capture_output=True, text=True, env=env)
-    return done.returncode, done.stdout, done.stderr
+    return tollgate("vault", *command, env=env)
 
 
 def session(name):
-    with open(os.path.join(RECORDINGS, "claude-code", "manifest.json")) as f:
-        return json.load(f)["sessions"][name]
+    return recorded("claude-code")[name]
 
 
 def filled(work, vault, env=None):
     """A gateway that two recorded sessions went through."""
     sink = Sink(os.path.join(work, "sink"))
     signing = os.path.join(work, "signing.key")
-    key = run("keygen", "--signing", "--name", "peer.example", "--output", signing)[1].strip()
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, vault={"signing_key": signing, **vault})
+    key = keygen(signing, "--signing", "--name", "peer.example")
+    gateway = Gateway(work, outlet(sink), vault={"signing_key": signing, **vault})
     gateway.start(env=env)
-    for name in ("plain", "mixed"):
-        gateway.replay(os.path.join(RECORDINGS, "claude-code", name), session(name)["files"])
-    until("everything in the store", gateway.drained, 60)
-    check("a clean end", gateway.stop() == 0)
+    gateway.replay_client("claude-code", "plain", "mixed")
+    gateway.ends()
     return gateway, key
-
-
-def canaries(one):
-    """Content that must be in the vault."""
-    return [c["value"] for c in one["canaries"].values() if c["seen"].get("traces") or c["seen"].get("logs")]
 
 
 def guided(work, env, s3=False):
@@ -106,19 +101,16 @@ def proved(work, env):
         line = json.loads(f.read())
     check("one line, for a third party: it is the session's, and proved by its own files alone", line == own and sorted(os.listdir(folder))
           and not set(os.listdir(folder)) - {"line", "note", "number", "path", "text", "sig", "key.der"} and holds(), str(os.listdir(folder)))
-    other = run("keygen", "--signing", "--name", "other.example", "--output", os.path.join(work, "other.key"))[1].strip()
+    other = keygen(os.path.join(work, "other.key"), "--signing", "--name", "other.example")
     refused = {"another key": not holds(other)}
     for name, change in (("line", lambda text: text.replace('"acme"', '"acne"').replace('"leaf":', '"leaf":1')), ("number", lambda text: f"{int(text) + 1}\n"),
                          ("number", lambda text: "99999999\n"), ("path", lambda text: text[65:]), ("path", lambda text: text + "0" * 64 + "\n"),
                          ("path", lambda text: text.replace("a", "b")), ("note", lambda text: text.replace("default", "team"))):
         path = os.path.join(copy, name)
-        with open(path) as f:
-            text = f.read()
-        with open(path, "w") as f:
-            f.write(change(text))
+        text = read(path)
+        write(path, change(text))
         refused[f"{name} {change(text)[:20]!r}"] = change(text) != text and not holds()
-        with open(path, "w") as f:
-            f.write(text)
+        write(path, text)
     check("a changed line, number, path, checkpoint or key proves nothing", all(refused.values()) and holds(), str(refused))
 
 
@@ -152,14 +144,12 @@ def tampered(work, env):
             f.write(bytes([byte[0] ^ 1]))
 
     def pick(root, folder, ending, nth=0):
-        found = sorted(os.path.join(d, f) for d, _, fs in os.walk(os.path.join(root, folder)) for f in fs if f.endswith(ending))
-        return found[nth]
+        return files(f"{folder}/**/*{ending}", root)[nth]
 
     def named(vault):
         """An object of the index and, behind the newest digest, one that names it, which nobody signed."""
         before = pick(vault, "chain", ".json", -1)
-        with open(before, "rb") as f:
-            digest = json.loads(f.read())
+        digest = json.loads(read(before, "rb"))
         number, lines = digest["n"] + 1, os.path.join(vault, "index", "v1", "account=default", "dt=2020-01-01", "gw-X-0000000000.ndjson.zst")
         os.makedirs(os.path.dirname(lines))
         shutil.copy(pick(vault, "index", ".zst"), lines)
@@ -167,12 +157,11 @@ def tampered(work, env):
             index = {"key": os.path.relpath(lines, vault), "sha256": hashlib.sha256(f.read()).hexdigest()}
             prev = {"epoch": digest["epoch"], "n": digest["n"], "sha256": hashlib.sha256(g.read()).hexdigest()}
         path = os.path.join(os.path.dirname(before), f"{number:010d}.json")
-        with open(path, "w") as f:
-            json.dump({**digest, "n": number, "prev": prev, "index": index, "objects": []}, f)
+        write_json(path, {**digest, "n": number, "prev": prev, "index": index, "objects": []})
         shutil.copy(f"{before}.sig", f"{path}.sig")
 
     changes = {
-        "a byte of payload": lambda v: [flip(os.path.join(d, f), -3) for d, _, fs in os.walk(v) for f in fs if f.endswith(".agev")],
+        "a byte of payload": lambda v: [flip(path, -3) for path in files("**/*.agev", v)],
         "a digest": lambda v: flip(pick(v, "chain", ".json", -1), 40),
         "a signature": lambda v: flip(pick(v, "chain", ".sig", -1), 5),
         "a digest removed": lambda v: os.remove(pick(v, "chain", ".json", 0)),
@@ -180,7 +169,7 @@ def tampered(work, env):
         "an index object planted": lambda v: shutil.copy(pick(v, "index", ".zst"), pick(v, "index", ".zst").replace("-00000", "-90000")),
         "a digest that names it": named,
         "no digest at all": lambda v: shutil.rmtree(os.path.join(v, "chain")),
-        "a key": lambda v: [os.remove(os.path.join(d, f)) for d, _, fs in os.walk(os.path.join(v, "keys")) for f in fs],
+        "a key": lambda v: [os.remove(path) for path in files("keys/**/*.*", v)],
     }
     for number, (what, change) in enumerate(changes.items()):
         copy = os.path.join(work, f"tampered-{number}")
@@ -198,8 +187,7 @@ def pack(path, *lines):
     """An index object of these lines; its hash."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     subprocess.run(["zstd", "-q", "-f", "-o", path], input="".join(json.dumps(line) + "\n" for line in lines).encode(), check=True)
-    with open(path, "rb") as f:
-        return hashlib.sha256(f.read()).hexdigest()
+    return hashlib.sha256(read(path, "rb")).hexdigest()
 
 
 def planted(work, env):
@@ -262,14 +250,12 @@ def planted(work, env):
 
 def resigned(vault, work, changed):
     """Another digest behind the newest, signed with the gateway's key; its root is not right."""
-    before = sorted(os.path.join(d, f) for d, _, fs in os.walk(os.path.join(vault, "chain")) for f in fs if f.endswith(".json"))[-1]
-    with open(before, "rb") as f:
-        body = f.read()
+    before = files("chain/**/*.json", vault)[-1]
+    body = read(before, "rb")
     digest, der = json.loads(body), os.path.join(work, "stolen.der")
     digest.update(n=digest["n"] + 1, prev={"epoch": digest["epoch"], "n": digest["n"], "sha256": hashlib.sha256(body).hexdigest()}, sessions=None, **changed)
     path = os.path.join(os.path.dirname(before), f"{digest['n']:010d}.json")
-    with open(path, "w") as f:
-        json.dump(digest, f)
+    write_json(path, digest)
     with open(os.path.join(work, "signing.key")) as f, open(der, "wb") as out:
         out.write(bytes.fromhex("302e020100300506032b657004220420") + base64.b64decode(f.read().split()[-1].split("+", 4)[4])[-32:])
     subprocess.run(["openssl", "pkeyutl", "-sign", "-inkey", der, "-keyform", "DER", "-rawin", "-in", path, "-out", f"{path}.sig"], check=True)
@@ -288,7 +274,7 @@ def layouts(work):
             until("drained", gateway.drained, 60)
         check(f"{layout}: a clean end", gateway.stop() == 0)
         honest(gateway, [key])
-        env = {"AUDITOR": gateway.identity, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": ODD, "ACCOUNT": "keys"}
+        env = guide_env(gateway, gateway.identity, key, ODD, ACCOUNT="keys")
         for how, pasted in (("as a script", False), ("pasted", True)):
             held, not_held, out, why = guide(folder, f"guide-{pasted}", env, pasted=pasted)
             said = {account: [load.canary(f"{account}-{n}") in out for n in range(0, 4, 2)] for account in ("keys", "other")}
@@ -323,12 +309,12 @@ def loaded(work, vault, tokens=None):
     """A gateway of one layout that runs, and its public key."""
     os.makedirs(work)
     sink, signing = Sink(os.path.join(work, "sink")), os.path.join(work, "signing.key")
-    key = run("keygen", "--signing", "--name", "peer.example", "--output", signing)[1].strip()
+    key = keygen(signing, "--signing", "--name", "peer.example")
 
     def change(config):
         if tokens:
             config["receivers"]["otlp"]["auth"] = {"tokens": tokens}
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, vault={"signing_key": signing, **vault}, change=change)
+    gateway = Gateway(work, outlet(sink), vault={"signing_key": signing, **vault}, change=change)
     return gateway.start(), key
 
 
@@ -356,7 +342,7 @@ def aged(work):
     time.sleep(1.5)  # a digest of it
     gateway.stop()
     signing = os.path.join(folder, "signing2.key")
-    new = run("keygen", "--signing", "--name", "peer.example", "--output", signing)[1].strip()
+    new = keygen(signing, "--signing", "--name", "peer.example")
     gateway.config["processors"]["vault"]["signing_key"] = signing
     gateway.write()
     gateway.start()
@@ -365,7 +351,7 @@ def aged(work):
     time.sleep(1.5)
     gateway.stop()
     honest(gateway, [old, new])
-    env = {"AUDITOR": gateway.identity, "KEY": f"{old}\n{new}\n", "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": "one session", "ACCOUNT": "default"}
+    env = guide_env(gateway, gateway.identity, f"{old}\n{new}\n", "one session")
     held, not_held, out, why = guide(folder, "guide", env)
     check("a rotated key, a folder with spaces: all holds, both keys' lines are shown", held and not not_held and not why.strip()
           and all(load.canary(one) in out for one in ("old-0", "new-0")), why)
@@ -374,12 +360,8 @@ def aged(work):
         check("with one key of two it says whose digests it can't tell", not_held and not held and "not signed by a key of KEY" in why, why)
 
     ends = {}
-    for d, _, fs in os.walk(os.path.join(gateway.store, "chain")):
-        for name in fs:
-            if name.endswith(".json"):
-                with open(os.path.join(d, name)) as f:
-                    digest = json.load(f)
-                ends.setdefault(digest["epoch"], []).append(digest["end"])
+    for digest in map(read_json, files("chain/**/*.json", gateway.store)):
+        ends.setdefault(digest["epoch"], []).append(digest["end"])
     epoch, later = sorted(ends)
     # the first moment in whole seconds that is behind the old epoch; the new one began when the old had ended
     expired = max(ends[epoch])[:19] + "Z"
@@ -388,10 +370,8 @@ def aged(work):
     def gone(what, *, index=True, payload=True):
         copy = os.path.join(folder, what)
         shutil.copytree(gateway.store, copy)
-        for d, _, fs in os.walk(copy):
-            for name in fs:
-                if epoch in name and ((payload and name.endswith(".agev")) or (index and os.sep + "index" + os.sep in d)):
-                    os.remove(os.path.join(d, name))
+        for path in (files(f"**/*{epoch}*.agev", copy) if payload else []) + (files(f"index/**/*{epoch}*", copy) if index else []):
+            os.remove(path)
         return {**env, "VAULT": copy, "KEYS": copy, "EXPIRED": expired}
     past = gone("expired")
     code, out, why = run("verify", "--store", past["VAULT"], "--expired", expired, "--key", old, "--key", new)
@@ -406,7 +386,7 @@ def aged(work):
         check(f"what is gone {what} is told", not_held and not held and "signed, and gone" in why, why)
     held, not_held, out, why = guide(folder, "guide 400d", {**past, "EXPIRED": "400d"})
     check("a moment that is none lets nothing expire", not_held and not held and "EXPIRED is no moment" in why and "signed, and gone" in why, why)
-    path = next(os.path.join(d, f) for d, _, fs in os.walk(gateway.store) for f in fs if epoch in f and f.endswith(".agev"))
+    path = files(f"**/*{epoch}*.agev", gateway.store)[0]
     with open(path, "r+b") as f:
         f.seek(-3, 2)
         f.write(b"xyz")
@@ -418,21 +398,16 @@ def erasure(work, gateway, key, place, store, s3=None):
     """docs/erasure.md: request, two signatures, deed; what verify says before and after."""
     public = {}
     for name in ("alice", "bob", "erase.example"):
-        public[name] = run("keygen", "--signing", "--name", name, "--output", os.path.join(work, f"{name}.key"))[1].strip()
+        public[name] = keygen(os.path.join(work, f"{name}.key"), "--signing", "--name", name)
     erasers, request = os.path.join(work, "erasers"), os.path.join(work, "request")
-    with open(erasers, "w") as f:
-        f.write(f"{public['alice']}\n{public['bob']}\n")
+    write(erasers, f"{public['alice']}\n{public['bob']}\n")
     victim, other = session("plain")["session_ids"][0], session("mixed")["session_ids"][0]
     why = ["--requested-by", "data protection officer", "--reason", "Art. 17 GDPR, ticket 4711"]
-    code, _, said = run("erase", victim, "--request", *why[:3], "erase alice@example.com", "--output", request, *place, env=s3)
-    check("a reason that is private is refused", code == 1 and "private" in said, said)
     code, out, said = run("erase", victim, "--request", *why, "--output", request, *place, env=s3)
     check("a request is made", code == 0 and " 1 key;" in out, out + said)
     deed = ["--execute", request, "--erasers", erasers, "--sign-with", os.path.join(work, "erase.example.key"), *place]
     if s3:  # as long as the gateway's own chain
         deed += ["--lock-days", "100"]
-    code, _, said = run("erase", *deed, env=s3)
-    check("unsigned it is refused", code == 1 and "sign" in said, said)
     run("erase", "--sign", request, "--yes", "--key", os.path.join(work, "alice.key"))
     code, _, said = run("erase", *deed, env=s3)
     check("with one signature it is refused", code == 1 and "signed by 1" in said, said)
@@ -442,8 +417,6 @@ def erasure(work, gateway, key, place, store, s3=None):
     verify = ["verify", *keys, "--erasers", erasers, "--identity", gateway.identity, "--json", *place]
     code, out, said = run("erase", *deed, env=s3)
     check("signed by two it is done", code == 0 and "1 key destroyed" in out, out + said)
-    code, _, said = run("erase", *deed, env=s3)
-    check("once", code == 1 and "already executed" in said, said)
     code, out, said = run(*verify, env=s3)
     report = json.loads(out or "{}")
     check("verify: destroyed by request, nothing else to say", code == 0 and not report["findings"] and report["erasures"][0]["fragments"] > 0
@@ -467,35 +440,14 @@ def after_erasure(work, env, key, eraser):
     check("without the erasers' key their chain is told, and the session's keys are missing", not_held and not held and "no key for" in why, why)
 
 
-def reading(gateway, place, env=None):
-    """JSON, tree, Mermaid, log of openings."""
-    denied, log = session("mixed"), os.path.join(gateway.work, "openings.jsonl")
-    opener = ["--identity", gateway.identity, "--log", log, *place]
-    one = denied["session_ids"][0]
-    code, out, why = run("replay", one, "--json", *opener, env=env)
-    replay = json.loads(out or "{}")
-    calls = [entry["line"]["call"] for entry in replay.get("entries", []) if entry["line"]]
-    check("replay --json: every entry, its line, its content", code == 0 and "permission" in calls and all(c in out for c in canaries(denied)), why)
-    code, out, why = run("replay", one, "--tree", *opener, env=env)
-    check("replay --tree: turns, calls, what was denied", code == 0 and "turn 1" in out and "DENIED" in out, out + why)
-    code, out, why = run("replay", one, "--tree", "--mermaid", *opener, env=env)
-    check("as Mermaid too", code == 0 and out.startswith("flowchart") and ":::denied" in out, out + why)
-    with open(log) as f:
-        noted = [json.loads(line) for line in f]
-    check("each opening is noted", len(noted) == 3 and all(one in line["target"] for line in noted), str(noted))
-
-
 def rewrapped(work, gateway, place, key, env=None):
     """Another auditor opens what was written before."""
     late = os.path.join(work, "late.key")
     recipient = keygen(late)
     one = session("mixed")["session_ids"][0]
-    code, _, why = run("get", "x", "--identity", late, *place, env=env)
-    code, out, _ = run("replay", one, "--identity", late, *place, env=env)
-    check("a later auditor opens nothing", not any(c in out for c in canaries(session("mixed"))))
     lock = ["--lock-days", "100"] if env else []  # a store in S3, whose bucket locks nothing by default
     signing = os.path.join(work, "rewrap.key")
-    public = run("keygen", "--signing", "--name", "rewrap.example", "--output", signing)[1].strip()
+    public = keygen(signing, "--signing", "--name", "rewrap.example")
     code, out, why = run("rewrap", "--identity", gateway.identity, "--recipient", recipient, "--sign-with", signing, *lock, *place, env=env)
     check("rewrap makes copies, and tells them in its chain", code == 0 and "0 already present" in out and "2 recorded" in out, out + why)
     code, out, why = run("replay", one, "--identity", late, *place, env=env)
@@ -522,15 +474,14 @@ def schema(gateway):
 def evidence(work, gateway, key, place, env=None):
     """A bundle for the period: complete, signed, checked by stock tools."""
     bundle, signing, anchored = os.path.join(work, "bundle"), os.path.join(work, "evidence.key"), os.path.join(work, "now.anchor")
-    public = run("keygen", "--signing", "--name", "evidence.example", "--output", signing)[1].strip()
+    public = keygen(signing, "--signing", "--name", "evidence.example")
     run("anchor", "--key", key, "--sign-with", signing, "--output", anchored, *place, env=env)
     period = ["--from", "2026-01-01", "--to", "2100-01-01"]
     given = ["--key", key, "--identity", gateway.identity, "--anchor", anchored, "--anchor-key", public, "--attach", gateway.config_path, "--sign-with", signing]
     code, out, why = run("evidence", *period, *given, "--output", bundle, *place, env=env)
     check("evidence is made, and the vault verifies", code == 0 and "; verified" in out, out + why)
     done = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=bundle, capture_output=True, text=True)
-    with open(os.path.join(bundle, "manifest.json")) as f:
-        manifest = json.load(f)
+    manifest = read_json(os.path.join(bundle, "manifest.json"))
     there = {os.path.relpath(os.path.join(d, f), bundle) for d, _, fs in os.walk(bundle) for f in fs}
     named = {file["name"] for file in manifest["files"]} | {"manifest.json", "manifest.json.sig", "manifest.json.key", "SHA256SUMS"}
     check("every file stands in the manifest with its hash", done.returncode == 0 and there == named, done.stderr + str(there ^ named))
@@ -541,73 +492,14 @@ def evidence(work, gateway, key, place, env=None):
                            "-sigfile", os.path.join(bundle, "manifest.json.sig")], capture_output=True, text=True)
     check("openssl checks the manifest's signature", done.returncode == 0, done.stderr)
 
-    def lines(name):
-        with open(os.path.join(bundle, name)) as f:
-            return [json.loads(line) for line in f]
-    sessions, actions = lines("population.ndjson"), lines("tools_and_decisions.ndjson")
-    wanted = {one for name in ("plain", "mixed") for one in session(name)["session_ids"]}
-    check("the population has every session", wanted <= {one["session"] for one in sessions} and all(one["actors"] for one in sessions), str(sessions)[:400])
-    denied = [one["action"] for one in actions if one["action"]["denied"]]
-    check("the tools and decisions say which calls were denied, to which agent", denied and all(one["tool"] and one["actor"] for one in denied), str(actions)[:600])
     everything = b"".join(open(os.path.join(bundle, name), "rb").read() for name in there)
     leaked = [c for name in ("plain", "mixed") for c in canaries(session(name)) if c.encode() in everything]
     check("no content is in it", not leaked, str(leaked))
-    code, _, why = run("evidence", *period, *given, "--output", bundle, *place, env=env)
-    check("a folder that is there is left alone", code == 1 and "exists" in why, why)
 
 
 def opens(identity, path):
     """Whether stock age opens a file with this identity."""
     return subprocess.run(["age", "-d", "-i", identity, path], capture_output=True).returncode == 0
-
-
-def limited(work):
-    """Recipients with limits: each identity opens the sessions of its accounts with stock age, and no others; the digests and `doctor` tell who can."""
-    work = os.path.join(work, "limited")
-    os.makedirs(work)
-    identity = {name: os.path.join(work, f"{name}.key") for name in ("acme", "red", "globex", "all")}
-    public = {name: keygen(path) for name, path in identity.items()}
-    token = {name: f"{name}-token-0123456789" for name in ("acme", "globex")}
-    recipients = [{"key": public["acme"], "accounts": ["acme"]}, {"key": public["red"], "accounts": ["acme"], "tenants": ["red"]},
-                  {"key": public["globex"], "accounts": ["globex"]}, public["all"]]
-    sink = Sink(os.path.join(work, "sink"))
-
-    def tokens(config):
-        config["receivers"]["otlp"]["auth"] = {"tokens": {name: [text] for name, text in token.items()}}
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, vault={"recipients": recipients}, change=tokens)
-    gateway.start()
-    sent = {"acme": "plain", "globex": "mixed"}
-    for account, name in sent.items():
-        for file in session(name)["files"]:
-            with open(os.path.join(RECORDINGS, "claude-code", name, file["file"]), "rb") as f:
-                kind = "application/json" if file["file"].endswith(".json") else "application/x-protobuf"
-                status = gateway.post(file["signal"], f.read(), kind, authorization=f"Bearer {token[account]}")[0]
-            if status != 200:
-                raise AssertionError(f"{account}: {file['file']}: {status}")
-    until("everything in the store", gateway.drained, 60)
-    check("limited: a clean end", gateway.stop() == 0)
-    for account in sent:
-        found = files(f"keys/{account}/**/*.age", gateway.store)
-        opening = [{name for name, path in identity.items() if opens(path, key)} for key in found]
-        check(f"limited: stock age opens the keys of {account} with its identity and the unlimited one, and with no other",
-              found and all(names == {account, "all"} for names in opening), str(opening))
-        rows = [row for row in Stock(gateway.store, identity[account]).rows() if row["account"] == account]
-        stock = Stock(gateway.store, identity[account])
-        content = json.dumps([stock.open(row) for row in stock.fragments(rows).values()], ensure_ascii=False)
-        check(f"limited: then the content of {account}", rows and all(json.dumps(c, ensure_ascii=False)[1:-1] in content or c in content for c in canaries(session(sent[account]))))
-        other = next(name for name in sent if name != account)
-        code, out, _ = run("replay", session(sent[other])["session_ids"][0], "--store", gateway.store, "--identity", identity[account])
-        check(f"limited: and nothing of {other}", not any(c in out for c in canaries(session(sent[other]))))
-        with open(files(f"chain/{account}/**/*.json", gateway.store)[-1]) as f:
-            told = json.load(f)["made_by"]["recipients"]["of"]
-        expected = [{"key": public["acme"]}, {"key": public["red"], "tenants": ["red"]}] if account == "acme" else [{"key": public["globex"]}]
-        check(f"limited: a digest of {account} tells who can open it", told == [*expected, {"key": public["all"]}], str(told))
-    done = subprocess.run([BINARY, "vault", "doctor", "--config", gateway.config_path], capture_output=True, text=True)
-    check("limited: so does doctor", done.returncode == 0 and f"{public['red']} only tenants red" in done.stdout and public["globex"] in done.stdout, done.stdout + done.stderr)
-    gateway.config["processors"]["vault"]["recipients"] = recipients[:2]
-    gateway.write()
-    done = subprocess.run([BINARY, "validate", "--config", gateway.config_path], capture_output=True, text=True)
-    check("limited: an account that nobody could open is refused", done.returncode != 0 and "content of `globex` could be opened by nobody" in done.stdout + done.stderr, done.stderr)
 
 
 def together(work):
@@ -619,7 +511,7 @@ def together(work):
     gateway, key = filled(work, {"recipients": {"threshold": 2, "of": list(public.values())}})
     one, place = session("plain"), ["--store", gateway.store, "--log", "none"]
     name = one["session_ids"][0]
-    env = {"AUDITOR": identity["alice"], "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": name, "ACCOUNT": "default"}
+    env = guide_env(gateway, identity["alice"], key, name)
     held, not_held, out, why = guide(work, "guide-alone", env)
     check("together: the guide opens nothing for one of them", not held and not_held and "no key for" in why and not any(c in out for c in canaries(one)), why)
     lines = {person: b"" for person in identity}
@@ -630,8 +522,7 @@ def together(work):
             opened = [done.stdout for done in (subprocess.run(["age", "-d", "-i", file], input=share, capture_output=True) for share in shares) if done.returncode == 0]
             check(f"together: stock age opens one share of {os.path.basename(path)} for {person}", len(opened) == 1, str(len(opened)))
             lines[person] += b"".join(opened)
-    with open(GUIDE) as f:
-        program = re.search(r"^```python\n(.*?)^```$", f.read(), re.M | re.S).group(1)
+    program = re.search(r"^```python\n(.*?)^```$", read(GUIDE), re.M | re.S).group(1)
     combined = subprocess.run([sys.executable, "-c", program], input=lines["alice"] + lines["carol"], capture_output=True)
     keys = os.path.join(work, "opened.keys")
     with open(keys, "wb") as f:
@@ -651,80 +542,39 @@ def together(work):
 
 
 def requested(work, gateway, key, identity, public):
-    """docs/vault.md: a request, two signatures, an opening; what is listed and verified before and after."""
+    """docs/vault.md, with the commands: a request, two signatures, a share, an opening that is listed and verified. (Refusals are in crates/audit.)"""
     one, place = session("plain"), ["--store", gateway.store, "--log", "none"]
-    name, other = one["session_ids"][0], session("mixed")["session_ids"][0]
+    name, file, share, openers = one["session_ids"][0], *(os.path.join(work, end) for end in ("s0.request", "bob.share", "openers"))
     signing = {who: os.path.join(work, f"{who}.sign") for who in ("alice", "bob", "openings.example")}
-    signer = {who: run("keygen", "--signing", "--name", who, "--output", path)[1].strip() for who, path in signing.items()}
-    openers, share = os.path.join(work, "openers"), os.path.join(work, "bob.share")
-    with open(openers, "w") as f:
-        f.write(f"{signer['alice']}\n{signer['bob']}\n")
-    record = ["--openers", openers, "--sign-with", signing["openings.example"]]
-    listing = ["openings", "--store", gateway.store, "--key", signer["openings.example"]]
-    verify = ["verify", "--store", gateway.store, "--key", key, "--key", signer["openings.example"], "--openers", openers]
-
-    def request(session_id, file, reason="incident 4711", store=gateway.store):
-        file = os.path.join(work, file)
-        return file, run("open-request", session_id, "--reason", reason, "--store", store, "--key", signing["alice"], "--output", file)
-    _, (code, _, why) = request(name, "private.request", "mail of alice@example.com")
-    check("openings: a reason that is private is refused", code == 1 and "private" in why, why)
-    file, (code, out, why) = request(name, "s0.request")
-    check("openings: a request is made", code == 0 and f'open the session   "{name}"' in out, out + why)
-    give = ["share", file, *place, *record, "--identity", identity["bob"], "--recipient", public["alice"], "--output", share]
-    code, _, why = run(*give)
-    check("openings: with one signature nothing is shared", code == 1 and "signed by 1" in why and not os.path.exists(share), why)
-    code, _, why = run("approve", file, "--yes", "--key", signing["alice"])
-    check("openings: nobody signs twice", code == 1 and "already signed" in why, why)
-    code, out, why = run("approve", file, "--yes", "--key", signing["bob"])
-    check("openings: another person approves what is shown", code == 0 and "incident 4711" in out, why)
-    check("openings: none is listed yet", run(*listing)[:2] == (0, ""))
-    code, _, why = run(*give)
-    check("openings: one gives shares to another", code == 0 and os.stat(share).st_mode & 0o777 == 0o600 and not opens(identity["carol"], share), why)
-    code, out, why = run("replay", name, *place, "--identity", identity["alice"], "--share", share)
-    check("openings: who opens with them", code == 0 and all(c in out for c in canaries(one)), why)
-    code, _, why = run(*give[:-1], os.path.join(work, "again.share"))
-    check("openings: a request is used once", code == 1 and "has used this request" in why, why)
-    both = ["--identity", identity["alice"], "--identity", identity["carol"]]
-    code, out, why = run("replay", other, *place, *record, *both, "--request", file)
-    check("openings: and opens no other session", code == 1 and not any(c in out for c in canaries(session("mixed"))), out + why)
-    elsewhere, _ = request(name, "elsewhere.request", store="/elsewhere")
-    second, _ = request(name, "second.request")
-    for signed in (elsewhere, second):
-        run("approve", signed, "--yes", "--key", signing["bob"])
-    code, out, why = run("replay", name, *place, *record, *both, "--request", elsewhere)
-    check("openings: nor one of another vault", code == 1 and "another vault" in why and not any(c in out for c in canaries(one)), why)
-    code, out, why = run("replay", name, *place, *record, *both, "--request", second)
-    check("openings: two at one machine open with a request", code == 0 and all(c in out for c in canaries(one)), why)
-    code, out, why = run(*listing)
-    check("openings: each is listed", code == 0 and len(out.splitlines()) == 2 and out.count(f"default  {name}  incident 4711  signed by alice, bob  opened by age1") == 2, out + why)
-    code, out, why = run(*verify)
-    check("openings: and verified", code == 0 and out.count("opened by request") == 2, out + why)
-    code, out, why = run(*verify[:-1], signer["alice"])
-    check("openings: with too few of the openers' keys they are not", code == 1 and "opening_invalid" in out, out + why)
-    env = {"AUDITOR": identity["alice"], "KEY": f"{key} {signer['openings.example']}", "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": name,
-           "ACCOUNT": "default", "OPENED": os.path.join(work, "opened.keys")}
+    signer = {who: keygen(path, "--signing", "--name", who) for who, path in signing.items()}
+    write(openers, f"{signer['alice']}\n{signer['bob']}\n")
+    give = ["share", file, *place, "--openers", openers, "--sign-with", signing["openings.example"], "--identity", identity["bob"],
+            "--recipient", public["alice"], "--output", share]
+    for what, command, said in (
+            ("a request is made", ["open-request", name, "--reason", "incident 4711", "--store", gateway.store, "--key", signing["alice"], "--output", file], name),
+            ("another person approves what is shown", ["approve", file, "--yes", "--key", signing["bob"]], "incident 4711"),
+            ("one gives shares to another", give, ""),
+            ("who opens with them", ["replay", name, *place, "--identity", identity["alice"], "--share", share], canaries(one)[0]),
+            ("it is listed", ["openings", "--store", gateway.store, "--key", signer["openings.example"]], "signed by alice, bob"),
+            ("and verified", ["verify", "--store", gateway.store, "--key", key, "--key", signer["openings.example"], "--openers", openers], "opened by request")):
+        code, out, why = run(*command)
+        check(f"openings: {what}", code == 0 and said in out, out[-600:] + why)
+    check("openings: a share is its recipient's", os.stat(share).st_mode & 0o777 == 0o600 and not opens(identity["carol"], share))
+    env = guide_env(gateway, identity["alice"], f"{key} {signer['openings.example']}", name, OPENED=os.path.join(work, "opened.keys"))
     held, not_held, _, why = guide(work, "guide-openings", env)
     check("openings: the guide holds beside them", held and not not_held, why)
-    line = files("index/**/openings-*", gateway.store)[0]
-    os.chmod(line, 0o600)
-    with open(line, "r+b") as f:
-        f.write(b"x")
-    code, out, why = run(*verify)
-    check("openings: a changed line is reported", code == 1 and "index_changed" in out, out + why)
 
 
 def folder(work):
     gateway, key = filled(work, {})
     schema(gateway)
     place = ["--store", gateway.store]
-    env = {"AUDITOR": gateway.identity, "KEY": key, "VAULT": gateway.store, "KEYS": gateway.store, "PREFIX": "", "SESSION": session("plain")["session_ids"][0],
-           "ACCOUNT": "default"}
+    env = guide_env(gateway, gateway.identity, key, session("plain")["session_ids"][0])
     guided(work, env)
     proved(work, env)
     tampered(work, env)
     planted(work, env)
     readme(gateway, key, place)
-    reading(gateway, place)
     evidence(work, gateway, key, place)
     copier = rewrapped(work, gateway, place, key)
     env["KEY"] = key = f"{key} {copier}"
@@ -733,28 +583,19 @@ def folder(work):
     after_erasure(work, env, key, erasure(work, gateway, key, place, gateway.store))
     layouts(work)
     aged(work)
-    limited(work)
     together(work)
 
 
 def s3(work):
     rgw = os.path.join(work, "rgw")
-    for _ in range(3):  # a busy machine can be too slow for Ceph's own patience
-        started = subprocess.run([os.path.join(HERE, "radosgw", "run.sh"), "--dir", rgw], capture_output=True, text=True)
-        if started.returncode == 0:
-            break
-    else:
-        sys.exit(f"radosgw does not start: {started.stderr[-1500:]}")
+    line = started("radosgw", rgw)
     try:
-        line = json.loads(started.stdout.splitlines()[-1])
         bucket, keys = line["buckets"][:2]
         settings = {"bucket": bucket, "key_bucket": keys, "prefix": "agent-sessions", "region": line["region"], "endpoint": line["endpoint"],
                     "force_path_style": True, "object_lock": {"mode": "compliance", "retention": "100d"}}
 
-        def credentials(who):
-            return {**os.environ, "AWS_ACCESS_KEY_ID": who["access_key"], "AWS_SECRET_ACCESS_KEY": who["secret_key"], "AWS_EC2_METADATA_DISABLED": "true"}
-        gateway, key = filled(work, {"store": {"s3": settings}}, credentials(line["writer"]))
-        admin = credentials(line)
+        gateway, key = filled(work, {"store": {"s3": settings}}, credentials(line["writer"]["access_key"], line["writer"]["secret_key"]))
+        admin = credentials(line["access_key"], line["secret_key"])
         place = ["--store", f"s3://{bucket}/agent-sessions", "--keys", f"s3://{keys}", "--region", line["region"], "--endpoint", line["endpoint"], "--force-path-style"]
         tools = os.path.join(CACHE, "venv-aws", "bin")
         env = {**admin, "PATH": f"{tools}:{os.environ['PATH']}", "AWS_ENDPOINT_URL": line["endpoint"], "AWS_REGION": line["region"], "AUDITOR": gateway.identity,
@@ -762,12 +603,11 @@ def s3(work):
                "VAULT": os.path.join(work, "fetched"), "KEYS": os.path.join(work, "fetched-keys")}
         guided(work, env, s3=True)
         readme(gateway, key, place, admin)
-        reading(gateway, place, admin)
         evidence(work, gateway, key, place, admin)
         copier = rewrapped(work, gateway, place, key, admin)
         erasure(work, gateway, f"{key} {copier}", place, bucket, admin)
     finally:
-        subprocess.run([os.path.join(HERE, "radosgw", "stop.sh"), rgw], capture_output=True)
+        stopped(line)
 
 
 def documented(page, words):
@@ -778,33 +618,18 @@ def documented(page, words):
 
 def plain_keys(folder):
     """Files that hold a secret key as tollgate makes them."""
-    found = []
-    for path in (os.path.join(where, name) for where, _, names in os.walk(folder) for name in names):
-        with open(path, "rb") as f:
-            if re.search(rb"AGE-SECRET-KEY-1|PRIVATE\+KEY\+", f.read()):
-                found.append(path)
-    return found
+    return [path for path in files("**/*", folder) if os.path.isfile(path) and re.search(rb"AGE-SECRET-KEY-1|PRIVATE\+KEY\+", read(path, "rb"))]
 
 
 def kms(work):
     """Keys that lie as ciphertext, made by the documented commands: a gateway signs with one, an auditor opens with the other."""
     tools, keys = os.path.join(CACHE, "venv-aws", "bin"), os.path.join(work, "keys")
     os.makedirs(keys)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    moto = start([os.path.join(tools, "moto_server"), "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def listens():
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            return False
-        return True
-    until("moto listens", listens, 60, 0.2)
+    port = free_port()
+    start([os.path.join(tools, "moto_server"), "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until("moto listens", lambda: status_of(f"http://127.0.0.1:{port}/"), 60, 0.2)
     url = f"http://127.0.0.1:{port}"
-    credentials = {**os.environ, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_EC2_METADATA_DISABLED": "true"}
-    env = {**credentials, "PATH": f"{tools}:{os.environ['PATH']}", "AWS_ENDPOINT_URL": url, "AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1"}
+    env = {**credentials(), "PATH": f"{tools}:{os.environ['PATH']}", "AWS_ENDPOINT_URL": url, "AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1"}
 
     def shell(command):
         return subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=keys, env=env, capture_output=True, text=True)
@@ -812,7 +637,7 @@ def kms(work):
     arn = made.stdout.strip()
     made = shell(f"aws kms create-alias --alias-name alias/tollgate --target-key-id {arn}")
     check("the KMS makes a key", made.returncode == 0, made.stderr)
-    key = run("keygen", "--signing", "--name", "peer.example", "--output", os.path.join(keys, "signing.key"))[1].strip()
+    key = keygen(os.path.join(keys, "signing.key"), "--signing", "--name", "peer.example")
     recipient = keygen(os.path.join(keys, "auditor.key"))
     encrypt, plain = documented("vault.md", "aws kms encrypt"), {}
     for name in ("signing.key", "auditor.key"):
@@ -824,29 +649,17 @@ def kms(work):
 
     opens = {"region": "eu-central-1", "endpoint": url, "key_id": arn, "encryption_context": {"purpose": "tollgate"}}
     vault = {"signing_key": os.path.join(keys, "signing.key.kms"), "signing_key_kms": opens, "recipients": [recipient], "forward": "after_put"}
-    gateway, _ = filled(work, vault, credentials)
-    doctor = subprocess.run([BINARY, "vault", "doctor", "--config", gateway.config_path], capture_output=True, text=True, env=credentials)
-    check("doctor: KMS opens the key, and which", doctor.returncode == 0 and key in doctor.stdout, doctor.stdout + doctor.stderr)
+    gateway, _ = filled(work, vault, credentials())
     # the region from the environment, then from an option; the endpoint likewise
     sealed = ["--store", gateway.store, "--identity-kms", os.path.join(keys, "auditor.key.kms"), "--kms-encryption-context", "purpose=tollgate"]
     code, out, why = run("verify", *sealed, "--key", key, env=env)
     check("what the gateway signed with it verifies, opened", code == 0 and re.search(r"opened", out), out[-600:] + why)
     one = session("plain")
-    code, out, why = run("replay", one["session_ids"][0], *sealed, "--key", key, "--kms-region", "eu-central-1", "--kms-endpoint", url, "--kms-key-id", arn, env=credentials)
+    code, out, why = run("replay", one["session_ids"][0], *sealed, "--key", key, "--kms-region", "eu-central-1", "--kms-endpoint", url, "--kms-key-id", arn, env=credentials())
     check("a session is replayed", code == 0 and all(c in out for c in canaries(one)), f"exit {code}: {why}")
-    code, _, why = run("replay", one["session_ids"][0], *sealed[:4], env=env)
-    check("not without the encryption context", code == 1 and "InvalidCiphertextException" in why, why)
     check("still no key lies there in plain text", not plain_keys(keys) and not plain_keys(gateway.data) and not plain_keys(gateway.store))
     done = shell(documented("auditors-guide.md", "aws kms decrypt").replace("--query", "--encryption-context purpose=tollgate --query"))
-    with open(os.path.join(keys, "auditor.key"), "rb") as f:
-        check("docs/auditors-guide.md's command brings the auditor's back for stock tools", done.returncode == 0 and f.read() == plain["auditor.key"], done.stderr)
-
-    moto.kill()
-    moto.wait()
-    began = time.monotonic()
-    gateway.start(wait=False, env=credentials)
-    code = gateway.process.wait(40)
-    check("with the KMS away a start ends with 1, in time, and says so", code == 1 and time.monotonic() - began < 20 and "KMS is not available" in gateway.log()[-1000:], f"{code} {gateway.log()[-500:]}")
+    check("docs/auditors-guide.md's command brings the auditor's back for stock tools", done.returncode == 0 and read(os.path.join(keys, "auditor.key"), "rb") == plain["auditor.key"], done.stderr)
 
 
 def main():

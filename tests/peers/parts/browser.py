@@ -6,19 +6,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, HERE, RECORDINGS, Gateway, Sink, check, figure, finish, say, start, until, workdir  # noqa: E402
-
-
-def fill(work):
-    sink = Sink(os.path.join(work, "sink"))
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, log="info").start()
-    with open(os.path.join(RECORDINGS, "claude-code", "manifest.json")) as f:
-        sessions = json.load(f)["sessions"]
-    for name, session in sessions.items():
-        gateway.replay(os.path.join(RECORDINGS, "claude-code", name), session["files"])
-    until("everything in the store", gateway.drained, 60)
-    check("a clean end", gateway.stop() == 0)
-    return gateway, sessions["plain"]
+from harness import BINARY, CACHE, HERE, Gateway, Sink, check, figure, finish, outlet, say, start, workdir  # noqa: E402
 
 
 def hosts(port):
@@ -34,7 +22,9 @@ def hosts(port):
 def main():
     subprocess.run([os.path.join(HERE, "npm_install.sh"), os.path.join(HERE, "browser")], check=True, capture_output=True)
     work = workdir("browser")
-    gateway, session = fill(work)
+    gateway = Gateway(work, outlet(Sink(os.path.join(work, "sink"))), log="info").start()
+    session = gateway.replay_client("claude-code")["plain"]
+    gateway.ends()
     openings = os.path.join(work, "openings.jsonl")
     serve = start([BINARY, "vault", "serve", "--port", "0", "--store", gateway.store, "--identity", gateway.identity, "--log", openings,
                    "--key", os.path.join(gateway.data, "signing.key")], stdout=subprocess.PIPE, text=True)

@@ -20,15 +20,16 @@ from decimal import Decimal
 
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [PEERS, os.path.join(PEERS, "claude_code")]
+import capture  # noqa: E402
 import decode  # noqa: E402
 import mock_model  # noqa: E402
 import record  # noqa: E402
 import scenarios  # noqa: E402
-from harness import BINARY, RECORDINGS, REPO, SIGNALS, Gateway, Sink, Stock, available, check, figure, files, finish, free_port, http, say, texts, until, workdir  # noqa: E402
+from harness import (RECORDINGS, REPO, SIGNALS, Gateway, Sink, available, check, figure, finish, free_port, http, outlet, read, read_json,  # noqa: E402
+                     recorded, say, tollgate, until, workdir, write_json)
 from leaks import Search  # noqa: E402
 from leak import error_text, in_errors  # noqa: E402
 
-FOLDER = os.path.join(RECORDINGS, "claude-code")
 CLOSE = Decimal("1e-9")
 CALL_RECORDS = ("claude_code.llm_request", "api_request")
 
@@ -41,16 +42,7 @@ def gateway_for(work, name, signals=SIGNALS):
     def only(config):
         config["service"]["pipelines"] = {signal: pipeline for signal, pipeline in config["service"]["pipelines"].items() if signal in signals}
 
-    return Gateway(folder, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, change=only).start(), sink
-
-
-def outbound(sink):
-    """Items that the sink got: [(signal, item)]"""
-    out = []
-    for path in files("*.pb", sink.dir):
-        signal, request = decode.load(path)
-        out += [(signal, item) for item in decode.items(signal, request)]
-    return out
+    return Gateway(folder, outlet(sink), change=only).start(), sink
 
 
 def call_records(items):
@@ -99,26 +91,23 @@ def prices(name, items, wanted):
     return unsure
 
 
-def clean(name, sink, canaries, gateway):
-    """No canary outbound, but for error messages; every canary is in the vault, unless it came in error text only."""
-    may = error_text()
-    errors = {value for value, keys in canaries.items() if keys & may}
-    search = Search(set(canaries) - errors)
+def no_canary(name, sink, canaries):
+    """No canary outbound, but for error messages."""
+    search = Search(canaries)
     search.tree(sink.dir)
-    wrong = in_errors(sink, may)
+    wrong = in_errors(sink, error_text())
     check(f"{name}: no canary outbound", not search.found and not wrong, f"{sorted(search.found)[:4]} {sorted(wrong)[:4]}")
-    documents = Stock(gateway.store, gateway.identity).documents()
-    stored = "\n".join(text for _, document in documents for text in texts(document))
-    return [value for value, keys in canaries.items() if keys - may and value not in stored]
 
 
-def recorded(work, manifest, name, signals, pipelines=SIGNALS):
+def replayed(work, name, signals, pipelines=SIGNALS):
     """Replays the given signals of every recorded session."""
     gateway, sink = gateway_for(work, name, pipelines)
-    canaries, own = {}, {}
-    for session_name, session in manifest["sessions"].items():
-        sent = [f for f in session["files"] if f["signal"] in signals]
-        gateway.replay(os.path.join(FOLDER, session_name), sent)
+    canaries, own, sent = {}, {}, collections.Counter()
+    for session_name, session in recorded("claude-code").items():
+        folder, chosen = os.path.join(RECORDINGS, "claude-code", session_name), [f for f in session["files"] if f["signal"] in signals]
+        gateway.replay(folder, chosen)
+        for file in chosen:
+            sent[file["signal"]] += sum(1 for _ in decode.items(*decode.load(os.path.join(folder, file["file"]))))
         for one in session["canaries"].values():
             keys = {place.split()[-1] for signal in signals if signal != "metrics" for place in one["seen"].get(signal, [])}
             if keys:
@@ -126,103 +115,89 @@ def recorded(work, manifest, name, signals, pipelines=SIGNALS):
         for call in session["calls"]:
             if "cost_usd" in call and any(r["signal"] in signals for r in call["records"]):
                 own[call["request_id"]] = Decimal(call["cost_usd"])
-    until("delivered", gateway.drained, 60)
-    check(f"{name}: a clean end", gateway.stop() == 0)
-    items = outbound(sink)
-    for signal in signals:
-        got = sum(s == signal for s, _ in items)
-        sent = sum(1 for session_name, session in manifest["sessions"].items() for f in session["files"] if f["signal"] == signal
-                   for _ in decode.items(signal, decode.load(os.path.join(FOLDER, session_name, f["file"]))[1]))
-        check(f"{name}: all {sent} {signal} items pass", got == sent, str(got))
-    missing = clean(name, sink, canaries, gateway)
+    gateway.ends(name)
+    items = sink.items()
+    got = collections.Counter(signal for signal, _ in items)
+    check(f"{name}: all items pass, {dict(sent)}", got == sent, str(got))
+    may = error_text()
+    no_canary(name, sink, [value for value, keys in canaries.items() if not keys & may])
+    stored = gateway.vault_opened().text()
+    missing = [value for value, keys in canaries.items() if keys - may and value not in stored]
     check(f"{name}: every canary in the vault", not missing, missing[:5])
     unsure = prices(name, items, own)
     if signals != ("traces",):
         check(f"{name}: no price is unsure", not unsure, str(unsure))
 
 
-def real(work, name, protocol):
-    """One session with the real client, pointed at tollgate."""
-    session = {**scenarios.SESSIONS[name], "protocol": protocol, "hooks": None}
-    canaries = scenarios.Canaries(name)
-    gateway, sink = gateway_for(work, f"real-{name}")
-    lanes = json.loads(json.dumps(canaries.fill(session["lanes"])).replace("{cwd}", record.CWD))
-    mock = mock_model.Mock(name, lanes, pace=0.3)
+# ---- the real client -----------------------------------------------------------------------------------------------
+
+def play(what, name, session, canaries, telemetry, pace=0.3, adapt=lambda env: env, prompts=9):
+    """Prompts of a session by the real client, in the environment that `adapt` gives it: (the mock, seconds of the first prompt, what the client
+    says that all of it cost)."""
+    mock = mock_model.Mock(name, record.lanes_of(session, canaries), pace=pace)
     model = mock_model.serve(mock)
-    endpoint = f"http://127.0.0.1:{gateway.grpc if protocol == 'grpc' else gateway.http}"
-    record.prepare(name, session, canaries, endpoint)
-    env = record.environment(session, endpoint, f"http://127.0.0.1:{model.server_address[1]}")
-    reported = Decimal(0)
-    for i, prompt in enumerate(canaries.fill(session["prompts"])):
-        command = [record.CLAUDE, "-p", prompt, "--model", session["model"], "--max-turns", "12", "--output-format", "json",
-                   "--append-system-prompt", canaries.fill(scenarios.SYSTEM)]
-        command += ["--resume", record.session_uuid(name)] if i else ["--session-id", record.session_uuid(name)]
-        if session.get("mcp"):
-            command += ["--mcp-config", f"{record.HOME}/mcp.json", "--strict-mcp-config"]
-        command += canaries.fill(session.get("arguments", []))
-        done = subprocess.run(command, env=env, cwd=record.CWD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
-        try:
-            result = json.loads(done.stdout)
-        except ValueError:
-            result = {}
-        check(f"real {name} ({protocol}): Claude Code ends well", done.returncode == 0 and result.get("subtype") == "success", done.stdout[-300:] + done.stderr[-300:])
-        # of a resumed session the client reports the whole
-        reported = Decimal(str(result.get("total_cost_usd", 0)))
+    record.prepare(name, session, canaries, telemetry)
+    env = adapt(record.environment(session, telemetry, f"http://127.0.0.1:{model.server_address[1]}"))
+    first, result = None, {}
+    for prompt, command in list(record.commands(name, session, canaries))[:prompts]:
+        began = time.monotonic()
+        done = subprocess.run(command, env=env, cwd=record.CWD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180)
+        first = first or time.monotonic() - began
+        result = json.loads(done.stdout) if done.stdout.startswith("{") else {}
+        check(f"{what}: Claude Code ends well", done.returncode == 0 and result.get("subtype") == "success", done.stdout[-300:] + done.stderr[-300:])
     threading.Thread(target=model.shutdown).start()
-    until("delivered", gateway.drained, 60)
-    check(f"real {name}: a clean end", gateway.stop() == 0)
-    items = outbound(sink)
-    for signal in SIGNALS:
-        got = sum(s == signal for s, _ in items)
-        check(f"real {name}: {signal} pass", got > 0)
-        figure(f"real {name}: {signal}", got)
-    search = Search(set(canaries.values()) - {value for place, value in canaries.items() if place == "apierror"})
-    search.tree(sink.dir)
-    wrong = in_errors(sink, error_text())
-    check(f"real {name}: no canary outbound", not search.found and not wrong, f"{sorted(search.found)[:4]} {sorted(wrong)[:4]}")
-    own = {item["attributes"]["request_id"]: Decimal(str(item["attributes"]["cost_usd"])) for _, item in items if decode.name_of(item) == "api_request"}
+    # of a resumed session the client reports the whole
+    return mock, first, Decimal(str(result.get("total_cost_usd", 0)))
+
+
+def own_costs(items):
+    return {item["attributes"]["request_id"]: Decimal(str(item["attributes"]["cost_usd"])) for _, item in items if decode.name_of(item) == "api_request"}
+
+
+def real(work, name, protocol):
+    """One session, pointed at tollgate."""
+    what, canaries = f"real {name} ({protocol})", scenarios.Canaries(name)
+    gateway, sink = gateway_for(work, f"real-{name}")
+    endpoint = f"http://127.0.0.1:{gateway.grpc if protocol == 'grpc' else gateway.http}"
+    mock, _, reported = play(what, name, {**scenarios.SESSIONS[name], "protocol": protocol, "hooks": None}, canaries, endpoint)
+    gateway.ends(what)
+    items = sink.items()
+    figure(f"{what}: items", str(dict(collections.Counter(signal for signal, _ in items))))
+    check(f"{what}: all signals pass", {signal for signal, _ in items} == set(SIGNALS))
+    no_canary(what, sink, [value for place, value in canaries.items() if place != "apierror"])
+    own = own_costs(items)
     answered = {row["request_id"] for row in mock.ledger if "error" not in row}
-    check(f"real {name}: every answered call has its record", answered == set(own), f"{len(answered)} answered, {len(own)} told")
-    prices(f"real {name}", items, own)
+    check(f"{what}: every answered call has its record", answered == set(own), f"{len(answered)} answered, {len(own)} told")
+    prices(what, items, own)
     total = sum(Decimal(a["tollgate.cost.usd"]) for records in call_records(items).values() for a in records if a.get("tollgate.cost.status") == "priced")
-    check(f"real {name}: the sum is what the client reports", abs(total - reported) <= CLOSE * max(1, len(own)), f"{total}, client {reported}")
+    check(f"{what}: the sum is what the client reports", abs(total - reported) <= CLOSE * max(1, len(own)), f"{total}, client {reported}")
 
 
 def set_up(work):
-    """One session of the real client, all of whose telemetry settings `tollgate setup --write` wrote."""
-    session, canaries = {**scenarios.SESSIONS["plain"], "hooks": None, "env": {}}, scenarios.Canaries("plain")
+    """One session, all of whose telemetry settings `tollgate setup --write` wrote."""
+    canaries = scenarios.Canaries("plain")
     gateway, sink = gateway_for(work, "setup")
-    lanes = json.loads(json.dumps(canaries.fill(session["lanes"])).replace("{cwd}", record.CWD))
-    model = mock_model.serve(mock_model.Mock("plain", lanes, pace=0.3))
-    record.prepare("plain", session, canaries, "")
-    env = record.environment(session, "", f"http://127.0.0.1:{model.server_address[1]}")
-    # the intervals stay short, because a session of seconds ends before the first metrics of a minute
-    telemetry = [name for name in env if "TELEMETRY" in name or name.startswith("OTEL_") and not name.endswith("_INTERVAL")]
-    env = {name: value for name, value in env.items() if name not in telemetry}
-    command = [BINARY, "setup", "claude-code", "--write", "--config", gateway.config_path]
-    for wanted in (": written", ": already set"):
-        done = subprocess.run(command, env=env, capture_output=True, text=True)
-        check(f"setup says `{wanted}`", done.returncode == 0 and wanted in done.stdout, done.stdout + done.stderr)
-    with open(f"{record.HOME}/.claude/settings.json") as f:
-        check("setup keeps the permissions", "permissions" in json.load(f))
-    clients = [BINARY, "check", "--client", "--admin", f"http://127.0.0.1:{gateway.admin}"]
-    done = subprocess.run(clients, capture_output=True, text=True)
-    check("before it runs, no client has sent", done.returncode == 1 and "no client has sent" in done.stderr, done.stdout + done.stderr)
-    prompt = canaries.fill(session["prompts"])[0]
-    command = [record.CLAUDE, "-p", prompt, "--model", session["model"], "--max-turns", "12", "--output-format", "json"]
-    done = subprocess.run(command, env=env, cwd=record.CWD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
-    check("set up: Claude Code ends well", done.returncode == 0, done.stdout[-300:] + done.stderr[-300:])
-    threading.Thread(target=model.shutdown).start()
+    clients = ("check", "--client", "--admin", f"http://127.0.0.1:{gateway.admin}")
+
+    def adapt(env):
+        # the intervals stay short, because a session of seconds ends before the first metrics of a minute
+        telemetry = [name for name in env if "TELEMETRY" in name or name.startswith("OTEL_") and not name.endswith("_INTERVAL")]
+        env = {name: value for name, value in env.items() if name not in telemetry}
+        for wanted in (": written", ": already set"):
+            code, out, why = tollgate("setup", "claude-code", "--write", "--config", gateway.config_path, env=env)
+            check(f"setup says `{wanted}`", code == 0 and wanted in out, out + why)
+        check("setup keeps the permissions", "permissions" in read_json(f"{record.HOME}/.claude/settings.json"))
+        code, _, why = tollgate(*clients)
+        check("before it runs, no client has sent", code == 1 and "no client has sent" in why, why)
+        return env
+
+    play("set up", "plain", {**scenarios.SESSIONS["plain"], "hooks": None, "env": {}}, canaries, "", adapt=adapt)
     until("delivered", gateway.drained, 60)
-    done = subprocess.run(clients, capture_output=True, text=True)
-    shown = done.stdout.strip()
-    everything_on = done.returncode == 0 and all(f"{signal} " in shown for signal in SIGNALS) and "off:" not in shown
-    check("set up: check --client shows every signal and nothing that is off", everything_on, done.stdout + done.stderr)
-    check("set up: a clean end", gateway.stop() == 0)
-    items = outbound(sink)
-    for signal in SIGNALS:
-        check(f"set up: {signal} pass", any(s == signal for s, _ in items))
-    stored = "\n".join(text for _, document in Stock(gateway.store, gateway.identity).documents() for text in texts(document))
+    code, out, why = tollgate(*clients)
+    check("set up: check --client shows every signal and nothing that is off", code == 0 and all(f"{signal} " in out for signal in SIGNALS) and "off:" not in out, out + why)
+    gateway.ends("set up")
+    check("set up: all signals pass", {signal for signal, _ in sink.items()} == set(SIGNALS))
+    stored = gateway.vault_opened().text()
     missing = [place for place in ("prompt", "completion", "toolargs", "toolresult") if canaries[place] not in stored]
     check("set up: prompt, answer, arguments and results are in the vault", not missing, str(missing))
 
@@ -235,46 +210,22 @@ HOOK_URL = "http://127.0.0.1:4319/v1/hooks/claude-code"
 
 def hook_settings(url):
     """The page's block for settings.json, pointed at another port."""
-    with open(os.path.join(REPO, "docs", "how-to", "claude-code-hooks.md")) as f:
-        block = re.search(r"^```json\n(.*?)^```", f.read(), re.M | re.S).group(1)
+    block = re.search(r"^```json\n(.*?)^```", read(os.path.join(REPO, "docs", "how-to", "claude-code-hooks.md")), re.M | re.S).group(1)
     assert HOOK_URL in block
     return json.loads(block.replace(HOOK_URL, url))
 
 
 def play_with_hooks(name, url, telemetry=None, pace=0.0):
-    """The prompts of a session with hooks at `url`: (seconds of the first prompt, mock, canaries). Without `telemetry` hooks are all."""
-    session = {**scenarios.SESSIONS[name], "hooks": None}
-    canaries = scenarios.Canaries(name)
-    lanes = json.loads(json.dumps(canaries.fill(session["lanes"])).replace("{cwd}", record.CWD))
-    mock = mock_model.Mock(name, lanes, pace=pace)
-    model = mock_model.serve(mock)
-    record.prepare(name, session, canaries, telemetry or "http://127.0.0.1:9")
-    path = f"{record.HOME}/.claude/settings.json"
-    with open(path) as f:
-        settings = json.load(f)
-    with open(path, "w") as f:
-        json.dump({**settings, **(hook_settings(url) if url else {})}, f)
-    env = record.environment(session, telemetry or "http://127.0.0.1:9", f"http://127.0.0.1:{model.server_address[1]}")
-    if not telemetry:
-        env = {k: v for k, v in env.items() if not k.startswith("OTEL_") and "TELEMETRY" not in k}
-    env["TOLLGATE_TOKEN"] = TOKEN
-    first = None
-    for i, prompt in enumerate(canaries.fill(session["prompts"])):
-        command = [record.CLAUDE, "-p", prompt, "--model", session["model"], "--max-turns", "12", "--output-format", "json",
-                   "--append-system-prompt", canaries.fill(scenarios.SYSTEM), "--mcp-config", f"{record.HOME}/mcp.json", "--strict-mcp-config"]
-        command += ["--resume", record.session_uuid(name)] if i else ["--session-id", record.session_uuid(name)]
-        began = time.monotonic()
-        done = subprocess.run(command, env=env, cwd=record.CWD, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180)
-        first = first or time.monotonic() - began
-        try:
-            result = json.loads(done.stdout)
-        except ValueError:
-            result = {}
-        check(f"hooks {'on' if url else 'off'}: Claude Code ends well", done.returncode == 0 and result.get("subtype") == "success", done.stdout[-300:] + done.stderr[-300:])
-        if not telemetry:
-            break
-    threading.Thread(target=model.shutdown).start()
-    return first, mock, canaries
+    """The prompts of a session with hooks at `url`: (the mock, seconds of the first prompt, canaries). Without `telemetry` hooks are all."""
+    session, canaries = {**scenarios.SESSIONS[name], "hooks": None}, scenarios.Canaries(name)
+
+    def adapt(env):
+        path = f"{record.HOME}/.claude/settings.json"
+        write_json(path, {**read_json(path), **(hook_settings(url) if url else {})})
+        return {"TOLLGATE_TOKEN": TOKEN, **{k: v for k, v in env.items() if telemetry or not k.startswith("OTEL_") and "TELEMETRY" not in k}}
+
+    mock, first, _ = play(f"hooks {'on' if url else 'off'}", name, session, canaries, telemetry or "http://127.0.0.1:9", pace, adapt, 9 if telemetry else 1)
+    return mock, first, canaries
 
 
 def hooks(work):
@@ -288,18 +239,18 @@ def hooks(work):
         config["receivers"]["claude_code_hooks"] = {"endpoint": f"127.0.0.1:{port}", "auth": auth}
         config["service"]["pipelines"]["traces"]["receivers"].append("claude_code_hooks")
 
-    gateway = Gateway(folder, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, change=with_hooks).start()
+    gateway = Gateway(folder, outlet(sink), change=with_hooks).start()
     url = f"http://127.0.0.1:{port}/v1/hooks/claude-code"
-    _, mock, canaries = play_with_hooks("mixed", url, telemetry=f"http://127.0.0.1:{gateway.http}", pace=0.3)
-    record.mark_outcomes(mock)
+    mock, _, canaries = play_with_hooks("mixed", url, telemetry=f"http://127.0.0.1:{gateway.http}", pace=0.3)
+    worked = {call: well for request in mock.requests for call, well in capture.anthropic_results(request)}
     until("delivered", gateway.drained, 60)
-    runs = json.loads(http(f"http://127.0.0.1:{gateway.admin}/api/runs")[2])["runs"]
+    runs = gateway.ask("/api/runs")["runs"]
     check("hooks: an unknown token is refused", http(url, b"{}", {"authorization": "Bearer wrong-token-0123456789", "content-type": "application/json"})[0] == 401)
-    check("hooks: a clean end", gateway.stop() == 0)
-    items = outbound(sink)
+    gateway.ends("hooks")
+    items = sink.items()
     spans = [item for signal, item in items if signal == "traces" and item["scope"] == "claude_code_hooks"]
     tools = [tool for row in mock.ledger for tool in row.get("tools", [])]
-    ran = [tool for tool in tools if tool["success"]]
+    ran = [tool for tool in tools if worked.get(tool["id"])]
     found = collections.Counter(span["name"] for span in spans)
     wanted = {"claude_code.session.start": 2, "claude_code.user_prompt": 2, "claude_code.tool.pre": len(tools), "claude_code.tool": len(ran),
               "claude_code.subagent.start": 1, "claude_code.subagent": 1, "claude_code.turn.stop": 2, "claude_code.session.end": 2}
@@ -319,14 +270,10 @@ def hooks(work):
     answered = [row for row in mock.ledger if "error" not in row]
     counted = {"tool_calls": len(tools), "model_calls": len(answered), "sub_agents": 1, "denials": 1}
     check("hooks: two runs, nothing counted twice", len(runs) == 2 and dict(total) == counted, f"{len(runs)} runs, {dict(total)}, wanted {counted}")
-    own = {item["attributes"]["request_id"]: Decimal(str(item["attributes"]["cost_usd"])) for _, item in items if decode.name_of(item) == "api_request"}
-    prices("hooks", items, own)
+    prices("hooks", items, own_costs(items))
     check("hooks: no span of a hook has a price", not [span for span in spans if "tollgate.cost.status" in span["attributes"]])
-    search = Search(set(canaries.values()) - {value for place, value in canaries.items() if place == "apierror"})
-    search.tree(sink.dir)
-    wrong = in_errors(sink, error_text())
-    check("hooks: no canary outbound", not search.found and not wrong, f"{sorted(search.found)[:4]} {sorted(wrong)[:4]}")
-    sealed = "\n".join(text for _, document in Stock(gateway.store, gateway.identity).documents() for text in texts(document))
+    no_canary("hooks", sink, [value for place, value in canaries.items() if place != "apierror"])
+    sealed = gateway.vault_opened().text()
     places = ("prompt", "toolargs", "subtoolargs", "mcpargs", "mcpresult", "deniedargs", "subcompletion", "completion")
     missing = [place for place in places if place in canaries and canaries[place] not in sealed]
     check("hooks: what they hold is in the vault", not missing, str(missing))
@@ -334,14 +281,14 @@ def hooks(work):
 
 def bad_gateways():
     """What a gateway in trouble costs the agent: seconds of one prompt, without telemetry."""
-    plain, _, _ = play_with_hooks("mixed", None)
+    _, plain, _ = play_with_hooks("mixed", None)
     figure("hooks: a prompt without hooks", round(plain, 1), "s")
     silent = socket.create_server(("127.0.0.1", 0), backlog=64)
     quiet = f"http://127.0.0.1:{silent.getsockname()[1]}/v1/hooks/claude-code"
     down = f"http://127.0.0.1:{free_port()}/v1/hooks/claude-code"
     # 13 events over HTTP, each given up after a second, and the time that another run on a busy machine may take
     for name, url, most in (("is down", down, 10), ("hangs", quiet, 13 + 10)):
-        took, _, _ = play_with_hooks("mixed", url)
+        _, took, _ = play_with_hooks("mixed", url)
         figure(f"hooks: a prompt while the gateway {name}", round(took, 1), "s")
         check(f"hooks: a gateway that {name} costs at most {most} s", took <= 2 * plain + most, f"{took:.1f} s, without hooks {plain:.1f} s")
     silent.close()
@@ -350,11 +297,9 @@ def bad_gateways():
 def main():
     work = workdir("claude")
     check("this tollgate prices calls", "cost" in available(), str(available()))
-    with open(os.path.join(FOLDER, "manifest.json")) as f:
-        manifest = json.load(f)
-    recorded(work, manifest, "both", SIGNALS)
-    recorded(work, manifest, "logs only", ("logs", "metrics"))
-    recorded(work, manifest, "traces only", ("traces",), ("traces",))
+    replayed(work, "both", SIGNALS)
+    replayed(work, "logs only", ("logs", "metrics"))
+    replayed(work, "traces only", ("traces",), ("traces",))
     for name, protocol in (("plain", "http/protobuf"), ("mixed", "grpc")):
         real(work, name, protocol)
     set_up(work)

@@ -4,21 +4,19 @@ configuration against tollgate itself; the systemd unit, the compose files, the 
 TOLLGATE_UPDATE=1 writes the golden renderings, the chart's alerts and the kustomize base.
 """
 import base64
-import copy
 import glob
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 
 PEERS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # not `from deploy import …`: that is this file
 sys.path[:0] = [PEERS, os.path.join(PEERS, "deploy")]
 import schemas  # noqa: E402
 import yaml  # noqa: E402
-from harness import BINARY, CACHE, REPO, check, figure, finish, free_port, http, keygen, say, start, until, workdir  # noqa: E402
+from harness import BINARY, CACHE, REPO, check, figure, finish, free_port, keygen, read, say, start, status_of, until, workdir, write  # noqa: E402
 
 DEPLOY = os.path.join(REPO, "deploy")
 CHART = os.path.join(DEPLOY, "helm", "tollgate")
@@ -45,16 +43,10 @@ def template(*arguments, version=VERSIONS[-1], chart=CHART):
     return helm("template", "tollgate", chart, "--namespace", "telemetry", "--kube-version", version, *arguments)
 
 
-def read(path):
-    with open(path) as f:
-        return f.read()
-
-
 def same_or_write(what, path, text):
     """A generated file is what the generator makes; with TOLLGATE_UPDATE=1 it becomes so."""
     if UPDATE:
-        with open(path, "w") as f:
-            f.write(text)
+        write(path, text)
     old = read(path) if os.path.exists(path) else ""
     check(f"{what} is up to date", old == text, "TOLLGATE_UPDATE=1 tests/peers/run.sh deploy writes it")
 
@@ -68,30 +60,6 @@ def pod(one):
 def gateway_container(one):
     found = [c for c in pod(one).get("initContainers", []) + pod(one)["containers"] if c["name"] == "tollgate"]
     return found[0]
-
-
-def not_root(one):
-    c = gateway_container(one)["securityContext"]
-    return c["runAsNonRoot"] and c["runAsUser"] == 65532 and pod(one)["securityContext"]["runAsNonRoot"]
-
-
-def restricted(one):
-    """Pod Security Standards, `restricted`."""
-    c = gateway_container(one)["securityContext"]
-    return c["allowPrivilegeEscalation"] is False and c["capabilities"] == {"drop": ["ALL"]} and c["seccompProfile"]["type"] == "RuntimeDefault"
-
-
-def read_only_root(one):
-    return gateway_container(one)["securityContext"]["readOnlyRootFilesystem"] is True
-
-
-def no_token(one):
-    return pod(one)["automountServiceAccountToken"] is False
-
-
-def limits(one):
-    resources = gateway_container(one)["resources"]
-    return {"cpu", "memory"} <= set(resources["requests"]) and "memory" in resources["limits"]
 
 
 def volume_kept(one):
@@ -112,43 +80,34 @@ def probes(one):
     return port == 13133 and paths == ["/", "/livez", "/readyz" if behind_a_service else "/"]
 
 
-def starts_in_parallel(one):
-    return one["kind"] == "Deployment" or one["spec"]["podManagementPolicy"] == "Parallel"
+def confined(one):
+    """Pod Security Standards, `restricted`; and a root that is read-only."""
+    c, whole = gateway_container(one)["securityContext"], pod(one)
+    wanted = {"runAsNonRoot": True, "runAsUser": 65532, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
+    return wanted.items() <= c.items() and c["seccompProfile"]["type"] == "RuntimeDefault" and whole["securityContext"]["runAsNonRoot"]
 
 
-def set_at(path, value):
-    """A change of an object, for the proof that a policy can fail."""
-    def change(one):
-        where = one
-        for key in path[:-1]:
-            where = gateway_container(one) if key == "CONTAINER" else where[key]
-        if value is None:
-            del where[path[-1]]
-        else:
-            where[path[-1]] = value
-    return change
+def limits(one):
+    resources = gateway_container(one)["resources"]
+    return {"cpu", "memory"} <= set(resources["requests"]) and "memory" in resources["limits"]
 
 
-POD = ["spec", "template", "spec"]
-# the policy, and a change that it must refuse
-POLICIES = [
-    (not_root, set_at(["CONTAINER", "securityContext", "runAsUser"], 0)),
-    (restricted, set_at(["CONTAINER", "securityContext", "capabilities"], {})),
-    (read_only_root, set_at(["CONTAINER", "securityContext", "readOnlyRootFilesystem"], False)),
-    (no_token, set_at(POD + ["automountServiceAccountToken"], True)),
-    (limits, set_at(["CONTAINER", "resources", "limits"], {})),
-    (volume_kept, set_at(["spec", "persistentVolumeClaimRetentionPolicy"], None)),
-    (probes, set_at(["CONTAINER", "livenessProbe", "httpGet", "path"], "/healthz")),
-    (starts_in_parallel, set_at(["spec", "podManagementPolicy"], "OrderedReady")),
-]
+POLICIES = {"confined": confined, "limits": limits, "volume_kept": volume_kept, "probes": probes,
+            "no_token": lambda one: pod(one)["automountServiceAccountToken"] is False,
+            "parallel": lambda one: one["kind"] == "Deployment" or one["spec"]["podManagementPolicy"] == "Parallel"}
 # values that ask for an exception by name
 EXCEPTIONS = {("empty-dir", "volume_kept"), ("sidecar-plain", "no_token")}
+
+
+def of_their_schemas(name, objects, version=VERSIONS[-1]):
+    broken = [problem for problem in (schemas.problem(one, version) for one in objects) if problem]
+    check(f"{name}: {len(objects)} objects match the schemas of {version}", objects and not broken, broken)
 
 
 def policies(name, objects):
     for one in objects:
         if one["kind"] in WORKLOADS:
-            broken = [policy.__name__ for policy, _ in POLICIES if not policy(one) and (name, policy.__name__) not in EXCEPTIONS]
+            broken = [policy for policy, kept in POLICIES.items() if not kept(one) and (name, policy) not in EXCEPTIONS]
             check(f"{name}: policies of {one['kind']} {one['metadata']['name']}", not broken, broken)
 
 
@@ -203,8 +162,7 @@ class Machine:
             os.makedirs(os.path.join(self.work, new), exist_ok=True)
             text = text.replace(old, os.path.join(self.work, new))
         for path in re.findall(r"\$\{file:([^}]+)\}", text):
-            with open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as f:
-                f.write(self.key)
+            write(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), self.key)
         variables = re.findall(r"\$\{env:(\w+)\}", text)
         known = {"AUDITOR_1": self.auditors[0], "AUDITOR_2": self.auditors[1], "POD_NAME": "tollgate-0"}
         return text, {name: known.get(name, self.key) for name in variables}
@@ -213,8 +171,7 @@ class Machine:
         """What `tollgate validate` says, or None."""
         text, env = self.prepare(text)
         path = os.path.join(self.work, "tollgate.yaml")
-        with open(path, "w") as f:
-            f.write(text)
+        write(path, text)
         code, out, err = run(BINARY, "validate", "--config", path, env={"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret", **env})
         return None if code == 0 else err[-1500:]
 
@@ -242,24 +199,18 @@ def probes_answer(objects, machine):
     text = next(one["data"]["config.yaml"] for one in objects if one["kind"] == "ConfigMap")
     text, env = machine.prepare(text)
     health = free_port()
+    at = f"http://127.0.0.1:{health}"
     for old in (4317, 4318, 8888):
         text = text.replace(f"0.0.0.0:{old}", f"127.0.0.1:{free_port()}")
     text = text.replace("0.0.0.0:13133", f"127.0.0.1:{health}")
     path = os.path.join(machine.work, "probed.yaml")
-    with open(path, "w") as f:
-        f.write(text)
+    write(path, text)
     arguments = gateway_container(next(one for one in objects if one["kind"] in WORKLOADS))["args"]
     arguments = [path if a.endswith("config.yaml") else a for a in arguments[:-1]] + [f"--config={path}"]
     process = start([BINARY, *arguments], env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def status(where):
-        try:
-            return http(f"http://127.0.0.1:{health}{where}", timeout=2)[0]
-        except OSError:
-            return None
-
-    until("the gateway is ready", lambda: process.poll() is not None or status("/readyz") == 200, 60, 0.1)
-    answers = {where: status(where) for where in ("/", "/livez", "/readyz", "/healthz")}
+    until("the gateway is ready", lambda: process.poll() is not None or status_of(at + "/readyz") == 200, 60, 0.1)
+    answers = {where: status_of(at + where) for where in ("/", "/livez", "/readyz", "/healthz")}
     check("a gateway run with the chart's arguments answers its probes", answers == {"/": 200, "/livez": 200, "/readyz": 200, "/healthz": 404}, answers)
     process.terminate()
     check("and ends in order", process.wait(30) == 0, process.returncode)
@@ -286,8 +237,7 @@ def chart(machine):
             code, text, err = template("--values", path, version=version)
             check(f"{name}: helm template for {version}", code == 0, err)
             objects = schemas.load_all(text)
-            broken = [problem for problem in (schemas.problem(one, version) for one in objects) if problem]
-            check(f"{name}: {len(objects)} objects match the schemas of {version}", objects and not broken, broken)
+            of_their_schemas(name, objects, version)
             texts.append(text)
         check(f"{name}: the same for both versions", texts[0] == texts[1])
         same_or_write(f"{name}: its golden rendering", path.replace("-values.yaml", "-golden.yaml"), texts[-1])
@@ -296,37 +246,6 @@ def chart(machine):
         names_are_defined(name, objects)
         configurations(name, objects, machine)
     return rendered
-
-
-def features(rendered):
-    """What the files of values are there to show."""
-    def kinds(name):
-        return [one["kind"] for one in rendered[name]]
-
-    def one(name, kind):
-        return next(o for o in rendered[name] if o["kind"] == kind)
-
-    common = {"ConfigMap", "PodDisruptionBudget", "Service", "ServiceAccount", "StatefulSet"}
-    check("a gateway is a StatefulSet with what belongs to it", set(kinds("gateway")) == common | {"NetworkPolicy"}, kinds("gateway"))
-    check("a fleet is edges and workers", set(kinds("fleet")) == common | {"NetworkPolicy", "Deployment"}, kinds("fleet"))
-    check("edges scale by CPU", one("fleet-autoscaling", "HorizontalPodAutoscaler")["spec"]["metrics"][0]["resource"]["name"] == "cpu")
-    scaler = one("fleet-autoscaling", "ScaledObject")["spec"]
-    check("workers scale by lag, capped by partitions", scaler["maxReplicaCount"] == 12 and scaler["triggers"][0]["type"] == "kafka", scaler)
-    beside = pod(one("recogniser", "StatefulSet"))
-    check("a recogniser runs beside tollgate, under the same restrictions",
-          [c["name"] for c in beside["containers"]] == ["tollgate", "recogniser"] and
-          beside["containers"][0]["securityContext"] == beside["containers"][1]["securityContext"] and "@sha256:" in beside["containers"][1]["image"], beside["containers"])
-    sidecar = pod(one("sidecar", "StatefulSet"))
-    check("a native sidecar is an init container that goes on", sidecar["initContainers"][0]["restartPolicy"] == "Always")
-    plain = pod(one("sidecar-plain", "StatefulSet"))
-    check("a plain one is beside the app", "initContainers" not in plain and [c["name"] for c in plain["containers"]] == ["tollgate", "agent"])
-    rules = one("monitoring", "PrometheusRule")["spec"]["groups"]
-    source = [group for path in sorted(glob.glob(os.path.join(DEPLOY, "alerts", "prometheus", "*.yaml"))) for group in yaml.safe_load(read(path))["groups"]]
-    check("the PrometheusRule has the groups of deploy/alerts, word for word", rules == source)
-    volumes = pod(one("secrets-csi", "StatefulSet"))["volumes"]
-    check("secrets come from the CSI driver", any(v.get("csi", {}).get("driver") == "secrets-store.csi.k8s.io" for v in volumes), volumes)
-    off = set(kinds("empty-dir"))
-    check("what is optional can be left out", not off & {"NetworkPolicy", "PodDisruptionBudget"}, off)
 
 
 def refusals():
@@ -372,49 +291,6 @@ def maps_of(schema, path="#"):
             yield from maps_of(value, f"{path}/{key}")
 
 
-def notes(work):
-    """NOTES.txt, which `helm template` does not print: rendered as part of a copy of the chart."""
-    copied = os.path.join(work, "chart")
-    shutil.copytree(CHART, copied)
-    text = read(os.path.join(CHART, "templates", "NOTES.txt"))
-    with open(os.path.join(copied, "templates", "notes.yaml"), "w") as f:
-        f.write('{{- define "notes" }}' + text + '{{ end }}\ntext: |-\n{{ include "notes" . | indent 2 }}\n')
-    for name, wanted in (("gateway", ["statefulset/tollgate", "http://tollgate.telemetry:4318", "exec tollgate-0 -c tollgate -- tollgate check"]),
-                         ("fleet", ["deployment/tollgate-edge", "http://tollgate-edge.telemetry:4318", "tollgate fleet status", "64 partitions"]),
-                         ("sidecar", ["statefulset/tollgate", "http://127.0.0.1:4318"]),
-                         ("empty-dir", ["WARNING: gateway.spool.emptyDir"]), ("secrets-csi", ["SecretProviderClass tollgate"])):
-        code, out, err = template("--values", os.path.join(CHART, "ci", f"{name}-values.yaml"), "--show-only", "templates/notes.yaml", chart=copied)
-        missing = [one for one in wanted if one not in out]
-        check(f"the notes of {name} say what to do next", code == 0 and not missing, missing or err)
-
-
-def checks_can_fail(rendered, machine):
-    """Each policy refuses an object that breaks it, and each schema an object with an unknown key."""
-    good = next(one for one in rendered["gateway"] if one["kind"] == "StatefulSet")
-    blind = []
-    for policy, change in POLICIES:
-        bad = copy.deepcopy(good)
-        change(bad)
-        if policy(bad):
-            blind.append(policy.__name__)
-    seen = {one["kind"]: one for objects in rendered.values() for one in objects}
-    for kind, one in seen.items():
-        bad = copy.deepcopy(one)
-        (bad.get("spec") or bad)["bogus"] = 1
-        if not schemas.problem(bad, VERSIONS[-1]):
-            blind.append(f"schema of {kind}")
-    if not machine.problem("receivers: { otlp: {} }\nexporters: { debug: {} }\nbogus: 1\n"):
-        blind.append("tollgate validate")
-    if not schemas.compose_problem("services: { a: { image: x, bogus: 1 } }"):
-        blind.append("compose")
-    try:
-        schemas.load_all("a: 1\na: 2\n")
-        blind.append("keys given twice")
-    except yaml.YAMLError:
-        pass
-    check(f"{len(POLICIES)} policies and the schemas of {len(seen)} kinds refuse what breaks them", not blind, blind)
-
-
 # ---- beside the chart ----------------------------------------------------------------------------------------------
 
 def kustomize(machine, work):
@@ -429,14 +305,12 @@ def kustomize(machine, work):
     shutil.copytree(os.path.join(DEPLOY, "kustomize"), copied)
     os.makedirs(os.path.join(copied, "example", "secrets"), exist_ok=True)
     for name in ("honeycomb-api-key", "spool-key", "pseudonym-key", "admin-token"):
-        with open(os.path.join(copied, "example", "secrets", name), "w") as f:
-            f.write(machine.key)
+        write(os.path.join(copied, "example", "secrets", name), machine.key)
     for name in ("base", "example"):
         code, out, err = run(os.path.join(TOOLS, "kustomize"), "build", os.path.join(copied, name))
         check(f"kustomize build {name}", code == 0, err)
         objects = schemas.load_all(out)
-        broken = [problem for problem in (schemas.problem(one, VERSIONS[-1]) for one in objects) if problem]
-        check(f"kustomize {name}: {len(objects)} objects match their schemas", objects and not broken, broken)
+        of_their_schemas(f"kustomize {name}", objects)
         policies(f"kustomize {name}", objects)
         configurations(f"kustomize {name}", objects, machine)
 
@@ -444,13 +318,11 @@ def kustomize(machine, work):
 def manifests(machine):
     """deploy/kubernetes: the sidecar without the chart, and the operator's objects."""
     objects = schemas.load_all(read(os.path.join(DEPLOY, "kubernetes", "sidecar.yaml")))
-    broken = [problem for problem in (schemas.problem(one, VERSIONS[0]) for one in objects) if problem]
-    check("kubernetes/sidecar.yaml matches its schemas", not broken, broken)
+    of_their_schemas("kubernetes/sidecar.yaml", objects, VERSIONS[0])
     configurations("kubernetes/sidecar.yaml", objects, machine)
     objects = schemas.load_all(read(os.path.join(DEPLOY, "kubernetes", "operator.yaml")))
     without = [one for one in objects if one["kind"] in schemas.WITHOUT_SCHEMA]
-    broken = [problem for problem in (schemas.problem(one, VERSIONS[-1]) for one in objects if one not in without) if problem]
-    check("kubernetes/operator.yaml matches its schemas", not broken, broken)
+    of_their_schemas("kubernetes/operator.yaml", [one for one in objects if one not in without])
     say(f"  note  no schema, so not compared: {', '.join(one['kind'] + ' ' + one['metadata']['name'] for one in without)}")
     own = next(one for one in without if one["metadata"]["name"] == "tollgate")
     problem = machine.problem(yaml.safe_dump(own["spec"]["config"]))
@@ -471,8 +343,7 @@ def systemd(machine, work):
     # the same unit with the binary at hand, because `verify` wants to execute it
     text = read(unit)
     at_hand = os.path.join(work, "tollgate.service")
-    with open(at_hand, "w") as f:
-        f.write(text.replace("/usr/local/bin/tollgate", BINARY))
+    write(at_hand, text.replace("/usr/local/bin/tollgate", BINARY))
     code, out, err = run("systemd-analyze", "verify", "--man=no", at_hand)
     check("systemd-analyze verify finds nothing", code == 0 and not err, err)
     config = read(os.path.join(DEPLOY, "systemd", "tollgate.yaml"))
@@ -510,33 +381,6 @@ def dockerfile():
     check("hadolint finds nothing in the Dockerfiles", code == 0 and not out, out + err)
 
 
-def workflow_problems(work, text):
-    """What actionlint says, and actions that are not named by their commit."""
-    path = os.path.join(work, "workflow.yml")
-    with open(path, "w") as f:
-        f.write(text)
-    code, out, err = run(os.path.join(TOOLS, "actionlint"), "-no-color", "-oneline", path)
-    free = [used for used in re.findall(r"\buses:\s*(\S+)", text) if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", used)]
-    return ([out + err] if code else []) + free
-
-
-def workflows(work):
-    """The workflow files of the manual."""
-    seen = 0
-    for folder, _, names in os.walk(os.path.join(REPO, "docs")):
-        for name in names:
-            if not name.endswith(".md"):
-                continue
-            for block in re.findall(r"^```\w+\n# \.github/workflows/[\w.-]+\n(.*?)^```", read(os.path.join(folder, name)), re.M | re.S):
-                seen += 1
-                wrong = workflow_problems(work, block)
-                check(f"{name}: actionlint finds nothing in the workflow, and its actions are named by commit", not wrong, wrong)
-                broken = (("runs-on:", "run-on:"), ("${{ vars.", "${{ var."), (re.search(r"@[0-9a-f]{40}", block)[0], "@v6"))
-                blind = [one for one, other in broken if not workflow_problems(work, block.replace(one, other))]
-                check(f"{name}: three mistakes are noticed", not blind, blind)
-    check("the manual shows a workflow", seen > 0)
-
-
 def pages(machine, work):
     """Values that a page shows work; the commands name files that exist."""
     seen = 0
@@ -545,8 +389,7 @@ def pages(machine, work):
         for number, block in enumerate(re.findall(r"```text\n# values\.yaml\n(.*?)```", text, re.S)):
             seen += 1
             path = os.path.join(work, f"page-{number}.yaml")
-            with open(path, "w") as f:
-                f.write(block)
+            write(path, block)
             name = f"docs/how-to/{page}, values {number + 1}"
             code, out, err = template("--values", path)
             check(f"{name} render", code == 0, err[-600:])
@@ -561,18 +404,11 @@ def pages(machine, work):
 def main():
     work = workdir("deploy")
     machine = Machine(work)
-    times = []
-    rendered = {}
-    for name, step in (("chart", lambda: rendered.update(chart(machine))), ("features", lambda: features(rendered)), ("refusals", refusals),
-                       ("notes", lambda: notes(work)), ("checks", lambda: checks_can_fail(rendered, machine)),
-                       ("probes", lambda: probes_answer(rendered["gateway"], machine)), ("kustomize", lambda: kustomize(machine, work)),
-                       ("manifests", lambda: manifests(machine)), ("systemd", lambda: systemd(machine, work)), ("compose", lambda: compose(machine)),
-                       ("dockerfile", dockerfile), ("workflows", lambda: workflows(work)), ("pages", lambda: pages(machine, work))):
-        began = time.monotonic()
+    rendered = chart(machine)
+    for step in (refusals, lambda: probes_answer(rendered["gateway"], machine), lambda: kustomize(machine, work),
+                 lambda: manifests(machine), lambda: systemd(machine, work), lambda: compose(machine), dockerfile,
+                 lambda: pages(machine, work)):
         step()
-        times.append((name, time.monotonic() - began))
-    for name, seconds in times:
-        figure(f"time of {name}", round(seconds, 1), "s")
     finish(work)
 
 

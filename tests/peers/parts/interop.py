@@ -1,4 +1,4 @@
-"""What is in a vault opens with other people's age: Go's (Debian), rage, pyrage, TypeScript's; keys and fragments, to the same bytes."""
+"""What is in a vault opens with other people's age: Go's (Debian) and TypeScript's; keys and fragments, to the same bytes."""
 import base64
 import json
 import os
@@ -7,21 +7,20 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import CACHE, HERE, RECORDINGS, Gateway, Sink, Stock, check, figure, files, finish, say, texts, tool, until, workdir  # noqa: E402
+from harness import CACHE, HERE, Gateway, Sink, Stock, check, figure, files, finish, outlet, read, say, texts, tool, workdir  # noqa: E402
 
 
-class Command:
-    """A command line like age's."""
+class Age:
+    """Go's age, from Debian."""
 
-    def __init__(self, name, binary):
-        self.name, self.binary = name, binary
+    name = "Go's age"
 
     def open(self, identity, sealed):
         """The plaintext; None if it does not open."""
         with tempfile.NamedTemporaryFile("w") as key:
             key.write(identity + "\n")
             key.flush()
-            done = subprocess.run([self.binary, "-d", "-i", key.name], input=sealed, capture_output=True)
+            done = subprocess.run(["age", "-d", "-i", key.name], input=sealed, capture_output=True)
         return done.stdout if done.returncode == 0 else None
 
 
@@ -44,37 +43,16 @@ def secret(text):
     return next(line for line in text.splitlines() if line.startswith("AGE-SECRET-KEY-"))
 
 
-def fill(work):
-    """A gateway's life over recorded sessions."""
-    sink = Sink(os.path.join(work, "sink"))
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{sink.http}"}}, log="info").start()
-    for client in ("claude-code", "semconv", "openinference"):
-        with open(os.path.join(RECORDINGS, client, "manifest.json")) as f:
-            for name, session in json.load(f)["sessions"].items():
-                gateway.replay(os.path.join(RECORDINGS, client, name), session["files"])
-    until("everything in the store", gateway.drained, 60)
-    check("a clean end", gateway.stop() == 0)
-    return gateway
-
-
 def main():
-    install = subprocess.run([os.path.join(HERE, "interop", "install.sh")], capture_output=True, text=True)
-    if install.returncode:
-        sys.exit(f"interop: can't be installed: {install.stderr[-1500:]}")
+    subprocess.run([os.path.join(HERE, "npm_install.sh"), os.path.join(HERE, "interop")], check=True, stdout=subprocess.DEVNULL)
     work = workdir("interop")
-    gateway = fill(work)
-    others = [
-        Command("Go's age (Debian)", "age"),
-        Command("rage", os.path.join(CACHE, "rage", "bin", "rage")),
-        Program("pyrage", os.path.join(CACHE, "interop", "venv", "bin", "python"), os.path.join(HERE, "interop", "open.py")),
-        Program("age-encryption (TypeScript)", "node", os.path.join(CACHE, "interop", "open.mjs")),
-    ]
-    with open(gateway.identity) as f:
-        auditor = secret(f.read())
-    keys = {}
-    for path in files("keys/**/*.age", gateway.store):
-        with open(path, "rb") as f:
-            keys[os.path.basename(path)[:-4]] = f.read()
+    gateway = Gateway(work, outlet(Sink(os.path.join(work, "sink"))), log="info").start()
+    for client in ("claude-code", "semconv", "openinference"):
+        gateway.replay_client(client)
+    gateway.ends()
+    others = [Age(), Program("age-encryption (TypeScript)", "node", os.path.join(CACHE, "interop", "open.mjs"))]
+    auditor = secret(read(gateway.identity))
+    keys = {os.path.basename(path)[:-4]: read(path, "rb") for path in files("keys/**/*.age", gateway.store)}
     fragments = []
     for row in Stock(gateway.store, gateway.identity).fragments().values():
         with open(os.path.join(gateway.store, row["object_key"]), "rb") as f:
@@ -89,7 +67,7 @@ def main():
         sessions = {key: other.open(auditor, sealed) for key, sealed in keys.items()}
         check(f"{other.name}: every session key opens with the auditor's", all(sessions.values()), str([k for k, v in sessions.items() if not v][:3]))
         secrets = {key: secret(plain.decode()) for key, plain in sessions.items() if plain}
-        chosen = sample if isinstance(other, Command) else fragments
+        chosen = sample if isinstance(other, Age) else fragments
         plains = {row["fragment"]: other.open(secrets[row["key_id"]], sealed) for row, sealed in chosen}
         check(f"{other.name}: {len(plains)} fragments open", all(plains.values()))
         seen[other.name] = plains
@@ -99,13 +77,11 @@ def main():
         changed[-1] ^= 1
         check(f"{other.name}: nor one with a bit changed", other.open(secrets[row["key_id"]], bytes(changed)) is None)
         check(f"{other.name}: nor any key with a stranger's identity", other.open(stranger, next(iter(keys.values()))) is None)
-    full = seen["pyrage"]
+    full = seen["age-encryption (TypeScript)"]
     check("all of them give the same bytes", all(plains[one] == full[one] for plains in seen.values() for one in plains))
     documents = [json.loads(tool("zstd", "-dc", data=plain)) for plain in full.values()]
     check("which are documents", all(document["items"] for document in documents))
-    figure("keys", len(keys))
-    figure("fragments", len(fragments))
-    figure("texts in them", sum(1 for document in documents for _ in texts(document)))
+    figure("keys, fragments, texts in them", f"{len(keys)}, {len(fragments)}, {sum(1 for document in documents for _ in texts(document))}")
     finish(work)
 
 

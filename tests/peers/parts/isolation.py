@@ -1,40 +1,30 @@
-"""Nothing of account B reaches account A: a row of checks for each surface, then mutated requests for `--seconds`.
+"""Nothing of account B reaches account A: a row of checks for each surface.
 
 Accounts are what the receiver's credentials map to. A is `acme`, an attacker with a valid token of its own; B is
 `bravo-victim`, whose texts, ids and names are canaries. Every answer that A gets is searched for them, and after each
 row the vault's index says which account each request was stored for. Time as a side channel is left out.
-How each check was seen to fail: `--mutant same` gives A's token to B's account, `--mutant quiet` leaves out the limit
-of A, `--mutant crossed` sends A's data with B's API key, `--mutant unlimited` lets A's auditor open everything, and
-`--mutant canary` counts a word that answers do contain as B's: `isolation --mutant NAME` must then end with failures.
 """
-import argparse
 import base64
-import http.client
 import json
 import os
-import random
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, Gateway, Stock, check, figure, files, finish, http as fetch, keygen, say, tool, until, workdir  # noqa: E402
-from decode import REQUESTS  # noqa: E402
-from google.protobuf import json_format  # noqa: E402
+import otlp_json  # noqa: E402
+from decode import parse  # noqa: E402
+from harness import BINARY, Gateway, Sink, check, figure, files, finish, http as fetch, keygen, outlet, read, say, tool, until, workdir  # noqa: E402
 
 A, B = "acme", "bravo-victim"
 # names that are allowed and look like B's, like a part of another name or like one of the vault's own folders
 NEIGHBOURS = ["bravo-victi", "bravo-victim.", "bravo-victim-1", "Bravo-Victim", "..bravo-victim", "acme.bravo-victim", "index", "keys", "chain",
               "packed", "sessions", "account", "default", "h-bravo", "v1", "n" * 64]
-REFUSED_NAMES = ["bravo/victim", "..", ".", "../bravo-victim", "bravo%2fvictim", "bravo\0victim", "bravo-victim ", "br\u0430vo-victim", "bravo\uff0dvictim",
-                 "bravo\u200b-victim", "a" * 65, "a" * 100_000, "=quarantine", "account=x", "", "-", "a\nb", "a\\b", "a:b"]
 CANARIES = [b"bravo-victim", b"canary-of-b", b"b-tenant", b"b-shown", b"b-feature", b"b-session", b"b_tool", b"token-of-b"]
 JSON = "application/json"
 
@@ -47,21 +37,14 @@ def bearer(account):
     return f"Bearer {token(account)}"
 
 
-def attribute(key, value):
-    kind = "intValue" if isinstance(value, int) else "stringValue"
-    return {"key": key, "value": {kind: str(value) if isinstance(value, int) else value}}
-
-
 def spans(trace, session, text, more=None, resource=None, response=None, error=None):
     """One model call; the trace id is how the index tells requests apart."""
     pairs = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-sonnet-4-5",
              "gen_ai.response.model": "claude-sonnet-4-5", "gen_ai.response.id": response or f"msg_{trace}", "gen_ai.conversation.id": session,
              "gen_ai.usage.input_tokens": 1_000_000, "gen_ai.usage.output_tokens": 0,
              "gen_ai.input.messages": json.dumps([{"role": "user", "parts": [{"type": "text", "content": text}]}]), **(more or {})}
-    now = time.time_ns()
-    span = {"traceId": trace, "spanId": trace[16:], "name": "chat", "kind": 3, "startTimeUnixNano": str(now - 10**9), "endTimeUnixNano": str(now),
-            "attributes": [attribute(k, v) for k, v in pairs.items()], "status": {"code": 2, "message": error} if error else {}}
-    about = [attribute(k, v) for k, v in {"service.name": "isolation", **(resource or {})}.items()]
+    span = otlp_json.span(trace, int(trace[16:], 16), None, "chat", time.time_ns() - 10**9, 1, pairs, error)
+    about = otlp_json.attributes({"service.name": "isolation", **(resource or {})})
     return {"resourceSpans": [{"resource": {"attributes": about}, "scopeSpans": [{"spans": [span]}]}]}
 
 
@@ -70,73 +53,23 @@ def dump(document):
 
 
 def protobuf(document):
-    document = recoded(json.loads(json.dumps(document)), lambda text: base64.b64encode(bytes.fromhex(text)).decode())
-    return json_format.ParseDict(document, REQUESTS["traces"]()).SerializeToString()
-
-
-def recoded(document, code):
-    for span in (span for resource in document["resourceSpans"] for scope in resource["scopeSpans"] for span in scope["spans"]):
-        span.update({key: code(span[key]) for key in ("traceId", "spanId") if key in span})
-    return document
-
-
-def readable(body):
-    """A request of protobuf as OTLP's JSON: ids in hex, where Python's own form has base64."""
-    return dump(recoded(json_format.MessageToDict(REQUESTS["traces"].FromString(body)), lambda text: base64.b64decode(text).hex()))
-
-
-class BackEnd(ThreadingHTTPServer):
-    """Keeps (API key, body) of every request."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.got = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"])) if "content-length" in self.headers else b"".join(iter(self.chunk, b""))
-        if self.path == "/v1/traces":
-            self.server.got.append((self.headers.get("x-api-key"), readable(body)))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def chunk(self):
-        body = self.rfile.read(int(self.rfile.readline() or b"0", 16))
-        self.rfile.readline()
-        return body
-
-    def log_message(self, *_):
-        pass
+    return parse("traces", dump(document), "json").SerializeToString()
 
 
 class World:
-    def __init__(self, work, mutant, seed):
-        self.work, self.mutant, self.seed, self.rng = work, mutant, seed, random.Random(seed)
-        self.back = BackEnd()
+    def __init__(self, work):
+        self.work, self.back = work, Sink(os.path.join(work, "sink"))
         self.heard, self.number, self.index = [], 0, {}
-        self.planted = CANARIES + ([b"credential"] if mutant == "canary" else [])
-        keys = {name: {"x-api-key": f"key-of-{name}"} for name in (A, B, *NEIGHBOURS)}
-        if mutant == "crossed":
-            keys[A] = keys[B]
-        # the names of the headers' values must not be searched for: they are what the back end compares
-        outlet = {"endpoint": f"http://127.0.0.1:{self.back.server_port}", "compression": "none", "account_headers": keys}
-
         def change(config):
-            tokens = {name: [token(name)] for name in (B, *NEIGHBOURS)}
-            tokens.setdefault(B if mutant == "same" else A, []).append(token(A))
-            config["receivers"]["otlp"]["auth"] = {"tokens": tokens}
+            config["receivers"]["otlp"]["auth"] = {"tokens": {name: [token(name)] for name in (A, B, *NEIGHBOURS)}}
             fast = {"requests_per_second": 100_000, "bytes_per_second": "1GiB"}
-            config["limits"] = {"accounts": {name: fast for name in ([B] if mutant == "same" else [A, B])}}
-            config["spool"]["max_size"] = "256MiB"
+            config["limits"] = {"accounts": {name: fast for name in (A, B)}}
             # an auditor of A alone
             self.limited = os.path.join(work, "limited.key")
             key = keygen(self.limited)
-            config["processors"]["vault"]["recipients"].append(key if mutant == "unlimited" else {"key": key, "accounts": [A]})
+            config["processors"]["vault"]["recipients"].append({"key": key, "accounts": [A]})
 
-        self.gateway = Gateway(work, {"otlp_http": outlet}, change=change, log="info").start()
+        self.gateway = Gateway(work, outlet(self.back), change=change, log="info").start()
 
     def trace(self):
         self.number += 1
@@ -179,9 +112,16 @@ class World:
                 out[row["trace_id"]].add(row["account"])
         return out
 
+    def delivered(self, traces):
+        """[span] of these traces, as the back end got them."""
+        def got():
+            found = [item for signal, item in self.back.items() if item["trace_id"] in traces]
+            return found if {item["trace_id"] for item in found} == set(traces) else None
+        return until("delivered", got, 30, 0.2)
+
     def clean(self, what, answers):
         """None of B's canaries is in what A got."""
-        found = {word.decode() for word in self.planted for one in answers if word in one.lower()}
+        found = {word.decode() for word in CANARIES for one in answers if word in one.lower()}
         check(f"{what}: no answer to A holds anything of B ({len(answers)} answers)", answers and not found, str(found))
 
     def command(self, *arguments, code=(0,)):
@@ -191,45 +131,10 @@ class World:
         return done.returncode, done.stdout + done.stderr
 
 
-class Opener(Stock):
-    """Also finds keys in folders whose names begin with a dot: some of A's ids do."""
-
-    def session_key(self, key_id):
-        if key_id not in self.keys:
-            found = [os.path.join(folder, name) for folder, _, names in os.walk(os.path.join(self.key_store, "keys")) for name in names if name == f"{key_id}.age"]
-            path = os.path.join(os.path.dirname(self.identity), f"{key_id}.secret")
-            with open(path, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as f:
-                f.write(tool("age", "-d", "-i", self.identity, found[0]))
-            self.keys[key_id] = path
-        return self.keys[key_id]
-
-
 # ---- names ---------------------------------------------------------------------------------------------------------
 
 def names(world):
     say("account names")
-    path, tokens = os.path.join(world.work, "names.yaml"), os.path.join(world.work, "tokens")
-
-    def accepted(place, name):
-        """Whether a configuration with this account is accepted; `check` reads the files that it names."""
-        config = {"spool": {"directory": os.path.join(world.work, "names-spool"), "max_size": "64MiB"},
-                  "receivers": {"otlp": {"auth": {}, "protocols": {"http": {"endpoint": "127.0.0.1:0"}}}}, "exporters": {"debug": {"trust": "internal"}},
-                  "service": {"pipelines": {"traces": {"receivers": ["otlp"], "exporters": ["debug"]}}}}
-        if place == "tokens_file":
-            with open(tokens, "w") as f:
-                f.write(f"{name} token-of-nobody-0123456789\n")
-        value = {"tokens": {name: ["token-of-nobody-0123456789"]}, "tokens_file": tokens, "basic": {name: ["user:password-0123456789"]}, "certificates": {"a.example": name}}[place]
-        config["receivers"]["otlp"]["auth"][place] = value
-        with open(path, "w") as f:
-            json.dump(config, f)
-        return world.command("check" if place == "tokens_file" else "validate", "--config", path, code=None)[0] == 0
-
-    for place in ("tokens", "tokens_file", "basic"):
-        # a blank ends a name in the file, so those with one are other names there; `validate` takes a while for each name, and a few show the rule
-        refused = [name for name in REFUSED_NAMES if name.split() == [name]] if place == "tokens_file" else REFUSED_NAMES if place == "tokens" else REFUSED_NAMES[:4]
-        wrong = [name[:20] for name in refused if accepted(place, name)]
-        check(f"{place}: {len(refused)} names that could leave their folder or look like another's are refused", not wrong, str(wrong))
-        check(f"{place}: control: an ordinary name is accepted", accepted(place, B))
     traces = {name: world.send(name, "s1", f"hello of {name}") for name in NEIGHBOURS}
     stored = world.accounts_of(traces.values(), NEIGHBOURS)
     wrong = {name: stored[trace] for name, trace in traces.items() if stored[trace] != {name}}
@@ -347,7 +252,7 @@ def credentials(world):
 # ---- smuggling -----------------------------------------------------------------------------------------------------
 
 def smuggling(world):
-    say("requests within requests, and connections that several accounts share")
+    say("requests within requests")
     traces = {}
 
     def inner(*headers):
@@ -367,27 +272,17 @@ def smuggling(world):
         "CL.TE": lambda x: head(mine, both, length=len(chunk) + len(x)) + chunk + x,
         "TE.CL": lambda x: head(mine, f"content-length: {len(chunk)}", both) + chunk + x,
         "CL short of the body": lambda x: head(mine, length=len(body)) + body + x,
-        "two CL, equal": lambda x: head(mine, f"content-length: {len(body)}", length=len(body)) + body + x,
         "two CL, the first longer": lambda x: head(mine, f"content-length: {len(body) + len(x)}", length=len(body)) + body + x,
         "two CL in one line": lambda x: head(mine, f"content-length: {len(body)}, {len(body) + len(x)}") + body + x,
-        "CL +": lambda x: head(mine, f"content-length: +{len(body)}") + body + x,
         "CL in hex": lambda x: head(mine, f"content-length: {len(body):#x}") + body + x,
-        "CL 0": lambda x: head(mine, length=0) + x,
         "CL -1": lambda x: head(mine, length=-1) + x,
-        "TE identity": lambda x: head(mine, "transfer-encoding: identity", length=len(body)) + body + x,
         "TE xchunked": lambda x: head(mine, "transfer-encoding: xchunked", length=len(body)) + body + x,
         "TE twice": lambda x: head(mine, both, "transfer-encoding: x") + chunk + x,
-        "TE with a tab": lambda x: head(mine, "transfer-encoding:\tchunked", length=len(body)) + body + x,
-        "TE with a blank before the colon": lambda x: head(mine, "transfer-encoding : chunked", length=len(body)) + body + x,
         "TE folded": lambda x: head(mine, "transfer-encoding:\r\n chunked", length=len(body)) + body + x,
-        "TE in HTTP/1.0": lambda x: head(mine, both, length=len(body), version="HTTP/1.0") + body + x,
-        "chunk size with a sign": lambda x: head(mine, both) + b"+%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) + x,
         "chunk size of 17 digits": lambda x: head(mine, both) + b"1%016x\r\n%s\r\n0\r\n\r\n" % (len(body), body) + x,
         "chunk extension with LF": lambda x: head(mine, both) + b"%x;a\n%s\r\n0\r\n\r\n" % (len(body), body) + x,
         "trailers with B's token": lambda x: head(mine, both, "trailer: authorization") + b"%x\r\n%s\r\n0\r\n%s\r\n\r\n" % (len(body), body, a_is(bearer(B)).encode()) + x,
         "upgrade to h2c": lambda x: head(mine, "connection: upgrade, http2-settings", "upgrade: h2c", "http2-settings: AAMAAABk", length=len(body)) + body + x,
-        "expect": lambda x: head(mine, "expect: 100-continue", length=len(body)) + body + x,
-        "GET with a body": lambda x: head(mine, length=len(x), method="GET", path="/") + x,
         "no token, then a token in the body": lambda x: head(length=len(x)) + x,
     }
     sent = [(name, made(inner(*headers))) for name, made in tries.items() for headers in ((), (f"tollgate-account: {B}",), (mine,))]
@@ -400,26 +295,8 @@ def smuggling(world):
     ambiguous = [one for one in served if one[0] in ("CL.TE", "two CL, the first longer", "two CL in one line", "TE twice", "TE xchunked", "CL in hex", "CL -1") and one[1] > 1]
     check("an ambiguous length never gives two answers of 200", not ambiguous, str(ambiguous))
 
-    connection = http.client.HTTPConnection("127.0.0.1", world.gateway.http, timeout=20)
-    turns = {}
-    for n in range(60):
-        account = (A, B, None)[n % 3]
-        trace = world.trace()
-        headers = {"content-type": JSON, **({"authorization": bearer(account)} if account else {})}
-        connection.request("POST", "/v1/traces", dump(spans(trace, "s1", f"turn {n}")), headers)
-        answer = connection.getresponse()
-        body = answer.read()
-        turns[trace] = {account} - {None}
-        if account == A:
-            world.a_heard(str(answer.headers).encode() + body)
-        assert answer.status == (200 if account else 401), (account, answer.status)
-        if not account:
-            connection.close()
-    stored = world.accounts_of(turns)
-    check("on one connection each request is its own token's", stored == turns, str([(stored[t], turns[t]) for t in turns if stored[t] != turns[t]][:3]))
 
-
-# ---- gRPC and HTTP/2 -----------------------------------------------------------------------------------------------
+# ---- gRPC ----------------------------------------------------------------------------------------------------------
 
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
@@ -434,39 +311,8 @@ def call(channel, metadata, body):
         return error.code(), (str(error.details()) + str(error.trailing_metadata()) + str(error.initial_metadata())).encode()
 
 
-def literal(name, value):
-    """A header field of HPACK, literal, without Huffman's code."""
-    def text(one):
-        data = one if isinstance(one, bytes) else one.encode("latin-1")
-        return (bytes([len(data)]) if len(data) < 127 else b"\x7f" + varint(len(data) - 127)) + data
-    return b"\0" + text(name) + text(value)
-
-
-def varint(n):
-    out = b""
-    while n > 127:
-        out, n = out + bytes([n & 127 | 128]), n >> 7
-    return out + bytes([n])
-
-
-def frame(kind, flags, stream, payload=b""):
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def h2(requests):
-    """The bytes of one HTTP/2 connection: requests as (headers, body, trailers), a stream each."""
-    out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0)
-    for n, (headers, body, trailers) in enumerate(requests):
-        stream = 2 * n + 1
-        out += frame(1, 4, stream, b"".join(literal(*one) for one in headers))
-        out += frame(0, 0 if trailers else 1, stream, body)
-        if trailers:
-            out += frame(1, 5, stream, b"".join(literal(*one) for one in trailers))
-    return out
-
-
 def grpc_rows(world):
-    say("OTLP/gRPC and HTTP/2")
+    say("OTLP/gRPC")
     want, wrong = {}, []
     with grpc.insecure_channel(f"127.0.0.1:{world.gateway.grpc}") as channel:
         tries = [([("authorization", bearer(A)), (key.partition(":")[0], key.partition(": ")[2].format(b=B, bt=bearer(B)))], grpc.StatusCode.OK) for key in CLAIMS
@@ -489,46 +335,9 @@ def grpc_rows(world):
             want[trace] = {B} if got == grpc.StatusCode.OK else {"none"}
     check(f"{len(tries)} sorts of metadata, B's calls on the same connection: the code that its own token earns", not wrong, str(wrong))
 
-    def headers(*more, path=EXPORT, kind="application/grpc"):
-        return [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "h"), ("content-type", kind), ("te", "trailers"), *more]
-
-    mine, theirs = ("authorization", bearer(A)), ("authorization", bearer(B))
-    tricks = {
-        "a token in :authority": [(":method", "POST"), (":scheme", "http"), (":path", EXPORT), (":authority", f"u:{token(B)}@h"), ("content-type", "application/grpc"), mine],
-        "B's name in :authority": [(":method", "POST"), (":scheme", "http"), (":path", EXPORT), (":authority", B), ("content-type", "application/grpc"), mine],
-        "a pseudo-header :authorization": headers((":authorization", bearer(B)), mine), "a pseudo-header :account": headers((":account", B), mine),
-        "upper case": headers(("Authorization", bearer(B)), mine), "two tokens": headers(mine, theirs), "pseudo-header behind a field": headers(mine, (":path", "/v1/traces")),
-        "two paths": [(":path", EXPORT), *headers(mine)], "B's name in the path": headers(mine, path=f"{EXPORT}?account={B}"), "CRLF in a value": headers(("x", f"y\r\nauthorization: {bearer(B)}"), mine),
-        "CRLF in a name": headers((f"x: y\r\nauthorization: {bearer(B)}\r\nz", "1"), mine), "NUL in a value": headers(("x", f"y\0authorization: {bearer(B)}"), mine),
-        "connection": headers(("connection", "authorization"), mine), "transfer-encoding": headers(("transfer-encoding", "chunked"), mine), "no token": headers(),
-        "host beside :authority": headers(("host", B), mine), "content-length too small": headers(("content-length", "1"), mine),
-    }
-    made = []
-    for port in ("grpc", "http"):
-        for name, fields in tricks.items():
-            for trailers in (None, [theirs]):
-                trace = world.trace()
-                body = protobuf(spans(trace, "s1", "over h2"))
-                if port == "http":
-                    fields = [(k, "/v1/traces" if k == ":path" else "application/x-protobuf" if k == "content-type" else v) for k, v in fields]
-                else:
-                    body = b"\0" + struct.pack(">I", len(body)) + body
-                made.append((getattr(world.gateway, port), h2([(fields, body, trailers)])))
-                want[trace] = None if mine in fields and "two tokens" not in name else set()
-    # streams of several accounts on one connection, and one without a token between them
-    mixed = []
-    for n in range(9):
-        account = (A, None, B)[n % 3]
-        trace = world.trace()
-        body = protobuf(spans(trace, "s1", "mixed"))
-        mixed.append((headers(*([("authorization", bearer(account))] if account else [])), b"\0" + struct.pack(">I", len(body)) + body, None))
-        want[trace] = {account} - {None}
-    at_once(world, made)
-    raw(world.gateway.grpc, h2(mixed))
     stored = world.accounts_of(want)
-    foreign = [(trace, stored[trace], want[trace]) for trace in want if (stored[trace] - {A} if want[trace] is None else stored[trace] != want[trace])]
-    check(f"{2 * 2 * len(tricks)} requests of hand-made frames, and streams of three senders on a connection: each is its own token's", not foreign, str(foreign[:3]))
-    check("some of A's are stored", any(stored[trace] == {A} for trace in want if want[trace] is None))
+    foreign = [(trace, stored[trace], want[trace]) for trace in want if stored[trace] != want[trace]]
+    check("each is stored for its own token's account, or not at all", not foreign, str(foreign[:3]))
 
 
 # ---- what telemetry claims -----------------------------------------------------------------------------------------
@@ -543,7 +352,6 @@ def attributes(world):
         "tollgate.vault.account": B, "gen_ai.payload.s3_uri": uri, "gen_ai.payload.range": f"bytes={row['off']}-{row['off'] + row['len'] - 1}",
         "gen_ai.payload.leaf": f"{row.get('writer')}/{row.get('epoch')}/{row.get('leaf', 0)}", "gen_ai.payload.key_id": row["key_id"], "gen_ai.input.messages_ref": uri,
         "gen_ai.output.messages_ref": uri, "gen_ai.system_instructions_ref": uri, "gen_ai.tool.call.arguments_ref": uri, "gen_ai.tool.call.result_ref": uri}.items()}
-    before = len(world.back.got)
     traces = [world.send(A, "s1", "claims", more=claimed), world.send(A, "s1", "claims", resource=claimed),
               world.send(A, "s1", "claims", more={f"gen_ai.x.{n}": uri for n in range(3)})]
     sessions = ["../b-session", f"../../{B}/b-tenant/b-session", f"{B}/b-session", "b-session%2f..", "b-session\0", "..", ".", "b\u2011session", "s" * 5000, f"/{B}", "\\..\\", "=quarantine"]
@@ -554,18 +362,13 @@ def attributes(world):
     check(f"{len(traces)} requests with claims, and ids that are paths: all are A's", all(found == {A} for found in stored.values()), str(stored))
     outside = [one["object_key"] for one in rows if one.get("object_key") and not one["object_key"].startswith((f"{A}/", f"packed/{A}/"))]
     check("their objects are in A's folder", rows and not outside, str(outside[:3]))
-    until("delivered", lambda: sum(trace.encode() in body for _, body in world.back.got[before:] for trace in traces) >= len(traces), 30)
-    object_name = os.path.basename(row["object_key"])
-    references = set()
-    for _, body in world.back.got[before:]:
-        for resource in json.loads(body)["resourceSpans"]:
-            for holder in [resource["resource"], *(span for scope in resource["scopeSpans"] for span in scope["spans"])]:
-                for one in holder.get("attributes", []):
-                    text = json.dumps(one["value"])
-                    is_ours = one["key"].startswith(("gen_ai.payload.", "tollgate.")) and not one["key"].startswith("tollgate.reported.") or one["key"].endswith("_ref")
-                    if is_ours and (object_name in text or row["key_id"] in text or ("9999" in text and "cost" in one["key"]) or (one["key"] == "tollgate.run.id" and victim in text)):
-                        references.add(one["key"])
-    references -= {one for one in references if one.startswith("tollgate.reported.")}
+    object_name, references = os.path.basename(row["object_key"]), set()
+    for item in world.delivered(traces):
+        for key, value in {**item["resource"], **item["attributes"]}.items():
+            text = json.dumps(value)
+            is_ours = key.startswith(("gen_ai.payload.", "tollgate.")) and not key.startswith("tollgate.reported.") or key.endswith("_ref")
+            if is_ours and (object_name in text or row["key_id"] in text or ("9999" in text and "cost" in key) or (key == "tollgate.run.id" and victim in text)):
+                references.add(key)
     check("no stamp or reference of the gateway's name leads to B's object, key, run or a false price", not references, str(references))
 
 
@@ -591,17 +394,12 @@ def equal(world):
         check(f"no {what} in common", not {row[what] for row in mine} & {row[what] for row in theirs})
     commitments = [{json.dumps(row[key]) for row in side for key in row if "commit" in key and row[key]} for side in (mine, theirs)]
     check("commitments to equal content differ", not commitments[0] & commitments[1], str(commitments))
-    stock = Opener(world.gateway.store, world.gateway.identity)
-    own, other = stock.session_key(mine[0]["key_id"]), theirs[0]
-    with open(os.path.join(world.gateway.store, other["object_key"]), "rb") as f:
-        f.seek(other["off"])
-        sealed = f.read(other["len"])
-    opened = subprocess.run(["age", "-d", "-i", own], input=sealed, capture_output=True)
-    check("A's session key does not open B's content", opened.returncode != 0 and not opened.stdout)
-    with open(os.path.join(world.gateway.store, mine[0]["object_key"]), "rb") as f:
-        f.seek(mine[0]["off"])
-        sealed = f.read(mine[0]["len"])
-    check("it opens A's", subprocess.run(["age", "-d", "-i", own], input=sealed, capture_output=True).returncode == 0)
+    stock = world.gateway.vault_opened()
+    own, opens = stock.session_key(mine[0]["key_id"]), []
+    for row in (mine[0], theirs[0]):
+        sealed = read(os.path.join(world.gateway.store, row["object_key"]), "rb")[row["off"]:row["off"] + row["len"]]
+        opens.append(subprocess.run(["age", "-d", "-i", own], input=sealed, capture_output=True).returncode == 0)
+    check("A's session key opens its content, and not B's", opens == [True, False], str(opens))
 
     def billed():
         now = api(world, "/api/sums")["by_account"]
@@ -613,44 +411,23 @@ def equal(world):
     check("each has a run of its own", sorted(run["account"] for run in runs) == sorted((A, B)), str([run["account"] for run in runs]))
 
     # text that quotes A's content is an echo for A only: B would learn from `[CONTENT]` that A said it
-    before = len(world.back.got)
-    echoes = {account: world.send(account, "s1", f"question of {account}", error=f"failed on {quote}", trace=None) for account in (A, B)}
+    echoes = {account: world.send(account, "s1", f"question of {account}", error=f"failed on {quote}") for account in (A, B)}
     control = world.send(A, "s1", "plain", error="failed on something that nobody ever put into a prompt of this test")
-    until("delivered", lambda: all(any(t.encode() in body for _, body in world.back.got[before:]) for t in (*echoes.values(), control)), 30)
-    text = {t: next(body for _, body in world.back.got[before:] if t.encode() in body) for t in (*echoes.values(), control)}
-    check("control: a message that quotes nothing is forwarded", b"nobody ever put" in text[control])
-    check("A's content quoted by A becomes a placeholder", b"brown otter" not in text[echoes[A]])
     # B said it too, in the same session: a third account did not
     third = world.send("v1", "s1", "question", error=f"failed on {quote}")
-    until("delivered", lambda: any(third.encode() in body for _, body in world.back.got), 30)
-    check("quoted by an account that never sent it, it is ordinary text", any(third.encode() in body and b"brown otter" in body for _, body in world.back.got))
+    said = {item["trace_id"]: item["status"]["message"] for item in world.delivered([*echoes.values(), control, third])}
+    check("control: a message that quotes nothing is forwarded", "nobody ever put" in said[control])
+    check("A's content quoted by A becomes a placeholder", "brown otter" not in said[echoes[A]])
+    check("quoted by an account that never sent it, it is ordinary text", "brown otter" in said[third])
 
 
 def api(world, path):
-    status, _, body = fetch(f"http://127.0.0.1:{world.gateway.admin}{path}", headers={"accept": JSON})
-    assert status == 200, (path, status, body[:200])
-    return json.loads(body)
+    return world.gateway.ask(path)
 
 
 def account_sum(by_account, name):
     one = by_account.get(name, {})
     return (one.get("all") or one).get("cost_usd") or 0
-
-
-def outgoing(world):
-    say("API keys of the back end")
-    wrong, seen, rows = set(), {}, world.rows()
-    accounts = {row.get("trace_id"): row["account"] for row in rows}
-    shared = {row.get("trace_id") for row in rows if accounts.get(row.get("trace_id")) != row["account"]}
-    for key, body in world.back.got:
-        document = json.loads(body)
-        for span in (span for resource in document.get("resourceSpans", []) for scope in resource["scopeSpans"] for span in scope["spans"]):
-            owner = accounts.get(span.get("traceId"))
-            if owner and span["traceId"] not in shared:
-                seen[owner] = seen.get(owner, 0) + 1
-                if key != f"key-of-{owner}":
-                    wrong.add((owner, key))
-    check(f"each account's spans left with its own key ({len(seen)} accounts, {sum(seen.values())} spans)", len(seen) > 10 and not wrong, str(wrong))
 
 
 # ---- limits --------------------------------------------------------------------------------------------------------
@@ -660,11 +437,10 @@ def limits(world):
     def tight(config):
         tokens = {A: [token(A)], B: [token(B)]}
         config["receivers"]["otlp"]["auth"] = {"tokens": tokens}
-        if world.mutant != "quiet":
-            config["limits"] = {"per_account": {"requests_per_second": 4, "bytes_per_second": "1MiB"}}
+        config["limits"] = {"per_account": {"requests_per_second": 4, "bytes_per_second": "1MiB"}}
     work = os.path.join(world.work, "limits")
     os.makedirs(work)
-    gateway = Gateway(work, {"otlp_http": {"endpoint": f"http://127.0.0.1:{world.back.server_port}", "compression": "none"}}, change=tight, log="info").start()
+    gateway = Gateway(work, outlet(world.back), change=tight, log="info").start()
     got, told, stop = {A: {}, B: {}}, [], threading.Event()
 
     def flood():
@@ -701,17 +477,12 @@ def pages(world):
     until("runs", lambda: len([run for run in api(world, "/api/runs?limit=1000")["runs"] if run["trace_id"] in traces]) == 3, 10)
     until("the page has them", lambda: b"b-shown" in fetch(f"http://127.0.0.1:{world.gateway.admin}/runs?account={B}&limit=1000")[2], 15)
     shown = []
-    for path in ("/runs?account={}", "/runs?account={}&limit=1000", "/runs?account={}&tenant=b-shown", "/runs?account={}&session=b-session", "/runs?account={}&sort=cost&window=24h",
-                 f"/runs/{traces[0]}?account={{}}", f"/api/runs/{traces[0]}?account={{}}", f"/api/runs/{traces[0]}/budget?account={{}}"):
-        for name in (A, "", "%20", "acme%00", "%2e%2e/bravo-victim", "bravo-victi", "Bravo-Victim", "%25", "acme'%20OR%20'1'='1", "br%D0%B0vo-victim", "*", "acme,bravo-victim"):
-            for accept in (JSON, "text/html")[:1 + (name == A)]:
-                status, _, body = fetch(f"http://127.0.0.1:{world.gateway.admin}{path.format(name)}", headers={"accept": accept})
-                if name == "" and "/runs?" in path:
-                    continue  # no account is no filter
-                # the page repeats its own filter; rows are told by B's trace ids and the tenant that was not asked for
-                found = [one for one in (*traces, "" if "b-shown" in path else "b-shown") if one and one not in path and one.encode() in body]
-                if found or (traces[0] in path and status == 200):
-                    shown.append((path.format(name), accept, status, found))
+    for path in ("/runs?account={}&limit=1000", "/runs?account={}&session=b-session", f"/api/runs/{traces[0]}?account={{}}", f"/api/runs/{traces[0]}/budget?account={{}}"):
+        for name in (A, "acme%00", "%2e%2e/bravo-victim", "bravo-victi", "Bravo-Victim", "br%D0%B0vo-victim", "*", "acme,bravo-victim"):
+            status, _, body = fetch(f"http://127.0.0.1:{world.gateway.admin}{path.format(name)}", headers={"accept": JSON})
+            found = [one for one in (*traces, "b-shown") if one not in path and one.encode() in body]
+            if found or (traces[0] in path and status == 200):
+                shown.append((path.format(name), status, found))
     check("with another account's name, or a name that only looks like B's, no row of B is shown", not shown, str(shown[:4]))
     for path in (f"/runs/{traces[0]}?account={B}", f"/api/runs/{traces[0]}?account={B}"):
         check(f"control: {path.split('/')[1]} shows it for B", fetch(f"http://127.0.0.1:{world.gateway.admin}{path}", headers={"accept": JSON})[0] == 200)
@@ -724,7 +495,7 @@ def pages(world):
     # A's token is no credential of the admin port, and the receivers' ports serve nothing to read
     answers = []
     for port in (world.gateway.http, world.gateway.grpc):
-        for path in ("/", "/runs", "/api/runs", "/api/sums", "/metrics", "/report", "/gateway", "/debug/pprof", f"/vault/{B}", "/tap", "/../api/runs", "/v1/traces"):
+        for path in ("/", "/runs", "/api/runs", "/metrics", f"/vault/{B}", "/../api/runs", "/v1/traces"):
             answers.append(raw(port, head(a_is(bearer(A)), "connection: close", method="GET", path=path)))
     check("the receivers' ports serve nothing to read", all(not one.startswith(b"HTTP/1.1 200") for one in answers), str([one[:60] for one in answers if one.startswith(b"HTTP/1.1 200")]))
     world.heard += [one for one in answers if one]
@@ -732,7 +503,7 @@ def pages(world):
 
 # ---- the vault -----------------------------------------------------------------------------------------------------
 
-TRICKS = ["acm", "acme*", "acme/", "../bravo-victim", "acme/../bravo-victim", "%2e%2e/bravo-victim", "bravo-victi", "bravo-victim/", "Bravo-Victim ", "br\u0430vo-victim", "*", "account=bravo-victim", "a" * 5000]
+TRICKS = ["acm", "acme*", "../bravo-victim", "acme/../bravo-victim", "%2e%2e/bravo-victim", "bravo-victi", "Bravo-Victim ", "br\u0430vo-victim", "*", "a" * 5000]
 
 
 def vault(world):
@@ -765,15 +536,10 @@ def vault(world):
     check("find --account A with B's session, trace or tenant has none", not find("--account", A, "--session", "b-session") and not find("--account", A, "--trace", trace) and not find("--account", A, "--tenant", "b-tenant"))
     foreign = [name[:30] for name in TRICKS if any(row["account"] == B for row in find("--account", name))]
     check(f"{len(TRICKS)} names that are paths, patterns or look-alikes have none of B's lines", not foreign, str(foreign))
-    for name in (A, *TRICKS[2:6]):
-        leaks = []
-        for command in (("replay", "s1"), ("replay", "b-session"), ("get", "--trace", trace), ("export", "s1", "--format", "messages"), ("export", "b-session", "--format", "jsonl")):
-            out = world.command("vault", *command, *opening, "--account", name, code=None)[1]
-            if b"canary-of-b" in out:
-                leaks.append(command)
-        if leaks:
-            break
-    check("replay, get and export for another account print nothing of B", not leaks, f"{name}: {leaks}")
+    reading = (("replay", "s1"), ("replay", "b-session"), ("get", "--trace", trace), ("export", "s1", "--format", "messages"))
+    leaks = [(name, command) for name in (A, *TRICKS[2:4]) for command in reading
+             if b"canary-of-b" in world.command("vault", *command, *opening, "--account", name, code=None)[1]]
+    check("replay, get and export for another account print nothing of B", not leaks, str(leaks))
     controls = {command[0]: b"canary-of-b" in world.command("vault", *command, *opening, "--account", B)[1] for command in (("replay", "s1"), ("get", "--trace", trace), ("export", "s1", "--format", "messages"))}
     check("control: for B they do", all(controls.values()), str(controls))
     theirs = [*common, "--identity", world.limited, "--log", "none"]
@@ -789,104 +555,21 @@ def vault(world):
 
 # ---- mutated requests ----------------------------------------------------------------------------------------------
 
-def fuzz(world, seconds):
-    rng = world.rng
-    say(f"mutated requests of A for {seconds} s, seed {world.seed}")
-    for n in range(3):
-        world.send(B, "b-session", f"canary-of-b fuzz {n}", resource={"tenant.id": "b-tenant"})
-    base = [h for _, h, _ in claims()]
-    words = [B, token(B), bearer(B), "b-session", "../", "%2f", "\0", "\r\n", "\n", "authorization: ", "content-length: 5", "transfer-encoding: chunked", "0\r\n\r\n", "POST /v1/traces HTTP/1.1\r\n", "\u0430"]
-    traces, count, end, sizes = set(), 0, time.monotonic() + seconds, {}
 
-    def mutate(data):
-        data = bytearray(data)
-        for _ in range(rng.randrange(1, 6)):
-            at = rng.randrange(len(data))
-            kind = rng.randrange(4)
-            if kind == 0:
-                data[at] ^= 1 << rng.randrange(8)
-            elif kind == 1:
-                data[at:at] = rng.choice(words).encode()
-            elif kind == 2:
-                del data[at:at + rng.randrange(1, 20)]
-            else:
-                other = rng.randrange(len(data))
-                data[at:at] = data[other:other + rng.randrange(1, 60)]
-        return bytes(data)
-
-    def made(trace):
-        more = {rng.choice(["tollgate.account", "account", "gen_ai.payload.s3_uri", "user.id"]): rng.choice(words)}
-        document = spans(trace, rng.choice(["s1", "b-session", rng.choice(words)]), "fuzz of a", more=more)
-        body = dump(document) if rng.random() < 0.6 else protobuf(document)
-        kind = JSON if body[:1] == b"{" else "application/x-protobuf"
-        where = rng.random()
-        if where < 0.4:
-            body = mutate(body)
-        # B's token is never whole in a request, so that none may be B's
-        fields = [h.replace(token(B), token(B)[:-1]) if isinstance(h, str) else h for h in rng.choice(base)]
-        data = head(*fields, length=len(body)).replace(JSON.encode(), kind.encode(), 1) + body
-        if where > 0.6:
-            data = mutate(data)
-        return rng.random() < 0.9, data.replace(token(B).encode(), b"none")
-
-    while time.monotonic() < end:
-        batch = []
-        for _ in range(60):
-            trace = f"{0xf022_0000_0000 + count:032x}"
-            traces.add(trace)
-            count += 1
-            to_http, data = made(trace)
-            batch.append((world.gateway.http if to_http else world.gateway.grpc, data))
-        for answer in at_once(world, batch, wait=0.15, quiet=0.01):
-            status = answer.split()[1].decode("latin-1") if answer.startswith(b"HTTP/") else "none"
-            sizes[status] = sizes.get(status, 0) + 1
-    figure("mutated requests", count)
-    figure("their answers", json.dumps(sizes))
-    check("some are accepted, some refused", sizes.get("200", 0) > 5 and len(sizes) > 2, str(sizes))
-    check("the gateway lives, and B's next request is accepted", world.gateway.alive() and world.send(B, "b-session", "canary-of-b at the end"))
-    everything = world.rows()
-    rows = [row for row in everything if row.get("trace_id") in traces]
-    check("none is stored for another account", rows and {row["account"] for row in rows} <= {A}, str({row["account"] for row in rows}))
-    stock = Opener(world.gateway.store, world.gateway.identity)
-
-    def opened(account, most):
-        some = sorted({row["fragment"] for row in everything if row["account"] == account and row.get("object_key")})
-        by_name = {row["fragment"]: row for row in everything if row.get("object_key")}
-        return [json.dumps(stock.open(by_name[name])) for name in rng.sample(some, min(most, len(some)))]
-    texts = opened(B, 40)
-    check(f"no text of A's in {len(texts)} of B's opened fragments", texts and not any("fuzz of a" in text for text in texts))
-    texts = opened(A, 40)
-    check(f"nor of B's in {len(texts)} of A's", texts and not any("canary-of-b" in text for text in texts))
+ROWS = {"names": names, "http": credentials, "smuggling": smuggling, "grpc": grpc_rows, "attributes": attributes, "equal": equal, "limits": limits,
+        "pages": pages, "vault": vault}
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("rows", nargs="*", help="only these rows")
-    parser.add_argument("--seconds", type=float, default=6, help="of mutated requests")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--mutant", choices=["same", "quiet", "crossed", "canary", "unlimited"])
-    options = parser.parse_args()
-    rows = [("names", names), ("http", credentials), ("smuggling", smuggling), ("grpc", grpc_rows), ("attributes", attributes), ("equal", equal), ("limits", limits),
-            ("pages", pages), ("vault", vault), ("fuzz", lambda w: fuzz(w, options.seconds)), ("keys", outgoing)]
-    unknown = set(options.rows) - {name for name, _ in rows}
-    if unknown:
-        parser.error(f"no such row: {sorted(unknown)}")
     work = workdir("isolation")
-    world = World(work, options.mutant, options.seed)
-    for name, row in rows:
-        if options.rows and name not in options.rows:
-            continue
+    world = World(work)
+    for name in sys.argv[1:] or ROWS:
         began, world.heard = time.monotonic(), []
-        try:
-            row(world)
-        except (AssertionError, TimeoutError, StopIteration, IndexError, KeyError) as error:
-            if not options.mutant:
-                raise
-            check(f"{name} ends", False, str(error))
+        ROWS[name](world)
         if world.heard:
             world.clean(name, world.heard)
         figure(name, f"{time.monotonic() - began:.1f}", "s")
-    leaks = [word.decode() for word in (b"canary-of-b", token(B).encode(), token(A).encode()) if word.decode() in world.gateway.log()]
+    leaks = [word for word in ("canary-of-b", token(B), token(A)) if word in world.gateway.log()]
     check("no token and no content is logged", not leaks, str(leaks))
     world.gateway.stop()
     finish(work)

@@ -8,32 +8,31 @@ Error text (the keys `error_text` of config/dialects.yaml, a status message) is 
 (docs/decisions/0001-agent-items-and-content.md). A canary that a server or tool put into an error message may stand there in what the sink got, and nowhere else;
 but not if it is an echo: if content of the same request, or of an earlier one of the session, holds it.
 """
-import json
 import os
 import re
+import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import decode  # noqa: E402
-from harness import RECORDINGS, REPO, SIGNALS, Gateway, Sink, Stock, check, figure, files, finish, http, outlets, say, texts, until, workdir  # noqa: E402
+from harness import HERE, RECORDINGS, REPO, SIGNALS, Gateway, Sink, Stock, check, figure, files, finish, http, outlets, read_json, say, texts, until, workdir  # noqa: E402
 from leaks import Search, self_check  # noqa: E402
 
 
 def recordings():
-    """[(folder, manifest)]"""
+    """(folder, its part of the manifest) of each session."""
     for path in files("*/manifest.json", RECORDINGS):
-        with open(path) as f:
-            yield os.path.dirname(path), json.load(f)
+        for name, session in read_json(path)["sessions"].items():
+            yield os.path.join(os.path.dirname(path), name), session
 
 
 def canaries():
     """{canary: [places in traces and logs where it was recorded]}, by what the place's last word names: a key, or a field."""
     out = {}
-    for _, manifest in recordings():
-        for session in manifest["sessions"].values():
-            for one in session["canaries"].values():
-                keys = out.setdefault(one["value"], set())
-                keys.update(place.split()[-1] for signal, places in one["seen"].items() if signal != "metrics" for place in places)
+    for _, session in recordings():
+        for one in session["canaries"].values():
+            keys = out.setdefault(one["value"], set())
+            keys.update(place.split()[-1] for signal, places in one["seen"].items() if signal != "metrics" for place in places)
     return out
 
 
@@ -47,17 +46,13 @@ def error_text():
 def early(may):
     """Canaries in error texts that repeat no content of their request or of an earlier one of the session: no echoes."""
     out = set()
-    for folder, manifest in recordings():
-        for name, session in manifest["sessions"].items():
-            content = set()
-            for one in session["files"]:
-                if one["signal"] == "metrics":
-                    continue
-                _, request = decode.load(os.path.join(folder, name, one["file"]))
-                errors = set()
-                for key, text in named_texts(request):
-                    (errors if key in may else content).update(re.findall(r"CANARY-\w+-[0-9a-f]{16}", text))
-                out |= errors - content
+    for folder, session in recordings():
+        content = set()
+        for file in (one["file"] for one in session["files"] if one["signal"] != "metrics"):
+            errors = set()
+            for key, text in named_texts(decode.load(os.path.join(folder, file))[1]):
+                (errors if key in may else content).update(re.findall(r"CANARY-\w+-[0-9a-f]{16}", text))
+            out |= errors - content
     return out
 
 
@@ -88,10 +83,9 @@ def in_errors(sink, may):
 
 def replay(gateway):
     count = 0
-    for folder, manifest in recordings():
-        for name, session in manifest["sessions"].items():
-            gateway.replay(os.path.join(folder, name), session["files"])
-            count += len(session["files"])
+    for folder, session in recordings():
+        gateway.replay(folder, session["files"])
+        count += len(session["files"])
     return count
 
 
@@ -107,6 +101,9 @@ def grab(gateway, work, name):
 def main():
     missed = self_check()
     check("the leak search finds every form", not missed, missed)
+    wrong = [path for path in files("*/manifest.json", RECORDINGS)
+             if subprocess.run([sys.executable, os.path.join(HERE, "manifest.py"), "--check", os.path.dirname(path)], capture_output=True).returncode]
+    check("each recording is what its manifest says", not wrong, wrong)
     work = workdir("leak")
     wanted = canaries()
     sink = Sink(os.path.join(work, "sink"))
@@ -133,8 +130,7 @@ def main():
             for cut in (len(body) // 3, len(body) // 2, len(body) - 7):
                 status, headers, answer = gateway.post(signal, body[:cut], kind)
                 search.look(f"answer to a cut body of {file}", str(headers).encode() + answer)
-    until("everything delivered", gateway.drained, 60)
-    check("a clean end", gateway.stop() == 0)
+    gateway.ends()
 
     may = error_text()
     of_errors = early(may) & set(wanted)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import CACHE, HERE, REPO, check, figure, finish, say, workdir  # noqa: E402
+from harness import CACHE, HERE, REPO, check, figure, finish, read, say, workdir, write  # noqa: E402
 from locked_s3 import started, stopped  # noqa: E402
 
 SERVERS = {"radosgw": "Ceph radosgw 16.2.15", "versitygw": "versitygw 1.8.0"}
@@ -39,12 +39,10 @@ def main():
     work = workdir("servers")
     found = {server: answers(server, work) for server in SERVERS}
     made = table(found)
-    with open(PAGE) as f:
-        before, _, rest = f.read().partition(BEGIN)
+    before, _, rest = read(PAGE).partition(BEGIN)
     stored, _, after = rest.partition(END)
     if os.environ.get("TOLLGATE_UPDATE"):
-        with open(PAGE, "w") as f:
-            f.write(before + BEGIN + made + END + after)
+        write(PAGE, before + BEGIN + made + END + after)
         stored = made
     changed = [row for row in made.splitlines() if row not in stored.splitlines()]
     check("the servers do what docs/s3-servers.md says (TOLLGATE_UPDATE=1 writes it)", made == stored, "".join(f"\n       now: {row}" for row in changed))

@@ -16,7 +16,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, CACHE, HERE, REPO, check, figure, files, finish, say, start, workdir  # noqa: E402
+from harness import BINARY, CACHE, HERE, REPO, check, figure, files, finish, read_json, say, start, workdir, write_json  # noqa: E402
 
 
 class Duck:
@@ -123,19 +123,6 @@ def elsewhere(packed, store):
         check("its query, in DuckDB's form, finds the sums", same(rows, wanted), str([rows[:2], wanted[:2]]))
 
 
-def finds(work):
-    """`vault find` over 100,000 lines, from the index alone."""
-    store = os.path.join(work, "small")
-    shutil.rmtree(store, ignore_errors=True)
-    made = lines(os.path.join(store, "vault"), 100_000, 7)
-    store = os.path.join(store, "vault")
-    for options in ([], ["--key", made["key"]]):
-        began = time.perf_counter()
-        code, out, why = run(BINARY, "vault", "find", "--json", "--session", made["sessions"][3], "--store", store, *options)
-        check(f"find has a session's 20 lines among 100,000{', signed' if options else ''}", code == 0 and len(out.splitlines()) == 20 and "unsigned\":true" not in out, out[-300:] + why)
-        figure("it took", round((time.perf_counter() - began) * 1000), "ms")
-
-
 def lines(store, rows, seed):
     python = os.path.join(CACHE, "tables", "venv", "bin", "python")
     return json.loads(subprocess.run([python, os.path.join(HERE, "tables", "lines.py"), store, str(rows), str(seed)], check=True, capture_output=True).stdout)
@@ -152,19 +139,16 @@ def main():
     mark = os.path.join(work, f"made-{a.rows}.json")
     begun = os.path.exists(mark)
     if begun:
-        with open(mark) as f:
-            made = json.load(f)
+        made = read_json(mark)
         a.seed = made["seed"]
     say(f"tables: {a.rows} index lines, packed, seed {a.seed}")
-    subprocess.run([os.path.join(HERE, "tables", "install.sh")], check=True, stdout=subprocess.DEVNULL)
     store, tables = os.path.join(work, "vault"), os.path.join(work, "tables")
     if not begun:
         shutil.rmtree(store, ignore_errors=True)
         shutil.rmtree(tables, ignore_errors=True)
         made = lines(store, a.rows, a.seed)
         made["seed"] = a.seed
-        with open(mark + ".part", "w") as f:
-            json.dump(made, f)
+        write_json(mark + ".part", made)
         os.rename(mark + ".part", mark)
 
     compact = [BINARY, "vault", "compact", "--store", store, "--output", tables, "--json", "--key", made["key"]]
@@ -189,7 +173,6 @@ def main():
     same_lines(packed, index)
     statements(packed, index, random.Random(a.seed).choice(made["sessions"]), made)
     elsewhere(packed, store)
-    finds(work)
     finish(work)
 
 

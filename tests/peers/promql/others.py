@@ -1,6 +1,5 @@
-"""What can be checked without the vendor: SigNoz' rules (its API's schema), Honeycomb's triggers (the provider's
-documented arguments and limits), CloudWatch's alarms (cfn-lint). Each function returns what is wrong."""
-import json
+"""What can be checked without the vendor: Honeycomb's triggers (the provider's documented arguments and limits), CloudWatch's alarms (cfn-lint).
+Each function returns what is wrong."""
 import os
 import re
 import subprocess
@@ -8,49 +7,62 @@ import sys
 
 import hcl2
 
-# ---- SigNoz: RuletypesPostableRule of docs/api/openapi.yml ------------------------------------------------------------
-
-RULE = {
-    "alert": str, "alertType": {"METRIC_BASED_ALERT", "TRACES_BASED_ALERT", "LOGS_BASED_ALERT", "EXCEPTIONS_BASED_ALERT"},
-    "ruleType": {"threshold_rule", "promql_rule", "anomaly_rule"}, "schemaVersion": str, "version": str, "labels": dict, "annotations": dict,
-    "condition": {
-        "compositeQuery": {"queryType": {"builder", "clickhouse_sql", "promql"}, "panelType": {"value", "table", "graph"},
-                           "queries": [{"type": {"builder_query", "builder_formula", "clickhouse_sql", "promql"}, "spec": {"name": str, "query": str}}]},
-        "selectedQueryName": str,
-        "thresholds": {"kind": {"basic"}, "spec": [{"name": str, "target": (int, float), "op": {"above", "below", "equal", "not_equal", "outside_bounds"},
-                                                    "matchType": {"at_least_once", "all_the_times", "on_average", "in_total", "last"},
-                                                    "channels": list}]},
-    },
-    "evaluation": {"kind": {"rolling", "cumulative"}, "spec": {"evalWindow": str, "frequency": str}},
-}
-
-
-def differs(value, schema, at=""):
-    """Where a value is not of the schema; every key of the schema must be there, no other may."""
-    if isinstance(schema, dict):
-        if not isinstance(value, dict) or set(value) != set(schema):
-            return [f"{at}: keys {sorted(value) if isinstance(value, dict) else value}"]
-        return [problem for key in schema for problem in differs(value[key], schema[key], f"{at}.{key}")]
-    if isinstance(schema, list):
-        if not isinstance(value, list) or not value:
-            return [f"{at}: no list"]
-        return [problem for one in value for problem in differs(one, schema[0], f"{at}[]")]
-    if isinstance(schema, set):
-        return [] if value in schema else [f"{at}: {value}"]
-    return [] if isinstance(value, schema) else [f"{at}: {value!r}"]
-
-
-def signoz(path):
-    with open(path) as f:
-        return [f"{rule.get('alert')}{problem}" for rule in json.load(f) for problem in differs(rule, RULE)]
-
-
 # ---- Honeycomb: arguments and limits as the provider's documentation (0.46) tells them -------------------------------
 
 TRIGGER = {"name", "description", "dataset", "query_json", "frequency", "threshold", "baseline_details", "dynamic", "recipient", "alert_type", "disabled", "tags"}
 SPEC = {"calculation", "calculated_field", "filter", "filter_combination", "formula", "breakdowns", "time_range", "having"}
 COLUMNLESS = {"COUNT", "CONCURRENCY"}
 FILTER_OPS = {"=", "!=", ">", ">=", "<", "<=", "starts-with", "does-not-start-with", "contains", "does-not-contain", "exists", "does-not-exist", "in", "not-in"}
+
+
+OPERATIONS = {"COUNT", "CONCURRENCY", "SUM", "AVG", "COUNT_DISTINCT", "MAX", "MIN", "P50", "P90", "P95", "P99", "RATE_AVG", "RATE_SUM", "RATE_MAX", "HEATMAP"}
+OFFSETS = {1800, 3600, 7200, 28800, 86400, 604800, 2419200, 15724800}
+# {argument: type, or [a block]}; `!` marks what is required
+FILTER = {"column!": str, "op!": str, "value": str}
+SPECIFICATION = {
+    "calculation": [{"op!": str, "column": str, "name": str, "filter_combination": str, "filter": [FILTER]}],
+    "calculated_field": [{"name!": str, "expression!": str}],
+    "formula": [{"name!": str, "expression!": str}],
+    "filter": [FILTER], "filter_combination": str, "breakdowns": list, "limit": int, "time_range": int, "start_time": int, "end_time": int,
+    "granularity": int, "compare_time_offset": int,
+    "order": [{"op": str, "column": str, "order": str}],
+    "having": [{"calculate_op!": str, "column": str, "op!": str, "value!": float}],
+}
+
+
+def arguments(body, schema, at):
+    """Unknown and missing arguments, and such of another type."""
+    known = {key.rstrip("!"): kind for key, kind in schema.items()}
+    wrong = [f"{at}: unknown argument {key}" for key in set(body) - set(known)]
+    wrong += [f"{at}: no {key[:-1]}" for key in schema if key.endswith("!") and key[:-1] not in body]
+    for key, value in body.items():
+        kind = known.get(key)
+        if isinstance(kind, list):
+            for one in value:
+                wrong += arguments(one, kind[0], f"{at}.{key}")
+        elif kind and not isinstance(value, kind):
+            wrong.append(f"{at}.{key}: {value!r}")
+    return wrong
+
+
+def specification(name, spec):
+    wrong = arguments(spec, SPECIFICATION, name)
+    shown = [(one["op"], one.get("column")) for one in spec.get("calculation", [])]
+    wrong += [f"{name}: {op} and column {column}" for op, column in shown if op not in OPERATIONS or (column is None) != (op in COLUMNLESS)]
+    for one in spec.get("filter", []) + [one for calculation in spec.get("calculation", []) for one in calculation.get("filter", [])]:
+        valueless = one["op"] in ("exists", "does-not-exist")
+        wrong += [f"{name}: filter {one}"] if one["op"] not in FILTER_OPS or ("value" in one) == valueless else []
+    for calculation in spec.get("calculation", []):
+        wrong += [f"{name}: a calculation with filters needs a name"] if "filter" in calculation and "name" not in calculation else []
+    named = [one["name"] for one in spec.get("calculation", []) if "name" in one]
+    for formula in spec.get("formula", []):
+        wrong += [f"{name}: formula {formula}"] if set(re.findall(r"\$(\w+)", formula["expression"])) - set(named) or formula["name"] in named else []
+    for one in spec.get("order", []):
+        target = (one.get("op"), one.get("column"))
+        wrong += [f"{name}: order {one}"] if target not in shown or one.get("order") not in ("ascending", "descending") else []
+    wrong += [f"{name}: limit"] if not 1 <= spec.get("limit", 1) <= 1000 else []
+    wrong += [f"{name}: compare_time_offset"] if spec.get("compare_time_offset", 86400) not in OFFSETS | {spec.get("time_range")} else []
+    return wrong
 
 
 def plain(value):
@@ -67,19 +79,13 @@ def blocks(document, kind, resource):
 
 
 def query(name, spec):
-    wrong = [f"{name}: {key}" for key in set(spec) - SPEC]
-    calculations, named = spec.get("calculation", []), []
-    for one in calculations:
-        wrong += [f"{name}: calculation {key}" for key in set(one) - {"op", "column", "name", "filter"}]
-        wrong += [f"{name}: {one['op']} and column"] if ("column" in one) == (one["op"] in COLUMNLESS) else []
-        named += [one["name"]] if "name" in one else []
-    filters = spec.get("filter", []) + [one for calculation in calculations for one in calculation.get("filter", [])]
-    for one in filters:
-        valueless = one["op"] in ("exists", "does-not-exist")
-        wrong += [f"{name}: filter {one}"] if one["op"] not in FILTER_OPS or ("value" in one) == valueless else []
+    """A specification as triggers have it: one calculation without a name, or a formula over named ones."""
+    wrong = specification(name, spec) + [f"{name}: {key}" for key in set(spec) - SPEC]
+    calculations = spec.get("calculation", [])
+    named = {one["name"] for one in calculations if "name" in one}
     if "formula" in spec:
         asked = set(re.findall(r"\$(\w+)", spec["formula"][0]["expression"]))
-        wrong += [f"{name}: a formula, but not all calculations are named"] if asked != set(named) or len(named) != len(calculations) else []
+        wrong += [f"{name}: a formula, but not all calculations are named"] if asked != named or len(named) != len(calculations) else []
         wrong += [f"{name}: filters beside named calculations"] if "filter" in spec else []
     elif len(calculations) != 1 or named:
         wrong.append(f"{name}: exactly one calculation without a name")

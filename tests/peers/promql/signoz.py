@@ -60,7 +60,7 @@ def written_out(expr, recorded):
 
 
 def rule(alert, expr):
-    """SigNoz' form. The expression has only what is wrong, so whatever comes of it fires: above -1."""
+    """SigNoz' form: the keys of RuletypesPostableRule (its docs/api/openapi.yml). The expression has only what is wrong, so whatever comes of it fires: above -1."""
     spec = {"name": alert["labels"]["severity"], "target": -1, "op": "above", "matchType": "last", "channels": []}
     summary = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"{{$\1}}", alert["annotations"]["summary"])
     summary = re.sub(r"\{\{ \$value[^}]*\}\}", "{{$value}}", summary)

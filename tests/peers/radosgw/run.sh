@@ -28,7 +28,7 @@ fi
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
 venv=$cache/venv-s3
-"$here/venv.sh" "$cache"
+PEERS_CACHE=$cache "$here/../pip_install.sh" venv-s3 "$here/requirements.txt" >&2
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 port=${port:-$(free_port)} mon=${mon:-$(free_port)} dir=${dir:-$cache/radosgw}

@@ -10,14 +10,7 @@ cache=$(cd "$cache" && pwd)
 what=${1:-all}
 case $what in all | python | js | go | java) ;; *) echo "sdk/install.sh: no SDK $what" >&2; exit 2 ;; esac
 
-if [ "$what" = all ] || [ "$what" = python ]; then
-  venv=$cache/venv
-  if ! cmp -s "$here/requirements.txt" "$venv/requirements.installed"; then
-    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2
-    cp "$here/requirements.txt" "$venv/requirements.installed"
-  fi
-fi
+if [ "$what" = all ] || [ "$what" = python ]; then PEERS_CACHE=$cache "$here/../pip_install.sh" venv "$here/requirements.txt" >&2; fi
 if [ "$what" = all ] || [ "$what" = js ]; then
   js=$cache/js
   mkdir -p "$js"
@@ -30,6 +23,7 @@ if [ "$what" = all ] || [ "$what" = js ]; then
   cp "$here/send.mjs" "$js/send.mjs"
 fi
 if [ "$what" = go ]; then
+  command -v go >/dev/null || { echo "sdk/install.sh: Go 1.26 is missing" >&2; exit 1; }
   (cd "$here/go" && GOPATH=$cache/gopath GOCACHE=$cache/gocache GOFLAGS=-modcacherw GOTOOLCHAIN=local go build -o "$cache/go/send" . >&2)
 fi
 if [ "$what" = java ]; then

@@ -5,9 +5,7 @@
 //
 // Arguments and output are those of send.py (no grpc here, no threads); install.sh copies this file beside its modules.
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { diag, DiagConsoleLogger, DiagLogLevel } from '@opentelemetry/api'
 import { SeverityNumber } from '@opentelemetry/api-logs'
 import { OTLPLogExporter } from '@opentelemetry/exporter-logs-otlp-http'
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-http'
@@ -21,15 +19,13 @@ const text = (fallback) => ({ type: 'string', default: fallback })
 const { values: a } = parseArgs({
   options: {
     endpoint: text(), count: text('10'), batch: text('10'), signals: text('traces'), prefix: text('js'), timeout: text('10'),
-    compression: text('none'), header: { type: 'string', multiple: true, default: [] }, ca: text(), pause: text('0'), fill: text('0'),
-    verbose: { type: 'boolean', default: false },
+    compression: text('none'),
   },
 })
 if (!a.endpoint) {
   console.error('--endpoint is missing')
   process.exit(2)
 }
-if (a.verbose) diag.setLogger(new DiagConsoleLogger(), DiagLogLevel.WARN)
 
 const SESSIONS = 4
 const resource = resourceFromAttributes({
@@ -54,15 +50,13 @@ function attributes(id, n) {
     ...base, 'gen_ai.operation.name': 'chat', 'gen_ai.provider.name': 'anthropic', 'gen_ai.request.model': 'claude-sonnet-4-5',
     'gen_ai.response.model': 'claude-sonnet-4-5', 'gen_ai.response.id': `msg_${id}`, 'gen_ai.usage.input_tokens': 100 + (n % 7),
     'gen_ai.usage.output_tokens': 20 + (n % 5), 'gen_ai.response.finish_reasons': ['end_turn'],
-    'gen_ai.input.messages': messages('user', `Ask ${own} ${'x'.repeat(Number(a.fill))}`),
+    'gen_ai.input.messages': messages('user', `Ask ${own}`),
     'gen_ai.output.messages': messages('assistant', 'Answer ' + canary(id, 'completion')),
   }, own]
 }
 
 const options = (signal) => ({
   url: `${a.endpoint.replace(/\/$/, '')}/v1/${signal}`, timeoutMillis: Number(a.timeout) * 1000, compression: a.compression,
-  headers: Object.fromEntries(a.header.map((h) => [h.slice(0, h.indexOf('=')), h.slice(h.indexOf('=') + 1)])),
-  ...(a.ca ? { httpAgentOptions: { ca: readFileSync(a.ca) } } : {}),
 })
 const exported = (exporter, batch) => new Promise((done) => exporter.export(batch, (result) => done(result.code === 0)))
 
@@ -142,7 +136,6 @@ for (const signal of a.signals.split(',')) {
     counts.sent += lines.length
     counts[ok ? 'ok' : 'failed'] += lines.length
     if (ok) process.stdout.write(lines.map((line) => JSON.stringify(line) + '\n').join(''))
-    if (Number(a.pause)) await new Promise((done) => setTimeout(done, Number(a.pause) * 1000))
   }
 }
 console.log(JSON.stringify({ done: true, ...counts, seconds: Number(((performance.now() - began) / 1000).toFixed(3)) }))

@@ -9,14 +9,15 @@ the last line is {"done": true, "sent", "ok", "failed", "seconds"}. Exit 0 if al
 on; --timeout is the deadline of one export, retries included. Every item has the attribute `test.case.name` and a canary in its content.
 """
 import argparse
+import functools
 import hashlib
+import importlib
 import json
 import logging
+import os
 import sys
-import threading
 import time
 
-from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk.metrics import Counter, MeterProvider
@@ -36,7 +37,7 @@ def messages(role, content):
     return json.dumps([{"role": role, "parts": [{"type": "text", "content": content}]}])
 
 
-def attributes(test_id, n, prefix, fill):
+def attributes(test_id, n, prefix):
     """A chat span of semconv form; every fourth is a tool span. Returns (name, attributes, canary)."""
     own = canary(test_id, "toolargs" if n % 4 == 3 else "prompt")
     base = {"test.case.name": test_id, "gen_ai.conversation.id": f"{prefix}-session-{n % SESSIONS}", "tenant.id": "acme"}
@@ -49,7 +50,7 @@ def attributes(test_id, n, prefix, fill):
                                       "gen_ai.request.model": "claude-sonnet-4-5", "gen_ai.response.model": "claude-sonnet-4-5",
                                       "gen_ai.response.id": f"msg_{test_id}", "gen_ai.usage.input_tokens": 100 + n % 7,
                                       "gen_ai.usage.output_tokens": 20 + n % 5, "gen_ai.response.finish_reasons": ["end_turn"],
-                                      "gen_ai.input.messages": messages("user", f"Ask {own} {'x' * fill}"),
+                                      "gen_ai.input.messages": messages("user", f"Ask {own}"),
                                       "gen_ai.output.messages": messages("assistant", "Answer " + canary(test_id, "completion"))}, own
 
 
@@ -80,10 +81,10 @@ class Traces:
     def __init__(self, a):
         self.keep, provider = Keep(), TracerProvider(resource=RESOURCE)
         provider.add_span_processor(self.keep)
-        self.tracer, self.exporter, self.fill = provider.get_tracer("peer", "1.0.0"), a.exporters["traces"](), a.fill
+        self.tracer, self.exporter = provider.get_tracer("peer", "1.0.0"), a.exporters["traces"]()
 
     def make(self, test_id, n, prefix):
-        name, attrs, own = attributes(test_id, n, prefix, self.fill)
+        name, attrs, own = attributes(test_id, n, prefix)
         with self.tracer.start_as_current_span(name, attributes=attrs) as span:
             span.add_event("gen_ai.request.attempt", {"attempt": 1})
         c = span.get_span_context()
@@ -97,10 +98,10 @@ class Logs:
     def __init__(self, a):
         self.keep, provider = Keep(), LoggerProvider(resource=RESOURCE)
         provider.add_log_record_processor(self.keep)
-        self.logger, self.exporter, self.fill = provider.get_logger("peer", "1.0.0"), a.exporters["logs"](), a.fill
+        self.logger, self.exporter = provider.get_logger("peer", "1.0.0"), a.exporters["logs"]()
 
     def make(self, test_id, n, prefix):
-        _, attrs, own = attributes(test_id, 0, prefix, self.fill)
+        _, attrs, own = attributes(test_id, 0, prefix)
         attrs["gen_ai.conversation.id"] = f"{prefix}-session-{n % SESSIONS}"
         self.logger.emit(LogRecord(timestamp=time.time_ns(), severity_number=SeverityNumber.INFO, body={"content": own},
                                    event_name="gen_ai.client.inference.operation.details", attributes=attrs))
@@ -128,31 +129,17 @@ class Metrics:
 KINDS = {"traces": Traces, "logs": Logs, "metrics": Metrics}
 
 
+EXPORTERS = {"traces": ("trace_exporter", "OTLPSpanExporter"), "logs": ("_log_exporter", "OTLPLogExporter"), "metrics": ("metric_exporter", "OTLPMetricExporter")}
+
+
 def exporters(a):
-    headers = dict(h.split("=", 1) for h in a.header)
-    if a.protocol == "grpc":
-        import grpc
-        from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-        compression = {"none": grpc.Compression.NoCompression, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}[a.compression]
-        secure = a.endpoint.startswith("https")
-        options = {"endpoint": a.endpoint, "insecure": not secure, "headers": tuple(headers.items()), "timeout": a.timeout, "compression": compression}
-        if a.ca:
-            options["credentials"] = grpc.ssl_channel_credentials(open(a.ca, "rb").read())
-        path = lambda _: {}
-    else:
-        from opentelemetry.exporter.otlp.proto.http import Compression
-        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
-        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        compression = {"none": Compression.NoCompression, "gzip": Compression.Gzip, "deflate": Compression.Deflate}[a.compression]
-        options = {"headers": headers, "timeout": a.timeout, "compression": compression}
-        if a.ca:
-            options["certificate_file"] = a.ca
-        path = lambda signal: {"endpoint": f"{a.endpoint.rstrip('/')}/v1/{signal}"}
-    made = {"traces": OTLPSpanExporter, "logs": OTLPLogExporter, "metrics": OTLPMetricExporter}
-    return {signal: (lambda signal=signal: made[signal](**options, **path(signal))) for signal in made}
+    """{signal: makes its exporter}, which reads the rest from its own variables."""
+    os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = a.endpoint
+    if a.compression != "none":
+        os.environ["OTEL_EXPORTER_OTLP_COMPRESSION"] = a.compression
+    package = f"opentelemetry.exporter.otlp.proto.{a.protocol}"
+    return {signal: functools.partial(getattr(importlib.import_module(f"{package}.{module}"), name), timeout=a.timeout)
+            for signal, (module, name) in EXPORTERS.items()}
 
 
 def main():
@@ -164,44 +151,29 @@ def main():
     p.add_argument("--signals", default="traces")
     p.add_argument("--prefix", default="py", help="ids are PREFIX-SIGNAL-NNNNNN")
     p.add_argument("--timeout", type=float, default=10)
-    p.add_argument("--compression", choices=("none", "gzip", "deflate"), default="none")
-    p.add_argument("--header", action="append", default=[], metavar="K=V")
-    p.add_argument("--ca", help="PEM of the receiver's authority (https endpoints)")
-    p.add_argument("--threads", type=int, default=1, help="each with an exporter of its own")
+    p.add_argument("--compression", choices=("none", "gzip"), default="none")
     p.add_argument("--pause", type=float, default=0, help="seconds between batches")
-    p.add_argument("--fill", type=int, default=0, help="more bytes of prompt per item")
-    p.add_argument("--verbose", action="store_true", help="let the SDK speak on stderr")
     a = p.parse_args()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO if a.verbose else logging.CRITICAL)
+    logging.basicConfig(stream=sys.stderr, level=logging.CRITICAL)
     a.exporters = exporters(a)
 
-    lock, counts, began = threading.Lock(), {"ok": 0, "failed": 0}, time.monotonic()
-    work = [(signal, list(range(at, min(at + a.batch, a.count)))) for signal in a.signals.split(",") for at in range(0, a.count, a.batch)]
-
-    def run(share):
-        kinds = {}
-        for signal, numbers in share:
-            kind = kinds.setdefault(signal, None) or KINDS[signal](a)
-            kinds[signal] = kind
-            lines = [kind.make(f"{a.prefix}-{signal}-{n:06}", n, a.prefix) for n in numbers]
+    counts, began = {"sent": 0, "ok": 0, "failed": 0}, time.monotonic()
+    for signal in a.signals.split(","):
+        kind = KINDS[signal](a)
+        for at in range(0, a.count, a.batch):
+            lines = [kind.make(f"{a.prefix}-{signal}-{n:06}", n, a.prefix) for n in range(at, min(at + a.batch, a.count))]
             try:
                 ok = kind.send().name == "SUCCESS"
             except Exception as e:  # an exporter that was shut down, a bad body: not OK, but the others go on
                 print(f"{type(e).__name__}: {e}", file=sys.stderr)
                 ok = False
-            with lock:
-                counts["ok" if ok else "failed"] += len(lines)
-                if ok:
-                    sys.stdout.write("".join(json.dumps(line) + "\n" for line in lines))
-                    sys.stdout.flush()
+            counts["sent"] += len(lines)
+            counts["ok" if ok else "failed"] += len(lines)
+            if ok:
+                sys.stdout.write("".join(json.dumps(line) + "\n" for line in lines))
+                sys.stdout.flush()
             time.sleep(a.pause)
-
-    threads = [threading.Thread(target=run, args=(work[i::a.threads],)) for i in range(a.threads)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    print(json.dumps({"done": True, "sent": sum(len(n) for _, n in work), **counts, "seconds": round(time.monotonic() - began, 3)}), flush=True)
+    print(json.dumps({"done": True, **counts, "seconds": round(time.monotonic() - began, 3)}), flush=True)
     sys.exit(counts["failed"] > 0)
 
 

@@ -4,6 +4,7 @@
 
 The binary names the version. Its folder must not exist yet: the data of a release is written once, and stays.
 """
+import collections
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from harness import BINARY, RECORDINGS, REPO, Gateway, Sink, Stock, http, keygen, say, stop_all, until, workdir  # noqa: E402
+from harness import BINARY, Gateway, RECORDINGS, REPO, Sink, Stock, keygen, read, say, stop_all, until, workdir, write  # noqa: E402
 from load import request  # noqa: E402
 
 CASES = os.path.join(REPO, "tests", "cases", "upgrade")
@@ -74,24 +75,16 @@ class Upgraded(Gateway):
     def start(self, wait=True, env=None):
         return super().start(wait, env or self.env)
 
-    def post(self, signal, body):
-        return http(f"http://127.0.0.1:{self.http}/v1/{signal}", body, {"content-type": "application/x-protobuf"})[0]
-
     def runs(self):
-        return json.loads(http(f"http://127.0.0.1:{self.admin}/api/runs?limit=100")[2])["runs"]
-
-    def page(self, path):
-        """A page's figures as JSON."""
-        return json.loads(http(f"http://127.0.0.1:{self.admin}{path}", headers={"accept": "application/json"})[2])
+        return self.ask("/api/runs?limit=100")["runs"]
 
     def pending(self):
         """{consumer: records that wait}, without the tracker's own."""
-        out = {}
-        for line in http(f"http://127.0.0.1:{self.admin}/metrics")[2].decode().splitlines():
-            if line.startswith("tollgate_spool_pending_records{"):
-                labels, _, value = line.rpartition(" ")
-                out[labels.split('"')[1]] = out.get(labels.split('"')[1], 0) + int(float(value))
-        return {name: count for name, count in out.items() if name != "checkpoint"}
+        waiting = collections.Counter()
+        for name, count in self.metrics().items():
+            if name.startswith("tollgate_spool_pending_records{") and '"checkpoint"' not in name:
+                waiting[name.split('"')[1]] += int(count)
+        return dict(waiting)
 
 
 def facts(run):
@@ -125,8 +118,7 @@ def main():
     recipient = keygen(os.path.join(data, "auditor.key"))
     public = subprocess.run([BINARY, "vault", "keygen", "--signing", "--name", "upgrade.example", "--output", os.path.join(data, "signing.key")],
                             capture_output=True, text=True, check=True).stdout.strip()
-    with open(os.path.join(data, "tollgate.yaml"), "w") as f:
-        f.write(CONFIG.format(recipient=recipient, sink=SINK_PORT, spool_key=SPOOL_KEY, pseudonym_key=PSEUDONYM_KEY))
+    write(os.path.join(data, "tollgate.yaml"), CONFIG.format(recipient=recipient, sink=SINK_PORT, spool_key=SPOOL_KEY, pseudonym_key=PSEUDONYM_KEY))
     sink = Sink(os.path.join(work, "sink"), "--http", str(SINK_PORT))
 
     # 1. A session goes through whole, and a clean stop writes checkpoint and history.
@@ -134,10 +126,9 @@ def main():
     folder = os.path.join(RECORDINGS, *SESSION)
     for name in sorted(os.listdir(folder)):
         if name.endswith(".pb"):
-            with open(os.path.join(folder, name), "rb") as f:
-                assert gateway.post(name.split("-")[1].split(".")[0], f.read()) == 200
+            gateway.send(name.split("-")[1].split(".")[0], read(os.path.join(folder, name), "rb"))
     # the recording is older than the history's 48 hours, these runs are not
-    assert gateway.post("traces", request("traces", ["upgrade-before"]).SerializeToString()) == 200
+    gateway.send("traces", request("traces", ["upgrade-before"]).SerializeToString())
     until("everything delivered and stored", lambda: not any(gateway.pending().values()), 60)
     until("the runs are over", lambda: all(run["state"] != "live" for run in gateway.runs()), 30)
     assert gateway.stop() == 0
@@ -147,7 +138,7 @@ def main():
     gateway = Upgraded(data, sink.http, (4398, 4397), object_age="1h").start()
     waiting = [f"upgrade-{signal}-{n}" for signal in ("traces", "logs") for n in range(3)]
     for signal in ("traces", "logs"):
-        assert gateway.post(signal, request(signal, [one for one in waiting if signal in one]).SerializeToString()) == 200
+        gateway.send(signal, request(signal, [one for one in waiting if signal in one]).SerializeToString())
     delivered = len(sink.rows())
     until("what waits is counted", lambda: gateway.pending().get("otlp_http") and gateway.pending().get("vault"), 30)
     until("the runs are over", lambda: all(run["state"] != "live" for run in gateway.runs()), 30)

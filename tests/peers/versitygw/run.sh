@@ -28,7 +28,7 @@ if ! "$server" --version 2>/dev/null | grep -q "${version#v}"; then
   GOPATH=$cache/gopath GOCACHE=$cache/gocache GOFLAGS=-modcacherw GOTOOLCHAIN=local GOBIN=$cache/go CGO_ENABLED=0 \
     go install -ldflags "-X main.Version=${version#v}" "github.com/versity/versitygw/cmd/versitygw@$version" >&2
 fi
-"$here/../radosgw/venv.sh" "$cache"
+PEERS_CACHE=$cache "$here/../pip_install.sh" venv-s3 "$here/../radosgw/requirements.txt" >&2
 
 port=${port:-$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')}
 dir=${dir:-$cache/versitygw}

@@ -31,7 +31,7 @@ impl AttributesProcessor {
 
 impl ProcessorSpec for AttributesSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile { notes: &[], redaction: None, privacy: None, inquires: false }
+        ProcessorProfile { notes: &[], redaction: None, privacy: None, calls_recogniser: false }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], _: &ProcessorDeps) -> ProcessorBuildResult {

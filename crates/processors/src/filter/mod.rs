@@ -76,7 +76,7 @@ impl ItemFilter for FilterProcessor {
 
 impl ProcessorSpec for FilterSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile { notes: &[], redaction: None, privacy: None, inquires: false }
+        ProcessorProfile { notes: &[], redaction: None, privacy: None, calls_recogniser: false }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

@@ -68,7 +68,7 @@ impl NormalizeProcessor {
 
 impl ProcessorSpec for NormalizeSettings {
     fn profile(&self) -> ProcessorProfile<'_> {
-        ProcessorProfile { notes: &[], redaction: None, privacy: None, inquires: false }
+        ProcessorProfile { notes: &[], redaction: None, privacy: None, calls_recogniser: false }
     }
 
     fn build(&self, id: &Arc<str>, _: &[Signal], deps: &ProcessorDeps) -> ProcessorBuildResult {

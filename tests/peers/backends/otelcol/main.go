@@ -1,11 +1,9 @@
-// A Collector with the exporters for OTLP and OpenSearch. The exporter for OpenSearch is served in this one version,
-// which needs the Collector's own modules of the same version, so the builder's default versions can't be used.
+// A Collector with OTLP on both sides, in the version that docs/how-to/collector.md names.
 package main
 
 import (
 	"os"
 
-	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/opensearchexporter"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/provider/fileprovider"
@@ -23,8 +21,7 @@ func components() (otelcol.Factories, error) {
 	if err != nil {
 		return otelcol.Factories{}, err
 	}
-	exporters, err := otelcol.MakeFactoryMap[exporter.Factory](otlpexporter.NewFactory(), otlphttpexporter.NewFactory(),
-		opensearchexporter.NewFactory())
+	exporters, err := otelcol.MakeFactoryMap[exporter.Factory](otlpexporter.NewFactory(), otlphttpexporter.NewFactory())
 	return otelcol.Factories{Receivers: receivers, Exporters: exporters, Telemetry: otelconftelemetry.NewFactory()}, err
 }
 

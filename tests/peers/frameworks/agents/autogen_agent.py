@@ -2,9 +2,8 @@
 import asyncio
 import logging
 import os
-import sys
 
-from base import MODEL, PLAN, burn, lookup, providers
+from base import MODEL, PLAN, burn, lookup, planned_later, providers
 
 end = providers()
 from autogen_agentchat.agents import AssistantAgent  # noqa: E402
@@ -26,10 +25,7 @@ async def main():
                                         model_info=ModelInfo(vision=False, function_calling=True, json_output=True, family="unknown", structured_output=False))
     agent = AssistantAgent("ledger_agent", client, tools=[lookup, burn], system_message=PLAN["system"], description=PLAN["description"], max_tool_iterations=4)
     await RoundRobinGroupChat([agent], termination_condition=MaxMessageTermination(2)).run(task=PLAN["prompt"])
-    try:
-        await agent.run(task=PLAN["echo_prompt"])
-    except Exception as e:
-        print("as planned:", type(e).__name__, e, file=sys.stderr)
+    await planned_later(agent.run(task=PLAN["echo_prompt"]))
 
 
 asyncio.run(main())

@@ -1,7 +1,7 @@
 """azure-ai-inference, its own tracing."""
 import os
 
-from base import MODEL, PLAN, SCHEMA, planned, providers
+from base import MODEL, PLAN, SCHEMA, answer, planned, providers
 
 end = providers()
 from azure.ai.inference import ChatCompletionsClient  # noqa: E402
@@ -19,8 +19,7 @@ for n in range(3):
     got = client.complete(messages=messages, tools=tools, model=MODEL, max_tokens=512, temperature=0.5).choices[0].message
     messages.append(AssistantMessage(tool_calls=got.tool_calls, content=got.content))
     for call in got.tool_calls or []:
-        tool = PLAN["tools"][call.function.name]
-        messages.append(ToolMessage(tool.get("result") or f"failed: {tool['error']}", tool_call_id=call.id))
+        messages.append(ToolMessage(answer(call.function.name), tool_call_id=call.id))
 for _ in client.complete(messages=[UserMessage(PLAN["stream_prompt"])], model=MODEL, stream=True, model_extras={"stream_options": {"include_usage": True}}):
     pass
 planned(client.complete, messages=[UserMessage(PLAN["echo_prompt"])], model=MODEL)

@@ -26,6 +26,12 @@ def burn(key: str) -> str:
     raise ToolFailed(PLAN["tools"]["burn"]["error"])
 
 
+def answer(name):
+    """What a tool says to the model: its result, or that it failed."""
+    tool = PLAN["tools"][name]
+    return tool.get("result") or f"failed: {tool['error']}"
+
+
 lookup.__doc__ = PLAN["tools"]["lookup"]["description"]
 burn.__doc__ = PLAN["tools"]["burn"]["description"]
 
@@ -74,3 +80,11 @@ def planned(body, *arguments, **named):
         print("as planned:", type(e).__name__, str(e)[:300], file=sys.stderr)
     else:
         print("did not fail", file=sys.stderr)
+
+
+async def planned_later(awaitable):
+    """The same of what is awaited."""
+    try:
+        await awaitable
+    except Exception as e:
+        print("as planned:", type(e).__name__, str(e)[:300], file=sys.stderr)

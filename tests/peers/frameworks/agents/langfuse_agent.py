@@ -1,6 +1,6 @@
 """Langfuse's SDK: observe, its OpenAI wrapper, scores, sent to an OTLP endpoint."""
 import agent
-from base import PLAN, planned
+from base import PLAN
 from langfuse import Langfuse, observe, propagate_attributes
 
 langfuse = Langfuse(public_key="pk-lf-dummy", secret_key="sk-lf-dummy")
@@ -23,16 +23,8 @@ def burn(key):
 @observe(as_type="agent")
 def ledger(question):
     with propagate_attributes(session_id=PLAN["session"], user_id=PLAN["user"], metadata={"note": PLAN["metadata"]}, tags=["nightly"]):
-        for n in range(3):
-            for call, name, arguments in model.turn(stream=n == 2):
-                try:
-                    text = {"lookup": lookup, "burn": burn}[name](agent.json.loads(arguments)["key"])
-                except agent.ToolFailed as e:
-                    text = f"failed: {e}"
-                model.result(call, text)
-    model.client.embeddings.create(model="text-embedding-3-small", input=PLAN["embed"])
-    model.history = model.history[:1] + [{"role": "user", "content": PLAN["echo_prompt"]}]
-    planned(model.turn, stream=False)
+        agent.turns(model, 3, True, lambda call, name, arguments: {"lookup": lookup, "burn": burn}[name](agent.json.loads(arguments)["key"]))
+    agent.afterwards(model, PLAN)
     return PLAN["output"]
 
 

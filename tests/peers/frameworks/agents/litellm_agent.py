@@ -1,9 +1,8 @@
 """LiteLLM's SDK. VARIANT: `otel` (its own callback; everything else by environment) or `openinference`."""
 import asyncio
-import sys
 
 import litellm
-from base import MODEL, PLAN, SCHEMA, VARIANT, providers
+from base import MODEL, PLAN, SCHEMA, VARIANT, answer, planned_later, providers
 
 end = providers()
 if VARIANT == "openinference":
@@ -26,16 +25,12 @@ async def main():
         message = got.choices[0].message
         history.append(message.model_dump(exclude_none=True))
         for call in message.tool_calls or []:
-            tool = PLAN["tools"][call.function.name]
-            history.append({"role": "tool", "tool_call_id": call.id, "content": tool.get("result") or f"failed: {tool['error']}"})
+            history.append({"role": "tool", "tool_call_id": call.id, "content": answer(call.function.name)})
     async for _ in await litellm.acompletion(model=model, messages=[{"role": "user", "content": PLAN["stream_prompt"]}], stream=True,
                                              stream_options={"include_usage": True}, **about()):
         pass
     await litellm.aembedding(model="openai/text-embedding-3-small", input=[PLAN["embed"]], **about())
-    try:
-        await litellm.acompletion(model=model, messages=[{"role": "user", "content": PLAN["echo_prompt"]}], **about())
-    except Exception as e:
-        print("as planned:", type(e).__name__, e, file=sys.stderr)
+    await planned_later(litellm.acompletion(model=model, messages=[{"role": "user", "content": PLAN["echo_prompt"]}], **about()))
     # callbacks run in tasks and threads of their own
     await asyncio.sleep(6)
 

@@ -1,9 +1,8 @@
 """LlamaIndex: an agent with tools, a query over documents. VARIANT: openinference | openllmetry."""
 import asyncio
 import os
-import sys
 
-from base import MODEL, PLAN, VARIANT, burn, lookup, providers
+from base import MODEL, PLAN, VARIANT, burn, lookup, planned_later, providers
 
 end = providers()
 if VARIANT == "openinference":
@@ -36,10 +35,7 @@ async def main():
     engine = index.as_query_engine(streaming=True, text_qa_template=template)
     for _ in engine.query(PLAN["stream_prompt"]).response_gen:
         pass
-    try:
-        await Settings.llm.achat([ChatMessage(role="user", content=PLAN["echo_prompt"])])
-    except Exception as e:
-        print("as planned:", e, file=sys.stderr)
+    await planned_later(Settings.llm.achat([ChatMessage(role="user", content=PLAN["echo_prompt"])]))
 
 
 asyncio.run(main())

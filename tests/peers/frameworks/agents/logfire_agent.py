@@ -3,7 +3,7 @@ import logging
 
 import agent
 import logfire
-from base import PLAN, planned
+from base import PLAN
 
 logfire.configure(send_to_logfire=False, console=False, service_name="ledger-agent")
 logfire.instrument_openai()
@@ -23,18 +23,9 @@ def burn(key):
 model = agent.Chat(PLAN)
 with logfire.set_baggage(session_id=PLAN["session"]), logfire.span("Agent asks {question}", question=PLAN["prompt"], user_id=PLAN["user"],
                                                                       settings={"note": PLAN["metadata"]}) as span:
-    for n in range(3):
-        for call, name, arguments in model.turn(stream=n == 2):
-            key = agent.json.loads(arguments)["key"]
-            try:
-                text = {"lookup": lookup, "burn": burn}[name](key)
-            except agent.ToolFailed as e:
-                text = f"failed: {e}"
-            model.result(call, text)
+    agent.turns(model, 3, True, lambda call, name, arguments: {"lookup": lookup, "burn": burn}[name](agent.json.loads(arguments)["key"]))
     logfire.info("Hello {customer}, the paper says {paper!r}", customer=PLAN["variables"]["customer"], paper=PLAN["documents"][0])
     logging.getLogger("ledger").warning("The customer wrote %s", PLAN["task"])
-    model.client.embeddings.create(model="text-embedding-3-small", input=PLAN["embed"])
     span.set_attribute("answer", PLAN["output"])
-    model.history = model.history[:1] + [{"role": "user", "content": PLAN["echo_prompt"]}]
-    planned(model.turn, stream=False)
+    agent.afterwards(model, PLAN)
 logfire.shutdown()

@@ -1,9 +1,8 @@
 """Microsoft Agent Framework, its own telemetry."""
 import asyncio
 import os
-import sys
 
-from base import MODEL, PLAN, burn, lookup, providers
+from base import MODEL, PLAN, burn, lookup, planned_later, providers
 
 end = providers()
 from agent_framework import Agent, tool  # noqa: E402
@@ -19,10 +18,7 @@ async def main():
     await agent.run(PLAN["prompt"])
     async for _ in Agent(client, PLAN["goal"], name="teller").run(PLAN["stream_prompt"], stream=True):
         pass
-    try:
-        await agent.run(PLAN["echo_prompt"])
-    except Exception as e:
-        print("as planned:", type(e).__name__, e, file=sys.stderr)
+    await planned_later(agent.run(PLAN["echo_prompt"]))
 
 
 asyncio.run(main())

@@ -1,8 +1,7 @@
 """OpenAI Agents SDK. VARIANT: openinference | official | openllmetry."""
 import asyncio
-import sys
 
-from base import MODEL, PLAN, VARIANT, burn, lookup, providers
+from base import MODEL, PLAN, VARIANT, burn, lookup, planned_later, providers
 
 end = providers()
 from agents import Agent, Runner, function_tool, set_trace_processors, trace  # noqa: E402
@@ -25,10 +24,7 @@ async def main():
         await Runner.run(agent, PLAN["prompt"])
         async for _ in Runner.run_streamed(plain, PLAN["stream_prompt"]).stream_events():
             pass
-        try:
-            await Runner.run(plain, PLAN["echo_prompt"])
-        except Exception as e:
-            print("as planned:", e, file=sys.stderr)
+        await planned_later(Runner.run(plain, PLAN["echo_prompt"]))
 
 
 asyncio.run(main())

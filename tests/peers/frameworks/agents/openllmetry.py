@@ -2,7 +2,7 @@
 import json
 
 import agent
-from base import PLAN, VARIANT, planned, providers
+from base import PLAN, VARIANT, providers
 
 vendor = VARIANT.removeprefix("legacy-").removesuffix("-events")
 legacy = VARIANT.startswith("legacy-")
@@ -45,13 +45,7 @@ def run_tool(name):
 
 @in_agent
 def body(question):
-    for n in range(3):
-        for call, name, arguments in model.turn(stream=n == 2 and vendor != "responses" and VARIANT != "legacy-anthropic"):
-            try:
-                text = run_tool(name)(json.loads(arguments))
-            except agent.ToolFailed as e:
-                text = f"failed: {e}"
-            model.result(call, text)
+    agent.turns(model, 3, vendor != "responses" and VARIANT != "legacy-anthropic", lambda call, name, arguments: run_tool(name)(json.loads(arguments)))
     return PLAN["output"]
 
 
@@ -63,10 +57,7 @@ def everything(question):
         from traceloop.sdk.tracing.tracing import set_external_prompt_tracing_context
         set_external_prompt_tracing_context(PLAN["template"], PLAN["variables"], 3)
     answer = body(question)
-    if PLAN.get("embed") and vendor == "openai":
-        model.client.embeddings.create(model="text-embedding-3-small", input=PLAN["embed"])
-    model.history = [m for m in model.history if m.get("role") == "system"] + [{"role": "user", "content": PLAN["echo_prompt"]}]
-    planned(model.turn, stream=False)
+    agent.afterwards(model, PLAN)
     return answer
 
 

@@ -1,8 +1,7 @@
 """Pydantic AI. VARIANT: the version of its format, `1-logs`, `2`…`6`, or `logfire` (Logfire's own set-up), `openinference`."""
 import asyncio
-import sys
 
-from base import MODEL, PLAN, VARIANT, burn, lookup, providers
+from base import MODEL, PLAN, VARIANT, burn, lookup, planned_later, providers
 
 if VARIANT == "logfire":
     import logfire
@@ -63,10 +62,7 @@ async def main():
     async with agent.run_stream(PLAN["stream_prompt"]) as got:
         async for _ in got.stream_text():
             pass
-    try:
-        await agent.run(PLAN["echo_prompt"])
-    except Exception as e:
-        print("as planned:", e, file=sys.stderr)
+    await planned_later(agent.run(PLAN["echo_prompt"]))
 
 
 asyncio.run(main())

@@ -2,9 +2,8 @@
 import asyncio
 import logging
 import os
-import sys
 
-from base import MODEL, PLAN, burn, lookup, providers
+from base import MODEL, PLAN, burn, lookup, planned_later, providers
 
 end = providers()
 from opentelemetry._logs import get_logger_provider  # noqa: E402
@@ -38,10 +37,7 @@ async def main():
     await agent.get_response(PLAN["prompt"])
     async for _ in agent.invoke_stream(PLAN["stream_prompt"]):
         pass
-    try:
-        await agent.get_response(PLAN["echo_prompt"])
-    except Exception as e:
-        print("as planned:", type(e).__name__, e, file=sys.stderr)
+    await planned_later(agent.get_response(PLAN["echo_prompt"]))
 
 
 asyncio.run(main())

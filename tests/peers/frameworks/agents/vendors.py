@@ -2,7 +2,7 @@
 import json
 import os
 
-from base import MODEL, PLAN, SCHEMA, VARIANT, planned, providers
+from base import MODEL, PLAN, SCHEMA, VARIANT, answer, planned, providers
 
 end = providers()
 url = os.environ["MOCK_URL"]
@@ -48,8 +48,7 @@ for n in range(3):
     for call in message.tool_calls or []:
         name, arguments = call.function.name, call.function.arguments
         assert json.loads(arguments) if isinstance(arguments, str) else arguments
-        tool = PLAN["tools"][name]
-        said = {"role": "tool", "content": tool.get("result") or f"failed: {tool['error']}"}
+        said = {"role": "tool", "content": answer(name)}
         history.append(said if VARIANT == "ollama" else {**said, "tool_call_id": call.id})
 for _ in stream([{"role": "user", "content": PLAN["stream_prompt"]}]):
     pass

@@ -1,4 +1,4 @@
-// Sends gen_ai telemetry with the official Go SDK and says, per item, whether the receiver said OK. Arguments and output are those of
+// Sends gen_ai spans with the official Go SDK and says, per item, whether the receiver said OK. Arguments and output are those of
 // send.py, which see (no threads here).
 package main
 
@@ -10,22 +10,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploggrpc"
-	"go.opentelemetry.io/otel/exporters/otlp/otlplog/otlploghttp"
-	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
-	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
-	"go.opentelemetry.io/otel/log"
-	otelmetric "go.opentelemetry.io/otel/metric"
-	sdklog "go.opentelemetry.io/otel/sdk/log"
-	"go.opentelemetry.io/otel/sdk/metric"
-	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
@@ -35,7 +25,6 @@ const sessions = 4
 var (
 	endpoint = flag.String("endpoint", "", "http://host:port")
 	protocol = flag.String("protocol", "grpc", "grpc or http")
-	signals  = flag.String("signals", "traces", "of traces,logs,metrics")
 	prefix   = flag.String("prefix", "go", "of the ids")
 	compress = flag.String("compression", "none", "none or gzip")
 	count    = flag.Int("count", 10, "items a signal")
@@ -85,26 +74,12 @@ func attributes(id string, n int) (string, []attribute.KeyValue, string) {
 }
 
 // Holds what ended, so that a batch can be given to the exporter by hand and its answer read.
-type keep struct {
-	spans   []sdktrace.ReadOnlySpan
-	records []sdklog.Record
-}
+type keep struct{ spans []sdktrace.ReadOnlySpan }
 
 func (k *keep) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
 func (k *keep) OnEnd(span sdktrace.ReadOnlySpan)                { k.spans = append(k.spans, span) }
-func (k *keep) OnEmit(_ context.Context, record *sdklog.Record) error {
-	k.records = append(k.records, record.Clone())
-	return nil
-}
-func (k *keep) Enabled(context.Context, sdklog.EnabledParameters) bool { return true }
-func (k *keep) Shutdown(context.Context) error                         { return nil }
-func (k *keep) ForceFlush(context.Context) error                       { return nil }
-
-// A signal: how an item is made, and how a batch is sent.
-type kind struct {
-	make func(id string, n int) line
-	send func(context.Context) error
-}
+func (k *keep) Shutdown(context.Context) error                  { return nil }
+func (k *keep) ForceFlush(context.Context) error                { return nil }
 
 func must[T any](value T, err error) T {
 	if err != nil {
@@ -114,141 +89,48 @@ func must[T any](value T, err error) T {
 	return value
 }
 
-func traces(ctx context.Context, target string, seconds time.Duration) kind {
+func main() {
+	flag.Parse()
+	ctx, seconds := context.Background(), time.Duration(*timeout)*time.Second
+	// the exporter reads the rest from its own variables
+	_ = os.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", *endpoint)
+	_ = os.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", fmt.Sprint(1000**timeout))
+	_ = os.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", *compress)
 	var exporter *otlptrace.Exporter
 	if *protocol == "grpc" {
-		options := []otlptracegrpc.Option{otlptracegrpc.WithEndpointURL(target), otlptracegrpc.WithTimeout(seconds)}
-		if *compress == "gzip" {
-			options = append(options, otlptracegrpc.WithCompressor("gzip"))
-		}
-		exporter = must(otlptracegrpc.New(ctx, options...))
+		exporter = must(otlptracegrpc.New(ctx))
 	} else {
-		options := []otlptracehttp.Option{otlptracehttp.WithEndpointURL(target + "/v1/traces"), otlptracehttp.WithTimeout(seconds)}
-		if *compress == "gzip" {
-			options = append(options, otlptracehttp.WithCompression(otlptracehttp.GzipCompression))
-		}
-		exporter = must(otlptracehttp.New(ctx, options...))
+		exporter = must(otlptracehttp.New(ctx))
 	}
 	kept := &keep{}
 	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(kept), sdktrace.WithResource(res)).Tracer("peer")
-	return kind{
-		make: func(id string, n int) line {
+	began, out := time.Now(), json.NewEncoder(os.Stdout)
+	sent, ok, failed := 0, 0, 0
+	for at := 0; at < *count; at += *batch {
+		var lines []line
+		for n := at; n < min(at+*batch, *count); n++ {
+			id := fmt.Sprintf("%s-traces-%06d", *prefix, n)
 			name, attrs, own := attributes(id, n)
 			_, span := tracer.Start(ctx, name)
 			span.SetAttributes(attrs...)
 			span.AddEvent("gen_ai.request.attempt")
 			span.End()
-			at := span.SpanContext()
-			return line{id, "traces", at.TraceID().String(), at.SpanID().String(), own}
-		},
-		send: func(ctx context.Context) error {
-			spans := kept.spans
-			kept.spans = nil
-			return exporter.ExportSpans(ctx, spans)
-		},
-	}
-}
-
-func logs(ctx context.Context, target string, seconds time.Duration) kind {
-	var exporter sdklog.Exporter
-	if *protocol == "grpc" {
-		options := []otlploggrpc.Option{otlploggrpc.WithEndpointURL(target), otlploggrpc.WithTimeout(seconds)}
-		if *compress == "gzip" {
-			options = append(options, otlploggrpc.WithCompressor("gzip"))
+			lines = append(lines, line{id, "traces", span.SpanContext().TraceID().String(), span.SpanContext().SpanID().String(), own})
 		}
-		exporter = must(otlploggrpc.New(ctx, options...))
-	} else {
-		options := []otlploghttp.Option{otlploghttp.WithEndpointURL(target + "/v1/logs"), otlploghttp.WithTimeout(seconds)}
-		if *compress == "gzip" {
-			options = append(options, otlploghttp.WithCompression(otlploghttp.GzipCompression))
+		spans := kept.spans
+		kept.spans = nil
+		deadline, end := context.WithTimeout(ctx, seconds)
+		err := exporter.ExportSpans(deadline, spans)
+		end()
+		sent += len(lines)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			failed += len(lines)
+			continue
 		}
-		exporter = must(otlploghttp.New(ctx, options...))
-	}
-	kept := &keep{}
-	logger := sdklog.NewLoggerProvider(sdklog.WithProcessor(kept), sdklog.WithResource(res)).Logger("peer")
-	return kind{
-		make: func(id string, n int) line {
-			_, attrs, own := attributes(id, n/4*4)
-			var record log.Record
-			record.SetTimestamp(time.Now())
-			record.SetSeverity(log.SeverityInfo)
-			record.SetEventName("gen_ai.client.inference.operation.details")
-			record.SetBody(attribute.MapValue(attribute.String("content", own)))
-			record.AddAttributes(attrs...)
-			logger.Emit(ctx, record)
-			return line{id, "logs", "", "", own}
-		},
-		send: func(ctx context.Context) error {
-			records := kept.records
-			kept.records = nil
-			return exporter.Export(ctx, records)
-		},
-	}
-}
-
-func metrics(ctx context.Context, target string, seconds time.Duration) kind {
-	delta := func(metric.InstrumentKind) metricdata.Temporality { return metricdata.DeltaTemporality }
-	var exporter metric.Exporter
-	if *protocol == "grpc" {
-		options := []otlpmetricgrpc.Option{otlpmetricgrpc.WithEndpointURL(target), otlpmetricgrpc.WithTimeout(seconds)}
-		if *compress == "gzip" {
-			options = append(options, otlpmetricgrpc.WithCompressor("gzip"))
-		}
-		exporter = must(otlpmetricgrpc.New(ctx, options...))
-	} else {
-		options := []otlpmetrichttp.Option{otlpmetrichttp.WithEndpointURL(target + "/v1/metrics"), otlpmetrichttp.WithTimeout(seconds)}
-		if *compress == "gzip" {
-			options = append(options, otlpmetrichttp.WithCompression(otlpmetrichttp.GzipCompression))
-		}
-		exporter = must(otlpmetrichttp.New(ctx, options...))
-	}
-	reader := metric.NewManualReader(metric.WithTemporalitySelector(delta))
-	meter := metric.NewMeterProvider(metric.WithReader(reader), metric.WithResource(res), metric.WithCardinalityLimit(1_000_000)).Meter("peer")
-	counter := must(meter.Int64Counter("gen_ai.client.calls"))
-	return kind{
-		make: func(id string, _ int) line {
-			own := canary(id, "metric")
-			counter.Add(ctx, 1, otelmetric.WithAttributes(attribute.String("test.case.name", id),
-				attribute.String("gen_ai.request.model", "claude-sonnet-4-5"), attribute.String("gen_ai.prompt", own)))
-			return line{id, "metrics", "", "", own}
-		},
-		send: func(ctx context.Context) error {
-			var collected metricdata.ResourceMetrics
-			if err := reader.Collect(ctx, &collected); err != nil {
-				return err
-			}
-			return exporter.Export(ctx, &collected)
-		},
-	}
-}
-
-func main() {
-	flag.Parse()
-	ctx, seconds := context.Background(), time.Duration(*timeout)*time.Second
-	target := strings.TrimSuffix(*endpoint, "/")
-	kinds := map[string]func(context.Context, string, time.Duration) kind{"traces": traces, "logs": logs, "metrics": metrics}
-	began, out := time.Now(), json.NewEncoder(os.Stdout)
-	sent, ok, failed := 0, 0, 0
-	for _, signal := range strings.Split(*signals, ",") {
-		k := kinds[signal](ctx, target, seconds)
-		for at := 0; at < *count; at += *batch {
-			var lines []line
-			for n := at; n < min(at+*batch, *count); n++ {
-				lines = append(lines, k.make(fmt.Sprintf("%s-%s-%06d", *prefix, signal, n), n))
-			}
-			deadline, end := context.WithTimeout(ctx, seconds)
-			err := k.send(deadline)
-			end()
-			sent += len(lines)
-			if err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				failed += len(lines)
-				continue
-			}
-			ok += len(lines)
-			for _, one := range lines {
-				_ = out.Encode(one)
-			}
+		ok += len(lines)
+		for _, one := range lines {
+			_ = out.Encode(one)
 		}
 	}
 	_ = out.Encode(map[string]any{"done": true, "sent": sent, "ok": ok, "failed": failed, "seconds": time.Since(began).Seconds()})

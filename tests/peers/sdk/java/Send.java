@@ -1,37 +1,14 @@
 import static io.opentelemetry.api.common.AttributeKey.longKey;
 import static io.opentelemetry.api.common.AttributeKey.stringArrayKey;
-import static io.opentelemetry.api.common.AttributeKey.stringKey;
 
 import io.opentelemetry.api.common.Attributes;
 import io.opentelemetry.api.common.AttributesBuilder;
-import io.opentelemetry.api.common.Value;
-import io.opentelemetry.api.logs.Logger;
-import io.opentelemetry.api.logs.Severity;
-import io.opentelemetry.api.metrics.LongCounter;
 import io.opentelemetry.api.trace.Span;
 import io.opentelemetry.api.trace.Tracer;
 import io.opentelemetry.context.Context;
-import io.opentelemetry.exporter.otlp.http.logs.OtlpHttpLogRecordExporter;
-import io.opentelemetry.exporter.otlp.http.metrics.OtlpHttpMetricExporter;
 import io.opentelemetry.exporter.otlp.http.trace.OtlpHttpSpanExporter;
-import io.opentelemetry.exporter.otlp.logs.OtlpGrpcLogRecordExporter;
-import io.opentelemetry.exporter.otlp.metrics.OtlpGrpcMetricExporter;
 import io.opentelemetry.exporter.otlp.trace.OtlpGrpcSpanExporter;
 import io.opentelemetry.sdk.common.CompletableResultCode;
-import io.opentelemetry.sdk.logs.LogRecordProcessor;
-import io.opentelemetry.sdk.logs.ReadWriteLogRecord;
-import io.opentelemetry.sdk.logs.SdkLoggerProvider;
-import io.opentelemetry.sdk.logs.data.LogRecordData;
-import io.opentelemetry.sdk.logs.export.BatchLogRecordProcessor;
-import io.opentelemetry.sdk.logs.export.LogRecordExporter;
-import io.opentelemetry.sdk.metrics.InstrumentType;
-import io.opentelemetry.sdk.metrics.SdkMeterProvider;
-import io.opentelemetry.sdk.metrics.data.AggregationTemporality;
-import io.opentelemetry.sdk.metrics.export.AggregationTemporalitySelector;
-import io.opentelemetry.sdk.metrics.export.CollectionRegistration;
-import io.opentelemetry.sdk.metrics.export.MetricExporter;
-import io.opentelemetry.sdk.metrics.export.MetricReader;
-import io.opentelemetry.sdk.metrics.export.PeriodicMetricReader;
 import io.opentelemetry.sdk.resources.Resource;
 import io.opentelemetry.sdk.trace.ReadWriteSpan;
 import io.opentelemetry.sdk.trace.ReadableSpan;
@@ -43,7 +20,6 @@ import io.opentelemetry.sdk.trace.export.SpanExporter;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
 import java.time.Duration;
-import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.HashMap;
@@ -55,14 +31,14 @@ import java.util.Set;
 import java.util.concurrent.TimeUnit;
 
 /**
- * Sends gen_ai telemetry with the official Java SDK and prints each item that the receiver acknowledged. {@code
- * send.py} documents arguments and output. With {@code --shutdown}, the SDK's own batch processors send when their
- * providers end.
+ * Sends gen_ai spans with the official Java SDK and prints each item that the receiver acknowledged. {@code
+ * send.py} documents arguments and output. With {@code --shutdown}, the SDK's own batch processor sends when its
+ * provider ends.
  */
 public final class Send {
     static final int SESSIONS = 4;
     static final String MODEL = "claude-sonnet-4-5";
-    static final Set<String> NAMES = Set.of("--endpoint", "--protocol", "--compression", "--signals", "--prefix", "--count", "--batch",
+    static final Set<String> NAMES = Set.of("--endpoint", "--protocol", "--compression", "--prefix", "--count", "--batch",
             "--timeout", "--shutdown");
 
     static String endpoint, compression, prefix;
@@ -81,15 +57,6 @@ public final class Send {
 
     /** A span's or log's name, attributes and canary. */
     record Item(String name, Attributes attributes, String canary) {}
-
-    /** One signal: how an item is made, how a batch is sent, how its provider ends. */
-    interface Signal {
-        Line make(String id, int n);
-
-        CompletableResultCode send();
-
-        CompletableResultCode shutdown();
-    }
 
     static String canary(String id, String place) {
         try {
@@ -127,7 +94,7 @@ public final class Send {
 
     /** Holds spans that ended, so that a batch can be given to the exporter by hand and its answer read. */
     static final class KeptSpans implements SpanProcessor {
-        List<SpanData> items = new ArrayList<>();
+        final List<SpanData> items = new ArrayList<>();
 
         @Override
         public void onStart(Context parent, ReadWriteSpan span) {}
@@ -148,127 +115,12 @@ public final class Send {
         }
     }
 
-    static Signal traces() {
-        SpanExporter exporter = grpc
-                ? OtlpGrpcSpanExporter.builder().setEndpoint(endpoint).setTimeout(timeout).setCompression(compression).build()
-                : OtlpHttpSpanExporter.builder().setEndpoint(endpoint + "/v1/traces").setTimeout(timeout).setCompression(compression).build();
-        KeptSpans kept = new KeptSpans();
-        SdkTracerProvider provider = SdkTracerProvider.builder().setResource(RESOURCE)
-                .addSpanProcessor(shutdown ? BatchSpanProcessor.builder(exporter).build() : kept).build();
-        Tracer tracer = provider.get("peer");
-        return new Signal() {
-            @Override
-            public Line make(String id, int n) {
-                Item item = item(id, n);
-                Span span = tracer.spanBuilder(item.name()).setAllAttributes(item.attributes()).startSpan();
-                span.addEvent("gen_ai.request.attempt", Attributes.of(longKey("attempt"), 1L));
-                span.end();
-                return new Line(id, "traces", span.getSpanContext().getTraceId(), span.getSpanContext().getSpanId(), item.canary());
-            }
-
-            @Override
-            public CompletableResultCode send() {
-                List<SpanData> spans = kept.items;
-                kept.items = new ArrayList<>();
-                return exporter.export(spans);
-            }
-
-            @Override
-            public CompletableResultCode shutdown() {
-                return provider.shutdown();
-            }
-        };
-    }
-
-    static Signal logs() {
-        LogRecordExporter exporter = grpc
-                ? OtlpGrpcLogRecordExporter.builder().setEndpoint(endpoint).setTimeout(timeout).setCompression(compression).build()
-                : OtlpHttpLogRecordExporter.builder().setEndpoint(endpoint + "/v1/logs").setTimeout(timeout).setCompression(compression).build();
-        List<LogRecordData> kept = new ArrayList<>();
-        LogRecordProcessor keep = (Context context, ReadWriteLogRecord record) -> kept.add(record.toLogRecordData());
-        SdkLoggerProvider provider = SdkLoggerProvider.builder().setResource(RESOURCE)
-                .addLogRecordProcessor(shutdown ? BatchLogRecordProcessor.builder(exporter).build() : keep).build();
-        Logger logger = provider.get("peer");
-        return new Signal() {
-            @Override
-            public Line make(String id, int n) {
-                Item item = item(id, n / 4 * 4);
-                logger.logRecordBuilder().setTimestamp(Instant.now()).setSeverity(Severity.INFO)
-                        .setEventName("gen_ai.client.inference.operation.details")
-                        .setBody(Value.of(Map.of("content", Value.of(item.canary())))).setAllAttributes(item.attributes()).emit();
-                return new Line(id, "logs", "", "", item.canary());
-            }
-
-            @Override
-            public CompletableResultCode send() {
-                List<LogRecordData> records = List.copyOf(kept);
-                kept.clear();
-                return exporter.export(records);
-            }
-
-            @Override
-            public CompletableResultCode shutdown() {
-                return provider.shutdown();
-            }
-        };
-    }
-
-    /** A reader that collects on demand. */
-    static final class Manual implements MetricReader {
-        CollectionRegistration registration = CollectionRegistration.noop();
-
-        @Override
-        public void register(CollectionRegistration own) {
-            registration = own;
-        }
-
-        @Override
-        public AggregationTemporality getAggregationTemporality(InstrumentType type) {
-            return AggregationTemporality.DELTA;
-        }
-
-        @Override
-        public CompletableResultCode forceFlush() {
-            return CompletableResultCode.ofSuccess();
-        }
-
-        @Override
-        public CompletableResultCode shutdown() {
-            return CompletableResultCode.ofSuccess();
-        }
-    }
-
-    static Signal metrics() {
-        AggregationTemporalitySelector delta = AggregationTemporalitySelector.deltaPreferred();
-        MetricExporter exporter = grpc
-                ? OtlpGrpcMetricExporter.builder().setEndpoint(endpoint).setTimeout(timeout).setCompression(compression)
-                        .setAggregationTemporalitySelector(delta).build()
-                : OtlpHttpMetricExporter.builder().setEndpoint(endpoint + "/v1/metrics").setTimeout(timeout).setCompression(compression)
-                        .setAggregationTemporalitySelector(delta).build();
-        Manual manual = new Manual();
-        // each item is a series of its own
-        SdkMeterProvider provider = SdkMeterProvider.builder().setResource(RESOURCE)
-                .registerMetricReader(shutdown ? PeriodicMetricReader.builder(exporter).build() : manual, type -> 1_000_000).build();
-        LongCounter counter = provider.get("peer").counterBuilder("gen_ai.client.calls").build();
-        return new Signal() {
-            @Override
-            public Line make(String id, int n) {
-                String own = canary(id, "metric");
-                counter.add(1, Attributes.of(stringKey("test.case.name"), id, stringKey("gen_ai.request.model"), MODEL,
-                        stringKey("gen_ai.prompt"), own));
-                return new Line(id, "metrics", "", "", own);
-            }
-
-            @Override
-            public CompletableResultCode send() {
-                return exporter.export(manual.registration.collectAllMetrics());
-            }
-
-            @Override
-            public CompletableResultCode shutdown() {
-                return provider.shutdown();
-            }
-        };
+    static Line made(Tracer tracer, String id, int n) {
+        Item item = item(id, n);
+        Span span = tracer.spanBuilder(item.name()).setAllAttributes(item.attributes()).startSpan();
+        span.addEvent("gen_ai.request.attempt", Attributes.of(longKey("attempt"), 1L));
+        span.end();
+        return new Line(id, "traces", span.getSpanContext().getTraceId(), span.getSpanContext().getSpanId(), item.canary());
     }
 
     static Map<String, String> arguments(String[] given) {
@@ -307,26 +159,25 @@ public final class Send {
         shutdown = a.containsKey("--shutdown");
         timeout = Duration.ofMillis((long) (1000 * Double.parseDouble(a.getOrDefault("--timeout", "10"))));
         int count = Integer.parseInt(a.getOrDefault("--count", "10")), batch = Integer.parseInt(a.getOrDefault("--batch", "10"));
+        SpanExporter exporter = grpc
+                ? OtlpGrpcSpanExporter.builder().setEndpoint(endpoint).setTimeout(timeout).setCompression(compression).build()
+                : OtlpHttpSpanExporter.builder().setEndpoint(endpoint + "/v1/traces").setTimeout(timeout).setCompression(compression).build();
+        KeptSpans kept = new KeptSpans();
+        SdkTracerProvider provider = SdkTracerProvider.builder().setResource(RESOURCE)
+                .addSpanProcessor(shutdown ? BatchSpanProcessor.builder(exporter).build() : kept).build();
+        Tracer tracer = provider.get("peer");
         long began = System.nanoTime();
-        Map<Signal, List<Line>> ending = new java.util.LinkedHashMap<>();
-        for (String name : a.getOrDefault("--signals", "traces").split(",")) {
-            Signal signal = switch (name) {
-                case "traces" -> traces();
-                case "logs" -> logs();
-                default -> metrics();
-            };
-            List<Line> lines = new ArrayList<>();
-            for (int n = 0; n < count; n++) {
-                lines.add(signal.make(String.format("%s-%s-%06d", prefix, name, n), n));
-                if (!shutdown && (lines.size() == batch || n + 1 == count)) {
-                    answered(signal.send(), lines);
-                    lines.clear();
-                }
+        List<Line> lines = new ArrayList<>();
+        for (int n = 0; n < count; n++) {
+            lines.add(made(tracer, String.format("%s-traces-%06d", prefix, n), n));
+            if (!shutdown && (lines.size() == batch || n + 1 == count)) {
+                answered(exporter.export(List.copyOf(kept.items)), lines);
+                kept.items.clear();
+                lines.clear();
             }
-            ending.put(signal, lines);
         }
         if (shutdown) {
-            ending.forEach((signal, lines) -> answered(signal.shutdown(), lines));
+            answered(provider.shutdown(), lines);
         }
         System.out.printf(Locale.ROOT, "{\"done\": true, \"sent\": %d, \"ok\": %d, \"failed\": %d, \"seconds\": %.3f}%n", sent, ok,
                 sent - ok, (System.nanoTime() - began) / 1e9);
